@@ -1,0 +1,7 @@
+//! Distributed locks over gRPC, kept in memcached and tied to the client's stream.
+
+pub mod clock;
+pub mod proto;
+
+#[cfg(feature = "server")]
+pub mod lock;

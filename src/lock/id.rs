@@ -1,0 +1,189 @@
+//! Grant ids, linger ids, fencing tokens, and the opaque string that carries them to clients.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use rand::RngExt;
+
+use super::lease::MAX_LINGER;
+
+/// Below this a number marks a lock that lingers, from here on one that is held.
+const FIRST_GRANT: u64 = 10_000_000_000_000_000_000;
+/// 2^64-1 is the sentinel that no item ever has.
+const LAST_GRANT: u64 = u64::MAX - 1;
+const FIRST_LINGER: u64 = FIRST_GRANT / 10;
+
+/// Names one grant: random, from 1e19 to 2^64-2, never used again. Never printed: it is a capability.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct GrantId(u64);
+
+impl GrantId {
+    /// A fresh one, from the thread's cryptographic generator.
+    pub fn random() -> GrantId {
+        GrantId(rand::rng().random_range(FIRST_GRANT..=LAST_GRANT))
+    }
+
+    /// The number, if it names a grant.
+    pub fn new(number: u64) -> Option<GrantId> {
+        (FIRST_GRANT..=LAST_GRANT).contains(&number).then_some(GrantId(number))
+    }
+
+    /// The number.
+    pub fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Debug for GrantId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("GrantId(..)")
+    }
+}
+
+/// Names one linger: random, from 1e18 to below 1e19.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct LingerId(u64);
+
+impl LingerId {
+    /// A fresh one.
+    pub fn random() -> LingerId {
+        LingerId(rand::rng().random_range(FIRST_LINGER..FIRST_GRANT))
+    }
+
+    /// The number, if it names a linger.
+    pub fn new(number: u64) -> Option<LingerId> {
+        (FIRST_LINGER..FIRST_GRANT).contains(&number).then_some(LingerId(number))
+    }
+
+    /// The number.
+    pub fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Debug for LingerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LingerId(..)")
+    }
+}
+
+/// Rises strictly with every grant of one name; below 2^53, so that every language's numbers hold it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FencingToken(u64);
+
+impl FencingToken {
+    /// One more than the greatest token.
+    pub const LIMIT: u64 = 1 << 53;
+
+    /// The number, if it is in range.
+    pub fn new(number: u64) -> Option<FencingToken> {
+        (1..FencingToken::LIMIT).contains(&number).then_some(FencingToken(number))
+    }
+
+    /// The number.
+    pub fn get(self) -> u64 {
+        self.0
+    }
+}
+
+/// What a client holds: the grant, its fencing token, and its linger to the millisecond, so that any broker
+/// can reattach or release it. Written as 36 hexadecimal digits in lower case: 16 of the id, 14 of the
+/// token, 6 of the linger.
+///
+/// What a client sends back is only a claim: the id is checked against the store, and the token never counts
+/// towards the highest one seen.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct LockId {
+    /// The grant.
+    pub grant: GrantId,
+    /// Its fencing token.
+    pub token: FencingToken,
+    /// Its linger, in whole milliseconds.
+    pub linger: Duration,
+}
+
+/// A text that is no lock id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("is not a lock id: those have 36 characters and come from `acquired`")]
+pub struct MalformedLockId;
+
+impl LockId {
+    /// The text that clients get. A method and no `Display`, so that no log line prints it by accident.
+    pub fn expose(&self) -> String {
+        format!("{:016x}{:014x}{:06x}", self.grant.0, self.token.0, self.linger.as_millis())
+    }
+}
+
+impl fmt::Debug for LockId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LockId").field("token", &self.token).field("linger", &self.linger).finish_non_exhaustive()
+    }
+}
+
+impl FromStr for LockId {
+    type Err = MalformedLockId;
+
+    fn from_str(text: &str) -> Result<LockId, MalformedLockId> {
+        let digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+        if text.len() != 36 || !text.bytes().all(digit) {
+            return Err(MalformedLockId);
+        }
+        let number = |range| u64::from_str_radix(&text[range], 16).map_err(|_| MalformedLockId);
+        let linger = Duration::from_millis(number(30..36)?);
+        if linger > MAX_LINGER {
+            return Err(MalformedLockId);
+        }
+        Ok(LockId {
+            grant: GrantId::new(number(0..16)?).ok_or(MalformedLockId)?,
+            token: FencingToken::new(number(16..30)?).ok_or(MalformedLockId)?,
+            linger,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_lock_id_comes_back_as_it_went(
+            grant in FIRST_GRANT..=LAST_GRANT, token in 1..FencingToken::LIMIT, linger in 0u64..=3_600_000,
+        ) {
+            let id = LockId {
+                grant: GrantId(grant),
+                token: FencingToken(token),
+                linger: Duration::from_millis(linger),
+            };
+            prop_assert_eq!(id.expose().len(), 36);
+            prop_assert_eq!(id.expose().parse::<LockId>(), Ok(id));
+        }
+
+        #[test]
+        fn any_other_text_is_refused(text in ".*") {
+            if let Ok(id) = text.parse::<LockId>() {
+                prop_assert_eq!(id.expose(), text);
+            }
+        }
+    }
+
+    #[test]
+    fn random_ids_stay_in_their_ranges() {
+        for _ in 0..1_000 {
+            assert!(GrantId::new(GrantId::random().get()).is_some());
+            assert!(LingerId::new(LingerId::random().get()).is_some());
+        }
+        assert!(GrantId::new(u64::MAX).is_none());
+        assert!(GrantId::new(FIRST_GRANT - 1).is_none());
+        assert!(LingerId::new(FIRST_GRANT).is_none());
+    }
+
+    #[test]
+    fn debugging_shows_no_capability() {
+        let id = LockId { grant: GrantId::random(), token: FencingToken(7), linger: Duration::ZERO };
+        assert!(!format!("{id:?}").contains(&format!("{:x}", id.grant.0)));
+        assert!(!format!("{:?}", id.grant).contains(&id.grant.0.to_string()));
+    }
+}
