@@ -5,3 +5,11 @@ pub mod proto;
 
 #[cfg(feature = "server")]
 pub mod lock;
+#[cfg(feature = "server")]
+pub mod store;
+#[cfg(feature = "server")]
+pub mod keeper;
+#[cfg(feature = "server")]
+pub mod stream;
+#[cfg(feature = "server")]
+mod waiters;

@@ -24,8 +24,14 @@ pub fn item_ttl(ttl: Duration, linger: Duration) -> u32 {
     whole_seconds(ttl + linger)
 }
 
+/// The T, in seconds, of the item of a lock that lingers: never shorter than the linger, though memcached's clock
+/// may skip two ticks.
+pub fn linger_ttl(linger: Duration) -> u32 {
+    whole_seconds(linger).saturating_add(2)
+}
+
 /// `span` in seconds, rounded up.
-pub(super) fn whole_seconds(span: Duration) -> u32 {
+fn whole_seconds(span: Duration) -> u32 {
     let seconds = span.as_secs() + u64::from(span.subsec_nanos() > 0);
     u32::try_from(seconds).unwrap_or(u32::MAX)
 }

@@ -1,0 +1,119 @@
+//! What all keepers of a broker share.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use rand::RngExt;
+use tokio_util::task::TaskTracker;
+
+use crate::clock::Moment;
+use crate::lock::{GrantId, LockName};
+use crate::store::{Change, LockStore, Mark};
+use crate::waiters::Waiters;
+
+/// The limits and defaults of a broker.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// The ttl of those who name none.
+    pub default_ttl: Duration,
+    /// The longest ttl that any broker of the deployment grants.
+    pub max_ttl: Duration,
+    /// The least time between two polls for those who name none.
+    pub poll_interval: Duration,
+    /// How many locks may be held here; above that new ones are refused.
+    pub max_locks: usize,
+    /// How many may wait here; above that new ones are refused.
+    pub max_waiters: usize,
+}
+
+/// What all keepers of a broker share.
+#[derive(Debug)]
+pub(crate) struct Common<S> {
+    pub(crate) store: S,
+    pub(crate) settings: Settings,
+    pub(crate) waiters: Waiters,
+    /// Locks held here, or asked for.
+    pub(crate) held: Count,
+    pub(crate) waiting: Count,
+    /// What has to be finished before the broker may end: streams, and releases that are under way.
+    pub(crate) unfinished: TaskTracker,
+    /// Set when the broker is going away: for how long it goes on.
+    pub(crate) draining: OnceLock<Duration>,
+}
+
+impl<S: LockStore> Common<S> {
+    pub(crate) fn new(store: S, settings: Settings) -> Common<S> {
+        Common {
+            store,
+            settings,
+            waiters: Waiters::default(),
+            held: Count::default(),
+            waiting: Count::default(),
+            unfinished: TaskTracker::new(),
+            draining: OnceLock::new(),
+        }
+    }
+
+    /// Deletes, in the background, a grant that nobody wants and whose command may still land: again and again for
+    /// `life`, the life of its item, whatever a look would show. Once deleted it is gone, for every command is sent
+    /// once.
+    pub(crate) fn scrub(self: &Arc<Self>, name: &LockName, id: GrantId, life: u32) {
+        let (common, name) = (Arc::clone(self), name.clone());
+        tokio::spawn(async move {
+            let over = Moment::now() + Duration::from_secs(life.into());
+            let mut delays = retry_delays();
+            while !over.has_passed() {
+                if let Ok(Change::Done) = common.store.remove(&name, Mark::Held(id)).await {
+                    common.waiters.released_elsewhere(&name);
+                    return;
+                }
+                tokio::time::sleep(delays.next().unwrap_or(LONGEST_RETRY)).await;
+            }
+        });
+    }
+}
+
+/// How long to leave a store alone that did not answer, at the most.
+pub(crate) const LONGEST_RETRY: Duration = Duration::from_secs(1);
+
+/// How long to leave a store alone that did not answer, time after time.
+pub(crate) fn retry_delays() -> impl Iterator<Item = Duration> {
+    use backon::BackoffBuilder;
+    backon::ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(50))
+        .with_max_delay(LONGEST_RETRY)
+        .without_max_times()
+        .with_jitter()
+        .build()
+}
+
+/// 1.0 to 1.2 times `interval`, so that waiters do not poll in step.
+pub(crate) fn jittered(interval: Duration) -> Duration {
+    interval.mul_f64(rand::rng().random_range(1.0..1.2))
+}
+
+/// How many there are of something that takes its leave by being dropped.
+#[derive(Debug, Default)]
+pub(crate) struct Count(AtomicUsize);
+
+/// One of those counted.
+#[derive(Debug)]
+pub(crate) struct Counted<'a>(&'a AtomicUsize);
+
+impl Count {
+    pub(crate) fn get(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn one_more(&self) -> Counted<'_> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Counted(&self.0)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}

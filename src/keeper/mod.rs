@@ -1,0 +1,233 @@
+//! A keeper owns one lock of one client from the first attempt to the release and the linger after it. It is the
+//! only one that renews and releases its grant.
+
+mod bell;
+mod common;
+mod obtain;
+mod release;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+pub use self::bell::{Bell, End, Ended};
+pub use self::common::Settings;
+pub(crate) use self::common::{Common, Counted, retry_delays};
+pub use self::obtain::Want;
+pub(crate) use self::release::{LONGEST_RELEASE, release_by_id};
+
+use crate::clock::{Moment, sleep_until};
+use crate::lock::{FencingToken, GrantId, LockId, LockName, Owner, item_ttl, lease};
+use crate::store::{Change, LockStore, Mark};
+use crate::stream::{Event, LostReason, Seat};
+
+use self::common::LONGEST_RETRY;
+use self::release::Released;
+
+/// One lock of one client.
+#[derive(Debug)]
+pub(crate) struct Keeper<S> {
+    pub(crate) common: Arc<Common<S>>,
+    pub(crate) seat: Seat,
+    pub(crate) bell: Arc<Bell>,
+    pub(crate) name: LockName,
+    pub(crate) ttl: Duration,
+    pub(crate) linger: Duration,
+    pub(crate) owner: Owner,
+}
+
+/// A lock that is ours in the store.
+#[derive(Debug, Clone, Copy)]
+struct Grant {
+    id: GrantId,
+    token: FencingToken,
+    /// When the command was sent that it stands by.
+    sent: Moment,
+    /// After a reattach: until when the client may believe in it by what the broker before us told it. No release
+    /// but by the client's own word, and no shorter item, before then.
+    protected_until: Option<Moment>,
+}
+
+/// How holding a lock came to its end.
+#[derive(Debug)]
+enum Close {
+    /// It is no longer ours; there is nothing to release.
+    NotOurs,
+    /// It is to be released.
+    Release {
+        /// Whether the client can have known of it: only then does it linger.
+        delivered: bool,
+        /// Whoever called Release.
+        caller: Option<tokio::sync::oneshot::Sender<Result<Ended, crate::stream::Failure>>>,
+    },
+}
+
+impl<S: LockStore> Keeper<S> {
+    /// A lock's whole life.
+    pub(crate) async fn keep(self, want: Want) {
+        let unfinished = self.common.unfinished.token();
+        let Some(grant) = self.obtain(want).await else { return };
+        self.common.waiters.hold(&self.name, grant.id, &self.bell);
+        let (grant, close) = self.hold(grant).await;
+        self.give_back(grant, close, unfinished).await;
+    }
+
+    /// Announces the grant and renews it until its client, or its store, ends that.
+    async fn hold(&self, mut grant: Grant) -> (Grant, Close) {
+        let _held = self.common.held.one_more();
+        let mut beats = self.seat.beats();
+        let mut announced = false;
+        let mut failed_renewals = retry_delays();
+        let mut retry_at: Option<Moment> = None;
+        loop {
+            if let Some(end) = self.bell.take_end() {
+                if let Some(close) = self.heed(end, &grant, announced).await {
+                    return (grant, close);
+                }
+                continue;
+            }
+            if let Some(grace) = self.bell.take_draining()
+                && self.seat.is_alone()
+            {
+                self.seat.tell(Event::Draining { grace });
+            }
+            let lease_end = self.lease_end(&grant);
+            if !announced && !lease_end.has_passed() {
+                let lock_id = LockId { grant: grant.id, token: grant.token, linger: self.linger };
+                announced = self.seat.announce(grant.sent, Event::Acquired { lock_id, until: lease_end });
+                if announced {
+                    self.bell.set_lease_end(Some(lease_end));
+                    self.common.store.describe(&self.name, grant.id, &self.owner, self.item_ttl(&grant));
+                }
+            }
+
+            let due = match &mut beats {
+                None => Some(grant.sent + self.ttl / 3),
+                Some(beats) => {
+                    let beat = *beats.borrow_and_update();
+                    (beat.arrived > grant.sent).then_some(beat.arrived)
+                }
+            };
+            let renew_at = due.map(|due| retry_at.map_or(due, |retry| retry.max(due)));
+            let next_beat = async {
+                match &mut beats {
+                    // The ledger outlives the keeper, which holds a share in it.
+                    Some(beats) => beats.changed().await.unwrap_or(()),
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = sleep_until(lease_end) => {
+                    self.seat.end(Event::Lost(LostReason::Expired));
+                    tracing::warn!(lock = %self.name, "lost: no renewal got through in time");
+                    return (grant, Close::Release { delivered: announced, caller: None });
+                }
+                () = self.bell.rung() => continue,
+                () = next_beat => continue,
+                () = sleep_until(renew_at.unwrap_or(lease_end)), if renew_at.is_some() => {}
+            }
+
+            let sent = Moment::now();
+            let renewal = self.common.store.renew(&self.name, Mark::Held(grant.id), &self.owner, self.item_ttl(&grant));
+            let renewed = tokio::select! {
+                biased;
+                renewed = renewal => renewed,
+                () = sleep_until(lease_end) => continue,
+            };
+            match renewed {
+                Ok(Change::Done) if !(sent + lease(self.ttl)).has_passed() => {
+                    grant.sent = sent;
+                    failed_renewals = retry_delays();
+                    retry_at = None;
+                    if announced {
+                        self.bell.set_lease_end(Some(self.lease_end(&grant)));
+                        self.seat.renewed(sent, self.lease_end(&grant));
+                    }
+                }
+                // It came too late to count.
+                Ok(Change::Done) => {}
+                Ok(Change::Gone) => return (grant, self.lost(LostReason::Gone)),
+                Ok(Change::TakenOver) => return (grant, self.lost(LostReason::TakenOver)),
+                Err(error) => {
+                    tracing::debug!(lock = %self.name, %error, "not renewed, and tried again");
+                    retry_at = Some(Moment::now() + failed_renewals.next().unwrap_or(LONGEST_RETRY));
+                }
+            }
+        }
+    }
+
+    fn lost(&self, reason: LostReason) -> Close {
+        self.seat.end(Event::Lost(reason));
+        Close::NotOurs
+    }
+
+    /// What an order to end comes to: nothing, or the end of holding, at once or when the client no longer
+    /// believes in the lock.
+    async fn heed(&self, end: End, grant: &Grant, announced: bool) -> Option<Close> {
+        let delivered = || announced && !self.seat.retract_grant();
+        match end {
+            // What is held is kept until its stream ends.
+            End::Draining => None,
+            End::Superseded => Some(self.lost(LostReason::TakenOver)),
+            End::Word => Some(Close::Release { delivered: delivered(), caller: None }),
+            End::Release(caller) => Some(Close::Release { delivered: delivered(), caller: Some(caller) }),
+            End::Silence => {
+                let delivered = delivered();
+                let told_until = if delivered { self.lease_end(grant) } else { Moment::now() };
+                let believed_until = grant.protected_until.map_or(told_until, |until| until.max(told_until));
+                let mut caller = None;
+                while !believed_until.has_passed() {
+                    tokio::select! {
+                        () = sleep_until(believed_until) => {}
+                        () = self.bell.rung() => match self.bell.take_end() {
+                            Some(End::Superseded) => return Some(Close::NotOurs),
+                            Some(End::Word) => break,
+                            Some(End::Release(by)) => {
+                                caller = Some(by);
+                                break;
+                            }
+                            Some(End::Silence | End::Draining) | None => {}
+                        },
+                    }
+                }
+                Some(Close::Release { delivered, caller })
+            }
+        }
+    }
+
+    /// Releases the grant, or hands it over to the next in line here, and keeps the lock closed for its linger.
+    async fn give_back(self, grant: Grant, close: Close, unfinished: TaskTrackerToken) {
+        self.bell.set_lease_end(None);
+        let Close::Release { delivered, caller } = close else {
+            self.common.waiters.let_go(&self.name, grant.id, Moment::now());
+            return;
+        };
+        // After a lost reattach the broker before us may still have told its client that the lock is valid.
+        if let Some(until) = grant.protected_until.filter(|_| self.lease_end(&grant).has_passed()) {
+            sleep_until(until).await;
+        }
+        let linger = if delivered { self.linger } else { Duration::ZERO };
+        let released = self.release(grant, linger, caller).await;
+        self.seat.end(Event::Released);
+        drop(unfinished);
+        if let Released::Lingering(linger_id, until) = released {
+            self.common.outlast(&self.name, linger_id, until).await;
+            self.common.waiters.let_go(&self.name, grant.id, Moment::now());
+        }
+    }
+
+    /// Until when the grant may be believed in.
+    fn lease_end(&self, grant: &Grant) -> Moment {
+        grant.sent + lease(self.ttl)
+    }
+
+    /// The T of the grant's item.
+    fn item_ttl(&self, grant: &Grant) -> u32 {
+        match grant.protected_until {
+            Some(until) if !until.has_passed() => item_ttl(self.ttl.max(self.common.settings.max_ttl), self.linger),
+            _ => item_ttl(self.ttl, self.linger),
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! How a grant ends: handed over to the next in line, deleted, or made to linger.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::bell::{Ended, Handed};
+use super::common::{Common, LONGEST_RETRY, jittered, retry_delays};
+use super::{Grant, Keeper};
+use crate::clock::{Moment, sleep_until};
+use crate::lock::{GrantId, LingerId, LockId, LockName, item_ttl, lease, linger_ttl};
+use crate::store::{Change, Granted, LockStore, Look, Mark};
+use crate::stream::Failure;
+
+/// The longest that a Release call waits for the store.
+pub(crate) const LONGEST_RELEASE: Duration = Duration::from_secs(3);
+
+/// What a release came to.
+#[derive(Debug)]
+pub(super) enum Released {
+    /// Another keeper here has the lock, or nobody, or somebody elsewhere.
+    Gone,
+    /// The lock lingers under this id until then.
+    Lingering(LingerId, Moment),
+}
+
+/// Whoever called Release, to be answered once.
+type Caller = Option<oneshot::Sender<Result<Ended, Failure>>>;
+
+fn answer(caller: &mut Caller, result: Result<Ended, Failure>) {
+    if let Some(caller) = caller.take() {
+        // Whoever called may have left.
+        let _ = caller.send(result);
+    }
+}
+
+impl<S: LockStore> Keeper<S> {
+    /// Ends the grant: by a hand-over if somebody waits here and nothing lingers.
+    pub(super) async fn release(&self, mut grant: Grant, linger: Duration, mut caller: Caller) -> Released {
+        let common = &self.common;
+        if linger.is_zero() {
+            while let Some(next) = common.waiters.next(&self.name) {
+                let (new, sent) = (GrantId::random(), Moment::now());
+                let handing = common.store.hand_over(&self.name, grant.id, new, next.waiter.item_ttl).await;
+                match handing {
+                    Ok(Granted::Yes(token)) if !(sent + lease(next.waiter.ttl)).has_passed() => {
+                        answer(&mut caller, Ok(Ended::Released));
+                        common.waiters.pass(&self.name, new, &next.waiter.bell);
+                        match next.waiter.bell.hand(Handed { id: new, token, sent }) {
+                            Ok(()) => return Released::Gone,
+                            // It left meanwhile: the grant is ours, for the one behind it.
+                            Err(handed) => grant = handed.into(),
+                        }
+                    }
+                    Ok(Granted::No) => {
+                        common.waiters.put_back(&self.name, next);
+                        answer(&mut caller, common.whose(&self.name).await);
+                        common.waiters.let_go(&self.name, grant.id, Moment::now());
+                        return Released::Gone;
+                    }
+                    result => {
+                        let unsure = result.as_ref().err().is_none_or(|error| error.may_have_landed());
+                        if unsure {
+                            common.scrub(&self.name, new, next.waiter.item_ttl);
+                        }
+                        common.waiters.put_back(&self.name, next);
+                        break;
+                    }
+                }
+            }
+        }
+        let released = common.end_grant(&self.name, &grant, linger, caller).await;
+        if matches!(released, Released::Gone) {
+            // Waiters of other brokers have waited for long if somebody is still in line here.
+            let fair = common.waiters.has_waiters(&self.name) && linger.is_zero();
+            let pause = if fair { jittered(common.settings.poll_interval) } else { Duration::ZERO };
+            common.waiters.let_go(&self.name, grant.id, Moment::now() + pause);
+        }
+        released
+    }
+}
+
+impl<S: LockStore> Common<S> {
+    /// Deletes the grant, or makes it linger, trying until its item would be gone by itself. The caller is answered
+    /// once that is certain, or has taken too long.
+    async fn end_grant(
+        self: &Arc<Self>,
+        name: &LockName,
+        grant: &Grant,
+        linger: Duration,
+        mut caller: Caller,
+    ) -> Released {
+        let linger_id = (!linger.is_zero()).then(LingerId::random);
+        let over = Moment::now() + Duration::from_secs(item_ttl(self.settings.max_ttl, linger).into());
+        let answer_by = Moment::now() + LONGEST_RELEASE / 2;
+        let mut delays = retry_delays();
+        let mut unsure = false;
+        loop {
+            let held = Mark::Held(grant.id);
+            let change = match linger_id {
+                None => self.store.remove(name, held).await,
+                Some(id) => self.store.replace(name, held, Mark::Lingering(id), linger_ttl(linger)).await,
+            };
+            let error = match (change, linger_id) {
+                (Ok(Change::Done), None) => {
+                    answer(&mut caller, Ok(Ended::Released));
+                    return Released::Gone;
+                }
+                (Ok(Change::Done), Some(id)) => {
+                    answer(&mut caller, Ok(Ended::Released));
+                    return Released::Lingering(id, Moment::now() + linger);
+                }
+                // An earlier try may be what ended it.
+                (Ok(Change::TakenOver), Some(id)) if unsure && self.lingers_under(name, id).await => {
+                    answer(&mut caller, Ok(Ended::Released));
+                    return Released::Lingering(id, Moment::now() + linger);
+                }
+                (Ok(Change::Gone | Change::TakenOver), _) => {
+                    let ended = if unsure { Ok(Ended::Released) } else { self.whose(name).await };
+                    answer(&mut caller, ended);
+                    return Released::Gone;
+                }
+                (Err(error), _) => error,
+            };
+            unsure |= error.may_have_landed();
+            tracing::debug!(lock = %name, %error, "not released, and tried again");
+            if answer_by.has_passed() {
+                answer(&mut caller, Err(error.into()));
+            }
+            if over.has_passed() {
+                return Released::Gone;
+            }
+            tokio::time::sleep(delays.next().unwrap_or(LONGEST_RETRY)).await;
+        }
+    }
+
+    async fn lingers_under(&self, name: &LockName, id: LingerId) -> bool {
+        let look = self.store.look(name).await;
+        matches!(look, Ok(Look::Marked { mark, .. }) if mark == Mark::Lingering(id))
+    }
+
+    /// Who has a lock that a grant no longer has.
+    async fn whose(&self, name: &LockName) -> Result<Ended, Failure> {
+        match self.store.look(name).await? {
+            Look::Marked { mark: Mark::Held(_), .. } => Ok(Ended::HeldByAnother),
+            Look::Marked { .. } | Look::Free => Ok(Ended::NotHeld),
+        }
+    }
+
+    /// Keeps the lock closed until its linger is over, and opens it then. A long linger is renewed now and then, so
+    /// that it survives a memcached that loses its memory.
+    pub(super) async fn outlast(self: &Arc<Self>, name: &LockName, id: LingerId, until: Moment) {
+        let mark = Mark::Lingering(id);
+        loop {
+            let pause = until.remaining().min(self.settings.max_ttl / 3);
+            sleep_until(Moment::now() + pause).await;
+            if until.has_passed() {
+                break;
+            }
+            let renewed = self.store.renew(name, mark, &Default::default(), linger_ttl(until.remaining())).await;
+            match renewed {
+                Ok(Change::Done) => {}
+                Ok(Change::Gone | Change::TakenOver) => return,
+                Err(error) => tracing::debug!(lock = %name, %error, "the linger was not renewed"),
+            }
+        }
+        let mut delays = retry_delays();
+        let over = until + Duration::from_secs(2);
+        while let Err(error) = self.store.remove(name, mark).await {
+            tracing::debug!(lock = %name, %error, "the linger is over, and its item still there");
+            if over.has_passed() {
+                return;
+            }
+            tokio::time::sleep(delays.next().unwrap_or(LONGEST_RETRY)).await;
+        }
+    }
+}
+
+/// Releases a grant of which this broker has no keeper.
+pub(crate) async fn release_by_id<S: LockStore>(
+    common: Arc<Common<S>>,
+    name: LockName,
+    lock_id: LockId,
+    caller: oneshot::Sender<Result<Ended, Failure>>,
+) {
+    let grant = Grant { id: lock_id.grant, token: lock_id.token, sent: Moment::now(), protected_until: None };
+    let released = common.end_grant(&name, &grant, lock_id.linger, Some(caller)).await;
+    if let Released::Lingering(id, until) = released {
+        common.outlast(&name, id, until).await;
+    }
+    common.waiters.released_elsewhere(&name);
+}

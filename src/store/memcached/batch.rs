@@ -1,0 +1,208 @@
+//! Jobs, and the batches in which they travel: the clock first where a job grants or renews, then the jobs, then
+//! the fences where a job may grant, and the witness last. A batch is not a transaction: others' commands
+//! come between, which is why what it came to counts only if the witness at its end shows the epoch that was
+//! known before.
+
+use std::time::Duration;
+
+use memcache::exp::{MetaCommand, MetaResponse};
+use tokio::sync::oneshot;
+
+use super::commands::{self, Epoch, Keys, Unexpected, Verdict, Witness};
+use crate::lock::{FencingToken, GrantId, LockName, Owner};
+use crate::store::{Mark, StoreError};
+
+/// One thing to do to one lock.
+#[derive(Debug)]
+pub(super) enum Op {
+    /// Create the item as a new grant, or again after a loss.
+    Create { mark: Mark, ttl: u32, grant: bool },
+    /// Change the item that carries `from`; as a new grant if it is a hand-over.
+    Replace { from: Mark, to: Mark, ttl: u32, grant: bool, touch_owner: bool },
+    /// Delete the item that carries this mark.
+    Remove(Mark),
+    /// Read the item, and the owner's label.
+    Look,
+    /// Write the owner's label.
+    Describe { id: GrantId, owner: Owner, ttl: u32 },
+}
+
+/// In which kind of batch a job travels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// May be refused for want of memory, which spoils the answers to the whole batch.
+    Create,
+    /// Needs no memory.
+    Change,
+    /// Claims nothing, answers nobody, and may be refused: a batch of its own without a witness.
+    Note,
+}
+
+impl Op {
+    pub(super) fn kind(&self) -> Kind {
+        match self {
+            Op::Create { .. } => Kind::Create,
+            Op::Replace { .. } | Op::Remove(_) | Op::Look => Kind::Change,
+            Op::Describe { .. } => Kind::Note,
+        }
+    }
+
+    /// Whether it may make a new grant, and so needs an open shard and a fencing token.
+    pub(super) fn grants(&self) -> bool {
+        matches!(self, Op::Create { grant: true, .. } | Op::Replace { grant: true, .. })
+    }
+
+    /// Whether it makes an item live on, so that the server's clock matters.
+    fn extends(&self) -> bool {
+        matches!(self, Op::Create { .. } | Op::Replace { .. })
+    }
+}
+
+/// What a job came to, in a batch that counts.
+#[derive(Debug)]
+pub(super) enum Answer {
+    Verdict {
+        verdict: Verdict,
+        /// The token, if the job made a grant.
+        token: Option<FencingToken>,
+        /// Whether the shard was open, so that `Exists` and `Missing` are the last word.
+        open: bool,
+    },
+    Found(Option<(Mark, Owner, Duration)>),
+}
+
+/// An [`Op`] under way, and who waits for what it comes to.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) name: LockName,
+    pub(super) op: Op,
+    pub(super) reply: Option<oneshot::Sender<Result<Answer, StoreError>>>,
+}
+
+impl Job {
+    /// Answers whoever waits; that nobody does any more is no concern of the store's.
+    pub(super) fn answer(self, answer: Result<Answer, StoreError>) {
+        if let Some(reply) = self.reply {
+            let _ = reply.send(answer);
+        }
+    }
+}
+
+/// Jobs of one kind on their way to the server together.
+#[derive(Debug)]
+pub(super) struct Batch {
+    pub(super) jobs: Vec<Job>,
+    kind: Kind,
+    timed: bool,
+    grants: usize,
+}
+
+/// What a batch says of the shard itself.
+#[derive(Debug)]
+pub(super) struct Evidence {
+    /// How long S had left, if the batch asked.
+    pub(super) clock: Option<Option<Duration>>,
+    /// The highest token of the batch, if it may have granted; none if the epoch is closed.
+    pub(super) fence: Option<Option<FencingToken>>,
+    pub(super) witness: Witness,
+}
+
+impl Batch {
+    pub(super) fn new(jobs: Vec<Job>, kind: Kind) -> Batch {
+        let grants = jobs.iter().filter(|job| job.op.grants()).count();
+        let timed = jobs.iter().any(|job| job.op.extends());
+        Batch { jobs, kind, timed, grants }
+    }
+
+    pub(super) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The commands, for a shard whose epoch is `epoch`.
+    pub(super) fn commands(&self, keys: &Keys, epoch: Epoch) -> Vec<MetaCommand> {
+        let mut commands = Vec::with_capacity(self.jobs.len() + 3);
+        if self.timed {
+            commands.push(keys.clock());
+        }
+        for Job { name, op, .. } in &self.jobs {
+            match op {
+                Op::Create { mark, ttl, .. } => commands.push(keys.create(name, *mark, *ttl)),
+                Op::Replace { from, to, ttl, touch_owner, .. } => {
+                    commands.push(keys.replace(name, *from, *to, *ttl));
+                    commands.extend(touch_owner.then(|| keys.touch_owner(name, *ttl)));
+                }
+                Op::Remove(mark) => commands.push(keys.remove(name, *mark)),
+                Op::Look => commands.extend([keys.look(name), keys.look_for_owner(name)]),
+                Op::Describe { id, owner, ttl } => commands.push(keys.describe(name, *id, owner, *ttl)),
+            }
+        }
+        if self.grants > 0 {
+            // Raised after the locks are held and before anybody hears of it.
+            commands.push(keys.fence(epoch, self.grants));
+        }
+        if self.kind != Kind::Note {
+            commands.push(keys.witness());
+        }
+        commands
+    }
+
+    /// Reads what the batch says of the shard.
+    pub(super) fn evidence(&self, responses: &[MetaResponse]) -> Result<Evidence, Unexpected> {
+        let from_the_end = |index: usize| &responses[responses.len() - 1 - index];
+        Ok(Evidence {
+            clock: self.timed.then(|| commands::read_clock(&responses[0])),
+            fence: (self.grants > 0).then(|| commands::read_fence(from_the_end(1))).transpose()?,
+            witness: commands::read_witness(from_the_end(0))?,
+        })
+    }
+
+    /// Answers every job of a batch that counts, in a shard that is `open` or not.
+    pub(super) fn settle(self, responses: &[MetaResponse], fence: Option<FencingToken>, open: bool) {
+        let mut responses = responses.iter().skip(usize::from(self.timed));
+        let mut next = || responses.next().expect("one response for each command");
+        let mut granted = 0;
+        for job in self.jobs {
+            let answer = match &job.op {
+                Op::Create { mark, .. } => commands::read_create(next(), *mark).map(Some),
+                Op::Replace { touch_owner, .. } => {
+                    let verdict = commands::read_change(next()).map(Some);
+                    if *touch_owner {
+                        next();
+                    }
+                    verdict
+                }
+                Op::Remove(_) => commands::read_change(next()).map(Some),
+                Op::Look => Ok(None),
+                Op::Describe { .. } => continue,
+            };
+            let answer = match answer {
+                Ok(Some(verdict)) => {
+                    let token = job.op.grants().then(|| {
+                        granted += 1;
+                        // The fences were raised by the number of grants asked for: each has one of its own.
+                        fence.and_then(|top| FencingToken::new(top.get() - self.grants as u64 + granted))
+                    });
+                    match token {
+                        Some(None) if verdict == Verdict::Done => {
+                            Err(StoreError::uncertain("the shard lost its fencing tokens while it granted the lock"))
+                        }
+                        token => Ok(Answer::Verdict { verdict, token: token.flatten(), open }),
+                    }
+                }
+                Ok(None) => read_found(next(), next()).map_err(|error| StoreError::uncertain(error.to_string())),
+                Err(error) => Err(StoreError::uncertain(error.to_string())),
+            };
+            job.answer(answer);
+        }
+    }
+
+    /// Answers every job with the same error.
+    pub(super) fn fail(self, error: &StoreError) {
+        self.jobs.into_iter().for_each(|job| job.answer(Err(error.clone())));
+    }
+}
+
+fn read_found(item: &MetaResponse, label: &MetaResponse) -> Result<Answer, Unexpected> {
+    let found = commands::read_look(item)?;
+    Ok(Answer::Found(found.map(|(mark, left)| (mark, commands::read_owner(label, mark), left))))
+}

@@ -1,0 +1,294 @@
+//! The commands of the protocol on memcached, byte for byte, and what their answers say.
+//!
+//! A lock's item is created by `ma` and changed only by `md … I`, which compares and sets ttl and CAS in one
+//! step. It is never written with `ms`, because a failed `ms` deletes what was there, nor touched with
+//! `mg … T`, which sets anybody's ttl.
+
+use std::fmt;
+use std::time::Duration;
+
+use memcache::exp::{MetaCommand, MetaOp, MetaResponse, ReturnCode, parse_meta_result};
+
+use crate::lock::{FencingToken, GrantId, LingerId, LockName, Owner};
+use crate::store::Mark;
+
+/// A CAS that no item ever has: an `ma` that compares with it changes nothing that exists and creates what
+/// does not.
+const SENTINEL: u64 = u64::MAX;
+/// S never expires by itself. An absolute time, a little before memcached's own end of time in January 2038.
+const STATE_EXPIRES: u64 = 2_147_480_000;
+
+/// What sets one life of a shard's memory apart from the next: ten random digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Epoch(u64);
+
+impl Epoch {
+    const FIRST: u64 = 1_000_000_000;
+    const LAST: u64 = 9_999_999_999;
+
+    pub(super) fn random() -> Epoch {
+        Epoch(rand::RngExt::random_range(&mut rand::rng(), Epoch::FIRST..=Epoch::LAST))
+    }
+}
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What the item S shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Witness {
+    /// There is none: the memory was lost.
+    Missing,
+    /// The shard's epoch, and the fingerprint of the topology to which it belongs.
+    Shows { epoch: Epoch, fingerprint: u64 },
+}
+
+/// The keys of one deployment on a memcached that others may use too.
+#[derive(Debug, Clone)]
+pub(super) struct Keys {
+    prefix: String,
+}
+
+impl Keys {
+    pub(super) fn new(prefix: &str) -> Keys {
+        Keys { prefix: prefix.to_owned() }
+    }
+
+    fn key(&self, kind: &str, rest: &str) -> Vec<u8> {
+        [self.prefix.as_bytes(), kind.as_bytes(), rest.as_bytes()].concat()
+    }
+
+    fn lock(&self, op: MetaOp, name: &LockName) -> MetaCommand {
+        MetaCommand::new(op, self.key("L:", name.as_str()))
+    }
+
+    fn owner(&self, op: MetaOp, name: &LockName) -> MetaCommand {
+        MetaCommand::new(op, self.key("O:", name.as_str()))
+    }
+
+    fn state(&self, op: MetaOp) -> MetaCommand {
+        MetaCommand::new(op, self.key("S", ""))
+    }
+
+    fn fence_item(&self, op: MetaOp, epoch: Epoch) -> MetaCommand {
+        MetaCommand::new(op, self.key("F:", &epoch.to_string()))
+    }
+
+    /// Creates the item of a lock that has none: the grant, and the re-assertion after a loss.
+    pub(super) fn create(&self, name: &LockName, mark: Mark, ttl: u32) -> MetaCommand {
+        let id = number(mark);
+        self.lock(MetaOp::Arithmetic, name).flag(format!("N{ttl} J{id} D0 C{SENTINEL} E{id} c"))
+    }
+
+    /// Changes an item that carries `from`: renewal, hand-over, reattach, the beginning of a linger.
+    pub(super) fn replace(&self, name: &LockName, from: Mark, to: Mark, ttl: u32) -> MetaCommand {
+        self.lock(MetaOp::Delete, name).flag(format!("C{} I T{ttl} E{}", number(from), number(to)))
+    }
+
+    /// Deletes an item that carries `mark`.
+    pub(super) fn remove(&self, name: &LockName, mark: Mark) -> MetaCommand {
+        self.lock(MetaOp::Delete, name).flag(format!("C{}", number(mark)))
+    }
+
+    pub(super) fn look(&self, name: &LockName) -> MetaCommand {
+        self.lock(MetaOp::Get, name).flag("u c t")
+    }
+
+    /// The clock: how long S has left to live.
+    pub(super) fn clock(&self) -> MetaCommand {
+        self.state(MetaOp::Get).flag("u t")
+    }
+
+    pub(super) fn witness(&self) -> MetaCommand {
+        self.state(MetaOp::Get).flag("u v")
+    }
+
+    /// Raises the fencing tokens of `epoch` by `grants`.
+    pub(super) fn fence(&self, epoch: Epoch, grants: usize) -> MetaCommand {
+        self.fence_item(MetaOp::Arithmetic, epoch).flag(format!("D{grants} v"))
+    }
+
+    pub(super) fn look_for_fence(&self, epoch: Epoch) -> MetaCommand {
+        self.fence_item(MetaOp::Get, epoch).flag("u")
+    }
+
+    /// Begins an epoch on a shard that has none.
+    pub(super) fn begin_epoch(&self, epoch: Epoch, fingerprint: u64) -> MetaCommand {
+        self.state(MetaOp::Arithmetic).flag(format!("N{STATE_EXPIRES} J{epoch}{fingerprint:09} D0 C{SENTINEL}"))
+    }
+
+    /// Opens `epoch`: its tokens come after `start`.
+    pub(super) fn open(&self, epoch: Epoch, start: u64) -> MetaCommand {
+        self.fence_item(MetaOp::Arithmetic, epoch).flag(format!("N0 J{start} D0 C{SENTINEL}"))
+    }
+
+    /// Notes an owner's label, for the grant that it belongs to.
+    pub(super) fn describe(&self, name: &LockName, id: GrantId, owner: &Owner, ttl: u32) -> MetaCommand {
+        let value = format!("{} {}", id.get(), owner.as_str());
+        self.owner(MetaOp::Set, name).flag(format!("T{ttl}")).value(value)
+    }
+
+    pub(super) fn touch_owner(&self, name: &LockName, ttl: u32) -> MetaCommand {
+        self.owner(MetaOp::Get, name).flag(format!("u T{ttl}"))
+    }
+
+    pub(super) fn look_for_owner(&self, name: &LockName) -> MetaCommand {
+        self.owner(MetaOp::Get, name).flag("u v")
+    }
+}
+
+fn number(mark: Mark) -> u64 {
+    match mark {
+        Mark::Held(id) => id.get(),
+        Mark::Lingering(id) => id.get(),
+    }
+}
+
+/// A memcached answered what none answers: nothing that came with it counts.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("memcached answered {0}")]
+pub(super) struct Unexpected(String);
+
+fn unexpected<T>(what: &str, response: &MetaResponse) -> Result<T, Unexpected> {
+    Err(Unexpected(format!("{:?} to a {what}", response.rc())))
+}
+
+fn text(response: &MetaResponse) -> Option<&str> {
+    std::str::from_utf8(response.value()?).ok()
+}
+
+/// What S shows.
+pub(super) fn read_witness(response: &MetaResponse) -> Result<Witness, Unexpected> {
+    if response.rc() == ReturnCode::En {
+        return Ok(Witness::Missing);
+    }
+    let Some(digits) = text(response).filter(|digits| digits.len() == 19 && digits.bytes().all(|b| b.is_ascii_digit()))
+    else {
+        return unexpected("look at the shard's state", response);
+    };
+    let (epoch, fingerprint) = digits.split_at(10);
+    match (epoch.parse(), fingerprint.parse()) {
+        (Ok(epoch), Ok(fingerprint)) => Ok(Witness::Shows { epoch: Epoch(epoch), fingerprint }),
+        _ => unexpected("look at the shard's state", response),
+    }
+}
+
+/// How long S has left, if it is there.
+pub(super) fn read_clock(response: &MetaResponse) -> Option<Duration> {
+    let left = parse_meta_result(response.clone()).ok()?.ttl?;
+    u64::try_from(left).ok().map(Duration::from_secs)
+}
+
+/// The highest token of the batch; none if the epoch is closed.
+pub(super) fn read_fence(response: &MetaResponse) -> Result<Option<FencingToken>, Unexpected> {
+    match response.rc() {
+        ReturnCode::Nf => Ok(None),
+        _ => match text(response).and_then(|digits| digits.trim_end().parse().ok()).and_then(FencingToken::new) {
+            Some(token) => Ok(Some(token)),
+            None => unexpected("rise of the fencing tokens", response),
+        },
+    }
+}
+
+/// What a command on a lock's item came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Created, changed or deleted.
+    Done,
+    /// There is an item with another mark.
+    Exists,
+    /// There is no item.
+    Missing,
+}
+
+/// What `create` with this mark came to: it is done only if the CAS that comes back is the one sent.
+pub(super) fn read_create(response: &MetaResponse, mark: Mark) -> Result<Verdict, Unexpected> {
+    match response.rc() {
+        ReturnCode::Hd if parse_meta_result(response.clone()).ok().and_then(|r| r.cas) == Some(number(mark)) => {
+            Ok(Verdict::Done)
+        }
+        ReturnCode::Ex => Ok(Verdict::Exists),
+        _ => unexpected("grant", response),
+    }
+}
+
+/// What `replace` or `remove` came to.
+pub(super) fn read_change(response: &MetaResponse) -> Result<Verdict, Unexpected> {
+    match response.rc() {
+        ReturnCode::Hd => Ok(Verdict::Done),
+        ReturnCode::Ex => Ok(Verdict::Exists),
+        ReturnCode::Nf => Ok(Verdict::Missing),
+        _ => unexpected("change of a lock", response),
+    }
+}
+
+/// What a `look` found: the mark and the time left, if there is an item.
+pub(super) fn read_look(response: &MetaResponse) -> Result<Option<(Mark, Duration)>, Unexpected> {
+    if response.rc() == ReturnCode::En {
+        return Ok(None);
+    }
+    let Ok(found) = parse_meta_result(response.clone()) else {
+        return unexpected("look at a lock", response);
+    };
+    let mark = found.cas.and_then(|cas| {
+        let held = GrantId::new(cas).map(Mark::Held);
+        held.or_else(|| LingerId::new(cas).map(Mark::Lingering))
+    });
+    match (mark, found.ttl.and_then(|left| u64::try_from(left).ok())) {
+        (Some(mark), Some(left)) => Ok(Some((mark, Duration::from_secs(left)))),
+        _ => unexpected("look at a lock, which is not one of ours", response),
+    }
+}
+
+/// The label noted for `mark`, if there is one; a label of another grant is none.
+pub(super) fn read_owner(response: &MetaResponse, mark: Mark) -> Owner {
+    let label = text(response).and_then(|value| value.split_once(' '));
+    match label {
+        Some((id, owner)) if id == number(mark).to_string() => Owner::new(owner).unwrap_or_default(),
+        _ => Owner::default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wire(command: MetaCommand) -> String {
+        String::from_utf8(command.encode().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn commands_are_byte_for_byte_those_of_the_protocol() {
+        let keys = Keys::new("lb:");
+        let name = LockName::new("job").unwrap();
+        let held = Mark::Held(GrantId::new(12_345_678_901_234_567_890).unwrap());
+        let linger = Mark::Lingering(LingerId::new(1_234_567_890_123_456_789).unwrap());
+        let epoch = Epoch(1_234_567_890);
+        for (command, expected) in [
+            (
+                keys.create(&name, held, 15),
+                "ma lb:L:job N15 J12345678901234567890 D0 C18446744073709551615 E12345678901234567890 c",
+            ),
+            (keys.replace(&name, held, linger, 12), "md lb:L:job C12345678901234567890 I T12 E1234567890123456789"),
+            (keys.remove(&name, linger), "md lb:L:job C1234567890123456789"),
+            (keys.look(&name), "mg lb:L:job u c t"),
+            (keys.clock(), "mg lb:S u t"),
+            (keys.witness(), "mg lb:S u v"),
+            (keys.fence(epoch, 3), "ma lb:F:1234567890 D3 v"),
+            (keys.open(epoch, 77), "ma lb:F:1234567890 N0 J77 D0 C18446744073709551615"),
+            (keys.begin_epoch(epoch, 42), "ma lb:S N2147480000 J1234567890000000042 D0 C18446744073709551615"),
+        ] {
+            assert_eq!(wire(command), format!("{expected}\r\n"));
+        }
+    }
+
+    #[test]
+    fn the_longest_name_and_prefix_fit_into_a_key() {
+        let keys = Keys::new(&"p".repeat(48));
+        let name = LockName::new(&" ".repeat(128)).unwrap();
+        assert!(wire(keys.look(&name)).ends_with(" u c t b\r\n"), "a key with spaces goes as base64");
+    }
+}

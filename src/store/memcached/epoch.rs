@@ -1,0 +1,154 @@
+//! What a broker knows of a shard's epoch: whether its memory was lost, and whether enough time has passed since
+//! for nobody to believe in a lock that went with it.
+
+use std::time::Duration;
+
+use super::commands::{Epoch, Witness};
+use crate::clock::Moment;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// S has not been read yet.
+    Unread,
+    /// S is missing: restarted, flushed or evicted.
+    Lost,
+    /// S was read; whether its epoch is open is yet to be seen.
+    Found { epoch: Epoch },
+    /// In quarantine, since the arrival of the answer that first showed this epoch without its fences.
+    Closed { epoch: Epoch, since: Moment },
+    /// Grants locks.
+    Open { epoch: Epoch },
+    /// Belongs to brokers with another server list, other weights or another `--max-ttl`.
+    Foreign { fingerprint: u64 },
+}
+
+#[derive(Debug)]
+pub(super) struct EpochState {
+    ours: u64,
+    phase: Phase,
+    generation: u64,
+}
+
+impl EpochState {
+    /// Knows nothing yet; `ours` is the fingerprint of this broker's topology.
+    pub(super) fn new(ours: u64) -> EpochState {
+        EpochState { ours, phase: Phase::Unread, generation: 0 }
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Counts the changes of epoch: what was sent in an earlier generation does not count.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    pub(super) fn epoch(&self) -> Option<Epoch> {
+        match self.phase {
+            Phase::Found { epoch } | Phase::Closed { epoch, .. } | Phase::Open { epoch } => Some(epoch),
+            Phase::Unread | Phase::Lost | Phase::Foreign { .. } => None,
+        }
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.phase, Phase::Open { .. })
+    }
+
+    /// Takes note of what S showed. Returns whether it is the epoch that was known before.
+    pub(super) fn witnessed(&mut self, witness: Witness) -> bool {
+        let next = match witness {
+            Witness::Missing => Phase::Lost,
+            Witness::Shows { fingerprint, .. } if fingerprint != self.ours => Phase::Foreign { fingerprint },
+            Witness::Shows { epoch, .. } if self.epoch() == Some(epoch) => return true,
+            Witness::Shows { epoch, .. } => Phase::Found { epoch },
+        };
+        if next != self.phase {
+            self.phase = next;
+            self.generation += 1;
+        }
+        false
+    }
+
+    /// Takes note of whether the fences of `epoch` were there, in a batch whose witness showed `epoch`.
+    pub(super) fn fences_seen(&mut self, epoch: Epoch, there: bool, arrived: Moment) {
+        if self.epoch() != Some(epoch) {
+            return;
+        }
+        self.phase = match self.phase {
+            _ if there => Phase::Open { epoch },
+            closed @ Phase::Closed { .. } => closed,
+            _ => Phase::Closed { epoch, since: arrived },
+        };
+    }
+
+    /// What is left of the quarantine, if the shard is closed.
+    pub(super) fn quarantine_left(&self, max_ttl: Duration) -> Option<Duration> {
+        match self.phase {
+            Phase::Closed { since, .. } => Some((since + max_ttl).remaining()),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OURS: u64 = 7;
+
+    fn shows(epoch: Epoch) -> Witness {
+        Witness::Shows { epoch, fingerprint: OURS }
+    }
+
+    fn open(epoch: Epoch) -> EpochState {
+        let mut state = EpochState::new(OURS);
+        assert!(!state.witnessed(shows(epoch)), "an epoch first seen was not known before");
+        state.fences_seen(epoch, true, Moment::now());
+        assert!(state.is_open());
+        state
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn quarantine_counts_from_the_first_answer_without_fences() {
+        let epoch = Epoch::random();
+        let mut state = EpochState::new(OURS);
+        state.witnessed(shows(epoch));
+        let first = Moment::now();
+        state.fences_seen(epoch, false, first);
+        tokio::time::advance(Duration::from_secs(4)).await;
+        state.fences_seen(epoch, false, Moment::now());
+        assert_eq!(state.phase(), Phase::Closed { epoch, since: first });
+        assert_eq!(state.quarantine_left(Duration::from_secs(5)), Some(Duration::from_secs(1)));
+    }
+
+    #[tokio::test]
+    async fn another_epoch_or_none_makes_what_was_sent_worthless() {
+        let first = Epoch::random();
+        let mut state = open(first);
+        let before = state.generation();
+        assert!(state.witnessed(shows(first)));
+        assert_eq!(state.generation(), before);
+        assert!(!state.witnessed(Witness::Missing));
+        assert!(!state.witnessed(shows(Epoch::random())));
+        assert_eq!(state.generation(), before + 2);
+        assert!(!state.is_open());
+    }
+
+    #[tokio::test]
+    async fn fences_that_are_gone_close_the_shard() {
+        let epoch = Epoch::random();
+        let mut state = open(epoch);
+        let now = Moment::now();
+        state.fences_seen(epoch, false, now);
+        assert_eq!(state.phase(), Phase::Closed { epoch, since: now });
+    }
+
+    #[tokio::test]
+    async fn somebody_elses_shard_is_never_used() {
+        let mut state = EpochState::new(OURS);
+        assert!(!state.witnessed(Witness::Shows { epoch: Epoch::random(), fingerprint: 8 }));
+        assert_eq!(state.phase(), Phase::Foreign { fingerprint: 8 });
+        assert_eq!(state.epoch(), None);
+    }
+}

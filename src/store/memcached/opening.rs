@@ -1,0 +1,128 @@
+//! Opening a shard: what a new epoch's fencing tokens begin with, and opening by hand.
+
+use std::time::{Duration, SystemTime};
+
+use memcache::exp::{AsyncMetaConnection, MetaCommand, MetaResponse};
+use tokio::time::timeout;
+
+use super::commands::{self, Epoch, Keys, Witness};
+use super::placement::fingerprint;
+use super::server::{BOUND, dial};
+use super::{MemcachedSettings, ShardAddress};
+use crate::lock::FencingToken;
+
+/// Seconds since 1970 of the beginning of 2024 and of 2038: a clock outside is not set, and memcached's absolute
+/// times end in January 2038.
+const SANE_CLOCK: std::ops::Range<u64> = 1_704_067_200..2_145_916_800;
+/// How far a new epoch's tokens begin above the highest that this broker has seen.
+const TOKEN_GAP: u64 = 1_000_000;
+
+/// What the fencing tokens of a new epoch come after: the wall clock in microseconds, and above `highest_seen`
+/// all the same if that clock was set back. None if the wall clock cannot be right.
+pub(super) fn start(highest_seen: u64) -> Option<u64> {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    let micros = u64::try_from(now.as_micros()).ok()?;
+    let start = micros.max(highest_seen + TOKEN_GAP);
+    (SANE_CLOCK.contains(&now.as_secs()) && start < FencingToken::LIMIT).then_some(start)
+}
+
+/// What `shard open` did to one shard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Opened {
+    /// It was in quarantine, and grants locks now.
+    Opened,
+    /// It granted locks already.
+    WasOpen,
+}
+
+/// Opens every shard by hand, whatever its quarantine, creating its state where that is missing. Only for an
+/// operator who knows that nobody believes in a lock that the shard has forgotten.
+///
+/// # Errors
+/// One line for each shard says what it came to: a shard that cannot be reached, or that belongs to another
+/// topology, is left alone. No shard gets a new state if another one that is reached contradicts the topology.
+///
+/// # Cancel safety
+/// What has been opened stays open.
+pub async fn open(settings: &MemcachedSettings) -> Vec<(ShardAddress, Result<Opened, String>)> {
+    let keys = Keys::new(&settings.key_prefix);
+    let ours = fingerprint(&settings.shards, settings.max_ttl);
+    let mut reached = Vec::new();
+    for shard in &settings.shards {
+        reached.push(match dial(shard, None).await {
+            Ok(dialled) => look(dialled.connection, &keys).await,
+            Err(why) => Err(why),
+        });
+    }
+    let contradicts = |found: &Result<(AsyncMetaConnection, Witness), String>| match found {
+        Ok((_, Witness::Shows { fingerprint, .. })) => *fingerprint != ours,
+        _ => false,
+    };
+    let contradicted = reached.iter().any(contradicts);
+    let mut results = Vec::new();
+    for (shard, found) in settings.shards.iter().zip(reached) {
+        let result = match found {
+            Err(why) => Err(why),
+            Ok(_) if contradicted => {
+                Err("not touched: a shard belongs to brokers with another list of servers, other weights or another \
+                     --max-ttl (use the brokers' own, or `lockbroker shard adopt`)"
+                    .to_owned())
+            }
+            Ok((connection, witness)) => open_one(connection, &keys, ours, witness).await,
+        };
+        results.push((shard.clone(), result));
+    }
+    results
+}
+
+async fn look(mut connection: AsyncMetaConnection, keys: &Keys) -> Result<(AsyncMetaConnection, Witness), String> {
+    let responses = exchange(&mut connection, vec![keys.witness()]).await?;
+    let witness = commands::read_witness(&responses[0]).map_err(|error| error.to_string())?;
+    Ok((connection, witness))
+}
+
+async fn open_one(
+    mut connection: AsyncMetaConnection,
+    keys: &Keys,
+    ours: u64,
+    witness: Witness,
+) -> Result<Opened, String> {
+    let epoch = match witness {
+        Witness::Shows { epoch, .. } => epoch,
+        Witness::Missing => {
+            let begin = vec![keys.begin_epoch(Epoch::random(), ours), keys.witness()];
+            let responses = exchange(&mut connection, begin).await?;
+            match commands::read_witness(&responses[1]).map_err(|error| error.to_string())? {
+                Witness::Shows { epoch, fingerprint } if fingerprint == ours => epoch,
+                _ => return Err("somebody else set the shard up meanwhile".to_owned()),
+            }
+        }
+    };
+    let start = start(0).ok_or("this machine's clock is outside the years 2024 to 2037; set it")?;
+    let responses = exchange(&mut connection, vec![keys.look_for_fence(epoch), keys.open(epoch, start)]).await?;
+    match responses[0].rc() {
+        memcache::exp::ReturnCode::Hd => Ok(Opened::WasOpen),
+        _ => Ok(Opened::Opened),
+    }
+}
+
+async fn exchange(connection: &mut AsyncMetaConnection, batch: Vec<MetaCommand>) -> Result<Vec<MetaResponse>, String> {
+    match timeout(BOUND, connection.execute_batch(&batch)).await {
+        Ok(Ok(responses)) => Ok(responses),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("no answer within {:?}", Duration::from_secs(BOUND.as_secs()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_of_a_new_epoch_come_after_all_that_was_seen() {
+        let now = start(0).expect("this machine's clock is right");
+        assert!(now > 1_704_067_200_000_000);
+        assert_eq!(start(now * 2), Some(now * 2 + TOKEN_GAP));
+        assert_eq!(start(FencingToken::LIMIT), None);
+    }
+}

@@ -1,0 +1,106 @@
+//! Which shard a name lives on, and the fingerprint by which brokers tell that they agree on it.
+
+use std::time::Duration;
+
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+
+use super::ShardAddress;
+use crate::lock::LockName;
+
+/// Fingerprints have nine decimal digits.
+const FINGERPRINTS: u64 = 1_000_000_000;
+
+/// The shards with their weights. Changing how it places a name changes who guards it: two brokers that
+/// disagree would grant the same lock twice. So the hash (XXH3, fixed by its specification), the
+/// formula and the logarithm (in software, the same on every platform) are fixed for all time.
+#[derive(Debug, Clone)]
+pub(super) struct Placement {
+    /// The hash seed and the weight of each shard.
+    shards: Vec<(u64, f64)>,
+}
+
+impl Placement {
+    pub(super) fn new(shards: &[ShardAddress]) -> Placement {
+        let shards = shards.iter().map(|shard| (xxh3_64(shard.to_string().as_bytes()), f64::from(shard.weight)));
+        Placement { shards: shards.collect() }
+    }
+
+    /// The index of the shard that guards `name`: weighted rendezvous hashing, by which every shard draws a
+    /// number for the name and the greatest one wins, the heavier shards drawing greater numbers.
+    pub(super) fn shard_of(&self, name: &LockName) -> usize {
+        let draw = |&(seed, weight): &(u64, f64)| {
+            let hash = xxh3_64_with_seed(name.as_str().as_bytes(), seed);
+            // The upper 53 bits, made a number strictly between 0 and 1.
+            let uniform = ((hash >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
+            -weight / libm::log(uniform)
+        };
+        let draws = self.shards.iter().map(draw).enumerate();
+        draws.max_by(|(_, a), (_, b)| a.total_cmp(b)).map_or(0, |(index, _)| index)
+    }
+}
+
+/// A topology as nine decimal digits: the same for the same shards, weights and `--max-ttl`, in whatever order
+/// the shards are listed.
+pub(super) fn fingerprint(shards: &[ShardAddress], max_ttl: Duration) -> u64 {
+    let mut lines: Vec<String> = shards.iter().map(|shard| format!("{shard}={}\n", shard.weight)).collect();
+    lines.sort_unstable();
+    lines.push(format!("max-ttl {} ms", max_ttl.as_millis()));
+    xxh3_64(lines.concat().as_bytes()) % FINGERPRINTS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shards(list: &str) -> Vec<ShardAddress> {
+        list.split(',').map(|shard| shard.parse().unwrap()).collect()
+    }
+
+    fn names() -> impl Iterator<Item = LockName> {
+        (0..30_000).map(|n| LockName::new(&format!("name {n}")).unwrap())
+    }
+
+    #[test]
+    fn the_placement_of_names_never_changes() {
+        let list = shards("a:11211,b:11211=3,c:11211");
+        let placement = Placement::new(&list);
+        let placed: Vec<usize> = names().take(24).map(|name| placement.shard_of(&name)).collect();
+        assert_eq!(placed, PLACED, "placement is part of the protocol between brokers");
+        assert_eq!(fingerprint(&list, Duration::from_secs(15)), FINGERPRINT);
+    }
+    const PLACED: [usize; 24] = [0; 24];
+    const FINGERPRINT: u64 = 0;
+
+    #[test]
+    fn the_order_of_the_list_does_not_matter() {
+        let (one, other) = (shards("a:1,b:1=3,c:1"), shards("c:1,a:1,b:1=3"));
+        let (first, second) = (Placement::new(&one), Placement::new(&other));
+        for name in names() {
+            assert_eq!(one[first.shard_of(&name)], other[second.shard_of(&name)]);
+        }
+        let ttl = Duration::from_secs(15);
+        assert_eq!(fingerprint(&one, ttl), fingerprint(&other, ttl));
+        assert_ne!(fingerprint(&one, ttl), fingerprint(&shards("a:1,b:1,c:1"), ttl));
+        assert_ne!(fingerprint(&one, ttl), fingerprint(&one, 2 * ttl));
+    }
+
+    #[test]
+    fn shards_get_their_share_by_weight() {
+        let placement = Placement::new(&shards("a:1,b:1=3,c:1"));
+        let mut counts = [0; 3];
+        names().for_each(|name| counts[placement.shard_of(&name)] += 1);
+        for (count, share) in counts.into_iter().zip([0.2, 0.6, 0.2]) {
+            let expected = 30_000.0 * share;
+            assert!((f64::from(count) - expected).abs() < 0.05 * expected, "{counts:?}");
+        }
+    }
+
+    #[test]
+    fn without_one_shard_only_its_names_move() {
+        let (three, two) = (shards("a:1,b:1=3,c:1"), shards("a:1,c:1"));
+        let (before, after) = (Placement::new(&three), Placement::new(&two));
+        for name in names().filter(|name| before.shard_of(name) != 1) {
+            assert_eq!(three[before.shard_of(&name)], two[after.shard_of(&name)]);
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! The embedded store: one broker's locks in its own memory, gone when it ends.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::watch;
+
+use super::{Change, Granted, LockStore, Look, Mark, StoreError};
+use crate::clock::Moment;
+use crate::lock::{FencingToken, GrantId, LockName, Owner};
+
+#[derive(Debug)]
+struct Item {
+    mark: Mark,
+    owner: Owner,
+    expires: Moment,
+}
+
+#[derive(Debug, Default)]
+struct Items {
+    by_name: HashMap<LockName, Item>,
+    last_token: u64,
+    /// Expired items nobody came back for are swept when there are this many.
+    sweep_at: usize,
+}
+
+/// Locks in this process's memory.
+#[derive(Debug)]
+pub struct MemoryStore {
+    items: Mutex<Items>,
+    ready: watch::Sender<bool>,
+}
+
+impl MemoryStore {
+    /// An empty store. Its tokens begin with the wall clock's microseconds, so that they rise over a restart.
+    pub fn new() -> MemoryStore {
+        let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let last_token = u64::try_from(since_1970.as_micros()).unwrap_or(0).min(FencingToken::LIMIT / 2);
+        MemoryStore { items: Mutex::new(Items { last_token, ..Items::default() }), ready: watch::Sender::new(true) }
+    }
+
+    fn items(&self) -> MutexGuard<'_, Items> {
+        // No code panics while it holds the lock; if one did, the map would still be whole.
+        self.items.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for MemoryStore {
+    fn default() -> MemoryStore {
+        MemoryStore::new()
+    }
+}
+
+impl Items {
+    fn live(&mut self, name: &LockName) -> Option<&mut Item> {
+        if self.by_name.get(name)?.expires.has_passed() {
+            self.by_name.remove(name);
+        }
+        self.by_name.get_mut(name)
+    }
+
+    fn next_token(&mut self) -> Result<FencingToken, StoreError> {
+        self.last_token += 1;
+        FencingToken::new(self.last_token).ok_or_else(|| StoreError::unavailable("fencing tokens are used up", None))
+    }
+
+    /// Keeps what expired unseen from growing the map: the work is proportional to what was added since.
+    fn sweep(&mut self) {
+        const SMALLEST: usize = 1024;
+        if self.by_name.len() >= self.sweep_at.max(SMALLEST) {
+            let now = Moment::now();
+            self.by_name.retain(|_, item| item.expires > now);
+            self.sweep_at = self.by_name.len() * 2;
+            self.by_name.shrink_to(self.sweep_at);
+        }
+    }
+
+    fn change(&mut self, name: &LockName, from: Mark, to: Mark, ttl: u32) -> Change {
+        match self.live(name) {
+            None => Change::Gone,
+            Some(item) if item.mark != from => Change::TakenOver,
+            Some(item) => {
+                item.mark = to;
+                item.expires = expiry(ttl);
+                Change::Done
+            }
+        }
+    }
+}
+
+fn expiry(ttl: u32) -> Moment {
+    Moment::now() + Duration::from_secs(ttl.into())
+}
+
+impl LockStore for MemoryStore {
+    async fn grant(&self, name: &LockName, id: GrantId, ttl: u32) -> Result<Granted, StoreError> {
+        let mut items = self.items();
+        if items.live(name).is_some() {
+            return Ok(Granted::No);
+        }
+        let token = items.next_token()?;
+        items.sweep();
+        let item = Item { mark: Mark::Held(id), owner: Owner::default(), expires: expiry(ttl) };
+        items.by_name.insert(name.clone(), item);
+        Ok(Granted::Yes(token))
+    }
+
+    async fn hand_over(&self, name: &LockName, from: GrantId, to: GrantId, ttl: u32) -> Result<Granted, StoreError> {
+        let mut items = self.items();
+        match items.change(name, Mark::Held(from), Mark::Held(to), ttl) {
+            Change::Done => {
+                if let Some(item) = items.live(name) {
+                    item.owner = Owner::default();
+                }
+                items.next_token().map(Granted::Yes)
+            }
+            Change::Gone | Change::TakenOver => Ok(Granted::No),
+        }
+    }
+
+    async fn renew(&self, name: &LockName, mark: Mark, _: &Owner, ttl: u32) -> Result<Change, StoreError> {
+        Ok(self.items().change(name, mark, mark, ttl))
+    }
+
+    async fn replace(&self, name: &LockName, from: Mark, to: Mark, ttl: u32) -> Result<Change, StoreError> {
+        Ok(self.items().change(name, from, to, ttl))
+    }
+
+    async fn remove(&self, name: &LockName, mark: Mark) -> Result<Change, StoreError> {
+        let mut items = self.items();
+        let change = items.change(name, mark, mark, 1);
+        if change == Change::Done {
+            items.by_name.remove(name);
+        }
+        Ok(change)
+    }
+
+    async fn look(&self, name: &LockName) -> Result<Look, StoreError> {
+        Ok(match self.items().live(name) {
+            None => Look::Free,
+            Some(item) => {
+                Look::Marked { mark: item.mark, owner: item.owner.clone(), expires_in: item.expires.remaining() }
+            }
+        })
+    }
+
+    fn describe(&self, name: &LockName, id: GrantId, owner: &Owner, _: u32) {
+        if let Some(item) = self.items().live(name)
+            && item.mark == Mark::Held(id)
+        {
+            item.owner = owner.clone();
+        }
+    }
+
+    fn ready(&self) -> watch::Receiver<bool> {
+        self.ready.subscribe()
+    }
+}

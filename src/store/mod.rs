@@ -1,0 +1,157 @@
+//! What the domain asks of the store that all brokers share, and the two stores that answer.
+//!
+//! A store compares and changes one item per lock. It never decides who ought to have the lock: it says
+//! what it did, or that it does not know.
+
+mod memory;
+
+pub mod memcached;
+pub use memory::MemoryStore;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::lock::{FencingToken, GrantId, LingerId, LockName, Owner};
+
+/// What the item of a lock says: held under a grant, or lingering after one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mark {
+    /// Held.
+    Held(GrantId),
+    /// Lingering.
+    Lingering(LingerId),
+}
+
+/// What became of an attempt to get a lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Granted {
+    /// It is held under the new id, with this token.
+    Yes(FencingToken),
+    /// Not: the lock is held or lingers (`grant`), or the id to hand over from no longer has it
+    /// (`hand_over`).
+    No,
+}
+
+/// What became of a change to an item that had to carry a certain mark.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// The item carried the mark and was changed.
+    Done,
+    /// There is no item.
+    Gone,
+    /// The item carries another mark.
+    TakenOver,
+}
+
+/// A lock as the store has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Look {
+    /// Nobody has it.
+    Free,
+    /// There is an item.
+    Marked {
+        /// What it says.
+        mark: Mark,
+        /// The holder's label, where it is known and belongs to that grant.
+        owner: Owner,
+        /// When the item is gone at the latest if nobody renews it.
+        expires_in: Duration,
+    },
+}
+
+/// Why a store did not do as asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// Nothing was sent; nothing has changed.
+    #[error("{why}")]
+    Unavailable {
+        /// For the person who reads it.
+        why: Arc<str>,
+        /// When a new try makes sense, where that is known.
+        retry_after: Option<Duration>,
+    },
+    /// The command may have been carried out, and may still be.
+    #[error("{why}")]
+    Uncertain {
+        /// For the person who reads it.
+        why: Arc<str>,
+    },
+    /// There is no memory for another lock. The command may have been carried out all the same.
+    #[error("{why}")]
+    Full {
+        /// For the person who reads it.
+        why: Arc<str>,
+    },
+}
+
+/// Keeps the items of locks. All ttls are in whole seconds, 1 or more; an item with ttl n lives for more than
+/// n-2 s and at most n s after the command was carried out.
+///
+/// Every method answers within a few seconds, whatever the store does. Whoever wants to know for how long an
+/// answer holds counts from before the call. Dropping a future does not take the command back: it may still be
+/// carried out, as after [`StoreError::Uncertain`].
+pub trait LockStore: Send + Sync + 'static {
+    /// Creates the item of a lock that has none.
+    fn grant(&self, name: &LockName, id: GrantId, ttl: u32)
+    -> impl Future<Output = Result<Granted, StoreError>> + Send;
+
+    /// Gives the lock held under `from` to `to`, as a new grant with a token of its own. At no moment is the
+    /// lock free.
+    fn hand_over(
+        &self,
+        name: &LockName,
+        from: GrantId,
+        to: GrantId,
+        ttl: u32,
+    ) -> impl Future<Output = Result<Granted, StoreError>> + Send;
+
+    /// Sets the ttl of an item that carries `mark`, and that of the owner's label. If the store has lost its
+    /// memory and nobody can have been granted the lock since, creates the item again.
+    fn renew(
+        &self,
+        name: &LockName,
+        mark: Mark,
+        owner: &Owner,
+        ttl: u32,
+    ) -> impl Future<Output = Result<Change, StoreError>> + Send;
+
+    /// Replaces the mark `from` by `to` without a new token: a reattach, or the beginning of a linger.
+    fn replace(
+        &self,
+        name: &LockName,
+        from: Mark,
+        to: Mark,
+        ttl: u32,
+    ) -> impl Future<Output = Result<Change, StoreError>> + Send;
+
+    /// Deletes an item that carries `mark`.
+    fn remove(&self, name: &LockName, mark: Mark) -> impl Future<Output = Result<Change, StoreError>> + Send;
+
+    /// Looks at a lock without touching it. A look that finds nothing proves nothing about commands under way.
+    fn look(&self, name: &LockName) -> impl Future<Output = Result<Look, StoreError>> + Send;
+
+    /// Notes the label of a grant for others to see: best effort, sent and forgotten. Does nothing if the label
+    /// is empty.
+    fn describe(&self, name: &LockName, id: GrantId, owner: &Owner, ttl: u32);
+
+    /// Whether at least one part of the store can grant locks.
+    fn ready(&self) -> watch::Receiver<bool>;
+}
+
+impl StoreError {
+    pub(crate) fn unavailable(why: impl Into<Arc<str>>, retry_after: Option<Duration>) -> StoreError {
+        StoreError::Unavailable { why: why.into(), retry_after }
+    }
+
+    pub(crate) fn uncertain(why: impl Into<Arc<str>>) -> StoreError {
+        StoreError::Uncertain { why: why.into() }
+    }
+
+    /// Whether the command may have been, or may still be, carried out.
+    pub fn may_have_landed(&self) -> bool {
+        !matches!(self, StoreError::Unavailable { .. })
+    }
+}

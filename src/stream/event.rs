@@ -1,0 +1,123 @@
+//! What happens to a lock.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Moment;
+use crate::lock::{LockId, Owner};
+use crate::store::StoreError;
+
+/// What happened to a lock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// It is held, and the lease that this began with ends at `until`.
+    Acquired {
+        /// What the client gets.
+        lock_id: LockId,
+        /// The end of the lease.
+        until: Moment,
+    },
+    /// It was not acquired; the last event.
+    NotAcquired {
+        /// Why.
+        reason: Reason,
+        /// The holder's label, where known.
+        owner: Owner,
+    },
+    /// It waits at this place, the first being 1.
+    Queued {
+        /// The place among this broker's waiters.
+        position: usize,
+    },
+    /// Its lease was renewed.
+    Renewed {
+        /// The end of the lease.
+        until: Moment,
+    },
+    /// It is lost; the last event.
+    Lost(LostReason),
+    /// It was released as asked; the last event.
+    Released,
+    /// The broker is going away.
+    Draining {
+        /// For how long it goes on at the most.
+        grace: Duration,
+    },
+    /// It failed; the last event.
+    Failed(Failure),
+}
+
+/// Why a lock was not acquired.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// Somebody holds it.
+    Held,
+    /// It lingers.
+    Lingering,
+    /// The wait is over.
+    MaxWait,
+    /// The client gave up the wait.
+    Cancelled,
+    /// The grant to reattach has ended.
+    NotReattachable,
+}
+
+/// Why a lock was lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LostReason {
+    /// No renewal got through in time.
+    Expired,
+    /// The store no longer has it.
+    Gone,
+    /// The store has another grant in its place.
+    TakenOver,
+}
+
+/// Why the broker could not do as asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// Not now.
+    #[error("{why}")]
+    Unavailable {
+        /// For the person who reads it.
+        why: Arc<str>,
+        /// When a new try makes sense, where that is known.
+        retry_after: Option<Duration>,
+    },
+    /// A limit of the broker's or the store's is reached.
+    #[error("{why}")]
+    Exhausted {
+        /// For the person who reads it.
+        why: Arc<str>,
+    },
+}
+
+impl Failure {
+    pub(crate) fn unavailable(why: impl Into<Arc<str>>) -> Failure {
+        Failure::Unavailable { why: why.into(), retry_after: None }
+    }
+
+    pub(crate) fn exhausted(why: impl Into<Arc<str>>) -> Failure {
+        Failure::Exhausted { why: why.into() }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Failure {
+        match error {
+            StoreError::Unavailable { why, retry_after } => Failure::Unavailable { why, retry_after },
+            StoreError::Uncertain { why } => Failure::Unavailable { why, retry_after: None },
+            StoreError::Full { why } => Failure::Exhausted { why },
+        }
+    }
+}
+
+impl Event {
+    /// Whether nothing follows it for its lock.
+    pub fn is_last(&self) -> bool {
+        match self {
+            Event::NotAcquired { .. } | Event::Lost(_) | Event::Released | Event::Failed(_) => true,
+            Event::Acquired { .. } | Event::Queued { .. } | Event::Renewed { .. } | Event::Draining { .. } => false,
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! Which locks of a Session have been renewed since its latest heartbeat, and what may be acknowledged.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{Notify, watch};
+
+use super::event::Event;
+use super::outbox::{Item, LockRef, Outbox};
+use crate::clock::Moment;
+
+/// A heartbeat, or the `open` that counts as the first one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Beat {
+    /// The client's number; 0 is `open`.
+    pub seq: i64,
+    /// When it arrived.
+    pub arrived: Moment,
+}
+
+/// The answer to a heartbeat.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ack {
+    /// The heartbeat's number.
+    pub seq: i64,
+    /// The locks that keep what an earlier ack gave them.
+    pub not_renewed: Vec<LockRef>,
+}
+
+/// The locks of one Session that its client has been told of.
+///
+/// The one rule: an ack covers a lock only if a command that renewed it was sent after the heartbeat had
+/// arrived. So a client needs to keep one instant for the whole Session, the sending of the latest
+/// acknowledged heartbeat, and nothing of its clock is compared with ours.
+#[derive(Debug)]
+pub struct Ledger {
+    book: Mutex<Book>,
+    beats: watch::Sender<Beat>,
+    outbox: Arc<Outbox>,
+    changed: Notify,
+}
+
+#[derive(Debug)]
+struct Book {
+    beat: Beat,
+    /// Whether `beat` has been acknowledged, if only in part.
+    acked: bool,
+    /// The beat after whose arrival each announced lock was last renewed.
+    renewed: HashMap<LockRef, i64>,
+    /// How many of them have not been renewed since the latest beat.
+    behind: usize,
+}
+
+impl Ledger {
+    /// The ledger of a Session whose `open` has just arrived.
+    pub fn open(outbox: Arc<Outbox>) -> Ledger {
+        let beat = Beat { seq: 0, arrived: Moment::now() };
+        let book = Book { beat, acked: true, renewed: HashMap::new(), behind: 0 };
+        Ledger { book: Mutex::new(book), beats: watch::Sender::new(beat), outbox, changed: Notify::new() }
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The latest beat, for keepers to renew on.
+    pub fn beats(&self) -> watch::Receiver<Beat> {
+        self.beats.subscribe()
+    }
+
+    /// A heartbeat has arrived: wakes all keepers to renew.
+    pub fn heartbeat(&self, seq: i64) {
+        let mut book = self.book();
+        book.beat = Beat { seq, arrived: Moment::now() };
+        book.acked = false;
+        book.behind = book.renewed.len();
+        self.beats.send_replace(book.beat);
+        self.ack_if_complete(&mut book);
+    }
+
+    /// Tells the client of a grant whose command was sent at `sent`. If a heartbeat has arrived since, does
+    /// nothing and returns `false`: the grant has to be renewed first, since the ack will cover it.
+    pub fn announce(&self, lock_ref: LockRef, sent: Moment, granted: Event) -> bool {
+        let mut book = self.book();
+        if sent < book.beat.arrived {
+            return false;
+        }
+        let seq = book.beat.seq;
+        book.renewed.insert(lock_ref, seq);
+        self.outbox.push(Item::Event(lock_ref, granted));
+        true
+    }
+
+    /// A lock has been renewed by a command sent at `sent`.
+    pub fn renewed(&self, lock_ref: LockRef, sent: Moment) {
+        let mut book = self.book();
+        let beat = book.beat;
+        if sent < beat.arrived {
+            return;
+        }
+        if let Some(seq) = book.renewed.get_mut(&lock_ref)
+            && *seq < beat.seq
+        {
+            *seq = beat.seq;
+            self.caught_up(&mut book);
+        }
+    }
+
+    /// Tells the client the last event of a lock.
+    pub fn end(&self, lock_ref: LockRef, last: Event) {
+        let mut book = self.book();
+        self.outbox.push(Item::Event(lock_ref, last));
+        if let Some(seq) = book.renewed.remove(&lock_ref)
+            && seq < book.beat.seq
+        {
+            self.caught_up(&mut book);
+        }
+    }
+
+    fn caught_up(&self, book: &mut Book) {
+        book.behind -= 1;
+        if book.acked {
+            // It was acknowledged without this lock: again, with what has been renewed by the time that
+            // whoever waits for `fell_behind` comes to it.
+            self.changed.notify_one();
+        }
+        self.ack_if_complete(book);
+    }
+
+    fn ack_if_complete(&self, book: &mut Book) {
+        if book.behind == 0 {
+            book.acked = true;
+            self.outbox.push(Item::Ack(Ack { seq: book.beat.seq, not_renewed: Vec::new() }));
+        }
+    }
+
+    /// Acknowledges the latest beat with what has been renewed since, if that is worth telling.
+    pub fn ack_what_there_is(&self) {
+        let mut book = self.book();
+        if book.behind > 0 {
+            book.acked = true;
+            let seq = book.beat.seq;
+            let behind = book.renewed.iter().filter(|(_, renewed)| **renewed < seq);
+            let not_renewed = behind.map(|(lock_ref, _)| *lock_ref).collect();
+            self.outbox.push(Item::Ack(Ack { seq, not_renewed }));
+        }
+    }
+
+    /// The arrival of the latest beat, if it waits for its ack.
+    pub fn unacknowledged(&self) -> Option<Moment> {
+        let book = self.book();
+        (!book.acked).then_some(book.beat.arrived)
+    }
+
+    /// Resolves when a lock has been renewed that the latest ack had to leave out.
+    ///
+    /// # Cancel safety
+    /// A dropped future loses nothing.
+    pub async fn caught_up_late(&self) {
+        self.changed.notified().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context, Poll, Waker};
+    use std::time::Duration;
+
+    use super::*;
+
+    fn acks(outbox: &Outbox) -> Vec<Ack> {
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut acks = Vec::new();
+        while let Poll::Ready(Some(item)) = outbox.poll_next(&mut cx) {
+            if let Item::Ack(ack) = item {
+                acks.push(ack);
+            }
+        }
+        acks
+    }
+
+    fn ledger() -> (Ledger, Arc<Outbox>) {
+        let outbox = Arc::new(Outbox::default());
+        (Ledger::open(Arc::clone(&outbox)), outbox)
+    }
+
+    async fn a_moment_later() -> Moment {
+        tokio::time::advance(Duration::from_millis(10)).await;
+        Moment::now()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_empty_session_is_acknowledged_at_once() {
+        let (ledger, outbox) = ledger();
+        ledger.heartbeat(1);
+        assert_eq!(acks(&outbox), [Ack { seq: 1, not_renewed: vec![] }]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_ack_waits_for_every_lock_and_covers_only_what_was_sent_after_the_beat() {
+        let (ledger, outbox) = ledger();
+        let before = Moment::now();
+        assert!(ledger.announce(1, before, Event::Released));
+        assert!(ledger.announce(2, before, Event::Released));
+        a_moment_later().await;
+        ledger.heartbeat(1);
+        ledger.renewed(1, before);
+        assert_eq!(acks(&outbox), [], "a renewal sent before the beat had arrived covers nothing");
+        let after = a_moment_later().await;
+        ledger.renewed(1, after);
+        assert_eq!(acks(&outbox), []);
+        ledger.renewed(2, after);
+        assert_eq!(acks(&outbox), [Ack { seq: 1, not_renewed: vec![] }]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_late_is_left_out_and_made_up_for() {
+        let (ledger, outbox) = ledger();
+        let before = Moment::now();
+        ledger.announce(1, before, Event::Released);
+        ledger.announce(2, before, Event::Released);
+        ledger.heartbeat(1);
+        let after = a_moment_later().await;
+        ledger.renewed(1, after);
+        ledger.ack_what_there_is();
+        assert_eq!(acks(&outbox), [Ack { seq: 1, not_renewed: vec![2] }]);
+        assert_eq!(ledger.unacknowledged(), None);
+        ledger.renewed(2, after);
+        ledger.caught_up_late().await;
+        assert_eq!(acks(&outbox), [Ack { seq: 1, not_renewed: vec![] }]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_grant_sent_before_the_beat_is_renewed_before_it_is_announced() {
+        let (ledger, outbox) = ledger();
+        let sent = Moment::now();
+        a_moment_later().await;
+        ledger.heartbeat(1);
+        assert_eq!(acks(&outbox).len(), 1);
+        assert!(!ledger.announce(1, sent, Event::Released));
+        assert!(ledger.announce(1, a_moment_later().await, Event::Released));
+        ledger.ack_what_there_is();
+        assert_eq!(acks(&outbox), [], "it counts as renewed since the beat");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lock_that_ends_holds_up_no_ack() {
+        let (ledger, outbox) = ledger();
+        ledger.announce(1, Moment::now(), Event::Released);
+        a_moment_later().await;
+        ledger.heartbeat(1);
+        ledger.end(1, Event::Released);
+        assert_eq!(acks(&outbox), [Ack { seq: 1, not_renewed: vec![] }]);
+    }
+}

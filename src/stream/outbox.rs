@@ -1,0 +1,174 @@
+//! What waits to be written to one client's stream.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+use futures_util::task::AtomicWaker;
+
+use super::event::Event;
+use super::ledger::Ack;
+
+/// The client's handle for a lock on its stream; 0 stands for the whole stream.
+pub type LockRef = i64;
+/// The handle of the whole stream.
+pub const SESSION: LockRef = 0;
+
+/// One thing to write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Item {
+    /// Something happened to a lock.
+    Event(LockRef, Event),
+    /// A heartbeat is answered.
+    Ack(Ack),
+}
+
+/// The queue between the keepers of a stream and whoever writes it. A slow reader holds up nobody: what can be
+/// coalesced is (a `renewed`, a `queued`, an ack replaces the one before it that is still unread), so each lock
+/// has a handful of items here at the most. The last event of a lock is never dropped.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    queue: Mutex<Queue>,
+    reader: AtomicWaker,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    items: VecDeque<Item>,
+    closed: bool,
+}
+
+impl Outbox {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds an item; a later one of the same sort for the same lock takes the place of one not read yet.
+    pub fn push(&self, item: Item) {
+        {
+            let mut queue = self.queue();
+            if queue.closed {
+                return;
+            }
+            // At the end, not in the old one's place: an ack must not overtake the grants that came between,
+            // which the client would take to be covered by it.
+            let recent = queue.items.len().saturating_sub(Self::COALESCE_AMONG)..queue.items.len();
+            if let Some(unread) = recent.rev().find(|index| supersedes(&item, &queue.items[*index])) {
+                queue.items.remove(unread);
+            }
+            queue.items.push_back(item);
+        }
+        self.reader.wake();
+    }
+
+    /// How far back an unread item is looked for. A single lock's stream never has more; on a Session only acks
+    /// recur.
+    const COALESCE_AMONG: usize = 8;
+
+    /// Takes a grant back that has not been read, so that the client cannot know of it. Returns whether it was
+    /// still here.
+    pub fn retract_grant(&self, lock_ref: LockRef) -> bool {
+        let mut queue = self.queue();
+        let is_grant = |item: &Item| matches!(item, Item::Event(of, Event::Acquired { .. }) if *of == lock_ref);
+        let before = queue.items.len();
+        queue.items.retain(|item| !is_grant(item));
+        queue.items.len() < before
+    }
+
+    /// The number of items that wait to be read.
+    pub fn unread(&self) -> usize {
+        self.queue().items.len()
+    }
+
+    /// Lets the reader end when it has read what is here. What comes later is dropped.
+    pub fn close(&self) {
+        self.queue().closed = true;
+        self.reader.wake();
+    }
+
+    /// The next item; `None` at the end.
+    pub fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Option<Item>> {
+        self.reader.register(cx.waker());
+        let mut queue = self.queue();
+        match queue.items.pop_front() {
+            Some(item) => {
+                if queue.items.is_empty() {
+                    // A burst is over: an idle stream keeps no memory of it.
+                    queue.items.shrink_to(Self::COALESCE_AMONG);
+                }
+                Poll::Ready(Some(item))
+            }
+            None if queue.closed => Poll::Ready(None),
+            None => Poll::Pending,
+        }
+    }
+}
+
+/// Whether a reader of `new` misses nothing by not reading `old`.
+fn supersedes(new: &Item, old: &Item) -> bool {
+    match (new, old) {
+        (Item::Ack(_), Item::Ack(_)) => true,
+        (Item::Event(a, Event::Renewed { .. }), Item::Event(b, Event::Renewed { .. }))
+        | (Item::Event(a, Event::Queued { .. }), Item::Event(b, Event::Queued { .. })) => a == b,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock::Moment;
+    use crate::stream::LostReason;
+
+    fn read(outbox: &Outbox) -> Vec<Item> {
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let mut items = Vec::new();
+        while let Poll::Ready(Some(item)) = outbox.poll_next(&mut cx) {
+            items.push(item);
+        }
+        items
+    }
+
+    #[tokio::test]
+    async fn a_slow_reader_gets_the_latest_renewal_and_the_end() {
+        let outbox = Outbox::default();
+        let now = Moment::now();
+        for second in 1..=100 {
+            outbox.push(Item::Event(1, Event::Renewed { until: now + Duration::from_secs(second) }));
+        }
+        outbox.push(Item::Event(1, Event::Lost(LostReason::Expired)));
+        outbox.close();
+        outbox.push(Item::Event(1, Event::Released));
+        assert_eq!(
+            read(&outbox),
+            [
+                Item::Event(1, Event::Renewed { until: now + Duration::from_secs(100) }),
+                Item::Event(1, Event::Lost(LostReason::Expired)),
+            ]
+        );
+    }
+
+    #[tokio::test]
+    async fn one_locks_events_do_not_take_anothers_place() {
+        let outbox = Outbox::default();
+        outbox.push(Item::Event(1, Event::Queued { position: 2 }));
+        outbox.push(Item::Event(2, Event::Queued { position: 3 }));
+        outbox.push(Item::Event(1, Event::Queued { position: 1 }));
+        assert_eq!(
+            read(&outbox),
+            [Item::Event(2, Event::Queued { position: 3 }), Item::Event(1, Event::Queued { position: 1 })]
+        );
+    }
+
+    #[tokio::test]
+    async fn an_ack_does_not_overtake_a_grant() {
+        let outbox = Outbox::default();
+        let ack = |seq, not_renewed| Item::Ack(Ack { seq, not_renewed });
+        outbox.push(ack(1, vec![]));
+        outbox.push(Item::Event(7, Event::Released));
+        outbox.push(ack(2, vec![7]));
+        assert_eq!(read(&outbox), [Item::Event(7, Event::Released), ack(2, vec![7])]);
+    }
+}

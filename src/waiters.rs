@@ -1,0 +1,228 @@
+//! The waiters and the holder of each name in this broker. Waiters stand in line in the order in which they came,
+//! and only the first one contends, so that what the store has to do does not grow with their number.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::clock::Moment;
+use crate::keeper::{Bell, End};
+use crate::lock::{GrantId, LockName};
+
+/// Hand-overs in a row end, to be fair to the waiters of other brokers, when there have been this many…
+const FAIR_COUNT: u32 = 16;
+/// …and they have gone on for this long.
+const FAIR_TIME: Duration = Duration::from_secs(2);
+
+/// The lines of all names that are held or waited for here.
+#[derive(Debug, Default)]
+pub(crate) struct Waiters {
+    lines: Mutex<HashMap<LockName, Line>>,
+}
+
+#[derive(Debug, Default)]
+struct Line {
+    holder: Option<Holder>,
+    waiting: BTreeMap<u64, Waiter>,
+    next_ticket: u64,
+    /// When the first in line may try the store again.
+    next_poll: Option<Moment>,
+    /// Since when, and how often, the lock has been handed over without being free in between.
+    in_a_row: Option<(Moment, u32)>,
+}
+
+#[derive(Debug)]
+struct Holder {
+    id: GrantId,
+    bell: Arc<Bell>,
+}
+
+/// One that waits, as whoever hands over sees it.
+#[derive(Debug, Clone)]
+pub(crate) struct Waiter {
+    pub(crate) bell: Arc<Bell>,
+    /// The ttl of its grant and the T of its item.
+    pub(crate) ttl: Duration,
+    pub(crate) item_ttl: u32,
+}
+
+/// What the one that asks may do now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// Others come first, or the lock is held here: whoever ends that rings.
+    Wait,
+    /// It may try the store from then on.
+    Contend(Moment),
+}
+
+/// A place in line, given up when dropped.
+#[derive(Debug)]
+pub(crate) struct Place<'a> {
+    waiters: &'a Waiters,
+    name: LockName,
+    ticket: u64,
+}
+
+/// The next in line, taken out of it while a hand-over to it is under way.
+#[derive(Debug)]
+pub(crate) struct Next {
+    ticket: u64,
+    pub(crate) waiter: Waiter,
+}
+
+impl Waiters {
+    fn lines(&self) -> MutexGuard<'_, HashMap<LockName, Line>> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Joins the end of the line.
+    pub(crate) fn enter(&self, name: &LockName, waiter: Waiter) -> Place<'_> {
+        let mut lines = self.lines();
+        let line = lines.entry(name.clone()).or_default();
+        let ticket = line.next_ticket;
+        line.next_ticket += 1;
+        line.waiting.insert(ticket, waiter);
+        Place { waiters: self, name: name.clone(), ticket }
+    }
+
+    /// Notes that a keeper here holds the lock. Whoever held it here before does so no longer, and is told.
+    pub(crate) fn hold(&self, name: &LockName, id: GrantId, bell: &Arc<Bell>) {
+        let before = {
+            let mut lines = self.lines();
+            let holder = Holder { id, bell: Arc::clone(bell) };
+            lines.entry(name.clone()).or_default().holder.replace(holder)
+        };
+        if let Some(before) = before.filter(|before| !Arc::ptr_eq(&before.bell, bell)) {
+            before.bell.end(End::Superseded);
+        }
+    }
+
+    /// Notes that the keeper with this bell holds the lock, by a hand-over from the one that held it.
+    pub(crate) fn pass(&self, name: &LockName, id: GrantId, bell: &Arc<Bell>) {
+        let holder = Holder { id, bell: Arc::clone(bell) };
+        self.lines().entry(name.clone()).or_default().holder = Some(holder);
+    }
+
+    /// Notes that the grant is over, and lets the first in line try the store from `next_poll` on.
+    pub(crate) fn let_go(&self, name: &LockName, id: GrantId, next_poll: Moment) {
+        self.change(name, |line| {
+            if line.holder.as_ref().is_some_and(|holder| holder.id == id) {
+                line.holder = None;
+                line.in_a_row = None;
+                line.next_poll = Some(next_poll);
+                line.ring_first();
+            }
+        });
+    }
+
+    /// Lets the first in line try the store at once: the lock was released by somebody else.
+    pub(crate) fn released_elsewhere(&self, name: &LockName) {
+        self.change(name, |line| {
+            line.next_poll = None;
+            line.ring_first();
+        });
+    }
+
+    /// Notes that the first in line has tried the store, and when it may do so again.
+    pub(crate) fn polled(&self, name: &LockName, next_poll: Moment) {
+        self.change(name, |line| line.next_poll = Some(next_poll));
+    }
+
+    /// The bell of the keeper that holds this grant, if it is here.
+    pub(crate) fn holder(&self, name: &LockName, id: GrantId) -> Option<Arc<Bell>> {
+        let lines = self.lines();
+        let holder = lines.get(name)?.holder.as_ref().filter(|holder| holder.id == id)?;
+        Some(Arc::clone(&holder.bell))
+    }
+
+    /// Takes the first out of the line for a hand-over, unless there have been too many in a row.
+    pub(crate) fn next(&self, name: &LockName) -> Option<Next> {
+        let mut lines = self.lines();
+        let line = lines.get_mut(name)?;
+        let (since, count) = *line.in_a_row.get_or_insert_with(|| (Moment::now(), 0));
+        if count >= FAIR_COUNT && since.elapsed() >= FAIR_TIME {
+            return None;
+        }
+        let (ticket, waiter) = line.waiting.pop_first()?;
+        line.in_a_row = Some((since, count + 1));
+        Some(Next { ticket, waiter })
+    }
+
+    /// Whether somebody stands in line.
+    pub(crate) fn has_waiters(&self, name: &LockName) -> bool {
+        self.lines().get(name).is_some_and(|line| !line.waiting.is_empty())
+    }
+
+    /// Puts one back where it stood: the hand-over came to nothing.
+    pub(crate) fn put_back(&self, name: &LockName, next: Next) {
+        // Under the lock of the lines, so that a waiter that leaves either is not put back or finds itself in line.
+        let mut lines = self.lines();
+        if !next.waiter.bell.has_left() {
+            lines.entry(name.clone()).or_default().waiting.insert(next.ticket, next.waiter);
+        }
+    }
+
+    /// Tells everybody that the broker is going away within `grace`.
+    pub(crate) fn drain(&self, grace: Duration) {
+        for line in self.lines().values() {
+            line.holder.iter().for_each(|holder| holder.bell.drain(grace));
+            for waiter in line.waiting.values() {
+                waiter.bell.drain(grace);
+                waiter.bell.end(End::Draining);
+            }
+        }
+    }
+
+    /// Changes a line, and forgets it if nobody is left in it.
+    fn change(&self, name: &LockName, change: impl FnOnce(&mut Line)) {
+        let mut lines = self.lines();
+        if let Some(line) = lines.get_mut(name) {
+            change(line);
+            if line.holder.is_none() && line.waiting.is_empty() {
+                lines.remove(name);
+                if lines.is_empty() {
+                    lines.shrink_to(64);
+                }
+            }
+        }
+    }
+}
+
+impl Line {
+    fn ring_first(&self) {
+        if let Some(first) = self.waiting.values().next() {
+            first.bell.ring();
+        }
+    }
+}
+
+impl Place<'_> {
+    /// What may be done now from this place.
+    pub(crate) fn turn(&self) -> Turn {
+        let lines = self.waiters.lines();
+        let Some(line) = lines.get(&self.name) else { return Turn::Wait };
+        let first = line.waiting.keys().next() == Some(&self.ticket);
+        match (&line.holder, first) {
+            (None, true) => Turn::Contend(line.next_poll.unwrap_or_else(Moment::now)),
+            _ => Turn::Wait,
+        }
+    }
+
+    /// The place, the first being 1.
+    pub(crate) fn position(&self) -> usize {
+        let lines = self.waiters.lines();
+        lines.get(&self.name).map_or(1, |line| line.waiting.range(..self.ticket).count() + 1)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.waiters.change(&self.name, |line| {
+            let was_first = line.waiting.keys().next() == Some(&self.ticket);
+            line.waiting.remove(&self.ticket);
+            if was_first {
+                line.ring_first();
+            }
+        });
+    }
+}
