@@ -13,3 +13,5 @@ pub mod keeper;
 pub mod stream;
 #[cfg(feature = "server")]
 mod waiters;
+#[cfg(feature = "server")]
+pub mod session;

@@ -57,6 +57,8 @@ struct Messages {
     handed: Option<Handed>,
     /// Takes no grant any more.
     left: bool,
+    /// Heeds no order any more.
+    over: bool,
     draining: Option<Duration>,
     lease_end: Option<Moment>,
 }
@@ -71,21 +73,24 @@ impl Bell {
         self.rung.notify_one();
     }
 
-    /// Tells the keeper to end. The first word counts, but a silence may still be followed by a word, and a
-    /// Release call is never left without an answer.
+    /// Tells the keeper to end. The first word counts, but a silence may still be followed by a word. A Release call
+    /// that comes too late finds its sender dropped.
     pub fn end(&self, end: End) {
         {
             let mut messages = self.messages();
-            match (&messages.end, end) {
-                (None | Some(End::Silence | End::Draining), end) => messages.end = Some(end),
-                (Some(_), End::Release(reply)) => {
-                    // Its release is under way already: by the time it is read this call has come too late.
-                    let _ = reply.send(Ok(Ended::NotHeld));
-                }
-                (Some(_), _) => {}
+            if !messages.over && matches!(messages.end, None | Some(End::Silence | End::Draining)) {
+                messages.end = Some(end);
             }
         }
         self.ring();
+    }
+
+    /// The keeper has begun to release, and heeds no order any more.
+    pub(crate) fn over(&self) {
+        let mut messages = self.messages();
+        messages.over = true;
+        messages.end = None;
+        messages.lease_end = None;
     }
 
     /// Tells the keeper that the broker is going away within `grace`.
@@ -148,8 +153,8 @@ impl Bell {
     }
 
     /// Notes the end of the keeper's lease, for GetLock.
-    pub(crate) fn set_lease_end(&self, until: Option<Moment>) {
-        self.messages().lease_end = until;
+    pub(crate) fn set_lease_end(&self, until: Moment) {
+        self.messages().lease_end = Some(until);
     }
 
     /// The end of the keeper's lease, if it holds one.

@@ -1,10 +1,11 @@
 //! What all keepers of a broker share.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand::RngExt;
+use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Moment;
@@ -39,7 +40,7 @@ pub(crate) struct Common<S> {
     /// What has to be finished before the broker may end: streams, and releases that are under way.
     pub(crate) unfinished: TaskTracker,
     /// Set when the broker is going away: for how long it goes on.
-    pub(crate) draining: OnceLock<Duration>,
+    pub(crate) draining: watch::Sender<Option<Duration>>,
 }
 
 impl<S: LockStore> Common<S> {
@@ -51,7 +52,7 @@ impl<S: LockStore> Common<S> {
             held: Count::default(),
             waiting: Count::default(),
             unfinished: TaskTracker::new(),
-            draining: OnceLock::new(),
+            draining: watch::Sender::new(None),
         }
     }
 

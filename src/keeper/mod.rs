@@ -13,7 +13,8 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 pub use self::bell::{Bell, End, Ended};
 pub use self::common::Settings;
-pub(crate) use self::common::{Common, Counted, retry_delays};
+pub(crate) use self::common::Common;
+pub(crate) use self::obtain::going_away;
 pub use self::obtain::Want;
 pub(crate) use self::release::{LONGEST_RELEASE, release_by_id};
 
@@ -22,7 +23,7 @@ use crate::lock::{FencingToken, GrantId, LockId, LockName, Owner, item_ttl, leas
 use crate::store::{Change, LockStore, Mark};
 use crate::stream::{Event, LostReason, Seat};
 
-use self::common::LONGEST_RETRY;
+use self::common::{LONGEST_RETRY, retry_delays};
 use self::release::Released;
 
 /// One lock of one client.
@@ -58,6 +59,8 @@ enum Close {
     Release {
         /// Whether the client can have known of it: only then does it linger.
         delivered: bool,
+        /// Whether the client has been told the last event already.
+        told: bool,
         /// Whoever called Release.
         caller: Option<tokio::sync::oneshot::Sender<Result<Ended, crate::stream::Failure>>>,
     },
@@ -97,7 +100,7 @@ impl<S: LockStore> Keeper<S> {
                 let lock_id = LockId { grant: grant.id, token: grant.token, linger: self.linger };
                 announced = self.seat.announce(grant.sent, Event::Acquired { lock_id, until: lease_end });
                 if announced {
-                    self.bell.set_lease_end(Some(lease_end));
+                    self.bell.set_lease_end(lease_end);
                     self.common.store.describe(&self.name, grant.id, &self.owner, self.item_ttl(&grant));
                 }
             }
@@ -122,7 +125,7 @@ impl<S: LockStore> Keeper<S> {
                 () = sleep_until(lease_end) => {
                     self.seat.end(Event::Lost(LostReason::Expired));
                     tracing::warn!(lock = %self.name, "lost: no renewal got through in time");
-                    return (grant, Close::Release { delivered: announced, caller: None });
+                    return (grant, Close::Release { delivered: announced, told: true, caller: None });
                 }
                 () = self.bell.rung() => continue,
                 () = next_beat => continue,
@@ -142,7 +145,7 @@ impl<S: LockStore> Keeper<S> {
                     failed_renewals = retry_delays();
                     retry_at = None;
                     if announced {
-                        self.bell.set_lease_end(Some(self.lease_end(&grant)));
+                        self.bell.set_lease_end(self.lease_end(&grant));
                         self.seat.renewed(sent, self.lease_end(&grant));
                     }
                 }
@@ -171,8 +174,8 @@ impl<S: LockStore> Keeper<S> {
             // What is held is kept until its stream ends.
             End::Draining => None,
             End::Superseded => Some(self.lost(LostReason::TakenOver)),
-            End::Word => Some(Close::Release { delivered: delivered(), caller: None }),
-            End::Release(caller) => Some(Close::Release { delivered: delivered(), caller: Some(caller) }),
+            End::Word => Some(Close::Release { delivered: delivered(), told: false, caller: None }),
+            End::Release(caller) => Some(Close::Release { delivered: delivered(), told: false, caller: Some(caller) }),
             End::Silence => {
                 let delivered = delivered();
                 let told_until = if delivered { self.lease_end(grant) } else { Moment::now() };
@@ -192,15 +195,15 @@ impl<S: LockStore> Keeper<S> {
                         },
                     }
                 }
-                Some(Close::Release { delivered, caller })
+                Some(Close::Release { delivered, told: false, caller })
             }
         }
     }
 
     /// Releases the grant, or hands it over to the next in line here, and keeps the lock closed for its linger.
     async fn give_back(self, grant: Grant, close: Close, unfinished: TaskTrackerToken) {
-        self.bell.set_lease_end(None);
-        let Close::Release { delivered, caller } = close else {
+        self.bell.over();
+        let Close::Release { delivered, told, caller } = close else {
             self.common.waiters.let_go(&self.name, grant.id, Moment::now());
             return;
         };
@@ -210,11 +213,15 @@ impl<S: LockStore> Keeper<S> {
         }
         let linger = if delivered { self.linger } else { Duration::ZERO };
         let released = self.release(grant, linger, caller).await;
-        self.seat.end(Event::Released);
-        drop(unfinished);
+        let Keeper { common, seat, name, .. } = self;
+        if !told {
+            seat.end(Event::Released);
+        }
+        // Neither its client nor a broker that is ending waits for a linger.
+        drop((seat, unfinished));
         if let Released::Lingering(linger_id, until) = released {
-            self.common.outlast(&self.name, linger_id, until).await;
-            self.common.waiters.let_go(&self.name, grant.id, Moment::now());
+            common.outlast(&name, linger_id, until).await;
+            common.waiters.let_go(&name, grant.id, Moment::now());
         }
     }
 

@@ -43,8 +43,8 @@ pub struct Ledger {
 #[derive(Debug)]
 struct Book {
     beat: Beat,
-    /// Whether `beat` has been acknowledged, if only in part.
-    acked: bool,
+    /// When the first beat arrived that has not been acknowledged, not even in part.
+    owed_since: Option<Moment>,
     /// The beat after whose arrival each announced lock was last renewed.
     renewed: HashMap<LockRef, i64>,
     /// How many of them have not been renewed since the latest beat.
@@ -55,7 +55,7 @@ impl Ledger {
     /// The ledger of a Session whose `open` has just arrived.
     pub fn open(outbox: Arc<Outbox>) -> Ledger {
         let beat = Beat { seq: 0, arrived: Moment::now() };
-        let book = Book { beat, acked: true, renewed: HashMap::new(), behind: 0 };
+        let book = Book { beat, owed_since: None, renewed: HashMap::new(), behind: 0 };
         Ledger { book: Mutex::new(book), beats: watch::Sender::new(beat), outbox, changed: Notify::new() }
     }
 
@@ -72,7 +72,7 @@ impl Ledger {
     pub fn heartbeat(&self, seq: i64) {
         let mut book = self.book();
         book.beat = Beat { seq, arrived: Moment::now() };
-        book.acked = false;
+        book.owed_since = book.owed_since.or(Some(book.beat.arrived));
         book.behind = book.renewed.len();
         self.beats.send_replace(book.beat);
         self.ack_if_complete(&mut book);
@@ -119,9 +119,9 @@ impl Ledger {
 
     fn caught_up(&self, book: &mut Book) {
         book.behind -= 1;
-        if book.acked {
+        if book.owed_since.is_none() {
             // It was acknowledged without this lock: again, with what has been renewed by the time that
-            // whoever waits for `fell_behind` comes to it.
+            // whoever waits for `caught_up_late` comes to it.
             self.changed.notify_one();
         }
         self.ack_if_complete(book);
@@ -129,7 +129,7 @@ impl Ledger {
 
     fn ack_if_complete(&self, book: &mut Book) {
         if book.behind == 0 {
-            book.acked = true;
+            book.owed_since = None;
             self.outbox.push(Item::Ack(Ack { seq: book.beat.seq, not_renewed: Vec::new() }));
         }
     }
@@ -138,7 +138,7 @@ impl Ledger {
     pub fn ack_what_there_is(&self) {
         let mut book = self.book();
         if book.behind > 0 {
-            book.acked = true;
+            book.owed_since = None;
             let seq = book.beat.seq;
             let behind = book.renewed.iter().filter(|(_, renewed)| **renewed < seq);
             let not_renewed = behind.map(|(lock_ref, _)| *lock_ref).collect();
@@ -146,10 +146,9 @@ impl Ledger {
         }
     }
 
-    /// The arrival of the latest beat, if it waits for its ack.
-    pub fn unacknowledged(&self) -> Option<Moment> {
-        let book = self.book();
-        (!book.acked).then_some(book.beat.arrived)
+    /// Since when an ack is owed.
+    pub fn owed_since(&self) -> Option<Moment> {
+        self.book().owed_since
     }
 
     /// Resolves when a lock has been renewed that the latest ack had to leave out.
@@ -224,7 +223,7 @@ mod tests {
         ledger.renewed(1, after);
         ledger.ack_what_there_is();
         assert_eq!(acks(&outbox), [Ack { seq: 1, not_renewed: vec![2] }]);
-        assert_eq!(ledger.unacknowledged(), None);
+        assert_eq!(ledger.owed_since(), None);
         ledger.renewed(2, after);
         ledger.caught_up_late().await;
         assert_eq!(acks(&outbox), [Ack { seq: 1, not_renewed: vec![] }]);

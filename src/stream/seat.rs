@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tokio::sync::watch;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::event::Event;
 use super::ledger::{Beat, Ledger};
@@ -22,6 +23,8 @@ pub enum Seat {
         ledger: Arc<Ledger>,
         /// The Session's queue.
         outbox: Arc<Outbox>,
+        /// One of the keepers that the Session waits for when it ends.
+        live: TaskTrackerToken,
     },
 }
 

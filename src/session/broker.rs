@@ -1,0 +1,184 @@
+//! One broker: what a service needs of the domain.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{oneshot, watch};
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+use super::Session;
+use crate::clock::Moment;
+use crate::keeper::{Bell, Common, End, Ended, Keeper, LONGEST_RELEASE, Settings, Want, going_away, release_by_id};
+use crate::lock::{LockId, LockName, Owner};
+use crate::store::{LockStore, Look, Mark};
+use crate::stream::{Failure, Outbox, Seat};
+
+/// What a client asks for.
+#[derive(Debug, Clone)]
+pub struct Ask {
+    /// The lock.
+    pub name: LockName,
+    /// For how long a grant stands without renewal.
+    pub ttl: Duration,
+    /// For how long nobody can acquire after the release.
+    pub linger: Duration,
+    /// The holder's label.
+    pub owner: Owner,
+    /// How it is wanted.
+    pub want: Want,
+}
+
+/// A stream of one lock.
+#[derive(Debug)]
+pub struct Standing {
+    /// What waits to be written.
+    pub outbox: Arc<Outbox>,
+    /// Where the keeper hears that the stream has ended.
+    pub bell: Arc<Bell>,
+    /// Keeps the broker from ending before the stream has.
+    pub unfinished: TaskTrackerToken,
+}
+
+/// A lock as a look shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// As the store has it.
+    pub look: Look,
+    /// The end of the lease, if the lock is held by the id that was asked about, and kept here.
+    pub lease_end: Option<Moment>,
+}
+
+/// Hands out the locks of one store. Cloning shares it.
+#[derive(Debug)]
+pub struct Broker<S> {
+    common: Arc<Common<S>>,
+}
+
+impl<S> Clone for Broker<S> {
+    fn clone(&self) -> Broker<S> {
+        Broker { common: Arc::clone(&self.common) }
+    }
+}
+
+impl<S: LockStore> Broker<S> {
+    /// A broker for the locks of `store`.
+    pub fn new(store: S, settings: Settings) -> Broker<S> {
+        Broker { common: Arc::new(Common::new(store, settings)) }
+    }
+
+    /// The limits and defaults.
+    pub fn settings(&self) -> &Settings {
+        &self.common.settings
+    }
+
+    /// Whether locks can be granted.
+    pub fn ready(&self) -> watch::Receiver<bool> {
+        self.common.store.ready()
+    }
+
+    /// Begins to get a lock for a stream of its own. What comes of it is told there.
+    pub fn begin(&self, ask: Ask) -> Result<Standing, Failure> {
+        self.admit(&ask)?;
+        let standing = Standing { outbox: Arc::default(), bell: Arc::default(), unfinished: self.unfinished() };
+        self.keep(ask, Seat::Alone(Arc::clone(&standing.outbox)), Arc::clone(&standing.bell));
+        Ok(standing)
+    }
+
+    /// Opens a Session whose locks have this ttl.
+    pub fn open(&self, ttl: Duration) -> Result<Session<S>, Failure> {
+        if self.common.draining.borrow().is_some() {
+            return Err(going_away());
+        }
+        Ok(Session::open(self.clone(), ttl))
+    }
+
+    /// Whether there is room for what is asked. A reattach always finds room: its lock is held already.
+    pub(super) fn admit(&self, ask: &Ask) -> Result<(), Failure> {
+        let Common { settings, held, waiting, draining, .. } = &*self.common;
+        if draining.borrow().is_some() {
+            return Err(going_away());
+        }
+        let reattach = matches!(ask.want, Want::Reattach(_));
+        if !reattach && held.get() >= settings.max_locks {
+            return Err(Failure::exhausted(format!(
+                "this broker holds {} locks, which is its limit: raise --max-locks, or ask another broker",
+                settings.max_locks
+            )));
+        }
+        if matches!(ask.want, Want::Wait { .. }) && waiting.get() >= settings.max_waiters {
+            return Err(Failure::exhausted(format!(
+                "{} wait at this broker, which is its limit: raise --max-waiters, or ask another broker",
+                settings.max_waiters
+            )));
+        }
+        Ok(())
+    }
+
+    /// Starts a keeper.
+    pub(super) fn keep(&self, ask: Ask, seat: Seat, bell: Arc<Bell>) {
+        let Ask { name, ttl, linger, owner, want } = ask;
+        // A reattached lock keeps the linger that it was granted with.
+        let linger = if let Want::Reattach(lock_id) = &want { lock_id.linger } else { linger };
+        let common = Arc::clone(&self.common);
+        tokio::spawn(Keeper { common, seat, bell, name, ttl, linger, owner }.keep(want));
+    }
+
+    /// Releases the grant that `lock_id` names, wherever it is kept.
+    ///
+    /// # Errors
+    /// [`Failure::Unavailable`] if the store did not answer; this broker goes on trying to release.
+    ///
+    /// # Cancel safety
+    /// The release goes on.
+    pub async fn release(&self, name: &LockName, lock_id: LockId) -> Result<Ended, Failure> {
+        if let Some(bell) = self.common.waiters.holder(name, lock_id.grant) {
+            let (caller, answer) = oneshot::channel();
+            bell.end(End::Release(caller));
+            drop(bell);
+            // No answer: its keeper was ending it already.
+            if let Ok(ended) = answer.await {
+                return ended;
+            }
+        }
+        let (caller, answer) = oneshot::channel();
+        tokio::spawn(release_by_id(Arc::clone(&self.common), name.clone(), lock_id, caller));
+        match tokio::time::timeout(LONGEST_RELEASE, answer).await {
+            Ok(Ok(ended)) => ended,
+            Ok(Err(_)) | Err(_) => Err(Failure::unavailable("the store did not answer; the release is tried again")),
+        }
+    }
+
+    /// Looks at a lock.
+    ///
+    /// # Errors
+    /// [`Failure::Unavailable`] if the store did not answer.
+    pub async fn look(&self, name: &LockName, lock_id: Option<LockId>) -> Result<Seen, Failure> {
+        let look = self.common.store.look(name).await?;
+        let kept = lock_id.and_then(|lock_id| {
+            let held = matches!(&look, Look::Marked { mark, .. } if *mark == Mark::Held(lock_id.grant));
+            self.common.waiters.holder(name, lock_id.grant).filter(|_| held)
+        });
+        Ok(Seen { look, lease_end: kept.and_then(|bell| bell.lease_end()) })
+    }
+
+    /// Takes no new work and tells every stream, so that clients reattach elsewhere. Locks are renewed for as long as
+    /// this process runs; it should be `grace` at the most.
+    pub fn drain(&self, grace: Duration) {
+        self.common.draining.send_replace(Some(grace));
+        self.common.waiters.drain(grace);
+        self.common.unfinished.close();
+    }
+
+    /// Resolves when, after [`Broker::drain`], the last stream has gone and its releases are done.
+    pub async fn drained(&self) {
+        self.common.unfinished.wait().await;
+    }
+
+    pub(super) fn draining(&self) -> watch::Receiver<Option<Duration>> {
+        self.common.draining.subscribe()
+    }
+
+    pub(super) fn unfinished(&self) -> TaskTrackerToken {
+        self.common.unfinished.token()
+    }
+}
