@@ -5,3 +5,5 @@ pub mod proto;
 
 #[cfg(feature = "server")]
 pub mod lock;
+#[cfg(feature = "server")]
+pub mod service;
