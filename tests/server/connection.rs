@@ -2,8 +2,6 @@
 //!
 //! A real tonic server on loopback, and a client that says exactly which bytes go over the wire.
 
-#![cfg(feature = "server")]
-
 use std::convert::Infallible;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
@@ -14,11 +12,13 @@ use std::time::Duration;
 
 use lockbroker::service::connection::{Connection, StreamEnd, TrackedIo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::server::Connected;
+
+use crate::raw::{CANCEL, Client, RST_STREAM, WINDOW_UPDATE, frame};
 
 /// Longer than any test runs, for tests in which no keepalive is due.
 const NEVER: Duration = Duration::from_secs(60);
@@ -26,7 +26,7 @@ const NEVER: Duration = Duration::from_secs(60);
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reset_stream_is_the_clients_word() {
     let mut server = Server::start(NEVER, NEVER).await;
-    let mut client = Client::connect(&server).await;
+    let mut client = Client::connect(server.address).await;
     for stream in [1, 3] {
         client.open(stream).await;
         server.opened().await;
@@ -40,7 +40,7 @@ async fn a_reset_stream_is_the_clients_word() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_streams_reset_at_once_are_all_the_clients_word() {
     let mut server = Server::start(NEVER, NEVER).await;
-    let mut client = Client::connect(&server).await;
+    let mut client = Client::connect(server.address).await;
     let mut resets = Vec::new();
     for n in 0..1_000 {
         client.open(2 * n + 1).await;
@@ -56,7 +56,7 @@ async fn a_thousand_streams_reset_at_once_are_all_the_clients_word() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_closed_connection_is_the_clients_word() {
     let mut server = Server::start(NEVER, NEVER).await;
-    let mut client = Client::connect(&server).await;
+    let mut client = Client::connect(server.address).await;
     client.open(1).await;
     server.opened().await;
     client.0.shutdown().await.unwrap();
@@ -66,7 +66,7 @@ async fn a_closed_connection_is_the_clients_word() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reset_connection_is_the_clients_word() {
     let mut server = Server::start(NEVER, NEVER).await;
-    let mut client = Client::connect(&server).await;
+    let mut client = Client::connect(server.address).await;
     client.open(1).await;
     server.opened().await;
     client.0.set_zero_linger().unwrap();
@@ -77,7 +77,7 @@ async fn a_reset_connection_is_the_clients_word() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_client_has_spoken() {
     let mut server = Server::start(NEVER, NEVER).await;
-    let mut client = Client::connect(&server).await;
+    let mut client = Client::connect(server.address).await;
     client.open(1).await;
     server.opened().await;
     // The child has the only handle on the socket left; what closes it is the kernel.
@@ -94,7 +94,7 @@ async fn a_broken_frame_is_silence() {
     // thread is at work on the first by then.
     let mut server = Server::start(NEVER, NEVER).await;
     for _ in 0..20 {
-        let mut client = Client::connect(&server).await;
+        let mut client = Client::connect(server.address).await;
         for n in 0..100 {
             client.open(2 * n + 1).await;
             server.opened().await;
@@ -110,7 +110,7 @@ async fn a_broken_frame_is_silence() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_unanswered_ping_is_silence() {
     let mut server = Server::start(Duration::from_millis(200), Duration::from_millis(200)).await;
-    let mut client = Client::connect(&server).await;
+    let mut client = Client::connect(server.address).await;
     client.open(1).await;
     server.opened().await;
     assert_eq!(server.end_of_a_stream().await, StreamEnd::Silence);
@@ -119,7 +119,7 @@ async fn an_unanswered_ping_is_silence() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_unanswered_ping_is_silence_even_while_bytes_come() {
     let mut server = Server::start(Duration::from_millis(200), Duration::from_millis(200)).await;
-    let mut client = Client::connect(&server).await;
+    let mut client = Client::connect(server.address).await;
     for n in 0..1_000 {
         client.open(2 * n + 1).await;
         server.opened().await;
@@ -163,44 +163,6 @@ async fn a_connection_that_does_not_move_is_silence() {
     let (near, _far) = tokio::io::duplex(64);
     let io = TrackedIo::new(near, NEVER);
     assert_eq!(io.connect_info().settle().await, StreamEnd::Silence);
-}
-
-const WINDOW_UPDATE: u8 = 8;
-const RST_STREAM: u8 = 3;
-const HEADERS: u8 = 1;
-const SETTINGS: u8 = 4;
-const CANCEL: [u8; 4] = [0, 0, 0, 8];
-
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let mut frame = (payload.len() as u32).to_be_bytes()[1..].to_vec();
-    frame.extend([kind, flags]);
-    frame.extend(stream.to_be_bytes());
-    frame.extend(payload);
-    frame
-}
-
-/// An HTTP/2 client that never reads, and so never answers a ping.
-struct Client(TcpStream);
-
-impl Client {
-    async fn connect(server: &Server) -> Client {
-        let mut client = Client(TcpStream::connect(server.address).await.unwrap());
-        client.0.set_nodelay(true).unwrap();
-        client.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
-        client.send(&frame(SETTINGS, 0, 0, &[])).await;
-        // What the server says first. Its later frames fit into the socket's buffer.
-        client.0.read_u8().await.unwrap();
-        client
-    }
-
-    /// Sends a request: `POST http /`, all from HPACK's static table, END_STREAM and END_HEADERS.
-    async fn open(&mut self, stream: u32) {
-        self.send(&frame(HEADERS, 0x5, stream, &[0x83, 0x86, 0x84])).await;
-    }
-
-    async fn send(&mut self, bytes: &[u8]) {
-        self.0.write_all(bytes).await.unwrap();
-    }
 }
 
 /// A server on a runtime of its own whose every response stays open until its stream is dropped.
