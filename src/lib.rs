@@ -4,14 +4,22 @@ pub mod clock;
 pub mod proto;
 
 #[cfg(feature = "server")]
-pub mod lock;
-#[cfg(feature = "server")]
-pub mod store;
+pub mod config;
 #[cfg(feature = "server")]
 pub mod keeper;
 #[cfg(feature = "server")]
-pub mod stream;
+pub mod lock;
 #[cfg(feature = "server")]
-mod waiters;
+pub mod server;
+#[cfg(feature = "server")]
+pub mod service;
 #[cfg(feature = "server")]
 pub mod session;
+#[cfg(feature = "server")]
+pub mod store;
+#[cfg(feature = "server")]
+pub mod stream;
+#[cfg(feature = "server")]
+pub mod telemetry;
+#[cfg(feature = "server")]
+mod waiters;

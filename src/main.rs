@@ -1,1 +1,159 @@
-fn main() {}
+//! The `lockbroker` command: reads its flags, sets logging up, runs what was asked for.
+//!
+//! Exit codes: 0 done, 1 failed (one line on stderr says why), 2 wrong usage.
+
+use std::io;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use lockbroker::config::{BrokerOptions, Config, ServeArgs, ShardOpenArgs};
+use lockbroker::server::{self, Listener};
+use lockbroker::service::Service;
+use lockbroker::session::{Broker, Settings};
+use lockbroker::store::memcached::{self, MemcachedSettings, MemcachedStore, Opened};
+use lockbroker::store::{LockStore, MemoryStore, Store};
+use lockbroker::telemetry;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
+
+/// Distributed locks over gRPC, kept in memcached and tied to the client's stream
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a broker
+    Serve(ServeArgs),
+    /// Look after the memcached servers that keep the locks
+    #[command(subcommand)]
+    Shard(ShardCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum ShardCommand {
+    /// Open the shards by hand, where it is known that nobody holds a lock on them, instead of waiting
+    /// until the last lease must be over
+    Open(ShardOpenArgs),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return failure(&anyhow::Error::new(error).context("cannot start")),
+    };
+    let outcome = runtime.block_on(async {
+        match cli.command {
+            Command::Serve(args) => serve(args).await,
+            Command::Shard(ShardCommand::Open(args)) => open_shards(args).await,
+        }
+    });
+    // A name that is still being resolved is nothing to wait for.
+    runtime.shutdown_background();
+    outcome.map_or_else(|error| failure(&error), |()| ExitCode::SUCCESS)
+}
+
+fn failure(error: &anyhow::Error) -> ExitCode {
+    eprintln!("lockbroker: {error:#}");
+    ExitCode::FAILURE
+}
+
+/// `lockbroker serve`: until a signal, and from there until the broker is drained or a second signal.
+async fn serve(args: ServeArgs) -> anyhow::Result<()> {
+    let log = args.log.clone();
+    let config = args.resolve().unwrap_or_else(|error| error.exit());
+    telemetry::init(&log)?;
+    let mut listeners = Vec::new();
+    for address in &config.listen {
+        let listener = Listener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
+        tracing::info!(address = %listener.local_addr()?, "listening");
+        listeners.push(listener);
+    }
+
+    match &config.store {
+        Store::Memory => run(listeners, MemoryStore::new(), &config).await,
+        Store::Memcached(shards) => {
+            let store = MemcachedStore::start(&MemcachedSettings {
+                shards: shards.clone(),
+                max_ttl: config.broker.max_ttl,
+                key_prefix: config.broker.key_prefix.to_string(),
+                allow_unsafe: config.broker.allow_unsafe_store,
+            });
+            run(listeners, store, &config).await
+        }
+    }
+}
+
+/// Runs a broker on `store` until it is told to stop.
+async fn run(listeners: Vec<Listener>, store: impl LockStore, config: &Config) -> anyhow::Result<()> {
+    let mut signals = Signals::new()?;
+    let BrokerOptions { default_ttl, max_ttl, poll_interval, max_locks, max_waiters, .. } = config.broker;
+    let settings =
+        Settings { default_ttl, max_ttl, poll_interval, max_locks: max_locks.get(), max_waiters: max_waiters.get() };
+    let broker = Broker::new(store, settings);
+    let service = Service::new(broker.clone());
+    let (stop, stopped) = oneshot::channel::<()>();
+    let served = server::run(listeners, service, broker, &config.transport, async {
+        // An error means that the sender was dropped, and this future with it.
+        let _ = stopped.await;
+    });
+    let two_signals = async {
+        signals.next().await;
+        let _ = stop.send(());
+        signals.next().await;
+    };
+    tokio::select! {
+        served = served => Ok(served?),
+        () = two_signals => anyhow::bail!("stopped by a second signal before the last lock had gone"),
+    }
+}
+
+/// `lockbroker shard open`.
+async fn open_shards(args: ShardOpenArgs) -> anyhow::Result<()> {
+    telemetry::init(&args.log)?;
+    let shards = args.shards().unwrap_or_else(|error| error.exit());
+    let settings = MemcachedSettings {
+        shards,
+        max_ttl: args.max_ttl,
+        key_prefix: args.key_prefix.to_string(),
+        allow_unsafe: false,
+    };
+    let mut failed = 0;
+    for (shard, result) in memcached::open(&settings).await {
+        match result {
+            Ok(Opened::Opened) => println!("{shard}: open"),
+            Ok(Opened::WasOpen) => println!("{shard}: was open already"),
+            Err(why) => {
+                failed += 1;
+                println!("{shard}: {why}");
+            }
+        }
+    }
+    anyhow::ensure!(failed == 0, "{failed} of {} shards are not open", settings.shards.len());
+    Ok(())
+}
+
+/// What asks this process to stop: Ctrl-C and SIGTERM.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Signals> {
+        Ok(Signals { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}

@@ -12,10 +12,10 @@ use std::time::Duration;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 pub use self::bell::{Bell, End, Ended};
-pub use self::common::Settings;
 pub(crate) use self::common::Common;
-pub(crate) use self::obtain::going_away;
+pub use self::common::Settings;
 pub use self::obtain::Want;
+pub(crate) use self::obtain::going_away;
 pub(crate) use self::release::{LONGEST_RELEASE, release_by_id};
 
 use crate::clock::{Moment, sleep_until};

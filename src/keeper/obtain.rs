@@ -119,11 +119,11 @@ impl<S: LockStore> Keeper<S> {
                         retries = retry_delays();
                         jittered(poll_interval)
                     }
-                    Attempt::Failed(Failure::Exhausted { why }) => break Leave::Failed(Failure::Exhausted { why }),
                     Attempt::Failed(Failure::Unavailable { why, .. }) => {
                         tracing::debug!(lock = %self.name, %why, "waits on");
                         poll_interval.max(retries.next().unwrap_or_default())
                     }
+                    Attempt::Failed(failure) => break Leave::Failed(failure),
                     Attempt::Abandoned => continue,
                 };
                 self.common.waiters.polled(&self.name, Moment::now() + next_poll);

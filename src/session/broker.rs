@@ -84,12 +84,12 @@ impl<S: LockStore> Broker<S> {
         Ok(standing)
     }
 
-    /// Opens a Session whose locks have this ttl.
-    pub fn open(&self, ttl: Duration) -> Result<Session<S>, Failure> {
+    /// Opens a Session whose locks have this ttl, and whose client reads from `outbox`.
+    pub fn open(&self, ttl: Duration, outbox: Arc<Outbox>) -> Result<Session<S>, Failure> {
         if self.common.draining.borrow().is_some() {
             return Err(going_away());
         }
-        Ok(Session::open(self.clone(), ttl))
+        Ok(Session::open(self.clone(), ttl, outbox))
     }
 
     /// Whether there is room for what is asked. A reattach always finds room: its lock is held already.

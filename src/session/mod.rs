@@ -17,7 +17,7 @@ pub use crate::keeper::{End, Ended, Settings, Want};
 use crate::clock::{Moment, sleep_until};
 use crate::keeper::{Bell, LONGEST_RELEASE};
 use crate::lock::lease;
-use crate::stream::{Event, Item, Ledger, LockRef, Outbox, SESSION, Seat};
+use crate::stream::{Event, Failure, Item, Ledger, LockRef, Outbox, SESSION, Seat};
 
 /// How long late renewals are gathered before the ack that tells of them.
 const GATHER: Duration = Duration::from_millis(10);
@@ -67,10 +67,10 @@ pub enum Breach {
 }
 
 impl<S: crate::store::LockStore> Session<S> {
-    fn open(broker: Broker<S>, ttl: Duration) -> Session<S> {
-        let outbox = Arc::new(Outbox::default());
+    fn open(broker: Broker<S>, ttl: Duration, outbox: Arc<Outbox>) -> Session<S> {
+        outbox.push(Item::Opened { ttl });
         Session {
-            ledger: Arc::new(Ledger::open(Arc::clone(&outbox))),
+            ledger: Arc::new(Ledger::open(Arc::clone(&outbox), ttl)),
             outbox,
             keepers: TaskTracker::new(),
             locks: HashMap::new(),
@@ -86,9 +86,9 @@ impl<S: crate::store::LockStore> Session<S> {
         }
     }
 
-    /// Where the stream's messages wait to be written.
-    pub fn outbox(&self) -> &Arc<Outbox> {
-        &self.outbox
+    /// The ttl of all its locks.
+    pub fn ttl(&self) -> Duration {
+        self.ttl
     }
 
     /// A heartbeat has arrived: all locks are renewed, and then it is acknowledged.
@@ -114,7 +114,7 @@ impl<S: crate::store::LockStore> Session<S> {
     /// Begins to get a lock. What comes of it is told on the stream.
     pub fn begin(&mut self, lock_ref: LockRef, ask: Ask) {
         if let Err(failure) = self.broker.admit(&ask) {
-            return self.refuse(lock_ref, Event::Failed(failure));
+            return self.refuse(lock_ref, failure);
         }
         let bell = Arc::new(Bell::default());
         self.remember(lock_ref, &bell);
@@ -128,8 +128,8 @@ impl<S: crate::store::LockStore> Session<S> {
     }
 
     /// Tells the client why a lock was not even tried.
-    pub fn refuse(&self, lock_ref: LockRef, event: Event) {
-        self.outbox.push(Item::Event(lock_ref, event));
+    pub fn refuse(&self, lock_ref: LockRef, failure: Failure) {
+        self.outbox.push(Item::Event(lock_ref, Event::Failed(failure)));
     }
 
     fn remember(&mut self, lock_ref: LockRef, bell: &Arc<Bell>) {

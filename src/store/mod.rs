@@ -3,9 +3,11 @@
 //! A store compares and changes one item per lock. It never decides who ought to have the lock: it says
 //! what it did, or that it does not know.
 
+mod address;
 mod memory;
 
 pub mod memcached;
+pub use address::{InvalidStore, MAX_WEIGHT, ShardAddress, Store};
 pub use memory::MemoryStore;
 
 use std::future::Future;

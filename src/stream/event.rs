@@ -90,6 +90,12 @@ pub enum Failure {
         /// For the person who reads it.
         why: Arc<str>,
     },
+    /// The request itself does not do.
+    #[error("{why}")]
+    Invalid {
+        /// Which field, and why.
+        why: Arc<str>,
+    },
 }
 
 impl Failure {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
@@ -23,6 +24,8 @@ pub struct Beat {
 pub struct Ack {
     /// The heartbeat's number.
     pub seq: i64,
+    /// That of the Session: from it follows for how long its locks are valid.
+    pub ttl: Duration,
     /// The locks that keep what an earlier ack gave them.
     pub not_renewed: Vec<LockRef>,
 }
@@ -38,6 +41,7 @@ pub struct Ledger {
     beats: watch::Sender<Beat>,
     outbox: Arc<Outbox>,
     changed: Notify,
+    ttl: Duration,
 }
 
 #[derive(Debug)]
@@ -53,10 +57,10 @@ struct Book {
 
 impl Ledger {
     /// The ledger of a Session whose `open` has just arrived.
-    pub fn open(outbox: Arc<Outbox>) -> Ledger {
+    pub fn open(outbox: Arc<Outbox>, ttl: Duration) -> Ledger {
         let beat = Beat { seq: 0, arrived: Moment::now() };
         let book = Book { beat, owed_since: None, renewed: HashMap::new(), behind: 0 };
-        Ledger { book: Mutex::new(book), beats: watch::Sender::new(beat), outbox, changed: Notify::new() }
+        Ledger { book: Mutex::new(book), beats: watch::Sender::new(beat), outbox, changed: Notify::new(), ttl }
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
@@ -130,7 +134,7 @@ impl Ledger {
     fn ack_if_complete(&self, book: &mut Book) {
         if book.behind == 0 {
             book.owed_since = None;
-            self.outbox.push(Item::Ack(Ack { seq: book.beat.seq, not_renewed: Vec::new() }));
+            self.outbox.push(Item::Ack(Ack { seq: book.beat.seq, ttl: self.ttl, not_renewed: Vec::new() }));
         }
     }
 
@@ -142,7 +146,7 @@ impl Ledger {
             let seq = book.beat.seq;
             let behind = book.renewed.iter().filter(|(_, renewed)| **renewed < seq);
             let not_renewed = behind.map(|(lock_ref, _)| *lock_ref).collect();
-            self.outbox.push(Item::Ack(Ack { seq, not_renewed }));
+            self.outbox.push(Item::Ack(Ack { seq, ttl: self.ttl, not_renewed }));
         }
     }
 
@@ -162,10 +166,14 @@ impl Ledger {
 
 #[cfg(test)]
 mod tests {
-    use std::task::{Context, Poll, Waker};
-    use std::time::Duration;
-
     use super::*;
+    use std::task::{Context, Poll, Waker};
+
+    const TTL: Duration = Duration::from_secs(15);
+
+    fn ack(seq: i64, not_renewed: Vec<LockRef>) -> Ack {
+        Ack { seq, ttl: TTL, not_renewed }
+    }
 
     fn acks(outbox: &Outbox) -> Vec<Ack> {
         let mut cx = Context::from_waker(Waker::noop());
@@ -180,7 +188,7 @@ mod tests {
 
     fn ledger() -> (Ledger, Arc<Outbox>) {
         let outbox = Arc::new(Outbox::default());
-        (Ledger::open(Arc::clone(&outbox)), outbox)
+        (Ledger::open(Arc::clone(&outbox), TTL), outbox)
     }
 
     async fn a_moment_later() -> Moment {
@@ -192,7 +200,7 @@ mod tests {
     async fn an_empty_session_is_acknowledged_at_once() {
         let (ledger, outbox) = ledger();
         ledger.heartbeat(1);
-        assert_eq!(acks(&outbox), [Ack { seq: 1, not_renewed: vec![] }]);
+        assert_eq!(acks(&outbox), [ack(1, vec![])]);
     }
 
     #[tokio::test(start_paused = true)]
@@ -209,7 +217,7 @@ mod tests {
         ledger.renewed(1, after);
         assert_eq!(acks(&outbox), []);
         ledger.renewed(2, after);
-        assert_eq!(acks(&outbox), [Ack { seq: 1, not_renewed: vec![] }]);
+        assert_eq!(acks(&outbox), [ack(1, vec![])]);
     }
 
     #[tokio::test(start_paused = true)]
@@ -222,11 +230,11 @@ mod tests {
         let after = a_moment_later().await;
         ledger.renewed(1, after);
         ledger.ack_what_there_is();
-        assert_eq!(acks(&outbox), [Ack { seq: 1, not_renewed: vec![2] }]);
+        assert_eq!(acks(&outbox), [ack(1, vec![2])]);
         assert_eq!(ledger.owed_since(), None);
         ledger.renewed(2, after);
         ledger.caught_up_late().await;
-        assert_eq!(acks(&outbox), [Ack { seq: 1, not_renewed: vec![] }]);
+        assert_eq!(acks(&outbox), [ack(1, vec![])]);
     }
 
     #[tokio::test(start_paused = true)]
@@ -249,6 +257,6 @@ mod tests {
         a_moment_later().await;
         ledger.heartbeat(1);
         ledger.end(1, Event::Released);
-        assert_eq!(acks(&outbox), [Ack { seq: 1, not_renewed: vec![] }]);
+        assert_eq!(acks(&outbox), [ack(1, vec![])]);
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
 
@@ -17,6 +18,11 @@ pub const SESSION: LockRef = 0;
 /// One thing to write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Item {
+    /// A Session is open, and its locks have this ttl.
+    Opened {
+        /// As granted.
+        ttl: Duration,
+    },
     /// Something happened to a lock.
     Event(LockRef, Event),
     /// A heartbeat is answered.
@@ -116,8 +122,6 @@ fn supersedes(new: &Item, old: &Item) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::clock::Moment;
     use crate::stream::LostReason;
@@ -165,7 +169,7 @@ mod tests {
     #[tokio::test]
     async fn an_ack_does_not_overtake_a_grant() {
         let outbox = Outbox::default();
-        let ack = |seq, not_renewed| Item::Ack(Ack { seq, not_renewed });
+        let ack = |seq, not_renewed| Item::Ack(Ack { seq, ttl: Duration::ZERO, not_renewed });
         outbox.push(ack(1, vec![]));
         outbox.push(Item::Event(7, Event::Released));
         outbox.push(ack(2, vec![7]));

@@ -3,7 +3,6 @@
 //! What the protocol is and why is in ARCHITECTURE.md. This module never decides who ought to have a lock, and is
 //! the only one that knows the `memcache` crate.
 
-mod address;
 mod batch;
 mod board;
 mod commands;
@@ -19,7 +18,6 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-pub use address::ShardAddress;
 pub use opening::{Opened, open};
 
 use self::batch::{Answer, Job, Op};
@@ -27,7 +25,7 @@ use self::board::Board;
 use self::commands::{Keys, Verdict};
 use self::placement::{Placement, fingerprint};
 use self::shard::{Shard, ShardSettings};
-use super::{Change, Granted, LockStore, Look, Mark, StoreError};
+use super::{Change, Granted, LockStore, Look, Mark, ShardAddress, StoreError};
 use crate::lock::{GrantId, LockName, Owner};
 
 /// The longest `--key-prefix`, in bytes: with the longest name it still fits into memcached's 250 bytes of key.

@@ -1,0 +1,373 @@
+//! What the operator can set: the flags of `lockbroker serve` and `lockbroker shard`, their environment
+//! variables and defaults.
+//!
+//! Reads and checks; opens nothing.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::error::ErrorKind;
+use clap::{Args, ValueEnum};
+
+use crate::lock::{MAX_TTL, MIN_TTL};
+use crate::store::memcached::MAX_KEY_PREFIX_BYTES;
+use crate::store::{ShardAddress, Store};
+
+/// The flags of `lockbroker serve`.
+#[derive(Debug, Clone, Args)]
+pub struct ServeArgs {
+    /// Address and port to listen on; may be given several times
+    #[arg(
+        long,
+        env = "LOCKBROKER_LISTEN",
+        value_name = "ADDRESS:PORT",
+        value_delimiter = ',',
+        default_value = "127.0.0.1:50551"
+    )]
+    listen: Vec<ListenAddress>,
+
+    /// Where locks are kept: `memory` or `memcached://host:port[=weight],…`
+    /// [default: memory if every --listen is on loopback]
+    #[arg(long, env = "LOCKBROKER_STORE", value_name = "STORE")]
+    store: Option<Store>,
+
+    #[command(flatten)]
+    broker: BrokerOptions,
+
+    #[command(flatten)]
+    transport: TransportOptions,
+
+    /// What is logged, and how
+    #[command(flatten)]
+    pub log: LogOptions,
+}
+
+/// What `lockbroker serve` runs with. Everything in it is checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where to listen; at least one.
+    pub listen: Vec<ListenAddress>,
+    /// Where locks are kept.
+    pub store: Store,
+    /// What the broker promises and how much it takes on.
+    pub broker: BrokerOptions,
+    /// How connections are treated, from the first byte to the shutdown.
+    pub transport: TransportOptions,
+}
+
+/// What the broker promises and how much it takes on.
+#[derive(Debug, Clone, Args)]
+pub struct BrokerOptions {
+    /// Time to live of a grant whose client asks for none: for how long it stands without renewal
+    #[arg(long, env = "LOCKBROKER_DEFAULT_TTL", value_name = "DURATION", default_value = "15s",
+          value_parser = between(MIN_TTL, MAX_TTL))]
+    pub default_ttl: Duration,
+
+    /// The longest time to live that a client may ask for: 5s to 1h. The same on every broker of a store
+    #[arg(long, env = "LOCKBROKER_MAX_TTL", value_name = "DURATION", default_value = "15s",
+          value_parser = between(MIN_TTL, MAX_TTL))]
+    pub max_ttl: Duration,
+
+    /// How often to look at a lock that another broker holds, for waiters that do not say: 1ms to 1h
+    #[arg(long, env = "LOCKBROKER_POLL_INTERVAL", value_name = "DURATION", default_value = "100ms",
+          value_parser = between(Duration::from_millis(1), HOUR))]
+    pub poll_interval: Duration,
+
+    /// How many locks this broker holds at once before it refuses more
+    #[arg(long, env = "LOCKBROKER_MAX_LOCKS", value_name = "COUNT", default_value = "1000000")]
+    pub max_locks: NonZeroUsize,
+
+    /// How many requests wait for a lock at once before this broker refuses more
+    #[arg(long, env = "LOCKBROKER_MAX_WAITERS", value_name = "COUNT", default_value = "1000000")]
+    pub max_waiters: NonZeroUsize,
+
+    /// What every key in memcached begins with: up to 48 bytes of visible ASCII. The same on every broker
+    /// of a store
+    #[arg(long, env = "LOCKBROKER_KEY_PREFIX", value_name = "PREFIX", default_value = "lockbroker:")]
+    pub key_prefix: KeyPrefix,
+
+    /// Use a memcached that may lose locks (evictions on, CAS off, flush_all allowed) and warn instead of
+    /// refusing it. One older than 1.6.27 is refused all the same
+    #[arg(long, env = "LOCKBROKER_ALLOW_UNSAFE_STORE")]
+    pub allow_unsafe_store: bool,
+}
+
+/// How connections are treated, from the first byte to the shutdown.
+#[derive(Debug, Clone, Args)]
+pub struct TransportOptions {
+    /// A connection that is silent for this long is sent an HTTP/2 ping: 100ms to 1h
+    #[arg(long, env = "LOCKBROKER_KEEPALIVE_INTERVAL", value_name = "DURATION", default_value = "5s",
+          value_parser = between(Duration::from_millis(100), HOUR))]
+    pub keepalive_interval: Duration,
+
+    /// A connection that leaves a ping unanswered for this long is closed: 100ms to 1h
+    #[arg(long, env = "LOCKBROKER_KEEPALIVE_TIMEOUT", value_name = "DURATION", default_value = "5s",
+          value_parser = between(Duration::from_millis(100), HOUR))]
+    pub keepalive_timeout: Duration,
+
+    /// How many calls may be unanswered at once before more are refused. Acquire, Release, Session and
+    /// health checks are never refused for this
+    #[arg(long, env = "LOCKBROKER_MAX_CONCURRENT_RPCS", value_name = "COUNT", default_value = "10000")]
+    pub max_concurrent_rpcs: NonZeroUsize,
+
+    /// After a signal to stop: for how long to keep leases alive while clients move to another broker
+    #[arg(long, env = "LOCKBROKER_DRAIN", value_name = "DURATION", default_value = "25s",
+          value_parser = between(Duration::ZERO, HOUR))]
+    pub drain: Duration,
+}
+
+/// What is logged, and how. Logs go to stderr.
+#[derive(Debug, Clone, Args)]
+pub struct LogOptions {
+    /// What to log: a level, and levels by module, such as `info,lockbroker=debug`
+    #[arg(long, env = "LOCKBROKER_LOG", value_name = "FILTER", default_value = "info")]
+    pub log: tracing_subscriber::filter::Targets,
+
+    /// How to write it; `auto` is text on a terminal and JSON elsewhere
+    #[arg(long, env = "LOCKBROKER_LOG_FORMAT", value_name = "FORMAT", default_value = "auto")]
+    pub log_format: LogFormat,
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Text if stderr is a terminal, JSON if not.
+    Auto,
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The flags of `lockbroker shard open`. `--max-ttl` is part of the topology that it writes, and
+/// `--key-prefix` says where: both as the brokers have them.
+#[derive(Debug, Clone, Args)]
+pub struct ShardOpenArgs {
+    /// The shards, all of them, as the brokers have them: `memcached://host:port[=weight],…`
+    #[arg(long, env = "LOCKBROKER_STORE", value_name = "STORE")]
+    pub store: Store,
+
+    /// As the brokers have it: 5s to 1h
+    #[arg(long, env = "LOCKBROKER_MAX_TTL", value_name = "DURATION", default_value = "15s",
+          value_parser = between(MIN_TTL, MAX_TTL))]
+    pub max_ttl: Duration,
+
+    /// As the brokers have it
+    #[arg(long, env = "LOCKBROKER_KEY_PREFIX", value_name = "PREFIX", default_value = "lockbroker:")]
+    pub key_prefix: KeyPrefix,
+
+    /// What is logged, and how
+    #[command(flatten)]
+    pub log: LogOptions,
+}
+
+impl ServeArgs {
+    /// Checks what concerns several flags at once, and fills in the store.
+    ///
+    /// # Errors
+    /// One line for the operator; its [`exit`](clap::Error::exit) ends the process with code 2.
+    pub fn resolve(self) -> Result<Config, clap::Error> {
+        let ServeArgs { listen, store, broker, transport, log: _ } = self;
+        if broker.max_ttl < broker.default_ttl {
+            return Err(usage(format!(
+                "--max-ttl {} is below --default-ttl {}",
+                humantime::format_duration(broker.max_ttl),
+                humantime::format_duration(broker.default_ttl),
+            )));
+        }
+        let store = match (store, listen.iter().find(|address| !address.is_loopback())) {
+            (Some(store), _) => store,
+            (None, None) => Store::Memory,
+            (None, Some(address)) => {
+                return Err(usage(format!(
+                    "two brokers with a memory each would grant the same lock twice: since --listen {address} is \
+                     reachable from elsewhere, either listen on loopback or name the store (--store memcached://…; \
+                     --store memory if this will stay the only broker)"
+                )));
+            }
+        };
+        Ok(Config { listen, store, broker, transport })
+    }
+}
+
+impl ShardOpenArgs {
+    /// The shards.
+    ///
+    /// # Errors
+    /// As with [`ServeArgs::resolve`]: a broker's memory has none.
+    pub fn shards(&self) -> Result<&[ShardAddress], clap::Error> {
+        match &self.store {
+            Store::Memcached(shards) => Ok(shards),
+            Store::Memory => Err(usage("--store memory has no shards; name the memcached servers".into())),
+        }
+    }
+}
+
+fn usage(message: String) -> clap::Error {
+    clap::Error::raw(ErrorKind::ValueValidation, message + "\n")
+}
+
+/// Where to listen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ListenAddress {
+    /// A TCP address and port; port 0 takes any that is free.
+    Tcp(SocketAddr),
+}
+
+impl ListenAddress {
+    /// Whether only this machine can reach it.
+    pub fn is_loopback(&self) -> bool {
+        let ListenAddress::Tcp(address) = self;
+        address.ip().is_loopback()
+    }
+}
+
+impl FromStr for ListenAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<ListenAddress, String> {
+        let address = text.parse().map_err(|_| "expected address:port, such as 127.0.0.1:50551 or [::]:50551")?;
+        Ok(ListenAddress::Tcp(address))
+    }
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ListenAddress::Tcp(address) = self;
+        address.fmt(f)
+    }
+}
+
+/// What every key in memcached begins with: up to [`MAX_KEY_PREFIX_BYTES`] of visible ASCII.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyPrefix(String);
+
+impl KeyPrefix {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for KeyPrefix {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<KeyPrefix, String> {
+        if text.len() > MAX_KEY_PREFIX_BYTES {
+            return Err(format!("longer than {MAX_KEY_PREFIX_BYTES} bytes"));
+        }
+        if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err("expected visible ASCII without spaces".into());
+        }
+        Ok(KeyPrefix(text.into()))
+    }
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// Reads a duration such as `15s` or `1m 30s` and refuses one that is not between the two.
+fn between(least: Duration, most: Duration) -> impl Fn(&str) -> Result<Duration, String> + Clone {
+    move |text| {
+        let span = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+        if span < least || span > most {
+            let (least, most) = (humantime::format_duration(least), humantime::format_duration(most));
+            return Err(format!("expected {least} to {most}"));
+        }
+        Ok(span)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::iter;
+
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Serve {
+        #[command(flatten)]
+        args: ServeArgs,
+    }
+
+    fn serve(flags: &str) -> Result<Config, clap::Error> {
+        let words = iter::once("serve").chain(flags.split_whitespace());
+        Serve::try_parse_from(words).and_then(|serve| serve.args.resolve())
+    }
+
+    fn refused(flags: &str) -> String {
+        let error = serve(flags).expect_err(flags);
+        assert_eq!(error.exit_code(), 2, "{flags}");
+        error.to_string()
+    }
+
+    #[test]
+    fn nothing_said_is_a_broker_of_ones_own() {
+        let config = serve("").unwrap();
+        assert_eq!(config.listen, ["127.0.0.1:50551".parse().unwrap()]);
+        assert_eq!(config.store, Store::Memory);
+        assert_eq!(config.broker.default_ttl, Duration::from_secs(15));
+        assert_eq!(config.broker.key_prefix.as_str(), "lockbroker:");
+        assert_eq!(config.transport.keepalive_interval, Duration::from_secs(5));
+    }
+
+    #[test]
+    fn a_reachable_broker_names_its_store() {
+        for listen in ["0.0.0.0:1", "[::]:1", "10.0.0.1:1", "127.0.0.1:1,0.0.0.0:2"] {
+            let line = refused(&format!("--listen {listen}"));
+            assert!(line.contains("loopback") && line.contains("--store"), "{line}");
+            assert_eq!(line.trim_end().lines().count(), 1, "{line}");
+            assert_eq!(serve(&format!("--listen {listen} --store memory")).unwrap().store, Store::Memory);
+        }
+        assert_eq!(serve("--listen 127.3.2.1:1 --listen [::1]:1").unwrap().store, Store::Memory);
+    }
+
+    #[test]
+    fn addresses_are_repeated_or_separated_by_commas() {
+        let listen = serve("--listen 127.0.0.1:1,127.0.0.1:2 --listen 127.0.0.1:3").unwrap().listen;
+        assert_eq!(listen.len(), 3);
+        for text in ["50551", "localhost:1", "127.0.0.1", "::1:1:", ""] {
+            refused(&format!("--listen={text}"));
+        }
+    }
+
+    #[test]
+    fn ttls_are_in_range_and_in_order() {
+        assert!(serve("--default-ttl 5s --max-ttl 1h").is_ok());
+        for flags in ["--default-ttl 4s", "--max-ttl 61m", "--default-ttl 20s", "--max-ttl 10s", "--max-ttl 15"] {
+            refused(flags);
+        }
+    }
+
+    #[test]
+    fn a_key_prefix_is_short_and_visible() {
+        assert!(KeyPrefix::from_str(&"x".repeat(48)).is_ok());
+        assert!(KeyPrefix::from_str(&"x".repeat(49)).is_err());
+        assert!(KeyPrefix::from_str("a b").is_err());
+        assert!(KeyPrefix::from_str("ä").is_err());
+    }
+
+    #[test]
+    fn memory_has_no_shards_to_open() {
+        #[derive(Debug, Parser)]
+        struct Open {
+            #[command(flatten)]
+            args: ShardOpenArgs,
+        }
+        let open = |store| Open::parse_from(["open", "--store", store]).args;
+        assert_eq!(open("memcached://a,b").shards().unwrap().len(), 2);
+        assert_eq!(open("memory").shards().unwrap_err().exit_code(), 2);
+    }
+
+    #[test]
+    fn counts_and_filters_are_checked() {
+        for flags in ["--max-locks 0", "--max-waiters -1", "--log =x=y", "--log-format xml", "--drain 2h"] {
+            refused(flags);
+        }
+        assert!(serve("--log info,lockbroker=debug --log-format json --drain 0s").is_ok());
+    }
+}

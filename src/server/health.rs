@@ -1,0 +1,51 @@
+//! `grpc.health.v1`: whether this broker is of use, and whether it runs at all.
+
+use tokio::sync::watch;
+use tonic_health::ServingStatus;
+use tonic_health::pb::health_server::{self, HealthServer};
+use tonic_health::server::{HealthReporter, health_reporter};
+
+use super::{LOCK_SERVICE, MAX_REQUEST_BYTES};
+
+/// The services that are SERVING while at least one shard is open and nobody has asked us to stop.
+const READINESS: [&str; 3] = ["", LOCK_SERVICE, "readiness"];
+
+/// SERVING for as long as the process answers.
+const LIVENESS: &str = "liveness";
+
+/// What the health service says.
+pub(super) struct Health(HealthReporter);
+
+impl Health {
+    /// The service, not serving yet, and what decides about it.
+    pub(super) async fn new() -> (Health, HealthServer<impl health_server::Health>) {
+        let (reporter, service) = health_reporter();
+        let health = Health(reporter);
+        health.set_ready(false).await;
+        health.0.set_service_status(LIVENESS, ServingStatus::Serving).await;
+        (health, service.max_decoding_message_size(MAX_REQUEST_BYTES))
+    }
+
+    /// Says what `ready` says, from now on. Never returns.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the last that was said standing.
+    pub(super) async fn follow(&self, mut ready: watch::Receiver<bool>) {
+        loop {
+            let now = *ready.borrow_and_update();
+            self.set_ready(now).await;
+            if ready.changed().await.is_err() {
+                // Whoever knew is gone: nothing will change any more.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Sets what the readiness services say.
+    pub(super) async fn set_ready(&self, ready: bool) {
+        let status = if ready { ServingStatus::Serving } else { ServingStatus::NotServing };
+        for service in READINESS {
+            self.0.set_service_status(service, status).await;
+        }
+    }
+}

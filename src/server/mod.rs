@@ -1,0 +1,179 @@
+//! The outer shell of the broker: sockets, HTTP/2, health, limits, shutdown. Knows nothing of locks.
+
+mod dispatch;
+mod health;
+mod listen;
+mod shed;
+mod span;
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use tokio::sync::{oneshot, watch};
+use tokio_stream::StreamExt;
+use tonic::service::Routes;
+use tonic::transport;
+use tower::layer::layer_fn;
+
+use crate::config::TransportOptions;
+use crate::proto::FILE_DESCRIPTOR_SET;
+use crate::proto::lock_service_server::{LockService, LockServiceServer, SERVICE_NAME};
+use crate::service::connection::TrackedIo;
+use crate::session::Broker;
+use crate::store::LockStore;
+
+use dispatch::Dispatch;
+use health::Health;
+pub use listen::Listener;
+use shed::Shed;
+use span::Spans;
+
+const LOCK_SERVICE: &str = SERVICE_NAME;
+
+/// The longest message that a client may send. The longest that makes sense has some 500 bytes.
+pub const MAX_REQUEST_BYTES: usize = 64 * 1024;
+
+/// How many streams one connection may have open. `--max-locks` and `--max-waiters` bound what they
+/// do; this bounds what a client gets that opens streams and then says nothing on them.
+const MAX_STREAMS: u32 = 200_000;
+
+/// How many streams may have been opened and reset again before we have so much as looked at them: as
+/// many as may be open. With h2's default of 20, a client that cancels 21 calls in one burst would lose
+/// its connection, and every lock on it.
+const MAX_PENDING_RESETS: usize = MAX_STREAMS as usize;
+
+/// How many streams of a connection we may reset because of what the client sent on them. h2 counts
+/// them over the connection's whole life, and an honest client adds to the count whenever what it sends
+/// crosses with our end of the stream, so any limit ends every connection that lives long enough.
+const MAX_LOCAL_RESETS: usize = usize::MAX;
+
+/// How much one stream may send before its handler has read it.
+const STREAM_WINDOW: u32 = 64 * 1024;
+
+/// How much a connection may send before handlers have read it. Half of it is also h2's budget for
+/// unread small DATA frames, each of which counts as 256 bytes less its own; over the budget the
+/// connection ends. This allows for 30,000 requests in one burst.
+const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
+
+/// The longest frame: HTTP/2's own default, and least.
+const MAX_FRAME_BYTES: u32 = 16 * 1024;
+
+/// The most that the headers of one request may take. Room for a token.
+const MAX_HEADER_BYTES: u32 = 16 * 1024;
+
+/// For how long idle connections may take to close after the last lock has gone.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+/// What the server asks of the broker behind its service.
+pub trait Lifecycle {
+    /// Whether at least one shard is open, now and from now on.
+    fn ready(&self) -> watch::Receiver<bool>;
+
+    /// Refuses new work from now on and tells every stream to move to another broker, for which it has
+    /// `grace`. Leases are kept alive meanwhile.
+    fn drain(&self, grace: Duration);
+
+    /// Returns once nobody holds or waits for a lock here.
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing.
+    fn drained(&self) -> impl Future<Output = ()> + Send;
+}
+
+impl<S: LockStore> Lifecycle for Broker<S> {
+    fn ready(&self) -> watch::Receiver<bool> {
+        Broker::ready(self)
+    }
+
+    fn drain(&self, grace: Duration) {
+        Broker::drain(self, grace);
+    }
+
+    async fn drained(&self) {
+        Broker::drained(self).await;
+    }
+}
+
+/// Serves `service` on `listeners` until `shutdown` is ready and the broker has been drained.
+///
+/// After `shutdown` the health service says NOT_SERVING, `broker` is told to drain, and everything is
+/// served on, new connections included, until the last lock has gone, at most for `options.drain`. Then
+/// the listeners are closed and connections told to go; a client that holds on to its locks until then
+/// loses its connection when the runtime ends.
+///
+/// Connections run in tasks of their own. Whoever drops the future before it is ready leaves them
+/// running, and the listeners closed.
+///
+/// # Errors
+/// None that the operator could do anything about: accepting is tried again for as long as it fails.
+pub async fn run<S: LockService>(
+    listeners: Vec<Listener>,
+    service: S,
+    broker: impl Lifecycle,
+    options: &TransportOptions,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), transport::Error> {
+    let (health, health_service) = Health::new().await;
+    let rest = Routes::new(health_service)
+        .add_service(
+            reflection()
+                .build_v1()
+                .expect("the descriptor is compiled in")
+                .max_decoding_message_size(MAX_REQUEST_BYTES),
+        )
+        .add_service(
+            reflection()
+                .build_v1alpha()
+                .expect("the descriptor is compiled in")
+                .max_decoding_message_size(MAX_REQUEST_BYTES),
+        )
+        .prepare();
+    let locks = LockServiceServer::new(service).max_decoding_message_size(MAX_REQUEST_BYTES);
+
+    let keepalive_interval = options.keepalive_interval;
+    let max_concurrent_rpcs = options.max_concurrent_rpcs;
+    let incoming =
+        listen::incoming(listeners).map(move |io| Ok::<_, Infallible>(TrackedIo::new(io, keepalive_interval)));
+    let (stop, stopped) = oneshot::channel();
+    let serving = transport::Server::builder()
+        .max_concurrent_streams(MAX_STREAMS)
+        .http2_max_pending_accept_reset_streams(Some(MAX_PENDING_RESETS))
+        .http2_max_local_error_reset_streams(Some(MAX_LOCAL_RESETS))
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_frame_size(MAX_FRAME_BYTES)
+        .http2_max_header_list_size(MAX_HEADER_BYTES)
+        .http2_keepalive_interval(Some(keepalive_interval))
+        .http2_keepalive_timeout(Some(options.keepalive_timeout))
+        .layer(layer_fn(Spans))
+        .layer(layer_fn(move |inner| Shed::new(inner, max_concurrent_rpcs)))
+        .serve_with_incoming_shutdown(Dispatch { locks, rest }, incoming, async {
+            // An error means that the sender was dropped, and this future with it.
+            let _ = stopped.await;
+        });
+    tokio::pin!(serving);
+
+    tokio::select! {
+        ended = &mut serving => return ended,
+        () = health.follow(broker.ready()) => unreachable!("follows for ever"),
+        () = shutdown => {}
+    }
+
+    health.set_ready(false).await;
+    tracing::info!(grace = ?options.drain, "stopping: draining");
+    broker.drain(options.drain);
+    tokio::select! {
+        ended = &mut serving => return ended,
+        () = broker.drained() => tracing::info!("drained"),
+        () = tokio::time::sleep(options.drain) => tracing::warn!("the grace is over; some locks are still held"),
+    }
+
+    let _ = stop.send(());
+    tokio::time::timeout(FAREWELL, serving).await.unwrap_or(Ok(()))
+}
+
+fn reflection() -> tonic_reflection::server::Builder<'static> {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+}

@@ -1,0 +1,96 @@
+//! Refuses calls that can wait when there are too many of them.
+//!
+//! Never those that end a grant or keep one alive, nor health checks: a broker that sheds these under
+//! load makes the load worse. `Acquire` is bounded by `--max-locks`, and the streams of `WaitAcquire` by
+//! `--max-waiters`, so what is counted here is calls whose answer has not begun: a `GetLock` until it is
+//! answered, a `WaitAcquire` until its stream is open.
+
+use std::convert::Infallible;
+use std::num::NonZeroUsize;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use http::{Request, Response};
+use pin_project_lite::pin_project;
+use tonic::Status;
+use tonic::body::Body;
+use tower::Service;
+use tower::limit::ConcurrencyLimit;
+use tower::load_shed::LoadShed;
+use tower::util::{Oneshot, ServiceExt};
+
+use super::LOCK_SERVICE;
+use super::dispatch::method_of;
+
+/// The service inside, with a limit for some of its calls.
+#[derive(Debug, Clone)]
+pub(super) struct Shed<S> {
+    inner: S,
+    limited: LoadShed<ConcurrencyLimit<S>>,
+}
+
+impl<S: Clone> Shed<S> {
+    /// Lets `max` calls that can wait into `inner` at once.
+    pub(super) fn new(inner: S, max: NonZeroUsize) -> Shed<S> {
+        Shed { limited: LoadShed::new(ConcurrencyLimit::new(inner.clone(), max.get())), inner }
+    }
+}
+
+/// Whether a call can be refused for load.
+fn can_wait(path: &str) -> bool {
+    match method_of(path, LOCK_SERVICE) {
+        Some(method) => matches!(method, "WaitAcquire" | "GetLock"),
+        None => path.starts_with("/grpc.reflection."),
+    }
+}
+
+impl<S> Service<Request<Body>> for Shed<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = ShedFuture<S::Future, Oneshot<LoadShed<ConcurrencyLimit<S>>, Request<Body>>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        // A permit is taken in `call`, where it is known whether one is needed.
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        if can_wait(request.uri().path()) {
+            ShedFuture::Limited { future: Box::pin(self.limited.clone().oneshot(request)) }
+        } else {
+            ShedFuture::Free { future: self.inner.call(request) }
+        }
+    }
+}
+
+pin_project! {
+    /// A call that was let in, or refused. Those that need a permit are boxed, so that the others do not
+    /// pay for their size.
+    #[project = ShedProjection]
+    pub(super) enum ShedFuture<F, L> {
+        Free { #[pin] future: F },
+        Limited { future: Pin<Box<L>> },
+    }
+}
+
+impl<F, L> Future for ShedFuture<F, L>
+where
+    F: Future<Output = Result<Response<Body>, Infallible>>,
+    L: Future<Output = Result<Response<Body>, tower::BoxError>>,
+{
+    type Output = Result<Response<Body>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project() {
+            ShedProjection::Free { future } => future.poll(cx),
+            ShedProjection::Limited { future } => Poll::Ready(Ok(match ready!(future.as_mut().poll(cx)) {
+                Ok(response) => response,
+                // The service inside cannot fail; what is left is that it was full.
+                Err(_) => Status::resource_exhausted("too many calls at once (--max-concurrent-rpcs)").into_http(),
+            })),
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! What became of a client's connection: did the client speak, or did it fall silent?
+//!
+//! tonic tells a handler only that its stream was dropped. A client that cancelled, a client that was
+//! killed, a client that no longer answers pings and a client that sent rubbish all look the same from
+//! there. [`TrackedIo`] sits between the socket and HTTP/2, where they differ, and shares what it sees
+//! with every handler as an `Arc<Connection>` among the request's extensions.
+//!
+//! # Why asking the connection is exact
+//!
+//! On a frame that breaks the protocol, and when it gives up on an unanswered ping, h2 first fails every
+//! stream and only then writes its GOAWAY and shuts the socket down; the streams' tasks may run on other
+//! threads before it does. But from the moment at which it decides to end the connection it never reads
+//! from it again. A connection on which the peer merely reset one stream does. So [`Connection::settle`]
+//! wakes the connection's task and waits to see which comes next: a read, or the end.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::task::AtomicWaker;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
+use tonic::transport::server::Connected;
+
+use crate::clock::Moment;
+
+/// For how long [`Connection::settle`] waits for the connection's task. It runs within microseconds
+/// unless it waits for room to write, which a client that reads makes.
+const SETTLE_LIMIT: Duration = Duration::from_secs(1);
+
+/// How a stream ended, by what its connection tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StreamEnd {
+    /// The client has spoken: it reset the stream or closed the connection, or its kernel did because
+    /// the process is gone. It no longer believes that it holds anything.
+    Word,
+    /// The client was not heard: it did not answer pings, or broke the protocol, or the network failed,
+    /// or we ended the connection. It may still believe.
+    Silence,
+}
+
+/// Where a connection stands. It leaves `OPEN` once, for whichever comes first.
+const OPEN: u8 = 0;
+const CLOSED_BY_PEER: u8 = 1;
+const ENDED_BY_US: u8 = 2;
+
+/// What is known of one accepted connection.
+#[derive(Debug)]
+pub struct Connection {
+    state: AtomicU8,
+    /// From when on `last_byte` counts.
+    accepted: Moment,
+    /// When a byte last came, in milliseconds.
+    last_byte: AtomicU64,
+    /// No byte for this long is silence.
+    keepalive_interval: Duration,
+    /// Counts the reads that HTTP/2 has begun.
+    reads: AtomicU64,
+    /// Wakes the task that reads.
+    reader: AtomicWaker,
+    /// How many wait in `settle`, so that reads cost nothing extra while nobody does.
+    settling: AtomicUsize,
+    /// Tells them that a read began or that the connection ended.
+    progress: Notify,
+}
+
+impl Connection {
+    fn new(keepalive_interval: Duration) -> Connection {
+        Connection {
+            state: AtomicU8::new(OPEN),
+            accepted: Moment::now(),
+            last_byte: AtomicU64::new(0),
+            keepalive_interval,
+            reads: AtomicU64::new(0),
+            reader: AtomicWaker::new(),
+            settling: AtomicUsize::new(0),
+            progress: Notify::new(),
+        }
+    }
+
+    /// How a stream of this connection ended that has ended just now and that the broker did not end
+    /// itself.
+    ///
+    /// Immediate where the peer has closed the connection; otherwise it takes one turn of the
+    /// connection's task, and a second at most. What is still in doubt then is [`StreamEnd::Silence`].
+    ///
+    /// A stream that breaks HTTP/2's rules for itself alone (bytes after its own end, say) is reset by
+    /// us while the connection lives on. That counts as the client's word: it is told at once.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves nothing behind.
+    pub async fn settle(&self) -> StreamEnd {
+        let _waiting = Waiting::new(self);
+        let before = self.reads.load(Ordering::SeqCst);
+        let settled = async {
+            loop {
+                let progress = self.progress.notified();
+                tokio::pin!(progress);
+                progress.as_mut().enable();
+                if let Some(end) = self.verdict() {
+                    return end;
+                }
+                if self.reads.load(Ordering::SeqCst) != before {
+                    return StreamEnd::Word;
+                }
+                self.reader.wake();
+                progress.await;
+            }
+        };
+        tokio::time::timeout(SETTLE_LIMIT, settled).await.unwrap_or(StreamEnd::Silence)
+    }
+
+    /// What is certain without asking the connection's task.
+    fn verdict(&self) -> Option<StreamEnd> {
+        match self.state.load(Ordering::SeqCst) {
+            CLOSED_BY_PEER => Some(StreamEnd::Word),
+            ENDED_BY_US => Some(StreamEnd::Silence),
+            _ if self.quiet_for() >= self.keepalive_interval => Some(StreamEnd::Silence),
+            _ => None,
+        }
+    }
+
+    /// For how long no byte has come.
+    fn quiet_for(&self) -> Duration {
+        self.accepted.elapsed().saturating_sub(Duration::from_millis(self.last_byte.load(Ordering::Relaxed)))
+    }
+
+    fn heard(&self) {
+        self.last_byte.store(self.accepted.elapsed().as_millis() as u64, Ordering::Relaxed);
+    }
+
+    fn leave_open(&self, state: u8) {
+        if self.state.compare_exchange(OPEN, state, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+            self.progress.notify_waiters();
+        }
+    }
+
+    /// Takes note of an error on the socket. One that the peer's machine sent is its word; a network
+    /// that failed (`ETIMEDOUT`, `EHOSTUNREACH`) is not.
+    fn failed(&self, error: &io::Error) {
+        if matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe) {
+            self.leave_open(CLOSED_BY_PEER);
+        }
+    }
+
+    fn watch<T>(&self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if let Poll::Ready(Err(error)) = &result {
+            self.failed(error);
+        }
+        result
+    }
+}
+
+/// Counts one caller of `settle` for as long as it waits.
+struct Waiting<'a>(&'a Connection);
+
+impl<'a> Waiting<'a> {
+    fn new(connection: &'a Connection) -> Waiting<'a> {
+        connection.settling.fetch_add(1, Ordering::SeqCst);
+        Waiting(connection)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.settling.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// A socket that remembers how its peer behaved.
+///
+/// One task must drive both directions, as HTTP/2 does: it is the one that [`Connection::settle`] wakes.
+#[derive(Debug)]
+pub struct TrackedIo<T> {
+    io: T,
+    connection: Arc<Connection>,
+}
+
+impl<T> TrackedIo<T> {
+    /// Tracks `io`, on which a peer that sends nothing for `keepalive_interval` counts as silent.
+    pub fn new(io: T, keepalive_interval: Duration) -> TrackedIo<T> {
+        TrackedIo { io, connection: Arc::new(Connection::new(keepalive_interval)) }
+    }
+}
+
+impl<T> Drop for TrackedIo<T> {
+    fn drop(&mut self) {
+        self.connection.leave_open(ENDED_BY_US);
+    }
+}
+
+impl<T> Connected for TrackedIo<T> {
+    type ConnectInfo = Arc<Connection>;
+
+    fn connect_info(&self) -> Arc<Connection> {
+        self.connection.clone()
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for TrackedIo<T> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        let connection = &*this.connection;
+        // In this order: whoever finds the count unchanged finds the waker registered.
+        connection.reader.register(cx.waker());
+        connection.reads.fetch_add(1, Ordering::SeqCst);
+        if connection.settling.load(Ordering::SeqCst) > 0 {
+            connection.progress.notify_waiters();
+        }
+
+        let before = buf.filled().len();
+        let has_room = buf.remaining() > 0;
+        let result = connection.watch(Pin::new(&mut this.io).poll_read(cx, buf));
+        if let Poll::Ready(Ok(())) = result {
+            if buf.filled().len() > before {
+                connection.heard();
+            } else if has_room {
+                connection.leave_open(CLOSED_BY_PEER);
+            }
+        }
+        result
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for TrackedIo<T> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.io).poll_write(cx, buf);
+        self.connection.watch(result)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
+        self.connection.watch(result)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let result = Pin::new(&mut self.io).poll_flush(cx);
+        self.connection.watch(result)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.connection.leave_open(ENDED_BY_US);
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,111 @@
+//! The gRPC side of the broker: the wire format, and what a connection tells about its client. The only place
+//! that makes a `tonic::Status`.
+
+pub mod connection;
+mod parse;
+mod reply;
+mod session;
+mod streams;
+
+use std::sync::Arc;
+
+use tonic::{Request, Response, Status, Streaming};
+use tracing::Span;
+
+use self::connection::Connection;
+use self::parse::Limits;
+use self::streams::{LockStream, SessionStream};
+use crate::clock::Moment;
+use crate::proto::lock_service_server::LockService;
+use crate::proto::{
+    AcquireRequest, AcquireResponse, GetLockRequest, GetLockResponse, ReleaseRequest, ReleaseResponse, SessionRequest,
+    WaitAcquireRequest, WaitAcquireResponse,
+};
+use crate::session::{Ask, Broker};
+use crate::store::LockStore;
+
+/// `lockbroker.v1.LockService` for the locks of one broker.
+#[derive(Debug)]
+pub struct Service<S> {
+    broker: Broker<S>,
+}
+
+impl<S: LockStore> Service<S> {
+    /// A service for this broker's locks.
+    pub fn new(broker: Broker<S>) -> Service<S> {
+        Service { broker }
+    }
+
+    fn limits(&self) -> Limits {
+        Limits::of(self.broker.settings())
+    }
+
+    fn begin<R>(&self, ask: Ask, arrival: Arrival) -> Result<Response<LockStream<R>>, Status> {
+        Span::current().record("lock", ask.name.as_str());
+        let standing = self.broker.begin(ask).map_err(reply::status)?;
+        Ok(Response::new(LockStream::new(standing, arrival)))
+    }
+}
+
+/// When a call arrived, and over which connection.
+#[derive(Debug)]
+struct Arrival {
+    at: Moment,
+    connection: Option<Arc<Connection>>,
+}
+
+impl Arrival {
+    fn of<T>(request: &Request<T>) -> Arrival {
+        Arrival { at: Moment::now(), connection: request.extensions().get().cloned() }
+    }
+}
+
+#[tonic::async_trait]
+impl<S: LockStore> LockService for Service<S> {
+    type AcquireStream = LockStream<AcquireResponse>;
+    type WaitAcquireStream = LockStream<WaitAcquireResponse>;
+    type SessionStream = SessionStream;
+
+    async fn acquire(&self, request: Request<AcquireRequest>) -> Result<Response<Self::AcquireStream>, Status> {
+        let arrival = Arrival::of(&request);
+        self.begin(self.limits().acquire(request.into_inner())?, arrival)
+    }
+
+    async fn wait_acquire(
+        &self,
+        request: Request<WaitAcquireRequest>,
+    ) -> Result<Response<Self::WaitAcquireStream>, Status> {
+        let arrival = Arrival::of(&request);
+        self.begin(self.limits().wait_acquire(request.into_inner())?, arrival)
+    }
+
+    async fn release(&self, request: Request<ReleaseRequest>) -> Result<Response<ReleaseResponse>, Status> {
+        let ReleaseRequest { name, lock_id } = request.into_inner();
+        let name = parse::name(&name, "name")?;
+        Span::current().record("lock", name.as_str());
+        let lock_id = parse::lock_id(&lock_id, "lock_id")?;
+        let ended = self.broker.release(&name, lock_id).await.map_err(reply::status)?;
+        Ok(Response::new(reply::released(ended)))
+    }
+
+    async fn get_lock(&self, request: Request<GetLockRequest>) -> Result<Response<GetLockResponse>, Status> {
+        let arrived = Moment::now();
+        let GetLockRequest { name, lock_id } = request.into_inner();
+        let name = parse::name(&name, "name")?;
+        Span::current().record("lock", name.as_str());
+        let lock_id = match lock_id.as_str() {
+            "" => None,
+            lock_id => Some(parse::lock_id(lock_id, "lock_id")?),
+        };
+        let seen = self.broker.look(&name, lock_id).await.map_err(reply::status)?;
+        Ok(Response::new(reply::seen(seen, arrived)))
+    }
+
+    async fn session(
+        &self,
+        request: Request<Streaming<SessionRequest>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        let connection = Arrival::of(&request).connection;
+        Ok(Response::new(session::start(self.broker.clone(), request.into_inner(), connection)))
+    }
+}

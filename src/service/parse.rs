@@ -1,0 +1,203 @@
+//! From the wire to the domain. What does not do is turned back here, with the field and the limit, before the
+//! store hears of it.
+
+use std::time::Duration;
+
+use tonic::Status;
+use tonic_types::{ErrorDetails, StatusExt};
+
+use crate::lock::{LockId, LockName, MAX_LINGER, MIN_TTL, Owner};
+use crate::proto::{AcquireRequest, BeginLock, LockSpec, WaitAcquireRequest, WaitSpec};
+use crate::session::{Ask, Settings, Want};
+
+/// The longest `max_wait`; whoever wants to wait longer leaves it unset.
+const LONGEST_WAIT: Duration = Duration::from_secs(366 * 24 * 3600);
+const SHORTEST_POLL: Duration = Duration::from_millis(1);
+const LONGEST_POLL: Duration = Duration::from_secs(3600);
+
+/// INVALID_ARGUMENT for this field, named by its path from the request.
+pub(super) fn invalid(field: impl Into<String>, why: impl std::fmt::Display) -> Status {
+    let field = field.into();
+    let message = format!("{field}: {why}");
+    let details = ErrorDetails::with_bad_request_violation(field, why.to_string());
+    Status::with_error_details(tonic::Code::InvalidArgument, message, details)
+}
+
+pub(super) fn name(text: &str, field: &str) -> Result<LockName, Status> {
+    LockName::new(text).map_err(|why| invalid(field, why))
+}
+
+pub(super) fn lock_id(text: &str, field: &str) -> Result<LockId, Status> {
+    text.parse().map_err(|why| invalid(field, why))
+}
+
+/// A duration as it was sent, rounded up to whole milliseconds.
+fn duration(sent: prost_types::Duration, field: &str) -> Result<Duration, Status> {
+    let exact = Duration::try_from(sent).map_err(|_| invalid(field, "must not be negative"))?;
+    let whole = Duration::from_secs(exact.as_secs());
+    Ok(whole + Duration::from_millis(u64::from(exact.subsec_nanos().div_ceil(1_000_000))))
+}
+
+fn within(span: Duration, least: Duration, most: Duration, field: &str) -> Result<Duration, Status> {
+    if span < least || span > most {
+        return Err(invalid(field, format!("is {span:?}; it may be {least:?} to {most:?}")));
+    }
+    Ok(span)
+}
+
+/// What the broker's settings say of requests.
+pub(super) struct Limits {
+    default_ttl: Duration,
+    max_ttl: Duration,
+    poll_interval: Duration,
+}
+
+impl Limits {
+    pub(super) fn of(settings: &Settings) -> Limits {
+        let &Settings { default_ttl, max_ttl, poll_interval, .. } = settings;
+        Limits { default_ttl, max_ttl, poll_interval }
+    }
+
+    pub(super) fn acquire(&self, request: AcquireRequest) -> Result<Ask, Status> {
+        let AcquireRequest { lock, ttl, reattach_lock_id } = request;
+        let ttl = self.ttl(ttl, "ttl")?;
+        let want = match reattach_lock_id.as_str() {
+            "" => Want::Once,
+            text => Want::Reattach(lock_id(text, "reattach_lock_id")?),
+        };
+        ask(lock, ttl, want, "lock")
+    }
+
+    pub(super) fn wait_acquire(&self, request: WaitAcquireRequest) -> Result<Ask, Status> {
+        let WaitAcquireRequest { lock, ttl, wait } = request;
+        let ttl = self.ttl(ttl, "ttl")?;
+        ask(lock, ttl, self.wait(wait.unwrap_or_default(), "wait")?, "lock")
+    }
+
+    /// A lock of a Session whose ttl is `ttl`.
+    pub(super) fn begin(&self, request: BeginLock, ttl: Duration) -> Result<Ask, Status> {
+        let BeginLock { lock, wait, reattach_lock_id, .. } = request;
+        let want = match (reattach_lock_id.as_str(), wait) {
+            ("", None) => Want::Once,
+            ("", Some(wait)) => self.wait(wait, "begin.wait")?,
+            (text, None) => Want::Reattach(lock_id(text, "begin.reattach_lock_id")?),
+            (_, Some(_)) => return Err(invalid("begin.wait", "must be unset where reattach_lock_id is set")),
+        };
+        ask(lock, ttl, want, "begin.lock")
+    }
+
+    pub(super) fn ttl(&self, sent: Option<prost_types::Duration>, field: &str) -> Result<Duration, Status> {
+        match sent {
+            None => Ok(self.default_ttl),
+            Some(sent) => within(duration(sent, field)?, MIN_TTL, self.max_ttl, field),
+        }
+    }
+
+    fn wait(&self, spec: WaitSpec, path: &str) -> Result<Want, Status> {
+        let max_wait = spec.max_wait.map(|sent| {
+            let field = format!("{path}.max_wait");
+            within(duration(sent, &field)?, Duration::ZERO, LONGEST_WAIT, &field)
+        });
+        let poll_interval = spec.poll_interval.map(|sent| {
+            let field = format!("{path}.poll_interval");
+            within(duration(sent, &field)?, SHORTEST_POLL, LONGEST_POLL, &field)
+        });
+        Ok(Want::Wait {
+            max_wait: max_wait.transpose()?,
+            poll_interval: poll_interval.transpose()?.unwrap_or(self.poll_interval),
+        })
+    }
+}
+
+fn ask(spec: Option<LockSpec>, ttl: Duration, want: Want, path: &str) -> Result<Ask, Status> {
+    let LockSpec { name: text, linger, owner } = spec.unwrap_or_default();
+    let linger = linger.map(|sent| {
+        let field = format!("{path}.linger");
+        within(duration(sent, &field)?, Duration::ZERO, MAX_LINGER, &field)
+    });
+    Ok(Ask {
+        name: name(&text, &format!("{path}.name"))?,
+        ttl,
+        linger: linger.transpose()?.unwrap_or_default(),
+        owner: Owner::new(&owner).map_err(|why| invalid(format!("{path}.owner"), why))?,
+        want,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits {
+        default_ttl: Duration::from_secs(15),
+        max_ttl: Duration::from_secs(60),
+        poll_interval: Duration::from_millis(100),
+    };
+
+    fn span(seconds: i64, nanos: i32) -> Option<prost_types::Duration> {
+        Some(prost_types::Duration { seconds, nanos })
+    }
+
+    fn spec(name: &str) -> Option<LockSpec> {
+        Some(LockSpec { name: name.into(), ..LockSpec::default() })
+    }
+
+    /// The field that a request was turned back for.
+    fn field(result: Result<Ask, Status>) -> String {
+        let status = result.unwrap_err();
+        assert_eq!(status.code(), tonic::Code::InvalidArgument);
+        let violations = status.get_details_bad_request().unwrap().field_violations;
+        assert!(status.message().starts_with(&violations[0].field), "{}", status.message());
+        violations[0].field.clone()
+    }
+
+    #[test]
+    fn every_field_is_turned_back_by_its_path() {
+        let acquire = |request| field(LIMITS.acquire(request));
+        let wait = |request| field(LIMITS.wait_acquire(request));
+        let begin = |request| field(LIMITS.begin(request, Duration::from_secs(15)));
+        assert_eq!(acquire(AcquireRequest::default()), "lock.name");
+        assert_eq!(acquire(AcquireRequest { lock: spec("a"), ttl: span(4, 999_000_000), ..Default::default() }), "ttl");
+        assert_eq!(acquire(AcquireRequest { lock: spec("a"), ttl: span(60, 1), ..Default::default() }), "ttl");
+        assert_eq!(acquire(AcquireRequest { lock: spec("a"), ttl: span(0, 0), ..Default::default() }), "ttl");
+        assert_eq!(
+            acquire(AcquireRequest { lock: spec("a"), reattach_lock_id: "x".into(), ..Default::default() }),
+            "reattach_lock_id"
+        );
+        let owner = LockSpec { name: "a".into(), owner: "o".repeat(129), ..LockSpec::default() };
+        assert_eq!(acquire(AcquireRequest { lock: Some(owner), ..Default::default() }), "lock.owner");
+        for linger in [span(-1, 0), span(0, -1), span(3600, 1), span(i64::MAX, 0)] {
+            let lock = LockSpec { name: "a".into(), linger, ..LockSpec::default() };
+            assert_eq!(acquire(AcquireRequest { lock: Some(lock), ..Default::default() }), "lock.linger");
+        }
+        let spec_of = |max_wait, poll_interval| Some(WaitSpec { max_wait, poll_interval });
+        let waits = |wait| WaitAcquireRequest { lock: spec("a"), wait, ttl: None };
+        assert_eq!(wait(waits(spec_of(span(-1, 0), None))), "wait.max_wait");
+        assert_eq!(wait(waits(spec_of(None, span(0, 0)))), "wait.poll_interval");
+        assert_eq!(begin(BeginLock { lock: spec("\n"), ..Default::default() }), "begin.lock.name");
+        let both = BeginLock {
+            lock: spec("a"),
+            wait: spec_of(None, None),
+            reattach_lock_id: "x".into(),
+            ..Default::default()
+        };
+        assert_eq!(begin(both), "begin.wait");
+    }
+
+    #[test]
+    fn what_is_not_set_takes_its_default_and_what_is_set_its_word() {
+        let ask = LIMITS.wait_acquire(WaitAcquireRequest { lock: spec("a"), ttl: None, wait: None }).unwrap();
+        assert_eq!(ask.ttl, Duration::from_secs(15));
+        assert!(
+            matches!(ask.want, Want::Wait { max_wait: None, poll_interval } if poll_interval == LIMITS.poll_interval)
+        );
+        let wait = Some(WaitSpec { max_wait: span(0, 0), poll_interval: span(0, 1) });
+        let ask = LIMITS.wait_acquire(WaitAcquireRequest { lock: spec("a"), ttl: span(5, 0), wait }).unwrap();
+        assert_eq!(ask.ttl, Duration::from_secs(5));
+        let expected = Duration::from_millis(1);
+        assert!(matches!(
+            ask.want,
+            Want::Wait { max_wait: Some(Duration::ZERO), poll_interval } if poll_interval == expected
+        ));
+    }
+}

@@ -1,0 +1,176 @@
+//! The Session call: what the client sends, and how it ends.
+
+use std::error::Error;
+use std::sync::{Arc, OnceLock};
+
+use tokio_util::sync::CancellationToken;
+use tonic::{Status, Streaming};
+
+use super::connection::{Connection, StreamEnd};
+use super::parse::{self, Limits};
+use super::reply;
+use super::streams::SessionStream;
+use crate::proto::session_request::Kind;
+use crate::proto::{BeginLock, EndLock, Heartbeat, OpenSession, SessionRequest};
+use crate::session::{Breach, Broker, Session};
+use crate::store::LockStore;
+use crate::stream::{Failure, Outbox};
+
+/// A client that lets this many messages wait unread does not read.
+const UNREAD_LIMIT: usize = 100_000;
+
+/// How a Session ends.
+enum Close {
+    /// By the client's word.
+    Word,
+    /// By its silence.
+    Silence,
+    /// By ours, for this reason; the client may still believe in its locks.
+    Refused(Status),
+}
+
+impl From<StreamEnd> for Close {
+    fn from(end: StreamEnd) -> Close {
+        match end {
+            StreamEnd::Word => Close::Word,
+            StreamEnd::Silence => Close::Silence,
+        }
+    }
+}
+
+/// Starts a Session in the background and returns what its client reads.
+pub(super) fn start<S: LockStore>(
+    broker: Broker<S>,
+    requests: Streaming<SessionRequest>,
+    connection: Option<Arc<Connection>>,
+) -> SessionStream {
+    let outbox = Arc::new(Outbox::default());
+    let status = Arc::new(OnceLock::new());
+    let gone = CancellationToken::new();
+    let client = Client { requests, connection, gone: gone.clone() };
+    tokio::spawn(drive(broker, client, Arc::clone(&outbox), Arc::clone(&status)));
+    SessionStream { outbox, status, _gone: gone.drop_guard() }
+}
+
+/// The client's side of the stream.
+struct Client {
+    requests: Streaming<SessionRequest>,
+    connection: Option<Arc<Connection>>,
+    /// Cancelled when the response stream was dropped.
+    gone: CancellationToken,
+}
+
+/// A Session from its first message to its last.
+async fn drive<S: LockStore>(
+    broker: Broker<S>,
+    mut client: Client,
+    outbox: Arc<Outbox>,
+    status: Arc<OnceLock<Status>>,
+) {
+    let mut session = match open(&broker, &mut client, &outbox).await {
+        Ok(session) => session,
+        Err(close) => {
+            if let Close::Refused(why) = close {
+                // Nobody else sets it.
+                let _ = status.set(why);
+            }
+            return outbox.close();
+        }
+    };
+    let limits = Limits::of(broker.settings());
+    let close = loop {
+        tokio::select! {
+            next = client.next() => match next {
+                Ok(request) => if let Err(why) = heed(&mut session, request, &limits) {
+                    break Close::Refused(why);
+                },
+                Err(close) => break close,
+            },
+            () = session.watch_over() => {
+                break Close::Refused(Status::aborted("no heartbeat came for so long that the session's locks are lost"));
+            }
+        }
+        if outbox.unread() > UNREAD_LIMIT {
+            break Close::Refused(Status::resource_exhausted("the client does not read what it is sent"));
+        }
+    };
+    let by_word = matches!(close, Close::Word);
+    if let Close::Refused(why) = close {
+        let _ = status.set(why);
+    }
+    session.close(by_word).await;
+}
+
+/// Waits for the message that opens the Session.
+async fn open<S: LockStore>(
+    broker: &Broker<S>,
+    client: &mut Client,
+    outbox: &Arc<Outbox>,
+) -> Result<Session<S>, Close> {
+    let Some(Kind::Open(OpenSession { ttl })) = client.next().await?.kind else {
+        return Err(Close::Refused(parse::invalid("open", "must be the first message of a Session")));
+    };
+    let ttl = Limits::of(broker.settings()).ttl(ttl, "open.ttl").map_err(Close::Refused)?;
+    broker.open(ttl, Arc::clone(outbox)).map_err(|failure| Close::Refused(reply::status(failure)))
+}
+
+/// Does what the client asks. The error ends the Session: the client broke its rules.
+fn heed<S: LockStore>(session: &mut Session<S>, request: SessionRequest, limits: &Limits) -> Result<(), Status> {
+    match request.kind {
+        Some(Kind::Open(_)) => Err(parse::invalid("open", "must come only once")),
+        Some(Kind::Heartbeat(Heartbeat { seq })) => session.heartbeat(seq).map_err(breach),
+        Some(Kind::Begin(begin)) => {
+            let lock_ref = begin.lock_ref;
+            session.take_ref(lock_ref).map_err(breach)?;
+            begin_lock(session, lock_ref, begin, limits);
+            Ok(())
+        }
+        Some(Kind::End(EndLock { lock_ref })) => session.end(lock_ref).map_err(breach),
+        None => Err(parse::invalid("kind", "must be set to one of open, heartbeat, begin and end")),
+    }
+}
+
+fn begin_lock<S: LockStore>(session: &mut Session<S>, lock_ref: i64, begin: BeginLock, limits: &Limits) {
+    match limits.begin(begin, session.ttl()) {
+        Ok(ask) => session.begin(lock_ref, ask),
+        // A bad lock fails alone.
+        Err(status) => session.refuse(lock_ref, Failure::Invalid { why: status.message().into() }),
+    }
+}
+
+fn breach(breach: Breach) -> Status {
+    let field = match breach {
+        Breach::Seq { .. } => "heartbeat.seq",
+        Breach::BeginRef { .. } => "begin.lock_ref",
+        Breach::EndRef(_) => "end.lock_ref",
+    };
+    parse::invalid(field, breach)
+}
+
+impl Client {
+    /// The next message, or how the stream ended.
+    ///
+    /// # Cancel safety
+    /// No message is lost.
+    async fn next(&mut self) -> Result<SessionRequest, Close> {
+        tokio::select! {
+            biased;
+            message = self.requests.message() => match message {
+                Ok(Some(request)) => Ok(request),
+                Ok(None) => Err(Close::Word),
+                // HTTP/2 says that the stream or the connection has ended.
+                Err(status) if status.source().is_some() => Err(self.settle().await),
+                // The message itself is broken, and who knows what else.
+                Err(status) => Err(Close::Refused(status)),
+            },
+            () = self.gone.cancelled() => Err(self.settle().await),
+        }
+    }
+
+    async fn settle(&self) -> Close {
+        match &self.connection {
+            Some(connection) => connection.settle().await.into(),
+            None => Close::Silence,
+        }
+    }
+}

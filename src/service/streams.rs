@@ -1,0 +1,149 @@
+//! The response streams: what waits in an outbox, read by HTTP/2 when there is room. Their end, if the client did
+//! not hear the last word, is what the client's going away looks like.
+
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+
+use futures_util::FutureExt;
+use futures_util::Stream;
+use tokio_util::sync::DropGuard;
+use tonic::Status;
+
+use super::connection::{Connection, StreamEnd};
+use super::{Arrival, reply};
+use crate::clock::less_drift;
+use crate::keeper::{Bell, End};
+use crate::lock::lease;
+use crate::proto::session_response::Kind;
+use crate::proto::{
+    AcquireResponse, HeartbeatAck, LockEvent, SessionEvent, SessionOpened, SessionResponse, WaitAcquireResponse,
+};
+use crate::session::Standing;
+use crate::stream::{Ack, Event, Item, LostReason, Outbox};
+
+/// The stream of one lock.
+#[derive(Debug)]
+pub struct LockStream<R> {
+    standing: Standing,
+    arrival: Arrival,
+    /// Whether the last event has been read.
+    over: bool,
+    /// Why the lock was lost, where the status is still to follow.
+    lost: Option<LostReason>,
+    response: PhantomData<fn() -> R>,
+}
+
+impl<R> LockStream<R> {
+    pub(super) fn new(standing: Standing, arrival: Arrival) -> LockStream<R> {
+        LockStream { standing, arrival, over: false, lost: None, response: PhantomData }
+    }
+}
+
+impl<R: From<LockEvent>> Stream for LockStream<R> {
+    type Item = Result<R, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if let Some(reason) = self.lost.take() {
+            return Poll::Ready(Some(Err(reply::lost_status(reason))));
+        }
+        let event = match self.standing.outbox.poll_next(cx) {
+            Poll::Ready(Some(Item::Event(_, event))) => event,
+            Poll::Ready(Some(Item::Opened { .. } | Item::Ack(_)) | None) => return Poll::Ready(None),
+            Poll::Pending => return Poll::Pending,
+        };
+        self.over = event.is_last();
+        Poll::Ready(Some(match event {
+            Event::Failed(failure) => Err(reply::status(failure)),
+            event => {
+                if let Event::Lost(reason) = event {
+                    self.lost = Some(reason);
+                }
+                Ok(reply::event(event, Some(self.arrival.at)).into())
+            }
+        }))
+    }
+}
+
+impl<R> Drop for LockStream<R> {
+    fn drop(&mut self) {
+        if !self.over {
+            end_lock(Arc::clone(&self.standing.bell), self.arrival.connection.take());
+        }
+    }
+}
+
+/// Tells a keeper that its client's stream has ended, by word or by silence. In doubt it is silence.
+fn end_lock(bell: Arc<Bell>, connection: Option<Arc<Connection>>) {
+    let Some(connection) = connection else {
+        return bell.end(End::Silence);
+    };
+    if let Some(end) = connection.settle().now_or_never() {
+        return bell.end(end.into());
+    }
+    match tokio::runtime::Handle::try_current() {
+        Ok(runtime) => {
+            runtime.spawn(async move { bell.end(connection.settle().await.into()) });
+        }
+        Err(_) => bell.end(End::Silence),
+    }
+}
+
+impl From<StreamEnd> for End {
+    fn from(end: StreamEnd) -> End {
+        match end {
+            StreamEnd::Word => End::Word,
+            StreamEnd::Silence => End::Silence,
+        }
+    }
+}
+
+impl From<LockEvent> for AcquireResponse {
+    fn from(event: LockEvent) -> AcquireResponse {
+        AcquireResponse { event: Some(event) }
+    }
+}
+
+impl From<LockEvent> for WaitAcquireResponse {
+    fn from(event: LockEvent) -> WaitAcquireResponse {
+        WaitAcquireResponse { event: Some(event) }
+    }
+}
+
+/// The stream of a Session.
+#[derive(Debug)]
+pub struct SessionStream {
+    pub(super) outbox: Arc<Outbox>,
+    /// The status to end with, if it is not OK: set before the outbox is closed.
+    pub(super) status: Arc<OnceLock<Status>>,
+    /// Tells that the client has gone.
+    pub(super) _gone: DropGuard,
+}
+
+impl Stream for SessionStream {
+    type Item = Result<SessionResponse, Status>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.outbox.poll_next(cx).map(|item| match item {
+            Some(item) => Some(Ok(session_response(item))),
+            None => self.status.get().cloned().map(Err),
+        })
+    }
+}
+
+fn session_response(item: Item) -> SessionResponse {
+    let kind = match item {
+        Item::Opened { ttl } => Kind::Opened(SessionOpened {
+            ttl: Some(reply::span(ttl)),
+            valid_for: Some(reply::span(less_drift(lease(ttl)))),
+            heartbeat_interval: Some(reply::span(ttl / 3)),
+        }),
+        Item::Ack(Ack { seq, ttl, not_renewed }) => {
+            let valid_for = Some(reply::span(less_drift(lease(ttl))));
+            Kind::HeartbeatAck(HeartbeatAck { seq, valid_for, not_renewed })
+        }
+        Item::Event(lock_ref, event) => Kind::Event(SessionEvent { lock_ref, event: Some(reply::event(event, None)) }),
+    };
+    SessionResponse { kind: Some(kind) }
+}

@@ -1,0 +1,179 @@
+//! A broker that grants everything and keeps nothing but a count.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use clap::Parser;
+use lockbroker::config::{ServeArgs, TransportOptions};
+use lockbroker::proto::lock_service_client::LockServiceClient;
+use lockbroker::proto::lock_service_server::LockService;
+use lockbroker::proto::*;
+use lockbroker::server::{self, Lifecycle, Listener};
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio_stream::Stream;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Response, Status};
+
+/// What the service does, for the test to watch and to change.
+#[derive(Clone)]
+pub struct Pretender {
+    /// How many streams are open.
+    pub held: watch::Sender<usize>,
+    /// Whether a shard is open.
+    pub ready: watch::Sender<bool>,
+    /// The grace of the `drain` that was called.
+    pub draining: watch::Sender<Option<Duration>>,
+    /// How many `GetLock` calls wait for `looks_answered`.
+    pub looks: watch::Sender<usize>,
+    pub looks_answered: watch::Sender<bool>,
+}
+
+/// A running server.
+pub struct Server {
+    pub address: SocketAddr,
+    pub broker: Pretender,
+    pub stop: Option<oneshot::Sender<()>>,
+    pub ended: JoinHandle<()>,
+}
+
+impl Server {
+    /// Runs with the given flags of `serve`.
+    pub async fn start(flags: &str) -> Server {
+        let listener = Listener::bind(&"127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let broker = Pretender {
+            held: watch::channel(0).0,
+            ready: watch::channel(true).0,
+            draining: watch::channel(None).0,
+            looks: watch::channel(0).0,
+            looks_answered: watch::channel(false).0,
+        };
+        let (stop, stopped) = oneshot::channel::<()>();
+        let (options, service) = (options(flags), broker.clone());
+        let ended = tokio::spawn(async move {
+            let shutdown = async {
+                let _ = stopped.await;
+            };
+            server::run(vec![listener], service.clone(), service, &options, shutdown).await.unwrap();
+        });
+        Server { address, broker, stop: Some(stop), ended }
+    }
+
+    /// A new connection.
+    pub async fn channel(&self) -> Channel {
+        Endpoint::from_shared(format!("http://{}", self.address)).unwrap().connect().await.unwrap()
+    }
+
+    pub async fn client(&self) -> LockServiceClient<Channel> {
+        LockServiceClient::new(self.channel().await)
+    }
+
+    /// Waits until `count` streams are open.
+    pub async fn holds(&self, count: usize) {
+        until(&self.broker.held, |held| *held == count).await;
+    }
+
+    pub fn stop(&mut self) {
+        self.stop.take().unwrap().send(()).unwrap();
+    }
+}
+
+/// Waits until what `sender` says is as `wanted`.
+pub async fn until<T: std::fmt::Debug>(sender: &watch::Sender<T>, wanted: impl FnMut(&T) -> bool) {
+    let mut receiver = sender.subscribe();
+    let waited = tokio::time::timeout(Duration::from_secs(60), receiver.wait_for(wanted)).await;
+    assert!(waited.is_ok(), "still {:?}", sender.borrow());
+}
+
+fn options(flags: &str) -> TransportOptions {
+    #[derive(Parser)]
+    struct Serve {
+        #[command(flatten)]
+        args: ServeArgs,
+    }
+    let words = std::iter::once("serve").chain(flags.split_whitespace());
+    Serve::parse_from(words).args.resolve().unwrap().transport
+}
+
+impl Lifecycle for Pretender {
+    fn ready(&self) -> watch::Receiver<bool> {
+        self.ready.subscribe()
+    }
+
+    fn drain(&self, grace: Duration) {
+        self.draining.send_replace(Some(grace));
+    }
+
+    async fn drained(&self) {
+        self.held.subscribe().wait_for(|held| *held == 0).await.unwrap();
+    }
+}
+
+#[tonic::async_trait]
+impl LockService for Pretender {
+    type AcquireStream = Held<AcquireResponse>;
+    type WaitAcquireStream = Held<WaitAcquireResponse>;
+    type SessionStream = Held<SessionResponse>;
+
+    async fn acquire(&self, _: Request<AcquireRequest>) -> Result<Response<Self::AcquireStream>, Status> {
+        Ok(Response::new(Held::new(self, AcquireResponse::default())))
+    }
+
+    async fn wait_acquire(&self, _: Request<WaitAcquireRequest>) -> Result<Response<Self::WaitAcquireStream>, Status> {
+        Ok(Response::new(Held::new(self, WaitAcquireResponse::default())))
+    }
+
+    async fn session(
+        &self,
+        _: Request<tonic::Streaming<SessionRequest>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        Ok(Response::new(Held::new(self, SessionResponse::default())))
+    }
+
+    async fn release(&self, _: Request<ReleaseRequest>) -> Result<Response<ReleaseResponse>, Status> {
+        tracing::Span::current().record("lock", "a name");
+        Ok(Response::new(ReleaseResponse::default()))
+    }
+
+    async fn get_lock(&self, request: Request<GetLockRequest>) -> Result<Response<GetLockResponse>, Status> {
+        if request.get_ref().name.is_empty() {
+            return Err(Status::invalid_argument("no name"));
+        }
+        self.looks.send_modify(|looks| *looks += 1);
+        until(&self.looks_answered, |answered| *answered).await;
+        Ok(Response::new(GetLockResponse::default()))
+    }
+}
+
+/// A stream with one message that stays open until it is dropped.
+pub struct Held<T> {
+    first: Option<T>,
+    held: watch::Sender<usize>,
+}
+
+impl<T> Held<T> {
+    fn new(broker: &Pretender, first: T) -> Held<T> {
+        broker.held.send_modify(|held| *held += 1);
+        Held { first: Some(first), held: broker.held.clone() }
+    }
+}
+
+impl<T> Drop for Held<T> {
+    fn drop(&mut self) {
+        self.held.send_modify(|held| *held -= 1);
+    }
+}
+
+impl<T: Unpin> Stream for Held<T> {
+    type Item = Result<T, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        match self.first.take() {
+            Some(first) => Poll::Ready(Some(Ok(first))),
+            None => Poll::Pending,
+        }
+    }
+}
