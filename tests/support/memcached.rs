@@ -2,14 +2,14 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::OnceLock;
 
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::{Process, SOON, eventually, free_port};
+use super::{Process, SOON, eventually, free_port, tool};
 
 #[derive(Debug)]
 pub struct Memcached {
@@ -138,21 +138,10 @@ async fn command(address: SocketAddr, text: &str) -> std::io::Result<String> {
 
 fn current() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
-    PATH.get_or_init(|| program("LOCKBROKER_TEST_MEMCACHED", "current"))
+    PATH.get_or_init(|| tool("LOCKBROKER_TEST_MEMCACHED", &["scripts/memcached", "current"]))
 }
 
 fn old() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
-    PATH.get_or_init(|| program("LOCKBROKER_TEST_MEMCACHED_OLD", "old"))
-}
-
-/// From the environment, where `scripts/test` puts it, or fetched now.
-fn program(variable: &str, which: &str) -> PathBuf {
-    if let Some(path) = std::env::var_os(variable) {
-        return path.into();
-    }
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/memcached");
-    let output = Command::new(script).arg(which).stderr(Stdio::inherit()).output().unwrap();
-    assert!(output.status.success(), "{script} {which}: {}", output.status);
-    String::from_utf8(output.stdout).unwrap().trim_end().into()
+    PATH.get_or_init(|| tool("LOCKBROKER_TEST_MEMCACHED_OLD", &["scripts/memcached", "old"]))
 }

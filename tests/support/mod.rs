@@ -11,6 +11,8 @@ mod memcached;
 mod process;
 mod proxy;
 
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 pub use broker::{Broker, lockbroker, open, run, stub};
@@ -41,4 +43,17 @@ fn free_port() -> u16 {
             return port;
         }
     }
+}
+
+/// A program that is not ours: named by the environment, as `scripts/test` does, or fetched now by the
+/// script that prints its path.
+pub fn tool(variable: &str, script: &[&str]) -> PathBuf {
+    if let Some(path) = std::env::var_os(variable) {
+        return path.into();
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut fetch = Command::new(root.join(script[0]));
+    let output = fetch.args(&script[1..]).current_dir(root).stderr(Stdio::inherit()).output().unwrap();
+    assert!(output.status.success(), "{script:?}: {}", output.status);
+    String::from_utf8(output.stdout).unwrap().trim_end().into()
 }
