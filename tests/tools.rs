@@ -4,10 +4,11 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use support::{Memcached, Proxy, SOON, eventually};
+use support::{Broker, Memcached, Proxy, SOON, eventually};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
+use tonic_health::pb::health_check_response::ServingStatus;
 
 /// For what must not happen.
 const A_WHILE: Duration = Duration::from_millis(200);
@@ -105,4 +106,23 @@ async fn a_delay_is_added_once_per_direction() {
     client.write_all(b"late").await.unwrap();
     assert_eq!(read(&mut server).await.unwrap(), b"late");
     assert!((Duration::from_millis(300)..Duration::from_secs(2)).contains(&start.elapsed()), "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn a_broker_is_stopped_resumed_killed_and_ended() {
+    let mut broker = Broker::memory().await;
+    let address = broker.address();
+    assert_eq!(broker.health("liveness").await, Some(ServingStatus::Serving));
+    broker.logged("listening").await;
+
+    broker.stop().await;
+    assert!(timeout(A_WHILE, broker.health("liveness")).await.is_err());
+    broker.cont();
+    assert_eq!(broker.health("liveness").await, Some(ServingStatus::Serving));
+
+    broker.kill();
+    assert_eq!(broker.health("liveness").await, None);
+    broker.start_again().await;
+    assert_eq!(broker.address(), address);
+    assert!(broker.terminate(SOON).await.success());
 }

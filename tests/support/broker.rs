@@ -176,8 +176,7 @@ pub fn open(store: &str, arguments: &[&str]) {
     assert!(output.status.success(), "lockbroker {open:?}: {output:?}");
 }
 
-/// The address in a log line that says that the broker listens there.
+/// The address in the log line by which a broker says that it listens there.
 fn listening(line: &str) -> Option<SocketAddr> {
-    let (_, rest) = line.split_once(r#""listening":""#)?;
-    rest.split('"').next()?.parse().ok()
+    line.contains(r#""listening""#).then(|| line.split('"').find_map(|text| text.parse().ok()))?
 }
