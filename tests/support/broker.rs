@@ -1,0 +1,182 @@
+//! A real `lockbroker serve` process.
+
+use std::net::SocketAddr;
+use std::process::{Command, ExitStatus, Output};
+use std::time::Duration;
+
+use lockbroker::proto::lock_service_client::LockServiceClient;
+use tonic::transport::{Channel, Endpoint};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+
+use super::{Memcached, Process, SOON, eventually};
+
+#[derive(Debug)]
+pub struct Broker {
+    address: SocketAddr,
+    arguments: Vec<String>,
+    process: Process,
+}
+
+impl Broker {
+    /// On the embedded store.
+    pub async fn memory() -> Self {
+        Self::start(&["--store", "memory"]).await
+    }
+
+    /// On one memcached, whose quarantine is ended by hand.
+    pub async fn on(memcached: &Memcached) -> Self {
+        Self::on_store(&memcached.store(), &[]).await
+    }
+
+    /// On a store of any number of shards, opened by hand as the broker's `arguments` want them.
+    pub async fn on_store(store: &str, arguments: &[&str]) -> Self {
+        open(store, arguments);
+        Self::start(&[&["--store", store], arguments].concat()).await
+    }
+
+    /// `lockbroker serve` with these arguments, on a port of its own; returns when it is ready.
+    pub async fn start(arguments: &[&str]) -> Self {
+        let broker = Self::start_unready(arguments).await;
+        broker.ready().await;
+        broker
+    }
+
+    /// As `start`, but returns as soon as it listens.
+    pub async fn start_unready(arguments: &[&str]) -> Self {
+        Self::listening("127.0.0.1:0", arguments.iter().map(|&argument| argument.to_owned()).collect()).await
+    }
+
+    async fn listening(on: &str, arguments: Vec<String>) -> Self {
+        let mut serve = lockbroker(&["serve", "--listen", on, "--log-format", "json"]);
+        let mut process = Process::spawn("lockbroker serve", serve.args(&arguments));
+        let mut address = None;
+        eventually(SOON, "the broker listens", async || {
+            address = process.log().iter().find_map(|line| listening(line));
+            assert!(address.is_some() || process.exit().is_none(), "the broker ended: {:?}", process.exit());
+            address.is_some()
+        })
+        .await;
+        Self { address: address.unwrap(), arguments, process }
+    }
+
+    /// Waits until it can grant locks.
+    pub async fn ready(&self) {
+        eventually(SOON, "the broker is ready", async || {
+            self.health("readiness").await == Some(ServingStatus::Serving)
+        })
+        .await;
+    }
+
+    /// What `grpc.health.v1` says of a service; none if there is no answer.
+    pub async fn health(&self, service: &str) -> Option<ServingStatus> {
+        let channel = self.endpoint().connect().await.ok()?;
+        let request = HealthCheckRequest { service: service.to_owned() };
+        Some(HealthClient::new(channel).check(request).await.ok()?.into_inner().status())
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// As a value for `--server` and for clients.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// A bare stub, on a connection of its own.
+    pub async fn stub(&self) -> LockServiceClient<Channel> {
+        stub(self.address).await
+    }
+
+    fn endpoint(&self) -> Endpoint {
+        endpoint(self.address)
+    }
+
+    /// All log lines so far, as JSON.
+    pub fn log(&self) -> Vec<String> {
+        self.process.log()
+    }
+
+    /// Waits for a log line that contains `text`, and returns it.
+    pub async fn logged(&self, text: &str) -> String {
+        let mut found = None;
+        eventually(SOON, &format!("the broker logs {text:?}"), async || {
+            found = self.log().into_iter().find(|line| line.contains(text));
+            found.is_some()
+        })
+        .await;
+        found.unwrap()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// SIGSTOP.
+    pub async fn stop(&mut self) {
+        self.process.stop().await;
+    }
+
+    /// SIGCONT.
+    pub fn cont(&mut self) {
+        self.process.cont();
+    }
+
+    /// SIGTERM, and its exit status.
+    pub async fn terminate(&mut self, deadline: Duration) -> ExitStatus {
+        self.process.terminate(deadline).await
+    }
+
+    /// After `kill` or `terminate`: another process on the same port with the same arguments.
+    pub async fn start_again(&mut self) {
+        *self = Self::listening(&self.address.to_string(), std::mem::take(&mut self.arguments)).await;
+        self.ready().await;
+    }
+}
+
+/// A bare stub on a connection of its own to any address, a proxy's for instance.
+pub async fn stub(address: SocketAddr) -> LockServiceClient<Channel> {
+    LockServiceClient::new(endpoint(address).connect().await.unwrap())
+}
+
+fn endpoint(address: SocketAddr) -> Endpoint {
+    Endpoint::from_shared(format!("http://{address}")).unwrap().connect_timeout(SOON)
+}
+
+/// The binary under test, untouched by the settings of whoever runs the tests.
+pub fn lockbroker(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lockbroker"));
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("LOCKBROKER_")) {
+        command.env_remove(name);
+    }
+    command.args(arguments);
+    command
+}
+
+/// Runs the binary to its end.
+pub fn run(arguments: &[&str]) -> Output {
+    lockbroker(arguments).output().unwrap()
+}
+
+/// Ends the quarantine of a store's shards by hand. Of a broker's `arguments` it heeds those that say
+/// which shards, and of which topology, are meant.
+pub fn open(store: &str, arguments: &[&str]) {
+    let mut open = vec!["shard", "open", "--store", store];
+    for pair in arguments.windows(2).filter(|pair| ["--max-ttl", "--key-prefix"].contains(&pair[0])) {
+        open.extend(pair);
+    }
+    let output = run(&open);
+    assert!(output.status.success(), "lockbroker {open:?}: {output:?}");
+}
+
+/// The address in the log line by which a broker says that it listens there.
+fn listening(line: &str) -> Option<SocketAddr> {
+    line.contains(r#""listening""#).then(|| line.split('"').find_map(|text| text.parse().ok()))?
+}

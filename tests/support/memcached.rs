@@ -1,0 +1,147 @@
+//! A real memcached on a port of its own.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::{Process, SOON, eventually, free_port, tool};
+
+#[derive(Debug)]
+pub struct Memcached {
+    port: u16,
+    program: PathBuf,
+    flags: Vec<String>,
+    process: Process,
+}
+
+impl Memcached {
+    /// One that a broker accepts: no evictions, no flush; `flags` come on top.
+    pub async fn start(flags: &[&str]) -> Self {
+        Self::bare(&[&["-M", "-F"], flags].concat()).await
+    }
+
+    /// One with nothing but `flags`, for servers that a broker must refuse.
+    pub async fn bare(flags: &[&str]) -> Self {
+        Self::of(current(), flags).await
+    }
+
+    /// Debian 12's, too old to keep locks.
+    pub async fn old(flags: &[&str]) -> Self {
+        Self::of(old(), flags).await
+    }
+
+    async fn of(program: &Path, flags: &[&str]) -> Self {
+        let flags: Vec<_> = flags.iter().map(|&flag| flag.to_owned()).collect();
+        // Somebody else may take the port before memcached does.
+        for _ in 0..10 {
+            let port = free_port();
+            if let Some(process) = run(program, port, &flags).await {
+                return Self { port, program: program.to_owned(), flags, process };
+            }
+        }
+        panic!("{} does not start", program.display());
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        ([127, 0, 0, 1], self.port).into()
+    }
+
+    /// As a value for `--store`.
+    pub fn store(&self) -> String {
+        format!("memcached://{}", self.address())
+    }
+
+    /// A crash and a new start on the same port: all memory is lost.
+    pub async fn restart(&mut self) {
+        self.kill();
+        self.start_again().await;
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// After `kill`, on the same port.
+    pub async fn start_again(&mut self) {
+        self.process = run(&self.program, self.port, &self.flags).await.expect("memcached starts again");
+    }
+
+    /// SIGSTOP.
+    pub async fn stop(&mut self) {
+        self.process.stop().await;
+    }
+
+    /// SIGCONT.
+    pub fn cont(&mut self) {
+        self.process.cont();
+    }
+
+    /// What it answers to a command of its text protocol, on a connection of its own, with lines
+    /// ended by `\r\n`: `command("mg key t")` gives `"HD t-1\r\n"`, or `"EN\r\n"`.
+    pub async fn command(&self, text: &str) -> String {
+        timeout(SOON, command(self.address(), text))
+            .await
+            .unwrap_or_else(|_| panic!("memcached does not answer {text:?}"))
+            .unwrap_or_else(|error| panic!("memcached, asked {text:?}: {error}"))
+    }
+
+    /// One number of `stats`.
+    pub async fn stat(&self, name: &str) -> u64 {
+        let stats = self.command("stats").await;
+        stats
+            .lines()
+            .find_map(|line| line.strip_prefix("STAT ")?.strip_prefix(name)?.strip_prefix(' '))
+            .unwrap_or_else(|| panic!("no {name} in {stats}"))
+            .parse()
+            .unwrap()
+    }
+}
+
+/// Starts it and waits until it answers; none if it ended at once.
+async fn run(program: &Path, port: u16, flags: &[String]) -> Option<Process> {
+    let mut run = Command::new(program);
+    run.args(["-l", "127.0.0.1", "-p", &port.to_string(), "-m", "64"]);
+    if rustix::process::geteuid().is_root() {
+        run.args(["-u", "nobody"]);
+    }
+    let mut process = Process::spawn(&format!("memcached:{port}"), run.args(flags));
+    // Not any server's answer: that of another, which was faster, would do harm.
+    let own = format!("STAT pid {}\r\n", process.pid());
+    let mut ended = false;
+    eventually(SOON, "memcached answers", async || {
+        ended = process.exit().is_some();
+        ended || command(([127, 0, 0, 1], port).into(), "stats").await.is_ok_and(|stats| stats.starts_with(&own))
+    })
+    .await;
+    (!ended).then_some(process)
+}
+
+async fn command(address: SocketAddr, text: &str) -> std::io::Result<String> {
+    let mut stream = BufReader::new(TcpStream::connect(address).await?);
+    // `mn` is answered by `MN`, which so marks the end of what came before, however long that is.
+    stream.write_all(format!("{text}\r\nmn\r\n").as_bytes()).await?;
+    let mut answer = String::new();
+    while !answer.ends_with("MN\r\n") {
+        if stream.read_line(&mut answer).await? == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    answer.truncate(answer.len() - "MN\r\n".len());
+    Ok(answer)
+}
+
+fn current() -> &'static Path {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| tool("LOCKBROKER_TEST_MEMCACHED", &["scripts/memcached", "current"]))
+}
+
+fn old() -> &'static Path {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| tool("LOCKBROKER_TEST_MEMCACHED_OLD", &["scripts/memcached", "old"]))
+}

@@ -1,0 +1,109 @@
+//! A child process that a test stops, resumes and kills, and that does not outlive the test.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    child: Child,
+    /// What it wrote to stderr, line by line.
+    log: Arc<Mutex<Vec<String>>>,
+}
+
+impl Process {
+    /// Starts a program; its log is printed if the test fails.
+    pub fn spawn(name: &str, command: &mut Command) -> Self {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        // Ends with the child, whose end of the pipe closes then.
+        thread::spawn({
+            let log = Arc::clone(&log);
+            move || lines.map_while(Result::ok).for_each(|line| log.lock().unwrap().push(line))
+        });
+        Self { name: name.to_owned(), child, log }
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// All that it has logged so far.
+    pub fn log(&self) -> Vec<String> {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// How it ended, if it has.
+    pub fn exit(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
+    pub fn signal(&mut self, signal: Signal) {
+        // Once it has been waited for, its id may be somebody else's.
+        let exit = self.exit();
+        assert!(exit.is_none(), "{} has ended: {exit:?}", self.name);
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// SIGSTOP: it stays connected and does nothing. Returns when it has really stopped.
+    pub async fn stop(&mut self) {
+        self.signal(Signal::STOP);
+        let stat = format!("/proc/{}/stat", self.pid());
+        super::eventually(super::SOON, "the process stops", async || {
+            // The state is the first field behind the name, which stands in brackets.
+            std::fs::read_to_string(&stat).unwrap().rsplit_once(") ").unwrap().1.starts_with('T')
+        })
+        .await;
+    }
+
+    /// SIGCONT: it goes on, and believes that no time has passed.
+    pub fn cont(&mut self) {
+        self.signal(Signal::CONT);
+    }
+
+    /// SIGKILL, and waits until the kernel has closed its sockets.
+    pub fn kill(&mut self) {
+        // Fails only if it has ended already.
+        let _ = self.child.kill();
+        self.child.wait().unwrap();
+    }
+
+    /// Waits for its end by itself.
+    pub async fn wait(&mut self, deadline: Duration) -> ExitStatus {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.exit() {
+                return status;
+            }
+            assert!(start.elapsed() < deadline, "{} runs on after {deadline:?}", self.name);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// SIGTERM, and its exit status.
+    pub async fn terminate(&mut self, deadline: Duration) -> ExitStatus {
+        self.signal(Signal::TERM);
+        self.wait(deadline).await
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+        if thread::panicking() {
+            eprintln!("--- log of {} (pid {}):\n{}\n---", self.name, self.pid(), self.log().join("\n"));
+        }
+    }
+}

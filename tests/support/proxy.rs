@@ -1,0 +1,182 @@
+//! A TCP proxy that does to connections what networks do to them.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until};
+
+#[derive(Debug)]
+pub struct Proxy {
+    address: SocketAddr,
+    weather: watch::Sender<Weather>,
+    counts: Arc<Counts>,
+    /// Accepts connections for as long as the proxy lives.
+    accepting: JoinHandle<()>,
+}
+
+/// What every connection is subject to.
+#[derive(Clone, Copy, Debug, Default)]
+struct Weather {
+    /// Connections accepted under an earlier number are closed.
+    cuts: u64,
+    /// Connections accepted under an earlier number carry nothing any more, not even their end.
+    losses: u64,
+    /// New connections carry nothing either.
+    losing: bool,
+    /// Close with RST instead of FIN.
+    reset: bool,
+    /// How much later bytes arrive.
+    delay: Duration,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    accepted: AtomicUsize,
+    up: AtomicU64,
+    down: AtomicU64,
+}
+
+impl Proxy {
+    /// A proxy on a port of its own in front of `target`, in fair weather.
+    pub async fn start(target: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let weather = watch::Sender::new(Weather::default());
+        let counts = Arc::new(Counts::default());
+        let accepting = tokio::spawn({
+            let (weather, counts) = (weather.subscribe(), Arc::clone(&counts));
+            async move {
+                while let Ok((client, _)) = listener.accept().await {
+                    counts.accepted.fetch_add(1, Relaxed);
+                    tokio::spawn(join(client, target, weather.clone(), Arc::clone(&counts)));
+                }
+            }
+        });
+        Self { address, weather, counts, accepting }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Closes all connections on both sides (FIN).
+    pub fn cut(&self) {
+        self.weather.send_modify(|weather| (weather.cuts, weather.reset) = (weather.cuts + 1, false));
+    }
+
+    /// Closes all connections on both sides with RST.
+    pub fn reset(&self) {
+        self.weather.send_modify(|weather| (weather.cuts, weather.reset) = (weather.cuts + 1, true));
+    }
+
+    /// From now on all bytes of the present connections and of new ones are lost both ways, and so is
+    /// the news of their end: half-open. After `heal` new connections work; these never will again.
+    pub fn black_hole(&self) {
+        self.weather.send_modify(|weather| (weather.losses, weather.losing) = (weather.losses + 1, true));
+    }
+
+    /// New connections work again.
+    pub fn heal(&self) {
+        self.weather.send_modify(|weather| weather.losing = false);
+    }
+
+    /// Everything arrives this much later, in each direction.
+    pub fn delay(&self, delay: Duration) {
+        self.weather.send_modify(|weather| weather.delay = delay);
+    }
+
+    /// How many connections were ever accepted.
+    pub fn accepted(&self) -> usize {
+        self.counts.accepted.load(Relaxed)
+    }
+
+    /// How many bytes came from clients.
+    pub fn bytes_up(&self) -> u64 {
+        self.counts.up.load(Relaxed)
+    }
+
+    /// How many bytes came from the target.
+    pub fn bytes_down(&self) -> u64 {
+        self.counts.down.load(Relaxed)
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.accepting.abort();
+        self.cut();
+    }
+}
+
+/// One connection, from its acceptance until both directions have ended or it is cut.
+async fn join(mut client: TcpStream, target: SocketAddr, mut weather: watch::Receiver<Weather>, counts: Arc<Counts>) {
+    let since = *weather.borrow();
+    let Ok(mut server) = TcpStream::connect(target).await else { return };
+    // Small frames are not held back, so that a delay is ours alone.
+    let _ = (client.set_nodelay(true), server.set_nodelay(true));
+    let ((client_in, client_out), (server_in, server_out)) = (client.split(), server.split());
+    let up = carry(client_in, server_out, since, weather.clone(), &counts.up);
+    let down = carry(server_in, client_out, since, weather.clone(), &counts.down);
+    let reset = tokio::select! {
+        _ = async { tokio::join!(up, down) } => false,
+        now = weather.wait_for(|now| now.cuts > since.cuts) => now.is_ok_and(|now| now.reset),
+    };
+    if reset {
+        // What is closed with a linger of zero sends RST.
+        let _ = (client.set_zero_linger(), server.set_zero_linger());
+    }
+}
+
+/// Carries bytes one way, each chunk `delay` after it came, until the end, which it passes on.
+async fn carry(
+    mut from: ReadHalf<'_>,
+    to: WriteHalf<'_>,
+    since: Weather,
+    weather: watch::Receiver<Weather>,
+    count: &AtomicU64,
+) {
+    let (queue, queued) = mpsc::unbounded_channel();
+    let lost = |now: &Weather| since.losing || now.losses > since.losses;
+    let reading = async {
+        let mut buffer = vec![0; 16 * 1024];
+        loop {
+            // An error is an end too: the other side learns of it as FIN.
+            let length = from.read(&mut buffer).await.unwrap_or(0);
+            count.fetch_add(length as u64, Relaxed);
+            let now = *weather.borrow();
+            if lost(&now) {
+                if length == 0 {
+                    // Nobody is told. A cut ends this.
+                    std::future::pending::<()>().await;
+                }
+                continue;
+            }
+            if length == 0 || queue.send((Instant::now() + now.delay, buffer[..length].to_vec())).is_err() {
+                break;
+            }
+        }
+        drop(queue);
+    };
+    tokio::join!(reading, deliver(to, queued, || lost(&weather.borrow())));
+}
+
+async fn deliver(
+    mut to: WriteHalf<'_>,
+    mut queued: mpsc::UnboundedReceiver<(Instant, Vec<u8>)>,
+    lost: impl Fn() -> bool,
+) {
+    while let Some((when, bytes)) = queued.recv().await {
+        sleep_until(when).await;
+        if !lost() && to.write_all(&bytes).await.is_err() {
+            return;
+        }
+    }
+    let _ = to.shutdown().await;
+}

@@ -1,0 +1,128 @@
+//! The tools of the other tests do what they say.
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use support::{Broker, Memcached, Proxy, SOON, eventually};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+use tonic_health::pb::health_check_response::ServingStatus;
+
+/// For what must not happen.
+const A_WHILE: Duration = Duration::from_millis(200);
+
+#[tokio::test]
+async fn a_restarted_memcached_has_lost_its_memory() {
+    let mut memcached = Memcached::start(&[]).await;
+    assert_eq!(memcached.command("set k 0 0 1\r\nv").await, "STORED\r\n");
+    assert_eq!(memcached.command("mg k v").await, "VA 1\r\nv\r\n");
+    assert_eq!(memcached.stat("curr_items").await, 1);
+    assert_eq!(memcached.command("flush_all").await, "CLIENT_ERROR flush_all not allowed\r\n");
+    memcached.restart().await;
+    assert_eq!(memcached.command("mg k v").await, "EN\r\n");
+}
+
+#[tokio::test]
+async fn a_stopped_memcached_keeps_its_memory_and_says_nothing() {
+    let mut memcached = Memcached::start(&[]).await;
+    memcached.command("set k 0 0 1\r\nv").await;
+    memcached.stop().await;
+    assert!(timeout(A_WHILE, memcached.command("mg k v")).await.is_err());
+    memcached.cont();
+    assert_eq!(memcached.command("mg k v").await, "VA 1\r\nv\r\n");
+}
+
+#[tokio::test]
+async fn there_is_an_old_memcached_and_a_current_one() {
+    let version = async |memcached: Memcached| memcached.command("version").await;
+    assert!(version(Memcached::old(&[]).await).await.starts_with("VERSION 1.6.18"));
+    // `E`, which 1.6.27 brought, is heeded.
+    let current = Memcached::start(&[]).await;
+    assert_eq!(current.command("ma k N60 J7 E77 c").await, "HD c77\r\n");
+}
+
+/// A connection through a proxy: the proxy, its client's end, its server's end.
+async fn proxied() -> (Proxy, TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let proxy = Proxy::start(listener.local_addr().unwrap()).await;
+    let client = TcpStream::connect(proxy.address()).await.unwrap();
+    let (server, _) = listener.accept().await.unwrap();
+    (proxy, client, server)
+}
+
+async fn read(stream: &mut TcpStream) -> std::io::Result<Vec<u8>> {
+    let mut buffer = vec![0; 64];
+    let length = timeout(SOON, stream.read(&mut buffer)).await.expect("something to read")?;
+    buffer.truncate(length);
+    Ok(buffer)
+}
+
+#[tokio::test]
+async fn a_proxy_passes_on_bytes_and_ends() {
+    let (proxy, mut client, mut server) = proxied().await;
+    client.write_all(b"ping").await.unwrap();
+    assert_eq!(read(&mut server).await.unwrap(), b"ping");
+    server.write_all(b"pong!").await.unwrap();
+    assert_eq!(read(&mut client).await.unwrap(), b"pong!");
+    client.shutdown().await.unwrap();
+    assert_eq!(read(&mut server).await.unwrap(), b"");
+    // Half-closed: the other direction still works.
+    server.write_all(b"bye").await.unwrap();
+    assert_eq!(read(&mut client).await.unwrap(), b"bye");
+    assert_eq!((proxy.accepted(), proxy.bytes_up(), proxy.bytes_down()), (1, 4, 8));
+}
+
+#[tokio::test]
+async fn a_proxy_cuts_with_fin_or_rst() {
+    let (proxy, mut client, mut server) = proxied().await;
+    proxy.cut();
+    assert_eq!(read(&mut client).await.unwrap(), b"");
+    assert_eq!(read(&mut server).await.unwrap(), b"");
+    let (proxy, mut client, mut server) = proxied().await;
+    proxy.reset();
+    assert_eq!(read(&mut client).await.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+    assert_eq!(read(&mut server).await.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+}
+
+#[tokio::test]
+async fn a_black_hole_leaves_connections_half_open() {
+    let (proxy, mut client, mut server) = proxied().await;
+    proxy.black_hole();
+    client.write_all(b"lost").await.unwrap();
+    eventually(SOON, "the proxy takes the bytes", async || proxy.bytes_up() == 4).await;
+    drop(client);
+    assert!(timeout(A_WHILE, server.read(&mut [0; 1])).await.is_err(), "neither bytes nor the end come through");
+    proxy.heal();
+    assert!(timeout(A_WHILE, server.read(&mut [0; 1])).await.is_err(), "not even afterwards");
+}
+
+#[tokio::test]
+async fn a_delay_is_added_once_per_direction() {
+    let (proxy, mut client, mut server) = proxied().await;
+    proxy.delay(Duration::from_millis(300));
+    let start = Instant::now();
+    client.write_all(b"late").await.unwrap();
+    assert_eq!(read(&mut server).await.unwrap(), b"late");
+    assert!((Duration::from_millis(300)..Duration::from_secs(2)).contains(&start.elapsed()), "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn a_broker_is_stopped_resumed_killed_and_ended() {
+    let mut broker = Broker::memory().await;
+    let address = broker.address();
+    assert_eq!(broker.health("liveness").await, Some(ServingStatus::Serving));
+    broker.logged("listening").await;
+
+    broker.stop().await;
+    assert!(timeout(A_WHILE, broker.health("liveness")).await.is_err());
+    broker.cont();
+    assert_eq!(broker.health("liveness").await, Some(ServingStatus::Serving));
+
+    broker.kill();
+    assert_eq!(broker.health("liveness").await, None);
+    broker.start_again().await;
+    assert_eq!(broker.address(), address);
+    assert!(broker.terminate(SOON).await.success());
+}
