@@ -1,5 +1,6 @@
 //! Distributed locks over gRPC, kept in memcached and tied to the client's stream.
 
+pub mod client;
 pub mod clock;
 pub mod proto;
 
