@@ -5,4 +5,6 @@ pub mod clock;
 pub mod proto;
 
 #[cfg(feature = "server")]
+pub mod cli;
+#[cfg(feature = "server")]
 pub mod lock;
