@@ -11,13 +11,12 @@ use std::time::Duration;
 
 use futures_util::Stream;
 use tokio::sync::mpsc;
-use tonic::transport::Endpoint;
 use tonic::{Code, Status, Streaming};
 
 use super::guard::lock;
 use super::session::Key;
 use super::validity::{RunOut, Validity};
-use super::{chain, from_wire, to_wire};
+use super::{Connecting, chain, from_wire, to_wire};
 use crate::clock::Moment;
 use crate::proto::lock_service_client::LockServiceClient;
 use crate::proto::session_request::Kind;
@@ -58,15 +57,15 @@ impl Link {
     ///
     /// # Cancel safety
     /// Dropping the future closes the connection; no lock was asked for on it.
-    pub(super) async fn dial(id: u64, endpoint: Endpoint, ttl: Option<Duration>) -> Result<Link, Status> {
-        match tokio::time::timeout(DIAL, Link::open(id, endpoint, ttl)).await {
+    pub(super) async fn dial(id: u64, connecting: Connecting, ttl: Option<Duration>) -> Result<Link, Status> {
+        match tokio::time::timeout(DIAL, Link::open(id, connecting, ttl)).await {
             Ok(result) => result,
             Err(_) => Err(Status::unavailable(format!("no broker answered within {DIAL:?}"))),
         }
     }
 
-    async fn open(id: u64, endpoint: Endpoint, ttl: Option<Duration>) -> Result<Link, Status> {
-        let channel = endpoint.connect().await.map_err(|error| Status::unavailable(chain(&error)))?;
+    async fn open(id: u64, connecting: Connecting, ttl: Option<Duration>) -> Result<Link, Status> {
+        let channel = connecting.await.map_err(|error| Status::unavailable(chain(&error)))?;
         let (outbound, mut queue) = mpsc::unbounded_channel();
         let sent = Moment::now();
         let open = OpenSession { ttl: ttl.map(to_wire) };

@@ -36,9 +36,12 @@ mod link;
 mod locks;
 mod request;
 mod session;
+#[cfg(all(test, feature = "server"))]
+mod tests;
 mod validity;
 
 use std::fmt;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -72,11 +75,16 @@ pub struct Client {
 /// Longer than any span that anybody means, and short enough to be added to any clock's now.
 const FAR: Duration = Duration::from_secs(u32::MAX as u64);
 
+/// How connections are made.
+type Connect = Box<dyn Fn() -> Connecting + Send + Sync>;
+type Connecting = Pin<Box<dyn Future<Output = Result<Channel, tonic::transport::Error>> + Send>>;
+
 /// What a client and its task are told at the beginning, and what they share.
 struct Settings {
     /// The endpoint as given, for people.
     name: String,
-    endpoint: Endpoint,
+    /// Makes a new connection.
+    connect: Connect,
     /// For single calls; connects itself, and anew when it has to.
     channel: Channel,
     ttl: Option<Duration>,
@@ -128,10 +136,19 @@ impl ClientBuilder {
     /// Outside of a tokio runtime, to which the client then belongs.
     pub fn connect(self) -> Result<Client, Error> {
         let endpoint = parse_endpoint(&self.endpoint)?;
+        let channel = endpoint.connect_lazy();
+        let connect = move || -> Connecting {
+            let endpoint = endpoint.clone();
+            Box::pin(async move { endpoint.connect().await })
+        };
+        Ok(self.over(Box::new(connect), channel))
+    }
+
+    fn over(self, connect: Connect, channel: Channel) -> Client {
         let settings = Arc::new(Settings {
-            channel: endpoint.connect_lazy(),
+            channel,
             name: self.endpoint,
-            endpoint,
+            connect,
             ttl: self.ttl,
             owner: self.owner,
             answer_timeout: self.answer_timeout,
@@ -140,7 +157,7 @@ impl ClientBuilder {
         });
         let (commands, queue) = mpsc::unbounded_channel();
         tokio::spawn(Session::new(Arc::clone(&settings), queue).run());
-        Ok(Client { settings, commands })
+        Client { settings, commands }
     }
 }
 

@@ -154,7 +154,7 @@ impl Session {
         if self.needs_link() && self.dial_at.has_passed() {
             self.last_link += 1;
             self.dial_at = Moment::now() + self.pace.next().unwrap_or_default();
-            let dial = Link::dial(self.last_link, self.settings.endpoint.clone(), self.settings.ttl);
+            let dial = Link::dial(self.last_link, (self.settings.connect)(), self.settings.ttl);
             self.dialing = Some(Box::pin(dial));
         }
     }
