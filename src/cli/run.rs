@@ -89,19 +89,21 @@ async fn hold_and_run(args: &RunArgs) -> Result<ExitCode, Error> {
             return Ok(args.conflict_exit_code.into());
         }
     };
-    let code = match supervise(&guard, &args.command).await {
-        Ok(Ended::ByItself(code)) => code,
-        Ok(Ended::ForTheLock) => return Ok(LOST.into()),
+    let ended = supervise(&guard, &args.command).await;
+    let released = tokio::time::timeout(RELEASE_WITHIN, guard.release()).await;
+    Ok(match ended {
+        Ok(Ended::ForTheLock) => LOST.into(),
+        Ok(Ended::ByItself(code)) => {
+            if let Ok(Err(error)) = released {
+                say(format_args!("the command is done, but: {error}"));
+            }
+            code.into()
+        }
         Err(error) => {
             say(format_args!("cannot start the command: {error}"));
-            NOT_EXECUTABLE
+            NOT_EXECUTABLE.into()
         }
-    };
-    match tokio::time::timeout(RELEASE_WITHIN, guard.release()).await {
-        Ok(Err(error)) => say(format_args!("the command is done, but: {error}")),
-        Ok(Ok(())) | Err(_) => {}
-    }
-    Ok(code.into())
+    })
 }
 
 async fn acquire(args: &RunArgs) -> Result<Outcome, Error> {

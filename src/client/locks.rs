@@ -247,9 +247,8 @@ impl Session {
                 let Wanted { lock, reply, .. } = wanted;
                 let held = Held { lock, hold: Arc::clone(&hold), home: at, moving: None, given_up: None };
                 self.locks.insert(key, Lock::Held(held));
-                if reply.send(Ok(Answer::Granted { hold, fencing_token })).is_err() {
-                    self.end(key, None);
-                }
+                // Fails if the call has been dropped; then its `End` is on the way.
+                let _ = reply.send(Ok(Answer::Granted { hold, fencing_token }));
                 return;
             }
             Kind::NotAcquired(refused) => Ok(Answer::Refused(refused)),
