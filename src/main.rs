@@ -7,6 +7,9 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
+use lockbroker::cli::bound::{self, BoundArgs};
+use lockbroker::cli::get::{self, GetArgs};
+use lockbroker::cli::run::{self, RunArgs};
 use lockbroker::config::{BrokerOptions, Config, ServeArgs, ShardOpenArgs};
 use lockbroker::server::{self, Listener};
 use lockbroker::service::Service;
@@ -30,6 +33,13 @@ struct Cli {
 enum Command {
     /// Run a broker
     Serve(ServeArgs),
+    /// Hold a lock while a command runs
+    Run(RunArgs),
+    /// Show who holds a lock
+    Get(GetArgs),
+    /// What `run` starts its command through
+    #[command(hide = true, name = BoundArgs::COMMAND)]
+    ExecBound(BoundArgs),
     /// Look after the memcached servers that keep the locks
     #[command(subcommand)]
     Shard(ShardCommand),
@@ -43,20 +53,27 @@ enum ShardCommand {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let command = match Cli::parse().command {
+        Command::ExecBound(args) => return bound::run(&args),
+        command => command,
+    };
     let runtime = match Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => return failure(&anyhow::Error::new(error).context("cannot start")),
     };
-    let outcome = runtime.block_on(async {
-        match cli.command {
+    let code = runtime.block_on(async {
+        let outcome = match command {
             Command::Serve(args) => serve(args).await,
             Command::Shard(ShardCommand::Open(args)) => open_shards(args).await,
-        }
+            Command::Run(args) => return run::run(args).await,
+            Command::Get(args) => return get::run(args).await,
+            Command::ExecBound(args) => return bound::run(&args),
+        };
+        outcome.map_or_else(|error| failure(&error), |()| ExitCode::SUCCESS)
     });
     // A name that is still being resolved is nothing to wait for.
     runtime.shutdown_background();
-    outcome.map_or_else(|error| failure(&error), |()| ExitCode::SUCCESS)
+    code
 }
 
 fn failure(error: &anyhow::Error) -> ExitCode {
@@ -77,7 +94,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     }
 
     match &config.store {
-        Store::Memory => run(listeners, MemoryStore::new(), &config).await,
+        Store::Memory => serve_on(listeners, MemoryStore::new(), &config).await,
         Store::Memcached(shards) => {
             let store = MemcachedStore::start(&MemcachedSettings {
                 shards: shards.clone(),
@@ -85,13 +102,13 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
                 key_prefix: config.broker.key_prefix.to_string(),
                 allow_unsafe: config.broker.allow_unsafe_store,
             });
-            run(listeners, store, &config).await
+            serve_on(listeners, store, &config).await
         }
     }
 }
 
 /// Runs a broker on `store` until it is told to stop.
-async fn run(listeners: Vec<Listener>, store: impl LockStore, config: &Config) -> anyhow::Result<()> {
+async fn serve_on(listeners: Vec<Listener>, store: impl LockStore, config: &Config) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
     let BrokerOptions { default_ttl, max_ttl, poll_interval, max_locks, max_waiters, .. } = config.broker;
     let settings =

@@ -1,0 +1,37 @@
+//! Leads for as long as it can, and stands by otherwise. Start it several times, end the leader in any way you like,
+//! and see the next take over.
+//!
+//!     cargo run --example leader -- NAME [http://127.0.0.1:50551]
+
+use std::time::Duration;
+
+use lockbroker::client::{Client, Error, Guard};
+
+#[tokio::main]
+async fn main() -> Result<(), Error> {
+    let mut args = std::env::args().skip(1);
+    let me = args.next().unwrap_or(format!("process {}", std::process::id()));
+    let endpoint = args.next().unwrap_or("http://127.0.0.1:50551".into());
+    let client = Client::builder(endpoint).owner(me.as_str()).connect()?;
+
+    loop {
+        println!("{me} stands by");
+        // Without `max_wait` it waits until it is granted, through restarts of brokers and their stores.
+        let Some(leadership) = client.wait_acquire("example/leader").await?.guard() else { continue };
+        tokio::select! {
+            () = lead(&me, &leadership) => {}
+            reason = leadership.lost() => println!("{me} leads no more: {reason}"),
+        }
+        // The guard is dropped here, which releases it.
+    }
+}
+
+/// Leads. Returns only if it has had enough.
+async fn lead(me: &str, leadership: &Guard) {
+    loop {
+        // What only the leader may do goes with the token: whoever is told to do it refuses a lower one than it has
+        // seen, such as that of a leader who was stopped in its tracks and does not know yet.
+        println!("{me} leads with token {}, good for {:?}", leadership.fencing_token(), leadership.valid_for());
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    }
+}

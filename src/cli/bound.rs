@@ -1,0 +1,70 @@
+//! `lockbroker exec-bound`: turns into a command that dies with `lockbroker run`.
+//!
+//! A process can only ask for itself to be killed when its parent dies, and a command that somebody else wrote does
+//! not ask. So `run` starts this program once more, which asks and then becomes the command. Not for people: hidden
+//! in the help.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode};
+
+use rustix::process::{Pid, Signal, getpgrp, getppid, set_parent_process_death_signal};
+use rustix::termios::tcsetpgrp;
+
+use super::common::{from_background, say};
+
+/// The shell's exit code for a command that cannot be run.
+const NOT_EXECUTABLE: u8 = 126;
+/// The shell's exit code for a command that is not there.
+const NOT_FOUND: u8 = 127;
+
+/// Become a command that dies with its parent
+#[derive(Debug, clap::Args)]
+pub struct BoundArgs {
+    /// The process which it must not outlive; its parent
+    parent: i32,
+    /// Take the terminal first
+    #[arg(long)]
+    terminal: bool,
+    /// What to become
+    #[arg(last = true, required = true)]
+    command: Vec<OsString>,
+}
+
+impl BoundArgs {
+    /// The name under which `main` must offer this command.
+    pub const COMMAND: &str = "exec-bound";
+}
+
+/// Runs the command. Returns only if that fails.
+pub fn run(args: &BoundArgs) -> ExitCode {
+    match become_command(args) {
+        Ok(never) => match never {},
+        Err(error) => {
+            let command = args.command[0].display();
+            match error.kind() {
+                io::ErrorKind::NotFound => {
+                    say(format_args!("{command}: command not found"));
+                    NOT_FOUND.into()
+                }
+                _ => {
+                    say(format_args!("{command}: cannot be run: {error}"));
+                    NOT_EXECUTABLE.into()
+                }
+            }
+        }
+    }
+}
+
+fn become_command(args: &BoundArgs) -> io::Result<std::convert::Infallible> {
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    // It may have died before the signal was asked for.
+    if getppid().map(Pid::as_raw_pid) != Some(args.parent) {
+        return Err(io::Error::other("`lockbroker run` has ended"));
+    }
+    if args.terminal {
+        from_background(|| tcsetpgrp(io::stdin(), getpgrp()))?;
+    }
+    Err(Command::new(&args.command[0]).args(&args.command[1..]).exec())
+}

@@ -1,0 +1,54 @@
+//! What the client commands have in common: the broker's address, messages and exit codes.
+
+use std::fmt;
+use std::process::ExitCode;
+
+use nix::sys::signal::{SigSet, Signal};
+
+use crate::client::Error;
+
+/// Wrong usage, as clap has it.
+const USAGE: u8 = 2;
+/// EX_UNAVAILABLE of sysexits.h: no broker, or none that can do it.
+const UNAVAILABLE: u8 = 69;
+
+/// Where the brokers are.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct ServerArgs {
+    /// The broker: http://HOST:PORT, HOST:PORT or unix:/PATH
+    #[arg(long, value_name = "URL", env = "LOCKBROKER_SERVER", default_value = "http://127.0.0.1:50551")]
+    pub(super) server: String,
+}
+
+/// One line for the person at the terminal.
+pub(super) fn say(message: impl fmt::Display) {
+    from_background(|| eprintln!("lockbroker: {message}"));
+}
+
+/// Does something with the terminal that is the foreground's alone. The signal that would stop us for it if the
+/// command has the terminal is blocked meanwhile.
+pub(super) fn from_background<T>(act: impl FnOnce() -> T) -> T {
+    let mut stop = SigSet::empty();
+    stop.add(Signal::SIGTTOU);
+    // Fails for no signal that there is.
+    let _ = stop.thread_block();
+    let done = act();
+    let _ = stop.thread_unblock();
+    done
+}
+
+/// Says what went wrong and what to do about it.
+pub(super) fn fail(error: &Error, server: &str) -> ExitCode {
+    match error {
+        Error::Endpoint { .. } => say(format_args!("{error} after --server or in LOCKBROKER_SERVER")),
+        Error::Unavailable { retry_after: Some(after), .. } | Error::Exhausted { retry_after: Some(after), .. } => {
+            say(format_args!("{error}; try again in {}", humantime::format_duration(*after)));
+        }
+        Error::Unavailable { .. } => say(format_args!("{error}; is a broker running at {server} (--server)?")),
+        _ => say(error),
+    }
+    match error {
+        Error::Endpoint { .. } | Error::Invalid { .. } => USAGE.into(),
+        _ => UNAVAILABLE.into(),
+    }
+}

@@ -1,0 +1,72 @@
+//! `lockbroker get`: looks at a lock.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use super::common::{ServerArgs, fail};
+use crate::client::{Client, Error, LockInfo, LockState};
+
+/// Show who has a lock and for how long at most
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Exit codes: 0 answered, whatever the answer; 2 wrong usage; 69 no broker answered.")]
+pub struct GetArgs {
+    /// The lock's name
+    name: String,
+    /// Write one line of JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// Runs the command.
+pub async fn run(args: GetArgs) -> ExitCode {
+    match look(&args).await {
+        Ok(lock) if args.json => println!("{}", json(&args.name, &lock)),
+        Ok(lock) => print!("{}", text(&lock)),
+        Err(error) => return fail(&error, &args.server.server),
+    }
+    ExitCode::SUCCESS
+}
+
+async fn look(args: &GetArgs) -> Result<LockInfo, Error> {
+    Client::connect(&*args.server.server)?.get(&args.name, None).await
+}
+
+fn text(lock: &LockInfo) -> String {
+    let mut text = format!("state: {}\n", lock.state);
+    if lock.state == LockState::Held {
+        let owner = if lock.owner.is_empty() { "unknown" } else { &lock.owner };
+        text += &format!("owner: {owner}\n");
+    }
+    if let Some(expires_in) = lock.expires_in {
+        text += &format!("expires in: {} at most, unless it is renewed\n", to_tenths(expires_in));
+    }
+    text
+}
+
+fn json(name: &str, lock: &LockInfo) -> serde_json::Value {
+    serde_json::json!({
+        "name": name,
+        "state": lock.state.to_string(),
+        "owner": lock.owner,
+        "expires_in_seconds": lock.expires_in.map(|span| span.as_secs_f64()),
+    })
+}
+
+fn to_tenths(span: Duration) -> String {
+    format!("{:.1} s", span.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_shown_with_what_is_known_of_it() {
+        let free = LockInfo { state: LockState::Free, owner: String::new(), expires_in: None, valid_for: None };
+        assert_eq!(text(&free), "state: free\n");
+        let expected = r#"{"expires_in_seconds":null,"name":"a\"b","owner":"","state":"free"}"#;
+        assert_eq!(json("a\"b", &free).to_string(), expected);
+    }
+}

@@ -1,0 +1,7 @@
+//! The commands of the command line that are clients of a broker.
+
+pub mod bound;
+mod common;
+pub mod get;
+pub mod run;
+mod supervise;

@@ -1,0 +1,141 @@
+//! What can go wrong, sorted by what the caller may do about it.
+
+use std::fmt;
+use std::time::Duration;
+
+use tonic::Code;
+
+use crate::proto;
+
+/// A failure. Not getting a lock is none: that is an [`Outcome`](super::Outcome).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The endpoint is none. Nothing was sent.
+    #[error("{endpoint:?} is no endpoint: {reason}; write http://HOST:PORT, HOST:PORT or unix:/PATH")]
+    Endpoint {
+        /// As given.
+        endpoint: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The request is wrong, and would be again: a name, an owner or a duration out of bounds.
+    #[error("lock {lock:?}: the broker refuses the request: {message}")]
+    Invalid {
+        /// The lock's name.
+        lock: String,
+        /// The broker's words, with the field's path.
+        message: String,
+    },
+    /// No broker could be reached or none answered in time, or the broker cannot reach its store. Try again
+    /// later.
+    #[error("lock {lock:?}: unavailable: {message}")]
+    Unavailable {
+        /// The lock's name.
+        lock: String,
+        /// What is away, as far as known.
+        message: String,
+        /// When a new try makes sense, where the broker said so.
+        retry_after: Option<Duration>,
+    },
+    /// The store is full, or the broker has as many locks or waiters as it may have.
+    #[error("lock {lock:?}: no room: {message}")]
+    Exhausted {
+        /// The lock's name.
+        lock: String,
+        /// The broker's words.
+        message: String,
+        /// When a new try makes sense, where the broker said so.
+        retry_after: Option<Duration>,
+    },
+    /// The broker does not allow it.
+    #[error("lock {lock:?}: not allowed: {message}")]
+    Denied {
+        /// The lock's name.
+        lock: String,
+        /// The broker's words.
+        message: String,
+    },
+    /// The lock was lost before it could be released; somebody else may have had it since.
+    #[error("lock {lock:?} was lost: {reason}")]
+    Lost {
+        /// The lock's name.
+        lock: String,
+        /// How.
+        reason: LostReason,
+    },
+    /// An answer that a broker does not give. Is it one that listens there, and of this version?
+    #[error("lock {lock:?}: unexpected answer ({code:?}): {message}")]
+    Unexpected {
+        /// The lock's name.
+        lock: String,
+        /// The gRPC status code.
+        code: Code,
+        /// Whose words they are depends on who answered.
+        message: String,
+    },
+}
+
+impl Error {
+    /// For when a new try makes sense, where the broker said so.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Error::Unavailable { retry_after, .. } | Error::Exhausted { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+
+    pub(super) fn unavailable(lock: &str, message: impl Into<String>) -> Error {
+        Error::Unavailable { lock: lock.into(), message: message.into(), retry_after: None }
+    }
+
+    pub(super) fn new(lock: &str, code: Code, message: String, retry_after: Option<Duration>) -> Error {
+        let lock = lock.to_owned();
+        match code {
+            Code::InvalidArgument => Error::Invalid { lock, message },
+            Code::Unavailable | Code::DeadlineExceeded => Error::Unavailable { lock, message, retry_after },
+            Code::ResourceExhausted => Error::Exhausted { lock, message, retry_after },
+            Code::PermissionDenied | Code::Unauthenticated => Error::Denied { lock, message },
+            _ => Error::Unexpected { lock, code, message },
+        }
+    }
+
+    pub(super) fn from_status(lock: &str, status: &tonic::Status) -> Error {
+        Error::new(lock, status.code(), status.message().to_owned(), None)
+    }
+}
+
+/// How a lock was lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LostReason {
+    /// No renewal got through in time, by the broker's clock or by ours.
+    Expired,
+    /// The store no longer has the grant: released elsewhere, or gone with the store's memory.
+    Gone,
+    /// The store has another grant in its place.
+    TakenOver,
+    /// Somebody called [`Client::release`](super::Client::release) with its lock id.
+    Released,
+}
+
+impl fmt::Display for LostReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            LostReason::Expired => "no renewal got through in time",
+            LostReason::Gone => "the store no longer has it",
+            LostReason::TakenOver => "another grant took its place",
+            LostReason::Released => "it was released by its lock id",
+        })
+    }
+}
+
+impl From<proto::lost::Reason> for LostReason {
+    fn from(reason: proto::lost::Reason) -> LostReason {
+        match reason {
+            proto::lost::Reason::Gone => LostReason::Gone,
+            proto::lost::Reason::TakenOver => LostReason::TakenOver,
+            proto::lost::Reason::Expired | proto::lost::Reason::Unspecified => LostReason::Expired,
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! A held lock, as its holder sees it.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use super::error::{Error, LostReason};
+use super::session::{Command, Key};
+use super::validity::Validity;
+use crate::clock::Moment;
+
+/// A lock that is held until this value is dropped or [released](Guard::release).
+///
+/// The lock can be lost all the same: when no broker renews it in time, because the network or all brokers are
+/// away, or when somebody releases it by its lock id. A holder therefore watches [`lost`](Guard::lost), or looks at
+/// [`valid_for`](Guard::valid_for) before each step that must not be done twice, and hands the
+/// [`fencing_token`](Guard::fencing_token) to whatever the lock protects.
+///
+/// # Dropping
+/// The release is sent and not waited for; dropping never blocks.
+#[must_use = "dropping the guard releases the lock"]
+pub struct Guard {
+    name: Arc<str>,
+    key: Key,
+    fencing_token: i64,
+    hold: Arc<Hold>,
+    commands: mpsc::UnboundedSender<Command>,
+}
+
+impl Guard {
+    pub(super) fn new(
+        name: Arc<str>,
+        key: Key,
+        fencing_token: i64,
+        hold: Arc<Hold>,
+        commands: mpsc::UnboundedSender<Command>,
+    ) -> Guard {
+        Guard { name, key, fencing_token, hold, commands }
+    }
+
+    /// The lock's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Names this grant at any broker: see [`Client::release`](super::Client::release). It changes when the client
+    /// has to move to another stream, and it is a capability: keep it out of logs.
+    pub fn lock_id(&self) -> String {
+        self.hold.look().lock_id.clone()
+    }
+
+    /// Greater than that of every earlier grant of the same name, below 2^53, and the same for as long as this
+    /// guard lives. Whatever the lock protects should refuse a token below the highest that it has seen.
+    pub fn fencing_token(&self) -> i64 {
+        self.fencing_token
+    }
+
+    /// The ttl of the lock as the broker granted it: for how long it outlives a holder of which nothing is heard.
+    pub fn ttl(&self) -> Duration {
+        self.hold.look().ttl
+    }
+
+    /// For how long the holder may act without hearing from a broker again. Zero once the lock is lost, and while
+    /// the stream to the broker is broken and the lock not yet reattached: the broker may have taken the break for
+    /// the client's end.
+    pub fn valid_for(&self) -> Duration {
+        let standing = self.hold.look();
+        if standing.lost.is_some() || standing.validity().is_broken() {
+            return Duration::ZERO;
+        }
+        standing.until().remaining()
+    }
+
+    /// When the lock is lost at the latest if nothing is heard from a broker any more. Other than
+    /// [`valid_for`](Guard::valid_for) it runs on through a broken stream and after a loss: it is the time within
+    /// which what the lock protects has to come to an end.
+    pub fn expires_in(&self) -> Duration {
+        self.hold.look().until().remaining()
+    }
+
+    /// Waits until the lock is lost: a broker says so, or its validity has run out. Never returns while the lock is
+    /// held. It answers again whenever it is asked again.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves nothing behind.
+    pub async fn lost(&self) -> LostReason {
+        loop {
+            // Made before looking, so that no change between the two is missed.
+            let changed = self.hold.ended.notified();
+            if let Some(reason) = self.hold.look().lost {
+                return reason;
+            }
+            changed.await;
+        }
+    }
+
+    /// Releases the lock and waits until a broker has confirmed it. If the stream breaks meanwhile, the release is
+    /// repeated at whichever broker answers until the lock has run out.
+    ///
+    /// # Errors
+    /// [`Error::Lost`] if the lock had been lost before; [`Error::Unavailable`] if no broker confirmed the release
+    /// before the lock ran out.
+    ///
+    /// # Cancel safety
+    /// The release goes on when the future is dropped.
+    pub async fn release(self) -> Result<(), Error> {
+        let (reply, answer) = oneshot::channel();
+        let lost = |reason| Error::Lost { lock: self.name.to_string(), reason };
+        // The drop at the end of this function sends a second one, which finds nothing.
+        let _ = self.commands.send(Command::End { key: self.key, reply: Some(reply) });
+        match answer.await {
+            Ok(result) => result,
+            Err(_) => match self.hold.look().lost {
+                Some(reason) => Err(lost(reason)),
+                None => Err(Error::unavailable(&self.name, "the runtime of the client has been shut down")),
+            },
+        }
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        // Fails only if the session has ended, which released everything.
+        let _ = self.commands.send(Command::End { key: self.key, reply: None });
+    }
+}
+
+impl fmt::Debug for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guard")
+            .field("name", &self.name)
+            .field("fencing_token", &self.fencing_token)
+            .field("valid_for", &self.valid_for())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a guard shares with the session's task.
+pub(super) struct Hold {
+    standing: Mutex<Standing>,
+    /// Notified when `lost` is set.
+    ended: Notify,
+}
+
+/// How a lock stands.
+pub(super) struct Standing {
+    lock_id: String,
+    ttl: Duration,
+    /// Of the stream that the lock is on.
+    stream: Arc<Mutex<Validity>>,
+    /// The lock on that stream.
+    lock_ref: i64,
+    lost: Option<LostReason>,
+}
+
+impl Hold {
+    pub(super) fn new(lock_id: String, ttl: Duration, stream: Arc<Mutex<Validity>>, lock_ref: i64) -> Hold {
+        let standing = Standing { lock_id, ttl, stream, lock_ref, lost: None };
+        Hold { standing: Mutex::new(standing), ended: Notify::new() }
+    }
+
+    /// The standing, after seeing to it that a lock that has run out once is lost for good, whatever comes
+    /// after that.
+    fn look(&self) -> MutexGuard<'_, Standing> {
+        let mut standing = lock(&self.standing);
+        if standing.lost.is_none() && standing.until().has_passed() {
+            standing.lost = Some(LostReason::Expired);
+            self.ended.notify_waiters();
+        }
+        standing
+    }
+
+    /// Ends the hold, unless it has ended.
+    pub(super) fn lose(&self, reason: LostReason) {
+        lock(&self.standing).lost.get_or_insert(reason);
+        self.ended.notify_waiters();
+    }
+
+    /// The lock id, if the lock is not lost.
+    pub(super) fn lock_id(&self) -> Option<String> {
+        let standing = self.look();
+        standing.lost.is_none().then(|| standing.lock_id.clone())
+    }
+
+    /// Until when the lock is valid by what its stream said last.
+    pub(super) fn until(&self) -> Moment {
+        self.look().until()
+    }
+
+    /// Moves the hold to another stream, where it has been reattached. False if that came too late: the lock is
+    /// lost, or the new stream is not valid either.
+    pub(super) fn reattach(&self, lock_id: String, ttl: Duration, stream: &Arc<Mutex<Validity>>, to: i64) -> bool {
+        let mut standing = self.look();
+        if standing.lost.is_some() || lock(stream).until(to).has_passed() {
+            return false;
+        }
+        *standing = Standing { lock_id, ttl, stream: Arc::clone(stream), lock_ref: to, lost: None };
+        true
+    }
+}
+
+impl Standing {
+    fn validity(&self) -> MutexGuard<'_, Validity> {
+        lock(&self.stream)
+    }
+
+    fn until(&self) -> Moment {
+        self.validity().until(self.lock_ref)
+    }
+}
+
+/// Locks; a panic elsewhere leaves nothing half-done in what these mutexes protect.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

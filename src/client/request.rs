@@ -1,0 +1,243 @@
+//! The two ways to ask for a lock, and what comes of it.
+
+use std::fmt;
+use std::future::IntoFuture;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::error::Error;
+use super::guard::Guard;
+use super::session::{Answer, Command, Key, Wait, Wanted};
+use super::{Client, FAR, to_wire};
+use crate::clock::{Moment, sleep_until};
+use crate::proto::{self, LockSpec};
+
+/// Asks for a lock, once. Made by [`Client::acquire`]; awaiting it asks.
+///
+/// # Errors
+/// [`Error::Unavailable`] if no broker answered within the client's
+/// [`answer_timeout`](super::ClientBuilder::answer_timeout), or if the broker's store is away; [`Error::Exhausted`],
+/// [`Error::Invalid`] and [`Error::Denied`] as the broker says.
+///
+/// # Cancel safety
+/// If the future is dropped, the lock is not held: a grant that arrives later is released at once.
+#[must_use = "asks for nothing unless it is awaited"]
+#[derive(Debug)]
+pub struct Acquire {
+    client: Client,
+    lock: LockSpec,
+}
+
+/// Waits for a lock in a queue. Made by [`Client::wait_acquire`]; awaiting it asks. It waits through a broker that
+/// goes away, at the next one, and through a store that is away.
+///
+/// # Errors
+/// As with [`Acquire`]; [`Error::Unavailable`] comes only when the wait is over and no broker has said so within
+/// the client's [`answer_timeout`](super::ClientBuilder::answer_timeout).
+///
+/// # Cancel safety
+/// If the future is dropped, the place in the queue is given up, and a grant that arrives later is released at once.
+#[must_use = "asks for nothing unless it is awaited"]
+#[derive(Debug)]
+pub struct WaitAcquire {
+    client: Client,
+    lock: LockSpec,
+    max_wait: Option<Duration>,
+    poll_interval: Option<Duration>,
+}
+
+/// What came of asking for a lock.
+#[derive(Debug)]
+#[must_use = "dropping the outcome releases the lock"]
+pub enum Outcome {
+    /// The lock is held for as long as the guard lives.
+    Acquired(Guard),
+    /// It is not.
+    NotAcquired(NotAcquired),
+}
+
+impl Outcome {
+    /// The guard, if the lock was acquired.
+    pub fn guard(self) -> Option<Guard> {
+        match self {
+            Outcome::Acquired(guard) => Some(guard),
+            Outcome::NotAcquired(_) => None,
+        }
+    }
+}
+
+/// Why a lock was not acquired.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NotAcquired {
+    /// Why.
+    pub reason: Reason,
+    /// The label of the present holder; empty if it has none or it is not known.
+    pub owner: String,
+}
+
+/// Why a lock was not acquired.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reason {
+    /// Somebody holds it.
+    Held,
+    /// It was released a short while ago, with a linger.
+    Lingering,
+    /// The wait is over.
+    MaxWait,
+}
+
+impl fmt::Display for NotAcquired {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.reason {
+            Reason::Held => "held",
+            Reason::Lingering => "lingering after its release",
+            Reason::MaxWait => "not free in time",
+        })?;
+        if self.owner.is_empty() { Ok(()) } else { write!(f, " (holder: {})", self.owner) }
+    }
+}
+
+impl Acquire {
+    pub(super) fn new(client: Client, name: &str) -> Acquire {
+        let lock = client.lock_spec(name);
+        Acquire { client, lock }
+    }
+
+    /// For how long after the release nobody can acquire the lock; up to 1 h, to the millisecond. Default: 0.
+    pub fn linger(mut self, linger: Duration) -> Acquire {
+        self.lock.linger = Some(to_wire(linger));
+        self
+    }
+
+    /// A label that is shown to others who ask for the lock; up to 128 bytes without control characters. Default:
+    /// the client's.
+    pub fn owner(mut self, owner: impl Into<String>) -> Acquire {
+        self.lock.owner = owner.into();
+        self
+    }
+}
+
+impl WaitAcquire {
+    pub(super) fn new(client: Client, name: &str) -> WaitAcquire {
+        let lock = client.lock_spec(name);
+        WaitAcquire { client, lock, max_wait: None, poll_interval: None }
+    }
+
+    /// For how long to wait, exact to 50 ms; 0 tries once. Default: until the lock is granted.
+    pub fn max_wait(mut self, max_wait: Duration) -> WaitAcquire {
+        self.max_wait = Some(max_wait.min(FAR));
+        self
+    }
+
+    /// The least time between two of the broker's polls for a lock that another broker holds; 1 ms to 1 h. Default:
+    /// the broker's choice.
+    pub fn poll_interval(mut self, poll_interval: Duration) -> WaitAcquire {
+        self.poll_interval = Some(poll_interval);
+        self
+    }
+
+    /// As [`Acquire::linger`].
+    pub fn linger(mut self, linger: Duration) -> WaitAcquire {
+        self.lock.linger = Some(to_wire(linger));
+        self
+    }
+
+    /// As [`Acquire::owner`].
+    pub fn owner(mut self, owner: impl Into<String>) -> WaitAcquire {
+        self.lock.owner = owner.into();
+        self
+    }
+}
+
+impl IntoFuture for Acquire {
+    type Output = Result<Outcome, Error>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let give_up = Moment::now() + self.client.settings.answer_timeout;
+            ask(&self.client, self.lock, None, Some(give_up)).await
+        })
+    }
+}
+
+impl IntoFuture for WaitAcquire {
+    type Output = Result<Outcome, Error>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let until = self.max_wait.map(|max_wait| Moment::now() + max_wait);
+            let give_up = until.map(|until| until + self.client.settings.answer_timeout);
+            let wait = Wait { until, poll_interval: self.poll_interval };
+            ask(&self.client, self.lock, Some(wait), give_up).await
+        })
+    }
+}
+
+async fn ask(client: &Client, lock: LockSpec, wait: Option<Wait>, give_up: Option<Moment>) -> Result<Outcome, Error> {
+    let name: Arc<str> = lock.name.as_str().into();
+    let key = client.next_key();
+    let (reply, answer) = oneshot::channel();
+    let mut call = Call { key, commands: &client.commands, answered: false };
+    // Fails only if the task is gone, and then so is the other end of `reply`.
+    let _ = client.commands.send(Command::Begin(key, Wanted { lock, wait, reply }));
+    let answer = tokio::select! {
+        answer = answer => answer.unwrap_or_else(|_| {
+            Err(Error::unavailable(&name, "the runtime of the client has been shut down"))
+        }),
+        () = give_up_at(give_up) => return Err(Error::unavailable(&name, client.settings.why_no_answer())),
+    };
+    call.answered = true;
+    match answer? {
+        Answer::Granted { hold, fencing_token } => {
+            Ok(Outcome::Acquired(Guard::new(name, key, fencing_token, hold, client.commands.clone())))
+        }
+        Answer::Refused(refused) => not_acquired(&name, refused).map(Outcome::NotAcquired),
+    }
+}
+
+async fn give_up_at(moment: Option<Moment>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn not_acquired(lock: &str, refused: proto::NotAcquired) -> Result<NotAcquired, Error> {
+    let reason = match refused.reason() {
+        proto::not_acquired::Reason::Held => Reason::Held,
+        proto::not_acquired::Reason::Lingering => Reason::Lingering,
+        proto::not_acquired::Reason::MaxWait => Reason::MaxWait,
+        // Neither of the others was asked for.
+        other => {
+            return Err(Error::Unexpected {
+                lock: lock.into(),
+                code: tonic::Code::Ok,
+                message: format!("not acquired, {}", other.as_str_name()),
+            });
+        }
+    };
+    Ok(NotAcquired { reason, owner: refused.owner })
+}
+
+/// A call on its way: tells the session when it is given up.
+struct Call<'a> {
+    key: Key,
+    commands: &'a mpsc::UnboundedSender<Command>,
+    answered: bool,
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        // An answer that nobody has taken is a lock that the session takes for held: this releases it too.
+        if !self.answered {
+            let _ = self.commands.send(Command::End { key: self.key, reply: None });
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! The task behind a client: it owns the streams and knows every lock that the client has or wants.
+//!
+//! One link is current and takes new locks. Others are on their way out: they drain, are silent, or have ended. A link
+//! on its way out stays, heartbeats and all, until each of its locks has been reattached elsewhere or has run out,
+//! because closing it would release them. The task never waits for anything but the next thing to happen. What it
+//! does about a single lock is in `locks.rs`.
+
+use std::collections::HashMap;
+use std::future::{Future, pending};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use tokio::sync::{mpsc, oneshot};
+use tonic::{Code, Status};
+
+use super::Settings;
+use super::error::{Error, LostReason};
+use super::guard::Hold;
+use super::link::{Link, Received, receive};
+use super::locks::{At, Lock};
+use super::validity::RunOut;
+use crate::clock::{Moment, sleep_until};
+use crate::proto::lock_event::Kind;
+use crate::proto::{LockSpec, NotAcquired, SessionResponse, session_response};
+
+/// The client's own name for one call of acquire and the lock that comes of it. Rises.
+pub(super) type Key = u64;
+
+/// What guards and calls ask of the task.
+pub(super) enum Command {
+    /// A lock is wanted.
+    Begin(Key, Wanted),
+    /// A lock, or the wait for it, is no longer wanted. If it has ended already, `reply` is dropped.
+    End {
+        /// From `Begin`.
+        key: Key,
+        /// Told when a held lock has been released.
+        reply: Option<Reply>,
+    },
+}
+
+/// Where the end of a release is told.
+pub(super) type Reply = oneshot::Sender<Result<(), Error>>;
+
+/// A lock that is not held yet.
+pub(super) struct Wanted {
+    pub(super) lock: LockSpec,
+    /// None: try once.
+    pub(super) wait: Option<Wait>,
+    pub(super) reply: oneshot::Sender<Result<Answer, Error>>,
+}
+
+/// How to wait.
+pub(super) struct Wait {
+    /// None: for as long as it takes.
+    pub(super) until: Option<Moment>,
+    pub(super) poll_interval: Option<Duration>,
+}
+
+/// What came of a call.
+pub(super) enum Answer {
+    /// The lock is held.
+    Granted {
+        /// Shared with the guard.
+        hold: Arc<Hold>,
+        fencing_token: i64,
+    },
+    /// It is not.
+    Refused(NotAcquired),
+}
+
+/// A new link in the making.
+type Dial = Pin<Box<dyn Future<Output = Result<Link, Status>> + Send>>;
+
+/// The task's state.
+pub(super) struct Session {
+    pub(super) settings: Arc<Settings>,
+    commands: mpsc::UnboundedReceiver<Command>,
+    pub(super) locks: HashMap<Key, Lock>,
+    pub(super) links: Vec<Link>,
+    last_link: u64,
+    dialing: Option<Dial>,
+    /// No dial before this moment.
+    dial_at: Moment,
+    /// How far apart dials are, whatever comes of them. Starts over with every heartbeat that is acknowledged.
+    pace: ExponentialBackoff,
+    /// When to ask again for reattaches that have failed.
+    pub(super) reattach_at: Option<Moment>,
+}
+
+/// How late the task may notice that something has run out after the machine was suspended: leases run on
+/// meanwhile, timers do not.
+const LOOK: Duration = Duration::from_secs(1);
+
+fn pace() -> ExponentialBackoff {
+    ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(50))
+        .with_max_delay(Duration::from_secs(2))
+        .without_max_times()
+        .with_jitter()
+        .build()
+}
+
+impl Session {
+    pub(super) fn new(settings: Arc<Settings>, commands: mpsc::UnboundedReceiver<Command>) -> Session {
+        Session {
+            settings,
+            commands,
+            locks: HashMap::new(),
+            links: Vec::new(),
+            last_link: 0,
+            dialing: None,
+            dial_at: Moment::now(),
+            pace: pace(),
+            reattach_at: None,
+        }
+    }
+
+    /// Runs until the client and all its guards and calls are gone. Then the streams are dropped, which releases
+    /// what is left on them.
+    pub(super) async fn run(mut self) {
+        loop {
+            self.links.retain(|link| !(link.retired && link.locks.is_empty()));
+            self.dial_if_due();
+            let wake = self.wake();
+            tokio::select! {
+                command = self.commands.recv() => match command {
+                    Some(Command::Begin(key, wanted)) => self.begin(key, wanted),
+                    Some(Command::End { key, reply }) => self.end(key, reply),
+                    None => return,
+                },
+                (link, received) = receive(&mut self.links) => self.received(link, received),
+                result = dialed(&mut self.dialing) => {
+                    self.dialing = None;
+                    self.dialed(result);
+                }
+                () = sleep(wake) => {}
+            }
+            self.keep_time();
+        }
+    }
+
+    pub(super) fn link(&mut self, id: u64) -> Option<&mut Link> {
+        self.links.iter_mut().find(|link| link.id == id)
+    }
+
+    fn needs_link(&self) -> bool {
+        !self.locks.is_empty() && self.dialing.is_none() && self.links.iter().all(|link| link.retired)
+    }
+
+    fn dial_if_due(&mut self) {
+        if self.needs_link() && self.dial_at.has_passed() {
+            self.last_link += 1;
+            self.dial_at = Moment::now() + self.pace.next().unwrap_or_default();
+            let dial = Link::dial(self.last_link, (self.settings.connect)(), self.settings.ttl);
+            self.dialing = Some(Box::pin(dial));
+        }
+    }
+
+    fn dialed(&mut self, result: Result<Link, Status>) {
+        match result {
+            Ok(link) => {
+                self.settings.set_trouble(None);
+                self.links.push(link);
+                self.place_all();
+            }
+            Err(status) => {
+                tracing::debug!(endpoint = self.settings.name, %status, "no session");
+                self.settings.set_trouble(Some(status.message()));
+                if is_final(status.code()) {
+                    self.refuse_all(&status);
+                }
+            }
+        }
+    }
+
+    /// Takes a link out of use: what is wanted or held there moves to the next. `answers` says whether
+    /// releases that were asked for on it are still answered there.
+    pub(super) fn retire(&mut self, id: u64, answers: bool) {
+        let Some(link) = self.link(id) else { return };
+        if !link.retired {
+            link.retired = true;
+            tracing::debug!(endpoint = self.settings.name, link = id, "moving to another stream");
+        }
+        self.leave(id, answers);
+        self.place_all();
+    }
+
+    fn received(&mut self, id: u64, received: Received) {
+        // Before anything that could seem to revive what has run out.
+        self.run_out();
+        match received {
+            Received::Ended(status) => {
+                tracing::debug!(endpoint = self.settings.name, link = id, %status, "the stream has ended");
+                self.settings.set_trouble(Some(status.message()));
+                self.retire(id, false);
+            }
+            Received::Message(SessionResponse { kind: Some(session_response::Kind::HeartbeatAck(ack)) }) => {
+                if let Some(link) = self.link(id) {
+                    link.acknowledged(&ack);
+                    self.pace = pace();
+                    self.dial_at = Moment::now();
+                }
+            }
+            Received::Message(SessionResponse { kind: Some(session_response::Kind::Event(event)) }) => {
+                match event.event.and_then(|event| event.kind) {
+                    Some(Kind::Draining(_)) if event.lock_ref == 0 => self.retire(id, true),
+                    Some(kind) => self.event(At { link: id, lock_ref: event.lock_ref }, kind),
+                    None => {}
+                }
+            }
+            Received::Message(_) => {}
+        }
+    }
+
+    fn keep_time(&mut self) {
+        self.run_out();
+        let now = Moment::now();
+        self.links.iter_mut().for_each(|link| link.beat(now));
+        let silent: Vec<u64> =
+            self.links.iter().filter(|link| !link.retired && link.is_silent(now)).map(|link| link.id).collect();
+        for id in silent {
+            tracing::debug!(endpoint = self.settings.name, link = id, "the broker is silent");
+            self.settings.set_trouble(Some("the broker is silent"));
+            self.retire(id, false);
+        }
+        if self.reattach_at.is_some_and(Moment::has_passed) {
+            self.reattach_at = None;
+            self.place_all();
+        }
+    }
+
+    /// Loses what has run out.
+    fn run_out(&mut self) {
+        let now = Moment::now();
+        for at in 0..self.links.len() {
+            let link = &mut self.links[at];
+            let keys: Vec<Key> = match link.run_out(now) {
+                None => continue,
+                Some(RunOut::All) => link.locks.values().copied().collect(),
+                Some(RunOut::Some(refs)) => refs.iter().filter_map(|at| link.locks.get(at).copied()).collect(),
+            };
+            let id = link.id;
+            for key in keys {
+                if self.lives_on(key, id) {
+                    self.lose(key, LostReason::Expired);
+                }
+            }
+        }
+    }
+
+    /// When the task has something to do next, if nothing comes.
+    fn wake(&self) -> Option<Moment> {
+        let dial = self.needs_link().then_some(self.dial_at);
+        let look = (!self.locks.is_empty()).then(|| Moment::now() + LOOK);
+        self.links.iter().filter_map(Link::wake).chain(dial).chain(look).chain(self.reattach_at).min()
+    }
+}
+
+/// Whether a broker that refuses a session with this code would refuse it again.
+fn is_final(code: Code) -> bool {
+    matches!(code, Code::InvalidArgument | Code::PermissionDenied | Code::Unauthenticated | Code::Unimplemented)
+}
+
+async fn dialed(dialing: &mut Option<Dial>) -> Result<Link, Status> {
+    match dialing {
+        Some(dial) => dial.await,
+        None => pending().await,
+    }
+}
+
+async fn sleep(until: Option<Moment>) {
+    match until {
+        Some(moment) => sleep_until(moment).await,
+        None => pending().await,
+    }
+}

@@ -1,0 +1,213 @@
+//! A broker that says what the test tells it to, at the other end of connections in memory. Nothing here or in the
+//! client waits for anything but these and tokio's clock, so the tests pause it and nothing depends on the machine.
+
+use std::io;
+use std::pin::Pin;
+use std::time::Duration;
+
+use hyper_util::rt::TokioIo;
+use tokio::io::DuplexStream;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::UnboundedReceiverStream;
+use tonic::transport::{Endpoint, Server};
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::client::{Client, ClientBuilder, Connecting};
+use crate::proto::lock_event::Kind;
+use crate::proto::lock_service_server::{LockService, LockServiceServer};
+use crate::proto::*;
+
+/// What the scripted broker grants for.
+pub(super) const TTL: Duration = Duration::from_secs(15);
+pub(super) const VALID: Duration = Duration::from_secs(13);
+pub(super) const BEAT: Duration = Duration::from_secs(5);
+
+/// Where the client's Sessions and Releases arrive.
+pub(super) struct Peer {
+    sessions: mpsc::UnboundedReceiver<Stream>,
+    pub(super) releases: mpsc::UnboundedReceiver<ReleaseRequest>,
+}
+
+/// One Session, seen from the broker.
+pub(super) struct Stream {
+    requests: Streaming<SessionRequest>,
+    responses: mpsc::UnboundedSender<Result<SessionResponse, Status>>,
+}
+
+/// A client and its broker.
+pub(super) fn client() -> (Client, Peer) {
+    client_with(Client::builder("memory").answer_timeout(Duration::from_secs(5)))
+}
+
+pub(super) fn client_with(builder: ClientBuilder) -> (Client, Peer) {
+    let (session, sessions) = mpsc::unbounded_channel();
+    let (release, releases) = mpsc::unbounded_channel();
+    let (connection, connections) = mpsc::unbounded_channel::<io::Result<DuplexStream>>();
+    let service = LockServiceServer::new(Scripted { session, release });
+    tokio::spawn(Server::builder().add_service(service).serve_with_incoming(UnboundedReceiverStream::new(connections)));
+    let connector = tower::service_fn(move |_| {
+        let (near, far) = tokio::io::duplex(64 * 1024);
+        let accepted = connection.send(Ok(far)).map_err(|_| io::Error::from(io::ErrorKind::ConnectionRefused));
+        std::future::ready(accepted.map(|()| TokioIo::new(near)))
+    });
+    let endpoint = Endpoint::from_static("http://memory");
+    let channel = endpoint.connect_with_connector_lazy(connector.clone());
+    let connect = move || -> Connecting {
+        let (endpoint, connector) = (endpoint.clone(), connector.clone());
+        Box::pin(async move { endpoint.connect_with_connector(connector).await })
+    };
+    (builder.over(Box::new(connect), channel), Peer { sessions, releases })
+}
+
+impl Peer {
+    /// The client's next Session, before `open` has been answered.
+    pub(super) async fn accept(&mut self) -> Stream {
+        let mut stream = self.sessions.recv().await.expect("a Session");
+        assert!(matches!(stream.next().await, session_request::Kind::Open(_)));
+        stream
+    }
+
+    /// The client's next Session, open.
+    pub(super) async fn open(&mut self) -> Stream {
+        let stream = self.accept().await;
+        stream.opened();
+        stream
+    }
+
+    /// Whether a Session is there that has not been accepted.
+    pub(super) fn is_dialed(&self) -> bool {
+        !self.sessions.is_empty()
+    }
+}
+
+impl Stream {
+    /// The client's next message.
+    pub(super) async fn next(&mut self) -> session_request::Kind {
+        self.requests.message().await.expect("no failure").expect("a message").kind.unwrap()
+    }
+
+    /// The client's next message but heartbeats, each of which is acknowledged.
+    pub(super) async fn next_acknowledging(&mut self) -> session_request::Kind {
+        loop {
+            match self.next().await {
+                session_request::Kind::Heartbeat(beat) => self.acknowledge(beat.seq, &[]),
+                other => return other,
+            }
+        }
+    }
+
+    pub(super) async fn begin(&mut self) -> BeginLock {
+        match self.next_acknowledging().await {
+            session_request::Kind::Begin(begin) => begin,
+            other => panic!("not a begin: {other:?}"),
+        }
+    }
+
+    /// The lock_ref of the EndLock that comes next.
+    pub(super) async fn end(&mut self) -> i64 {
+        match self.next_acknowledging().await {
+            session_request::Kind::End(end) => end.lock_ref,
+            other => panic!("not an end: {other:?}"),
+        }
+    }
+
+    /// The seq of the heartbeat that comes next.
+    pub(super) async fn heartbeat(&mut self) -> i64 {
+        match self.next().await {
+            session_request::Kind::Heartbeat(beat) => beat.seq,
+            other => panic!("not a heartbeat: {other:?}"),
+        }
+    }
+
+    /// Waits until the client has ended the stream, whichever way, having asked for nothing more.
+    pub(super) async fn ended(&mut self) {
+        while let Ok(Some(request)) = self.requests.message().await {
+            let kind = request.kind.unwrap();
+            assert!(!matches!(kind, session_request::Kind::Begin(_)), "{kind:?}");
+        }
+    }
+
+    pub(super) fn opened(&self) {
+        let opened = SessionOpened { ttl: wire(TTL), valid_for: wire(VALID), heartbeat_interval: wire(BEAT) };
+        self.say(session_response::Kind::Opened(opened));
+    }
+
+    pub(super) fn acknowledge(&self, seq: i64, not_renewed: &[i64]) {
+        let ack = HeartbeatAck { seq, valid_for: wire(VALID), not_renewed: not_renewed.into() };
+        self.say(session_response::Kind::HeartbeatAck(ack));
+    }
+
+    pub(super) fn grant(&self, lock_ref: i64, lock_id: &str) {
+        let acquired = Acquired { lock_id: lock_id.into(), fencing_token: 7, valid_for: None };
+        self.event(lock_ref, Kind::Acquired(acquired));
+    }
+
+    pub(super) fn fail(&self, lock_ref: i64, code: tonic::Code) {
+        self.event(lock_ref, Kind::Failed(Failed { code: code.into(), message: "a reason".into(), retry_after: None }));
+    }
+
+    pub(super) fn lose(&self, lock_ref: i64, reason: lost::Reason) {
+        self.event(lock_ref, Kind::Lost(Lost { reason: reason.into() }));
+    }
+
+    pub(super) fn event(&self, lock_ref: i64, kind: Kind) {
+        self.say(session_response::Kind::Event(SessionEvent { lock_ref, event: Some(LockEvent { kind: Some(kind) }) }));
+    }
+
+    pub(super) fn break_off(self) {
+        let _ = self.responses.send(Err(Status::unavailable("gone")));
+    }
+
+    pub(super) fn refuse(self, status: Status) {
+        let _ = self.responses.send(Err(status));
+    }
+
+    fn say(&self, kind: session_response::Kind) {
+        let _ = self.responses.send(Ok(SessionResponse { kind: Some(kind) }));
+    }
+}
+
+fn wire(span: Duration) -> Option<prost_types::Duration> {
+    Some(span.try_into().unwrap())
+}
+
+/// Hands everything to the test.
+struct Scripted {
+    session: mpsc::UnboundedSender<Stream>,
+    release: mpsc::UnboundedSender<ReleaseRequest>,
+}
+
+type Responses<T> = Pin<Box<dyn tokio_stream::Stream<Item = Result<T, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl LockService for Scripted {
+    type AcquireStream = Responses<AcquireResponse>;
+    type WaitAcquireStream = Responses<WaitAcquireResponse>;
+    type SessionStream = Responses<SessionResponse>;
+
+    async fn session(
+        &self,
+        request: Request<Streaming<SessionRequest>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        let (responses, queue) = mpsc::unbounded_channel();
+        let _ = self.session.send(Stream { requests: request.into_inner(), responses });
+        Ok(Response::new(Box::pin(UnboundedReceiverStream::new(queue))))
+    }
+
+    async fn release(&self, request: Request<ReleaseRequest>) -> Result<Response<ReleaseResponse>, Status> {
+        let _ = self.release.send(request.into_inner());
+        Ok(Response::new(ReleaseResponse { outcome: release_response::Outcome::Released.into() }))
+    }
+
+    async fn acquire(&self, _: Request<AcquireRequest>) -> Result<Response<Self::AcquireStream>, Status> {
+        Err(Status::unimplemented("not in the script"))
+    }
+
+    async fn wait_acquire(&self, _: Request<WaitAcquireRequest>) -> Result<Response<Self::WaitAcquireStream>, Status> {
+        Err(Status::unimplemented("not in the script"))
+    }
+
+    async fn get_lock(&self, _: Request<GetLockRequest>) -> Result<Response<GetLockResponse>, Status> {
+        Err(Status::unimplemented("not in the script"))
+    }
+}

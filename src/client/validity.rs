@@ -1,0 +1,174 @@
+//! Until when the locks of one stream may be believed in.
+//!
+//! One instant for the whole stream, moved on by every acknowledged heartbeat, and one for each lock that the
+//! latest acknowledgement left out. Instants count from when the client *sent* what is acknowledged, so no
+//! clock of ours is ever compared with the broker's. Knows nothing of streams, tasks or guards.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use crate::clock::Moment;
+
+/// The book-keeping of one stream. Locks are named by their `lock_ref`.
+#[derive(Debug)]
+pub(super) struct Validity {
+    /// For every lock that is not in `behind`, later ones included.
+    covered_until: Moment,
+    /// The locks which the latest acknowledgement did not renew, with what an earlier one gave them.
+    behind: HashMap<i64, Moment>,
+    /// Heartbeats that may still be acknowledged and when they were sent, oldest first; the first may have
+    /// been acknowledged already, since the broker repeats itself when it has renewed more.
+    beats: VecDeque<(i64, Moment)>,
+    /// When something here runs out next. None once everything has.
+    next: Option<Moment>,
+    /// The stream has ended against the client's will.
+    broken: bool,
+}
+
+/// What has run out.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum RunOut {
+    /// The stream's own instant: every lock on it.
+    All,
+    /// Only these.
+    Some(Vec<i64>),
+}
+
+impl Validity {
+    /// A stream whose `open` was sent at `sent` and answered with `valid_for`.
+    pub(super) fn new(sent: Moment, valid_for: Duration) -> Validity {
+        let until = sent + valid_for;
+        Validity {
+            covered_until: until,
+            behind: HashMap::new(),
+            beats: VecDeque::new(),
+            next: Some(until),
+            broken: false,
+        }
+    }
+
+    /// Notes that the heartbeat `seq` is being sent.
+    pub(super) fn beat(&mut self, seq: i64, now: Moment) {
+        self.beats.push_back((seq, now));
+    }
+
+    /// Takes an acknowledgement. One that was never asked for, or is older than another that has come, says
+    /// nothing.
+    pub(super) fn acknowledged(&mut self, seq: i64, valid_for: Duration, not_renewed: &[i64]) {
+        if !self.beats.iter().any(|&(sent, _)| sent == seq) {
+            return;
+        }
+        self.beats.retain(|&(sent, _)| sent >= seq);
+        self.behind = not_renewed.iter().map(|&lock| (lock, self.until(lock))).collect();
+        self.covered_until = self.beats[0].1 + valid_for;
+        self.look_ahead();
+    }
+
+    /// Until when the lock is valid.
+    pub(super) fn until(&self, lock_ref: i64) -> Moment {
+        self.behind.get(&lock_ref).copied().unwrap_or(self.covered_until)
+    }
+
+    /// Notes that the stream has ended against the client's will. What was valid is from now on only what
+    /// bounds a reattach.
+    pub(super) fn broke(&mut self) {
+        self.broken = true;
+    }
+
+    /// Whether the stream has ended against the client's will.
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    /// When to ask [`run_out`](Validity::run_out) again.
+    pub(super) fn next(&self) -> Option<Moment> {
+        self.next
+    }
+
+    /// What has run out by `now` and was not reported before.
+    pub(super) fn run_out(&mut self, now: Moment) -> Option<RunOut> {
+        if self.next? > now {
+            return None;
+        }
+        if self.covered_until <= now {
+            self.next = None;
+            return Some(RunOut::All);
+        }
+        let over = self.behind.iter().filter(|&(_, &until)| until <= now).map(|(&lock, _)| lock).collect();
+        // Those reported stay in `behind`: a lock that has run out once must not become valid again.
+        self.next = self.behind.values().copied().filter(|&until| until > now).chain([self.covered_until]).min();
+        Some(RunOut::Some(over))
+    }
+
+    fn look_ahead(&mut self) {
+        self.next = self.behind.values().copied().chain([self.covered_until]).min();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TTL: Duration = Duration::from_secs(13);
+    const BEAT: Duration = Duration::from_secs(5);
+
+    fn stream() -> (Moment, Validity) {
+        let start = Moment::now();
+        (start, Validity::new(start, TTL))
+    }
+
+    #[test]
+    fn validity_counts_from_when_the_heartbeat_was_sent() {
+        let (start, mut validity) = stream();
+        assert_eq!(validity.until(1), start + TTL);
+        validity.beat(1, start + BEAT);
+        assert_eq!(validity.until(1), start + TTL, "an unanswered heartbeat gives nothing");
+        validity.beat(2, start + BEAT * 2);
+        validity.acknowledged(1, TTL, &[]);
+        assert_eq!(validity.until(1), start + BEAT + TTL);
+        validity.acknowledged(2, TTL, &[]);
+        assert_eq!(validity.until(1), start + BEAT * 2 + TTL);
+    }
+
+    #[test]
+    fn a_lock_left_out_keeps_what_it_had_and_later_ones_are_covered() {
+        let (start, mut validity) = stream();
+        validity.beat(1, start + BEAT);
+        validity.acknowledged(1, TTL, &[7]);
+        assert_eq!(validity.until(7), start + TTL);
+        assert_eq!(validity.until(8), start + BEAT + TTL);
+        // Left out again: still what the first acknowledgement before gave it, not more.
+        validity.beat(2, start + BEAT * 2);
+        validity.acknowledged(2, TTL, &[7]);
+        assert_eq!(validity.until(7), start + TTL);
+        // The same heartbeat once more: by now it has been renewed.
+        validity.acknowledged(2, TTL, &[]);
+        assert_eq!(validity.until(7), start + BEAT * 2 + TTL);
+    }
+
+    #[test]
+    fn an_acknowledgement_that_is_old_or_unasked_for_changes_nothing() {
+        let (start, mut validity) = stream();
+        validity.beat(1, start + BEAT);
+        validity.beat(2, start + BEAT * 2);
+        validity.acknowledged(2, TTL, &[]);
+        validity.acknowledged(1, TTL, &[3]);
+        validity.acknowledged(9, TTL, &[3]);
+        assert_eq!(validity.until(3), start + BEAT * 2 + TTL);
+    }
+
+    #[test]
+    fn what_runs_out_is_reported_once() {
+        let (start, mut validity) = stream();
+        validity.beat(1, start + BEAT);
+        validity.acknowledged(1, TTL, &[7]);
+        assert_eq!(validity.next(), Some(start + TTL));
+        assert_eq!(validity.run_out(start + TTL - Duration::from_millis(1)), None);
+        assert_eq!(validity.run_out(start + TTL), Some(RunOut::Some(vec![7])));
+        assert_eq!(validity.run_out(start + TTL), None);
+        assert_eq!(validity.next(), Some(start + BEAT + TTL));
+        assert_eq!(validity.run_out(start + BEAT + TTL), Some(RunOut::All));
+        assert_eq!(validity.run_out(start + BEAT * 9), None);
+        assert_eq!(validity.next(), None);
+    }
+}
