@@ -99,7 +99,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
             let store = MemcachedStore::start(&MemcachedSettings {
                 shards: shards.clone(),
                 max_ttl: config.broker.max_ttl,
-                key_prefix: config.broker.key_prefix.to_string(),
+                key_prefix: config.broker.key_prefix.as_str().to_owned(),
                 allow_unsafe: config.broker.allow_unsafe_store,
             });
             serve_on(listeners, store, &config).await
@@ -136,9 +136,9 @@ async fn open_shards(args: ShardOpenArgs) -> anyhow::Result<()> {
     telemetry::init(&args.log)?;
     let shards = args.shards().unwrap_or_else(|error| error.exit());
     let settings = MemcachedSettings {
-        shards,
+        shards: shards.to_vec(),
         max_ttl: args.max_ttl,
-        key_prefix: args.key_prefix.to_string(),
+        key_prefix: args.key_prefix.as_str().to_owned(),
         allow_unsafe: false,
     };
     let mut failed = 0;
