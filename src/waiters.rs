@@ -162,14 +162,11 @@ impl Waiters {
         }
     }
 
-    /// Tells everybody that the broker is going away within `grace`.
-    pub(crate) fn drain(&self, grace: Duration) {
+    /// Wakes every keeper that holds or waits.
+    pub(crate) fn ring_all(&self) {
         for line in self.lines().values() {
-            line.holder.iter().for_each(|holder| holder.bell.drain(grace));
-            for waiter in line.waiting.values() {
-                waiter.bell.drain(grace);
-                waiter.bell.end(End::Draining);
-            }
+            line.holder.iter().for_each(|holder| holder.bell.ring());
+            line.waiting.values().for_each(|waiter| waiter.bell.ring());
         }
     }
 

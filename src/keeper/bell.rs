@@ -1,7 +1,6 @@
 //! What others tell a keeper: to end, or that a grant has been handed over to it.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
 
@@ -20,8 +19,6 @@ pub enum End {
     Release(oneshot::Sender<Result<Ended, Failure>>),
     /// Another keeper of this broker has a later grant of the lock.
     Superseded,
-    /// The broker is going away. Ends waits only; what is held is kept.
-    Draining,
 }
 
 /// What a release came to.
@@ -59,7 +56,6 @@ struct Messages {
     left: bool,
     /// Heeds no order any more.
     over: bool,
-    draining: Option<Duration>,
     lease_end: Option<Moment>,
 }
 
@@ -78,7 +74,7 @@ impl Bell {
     pub fn end(&self, end: End) {
         {
             let mut messages = self.messages();
-            if !messages.over && matches!(messages.end, None | Some(End::Silence | End::Draining)) {
+            if !messages.over && matches!(messages.end, None | Some(End::Silence)) {
                 messages.end = Some(end);
             }
         }
@@ -91,12 +87,6 @@ impl Bell {
         messages.over = true;
         messages.end = None;
         messages.lease_end = None;
-    }
-
-    /// Tells the keeper that the broker is going away within `grace`.
-    pub(crate) fn drain(&self, grace: Duration) {
-        self.messages().draining = Some(grace);
-        self.ring();
     }
 
     /// Hands a grant over. If the waiter has left, gives it back.
@@ -145,11 +135,6 @@ impl Bell {
     /// Whether the waiter has left.
     pub(crate) fn has_left(&self) -> bool {
         self.messages().left
-    }
-
-    /// The grace, once, when the broker is going away.
-    pub(crate) fn take_draining(&self) -> Option<Duration> {
-        self.messages().draining.take()
     }
 
     /// Notes the end of the keeper's lease, for GetLock.

@@ -81,19 +81,13 @@ impl<S: LockStore> Keeper<S> {
         let _held = self.common.held.one_more();
         let mut beats = self.seat.beats();
         let mut announced = false;
+        let mut draining_told = false;
         let mut failed_renewals = retry_delays();
         let mut retry_at: Option<Moment> = None;
         loop {
             if let Some(end) = self.bell.take_end() {
-                if let Some(close) = self.heed(end, &grant, announced).await {
-                    return (grant, close);
-                }
-                continue;
-            }
-            if let Some(grace) = self.bell.take_draining()
-                && self.seat.is_alone()
-            {
-                self.seat.tell(Event::Draining { grace });
+                let close = self.heed(end, &grant, announced).await;
+                return (grant, close);
             }
             let lease_end = self.lease_end(&grant);
             if !announced && !lease_end.has_passed() {
@@ -104,6 +98,7 @@ impl<S: LockStore> Keeper<S> {
                     self.common.store.describe(&self.name, grant.id, &self.owner, self.item_ttl(&grant));
                 }
             }
+            draining_told |= announced && !draining_told && self.tell_draining();
 
             let due = match &mut beats {
                 None => Some(grant.sent + self.ttl / 3),
@@ -166,16 +161,23 @@ impl<S: LockStore> Keeper<S> {
         Close::NotOurs
     }
 
-    /// What an order to end comes to: nothing, or the end of holding, at once or when the client no longer
-    /// believes in the lock.
-    async fn heed(&self, end: End, grant: &Grant, announced: bool) -> Option<Close> {
+    /// Tells a client that is alone on its stream, if so, that the broker is going away; a Session tells it for all
+    /// its locks. Returns whether the broker is.
+    fn tell_draining(&self) -> bool {
+        let grace = *self.common.draining.borrow();
+        if let Some(grace) = grace.filter(|_| self.seat.is_alone()) {
+            self.seat.tell(Event::Draining { grace });
+        }
+        grace.is_some()
+    }
+
+    /// What an order to end comes to: the end of holding, at once or when the client no longer believes in the lock.
+    async fn heed(&self, end: End, grant: &Grant, announced: bool) -> Close {
         let delivered = || announced && !self.seat.retract_grant();
         match end {
-            // What is held is kept until its stream ends.
-            End::Draining => None,
-            End::Superseded => Some(self.lost(LostReason::TakenOver)),
-            End::Word => Some(Close::Release { delivered: delivered(), told: false, caller: None }),
-            End::Release(caller) => Some(Close::Release { delivered: delivered(), told: false, caller: Some(caller) }),
+            End::Superseded => self.lost(LostReason::TakenOver),
+            End::Word => Close::Release { delivered: delivered(), told: false, caller: None },
+            End::Release(caller) => Close::Release { delivered: delivered(), told: false, caller: Some(caller) },
             End::Silence => {
                 let delivered = delivered();
                 let told_until = if delivered { self.lease_end(grant) } else { Moment::now() };
@@ -185,17 +187,17 @@ impl<S: LockStore> Keeper<S> {
                     tokio::select! {
                         () = sleep_until(believed_until) => {}
                         () = self.bell.rung() => match self.bell.take_end() {
-                            Some(End::Superseded) => return Some(Close::NotOurs),
+                            Some(End::Superseded) => return Close::NotOurs,
                             Some(End::Word) => break,
                             Some(End::Release(by)) => {
                                 caller = Some(by);
                                 break;
                             }
-                            Some(End::Silence | End::Draining) | None => {}
+                            Some(End::Silence) | None => {}
                         },
                     }
                 }
-                Some(Close::Release { delivered, told: false, caller })
+                Close::Release { delivered, told: false, caller }
             }
         }
     }

@@ -50,6 +50,7 @@ enum Attempt {
 /// Why a wait ended without the lock.
 enum Leave {
     MaxWait,
+    Draining,
     Ended(End),
     Failed(Failure),
 }
@@ -99,6 +100,9 @@ impl<S: LockStore> Keeper<S> {
             if let Some(end) = self.bell.take_end() {
                 break Leave::Ended(end);
             }
+            if self.common.draining.borrow().is_some() {
+                break Leave::Draining;
+            }
             if deadline.is_some_and(Moment::has_passed) {
                 break Leave::MaxWait;
             }
@@ -127,9 +131,8 @@ impl<S: LockStore> Keeper<S> {
                     Attempt::Abandoned => continue,
                 };
                 self.common.waiters.polled(&self.name, Moment::now() + next_poll);
-                if place_told {
-                    continue;
-                }
+                // Whoever rang meanwhile was not heard: look again.
+                continue;
             }
             if tell_place_at.has_passed() && (self.seat.is_alone() || !place_told) {
                 self.seat.tell(Event::Queued { position: place.position() });
@@ -137,10 +140,6 @@ impl<S: LockStore> Keeper<S> {
                 tell_place_at = Moment::now() + TELL_PLACE;
             }
             let tell = self.seat.is_alone().then_some(tell_place_at);
-            let contend_at = match place.turn() {
-                Turn::Contend(at) => Some(at),
-                Turn::Wait => None,
-            };
             let wake = [deadline, contend_at, tell].into_iter().flatten().min();
             tokio::select! {
                 () = self.bell.rung() => {}
@@ -162,12 +161,8 @@ impl<S: LockStore> Keeper<S> {
                 let look = tokio::time::timeout(LAST_ATTEMPT, self.who_has_it()).await;
                 Event::NotAcquired { reason: Reason::MaxWait, owner: look.map(|(_, owner)| owner).unwrap_or_default() }
             }
-            Leave::Ended(End::Draining) => {
-                if let Some(grace) = self.bell.take_draining()
-                    && self.seat.is_alone()
-                {
-                    self.seat.tell(Event::Draining { grace });
-                }
+            Leave::Draining => {
+                self.tell_draining();
                 Event::Failed(going_away())
             }
             Leave::Ended(_) => not_acquired(Reason::Cancelled),

@@ -131,21 +131,22 @@ impl<S: LockStore> Broker<S> {
     /// # Cancel safety
     /// The release goes on.
     pub async fn release(&self, name: &LockName, lock_id: LockId) -> Result<Ended, Failure> {
-        if let Some(bell) = self.common.waiters.holder(name, lock_id.grant) {
-            let (caller, answer) = oneshot::channel();
-            bell.end(End::Release(caller));
-            drop(bell);
-            // No answer: its keeper was ending it already.
-            if let Ok(ended) = answer.await {
-                return ended;
+        let released = async {
+            if let Some(bell) = self.common.waiters.holder(name, lock_id.grant) {
+                let (caller, answer) = oneshot::channel();
+                bell.end(End::Release(caller));
+                drop(bell);
+                // No answer: its keeper was ending it already.
+                if let Ok(ended) = answer.await {
+                    return Some(ended);
+                }
             }
-        }
-        let (caller, answer) = oneshot::channel();
-        tokio::spawn(release_by_id(Arc::clone(&self.common), name.clone(), lock_id, caller));
-        match tokio::time::timeout(LONGEST_RELEASE, answer).await {
-            Ok(Ok(ended)) => ended,
-            Ok(Err(_)) | Err(_) => Err(Failure::unavailable("the store did not answer; the release is tried again")),
-        }
+            let (caller, answer) = oneshot::channel();
+            tokio::spawn(release_by_id(Arc::clone(&self.common), name.clone(), lock_id, caller));
+            answer.await.ok()
+        };
+        let late = || Failure::unavailable("the store did not answer; the release is tried again and again");
+        tokio::time::timeout(LONGEST_RELEASE, released).await.ok().flatten().unwrap_or_else(|| Err(late()))
     }
 
     /// Looks at a lock.
@@ -165,7 +166,7 @@ impl<S: LockStore> Broker<S> {
     /// this process runs; it should be `grace` at the most.
     pub fn drain(&self, grace: Duration) {
         self.common.draining.send_replace(Some(grace));
-        self.common.waiters.drain(grace);
+        self.common.waiters.ring_all();
         self.common.unfinished.close();
     }
 

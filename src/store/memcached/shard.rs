@@ -27,6 +27,8 @@ use crate::store::StoreError;
 
 /// How many jobs travel together at the most: what a memcached answers in well under a millisecond.
 const MAX_BATCH: usize = 256;
+/// How many owners' labels wait to be noted at the most; the oldest is let go for a new one.
+const MAX_NOTES: usize = 1024;
 /// How many connections a broker has to a shard at the most.
 const MAX_CONNECTIONS: usize = 3;
 /// How often an idle, open shard is asked whether it is still the same.
@@ -185,7 +187,12 @@ impl Shard {
             None => match job.op.kind() {
                 Kind::Create => self.creates.push_back(job),
                 Kind::Change => self.changes.push_back(job),
-                Kind::Note => self.notes.push_back(job),
+                Kind::Note => {
+                    if self.notes.len() >= MAX_NOTES {
+                        self.notes.pop_front();
+                    }
+                    self.notes.push_back(job);
+                }
             },
         }
     }
