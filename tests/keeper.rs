@@ -1,0 +1,452 @@
+//! A lock's life under a store that is slow, loses answers, or is away: time is paused, and the store is the
+//! embedded one behind a wrapper that does to its answers what a network does.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use lockbroker::clock::Moment;
+use lockbroker::lock::{GrantId, LockId, LockName, Owner, lease};
+use lockbroker::session::{Ask, Broker, End, Settings, Standing, Want};
+use lockbroker::store::{Change, Granted, LockStore, Look, Mark, MemoryStore, StoreError};
+use lockbroker::stream::{Event, Failure, Item, LostReason, Reason};
+use tokio::sync::watch;
+use tokio::time::{advance, sleep};
+
+const TTL: Duration = Duration::from_secs(15);
+const MS: Duration = Duration::from_millis(1);
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_leaves_at_any_moment_leaves_nothing_behind() {
+    for want in [Want::Once, waiting(None)] {
+        for left_after in 0..60 {
+            let (broker, store) = broker();
+            store.takes(10 * MS);
+            let standing = broker.begin(ask(want.clone())).unwrap();
+            sleep(left_after * MS).await;
+            standing.bell.end(End::Word);
+            assert_free_within(&store, 100 * MS).await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_grant_whose_answer_was_lost_is_taken_back() {
+    let (broker, store) = broker();
+    store.loses_answers(1);
+    let standing = broker.begin(ask(Want::Once)).unwrap();
+    assert!(matches!(next(&standing).await, Event::Failed(Failure::Unavailable { .. })));
+    assert_free_within(&store, Duration::from_secs(2)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_goes_on_after_a_lost_answer() {
+    let (broker, store) = broker();
+    store.loses_answers(1);
+    let standing = broker.begin(ask(waiting(None))).unwrap();
+    assert!(matches!(next(&standing).await, Event::Queued { position: 1 }));
+    assert!(matches!(next(&standing).await, Event::Acquired { .. }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_grant_that_comes_after_its_lease_is_not_announced() {
+    let (broker, store) = broker();
+    store.takes(lease(TTL) + MS);
+    let standing = broker.begin(ask(Want::Once)).unwrap();
+    assert!(matches!(next(&standing).await, Event::Failed(Failure::Unavailable { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_away_for_less_than_the_lease_costs_nothing() {
+    let (broker, store) = broker();
+    let standing = broker.begin(ask(Want::Once)).unwrap();
+    let Event::Acquired { until: granted_until, .. } = next(&standing).await else { panic!() };
+    store.is_away(true);
+    sleep(lease(TTL) - Duration::from_secs(2)).await;
+    store.is_away(false);
+    let Event::Renewed { until } = next(&standing).await else { panic!() };
+    assert!(until > granted_until);
+    assert!(Moment::now() < granted_until);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lock_is_lost_when_its_lease_is_over_and_not_before() {
+    let (broker, store) = broker();
+    let standing = broker.begin(ask(Want::Once)).unwrap();
+    let Event::Acquired { until, .. } = next(&standing).await else { panic!() };
+    store.is_away(true);
+    assert_eq!(next(&standing).await, Event::Lost(LostReason::Expired));
+    assert!(until.has_passed());
+    assert!(until.elapsed() < 10 * MS);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renewal_that_is_answered_too_late_does_not_count() {
+    let (broker, store) = broker();
+    let standing = broker.begin(ask(Want::Once)).unwrap();
+    let Event::Acquired { until, .. } = next(&standing).await else { panic!() };
+    store.takes(TTL);
+    assert_eq!(next(&standing).await, Event::Lost(LostReason::Expired));
+    assert!(until.elapsed() < 10 * MS);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_client_keeps_its_lock_for_as_long_as_it_may_believe_in_it() {
+    let (broker, store) = broker();
+    let standing = broker.begin(ask(Want::Once)).unwrap();
+    let Event::Acquired { until, .. } = next(&standing).await else { panic!() };
+    standing.bell.end(End::Silence);
+    sleep(until.remaining() - 10 * MS).await;
+    assert!(is_held(&store).await);
+    assert_free_within(&store, 50 * MS).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_grant_that_a_silent_client_has_not_read_is_released_at_once() {
+    let (broker, store) = broker();
+    let standing = broker.begin(ask(Want::Once)).unwrap();
+    sleep(MS).await;
+    assert!(is_held(&store).await);
+    standing.bell.end(End::Silence);
+    assert_free_within(&store, MS).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reattached_lock_is_kept_for_max_ttl_through_silence_but_not_through_a_word() {
+    for word in [false, true] {
+        let (broker, store) = broker();
+        let first = broker.begin(ask(Want::Once)).unwrap();
+        let old = acquired(&first).await;
+        let second = broker.begin(ask(Want::Reattach(old))).unwrap();
+        let new = acquired(&second).await;
+        assert_eq!(new.token, old.token);
+        assert_ne!(new.grant, old.grant);
+        assert_eq!(next(&first).await, Event::Lost(LostReason::TakenOver));
+        if word {
+            second.bell.end(End::Word);
+            assert_free_within(&store, MS).await;
+        } else {
+            let third = broker.begin(ask(Want::Reattach(new))).unwrap();
+            sleep(MS).await;
+            // Never read: but the client may still believe in what it was told before.
+            third.bell.end(End::Silence);
+            sleep(TTL - 10 * MS).await;
+            assert!(is_held(&store).await);
+            assert_free_within(&store, 50 * MS).await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reattach_whose_answer_was_lost_is_found_to_have_landed() {
+    let (broker, store) = broker();
+    let old = acquired(&broker.begin(ask(Want::Once)).unwrap()).await;
+    store.loses_answers(1);
+    let second = broker.begin(ask(Want::Reattach(old))).unwrap();
+    assert_eq!(acquired(&second).await.token, old.token);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_held_any_more_cannot_be_reattached() {
+    let (broker, store) = broker();
+    let first = broker.begin(ask(Want::Once)).unwrap();
+    let old = acquired(&first).await;
+    first.bell.end(End::Word);
+    assert_free_within(&store, MS).await;
+    let second = broker.begin(ask(Want::Reattach(old))).unwrap();
+    assert!(matches!(next(&second).await, Event::NotAcquired { reason: Reason::NotReattachable, .. }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hand_over_whose_answer_was_lost_leaves_no_lock_behind() {
+    let (broker, store) = broker();
+    let holder = broker.begin(ask(Want::Once)).unwrap();
+    let first = acquired(&holder).await;
+    let waiter = broker.begin(ask(waiting(None))).unwrap();
+    assert!(matches!(next(&waiter).await, Event::Queued { position: 1 }));
+    store.loses_answers(1);
+    holder.bell.end(End::Word);
+    assert!(acquired(&waiter).await.token > first.token);
+    waiter.bell.end(End::Word);
+    assert_free_within(&store, Duration::from_secs(1)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancel_that_races_with_a_hand_over_leaves_no_lock_behind() {
+    for left_after in 0..40 {
+        let (broker, store) = broker();
+        store.takes(10 * MS);
+        let holder = broker.begin(ask(Want::Once)).unwrap();
+        acquired(&holder).await;
+        let waiter = broker.begin(ask(waiting(None))).unwrap();
+        assert!(matches!(next(&waiter).await, Event::Queued { .. }));
+        let behind = broker.begin(ask(waiting(None))).unwrap();
+        assert!(matches!(next(&behind).await, Event::Queued { .. }));
+        holder.bell.end(End::Word);
+        sleep(left_after * MS).await;
+        waiter.bell.end(End::Word);
+        acquired(&behind).await;
+        behind.bell.end(End::Word);
+        assert_free_within(&store, 100 * MS).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiters_are_served_in_the_order_in_which_they_came() {
+    let (broker, _) = broker();
+    let mut holder = broker.begin(ask(Want::Once)).unwrap();
+    let mut token = acquired(&holder).await.token;
+    let mut line = Vec::new();
+    for position in 1..=50 {
+        let waiter = broker.begin(ask(waiting(None))).unwrap();
+        assert_eq!(next(&waiter).await, Event::Queued { position });
+        line.push(waiter);
+    }
+    for waiter in line {
+        holder.bell.end(End::Word);
+        let lock_id = acquired(&waiter).await;
+        assert!(lock_id.token > token);
+        token = lock_id.token;
+        holder = waiter;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_ends_on_time_whatever_the_store_does() {
+    for takes in [MS, Duration::from_secs(3)] {
+        let (broker, store) = broker();
+        let _holder = held(&broker).await;
+        store.takes(takes);
+        let asked = Moment::now();
+        let waiter = broker.begin(ask(waiting(Some(Duration::from_secs(1))))).unwrap();
+        loop {
+            match next(&waiter).await {
+                Event::Queued { .. } => {}
+                Event::NotAcquired { reason: Reason::MaxWait, .. } => break,
+                other => panic!("{other:?}"),
+            }
+        }
+        let waited = asked.elapsed();
+        assert!(waited >= Duration::from_secs(1) && waited <= Duration::from_millis(1_050), "{waited:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_acquires_while_a_lock_lingers_and_then_the_waiter_does_at_once() {
+    let (broker, _) = broker();
+    let linger = Duration::from_millis(1_500);
+    let lingering = Ask { linger, ..ask(Want::Once) };
+    let holder = broker.begin(lingering).unwrap();
+    acquired(&holder).await;
+    let waiter = broker.begin(ask(waiting(None))).unwrap();
+    assert!(matches!(next(&waiter).await, Event::Queued { .. }));
+    let released = Moment::now();
+    holder.bell.end(End::Word);
+    assert_eq!(next(&holder).await, Event::Released);
+    let other = broker.begin(ask(Want::Once)).unwrap();
+    assert!(matches!(next(&other).await, Event::NotAcquired { reason: Reason::Lingering, .. }));
+    acquired(&waiter).await;
+    let waited = released.elapsed();
+    assert!(waited >= linger && waited < linger + 20 * MS, "{waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_release_goes_on_until_the_store_is_back() {
+    let (broker, store) = broker();
+    let holder = broker.begin(ask(Want::Once)).unwrap();
+    let lock_id = acquired(&holder).await;
+    store.is_away(true);
+    let release = broker.release(&name(), lock_id).await;
+    assert!(matches!(release, Err(Failure::Unavailable { .. })), "{release:?}");
+    store.is_away(false);
+    assert_free_within(&store, Duration::from_secs(2)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_drains_keeps_what_is_held_and_lets_waiters_go() {
+    let (broker, store) = broker();
+    let holder = broker.begin(ask(Want::Once)).unwrap();
+    acquired(&holder).await;
+    let waiter = broker.begin(ask(waiting(None))).unwrap();
+    assert!(matches!(next(&waiter).await, Event::Queued { .. }));
+    let grace = Duration::from_secs(25);
+    broker.drain(grace);
+    assert_eq!(next(&waiter).await, Event::Draining { grace });
+    assert!(matches!(next(&waiter).await, Event::Failed(Failure::Unavailable { .. })));
+    assert_eq!(next(&holder).await, Event::Draining { grace });
+    assert!(broker.begin(ask(Want::Once)).is_err());
+    assert!(matches!(next(&holder).await, Event::Renewed { .. }));
+    drop(waiter);
+    holder.bell.end(End::Word);
+    drop(holder);
+    broker.drained().await;
+    assert!(!is_held(&store).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_keeper_is_left_when_all_is_over() {
+    let (broker, store) = broker();
+    for round in 0..200 {
+        let standing = broker.begin(ask(if round % 2 == 0 { Want::Once } else { waiting(Some(MS)) })).unwrap();
+        sleep(2 * MS).await;
+        standing.bell.end(End::Word);
+    }
+    assert_free_within(&store, 10 * MS).await;
+    advance(MS).await;
+    assert_eq!(Arc::strong_count(&store.0), 2, "one for the test, one for the broker");
+}
+
+// ---- the store --------------------------------------------------------------------------------------------------
+
+/// The embedded store behind a network. Cloning shares it.
+#[derive(Debug, Clone)]
+struct Network(Arc<Behind>);
+
+#[derive(Debug)]
+struct Behind {
+    memory: MemoryStore,
+    takes_micros: AtomicU64,
+    lost_answers: AtomicU32,
+    away: watch::Sender<bool>,
+}
+
+impl Network {
+    /// Every command takes this long, half of it before it is carried out.
+    fn takes(&self, time: Duration) {
+        self.0.takes_micros.store(time.as_micros() as u64, Ordering::Relaxed);
+    }
+
+    /// The next `count` commands are carried out, and nobody hears of it.
+    fn loses_answers(&self, count: u32) {
+        self.0.lost_answers.store(count, Ordering::Relaxed);
+    }
+
+    /// Commands do not even get there.
+    fn is_away(&self, away: bool) {
+        self.0.away.send_replace(away);
+    }
+
+    async fn carry<T>(&self, command: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        let half = Duration::from_micros(self.0.takes_micros.load(Ordering::Relaxed) / 2);
+        sleep(half).await;
+        if *self.0.away.borrow() {
+            return Err(StoreError::Unavailable { why: "away".into(), retry_after: None });
+        }
+        let result = command.await;
+        sleep(half).await;
+        let losing = |left: u32| left.checked_sub(1);
+        if self.0.lost_answers.fetch_update(Ordering::Relaxed, Ordering::Relaxed, losing).is_ok() {
+            return Err(StoreError::Uncertain { why: "the answer was lost".into() });
+        }
+        result
+    }
+}
+
+impl LockStore for Network {
+    async fn grant(&self, name: &LockName, id: GrantId, ttl: u32) -> Result<Granted, StoreError> {
+        self.carry(self.0.memory.grant(name, id, ttl)).await
+    }
+
+    async fn hand_over(&self, name: &LockName, from: GrantId, to: GrantId, ttl: u32) -> Result<Granted, StoreError> {
+        self.carry(self.0.memory.hand_over(name, from, to, ttl)).await
+    }
+
+    async fn renew(&self, name: &LockName, mark: Mark, owner: &Owner, ttl: u32) -> Result<Change, StoreError> {
+        self.carry(self.0.memory.renew(name, mark, owner, ttl)).await
+    }
+
+    async fn replace(&self, name: &LockName, from: Mark, to: Mark, ttl: u32) -> Result<Change, StoreError> {
+        self.carry(self.0.memory.replace(name, from, to, ttl)).await
+    }
+
+    async fn remove(&self, name: &LockName, mark: Mark) -> Result<Change, StoreError> {
+        self.carry(self.0.memory.remove(name, mark)).await
+    }
+
+    async fn look(&self, name: &LockName) -> Result<Look, StoreError> {
+        self.carry(self.0.memory.look(name)).await
+    }
+
+    fn describe(&self, name: &LockName, id: GrantId, owner: &Owner, ttl: u32) {
+        self.0.memory.describe(name, id, owner, ttl);
+    }
+
+    fn ready(&self) -> watch::Receiver<bool> {
+        self.0.memory.ready()
+    }
+}
+
+// ---- helpers ----------------------------------------------------------------------------------------------------
+
+fn broker() -> (Broker<Network>, Network) {
+    let behind = Behind {
+        memory: MemoryStore::new(),
+        takes_micros: AtomicU64::new(0),
+        lost_answers: AtomicU32::new(0),
+        away: watch::Sender::new(false),
+    };
+    let store = Network(Arc::new(behind));
+    let settings = Settings {
+        default_ttl: TTL,
+        max_ttl: TTL,
+        poll_interval: Duration::from_millis(100),
+        max_locks: 1_000,
+        max_waiters: 1_000,
+    };
+    (Broker::new(store.clone(), settings), store)
+}
+
+fn name() -> LockName {
+    LockName::new("job").unwrap()
+}
+
+fn ask(want: Want) -> Ask {
+    Ask { name: name(), ttl: TTL, linger: Duration::ZERO, owner: Owner::default(), want }
+}
+
+fn waiting(max_wait: Option<Duration>) -> Want {
+    Want::Wait { max_wait, poll_interval: Duration::from_millis(100) }
+}
+
+async fn next(standing: &Standing) -> Event {
+    match poll_fn(|cx| standing.outbox.poll_next(cx)).await {
+        Some(Item::Event(_, event)) => event,
+        other => panic!("the stream gave {other:?}"),
+    }
+}
+
+/// The next grant, past whatever is told of the wait for it.
+async fn acquired(standing: &Standing) -> LockId {
+    loop {
+        match next(standing).await {
+            Event::Acquired { lock_id, .. } => return lock_id,
+            Event::Queued { .. } => {}
+            other => panic!("not acquired: {other:?}"),
+        }
+    }
+}
+
+async fn held(broker: &Broker<Network>) -> Standing {
+    let standing = broker.begin(ask(Want::Once)).unwrap();
+    acquired(&standing).await;
+    standing
+}
+
+/// Looks past the network.
+async fn is_held(store: &Network) -> bool {
+    store.0.memory.look(&name()).await.unwrap() != Look::Free
+}
+
+async fn assert_free_within(store: &Network, limit: Duration) {
+    let asked = Moment::now();
+    // Whatever is ready to run does so before the clock moves.
+    sleep(Duration::from_micros(1)).await;
+    while is_held(store).await {
+        assert!(asked.elapsed() < limit, "still held after {:?}", asked.elapsed());
+        sleep(MS).await;
+    }
+    // And stays free: nothing lands later.
+    sleep(Duration::from_secs(1)).await;
+    assert!(!is_held(store).await, "held again");
+}
