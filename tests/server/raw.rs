@@ -10,6 +10,7 @@ pub const DATA: u8 = 0;
 pub const HEADERS: u8 = 1;
 pub const RST_STREAM: u8 = 3;
 pub const SETTINGS: u8 = 4;
+pub const PING: u8 = 6;
 pub const GOAWAY: u8 = 7;
 pub const WINDOW_UPDATE: u8 = 8;
 
@@ -27,12 +28,17 @@ pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// The frames of a whole gRPC call with an empty message.
-pub fn call(stream: u32, path: &str) -> Vec<u8> {
+/// The first frame of a gRPC call.
+pub fn headers(stream: u32, path: &str) -> Vec<u8> {
     // HPACK: `POST http` from the static table, and a literal `:path`.
     let mut headers = vec![0x83, 0x86, 0x04, path.len() as u8];
     headers.extend(path.as_bytes());
-    let mut frames = frame(HEADERS, END_HEADERS, stream, &headers);
+    frame(HEADERS, END_HEADERS, stream, &headers)
+}
+
+/// The frames of a whole gRPC call with an empty message.
+pub fn call(stream: u32, path: &str) -> Vec<u8> {
+    let mut frames = headers(stream, path);
     frames.extend(frame(DATA, 0, stream, &[0; 5]));
     frames.extend(frame(DATA, END_STREAM, stream, &[]));
     frames
