@@ -37,7 +37,10 @@ impl Listener {
     }
 
     /// The next connection. What goes wrong on the way is logged and tried again, for as long as it takes.
-    async fn accept(&self) -> TcpStream {
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses no connection.
+    pub async fn accept(&self) -> TcpStream {
         loop {
             match self.0.accept().await {
                 Ok((stream, _peer)) => {

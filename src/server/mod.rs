@@ -52,8 +52,9 @@ const STREAM_WINDOW: u32 = 64 * 1024;
 
 /// How much a connection may send before handlers have read it. Half of it is also h2's budget for
 /// unread small DATA frames, each of which counts as 256 bytes less its own; over the budget the
-/// connection ends. This allows for 30,000 requests in one burst.
-const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
+/// connection ends. This allows for some 130,000: more than the connection can deliver in one turn,
+/// with room for Sessions that have not come to read theirs.
+const CONNECTION_WINDOW: u32 = 64 * 1024 * 1024;
 
 /// The longest frame: HTTP/2's own default, and least.
 const MAX_FRAME_BYTES: u32 = 16 * 1024;

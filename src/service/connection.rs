@@ -21,7 +21,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 use tonic::transport::server::Connected;
 
@@ -30,6 +30,12 @@ use crate::clock::Moment;
 /// For how long [`Connection::settle`] waits for the connection's task. It runs within microseconds
 /// unless it waits for room to write, which a client that reads makes.
 const SETTLE_LIMIT: Duration = Duration::from_secs(1);
+
+/// The most that one read takes. h2 reads for as long as there is something to read, up to tokio's 128
+/// operations a turn, before it hands a single new stream to its handler: with reads as long as its
+/// buffer, 100,000 calls at once, and their unread DATA frames run it over its budget, which ends the
+/// connection.
+const MAX_READ_BYTES: u64 = 8 * 1024;
 
 /// How a stream ended, by what its connection tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -213,7 +219,8 @@ impl<T: AsyncRead + Unpin> AsyncRead for TrackedIo<T> {
 
         let before = buf.filled().len();
         let has_room = buf.remaining() > 0;
-        let result = connection.watch(Pin::new(&mut this.io).poll_read(cx, buf));
+        let mut io = (&mut this.io).take(MAX_READ_BYTES);
+        let result = connection.watch(Pin::new(&mut io).poll_read(cx, buf));
         if let Poll::Ready(Ok(())) = result {
             if buf.filled().len() > before {
                 connection.heard();

@@ -157,6 +157,14 @@ async fn what_we_end_is_silence_unless_the_peer_was_first() {
     assert_eq!(io.connect_info().settle().await, StreamEnd::Word);
 }
 
+#[tokio::test]
+async fn a_read_takes_a_bite() {
+    let (near, mut far) = tokio::io::duplex(64 * 1024);
+    far.write_all(&[0; 64 * 1024]).await.unwrap();
+    let mut all = vec![0; 64 * 1024];
+    assert_eq!(TrackedIo::new(near, NEVER).read(&mut all).await.unwrap(), 8 * 1024);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_does_not_move_is_silence() {
     // Nobody reads: HTTP/2 waits for room to write, perhaps.

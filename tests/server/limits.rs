@@ -4,7 +4,7 @@ use lockbroker::proto::*;
 use tonic::Code;
 
 use crate::pretender::{Server, until};
-use crate::raw::{CANCEL, Client, GOAWAY, RST_STREAM, call, frame};
+use crate::raw::{CANCEL, Client, DATA, GOAWAY, PING, RST_STREAM, call, frame, headers};
 
 const ACQUIRE: &str = "/lockbroker.v1.LockService/Acquire";
 
@@ -54,6 +54,19 @@ async fn ten_thousand_calls_in_one_burst_are_taken() {
     lives(client, &server).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn messages_that_cross_the_end_of_their_stream_cost_nothing() {
+    let server = Server::start("").await;
+    let mut client = Client::connect(server.address).await;
+    for n in 0..2_000 {
+        // A stream that the client has not ended and the server ends at once.
+        client.send(&headers(2 * n + 1, "/lockbroker.v1.LockService/Unknown")).await;
+        while client.next_frame().await.expect("the connection has ended") != RST_STREAM {}
+    }
+    client.send(&(0..2_000).flat_map(|n| frame(DATA, 0, 2 * n + 1, b"late")).collect::<Vec<_>>()).await;
+    lives(client, &server).await;
+}
+
 #[tokio::test]
 async fn a_message_is_no_longer_than_64_kib() {
     let server = Server::start("").await;
@@ -99,12 +112,12 @@ async fn lives(mut client: Client, server: &Server) {
     let held = *server.broker.held.borrow();
     client.send(&call(1_000_001, ACQUIRE)).await;
     server.holds(held + 1).await;
-    client.send(&frame(6, 0, 0, b"the end!")).await;
+    client.send(&frame(PING, 0, 0, b"the end!")).await;
     loop {
         match client.next_frame().await {
             None | Some(GOAWAY) => panic!("the connection has ended"),
-            // The answer to the ping.
-            Some(6) => break,
+            // The answer.
+            Some(PING) => break,
             Some(_) => {}
         }
     }

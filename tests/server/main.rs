@@ -8,4 +8,3 @@ mod limits;
 mod pretender;
 mod raw;
 mod shutdown;
-mod spans;

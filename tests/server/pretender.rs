@@ -19,29 +19,29 @@ use tonic::{Request, Response, Status};
 
 /// What the service does, for the test to watch and to change.
 #[derive(Clone)]
-pub struct Pretender {
+pub(crate) struct Pretender {
     /// How many streams are open.
-    pub held: watch::Sender<usize>,
+    pub(crate) held: watch::Sender<usize>,
     /// Whether a shard is open.
-    pub ready: watch::Sender<bool>,
+    pub(crate) ready: watch::Sender<bool>,
     /// The grace of the `drain` that was called.
-    pub draining: watch::Sender<Option<Duration>>,
+    pub(crate) draining: watch::Sender<Option<Duration>>,
     /// How many `GetLock` calls wait for `looks_answered`.
-    pub looks: watch::Sender<usize>,
-    pub looks_answered: watch::Sender<bool>,
+    pub(crate) looks: watch::Sender<usize>,
+    pub(crate) looks_answered: watch::Sender<bool>,
 }
 
 /// A running server.
-pub struct Server {
-    pub address: SocketAddr,
-    pub broker: Pretender,
-    pub stop: Option<oneshot::Sender<()>>,
-    pub ended: JoinHandle<()>,
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    pub(crate) broker: Pretender,
+    pub(crate) stop: Option<oneshot::Sender<()>>,
+    pub(crate) ended: JoinHandle<()>,
 }
 
 impl Server {
     /// Runs with the given flags of `serve`.
-    pub async fn start(flags: &str) -> Server {
+    pub(crate) async fn start(flags: &str) -> Server {
         let listener = Listener::bind(&"127.0.0.1:0".parse().unwrap()).await.unwrap();
         let address = listener.local_addr().unwrap();
         let broker = Pretender {
@@ -63,26 +63,26 @@ impl Server {
     }
 
     /// A new connection.
-    pub async fn channel(&self) -> Channel {
+    pub(crate) async fn channel(&self) -> Channel {
         Endpoint::from_shared(format!("http://{}", self.address)).unwrap().connect().await.unwrap()
     }
 
-    pub async fn client(&self) -> LockServiceClient<Channel> {
+    pub(crate) async fn client(&self) -> LockServiceClient<Channel> {
         LockServiceClient::new(self.channel().await)
     }
 
     /// Waits until `count` streams are open.
-    pub async fn holds(&self, count: usize) {
+    pub(crate) async fn holds(&self, count: usize) {
         until(&self.broker.held, |held| *held == count).await;
     }
 
-    pub fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         self.stop.take().unwrap().send(()).unwrap();
     }
 }
 
 /// Waits until what `sender` says is as `wanted`.
-pub async fn until<T: std::fmt::Debug>(sender: &watch::Sender<T>, wanted: impl FnMut(&T) -> bool) {
+pub(crate) async fn until<T: std::fmt::Debug>(sender: &watch::Sender<T>, wanted: impl FnMut(&T) -> bool) {
     let mut receiver = sender.subscribe();
     let waited = tokio::time::timeout(Duration::from_secs(60), receiver.wait_for(wanted)).await;
     assert!(waited.is_ok(), "still {:?}", sender.borrow());
@@ -149,7 +149,7 @@ impl LockService for Pretender {
 }
 
 /// A stream with one message that stays open until it is dropped.
-pub struct Held<T> {
+pub(crate) struct Held<T> {
     first: Option<T>,
     held: watch::Sender<usize>,
 }

@@ -6,20 +6,21 @@ use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-pub const DATA: u8 = 0;
-pub const HEADERS: u8 = 1;
-pub const RST_STREAM: u8 = 3;
-pub const SETTINGS: u8 = 4;
-pub const GOAWAY: u8 = 7;
-pub const WINDOW_UPDATE: u8 = 8;
+pub(crate) const DATA: u8 = 0;
+pub(crate) const HEADERS: u8 = 1;
+pub(crate) const RST_STREAM: u8 = 3;
+pub(crate) const SETTINGS: u8 = 4;
+pub(crate) const PING: u8 = 6;
+pub(crate) const GOAWAY: u8 = 7;
+pub(crate) const WINDOW_UPDATE: u8 = 8;
 
-pub const END_STREAM: u8 = 1;
-pub const END_HEADERS: u8 = 4;
+pub(crate) const END_STREAM: u8 = 1;
+pub(crate) const END_HEADERS: u8 = 4;
 
 /// The payload of a RST_STREAM.
-pub const CANCEL: [u8; 4] = [0, 0, 0, 8];
+pub(crate) const CANCEL: [u8; 4] = [0, 0, 0, 8];
 
-pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let mut frame = (payload.len() as u32).to_be_bytes()[1..].to_vec();
     frame.extend([kind, flags]);
     frame.extend(stream.to_be_bytes());
@@ -27,21 +28,26 @@ pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// The frames of a whole gRPC call with an empty message.
-pub fn call(stream: u32, path: &str) -> Vec<u8> {
+/// The first frame of a gRPC call.
+pub(crate) fn headers(stream: u32, path: &str) -> Vec<u8> {
     // HPACK: `POST http` from the static table, and a literal `:path`.
     let mut headers = vec![0x83, 0x86, 0x04, path.len() as u8];
     headers.extend(path.as_bytes());
-    let mut frames = frame(HEADERS, END_HEADERS, stream, &headers);
+    frame(HEADERS, END_HEADERS, stream, &headers)
+}
+
+/// The frames of a whole gRPC call with an empty message.
+pub(crate) fn call(stream: u32, path: &str) -> Vec<u8> {
+    let mut frames = headers(stream, path);
     frames.extend(frame(DATA, 0, stream, &[0; 5]));
     frames.extend(frame(DATA, END_STREAM, stream, &[]));
     frames
 }
 
-pub struct Client(pub TcpStream);
+pub(crate) struct Client(pub(crate) TcpStream);
 
 impl Client {
-    pub async fn connect(address: SocketAddr) -> Client {
+    pub(crate) async fn connect(address: SocketAddr) -> Client {
         let mut client = Client(TcpStream::connect(address).await.unwrap());
         client.0.set_nodelay(true).unwrap();
         client.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
@@ -53,16 +59,16 @@ impl Client {
     }
 
     /// Opens a stream: `POST http /`, all from HPACK's static table.
-    pub async fn open(&mut self, stream: u32) {
+    pub(crate) async fn open(&mut self, stream: u32) {
         self.send(&frame(HEADERS, END_HEADERS | END_STREAM, stream, &[0x83, 0x86, 0x84])).await;
     }
 
-    pub async fn send(&mut self, bytes: &[u8]) {
+    pub(crate) async fn send(&mut self, bytes: &[u8]) {
         self.0.write_all(bytes).await.unwrap();
     }
 
     /// Reads one frame and tells its kind; `None` at the end of the connection.
-    pub async fn next_frame(&mut self) -> Option<u8> {
+    pub(crate) async fn next_frame(&mut self) -> Option<u8> {
         let mut head = [0; 9];
         self.0.read_exact(&mut head).await.ok()?;
         let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];

@@ -1,4 +1,13 @@
 //! What is recorded of a call.
+//!
+//! In a process of its own: whether a span is wanted is remembered for the whole process, and tests
+//! without a subscriber would have the last word.
+
+#![cfg(feature = "server")]
+
+#[path = "server/pretender.rs"]
+#[allow(dead_code, reason = "shared with the tests of the server")]
+mod pretender;
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -10,7 +19,7 @@ use tracing::span::{Attributes, Id, Record};
 use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::pretender::{Server, until};
+use pretender::{Server, until};
 
 #[tokio::test]
 async fn a_call_is_recorded_with_its_end() {
