@@ -116,7 +116,7 @@ async fn serve_on(listeners: Vec<Listener>, store: impl LockStore, config: &Conf
     let broker = Broker::new(store, settings);
     let service = Service::new(broker.clone());
     let (stop, stopped) = oneshot::channel::<()>();
-    let served = server::run(listeners, service, broker, &config.transport, async {
+    let served = server::run(listeners, service, broker.clone(), &config.transport, async {
         // An error means that the sender was dropped, and this future with it.
         let _ = stopped.await;
     });
@@ -127,7 +127,10 @@ async fn serve_on(listeners: Vec<Listener>, store: impl LockStore, config: &Conf
     };
     tokio::select! {
         served = served => Ok(served?),
-        () = two_signals => anyhow::bail!("stopped by a second signal before the last lock had gone"),
+        () = two_signals => {
+            broker.abandon();
+            anyhow::bail!("stopped by a second signal before the last lock had gone")
+        }
     }
 }
 

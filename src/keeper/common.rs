@@ -1,7 +1,7 @@
 //! What all keepers of a broker share.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rand::RngExt;
@@ -41,6 +41,8 @@ pub(crate) struct Common<S> {
     pub(crate) unfinished: TaskTracker,
     /// Set when the broker is going away: for how long it goes on.
     pub(crate) draining: watch::Sender<Option<Duration>>,
+    /// Set when the process is about to end with locks held: nothing is released any more.
+    pub(crate) abandoned: AtomicBool,
 }
 
 impl<S: LockStore> Common<S> {
@@ -53,6 +55,7 @@ impl<S: LockStore> Common<S> {
             waiting: Count::default(),
             unfinished: TaskTracker::new(),
             draining: watch::Sender::new(None),
+            abandoned: AtomicBool::new(false),
         }
     }
 

@@ -7,6 +7,7 @@ mod obtain;
 mod release;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio_util::task::task_tracker::TaskTrackerToken;
@@ -173,6 +174,10 @@ impl<S: LockStore> Keeper<S> {
 
     /// What an order to end comes to: the end of holding, at once or when the client no longer believes in the lock.
     async fn heed(&self, end: End, grant: &Grant, announced: bool) -> Close {
+        if self.common.abandoned.load(Ordering::Relaxed) {
+            // The end of a stream is the end of this process then, and no word of its client's.
+            std::future::pending::<()>().await;
+        }
         let delivered = || announced && !self.seat.retract_grant();
         match end {
             End::Superseded => self.lost(LostReason::TakenOver),

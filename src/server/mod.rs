@@ -79,6 +79,10 @@ pub trait Lifecycle {
     /// # Cancel safety
     /// Dropping the future changes nothing.
     fn drained(&self) -> impl Future<Output = ()> + Send;
+
+    /// From now on nothing is released any more: what is still held stands for its ttl, so that its client
+    /// can reattach elsewhere. Said last, before connections are ended that clients still use.
+    fn abandon(&self);
 }
 
 impl<S: LockStore> Lifecycle for Broker<S> {
@@ -92,6 +96,10 @@ impl<S: LockStore> Lifecycle for Broker<S> {
 
     async fn drained(&self) {
         Broker::drained(self).await;
+    }
+
+    fn abandon(&self) {
+        Broker::abandon(self);
     }
 }
 
@@ -166,7 +174,10 @@ pub async fn run<S: LockService>(
     tokio::select! {
         ended = &mut serving => return ended,
         () = broker.drained() => tracing::info!("drained"),
-        () = tokio::time::sleep(options.drain) => tracing::warn!("the grace is over; some locks are still held"),
+        () = tokio::time::sleep(options.drain) => {
+            tracing::warn!("the grace is over; what is still held stands for its ttl");
+            broker.abandon();
+        }
     }
 
     let _ = stop.send(());

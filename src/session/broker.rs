@@ -1,6 +1,7 @@
 //! One broker: what a service needs of the domain.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
@@ -173,6 +174,12 @@ impl<S: LockStore> Broker<S> {
     /// Resolves when, after [`Broker::drain`], the last stream has gone and its releases are done.
     pub async fn drained(&self) {
         self.common.unfinished.wait().await;
+    }
+
+    /// Releases nothing from now on, whatever becomes of the streams: said before the process ends with locks
+    /// still held, which then stand for their ttl.
+    pub fn abandon(&self) {
+        self.common.abandoned.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn draining(&self) -> watch::Receiver<Option<Duration>> {

@@ -107,6 +107,8 @@ impl Lifecycle for Pretender {
         self.draining.send_replace(Some(grace));
     }
 
+    fn abandon(&self) {}
+
     async fn drained(&self) {
         self.held.subscribe().wait_for(|held| *held == 0).await.unwrap();
     }
