@@ -26,3 +26,8 @@ pub mod stream;
 pub mod telemetry;
 #[cfg(feature = "server")]
 mod waiters;
+
+/// The README's code compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
