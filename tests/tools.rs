@@ -4,10 +4,13 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use support::{Broker, Memcached, Proxy, SOON, eventually};
+use lockbroker::proto::lock_event::Kind;
+use lockbroker::proto::{AcquireRequest, BeginLock, LockSpec, session_response};
+use support::{Broker, Memcached, Proxy, RawSession, SOON, end_of, eventually, next_event};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
+use tonic::Code;
 use tonic_health::pb::health_check_response::ServingStatus;
 
 /// For what must not happen.
@@ -125,4 +128,27 @@ async fn a_broker_is_stopped_resumed_killed_and_ended() {
     broker.start_again().await;
     assert_eq!(broker.address(), address);
     assert!(broker.terminate(SOON).await.success());
+}
+
+#[tokio::test]
+async fn streams_and_sessions_are_read_event_by_event() {
+    let memcached = Memcached::start(&[]).await;
+    let broker = Broker::on(&memcached).await;
+    let mut stub = broker.stub().await;
+    let spec = |name: &str| Some(LockSpec { name: name.into(), ..LockSpec::default() });
+
+    let request = AcquireRequest { lock: spec("a"), ..AcquireRequest::default() };
+    let mut held = stub.acquire(request.clone()).await.unwrap().into_inner();
+    assert!(matches!(next_event(&mut held).await, Kind::Acquired(_)));
+    let mut refused = stub.acquire(request).await.unwrap().into_inner();
+    assert!(matches!(next_event(&mut refused).await, Kind::NotAcquired(_)));
+    assert_eq!(end_of(&mut refused).await.code(), Code::Ok);
+
+    let mut session = RawSession::open(&mut stub, None).await;
+    session.begin(BeginLock { lock_ref: 7, lock: spec("b"), ..BeginLock::default() });
+    assert!(matches!(session.next_event().await, (7, Kind::Acquired(_))));
+    let beat = session.beat();
+    assert!(matches!(session.next().await, session_response::Kind::HeartbeatAck(ack) if ack.seq == beat));
+    session.end(7);
+    assert!(matches!(session.next_event().await, (7, Kind::Released(_))));
 }
