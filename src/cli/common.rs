@@ -38,13 +38,13 @@ pub(super) fn from_background<T>(act: impl FnOnce() -> T) -> T {
 }
 
 /// Says what went wrong and what to do about it.
-pub(super) fn fail(error: &Error, server: &str) -> ExitCode {
+pub(super) fn fail(error: &Error) -> ExitCode {
     match error {
         Error::Endpoint { .. } => say(format_args!("{error} after --server or in LOCKBROKER_SERVER")),
         Error::Unavailable { retry_after: Some(after), .. } | Error::Exhausted { retry_after: Some(after), .. } => {
             say(format_args!("{error}; try again in {}", humantime::format_duration(*after)));
         }
-        Error::Unavailable { .. } => say(format_args!("{error}; is a broker running at {server} (--server)?")),
+        Error::Unavailable { .. } => say(format_args!("{error}; try again later, or name another broker by --server")),
         _ => say(error),
     }
     match error {

@@ -24,7 +24,7 @@ pub async fn run(args: GetArgs) -> ExitCode {
     match look(&args).await {
         Ok(lock) if args.json => println!("{}", json(&args.name, &lock)),
         Ok(lock) => print!("{}", text(&lock)),
-        Err(error) => return fail(&error, &args.server.server),
+        Err(error) => return fail(&error),
     }
     ExitCode::SUCCESS
 }

@@ -77,7 +77,7 @@ impl FromStr for MaxWait {
 
 /// Runs the command.
 pub async fn run(args: RunArgs) -> ExitCode {
-    hold_and_run(&args).await.unwrap_or_else(|error| fail(&error, &args.server.server))
+    hold_and_run(&args).await.unwrap_or_else(|error| fail(&error))
 }
 
 async fn hold_and_run(args: &RunArgs) -> Result<ExitCode, Error> {

@@ -39,8 +39,6 @@ pub(super) async fn supervise(guard: &Guard, command: &[OsString]) -> io::Result
     let mut signals = Signals::catch()?;
     let terminal = owns_terminal();
     let (group, mut changes) = start(bound(guard, command, terminal)).await?;
-    // Of a group that has just ended nobody needs to know.
-    let signal_all = |signal| _ = kill_process_group(group, signal);
     let stop_before = STOP_BEFORE.min(guard.ttl() / 6);
     let (mut lost, mut stopping) = (None, false);
     let ended = loop {
@@ -52,12 +50,10 @@ pub(super) async fn supervise(guard: &Guard, command: &[OsString]) -> io::Result
                 None => "is about to run out: no broker renews it".into(),
             };
             say(format_args!("lock {:?} {why}; stopping the command", guard.name()));
-            signal_all(Signal::TERM);
-            // Stopped processes take it only when they go on.
-            signal_all(Signal::CONT);
+            pass_on(Signal::TERM, group);
         }
         if stopping && left.is_zero() {
-            signal_all(Signal::KILL);
+            pass_on(Signal::KILL, group);
         }
         let pause = if stopping { left } else { left.saturating_sub(stop_before) };
         tokio::select! {
@@ -68,13 +64,13 @@ pub(super) async fn supervise(guard: &Guard, command: &[OsString]) -> io::Result
                 None => break Err(io::Error::other("nobody watches the command")),
             },
             reason = guard.lost(), if lost.is_none() => lost = Some(reason),
-            signal = signals.next() => signal_all(signal),
+            signal = signals.next() => pass_on(signal, group),
             () = tokio::time::sleep(pause.min(LOOK)), if !(stopping && left.is_zero()) => {}
         }
     };
     if stopping {
         // The command has gone; what it leaves behind does not hold the lock either.
-        signal_all(Signal::KILL);
+        pass_on(Signal::KILL, group);
     }
     if terminal && tcgetpgrp(io::stdin()).is_ok_and(|foreground| foreground == group) {
         from_background(|| tcsetpgrp(io::stdin(), getpgrp()))?;
@@ -130,6 +126,16 @@ async fn start(mut command: Command) -> io::Result<(Pid, Changes)> {
 fn code(status: WaitStatus) -> u8 {
     let code = status.exit_status().or_else(|| status.terminating_signal().map(|signal| 128 + signal));
     code.and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX)
+}
+
+/// Sends a signal to all of the command.
+fn pass_on(signal: Signal, group: Pid) {
+    // Fails if the group has just ended, and then nothing is to be done.
+    let _ = kill_process_group(group, signal);
+    if matches!(signal, Signal::INT | Signal::TERM | Signal::HUP | Signal::QUIT) {
+        // Who is stopped takes a signal only when it goes on.
+        let _ = kill_process_group(group, Signal::CONT);
+    }
 }
 
 /// The command was stopped.

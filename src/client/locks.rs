@@ -238,9 +238,10 @@ impl Session {
         let name = wanted.lock.name.clone();
         let answer = match kind {
             Kind::Acquired(_) if !link.is_valid() => {
-                // Granted too late to be believed in: give it back and ask anew.
-                link.forget(at.lock_ref);
-                return self.begin(key, wanted);
+                // Nothing covers it: the broker has acknowledged no heartbeat for too long. It goes back, and a
+                // stream that works is asked.
+                self.locks.insert(key, Lock::Wanted(wanted, Some(at)));
+                return self.retire(at.link, false);
             }
             Kind::Acquired(Acquired { lock_id, fencing_token, .. }) => {
                 let hold = Arc::new(Hold::new(lock_id, link.ttl, Arc::clone(&link.validity), at.lock_ref));

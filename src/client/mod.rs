@@ -40,6 +40,7 @@ mod session;
 mod tests;
 mod validity;
 
+use std::error::Error as _;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -204,7 +205,7 @@ impl Client {
     /// # Cancel safety
     /// The release may happen all the same when the future is dropped.
     pub async fn release(&self, name: &str, lock_id: &str) -> Result<ReleaseOutcome, Error> {
-        self.settings.in_time(name, release_by_id(&self.settings.channel, name, lock_id)).await
+        self.settings.in_time(name, self.settings.release(name, lock_id)).await
     }
 
     /// Looks at a lock without touching it. With the lock id of the present grant, and at the broker that keeps it,
@@ -218,7 +219,7 @@ impl Client {
     pub async fn get(&self, name: &str, lock_id: Option<&str>) -> Result<LockInfo, Error> {
         let request = GetLockRequest { name: name.into(), lock_id: lock_id.map(String::from).unwrap_or_default() };
         let mut service = LockServiceClient::new(self.settings.channel.clone());
-        let call = async { service.get_lock(request).await.map_err(|status| Error::from_status(name, &status)) };
+        let call = async { service.get_lock(request).await.map_err(|status| self.settings.failure(name, &status)) };
         let answer = self.settings.in_time(name, call).await?.into_inner();
         let state = match answer.state() {
             proto::get_lock_response::State::Free => LockState::Free,
@@ -316,18 +317,28 @@ impl Settings {
             Err(Error::unavailable(lock, message))
         })
     }
-}
 
-async fn release_by_id(channel: &Channel, name: &str, lock_id: &str) -> Result<ReleaseOutcome, Error> {
-    let request = ReleaseRequest { name: name.into(), lock_id: lock_id.into() };
-    match LockServiceClient::new(channel.clone()).release(request).await {
-        Ok(answer) => match answer.get_ref().outcome() {
-            proto::release_response::Outcome::Released => Ok(ReleaseOutcome::Released),
-            proto::release_response::Outcome::NotHeld => Ok(ReleaseOutcome::NotHeld),
-            proto::release_response::Outcome::HeldByAnother => Ok(ReleaseOutcome::HeldByAnother),
-            proto::release_response::Outcome::Unspecified => Err(unexpected(name, "a release without an outcome")),
-        },
-        Err(status) => Err(Error::from_status(name, &status)),
+    async fn release(&self, name: &str, lock_id: &str) -> Result<ReleaseOutcome, Error> {
+        let request = ReleaseRequest { name: name.into(), lock_id: lock_id.into() };
+        match LockServiceClient::new(self.channel.clone()).release(request).await {
+            Ok(answer) => match answer.get_ref().outcome() {
+                proto::release_response::Outcome::Released => Ok(ReleaseOutcome::Released),
+                proto::release_response::Outcome::NotHeld => Ok(ReleaseOutcome::NotHeld),
+                proto::release_response::Outcome::HeldByAnother => Ok(ReleaseOutcome::HeldByAnother),
+                proto::release_response::Outcome::Unspecified => Err(unexpected(name, "a release without an outcome")),
+            },
+            Err(status) => Err(self.failure(name, &status)),
+        }
+    }
+
+    /// The failure of a single call: what the broker says, or why there is none.
+    fn failure(&self, lock: &str, status: &tonic::Status) -> Error {
+        match status.source() {
+            Some(cause) => {
+                Error::unavailable(lock, format!("no connection to a broker at {}: {}", self.name, chain(cause)))
+            }
+            None => Error::from_status(lock, status),
+        }
     }
 }
 
@@ -337,7 +348,7 @@ async fn release_elsewhere(settings: Arc<Settings>, name: String, hold: Arc<Hold
     let result = match hold.lock_id() {
         None => Err(Error::Lost { lock: name, reason: LostReason::Expired }),
         Some(lock_id) => {
-            let one = || settings.in_time(&name, release_by_id(&settings.channel, &name, &lock_id));
+            let one = || settings.in_time(&name, settings.release(&name, &lock_id));
             let pace = ExponentialBuilder::default().with_min_delay(Duration::from_millis(50));
             let pace = pace.with_max_delay(Duration::from_secs(1)).without_max_times().with_jitter();
             let release = one.retry(pace).when(|error| matches!(error, Error::Unavailable { .. }));
@@ -370,10 +381,12 @@ fn unexpected(lock: &str, message: &str) -> Error {
     Error::Unexpected { lock: lock.into(), code: tonic::Code::Ok, message: message.into() }
 }
 
-/// An error with all its causes, in one line.
+/// An error with all its causes, in one line, without what says nothing or says it twice.
 fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |error| error.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+    let all = std::iter::successors(Some(error), |error| (*error).source()).map(ToString::to_string);
+    let mut texts: Vec<String> = all.filter(|text| text != "transport error").collect();
+    texts.dedup();
+    texts.join(": ")
 }
 
 /// Rounded up to whole milliseconds, as everywhere on the wire; the longest that fits if it does not.

@@ -189,8 +189,6 @@ impl Session {
     }
 
     fn received(&mut self, id: u64, received: Received) {
-        // Before anything that could seem to revive what has run out.
-        self.run_out();
         match received {
             Received::Ended(status) => {
                 tracing::debug!(endpoint = self.settings.name, link = id, %status, "the stream has ended");

@@ -13,7 +13,7 @@ use super::*;
 use crate::clock::Moment;
 use crate::proto::lock_event::Kind;
 use crate::proto::{Draining, Released, lost};
-use peer::{BEAT, Peer, Stream, TTL, VALID, client, client_with};
+use peer::{BEAT, Peer, Stream, TTL, VALID, client, client_with, soon};
 
 /// What the wire may take of a span: none of it is real, but every span is rounded to the millisecond.
 const CLOSE: Duration = Duration::from_millis(100);
@@ -34,7 +34,7 @@ async fn held(client: &Client, peer: &mut Peer) -> (Guard, Stream, i64) {
     let mut stream = peer.open().await;
     let begin = stream.begin().await;
     stream.grant(begin.lock_ref, "id-1");
-    let guard = asking.await.unwrap().unwrap().guard().expect("acquired");
+    let guard = soon(asking).await.unwrap().unwrap().guard().expect("acquired");
     (guard, stream, begin.lock_ref)
 }
 
@@ -60,16 +60,16 @@ async fn heartbeats_carry_a_lock_on_and_one_left_out_runs_out() {
     assert_close(guard.valid_for(), VALID - BEAT);
     let left = guard.expires_in();
     let before = Moment::now();
-    let lost = tokio::spawn(async move { (guard.lost().await, guard) });
+    let lost = tokio::spawn(async move { (soon(guard.lost()).await, guard) });
     // The stream lives on: the lock that is not renewed is given up on it when it has run out.
     loop {
         match stream.next().await {
-            crate::proto::session_request::Kind::Heartbeat(beat) => stream.acknowledge(beat.seq, &[lock_ref]),
-            crate::proto::session_request::Kind::End(end) => break assert_eq!(end.lock_ref, lock_ref),
+            proto::session_request::Kind::Heartbeat(beat) => stream.acknowledge(beat.seq, &[lock_ref]),
+            proto::session_request::Kind::End(end) => break assert_eq!(end.lock_ref, lock_ref),
             other => panic!("{other:?}"),
         }
     }
-    let (reason, guard) = lost.await.unwrap();
+    let (reason, guard) = soon(lost).await.unwrap();
     assert_eq!(reason, LostReason::Expired);
     assert!(before.elapsed() >= left && before.elapsed() < left + CLOSE);
     assert_eq!((guard.valid_for(), guard.expires_in()), (Duration::ZERO, Duration::ZERO));
@@ -116,17 +116,17 @@ async fn a_release_is_confirmed_by_the_stream_or_else_by_any_broker() {
     let releasing = tokio::spawn(guard.release());
     assert_eq!(stream.end().await, lock_ref);
     stream.event(lock_ref, Kind::Released(Released {}));
-    assert_eq!(releasing.await.unwrap(), Ok(()));
+    assert_eq!(soon(releasing).await.unwrap(), Ok(()));
 
     let asking = tokio::spawn(client.acquire("b").into_future());
     let begin = stream.begin().await;
     stream.grant(begin.lock_ref, "id-2");
-    let releasing = tokio::spawn(asking.await.unwrap().unwrap().guard().unwrap().release());
+    let releasing = tokio::spawn(soon(asking).await.unwrap().unwrap().guard().unwrap().release());
     assert_eq!(stream.end().await, begin.lock_ref);
     stream.break_off();
-    let release = peer.releases.recv().await.unwrap();
+    let release = soon(peer.releases.recv()).await.unwrap();
     assert_eq!((&*release.name, &*release.lock_id), ("b", "id-2"));
-    assert_eq!(releasing.await.unwrap(), Ok(()));
+    assert_eq!(soon(releasing).await.unwrap(), Ok(()));
 }
 
 #[tokio::test(start_paused = true)]
@@ -161,7 +161,7 @@ async fn a_reattach_that_is_answered_too_late_is_none() {
     assert_close(before.elapsed().min(left), left);
     stream.grant(begin.lock_ref, "id-2");
     settle().await;
-    assert_eq!(guard.lost().await, LostReason::Expired);
+    assert_eq!(soon(guard.lost()).await, LostReason::Expired);
     assert_eq!(guard.valid_for(), Duration::ZERO);
 }
 
@@ -179,7 +179,7 @@ async fn a_reattach_that_fails_is_asked_again_and_one_that_is_refused_is_the_end
     let refused =
         proto::NotAcquired { reason: proto::not_acquired::Reason::NotReattachable.into(), owner: String::new() };
     stream.event(second.lock_ref, Kind::NotAcquired(refused));
-    assert_eq!(guard.lost().await, LostReason::Gone);
+    assert_eq!(soon(guard.lost()).await, LostReason::Gone);
 }
 
 #[tokio::test(start_paused = true)]
@@ -200,7 +200,7 @@ async fn a_draining_stream_stays_until_its_locks_have_moved() {
     old.ended().await;
     assert_eq!(guard.lock_id(), "id-2");
     new.lose(begin.lock_ref, lost::Reason::Gone);
-    assert_eq!(guard.lost().await, LostReason::Gone);
+    assert_eq!(soon(guard.lost()).await, LostReason::Gone);
 }
 
 #[tokio::test(start_paused = true)]
@@ -215,7 +215,7 @@ async fn a_lock_that_is_given_up_while_it_moves_is_released_where_it_arrives() {
     new.grant(begin.lock_ref, "id-2");
     assert_eq!(new.end().await, begin.lock_ref);
     new.event(begin.lock_ref, Kind::Released(Released {}));
-    assert_eq!(releasing.await.unwrap(), Ok(()));
+    assert_eq!(soon(releasing).await.unwrap(), Ok(()));
     assert!(peer.releases.is_empty());
 }
 
@@ -255,7 +255,27 @@ async fn a_waiter_goes_on_waiting_elsewhere_for_what_is_left_of_its_time() {
     let mut stream = peer.open().await;
     let begin = stream.begin().await;
     stream.grant(begin.lock_ref, "id");
-    assert!(asking.await.unwrap().unwrap().guard().is_some());
+    assert!(soon(asking).await.unwrap().unwrap().guard().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_grant_that_nothing_covers_is_given_back_and_asked_for_elsewhere() {
+    let (client, mut peer) = client();
+    let asking = tokio::spawn(client.wait_acquire("a").into_future());
+    let mut stream = peer.open().await;
+    let begin = stream.begin().await;
+    let before = Moment::now();
+    // The broker is heard, but acknowledges nothing.
+    while before.elapsed() < VALID {
+        stream.heartbeat().await;
+        stream.event(begin.lock_ref, Kind::Queued(proto::Queued { position: 1 }));
+    }
+    stream.grant(begin.lock_ref, "id-1");
+    stream.ended().await;
+    let mut stream = peer.open().await;
+    let begin = stream.begin().await;
+    stream.grant(begin.lock_ref, "id-2");
+    assert_eq!(soon(asking).await.unwrap().unwrap().guard().unwrap().lock_id(), "id-2");
 }
 
 #[tokio::test(start_paused = true)]
@@ -266,14 +286,14 @@ async fn refusals_are_values_and_failures_are_sorted() {
     let begin = stream.begin().await;
     let refused = proto::NotAcquired { reason: proto::not_acquired::Reason::Held.into(), owner: "somebody".into() };
     stream.event(begin.lock_ref, Kind::NotAcquired(refused));
-    match asking.await.unwrap().unwrap() {
+    match soon(asking).await.unwrap().unwrap() {
         Outcome::NotAcquired(why) => assert_eq!(why.to_string(), "held (holder: somebody)"),
         Outcome::Acquired(guard) => panic!("{guard:?}"),
     }
     let asking = tokio::spawn(client.acquire("a").into_future());
     let begin = stream.begin().await;
     stream.fail(begin.lock_ref, Code::ResourceExhausted);
-    assert!(matches!(asking.await.unwrap(), Err(Error::Exhausted { .. })));
+    assert!(matches!(soon(asking).await.unwrap(), Err(Error::Exhausted { .. })));
 }
 
 #[tokio::test(start_paused = true)]
@@ -282,7 +302,7 @@ async fn a_session_that_is_refused_fails_its_calls_at_once() {
     let before = Moment::now();
     let asking = tokio::spawn(client.wait_acquire("a").into_future());
     peer.accept().await.refuse(Status::invalid_argument("open.ttl: must be 5 s or more"));
-    let error = asking.await.unwrap().unwrap_err();
+    let error = soon(asking).await.unwrap().unwrap_err();
     assert!(matches!(&error, Error::Invalid { message, .. } if message.contains("open.ttl")), "{error}");
     assert!(before.elapsed() < CLOSE);
 }
@@ -297,7 +317,7 @@ async fn without_a_broker_a_call_fails_in_time_and_says_why() {
             peer.accept().await.refuse(Status::unavailable("draining"));
         }
     });
-    let error = asking.await.unwrap().unwrap_err();
+    let error = soon(asking).await.unwrap().unwrap_err();
     refusing.abort();
     assert!(matches!(&error, Error::Unavailable { message, .. } if message.contains("draining")), "{error}");
     assert!(before.elapsed() >= DEFAULT_ANSWER_TIMEOUT && before.elapsed() < DEFAULT_ANSWER_TIMEOUT + CLOSE);

@@ -59,10 +59,15 @@ pub(super) fn client_with(builder: ClientBuilder) -> (Client, Peer) {
     (builder.over(Box::new(connect), channel), Peer { sessions, releases })
 }
 
+/// What should happen has a deadline, which paused time reaches at once if it does not happen.
+pub(super) async fn soon<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(120), what).await.expect("in time")
+}
+
 impl Peer {
     /// The client's next Session, before `open` has been answered.
     pub(super) async fn accept(&mut self) -> Stream {
-        let mut stream = self.sessions.recv().await.expect("a Session");
+        let mut stream = soon(self.sessions.recv()).await.expect("a Session");
         assert!(matches!(stream.next().await, session_request::Kind::Open(_)));
         stream
     }
@@ -83,17 +88,20 @@ impl Peer {
 impl Stream {
     /// The client's next message.
     pub(super) async fn next(&mut self) -> session_request::Kind {
-        self.requests.message().await.expect("no failure").expect("a message").kind.unwrap()
+        soon(self.requests.message()).await.expect("no failure").expect("a message").kind.unwrap()
     }
 
     /// The client's next message but heartbeats, each of which is acknowledged.
-    pub(super) async fn next_acknowledging(&mut self) -> session_request::Kind {
-        loop {
-            match self.next().await {
-                session_request::Kind::Heartbeat(beat) => self.acknowledge(beat.seq, &[]),
-                other => return other,
+    async fn next_acknowledging(&mut self) -> session_request::Kind {
+        soon(async {
+            loop {
+                match self.next().await {
+                    session_request::Kind::Heartbeat(beat) => self.acknowledge(beat.seq, &[]),
+                    other => return other,
+                }
             }
-        }
+        })
+        .await
     }
 
     pub(super) async fn begin(&mut self) -> BeginLock {
@@ -121,10 +129,13 @@ impl Stream {
 
     /// Waits until the client has ended the stream, whichever way, having asked for nothing more.
     pub(super) async fn ended(&mut self) {
-        while let Ok(Some(request)) = self.requests.message().await {
-            let kind = request.kind.unwrap();
-            assert!(!matches!(kind, session_request::Kind::Begin(_)), "{kind:?}");
-        }
+        soon(async {
+            while let Ok(Some(request)) = self.requests.message().await {
+                let kind = request.kind.unwrap();
+                assert!(!matches!(kind, session_request::Kind::Begin(_)), "{kind:?}");
+            }
+        })
+        .await;
     }
 
     pub(super) fn opened(&self) {
