@@ -214,12 +214,41 @@ async fn a_label_is_shown_with_its_own_grant_only(store: impl LockStore) {
 async fn all_names_are_locks_of_their_own(store: impl LockStore) {
     let mut names: Vec<String> = [
         // Each near the next one for a key that was cut, trimmed, folded, encoded or decoded.
-        "a", "A", "a ", " a", "a b", "a  b", "a\u{a0}b", "a+b", "a%20b", "a%b", "%", "%00", " ", "a:b", "a/b", "/", ":",
-        "é", "e\u{301}", "🔒", "🔑", "\u{200b}", "\u{feff}",
+        "a",
+        "A",
+        "a ",
+        " a",
+        "a b",
+        "a  b",
+        "a\u{a0}b",
+        "a+b",
+        "a%20b",
+        "a%b",
+        "%",
+        "%00",
+        " ",
+        "a:b",
+        "a/b",
+        "/",
+        ":",
+        "é",
+        "e\u{301}",
+        "🔒",
+        "🔑",
+        "\u{200b}",
+        "\u{feff}",
         // The base64 of "a b", and of the key that memcached gets for it.
-        "YSBi", "bG9ja2Jyb2tlcjpMOmEgYg==",
+        "YSBi",
+        "bG9ja2Jyb2tlcjpMOmEgYg==",
         // Keys of other kinds than locks, with and without what keys begin with.
-        "S", "F:1234567890", "O:a", "L:a", "L:L:a", "lockbroker:S", "lockbroker:L:a", "lockbroker:O:a",
+        "S",
+        "F:1234567890",
+        "O:a",
+        "L:a",
+        "L:L:a",
+        "lockbroker:S",
+        "lockbroker:L:a",
+        "lockbroker:O:a",
     ]
     .map(str::to_owned)
     .into();
