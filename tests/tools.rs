@@ -4,7 +4,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use support::{Broker, Memcached, Proxy, SOON, eventually};
+use support::{Broker, History, Hold, Memcached, Proxy, SOON, eventually};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
@@ -125,4 +125,24 @@ async fn a_broker_is_stopped_resumed_killed_and_ended() {
     broker.start_again().await;
     assert_eq!(broker.address(), address);
     assert!(broker.terminate(SOON).await.success());
+}
+
+#[test]
+fn a_history_tells_of_two_holders_and_of_tokens_that_do_not_rise() {
+    let start = Instant::now();
+    let breaches = |holds: &[(&str, i64, u64, u64)]| {
+        let history = History::default();
+        for (client, &(name, fencing_token, from, until)) in holds.iter().enumerate() {
+            let at = |millis| start + Duration::from_millis(millis);
+            history.note(Hold { name: name.into(), client, fencing_token, from: at(from), until: at(until) });
+        }
+        history.breaches().len()
+    };
+    assert_eq!(breaches(&[("a", 1, 0, 5), ("a", 2, 5, 9), ("a", 7, 20, 21), ("b", 1, 3, 8)]), 0, "nothing to blame");
+    assert_eq!(breaches(&[("a", 1, 0, 5), ("a", 2, 4, 9)]), 1, "two at a time");
+    assert_eq!(breaches(&[("a", 2, 4, 9), ("a", 1, 0, 5)]), 1, "in whichever order they are noted");
+    assert_eq!(breaches(&[("a", 1, 0, 50), ("a", 2, 60, 70), ("a", 3, 61, 62), ("a", 4, 69, 80)]), 2, "a long one");
+    assert_eq!(breaches(&[("a", 2, 0, 5), ("a", 2, 6, 9)]), 1, "the same token twice");
+    assert_eq!(breaches(&[("a", 9, 0, 5), ("a", 5, 6, 9), ("a", 6, 10, 11)]), 2, "tokens below the highest");
+    assert_eq!(breaches(&[("a", 2, 0, 5), ("b", 1, 2, 9)]), 0, "names are apart");
 }
