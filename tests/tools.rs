@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use lockbroker::proto::lock_event::Kind;
 use lockbroker::proto::{AcquireRequest, BeginLock, LockSpec, session_response};
-use support::{Broker, Memcached, Proxy, RawSession, SOON, end_of, eventually, next_event};
+use support::{Broker, History, Hold, Memcached, Proxy, RawSession, SOON, end_of, eventually, next_event};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
@@ -151,4 +151,24 @@ async fn streams_and_sessions_are_read_event_by_event() {
     assert!(matches!(session.next().await, session_response::Kind::HeartbeatAck(ack) if ack.seq == beat));
     session.end(7);
     assert!(matches!(session.next_event().await, (7, Kind::Released(_))));
+}
+
+#[test]
+fn a_history_tells_of_two_holders_and_of_tokens_that_do_not_rise() {
+    let start = Instant::now();
+    let breaches = |holds: &[(&str, i64, u64, u64)]| {
+        let history = History::default();
+        for (client, &(name, fencing_token, from, until)) in holds.iter().enumerate() {
+            let at = |millis| start + Duration::from_millis(millis);
+            history.note(Hold { name: name.into(), client, fencing_token, from: at(from), until: at(until) });
+        }
+        history.breaches().len()
+    };
+    assert_eq!(breaches(&[("a", 1, 0, 5), ("a", 2, 5, 9), ("a", 7, 20, 21), ("b", 1, 3, 8)]), 0, "nothing to blame");
+    assert_eq!(breaches(&[("a", 1, 0, 5), ("a", 2, 4, 9)]), 1, "two at a time");
+    assert_eq!(breaches(&[("a", 2, 4, 9), ("a", 1, 0, 5)]), 1, "in whichever order they are noted");
+    assert_eq!(breaches(&[("a", 1, 0, 50), ("a", 2, 60, 70), ("a", 3, 61, 62), ("a", 4, 69, 80)]), 2, "a long one");
+    assert_eq!(breaches(&[("a", 2, 0, 5), ("a", 2, 6, 9)]), 1, "the same token twice");
+    assert_eq!(breaches(&[("a", 9, 0, 5), ("a", 5, 6, 9), ("a", 6, 10, 11)]), 2, "tokens below the highest");
+    assert_eq!(breaches(&[("a", 2, 0, 5), ("b", 1, 2, 9)]), 0, "names are apart");
 }

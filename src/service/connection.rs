@@ -25,6 +25,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 use tonic::transport::server::Connected;
 
+use super::goodbye::Goodbye;
 use crate::clock::Moment;
 
 /// For how long [`Connection::settle`] waits for the connection's task. It runs within microseconds
@@ -124,14 +125,15 @@ impl Connection {
         match self.state.load(Ordering::SeqCst) {
             CLOSED_BY_PEER => Some(StreamEnd::Word),
             ENDED_BY_US => Some(StreamEnd::Silence),
-            _ if self.quiet_for() >= self.keepalive_interval => Some(StreamEnd::Silence),
+            _ if self.is_quiet() => Some(StreamEnd::Silence),
             _ => None,
         }
     }
 
-    /// For how long no byte has come.
-    fn quiet_for(&self) -> Duration {
-        self.accepted.elapsed().saturating_sub(Duration::from_millis(self.last_byte.load(Ordering::Relaxed)))
+    /// Whether no byte has come for so long that this is silence.
+    fn is_quiet(&self) -> bool {
+        let last_byte = Duration::from_millis(self.last_byte.load(Ordering::Relaxed));
+        self.accepted.elapsed().saturating_sub(last_byte) >= self.keepalive_interval
     }
 
     fn heard(&self) {
@@ -183,12 +185,16 @@ impl Drop for Waiting<'_> {
 pub struct TrackedIo<T> {
     io: T,
     connection: Arc<Connection>,
+    goodbye: Goodbye,
+    /// The latest read found nothing more: HTTP/2 has heeded every frame, and none of them was amiss.
+    caught_up: bool,
 }
 
 impl<T> TrackedIo<T> {
     /// Tracks `io`, on which a peer that sends nothing for `keepalive_interval` counts as silent.
     pub fn new(io: T, keepalive_interval: Duration) -> TrackedIo<T> {
-        TrackedIo { io, connection: Arc::new(Connection::new(keepalive_interval)) }
+        let connection = Arc::new(Connection::new(keepalive_interval));
+        TrackedIo { io, connection, goodbye: Goodbye::new(), caught_up: false }
     }
 }
 
@@ -221,9 +227,11 @@ impl<T: AsyncRead + Unpin> AsyncRead for TrackedIo<T> {
         let has_room = buf.remaining() > 0;
         let mut io = (&mut this.io).take(MAX_READ_BYTES);
         let result = connection.watch(Pin::new(&mut io).poll_read(cx, buf));
+        this.caught_up = result.is_pending();
         if let Poll::Ready(Ok(())) = result {
             if buf.filled().len() > before {
                 connection.heard();
+                this.goodbye.look(&buf.filled()[before..]);
             } else if has_room {
                 connection.leave_open(CLOSED_BY_PEER);
             }
@@ -257,7 +265,12 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for TrackedIo<T> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.connection.leave_open(ENDED_BY_US);
+        // Once its client has said goodbye h2 closes a connection as soon as no stream is left on it, without waiting
+        // for the client to close it: every stream had ended by itself, and it is the client that ended the
+        // connection. (Unless that had said goodbye, left streams open all the same and then not answered a ping; who
+        // says goodbye is as good as gone.)
+        let said_goodbye = self.goodbye.is_said() && self.caught_up && !self.connection.is_quiet();
+        self.connection.leave_open(if said_goodbye { CLOSED_BY_PEER } else { ENDED_BY_US });
         Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }

@@ -2,6 +2,7 @@
 //! that makes a `tonic::Status`.
 
 pub mod connection;
+mod goodbye;
 mod parse;
 mod reply;
 mod session;

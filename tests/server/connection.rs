@@ -18,7 +18,7 @@ use tokio_stream::StreamExt;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::server::Connected;
 
-use crate::raw::{CANCEL, Client, RST_STREAM, WINDOW_UPDATE, frame};
+use crate::raw::{CANCEL, Client, GOAWAY, RST_STREAM, WINDOW_UPDATE, frame};
 
 /// Longer than any test runs, for tests in which no keepalive is due.
 const NEVER: Duration = Duration::from_secs(60);
@@ -51,6 +51,37 @@ async fn a_thousand_streams_reset_at_once_are_all_the_clients_word() {
     for _ in 0..1_000 {
         assert_eq!(server.end_of_a_stream().await, StreamEnd::Word);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_is_reset_with_a_goodbye_is_the_clients_word() {
+    // What a client sends that drops its stream and its connection at once. h2 shuts the connection down when it has
+    // read that, perhaps before the stream's task gets to ask.
+    let mut server = Server::start(NEVER, NEVER).await;
+    for _ in 0..100 {
+        let mut client = Client::connect(server.address).await;
+        client.open(1).await;
+        server.opened().await;
+        client.send(&[frame(RST_STREAM, 0, 1, &CANCEL), frame(GOAWAY, 0, 0, &[0; 8])].concat()).await;
+        assert_eq!(server.end_of_a_stream().await, StreamEnd::Word);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_goodbye_makes_no_word_of_a_broken_frame_or_an_unanswered_ping() {
+    let mut server = Server::start(Duration::from_millis(200), Duration::from_millis(200)).await;
+    let goodbye = frame(GOAWAY, 0, 0, &[0; 8]);
+    let mut client = Client::connect(server.address).await;
+    client.open(1).await;
+    server.opened().await;
+    client.send(&[goodbye.clone(), frame(WINDOW_UPDATE, 0, 0, &[0, 0, 1])].concat()).await;
+    assert_eq!(server.end_of_a_stream().await, StreamEnd::Silence);
+
+    let mut client = Client::connect(server.address).await;
+    client.open(1).await;
+    server.opened().await;
+    client.send(&goodbye).await;
+    assert_eq!(server.end_of_a_stream().await, StreamEnd::Silence);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

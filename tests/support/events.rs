@@ -6,8 +6,8 @@ use std::time::Duration;
 use lockbroker::proto::lock_event::Kind;
 use lockbroker::proto::lock_service_client::LockServiceClient;
 use lockbroker::proto::{
-    AcquireResponse, BeginLock, EndLock, Heartbeat, LockEvent, OpenSession, SessionEvent, SessionRequest,
-    SessionResponse, WaitAcquireResponse, session_request, session_response,
+    AcquireResponse, BeginLock, EndLock, Heartbeat, LockEvent, OpenSession, SessionEvent, SessionOpened,
+    SessionRequest, SessionResponse, WaitAcquireResponse, session_request, session_response,
 };
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -69,6 +69,8 @@ fn kind(event: Option<LockEvent>) -> Kind {
 pub struct RawSession {
     pub requests: mpsc::UnboundedSender<SessionRequest>,
     pub responses: Streaming<SessionResponse>,
+    /// What the broker answered to `open`.
+    pub opened: SessionOpened,
     beats: i64,
 }
 
@@ -78,10 +80,9 @@ impl RawSession {
         let (requests, receiver) = mpsc::unbounded_channel();
         let open = OpenSession { ttl: ttl.map(|ttl| ttl.try_into().unwrap()) };
         requests.send(request(session_request::Kind::Open(open))).unwrap();
-        let responses = stub.session(UnboundedReceiverStream::new(receiver)).await.unwrap().into_inner();
-        let mut session = Self { requests, responses, beats: 0 };
-        match session.next().await {
-            session_response::Kind::Opened(_) => session,
+        let mut responses = stub.session(UnboundedReceiverStream::new(receiver)).await.unwrap().into_inner();
+        match next_message(&mut responses).await.kind {
+            Some(session_response::Kind::Opened(opened)) => Self { requests, responses, opened, beats: 0 },
             other => panic!("{other:?} where `opened` was expected"),
         }
     }

@@ -7,6 +7,7 @@
 
 mod broker;
 mod events;
+mod history;
 mod memcached;
 mod process;
 mod proxy;
@@ -17,6 +18,7 @@ use std::time::{Duration, Instant};
 
 pub use broker::{Broker, lockbroker, open, run, stub};
 pub use events::{Event, RawSession, end_of, next_event, next_message};
+pub use history::{History, Hold};
 pub use memcached::Memcached;
 pub use process::Process;
 pub use proxy::Proxy;
