@@ -5,6 +5,8 @@ pub mod clock;
 pub mod proto;
 
 #[cfg(feature = "server")]
+pub mod bell;
+#[cfg(feature = "server")]
 pub mod cli;
 #[cfg(feature = "server")]
 pub mod config;

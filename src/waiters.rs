@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::bell::{Bell, End};
 use crate::clock::Moment;
-use crate::keeper::{Bell, End};
 use crate::lock::{GrantId, LockName};
 
 /// Hand-overs in a row end, to be fair to the waiters of other brokers, when there have been this many…

@@ -1,7 +1,6 @@
 //! A keeper owns one lock of one client from the first attempt to the release and the linger after it. It is the
 //! only one that renews and releases its grant.
 
-mod bell;
 mod common;
 mod obtain;
 mod release;
@@ -12,13 +11,13 @@ use std::time::Duration;
 
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-pub use self::bell::{Bell, End, Ended};
 pub(crate) use self::common::Common;
 pub use self::common::Settings;
 pub use self::obtain::Want;
 pub(crate) use self::obtain::going_away;
 pub(crate) use self::release::{LONGEST_RELEASE, release_by_id};
 
+use crate::bell::{Bell, End, Ended};
 use crate::clock::{Moment, sleep_until};
 use crate::lock::{FencingToken, GrantId, LockId, LockName, Owner, item_ttl, lease};
 use crate::store::{Change, LockStore, Mark};

@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use super::bell::{End, Handed};
 use super::common::jittered;
 use super::{Grant, Keeper};
+use crate::bell::{End, Handed};
 use crate::clock::{Moment, sleep_until};
 use crate::keeper::common::retry_delays;
 use crate::lock::{GrantId, LockId, Owner, item_ttl, lease};

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::bell::{Ended, Handed};
 use super::common::{Common, LONGEST_RETRY, jittered, retry_delays};
 use super::{Grant, Keeper};
+use crate::bell::{Ended, Handed};
 use crate::clock::{Moment, sleep_until};
 use crate::lock::{GrantId, LingerId, LockId, LockName, item_ttl, lease, linger_ttl};
 use crate::store::{Change, Granted, LockStore, Look, Mark};

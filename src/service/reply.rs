@@ -5,8 +5,8 @@ use std::time::Duration;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
+use crate::bell::Ended;
 use crate::clock::{Moment, less_drift};
-use crate::keeper::Ended;
 use crate::proto::lock_event::Kind;
 use crate::proto::{
     Acquired, Draining, Failed, GetLockResponse, LockEvent, Lost, NotAcquired, Queued, ReleaseResponse, Released,

@@ -13,8 +13,8 @@ use tonic::Status;
 
 use super::connection::{Connection, StreamEnd};
 use super::{Arrival, reply};
+use crate::bell::{Bell, End};
 use crate::clock::less_drift;
-use crate::keeper::{Bell, End};
 use crate::lock::lease;
 use crate::proto::session_response::Kind;
 use crate::proto::{

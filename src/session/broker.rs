@@ -8,8 +8,9 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::Session;
+use crate::bell::{Bell, End, Ended};
 use crate::clock::Moment;
-use crate::keeper::{Bell, Common, End, Ended, Keeper, LONGEST_RELEASE, Settings, Want, going_away, release_by_id};
+use crate::keeper::{Common, Keeper, LONGEST_RELEASE, Settings, Want, going_away, release_by_id};
 use crate::lock::{LockId, LockName, Owner};
 use crate::store::{LockStore, Look, Mark};
 use crate::stream::{Failure, Outbox, Seat};

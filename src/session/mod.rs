@@ -12,10 +12,12 @@ use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 pub use self::broker::{Ask, Broker, Seen, Standing};
-pub use crate::keeper::{End, Ended, Settings, Want};
+pub use crate::bell::{End, Ended};
+pub use crate::keeper::{Settings, Want};
 
+use crate::bell::Bell;
 use crate::clock::{Moment, sleep_until};
-use crate::keeper::{Bell, LONGEST_RELEASE};
+use crate::keeper::LONGEST_RELEASE;
 use crate::lock::lease;
 use crate::stream::{Event, Failure, Item, Ledger, LockRef, Outbox, SESSION, Seat};
 

@@ -7,6 +7,11 @@ use crate::clock::Moment;
 use crate::lock::{LockId, Owner};
 use crate::store::StoreError;
 
+/// The client's handle for a lock on its stream; 0 stands for the whole stream.
+pub type LockRef = i64;
+/// The handle of the whole stream.
+pub const SESSION: LockRef = 0;
+
 /// What happened to a lock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
@@ -45,6 +50,17 @@ pub enum Event {
     },
     /// It failed; the last event.
     Failed(Failure),
+}
+
+/// The answer to a heartbeat.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ack {
+    /// The heartbeat's number.
+    pub seq: i64,
+    /// That of the Session: from it follows for how long its locks are valid.
+    pub ttl: Duration,
+    /// The locks that keep what an earlier ack gave them.
+    pub not_renewed: Vec<LockRef>,
 }
 
 /// Why a lock was not acquired.

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
-use super::event::Event;
-use super::outbox::{Item, LockRef, Outbox};
+use super::event::LockRef;
+use super::event::{Ack, Event};
+use super::outbox::{Item, Outbox};
 use crate::clock::Moment;
 
 /// A heartbeat, or the `open` that counts as the first one.
@@ -17,17 +18,6 @@ pub struct Beat {
     pub seq: i64,
     /// When it arrived.
     pub arrived: Moment,
-}
-
-/// The answer to a heartbeat.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ack {
-    /// The heartbeat's number.
-    pub seq: i64,
-    /// That of the Session: from it follows for how long its locks are valid.
-    pub ttl: Duration,
-    /// The locks that keep what an earlier ack gave them.
-    pub not_renewed: Vec<LockRef>,
 }
 
 /// The locks of one Session that its client has been told of.

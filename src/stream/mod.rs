@@ -5,7 +5,7 @@ mod ledger;
 mod outbox;
 mod seat;
 
-pub use event::{Event, Failure, LostReason, Reason};
-pub use ledger::{Ack, Beat, Ledger};
-pub use outbox::{Item, LockRef, Outbox, SESSION};
+pub use event::{Ack, Event, Failure, LockRef, LostReason, Reason, SESSION};
+pub use ledger::{Beat, Ledger};
+pub use outbox::{Item, Outbox};
 pub use seat::Seat;

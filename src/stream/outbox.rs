@@ -7,13 +7,7 @@ use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
 
-use super::event::Event;
-use super::ledger::Ack;
-
-/// The client's handle for a lock on its stream; 0 stands for the whole stream.
-pub type LockRef = i64;
-/// The handle of the whole stream.
-pub const SESSION: LockRef = 0;
+use super::event::{Ack, Event, LockRef};
 
 /// One thing to write.
 #[derive(Debug, Clone, PartialEq, Eq)]

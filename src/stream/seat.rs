@@ -6,8 +6,9 @@ use tokio::sync::watch;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::event::Event;
+use super::event::{LockRef, SESSION};
 use super::ledger::{Beat, Ledger};
-use super::outbox::{Item, LockRef, Outbox, SESSION};
+use super::outbox::{Item, Outbox};
 use crate::clock::Moment;
 
 /// Where a keeper tells its client what happens: a stream of one lock, or one lock of a Session.
