@@ -15,8 +15,9 @@ use tonic::{Code, Status, Streaming};
 
 use super::guard::lock;
 use super::session::Key;
+use super::settings::{Connecting, chain};
 use super::validity::{RunOut, Validity};
-use super::{Connecting, chain, from_wire, to_wire};
+use super::wire::{from_wire, to_wire};
 use crate::clock::Moment;
 use crate::proto::lock_service_client::LockServiceClient;
 use crate::proto::session_request::Kind;

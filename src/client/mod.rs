@@ -36,30 +36,29 @@ mod link;
 mod locks;
 mod request;
 mod session;
+mod settings;
 #[cfg(all(test, feature = "server"))]
 mod tests;
 mod validity;
+mod wire;
 
-use std::error::Error as _;
 use std::fmt;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use backon::{ExponentialBuilder, Retryable};
 use tokio::sync::mpsc;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 
 pub use error::{Error, LostReason};
 pub use guard::Guard;
 pub use request::{Acquire, NotAcquired, Outcome, Reason, WaitAcquire};
 
-use crate::clock::sleep_until;
 use crate::proto::lock_service_client::LockServiceClient;
-use crate::proto::{self, GetLockRequest, LockSpec, ReleaseRequest};
-use guard::{Hold, lock};
-use session::{Command, Key, Reply, Session};
+use crate::proto::{self, GetLockRequest, LockSpec};
+use session::{Command, Key, Session};
+use settings::{Connect, Connecting, Settings, parse_endpoint, unexpected};
+use wire::{FAR, from_wire};
 
 /// How long to wait for an answer unless the [builder](ClientBuilder::answer_timeout) says otherwise.
 pub const DEFAULT_ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -71,29 +70,6 @@ pub const DEFAULT_ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Client {
     settings: Arc<Settings>,
     commands: mpsc::UnboundedSender<Command>,
-}
-
-/// Longer than any span that anybody means, and short enough to be added to any clock's now.
-const FAR: Duration = Duration::from_secs(u32::MAX as u64);
-
-/// How connections are made.
-type Connect = Box<dyn Fn() -> Connecting + Send + Sync>;
-type Connecting = Pin<Box<dyn Future<Output = Result<Channel, tonic::transport::Error>> + Send>>;
-
-/// What a client and its task are told at the beginning, and what they share.
-struct Settings {
-    /// The endpoint as given, for people.
-    name: String,
-    /// Makes a new connection.
-    connect: Connect,
-    /// For single calls; connects itself, and anew when it has to.
-    channel: Channel,
-    ttl: Option<Duration>,
-    owner: String,
-    answer_timeout: Duration,
-    last_key: AtomicU64,
-    /// Why there is no session, if there is none.
-    trouble: Mutex<Option<String>>,
 }
 
 /// Sets up a [`Client`].
@@ -296,106 +272,4 @@ pub enum ReleaseOutcome {
     NotHeld,
     /// Nothing: somebody else holds the lock.
     HeldByAnother,
-}
-
-impl Settings {
-    fn set_trouble(&self, trouble: Option<&str>) {
-        *lock(&self.trouble) = trouble.map(String::from);
-    }
-
-    fn why_no_answer(&self) -> String {
-        match &*lock(&self.trouble) {
-            Some(trouble) => format!("no session with a broker at {}: {trouble}", self.name),
-            None => format!("no answer from the broker at {} within {:?}", self.name, self.answer_timeout),
-        }
-    }
-
-    /// Bounds a single call.
-    async fn in_time<T>(&self, lock: &str, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-        tokio::time::timeout(self.answer_timeout, call).await.unwrap_or_else(|_| {
-            let message = format!("no answer from the broker at {} within {:?}", self.name, self.answer_timeout);
-            Err(Error::unavailable(lock, message))
-        })
-    }
-
-    async fn release(&self, name: &str, lock_id: &str) -> Result<ReleaseOutcome, Error> {
-        let request = ReleaseRequest { name: name.into(), lock_id: lock_id.into() };
-        match LockServiceClient::new(self.channel.clone()).release(request).await {
-            Ok(answer) => match answer.get_ref().outcome() {
-                proto::release_response::Outcome::Released => Ok(ReleaseOutcome::Released),
-                proto::release_response::Outcome::NotHeld => Ok(ReleaseOutcome::NotHeld),
-                proto::release_response::Outcome::HeldByAnother => Ok(ReleaseOutcome::HeldByAnother),
-                proto::release_response::Outcome::Unspecified => Err(unexpected(name, "a release without an outcome")),
-            },
-            Err(status) => Err(self.failure(name, &status)),
-        }
-    }
-
-    /// The failure of a single call: what the broker says, or why there is none.
-    fn failure(&self, lock: &str, status: &tonic::Status) -> Error {
-        match status.source() {
-            Some(cause) => {
-                Error::unavailable(lock, format!("no connection to a broker at {}: {}", self.name, chain(cause)))
-            }
-            None => Error::from_status(lock, status),
-        }
-    }
-}
-
-/// Releases a lock whose stream cannot say whether it did: at whichever broker answers, for as long as the lock has
-/// not run out by itself.
-async fn release_elsewhere(settings: Arc<Settings>, name: String, hold: Arc<Hold>, reply: Option<Reply>) {
-    let result = match hold.lock_id() {
-        None => Err(Error::Lost { lock: name, reason: LostReason::Expired }),
-        Some(lock_id) => {
-            let one = || settings.in_time(&name, settings.release(&name, &lock_id));
-            let pace = ExponentialBuilder::default().with_min_delay(Duration::from_millis(50));
-            let pace = pace.with_max_delay(Duration::from_secs(1)).without_max_times().with_jitter();
-            let release = one.retry(pace).when(|error| matches!(error, Error::Unavailable { .. }));
-            tokio::select! {
-                // Whoever ended it, it is not held any more.
-                result = release => result.map(|_| ()),
-                () = sleep_until(hold.until()) => Err(Error::unavailable(
-                    &name,
-                    "no broker confirmed the release before the lock ran out by itself",
-                )),
-            }
-        }
-    };
-    if let Some(reply) = reply {
-        let _ = reply.send(result);
-    }
-}
-
-fn parse_endpoint(text: &str) -> Result<Endpoint, Error> {
-    let wrong = |reason: String| Error::Endpoint { endpoint: text.into(), reason };
-    if text.starts_with("https:") {
-        return Err(wrong("this client has no TLS".into()));
-    }
-    let full = if text.starts_with("unix:") || text.contains("://") { text.into() } else { format!("http://{text}") };
-    // HTTP/2 keepalive stays off: it would close a stream that is silent, and closing is the client's word.
-    Endpoint::from_shared(full).map_err(|error| wrong(chain(&error)))
-}
-
-fn unexpected(lock: &str, message: &str) -> Error {
-    Error::Unexpected { lock: lock.into(), code: tonic::Code::Ok, message: message.into() }
-}
-
-/// An error with all its causes, in one line, without what says nothing or says it twice.
-fn chain(error: &dyn std::error::Error) -> String {
-    let all = std::iter::successors(Some(error), |error| (*error).source()).map(ToString::to_string);
-    let mut texts: Vec<String> = all.filter(|text| text != "transport error").collect();
-    texts.dedup();
-    texts.join(": ")
-}
-
-/// Rounded up to whole milliseconds, as everywhere on the wire; the longest that fits if it does not.
-fn to_wire(span: Duration) -> prost_types::Duration {
-    let millis = span.as_nanos().div_ceil(1_000_000).min(i64::MAX as u128) as u64;
-    prost_types::Duration { seconds: (millis / 1_000) as i64, nanos: (millis % 1_000) as i32 * 1_000_000 }
-}
-
-/// None if it is negative. At most [`FAR`].
-fn from_wire(span: &prost_types::Duration) -> Option<Duration> {
-    Duration::try_from(*span).ok().map(|span| span.min(FAR))
 }

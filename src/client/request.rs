@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::Client;
 use super::error::Error;
 use super::guard::Guard;
 use super::session::{Answer, Command, Key, Wait, Wanted};
-use super::{Client, FAR, to_wire};
+use super::wire::{FAR, to_wire};
 use crate::clock::{Moment, sleep_until};
 use crate::proto::{self, LockSpec};
 

@@ -15,11 +15,11 @@ use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use tokio::sync::{mpsc, oneshot};
 use tonic::{Code, Status};
 
-use super::Settings;
 use super::error::{Error, LostReason};
 use super::guard::Hold;
 use super::link::{Link, Received, receive};
 use super::locks::{At, Lock};
+use super::settings::Settings;
 use super::validity::RunOut;
 use crate::clock::{Moment, sleep_until};
 use crate::proto::lock_event::Kind;

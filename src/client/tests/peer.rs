@@ -12,7 +12,8 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::transport::{Endpoint, Server};
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::client::{Client, ClientBuilder, Connecting};
+use crate::client::settings::Connecting;
+use crate::client::{Client, ClientBuilder};
 use crate::proto::lock_event::Kind;
 use crate::proto::lock_service_server::{LockService, LockServiceServer};
 use crate::proto::*;
