@@ -20,7 +20,7 @@ pub(crate) use self::release::{LONGEST_RELEASE, release_by_id};
 use crate::bell::{Bell, End, Ended};
 use crate::clock::{Moment, sleep_until};
 use crate::lock::{FencingToken, GrantId, LockId, LockName, Owner, item_ttl, lease};
-use crate::store::{Change, LockStore, Mark};
+use crate::store::{Change, LockStore, Mark, StoreError};
 use crate::stream::{Event, LostReason, Seat};
 
 use self::common::{LONGEST_RETRY, retry_delays};
@@ -70,23 +70,23 @@ impl<S: LockStore> Keeper<S> {
     /// A lock's whole life.
     pub(crate) async fn keep(self, want: Want) {
         let unfinished = self.common.unfinished.token();
-        let Some(grant) = self.obtain(want).await else { return };
+        let Some(grant) = Box::pin(self.obtain(want)).await else { return };
         self.common.waiters.hold(&self.name, grant.id, &self.bell);
         let (grant, close) = self.hold(grant).await;
-        self.give_back(grant, close, unfinished).await;
+        Box::pin(self.give_back(grant, close, unfinished)).await;
     }
 
     /// Announces the grant and renews it until its client, or its store, ends that.
     async fn hold(&self, mut grant: Grant) -> (Grant, Close) {
         let _held = self.common.held.one_more();
-        let mut beats = self.seat.beats();
         let mut announced = false;
         let mut draining_told = false;
-        let mut failed_renewals = retry_delays();
+        // Renewals that failed in a row, and when to try again.
+        let mut failed = 0;
         let mut retry_at: Option<Moment> = None;
         loop {
             if let Some(end) = self.bell.take_end() {
-                let close = self.heed(end, &grant, announced).await;
+                let close = Box::pin(self.heed(end, &grant, announced)).await;
                 return (grant, close);
             }
             let lease_end = self.lease_end(&grant);
@@ -100,44 +100,28 @@ impl<S: LockStore> Keeper<S> {
             }
             draining_told |= announced && !draining_told && self.tell_draining();
 
-            let due = match &mut beats {
-                None => Some(grant.sent + self.ttl / 3),
-                Some(beats) => {
-                    let beat = *beats.borrow_and_update();
-                    (beat.arrived > grant.sent).then_some(beat.arrived)
-                }
+            let renew_at = match self.seat.beat() {
+                None => grant.sent + self.ttl / 3,
+                Some(beat) if beat.arrived > grant.sent => beat.arrived,
+                // The next one rings.
+                Some(_) => lease_end,
             };
-            let renew_at = due.map(|due| retry_at.map_or(due, |retry| retry.max(due)));
-            let next_beat = async {
-                match &mut beats {
-                    // The ledger outlives the keeper, which holds a share in it.
-                    Some(beats) => beats.changed().await.unwrap_or(()),
-                    None => std::future::pending().await,
-                }
-            };
+            let wake = retry_at.map_or(renew_at, |retry| retry.max(renew_at)).min(lease_end);
             tokio::select! {
-                biased;
-                () = sleep_until(lease_end) => {
-                    self.seat.end(Event::Lost(LostReason::Expired));
-                    tracing::warn!(lock = %self.name, "lost: no renewal got through in time");
-                    return (grant, Close::Release { delivered: announced, told: true, caller: None });
-                }
                 () = self.bell.rung() => continue,
-                () = next_beat => continue,
-                () = sleep_until(renew_at.unwrap_or(lease_end)), if renew_at.is_some() => {}
+                () = sleep_until(wake) => {}
+            }
+            if lease_end.has_passed() {
+                self.seat.end(Event::Lost(LostReason::Expired));
+                tracing::warn!(lock = %self.name, "lost: no renewal got through in time");
+                return (grant, Close::Release { delivered: announced, told: true, caller: None });
             }
 
             let sent = Moment::now();
-            let renewal = self.common.store.renew(&self.name, Mark::Held(grant.id), &self.owner, self.item_ttl(&grant));
-            let renewed = tokio::select! {
-                biased;
-                renewed = renewal => renewed,
-                () = sleep_until(lease_end) => continue,
-            };
-            match renewed {
+            match Box::pin(self.renew(&grant)).await {
                 Ok(Change::Done) if !(sent + lease(self.ttl)).has_passed() => {
                     grant.sent = sent;
-                    failed_renewals = retry_delays();
+                    failed = 0;
                     retry_at = None;
                     if announced {
                         self.bell.set_lease_end(self.lease_end(&grant));
@@ -150,9 +134,21 @@ impl<S: LockStore> Keeper<S> {
                 Ok(Change::TakenOver) => return (grant, self.lost(LostReason::TakenOver)),
                 Err(error) => {
                     tracing::debug!(lock = %self.name, %error, "not renewed, and tried again");
-                    retry_at = Some(Moment::now() + failed_renewals.next().unwrap_or(LONGEST_RETRY));
+                    retry_at = Some(Moment::now() + retry_delays().nth(failed).unwrap_or(LONGEST_RETRY));
+                    failed += 1;
                 }
             }
+        }
+    }
+
+    /// Renews the grant once, and waits for the answer no longer than the lease stands.
+    async fn renew(&self, grant: &Grant) -> Result<Change, StoreError> {
+        let lease_end = self.lease_end(grant);
+        tokio::select! {
+            renewed = self.common.store.renew(&self.name, Mark::Held(grant.id), &self.owner, self.item_ttl(grant)) => {
+                renewed
+            }
+            () = sleep_until(lease_end) => Err(StoreError::uncertain("the lease ended before the store answered")),
         }
     }
 
@@ -242,5 +238,27 @@ impl<S: LockStore> Keeper<S> {
             Some(until) if !until.has_passed() => item_ttl(self.ttl.max(self.common.settings.max_ttl), self.linger),
             _ => item_ttl(self.ttl, self.linger),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::MemoryStore;
+    use crate::store::memcached::MemcachedStore;
+
+    fn future_size<S: LockStore>(keeper: impl FnOnce() -> Keeper<S>) -> usize {
+        fn size_of_output<F: Future>(_: impl FnOnce() -> F) -> usize {
+            size_of::<F>()
+        }
+        size_of_output(|| keeper().keep(Want::Once))
+    }
+
+    #[test]
+    fn a_keeper_is_small() {
+        // Each held lock costs one: what it grows by, 100,000 locks pay for.
+        let memory = future_size::<MemoryStore>(|| unreachable!());
+        let memcached = future_size::<MemcachedStore>(|| unreachable!());
+        assert!(memory.max(memcached) <= 768, "memory {memory}, memcached {memcached}");
     }
 }

@@ -101,6 +101,7 @@ impl<S: crate::store::LockStore> Session<S> {
         self.last_seq = seq;
         self.last_beat = Moment::now();
         self.ledger.heartbeat(seq);
+        self.locks.values().filter_map(Weak::upgrade).for_each(|bell| bell.ring());
         Ok(())
     }
 

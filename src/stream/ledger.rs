@@ -4,10 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
-use super::event::LockRef;
-use super::event::{Ack, Event};
+use super::event::{Ack, Event, LockRef};
 use super::outbox::{Item, Outbox};
 use crate::clock::Moment;
 
@@ -28,7 +27,6 @@ pub struct Beat {
 #[derive(Debug)]
 pub struct Ledger {
     book: Mutex<Book>,
-    beats: watch::Sender<Beat>,
     outbox: Arc<Outbox>,
     changed: Notify,
     ttl: Duration,
@@ -50,25 +48,24 @@ impl Ledger {
     pub fn open(outbox: Arc<Outbox>, ttl: Duration) -> Ledger {
         let beat = Beat { seq: 0, arrived: Moment::now() };
         let book = Book { beat, owed_since: None, renewed: HashMap::new(), behind: 0 };
-        Ledger { book: Mutex::new(book), beats: watch::Sender::new(beat), outbox, changed: Notify::new(), ttl }
+        Ledger { book: Mutex::new(book), outbox, changed: Notify::new(), ttl }
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The latest beat, for keepers to renew on.
-    pub fn beats(&self) -> watch::Receiver<Beat> {
-        self.beats.subscribe()
+    /// The latest beat.
+    pub fn beat(&self) -> Beat {
+        self.book().beat
     }
 
-    /// A heartbeat has arrived: wakes all keepers to renew.
+    /// A heartbeat has arrived; whoever tells it to the ledger then wakes the keepers, for them to renew.
     pub fn heartbeat(&self, seq: i64) {
         let mut book = self.book();
         book.beat = Beat { seq, arrived: Moment::now() };
         book.owed_since = book.owed_since.or(Some(book.beat.arrived));
         book.behind = book.renewed.len();
-        self.beats.send_replace(book.beat);
         self.ack_if_complete(&mut book);
     }
 

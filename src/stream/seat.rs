@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use tokio::sync::watch;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::event::Event;
@@ -30,11 +29,11 @@ pub enum Seat {
 }
 
 impl Seat {
-    /// The heartbeats to renew on; a lock alone on its stream renews by the broker's own.
-    pub fn beats(&self) -> Option<watch::Receiver<Beat>> {
+    /// The latest heartbeat to renew on; a lock alone on its stream renews by the broker's own.
+    pub fn beat(&self) -> Option<Beat> {
         match self {
             Seat::Alone(_) => None,
-            Seat::Shared { ledger, .. } => Some(ledger.beats()),
+            Seat::Shared { ledger, .. } => Some(ledger.beat()),
         }
     }
 
