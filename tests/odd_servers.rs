@@ -34,14 +34,18 @@ async fn a_state_that_is_somebody_elses_is_said_once_and_left_alone() {
 }
 
 #[tokio::test]
-async fn a_server_that_hangs_up_is_not_redialled_without_a_pause() {
+async fn a_server_that_hangs_up_is_redialled_after_a_pause_and_without_a_word() {
     let server = HangingUp::start().await;
     let broker = Broker::start_unready(&["--store", &format!("memcached://{}", server.address)]).await;
-    eventually(SOON, "it has been dialled", async || server.dialled.load(Relaxed) > 0).await;
+    broker.logged("the connection to memcached broke").await;
+    let said = broker.log().len();
     let start = tokio::time::Instant::now();
-    eventually(SOON, "it has been dialled ten times", async || server.dialled.load(Relaxed) >= 10).await;
+    let before = server.dialled.load(Relaxed);
+    eventually(SOON, "it is dialled ten times", async || server.dialled.load(Relaxed) >= before + 10).await;
     // 20 ms, 40, 80, 160 and then 250, each at the least.
     assert!(start.elapsed() >= std::time::Duration::from_millis(1_000), "ten times within {:?}", start.elapsed());
+    // At most that it broke in another way.
+    assert!(broker.log().len() < said + 5, "{:?}", broker.log());
     let status = acquire(&mut broker.stub().await, named("no")).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
 }

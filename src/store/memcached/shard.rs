@@ -113,6 +113,10 @@ pub(super) struct Shard {
     dialling: bool,
     /// Whether the server has been reached, or not reached, at least once.
     tried: bool,
+    /// Whether the server has answered since the last trouble with it.
+    well: bool,
+    /// What the log last said of such trouble: the same is not said again until the server has answered.
+    trouble: String,
     /// Whether the log has said that S cannot be read.
     unreadable: bool,
     flights: FuturesUnordered<Flight>,
@@ -141,6 +145,8 @@ impl Shard {
             in_flight: 0,
             dialling: false,
             tried: false,
+            well: false,
+            trouble: String::new(),
             unreadable: false,
             flights: FuturesUnordered::new(),
             creates: VecDeque::new(),
@@ -362,7 +368,7 @@ impl Shard {
                     self.next_check = arrived + EAGER_CHECK;
                 }
                 if result.is_ok() {
-                    self.backoff = backoff();
+                    self.answered();
                 }
                 let fresh = sent_in.generation == self.state.generation() && sent_in.process == self.process;
                 match (result, cargo) {
@@ -400,11 +406,28 @@ impl Shard {
                     // An extra connection: the ones that there are go on.
                     return;
                 }
-                if !matches!(&self.link, Link::Down(known) if **known == *why) {
-                    tracing::warn!(%shard, "memcached cannot be reached: {why}");
-                }
+                self.in_trouble(format!("memcached cannot be reached: {why}"));
                 self.link = Link::Down(why.into());
             }
+        }
+    }
+
+    /// Takes note of an answer: only now is it certain that the server is there.
+    fn answered(&mut self) {
+        self.backoff = backoff();
+        if let Link::Up { address } = self.link
+            && !std::mem::replace(&mut self.well, true)
+        {
+            self.trouble.clear();
+            tracing::info!(shard = %self.settings.address, %address, "connected to memcached");
+        }
+    }
+
+    fn in_trouble(&mut self, what: String) {
+        self.well = false;
+        if self.trouble != what {
+            tracing::warn!(shard = %self.settings.address, "{what}");
+            self.trouble = what;
         }
     }
 
@@ -425,7 +448,6 @@ impl Shard {
             self.next_check = Moment::now();
         }
         if !matches!(self.link, Link::Up { .. }) {
-            tracing::info!(%shard, %address, "connected to memcached");
             self.next_check = Moment::now();
         }
         self.link = Link::Up { address };
@@ -593,7 +615,7 @@ impl Shard {
             self.idle.clear();
             self.next_dial = Moment::now() + self.backoff.next().unwrap_or(BOUND);
             if self.in_flight == 0 && !self.dialling {
-                tracing::warn!(shard = %self.settings.address, "the connection to memcached broke: {error}");
+                self.in_trouble(format!("the connection to memcached broke: {error}"));
                 self.link = Link::Down(error.to_string().into());
             }
         }
