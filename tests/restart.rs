@@ -8,16 +8,15 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use lockbroker::client::Client;
+use lockbroker::proto::AcquireRequest;
 use lockbroker::proto::lock_event::Kind;
 use lockbroker::proto::lock_service_client::LockServiceClient;
-use lockbroker::proto::{AcquireRequest, LockSpec, WaitAcquireRequest, WaitAcquireResponse};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
-use tonic::Streaming;
 use tonic::transport::Channel;
 
-use support::{Broker, Event, Memcached, SOON, eventually, next_event};
+use support::{Broker, Memcached, SOON, acquire, eventually, granted, named, next_event, queue};
 
 const LOCKS: usize = 200;
 /// Longer than any waiter pauses between two tries, whatever it has been through.
@@ -67,18 +66,22 @@ async fn a_flush_loses_no_lock() {
 /// for each, at that broker or at another one, while something happens to memcached.
 async fn keeps_every_lock(holding: &Broker, other: &Broker, max_ttl: Duration, calamity: impl AsyncFnOnce()) {
     let client = Client::connect(holding.url()).unwrap();
-    let (stub, other_stub) = (holding.stub().await, other.stub().await);
+    let (mut stub, other_stub) = (holding.stub().await, other.stub().await);
     let mut holders = Vec::new();
     let mut rivals = Vec::new();
     for index in 0..LOCKS {
         let name = format!("lock {index}");
         holders.push(if index % 2 == 0 {
-            Holder::on_a_stream(stub.clone(), &name).await
+            Holder::on_a_stream(&mut stub, &name).await
         } else {
             Holder::in_a_session(&client, &name).await
         });
         let at = if index % 4 < 2 { &stub } else { &other_stub };
-        rivals.push(tokio::spawn(wait_for(queue(at.clone(), &name).await)));
+        let mut rival = queue(&mut at.clone(), named(&name), None).await;
+        rivals.push(tokio::spawn(async move {
+            let token = granted(&mut rival).await;
+            (Instant::now(), token)
+        }));
     }
 
     let struck = Instant::now();
@@ -88,7 +91,7 @@ async fn keeps_every_lock(holding: &Broker, other: &Broker, max_ttl: Duration, c
         // Two losses, where it takes them for two, are two quarantines.
         eventually(2 * max_ttl + SOON, "the broker grants again", async || {
             all_is_well(&holders, &rivals, struck);
-            lost_memory(broker) && grants_again(&mut stub).await
+            lost_memory(broker) && matches!(acquire(&mut stub, named("a bystander's")).await, Ok(Some(_)))
         })
         .await;
     }
@@ -99,10 +102,10 @@ async fn keeps_every_lock(holding: &Broker, other: &Broker, max_ttl: Duration, c
 
     let releases = holders.into_iter().map(Holder::let_go);
     let released = timeout(SOON, join_all(releases)).await.expect("all locks are released");
-    let granted = timeout(SOON, join_all(rivals)).await.expect("every rival is granted");
-    for (index, ((let_go, token), rival)) in released.into_iter().zip(granted).enumerate() {
-        let (granted, rivals_token) = rival.unwrap();
-        assert!(granted > let_go, "lock {index}: granted before its holder let go");
+    let grants = timeout(SOON, join_all(rivals)).await.expect("every rival is granted");
+    for (index, ((let_go, token), rival)) in released.into_iter().zip(grants).enumerate() {
+        let (granted_at, rivals_token) = rival.unwrap();
+        assert!(granted_at > let_go, "lock {index}: granted before its holder let go");
         assert!(rivals_token > token, "lock {index}: token {rivals_token} after {token}");
     }
     println!("{LOCKS} of {LOCKS} locks held; memcached granted again {open_after:.1?} after it was struck");
@@ -119,15 +122,6 @@ fn lost_memory(broker: &Broker) -> bool {
     broker.log().iter().any(|line| line.contains("has lost its memory, or is new"))
 }
 
-/// Whether a lock that nobody holds can be had.
-async fn grants_again(stub: &mut LockServiceClient<Channel>) -> bool {
-    let request = AcquireRequest { lock: spec("bystander"), ..Default::default() };
-    let Ok(answer) = stub.acquire(request).await else { return false };
-    let mut stream = answer.into_inner();
-    let first = stream.message().await.ok().flatten().and_then(Event::event);
-    first.is_some_and(|event| matches!(event.kind, Some(Kind::Acquired(_))))
-}
-
 /// One who holds a lock until told to let go. Its task ends early if it is told anything but that it still has it.
 struct Holder {
     token: i64,
@@ -136,8 +130,8 @@ struct Holder {
 }
 
 impl Holder {
-    async fn on_a_stream(mut stub: LockServiceClient<Channel>, name: &str) -> Self {
-        let request = AcquireRequest { lock: spec(name), ..Default::default() };
+    async fn on_a_stream(stub: &mut LockServiceClient<Channel>, name: &str) -> Self {
+        let request = AcquireRequest { lock: Some(named(name)), ..Default::default() };
         let mut stream = stub.acquire(request).await.unwrap().into_inner();
         let Kind::Acquired(acquired) = next_event(&mut stream).await else { panic!("{name} is held already") };
         let (go, mut told) = oneshot::channel();
@@ -176,29 +170,4 @@ impl Holder {
         self.go.send(()).unwrap();
         (self.task.await.unwrap(), self.token)
     }
-}
-
-/// Stands in line for a lock that is held.
-async fn queue(mut stub: LockServiceClient<Channel>, name: &str) -> Streaming<WaitAcquireResponse> {
-    let request = WaitAcquireRequest { lock: spec(name), ..Default::default() };
-    let mut stream = stub.wait_acquire(request).await.unwrap().into_inner();
-    match next_event(&mut stream).await {
-        Kind::Queued(_) => stream,
-        other => panic!("{other:?} for {name}, which is held"),
-    }
-}
-
-/// When the lock was granted at last, and with which token.
-async fn wait_for(mut stream: Streaming<WaitAcquireResponse>) -> (Instant, i64) {
-    loop {
-        match stream.message().await.unwrap().and_then(Event::event).unwrap().kind {
-            Some(Kind::Queued(_)) => {}
-            Some(Kind::Acquired(acquired)) => return (Instant::now(), acquired.fencing_token),
-            other => panic!("{other:?} where a grant was expected"),
-        }
-    }
-}
-
-fn spec(name: &str) -> Option<LockSpec> {
-    Some(LockSpec { name: name.to_owned(), ..Default::default() })
 }

@@ -72,6 +72,12 @@ impl Memcached {
         self.process = run(&self.program, self.port, &self.flags).await.expect("memcached starts again");
     }
 
+    /// After `kill`, on the same port, as an operator starts it who has changed its flags.
+    pub async fn start_again_with(&mut self, flags: &[&str]) {
+        self.flags = flags.iter().map(|&flag| flag.to_owned()).collect();
+        self.start_again().await;
+    }
+
     /// SIGSTOP.
     pub async fn stop(&mut self) {
         self.process.stop().await;

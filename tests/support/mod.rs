@@ -5,6 +5,7 @@
 // Every test binary compiles all of this and uses the part that it needs.
 #![allow(dead_code, unreachable_pub, unused_imports)]
 
+mod asking;
 mod broker;
 mod events;
 mod history;
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+pub use asking::{acquire, acquire_for, granted, named, queue};
 pub use broker::{Broker, lockbroker, open, run, stub};
 pub use events::{Event, RawSession, end_of, next_event, next_message};
 pub use history::{History, Hold};

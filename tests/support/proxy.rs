@@ -40,6 +40,7 @@ struct Weather {
 struct Counts {
     accepted: AtomicUsize,
     up: AtomicU64,
+    lines_up: AtomicU64,
     down: AtomicU64,
 }
 
@@ -102,6 +103,11 @@ impl Proxy {
         self.counts.up.load(Relaxed)
     }
 
+    /// How many lines came from clients: commands, where the protocol is memcached's.
+    pub fn lines_up(&self) -> u64 {
+        self.counts.lines_up.load(Relaxed)
+    }
+
     /// How many bytes came from the target.
     pub fn bytes_down(&self) -> u64 {
         self.counts.down.load(Relaxed)
@@ -122,8 +128,13 @@ async fn join(mut client: TcpStream, target: SocketAddr, mut weather: watch::Rec
     // Small frames are not held back, so that a delay is ours alone.
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let ((client_in, client_out), (server_in, server_out)) = (client.split(), server.split());
-    let up = carry(client_in, server_out, since, weather.clone(), &counts.up);
-    let down = carry(server_in, client_out, since, weather.clone(), &counts.down);
+    let up = carry(client_in, server_out, since, weather.clone(), |bytes| {
+        counts.up.fetch_add(bytes.len() as u64, Relaxed);
+        counts.lines_up.fetch_add(bytes.iter().filter(|&&byte| byte == b'\n').count() as u64, Relaxed);
+    });
+    let down = carry(server_in, client_out, since, weather.clone(), |bytes| {
+        counts.down.fetch_add(bytes.len() as u64, Relaxed);
+    });
     let reset = tokio::select! {
         _ = async { tokio::join!(up, down) } => false,
         now = weather.wait_for(|now| now.cuts > since.cuts) => now.is_ok_and(|now| now.reset),
@@ -140,7 +151,7 @@ async fn carry(
     to: WriteHalf<'_>,
     since: Weather,
     weather: watch::Receiver<Weather>,
-    count: &AtomicU64,
+    count: impl Fn(&[u8]),
 ) {
     let (queue, queued) = mpsc::unbounded_channel();
     let lost = |now: &Weather| since.losing || now.losses > since.losses;
@@ -149,7 +160,7 @@ async fn carry(
         loop {
             // An error is an end too: the other side learns of it as FIN.
             let length = from.read(&mut buffer).await.unwrap_or(0);
-            count.fetch_add(length as u64, Relaxed);
+            count(&buffer[..length]);
             let now = *weather.borrow();
             if lost(&now) {
                 if length == 0 {

@@ -68,7 +68,11 @@ pub(super) enum Answer {
         /// Whether the shard was open, so that `Exists` and `Missing` are the last word.
         open: bool,
     },
-    Found(Option<(Mark, Owner, Duration)>),
+    Found {
+        found: Option<(Mark, Owner, Duration)>,
+        /// Whether the shard was open, so that to find nothing means something.
+        open: bool,
+    },
 }
 
 /// An [`Op`] under way, and who waits for what it comes to.
@@ -180,7 +184,8 @@ impl Batch {
                     let token = job.op.grants().then(|| {
                         granted += 1;
                         // The fences were raised by the number of grants asked for: each has one of its own.
-                        fence.and_then(|top| FencingToken::new(top.get() - self.grants as u64 + granted))
+                        let below = fence.and_then(|top| top.get().checked_sub(self.grants as u64));
+                        below.and_then(|below| FencingToken::new(below + granted))
                     });
                     match token {
                         Some(None) if verdict == Verdict::Done => {
@@ -189,7 +194,7 @@ impl Batch {
                         token => Ok(Answer::Verdict { verdict, token: token.flatten(), open }),
                     }
                 }
-                Ok(None) => read_found(next(), next()).map_err(|error| StoreError::uncertain(error.to_string())),
+                Ok(None) => read_found(next(), next(), open).map_err(|error| StoreError::uncertain(error.to_string())),
                 Err(error) => Err(StoreError::uncertain(error.to_string())),
             };
             job.answer(answer);
@@ -202,7 +207,8 @@ impl Batch {
     }
 }
 
-fn read_found(item: &MetaResponse, label: &MetaResponse) -> Result<Answer, Unexpected> {
+fn read_found(item: &MetaResponse, label: &MetaResponse, open: bool) -> Result<Answer, Unexpected> {
     let found = commands::read_look(item)?;
-    Ok(Answer::Found(found.map(|(mark, left)| (mark, commands::read_owner(label, mark), left))))
+    let found = found.map(|(mark, left)| (mark, commands::read_owner(label, mark), left));
+    Ok(Answer::Found { found, open })
 }

@@ -95,7 +95,7 @@ impl MemcachedStore {
     ) -> Result<(Verdict, Option<crate::lock::FencingToken>, bool), StoreError> {
         match self.ask(name, op).await? {
             Answer::Verdict { verdict, token, open } => Ok((verdict, token, open)),
-            Answer::Found(_) => Err(ended()),
+            Answer::Found { .. } => Err(ended()),
         }
     }
 }
@@ -111,11 +111,12 @@ fn settled(verdict: Verdict, open: bool) -> Result<Change, StoreError> {
         Verdict::Done => Ok(Change::Done),
         Verdict::Exists if open => Ok(Change::TakenOver),
         Verdict::Missing if open => Ok(Change::Gone),
-        Verdict::Exists | Verdict::Missing => Err(StoreError::unavailable(
-            "memcached has lost its memory, and what it holds now is not the last word",
-            None,
-        )),
+        Verdict::Exists | Verdict::Missing => Err(not_the_last_word()),
     }
+}
+
+fn not_the_last_word() -> StoreError {
+    StoreError::unavailable("memcached has lost its memory, and what it holds now is not the last word", None)
 }
 
 impl LockStore for MemcachedStore {
@@ -163,8 +164,12 @@ impl LockStore for MemcachedStore {
 
     async fn look(&self, name: &LockName) -> Result<Look, StoreError> {
         match self.ask(name, Op::Look).await? {
-            Answer::Found(None) => Ok(Look::Free),
-            Answer::Found(Some((mark, owner, expires_in))) => Ok(Look::Marked { mark, owner, expires_in }),
+            Answer::Found { found: Some((mark, owner, expires_in)), .. } => {
+                Ok(Look::Marked { mark, owner, expires_in })
+            }
+            Answer::Found { found: None, open: true } => Ok(Look::Free),
+            // Its holder may be about to re-assert it.
+            Answer::Found { found: None, open: false } => Err(not_the_last_word()),
             Answer::Verdict { .. } => Err(ended()),
         }
     }

@@ -39,8 +39,8 @@ pub enum Opened {
 /// operator who knows that nobody believes in a lock that the shard has forgotten.
 ///
 /// # Errors
-/// One line for each shard says what it came to: a shard that cannot be reached, or that belongs to another
-/// topology, is left alone. No shard gets a new state if another one that is reached contradicts the topology.
+/// One line for each shard says what it came to: a shard that cannot be reached, that cannot keep locks, or that
+/// belongs to another topology, is left alone. No shard gets a new state if another one that is reached contradicts the topology.
 ///
 /// # Cancel safety
 /// What has been opened stays open.
@@ -50,7 +50,10 @@ pub async fn open(settings: &MemcachedSettings) -> Vec<(ShardAddress, Result<Ope
     let mut reached = Vec::new();
     for shard in &settings.shards {
         reached.push(match dial(shard, None).await {
-            Ok(dialled) => look(dialled.connection, &keys).await,
+            Ok(dialled) => match dialled.facts.hopeless() {
+                None => look(dialled.connection, &keys).await,
+                Some(why) => Err(format!("cannot keep locks: {why}")),
+            },
             Err(why) => Err(why),
         });
     }

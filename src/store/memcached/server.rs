@@ -32,10 +32,11 @@ impl fmt::Display for Version {
 #[derive(Debug)]
 pub(super) struct ServerFacts {
     version: Option<Version>,
-    /// Its process id: another one is another process, with a clock of its own.
-    pub(super) pid: Option<u64>,
-    /// Its wall clock, in seconds since 1970.
+    pid: Option<u64>,
+    /// Its wall clock, in seconds since 1970, as it counts it from its start on.
     time: Option<u64>,
+    /// For how many seconds it has run, by the same count.
+    uptime: Option<u64>,
     evictions: bool,
     cas: bool,
     flush: bool,
@@ -43,13 +44,24 @@ pub(super) struct ServerFacts {
 }
 
 impl ServerFacts {
-    /// Why this server cannot keep locks whatever the operator says; none if it can.
+    /// Why this server cannot keep locks whatever the operator says; none if it can. Without CAS every item has the
+    /// same number, and nothing says whose a lock is.
     pub(super) fn hopeless(&self) -> Option<String> {
         match self.version {
-            Some(version) if version >= OLDEST => None,
-            Some(version) => Some(format!("it is memcached {version}, and locks need {OLDEST} or later: upgrade it")),
-            None => Some(format!("it does not say which memcached it is, and locks need {OLDEST} or later")),
+            Some(version) if version >= OLDEST => {}
+            Some(version) => {
+                return Some(format!("it is memcached {version}, and locks need {OLDEST} or later: upgrade it"));
+            }
+            None => return Some(format!("it does not say which memcached it is, and locks need {OLDEST} or later")),
         }
+        (!self.cas).then(|| "CAS is off: start it without -C (remove the line -C)".to_owned())
+    }
+
+    /// Which process it is: its id, and when it began. The id alone does not say, for in a container it is 1 every
+    /// time.
+    pub(super) fn process(&self) -> Option<Process> {
+        // Both are counted from the same tick, so the difference never changes.
+        Some(Process { pid: self.pid?, began: self.time?.checked_sub(self.uptime?)? })
     }
 
     /// Why this server may lose locks: each with the flag, and the line for /etc/memcached.conf, that mends it.
@@ -57,7 +69,6 @@ impl ServerFacts {
         let old_mover = self.automove && self.version.is_none_or(|version| version < SAFE_AUTOMOVE);
         [
             (self.evictions, "it evicts items, and so locks, when its memory is full: start it with -M (line: -M)"),
-            (!self.cas, "CAS is off: start it without -C (remove the line -C)"),
             (self.flush, "anybody may flush_all: start it with -F (line: -F)"),
             (
                 old_mover,
@@ -74,6 +85,14 @@ impl ServerFacts {
         let ours = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs();
         self.time.map(|theirs| theirs.abs_diff(ours))
     }
+}
+
+/// One memcached process. Another one has another memory, and a clock of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Process {
+    pid: u64,
+    /// In seconds since 1970, by its own wall clock.
+    began: u64,
 }
 
 /// A connection on which the server has said what it is.
@@ -115,8 +134,16 @@ async fn ask(stream: &mut TcpStream) -> std::io::Result<ServerFacts> {
     stream.write_all(b"version\r\nstats\r\nstats settings\r\n").await?;
     // More than all three answers take; what says more is no memcached.
     let mut lines = BufReader::new(stream.take(1 << 20)).lines();
-    let mut facts =
-        ServerFacts { version: None, pid: None, time: None, evictions: true, cas: true, flush: true, automove: true };
+    let mut facts = ServerFacts {
+        version: None,
+        pid: None,
+        time: None,
+        uptime: None,
+        evictions: true,
+        cas: true,
+        flush: true,
+        automove: true,
+    };
     let mut ends = 0;
     while ends < 2 {
         let Some(line) = lines.next_line().await? else {
@@ -130,6 +157,7 @@ async fn ask(stream: &mut TcpStream) -> std::io::Result<ServerFacts> {
             match name {
                 "pid" => facts.pid = value.parse().ok(),
                 "time" => facts.time = value.parse().ok(),
+                "uptime" => facts.uptime = value.parse().ok(),
                 "evictions" if ends == 1 => facts.evictions = value != "off",
                 "cas_enabled" => facts.cas = value != "no",
                 "flush_enabled" => facts.flush = value != "no",
@@ -157,8 +185,9 @@ mod tests {
     fn facts(version: Version) -> ServerFacts {
         ServerFacts {
             version: Some(version),
-            pid: None,
-            time: None,
+            pid: Some(1),
+            time: Some(1_700_000_100),
+            uptime: Some(100),
             evictions: false,
             cas: true,
             flush: false,
@@ -180,10 +209,21 @@ mod tests {
         assert_eq!(facts(Version(1, 6, 27)).hopeless(), None);
         assert!(facts(Version(1, 6, 33)).dangers()[0].contains("slab_automove=0"));
         assert!(facts(Version(1, 6, 34)).dangers().is_empty());
-        let unsafe_server = ServerFacts { evictions: true, cas: false, flush: true, ..facts(Version(1, 6, 38)) };
+        let unsafe_server = ServerFacts { evictions: true, flush: true, ..facts(Version(1, 6, 38)) };
         let dangers = unsafe_server.dangers().join("\n");
-        for flag in ["-M", "-C", "-F"] {
+        for flag in ["-M", "-F"] {
             assert!(dangers.contains(flag), "{dangers}");
         }
+        let without_cas = ServerFacts { cas: false, ..facts(Version(1, 6, 38)) };
+        assert!(without_cas.hopeless().unwrap().contains("-C"));
+    }
+
+    #[test]
+    fn a_container_that_starts_again_is_another_process() {
+        let later = ServerFacts { time: Some(1_700_000_160), uptime: Some(160), ..facts(OLDEST) };
+        assert_eq!(facts(OLDEST).process(), later.process());
+        let restarted = ServerFacts { time: Some(1_700_000_160), uptime: Some(3), ..facts(OLDEST) };
+        assert_ne!(facts(OLDEST).process(), restarted.process());
+        assert_eq!(ServerFacts { uptime: None, ..facts(OLDEST) }.process(), None);
     }
 }

@@ -19,7 +19,7 @@ use super::batch::{Batch, Evidence, Job, Kind};
 use super::board::{Board, View};
 use super::commands::{self, Epoch, Keys, Witness};
 use super::epoch::{EpochState, Phase};
-use super::server::{BOUND, Dialled, ServerFacts, dial};
+use super::server::{BOUND, Dialled, Process, ServerFacts, dial};
 use super::server_clock::ServerClock;
 use super::{ShardAddress, opening};
 use crate::clock::{Moment, sleep_until};
@@ -35,6 +35,9 @@ const MAX_CONNECTIONS: usize = 3;
 const IDLE_CHECK: Duration = Duration::from_secs(1);
 /// How often a shard is asked that is closed, or whose clock lags.
 const EAGER_CHECK: Duration = Duration::from_millis(100);
+/// The longest pause between two attempts to connect, before jitter: a lease that waits for a memcached to come back
+/// has few seconds left.
+const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 /// How often the log says how long a shard stays closed.
 const COUNTDOWN: Duration = Duration::from_secs(5);
 
@@ -78,13 +81,20 @@ enum Landed {
     Dialled(Result<Dialled, String>),
     Exchange {
         connection: Option<AsyncMetaConnection>,
-        process: u64,
         cargo: Cargo,
-        epoch: Option<Epoch>,
-        generation: u64,
+        sent_in: Sent,
         result: Result<Vec<MetaResponse>, Error>,
         arrived: Moment,
     },
+}
+
+/// What was known when something was sent.
+#[derive(Debug, Clone, Copy)]
+struct Sent {
+    process: u64,
+    epoch: Option<Epoch>,
+    generation: u64,
+    open: bool,
 }
 
 type Flight = Pin<Box<dyn Future<Output = Landed> + Send>>;
@@ -93,14 +103,22 @@ pub(super) struct Shard {
     settings: ShardSettings,
     link: Link,
     state: EpochState,
-    /// The server's process id and its clock, kept while it cannot be reached: it may be the same one.
-    pid: Option<u64>,
+    /// Which server it is and its clock, kept while it cannot be reached: it may be the same one.
+    server: Option<(SocketAddr, Process)>,
     clock: Option<ServerClock>,
-    /// Counts the server processes: a connection to an earlier one is not used again.
+    /// Counts the server processes: neither a connection to an earlier one nor what it still says is used.
     process: u64,
     idle: Vec<AsyncMetaConnection>,
     in_flight: usize,
     dialling: bool,
+    /// Whether the server has been reached, or not reached, at least once.
+    tried: bool,
+    /// Whether the server has answered since the last trouble with it.
+    well: bool,
+    /// What the log last said of such trouble: the same is not said again until the server has answered.
+    trouble: String,
+    /// Whether the log has said that S cannot be read.
+    unreadable: bool,
     flights: FuturesUnordered<Flight>,
     creates: VecDeque<Job>,
     changes: VecDeque<Job>,
@@ -120,12 +138,16 @@ impl Shard {
         Shard {
             link: Link::Down("it has not been reached yet".into()),
             state: EpochState::new(settings.fingerprint),
-            pid: None,
+            server: None,
             clock: None,
             process: 0,
             idle: Vec::new(),
             in_flight: 0,
             dialling: false,
+            tried: false,
+            well: false,
+            trouble: String::new(),
+            unreadable: false,
             flights: FuturesUnordered::new(),
             creates: VecDeque::new(),
             changes: VecDeque::new(),
@@ -211,6 +233,9 @@ impl Shard {
                 let seconds = left.as_secs_f64().ceil();
                 (format!("memcached {shard} has lost its memory and grants nothing for {seconds} s"), Some(left))
             }
+            (_, Phase::Unread) if self.unreadable => {
+                (format!("memcached {shard} is refused: somebody else uses the keys in which its state belongs"), None)
+            }
             (_, Phase::Unread | Phase::Lost | Phase::Found { .. }) => {
                 (format!("memcached {shard} is being asked whether its memory is whole"), Some(EAGER_CHECK))
             }
@@ -284,7 +309,12 @@ impl Shard {
     }
 
     fn send(&mut self, mut connection: AsyncMetaConnection, cargo: Cargo) {
-        let (process, epoch, generation) = (self.process, self.state.epoch(), self.state.generation());
+        let sent_in = Sent {
+            process: self.process,
+            epoch: self.state.epoch(),
+            generation: self.state.generation(),
+            open: self.state.is_open(),
+        };
         let commands = self.commands(&cargo);
         self.in_flight += 1;
         self.flights.push(Box::pin(async move {
@@ -301,7 +331,7 @@ impl Shard {
                 _ => false,
             };
             let connection = in_step.then_some(connection);
-            Landed::Exchange { connection, process, cargo, epoch, generation, result, arrived }
+            Landed::Exchange { connection, cargo, sent_in, result, arrived }
         }));
     }
 
@@ -327,19 +357,24 @@ impl Shard {
         match landed {
             Landed::Dialled(dialled) => {
                 self.dialling = false;
+                self.tried = true;
                 self.dialled(dialled);
             }
-            Landed::Exchange { connection, process, cargo, epoch, generation, result, arrived } => {
+            Landed::Exchange { connection, cargo, sent_in, result, arrived } => {
                 self.in_flight -= 1;
-                self.idle.extend(connection.filter(|_| process == self.process));
+                self.idle.extend(connection.filter(|_| sent_in.process == self.process));
                 if matches!(cargo, Cargo::Probe(_)) {
                     self.probing = false;
                     self.next_check = arrived + EAGER_CHECK;
                 }
-                let fresh = generation == self.state.generation();
+                if result.is_ok() {
+                    self.answered();
+                }
+                let fresh = sent_in.generation == self.state.generation() && sent_in.process == self.process;
                 match (result, cargo) {
                     (Ok(responses), Cargo::Jobs(batch)) if batch.kind() != Kind::Note => {
-                        self.jobs_landed(batch, &responses, epoch.filter(|_| fresh), arrived);
+                        let epoch = sent_in.epoch.filter(|_| fresh);
+                        self.jobs_landed(batch, &responses, epoch, sent_in.open, arrived);
                     }
                     (Ok(responses), Cargo::Probe(probe)) => self.probe_landed(probe, &responses, fresh, arrived),
                     (Ok(_), Cargo::Jobs(_)) => {}
@@ -371,20 +406,38 @@ impl Shard {
                     // An extra connection: the ones that there are go on.
                     return;
                 }
-                if !matches!(&self.link, Link::Down(known) if **known == *why) {
-                    tracing::warn!(%shard, "memcached cannot be reached: {why}");
-                }
+                self.in_trouble(format!("memcached cannot be reached: {why}"));
                 self.link = Link::Down(why.into());
             }
         }
     }
 
+    /// Takes note of an answer: only now is it certain that the server is there.
+    fn answered(&mut self) {
+        self.backoff = backoff();
+        if let Link::Up { address } = self.link
+            && !std::mem::replace(&mut self.well, true)
+        {
+            self.trouble.clear();
+            tracing::info!(shard = %self.settings.address, %address, "connected to memcached");
+        }
+    }
+
+    fn in_trouble(&mut self, what: String) {
+        self.well = false;
+        if self.trouble != what {
+            tracing::warn!(shard = %self.settings.address, "{what}");
+            self.trouble = what;
+        }
+    }
+
     fn connected(&mut self, connection: AsyncMetaConnection, address: SocketAddr, facts: &ServerFacts) {
         let shard = &self.settings.address;
-        if self.pid != facts.pid || self.pid.is_none() {
+        let server = facts.process().map(|process| (address, process));
+        if self.server != server || server.is_none() {
             self.process += 1;
             self.idle.clear();
-            self.pid = facts.pid;
+            self.server = server;
             self.clock = None;
             for danger in facts.dangers() {
                 tracing::warn!(%shard, "memcached may lose locks: {danger}");
@@ -395,17 +448,22 @@ impl Shard {
             self.next_check = Moment::now();
         }
         if !matches!(self.link, Link::Up { .. }) {
-            tracing::info!(%shard, %address, "connected to memcached");
             self.next_check = Moment::now();
         }
         self.link = Link::Up { address };
-        self.backoff = backoff();
         self.idle.push(connection);
     }
 
     /// Takes note of what a batch says of the shard, and answers its jobs.
-    fn jobs_landed(&mut self, batch: Batch, responses: &[MetaResponse], sent_in: Option<Epoch>, arrived: Moment) {
-        let Some(epoch) = sent_in else {
+    fn jobs_landed(
+        &mut self,
+        batch: Batch,
+        responses: &[MetaResponse],
+        epoch: Option<Epoch>,
+        was_open: bool,
+        arrived: Moment,
+    ) {
+        let Some(epoch) = epoch else {
             return batch.fail(&StoreError::uncertain("the shard's epoch changed while the command was under way"));
         };
         let Evidence { clock, fence, witness } = match batch.evidence(responses) {
@@ -417,13 +475,15 @@ impl Shard {
             return batch.fail(&StoreError::uncertain("the shard lost its memory while the command was under way"));
         }
         if !in_time {
+            self.next_check = arrived;
             return batch.fail(&StoreError::uncertain("memcached was stopped for a while, and its clock lags"));
         }
         if let Some(fence) = fence {
             self.fences_seen(epoch, fence.is_some(), arrived);
             self.highest_token = self.highest_token.max(fence.map_or(0, |token| token.get()));
         }
-        batch.settle(responses, fence.flatten(), self.state.is_open());
+        // What was sent into a closed shard may have been carried out before it opened.
+        batch.settle(responses, fence.flatten(), was_open && self.state.is_open());
     }
 
     fn probe_landed(&mut self, probe: Probe, responses: &[MetaResponse], fresh: bool, arrived: Moment) {
@@ -433,10 +493,13 @@ impl Shard {
         let witness = match witness {
             Ok(witness) => witness,
             Err(error) => {
-                tracing::error!(shard = %self.settings.address, "the shard's state cannot be read: {error}");
+                if !std::mem::replace(&mut self.unreadable, true) {
+                    tracing::error!(shard = %self.settings.address, "the shard's state cannot be read: {error}");
+                }
                 return;
             }
         };
+        self.unreadable = false;
         if !fresh {
             return;
         }
@@ -530,6 +593,13 @@ impl Shard {
             tracing::debug!(shard = %self.settings.address, "an owner's label was not noted: {why}");
             return;
         }
+        if let (Error::Server(why), Cargo::Probe(_)) = (error, &cargo) {
+            let now = Moment::now();
+            if now >= self.next_countdown {
+                self.next_countdown = now + COUNTDOWN;
+                tracing::error!(shard = %self.settings.address, "memcached does not take the shard's state: {why}");
+            }
+        }
         if let Cargo::Jobs(batch) = cargo {
             let shard = &self.settings.address;
             let error = match error {
@@ -543,9 +613,9 @@ impl Shard {
         if !matches!(error, Error::Server(_)) {
             // The other connections lead to the same process, and may be as dead.
             self.idle.clear();
-            self.next_dial = Moment::now();
+            self.next_dial = Moment::now() + self.backoff.next().unwrap_or(BOUND);
             if self.in_flight == 0 && !self.dialling {
-                tracing::warn!(shard = %self.settings.address, "the connection to memcached broke: {error}");
+                self.in_trouble(format!("the connection to memcached broke: {error}"));
                 self.link = Link::Down(error.to_string().into());
             }
         }
@@ -568,7 +638,7 @@ impl Shard {
             (Link::Up { .. }, Phase::Unread) => View::Unknown,
             (Link::Up { .. }, _) => View::Agrees,
             (Link::Refused(_), _) => View::Away,
-            (Link::Down(_), _) if self.dialling && matches!(self.state.phase(), Phase::Unread) => View::Unknown,
+            (Link::Down(_), _) if !self.tried => View::Unknown,
             (Link::Down(_), _) => View::Away,
         };
         self.settings.board.publish(self.settings.index, view);
@@ -591,7 +661,7 @@ fn refused(facts: &ServerFacts, allow_unsafe: bool) -> Option<String> {
 fn backoff() -> backon::ExponentialBackoff {
     backon::ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(20))
-        .with_max_delay(Duration::from_secs(1))
+        .with_max_delay(LONGEST_PAUSE)
         .without_max_times()
         .with_jitter()
         .build()

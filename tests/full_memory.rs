@@ -1,0 +1,75 @@
+//! A memcached that is full refuses new locks and harms none that it has.
+
+mod support;
+
+use std::time::Duration;
+
+use lockbroker::proto::AcquireRequest;
+use lockbroker::proto::lock_event::Kind;
+use support::{Broker, Memcached, SOON, acquire, eventually, named, next_event};
+use tonic::Code;
+use tonic_health::pb::health_check_response::ServingStatus;
+
+const TTL: Duration = Duration::from_secs(5);
+
+#[tokio::test]
+async fn a_full_memcached_grants_nothing_and_keeps_what_is_held() {
+    let memcached = Memcached::start(&["-m", "2"]).await;
+    let broker = Broker::on_store(&memcached.store(), &["--default-ttl", "5s", "--max-ttl", "5s"]).await;
+    let mut stub = broker.stub().await;
+    let mut held = Vec::new();
+    for index in 0..20 {
+        let request = AcquireRequest { lock: Some(named(&format!("held {index}"))), ..Default::default() };
+        let mut stream = stub.acquire(request).await.unwrap().into_inner();
+        assert!(matches!(next_event(&mut stream).await, Kind::Acquired(_)));
+        held.push(stream);
+    }
+
+    fill(&memcached).await;
+    let filled = tokio::time::Instant::now();
+    let status = acquire(&mut stub, named("full 1")).await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
+    let address = memcached.address().to_string();
+    assert!(status.message().contains("no memory left") && status.message().contains(&address), "{status:?}");
+
+    // Grants that are refused, all the while; and renewals for longer than any lease lasts.
+    let mut attempts = stub.clone();
+    let refused = async {
+        while filled.elapsed() < TTL + Duration::from_secs(1) {
+            let refusal = acquire(&mut attempts, named("full 1")).await.map(drop).unwrap_err();
+            assert_eq!(refusal.code(), Code::ResourceExhausted, "{refusal:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let renewed = futures_util::future::join_all(held.iter_mut().map(async |stream| {
+        while filled.elapsed() < TTL + Duration::from_secs(1) {
+            let event = next_event(stream).await;
+            assert!(matches!(event, Kind::Renewed(_)), "{event:?}");
+        }
+    }));
+    tokio::join!(refused, renewed);
+    for index in 0..held.len() {
+        assert!(acquire(&mut stub, named(&format!("held {index}"))).await.unwrap().is_none(), "held {index}");
+    }
+    assert_eq!(broker.health("readiness").await, Some(ServingStatus::Serving));
+
+    // What is released makes room for another one.
+    drop(held);
+    eventually(SOON, "there is room", async || matches!(acquire(&mut stub, named("full 1")).await, Ok(Some(_)))).await;
+}
+
+/// Takes all memory for items as large as a lock's is, and as large as anything else about it.
+async fn fill(memcached: &Memcached) {
+    for length in (0..=160).step_by(20) {
+        let value = "x".repeat(length);
+        for round in 0.. {
+            let commands: Vec<_> = (0..1_000)
+                .map(|index| format!("ms junk-{length:03}-{round:03}-{index:03} {length}\r\n{value}"))
+                .collect();
+            let answers = memcached.command(&commands.join("\r\n")).await;
+            if answers.lines().all(|answer| answer.starts_with("SERVER_ERROR out of memory")) {
+                break;
+            }
+        }
+    }
+}
