@@ -8,6 +8,7 @@
 mod broker;
 mod events;
 mod history;
+mod locks;
 mod memcached;
 mod process;
 mod proxy;
@@ -19,6 +20,7 @@ use std::time::{Duration, Instant};
 pub use broker::{Broker, lockbroker, open, run, stub};
 pub use events::{Event, RawSession, end_of, next_event, next_message};
 pub use history::{History, Hold};
+pub use locks::*;
 pub use memcached::Memcached;
 pub use process::Process;
 pub use proxy::Proxy;
