@@ -6,6 +6,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use lockbroker::proto::lock_event::Kind;
 use lockbroker::proto::not_acquired::Reason;
 use lockbroker::proto::{AcquireRequest, AcquireResponse, LockSpec, lost};
@@ -38,7 +39,7 @@ async fn the_second_is_told_who_is_first() {
 #[tokio::test]
 async fn nobody_acquires_while_a_lock_lingers() {
     let linger = 2_500 * MS;
-    for (_memcached, broker) in brokers(&[]).await {
+    join_all(brokers(&[]).await.map(async |(_memcached, broker)| {
         let mut stub = broker.stub().await;
         let request = AcquireRequest { lock: lingering("job", linger), ..Default::default() };
         let (_, held) = acquire(&mut stub, request).await;
@@ -56,12 +57,13 @@ async fn nobody_acquires_while_a_lock_lingers() {
             tokio::time::sleep(5 * MS).await;
         };
         assert!(lingered && acquired >= linger && acquired < linger + 1_000 * MS, "{lingered} {acquired:?}");
-    }
+    }))
+    .await;
 }
 
 #[tokio::test]
 async fn a_holder_may_believe_for_as_long_as_the_store_keeps_the_lock_and_no_longer() {
-    for (_memcached, broker) in brokers(&[]).await {
+    join_all(brokers(&[]).await.map(async |(_memcached, broker)| {
         let mut stub = broker.stub().await;
         let sent = Instant::now();
         let request = AcquireRequest { ttl: span(TTL), ..once("job") };
@@ -82,7 +84,8 @@ async fn a_holder_may_believe_for_as_long_as_the_store_keeps_the_lock_and_no_lon
             assert!(renewed - at <= LEASE, "{renewed:?} at {at:?}");
             valid_for = renewed;
         }
-    }
+    }))
+    .await;
 }
 
 #[tokio::test]
