@@ -157,7 +157,8 @@ impl Client {
             biased;
             message = self.requests.message() => match message {
                 Ok(Some(request)) => Ok(request),
-                Ok(None) => Err(Close::Word),
+                // Half-closed by the client; but hyper, when a ping stays unanswered, ends our requests in the same way.
+                Ok(None) => Err(self.settle().await),
                 // HTTP/2 says that the stream or the connection has ended.
                 Err(status) if status.source().is_some() => Err(self.settle().await),
                 // The message itself is broken, and who knows what else.

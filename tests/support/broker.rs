@@ -114,6 +114,11 @@ impl Broker {
         self.process.pid()
     }
 
+    /// How it ended, if it has.
+    pub fn exit(&mut self) -> Option<ExitStatus> {
+        self.process.exit()
+    }
+
     /// SIGKILL.
     pub fn kill(&mut self) {
         self.process.kill();
