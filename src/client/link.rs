@@ -131,6 +131,11 @@ impl Link {
         }
     }
 
+    /// The broker has said its last of a lock that may still be valid: no acknowledgement covers it any more.
+    pub(super) fn settle(&self, lock_ref: i64) {
+        lock(&self.validity).settle(lock_ref);
+    }
+
     /// Whether a lock granted now would be valid.
     pub(super) fn is_valid(&self) -> bool {
         // 0 is no lock's: what covers the stream.

@@ -16,8 +16,8 @@ use crate::clock::Moment;
 use crate::proto::lock_event::Kind;
 use crate::proto::{Acquired, Failed, LockSpec, WaitSpec};
 
-/// How long a reattach that has failed is left alone.
-const REATTACH_AGAIN: Duration = Duration::from_millis(250);
+/// How long a lock is left alone that a broker could not see to.
+const PLACE_AGAIN: Duration = Duration::from_millis(250);
 
 /// A lock on a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,6 +139,12 @@ impl Session {
         }
     }
 
+    /// Asks again, in a while, for what a broker has failed to do. Within an old validity there is not much time to
+    /// be polite.
+    fn place_again(&mut self, after: Option<Duration>) {
+        self.place_at = Some(Moment::now() + after.unwrap_or(PLACE_AGAIN).min(PLACE_AGAIN));
+    }
+
     /// Takes everything off a link that can be taken off; what it holds stays until it is reattached.
     pub(super) fn leave(&mut self, id: u64, answers: bool) {
         let Some(link) = self.link(id) else { return };
@@ -228,7 +234,7 @@ impl Session {
         match self.locks.remove(&key) {
             Some(Lock::Wanted(wanted, _)) => self.wanted_event(key, wanted, at, kind),
             Some(Lock::Held(held)) if held.moving == Some(at) => self.moving_event(key, held, at, kind),
-            Some(Lock::Held(held)) => self.held_event(key, held, kind),
+            Some(Lock::Held(held)) => self.held_event(key, held, at, kind),
             Some(Lock::Releasing(releasing)) => self.releasing_event(key, releasing, kind),
             None => {}
         }
@@ -251,6 +257,13 @@ impl Session {
                 self.locks.insert(key, Lock::Held(held));
                 // Fails if the call has been dropped; then its `End` is on the way.
                 let _ = reply.send(Ok(Answer::Granted { hold, fencing_token }));
+                return;
+            }
+            // What a broker that goes away tells its waiters, perhaps before it tells that it does.
+            Kind::Failed(failed) if wanted.wait.is_some() && Code::from(failed.code) == Code::Unavailable => {
+                link.locks.remove(&at.lock_ref);
+                self.locks.insert(key, Lock::Wanted(wanted, None));
+                self.place_again(failed.retry_after.as_ref().and_then(from_wire));
                 return;
             }
             Kind::NotAcquired(refused) => Ok(Answer::Refused(refused)),
@@ -289,11 +302,9 @@ impl Session {
                 self.lose(key, LostReason::Gone);
             }
             Kind::Failed(Failed { retry_after, .. }) => {
-                let after = retry_after.as_ref().and_then(from_wire).unwrap_or(REATTACH_AGAIN);
                 link.locks.remove(&at.lock_ref);
                 held.moving = None;
-                // Within the old validity there is not much time to be polite.
-                self.reattach_at = Some(Moment::now() + after.min(REATTACH_AGAIN));
+                self.place_again(retry_after.as_ref().and_then(from_wire));
                 self.locks.insert(key, Lock::Held(held));
                 self.resume(key);
             }
@@ -303,15 +314,20 @@ impl Session {
         }
     }
 
-    fn held_event(&mut self, key: Key, held: Held, kind: Kind) {
-        // A reattach that is under way makes the old broker lose the lock: the answer to it decides.
+    fn held_event(&mut self, key: Key, held: Held, at: At, kind: Kind) {
         let moving = held.moving.is_some();
         self.locks.insert(key, Lock::Held(held));
-        match kind {
-            _ if moving => {}
-            Kind::Lost(lost) => self.lose(key, lost.reason().into()),
-            Kind::Released(_) => self.lose(key, LostReason::Released),
-            _ => {}
+        let reason = match kind {
+            Kind::Lost(lost) => lost.reason().into(),
+            Kind::Released(_) => LostReason::Released,
+            _ => return,
+        };
+        if !moving {
+            self.lose(key, reason);
+        } else if let Some(link) = self.link(at.link) {
+            // A reattach that is under way makes the old broker lose the lock: the answer to it decides. It must come
+            // within what the old broker has told so far, for that one knows of the lock no more.
+            link.settle(at.lock_ref);
         }
     }
 

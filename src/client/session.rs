@@ -86,8 +86,8 @@ pub(super) struct Session {
     dial_at: Moment,
     /// How far apart dials are, whatever comes of them. Starts over with every heartbeat that is acknowledged.
     pace: ExponentialBackoff,
-    /// When to ask again for reattaches that have failed.
-    pub(super) reattach_at: Option<Moment>,
+    /// When to ask again for what a broker has failed to do.
+    pub(super) place_at: Option<Moment>,
 }
 
 /// How late the task may notice that something has run out after the machine was suspended: leases run on
@@ -114,7 +114,7 @@ impl Session {
             dialing: None,
             dial_at: Moment::now(),
             pace: pace(),
-            reattach_at: None,
+            place_at: None,
         }
     }
 
@@ -224,8 +224,8 @@ impl Session {
             self.settings.set_trouble(Some("the broker is silent"));
             self.retire(id, false);
         }
-        if self.reattach_at.is_some_and(Moment::has_passed) {
-            self.reattach_at = None;
+        if self.place_at.is_some_and(Moment::has_passed) {
+            self.place_at = None;
             self.place_all();
         }
     }
@@ -253,7 +253,7 @@ impl Session {
     fn wake(&self) -> Option<Moment> {
         let dial = self.needs_link().then_some(self.dial_at);
         let look = (!self.locks.is_empty()).then(|| Moment::now() + LOOK);
-        self.links.iter().filter_map(Link::wake).chain(dial).chain(look).chain(self.reattach_at).min()
+        self.links.iter().filter_map(Link::wake).chain(dial).chain(look).chain(self.place_at).min()
     }
 }
 

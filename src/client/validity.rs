@@ -4,7 +4,7 @@
 //! latest acknowledgement left out. Instants count from when the client *sent* what is acknowledged, so no
 //! clock of ours is ever compared with the broker's. Knows nothing of streams, tasks or guards.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use crate::clock::Moment;
@@ -16,6 +16,8 @@ pub(super) struct Validity {
     covered_until: Moment,
     /// The locks which the latest acknowledgement did not renew, with what an earlier one gave them.
     behind: HashMap<i64, Moment>,
+    /// The locks in `behind` of which no acknowledgement speaks any more.
+    settled: HashSet<i64>,
     /// Heartbeats that may still be acknowledged and when they were sent, oldest first; the first may have
     /// been acknowledged already, since the broker repeats itself when it has renewed more.
     beats: VecDeque<(i64, Moment)>,
@@ -41,6 +43,7 @@ impl Validity {
         Validity {
             covered_until: until,
             behind: HashMap::new(),
+            settled: HashSet::new(),
             beats: VecDeque::new(),
             next: Some(until),
             broken: false,
@@ -59,8 +62,17 @@ impl Validity {
             return;
         }
         self.beats.retain(|&(sent, _)| sent >= seq);
-        self.behind = not_renewed.iter().map(|&lock| (lock, self.until(lock))).collect();
+        let behind = not_renewed.iter().chain(&self.settled);
+        self.behind = behind.map(|&lock| (lock, self.until(lock))).collect();
         self.covered_until = self.beats[0].1 + valid_for;
+        self.look_ahead();
+    }
+
+    /// The broker has spoken its last word of the lock: it keeps what it has, and nothing is added to that.
+    /// Acknowledgements leave it out from now on, but not in `not_renewed`.
+    pub(super) fn settle(&mut self, lock_ref: i64) {
+        self.behind.insert(lock_ref, self.until(lock_ref));
+        self.settled.insert(lock_ref);
         self.look_ahead();
     }
 
@@ -144,6 +156,18 @@ mod tests {
         // The same heartbeat once more: by now it has been renewed.
         validity.acknowledged(2, TTL, &[]);
         assert_eq!(validity.until(7), start + BEAT * 2 + TTL);
+    }
+
+    #[test]
+    fn acknowledgements_say_nothing_of_a_lock_that_has_ended() {
+        let (start, mut validity) = stream();
+        validity.settle(7);
+        for seq in 1..=2 {
+            validity.beat(seq, start + BEAT);
+            validity.acknowledged(seq, TTL, &[]);
+        }
+        assert_eq!((validity.until(7), validity.until(8)), (start + TTL, start + BEAT + TTL));
+        assert_eq!(validity.run_out(start + TTL), Some(RunOut::Some(vec![7])));
     }
 
     #[test]

@@ -194,7 +194,8 @@ async fn a_draining_stream_stays_until_its_locks_have_moved() {
     let seq = old.heartbeat().await;
     old.acknowledge(seq, &[]);
     settle().await;
-    assert_close(guard.valid_for(), VALID);
+    // It knows nothing of the lock any more: its acknowledgements add nothing.
+    assert_close(guard.valid_for(), VALID - BEAT);
     assert!(!peer.is_dialed());
     new.grant(begin.lock_ref, "id-2");
     old.ended().await;
@@ -276,6 +277,23 @@ async fn a_grant_that_nothing_covers_is_given_back_and_asked_for_elsewhere() {
     let begin = stream.begin().await;
     stream.grant(begin.lock_ref, "id-2");
     assert_eq!(soon(asking).await.unwrap().unwrap().guard().unwrap().lock_id(), "id-2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_waiter_of_a_broker_that_goes_away_waits_on() {
+    let (client, mut peer) = client();
+    let asking = tokio::spawn(client.wait_acquire("a").into_future());
+    let mut stream = peer.open().await;
+    let first = stream.begin().await;
+    // It may be told so before its stream is.
+    stream.fail(first.lock_ref, Code::Unavailable);
+    stream.event(0, Kind::Draining(Draining { grace: None }));
+    let mut stream = peer.open().await;
+    let second = stream.begin().await;
+    stream.fail(second.lock_ref, Code::Unavailable);
+    let third = stream.begin().await;
+    stream.grant(third.lock_ref, "id");
+    assert!(asking.await.unwrap().unwrap().guard().is_some());
 }
 
 #[tokio::test(start_paused = true)]
