@@ -122,9 +122,7 @@ fn well(broker: &Broker) {
 }
 
 /// The status that a call is refused with, be it instead of a stream or on it.
-async fn refused<M: std::fmt::Debug>(
-    answer: Result<tonic::Response<tonic::Streaming<M>>, tonic::Status>,
-) -> Code {
+async fn refused<M: std::fmt::Debug>(answer: Result<tonic::Response<tonic::Streaming<M>>, tonic::Status>) -> Code {
     match answer {
         Ok(stream) => end_of(&mut stream.into_inner()).await.code(),
         Err(status) => status.code(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lockbroker::proto::AcquireRequest;
 use lockbroker::proto::lock_event::Kind;
-use support::{Broker, Memcached, SOON, acquire, eventually, named, next_event};
+use support::{Broker, Memcached, SOON, attempt, eventually, named, next_event};
 use tonic::Code;
 use tonic_health::pb::health_check_response::ServingStatus;
 
@@ -27,7 +27,7 @@ async fn a_full_memcached_grants_nothing_and_keeps_what_is_held() {
 
     fill(&memcached).await;
     let filled = tokio::time::Instant::now();
-    let status = acquire(&mut stub, named("full 1")).await.unwrap_err();
+    let status = attempt(&mut stub, named("full 1")).await.unwrap_err();
     assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
     let address = memcached.address().to_string();
     assert!(status.message().contains("no memory left") && status.message().contains(&address), "{status:?}");
@@ -36,7 +36,7 @@ async fn a_full_memcached_grants_nothing_and_keeps_what_is_held() {
     let mut attempts = stub.clone();
     let refused = async {
         while filled.elapsed() < TTL + Duration::from_secs(1) {
-            let refusal = acquire(&mut attempts, named("full 1")).await.map(drop).unwrap_err();
+            let refusal = attempt(&mut attempts, named("full 1")).await.map(drop).unwrap_err();
             assert_eq!(refusal.code(), Code::ResourceExhausted, "{refusal:?}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -49,13 +49,13 @@ async fn a_full_memcached_grants_nothing_and_keeps_what_is_held() {
     }));
     tokio::join!(refused, renewed);
     for index in 0..held.len() {
-        assert!(acquire(&mut stub, named(&format!("held {index}"))).await.unwrap().is_none(), "held {index}");
+        assert!(attempt(&mut stub, named(&format!("held {index}"))).await.unwrap().is_none(), "held {index}");
     }
     assert_eq!(broker.health("readiness").await, Some(ServingStatus::Serving));
 
     // What is released makes room for another one.
     drop(held);
-    eventually(SOON, "there is room", async || matches!(acquire(&mut stub, named("full 1")).await, Ok(Some(_)))).await;
+    eventually(SOON, "there is room", async || matches!(attempt(&mut stub, named("full 1")).await, Ok(Some(_)))).await;
 }
 
 /// Takes all memory for items as large as a lock's is, and as large as anything else about it.

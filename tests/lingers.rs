@@ -11,7 +11,8 @@ use lockbroker::proto::{
     AcquireRequest, GetLockRequest, LockSpec, ReleaseRequest, get_lock_response, release_response,
 };
 use support::{
-    Broker, Memcached, Process, SOON, acquire, acquire_for, eventually, granted, lockbroker, named, next_event, queue,
+    Broker, Memcached, Process, SOON, attempt, attempt_for, eventually, granted_in_the_end, lockbroker, named,
+    next_event, stand_in_line,
 };
 use tokio::time::timeout;
 
@@ -37,7 +38,7 @@ async fn a_release_lingers_exactly() {
     let answered = Instant::now();
     assert_eq!(outcome, release_response::Outcome::Released);
     assert_eq!(state(&pair.second, "released").await, get_lock_response::State::Lingering);
-    assert!(acquire(&mut stub, named("released")).await.unwrap().is_none());
+    assert!(attempt(&mut stub, named("released")).await.unwrap().is_none());
     waiting.come_after(released, answered, LINGER, LINGER).await;
 }
 
@@ -62,13 +63,13 @@ async fn a_broker_that_is_killed_leaves_the_ttl_and_the_linger() {
     let mut pair = Pair::start().await;
     let mut stub = pair.first.stub().await;
     let lock =
-        acquire(&mut stub, LockSpec { linger: Some(Duration::from_secs(2).try_into().unwrap()), ..named("orphaned") });
+        attempt(&mut stub, LockSpec { linger: Some(Duration::from_secs(2).try_into().unwrap()), ..named("orphaned") });
     let before = Instant::now();
     let _lock = lock.await.unwrap().expect("it is free");
     let after = Instant::now();
-    let mut waiting = queue(&mut pair.second.stub().await, named("orphaned"), None).await;
+    let mut waiting = stand_in_line(&mut pair.second.stub().await, named("orphaned"), None).await;
     pair.first.kill();
-    timeout(2 * SOON, granted(&mut waiting)).await.expect("it expires");
+    timeout(2 * SOON, granted_in_the_end(&mut waiting)).await.expect("it expires");
     // An item of 5 + 2 s lives for more than 5 s and at most 7 s.
     assert!(before.elapsed() > Duration::from_secs(5), "granted after {:?}", before.elapsed());
     assert!(after.elapsed() <= Duration::from_secs(7) + POLL + SLACK, "granted after {:?}", after.elapsed());
@@ -79,24 +80,24 @@ async fn everybody_holds_for_their_own_ttl() {
     let mut pair = Pair::start().await;
     let (short, long) = (Duration::from_secs(5), Duration::from_secs(20));
     let mut stub = pair.first.stub().await;
-    let first = acquire_for(&mut stub, named("taken in turns"), Some(short)).await.unwrap().expect("it is free");
+    let first = attempt_for(&mut stub, named("taken in turns"), Some(short)).await.unwrap().expect("it is free");
     assert!(expires_in(&pair.second, "taken in turns").await <= short);
-    let mut second = queue(&mut pair.first.stub().await, named("taken in turns"), Some(long)).await;
+    let mut second = stand_in_line(&mut pair.first.stub().await, named("taken in turns"), Some(long)).await;
 
     drop(first);
-    timeout(SOON, granted(&mut second)).await.expect("it is handed over");
+    timeout(SOON, granted_in_the_end(&mut second)).await.expect("it is handed over");
     let left = expires_in(&pair.second, "taken in turns").await;
     assert!(left > long - Duration::from_secs(3) && left <= long, "{left:?}");
-    let mut third = queue(&mut pair.second.stub().await, named("taken in turns"), Some(short)).await;
+    let mut third = stand_in_line(&mut pair.second.stub().await, named("taken in turns"), Some(short)).await;
 
     drop(second);
-    timeout(SOON, granted(&mut third)).await.expect("it is released");
+    timeout(SOON, granted_in_the_end(&mut third)).await.expect("it is released");
     let after = Instant::now();
     assert!(expires_in(&pair.first, "taken in turns").await <= short);
     // Nothing is left of the long one: the short one's broker dies, and its lock with it in time.
-    let mut fourth = queue(&mut stub, named("taken in turns"), None).await;
+    let mut fourth = stand_in_line(&mut stub, named("taken in turns"), None).await;
     pair.second.kill();
-    timeout(2 * SOON, granted(&mut fourth)).await.expect("it expires");
+    timeout(2 * SOON, granted_in_the_end(&mut fourth)).await.expect("it expires");
     // It may have been renewed once or twice before its broker died.
     assert!(after.elapsed() <= short + Duration::from_secs(1) + SLACK, "granted after {:?}", after.elapsed());
 }
@@ -120,7 +121,7 @@ impl Pair {
     async fn wait_for(&self, name: &str) -> Waiting {
         let mut streams = Vec::new();
         for broker in [&self.first, &self.second] {
-            streams.push(queue(&mut broker.stub().await, named(name), None).await);
+            streams.push(stand_in_line(&mut broker.stub().await, named(name), None).await);
         }
         Waiting(streams)
     }
@@ -135,7 +136,7 @@ impl Waiting {
         let mut streams = self.0.iter_mut();
         let (Some(here), Some(there)) = (streams.next(), streams.next()) else { unreachable!() };
         let grant = async {
-            tokio::select! { token = granted(here) => token, token = granted(there) => token }
+            tokio::select! { token = granted_in_the_end(here) => token, token = granted_in_the_end(there) => token }
         };
         timeout(SOON, grant).await.expect("one of them is granted");
         let (lower, upper) = (given_up.elapsed(), done.elapsed());

@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tonic::transport::Channel;
 
-use support::{Broker, Memcached, SOON, acquire, eventually, granted, named, next_event, queue};
+use support::{Broker, Memcached, SOON, attempt, eventually, granted_in_the_end, named, next_event, stand_in_line};
 
 const LOCKS: usize = 200;
 /// Longer than any waiter pauses between two tries, whatever it has been through.
@@ -77,9 +77,9 @@ async fn keeps_every_lock(holding: &Broker, other: &Broker, max_ttl: Duration, c
             Holder::in_a_session(&client, &name).await
         });
         let at = if index % 4 < 2 { &stub } else { &other_stub };
-        let mut rival = queue(&mut at.clone(), named(&name), None).await;
+        let mut rival = stand_in_line(&mut at.clone(), named(&name), None).await;
         rivals.push(tokio::spawn(async move {
-            let token = granted(&mut rival).await;
+            let token = granted_in_the_end(&mut rival).await;
             (Instant::now(), token)
         }));
     }
@@ -91,7 +91,7 @@ async fn keeps_every_lock(holding: &Broker, other: &Broker, max_ttl: Duration, c
         // Two losses, where it takes them for two, are two quarantines.
         eventually(2 * max_ttl + SOON, "the broker grants again", async || {
             all_is_well(&holders, &rivals, struck);
-            lost_memory(broker) && matches!(acquire(&mut stub, named("a bystander's")).await, Ok(Some(_)))
+            lost_memory(broker) && matches!(attempt(&mut stub, named("a bystander's")).await, Ok(Some(_)))
         })
         .await;
     }

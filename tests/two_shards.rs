@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use lockbroker::proto::AcquireResponse;
 use lockbroker::proto::lock_event::Kind;
 use lockbroker::proto::lock_service_client::LockServiceClient;
-use support::{Broker, Event, Memcached, SOON, acquire, eventually, named};
+use support::{Broker, Event, Memcached, SOON, attempt, eventually, named};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tonic::transport::Channel;
@@ -56,7 +56,7 @@ async fn one_shard_that_is_away_at_the_start_keeps_nobody_from_the_other() {
     let mut stub = broker.stub().await;
     let mut granted = 0;
     for index in 0..20 {
-        match acquire(&mut stub, named(&format!("name {index}"))).await {
+        match attempt(&mut stub, named(&format!("name {index}"))).await {
             Ok(Some(_)) => granted += 1,
             Ok(None) => panic!("nobody else holds a lock"),
             Err(status) => assert!(status.message().contains(&away.address().to_string()), "{status:?}"),
@@ -91,7 +91,7 @@ impl Scene {
             let name = format!("name-{index}");
             let mut lock = None;
             eventually(SOON, "both shards grant", async || {
-                lock = acquire(&mut stub, named(&name)).await.ok().flatten();
+                lock = attempt(&mut stub, named(&name)).await.ok().flatten();
                 lock.is_some()
             })
             .await;
@@ -119,13 +119,13 @@ impl Scene {
         // All at once: each waits for the shard at first, and none may keep the others waiting.
         let asking = self.doomed_names[1..].iter().map(|name| {
             let mut stub = stub.clone();
-            async move { acquire(&mut stub, named(name)).await }
+            async move { attempt(&mut stub, named(name)).await }
         });
         let (failures, slowest) = tokio::join!(futures_util::future::join_all(asking), async {
             let mut slowest = Duration::ZERO;
             for name in self.healthy_names[1..].iter().cycle().take(200) {
                 let start = Instant::now();
-                assert!(acquire(&mut stub, named(name)).await.unwrap().is_some(), "{name}");
+                assert!(attempt(&mut stub, named(name)).await.unwrap().is_some(), "{name}");
                 slowest = slowest.max(start.elapsed());
                 eventually(SOON, "the cancel has released it", async || self.is_free(name).await).await;
             }
@@ -146,11 +146,11 @@ impl Scene {
         self._healthy.command(&format!("mg lockbroker:L:{name}")).await == "EN\r\n"
     }
 
-    /// Whether one of these names at least is granted, as all are when their shard is open and nobody has them.
+    /// Whether one of these names at least is granted_in_the_end, as all are when their shard is open and nobody has them.
     async fn grants(&self, names: &[String]) -> bool {
         let mut stub = self.stub.clone();
         for name in names {
-            if matches!(timeout(SOON, acquire(&mut stub, named(name))).await.unwrap(), Ok(Some(_))) {
+            if matches!(timeout(SOON, attempt(&mut stub, named(name))).await.unwrap(), Ok(Some(_))) {
                 return true;
             }
         }

@@ -18,16 +18,16 @@ pub fn named(name: &str) -> LockSpec {
     LockSpec { name: name.to_owned(), ..Default::default() }
 }
 
-/// Asks once; the stream of the lock if it was granted, none if it was not.
-pub async fn acquire(
+/// Asks once; the stream of the lock if it was granted_in_the_end, none if it was not.
+pub async fn attempt(
     stub: &mut LockServiceClient<Channel>,
     lock: LockSpec,
 ) -> Result<Option<Streaming<AcquireResponse>>, Status> {
-    acquire_for(stub, lock, None).await
+    attempt_for(stub, lock, None).await
 }
 
-/// As `acquire`, with a ttl.
-pub async fn acquire_for(
+/// As `attempt`, with a ttl.
+pub async fn attempt_for(
     stub: &mut LockServiceClient<Channel>,
     lock: LockSpec,
     ttl: Option<Duration>,
@@ -43,7 +43,7 @@ pub async fn acquire_for(
 }
 
 /// Stands in line without end for a lock that cannot be had now.
-pub async fn queue(
+pub async fn stand_in_line(
     stub: &mut LockServiceClient<Channel>,
     lock: LockSpec,
     ttl: Option<Duration>,
@@ -58,7 +58,7 @@ pub async fn queue(
 }
 
 /// Waits, for as long as it takes, until one who stands in line is granted the lock; its fencing token.
-pub async fn granted(stream: &mut Streaming<WaitAcquireResponse>) -> i64 {
+pub async fn granted_in_the_end(stream: &mut Streaming<WaitAcquireResponse>) -> i64 {
     loop {
         match stream.message().await.unwrap().and_then(Event::event).and_then(|event| event.kind) {
             Some(Kind::Queued(_)) => {}

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-pub use asking::{acquire, acquire_for, granted, named, queue};
+pub use asking::{attempt, attempt_for, granted_in_the_end, named, stand_in_line};
 pub use broker::{Broker, lockbroker, open, run, stub};
 pub use events::{Event, RawSession, end_of, next_event, next_message};
 pub use history::{History, Hold};
