@@ -214,11 +214,8 @@ impl<S: LockStore> Keeper<S> {
             sleep_until(until).await;
         }
         let linger = if delivered { self.linger } else { Duration::ZERO };
-        let released = self.release(grant, linger, caller).await;
+        let released = self.release(grant, linger, caller, told).await;
         let Keeper { common, seat, name, .. } = self;
-        if !told {
-            seat.end(Event::Released);
-        }
         // Neither its client nor a broker that is ending waits for a linger.
         drop((seat, unfinished));
         if let Released::Lingering(linger_id, until) = released {

@@ -11,7 +11,7 @@ use crate::bell::{Ended, Handed};
 use crate::clock::{Moment, sleep_until};
 use crate::lock::{GrantId, LingerId, LockId, LockName, item_ttl, lease, linger_ttl};
 use crate::store::{Change, Granted, LockStore, Look, Mark};
-use crate::stream::Failure;
+use crate::stream::{Event, Failure};
 
 /// The longest that a Release call waits for the store.
 pub(crate) const LONGEST_RELEASE: Duration = Duration::from_secs(3);
@@ -36,9 +36,21 @@ fn answer(caller: &mut Caller, result: Result<Ended, Failure>) {
 }
 
 impl<S: LockStore> Keeper<S> {
-    /// Ends the grant: by a hand-over if somebody waits here and nothing lingers.
-    pub(super) async fn release(&self, mut grant: Grant, linger: Duration, mut caller: Caller) -> Released {
+    /// Ends the grant: by a hand-over if somebody waits here and nothing lingers. Tells the client when that is done,
+    /// before the next one hears of it, unless it has been `told` the last event already.
+    pub(super) async fn release(
+        &self,
+        mut grant: Grant,
+        linger: Duration,
+        mut caller: Caller,
+        mut told: bool,
+    ) -> Released {
         let common = &self.common;
+        let mut tell = || {
+            if !std::mem::replace(&mut told, true) {
+                self.seat.end(Event::Released);
+            }
+        };
         if linger.is_zero() {
             while let Some(next) = common.waiters.next(&self.name) {
                 let (new, sent) = (GrantId::random(), Moment::now());
@@ -46,6 +58,7 @@ impl<S: LockStore> Keeper<S> {
                 match handing {
                     Ok(Granted::Yes(token)) if !(sent + lease(next.waiter.ttl)).has_passed() => {
                         answer(&mut caller, Ok(Ended::Released));
+                        tell();
                         common.waiters.pass(&self.name, new, &next.waiter.bell);
                         match next.waiter.bell.hand(Handed { id: new, token, sent }) {
                             Ok(()) => return Released::Gone,
@@ -56,6 +69,7 @@ impl<S: LockStore> Keeper<S> {
                     Ok(Granted::No) => {
                         common.waiters.put_back(&self.name, next);
                         answer(&mut caller, common.whose(&self.name).await);
+                        tell();
                         common.waiters.let_go(&self.name, grant.id, Moment::now());
                         return Released::Gone;
                     }
@@ -71,6 +85,7 @@ impl<S: LockStore> Keeper<S> {
             }
         }
         let released = common.end_grant(&self.name, &grant, linger, caller).await;
+        tell();
         if matches!(released, Released::Gone) {
             // Waiters of other brokers have waited for long if somebody is still in line here.
             let fair = common.waiters.has_waiters(&self.name) && linger.is_zero();
