@@ -102,6 +102,18 @@ async fn a_black_hole_leaves_connections_half_open() {
 }
 
 #[tokio::test]
+async fn a_proxy_turns_to_another_target_and_keeps_what_is_connected() {
+    let (proxy, mut client, mut server) = proxied().await;
+    let other = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    proxy.turn_to(other.local_addr().unwrap());
+    let mut second = TcpStream::connect(proxy.address()).await.unwrap();
+    second.write_all(b"two").await.unwrap();
+    assert_eq!(read(&mut other.accept().await.unwrap().0).await.unwrap(), b"two");
+    client.write_all(b"one").await.unwrap();
+    assert_eq!(read(&mut server).await.unwrap(), b"one");
+}
+
+#[tokio::test]
 async fn a_delay_is_added_once_per_direction() {
     let (proxy, mut client, mut server) = proxied().await;
     proxy.delay(Duration::from_millis(300));

@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep_until};
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
+    target: watch::Sender<SocketAddr>,
     weather: watch::Sender<Weather>,
     counts: Arc<Counts>,
     /// Accepts connections for as long as the proxy lives.
@@ -49,6 +50,7 @@ impl Proxy {
     pub async fn start(target: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
+        let (target, targets) = watch::channel(target);
         let weather = watch::Sender::new(Weather::default());
         let counts = Arc::new(Counts::default());
         let accepting = tokio::spawn({
@@ -56,15 +58,21 @@ impl Proxy {
             async move {
                 while let Ok((client, _)) = listener.accept().await {
                     counts.accepted.fetch_add(1, Relaxed);
+                    let target = *targets.borrow();
                     tokio::spawn(join(client, target, weather.clone(), Arc::clone(&counts)));
                 }
             }
         });
-        Self { address, weather, counts, accepting }
+        Self { address, target, weather, counts, accepting }
     }
 
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Sends new connections to another target; the present ones stay where they are.
+    pub fn turn_to(&self, target: SocketAddr) {
+        self.target.send_replace(target);
     }
 
     /// Closes all connections on both sides (FIN).
