@@ -3,12 +3,14 @@
 mod support;
 
 use std::fs;
+use std::future::IntoFuture;
 use std::io::{Read, Write};
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use lockbroker::client::{Client, LockState};
 use rustix::process::Signal;
-use support::{Broker, Process, SOON, eventually, lockbroker, run};
+use support::{Broker, Memcached, Process, SOON, eventually, lockbroker, run};
 use tempfile::TempDir;
 
 /// `lockbroker run` at `broker`, with its options and all that follows them.
@@ -194,4 +196,42 @@ async fn a_command_that_heeds_nothing_is_killed_when_the_lock_runs_out() {
     assert_eq!(process.wait(SOON).await.code(), Some(70));
     assert!(!is_running(command));
     assert!(process.log()[0].contains("about to run out"), "{:?}", process.log());
+}
+
+#[tokio::test]
+async fn nobody_gets_the_lock_while_its_command_is_alive() {
+    let memcached = Memcached::start(&[]).await;
+    let (mut one, other) = (Broker::on(&memcached).await, Broker::on(&memcached).await);
+    let directory = TempDir::new().unwrap();
+    let at = directory.path().display();
+    // Neither it nor its child heeds a SIGTERM. They are in one process group.
+    let child = format!("(trap '' TERM; exec sleep 600) & echo $! > {at}/child");
+    let script = format!("{child}; {}", long(&directory).replace("exit 9", ":"));
+    let arguments = ["--ttl", "5s", "a", "--", "sh", "-c", &script];
+    let mut process = Process::spawn("run", &mut held(&one, &arguments));
+    let command = started(&directory).await;
+    let child = fs::read_to_string(directory.path().join("child")).unwrap().trim().parse().unwrap();
+    let rival = Client::connect(other.url()).unwrap();
+    let waiting = tokio::spawn(rival.wait_acquire("a").max_wait(Duration::from_secs(20)).into_future());
+
+    // It says nothing any more, and neither does its kernel.
+    one.stop().await;
+    let next = waiting.await.unwrap().unwrap().guard();
+    assert!(!is_running(command) && !is_running(child), "it runs, and somebody else has the lock");
+    assert!(next.is_some());
+    assert!(directory.path().join("term").exists(), "it was not warned");
+    assert_eq!(process.wait(SOON).await.code(), Some(70));
+}
+
+#[tokio::test]
+async fn a_lock_that_lingers_is_shown_as_such() {
+    let broker = Broker::memory().await;
+    let (code, ..) = output(held(&broker, &["--linger", "1m", "a", "--", "true"]));
+    assert_eq!(code, Some(0));
+    let (code, out, err) = output(lockbroker(&["get", "--server", &broker.url(), "a"]));
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    assert!(out.starts_with("state: lingering\nexpires in: "), "{out}");
+    let (code, _, err) = output(held(&broker, &["a", "--", "true"]));
+    assert_eq!(code, Some(75));
+    assert!(err.contains("lingering") && err.lines().count() == 1, "{err}");
 }
