@@ -75,7 +75,8 @@ async fn contend(client: usize, mut stub: LockServiceClient<Channel>, history: A
     let mut session = Holder::open(&mut stub).await;
     let mut longest = Duration::ZERO;
     for lock_ref in 1.. {
-        let name = format!("contended/{}", rand::rng().random_range(0..NAMES));
+        // From one lock to the next, so that none has a longer line than the others for long.
+        let name = format!("contended/{}", (client + lock_ref as usize) % NAMES);
         let lock = Some(LockSpec { name: name.clone(), ..Default::default() });
         let asked = Instant::now();
         session.raw.begin(BeginLock { lock_ref, lock, wait: Some(WaitSpec::default()), ..Default::default() });
