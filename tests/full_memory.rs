@@ -4,9 +4,8 @@ mod support;
 
 use std::time::Duration;
 
-use lockbroker::proto::AcquireRequest;
 use lockbroker::proto::lock_event::Kind;
-use support::{Broker, Memcached, SOON, attempt, eventually, named, next_event};
+use support::{Broker, Memcached, SOON, acquire, eventually, next_event, once, try_acquire};
 use tonic::Code;
 use tonic_health::pb::health_check_response::ServingStatus;
 
@@ -19,15 +18,12 @@ async fn a_full_memcached_grants_nothing_and_keeps_what_is_held() {
     let mut stub = broker.stub().await;
     let mut held = Vec::new();
     for index in 0..20 {
-        let request = AcquireRequest { lock: Some(named(&format!("held {index}"))), ..Default::default() };
-        let mut stream = stub.acquire(request).await.unwrap().into_inner();
-        assert!(matches!(next_event(&mut stream).await, Kind::Acquired(_)));
-        held.push(stream);
+        held.push(acquire(&mut stub, once(&format!("held {index}"))).await.1);
     }
 
     fill(&memcached).await;
     let filled = tokio::time::Instant::now();
-    let status = attempt(&mut stub, named("full 1")).await.unwrap_err();
+    let status = try_acquire(&mut stub, once("full 1")).await.unwrap_err();
     assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
     let address = memcached.address().to_string();
     assert!(status.message().contains("no memory left") && status.message().contains(&address), "{status:?}");
@@ -36,7 +32,7 @@ async fn a_full_memcached_grants_nothing_and_keeps_what_is_held() {
     let mut attempts = stub.clone();
     let refused = async {
         while filled.elapsed() < TTL + Duration::from_secs(1) {
-            let refusal = attempt(&mut attempts, named("full 1")).await.map(drop).unwrap_err();
+            let refusal = try_acquire(&mut attempts, once("full 1")).await.map(drop).unwrap_err();
             assert_eq!(refusal.code(), Code::ResourceExhausted, "{refusal:?}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -49,20 +45,22 @@ async fn a_full_memcached_grants_nothing_and_keeps_what_is_held() {
     }));
     tokio::join!(refused, renewed);
     for index in 0..held.len() {
-        assert!(attempt(&mut stub, named(&format!("held {index}"))).await.unwrap().is_none(), "held {index}");
+        assert!(try_acquire(&mut stub, once(&format!("held {index}"))).await.unwrap().is_none(), "held {index}");
     }
     assert_eq!(broker.health("readiness").await, Some(ServingStatus::Serving));
 
     // What is released makes room for another one.
     drop(held);
-    eventually(SOON, "there is room", async || matches!(attempt(&mut stub, named("full 1")).await, Ok(Some(_)))).await;
+    eventually(SOON, "there is room", async || matches!(try_acquire(&mut stub, once("full 1")).await, Ok(Some(_))))
+        .await;
 }
 
 /// Takes all memory for items as large as a lock's is, and as large as anything else about it.
 async fn fill(memcached: &Memcached) {
     for length in (0..=160).step_by(20) {
         let value = "x".repeat(length);
-        for round in 0.. {
+        // A few rounds fill memcached's smallest memory.
+        for round in 0..100 {
             let commands: Vec<_> = (0..1_000)
                 .map(|index| format!("ms junk-{length:03}-{round:03}-{index:03} {length}\r\n{value}"))
                 .collect();

@@ -5,8 +5,7 @@ mod support;
 use std::time::Duration;
 
 use lockbroker::proto::lock_event::Kind;
-use lockbroker::proto::{BeginLock, WaitSpec};
-use support::{Broker, Memcached, Proxy, RawSession, named};
+use support::{Broker, Memcached, Proxy, RawSession, begin_wait};
 
 const HAND_OVERS: i64 = 200;
 
@@ -26,16 +25,10 @@ async fn commands_per_hand_over(waiters: i64) -> f64 {
     let proxy = Proxy::start(memcached.address()).await;
     let broker = Broker::on_store(&format!("memcached://{}", proxy.address()), &[]).await;
     let mut session = RawSession::open(&mut broker.stub().await, Some(Duration::from_secs(15))).await;
-    let wait = |lock_ref| BeginLock {
-        lock_ref,
-        lock: Some(named("popular")),
-        wait: Some(WaitSpec::default()),
-        ..Default::default()
-    };
-    session.begin(wait(1));
+    session.begin(begin_wait(1, "popular"));
     expect(&mut session, 1, |kind| matches!(kind, Kind::Acquired(_))).await;
     for lock_ref in 2..=1 + waiters {
-        session.begin(wait(lock_ref));
+        session.begin(begin_wait(lock_ref, "popular"));
         expect(&mut session, lock_ref, |kind| matches!(kind, Kind::Queued(_))).await;
     }
 
@@ -44,7 +37,7 @@ async fn commands_per_hand_over(waiters: i64) -> f64 {
         session.end(holder);
         expect(&mut session, holder, |kind| matches!(kind, Kind::Released(_))).await;
         // One more joins the line, so that it stays as long as it was.
-        session.begin(wait(holder + waiters + 1));
+        session.begin(begin_wait(holder + waiters + 1, "popular"));
         let (mut granted, mut queued) = (false, false);
         while !(granted && queued) {
             match session.next_event().await {

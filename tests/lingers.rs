@@ -6,15 +6,14 @@ mod support;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use lockbroker::proto::lock_event::Kind;
-use lockbroker::proto::{
-    AcquireRequest, GetLockRequest, LockSpec, ReleaseRequest, get_lock_response, release_response,
-};
+use lockbroker::proto::get_lock_response::State;
+use lockbroker::proto::{AcquireRequest, WaitAcquireRequest, WaitAcquireResponse};
 use support::{
-    Broker, Memcached, Process, SOON, attempt, attempt_for, eventually, granted_in_the_end, lockbroker, named,
-    next_event, stand_in_line,
+    Broker, Memcached, Outcome, Process, SOON, acquire, duration, eventually, granted, lingering, lockbroker, look,
+    once, queue, release, span, try_acquire, wait,
 };
 use tokio::time::timeout;
+use tonic::Streaming;
 
 const LINGER: Duration = Duration::from_millis(1_500);
 /// A poll of another broker comes after 1.2 times the interval at the latest…
@@ -27,18 +26,16 @@ const SHORT: [&str; 4] = ["--default-ttl", "5s", "--max-ttl", "20s"];
 async fn a_release_lingers_exactly() {
     let pair = Pair::start().await;
     let mut stub = pair.first.stub().await;
-    let request = AcquireRequest { lock: Some(lingering("released")), ..Default::default() };
-    let mut stream = stub.acquire(request).await.unwrap().into_inner();
-    let Kind::Acquired(acquired) = next_event(&mut stream).await else { panic!("not acquired") };
+    let request = AcquireRequest { lock: lingering("released", LINGER), ..Default::default() };
+    let (acquired, _stream) = acquire(&mut stub, request).await;
     let waiting = pair.wait_for("released").await;
 
-    let request = ReleaseRequest { name: "released".into(), lock_id: acquired.lock_id };
     let released = Instant::now();
-    let outcome = stub.release(request).await.unwrap().into_inner().outcome();
+    let outcome = release(&mut stub, "released", &acquired.lock_id).await;
     let answered = Instant::now();
-    assert_eq!(outcome, release_response::Outcome::Released);
-    assert_eq!(state(&pair.second, "released").await, get_lock_response::State::Lingering);
-    assert!(attempt(&mut stub, named("released")).await.unwrap().is_none());
+    assert_eq!(outcome, Outcome::Released);
+    assert_eq!(state(&pair.second, "released").await, State::Lingering);
+    assert!(try_acquire(&mut stub, once("released")).await.unwrap().is_none());
     waiting.come_after(released, answered, LINGER, LINGER).await;
 }
 
@@ -48,10 +45,7 @@ async fn a_client_that_is_killed_leaves_a_linger() {
     let url = pair.first.url();
     let mut run = lockbroker(&["run", "--server", &url, "--linger", "1500ms", "killed", "--", "sleep", "600"]);
     let mut client = Process::spawn("lockbroker run", run.stdout(Stdio::null()));
-    eventually(SOON, "it holds the lock", async || {
-        state(&pair.second, "killed").await == get_lock_response::State::Held
-    })
-    .await;
+    eventually(SOON, "it holds the lock", async || state(&pair.second, "killed").await == State::Held).await;
     let waiting = pair.wait_for("killed").await;
     let killed = Instant::now();
     client.kill();
@@ -61,43 +55,43 @@ async fn a_client_that_is_killed_leaves_a_linger() {
 #[tokio::test]
 async fn a_broker_that_is_killed_leaves_the_ttl_and_the_linger() {
     let mut pair = Pair::start().await;
-    let mut stub = pair.first.stub().await;
-    let lock =
-        attempt(&mut stub, LockSpec { linger: Some(Duration::from_secs(2).try_into().unwrap()), ..named("orphaned") });
+    let request = AcquireRequest { lock: lingering("orphaned", Duration::from_secs(3)), ..Default::default() };
     let before = Instant::now();
-    let _lock = lock.await.unwrap().expect("it is free");
-    let after = Instant::now();
-    let mut waiting = stand_in_line(&mut pair.second.stub().await, named("orphaned"), None).await;
+    let _held = acquire(&mut pair.first.stub().await, request).await;
+    let mut waiting = queue(&mut pair.second.stub().await, wait("orphaned")).await.1;
     pair.first.kill();
-    timeout(2 * SOON, granted_in_the_end(&mut waiting)).await.expect("it expires");
-    // An item of 5 + 2 s lives for more than 5 s and at most 7 s.
-    assert!(before.elapsed() > Duration::from_secs(5), "granted after {:?}", before.elapsed());
-    assert!(after.elapsed() <= Duration::from_secs(7) + POLL + SLACK, "granted after {:?}", after.elapsed());
+    let killed = Instant::now();
+    timeout(2 * SOON, granted(&mut waiting)).await.expect("it expires");
+    // An item of 5 + 3 s lives for more than 6 s and at most 8 s.
+    assert!(before.elapsed() > Duration::from_secs(6), "granted after {:?}", before.elapsed());
+    assert!(killed.elapsed() <= Duration::from_secs(8) + POLL + SLACK, "granted after {:?}", killed.elapsed());
 }
 
 #[tokio::test]
 async fn everybody_holds_for_their_own_ttl() {
     let mut pair = Pair::start().await;
     let (short, long) = (Duration::from_secs(5), Duration::from_secs(20));
+    let wait_for = |ttl| WaitAcquireRequest { ttl: span(ttl), ..wait("taken in turns") };
     let mut stub = pair.first.stub().await;
-    let first = attempt_for(&mut stub, named("taken in turns"), Some(short)).await.unwrap().expect("it is free");
+    let request = AcquireRequest { ttl: span(short), ..once("taken in turns") };
+    let (_, first) = acquire(&mut stub, request).await;
     assert!(expires_in(&pair.second, "taken in turns").await <= short);
-    let mut second = stand_in_line(&mut pair.first.stub().await, named("taken in turns"), Some(long)).await;
+    let mut second = queue(&mut pair.first.stub().await, wait_for(long)).await.1;
 
     drop(first);
-    timeout(SOON, granted_in_the_end(&mut second)).await.expect("it is handed over");
+    timeout(SOON, granted(&mut second)).await.expect("it is handed over");
     let left = expires_in(&pair.second, "taken in turns").await;
     assert!(left > long - Duration::from_secs(3) && left <= long, "{left:?}");
-    let mut third = stand_in_line(&mut pair.second.stub().await, named("taken in turns"), Some(short)).await;
+    let mut third = queue(&mut pair.second.stub().await, wait_for(short)).await.1;
 
     drop(second);
-    timeout(SOON, granted_in_the_end(&mut third)).await.expect("it is released");
+    timeout(SOON, granted(&mut third)).await.expect("it is released");
     let after = Instant::now();
     assert!(expires_in(&pair.first, "taken in turns").await <= short);
     // Nothing is left of the long one: the short one's broker dies, and its lock with it in time.
-    let mut fourth = stand_in_line(&mut stub, named("taken in turns"), None).await;
+    let mut fourth = queue(&mut stub, wait("taken in turns")).await.1;
     pair.second.kill();
-    timeout(2 * SOON, granted_in_the_end(&mut fourth)).await.expect("it expires");
+    timeout(2 * SOON, granted(&mut fourth)).await.expect("it expires");
     // It may have been renewed once or twice before its broker died.
     assert!(after.elapsed() <= short + Duration::from_secs(1) + SLACK, "granted after {:?}", after.elapsed());
 }
@@ -121,13 +115,13 @@ impl Pair {
     async fn wait_for(&self, name: &str) -> Waiting {
         let mut streams = Vec::new();
         for broker in [&self.first, &self.second] {
-            streams.push(stand_in_line(&mut broker.stub().await, named(name), None).await);
+            streams.push(queue(&mut broker.stub().await, wait(name)).await.1);
         }
         Waiting(streams)
     }
 }
 
-struct Waiting(Vec<tonic::Streaming<lockbroker::proto::WaitAcquireResponse>>);
+struct Waiting(Vec<Streaming<WaitAcquireResponse>>);
 
 impl Waiting {
     /// One of them is granted the lock, no earlier than `least` after it was given up and no later than `most`, a
@@ -136,7 +130,7 @@ impl Waiting {
         let mut streams = self.0.iter_mut();
         let (Some(here), Some(there)) = (streams.next(), streams.next()) else { unreachable!() };
         let grant = async {
-            tokio::select! { token = granted_in_the_end(here) => token, token = granted_in_the_end(there) => token }
+            tokio::select! { token = granted(here) => token, token = granted(there) => token }
         };
         timeout(SOON, grant).await.expect("one of them is granted");
         let (lower, upper) = (given_up.elapsed(), done.elapsed());
@@ -145,17 +139,10 @@ impl Waiting {
     }
 }
 
-fn lingering(name: &str) -> LockSpec {
-    LockSpec { linger: Some(LINGER.try_into().unwrap()), ..named(name) }
-}
-
-async fn state(broker: &Broker, name: &str) -> get_lock_response::State {
-    let request = GetLockRequest { name: name.into(), ..Default::default() };
-    broker.stub().await.get_lock(request).await.unwrap().into_inner().state()
+async fn state(broker: &Broker, name: &str) -> State {
+    look(&mut broker.stub().await, name).await.state()
 }
 
 async fn expires_in(broker: &Broker, name: &str) -> Duration {
-    let request = GetLockRequest { name: name.into(), ..Default::default() };
-    let lock = broker.stub().await.get_lock(request).await.unwrap().into_inner();
-    lock.expires_in.expect("it is held").try_into().unwrap()
+    duration(look(&mut broker.stub().await, name).await.expires_in)
 }

@@ -5,7 +5,7 @@ mod support;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use support::{Broker, Memcached, Proxy, SOON, attempt, eventually, named, open};
+use support::{Broker, Memcached, Proxy, SOON, eventually, once, open, try_acquire};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tonic::Code;
@@ -18,7 +18,7 @@ async fn a_state_that_is_somebody_elses_is_said_once_and_left_alone() {
     let store = format!("memcached://{}", proxy.address());
     let broker = Broker::start_unready(&["--store", &store]).await;
     broker.logged("the shard's state cannot be read").await;
-    let status = attempt(&mut broker.stub().await, named("no")).await.unwrap_err();
+    let status = try_acquire(&mut broker.stub().await, once("no")).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
     assert!(status.message().contains("somebody else uses the keys"), "{status:?}");
 
@@ -46,7 +46,7 @@ async fn a_server_that_hangs_up_is_redialled_after_a_pause_and_without_a_word() 
     assert!(start.elapsed() >= std::time::Duration::from_millis(1_000), "ten times within {:?}", start.elapsed());
     // At most that it broke in another way.
     assert!(broker.log().len() < said + 5, "{:?}", broker.log());
-    let status = attempt(&mut broker.stub().await, named("no")).await.unwrap_err();
+    let status = try_acquire(&mut broker.stub().await, once("no")).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
 }
 

@@ -6,7 +6,7 @@ mod support;
 use std::process::Output;
 use std::time::{Duration, Instant};
 
-use support::{Broker, Memcached, SOON, attempt, eventually, granted_in_the_end, named, run, stand_in_line};
+use support::{Broker, Memcached, SOON, eventually, granted, once, queue, run, try_acquire, wait};
 use tokio::time::timeout;
 use tonic::{Code, Status};
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -24,7 +24,7 @@ async fn a_memcached_that_is_away_at_the_start_is_waited_for() {
     assert!(line.contains(&memcached.address().to_string()), "{line}");
     assert_eq!(broker.health("readiness").await, Some(ServingStatus::NotServing));
     assert_eq!(broker.health("liveness").await, Some(ServingStatus::Serving));
-    let status = attempt(&mut broker.stub().await, named("early")).await.unwrap_err();
+    let status = try_acquire(&mut broker.stub().await, once("early")).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
     assert!(status.message().contains("cannot be reached"), "{status:?}");
     // The log says it once, however often it is tried.
@@ -32,7 +32,7 @@ async fn a_memcached_that_is_away_at_the_start_is_waited_for() {
 
     memcached.start_again().await;
     broker.ready().await;
-    assert!(attempt(&mut broker.stub().await, named("early")).await.unwrap().is_some());
+    assert!(try_acquire(&mut broker.stub().await, once("early")).await.unwrap().is_some());
 }
 
 #[tokio::test]
@@ -45,13 +45,13 @@ async fn a_new_memcached_grants_nothing_for_the_longest_ttl() {
     assert!(line.contains("grants nothing for 5 s") && line.contains("shard open"), "{line}");
     assert_eq!(broker.health("readiness").await, Some(ServingStatus::NotServing));
 
-    let status = attempt(&mut stub, named("early")).await.unwrap_err();
+    let status = try_acquire(&mut stub, once("early")).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
     let left = retry_delay(&status);
     assert!(left <= QUARANTINE && left + start.elapsed() >= QUARANTINE, "{left:?} after {:?}", start.elapsed());
 
-    let mut waiter = stand_in_line(&mut stub, named("patient"), None).await;
-    timeout(2 * SOON, granted_in_the_end(&mut waiter)).await.expect("the shard opens");
+    let mut waiter = queue(&mut stub, wait("patient")).await.1;
+    timeout(2 * SOON, granted(&mut waiter)).await.expect("the shard opens");
     assert!(start.elapsed() >= QUARANTINE, "granted after {:?}", start.elapsed());
     // A waiter tries again every second or two.
     assert!(start.elapsed() < QUARANTINE + SOON / 2, "granted after {:?}", start.elapsed());
@@ -66,15 +66,15 @@ async fn a_shard_is_opened_by_hand_as_often_as_one_likes() {
     let broker = Broker::start_unready(&[&["--store", &store], &LONG[..]].concat()).await;
     broker.logged("has lost its memory, or is new").await;
     let mut stub = broker.stub().await;
-    let mut waiter = stand_in_line(&mut stub, named("patient"), None).await;
-    assert!(attempt(&mut stub, named("early")).await.is_err());
+    let mut waiter = queue(&mut stub, wait("patient")).await.1;
+    assert!(try_acquire(&mut stub, once("early")).await.is_err());
 
     assert_eq!(said(&shard_open(&store, &LONG)), format!("{address}: open\n"));
-    timeout(SOON, granted_in_the_end(&mut waiter)).await.expect("the waiter is granted");
-    assert!(attempt(&mut stub, named("early")).await.unwrap().is_some());
+    timeout(SOON, granted(&mut waiter)).await.expect("the waiter is granted");
+    assert!(try_acquire(&mut stub, once("early")).await.unwrap().is_some());
     assert_eq!(said(&shard_open(&store, &LONG)), format!("{address}: was open already\n"));
     // Nobody lost anything by that.
-    assert!(attempt(&mut stub, named("patient")).await.unwrap().is_none());
+    assert!(try_acquire(&mut stub, once("patient")).await.unwrap().is_none());
 }
 
 #[tokio::test]
@@ -82,7 +82,7 @@ async fn a_shard_is_opened_by_hand_before_any_broker_has_seen_it() {
     let memcached = Memcached::start(&[]).await;
     assert!(shard_open(&memcached.store(), &["--max-ttl", "1h"]).status.success());
     let broker = Broker::start(&["--store", &memcached.store(), "--max-ttl", "1h"]).await;
-    assert!(attempt(&mut broker.stub().await, named("at once")).await.unwrap().is_some());
+    assert!(try_acquire(&mut broker.stub().await, once("at once")).await.unwrap().is_some());
 }
 
 #[tokio::test]
@@ -98,7 +98,7 @@ async fn the_shards_of_another_topology_are_not_opened() {
         assert!(said(&output).contains("another list of servers, other weights or another --max-ttl"), "{output:?}");
     }
     assert_eq!(new.command("mg lockbroker:S").await, "EN\r\n", "nor is a new one set up by that");
-    assert!(attempt(&mut broker.stub().await, named("early")).await.is_err());
+    assert!(try_acquire(&mut broker.stub().await, once("early")).await.is_err());
     assert!(shard_open(&ours.store(), &["--max-ttl", "1h"]).status.success());
     broker.ready().await;
 }
@@ -131,7 +131,7 @@ async fn a_broker_of_another_topology_refuses_the_shard_and_says_so() {
         assert_eq!(stranger.health("liveness").await, Some(ServingStatus::Serving));
     }
     assert_eq!(new.command("mg lockbroker:S").await, "EN\r\n", "nor has it set up a new one");
-    assert!(attempt(&mut broker.stub().await, named("undisturbed")).await.unwrap().is_some());
+    assert!(try_acquire(&mut broker.stub().await, once("undisturbed")).await.unwrap().is_some());
 }
 
 /// What a broker answers to an Acquire of a name that lives on this shard.
@@ -141,7 +141,7 @@ async fn refusal_at(broker: &Broker, shard: &Memcached) -> Status {
     let mut index = 0;
     eventually(SOON, "a name that lives on the shard", async || {
         index += 1;
-        let status = attempt(&mut stub, named(&format!("name {index}"))).await.unwrap_err();
+        let status = try_acquire(&mut stub, once(&format!("name {index}"))).await.unwrap_err();
         assert_eq!(status.code(), Code::Unavailable);
         let there = status.message().contains(&shard.address().to_string());
         refusal = Some(status);

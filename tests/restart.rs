@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use lockbroker::client::Client;
-use lockbroker::proto::AcquireRequest;
 use lockbroker::proto::lock_event::Kind;
 use lockbroker::proto::lock_service_client::LockServiceClient;
 use tokio::sync::oneshot;
@@ -16,7 +15,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tonic::transport::Channel;
 
-use support::{Broker, Memcached, SOON, attempt, eventually, granted_in_the_end, named, next_event, stand_in_line};
+use support::{Broker, Memcached, SOON, acquire, eventually, granted, once, queue, try_acquire, wait};
 
 const LOCKS: usize = 200;
 /// Longer than any waiter pauses between two tries, whatever it has been through.
@@ -77,9 +76,9 @@ async fn keeps_every_lock(holding: &Broker, other: &Broker, max_ttl: Duration, c
             Holder::in_a_session(&client, &name).await
         });
         let at = if index % 4 < 2 { &stub } else { &other_stub };
-        let mut rival = stand_in_line(&mut at.clone(), named(&name), None).await;
+        let mut rival = queue(&mut at.clone(), wait(&name)).await.1;
         rivals.push(tokio::spawn(async move {
-            let token = granted_in_the_end(&mut rival).await;
+            let token = granted(&mut rival).await.fencing_token;
             (Instant::now(), token)
         }));
     }
@@ -91,7 +90,7 @@ async fn keeps_every_lock(holding: &Broker, other: &Broker, max_ttl: Duration, c
         // Two losses, where it takes them for two, are two quarantines.
         eventually(2 * max_ttl + SOON, "the broker grants again", async || {
             all_is_well(&holders, &rivals, struck);
-            lost_memory(broker) && matches!(attempt(&mut stub, named("a bystander's")).await, Ok(Some(_)))
+            lost_memory(broker) && matches!(try_acquire(&mut stub, once("a bystander's")).await, Ok(Some(_)))
         })
         .await;
     }
@@ -131,9 +130,7 @@ struct Holder {
 
 impl Holder {
     async fn on_a_stream(stub: &mut LockServiceClient<Channel>, name: &str) -> Self {
-        let request = AcquireRequest { lock: Some(named(name)), ..Default::default() };
-        let mut stream = stub.acquire(request).await.unwrap().into_inner();
-        let Kind::Acquired(acquired) = next_event(&mut stream).await else { panic!("{name} is held already") };
+        let (acquired, mut stream) = acquire(stub, once(name)).await;
         let (go, mut told) = oneshot::channel();
         let task = tokio::spawn(async move {
             loop {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use lockbroker::proto::AcquireResponse;
 use lockbroker::proto::lock_event::Kind;
 use lockbroker::proto::lock_service_client::LockServiceClient;
-use support::{Broker, Event, Memcached, SOON, attempt, eventually, named};
+use support::{Broker, Event, Memcached, SOON, eventually, once, try_acquire};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tonic::transport::Channel;
@@ -56,7 +56,7 @@ async fn one_shard_that_is_away_at_the_start_keeps_nobody_from_the_other() {
     let mut stub = broker.stub().await;
     let mut granted = 0;
     for index in 0..20 {
-        match attempt(&mut stub, named(&format!("name {index}"))).await {
+        match try_acquire(&mut stub, once(&format!("name {index}"))).await {
             Ok(Some(_)) => granted += 1,
             Ok(None) => panic!("nobody else holds a lock"),
             Err(status) => assert!(status.message().contains(&away.address().to_string()), "{status:?}"),
@@ -69,7 +69,7 @@ async fn one_shard_that_is_away_at_the_start_keeps_nobody_from_the_other() {
 struct Scene {
     broker: Broker,
     stub: LockServiceClient<Channel>,
-    _healthy: Memcached,
+    healthy: Memcached,
     doomed: Memcached,
     /// The first name of each shard is held, the others are free.
     healthy_names: Vec<String>,
@@ -87,11 +87,11 @@ impl Scene {
         // It is ready with one shard; both have to be open here.
         let (mut healthy_names, mut doomed_names) = (Vec::new(), Vec::new());
         let mut locks = Vec::new();
-        for index in 0.. {
+        for index in 0..200 {
             let name = format!("name-{index}");
             let mut lock = None;
             eventually(SOON, "both shards grant", async || {
-                lock = attempt(&mut stub, named(&name)).await.ok().flatten();
+                lock = try_acquire(&mut stub, once(&name)).await.ok().flatten();
                 lock.is_some()
             })
             .await;
@@ -105,12 +105,13 @@ impl Scene {
                 break;
             }
         }
+        assert!(healthy_names.len() >= NAMES && doomed_names.len() >= NAMES, "both shards get their share of names");
         let mut keep = |on_doomed| {
             let index = locks.iter().position(|(there, _)| *there == on_doomed).unwrap();
             tokio::spawn(only_renewals(locks.remove(index).1))
         };
         let (healthy_locks, doomed_locks) = (keep(false), keep(true));
-        Self { broker, stub, _healthy: healthy, doomed, healthy_names, doomed_names, healthy_locks, doomed_locks }
+        Self { broker, stub, healthy, doomed, healthy_names, doomed_names, healthy_locks, doomed_locks }
     }
 
     async fn only_the_doomed_names_fail(&self) {
@@ -119,13 +120,13 @@ impl Scene {
         // All at once: each waits for the shard at first, and none may keep the others waiting.
         let asking = self.doomed_names[1..].iter().map(|name| {
             let mut stub = stub.clone();
-            async move { attempt(&mut stub, named(name)).await }
+            async move { try_acquire(&mut stub, once(name)).await }
         });
         let (failures, slowest) = tokio::join!(futures_util::future::join_all(asking), async {
             let mut slowest = Duration::ZERO;
             for name in self.healthy_names[1..].iter().cycle().take(200) {
                 let start = Instant::now();
-                assert!(attempt(&mut stub, named(name)).await.unwrap().is_some(), "{name}");
+                assert!(try_acquire(&mut stub, once(name)).await.unwrap().is_some(), "{name}");
                 slowest = slowest.max(start.elapsed());
                 eventually(SOON, "the cancel has released it", async || self.is_free(name).await).await;
             }
@@ -143,14 +144,14 @@ impl Scene {
     }
 
     async fn is_free(&self, name: &str) -> bool {
-        self._healthy.command(&format!("mg lockbroker:L:{name}")).await == "EN\r\n"
+        self.healthy.command(&format!("mg lockbroker:L:{name}")).await == "EN\r\n"
     }
 
-    /// Whether one of these names at least is granted_in_the_end, as all are when their shard is open and nobody has them.
+    /// Whether one of these names at least is granted, as all are when their shard is open and nobody has them.
     async fn grants(&self, names: &[String]) -> bool {
         let mut stub = self.stub.clone();
         for name in names {
-            if matches!(timeout(SOON, attempt(&mut stub, named(name))).await.unwrap(), Ok(Some(_))) {
+            if matches!(timeout(SOON, try_acquire(&mut stub, once(name))).await.unwrap(), Ok(Some(_))) {
                 return true;
             }
         }

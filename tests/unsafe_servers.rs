@@ -2,7 +2,7 @@
 
 mod support;
 
-use support::{Broker, Memcached, SOON, attempt, eventually, named};
+use support::{Broker, Memcached, SOON, eventually, once, try_acquire};
 use tonic::Code;
 use tonic_health::pb::health_check_response::ServingStatus;
 
@@ -45,7 +45,7 @@ async fn one_that_may_lose_locks_is_used_with_a_warning_if_the_operator_says_so(
         let line = broker.logged(&format!("start it with {flag}")).await;
         assert!(line.contains("WARN") && line.contains("may lose locks"), "{line}");
     }
-    assert!(attempt(&mut broker.stub().await, named("risky")).await.unwrap().is_some());
+    assert!(try_acquire(&mut broker.stub().await, once("risky")).await.unwrap().is_some());
 }
 
 #[tokio::test]
@@ -60,7 +60,7 @@ async fn one_that_is_mended_is_used_without_a_restart_of_the_broker() {
         broker.health("readiness").await == Some(ServingStatus::Serving)
     })
     .await;
-    assert!(attempt(&mut broker.stub().await, named("mended")).await.unwrap().is_some());
+    assert!(try_acquire(&mut broker.stub().await, once("mended")).await.unwrap().is_some());
 }
 
 async fn refused(memcached: &Memcached, words: &[&str]) {
@@ -72,7 +72,7 @@ async fn refused(memcached: &Memcached, words: &[&str]) {
 async fn refused_by(arguments: &[&str], memcached: &Memcached, words: &[&str]) {
     let broker = Broker::start_unready(&[&["--store", &memcached.store()], arguments].concat()).await;
     let line = broker.logged("cannot keep locks").await;
-    let status = attempt(&mut broker.stub().await, named("refused")).await.unwrap_err();
+    let status = try_acquire(&mut broker.stub().await, once("refused")).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
     for word in words {
         assert!(line.contains(word), "{word:?} in the log: {line}");

@@ -89,8 +89,8 @@ pub struct BrokerOptions {
     #[arg(long, env = "LOCKBROKER_KEY_PREFIX", value_name = "PREFIX", default_value = "lockbroker:")]
     pub key_prefix: KeyPrefix,
 
-    /// Use a memcached that may lose locks (evictions on, CAS off, flush_all allowed) and warn instead of
-    /// refusing it. One older than 1.6.27 is refused all the same
+    /// Use a memcached that may lose locks (evictions on, flush_all allowed) and warn instead of refusing it.
+    /// One that is older than 1.6.27 or has CAS off is refused all the same
     #[arg(long, env = "LOCKBROKER_ALLOW_UNSAFE_STORE")]
     pub allow_unsafe_store: bool,
 }

@@ -10,8 +10,9 @@ use lockbroker::proto::{
     AcquireRequest, AcquireResponse, Acquired, BeginLock, GetLockRequest, GetLockResponse, LockSpec, ReleaseRequest,
     WaitAcquireRequest, WaitAcquireResponse, WaitSpec,
 };
-use tonic::Streaming;
+use tokio::time::timeout;
 use tonic::transport::Channel;
+use tonic::{Status, Streaming};
 
 use super::{Broker, Event, Memcached, SOON, eventually, next_event};
 
@@ -76,6 +77,20 @@ pub fn begin_wait(lock_ref: i64, name: &str) -> BeginLock {
 pub async fn acquire(stub: &mut Stub, request: AcquireRequest) -> (Acquired, Streaming<AcquireResponse>) {
     let mut stream = stub.acquire(request).await.unwrap().into_inner();
     (granted(&mut stream).await, stream)
+}
+
+/// Asks once, whatever comes of it: the stream of the lock if it was granted, none if it was not.
+pub async fn try_acquire(
+    stub: &mut Stub,
+    request: AcquireRequest,
+) -> Result<Option<Streaming<AcquireResponse>>, Status> {
+    let mut stream = stub.acquire(request).await?.into_inner();
+    let first = timeout(SOON, stream.message()).await.expect("an answer soon")?;
+    match first.and_then(Event::event).and_then(|event| event.kind) {
+        Some(Kind::Acquired(_)) => Ok(Some(stream)),
+        Some(Kind::NotAcquired(_)) => Ok(None),
+        other => panic!("{other:?} to an Acquire"),
+    }
 }
 
 /// Begins to wait for what is held, and returns the place in line.

@@ -5,7 +5,6 @@
 // Every test binary compiles all of this and uses the part that it needs.
 #![allow(dead_code, unreachable_pub, unused_imports)]
 
-mod asking;
 mod broker;
 mod events;
 mod history;
@@ -18,7 +17,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-pub use asking::{attempt, attempt_for, granted_in_the_end, named, stand_in_line};
 pub use broker::{Broker, lockbroker, open, run, stub};
 pub use events::{Event, RawSession, end_of, next_event, next_message};
 pub use history::{History, Hold};
