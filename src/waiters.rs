@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::bell::{Bell, End};
 use crate::clock::Moment;
-use crate::lock::{GrantId, LockName};
+use crate::lock::{GrantId, LockName, Owner};
 
 /// Hand-overs in a row end, to be fair to the waiters of other brokers, when there have been this many…
 const FAIR_COUNT: u32 = 16;
@@ -34,6 +34,7 @@ struct Line {
 #[derive(Debug)]
 struct Holder {
     id: GrantId,
+    owner: Owner,
     bell: Arc<Bell>,
 }
 
@@ -41,6 +42,7 @@ struct Holder {
 #[derive(Debug, Clone)]
 pub(crate) struct Waiter {
     pub(crate) bell: Arc<Bell>,
+    pub(crate) owner: Owner,
     /// The ttl of its grant and the T of its item.
     pub(crate) ttl: Duration,
     pub(crate) item_ttl: u32,
@@ -86,10 +88,10 @@ impl Waiters {
     }
 
     /// Notes that a keeper here holds the lock. Whoever held it here before does so no longer, and is told.
-    pub(crate) fn hold(&self, name: &LockName, id: GrantId, bell: &Arc<Bell>) {
+    pub(crate) fn hold(&self, name: &LockName, id: GrantId, owner: &Owner, bell: &Arc<Bell>) {
         let before = {
             let mut lines = self.lines();
-            let holder = Holder { id, bell: Arc::clone(bell) };
+            let holder = Holder { id, owner: owner.clone(), bell: Arc::clone(bell) };
             lines.entry(name.clone()).or_default().holder.replace(holder)
         };
         if let Some(before) = before.filter(|before| !Arc::ptr_eq(&before.bell, bell)) {
@@ -97,9 +99,9 @@ impl Waiters {
         }
     }
 
-    /// Notes that the keeper with this bell holds the lock, by a hand-over from the one that held it.
-    pub(crate) fn pass(&self, name: &LockName, id: GrantId, bell: &Arc<Bell>) {
-        let holder = Holder { id, bell: Arc::clone(bell) };
+    /// Notes that this waiter holds the lock, by a hand-over from the one that held it.
+    pub(crate) fn pass(&self, name: &LockName, id: GrantId, to: &Waiter) {
+        let holder = Holder { id, owner: to.owner.clone(), bell: Arc::clone(&to.bell) };
         self.lines().entry(name.clone()).or_default().holder = Some(holder);
     }
 
@@ -126,6 +128,13 @@ impl Waiters {
     /// Notes that the first in line has tried the store, and when it may do so again.
     pub(crate) fn polled(&self, name: &LockName, next_poll: Moment) {
         self.change(name, |line| line.next_poll = Some(next_poll));
+    }
+
+    /// The label of the one that holds this grant, if it is here.
+    pub(crate) fn owner(&self, name: &LockName, id: GrantId) -> Option<Owner> {
+        let lines = self.lines();
+        let holder = lines.get(name)?.holder.as_ref().filter(|holder| holder.id == id)?;
+        Some(holder.owner.clone())
     }
 
     /// The bell of the keeper that holds this grant, if it is here.

@@ -10,7 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::Moment;
 use crate::lock::{GrantId, LockName};
-use crate::store::{Change, LockStore, Mark};
+use crate::store::{Change, LockStore, Look, Mark, StoreError};
 use crate::waiters::Waiters;
 
 /// The limits and defaults of a broker.
@@ -57,6 +57,18 @@ impl<S: LockStore> Common<S> {
             draining: watch::Sender::new(None),
             abandoned: AtomicBool::new(false),
         }
+    }
+
+    /// Looks at a lock. The label of a holder that is kept here is known even before the store has noted it, and
+    /// after it has forgotten it.
+    pub(crate) async fn look(&self, name: &LockName) -> Result<Look, StoreError> {
+        let mut look = self.store.look(name).await?;
+        if let Look::Marked { mark: Mark::Held(id), owner, .. } = &mut look
+            && let Some(kept) = self.waiters.owner(name, *id)
+        {
+            *owner = kept;
+        }
+        Ok(look)
     }
 
     /// Deletes, in the background, a grant that nobody wants and whose command may still land: again and again for

@@ -26,6 +26,9 @@ use crate::stream::{Event, LostReason, Seat};
 use self::common::{LONGEST_RETRY, retry_delays};
 use self::release::Released;
 
+/// After so many renewals that failed the pauses grow no longer: a lease that waits for its store has few seconds left.
+const LAST_PAUSE: usize = 2;
+
 /// One lock of one client.
 #[derive(Debug)]
 pub(crate) struct Keeper<S> {
@@ -71,7 +74,7 @@ impl<S: LockStore> Keeper<S> {
     pub(crate) async fn keep(self, want: Want) {
         let unfinished = self.common.unfinished.token();
         let Some(grant) = Box::pin(self.obtain(want)).await else { return };
-        self.common.waiters.hold(&self.name, grant.id, &self.bell);
+        self.common.waiters.hold(&self.name, grant.id, &self.owner, &self.bell);
         let (grant, close) = self.hold(grant).await;
         Box::pin(self.give_back(grant, close, unfinished)).await;
     }
@@ -134,7 +137,8 @@ impl<S: LockStore> Keeper<S> {
                 Ok(Change::TakenOver) => return (grant, self.lost(LostReason::TakenOver)),
                 Err(error) => {
                     tracing::debug!(lock = %self.name, %error, "not renewed, and tried again");
-                    retry_at = Some(Moment::now() + retry_delays().nth(failed).unwrap_or(LONGEST_RETRY));
+                    retry_at =
+                        Some(Moment::now() + retry_delays().nth(failed.min(LAST_PAUSE)).unwrap_or(LONGEST_RETRY));
                     failed += 1;
                 }
             }

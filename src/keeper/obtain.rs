@@ -88,7 +88,12 @@ impl<S: LockStore> Keeper<S> {
     async fn wait_in_line(&self, max_wait: Option<Duration>, poll_interval: Duration) -> Result<Grant, Event> {
         let _waiting = self.common.waiting.one_more();
         let deadline = max_wait.map(|wait| Moment::now() + wait);
-        let me = Waiter { bell: self.bell.clone(), ttl: self.ttl, item_ttl: item_ttl(self.ttl, self.linger) };
+        let me = Waiter {
+            bell: self.bell.clone(),
+            owner: self.owner.clone(),
+            ttl: self.ttl,
+            item_ttl: item_ttl(self.ttl, self.linger),
+        };
         let place = self.common.waiters.enter(&self.name, me);
         let mut tell_place_at = Moment::now();
         let mut place_told = false;
@@ -271,7 +276,7 @@ impl<S: LockStore> Keeper<S> {
 
     /// Why the lock cannot be had, and by whom it is held, as far as a look shows.
     async fn who_has_it(&self) -> (Reason, Owner) {
-        match self.common.store.look(&self.name).await {
+        match self.common.look(&self.name).await {
             Ok(Look::Marked { mark: Mark::Lingering(_), .. }) => (Reason::Lingering, Owner::default()),
             Ok(Look::Marked { owner, .. }) => (Reason::Held, owner),
             // It was held when we asked.

@@ -156,7 +156,7 @@ impl<S: LockStore> Broker<S> {
     /// # Errors
     /// [`Failure::Unavailable`] if the store did not answer.
     pub async fn look(&self, name: &LockName, lock_id: Option<LockId>) -> Result<Seen, Failure> {
-        let look = self.common.store.look(name).await?;
+        let look = self.common.look(name).await?;
         let kept = lock_id.and_then(|lock_id| {
             let held = matches!(&look, Look::Marked { mark, .. } if *mark == Mark::Held(lock_id.grant));
             self.common.waiters.holder(name, lock_id.grant).filter(|_| held)

@@ -52,6 +52,11 @@ impl Op {
         matches!(self, Op::Create { grant: true, .. } | Op::Replace { grant: true, .. })
     }
 
+    /// Whether it serves a lock that somebody holds: renews, re-asserts, moves or releases it.
+    pub(super) fn serves_a_holder(&self) -> bool {
+        self.kind() != Kind::Note && !self.grants() && !matches!(self, Op::Look)
+    }
+
     /// Whether it makes an item live on, so that the server's clock matters.
     fn extends(&self) -> bool {
         matches!(self, Op::Create { .. } | Op::Replace { .. })

@@ -9,6 +9,7 @@ mod commands;
 mod epoch;
 mod opening;
 mod placement;
+mod queues;
 mod server;
 mod server_clock;
 mod shard;

@@ -2,7 +2,6 @@
 //! the jobs that wait. It never waits itself: whatever takes time is a flight, and what has landed changes the
 //! state.
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -19,16 +18,15 @@ use super::batch::{Batch, Evidence, Job, Kind};
 use super::board::{Board, View};
 use super::commands::{self, Epoch, Keys, Witness};
 use super::epoch::{EpochState, Phase};
+use super::queues::Queues;
 use super::server::{BOUND, Dialled, Process, ServerFacts, dial};
 use super::server_clock::ServerClock;
 use super::{ShardAddress, opening};
 use crate::clock::{Moment, sleep_until};
 use crate::store::StoreError;
 
-/// How many jobs travel together at the most: what a memcached answers in well under a millisecond.
-const MAX_BATCH: usize = 256;
-/// How many owners' labels wait to be noted at the most; the oldest is let go for a new one.
-const MAX_NOTES: usize = 1024;
+/// How many jobs are taken in before flights are looked at again.
+const TAKEN_AT_ONCE: usize = 1024;
 /// How many connections a broker has to a shard at the most.
 const MAX_CONNECTIONS: usize = 3;
 /// How often an idle, open shard is asked whether it is still the same.
@@ -120,10 +118,7 @@ pub(super) struct Shard {
     /// Whether the log has said that S cannot be read.
     unreadable: bool,
     flights: FuturesUnordered<Flight>,
-    creates: VecDeque<Job>,
-    changes: VecDeque<Job>,
-    notes: VecDeque<Job>,
-    creates_are_next: bool,
+    queues: Queues,
     probing: bool,
     next_check: Moment,
     next_dial: Moment,
@@ -149,10 +144,7 @@ impl Shard {
             trouble: String::new(),
             unreadable: false,
             flights: FuturesUnordered::new(),
-            creates: VecDeque::new(),
-            changes: VecDeque::new(),
-            notes: VecDeque::new(),
-            creates_are_next: false,
+            queues: Queues::default(),
             probing: false,
             next_check: now,
             next_dial: now,
@@ -165,14 +157,15 @@ impl Shard {
 
     /// Runs until nobody can send jobs any more.
     pub(super) async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Job>) {
-        let mut arrived = Vec::with_capacity(MAX_BATCH);
+        let mut arrived = Vec::new();
         loop {
             self.launch();
-            let wake = self.next_wake();
+            self.turn_down_the_impatient();
+            let wake = [self.next_wake(), self.queues.impatient_at()].into_iter().flatten().min();
             tokio::select! {
                 biased;
                 Some(landed) = self.flights.next(), if !self.flights.is_empty() => self.land(landed),
-                count = inbox.recv_many(&mut arrived, MAX_BATCH) => {
+                count = inbox.recv_many(&mut arrived, TAKEN_AT_ONCE) => {
                     if count == 0 {
                         return;
                     }
@@ -188,7 +181,7 @@ impl Shard {
     fn next_wake(&self) -> Option<Moment> {
         match self.link {
             Link::Up { .. } if self.idle.is_empty() => {
-                let wanted = self.waiting() > 0 || self.in_flight == 0;
+                let wanted = self.queues.waiting() > 0 || self.in_flight == 0;
                 (wanted && self.may_dial()).then_some(self.next_dial)
             }
             Link::Up { .. } => (!self.probing).then_some(self.next_check),
@@ -202,20 +195,23 @@ impl Shard {
         !self.dialling && self.idle.len() + self.in_flight < limit
     }
 
-    /// Queues a job, or turns it down if the shard cannot serve it.
+    /// Queues a job, or turns it down if the shard cannot serve it. What serves a lock that is held waits for a shard
+    /// that will be back: it may be soon enough.
     fn take(&mut self, job: Job) {
         match self.refusal(&job) {
+            None => self.queues.push(job),
+            Some(_) if job.op.serves_a_holder() && self.may_come_back() => self.queues.park(job),
             Some(error) => job.answer(Err(error)),
-            None => match job.op.kind() {
-                Kind::Create => self.creates.push_back(job),
-                Kind::Change => self.changes.push_back(job),
-                Kind::Note => {
-                    if self.notes.len() >= MAX_NOTES {
-                        self.notes.pop_front();
-                    }
-                    self.notes.push_back(job);
-                }
-            },
+        }
+    }
+
+    /// Whether the shard is in a state that passes.
+    fn may_come_back(&self) -> bool {
+        match (&self.link, self.state.phase()) {
+            (Link::Refused(_), _) | (_, Phase::Foreign { .. }) => false,
+            (Link::Down(_), _) | (_, Phase::Lost | Phase::Found { .. }) => true,
+            (_, Phase::Unread) => !self.unreadable,
+            (_, Phase::Closed { .. } | Phase::Open { .. }) => false,
         }
     }
 
@@ -255,35 +251,16 @@ impl Shard {
         if !self.probing && now >= self.next_check {
             self.launch_probe(now);
         }
-        while self.waiting() > 0 || self.idle.len() + self.in_flight == 0 {
+        while self.queues.waiting() > 0 || self.idle.len() + self.in_flight == 0 {
             let Some(connection) = self.idle.pop() else {
                 if self.may_dial() && now >= self.next_dial {
                     self.dial(Some(address));
                 }
                 return;
             };
-            let batch = self.next_batch();
+            let batch = self.queues.next_batch();
             self.send(connection, Cargo::Jobs(batch));
         }
-    }
-
-    fn waiting(&self) -> usize {
-        self.creates.len() + self.changes.len() + self.notes.len()
-    }
-
-    /// Grants and changes take turns, and notes go when there is nothing else.
-    fn next_batch(&mut self) -> Batch {
-        self.creates_are_next = !self.creates_are_next;
-        let (queue, kind) = match (self.creates.is_empty(), self.changes.is_empty()) {
-            (true, true) => (&mut self.notes, Kind::Note),
-            (false, true) => (&mut self.creates, Kind::Create),
-            (true, false) => (&mut self.changes, Kind::Change),
-            (false, false) if self.creates_are_next => (&mut self.creates, Kind::Create),
-            (false, false) => (&mut self.changes, Kind::Change),
-        };
-        let limit = if kind == Kind::Note { 1 } else { MAX_BATCH };
-        let count = queue.len().min(limit);
-        Batch::new(queue.drain(..count).collect(), kind)
     }
 
     fn dial(&mut self, address: Option<SocketAddr>) {
@@ -382,7 +359,7 @@ impl Shard {
                 }
             }
         }
-        self.turn_down_what_cannot_be_served();
+        self.sort_anew();
     }
 
     fn dialled(&mut self, dialled: Result<Dialled, String>) {
@@ -621,14 +598,25 @@ impl Shard {
         }
     }
 
-    /// Turns down what waits and can no longer be served.
-    fn turn_down_what_cannot_be_served(&mut self) {
-        if matches!(self.link, Link::Up { .. }) && self.state.is_open() {
-            return;
+    /// Looks anew at what waits, after something has changed.
+    fn sort_anew(&mut self) {
+        let serves = matches!(self.link, Link::Up { .. }) && self.state.epoch().is_some();
+        if serves || !self.may_come_back() {
+            self.queues.take_parked().into_iter().for_each(|job| self.take(job));
         }
-        let queues = [&mut self.creates, &mut self.changes, &mut self.notes];
-        let waiting: Vec<Job> = queues.into_iter().flat_map(std::mem::take).collect();
-        waiting.into_iter().for_each(|job| self.take(job));
+        if !serves || !self.state.is_open() {
+            self.queues.take_waiting().into_iter().for_each(|job| self.take(job));
+        }
+    }
+
+    /// Turns down what has waited long enough for the shard to come back.
+    fn turn_down_the_impatient(&mut self) {
+        while let Some(job) = self.queues.next_impatient() {
+            match self.refusal(&job) {
+                Some(error) => job.answer(Err(error)),
+                None => self.queues.push(job),
+            }
+        }
     }
 
     fn publish(&self) {
