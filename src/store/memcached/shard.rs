@@ -7,7 +7,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use backon::BackoffBuilder;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use memcache::exp::{AsyncMetaConnection, Error, MetaCommand, MetaResponse};
@@ -15,15 +14,18 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::batch::{Batch, Evidence, Job, Kind};
-use super::board::{Board, View};
-use super::commands::{self, Epoch, Keys, Witness};
-use super::epoch::{EpochState, Phase};
+use super::board::Board;
+use super::commands::{Epoch, Keys};
+use super::epoch::EpochState;
 use super::queues::Queues;
-use super::server::{BOUND, Dialled, Process, ServerFacts, dial};
+use super::server::{BOUND, Dialled, Process};
 use super::server_clock::ServerClock;
 use super::{ShardAddress, opening};
 use crate::clock::{Moment, sleep_until};
 use crate::store::StoreError;
+
+mod link;
+mod phase;
 
 /// How many jobs are taken in before flights are looked at again.
 const TAKEN_AT_ONCE: usize = 1024;
@@ -149,7 +151,7 @@ impl Shard {
             next_check: now,
             next_dial: now,
             next_countdown: now,
-            backoff: backoff(),
+            backoff: link::backoff(),
             highest_token: 0,
             settings,
         }
@@ -205,40 +207,6 @@ impl Shard {
         }
     }
 
-    /// Whether the shard is in a state that passes.
-    fn may_come_back(&self) -> bool {
-        match (&self.link, self.state.phase()) {
-            (Link::Refused(_), _) | (_, Phase::Foreign { .. }) => false,
-            (Link::Down(_), _) | (_, Phase::Lost | Phase::Found { .. }) => true,
-            (_, Phase::Unread) => !self.unreadable,
-            (_, Phase::Closed { .. } | Phase::Open { .. }) => false,
-        }
-    }
-
-    /// Why the shard cannot serve this job now.
-    fn refusal(&self, job: &Job) -> Option<StoreError> {
-        let shard = &self.settings.address;
-        let (why, retry_after) = match (&self.link, self.state.phase()) {
-            (Link::Up { .. }, Phase::Open { .. }) => return None,
-            (Link::Up { .. }, Phase::Closed { .. }) if !job.op.grants() => return None,
-            (Link::Down(why), _) => (format!("memcached {shard} cannot be reached: {why}"), None),
-            (Link::Refused(why), _) => (format!("memcached {shard} is refused: {why}"), None),
-            (_, Phase::Foreign { .. }) => (format!("memcached {shard} is refused: {FOREIGN}"), None),
-            (_, Phase::Closed { .. }) => {
-                let left = self.state.quarantine_left(self.settings.max_ttl).unwrap_or_default();
-                let seconds = left.as_secs_f64().ceil();
-                (format!("memcached {shard} has lost its memory and grants nothing for {seconds} s"), Some(left))
-            }
-            (_, Phase::Unread) if self.unreadable => {
-                (format!("memcached {shard} is refused: somebody else uses the keys in which its state belongs"), None)
-            }
-            (_, Phase::Unread | Phase::Lost | Phase::Found { .. }) => {
-                (format!("memcached {shard} is being asked whether its memory is whole"), Some(EAGER_CHECK))
-            }
-        };
-        Some(StoreError::unavailable(why, retry_after))
-    }
-
     /// Sends off all that can be sent now.
     fn launch(&mut self) {
         let now = Moment::now();
@@ -261,28 +229,6 @@ impl Shard {
             let batch = self.queues.next_batch();
             self.send(connection, Cargo::Jobs(batch));
         }
-    }
-
-    fn dial(&mut self, address: Option<SocketAddr>) {
-        self.dialling = true;
-        let shard = self.settings.address.clone();
-        self.flights.push(Box::pin(async move { Landed::Dialled(dial(&shard, address).await) }));
-    }
-
-    /// Asks the shard how it is, or moves it on to its next phase.
-    fn launch_probe(&mut self, now: Moment) {
-        let Some(connection) = self.idle.pop() else {
-            return;
-        };
-        let probe = match self.state.phase() {
-            Phase::Lost if self.settings.board.may_begin(self.settings.index) => Probe::Begin(Epoch::random()),
-            Phase::Closed { since, .. } if now >= since + self.settings.max_ttl && opening::start(0).is_some() => {
-                Probe::Open
-            }
-            _ => Probe::Look,
-        };
-        self.probing = true;
-        self.send(connection, Cargo::Probe(probe));
     }
 
     fn send(&mut self, mut connection: AsyncMetaConnection, cargo: Cargo) {
@@ -362,75 +308,6 @@ impl Shard {
         self.sort_anew();
     }
 
-    fn dialled(&mut self, dialled: Result<Dialled, String>) {
-        let shard = &self.settings.address;
-        match dialled {
-            Ok(Dialled { connection, address, facts }) => match refused(&facts, self.settings.allow_unsafe) {
-                Some(why) => {
-                    if !matches!(&self.link, Link::Refused(known) if **known == *why) {
-                        tracing::error!(%shard, "memcached cannot keep locks, and is not used: {why}");
-                    }
-                    self.next_dial = Moment::now() + COUNTDOWN;
-                    self.idle.clear();
-                    self.process += 1;
-                    self.link = Link::Refused(why.into());
-                }
-                None => self.connected(connection, address, &facts),
-            },
-            Err(why) => {
-                self.next_dial = Moment::now() + self.backoff.next().unwrap_or(BOUND);
-                if matches!(self.link, Link::Up { .. }) && self.idle.len() + self.in_flight > 0 {
-                    // An extra connection: the ones that there are go on.
-                    return;
-                }
-                self.in_trouble(format!("memcached cannot be reached: {why}"));
-                self.link = Link::Down(why.into());
-            }
-        }
-    }
-
-    /// Takes note of an answer: only now is it certain that the server is there.
-    fn answered(&mut self) {
-        self.backoff = backoff();
-        if let Link::Up { address } = self.link
-            && !std::mem::replace(&mut self.well, true)
-        {
-            self.trouble.clear();
-            tracing::info!(shard = %self.settings.address, %address, "connected to memcached");
-        }
-    }
-
-    fn in_trouble(&mut self, what: String) {
-        self.well = false;
-        if self.trouble != what {
-            tracing::warn!(shard = %self.settings.address, "{what}");
-            self.trouble = what;
-        }
-    }
-
-    fn connected(&mut self, connection: AsyncMetaConnection, address: SocketAddr, facts: &ServerFacts) {
-        let shard = &self.settings.address;
-        let server = facts.process().map(|process| (address, process));
-        if self.server != server || server.is_none() {
-            self.process += 1;
-            self.idle.clear();
-            self.server = server;
-            self.clock = None;
-            for danger in facts.dangers() {
-                tracing::warn!(%shard, "memcached may lose locks: {danger}");
-            }
-            if let Some(seconds) = facts.clock_difference().filter(|seconds| *seconds >= 30) {
-                tracing::warn!(%shard, "memcached's clock and ours are {seconds} s apart");
-            }
-            self.next_check = Moment::now();
-        }
-        if !matches!(self.link, Link::Up { .. }) {
-            self.next_check = Moment::now();
-        }
-        self.link = Link::Up { address };
-        self.idle.push(connection);
-    }
-
     /// Takes note of what a batch says of the shard, and answers its jobs.
     fn jobs_landed(
         &mut self,
@@ -463,141 +340,6 @@ impl Shard {
         batch.settle(responses, fence.flatten(), was_open && self.state.is_open());
     }
 
-    fn probe_landed(&mut self, probe: Probe, responses: &[MetaResponse], fresh: bool, arrived: Moment) {
-        let Some(witness) = responses.last().map(commands::read_witness) else {
-            return;
-        };
-        let witness = match witness {
-            Ok(witness) => witness,
-            Err(error) => {
-                if !std::mem::replace(&mut self.unreadable, true) {
-                    tracing::error!(shard = %self.settings.address, "the shard's state cannot be read: {error}");
-                }
-                return;
-            }
-        };
-        self.unreadable = false;
-        if !fresh {
-            return;
-        }
-        if matches!(probe, Probe::Look) {
-            let left = commands::read_clock(&responses[0]);
-            self.clock_counts(left, arrived);
-        }
-        let known_before = self.state.epoch();
-        if !self.witnessed(witness) {
-            // Whatever it is now, go on at once.
-            self.next_check = if matches!(self.state.phase(), Phase::Found { .. }) { arrived } else { self.next_check };
-            return;
-        }
-        match (probe, known_before) {
-            (Probe::Look, Some(epoch)) => {
-                let there = responses[1].rc() == memcache::exp::ReturnCode::Hd;
-                self.fences_seen(epoch, there, arrived);
-            }
-            // Opened by this command, or by another broker's before it.
-            (Probe::Open, Some(epoch)) => self.fences_seen(epoch, true, arrived),
-            _ => {}
-        }
-        if self.state.is_open() && !self.lags() {
-            self.next_check = arrived + IDLE_CHECK;
-        }
-        self.count_down();
-    }
-
-    /// Takes note of what S has left to live. Returns whether the server's clock has come as far as it should.
-    fn clock_counts(&mut self, left: Option<Duration>, arrived: Moment) -> bool {
-        left.is_some_and(|left| self.clock.get_or_insert_with(|| ServerClock::new(arrived, left)).counts(arrived, left))
-    }
-
-    fn lags(&self) -> bool {
-        self.clock.as_ref().is_some_and(ServerClock::lags)
-    }
-
-    fn witnessed(&mut self, witness: Witness) -> bool {
-        let before = self.state.generation();
-        let known = self.state.witnessed(witness);
-        if self.state.generation() != before {
-            let shard = &self.settings.address;
-            match self.state.phase() {
-                Phase::Lost => tracing::warn!(%shard, "memcached has no lock state: it is new, restarted or flushed"),
-                Phase::Foreign { .. } => tracing::error!(%shard, "memcached is not used: {FOREIGN}"),
-                _ => {}
-            }
-            self.next_check = Moment::now();
-            self.next_countdown = Moment::now();
-        }
-        known
-    }
-
-    fn fences_seen(&mut self, epoch: Epoch, there: bool, arrived: Moment) {
-        let was_open = self.state.is_open();
-        self.state.fences_seen(epoch, there, arrived);
-        match (was_open, self.state.is_open()) {
-            (false, true) => tracing::info!(shard = %self.settings.address, "memcached grants locks"),
-            (true, false) => self.next_check = arrived,
-            _ => {}
-        }
-    }
-
-    /// Says in the log how long the shard stays closed, and why.
-    fn count_down(&mut self) {
-        let now = Moment::now();
-        let Some(left) = self.state.quarantine_left(self.settings.max_ttl).filter(|_| now >= self.next_countdown)
-        else {
-            return;
-        };
-        self.next_countdown = now + COUNTDOWN;
-        if opening::start(0).is_none() {
-            tracing::error!(
-                shard = %self.settings.address,
-                "memcached stays closed: this machine's clock is outside the years 2024 to 2037; set it"
-            );
-            return;
-        }
-        tracing::warn!(
-            shard = %self.settings.address,
-            "memcached has lost its memory, or is new; it grants nothing for {:.0} s, until every lock that went \
-             with it has run out (`lockbroker shard open` opens it at once, where you know that there were none)",
-            left.as_secs_f64().ceil()
-        );
-    }
-
-    fn exchange_failed(&mut self, error: &Error, cargo: Cargo) {
-        if let (Error::Server(why), Cargo::Jobs(batch)) = (error, &cargo)
-            && batch.kind() == Kind::Note
-        {
-            tracing::debug!(shard = %self.settings.address, "an owner's label was not noted: {why}");
-            return;
-        }
-        if let (Error::Server(why), Cargo::Probe(_)) = (error, &cargo) {
-            let now = Moment::now();
-            if now >= self.next_countdown {
-                self.next_countdown = now + COUNTDOWN;
-                tracing::error!(shard = %self.settings.address, "memcached does not take the shard's state: {why}");
-            }
-        }
-        if let Cargo::Jobs(batch) = cargo {
-            let shard = &self.settings.address;
-            let error = match error {
-                Error::Server(why) if batch.kind() == Kind::Create => {
-                    StoreError::Full { why: format!("memcached {shard} has no memory left for locks: {why}").into() }
-                }
-                error => StoreError::uncertain(format!("memcached {shard} did not answer: {error}")),
-            };
-            batch.fail(&error);
-        }
-        if !matches!(error, Error::Server(_)) {
-            // The other connections lead to the same process, and may be as dead.
-            self.idle.clear();
-            self.next_dial = Moment::now() + self.backoff.next().unwrap_or(BOUND);
-            if self.in_flight == 0 && !self.dialling {
-                self.in_trouble(format!("the connection to memcached broke: {error}"));
-                self.link = Link::Down(error.to_string().into());
-            }
-        }
-    }
-
     /// Looks anew at what waits, after something has changed.
     fn sort_anew(&mut self) {
         let serves = matches!(self.link, Link::Up { .. }) && self.state.epoch().is_some();
@@ -618,39 +360,4 @@ impl Shard {
             }
         }
     }
-
-    fn publish(&self) {
-        let view = match (&self.link, self.state.phase()) {
-            (_, Phase::Foreign { .. }) => View::Contradicts,
-            (Link::Up { .. }, Phase::Open { .. }) => View::Open,
-            (Link::Up { .. }, Phase::Unread) => View::Unknown,
-            (Link::Up { .. }, _) => View::Agrees,
-            (Link::Refused(_), _) => View::Away,
-            (Link::Down(_), _) if !self.tried => View::Unknown,
-            (Link::Down(_), _) => View::Away,
-        };
-        self.settings.board.publish(self.settings.index, view);
-    }
-}
-
-/// Why a shard that others have set up otherwise is not used.
-const FOREIGN: &str = "it belongs to brokers with another list of servers, other weights or another --max-ttl; start \
-                       all brokers with the same, or, with all of them stopped, use `lockbroker shard adopt`";
-
-/// Why a server is refused; none if it may keep locks.
-fn refused(facts: &ServerFacts, allow_unsafe: bool) -> Option<String> {
-    facts.hopeless().or_else(|| {
-        let dangers = facts.dangers();
-        (!allow_unsafe && !dangers.is_empty())
-            .then(|| format!("{} (--allow-unsafe-store takes it all the same)", dangers.join("; ")))
-    })
-}
-
-fn backoff() -> backon::ExponentialBackoff {
-    backon::ExponentialBuilder::default()
-        .with_min_delay(Duration::from_millis(20))
-        .with_max_delay(LONGEST_PAUSE)
-        .without_max_times()
-        .with_jitter()
-        .build()
 }

@@ -1,0 +1,143 @@
+//! How a shard is reached, and what the log says of it.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use backon::BackoffBuilder;
+use memcache::exp::{AsyncMetaConnection, Error};
+
+use super::{COUNTDOWN, Cargo, LONGEST_PAUSE, Landed, Link, Shard};
+use crate::clock::Moment;
+use crate::store::StoreError;
+use crate::store::memcached::batch::Kind;
+use crate::store::memcached::server::{BOUND, Dialled, ServerFacts, dial};
+
+impl Shard {
+    pub(super) fn dial(&mut self, address: Option<SocketAddr>) {
+        self.dialling = true;
+        let shard = self.settings.address.clone();
+        self.flights.push(Box::pin(async move { Landed::Dialled(dial(&shard, address).await) }));
+    }
+
+    pub(super) fn dialled(&mut self, dialled: Result<Dialled, String>) {
+        let shard = &self.settings.address;
+        match dialled {
+            Ok(Dialled { connection, address, facts }) => match refused(&facts, self.settings.allow_unsafe) {
+                Some(why) => {
+                    if !matches!(&self.link, Link::Refused(known) if **known == *why) {
+                        tracing::error!(%shard, "memcached cannot keep locks, and is not used: {why}");
+                    }
+                    self.next_dial = Moment::now() + COUNTDOWN;
+                    self.idle.clear();
+                    self.process += 1;
+                    self.link = Link::Refused(why.into());
+                }
+                None => self.connected(connection, address, &facts),
+            },
+            Err(why) => {
+                self.next_dial = Moment::now() + self.backoff.next().unwrap_or(BOUND);
+                if matches!(self.link, Link::Up { .. }) && self.idle.len() + self.in_flight > 0 {
+                    // An extra connection: the ones that there are go on.
+                    return;
+                }
+                self.in_trouble(format!("memcached cannot be reached: {why}"));
+                self.link = Link::Down(why.into());
+            }
+        }
+    }
+
+    /// Takes note of an answer: only now is it certain that the server is there.
+    pub(super) fn answered(&mut self) {
+        self.backoff = backoff();
+        if let Link::Up { address } = self.link
+            && !std::mem::replace(&mut self.well, true)
+        {
+            self.trouble.clear();
+            tracing::info!(shard = %self.settings.address, %address, "connected to memcached");
+        }
+    }
+
+    pub(super) fn in_trouble(&mut self, what: String) {
+        self.well = false;
+        if self.trouble != what {
+            tracing::warn!(shard = %self.settings.address, "{what}");
+            self.trouble = what;
+        }
+    }
+
+    pub(super) fn connected(&mut self, connection: AsyncMetaConnection, address: SocketAddr, facts: &ServerFacts) {
+        let shard = &self.settings.address;
+        let server = facts.process().map(|process| (address, process));
+        if self.server != server || server.is_none() {
+            self.process += 1;
+            self.idle.clear();
+            self.server = server;
+            self.clock = None;
+            for danger in facts.dangers() {
+                tracing::warn!(%shard, "memcached may lose locks: {danger}");
+            }
+            if let Some(seconds) = facts.clock_difference().filter(|seconds| *seconds >= 30) {
+                tracing::warn!(%shard, "memcached's clock and ours are {seconds} s apart");
+            }
+            self.next_check = Moment::now();
+        }
+        if !matches!(self.link, Link::Up { .. }) {
+            self.next_check = Moment::now();
+        }
+        self.link = Link::Up { address };
+        self.idle.push(connection);
+    }
+
+    pub(super) fn exchange_failed(&mut self, error: &Error, cargo: Cargo) {
+        if let (Error::Server(why), Cargo::Jobs(batch)) = (error, &cargo)
+            && batch.kind() == Kind::Note
+        {
+            tracing::debug!(shard = %self.settings.address, "an owner's label was not noted: {why}");
+            return;
+        }
+        if let (Error::Server(why), Cargo::Probe(_)) = (error, &cargo) {
+            let now = Moment::now();
+            if now >= self.next_countdown {
+                self.next_countdown = now + COUNTDOWN;
+                tracing::error!(shard = %self.settings.address, "memcached does not take the shard's state: {why}");
+            }
+        }
+        if let Cargo::Jobs(batch) = cargo {
+            let shard = &self.settings.address;
+            let error = match error {
+                Error::Server(why) if batch.kind() == Kind::Create => {
+                    StoreError::Full { why: format!("memcached {shard} has no memory left for locks: {why}").into() }
+                }
+                error => StoreError::uncertain(format!("memcached {shard} did not answer: {error}")),
+            };
+            batch.fail(&error);
+        }
+        if !matches!(error, Error::Server(_)) {
+            // The other connections lead to the same process, and may be as dead.
+            self.idle.clear();
+            self.next_dial = Moment::now() + self.backoff.next().unwrap_or(BOUND);
+            if self.in_flight == 0 && !self.dialling {
+                self.in_trouble(format!("the connection to memcached broke: {error}"));
+                self.link = Link::Down(error.to_string().into());
+            }
+        }
+    }
+}
+
+/// Why a server is refused; none if it may keep locks.
+fn refused(facts: &ServerFacts, allow_unsafe: bool) -> Option<String> {
+    facts.hopeless().or_else(|| {
+        let dangers = facts.dangers();
+        (!allow_unsafe && !dangers.is_empty())
+            .then(|| format!("{} (--allow-unsafe-store takes it all the same)", dangers.join("; ")))
+    })
+}
+
+pub(super) fn backoff() -> backon::ExponentialBackoff {
+    backon::ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(20))
+        .with_max_delay(LONGEST_PAUSE)
+        .without_max_times()
+        .with_jitter()
+        .build()
+}

@@ -1,0 +1,184 @@
+//! What is known of the memory behind a shard, and whom that lets it serve.
+
+use std::time::Duration;
+
+use memcache::exp::MetaResponse;
+
+use super::{COUNTDOWN, Cargo, EAGER_CHECK, IDLE_CHECK, Link, Probe, Shard};
+use crate::clock::Moment;
+use crate::store::StoreError;
+use crate::store::memcached::batch::Job;
+use crate::store::memcached::board::View;
+use crate::store::memcached::commands::{Epoch, Witness};
+use crate::store::memcached::epoch::Phase;
+use crate::store::memcached::server_clock::ServerClock;
+use crate::store::memcached::{commands, opening};
+
+/// Why a shard that others have set up otherwise is not used.
+const FOREIGN: &str = "it belongs to brokers with another list of servers, other weights or another --max-ttl; start \
+                       all brokers with the same, or, with all of them stopped, use `lockbroker shard adopt`";
+
+impl Shard {
+    /// Why the shard cannot serve this job now.
+    pub(super) fn refusal(&self, job: &Job) -> Option<StoreError> {
+        let shard = &self.settings.address;
+        let (why, retry_after) = match (&self.link, self.state.phase()) {
+            (Link::Up { .. }, Phase::Open { .. }) => return None,
+            (Link::Up { .. }, Phase::Closed { .. }) if !job.op.grants() => return None,
+            (Link::Down(why), _) => (format!("memcached {shard} cannot be reached: {why}"), None),
+            (Link::Refused(why), _) => (format!("memcached {shard} is refused: {why}"), None),
+            (_, Phase::Foreign { .. }) => (format!("memcached {shard} is refused: {FOREIGN}"), None),
+            (_, Phase::Closed { .. }) => {
+                let left = self.state.quarantine_left(self.settings.max_ttl).unwrap_or_default();
+                let seconds = left.as_secs_f64().ceil();
+                (format!("memcached {shard} has lost its memory and grants nothing for {seconds} s"), Some(left))
+            }
+            (_, Phase::Unread) if self.unreadable => {
+                (format!("memcached {shard} is refused: somebody else uses the keys in which its state belongs"), None)
+            }
+            (_, Phase::Unread | Phase::Lost | Phase::Found { .. }) => {
+                (format!("memcached {shard} is being asked whether its memory is whole"), Some(EAGER_CHECK))
+            }
+        };
+        Some(StoreError::unavailable(why, retry_after))
+    }
+
+    /// Whether the shard is in a state that passes.
+    pub(super) fn may_come_back(&self) -> bool {
+        match (&self.link, self.state.phase()) {
+            (Link::Refused(_), _) | (_, Phase::Foreign { .. }) => false,
+            (Link::Down(_), _) | (_, Phase::Lost | Phase::Found { .. }) => true,
+            (_, Phase::Unread) => !self.unreadable,
+            (_, Phase::Closed { .. } | Phase::Open { .. }) => false,
+        }
+    }
+
+    /// Asks the shard how it is, or moves it on to its next phase.
+    pub(super) fn launch_probe(&mut self, now: Moment) {
+        let Some(connection) = self.idle.pop() else {
+            return;
+        };
+        let probe = match self.state.phase() {
+            Phase::Lost if self.settings.board.may_begin(self.settings.index) => Probe::Begin(Epoch::random()),
+            Phase::Closed { since, .. } if now >= since + self.settings.max_ttl && opening::start(0).is_some() => {
+                Probe::Open
+            }
+            _ => Probe::Look,
+        };
+        self.probing = true;
+        self.send(connection, Cargo::Probe(probe));
+    }
+
+    pub(super) fn probe_landed(&mut self, probe: Probe, responses: &[MetaResponse], fresh: bool, arrived: Moment) {
+        let Some(witness) = responses.last().map(commands::read_witness) else {
+            return;
+        };
+        let witness = match witness {
+            Ok(witness) => witness,
+            Err(error) => {
+                if !std::mem::replace(&mut self.unreadable, true) {
+                    tracing::error!(shard = %self.settings.address, "the shard's state cannot be read: {error}");
+                }
+                return;
+            }
+        };
+        self.unreadable = false;
+        if !fresh {
+            return;
+        }
+        if matches!(probe, Probe::Look) {
+            let left = commands::read_clock(&responses[0]);
+            self.clock_counts(left, arrived);
+        }
+        let known_before = self.state.epoch();
+        if !self.witnessed(witness) {
+            // Whatever it is now, go on at once.
+            self.next_check = if matches!(self.state.phase(), Phase::Found { .. }) { arrived } else { self.next_check };
+            return;
+        }
+        match (probe, known_before) {
+            (Probe::Look, Some(epoch)) => {
+                let there = responses[1].rc() == memcache::exp::ReturnCode::Hd;
+                self.fences_seen(epoch, there, arrived);
+            }
+            // Opened by this command, or by another broker's before it.
+            (Probe::Open, Some(epoch)) => self.fences_seen(epoch, true, arrived),
+            _ => {}
+        }
+        if self.state.is_open() && !self.lags() {
+            self.next_check = arrived + IDLE_CHECK;
+        }
+        self.count_down();
+    }
+
+    /// Takes note of what S has left to live. Returns whether the server's clock has come as far as it should.
+    pub(super) fn clock_counts(&mut self, left: Option<Duration>, arrived: Moment) -> bool {
+        left.is_some_and(|left| self.clock.get_or_insert_with(|| ServerClock::new(arrived, left)).counts(arrived, left))
+    }
+
+    pub(super) fn lags(&self) -> bool {
+        self.clock.as_ref().is_some_and(ServerClock::lags)
+    }
+
+    pub(super) fn witnessed(&mut self, witness: Witness) -> bool {
+        let before = self.state.generation();
+        let known = self.state.witnessed(witness);
+        if self.state.generation() != before {
+            let shard = &self.settings.address;
+            match self.state.phase() {
+                Phase::Lost => tracing::warn!(%shard, "memcached has no lock state: it is new, restarted or flushed"),
+                Phase::Foreign { .. } => tracing::error!(%shard, "memcached is not used: {FOREIGN}"),
+                _ => {}
+            }
+            self.next_check = Moment::now();
+            self.next_countdown = Moment::now();
+        }
+        known
+    }
+
+    pub(super) fn fences_seen(&mut self, epoch: Epoch, there: bool, arrived: Moment) {
+        let was_open = self.state.is_open();
+        self.state.fences_seen(epoch, there, arrived);
+        match (was_open, self.state.is_open()) {
+            (false, true) => tracing::info!(shard = %self.settings.address, "memcached grants locks"),
+            (true, false) => self.next_check = arrived,
+            _ => {}
+        }
+    }
+
+    /// Says in the log how long the shard stays closed, and why.
+    pub(super) fn count_down(&mut self) {
+        let now = Moment::now();
+        let Some(left) = self.state.quarantine_left(self.settings.max_ttl).filter(|_| now >= self.next_countdown)
+        else {
+            return;
+        };
+        self.next_countdown = now + COUNTDOWN;
+        if opening::start(0).is_none() {
+            tracing::error!(
+                shard = %self.settings.address,
+                "memcached stays closed: this machine's clock is outside the years 2024 to 2037; set it"
+            );
+            return;
+        }
+        tracing::warn!(
+            shard = %self.settings.address,
+            "memcached has lost its memory, or is new; it grants nothing for {:.0} s, until every lock that went \
+             with it has run out (`lockbroker shard open` opens it at once, where you know that there were none)",
+            left.as_secs_f64().ceil()
+        );
+    }
+
+    pub(super) fn publish(&self) {
+        let view = match (&self.link, self.state.phase()) {
+            (_, Phase::Foreign { .. }) => View::Contradicts,
+            (Link::Up { .. }, Phase::Open { .. }) => View::Open,
+            (Link::Up { .. }, Phase::Unread) => View::Unknown,
+            (Link::Up { .. }, _) => View::Agrees,
+            (Link::Refused(_), _) => View::Away,
+            (Link::Down(_), _) if !self.tried => View::Unknown,
+            (Link::Down(_), _) => View::Away,
+        };
+        self.settings.board.publish(self.settings.index, view);
+    }
+}
