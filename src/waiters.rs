@@ -1,13 +1,17 @@
 //! The waiters and the holder of each name in this broker. Waiters stand in line in the order in which they came,
 //! and only the first one contends, so that what the store has to do does not grow with their number.
 
-use std::collections::{BTreeMap, HashMap};
+mod queue;
+
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::bell::{Bell, End};
 use crate::clock::Moment;
 use crate::lock::{GrantId, LockName, Owner};
+
+use self::queue::Queue;
 
 /// Hand-overs in a row end, to be fair to the waiters of other brokers, when there have been this many…
 const FAIR_COUNT: u32 = 16;
@@ -23,7 +27,7 @@ pub(crate) struct Waiters {
 #[derive(Debug, Default)]
 struct Line {
     holder: Option<Holder>,
-    waiting: BTreeMap<u64, Waiter>,
+    waiting: Queue<Waiter>,
     next_ticket: u64,
     /// When the first in line may try the store again.
     next_poll: Option<Moment>,
@@ -196,7 +200,7 @@ impl Waiters {
 
 impl Line {
     fn ring_first(&self) {
-        if let Some(first) = self.waiting.values().next() {
+        if let Some((_, first)) = self.waiting.first() {
             first.bell.ring();
         }
     }
@@ -207,7 +211,7 @@ impl Place<'_> {
     pub(crate) fn turn(&self) -> Turn {
         let lines = self.waiters.lines();
         let Some(line) = lines.get(&self.name) else { return Turn::Wait };
-        let first = line.waiting.keys().next() == Some(&self.ticket);
+        let first = line.waiting.is_first(self.ticket);
         match (&line.holder, first) {
             (None, true) => Turn::Contend(line.next_poll.unwrap_or_else(Moment::now)),
             _ => Turn::Wait,
@@ -217,15 +221,15 @@ impl Place<'_> {
     /// The place, the first being 1.
     pub(crate) fn position(&self) -> usize {
         let lines = self.waiters.lines();
-        lines.get(&self.name).map_or(1, |line| line.waiting.range(..self.ticket).count() + 1)
+        lines.get(&self.name).map_or(1, |line| line.waiting.before(self.ticket) + 1)
     }
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         self.waiters.change(&self.name, |line| {
-            let was_first = line.waiting.keys().next() == Some(&self.ticket);
-            line.waiting.remove(&self.ticket);
+            let was_first = line.waiting.is_first(self.ticket);
+            line.waiting.remove(self.ticket);
             if was_first {
                 line.ring_first();
             }
