@@ -10,7 +10,7 @@ use clap::{Parser, Subcommand};
 use lockbroker::cli::bound::{self, BoundArgs};
 use lockbroker::cli::get::{self, GetArgs};
 use lockbroker::cli::run::{self, RunArgs};
-use lockbroker::config::{BrokerOptions, Config, ServeArgs, ShardOpenArgs};
+use lockbroker::config::{BrokerOptions, Config, ServeArgs, ShardArgs};
 use lockbroker::server::{self, Listener};
 use lockbroker::service::Service;
 use lockbroker::session::{Broker, Settings};
@@ -49,7 +49,10 @@ enum Command {
 enum ShardCommand {
     /// Open the shards by hand, where it is known that nobody holds a lock on them, instead of waiting
     /// until the last lease must be over
-    Open(ShardOpenArgs),
+    Open(ShardArgs),
+    /// Make the shards belong to another list of servers, other weights or another --max-ttl: with all brokers
+    /// stopped, and every ttl and linger waited out. They grant locks at once
+    Adopt(ShardArgs),
 }
 
 fn main() -> ExitCode {
@@ -64,7 +67,7 @@ fn main() -> ExitCode {
     let code = runtime.block_on(async {
         let outcome = match command {
             Command::Serve(args) => serve(args).await,
-            Command::Shard(ShardCommand::Open(args)) => open_shards(args).await,
+            Command::Shard(command) => shards(command).await,
             Command::Run(args) => return run::run(args).await,
             Command::Get(args) => return get::run(args).await,
             Command::ExecBound(args) => return bound::run(&args),
@@ -134,26 +137,37 @@ async fn serve_on(listeners: Vec<Listener>, store: impl LockStore, config: &Conf
     }
 }
 
-/// `lockbroker shard open`.
-async fn open_shards(args: ShardOpenArgs) -> anyhow::Result<()> {
+/// `lockbroker shard open` and `adopt`: a line for each shard.
+async fn shards(command: ShardCommand) -> anyhow::Result<()> {
+    let (ShardCommand::Open(args) | ShardCommand::Adopt(args)) = &command;
     telemetry::init(&args.log)?;
-    let shards = args.shards().unwrap_or_else(|error| error.exit());
     let settings = MemcachedSettings {
-        shards: shards.to_vec(),
+        shards: args.shards().unwrap_or_else(|error| error.exit()).to_vec(),
         max_ttl: args.max_ttl,
         key_prefix: args.key_prefix.as_str().to_owned(),
         allow_unsafe: false,
     };
-    let mut failed = 0;
-    for (shard, result) in memcached::open(&settings).await {
-        match result {
-            Ok(Opened::Opened) => println!("{shard}: open"),
-            Ok(Opened::WasOpen) => println!("{shard}: was open already"),
-            Err(why) => {
-                failed += 1;
-                println!("{shard}: {why}");
-            }
-        }
+    let results: Vec<_> = match command {
+        ShardCommand::Open(_) => memcached::open(&settings)
+            .await
+            .into_iter()
+            .map(|(shard, opened)| {
+                let done = opened.map(|opened| match opened {
+                    Opened::Opened => "open",
+                    Opened::WasOpen => "was open already",
+                });
+                (shard, done)
+            })
+            .collect(),
+        ShardCommand::Adopt(_) => memcached::adopt(&settings)
+            .await
+            .into_iter()
+            .map(|(shard, done)| (shard, done.map(|()| "adopted")))
+            .collect(),
+    };
+    let failed = results.iter().filter(|(_, result)| result.is_err()).count();
+    for (shard, result) in results {
+        println!("{shard}: {}", result.map_or_else(|why| why, str::to_owned));
     }
     anyhow::ensure!(failed == 0, "{failed} of {} shards are not open", settings.shards.len());
     Ok(())

@@ -142,10 +142,10 @@ pub enum LogFormat {
     Json,
 }
 
-/// The flags of `lockbroker shard open`. `--max-ttl` is part of the topology that it writes, and
+/// The flags of `lockbroker shard open` and `adopt`. `--max-ttl` is part of the topology that they write, and
 /// `--key-prefix` says where: both as the brokers have them.
 #[derive(Debug, Clone, Args)]
-pub struct ShardOpenArgs {
+pub struct ShardArgs {
     /// The shards, all of them, as the brokers have them: `memcached://host:port[=weight],…`
     #[arg(long, env = "LOCKBROKER_STORE", value_name = "STORE")]
     pub store: Store,
@@ -193,7 +193,7 @@ impl ServeArgs {
     }
 }
 
-impl ShardOpenArgs {
+impl ShardArgs {
     /// The shards.
     ///
     /// # Errors
@@ -356,7 +356,7 @@ mod tests {
         #[derive(Debug, Parser)]
         struct Open {
             #[command(flatten)]
-            args: ShardOpenArgs,
+            args: ShardArgs,
         }
         let open = |store| Open::parse_from(["open", "--store", store]).args;
         assert_eq!(open("memcached://a,b").shards().unwrap().len(), 2);

@@ -115,6 +115,16 @@ impl Keys {
         self.fence_item(MetaOp::Get, epoch).flag("u")
     }
 
+    /// Reads the highest token of `epoch`.
+    pub(super) fn highest_token(&self, epoch: Epoch) -> MetaCommand {
+        self.fence_item(MetaOp::Get, epoch).flag("u v")
+    }
+
+    /// Deletes a shard's state, whatever it is: only by an operator's hand.
+    pub(super) fn forget_epoch(&self) -> MetaCommand {
+        self.state(MetaOp::Delete)
+    }
+
     /// Begins an epoch on a shard that has none.
     pub(super) fn begin_epoch(&self, epoch: Epoch, fingerprint: u64) -> MetaCommand {
         self.state(MetaOp::Arithmetic).flag(format!("N{STATE_EXPIRES} J{epoch}{fingerprint:09} D0 C{SENTINEL}"))
@@ -185,7 +195,7 @@ pub(super) fn read_clock(response: &MetaResponse) -> Option<Duration> {
 /// The highest token of the batch; none if the epoch is closed.
 pub(super) fn read_fence(response: &MetaResponse) -> Result<Option<FencingToken>, Unexpected> {
     match response.rc() {
-        ReturnCode::Nf => Ok(None),
+        ReturnCode::Nf | ReturnCode::En => Ok(None),
         _ => match text(response).and_then(|digits| digits.trim_end().parse().ok()).and_then(FencingToken::new) {
             Some(token) => Ok(Some(token)),
             None => unexpected("rise of the fencing tokens", response),

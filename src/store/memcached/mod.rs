@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-pub use opening::{Opened, open};
+pub use opening::{Opened, adopt, open};
 
 use self::batch::{Answer, Job, Op};
 use self::board::Board;

@@ -1,4 +1,4 @@
-//! Opening a shard: what a new epoch's fencing tokens begin with, and opening by hand.
+//! Opening shards: what a new epoch's fencing tokens begin with, and what operators do by hand.
 
 use std::time::{Duration, SystemTime};
 
@@ -26,6 +26,8 @@ pub(super) fn start(highest_seen: u64) -> Option<u64> {
     (SANE_CLOCK.contains(&now.as_secs()) && start < FencingToken::LIMIT).then_some(start)
 }
 
+const WRONG_CLOCK: &str = "this machine's clock is outside the years 2024 to 2037; set it";
+
 /// What `shard open` did to one shard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Opened {
@@ -40,23 +42,15 @@ pub enum Opened {
 ///
 /// # Errors
 /// One line for each shard says what it came to: a shard that cannot be reached, that cannot keep locks, or that
-/// belongs to another topology, is left alone. No shard gets a new state if another one that is reached contradicts the topology.
+/// belongs to another topology, is left alone. No shard gets a new state if another one that is reached
+/// contradicts the topology.
 ///
 /// # Cancel safety
 /// What has been opened stays open.
 pub async fn open(settings: &MemcachedSettings) -> Vec<(ShardAddress, Result<Opened, String>)> {
     let keys = Keys::new(&settings.key_prefix);
     let ours = fingerprint(&settings.shards, settings.max_ttl);
-    let mut reached = Vec::new();
-    for shard in &settings.shards {
-        reached.push(match dial(shard, None).await {
-            Ok(dialled) => match dialled.facts.hopeless() {
-                None => look(dialled.connection, &keys).await,
-                Some(why) => Err(format!("cannot keep locks: {why}")),
-            },
-            Err(why) => Err(why),
-        });
-    }
+    let reached = reach(settings, &keys).await;
     let contradicts = |found: &Result<(AsyncMetaConnection, Witness), String>| match found {
         Ok((_, Witness::Shows { fingerprint, .. })) => *fingerprint != ours,
         _ => false,
@@ -76,6 +70,77 @@ pub async fn open(settings: &MemcachedSettings) -> Vec<(ShardAddress, Result<Ope
         results.push((shard.clone(), result));
     }
     results
+}
+
+/// Starts an epoch on every shard, open at once, with tokens above the highest that any of them has given, and makes
+/// them belong to this topology, whatever they belonged to. For a planned change of the servers, their weights or
+/// `--max-ttl`: after all brokers have been stopped, and every ttl and linger has been waited out.
+///
+/// # Errors
+/// If a shard cannot be reached or cannot keep locks, its line says why and no shard is touched.
+///
+/// # Cancel safety
+/// Shards already adopted stay so; call it again.
+pub async fn adopt(settings: &MemcachedSettings) -> Vec<(ShardAddress, Result<(), String>)> {
+    let keys = Keys::new(&settings.key_prefix);
+    let ours = fingerprint(&settings.shards, settings.max_ttl);
+    let mut connections = Vec::new();
+    let mut highest = 0;
+    for found in reach(settings, &keys).await {
+        connections.push(match found {
+            Ok((mut connection, witness)) => highest_token(&mut connection, &keys, witness).await.map(|token| {
+                highest = highest.max(token);
+                connection
+            }),
+            Err(why) => Err(why),
+        });
+    }
+    let all_reached = connections.iter().all(Result::is_ok);
+    let mut results = Vec::new();
+    for (shard, connection) in settings.shards.iter().zip(connections) {
+        let result = match (connection, start(highest)) {
+            (Err(why), _) => Err(why),
+            (Ok(_), _) if !all_reached => Err("not touched: another shard was not to be had".to_owned()),
+            (Ok(_), None) => Err(WRONG_CLOCK.to_owned()),
+            (Ok(connection), Some(start)) => adopt_one(connection, &keys, ours, start).await,
+        };
+        results.push((shard.clone(), result));
+    }
+    results
+}
+
+/// The highest token of the epoch that a shard shows; 0 if it has none.
+async fn highest_token(connection: &mut AsyncMetaConnection, keys: &Keys, witness: Witness) -> Result<u64, String> {
+    let Witness::Shows { epoch, .. } = witness else { return Ok(0) };
+    let responses = exchange(connection, vec![keys.highest_token(epoch)]).await?;
+    let token = commands::read_fence(&responses[0]).map_err(|error| error.to_string())?;
+    Ok(token.map_or(0, FencingToken::get))
+}
+
+async fn adopt_one(mut connection: AsyncMetaConnection, keys: &Keys, ours: u64, start: u64) -> Result<(), String> {
+    let epoch = Epoch::random();
+    // The tokens first: once its state shows, the shard is open.
+    let batch = vec![keys.open(epoch, start), keys.forget_epoch(), keys.begin_epoch(epoch, ours), keys.witness()];
+    let responses = exchange(&mut connection, batch).await?;
+    match commands::read_witness(&responses[3]).map_err(|error| error.to_string())? {
+        Witness::Shows { epoch: shown, .. } if shown == epoch => Ok(()),
+        _ => Err("a broker set it up meanwhile: stop all brokers first".to_owned()),
+    }
+}
+
+/// A connection to every shard, and what its state shows.
+async fn reach(settings: &MemcachedSettings, keys: &Keys) -> Vec<Result<(AsyncMetaConnection, Witness), String>> {
+    let mut reached = Vec::new();
+    for shard in &settings.shards {
+        reached.push(match dial(shard, None).await {
+            Ok(dialled) => match dialled.facts.hopeless() {
+                None => look(dialled.connection, keys).await,
+                Some(why) => Err(format!("cannot keep locks: {why}")),
+            },
+            Err(why) => Err(why),
+        });
+    }
+    reached
 }
 
 async fn look(mut connection: AsyncMetaConnection, keys: &Keys) -> Result<(AsyncMetaConnection, Witness), String> {
@@ -101,7 +166,7 @@ async fn open_one(
             }
         }
     };
-    let start = start(0).ok_or("this machine's clock is outside the years 2024 to 2037; set it")?;
+    let start = start(0).ok_or(WRONG_CLOCK)?;
     let responses = exchange(&mut connection, vec![keys.look_for_fence(epoch), keys.open(epoch, start)]).await?;
     match responses[0].rc() {
         memcache::exp::ReturnCode::Hd => Ok(Opened::WasOpen),
