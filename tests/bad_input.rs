@@ -183,52 +183,50 @@ async fn a_hundred_thousand_cancels_in_a_row_leave_a_neighbour_alone() {
     // The raw client answers no ping. And a broker without optimization on a busy machine may need longer than the
     // usual lease to get through all that comes at once.
     let arguments = ["--keepalive-interval", "1h", "--default-ttl", "60s", "--max-ttl", "60s"];
-    for (_memcached, broker) in brokers(&arguments).await {
-        let begun = Instant::now();
-        let mut client = raw::Client::connect(broker.address()).await;
-        client.send(&acquire_frames(1, &once("neighbour"))).await;
-        let mut stub = broker.stub().await;
-        eventually(SOON, "the neighbour has its lock", async || {
-            look(&mut stub, "neighbour").await.state() == State::Held
-        })
+    let memcached = Memcached::start(&[]).await;
+    let broker = Broker::on_store(&memcached.store(), &arguments).await;
+    let begun = Instant::now();
+    let mut client = raw::Client::connect(broker.address()).await;
+    client.send(&acquire_frames(1, &once("neighbour"))).await;
+    let mut stub = broker.stub().await;
+    eventually(SOON, "the neighbour has its lock", async || look(&mut stub, "neighbour").await.state() == State::Held)
         .await;
 
-        // Every other lot is cancelled call by call, before the broker has looked at most of them; of the rest many
-        // have the lock, or stand in line for it, by then.
-        let lot = |number: u32| {
-            let streams = (0..100).map(move |n| 2 * (100 * number + n) + 3);
-            let begin = |stream: u32| match stream % 4 {
-                1 => acquire_frames(stream, &once(&format!("job {}", stream / 2 % 10))),
-                _ => wait_frames(stream, &wait(&format!("job {}", stream / 2 % 10))),
-            };
-            let cancel = |stream| frame(RST_STREAM, 0, stream, &CANCEL);
-            if number % 2 == 0 {
-                streams.flat_map(|stream| [begin(stream), cancel(stream)].concat()).collect::<Vec<_>>()
-            } else {
-                streams.clone().flat_map(begin).chain(streams.flat_map(cancel)).collect()
-            }
+    // Every other lot is cancelled call by call, before the broker has looked at most of them; of the rest many
+    // have the lock, or stand in line for it, by then.
+    let lot = |number: u32| {
+        let streams = (0..100).map(move |n| 2 * (100 * number + n) + 3);
+        let begin = |stream: u32| match stream % 4 {
+            1 => acquire_frames(stream, &once(&format!("job {}", stream / 2 % 10))),
+            _ => wait_frames(stream, &wait(&format!("job {}", stream / 2 % 10))),
         };
-        let (mut reader, mut writer) = client.0.into_split();
-        let goes_on = tokio::spawn(async move { next_ping(&mut reader).await });
-        for number in 0..CALLS / 100 {
-            writer.write_all(&lot(number)).await.unwrap();
+        let cancel = |stream| frame(RST_STREAM, 0, stream, &CANCEL);
+        if number % 2 == 0 {
+            streams.flat_map(|stream| [begin(stream), cancel(stream)].concat()).collect::<Vec<_>>()
+        } else {
+            streams.clone().flat_map(begin).chain(streams.flat_map(cancel)).collect()
         }
-        // Begun last, seen last.
-        writer.write_all(&acquire_frames(2 * CALLS + 3, &once("last"))).await.unwrap();
-        eventually(6 * SOON, "the last call is heeded", async || look(&mut stub, "last").await.state() == State::Held)
-            .await;
-        for number in 0..10 {
-            freed(&mut stub, &format!("job {number}")).await;
-        }
-        assert_eq!(look(&mut stub, "neighbour").await.state(), State::Held);
-        writer.write_all(&frame(PING, 0, 0, b"the end!")).await.unwrap();
-        assert!(tokio::time::timeout(SOON, goes_on).await.unwrap().unwrap(), "the connection has ended");
-        println!("{CALLS} cancels: {:?}", begun.elapsed());
-        // Its end is that of the locks that were left on it.
-        drop(writer);
-        freed(&mut stub, "neighbour").await;
-        freed(&mut stub, "last").await;
+    };
+    let (mut reader, mut writer) = client.0.into_split();
+    let goes_on = tokio::spawn(async move { next_ping(&mut reader).await });
+    for number in 0..CALLS / 100 {
+        writer.write_all(&lot(number)).await.unwrap();
     }
+    // Begun last, seen last.
+    writer.write_all(&acquire_frames(2 * CALLS + 3, &once("last"))).await.unwrap();
+    eventually(6 * SOON, "the last call is heeded", async || look(&mut stub, "last").await.state() == State::Held)
+        .await;
+    for number in 0..10 {
+        freed(&mut stub, &format!("job {number}")).await;
+    }
+    assert_eq!(look(&mut stub, "neighbour").await.state(), State::Held);
+    writer.write_all(&frame(PING, 0, 0, b"the end!")).await.unwrap();
+    assert!(tokio::time::timeout(SOON, goes_on).await.unwrap().unwrap(), "the connection has ended");
+    println!("{CALLS} cancels: {:?}", begun.elapsed());
+    // Its end is that of the locks that were left on it.
+    drop(writer);
+    freed(&mut stub, "neighbour").await;
+    freed(&mut stub, "last").await;
 }
 
 #[tokio::test]

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use lockbroker::clock::Moment;
 use lockbroker::lock::{GrantId, LockId, LockName, Owner, lease};
-use lockbroker::session::{Ask, Broker, End, Settings, Standing, Want};
+use lockbroker::session::{Ask, Broker, End, Ended, Settings, Standing, Want};
 use lockbroker::store::{Change, Granted, LockStore, Look, Mark, MemoryStore, StoreError};
 use lockbroker::stream::{Event, Failure, Item, LostReason, Reason};
 use tokio::sync::watch;
-use tokio::time::{advance, sleep};
+use tokio::time::{advance, sleep, timeout};
 
 const TTL: Duration = Duration::from_secs(15);
 const MS: Duration = Duration::from_millis(1);
@@ -139,6 +139,27 @@ async fn a_reattached_lock_is_kept_for_max_ttl_through_silence_but_not_through_a
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_silent_client_that_speaks_after_all_is_heard_at_once() {
+    for by_release in [false, true] {
+        let (broker, store) = broker();
+        let old = acquired(&broker.begin(ask(Want::Once)).unwrap()).await;
+        let ttl = Duration::from_secs(5);
+        let second = broker.begin(Ask { ttl, ..ask(Want::Reattach(old)) }).unwrap();
+        let new = acquired(&second).await;
+        second.bell.end(End::Silence);
+        // Its own lease is over, but not what the client may have been told before the reattach.
+        sleep(ttl).await;
+        assert!(is_held(&store).await);
+        if by_release {
+            assert_eq!(timeout(MS, broker.release(&name(), new)).await, Ok(Ok(Ended::Released)));
+        } else {
+            second.bell.end(End::Word);
+        }
+        assert_free_within(&store, MS).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_reattach_whose_answer_was_lost_is_found_to_have_landed() {
     let (broker, store) = broker();
     let old = acquired(&broker.begin(ask(Want::Once)).unwrap()).await;
@@ -170,6 +191,17 @@ async fn a_hand_over_whose_answer_was_lost_leaves_no_lock_behind() {
     assert!(acquired(&waiter).await.token > first.token);
     waiter.bell.end(End::Word);
     assert_free_within(&store, Duration::from_secs(1)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_release_whose_hand_over_lost_its_answer_has_released_all_the_same() {
+    let (broker, store) = broker();
+    let lock_id = acquired(&broker.begin(ask(Want::Once)).unwrap()).await;
+    let waiter = broker.begin(ask(waiting(None))).unwrap();
+    assert!(matches!(next(&waiter).await, Event::Queued { position: 1 }));
+    store.loses_answers(1);
+    assert_eq!(broker.release(&name(), lock_id).await, Ok(Ended::Released));
+    acquired(&waiter).await;
 }
 
 #[tokio::test(start_paused = true)]

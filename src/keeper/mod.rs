@@ -213,8 +213,9 @@ impl<S: LockStore> Keeper<S> {
             self.common.waiters.let_go(&self.name, grant.id, Moment::now());
             return;
         };
-        // After a lost reattach the broker before us may still have told its client that the lock is valid.
-        if let Some(until) = grant.protected_until.filter(|_| self.lease_end(&grant).has_passed()) {
+        // After a lost reattach the broker before us may still have told its client that the lock is valid. Whoever was
+        // not told of a loss has said the last word, or has been waited for already.
+        if let Some(until) = grant.protected_until.filter(|_| told) {
             sleep_until(until).await;
         }
         let linger = if delivered { self.linger } else { Duration::ZERO };

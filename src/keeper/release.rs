@@ -51,6 +51,7 @@ impl<S: LockStore> Keeper<S> {
                 self.seat.end(Event::Released);
             }
         };
+        let mut unsure = false;
         if linger.is_zero() {
             while let Some(next) = common.waiters.next(&self.name) {
                 let (new, sent) = (GrantId::random(), Moment::now());
@@ -74,7 +75,7 @@ impl<S: LockStore> Keeper<S> {
                         return Released::Gone;
                     }
                     result => {
-                        let unsure = result.as_ref().err().is_none_or(|error| error.may_have_landed());
+                        unsure = result.as_ref().err().is_none_or(|error| error.may_have_landed());
                         if unsure {
                             common.scrub(&self.name, new, next.waiter.item_ttl);
                         }
@@ -84,7 +85,7 @@ impl<S: LockStore> Keeper<S> {
                 }
             }
         }
-        let released = common.end_grant(&self.name, &grant, linger, caller).await;
+        let released = common.end_grant(&self.name, &grant, linger, caller, unsure).await;
         tell();
         if matches!(released, Released::Gone) {
             // Waiters of other brokers have waited for long if somebody is still in line here.
@@ -98,19 +99,19 @@ impl<S: LockStore> Keeper<S> {
 
 impl<S: LockStore> Common<S> {
     /// Deletes the grant, or makes it linger, trying until its item would be gone by itself. The caller is answered
-    /// once that is certain, or has taken too long.
+    /// once that is certain, or has taken too long. `unsure`: an earlier command may have ended it already.
     async fn end_grant(
         self: &Arc<Self>,
         name: &LockName,
         grant: &Grant,
         linger: Duration,
         mut caller: Caller,
+        mut unsure: bool,
     ) -> Released {
         let linger_id = (!linger.is_zero()).then(LingerId::random);
         let over = Moment::now() + Duration::from_secs(item_ttl(self.settings.max_ttl, linger).into());
         let answer_by = Moment::now() + LONGEST_RELEASE / 2;
         let mut delays = retry_delays();
-        let mut unsure = false;
         loop {
             let held = Mark::Held(grant.id);
             let change = match linger_id {
@@ -200,7 +201,7 @@ pub(crate) async fn release_by_id<S: LockStore>(
     caller: oneshot::Sender<Result<Ended, Failure>>,
 ) {
     let grant = Grant { id: lock_id.grant, token: lock_id.token, sent: Moment::now(), protected_until: None };
-    let released = common.end_grant(&name, &grant, lock_id.linger, Some(caller)).await;
+    let released = common.end_grant(&name, &grant, lock_id.linger, Some(caller), false).await;
     if let Released::Lingering(id, until) = released {
         common.outlast(&name, id, until).await;
     }

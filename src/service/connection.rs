@@ -28,9 +28,9 @@ use tonic::transport::server::Connected;
 use super::goodbye::Goodbye;
 use crate::clock::Moment;
 
-/// For how long [`Connection::settle`] waits for the connection's task. It runs within microseconds
-/// unless it waits for room to write, which a client that reads makes.
-const SETTLE_LIMIT: Duration = Duration::from_secs(1);
+/// For how long [`Connection::settle`] waits for the connection's task. It runs within microseconds unless it waits for
+/// room to write, which a client that reads makes, or for its turn behind thousands of calls that came at once.
+const SETTLE_LIMIT: Duration = Duration::from_secs(5);
 
 /// The most that one read takes. h2 reads for as long as there is something to read, up to tokio's 128
 /// operations a turn, before it hands a single new stream to its handler: with reads as long as its
@@ -92,7 +92,7 @@ impl Connection {
     /// itself.
     ///
     /// Immediate where the peer has closed the connection; otherwise it takes one turn of the
-    /// connection's task, and a second at most. What is still in doubt then is [`StreamEnd::Silence`].
+    /// connection's task, and five seconds at most. What is still in doubt then is [`StreamEnd::Silence`].
     ///
     /// A stream that breaks HTTP/2's rules for itself alone (bytes after its own end, say) is reset by
     /// us while the connection lives on. That counts as the client's word: it is told at once.

@@ -88,10 +88,12 @@ impl<S: LockStore> Broker<S> {
 
     /// Opens a Session whose locks have this ttl, and whose client reads from `outbox`.
     pub fn open(&self, ttl: Duration, outbox: Arc<Outbox>) -> Result<Session<S>, Failure> {
-        if self.common.draining.borrow().is_some() {
+        // Subscribed before the look, so that what comes after it is seen as a change.
+        let draining = self.common.draining.subscribe();
+        if draining.borrow().is_some() {
             return Err(going_away());
         }
-        Ok(Session::open(self.clone(), ttl, outbox))
+        Ok(Session::open(self.clone(), ttl, outbox, draining))
     }
 
     /// Whether there is room for what is asked. A reattach always finds room: its lock is held already.
@@ -181,10 +183,6 @@ impl<S: LockStore> Broker<S> {
     /// still held, which then stand for their ttl.
     pub fn abandon(&self) {
         self.common.abandoned.store(true, Ordering::Relaxed);
-    }
-
-    pub(super) fn draining(&self) -> watch::Receiver<Option<Duration>> {
-        self.common.draining.subscribe()
     }
 
     pub(super) fn unfinished(&self) -> TaskTrackerToken {

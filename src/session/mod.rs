@@ -69,7 +69,12 @@ pub enum Breach {
 }
 
 impl<S: crate::store::LockStore> Session<S> {
-    fn open(broker: Broker<S>, ttl: Duration, outbox: Arc<Outbox>) -> Session<S> {
+    fn open(
+        broker: Broker<S>,
+        ttl: Duration,
+        outbox: Arc<Outbox>,
+        draining: watch::Receiver<Option<Duration>>,
+    ) -> Session<S> {
         outbox.push(Item::Opened { ttl });
         Session {
             ledger: Arc::new(Ledger::open(Arc::clone(&outbox), ttl)),
@@ -81,7 +86,7 @@ impl<S: crate::store::LockStore> Session<S> {
             last_seq: 0,
             last_beat: Moment::now(),
             ack_at: None,
-            draining: broker.draining(),
+            draining,
             _unfinished: broker.unfinished(),
             ttl,
             broker,
