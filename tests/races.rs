@@ -50,7 +50,8 @@ async fn a_wait_on_a_session_is_ended_as_it_is_granted() {
         let mut waiter = RawSession::open(&mut broker.stub().await, None).await;
         for lock_ref in 1..=1_000 {
             if lock_ref % 50 == 0 {
-                (holder.beat(), waiter.beat());
+                holder.beat();
+                waiter.beat();
             }
             holder.begin(begin_wait(lock_ref, "job"));
             let begun = Instant::now();
