@@ -201,7 +201,7 @@ async fn a_hundred_thousand_cancels_in_a_row_leave_a_neighbour_alone() {
             _ => wait_frames(stream, &wait(&format!("job {}", stream / 2 % 10))),
         };
         let cancel = |stream| frame(RST_STREAM, 0, stream, &CANCEL);
-        if number % 2 == 0 {
+        if number.is_multiple_of(2) {
             streams.flat_map(|stream| [begin(stream), cancel(stream)].concat()).collect::<Vec<_>>()
         } else {
             streams.clone().flat_map(begin).chain(streams.flat_map(cancel)).collect()
