@@ -52,6 +52,11 @@ impl Op {
         matches!(self, Op::Create { grant: true, .. } | Op::Replace { grant: true, .. })
     }
 
+    /// Whether it renews a lease.
+    pub(super) fn renews(&self) -> bool {
+        matches!(self, Op::Replace { from, to, .. } if from == to)
+    }
+
     /// Whether it serves a lock that somebody holds: renews, re-asserts, moves or releases it.
     pub(super) fn serves_a_holder(&self) -> bool {
         self.kind() != Kind::Note && !self.grants() && !matches!(self, Op::Look)

@@ -16,6 +16,8 @@ const PARKED: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub(super) struct Queues {
     creates: VecDeque<Job>,
+    /// Go first among the changes: a renewal that comes late costs a lock, all else only time.
+    renewals: VecDeque<Job>,
     changes: VecDeque<Job>,
     notes: VecDeque<Job>,
     creates_are_next: bool,
@@ -26,13 +28,14 @@ pub(super) struct Queues {
 impl Queues {
     /// How many wait for a batch.
     pub(super) fn waiting(&self) -> usize {
-        self.creates.len() + self.changes.len() + self.notes.len()
+        self.creates.len() + self.renewals.len() + self.changes.len() + self.notes.len()
     }
 
     /// Puts a job in line for a batch.
     pub(super) fn push(&mut self, job: Job) {
         match job.op.kind() {
             Kind::Create => self.creates.push_back(job),
+            Kind::Change if job.op.renews() => self.renewals.push_back(job),
             Kind::Change => self.changes.push_back(job),
             Kind::Note => {
                 if self.notes.len() >= MAX_NOTES {
@@ -46,21 +49,30 @@ impl Queues {
     /// Grants and changes take turns, and notes go when there is nothing else.
     pub(super) fn next_batch(&mut self) -> Batch {
         self.creates_are_next = !self.creates_are_next;
-        let (queue, kind) = match (self.creates.is_empty(), self.changes.is_empty()) {
-            (true, true) => (&mut self.notes, Kind::Note),
-            (false, true) => (&mut self.creates, Kind::Create),
-            (true, false) => (&mut self.changes, Kind::Change),
-            (false, false) if self.creates_are_next => (&mut self.creates, Kind::Create),
-            (false, false) => (&mut self.changes, Kind::Change),
+        let no_changes = self.renewals.is_empty() && self.changes.is_empty();
+        let kind = match (self.creates.is_empty(), no_changes) {
+            (true, true) => Kind::Note,
+            (false, true) => Kind::Create,
+            (true, false) => Kind::Change,
+            (false, false) if self.creates_are_next => Kind::Create,
+            (false, false) => Kind::Change,
         };
-        let limit = if kind == Kind::Note { 1 } else { MAX_BATCH };
-        let count = queue.len().min(limit);
-        Batch::new(queue.drain(..count).collect(), kind)
+        let mut jobs = Vec::new();
+        match kind {
+            Kind::Note => jobs.extend(self.notes.pop_front()),
+            Kind::Create => fill(&mut jobs, &mut self.creates),
+            Kind::Change => {
+                fill(&mut jobs, &mut self.renewals);
+                fill(&mut jobs, &mut self.changes);
+            }
+        }
+        Batch::new(jobs, kind)
     }
 
     /// Takes out all that waits for a batch.
     pub(super) fn take_waiting(&mut self) -> Vec<Job> {
-        [&mut self.creates, &mut self.changes, &mut self.notes].into_iter().flat_map(std::mem::take).collect()
+        let queues = [&mut self.creates, &mut self.renewals, &mut self.changes, &mut self.notes];
+        queues.into_iter().flat_map(std::mem::take).collect()
     }
 
     /// Lets a job wait for the shard to come back.
@@ -81,5 +93,50 @@ impl Queues {
     /// When the next one has waited long enough.
     pub(super) fn impatient_at(&self) -> Option<Moment> {
         self.parked.front().map(|(until, _)| *until)
+    }
+}
+
+/// Moves jobs from the head of a queue into a batch for as long as it has room.
+fn fill(batch: &mut Vec<Job>, queue: &mut VecDeque<Job>) {
+    let count = queue.len().min(MAX_BATCH - batch.len());
+    batch.extend(queue.drain(..count));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lock::{GrantId, LockName};
+    use crate::store::Mark;
+    use crate::store::memcached::batch::Op;
+
+    fn job(op: Op) -> Job {
+        Job { name: LockName::new("job").unwrap(), op, reply: None }
+    }
+
+    fn renewal() -> Job {
+        let mark = Mark::Held(GrantId::random());
+        job(Op::Replace { from: mark, to: mark, ttl: 5, grant: false, touch_owner: false })
+    }
+
+    #[test]
+    fn renewals_overtake_all_other_changes() {
+        let mut queues = Queues::default();
+        (0..10 * MAX_BATCH).for_each(|_| queues.push(job(Op::Look)));
+        queues.push(renewal());
+        let batch = queues.next_batch();
+        assert_eq!(batch.jobs.len(), MAX_BATCH);
+        assert!(batch.jobs[0].op.renews());
+    }
+
+    #[test]
+    fn grants_and_changes_take_turns() {
+        let mut queues = Queues::default();
+        for _ in 0..2 * MAX_BATCH {
+            queues.push(renewal());
+            queues.push(job(Op::Create { mark: Mark::Held(GrantId::random()), ttl: 5, grant: true }));
+        }
+        let kinds: Vec<Kind> = (0..4).map(|_| queues.next_batch().kind()).collect();
+        assert!(kinds.windows(2).all(|pair| pair[0] != pair[1]), "{kinds:?}");
+        assert_eq!(queues.waiting(), 0);
     }
 }
