@@ -10,7 +10,7 @@ use lockbroker::clock::Moment;
 use lockbroker::lock::{GrantId, LockId, LockName, Owner, lease};
 use lockbroker::session::{Ask, Broker, End, Ended, Settings, Standing, Want};
 use lockbroker::store::{Change, Granted, LockStore, Look, Mark, MemoryStore, StoreError};
-use lockbroker::stream::{Event, Failure, Item, LostReason, Reason};
+use lockbroker::stream::{Event, Failure, Item, LostReason, Outbox, Reason};
 use tokio::sync::watch;
 use tokio::time::{advance, sleep, timeout};
 
@@ -89,6 +89,40 @@ async fn a_renewal_that_is_answered_too_late_does_not_count() {
     store.takes(TTL);
     assert_eq!(next(&standing).await, Event::Lost(LostReason::Expired));
     assert!(until.elapsed() < 10 * MS);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lock_that_no_ack_covers_is_lost_though_its_lease_is_renewed() {
+    let (broker, store) = broker();
+    let outbox = Arc::new(Outbox::default());
+    let opened = Moment::now();
+    let mut session = broker.open(TTL, Arc::clone(&outbox)).unwrap();
+    session.take_ref(1).unwrap();
+    session.begin(1, ask(Want::Once));
+    sleep(MS).await;
+    // Every answer comes after the next heartbeat: the store is renewed in time, and no ack covers the lock.
+    store.takes(TTL / 3 + 100 * MS);
+    let beating = async {
+        for seq in 1.. {
+            tokio::select! {
+                () = session.watch_over() => panic!("the client beats"),
+                () = sleep(TTL / 3) => session.heartbeat(seq).unwrap(),
+            }
+        }
+    };
+    let lost = async {
+        loop {
+            if let Some(Item::Event(1, Event::Lost(reason))) = poll_fn(|cx| outbox.poll_next(cx)).await {
+                return reason;
+            }
+        }
+    };
+    tokio::select! {
+        () = beating => {}
+        reason = lost => assert_eq!(reason, LostReason::Expired),
+    }
+    let told = opened.elapsed();
+    assert!(told >= lease(TTL) && told < lease(TTL) + TTL / 3 + Duration::from_secs(1), "{told:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -109,12 +109,16 @@ impl<S: LockStore> Keeper<S> {
                 // The next one rings.
                 Some(_) => lease_end,
             };
-            let wake = retry_at.map_or(renew_at, |retry| retry.max(renew_at)).min(lease_end);
+            // Renewals that are answered after the next heartbeat only keep the lease, and cover nothing: a client whose
+            // validity is over has lost the lock, though the store still has it.
+            let covered_until = self.seat.covered_since().map(|since| since + lease(self.ttl));
+            let over = covered_until.map_or(lease_end, |covered| covered.min(lease_end));
+            let wake = retry_at.map_or(renew_at, |retry| retry.max(renew_at)).min(over);
             tokio::select! {
                 () = self.bell.rung() => continue,
                 () = sleep_until(wake) => {}
             }
-            if lease_end.has_passed() {
+            if over.has_passed() {
                 self.seat.end(Event::Lost(LostReason::Expired));
                 tracing::warn!(lock = %self.name, "lost: no renewal got through in time");
                 return (grant, Close::Release { delivered: announced, told: true, caller: None });

@@ -38,7 +38,7 @@ struct Book {
     /// When the first beat arrived that has not been acknowledged, not even in part.
     owed_since: Option<Moment>,
     /// The beat after whose arrival each announced lock was last renewed.
-    renewed: HashMap<LockRef, i64>,
+    renewed: HashMap<LockRef, Beat>,
     /// How many of them have not been renewed since the latest beat.
     behind: usize,
 }
@@ -76,8 +76,8 @@ impl Ledger {
         if sent < book.beat.arrived {
             return false;
         }
-        let seq = book.beat.seq;
-        book.renewed.insert(lock_ref, seq);
+        let beat = book.beat;
+        book.renewed.insert(lock_ref, beat);
         self.outbox.push(Item::Event(lock_ref, granted));
         true
     }
@@ -89,20 +89,26 @@ impl Ledger {
         if sent < beat.arrived {
             return;
         }
-        if let Some(seq) = book.renewed.get_mut(&lock_ref)
-            && *seq < beat.seq
+        if let Some(renewed) = book.renewed.get_mut(&lock_ref)
+            && renewed.seq < beat.seq
         {
-            *seq = beat.seq;
+            *renewed = beat;
             self.caught_up(&mut book);
         }
+    }
+
+    /// When the beat arrived by which an announced lock is covered: what the client believes counts from then, at the
+    /// latest.
+    pub fn covered_since(&self, lock_ref: LockRef) -> Option<Moment> {
+        self.book().renewed.get(&lock_ref).map(|beat| beat.arrived)
     }
 
     /// Tells the client the last event of a lock.
     pub fn end(&self, lock_ref: LockRef, last: Event) {
         let mut book = self.book();
         self.outbox.push(Item::Event(lock_ref, last));
-        if let Some(seq) = book.renewed.remove(&lock_ref)
-            && seq < book.beat.seq
+        if let Some(renewed) = book.renewed.remove(&lock_ref)
+            && renewed.seq < book.beat.seq
         {
             self.caught_up(&mut book);
         }
@@ -131,7 +137,7 @@ impl Ledger {
         if book.behind > 0 {
             book.owed_since = None;
             let seq = book.beat.seq;
-            let behind = book.renewed.iter().filter(|(_, renewed)| **renewed < seq);
+            let behind = book.renewed.iter().filter(|(_, renewed)| renewed.seq < seq);
             let not_renewed = behind.map(|(lock_ref, _)| *lock_ref).collect();
             self.outbox.push(Item::Ack(Ack { seq, ttl: self.ttl, not_renewed }));
         }
@@ -235,6 +241,27 @@ mod tests {
         assert!(ledger.announce(1, a_moment_later().await, Event::Released));
         ledger.ack_what_there_is();
         assert_eq!(acks(&outbox), [], "it counts as renewed since the beat");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lock_is_covered_since_the_beat_after_which_it_was_renewed() {
+        let (ledger, _outbox) = ledger();
+        let opened = Moment::now();
+        let sent = a_moment_later().await;
+        assert_eq!(ledger.covered_since(1), None);
+        ledger.announce(1, sent, Event::Released);
+        assert_eq!(ledger.covered_since(1), Some(opened));
+        let first = a_moment_later().await;
+        ledger.heartbeat(1);
+        let between = a_moment_later().await;
+        let second = a_moment_later().await;
+        ledger.heartbeat(2);
+        // Sent between two beats and answered after the second: it covers neither.
+        ledger.renewed(1, between);
+        assert_eq!(ledger.covered_since(1), Some(opened));
+        assert!(first < between && between < second);
+        ledger.renewed(1, a_moment_later().await);
+        assert_eq!(ledger.covered_since(1), Some(second));
     }
 
     #[tokio::test(start_paused = true)]

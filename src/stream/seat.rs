@@ -37,6 +37,14 @@ impl Seat {
         }
     }
 
+    /// When the heartbeat arrived from which the client counts its validity; none if it counts from its request.
+    pub fn covered_since(&self) -> Option<Moment> {
+        match self {
+            Seat::Alone(_) => None,
+            Seat::Shared { lock_ref, ledger, .. } => ledger.covered_since(*lock_ref),
+        }
+    }
+
     /// Tells the client of its grant, whose command was sent at `sent`. `false` if it has to be renewed first.
     pub fn announce(&self, sent: Moment, granted: Event) -> bool {
         match self {
