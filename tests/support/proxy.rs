@@ -46,6 +46,12 @@ struct Counts {
 impl Proxy {
     /// A proxy on a port of its own in front of `target`, in fair weather.
     pub async fn start(target: SocketAddr) -> Self {
+        Self::leading(move |_| Some(target)).await
+    }
+
+    /// A proxy that asks for every connection, by the address that it comes from, where it leads; one that leads
+    /// nowhere is closed.
+    pub async fn leading(whither: impl Fn(SocketAddr) -> Option<SocketAddr> + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let weather = watch::Sender::new(Weather::default());
@@ -53,8 +59,9 @@ impl Proxy {
         let accepting = tokio::spawn({
             let (weather, counts) = (weather.subscribe(), Arc::clone(&counts));
             async move {
-                while let Ok((client, _)) = listener.accept().await {
+                while let Ok((client, from)) = listener.accept().await {
                     counts.accepted.fetch_add(1, Relaxed);
+                    let Some(target) = whither(from) else { continue };
                     tokio::spawn(join(client, target, weather.clone(), Arc::clone(&counts)));
                 }
             }
