@@ -38,7 +38,8 @@ pub(crate) enum End {
     /// Against it.
     Lost {
         at: Instant,
-        /// Whether the broker said so, or ended the stream. Otherwise the client had only its own clock.
+        /// Whether the broker said so, ended the stream, or said that it had renewed the lock, when that was too late.
+        /// Otherwise the client had only its own clock.
         told: bool,
     },
 }
@@ -46,6 +47,7 @@ pub(crate) enum End {
 /// A client that waited for a lock, until it got it or gave up.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wait {
+    pub(crate) client: usize,
     pub(crate) name: usize,
     pub(crate) from: Instant,
     pub(crate) until: Instant,
@@ -164,8 +166,8 @@ impl Notes {
         self.holds.lock().unwrap().push(hold);
     }
 
-    pub(crate) fn wait(&self, name: usize, from: Instant) {
-        self.waits.lock().unwrap().push(Wait { name, from, until: Instant::now() });
+    pub(crate) fn wait(&self, client: usize, name: usize, from: Instant) {
+        self.waits.lock().unwrap().push(Wait { client, name, from, until: Instant::now() });
     }
 
     /// Notes a fault that begins now; it lasts until what is returned is dropped.

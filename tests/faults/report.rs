@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use crate::checker::{Breach, Violation};
-use crate::history::{End, Fault, History, Hold, Kind, Target};
+use crate::history::{End, Fault, History, Hold, Kind, Target, Wait};
 
 /// What a run of five minutes must reach; others in proportion.
 const LONG_RUN: Duration = Duration::from_secs(300);
@@ -107,19 +107,32 @@ fn hits_hold(history: &History, fault: &Fault, hold: &Hold) -> bool {
     }
 }
 
-/// The share of the time in which a name could be acquired: all of it but when somebody waited for the name and nobody
-/// had it.
+/// The share of the time in which a name could be acquired: all of it but when somebody who was able to ask waited for
+/// the name and nobody had it.
 fn acquirable(history: &History) -> f64 {
     let length = (history.end - history.start).as_secs_f64();
     let mut vain = Duration::ZERO;
     for name in 0..history.store_of.len() {
-        let waits = history.waits.iter().filter(|wait| wait.name == name);
+        let waits = history.waits.iter().filter(|wait| wait.name == name && could_ask(history, wait));
         let waits = union(waits.map(|wait| (wait.from, wait.until)).collect());
         let holds = history.holds.iter().filter(|hold| hold.name == name);
         let beliefs = union(holds.flat_map(|hold| &hold.beliefs).map(|belief| (belief.from, belief.until)).collect());
         vain += waits.iter().map(|&(from, until)| until - from).sum::<Duration>() - overlap(&waits, &beliefs);
     }
     1.0 - vain.as_secs_f64() / (length * history.store_of.len() as f64)
+}
+
+/// Whether nothing kept the client from asking, or its broker from listening.
+fn could_ask(history: &History, wait: &Wait) -> bool {
+    let brokers = history.brokers_of(wait.client, wait.from, wait.until);
+    history.faults.iter().filter(|fault| fault.from < wait.until && wait.from < fault.until).all(|fault| {
+        !fault.on.iter().any(|target| match *target {
+            Target::Client(client) => client == wait.client,
+            Target::Broker(broker) => brokers.contains(&broker),
+            Target::Everything => true,
+            Target::Store(_) | Target::StoreLink { .. } => false,
+        })
+    })
 }
 
 /// Stretches of time that do not touch, in order.

@@ -21,7 +21,7 @@ use crate::support::{Broker, Memcached, Proxy, SOON};
 pub(crate) const BROKERS: usize = 3;
 pub(crate) const STORES: usize = 2;
 pub(crate) const CLIENTS: usize = 20;
-pub(crate) const NAMES: usize = 12;
+pub(crate) const NAMES: usize = 16;
 
 /// When everything is well again a name is to be had within this time: a quarantine, the life of an item, what
 /// keepalive takes to notice a client that is not there any more, and something for a busy machine.

@@ -37,7 +37,7 @@ async fn one_lock(life: &mut Life, client: &Client) {
     let asked = Instant::now();
     let wait = life.max_wait();
     let outcome = client.wait_acquire(&life.world.names[name]).max_wait(wait).poll_interval(POLL).await;
-    life.world.notes.wait(name, asked);
+    life.world.notes.wait(life.client, name, asked);
     match outcome {
         Ok(Outcome::Acquired(guard)) => hold(life, name, guard).await,
         Ok(Outcome::NotAcquired(_)) => {}

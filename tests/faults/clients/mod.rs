@@ -22,8 +22,9 @@ use crate::world::World;
 
 /// How long an answer may take before the client does without it and dials anew.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How long a client that has been told nothing of a loss goes on listening.
-const LISTEN_ON: Duration = Duration::from_secs(1);
+/// How long a client that has been told nothing of a loss goes on listening. In a Session its validity may end before
+/// the lease by the time between two heartbeats, a third of the ttl.
+const LISTEN_ON: Duration = Duration::from_millis(2_500);
 /// The least time between two polls for a lock that another broker holds.
 const POLL: Duration = Duration::from_millis(20);
 /// What a client does after it was refused.
@@ -71,7 +72,7 @@ impl Life {
     /// For how long it holds a lock. Mostly for a moment, so that there are many grants; now and then for so long that
     /// renewals count and faults find it held.
     fn hold_for(&mut self) -> Duration {
-        let millis = if self.rng.random_bool(0.05) { 2_000..9_000 } else { 5..80 };
+        let millis = if self.rng.random_bool(0.04) { 1_500..6_000 } else { 5..80 };
         Duration::from_millis(self.rng.random_range(millis))
     }
 

@@ -164,7 +164,7 @@ impl Session {
         self.heard = Instant::now();
         match kind {
             session_response::Kind::Opened(_) => panic!("opened twice"),
-            session_response::Kind::HeartbeatAck(ack) => self.acknowledged(&ack),
+            session_response::Kind::HeartbeatAck(ack) => self.acknowledged(&ack, life),
             session_response::Kind::Event(event) => {
                 if let Some(kind) = event.event.and_then(|event| event.kind) {
                     self.told(event.lock_ref, kind, life);
@@ -173,17 +173,27 @@ impl Session {
         }
     }
 
-    fn acknowledged(&mut self, ack: &HeartbeatAck) {
+    fn acknowledged(&mut self, ack: &HeartbeatAck, life: &Life) {
         let Some(&(_, sent)) = self.beats.iter().find(|&&(seq, _)| seq == ack.seq) else { return };
         self.beats.retain(|&(seq, _)| seq >= ack.seq);
         let kept = |&lock: &i64| (lock, self.behind.get(&lock).copied().unwrap_or(self.covered_until));
         self.behind = ack.not_renewed.iter().map(kept).collect();
         self.covered_until = sent + duration(ack.valid_for);
-        for (lock_ref, lock) in &mut self.locks {
-            if let Lock::Held { holding, .. } = lock
-                && !self.behind.contains_key(lock_ref)
-            {
-                holding.valid_until(self.covered_until);
+        let covered = self.locks.keys().filter(|&lock_ref| !self.behind.contains_key(lock_ref));
+        for lock_ref in covered.copied().collect::<Vec<_>>() {
+            match self.locks.remove(&lock_ref) {
+                // Renewed, and too late for the client: it gives it back.
+                Some(Lock::RunOut(holding)) => {
+                    holding.lost(true, life);
+                    self.send(session_request::Kind::End(EndLock { lock_ref }));
+                }
+                Some(mut lock) => {
+                    if let Lock::Held { holding, .. } = &mut lock {
+                        holding.valid_until(self.covered_until);
+                    }
+                    self.locks.insert(lock_ref, lock);
+                }
+                None => {}
             }
         }
     }
@@ -194,7 +204,7 @@ impl Session {
                 self.locks.insert(lock_ref, lock);
             }
             (Some(Lock::Wanted { name, asked }), kind) => {
-                life.world.notes.wait(name, asked);
+                life.world.notes.wait(life.client, name, asked);
                 if let Kind::Acquired(acquired) = kind {
                     let valid_until = self.behind.get(&lock_ref).copied().unwrap_or(self.covered_until);
                     if valid_until <= Instant::now() {
@@ -242,7 +252,7 @@ impl Session {
         for (_, lock) in self.locks.drain() {
             match lock {
                 Lock::Held { holding, .. } | Lock::RunOut(holding) => holding.lost(told, life),
-                Lock::Wanted { name, asked } => life.world.notes.wait(name, asked),
+                Lock::Wanted { name, asked } => life.world.notes.wait(life.client, name, asked),
             }
         }
     }

@@ -78,7 +78,7 @@ async fn obtain(life: &mut Life, stub: &mut Stub, name: usize) -> Result<Option<
     };
     let answer = timeout_at(give_up, answer).await;
     if waits {
-        life.world.notes.wait(name, sent);
+        life.world.notes.wait(life.client, name, sent);
     }
     match answer {
         Ok(Ok(granted)) => Ok(granted),
@@ -168,17 +168,9 @@ async fn hold(life: &mut Life, mut stub: Stub, name: usize, mut on: Granted) -> 
     }
 }
 
-/// After the validity has run out: whether the broker says so as well.
+/// After the validity has run out: whether the broker says so as well, or that it has renewed the lock after all.
 async fn is_told_late(events: &mut Events) -> bool {
-    let told = async {
-        loop {
-            match events.next().await {
-                Some(Ok(Kind::Renewed(_))) => {}
-                _ => return,
-            }
-        }
-    };
-    timeout(LISTEN_ON, told).await.is_ok()
+    timeout(LISTEN_ON, events.next()).await.is_ok()
 }
 
 /// Takes the lock over on another connection, while the old stream stays as it is. None if it is refused or takes
