@@ -48,7 +48,9 @@ impl Settings {
 async fn no_fault_makes_two_holders_or_loses_a_lock() {
     let settings = Settings::from_environment();
     println!("seed {}, {:?}", settings.seed, settings.length);
-    let history = World::start().await.live(&settings).await;
+    // Lives until the end, for the logs of what fails.
+    let world = World::start().await;
+    let history = world.live(&settings).await;
     let report = Report::of(&history, &checker::judge(&history));
     println!("{report}");
     assert_eq!(report.shortcomings(), [""; 0]);

@@ -1,11 +1,12 @@
 //! What goes wrong. Several things do at a time: one of the brokers, each memcached, the clients' connections and the
 //! brokers' connections to memcached have a nemesis each, that does one thing after another and undoes it.
 
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use rand::rngs::StdRng;
-use rand::seq::{IndexedRandom, SliceRandom};
+use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
@@ -18,7 +19,7 @@ use crate::world::{BROKERS, CLIENTS, STORES, World};
 /// The last fault begins so long before the end that it is over by then.
 const LONGEST: Duration = Duration::from_secs(8);
 /// How long a process is stopped: longer than the ttl.
-const PAUSE: std::ops::Range<u64> = 5_200..7_000;
+const PAUSE: std::ops::Range<u64> = 5_200..6_500;
 
 /// All of them; they end before `end`, and leave everything as they found it.
 pub(crate) async fn rage(world: &World, seed: u64, end: Instant) {
@@ -32,7 +33,7 @@ pub(crate) async fn rage(world: &World, seed: u64, end: Instant) {
     let of_brokers = nemesis(0, &[Kind::BrokerKilled, Kind::BrokerPaused, Kind::BrokerPausedAndLeft], 500..2_500);
     let kinds = [Kind::StoreRestarted, Kind::StoreFlushed, Kind::StorePaused, Kind::StoreFilled];
     // A quarantine takes 5 s of the pause.
-    let of_stores = (0..STORES).map(|store| nemesis(1 + store as u64, &kinds, 6_500..9_000).rage(store));
+    let of_stores = (0..STORES).map(|store| nemesis(1 + store as u64, &kinds, 8_500..11_500).rage(store));
     let kinds = [Kind::ClientCut, Kind::ClientDelayed, Kind::ClientHalfOpen];
     let of_clients = nemesis(10, &kinds, 300..1_500);
     let kinds = [Kind::StoreLinkCut, Kind::StoreLinkDelayed, Kind::StoreLinkHalfOpen];
@@ -85,8 +86,7 @@ impl Nemesis<'_> {
                 let world = self.world;
                 // Behind a half-open connection a lock is nobody's for as long as the broker takes to notice.
                 let count = self.rng.random_range(1..=if kind == Kind::ClientHalfOpen { 2 } else { 4 });
-                let all: Vec<_> = (0..CLIENTS).collect();
-                let clients: Vec<_> = all.sample(&mut self.rng, count).copied().collect();
+                let clients = self.choose_clients(count);
                 let roads: Vec<_> = clients.iter().map(|&client| &world.client_roads[client]).collect();
                 let fault = world.notes.fault(kind, clients.into_iter().map(Target::Client).collect());
                 self.strike_roads(kind, &roads).await;
@@ -105,6 +105,18 @@ impl Nemesis<'_> {
             }
             Kind::MachineStalled => {}
         }
+    }
+
+    /// Any, and first one that has a lock, if there is one.
+    fn choose_clients(&mut self, count: usize) -> Vec<usize> {
+        let mut clients: Vec<_> = (0..CLIENTS).collect();
+        clients.shuffle(&mut self.rng);
+        clients.sort_by_key(|&client| self.world.held[client].load(Relaxed) == 0);
+        let holder = clients.remove(0);
+        clients.shuffle(&mut self.rng);
+        clients.insert(0, holder);
+        clients.truncate(count);
+        clients
     }
 
     async fn kill_a_broker(&mut self) {
@@ -142,7 +154,7 @@ impl Nemesis<'_> {
         match kind {
             Kind::StoreRestarted => {
                 store.kill();
-                self.wait(0..1_500).await;
+                self.wait(0..1_000).await;
                 store.start_again().await;
             }
             Kind::StoreFlushed => {
@@ -155,7 +167,7 @@ impl Nemesis<'_> {
             }
             _ => {
                 let junk = Junk::fill(&store).await;
-                self.wait(1_000..4_000).await;
+                self.wait(500..2_500).await;
                 junk.clear(&store).await;
             }
         }

@@ -2,14 +2,14 @@
 
 use std::future::IntoFuture;
 use std::sync::Arc;
-use std::thread;
+use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use lockbroker::client::Client;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
-use tokio::time::{sleep_until, timeout};
+use tokio::time::{sleep, sleep_until, timeout};
 
 use crate::Settings;
 use crate::clients::{self, Life};
@@ -42,6 +42,8 @@ pub(crate) struct World {
     pub(crate) graves: Mutex<Vec<Broker>>,
     forks: Vec<Proxy>,
     pub(crate) names: Vec<String>,
+    /// By client: how many locks it has.
+    pub(crate) held: Vec<AtomicUsize>,
     /// By name: the memcached that it lives on.
     store_of: Vec<usize>,
 }
@@ -68,6 +70,7 @@ impl World {
             graves: Mutex::default(),
             forks,
             names: Vec::new(),
+            held: (0..CLIENTS).map(|_| AtomicUsize::new(0)).collect(),
             store_of: Vec::new(),
         };
         for broker in 0..BROKERS {
@@ -134,26 +137,22 @@ impl World {
     }
 
     /// Lets clients and nemesis loose, and looks at what has become of the locks when it is over.
-    pub(crate) async fn live(self: Arc<Self>, settings: &Settings) -> History {
+    pub(crate) async fn live(self: &Arc<Self>, settings: &Settings) -> History {
         let start = Instant::now();
         let end = start + settings.length;
         let mut parts = JoinSet::new();
         for number in 0..CLIENTS {
             let road = self.client_roads[number].address();
-            parts.spawn(clients::run(Life::new(number, road, settings.seed, end, Arc::clone(&self))));
+            parts.spawn(clients::run(Life::new(number, road, settings.seed, end, Arc::clone(self))));
         }
-        let watch = thread::spawn({
-            let world = Arc::clone(&self);
-            move || watch_the_machine(&world.notes, end)
-        });
-        nemesis::rage(&self, settings.seed, end).await;
+        parts.spawn(watch_the_machine(Arc::clone(self), end));
+        nemesis::rage(self, settings.seed, end).await;
         while let Some(part) = parts.join_next().await {
             if let Err(panic) = part {
                 std::panic::resume_unwind(panic.into_panic());
             }
         }
         sleep_until(end.into()).await;
-        watch.join().unwrap();
 
         for broker in &self.brokers {
             broker.lock().await.ready().await;
@@ -198,17 +197,18 @@ impl World {
     }
 }
 
-/// Notes when the machine has kept a thread of ours from running for so long that leases may have run out for it.
-fn watch_the_machine(notes: &Notes, end: Instant) {
+/// Notes when the machine has kept our tasks from running for so long that leases may have run out for it: with that,
+/// no broker has a hand in what was lost.
+async fn watch_the_machine(world: Arc<World>, end: Instant) {
     const TICK: Duration = Duration::from_millis(20);
-    const STALL: Duration = Duration::from_millis(500);
+    const STALL: Duration = Duration::from_millis(400);
     let mut last = Instant::now();
     while last < end {
-        thread::sleep(TICK);
+        sleep(TICK).await;
         let now = Instant::now();
         if now - last > STALL {
             let fault = Fault { kind: Kind::MachineStalled, on: vec![Target::Everything], from: last, until: now };
-            notes.faults.lock().unwrap().push(fault);
+            world.notes.faults.lock().unwrap().push(fault);
         }
         last = now;
     }

@@ -52,7 +52,7 @@ async fn hold(life: &mut Life, name: usize, guard: Guard) {
         return;
     }
     // `begin` looks at the clock again, after the guard was asked: never before the client had it.
-    let mut holding = Holding::begin(life.client, name, guard.fencing_token(), begun + valid_for);
+    let mut holding = Holding::begin(life, name, guard.fencing_token(), begun + valid_for);
     let go_at = (begun + life.hold_for()).min(life.end);
     let mut last_valid = begun;
     loop {

@@ -8,6 +8,7 @@ mod streams;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use lockbroker::proto::lock_service_client::LockServiceClient;
@@ -72,7 +73,7 @@ impl Life {
     /// For how long it holds a lock. Mostly for a moment, so that there are many grants; now and then for so long that
     /// renewals count and faults find it held.
     fn hold_for(&mut self) -> Duration {
-        let millis = if self.rng.random_bool(0.04) { 1_500..6_000 } else { 5..80 };
+        let millis = if self.rng.random_bool(0.05) { 1_500..7_000 } else { 5..80 };
         Duration::from_millis(self.rng.random_range(millis))
     }
 
@@ -112,10 +113,11 @@ struct Holding {
 
 impl Holding {
     /// A grant that was just received and is valid until then.
-    fn begin(client: usize, name: usize, token: i64, valid_until: Instant) -> Self {
+    fn begin(life: &Life, name: usize, token: i64, valid_until: Instant) -> Self {
+        life.world.held[life.client].fetch_add(1, Relaxed);
         let now = Instant::now();
         let renewed = valid_until - LEASE;
-        let hold = Hold { client, name, token, beliefs: Vec::new(), renewed, end: End::LetGo };
+        let hold = Hold { client: life.client, name, token, beliefs: Vec::new(), renewed, end: End::LetGo };
         Self { hold, since: Some(now), valid_until }
     }
 
@@ -152,13 +154,18 @@ impl Holding {
 
     fn let_go(mut self, life: &Life) {
         self.doubt();
-        life.world.notes.hold(self.hold);
+        self.over(life);
     }
 
     /// Lost, now or when the validity ran out.
     fn lost(mut self, told: bool, life: &Life) {
         self.doubt();
         self.hold.end = End::Lost { at: self.valid_until.min(Instant::now()), told };
+        self.over(life);
+    }
+
+    fn over(self, life: &Life) {
+        life.world.held[life.client].fetch_sub(1, Relaxed);
         life.world.notes.hold(self.hold);
     }
 }

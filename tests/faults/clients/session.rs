@@ -210,7 +210,7 @@ impl Session {
                     if valid_until <= Instant::now() {
                         return self.send(session_request::Kind::End(EndLock { lock_ref }));
                     }
-                    let holding = Holding::begin(life.client, name, acquired.fencing_token, valid_until);
+                    let holding = Holding::begin(life, name, acquired.fencing_token, valid_until);
                     let go_at = Instant::now() + life.hold_for();
                     self.locks.insert(lock_ref, Lock::Held { holding, go_at });
                 }

@@ -117,7 +117,7 @@ async fn hold(life: &mut Life, mut stub: Stub, name: usize, mut on: Granted) -> 
         // It came too late; the end of the stream gives it back.
         return None;
     }
-    let mut holding = Holding::begin(life.client, name, on.acquired.fencing_token, valid_until);
+    let mut holding = Holding::begin(life, name, on.acquired.fencing_token, valid_until);
     let go_at = Then::from((Instant::now() + life.hold_for()).min(life.end));
     let mut heard = Instant::now();
     loop {
