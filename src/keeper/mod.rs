@@ -20,6 +20,7 @@ pub(crate) use self::release::{LONGEST_RELEASE, release_by_id};
 use crate::bell::{Bell, End, Ended};
 use crate::clock::{Moment, sleep_until};
 use crate::lock::{FencingToken, GrantId, LockId, LockName, Owner, item_ttl, lease};
+use crate::sabotage::{self, Rule};
 use crate::store::{Change, LockStore, Mark};
 use crate::stream::{Event, LostReason, Seat};
 
@@ -134,6 +135,7 @@ impl<S: LockStore> Keeper<S> {
                 renewed = renewal => renewed,
                 () = sleep_until(lease_end) => continue,
             };
+            let sent = sabotage::counted_from(sent);
             match renewed {
                 Ok(Change::Done) if !(sent + lease(self.ttl)).has_passed() => {
                     grant.sent = sent;
@@ -179,6 +181,9 @@ impl<S: LockStore> Keeper<S> {
         }
         let delivered = || announced && !self.seat.retract_grant();
         match end {
+            End::Silence if sabotage::breaks(Rule::Silence) => {
+                Close::Release { delivered: delivered(), told: false, caller: None }
+            }
             End::Superseded => self.lost(LostReason::TakenOver),
             End::Word => Close::Release { delivered: delivered(), told: false, caller: None },
             End::Release(caller) => Close::Release { delivered: delivered(), told: false, caller: Some(caller) },

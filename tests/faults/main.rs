@@ -8,7 +8,17 @@
 //! ```
 //!
 //! The seed, which is printed, decides what the nemesis does, to whom and when, and what the clients ask for; how the
-//! processes fall in with each other is up to the machine.
+//! processes fall in with each other is up to the machine. `LOCKBROKER_FAULTS_LOG` sets what the brokers log; it is
+//! printed when a run fails.
+//!
+//! A suite that finds nothing may be blind. So brokers can be built to break a rule, and the same run has to catch them:
+//!
+//! ```text
+//! LOCKBROKER_SABOTAGE=quarantine LOCKBROKER_FAULTS_SECONDS=300 \
+//!     ./scripts/test --features sabotage --test faults -- --ignored --nocapture
+//! ```
+//!
+//! The rules are `ids-compared`, `new-id-on-reattach`, `quarantine`, `answer-in-time`, `silence` and `clock-lag`.
 
 #![cfg(feature = "server")]
 
@@ -54,4 +64,20 @@ async fn no_fault_makes_two_holders_or_loses_a_lock() {
     let report = Report::of(&history, &checker::judge(&history));
     println!("{report}");
     assert_eq!(report.shortcomings(), [""; 0]);
+}
+
+/// By hand, with the rule in `LOCKBROKER_SABOTAGE`.
+#[cfg(feature = "sabotage")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes minutes, and a broker that breaks a rule"]
+async fn a_broker_that_breaks_a_rule_is_caught() {
+    let rule = std::env::var("LOCKBROKER_SABOTAGE").expect("LOCKBROKER_SABOTAGE names the rule");
+    let settings = Settings::from_environment();
+    println!("without {rule}: seed {}, {:?}", settings.seed, settings.length);
+    let world = World::start().await;
+    let history = world.live(&settings).await;
+    let violations = checker::judge(&history);
+    println!("{}", Report::of(&history, &violations));
+    let two_holders = violations.iter().find(|violation| violation.what == checker::Breach::TwoHolders);
+    println!("{}", two_holders.expect("two holders at a time"));
 }

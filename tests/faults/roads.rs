@@ -44,7 +44,8 @@ impl Signposts {
         let broker = match last {
             Some(last) if sites[last].holds_on => last,
             _ => {
-                let first = last.unwrap_or(client) + 1;
+                // Not in step with the kinds of clients, which take turns too.
+                let first = last.unwrap_or(client / 3) + 1;
                 let mut candidates = (first..first + sites.len()).map(|broker| broker % sites.len());
                 candidates.find(|&broker| sites[broker].in_rotation)?
             }

@@ -97,8 +97,8 @@ impl World {
             ["--max-ttl", "5s"],
             ["--poll-interval", "20ms"],
             // How soon a silent client is noticed decides how long its lock is nobody's.
-            ["--keepalive-interval", "2s"],
-            ["--keepalive-timeout", "2s"],
+            ["--keepalive-interval", "1s"],
+            ["--keepalive-timeout", "1s"],
         ];
         let mut arguments = arguments.concat();
         arguments.push("--allow-unsafe-store");

@@ -23,6 +23,7 @@ use super::server::{BOUND, Dialled, ServerFacts, dial};
 use super::server_clock::ServerClock;
 use super::{ShardAddress, opening};
 use crate::clock::{Moment, sleep_until};
+use crate::sabotage::{self, Rule};
 use crate::store::StoreError;
 
 /// How many jobs travel together at the most: what a memcached answers in well under a millisecond.
@@ -274,13 +275,18 @@ impl Shard {
         };
         let probe = match self.state.phase() {
             Phase::Lost if self.settings.board.may_begin(self.settings.index) => Probe::Begin(Epoch::random()),
-            Phase::Closed { since, .. } if now >= since + self.settings.max_ttl && opening::start(0).is_some() => {
+            Phase::Closed { since, .. } if now >= since + self.quarantine() && opening::start(0).is_some() => {
                 Probe::Open
             }
             _ => Probe::Look,
         };
         self.probing = true;
         self.send(connection, Cargo::Probe(probe));
+    }
+
+    /// How long a closed shard stays closed.
+    fn quarantine(&self) -> Duration {
+        if sabotage::breaks(Rule::Quarantine) { Duration::ZERO } else { self.settings.max_ttl }
     }
 
     fn send(&mut self, mut connection: AsyncMetaConnection, cargo: Cargo) {
@@ -412,7 +418,7 @@ impl Shard {
             Ok(evidence) => evidence,
             Err(error) => return batch.fail(&StoreError::uncertain(error.to_string())),
         };
-        let in_time = clock.is_none_or(|left| self.clock_counts(left, arrived));
+        let in_time = clock.is_none_or(|left| self.clock_counts(left, arrived)) || sabotage::breaks(Rule::ClockLag);
         if !self.witnessed(witness) {
             return batch.fail(&StoreError::uncertain("the shard lost its memory while the command was under way"));
         }
