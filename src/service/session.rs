@@ -157,6 +157,9 @@ impl Client {
             biased;
             message = self.requests.message() => match message {
                 Ok(Some(request)) => Ok(request),
+                // A half-close, or so it seems: a connection that hyper ends because a ping was not answered looks
+                // the same (it is ended with NO_ERROR), and there the client has said nothing.
+                Ok(None) if self.connection.is_some() => Err(self.settle().await),
                 Ok(None) => Err(Close::Word),
                 // HTTP/2 says that the stream or the connection has ended.
                 Err(status) if status.source().is_some() => Err(self.settle().await),
