@@ -7,8 +7,8 @@
 //! LOCKBROKER_FAULTS_SECONDS=300 LOCKBROKER_FAULTS_SEED=7 ./scripts/test --test faults -- --nocapture
 //! ```
 //!
-//! The seed, which is printed, decides what the nemesis does, to whom and when, and what the clients ask for; how the
-//! processes fall in with each other is up to the machine. `LOCKBROKER_FAULTS_LOG` sets what the brokers log; it is
+//! The seed, which is printed, decides what the nemesis does and when, and what the clients ask for; the nemesis prefers
+//! victims that hold a lock, and how the processes fall in with each other is up to the machine. `LOCKBROKER_FAULTS_LOG` sets what the brokers log; it is
 //! printed when a run fails.
 //!
 //! A suite that finds nothing may be blind. So brokers can be built to break a rule, and the same run has to catch them:

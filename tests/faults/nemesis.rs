@@ -1,12 +1,11 @@
 //! What goes wrong. Several things do at a time: one of the brokers, each memcached, the clients' connections and the
 //! brokers' connections to memcached have a nemesis each, that does one thing after another and undoes it.
 
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use rand::rngs::StdRng;
-use rand::seq::SliceRandom;
+use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{RngExt, SeedableRng};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
@@ -17,7 +16,9 @@ use crate::support::{Memcached, Proxy};
 use crate::world::{BROKERS, CLIENTS, STORES, World};
 
 /// The last fault begins so long before the end that it is over by then.
-const LONGEST: Duration = Duration::from_secs(8);
+const LONGEST: Duration = Duration::from_secs(9);
+/// For how long it looks for a lock that is held.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// How long a process is stopped: longer than the ttl.
 const PAUSE: std::ops::Range<u64> = 5_200..6_500;
 
@@ -86,7 +87,8 @@ impl Nemesis<'_> {
                 let world = self.world;
                 // Behind a half-open connection a lock is nobody's for as long as the broker takes to notice.
                 let count = self.rng.random_range(1..=if kind == Kind::ClientHalfOpen { 2 } else { 4 });
-                let clients = self.choose_clients(count);
+                let (prey, ..) = self.find_prey(None).await;
+                let clients = self.choose_clients(prey, count);
                 let roads: Vec<_> = clients.iter().map(|&client| &world.client_roads[client]).collect();
                 let fault = world.notes.fault(kind, clients.into_iter().map(Target::Client).collect());
                 self.strike_roads(kind, &roads).await;
@@ -95,7 +97,7 @@ impl Nemesis<'_> {
             Kind::StoreLinkCut | Kind::StoreLinkDelayed | Kind::StoreLinkHalfOpen => {
                 let world = self.world;
                 // One broker, or all of them, and one memcached.
-                let (broker, store) = (self.rng.random_range(0..BROKERS), self.rng.random_range(0..STORES));
+                let (_, broker, store) = self.find_prey(None).await;
                 let brokers = if self.rng.random() { broker..broker + 1 } else { 0..BROKERS };
                 let roads: Vec<_> = brokers.clone().map(|broker| &world.store_roads[store][broker]).collect();
                 let links = brokers.map(|broker| Target::StoreLink { broker, store });
@@ -107,21 +109,37 @@ impl Nemesis<'_> {
         }
     }
 
-    /// Any, and first one that has a lock, if there is one.
-    fn choose_clients(&mut self, count: usize) -> Vec<usize> {
-        let mut clients: Vec<_> = (0..CLIENTS).collect();
-        clients.shuffle(&mut self.rng);
-        clients.sort_by_key(|&client| self.world.held[client].load(Relaxed) == 0);
-        let holder = clients.remove(0);
-        clients.shuffle(&mut self.rng);
-        clients.insert(0, holder);
-        clients.truncate(count);
-        clients
+    /// A lock that somebody holds, on that memcached if one is given: its client, the broker and the memcached. If
+    /// nobody holds any for a while, whatever comes.
+    async fn find_prey(&mut self, on: Option<usize>) -> (usize, usize, usize) {
+        let world = self.world;
+        let give_up = Instant::now() + PATIENCE;
+        loop {
+            let mut held = world.held.lock().unwrap().clone();
+            held.retain(|&(_, name)| on.is_none_or(|store| world.store_of[name] == store));
+            if let Some(&(client, name)) = held.choose(&mut self.rng)
+                && let Some(broker) = world.signposts.broker_of(client)
+            {
+                return (client, broker, world.store_of[name]);
+            }
+            if Instant::now() > give_up {
+                let store = on.unwrap_or_else(|| self.rng.random_range(0..STORES));
+                return (self.rng.random_range(0..CLIENTS), self.rng.random_range(0..BROKERS), store);
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Some, and one of them is this one.
+    fn choose_clients(&mut self, prey: usize, count: usize) -> Vec<usize> {
+        let mut others: Vec<_> = (0..CLIENTS).filter(|&client| client != prey).collect();
+        others.shuffle(&mut self.rng);
+        others.into_iter().take(count - 1).chain([prey]).collect()
     }
 
     async fn kill_a_broker(&mut self) {
         let world = self.world;
-        let number = self.rng.random_range(0..BROKERS);
+        let (_, number, _) = self.find_prey(None).await;
         let mut broker = world.brokers[number].lock().await;
         let fault = world.notes.fault(Kind::BrokerKilled, vec![Target::Broker(number)]);
         broker.kill();
@@ -133,7 +151,7 @@ impl Nemesis<'_> {
 
     async fn pause_a_broker(&mut self, clients_leave: bool) {
         let world = self.world;
-        let number = self.rng.random_range(0..BROKERS);
+        let (_, number, _) = self.find_prey(None).await;
         let mut broker = world.brokers[number].lock().await;
         let kind = if clients_leave { Kind::BrokerPausedAndLeft } else { Kind::BrokerPaused };
         world.signposts.change(number, |site| {
@@ -149,6 +167,7 @@ impl Nemesis<'_> {
 
     async fn strike_store(&mut self, kind: Kind, number: usize) {
         let world = self.world;
+        self.find_prey(Some(number)).await;
         let mut store = world.stores[number].lock().await;
         let fault = world.notes.fault(kind, vec![Target::Store(number)]);
         match kind {

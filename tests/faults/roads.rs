@@ -54,6 +54,11 @@ impl Signposts {
         Some(sites[broker].address)
     }
 
+    /// Where a client's latest connection led to.
+    pub(crate) fn broker_of(&self, client: usize) -> Option<usize> {
+        self.connections.lock().unwrap()[client].last().map(|&(_, broker)| broker)
+    }
+
     /// By client: which broker each of its connections led to, and since when.
     pub(crate) fn connections(&self) -> Vec<Vec<(Instant, usize)>> {
         self.connections.lock().unwrap().clone()

@@ -2,7 +2,6 @@
 
 use std::future::IntoFuture;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
@@ -42,10 +41,10 @@ pub(crate) struct World {
     pub(crate) graves: Mutex<Vec<Broker>>,
     forks: Vec<Proxy>,
     pub(crate) names: Vec<String>,
-    /// By client: how many locks it has.
-    pub(crate) held: Vec<AtomicUsize>,
+    /// Which client believes that it holds which name.
+    pub(crate) held: std::sync::Mutex<Vec<(usize, usize)>>,
     /// By name: the memcached that it lives on.
-    store_of: Vec<usize>,
+    pub(crate) store_of: Vec<usize>,
 }
 
 impl World {
@@ -70,7 +69,7 @@ impl World {
             graves: Mutex::default(),
             forks,
             names: Vec::new(),
-            held: (0..CLIENTS).map(|_| AtomicUsize::new(0)).collect(),
+            held: std::sync::Mutex::default(),
             store_of: Vec::new(),
         };
         for broker in 0..BROKERS {

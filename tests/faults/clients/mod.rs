@@ -8,7 +8,6 @@ mod streams;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use lockbroker::proto::lock_service_client::LockServiceClient;
@@ -114,7 +113,7 @@ struct Holding {
 impl Holding {
     /// A grant that was just received and is valid until then.
     fn begin(life: &Life, name: usize, token: i64, valid_until: Instant) -> Self {
-        life.world.held[life.client].fetch_add(1, Relaxed);
+        life.world.held.lock().unwrap().push((life.client, name));
         let now = Instant::now();
         let renewed = valid_until - LEASE;
         let hold = Hold { client: life.client, name, token, beliefs: Vec::new(), renewed, end: End::LetGo };
@@ -165,7 +164,10 @@ impl Holding {
     }
 
     fn over(self, life: &Life) {
-        life.world.held[life.client].fetch_sub(1, Relaxed);
+        let mut held = life.world.held.lock().unwrap();
+        let here = held.iter().position(|&held| held == (life.client, self.hold.name));
+        held.swap_remove(here.expect("noted when it began"));
+        drop(held);
         life.world.notes.hold(self.hold);
     }
 }
