@@ -20,6 +20,7 @@ pub(crate) use self::release::{LONGEST_RELEASE, release_by_id};
 use crate::bell::{Bell, End, Ended};
 use crate::clock::{Moment, sleep_until};
 use crate::lock::{FencingToken, GrantId, LockId, LockName, Owner, item_ttl, lease};
+use crate::sabotage::{self, Rule};
 use crate::store::{Change, LockStore, Mark, StoreError};
 use crate::stream::{Event, LostReason, Seat};
 
@@ -125,7 +126,9 @@ impl<S: LockStore> Keeper<S> {
             }
 
             let sent = Moment::now();
-            match Box::pin(self.renew(&grant)).await {
+            let renewed = Box::pin(self.renew(&grant)).await;
+            let sent = sabotage::counted_from(sent);
+            match renewed {
                 Ok(Change::Done) if !(sent + lease(self.ttl)).has_passed() => {
                     grant.sent = sent;
                     failed = 0;
@@ -183,6 +186,9 @@ impl<S: LockStore> Keeper<S> {
         }
         let delivered = || announced && !self.seat.retract_grant();
         match end {
+            End::Silence if sabotage::breaks(Rule::Silence) => {
+                Close::Release { delivered: delivered(), told: false, caller: None }
+            }
             End::Superseded => self.lost(LostReason::TakenOver),
             End::Word => Close::Release { delivered: delivered(), told: false, caller: None },
             End::Release(caller) => Close::Release { delivered: delivered(), told: false, caller: Some(caller) },

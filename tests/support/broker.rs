@@ -155,10 +155,12 @@ fn endpoint(address: SocketAddr) -> Endpoint {
     Endpoint::from_shared(format!("http://{address}")).unwrap().connect_timeout(SOON)
 }
 
-/// The binary under test, untouched by the settings of whoever runs the tests.
+/// The binary under test, untouched by the settings of whoever runs the tests, but for the rule that it is to break.
 pub fn lockbroker(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lockbroker"));
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("LOCKBROKER_")) {
+    for (name, _) in std::env::vars_os()
+        .filter(|(name, _)| name.to_string_lossy().starts_with("LOCKBROKER_") && name != "LOCKBROKER_SABOTAGE")
+    {
         command.env_remove(name);
     }
     command.args(arguments);

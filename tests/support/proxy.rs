@@ -15,7 +15,8 @@ use tokio::time::{Instant, sleep_until};
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
-    target: watch::Sender<SocketAddr>,
+    /// Set where all connections lead to one target.
+    target: Option<watch::Sender<SocketAddr>>,
     weather: watch::Sender<Weather>,
     counts: Arc<Counts>,
     /// Accepts connections for as long as the proxy lives.
@@ -48,22 +49,30 @@ struct Counts {
 impl Proxy {
     /// A proxy on a port of its own in front of `target`, in fair weather.
     pub async fn start(target: SocketAddr) -> Self {
+        let (sender, targets) = watch::channel(target);
+        let mut proxy = Self::leading(move |_| Some(*targets.borrow())).await;
+        proxy.target = Some(sender);
+        proxy
+    }
+
+    /// A proxy that asks for every connection, by the address that it comes from, where it leads; one that leads
+    /// nowhere is closed.
+    pub async fn leading(whither: impl Fn(SocketAddr) -> Option<SocketAddr> + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (target, targets) = watch::channel(target);
         let weather = watch::Sender::new(Weather::default());
         let counts = Arc::new(Counts::default());
         let accepting = tokio::spawn({
             let (weather, counts) = (weather.subscribe(), Arc::clone(&counts));
             async move {
-                while let Ok((client, _)) = listener.accept().await {
+                while let Ok((client, from)) = listener.accept().await {
                     counts.accepted.fetch_add(1, Relaxed);
-                    let target = *targets.borrow();
+                    let Some(target) = whither(from) else { continue };
                     tokio::spawn(join(client, target, weather.clone(), Arc::clone(&counts)));
                 }
             }
         });
-        Self { address, target, weather, counts, accepting }
+        Self { address, target: None, weather, counts, accepting }
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -72,7 +81,7 @@ impl Proxy {
 
     /// Sends new connections to another target; the present ones stay where they are.
     pub fn turn_to(&self, target: SocketAddr) {
-        self.target.send_replace(target);
+        self.target.as_ref().expect("a proxy with one target").send_replace(target);
     }
 
     /// Closes all connections on both sides (FIN).

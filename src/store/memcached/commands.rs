@@ -10,6 +10,7 @@ use std::time::Duration;
 use memcache::exp::{MetaCommand, MetaOp, MetaResponse, ReturnCode, parse_meta_result};
 
 use crate::lock::{FencingToken, GrantId, LingerId, LockName, Owner};
+use crate::sabotage::{self, Rule};
 use crate::store::Mark;
 
 /// A CAS that no item ever has: an `ma` that compares with it changes nothing that exists and creates what
@@ -65,6 +66,12 @@ impl Keys {
         MetaCommand::new(op, self.key("L:", name.as_str()))
     }
 
+    /// `md` for an item that carries this mark.
+    fn only(&self, name: &LockName, mark: Mark) -> MetaCommand {
+        let command = self.lock(MetaOp::Delete, name);
+        if sabotage::breaks(Rule::IdsCompared) { command } else { command.flag(format!("C{}", number(mark))) }
+    }
+
     fn owner(&self, op: MetaOp, name: &LockName) -> MetaCommand {
         MetaCommand::new(op, self.key("O:", name.as_str()))
     }
@@ -85,12 +92,12 @@ impl Keys {
 
     /// Changes an item that carries `from`: renewal, hand-over, reattach, the beginning of a linger.
     pub(super) fn replace(&self, name: &LockName, from: Mark, to: Mark, ttl: u32) -> MetaCommand {
-        self.lock(MetaOp::Delete, name).flag(format!("C{} I T{ttl} E{}", number(from), number(to)))
+        self.only(name, from).flag(format!("I T{ttl} E{}", number(to)))
     }
 
     /// Deletes an item that carries `mark`.
     pub(super) fn remove(&self, name: &LockName, mark: Mark) -> MetaCommand {
-        self.lock(MetaOp::Delete, name).flag(format!("C{}", number(mark)))
+        self.only(name, mark)
     }
 
     pub(super) fn look(&self, name: &LockName) -> MetaCommand {

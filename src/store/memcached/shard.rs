@@ -22,6 +22,7 @@ use super::server::{BOUND, Dialled, Process};
 use super::server_clock::ServerClock;
 use super::{ShardAddress, opening};
 use crate::clock::{Moment, sleep_until};
+use crate::sabotage::{self, Rule};
 use crate::store::StoreError;
 
 mod link;
@@ -324,7 +325,7 @@ impl Shard {
             Ok(evidence) => evidence,
             Err(error) => return batch.fail(&StoreError::uncertain(error.to_string())),
         };
-        let in_time = clock.is_none_or(|left| self.clock_counts(left, arrived));
+        let in_time = clock.is_none_or(|left| self.clock_counts(left, arrived)) || sabotage::breaks(Rule::ClockLag);
         if !self.witnessed(witness) {
             return batch.fail(&StoreError::uncertain("the shard lost its memory while the command was under way"));
         }

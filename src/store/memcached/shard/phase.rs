@@ -6,6 +6,7 @@ use memcache::exp::MetaResponse;
 
 use super::{COUNTDOWN, Cargo, EAGER_CHECK, IDLE_CHECK, Link, Probe, Shard};
 use crate::clock::Moment;
+use crate::sabotage::{self, Rule};
 use crate::store::StoreError;
 use crate::store::memcached::batch::Job;
 use crate::store::memcached::board::View;
@@ -60,13 +61,18 @@ impl Shard {
         };
         let probe = match self.state.phase() {
             Phase::Lost if self.settings.board.may_begin(self.settings.index) => Probe::Begin(Epoch::random()),
-            Phase::Closed { since, .. } if now >= since + self.settings.max_ttl && opening::start(0).is_some() => {
+            Phase::Closed { since, .. } if now >= since + self.quarantine() && opening::start(0).is_some() => {
                 Probe::Open
             }
             _ => Probe::Look,
         };
         self.probing = true;
         self.send(connection, Cargo::Probe(probe));
+    }
+
+    /// How long a closed shard stays closed.
+    fn quarantine(&self) -> Duration {
+        if sabotage::breaks(Rule::Quarantine) { Duration::ZERO } else { self.settings.max_ttl }
     }
 
     pub(super) fn probe_landed(&mut self, probe: Probe, responses: &[MetaResponse], fresh: bool, arrived: Moment) {

@@ -1,0 +1,88 @@
+//! A client that uses the Rust client: what it believes is what its guards say. They are asked every few milliseconds,
+//! and what they said counts until they were last asked, so that what is noted falls short of the truth by that much
+//! and never exceeds it.
+
+use std::time::{Duration, Instant};
+
+use lockbroker::client::{Client, Guard, Outcome};
+use rand::RngExt;
+use tokio::time::{sleep, timeout};
+
+use super::{Holding, LISTEN_ON, Life, PAUSE, POLL};
+
+/// How many locks a client holds or wants at a time.
+const LOCKS: u64 = 2;
+/// How often a guard is asked.
+const LOOK: Duration = Duration::from_millis(5);
+
+pub(super) async fn run(mut life: Life) {
+    let client = Client::builder(life.road.to_string()).connect().unwrap();
+    let mut workers = tokio::task::JoinSet::new();
+    for _ in 0..LOCKS {
+        let mut life = life.share();
+        let client = client.clone();
+        workers.spawn(async move {
+            while life.goes_on() {
+                one_lock(&mut life, &client).await;
+            }
+        });
+    }
+    while let Some(worker) = workers.join_next().await {
+        worker.unwrap();
+    }
+}
+
+async fn one_lock(life: &mut Life, client: &Client) {
+    let name = life.choose();
+    let asked = Instant::now();
+    let wait = life.max_wait();
+    let outcome = client.wait_acquire(&life.world.names[name]).max_wait(wait).poll_interval(POLL).await;
+    life.world.notes.wait(life.client, name, asked);
+    match outcome {
+        Ok(Outcome::Acquired(guard)) => hold(life, name, guard).await,
+        Ok(Outcome::NotAcquired(_)) => {}
+        Err(_) => sleep(PAUSE).await,
+    }
+}
+
+async fn hold(life: &mut Life, name: usize, guard: Guard) {
+    let begun = Instant::now();
+    let valid_for = guard.valid_for();
+    if valid_for.is_zero() {
+        return;
+    }
+    // `begin` looks at the clock again, after the guard was asked: never before the client had it.
+    let mut holding = Holding::begin(life, name, guard.fencing_token(), begun + valid_for);
+    let go_at = (begun + life.hold_for()).min(life.end);
+    let mut last_valid = begun;
+    loop {
+        // Validity counts from before the guard is asked, so that what it says is not stretched.
+        let before = Instant::now();
+        let expires_in = guard.expires_in();
+        let is_valid = !guard.valid_for().is_zero();
+        if is_valid {
+            last_valid = before;
+            holding.resume(before + expires_in);
+        } else {
+            holding.doubt_since(last_valid);
+        }
+        if expires_in.is_zero() || is_lost(&guard, Duration::ZERO).await {
+            holding.doubt_since(last_valid);
+            let told = is_lost(&guard, LISTEN_ON).await;
+            return holding.lost(told, life);
+        }
+        if before >= go_at && is_valid {
+            holding.let_go(life);
+            if life.rng.random_bool(0.5) {
+                // Dropping it is the other way.
+                let _ = guard.release().await;
+            }
+            return;
+        }
+        sleep(LOOK).await;
+    }
+}
+
+async fn is_lost(guard: &Guard, within: Duration) -> bool {
+    timeout(within, guard.lost()).await.is_ok()
+}

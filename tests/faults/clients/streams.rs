@@ -1,0 +1,215 @@
+//! A client with nothing but the stub: `Acquire` and `WaitAcquire`, a stream for each lock.
+
+use std::pin::Pin;
+use std::time::Instant;
+
+use futures_util::{Stream, StreamExt};
+use lockbroker::proto::lock_event::Kind;
+use lockbroker::proto::lock_service_client::LockServiceClient;
+use lockbroker::proto::{AcquireRequest, Acquired, ReleaseRequest, WaitAcquireRequest};
+use rand::RngExt;
+use tokio::time::{Instant as Then, sleep, sleep_until, timeout, timeout_at};
+use tonic::transport::Channel;
+use tonic::{Code, Status, Streaming};
+
+use super::{Holding, LISTEN_ON, Life, PATIENCE, PAUSE, duration, wait_spec};
+use crate::history::TTL;
+use crate::support::Event;
+
+type Stub = LockServiceClient<Channel>;
+type Events = Pin<Box<dyn Stream<Item = Result<Kind, Status>> + Send>>;
+
+/// A lock on its stream.
+struct Granted {
+    events: Events,
+    acquired: Acquired,
+    /// When what is answered by this stream was sent.
+    sent: Instant,
+}
+
+impl Granted {
+    fn valid_until(&self, valid_for: Option<prost_types::Duration>) -> Instant {
+        self.sent + duration(valid_for)
+    }
+}
+
+pub(super) async fn run(mut life: Life) {
+    let mut connection = None;
+    while life.goes_on() {
+        let Some(mut stub) = take_or_dial(&mut connection, &life).await else {
+            sleep(PAUSE).await;
+            continue;
+        };
+        let name = life.choose();
+        match obtain(&mut life, &mut stub, name).await {
+            Ok(Some(granted)) => connection = hold(&mut life, stub, name, granted).await,
+            Ok(None) => {
+                connection = Some(stub);
+                sleep(PAUSE).await;
+            }
+            // It leads nowhere any more.
+            Err(()) => {}
+        }
+    }
+}
+
+async fn take_or_dial(connection: &mut Option<Stub>, life: &Life) -> Option<Stub> {
+    match connection.take() {
+        Some(stub) => Some(stub),
+        None => life.dial().await,
+    }
+}
+
+/// Asks for a lock, with or without a wait.
+async fn obtain(life: &mut Life, stub: &mut Stub, name: usize) -> Result<Option<Granted>, ()> {
+    let max_wait = life.max_wait();
+    let waits = life.rng.random_bool(0.8);
+    let sent = Instant::now();
+    let give_up = Then::from(sent + if waits { max_wait } else { Default::default() } + PATIENCE);
+    let answer = async {
+        let mut events = if waits {
+            let request = WaitAcquireRequest { lock: life.spec(name), wait: wait_spec(max_wait), ..Default::default() };
+            events(stub.wait_acquire(request).await?.into_inner())
+        } else {
+            let request = AcquireRequest { lock: life.spec(name), ..Default::default() };
+            events(stub.acquire(request).await?.into_inner())
+        };
+        first(&mut events).await.map(|acquired| acquired.map(|acquired| Granted { events, acquired, sent }))
+    };
+    let answer = timeout_at(give_up, answer).await;
+    if waits {
+        life.world.notes.wait(life.client, name, sent);
+    }
+    match answer {
+        Ok(Ok(granted)) => Ok(granted),
+        Ok(Err(status)) if is_an_answer(&status) => Ok(None),
+        Ok(Err(_)) | Err(_) => Err(()),
+    }
+}
+
+fn events<E: Event + Send + 'static>(stream: Streaming<E>) -> Events {
+    Box::pin(stream.map(|message| message.map(|message| message.event().and_then(|event| event.kind).unwrap())))
+}
+
+/// The grant, if that is what the stream begins with; none for a refusal.
+async fn first(events: &mut Events) -> Result<Option<Acquired>, Status> {
+    loop {
+        match events.next().await {
+            Some(Ok(Kind::Queued(_) | Kind::Draining(_))) => {}
+            Some(Ok(Kind::Acquired(acquired))) => return Ok(Some(acquired)),
+            Some(Ok(_)) => return Ok(None),
+            Some(Err(status)) => return Err(status),
+            None => return Err(Status::unavailable("the stream ended without an answer")),
+        }
+    }
+}
+
+/// Whether a broker says so, and not the transport.
+fn is_an_answer(status: &Status) -> bool {
+    std::error::Error::source(status).is_none()
+        && matches!(status.code(), Code::Unavailable | Code::ResourceExhausted | Code::Aborted)
+}
+
+/// Holds a lock to its end; what is returned is the connection that it was on last, if it still works.
+async fn hold(life: &mut Life, mut stub: Stub, name: usize, mut on: Granted) -> Option<Stub> {
+    let valid_until = on.valid_until(on.acquired.valid_for);
+    if valid_until <= Instant::now() {
+        // It came too late; the end of the stream gives it back.
+        return None;
+    }
+    let mut holding = Holding::begin(life, name, on.acquired.fencing_token, valid_until);
+    let go_at = Then::from((Instant::now() + life.hold_for()).min(life.end));
+    let mut heard = Instant::now();
+    loop {
+        let runs_out = Then::from(holding.valid_until);
+        let event = tokio::select! {
+            event = on.events.next() => Some(event),
+            () = sleep_until(go_at) => {
+                holding.let_go(life);
+                return release(life, stub, name, on).await;
+            }
+            () = sleep_until((heard + TTL / 2).into()) => None,
+            () = sleep_until(runs_out) => {
+                let told = is_told_late(&mut on.events).await;
+                holding.lost(told, life);
+                return None;
+            }
+        };
+        match event {
+            Some(Some(Ok(Kind::Renewed(renewed)))) => {
+                heard = Instant::now();
+                holding.valid_until(on.valid_until(renewed.valid_for));
+            }
+            Some(Some(Ok(Kind::Draining(_)))) => {}
+            Some(Some(Ok(_))) => {
+                // Lost; or released, which nobody has asked for.
+                holding.lost(true, life);
+                return Some(stub);
+            }
+            // Silence, or the stream's end against our will.
+            silence_or_end => {
+                let ended = silence_or_end.is_some();
+                if ended {
+                    holding.doubt();
+                }
+                match reattach(life, name, &on.acquired.lock_id, holding.valid_until).await {
+                    Some((other_stub, other)) if !holding.has_run_out() => {
+                        (stub, on, heard) = (other_stub, other, Instant::now());
+                        holding.resume(on.valid_until(on.acquired.valid_for));
+                    }
+                    _ => {
+                        let told = ended || is_told_late(&mut on.events).await;
+                        holding.lost(told, life);
+                        return None;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// After the validity has run out: whether the broker says so as well, or that it has renewed the lock after all.
+async fn is_told_late(events: &mut Events) -> bool {
+    timeout(LISTEN_ON, events.next()).await.is_ok()
+}
+
+/// Takes the lock over on another connection, while the old stream stays as it is. None if it is refused or takes
+/// until the validity is over.
+async fn reattach(life: &Life, name: usize, lock_id: &str, valid_until: Instant) -> Option<(Stub, Granted)> {
+    let try_it = async {
+        loop {
+            if let Some(mut stub) = life.dial().await {
+                let request = AcquireRequest {
+                    lock: life.spec(name),
+                    reattach_lock_id: lock_id.to_owned(),
+                    ..Default::default()
+                };
+                let sent = Instant::now();
+                let answer = async {
+                    let mut events = events(stub.acquire(request).await?.into_inner());
+                    first(&mut events).await.map(|acquired| (events, acquired))
+                };
+                match answer.await {
+                    Ok((events, Some(acquired))) => return Some((stub, Granted { events, acquired, sent })),
+                    Ok((_, None)) => return None,
+                    Err(_) => {}
+                }
+            }
+            sleep(PAUSE).await;
+        }
+    };
+    timeout_at(valid_until.into(), try_it).await.ok().flatten()
+}
+
+/// Gives the lock back: by the Release call, or by ending the stream.
+async fn release(life: &mut Life, mut stub: Stub, name: usize, on: Granted) -> Option<Stub> {
+    if life.rng.random_bool(0.5) {
+        return Some(stub);
+    }
+    let request = ReleaseRequest { name: life.world.names[name].clone(), lock_id: on.acquired.lock_id.clone() };
+    match timeout(PATIENCE, stub.release(request)).await {
+        Ok(Ok(_)) => Some(stub),
+        Ok(Err(status)) if is_an_answer(&status) => Some(stub),
+        _ => None,
+    }
+}

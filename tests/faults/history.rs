@@ -1,0 +1,194 @@
+//! What is noted during a run: what the clients believed, what they waited for, and what the nemesis did. All
+//! instants come from one clock, that of the test's own process.
+
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+/// The ttl of every lock, default and maximum.
+pub(crate) const TTL: Duration = Duration::from_secs(5);
+/// For how long a grant or a renewal is good, counted from when the client asked for it.
+pub(crate) const LEASE: Duration = Duration::from_secs(3);
+
+/// A stretch of time in which a client took the lock for its own.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Belief {
+    pub(crate) from: Instant,
+    pub(crate) until: Instant,
+}
+
+/// A grant as its client had it.
+#[derive(Clone, Debug)]
+pub(crate) struct Hold {
+    pub(crate) client: usize,
+    /// The name's number.
+    pub(crate) name: usize,
+    pub(crate) token: i64,
+    /// In order. More than one if the stream broke and the lock was reattached: in between there is no belief.
+    pub(crate) beliefs: Vec<Belief>,
+    /// When the client sent what was answered by the latest renewal.
+    pub(crate) renewed: Instant,
+    pub(crate) end: End,
+}
+
+/// How a hold ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum End {
+    /// By its client's will.
+    LetGo,
+    /// Against it.
+    Lost {
+        at: Instant,
+        /// Whether the broker said so, ended the stream, or said that it had renewed the lock, when that was too late.
+        /// Otherwise the client had only its own clock.
+        told: bool,
+    },
+}
+
+/// A client that waited for a lock, until it got it or gave up.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wait {
+    pub(crate) client: usize,
+    pub(crate) name: usize,
+    pub(crate) from: Instant,
+    pub(crate) until: Instant,
+}
+
+/// What the nemesis did.
+#[derive(Clone, Debug)]
+pub(crate) struct Fault {
+    pub(crate) kind: Kind,
+    pub(crate) on: Vec<Target>,
+    pub(crate) from: Instant,
+    /// When it was over, that is: what had been done was undone.
+    pub(crate) until: Instant,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    BrokerKilled,
+    BrokerPaused,
+    /// As above, while new connections of its clients lead to other brokers.
+    BrokerPausedAndLeft,
+    StoreRestarted,
+    StoreFlushed,
+    StorePaused,
+    StoreFilled,
+    ClientCut,
+    ClientDelayed,
+    ClientHalfOpen,
+    StoreLinkCut,
+    StoreLinkDelayed,
+    StoreLinkHalfOpen,
+    /// Nobody did it: this machine had no time for us.
+    MachineStalled,
+}
+
+impl Kind {
+    /// Those that the nemesis does.
+    pub(crate) const ALL: [Self; 13] = [
+        Self::BrokerKilled,
+        Self::BrokerPaused,
+        Self::BrokerPausedAndLeft,
+        Self::StoreRestarted,
+        Self::StoreFlushed,
+        Self::StorePaused,
+        Self::StoreFilled,
+        Self::ClientCut,
+        Self::ClientDelayed,
+        Self::ClientHalfOpen,
+        Self::StoreLinkCut,
+        Self::StoreLinkDelayed,
+        Self::StoreLinkHalfOpen,
+    ];
+}
+
+/// Whom a fault touches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    Broker(usize),
+    Store(usize),
+    /// The connections of one client to its brokers.
+    Client(usize),
+    /// The connections of one broker to one memcached.
+    StoreLink {
+        broker: usize,
+        store: usize,
+    },
+    Everything,
+}
+
+/// A name that could not be had after the run.
+#[derive(Clone, Debug)]
+pub(crate) struct Stuck {
+    pub(crate) name: usize,
+    pub(crate) why: String,
+}
+
+/// All of it.
+#[derive(Clone, Debug)]
+pub(crate) struct History {
+    pub(crate) start: Instant,
+    pub(crate) end: Instant,
+    pub(crate) holds: Vec<Hold>,
+    pub(crate) waits: Vec<Wait>,
+    pub(crate) faults: Vec<Fault>,
+    pub(crate) stuck: Vec<Stuck>,
+    /// By name: the memcached that it lives on.
+    pub(crate) store_of: Vec<usize>,
+    /// By client: which broker each of its connections led to, and since when.
+    pub(crate) connections: Vec<Vec<(Instant, usize)>>,
+}
+
+impl History {
+    /// The brokers that a client was connected to at some time between the two instants.
+    pub(crate) fn brokers_of(&self, client: usize, from: Instant, until: Instant) -> Vec<usize> {
+        let connections = &self.connections[client];
+        let first = connections.iter().rposition(|&(since, _)| since <= from).unwrap_or(0);
+        connections[first..].iter().filter(|&&(since, _)| since <= until).map(|&(_, broker)| broker).collect()
+    }
+
+    pub(crate) fn cuts_of(&self, client: usize) -> impl Iterator<Item = Instant> {
+        let cut = move |fault: &&Fault| fault.kind == Kind::ClientCut && fault.on.contains(&Target::Client(client));
+        self.faults.iter().filter(cut).map(|fault| fault.from)
+    }
+}
+
+/// Where everybody writes during the run.
+#[derive(Debug, Default)]
+pub(crate) struct Notes {
+    pub(crate) holds: Mutex<Vec<Hold>>,
+    pub(crate) waits: Mutex<Vec<Wait>>,
+    pub(crate) faults: Mutex<Vec<Fault>>,
+}
+
+impl Notes {
+    pub(crate) fn hold(&self, hold: Hold) {
+        self.holds.lock().unwrap().push(hold);
+    }
+
+    pub(crate) fn wait(&self, client: usize, name: usize, from: Instant) {
+        self.waits.lock().unwrap().push(Wait { client, name, from, until: Instant::now() });
+    }
+
+    /// Notes a fault that begins now; it lasts until what is returned is dropped.
+    pub(crate) fn fault(&self, kind: Kind, on: Vec<Target>) -> Ongoing<'_> {
+        let from = Instant::now();
+        let mut faults = self.faults.lock().unwrap();
+        // Until it is over it is taken to last for ever.
+        faults.push(Fault { kind, on, from, until: from + Duration::from_secs(86_400) });
+        Ongoing { notes: self, index: faults.len() - 1 }
+    }
+}
+
+/// A fault that is not over.
+#[derive(Debug)]
+pub(crate) struct Ongoing<'a> {
+    notes: &'a Notes,
+    index: usize,
+}
+
+impl Drop for Ongoing<'_> {
+    fn drop(&mut self) {
+        self.notes.faults.lock().unwrap()[self.index].until = Instant::now();
+    }
+}

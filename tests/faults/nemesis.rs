@@ -1,0 +1,267 @@
+//! What goes wrong. Several things do at a time: one of the brokers, each memcached, the clients' connections and the
+//! brokers' connections to memcached have a nemesis each, that does one thing after another and undoes it.
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use rand::rngs::StdRng;
+use rand::seq::{IndexedRandom, SliceRandom};
+use rand::{RngExt, SeedableRng};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+use tokio::time::sleep;
+
+use crate::history::{Kind, Target};
+use crate::support::{Memcached, Proxy};
+use crate::world::{BROKERS, CLIENTS, STORES, World};
+
+/// The last fault begins so long before the end that it is over by then.
+const LONGEST: Duration = Duration::from_secs(9);
+/// For how long it looks for a lock that is held.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a process is stopped: longer than the ttl.
+const PAUSE: std::ops::Range<u64> = 5_200..6_500;
+
+/// All of them; they end before `end`, and leave everything as they found it.
+pub(crate) async fn rage(world: &World, seed: u64, end: Instant) {
+    let nemesis = |number: u64, kinds: &[Kind], pause| Nemesis {
+        world,
+        rng: StdRng::seed_from_u64(seed.wrapping_mul(31) + number),
+        kinds: kinds.to_vec(),
+        pause,
+        end,
+    };
+    let of_brokers = nemesis(0, &[Kind::BrokerKilled, Kind::BrokerPaused, Kind::BrokerPausedAndLeft], 500..2_500);
+    let kinds = [Kind::StoreRestarted, Kind::StoreFlushed, Kind::StorePaused, Kind::StoreFilled];
+    // A quarantine takes 5 s of the pause.
+    let of_stores = (0..STORES).map(|store| nemesis(1 + store as u64, &kinds, 8_500..11_500).rage(store));
+    let kinds = [Kind::ClientCut, Kind::ClientDelayed, Kind::ClientHalfOpen];
+    let of_clients = nemesis(10, &kinds, 300..1_500);
+    let kinds = [Kind::StoreLinkCut, Kind::StoreLinkDelayed, Kind::StoreLinkHalfOpen];
+    let of_links = nemesis(11, &kinds, 500..2_000);
+    tokio::join!(of_brokers.rage(0), join_all(of_stores), of_clients.rage(0), of_links.rage(0));
+}
+
+struct Nemesis<'a> {
+    world: &'a World,
+    rng: StdRng,
+    kinds: Vec<Kind>,
+    /// Milliseconds between two faults.
+    pause: std::ops::Range<u64>,
+    end: Instant,
+}
+
+impl Nemesis<'_> {
+    /// Does everything that it can in random order, and then again. `store` is the memcached that it is after.
+    async fn rage(mut self, store: usize) {
+        loop {
+            let mut kinds = self.kinds.clone();
+            kinds.shuffle(&mut self.rng);
+            for kind in kinds {
+                self.wait(self.pause.clone()).await;
+                if Instant::now() + LONGEST > self.end {
+                    return;
+                }
+                self.strike(kind, store).await;
+            }
+        }
+    }
+
+    fn millis(&mut self, range: std::ops::Range<u64>) -> Duration {
+        Duration::from_millis(self.rng.random_range(range))
+    }
+
+    async fn wait(&mut self, range: std::ops::Range<u64>) {
+        sleep(self.millis(range)).await;
+    }
+
+    async fn strike(&mut self, kind: Kind, store: usize) {
+        match kind {
+            Kind::BrokerKilled => self.kill_a_broker().await,
+            Kind::BrokerPaused => self.pause_a_broker(false).await,
+            Kind::BrokerPausedAndLeft => self.pause_a_broker(true).await,
+            Kind::StoreRestarted | Kind::StoreFlushed | Kind::StorePaused | Kind::StoreFilled => {
+                self.strike_store(kind, store).await;
+            }
+            Kind::ClientCut | Kind::ClientDelayed | Kind::ClientHalfOpen => {
+                let world = self.world;
+                // Behind a half-open connection a lock is nobody's for as long as the broker takes to notice.
+                let count = self.rng.random_range(1..=if kind == Kind::ClientHalfOpen { 2 } else { 4 });
+                let (prey, ..) = self.find_prey(None).await;
+                let clients = self.choose_clients(prey, count);
+                let roads: Vec<_> = clients.iter().map(|&client| &world.client_roads[client]).collect();
+                let fault = world.notes.fault(kind, clients.into_iter().map(Target::Client).collect());
+                self.strike_roads(kind, &roads).await;
+                drop(fault);
+            }
+            Kind::StoreLinkCut | Kind::StoreLinkDelayed | Kind::StoreLinkHalfOpen => {
+                let world = self.world;
+                // One broker, or all of them, and one memcached.
+                let (_, broker, store) = self.find_prey(None).await;
+                let brokers = if self.rng.random() { broker..broker + 1 } else { 0..BROKERS };
+                let roads: Vec<_> = brokers.clone().map(|broker| &world.store_roads[store][broker]).collect();
+                let links = brokers.map(|broker| Target::StoreLink { broker, store });
+                let fault = world.notes.fault(kind, links.collect());
+                self.strike_roads(kind, &roads).await;
+                drop(fault);
+            }
+            Kind::MachineStalled => {}
+        }
+    }
+
+    /// A lock that somebody holds, on that memcached if one is given: its client, the broker and the memcached. If
+    /// nobody holds any for a while, whatever comes.
+    async fn find_prey(&mut self, on: Option<usize>) -> (usize, usize, usize) {
+        let world = self.world;
+        let give_up = Instant::now() + PATIENCE;
+        loop {
+            let mut held = world.held.lock().unwrap().clone();
+            held.retain(|&(_, name)| on.is_none_or(|store| world.store_of[name] == store));
+            if let Some(&(client, name)) = held.choose(&mut self.rng)
+                && let Some(broker) = world.signposts.broker_of(client)
+            {
+                return (client, broker, world.store_of[name]);
+            }
+            if Instant::now() > give_up {
+                let store = on.unwrap_or_else(|| self.rng.random_range(0..STORES));
+                return (self.rng.random_range(0..CLIENTS), self.rng.random_range(0..BROKERS), store);
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Some, and one of them is this one.
+    fn choose_clients(&mut self, prey: usize, count: usize) -> Vec<usize> {
+        let mut others: Vec<_> = (0..CLIENTS).filter(|&client| client != prey).collect();
+        others.shuffle(&mut self.rng);
+        others.into_iter().take(count - 1).chain([prey]).collect()
+    }
+
+    async fn kill_a_broker(&mut self) {
+        let world = self.world;
+        let (_, number, _) = self.find_prey(None).await;
+        let mut broker = world.brokers[number].lock().await;
+        let fault = world.notes.fault(Kind::BrokerKilled, vec![Target::Broker(number)]);
+        broker.kill();
+        self.wait(100..2_500).await;
+        let successor = world.start_broker(number).await;
+        world.graves.lock().await.push(std::mem::replace(&mut broker, successor));
+        drop(fault);
+    }
+
+    async fn pause_a_broker(&mut self, clients_leave: bool) {
+        let world = self.world;
+        let (_, number, _) = self.find_prey(None).await;
+        let mut broker = world.brokers[number].lock().await;
+        let kind = if clients_leave { Kind::BrokerPausedAndLeft } else { Kind::BrokerPaused };
+        world.signposts.change(number, |site| {
+            (site.in_rotation, site.holds_on) = (!clients_leave, !clients_leave);
+        });
+        let fault = world.notes.fault(kind, vec![Target::Broker(number)]);
+        broker.stop().await;
+        self.wait(PAUSE).await;
+        broker.cont();
+        drop(fault);
+        world.signposts.change(number, |site| (site.in_rotation, site.holds_on) = (true, false));
+    }
+
+    async fn strike_store(&mut self, kind: Kind, number: usize) {
+        let world = self.world;
+        self.find_prey(Some(number)).await;
+        let mut store = world.stores[number].lock().await;
+        let fault = world.notes.fault(kind, vec![Target::Store(number)]);
+        match kind {
+            Kind::StoreRestarted => {
+                store.kill();
+                self.wait(0..1_000).await;
+                store.start_again().await;
+            }
+            Kind::StoreFlushed => {
+                store.command("flush_all").await;
+            }
+            Kind::StorePaused => {
+                store.stop().await;
+                self.wait(PAUSE).await;
+                store.cont();
+            }
+            _ => {
+                let junk = Junk::fill(&store).await;
+                self.wait(500..2_500).await;
+                junk.clear(&store).await;
+            }
+        }
+        drop(fault);
+    }
+
+    async fn strike_roads(&mut self, kind: Kind, roads: &[&Proxy]) {
+        match kind {
+            Kind::ClientCut | Kind::StoreLinkCut => {
+                let reset = self.rng.random();
+                roads.iter().for_each(|road| if reset { road.reset() } else { road.cut() });
+            }
+            Kind::ClientDelayed | Kind::StoreLinkDelayed => {
+                // The longest are longer than a broker waits for memcached.
+                let delay = self.millis(20..1_500);
+                roads.iter().for_each(|road| road.delay(delay));
+                self.wait(1_000..5_000).await;
+                roads.iter().for_each(|road| road.delay(Duration::ZERO));
+            }
+            _ => {
+                roads.iter().for_each(|road| road.black_hole());
+                // Either only the connections that there are go dead, or new ones as well for a while.
+                if self.rng.random() {
+                    self.wait(500..6_000).await;
+                }
+                roads.iter().for_each(|road| road.heal());
+            }
+        }
+    }
+}
+
+/// Items that fill a memcached's memory.
+struct Junk {
+    keys: Vec<String>,
+}
+
+impl Junk {
+    /// How many items go on their way at once.
+    const BATCH: usize = 100;
+
+    /// First large items, until no page of memory is left, and then small ones, until those pages are full on which a
+    /// lock's item might find room.
+    async fn fill(store: &Memcached) -> Self {
+        let mut stream = BufReader::new(TcpStream::connect(store.address()).await.unwrap());
+        let mut junk = Self { keys: Vec::new() };
+        for length in [400_000, 4_000, 500, 300, 250, 200, 160, 130, 100, 75, 50, 30, 10, 1] {
+            while junk.add(&mut stream, length).await {}
+        }
+        junk
+    }
+
+    /// Adds some of this length; whether all found room.
+    async fn add(&mut self, stream: &mut BufReader<TcpStream>, length: usize) -> bool {
+        let batch = if length > 10_000 { 1 } else { Self::BATCH };
+        let value = "x".repeat(length);
+        let mut commands = String::new();
+        for _ in 0..batch {
+            let key = format!("junk:{}", self.keys.len());
+            commands += &format!("set {key} 0 0 {length}\r\n{value}\r\n");
+            self.keys.push(key);
+        }
+        stream.write_all(commands.as_bytes()).await.unwrap();
+        let mut all_stored = true;
+        for _ in 0..batch {
+            let mut answer = String::new();
+            stream.read_line(&mut answer).await.unwrap();
+            all_stored &= answer == "STORED\r\n";
+        }
+        all_stored
+    }
+
+    async fn clear(self, store: &Memcached) {
+        for keys in self.keys.chunks(Self::BATCH) {
+            let deletes: Vec<_> = keys.iter().map(|key| format!("delete {key} noreply")).collect();
+            store.command(&deletes.join("\r\n")).await;
+        }
+    }
+}

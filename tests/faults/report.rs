@@ -1,0 +1,162 @@
+//! What a run comes to, and whether it was worth anything: one with few grants or few faults proves nothing.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use crate::checker::{Breach, Violation};
+use crate::history::{End, Fault, History, Hold, Kind, Target, Wait};
+
+/// What a run of five minutes must reach; others in proportion.
+const LONG_RUN: Duration = Duration::from_secs(300);
+const GRANTS: usize = 5_000;
+/// Of each kind, while a lock was held that it concerned.
+const FAULTS: usize = 10;
+/// At the beginning and the end of a run, however long it is, there are few faults.
+const CALM: Duration = Duration::from_secs(30);
+/// Of the time in which a name could be acquired.
+const ACQUIRABLE: f64 = 0.5;
+
+#[derive(Debug)]
+pub(crate) struct Report {
+    length: Duration,
+    grants: usize,
+    lost: usize,
+    reattached: usize,
+    /// By kind: how many there were, and how many hit a lock that was held.
+    faults: BTreeMap<Kind, (usize, usize)>,
+    acquirable: f64,
+    violations: Vec<Violation>,
+}
+
+impl Report {
+    pub(crate) fn of(history: &History, violations: &[Violation]) -> Self {
+        let mut faults = BTreeMap::new();
+        for fault in &history.faults {
+            let (count, hits) = faults.entry(fault.kind).or_insert((0, 0));
+            *count += 1;
+            *hits += usize::from(history.holds.iter().any(|hold| hits_hold(history, fault, hold)));
+        }
+        let lost = history.holds.iter().filter(|hold| matches!(hold.end, End::Lost { .. }));
+        Self {
+            length: history.end - history.start,
+            grants: history.holds.len(),
+            lost: lost.count(),
+            reattached: history.holds.iter().filter(|hold| hold.beliefs.len() > 1).count(),
+            faults,
+            acquirable: acquirable(history),
+            violations: violations.to_vec(),
+        }
+    }
+
+    /// Why the run fails, if it does.
+    pub(crate) fn shortcomings(&self) -> Vec<String> {
+        let share = self.length.as_secs_f64() / LONG_RUN.as_secs_f64();
+        let share_of_faults = (self.length.saturating_sub(CALM)).as_secs_f64() / (LONG_RUN - CALM).as_secs_f64();
+        let grants = (GRANTS as f64 * share) as usize;
+        let hits = (FAULTS as f64 * share_of_faults) as usize;
+        let mut shortcomings: Vec<_> = self.violations.iter().map(ToString::to_string).collect();
+        if self.grants < grants {
+            shortcomings.push(format!("{} grants are too few, there should be {grants}", self.grants));
+        }
+        for kind in Kind::ALL {
+            let (_, hit) = self.faults.get(&kind).copied().unwrap_or_default();
+            if hit < hits {
+                shortcomings.push(format!("{kind:?} has hit held locks {hit} times, which should be {hits}"));
+            }
+        }
+        if self.acquirable < ACQUIRABLE {
+            shortcomings.push(format!("names could be acquired {:.0} % of the time", 100.0 * self.acquirable));
+        }
+        shortcomings
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{} grants in {:.0?}; {} lost, {} reattached after a break; names acquirable {:.1} % of the time",
+            self.grants,
+            self.length,
+            self.lost,
+            self.reattached,
+            100.0 * self.acquirable,
+        )?;
+        for (kind, (count, hits)) in &self.faults {
+            writeln!(f, "  {:20} {count:4}, {hits:4} on held locks", format!("{kind:?}"))?;
+        }
+        let mut breaches: BTreeMap<Breach, usize> = BTreeMap::new();
+        for violation in &self.violations {
+            *breaches.entry(violation.what).or_default() += 1;
+        }
+        write!(f, "violations: {} {breaches:?}", self.violations.len())
+    }
+}
+
+/// Whether a lock was held, by whom the fault concerns or where, when it struck.
+fn hits_hold(history: &History, fault: &Fault, hold: &Hold) -> bool {
+    let believed = hold.beliefs.iter().any(|belief| belief.from <= fault.from && fault.from <= belief.until);
+    believed && {
+        let brokers = history.brokers_of(hold.client, fault.from, fault.from);
+        let store = history.store_of[hold.name];
+        fault.on.iter().any(|target| match *target {
+            Target::Everything => true,
+            Target::Client(client) => client == hold.client,
+            Target::Broker(broker) => brokers.contains(&broker),
+            Target::Store(other) => other == store,
+            Target::StoreLink { broker, store: other } => other == store && brokers.contains(&broker),
+        })
+    }
+}
+
+/// The share of the time in which a name could be acquired: all of it but when somebody who was able to ask waited for
+/// the name and nobody had it.
+fn acquirable(history: &History) -> f64 {
+    let length = (history.end - history.start).as_secs_f64();
+    let mut vain = Duration::ZERO;
+    for name in 0..history.store_of.len() {
+        let waits = history.waits.iter().filter(|wait| wait.name == name && could_ask(history, wait));
+        let waits = union(waits.map(|wait| (wait.from, wait.until)).collect());
+        let holds = history.holds.iter().filter(|hold| hold.name == name);
+        let beliefs = union(holds.flat_map(|hold| &hold.beliefs).map(|belief| (belief.from, belief.until)).collect());
+        vain += waits.iter().map(|&(from, until)| until - from).sum::<Duration>() - overlap(&waits, &beliefs);
+    }
+    1.0 - vain.as_secs_f64() / (length * history.store_of.len() as f64)
+}
+
+/// Whether nothing kept the client from asking, or its broker from listening.
+fn could_ask(history: &History, wait: &Wait) -> bool {
+    let brokers = history.brokers_of(wait.client, wait.from, wait.until);
+    history.faults.iter().filter(|fault| fault.from < wait.until && wait.from < fault.until).all(|fault| {
+        !fault.on.iter().any(|target| match *target {
+            Target::Client(client) => client == wait.client,
+            Target::Broker(broker) => brokers.contains(&broker),
+            Target::Everything => true,
+            Target::Store(_) | Target::StoreLink { .. } => false,
+        })
+    })
+}
+
+/// Stretches of time that do not touch, in order.
+fn union(mut stretches: Vec<(Instant, Instant)>) -> Vec<(Instant, Instant)> {
+    stretches.sort_unstable();
+    let mut united: Vec<(Instant, Instant)> = Vec::new();
+    for (from, until) in stretches {
+        match united.last_mut().filter(|last| from <= last.1) {
+            Some(last) => last.1 = last.1.max(until),
+            None => united.push((from, until)),
+        }
+    }
+    united
+}
+
+/// How much time two unions have in common.
+fn overlap(some: &[(Instant, Instant)], others: &[(Instant, Instant)]) -> Duration {
+    let (mut a, mut b, mut common) = (0, 0, Duration::ZERO);
+    while a < some.len() && b < others.len() {
+        common += some[a].1.min(others[b].1).saturating_duration_since(some[a].0.max(others[b].0));
+        if some[a].1 < others[b].1 { a += 1 } else { b += 1 }
+    }
+    common
+}
