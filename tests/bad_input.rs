@@ -180,9 +180,8 @@ async fn a_thousand_cancels_at_once_free_a_thousand_locks_and_no_other() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hundred_thousand_cancels_in_a_row_leave_a_neighbour_alone() {
     const CALLS: u32 = 100_000;
-    // The raw client answers no ping. And a broker without optimization on a busy machine may need longer than the
-    // usual lease to get through all that comes at once.
-    let arguments = ["--keepalive-interval", "1h", "--default-ttl", "60s", "--max-ttl", "60s"];
+    // The raw client answers no ping.
+    let arguments = ["--keepalive-interval", "1h"];
     let memcached = Memcached::start(&[]).await;
     let broker = Broker::on_store(&memcached.store(), &arguments).await;
     let begun = Instant::now();

@@ -229,18 +229,23 @@ async fn an_ack_names_what_could_not_be_renewed_and_comes_again_when_it_was() {
     assert_eq!((first.seq, first.not_renewed), (seq, vec![1, 2, 3]));
     assert!(after >= TTL / 6 && after < TTL / 6 + 300 * MS, "{after:?}");
     memcached.cont();
-    let again = timeout(SOON, async {
-        loop {
-            let again = ack(&mut session).await;
-            if again.not_renewed.is_empty() {
-                break again;
-            }
-        }
-    });
-    assert_eq!(again.await.unwrap().seq, seq);
+    assert_eq!(ack_of_all(&mut session).await.seq, seq);
     assert!(sent.elapsed() < LEASE);
     let seq = session.beat();
-    assert_eq!(ack(&mut session).await, HeartbeatAck { seq, not_renewed: vec![], valid_for: first.valid_for });
+    assert_eq!(ack_of_all(&mut session).await, HeartbeatAck { seq, not_renewed: vec![], valid_for: first.valid_for });
+}
+
+/// The next acknowledgement that leaves out no lock.
+async fn ack_of_all(session: &mut RawSession) -> HeartbeatAck {
+    let acks = async {
+        loop {
+            let ack = ack(session).await;
+            if ack.not_renewed.is_empty() {
+                break ack;
+            }
+        }
+    };
+    timeout(SOON, acks).await.expect("all locks are renewed")
 }
 
 /// The acknowledgement that must come next.

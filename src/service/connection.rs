@@ -17,12 +17,14 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
+use tokio::time::{Sleep, sleep};
 use tonic::transport::server::Connected;
 
 use super::goodbye::Goodbye;
@@ -32,11 +34,20 @@ use crate::clock::Moment;
 /// room to write, which a client that reads makes, or for its turn behind thousands of calls that came at once.
 const SETTLE_LIMIT: Duration = Duration::from_secs(5);
 
-/// The most that one read takes. h2 reads for as long as there is something to read, up to tokio's 128
-/// operations a turn, before it hands a single new stream to its handler: with reads as long as its
-/// buffer, 100,000 calls at once, and their unread DATA frames run it over its budget, which ends the
-/// connection.
-const MAX_READ_BYTES: u64 = 8 * 1024;
+/// After so many bytes a connection's task lets others have their turn. h2 reads for as long as there is something to
+/// read, up to tokio's 128 operations a turn, before it hands a single new stream to its handler. A client that makes
+/// 100,000 calls at once would thus put them all in the queue in front of everybody else's renewals, which came too
+/// late then; and their unread DATA frames would run h2 over its budget, which ends the connection.
+const BYTES_A_TURN: usize = 8 * 1024;
+
+/// Where more tasks than this wait for their turn in the runtime's common queue, a connection that has had its own
+/// waits with them. (To yield is not enough: a worker serves its own short queue first, where the connection is back
+/// at once, and moves what does not fit there to the common one.)
+const LONG_QUEUE: usize = 64;
+/// How often it looks whether the queue has become shorter…
+const PAUSE: Duration = Duration::from_millis(1);
+/// …and how many times: where everybody is busy all the time the queue stays long, and even then nobody is shut out.
+const MOST_PAUSES: u32 = 100;
 
 /// How a stream ended, by what its connection tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -188,13 +199,25 @@ pub struct TrackedIo<T> {
     goodbye: Goodbye,
     /// The latest read found nothing more: HTTP/2 has heeded every frame, and none of them was amiss.
     caught_up: bool,
+    turn: Turn,
+}
+
+/// Whose turn it is.
+#[derive(Debug)]
+enum Turn {
+    /// This connection's, which has read so much in it.
+    Ours(usize),
+    /// Ours was over so many pauses ago.
+    Over(u32),
+    /// The others', for one more pause.
+    Theirs(u32, Pin<Box<Sleep>>),
 }
 
 impl<T> TrackedIo<T> {
     /// Tracks `io`, on which a peer that sends nothing for `keepalive_interval` counts as silent.
     pub fn new(io: T, keepalive_interval: Duration) -> TrackedIo<T> {
         let connection = Arc::new(Connection::new(keepalive_interval));
-        TrackedIo { io, connection, goodbye: Goodbye::new(), caught_up: false }
+        TrackedIo { io, connection, goodbye: Goodbye::new(), caught_up: false, turn: Turn::Ours(0) }
     }
 }
 
@@ -223,11 +246,36 @@ impl<T: AsyncRead + Unpin> AsyncRead for TrackedIo<T> {
             connection.progress.notify_waiters();
         }
 
+        let taken = loop {
+            match &mut this.turn {
+                Turn::Ours(taken) if *taken < BYTES_A_TURN => break *taken,
+                Turn::Ours(_) => {
+                    this.caught_up = false;
+                    this.turn = Turn::Over(0);
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                &mut Turn::Over(pauses) => {
+                    let waiting = Handle::current().metrics().global_queue_depth();
+                    this.turn = if waiting > LONG_QUEUE && pauses < MOST_PAUSES {
+                        Turn::Theirs(pauses + 1, Box::pin(sleep(PAUSE)))
+                    } else {
+                        Turn::Ours(0)
+                    };
+                }
+                Turn::Theirs(pauses, pause) => {
+                    ready!(pause.as_mut().poll(cx));
+                    this.turn = Turn::Over(*pauses);
+                }
+            }
+        };
+
         let before = buf.filled().len();
         let has_room = buf.remaining() > 0;
-        let mut io = (&mut this.io).take(MAX_READ_BYTES);
+        let mut io = (&mut this.io).take((BYTES_A_TURN - taken) as u64);
         let result = connection.watch(Pin::new(&mut io).poll_read(cx, buf));
         this.caught_up = result.is_pending();
+        this.turn = Turn::Ours(if this.caught_up { 0 } else { taken + buf.filled().len() - before });
         if let Poll::Ready(Ok(())) = result {
             if buf.filled().len() > before {
                 connection.heard();
