@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use lockbroker::proto::lock_event::Kind;
 use lockbroker::proto::not_acquired::Reason;
-use lockbroker::proto::{AcquireRequest, AcquireResponse, LockSpec, lost};
+use lockbroker::proto::{AcquireRequest, AcquireResponse, LockEvent, LockSpec, lost};
 use support::*;
+use tokio::time::timeout;
 use tonic::{Code, Streaming};
 
 const MS: Duration = Duration::from_millis(1);
@@ -48,9 +49,13 @@ async fn nobody_acquires_while_a_lock_lingers() {
         let mut lingered = false;
         let acquired = loop {
             let mut next = stub.acquire(once("job")).await.unwrap().into_inner();
-            match next_event(&mut next).await {
-                Kind::Acquired(_) => break released.elapsed(),
-                Kind::NotAcquired(refusal) => lingered |= refusal.reason() == Reason::Lingering,
+            match timeout(SOON, next.message()).await.expect("an answer").map(|answer| answer.unwrap().event.unwrap()) {
+                Ok(LockEvent { kind: Some(Kind::Acquired(_)) }) => break released.elapsed(),
+                Ok(LockEvent { kind: Some(Kind::NotAcquired(refusal)) }) => {
+                    lingered |= refusal.reason() == Reason::Lingering;
+                }
+                // A memcached whose clock falls behind on a busy machine is not believed for a moment.
+                Err(status) if status.code() == Code::Unavailable => {}
                 other => panic!("{other:?}"),
             }
             assert!(released.elapsed() < linger + SOON);
