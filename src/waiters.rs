@@ -4,6 +4,7 @@
 mod queue;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,13 +23,14 @@ const FAIR_TIME: Duration = Duration::from_secs(2);
 #[derive(Debug, Default)]
 pub(crate) struct Waiters {
     lines: Mutex<HashMap<LockName, Line>>,
+    /// One count for all lines: a place may outlive the line that it was in, and must not pass for one in the next.
+    tickets: AtomicU64,
 }
 
 #[derive(Debug, Default)]
 struct Line {
     holder: Option<Holder>,
     waiting: Queue<Waiter>,
-    next_ticket: u64,
     /// When the first in line may try the store again.
     next_poll: Option<Moment>,
     /// Since when, and how often, the lock has been handed over without being free in between.
@@ -85,8 +87,8 @@ impl Waiters {
     pub(crate) fn enter(&self, name: &LockName, waiter: Waiter) -> Place<'_> {
         let mut lines = self.lines();
         let line = lines.entry(name.clone()).or_default();
-        let ticket = line.next_ticket;
-        line.next_ticket += 1;
+        // Drawn while the lines are locked, so that tickets rise within each.
+        let ticket = self.tickets.fetch_add(1, Ordering::Relaxed);
         line.waiting.insert(ticket, waiter);
         Place { waiters: self, name: name.clone(), ticket }
     }

@@ -22,7 +22,7 @@ use crate::clock::{Moment, sleep_until};
 use crate::lock::{FencingToken, GrantId, LockId, LockName, Owner, item_ttl, lease};
 use crate::sabotage::{self, Rule};
 use crate::store::{Change, LockStore, Mark, StoreError};
-use crate::stream::{Event, LostReason, Seat};
+use crate::stream::{Event, Failure, LostReason, Seat};
 
 use self::common::{LONGEST_RETRY, retry_delays};
 use self::release::Released;
@@ -120,7 +120,7 @@ impl<S: LockStore> Keeper<S> {
                 () = sleep_until(wake) => {}
             }
             if over.has_passed() {
-                self.seat.end(Event::Lost(LostReason::Expired));
+                self.tell_lost(LostReason::Expired, announced);
                 tracing::warn!(lock = %self.name, "lost: no renewal got through in time");
                 return (grant, Close::Release { delivered: announced, told: true, caller: None });
             }
@@ -140,8 +140,8 @@ impl<S: LockStore> Keeper<S> {
                 }
                 // It came too late to count.
                 Ok(Change::Done) => {}
-                Ok(Change::Gone) => return (grant, self.lost(LostReason::Gone)),
-                Ok(Change::TakenOver) => return (grant, self.lost(LostReason::TakenOver)),
+                Ok(Change::Gone) => return (grant, self.lost(LostReason::Gone, announced)),
+                Ok(Change::TakenOver) => return (grant, self.lost(LostReason::TakenOver, announced)),
                 Err(error) => {
                     tracing::debug!(lock = %self.name, %error, "not renewed, and tried again");
                     retry_at =
@@ -163,9 +163,17 @@ impl<S: LockStore> Keeper<S> {
         }
     }
 
-    fn lost(&self, reason: LostReason) -> Close {
-        self.seat.end(Event::Lost(reason));
+    fn lost(&self, reason: LostReason, announced: bool) -> Close {
+        self.tell_lost(reason, announced);
         Close::NotOurs
+    }
+
+    /// Tells a client that its lock is lost, or, where it has not heard of the grant, that it came to nothing.
+    fn tell_lost(&self, reason: LostReason, announced: bool) {
+        self.seat.end(match announced {
+            true => Event::Lost(reason),
+            false => Event::Failed(Failure::unavailable("the lock was granted, and lost before it could be announced")),
+        });
     }
 
     /// Tells a client that is alone on its stream, if so, that the broker is going away; a Session tells it for all
@@ -189,7 +197,7 @@ impl<S: LockStore> Keeper<S> {
             End::Silence if sabotage::breaks(Rule::Silence) => {
                 Close::Release { delivered: delivered(), told: false, caller: None }
             }
-            End::Superseded => self.lost(LostReason::TakenOver),
+            End::Superseded => self.lost(LostReason::TakenOver, announced),
             End::Word => Close::Release { delivered: delivered(), told: false, caller: None },
             End::Release(caller) => Close::Release { delivered: delivered(), told: false, caller: Some(caller) },
             End::Silence => {
