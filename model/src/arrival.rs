@@ -153,8 +153,8 @@ impl Model {
                     0 => self.uncertain(state, broker, client, flight.op),
                     // It left meanwhile: the grant is ours to release.
                     _ if state.keepers[broker][heir].doing != Doing::Wants => {
-                        let keeper = &mut state.keepers[broker][client];
-                        *keeper = Keeper { doing: Doing::Releases, id: to, lease: 0, protected: 0, ..*keeper };
+                        state.keepers[broker][client] =
+                            Keeper { doing: Doing::Releases, id: to, ..Keeper::default() };
                     }
                     lease => {
                         state.keepers[broker][client] = Keeper::default();
@@ -287,7 +287,7 @@ impl Model {
                 self.unwant(state, broker, to);
                 state.keepers[broker][client].doing = Doing::Releases;
             }
-            Op::Linger { .. } | Op::Remove { .. } => state.keepers[broker][client].unsure = true,
+            Op::Linger { .. } => state.keepers[broker][client].unsure = true,
             _ => {}
         }
     }

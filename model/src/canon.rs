@@ -98,9 +98,11 @@ impl State {
 
     fn forget_what_cannot_matter(&mut self) {
         // The fences of an epoch that nobody knows of are never asked for again.
-        let mut known = [false; 256];
-        self.clone().visit_epochs(|epoch| known[*epoch as usize] = true);
-        self.memcached.fences.retain(|fence| known[fence.epoch as usize] || fence.epoch >= FIXED_EPOCHS);
+        if self.memcached.fences.len() > 1 {
+            let mut known = [false; 256];
+            self.visit_epochs(|epoch| known[*epoch as usize] = true);
+            self.memcached.fences.retain(|fence| known[fence.epoch as usize] || fence.epoch >= FIXED_EPOCHS);
+        }
         // A grant whose item is not there and cannot come any more needs no deletion.
         let mut unwanted = std::mem::take(&mut self.unwanted);
         unwanted.sort_unstable();

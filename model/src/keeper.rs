@@ -132,7 +132,7 @@ impl Model {
         self.will_draw(&mut state.left);
         let ttl = self.item_ttl(1 - client, 0);
         self.send(state, Owner::Keeper(broker as u8, client as u8), Op::HandOver { from, to, ttl });
-        state.keepers[broker][client].doing = Doing::HandsOver;
+        state.keepers[broker][client] = Keeper { doing: Doing::HandsOver, id: from, ..Keeper::default() };
     }
 
     pub(crate) fn release(&self, state: &mut State, broker: usize, client: usize) {
@@ -140,10 +140,8 @@ impl Model {
         let keeper = &mut state.keepers[broker][client];
         let linger = self.bounds.linger[client];
         if keeper.doing == Doing::Holds {
-            keeper.doing = Doing::Releases;
-            keeper.next = if linger > 0 && keeper.told { fresh } else { 0 };
-            keeper.lease = 0;
-            keeper.protected = 0;
+            let next = if linger > 0 && keeper.told { fresh } else { 0 };
+            *keeper = Keeper { doing: Doing::Releases, id: keeper.id, next, ..Keeper::default() };
         }
         let op = match keeper.next {
             0 => Op::Remove { id: keeper.id },

@@ -14,8 +14,8 @@ pub enum Loss {
     Flush { spares_state: bool, spares_fences: bool, spares_item: bool },
 }
 
-/// Ages from here on are all the same: no lease lasts for longer.
-const OLD: u8 = 7;
+/// Stops from here on are all the same: no item lives for longer.
+const LONG: u8 = 6;
 
 impl Model {
     /// The commands of a batch in their order, and its answer.
@@ -254,7 +254,7 @@ impl Model {
     }
 
     /// A tick of the time that everybody but a stopped memcached sees.
-    pub(crate) fn pass_time_in_memcached(state: &mut State) {
+    pub(crate) fn pass_time_in_memcached(&self, state: &mut State) {
         let memcached = &mut state.memcached;
         memcached.epoch_fresh = false;
         memcached.fences.iter_mut().for_each(|fence| fence.fresh = false);
@@ -262,15 +262,24 @@ impl Model {
             item.fresh = false;
         }
         if memcached.stopped {
-            memcached.lag = (memcached.lag + 1).min(OLD);
+            memcached.lag = (memcached.lag + 1).min(LONG);
         } else if let Some(item) = &mut memcached.item {
             item.left -= 1;
             memcached.item = memcached.item.filter(|item| item.left > 0);
         }
         for flight in &mut state.flights {
-            if flight.owner != Owner::Nobody {
-                flight.age = (flight.age + 1).min(OLD);
-            }
+            flight.age = (flight.age + 1).min(self.oldest(flight));
+        }
+    }
+
+    /// The age from which on it makes no difference how old a batch is.
+    fn oldest(&self, flight: &Flight) -> u8 {
+        match (flight.owner, flight.op) {
+            (Owner::Keeper(_, client), Op::HandOver { .. }) => self.lease(1 - client as usize),
+            (_, Op::Linger { .. }) => 0,
+            (Owner::Keeper(_, client), op) if op.extends() => self.lease(client as usize),
+            (Owner::Probe(_), Op::Look) if !self.rules.quarantine_from_arrival => self.bounds.max_ttl(),
+            _ => 0,
         }
     }
 

@@ -312,7 +312,7 @@ impl Model {
     }
 
     fn tick(&self, state: &mut State) {
-        Model::pass_time_in_memcached(state);
+        self.pass_time_in_memcached(state);
         for known in &mut state.brokers {
             if let Phase::Closed(_, left) = &mut known.phase {
                 *left = left.saturating_sub(1);

@@ -57,11 +57,19 @@ fn recovers(model: &Model, mut state: State) -> bool {
 
 /// What comes first where nothing fails; 0 for what does not come at all.
 fn rank(state: &State, action: Action) -> u8 {
+    // While a shard is closed, what finds no item of its own is tried again, and time has to go on.
+    let settles = |broker: u8, client: u8| {
+        let keeper = &state.keepers[broker as usize][client as usize];
+        let there = state.memcached.item.is_some_and(|item| item.id == keeper.id);
+        there || state.brokers[broker as usize].phase.is_open()
+    };
     match action {
         Action::MemcachedGoesOn | Action::MemcachedCatchesUp | Action::BrokerStarts { .. } => 9,
         Action::Command { .. } | Action::LateCommand { .. } | Action::Answer { .. } => 8,
-        Action::Scrub { .. } | Action::Probe { .. } | Action::Swap { .. } => 7,
-        Action::HandOver { .. } | Action::Release { .. } | Action::EndLinger { .. } => 6,
+        Action::Scrub { .. } | Action::Probe { .. } => 7,
+        Action::Swap { broker, client } if settles(broker, client) => 7,
+        Action::HandOver { broker, client } | Action::Release { broker, client } if settles(broker, client) => 6,
+        Action::EndLinger { broker, client } if settles(broker, client) => 6,
         // Whoever has lost the lock leaves; who waits for it stays.
         Action::Leave { client } => {
             let at = state.clients[client as usize].at.expect("a client that has asked");
@@ -71,7 +79,7 @@ fn rank(state: &State, action: Action) -> u8 {
             if state.keepers[broker as usize][client as usize].connected { 0 } else { 5 }
         }
         Action::Ask { .. } => 5,
-        Action::Attempt { .. } => 4,
+        Action::Attempt { .. } if state.memcached.item.is_none() => 4,
         Action::Tick => 1,
         _ => 0,
     }
