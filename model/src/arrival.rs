@@ -24,6 +24,17 @@ impl Model {
         }
     }
 
+    /// Asks the shard, or moves it on, and has the answer.
+    pub(crate) fn probe_at_once(&self, state: &mut State, broker: u8, op: Op) {
+        self.send(state, Owner::Probe(broker), op);
+        let last = state.flights.len() - 1;
+        while !is_answer(&state.flights[last]) {
+            self.advance(state, last);
+        }
+        let flight = state.flights.remove(last);
+        self.arrive(state, flight);
+    }
+
     fn probe_landed(&self, state: &mut State, broker: usize, flight: Flight) {
         if flight.stale {
             return;

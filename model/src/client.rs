@@ -6,12 +6,15 @@ use crate::state::{Doing, Keeper, State, Stream};
 impl Model {
     pub(crate) fn may_ask(&self, state: &State, client: usize, broker: usize) -> bool {
         state.clients[client].at.is_none()
+            && (self.bounds.asks.is_none() || state.left.asks[client] > 0)
             && self.bounds.asks_at[client][broker]
             && !state.brokers[broker].dead
             && state.keepers[broker][client] == Keeper::default()
     }
 
     pub(crate) fn ask(&self, state: &mut State, client: usize, broker: usize) {
+        let asks = &mut state.left.asks[client];
+        *asks = asks.saturating_sub(1);
         state.clients[client].at = Some(broker as u8);
         state.keepers[broker][client] = Keeper { doing: Doing::Wants, connected: true, ..Keeper::default() };
     }

@@ -61,7 +61,7 @@ pub const STEPS: [&str; 48] = [
     "release: done",
     "release: refused",
     "command",
-    "opening: done",
+    "batch cut by a loss",
 ];
 
 /// A set of steps for each fault, shared by the threads of a checker.
@@ -92,11 +92,12 @@ fn step(before: &State, action: Action) -> &'static str {
         Action::EndLinger { .. } => "end linger",
         Action::RenewLinger { .. } => "renew linger",
         Action::Scrub { .. } => "scrub",
-        Action::Probe { op, .. } => of_probe(op),
+        Action::Probe { op, .. } | Action::ProbeGivenUp { op, .. } => of_probe(op),
         Action::GiveUp { .. } => "answer lost or late",
         Action::NoCommand { .. } => "command lost",
         Action::LateCommand { .. } => "late command",
         Action::Command { .. } => "command",
+        Action::Cut { .. } => "batch cut by a loss",
         Action::Answer { flight, op } => {
             let flight = &before.flights[flight as usize];
             let done = flight.verdict == Verdict::Done && flight.stage == Stage::Arrival;
@@ -115,7 +116,6 @@ fn step(before: &State, action: Action) -> &'static str {
                 (Op::Linger { .. }, false) => "linger: refused",
                 (Op::Remove { .. }, true) => "release: done",
                 (Op::Remove { .. }, false) => "release: refused",
-                (Op::Open(..), true) => "opening: done",
                 (Op::Look | Op::Begin(_) | Op::Open(..), _) => "command",
             }
         }

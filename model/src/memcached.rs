@@ -53,17 +53,15 @@ impl Model {
         at(Stage::Command).is_none_or(|command| at(flight.stage) > Some(command))
     }
 
-    /// Whether others' commands may come between the last command of a batch and this one. Where nothing that
-    /// happens in between can make a difference, it is left out.
-    fn comes_apart(&self, state: &State, next: Stage, op: Op) -> bool {
-        let settled = state.memcached.epoch.is_some_and(|epoch| state.fence(epoch).is_some());
-        let memory_may_go = state.left.losses > 0 || !settled;
+    /// Whether others' commands may come between the last command of a batch and this one. Fences and witness touch
+    /// other items than the locks' commands do, so the order of these makes a difference only where memory is lost
+    /// in between: `cut` sees to that. Tokens are the exception, since two batches may draw from the same fences.
+    fn comes_apart(&self, next: Stage, op: Op) -> bool {
         match next {
-            Stage::Clock => true,
-            Stage::Command => self.bounds.stops > 0 || !self.in_order(),
-            Stage::Fence => op.grants() && (self.bounds.tokens.is_some() || memory_may_go),
-            Stage::Witness => memory_may_go,
-            Stage::Arrival => true,
+            Stage::Clock | Stage::Arrival => true,
+            Stage::Command => self.bounds.apart || self.bounds.stops > 0 || !self.in_order(),
+            Stage::Fence => self.bounds.apart || op.grants() && self.bounds.tokens.is_some(),
+            Stage::Witness => self.bounds.apart,
         }
     }
 
@@ -82,10 +80,24 @@ impl Model {
             }
             flight.stage = self.after(flight.op, flight.stage);
             state.flights[index] = flight;
-            if self.comes_apart(state, flight.stage, flight.op) {
+            if self.comes_apart(flight.stage, flight.op) {
                 return;
             }
         }
+    }
+
+    /// Whether a loss of memory may come in between the commands of this batch.
+    pub(crate) fn may_cut(&self, state: &State, flight: &Flight) -> bool {
+        state.left.losses > 0 && !self.bounds.apart && flight.stage != Stage::Arrival && flight.owner != Owner::Nobody
+    }
+
+    /// Carries out one command of the batch; a loss of memory comes next.
+    pub(crate) fn cut(&self, state: &mut State, index: usize) {
+        let mut flight = state.flights[index];
+        self.carry_out(state, &mut flight);
+        flight.stage = self.after(flight.op, flight.stage);
+        state.flights[index] = flight;
+        state.ghost.cutting = true;
     }
 
     fn carry_out(&self, state: &mut State, flight: &mut Flight) {
@@ -226,6 +238,7 @@ impl Model {
 
     pub(crate) fn lose(&self, state: &mut State, loss: Loss) {
         state.left.losses -= 1;
+        state.ghost.cutting = false;
         let memcached = &mut state.memcached;
         match loss {
             Loss::Whole => *memcached = Default::default(),

@@ -39,8 +39,11 @@ pub enum Action {
     RenewLinger { broker: u8, client: u8 },
     Scrub { broker: u8, id: u8 },
     Probe { broker: u8, op: Op },
+    ProbeGivenUp { broker: u8, op: Op },
     /// The next command of a batch that somebody waits for.
     Command { flight: u8, op: Op },
+    /// The next command of a batch that a loss of memory cuts in two.
+    Cut { flight: u8, op: Op },
     /// A command that was given up lands.
     LateCommand { flight: u8, op: Op },
     /// It never will.
@@ -101,6 +104,7 @@ impl Model {
                 reattaches: bounds.reattaches,
                 releases: bounds.releases_elsewhere,
                 draws: bounds.tokens.unwrap_or(0),
+                asks: [bounds.asks.unwrap_or(0); 2],
             },
             ghost: Default::default(),
         };
@@ -114,6 +118,13 @@ impl Model {
     pub(crate) fn possible(&self, state: &State, actions: &mut Vec<Action>) {
         if properties::is_violated(state) {
             // The trace has what it is for.
+            return;
+        }
+        for (index, flight) in state.flights.iter().enumerate().filter(|(_, flight)| self.may_cut(state, flight)) {
+            actions.push(Action::Cut { flight: index as u8, op: flight.op });
+        }
+        if state.ghost.cutting {
+            actions.extend(self.losses(state).into_iter().map(Action::Lose));
             return;
         }
         let first = actions.len();
@@ -187,8 +198,13 @@ impl Model {
                     actions.push(Action::RenewLinger { broker, client });
                 }
             }
-            if let Some(op) = self.probe(state, b) {
+            let reachable = self.bounds.slow_probes || !state.memcached.stopped;
+            if let Some(op) = self.probe(state, b).filter(|_| reachable) {
                 actions.push(Action::Probe { broker, op });
+                let moves_on = matches!(op, Op::Begin(_) | Op::Open(..));
+                if moves_on && state.strays() < self.bounds.strays as usize {
+                    actions.push(Action::ProbeGivenUp { broker, op });
+                }
             }
         }
         if let Some(item) = state.memcached.item
@@ -281,10 +297,13 @@ impl Model {
                 state.memcached.item = None;
                 state.unwanted.retain(|unwanted| *unwanted != (broker, id));
             }
-            Action::Probe { broker, op } => self.send(state, Owner::Probe(broker), op),
+            Action::Probe { broker, op } if self.bounds.slow_probes => self.send(state, Owner::Probe(broker), op),
+            Action::Probe { broker, op } => self.probe_at_once(state, broker, op),
+            Action::ProbeGivenUp { op, .. } => state.flights.push(crate::canon::stray(op)),
             Action::Command { flight, .. } | Action::LateCommand { flight, .. } => {
                 self.advance(state, flight as usize);
             }
+            Action::Cut { flight, .. } => self.cut(state, flight as usize),
             Action::NoCommand { flight, .. } => {
                 state.flights.remove(flight as usize);
             }

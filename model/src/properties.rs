@@ -38,6 +38,7 @@ const PATIENCE: usize = 300;
 
 fn recovers(model: &Model, mut state: State) -> bool {
     let mut actions = Vec::new();
+    state.left.asks = [1; 2];
     for _ in 0..PATIENCE {
         if state.clients.iter().any(|client| client.valid > 0) || is_violated(&state) {
             return true;

@@ -116,6 +116,8 @@ pub struct Bounds {
     pub linger: [u8; 2],
     /// At which brokers each of them asks for the lock.
     pub asks_at: [[bool; 2]; 2],
+    /// How often each of them asks; without end if not set.
+    pub asks: Option<u8>,
     /// Whether memcached is new, or runs with an open epoch.
     pub new_server: bool,
     /// Which losses of memory there are.
@@ -138,6 +140,10 @@ pub struct Bounds {
     pub releases_elsewhere: u8,
     /// If set, tokens are followed, and this many drawn.
     pub tokens: Option<u8>,
+    /// Whatever happens may happen between the commands of a batch, also where it makes no difference.
+    pub apart: bool,
+    /// Probes take their time as batches do; elsewhere they are answered at once, or given up and land late.
+    pub slow_probes: bool,
     /// Brokers and memcached do all that they have to do before time goes on.
     pub prompt: bool,
 }
@@ -149,6 +155,7 @@ impl Bounds {
         ttl: [3, 2],
         linger: [0, 0],
         asks_at: [[true, false], [false, true]],
+        asks: None,
         new_server: false,
         losses: Losses { whole: false, state: false, fences: false, flush: false },
         loss_count: 0,
@@ -160,6 +167,8 @@ impl Bounds {
         reattaches: 0,
         releases_elsewhere: 0,
         tokens: None,
+        apart: false,
+        slow_probes: false,
         prompt: false,
     };
 

@@ -215,6 +215,7 @@ pub struct Left {
     pub reattaches: u8,
     pub releases: u8,
     pub draws: u8,
+    pub asks: [u8; 2],
 }
 
 /// What nobody in the world knows, kept for the properties.
@@ -230,6 +231,8 @@ pub struct Ghost {
     pub token_fell: bool,
     pub linger_cut: bool,
     pub lease_lost: bool,
+    /// A batch has been cut in two, for a loss of memory to come in between.
+    pub cutting: bool,
 }
 
 impl Phase {
