@@ -245,7 +245,9 @@ impl Model {
             Doing::Lingers => self.rules.reassert_linger,
             _ => self.rules.reassert,
         };
-        if allowed && keeper.lease > 0 {
+        if !allowed {
+            self.lost(state, broker, client);
+        } else if keeper.lease > 0 {
             self.send(state, Owner::Keeper(broker as u8, client as u8), Op::Reassert { id, ttl });
         }
     }

@@ -23,14 +23,27 @@ pub struct Outcome {
 
 /// Tries all that can happen, or stops at the first property that does not hold.
 pub fn check(bounds: Bounds, rules: Rules) -> Outcome {
+    run(bounds, rules, None)
+}
+
+/// Looks for a way in which this property is broken, whatever becomes of the others.
+pub fn search(bounds: Bounds, rules: Rules, property: &'static str) -> Outcome {
+    run(bounds, rules, Some(property))
+}
+
+fn run(bounds: Bounds, rules: Rules, wanted: Option<&'static str>) -> Outcome {
     let model = Model::new(bounds, rules);
     let began = Instant::now();
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(2);
-    let checker =
-        model.clone().checker().threads(threads).finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
+    let enough = match wanted {
+        Some(property) => HasDiscoveries::AnyOf([property].into()),
+        None => HasDiscoveries::AnyFailures,
+    };
+    let checker = model.clone().checker().threads(threads).finish_when(enough).spawn_bfs().join();
     let violation = checker
         .discoveries()
         .into_iter()
+        .filter(|(property, _)| wanted.is_none_or(|wanted| wanted == *property))
         .map(|(property, path)| (property, path.into_actions()))
         .min_by_key(|(_, actions)| actions.len());
     Outcome {

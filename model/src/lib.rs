@@ -14,4 +14,5 @@ pub mod memcached;
 pub mod model;
 pub mod rules;
 pub mod state;
+pub mod teeth;
 pub use properties::{FREE_AGAIN, LEASE_KEPT, LINGER_WHOLE, ONE_HOLDER, TOKENS_RISE};

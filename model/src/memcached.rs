@@ -30,8 +30,8 @@ impl Model {
                 &[Stage::Clock, Stage::Witness, Stage::Command, Stage::Arrival]
             }
             (false, true) => &[Stage::Clock, Stage::Command, Stage::Witness, Stage::Arrival],
-            // A look reads the fences first.
-            (false, false) if op == Op::Look => &[Stage::Fence, Stage::Witness, Stage::Arrival],
+            // A look has no command of its own.
+            (false, false) if op == Op::Look => &[Stage::Clock, Stage::Fence, Stage::Witness, Stage::Arrival],
             (false, false) => &[Stage::Command, Stage::Witness, Stage::Arrival],
         }
     }
@@ -205,7 +205,9 @@ impl Model {
     pub(crate) fn losses(&self, state: &State) -> Vec<Loss> {
         let memcached = &state.memcached;
         let mut losses = Vec::new();
-        if state.left.losses == 0 {
+        // Where nobody holds, asks or is told anything there is nothing to lose that a new server would not lack.
+        let at_rest = memcached.item.is_none() && state.flights.is_empty();
+        if state.left.losses == 0 || at_rest && state.clients.iter().all(|client| client.valid == 0) {
             return losses;
         }
         let kinds = &self.bounds.losses;

@@ -59,6 +59,26 @@ pub enum Action {
 }
 
 impl Action {
+    /// Whether it can come to anything now. What cannot, since others have the lock or the shard is closed, is tried
+    /// again later, and time has to go on.
+    pub(crate) fn is_useful(&self, state: &State) -> bool {
+        use Action::*;
+        let item = state.memcached.item.map(|item| item.id);
+        let id = |broker: u8, client: u8| state.keepers[broker as usize][client as usize].id;
+        match *self {
+            Attempt { .. } => item.is_none(),
+            Renew { broker, client } => item.is_none_or(|item| item == id(broker, client)),
+            RenewLinger { .. } => item.is_none(),
+            HandOver { broker, client }
+            | Release { broker, client }
+            | Swap { broker, client }
+            | EndLinger { broker, client } => {
+                item == Some(id(broker, client)) || state.brokers[broker as usize].phase.is_open()
+            }
+            _ => true,
+        }
+    }
+
     /// Work that a prompt world does before time goes on.
     fn is_work(&self) -> bool {
         use Action::*;
@@ -136,7 +156,7 @@ impl Model {
             actions.push(Action::ItemDies);
         }
         let lagging = !state.memcached.stopped && state.memcached.lag > 0;
-        let work = self.bounds.prompt && actions[first..].iter().any(Action::is_work);
+        let work = self.bounds.prompt && actions[first..].iter().any(|action| action.is_work() && action.is_useful(state));
         if !lagging && !work {
             actions.push(Action::Tick);
         }
@@ -232,7 +252,7 @@ impl Model {
                 _ => {}
             }
             let landed = self.has_landed(flight);
-            if flight.owner != Owner::Nobody && self.bounds.strays > 0 && (room || landed) {
+            if flight.owner != Owner::Nobody && self.bounds.strays > 0 && !self.bounds.prompt && (room || landed) {
                 actions.push(Action::GiveUp { flight: index, op });
             }
         }

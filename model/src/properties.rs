@@ -23,7 +23,7 @@ fn linger_whole(model: &Model, state: &State) -> bool {
 }
 
 pub(crate) fn is_violated(state: &State) -> bool {
-    !one_holder(state) || state.ghost.token_fell || state.ghost.lease_lost
+    !one_holder(state) || state.ghost.token_fell
 }
 
 /// Whether a client gets the lock if from now on nothing fails and the holder, if there is one, leaves. Looked at
@@ -58,19 +58,15 @@ fn recovers(model: &Model, mut state: State) -> bool {
 
 /// What comes first where nothing fails; 0 for what does not come at all.
 fn rank(state: &State, action: Action) -> u8 {
-    // While a shard is closed, what finds no item of its own is tried again, and time has to go on.
-    let settles = |broker: u8, client: u8| {
-        let keeper = &state.keepers[broker as usize][client as usize];
-        let there = state.memcached.item.is_some_and(|item| item.id == keeper.id);
-        there || state.brokers[broker as usize].phase.is_open()
-    };
+    if !action.is_useful(state) {
+        return 0;
+    }
     match action {
         Action::MemcachedGoesOn | Action::MemcachedCatchesUp | Action::BrokerStarts { .. } => 9,
         Action::Command { .. } | Action::LateCommand { .. } | Action::Answer { .. } => 8,
         Action::Scrub { .. } | Action::Probe { .. } => 7,
-        Action::Swap { broker, client } if settles(broker, client) => 7,
-        Action::HandOver { broker, client } | Action::Release { broker, client } if settles(broker, client) => 6,
-        Action::EndLinger { broker, client } if settles(broker, client) => 6,
+        Action::Swap { .. } => 7,
+        Action::HandOver { .. } | Action::Release { .. } | Action::EndLinger { .. } => 6,
         // Whoever has lost the lock leaves; who waits for it stays.
         Action::Leave { client } => {
             let at = state.clients[client as usize].at.expect("a client that has asked");
@@ -80,7 +76,7 @@ fn rank(state: &State, action: Action) -> u8 {
             if state.keepers[broker as usize][client as usize].connected { 0 } else { 5 }
         }
         Action::Ask { .. } => 5,
-        Action::Attempt { .. } if state.memcached.item.is_none() => 4,
+        Action::Attempt { .. } => 4,
         Action::Tick => 1,
         _ => 0,
     }

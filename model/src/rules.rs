@@ -144,7 +144,7 @@ pub struct Bounds {
     pub apart: bool,
     /// Probes take their time as batches do; elsewhere they are answered at once, or given up and land late.
     pub slow_probes: bool,
-    /// Brokers and memcached do all that they have to do before time goes on.
+    /// Brokers and memcached do all that they have to do before time goes on; only probes are given up.
     pub prompt: bool,
 }
 
