@@ -32,7 +32,13 @@ impl Model {
             self.advance(state, last);
         }
         let flight = state.flights.remove(last);
+        let knew = state.brokers[broker as usize].phase;
         self.arrive(state, flight);
+        // An epoch that has been found is looked at again at once.
+        let knows = state.brokers[broker as usize].phase;
+        if knows != knew && matches!(knows, Phase::Found(_)) {
+            self.probe_at_once(state, broker, Op::Look);
+        }
     }
 
     fn probe_landed(&self, state: &mut State, broker: usize, flight: Flight) {
