@@ -145,7 +145,10 @@ impl Model {
         }
         let op = match keeper.next {
             0 => Op::Remove { id: keeper.id },
-            next => Op::Linger { from: keeper.id, to: next, ttl: linger + MARGIN },
+            next => {
+                let longer = if self.rules.linger_never_shortens { self.bounds.max_ttl() } else { MARGIN };
+                Op::Linger { from: keeper.id, to: next, ttl: linger + longer }
+            }
         };
         self.send(state, Owner::Keeper(broker as u8, client as u8), op);
     }
@@ -167,6 +170,11 @@ impl Model {
                 };
                 let op = Op::Reattach { from: keeper.id, to: keeper.next, ttl };
                 self.send(state, Owner::Keeper(broker as u8, client as u8), op);
+            }
+            Stream::Word if self.bounds.linger[client] > 0 && self.rules.moving_release_lingers => {
+                let next = state.fresh_id();
+                let Keeper { id, .. } = state.keepers[broker][client];
+                state.keepers[broker][client] = Keeper { doing: Doing::Releases, id, next, ..Keeper::default() };
             }
             Stream::Word => {
                 self.unwant(state, broker, keeper.id);

@@ -376,12 +376,17 @@ impl Model {
         ghost.drawn.retain(|(_, age)| *age < max_ttl);
     }
 
-    /// Where everybody is prompt, no lease of a client that is there ever runs out.
+    /// Where everybody is prompt, no lease of a client that is there ever runs out, but for what is not promised: a
+    /// memcached that is away for too long, a broker that dies between a grant and its undoing, and a keeper that
+    /// re-asserts what was released through another broker.
     fn note_expiry(&self, state: &mut State, broker: usize, client: usize) {
         let keeper = &state.keepers[broker][client];
         let held = &state.clients[client];
         let kept = keeper.doing == Doing::Holds && keeper.stream == Stream::Live && keeper.connected && keeper.told;
-        if self.bounds.prompt && kept && held.id == keeper.id && !held.moved {
+        let (left, most) = (&state.left, &self.bounds);
+        let excused =
+            left.stops < most.stops || left.deaths < most.deaths || left.releases < most.releases_elsewhere;
+        if self.bounds.prompt && !excused && kept && held.id == keeper.id && !held.moved {
             state.ghost.lease_lost = true;
         }
     }

@@ -45,7 +45,7 @@ fn recovers(model: &Model, mut state: State) -> bool {
         }
         actions.clear();
         model.possible(&state, &mut actions);
-        let ranked = actions.iter().map(|action| (rank(&state, *action), action));
+        let ranked = actions.iter().map(|action| (rank(model, &state, *action), action));
         let next = ranked.filter(|(rank, _)| *rank > 0).max_by_key(|(rank, _)| *rank);
         match next {
             Some((_, action)) => model.apply(&mut state, *action),
@@ -57,7 +57,7 @@ fn recovers(model: &Model, mut state: State) -> bool {
 }
 
 /// What comes first where nothing fails; 0 for what does not come at all.
-fn rank(state: &State, action: Action) -> u8 {
+fn rank(model: &Model, state: &State, action: Action) -> u8 {
     if !action.is_useful(state) {
         return 0;
     }
@@ -75,8 +75,10 @@ fn rank(state: &State, action: Action) -> u8 {
         Action::StreamSilent { broker, client } => {
             if state.keepers[broker as usize][client as usize].connected { 0 } else { 5 }
         }
+        Action::RenewLinger { .. } => 5,
         Action::Ask { .. } => 5,
         Action::Attempt { .. } => 4,
+        Action::Renew { .. } if model.bounds.prompt => 2,
         Action::Tick => 1,
         _ => 0,
     }

@@ -56,6 +56,11 @@ pub struct Rules {
     pub reassert_linger: bool,
     /// The item of a held lock lives for the linger as well.
     pub item_outlives_linger: bool,
+    /// A lock that is told to linger has a T that is no shorter than the one that it had, so that a lagging clock
+    /// cuts nothing off.
+    pub linger_never_shortens: bool,
+    /// A client that ends a stream with a reattach unanswered has released the lock, and a release lingers.
+    pub moving_release_lingers: bool,
     /// A grant of which it is not known what became of it is deleted.
     pub scrub: bool,
 }
@@ -88,6 +93,8 @@ impl Rules {
         reassert: true,
         reassert_linger: true,
         item_outlives_linger: true,
+        linger_never_shortens: true,
+        moving_release_lingers: true,
         scrub: true,
     };
 }

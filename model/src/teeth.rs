@@ -57,6 +57,8 @@ pub const ALL: &[Mutilation] = &[
     without!(reassert, PROMPT, LEASE_KEPT),
     without!(reassert_linger, Bounds { linger: [6, 0], ..PROMPT }, LINGER_WHOLE),
     without!(item_outlives_linger, Bounds { linger: [1, 0], ..QUIET }, LINGER_WHOLE),
+    without!(linger_never_shortens, Bounds { linger: [1, 0], stops: 1, ..ONCE }, LINGER_WHOLE),
+    without!(moving_release_lingers, Bounds { linger: [1, 0], reattaches: 1, ..ONCE }, LINGER_WHOLE),
 ];
 
 /// Rules that the checker finds no use for within these bounds.
