@@ -183,6 +183,9 @@ impl Model {
             (Op::HandOver { .. }, _) => state.keepers[broker][client].doing = Doing::Releases,
 
             (Op::Renew { .. } | Op::Reassert { .. }, Verdict::Done) if keeper.doing == Doing::Lingers => {}
+            (Op::Reassert { id, .. }, Verdict::Done) if keeper.doing == Doing::Releases => {
+                self.linger(state, broker, client, id);
+            }
             (Op::Renew { .. } | Op::Reassert { .. }, Verdict::Done) => {
                 let lease = self.lease_left(client, &flight);
                 if lease > 0 {
@@ -206,6 +209,9 @@ impl Model {
             (Op::Reattach { .. }, _) => {}
 
             (Op::Linger { to, .. }, Verdict::Done) => self.linger(state, broker, client, to),
+            (Op::Linger { to, ttl, .. }, Verdict::Missing) if !open && self.rules.release_creates_linger => {
+                self.send(state, Owner::Keeper(broker as u8, client as u8), Op::Reassert { id: to, ttl });
+            }
             (Op::Linger { to, .. }, Verdict::Exists) if keeper.unsure && self.carries(state, to) => {
                 self.linger(state, broker, client, to);
             }

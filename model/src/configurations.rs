@@ -56,11 +56,12 @@ pub const ALL: &[Bounds] = &[
     Bounds { name: "loss, release elsewhere", losses: EVERY, loss_count: 1, releases_elsewhere: 1, ..PROMPT },
     Bounds { name: "loss, breaks", losses: EVERY, loss_count: 1, breaks: 1, ..PROMPT },
     Bounds { name: "loss, death", losses: EVERY, loss_count: 1, deaths: 1, restarts: true, ..PROMPT },
-    Bounds { name: "loss, stop", losses: EVERY, loss_count: 1, stops: 1, ..PROMPT },
+    Bounds { name: "loss, stop", ttl: [3, 3], losses: WHOLE, loss_count: 1, stops: 1, ..PROMPT },
 ];
 
 /// Larger ones, for hours to spare.
 pub const LARGER: &[Bounds] = &[
+    Bounds { name: "loss, stop", losses: EVERY, loss_count: 1, stops: 1, ..PROMPT },
     Bounds { name: "hand-over", asks_at: EITHER, strays: 1, ..QUIET },
     Bounds { name: "reattach, late", reattaches: 1, strays: 1, ..ONCE },
     Bounds { name: "reattach, stop", reattaches: 1, stops: 1, ..ONCE },

@@ -113,6 +113,16 @@ impl Model {
         ready && state.brokers[broker].phase.epoch().is_some() && !state.is_busy(broker, client)
     }
 
+    /// Whether a release has a linger to create where there is no item.
+    pub(crate) fn creates_linger(&self, state: &State, broker: u8, client: u8) -> bool {
+        let keeper = &state.keepers[broker as usize][client as usize];
+        let lingers = match keeper.doing {
+            Doing::Holds => keeper.told && self.bounds.linger[client as usize] > 0,
+            _ => keeper.next > 0,
+        };
+        lingers && state.memcached.item.is_none() && self.rules.release_creates_linger
+    }
+
     pub(crate) fn may_hand_over(&self, state: &State, broker: usize, client: usize) -> bool {
         let heir = &state.keepers[broker][1 - client];
         let keeper = &state.keepers[broker][client];

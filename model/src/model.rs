@@ -61,7 +61,7 @@ pub enum Action {
 impl Action {
     /// Whether it can come to anything now. What cannot, since others have the lock or the shard is closed, is tried
     /// again later, and time has to go on.
-    pub(crate) fn is_useful(&self, state: &State) -> bool {
+    pub(crate) fn is_useful(&self, model: &Model, state: &State) -> bool {
         use Action::*;
         let item = state.memcached.item.map(|item| item.id);
         let id = |broker: u8, client: u8| state.keepers[broker as usize][client as usize].id;
@@ -69,6 +69,7 @@ impl Action {
             Attempt { .. } => item.is_none(),
             Renew { broker, client } => item.is_none_or(|item| item == id(broker, client)),
             RenewLinger { .. } => item.is_none(),
+            Release { broker, client } if model.creates_linger(state, broker, client) => true,
             HandOver { broker, client }
             | Release { broker, client }
             | Swap { broker, client }
@@ -156,7 +157,7 @@ impl Model {
             actions.push(Action::ItemDies);
         }
         let lagging = !state.memcached.stopped && state.memcached.lag > 0;
-        let work = self.bounds.prompt && actions[first..].iter().any(|action| action.is_work() && action.is_useful(state));
+        let work = self.bounds.prompt && actions[first..].iter().any(|action| action.is_work() && action.is_useful(self, state));
         if !lagging && !work {
             actions.push(Action::Tick);
         }

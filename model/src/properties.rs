@@ -58,7 +58,7 @@ fn recovers(model: &Model, mut state: State) -> bool {
 
 /// What comes first where nothing fails; 0 for what does not come at all.
 fn rank(model: &Model, state: &State, action: Action) -> u8 {
-    if !action.is_useful(state) {
+    if !action.is_useful(model, state) {
         return 0;
     }
     match action {

@@ -59,6 +59,8 @@ pub struct Rules {
     /// A lock that is told to linger has a T that is no shorter than the one that it had, so that a lagging clock
     /// cuts nothing off.
     pub linger_never_shortens: bool,
+    /// A release that finds no item while the shard is closed creates its linger.
+    pub release_creates_linger: bool,
     /// A client that ends a stream with a reattach unanswered has released the lock, and a release lingers.
     pub moving_release_lingers: bool,
     /// A grant of which it is not known what became of it is deleted.
@@ -94,6 +96,7 @@ impl Rules {
         reassert_linger: true,
         item_outlives_linger: true,
         linger_never_shortens: true,
+        release_creates_linger: true,
         moving_release_lingers: true,
         scrub: true,
     };

@@ -52,17 +52,18 @@ pub const ALL: &[Mutilation] = &[
     without!(clock_lag, Bounds { stops: 1, ..ONCE }, ONE_HOLDER),
     without!(clock_learned, Bounds { stops: 1, deaths: 1, restarts: true, ..ONCE }, ONE_HOLDER),
     without!(fence_after_lock, Bounds { tokens: Some(3), ..QUIET }, TOKENS_RISE),
-    without!(fence_start, Bounds { tokens: Some(3), ..WHOLE }, TOKENS_RISE),
+    without!(fence_start, Bounds { tokens: Some(3), ..PROMPT }, TOKENS_RISE),
     without!(closed_is_unsettled, PROMPT, LEASE_KEPT),
     without!(reassert, PROMPT, LEASE_KEPT),
     without!(reassert_linger, Bounds { linger: [6, 0], ..PROMPT }, LINGER_WHOLE),
     without!(item_outlives_linger, Bounds { linger: [1, 0], ..QUIET }, LINGER_WHOLE),
     without!(linger_never_shortens, Bounds { linger: [1, 0], stops: 1, ..ONCE }, LINGER_WHOLE),
+    without!(release_creates_linger, Bounds { linger: [6, 0], ..PROMPT }, LINGER_WHOLE),
     without!(moving_release_lingers, Bounds { linger: [1, 0], reattaches: 1, ..ONCE }, LINGER_WHOLE),
 ];
 
 /// Rules that the checker finds no use for within these bounds.
 pub const TOOTHLESS: &[Mutilation] = &[
-    without!(quarantine_from_arrival, Bounds { slow_probes: true, losses: Losses { whole: true, state: true, fences: false, flush: true }, ..WHOLE }, ONE_HOLDER),
+    without!(quarantine_from_arrival, Bounds { slow_probes: true, ..WHOLE }, ONE_HOLDER),
     without!(scrub, Bounds { strays: 1, ..ONCE }, FREE_AGAIN),
 ];
