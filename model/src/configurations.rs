@@ -1,0 +1,78 @@
+//! The configurations: each has a few features on, and together they pair every fault with every step.
+
+use crate::rules::{Bounds, Losses};
+
+const QUIET: Bounds = Bounds::QUIET;
+/// Each client asks once.
+const ONCE: Bounds = Bounds { asks: Some(1), ..QUIET };
+/// Time goes on only when all work is done, so that more can happen within reach. The ttls leave room for a renewal.
+const PROMPT: Bounds = Bounds { ttl: [4, 3], prompt: true, ..ONCE };
+const NO_LOSS: Losses = Losses { whole: false, state: false, fences: false, flush: false };
+const WHOLE: Losses = Losses { whole: true, ..NO_LOSS };
+const PARTS: Losses = Losses { state: true, fences: true, ..NO_LOSS };
+const FLUSH: Losses = Losses { flush: true, ..NO_LOSS };
+const EVERY: Losses = Losses { whole: true, state: true, fences: true, flush: true };
+/// Both clients at broker 0, so that it hands over.
+const TOGETHER: [[bool; 2]; 2] = [[true, false], [true, false]];
+/// Client 1 at either.
+const EITHER: [[bool; 2]; 2] = [[true, false], [true, true]];
+
+/// Those that are explored with every change.
+pub const ALL: &[Bounds] = &[
+    QUIET,
+    Bounds { name: "late", strays: 2, ..QUIET },
+    Bounds { name: "hand-over", asks_at: EITHER, strays: 1, ..ONCE },
+    Bounds { name: "hand-over, breaks", asks_at: TOGETHER, strays: 1, breaks: 1, ..ONCE },
+    Bounds { name: "hand-over, death", asks_at: EITHER, deaths: 1, restarts: true, strays: 1, ..ONCE },
+    Bounds { name: "hand-over, stop", asks_at: TOGETHER, stops: 1, strays: 1, ..ONCE },
+    Bounds { name: "hand-over, loss", asks_at: TOGETHER, losses: WHOLE, loss_count: 1, ..ONCE },
+    Bounds { name: "breaks", strays: 1, breaks: 1, ..QUIET },
+    Bounds { name: "death", deaths: 1, restarts: true, strays: 1, ..QUIET },
+    Bounds { name: "stop", stops: 1, strays: 1, ..ONCE },
+    Bounds { name: "stop, death", stops: 1, deaths: 1, restarts: true, ..ONCE },
+    Bounds { name: "stop, breaks", stops: 1, breaks: 1, ..ONCE },
+    Bounds { name: "reattach", reattaches: 1, breaks: 1, ..ONCE },
+    Bounds { name: "reattach, late", ttl: [2, 2], reattaches: 1, strays: 1, ..ONCE },
+    Bounds { name: "reattach, death", reattaches: 1, deaths: 1, ..ONCE },
+    Bounds { name: "reattach, stop", ttl: [2, 2], reattaches: 1, stops: 1, ..ONCE },
+    Bounds { name: "release elsewhere", releases_elsewhere: 1, strays: 1, ..ONCE },
+    Bounds { name: "linger", linger: [1, 0], strays: 1, ..QUIET },
+    Bounds { name: "linger, breaks", linger: [1, 0], breaks: 1, ..ONCE },
+    Bounds { name: "linger, stop", linger: [1, 0], stops: 1, ..ONCE },
+    Bounds { name: "linger, death", linger: [1, 0], deaths: 1, ..ONCE },
+    Bounds { name: "linger, reattach", linger: [1, 0], reattaches: 1, releases_elsewhere: 1, ..ONCE },
+    Bounds { name: "tokens", tokens: Some(3), ..QUIET },
+    Bounds { name: "tokens, late", tokens: Some(2), strays: 1, ..ONCE },
+    Bounds { name: "tokens, loss", ttl: [3, 3], tokens: Some(3), losses: EVERY, loss_count: 1, ..PROMPT },
+    Bounds { name: "loss, whole", losses: WHOLE, loss_count: 1, ..ONCE },
+    Bounds { name: "loss, parts", losses: PARTS, loss_count: 1, ..PROMPT },
+    Bounds { name: "loss, flush", losses: FLUSH, loss_count: 1, ..PROMPT },
+    Bounds { name: "loss, apart", losses: WHOLE, loss_count: 1, apart: true, ..PROMPT },
+    Bounds { name: "two losses", losses: EVERY, loss_count: 2, ..PROMPT },
+    Bounds { name: "new server", ttl: [3, 3], losses: WHOLE, loss_count: 1, new_server: true, strays: 2, ..PROMPT },
+    Bounds { name: "loss, linger", losses: EVERY, loss_count: 1, linger: [6, 0], ..PROMPT },
+    Bounds { name: "loss, hand-over", losses: EVERY, loss_count: 1, asks_at: EITHER, ..PROMPT },
+    Bounds { name: "loss, reattach", losses: EVERY, loss_count: 1, reattaches: 1, ..PROMPT },
+    Bounds { name: "loss, release elsewhere", losses: EVERY, loss_count: 1, releases_elsewhere: 1, ..PROMPT },
+    Bounds { name: "loss, breaks", losses: EVERY, loss_count: 1, breaks: 1, ..PROMPT },
+    Bounds { name: "loss, death", losses: EVERY, loss_count: 1, deaths: 1, restarts: true, ..PROMPT },
+    Bounds { name: "loss, stop", ttl: [3, 3], losses: WHOLE, loss_count: 1, stops: 1, ..PROMPT },
+];
+
+/// Larger ones, for hours to spare.
+pub const LARGER: &[Bounds] = &[
+    Bounds { name: "loss, stop", losses: EVERY, loss_count: 1, stops: 1, ..PROMPT },
+    Bounds { name: "hand-over", asks_at: EITHER, strays: 1, ..QUIET },
+    Bounds { name: "reattach, late", reattaches: 1, strays: 1, ..ONCE },
+    Bounds { name: "reattach, stop", reattaches: 1, stops: 1, ..ONCE },
+    Bounds { name: "new server, two losses", losses: WHOLE, loss_count: 2, new_server: true, strays: 2, ..PROMPT },
+    Bounds { name: "tokens, loss", tokens: Some(3), losses: EVERY, loss_count: 1, ..PROMPT },
+    Bounds { name: "tokens, late", tokens: Some(3), strays: 1, ..QUIET },
+    Bounds { name: "loss, parts", losses: PARTS, loss_count: 1, ..ONCE },
+    Bounds { name: "loss, flush", losses: FLUSH, loss_count: 1, ..ONCE },
+    Bounds { name: "loss, whole, late", losses: WHOLE, loss_count: 1, strays: 1, ..ONCE },
+    Bounds { name: "two losses, slow", losses: WHOLE, loss_count: 2, ..ONCE },
+    Bounds { name: "two losses, apart", losses: EVERY, loss_count: 2, apart: true, ..PROMPT },
+    Bounds { name: "reattach, breaks, late", reattaches: 1, breaks: 1, strays: 1, ..ONCE },
+    Bounds { name: "reattach twice", reattaches: 2, ..ONCE },
+];

@@ -1,0 +1,95 @@
+//! What must hold in every state that can be reached.
+
+use stateright::Property;
+
+use crate::model::{Action, Model};
+use crate::state::{Doing, State};
+
+/// The names of the properties.
+pub const ONE_HOLDER: &str = "at most one client within its validity";
+pub const TOKENS_RISE: &str = "tokens rise";
+pub const LEASE_KEPT: &str = "a kept lease survives a loss of memory";
+pub const LINGER_WHOLE: &str = "no linger is cut short";
+pub const FREE_AGAIN: &str = "somebody can acquire again";
+
+fn one_holder(state: &State) -> bool {
+    state.clients.iter().filter(|client| client.valid > 0).count() <= 1
+}
+
+/// A broker that dies with the memory takes its lingers along.
+fn linger_whole(model: &Model, state: &State) -> bool {
+    let excused = state.left.losses < model.bounds.loss_count && state.left.deaths < model.bounds.deaths;
+    excused || !state.ghost.linger_cut
+}
+
+pub(crate) fn is_violated(state: &State) -> bool {
+    !one_holder(state) || state.ghost.token_fell
+}
+
+/// Whether a client gets the lock if from now on nothing fails and the holder, if there is one, leaves. Looked at
+/// where nothing is under way.
+fn free_again(model: &Model, state: &State) -> bool {
+    let settled = state.flights.is_empty() && state.clients.iter().all(|client| client.valid == 0);
+    !settled || model.bounds.tokens.is_some() || recovers(model, state.clone())
+}
+
+/// Far more steps than any recovery takes.
+const PATIENCE: usize = 300;
+
+fn recovers(model: &Model, mut state: State) -> bool {
+    let mut actions = Vec::new();
+    state.left.asks = [1; 2];
+    for _ in 0..PATIENCE {
+        if state.clients.iter().any(|client| client.valid > 0) || is_violated(&state) {
+            return true;
+        }
+        actions.clear();
+        model.possible(&state, &mut actions);
+        let ranked = actions.iter().map(|action| (rank(model, &state, *action), action));
+        let next = ranked.filter(|(rank, _)| *rank > 0).max_by_key(|(rank, _)| *rank);
+        match next {
+            Some((_, action)) => model.apply(&mut state, *action),
+            None => return false,
+        }
+        state = state.canonical();
+    }
+    false
+}
+
+/// What comes first where nothing fails; 0 for what does not come at all.
+fn rank(model: &Model, state: &State, action: Action) -> u8 {
+    if !action.is_useful(model, state) {
+        return 0;
+    }
+    match action {
+        Action::MemcachedGoesOn | Action::MemcachedCatchesUp | Action::BrokerStarts { .. } => 9,
+        Action::Command { .. } | Action::LateCommand { .. } | Action::Answer { .. } => 8,
+        Action::Scrub { .. } | Action::Probe { .. } => 7,
+        Action::Swap { .. } => 7,
+        Action::HandOver { .. } | Action::Release { .. } | Action::EndLinger { .. } => 6,
+        // Whoever has lost the lock leaves; who waits for it stays.
+        Action::Leave { client } => {
+            let at = state.clients[client as usize].at.expect("a client that has asked");
+            if state.keepers[at as usize][client as usize].doing == Doing::Wants { 0 } else { 5 }
+        }
+        Action::StreamSilent { broker, client } => {
+            if state.keepers[broker as usize][client as usize].connected { 0 } else { 5 }
+        }
+        Action::RenewLinger { .. } => 5,
+        Action::Ask { .. } => 5,
+        Action::Attempt { .. } => 4,
+        Action::Renew { .. } if model.bounds.prompt => 2,
+        Action::Tick => 1,
+        _ => 0,
+    }
+}
+
+pub(crate) fn all() -> Vec<Property<Model>> {
+    vec![
+        Property::always(ONE_HOLDER, |_, state: &State| one_holder(state)),
+        Property::always(TOKENS_RISE, |_, state: &State| !state.ghost.token_fell),
+        Property::always(LEASE_KEPT, |_, state: &State| !state.ghost.lease_lost),
+        Property::always(LINGER_WHOLE, linger_whole),
+        Property::always(FREE_AGAIN, free_again),
+    ]
+}

@@ -1,0 +1,192 @@
+//! The rules of the protocol, each of which can be left out, and the bounds within which a configuration is explored.
+
+/// The rules that the model obeys. Each one is there to close a hole: with one of them left out, the checker must
+/// find that hole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// A batch counts only if its witness shows the epoch that was known before.
+    pub witness: bool,
+    /// The witness is the last command of its batch; left out, it comes before the lock's command.
+    pub witness_last: bool,
+    /// The witness is S, which nobody writes; left out, it is F<e>, which every grant writes.
+    pub witness_unwritten: bool,
+    /// Every command that creates S has an epoch of its own; left out, each broker has one.
+    pub fresh_epoch: bool,
+    /// A shard whose epoch has no fences grants nothing for a while; left out, it is opened at once.
+    pub quarantine: bool,
+    /// That while is the longest ttl; left out, it is two margins shorter.
+    pub quarantine_length: bool,
+    /// It begins anew with every epoch; left out, it goes on from the first loss that the broker saw.
+    pub quarantine_per_epoch: bool,
+    /// It counts from the arrival of the answer that showed the epoch without fences; left out, from its sending.
+    pub quarantine_from_arrival: bool,
+    /// A lease is shorter than its item may live.
+    pub margin: bool,
+    /// A lease counts from before the command was sent, and an answer only while that lease is good; left out, the
+    /// lease begins with the answer.
+    pub answer_in_time: bool,
+    /// A renewal names the id that it acts for.
+    pub renewal_compares: bool,
+    /// So does a release.
+    pub release_compares: bool,
+    /// So does a hand-over.
+    pub hand_over_compares: bool,
+    /// A reattach gives the grant a new id.
+    pub reattach_new_id: bool,
+    /// The new id of a reattach that came to nothing is never deleted.
+    pub reattach_never_undone: bool,
+    /// Silence releases no fresh reattach, and no renewal makes its item's life shorter, while the client may still
+    /// believe what the broker before told it.
+    pub reattach_protected: bool,
+    /// Silence releases only when what the client was told has run out.
+    pub silence_waits: bool,
+    /// What a memcached answers whose clock lags counts for nothing.
+    pub clock_lag: bool,
+    /// A broker takes the clock of a memcached that it has just met for right only when it has seen it run.
+    pub clock_learned: bool,
+    /// The fencing token is drawn after the lock is held.
+    pub fence_after_lock: bool,
+    /// A new epoch's tokens begin above all that was drawn before; left out, they begin where the first did.
+    pub fence_start: bool,
+    /// "Another mark" and "no item" are no last word while the shard is closed.
+    pub closed_is_unsettled: bool,
+    /// A kept lease is created again while the shard is closed.
+    pub reassert: bool,
+    /// So is a linger.
+    pub reassert_linger: bool,
+    /// The item of a held lock lives for the linger as well.
+    pub item_outlives_linger: bool,
+    /// A lock that is told to linger has a T that is no shorter than the one that it had, so that a lagging clock
+    /// cuts nothing off.
+    pub linger_never_shortens: bool,
+    /// A release that finds no item while the shard is closed creates its linger.
+    pub release_creates_linger: bool,
+    /// A client that ends a stream with a reattach unanswered has released the lock, and a release lingers.
+    pub moving_release_lingers: bool,
+    /// A grant of which it is not known what became of it is deleted.
+    pub scrub: bool,
+}
+
+impl Rules {
+    /// The protocol as it is.
+    pub const ALL: Rules = Rules {
+        witness: true,
+        witness_last: true,
+        witness_unwritten: true,
+        fresh_epoch: true,
+        quarantine: true,
+        quarantine_length: true,
+        quarantine_per_epoch: true,
+        quarantine_from_arrival: true,
+        margin: true,
+        answer_in_time: true,
+        renewal_compares: true,
+        release_compares: true,
+        hand_over_compares: true,
+        reattach_new_id: true,
+        reattach_never_undone: true,
+        reattach_protected: true,
+        silence_waits: true,
+        clock_lag: true,
+        clock_learned: true,
+        fence_after_lock: true,
+        fence_start: true,
+        closed_is_unsettled: true,
+        reassert: true,
+        reassert_linger: true,
+        item_outlives_linger: true,
+        linger_never_shortens: true,
+        release_creates_linger: true,
+        moving_release_lingers: true,
+        scrub: true,
+    };
+}
+
+/// Memory losses that may happen in a configuration.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Losses {
+    /// Everything goes: a restart.
+    pub whole: bool,
+    /// S goes and nothing else does.
+    pub state: bool,
+    /// The fences of the present epoch go and nothing else does.
+    pub fences: bool,
+    /// Everything goes but what was written in this tick, any part of which may be spared.
+    pub flush: bool,
+}
+
+/// What a configuration explores. Times are in ticks.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// How it is called.
+    pub name: &'static str,
+    /// The ttls of the two clients; the longer one is the longest that there is.
+    pub ttl: [u8; 2],
+    /// Their lingers.
+    pub linger: [u8; 2],
+    /// At which brokers each of them asks for the lock.
+    pub asks_at: [[bool; 2]; 2],
+    /// How often each of them asks; without end if not set.
+    pub asks: Option<u8>,
+    /// Whether memcached is new, or runs with an open epoch.
+    pub new_server: bool,
+    /// Which losses of memory there are.
+    pub losses: Losses,
+    /// How many of them.
+    pub loss_count: u8,
+    /// How many commands that were given up may be under way at one time.
+    pub strays: u8,
+    /// How many streams break, by halves or in the eyes of their broker only.
+    pub breaks: u8,
+    /// How many brokers die.
+    pub deaths: u8,
+    /// Whether they come back.
+    pub restarts: bool,
+    /// How often memcached stops and goes on.
+    pub stops: u8,
+    /// How often a client moves to the other broker.
+    pub reattaches: u8,
+    /// How often a client calls Release at the other broker.
+    pub releases_elsewhere: u8,
+    /// If set, tokens are followed, and this many drawn.
+    pub tokens: Option<u8>,
+    /// Whatever happens may happen between the commands of a batch, also where it makes no difference.
+    pub apart: bool,
+    /// Probes take their time as batches do; elsewhere they are answered at once, or given up and land late.
+    pub slow_probes: bool,
+    /// Brokers and memcached do all that they have to do before time goes on; only probes are given up.
+    pub prompt: bool,
+}
+
+impl Bounds {
+    /// Client 0 asks at broker 0, client 1 at broker 1, and nothing goes wrong.
+    pub const QUIET: Bounds = Bounds {
+        name: "quiet",
+        ttl: [3, 2],
+        linger: [0, 0],
+        asks_at: [[true, false], [false, true]],
+        asks: None,
+        new_server: false,
+        losses: Losses { whole: false, state: false, fences: false, flush: false },
+        loss_count: 0,
+        strays: 0,
+        breaks: 0,
+        deaths: 0,
+        restarts: false,
+        stops: 0,
+        reattaches: 0,
+        releases_elsewhere: 0,
+        tokens: None,
+        apart: false,
+        slow_probes: false,
+        prompt: false,
+    };
+
+    /// The longest ttl of all.
+    pub fn max_ttl(&self) -> u8 {
+        self.ttl[0].max(self.ttl[1])
+    }
+}
+
+/// By how much an item may die before its T is over: the ticks of memcached's clock and the one that it may skip.
+pub const MARGIN: u8 = 1;

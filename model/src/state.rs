@@ -1,0 +1,292 @@
+//! One state of the world: memcached, two brokers, two clients, and the commands under way between them.
+//!
+//! No instant is absolute. Everything that time wears out is kept as what is left of it, or as an age that stops
+//! counting when nobody cares any more, so that a world that has come to rest is the same state whenever that is.
+
+/// A grant's or a linger's id; 0 is none.
+pub type Id = u8;
+/// An epoch of the shard.
+pub type Epoch = u8;
+/// A fencing token; 0 where tokens are not followed.
+pub type Token = u8;
+
+/// The world.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct State {
+    pub memcached: Memcached,
+    pub brokers: [Broker; 2],
+    /// By broker and client: each broker's keeper of the lock for each client.
+    pub keepers: [[Keeper; 2]; 2],
+    pub clients: [Client; 2],
+    /// Batches under way, in no order.
+    pub flights: Vec<Flight>,
+    /// Grants that nobody wants, and who deletes them.
+    pub unwanted: Vec<(u8, Id)>,
+    pub left: Left,
+    pub ghost: Ghost,
+}
+
+/// What memcached holds of one shard with one lock.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
+pub struct Memcached {
+    /// The item S.
+    pub epoch: Option<Epoch>,
+    pub epoch_fresh: bool,
+    /// The items F<e>.
+    pub fences: Vec<Fence>,
+    /// The lock's item.
+    pub item: Option<Item>,
+    pub stopped: bool,
+    /// By how much its clock is behind.
+    pub lag: u8,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Fence {
+    pub epoch: Epoch,
+    pub token: Token,
+    /// Written in this tick, so that a flush may spare it.
+    pub fresh: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Item {
+    pub id: Id,
+    /// What is left of its T by memcached's clock. It may die a margin earlier.
+    pub left: u8,
+    /// Stored while the clock lagged.
+    pub stored_late: bool,
+    pub fresh: bool,
+}
+
+/// What a broker knows of the shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Phase {
+    Unread,
+    Lost,
+    Found(Epoch),
+    /// With what is left of the quarantine.
+    Closed(Epoch, u8),
+    Open(Epoch),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Broker {
+    pub dead: bool,
+    pub phase: Phase,
+    /// The highest token that came in an answer.
+    pub seen: Token,
+    /// By how much memcached's clock was behind where this broker takes it to be right.
+    pub reference: u8,
+    /// Whether it has seen memcached's clock run.
+    pub clock_known: bool,
+    /// Used only where the quarantine does not begin anew with every epoch.
+    pub quarantine: Option<u8>,
+}
+
+/// What a broker does about one client's lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum Doing {
+    #[default]
+    Nothing,
+    /// Tries to get it, or waits in line.
+    Wants,
+    Holds,
+    /// Gives it to the other client, who waits here.
+    HandsOver,
+    Reattaches,
+    Releases,
+    Lingers,
+}
+
+/// The stream on which a keeper hears from its client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum Stream {
+    #[default]
+    Live,
+    /// The client has ended it.
+    Word,
+    /// The broker takes the client to be silent.
+    Silence,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub struct Keeper {
+    pub doing: Doing,
+    pub stream: Stream,
+    /// Whether what it says reaches the client, and the other way round.
+    pub connected: bool,
+    /// The id that it acts for.
+    pub id: Id,
+    /// The id that it is to become: by a reattach or a linger.
+    pub next: Id,
+    /// What is left of the lease, or of the linger.
+    pub lease: u8,
+    /// For how long the client may believe what the broker before has told it.
+    pub protected: u8,
+    /// The grant has been told to the client.
+    pub told: bool,
+    /// An earlier try may have been carried out.
+    pub unsure: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub struct Client {
+    /// The broker at which it has asked.
+    pub at: Option<u8>,
+    /// The broker at which it reattaches.
+    pub moving_to: Option<u8>,
+    /// The id that it holds.
+    pub id: Id,
+    /// For how long it may act without hearing from a broker again.
+    pub valid: u8,
+    /// It has ever moved or called Release elsewhere since it got the lock.
+    pub moved: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Owner {
+    Keeper(u8, u8),
+    Probe(u8),
+    /// Given up: what it comes to interests nobody.
+    Nobody,
+}
+
+/// What a batch is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Op {
+    Grant { id: Id, ttl: u8 },
+    Renew { id: Id, ttl: u8 },
+    Reassert { id: Id, ttl: u8 },
+    HandOver { from: Id, to: Id, ttl: u8 },
+    Reattach { from: Id, to: Id, ttl: u8 },
+    Linger { from: Id, to: Id, ttl: u8 },
+    Remove { id: Id },
+    Look,
+    Begin(Epoch),
+    Open(Epoch, Token),
+}
+
+/// The commands of a batch, and its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Stage {
+    Clock,
+    Command,
+    Fence,
+    Witness,
+    Arrival,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Verdict {
+    Done,
+    Exists,
+    Missing,
+}
+
+/// A batch under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Flight {
+    pub owner: Owner,
+    pub op: Op,
+    /// What comes next.
+    pub stage: Stage,
+    /// Ticks since it was sent.
+    pub age: u8,
+    /// The epoch that the broker knew then, and whether it has changed its mind since.
+    pub epoch: Epoch,
+    pub stale: bool,
+    pub lag: u8,
+    pub verdict: Verdict,
+    /// What the fences answered: none where F<e> is missing, or not asked for.
+    pub token: Option<Token>,
+    pub witness: Option<Epoch>,
+    /// The grant landed while a linger was not over.
+    pub cuts_linger: bool,
+}
+
+/// What may still happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub struct Left {
+    pub losses: u8,
+    pub breaks: u8,
+    pub deaths: u8,
+    pub stops: u8,
+    pub reattaches: u8,
+    pub releases: u8,
+    pub draws: u8,
+    pub asks: [u8; 2],
+}
+
+/// What nobody in the world knows, kept for the properties.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
+pub struct Ghost {
+    /// For how long nobody may get the lock because of each client's linger.
+    pub linger: [u8; 2],
+    /// The highest token ever told.
+    pub told: Token,
+    /// Tokens drawn lately with their age, and the highest one drawn longer ago.
+    pub drawn: Vec<(Token, u8)>,
+    pub drawn_long_ago: Token,
+    pub token_fell: bool,
+    pub linger_cut: bool,
+    pub lease_lost: bool,
+    /// A batch has been cut in two, for a loss of memory to come in between.
+    pub cutting: bool,
+}
+
+impl Phase {
+    /// The epoch that is known, if one is.
+    pub fn epoch(self) -> Option<Epoch> {
+        match self {
+            Phase::Found(epoch) | Phase::Closed(epoch, _) | Phase::Open(epoch) => Some(epoch),
+            Phase::Unread | Phase::Lost => None,
+        }
+    }
+
+    pub fn is_open(self) -> bool {
+        matches!(self, Phase::Open(_))
+    }
+}
+
+impl Op {
+    /// Whether it may make a new grant.
+    pub fn grants(self) -> bool {
+        matches!(self, Op::Grant { .. } | Op::HandOver { .. })
+    }
+
+    /// Whether it makes an item live on.
+    pub fn extends(self) -> bool {
+        !matches!(self, Op::Remove { .. } | Op::Look | Op::Begin(_) | Op::Open(..))
+    }
+}
+
+impl State {
+    /// Whether a keeper waits for an answer.
+    pub fn is_busy(&self, broker: usize, client: usize) -> bool {
+        let owner = Owner::Keeper(broker as u8, client as u8);
+        self.flights.iter().any(|flight| flight.owner == owner)
+    }
+
+    pub fn strays(&self) -> usize {
+        self.flights.iter().filter(|flight| flight.owner == Owner::Nobody).count()
+    }
+
+    pub fn fence(&self, epoch: Epoch) -> Option<&Fence> {
+        self.memcached.fences.iter().find(|fence| fence.epoch == epoch)
+    }
+
+    /// An id that nobody has; a canonical state has used the lowest ones.
+    pub fn fresh_id(&self) -> Id {
+        let mut highest = 0;
+        self.each_id(|id| highest = highest.max(id));
+        highest + 1
+    }
+
+    /// An epoch that nobody has.
+    pub fn fresh_epoch(&self) -> Epoch {
+        let mut highest = 0;
+        self.each_epoch(|epoch| highest = highest.max(epoch));
+        highest + 1
+    }
+}

@@ -1,0 +1,69 @@
+//! Each rule left out, and the configuration in which that makes a difference.
+
+use crate::properties::{FREE_AGAIN, LEASE_KEPT, LINGER_WHOLE, ONE_HOLDER, TOKENS_RISE};
+use crate::rules::{Bounds, Losses, Rules};
+
+/// A rule left out.
+#[derive(Clone, Copy, Debug)]
+pub struct Mutilation {
+    pub rule: &'static str,
+    pub rules: Rules,
+    pub bounds: Bounds,
+    /// The property that does not hold without it.
+    pub breaks: &'static str,
+}
+
+const QUIET: Bounds = Bounds::QUIET;
+const ONCE: Bounds = Bounds { asks: Some(1), ..QUIET };
+const NO_LOSS: Losses = Losses { whole: false, state: false, fences: false, flush: false };
+const WHOLE: Bounds = Bounds { losses: Losses { whole: true, ..NO_LOSS }, loss_count: 1, ..ONCE };
+const FLUSH: Bounds = Bounds { losses: Losses { flush: true, ..NO_LOSS }, loss_count: 1, ..ONCE };
+const PROMPT: Bounds = Bounds { prompt: true, ttl: [4, 3], ..WHOLE };
+
+macro_rules! without {
+    ($rule:ident, $bounds:expr, $breaks:expr) => {
+        Mutilation {
+            rule: stringify!($rule),
+            rules: Rules { $rule: false, ..Rules::ALL },
+            bounds: Bounds { name: stringify!($rule), ..$bounds },
+            breaks: $breaks,
+        }
+    };
+}
+
+/// All of them.
+pub const ALL: &[Mutilation] = &[
+    without!(witness, FLUSH, ONE_HOLDER),
+    without!(witness_last, FLUSH, ONE_HOLDER),
+    without!(witness_unwritten, FLUSH, ONE_HOLDER),
+    without!(fresh_epoch, Bounds { new_server: true, strays: 2, prompt: true, ..WHOLE }, ONE_HOLDER),
+    without!(quarantine, WHOLE, ONE_HOLDER),
+    without!(quarantine_length, WHOLE, ONE_HOLDER),
+    without!(quarantine_per_epoch, Bounds { new_server: true, ..WHOLE }, ONE_HOLDER),
+    without!(margin, QUIET, ONE_HOLDER),
+    without!(answer_in_time, QUIET, ONE_HOLDER),
+    without!(renewal_compares, QUIET, ONE_HOLDER),
+    without!(release_compares, QUIET, ONE_HOLDER),
+    without!(hand_over_compares, Bounds { asks_at: [[true, false], [true, true]], ..QUIET }, ONE_HOLDER),
+    without!(reattach_new_id, Bounds { reattaches: 1, ..ONCE }, ONE_HOLDER),
+    without!(reattach_never_undone, Bounds { reattaches: 1, strays: 1, ..ONCE }, ONE_HOLDER),
+    without!(reattach_protected, Bounds { reattaches: 1, breaks: 1, ..ONCE }, ONE_HOLDER),
+    without!(silence_waits, Bounds { breaks: 1, ..ONCE }, ONE_HOLDER),
+    without!(clock_lag, Bounds { stops: 1, ..ONCE }, ONE_HOLDER),
+    without!(clock_learned, Bounds { stops: 1, deaths: 1, restarts: true, ..ONCE }, ONE_HOLDER),
+    without!(fence_after_lock, Bounds { tokens: Some(3), ..QUIET }, TOKENS_RISE),
+    without!(fence_start, Bounds { tokens: Some(3), ..PROMPT }, TOKENS_RISE),
+    without!(closed_is_unsettled, PROMPT, LEASE_KEPT),
+    without!(reassert, PROMPT, LEASE_KEPT),
+    without!(reassert_linger, Bounds { linger: [6, 0], ..PROMPT }, LINGER_WHOLE),
+    without!(item_outlives_linger, Bounds { linger: [1, 0], ..QUIET }, LINGER_WHOLE),
+    without!(linger_never_shortens, Bounds { linger: [1, 0], stops: 1, ..ONCE }, LINGER_WHOLE),
+    without!(release_creates_linger, Bounds { linger: [6, 0], ..PROMPT }, LINGER_WHOLE),
+    without!(moving_release_lingers, Bounds { linger: [1, 0], reattaches: 1, ..ONCE }, LINGER_WHOLE),
+];
+
+/// Rules that the checker finds no use for within these bounds.
+pub const TOOTHLESS: &[Mutilation] = &[
+    without!(quarantine_from_arrival, Bounds { slow_probes: true, ..WHOLE }, ONE_HOLDER),
+    without!(scrub, Bounds { strays: 1, ..ONCE }, FREE_AGAIN),
+];

@@ -1,0 +1,41 @@
+//! Explores every configuration to the end: no property is ever broken, and what can happen does.
+
+use std::collections::BTreeSet;
+
+use lockbroker_model::check::check;
+use lockbroker_model::coverage::{FAULTS, STEPS};
+use lockbroker_model::rules::{Bounds, Rules};
+use lockbroker_model::configurations;
+
+type Reached = BTreeSet<(&'static str, &'static str)>;
+
+fn explore(all: &[Bounds]) -> Reached {
+    let mut reached = Reached::new();
+    let mut violated = Vec::new();
+    for bounds in all {
+        let outcome = check(*bounds, Rules::ALL);
+        println!("{outcome}");
+        reached.extend(outcome.model.coverage.reached());
+        violated.extend(outcome.violation.map(|_| bounds.name));
+    }
+    assert_eq!(violated, Vec::<&str>::new(), "see above how");
+    reached
+}
+
+#[test]
+fn no_property_is_broken_and_every_fault_meets_every_step() {
+    let reached = explore(configurations::ALL);
+    let meets = |fault: &'static str, step: &'static str| reached.contains(&(fault, step));
+    let missing: Vec<_> = FAULTS
+        .iter()
+        .flat_map(|fault| STEPS.iter().map(move |step| (*fault, *step)))
+        .filter(|(fault, step)| !meets(fault, step))
+        .collect();
+    assert_eq!(missing, []);
+}
+
+#[test]
+#[ignore = "takes hours and tens of gigabytes"]
+fn no_property_is_broken_within_larger_bounds() {
+    explore(configurations::LARGER);
+}
