@@ -31,14 +31,14 @@ pub(crate) async fn rage(world: &World, seed: u64, end: Instant) {
         pause,
         end,
     };
-    let of_brokers = nemesis(0, &[Kind::BrokerKilled, Kind::BrokerPaused, Kind::BrokerPausedAndLeft], 500..2_500);
+    let of_brokers = nemesis(0, &[Kind::BrokerKilled, Kind::BrokerPaused, Kind::BrokerPausedAndLeft], 1_500..4_000);
     let kinds = [Kind::StoreRestarted, Kind::StoreFlushed, Kind::StorePaused, Kind::StoreFilled];
     // A quarantine takes 5 s of the pause.
     let of_stores = (0..STORES).map(|store| nemesis(1 + store as u64, &kinds, 8_500..11_500).rage(store));
     let kinds = [Kind::ClientCut, Kind::ClientDelayed, Kind::ClientHalfOpen];
-    let of_clients = nemesis(10, &kinds, 300..1_500);
+    let of_clients = nemesis(10, &kinds, 800..2_500);
     let kinds = [Kind::StoreLinkCut, Kind::StoreLinkDelayed, Kind::StoreLinkHalfOpen];
-    let of_links = nemesis(11, &kinds, 500..2_000);
+    let of_links = nemesis(11, &kinds, 800..2_500);
     tokio::join!(of_brokers.rage(0), join_all(of_stores), of_clients.rage(0), of_links.rage(0));
 }
 
