@@ -202,16 +202,20 @@ impl Waiters {
         ear.and_then(|ear| ear.watches_until.take()).is_some_and(|until| !until.has_passed())
     }
 
-    /// Whether a line stands here behind a holder and has not been noted in the store since `again` began to run.
+    /// Whether a line stands here behind a holder and is to be noted in the store now. It is asked again after `again`.
     pub(crate) fn line_to_note(&self, name: &LockName, again: Duration) -> bool {
-        let lines = self.lines();
-        let line = lines.by_name.get(name).filter(|line| line.holder.is_some() && !line.waiting.is_empty());
-        let noted = |line: &Line| line.ear.as_ref().and_then(|ear| ear.note_again).is_some_and(|at| !at.has_passed());
-        if line.is_none_or(noted) {
+        let stands = |line: &Line| line.holder.is_some() && !line.waiting.is_empty();
+        if !self.lines().by_name.get(name).is_some_and(stands) {
             return false;
         }
-        drop(lines);
-        self.hear(name, |ear| ear.note_again = Some(Moment::now() + again)).is_some()
+        let due = self.hear(name, |ear| {
+            let due = ear.note_again.is_none_or(Moment::has_passed);
+            if due {
+                ear.note_again = Some(Moment::now() + again);
+            }
+            due
+        });
+        due.unwrap_or_default()
     }
 
     /// Somebody says that a lock may be free. Its line looks, or its holder, at once or a little later; what is said
@@ -224,11 +228,11 @@ impl Waiters {
         ear.watches_until = None;
         ear.deaf = false;
         let now = Moment::now();
-        let at = ear.woken.map_or(now, |woken| now.max(woken + WAKE_PAUSE));
         if ear.woken.is_some_and(|woken| woken > now) {
-            // Put off already.
+            // One has been put off already.
             return;
         }
+        let at = ear.woken.map_or(now, |woken| now.max(woken + WAKE_PAUSE));
         ear.woken = Some(at);
         match &line.holder {
             Some(holder) => holder.bell.doubt(at),
