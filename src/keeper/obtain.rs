@@ -131,8 +131,10 @@ impl<S: LockStore> Keeper<S> {
                     Attempt::Taken => {
                         retries = retry_delays();
                         let pause = jittered(poll_interval.unwrap_or_else(|| self.common.pause(&self.name)));
+                        self.common.waiters.polled(&self.name, sent, Moment::now() + pause);
+                        // What comes of it may bring the next poll forward.
                         self.common.watch(&self.name, pause);
-                        pause
+                        continue;
                     }
                     Attempt::Failed(Failure::Unavailable { why, .. }) => {
                         tracing::debug!(lock = %self.name, %why, "waits on");
