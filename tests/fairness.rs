@@ -10,8 +10,9 @@ use support::*;
 
 const FOR: Duration = Duration::from_secs(15);
 const LINE: i64 = 100;
-/// Hand-overs in a row end after 2 s, and the lock is then left to others; the rest is for a busy machine.
-const LONGEST_WAIT: Duration = Duration::from_millis(2_000 + 1_000);
+/// Hand-overs in a row end after 2 s, and the lock is then left to others for a moment, in which a busy machine may miss
+/// its turn once.
+const LONGEST_WAIT: Duration = Duration::from_millis(2 * 2_130 + 500);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_waiter_gets_its_turn_against_a_line_of_a_hundred() {
@@ -25,13 +26,14 @@ async fn one_waiter_gets_its_turn_against_a_line_of_a_hundred() {
         let crowd = tokio::spawn(take_turns(brokers[0].stub().await, LINE, end));
         let alone = tokio::spawn(take_turns(brokers[1].stub().await, 1, end));
         let (crowd, alone) = (crowd.await.unwrap(), alone.await.unwrap());
+        let longest = alone.turns.iter().max().copied().unwrap_or_default();
         println!(
-            "{arguments:?}: the line of 100 had the lock {} times; the one at the \
-             other broker had it {} times, in {} turns, and waited for {:?} at the most",
-            crowd.grants, alone.grants, alone.turns, alone.longest,
+            "{arguments:?}: the line of 100 had the lock {} times; the one at the other broker {} times, in turns for which \
+             it waited {:.2?}",
+            crowd.grants, alone.grants, alone.turns,
         );
-        assert!(alone.longest < LONGEST_WAIT, "waited for {:?}", alone.longest);
-        assert!(alone.turns >= FOR.as_secs() / 3, "{} turns in {FOR:?}", alone.turns);
+        assert!(longest < LONGEST_WAIT, "waited for {longest:?}");
+        assert!(alone.turns.len() >= 4, "{} turns in {FOR:?}", alone.turns.len());
         assert!(crowd.grants > alone.grants, "the line of a hundred had less");
     }
 }
@@ -39,9 +41,8 @@ async fn one_waiter_gets_its_turn_against_a_line_of_a_hundred() {
 #[derive(Debug, Default)]
 struct Shares {
     grants: u64,
-    /// How often it had the lock after a wait of more than half a second.
-    turns: u64,
-    longest: Duration,
+    /// The waits of more than half a second: one for each turn.
+    turns: Vec<Duration>,
 }
 
 /// So many in line on one Session; who gets the lock releases it and goes to the end of the line.
@@ -59,8 +60,7 @@ async fn take_turns(mut stub: Stub, line: i64, end: Instant) -> Shares {
         if let Kind::Acquired(_) = kind {
             let waited = asked.remove(&lock_ref).unwrap().elapsed();
             shares.grants += 1;
-            shares.turns += u64::from(waited > Duration::from_millis(500));
-            shares.longest = shares.longest.max(waited);
+            shares.turns.extend(Some(waited).filter(|waited| *waited > Duration::from_millis(500)));
             session.end(lock_ref);
             session.begin(begin_wait(next, "popular"));
             asked.insert(next, Instant::now());
