@@ -325,7 +325,9 @@ impl Shard {
             Ok(evidence) => evidence,
             Err(error) => return batch.fail(&StoreError::uncertain(error.to_string())),
         };
-        let in_time = clock.is_none_or(|left| self.clock_counts(left, arrived)) || sabotage::breaks(Rule::ClockLag);
+        let in_time = clock.is_none_or(|left| self.clock_counts(left, arrived))
+            || sabotage::breaks(Rule::ClockLag)
+            || sabotage::breaks(Rule::AnswerInTime);
         if !self.witnessed(witness) {
             return batch.fail(&StoreError::uncertain("the shard lost its memory while the command was under way"));
         }
