@@ -6,6 +6,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -13,24 +14,36 @@ use clap::error::ErrorKind;
 use clap::{Args, ValueEnum};
 
 use crate::lock::{MAX_TTL, MIN_TTL};
+use crate::policy::PolicyFile;
 use crate::store::memcached::MAX_KEY_PREFIX_BYTES;
 use crate::store::{ShardAddress, Store};
+use crate::tls::ServerFiles;
 
 /// The flags of `lockbroker serve`.
 #[derive(Debug, Clone, Args)]
 pub struct ServeArgs {
-    /// Address and port to listen on; may be given several times
+    /// Where to listen: ADDRESS:PORT or unix:/PATH; may be given several times
     #[arg(
         long,
         env = "LOCKBROKER_LISTEN",
-        value_name = "ADDRESS:PORT",
+        value_name = "WHERE",
         value_delimiter = ',',
         default_value = "127.0.0.1:50551"
     )]
     listen: Vec<ListenAddress>,
 
+    #[command(flatten)]
+    sockets: SocketOptions,
+
+    #[command(flatten)]
+    tls: TlsArgs,
+
+    /// Who may do what with which locks: a TOML file [default: everybody everything]
+    #[arg(long, env = "LOCKBROKER_POLICY", value_name = "FILE")]
+    policy: Option<PathBuf>,
+
     /// Where locks are kept: `memory` or `memcached://host:port[=weight],…`
-    /// [default: memory if every --listen is on loopback]
+    /// [default: memory if every --listen is on loopback or a Unix socket]
     #[arg(long, env = "LOCKBROKER_STORE", value_name = "STORE")]
     store: Option<Store>,
 
@@ -50,12 +63,47 @@ pub struct ServeArgs {
 pub struct Config {
     /// Where to listen; at least one.
     pub listen: Vec<ListenAddress>,
+    /// Who may connect to the Unix sockets among them.
+    pub sockets: SocketOptions,
+    /// How to speak TLS on the TCP addresses among them; none: plain text is spoken there.
+    pub tls: Option<ServerFiles>,
+    /// Who may do what; none: everybody may do everything.
+    pub policy: Option<PolicyFile>,
     /// Where locks are kept.
     pub store: Store,
     /// What the broker promises and how much it takes on.
     pub broker: BrokerOptions,
     /// How connections are treated, from the first byte to the shutdown.
     pub transport: TransportOptions,
+}
+
+/// Who may connect to the Unix sockets that are listened on.
+#[derive(Debug, Clone, Args)]
+pub struct SocketOptions {
+    /// The permissions of Unix sockets, in octal; to connect one needs to be allowed to write
+    #[arg(long, env = "LOCKBROKER_SOCKET_MODE", value_name = "MODE", default_value = "0660")]
+    pub socket_mode: SocketMode,
+
+    /// The group of Unix sockets, by name or number [default: that of the broker's process]
+    #[arg(long, env = "LOCKBROKER_SOCKET_GROUP", value_name = "GROUP")]
+    pub socket_group: Option<SocketGroup>,
+}
+
+/// Certificates. On every TCP address TLS is spoken then; Unix sockets stay plain. Files are read again when they
+/// change.
+#[derive(Debug, Clone, Args)]
+struct TlsArgs {
+    /// Speak TLS on TCP, with this certificate and those that link it to its authority's: a PEM file
+    #[arg(long, env = "LOCKBROKER_TLS_CERT", value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+
+    /// The certificate's private key: a PEM file
+    #[arg(long, env = "LOCKBROKER_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+
+    /// Let in only clients that show a certificate from one of these authorities: a PEM file
+    #[arg(long, env = "LOCKBROKER_TLS_CLIENT_CA", value_name = "FILE", requires = "tls_cert")]
+    tls_client_ca: Option<PathBuf>,
 }
 
 /// What the broker promises and how much it takes on.
@@ -170,7 +218,9 @@ impl ServeArgs {
     /// # Errors
     /// One line for the operator; its [`exit`](clap::Error::exit) ends the process with code 2.
     pub fn resolve(self) -> Result<Config, clap::Error> {
-        let ServeArgs { listen, store, broker, transport, log: _ } = self;
+        let ServeArgs { listen, sockets, tls, policy, store, broker, transport, log: _ } = self;
+        let TlsArgs { tls_cert, tls_key, tls_client_ca } = tls;
+        let tls = tls_cert.zip(tls_key).map(|(cert, key)| ServerFiles { cert, key, client_ca: tls_client_ca });
         if broker.max_ttl < broker.default_ttl {
             return Err(usage(format!(
                 "--max-ttl {} is below --default-ttl {}",
@@ -178,18 +228,18 @@ impl ServeArgs {
                 humantime::format_duration(broker.default_ttl),
             )));
         }
-        let store = match (store, listen.iter().find(|address| !address.is_loopback())) {
+        let store = match (store, listen.iter().find(|address| !address.is_local())) {
             (Some(store), _) => store,
             (None, None) => Store::Memory,
             (None, Some(address)) => {
                 return Err(usage(format!(
                     "two brokers with a memory each would grant the same lock twice: since --listen {address} is \
-                     reachable from elsewhere, either listen on loopback or name the store (--store memcached://…; \
+                     reachable from elsewhere, either listen on loopback or a Unix socket, or name the store (--store memcached://…; \
                      --store memory if this will stay the only broker)"
                 )));
             }
         };
-        Ok(Config { listen, store, broker, transport })
+        Ok(Config { listen, sockets, tls, policy: policy.map(PolicyFile), store, broker, transport })
     }
 }
 
@@ -211,17 +261,21 @@ fn usage(message: String) -> clap::Error {
 }
 
 /// Where to listen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ListenAddress {
     /// A TCP address and port; port 0 takes any that is free.
     Tcp(SocketAddr),
+    /// The path of a Unix socket.
+    Unix(PathBuf),
 }
 
 impl ListenAddress {
     /// Whether only this machine can reach it.
-    pub fn is_loopback(&self) -> bool {
-        let ListenAddress::Tcp(address) = self;
-        address.ip().is_loopback()
+    pub fn is_local(&self) -> bool {
+        match self {
+            ListenAddress::Tcp(address) => address.ip().is_loopback(),
+            ListenAddress::Unix(_) => true,
+        }
     }
 }
 
@@ -229,15 +283,77 @@ impl FromStr for ListenAddress {
     type Err = String;
 
     fn from_str(text: &str) -> Result<ListenAddress, String> {
-        let address = text.parse().map_err(|_| "expected address:port, such as 127.0.0.1:50551 or [::]:50551")?;
+        if let Some(path) = text.strip_prefix("unix:") {
+            // As gRPC writes absolute paths: unix:///PATH.
+            let path = if path.starts_with("///") { &path[2..] } else { path };
+            if path.is_empty() || path.contains('\0') {
+                return Err("expected a path after unix:, such as unix:/run/lockbroker/lb.sock".into());
+            }
+            return Ok(ListenAddress::Unix(path.into()));
+        }
+        let address = text.parse().map_err(|_| {
+            "expected address:port, such as 127.0.0.1:50551 or [::]:50551, or unix:/path, such as \
+             unix:/run/lockbroker/lb.sock"
+        })?;
         Ok(ListenAddress::Tcp(address))
     }
 }
 
 impl fmt::Display for ListenAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ListenAddress::Tcp(address) = self;
-        address.fmt(f)
+        match self {
+            ListenAddress::Tcp(address) => address.fmt(f),
+            ListenAddress::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// The permissions of a Unix socket: up to 0777.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SocketMode(u32);
+
+impl SocketMode {
+    /// As `chmod` takes it.
+    pub fn bits(self) -> u32 {
+        self.0
+    }
+}
+
+impl FromStr for SocketMode {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<SocketMode, String> {
+        // Without a sign, which from_str_radix would take.
+        let octal = !text.is_empty() && text.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
+        match u32::from_str_radix(text, 8) {
+            Ok(bits @ ..=0o777) if octal => Ok(SocketMode(bits)),
+            _ => Err("expected permissions in octal, such as 0660".into()),
+        }
+    }
+}
+
+/// The group of a Unix socket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SocketGroup {
+    /// By its number.
+    Id(u32),
+    /// By its name, which is looked up when the socket is made.
+    Name(String),
+}
+
+impl FromStr for SocketGroup {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<SocketGroup, String> {
+        match text.parse() {
+            // chown takes the last of them for "as it is".
+            Ok(u32::MAX) => Err("there is no such group".into()),
+            Ok(id) => Ok(SocketGroup::Id(id)),
+            Err(_) if text.is_empty() || text.bytes().all(|byte| byte.is_ascii_digit()) => {
+                Err("expected a group's name or number".into())
+            }
+            Err(_) => Ok(SocketGroup::Name(text.into())),
+        }
     }
 }
 
@@ -330,8 +446,30 @@ mod tests {
     fn addresses_are_repeated_or_separated_by_commas() {
         let listen = serve("--listen 127.0.0.1:1,127.0.0.1:2 --listen 127.0.0.1:3").unwrap().listen;
         assert_eq!(listen.len(), 3);
-        for text in ["50551", "localhost:1", "127.0.0.1", "::1:1:", ""] {
+        for text in ["50551", "localhost:1", "127.0.0.1", "::1:1:", "", "unix:", "tcp:/a"] {
             refused(&format!("--listen={text}"));
+        }
+    }
+
+    #[test]
+    fn a_socket_is_a_path_a_mode_and_a_group() {
+        let config = serve("--listen unix:/run/a.sock --listen 127.0.0.1:1,unix:b").unwrap();
+        let unix = |path: &str| ListenAddress::Unix(path.into());
+        assert_eq!(config.listen, [unix("/run/a.sock"), "127.0.0.1:1".parse().unwrap(), unix("b")]);
+        assert_eq!("unix:///run/a.sock".parse(), Ok(unix("/run/a.sock")));
+        assert_eq!(config.listen[0].to_string(), "unix:/run/a.sock");
+        assert_eq!(config.store, Store::Memory);
+        assert_eq!(config.sockets.socket_mode.bits(), 0o660);
+
+        let mode = |text: &str| text.parse::<SocketMode>().ok().map(SocketMode::bits);
+        assert_eq!((mode("0600"), mode("777"), mode("0")), (Some(0o600), Some(0o777), Some(0)));
+        for text in ["", "8", "1777", "+7", "0o660", "rw"] {
+            refused(&format!("--socket-mode={text}"));
+        }
+        assert_eq!("0".parse(), Ok(SocketGroup::Id(0)));
+        assert_eq!("adm".parse(), Ok(SocketGroup::Name("adm".into())));
+        for text in ["", "4294967295", "4294967296"] {
+            refused(&format!("--socket-group={text}"));
         }
     }
 
@@ -349,6 +487,15 @@ mod tests {
         assert!(KeyPrefix::from_str(&"x".repeat(49)).is_err());
         assert!(KeyPrefix::from_str("a b").is_err());
         assert!(KeyPrefix::from_str("ä").is_err());
+    }
+
+    #[test]
+    fn a_certificate_and_its_key_come_together() {
+        let config = serve("--tls-cert a --tls-key b --tls-client-ca c --policy d").unwrap();
+        assert!(config.tls.is_some_and(|tls| tls.client_ca.is_some()) && config.policy.is_some());
+        for flags in ["--tls-cert a", "--tls-key b", "--tls-client-ca c", "--tls-key b --tls-client-ca c"] {
+            refused(flags);
+        }
     }
 
     #[test]
