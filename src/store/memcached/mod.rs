@@ -7,6 +7,8 @@ mod batch;
 mod board;
 mod commands;
 mod epoch;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod opening;
 mod placement;
 mod queues;
