@@ -3,8 +3,8 @@
 //!
 //! Reads and checks; opens nothing.
 
-use std::fmt;
-use std::net::SocketAddr;
+mod listen;
+
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -18,6 +18,8 @@ use crate::policy::PolicyFile;
 use crate::store::memcached::MAX_KEY_PREFIX_BYTES;
 use crate::store::{ShardAddress, Store};
 use crate::tls::ServerFiles;
+use listen::TlsArgs;
+pub use listen::{ListenAddress, SocketGroup, SocketMode, SocketOptions};
 
 /// The flags of `lockbroker serve`.
 #[derive(Debug, Clone, Args)]
@@ -75,35 +77,6 @@ pub struct Config {
     pub broker: BrokerOptions,
     /// How connections are treated, from the first byte to the shutdown.
     pub transport: TransportOptions,
-}
-
-/// Who may connect to the Unix sockets that are listened on.
-#[derive(Debug, Clone, Args)]
-pub struct SocketOptions {
-    /// The permissions of Unix sockets, in octal; to connect one needs to be allowed to write
-    #[arg(long, env = "LOCKBROKER_SOCKET_MODE", value_name = "MODE", default_value = "0660")]
-    pub socket_mode: SocketMode,
-
-    /// The group of Unix sockets, by name or number [default: that of the broker's process]
-    #[arg(long, env = "LOCKBROKER_SOCKET_GROUP", value_name = "GROUP")]
-    pub socket_group: Option<SocketGroup>,
-}
-
-/// Certificates. On every TCP address TLS is spoken then; Unix sockets stay plain. Files are read again when they
-/// change.
-#[derive(Debug, Clone, Args)]
-struct TlsArgs {
-    /// Speak TLS on TCP, with this certificate and those that link it to its authority's: a PEM file
-    #[arg(long, env = "LOCKBROKER_TLS_CERT", value_name = "FILE", requires = "tls_key")]
-    tls_cert: Option<PathBuf>,
-
-    /// The certificate's private key: a PEM file
-    #[arg(long, env = "LOCKBROKER_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
-    tls_key: Option<PathBuf>,
-
-    /// Let in only clients that show a certificate from one of these authorities: a PEM file
-    #[arg(long, env = "LOCKBROKER_TLS_CLIENT_CA", value_name = "FILE", requires = "tls_cert")]
-    tls_client_ca: Option<PathBuf>,
 }
 
 /// What the broker promises and how much it takes on.
@@ -219,8 +192,6 @@ impl ServeArgs {
     /// One line for the operator; its [`exit`](clap::Error::exit) ends the process with code 2.
     pub fn resolve(self) -> Result<Config, clap::Error> {
         let ServeArgs { listen, sockets, tls, policy, store, broker, transport, log: _ } = self;
-        let TlsArgs { tls_cert, tls_key, tls_client_ca } = tls;
-        let tls = tls_cert.zip(tls_key).map(|(cert, key)| ServerFiles { cert, key, client_ca: tls_client_ca });
         if broker.max_ttl < broker.default_ttl {
             return Err(usage(format!(
                 "--max-ttl {} is below --default-ttl {}",
@@ -239,7 +210,7 @@ impl ServeArgs {
                 )));
             }
         };
-        Ok(Config { listen, sockets, tls, policy: policy.map(PolicyFile), store, broker, transport })
+        Ok(Config { listen, sockets, tls: tls.files(), policy: policy.map(PolicyFile), store, broker, transport })
     }
 }
 
@@ -258,103 +229,6 @@ impl ShardArgs {
 
 fn usage(message: String) -> clap::Error {
     clap::Error::raw(ErrorKind::ValueValidation, message + "\n")
-}
-
-/// Where to listen.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ListenAddress {
-    /// A TCP address and port; port 0 takes any that is free.
-    Tcp(SocketAddr),
-    /// The path of a Unix socket.
-    Unix(PathBuf),
-}
-
-impl ListenAddress {
-    /// Whether only this machine can reach it.
-    pub fn is_local(&self) -> bool {
-        match self {
-            ListenAddress::Tcp(address) => address.ip().is_loopback(),
-            ListenAddress::Unix(_) => true,
-        }
-    }
-}
-
-impl FromStr for ListenAddress {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<ListenAddress, String> {
-        if let Some(path) = text.strip_prefix("unix:") {
-            // As gRPC writes absolute paths: unix:///PATH.
-            let path = if path.starts_with("///") { &path[2..] } else { path };
-            if path.is_empty() || path.contains('\0') {
-                return Err("expected a path after unix:, such as unix:/run/lockbroker/lb.sock".into());
-            }
-            return Ok(ListenAddress::Unix(path.into()));
-        }
-        let address = text.parse().map_err(|_| {
-            "expected address:port, such as 127.0.0.1:50551 or [::]:50551, or unix:/path, such as \
-             unix:/run/lockbroker/lb.sock"
-        })?;
-        Ok(ListenAddress::Tcp(address))
-    }
-}
-
-impl fmt::Display for ListenAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ListenAddress::Tcp(address) => address.fmt(f),
-            ListenAddress::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
-}
-
-/// The permissions of a Unix socket: up to 0777.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SocketMode(u32);
-
-impl SocketMode {
-    /// As `chmod` takes it.
-    pub fn bits(self) -> u32 {
-        self.0
-    }
-}
-
-impl FromStr for SocketMode {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<SocketMode, String> {
-        // Without a sign, which from_str_radix would take.
-        let octal = !text.is_empty() && text.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
-        match u32::from_str_radix(text, 8) {
-            Ok(bits @ ..=0o777) if octal => Ok(SocketMode(bits)),
-            _ => Err("expected permissions in octal, such as 0660".into()),
-        }
-    }
-}
-
-/// The group of a Unix socket.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SocketGroup {
-    /// By its number.
-    Id(u32),
-    /// By its name, which is looked up when the socket is made.
-    Name(String),
-}
-
-impl FromStr for SocketGroup {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<SocketGroup, String> {
-        match text.parse() {
-            // chown takes the last of them for "as it is".
-            Ok(u32::MAX) => Err("there is no such group".into()),
-            Ok(id) => Ok(SocketGroup::Id(id)),
-            Err(_) if text.is_empty() || text.bytes().all(|byte| byte.is_ascii_digit()) => {
-                Err("expected a group's name or number".into())
-            }
-            Err(_) => Ok(SocketGroup::Name(text.into())),
-        }
-    }
 }
 
 /// What every key in memcached begins with: up to [`MAX_KEY_PREFIX_BYTES`] of visible ASCII.
@@ -452,24 +326,14 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_is_a_path_a_mode_and_a_group() {
+    fn a_broker_on_sockets_alone_is_of_ones_own() {
         let config = serve("--listen unix:/run/a.sock --listen 127.0.0.1:1,unix:b").unwrap();
         let unix = |path: &str| ListenAddress::Unix(path.into());
         assert_eq!(config.listen, [unix("/run/a.sock"), "127.0.0.1:1".parse().unwrap(), unix("b")]);
-        assert_eq!("unix:///run/a.sock".parse(), Ok(unix("/run/a.sock")));
-        assert_eq!(config.listen[0].to_string(), "unix:/run/a.sock");
         assert_eq!(config.store, Store::Memory);
         assert_eq!(config.sockets.socket_mode.bits(), 0o660);
-
-        let mode = |text: &str| text.parse::<SocketMode>().ok().map(SocketMode::bits);
-        assert_eq!((mode("0600"), mode("777"), mode("0")), (Some(0o600), Some(0o777), Some(0)));
-        for text in ["", "8", "1777", "+7", "0o660", "rw"] {
-            refused(&format!("--socket-mode={text}"));
-        }
-        assert_eq!("0".parse(), Ok(SocketGroup::Id(0)));
-        assert_eq!("adm".parse(), Ok(SocketGroup::Name("adm".into())));
-        for text in ["", "4294967295", "4294967296"] {
-            refused(&format!("--socket-group={text}"));
+        for flags in ["--socket-mode 0o660", "--socket-group=", "--listen unix:"] {
+            refused(flags);
         }
     }
 

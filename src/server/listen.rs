@@ -3,7 +3,6 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt, stream};
@@ -124,16 +123,16 @@ pub(super) fn incoming(listeners: Vec<Listener>) -> impl Stream<Item = Socket> {
     }
     stream::unfold((all, JoinSet::new()), async |(mut all, mut handshakes)| {
         loop {
-            let next: Option<(usize, (Socket, Option<Arc<ServerConfig>>))>;
-            tokio::select! {
-                accepted = all.next() => next = accepted,
+            let accepted = tokio::select! {
+                Some((_, accepted)) = all.next() => accepted,
                 Some(agreed) = handshakes.join_next() => match agreed {
                     Ok(Some(socket)) => return Some((socket, (all, handshakes))),
                     // It has been logged.
                     Ok(None) | Err(_) => continue,
                 },
-            }
-            match next?.1 {
+                else => return None,
+            };
+            match accepted {
                 (socket, None) => return Some((socket, (all, handshakes))),
                 (socket, Some(config)) => {
                     handshakes.spawn(handshake(socket, config));

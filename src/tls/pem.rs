@@ -62,7 +62,10 @@ pub(super) fn mismatch(
     }
 }
 
-fn sections(file: &Path, text: &[u8]) -> Result<Vec<At<(SectionKind, Vec<u8>)>>, FileError> {
+/// What kind of thing it is, and its bytes.
+type Section = (SectionKind, Vec<u8>);
+
+fn sections(file: &Path, text: &[u8]) -> Result<Vec<At<Section>>, FileError> {
     let mut sections = Vec::new();
     let mut rest = text;
     loop {
