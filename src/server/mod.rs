@@ -3,7 +3,10 @@
 mod dispatch;
 mod health;
 mod listen;
+mod seldom;
 mod shed;
+mod socket;
+mod socket_file;
 mod span;
 
 use std::convert::Infallible;
@@ -26,6 +29,7 @@ use dispatch::Dispatch;
 use health::Health;
 pub use listen::Listener;
 use shed::Shed;
+pub use socket::Socket;
 use span::Spans;
 
 const LOCK_SERVICE: &str = SERVICE_NAME;
@@ -141,8 +145,10 @@ pub async fn run<S: LockService>(
 
     let keepalive_interval = options.keepalive_interval;
     let max_concurrent_rpcs = options.max_concurrent_rpcs;
-    let incoming =
-        listen::incoming(listeners).map(move |io| Ok::<_, Infallible>(TrackedIo::new(io, keepalive_interval)));
+    let incoming = listen::incoming(listeners).map(move |io| {
+        let caller = io.caller();
+        Ok::<_, Infallible>(TrackedIo::new(io, keepalive_interval, caller))
+    });
     let (stop, stopped) = oneshot::channel();
     let serving = transport::Server::builder()
         .max_concurrent_streams(MAX_STREAMS)

@@ -29,6 +29,7 @@ use tonic::transport::server::Connected;
 
 use super::goodbye::Goodbye;
 use crate::clock::Moment;
+use crate::policy::{Caller, Identity};
 
 /// For how long [`Connection::settle`] waits for the connection's task. It runs within microseconds unless it waits for
 /// room to write, which a client that reads makes, or for its turn behind thousands of calls that came at once.
@@ -75,6 +76,7 @@ pub struct Connection {
     last_byte: AtomicU64,
     /// No byte for this long is silence.
     keepalive_interval: Duration,
+    caller: Caller,
     /// Counts the reads that HTTP/2 has begun.
     reads: AtomicU64,
     /// Wakes the task that reads.
@@ -86,17 +88,23 @@ pub struct Connection {
 }
 
 impl Connection {
-    fn new(keepalive_interval: Duration) -> Connection {
+    fn new(keepalive_interval: Duration, caller: Caller) -> Connection {
         Connection {
             state: AtomicU8::new(OPEN),
             accepted: Moment::now(),
             last_byte: AtomicU64::new(0),
             keepalive_interval,
+            caller,
             reads: AtomicU64::new(0),
             reader: AtomicWaker::new(),
             settling: AtomicUsize::new(0),
             progress: Notify::new(),
         }
+    }
+
+    /// By what its client is known.
+    pub fn caller(&self) -> &[Identity] {
+        &self.caller
     }
 
     /// How a stream of this connection ended that has ended just now and that the broker did not end
@@ -158,9 +166,12 @@ impl Connection {
     }
 
     /// Takes note of an error on the socket. One that the peer's machine sent is its word; a network
-    /// that failed (`ETIMEDOUT`, `EHOSTUNREACH`) is not.
+    /// that failed (`ETIMEDOUT`, `EHOSTUNREACH`) is not. `UnexpectedEof` is TLS's name for a connection that the peer
+    /// closed without taking leave, as a killed process's is; a record that does not decrypt is another error, and so
+    /// silence.
     fn failed(&self, error: &io::Error) {
-        if matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe) {
+        use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+        if matches!(error.kind(), ConnectionReset | BrokenPipe | UnexpectedEof) {
             self.leave_open(CLOSED_BY_PEER);
         }
     }
@@ -214,9 +225,10 @@ enum Turn {
 }
 
 impl<T> TrackedIo<T> {
-    /// Tracks `io`, on which a peer that sends nothing for `keepalive_interval` counts as silent.
-    pub fn new(io: T, keepalive_interval: Duration) -> TrackedIo<T> {
-        let connection = Arc::new(Connection::new(keepalive_interval));
+    /// Tracks `io`, on which a peer that sends nothing for `keepalive_interval` counts as silent, and whose peer is
+    /// `caller`. Under TLS, `io` is what is decrypted.
+    pub fn new(io: T, keepalive_interval: Duration, caller: Caller) -> TrackedIo<T> {
+        let connection = Arc::new(Connection::new(keepalive_interval, caller));
         TrackedIo { io, connection, goodbye: Goodbye::new(), caught_up: false, turn: Turn::Ours(0) }
     }
 }

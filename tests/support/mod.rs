@@ -6,6 +6,7 @@
 #![allow(dead_code, unreachable_pub, unused_imports)]
 
 mod broker;
+mod certificates;
 mod events;
 mod history;
 mod locks;
@@ -18,6 +19,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 pub use broker::{Broker, lockbroker, open, run, stub};
+pub use certificates::{Authority, Certificate};
 pub use events::{Event, RawSession, end_of, next_event, next_message};
 pub use history::{History, Hold};
 pub use locks::*;
