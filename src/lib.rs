@@ -15,6 +15,8 @@ pub mod keeper;
 #[cfg(feature = "server")]
 pub mod lock;
 #[cfg(feature = "server")]
+pub mod metrics;
+#[cfg(feature = "server")]
 mod sabotage;
 #[cfg(feature = "server")]
 pub mod server;

@@ -10,7 +10,8 @@ use clap::{Parser, Subcommand};
 use lockbroker::cli::bound::{self, BoundArgs};
 use lockbroker::cli::get::{self, GetArgs};
 use lockbroker::cli::run::{self, RunArgs};
-use lockbroker::config::{BrokerOptions, Config, ServeArgs, ShardArgs};
+use lockbroker::config::{BrokerOptions, Config, ListenAddress, ServeArgs, ShardArgs};
+use lockbroker::metrics::Metrics;
 use lockbroker::server::{self, Listener};
 use lockbroker::service::Service;
 use lockbroker::session::{Broker, Settings};
@@ -95,31 +96,46 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
         tracing::info!(address = %listener.local_addr()?, "listening");
         listeners.push(listener);
     }
+    let mut admin = None;
+    if let Some(address) = config.admin_listen {
+        let listener = Listener::bind(&ListenAddress::Tcp(address)).await;
+        let listener = listener.with_context(|| format!("cannot listen on {address} (--admin-listen)"))?;
+        tracing::info!(address = %listener.local_addr()?, "listening for health checks and scrapes");
+        admin = Some(listener);
+    }
 
+    let metrics = Metrics::default();
     match &config.store {
-        Store::Memory => serve_on(listeners, MemoryStore::new(), &config).await,
+        Store::Memory => serve_on(listeners, admin, MemoryStore::new(), &config, &metrics).await,
         Store::Memcached(shards) => {
-            let store = MemcachedStore::start(&MemcachedSettings {
+            let settings = MemcachedSettings {
                 shards: shards.clone(),
                 max_ttl: config.broker.max_ttl,
                 key_prefix: config.broker.key_prefix.as_str().to_owned(),
                 allow_unsafe: config.broker.allow_unsafe_store,
-            });
-            serve_on(listeners, store, &config).await
+            };
+            let store = MemcachedStore::start(&settings, &metrics);
+            serve_on(listeners, admin, store, &config, &metrics).await
         }
     }
 }
 
 /// Runs a broker on `store` until it is told to stop.
-async fn serve_on(listeners: Vec<Listener>, store: impl LockStore, config: &Config) -> anyhow::Result<()> {
+async fn serve_on(
+    listeners: Vec<Listener>,
+    admin: Option<Listener>,
+    store: impl LockStore,
+    config: &Config,
+    metrics: &Metrics,
+) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
     let BrokerOptions { default_ttl, max_ttl, poll_interval, max_locks, max_waiters, .. } = config.broker;
     let settings =
         Settings { default_ttl, max_ttl, poll_interval, max_locks: max_locks.get(), max_waiters: max_waiters.get() };
-    let broker = Broker::new(store, settings);
+    let broker = Broker::new(store, settings, metrics);
     let service = Service::new(broker.clone());
     let (stop, stopped) = oneshot::channel::<()>();
-    let served = server::run(listeners, service, broker.clone(), &config.transport, async {
+    let served = server::run(listeners, admin, service, broker.clone(), &config.transport, metrics, async {
         // An error means that the sender was dropped, and this future with it.
         let _ = stopped.await;
     });

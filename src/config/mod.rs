@@ -29,6 +29,11 @@ pub struct ServeArgs {
     )]
     listen: Vec<ListenAddress>,
 
+    /// Address and port to serve health checks and Prometheus' /metrics on, in plain text and without the lock
+    /// service
+    #[arg(long, env = "LOCKBROKER_ADMIN_LISTEN", value_name = "ADDRESS:PORT")]
+    admin_listen: Option<SocketAddr>,
+
     /// Where locks are kept: `memory` or `memcached://host:port[=weight],…`
     /// [default: memory if every --listen is on loopback]
     #[arg(long, env = "LOCKBROKER_STORE", value_name = "STORE")]
@@ -50,6 +55,8 @@ pub struct ServeArgs {
 pub struct Config {
     /// Where to listen; at least one.
     pub listen: Vec<ListenAddress>,
+    /// Where to serve health checks and metrics, if anywhere.
+    pub admin_listen: Option<SocketAddr>,
     /// Where locks are kept.
     pub store: Store,
     /// What the broker promises and how much it takes on.
@@ -170,7 +177,7 @@ impl ServeArgs {
     /// # Errors
     /// One line for the operator; its [`exit`](clap::Error::exit) ends the process with code 2.
     pub fn resolve(self) -> Result<Config, clap::Error> {
-        let ServeArgs { listen, store, broker, transport, log: _ } = self;
+        let ServeArgs { listen, admin_listen, store, broker, transport, log: _ } = self;
         if broker.max_ttl < broker.default_ttl {
             return Err(usage(format!(
                 "--max-ttl {} is below --default-ttl {}",
@@ -189,7 +196,7 @@ impl ServeArgs {
                 )));
             }
         };
-        Ok(Config { listen, store, broker, transport })
+        Ok(Config { listen, admin_listen, store, broker, transport })
     }
 }
 

@@ -2,17 +2,19 @@
 //! only one that renews and releases its grant.
 
 mod common;
+mod metrics;
 mod obtain;
 mod release;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 pub(crate) use self::common::Common;
 pub use self::common::Settings;
+pub(crate) use self::metrics::{Limit, LockMetrics};
 pub use self::obtain::Want;
 pub(crate) use self::obtain::going_away;
 pub(crate) use self::release::{LONGEST_RELEASE, release_by_id};
@@ -74,15 +76,19 @@ impl<S: LockStore> Keeper<S> {
     /// A lock's whole life.
     pub(crate) async fn keep(self, want: Want) {
         let unfinished = self.common.unfinished.token();
+        let waits = self.common.metrics.waits_of(&want);
+        let asked = Instant::now();
         let Some(grant) = Box::pin(self.obtain(want)).await else { return };
+        let granted = Instant::now();
+        waits.observe(granted - asked);
         self.common.waiters.hold(&self.name, grant.id, &self.owner, &self.bell);
-        let (grant, close) = self.hold(grant).await;
+        let (grant, close) = self.hold(grant, granted).await;
         Box::pin(self.give_back(grant, close, unfinished)).await;
     }
 
     /// Announces the grant and renews it until its client, or its store, ends that.
-    async fn hold(&self, mut grant: Grant) -> (Grant, Close) {
-        let _held = self.common.held.one_more();
+    async fn hold(&self, mut grant: Grant, since: Instant) -> (Grant, Close) {
+        let _holding = self.common.metrics.holding(since);
         let mut announced = false;
         let mut draining_told = false;
         // Renewals that failed in a row, and when to try again.
@@ -130,6 +136,7 @@ impl<S: LockStore> Keeper<S> {
             let sent = sabotage::counted_from(sent);
             match renewed {
                 Ok(Change::Done) if !(sent + lease(self.ttl)).has_passed() => {
+                    self.common.metrics.renewal_lag.observe(renew_at.elapsed());
                     grant.sent = sent;
                     failed = 0;
                     retry_at = None;
@@ -170,6 +177,9 @@ impl<S: LockStore> Keeper<S> {
 
     /// Tells a client that its lock is lost, or, where it has not heard of the grant, that it came to nothing.
     fn tell_lost(&self, reason: LostReason, announced: bool) {
+        if announced {
+            self.common.metrics.lost(reason);
+        }
         self.seat.end(match announced {
             true => Event::Lost(reason),
             false => Event::Failed(Failure::unavailable("the lock was granted, and lost before it could be announced")),

@@ -134,7 +134,7 @@ fn begin_lock<S: LockStore>(session: &mut Session<S>, lock_ref: i64, begin: Begi
     match limits.begin(begin, session.ttl()) {
         Ok(ask) => session.begin(lock_ref, ask),
         // A bad lock fails alone.
-        Err(status) => session.refuse(lock_ref, Failure::Invalid { why: status.message().into() }),
+        Err(status) => session.turn_back(lock_ref, Failure::Invalid { why: status.message().into() }),
     }
 }
 

@@ -7,6 +7,7 @@ mod batch;
 mod board;
 mod commands;
 mod epoch;
+mod metrics;
 mod opening;
 mod placement;
 mod queues;
@@ -24,10 +25,12 @@ pub use opening::{Opened, adopt, open};
 use self::batch::{Answer, Job, Op};
 use self::board::Board;
 use self::commands::{Keys, Verdict};
+use self::metrics::{ErrorMetrics, StoreMetrics};
 use self::placement::{Placement, fingerprint};
 use self::shard::{Shard, ShardSettings};
 use super::{Change, Granted, LockStore, Look, Mark, ShardAddress, StoreError};
 use crate::lock::{GrantId, LockName, Owner};
+use crate::metrics::Metrics;
 
 /// The longest `--key-prefix`, in bytes: with the longest name it still fits into memcached's 250 bytes of key.
 pub const MAX_KEY_PREFIX_BYTES: usize = 48;
@@ -49,17 +52,19 @@ pub struct MemcachedSettings {
 #[derive(Debug)]
 pub struct MemcachedStore {
     placement: Placement,
-    shards: Vec<mpsc::UnboundedSender<Job>>,
+    shards: Vec<(mpsc::UnboundedSender<Job>, ErrorMetrics)>,
     board: Arc<Board>,
 }
 
 impl MemcachedStore {
     /// Starts an actor for each shard, on the present tokio runtime. They connect in the background, and end when
-    /// the store is dropped.
-    pub fn start(settings: &MemcachedSettings) -> MemcachedStore {
+    /// the store is dropped. What they do is counted among `metrics`.
+    pub fn start(settings: &MemcachedSettings, metrics: &Metrics) -> MemcachedStore {
+        let metrics = StoreMetrics::new(metrics);
         let board = Arc::new(Board::new(settings.shards.len()));
         let start_shard = |(index, address): (usize, &ShardAddress)| {
             let (sender, inbox) = mpsc::unbounded_channel();
+            let (shard_metrics, errors) = metrics.shard(&address.to_string());
             let shard = Shard::new(ShardSettings {
                 index,
                 address: address.clone(),
@@ -68,25 +73,25 @@ impl MemcachedStore {
                 max_ttl: settings.max_ttl,
                 allow_unsafe: settings.allow_unsafe,
                 board: Arc::clone(&board),
+                metrics: shard_metrics,
             });
             tokio::spawn(shard.run(inbox));
-            sender
+            (sender, errors)
         };
         let shards = settings.shards.iter().enumerate().map(start_shard).collect();
         MemcachedStore { placement: Placement::new(&settings.shards), shards, board }
     }
 
-    fn send(&self, name: &LockName, op: Op, reply: Option<oneshot::Sender<Result<Answer, StoreError>>>) {
-        let job = Job { name: name.clone(), op, reply };
-        if let Err(refused) = self.shards[self.placement.shard_of(name)].send(job) {
-            refused.0.answer(Err(ended()));
-        }
+    fn shard_of(&self, name: &LockName) -> &(mpsc::UnboundedSender<Job>, ErrorMetrics) {
+        &self.shards[self.placement.shard_of(name)]
     }
 
     async fn ask(&self, name: &LockName, op: Op) -> Result<Answer, StoreError> {
+        let (jobs, errors) = self.shard_of(name);
         let (reply, answer) = oneshot::channel();
-        self.send(name, op, Some(reply));
-        answer.await.unwrap_or_else(|_| Err(ended()))
+        // An actor that has ended drops the job, and its reply with it.
+        let _ = jobs.send(Job { name: name.clone(), op, reply: Some(reply) });
+        answer.await.unwrap_or_else(|_| Err(ended())).inspect_err(|error| errors.count(error))
     }
 
     async fn change(
@@ -177,7 +182,10 @@ impl LockStore for MemcachedStore {
 
     fn describe(&self, name: &LockName, id: GrantId, owner: &Owner, ttl: u32) {
         if !owner.is_empty() {
-            self.send(name, Op::Describe { id, owner: owner.clone(), ttl }, None);
+            let (jobs, _) = self.shard_of(name);
+            // Best effort.
+            let _ =
+                jobs.send(Job { name: name.clone(), op: Op::Describe { id, owner: owner.clone(), ttl }, reply: None });
         }
     }
 
