@@ -94,7 +94,24 @@ impl Owner {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn any_text_is_taken_as_it_is_or_refused(text in prop_oneof![any::<String>(), "\\PC{0,140}", "[ -~\t\u{80}]{0,140}"]) {
+            let fits = text.len() <= MAX_NAME_BYTES && !text.chars().any(char::is_control);
+            match LockName::new(&text) {
+                Ok(name) => prop_assert_eq!(name.as_str(), &text),
+                Err(_) => prop_assert!(!fits || text.is_empty()),
+            }
+            match Owner::new(&text) {
+                Ok(owner) => prop_assert_eq!(owner.as_str(), &text),
+                Err(_) => prop_assert!(!fits),
+            }
+        }
+    }
 
     #[test]
     fn names_are_taken_as_they_are_or_refused() {

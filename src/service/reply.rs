@@ -131,3 +131,49 @@ pub(super) fn seen(seen: Seen, arrived: Moment) -> GetLockResponse {
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::lock::{FencingToken, GrantId, LockId, MAX_LINGER, MAX_TTL, MIN_TTL, item_ttl, lease};
+
+    /// Often nothing, which leaves the least room.
+    fn within(longest: Duration) -> impl Strategy<Value = Duration> {
+        prop_oneof![Just(0), 0..=longest.as_millis() as u64].prop_map(Duration::from_millis)
+    }
+
+    proptest! {
+        /// However long everything takes on the way, and though the client's clock runs slow: what it believes is over
+        /// before its item can be.
+        #[test]
+        fn validity_never_exceeds_the_items_life(
+            ttl in within(MAX_TTL - MIN_TTL).prop_map(|ttl| ttl + MIN_TTL),
+            linger in within(MAX_LINGER),
+            to_the_broker in within(Duration::from_secs(3)),
+            in_the_broker in within(Duration::from_secs(7_200)),
+            to_the_store in within(Duration::from_secs(3)),
+        ) {
+            let asked = Moment::now();
+            let received = asked + to_the_broker;
+            let sent = received + in_the_broker;
+            let carried_out = sent + to_the_store;
+            // memcached's clock has ticks of a second and may skip one.
+            let dies = carried_out + Duration::from_secs(u64::from(item_ttl(ttl, linger)) - 2);
+
+            let lock_id = LockId { grant: GrantId::random(), token: FencingToken::new(1).unwrap(), linger };
+            let until = sent + lease(ttl);
+            for told in [Event::Acquired { lock_id, until }, Event::Renewed { until }] {
+                let valid_for = match event(told, Some(received)).kind {
+                    Some(Kind::Acquired(acquired)) => acquired.valid_for,
+                    Some(Kind::Renewed(renewed)) => renewed.valid_for,
+                    other => panic!("{other:?}"),
+                };
+                let valid_for = Duration::try_from(valid_for.unwrap()).unwrap();
+                let by_a_slow_clock = valid_for.mul_f64(1.0 / (1.0 - 200e-6));
+                prop_assert!(asked + by_a_slow_clock <= dies + Duration::from_micros(1));
+            }
+        }
+    }
+}

@@ -16,9 +16,9 @@ use crate::support::{Memcached, Proxy};
 use crate::world::{BROKERS, CLIENTS, STORES, World};
 
 /// The last fault begins so long before the end that it is over by then.
-const LONGEST: Duration = Duration::from_secs(9);
-/// For how long it looks for a lock that is held.
-const PATIENCE: Duration = Duration::from_secs(2);
+const LONGEST: Duration = Duration::from_secs(11);
+/// For how long it looks for a lock that is held: on a memcached that grants again only now, that takes a while.
+const PATIENCE: Duration = Duration::from_secs(4);
 /// How long a process is stopped: longer than the ttl.
 const PAUSE: std::ops::Range<u64> = 5_200..6_500;
 
@@ -31,14 +31,14 @@ pub(crate) async fn rage(world: &World, seed: u64, end: Instant) {
         pause,
         end,
     };
-    let of_brokers = nemesis(0, &[Kind::BrokerKilled, Kind::BrokerPaused, Kind::BrokerPausedAndLeft], 500..2_500);
+    let of_brokers = nemesis(0, &[Kind::BrokerKilled, Kind::BrokerPaused, Kind::BrokerPausedAndLeft], 1_500..4_000);
     let kinds = [Kind::StoreRestarted, Kind::StoreFlushed, Kind::StorePaused, Kind::StoreFilled];
     // A quarantine takes 5 s of the pause.
-    let of_stores = (0..STORES).map(|store| nemesis(1 + store as u64, &kinds, 8_500..11_500).rage(store));
+    let of_stores = (0..STORES).map(|store| nemesis(1 + store as u64, &kinds, 8_000..10_500).rage(store));
     let kinds = [Kind::ClientCut, Kind::ClientDelayed, Kind::ClientHalfOpen];
-    let of_clients = nemesis(10, &kinds, 300..1_500);
+    let of_clients = nemesis(10, &kinds, 800..2_500);
     let kinds = [Kind::StoreLinkCut, Kind::StoreLinkDelayed, Kind::StoreLinkHalfOpen];
-    let of_links = nemesis(11, &kinds, 500..2_000);
+    let of_links = nemesis(11, &kinds, 800..2_500);
     tokio::join!(of_brokers.rage(0), join_all(of_stores), of_clients.rage(0), of_links.rage(0));
 }
 
@@ -158,8 +158,16 @@ impl Nemesis<'_> {
             (site.in_rotation, site.holds_on) = (!clients_leave, !clients_leave);
         });
         let fault = world.notes.fault(kind, vec![Target::Broker(number)]);
+        // Often in the middle of a slow exchange: it wakes up to answers that have grown old.
+        let roads: Vec<_> = world.store_roads.iter().map(|roads| &roads[number]).collect();
+        if self.rng.random() {
+            let delay = self.millis(200..800);
+            roads.iter().for_each(|road| road.delay(delay));
+            sleep(delay).await;
+        }
         broker.stop().await;
         self.wait(PAUSE).await;
+        roads.iter().for_each(|road| road.delay(Duration::ZERO));
         broker.cont();
         drop(fault);
         world.signposts.change(number, |site| (site.in_rotation, site.holds_on) = (true, false));
@@ -169,6 +177,9 @@ impl Nemesis<'_> {
         let world = self.world;
         self.find_prey(Some(number)).await;
         let mut store = world.stores[number].lock().await;
+        if kind == Kind::StorePaused && self.rng.random() {
+            return self.pause_the_machine(number, &mut store).await;
+        }
         let fault = world.notes.fault(kind, vec![Target::Store(number)]);
         match kind {
             Kind::StoreRestarted => {
@@ -190,6 +201,30 @@ impl Nemesis<'_> {
                 junk.clear(&store).await;
             }
         }
+        drop(fault);
+    }
+
+    /// Stops a memcached together with all brokers that nothing else is done to, as when the machine that they share is
+    /// suspended. The brokers wake up first, so that memcached finds commands waiting before it finds out how late it is.
+    async fn pause_the_machine(&mut self, number: usize, store: &mut Memcached) {
+        let world = self.world;
+        let mut brokers = Vec::new();
+        let mut targets = vec![Target::Store(number)];
+        for (broker, lock) in world.brokers.iter().enumerate() {
+            if let Ok(lock) = lock.try_lock() {
+                brokers.push(lock);
+                targets.push(Target::Broker(broker));
+            }
+        }
+        let fault = world.notes.fault(Kind::StorePaused, targets);
+        for broker in &mut brokers {
+            broker.stop().await;
+        }
+        store.stop().await;
+        self.wait(PAUSE).await;
+        brokers.iter_mut().for_each(|broker| broker.cont());
+        self.wait(50..300).await;
+        store.cont();
         drop(fault);
     }
 

@@ -271,7 +271,53 @@ pub(super) fn read_owner(response: &MetaResponse, mark: Mark) -> Owner {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        /// Names and prefixes of visible ASCII go as they are, others as base64: neither way may two meet.
+        #[test]
+        fn every_name_has_keys_of_its_own(
+            prefix in "[!-~]{0,48}",
+            names in prop::collection::hash_set("\\PC{1,32}|[SFLO:0-9]{1,12}|[A-Za-z0-9+/=:]{1,48}", 2..20),
+            epoch in Epoch::FIRST..=Epoch::LAST,
+        ) {
+            let keys = Keys::new(&prefix);
+            let key = |command: MetaCommand| {
+                let wire = command.encode().unwrap();
+                let words: Vec<_> = wire[..wire.len() - 2].split(|&byte| byte == b' ').collect();
+                (words[1].to_vec(), words.contains(&b"b".as_slice()))
+            };
+            let mut seen = HashSet::new();
+            prop_assert!(seen.insert(key(keys.clock())));
+            prop_assert!(seen.insert(key(keys.look_for_fence(Epoch(epoch)))));
+            for name in names.iter().filter_map(|name| LockName::new(name).ok()) {
+                for command in [keys.look(&name), keys.look_for_owner(&name)] {
+                    let key = key(command);
+                    prop_assert!(key.0.len() <= memcache::exp::MAX_KEY_LENGTH, "{} bytes", key.0.len());
+                    prop_assert!(seen.insert(key), "{name:?} shares a key");
+                }
+            }
+        }
+
+        /// Whatever the line of an answer says, reading it ends in a value or an error.
+        #[test]
+        fn no_answer_is_too_odd_to_be_read(
+            line in "(HD|EX|NF|EN|NS|MN|VA|XX)( [!-~]{0,24}){0,4}|[ -~]{0,40}",
+            id in 10_000_000_000_000_000_000..u64::MAX,
+        ) {
+            let Ok(response) = MetaResponse::parse_header(line.as_bytes()) else { return Ok(()) };
+            let mark = Mark::Held(GrantId::new(id).unwrap());
+            let _ = (read_witness(&response), read_clock(&response), read_fence(&response), read_look(&response));
+            let _ = (read_change(&response), read_owner(&response, mark));
+            if read_create(&response, mark) == Ok(Verdict::Done) {
+                prop_assert!(line.contains(&format!("c{id}")), "granted by {line:?}");
+            }
+        }
+    }
 
     fn wire(command: MetaCommand) -> String {
         String::from_utf8(command.encode().unwrap()).unwrap()

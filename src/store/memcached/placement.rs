@@ -50,7 +50,45 @@ pub(super) fn fingerprint(shards: &[ShardAddress], max_ttl: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    fn topology() -> impl Strategy<Value = Vec<ShardAddress>> {
+        let shards = prop::collection::btree_map("[a-z]{1,8}:[1-9][0-9]{0,3}", 1u32..=8, 1..6);
+        shards.prop_map(|shards| {
+            shards.iter().map(|(address, weight)| format!("{address}={weight}").parse().unwrap()).collect()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_order_of_any_list_is_the_same_topology(
+            (list, shuffled) in topology().prop_flat_map(|list| (Just(list.clone()), Just(list).prop_shuffle())),
+            names in prop::collection::vec("\\PC{1,32}", 1..50),
+        ) {
+            let (one, other) = (Placement::new(&list), Placement::new(&shuffled));
+            for name in names.iter().filter_map(|name| LockName::new(name).ok()) {
+                prop_assert_eq!(&list[one.shard_of(&name)], &shuffled[other.shard_of(&name)]);
+            }
+            let ttl = Duration::from_secs(15);
+            prop_assert_eq!(fingerprint(&list, ttl), fingerprint(&shuffled, ttl));
+        }
+
+        #[test]
+        fn any_shard_gets_its_share(list in topology()) {
+            let placement = Placement::new(&list);
+            let mut counts = vec![0.0; list.len()];
+            names().take(2_000).for_each(|name| counts[placement.shard_of(&name)] += 1.0);
+            let weights: f64 = list.iter().map(|shard| f64::from(shard.weight)).sum();
+            for (shard, count) in list.iter().zip(counts) {
+                let share = f64::from(shard.weight) / weights;
+                // Six standard deviations of a fair draw.
+                let tolerance = 6.0 * (2_000.0 * share * (1.0 - share)).sqrt();
+                prop_assert!((count - 2_000.0 * share).abs() <= tolerance, "{shard}: {count} of 2,000");
+            }
+        }
+    }
 
     fn shards(list: &str) -> Vec<ShardAddress> {
         list.split(',').map(|shard| shard.parse().unwrap()).collect()

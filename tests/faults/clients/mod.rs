@@ -72,7 +72,7 @@ impl Life {
     /// For how long it holds a lock. Mostly for a moment, so that there are many grants; now and then for so long that
     /// renewals count and faults find it held.
     fn hold_for(&mut self) -> Duration {
-        let millis = if self.rng.random_bool(0.05) { 1_500..7_000 } else { 5..80 };
+        let millis = if self.rng.random_bool(0.035) { 1_500..7_000 } else { 5..80 };
         Duration::from_millis(self.rng.random_range(millis))
     }
 
