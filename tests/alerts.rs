@@ -165,7 +165,8 @@ async fn fill() -> Change {
 async fn lack_flags() -> Change {
     let mut memcached = Memcached::bare(&[]).await;
     memcached.kill();
-    let arguments = [&Broker::WATCHED[..], &["--allow-unsafe-store", "--store", &memcached.store()]].concat();
+    let store = memcached.store();
+    let arguments = [&Broker::WATCHED[..], &["--allow-unsafe-store", "--store", &store]].concat();
     let broker = Broker::start_unready(&arguments).await;
     let before = broker.scrape().await;
     memcached.start_again().await;

@@ -182,9 +182,10 @@ async fn every_outcome_of_asking_is_counted() {
 async fn every_metric_moves_and_is_documented() {
     let mut memcached = Memcached::bare(&[]).await;
     memcached.kill();
+    let store = memcached.store();
     let arguments = [
         &Broker::WATCHED[..],
-        &["--store", &memcached.store(), "--allow-unsafe-store", "--max-concurrent-rpcs", "1", "--max-locks", "2"],
+        &["--store", &store, "--allow-unsafe-store", "--max-concurrent-rpcs", "1", "--max-locks", "2"],
     ]
     .concat();
     let broker = Broker::start_unready(&arguments).await;
