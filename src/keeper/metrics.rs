@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::Want;
-use crate::metrics::{Buckets, By, Counted, Counter, Gauge, Histogram, Label, Metrics};
+use crate::metrics::{Buckets, By, Counter, Gauge, Histogram, Label, Metrics};
 use crate::stream::{Event, Failure, LostReason, Reason};
 
 /// What is counted of the locks of one broker.
@@ -110,9 +110,10 @@ impl LockMetrics {
         });
     }
 
-    /// A lock is held from `since` on, until what this returns is dropped.
-    pub(super) fn holding(&self, since: Instant) -> Holding<'_> {
-        Holding { metrics: self, since, _held: self.held.one_more() }
+    /// A lock is held from now on, until what this returns is dropped.
+    pub(super) fn holding(&self) -> Holding<'_> {
+        self.held.begin();
+        Holding { metrics: self, since: Instant::now() }
     }
 
     pub(super) fn lost(&self, reason: LostReason) {
@@ -125,11 +126,11 @@ impl LockMetrics {
 pub(super) struct Holding<'a> {
     metrics: &'a LockMetrics,
     since: Instant,
-    _held: Counted<'a>,
 }
 
 impl Drop for Holding<'_> {
     fn drop(&mut self) {
+        self.metrics.held.end();
         self.metrics.hold.observe(self.since.elapsed());
     }
 }

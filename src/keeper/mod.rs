@@ -8,7 +8,7 @@ mod release;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
@@ -76,19 +76,17 @@ impl<S: LockStore> Keeper<S> {
     /// A lock's whole life.
     pub(crate) async fn keep(self, want: Want) {
         let unfinished = self.common.unfinished.token();
-        let waits = self.common.metrics.waits_of(&want);
-        let asked = Instant::now();
         let Some(grant) = Box::pin(self.obtain(want)).await else { return };
-        let granted = Instant::now();
-        waits.observe(granted - asked);
         self.common.waiters.hold(&self.name, grant.id, &self.owner, &self.bell);
-        let (grant, close) = self.hold(grant, granted).await;
+        let (grant, close) = {
+            let _holding = self.common.metrics.holding();
+            self.hold(grant).await
+        };
         Box::pin(self.give_back(grant, close, unfinished)).await;
     }
 
     /// Announces the grant and renews it until its client, or its store, ends that.
-    async fn hold(&self, mut grant: Grant, since: Instant) -> (Grant, Close) {
-        let _holding = self.common.metrics.holding(since);
+    async fn hold(&self, mut grant: Grant) -> (Grant, Close) {
         let mut announced = false;
         let mut draining_told = false;
         // Renewals that failed in a row, and when to try again.
@@ -132,11 +130,10 @@ impl<S: LockStore> Keeper<S> {
             }
 
             let sent = Moment::now();
-            let renewed = Box::pin(self.renew(&grant)).await;
+            let renewed = Box::pin(self.renew(&grant, renew_at)).await;
             let sent = sabotage::counted_from(sent);
             match renewed {
                 Ok(Change::Done) if !(sent + lease(self.ttl)).has_passed() => {
-                    self.common.metrics.renewal_lag.observe(renew_at.elapsed());
                     grant.sent = sent;
                     failed = 0;
                     retry_at = None;
@@ -159,15 +156,19 @@ impl<S: LockStore> Keeper<S> {
         }
     }
 
-    /// Renews the grant once, and waits for the answer no longer than the lease stands.
-    async fn renew(&self, grant: &Grant) -> Result<Change, StoreError> {
+    /// Renews the grant once, as is due since `due`, and waits for the answer no longer than the lease stands.
+    async fn renew(&self, grant: &Grant, due: Moment) -> Result<Change, StoreError> {
         let lease_end = self.lease_end(grant);
-        tokio::select! {
+        let renewed = tokio::select! {
             renewed = self.common.store.renew(&self.name, Mark::Held(grant.id), &self.owner, self.item_ttl(grant)) => {
                 renewed
             }
             () = sleep_until(lease_end) => Err(StoreError::uncertain("the lease ended before the store answered")),
+        };
+        if matches!(renewed, Ok(Change::Done)) {
+            self.common.metrics.renewal_lag.observe(due.elapsed());
         }
+        renewed
     }
 
     fn lost(&self, reason: LostReason, announced: bool) -> Close {

@@ -1,7 +1,7 @@
 //! How a keeper comes by its grant: by trying once, by waiting in line, or by taking over one that its client
 //! holds already.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::common::jittered;
 use super::{Grant, Keeper};
@@ -59,7 +59,8 @@ enum Leave {
 impl<S: LockStore> Keeper<S> {
     /// Gets the lock, or tells the client why not.
     pub(super) async fn obtain(&self, want: Want) -> Option<Grant> {
-        let reattach = matches!(want, Want::Reattach(_));
+        let metrics = &self.common.metrics;
+        let (waits, reattach, asked) = (metrics.waits_of(&want), matches!(want, Want::Reattach(_)), Instant::now());
         let grant = match want {
             Want::Once => self.try_once(None).await,
             Want::Wait { max_wait: Some(Duration::ZERO), .. } => self.try_once(Some(Reason::MaxWait)).await,
@@ -68,11 +69,12 @@ impl<S: LockStore> Keeper<S> {
         };
         match grant {
             Ok(grant) => {
-                self.common.metrics.granted(reattach);
+                waits.observe(asked.elapsed());
+                metrics.granted(reattach);
                 Some(grant)
             }
             Err(why) => {
-                self.common.metrics.not_granted(&why);
+                metrics.not_granted(&why);
                 self.seat.end(why);
                 None
             }
