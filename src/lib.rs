@@ -21,6 +21,8 @@ pub mod keeper;
 #[cfg(feature = "server")]
 pub mod lock;
 #[cfg(feature = "server")]
+pub mod metrics;
+#[cfg(feature = "server")]
 pub mod policy;
 #[cfg(feature = "server")]
 mod sabotage;

@@ -13,6 +13,7 @@ use lockbroker::cli::health::{self, HealthArgs};
 use lockbroker::cli::run::{self, RunArgs};
 use lockbroker::config::{Advertised, BrokerOptions, Config, ListenAddress, ServeArgs, ShardArgs};
 use lockbroker::followed::Followed;
+use lockbroker::metrics::Metrics;
 use lockbroker::policy::Policy;
 use lockbroker::server::{self, Listener};
 use lockbroker::service::Service;
@@ -116,16 +117,25 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     {
         tracing::warn!(%address, "there is no --policy: whoever can connect may acquire and release every lock");
     }
+    let mut admin = None;
+    if let Some(address) = config.admin_listen {
+        let listener = Listener::tcp(address).await;
+        let listener = listener.with_context(|| format!("cannot listen on {address} (--admin-listen)"))?;
+        tracing::info!(address = %listener.address()?, "listening for health checks and scrapes");
+        admin = Some(listener);
+    }
 
+    let metrics = Metrics::default();
     match &config.store {
-        Store::Memory => serve_on(listeners, policy, MemoryStore::new(), &config).await,
+        Store::Memory => serve_on(listeners, admin, policy, MemoryStore::new(), &config, &metrics).await,
         Store::Memcached(shards) => {
-            let mut store = MemcachedStore::start(&MemcachedSettings {
+            let settings = MemcachedSettings {
                 shards: shards.clone(),
                 max_ttl: config.broker.max_ttl,
                 key_prefix: config.broker.key_prefix.as_str().to_owned(),
                 allow_unsafe: config.broker.allow_unsafe_store,
-            });
+            };
+            let mut store = MemcachedStore::start(&settings, &metrics);
             if let Some(Advertised(address)) = config.broker.advertise {
                 let socket = WakeSocket::bind(address)
                     .await
@@ -133,7 +143,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
                 tracing::info!(address = %socket.address(), "to be woken by other brokers");
                 store = store.with_wake_ups(socket);
             }
-            serve_on(listeners, policy, store, &config).await
+            serve_on(listeners, admin, policy, store, &config, &metrics).await
         }
     }
 }
@@ -141,18 +151,20 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
 /// Runs a broker on `store` until it is told to stop.
 async fn serve_on(
     listeners: Vec<Listener>,
+    admin: Option<Listener>,
     policy: Option<Followed<Policy>>,
     store: impl LockStore,
     config: &Config,
+    metrics: &Metrics,
 ) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
     let BrokerOptions { default_ttl, max_ttl, poll_interval, max_locks, max_waiters, .. } = config.broker;
     let settings =
         Settings { default_ttl, max_ttl, poll_interval, max_locks: max_locks.get(), max_waiters: max_waiters.get() };
-    let broker = Broker::new(store, settings);
+    let broker = Broker::new(store, settings, metrics);
     let service = Service::new(broker.clone(), policy);
     let (stop, stopped) = oneshot::channel::<()>();
-    let served = server::run(listeners, service, broker.clone(), &config.transport, async {
+    let served = server::run(listeners, admin, service, broker.clone(), &config.transport, metrics, async {
         // An error means that the sender was dropped, and this future with it.
         let _ = stopped.await;
     });

@@ -36,6 +36,11 @@ pub struct ServeArgs {
     )]
     listen: Vec<ListenAddress>,
 
+    /// Address and port to serve health checks and Prometheus' /metrics on, in plain text and without the lock
+    /// service
+    #[arg(long, env = "LOCKBROKER_ADMIN_LISTEN", value_name = "ADDRESS:PORT")]
+    admin_listen: Option<SocketAddr>,
+
     #[command(flatten)]
     sockets: SocketOptions,
 
@@ -73,6 +78,8 @@ pub struct Config {
     pub tls: Option<ServerFiles>,
     /// Who may do what; none: everybody may do everything.
     pub policy: Option<PolicyFile>,
+    /// Where to serve health checks and metrics, if anywhere.
+    pub admin_listen: Option<SocketAddr>,
     /// Where locks are kept.
     pub store: Store,
     /// What the broker promises and how much it takes on.
@@ -200,7 +207,7 @@ impl ServeArgs {
     /// # Errors
     /// One line for the operator; its [`exit`](clap::Error::exit) ends the process with code 2.
     pub fn resolve(self) -> Result<Config, clap::Error> {
-        let ServeArgs { listen, sockets, tls, policy, store, broker, transport, log: _ } = self;
+        let ServeArgs { listen, admin_listen, sockets, tls, policy, store, broker, transport, log: _ } = self;
         if broker.max_ttl < broker.default_ttl {
             return Err(usage(format!(
                 "--max-ttl {} is below --default-ttl {}",
@@ -219,7 +226,8 @@ impl ServeArgs {
                 )));
             }
         };
-        Ok(Config { listen, sockets, tls: tls.files(), policy: policy.map(PolicyFile), store, broker, transport })
+        let (tls, policy) = (tls.files(), policy.map(PolicyFile));
+        Ok(Config { listen, admin_listen, sockets, tls, policy, store, broker, transport })
     }
 }
 
