@@ -80,21 +80,40 @@ pub fn plus_drift(span: Duration) -> Duration {
     span + span * DRIFT_PPM / 1_000_000
 }
 
-/// For how long tokio's clock has stood still, or run slow, since this process began: how far the
-/// greater of CLOCK_BOOTTIME and CLOCK_MONOTONIC_RAW has got ahead of CLOCK_MONOTONIC.
+/// For how long tokio's clock has stood still, or run slow, since this process began.
 fn suspended() -> Duration {
-    struct Start {
-        boot: Duration,
-        raw: Duration,
-        monotonic: Duration,
+    static START: OnceLock<Readings> = OnceLock::new();
+    let now = Readings::now();
+    now.suspended_since(START.get_or_init(|| now))
+}
+
+/// What the system's clocks show, each from a beginning of its own.
+#[derive(Debug, Clone, Copy)]
+struct Readings {
+    /// tokio's: stands still during a suspend, and is slewed.
+    monotonic: Duration,
+    /// Is not slewed.
+    raw: Duration,
+    /// Runs on during a suspend.
+    boot: Duration,
+}
+
+impl Readings {
+    fn now() -> Readings {
+        Readings {
+            monotonic: read(ClockId::Monotonic),
+            raw: read(ClockId::MonotonicRaw),
+            boot: read(ClockId::Boottime),
+        }
     }
-    static START: OnceLock<Start> = OnceLock::new();
-    let (monotonic, raw, boot) = (read(ClockId::Monotonic), read(ClockId::MonotonicRaw), read(ClockId::Boottime));
-    let start = START.get_or_init(|| Start { boot, raw, monotonic });
-    let steady = monotonic.saturating_sub(start.monotonic);
-    let ran = boot.saturating_sub(start.boot).max(raw.saturating_sub(start.raw));
-    // Three readings in a row are some nanoseconds apart: whole milliseconds leave that out.
-    Duration::from_millis(ran.saturating_sub(steady).as_millis() as u64)
+
+    /// How far the greater of CLOCK_BOOTTIME and CLOCK_MONOTONIC_RAW has got ahead of CLOCK_MONOTONIC.
+    fn suspended_since(&self, start: &Readings) -> Duration {
+        let steady = self.monotonic.saturating_sub(start.monotonic);
+        let ran = self.boot.saturating_sub(start.boot).max(self.raw.saturating_sub(start.raw));
+        // Three readings in a row are some nanoseconds apart: whole milliseconds leave that out.
+        Duration::from_millis(ran.saturating_sub(steady).as_millis() as u64)
+    }
 }
 
 fn read(clock: ClockId) -> Duration {
@@ -112,6 +131,22 @@ mod tests {
         sleep_until(before + Duration::from_secs(3600)).await;
         assert!(before.elapsed() >= Duration::from_secs(3600));
         assert!(before.elapsed() < Duration::from_secs(3601));
+    }
+
+    #[test]
+    fn a_suspended_machine_has_grown_older() {
+        let secs = Duration::from_secs;
+        let start = Readings { monotonic: secs(100), raw: secs(99), boot: secs(500) };
+        let later = |monotonic, raw, boot| Readings {
+            monotonic: start.monotonic + Duration::from_millis(monotonic),
+            raw: start.raw + Duration::from_millis(raw),
+            boot: start.boot + Duration::from_millis(boot),
+        };
+        assert_eq!(later(10_000, 10_000, 10_000).suspended_since(&start), Duration::ZERO);
+        assert_eq!(later(10_000, 10_000, 70_000).suspended_since(&start), secs(60));
+        let slewed = later(10_000, 10_005, 10_000).suspended_since(&start);
+        assert_eq!(slewed, Duration::from_millis(5), "CLOCK_MONOTONIC has been slowed down");
+        assert_eq!(later(10_005, 10_000, 10_005).suspended_since(&start), Duration::ZERO, "it has been sped up");
     }
 
     #[test]

@@ -6,7 +6,7 @@ mod support;
 use std::process::Output;
 use std::time::{Duration, Instant};
 
-use support::{Broker, Memcached, SOON, eventually, granted, once, queue, run, try_acquire, wait};
+use support::{Broker, Memcached, SOON, eventually, granted, lockbroker, once, queue, run, try_acquire, wait};
 use tokio::time::timeout;
 use tonic::{Code, Status};
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -56,6 +56,27 @@ async fn a_new_memcached_grants_nothing_for_the_longest_ttl() {
     // A waiter tries again every second or two.
     assert!(start.elapsed() < QUARANTINE + SOON / 2, "granted after {:?}", start.elapsed());
     assert_eq!(broker.health("readiness").await, Some(ServingStatus::Serving));
+}
+
+#[tokio::test]
+async fn the_command_line_says_why_it_waits() {
+    let memcached = Memcached::start(&[]).await;
+    let broker = Broker::start_unready(&[&["--store", &memcached.store()], &SHORT[..]].concat()).await;
+    broker.logged("has lost its memory, or is new").await;
+    let server = broker.url();
+
+    let once = run(&["run", "--server", &server, "job", "--", "true"]);
+    assert_eq!(once.status.code(), Some(69));
+    let complaint = complaint(&once);
+    assert!(complaint.contains("has lost its memory and grants nothing for 5 s"), "{complaint}");
+    assert!(complaint.contains("try again in 4") && complaint.lines().count() == 1, "{complaint}");
+
+    let mut patient = lockbroker(&["run", "--wait", "1m", "--server", &server, "job", "--", "true"]);
+    let patient = tokio::task::spawn_blocking(move || patient.output().unwrap()).await.unwrap();
+    assert_eq!(patient.status.code(), Some(0), "{patient:?}");
+    let complaint = self::complaint(&patient);
+    assert!(complaint.contains("grants nothing for") && complaint.trim_end().ends_with("; waiting"), "{complaint}");
+    assert_eq!(complaint.lines().count(), 1, "{complaint}");
 }
 
 #[tokio::test]
@@ -157,6 +178,10 @@ fn shard_open(store: &str, arguments: &[&str]) -> Output {
 
 fn said(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn complaint(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
 }
 
 fn retry_delay(status: &Status) -> Duration {

@@ -75,15 +75,18 @@ pub(super) enum Answer {
         verdict: Verdict,
         /// The token, if the job made a grant.
         token: Option<FencingToken>,
-        /// Whether the shard was open, so that `Exists` and `Missing` are the last word.
-        open: bool,
+        /// Whether `Exists` and `Missing` are the last word; in a closed shard they are not.
+        last_word: LastWord,
     },
     Found {
         found: Option<(Mark, Owner, Duration)>,
-        /// Whether the shard was open, so that to find nothing means something.
-        open: bool,
+        /// Whether to find nothing means something.
+        last_word: LastWord,
     },
 }
+
+/// Whether what a shard shows is final, or else why not, and until when.
+pub(super) type LastWord = Result<(), StoreError>;
 
 /// An [`Op`] under way, and who waits for what it comes to.
 #[derive(Debug)]
@@ -170,8 +173,8 @@ impl Batch {
         })
     }
 
-    /// Answers every job of a batch that counts, in a shard that is `open` or not.
-    pub(super) fn settle(self, responses: &[MetaResponse], fence: Option<FencingToken>, open: bool) {
+    /// Answers every job of a batch that counts.
+    pub(super) fn settle(self, responses: &[MetaResponse], fence: Option<FencingToken>, last_word: &LastWord) {
         let mut responses = responses.iter().skip(usize::from(self.timed));
         let mut next = || responses.next().expect("one response for each command");
         let mut granted = 0;
@@ -201,10 +204,11 @@ impl Batch {
                         Some(None) if verdict == Verdict::Done => {
                             Err(StoreError::uncertain("the shard lost its fencing tokens while it granted the lock"))
                         }
-                        token => Ok(Answer::Verdict { verdict, token: token.flatten(), open }),
+                        token => Ok(Answer::Verdict { verdict, token: token.flatten(), last_word: last_word.clone() }),
                     }
                 }
-                Ok(None) => read_found(next(), next(), open).map_err(|error| StoreError::uncertain(error.to_string())),
+                Ok(None) => read_found(next(), next(), last_word.clone())
+                    .map_err(|error| StoreError::uncertain(error.to_string())),
                 Err(error) => Err(StoreError::uncertain(error.to_string())),
             };
             job.answer(answer);
@@ -217,8 +221,8 @@ impl Batch {
     }
 }
 
-fn read_found(item: &MetaResponse, label: &MetaResponse, open: bool) -> Result<Answer, Unexpected> {
+fn read_found(item: &MetaResponse, label: &MetaResponse, last_word: LastWord) -> Result<Answer, Unexpected> {
     let found = commands::read_look(item)?;
     let found = found.map(|(mark, left)| (mark, commands::read_owner(label, mark), left));
-    Ok(Answer::Found { found, open })
+    Ok(Answer::Found { found, last_word })
 }

@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 pub use opening::{Opened, adopt, open};
 
-use self::batch::{Answer, Job, Op};
+use self::batch::{Answer, Job, LastWord, Op};
 use self::board::Board;
 use self::commands::{Keys, Verdict};
 use self::placement::{Placement, fingerprint};
@@ -93,9 +93,9 @@ impl MemcachedStore {
         &self,
         name: &LockName,
         op: Op,
-    ) -> Result<(Verdict, Option<crate::lock::FencingToken>, bool), StoreError> {
+    ) -> Result<(Verdict, Option<crate::lock::FencingToken>, LastWord), StoreError> {
         match self.ask(name, op).await? {
-            Answer::Verdict { verdict, token, open } => Ok((verdict, token, open)),
+            Answer::Verdict { verdict, token, last_word } => Ok((verdict, token, last_word)),
             Answer::Found { .. } => Err(ended()),
         }
     }
@@ -107,17 +107,12 @@ fn ended() -> StoreError {
 
 /// While a shard is closed, "another mark" may be a grant about to be undone, and "no item" may be a memory just
 /// lost: neither is the last word.
-fn settled(verdict: Verdict, open: bool) -> Result<Change, StoreError> {
+fn settled(verdict: Verdict, last_word: LastWord) -> Result<Change, StoreError> {
     match verdict {
         Verdict::Done => Ok(Change::Done),
-        Verdict::Exists if open => Ok(Change::TakenOver),
-        Verdict::Missing if open => Ok(Change::Gone),
-        Verdict::Exists | Verdict::Missing => Err(not_the_last_word()),
+        Verdict::Exists => last_word.map(|()| Change::TakenOver),
+        Verdict::Missing => last_word.map(|()| Change::Gone),
     }
-}
-
-fn not_the_last_word() -> StoreError {
-    StoreError::unavailable("memcached has lost its memory, and what it holds now is not the last word", None)
 }
 
 impl LockStore for MemcachedStore {
@@ -134,7 +129,7 @@ impl LockStore for MemcachedStore {
         match self.change(name, Op::Replace { from, to, ttl, grant: true, touch_owner: false }).await? {
             (Verdict::Done, Some(token), _) => Ok(Granted::Yes(token)),
             (Verdict::Done, None, _) => Err(StoreError::uncertain("a grant without a fencing token")),
-            (verdict, _, open) => settled(verdict, open).map(|_| Granted::No),
+            (verdict, _, last_word) => settled(verdict, last_word).map(|_| Granted::No),
         }
     }
 
@@ -142,25 +137,25 @@ impl LockStore for MemcachedStore {
         let touch_owner = !owner.is_empty();
         let renewal = Op::Replace { from: mark, to: mark, ttl, grant: false, touch_owner };
         match self.change(name, renewal).await? {
-            (Verdict::Missing, _, false) => {
+            (Verdict::Missing, _, Err(closed)) => {
                 // Re-assert. If something else is there, the next renewal finds out whether that is ours, from
                 // an earlier re-assertion whose answer was lost.
                 let (verdict, ..) = self.change(name, Op::Create { mark, ttl, grant: false }).await?;
-                settled(verdict, false)
+                settled(verdict, Err(closed))
             }
-            (verdict, _, open) => settled(verdict, open),
+            (verdict, _, last_word) => settled(verdict, last_word),
         }
     }
 
     async fn replace(&self, name: &LockName, from: Mark, to: Mark, ttl: u32) -> Result<Change, StoreError> {
         let op = Op::Replace { from, to, ttl, grant: false, touch_owner: false };
-        let (verdict, _, open) = self.change(name, op).await?;
-        settled(verdict, open)
+        let (verdict, _, last_word) = self.change(name, op).await?;
+        settled(verdict, last_word)
     }
 
     async fn remove(&self, name: &LockName, mark: Mark) -> Result<Change, StoreError> {
-        let (verdict, _, open) = self.change(name, Op::Remove(mark)).await?;
-        settled(verdict, open)
+        let (verdict, _, last_word) = self.change(name, Op::Remove(mark)).await?;
+        settled(verdict, last_word)
     }
 
     async fn look(&self, name: &LockName) -> Result<Look, StoreError> {
@@ -168,9 +163,8 @@ impl LockStore for MemcachedStore {
             Answer::Found { found: Some((mark, owner, expires_in)), .. } => {
                 Ok(Look::Marked { mark, owner, expires_in })
             }
-            Answer::Found { found: None, open: true } => Ok(Look::Free),
-            // Its holder may be about to re-assert it.
-            Answer::Found { found: None, open: false } => Err(not_the_last_word()),
+            // In a closed shard its holder may be about to re-assert it.
+            Answer::Found { found: None, last_word } => last_word.map(|()| Look::Free),
             Answer::Verdict { .. } => Err(ended()),
         }
     }

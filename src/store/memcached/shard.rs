@@ -338,7 +338,8 @@ impl Shard {
             self.highest_token = self.highest_token.max(fence.map_or(0, |token| token.get()));
         }
         // What was sent into a closed shard may have been carried out before it opened.
-        batch.settle(responses, fence.flatten(), was_open && self.state.is_open());
+        let last_word = if was_open && self.state.is_open() { Ok(()) } else { Err(self.closed()) };
+        batch.settle(responses, fence.flatten(), &last_word);
     }
 
     /// Looks anew at what waits, after something has changed.

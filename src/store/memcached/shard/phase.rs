@@ -29,11 +29,7 @@ impl Shard {
             (Link::Down(why), _) => (format!("memcached {shard} cannot be reached: {why}"), None),
             (Link::Refused(why), _) => (format!("memcached {shard} is refused: {why}"), None),
             (_, Phase::Foreign { .. }) => (format!("memcached {shard} is refused: {FOREIGN}"), None),
-            (_, Phase::Closed { .. }) => {
-                let left = self.state.quarantine_left(self.settings.max_ttl).unwrap_or_default();
-                let seconds = left.as_secs_f64().ceil();
-                (format!("memcached {shard} has lost its memory and grants nothing for {seconds} s"), Some(left))
-            }
+            (_, Phase::Closed { .. }) => return Some(self.closed()),
             (_, Phase::Unread) if self.unreadable => {
                 (format!("memcached {shard} is refused: somebody else uses the keys in which its state belongs"), None)
             }
@@ -42,6 +38,14 @@ impl Shard {
             }
         };
         Some(StoreError::unavailable(why, retry_after))
+    }
+
+    /// Why nothing but a success is the last word of a shard that is closed, or was when it was asked.
+    pub(super) fn closed(&self) -> StoreError {
+        let left = self.state.quarantine_left(self.settings.max_ttl).unwrap_or_default();
+        let (shard, seconds) = (&self.settings.address, left.as_secs_f64().ceil());
+        let why = format!("memcached {shard} has lost its memory and grants nothing for {seconds} s");
+        StoreError::unavailable(why, Some(left))
     }
 
     /// Whether the shard is in a state that passes.
