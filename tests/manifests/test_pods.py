@@ -9,7 +9,7 @@ import pytest
 import yaml
 from conftest import ROOT, find, flags, kustomize, pod, render
 
-FOLDER = ROOT / "target/manifests"
+FOLDER = ROOT / "target/manifests/pod"
 VALUES = ["defaultTtl=5s", "maxTtl=5s", "memcached.megabytes=16"]
 
 
@@ -49,12 +49,12 @@ def test_the_chart_starts_without_its_store_and_is_ready_with_it(chart):
 
 
 def test_the_sidecar_serves_another_user_of_its_group(chart):
-    FOLDER.mkdir(exist_ok=True)
+    FOLDER.mkdir(parents=True, exist_ok=True)
     shutil.copy(ROOT / "deploy/kustomize/example/worker.yaml", FOLDER)
     [broker] = pod(find(chart, "Deployment", "lockbroker"))["containers"]
     overlay = {
         "resources": ["worker.yaml"],
-        "components": ["../../deploy/kustomize/sidecar"],
+        "components": ["../../../deploy/kustomize/sidecar"],
         "configMapGenerator": [
             {"name": "lockbroker", "literals": [f"LOCKBROKER_STORE={flags(broker)['--store']}"]
              + [f"LOCKBROKER_{name}=5s" for name in ("DEFAULT_TTL", "MAX_TTL")]}

@@ -187,16 +187,24 @@ def test_others_are_left_alone(example):
     assert pod(other) == {"containers": [{"name": "other", "image": "registry.example/other:1"}]}
 
 
-def test_the_sidecar_for_a_stateful_set(tmp_path_factory, request):
-    folder = ROOT / "target/manifests"
-    folder.mkdir(exist_ok=True)
+def test_the_sidecar_for_a_stateful_set_with_patches_of_its_own():
+    folder = ROOT / "target/manifests/stateful"
+    folder.mkdir(parents=True, exist_ok=True)
     worker = (ROOT / "deploy/kustomize/example/worker.yaml").read_text().split("---")[0]
     (folder / "worker.yaml").write_text(worker.replace("kind: Deployment", "kind: StatefulSet"))
-    (folder / "kustomization.yaml").write_text(
-        yaml.safe_dump({"resources": ["worker.yaml"], "components": ["../../deploy/kustomize/sidecar"]})
-    )
+    readiness = {"op": "replace", "value": "readiness"}
+    readiness["path"] = "/spec/template/spec/initContainers/0/readinessProbe/grpc/service"
+    group = {"op": "replace", "path": "/spec/template/spec/securityContext/fsGroup", "value": 4000}
+    overlay = {
+        "resources": ["worker.yaml"],
+        "components": ["../../../deploy/kustomize/sidecar"],
+        "patches": [{"target": {"kind": "StatefulSet"}, "patch": yaml.safe_dump([readiness, group])}],
+    }
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(overlay))
     worker = find(kustomize(folder), "StatefulSet", "worker")
-    assert [it["name"] for it in pod(worker)["initContainers"]] == ["lockbroker"]
+    [sidecar] = pod(worker)["initContainers"]
+    assert sidecar["readinessProbe"]["grpc"]["service"] == "readiness"
+    assert pod(worker)["securityContext"]["fsGroup"] == 4000
     for app in pod(worker)["containers"]:
         assert "lockbroker-socket" in {it["name"] for it in app["volumeMounts"]}
 
