@@ -10,7 +10,7 @@ import yaml
 from conftest import ROOT, find, flags, kustomize, pod, render
 
 FOLDER = ROOT / "target/manifests/pod"
-VALUES = ["defaultTtl=5s", "maxTtl=5s", "memcached.megabytes=16"]
+VALUES = ["defaultTtlSeconds=5", "maxTtlSeconds=5", "memcached.megabytes=16"]
 
 
 @pytest.fixture(scope="module")

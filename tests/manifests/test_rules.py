@@ -124,6 +124,7 @@ def test_memcached_keeps_locks_and_each_has_its_name():
     size = int(memcached["args"][memcached["args"].index("-m") + 1])
     assert megabytes(memcached["resources"]["limits"]["memory"]) >= size * 1.5
     assert "livenessProbe" not in memcached
+    assert workload["spec"]["minReadySeconds"] > seconds(flags(brokers(documents)[0][1])["--max-ttl"])
     service = find(documents, "Service", workload["spec"]["serviceName"])
     assert service["spec"]["clusterIP"] == "None" and service["spec"]["publishNotReadyAddresses"] is True
     [(_, broker)] = brokers(documents)
@@ -135,23 +136,25 @@ def test_memcached_keeps_locks_and_each_has_its_name():
     assert spread[0]["podAffinityTerm"]["labelSelector"] == workload["spec"]["selector"]
 
 
+def ports(rules, protocol):
+    """All ports of that protocol that these rules of a NetworkPolicy open."""
+    return {int(it["port"]) for rule in rules for it in rule["ports"] if it.get("protocol", "TCP") == protocol}
+
+
 def test_the_network_policy_lets_through_what_the_flags_need():
-    tcp = lambda rule: {int(it["port"]) for it in rule["ports"] if it.get("protocol", "TCP") == "TCP"}
-    udp = lambda rule: {int(it["port"]) for it in rule["ports"] if it.get("protocol") == "UDP"}
-    union = lambda ports, rules: set().union(*map(ports, rules))
     external = ["memcached.enabled=false", r"store=memcached://10.0.0.5:11211\,cache.example:11212=2"]
     for values, store in ((["memcached.shards=2"], {11211}), (external, {11211, 11212})):
         documents = render(*values)
         [(_, broker)] = brokers(documents)
         policy = find(documents, "NetworkPolicy", "lockbroker")["spec"]
-        ports = broker["ports"]
-        assert union(tcp, policy["ingress"]) == {it["containerPort"] for it in ports if "protocol" not in it}
-        assert union(udp, policy["ingress"]) == {it["containerPort"] for it in ports if it.get("protocol") == "UDP"}
-        assert union(tcp, policy["egress"]) == store | {53}
-        assert union(udp, policy["egress"]) == {53, 50553}
+        for protocol in ("TCP", "UDP"):
+            opened = {it["containerPort"] for it in broker["ports"] if it.get("protocol", "TCP") == protocol}
+            assert ports(policy["ingress"], protocol) == opened
+        assert ports(policy["egress"], "TCP") == store | {53}
+        assert ports(policy["egress"], "UDP") == {53, 50553}
         assert {int(port) for port in re.findall(r":(\d+)(?=[,=]|$)", flags(broker)["--store"])} == store
     memcached = find(render(), "NetworkPolicy", "lockbroker-memcached")["spec"]
-    assert union(tcp, memcached["ingress"]) == {11211} and all(it["from"] for it in memcached["ingress"])
+    assert ports(memcached["ingress"], "TCP") == {11211} and all(it["from"] for it in memcached["ingress"])
     assert memcached["egress"] == [] and memcached["policyTypes"] == ["Ingress", "Egress"]
 
 
