@@ -46,6 +46,6 @@ ENV LOCKBROKER_LISTEN=0.0.0.0:50551 \
 EXPOSE 50551 50552 50553/udp
 # Healthy while at least one shard is open. The admin port, since it is without TLS.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s \
-    CMD ["/lockbroker", "health", "--address", "http://127.0.0.1:50552"]
+    CMD ["/lockbroker", "health", "--server", "http://127.0.0.1:50552"]
 ENTRYPOINT ["/lockbroker"]
 CMD ["serve"]

@@ -92,7 +92,7 @@ class Container:
             return self.run(LOCKBROKER, *arguments).returncode == 0
         if "grpc" in probe:
             address, service = f"http://{POD_IP}:{probe['grpc']['port']}", probe["grpc"]["service"]
-            return self.run(LOCKBROKER, "health", f"--address={address}", f"--service={service}").returncode == 0
+            return self.run(LOCKBROKER, "health", f"--server={address}", f"--service={service}").returncode == 0
         [port] = [it["containerPort"] for it in self.manifest["ports"] if it["name"] == probe["tcpSocket"]["port"]]
         with socket.socket() as connection:
             return connection.connect_ex((POD_IP, port)) == 0

@@ -169,7 +169,7 @@ def test_the_sidecar(example, known_flags):
     given = flags(sidecar)
     socket = given["--listen"]
     assert len(socket.removeprefix("unix:")) < 108
-    assert f"--address={socket}" in sidecar["startupProbe"]["exec"]["command"]
+    assert f"--server={socket}" in sidecar["startupProbe"]["exec"]["command"]
     assert given["--socket-mode"] == "0660" and pod(worker)["securityContext"]["fsGroup"] == 65532
     [volume] = [it for it in pod(worker)["volumes"] if "emptyDir" in it]
     folder = socket.removeprefix("unix:").rsplit("/", 1)[0]
