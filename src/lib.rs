@@ -30,6 +30,8 @@ pub mod stream;
 pub mod telemetry;
 #[cfg(feature = "server")]
 mod waiters;
+#[cfg(feature = "server")]
+pub mod wake;
 
 /// The README's code compiles.
 #[cfg(doctest)]

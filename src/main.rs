@@ -10,13 +10,14 @@ use clap::{Parser, Subcommand};
 use lockbroker::cli::bound::{self, BoundArgs};
 use lockbroker::cli::get::{self, GetArgs};
 use lockbroker::cli::run::{self, RunArgs};
-use lockbroker::config::{BrokerOptions, Config, ServeArgs, ShardArgs};
+use lockbroker::config::{Advertised, BrokerOptions, Config, ServeArgs, ShardArgs};
 use lockbroker::server::{self, Listener};
 use lockbroker::service::Service;
 use lockbroker::session::{Broker, Settings};
 use lockbroker::store::memcached::{self, MemcachedSettings, MemcachedStore, Opened};
 use lockbroker::store::{LockStore, MemoryStore, Store};
 use lockbroker::telemetry;
+use lockbroker::wake::WakeSocket;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
@@ -99,12 +100,19 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     match &config.store {
         Store::Memory => serve_on(listeners, MemoryStore::new(), &config).await,
         Store::Memcached(shards) => {
-            let store = MemcachedStore::start(&MemcachedSettings {
+            let mut store = MemcachedStore::start(&MemcachedSettings {
                 shards: shards.clone(),
                 max_ttl: config.broker.max_ttl,
                 key_prefix: config.broker.key_prefix.as_str().to_owned(),
                 allow_unsafe: config.broker.allow_unsafe_store,
             });
+            if let Some(Advertised(address)) = config.broker.advertise {
+                let socket = WakeSocket::bind(address)
+                    .await
+                    .with_context(|| format!("cannot listen for wake-ups by UDP at --advertise {address}"))?;
+                tracing::info!(address = %socket.address(), "to be woken by other brokers");
+                store = store.with_wake_ups(socket);
+            }
             serve_on(listeners, store, &config).await
         }
     }
@@ -130,6 +138,7 @@ async fn serve_on(listeners: Vec<Listener>, store: impl LockStore, config: &Conf
     };
     tokio::select! {
         served = served => Ok(served?),
+        () = broker.heed_wakes() => unreachable!("heeds them for ever"),
         () = two_signals => {
             broker.abandon();
             anyhow::bail!("stopped by a second signal before the last lock had gone")

@@ -472,7 +472,7 @@ fn ask(want: Want) -> Ask {
 }
 
 fn waiting(max_wait: Option<Duration>) -> Want {
-    Want::Wait { max_wait, poll_interval: Duration::from_millis(100) }
+    Want::Wait { max_wait, poll_interval: None }
 }
 
 async fn next(standing: &Standing) -> Event {

@@ -4,7 +4,7 @@
 //! Reads and checks; opens nothing.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::str::FromStr;
 use std::time::Duration;
@@ -15,6 +15,7 @@ use clap::{Args, ValueEnum};
 use crate::lock::{MAX_TTL, MIN_TTL};
 use crate::store::memcached::MAX_KEY_PREFIX_BYTES;
 use crate::store::{ShardAddress, Store};
+use crate::wake::DEFAULT_PORT;
 
 /// The flags of `lockbroker serve`.
 #[derive(Debug, Clone, Args)]
@@ -71,7 +72,14 @@ pub struct BrokerOptions {
           value_parser = between(MIN_TTL, MAX_TTL))]
     pub max_ttl: Duration,
 
-    /// How often to look at a lock that another broker holds, for waiters that do not say: 1ms to 1h
+    /// Where other brokers reach this one by UDP, to wake it when they release a lock that is waited for here:
+    /// in Kubernetes the pod's IP. The port is 50553 unless named, and is bound on all addresses of the machine.
+    /// On every broker of a store or on none; without it they only poll. Not heeded with --store memory
+    #[arg(long, env = "LOCKBROKER_ADVERTISE", value_name = "IP[:PORT]")]
+    pub advertise: Option<Advertised>,
+
+    /// How often to look at a lock that another broker holds, for waiters that do not say: 1ms to 1h. Up to 1s
+    /// where that broker will wake this one
     #[arg(long, env = "LOCKBROKER_POLL_INTERVAL", value_name = "DURATION", default_value = "100ms",
           value_parser = between(Duration::from_millis(1), HOUR))]
     pub poll_interval: Duration,
@@ -241,6 +249,24 @@ impl fmt::Display for ListenAddress {
     }
 }
 
+/// Where other brokers reach this one by UDP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Advertised(pub SocketAddr);
+
+impl FromStr for Advertised {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Advertised, String> {
+        let address = text.parse().or_else(|_| text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, DEFAULT_PORT)));
+        let address: SocketAddr = address
+            .map_err(|_| "expected an IP address with or without a port, such as 10.0.0.7 or [fd00::7]:50553")?;
+        if address.ip().is_unspecified() || address.ip().is_multicast() {
+            return Err("expected the address of this one machine, by which others reach it".into());
+        }
+        Ok(Advertised(address))
+    }
+}
+
 /// What every key in memcached begins with: up to [`MAX_KEY_PREFIX_BYTES`] of visible ASCII.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyPrefix(String);
@@ -349,6 +375,18 @@ mod tests {
         assert!(KeyPrefix::from_str(&"x".repeat(49)).is_err());
         assert!(KeyPrefix::from_str("a b").is_err());
         assert!(KeyPrefix::from_str("ä").is_err());
+    }
+
+    #[test]
+    fn the_advertised_address_is_one_that_others_can_reach() {
+        let advertised = |text: &str| text.parse::<Advertised>().map(|Advertised(address)| address.to_string());
+        assert_eq!(advertised("10.0.0.7").unwrap(), "10.0.0.7:50553");
+        assert_eq!(advertised("10.0.0.7:1").unwrap(), "10.0.0.7:1");
+        assert_eq!(advertised("fd00::7").unwrap(), "[fd00::7]:50553");
+        assert_eq!(advertised("[fd00::7]:0").unwrap(), "[fd00::7]:0");
+        for text in ["", "localhost", "0.0.0.0", "[::]:50553", "224.0.0.1", "10.0.0.7:", ":50553"] {
+            advertised(text).expect_err(text);
+        }
     }
 
     #[test]

@@ -9,8 +9,8 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Moment;
-use crate::lock::{GrantId, LockName};
-use crate::store::{Change, LockStore, Look, Mark, StoreError};
+use crate::lock::{GrantId, LockName, item_ttl, lease};
+use crate::store::{Change, LockStore, Look, Mark, StoreError, Watch};
 use crate::waiters::Waiters;
 
 /// The limits and defaults of a broker.
@@ -20,7 +20,7 @@ pub struct Settings {
     pub default_ttl: Duration,
     /// The longest ttl that any broker of the deployment grants.
     pub max_ttl: Duration,
-    /// The least time between two polls for those who name none.
+    /// The time between two polls for those who name none; up to 1 s where another broker will wake them.
     pub poll_interval: Duration,
     /// How many locks may be held here; above that new ones are refused.
     pub max_locks: usize,
@@ -69,6 +69,48 @@ impl<S: LockStore> Common<S> {
             *owner = kept;
         }
         Ok(look)
+    }
+
+    /// For how long a line whose waiters name no interval leaves the store alone, before jitter.
+    pub(crate) fn pause(&self, name: &LockName) -> Duration {
+        self.waiters.pause(name, self.settings.poll_interval)
+    }
+
+    /// Asks, in the background, that other brokers wake the line of a lock that was not to be had, which otherwise
+    /// tries again after `pause`.
+    pub(crate) fn watch(self: &Arc<Self>, name: &LockName, pause: Duration) {
+        if !self.store.can_be_woken() {
+            return;
+        }
+        let (common, name) = (Arc::clone(self), name.clone());
+        tokio::spawn(async move {
+            // What lives for `ttl` seconds is certain for two seconds less.
+            let ttl = u32::try_from(pause.as_secs()).unwrap_or(u32::MAX).saturating_add(5);
+            let until = Moment::now() + lease(Duration::from_secs(ttl.into()));
+            let kept = common.waiters.listen(&name);
+            let watch = common.store.watch(&name, kept, ttl).await;
+            common.waiters.watched(&name, watch, until);
+            // It may have been let go before anybody could know of us.
+            if watch == Watch::Begun && matches!(common.store.look(&name).await, Ok(Look::Free)) {
+                common.waiters.released_elsewhere(&name);
+            }
+        });
+    }
+
+    /// Takes back what `watch` asked for, where nobody has woken the line yet.
+    pub(crate) fn stop_watching(&self, name: &LockName) {
+        if self.waiters.stop_watching(name) {
+            self.store.unwatch(name);
+        }
+    }
+
+    /// Notes in the store that a line stands here behind a holder, so that it hears when another broker ends the
+    /// grant. Again and again: a keeper calls it with every renewal.
+    pub(crate) fn note_line(&self, name: &LockName) {
+        let again = self.settings.max_ttl / 3;
+        if self.store.can_be_woken() && self.waiters.line_to_note(name, again) {
+            self.store.note_line(name, item_ttl(self.settings.max_ttl, Duration::ZERO));
+        }
     }
 
     /// Deletes, in the background, a grant that nobody wants and whose command may still land: again and again for

@@ -88,6 +88,7 @@ impl<S: LockStore> Keeper<S> {
         // Renewals that failed in a row, and when to try again.
         let mut failed = 0;
         let mut retry_at: Option<Moment> = None;
+        self.common.note_line(&self.name);
         loop {
             if let Some(end) = self.bell.take_end() {
                 let close = Box::pin(self.heed(end, &grant, announced)).await;
@@ -110,6 +111,8 @@ impl<S: LockStore> Keeper<S> {
                 // The next one rings.
                 Some(_) => lease_end,
             };
+            // Another broker says that it has ended the grant, which the renewal shows.
+            let renew_at = self.bell.doubted().map_or(renew_at, |doubted| doubted.min(renew_at));
             // Renewals that are answered after the next heartbeat only keep the lease, and cover nothing: a client whose
             // validity is over has lost the lock, though the store still has it.
             let covered_until = self.seat.covered_since().map(|since| since + lease(self.ttl));
@@ -126,6 +129,7 @@ impl<S: LockStore> Keeper<S> {
             }
 
             let sent = Moment::now();
+            self.bell.asked();
             let renewed = Box::pin(self.renew(&grant)).await;
             let sent = sabotage::counted_from(sent);
             match renewed {
@@ -133,6 +137,7 @@ impl<S: LockStore> Keeper<S> {
                     grant.sent = sent;
                     failed = 0;
                     retry_at = None;
+                    self.common.note_line(&self.name);
                     if announced {
                         self.bell.set_lease_end(self.lease_end(&grant));
                         self.seat.renewed(sent, self.lease_end(&grant));

@@ -166,6 +166,13 @@ impl<S: LockStore> Broker<S> {
         Ok(Seen { look, lease_end: kept.and_then(|bell| bell.lease_end()) })
     }
 
+    /// Heeds what other brokers say of locks that may be free, for ever.
+    pub async fn heed_wakes(&self) {
+        loop {
+            self.common.waiters.wake(self.common.store.next_wake().await);
+        }
+    }
+
     /// Takes no new work and tells every stream, so that clients reattach elsewhere. Locks are renewed for as long as
     /// this process runs; it should be `grace` at the most.
     pub fn drain(&self, grace: Duration) {

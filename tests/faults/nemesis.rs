@@ -158,8 +158,16 @@ impl Nemesis<'_> {
             (site.in_rotation, site.holds_on) = (!clients_leave, !clients_leave);
         });
         let fault = world.notes.fault(kind, vec![Target::Broker(number)]);
+        // Often in the middle of a slow exchange: it wakes up to answers that have grown old.
+        let roads: Vec<_> = world.store_roads.iter().map(|roads| &roads[number]).collect();
+        if self.rng.random() {
+            let delay = self.millis(200..800);
+            roads.iter().for_each(|road| road.delay(delay));
+            sleep(delay).await;
+        }
         broker.stop().await;
         self.wait(PAUSE).await;
+        roads.iter().for_each(|road| road.delay(Duration::ZERO));
         broker.cont();
         drop(fault);
         world.signposts.change(number, |site| (site.in_rotation, site.holds_on) = (true, false));
@@ -169,6 +177,9 @@ impl Nemesis<'_> {
         let world = self.world;
         self.find_prey(Some(number)).await;
         let mut store = world.stores[number].lock().await;
+        if kind == Kind::StorePaused && self.rng.random() {
+            return self.pause_the_machine(number, &mut store).await;
+        }
         let fault = world.notes.fault(kind, vec![Target::Store(number)]);
         match kind {
             Kind::StoreRestarted => {
@@ -190,6 +201,30 @@ impl Nemesis<'_> {
                 junk.clear(&store).await;
             }
         }
+        drop(fault);
+    }
+
+    /// Stops a memcached together with all brokers that nothing else is done to, as when the machine that they share is
+    /// suspended. The brokers wake up first, so that memcached finds commands waiting before it finds out how late it is.
+    async fn pause_the_machine(&mut self, number: usize, store: &mut Memcached) {
+        let world = self.world;
+        let mut brokers = Vec::new();
+        let mut targets = vec![Target::Store(number)];
+        for (broker, lock) in world.brokers.iter().enumerate() {
+            if let Ok(lock) = lock.try_lock() {
+                brokers.push(lock);
+                targets.push(Target::Broker(broker));
+            }
+        }
+        let fault = world.notes.fault(Kind::StorePaused, targets);
+        for broker in &mut brokers {
+            broker.stop().await;
+        }
+        store.stop().await;
+        self.wait(PAUSE).await;
+        brokers.iter_mut().for_each(|broker| broker.cont());
+        self.wait(50..300).await;
+        store.cont();
         drop(fault);
     }
 

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use memcache::exp::AsyncMetaConnection;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -130,7 +130,8 @@ async fn within<T>(what: &str, step: impl Future<Output = std::io::Result<T>>) -
     }
 }
 
-async fn ask(stream: &mut TcpStream) -> std::io::Result<ServerFacts> {
+/// Asks a server what it is, on a connection that is still unused.
+pub(super) async fn ask(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> std::io::Result<ServerFacts> {
     stream.write_all(b"version\r\nstats\r\nstats settings\r\n").await?;
     // More than all three answers take; what says more is no memcached.
     let mut lines = BufReader::new(stream.take(1 << 20)).lines();

@@ -301,7 +301,7 @@ impl Shard {
                         self.jobs_landed(batch, &responses, epoch, sent_in.open, arrived);
                     }
                     (Ok(responses), Cargo::Probe(probe)) => self.probe_landed(probe, &responses, fresh, arrived),
-                    (Ok(_), Cargo::Jobs(_)) => {}
+                    (Ok(responses), Cargo::Jobs(note)) => note.noted(responses),
                     (Err(error), cargo) => self.exchange_failed(&error, cargo),
                 }
             }

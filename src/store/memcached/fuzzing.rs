@@ -1,0 +1,93 @@
+//! What the fuzzer throws bytes at; see `fuzz/Cargo.toml`. Nothing of it is in other builds.
+
+use std::sync::LazyLock;
+
+use memcache::exp::AsyncMetaConnection;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
+
+use super::batch::{Answer, Batch, Job, Kind, Op};
+use super::commands::{Epoch, Keys, Verdict};
+use super::server;
+use crate::lock::{FencingToken, GrantId, LockName, Owner};
+use crate::store::Mark;
+
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all().build().expect("a runtime")
+});
+
+/// The name on which every job below acts.
+const NAME: &str = "job";
+
+/// A server says this when it is asked what it is.
+///
+/// # Panics
+/// Where the broker would.
+pub fn server_facts(bytes: &[u8]) {
+    let mut stream = tokio::io::join(bytes, tokio::io::sink());
+    if let Ok(facts) = RUNTIME.block_on(server::ask(&mut stream)) {
+        let _ = (facts.hopeless(), facts.dangers(), facts.process(), facts.clock_difference());
+    }
+}
+
+/// A server answers a batch with this and ends the connection.
+///
+/// # Panics
+/// Where the broker would, and where it would take a lock for granted of which no answer says so.
+pub fn answers(bytes: &[u8]) {
+    let (kind, bytes) = match bytes.split_first() {
+        Some((first, rest)) if first % 2 == 0 => (Kind::Create, rest),
+        Some((_, rest)) => (Kind::Change, rest),
+        None => return,
+    };
+    let name = LockName::new(NAME).expect("a name");
+    let [old, new] = [0, 1].map(|n| GrantId::new(10_000_000_000_000_000_000 + n).expect("in range"));
+    let ops = match kind {
+        Kind::Create => vec![
+            Op::Create { mark: Mark::Held(new), ttl: 15, grant: true },
+            Op::Create { mark: Mark::Held(old), ttl: 15, grant: false },
+        ],
+        _ => vec![
+            Op::Replace { from: Mark::Held(old), to: Mark::Held(new), ttl: 15, grant: true, touch_owner: false },
+            Op::Replace { from: Mark::Held(old), to: Mark::Held(old), ttl: 15, grant: false, touch_owner: true },
+            Op::Remove { mark: Mark::Held(old), wakes: true },
+            Op::Look,
+        ],
+    };
+    let mut replies = Vec::new();
+    let mut jobs = Vec::new();
+    for op in ops {
+        let (reply, answer) = oneshot::channel();
+        replies.push(answer);
+        jobs.push(Job { name: name.clone(), op, reply: Some(reply) });
+    }
+    let batch = Batch::new(jobs, kind);
+    let commands = batch.commands(&Keys::new("lb:"), Epoch::random());
+    let Some(responses) = RUNTIME.block_on(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.ok()?;
+        let client = TcpStream::connect(listener.local_addr().ok()?).await.ok()?;
+        let (mut server, _) = listener.accept().await.ok()?;
+        server.write_all(bytes).await.ok()?;
+        server.shutdown().await.ok()?;
+        AsyncMetaConnection::from_stream(client).execute_batch(&commands).await.ok()
+    }) else {
+        return;
+    };
+    let Ok(evidence) = batch.evidence(&responses) else { return };
+    batch.settle(&responses, evidence.fence.flatten(), &Ok(()));
+    for mut reply in replies {
+        match reply.try_recv() {
+            Ok(Ok(Answer::Verdict { verdict: Verdict::Done, token, .. })) => {
+                assert!(token.is_none_or(|token: FencingToken| token.get() > 0));
+                assert!(bytes.windows(2).any(|code| code == b"HD"), "done, and no answer says so");
+            }
+            Ok(Ok(Answer::Found { found: Some((_, owner, _)), .. })) => {
+                let Owner { .. } = owner;
+            }
+            _ => {}
+        }
+    }
+}
