@@ -3,7 +3,6 @@
 The tests run in a network and a mount namespace of their own (scripts/manifests), as a pod has them; all
 containers of all pods share these two."""
 
-import ctypes
 import fcntl
 import os
 import pathlib

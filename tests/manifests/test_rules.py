@@ -22,7 +22,7 @@ def ours(documents):
 
 
 def brokers(documents):
-    return [(pod, it) for pod, it in ours(documents) if it["name"] == "lockbroker"]
+    return [(spec, it) for spec, it in ours(documents) if it["name"] == "lockbroker"]
 
 
 def megabytes(quantity):
@@ -30,8 +30,8 @@ def megabytes(quantity):
 
 
 def check_containers(documents):
-    for pod, container in ours(documents):
-        security = pod["securityContext"] | container["securityContext"]
+    for spec, container in ours(documents):
+        security = spec["securityContext"] | container["securityContext"]
         assert security["runAsNonRoot"] is True and security["runAsUser"] > 0
         assert security["seccompProfile"] == {"type": "RuntimeDefault"}
         assert security["allowPrivilegeEscalation"] is False
@@ -41,7 +41,7 @@ def check_containers(documents):
         assert "cpu" not in container["resources"]["limits"]
 
 
-def check_broker(pod, broker, known_flags):
+def check_broker(spec, broker, known_flags):
     given = flags(broker)
     names, variables = known_flags
     assert broker["args"][0] == "serve"
@@ -61,7 +61,7 @@ def check_broker(pod, broker, known_flags):
     # At the default port, since --advertise gives none.
     assert 50553 in ports.values()
 
-    assert seconds(given["--drain"]) < pod.get("terminationGracePeriodSeconds", 30)
+    assert seconds(given["--drain"]) < spec.get("terminationGracePeriodSeconds", 30)
 
 
 def test_containers(chart, example):
@@ -70,19 +70,19 @@ def test_containers(chart, example):
 
 
 def test_brokers_of_the_chart(chart, known_flags):
-    [(pod, broker)] = brokers(chart)
-    check_broker(pod, broker, known_flags)
+    [(spec, broker)] = brokers(chart)
+    check_broker(spec, broker, known_flags)
     assert broker["readinessProbe"]["grpc"]["service"] == "readiness"
     listens = int(flags(broker)["--listen"].rsplit(":", 1)[1])
     assert broker["startupProbe"]["tcpSocket"] == {"port": "grpc"}
     assert {"name": "grpc", "containerPort": listens} in broker["ports"]
-    assert pod["enableServiceLinks"] is False and pod["automountServiceAccountToken"] is False
+    assert spec["enableServiceLinks"] is False and spec["automountServiceAccountToken"] is False
     # What is named is mounted.
     for flag in ("--tls-cert", "--tls-key", "--tls-client-ca", "--policy"):
         if flag in flags(broker):
             folder = flags(broker)[flag].rsplit("/", 1)[0]
             [mount] = [it for it in broker["volumeMounts"] if it["mountPath"] == folder]
-            assert mount["readOnly"] and mount["name"] in {it["name"] for it in pod["volumes"]}
+            assert mount["readOnly"] and mount["name"] in {it["name"] for it in spec["volumes"]}
 
 
 def test_the_image_listens_where_the_chart_does():
