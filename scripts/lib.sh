@@ -78,3 +78,18 @@ END
     mv "$work/root" "$home"
     echo "$home/$program"
 }
+
+# Makes a bare Debian 12 in a folder, with some packages more, and shows it the ways out of this machine:
+# names, certificates, registries. Needs root and debootstrap.
+bare_debian() {
+    local root=$1 packages=$2 file
+    debootstrap --variant=minbase --include="ca-certificates,$packages" bookworm "$root" "$(debian_mirror)" >/dev/null
+    apt-config dump Acquire >"$root/etc/apt/apt.conf.d/99host"
+    for file in /etc/resolv.conf /etc/hosts /etc/pip.conf /etc/ssl/certs/ca-certificates.crt; do
+        [[ ! -e $file ]] || cp --dereference "$file" "$root$file"
+    done
+    mkdir -p "$root/root/.cargo"
+    for file in "${CARGO_HOME:-$HOME/.cargo}"/config{,.toml}; do
+        [[ ! -e $file ]] || cp "$file" "$root/root/.cargo/"
+    done
+}
