@@ -2,7 +2,11 @@
 
 pub mod client;
 pub mod clock;
+#[cfg(feature = "tls")]
+pub mod files;
 pub mod proto;
+#[cfg(feature = "tls")]
+pub mod tls;
 
 #[cfg(feature = "server")]
 pub mod bell;
@@ -11,9 +15,15 @@ pub mod cli;
 #[cfg(feature = "server")]
 pub mod config;
 #[cfg(feature = "server")]
+pub mod followed;
+#[cfg(feature = "server")]
 pub mod keeper;
 #[cfg(feature = "server")]
 pub mod lock;
+#[cfg(feature = "server")]
+pub mod metrics;
+#[cfg(feature = "server")]
+pub mod policy;
 #[cfg(feature = "server")]
 mod sabotage;
 #[cfg(feature = "server")]

@@ -9,8 +9,12 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use lockbroker::cli::bound::{self, BoundArgs};
 use lockbroker::cli::get::{self, GetArgs};
+use lockbroker::cli::health::{self, HealthArgs};
 use lockbroker::cli::run::{self, RunArgs};
-use lockbroker::config::{Advertised, BrokerOptions, Config, ServeArgs, ShardArgs};
+use lockbroker::config::{Advertised, BrokerOptions, Config, ListenAddress, ServeArgs, ShardArgs};
+use lockbroker::followed::Followed;
+use lockbroker::metrics::Metrics;
+use lockbroker::policy::Policy;
 use lockbroker::server::{self, Listener};
 use lockbroker::service::Service;
 use lockbroker::session::{Broker, Settings};
@@ -38,6 +42,8 @@ enum Command {
     Run(RunArgs),
     /// Show who holds a lock
     Get(GetArgs),
+    /// Say whether a broker is of use
+    Health(HealthArgs),
     /// What `run` starts its command through
     #[command(hide = true, name = BoundArgs::COMMAND)]
     ExecBound(BoundArgs),
@@ -71,6 +77,7 @@ fn main() -> ExitCode {
             Command::Shard(command) => shards(command).await,
             Command::Run(args) => return run::run(args).await,
             Command::Get(args) => return get::run(args).await,
+            Command::Health(args) => return health::run(args).await,
             Command::ExecBound(args) => return bound::run(&args),
         };
         outcome.map_or_else(|error| failure(&error), |()| ExitCode::SUCCESS)
@@ -90,22 +97,45 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let log = args.log.clone();
     let config = args.resolve().unwrap_or_else(|error| error.exit());
     telemetry::init(&log)?;
+    let tls = config.tls.clone().map(Followed::start).transpose().context("cannot use the certificates")?;
+    let policy = config.policy.clone().map(Followed::start).transpose().context("cannot use the policy")?;
     let mut listeners = Vec::new();
     for address in &config.listen {
-        let listener = Listener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
-        tracing::info!(address = %listener.local_addr()?, "listening");
+        let listener = match address {
+            ListenAddress::Tcp(address) => Listener::tcp(*address).await.map(|listener| match &tls {
+                Some(tls) => listener.with_tls(tls.clone()),
+                None => listener,
+            }),
+            ListenAddress::Unix(path) => Listener::unix(path, &config.sockets).await,
+        };
+        let listener = listener.with_context(|| format!("cannot listen on {address}"))?;
+        tracing::info!(address = %listener.address()?, "listening");
         listeners.push(listener);
     }
+    if policy.is_none()
+        && let Some(address) = config.listen.iter().find(|address| !address.is_local())
+    {
+        tracing::warn!(%address, "there is no --policy: whoever can connect may acquire and release every lock");
+    }
+    let mut admin = None;
+    if let Some(address) = config.admin_listen {
+        let listener = Listener::tcp(address).await;
+        let listener = listener.with_context(|| format!("cannot listen on {address} (--admin-listen)"))?;
+        tracing::info!(address = %listener.address()?, "listening for health checks and scrapes");
+        admin = Some(listener);
+    }
 
+    let metrics = Metrics::default();
     match &config.store {
-        Store::Memory => serve_on(listeners, MemoryStore::new(), &config).await,
+        Store::Memory => serve_on(listeners, admin, policy, MemoryStore::new(), &config, &metrics).await,
         Store::Memcached(shards) => {
-            let mut store = MemcachedStore::start(&MemcachedSettings {
+            let settings = MemcachedSettings {
                 shards: shards.clone(),
                 max_ttl: config.broker.max_ttl,
                 key_prefix: config.broker.key_prefix.as_str().to_owned(),
                 allow_unsafe: config.broker.allow_unsafe_store,
-            });
+            };
+            let mut store = MemcachedStore::start(&settings, &metrics);
             if let Some(Advertised(address)) = config.broker.advertise {
                 let socket = WakeSocket::bind(address)
                     .await
@@ -113,21 +143,28 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
                 tracing::info!(address = %socket.address(), "to be woken by other brokers");
                 store = store.with_wake_ups(socket);
             }
-            serve_on(listeners, store, &config).await
+            serve_on(listeners, admin, policy, store, &config, &metrics).await
         }
     }
 }
 
 /// Runs a broker on `store` until it is told to stop.
-async fn serve_on(listeners: Vec<Listener>, store: impl LockStore, config: &Config) -> anyhow::Result<()> {
+async fn serve_on(
+    listeners: Vec<Listener>,
+    admin: Option<Listener>,
+    policy: Option<Followed<Policy>>,
+    store: impl LockStore,
+    config: &Config,
+    metrics: &Metrics,
+) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
     let BrokerOptions { default_ttl, max_ttl, poll_interval, max_locks, max_waiters, .. } = config.broker;
     let settings =
         Settings { default_ttl, max_ttl, poll_interval, max_locks: max_locks.get(), max_waiters: max_waiters.get() };
-    let broker = Broker::new(store, settings);
-    let service = Service::new(broker.clone());
+    let broker = Broker::new(store, settings, metrics);
+    let service = Service::new(broker.clone(), policy);
     let (stop, stopped) = oneshot::channel::<()>();
-    let served = server::run(listeners, service, broker.clone(), &config.transport, async {
+    let served = server::run(listeners, admin, service, broker.clone(), &config.transport, metrics, async {
         // An error means that the sender was dropped, and this future with it.
         let _ = stopped.await;
     });

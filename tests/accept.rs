@@ -8,6 +8,7 @@ use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
+use lockbroker::config::ListenAddress;
 use lockbroker::server::Listener;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::{TcpSocket, TcpStream};
@@ -15,8 +16,8 @@ use tokio::time::timeout;
 
 #[tokio::test]
 async fn accepting_goes_on_after_file_descriptors_ran_out() {
-    let listener = Listener::bind(&"127.0.0.1:0".parse().unwrap()).await.unwrap();
-    let address = listener.local_addr().unwrap();
+    let listener = Listener::tcp("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let ListenAddress::Tcp(address) = listener.address().unwrap() else { panic!("no TCP address") };
     let client = TcpSocket::new_v4().unwrap();
     // From here on no descriptor is left.
     let before = getrlimit(Resource::Nofile);

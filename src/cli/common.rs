@@ -1,11 +1,12 @@
 //! What the client commands have in common: the broker's address, messages and exit codes.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use nix::sys::signal::{SigSet, Signal};
 
-use crate::client::Error;
+use crate::client::{Client, ClientBuilder, Error};
 
 /// Wrong usage, as clap has it.
 const USAGE: u8 = 2;
@@ -15,9 +16,38 @@ const UNAVAILABLE: u8 = 69;
 /// Where the brokers are.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct ServerArgs {
-    /// The broker: http://HOST:PORT, HOST:PORT or unix:/PATH
-    #[arg(long, value_name = "URL", env = "LOCKBROKER_SERVER", default_value = "http://127.0.0.1:50551")]
+    /// The broker: http://HOST:PORT, https://HOST:PORT, HOST:PORT or unix:/PATH
+    #[arg(
+        long,
+        visible_alias = "address",
+        value_name = "URL",
+        env = "LOCKBROKER_SERVER",
+        default_value = "http://127.0.0.1:50551"
+    )]
     pub(super) server: String,
+    /// With https: the authorities of which one must vouch for the broker; PEM [default: the system's]
+    #[arg(long, value_name = "FILE", env = "LOCKBROKER_CLIENT_TLS_CA")]
+    tls_ca: Option<PathBuf>,
+    /// With https: the certificate to show, where the broker asks for one; PEM
+    #[arg(long, value_name = "FILE", env = "LOCKBROKER_CLIENT_TLS_CERT", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// The certificate's private key; PEM
+    #[arg(long, value_name = "FILE", env = "LOCKBROKER_CLIENT_TLS_KEY", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+}
+
+impl ServerArgs {
+    /// A client of theirs, still to be set up.
+    pub(super) fn client(&self) -> ClientBuilder {
+        let mut client = Client::builder(&*self.server);
+        if let Some(ca) = &self.tls_ca {
+            client = client.tls_ca(ca);
+        }
+        if let (Some(cert), Some(key)) = (&self.tls_cert, &self.tls_key) {
+            client = client.tls_identity(cert, key);
+        }
+        client
+    }
 }
 
 /// One line for the person at the terminal.
@@ -48,7 +78,7 @@ pub(super) fn fail(error: &Error) -> ExitCode {
         _ => say(error),
     }
     match error {
-        Error::Endpoint { .. } | Error::Invalid { .. } => USAGE.into(),
+        Error::Endpoint { .. } | Error::Tls { .. } | Error::Invalid { .. } => USAGE.into(),
         _ => UNAVAILABLE.into(),
     }
 }

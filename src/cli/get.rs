@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::common::{ServerArgs, fail};
-use crate::client::{Client, Error, LockInfo, LockState};
+use crate::client::{Error, LockInfo, LockState};
 
 /// Show who has a lock and for how long at most
 #[derive(Debug, clap::Args)]
@@ -30,7 +30,7 @@ pub async fn run(args: GetArgs) -> ExitCode {
 }
 
 async fn look(args: &GetArgs) -> Result<LockInfo, Error> {
-    Client::connect(&*args.server.server)?.get(&args.name, None).await
+    args.server.client().connect()?.get(&args.name, None).await
 }
 
 fn text(lock: &LockInfo) -> String {

@@ -3,5 +3,6 @@
 pub mod bound;
 mod common;
 pub mod get;
+pub mod health;
 pub mod run;
 mod supervise;

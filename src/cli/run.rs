@@ -109,7 +109,7 @@ async fn hold_and_run(args: &RunArgs) -> Result<ExitCode, Error> {
 async fn acquire(args: &RunArgs) -> Result<Outcome, Error> {
     let host = rustix::system::uname();
     let default_owner = || format!("{} pid {}", host.nodename().to_string_lossy(), std::process::id());
-    let mut client = Client::builder(&*args.server.server).owner(args.owner.clone().unwrap_or_else(default_owner));
+    let mut client = args.server.client().owner(args.owner.clone().unwrap_or_else(default_owner));
     if let Some(ttl) = args.ttl {
         client = client.ttl(ttl);
     }

@@ -12,11 +12,19 @@ use crate::proto;
 #[non_exhaustive]
 pub enum Error {
     /// The endpoint is none. Nothing was sent.
-    #[error("{endpoint:?} is no endpoint: {reason}; write http://HOST:PORT, HOST:PORT or unix:/PATH")]
+    #[error(
+        "{endpoint:?} is no endpoint: {reason}; write http://HOST:PORT, https://HOST:PORT, HOST:PORT or unix:/PATH"
+    )]
     Endpoint {
         /// As given.
         endpoint: String,
         /// What is wrong with it.
+        reason: String,
+    },
+    /// A certificate or key for TLS cannot be used. Nothing was sent.
+    #[error("cannot use TLS: {reason}")]
+    Tls {
+        /// What is wrong, with the file and its line.
         reason: String,
     },
     /// The request is wrong, and would be again: a name, an owner or a duration out of bounds.

@@ -28,13 +28,15 @@
 //! A lock over a network is advisory: a holder that is stopped for longer than its lock's ttl wakes up without it.
 //! What must not be corrupted checks the [fencing token](Guard::fencing_token).
 //!
-//! The client runs on tokio; it needs only the crate's `default-features = false`.
+//! The client runs on tokio; it needs only the crate's `default-features = false`, and the
+//! feature `tls` for `https://` endpoints.
 
 mod error;
 mod guard;
 mod link;
 mod locks;
 mod request;
+mod road;
 mod session;
 mod settings;
 #[cfg(all(test, feature = "server"))]
@@ -43,6 +45,8 @@ mod validity;
 mod wire;
 
 use std::fmt;
+#[cfg(feature = "tls")]
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -56,8 +60,13 @@ pub use request::{Acquire, NotAcquired, Outcome, Reason, WaitAcquire};
 
 use crate::proto::lock_service_client::LockServiceClient;
 use crate::proto::{self, GetLockRequest, LockSpec};
+#[cfg(feature = "tls")]
+use crate::tls::ClientFiles;
+pub(crate) use road::Road;
 use session::{Command, Key, Session};
-use settings::{Connect, Connecting, Settings, parse_endpoint, unexpected};
+#[cfg(feature = "server")]
+pub(crate) use settings::chain;
+use settings::{Connect, Connecting, Settings, unexpected};
 use wire::{FAR, from_wire};
 
 /// How long to wait for an answer unless the [builder](ClientBuilder::answer_timeout) says otherwise.
@@ -80,6 +89,8 @@ pub struct ClientBuilder {
     ttl: Option<Duration>,
     owner: String,
     answer_timeout: Duration,
+    #[cfg(feature = "tls")]
+    tls: ClientFiles,
 }
 
 impl ClientBuilder {
@@ -104,21 +115,46 @@ impl ClientBuilder {
         self
     }
 
+    /// For an `https://` endpoint: the PEM file with the authorities from one of which the broker's certificate must
+    /// come. Read again for every connection. Default: those that the system trusts.
+    #[cfg(feature = "tls")]
+    pub fn tls_ca(mut self, file: impl Into<PathBuf>) -> ClientBuilder {
+        self.tls.ca = Some(file.into());
+        self
+    }
+
+    /// For an `https://` endpoint: the PEM files with the certificate, and the private key for it, by which the client
+    /// shows who it is. Read again for every connection. Default: none.
+    #[cfg(feature = "tls")]
+    pub fn tls_identity(mut self, cert: impl Into<PathBuf>, key: impl Into<PathBuf>) -> ClientBuilder {
+        self.tls.identity = Some((cert.into(), key.into()));
+        self
+    }
+
     /// Makes the client. Connects only when it is first asked for something.
     ///
     /// # Errors
-    /// [`Error::Endpoint`].
+    /// [`Error::Endpoint`]; with TLS also [`Error::Tls`].
     ///
     /// # Panics
     /// Outside of a tokio runtime, to which the client then belongs.
     pub fn connect(self) -> Result<Client, Error> {
-        let endpoint = parse_endpoint(&self.endpoint)?;
-        let channel = endpoint.connect_lazy();
+        let road = self.road()?;
+        let channel = road.connect_lazy();
         let connect = move || -> Connecting {
-            let endpoint = endpoint.clone();
-            Box::pin(async move { endpoint.connect().await })
+            let road = road.clone();
+            Box::pin(async move { road.connect().await })
         };
         Ok(self.over(Box::new(connect), channel))
+    }
+
+    /// The way to the broker.
+    pub(crate) fn road(&self) -> Result<Road, Error> {
+        Road::new(
+            &self.endpoint,
+            #[cfg(feature = "tls")]
+            &self.tls,
+        )
     }
 
     fn over(self, connect: Connect, channel: Channel) -> Client {
@@ -139,8 +175,8 @@ impl ClientBuilder {
 }
 
 impl Client {
-    /// A client with all defaults for the brokers at `endpoint`: `http://HOST:PORT`, `HOST:PORT` or `unix:/PATH`.
-    /// Connects only when it is first asked for something.
+    /// A client with all defaults for the brokers at `endpoint`: `http://HOST:PORT`, `HOST:PORT`, `unix:/PATH` or, with
+    /// the crate's feature `tls`, `https://HOST:PORT`. Connects only when it is first asked for something.
     ///
     /// # Errors
     /// [`Error::Endpoint`].
@@ -158,6 +194,8 @@ impl Client {
             ttl: None,
             owner: String::new(),
             answer_timeout: DEFAULT_ANSWER_TIMEOUT,
+            #[cfg(feature = "tls")]
+            tls: ClientFiles::default(),
         }
     }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 
 use super::ReleaseOutcome;
 use super::error::{Error, LostReason};
@@ -110,22 +110,12 @@ pub(super) async fn release_elsewhere(settings: Arc<Settings>, name: String, hol
     }
 }
 
-pub(super) fn parse_endpoint(text: &str) -> Result<Endpoint, Error> {
-    let wrong = |reason: String| Error::Endpoint { endpoint: text.into(), reason };
-    if text.starts_with("https:") {
-        return Err(wrong("this client has no TLS".into()));
-    }
-    let full = if text.starts_with("unix:") || text.contains("://") { text.into() } else { format!("http://{text}") };
-    // HTTP/2 keepalive stays off: it would close a stream that is silent, and closing is the client's word.
-    Endpoint::from_shared(full).map_err(|error| wrong(chain(&error)))
-}
-
 pub(super) fn unexpected(lock: &str, message: &str) -> Error {
     Error::Unexpected { lock: lock.into(), code: tonic::Code::Ok, message: message.into() }
 }
 
 /// An error with all its causes, in one line, without what says nothing or says it twice.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let all = std::iter::successors(Some(error), |error| (*error).source()).map(ToString::to_string);
     let mut texts: Vec<String> = all.filter(|text| text != "transport error").collect();
     texts.dedup();

@@ -3,9 +3,11 @@
 //!
 //! Reads and checks; opens nothing.
 
-use std::fmt;
+mod listen;
+
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -13,25 +15,44 @@ use clap::error::ErrorKind;
 use clap::{Args, ValueEnum};
 
 use crate::lock::{MAX_TTL, MIN_TTL};
+use crate::policy::PolicyFile;
 use crate::store::memcached::MAX_KEY_PREFIX_BYTES;
 use crate::store::{ShardAddress, Store};
+use crate::tls::ServerFiles;
 use crate::wake::DEFAULT_PORT;
+use listen::TlsArgs;
+pub use listen::{ListenAddress, SocketGroup, SocketMode, SocketOptions};
 
 /// The flags of `lockbroker serve`.
 #[derive(Debug, Clone, Args)]
 pub struct ServeArgs {
-    /// Address and port to listen on; may be given several times
+    /// Where to listen: ADDRESS:PORT or unix:/PATH; may be given several times
     #[arg(
         long,
         env = "LOCKBROKER_LISTEN",
-        value_name = "ADDRESS:PORT",
+        value_name = "WHERE",
         value_delimiter = ',',
         default_value = "127.0.0.1:50551"
     )]
     listen: Vec<ListenAddress>,
 
+    /// Address and port to serve health checks and Prometheus' /metrics on, in plain text and without the lock
+    /// service
+    #[arg(long, env = "LOCKBROKER_ADMIN_LISTEN", value_name = "ADDRESS:PORT")]
+    admin_listen: Option<SocketAddr>,
+
+    #[command(flatten)]
+    sockets: SocketOptions,
+
+    #[command(flatten)]
+    tls: TlsArgs,
+
+    /// Who may do what with which locks: a TOML file [default: everybody everything]
+    #[arg(long, env = "LOCKBROKER_POLICY", value_name = "FILE")]
+    policy: Option<PathBuf>,
+
     /// Where locks are kept: `memory` or `memcached://host:port[=weight],…`
-    /// [default: memory if every --listen is on loopback]
+    /// [default: memory if every --listen is on loopback or a Unix socket]
     #[arg(long, env = "LOCKBROKER_STORE", value_name = "STORE")]
     store: Option<Store>,
 
@@ -51,6 +72,14 @@ pub struct ServeArgs {
 pub struct Config {
     /// Where to listen; at least one.
     pub listen: Vec<ListenAddress>,
+    /// Who may connect to the Unix sockets among them.
+    pub sockets: SocketOptions,
+    /// How to speak TLS on the TCP addresses among them; none: plain text is spoken there.
+    pub tls: Option<ServerFiles>,
+    /// Who may do what; none: everybody may do everything.
+    pub policy: Option<PolicyFile>,
+    /// Where to serve health checks and metrics, if anywhere.
+    pub admin_listen: Option<SocketAddr>,
     /// Where locks are kept.
     pub store: Store,
     /// What the broker promises and how much it takes on.
@@ -178,7 +207,7 @@ impl ServeArgs {
     /// # Errors
     /// One line for the operator; its [`exit`](clap::Error::exit) ends the process with code 2.
     pub fn resolve(self) -> Result<Config, clap::Error> {
-        let ServeArgs { listen, store, broker, transport, log: _ } = self;
+        let ServeArgs { listen, admin_listen, sockets, tls, policy, store, broker, transport, log: _ } = self;
         if broker.max_ttl < broker.default_ttl {
             return Err(usage(format!(
                 "--max-ttl {} is below --default-ttl {}",
@@ -186,18 +215,19 @@ impl ServeArgs {
                 humantime::format_duration(broker.default_ttl),
             )));
         }
-        let store = match (store, listen.iter().find(|address| !address.is_loopback())) {
+        let store = match (store, listen.iter().find(|address| !address.is_local())) {
             (Some(store), _) => store,
             (None, None) => Store::Memory,
             (None, Some(address)) => {
                 return Err(usage(format!(
                     "two brokers with a memory each would grant the same lock twice: since --listen {address} is \
-                     reachable from elsewhere, either listen on loopback or name the store (--store memcached://…; \
+                     reachable from elsewhere, either listen on loopback or a Unix socket, or name the store (--store memcached://…; \
                      --store memory if this will stay the only broker)"
                 )));
             }
         };
-        Ok(Config { listen, store, broker, transport })
+        let (tls, policy) = (tls.files(), policy.map(PolicyFile));
+        Ok(Config { listen, admin_listen, sockets, tls, policy, store, broker, transport })
     }
 }
 
@@ -216,37 +246,6 @@ impl ShardArgs {
 
 fn usage(message: String) -> clap::Error {
     clap::Error::raw(ErrorKind::ValueValidation, message + "\n")
-}
-
-/// Where to listen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ListenAddress {
-    /// A TCP address and port; port 0 takes any that is free.
-    Tcp(SocketAddr),
-}
-
-impl ListenAddress {
-    /// Whether only this machine can reach it.
-    pub fn is_loopback(&self) -> bool {
-        let ListenAddress::Tcp(address) = self;
-        address.ip().is_loopback()
-    }
-}
-
-impl FromStr for ListenAddress {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<ListenAddress, String> {
-        let address = text.parse().map_err(|_| "expected address:port, such as 127.0.0.1:50551 or [::]:50551")?;
-        Ok(ListenAddress::Tcp(address))
-    }
-}
-
-impl fmt::Display for ListenAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ListenAddress::Tcp(address) = self;
-        address.fmt(f)
-    }
 }
 
 /// Where other brokers reach this one by UDP.
@@ -356,8 +355,20 @@ mod tests {
     fn addresses_are_repeated_or_separated_by_commas() {
         let listen = serve("--listen 127.0.0.1:1,127.0.0.1:2 --listen 127.0.0.1:3").unwrap().listen;
         assert_eq!(listen.len(), 3);
-        for text in ["50551", "localhost:1", "127.0.0.1", "::1:1:", ""] {
+        for text in ["50551", "localhost:1", "127.0.0.1", "::1:1:", "", "unix:", "tcp:/a"] {
             refused(&format!("--listen={text}"));
+        }
+    }
+
+    #[test]
+    fn a_broker_on_sockets_alone_is_of_ones_own() {
+        let config = serve("--listen unix:/run/a.sock --listen 127.0.0.1:1,unix:b").unwrap();
+        let unix = |path: &str| ListenAddress::Unix(path.into());
+        assert_eq!(config.listen, [unix("/run/a.sock"), "127.0.0.1:1".parse().unwrap(), unix("b")]);
+        assert_eq!(config.store, Store::Memory);
+        assert_eq!(config.sockets.socket_mode.bits(), 0o660);
+        for flags in ["--socket-mode 0o660", "--socket-group=", "--listen unix:"] {
+            refused(flags);
         }
     }
 
@@ -386,6 +397,15 @@ mod tests {
         assert_eq!(advertised("[fd00::7]:0").unwrap(), "[fd00::7]:0");
         for text in ["", "localhost", "0.0.0.0", "[::]:50553", "224.0.0.1", "10.0.0.7:", ":50553"] {
             advertised(text).expect_err(text);
+        }
+    }
+
+    #[test]
+    fn a_certificate_and_its_key_come_together() {
+        let config = serve("--tls-cert a --tls-key b --tls-client-ca c --policy d").unwrap();
+        assert!(config.tls.is_some_and(|tls| tls.client_ca.is_some()) && config.policy.is_some());
+        for flags in ["--tls-cert a", "--tls-key b", "--tls-client-ca c", "--tls-key b --tls-client-ca c"] {
+            refused(flags);
         }
     }
 

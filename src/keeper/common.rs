@@ -1,15 +1,17 @@
 //! What all keepers of a broker share.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use rand::RngExt;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
+use super::metrics::LockMetrics;
 use crate::clock::Moment;
 use crate::lock::{GrantId, LockName, item_ttl, lease};
+use crate::metrics::Metrics;
 use crate::store::{Change, LockStore, Look, Mark, StoreError, Watch};
 use crate::waiters::Waiters;
 
@@ -34,9 +36,7 @@ pub(crate) struct Common<S> {
     pub(crate) store: S,
     pub(crate) settings: Settings,
     pub(crate) waiters: Waiters,
-    /// Locks held here, or asked for.
-    pub(crate) held: Count,
-    pub(crate) waiting: Count,
+    pub(crate) metrics: LockMetrics,
     /// What has to be finished before the broker may end: streams, and releases that are under way.
     pub(crate) unfinished: TaskTracker,
     /// Set when the broker is going away: for how long it goes on.
@@ -46,13 +46,12 @@ pub(crate) struct Common<S> {
 }
 
 impl<S: LockStore> Common<S> {
-    pub(crate) fn new(store: S, settings: Settings) -> Common<S> {
+    pub(crate) fn new(store: S, settings: Settings, metrics: &Metrics) -> Common<S> {
         Common {
             store,
             settings,
             waiters: Waiters::default(),
-            held: Count::default(),
-            waiting: Count::default(),
+            metrics: LockMetrics::new(metrics),
             unfinished: TaskTracker::new(),
             draining: watch::Sender::new(None),
             abandoned: AtomicBool::new(false),
@@ -149,29 +148,4 @@ pub(crate) fn retry_delays() -> impl Iterator<Item = Duration> {
 /// 1.0 to 1.2 times `interval`, so that waiters do not poll in step.
 pub(crate) fn jittered(interval: Duration) -> Duration {
     interval.mul_f64(rand::rng().random_range(1.0..1.2))
-}
-
-/// How many there are of something that takes its leave by being dropped.
-#[derive(Debug, Default)]
-pub(crate) struct Count(AtomicUsize);
-
-/// One of those counted.
-#[derive(Debug)]
-pub(crate) struct Counted<'a>(&'a AtomicUsize);
-
-impl Count {
-    pub(crate) fn get(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn one_more(&self) -> Counted<'_> {
-        self.0.fetch_add(1, Ordering::Relaxed);
-        Counted(&self.0)
-    }
-}
-
-impl Drop for Counted<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
 }

@@ -1,7 +1,7 @@
 //! How a keeper comes by its grant: by trying once, by waiting in line, or by taking over one that its client
 //! holds already.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::common::jittered;
 use super::{Grant, Keeper};
@@ -59,13 +59,26 @@ enum Leave {
 impl<S: LockStore> Keeper<S> {
     /// Gets the lock, or tells the client why not.
     pub(super) async fn obtain(&self, want: Want) -> Option<Grant> {
+        let metrics = &self.common.metrics;
+        let (waits, reattach, asked) = (metrics.waits_of(&want), matches!(want, Want::Reattach(_)), Instant::now());
         let grant = match want {
             Want::Once => self.try_once(None).await,
             Want::Wait { max_wait: Some(Duration::ZERO), .. } => self.try_once(Some(Reason::MaxWait)).await,
             Want::Wait { max_wait, poll_interval } => self.wait_in_line(max_wait, poll_interval).await,
             Want::Reattach(lock_id) => self.reattach(lock_id).await,
         };
-        grant.map_err(|why| self.seat.end(why)).ok()
+        match grant {
+            Ok(grant) => {
+                waits.observe(asked.elapsed());
+                metrics.granted(reattach);
+                Some(grant)
+            }
+            Err(why) => {
+                metrics.not_granted(&why);
+                self.seat.end(why);
+                None
+            }
+        }
     }
 
     /// One attempt; if the lock is taken, the answer is `reason`, or what a look shows.
@@ -87,7 +100,7 @@ impl<S: LockStore> Keeper<S> {
 
     /// Waits in line until the lock is granted or handed over, the wait is over, or the client leaves.
     async fn wait_in_line(&self, max_wait: Option<Duration>, poll_interval: Option<Duration>) -> Result<Grant, Event> {
-        let _waiting = self.common.waiting.one_more();
+        let _waiting = self.common.metrics.waiting.one_more();
         let deadline = max_wait.map(|wait| Moment::now() + wait);
         let me = Waiter {
             bell: self.bell.clone(),

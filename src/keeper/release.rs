@@ -65,6 +65,7 @@ impl<S: LockStore> Keeper<S> {
                     Ok(Granted::Yes(token)) if !(sent + lease(next.waiter.ttl)).has_passed() => {
                         answer(&mut caller, Ok(Ended::Released));
                         tell();
+                        common.metrics.hand_overs.inc();
                         common.waiters.pass(&self.name, new, &next.waiter);
                         match next.waiter.bell.hand(Handed { id: new, token, sent }) {
                             Ok(()) => return Released::Gone,

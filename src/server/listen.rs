@@ -2,59 +2,97 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
-use futures_util::stream;
-use tokio::net::{TcpListener, TcpStream};
-use tokio_stream::{Stream, StreamMap};
+use futures_util::{Stream, StreamExt, stream};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::task::JoinSet;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_stream::StreamMap;
 
-use crate::config::ListenAddress;
+use super::socket::{Socket, handshake};
+use super::socket_file::SocketFile;
+use crate::config::{ListenAddress, SocketOptions};
+use crate::followed::Followed;
 
 /// For how long to leave a socket alone on which accepting failed: when file descriptors have run out,
 /// the next try fails at once.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// A bound socket.
+/// A socket that is listened on.
 #[derive(Debug)]
-pub struct Listener(TcpListener);
+pub struct Listener {
+    kind: Kind,
+    /// How to speak TLS; none: plain text is spoken.
+    tls: Option<Followed<ServerConfig>>,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Tcp(TcpListener),
+    Unix(UnixListener, SocketFile),
+}
 
 impl Listener {
-    /// Binds `address`. Port 0 takes one that is free; [`local_addr`](Listener::local_addr) tells which.
+    /// Listens on a TCP address, for plain text. Port 0 takes one that is free; [`address`](Listener::address) tells
+    /// which.
     ///
     /// # Errors
     /// What the operating system says, for instance that the port is taken.
-    pub async fn bind(address: &ListenAddress) -> io::Result<Listener> {
-        let ListenAddress::Tcp(address) = address;
-        TcpListener::bind(address).await.map(Listener)
+    pub async fn tcp(address: SocketAddr) -> io::Result<Listener> {
+        TcpListener::bind(address).await.map(|listener| Listener { kind: Kind::Tcp(listener), tls: None })
     }
 
-    /// The address that it is bound to.
+    /// The same, for TLS: each connection as `tls` says when it comes.
+    pub fn with_tls(self, tls: Followed<ServerConfig>) -> Listener {
+        Listener { tls: Some(tls), ..self }
+    }
+
+    /// Listens on a Unix socket at `path`, for those whom `options` let in. One that is there and on which nobody
+    /// listens any more is replaced. The socket is removed again when the listener is dropped.
+    ///
+    /// # Errors
+    /// If another process listens there or something else is there, if the path is longer than 107 bytes, if there
+    /// is no such group; and what the operating system says.
+    pub async fn unix(path: &Path, options: &SocketOptions) -> io::Result<Listener> {
+        let (listener, file) = SocketFile::listen(path, options).await?;
+        Ok(Listener { kind: Kind::Unix(listener, file), tls: None })
+    }
+
+    /// Where it listens.
     ///
     /// # Errors
     /// What the operating system says.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
+    pub fn address(&self) -> io::Result<ListenAddress> {
+        Ok(match &self.kind {
+            Kind::Tcp(listener) => ListenAddress::Tcp(listener.local_addr()?),
+            Kind::Unix(_, file) => ListenAddress::Unix(file.path().to_owned()),
+        })
     }
 
-    /// The next connection. What goes wrong on the way is logged and tried again, for as long as it takes.
+    /// The next connection, before anything was said on it. What goes wrong on the way is logged and tried again, for
+    /// as long as it takes.
     ///
     /// # Cancel safety
     /// Dropping the future loses no connection.
-    pub async fn accept(&self) -> TcpStream {
+    pub async fn accept(&self) -> Socket {
         loop {
-            match self.0.accept().await {
-                Ok((stream, _peer)) => {
-                    // Every message is one write and somebody waits for it. An error means that the
-                    // connection is gone already, which its first read will tell.
-                    let _ = stream.set_nodelay(true);
-                    return stream;
-                }
+            match self.try_accept().await {
+                Ok(socket) => return socket,
                 Err(error) if is_of_one_connection(&error) => tracing::debug!(%error, "connection lost on accepting"),
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept connections; trying again");
                     tokio::time::sleep(PAUSE).await;
                 }
             }
+        }
+    }
+
+    async fn try_accept(&self) -> io::Result<Socket> {
+        match &self.kind {
+            Kind::Tcp(listener) => Ok(Socket::tcp(listener.accept().await?.0)),
+            Kind::Unix(listener, _) => Ok(Socket::Unix(listener.accept().await?.0)),
         }
     }
 }
@@ -69,15 +107,37 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
-/// The connections of all `listeners`. Never ends, and never fails.
-pub(super) fn incoming(listeners: Vec<Listener>) -> impl Stream<Item = TcpStream> {
-    let accepted = listeners
-        .into_iter()
-        .map(|listener| Box::pin(stream::unfold(listener, async |listener| Some((listener.accept().await, listener)))));
+/// The connections of all `listeners`, each once it is agreed how to speak. Never ends, and never fails; a slow
+/// handshake holds up nobody else.
+pub(super) fn incoming(listeners: Vec<Listener>) -> impl Stream<Item = Socket> {
+    let accepted = listeners.into_iter().map(|listener| {
+        Box::pin(stream::unfold(listener, async |listener| {
+            let socket = listener.accept().await;
+            Some(((socket, listener.tls.as_ref().map(Followed::now)), listener))
+        }))
+    });
     // Keyed by nothing but their number; polled in a random order, so that no socket starves another.
     let mut all = StreamMap::new();
     for (n, accepted) in accepted.enumerate() {
         all.insert(n, accepted);
     }
-    tokio_stream::StreamExt::map(all, |(_, stream)| stream)
+    stream::unfold((all, JoinSet::new()), async |(mut all, mut handshakes)| {
+        loop {
+            let accepted = tokio::select! {
+                Some((_, accepted)) = all.next() => accepted,
+                Some(agreed) = handshakes.join_next() => match agreed {
+                    Ok(Some(socket)) => return Some((socket, (all, handshakes))),
+                    // It has been logged.
+                    Ok(None) | Err(_) => continue,
+                },
+                else => return None,
+            };
+            match accepted {
+                (socket, None) => return Some((socket, (all, handshakes))),
+                (socket, Some(config)) => {
+                    handshakes.spawn(handshake(socket, config));
+                }
+            }
+        }
+    })
 }

@@ -29,6 +29,8 @@ use tonic::transport::server::Connected;
 
 use super::goodbye::Goodbye;
 use crate::clock::Moment;
+use crate::metrics::Gauge;
+use crate::policy::{Caller, Identity};
 
 /// For how long [`Connection::settle`] waits for the connection's task. It runs within microseconds unless it waits for
 /// room to write, which a client that reads makes, or for its turn behind thousands of calls that came at once.
@@ -75,6 +77,7 @@ pub struct Connection {
     last_byte: AtomicU64,
     /// No byte for this long is silence.
     keepalive_interval: Duration,
+    caller: Caller,
     /// Counts the reads that HTTP/2 has begun.
     reads: AtomicU64,
     /// Wakes the task that reads.
@@ -86,17 +89,23 @@ pub struct Connection {
 }
 
 impl Connection {
-    fn new(keepalive_interval: Duration) -> Connection {
+    fn new(keepalive_interval: Duration, caller: Caller) -> Connection {
         Connection {
             state: AtomicU8::new(OPEN),
             accepted: Moment::now(),
             last_byte: AtomicU64::new(0),
             keepalive_interval,
+            caller,
             reads: AtomicU64::new(0),
             reader: AtomicWaker::new(),
             settling: AtomicUsize::new(0),
             progress: Notify::new(),
         }
+    }
+
+    /// By what its client is known.
+    pub fn caller(&self) -> &[Identity] {
+        &self.caller
     }
 
     /// How a stream of this connection ended that has ended just now and that the broker did not end
@@ -158,9 +167,12 @@ impl Connection {
     }
 
     /// Takes note of an error on the socket. One that the peer's machine sent is its word; a network
-    /// that failed (`ETIMEDOUT`, `EHOSTUNREACH`) is not.
+    /// that failed (`ETIMEDOUT`, `EHOSTUNREACH`) is not. `UnexpectedEof` is TLS's name for a connection that the peer
+    /// closed without taking leave, as a killed process's is; a record that does not decrypt is another error, and so
+    /// silence.
     fn failed(&self, error: &io::Error) {
-        if matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe) {
+        use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+        if matches!(error.kind(), ConnectionReset | BrokenPipe | UnexpectedEof) {
             self.leave_open(CLOSED_BY_PEER);
         }
     }
@@ -200,6 +212,8 @@ pub struct TrackedIo<T> {
     /// The latest read found nothing more: HTTP/2 has heeded every frame, and none of them was amiss.
     caught_up: bool,
     turn: Turn,
+    /// Counts it for as long as it is open.
+    counted_by: Option<Gauge>,
 }
 
 /// Whose turn it is.
@@ -214,16 +228,27 @@ enum Turn {
 }
 
 impl<T> TrackedIo<T> {
-    /// Tracks `io`, on which a peer that sends nothing for `keepalive_interval` counts as silent.
-    pub fn new(io: T, keepalive_interval: Duration) -> TrackedIo<T> {
-        let connection = Arc::new(Connection::new(keepalive_interval));
-        TrackedIo { io, connection, goodbye: Goodbye::new(), caught_up: false, turn: Turn::Ours(0) }
+    /// Tracks `io`, on which a peer that sends nothing for `keepalive_interval` counts as silent, and whose peer is
+    /// `caller`. Under TLS, `io` is what is decrypted.
+    pub fn new(io: T, keepalive_interval: Duration, caller: Caller) -> TrackedIo<T> {
+        let connection = Arc::new(Connection::new(keepalive_interval, caller));
+        TrackedIo { io, connection, goodbye: Goodbye::new(), caught_up: false, turn: Turn::Ours(0), counted_by: None }
+    }
+
+    /// Counts it in `open` until it is dropped.
+    pub(crate) fn counted_by(mut self, open: &Gauge) -> TrackedIo<T> {
+        open.begin();
+        self.counted_by = Some(open.clone());
+        self
     }
 }
 
 impl<T> Drop for TrackedIo<T> {
     fn drop(&mut self) {
         self.connection.leave_open(ENDED_BY_US);
+        if let Some(open) = &self.counted_by {
+            open.end();
+        }
     }
 }
 

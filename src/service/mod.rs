@@ -2,6 +2,7 @@
 //! that makes a `tonic::Status`.
 
 pub mod connection;
+mod gate;
 mod goodbye;
 mod parse;
 mod reply;
@@ -14,9 +15,12 @@ use tonic::{Request, Response, Status, Streaming};
 use tracing::Span;
 
 use self::connection::Connection;
+use self::gate::Gate;
 use self::parse::Limits;
 use self::streams::{LockStream, SessionStream};
 use crate::clock::Moment;
+use crate::followed::Followed;
+use crate::policy::{Action, Policy};
 use crate::proto::lock_service_server::LockService;
 use crate::proto::{
     AcquireRequest, AcquireResponse, GetLockRequest, GetLockResponse, ReleaseRequest, ReleaseResponse, SessionRequest,
@@ -29,12 +33,13 @@ use crate::store::LockStore;
 #[derive(Debug)]
 pub struct Service<S> {
     broker: Broker<S>,
+    gate: Gate,
 }
 
 impl<S: LockStore> Service<S> {
-    /// A service for this broker's locks.
-    pub fn new(broker: Broker<S>) -> Service<S> {
-        Service { broker }
+    /// A service for this broker's locks, for those whom `policy` allows it; for everybody if there is none.
+    pub fn new(broker: Broker<S>, policy: Option<Followed<Policy>>) -> Service<S> {
+        Service { broker, gate: Gate::new(policy) }
     }
 
     fn limits(&self) -> Limits {
@@ -43,6 +48,7 @@ impl<S: LockStore> Service<S> {
 
     fn begin<R>(&self, ask: Ask, arrival: Arrival) -> Result<Response<LockStream<R>>, Status> {
         Span::current().record("lock", ask.name.as_str());
+        self.gate.check(arrival.connection.as_ref(), Action::Acquire, &ask.name).map_err(reply::status)?;
         let standing = self.broker.begin(ask).map_err(reply::status)?;
         Ok(Response::new(LockStream::new(standing, arrival)))
     }
@@ -81,16 +87,18 @@ impl<S: LockStore> LockService for Service<S> {
     }
 
     async fn release(&self, request: Request<ReleaseRequest>) -> Result<Response<ReleaseResponse>, Status> {
+        let connection = Arrival::of(&request).connection;
         let ReleaseRequest { name, lock_id } = request.into_inner();
         let name = parse::name(&name, "name")?;
         Span::current().record("lock", name.as_str());
         let lock_id = parse::lock_id(&lock_id, "lock_id")?;
+        self.gate.check(connection.as_ref(), Action::Release, &name).map_err(reply::status)?;
         let ended = self.broker.release(&name, lock_id).await.map_err(reply::status)?;
         Ok(Response::new(reply::released(ended)))
     }
 
     async fn get_lock(&self, request: Request<GetLockRequest>) -> Result<Response<GetLockResponse>, Status> {
-        let arrived = Moment::now();
+        let Arrival { at: arrived, connection } = Arrival::of(&request);
         let GetLockRequest { name, lock_id } = request.into_inner();
         let name = parse::name(&name, "name")?;
         Span::current().record("lock", name.as_str());
@@ -98,6 +106,7 @@ impl<S: LockStore> LockService for Service<S> {
             "" => None,
             lock_id => Some(parse::lock_id(lock_id, "lock_id")?),
         };
+        self.gate.check(connection.as_ref(), Action::Look, &name).map_err(reply::status)?;
         let seen = self.broker.look(&name, lock_id).await.map_err(reply::status)?;
         Ok(Response::new(reply::seen(seen, arrived)))
     }
@@ -107,6 +116,7 @@ impl<S: LockStore> LockService for Service<S> {
         request: Request<Streaming<SessionRequest>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
         let connection = Arrival::of(&request).connection;
-        Ok(Response::new(session::start(self.broker.clone(), request.into_inner(), connection)))
+        self.gate.check_known(connection.as_ref()).map_err(reply::status)?;
+        Ok(Response::new(session::start(self.broker.clone(), self.gate.clone(), request.into_inner(), connection)))
     }
 }

@@ -32,7 +32,9 @@ pub(super) fn status(failure: Failure) -> Status {
             let details = ErrorDetails::with_retry_info(Some(retry_after.unwrap_or(RETRY)));
             Status::with_error_details(code, why.to_string(), details)
         }
-        Failure::Exhausted { why } | Failure::Invalid { why } => Status::new(code, why.to_string()),
+        Failure::Exhausted { why } | Failure::Invalid { why } | Failure::Unknown { why } | Failure::Denied { why } => {
+            Status::new(code, why.to_string())
+        }
     }
 }
 
@@ -41,6 +43,8 @@ fn code(failure: &Failure) -> Code {
         Failure::Unavailable { .. } => Code::Unavailable,
         Failure::Exhausted { .. } => Code::ResourceExhausted,
         Failure::Invalid { .. } => Code::InvalidArgument,
+        Failure::Unknown { .. } => Code::Unauthenticated,
+        Failure::Denied { .. } => Code::PermissionDenied,
     }
 }
 
@@ -98,7 +102,7 @@ fn failed(failure: Failure) -> Failed {
         Failure::Unavailable { why, retry_after } => {
             Failed { code, message: why.to_string(), retry_after: Some(span(retry_after.unwrap_or(RETRY))) }
         }
-        Failure::Exhausted { why } | Failure::Invalid { why } => {
+        Failure::Exhausted { why } | Failure::Invalid { why } | Failure::Unknown { why } | Failure::Denied { why } => {
             Failed { code, message: why.to_string(), retry_after: None }
         }
     }

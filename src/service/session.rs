@@ -7,12 +7,14 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
 use super::connection::{Connection, StreamEnd};
+use super::gate::Gate;
 use super::parse::{self, Limits};
 use super::reply;
 use super::streams::SessionStream;
+use crate::policy::Action;
 use crate::proto::session_request::Kind;
-use crate::proto::{BeginLock, EndLock, Heartbeat, OpenSession, SessionRequest};
-use crate::session::{Breach, Broker, Session};
+use crate::proto::{EndLock, Heartbeat, OpenSession, SessionRequest};
+use crate::session::{Ask, Breach, Broker, Session};
 use crate::store::LockStore;
 use crate::stream::{Failure, Outbox};
 
@@ -41,6 +43,7 @@ impl From<StreamEnd> for Close {
 /// Starts a Session in the background and returns what its client reads.
 pub(super) fn start<S: LockStore>(
     broker: Broker<S>,
+    gate: Gate,
     requests: Streaming<SessionRequest>,
     connection: Option<Arc<Connection>>,
 ) -> SessionStream {
@@ -48,7 +51,7 @@ pub(super) fn start<S: LockStore>(
     let status = Arc::new(OnceLock::new());
     let gone = CancellationToken::new();
     let client = Client { requests, connection, gone: gone.clone() };
-    tokio::spawn(drive(broker, client, Arc::clone(&outbox), Arc::clone(&status)));
+    tokio::spawn(drive(broker, gate, client, Arc::clone(&outbox), Arc::clone(&status)));
     SessionStream { outbox, status, _gone: gone.drop_guard() }
 }
 
@@ -63,6 +66,7 @@ struct Client {
 /// A Session from its first message to its last.
 async fn drive<S: LockStore>(
     broker: Broker<S>,
+    gate: Gate,
     mut client: Client,
     outbox: Arc<Outbox>,
     status: Arc<OnceLock<Status>>,
@@ -78,10 +82,12 @@ async fn drive<S: LockStore>(
         }
     };
     let limits = Limits::of(broker.settings());
+    let connection = client.connection.clone();
+    let admit = |ask: &Ask| gate.check(connection.as_ref(), Action::Acquire, &ask.name);
     let close = loop {
         tokio::select! {
             next = client.next() => match next {
-                Ok(request) => if let Err(why) = heed(&mut session, request, &limits) {
+                Ok(request) => if let Err(why) = heed(&mut session, request, &limits, admit) {
                     break Close::Refused(why);
                 },
                 Err(close) => break close,
@@ -115,26 +121,29 @@ async fn open<S: LockStore>(
 }
 
 /// Does what the client asks. The error ends the Session: the client broke its rules.
-fn heed<S: LockStore>(session: &mut Session<S>, request: SessionRequest, limits: &Limits) -> Result<(), Status> {
+fn heed<S: LockStore>(
+    session: &mut Session<S>,
+    request: SessionRequest,
+    limits: &Limits,
+    admit: impl Fn(&Ask) -> Result<(), Failure>,
+) -> Result<(), Status> {
     match request.kind {
         Some(Kind::Open(_)) => Err(parse::invalid("open", "must come only once")),
         Some(Kind::Heartbeat(Heartbeat { seq })) => session.heartbeat(seq).map_err(breach),
         Some(Kind::Begin(begin)) => {
             let lock_ref = begin.lock_ref;
             session.take_ref(lock_ref).map_err(breach)?;
-            begin_lock(session, lock_ref, begin, limits);
+            // A lock that is asked for wrongly, or by whom it is not for, fails alone.
+            let invalid = |status: Status| Failure::Invalid { why: status.message().into() };
+            let ask = limits.begin(begin, session.ttl()).map_err(invalid);
+            match ask.and_then(|ask| admit(&ask).map(|()| ask)) {
+                Ok(ask) => session.begin(lock_ref, ask),
+                Err(failure) => session.turn_back(lock_ref, failure),
+            }
             Ok(())
         }
         Some(Kind::End(EndLock { lock_ref })) => session.end(lock_ref).map_err(breach),
         None => Err(parse::invalid("kind", "must be set to one of open, heartbeat, begin and end")),
-    }
-}
-
-fn begin_lock<S: LockStore>(session: &mut Session<S>, lock_ref: i64, begin: BeginLock, limits: &Limits) {
-    match limits.begin(begin, session.ttl()) {
-        Ok(ask) => session.begin(lock_ref, ask),
-        // A bad lock fails alone.
-        Err(status) => session.refuse(lock_ref, Failure::Invalid { why: status.message().into() }),
     }
 }
 

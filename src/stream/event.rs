@@ -112,6 +112,18 @@ pub enum Failure {
         /// Which field, and why.
         why: Arc<str>,
     },
+    /// It is not known whose request it is.
+    #[error("{why}")]
+    Unknown {
+        /// For the person who reads it.
+        why: Arc<str>,
+    },
+    /// Whose request it is may not make it.
+    #[error("{why}")]
+    Denied {
+        /// For the person who reads it.
+        why: Arc<str>,
+    },
 }
 
 impl Failure {

@@ -170,18 +170,18 @@ async fn an_unanswered_ping_is_silence_even_while_bytes_come() {
 #[tokio::test]
 async fn what_we_end_is_silence_unless_the_peer_was_first() {
     let (near, _far) = tokio::io::duplex(64);
-    let io = TrackedIo::new(near, NEVER);
+    let io = TrackedIo::new(near, NEVER, Vec::new());
     let connection = io.connect_info();
     drop(io);
     assert_eq!(connection.settle().await, StreamEnd::Silence);
 
     let (near, _far) = tokio::io::duplex(64);
-    let mut io = TrackedIo::new(near, NEVER);
+    let mut io = TrackedIo::new(near, NEVER, Vec::new());
     io.shutdown().await.unwrap();
     assert_eq!(io.connect_info().settle().await, StreamEnd::Silence);
 
     let (near, far) = tokio::io::duplex(64);
-    let mut io = TrackedIo::new(near, NEVER);
+    let mut io = TrackedIo::new(near, NEVER, Vec::new());
     drop(far);
     io.read_u8().await.unwrap_err();
     io.shutdown().await.unwrap();
@@ -193,14 +193,14 @@ async fn a_read_takes_a_bite() {
     let (near, mut far) = tokio::io::duplex(64 * 1024);
     far.write_all(&[0; 64 * 1024]).await.unwrap();
     let mut all = vec![0; 64 * 1024];
-    assert_eq!(TrackedIo::new(near, NEVER).read(&mut all).await.unwrap(), 8 * 1024);
+    assert_eq!(TrackedIo::new(near, NEVER, Vec::new()).read(&mut all).await.unwrap(), 8 * 1024);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_does_not_move_is_silence() {
     // Nobody reads: HTTP/2 waits for room to write, perhaps.
     let (near, _far) = tokio::io::duplex(64);
-    let io = TrackedIo::new(near, NEVER);
+    let io = TrackedIo::new(near, NEVER, Vec::new());
     assert_eq!(io.connect_info().settle().await, StreamEnd::Silence);
 }
 
@@ -228,7 +228,7 @@ impl Server {
         });
         runtime.spawn(async move {
             let incoming = TcpListenerStream::new(TcpListener::from_std(listener).unwrap())
-                .map(move |io| io.map(|io| TrackedIo::new(io, keepalive_interval)));
+                .map(move |io| io.map(|io| TrackedIo::new(io, keepalive_interval, Vec::new())));
             tonic::transport::Server::builder()
                 .http2_keepalive_interval(Some(keepalive_interval))
                 .http2_keepalive_timeout(Some(keepalive_timeout))

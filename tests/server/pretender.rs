@@ -6,7 +6,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use clap::Parser;
-use lockbroker::config::{ServeArgs, TransportOptions};
+use lockbroker::config::{ListenAddress, ServeArgs, TransportOptions};
+use lockbroker::metrics::Metrics;
 use lockbroker::proto::lock_service_client::LockServiceClient;
 use lockbroker::proto::lock_service_server::LockService;
 use lockbroker::proto::*;
@@ -42,8 +43,8 @@ pub(crate) struct Server {
 impl Server {
     /// Runs with the given flags of `serve`.
     pub(crate) async fn start(flags: &str) -> Server {
-        let listener = Listener::bind(&"127.0.0.1:0".parse().unwrap()).await.unwrap();
-        let address = listener.local_addr().unwrap();
+        let listener = Listener::tcp("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let ListenAddress::Tcp(address) = listener.address().unwrap() else { panic!("no TCP address") };
         let broker = Pretender {
             held: watch::channel(0).0,
             ready: watch::channel(true).0,
@@ -57,7 +58,8 @@ impl Server {
             let shutdown = async {
                 let _ = stopped.await;
             };
-            server::run(vec![listener], service.clone(), service, &options, shutdown).await.unwrap();
+            let metrics = Metrics::default();
+            server::run(vec![listener], None, service.clone(), service, &options, &metrics, shutdown).await.unwrap();
         });
         Server { address, broker, stop: Some(stop), ended }
     }

@@ -6,24 +6,28 @@
 #![allow(dead_code, unreachable_pub, unused_imports)]
 
 mod broker;
+mod certificates;
 mod events;
 mod history;
 mod locks;
 mod memcached;
 mod process;
 mod proxy;
+mod scrape;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 pub use broker::{Broker, lockbroker, open, run, stub};
+pub use certificates::{Authority, Certificate};
 pub use events::{Event, RawSession, end_of, next_event, next_message};
 pub use history::{History, Hold};
 pub use locks::*;
 pub use memcached::Memcached;
 pub use process::Process;
 pub use proxy::Proxy;
+pub use scrape::{Answer, Scrape, http};
 
 /// For what should happen at once: generous, because two cores may be compiling next door.
 pub const SOON: Duration = Duration::from_secs(10);

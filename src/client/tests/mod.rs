@@ -343,10 +343,12 @@ async fn without_a_broker_a_call_fails_in_time_and_says_why() {
 
 #[test]
 fn endpoints_are_taken_with_or_without_a_scheme() {
-    for good in ["http://h:1", "h:1", "127.0.0.1:50551", "unix:/run/lockbroker.sock", "http://[::1]:1"] {
-        assert!(parse_endpoint(good).is_ok(), "{good}");
+    let road = |text: &str| Client::builder(text).road();
+    let unix = "unix:/run/lockbroker.sock";
+    for good in ["http://h:1", "h:1", "127.0.0.1:50551", unix, "http://[::1]:1", "https://h:1", "https://[::1]"] {
+        assert!(road(good).is_ok(), "{good}");
     }
-    for bad in ["", "https://h:1", "http://", "a b"] {
-        assert!(matches!(parse_endpoint(bad), Err(Error::Endpoint { .. })), "{bad}");
+    for bad in ["", "https://", "http://", "a b"] {
+        assert!(matches!(road(bad), Err(Error::Endpoint { .. })), "{bad}");
     }
 }

@@ -9,6 +9,7 @@ mod commands;
 mod epoch;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod metrics;
 mod opening;
 mod placement;
 mod queues;
@@ -28,10 +29,12 @@ pub use opening::{Opened, adopt, open};
 use self::batch::{Answer, Job, LastWord, Op};
 use self::board::Board;
 use self::commands::{Keys, Verdict, Watcher};
+use self::metrics::{ErrorMetrics, StoreMetrics};
 use self::placement::{Placement, fingerprint};
 use self::shard::{Shard, ShardSettings};
 use super::{Change, Granted, LockStore, Look, Mark, ShardAddress, StoreError, Watch};
 use crate::lock::{GrantId, LockName, Owner, WakeHint};
+use crate::metrics::Metrics;
 use crate::wake::WakeSocket;
 
 /// The longest `--key-prefix`, in bytes: with the longest name it still fits into memcached's 250 bytes of key.
@@ -54,7 +57,7 @@ pub struct MemcachedSettings {
 #[derive(Debug)]
 pub struct MemcachedStore {
     placement: Placement,
-    shards: Vec<mpsc::UnboundedSender<Job>>,
+    shards: Vec<(mpsc::UnboundedSender<Job>, ErrorMetrics)>,
     board: Arc<Board>,
     keys: Keys,
     wake_ups: Option<Arc<WakeUps>>,
@@ -69,11 +72,13 @@ struct WakeUps {
 
 impl MemcachedStore {
     /// Starts an actor for each shard, on the present tokio runtime. They connect in the background, and end when
-    /// the store is dropped.
-    pub fn start(settings: &MemcachedSettings) -> MemcachedStore {
+    /// the store is dropped. What they do is counted among `metrics`.
+    pub fn start(settings: &MemcachedSettings, metrics: &Metrics) -> MemcachedStore {
+        let metrics = StoreMetrics::new(metrics);
         let board = Arc::new(Board::new(settings.shards.len()));
         let start_shard = |(index, address): (usize, &ShardAddress)| {
             let (sender, inbox) = mpsc::unbounded_channel();
+            let (shard_metrics, errors) = metrics.shard(&address.to_string());
             let shard = Shard::new(ShardSettings {
                 index,
                 address: address.clone(),
@@ -82,9 +87,10 @@ impl MemcachedStore {
                 max_ttl: settings.max_ttl,
                 allow_unsafe: settings.allow_unsafe,
                 board: Arc::clone(&board),
+                metrics: shard_metrics,
             });
             tokio::spawn(shard.run(inbox));
-            sender
+            (sender, errors)
         };
         let shards = settings.shards.iter().enumerate().map(start_shard).collect();
         let placement = Placement::new(&settings.shards);
@@ -109,17 +115,23 @@ impl MemcachedStore {
         }
     }
 
-    fn send(&self, name: &LockName, op: Op, reply: Option<oneshot::Sender<Result<Answer, StoreError>>>) {
-        let job = Job { name: name.clone(), op, reply };
-        if let Err(refused) = self.shards[self.placement.shard_of(name)].send(job) {
-            refused.0.answer(Err(ended()));
-        }
+    /// Sends a job to the shard of `name`, and says where what becomes of it is counted.
+    fn send(
+        &self,
+        name: &LockName,
+        op: Op,
+        reply: Option<oneshot::Sender<Result<Answer, StoreError>>>,
+    ) -> &ErrorMetrics {
+        let (jobs, errors) = &self.shards[self.placement.shard_of(name)];
+        // An actor that has ended drops the job, and its reply with it.
+        let _ = jobs.send(Job { name: name.clone(), op, reply });
+        errors
     }
 
     async fn ask(&self, name: &LockName, op: Op) -> Result<Answer, StoreError> {
         let (reply, answer) = oneshot::channel();
-        self.send(name, op, Some(reply));
-        answer.await.unwrap_or_else(|_| Err(ended()))
+        let errors = self.send(name, op, Some(reply));
+        answer.await.unwrap_or_else(|_| Err(ended())).inspect_err(|error| errors.count(error))
     }
 
     async fn change(

@@ -73,7 +73,9 @@ impl Shard {
             self.idle.clear();
             self.server = server;
             self.clock = None;
-            for danger in facts.dangers() {
+            let dangers = facts.dangers();
+            self.settings.metrics.is_unsafe.set(!dangers.is_empty());
+            for danger in dangers {
                 tracing::warn!(%shard, "memcached may lose locks: {danger}");
             }
             if let Some(seconds) = facts.clock_difference().filter(|seconds| *seconds >= 30) {

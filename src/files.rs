@@ -1,0 +1,48 @@
+//! Files that settings are read from, and what is wrong with them.
+
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What is wrong with a file, and where: `FILE:LINE: why`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileError {
+    /// The file.
+    pub file: PathBuf,
+    /// The line, from 1; none if it is about the whole file.
+    pub line: Option<usize>,
+    /// For the person who reads it.
+    pub why: String,
+}
+
+impl FileError {
+    pub(crate) fn at(file: &Path, line: usize, why: impl Into<String>) -> FileError {
+        FileError { file: file.to_owned(), line: Some(line), why: why.into() }
+    }
+
+    pub(crate) fn of(file: &Path, why: impl Into<String>) -> FileError {
+        FileError { file: file.to_owned(), line: None, why: why.into() }
+    }
+}
+
+impl fmt::Display for FileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:", self.file.display())?;
+        if let Some(line) = self.line {
+            write!(f, "{line}:")?;
+        }
+        write!(f, " {}", self.why)
+    }
+}
+
+impl std::error::Error for FileError {}
+
+/// Reads a whole file.
+pub(crate) fn read(file: &Path) -> Result<Vec<u8>, FileError> {
+    fs::read(file).map_err(|error| FileError::of(file, format!("cannot be read: {error}")))
+}
+
+/// The line, from 1, in which the byte at `offset` stands.
+pub(crate) fn line_of(text: &[u8], offset: usize) -> usize {
+    1 + text[..offset.min(text.len())].iter().filter(|&&byte| byte == b'\n').count()
+}

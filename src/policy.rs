@@ -1,0 +1,224 @@
+//! Who may do what with which locks, as a file says. Knows names, not locks.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use crate::files::{self, FileError, line_of};
+use crate::followed::Files;
+use crate::lock::LockName;
+
+/// One thing by which a caller is known. Only the connection tells it, never the caller's words.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum Identity {
+    /// A URI of the client certificate's, such as its SPIFFE id.
+    Uri(String),
+    /// A host name of the client certificate's.
+    Dns(String),
+    /// The client certificate's common name.
+    CommonName(String),
+    /// The user id of the process at the other end of a Unix socket.
+    Uid(u32),
+    /// Its group id.
+    Gid(u32),
+}
+
+/// All by which a caller is known; nothing at all where neither a certificate nor a Unix socket tells.
+pub type Caller = Vec<Identity>;
+
+/// What a caller may be allowed to do with a lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// Acquire it, wait for it, reattach to it. Whoever holds it may always let go of it.
+    Acquire,
+    /// Release it by its lock id.
+    Release,
+    /// Ask who has it.
+    Look,
+}
+
+/// Why a caller may not do something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// No rule is about this caller.
+    Unknown,
+    /// None of the rules about this caller allows it.
+    Denied,
+}
+
+/// Who may do what. What no rule allows is refused.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Policy {
+    #[serde(default, rename = "rule")]
+    rules: Vec<Spanned<Rule>>,
+}
+
+/// Whoever is one of `who` may do each of `may` with every lock whose name begins with one of `prefixes`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rule {
+    who: Vec<Identity>,
+    may: Vec<Action>,
+    prefixes: Vec<String>,
+}
+
+impl Policy {
+    /// Whether `caller` may do `action` with the lock `name`.
+    ///
+    /// # Errors
+    /// Why not. It does not depend on whether there is such a lock.
+    pub fn check(&self, caller: &[Identity], action: Action, name: &LockName) -> Result<(), Refusal> {
+        let allows = |rule: &Rule| {
+            rule.may.contains(&action) && rule.prefixes.iter().any(|prefix| name.as_str().starts_with(prefix))
+        };
+        if self.rules_about(caller).any(allows) {
+            return Ok(());
+        }
+        Err(if self.knows(caller) { Refusal::Denied } else { Refusal::Unknown })
+    }
+
+    /// Whether any rule is about `caller`.
+    pub fn knows(&self, caller: &[Identity]) -> bool {
+        self.rules_about(caller).next().is_some()
+    }
+
+    fn rules_about(&self, caller: &[Identity]) -> impl Iterator<Item = &Rule> {
+        let is_about = |rule: &&Rule| rule.who.iter().any(|identity| caller.contains(identity));
+        self.rules.iter().map(Spanned::get_ref).filter(is_about)
+    }
+}
+
+/// The file in which a policy stands.
+#[derive(Debug, Clone)]
+pub struct PolicyFile(pub PathBuf);
+
+impl Files for PolicyFile {
+    type Content = Vec<u8>;
+    type Made = Policy;
+
+    fn read(&self) -> Result<Vec<u8>, FileError> {
+        files::read(&self.0)
+    }
+
+    fn make(&self, content: &Vec<u8>) -> Result<Policy, FileError> {
+        let wrong_at = |offset, why: &str| FileError::at(&self.0, line_of(content, offset), why);
+        let text = str::from_utf8(content).map_err(|error| wrong_at(error.valid_up_to(), "not UTF-8"))?;
+        let policy: Policy = toml::from_str(text).map_err(|error| {
+            let offset = error.span().map_or(0, |span| span.start);
+            wrong_at(offset, &error.message().replace('\n', " "))
+        })?;
+        for rule in &policy.rules {
+            let Rule { who, may, prefixes } = rule.get_ref();
+            if who.is_empty() || may.is_empty() || prefixes.is_empty() {
+                let why = "a rule in which `who`, `may` or `prefixes` is empty allows nothing (\"\" is the prefix of all names)";
+                return Err(wrong_at(rule.span().start, why));
+            }
+        }
+        Ok(policy)
+    }
+}
+
+impl fmt::Display for PolicyFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("policy")
+    }
+}
+
+impl TryFrom<String> for Identity {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Identity, String> {
+        let number = |value: &str| value.parse().map_err(|_| format!("{text:?}: expected a number"));
+        match text.split_once(':') {
+            Some((_, "")) => Err(format!("{text:?}: nothing after the colon")),
+            Some(("uri", uri)) => Ok(Identity::Uri(uri.to_owned())),
+            // As in certificates, where case says nothing.
+            Some(("dns", name)) => Ok(Identity::Dns(name.to_ascii_lowercase())),
+            Some(("cn", name)) => Ok(Identity::CommonName(name.to_owned())),
+            Some(("uid", id)) => number(id).map(Identity::Uid),
+            Some(("gid", id)) => number(id).map(Identity::Gid),
+            _ => Err(format!("{text:?}: expected uri:…, dns:…, cn:…, uid:… or gid:…")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy(text: &str) -> Result<Policy, String> {
+        PolicyFile("p.toml".into()).make(&text.as_bytes().to_vec()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn rules_add_up_and_nothing_else_is_allowed() {
+        let policy = policy(
+            r#"
+            [[rule]]
+            who = ["uri:spiffe://example.org/billing", "uid:1000"]
+            may = ["acquire", "release"]
+            prefixes = ["billing/", "shared/"]
+
+            [[rule]]
+            who = ["uid:1000", "gid:7", "dns:A.example.org", "cn:ops"]
+            may = ["look"]
+            prefixes = [""]
+            "#,
+        )
+        .unwrap();
+        let check = |caller: &[Identity], action, name| policy.check(caller, action, &LockName::new(name).unwrap());
+        let billing = [Identity::Uri("spiffe://example.org/billing".into())];
+        let user = [Identity::Gid(1), Identity::Uid(1000)];
+        assert_eq!(check(&billing, Action::Acquire, "billing/1"), Ok(()));
+        assert_eq!(check(&billing, Action::Release, "shared/1"), Ok(()));
+        assert_eq!(check(&billing, Action::Look, "billing/1"), Err(Refusal::Denied));
+        assert_eq!(check(&billing, Action::Acquire, "billing"), Err(Refusal::Denied));
+        assert_eq!(check(&user, Action::Acquire, "billing/1"), Ok(()));
+        assert_eq!(check(&user, Action::Look, "other"), Ok(()));
+        assert_eq!(check(&user, Action::Acquire, "other"), Err(Refusal::Denied));
+        for caller in [Identity::Gid(7), Identity::Dns("a.example.org".into()), Identity::CommonName("ops".into())] {
+            assert_eq!(check(&[caller], Action::Look, "other"), Ok(()));
+        }
+        for stranger in [
+            &[][..],
+            &[Identity::Gid(1000)],
+            &[Identity::CommonName("spiffe://example.org/billing".into())],
+            &[Identity::Uri("spiffe://example.org/billing/".into())],
+        ] {
+            assert_eq!(check(stranger, Action::Acquire, "billing/1"), Err(Refusal::Unknown));
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_its_line() {
+        let rule = |who: &str, may: &str, prefixes: &str| {
+            format!("# first\n[[rule]]\nwho = {who}\nmay = {may}\nprefixes = {prefixes}\n")
+        };
+        let good = rule(r#"["uid:0"]"#, r#"["look"]"#, r#"["a"]"#);
+        assert!(policy(&good).is_ok() && policy("").is_ok());
+        for (text, line, says) in [
+            (rule(r#"["uid:x"]"#, r#"["look"]"#, r#"["a"]"#), 3, "number"),
+            (rule(r#"["root"]"#, r#"["look"]"#, r#"["a"]"#), 3, "uid:"),
+            (rule(r#"["cn:"]"#, r#"["look"]"#, r#"["a"]"#), 3, "nothing after"),
+            (rule(r#"["uid:0"]"#, r#"["see"]"#, r#"["a"]"#), 4, "acquire"),
+            (rule(r#"["uid:0"]"#, r#"["look"]"#, r#"["a"]"#) + "more = 1\n", 6, "more"),
+            (rule(r#"["uid:0"]"#, r#"["look"]"#, "[]"), 2, "prefixes"),
+            (rule(r#"["uid:0"]"#, r#"["look"]"#, "[1]"), 5, "string"),
+            (good.clone() + "[[rule]]\nwho = [\"uid:0\"]\n", 6, "missing"),
+            (good.clone() + "[[roule]]\n", 6, "roule"),
+            (good + "garbage\n", 6, ""),
+        ] {
+            let error = policy(&text).expect_err(&text);
+            assert!(error.starts_with(&format!("p.toml:{line}: ")), "{error} for\n{text}");
+            assert!(error.contains(says) && !error.contains('\n'), "{error}");
+        }
+        let latin = PolicyFile("p.toml".into()).make(&b"# a\n# \xe4\n".to_vec()).unwrap_err();
+        assert_eq!(latin.to_string(), "p.toml:2: not UTF-8");
+    }
+}

@@ -1,0 +1,191 @@
+//! An accepted connection, of whichever kind, and who is at its other end.
+
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::{Error, ServerConfig};
+use tokio_rustls::server::TlsStream;
+use tonic::transport::server::Connected;
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use super::seldom::Seldom;
+use crate::policy::{Caller, Identity};
+
+/// For how long a TLS handshake may take.
+const HANDSHAKE: Duration = Duration::from_secs(5);
+
+/// What a client that speaks TLS says first: the record of its greeting, and the version's first half.
+const TLS_GREETING: [u8; 2] = [0x16, 0x03];
+
+/// An accepted connection.
+#[derive(Debug)]
+pub enum Socket {
+    /// Over TCP, in plain text.
+    Tcp {
+        /// The connection.
+        io: TcpStream,
+        /// Whether nothing has come on it yet.
+        is_new: bool,
+    },
+    /// Over TCP, by TLS.
+    Tls(Box<TlsStream<TcpStream>>),
+    /// Over a Unix socket.
+    Unix(UnixStream),
+}
+
+impl Socket {
+    /// An accepted TCP connection.
+    pub(super) fn tcp(io: TcpStream) -> Socket {
+        // Every message is one write and somebody waits for it. An error means that the connection is gone already,
+        // which its first read will tell.
+        let _ = io.set_nodelay(true);
+        Socket::Tcp { io, is_new: true }
+    }
+
+    /// By what its client is known.
+    pub(super) fn caller(&self) -> Caller {
+        match self {
+            Socket::Tcp { .. } => Caller::new(),
+            Socket::Tls(io) => match io.get_ref().1.peer_certificates() {
+                Some([certificate, ..]) => named_by(certificate),
+                _ => Caller::new(),
+            },
+            Socket::Unix(io) => match io.peer_cred() {
+                Ok(peer) => vec![Identity::Uid(peer.uid()), Identity::Gid(peer.gid())],
+                Err(error) => {
+                    tracing::warn!(%error, "cannot tell whose process is at the other end of a Unix socket");
+                    Caller::new()
+                }
+            },
+        }
+    }
+}
+
+/// Agrees on TLS with the client of a TCP connection. If that fails, says so in the log and returns nothing.
+pub(super) async fn handshake(io: Socket, config: Arc<ServerConfig>) -> Option<Socket> {
+    let Socket::Tcp { io, .. } = io else { return Some(io) };
+    let peer = io.peer_addr().ok();
+    match tokio::time::timeout(HANDSHAKE, TlsAcceptor::from(config).accept(io)).await {
+        Ok(Ok(io)) => return Some(Socket::Tls(Box::new(io))),
+        Ok(Err(error)) => failed(peer, &error),
+        Err(_) => failed(peer, &io::Error::other(format!("not done within {HANDSHAKE:?}"))),
+    }
+    None
+}
+
+fn failed(peer: Option<SocketAddr>, error: &io::Error) {
+    static NO_TLS: Seldom = Seldom::new();
+    static FAILED: Seldom = Seldom::new();
+    let peer = tracing::field::debug(peer);
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
+        Some(Error::InvalidMessage(_)) => {
+            if let Some(left_out) = NO_TLS.pass() {
+                tracing::warn!(peer, left_out, "a client does not speak TLS, and this listener speaks nothing else");
+            }
+        }
+        Some(error) => {
+            if let Some(left_out) = FAILED.pass() {
+                tracing::warn!(peer, left_out, %error, "TLS handshake failed");
+            }
+        }
+        // It has gone, or never said anything: so do port scanners and health checks of load balancers.
+        None => tracing::debug!(peer, %error, "TLS handshake not finished"),
+    }
+}
+
+/// The names in a client certificate.
+fn named_by(certificate: &[u8]) -> Caller {
+    let Ok((_, certificate)) = X509Certificate::from_der(certificate) else {
+        tracing::warn!("a client certificate is good and yet cannot be read; nobody is known by it");
+        return Caller::new();
+    };
+    let common_names = certificate.subject().iter_common_name().filter_map(|name| name.as_str().ok());
+    let mut caller: Caller = common_names.map(|name| Identity::CommonName(name.to_owned())).collect();
+    if let Ok(Some(names)) = certificate.subject_alternative_name() {
+        caller.extend(names.value.general_names.iter().filter_map(|name| match name {
+            GeneralName::URI(uri) => Some(Identity::Uri((*uri).to_owned())),
+            GeneralName::DNSName(name) => Some(Identity::Dns(name.to_ascii_lowercase())),
+            _ => None,
+        }));
+    }
+    caller
+}
+
+/// Says that a client speaks TLS where nobody understands it.
+fn note_greeting(io: &TcpStream, said: &[u8]) {
+    static TLS: Seldom = Seldom::new();
+    if !said.starts_with(&TLS_GREETING) {
+        return;
+    }
+    if let Some(left_out) = TLS.pass() {
+        let peer = tracing::field::debug(io.peer_addr().ok());
+        tracing::warn!(peer, left_out, "a client speaks TLS, and this listener only plain text");
+    }
+}
+
+impl Connected for Socket {
+    type ConnectInfo = ();
+
+    fn connect_info(&self) {}
+}
+
+/// Does the same with whichever connection it is.
+macro_rules! each {
+    ($socket:expr, $io:ident => $what:expr) => {
+        match $socket {
+            Socket::Tcp { io: $io, .. } => $what,
+            Socket::Tls($io) => $what,
+            Socket::Unix($io) => $what,
+        }
+    };
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        let result = each!(&mut *this, io => Pin::new(io).poll_read(cx, buf));
+        if let Socket::Tcp { io, is_new } = this
+            && *is_new
+            && result.is_ready()
+        {
+            *is_new = false;
+            note_greeting(io, &buf.filled()[before..]);
+        }
+        result
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        each!(self.get_mut(), io => Pin::new(io).poll_write(cx, buf))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        each!(self.get_mut(), io => Pin::new(io).poll_write_vectored(cx, bufs))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        each!(self, io => io.is_write_vectored())
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(self.get_mut(), io => Pin::new(io).poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(self.get_mut(), io => Pin::new(io).poll_shutdown(cx))
+    }
+}

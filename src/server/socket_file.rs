@@ -1,0 +1,126 @@
+//! A Unix socket in the file system: open to nobody before it is as it should be, never in the place of anything that
+//! is in use, and taken away at the end.
+
+use std::fs::{self, File, Permissions};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, lchown};
+use std::path::{Path, PathBuf};
+
+use nix::unistd::Group;
+use rustix::fs::{FlockOperation, flock};
+use tokio::net::{UnixListener, UnixSocket, UnixStream};
+
+use crate::config::{SocketGroup, SocketOptions};
+
+/// The longest path that fits into an address: 108 bytes with the zero at its end.
+const LONGEST_PATH: usize = 107;
+
+/// How many clients may wait to be accepted.
+const BACKLOG: u32 = 1024;
+
+/// The file of a socket on which we listen. Dropping it removes the file, unless that is somebody else's by now.
+#[derive(Debug)]
+pub(super) struct SocketFile {
+    path: PathBuf,
+    /// Device and inode.
+    file: (u64, u64),
+}
+
+impl SocketFile {
+    /// Listens at `path`, in the place of a socket on which nobody listens any more.
+    ///
+    /// # Errors
+    /// If somebody listens there, if what is there is no socket, if the path is too long or the group unknown; and
+    /// what the operating system says. What was made by then is removed again.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the path as it was, or without a stale socket.
+    pub(super) async fn listen(path: &Path, options: &SocketOptions) -> io::Result<(UnixListener, SocketFile)> {
+        let length = path.as_os_str().as_bytes().len();
+        if length > LONGEST_PATH {
+            return Err(invalid(format!("the path is {length} bytes long, and a socket's may have {LONGEST_PATH}")));
+        }
+        let group = options.socket_group.as_ref().map(group_id).transpose()?;
+
+        // Of two brokers that find a stale socket, the slower one would remove the new socket of the other. So they
+        // take turns: by a lock on the folder, which leaves nothing behind and ends with its file descriptor.
+        let _turn = lock_folder_of(path)?;
+        remove_stale(path).await?;
+
+        let socket = UnixSocket::new_stream()?;
+        socket.bind(path)?;
+        let file = SocketFile { path: path.to_owned(), file: file_at(path)? };
+        if group.is_some() {
+            lchown(path, None, group)?;
+        }
+        fs::set_permissions(path, Permissions::from_mode(options.socket_mode.bits()))?;
+        // Up to here nobody can connect, whatever the permissions were.
+        Ok((socket.listen(BACKLOG)?, file))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if file_at(&self.path).is_ok_and(|file| file == self.file)
+            && let Err(error) = fs::remove_file(&self.path)
+        {
+            tracing::warn!(path = %self.path.display(), %error, "cannot remove the socket");
+        }
+    }
+}
+
+fn lock_folder_of(path: &Path) -> io::Result<File> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = File::open(folder)?;
+    flock(&folder, FlockOperation::LockExclusive)?;
+    Ok(folder)
+}
+
+/// Removes the socket at `path` if nobody listens on it.
+async fn remove_stale(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+        Ok(there) if !there.file_type().is_socket() => {
+            return Err(invalid("what is there is no socket; remove it, or listen elsewhere"));
+        }
+        Ok(_) => {}
+    }
+    match UnixStream::connect(path).await {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
+        // Its queue is full.
+        Ok(_) => Err(taken()),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(taken()),
+        Err(error) => {
+            Err(io::Error::new(error.kind(), format!("cannot tell whether the socket there is in use: {error}")))
+        }
+    }
+}
+
+fn taken() -> io::Error {
+    io::Error::new(io::ErrorKind::AddrInUse, "another process listens there")
+}
+
+fn group_id(group: &SocketGroup) -> io::Result<u32> {
+    match group {
+        SocketGroup::Id(id) => Ok(*id),
+        SocketGroup::Name(name) => match Group::from_name(name)? {
+            Some(group) => Ok(group.gid.as_raw()),
+            None => Err(invalid(format!("there is no group {name:?} (--socket-group)"))),
+        },
+    }
+}
+
+fn file_at(path: &Path) -> io::Result<(u64, u64)> {
+    let there = fs::symlink_metadata(path)?;
+    Ok((there.dev(), there.ino()))
+}
+
+fn invalid(why: impl Into<String>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, why.into())
+}

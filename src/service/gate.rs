@@ -1,0 +1,57 @@
+//! Lets in who may come in: asks the policy, where there is one, before the domain hears of a request.
+
+use std::sync::Arc;
+
+use super::connection::Connection;
+use crate::followed::Followed;
+use crate::lock::LockName;
+use crate::policy::{Action, Identity, Policy, Refusal};
+use crate::stream::Failure;
+
+/// Asks the policy, as it is now.
+#[derive(Debug, Clone)]
+pub(super) struct Gate(Option<Followed<Policy>>);
+
+impl Gate {
+    /// Without a policy everybody may do everything.
+    pub(super) fn new(policy: Option<Followed<Policy>>) -> Gate {
+        Gate(policy)
+    }
+
+    /// Whether the client of `connection` may do `action` with the lock `name`.
+    pub(super) fn check(
+        &self,
+        connection: Option<&Arc<Connection>>,
+        action: Action,
+        name: &LockName,
+    ) -> Result<(), Failure> {
+        let Some(policy) = &self.0 else { return Ok(()) };
+        policy.now().check(caller(connection), action, name).map_err(|refusal| match refusal {
+            Refusal::Unknown => unknown(),
+            Refusal::Denied => {
+                let to = match action {
+                    Action::Acquire => "acquire",
+                    Action::Release => "release",
+                    Action::Look => "look at",
+                };
+                Failure::Denied { why: format!("the policy does not let this caller {to} locks of this name").into() }
+            }
+        })
+    }
+
+    /// Whether the client of `connection` may do anything at all.
+    pub(super) fn check_known(&self, connection: Option<&Arc<Connection>>) -> Result<(), Failure> {
+        match &self.0 {
+            Some(policy) if !policy.now().knows(caller(connection)) => Err(unknown()),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn caller(connection: Option<&Arc<Connection>>) -> &[Identity] {
+    connection.map_or(&[], |connection| connection.caller())
+}
+
+fn unknown() -> Failure {
+    Failure::Unknown { why: "the policy knows nobody by this connection's client certificate or user id".into() }
+}
