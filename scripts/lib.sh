@@ -20,6 +20,21 @@ debian_mirror() {
         awk -v release="$codename" '$1 == release && $2 == "main" && !found { print $3; found = 1 }'
 }
 
+# Makes a bare Debian 12 in a folder, with some packages more, and shows it the ways out of this machine:
+# names, certificates, registries. Needs root and debootstrap.
+bare_debian() {
+    local root=$1 packages=$2 file
+    debootstrap --variant=minbase --include="ca-certificates,$packages" bookworm "$root" "$(debian_mirror)" >/dev/null
+    apt-config dump Acquire >"$root/etc/apt/apt.conf.d/99host"
+    for file in /etc/resolv.conf /etc/hosts /etc/pip.conf /etc/ssl/certs/ca-certificates.crt; do
+        [[ ! -e $file ]] || cp --dereference "$file" "$root$file"
+    done
+    mkdir -p "$root/root/.cargo"
+    for file in "${CARGO_HOME:-$HOME/.cargo}"/config{,.toml}; do
+        [[ ! -e $file ]] || cp "$file" "$root/root/.cargo/"
+    done
+}
+
 # Brings a program of Debian's and prints a path that runs it with any arguments: its name, the suite, and the
 # packages that hold it and the libraries that it was built against, libc6 among them. Needs no root and installs
 # nothing: packages are fetched from the mirror that this machine's own apt uses, and unpacked in the cache.
@@ -77,19 +92,4 @@ END
     rm -rf "$home"
     mv "$work/root" "$home"
     echo "$home/$program"
-}
-
-# Makes a bare Debian 12 in a folder, with some packages more, and shows it the ways out of this machine:
-# names, certificates, registries. Needs root and debootstrap.
-bare_debian() {
-    local root=$1 packages=$2 file
-    debootstrap --variant=minbase --include="ca-certificates,$packages" bookworm "$root" "$(debian_mirror)" >/dev/null
-    apt-config dump Acquire >"$root/etc/apt/apt.conf.d/99host"
-    for file in /etc/resolv.conf /etc/hosts /etc/pip.conf /etc/ssl/certs/ca-certificates.crt; do
-        [[ ! -e $file ]] || cp --dereference "$file" "$root$file"
-    done
-    mkdir -p "$root/root/.cargo"
-    for file in "${CARGO_HOME:-$HOME/.cargo}"/config{,.toml}; do
-        [[ ! -e $file ]] || cp "$file" "$root/root/.cargo/"
-    done
 }
