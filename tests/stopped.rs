@@ -1,11 +1,18 @@
-//! A memcached that was stopped and goes on answers for a moment by the clock that it had when it was stopped. What it
-//! stores then dies early, and no lock may be granted on the strength of it.
+//! Machines that stop and go on. A memcached that was stopped answers for a moment by the clock that it had then, and
+//! what it stores dies early; a broker that was stopped finds answers that have grown old. Neither may grant a lock.
+//!
+//! Both tests fail most times or every time with a broker that breaks the rule:
+//!
+//! ```text
+//! LOCKBROKER_SABOTAGE=clock-lag ./scripts/test --features sabotage --test stopped
+//! LOCKBROKER_SABOTAGE=answer-in-time ./scripts/test --features sabotage --test stopped
+//! ```
 
 mod support;
 
 use std::time::Duration;
 
-use support::{Broker, Memcached, SOON, eventually, freed, once, try_acquire};
+use support::{Broker, Memcached, Proxy, SOON, eventually, freed, granted, once, queue, try_acquire, wait};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tonic::Code;
@@ -69,4 +76,38 @@ async fn a_lock_granted_by_a_clock_that_lags_is_not_granted() {
     })
     .await;
     println!("of {} calls {refused} were refused, {granted} granted for good", CALLS * ROUNDS);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_comes_after_its_lease_is_over_counts_for_nothing() {
+    let memcached = Memcached::start(&[]).await;
+    let road = Proxy::start(memcached.address()).await;
+    let store = format!("memcached://{}", road.address());
+    let mut broker = Broker::on_store(&store, &SHORT).await;
+    let other = Broker::on_store(&store, &SHORT).await;
+    let mut stub = broker.stub().await;
+    for round in 0..ROUNDS {
+        let name = format!("late-{round}");
+        // The broker is stopped between the store's doing and its answer, for longer than the lock lives.
+        road.delay(Duration::from_millis(400));
+        let late = tokio::spawn({
+            let (mut stub, name) = (stub.clone(), name.clone());
+            async move { try_acquire(&mut stub, once(&name)).await }
+        });
+        eventually(SOON, "the store has granted the lock", async || {
+            memcached.command(&format!("mg lockbroker:L:{name} t")).await.starts_with("HD")
+        })
+        .await;
+        broker.stop().await;
+        road.delay(Duration::ZERO);
+        let mut rival = queue(&mut other.stub().await, wait(&name)).await.1;
+        granted(&mut rival).await;
+        broker.cont();
+        match late.await.unwrap() {
+            Err(status) => assert_eq!(status.code(), Code::Unavailable, "{status:?}"),
+            outcome => panic!("{outcome:?} while somebody else holds the lock"),
+        }
+        drop(rival);
+        freed(&mut stub, &name).await;
+    }
 }
