@@ -37,7 +37,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run a broker
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
     /// Hold a lock while a command runs
     Run(RunArgs),
     /// Show who holds a lock
@@ -73,7 +73,7 @@ fn main() -> ExitCode {
     };
     let code = runtime.block_on(async {
         let outcome = match command {
-            Command::Serve(args) => serve(args).await,
+            Command::Serve(args) => serve(*args).await,
             Command::Shard(command) => shards(command).await,
             Command::Run(args) => return run::run(args).await,
             Command::Get(args) => return get::run(args).await,
