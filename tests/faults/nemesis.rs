@@ -31,7 +31,7 @@ pub(crate) async fn rage(world: &World, seed: u64, end: Instant) {
         pause,
         end,
     };
-    let of_brokers = nemesis(0, &[Kind::BrokerKilled, Kind::BrokerPaused, Kind::BrokerPausedAndLeft], 1_500..4_000);
+    let of_brokers = nemesis(0, &[Kind::BrokerKilled, Kind::BrokerPaused, Kind::BrokerPausedAndLeft], 700..2_500);
     let kinds = [Kind::StoreRestarted, Kind::StoreFlushed, Kind::StorePaused, Kind::StoreFilled];
     // A quarantine takes 5 s of the pause.
     let of_stores = (0..STORES).map(|store| nemesis(1 + store as u64, &kinds, 8_000..10_500).rage(store));
