@@ -19,3 +19,77 @@ debian_mirror() {
     apt-get indextargets --format '$(RELEASE) $(COMPONENT) $(REPO_URI)' |
         awk -v release="$codename" '$1 == release && $2 == "main" && !found { print $3; found = 1 }'
 }
+
+# Makes a bare Debian 12 in a folder, with some packages more, and shows it the ways out of this machine:
+# names, certificates, registries. Needs root and debootstrap.
+bare_debian() {
+    local root=$1 packages=$2 file
+    debootstrap --variant=minbase --include="ca-certificates,$packages" bookworm "$root" "$(debian_mirror)" >/dev/null
+    apt-config dump Acquire >"$root/etc/apt/apt.conf.d/99host"
+    for file in /etc/resolv.conf /etc/hosts /etc/pip.conf /etc/ssl/certs/ca-certificates.crt; do
+        [[ ! -e $file ]] || cp --dereference "$file" "$root$file"
+    done
+    mkdir -p "$root/root/.cargo"
+    for file in "${CARGO_HOME:-$HOME/.cargo}"/config{,.toml}; do
+        [[ ! -e $file ]] || cp "$file" "$root/root/.cargo/"
+    done
+}
+
+# Brings a program of Debian's and prints a path that runs it with any arguments: its name, the suite, and the
+# packages that hold it and the libraries that it was built against, libc6 among them. Needs no root and installs
+# nothing: packages are fetched from the mirror that this machine's own apt uses, and unpacked in the cache.
+debian_program() {
+    local program=$1 suite=$2 packages=("${@:3}")
+    local cache home mirror work loader machine package
+    cache=$(cache)
+    # Test binaries that run at the same time may all ask; the first one fetches.
+    exec 9>"$cache/$program.lock"
+    flock 9
+
+    home=$cache/$program-$suite
+    if [[ -x $home/$program ]]; then
+        echo "$home/$program"
+        return
+    fi
+    if ! command -v apt-get >/dev/null; then
+        echo "$0: no $program that is new enough on PATH, and no apt-get to fetch one: install it" >&2
+        return 1
+    fi
+    echo "Fetching $program from Debian's $suite" >&2
+    mirror=$(debian_mirror)
+    if [[ -z $mirror ]]; then
+        echo "$0: apt knows no mirror of Debian; install $program yourself" >&2
+        return 1
+    fi
+
+    work=$(mktemp --directory "$cache/fetching.XXXXXX")
+    # shellcheck disable=SC2064  # Expanded now: the variable is local.
+    trap "rm -rf '$work'" EXIT
+    mkdir -p "$work"/{lists,cache/archives}/partial "$work"/{packages,root}
+    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $suite main" >"$work/sources.list"
+    apt() {
+        apt-get -qq \
+            -o Dir::Etc::SourceList="$work/sources.list" -o Dir::Etc::SourceParts=/dev/null \
+            -o Dir::State::Lists="$work/lists" -o Dir::Cache="$work/cache" \
+            -o Acquire::Languages=none -o APT::Sandbox::User="$(id -un)" "$@" >&2
+    }
+    apt update
+    (cd "$work/packages" && apt download "${packages[@]}")
+    for package in "$work"/packages/*.deb; do
+        dpkg-deb --extract "$package" "$work/root"
+    done
+
+    loader=$(cd "$work/root" && find . -type f -name 'ld-linux*.so.*' | head -n 1)
+    machine=$(basename "$(dirname "$loader")")
+    # Started by way of its own loader, since the machine's C library may be an older one. `exec`, so
+    # that the process that a test starts is the one that it stops and kills.
+    cat >"$work/root/$program" <<END
+#!/bin/sh
+home=\${0%/*}
+exec "\$home/$loader" --library-path "\$home/lib/$machine:\$home/usr/lib/$machine" "\$home/usr/bin/$program" "\$@"
+END
+    chmod +x "$work/root/$program"
+    rm -rf "$home"
+    mv "$work/root" "$home"
+    echo "$home/$program"
+}

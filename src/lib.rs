@@ -21,6 +21,8 @@ pub mod keeper;
 #[cfg(feature = "server")]
 pub mod lock;
 #[cfg(feature = "server")]
+pub mod metrics;
+#[cfg(feature = "server")]
 pub mod policy;
 #[cfg(feature = "server")]
 mod sabotage;
@@ -38,6 +40,8 @@ pub mod stream;
 pub mod telemetry;
 #[cfg(feature = "server")]
 mod waiters;
+#[cfg(feature = "server")]
+pub mod wake;
 
 /// The README's code compiles.
 #[cfg(doctest)]

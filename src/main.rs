@@ -11,8 +11,9 @@ use lockbroker::cli::bound::{self, BoundArgs};
 use lockbroker::cli::get::{self, GetArgs};
 use lockbroker::cli::health::{self, HealthArgs};
 use lockbroker::cli::run::{self, RunArgs};
-use lockbroker::config::{BrokerOptions, Config, ListenAddress, ServeArgs, ShardArgs};
+use lockbroker::config::{Advertised, BrokerOptions, Config, ListenAddress, ServeArgs, ShardArgs};
 use lockbroker::followed::Followed;
+use lockbroker::metrics::Metrics;
 use lockbroker::policy::Policy;
 use lockbroker::server::{self, Listener};
 use lockbroker::service::Service;
@@ -20,6 +21,7 @@ use lockbroker::session::{Broker, Settings};
 use lockbroker::store::memcached::{self, MemcachedSettings, MemcachedStore, Opened};
 use lockbroker::store::{LockStore, MemoryStore, Store};
 use lockbroker::telemetry;
+use lockbroker::wake::WakeSocket;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
@@ -35,7 +37,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run a broker
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
     /// Hold a lock while a command runs
     Run(RunArgs),
     /// Show who holds a lock
@@ -71,7 +73,7 @@ fn main() -> ExitCode {
     };
     let code = runtime.block_on(async {
         let outcome = match command {
-            Command::Serve(args) => serve(args).await,
+            Command::Serve(args) => serve(*args).await,
             Command::Shard(command) => shards(command).await,
             Command::Run(args) => return run::run(args).await,
             Command::Get(args) => return get::run(args).await,
@@ -115,17 +117,33 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     {
         tracing::warn!(%address, "there is no --policy: whoever can connect may acquire and release every lock");
     }
+    let mut admin = None;
+    if let Some(address) = config.admin_listen {
+        let listener = Listener::tcp(address).await;
+        let listener = listener.with_context(|| format!("cannot listen on {address} (--admin-listen)"))?;
+        tracing::info!(address = %listener.address()?, "listening for health checks and scrapes");
+        admin = Some(listener);
+    }
 
+    let metrics = Metrics::default();
     match &config.store {
-        Store::Memory => serve_on(listeners, policy, MemoryStore::new(), &config).await,
+        Store::Memory => serve_on(listeners, admin, policy, MemoryStore::new(), &config, &metrics).await,
         Store::Memcached(shards) => {
-            let store = MemcachedStore::start(&MemcachedSettings {
+            let settings = MemcachedSettings {
                 shards: shards.clone(),
                 max_ttl: config.broker.max_ttl,
                 key_prefix: config.broker.key_prefix.as_str().to_owned(),
                 allow_unsafe: config.broker.allow_unsafe_store,
-            });
-            serve_on(listeners, policy, store, &config).await
+            };
+            let mut store = MemcachedStore::start(&settings, &metrics);
+            if let Some(Advertised(address)) = config.broker.advertise {
+                let socket = WakeSocket::bind(address)
+                    .await
+                    .with_context(|| format!("cannot listen for wake-ups by UDP at --advertise {address}"))?;
+                tracing::info!(address = %socket.address(), "to be woken by other brokers");
+                store = store.with_wake_ups(socket);
+            }
+            serve_on(listeners, admin, policy, store, &config, &metrics).await
         }
     }
 }
@@ -133,18 +151,20 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
 /// Runs a broker on `store` until it is told to stop.
 async fn serve_on(
     listeners: Vec<Listener>,
+    admin: Option<Listener>,
     policy: Option<Followed<Policy>>,
     store: impl LockStore,
     config: &Config,
+    metrics: &Metrics,
 ) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
     let BrokerOptions { default_ttl, max_ttl, poll_interval, max_locks, max_waiters, .. } = config.broker;
     let settings =
         Settings { default_ttl, max_ttl, poll_interval, max_locks: max_locks.get(), max_waiters: max_waiters.get() };
-    let broker = Broker::new(store, settings);
+    let broker = Broker::new(store, settings, metrics);
     let service = Service::new(broker.clone(), policy);
     let (stop, stopped) = oneshot::channel::<()>();
-    let served = server::run(listeners, service, broker.clone(), &config.transport, async {
+    let served = server::run(listeners, admin, service, broker.clone(), &config.transport, metrics, async {
         // An error means that the sender was dropped, and this future with it.
         let _ = stopped.await;
     });
@@ -155,6 +175,7 @@ async fn serve_on(
     };
     tokio::select! {
         served = served => Ok(served?),
+        () = broker.heed_wakes() => unreachable!("heeds them for ever"),
         () = two_signals => {
             broker.abandon();
             anyhow::bail!("stopped by a second signal before the last lock had gone")

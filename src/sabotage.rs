@@ -13,7 +13,8 @@ pub(crate) enum Rule {
     NewIdOnReattach,
     /// A shard that has lost its memory grants nothing for `--max-ttl`.
     Quarantine,
-    /// A lease counts from before the command was sent.
+    /// A lease counts from before the command was sent, and what is answered late counts for nothing. That the server's
+    /// clock seems to lag gives a late answer away too, and is left out with it.
     AnswerInTime,
     /// After silence nothing is released before the validity that the client was told is over.
     Silence,

@@ -5,6 +5,7 @@ mod support;
 use std::time::{Duration, Instant};
 
 use lockbroker::lock::{FencingToken, GrantId, LingerId, LockName, Owner};
+use lockbroker::metrics::Metrics;
 use lockbroker::store::memcached::{self, MemcachedSettings, MemcachedStore, Opened};
 use lockbroker::store::{Change, Granted, LockStore, Look, Mark, MemoryStore, Store};
 use tokio::time::timeout;
@@ -287,7 +288,7 @@ async fn open_store_on(server: &Memcached) -> MemcachedStore {
     for (shard, opened) in memcached::open(&settings).await {
         assert_eq!(opened, Ok(Opened::Opened), "{shard}");
     }
-    let store = MemcachedStore::start(&settings);
+    let store = MemcachedStore::start(&settings, &Metrics::default());
     timeout(SOON, store.ready().wait_for(|ready| *ready)).await.expect("the shard opens").unwrap();
     store
 }

@@ -21,7 +21,7 @@ async fn a_full_memcached_grants_nothing_and_keeps_what_is_held() {
         held.push(acquire(&mut stub, once(&format!("held {index}"))).await.1);
     }
 
-    fill(&memcached).await;
+    memcached.fill().await;
     let filled = tokio::time::Instant::now();
     let status = try_acquire(&mut stub, once("full 1")).await.unwrap_err();
     assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
@@ -53,21 +53,4 @@ async fn a_full_memcached_grants_nothing_and_keeps_what_is_held() {
     drop(held);
     eventually(SOON, "there is room", async || matches!(try_acquire(&mut stub, once("full 1")).await, Ok(Some(_))))
         .await;
-}
-
-/// Takes all memory for items as large as a lock's is, and as large as anything else about it.
-async fn fill(memcached: &Memcached) {
-    for length in (0..=160).step_by(20) {
-        let value = "x".repeat(length);
-        // A few rounds fill memcached's smallest memory.
-        for round in 0..100 {
-            let commands: Vec<_> = (0..1_000)
-                .map(|index| format!("ms junk-{length:03}-{round:03}-{index:03} {length}\r\n{value}"))
-                .collect();
-            let answers = memcached.command(&commands.join("\r\n")).await;
-            if answers.lines().all(|answer| answer.starts_with("SERVER_ERROR out of memory")) {
-                break;
-            }
-        }
-    }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use lockbroker::clock::Moment;
 use lockbroker::lock::{GrantId, LockId, LockName, Owner, lease};
+use lockbroker::metrics::Metrics;
 use lockbroker::session::{Ask, Broker, End, Ended, Settings, Standing, Want};
 use lockbroker::store::{Change, Granted, LockStore, Look, Mark, MemoryStore, StoreError};
 use lockbroker::stream::{Event, Failure, Item, LostReason, Outbox, Reason};
@@ -460,7 +461,7 @@ fn broker() -> (Broker<Network>, Network) {
         max_locks: 1_000,
         max_waiters: 1_000,
     };
-    (Broker::new(store.clone(), settings), store)
+    (Broker::new(store.clone(), settings, &Metrics::default()), store)
 }
 
 fn name() -> LockName {
@@ -472,7 +473,7 @@ fn ask(want: Want) -> Ask {
 }
 
 fn waiting(max_wait: Option<Duration>) -> Want {
-    Want::Wait { max_wait, poll_interval: Duration::from_millis(100) }
+    Want::Wait { max_wait, poll_interval: None }
 }
 
 async fn next(standing: &Standing) -> Event {

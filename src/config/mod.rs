@@ -5,6 +5,7 @@
 
 mod listen;
 
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -18,6 +19,7 @@ use crate::policy::PolicyFile;
 use crate::store::memcached::MAX_KEY_PREFIX_BYTES;
 use crate::store::{ShardAddress, Store};
 use crate::tls::ServerFiles;
+use crate::wake::DEFAULT_PORT;
 use listen::TlsArgs;
 pub use listen::{ListenAddress, SocketGroup, SocketMode, SocketOptions};
 
@@ -33,6 +35,11 @@ pub struct ServeArgs {
         default_value = "127.0.0.1:50551"
     )]
     listen: Vec<ListenAddress>,
+
+    /// Address and port to serve health checks and Prometheus' /metrics on, in plain text and without the lock
+    /// service
+    #[arg(long, env = "LOCKBROKER_ADMIN_LISTEN", value_name = "ADDRESS:PORT")]
+    admin_listen: Option<SocketAddr>,
 
     #[command(flatten)]
     sockets: SocketOptions,
@@ -71,6 +78,8 @@ pub struct Config {
     pub tls: Option<ServerFiles>,
     /// Who may do what; none: everybody may do everything.
     pub policy: Option<PolicyFile>,
+    /// Where to serve health checks and metrics, if anywhere.
+    pub admin_listen: Option<SocketAddr>,
     /// Where locks are kept.
     pub store: Store,
     /// What the broker promises and how much it takes on.
@@ -92,7 +101,14 @@ pub struct BrokerOptions {
           value_parser = between(MIN_TTL, MAX_TTL))]
     pub max_ttl: Duration,
 
-    /// How often to look at a lock that another broker holds, for waiters that do not say: 1ms to 1h
+    /// Where other brokers reach this one by UDP, to wake it when they release a lock that is waited for here:
+    /// in Kubernetes the pod's IP. The port is 50553 unless named, and is bound on all addresses of the machine.
+    /// On every broker of a store or on none; without it they only poll. Not heeded with --store memory
+    #[arg(long, env = "LOCKBROKER_ADVERTISE", value_name = "IP[:PORT]")]
+    pub advertise: Option<Advertised>,
+
+    /// How often to look at a lock that another broker holds, for waiters that do not say: 1ms to 1h. Up to 1s
+    /// where that broker will wake this one
     #[arg(long, env = "LOCKBROKER_POLL_INTERVAL", value_name = "DURATION", default_value = "100ms",
           value_parser = between(Duration::from_millis(1), HOUR))]
     pub poll_interval: Duration,
@@ -191,7 +207,7 @@ impl ServeArgs {
     /// # Errors
     /// One line for the operator; its [`exit`](clap::Error::exit) ends the process with code 2.
     pub fn resolve(self) -> Result<Config, clap::Error> {
-        let ServeArgs { listen, sockets, tls, policy, store, broker, transport, log: _ } = self;
+        let ServeArgs { listen, admin_listen, sockets, tls, policy, store, broker, transport, log: _ } = self;
         if broker.max_ttl < broker.default_ttl {
             return Err(usage(format!(
                 "--max-ttl {} is below --default-ttl {}",
@@ -210,7 +226,8 @@ impl ServeArgs {
                 )));
             }
         };
-        Ok(Config { listen, sockets, tls: tls.files(), policy: policy.map(PolicyFile), store, broker, transport })
+        let (tls, policy) = (tls.files(), policy.map(PolicyFile));
+        Ok(Config { listen, admin_listen, sockets, tls, policy, store, broker, transport })
     }
 }
 
@@ -229,6 +246,24 @@ impl ShardArgs {
 
 fn usage(message: String) -> clap::Error {
     clap::Error::raw(ErrorKind::ValueValidation, message + "\n")
+}
+
+/// Where other brokers reach this one by UDP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Advertised(pub SocketAddr);
+
+impl FromStr for Advertised {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Advertised, String> {
+        let address = text.parse().or_else(|_| text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, DEFAULT_PORT)));
+        let address: SocketAddr = address
+            .map_err(|_| "expected an IP address with or without a port, such as 10.0.0.7 or [fd00::7]:50553")?;
+        if address.ip().is_unspecified() || address.ip().is_multicast() {
+            return Err("expected the address of this one machine, by which others reach it".into());
+        }
+        Ok(Advertised(address))
+    }
 }
 
 /// What every key in memcached begins with: up to [`MAX_KEY_PREFIX_BYTES`] of visible ASCII.
@@ -351,6 +386,18 @@ mod tests {
         assert!(KeyPrefix::from_str(&"x".repeat(49)).is_err());
         assert!(KeyPrefix::from_str("a b").is_err());
         assert!(KeyPrefix::from_str("ä").is_err());
+    }
+
+    #[test]
+    fn the_advertised_address_is_one_that_others_can_reach() {
+        let advertised = |text: &str| text.parse::<Advertised>().map(|Advertised(address)| address.to_string());
+        assert_eq!(advertised("10.0.0.7").unwrap(), "10.0.0.7:50553");
+        assert_eq!(advertised("10.0.0.7:1").unwrap(), "10.0.0.7:1");
+        assert_eq!(advertised("fd00::7").unwrap(), "[fd00::7]:50553");
+        assert_eq!(advertised("[fd00::7]:0").unwrap(), "[fd00::7]:0");
+        for text in ["", "localhost", "0.0.0.0", "[::]:50553", "224.0.0.1", "10.0.0.7:", ":50553"] {
+            advertised(text).expect_err(text);
+        }
     }
 
     #[test]

@@ -1,16 +1,18 @@
 //! What all keepers of a broker share.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use rand::RngExt;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
+use super::metrics::LockMetrics;
 use crate::clock::Moment;
-use crate::lock::{GrantId, LockName};
-use crate::store::{Change, LockStore, Look, Mark, StoreError};
+use crate::lock::{GrantId, LockName, item_ttl, lease};
+use crate::metrics::Metrics;
+use crate::store::{Change, LockStore, Look, Mark, StoreError, Watch};
 use crate::waiters::Waiters;
 
 /// The limits and defaults of a broker.
@@ -20,7 +22,7 @@ pub struct Settings {
     pub default_ttl: Duration,
     /// The longest ttl that any broker of the deployment grants.
     pub max_ttl: Duration,
-    /// The least time between two polls for those who name none.
+    /// The time between two polls for those who name none; up to 1 s where another broker will wake them.
     pub poll_interval: Duration,
     /// How many locks may be held here; above that new ones are refused.
     pub max_locks: usize,
@@ -34,9 +36,7 @@ pub(crate) struct Common<S> {
     pub(crate) store: S,
     pub(crate) settings: Settings,
     pub(crate) waiters: Waiters,
-    /// Locks held here, or asked for.
-    pub(crate) held: Count,
-    pub(crate) waiting: Count,
+    pub(crate) metrics: LockMetrics,
     /// What has to be finished before the broker may end: streams, and releases that are under way.
     pub(crate) unfinished: TaskTracker,
     /// Set when the broker is going away: for how long it goes on.
@@ -46,13 +46,12 @@ pub(crate) struct Common<S> {
 }
 
 impl<S: LockStore> Common<S> {
-    pub(crate) fn new(store: S, settings: Settings) -> Common<S> {
+    pub(crate) fn new(store: S, settings: Settings, metrics: &Metrics) -> Common<S> {
         Common {
             store,
             settings,
             waiters: Waiters::default(),
-            held: Count::default(),
-            waiting: Count::default(),
+            metrics: LockMetrics::new(metrics),
             unfinished: TaskTracker::new(),
             draining: watch::Sender::new(None),
             abandoned: AtomicBool::new(false),
@@ -69,6 +68,48 @@ impl<S: LockStore> Common<S> {
             *owner = kept;
         }
         Ok(look)
+    }
+
+    /// For how long a line whose waiters name no interval leaves the store alone, before jitter.
+    pub(crate) fn pause(&self, name: &LockName) -> Duration {
+        self.waiters.pause(name, self.settings.poll_interval)
+    }
+
+    /// Asks, in the background, that other brokers wake the line of a lock that was not to be had, which otherwise
+    /// tries again after `pause`.
+    pub(crate) fn watch(self: &Arc<Self>, name: &LockName, pause: Duration) {
+        if !self.store.can_be_woken() {
+            return;
+        }
+        let (common, name) = (Arc::clone(self), name.clone());
+        tokio::spawn(async move {
+            // What lives for `ttl` seconds is certain for two seconds less.
+            let ttl = u32::try_from(pause.as_secs()).unwrap_or(u32::MAX).saturating_add(5);
+            let until = Moment::now() + lease(Duration::from_secs(ttl.into()));
+            let kept = common.waiters.listen(&name);
+            let watch = common.store.watch(&name, kept, ttl).await;
+            common.waiters.watched(&name, watch, until);
+            // It may have been let go before anybody could know of us.
+            if watch == Watch::Begun && matches!(common.store.look(&name).await, Ok(Look::Free)) {
+                common.waiters.released_elsewhere(&name);
+            }
+        });
+    }
+
+    /// Takes back what `watch` asked for, where nobody has woken the line yet.
+    pub(crate) fn stop_watching(&self, name: &LockName) {
+        if self.waiters.stop_watching(name) {
+            self.store.unwatch(name);
+        }
+    }
+
+    /// Notes in the store that a line stands here behind a holder, so that it hears when another broker ends the
+    /// grant. Again and again: a keeper calls it with every renewal.
+    pub(crate) fn note_line(&self, name: &LockName) {
+        let again = self.settings.max_ttl / 3;
+        if self.store.can_be_woken() && self.waiters.line_to_note(name, again) {
+            self.store.note_line(name, item_ttl(self.settings.max_ttl, Duration::ZERO));
+        }
     }
 
     /// Deletes, in the background, a grant that nobody wants and whose command may still land: again and again for
@@ -107,29 +148,4 @@ pub(crate) fn retry_delays() -> impl Iterator<Item = Duration> {
 /// 1.0 to 1.2 times `interval`, so that waiters do not poll in step.
 pub(crate) fn jittered(interval: Duration) -> Duration {
     interval.mul_f64(rand::rng().random_range(1.0..1.2))
-}
-
-/// How many there are of something that takes its leave by being dropped.
-#[derive(Debug, Default)]
-pub(crate) struct Count(AtomicUsize);
-
-/// One of those counted.
-#[derive(Debug)]
-pub(crate) struct Counted<'a>(&'a AtomicUsize);
-
-impl Count {
-    pub(crate) fn get(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn one_more(&self) -> Counted<'_> {
-        self.0.fetch_add(1, Ordering::Relaxed);
-        Counted(&self.0)
-    }
-}
-
-impl Drop for Counted<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
 }

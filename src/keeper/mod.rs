@@ -2,6 +2,7 @@
 //! only one that renews and releases its grant.
 
 mod common;
+mod metrics;
 mod obtain;
 mod release;
 
@@ -13,6 +14,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 pub(crate) use self::common::Common;
 pub use self::common::Settings;
+pub(crate) use self::metrics::{Limit, LockMetrics};
 pub use self::obtain::Want;
 pub(crate) use self::obtain::going_away;
 pub(crate) use self::release::{LONGEST_RELEASE, release_by_id};
@@ -76,18 +78,21 @@ impl<S: LockStore> Keeper<S> {
         let unfinished = self.common.unfinished.token();
         let Some(grant) = Box::pin(self.obtain(want)).await else { return };
         self.common.waiters.hold(&self.name, grant.id, &self.owner, &self.bell);
-        let (grant, close) = self.hold(grant).await;
+        let (grant, close) = {
+            let _holding = self.common.metrics.holding();
+            self.hold(grant).await
+        };
         Box::pin(self.give_back(grant, close, unfinished)).await;
     }
 
     /// Announces the grant and renews it until its client, or its store, ends that.
     async fn hold(&self, mut grant: Grant) -> (Grant, Close) {
-        let _held = self.common.held.one_more();
         let mut announced = false;
         let mut draining_told = false;
         // Renewals that failed in a row, and when to try again.
         let mut failed = 0;
         let mut retry_at: Option<Moment> = None;
+        self.common.note_line(&self.name);
         loop {
             if let Some(end) = self.bell.take_end() {
                 let close = Box::pin(self.heed(end, &grant, announced)).await;
@@ -110,6 +115,8 @@ impl<S: LockStore> Keeper<S> {
                 // The next one rings.
                 Some(_) => lease_end,
             };
+            // Another broker says that it has ended the grant, which the renewal shows.
+            let renew_at = self.bell.doubted().map_or(renew_at, |doubted| doubted.min(renew_at));
             // Renewals that are answered after the next heartbeat only keep the lease, and cover nothing: a client whose
             // validity is over has lost the lock, though the store still has it.
             let covered_until = self.seat.covered_since().map(|since| since + lease(self.ttl));
@@ -126,13 +133,15 @@ impl<S: LockStore> Keeper<S> {
             }
 
             let sent = Moment::now();
-            let renewed = Box::pin(self.renew(&grant)).await;
+            self.bell.asked();
+            let renewed = Box::pin(self.renew(&grant, renew_at)).await;
             let sent = sabotage::counted_from(sent);
             match renewed {
                 Ok(Change::Done) if !(sent + lease(self.ttl)).has_passed() => {
                     grant.sent = sent;
                     failed = 0;
                     retry_at = None;
+                    self.common.note_line(&self.name);
                     if announced {
                         self.bell.set_lease_end(self.lease_end(&grant));
                         self.seat.renewed(sent, self.lease_end(&grant));
@@ -152,15 +161,19 @@ impl<S: LockStore> Keeper<S> {
         }
     }
 
-    /// Renews the grant once, and waits for the answer no longer than the lease stands.
-    async fn renew(&self, grant: &Grant) -> Result<Change, StoreError> {
+    /// Renews the grant once, as is due since `due`, and waits for the answer no longer than the lease stands.
+    async fn renew(&self, grant: &Grant, due: Moment) -> Result<Change, StoreError> {
         let lease_end = self.lease_end(grant);
-        tokio::select! {
+        let renewed = tokio::select! {
             renewed = self.common.store.renew(&self.name, Mark::Held(grant.id), &self.owner, self.item_ttl(grant)) => {
                 renewed
             }
             () = sleep_until(lease_end) => Err(StoreError::uncertain("the lease ended before the store answered")),
+        };
+        if matches!(renewed, Ok(Change::Done)) {
+            self.common.metrics.renewal_lag.observe(due.elapsed());
         }
+        renewed
     }
 
     fn lost(&self, reason: LostReason, announced: bool) -> Close {
@@ -170,6 +183,9 @@ impl<S: LockStore> Keeper<S> {
 
     /// Tells a client that its lock is lost, or, where it has not heard of the grant, that it came to nothing.
     fn tell_lost(&self, reason: LostReason, announced: bool) {
+        if announced {
+            self.common.metrics.lost(reason);
+        }
         self.seat.end(match announced {
             true => Event::Lost(reason),
             false => Event::Failed(Failure::unavailable("the lock was granted, and lost before it could be announced")),

@@ -1,7 +1,7 @@
 //! How a keeper comes by its grant: by trying once, by waiting in line, or by taking over one that its client
 //! holds already.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::common::jittered;
 use super::{Grant, Keeper};
@@ -32,8 +32,8 @@ pub enum Want {
     Wait {
         /// For how long; without end if not set.
         max_wait: Option<Duration>,
-        /// The least time between two polls.
-        poll_interval: Duration,
+        /// The least time between two polls; the broker chooses if not set.
+        poll_interval: Option<Duration>,
     },
     /// As it is held already under this id.
     Reattach(LockId),
@@ -59,13 +59,26 @@ enum Leave {
 impl<S: LockStore> Keeper<S> {
     /// Gets the lock, or tells the client why not.
     pub(super) async fn obtain(&self, want: Want) -> Option<Grant> {
+        let metrics = &self.common.metrics;
+        let (waits, reattach, asked) = (metrics.waits_of(&want), matches!(want, Want::Reattach(_)), Instant::now());
         let grant = match want {
             Want::Once => self.try_once(None).await,
             Want::Wait { max_wait: Some(Duration::ZERO), .. } => self.try_once(Some(Reason::MaxWait)).await,
             Want::Wait { max_wait, poll_interval } => self.wait_in_line(max_wait, poll_interval).await,
             Want::Reattach(lock_id) => self.reattach(lock_id).await,
         };
-        grant.map_err(|why| self.seat.end(why)).ok()
+        match grant {
+            Ok(grant) => {
+                waits.observe(asked.elapsed());
+                metrics.granted(reattach);
+                Some(grant)
+            }
+            Err(why) => {
+                metrics.not_granted(&why);
+                self.seat.end(why);
+                None
+            }
+        }
     }
 
     /// One attempt; if the lock is taken, the answer is `reason`, or what a look shows.
@@ -86,8 +99,8 @@ impl<S: LockStore> Keeper<S> {
     }
 
     /// Waits in line until the lock is granted or handed over, the wait is over, or the client leaves.
-    async fn wait_in_line(&self, max_wait: Option<Duration>, poll_interval: Duration) -> Result<Grant, Event> {
-        let _waiting = self.common.waiting.one_more();
+    async fn wait_in_line(&self, max_wait: Option<Duration>, poll_interval: Option<Duration>) -> Result<Grant, Event> {
+        let _waiting = self.common.metrics.waiting.one_more();
         let deadline = max_wait.map(|wait| Moment::now() + wait);
         let me = Waiter {
             bell: self.bell.clone(),
@@ -96,6 +109,7 @@ impl<S: LockStore> Keeper<S> {
             item_ttl: item_ttl(self.ttl, self.linger),
         };
         let place = self.common.waiters.enter(&self.name, me);
+        self.common.note_line(&self.name);
         let mut tell_place_at = Moment::now();
         let mut place_told = false;
         let mut retries = retry_delays();
@@ -117,26 +131,33 @@ impl<S: LockStore> Keeper<S> {
                 Turn::Wait => None,
             };
             if contend_at.is_some_and(Moment::has_passed) {
-                let next_poll = match self.attempt(deadline).await {
+                let sent = Moment::now();
+                let pause = match self.attempt(deadline).await {
                     Attempt::Granted(grant) => {
                         // Nobody has handed us the lock that we have just been granted; see to it all the same.
                         if let Some(handed) = self.bell.leave() {
                             self.common.scrub(&self.name, handed.id, item_ttl(self.ttl, self.linger));
                         }
+                        self.common.stop_watching(&self.name);
                         return Ok(grant);
                     }
                     Attempt::Taken => {
                         retries = retry_delays();
-                        jittered(poll_interval)
+                        let pause = jittered(poll_interval.unwrap_or_else(|| self.common.pause(&self.name)));
+                        self.common.waiters.polled(&self.name, sent, Moment::now() + pause);
+                        // What comes of it may bring the next poll forward.
+                        self.common.watch(&self.name, pause);
+                        continue;
                     }
                     Attempt::Failed(Failure::Unavailable { why, .. }) => {
                         tracing::debug!(lock = %self.name, %why, "waits on");
-                        poll_interval.max(retries.next().unwrap_or_default())
+                        let interval = poll_interval.unwrap_or(self.common.settings.poll_interval);
+                        interval.max(retries.next().unwrap_or_default())
                     }
                     Attempt::Failed(failure) => break Leave::Failed(failure),
                     Attempt::Abandoned => continue,
                 };
-                self.common.waiters.polled(&self.name, Moment::now() + next_poll);
+                self.common.waiters.polled(&self.name, sent, Moment::now() + pause);
                 // Whoever rang meanwhile was not heard: look again.
                 continue;
             }

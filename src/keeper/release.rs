@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::common::{Common, LONGEST_RETRY, jittered, retry_delays};
+use super::common::{Common, LONGEST_RETRY, retry_delays};
 use super::{Grant, Keeper};
 use crate::bell::{Ended, Handed};
 use crate::clock::{Moment, sleep_until};
@@ -16,6 +16,9 @@ use crate::stream::{Event, Failure};
 
 /// The longest that a Release call waits for the store.
 pub(crate) const LONGEST_RELEASE: Duration = Duration::from_secs(3);
+
+/// How long a lock is left to other brokers, in poll intervals: a poll comes after 1.2 of them at the most.
+const FAIR_PAUSE: f64 = 1.3;
 
 /// What a release came to.
 #[derive(Debug)]
@@ -62,6 +65,7 @@ impl<S: LockStore> Keeper<S> {
                     Ok(Granted::Yes(token)) if !(sent + lease(next.waiter.ttl)).has_passed() => {
                         answer(&mut caller, Ok(Ended::Released));
                         tell();
+                        common.metrics.hand_overs.inc();
                         common.waiters.pass(&self.name, new, &next.waiter);
                         match next.waiter.bell.hand(Handed { id: new, token, sent }) {
                             Ok(()) => return Released::Gone,
@@ -90,9 +94,10 @@ impl<S: LockStore> Keeper<S> {
         let released = common.end_grant(&self.name, &grant, linger, caller, unsure).await;
         tell();
         if matches!(released, Released::Gone) {
-            // Waiters of other brokers have waited for long if somebody is still in line here.
+            // Waiters of other brokers have waited for long if somebody is still in line here: longer than any of
+            // them pauses between two polls.
             let fair = common.waiters.has_waiters(&self.name) && linger.is_zero();
-            let pause = if fair { jittered(common.settings.poll_interval) } else { Duration::ZERO };
+            let pause = if fair { common.settings.poll_interval.mul_f64(FAIR_PAUSE) } else { Duration::ZERO };
             common.waiters.let_go(&self.name, grant.id, Moment::now() + pause);
         }
         released
@@ -204,6 +209,8 @@ pub(crate) async fn release_by_id<S: LockStore>(
 ) {
     let grant = Grant { id: lock_id.grant, token: lock_id.token, sent: Moment::now(), protected_until: None };
     let released = common.end_grant(&name, &grant, lock_id.linger, Some(caller), false).await;
+    // Its keeper, if another broker has one, would find out at its next renewal.
+    common.store.wake_line(&name);
     if let Released::Lingering(id, until) = released {
         common.outlast(&name, id, until).await;
     }

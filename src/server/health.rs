@@ -6,6 +6,7 @@ use tonic_health::pb::health_server::{self, HealthServer};
 use tonic_health::server::{HealthReporter, health_reporter};
 
 use super::{LOCK_SERVICE, MAX_REQUEST_BYTES};
+use crate::metrics::Gauge;
 
 /// The services that are SERVING while at least one shard is open and nobody has asked us to stop.
 const READINESS: [&str; 3] = ["", LOCK_SERVICE, "readiness"];
@@ -14,15 +15,19 @@ const READINESS: [&str; 3] = ["", LOCK_SERVICE, "readiness"];
 const LIVENESS: &str = "liveness";
 
 /// What the health service says.
-pub(super) struct Health(HealthReporter);
+pub(super) struct Health {
+    reporter: HealthReporter,
+    /// Shows whether the broker is ready.
+    ready: Gauge,
+}
 
 impl Health {
-    /// The service, not serving yet, and what decides about it.
-    pub(super) async fn new() -> (Health, HealthServer<impl health_server::Health>) {
+    /// The service, not serving yet, and what decides about it; `ready` shows the same.
+    pub(super) async fn new(ready: Gauge) -> (Health, HealthServer<impl health_server::Health>) {
         let (reporter, service) = health_reporter();
-        let health = Health(reporter);
+        let health = Health { reporter, ready };
         health.set_ready(false).await;
-        health.0.set_service_status(LIVENESS, ServingStatus::Serving).await;
+        health.reporter.set_service_status(LIVENESS, ServingStatus::Serving).await;
         (health, service.max_decoding_message_size(MAX_REQUEST_BYTES))
     }
 
@@ -44,8 +49,9 @@ impl Health {
     /// Sets what the readiness services say.
     pub(super) async fn set_ready(&self, ready: bool) {
         let status = if ready { ServingStatus::Serving } else { ServingStatus::NotServing };
+        self.ready.set(ready);
         for service in READINESS {
-            self.0.set_service_status(service, status).await;
+            self.reporter.set_service_status(service, status).await;
         }
     }
 }

@@ -1,13 +1,15 @@
 //! The outer shell of the broker: sockets, HTTP/2, health, limits, shutdown. Knows nothing of locks.
 
+mod admin;
+mod calls;
 mod dispatch;
 mod health;
 mod listen;
+mod metrics;
 mod seldom;
 mod shed;
 mod socket;
 mod socket_file;
-mod span;
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -19,18 +21,20 @@ use tonic::transport;
 use tower::layer::layer_fn;
 
 use crate::config::TransportOptions;
+use crate::metrics::Metrics;
 use crate::proto::FILE_DESCRIPTOR_SET;
 use crate::proto::lock_service_server::{LockService, LockServiceServer, SERVICE_NAME};
 use crate::service::connection::TrackedIo;
 use crate::session::Broker;
 use crate::store::LockStore;
 
+use calls::Calls;
 use dispatch::Dispatch;
 use health::Health;
 pub use listen::Listener;
+use metrics::ServerMetrics;
 use shed::Shed;
 pub use socket::Socket;
-use span::Spans;
 
 const LOCK_SERVICE: &str = SERVICE_NAME;
 
@@ -114,6 +118,8 @@ impl<S: LockStore> Lifecycle for Broker<S> {
 /// the listeners are closed and connections told to go; a client that holds on to its locks until then
 /// loses its connection when the runtime ends.
 ///
+/// `admin`, where there is one, serves health checks and `metrics` to the very end.
+///
 /// Connections run in tasks of their own. Whoever drops the future before it is ready leaves them
 /// running, and the listeners closed.
 ///
@@ -121,12 +127,16 @@ impl<S: LockStore> Lifecycle for Broker<S> {
 /// None that the operator could do anything about: accepting is tried again for as long as it fails.
 pub async fn run<S: LockService>(
     listeners: Vec<Listener>,
+    admin: Option<Listener>,
     service: S,
     broker: impl Lifecycle,
     options: &TransportOptions,
+    metrics: &Metrics,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), transport::Error> {
-    let (health, health_service) = Health::new().await;
+    let ServerMetrics { ready, draining, connections, shed, calls } = ServerMetrics::new(metrics);
+    let (health, health_service) = Health::new(ready).await;
+    let _admin = admin.map(|admin| admin::serve(admin, Routes::new(health_service.clone()), metrics.clone()));
     let rest = Routes::new(health_service)
         .add_service(
             reflection()
@@ -147,7 +157,7 @@ pub async fn run<S: LockService>(
     let max_concurrent_rpcs = options.max_concurrent_rpcs;
     let incoming = listen::incoming(listeners).map(move |io| {
         let caller = io.caller();
-        Ok::<_, Infallible>(TrackedIo::new(io, keepalive_interval, caller))
+        Ok::<_, Infallible>(TrackedIo::new(io, keepalive_interval, caller).counted_by(&connections))
     });
     let (stop, stopped) = oneshot::channel();
     let serving = transport::Server::builder()
@@ -160,8 +170,8 @@ pub async fn run<S: LockService>(
         .http2_max_header_list_size(MAX_HEADER_BYTES)
         .http2_keepalive_interval(Some(keepalive_interval))
         .http2_keepalive_timeout(Some(options.keepalive_timeout))
-        .layer(layer_fn(Spans))
-        .layer(layer_fn(move |inner| Shed::new(inner, max_concurrent_rpcs)))
+        .layer(layer_fn(move |inner| Calls::new(inner, calls.clone())))
+        .layer(layer_fn(move |inner| Shed::new(inner, max_concurrent_rpcs, shed.clone())))
         .serve_with_incoming_shutdown(Dispatch { locks, rest }, incoming, async {
             // An error means that the sender was dropped, and this future with it.
             let _ = stopped.await;
@@ -175,6 +185,7 @@ pub async fn run<S: LockService>(
     }
 
     health.set_ready(false).await;
+    draining.set(true);
     tracing::info!(grace = ?options.drain, "stopping: draining");
     broker.drain(options.drain);
     tokio::select! {

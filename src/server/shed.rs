@@ -21,18 +21,21 @@ use tower::util::{Oneshot, ServiceExt};
 
 use super::LOCK_SERVICE;
 use super::dispatch::method_of;
+use crate::metrics::Counter;
 
 /// The service inside, with a limit for some of its calls.
 #[derive(Debug, Clone)]
 pub(super) struct Shed<S> {
     inner: S,
     limited: LoadShed<ConcurrencyLimit<S>>,
+    /// Counts those refused.
+    shed: Counter,
 }
 
 impl<S: Clone> Shed<S> {
     /// Lets `max` calls that can wait into `inner` at once.
-    pub(super) fn new(inner: S, max: NonZeroUsize) -> Shed<S> {
-        Shed { limited: LoadShed::new(ConcurrencyLimit::new(inner.clone(), max.get())), inner }
+    pub(super) fn new(inner: S, max: NonZeroUsize, shed: Counter) -> Shed<S> {
+        Shed { limited: LoadShed::new(ConcurrencyLimit::new(inner.clone(), max.get())), inner, shed }
     }
 }
 
@@ -59,7 +62,7 @@ where
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         if can_wait(request.uri().path()) {
-            ShedFuture::Limited { future: Box::pin(self.limited.clone().oneshot(request)) }
+            ShedFuture::Limited { future: Box::pin(self.limited.clone().oneshot(request)), shed: self.shed.clone() }
         } else {
             ShedFuture::Free { future: self.inner.call(request) }
         }
@@ -72,7 +75,7 @@ pin_project! {
     #[project = ShedProjection]
     pub(super) enum ShedFuture<F, L> {
         Free { #[pin] future: F },
-        Limited { future: Pin<Box<L>> },
+        Limited { future: Pin<Box<L>>, shed: Counter },
     }
 }
 
@@ -86,10 +89,13 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project() {
             ShedProjection::Free { future } => future.poll(cx),
-            ShedProjection::Limited { future } => Poll::Ready(Ok(match ready!(future.as_mut().poll(cx)) {
+            ShedProjection::Limited { future, shed } => Poll::Ready(Ok(match ready!(future.as_mut().poll(cx)) {
                 Ok(response) => response,
                 // The service inside cannot fail; what is left is that it was full.
-                Err(_) => Status::resource_exhausted("too many calls at once (--max-concurrent-rpcs)").into_http(),
+                Err(_) => {
+                    shed.inc();
+                    Status::resource_exhausted("too many calls at once (--max-concurrent-rpcs)").into_http()
+                }
             })),
         }
     }

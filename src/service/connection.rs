@@ -29,6 +29,7 @@ use tonic::transport::server::Connected;
 
 use super::goodbye::Goodbye;
 use crate::clock::Moment;
+use crate::metrics::Gauge;
 use crate::policy::{Caller, Identity};
 
 /// For how long [`Connection::settle`] waits for the connection's task. It runs within microseconds unless it waits for
@@ -211,6 +212,8 @@ pub struct TrackedIo<T> {
     /// The latest read found nothing more: HTTP/2 has heeded every frame, and none of them was amiss.
     caught_up: bool,
     turn: Turn,
+    /// Counts it for as long as it is open.
+    counted_by: Option<Gauge>,
 }
 
 /// Whose turn it is.
@@ -229,13 +232,23 @@ impl<T> TrackedIo<T> {
     /// `caller`. Under TLS, `io` is what is decrypted.
     pub fn new(io: T, keepalive_interval: Duration, caller: Caller) -> TrackedIo<T> {
         let connection = Arc::new(Connection::new(keepalive_interval, caller));
-        TrackedIo { io, connection, goodbye: Goodbye::new(), caught_up: false, turn: Turn::Ours(0) }
+        TrackedIo { io, connection, goodbye: Goodbye::new(), caught_up: false, turn: Turn::Ours(0), counted_by: None }
+    }
+
+    /// Counts it in `open` until it is dropped.
+    pub(crate) fn counted_by(mut self, open: &Gauge) -> TrackedIo<T> {
+        open.begin();
+        self.counted_by = Some(open.clone());
+        self
     }
 }
 
 impl<T> Drop for TrackedIo<T> {
     fn drop(&mut self) {
         self.connection.leave_open(ENDED_BY_US);
+        if let Some(open) = &self.counted_by {
+            open.end();
+        }
     }
 }
 

@@ -49,13 +49,12 @@ fn within(span: Duration, least: Duration, most: Duration, field: &str) -> Resul
 pub(super) struct Limits {
     default_ttl: Duration,
     max_ttl: Duration,
-    poll_interval: Duration,
 }
 
 impl Limits {
     pub(super) fn of(settings: &Settings) -> Limits {
-        let &Settings { default_ttl, max_ttl, poll_interval, .. } = settings;
-        Limits { default_ttl, max_ttl, poll_interval }
+        let &Settings { default_ttl, max_ttl, .. } = settings;
+        Limits { default_ttl, max_ttl }
     }
 
     pub(super) fn acquire(&self, request: AcquireRequest) -> Result<Ask, Status> {
@@ -102,10 +101,7 @@ impl Limits {
             let field = format!("{path}.poll_interval");
             within(duration(sent, &field)?, SHORTEST_POLL, LONGEST_POLL, &field)
         });
-        Ok(Want::Wait {
-            max_wait: max_wait.transpose()?,
-            poll_interval: poll_interval.transpose()?.unwrap_or(self.poll_interval),
-        })
+        Ok(Want::Wait { max_wait: max_wait.transpose()?, poll_interval: poll_interval.transpose()? })
     }
 }
 
@@ -128,11 +124,7 @@ fn ask(spec: Option<LockSpec>, ttl: Duration, want: Want, path: &str) -> Result<
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits {
-        default_ttl: Duration::from_secs(15),
-        max_ttl: Duration::from_secs(60),
-        poll_interval: Duration::from_millis(100),
-    };
+    const LIMITS: Limits = Limits { default_ttl: Duration::from_secs(15), max_ttl: Duration::from_secs(60) };
 
     fn span(seconds: i64, nanos: i32) -> Option<prost_types::Duration> {
         Some(prost_types::Duration { seconds, nanos })
@@ -188,16 +180,14 @@ mod tests {
     fn what_is_not_set_takes_its_default_and_what_is_set_its_word() {
         let ask = LIMITS.wait_acquire(WaitAcquireRequest { lock: spec("a"), ttl: None, wait: None }).unwrap();
         assert_eq!(ask.ttl, Duration::from_secs(15));
-        assert!(
-            matches!(ask.want, Want::Wait { max_wait: None, poll_interval } if poll_interval == LIMITS.poll_interval)
-        );
+        assert!(matches!(ask.want, Want::Wait { max_wait: None, poll_interval: None }));
         let wait = Some(WaitSpec { max_wait: span(0, 0), poll_interval: span(0, 1) });
         let ask = LIMITS.wait_acquire(WaitAcquireRequest { lock: spec("a"), ttl: span(5, 0), wait }).unwrap();
         assert_eq!(ask.ttl, Duration::from_secs(5));
         let expected = Duration::from_millis(1);
         assert!(matches!(
             ask.want,
-            Want::Wait { max_wait: Some(Duration::ZERO), poll_interval } if poll_interval == expected
+            Want::Wait { max_wait: Some(Duration::ZERO), poll_interval } if poll_interval == Some(expected)
         ));
     }
 }

@@ -138,7 +138,7 @@ fn heed<S: LockStore>(
             let ask = limits.begin(begin, session.ttl()).map_err(invalid);
             match ask.and_then(|ask| admit(&ask).map(|()| ask)) {
                 Ok(ask) => session.begin(lock_ref, ask),
-                Err(failure) => session.refuse(lock_ref, failure),
+                Err(failure) => session.turn_back(lock_ref, failure),
             }
             Ok(())
         }

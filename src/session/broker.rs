@@ -10,8 +10,9 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use super::Session;
 use crate::bell::{Bell, End, Ended};
 use crate::clock::Moment;
-use crate::keeper::{Common, Keeper, LONGEST_RELEASE, Settings, Want, going_away, release_by_id};
+use crate::keeper::{Common, Keeper, LONGEST_RELEASE, Limit, LockMetrics, Settings, Want, going_away, release_by_id};
 use crate::lock::{LockId, LockName, Owner};
+use crate::metrics::{Gauge, Metrics};
 use crate::store::{LockStore, Look, Mark};
 use crate::stream::{Failure, Outbox, Seat};
 
@@ -63,9 +64,9 @@ impl<S> Clone for Broker<S> {
 }
 
 impl<S: LockStore> Broker<S> {
-    /// A broker for the locks of `store`.
-    pub fn new(store: S, settings: Settings) -> Broker<S> {
-        Broker { common: Arc::new(Common::new(store, settings)) }
+    /// A broker for the locks of `store`, which it counts among `metrics`.
+    pub fn new(store: S, settings: Settings, metrics: &Metrics) -> Broker<S> {
+        Broker { common: Arc::new(Common::new(store, settings, metrics)) }
     }
 
     /// The limits and defaults.
@@ -98,18 +99,24 @@ impl<S: LockStore> Broker<S> {
 
     /// Whether there is room for what is asked. A reattach always finds room: its lock is held already.
     pub(super) fn admit(&self, ask: &Ask) -> Result<(), Failure> {
-        let Common { settings, held, waiting, draining, .. } = &*self.common;
+        self.room_for(ask).inspect_err(|failure| self.common.metrics.failed(failure))
+    }
+
+    fn room_for(&self, ask: &Ask) -> Result<(), Failure> {
+        let Common { settings, metrics, draining, .. } = &*self.common;
         if draining.borrow().is_some() {
             return Err(going_away());
         }
         let reattach = matches!(ask.want, Want::Reattach(_));
-        if !reattach && held.get() >= settings.max_locks {
+        if !reattach && is_full(&metrics.held, settings.max_locks) {
+            metrics.refused.inc(Limit::MaxLocks);
             return Err(Failure::exhausted(format!(
                 "this broker holds {} locks, which is its limit: raise --max-locks, or ask another broker",
                 settings.max_locks
             )));
         }
-        if matches!(ask.want, Want::Wait { .. }) && waiting.get() >= settings.max_waiters {
+        if matches!(ask.want, Want::Wait { .. }) && is_full(&metrics.waiting, settings.max_waiters) {
+            metrics.refused.inc(Limit::MaxWaiters);
             return Err(Failure::exhausted(format!(
                 "{} wait at this broker, which is its limit: raise --max-waiters, or ask another broker",
                 settings.max_waiters
@@ -166,6 +173,13 @@ impl<S: LockStore> Broker<S> {
         Ok(Seen { look, lease_end: kept.and_then(|bell| bell.lease_end()) })
     }
 
+    /// Heeds what other brokers say of locks that may be free, for ever.
+    pub async fn heed_wakes(&self) {
+        loop {
+            self.common.waiters.wake(self.common.store.next_wake().await);
+        }
+    }
+
     /// Takes no new work and tells every stream, so that clients reattach elsewhere. Locks are renewed for as long as
     /// this process runs; it should be `grace` at the most.
     pub fn drain(&self, grace: Duration) {
@@ -185,7 +199,16 @@ impl<S: LockStore> Broker<S> {
         self.common.abandoned.store(true, Ordering::Relaxed);
     }
 
+    pub(super) fn metrics(&self) -> &LockMetrics {
+        &self.common.metrics
+    }
+
     pub(super) fn unfinished(&self) -> TaskTrackerToken {
         self.common.unfinished.token()
     }
+}
+
+/// Whether as many are counted as may be.
+fn is_full(counted: &Gauge, limit: usize) -> bool {
+    usize::try_from(counted.get()).is_ok_and(|counted| counted >= limit)
 }

@@ -104,13 +104,16 @@ impl<S: crate::store::LockStore> Session<S> {
             return Err(Breach::Seq { last: self.last_seq, got: seq });
         }
         self.last_seq = seq;
-        self.last_beat = Moment::now();
+        let now = Moment::now();
+        let lag = now.since(self.last_beat + self.ttl / 3);
+        self.broker.metrics().heartbeat_lag.observe(lag);
+        self.last_beat = now;
         self.ledger.heartbeat(seq);
         self.locks.values().filter_map(Weak::upgrade).for_each(|bell| bell.ring());
         Ok(())
     }
 
-    /// Takes note of a new lock's handle; [`Session::begin`] or [`Session::refuse`] follows.
+    /// Takes note of a new lock's handle; [`Session::begin`] or [`Session::turn_back`] follows.
     pub fn take_ref(&mut self, lock_ref: LockRef) -> Result<(), Breach> {
         if lock_ref <= self.last_ref {
             return Err(Breach::BeginRef { last: self.last_ref, got: lock_ref });
@@ -135,8 +138,14 @@ impl<S: crate::store::LockStore> Session<S> {
         self.broker.keep(ask, seat, bell);
     }
 
+    /// Turns back a lock whose request does not do.
+    pub fn turn_back(&self, lock_ref: LockRef, failure: Failure) {
+        self.broker.metrics().failed(&failure);
+        self.refuse(lock_ref, failure);
+    }
+
     /// Tells the client why a lock was not even tried.
-    pub fn refuse(&self, lock_ref: LockRef, failure: Failure) {
+    fn refuse(&self, lock_ref: LockRef, failure: Failure) {
         self.outbox.push(Item::Event(lock_ref, Event::Failed(failure)));
     }
 

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::lock::{FencingToken, GrantId, LingerId, LockName, Owner};
+use crate::lock::{FencingToken, GrantId, LingerId, LockName, Owner, WakeHint};
 
 /// What the item of a lock says: held under a grant, or lingering after one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +46,17 @@ pub enum Change {
     Gone,
     /// The item carries another mark.
     TakenOver,
+}
+
+/// What became of the wish to be woken when a lock is let go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Watch {
+    /// It is noted from now on: what was let go before it is not told.
+    Begun,
+    /// It was noted, and still is.
+    Kept,
+    /// Another broker is woken first, or nobody is.
+    No,
 }
 
 /// A lock as the store has it.
@@ -129,7 +140,7 @@ pub trait LockStore: Send + Sync + 'static {
         ttl: u32,
     ) -> impl Future<Output = Result<Change, StoreError>> + Send;
 
-    /// Deletes an item that carries `mark`.
+    /// Deletes an item that carries `mark`, and wakes one broker that watches the lock.
     fn remove(&self, name: &LockName, mark: Mark) -> impl Future<Output = Result<Change, StoreError>> + Send;
 
     /// Looks at a lock without touching it. A look that finds nothing proves nothing about commands under way.
@@ -141,6 +152,39 @@ pub trait LockStore: Send + Sync + 'static {
 
     /// Whether at least one part of the store can grant locks.
     fn ready(&self) -> watch::Receiver<bool>;
+
+    // Wake-ups between brokers. They are hints: none is certain to come, and none proves anything. A store that only
+    // this broker has needs none, and whoever hears none polls.
+
+    /// Whether other brokers can wake this one.
+    fn can_be_woken(&self) -> bool {
+        false
+    }
+
+    /// Asks that this broker be woken, once and within `ttl` seconds, when the lock is let go by another. `kept`: it
+    /// was asked before, and has not been woken since. One broker at a time watches a lock.
+    fn watch(&self, _name: &LockName, _kept: bool, _ttl: u32) -> impl Future<Output = Watch> + Send {
+        async { Watch::No }
+    }
+
+    /// Takes back what `watch` asked for: sent and forgotten.
+    fn unwatch(&self, _name: &LockName) {}
+
+    /// Notes for `ttl` seconds that a line stands here behind the lock's holder, for
+    /// [`wake_line`](LockStore::wake_line): sent and forgotten.
+    fn note_line(&self, _name: &LockName, _ttl: u32) {}
+
+    /// Wakes the broker that has noted a line behind a holder: sent and forgotten. For whoever ends a grant that
+    /// another broker keeps.
+    fn wake_line(&self, _name: &LockName) {}
+
+    /// The next hint that reaches this broker.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses no hint.
+    fn next_wake(&self) -> impl Future<Output = WakeHint> + Send {
+        std::future::pending()
+    }
 }
 
 impl StoreError {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use lockbroker::config::{ListenAddress, ServeArgs, TransportOptions};
+use lockbroker::metrics::Metrics;
 use lockbroker::proto::lock_service_client::LockServiceClient;
 use lockbroker::proto::lock_service_server::LockService;
 use lockbroker::proto::*;
@@ -57,7 +58,8 @@ impl Server {
             let shutdown = async {
                 let _ = stopped.await;
             };
-            server::run(vec![listener], service.clone(), service, &options, shutdown).await.unwrap();
+            let metrics = Metrics::default();
+            server::run(vec![listener], None, service.clone(), service, &options, &metrics, shutdown).await.unwrap();
         });
         Server { address, broker, stop: Some(stop), ended }
     }

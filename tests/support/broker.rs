@@ -10,7 +10,7 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-use super::{Memcached, Process, SOON, eventually};
+use super::{Memcached, Process, SOON, Scrape, eventually};
 
 #[derive(Debug)]
 pub struct Broker {
@@ -20,6 +20,9 @@ pub struct Broker {
 }
 
 impl Broker {
+    /// Arguments for a broker that is scraped.
+    pub const WATCHED: [&str; 2] = ["--admin-listen", "127.0.0.1:0"];
+
     /// On the embedded store.
     pub async fn memory() -> Self {
         Self::start(&["--store", "memory"]).await
@@ -78,6 +81,30 @@ impl Broker {
 
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it serves health checks and metrics, if it was started with [`Broker::WATCHED`].
+    pub async fn admin(&self) -> SocketAddr {
+        let line = self.logged("listening for health checks and scrapes").await;
+        line.split('"').find_map(|text| text.parse().ok()).unwrap_or_else(|| panic!("no address in {line}"))
+    }
+
+    /// All its metrics, if it was started with [`Broker::WATCHED`].
+    pub async fn scrape(&self) -> Scrape {
+        Scrape::of(self.admin().await).await
+    }
+
+    /// Waits until its metrics are as `wanted`, and returns them.
+    pub async fn scraped(&self, what: &str, wanted: impl Fn(&Scrape) -> bool) -> Scrape {
+        let mut last = None;
+        eventually(SOON, what, async || {
+            let scrape = self.scrape().await;
+            let done = wanted(&scrape);
+            last = Some(scrape);
+            done
+        })
+        .await;
+        last.unwrap()
     }
 
     /// As a value for `--server` and for clients.

@@ -97,6 +97,24 @@ impl Memcached {
             .unwrap_or_else(|error| panic!("memcached, asked {text:?}: {error}"))
     }
 
+    /// Takes all memory for items as large as a lock's is, and as large as anything else about it. Give it little to
+    /// fill: `-m 2`.
+    pub async fn fill(&self) {
+        for length in (0..=160).step_by(20) {
+            let value = "x".repeat(length);
+            // A few rounds fill memcached's smallest memory.
+            for round in 0..100 {
+                let commands: Vec<_> = (0..1_000)
+                    .map(|index| format!("ms junk-{length:03}-{round:03}-{index:03} {length}\r\n{value}"))
+                    .collect();
+                let answers = self.command(&commands.join("\r\n")).await;
+                if answers.lines().all(|answer| answer.starts_with("SERVER_ERROR out of memory")) {
+                    break;
+                }
+            }
+        }
+    }
+
     /// One number of `stats`.
     pub async fn stat(&self, name: &str) -> u64 {
         let stats = self.command("stats").await;

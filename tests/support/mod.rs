@@ -13,6 +13,7 @@ mod locks;
 mod memcached;
 mod process;
 mod proxy;
+mod scrape;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -26,6 +27,7 @@ pub use locks::*;
 pub use memcached::Memcached;
 pub use process::Process;
 pub use proxy::Proxy;
+pub use scrape::{Answer, Scrape, http};
 
 /// For what should happen at once: generous, because two cores may be compiling next door.
 pub const SOON: Duration = Duration::from_secs(10);

@@ -3,13 +3,14 @@
 //! come between, which is why what it came to counts only if the witness at its end shows the epoch that was
 //! known before.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use memcache::exp::{MetaCommand, MetaResponse};
 use tokio::sync::oneshot;
 
 use super::commands::{self, Epoch, Keys, Unexpected, Verdict, Witness};
-use crate::lock::{FencingToken, GrantId, LockName, Owner};
+use crate::lock::{FencingToken, LockName, Owner};
 use crate::store::{Mark, StoreError};
 
 /// One thing to do to one lock.
@@ -19,12 +20,12 @@ pub(super) enum Op {
     Create { mark: Mark, ttl: u32, grant: bool },
     /// Change the item that carries `from`; as a new grant if it is a hand-over.
     Replace { from: Mark, to: Mark, ttl: u32, grant: bool, touch_owner: bool },
-    /// Delete the item that carries this mark.
-    Remove(Mark),
+    /// Delete the item that carries this mark, and take the note of who is to be woken then.
+    Remove { mark: Mark, wakes: bool },
     /// Read the item, and the owner's label.
     Look,
-    /// Write the owner's label.
-    Describe { id: GrantId, owner: Owner, ttl: u32 },
+    /// Do this beside the locks: what it writes claims nothing, and may be refused.
+    Note(MetaCommand),
 }
 
 /// In which kind of batch a job travels.
@@ -34,7 +35,7 @@ pub(super) enum Kind {
     Create,
     /// Needs no memory.
     Change,
-    /// Claims nothing, answers nobody, and may be refused: a batch of its own without a witness.
+    /// Claims nothing and may be refused: a batch of its own without a witness.
     Note,
 }
 
@@ -42,8 +43,8 @@ impl Op {
     pub(super) fn kind(&self) -> Kind {
         match self {
             Op::Create { .. } => Kind::Create,
-            Op::Replace { .. } | Op::Remove(_) | Op::Look => Kind::Change,
-            Op::Describe { .. } => Kind::Note,
+            Op::Replace { .. } | Op::Remove { .. } | Op::Look => Kind::Change,
+            Op::Note(_) => Kind::Note,
         }
     }
 
@@ -77,12 +78,16 @@ pub(super) enum Answer {
         token: Option<FencingToken>,
         /// Whether `Exists` and `Missing` are the last word; in a closed shard they are not.
         last_word: LastWord,
+        /// Who is to be woken: its note has been taken.
+        watcher: Option<SocketAddr>,
     },
     Found {
         found: Option<(Mark, Owner, Duration)>,
         /// Whether to find nothing means something.
         last_word: LastWord,
     },
+    /// What memcached said to a note.
+    Noted(MetaResponse),
 }
 
 /// Whether what a shard shows is final, or else why not, and until when.
@@ -148,9 +153,13 @@ impl Batch {
                     commands.push(keys.replace(name, *from, *to, *ttl));
                     commands.extend(touch_owner.then(|| keys.touch_owner(name, *ttl)));
                 }
-                Op::Remove(mark) => commands.push(keys.remove(name, *mark)),
+                Op::Remove { mark, wakes } => {
+                    commands.push(keys.remove(name, *mark));
+                    // After the deletion: whoever has noted itself before sees that the lock is free, or is seen here.
+                    commands.extend(wakes.then(|| keys.take_watcher(name)));
+                }
                 Op::Look => commands.extend([keys.look(name), keys.look_for_owner(name)]),
-                Op::Describe { id, owner, ttl } => commands.push(keys.describe(name, *id, owner, *ttl)),
+                Op::Note(command) => commands.push(command.clone()),
             }
         }
         if self.grants > 0 {
@@ -179,6 +188,7 @@ impl Batch {
         let mut next = || responses.next().expect("one response for each command");
         let mut granted = 0;
         for job in self.jobs {
+            let mut watcher = None;
             let answer = match &job.op {
                 Op::Create { mark, .. } => commands::read_create(next(), *mark).map(Some),
                 Op::Replace { touch_owner, .. } => {
@@ -188,9 +198,15 @@ impl Batch {
                     }
                     verdict
                 }
-                Op::Remove(_) => commands::read_change(next()).map(Some),
+                Op::Remove { wakes, .. } => {
+                    let verdict = commands::read_change(next()).map(Some);
+                    if *wakes {
+                        watcher = commands::read_address(next());
+                    }
+                    verdict
+                }
                 Op::Look => Ok(None),
-                Op::Describe { .. } => continue,
+                Op::Note(_) => continue,
             };
             let answer = match answer {
                 Ok(Some(verdict)) => {
@@ -204,7 +220,12 @@ impl Batch {
                         Some(None) if verdict == Verdict::Done => {
                             Err(StoreError::uncertain("the shard lost its fencing tokens while it granted the lock"))
                         }
-                        token => Ok(Answer::Verdict { verdict, token: token.flatten(), last_word: last_word.clone() }),
+                        token => Ok(Answer::Verdict {
+                            verdict,
+                            token: token.flatten(),
+                            last_word: last_word.clone(),
+                            watcher,
+                        }),
                     }
                 }
                 Ok(None) => read_found(next(), next(), last_word.clone())
@@ -212,6 +233,13 @@ impl Batch {
                 Err(error) => Err(StoreError::uncertain(error.to_string())),
             };
             job.answer(answer);
+        }
+    }
+
+    /// Answers the job of a batch that is a note.
+    pub(super) fn noted(self, responses: Vec<MetaResponse>) {
+        for (job, response) in self.jobs.into_iter().zip(responses) {
+            job.answer(Ok(Answer::Noted(response)));
         }
     }
 

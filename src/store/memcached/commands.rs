@@ -5,6 +5,7 @@
 //! `mg … T`, which sets anybody's ttl.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use memcache::exp::{MetaCommand, MetaOp, MetaResponse, ReturnCode, parse_meta_result};
@@ -74,6 +75,14 @@ impl Keys {
 
     fn owner(&self, op: MetaOp, name: &LockName) -> MetaCommand {
         MetaCommand::new(op, self.key("O:", name.as_str()))
+    }
+
+    fn watcher(&self, op: MetaOp, name: &LockName) -> MetaCommand {
+        MetaCommand::new(op, self.key("W:", name.as_str()))
+    }
+
+    fn line(&self, op: MetaOp, name: &LockName) -> MetaCommand {
+        MetaCommand::new(op, self.key("H:", name.as_str()))
     }
 
     fn state(&self, op: MetaOp) -> MetaCommand {
@@ -155,6 +164,46 @@ impl Keys {
     pub(super) fn look_for_owner(&self, name: &LockName) -> MetaCommand {
         self.owner(MetaOp::Get, name).flag("u v")
     }
+
+    /// Notes who is woken when the lock is let go, if nobody is yet. `ms` here and in what follows: that it deletes
+    /// what it fails to write costs a poll.
+    pub(super) fn watch(&self, name: &LockName, watcher: &Watcher, ttl: u32) -> MetaCommand {
+        let Watcher { address, id } = watcher;
+        self.watcher(MetaOp::Set, name).flag(format!("ME T{ttl} E{id}")).value(address.to_string())
+    }
+
+    /// Notes it for longer, if this is the one.
+    pub(super) fn keep_watching(&self, name: &LockName, watcher: &Watcher, ttl: u32) -> MetaCommand {
+        let Watcher { address, id } = watcher;
+        self.watcher(MetaOp::Set, name).flag(format!("C{id} T{ttl} E{id}")).value(address.to_string())
+    }
+
+    /// Deletes the note, if this is the one.
+    pub(super) fn unwatch(&self, name: &LockName, watcher: &Watcher) -> MetaCommand {
+        self.watcher(MetaOp::Delete, name).flag(format!("C{}", watcher.id))
+    }
+
+    /// Reads who is to be woken, and ends the note in the same step: the next one waits for the next release.
+    pub(super) fn take_watcher(&self, name: &LockName) -> MetaCommand {
+        self.watcher(MetaOp::Get, name).flag("v T-1")
+    }
+
+    /// Notes where a line stands behind the lock's holder.
+    pub(super) fn note_line(&self, name: &LockName, address: SocketAddr, ttl: u32) -> MetaCommand {
+        self.line(MetaOp::Set, name).flag(format!("T{ttl}")).value(address.to_string())
+    }
+
+    pub(super) fn look_for_line(&self, name: &LockName) -> MetaCommand {
+        self.line(MetaOp::Get, name).flag("u v")
+    }
+}
+
+/// A broker as one that is to be woken.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Watcher {
+    pub(super) address: SocketAddr,
+    /// Tells its notes from those of others: the CAS of their items.
+    pub(super) id: u64,
 }
 
 fn number(mark: Mark) -> u64 {
@@ -269,6 +318,11 @@ pub(super) fn read_owner(response: &MetaResponse, mark: Mark) -> Owner {
     }
 }
 
+/// Where the broker listens that is to be woken, if there is one.
+pub(super) fn read_address(response: &MetaResponse) -> Option<SocketAddr> {
+    text(response)?.trim_end().parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
@@ -330,6 +384,7 @@ mod tests {
         let held = Mark::Held(GrantId::new(12_345_678_901_234_567_890).unwrap());
         let linger = Mark::Lingering(LingerId::new(1_234_567_890_123_456_789).unwrap());
         let epoch = Epoch(1_234_567_890);
+        let watcher = Watcher { address: "10.0.0.7:50553".parse().unwrap(), id: 77 };
         for (command, expected) in [
             (
                 keys.create(&name, held, 15),
@@ -342,6 +397,12 @@ mod tests {
             (keys.witness(), "mg lb:S u v"),
             (keys.fence(epoch, 3), "ma lb:F:1234567890 D3 v"),
             (keys.open(epoch, 77), "ma lb:F:1234567890 N0 J77 D0 C18446744073709551615"),
+            (keys.watch(&name, &watcher, 5), "ms lb:W:job 14 ME T5 E77\r\n10.0.0.7:50553"),
+            (keys.keep_watching(&name, &watcher, 5), "ms lb:W:job 14 C77 T5 E77\r\n10.0.0.7:50553"),
+            (keys.unwatch(&name, &watcher), "md lb:W:job C77"),
+            (keys.take_watcher(&name), "mg lb:W:job v T-1"),
+            (keys.note_line(&name, watcher.address, 15), "ms lb:H:job 14 T15\r\n10.0.0.7:50553"),
+            (keys.look_for_line(&name), "mg lb:H:job u v"),
             (keys.begin_epoch(epoch, 42), "ma lb:S N2147480000 J1234567890000000042 D0 C18446744073709551615"),
         ] {
             assert_eq!(wire(command), format!("{expected}\r\n"));

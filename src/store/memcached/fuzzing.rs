@@ -53,7 +53,7 @@ pub fn answers(bytes: &[u8]) {
         _ => vec![
             Op::Replace { from: Mark::Held(old), to: Mark::Held(new), ttl: 15, grant: true, touch_owner: false },
             Op::Replace { from: Mark::Held(old), to: Mark::Held(old), ttl: 15, grant: false, touch_owner: true },
-            Op::Remove(Mark::Held(old)),
+            Op::Remove { mark: Mark::Held(old), wakes: true },
             Op::Look,
         ],
     };

@@ -9,6 +9,7 @@ mod commands;
 mod epoch;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod metrics;
 mod opening;
 mod placement;
 mod queues;
@@ -16,20 +17,25 @@ mod server;
 mod server_clock;
 mod shard;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use memcache::exp::{MetaCommand, MetaResponse, ReturnCode};
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use opening::{Opened, adopt, open};
 
 use self::batch::{Answer, Job, LastWord, Op};
 use self::board::Board;
-use self::commands::{Keys, Verdict};
+use self::commands::{Keys, Verdict, Watcher};
+use self::metrics::{ErrorMetrics, StoreMetrics};
 use self::placement::{Placement, fingerprint};
 use self::shard::{Shard, ShardSettings};
-use super::{Change, Granted, LockStore, Look, Mark, ShardAddress, StoreError};
-use crate::lock::{GrantId, LockName, Owner};
+use super::{Change, Granted, LockStore, Look, Mark, ShardAddress, StoreError, Watch};
+use crate::lock::{GrantId, LockName, Owner, WakeHint};
+use crate::metrics::Metrics;
+use crate::wake::WakeSocket;
 
 /// The longest `--key-prefix`, in bytes: with the longest name it still fits into memcached's 250 bytes of key.
 pub const MAX_KEY_PREFIX_BYTES: usize = 48;
@@ -51,17 +57,28 @@ pub struct MemcachedSettings {
 #[derive(Debug)]
 pub struct MemcachedStore {
     placement: Placement,
-    shards: Vec<mpsc::UnboundedSender<Job>>,
+    shards: Vec<(mpsc::UnboundedSender<Job>, ErrorMetrics)>,
     board: Arc<Board>,
+    keys: Keys,
+    wake_ups: Option<Arc<WakeUps>>,
+}
+
+/// How this broker is woken, and wakes others.
+#[derive(Debug)]
+struct WakeUps {
+    socket: WakeSocket,
+    me: Watcher,
 }
 
 impl MemcachedStore {
     /// Starts an actor for each shard, on the present tokio runtime. They connect in the background, and end when
-    /// the store is dropped.
-    pub fn start(settings: &MemcachedSettings) -> MemcachedStore {
+    /// the store is dropped. What they do is counted among `metrics`.
+    pub fn start(settings: &MemcachedSettings, metrics: &Metrics) -> MemcachedStore {
+        let metrics = StoreMetrics::new(metrics);
         let board = Arc::new(Board::new(settings.shards.len()));
         let start_shard = |(index, address): (usize, &ShardAddress)| {
             let (sender, inbox) = mpsc::unbounded_channel();
+            let (shard_metrics, errors) = metrics.shard(&address.to_string());
             let shard = Shard::new(ShardSettings {
                 index,
                 address: address.clone(),
@@ -70,25 +87,51 @@ impl MemcachedStore {
                 max_ttl: settings.max_ttl,
                 allow_unsafe: settings.allow_unsafe,
                 board: Arc::clone(&board),
+                metrics: shard_metrics,
             });
             tokio::spawn(shard.run(inbox));
-            sender
+            (sender, errors)
         };
         let shards = settings.shards.iter().enumerate().map(start_shard).collect();
-        MemcachedStore { placement: Placement::new(&settings.shards), shards, board }
+        let placement = Placement::new(&settings.shards);
+        MemcachedStore { placement, shards, board, keys: Keys::new(&settings.key_prefix), wake_ups: None }
     }
 
-    fn send(&self, name: &LockName, op: Op, reply: Option<oneshot::Sender<Result<Answer, StoreError>>>) {
-        let job = Job { name: name.clone(), op, reply };
-        if let Err(refused) = self.shards[self.placement.shard_of(name)].send(job) {
-            refused.0.answer(Err(ended()));
+    /// With wake-ups to and from other brokers by way of `socket`.
+    pub fn with_wake_ups(self, socket: WakeSocket) -> MemcachedStore {
+        let me = Watcher { address: socket.address(), id: rand::random_range(1..u64::MAX) };
+        MemcachedStore { wake_ups: Some(Arc::new(WakeUps { socket, me })), ..self }
+    }
+
+    fn note(&self, name: &LockName, command: MetaCommand) {
+        self.send(name, Op::Note(command), None);
+    }
+
+    /// What memcached says to a note; none if it refuses it or cannot be asked.
+    async fn noted(&self, name: &LockName, command: MetaCommand) -> Option<MetaResponse> {
+        match self.ask(name, Op::Note(command)).await {
+            Ok(Answer::Noted(response)) => Some(response),
+            _ => None,
         }
+    }
+
+    /// Sends a job to the shard of `name`, and says where what becomes of it is counted.
+    fn send(
+        &self,
+        name: &LockName,
+        op: Op,
+        reply: Option<oneshot::Sender<Result<Answer, StoreError>>>,
+    ) -> &ErrorMetrics {
+        let (jobs, errors) = &self.shards[self.placement.shard_of(name)];
+        // An actor that has ended drops the job, and its reply with it.
+        let _ = jobs.send(Job { name: name.clone(), op, reply });
+        errors
     }
 
     async fn ask(&self, name: &LockName, op: Op) -> Result<Answer, StoreError> {
         let (reply, answer) = oneshot::channel();
-        self.send(name, op, Some(reply));
-        answer.await.unwrap_or_else(|_| Err(ended()))
+        let errors = self.send(name, op, Some(reply));
+        answer.await.unwrap_or_else(|_| Err(ended())).inspect_err(|error| errors.count(error))
     }
 
     async fn change(
@@ -97,8 +140,8 @@ impl MemcachedStore {
         op: Op,
     ) -> Result<(Verdict, Option<crate::lock::FencingToken>, LastWord), StoreError> {
         match self.ask(name, op).await? {
-            Answer::Verdict { verdict, token, last_word } => Ok((verdict, token, last_word)),
-            Answer::Found { .. } => Err(ended()),
+            Answer::Verdict { verdict, token, last_word, .. } => Ok((verdict, token, last_word)),
+            Answer::Found { .. } | Answer::Noted(_) => Err(ended()),
         }
     }
 }
@@ -156,7 +199,15 @@ impl LockStore for MemcachedStore {
     }
 
     async fn remove(&self, name: &LockName, mark: Mark) -> Result<Change, StoreError> {
-        let (verdict, _, last_word) = self.change(name, Op::Remove(mark)).await?;
+        let wakes = self.wake_ups.is_some();
+        let Answer::Verdict { verdict, last_word, watcher, .. } = self.ask(name, Op::Remove { mark, wakes }).await?
+        else {
+            return Err(ended());
+        };
+        // Whatever the deletion came to: who has been taken off the list must hear of it.
+        if let (Some(wake_ups), Some(watcher)) = (&self.wake_ups, watcher) {
+            wake_ups.wake(name, watcher);
+        }
         settled(verdict, last_word)
     }
 
@@ -167,17 +218,76 @@ impl LockStore for MemcachedStore {
             }
             // In a closed shard its holder may be about to re-assert it.
             Answer::Found { found: None, last_word } => last_word.map(|()| Look::Free),
-            Answer::Verdict { .. } => Err(ended()),
+            Answer::Verdict { .. } | Answer::Noted(_) => Err(ended()),
         }
     }
 
     fn describe(&self, name: &LockName, id: GrantId, owner: &Owner, ttl: u32) {
         if !owner.is_empty() {
-            self.send(name, Op::Describe { id, owner: owner.clone(), ttl }, None);
+            self.note(name, self.keys.describe(name, id, owner, ttl));
         }
     }
 
     fn ready(&self) -> watch::Receiver<bool> {
         self.board.ready()
+    }
+
+    fn can_be_woken(&self) -> bool {
+        self.wake_ups.is_some()
+    }
+
+    async fn watch(&self, name: &LockName, kept: bool, ttl: u32) -> Watch {
+        let Some(wake_ups) = &self.wake_ups else { return Watch::No };
+        let me = &wake_ups.me;
+        let done = |response: Option<MetaResponse>| response.is_some_and(|response| response.rc() == ReturnCode::Hd);
+        if kept && done(self.noted(name, self.keys.keep_watching(name, me, ttl)).await) {
+            return Watch::Kept;
+        }
+        match done(self.noted(name, self.keys.watch(name, me, ttl)).await) {
+            true => Watch::Begun,
+            false => Watch::No,
+        }
+    }
+
+    fn unwatch(&self, name: &LockName) {
+        if let Some(wake_ups) = &self.wake_ups {
+            self.note(name, self.keys.unwatch(name, &wake_ups.me));
+        }
+    }
+
+    fn note_line(&self, name: &LockName, ttl: u32) {
+        if let Some(wake_ups) = &self.wake_ups {
+            self.note(name, self.keys.note_line(name, wake_ups.me.address, ttl));
+        }
+    }
+
+    fn wake_line(&self, name: &LockName) {
+        let Some(wake_ups) = self.wake_ups.clone() else { return };
+        let (reply, noted) = oneshot::channel();
+        self.send(name, Op::Note(self.keys.look_for_line(name)), Some(reply));
+        let name = name.clone();
+        tokio::spawn(async move {
+            if let Ok(Ok(Answer::Noted(response))) = noted.await
+                && let Some(address) = commands::read_address(&response)
+            {
+                wake_ups.wake(&name, address);
+            }
+        });
+    }
+
+    async fn next_wake(&self) -> WakeHint {
+        match &self.wake_ups {
+            Some(wake_ups) => wake_ups.socket.next().await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl WakeUps {
+    fn wake(&self, name: &LockName, watcher: SocketAddr) {
+        // Whoever lets go here sees to the line here.
+        if watcher != self.me.address {
+            self.socket.send(WakeHint::of(name), watcher);
+        }
     }
 }

@@ -8,7 +8,7 @@ use crate::clock::Moment;
 
 /// How many jobs travel together at the most: what a memcached answers in well under a millisecond.
 const MAX_BATCH: usize = 256;
-/// How many owners' labels wait to be noted at the most; the oldest is let go for a new one.
+/// How many notes wait at the most; the oldest is let go for a new one.
 const MAX_NOTES: usize = 1024;
 /// How long a job waits for a shard to come back. What it serves has some seconds left, and its keeper asks again.
 const PARKED: Duration = Duration::from_secs(1);

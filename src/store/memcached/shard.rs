@@ -17,6 +17,7 @@ use super::batch::{Batch, Evidence, Job, Kind};
 use super::board::Board;
 use super::commands::{Epoch, Keys};
 use super::epoch::EpochState;
+use super::metrics::ShardMetrics;
 use super::queues::Queues;
 use super::server::{BOUND, Dialled, Process};
 use super::server_clock::ServerClock;
@@ -51,6 +52,7 @@ pub(super) struct ShardSettings {
     pub(super) max_ttl: Duration,
     pub(super) allow_unsafe: bool,
     pub(super) board: Arc<Board>,
+    pub(super) metrics: ShardMetrics,
 }
 
 enum Link {
@@ -85,6 +87,7 @@ enum Landed {
         cargo: Cargo,
         sent_in: Sent,
         result: Result<Vec<MetaResponse>, Error>,
+        sent: Moment,
         arrived: Moment,
     },
 }
@@ -240,6 +243,10 @@ impl Shard {
             open: self.state.is_open(),
         };
         let commands = self.commands(&cargo);
+        if matches!(cargo, Cargo::Jobs(_)) {
+            self.settings.metrics.commands.observe_count(commands.len());
+        }
+        let sent = Moment::now();
         self.in_flight += 1;
         self.flights.push(Box::pin(async move {
             let result = match timeout(BOUND, connection.execute_batch(&commands)).await {
@@ -255,7 +262,7 @@ impl Shard {
                 _ => false,
             };
             let connection = in_step.then_some(connection);
-            Landed::Exchange { connection, cargo, sent_in, result, arrived }
+            Landed::Exchange { connection, cargo, sent_in, result, sent, arrived }
         }));
     }
 
@@ -284,8 +291,11 @@ impl Shard {
                 self.tried = true;
                 self.dialled(dialled);
             }
-            Landed::Exchange { connection, cargo, sent_in, result, arrived } => {
+            Landed::Exchange { connection, cargo, sent_in, result, sent, arrived } => {
                 self.in_flight -= 1;
+                if matches!(cargo, Cargo::Jobs(_)) {
+                    self.settings.metrics.batch.observe(arrived.since(sent));
+                }
                 self.idle.extend(connection.filter(|_| sent_in.process == self.process));
                 if matches!(cargo, Cargo::Probe(_)) {
                     self.probing = false;
@@ -301,7 +311,7 @@ impl Shard {
                         self.jobs_landed(batch, &responses, epoch, sent_in.open, arrived);
                     }
                     (Ok(responses), Cargo::Probe(probe)) => self.probe_landed(probe, &responses, fresh, arrived),
-                    (Ok(_), Cargo::Jobs(_)) => {}
+                    (Ok(responses), Cargo::Jobs(note)) => note.noted(responses),
                     (Err(error), cargo) => self.exchange_failed(&error, cargo),
                 }
             }
@@ -325,7 +335,9 @@ impl Shard {
             Ok(evidence) => evidence,
             Err(error) => return batch.fail(&StoreError::uncertain(error.to_string())),
         };
-        let in_time = clock.is_none_or(|left| self.clock_counts(left, arrived)) || sabotage::breaks(Rule::ClockLag);
+        let in_time = clock.is_none_or(|left| self.clock_counts(left, arrived))
+            || sabotage::breaks(Rule::ClockLag)
+            || sabotage::breaks(Rule::AnswerInTime);
         if !self.witnessed(witness) {
             return batch.fail(&StoreError::uncertain("the shard lost its memory while the command was under way"));
         }

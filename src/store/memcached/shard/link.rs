@@ -73,7 +73,9 @@ impl Shard {
             self.idle.clear();
             self.server = server;
             self.clock = None;
-            for danger in facts.dangers() {
+            let dangers = facts.dangers();
+            self.settings.metrics.is_unsafe.set(!dangers.is_empty());
+            for danger in dangers {
                 tracing::warn!(%shard, "memcached may lose locks: {danger}");
             }
             if let Some(seconds) = facts.clock_difference().filter(|seconds| *seconds >= 30) {
@@ -89,12 +91,6 @@ impl Shard {
     }
 
     pub(super) fn exchange_failed(&mut self, error: &Error, cargo: Cargo) {
-        if let (Error::Server(why), Cargo::Jobs(batch)) = (error, &cargo)
-            && batch.kind() == Kind::Note
-        {
-            tracing::debug!(shard = %self.settings.address, "an owner's label was not noted: {why}");
-            return;
-        }
         if let (Error::Server(why), Cargo::Probe(_)) = (error, &cargo) {
             let now = Moment::now();
             if now >= self.next_countdown {
@@ -105,7 +101,7 @@ impl Shard {
         if let Cargo::Jobs(batch) = cargo {
             let shard = &self.settings.address;
             let error = match error {
-                Error::Server(why) if batch.kind() == Kind::Create => {
+                Error::Server(why) if matches!(batch.kind(), Kind::Create | Kind::Note) => {
                     StoreError::Full { why: format!("memcached {shard} has no memory left for locks: {why}").into() }
                 }
                 error => StoreError::uncertain(format!("memcached {shard} did not answer: {error}")),

@@ -12,6 +12,7 @@ use crate::store::memcached::batch::Job;
 use crate::store::memcached::board::View;
 use crate::store::memcached::commands::{Epoch, Witness};
 use crate::store::memcached::epoch::Phase;
+use crate::store::memcached::metrics::ShardState;
 use crate::store::memcached::server_clock::ServerClock;
 use crate::store::memcached::{commands, opening};
 
@@ -179,6 +180,7 @@ impl Shard {
         );
     }
 
+    /// Tells the other shards, and whoever watches the broker, how this one is.
     pub(super) fn publish(&self) {
         let view = match (&self.link, self.state.phase()) {
             (_, Phase::Foreign { .. }) => View::Contradicts,
@@ -190,5 +192,16 @@ impl Shard {
             (Link::Down(_), _) => View::Away,
         };
         self.settings.board.publish(self.settings.index, view);
+        let state = match (&self.link, self.state.phase()) {
+            (Link::Refused(_), _) | (_, Phase::Foreign { .. }) => ShardState::Refused,
+            (Link::Down(_), _) => ShardState::Connecting,
+            (Link::Up { .. }, Phase::Open { .. }) => ShardState::Open,
+            (Link::Up { .. }, Phase::Closed { .. }) => ShardState::Closed,
+            (Link::Up { .. }, Phase::Unread) if self.unreadable => ShardState::Refused,
+            (Link::Up { .. }, Phase::Unread | Phase::Lost | Phase::Found { .. }) => ShardState::Connecting,
+        };
+        let left = self.state.quarantine_left(self.settings.max_ttl).unwrap_or_default();
+        // An hour at the most.
+        self.settings.metrics.show(state, left.as_secs_f64().ceil() as u32);
     }
 }

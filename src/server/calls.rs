@@ -1,9 +1,10 @@
-//! A span around every call, at debug: what was called, how it ended, how long it took.
+//! Counts every call, and puts a span around it, at debug: what was called, how it ended, how long it took.
 //!
 //! A call lasts until its answer has ended, the last message of a stream included. One whose client
 //! left before that was cancelled, and is recorded as such.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
@@ -15,13 +16,26 @@ use tonic::body::Body;
 use tower::Service;
 use tracing::Span;
 use tracing::field::{Empty, debug};
+use tracing::span::Entered;
 
-/// The service inside, with a span around every call. The span's field `lock` is for the service to
+use super::metrics::{CallMetrics, MethodMetrics};
+
+/// The service inside, with its calls counted and a span around each. The span's field `lock` is for the service to
 /// fill in: `Span::current().record("lock", …)`.
 #[derive(Debug, Clone)]
-pub(super) struct Spans<S>(pub(super) S);
+pub(super) struct Calls<S> {
+    inner: S,
+    metrics: CallMetrics,
+}
 
-impl<S> Service<Request<Body>> for Spans<S>
+impl<S> Calls<S> {
+    /// Counts the calls of `inner` in `metrics`.
+    pub(super) fn new(inner: S, metrics: CallMetrics) -> Calls<S> {
+        Calls { inner, metrics }
+    }
+}
+
+impl<S> Service<Request<Body>> for Calls<S>
 where
     S: Service<Request<Body>, Response = Response<Body>>,
 {
@@ -30,53 +44,71 @@ where
     type Future = CallFuture<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.0.poll_ready(cx)
+        self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let call = Call::begin(request.uri().path());
-        let future = match &call {
-            Some(call) => call.span.in_scope(|| self.0.call(request)),
-            None => self.0.call(request),
+        let path = request.uri().path();
+        let call = Call::begin(path, Arc::clone(self.metrics.of(path)));
+        let future = {
+            let _entered = call.enter();
+            self.inner.call(request)
         };
-        CallFuture { future, call }
+        CallFuture { future, call: Some(call) }
     }
 }
 
 /// A call that has not ended. Dropping it without a status says that it was cancelled.
 #[derive(Debug)]
 struct Call {
-    span: Span,
-    began: Instant,
+    metrics: Arc<MethodMetrics>,
+    /// None, and next to no work, where nobody listens.
+    record: Option<Box<Record>>,
     status: Option<Code>,
 }
 
+/// What is recorded of a call.
+#[derive(Debug)]
+struct Record {
+    span: Span,
+    began: Instant,
+}
+
 impl Call {
-    /// `None`, and next to no work, where nobody listens.
-    fn begin(path: &str) -> Option<Box<Call>> {
+    fn begin(path: &str, metrics: Arc<MethodMetrics>) -> Call {
+        metrics.begin();
         let span = tracing::debug_span!("rpc", method = path, lock = Empty, status = Empty);
-        (!span.is_disabled()).then(|| Box::new(Call { span, began: Instant::now(), status: None }))
+        let record = (!span.is_disabled()).then(|| Box::new(Record { span, began: Instant::now() }));
+        Call { metrics, record, status: None }
+    }
+
+    /// The call's span is the present one until what this returns is dropped.
+    fn enter(&self) -> Option<Entered<'_>> {
+        self.record.as_ref().map(|record| record.span.enter())
     }
 }
 
 impl Drop for Call {
     fn drop(&mut self) {
-        match self.status {
-            Some(code) => self.span.record("status", debug(code)),
-            None => self.span.record("status", "cancelled"),
-        };
-        tracing::debug!(parent: &self.span, elapsed = ?self.began.elapsed(), "ended");
+        self.metrics.end(self.status.unwrap_or(Code::Cancelled));
+        if let Some(Record { span, began }) = self.record.as_deref() {
+            match self.status {
+                Some(code) => span.record("status", debug(code)),
+                None => span.record("status", "cancelled"),
+            };
+            tracing::debug!(parent: span, elapsed = ?began.elapsed(), "ended");
+        }
     }
 }
 
 /// Ends `call` if `headers` carry a status.
-fn end_by(call: &mut Option<Box<Call>>, headers: &HeaderMap) {
+fn end_by(call: &mut Option<Call>, headers: &HeaderMap) {
     if let Some(status) = headers.get("grpc-status") {
         end(call, Code::from_bytes(status.as_bytes()));
     }
 }
 
-fn end(call: &mut Option<Box<Call>>, code: Code) {
+fn end(call: &mut Option<Call>, code: Code) {
     if let Some(mut call) = call.take() {
         call.status = Some(code);
     }
@@ -87,7 +119,7 @@ pin_project! {
     pub(super) struct CallFuture<F> {
         #[pin]
         future: F,
-        call: Option<Box<Call>>,
+        call: Option<Call>,
     }
 }
 
@@ -99,7 +131,7 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let entered = this.call.as_ref().map(|call| call.span.enter());
+        let entered = this.call.as_ref().and_then(Call::enter);
         let response = ready!(this.future.poll(cx));
         drop(entered);
         let mut call = this.call.take();
@@ -121,7 +153,7 @@ pin_project! {
     pub(super) struct CallBody {
         #[pin]
         body: Body,
-        call: Option<Box<Call>>,
+        call: Option<Call>,
     }
 }
 
@@ -131,7 +163,7 @@ impl http_body::Body for CallBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let this = self.project();
-        let entered = this.call.as_ref().map(|call| call.span.enter());
+        let entered = this.call.as_ref().and_then(Call::enter);
         let frame = ready!(this.body.poll_frame(cx));
         drop(entered);
         match &frame {

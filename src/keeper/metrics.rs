@@ -1,0 +1,193 @@
+//! What is counted of locks.
+
+use std::time::Instant;
+
+use super::Want;
+use crate::metrics::{Buckets, By, Counter, Gauge, Histogram, Label, Metrics};
+use crate::stream::{Event, Failure, LostReason, Reason};
+
+/// What is counted of the locks of one broker.
+#[derive(Debug)]
+pub(crate) struct LockMetrics {
+    /// Locks held here.
+    pub(crate) held: Gauge,
+    pub(crate) waiting: Gauge,
+    outcomes: By<Outcome>,
+    tried_once: Histogram,
+    waited: Histogram,
+    reattached: Histogram,
+    hold: Histogram,
+    pub(crate) renewal_lag: Histogram,
+    pub(crate) heartbeat_lag: Histogram,
+    lost: By<LostReason>,
+    pub(crate) hand_overs: Counter,
+    pub(crate) refused: By<Limit>,
+}
+
+/// What asking for a lock came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Acquired,
+    Reattached,
+    NotAcquired(Reason),
+    Unavailable,
+    Exhausted,
+    Invalid,
+    Denied,
+}
+
+/// What a broker refuses for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Limit {
+    MaxLocks,
+    MaxWaiters,
+}
+
+/// From a millisecond to four minutes.
+const WAITS: Buckets = Buckets { first: 0.001, factor: 4.0, count: 10 };
+/// From a millisecond to almost five hours.
+const HOLDS: Buckets = Buckets { first: 0.001, factor: 8.0, count: 9 };
+/// From a millisecond to 16 s, which is above the lease of the default ttl.
+const LAGS: Buckets = Buckets { first: 0.001, factor: 4.0, count: 8 };
+
+impl LockMetrics {
+    pub(crate) fn new(metrics: &Metrics) -> LockMetrics {
+        let waits = metrics.histograms("wait_seconds", "From asking for a lock to its grant", WAITS);
+        LockMetrics {
+            held: metrics.gauge("locks_held", "Locks that this broker holds for its clients"),
+            waiting: metrics.gauge("waiters", "Requests that wait in line for a lock"),
+            outcomes: metrics
+                .counters("acquisitions", "What asking for locks came to, in Sessions and streams alike")
+                .by("outcome", &[]),
+            tried_once: waits.of(&[("want", "once")]),
+            waited: waits.of(&[("want", "wait")]),
+            reattached: waits.of(&[("want", "reattach")]),
+            hold: metrics.histogram("hold_seconds", "From a lock's grant to the end of holding it", HOLDS),
+            renewal_lag: metrics.histogram(
+                "renewal_lag_seconds",
+                "From when a lock was due to be renewed to the answer that renewed it",
+                LAGS,
+            ),
+            heartbeat_lag: metrics.histogram(
+                "heartbeat_lag_seconds",
+                "By how much Sessions' heartbeats come later than a third of the ttl after the one before",
+                LAGS,
+            ),
+            lost: metrics.counters("locks_lost", "Locks lost whose clients believed in them").by("reason", &[]),
+            hand_overs: metrics.counter("hand_overs", "Locks handed from their holder to a waiter of this broker"),
+            refused: metrics.counters("refused", "Requests refused for a limit of this broker").by("limit", &[]),
+        }
+    }
+
+    /// The times that it takes to get a lock that is wanted in this way.
+    pub(super) fn waits_of(&self, want: &Want) -> &Histogram {
+        match want {
+            Want::Once => &self.tried_once,
+            Want::Wait { .. } => &self.waited,
+            Want::Reattach(_) => &self.reattached,
+        }
+    }
+
+    /// A lock was granted, as a reattach or not.
+    pub(super) fn granted(&self, reattach: bool) {
+        self.outcomes.inc(if reattach { Outcome::Reattached } else { Outcome::Acquired });
+    }
+
+    /// A lock was not granted: what its client is told.
+    pub(super) fn not_granted(&self, why: &Event) {
+        match why {
+            Event::NotAcquired { reason, .. } => self.outcomes.inc(Outcome::NotAcquired(*reason)),
+            Event::Failed(failure) => self.failed(failure),
+            _ => {}
+        }
+    }
+
+    /// A lock was not even tried for.
+    pub(crate) fn failed(&self, failure: &Failure) {
+        self.outcomes.inc(match failure {
+            Failure::Unavailable { .. } => Outcome::Unavailable,
+            Failure::Exhausted { .. } => Outcome::Exhausted,
+            Failure::Invalid { .. } => Outcome::Invalid,
+            Failure::Unknown { .. } | Failure::Denied { .. } => Outcome::Denied,
+        });
+    }
+
+    /// A lock is held from now on, until what this returns is dropped.
+    pub(super) fn holding(&self) -> Holding<'_> {
+        self.held.begin();
+        Holding { metrics: self, since: Instant::now() }
+    }
+
+    pub(super) fn lost(&self, reason: LostReason) {
+        self.lost.inc(reason);
+    }
+}
+
+/// A lock that is held.
+#[derive(Debug)]
+pub(super) struct Holding<'a> {
+    metrics: &'a LockMetrics,
+    since: Instant,
+}
+
+impl Drop for Holding<'_> {
+    fn drop(&mut self) {
+        self.metrics.held.end();
+        self.metrics.hold.observe(self.since.elapsed());
+    }
+}
+
+impl Label for Outcome {
+    const ALL: &'static [Outcome] = &[
+        Outcome::Acquired,
+        Outcome::NotAcquired(Reason::Held),
+        Outcome::NotAcquired(Reason::Lingering),
+        Outcome::NotAcquired(Reason::MaxWait),
+        Outcome::NotAcquired(Reason::Cancelled),
+        Outcome::NotAcquired(Reason::NotReattachable),
+        Outcome::Reattached,
+        Outcome::Unavailable,
+        Outcome::Exhausted,
+        Outcome::Invalid,
+        Outcome::Denied,
+    ];
+
+    fn label(self) -> &'static str {
+        match self {
+            Outcome::Acquired => "acquired",
+            Outcome::Reattached => "reattached",
+            Outcome::NotAcquired(Reason::Held) => "held",
+            Outcome::NotAcquired(Reason::Lingering) => "lingering",
+            Outcome::NotAcquired(Reason::MaxWait) => "max_wait",
+            Outcome::NotAcquired(Reason::Cancelled) => "cancelled",
+            Outcome::NotAcquired(Reason::NotReattachable) => "not_reattachable",
+            Outcome::Unavailable => "unavailable",
+            Outcome::Exhausted => "exhausted",
+            Outcome::Invalid => "invalid",
+            Outcome::Denied => "denied",
+        }
+    }
+}
+
+impl Label for LostReason {
+    const ALL: &'static [LostReason] = &[LostReason::Expired, LostReason::Gone, LostReason::TakenOver];
+
+    fn label(self) -> &'static str {
+        match self {
+            LostReason::Expired => "expired",
+            LostReason::Gone => "gone",
+            LostReason::TakenOver => "taken_over",
+        }
+    }
+}
+
+impl Label for Limit {
+    const ALL: &'static [Limit] = &[Limit::MaxLocks, Limit::MaxWaiters];
+
+    fn label(self) -> &'static str {
+        match self {
+            Limit::MaxLocks => "max_locks",
+            Limit::MaxWaiters => "max_waiters",
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! What a broker counts, and how Prometheus reads it. The only module that knows the metrics library, and it knows
+//! nothing of locks: each layer declares beside its code what it counts.
+//!
+//! What is counted on the way of every call is looked up once, when the layer starts: an event then costs an atomic
+//! addition, one in a [`Histogram`] a mutex that nobody holds for long.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use prometheus_client::encoding::prometheus_text;
+use prometheus_client::metrics::histogram::exponential_buckets;
+use prometheus_client::metrics::{counter, family, gauge, histogram};
+use prometheus_client::registry::{Metric, Registry};
+
+/// What [`Metrics::expose`] returns, for HTTP's `Content-Type`.
+pub use prometheus_client::encoding::prometheus_text::CONTENT_TYPE;
+
+/// What every name begins with, and an underscore.
+const PREFIX: &str = "lockbroker";
+
+/// All metrics of one broker. Cloning shares them.
+#[derive(Clone)]
+pub struct Metrics(Arc<Mutex<Registry>>);
+
+impl Default for Metrics {
+    fn default() -> Metrics {
+        Metrics(Arc::new(Mutex::new(Registry::with_prefix(PREFIX))))
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+impl Metrics {
+    fn registry(&self) -> MutexGuard<'_, Registry> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Declares a metric; each name once. `help` is a sentence without its full stop.
+    pub(crate) fn declare<M: Metric + Clone>(&self, name: &str, help: &str, metric: M) -> M {
+        self.registry().register(name, help, metric.clone());
+        metric
+    }
+
+    /// Declares a counter. Its name gets `_total` at its end.
+    pub(crate) fn counter(&self, name: &str, help: &str) -> Counter {
+        self.declare(name, help, Counter::default())
+    }
+
+    /// Declares a gauge.
+    pub(crate) fn gauge(&self, name: &str, help: &str) -> Gauge {
+        Gauge(self.declare(name, help, gauge::Gauge::default()))
+    }
+
+    /// Declares a histogram.
+    pub(crate) fn histogram(&self, name: &str, help: &str, buckets: Buckets) -> Histogram {
+        Histogram(self.declare(name, help, buckets.histogram()))
+    }
+
+    /// Declares counters that differ in their labels.
+    pub(crate) fn counters(&self, name: &str, help: &str) -> Counters {
+        Counters(self.declare(name, help, family::Family::default()))
+    }
+
+    /// Declares gauges that differ in their labels.
+    pub(crate) fn gauges(&self, name: &str, help: &str) -> Gauges {
+        Gauges(self.declare(name, help, family::Family::default()))
+    }
+
+    /// Declares histograms that differ in their labels.
+    pub(crate) fn histograms(&self, name: &str, help: &str, buckets: Buckets) -> Histograms {
+        Histograms(self.declare(name, help, family::Family::new_with_constructor(buckets)))
+    }
+
+    /// What they all stand at, in Prometheus' text format.
+    pub fn expose(&self) -> String {
+        let mut text = String::new();
+        prometheus_text::encode(&mut text, &self.registry()).expect("a String takes all that is written to it");
+        text
+    }
+}
+
+/// Counts what happens.
+pub(crate) type Counter = counter::Counter;
+
+/// How many there are of something.
+#[derive(Debug, Clone, Default)]
+pub struct Gauge(gauge::Gauge);
+
+impl Gauge {
+    /// Sets it; `true` is 1.
+    pub(crate) fn set(&self, value: impl Into<i64>) {
+        self.0.set(value.into());
+    }
+
+    pub(crate) fn get(&self) -> i64 {
+        self.0.get()
+    }
+
+    /// Counts one more for as long as what this returns lives.
+    pub(crate) fn one_more(&self) -> Counted<'_> {
+        self.begin();
+        Counted(self)
+    }
+
+    /// Counts one more; [`Gauge::end`] follows.
+    pub(crate) fn begin(&self) {
+        self.0.inc();
+    }
+
+    /// Counts one less.
+    pub(crate) fn end(&self) {
+        self.0.dec();
+    }
+}
+
+/// One of those that a gauge counts.
+#[derive(Debug)]
+pub(crate) struct Counted<'a>(&'a Gauge);
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+/// How values are spread.
+#[derive(Debug, Clone)]
+pub(crate) struct Histogram(histogram::Histogram);
+
+impl Histogram {
+    /// Takes note of a span of time, in seconds.
+    pub(crate) fn observe(&self, span: Duration) {
+        self.0.observe(span.as_secs_f64());
+    }
+
+    /// Takes note of a number.
+    pub(crate) fn observe_count(&self, count: usize) {
+        self.0.observe(count as f64);
+    }
+}
+
+/// The upper bounds of a histogram's buckets: so many, each `factor` times the one before. Few, since each is a time
+/// series.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Buckets {
+    pub(crate) first: f64,
+    pub(crate) factor: f64,
+    pub(crate) count: u16,
+}
+
+impl Buckets {
+    fn histogram(self) -> histogram::Histogram {
+        histogram::Histogram::new(exponential_buckets(self.first, self.factor, self.count))
+    }
+}
+
+impl family::MetricConstructor<histogram::Histogram> for Buckets {
+    fn new_metric(&self) -> histogram::Histogram {
+        self.histogram()
+    }
+}
+
+/// Names of labels and their values. Values come from short lists: no lock's name, no client's.
+type Labels = Vec<(&'static str, String)>;
+
+fn labels(labels: &[(&'static str, &str)]) -> Labels {
+    labels.iter().map(|(name, value)| (*name, (*value).to_owned())).collect()
+}
+
+/// Counters that differ in their labels.
+#[derive(Debug)]
+pub(crate) struct Counters(family::Family<Labels, counter::Counter>);
+
+impl Counters {
+    /// That with these labels; at 0 from now on if there was none.
+    pub(crate) fn of(&self, of: &[(&'static str, &str)]) -> Counter {
+        self.0.get_or_create_owned(&labels(of))
+    }
+
+    /// One for each value of the label `name`, beside the labels `fixed`.
+    pub(crate) fn by<L: Label>(&self, name: &'static str, fixed: &[(&'static str, &str)]) -> By<L> {
+        By(L::ALL.iter().map(|value| (*value, self.of(&[fixed, &[(name, value.label())]].concat()))).collect())
+    }
+}
+
+/// Gauges that differ in their labels.
+#[derive(Debug)]
+pub(crate) struct Gauges(family::Family<Labels, gauge::Gauge>);
+
+impl Gauges {
+    /// That with these labels; at 0 from now on if there was none.
+    pub(crate) fn of(&self, of: &[(&'static str, &str)]) -> Gauge {
+        Gauge(self.0.get_or_create_owned(&labels(of)))
+    }
+}
+
+/// Histograms that differ in their labels.
+#[derive(Debug)]
+pub(crate) struct Histograms(family::Family<Labels, histogram::Histogram, Buckets>);
+
+impl Histograms {
+    /// That with these labels; empty from now on if there was none.
+    pub(crate) fn of(&self, of: &[(&'static str, &str)]) -> Histogram {
+        Histogram(self.0.get_or_create_owned(&labels(of)))
+    }
+}
+
+/// Something with few values, each of which has a counter.
+pub(crate) trait Label: Copy + PartialEq + 'static {
+    /// All values, the most frequent first.
+    const ALL: &'static [Self];
+
+    /// The value as Prometheus reads it.
+    fn label(self) -> &'static str;
+}
+
+/// A counter for each value of a label.
+#[derive(Debug, Clone)]
+pub(crate) struct By<L>(Box<[(L, Counter)]>);
+
+impl<L: Label> By<L> {
+    /// Counts one more with this value.
+    pub(crate) fn inc(&self, value: L) {
+        if let Some((_, counter)) = self.0.iter().find(|(known, _)| *known == value) {
+            counter.inc();
+        }
+    }
+}

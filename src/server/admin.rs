@@ -1,0 +1,72 @@
+//! The admin listener: health checks over HTTP/2 and `GET /metrics`, for those who watch the broker. In plain text,
+//! since neither Kubernetes' probes nor most Prometheus set-ups speak TLS with client certificates; the lock service
+//! is not to be had here.
+
+use std::convert::Infallible;
+use std::future::ready;
+use std::time::Duration;
+
+use futures_util::future::Either;
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use tokio_stream::StreamExt;
+use tokio_util::task::AbortOnDropHandle;
+use tonic::body::Body;
+use tonic::service::Routes;
+use tonic::transport;
+use tower::{Service, service_fn};
+
+use super::{Listener, MAX_FRAME_BYTES, MAX_HEADER_BYTES, listen};
+use crate::metrics::{CONTENT_TYPE, Metrics};
+
+const METRICS: &str = "/metrics";
+
+/// More than probes and scrapes need on one connection.
+const MAX_STREAMS: u32 = 100;
+
+/// How often a silent connection is asked whether it still stands, and for how long it may leave that unanswered.
+const KEEPALIVE: Duration = Duration::from_secs(20);
+
+/// Serves health checks by `health`, and `metrics`, until what this returns is dropped.
+pub(super) fn serve(listener: Listener, health: Routes, metrics: Metrics) -> AbortOnDropHandle<()> {
+    let incoming = listen::incoming(vec![listener]).map(Ok::<_, Infallible>);
+    let serving = transport::Server::builder()
+        .accept_http1(true)
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_frame_size(MAX_FRAME_BYTES)
+        .http2_max_header_list_size(MAX_HEADER_BYTES)
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE))
+        .serve_with_incoming(service(health, metrics), incoming);
+    AbortOnDropHandle::new(tokio::spawn(async move {
+        if let Err(error) = serving.await {
+            tracing::error!(%error, "the admin listener has ended");
+        }
+    }))
+}
+
+fn service(
+    mut health: Routes,
+    metrics: Metrics,
+) -> impl Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send> + Clone + Send {
+    service_fn(move |request: Request<Body>| {
+        let is_grpc = request.version() == Version::HTTP_2 && request.method() == Method::POST;
+        match request.uri().path() {
+            METRICS if request.method() == Method::GET => Either::Left(ready(Ok(exposition(&metrics)))),
+            METRICS => Either::Left(ready(Ok(empty(StatusCode::METHOD_NOT_ALLOWED)))),
+            _ if is_grpc => Either::Right(health.call(request)),
+            _ => Either::Left(ready(Ok(empty(StatusCode::NOT_FOUND)))),
+        }
+    })
+}
+
+fn exposition(metrics: &Metrics) -> Response<Body> {
+    let mut response = Response::new(Body::new(metrics.expose()));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
+    response
+}
+
+fn empty(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response
+}

@@ -1,0 +1,115 @@
+//! What is counted of shards.
+
+use crate::metrics::{Buckets, Counter, Counters, Gauge, Gauges, Histogram, Histograms, Metrics};
+use crate::store::StoreError;
+
+/// From 0.1 ms to 1.6 s; no exchange takes longer than a second.
+const LATENCIES: Buckets = Buckets { first: 0.0001, factor: 4.0, count: 8 };
+/// From one command to 512; a batch has some more at the most.
+const SIZES: Buckets = Buckets { first: 1.0, factor: 2.0, count: 10 };
+
+/// What is counted of all shards, each under its own label.
+#[derive(Debug)]
+pub(super) struct StoreMetrics {
+    state: Gauges,
+    quarantine: Gauges,
+    is_unsafe: Gauges,
+    batch: Histograms,
+    commands: Histograms,
+    errors: Counters,
+}
+
+/// What is counted of one shard.
+#[derive(Debug)]
+pub(super) struct ShardMetrics {
+    states: [(ShardState, Gauge); 4],
+    quarantine: Gauge,
+    pub(super) is_unsafe: Gauge,
+    /// From sending a batch to its answer, or to giving it up.
+    pub(super) batch: Histogram,
+    /// How many commands a batch has.
+    pub(super) commands: Histogram,
+}
+
+/// What a shard could not do.
+#[derive(Debug)]
+pub(super) struct ErrorMetrics {
+    unavailable: Counter,
+    uncertain: Counter,
+    full: Counter,
+}
+
+/// How a shard serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ShardState {
+    /// Cannot be reached, or has not yet said what it is.
+    Connecting,
+    /// Cannot keep locks, or belongs to others.
+    Refused,
+    /// In quarantine.
+    Closed,
+    /// Grants locks.
+    Open,
+}
+
+impl StoreMetrics {
+    pub(super) fn new(metrics: &Metrics) -> StoreMetrics {
+        StoreMetrics {
+            state: metrics.gauges("shard_state", "1 for the state that a shard is in, 0 for the others"),
+            quarantine: metrics.gauges("shard_quarantine_seconds", "For how long a shard will still grant nothing"),
+            is_unsafe: metrics.gauges(
+                "shard_unsafe",
+                "1 for a shard that may lose locks and is used all the same, for --allow-unsafe-store",
+            ),
+            batch: metrics.histograms(
+                "batch_seconds",
+                "From sending a batch of commands to memcached to its answer, or to giving it up",
+                LATENCIES,
+            ),
+            commands: metrics.histograms("batch_commands", "Commands in a batch", SIZES),
+            errors: metrics.counters("store_errors", "Requests that a shard did not do"),
+        }
+    }
+
+    pub(super) fn shard(&self, shard: &str) -> (ShardMetrics, ErrorMetrics) {
+        let label = ("shard", shard);
+        let state = |state: ShardState, name| (state, self.state.of(&[label, ("state", name)]));
+        let error = |kind| self.errors.of(&[label, ("kind", kind)]);
+        let shard = ShardMetrics {
+            states: [
+                state(ShardState::Connecting, "connecting"),
+                state(ShardState::Refused, "refused"),
+                state(ShardState::Closed, "closed"),
+                state(ShardState::Open, "open"),
+            ],
+            quarantine: self.quarantine.of(&[label]),
+            is_unsafe: self.is_unsafe.of(&[label]),
+            batch: self.batch.of(&[label]),
+            commands: self.commands.of(&[label]),
+        };
+        shard.show(ShardState::Connecting, 0);
+        let errors =
+            ErrorMetrics { unavailable: error("unavailable"), uncertain: error("uncertain"), full: error("full") };
+        (shard, errors)
+    }
+}
+
+impl ShardMetrics {
+    /// Shows how the shard serves, and for how many seconds it will still grant nothing.
+    pub(super) fn show(&self, state: ShardState, quarantine: u32) {
+        for (each, gauge) in &self.states {
+            gauge.set(*each == state);
+        }
+        self.quarantine.set(quarantine);
+    }
+}
+
+impl ErrorMetrics {
+    pub(super) fn count(&self, error: &StoreError) {
+        match error {
+            StoreError::Unavailable { .. } => self.unavailable.inc(),
+            StoreError::Uncertain { .. } => self.uncertain.inc(),
+            StoreError::Full { .. } => self.full.inc(),
+        };
+    }
+}

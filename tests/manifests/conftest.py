@@ -1,0 +1,94 @@
+"""Renders the manifests as their users do."""
+
+import pathlib
+import re
+import subprocess
+
+import pytest
+import yaml
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+CHART = ROOT / "deploy/helm/lockbroker"
+BINARY = ROOT / "target/debug/lockbroker"
+
+# What people set: every branch of every template is in one of these.
+VALUES = {
+    "defaults": [],
+    "one": ["replicas=1", "drainSeconds=0"],
+    "shards": ["memcached.shards=3", "memcached.megabytes=1024", "replicas=5", "drainSeconds=60"],
+    "external": ["memcached.enabled=false", r"store=memcached://10.0.0.5:11211\,cache.example:11212=2"],
+    "tls": ["tls.secretName=certificates", "tls.clientCertificates=true", "policy=# nothing yet"],
+    "watched": ["serviceMonitor.enabled=true", "serviceMonitor.labels.release=prometheus"],
+    "closed": [
+        "networkPolicy.clients[0].namespaceSelector.matchLabels.team=a",
+        "networkPolicy.monitoring[0].namespaceSelector.matchLabels.team=b",
+        "networkPolicy.brokers[0].podSelector.matchLabels.app=worker",
+        "networkPolicy.brokers[0].namespaceSelector.matchLabels.team=a",
+        "networkPolicy.extraEgress[0].ports[0].port=4317",
+    ],
+    "placed": [
+        "imagePullSecrets[0].name=registry",
+        "nodeSelector.pool=locks",
+        "tolerations[0].operator=Exists",
+        "priorityClassName=high",
+        "networkPolicy.enabled=false",
+        "extraArgs[0]=--log=debug",
+        "listenAddress=[::]",
+    ],
+}
+
+
+def helm(*arguments):
+    return subprocess.run(["helm", *arguments], capture_output=True, text=True)
+
+
+def render(*values):
+    """What `helm install` would send, in the namespace `locks`."""
+    settings = [word for value in values for word in ("--set", value)]
+    answer = helm("template", "lockbroker", str(CHART), "--namespace", "locks", *settings)
+    assert answer.returncode == 0, answer.stderr
+    return list(yaml.safe_load_all(answer.stdout))
+
+
+def kustomize(folder):
+    """What `kubectl apply -k` would send."""
+    answer = subprocess.run(["kubectl", "kustomize", str(folder)], capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stderr
+    return list(yaml.safe_load_all(answer.stdout))
+
+
+def find(documents, kind, name):
+    """The one object of that kind and name."""
+    [found] = [it for it in documents if (it["kind"], it["metadata"]["name"]) == (kind, name)]
+    return found
+
+
+def pod(workload):
+    return workload["spec"]["template"]["spec"]
+
+
+def seconds(duration):
+    number, unit = re.fullmatch(r"(\d+)([smh])", duration).groups()
+    return int(number) * {"s": 1, "m": 60, "h": 3600}[unit]
+
+
+def flags(container):
+    """`--flag=value` arguments as a dictionary."""
+    return dict(word.split("=", 1) for word in container["args"] if word.startswith("--"))
+
+
+@pytest.fixture(scope="session", params=VALUES, ids=str)
+def chart(request):
+    return render(*VALUES[request.param])
+
+
+@pytest.fixture(scope="session")
+def example():
+    return kustomize(ROOT / "deploy/kustomize/example")
+
+
+@pytest.fixture(scope="session")
+def known_flags():
+    """What `lockbroker serve` understands, and the variables that stand for it."""
+    text = subprocess.run([BINARY, "serve", "--help"], capture_output=True, text=True, check=True).stdout
+    return set(re.findall(r"(?<![\w-])--[a-z-]+", text)), set(re.findall(r"\[env: (LOCKBROKER_\w+)", text))

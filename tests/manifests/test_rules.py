@@ -1,0 +1,234 @@
+"""What schemas miss: what a broker needs to keep its locks, and what restricted pods may do."""
+
+import re
+
+import yaml
+from conftest import CHART, ROOT, find, flags, kustomize, pod, render, seconds
+
+APP = "registry.example/"
+
+
+def containers(workload):
+    return pod(workload).get("initContainers", []) + pod(workload)["containers"]
+
+
+def ours(documents):
+    """Every container of ours, with its pod."""
+    for document in documents:
+        if document["kind"] in ("Deployment", "StatefulSet"):
+            for container in containers(document):
+                if not container["image"].startswith(APP) or "/lockbroker:" in container["image"]:
+                    yield pod(document), container
+
+
+def brokers(documents):
+    return [(spec, it) for spec, it in ours(documents) if it["name"] == "lockbroker"]
+
+
+def megabytes(quantity):
+    return int(re.fullmatch(r"(\d+)Mi", quantity).group(1))
+
+
+def check_containers(documents):
+    for spec, container in ours(documents):
+        security = spec["securityContext"] | container["securityContext"]
+        assert security["runAsNonRoot"] is True and security["runAsUser"] > 0
+        assert security["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert security["allowPrivilegeEscalation"] is False
+        assert security["readOnlyRootFilesystem"] is True
+        assert security["capabilities"] == {"drop": ["ALL"]}
+        assert "memory" in container["resources"]["limits"]
+        assert "cpu" not in container["resources"]["limits"]
+
+
+def check_broker(spec, broker, known_flags):
+    given = flags(broker)
+    names, variables = known_flags
+    assert broker["args"][0] == "serve"
+    assert given.keys() <= names
+    assert {it["name"] for it in broker["env"] if it["name"].startswith("LOCKBROKER_")} <= variables
+    assert given["--advertise"] == "$(POD_IP)"
+    assert broker["env"] == [{"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}]
+
+    # Probes go where the flags say, by number, as those for gRPC must.
+    ports = {it["name"]: it["containerPort"] for it in broker["ports"]}
+    admin = int(given["--admin-listen"].rsplit(":", 1)[1])
+    assert admin in ports.values()
+    for probe in ("readinessProbe", "livenessProbe"):
+        assert broker[probe]["grpc"]["port"] == admin
+        assert broker[probe]["grpc"]["service"] in ("readiness", "liveness")
+    assert broker["livenessProbe"]["grpc"]["service"] == "liveness"
+    # At the default port, since --advertise gives none.
+    assert 50553 in ports.values()
+
+    assert seconds(given["--drain"]) < spec.get("terminationGracePeriodSeconds", 30)
+
+
+def test_containers(chart, example):
+    check_containers(chart)
+    check_containers(example)
+
+
+def test_brokers_of_the_chart(chart, known_flags):
+    [(spec, broker)] = brokers(chart)
+    check_broker(spec, broker, known_flags)
+    assert broker["readinessProbe"]["grpc"]["service"] == "readiness"
+    listens = int(flags(broker)["--listen"].rsplit(":", 1)[1])
+    assert broker["startupProbe"]["tcpSocket"] == {"port": "grpc"}
+    assert {"name": "grpc", "containerPort": listens} in broker["ports"]
+    assert spec["enableServiceLinks"] is False and spec["automountServiceAccountToken"] is False
+    # What is named is mounted.
+    for flag in ("--tls-cert", "--tls-key", "--tls-client-ca", "--policy"):
+        if flag in flags(broker):
+            folder = flags(broker)[flag].rsplit("/", 1)[0]
+            [mount] = [it for it in broker["volumeMounts"] if it["mountPath"] == folder]
+            assert mount["readOnly"] and mount["name"] in {it["name"] for it in spec["volumes"]}
+
+
+def test_the_image_listens_where_the_chart_does():
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    [(_, broker)] = brokers(render())
+    for flag in ("--listen", "--admin-listen"):
+        variable = "LOCKBROKER" + flag[1:].upper().replace("-", "_")
+        assert f"{variable}={flags(broker)[flag]}" in dockerfile
+
+
+def test_evictions_never_take_all(chart):
+    for document in chart:
+        if document["kind"] == "PodDisruptionBudget":
+            [workload] = [
+                it
+                for it in chart
+                if it["kind"] in ("Deployment", "StatefulSet") and it["spec"]["selector"] == document["spec"]["selector"]
+            ]
+            # At least one may go, or a node could not be drained; of several never all.
+            assert document["spec"]["maxUnavailable"] == 1
+            assert "minAvailable" not in document["spec"]
+            assert workload["spec"]["replicas"] >= 1
+
+
+def test_selectors_meet_their_pods(chart):
+    labels = [it["spec"]["template"]["metadata"]["labels"] for it in chart if it["kind"] in ("Deployment", "StatefulSet")]
+    for document in chart:
+        selector = document["spec"].get("selector") or document["spec"].get("podSelector") if "spec" in document else None
+        if selector:
+            selector = selector.get("matchLabels", selector)
+            assert [it for it in labels if selector.items() <= it.items()], document["metadata"]["name"]
+
+
+def test_memcached_keeps_locks_and_each_has_its_name():
+    documents = render("memcached.shards=3", "memcached.megabytes=1000")
+    workload = find(documents, "StatefulSet", "lockbroker-memcached")
+    [memcached] = pod(workload)["containers"]
+    assert {"-M", "-F"} <= set(memcached["args"])
+    size = int(memcached["args"][memcached["args"].index("-m") + 1])
+    assert megabytes(memcached["resources"]["limits"]["memory"]) >= size * 1.5
+    assert "livenessProbe" not in memcached
+    assert workload["spec"]["minReadySeconds"] > seconds(flags(brokers(documents)[0][1])["--max-ttl"])
+    service = find(documents, "Service", workload["spec"]["serviceName"])
+    assert service["spec"]["clusterIP"] == "None" and service["spec"]["publishNotReadyAddresses"] is True
+    [(_, broker)] = brokers(documents)
+    servers = flags(broker)["--store"].removeprefix("memcached://").split(",")
+    assert servers == [f"lockbroker-memcached-{n}.lockbroker-memcached.locks.svc:11211" for n in range(3)]
+    # Every name of a server is one pod's, never the Service's own.
+    assert workload["spec"]["replicas"] == len(servers)
+    spread = pod(workload)["affinity"]["podAntiAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
+    assert spread[0]["podAffinityTerm"]["labelSelector"] == workload["spec"]["selector"]
+
+
+def ports(rules, protocol):
+    """All ports of that protocol that these rules of a NetworkPolicy open."""
+    return {int(it["port"]) for rule in rules for it in rule["ports"] if it.get("protocol", "TCP") == protocol}
+
+
+def test_the_network_policy_lets_through_what_the_flags_need():
+    external = ["memcached.enabled=false", r"store=memcached://10.0.0.5:11211\,cache.example:11212=2"]
+    for values, store in ((["memcached.shards=2"], {11211}), (external, {11211, 11212})):
+        documents = render(*values)
+        [(_, broker)] = brokers(documents)
+        policy = find(documents, "NetworkPolicy", "lockbroker")["spec"]
+        for protocol in ("TCP", "UDP"):
+            opened = {it["containerPort"] for it in broker["ports"] if it.get("protocol", "TCP") == protocol}
+            assert ports(policy["ingress"], protocol) == opened
+        assert ports(policy["egress"], "TCP") == store | {53}
+        assert ports(policy["egress"], "UDP") == {53, 50553}
+        assert {int(port) for port in re.findall(r":(\d+)(?=[,=]|$)", flags(broker)["--store"])} == store
+    memcached = find(render(), "NetworkPolicy", "lockbroker-memcached")["spec"]
+    assert ports(memcached["ingress"], "TCP") == {11211} and all(it["from"] for it in memcached["ingress"])
+    assert memcached["egress"] == [] and memcached["policyTypes"] == ["Ingress", "Egress"]
+
+
+def test_the_sidecar(example, known_flags):
+    worker = find(example, "Deployment", "worker")
+    [sidecar] = pod(worker)["initContainers"]
+    check_broker(pod(worker), sidecar, known_flags)
+    assert sidecar["restartPolicy"] == "Always"
+    # Neither starting nor serving depends on the store.
+    assert "--service=liveness" in sidecar["startupProbe"]["exec"]["command"]
+    assert sidecar["readinessProbe"]["grpc"]["service"] == "liveness"
+    given = flags(sidecar)
+    socket = given["--listen"]
+    assert len(socket.removeprefix("unix:")) < 108
+    assert f"--server={socket}" in sidecar["startupProbe"]["exec"]["command"]
+    assert given["--socket-mode"] == "0660" and pod(worker)["securityContext"]["fsGroup"] == 65532
+    [volume] = [it for it in pod(worker)["volumes"] if "emptyDir" in it]
+    folder = socket.removeprefix("unix:").rsplit("/", 1)[0]
+    assert {"name": volume["name"], "mountPath": folder} in sidecar["volumeMounts"]
+    for app in pod(worker)["containers"]:
+        assert {"name": volume["name"], "mountPath": folder, "readOnly": True} in app["volumeMounts"]
+        assert {"name": "LOCKBROKER_SERVER", "value": socket} in app["env"]
+    # What the application has of its own stays.
+    assert {"name": "TZ", "value": "UTC"} in pod(worker)["containers"][0]["env"]
+    assert pod(worker)["securityContext"]["runAsUser"] == 10001
+    # The settings are there under the name that the sidecar knows.
+    settings = find(example, "ConfigMap", sidecar["envFrom"][0]["configMapRef"]["name"])["data"]
+    assert settings.keys() <= known_flags[1] and "LOCKBROKER_STORE" in settings
+
+
+def test_others_are_left_alone(example):
+    other = find(example, "Deployment", "other")
+    assert pod(other) == {"containers": [{"name": "other", "image": "registry.example/other:1"}]}
+
+
+def test_the_sidecar_for_a_stateful_set_with_patches_of_its_own():
+    folder = ROOT / "target/manifests/stateful"
+    folder.mkdir(parents=True, exist_ok=True)
+    worker = (ROOT / "deploy/kustomize/example/worker.yaml").read_text().split("---")[0]
+    (folder / "worker.yaml").write_text(worker.replace("kind: Deployment", "kind: StatefulSet"))
+    readiness = {"op": "replace", "value": "readiness"}
+    readiness["path"] = "/spec/template/spec/initContainers/0/readinessProbe/grpc/service"
+    group = {"op": "replace", "path": "/spec/template/spec/securityContext/fsGroup", "value": 4000}
+    overlay = {
+        "resources": ["worker.yaml"],
+        "components": ["../../../deploy/kustomize/sidecar"],
+        "patches": [{"target": {"kind": "StatefulSet"}, "patch": yaml.safe_dump([readiness, group])}],
+    }
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(overlay))
+    worker = find(kustomize(folder), "StatefulSet", "worker")
+    [sidecar] = pod(worker)["initContainers"]
+    assert sidecar["readinessProbe"]["grpc"]["service"] == "readiness"
+    assert pod(worker)["securityContext"]["fsGroup"] == 4000
+    for app in pod(worker)["containers"]:
+        assert "lockbroker-socket" in {it["name"] for it in app["volumeMounts"]}
+
+
+def test_versions_agree():
+    version = re.search(r'^version = "(.*)"$', (ROOT / "Cargo.toml").read_text(), re.M).group(1)
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    assert chart["appVersion"] == version
+    assert f"ARG VERSION={version}\n" in (ROOT / "Dockerfile").read_text()
+    assert f"image: lockbroker:{version}" in (ROOT / "deploy/kustomize/sidecar/sidecar.yaml").read_text()
+
+
+def test_compose_runs_what_the_documentation_says(known_flags):
+    services = yaml.safe_load((ROOT / "deploy/compose.yaml").read_text())["services"]
+    assert {"-M", "-F"} <= set(services["memcached"]["command"])
+    broker = services["lockbroker"]
+    given = flags({"args": broker["command"]})
+    assert given.keys() <= known_flags[0]
+    assert given["--default-ttl"] == given["--max-ttl"] == "5s"
+    assert broker["read_only"] is True and broker["cap_drop"] == ["ALL"]
+    # The default of --drain.
+    assert seconds(broker["stop_grace_period"]) > 25
+    ports = [int(it["published"]) for it in broker["ports"]]
+    assert all(it["host_ip"] == "127.0.0.1" for it in broker["ports"]) and 50551 in ports

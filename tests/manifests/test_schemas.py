@@ -1,0 +1,61 @@
+"""Every manifest is one that the API server would take."""
+
+import subprocess
+
+import kubernetes_validate
+from cloudcoil.models.prometheus_operator.v1 import ServiceMonitor
+from conftest import CHART, ROOT, helm
+
+# The oldest with the sidecar in it, and the newest that is known here.
+VERSIONS = ("1.29", "1.37")
+
+
+def check(documents):
+    assert documents
+    for document in documents:
+        if document["kind"] == "ServiceMonitor":
+            # The model passes over what it does not know, so all of it must come back.
+            known = ServiceMonitor.model_validate(document).model_dump(by_alias=True, exclude_unset=True, mode="json")
+            assert known["spec"] == document["spec"]
+            continue
+        for version in VERSIONS:
+            kubernetes_validate.validate(document, version, strict=True)
+
+
+def test_the_chart(chart):
+    check(chart)
+
+
+def test_the_example(example):
+    check(example)
+
+
+def test_helm_lint():
+    answer = helm("lint", "--strict", str(CHART))
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+
+
+def test_compose():
+    subprocess.run(
+        ["check-jsonschema", "--builtin-schema", "vendor.compose-spec", ROOT / "deploy/compose.yaml"], check=True
+    )
+
+
+def test_hadolint():
+    subprocess.run(["hadolint", ROOT / "Dockerfile"], check=True)
+
+
+def test_values_that_cost_locks_are_refused():
+    for value, complaint in {
+        "resources.limits.cpu=1": "resources.limits",
+        "resources.limits=null": "limits",
+        "replicas=0": "replicas",
+        "store=memcached://cache.example": "store",
+        "defaultTtlSeconds=4": "defaultTtlSeconds",
+        "replica=2": "replica",
+    }.items():
+        answer = helm("template", "lockbroker", str(CHART), "--set", value)
+        assert answer.returncode != 0, value
+        assert complaint in answer.stderr, answer.stderr
+    answer = helm("template", "lockbroker", str(CHART), "--set", "memcached.enabled=false")
+    assert "name your memcached servers" in answer.stderr
