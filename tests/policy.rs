@@ -35,6 +35,8 @@ impl Guarded {
         let socket = format!("unix:{}", folder.path().join("lb.sock").display());
         let guarded = ["--policy", file.to_str().unwrap(), "--listen", &socket, "--socket-mode", "0666"];
         let broker = Broker::start_unready(&[&guarded[..], arguments].concat()).await;
+        // The port is listened on first.
+        broker.logged(&socket).await;
         Self { folder, policy: file, socket, broker }
     }
 

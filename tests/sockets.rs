@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use lockbroker::client::Client;
 use lockbroker::proto::get_lock_response::State;
+use rustix::fs::{FlockOperation, flock};
 use rustix::process::geteuid;
 use support::*;
 use tempfile::TempDir;
@@ -105,19 +106,33 @@ async fn a_stale_socket_is_replaced_and_a_living_one_is_not() {
     assert!(path(&server).exists());
 }
 
+/// They take turns by a lock on the folder, or the slower one would take the new socket of the other for the stale one.
 #[tokio::test]
 async fn of_many_brokers_that_find_a_stale_socket_one_gets_it() {
     let folder = tempfile::tempdir().unwrap();
     let server = format!("unix:{}", folder.path().join("lb.sock").display());
     drop(UnixListener::bind(path(&server)).unwrap());
+    let turn = fs::File::open(folder.path()).unwrap();
+    flock(&turn, FlockOperation::LockExclusive).unwrap();
     let mut brokers: Vec<_> = (0..8)
         .map(|number| Process::spawn(&format!("broker {number}"), &mut lockbroker(&["serve", "--listen", &server])))
         .collect();
+    for broker in &brokers {
+        eventually(SOON, "the broker waits for its turn", async || waits_for_a_lock(broker.pid())).await;
+    }
+    drop(turn);
     eventually(3 * SOON, "all but one have given up", async || {
         brokers.iter_mut().filter_map(Process::exit).filter(|status| status.code() == Some(1)).count() == 7
     })
     .await;
     assert_eq!(run(&["health", "--server", &server]).status.code(), Some(0));
+}
+
+/// Whether the process stands in line for a lock on a file, which is what the arrow in this file says.
+fn waits_for_a_lock(pid: u32) -> bool {
+    let locks = fs::read_to_string("/proc/locks").unwrap();
+    let waits = |line: &&str| line.contains("-> FLOCK") && line.split_whitespace().any(|word| word == pid.to_string());
+    locks.lines().any(|line| waits(&line))
 }
 
 #[test]

@@ -60,6 +60,8 @@ impl Secure {
         let client_ca = ["--tls-client-ca", &clients.file()];
         let client_ca = if mutual { &client_ca[..] } else { &[] };
         let broker = Broker::start_unready(&[&tls[..], client_ca, arguments].concat()).await;
+        // The port is listened on first.
+        broker.logged(&socket).await;
         Self { folder, authority, clients, certificate, socket, broker }
     }
 
