@@ -7,6 +7,7 @@ const QUIET: Bounds = Bounds::QUIET;
 const ONCE: Bounds = Bounds { asks: Some(1), ..QUIET };
 /// Time goes on only when all work is done, so that more can happen within reach. The ttls leave room for a renewal.
 const PROMPT: Bounds = Bounds { ttl: [4, 3], prompt: true, ..ONCE };
+const BREAKS_AND_DEATH: Bounds = Bounds { breaks: 1, deaths: 1, restarts: true, ..PROMPT };
 const NO_LOSS: Losses = Losses { whole: false, state: false, fences: false, flush: false };
 const WHOLE: Losses = Losses { whole: true, ..NO_LOSS };
 const PARTS: Losses = Losses { state: true, fences: true, ..NO_LOSS };
@@ -56,12 +57,18 @@ pub const ALL: &[Bounds] = &[
     Bounds { name: "loss, release elsewhere", losses: EVERY, loss_count: 1, releases_elsewhere: 1, ..PROMPT },
     Bounds { name: "loss, breaks", losses: EVERY, loss_count: 1, breaks: 1, ..PROMPT },
     Bounds { name: "loss, death", losses: EVERY, loss_count: 1, deaths: 1, restarts: true, ..PROMPT },
-    Bounds { name: "loss, stop", ttl: [3, 3], losses: WHOLE, loss_count: 1, stops: 1, ..PROMPT },
+    Bounds { name: "loss, stop", ttl: [2, 2], losses: WHOLE, loss_count: 1, stops: 1, ..PROMPT },
+    Bounds { name: "loss, late", losses: EVERY, loss_count: 1, strays: 1, ..PROMPT },
+    Bounds { name: "loss, late, reattach", ttl: [3, 3], losses: WHOLE, loss_count: 1, strays: 1, reattaches: 1, ..PROMPT },
+    Bounds { name: "reattach, breaks, death", ttl: [3, 3], strays: 1, reattaches: 1, ..BREAKS_AND_DEATH },
+    Bounds { name: "release, breaks, death", ttl: [3, 3], releases_elsewhere: 1, ..BREAKS_AND_DEATH },
+    Bounds { name: "release, hand-over", asks: Some(2), asks_at: TOGETHER, releases_elsewhere: 1, ..PROMPT },
+    Bounds { name: "release, reattach, stop", strays: 1, reattaches: 1, releases_elsewhere: 1, stops: 1, ..PROMPT },
 ];
 
 /// Larger ones, for hours to spare.
 pub const LARGER: &[Bounds] = &[
-    Bounds { name: "loss, stop", losses: EVERY, loss_count: 1, stops: 1, ..PROMPT },
+    Bounds { name: "loss, stop", ttl: [4, 3], losses: EVERY, loss_count: 1, stops: 1, ..PROMPT },
     Bounds { name: "hand-over", asks_at: EITHER, strays: 1, ..QUIET },
     Bounds { name: "reattach, late", reattaches: 1, strays: 1, ..ONCE },
     Bounds { name: "reattach, stop", reattaches: 1, stops: 1, ..ONCE },
@@ -70,6 +77,7 @@ pub const LARGER: &[Bounds] = &[
     Bounds { name: "tokens, late", tokens: Some(3), strays: 1, ..QUIET },
     Bounds { name: "loss, parts", losses: PARTS, loss_count: 1, ..ONCE },
     Bounds { name: "loss, flush", losses: FLUSH, loss_count: 1, ..ONCE },
+    Bounds { name: "loss, slow and late", ttl: [2, 2], losses: WHOLE, loss_count: 1, strays: 1, ..ONCE },
     Bounds { name: "loss, whole, late", losses: WHOLE, loss_count: 1, strays: 1, ..ONCE },
     Bounds { name: "two losses, slow", losses: WHOLE, loss_count: 2, ..ONCE },
     Bounds { name: "two losses, apart", losses: EVERY, loss_count: 2, apart: true, ..PROMPT },

@@ -290,10 +290,11 @@ impl Model {
     /// The age from which on it makes no difference how old a batch is.
     fn oldest(&self, flight: &Flight) -> u8 {
         match (flight.owner, flight.op) {
+            (Owner::Nobody, _) => 0,
+            _ if !self.rules.quarantine_from_arrival => self.bounds.max_ttl(),
             (Owner::Keeper(_, client), Op::HandOver { .. }) => self.lease(1 - client as usize),
             (_, Op::Linger { .. }) => 0,
             (Owner::Keeper(_, client), op) if op.extends() => self.lease(client as usize),
-            (Owner::Probe(_), Op::Look) if !self.rules.quarantine_from_arrival => self.bounds.max_ttl(),
             _ => 0,
         }
     }

@@ -253,7 +253,7 @@ impl Model {
                 _ => {}
             }
             let landed = self.has_landed(flight);
-            if flight.owner != Owner::Nobody && self.bounds.strays > 0 && !self.bounds.prompt && (room || landed) {
+            if flight.owner != Owner::Nobody && self.bounds.strays > 0 && (room || landed) {
                 actions.push(Action::GiveUp { flight: index, op });
             }
         }
