@@ -205,9 +205,7 @@ impl Model {
     pub(crate) fn losses(&self, state: &State) -> Vec<Loss> {
         let memcached = &state.memcached;
         let mut losses = Vec::new();
-        // Where nobody holds, asks or is told anything there is nothing to lose that a new server would not lack.
-        let at_rest = memcached.item.is_none() && state.flights.is_empty();
-        if state.left.losses == 0 || at_rest && state.clients.iter().all(|client| client.valid == 0) {
+        if state.left.losses == 0 {
             return losses;
         }
         let kinds = &self.bounds.losses;

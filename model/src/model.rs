@@ -208,9 +208,7 @@ impl Model {
                 }
                 if self.may_swap(state, b, c) {
                     actions.push(Action::Swap { broker, client });
-                    if self.bounds.strays > 0 {
-                        actions.push(Action::SwapGivenUp { broker, client });
-                    }
+                    actions.push(Action::SwapGivenUp { broker, client });
                 }
                 if Model::may_end_linger(state, b, c) {
                     actions.push(Action::EndLinger { broker, client });
