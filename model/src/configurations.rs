@@ -15,6 +15,8 @@ const FLUSH: Losses = Losses { flush: true, ..NO_LOSS };
 const EVERY: Losses = Losses { whole: true, state: true, fences: true, flush: true };
 /// Both clients at broker 0, so that it hands over.
 const TOGETHER: [[bool; 2]; 2] = [[true, false], [true, false]];
+/// Client 0 alone.
+const ALONE: [[bool; 2]; 2] = [[true, false], [false, false]];
 /// Client 1 at either.
 const EITHER: [[bool; 2]; 2] = [[true, false], [true, true]];
 
@@ -70,8 +72,7 @@ pub const ALL: &[Bounds] = &[
     Bounds { name: "loss, breaks", losses: EVERY, loss_count: 1, breaks: 1, ..PROMPT },
     Bounds { name: "loss, death", losses: EVERY, loss_count: 1, deaths: 1, restarts: true, ..PROMPT },
     Bounds { name: "loss, stop", ttl: [3, 3], losses: WHOLE, loss_count: 1, stops: 1, ..PROMPT },
-    Bounds { name: "loss of parts, stop", ttl: [3, 3], losses: PARTS, loss_count: 1, stops: 1, ..PROMPT },
-    Bounds { name: "loss by flush, stop", ttl: [3, 3], losses: FLUSH, loss_count: 1, stops: 1, ..PROMPT },
+    Bounds { name: "loss, stop, alone", ttl: [3, 3], losses: EVERY, loss_count: 1, stops: 1, asks_at: ALONE, ..PROMPT },
     Bounds { name: "loss, late", losses: EVERY, loss_count: 1, strays: 1, ..PROMPT },
     Bounds { name: "reattach, breaks, death", ttl: [3, 3], strays: 1, reattaches: 1, ..BREAKS_AND_DEATH },
     Bounds { name: "release, breaks, death", ttl: [3, 3], releases_elsewhere: 1, ..BREAKS_AND_DEATH },
@@ -81,7 +82,7 @@ pub const ALL: &[Bounds] = &[
 /// Larger ones, for hours to spare.
 pub const LARGER: &[Bounds] = &[
     Bounds { name: "release, reattach, stop", strays: 1, reattaches: 1, releases_elsewhere: 1, stops: 1, ..PROMPT },
-    Bounds { name: "loss, stop", ttl: [3, 3], losses: EVERY, loss_count: 1, stops: 1, ..PROMPT },
+    Bounds { name: "loss of any kind, stop", ttl: [3, 3], losses: EVERY, loss_count: 1, stops: 1, ..PROMPT },
     Bounds { name: "hand-over", asks_at: EITHER, strays: 1, ..QUIET },
     Bounds { name: "reattach, late", reattaches: 1, strays: 1, ..ONCE },
     Bounds { name: "reattach, stop", reattaches: 1, stops: 1, ..ONCE },
