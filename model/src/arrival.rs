@@ -2,7 +2,7 @@
 
 use crate::model::Model;
 use crate::rules::MARGIN;
-use crate::state::{Doing, Flight, Id, Keeper, Op, Owner, Phase, Stage, State, Stream, Verdict};
+use crate::state::{Doing, Epoch, Flight, Id, Keeper, Op, Owner, Phase, Stage, State, Stream, Verdict};
 
 impl Model {
     /// An answer arrives.
@@ -55,9 +55,9 @@ impl Model {
         match (flight.op, before) {
             (Op::Look, Some(epoch)) => {
                 let there = flight.verdict == Verdict::Done;
-                self.fences_seen(state, broker, epoch, there, flight.age);
+                self.fences_seen(state, broker, epoch, there);
             }
-            (Op::Open(..), Some(epoch)) => self.fences_seen(state, broker, epoch, true, flight.age),
+            (Op::Open(..), Some(epoch)) => self.fences_seen(state, broker, epoch, true),
             _ => {}
         }
     }
@@ -83,8 +83,15 @@ impl Model {
         };
         if known.phase != next {
             known.phase = next;
-            if next == Phase::Lost {
-                known.quarantine.get_or_insert(self.bounds.max_ttl());
+            let full = self.bounds.max_ttl();
+            match next {
+                Phase::Lost if !self.rules.quarantine_per_epoch => {
+                    known.quarantine.get_or_insert(full);
+                }
+                Phase::Found(_) if !self.rules.quarantine_from_arrival => {
+                    known.quarantine = Some(full.saturating_sub(flight.age));
+                }
+                _ => {}
             }
             let of_this_broker = |flight: &&mut Flight| match flight.owner {
                 Owner::Keeper(owner, _) | Owner::Probe(owner) => owner as usize == broker,
@@ -95,7 +102,7 @@ impl Model {
         false
     }
 
-    fn fences_seen(&self, state: &mut State, broker: usize, epoch: u8, there: bool, age: u8) {
+    fn fences_seen(&self, state: &mut State, broker: usize, epoch: Epoch, there: bool) {
         let known = &mut state.brokers[broker];
         if known.phase.epoch() != Some(epoch) {
             return;
@@ -108,23 +115,14 @@ impl Model {
             closed @ Phase::Closed(..) => closed,
             _ => {
                 let full = self.bounds.max_ttl();
-                let mut left = match (self.rules.quarantine, self.rules.quarantine_length) {
+                let left = match (self.rules.quarantine, self.rules.quarantine_length) {
                     (false, _) => 0,
                     (true, false) => full - 2 * MARGIN,
                     (true, true) => full,
                 };
-                if !self.rules.quarantine_from_arrival {
-                    left = left.saturating_sub(age);
-                }
-                if !self.rules.quarantine_per_epoch {
-                    left = left.min(known.quarantine.unwrap_or(left));
-                }
-                Phase::Closed(epoch, left)
+                Phase::Closed(epoch, left.min(known.quarantine.unwrap_or(full)))
             }
         };
-        if self.rules.quarantine_per_epoch {
-            known.quarantine = None;
-        }
     }
 
     fn job_landed(&self, state: &mut State, broker: usize, client: usize, flight: Flight) {
@@ -137,7 +135,7 @@ impl Model {
             return self.uncertain(state, broker, client, flight.op);
         }
         if flight.op.grants() {
-            self.fences_seen(state, broker, flight.epoch, flight.token.is_some(), flight.age);
+            self.fences_seen(state, broker, flight.epoch, flight.token.is_some());
             let known = &mut state.brokers[broker];
             known.seen = known.seen.max(flight.token.unwrap_or(0));
             if flight.verdict == Verdict::Done && flight.token.is_none() {

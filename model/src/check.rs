@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use stateright::{Checker, HasDiscoveries, Model as _};
+use stateright::{Checker, CheckerBuilder, HasDiscoveries, Model as _};
 
 use crate::model::{Action, Model};
 use crate::rules::{Bounds, Rules};
@@ -23,31 +23,38 @@ pub struct Outcome {
 
 /// Tries all that can happen, or stops at the first property that does not hold.
 pub fn check(bounds: Bounds, rules: Rules) -> Outcome {
-    run(bounds, rules, None)
+    let model = Model::new(bounds, rules);
+    let checker = model.clone().checker().finish_when(HasDiscoveries::AnyFailures);
+    run(model, checker, |_| true)
+}
+
+/// The same, for all that can happen within so many steps.
+pub fn check_within(bounds: Bounds, rules: Rules, steps: usize) -> Outcome {
+    let model = Model::new(bounds, rules);
+    // The depth counts states.
+    let checker = model.clone().checker().finish_when(HasDiscoveries::AnyFailures).target_max_depth(steps + 1);
+    run(model, checker, |_| true)
 }
 
 /// Looks for a way in which this property is broken, whatever becomes of the others.
 pub fn search(bounds: Bounds, rules: Rules, property: &'static str) -> Outcome {
-    run(bounds, rules, Some(property))
+    let model = Model::new(bounds, rules);
+    let checker = model.clone().checker().finish_when(HasDiscoveries::AnyOf([property].into()));
+    run(model, checker, |found| found == property)
 }
 
-fn run(bounds: Bounds, rules: Rules, wanted: Option<&'static str>) -> Outcome {
-    let model = Model::new(bounds, rules);
+fn run(model: Model, checker: CheckerBuilder<Model>, is_wanted: impl Fn(&str) -> bool) -> Outcome {
     let began = Instant::now();
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(2);
-    let enough = match wanted {
-        Some(property) => HasDiscoveries::AnyOf([property].into()),
-        None => HasDiscoveries::AnyFailures,
-    };
-    let checker = model.clone().checker().threads(threads).finish_when(enough).spawn_bfs().join();
+    let checker = checker.threads(threads).spawn_bfs().join();
     let violation = checker
         .discoveries()
         .into_iter()
-        .filter(|(property, _)| wanted.is_none_or(|wanted| wanted == *property))
+        .filter(|(property, _)| is_wanted(property))
         .map(|(property, path)| (property, path.into_actions()))
         .min_by_key(|(_, actions)| actions.len());
     Outcome {
-        name: bounds.name,
+        name: model.bounds.name,
         generated: checker.state_count(),
         states: checker.unique_state_count(),
         depth: checker.max_depth(),

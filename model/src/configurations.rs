@@ -7,6 +7,7 @@ const QUIET: Bounds = Bounds::QUIET;
 const ONCE: Bounds = Bounds { asks: Some(1), ..QUIET };
 /// Time goes on only when all work is done, so that more can happen within reach. The ttls leave room for a renewal.
 const PROMPT: Bounds = Bounds { ttl: [4, 3], prompt: true, ..ONCE };
+const BREAKS_AND_DEATH: Bounds = Bounds { breaks: 1, deaths: 1, restarts: true, ..PROMPT };
 const NO_LOSS: Losses = Losses { whole: false, state: false, fences: false, flush: false };
 const WHOLE: Losses = Losses { whole: true, ..NO_LOSS };
 const PARTS: Losses = Losses { state: true, fences: true, ..NO_LOSS };
@@ -14,6 +15,8 @@ const FLUSH: Losses = Losses { flush: true, ..NO_LOSS };
 const EVERY: Losses = Losses { whole: true, state: true, fences: true, flush: true };
 /// Both clients at broker 0, so that it hands over.
 const TOGETHER: [[bool; 2]; 2] = [[true, false], [true, false]];
+/// Client 0 alone.
+const ALONE: [[bool; 2]; 2] = [[true, false], [false, false]];
 /// Client 1 at either.
 const EITHER: [[bool; 2]; 2] = [[true, false], [true, true]];
 
@@ -35,7 +38,17 @@ pub const ALL: &[Bounds] = &[
     Bounds { name: "reattach, late", ttl: [2, 2], reattaches: 1, strays: 1, ..ONCE },
     Bounds { name: "reattach, death", reattaches: 1, deaths: 1, ..ONCE },
     Bounds { name: "reattach, stop", ttl: [2, 2], reattaches: 1, stops: 1, ..ONCE },
+    Bounds { name: "release elsewhere, stop", ttl: [2, 2], releases_elsewhere: 1, stops: 1, ..ONCE },
     Bounds { name: "release elsewhere", releases_elsewhere: 1, strays: 1, ..ONCE },
+    Bounds { name: "two breaks", breaks: 2, ..ONCE },
+    Bounds { name: "two deaths", deaths: 2, restarts: true, strays: 1, ..ONCE },
+    Bounds { name: "two stops", ttl: [2, 2], stops: 2, ..ONCE },
+    Bounds { name: "two reattaches", ttl: [2, 2], reattaches: 2, ..ONCE },
+    Bounds { name: "two releases elsewhere", releases_elsewhere: 2, ..ONCE },
+    Bounds { name: "apart", apart: true, strays: 1, ..ONCE },
+    Bounds { name: "apart, hand-over", ttl: [2, 2], apart: true, asks_at: TOGETHER, strays: 1, ..ONCE },
+    Bounds { name: "apart, reattach", ttl: [2, 2], apart: true, reattaches: 1, ..ONCE },
+    Bounds { name: "apart, stop", ttl: [2, 2], apart: true, stops: 1, ..ONCE },
     Bounds { name: "linger", linger: [1, 0], strays: 1, ..QUIET },
     Bounds { name: "linger, breaks", linger: [1, 0], breaks: 1, ..ONCE },
     Bounds { name: "linger, stop", linger: [1, 0], stops: 1, ..ONCE },
@@ -48,8 +61,10 @@ pub const ALL: &[Bounds] = &[
     Bounds { name: "loss, parts", losses: PARTS, loss_count: 1, ..PROMPT },
     Bounds { name: "loss, flush", losses: FLUSH, loss_count: 1, ..PROMPT },
     Bounds { name: "loss, apart", losses: WHOLE, loss_count: 1, apart: true, ..PROMPT },
+    Bounds { name: "loss, slow probes", ttl: [3, 3], losses: EVERY, loss_count: 1, slow_probes: true, ..PROMPT },
+    Bounds { name: "tokens, loss, late", ttl: [3, 3], tokens: Some(2), losses: WHOLE, loss_count: 1, strays: 1, ..PROMPT },
     Bounds { name: "two losses", losses: EVERY, loss_count: 2, ..PROMPT },
-    Bounds { name: "new server", ttl: [3, 3], losses: WHOLE, loss_count: 1, new_server: true, strays: 2, ..PROMPT },
+    Bounds { name: "new server", ttl: [3, 3], losses: WHOLE, loss_count: 1, new_server: true, strays: 1, ..PROMPT },
     Bounds { name: "loss, linger", losses: EVERY, loss_count: 1, linger: [6, 0], ..PROMPT },
     Bounds { name: "loss, hand-over", losses: EVERY, loss_count: 1, asks_at: EITHER, ..PROMPT },
     Bounds { name: "loss, reattach", losses: EVERY, loss_count: 1, reattaches: 1, ..PROMPT },
@@ -57,19 +72,28 @@ pub const ALL: &[Bounds] = &[
     Bounds { name: "loss, breaks", losses: EVERY, loss_count: 1, breaks: 1, ..PROMPT },
     Bounds { name: "loss, death", losses: EVERY, loss_count: 1, deaths: 1, restarts: true, ..PROMPT },
     Bounds { name: "loss, stop", ttl: [3, 3], losses: WHOLE, loss_count: 1, stops: 1, ..PROMPT },
+    Bounds { name: "loss, stop, alone", ttl: [3, 3], losses: EVERY, loss_count: 1, stops: 1, asks_at: ALONE, ..PROMPT },
+    Bounds { name: "loss, late", losses: EVERY, loss_count: 1, strays: 1, ..PROMPT },
+    Bounds { name: "reattach, breaks, death", ttl: [3, 3], strays: 1, reattaches: 1, ..BREAKS_AND_DEATH },
+    Bounds { name: "release, breaks, death", ttl: [3, 3], releases_elsewhere: 1, ..BREAKS_AND_DEATH },
+    Bounds { name: "release, hand-over", asks: Some(2), asks_at: TOGETHER, releases_elsewhere: 1, ..PROMPT },
 ];
 
 /// Larger ones, for hours to spare.
 pub const LARGER: &[Bounds] = &[
-    Bounds { name: "loss, stop", losses: EVERY, loss_count: 1, stops: 1, ..PROMPT },
+    Bounds { name: "release, reattach, stop", strays: 1, reattaches: 1, releases_elsewhere: 1, stops: 1, ..PROMPT },
+    Bounds { name: "loss of any kind, stop", ttl: [3, 3], losses: EVERY, loss_count: 1, stops: 1, ..PROMPT },
     Bounds { name: "hand-over", asks_at: EITHER, strays: 1, ..QUIET },
     Bounds { name: "reattach, late", reattaches: 1, strays: 1, ..ONCE },
     Bounds { name: "reattach, stop", reattaches: 1, stops: 1, ..ONCE },
+    Bounds { name: "new server", ttl: [3, 3], losses: WHOLE, loss_count: 1, new_server: true, strays: 2, ..PROMPT },
     Bounds { name: "new server, two losses", losses: WHOLE, loss_count: 2, new_server: true, strays: 2, ..PROMPT },
     Bounds { name: "tokens, loss", tokens: Some(3), losses: EVERY, loss_count: 1, ..PROMPT },
     Bounds { name: "tokens, late", tokens: Some(3), strays: 1, ..QUIET },
+    Bounds { name: "loss, late, reattach", ttl: [3, 3], losses: WHOLE, loss_count: 1, strays: 1, reattaches: 1, ..PROMPT },
     Bounds { name: "loss, parts", losses: PARTS, loss_count: 1, ..ONCE },
     Bounds { name: "loss, flush", losses: FLUSH, loss_count: 1, ..ONCE },
+    Bounds { name: "loss, slow and late", ttl: [2, 2], losses: WHOLE, loss_count: 1, strays: 1, ..ONCE },
     Bounds { name: "loss, whole, late", losses: WHOLE, loss_count: 1, strays: 1, ..ONCE },
     Bounds { name: "two losses, slow", losses: WHOLE, loss_count: 2, ..ONCE },
     Bounds { name: "two losses, apart", losses: EVERY, loss_count: 2, apart: true, ..PROMPT },

@@ -205,9 +205,7 @@ impl Model {
     pub(crate) fn losses(&self, state: &State) -> Vec<Loss> {
         let memcached = &state.memcached;
         let mut losses = Vec::new();
-        // Where nobody holds, asks or is told anything there is nothing to lose that a new server would not lack.
-        let at_rest = memcached.item.is_none() && state.flights.is_empty();
-        if state.left.losses == 0 || at_rest && state.clients.iter().all(|client| client.valid == 0) {
+        if state.left.losses == 0 {
             return losses;
         }
         let kinds = &self.bounds.losses;
@@ -290,10 +288,11 @@ impl Model {
     /// The age from which on it makes no difference how old a batch is.
     fn oldest(&self, flight: &Flight) -> u8 {
         match (flight.owner, flight.op) {
+            (Owner::Nobody, _) => 0,
+            _ if !self.rules.quarantine_from_arrival => self.bounds.max_ttl(),
             (Owner::Keeper(_, client), Op::HandOver { .. }) => self.lease(1 - client as usize),
             (_, Op::Linger { .. }) => 0,
             (Owner::Keeper(_, client), op) if op.extends() => self.lease(client as usize),
-            (Owner::Probe(_), Op::Look) if !self.rules.quarantine_from_arrival => self.bounds.max_ttl(),
             _ => 0,
         }
     }

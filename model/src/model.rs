@@ -208,9 +208,7 @@ impl Model {
                 }
                 if self.may_swap(state, b, c) {
                     actions.push(Action::Swap { broker, client });
-                    if self.bounds.strays > 0 {
-                        actions.push(Action::SwapGivenUp { broker, client });
-                    }
+                    actions.push(Action::SwapGivenUp { broker, client });
                 }
                 if Model::may_end_linger(state, b, c) {
                     actions.push(Action::EndLinger { broker, client });
@@ -253,7 +251,7 @@ impl Model {
                 _ => {}
             }
             let landed = self.has_landed(flight);
-            if flight.owner != Owner::Nobody && self.bounds.strays > 0 && !self.bounds.prompt && (room || landed) {
+            if flight.owner != Owner::Nobody && self.bounds.strays > 0 && (room || landed) {
                 actions.push(Action::GiveUp { flight: index, op });
             }
         }

@@ -18,7 +18,7 @@ pub struct Rules {
     pub quarantine_length: bool,
     /// It begins anew with every epoch; left out, it goes on from the first loss that the broker saw.
     pub quarantine_per_epoch: bool,
-    /// It counts from the arrival of the answer that showed the epoch without fences; left out, from its sending.
+    /// It counts from the arrival of an answer; left out, from the sending of the batch that first showed the epoch.
     pub quarantine_from_arrival: bool,
     /// A lease is shorter than its item may live.
     pub margin: bool,
@@ -63,7 +63,7 @@ pub struct Rules {
     pub release_creates_linger: bool,
     /// A client that ends a stream with a reattach unanswered has released the lock, and a release lingers.
     pub moving_release_lingers: bool,
-    /// A grant of which it is not known what became of it is deleted.
+    /// A grant that does not count, or of which it is not known what became of it, is deleted.
     pub scrub: bool,
 }
 
@@ -154,7 +154,8 @@ pub struct Bounds {
     pub apart: bool,
     /// Probes take their time as batches do; elsewhere they are answered at once, or given up and land late.
     pub slow_probes: bool,
-    /// Brokers and memcached do all that they have to do before time goes on; only probes are given up.
+    /// Brokers and memcached do all that they have to do before time goes on. What is given up is tried again before
+    /// that, and may still land at any time.
     pub prompt: bool,
 }
 

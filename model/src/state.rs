@@ -80,7 +80,7 @@ pub struct Broker {
     pub reference: u8,
     /// Whether it has seen memcached's clock run.
     pub clock_known: bool,
-    /// Used only where the quarantine does not begin anew with every epoch.
+    /// What is left of the quarantine where a rule is left out and it begins before its epoch is known.
     pub quarantine: Option<u8>,
 }
 

@@ -1,6 +1,6 @@
 //! Each rule left out, and the configuration in which that makes a difference.
 
-use crate::properties::{FREE_AGAIN, LEASE_KEPT, LINGER_WHOLE, ONE_HOLDER, TOKENS_RISE};
+use crate::properties::{LEASE_KEPT, LINGER_WHOLE, ONE_HOLDER, TOKENS_RISE};
 use crate::rules::{Bounds, Losses, Rules};
 
 /// A rule left out.
@@ -36,10 +36,11 @@ pub const ALL: &[Mutilation] = &[
     without!(witness, FLUSH, ONE_HOLDER),
     without!(witness_last, FLUSH, ONE_HOLDER),
     without!(witness_unwritten, FLUSH, ONE_HOLDER),
-    without!(fresh_epoch, Bounds { new_server: true, strays: 2, prompt: true, ..WHOLE }, ONE_HOLDER),
+    without!(fresh_epoch, Bounds { ttl: [3, 3], new_server: true, strays: 2, prompt: true, ..WHOLE }, ONE_HOLDER),
     without!(quarantine, WHOLE, ONE_HOLDER),
     without!(quarantine_length, WHOLE, ONE_HOLDER),
     without!(quarantine_per_epoch, Bounds { new_server: true, ..WHOLE }, ONE_HOLDER),
+    without!(quarantine_from_arrival, Bounds { ttl: [2, 2], ..WHOLE }, ONE_HOLDER),
     without!(margin, QUIET, ONE_HOLDER),
     without!(answer_in_time, QUIET, ONE_HOLDER),
     without!(renewal_compares, QUIET, ONE_HOLDER),
@@ -53,6 +54,7 @@ pub const ALL: &[Mutilation] = &[
     without!(clock_learned, Bounds { stops: 1, deaths: 1, restarts: true, ..ONCE }, ONE_HOLDER),
     without!(fence_after_lock, Bounds { tokens: Some(3), ..QUIET }, TOKENS_RISE),
     without!(fence_start, Bounds { tokens: Some(3), ..PROMPT }, TOKENS_RISE),
+    without!(scrub, PROMPT, LEASE_KEPT),
     without!(closed_is_unsettled, PROMPT, LEASE_KEPT),
     without!(reassert, PROMPT, LEASE_KEPT),
     without!(reassert_linger, Bounds { linger: [6, 0], ..PROMPT }, LINGER_WHOLE),
@@ -60,10 +62,4 @@ pub const ALL: &[Mutilation] = &[
     without!(linger_never_shortens, Bounds { linger: [1, 0], stops: 1, ..ONCE }, LINGER_WHOLE),
     without!(release_creates_linger, Bounds { linger: [6, 0], ..PROMPT }, LINGER_WHOLE),
     without!(moving_release_lingers, Bounds { linger: [1, 0], reattaches: 1, ..ONCE }, LINGER_WHOLE),
-];
-
-/// Rules that the checker finds no use for within these bounds.
-pub const TOOTHLESS: &[Mutilation] = &[
-    without!(quarantine_from_arrival, Bounds { slow_probes: true, ..WHOLE }, ONE_HOLDER),
-    without!(scrub, Bounds { strays: 1, ..ONCE }, FREE_AGAIN),
 ];

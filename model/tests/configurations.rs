@@ -26,10 +26,18 @@ fn explore(all: &[Bounds]) -> Reached {
 fn no_property_is_broken_and_every_fault_meets_every_step() {
     let reached = explore(configurations::ALL);
     let meets = |fault: &'static str, step: &'static str| reached.contains(&(fault, step));
+    // These happen once in every configuration.
+    let alone = [
+        ("stream broken", "stream breaks"),
+        ("broker dead", "broker dies"),
+        ("memcached stopped", "memcached stops"),
+        ("moved", "reattach"),
+        ("released elsewhere", "release elsewhere"),
+    ];
     let missing: Vec<_> = FAULTS
         .iter()
         .flat_map(|fault| STEPS.iter().map(move |step| (*fault, *step)))
-        .filter(|(fault, step)| !meets(fault, step))
+        .filter(|pair| !meets(pair.0, pair.1) && !alone.contains(pair))
         .collect();
     assert_eq!(missing, []);
 }
