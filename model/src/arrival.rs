@@ -168,8 +168,7 @@ impl Model {
                     0 => self.uncertain(state, broker, client, flight.op),
                     // It left meanwhile: the grant is ours to release.
                     _ if state.keepers[broker][heir].doing != Doing::Wants => {
-                        state.keepers[broker][client] =
-                            Keeper { doing: Doing::Releases, id: to, ..Keeper::default() };
+                        state.keepers[broker][client] = Keeper { doing: Doing::Releases, id: to, ..Keeper::default() };
                     }
                     lease => {
                         state.keepers[broker][client] = Keeper::default();

@@ -62,7 +62,15 @@ pub const ALL: &[Bounds] = &[
     Bounds { name: "loss, flush", losses: FLUSH, loss_count: 1, ..PROMPT },
     Bounds { name: "loss, apart", losses: WHOLE, loss_count: 1, apart: true, ..PROMPT },
     Bounds { name: "loss, slow probes", ttl: [3, 3], losses: EVERY, loss_count: 1, slow_probes: true, ..PROMPT },
-    Bounds { name: "tokens, loss, late", ttl: [3, 3], tokens: Some(2), losses: WHOLE, loss_count: 1, strays: 1, ..PROMPT },
+    Bounds {
+        name: "tokens, loss, late",
+        ttl: [3, 3],
+        tokens: Some(2),
+        losses: WHOLE,
+        loss_count: 1,
+        strays: 1,
+        ..PROMPT
+    },
     Bounds { name: "two losses", losses: EVERY, loss_count: 2, ..PROMPT },
     Bounds { name: "new server", ttl: [3, 3], losses: WHOLE, loss_count: 1, new_server: true, strays: 1, ..PROMPT },
     Bounds { name: "loss, linger", losses: EVERY, loss_count: 1, linger: [6, 0], ..PROMPT },
@@ -90,7 +98,15 @@ pub const LARGER: &[Bounds] = &[
     Bounds { name: "new server, two losses", losses: WHOLE, loss_count: 2, new_server: true, strays: 2, ..PROMPT },
     Bounds { name: "tokens, loss", tokens: Some(3), losses: EVERY, loss_count: 1, ..PROMPT },
     Bounds { name: "tokens, late", tokens: Some(3), strays: 1, ..QUIET },
-    Bounds { name: "loss, late, reattach", ttl: [3, 3], losses: WHOLE, loss_count: 1, strays: 1, reattaches: 1, ..PROMPT },
+    Bounds {
+        name: "loss, late, reattach",
+        ttl: [3, 3],
+        losses: WHOLE,
+        loss_count: 1,
+        strays: 1,
+        reattaches: 1,
+        ..PROMPT
+    },
     Bounds { name: "loss, parts", losses: PARTS, loss_count: 1, ..ONCE },
     Bounds { name: "loss, flush", losses: FLUSH, loss_count: 1, ..ONCE },
     Bounds { name: "loss, slow and late", ttl: [2, 2], losses: WHOLE, loss_count: 1, strays: 1, ..ONCE },

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::model::Action;
 use crate::memcached::Loss;
+use crate::model::Action;
 use crate::rules::Bounds;
 use crate::state::{Op, Stage, State, Verdict};
 

@@ -11,7 +11,11 @@ pub enum Loss {
     StateAlone,
     FencesAlone,
     /// What was written in this tick and is spared nevertheless.
-    Flush { spares_state: bool, spares_fences: bool, spares_item: bool },
+    Flush {
+        spares_state: bool,
+        spares_fences: bool,
+        spares_item: bool,
+    },
 }
 
 /// Stops from here on are all the same: no item lives for longer.

@@ -23,36 +23,108 @@ pub struct Model {
 pub enum Action {
     Tick,
     ItemDies,
-    Ask { client: u8, broker: u8 },
-    Leave { client: u8 },
-    Reattach { client: u8, broker: u8 },
-    ReleaseElsewhere { client: u8, broker: u8 },
-    StreamBreaks { broker: u8, client: u8 },
-    StreamSilent { broker: u8, client: u8 },
-    Attempt { broker: u8, client: u8 },
-    Renew { broker: u8, client: u8 },
-    HandOver { broker: u8, client: u8 },
-    Release { broker: u8, client: u8 },
-    Swap { broker: u8, client: u8 },
-    SwapGivenUp { broker: u8, client: u8 },
-    EndLinger { broker: u8, client: u8 },
-    RenewLinger { broker: u8, client: u8 },
-    Scrub { broker: u8, id: u8 },
-    Probe { broker: u8, op: Op },
-    ProbeGivenUp { broker: u8, op: Op },
+    Ask {
+        client: u8,
+        broker: u8,
+    },
+    Leave {
+        client: u8,
+    },
+    Reattach {
+        client: u8,
+        broker: u8,
+    },
+    ReleaseElsewhere {
+        client: u8,
+        broker: u8,
+    },
+    StreamBreaks {
+        broker: u8,
+        client: u8,
+    },
+    StreamSilent {
+        broker: u8,
+        client: u8,
+    },
+    Attempt {
+        broker: u8,
+        client: u8,
+    },
+    Renew {
+        broker: u8,
+        client: u8,
+    },
+    HandOver {
+        broker: u8,
+        client: u8,
+    },
+    Release {
+        broker: u8,
+        client: u8,
+    },
+    Swap {
+        broker: u8,
+        client: u8,
+    },
+    SwapGivenUp {
+        broker: u8,
+        client: u8,
+    },
+    EndLinger {
+        broker: u8,
+        client: u8,
+    },
+    RenewLinger {
+        broker: u8,
+        client: u8,
+    },
+    Scrub {
+        broker: u8,
+        id: u8,
+    },
+    Probe {
+        broker: u8,
+        op: Op,
+    },
+    ProbeGivenUp {
+        broker: u8,
+        op: Op,
+    },
     /// The next command of a batch that somebody waits for.
-    Command { flight: u8, op: Op },
+    Command {
+        flight: u8,
+        op: Op,
+    },
     /// The next command of a batch that a loss of memory cuts in two.
-    Cut { flight: u8, op: Op },
+    Cut {
+        flight: u8,
+        op: Op,
+    },
     /// A command that was given up lands.
-    LateCommand { flight: u8, op: Op },
+    LateCommand {
+        flight: u8,
+        op: Op,
+    },
     /// It never will.
-    NoCommand { flight: u8, op: Op },
-    Answer { flight: u8, op: Op },
-    GiveUp { flight: u8, op: Op },
+    NoCommand {
+        flight: u8,
+        op: Op,
+    },
+    Answer {
+        flight: u8,
+        op: Op,
+    },
+    GiveUp {
+        flight: u8,
+        op: Op,
+    },
     Lose(Loss),
-    BrokerDies { broker: u8 },
-    BrokerStarts { broker: u8 },
+    BrokerDies {
+        broker: u8,
+    },
+    BrokerStarts {
+        broker: u8,
+    },
     MemcachedStops,
     MemcachedGoesOn,
     MemcachedCatchesUp,
@@ -157,7 +229,8 @@ impl Model {
             actions.push(Action::ItemDies);
         }
         let lagging = !state.memcached.stopped && state.memcached.lag > 0;
-        let work = self.bounds.prompt && actions[first..].iter().any(|action| action.is_work() && action.is_useful(self, state));
+        let work = self.bounds.prompt
+            && actions[first..].iter().any(|action| action.is_work() && action.is_useful(self, state));
         if !lagging && !work {
             actions.push(Action::Tick);
         }
@@ -383,8 +456,7 @@ impl Model {
         let held = &state.clients[client];
         let kept = keeper.doing == Doing::Holds && keeper.stream == Stream::Live && keeper.connected && keeper.told;
         let (left, most) = (&state.left, &self.bounds);
-        let excused =
-            left.stops < most.stops || left.deaths < most.deaths || left.releases < most.releases_elsewhere;
+        let excused = left.stops < most.stops || left.deaths < most.deaths || left.releases < most.releases_elsewhere;
         if self.bounds.prompt && !excused && kept && held.id == keeper.id && !held.moved {
             state.ghost.lease_lost = true;
         }

@@ -73,7 +73,11 @@ fn rank(model: &Model, state: &State, action: Action) -> u8 {
             if state.keepers[at as usize][client as usize].doing == Doing::Wants { 0 } else { 5 }
         }
         Action::StreamSilent { broker, client } => {
-            if state.keepers[broker as usize][client as usize].connected { 0 } else { 5 }
+            if state.keepers[broker as usize][client as usize].connected {
+                0
+            } else {
+                5
+            }
         }
         Action::RenewLinger { .. } => 5,
         Action::Ask { .. } => 5,

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use lockbroker_model::check::check;
+use lockbroker_model::configurations;
 use lockbroker_model::coverage::{FAULTS, STEPS};
 use lockbroker_model::rules::{Bounds, Rules};
-use lockbroker_model::configurations;
 
 type Reached = BTreeSet<(&'static str, &'static str)>;
 
@@ -23,6 +23,7 @@ fn explore(all: &[Bounds]) -> Reached {
 }
 
 #[test]
+#[ignore = "takes some twenty minutes on two idle cores"]
 fn no_property_is_broken_and_every_fault_meets_every_step() {
     let reached = explore(configurations::ALL);
     let meets = |fault: &'static str, step: &'static str| reached.contains(&(fault, step));
