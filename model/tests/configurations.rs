@@ -23,7 +23,7 @@ fn explore(all: &[Bounds]) -> Reached {
 }
 
 #[test]
-#[ignore = "takes some twenty minutes on two idle cores"]
+#[ignore = "takes more than ten minutes"]
 fn no_property_is_broken_and_every_fault_meets_every_step() {
     let reached = explore(configurations::ALL);
     let meets = |fault: &'static str, step: &'static str| reached.contains(&(fault, step));
