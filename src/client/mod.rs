@@ -57,7 +57,10 @@ pub use request::{Acquire, NotAcquired, Outcome, Reason, WaitAcquire};
 use crate::proto::lock_service_client::LockServiceClient;
 use crate::proto::{self, GetLockRequest, LockSpec};
 use session::{Command, Key, Session};
-use settings::{Connect, Connecting, Settings, parse_endpoint, unexpected};
+#[cfg(feature = "server")]
+pub(crate) use settings::chain;
+pub(crate) use settings::parse_endpoint;
+use settings::{Connect, Connecting, Settings, unexpected};
 use wire::{FAR, from_wire};
 
 /// How long to wait for an answer unless the [builder](ClientBuilder::answer_timeout) says otherwise.

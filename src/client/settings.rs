@@ -110,7 +110,7 @@ pub(super) async fn release_elsewhere(settings: Arc<Settings>, name: String, hol
     }
 }
 
-pub(super) fn parse_endpoint(text: &str) -> Result<Endpoint, Error> {
+pub(crate) fn parse_endpoint(text: &str) -> Result<Endpoint, Error> {
     let wrong = |reason: String| Error::Endpoint { endpoint: text.into(), reason };
     if text.starts_with("https:") {
         return Err(wrong("this client has no TLS".into()));
@@ -125,7 +125,7 @@ pub(super) fn unexpected(lock: &str, message: &str) -> Error {
 }
 
 /// An error with all its causes, in one line, without what says nothing or says it twice.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let all = std::iter::successors(Some(error), |error| (*error).source()).map(ToString::to_string);
     let mut texts: Vec<String> = all.filter(|text| text != "transport error").collect();
     texts.dedup();
