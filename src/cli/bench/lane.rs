@@ -13,25 +13,33 @@ use crate::proto::{AcquireRequest, AcquireResponse, GetLockRequest, LockSpec, Re
 
 /// Where calls go: a connection, and what is set up on it once.
 #[derive(Debug)]
-pub(super) enum Lane {
+pub enum Lane {
     /// All on one Session.
     Session(Session),
-    /// Each lock on an Acquire stream, ended by a Release call.
+    /// Each lock on an Acquire stream, ended by a Release call; with this ttl, or the broker's default.
     Stream(LockServiceClient<Channel>, Option<Duration>),
 }
 
 /// A lock that is held.
 #[derive(Debug)]
-pub(super) enum Held {
+pub enum Held {
     /// Its lock_ref.
     Session(i64),
-    /// Its stream, and what releases it.
-    Stream { stream: Box<Streaming<AcquireResponse>>, release: ReleaseRequest },
+    /// On a stream of its own.
+    Stream {
+        /// Its stream.
+        stream: Box<Streaming<AcquireResponse>>,
+        /// What ends it.
+        release: ReleaseRequest,
+    },
 }
 
 impl Lane {
     /// Acquires a lock that nobody has.
-    pub(super) async fn acquire(&self, name: &str) -> Result<Held, String> {
+    ///
+    /// # Errors
+    /// One line that says what came instead.
+    pub async fn acquire(&self, name: &str) -> Result<Held, String> {
         match self {
             Lane::Session(session) => {
                 let begun = session.begin(name, None);
@@ -56,7 +64,10 @@ impl Lane {
     }
 
     /// Releases a lock and waits until that is confirmed.
-    pub(super) async fn release(&self, held: Held) -> Result<(), String> {
+    ///
+    /// # Errors
+    /// One line that says what came instead; a lock of another kind of lane is one.
+    pub async fn release(&self, held: Held) -> Result<(), String> {
         match (self, held) {
             (Lane::Session(session), Held::Session(lock_ref)) => session.end(lock_ref).released().await,
             (Lane::Stream(stub, _), Held::Stream { mut stream, release }) => {

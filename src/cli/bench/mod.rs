@@ -7,7 +7,7 @@ mod cycle;
 mod disconnect;
 mod hand_over;
 mod hold;
-mod lane;
+pub mod lane;
 pub mod measure;
 mod progress;
 mod report;
