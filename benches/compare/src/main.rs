@@ -13,10 +13,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, ensure};
 use clap::{Parser, ValueEnum};
 use lockbroker::cli::bench::connect;
-use lockbroker::cli::bench::measure::{Results, Usage};
+use lockbroker::cli::bench::measure::{Results, Series, Usage};
 
 use lockers::{Etcd, Redis, session, streams};
 use report::{Row, Samples};
@@ -90,19 +90,31 @@ async fn main() -> anyhow::Result<()> {
     let groups: Vec<_> = Group::value_variants().iter().copied().filter(wanted).collect();
     let programs = Programs::find(args.lockbroker.clone())?;
     let servers = Servers::start(&programs)?;
-    let mut samples = Samples::default();
+    let bench = Bench { programs: &programs, servers: &servers, length: args.length };
+    let (mut samples, mut failures) = (Samples::default(), Vec::new());
     let rounds = groups.iter().map(|group| group.rounds(&args)).max().unwrap_or(0);
     for round in 0..rounds {
         for &group in groups.iter().filter(|group| round < group.rounds(&args)) {
             eprintln!("round {} of {}: {}", round + 1, group.rounds(&args), group.name());
-            let bench = Bench { programs: &programs, servers: &servers, length: args.length };
-            bench.run(group, &mut samples).await.map_err(|why| anyhow!(why)).context(group.name())?;
+            // All of a round counts or none, so that what is compared is of the same round.
+            let mut found = Samples::default();
+            match bench.run(group, &mut found).await {
+                Ok(()) => samples.append(found),
+                Err(why) => failures.push(format!("round {} of {}: {why}", round + 1, group.name())),
+            }
         }
     }
     print!("{}", report::table(&samples, ROWS));
     report::draw(&samples, ROWS, &args.pictures)
-        .with_context(|| format!("cannot draw into {}", args.pictures.display()))
+        .with_context(|| format!("cannot draw into {}", args.pictures.display()))?;
+    ensure!(failures.is_empty(), "rounds that failed and are in no number:\n{}", failures.join("\n"));
+    Ok(())
 }
+
+/// How long a lock that goes from hand to hand is kept each time.
+const KEPT: Duration = Duration::from_millis(5);
+/// Long enough for etcd to have come to know who has joined the line: it looks for new watchers every 100 ms.
+const KEPT_LONG: Duration = Duration::from_millis(120);
 
 /// One round's surroundings.
 struct Bench<'a> {
@@ -129,13 +141,14 @@ impl Bench<'_> {
         let Servers { memory, memcached: [memcached, _], redis, .. } = self.servers;
         for count in [256, 64] {
             let mut note = |who, (results, cpu): (Results, f64)| {
-                samples.add(format!("cycles/s, {count} at a time: {who}"), rate(&results));
+                samples.add(format!("cycles/s, {count} at a time: {who}"), of(&results, "cycle")?.rate());
                 samples.add(format!("CPU µs a cycle, {count} at a time: {who}"), cpu);
+                Ok::<_, String>(())
             };
             for (who, broker) in [("Session, memcached", memcached), ("Session, memory", memory)] {
-                note(who, work::cycles(session(&broker.url()).await?, count, self.length, broker.pid()).await?);
+                note(who, work::cycles(session(&broker.url()).await?, count, self.length, broker.pid()).await?)?;
             }
-            note("Redis", work::cycles(Redis::connect(redis.port).await?, count, self.length, redis.pid()).await?);
+            note("Redis", work::cycles(Redis::connect(redis.port).await?, count, self.length, redis.pid()).await?)?;
         }
         Ok(())
     }
@@ -143,48 +156,54 @@ impl Bench<'_> {
     async fn stream(&self, samples: &mut Samples) -> Result<(), String> {
         let Servers { memory, memcached: [memcached, _], etcd, .. } = self.servers;
         let mut note = |who, (results, cpu): (Results, f64)| {
-            samples.add(format!("cycles/s, 64 at a time: {who}"), rate(&results));
+            samples.add(format!("cycles/s, 64 at a time: {who}"), of(&results, "cycle")?.rate());
             samples.add(format!("CPU µs a cycle, 64 at a time: {who}"), cpu);
+            Ok::<_, String>(())
         };
         for (who, broker) in [("streams, memcached", memcached), ("streams, memory", memory)] {
-            note(who, work::cycles(streams(&broker.url()).await?, 64, self.length, broker.pid()).await?);
+            note(who, work::cycles(streams(&broker.url()).await?, 64, self.length, broker.pid()).await?)?;
         }
         let client = Etcd::new(connect(&etcd.url()).await?).await?;
-        note("etcd", work::cycles(client, 64, self.length, etcd.pid()).await?);
+        note("etcd", work::cycles(client, 64, self.length, etcd.pid()).await?)?;
         Ok(())
     }
 
     async fn alone(&self, samples: &mut Samples) -> Result<(), String> {
         let Servers { memory, memcached: [memcached, _], redis, etcd, .. } = self.servers;
         let mut note = |who, (results, _): (Results, f64)| {
-            samples.add(format!("acquire alone, p50 µs: {who}"), micros(&results, "acquire", 50.0));
+            samples.add(format!("acquire alone, p50 µs: {who}"), of(&results, "acquire")?.micros(50.0));
+            Ok::<_, String>(())
         };
         for (who, broker) in [("Session, memcached", memcached), ("Session, memory", memory)] {
-            note(who, work::cycles(session(&broker.url()).await?, 1, self.length, broker.pid()).await?);
+            note(who, work::cycles(session(&broker.url()).await?, 1, self.length, broker.pid()).await?)?;
         }
-        note("Redis", work::cycles(Redis::connect(redis.port).await?, 1, self.length, redis.pid()).await?);
+        note("Redis", work::cycles(Redis::connect(redis.port).await?, 1, self.length, redis.pid()).await?)?;
         let client = Etcd::new(connect(&etcd.url()).await?).await?;
-        note("etcd", work::cycles(client, 1, self.length, etcd.pid()).await?);
+        note("etcd", work::cycles(client, 1, self.length, etcd.pid()).await?)?;
         Ok(())
     }
 
     async fn hand_over(&self, samples: &mut Samples) -> Result<(), String> {
         let Servers { memory, memcached: [memcached, _], etcd, .. } = self.servers;
-        for waiters in [1, 100, 1_000] {
+        for (waiters, kept) in [(1, KEPT), (1, KEPT_LONG), (100, KEPT), (1_000, KEPT)] {
+            let what = match kept {
+                KEPT_LONG => format!("hand-over, {waiters} waiting for {} ms", kept.as_millis()),
+                _ => format!("hand-over, {waiters} waiting"),
+            };
             for (who, broker) in [("memcached", memcached), ("memory", memory)] {
                 let lane = Arc::new(session(&broker.url()).await?);
-                let results = work::hand_overs(vec![lane; waiters + 1], self.length).await?;
-                spread(samples, &format!("hand-over, {waiters} waiting"), who, &results, "hand-over");
+                let results = work::hand_overs(vec![lane; waiters + 1], kept, self.length).await?;
+                spread(samples, &what, who, &results, "hand-over")?;
             }
-        }
-        for waiters in [1, 100] {
-            let channel = connect(&etcd.url()).await?;
-            let mut clients = Vec::new();
-            for _ in 0..=waiters {
-                clients.push(Arc::new(Etcd::new(channel.clone()).await?));
+            if waiters <= 100 {
+                let channel = connect(&etcd.url()).await?;
+                let mut clients = Vec::new();
+                for _ in 0..=waiters {
+                    clients.push(Arc::new(Etcd::new(channel.clone()).await?));
+                }
+                let results = work::hand_overs(clients, kept, self.length).await?;
+                spread(samples, &what, "etcd", &results, "hand-over")?;
             }
-            let results = work::hand_overs(clients, self.length).await?;
-            spread(samples, &format!("hand-over, {waiters} waiting"), "etcd", &results, "hand-over");
         }
         Ok(())
     }
@@ -192,21 +211,20 @@ impl Bench<'_> {
     async fn brokers(&self, samples: &mut Samples) -> Result<(), String> {
         let Servers { memcached: [one, other], redis, .. } = self.servers;
         let lanes = vec![Arc::new(session(&one.url()).await?), Arc::new(session(&other.url()).await?)];
-        let results = work::hand_overs(lanes, self.length).await?;
-        spread(samples, "hand-over, two brokers", "memcached", &results, "hand-over");
+        let results = work::hand_overs(lanes, KEPT, self.length).await?;
+        spread(samples, "hand-over, two brokers", "memcached", &results, "hand-over")?;
         let client = Arc::new(Redis::connect(redis.port).await?);
-        let results = work::hand_overs(vec![client; 2], self.length).await?;
-        spread(samples, "hand-over, two brokers", "Redis polled every 10 ms", &results, "hand-over");
-        Ok(())
+        let results = work::hand_overs(vec![client; 2], KEPT, self.length).await?;
+        spread(samples, "hand-over, two brokers", "Redis polled every 10 ms", &results, "hand-over")
     }
 
     async fn disconnect(&self, samples: &mut Samples) -> Result<(), String> {
         let memcached = &self.servers.memcached[0];
-        spread(samples, "disconnect, 1 lock", "bare TCP", &work::bare_ends(self.length).await?, "end");
+        spread(samples, "disconnect, 1 lock", "bare TCP", &work::bare_ends(self.length).await?, "end")?;
         let results = work::disconnects(&memcached.url(), 1, self.length).await?;
-        spread(samples, "disconnect, 1 lock", "memcached", &results, "grant");
+        spread(samples, "disconnect, 1 lock", "memcached", &results, "grant")?;
         let results = work::disconnects(&memcached.url(), 10_000, self.length).await?;
-        spread(samples, "disconnect, last of 10,000", "memcached", &results, "last");
+        spread(samples, "disconnect, last of 10,000", "memcached", &results, "last")?;
         Ok(())
     }
 
@@ -254,19 +272,18 @@ impl Bench<'_> {
     }
 }
 
-fn rate(results: &Results) -> f64 {
-    results.step("cycle").map_or(f64::NAN, |series| series.rate())
-}
-
-fn micros(results: &Results, step: &str, percentile: f64) -> f64 {
-    results.step(step).map_or(f64::NAN, |series| series.micros(percentile))
+/// A step's spans, which are not missing without a word.
+fn of<'a>(results: &'a Results, step: &str) -> Result<&'a Series, String> {
+    results.step(step).ok_or_else(|| format!("nothing was measured of this: {step}"))
 }
 
 /// Notes a step's p50 and p99.
-fn spread(samples: &mut Samples, what: &str, who: &str, results: &Results, step: &str) {
+fn spread(samples: &mut Samples, what: &str, who: &str, results: &Results, step: &str) -> Result<(), String> {
+    let series = of(results, step)?;
     for (name, percentile) in [("p50", 50.0), ("p99", 99.0)] {
-        samples.add(format!("{what}, {name} µs: {who}"), micros(results, step, percentile));
+        samples.add(format!("{what}, {name} µs: {who}"), series.micros(percentile));
     }
+    Ok(())
 }
 
 fn told(error: anyhow::Error) -> String {
@@ -295,6 +312,7 @@ const ROWS: &[Row] = &[
     Row::plain(Group::HandOver, "hand-over, 1000 waiting, p50 µs: memcached", "150 or less"),
     Row::plain(Group::HandOver, "hand-over, 1000 waiting, p99 µs: memcached", "350 or less"),
     Row::ratio(Group::HandOver, "hand-over, 1 waiting, p50 µs", "memcached", "etcd", ""),
+    Row::ratio(Group::HandOver, "hand-over, 1 waiting for 120 ms, p50 µs", "memcached", "etcd", ""),
     Row::ratio(Group::HandOver, "hand-over, 100 waiting, p50 µs", "memcached", "etcd", ""),
     Row::plain(Group::Brokers, "hand-over, two brokers, p50 µs: memcached", "1000 or less"),
     Row::plain(Group::Brokers, "hand-over, two brokers, p99 µs: memcached", "5000 or less"),

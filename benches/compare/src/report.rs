@@ -18,6 +18,13 @@ impl Samples {
         }
     }
 
+    /// Adds all numbers of a round.
+    pub fn append(&mut self, round: Samples) {
+        for (name, values) in round.0 {
+            values.into_iter().for_each(|value| self.add(name.clone(), value));
+        }
+    }
+
     fn get(&self, name: &str) -> Option<&[f64]> {
         self.0.iter().find(|(known, _)| known == name).map(|(_, values)| values.as_slice())
     }

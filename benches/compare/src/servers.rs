@@ -11,6 +11,8 @@ use tempfile::TempDir;
 
 /// How long a server may take to listen.
 const STARTS_WITHIN: Duration = Duration::from_secs(20);
+/// How long all are left alone after their start: until then a broker bears little with a new memcached's clock.
+const SETTLE: Duration = Duration::from_secs(4);
 
 /// All of them.
 #[derive(Debug)]
@@ -135,6 +137,7 @@ impl Servers {
         run.args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer]);
         run.arg(format!("--initial-cluster=default={peer}")).arg("--data-dir").arg(path.join("etcd"));
         let etcd = Server::start(path, "etcd", port, &mut run)?;
+        std::thread::sleep(SETTLE);
         Ok(Servers { memory, memcached: on_memcached, redis, etcd, _store: store, _folder: folder })
     }
 }

@@ -18,10 +18,6 @@ use crate::lockers::Locker;
 
 /// How long anything may take before the run is given up.
 const WITHIN: Duration = Duration::from_secs(60);
-/// How long a holder keeps the lock that goes from hand to hand: so that whoever had it before is in line again,
-/// which not every peer tells.
-const KEPT: Duration = Duration::from_millis(5);
-
 /// Runs something that must have happened within [`WITHIN`].
 async fn in_time<T>(what: &str, work: impl Future<Output = Result<T, String>>) -> Result<T, String> {
     timeout(WITHIN, work).await.unwrap_or_else(|_| Err(format!("not within {WITHIN:?}: {what}")))
@@ -76,8 +72,9 @@ async fn all(mut tasks: JoinSet<Result<(), String>>) -> Result<(), String> {
 }
 
 /// One name that goes from hand to hand: from the release being sent to the next grant received. All lockers but one
-/// are in line.
-pub async fn hand_overs<L: Locker>(lockers: Vec<Arc<L>>, length: Duration) -> Result<Results, String> {
+/// are in line. A holder releases the lock after it was `kept` for a while, so that whoever had it before is in line
+/// again, which not every peer tells.
+pub async fn hand_overs<L: Locker>(lockers: Vec<Arc<L>>, kept: Duration, length: Duration) -> Result<Results, String> {
     const NAME: &str = "compare/hand-over";
     let (granted, mut grants) = mpsc::unbounded_channel();
     let mut holder = 0;
@@ -93,10 +90,10 @@ pub async fn hand_overs<L: Locker>(lockers: Vec<Arc<L>>, length: Duration) -> Re
     };
     (1..lockers.len()).for_each(&mut line_up);
     // The whole line, once.
-    tokio::time::sleep(KEPT * 10 + Duration::from_micros(200) * lockers.len() as u32).await;
+    tokio::time::sleep(Duration::from_millis(100) + Duration::from_micros(200) * lockers.len() as u32).await;
     let tally = window(length);
     while !tally.window().is_over() {
-        tokio::time::sleep(KEPT).await;
+        tokio::time::sleep(kept).await;
         let (before, sent) = (holder, Instant::now());
         in_time("the release", lockers[holder].release(held)).await?;
         let next =
@@ -115,6 +112,7 @@ pub async fn disconnects(url: &str, locks: usize, length: Duration) -> Result<Re
     let (waiters, _) = open(lockbroker::cli::bench::connect(url).await?).await?;
     let tally = Tally::new(Window::new(Duration::ZERO, length));
     while !tally.window().is_over() {
+        let began = Instant::now();
         let (channel, socket) = connect_by_socket(url).await?;
         let (holder, _) = open(channel).await?;
         let name = |number| format!("compare/disconnect/{number}");
@@ -135,9 +133,9 @@ pub async fn disconnects(url: &str, locks: usize, length: Duration) -> Result<Re
         let mut grants = stream::iter(waits).map(|wait| wait.granted()).buffer_unordered(locks);
         while let Some(grant) = in_time("a grant", async { Ok(grants.next().await) }).await? {
             grant?;
-            tally.note(cut, &[("grant", cut.elapsed())]);
+            tally.note(began, &[("grant", cut.elapsed())]);
         }
-        tally.note(cut, &[("last", cut.elapsed())]);
+        tally.note(began, &[("last", cut.elapsed())]);
         let releases: Vec<_> = refs.iter().map(|&lock_ref| waiters.end(lock_ref)).collect();
         for release in releases {
             in_time("a release", release.released()).await?;

@@ -50,6 +50,7 @@ pub(super) async fn run(args: &DisconnectArgs) -> Result<Report, Error> {
 
 /// One connection, its locks and its end.
 async fn round(server: &str, waiters: &Session, prefix: &str, locks: usize, tally: &Tally) -> Result<(), String> {
+    let began = Instant::now();
     let (socket, holder) = hold(server, prefix, locks).await?;
     let mut waiting = FuturesUnordered::new();
     let mut places = Vec::new();
@@ -72,10 +73,10 @@ async fn round(server: &str, waiters: &Session, prefix: &str, locks: usize, tall
     }
     drop(holder);
     for &(_, after) in &granted {
-        tally.note(cut, &[("cut to a grant", after)]);
+        tally.note(began, &[("cut to a grant", after)]);
     }
     if let Some(&(_, last)) = granted.last() {
-        tally.note(cut, &[("cut to the last grant", last)]);
+        tally.note(began, &[("cut to the last grant", last)]);
     }
     let releases: Vec<_> = granted.iter().map(|&(lock_ref, _)| waiters.end(lock_ref)).collect();
     for release in releases {
