@@ -130,6 +130,7 @@ async fn at_a_fixed_rate_a_stall_is_seen_by_all_who_would_have_called() {
         let found = read(&file);
         let step = if via == "session" { "cycle" } else { "call" };
         assert_eq!((&found["series"][step]["count"], &found["failed"]), (&600.into(), &0.into()), "{found:#}");
+        sane(&found, "begun late by");
         let (max, p99) = (micros(&found, step, "max"), micros(&found, step, "p99"));
         assert!(max >= 0.95 * STALL.as_micros() as f64, "{found:#}");
         // 60 of the 600 were due in the stall: the slowest 6 of them waited for nearly all of it.

@@ -82,7 +82,8 @@ async fn work(args: &CycleArgs, targets: Vec<Arc<Target>>, starts: &Arc<Starts>,
         let name = format!("{prefix}/{caller}");
         callers.spawn(async move {
             while let Some(began) = starts.next().await {
-                if let Err(why) = cycle(&target, &name, began, &tally).await {
+                let late = starts.is_fixed().then(|| began.elapsed());
+                if let Err(why) = cycle(&target, &name, began, late, &tally).await {
                     tally.fail(why);
                     tokio::time::sleep(PAUSE).await;
                 }
@@ -97,26 +98,23 @@ async fn work(args: &CycleArgs, targets: Vec<Arc<Target>>, starts: &Arc<Starts>,
     }
 }
 
-async fn cycle(target: &Target, name: &str, due: Instant, tally: &Tally) -> Result<(), String> {
+async fn cycle(target: &Target, name: &str, due: Instant, late: Option<Duration>, tally: &Tally) -> Result<(), String> {
     let began = Instant::now();
+    let mut steps = Vec::with_capacity(4);
     match target {
         Target::Calls(stub) => {
             look(stub, name).await?;
-            tally.note(due, &[("call", due.elapsed()), ("begun late by", began - due)]);
+            steps.push(("call", due.elapsed()));
         }
         Target::Lane(lane) => {
             let held = lane.acquire(name).await?;
             let acquired = Instant::now();
             lane.release(held).await?;
-            let steps = [
-                ("cycle", due.elapsed()),
-                ("acquire", acquired - began),
-                ("release", acquired.elapsed()),
-                ("begun late by", began - due),
-            ];
-            tally.note(due, &steps);
+            steps.extend([("cycle", due.elapsed()), ("acquire", acquired - began), ("release", acquired.elapsed())]);
         }
     }
+    steps.extend(late.map(|late| ("begun late by", late)));
+    tally.note(due, &steps);
     Ok(())
 }
 
@@ -168,6 +166,11 @@ impl Starts {
                 (number < schedule.total).then(|| schedule.at(number))
             }
         }
+    }
+
+    /// Whether cycles are due at certain times, at which no caller may be free.
+    fn is_fixed(&self) -> bool {
+        matches!(self, Starts::Fixed(_))
     }
 
     /// How many were due and never begun.
