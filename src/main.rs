@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
+use lockbroker::cli::bench::{self, BenchArgs};
 use lockbroker::cli::bound::{self, BoundArgs};
 use lockbroker::cli::get::{self, GetArgs};
 use lockbroker::cli::health::{self, HealthArgs};
@@ -44,6 +45,8 @@ enum Command {
     Get(GetArgs),
     /// Say whether a broker is of use
     Health(HealthArgs),
+    /// Measure a broker
+    Bench(BenchArgs),
     /// What `run` starts its command through
     #[command(hide = true, name = BoundArgs::COMMAND)]
     ExecBound(BoundArgs),
@@ -78,6 +81,7 @@ fn main() -> ExitCode {
             Command::Run(args) => return run::run(args).await,
             Command::Get(args) => return get::run(args).await,
             Command::Health(args) => return health::run(args).await,
+            Command::Bench(args) => return bench::run(args).await,
             Command::ExecBound(args) => return bound::run(&args),
         };
         outcome.map_or_else(|error| failure(&error), |()| ExitCode::SUCCESS)

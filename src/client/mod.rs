@@ -63,6 +63,8 @@ use crate::proto::{self, GetLockRequest, LockSpec};
 #[cfg(feature = "tls")]
 use crate::tls::ClientFiles;
 pub(crate) use road::Road;
+#[cfg(feature = "server")]
+pub(crate) use road::plain_endpoint;
 use session::{Command, Key, Session};
 #[cfg(feature = "server")]
 pub(crate) use settings::chain;

@@ -22,11 +22,7 @@ pub(crate) struct Road {
 impl Road {
     /// The way to `text`. Says so if the files do not do, should they be needed.
     pub(crate) fn new(text: &str, #[cfg(feature = "tls")] files: &ClientFiles) -> Result<Road, Error> {
-        let wrong = |reason: String| Error::Endpoint { endpoint: text.into(), reason };
-        let full =
-            if text.starts_with("unix:") || text.contains("://") { text.into() } else { format!("http://{text}") };
-        // HTTP/2 keepalive stays off: it would close a stream that is silent, and closing is the client's word.
-        let endpoint = Endpoint::from_shared(full).map_err(|error| wrong(chain(&error)))?;
+        let endpoint = plain_endpoint(text)?;
         if endpoint.uri().scheme_str() != Some("https") {
             return Ok(Road {
                 endpoint,
@@ -34,6 +30,7 @@ impl Road {
                 tls: None,
             });
         }
+        let wrong = |reason: String| Error::Endpoint { endpoint: text.into(), reason };
         #[cfg(not(feature = "tls"))]
         return Err(wrong("this client was built without TLS (the crate's feature `tls`)".into()));
         #[cfg(feature = "tls")]
@@ -65,4 +62,11 @@ impl Road {
         }
         self.endpoint.connect_lazy()
     }
+}
+
+/// The endpoint that `text` names: to be connected to as it is, but for `https`, which wants TLS.
+pub(crate) fn plain_endpoint(text: &str) -> Result<Endpoint, Error> {
+    let full = if text.starts_with("unix:") || text.contains("://") { text.into() } else { format!("http://{text}") };
+    // HTTP/2 keepalive stays off: it would close a stream that is silent, and closing is the client's word.
+    Endpoint::from_shared(full).map_err(|error| Error::Endpoint { endpoint: text.into(), reason: chain(&error) })
 }

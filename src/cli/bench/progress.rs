@@ -1,0 +1,48 @@
+//! One line on stderr, every second: on a terminal in place of the last one.
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio_util::task::AbortOnDropHandle;
+
+use super::measure::Tally;
+
+/// Until this is dropped.
+#[derive(Debug)]
+pub(super) struct Progress {
+    _task: AbortOnDropHandle<()>,
+    on_terminal: bool,
+}
+
+impl Progress {
+    /// Tells how far `tally` has come with what the mode calls `phase`.
+    pub(super) fn start(phase: &'static str, tally: Arc<Tally>) -> Progress {
+        let on_terminal = io::stderr().is_terminal();
+        let began = Instant::now();
+        let task = tokio::spawn(async move {
+            let mut ticks = tokio::time::interval(Duration::from_secs(1));
+            ticks.tick().await;
+            loop {
+                ticks.tick().await;
+                let (done, failed) = tally.so_far();
+                let warm_up = if Instant::now() < tally.window().from { ", warming up" } else { "" };
+                let line = format!("{phase}: {} s{warm_up}, {done} done, {failed} failed", began.elapsed().as_secs());
+                // Nobody reads it: nobody misses it.
+                let _ = match on_terminal {
+                    true => write!(io::stderr(), "\r{line}\x1b[K"),
+                    false => writeln!(io::stderr(), "{line}"),
+                };
+            }
+        });
+        Progress { _task: AbortOnDropHandle::new(task), on_terminal }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if self.on_terminal {
+            let _ = write!(io::stderr(), "\r\x1b[K");
+        }
+    }
+}
