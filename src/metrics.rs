@@ -2,7 +2,7 @@
 //! nothing of locks: each layer declares beside its code what it counts.
 //!
 //! What is counted on the way of every call is looked up once, when the layer starts: an event then costs an atomic
-//! addition, one in a [`Histogram`] a mutex that nobody holds for long.
+//! addition, one in a histogram a mutex that nobody holds for long.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
