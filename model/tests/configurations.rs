@@ -12,35 +12,30 @@ type Reached = BTreeSet<(&'static str, &'static str)>;
 fn explore(all: &[Bounds]) -> Reached {
     let mut reached = Reached::new();
     let mut violated = Vec::new();
+    let (mut states, mut generated) = (0, 0);
     for bounds in all {
         let outcome = check(*bounds, Rules::ALL);
         println!("{outcome}");
+        states += outcome.states;
+        generated += outcome.generated;
         reached.extend(outcome.model.coverage.reached());
         violated.extend(outcome.violation.map(|_| bounds.name));
     }
+    println!("{} configurations {states:>13} states {generated:>10} generated", all.len());
     assert_eq!(violated, Vec::<&str>::new(), "see above how");
     reached
 }
 
 #[test]
-#[ignore = "takes more than ten minutes"]
 fn no_property_is_broken_and_every_fault_meets_every_step() {
     let reached = explore(configurations::ALL);
-    let meets = |fault: &'static str, step: &'static str| reached.contains(&(fault, step));
-    // These happen once in every configuration.
-    let alone = [
-        ("stream broken", "stream breaks"),
-        ("broker dead", "broker dies"),
-        ("memcached stopped", "memcached stops"),
-        ("moved", "reattach"),
-        ("released elsewhere", "release elsewhere"),
-    ];
     let missing: Vec<_> = FAULTS
         .iter()
         .flat_map(|fault| STEPS.iter().map(move |step| (*fault, *step)))
-        .filter(|pair| !meets(pair.0, pair.1) && !alone.contains(pair))
+        .filter(|pair| !reached.contains(pair))
         .collect();
-    assert_eq!(missing, []);
+    assert_eq!(missing, [], "never reached");
+    println!("each of {} steps was reached, and reached after each of {} faults", STEPS.len(), FAULTS.len() - 1);
 }
 
 #[test]
