@@ -90,7 +90,6 @@ async fn keeps_every_lock(holding: &Broker, other: &Broker, max_ttl: Duration, c
     let back = Instant::now();
     for broker in [holding, other] {
         let mut stub = broker.stub().await;
-        // Two losses, where it takes them for two, are two quarantines.
         eventually(max_ttl + OPENS_WITHIN, "the broker grants again", async || {
             all_is_well(&holders, &rivals, struck);
             lost_memory(broker) && matches!(try_acquire(&mut stub, once("a bystander's")).await, Ok(Some(_)))

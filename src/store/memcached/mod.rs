@@ -33,7 +33,7 @@ use self::metrics::{ErrorMetrics, StoreMetrics};
 use self::placement::{Placement, fingerprint};
 use self::shard::{Shard, ShardSettings};
 use super::{Change, Granted, LockStore, Look, Mark, ShardAddress, StoreError, Watch};
-use crate::lock::{GrantId, LockName, Owner, WakeHint};
+use crate::lock::{FencingToken, GrantId, LockName, Owner, WakeHint};
 use crate::metrics::Metrics;
 use crate::wake::WakeSocket;
 
@@ -134,11 +134,7 @@ impl MemcachedStore {
         answer.await.unwrap_or_else(|_| Err(ended())).inspect_err(|error| errors.count(error))
     }
 
-    async fn change(
-        &self,
-        name: &LockName,
-        op: Op,
-    ) -> Result<(Verdict, Option<crate::lock::FencingToken>, LastWord), StoreError> {
+    async fn change(&self, name: &LockName, op: Op) -> Result<(Verdict, Option<FencingToken>, LastWord), StoreError> {
         match self.ask(name, op).await? {
             Answer::Verdict { verdict, token, last_word, .. } => Ok((verdict, token, last_word)),
             Answer::Found { .. } | Answer::Noted(_) => Err(ended()),
@@ -148,6 +144,11 @@ impl MemcachedStore {
 
 fn ended() -> StoreError {
     StoreError::uncertain("the broker is ending")
+}
+
+/// A grant is told with its token, or not at all.
+fn granted(token: Option<FencingToken>) -> Result<Granted, StoreError> {
+    token.map(Granted::Yes).ok_or_else(|| StoreError::uncertain("a grant without a fencing token"))
 }
 
 /// While a shard is closed, "another mark" may be a grant about to be undone, and "no item" may be a memory just
@@ -163,8 +164,7 @@ fn settled(verdict: Verdict, last_word: LastWord) -> Result<Change, StoreError> 
 impl LockStore for MemcachedStore {
     async fn grant(&self, name: &LockName, id: GrantId, ttl: u32) -> Result<Granted, StoreError> {
         match self.change(name, Op::Create { mark: Mark::Held(id), ttl, grant: true }).await? {
-            (Verdict::Done, Some(token), _) => Ok(Granted::Yes(token)),
-            (Verdict::Done, None, _) => Err(StoreError::uncertain("a grant without a fencing token")),
+            (Verdict::Done, token, _) => granted(token),
             _ => Ok(Granted::No),
         }
     }
@@ -172,8 +172,7 @@ impl LockStore for MemcachedStore {
     async fn hand_over(&self, name: &LockName, from: GrantId, to: GrantId, ttl: u32) -> Result<Granted, StoreError> {
         let (from, to) = (Mark::Held(from), Mark::Held(to));
         match self.change(name, Op::Replace { from, to, ttl, grant: true, touch_owner: false }).await? {
-            (Verdict::Done, Some(token), _) => Ok(Granted::Yes(token)),
-            (Verdict::Done, None, _) => Err(StoreError::uncertain("a grant without a fencing token")),
+            (Verdict::Done, token, _) => granted(token),
             (verdict, _, last_word) => settled(verdict, last_word).map(|_| Granted::No),
         }
     }
