@@ -100,13 +100,13 @@ async fn a_hand_over_is_a_new_grant_and_needs_the_holders_id(store: impl LockSto
 
 async fn a_replaced_mark_keeps_the_lock(store: impl LockStore) {
     let (name, old, new) = (name("reattached"), GrantId::random(), GrantId::random());
-    assert_eq!(store.replace(&name, Mark::Held(old), Mark::Held(new), LONG).await, Ok(Change::Gone));
+    assert_eq!(store.replace(&name, old, new, LONG).await, Ok(Change::Gone));
     grant(&store, &name, old).await;
-    assert_eq!(store.replace(&name, Mark::Held(old), Mark::Held(new), 2 * LONG).await, Ok(Change::Done));
+    assert_eq!(store.replace(&name, old, new, 2 * LONG).await, Ok(Change::Done));
     let (held, left) = item(&store, &name).await;
     assert_eq!(held, Mark::Held(new));
     assert!(left > seconds(LONG), "{left:?}");
-    assert_eq!(store.replace(&name, Mark::Held(old), Mark::Held(new), LONG).await, Ok(Change::TakenOver));
+    assert_eq!(store.replace(&name, old, new, LONG).await, Ok(Change::TakenOver));
 }
 
 async fn only_the_mark_it_carries_removes_a_lock(store: impl LockStore) {
@@ -125,7 +125,7 @@ async fn a_lock_that_lingers_is_not_granted(store: impl LockStore) {
     let (name, id, linger) = (name("lingering"), GrantId::random(), LingerId::random());
     let (held, lingering) = (Mark::Held(id), Mark::Lingering(linger));
     let before = grant(&store, &name, id).await;
-    assert_eq!(store.replace(&name, held, lingering, LONG).await, Ok(Change::Done));
+    assert_eq!(store.linger(&name, id, linger, LONG, false).await, Ok(Change::Done));
     assert_eq!(mark(&store, &name).await, Some(lingering));
     assert_eq!(store.grant(&name, GrantId::random(), LONG).await, Ok(Granted::No));
     assert_eq!(store.remove(&name, held).await, Ok(Change::TakenOver), "it is no longer held");
@@ -138,12 +138,11 @@ async fn what_comes_late_touches_nothing(store: impl LockStore) {
     let (name, late, now) = (name("late"), GrantId::random(), GrantId::random());
     grant(&store, &name, late).await;
     assert!(matches!(store.hand_over(&name, late, now, LONG).await, Ok(Granted::Yes(_))));
-    let (late, short) = (Mark::Held(late), 1);
-    let elsewhere = Mark::Held(GrantId::random());
-    assert_eq!(store.renew(&name, late, &Owner::default(), short).await, Ok(Change::TakenOver));
-    assert_eq!(store.replace(&name, late, elsewhere, short).await, Ok(Change::TakenOver));
-    assert_eq!(store.replace(&name, late, Mark::Lingering(LingerId::random()), short).await, Ok(Change::TakenOver));
-    assert_eq!(store.remove(&name, late).await, Ok(Change::TakenOver));
+    let short = 1;
+    assert_eq!(store.renew(&name, Mark::Held(late), &Owner::default(), short).await, Ok(Change::TakenOver));
+    assert_eq!(store.replace(&name, late, GrantId::random(), short).await, Ok(Change::TakenOver));
+    assert_eq!(store.linger(&name, late, LingerId::random(), short, true).await, Ok(Change::TakenOver));
+    assert_eq!(store.remove(&name, Mark::Held(late)).await, Ok(Change::TakenOver));
     assert_eq!(store.grant(&name, GrantId::random(), short).await, Ok(Granted::No));
     let (held, left) = item(&store, &name).await;
     assert_eq!(held, Mark::Held(now));

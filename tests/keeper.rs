@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use lockbroker::clock::Moment;
-use lockbroker::lock::{GrantId, LockId, LockName, Owner, lease};
+use lockbroker::lock::{GrantId, LingerId, LockId, LockName, Owner, lease};
 use lockbroker::metrics::Metrics;
 use lockbroker::session::{Ask, Broker, End, Ended, Settings, Standing, Want};
 use lockbroker::store::{Change, Granted, LockStore, Look, Mark, MemoryStore, StoreError};
@@ -423,8 +423,19 @@ impl LockStore for Network {
         self.carry(self.0.memory.renew(name, mark, owner, ttl)).await
     }
 
-    async fn replace(&self, name: &LockName, from: Mark, to: Mark, ttl: u32) -> Result<Change, StoreError> {
+    async fn replace(&self, name: &LockName, from: GrantId, to: GrantId, ttl: u32) -> Result<Change, StoreError> {
         self.carry(self.0.memory.replace(name, from, to, ttl)).await
+    }
+
+    async fn linger(
+        &self,
+        name: &LockName,
+        from: GrantId,
+        to: LingerId,
+        ttl: u32,
+        certain: bool,
+    ) -> Result<Change, StoreError> {
+        self.carry(self.0.memory.linger(name, from, to, ttl, certain)).await
     }
 
     async fn remove(&self, name: &LockName, mark: Mark) -> Result<Change, StoreError> {

@@ -10,7 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use super::metrics::LockMetrics;
 use crate::clock::Moment;
-use crate::lock::{GrantId, LockName, item_ttl, lease};
+use crate::lock::{GrantId, LockName, item_ttl};
 use crate::metrics::Metrics;
 use crate::store::{Change, LockStore, Look, Mark, StoreError, Watch};
 use crate::waiters::Waiters;
@@ -83,9 +83,9 @@ impl<S: LockStore> Common<S> {
         }
         let (common, name) = (Arc::clone(self), name.clone());
         tokio::spawn(async move {
-            // What lives for `ttl` seconds is certain for two seconds less.
+            // What lives for `ttl` seconds is certain for three seconds less.
             let ttl = u32::try_from(pause.as_secs()).unwrap_or(u32::MAX).saturating_add(5);
-            let until = Moment::now() + lease(Duration::from_secs(ttl.into()));
+            let until = Moment::now() + Duration::from_secs((ttl - 3).into());
             let kept = common.waiters.listen(&name);
             let watch = common.store.watch(&name, kept, ttl).await;
             common.waiters.watched(&name, watch, until);

@@ -250,10 +250,10 @@ impl<S: LockStore> Keeper<S> {
         loop {
             if self.bell.is_ended() {
                 // A client that ends its stream now has released the lock.
-                return self.release_unanswered(lock_id, new).await;
+                return Err(self.release_unanswered(old, new, life));
             }
             let sent = Moment::now();
-            let swapped = self.common.store.replace(&self.name, Mark::Held(from), Mark::Held(new), life).await;
+            let swapped = self.common.store.replace(&self.name, from, new, life).await;
             let sent = sabotage::counted_from(sent);
             let why: StoreError = match swapped {
                 Ok(Change::Done) if !(sent + lease(self.ttl)).has_passed() => {
@@ -290,13 +290,17 @@ impl<S: LockStore> Keeper<S> {
 
     /// The client has left while its reattach was under way. By its word that releases the lock, under whichever
     /// id; by silence it may believe in the old one, and nothing is done.
-    async fn release_unanswered(&self, lock_id: LockId, new: GrantId) -> Result<Grant, Event> {
+    fn release_unanswered(&self, old: GrantId, new: GrantId, life: u32) -> Event {
         if let Some(End::Word | End::Release(_)) = self.bell.take_end() {
-            for id in [lock_id.grant, new] {
-                self.common.scrub(&self.name, id, item_ttl(self.ttl, self.linger));
+            if self.linger.is_zero() {
+                for id in [old, new] {
+                    self.common.scrub(&self.name, id, life);
+                }
+            } else {
+                self.common.make_either_linger(&self.name, [old, new], self.linger, life);
             }
         }
-        Err(not_acquired(Reason::Cancelled))
+        not_acquired(Reason::Cancelled)
     }
 
     /// Why the lock cannot be had, and by whom it is held, as far as a look shows.

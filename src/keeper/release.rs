@@ -9,7 +9,7 @@ use super::common::{Common, LONGEST_RETRY, retry_delays};
 use super::{Grant, Keeper};
 use crate::bell::{Ended, Handed};
 use crate::clock::{Moment, sleep_until};
-use crate::lock::{GrantId, LingerId, LockId, LockName, item_ttl, lease, linger_ttl};
+use crate::lock::{GrantId, LingerId, LockId, LockName, item_ttl, lease};
 use crate::sabotage;
 use crate::store::{Change, Granted, LockStore, Look, Mark};
 use crate::stream::{Event, Failure};
@@ -27,6 +27,17 @@ pub(super) enum Released {
     Gone,
     /// The lock lingers under this id until then.
     Lingering(LingerId, Moment),
+}
+
+/// A grant that ends, and how.
+#[derive(Debug, Clone, Copy)]
+struct Ending {
+    id: GrantId,
+    linger: Duration,
+    /// The T of the item that lingers: no shorter than it was.
+    life: u32,
+    /// Until when it was kept here, so that nobody else can have been granted the lock.
+    kept_until: Option<Moment>,
 }
 
 /// Whoever called Release, to be answered once.
@@ -91,7 +102,9 @@ impl<S: LockStore> Keeper<S> {
                 }
             }
         }
-        let released = common.end_grant(&self.name, &grant, linger, caller, unsure).await;
+        let ending =
+            Ending { id: grant.id, linger, life: self.item_ttl(&grant), kept_until: Some(self.lease_end(&grant)) };
+        let released = common.end_grant(&self.name, ending, caller, unsure).await;
         tell();
         if matches!(released, Released::Gone) {
             // Waiters of other brokers have waited for long if somebody is still in line here: longer than any of
@@ -110,8 +123,7 @@ impl<S: LockStore> Common<S> {
     async fn end_grant(
         self: &Arc<Self>,
         name: &LockName,
-        grant: &Grant,
-        linger: Duration,
+        Ending { id, linger, life, kept_until }: Ending,
         mut caller: Caller,
         mut unsure: bool,
     ) -> Released {
@@ -120,10 +132,13 @@ impl<S: LockStore> Common<S> {
         let answer_by = Moment::now() + LONGEST_RELEASE / 2;
         let mut delays = retry_delays();
         loop {
-            let held = Mark::Held(grant.id);
             let change = match linger_id {
-                None => self.store.remove(name, held).await,
-                Some(id) => self.store.replace(name, held, Mark::Lingering(id), linger_ttl(linger)).await,
+                None => self.store.remove(name, Mark::Held(id)).await,
+                Some(linger_id) => {
+                    // Until then its item kept others out, if memory was not lost; and nobody is granted a lock then.
+                    let certain = kept_until.is_some_and(|until| !(until + linger).has_passed());
+                    self.store.linger(name, id, linger_id, life, certain).await
+                }
             };
             let error = match (change, linger_id) {
                 (Ok(Change::Done), None) => {
@@ -158,6 +173,39 @@ impl<S: LockStore> Common<S> {
         }
     }
 
+    /// Makes a lock linger, in the background, that is held under either of two ids: a reattach was under way, and may
+    /// still land. `life` is the T of its item.
+    pub(super) fn make_either_linger(
+        self: &Arc<Self>,
+        name: &LockName,
+        ids: [GrantId; 2],
+        linger: Duration,
+        life: u32,
+    ) {
+        let (common, name, unfinished) = (Arc::clone(self), name.clone(), self.unfinished.token());
+        tokio::spawn(async move {
+            let (linger_id, over) = (LingerId::random(), Moment::now() + Duration::from_secs(life.into()));
+            let mut delays = retry_delays();
+            while !over.has_passed() {
+                for id in ids {
+                    let lingers = match common.store.linger(&name, id, linger_id, life, false).await {
+                        Ok(Change::Done) => true,
+                        // An earlier try may have landed, or the reattach between the two.
+                        Ok(Change::TakenOver) => common.lingers_under(&name, linger_id).await,
+                        Ok(Change::Gone) => return,
+                        Err(_) => false,
+                    };
+                    if lingers {
+                        drop(unfinished);
+                        common.outlast(&name, linger_id, Moment::now() + linger).await;
+                        return common.waiters.released_elsewhere(&name);
+                    }
+                }
+                tokio::time::sleep(delays.next().unwrap_or(LONGEST_RETRY)).await;
+            }
+        });
+    }
+
     async fn lingers_under(&self, name: &LockName, id: LingerId) -> bool {
         let look = self.store.look(name).await;
         matches!(look, Ok(Look::Marked { mark, .. }) if mark == Mark::Lingering(id))
@@ -181,7 +229,8 @@ impl<S: LockStore> Common<S> {
             if until.has_passed() {
                 break;
             }
-            let renewed = self.store.renew(name, mark, &Default::default(), linger_ttl(until.remaining())).await;
+            let life = item_ttl(self.settings.max_ttl, until.remaining());
+            let renewed = self.store.renew(name, mark, &Default::default(), life).await;
             match renewed {
                 Ok(Change::Done) => {}
                 Ok(Change::Gone | Change::TakenOver) => return,
@@ -207,8 +256,10 @@ pub(crate) async fn release_by_id<S: LockStore>(
     lock_id: LockId,
     caller: oneshot::Sender<Result<Ended, Failure>>,
 ) {
-    let grant = Grant { id: lock_id.grant, token: lock_id.token, sent: Moment::now(), protected_until: None };
-    let released = common.end_grant(&name, &grant, lock_id.linger, Some(caller), false).await;
+    let LockId { grant: id, linger, .. } = lock_id;
+    // Whether the lock is still held under that id is for the store to say.
+    let ending = Ending { id, linger, life: item_ttl(common.settings.max_ttl, linger), kept_until: None };
+    let released = common.end_grant(&name, ending, Some(caller), false).await;
     // Its keeper, if another broker has one, would find out at its next renewal.
     common.store.wake_line(&name);
     if let Released::Lingering(id, until) = released {

@@ -164,7 +164,7 @@ mod tests {
             let sent = received + in_the_broker;
             let carried_out = sent + to_the_store;
             // memcached's clock has ticks of a second and may skip one.
-            let dies = carried_out + Duration::from_secs(u64::from(item_ttl(ttl, linger)) - 2);
+            let dies = carried_out + Duration::from_secs(u64::from(item_ttl(ttl, linger)) - 3);
 
             let lock_id = LockId { grant: GrantId::random(), token: FencingToken::new(1).unwrap(), linger };
             let until = sent + lease(ttl);

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use super::{Change, Granted, LockStore, Look, Mark, StoreError};
 use crate::clock::Moment;
-use crate::lock::{FencingToken, GrantId, LockName, Owner};
+use crate::lock::{FencingToken, GrantId, LingerId, LockName, Owner};
 
 #[derive(Debug)]
 struct Item {
@@ -123,8 +123,19 @@ impl LockStore for MemoryStore {
         Ok(self.items().change(name, mark, mark, ttl))
     }
 
-    async fn replace(&self, name: &LockName, from: Mark, to: Mark, ttl: u32) -> Result<Change, StoreError> {
-        Ok(self.items().change(name, from, to, ttl))
+    async fn replace(&self, name: &LockName, from: GrantId, to: GrantId, ttl: u32) -> Result<Change, StoreError> {
+        Ok(self.items().change(name, Mark::Held(from), Mark::Held(to), ttl))
+    }
+
+    async fn linger(
+        &self,
+        name: &LockName,
+        from: GrantId,
+        to: LingerId,
+        ttl: u32,
+        _certain: bool,
+    ) -> Result<Change, StoreError> {
+        Ok(self.items().change(name, Mark::Held(from), Mark::Lingering(to), ttl))
     }
 
     async fn remove(&self, name: &LockName, mark: Mark) -> Result<Change, StoreError> {

@@ -101,7 +101,7 @@ pub enum StoreError {
 }
 
 /// Keeps the items of locks. All ttls are in whole seconds, 1 or more; an item with ttl n lives for more than
-/// n-2 s and at most n s after the command was carried out.
+/// n-3 s and at most n s after the command was carried out.
 ///
 /// Every method answers within a few seconds, whatever the store does. Whoever wants to know for how long an
 /// answer holds counts from before the call. Dropping a future does not take the command back: it may still be
@@ -131,13 +131,24 @@ pub trait LockStore: Send + Sync + 'static {
         ttl: u32,
     ) -> impl Future<Output = Result<Change, StoreError>> + Send;
 
-    /// Replaces the mark `from` by `to` without a new token: a reattach, or the beginning of a linger.
+    /// Replaces the grant `from` by `to` without a new token: a reattach.
     fn replace(
         &self,
         name: &LockName,
-        from: Mark,
-        to: Mark,
+        from: GrantId,
+        to: GrantId,
         ttl: u32,
+    ) -> impl Future<Output = Result<Change, StoreError>> + Send;
+
+    /// Turns the item of the grant `from` into a linger. If the store has lost its memory and it is `certain` that
+    /// nobody else has been granted the lock since `from`, creates the linger.
+    fn linger(
+        &self,
+        name: &LockName,
+        from: GrantId,
+        to: LingerId,
+        ttl: u32,
+        certain: bool,
     ) -> impl Future<Output = Result<Change, StoreError>> + Send;
 
     /// Deletes an item that carries `mark`, and wakes one broker that watches the lock.

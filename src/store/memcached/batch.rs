@@ -64,7 +64,7 @@ impl Op {
     }
 
     /// Whether it makes an item live on, so that the server's clock matters.
-    fn extends(&self) -> bool {
+    pub(super) fn extends(&self) -> bool {
         matches!(self, Op::Create { .. } | Op::Replace { .. })
     }
 }

@@ -33,7 +33,7 @@ use self::metrics::{ErrorMetrics, StoreMetrics};
 use self::placement::{Placement, fingerprint};
 use self::shard::{Shard, ShardSettings};
 use super::{Change, Granted, LockStore, Look, Mark, ShardAddress, StoreError, Watch};
-use crate::lock::{FencingToken, GrantId, LockName, Owner, WakeHint};
+use crate::lock::{FencingToken, GrantId, LingerId, LockName, Owner, WakeHint};
 use crate::metrics::Metrics;
 use crate::wake::WakeSocket;
 
@@ -140,6 +140,27 @@ impl MemcachedStore {
             Answer::Found { .. } | Answer::Noted(_) => Err(ended()),
         }
     }
+
+    /// Replaces a mark without a new token; `reassert` creates the item where memory was lost and it with that.
+    async fn replace_mark(
+        &self,
+        name: &LockName,
+        (from, to): (Mark, Mark),
+        ttl: u32,
+        touch_owner: bool,
+        reassert: bool,
+    ) -> Result<Change, StoreError> {
+        let replace = Op::Replace { from, to, ttl, grant: false, touch_owner };
+        match self.change(name, replace).await? {
+            (Verdict::Missing, _, Err(closed)) if reassert => {
+                // If something else is there, the next try finds out whether that is ours, from an earlier
+                // re-assertion whose answer was lost.
+                let (verdict, ..) = self.change(name, Op::Create { mark: to, ttl, grant: false }).await?;
+                settled(verdict, Err(closed))
+            }
+            (verdict, _, last_word) => settled(verdict, last_word),
+        }
+    }
 }
 
 fn ended() -> StoreError {
@@ -178,23 +199,22 @@ impl LockStore for MemcachedStore {
     }
 
     async fn renew(&self, name: &LockName, mark: Mark, owner: &Owner, ttl: u32) -> Result<Change, StoreError> {
-        let touch_owner = !owner.is_empty();
-        let renewal = Op::Replace { from: mark, to: mark, ttl, grant: false, touch_owner };
-        match self.change(name, renewal).await? {
-            (Verdict::Missing, _, Err(closed)) => {
-                // Re-assert. If something else is there, the next renewal finds out whether that is ours, from
-                // an earlier re-assertion whose answer was lost.
-                let (verdict, ..) = self.change(name, Op::Create { mark, ttl, grant: false }).await?;
-                settled(verdict, Err(closed))
-            }
-            (verdict, _, last_word) => settled(verdict, last_word),
-        }
+        self.replace_mark(name, (mark, mark), ttl, !owner.is_empty(), true).await
     }
 
-    async fn replace(&self, name: &LockName, from: Mark, to: Mark, ttl: u32) -> Result<Change, StoreError> {
-        let op = Op::Replace { from, to, ttl, grant: false, touch_owner: false };
-        let (verdict, _, last_word) = self.change(name, op).await?;
-        settled(verdict, last_word)
+    async fn replace(&self, name: &LockName, from: GrantId, to: GrantId, ttl: u32) -> Result<Change, StoreError> {
+        self.replace_mark(name, (Mark::Held(from), Mark::Held(to)), ttl, false, false).await
+    }
+
+    async fn linger(
+        &self,
+        name: &LockName,
+        from: GrantId,
+        to: LingerId,
+        ttl: u32,
+        certain: bool,
+    ) -> Result<Change, StoreError> {
+        self.replace_mark(name, (Mark::Held(from), Mark::Lingering(to)), ttl, false, certain).await
     }
 
     async fn remove(&self, name: &LockName, mark: Mark) -> Result<Change, StoreError> {

@@ -35,7 +35,7 @@ const TAKEN_AT_ONCE: usize = 1024;
 const MAX_CONNECTIONS: usize = 3;
 /// How often an idle, open shard is asked whether it is still the same.
 const IDLE_CHECK: Duration = Duration::from_secs(1);
-/// How often a shard is asked that is closed, or whose clock lags.
+/// How often a shard is asked that is closed, or whose clock is not known to be right.
 const EAGER_CHECK: Duration = Duration::from_millis(100);
 /// The longest pause between two attempts to connect, before jitter: a lease that waits for a memcached to come back
 /// has few seconds left.
@@ -109,7 +109,7 @@ pub(super) struct Shard {
     state: EpochState,
     /// Which server it is and its clock, kept while it cannot be reached: it may be the same one.
     server: Option<(SocketAddr, Process)>,
-    clock: Option<ServerClock>,
+    clock: ServerClock,
     /// Counts the server processes: neither a connection to an earlier one nor what it still says is used.
     process: u64,
     idle: Vec<AsyncMetaConnection>,
@@ -140,7 +140,7 @@ impl Shard {
             link: Link::Down("it has not been reached yet".into()),
             state: EpochState::new(settings.fingerprint),
             server: None,
-            clock: None,
+            clock: ServerClock::Unknown,
             process: 0,
             idle: Vec::new(),
             in_flight: 0,
@@ -308,9 +308,11 @@ impl Shard {
                 match (result, cargo) {
                     (Ok(responses), Cargo::Jobs(batch)) if batch.kind() != Kind::Note => {
                         let epoch = sent_in.epoch.filter(|_| fresh);
-                        self.jobs_landed(batch, &responses, epoch, sent_in.open, arrived);
+                        self.jobs_landed(batch, &responses, epoch, sent_in.open, (sent, arrived));
                     }
-                    (Ok(responses), Cargo::Probe(probe)) => self.probe_landed(probe, &responses, fresh, arrived),
+                    (Ok(responses), Cargo::Probe(probe)) => {
+                        self.probe_landed(probe, &responses, fresh, (sent, arrived));
+                    }
                     (Ok(responses), Cargo::Jobs(note)) => note.noted(responses),
                     (Err(error), cargo) => self.exchange_failed(&error, cargo),
                 }
@@ -326,7 +328,7 @@ impl Shard {
         responses: &[MetaResponse],
         epoch: Option<Epoch>,
         was_open: bool,
-        arrived: Moment,
+        (sent, arrived): (Moment, Moment),
     ) {
         let Some(epoch) = epoch else {
             return batch.fail(&StoreError::uncertain("the shard's epoch changed while the command was under way"));
@@ -335,7 +337,7 @@ impl Shard {
             Ok(evidence) => evidence,
             Err(error) => return batch.fail(&StoreError::uncertain(error.to_string())),
         };
-        let in_time = clock.is_none_or(|left| self.clock_counts(left, arrived))
+        let in_time = clock.is_none_or(|left| self.clock_counts(left, sent, arrived))
             || sabotage::breaks(Rule::ClockLag)
             || sabotage::breaks(Rule::AnswerInTime);
         if !self.witnessed(witness) {
@@ -356,7 +358,7 @@ impl Shard {
 
     /// Looks anew at what waits, after something has changed.
     fn sort_anew(&mut self) {
-        let serves = matches!(self.link, Link::Up { .. }) && self.state.epoch().is_some();
+        let serves = matches!(self.link, Link::Up { .. }) && self.state.epoch().is_some() && self.clock.runs();
         if serves || !self.may_come_back() {
             self.queues.take_parked().into_iter().for_each(|job| self.take(job));
         }

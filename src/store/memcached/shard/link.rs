@@ -11,6 +11,7 @@ use crate::clock::Moment;
 use crate::store::StoreError;
 use crate::store::memcached::batch::Kind;
 use crate::store::memcached::server::{BOUND, Dialled, ServerFacts, dial};
+use crate::store::memcached::server_clock::ServerClock;
 
 impl Shard {
     pub(super) fn dial(&mut self, address: Option<SocketAddr>) {
@@ -72,7 +73,7 @@ impl Shard {
             self.process += 1;
             self.idle.clear();
             self.server = server;
-            self.clock = None;
+            self.clock = ServerClock::Unknown;
             let dangers = facts.dangers();
             self.settings.metrics.is_unsafe.set(!dangers.is_empty());
             for danger in dangers {

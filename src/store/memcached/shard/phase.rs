@@ -13,7 +13,6 @@ use crate::store::memcached::board::View;
 use crate::store::memcached::commands::{Epoch, Witness};
 use crate::store::memcached::epoch::Phase;
 use crate::store::memcached::metrics::ShardState;
-use crate::store::memcached::server_clock::ServerClock;
 use crate::store::memcached::{commands, opening};
 
 /// Why a shard that others have set up otherwise is not used.
@@ -25,6 +24,10 @@ impl Shard {
     pub(super) fn refusal(&self, job: &Job) -> Option<StoreError> {
         let shard = &self.settings.address;
         let (why, retry_after) = match (&self.link, self.state.phase()) {
+            (Link::Up { .. }, Phase::Open { .. } | Phase::Closed { .. }) if job.op.extends() && !self.clock.runs() => (
+                format!("memcached {shard} is being watched for a second: its clock may stand still"),
+                Some(EAGER_CHECK),
+            ),
             (Link::Up { .. }, Phase::Open { .. }) => return None,
             (Link::Up { .. }, Phase::Closed { .. }) if !job.op.grants() => return None,
             (Link::Down(why), _) => (format!("memcached {shard} cannot be reached: {why}"), None),
@@ -55,7 +58,7 @@ impl Shard {
             (Link::Refused(_), _) | (_, Phase::Foreign { .. }) => false,
             (Link::Down(_), _) | (_, Phase::Lost | Phase::Found { .. }) => true,
             (_, Phase::Unread) => !self.unreadable,
-            (_, Phase::Closed { .. } | Phase::Open { .. }) => false,
+            (_, Phase::Closed { .. } | Phase::Open { .. }) => !self.clock.runs(),
         }
     }
 
@@ -80,7 +83,13 @@ impl Shard {
         if sabotage::breaks(Rule::Quarantine) { Duration::ZERO } else { self.settings.max_ttl }
     }
 
-    pub(super) fn probe_landed(&mut self, probe: Probe, responses: &[MetaResponse], fresh: bool, arrived: Moment) {
+    pub(super) fn probe_landed(
+        &mut self,
+        probe: Probe,
+        responses: &[MetaResponse],
+        fresh: bool,
+        (sent, arrived): (Moment, Moment),
+    ) {
         let Some(witness) = responses.last().map(commands::read_witness) else {
             return;
         };
@@ -99,7 +108,7 @@ impl Shard {
         }
         if matches!(probe, Probe::Look) {
             let left = commands::read_clock(&responses[0]);
-            self.clock_counts(left, arrived);
+            self.clock_counts(left, sent, arrived);
         }
         let known_before = self.state.epoch();
         if !self.witnessed(witness) {
@@ -116,19 +125,15 @@ impl Shard {
             (Probe::Open, Some(epoch)) => self.fences_seen(epoch, true, arrived),
             _ => {}
         }
-        if self.state.is_open() && !self.lags() {
+        if self.state.is_open() && self.clock.runs() {
             self.next_check = arrived + IDLE_CHECK;
         }
         self.count_down();
     }
 
     /// Takes note of what S has left to live. Returns whether the server's clock has come as far as it should.
-    pub(super) fn clock_counts(&mut self, left: Option<Duration>, arrived: Moment) -> bool {
-        left.is_some_and(|left| self.clock.get_or_insert_with(|| ServerClock::new(arrived, left)).counts(arrived, left))
-    }
-
-    pub(super) fn lags(&self) -> bool {
-        self.clock.as_ref().is_some_and(ServerClock::lags)
+    pub(super) fn clock_counts(&mut self, left: Option<Duration>, sent: Moment, arrived: Moment) -> bool {
+        left.is_some_and(|left| self.clock.counts(sent, arrived, left))
     }
 
     pub(super) fn witnessed(&mut self, witness: Witness) -> bool {
@@ -184,7 +189,7 @@ impl Shard {
     pub(super) fn publish(&self) {
         let view = match (&self.link, self.state.phase()) {
             (_, Phase::Foreign { .. }) => View::Contradicts,
-            (Link::Up { .. }, Phase::Open { .. }) => View::Open,
+            (Link::Up { .. }, Phase::Open { .. }) if self.clock.runs() => View::Open,
             (Link::Up { .. }, Phase::Unread) => View::Unknown,
             (Link::Up { .. }, _) => View::Agrees,
             (Link::Refused(_), _) => View::Away,
