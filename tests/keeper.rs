@@ -204,6 +204,31 @@ async fn a_reattach_whose_answer_was_lost_is_found_to_have_landed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_client_that_leaves_in_mid_reattach_leaves_the_linger() {
+    const LINGER: Duration = Duration::from_secs(2);
+    let lingering = |want| Ask { linger: LINGER, ..ask(want) };
+    for left_after in 0..40 {
+        let (broker, store) = broker();
+        let first = broker.begin(lingering(Want::Once)).unwrap();
+        let old = acquired(&first).await;
+        store.takes(10 * MS);
+        let lost = if left_after % 2 == 0 { 0 } else { 3 };
+        store.loses_answers(lost);
+        let second = broker.begin(lingering(Want::Reattach(old))).unwrap();
+        sleep(left_after * MS / 2).await;
+        second.bell.end(End::Word);
+        let left = Moment::now();
+        // The first one believes that it has it: what it renews now is not its lock any more.
+        while is_held(&store).await {
+            sleep(MS).await;
+        }
+        let lingered = left.elapsed();
+        assert!(lingered >= LINGER && lingered < 2 * LINGER, "left after {left_after}: lingered for {lingered:?}");
+        drop(first);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_not_held_any_more_cannot_be_reattached() {
     let (broker, store) = broker();
     let first = broker.begin(ask(Want::Once)).unwrap();

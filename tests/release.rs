@@ -111,7 +111,8 @@ async fn another_broker_makes_a_lock_linger_as_it_was_granted_to() {
     let seen = look(&mut stub, "job").await;
     assert_eq!(seen.state(), State::Lingering);
     let expires_in = duration(seen.expires_in);
-    assert!(expires_in >= Duration::from_secs(59) && expires_in <= Duration::from_secs(62), "{expires_in:?}");
+    // If this broker died now, it would linger for longer: as long as any ttl allows, and rounded up.
+    assert!(expires_in >= Duration::from_secs(59) && expires_in <= Duration::from_secs(76), "{expires_in:?}");
 }
 
 /// Asserts that this very grant holds the lock: only for that does GetLock tell for how long it is valid.

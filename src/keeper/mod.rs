@@ -208,7 +208,8 @@ impl<S: LockStore> Keeper<S> {
             // The end of a stream is the end of this process then, and no word of its client's.
             std::future::pending::<()>().await;
         }
-        let delivered = || announced && !self.seat.retract_grant();
+        // A client that takes its lock elsewhere has known of it before.
+        let delivered = || (announced && !self.seat.retract_grant()) || grant.protected_until.is_some();
         match end {
             End::Silence if sabotage::breaks(Rule::Silence) => {
                 Close::Release { delivered: delivered(), told: false, caller: None }

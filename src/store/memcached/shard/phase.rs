@@ -24,16 +24,15 @@ impl Shard {
     pub(super) fn refusal(&self, job: &Job) -> Option<StoreError> {
         let shard = &self.settings.address;
         let (why, retry_after) = match (&self.link, self.state.phase()) {
+            (Link::Up { .. }, Phase::Closed { .. }) if job.op.grants() => return Some(self.closed()),
             (Link::Up { .. }, Phase::Open { .. } | Phase::Closed { .. }) if job.op.extends() && !self.clock.runs() => (
                 format!("memcached {shard} is being watched for a second: its clock may stand still"),
                 Some(EAGER_CHECK),
             ),
-            (Link::Up { .. }, Phase::Open { .. }) => return None,
-            (Link::Up { .. }, Phase::Closed { .. }) if !job.op.grants() => return None,
+            (Link::Up { .. }, Phase::Open { .. } | Phase::Closed { .. }) => return None,
             (Link::Down(why), _) => (format!("memcached {shard} cannot be reached: {why}"), None),
             (Link::Refused(why), _) => (format!("memcached {shard} is refused: {why}"), None),
             (_, Phase::Foreign { .. }) => (format!("memcached {shard} is refused: {FOREIGN}"), None),
-            (_, Phase::Closed { .. }) => return Some(self.closed()),
             (_, Phase::Unread) if self.unreadable => {
                 (format!("memcached {shard} is refused: somebody else uses the keys in which its state belongs"), None)
             }
