@@ -52,7 +52,7 @@ async fn a_server_that_hangs_up_is_redialled_after_a_pause_and_without_a_word() 
     assert_eq!(status.code(), Code::Unavailable);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_whose_clock_stands_still_grants_nothing() {
     let memcached = Memcached::start(&[]).await;
     let stands_still = Arc::new(AtomicBool::new(true));

@@ -156,7 +156,7 @@ impl Model {
         let op = match keeper.next {
             0 => Op::Remove { id: keeper.id },
             next => {
-                let longer = if self.rules.linger_never_shortens { self.bounds.max_ttl() } else { MARGIN };
+                let longer = if self.rules.linger_never_shortens { self.bounds.ttl[client] } else { MARGIN };
                 Op::Linger { from: keeper.id, to: next, ttl: linger + longer }
             }
         };
