@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::history::{Belief, End, Fault, History, Hold, Target};
 
@@ -170,10 +170,11 @@ fn tell(history: &History, hold: &Hold) -> String {
         End::Lost { at: lost, told } => format!("lost at {}{}", at(lost), if told { "" } else { ", untold" }),
     };
     format!(
-        "client {} at brokers {:?}, name {}, token {}: believed {}; last renewed {}; {end}",
+        "client {} at brokers {:?}, name {} ({:?}), token {}: believed {}; last renewed {}; {end}",
         hold.client,
         history.brokers_of(hold.client, first, last),
         hold.name,
+        history.names[hold.name],
         hold.token,
         beliefs.join(", "),
         at(hold.renewed),
@@ -196,7 +197,9 @@ fn weather(history: &History, store: usize, at: Instant) -> String {
             format!("{:?} {:?} {:.3} to {:.3}", fault.kind, fault.on, seconds(fault.from), seconds(fault.until))
         })
         .collect();
-    format!("faults around {:.3}: {}", seconds(at), faults.join("; "))
+    // By the clock of the brokers' logs too.
+    let time = humantime::format_rfc3339_millis(SystemTime::now() - at.elapsed());
+    format!("faults around {:.3}, {time}: {}", seconds(at), faults.join("; "))
 }
 
 #[cfg(test)]
@@ -215,6 +218,7 @@ mod tests {
             faults,
             stuck: Vec::new(),
             store_of: vec![0, 1],
+            names: vec!["faults/0".into(), "faults/1".into()],
             connections: vec![vec![(start, 0)], vec![(start, 1)]],
         }
     }

@@ -135,6 +135,8 @@ pub(crate) struct History {
     pub(crate) stuck: Vec<Stuck>,
     /// By name: the memcached that it lives on.
     pub(crate) store_of: Vec<usize>,
+    /// By name: how the brokers' logs call it.
+    pub(crate) names: Vec<String>,
     /// By client: which broker each of its connections led to, and since when.
     pub(crate) connections: Vec<Vec<(Instant, usize)>>,
 }

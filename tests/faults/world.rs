@@ -166,6 +166,7 @@ impl World {
             faults: take(&self.notes.faults),
             stuck,
             store_of: self.store_of.clone(),
+            names: self.names.clone(),
             connections: self.signposts.connections(),
         }
     }
