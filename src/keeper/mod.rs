@@ -134,7 +134,7 @@ impl<S: LockStore> Keeper<S> {
 
             let sent = Moment::now();
             self.bell.asked();
-            let renewed = Box::pin(self.renew(&grant, renew_at)).await;
+            let renewed = Box::pin(self.renew(&grant, renew_at, over)).await;
             let sent = sabotage::counted_from(sent);
             match renewed {
                 Ok(Change::Done) if !(sent + lease(self.ttl)).has_passed() => {
@@ -161,14 +161,13 @@ impl<S: LockStore> Keeper<S> {
         }
     }
 
-    /// Renews the grant once, as is due since `due`, and waits for the answer no longer than the lease stands.
-    async fn renew(&self, grant: &Grant, due: Moment) -> Result<Change, StoreError> {
-        let lease_end = self.lease_end(grant);
+    /// Renews the grant once, as is due since `due`, and waits for the answer until the lock is `over`.
+    async fn renew(&self, grant: &Grant, due: Moment, over: Moment) -> Result<Change, StoreError> {
         let renewed = tokio::select! {
             renewed = self.common.store.renew(&self.name, Mark::Held(grant.id), &self.owner, self.item_ttl(grant)) => {
                 renewed
             }
-            () = sleep_until(lease_end) => Err(StoreError::uncertain("the lease ended before the store answered")),
+            () = sleep_until(over) => Err(StoreError::uncertain("the lease ended before the store answered")),
         };
         if matches!(renewed, Ok(Change::Done)) {
             self.common.metrics.renewal_lag.observe(due.elapsed());

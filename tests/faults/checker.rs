@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::clients::LISTEN_ON;
 use crate::history::{Belief, End, Fault, History, Hold, Target};
 
 /// Within this time after a cut its client has noticed. What it was told on the old connection and began to believe in
@@ -128,11 +129,11 @@ fn falling_tokens(history: &History, name: usize, holds: &[Hold], violations: &m
 
 fn lost_without(history: &History, hold: &Hold, violations: &mut Vec<Violation>) {
     let End::Lost { at, told } = hold.end else { return };
-    let touched = |store_matters: bool| {
+    let touched = |store_matters: bool, until: Instant| {
         let brokers = history.brokers_of(hold.client, hold.renewed, at);
         let store = history.store_of[hold.name];
         history.faults.iter().any(|fault| {
-            fault.from <= at
+            fault.from <= until
                 && fault.until + AFTERMATH >= hold.renewed
                 && fault.on.iter().any(|target| match *target {
                     Target::Everything => true,
@@ -149,11 +150,11 @@ fn lost_without(history: &History, hold: &Hold, violations: &mut Vec<Violation>)
         let story = format!("{}\n  {}", tell(history, hold), weather(history, history.store_of[hold.name], at));
         violations.push(Violation { what, story });
     };
-    if !touched(true) {
+    if !touched(true, at) {
         accuse(Breach::LostWithoutCause);
     }
-    // A memcached that is away is no excuse for a broker that can speak.
-    if !told && !touched(false) {
+    // A memcached that is away is no excuse for a broker that can speak. A broker that is stopped in the last moment is.
+    if !told && !touched(false, at + LISTEN_ON) {
         accuse(Breach::LostWithoutNotice);
     }
 }
@@ -323,5 +324,12 @@ mod tests {
         assert_eq!(breaches(&history(untold(), store)), [Breach::LostWithoutNotice]);
         let client = during(Kind::ClientHalfOpen, Target::Client(0));
         assert_eq!(breaches(&history(untold(), client)), []);
+        // A broker may be stopped between the end of the validity and its word, and not after it should have come.
+        let with_a_broker_stopped = |from| {
+            let store = fault(now, Kind::StorePaused, Target::Store(0), 11_000, 18_000);
+            vec![store, fault(now, Kind::BrokerPaused, Target::Broker(0), from, 18_000)]
+        };
+        assert_eq!(breaches(&history(untold(), with_a_broker_stopped(13_500))), []);
+        assert_eq!(breaches(&history(untold(), with_a_broker_stopped(16_000))), [Breach::LostWithoutNotice]);
     }
 }

@@ -24,7 +24,7 @@ use crate::world::World;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long a client that has been told nothing of a loss goes on listening. In a Session its validity may end before
 /// the lease by the time between two heartbeats, a third of the ttl.
-const LISTEN_ON: Duration = Duration::from_millis(2_500);
+pub(crate) const LISTEN_ON: Duration = Duration::from_millis(2_500);
 /// The least time between two polls for a lock that another broker holds.
 const POLL: Duration = Duration::from_millis(20);
 /// What a client does after it was refused.
