@@ -4,7 +4,7 @@
 //! any more, and locks that were lost without a word or without a cause.
 //!
 //! ```text
-//! LOCKBROKER_FAULTS_SECONDS=300 LOCKBROKER_FAULTS_SEED=7 ./scripts/test --test faults -- --ignored --nocapture no_fault
+//! LOCKBROKER_FAULTS_SECONDS=300 LOCKBROKER_FAULTS_SEED=7 ./scripts/test --test faults -- --nocapture no_fault
 //! ```
 //!
 //! The seed, which is printed, decides what the nemesis does and when, and what the clients ask for; the nemesis prefers
@@ -55,7 +55,6 @@ impl Settings {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "by hand, with --ignored: on a machine with nothing else to do it is to become part of every run"]
 async fn no_fault_makes_two_holders_or_loses_a_lock() {
     let settings = Settings::from_environment();
     println!("seed {}, {:?}", settings.seed, settings.length);

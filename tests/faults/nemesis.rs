@@ -18,7 +18,7 @@ use crate::world::{BROKERS, CLIENTS, STORES, World};
 /// The last fault begins so long before the end that it is over by then.
 const LONGEST: Duration = Duration::from_secs(11);
 /// For how long it looks for a lock that is held: on a memcached that grants again only now, that takes a while.
-const PATIENCE: Duration = Duration::from_secs(4);
+const PATIENCE: Duration = Duration::from_secs(6);
 /// How long a process is stopped: longer than the ttl.
 const PAUSE: std::ops::Range<u64> = 5_200..6_500;
 
@@ -34,7 +34,7 @@ pub(crate) async fn rage(world: &World, seed: u64, end: Instant) {
     let of_brokers = nemesis(0, &[Kind::BrokerKilled, Kind::BrokerPaused, Kind::BrokerPausedAndLeft], 700..2_500);
     let kinds = [Kind::StoreRestarted, Kind::StoreFlushed, Kind::StorePaused, Kind::StoreFilled];
     // A quarantine takes 5 s of the pause.
-    let of_stores = (0..STORES).map(|store| nemesis(1 + store as u64, &kinds, 8_000..10_500).rage(store));
+    let of_stores = (0..STORES).map(|store| nemesis(1 + store as u64, &kinds, 7_000..9_000).rage(store));
     let kinds = [Kind::ClientCut, Kind::ClientDelayed, Kind::ClientHalfOpen];
     let of_clients = nemesis(10, &kinds, 800..2_500);
     let kinds = [Kind::StoreLinkCut, Kind::StoreLinkDelayed, Kind::StoreLinkHalfOpen];

@@ -12,7 +12,8 @@ const LONG_RUN: Duration = Duration::from_secs(300);
 const GRANTS: usize = 5_000;
 /// Of each kind, while a lock was held that it concerned.
 const FAULTS: usize = 10;
-/// At the beginning and the end of a run, however long it is, there are few faults.
+/// At the beginning and the end of a run, however long it is, there are few faults, and a busy machine counts for more in
+/// a short one.
 const CALM: Duration = Duration::from_secs(30);
 /// Of the time in which a name could be acquired.
 const ACQUIRABLE: f64 = 0.5;
@@ -51,10 +52,8 @@ impl Report {
 
     /// Why the run fails, if it does.
     pub(crate) fn shortcomings(&self) -> Vec<String> {
-        let share = self.length.as_secs_f64() / LONG_RUN.as_secs_f64();
-        let share_of_faults = (self.length.saturating_sub(CALM)).as_secs_f64() / (LONG_RUN - CALM).as_secs_f64();
-        let grants = (GRANTS as f64 * share) as usize;
-        let hits = (FAULTS as f64 * share_of_faults) as usize;
+        let share = self.length.saturating_sub(CALM).as_secs_f64() / (LONG_RUN - CALM).as_secs_f64();
+        let (grants, hits) = ((GRANTS as f64 * share) as usize, (FAULTS as f64 * share) as usize);
         let mut shortcomings: Vec<_> = self.violations.iter().map(ToString::to_string).collect();
         if self.grants < grants {
             shortcomings.push(format!("{} grants are too few, there should be {grants}", self.grants));
