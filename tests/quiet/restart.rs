@@ -9,8 +9,8 @@ use lockbroker::client::Client;
 use lockbroker::proto::lock_event::Kind;
 use lockbroker::proto::lock_service_client::LockServiceClient;
 use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
+use tokio_util::task::AbortOnDropHandle;
 use tonic::transport::Channel;
 
 use crate::support::{Broker, Memcached, SOON, acquire, eventually, granted, once, queue, try_acquire, wait};
@@ -80,10 +80,11 @@ async fn keeps_every_lock(holding: &Broker, other: &Broker, max_ttl: Duration, c
         });
         let at = if index % 4 < 2 { &stub } else { &other_stub };
         let mut rival = queue(&mut at.clone(), wait(&name)).await.1;
-        rivals.push(tokio::spawn(async move {
+        // If the test fails, they are not to fail one by one because of that.
+        rivals.push(AbortOnDropHandle::new(tokio::spawn(async move {
             let token = granted(&mut rival).await.fencing_token;
             (Instant::now(), token)
-        }));
+        })));
     }
 
     let struck = Instant::now();
@@ -115,7 +116,7 @@ async fn keeps_every_lock(holding: &Broker, other: &Broker, max_ttl: Duration, c
 }
 
 /// Nobody has lost a lock, and nobody has been granted one that is held.
-fn all_is_well(holders: &[Holder], rivals: &[JoinHandle<(Instant, i64)>], struck: Instant) {
+fn all_is_well(holders: &[Holder], rivals: &[AbortOnDropHandle<(Instant, i64)>], struck: Instant) {
     let lost: Vec<_> = (0..LOCKS).filter(|&index| holders[index].task.is_finished()).collect();
     let stolen: Vec<_> = (0..LOCKS).filter(|&index| rivals[index].is_finished()).collect();
     assert!(lost.is_empty() && stolen.is_empty(), "{:?} on: lost {lost:?}, stolen {stolen:?}", struck.elapsed());
@@ -129,7 +130,7 @@ fn lost_memory(broker: &Broker) -> bool {
 struct Holder {
     token: i64,
     go: oneshot::Sender<()>,
-    task: JoinHandle<Instant>,
+    task: AbortOnDropHandle<Instant>,
 }
 
 impl Holder {
@@ -147,11 +148,12 @@ impl Holder {
                 }
             }
         });
-        Self { token: acquired.fencing_token, go, task }
+        Self { token: acquired.fencing_token, go, task: AbortOnDropHandle::new(task) }
     }
 
     async fn in_a_session(client: &Client, name: &str) -> Self {
-        let guard = client.acquire(name).await.unwrap().guard().expect("the lock is free");
+        // It waits where a broker cannot tell for a moment, as `acquire` does.
+        let guard = client.wait_acquire(name).await.unwrap().guard().expect("the lock is free");
         let token = guard.fencing_token();
         let (go, told) = oneshot::channel();
         let task = tokio::spawn(async move {
@@ -163,7 +165,7 @@ impl Holder {
             guard.release().await.unwrap();
             let_go
         });
-        Self { token, go, task }
+        Self { token, go, task: AbortOnDropHandle::new(task) }
     }
 
     /// Lets go, and says since when it no longer cares, and its token.

@@ -4,7 +4,9 @@
 use std::process::Output;
 use std::time::{Duration, Instant};
 
-use crate::support::{Broker, Memcached, SOON, eventually, granted, lockbroker, once, queue, run, try_acquire, wait};
+use crate::support::{
+    Broker, Memcached, SOON, eventually, granted, lockbroker, once, output, queue, run, try_acquire, wait,
+};
 use tokio::time::timeout;
 use tonic::{Code, Status};
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -70,7 +72,7 @@ async fn the_command_line_says_why_it_waits() {
     assert!(complaint.contains("try again in 4") && complaint.lines().count() == 1, "{complaint}");
 
     let mut patient = lockbroker(&["run", "--wait", "1m", "--server", &server, "job", "--", "true"]);
-    let patient = tokio::task::spawn_blocking(move || patient.output().unwrap()).await.unwrap();
+    let patient = tokio::task::spawn_blocking(move || output(&mut patient)).await.unwrap();
     assert_eq!(patient.status.code(), Some(0), "{patient:?}");
     let complaint = self::complaint(&patient);
     assert!(complaint.contains("grants nothing for") && complaint.trim_end().ends_with("; waiting"), "{complaint}");

@@ -19,7 +19,7 @@ fn held(broker: &Broker, arguments: &[&str]) -> Command {
 }
 
 fn output(mut command: Command) -> (Option<i32>, String, String) {
-    let Output { status, stdout, stderr } = command.output().unwrap();
+    let Output { status, stdout, stderr } = crate::support::output(&mut command);
     (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
 }
 

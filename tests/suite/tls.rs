@@ -81,7 +81,14 @@ impl Secure {
 
     async fn state(&self, name: &str) -> State {
         let client = Client::connect(&*self.socket).unwrap();
-        match client.get(name, None).await.unwrap().state.to_string().as_str() {
+        let mut seen = None;
+        // The store may be away for a moment.
+        eventually(SOON, "the broker can tell", async || {
+            seen = client.get(name, None).await.ok();
+            seen.is_some()
+        })
+        .await;
+        match seen.unwrap().state.to_string().as_str() {
             "held" => State::Held,
             "free" => State::Free,
             _ => State::Lingering,
@@ -94,7 +101,7 @@ impl Secure {
 }
 
 async fn hold(client: &Client, name: &str) -> Guard {
-    client.acquire(name).await.unwrap().guard().expect("a lock that nobody has")
+    client.wait_acquire(name).await.unwrap().guard().expect("a lock that nobody has")
 }
 
 /// The certificate that a broker shows.
