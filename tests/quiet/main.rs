@@ -6,10 +6,12 @@ mod contention;
 mod cost;
 mod fairness;
 mod hand_over_cost;
+mod kill;
 mod races;
 mod restart;
 #[path = "../support/mod.rs"]
 mod support;
+mod wait;
 
 use tokio::sync::{Mutex, MutexGuard};
 

@@ -206,7 +206,7 @@ async fn a_hundred_thousand_cancels_in_a_row_leave_a_neighbour_alone() {
     }
     // Begun last, seen last.
     writer.write_all(&acquire_frames(2 * CALLS + 3, &once("last"))).await.unwrap();
-    eventually(6 * SOON, "the last call is heeded", async || look(&mut stub, "last").await.state() == State::Held)
+    eventually(18 * SOON, "the last call is heeded", async || look(&mut stub, "last").await.state() == State::Held)
         .await;
     for number in 0..10 {
         freed(&mut stub, &format!("job {number}")).await;

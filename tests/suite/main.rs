@@ -2,7 +2,7 @@
 //! those that wait for a time to pass do it side by side. What needs a process of its own, or quiet, lies beside this.
 //!
 //! ```text
-//! ./scripts/test --test suite wait::
+//! ./scripts/test --test suite lingers::
 //! ```
 
 #![cfg(feature = "server")]
@@ -18,7 +18,6 @@ mod full_memory;
 mod gone;
 mod health_command;
 mod keeper;
-mod kill;
 mod lingers;
 mod metrics;
 mod moves;
@@ -43,5 +42,4 @@ mod tools;
 mod r#try;
 mod two_shards;
 mod unsafe_servers;
-mod wait;
 mod wakeup;

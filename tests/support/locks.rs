@@ -73,18 +73,25 @@ pub fn begin_wait(lock_ref: i64, name: &str) -> BeginLock {
     BeginLock { wait: Some(WaitSpec::default()), ..begin(lock_ref, name) }
 }
 
-/// Acquires what must be free. As a client would, it asks again where a broker cannot tell for a moment: it takes a
-/// memcached that a busy machine leaves without its turn for one that was stopped.
+/// Acquires what must be free.
 pub async fn acquire(stub: &mut Stub, request: AcquireRequest) -> (Acquired, Streaming<AcquireResponse>) {
-    let mut answer = ask(stub, request.clone()).await;
-    let start = Instant::now();
-    while answer.as_ref().is_err_and(|status| status.code() == Code::Unavailable) && start.elapsed() < SOON {
-        sleep(Duration::from_millis(100)).await;
-        answer = ask(stub, request.clone()).await;
-    }
-    match answer {
+    match patiently(async || ask(stub, request.clone()).await).await {
         Ok((Kind::Acquired(acquired), stream)) => (acquired, stream),
         other => panic!("{other:?} where `acquired` was expected"),
+    }
+}
+
+/// Asks again, as a client would, where a broker cannot tell for a moment: it takes a memcached that a busy machine
+/// leaves without its turn for one that was stopped.
+async fn patiently<T>(mut ask: impl AsyncFnMut() -> Result<T, Status>) -> Result<T, Status> {
+    let start = Instant::now();
+    loop {
+        match ask().await {
+            Err(status) if status.code() == Code::Unavailable && start.elapsed() < SOON => {
+                sleep(Duration::from_millis(100)).await;
+            }
+            answer => return answer,
+        }
     }
 }
 
@@ -144,7 +151,7 @@ pub async fn release(stub: &mut Stub, name: &str, lock_id: &str) -> Outcome {
 }
 
 pub async fn look(stub: &mut Stub, name: &str) -> GetLockResponse {
-    stub.get_lock(of(name)).await.unwrap().into_inner()
+    patiently(async || stub.get_lock(of(name)).await).await.unwrap().into_inner()
 }
 
 /// Waits until nobody has the lock.
