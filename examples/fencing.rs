@@ -1,7 +1,9 @@
 //! What the fencing token is for. A store takes writes only from the latest holder of the lock: one that has slept
 //! through the end of its lock and writes when it wakes up is refused.
 //!
-//!     cargo run --example fencing [http://127.0.0.1:50551]
+//! ```sh
+//! cargo run --example fencing [http://127.0.0.1:50551]
+//! ```
 
 use lockbroker::client::{Client, Error};
 

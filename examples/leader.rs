@@ -1,7 +1,9 @@
 //! Leads for as long as it can, and stands by otherwise. Start it several times, end the leader in any way you like,
 //! and see the next take over.
 //!
-//!     cargo run --example leader -- NAME [http://127.0.0.1:50551]
+//! ```sh
+//! cargo run --example leader -- NAME [http://127.0.0.1:50551]
+//! ```
 
 use std::time::Duration;
 

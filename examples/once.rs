@@ -1,6 +1,8 @@
 //! Does something unless somebody else is doing it already: a cron job on several machines.
 //!
-//!     cargo run --example once [http://127.0.0.1:50551]
+//! ```sh
+//! cargo run --example once [http://127.0.0.1:50551]
+//! ```
 
 use std::time::Duration;
 

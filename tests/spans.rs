@@ -5,7 +5,7 @@
 
 #![cfg(feature = "server")]
 
-#[path = "server/pretender.rs"]
+#[path = "suite/server/pretender.rs"]
 #[allow(dead_code, reason = "shared with the tests of the server")]
 mod pretender;
 

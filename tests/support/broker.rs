@@ -1,16 +1,22 @@
 //! A real `lockbroker serve` process.
 
 use std::net::SocketAddr;
-use std::process::{Command, ExitStatus, Output};
+use std::process::{Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
 use lockbroker::proto::lock_service_client::LockServiceClient;
+use rustix::process::{Pid, Signal, kill_process};
 use tonic::transport::{Channel, Endpoint};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 use super::{Memcached, Process, SOON, Scrape, eventually};
+
+/// Longer than any command that a test waits for may take.
+const ENDS_WITHIN: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 pub struct Broker {
@@ -196,7 +202,19 @@ pub fn lockbroker(arguments: &[&str]) -> Command {
 
 /// Runs the binary to its end.
 pub fn run(arguments: &[&str]) -> Output {
-    lockbroker(arguments).output().unwrap()
+    output(&mut lockbroker(arguments))
+}
+
+/// Runs a command to its end, which has to come: one that should have been refused may serve for ever.
+pub fn output(command: &mut Command) -> Output {
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let pid = Pid::from_child(&child);
+    let (ended, end) = mpsc::channel();
+    thread::spawn(move || ended.send(child.wait_with_output()));
+    end.recv_timeout(ENDS_WITHIN).map(Result::unwrap).unwrap_or_else(|_| {
+        kill_process(pid, Signal::KILL).unwrap();
+        panic!("{command:?} runs on after {ENDS_WITHIN:?}: {:?}", end.recv());
+    })
 }
 
 /// Ends the quarantine of a store's shards by hand. Of a broker's `arguments` it heeds those that say

@@ -1,6 +1,6 @@
 //! Requests in one line, and the answers that a test takes for granted.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lockbroker::proto::get_lock_response::State;
 use lockbroker::proto::lock_event::Kind;
@@ -10,9 +10,9 @@ use lockbroker::proto::{
     AcquireRequest, AcquireResponse, Acquired, BeginLock, GetLockRequest, GetLockResponse, LockSpec, ReleaseRequest,
     WaitAcquireRequest, WaitAcquireResponse, WaitSpec,
 };
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tonic::transport::Channel;
-use tonic::{Status, Streaming};
+use tonic::{Code, Status, Streaming};
 
 use super::{Broker, Event, Memcached, SOON, eventually, next_event};
 
@@ -75,8 +75,24 @@ pub fn begin_wait(lock_ref: i64, name: &str) -> BeginLock {
 
 /// Acquires what must be free.
 pub async fn acquire(stub: &mut Stub, request: AcquireRequest) -> (Acquired, Streaming<AcquireResponse>) {
-    let mut stream = stub.acquire(request).await.unwrap().into_inner();
-    (granted(&mut stream).await, stream)
+    match patiently(async || ask(stub, request.clone()).await).await {
+        Ok((Kind::Acquired(acquired), stream)) => (acquired, stream),
+        other => panic!("{other:?} where `acquired` was expected"),
+    }
+}
+
+/// Asks again, as a client would, where a broker cannot tell for a moment: it takes a memcached that a busy machine
+/// leaves without its turn for one that was stopped.
+async fn patiently<T>(mut ask: impl AsyncFnMut() -> Result<T, Status>) -> Result<T, Status> {
+    let start = Instant::now();
+    loop {
+        match ask().await {
+            Err(status) if status.code() == Code::Unavailable && start.elapsed() < SOON => {
+                sleep(Duration::from_millis(100)).await;
+            }
+            answer => return answer,
+        }
+    }
 }
 
 /// Asks once, whatever comes of it: the stream of the lock if it was granted, none if it was not.
@@ -84,13 +100,19 @@ pub async fn try_acquire(
     stub: &mut Stub,
     request: AcquireRequest,
 ) -> Result<Option<Streaming<AcquireResponse>>, Status> {
-    let mut stream = stub.acquire(request).await?.into_inner();
-    let first = timeout(SOON, stream.message()).await.expect("an answer soon")?;
-    match first.and_then(Event::event).and_then(|event| event.kind) {
-        Some(Kind::Acquired(_)) => Ok(Some(stream)),
-        Some(Kind::NotAcquired(_)) => Ok(None),
+    match ask(stub, request).await? {
+        (Kind::Acquired(_), stream) => Ok(Some(stream)),
+        (Kind::NotAcquired(_), _) => Ok(None),
         other => panic!("{other:?} to an Acquire"),
     }
+}
+
+/// Asks once: the first event, and what follows it.
+async fn ask(stub: &mut Stub, request: AcquireRequest) -> Result<(Kind, Streaming<AcquireResponse>), Status> {
+    let mut stream = stub.acquire(request).await?.into_inner();
+    let first = timeout(SOON, stream.message()).await.expect("an answer soon")?;
+    let kind = first.and_then(Event::event).and_then(|event| event.kind).expect("an event of a known kind");
+    Ok((kind, stream))
 }
 
 /// Begins to wait for what is held, and returns the place in line.
@@ -129,7 +151,7 @@ pub async fn release(stub: &mut Stub, name: &str, lock_id: &str) -> Outcome {
 }
 
 pub async fn look(stub: &mut Stub, name: &str) -> GetLockResponse {
-    stub.get_lock(of(name)).await.unwrap().into_inner()
+    patiently(async || stub.get_lock(of(name)).await).await.unwrap().into_inner()
 }
 
 /// Waits until nobody has the lock.

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-pub use broker::{Broker, lockbroker, open, run, stub};
+pub use broker::{Broker, lockbroker, open, output, run, stub};
 pub use certificates::{Authority, Certificate};
 pub use events::{Event, RawSession, end_of, next_event, next_message};
 pub use history::{History, Hold};

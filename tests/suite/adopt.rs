@@ -1,0 +1,41 @@
+//! A planned change of the servers: `lockbroker shard adopt`, and what brokers of the old topology do.
+
+use crate::support::{Broker, Memcached, SOON, acquire, eventually, once, run, try_acquire};
+
+#[tokio::test]
+async fn shards_move_to_another_topology_and_tokens_go_on_rising() {
+    let (first, second) = (Memcached::start(&[]).await, Memcached::start(&[]).await);
+    let before = Broker::on(&first).await;
+    let (held, _stream) = acquire(&mut before.stub().await, once("job")).await;
+
+    let store = format!("{},{}=2", first.store(), second.address());
+    let adopted = run(&["shard", "adopt", "--store", &store]);
+    assert!(adopted.status.success(), "{adopted:?}");
+
+    let after = Broker::start(&["--store", &store]).await;
+    // Wherever the name lives now, and whatever it was granted as before.
+    let mut stub = after.stub().await;
+    for name in (0..20).map(|number| format!("name {number}")) {
+        let (granted, _) = acquire(&mut stub, once(&name)).await;
+        assert!(granted.fencing_token > held.fencing_token, "{name}: {granted:?}");
+    }
+
+    before.logged("belongs to brokers with another list of servers").await;
+    eventually(SOON, "the old broker refuses", async || {
+        let refused = try_acquire(&mut before.stub().await, once("other")).await;
+        refused.is_err_and(|status| status.message().contains("lockbroker shard adopt"))
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nothing_is_adopted_unless_every_shard_is_there() {
+    let (first, mut second) = (Memcached::start(&[]).await, Memcached::start(&[]).await);
+    let broker = Broker::on(&first).await;
+    second.kill();
+    let store = format!("{},{}", first.store(), second.address());
+    let adopted = run(&["shard", "adopt", "--store", &store]);
+    assert_eq!(adopted.status.code(), Some(1), "{adopted:?}");
+    assert!(String::from_utf8_lossy(&adopted.stdout).contains("not touched"), "{adopted:?}");
+    acquire(&mut broker.stub().await, once("job")).await;
+}

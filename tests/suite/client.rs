@@ -1,0 +1,141 @@
+//! The Rust client with real brokers.
+
+use std::future::IntoFuture;
+use std::time::{Duration, Instant};
+
+use crate::support::{Broker, Memcached, Proxy, SOON, eventually};
+use lockbroker::client::{Client, Error, Guard, LockState, LostReason, NotAcquired, Outcome, Reason, ReleaseOutcome};
+use tokio::time::timeout;
+
+async fn acquired(client: &Client, name: &str) -> Guard {
+    client.acquire(name).await.unwrap().guard().expect("nobody else has it")
+}
+
+async fn refused(client: &Client, name: &str) -> NotAcquired {
+    match client.acquire(name).await.unwrap() {
+        Outcome::NotAcquired(why) => why,
+        Outcome::Acquired(guard) => panic!("acquired: {guard:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_lock_is_held_until_it_is_released() {
+    let broker = Broker::memory().await;
+    let ours = Client::builder(broker.url()).owner("ours").connect().unwrap();
+    let theirs = Client::connect(broker.address().to_string()).unwrap();
+    let first = acquired(&ours, "a").await;
+    assert!(first.valid_for() > Duration::from_secs(10) && first.valid_for() <= first.ttl());
+
+    let why = refused(&theirs, "a").await;
+    assert_eq!((why.reason, why.owner.as_str()), (Reason::Held, "ours"));
+    let seen = theirs.get("a", Some(&first.lock_id())).await.unwrap();
+    assert_eq!((seen.state, seen.owner.as_str()), (LockState::Held, "ours"));
+    assert!(seen.expires_in.is_some() && seen.valid_for.is_some());
+
+    let token = first.fencing_token();
+    first.release().await.unwrap();
+    assert_eq!(theirs.get("a", None).await.unwrap().state, LockState::Free);
+    assert!(acquired(&theirs, "a").await.fencing_token() > token);
+}
+
+#[tokio::test]
+async fn a_waiter_gets_the_lock_when_its_guard_is_dropped_and_after_the_linger() {
+    let broker = Broker::memory().await;
+    let client = Client::connect(broker.url()).unwrap();
+    let linger = Duration::from_millis(500);
+    let first = client.acquire("a").linger(linger).await.unwrap().guard().unwrap();
+    let short = client.wait_acquire("a").max_wait(Duration::from_millis(50)).await.unwrap();
+    assert!(matches!(short, Outcome::NotAcquired(why) if why.reason == Reason::MaxWait));
+
+    let waiting = tokio::spawn(client.wait_acquire("a").max_wait(SOON).into_future());
+    let released = Instant::now();
+    drop(first);
+    assert!(waiting.await.unwrap().unwrap().guard().is_some());
+    assert!(released.elapsed() >= linger, "{:?}", released.elapsed());
+}
+
+#[tokio::test]
+async fn a_wait_that_is_dropped_leaves_nothing_behind() {
+    let broker = Broker::memory().await;
+    let client = Client::connect(broker.url()).unwrap();
+    let holder = acquired(&client, "a").await;
+    for _ in 0..20 {
+        let gone = timeout(Duration::from_millis(5), client.wait_acquire("a").into_future()).await;
+        assert!(gone.is_err());
+    }
+    holder.release().await.unwrap();
+    // Were one of them still in the queue, it would have been handed the lock.
+    acquired(&client, "a").await.release().await.unwrap();
+    // Each of these races its own grant.
+    for micros in (0..2_000).step_by(50) {
+        let _ = timeout(Duration::from_micros(micros), client.wait_acquire("b").into_future()).await;
+    }
+    eventually(SOON, "nobody holds it", async || client.get("b", None).await.unwrap().state == LockState::Free).await;
+}
+
+#[tokio::test]
+async fn a_lock_that_is_released_by_its_id_is_lost_to_its_holder() {
+    let broker = Broker::memory().await;
+    let client = Client::connect(broker.url()).unwrap();
+    let guard = acquired(&client, "a").await;
+    let id = guard.lock_id();
+    assert_eq!(client.release("a", &id).await.unwrap(), ReleaseOutcome::Released);
+    assert_eq!(timeout(SOON, guard.lost()).await, Ok(LostReason::Released));
+    assert_eq!(client.release("a", &id).await.unwrap(), ReleaseOutcome::NotHeld);
+    assert!(matches!(guard.release().await, Err(Error::Lost { reason: LostReason::Released, .. })));
+}
+
+#[tokio::test]
+async fn dropping_the_client_releases_all() {
+    let broker = Broker::memory().await;
+    let client = Client::connect(broker.url()).unwrap();
+    let (a, b) = (acquired(&client, "a").await, acquired(&client, "b").await);
+    drop((a, b, client));
+    let other = Client::connect(broker.url()).unwrap();
+    for name in ["a", "b"] {
+        assert!(other.wait_acquire(name).max_wait(SOON).await.unwrap().guard().is_some());
+    }
+}
+
+#[tokio::test]
+async fn a_lock_survives_its_broker() {
+    let memcached = Memcached::start(&[]).await;
+    let mut broker = Broker::on(&memcached).await;
+    let client = Client::connect(broker.url()).unwrap();
+    let guard = acquired(&client, "a").await;
+    let waiting = tokio::spawn(client.wait_acquire("a").max_wait(Duration::from_secs(60)).into_future());
+    let (id, token) = (guard.lock_id(), guard.fencing_token());
+    broker.kill();
+    eventually(SOON, "the client notices", async || guard.valid_for().is_zero()).await;
+    assert!(guard.expires_in() > Duration::ZERO);
+    broker.start_again().await;
+    eventually(SOON, "the lock is reattached", async || !guard.valid_for().is_zero()).await;
+    assert_ne!(guard.lock_id(), id);
+    assert_eq!(guard.fencing_token(), token);
+    let other = Client::connect(broker.url()).unwrap();
+    assert_eq!(refused(&other, "a").await.reason, Reason::Held);
+    guard.release().await.unwrap();
+    let next = timeout(SOON, waiting).await.expect("the waiter waits on at the new broker").unwrap().unwrap();
+    assert!(next.guard().unwrap().fencing_token() > token);
+}
+
+#[tokio::test]
+async fn a_lock_survives_a_connection_that_has_gone_silent() {
+    let memcached = Memcached::start(&[]).await;
+    let broker = Broker::on(&memcached).await;
+    let proxy = Proxy::start(broker.address()).await;
+    let client = Client::connect(proxy.address().to_string()).unwrap();
+    let guard = acquired(&client, "a").await;
+    let (id, ttl) = (guard.lock_id(), guard.ttl());
+    proxy.black_hole();
+    // Connections that are made from now on work.
+    proxy.heal();
+    eventually(ttl, "the lock has moved", async || guard.lock_id() != id).await;
+    assert!(guard.valid_for() > ttl / 2);
+    let other = Client::connect(broker.url()).unwrap();
+    assert_eq!(refused(&other, "a").await.reason, Reason::Held);
+    // The old broker's lease would end about now; the lock is held all the same.
+    let held_on = timeout(ttl, guard.lost()).await;
+    assert!(held_on.is_err(), "{held_on:?}");
+    assert_eq!(refused(&other, "a").await.reason, Reason::Held);
+}

@@ -1,0 +1,45 @@
+//! The tests that need nothing but themselves: one module per behaviour, in one program, so that there is one to link and
+//! those that wait for a time to pass do it side by side. What needs a process of its own, or quiet, lies beside this.
+//!
+//! ```text
+//! ./scripts/test --test suite lingers::
+//! ```
+
+#![cfg(feature = "server")]
+
+mod adopt;
+mod alerts;
+mod bad_input;
+mod bench;
+mod client;
+mod contract;
+mod draining;
+mod full_memory;
+mod gone;
+mod health_command;
+mod keeper;
+mod lingers;
+mod metrics;
+mod moves;
+mod odd_servers;
+mod policy;
+mod python;
+mod quarantine;
+mod reattach;
+mod release;
+mod rolling;
+mod run;
+mod security_page;
+mod server;
+mod session;
+mod silence;
+mod sockets;
+mod stopped;
+#[path = "../support/mod.rs"]
+mod support;
+mod tls;
+mod tools;
+mod r#try;
+mod two_shards;
+mod unsafe_servers;
+mod wakeup;

@@ -1,0 +1,235 @@
+//! `lockbroker run` and `lockbroker get` with a real broker.
+
+use std::fs;
+use std::future::IntoFuture;
+use std::io::{Read, Write};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use crate::support::{Broker, Memcached, Process, SOON, eventually, lockbroker, run};
+use lockbroker::client::{Client, LockState};
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+/// `lockbroker run` at `broker`, with its options and all that follows them.
+fn held(broker: &Broker, arguments: &[&str]) -> Command {
+    let mut command = lockbroker(&["run", "--server", &broker.url()]);
+    command.args(arguments);
+    command
+}
+
+fn output(mut command: Command) -> (Option<i32>, String, String) {
+    let Output { status, stdout, stderr } = crate::support::output(&mut command);
+    (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+}
+
+/// A command that runs until it is told to end, says so in `started`, and notes a SIGTERM in `term`.
+fn long(directory: &TempDir) -> String {
+    let at = directory.path().display();
+    format!(
+        "trap 'touch {at}/term; exit 9' TERM; echo $$ > {at}/pid; mv {at}/pid {at}/started; while :; do sleep 0.02; done"
+    )
+}
+
+/// Waits until it runs, and returns its process id.
+async fn started(directory: &TempDir) -> u32 {
+    let path = directory.path().join("started");
+    eventually(SOON, "the command runs", async || path.exists()).await;
+    fs::read_to_string(path).unwrap().trim().parse().unwrap()
+}
+
+fn is_running(pid: u32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+#[tokio::test]
+async fn the_command_gets_the_token_and_gives_its_exit_code() {
+    let broker = Broker::memory().await;
+    let (code, out, err) =
+        output(held(&broker, &["a", "--", "sh", "-c", "echo $LOCKBROKER_FENCING_TOKEN $LOCKBROKER_LOCK_ID; exit 7"]));
+    assert_eq!((code, err.as_str()), (Some(7), ""));
+    let (token, id) = out.trim().split_once(' ').unwrap();
+    assert!(token.parse::<i64>().unwrap() > 0);
+    assert_eq!(id.len(), 36);
+    let (code, ..) = output(held(&broker, &["a", "--", "sh", "-c", "kill -USR1 $$"]));
+    assert_eq!(code, Some(128 + Signal::USR1.as_raw()));
+}
+
+#[tokio::test]
+async fn failures_have_exit_codes_of_their_own_and_one_line() {
+    let broker = Broker::memory().await;
+    let line = |err: &str, text: &str| {
+        assert!(err.starts_with("lockbroker: ") && err.contains(text) && err.lines().count() == 1, "{err}");
+    };
+    let (code, _, err) = output(held(&broker, &["a", "--", "no-such-command"]));
+    assert_eq!(code, Some(127));
+    line(&err, "command not found");
+    let (code, _, err) = output(held(&broker, &["a", "--", "/"]));
+    assert_eq!(code, Some(126));
+    line(&err, "cannot be run");
+    let (code, _, err) = output(held(&broker, &["--ttl", "1s", "a", "--", "true"]));
+    assert_eq!(code, Some(2));
+    line(&err, "open.ttl");
+    assert_eq!(output(held(&broker, &["a", "true"])).0, Some(2));
+    let nobody = lockbroker(&["run", "--server", "127.0.0.1:1", "a", "--", "true"]);
+    let (code, _, err) = output(nobody);
+    assert_eq!(code, Some(69));
+    line(&err, "127.0.0.1:1");
+}
+
+#[tokio::test]
+async fn a_second_run_is_refused_or_waits() {
+    let broker = Broker::memory().await;
+    let directory = TempDir::new().unwrap();
+    let mut holder = held(&broker, &["--owner", "the first", "a", "--", "sh", "-c", &long(&directory)]);
+    let mut first = Process::spawn("run", &mut holder);
+    started(&directory).await;
+
+    let (code, _, err) = output(held(&broker, &["a", "--", "true"]));
+    assert_eq!(code, Some(75));
+    assert!(err.contains("the first") && err.contains("--wait"), "{err}");
+    assert_eq!(output(held(&broker, &["--conflict-exit-code", "3", "a", "--", "true"])).0, Some(3));
+    assert_eq!(output(held(&broker, &["--wait", "50ms", "a", "--", "true"])).0, Some(75));
+
+    let get = |arguments: &[&str]| {
+        let output = run(&[&["get", "--server", &broker.url()], arguments].concat());
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(get(&["a"]).starts_with("state: held\nowner: the first\nexpires in: "));
+    assert!(get(&["--json", "a"]).contains(r#""state":"held""#));
+    assert_eq!(get(&["b"]), "state: free\n");
+
+    let mut second = Process::spawn("run", &mut held(&broker, &["--wait", "forever", "a", "--", "true"]));
+    eventually(SOON, "it says why it waits", async || {
+        second.log() == [r#"lockbroker: lock "a" is held by the first; waiting"#]
+    })
+    .await;
+    assert_eq!(first.terminate(SOON).await.code(), Some(9));
+    assert!(second.wait(SOON).await.success());
+}
+
+#[tokio::test]
+async fn signals_are_passed_on_and_nothing_outlives_run() {
+    let broker = Broker::memory().await;
+    let client = Client::connect(broker.url()).unwrap();
+    let directory = TempDir::new().unwrap();
+    let mut process = Process::spawn("run", &mut held(&broker, &["a", "--", "sh", "-c", &long(&directory)]));
+    started(&directory).await;
+    assert_eq!(process.terminate(SOON).await.code(), Some(9));
+    assert!(directory.path().join("term").exists());
+    assert_eq!(client.get("a", None).await.unwrap().state, LockState::Free);
+
+    let directory = TempDir::new().unwrap();
+    let mut process = Process::spawn("run", &mut held(&broker, &["a", "--", "sh", "-c", &long(&directory)]));
+    let command = started(&directory).await;
+    assert!(is_running(command));
+    process.kill();
+    eventually(SOON, "the command is gone", async || !is_running(command)).await;
+    eventually(SOON, "the lock is free", async || client.get("a", None).await.unwrap().state == LockState::Free).await;
+}
+
+/// Runs a shell script on a terminal of its own, types `keys` when it has said `ready`, and returns what
+/// the terminal showed.
+fn on_a_terminal(script: &str, keys: &str) -> String {
+    // A shell that waits for keys for ever would hang the test.
+    let mut terminal = Command::new("timeout");
+    terminal.args(["60", "script", "--quiet", "--return", "--command", script, "/dev/null"]);
+    let mut terminal = terminal.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let (mut stdin, mut stdout) = (terminal.stdin.take().unwrap(), terminal.stdout.take().unwrap());
+    let mut shown = Vec::new();
+    let mut byte = [0];
+    while !shown.ends_with(b"ready") {
+        stdout.read_exact(&mut byte).unwrap();
+        shown.extend(byte);
+    }
+    stdin.write_all(keys.as_bytes()).unwrap();
+    stdout.read_to_end(&mut shown).unwrap();
+    terminal.wait().unwrap();
+    String::from_utf8_lossy(&shown).into_owned()
+}
+
+#[tokio::test]
+async fn the_command_has_the_terminal_and_gives_it_back() {
+    let broker = Broker::memory().await;
+    let run = format!("{} run --server {} a -- sh -c", env!("CARGO_BIN_EXE_lockbroker"), broker.url());
+    let script = format!(r#"{run} 'printf ready; read a; echo "got $a"'; read b; echo "then $b""#);
+    let shown = on_a_terminal(&script, "one\ntwo\n");
+    assert!(shown.contains("got one") && shown.contains("then two"), "{shown}");
+    // Ctrl-Z does not stop what holds a lock.
+    let shown = on_a_terminal(&format!(r#"{run} 'printf ready; read a; echo "got $a"'"#), "\x1aone\n");
+    assert!(shown.contains("cannot suspend") && shown.contains("got one"), "{shown}");
+    // Ctrl-C ends the command, and the shell goes on.
+    let script = format!("trap : INT; {run} 'printf ready; exec sleep 60'; echo code $?");
+    let shown = on_a_terminal(&script, "\x03");
+    assert!(shown.contains("code 130"), "{shown}");
+}
+
+#[tokio::test]
+async fn a_lock_that_is_lost_takes_its_command_along() {
+    let broker = Broker::memory().await;
+    let client = Client::connect(broker.url()).unwrap();
+    let directory = TempDir::new().unwrap();
+    let at = directory.path().display();
+    let script = format!("echo $LOCKBROKER_LOCK_ID > {at}/id; {}", long(&directory));
+    let mut process = Process::spawn("run", &mut held(&broker, &["a", "--", "sh", "-c", &script]));
+    started(&directory).await;
+    let id = fs::read_to_string(directory.path().join("id")).unwrap();
+    client.release("a", id.trim()).await.unwrap();
+    assert_eq!(process.wait(SOON).await.code(), Some(70));
+    assert!(directory.path().join("term").exists());
+    assert!(process.log()[0].contains("was lost"), "{:?}", process.log());
+}
+
+#[tokio::test]
+async fn a_command_that_heeds_nothing_is_killed_when_the_lock_runs_out() {
+    let mut broker = Broker::memory().await;
+    let directory = TempDir::new().unwrap();
+    let script = long(&directory).replace("exit 9", ":");
+    let arguments = ["--ttl", "5s", "a", "--", "sh", "-c", &script];
+    let mut process = Process::spawn("run", &mut held(&broker, &arguments));
+    let command = started(&directory).await;
+    broker.kill();
+    // The lease of a ttl of 5 s ends after 3 s.
+    assert_eq!(process.wait(SOON).await.code(), Some(70));
+    assert!(!is_running(command));
+    assert!(process.log()[0].contains("about to run out"), "{:?}", process.log());
+}
+
+#[tokio::test]
+async fn nobody_gets_the_lock_while_its_command_is_alive() {
+    let memcached = Memcached::start(&[]).await;
+    let (mut one, other) = (Broker::on(&memcached).await, Broker::on(&memcached).await);
+    let directory = TempDir::new().unwrap();
+    let at = directory.path().display();
+    // Neither it nor its child heeds a SIGTERM. They are in one process group.
+    let child = format!("(trap '' TERM; exec sleep 600) & echo $! > {at}/child");
+    let script = format!("{child}; {}", long(&directory).replace("exit 9", ":"));
+    let arguments = ["--ttl", "5s", "a", "--", "sh", "-c", &script];
+    let mut process = Process::spawn("run", &mut held(&one, &arguments));
+    let command = started(&directory).await;
+    let child = fs::read_to_string(directory.path().join("child")).unwrap().trim().parse().unwrap();
+    let rival = Client::connect(other.url()).unwrap();
+    let waiting = tokio::spawn(rival.wait_acquire("a").max_wait(Duration::from_secs(20)).into_future());
+
+    // It says nothing any more, and neither does its kernel.
+    one.stop().await;
+    let next = waiting.await.unwrap().unwrap().guard();
+    assert!(!is_running(command) && !is_running(child), "it runs, and somebody else has the lock");
+    assert!(next.is_some());
+    assert!(directory.path().join("term").exists(), "it was not warned");
+    assert_eq!(process.wait(SOON).await.code(), Some(70));
+}
+
+#[tokio::test]
+async fn a_lock_that_lingers_is_shown_as_such() {
+    let broker = Broker::memory().await;
+    let (code, ..) = output(held(&broker, &["--linger", "1m", "a", "--", "true"]));
+    assert_eq!(code, Some(0));
+    let (code, out, err) = output(lockbroker(&["get", "--server", &broker.url(), "a"]));
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    assert!(out.starts_with("state: lingering\nexpires in: "), "{out}");
+    let (code, _, err) = output(held(&broker, &["a", "--", "true"]));
+    assert_eq!(code, Some(75));
+    assert!(err.contains("lingering") && err.lines().count() == 1, "{err}");
+}

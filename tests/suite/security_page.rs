@@ -1,0 +1,71 @@
+//! What docs/security.md tells people to type does what it says.
+
+use std::fs;
+
+use crate::support::*;
+use lockbroker::followed::Files;
+use lockbroker::policy::PolicyFile;
+use rustix::process::getegid;
+
+const PAGE: &str = include_str!("../../docs/security.md");
+
+/// The blocks of one language, in order.
+fn blocks(language: &str) -> Vec<String> {
+    let begin = format!("```{language}\n");
+    let rest = PAGE.split(&begin[..]).skip(1);
+    rest.map(|rest| rest.split_once("```").unwrap().0.replace("\\\n", " ")).collect()
+}
+
+/// A command's arguments, after the program.
+fn words(command: &str) -> Vec<&str> {
+    let mut words = command.split_whitespace();
+    assert_eq!(words.next(), Some("lockbroker"), "{command}");
+    words.collect()
+}
+
+#[tokio::test]
+async fn the_page_works_as_it_stands() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let [authority, clients] = ["ca", "clients"].map(|name| Authority::new(folder.path(), name));
+    fs::rename(authority.file(), at("ca.crt")).unwrap();
+    fs::rename(clients.file(), at("clients.crt")).unwrap();
+    authority.server("tls");
+    clients.client("client", &["spiffe://example.org/ns/billing/sa/worker"]);
+    let [policy] = &blocks("toml")[..] else { panic!("one policy") };
+    fs::write(at("policy.toml"), policy).unwrap();
+    PolicyFile(at("policy.toml").into()).make(&policy.clone().into_bytes()).unwrap();
+
+    // This machine's places for the page's.
+    let memcached = Memcached::start(&[]).await;
+    open(&memcached.store(), &[]);
+    let here = |command: &str, broker: &str| {
+        let replacements = [
+            ("/etc/lockbroker/", format!("{}/", folder.path().display())),
+            ("/run/lockbroker/", format!("{}/", folder.path().display())),
+            ("--socket-group lockbroker", format!("--socket-group {}", getegid().as_raw())),
+            ("0.0.0.0:50551", "127.0.0.1:0".to_owned()),
+            ("broker.example.org:50551", broker.to_owned()),
+            ("memcached://10.0.0.5:11211", memcached.store()),
+            ("./bill", "true".to_owned()),
+        ];
+        replacements.iter().fold(command.to_owned(), |command, (there, here)| command.replace(there, here))
+    };
+    let [serve_socket, run_socket, serve_tls, run_tls] = &blocks("sh")[..] else { panic!("four commands") };
+    let run_here = |command: &str, broker: &str| run(&words(&here(command, broker)));
+
+    let serve = here(serve_socket, "");
+    let _on_socket = Broker::start(&words(&serve)[1..]).await;
+    assert!(run_here(run_socket, "").status.success());
+
+    let serve = here(serve_tls, "");
+    // `--listen` is given by the support code as well; the broker logs that one first.
+    let on_tls = Broker::start_unready(&words(&serve)[1..]).await;
+    let address = format!("localhost:{}", on_tls.address().port());
+    // The store may not be connected yet.
+    eventually(SOON, "a lock is granted", async || run_here(run_tls, &address).status.success()).await;
+    let denied = run_here(&run_tls.replace("billing/nightly", "payroll/nightly"), &address);
+    assert!(String::from_utf8_lossy(&denied.stderr).contains("not allowed"), "{denied:?}");
+    let nameless = run_here(&run_tls.replace("client.", "tls."), &address);
+    assert_eq!(nameless.status.code(), Some(69), "{nameless:?}");
+}
