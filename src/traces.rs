@@ -63,7 +63,7 @@ impl Drop for Traces {
     /// Blocks the thread, while the others of the runtime send.
     fn drop(&mut self) {
         if let Err(error) = self.0.shutdown_with_timeout(FAREWELL) {
-            tracing::warn!(%error, "the last traces may be lost");
+            tracing::warn!(%error, "the last traces may be lost: cannot send them to --otlp-endpoint in time");
         }
     }
 }

@@ -14,10 +14,12 @@ use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{Tra
 use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, Span};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 use support::*;
 
@@ -30,17 +32,24 @@ const PARENT: &str = "b7ad6b7169203331";
 
 #[tokio::test]
 async fn a_call_is_part_of_its_callers_trace() {
-    let collector = Collector::start().await;
+    let collector = Collector::start(None).await;
     let mut broker = traced(collector.address).await;
     let mut stub = broker.stub().await;
 
     let unsampled = format!("00-{}-{PARENT}-00", TRACE.replace('0', "1"));
     acquire_as(&mut stub, "left out", Some(&unsampled)).await;
     acquire_as(&mut stub, "untraced", None).await;
-    let lock_id = acquire_as(&mut stub, "job", Some(&format!("00-{TRACE}-{PARENT}-01"))).await;
-    drop(stub);
-    // Long before the next batch is due: what has not been sent is sent now.
-    assert!(broker.terminate(PROMPTLY).await.success());
+    acquire_as(&mut stub, "misnamed", Some("the caller's")).await;
+    let (lock_id, mut held) = acquire_as(&mut stub, "job", Some(&format!("00-{TRACE}-{PARENT}-01"))).await;
+    let (ended, ()) = tokio::join!(broker.terminate(PROMPTLY), async {
+        assert!(matches!(after_renewals(&mut held).await, Kind::Draining(_)));
+        // Waiting is refused now.
+        let status = stub.wait_acquire(wait("late")).await.unwrap_err();
+        assert_eq!(status.code(), Code::Unavailable);
+        drop((held, stub));
+    });
+    // Long before the next batch is due: what has not been sent is sent at the end.
+    assert!(ended.success());
 
     let resources = collector.seen();
     for resource in &resources {
@@ -57,30 +66,58 @@ async fn a_call_is_part_of_its_callers_trace() {
 
     let job = of("job").unwrap_or_else(|| panic!("no span of the call: {spans:#?}"));
     assert_eq!((hex(&job.trace_id), hex(&job.parent_span_id)), (TRACE.to_owned(), PARENT.to_owned()));
-    assert_eq!(job.name, "rpc");
+    assert_eq!((job.name.as_str(), job.kind()), ("lockbroker.v1.LockService/Acquire", SpanKind::Server));
     assert_eq!(text(&job.attributes, "method"), "/lockbroker.v1.LockService/Acquire");
     assert_eq!(text(&job.attributes, "status"), "cancelled");
+    assert!(!failed(job), "leaving is no failure");
     assert!(0 < job.start_time_unix_nano && job.start_time_unix_nano < job.end_time_unix_nano, "{job:?}");
     assert!(!format!("{spans:?}").contains(&lock_id), "a lock id is a secret");
 
-    let untraced = of("untraced").unwrap_or_else(|| panic!("no span of the call: {spans:#?}"));
-    assert_eq!(hex(&untraced.parent_span_id), "", "a trace of its own");
-    assert_ne!(hex(&untraced.trace_id), TRACE);
+    for name in ["untraced", "misnamed"] {
+        let own = of(name).unwrap_or_else(|| panic!("no span of the call: {spans:#?}"));
+        assert_eq!(hex(&own.parent_span_id), "", "a trace of its own");
+        assert_ne!(hex(&own.trace_id), TRACE);
+    }
+    assert!(of("late").is_some_and(failed));
     assert_eq!(of("left out"), None, "the caller decides what is sampled");
 }
 
 #[tokio::test]
 async fn a_collector_that_is_away_costs_a_log_line() {
-    let nobody = {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.local_addr().unwrap()
-    };
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let mut broker = traced(nobody).await;
     acquire_as(&mut broker.stub().await, "job", None).await;
     assert!(broker.terminate(PROMPTLY).await.success());
-    broker.logged("traces are lost").await;
-    let complaints: Vec<_> = broker.log().into_iter().filter(|line| line.contains(r#""WARN""#)).collect();
-    assert_eq!(complaints.len(), 1, "{complaints:#?}");
+    broker.logged("cannot send them to --otlp-endpoint").await;
+    assert_eq!(warnings(&broker).len(), 1, "{:#?}", broker.log());
+}
+
+#[tokio::test]
+async fn a_collector_may_come_later() {
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut broker = traced(address).await;
+    acquire_as(&mut broker.stub().await, "job", None).await;
+    let collector = Collector::at(address, None).await;
+    assert!(broker.terminate(PROMPTLY).await.success());
+    assert!(!collector.seen().is_empty());
+    assert_eq!(warnings(&broker), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_collector_that_refuses_costs_a_log_line_now_and_then() {
+    let collector = Collector::start(Some(Code::PermissionDenied)).await;
+    let mut broker = traced(collector.address).await;
+    let mut stub = broker.stub().await;
+    // So many spans are a batch.
+    for _ in 0..2 * 512 {
+        look(&mut stub, "job").await;
+    }
+    eventually(SOON, "two batches are refused", async || collector.requests() >= 2).await;
+    drop(stub);
+    assert!(broker.terminate(PROMPTLY).await.success());
+    let warnings = warnings(&broker);
+    assert_eq!(warnings.len(), 1, "{warnings:#?}");
+    assert!(warnings[0].contains("traces are lost") && warnings[0].contains("PermissionDenied"), "{warnings:?}");
 }
 
 #[tokio::test]
@@ -90,6 +127,8 @@ async fn a_collector_that_says_nothing_does_not_hold_up_the_end() {
     acquire_as(&mut broker.stub().await, "job", None).await;
     assert!(broker.terminate(PROMPTLY).await.success());
     broker.logged("the last traces may be lost").await;
+    // Those who call notice nothing of it; nor does the one that is asked to stop, but for two seconds.
+    assert_eq!(warnings(&broker).len(), 1, "{:#?}", broker.log());
 }
 
 #[tokio::test]
@@ -101,29 +140,27 @@ async fn without_a_collector_nothing_changes() {
     assert!(!log.contains("WARN") && !log.contains("DEBUG") && !log.contains("trace"), "{log}");
 }
 
-#[test]
-fn the_collectors_address_is_checked() {
-    for url in ["https://127.0.0.1:4317", "http://collector", "127.0.0.1:4317", "http://a:1/v1/traces", "http://a:1/?b"] {
-        let output = run(&["serve", "--otlp-endpoint", url]);
-        assert_eq!(output.status.code(), Some(2), "{url}");
-        assert!(String::from_utf8(output.stderr).unwrap().contains("http://127.0.0.1:4317"), "{url}");
-    }
-}
-
 /// A broker with a memory of its own that sends traces to `collector`.
 async fn traced(collector: SocketAddr) -> Broker {
     Broker::start(&["--store", "memory", "--otlp-endpoint", &format!("http://{collector}")]).await
 }
 
-/// Acquires a lock, gives it up by leaving, and returns the id that it had.
-async fn acquire_as(stub: &mut Stub, name: &str, traceparent: Option<&str>) -> String {
+/// Acquires a lock that must be free, and returns its id and its stream.
+async fn acquire_as(stub: &mut Stub, name: &str, traceparent: Option<&str>) -> (String, Streaming<AcquireResponse>) {
     let mut request = Request::new(once(name));
     if let Some(traceparent) = traceparent {
         request.metadata_mut().insert("traceparent", traceparent.parse().unwrap());
     }
-    let mut held: Streaming<AcquireResponse> = stub.acquire(request).await.unwrap().into_inner();
-    let Kind::Acquired(acquired) = next_event(&mut held).await else { panic!("not acquired") };
-    acquired.lock_id
+    let mut held = stub.acquire(request).await.unwrap().into_inner();
+    (granted(&mut held).await.lock_id, held)
+}
+
+fn warnings(broker: &Broker) -> Vec<String> {
+    broker.log().into_iter().filter(|line| line.contains(r#""WARN""#)).collect()
+}
+
+fn failed(span: &Span) -> bool {
+    span.status.as_ref().is_some_and(|status| status.code() == StatusCode::Error)
 }
 
 fn text<'a>(attributes: &'a [KeyValue], key: &str) -> &'a str {
@@ -138,38 +175,50 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Takes whatever it is sent.
+/// A collector.
 struct Collector {
     address: SocketAddr,
-    seen: Seen,
+    requests: Requests,
 }
 
-#[derive(Clone, Default)]
-struct Seen(Arc<Mutex<Vec<ResourceSpans>>>);
+/// What a collector was sent, and the code with which it refuses it, if it does.
+#[derive(Clone)]
+struct Requests(Arc<Mutex<Vec<ExportTraceServiceRequest>>>, Option<Code>);
 
 impl Collector {
+    async fn start(refuses: Option<Code>) -> Collector {
+        Collector::at("127.0.0.1:0".parse().unwrap(), refuses).await
+    }
+
     /// Runs until the test ends.
-    async fn start() -> Collector {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    async fn at(address: SocketAddr, refuses: Option<Code>) -> Collector {
+        let listener = tokio::net::TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let seen = Seen::default();
-        let service = TraceServiceServer::new(seen.clone());
+        let requests = Requests(Arc::default(), refuses);
+        let service = TraceServiceServer::new(requests.clone());
         tokio::spawn(Server::builder().add_service(service).serve_with_incoming(TcpListenerStream::new(listener)));
-        Collector { address, seen }
+        Collector { address, requests }
+    }
+
+    fn requests(&self) -> usize {
+        self.requests.0.lock().unwrap().len()
     }
 
     fn seen(&self) -> Vec<ResourceSpans> {
-        self.seen.0.lock().unwrap().clone()
+        self.requests.0.lock().unwrap().iter().flat_map(|request| request.resource_spans.clone()).collect()
     }
 }
 
 #[tonic::async_trait]
-impl TraceService for Seen {
+impl TraceService for Requests {
     async fn export(
         &self,
         request: Request<ExportTraceServiceRequest>,
     ) -> Result<Response<ExportTraceServiceResponse>, Status> {
-        self.0.lock().unwrap().extend(request.into_inner().resource_spans);
-        Ok(Response::new(ExportTraceServiceResponse::default()))
+        self.0.lock().unwrap().push(request.into_inner());
+        match self.1 {
+            Some(code) => Err(Status::new(code, "no")),
+            None => Ok(Response::new(ExportTraceServiceResponse::default())),
+        }
     }
 }

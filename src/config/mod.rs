@@ -229,7 +229,8 @@ impl ServeArgs {
     /// # Errors
     /// One line for the operator; its [`exit`](clap::Error::exit) ends the process with code 2.
     pub fn resolve(self) -> Result<Config, clap::Error> {
-        let ServeArgs { listen, admin_listen, sockets, tls, policy, store, broker, transport, log: _, traces: _ } = self;
+        let ServeArgs { listen, admin_listen, sockets, tls, policy, store, broker, transport, log: _, traces: _ } =
+            self;
         if broker.max_ttl < broker.default_ttl {
             return Err(usage(format!(
                 "--max-ttl {} is below --default-ttl {}",
@@ -429,6 +430,14 @@ mod tests {
         for flags in ["--tls-cert a", "--tls-key b", "--tls-client-ca c", "--tls-key b --tls-client-ca c"] {
             refused(flags);
         }
+    }
+
+    #[test]
+    fn traces_go_to_a_host_and_a_port_where_they_are_built_in() {
+        for url in ["https://a:1", "http://a", "a:1", "http://a:1/v1/traces", "http://a:1/?b", "unix:/a"] {
+            refused(&format!("--otlp-endpoint {url}"));
+        }
+        assert_eq!(serve("--otlp-endpoint http://127.0.0.1:4317").is_ok(), cfg!(feature = "otlp"));
     }
 
     #[test]
