@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -84,8 +84,7 @@ async fn a_call_is_part_of_its_callers_trace() {
 
 #[tokio::test]
 async fn a_collector_that_is_away_costs_a_log_line() {
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let mut broker = traced(nobody).await;
+    let mut broker = traced(nobody()).await;
     acquire_as(&mut broker.stub().await, "job", None).await;
     assert!(broker.terminate(PROMPTLY).await.success());
     broker.logged("cannot send them to --otlp-endpoint").await;
@@ -94,7 +93,7 @@ async fn a_collector_that_is_away_costs_a_log_line() {
 
 #[tokio::test]
 async fn a_collector_may_come_later() {
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let address = nobody();
     let mut broker = traced(address).await;
     acquire_as(&mut broker.stub().await, "job", None).await;
     let collector = Collector::at(address, None).await;
@@ -143,6 +142,11 @@ async fn without_a_collector_nothing_changes() {
 /// A broker with a memory of its own that sends traces to `collector`.
 async fn traced(collector: SocketAddr) -> Broker {
     Broker::start(&["--store", "memory", "--otlp-endpoint", &format!("http://{collector}")]).await
+}
+
+/// Where nobody listens.
+fn nobody() -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, free_port()).into()
 }
 
 /// Acquires a lock that must be free, and returns its id and its stream.
