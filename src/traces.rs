@@ -50,9 +50,11 @@ impl Traces {
         let ours = filter_fn(|metadata| metadata.is_span() && metadata.target().starts_with("lockbroker::"));
         tracing_opentelemetry::layer()
             .with_tracer(self.0.tracer("lockbroker"))
-            // Always the same line of this crate, and whichever thread came by.
+            // Always the same line of this crate, whichever thread came by, and for how long.
             .with_location(false)
+            .with_target(false)
             .with_threads(false)
+            .with_tracked_inactivity(false)
             // Nobody below asks OpenTelemetry for the present span.
             .with_context_activation(false)
             .with_filter(ours.with_max_level_hint(LevelFilter::DEBUG))

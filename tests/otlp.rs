@@ -69,6 +69,9 @@ async fn a_call_is_part_of_its_callers_trace() {
     assert_eq!((job.name.as_str(), job.kind()), ("lockbroker.v1.LockService/Acquire", SpanKind::Server));
     assert_eq!(text(&job.attributes, "method"), "/lockbroker.v1.LockService/Acquire");
     assert_eq!(text(&job.attributes, "status"), "cancelled");
+    let mut keys: Vec<_> = job.attributes.iter().map(|attribute| attribute.key.as_str()).collect();
+    keys.sort_unstable();
+    assert_eq!(keys, ["lock", "method", "status"]);
     assert!(!failed(job), "leaving is no failure");
     assert!(0 < job.start_time_unix_nano && job.start_time_unix_nano < job.end_time_unix_nano, "{job:?}");
     assert!(!format!("{spans:?}").contains(&lock_id), "a lock id is a secret");
