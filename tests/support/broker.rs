@@ -186,8 +186,8 @@ fn endpoint(address: SocketAddr) -> Endpoint {
 pub fn lockbroker(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lockbroker"));
     let ours = |name: &str| ["LOCKBROKER_", "OTEL_"].iter().any(|prefix| name.starts_with(prefix));
-    for (name, _) in std::env::vars_os()
-        .filter(|(name, _)| ours(&name.to_string_lossy()) && name != "LOCKBROKER_SABOTAGE")
+    for (name, _) in
+        std::env::vars_os().filter(|(name, _)| ours(&name.to_string_lossy()) && name != "LOCKBROKER_SABOTAGE")
     {
         command.env_remove(name);
     }
