@@ -27,6 +27,8 @@ pub mod policy;
 #[cfg(feature = "server")]
 mod sabotage;
 #[cfg(feature = "server")]
+mod seldom;
+#[cfg(feature = "server")]
 pub mod server;
 #[cfg(feature = "server")]
 pub mod service;
@@ -38,6 +40,8 @@ pub mod store;
 pub mod stream;
 #[cfg(feature = "server")]
 pub mod telemetry;
+#[cfg(feature = "otlp")]
+mod traces;
 #[cfg(feature = "server")]
 mod waiters;
 #[cfg(feature = "server")]

@@ -12,7 +12,7 @@ use lockbroker::cli::bound::{self, BoundArgs};
 use lockbroker::cli::get::{self, GetArgs};
 use lockbroker::cli::health::{self, HealthArgs};
 use lockbroker::cli::run::{self, RunArgs};
-use lockbroker::config::{Advertised, BrokerOptions, Config, ListenAddress, ServeArgs, ShardArgs};
+use lockbroker::config::{Advertised, BrokerOptions, Config, ListenAddress, ServeArgs, ShardArgs, TraceOptions};
 use lockbroker::followed::Followed;
 use lockbroker::metrics::Metrics;
 use lockbroker::policy::Policy;
@@ -98,9 +98,9 @@ fn failure(error: &anyhow::Error) -> ExitCode {
 
 /// `lockbroker serve`: until a signal, and from there until the broker is drained or a second signal.
 async fn serve(args: ServeArgs) -> anyhow::Result<()> {
-    let log = args.log.clone();
+    let (log, traces) = (args.log.clone(), args.traces.clone());
     let config = args.resolve().unwrap_or_else(|error| error.exit());
-    telemetry::init(&log)?;
+    let _telemetry = telemetry::init(&log, &traces)?;
     let tls = config.tls.clone().map(Followed::start).transpose().context("cannot use the certificates")?;
     let policy = config.policy.clone().map(Followed::start).transpose().context("cannot use the policy")?;
     let mut listeners = Vec::new();
@@ -190,7 +190,7 @@ async fn serve_on(
 /// `lockbroker shard open` and `adopt`: a line for each shard.
 async fn shards(command: ShardCommand) -> anyhow::Result<()> {
     let (ShardCommand::Open(args) | ShardCommand::Adopt(args)) = &command;
-    telemetry::init(&args.log)?;
+    let _telemetry = telemetry::init(&args.log, &TraceOptions::default())?;
     let settings = MemcachedSettings {
         shards: args.shards().unwrap_or_else(|error| error.exit()).to_vec(),
         max_ttl: args.max_ttl,

@@ -1,26 +1,68 @@
-//! Logs: text for people, JSON for machines, on stderr.
+//! Logs: text for people, JSON for machines, on stderr. With the cargo feature `otlp`, traces for a collector as well.
 
 use std::io::{self, IsTerminal};
 
+use thiserror::Error;
 use tracing_subscriber::Layer;
 use tracing_subscriber::fmt;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
-use crate::config::{LogFormat, LogOptions};
+use crate::config::{LogFormat, LogOptions, TraceOptions};
+#[cfg(feature = "otlp")]
+use crate::traces::Traces;
 
-/// Sends what this process logs to stderr from now on, as `options` say.
+/// What has to be said when the process ends. Dropping it sends the traces that have not been sent, for which it
+/// blocks for up to two seconds; logs need nothing of the kind.
+#[derive(Debug)]
+#[must_use = "traces end when this is dropped"]
+pub struct Telemetry {
+    #[cfg(feature = "otlp")]
+    _traces: Option<Traces>,
+}
+
+/// Logging or tracing could not be set up.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum InitError {
+    /// It was set up before.
+    #[error(transparent)]
+    Again(#[from] TryInitError),
+
+    /// The collector's address, or one of the environment's `OTEL_EXPORTER_OTLP_…`, is of no use.
+    #[cfg(feature = "otlp")]
+    #[error("cannot send traces to --otlp-endpoint: {0}")]
+    Traces(#[from] opentelemetry_otlp::ExporterBuildError),
+}
+
+/// Sends what this process logs to stderr from now on, as `log` says, and traces where `traces` says. To be called
+/// within a runtime of more than one thread, which sends the traces.
 ///
 /// # Errors
-/// Only if logging was set up before.
-pub fn init(options: &LogOptions) -> Result<(), TryInitError> {
+/// As [`InitError`] says. A collector that cannot be reached is none.
+pub fn init(log: &LogOptions, traces: &TraceOptions) -> Result<Telemetry, InitError> {
     let terminal = io::stderr().is_terminal();
-    let json = match options.log_format {
+    let json = match log.log_format {
         LogFormat::Auto => !terminal,
         LogFormat::Text => false,
         LogFormat::Json => true,
     };
     let lines = fmt::layer().with_writer(io::stderr).with_ansi(terminal);
     let lines = if json { lines.json().boxed() } else { lines.boxed() };
-    tracing_subscriber::registry().with(lines.with_filter(options.log.clone())).try_init()
+    let subscriber = tracing_subscriber::registry().with(lines.with_filter(log.log.clone()));
+
+    let TraceOptions {
+        #[cfg(feature = "otlp")]
+        otlp_endpoint,
+    } = traces;
+    #[cfg(feature = "otlp")]
+    let traces = otlp_endpoint.as_ref().map(Traces::start).transpose()?;
+    #[cfg(feature = "otlp")]
+    let subscriber = subscriber.with(traces.as_ref().map(Traces::layer));
+
+    subscriber.try_init()?;
+    Ok(Telemetry {
+        #[cfg(feature = "otlp")]
+        _traces: traces,
+    })
 }

@@ -65,6 +65,10 @@ pub struct ServeArgs {
     /// What is logged, and how
     #[command(flatten)]
     pub log: LogOptions,
+
+    /// Where traces go
+    #[command(flatten)]
+    pub traces: TraceOptions,
 }
 
 /// What `lockbroker serve` runs with. Everything in it is checked.
@@ -168,6 +172,24 @@ pub struct LogOptions {
     pub log_format: LogFormat,
 }
 
+/// Where traces of the calls go. Without the cargo feature `otlp` there are none, and nothing to set.
+#[derive(Debug, Clone, Default, Args)]
+pub struct TraceOptions {
+    /// The collector to send traces of calls to, by OTLP over gRPC in plain text: http://HOST:PORT
+    /// [default: no traces]
+    #[cfg(feature = "otlp")]
+    #[arg(long, env = "LOCKBROKER_OTLP_ENDPOINT", value_name = "URL", value_parser = collector)]
+    pub otlp_endpoint: Option<http::Uri>,
+}
+
+#[cfg(feature = "otlp")]
+fn collector(text: &str) -> Result<http::Uri, String> {
+    let uri = text.parse::<http::Uri>().ok().filter(|uri| {
+        uri.scheme_str() == Some("http") && uri.port().is_some() && uri.path() == "/" && uri.query().is_none()
+    });
+    uri.ok_or_else(|| "expected http://host:port, such as http://127.0.0.1:4317".into())
+}
+
 /// How log lines are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
@@ -207,7 +229,8 @@ impl ServeArgs {
     /// # Errors
     /// One line for the operator; its [`exit`](clap::Error::exit) ends the process with code 2.
     pub fn resolve(self) -> Result<Config, clap::Error> {
-        let ServeArgs { listen, admin_listen, sockets, tls, policy, store, broker, transport, log: _ } = self;
+        let ServeArgs { listen, admin_listen, sockets, tls, policy, store, broker, transport, log: _, traces: _ } =
+            self;
         if broker.max_ttl < broker.default_ttl {
             return Err(usage(format!(
                 "--max-ttl {} is below --default-ttl {}",
@@ -407,6 +430,14 @@ mod tests {
         for flags in ["--tls-cert a", "--tls-key b", "--tls-client-ca c", "--tls-key b --tls-client-ca c"] {
             refused(flags);
         }
+    }
+
+    #[test]
+    fn traces_go_to_a_host_and_a_port_where_they_are_built_in() {
+        for url in ["https://a:1", "http://a", "a:1", "http://a:1/v1/traces", "http://a:1/?b", "unix:/a"] {
+            refused(&format!("--otlp-endpoint {url}"));
+        }
+        assert_eq!(serve("--otlp-endpoint http://127.0.0.1:4317").is_ok(), cfg!(feature = "otlp"));
     }
 
     #[test]

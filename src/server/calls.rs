@@ -19,6 +19,8 @@ use tracing::field::{Empty, debug};
 use tracing::span::Entered;
 
 use super::metrics::{CallMetrics, MethodMetrics};
+#[cfg(feature = "otlp")]
+use crate::traces;
 
 /// The service inside, with its calls counted and a span around each. The span's field `lock` is for the service to
 /// fill in: `Span::current().record("lock", …)`.
@@ -50,6 +52,10 @@ where
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let path = request.uri().path();
         let call = Call::begin(path, Arc::clone(self.metrics.of(path)));
+        #[cfg(feature = "otlp")]
+        if let Some(record) = &call.record {
+            traces::continue_from(request.headers(), &record.span);
+        }
         let future = {
             let _entered = call.enter();
             self.inner.call(request)

@@ -6,7 +6,6 @@ mod dispatch;
 mod health;
 mod listen;
 mod metrics;
-mod seldom;
 mod shed;
 mod socket;
 mod socket_file;

@@ -16,8 +16,8 @@ use tonic::transport::server::Connected;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::seldom::Seldom;
 use crate::policy::{Caller, Identity};
+use crate::seldom::Seldom;
 
 /// For how long a TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(5);

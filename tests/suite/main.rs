@@ -22,6 +22,8 @@ mod lingers;
 mod metrics;
 mod moves;
 mod odd_servers;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod policy;
 mod python;
 mod quarantine;

@@ -191,8 +191,9 @@ fn endpoint(address: SocketAddr) -> Endpoint {
 /// The binary under test, untouched by the settings of whoever runs the tests, but for the rule that it is to break.
 pub fn lockbroker(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lockbroker"));
-    for (name, _) in std::env::vars_os()
-        .filter(|(name, _)| name.to_string_lossy().starts_with("LOCKBROKER_") && name != "LOCKBROKER_SABOTAGE")
+    let ours = |name: &str| ["LOCKBROKER_", "OTEL_"].iter().any(|prefix| name.starts_with(prefix));
+    for (name, _) in
+        std::env::vars_os().filter(|(name, _)| ours(&name.to_string_lossy()) && name != "LOCKBROKER_SABOTAGE")
     {
         command.env_remove(name);
     }

@@ -43,7 +43,7 @@ pub async fn eventually(deadline: Duration, what: &str, mut condition: impl Asyn
 
 /// A TCP port of 127.0.0.1 that nobody listens on now. It lies below the range from which the kernel
 /// serves outgoing connections, so that one which is given up for a moment, as in a restart, stays free.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     use std::hash::{BuildHasher, RandomState};
     loop {
         let port = 10_000 + (RandomState::new().hash_one(0) % 20_000) as u16;

@@ -1,4 +1,4 @@
-//! Log lines that anybody who can connect may cause, and so no more than one every ten seconds.
+//! Log lines that others may cause as often as they like, and so no more than one every ten seconds.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -8,15 +8,15 @@ const APART: Duration = Duration::from_secs(10);
 
 /// Lets lines of one kind through now and then.
 #[derive(Debug)]
-pub(super) struct Seldom(Mutex<(Option<Instant>, u64)>);
+pub(crate) struct Seldom(Mutex<(Option<Instant>, u64)>);
 
 impl Seldom {
-    pub(super) const fn new() -> Seldom {
+    pub(crate) const fn new() -> Seldom {
         Seldom(Mutex::new((None, 0)))
     }
 
     /// Whether the line may be written now: if so, how many have been left out since the one before.
-    pub(super) fn pass(&self) -> Option<u64> {
+    pub(crate) fn pass(&self) -> Option<u64> {
         // Nothing panics while it is locked.
         let mut state = self.0.lock().ok()?;
         let (last, left_out) = &mut *state;

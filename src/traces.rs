@@ -1,0 +1,135 @@
+//! The spans of calls, sent to a collector by OTLP, as parts of the traces that callers name in W3C's `traceparent`.
+//!
+//! Log lines stay out of it. A collector that is slow or away holds up nothing: spans are queued up to a bound and then
+//! lost.
+
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, Uri};
+use opentelemetry::Context;
+use opentelemetry::propagation::{Extractor, TextMapPropagator};
+use opentelemetry::trace::{SpanKind, Status, TracerProvider};
+use opentelemetry_otlp::{ExporterBuildError, WithExportConfig};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::propagation::TraceContextPropagator;
+use opentelemetry_sdk::trace::{SdkTracerProvider, SpanData, SpanExporter};
+use tracing::level_filters::LevelFilter;
+use tracing::{Span, Subscriber};
+use tracing_opentelemetry::OpenTelemetrySpanExt;
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::registry::LookupSpan;
+
+use crate::seldom::Seldom;
+
+/// For how long the end of the process waits for the last spans to be sent.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Sends spans until it is dropped, and what is left of them then.
+#[derive(Debug)]
+pub(crate) struct Traces(SdkTracerProvider);
+
+impl Traces {
+    /// Sends to the collector at `endpoint`, whether or not it is there, from a thread and on the present runtime.
+    ///
+    /// # Errors
+    /// `endpoint`, or a setting of the exporter's in the environment, is of no use.
+    pub(crate) fn start(endpoint: &Uri) -> Result<Traces, ExporterBuildError> {
+        let otlp = opentelemetry_otlp::SpanExporter::builder().with_tonic().with_endpoint(endpoint.to_string());
+        let exporter = Exporter { otlp: otlp.build()?, lost: Seldom::new() };
+        let resource = Resource::builder().with_service_name("lockbroker").build();
+        Ok(Traces(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build()))
+    }
+
+    /// What hands this crate's spans over, whatever is logged.
+    pub(crate) fn layer<S>(&self) -> impl Layer<S> + use<S>
+    where
+        S: Subscriber + for<'a> LookupSpan<'a>,
+    {
+        let ours = filter_fn(|metadata| metadata.is_span() && metadata.target().starts_with("lockbroker::"));
+        tracing_opentelemetry::layer()
+            .with_tracer(self.0.tracer("lockbroker"))
+            // Always the same line of this crate, whichever thread came by, and for how long.
+            .with_location(false)
+            .with_target(false)
+            .with_threads(false)
+            .with_tracked_inactivity(false)
+            // Nobody below asks OpenTelemetry for the present span.
+            .with_context_activation(false)
+            .with_filter(ours.with_max_level_hint(LevelFilter::DEBUG))
+    }
+}
+
+impl Drop for Traces {
+    /// Blocks the thread, while the others of the runtime send.
+    fn drop(&mut self) {
+        if let Err(error) = self.0.shutdown_with_timeout(FAREWELL) {
+            tracing::warn!(%error, "the last traces may be lost: cannot send them to --otlp-endpoint in time");
+        }
+    }
+}
+
+/// Makes `span`, in which nobody has been yet, a part of the trace that a call's `headers` name. Does nothing if they name
+/// none, or traces are sent nowhere.
+pub(crate) fn continue_from(headers: &HeaderMap, span: &Span) {
+    let context = TraceContextPropagator::new().extract_with_context(&Context::new(), &Headers(headers));
+    // Fails where there is no layer that would heed it.
+    let _ = span.set_parent(context);
+}
+
+/// The codes by which a server has failed, and not its client, as OpenTelemetry has it for gRPC.
+const FAILED: [&str; 6] = ["Unknown", "DeadlineExceeded", "Unimplemented", "Internal", "Unavailable", "DataLoss"];
+
+/// Says of a call's span what its log lines need not: that it is a server's, named after the method, and whether it failed.
+fn describe(span: &mut SpanData) {
+    span.span_kind = SpanKind::Server;
+    for attribute in &span.attributes {
+        let value = attribute.value.as_str();
+        match attribute.key.as_str() {
+            "method" => span.name = value.trim_start_matches('/').to_owned().into(),
+            "status" if FAILED.contains(&&*value) => span.status = Status::error(""),
+            _ => {}
+        }
+    }
+}
+
+struct Headers<'a>(&'a HeaderMap);
+
+impl Extractor for Headers<'_> {
+    fn get(&self, key: &str) -> Option<&str> {
+        self.0.get(key)?.to_str().ok()
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        self.0.keys().map(HeaderName::as_str).collect()
+    }
+}
+
+/// OTLP, with a log line now and then while it does not work.
+#[derive(Debug)]
+struct Exporter {
+    otlp: opentelemetry_otlp::SpanExporter,
+    lost: Seldom,
+}
+
+impl SpanExporter for Exporter {
+    async fn export(&self, mut spans: Vec<SpanData>) -> OTelSdkResult {
+        spans.iter_mut().for_each(describe);
+        let sent = self.otlp.export(spans).await;
+        if let Err(error) = &sent
+            && let Some(left_out) = self.lost.pass()
+        {
+            tracing::warn!(%error, left_out, "traces are lost: cannot send them to --otlp-endpoint");
+        }
+        sent
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.otlp.shutdown_with_timeout(timeout)
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.otlp.set_resource(resource);
+    }
+}
