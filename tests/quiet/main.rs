@@ -8,10 +8,8 @@ mod fairness;
 mod hand_over_cost;
 mod kill;
 mod races;
-mod restart;
 #[path = "../support/mod.rs"]
 mod support;
-mod wait;
 
 use tokio::sync::{Mutex, MutexGuard};
 

@@ -24,7 +24,6 @@ const EVERYBODY_HAS_TRIED: Duration = Duration::from_millis(2_500);
 /// With the default ttl. A lease has 8 s left at the least when memcached dies; it stays away for most of that.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_memcached_that_dies_and_comes_back_loses_no_lock() {
-    let _quiet = crate::quiet().await;
     let mut memcached = Memcached::start(&[]).await;
     let holding = Broker::on(&memcached).await;
     let other = Broker::start(&["--store", &memcached.store()]).await;
@@ -38,7 +37,6 @@ async fn a_memcached_that_dies_and_comes_back_loses_no_lock() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restart_in_the_blink_of_an_eye_loses_no_lock_of_the_shortest_ttl() {
-    let _quiet = crate::quiet().await;
     const SHORT: [&str; 4] = ["--default-ttl", "5s", "--max-ttl", "5s"];
     let mut memcached = Memcached::start(&[]).await;
     let holding = Broker::on_store(&memcached.store(), &SHORT).await;
@@ -48,7 +46,6 @@ async fn a_restart_in_the_blink_of_an_eye_loses_no_lock_of_the_shortest_ttl() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flush_loses_no_lock() {
-    let _quiet = crate::quiet().await;
     const UNSAFE: [&str; 5] = ["--default-ttl", "5s", "--max-ttl", "5s", "--allow-unsafe-store"];
     let memcached = Memcached::bare(&["-M"]).await;
     let holding = Broker::on_store(&memcached.store(), &UNSAFE).await;

@@ -15,7 +15,6 @@ const EXACT: Duration = Duration::from_millis(50);
 
 #[tokio::test]
 async fn the_lock_is_granted_on_a_release_a_cancel_and_a_disconnect() {
-    let _quiet = crate::quiet().await;
     for (_memcached, broker) in brokers(&[]).await {
         let proxy = Proxy::start(broker.address()).await;
         let mut waiter = broker.stub().await;
@@ -45,7 +44,6 @@ async fn the_lock_is_granted_on_a_release_a_cancel_and_a_disconnect() {
 
 #[tokio::test]
 async fn waiters_are_served_in_the_order_in_which_they_came() {
-    let _quiet = crate::quiet().await;
     for (_memcached, broker) in brokers(&[]).await {
         let (_, held) = acquire(&mut broker.stub().await, once("job")).await;
         let (tell, mut served) = mpsc::unbounded_channel();
@@ -68,7 +66,6 @@ async fn waiters_are_served_in_the_order_in_which_they_came() {
 
 #[tokio::test]
 async fn a_waiter_is_told_its_place_again_and_again() {
-    let _quiet = crate::quiet().await;
     let broker = Broker::memory().await;
     let mut stub = broker.stub().await;
     let (_, _held) = acquire(&mut stub, once("job")).await;
@@ -85,7 +82,6 @@ async fn a_waiter_is_told_its_place_again_and_again() {
 
 #[tokio::test]
 async fn waiters_whose_client_has_left_are_passed_over() {
-    let _quiet = crate::quiet().await;
     for (_memcached, broker) in brokers(&[]).await {
         let proxy = Proxy::start(broker.address()).await;
         let mut cut_off = stub(proxy.address()).await;
@@ -105,7 +101,6 @@ async fn waiters_whose_client_has_left_are_passed_over() {
 
 #[tokio::test]
 async fn a_wait_on_a_session_is_ended_by_its_client() {
-    let _quiet = crate::quiet().await;
     let broker = Broker::memory().await;
     let mut stub = broker.stub().await;
     let (_, _held) = acquire(&mut stub, once("job")).await;
@@ -120,7 +115,6 @@ async fn a_wait_on_a_session_is_ended_by_its_client() {
 
 #[tokio::test]
 async fn a_wait_ends_on_time() {
-    let _quiet = crate::quiet().await;
     for (_memcached, broker) in brokers(&[]).await {
         let (_, _held) = acquire(&mut broker.stub().await, once("job")).await;
         ends_on_time(&broker).await;
@@ -129,7 +123,6 @@ async fn a_wait_ends_on_time() {
 
 #[tokio::test]
 async fn a_wait_for_what_another_broker_holds_ends_on_time() {
-    let _quiet = crate::quiet().await;
     let memcached = Memcached::start(&[]).await;
     let [here, there] = [Broker::on(&memcached).await, Broker::on(&memcached).await];
     let (_, _held) = acquire(&mut there.stub().await, once("job")).await;
@@ -138,7 +131,6 @@ async fn a_wait_for_what_another_broker_holds_ends_on_time() {
 
 #[tokio::test]
 async fn a_wait_of_no_time_is_one_try() {
-    let _quiet = crate::quiet().await;
     for (_memcached, broker) in brokers(&[]).await {
         let mut stub = broker.stub().await;
         let no_time = || wait_up_to(Duration::ZERO, "job");
@@ -153,7 +145,6 @@ async fn a_wait_of_no_time_is_one_try() {
 
 #[tokio::test]
 async fn a_lock_that_another_broker_releases_is_found_by_polling() {
-    let _quiet = crate::quiet().await;
     let memcached = Memcached::start(&[]).await;
     let [here, there] = [Broker::on(&memcached).await, Broker::on(&memcached).await];
     let mut stub = here.stub().await;
