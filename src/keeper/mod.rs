@@ -74,19 +74,25 @@ enum Close {
 
 impl<S: LockStore> Keeper<S> {
     /// A lock's whole life.
-    pub(crate) async fn keep(self, want: Want) {
+    ///
+    /// The future is there for as long as the lock is held, so it is kept small: what obtaining and giving back need is
+    /// boxed, and its block takes what it is made of where an `async fn` would have room for it twice.
+    pub(crate) fn keep(self, want: Want) -> impl Future<Output = ()> + Send + 'static {
         let unfinished = self.common.unfinished.token();
-        let Some(grant) = Box::pin(self.obtain(want)).await else { return };
-        self.common.waiters.hold(&self.name, grant.id, &self.owner, &self.bell);
-        let (grant, close) = {
-            let _holding = self.common.metrics.holding();
-            self.hold(grant).await
-        };
-        Box::pin(self.give_back(grant, close, unfinished)).await;
+        let want = Box::new(want);
+        async move {
+            let Some(mut grant) = Box::pin(self.obtain(*want)).await else { return };
+            self.common.waiters.hold(&self.name, grant.id, &self.owner, &self.bell);
+            let close = {
+                let _holding = self.common.metrics.holding();
+                self.hold(&mut grant).await
+            };
+            Box::pin(self.give_back(grant, close, unfinished)).await;
+        }
     }
 
     /// Announces the grant and renews it until its client, or its store, ends that.
-    async fn hold(&self, mut grant: Grant) -> (Grant, Close) {
+    async fn hold(&self, grant: &mut Grant) -> Close {
         let mut announced = false;
         let mut draining_told = false;
         // Renewals that failed in a row, and when to try again.
@@ -95,16 +101,15 @@ impl<S: LockStore> Keeper<S> {
         self.common.note_line(&self.name);
         loop {
             if let Some(end) = self.bell.take_end() {
-                let close = Box::pin(self.heed(end, &grant, announced)).await;
-                return (grant, close);
+                return Box::pin(self.heed(end, grant, announced)).await;
             }
-            let lease_end = self.lease_end(&grant);
+            let lease_end = self.lease_end(grant);
             if !announced && !lease_end.has_passed() {
                 let lock_id = LockId { grant: grant.id, token: grant.token, linger: self.linger };
                 announced = self.seat.announce(grant.sent, Event::Acquired { lock_id, until: lease_end });
                 if announced {
                     self.bell.set_lease_end(lease_end);
-                    self.common.store.describe(&self.name, grant.id, &self.owner, self.item_ttl(&grant));
+                    self.common.store.describe(&self.name, grant.id, &self.owner, self.item_ttl(grant));
                 }
             }
             draining_told |= announced && !draining_told && self.tell_draining();
@@ -129,12 +134,12 @@ impl<S: LockStore> Keeper<S> {
             if over.has_passed() {
                 self.tell_lost(LostReason::Expired, announced);
                 tracing::warn!(lock = %self.name, "lost: no renewal got through in time");
-                return (grant, Close::Release { delivered: announced, told: true, caller: None });
+                return Close::Release { delivered: announced, told: true, caller: None };
             }
 
             let sent = Moment::now();
             self.bell.asked();
-            let renewed = Box::pin(self.renew(&grant, renew_at)).await;
+            let renewed = Box::pin(self.renew(grant, renew_at)).await;
             let sent = sabotage::counted_from(sent);
             match renewed {
                 Ok(Change::Done) if !(sent + lease(self.ttl)).has_passed() => {
@@ -143,14 +148,14 @@ impl<S: LockStore> Keeper<S> {
                     retry_at = None;
                     self.common.note_line(&self.name);
                     if announced {
-                        self.bell.set_lease_end(self.lease_end(&grant));
-                        self.seat.renewed(sent, self.lease_end(&grant));
+                        self.bell.set_lease_end(self.lease_end(grant));
+                        self.seat.renewed(sent, self.lease_end(grant));
                     }
                 }
                 // It came too late to count.
                 Ok(Change::Done) => {}
-                Ok(Change::Gone) => return (grant, self.lost(LostReason::Gone, announced)),
-                Ok(Change::TakenOver) => return (grant, self.lost(LostReason::TakenOver, announced)),
+                Ok(Change::Gone) => return self.lost(LostReason::Gone, announced),
+                Ok(Change::TakenOver) => return self.lost(LostReason::TakenOver, announced),
                 Err(error) => {
                     tracing::debug!(lock = %self.name, %error, "not renewed, and tried again");
                     retry_at =
