@@ -2,6 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, oneshot};
 
 use crate::clock::Moment;
@@ -124,8 +125,8 @@ impl Bell {
     ///
     /// # Cancel safety
     /// A dropped future loses no ring.
-    pub(crate) async fn rung(&self) {
-        self.rung.notified().await;
+    pub(crate) fn rung(&self) -> Notified<'_> {
+        self.rung.notified()
     }
 
     /// Why to end, if so; asked once.

@@ -64,9 +64,15 @@ impl Sub<Duration> for Moment {
 ///
 /// # Cancel safety
 /// Dropping the future leaves nothing behind.
-pub async fn sleep_until(moment: Moment) {
-    while !moment.has_passed() {
-        tokio::time::sleep(moment.remaining()).await;
+#[expect(
+    clippy::manual_async_fn,
+    reason = "an async fn has room for its argument twice, and each held lock sleeps here"
+)]
+pub fn sleep_until(moment: Moment) -> impl Future<Output = ()> + Send {
+    async move {
+        while !moment.has_passed() {
+            tokio::time::sleep(moment.remaining()).await;
+        }
     }
 }
 

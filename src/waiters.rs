@@ -43,6 +43,13 @@ struct Lines {
 #[derive(Debug, Default)]
 struct Line {
     holder: Option<Holder>,
+    /// None until somebody waits, which for most locks nobody ever does, and each lock that is held has a line.
+    crowd: Option<Box<Crowd>>,
+}
+
+/// Those who wait for a lock, and what is known on their behalf.
+#[derive(Debug, Default)]
+struct Crowd {
     waiting: Queue<Waiter>,
     /// When the first in line may try the store again.
     next_poll: Option<Moment>,
@@ -119,7 +126,7 @@ impl Waiters {
         let line = lines.by_name.entry(name.clone()).or_default();
         // Drawn while the lines are locked, so that tickets rise within each.
         let ticket = self.tickets.fetch_add(1, Ordering::Relaxed);
-        line.waiting.insert(ticket, waiter);
+        line.crowd.get_or_insert_default().waiting.insert(ticket, waiter);
         Place { waiters: self, name: name.clone(), ticket }
     }
 
@@ -146,9 +153,11 @@ impl Waiters {
         self.change(name, |line| {
             if line.holder.as_ref().is_some_and(|holder| holder.id == id) {
                 line.holder = None;
-                line.in_a_row = None;
-                line.next_poll = Some(next_poll);
-                line.ring_first();
+                if let Some(crowd) = &mut line.crowd {
+                    crowd.in_a_row = None;
+                    crowd.next_poll = Some(next_poll);
+                    crowd.ring_first();
+                }
             }
         });
     }
@@ -156,17 +165,20 @@ impl Waiters {
     /// Lets the first in line try the store at once: the lock was released by somebody else.
     pub(crate) fn released_elsewhere(&self, name: &LockName) {
         self.change(name, |line| {
-            line.next_poll = None;
-            line.ring_first();
+            if let Some(crowd) = &mut line.crowd {
+                crowd.next_poll = None;
+                crowd.ring_first();
+            }
         });
     }
 
     /// Notes that the first in line has tried the store by a command sent then, and when it may do so again.
     pub(crate) fn polled(&self, name: &LockName, sent: Moment, next_poll: Moment) {
         self.change(name, |line| {
+            let Some(crowd) = &mut line.crowd else { return };
             // The lock may have been let go after the command was carried out.
-            let woken = line.ear.as_ref().and_then(|ear| ear.woken).filter(|woken| *woken > sent);
-            line.next_poll = Some(woken.map_or(next_poll, |woken| woken.min(next_poll)));
+            let woken = crowd.ear.as_ref().and_then(|ear| ear.woken).filter(|woken| *woken > sent);
+            crowd.next_poll = Some(woken.map_or(next_poll, |woken| woken.min(next_poll)));
         });
     }
 
@@ -174,7 +186,7 @@ impl Waiters {
     /// broker will wake it.
     pub(crate) fn pause(&self, name: &LockName, interval: Duration) -> Duration {
         let lines = self.lines();
-        let ear = lines.by_name.get(name).and_then(|line| line.ear.as_ref());
+        let ear = lines.by_name.get(name).and_then(|line| line.crowd.as_ref()?.ear.as_ref());
         let polls = ear.filter(|ear| !ear.deaf).map_or(0, |ear| ear.polls);
         interval.saturating_mul(2_u32.saturating_pow(polls)).min(LONGEST_POLL.max(interval))
     }
@@ -198,13 +210,13 @@ impl Waiters {
     /// Whether other brokers are still asked to wake this line, which no longer needs it.
     pub(crate) fn stop_watching(&self, name: &LockName) -> bool {
         let mut lines = self.lines();
-        let ear = lines.by_name.get_mut(name).and_then(|line| line.ear.as_mut());
+        let ear = lines.by_name.get_mut(name).and_then(|line| line.crowd.as_mut()?.ear.as_mut());
         ear.and_then(|ear| ear.watches_until.take()).is_some_and(|until| !until.has_passed())
     }
 
     /// Whether a line stands here behind a holder and is to be noted in the store now. It is asked again after `again`.
     pub(crate) fn line_to_note(&self, name: &LockName, again: Duration) -> bool {
-        let stands = |line: &Line| line.holder.is_some() && !line.waiting.is_empty();
+        let stands = |line: &Line| line.holder.is_some() && line.is_waited_for();
         if !self.lines().by_name.get(name).is_some_and(stands) {
             return false;
         }
@@ -223,8 +235,11 @@ impl Waiters {
     pub(crate) fn wake(&self, hint: WakeHint) {
         let mut lines = self.lines();
         let Lines { by_name, by_hint } = &mut *lines;
-        let Some(line) = by_hint.get(&hint).and_then(|name| by_name.get_mut(name)) else { return };
-        let Some(ear) = &mut line.ear else { return };
+        let Some(Line { holder, crowd: Some(crowd) }) = by_hint.get(&hint).and_then(|name| by_name.get_mut(name))
+        else {
+            return;
+        };
+        let Some(ear) = &mut crowd.ear else { return };
         ear.watches_until = None;
         ear.deaf = false;
         let now = Moment::now();
@@ -234,20 +249,20 @@ impl Waiters {
         }
         let at = ear.woken.map_or(now, |woken| now.max(woken + WAKE_PAUSE));
         ear.woken = Some(at);
-        match &line.holder {
+        match holder {
             Some(holder) => holder.bell.doubt(at),
             None => {
-                line.next_poll = Some(line.next_poll.map_or(at, |next_poll| next_poll.min(at)));
-                line.ring_first();
+                crowd.next_poll = Some(crowd.next_poll.map_or(at, |next_poll| next_poll.min(at)));
+                crowd.ring_first();
             }
         }
     }
 
-    /// Changes what is known of a line's wake-ups, if there is such a line.
+    /// Changes what is known of a line's wake-ups, if there is such a line and somebody has waited in it.
     fn hear<T>(&self, name: &LockName, change: impl FnOnce(&mut Ear) -> T) -> Option<T> {
         let mut lines = self.lines();
         let Lines { by_name, by_hint } = &mut *lines;
-        let ear = &mut by_name.get_mut(name)?.ear;
+        let ear = &mut by_name.get_mut(name)?.crowd.as_mut()?.ear;
         if ear.is_none() {
             by_hint.insert(WakeHint::of(name), name.clone());
         }
@@ -271,19 +286,19 @@ impl Waiters {
     /// Takes the first out of the line for a hand-over, unless there have been too many in a row.
     pub(crate) fn next(&self, name: &LockName) -> Option<Next> {
         let mut lines = self.lines();
-        let line = lines.by_name.get_mut(name)?;
-        let (since, count) = *line.in_a_row.get_or_insert_with(|| (Moment::now(), 0));
+        let crowd = lines.by_name.get_mut(name)?.crowd.as_mut()?;
+        let (since, count) = *crowd.in_a_row.get_or_insert_with(|| (Moment::now(), 0));
         if count >= FAIR_COUNT && since.elapsed() >= FAIR_TIME {
             return None;
         }
-        let (ticket, waiter) = line.waiting.pop_first()?;
-        line.in_a_row = Some((since, count + 1));
+        let (ticket, waiter) = crowd.waiting.pop_first()?;
+        crowd.in_a_row = Some((since, count + 1));
         Some(Next { ticket, waiter })
     }
 
     /// Whether somebody stands in line.
     pub(crate) fn has_waiters(&self, name: &LockName) -> bool {
-        self.lines().by_name.get(name).is_some_and(|line| !line.waiting.is_empty())
+        self.lines().by_name.get(name).is_some_and(Line::is_waited_for)
     }
 
     /// Puts one back where it stood: the hand-over came to nothing.
@@ -291,7 +306,8 @@ impl Waiters {
         // Under the lock of the lines, so that a waiter that leaves either is not put back or finds itself in line.
         let mut lines = self.lines();
         if !next.waiter.bell.has_left() {
-            lines.by_name.entry(name.clone()).or_default().waiting.insert(next.ticket, next.waiter);
+            let line = lines.by_name.entry(name.clone()).or_default();
+            line.crowd.get_or_insert_default().waiting.insert(next.ticket, next.waiter);
         }
     }
 
@@ -299,7 +315,8 @@ impl Waiters {
     pub(crate) fn ring_all(&self) {
         for line in self.lines().by_name.values() {
             line.holder.iter().for_each(|holder| holder.bell.ring());
-            line.waiting.values().for_each(|waiter| waiter.bell.ring());
+            let waiters = line.crowd.iter().flat_map(|crowd| crowd.waiting.values());
+            waiters.for_each(|waiter| waiter.bell.ring());
         }
     }
 
@@ -308,9 +325,9 @@ impl Waiters {
         let mut lines = self.lines();
         if let Some(line) = lines.by_name.get_mut(name) {
             change(line);
-            if line.holder.is_none() && line.waiting.is_empty() {
+            if line.holder.is_none() && !line.is_waited_for() {
                 let Lines { by_name, by_hint } = &mut *lines;
-                if by_name.remove(name).is_some_and(|line| line.ear.is_some()) {
+                if by_name.remove(name).and_then(|line| line.crowd?.ear).is_some() {
                     by_hint.remove(&WakeHint::of(name));
                 }
                 if by_name.is_empty() {
@@ -323,6 +340,12 @@ impl Waiters {
 }
 
 impl Line {
+    fn is_waited_for(&self) -> bool {
+        self.crowd.as_ref().is_some_and(|crowd| !crowd.waiting.is_empty())
+    }
+}
+
+impl Crowd {
     fn ring_first(&self) {
         if let Some((_, first)) = self.waiting.first() {
             first.bell.ring();
@@ -334,10 +357,10 @@ impl Place<'_> {
     /// What may be done now from this place.
     pub(crate) fn turn(&self) -> Turn {
         let lines = self.waiters.lines();
-        let Some(line) = lines.by_name.get(&self.name) else { return Turn::Wait };
-        let first = line.waiting.is_first(self.ticket);
-        match (&line.holder, first) {
-            (None, true) => Turn::Contend(line.next_poll.unwrap_or_else(Moment::now)),
+        match lines.by_name.get(&self.name) {
+            Some(Line { holder: None, crowd: Some(crowd) }) if crowd.waiting.is_first(self.ticket) => {
+                Turn::Contend(crowd.next_poll.unwrap_or_else(Moment::now))
+            }
             _ => Turn::Wait,
         }
     }
@@ -345,17 +368,19 @@ impl Place<'_> {
     /// The place, the first being 1.
     pub(crate) fn position(&self) -> usize {
         let lines = self.waiters.lines();
-        lines.by_name.get(&self.name).map_or(1, |line| line.waiting.before(self.ticket) + 1)
+        let crowd = lines.by_name.get(&self.name).and_then(|line| line.crowd.as_ref());
+        crowd.map_or(1, |crowd| crowd.waiting.before(self.ticket) + 1)
     }
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         self.waiters.change(&self.name, |line| {
-            let was_first = line.waiting.is_first(self.ticket);
-            line.waiting.remove(self.ticket);
+            let Some(crowd) = &mut line.crowd else { return };
+            let was_first = crowd.waiting.is_first(self.ticket);
+            crowd.waiting.remove(self.ticket);
             if was_first {
-                line.ring_first();
+                crowd.ring_first();
             }
         });
     }

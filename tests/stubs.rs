@@ -10,6 +10,7 @@ fn generate(into: &Path) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("proto");
     let descriptors = protox::compile([root.join("lockbroker/v1/lockbroker.proto")], [&root]).unwrap();
     tonic_prost_build::configure()
+        .codec_path("crate::proto::SmallCodec")
         .out_dir(into)
         .file_descriptor_set_path(into.join("lockbroker.v1.bin"))
         .server_mod_attribute("lockbroker.v1", "#[cfg(feature = \"server\")]")

@@ -74,88 +74,95 @@ enum Close {
 
 impl<S: LockStore> Keeper<S> {
     /// A lock's whole life.
-    pub(crate) async fn keep(self, want: Want) {
+    ///
+    /// The future is there for as long as the lock is held, so it is kept small: what obtaining and giving back need is
+    /// boxed, and its block takes what it is made of where an `async fn` would have room for it twice.
+    pub(crate) fn keep(self, want: Want) -> impl Future<Output = ()> + Send + 'static {
         let unfinished = self.common.unfinished.token();
-        let Some(grant) = Box::pin(self.obtain(want)).await else { return };
-        self.common.waiters.hold(&self.name, grant.id, &self.owner, &self.bell);
-        let (grant, close) = {
-            let _holding = self.common.metrics.holding();
-            self.hold(grant).await
-        };
-        Box::pin(self.give_back(grant, close, unfinished)).await;
+        let want = Box::new(want);
+        async move {
+            let Some(mut grant) = Box::pin(self.obtain(want)).await else { return };
+            self.common.waiters.hold(&self.name, grant.id, &self.owner, &self.bell);
+            let close = {
+                let _holding = self.common.metrics.holding();
+                self.hold(&mut grant).await
+            };
+            Box::pin(self.give_back(grant, close, unfinished)).await;
+        }
     }
 
     /// Announces the grant and renews it until its client, or its store, ends that.
-    async fn hold(&self, mut grant: Grant) -> (Grant, Close) {
+    fn hold(&self, grant: &mut Grant) -> impl Future<Output = Close> + Send {
         let mut announced = false;
         let mut draining_told = false;
         // Renewals that failed in a row, and when to try again.
         let mut failed = 0;
         let mut retry_at: Option<Moment> = None;
         self.common.note_line(&self.name);
-        loop {
-            if let Some(end) = self.bell.take_end() {
-                let close = Box::pin(self.heed(end, &grant, announced)).await;
-                return (grant, close);
-            }
-            let lease_end = self.lease_end(&grant);
-            if !announced && !lease_end.has_passed() {
-                let lock_id = LockId { grant: grant.id, token: grant.token, linger: self.linger };
-                announced = self.seat.announce(grant.sent, Event::Acquired { lock_id, until: lease_end });
-                if announced {
-                    self.bell.set_lease_end(lease_end);
-                    self.common.store.describe(&self.name, grant.id, &self.owner, self.item_ttl(&grant));
+        async move {
+            loop {
+                if let Some(end) = self.bell.take_end() {
+                    return Box::pin(self.heed(end, grant, announced)).await;
                 }
-            }
-            draining_told |= announced && !draining_told && self.tell_draining();
-
-            let renew_at = match self.seat.beat() {
-                None => grant.sent + self.ttl / 3,
-                Some(beat) if beat.arrived > grant.sent => beat.arrived,
-                // The next one rings.
-                Some(_) => lease_end,
-            };
-            // Another broker says that it has ended the grant, which the renewal shows.
-            let renew_at = self.bell.doubted().map_or(renew_at, |doubted| doubted.min(renew_at));
-            // Renewals that are answered after the next heartbeat only keep the lease, and cover nothing: a client whose
-            // validity is over has lost the lock, though the store still has it.
-            let covered_until = self.seat.covered_since().map(|since| since + lease(self.ttl));
-            let over = covered_until.map_or(lease_end, |covered| covered.min(lease_end));
-            let wake = retry_at.map_or(renew_at, |retry| retry.max(renew_at)).min(over);
-            tokio::select! {
-                () = self.bell.rung() => continue,
-                () = sleep_until(wake) => {}
-            }
-            if over.has_passed() {
-                self.tell_lost(LostReason::Expired, announced);
-                tracing::warn!(lock = %self.name, "lost: no renewal got through in time");
-                return (grant, Close::Release { delivered: announced, told: true, caller: None });
-            }
-
-            let sent = Moment::now();
-            self.bell.asked();
-            let renewed = Box::pin(self.renew(&grant, renew_at, over)).await;
-            let sent = sabotage::counted_from(sent);
-            match renewed {
-                Ok(Change::Done) if !(sent + lease(self.ttl)).has_passed() => {
-                    grant.sent = sent;
-                    failed = 0;
-                    retry_at = None;
-                    self.common.note_line(&self.name);
+                let lease_end = self.lease_end(grant);
+                if !announced && !lease_end.has_passed() {
+                    let lock_id = LockId { grant: grant.id, token: grant.token, linger: self.linger };
+                    announced = self.seat.announce(grant.sent, Event::Acquired { lock_id, until: lease_end });
                     if announced {
-                        self.bell.set_lease_end(self.lease_end(&grant));
-                        self.seat.renewed(sent, self.lease_end(&grant));
+                        self.bell.set_lease_end(lease_end);
+                        self.common.store.describe(&self.name, grant.id, &self.owner, self.item_ttl(grant));
                     }
                 }
-                // It came too late to count.
-                Ok(Change::Done) => {}
-                Ok(Change::Gone) => return (grant, self.lost(LostReason::Gone, announced)),
-                Ok(Change::TakenOver) => return (grant, self.lost(LostReason::TakenOver, announced)),
-                Err(error) => {
-                    tracing::debug!(lock = %self.name, %error, "not renewed, and tried again");
-                    retry_at =
-                        Some(Moment::now() + retry_delays().nth(failed.min(LAST_PAUSE)).unwrap_or(LONGEST_RETRY));
-                    failed += 1;
+                draining_told |= announced && !draining_told && self.tell_draining();
+
+                let renew_at = match self.seat.beat() {
+                    None => grant.sent + self.ttl / 3,
+                    Some(beat) if beat.arrived > grant.sent => beat.arrived,
+                    // The next one rings.
+                    Some(_) => lease_end,
+                };
+                // Another broker says that it has ended the grant, which the renewal shows.
+                let renew_at = self.bell.doubted().map_or(renew_at, |doubted| doubted.min(renew_at));
+                // Renewals that are answered after the next heartbeat only keep the lease, and cover nothing: a client whose
+                // validity is over has lost the lock, though the store still has it.
+                let covered_until = self.seat.covered_since().map(|since| since + lease(self.ttl));
+                let over = covered_until.map_or(lease_end, |covered| covered.min(lease_end));
+                let wake = retry_at.map_or(renew_at, |retry| retry.max(renew_at)).min(over);
+                tokio::select! {
+                    () = self.bell.rung() => continue,
+                    () = sleep_until(wake) => {}
+                }
+                if over.has_passed() {
+                    self.tell_lost(LostReason::Expired, announced);
+                    tracing::warn!(lock = %self.name, "lost: no renewal got through in time");
+                    return Close::Release { delivered: announced, told: true, caller: None };
+                }
+
+                let sent = Moment::now();
+                self.bell.asked();
+                let renewed = Box::pin(self.renew(grant, renew_at, over)).await;
+                let sent = sabotage::counted_from(sent);
+                match renewed {
+                    Ok(Change::Done) if !(sent + lease(self.ttl)).has_passed() => {
+                        grant.sent = sent;
+                        failed = 0;
+                        retry_at = None;
+                        self.common.note_line(&self.name);
+                        if announced {
+                            self.bell.set_lease_end(self.lease_end(grant));
+                            self.seat.renewed(sent, self.lease_end(grant));
+                        }
+                    }
+                    // It came too late to count.
+                    Ok(Change::Done) => {}
+                    Ok(Change::Gone) => return self.lost(LostReason::Gone, announced),
+                    Ok(Change::TakenOver) => return self.lost(LostReason::TakenOver, announced),
+                    Err(error) => {
+                        tracing::debug!(lock = %self.name, %error, "not renewed, and tried again");
+                        retry_at =
+                            Some(Moment::now() + retry_delays().nth(failed.min(LAST_PAUSE)).unwrap_or(LONGEST_RETRY));
+                        failed += 1;
+                    }
                 }
             }
         }
@@ -292,9 +299,9 @@ mod tests {
 
     #[test]
     fn a_keeper_is_small() {
-        // Each held lock costs one: what it grows by, 100,000 locks pay for.
+        // Each held lock costs one, in a task of tokio's, which adds 104 bytes and rounds up to 128: this makes 640.
         let memory = future_size::<MemoryStore>(|| unreachable!());
         let memcached = future_size::<MemcachedStore>(|| unreachable!());
-        assert!(memory.max(memcached) <= 768, "memory {memory}, memcached {memcached}");
+        assert!(memory.max(memcached) <= 536, "memory {memory}, memcached {memcached}");
     }
 }

@@ -58,10 +58,10 @@ enum Leave {
 
 impl<S: LockStore> Keeper<S> {
     /// Gets the lock, or tells the client why not.
-    pub(super) async fn obtain(&self, want: Want) -> Option<Grant> {
+    pub(super) async fn obtain(&self, want: Box<Want>) -> Option<Grant> {
         let metrics = &self.common.metrics;
-        let (waits, reattach, asked) = (metrics.waits_of(&want), matches!(want, Want::Reattach(_)), Instant::now());
-        let grant = match want {
+        let (waits, reattach, asked) = (metrics.waits_of(&want), matches!(*want, Want::Reattach(_)), Instant::now());
+        let grant = match *want {
             Want::Once => self.try_once(None).await,
             Want::Wait { max_wait: Some(Duration::ZERO), .. } => self.try_once(Some(Reason::MaxWait)).await,
             Want::Wait { max_wait, poll_interval } => self.wait_in_line(max_wait, poll_interval).await,

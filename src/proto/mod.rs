@@ -3,6 +3,10 @@
 
 #![allow(missing_docs, clippy::all, rustdoc::all)]
 
+mod codec;
+
+pub use codec::SmallCodec;
+
 include!("lockbroker.v1.rs");
 
 /// The descriptor of everything here, encoded, for server reflection.

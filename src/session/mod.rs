@@ -129,12 +129,7 @@ impl<S: crate::store::LockStore> Session<S> {
         }
         let bell = Arc::new(Bell::default());
         self.remember(lock_ref, &bell);
-        let seat = Seat::Shared {
-            lock_ref,
-            ledger: Arc::clone(&self.ledger),
-            outbox: Arc::clone(&self.outbox),
-            live: self.keepers.token(),
-        };
+        let seat = Seat::Shared { lock_ref, ledger: Arc::clone(&self.ledger), live: self.keepers.token() };
         self.broker.keep(ask, seat, bell);
     }
 

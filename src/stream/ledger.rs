@@ -51,6 +51,11 @@ impl Ledger {
         Ledger { book: Mutex::new(book), outbox, changed: Notify::new(), ttl }
     }
 
+    /// The Session's queue.
+    pub fn outbox(&self) -> &Outbox {
+        &self.outbox
+    }
+
     fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -93,8 +93,8 @@ impl Outbox {
         match queue.items.pop_front() {
             Some(item) => {
                 if queue.items.is_empty() {
-                    // A burst is over: an idle stream keeps no memory of it.
-                    queue.items.shrink_to(Self::COALESCE_AMONG);
+                    // An idle stream keeps no room for what may come, and most are idle.
+                    queue.items = VecDeque::new();
                 }
                 Poll::Ready(Some(item))
             }

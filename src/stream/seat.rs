@@ -21,8 +21,6 @@ pub enum Seat {
         lock_ref: LockRef,
         /// Where it is kept whether the lock has been renewed.
         ledger: Arc<Ledger>,
-        /// The Session's queue.
-        outbox: Arc<Outbox>,
         /// One of the keepers that the Session waits for when it ends.
         live: TaskTrackerToken,
     },
@@ -68,7 +66,7 @@ impl Seat {
     pub fn tell(&self, event: Event) {
         match self {
             Seat::Alone(outbox) => outbox.push(Item::Event(SESSION, event)),
-            Seat::Shared { lock_ref, outbox, .. } => outbox.push(Item::Event(*lock_ref, event)),
+            Seat::Shared { lock_ref, ledger, .. } => ledger.outbox().push(Item::Event(*lock_ref, event)),
         }
     }
 
@@ -87,7 +85,7 @@ impl Seat {
     pub fn retract_grant(&self) -> bool {
         match self {
             Seat::Alone(outbox) => outbox.retract_grant(SESSION),
-            Seat::Shared { lock_ref, outbox, .. } => outbox.retract_grant(*lock_ref),
+            Seat::Shared { lock_ref, ledger, .. } => ledger.outbox().retract_grant(*lock_ref),
         }
     }
 

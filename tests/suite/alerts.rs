@@ -163,7 +163,7 @@ async fn fill() -> Change {
     let memcached = Memcached::start(&["-m", "2"]).await;
     let broker = Broker::on_store(&memcached.store(), &Broker::WATCHED).await;
     let before = broker.scrape().await;
-    memcached.fill().await;
+    memcached.fill(160).await;
     let refusal = try_acquire(&mut broker.stub().await, once("full 1")).await.unwrap_err();
     assert_eq!(refusal.code(), Code::ResourceExhausted, "{refusal:?}");
     ("LockbrokerShardFull", (before, broker.scrape().await))

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::{Broker, Memcached, SOON, acquire, eventually, next_event, once, try_acquire};
+use crate::support::{Broker, Memcached, RawSession, SOON, acquire, begin, eventually, next_event, once, try_acquire};
 use lockbroker::proto::lock_event::Kind;
 use tonic::Code;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -19,7 +19,7 @@ async fn a_full_memcached_grants_nothing_and_keeps_what_is_held() {
         held.push(acquire(&mut stub, once(&format!("held {index}"))).await.1);
     }
 
-    memcached.fill().await;
+    memcached.fill(160).await;
     let filled = tokio::time::Instant::now();
     let status = try_acquire(&mut stub, once("full 1")).await.unwrap_err();
     assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
@@ -51,4 +51,31 @@ async fn a_full_memcached_grants_nothing_and_keeps_what_is_held() {
     drop(held);
     eventually(SOON, "there is room", async || matches!(try_acquire(&mut stub, once("full 1")).await, Ok(Some(_))))
         .await;
+}
+
+#[tokio::test]
+async fn a_grant_that_is_refused_costs_those_in_its_batch_nothing() {
+    const EACH: i64 = 50;
+    let memcached = Memcached::start(&["-m", "2"]).await;
+    let broker = Broker::on_store(&memcached.store(), &[]).await;
+    let mut session = RawSession::open(&mut broker.stub().await, None).await;
+    // memcached keeps items by size: there is no room for a lock with a short name, and for a long one there is.
+    memcached.fill(40).await;
+    let connections = memcached.stat("total_connections").await;
+    for lock_ref in 1..=2 * EACH {
+        let name = format!("{lock_ref:03}");
+        session.begin(begin(lock_ref, &if lock_ref % 2 == 0 { name.repeat(40) } else { name }));
+    }
+    for _ in 1..=2 * EACH {
+        match session.next_event().await {
+            (lock_ref, Kind::Acquired(_)) if lock_ref % 2 == 0 => {}
+            (lock_ref, Kind::Failed(failed)) if lock_ref % 2 == 1 => {
+                assert_eq!(failed.code, Code::ResourceExhausted as i32, "{failed:?}");
+            }
+            (lock_ref, other) => panic!("{other:?} for {lock_ref}"),
+        }
+    }
+    // Its own for the look at the number, and those that a busy broker opens: a refusal ends none.
+    let connections = memcached.stat("total_connections").await - connections;
+    assert!(connections <= 3, "{connections} new connections");
 }

@@ -97,10 +97,10 @@ impl Memcached {
             .unwrap_or_else(|error| panic!("memcached, asked {text:?}: {error}"))
     }
 
-    /// Takes all memory for items as large as a lock's is, and as large as anything else about it. Give it little to
-    /// fill: `-m 2`.
-    pub async fn fill(&self) {
-        for length in (0..=160).step_by(20) {
+    /// Takes all memory for items whose key and value together are no larger than a value of `longest` bytes with a key
+    /// of 16: 160 for all there is about a lock, 40 for locks with short names. Give it little to fill: `-m 2`.
+    pub async fn fill(&self, longest: usize) {
+        for length in (0..=longest).step_by(20) {
             let value = "x".repeat(length);
             // A few rounds fill memcached's smallest memory.
             for round in 0..100 {

@@ -3,6 +3,7 @@
 //! come between, which is why what it came to counts only if the witness at its end shows the epoch that was
 //! known before.
 
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use memcache::exp::{MetaCommand, MetaResponse};
 use tokio::sync::oneshot;
 
 use super::commands::{self, Epoch, Keys, Unexpected, Verdict, Witness};
+use super::connection::Said;
 use crate::lock::{FencingToken, LockName, Owner};
 use crate::store::{Mark, StoreError};
 
@@ -31,9 +33,9 @@ pub(super) enum Op {
 /// In which kind of batch a job travels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// May be refused for want of memory, which spoils the answers to the whole batch.
+    /// Needs memory, and may be refused for want of it.
     Create,
-    /// Needs no memory.
+    /// Needs none: renewals share a batch with nothing whose want of memory could spoil what the batch says of the shard.
     Change,
     /// Claims nothing and may be refused: a batch of its own without a witness.
     Note,
@@ -61,6 +63,16 @@ impl Op {
     /// Whether it serves a lock that somebody holds: renews, re-asserts, moves or releases it.
     pub(super) fn serves_a_holder(&self) -> bool {
         self.kind() != Kind::Note && !self.grants() && !matches!(self, Op::Look)
+    }
+
+    /// What it means that `shard` cannot do it. Only what needs memory is refused for want of it.
+    fn refused(&self, shard: &dyn Display, why: &str) -> StoreError {
+        match self.kind() {
+            Kind::Create | Kind::Note => {
+                StoreError::Full { why: format!("memcached {shard} has no memory left for locks: {why}").into() }
+            }
+            Kind::Change => StoreError::uncertain(format!("memcached {shard} could not do it: {why}")),
+        }
     }
 
     /// Whether it makes an item live on, so that the server's clock matters.
@@ -173,73 +185,77 @@ impl Batch {
     }
 
     /// Reads what the batch says of the shard.
-    pub(super) fn evidence(&self, responses: &[MetaResponse]) -> Result<Evidence, Unexpected> {
-        let from_the_end = |index: usize| &responses[responses.len() - 1 - index];
+    pub(super) fn evidence(&self, said: &[Said]) -> Result<Evidence, Unexpected> {
+        let answer = |index: usize| said[index].as_ref().map_err(|why| Unexpected::refusal(why));
+        let from_the_end = |index: usize| answer(said.len() - 1 - index);
         Ok(Evidence {
-            clock: self.timed.then(|| commands::read_clock(&responses[0])),
-            fence: (self.grants > 0).then(|| commands::read_fence(from_the_end(1))).transpose()?,
-            witness: commands::read_witness(from_the_end(0))?,
+            clock: self.timed.then(|| answer(0).map(commands::read_clock)).transpose()?,
+            fence: (self.grants > 0).then(|| from_the_end(1).and_then(commands::read_fence)).transpose()?,
+            witness: from_the_end(0).and_then(commands::read_witness)?,
         })
     }
 
-    /// Answers every job of a batch that counts.
-    pub(super) fn settle(self, responses: &[MetaResponse], fence: Option<FencingToken>, last_word: &LastWord) {
-        let mut responses = responses.iter().skip(usize::from(self.timed));
-        let mut next = || responses.next().expect("one response for each command");
+    /// Answers every job of a batch that counts. What `shard` has refused to do for one of them is no concern of the
+    /// others.
+    pub(super) fn settle(self, said: &[Said], fence: Option<FencingToken>, last_word: &LastWord, shard: &dyn Display) {
+        let mut said = said.iter().skip(usize::from(self.timed));
         let mut granted = 0;
         for job in self.jobs {
-            let mut watcher = None;
-            let answer = match &job.op {
-                Op::Create { mark, .. } => commands::read_create(next(), *mark).map(Some),
+            let op = &job.op;
+            let mut next = || {
+                let said = said.next().expect("one answer for each command").as_ref();
+                said.map_err(|why| op.refused(shard, why))
+            };
+            let (verdict, watcher) = match op {
+                Op::Create { mark, .. } => {
+                    (next().and_then(|created| Ok(commands::read_create(created, *mark)?)), None)
+                }
                 Op::Replace { touch_owner, .. } => {
-                    let verdict = commands::read_change(next()).map(Some);
+                    let changed = next();
                     if *touch_owner {
-                        next();
+                        // Best effort.
+                        let _ = next();
                     }
-                    verdict
+                    (changed.and_then(|changed| Ok(commands::read_change(changed)?)), None)
                 }
                 Op::Remove { wakes, .. } => {
-                    let verdict = commands::read_change(next()).map(Some);
-                    if *wakes {
-                        watcher = commands::read_address(next());
-                    }
-                    verdict
+                    let removed = next();
+                    let watcher = if *wakes { next().ok().and_then(commands::read_address) } else { None };
+                    (removed.and_then(|removed| Ok(commands::read_change(removed)?)), watcher)
                 }
-                Op::Look => Ok(None),
+                Op::Look => {
+                    let (item, label) = (next(), next());
+                    let answer = item.and_then(|item| Ok(read_found(item, label?, last_word.clone())?));
+                    job.answer(answer);
+                    continue;
+                }
                 Op::Note(_) => continue,
             };
-            let answer = match answer {
-                Ok(Some(verdict)) => {
-                    let token = job.op.grants().then(|| {
-                        granted += 1;
-                        // The fences were raised by the number of grants asked for: each has one of its own.
-                        let below = fence.and_then(|top| top.get().checked_sub(self.grants as u64));
-                        below.and_then(|below| FencingToken::new(below + granted))
-                    });
-                    match token {
-                        Some(None) if verdict == Verdict::Done => {
-                            Err(StoreError::uncertain("the shard lost its fencing tokens while it granted the lock"))
-                        }
-                        token => Ok(Answer::Verdict {
-                            verdict,
-                            token: token.flatten(),
-                            last_word: last_word.clone(),
-                            watcher,
-                        }),
+            let answer = verdict.and_then(|verdict| {
+                let token = op.grants().then(|| {
+                    granted += 1;
+                    // The fences were raised by the number of grants asked for: each has one of its own.
+                    let below = fence.and_then(|top| top.get().checked_sub(self.grants as u64));
+                    below.and_then(|below| FencingToken::new(below + granted))
+                });
+                match token {
+                    Some(None) if verdict == Verdict::Done => {
+                        Err(StoreError::uncertain("the shard lost its fencing tokens while it granted the lock"))
+                    }
+                    token => {
+                        Ok(Answer::Verdict { verdict, token: token.flatten(), last_word: last_word.clone(), watcher })
                     }
                 }
-                Ok(None) => read_found(next(), next(), last_word.clone())
-                    .map_err(|error| StoreError::uncertain(error.to_string())),
-                Err(error) => Err(StoreError::uncertain(error.to_string())),
-            };
+            });
             job.answer(answer);
         }
     }
 
     /// Answers the job of a batch that is a note.
-    pub(super) fn noted(self, responses: Vec<MetaResponse>) {
-        for (job, response) in self.jobs.into_iter().zip(responses) {
-            job.answer(Ok(Answer::Noted(response)));
+    pub(super) fn noted(self, said: Vec<Said>, shard: &dyn Display) {
+        for (job, said) in self.jobs.into_iter().zip(said) {
+            let answer = said.map(Answer::Noted).map_err(|why| job.op.refused(shard, &why));
+            job.answer(answer);
         }
     }
 

@@ -12,7 +12,7 @@ use memcache::exp::{MetaCommand, MetaOp, MetaResponse, ReturnCode, parse_meta_re
 
 use crate::lock::{FencingToken, GrantId, LingerId, LockName, Owner};
 use crate::sabotage::{self, Rule};
-use crate::store::Mark;
+use crate::store::{Mark, StoreError};
 
 /// A CAS that no item ever has: an `ma` that compares with it changes nothing that exists and creates what
 /// does not.
@@ -217,6 +217,19 @@ fn number(mark: Mark) -> u64 {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("memcached answered {0}")]
 pub(super) struct Unexpected(String);
+
+impl Unexpected {
+    /// A SERVER_ERROR where none is to be had.
+    pub(super) fn refusal(why: &str) -> Unexpected {
+        Unexpected(format!("that it could not: {why}"))
+    }
+}
+
+impl From<Unexpected> for StoreError {
+    fn from(error: Unexpected) -> StoreError {
+        StoreError::uncertain(error.to_string())
+    }
+}
 
 fn unexpected<T>(what: &str, response: &MetaResponse) -> Result<T, Unexpected> {
     Err(Unexpected(format!("{:?} to a {what}", response.rc())))

@@ -2,7 +2,6 @@
 
 use std::sync::LazyLock;
 
-use memcache::exp::AsyncMetaConnection;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
@@ -10,6 +9,7 @@ use tokio::sync::oneshot;
 
 use super::batch::{Answer, Batch, Job, Kind, Op};
 use super::commands::{Epoch, Keys, Verdict};
+use super::connection::Connection;
 use super::server;
 use crate::lock::{FencingToken, GrantId, LockName, Owner};
 use crate::store::Mark;
@@ -72,12 +72,12 @@ pub fn answers(bytes: &[u8]) {
         let (mut server, _) = listener.accept().await.ok()?;
         server.write_all(bytes).await.ok()?;
         server.shutdown().await.ok()?;
-        AsyncMetaConnection::from_stream(client).execute_batch(&commands).await.ok()
+        Connection::new(client).ok()?.exchange(&commands).await.ok()
     }) else {
         return;
     };
     let Ok(evidence) = batch.evidence(&responses) else { return };
-    batch.settle(&responses, evidence.fence.flatten(), &Ok(()));
+    batch.settle(&responses, evidence.fence.flatten(), &Ok(()), &"the fuzzer");
     for mut reply in replies {
         match reply.try_recv() {
             Ok(Ok(Answer::Verdict { verdict: Verdict::Done, token, .. })) => {

@@ -6,6 +6,7 @@
 mod batch;
 mod board;
 mod commands;
+mod connection;
 mod epoch;
 #[cfg(fuzzing)]
 pub mod fuzzing;

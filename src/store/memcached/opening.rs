@@ -2,10 +2,11 @@
 
 use std::time::{Duration, SystemTime};
 
-use memcache::exp::{AsyncMetaConnection, MetaCommand, MetaResponse};
+use memcache::exp::{MetaCommand, MetaResponse};
 use tokio::time::timeout;
 
 use super::commands::{self, Epoch, Keys, Witness};
+use super::connection::Connection;
 use super::placement::fingerprint;
 use super::server::{BOUND, dial};
 use super::{MemcachedSettings, ShardAddress};
@@ -51,7 +52,7 @@ pub async fn open(settings: &MemcachedSettings) -> Vec<(ShardAddress, Result<Ope
     let keys = Keys::new(&settings.key_prefix);
     let ours = fingerprint(&settings.shards, settings.max_ttl);
     let reached = reach(settings, &keys).await;
-    let contradicts = |found: &Result<(AsyncMetaConnection, Witness), String>| match found {
+    let contradicts = |found: &Result<(Connection, Witness), String>| match found {
         Ok((_, Witness::Shows { fingerprint, .. })) => *fingerprint != ours,
         _ => false,
     };
@@ -110,14 +111,14 @@ pub async fn adopt(settings: &MemcachedSettings) -> Vec<(ShardAddress, Result<()
 }
 
 /// The highest token of the epoch that a shard shows; 0 if it has none.
-async fn highest_token(connection: &mut AsyncMetaConnection, keys: &Keys, witness: Witness) -> Result<u64, String> {
+async fn highest_token(connection: &mut Connection, keys: &Keys, witness: Witness) -> Result<u64, String> {
     let Witness::Shows { epoch, .. } = witness else { return Ok(0) };
     let responses = exchange(connection, vec![keys.highest_token(epoch)]).await?;
     let token = commands::read_fence(&responses[0]).map_err(|error| error.to_string())?;
     Ok(token.map_or(0, FencingToken::get))
 }
 
-async fn adopt_one(mut connection: AsyncMetaConnection, keys: &Keys, ours: u64, start: u64) -> Result<(), String> {
+async fn adopt_one(mut connection: Connection, keys: &Keys, ours: u64, start: u64) -> Result<(), String> {
     let epoch = Epoch::random();
     // The tokens first: once its state shows, the shard is open.
     let batch = vec![keys.open(epoch, start), keys.forget_epoch(), keys.begin_epoch(epoch, ours), keys.witness()];
@@ -129,7 +130,7 @@ async fn adopt_one(mut connection: AsyncMetaConnection, keys: &Keys, ours: u64, 
 }
 
 /// A connection to every shard, and what its state shows.
-async fn reach(settings: &MemcachedSettings, keys: &Keys) -> Vec<Result<(AsyncMetaConnection, Witness), String>> {
+async fn reach(settings: &MemcachedSettings, keys: &Keys) -> Vec<Result<(Connection, Witness), String>> {
     let mut reached = Vec::new();
     for shard in &settings.shards {
         reached.push(match dial(shard, None).await {
@@ -143,18 +144,13 @@ async fn reach(settings: &MemcachedSettings, keys: &Keys) -> Vec<Result<(AsyncMe
     reached
 }
 
-async fn look(mut connection: AsyncMetaConnection, keys: &Keys) -> Result<(AsyncMetaConnection, Witness), String> {
+async fn look(mut connection: Connection, keys: &Keys) -> Result<(Connection, Witness), String> {
     let responses = exchange(&mut connection, vec![keys.witness()]).await?;
     let witness = commands::read_witness(&responses[0]).map_err(|error| error.to_string())?;
     Ok((connection, witness))
 }
 
-async fn open_one(
-    mut connection: AsyncMetaConnection,
-    keys: &Keys,
-    ours: u64,
-    witness: Witness,
-) -> Result<Opened, String> {
+async fn open_one(mut connection: Connection, keys: &Keys, ours: u64, witness: Witness) -> Result<Opened, String> {
     let epoch = match witness {
         Witness::Shows { epoch, .. } => epoch,
         Witness::Missing => {
@@ -174,8 +170,8 @@ async fn open_one(
     }
 }
 
-async fn exchange(connection: &mut AsyncMetaConnection, batch: Vec<MetaCommand>) -> Result<Vec<MetaResponse>, String> {
-    match timeout(BOUND, connection.execute_batch(&batch)).await {
+async fn exchange(connection: &mut Connection, batch: Vec<MetaCommand>) -> Result<Vec<MetaResponse>, String> {
+    match timeout(BOUND, connection.all(&batch)).await {
         Ok(Ok(responses)) => Ok(responses),
         Ok(Err(error)) => Err(error.to_string()),
         Err(_) => Err(format!("no answer within {:?}", Duration::from_secs(BOUND.as_secs()))),

@@ -4,12 +4,12 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
-use memcache::exp::AsyncMetaConnection;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::ShardAddress;
+use super::connection::Connection;
 
 /// How long one exchange with a memcached, or one step of connecting, may take.
 pub(super) const BOUND: Duration = Duration::from_secs(1);
@@ -97,7 +97,7 @@ pub(super) struct Process {
 
 /// A connection on which the server has said what it is.
 pub(super) struct Dialled {
-    pub(super) connection: AsyncMetaConnection,
+    pub(super) connection: Connection,
     pub(super) address: SocketAddr,
     pub(super) facts: ServerFacts,
 }
@@ -114,7 +114,8 @@ pub(super) async fn dial(shard: &ShardAddress, address: Option<SocketAddr>) -> R
     let mut stream = within("connecting", TcpStream::connect(address)).await?;
     stream.set_nodelay(true).map_err(|error| error.to_string())?;
     let facts = within("asking for version and settings", ask(&mut stream)).await?;
-    Ok(Dialled { connection: AsyncMetaConnection::from_stream(stream), address, facts })
+    let connection = Connection::new(stream).map_err(|error| error.to_string())?;
+    Ok(Dialled { connection, address, facts })
 }
 
 async fn resolve(shard: &ShardAddress) -> Result<SocketAddr, String> {

@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use memcache::exp::{AsyncMetaConnection, Error, MetaCommand, MetaResponse};
+use memcache::exp::{Error, MetaCommand};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::batch::{Batch, Evidence, Job, Kind};
 use super::board::Board;
 use super::commands::{Epoch, Keys};
+use super::connection::{Connection, Said};
 use super::epoch::EpochState;
 use super::metrics::ShardMetrics;
 use super::queues::Queues;
@@ -83,10 +84,10 @@ enum Probe {
 enum Landed {
     Dialled(Result<Dialled, String>),
     Exchange {
-        connection: Option<AsyncMetaConnection>,
+        connection: Option<Connection>,
         cargo: Cargo,
         sent_in: Sent,
-        result: Result<Vec<MetaResponse>, Error>,
+        result: Result<Vec<Said>, Error>,
         sent: Moment,
         arrived: Moment,
     },
@@ -112,7 +113,7 @@ pub(super) struct Shard {
     clock: ServerClock,
     /// Counts the server processes: neither a connection to an earlier one nor what it still says is used.
     process: u64,
-    idle: Vec<AsyncMetaConnection>,
+    idle: Vec<Connection>,
     in_flight: usize,
     dialling: bool,
     /// Whether the server has been reached, or not reached, at least once.
@@ -235,7 +236,7 @@ impl Shard {
         }
     }
 
-    fn send(&mut self, mut connection: AsyncMetaConnection, cargo: Cargo) {
+    fn send(&mut self, mut connection: Connection, cargo: Cargo) {
         let sent_in = Sent {
             process: self.process,
             epoch: self.state.epoch(),
@@ -249,19 +250,12 @@ impl Shard {
         let sent = Moment::now();
         self.in_flight += 1;
         self.flights.push(Box::pin(async move {
-            let result = match timeout(BOUND, connection.execute_batch(&commands)).await {
+            let result = match timeout(BOUND, connection.exchange(&commands)).await {
                 Ok(result) => result,
                 Err(_) => Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()),
             };
             let arrived = Moment::now();
-            // After an error nobody knows which answer the next line belongs to. A note travels alone, so
-            // that its refusal is the last line.
-            let in_step = match (&result, &cargo) {
-                (Ok(_), _) => true,
-                (Err(Error::Server(_)), Cargo::Jobs(batch)) => batch.kind() == Kind::Note,
-                _ => false,
-            };
-            let connection = in_step.then_some(connection);
+            let connection = result.is_ok().then_some(connection);
             Landed::Exchange { connection, cargo, sent_in, result, sent, arrived }
         }));
     }
@@ -306,14 +300,15 @@ impl Shard {
                 }
                 let fresh = sent_in.generation == self.state.generation() && sent_in.process == self.process;
                 match (result, cargo) {
-                    (Ok(responses), Cargo::Jobs(batch)) if batch.kind() != Kind::Note => {
+                    (Ok(said), Cargo::Jobs(batch)) if batch.kind() != Kind::Note => {
                         let epoch = sent_in.epoch.filter(|_| fresh);
-                        self.jobs_landed(batch, &responses, epoch, sent_in.open, (sent, arrived));
+                        self.jobs_landed(batch, &said, epoch, sent_in.open, (sent, arrived));
                     }
-                    (Ok(responses), Cargo::Probe(probe)) => {
-                        self.probe_landed(probe, &responses, fresh, (sent, arrived));
-                    }
-                    (Ok(responses), Cargo::Jobs(note)) => note.noted(responses),
+                    (Ok(said), Cargo::Jobs(note)) => note.noted(said, &self.settings.address),
+                    (Ok(said), Cargo::Probe(probe)) => match said.into_iter().collect::<Result<Vec<_>, _>>() {
+                        Ok(responses) => self.probe_landed(probe, &responses, fresh, (sent, arrived)),
+                        Err(why) => self.probe_refused(&why),
+                    },
                     (Err(error), cargo) => self.exchange_failed(&error, cargo),
                 }
             }
@@ -325,7 +320,7 @@ impl Shard {
     fn jobs_landed(
         &mut self,
         batch: Batch,
-        responses: &[MetaResponse],
+        said: &[Said],
         epoch: Option<Epoch>,
         was_open: bool,
         (sent, arrived): (Moment, Moment),
@@ -333,7 +328,7 @@ impl Shard {
         let Some(epoch) = epoch else {
             return batch.fail(&StoreError::uncertain("the shard's epoch changed while the command was under way"));
         };
-        let Evidence { clock, fence, witness } = match batch.evidence(responses) {
+        let Evidence { clock, fence, witness } = match batch.evidence(said) {
             Ok(evidence) => evidence,
             Err(error) => return batch.fail(&StoreError::uncertain(error.to_string())),
         };
@@ -353,7 +348,7 @@ impl Shard {
         }
         // What was sent into a closed shard may have been carried out before it opened.
         let last_word = if was_open && self.state.is_open() { Ok(()) } else { Err(self.closed()) };
-        batch.settle(responses, fence.flatten(), &last_word);
+        batch.settle(said, fence.flatten(), &last_word, &self.settings.address);
     }
 
     /// Looks anew at what waits, after something has changed.

@@ -4,12 +4,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use backon::BackoffBuilder;
-use memcache::exp::{AsyncMetaConnection, Error};
+use memcache::exp::Error;
 
 use super::{COUNTDOWN, Cargo, LONGEST_PAUSE, Landed, Link, Shard};
 use crate::clock::Moment;
 use crate::store::StoreError;
-use crate::store::memcached::batch::Kind;
+use crate::store::memcached::connection::Connection;
 use crate::store::memcached::server::{BOUND, Dialled, ServerFacts, dial};
 use crate::store::memcached::server_clock::ServerClock;
 
@@ -66,7 +66,7 @@ impl Shard {
         }
     }
 
-    pub(super) fn connected(&mut self, connection: AsyncMetaConnection, address: SocketAddr, facts: &ServerFacts) {
+    pub(super) fn connected(&mut self, connection: Connection, address: SocketAddr, facts: &ServerFacts) {
         let shard = &self.settings.address;
         let server = facts.process().map(|process| (address, process));
         if self.server != server || server.is_none() {
@@ -92,31 +92,24 @@ impl Shard {
     }
 
     pub(super) fn exchange_failed(&mut self, error: &Error, cargo: Cargo) {
-        if let (Error::Server(why), Cargo::Probe(_)) = (error, &cargo) {
-            let now = Moment::now();
-            if now >= self.next_countdown {
-                self.next_countdown = now + COUNTDOWN;
-                tracing::error!(shard = %self.settings.address, "memcached does not take the shard's state: {why}");
-            }
-        }
         if let Cargo::Jobs(batch) = cargo {
             let shard = &self.settings.address;
-            let error = match error {
-                Error::Server(why) if matches!(batch.kind(), Kind::Create | Kind::Note) => {
-                    StoreError::Full { why: format!("memcached {shard} has no memory left for locks: {why}").into() }
-                }
-                error => StoreError::uncertain(format!("memcached {shard} did not answer: {error}")),
-            };
-            batch.fail(&error);
+            batch.fail(&StoreError::uncertain(format!("memcached {shard} did not answer: {error}")));
         }
-        if !matches!(error, Error::Server(_)) {
-            // The other connections lead to the same process, and may be as dead.
-            self.idle.clear();
-            self.next_dial = Moment::now() + self.backoff.next().unwrap_or(BOUND);
-            if self.in_flight == 0 && !self.dialling {
-                self.in_trouble(format!("the connection to memcached broke: {error}"));
-                self.link = Link::Down(error.to_string().into());
-            }
+        // The other connections lead to the same process, and may be as dead.
+        self.idle.clear();
+        self.next_dial = Moment::now() + self.backoff.next().unwrap_or(BOUND);
+        if self.in_flight == 0 && !self.dialling {
+            self.in_trouble(format!("the connection to memcached broke: {error}"));
+            self.link = Link::Down(error.to_string().into());
+        }
+    }
+
+    pub(super) fn probe_refused(&mut self, why: &str) {
+        let now = Moment::now();
+        if now >= self.next_countdown {
+            self.next_countdown = now + COUNTDOWN;
+            tracing::error!(shard = %self.settings.address, "memcached does not take the shard's state: {why}");
         }
     }
 }
