@@ -126,7 +126,7 @@ pub struct BrokerOptions {
     pub max_waiters: NonZeroUsize,
 
     /// What every key in memcached begins with: up to 48 bytes of visible ASCII. The same on every broker
-    /// of a store
+    /// of a store; where others have a store of their own there, none of the prefixes begins with another
     #[arg(long, env = "LOCKBROKER_KEY_PREFIX", value_name = "PREFIX", default_value = "lockbroker:")]
     pub key_prefix: KeyPrefix,
 
