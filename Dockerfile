@@ -16,17 +16,18 @@ ENV RUSTFLAGS="-C target-feature=+crt-static"
 COPY Cargo.toml Cargo.lock ./
 # They take most of the time and change least, so they are a layer of their own, built for an empty crate.
 # --target keeps RUSTFLAGS away from procedural macros, which cannot be static.
+ARG PROFILE=release
 RUN mkdir src \
     && touch src/lib.rs \
     && echo 'fn main() {}' >src/main.rs \
-    && cargo build --release --locked --target "$(rustc --print host-tuple)"
+    && cargo build --profile "${PROFILE}" --locked --target "$(rustc --print host-tuple)"
 
 FROM dependencies AS build
 COPY src src
 # cargo goes by times, and the empty crate is younger than the sources.
 RUN touch src/lib.rs src/main.rs \
-    && cargo build --release --locked --target "$(rustc --print host-tuple)" \
-    && cp target/*/release/lockbroker /lockbroker
+    && cargo build --profile "${PROFILE}" --locked --target "$(rustc --print host-tuple)" \
+    && cp "target/$(rustc --print host-tuple)/${PROFILE}/lockbroker" /lockbroker
 
 FROM scratch
 ARG VERSION=0.1.0
