@@ -1,5 +1,6 @@
 //! The peers as clients see them, all in one shape.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use lockbroker::cli::bench::connect;
@@ -109,8 +110,23 @@ struct UnlockRequest {
 struct UnlockResponse {}
 
 impl Etcd {
+    /// A client on a connection of its own.
+    pub async fn open(url: &str) -> Result<Etcd, String> {
+        Etcd::new(connect(url).await?).await
+    }
+
+    /// Clients that share one connection.
+    pub async fn several(url: &str, count: usize) -> Result<Vec<Arc<Etcd>>, String> {
+        let channel = connect(url).await?;
+        let mut clients = Vec::new();
+        for _ in 0..count {
+            clients.push(Arc::new(Etcd::new(channel.clone()).await?));
+        }
+        Ok(clients)
+    }
+
     /// A client on `channel`, with a lease that outlives every round.
-    pub async fn new(channel: Channel) -> Result<Etcd, String> {
+    async fn new(channel: Channel) -> Result<Etcd, String> {
         let request = LeaseGrantRequest { ttl: TTL.as_secs() as i64 };
         let response: LeaseGrantResponse = call(&channel, "/etcdserverpb.Lease/LeaseGrant", request).await?;
         if !response.error.is_empty() {
@@ -169,7 +185,7 @@ impl Redis {
     }
 
     async fn try_once(&self, name: &str) -> Result<Option<(String, u64)>, String> {
-        let value = next_value();
+        let value = unique();
         let mut set = redis::cmd("SET");
         set.arg(name).arg(value).arg("NX").arg("PX").arg(TTL.as_millis() as u64);
         let answer: Option<String> = set.query_async(&mut self.connection.clone()).await.map_err(told)?;
@@ -205,7 +221,7 @@ fn told(error: redis::RedisError) -> String {
 }
 
 /// Unlike any other of this process, which is the only client.
-fn next_value() -> u64 {
+pub fn unique() -> u64 {
     use std::sync::atomic::{AtomicU64, Ordering};
     static LAST: AtomicU64 = AtomicU64::new(0);
     LAST.fetch_add(1, Ordering::Relaxed)

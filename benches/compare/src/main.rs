@@ -4,6 +4,7 @@
 //! of each other, by the same client, depends on that much less; its median over the rounds and their spread are what
 //! is to be looked at.
 
+mod growth;
 mod lockers;
 mod report;
 mod servers;
@@ -15,7 +16,6 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use clap::{Parser, ValueEnum};
-use lockbroker::cli::bench::connect;
 use lockbroker::cli::bench::measure::{Results, Series, Usage};
 
 use lockers::{Etcd, Redis, session, streams};
@@ -25,7 +25,7 @@ use servers::{Programs, Servers};
 /// Compare the broker with Redis and etcd
 #[derive(Debug, Parser)]
 struct Args {
-    /// Also what takes long: memory and the cost of many held locks
+    /// Also what takes long: memory, the cost of many held locks, and growth
     #[arg(long)]
     all: bool,
     /// Only this; may be given several times
@@ -64,11 +64,13 @@ pub enum Group {
     Memory,
     /// CPU while 100,000 locks are held
     Hold,
+    /// Cycles over callers at a time, and hand-overs over waiters
+    Growth,
 }
 
 impl Group {
     /// Those whose rounds take more than 10 s.
-    const LONG: [Group; 2] = [Group::Memory, Group::Hold];
+    const LONG: [Group; 3] = [Group::Memory, Group::Hold, Group::Growth];
 
     /// As on the command line.
     fn name(self) -> String {
@@ -96,18 +98,21 @@ async fn main() -> anyhow::Result<()> {
     for round in 0..rounds {
         for &group in groups.iter().filter(|group| round < group.rounds(&args)) {
             eprintln!("round {} of {}: {}", round + 1, group.rounds(&args), group.name());
-            // All of a round counts or none, so that what is compared is of the same round.
             let mut found = Samples::default();
-            match bench.run(group, &mut found).await {
-                Ok(()) => samples.append(found),
-                Err(why) => failures.push(format!("round {} of {}: {why}", round + 1, group.name())),
+            let outcome = bench.run(group, &mut found).await;
+            // All of a round counts or none, so that what is compared is of the same round; growth compares nothing.
+            if outcome.is_ok() || group == Group::Growth {
+                samples.append(found);
+            }
+            if let Err(why) = outcome {
+                failures.push(format!("round {} of {}: {why}", round + 1, group.name()));
             }
         }
     }
-    print!("{}", report::table(&samples, ROWS));
-    report::draw(&samples, ROWS, &args.pictures)
+    print!("{}", report::table(&samples, ROWS, &growth::CHARTS));
+    report::draw(&samples, ROWS, &growth::CHARTS, &args.pictures)
         .with_context(|| format!("cannot draw into {}", args.pictures.display()))?;
-    ensure!(failures.is_empty(), "rounds that failed and are in no number:\n{}", failures.join("\n"));
+    ensure!(failures.is_empty(), "what failed and is in no number:\n{}", failures.join("\n"));
     Ok(())
 }
 
@@ -134,6 +139,7 @@ impl Bench<'_> {
             Group::Disconnect => self.disconnect(samples).await,
             Group::Memory => self.memory(samples).await,
             Group::Hold => self.hold(samples).await,
+            Group::Growth => self.growth(samples).await,
         }
     }
 
@@ -163,8 +169,7 @@ impl Bench<'_> {
         for (who, broker) in [("streams, memcached", memcached), ("streams, memory", memory)] {
             note(who, work::cycles(streams(&broker.url()).await?, 64, self.length, broker.pid()).await?)?;
         }
-        let client = Etcd::new(connect(&etcd.url()).await?).await?;
-        note("etcd", work::cycles(client, 64, self.length, etcd.pid()).await?)?;
+        note("etcd", work::cycles(Etcd::open(&etcd.url()).await?, 64, self.length, etcd.pid()).await?)?;
         Ok(())
     }
 
@@ -178,8 +183,7 @@ impl Bench<'_> {
             note(who, work::cycles(session(&broker.url()).await?, 1, self.length, broker.pid()).await?)?;
         }
         note("Redis", work::cycles(Redis::connect(redis.port).await?, 1, self.length, redis.pid()).await?)?;
-        let client = Etcd::new(connect(&etcd.url()).await?).await?;
-        note("etcd", work::cycles(client, 1, self.length, etcd.pid()).await?)?;
+        note("etcd", work::cycles(Etcd::open(&etcd.url()).await?, 1, self.length, etcd.pid()).await?)?;
         Ok(())
     }
 
@@ -196,11 +200,7 @@ impl Bench<'_> {
                 spread(samples, &what, who, &results, "hand-over")?;
             }
             if waiters <= 100 {
-                let channel = connect(&etcd.url()).await?;
-                let mut clients = Vec::new();
-                for _ in 0..=waiters {
-                    clients.push(Arc::new(Etcd::new(channel.clone()).await?));
-                }
+                let clients = Etcd::several(&etcd.url(), waiters + 1).await?;
                 let results = work::hand_overs(clients, kept, self.length).await?;
                 spread(samples, &what, "etcd", &results, "hand-over")?;
             }

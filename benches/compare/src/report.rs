@@ -1,7 +1,11 @@
-//! Medians and their spread, as a table and as pictures.
+//! Medians and their spread, as tables and as pictures.
+
+mod chart;
 
 use std::fmt::Write as _;
 use std::path::Path;
+
+pub use self::chart::Chart;
 
 use crate::Group;
 
@@ -113,8 +117,8 @@ impl Spread {
     }
 }
 
-/// Both tables, in Markdown: what is aimed at, and all that was measured.
-pub fn table(samples: &Samples, rows: &[Row]) -> String {
+/// The tables, in Markdown: what is aimed at, what grows, and all that was measured.
+pub fn table(samples: &Samples, rows: &[Row], charts: &[Chart]) -> String {
     let mut text =
         "| what | median | least to most | aim | command, after `cargo run --release --` |\n|---|--:|--:|---|---|\n"
             .to_owned();
@@ -124,6 +128,7 @@ pub fn table(samples: &Samples, rows: &[Row]) -> String {
         let command = format!("--only {}", row.group.name());
         let _ = writeln!(text, "| {} | {median} | {least} to {most} | {} | `{command}` |", row.label(), row.target);
     }
+    text.extend(charts.iter().map(|chart| chart.table(samples)));
     text += "\n| measured | median | least to most |\n|---|--:|--:|\n";
     for (name, values) in &samples.0 {
         let Spread { least, median, most } = Spread::of(values.clone());
@@ -141,8 +146,8 @@ fn digits(value: f64) -> String {
     }
 }
 
-/// Draws the ratios into one picture, and what was measured into one for each kind and unit.
-pub fn draw(samples: &Samples, rows: &[Row], folder: &Path) -> std::io::Result<()> {
+/// Draws the ratios into one picture, what was measured into one for each kind and unit, and what grows.
+pub fn draw(samples: &Samples, rows: &[Row], charts: &[Chart], folder: &Path) -> std::io::Result<()> {
     std::fs::create_dir_all(folder)?;
     let ratios = rows.iter().filter(|row| matches!(row.value, Value::Ratio(..)));
     let bars: Vec<_> = ratios.filter_map(|row| Some((row.label(), row.spread(samples)?))).collect();
@@ -163,6 +168,11 @@ pub fn draw(samples: &Samples, rows: &[Row], folder: &Path) -> std::io::Result<(
             std::fs::write(folder.join(file), picture(title, &bars))?;
         }
     }
+    for chart in charts {
+        if let Some(picture) = chart.picture(samples) {
+            std::fs::write(folder.join(chart.file), picture)?;
+        }
+    }
     Ok(())
 }
 
@@ -175,11 +185,7 @@ fn picture(title: &str, bars: &[(String, Spread)]) -> String {
     let most = bars.iter().map(|(_, spread)| spread.most).fold(f64::MIN_POSITIVE, f64::max);
     let at = |value: f64| LEFT + WIDTH * value.max(0.0) / most;
     let (width, height) = (LEFT + WIDTH + RIGHT, LINE * (bars.len() as f64 + 2.0));
-    let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" font-family=\"sans-serif\" font-size=\"13\">\n\
-         <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n<text x=\"10\" y=\"20\" font-weight=\"bold\">{}</text>\n",
-        escaped(title)
-    );
+    let mut svg = opened(width, height, title);
     for (line, (label, Spread { least, median, most })) in bars.iter().enumerate() {
         let top = LINE * (line as f64 + 1.5);
         let (text, middle) = (top + 14.0, top + 9.0);
@@ -200,6 +206,15 @@ fn picture(title: &str, bars: &[(String, Spread)]) -> String {
         );
     }
     svg + "</svg>\n"
+}
+
+/// The beginning of a picture.
+fn opened(width: f64, height: f64, title: &str) -> String {
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" font-family=\"sans-serif\" font-size=\"13\">\n\
+         <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n<text x=\"10\" y=\"20\" font-weight=\"bold\">{}</text>\n",
+        escaped(title)
+    )
 }
 
 fn escaped(text: &str) -> String {

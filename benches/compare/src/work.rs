@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::lockers::Locker;
+use crate::lockers::{Locker, unique};
 
 /// How long anything may take before the run is given up.
 const WITHIN: Duration = Duration::from_secs(60);
@@ -75,16 +75,17 @@ async fn all(mut tasks: JoinSet<Result<(), String>>) -> Result<(), String> {
 /// are in line. A holder releases the lock after it was `kept` for a while, so that whoever had it before is in line
 /// again, which not every peer tells.
 pub async fn hand_overs<L: Locker>(lockers: Vec<Arc<L>>, kept: Duration, length: Duration) -> Result<Results, String> {
-    const NAME: &str = "compare/hand-over";
+    // Whoever held the last such lock has not released it, and not every peer knows yet that it is gone.
+    let name = format!("compare/hand-over/{}", unique());
     let (granted, mut grants) = mpsc::unbounded_channel();
     let mut holder = 0;
-    let mut held = in_time("the first grant", lockers[0].acquire(NAME)).await?;
+    let mut held = in_time("the first grant", lockers[0].acquire(&name)).await?;
     // Dropped, and so aborted, with all that waits.
     let mut waiters = JoinSet::new();
     let mut line_up = |place: usize| {
-        let (locker, granted) = (Arc::clone(&lockers[place]), granted.clone());
+        let (locker, granted, name) = (Arc::clone(&lockers[place]), granted.clone(), name.clone());
         waiters.spawn(async move {
-            let held = locker.wait(NAME).await;
+            let held = locker.wait(&name).await;
             let _ = granted.send((place, Instant::now(), held));
         });
     };
