@@ -117,11 +117,12 @@ def test_selectors_meet_their_pods(chart):
 
 
 def test_memcached_keeps_locks_and_each_has_its_name():
-    documents = render("memcached.shards=3", "memcached.megabytes=1000")
+    documents = render("memcached.shards=3", "memcached.megabytes=1000", "memcached.connections=5000")
     workload = find(documents, "StatefulSet", "lockbroker-memcached")
     [memcached] = pod(workload)["containers"]
     assert {"-M", "-F"} <= set(memcached["args"])
     size = int(memcached["args"][memcached["args"].index("-m") + 1])
+    assert memcached["args"][memcached["args"].index("-c") + 1] == "5000"
     assert megabytes(memcached["resources"]["limits"]["memory"]) >= size * 1.5
     assert "livenessProbe" not in memcached
     assert workload["spec"]["minReadySeconds"] > seconds(flags(brokers(documents)[0][1])["--max-ttl"])

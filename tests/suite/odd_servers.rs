@@ -72,6 +72,19 @@ async fn a_server_whose_clock_stands_still_grants_nothing() {
     assert!(try_acquire(&mut broker.stub().await, once("yes")).await.unwrap().is_some());
 }
 
+#[tokio::test]
+async fn a_server_that_has_too_many_connections_says_which_flag_mends_it() {
+    let memcached = Memcached::bare(&["-M", "-F", "-c", "20"]).await;
+    let mut others = Vec::new();
+    for _ in 0..30 {
+        others.push(TcpStream::connect(memcached.address()).await.unwrap());
+    }
+    let broker = Broker::start_unready(&["--store", &memcached.store()]).await;
+    broker.logged("start it with a higher -c").await;
+    drop(others);
+    broker.logged("connected to memcached").await;
+}
+
 /// Listens where memcached seems to, and can say of everything that it has still as long to live as it had at first.
 async fn with_a_clock_that_may_stand_still(memcached: SocketAddr, stands_still: Arc<AtomicBool>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -166,6 +166,8 @@ pub(super) async fn ask(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> s
                 "slab_automove" => facts.automove = value != "0",
                 _ => {}
             }
+        } else if line.contains("Too many open connections") {
+            return Err(std::io::Error::other("it has as many connections as it may: start it with a higher -c"));
         } else {
             let heard: String = line.chars().take(80).collect();
             return Err(std::io::Error::other(format!("it does not speak memcached's protocol: {heard:?}")));
