@@ -58,7 +58,7 @@ async fn hand_overs_holds_and_disconnects_are_measured_on_either_store() {
         let count = |step: &str| found["series"][step]["count"].as_u64().unwrap();
         assert_eq!(count("cut to a grant"), 3 * count("cut to the last grant"), "{found:#}");
         // A round that takes longer than what was asked for counts all the same.
-        let long = measure(&broker, "disconnect", &["--locks", "200", "--duration", "1ms"]);
+        let long = measure(&broker, "disconnect", &["--locks", "200", "--duration", "10ms"]);
         assert_eq!(long["series"]["cut to a grant"]["count"], 200, "{long:#}");
         // By the end of the connection, not of the ttl.
         assert!(micros(&found, "cut to the last grant", "p50") < 1e6, "{found:#}");
