@@ -23,6 +23,8 @@ RUN mkdir src \
     && cargo build --profile "${PROFILE}" --locked --target "$(rustc --print host-tuple)"
 
 FROM dependencies AS build
+# Not every builder lets a stage have what the one before has declared.
+ARG PROFILE=release
 COPY src src
 # cargo goes by times, and the empty crate is younger than the sources.
 RUN touch src/lib.rs src/main.rs \

@@ -135,7 +135,8 @@ impl<S: LockStore> Keeper<S> {
                 if over.has_passed() {
                     self.tell_lost(LostReason::Expired, announced);
                     tracing::warn!(lock = %self.name, "lost: no renewal got through in time");
-                    return Close::Release { delivered: announced, told: true, caller: None };
+                    let delivered = announced || grant.protected_until.is_some();
+                    return Close::Release { delivered, told: true, caller: None };
                 }
 
                 let sent = Moment::now();

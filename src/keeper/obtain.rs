@@ -272,7 +272,7 @@ impl<S: LockStore> Keeper<S> {
                 Ok(Change::Gone | Change::TakenOver) => return Err(not_acquired(Reason::NotReattachable)),
                 Err(error) => error,
             };
-            if give_up.has_passed() {
+            if give_up.has_passed() && !self.bell.is_ended() {
                 return Err(Event::Failed(why.into()));
             }
             tokio::select! {

@@ -36,8 +36,8 @@ struct Ending {
     linger: Duration,
     /// The T of the item that lingers: no shorter than it was.
     life: u32,
-    /// Until when it was kept here, so that nobody else can have been granted the lock.
-    kept_until: Option<Moment>,
+    /// Until when it is certain that nobody else has been granted the lock.
+    alone_until: Option<Moment>,
 }
 
 /// Whoever called Release, to be answered once.
@@ -102,8 +102,9 @@ impl<S: LockStore> Keeper<S> {
                 }
             }
         }
-        let ending =
-            Ending { id: grant.id, linger, life: self.item_ttl(&grant), kept_until: Some(self.lease_end(&grant)) };
+        // Until its item may have run out, and until a memory lost since the last renewal may have been opened again.
+        let alone_until = (self.lease_end(&grant) + linger).min(grant.sent + common.settings.max_ttl);
+        let ending = Ending { id: grant.id, linger, life: self.item_ttl(&grant), alone_until: Some(alone_until) };
         let released = common.end_grant(&self.name, ending, caller, unsure).await;
         tell();
         if matches!(released, Released::Gone) {
@@ -123,7 +124,7 @@ impl<S: LockStore> Common<S> {
     async fn end_grant(
         self: &Arc<Self>,
         name: &LockName,
-        Ending { id, linger, life, kept_until }: Ending,
+        Ending { id, linger, life, alone_until }: Ending,
         mut caller: Caller,
         mut unsure: bool,
     ) -> Released {
@@ -135,8 +136,7 @@ impl<S: LockStore> Common<S> {
             let change = match linger_id {
                 None => self.store.remove(name, Mark::Held(id)).await,
                 Some(linger_id) => {
-                    // Until then its item kept others out, if memory was not lost; and nobody is granted a lock then.
-                    let certain = kept_until.is_some_and(|until| !(until + linger).has_passed());
+                    let certain = alone_until.is_some_and(|until| !until.has_passed());
                     self.store.linger(name, id, linger_id, life, certain).await
                 }
             };
@@ -187,11 +187,16 @@ impl<S: LockStore> Common<S> {
             let (linger_id, over) = (LingerId::random(), Moment::now() + Duration::from_secs(life.into()));
             let mut delays = retry_delays();
             while !over.has_passed() {
+                let mut others = 0;
                 for id in ids {
                     let lingers = match common.store.linger(&name, id, linger_id, life, false).await {
                         Ok(Change::Done) => true,
-                        // An earlier try may have landed, or the reattach between the two.
-                        Ok(Change::TakenOver) => common.lingers_under(&name, linger_id).await,
+                        // An earlier try may have landed.
+                        Ok(Change::TakenOver) if common.lingers_under(&name, linger_id).await => true,
+                        Ok(Change::TakenOver) => {
+                            others += 1;
+                            false
+                        }
                         Ok(Change::Gone) => return,
                         Err(_) => false,
                     };
@@ -200,6 +205,10 @@ impl<S: LockStore> Common<S> {
                         common.outlast(&name, linger_id, Moment::now() + linger).await;
                         return common.waiters.released_elsewhere(&name);
                     }
+                }
+                if others == ids.len() {
+                    // The old id comes first, and never comes back.
+                    return;
                 }
                 tokio::time::sleep(delays.next().unwrap_or(LONGEST_RETRY)).await;
             }
@@ -223,13 +232,14 @@ impl<S: LockStore> Common<S> {
     /// that it survives a memcached that loses its memory.
     pub(super) async fn outlast(self: &Arc<Self>, name: &LockName, id: LingerId, until: Moment) {
         let mark = Mark::Lingering(id);
+        // No shorter than it was, as at its beginning.
+        let life = item_ttl(self.settings.max_ttl, until.remaining());
         loop {
             let pause = until.remaining().min(self.settings.max_ttl / 3);
             sleep_until(Moment::now() + pause).await;
             if until.has_passed() {
                 break;
             }
-            let life = item_ttl(self.settings.max_ttl, until.remaining());
             let renewed = self.store.renew(name, mark, &Default::default(), life).await;
             match renewed {
                 Ok(Change::Done) => {}
@@ -258,7 +268,7 @@ pub(crate) async fn release_by_id<S: LockStore>(
 ) {
     let LockId { grant: id, linger, .. } = lock_id;
     // Whether the lock is still held under that id is for the store to say.
-    let ending = Ending { id, linger, life: item_ttl(common.settings.max_ttl, linger), kept_until: None };
+    let ending = Ending { id, linger, life: item_ttl(common.settings.max_ttl, linger), alone_until: None };
     let released = common.end_grant(&name, ending, Some(caller), false).await;
     // Its keeper, if another broker has one, would find out at its next renewal.
     common.store.wake_line(&name);

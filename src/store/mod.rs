@@ -101,7 +101,7 @@ pub enum StoreError {
 }
 
 /// Keeps the items of locks. All ttls are in whole seconds, 1 or more; an item with ttl n lives for more than
-/// n-3 s and at most n s after the command was carried out.
+/// n-3 s after the command was sent and at most n s after it was carried out.
 ///
 /// Every method answers within a few seconds, whatever the store does. Whoever wants to know for how long an
 /// answer holds counts from before the call. Dropping a future does not take the command back: it may still be

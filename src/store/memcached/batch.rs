@@ -225,7 +225,8 @@ impl Batch {
                 }
                 Op::Look => {
                     let (item, label) = (next(), next());
-                    let answer = item.and_then(|item| Ok(read_found(item, label?, last_word.clone())?));
+                    // The label is best effort.
+                    let answer = item.and_then(|item| Ok(read_found(item, label.ok(), last_word.clone())?));
                     job.answer(answer);
                     continue;
                 }
@@ -265,8 +266,8 @@ impl Batch {
     }
 }
 
-fn read_found(item: &MetaResponse, label: &MetaResponse, last_word: LastWord) -> Result<Answer, Unexpected> {
-    let found = commands::read_look(item)?;
-    let found = found.map(|(mark, left)| (mark, commands::read_owner(label, mark), left));
+fn read_found(item: &MetaResponse, label: Option<&MetaResponse>, last_word: LastWord) -> Result<Answer, Unexpected> {
+    let owner = |mark| label.map(|label| commands::read_owner(label, mark)).unwrap_or_default();
+    let found = commands::read_look(item)?.map(|(mark, left)| (mark, owner(mark), left));
     Ok(Answer::Found { found, last_word })
 }

@@ -330,7 +330,11 @@ impl Shard {
         };
         let Evidence { clock, fence, witness } = match batch.evidence(said) {
             Ok(evidence) => evidence,
-            Err(error) => return batch.fail(&StoreError::uncertain(error.to_string())),
+            Err(error) => {
+                // It may be that answers and commands no longer go together.
+                self.idle.clear();
+                return batch.fail(&StoreError::uncertain(error.to_string()));
+            }
         };
         let in_time = clock.is_none_or(|left| self.clock_counts(left, sent, arrived))
             || sabotage::breaks(Rule::ClockLag)

@@ -199,10 +199,12 @@ impl Shard {
         let state = match (&self.link, self.state.phase()) {
             (Link::Refused(_), _) | (_, Phase::Foreign { .. }) => ShardState::Refused,
             (Link::Down(_), _) => ShardState::Connecting,
-            (Link::Up { .. }, Phase::Open { .. }) => ShardState::Open,
+            (Link::Up { .. }, Phase::Open { .. }) if self.clock.runs() => ShardState::Open,
             (Link::Up { .. }, Phase::Closed { .. }) => ShardState::Closed,
             (Link::Up { .. }, Phase::Unread) if self.unreadable => ShardState::Refused,
-            (Link::Up { .. }, Phase::Unread | Phase::Lost | Phase::Found { .. }) => ShardState::Connecting,
+            (Link::Up { .. }, Phase::Unread | Phase::Lost | Phase::Found { .. } | Phase::Open { .. }) => {
+                ShardState::Connecting
+            }
         };
         let left = self.state.quarantine_left(self.settings.max_ttl).unwrap_or_default();
         // An hour at the most.
