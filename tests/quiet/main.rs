@@ -10,6 +10,7 @@ mod kill;
 mod races;
 #[path = "../support/mod.rs"]
 mod support;
+mod wait_on_time;
 
 use tokio::sync::{Mutex, MutexGuard};
 

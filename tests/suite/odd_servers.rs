@@ -74,9 +74,9 @@ async fn a_server_whose_clock_stands_still_grants_nothing() {
 
 #[tokio::test]
 async fn a_server_that_has_too_many_connections_says_which_flag_mends_it() {
-    let memcached = Memcached::bare(&["-M", "-F", "-c", "20"]).await;
+    let memcached = Memcached::bare(&["-M", "-F", "-c", "60"]).await;
     let mut others = Vec::new();
-    for _ in 0..30 {
+    for _ in 0..60 {
         others.push(TcpStream::connect(memcached.address()).await.unwrap());
     }
     let broker = Broker::start_unready(&["--store", &memcached.store()]).await;
