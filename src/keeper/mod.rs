@@ -56,6 +56,13 @@ struct Grant {
     protected_until: Option<Moment>,
 }
 
+impl Grant {
+    /// Whether its client can know of it: it has heard of it here, or has had it before it reattached.
+    fn is_known(&self, heard: bool) -> bool {
+        heard || self.protected_until.is_some()
+    }
+}
+
 /// How holding a lock came to its end.
 #[derive(Debug)]
 enum Close {
@@ -135,8 +142,7 @@ impl<S: LockStore> Keeper<S> {
                 if over.has_passed() {
                     self.tell_lost(LostReason::Expired, announced);
                     tracing::warn!(lock = %self.name, "lost: no renewal got through in time");
-                    let delivered = announced || grant.protected_until.is_some();
-                    return Close::Release { delivered, told: true, caller: None };
+                    return Close::Release { delivered: grant.is_known(announced), told: true, caller: None };
                 }
 
                 let sent = Moment::now();
@@ -215,8 +221,7 @@ impl<S: LockStore> Keeper<S> {
             // The end of a stream is the end of this process then, and no word of its client's.
             std::future::pending::<()>().await;
         }
-        // A client that takes its lock elsewhere has known of it before.
-        let delivered = || (announced && !self.seat.retract_grant()) || grant.protected_until.is_some();
+        let delivered = || grant.is_known(announced && !self.seat.retract_grant());
         match end {
             End::Silence if sabotage::breaks(Rule::Silence) => {
                 Close::Release { delivered: delivered(), told: false, caller: None }

@@ -174,7 +174,7 @@ impl<S: LockStore> Common<S> {
     }
 
     /// Makes a lock linger, in the background, that is held under either of two ids: a reattach was under way, and may
-    /// still land. `life` is the T of its item.
+    /// still land. The old id comes first. `life` is the T of its item.
     pub(super) fn make_either_linger(
         self: &Arc<Self>,
         name: &LockName,
@@ -184,35 +184,39 @@ impl<S: LockStore> Common<S> {
     ) {
         let (common, name, unfinished) = (Arc::clone(self), name.clone(), self.unfinished.token());
         tokio::spawn(async move {
-            let (linger_id, over) = (LingerId::random(), Moment::now() + Duration::from_secs(life.into()));
-            let mut delays = retry_delays();
-            while !over.has_passed() {
-                let mut others = 0;
-                for id in ids {
-                    let lingers = match common.store.linger(&name, id, linger_id, life, false).await {
-                        Ok(Change::Done) => true,
-                        // An earlier try may have landed.
-                        Ok(Change::TakenOver) if common.lingers_under(&name, linger_id).await => true,
-                        Ok(Change::TakenOver) => {
-                            others += 1;
-                            false
-                        }
-                        Ok(Change::Gone) => return,
-                        Err(_) => false,
-                    };
-                    if lingers {
-                        drop(unfinished);
-                        common.outlast(&name, linger_id, Moment::now() + linger).await;
-                        return common.waiters.released_elsewhere(&name);
-                    }
-                }
-                if others == ids.len() {
-                    // The old id comes first, and never comes back.
-                    return;
-                }
-                tokio::time::sleep(delays.next().unwrap_or(LONGEST_RETRY)).await;
+            let linger_id = LingerId::random();
+            let lingers = common.either_lingers(&name, ids, linger_id, life).await;
+            drop(unfinished);
+            if lingers {
+                common.outlast(&name, linger_id, Moment::now() + linger).await;
+                common.waiters.released_elsewhere(&name);
             }
         });
+    }
+
+    /// Tries to turn either grant into the linger until its item would be gone by itself. Whether the lock lingers.
+    async fn either_lingers(&self, name: &LockName, ids: [GrantId; 2], linger_id: LingerId, life: u32) -> bool {
+        let over = Moment::now() + Duration::from_secs(life.into());
+        let mut delays = retry_delays();
+        while !over.has_passed() {
+            let mut taken_over = true;
+            for id in ids {
+                match self.store.linger(name, id, linger_id, life, false).await {
+                    Ok(Change::Done) => return true,
+                    // An earlier try may have landed.
+                    Ok(Change::TakenOver) if self.lingers_under(name, linger_id).await => return true,
+                    Ok(Change::TakenOver) => {}
+                    Ok(Change::Gone) => return false,
+                    Err(_) => taken_over = false,
+                }
+            }
+            if taken_over {
+                // By others, for good: the old id never comes back, and without it no reattach lands.
+                return false;
+            }
+            tokio::time::sleep(delays.next().unwrap_or(LONGEST_RETRY)).await;
+        }
+        false
     }
 
     async fn lingers_under(&self, name: &LockName, id: LingerId) -> bool {
