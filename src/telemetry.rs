@@ -12,13 +12,25 @@ use crate::config::{LogFormat, LogOptions, TraceOptions};
 #[cfg(feature = "otlp")]
 use crate::traces::Traces;
 
-/// What has to be said when the process ends. Dropping it sends the traces that have not been sent, for which it
-/// blocks for up to two seconds; logs need nothing of the kind.
+/// What has to be said when the process ends.
 #[derive(Debug)]
-#[must_use = "traces end when this is dropped"]
+#[must_use = "traces that have not been sent are lost without Telemetry::end"]
 pub struct Telemetry {
     #[cfg(feature = "otlp")]
-    _traces: Option<Traces>,
+    traces: Option<Traces>,
+}
+
+impl Telemetry {
+    /// Sends the traces that have not been sent, which may take up to two seconds. Logs need nothing of the kind.
+    ///
+    /// # Cancel safety
+    /// They are sent all the same while the runtime lives.
+    pub async fn end(self) {
+        #[cfg(feature = "otlp")]
+        if let Some(traces) = self.traces {
+            traces.end().await;
+        }
+    }
 }
 
 /// Logging or tracing could not be set up.
@@ -36,7 +48,7 @@ pub enum InitError {
 }
 
 /// Sends what this process logs to stderr from now on, as `log` says, and traces where `traces` says. To be called
-/// within a runtime of more than one thread, which sends the traces.
+/// within the runtime that sends the traces.
 ///
 /// # Errors
 /// As [`InitError`] says. A collector that cannot be reached is none.
@@ -63,6 +75,6 @@ pub fn init(log: &LogOptions, traces: &TraceOptions) -> Result<Telemetry, InitEr
     subscriber.try_init()?;
     Ok(Telemetry {
         #[cfg(feature = "otlp")]
-        _traces: traces,
+        traces,
     })
 }

@@ -26,7 +26,7 @@ use crate::seldom::Seldom;
 /// For how long the end of the process waits for the last spans to be sent.
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// Sends spans until it is dropped, and what is left of them then.
+/// Sends spans until it is ended, and what is left of them then.
 #[derive(Debug)]
 pub(crate) struct Traces(SdkTracerProvider);
 
@@ -40,6 +40,18 @@ impl Traces {
         let exporter = Exporter { otlp: otlp.build()?, lost: Seldom::new() };
         let resource = Resource::builder().with_service_name("lockbroker").build();
         Ok(Traces(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build()))
+    }
+
+    /// Sends what has not been sent. See [`crate::telemetry::Telemetry::end`].
+    pub(crate) async fn end(self) {
+        // It blocks its thread while those of the runtime send.
+        let ended = tokio::task::spawn_blocking(move || self.0.shutdown_with_timeout(FAREWELL)).await;
+        let why = match ended {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(error) => error.to_string(),
+        };
+        tracing::warn!(why, "the last traces may be lost: cannot send them to --otlp-endpoint in time");
     }
 
     /// What hands this crate's spans over, whatever is logged.
@@ -58,15 +70,6 @@ impl Traces {
             // Nobody below asks OpenTelemetry for the present span.
             .with_context_activation(false)
             .with_filter(ours.with_max_level_hint(LevelFilter::DEBUG))
-    }
-}
-
-impl Drop for Traces {
-    /// Blocks the thread, while the others of the runtime send.
-    fn drop(&mut self) {
-        if let Err(error) = self.0.shutdown_with_timeout(FAREWELL) {
-            tracing::warn!(%error, "the last traces may be lost: cannot send them to --otlp-endpoint in time");
-        }
     }
 }
 

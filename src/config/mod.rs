@@ -62,6 +62,11 @@ pub struct ServeArgs {
     #[command(flatten)]
     transport: TransportOptions,
 
+    /// How many threads serve clients. One does tens of thousands of locks a second, and answers sooner than
+    /// several, which wake each other; more are for brokers that keep one busy
+    #[arg(long, env = "LOCKBROKER_THREADS", value_name = "COUNT", default_value = "1")]
+    pub threads: NonZeroUsize,
+
     /// What is logged, and how
     #[command(flatten)]
     pub log: LogOptions,
@@ -229,8 +234,7 @@ impl ServeArgs {
     /// # Errors
     /// One line for the operator; its [`exit`](clap::Error::exit) ends the process with code 2.
     pub fn resolve(self) -> Result<Config, clap::Error> {
-        let ServeArgs { listen, admin_listen, sockets, tls, policy, store, broker, transport, log: _, traces: _ } =
-            self;
+        let ServeArgs { listen, admin_listen, sockets, tls, policy, store, broker, transport, .. } = self;
         if broker.max_ttl < broker.default_ttl {
             return Err(usage(format!(
                 "--max-ttl {} is below --default-ttl {}",

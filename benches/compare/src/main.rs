@@ -82,7 +82,7 @@ impl Group {
     }
 }
 
-#[tokio::main]
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let wanted = |group: &Group| match args.only.as_slice() {

@@ -13,6 +13,7 @@ mod progress;
 mod report;
 pub mod session;
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -36,6 +37,9 @@ const GRACE: Duration = Duration::from_secs(10);
 pub struct BenchArgs {
     #[command(subcommand)]
     mode: Mode,
+    /// How many threads make the load: more where one is too slow for the broker
+    #[arg(long, global = true, value_name = "COUNT", default_value = "1")]
+    pub threads: NonZeroUsize,
 }
 
 #[derive(Debug, clap::Subcommand)]
