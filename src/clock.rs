@@ -70,8 +70,12 @@ impl Sub<Duration> for Moment {
 )]
 pub fn sleep_until(moment: Moment) -> impl Future<Output = ()> + Send {
     async move {
-        while !moment.has_passed() {
-            tokio::time::sleep(moment.remaining()).await;
+        loop {
+            let left = moment.remaining();
+            if left.is_zero() {
+                return;
+            }
+            tokio::time::sleep(left).await;
         }
     }
 }

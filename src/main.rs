@@ -28,6 +28,9 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Distributed locks over gRPC, kept in memcached and tied to the client's stream
 #[derive(Debug, Parser)]
 #[command(version)]

@@ -129,8 +129,9 @@ impl<S: LockStore> Common<S> {
         mut unsure: bool,
     ) -> Released {
         let linger_id = (!linger.is_zero()).then(LingerId::random);
-        let over = Moment::now() + Duration::from_secs(item_ttl(self.settings.max_ttl, linger).into());
-        let answer_by = Moment::now() + LONGEST_RELEASE / 2;
+        let began = Moment::now();
+        let over = began + Duration::from_secs(item_ttl(self.settings.max_ttl, linger).into());
+        let answer_by = began + LONGEST_RELEASE / 2;
         let mut delays = retry_delays();
         loop {
             let change = match linger_id {

@@ -112,7 +112,7 @@ fn ask(spec: Option<LockSpec>, ttl: Duration, want: Want, path: &str) -> Result<
         within(duration(sent, &field)?, Duration::ZERO, MAX_LINGER, &field)
     });
     Ok(Ask {
-        name: name(&text, &format!("{path}.name"))?,
+        name: LockName::new(&text).map_err(|why| invalid(format!("{path}.name"), why))?,
         ttl,
         linger: linger.transpose()?.unwrap_or_default(),
         owner: Owner::new(&owner).map_err(|why| invalid(format!("{path}.owner"), why))?,

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::sync::{Arc, OnceLock};
 
+use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
@@ -20,6 +21,9 @@ use crate::stream::{Failure, Outbox};
 
 /// A client that lets this many messages wait unread does not read.
 const UNREAD_LIMIT: usize = 100_000;
+
+/// How many messages are heeded before the time is looked at again.
+const AT_ONCE: usize = 64;
 
 /// How a Session ends.
 enum Close {
@@ -86,11 +90,14 @@ async fn drive<S: LockStore>(
     let admit = |ask: &Ask| gate.check(connection.as_ref(), Action::Acquire, &ask.name);
     let close = loop {
         tokio::select! {
-            next = client.next() => match next {
-                Ok(request) => if let Err(why) = heed(&mut session, request, &limits, admit) {
-                    break Close::Refused(why);
-                },
-                Err(close) => break close,
+            next = client.next() => {
+                // What else has come with it is taken at once; the watch is set anew for all of it.
+                let rest = std::iter::from_fn(|| client.next().now_or_never());
+                let mut requests = std::iter::once(next).chain(rest).take(AT_ONCE);
+                let heed = |request: Result<_, _>| heed(&mut session, request?, &limits, admit).map_err(Close::Refused);
+                if let Err(close) = requests.try_for_each(heed) {
+                    break close;
+                }
             },
             () = session.watch_over() => {
                 break Close::Refused(Status::aborted("no heartbeat came for so long that the session's locks are lost"));

@@ -117,7 +117,7 @@ async fn main() -> anyhow::Result<()> {
 }
 
 /// How long a lock that goes from hand to hand is kept each time.
-const KEPT: Duration = Duration::from_millis(5);
+const KEPT: Duration = Duration::from_millis(1);
 /// Long enough for etcd to have come to know who has joined the line: it looks for new watchers every 100 ms.
 const KEPT_LONG: Duration = Duration::from_millis(120);
 

@@ -117,8 +117,10 @@ impl Servers {
         let broker = |store: &str| {
             let port = free_port()?;
             let mut run = Command::new(lockbroker);
+            // To be woken at the same port, by UDP.
             let listen = format!("127.0.0.1:{port}");
-            run.args(["serve", "--listen", &listen, "--store", store, "--max-ttl", "30s", "--log", "warn"]);
+            run.args(["serve", "--listen", &listen, "--advertise", &listen, "--store", store]);
+            run.args(["--max-ttl", "30s", "--log", "warn"]);
             Server::start(path, "lockbroker", port, &mut run)
         };
         let memory = broker("memory")?;

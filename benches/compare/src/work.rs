@@ -75,11 +75,10 @@ async fn all(mut tasks: JoinSet<Result<(), String>>) -> Result<(), String> {
 /// are in line. A holder releases the lock after it was `kept` for a while, so that whoever had it before is in line
 /// again, which not every peer tells.
 pub async fn hand_overs<L: Locker>(lockers: Vec<Arc<L>>, kept: Duration, length: Duration) -> Result<Results, String> {
-    // Whoever held the last such lock has not released it, and not every peer knows yet that it is gone.
     let name = format!("compare/hand-over/{}", unique());
     let (granted, mut grants) = mpsc::unbounded_channel();
-    let mut holder = 0;
     let mut held = in_time("the first grant", lockers[0].acquire(&name)).await?;
+    let mut holder = 0;
     // Dropped, and so aborted, with all that waits.
     let mut waiters = JoinSet::new();
     let mut line_up = |place: usize| {
@@ -93,17 +92,27 @@ pub async fn hand_overs<L: Locker>(lockers: Vec<Arc<L>>, kept: Duration, length:
     // The whole line, once.
     tokio::time::sleep(Duration::from_millis(100) + Duration::from_micros(200) * lockers.len() as u32).await;
     let tally = window(length);
-    while !tally.window().is_over() {
+    // In the end everybody has a turn and leaves: not every peer survives that those in line are cut off.
+    let mut in_line = lockers.len() - 1;
+    while in_line > 0 {
         tokio::time::sleep(kept).await;
-        let (before, sent) = (holder, Instant::now());
+        let sent = Instant::now();
         in_time("the release", lockers[holder].release(held)).await?;
-        let next =
-            in_time("the next grant", async { grants.recv().await.ok_or_else(|| "nobody waits".into()) }).await?;
-        holder = next.0;
-        held = next.2?;
-        tally.note(sent, &[("hand-over", next.1.saturating_duration_since(sent))]);
-        line_up(before);
+        let before = holder;
+        let received;
+        (holder, received, held) = in_time("the next grant", async {
+            let (place, received, held) = grants.recv().await.ok_or("nobody waits")?;
+            Ok((place, received, held?))
+        })
+        .await?;
+        if tally.window().is_over() {
+            in_line -= 1;
+        } else {
+            tally.note(sent, &[("hand-over", received.saturating_duration_since(sent))]);
+            line_up(before);
+        }
     }
+    in_time("the last release", lockers[holder].release(held)).await?;
     Ok(tally.results())
 }
 
