@@ -22,8 +22,9 @@ use crate::stream::{Failure, Outbox};
 /// A client that lets this many messages wait unread does not read.
 const UNREAD_LIMIT: usize = 100_000;
 
-/// How many messages are heeded before the time is looked at again.
-const AT_ONCE: usize = 64;
+/// How many messages are heeded before others have their turn: enough for a batch, with which the store is busy while the
+/// next one is read.
+const AT_ONCE: usize = 32;
 
 /// How a Session ends.
 enum Close {
@@ -103,6 +104,7 @@ async fn drive<S: LockStore>(
                 break Close::Refused(Status::aborted("no heartbeat came for so long that the session's locks are lost"));
             }
         }
+        tokio::task::yield_now().await;
         if outbox.unread() > UNREAD_LIMIT {
             break Close::Refused(Status::resource_exhausted("the client does not read what it is sent"));
         }
