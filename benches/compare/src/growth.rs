@@ -7,7 +7,7 @@ use lockbroker::cli::bench::measure::Results;
 use crate::lockers::{Etcd, Redis, session, streams};
 use crate::report::{Chart, Samples};
 use crate::servers::Servers;
-use crate::{Bench, KEPT, of, work};
+use crate::{Bench, NOT_KEPT, of, work};
 
 /// By callers at a time.
 const CYCLES: Chart = Chart {
@@ -92,17 +92,18 @@ impl Bench<'_> {
                 lanes.push(Arc::new(session(&broker.url()).await?));
             }
             let callers = lanes.into_iter().cycle().take(waiters + 1).collect();
-            work::hand_overs(callers, KEPT, self.length).await
+            work::hand_overs(callers, NOT_KEPT, self.length).await
         };
         note("memcached", work.await);
         if waiters > MOST_AT_PEERS {
             return;
         }
-        let work = async { work::hand_overs(Etcd::several(&etcd.url(), waiters + 1).await?, KEPT, self.length).await };
+        let work =
+            async { work::hand_overs(Etcd::several(&etcd.url(), waiters + 1).await?, NOT_KEPT, self.length).await };
         note("etcd", work.await);
         let work = async {
             let client = Arc::new(Redis::connect(redis.port).await?);
-            work::hand_overs(vec![client; waiters + 1], KEPT, self.length).await
+            work::hand_overs(vec![client; waiters + 1], NOT_KEPT, self.length).await
         };
         note("Redis polled every 10 ms", work.await);
     }
