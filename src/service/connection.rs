@@ -43,8 +43,8 @@ const SETTLE_LIMIT: Duration = Duration::from_secs(5);
 const BYTES_A_TURN: usize = 8 * 1024;
 
 /// Where more tasks than this wait for their turn in the runtime's common queue, a connection that has had its own
-/// waits with them. (To yield is not enough: a worker serves its own short queue first, where the connection is back
-/// at once, and moves what does not fit there to the common one.)
+/// waits with them. (To yield is enough on one thread, which has one queue. Each of several serves its own short queue
+/// first, where the connection is back at once, and moves what does not fit there to the common one.)
 const LONG_QUEUE: usize = 64;
 /// How often it looks whether the queue has become shorter…
 const PAUSE: Duration = Duration::from_millis(1);

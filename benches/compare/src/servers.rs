@@ -75,7 +75,7 @@ impl Drop for Server {
 /// What they are started from.
 #[derive(Debug)]
 pub struct Programs {
-    lockbroker: PathBuf,
+    pub lockbroker: PathBuf,
     etcd: PathBuf,
     memcached: PathBuf,
     redis: PathBuf,
