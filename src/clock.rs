@@ -71,11 +71,15 @@ impl Sub<Duration> for Moment {
 pub fn sleep_until(moment: Moment) -> impl Future<Output = ()> + Send {
     async move {
         loop {
-            let left = moment.remaining();
-            if left.is_zero() {
-                return;
-            }
-            tokio::time::sleep(left).await;
+            // In a block, so that the time left takes no room while it passes.
+            let sleep = {
+                let left = moment.remaining();
+                if left.is_zero() {
+                    return;
+                }
+                tokio::time::sleep(left)
+            };
+            sleep.await;
         }
     }
 }
