@@ -94,17 +94,21 @@ async fn drive<S: LockStore>(
             next = client.next() => {
                 // What else has come with it is taken at once; the watch is set anew for all of it.
                 let rest = std::iter::from_fn(|| client.next().now_or_never());
-                let mut requests = std::iter::once(next).chain(rest).take(AT_ONCE);
-                let heed = |request: Result<_, _>| heed(&mut session, request?, &limits, admit).map_err(Close::Refused);
-                if let Err(close) = requests.try_for_each(heed) {
-                    break close;
+                let heeded = std::iter::once(next).chain(rest).take(AT_ONCE).try_fold(0, |heeded, request| {
+                    heed(&mut session, request?, &limits, admit).map_err(Close::Refused)?;
+                    Ok(heeded + 1)
+                });
+                match heeded {
+                    // There may be more.
+                    Ok(AT_ONCE) => tokio::task::yield_now().await,
+                    Ok(_) => {}
+                    Err(close) => break close,
                 }
             },
             () = session.watch_over() => {
                 break Close::Refused(Status::aborted("no heartbeat came for so long that the session's locks are lost"));
             }
         }
-        tokio::task::yield_now().await;
         if outbox.unread() > UNREAD_LIMIT {
             break Close::Refused(Status::resource_exhausted("the client does not read what it is sent"));
         }
