@@ -1,7 +1,7 @@
 # lockbroker in an image that holds one static binary and its licences.
 #
 #   docker build -t lockbroker .
-#   docker run -p 50551:50551 --stop-timeout 30 lockbroker serve --store memcached://10.0.0.5:11211
+#   docker run -p 28551:28551 --stop-timeout 30 lockbroker serve --store memcached://10.0.0.5:11211
 #
 # It runs as a numeric user, on a read-only root, without capabilities. `docker stop` sends SIGTERM, on which
 # the broker drains for up to 25 s (--drain); Docker kills after 10 s unless --stop-timeout says otherwise.
@@ -43,12 +43,12 @@ COPY LICENSE-MIT LICENSE-APACHE /licenses/
 COPY --from=build --chmod=0555 /lockbroker /lockbroker
 USER 65532:65532
 # All addresses, so that -p works; hence the broker asks for --store.
-ENV LOCKBROKER_LISTEN=0.0.0.0:50551 \
-    LOCKBROKER_ADMIN_LISTEN=0.0.0.0:50552
+ENV LOCKBROKER_LISTEN=0.0.0.0:28551 \
+    LOCKBROKER_ADMIN_LISTEN=0.0.0.0:28552
 # Calls; health and metrics; wake-ups between brokers.
-EXPOSE 50551 50552 50553/udp
+EXPOSE 28551 28552 28553/udp
 # Healthy while at least one shard is open. The admin port, since it is without TLS.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s \
-    CMD ["/lockbroker", "health", "--server", "http://127.0.0.1:50552"]
+    CMD ["/lockbroker", "health", "--server", "http://127.0.0.1:28552"]
 ENTRYPOINT ["/lockbroker"]
 CMD ["serve"]

@@ -2,7 +2,7 @@
 //! through the end of its lock and writes when it wakes up is refused.
 //!
 //! ```sh
-//! cargo run --example fencing [http://127.0.0.1:50551]
+//! cargo run --example fencing [http://127.0.0.1:28551]
 //! ```
 
 use lockbroker::client::{Client, Error};
@@ -27,7 +27,7 @@ impl Store {
 
 #[tokio::main]
 async fn main() -> Result<(), Error> {
-    let endpoint = std::env::args().nth(1).unwrap_or("http://127.0.0.1:50551".into());
+    let endpoint = std::env::args().nth(1).unwrap_or("http://127.0.0.1:28551".into());
     let client = Client::connect(endpoint)?;
     let mut store = Store::default();
 

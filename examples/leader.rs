@@ -2,7 +2,7 @@
 //! and see the next take over.
 //!
 //! ```sh
-//! cargo run --example leader -- NAME [http://127.0.0.1:50551]
+//! cargo run --example leader -- NAME [http://127.0.0.1:28551]
 //! ```
 
 use std::time::Duration;
@@ -13,7 +13,7 @@ use lockbroker::client::{Client, Error, Guard};
 async fn main() -> Result<(), Error> {
     let mut args = std::env::args().skip(1);
     let me = args.next().unwrap_or(format!("process {}", std::process::id()));
-    let endpoint = args.next().unwrap_or("http://127.0.0.1:50551".into());
+    let endpoint = args.next().unwrap_or("http://127.0.0.1:28551".into());
     let client = Client::builder(endpoint).owner(me.as_str()).connect()?;
 
     loop {
@@ -33,7 +33,7 @@ async fn lead(me: &str, leadership: &Guard) {
     loop {
         // What only the leader may do goes with the token: whoever is told to do it refuses a lower one than it has
         // seen, such as that of a leader who was stopped in its tracks and does not know yet.
-        println!("{me} leads with token {}, good for {:?}", leadership.fencing_token(), leadership.valid_for());
+        println!("{me} leads with token {}, good for {:?}", leadership.fencing_token(), leadership.remaining());
         tokio::time::sleep(Duration::from_secs(2)).await;
     }
 }

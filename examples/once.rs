@@ -1,7 +1,7 @@
 //! Does something unless somebody else is doing it already: a cron job on several machines.
 //!
 //! ```sh
-//! cargo run --example once [http://127.0.0.1:50551]
+//! cargo run --example once [http://127.0.0.1:28551]
 //! ```
 
 use std::time::Duration;
@@ -10,7 +10,7 @@ use lockbroker::client::{Client, Error, Outcome};
 
 #[tokio::main]
 async fn main() -> Result<(), Error> {
-    let endpoint = std::env::args().nth(1).unwrap_or("http://127.0.0.1:50551".into());
+    let endpoint = std::env::args().nth(1).unwrap_or("http://127.0.0.1:28551".into());
     let client = Client::builder(endpoint).owner("example once").connect()?;
 
     // The linger keeps the lock for a minute after the release, so that a machine whose clock is a little behind

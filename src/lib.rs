@@ -15,8 +15,6 @@ pub mod cli;
 #[cfg(feature = "server")]
 pub mod config;
 #[cfg(feature = "server")]
-pub mod followed;
-#[cfg(feature = "server")]
 pub mod keeper;
 #[cfg(feature = "server")]
 pub mod lock;
@@ -25,9 +23,11 @@ pub mod metrics;
 #[cfg(feature = "server")]
 pub mod policy;
 #[cfg(feature = "server")]
-mod sabotage;
+mod rate_limited;
 #[cfg(feature = "server")]
-mod seldom;
+pub mod reloaded;
+#[cfg(feature = "server")]
+mod sabotage;
 #[cfg(feature = "server")]
 pub mod server;
 #[cfg(feature = "server")]

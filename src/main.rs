@@ -14,9 +14,9 @@ use lockbroker::cli::get::{self, GetArgs};
 use lockbroker::cli::health::{self, HealthArgs};
 use lockbroker::cli::run::{self, RunArgs};
 use lockbroker::config::{Advertised, BrokerOptions, Config, ListenAddress, ServeArgs, ShardArgs, TraceOptions};
-use lockbroker::followed::Followed;
 use lockbroker::metrics::Metrics;
 use lockbroker::policy::Policy;
+use lockbroker::reloaded::Reloaded;
 use lockbroker::server::{self, Listener};
 use lockbroker::service::Service;
 use lockbroker::session::{Broker, Settings};
@@ -127,8 +127,8 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
 
 /// Opens what `config` names, and runs a broker on it until it is told to stop.
 async fn serve_by(config: &Config) -> anyhow::Result<()> {
-    let tls = config.tls.clone().map(Followed::start).transpose().context("cannot use the certificates")?;
-    let policy = config.policy.clone().map(Followed::start).transpose().context("cannot use the policy")?;
+    let tls = config.tls.clone().map(Reloaded::start).transpose().context("cannot use the certificates")?;
+    let policy = config.policy.clone().map(Reloaded::start).transpose().context("cannot use the policy")?;
     let mut listeners = Vec::new();
     for address in &config.listen {
         let listener = match address {
@@ -182,7 +182,7 @@ async fn serve_by(config: &Config) -> anyhow::Result<()> {
 async fn serve_on(
     listeners: Vec<Listener>,
     admin: Option<Listener>,
-    policy: Option<Followed<Policy>>,
+    policy: Option<Reloaded<Policy>>,
     store: impl LockStore,
     config: &Config,
     metrics: &Metrics,

@@ -8,8 +8,8 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::files::{self, FileError, line_of};
-use crate::followed::Files;
 use crate::lock::LockName;
+use crate::reloaded::Files;
 
 /// One thing by which a caller is known. Only the connection tells it, never the caller's words.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]

@@ -21,7 +21,7 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::seldom::Seldom;
+use crate::rate_limited::RateLimited;
 
 /// For how long the end of the process waits for the last spans to be sent.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -37,7 +37,7 @@ impl Traces {
     /// `endpoint`, or a setting of the exporter's in the environment, is of no use.
     pub(crate) fn start(endpoint: &Uri) -> Result<Traces, ExporterBuildError> {
         let otlp = opentelemetry_otlp::SpanExporter::builder().with_tonic().with_endpoint(endpoint.to_string());
-        let exporter = Exporter { otlp: otlp.build()?, lost: Seldom::new() };
+        let exporter = Exporter { otlp: otlp.build()?, lost: RateLimited::new() };
         let resource = Resource::builder().with_service_name("lockbroker").build();
         Ok(Traces(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build()))
     }
@@ -113,7 +113,7 @@ impl Extractor for Headers<'_> {
 #[derive(Debug)]
 struct Exporter {
     otlp: opentelemetry_otlp::SpanExporter,
-    lost: Seldom,
+    lost: RateLimited,
 }
 
 impl SpanExporter for Exporter {

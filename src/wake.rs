@@ -11,7 +11,7 @@ use tokio::net::UdpSocket;
 use crate::lock::WakeHint;
 
 /// The UDP port where none is named.
-pub const DEFAULT_PORT: u16 = 50553;
+pub const DEFAULT_PORT: u16 = 28553;
 
 /// For how long to leave a socket alone on which receiving failed.
 const PAUSE: Duration = Duration::from_millis(250);

@@ -22,7 +22,7 @@ pub(super) struct ServerArgs {
         visible_alias = "address",
         value_name = "URL",
         env = "LOCKBROKER_SERVER",
-        default_value = "http://127.0.0.1:50551"
+        default_value = "http://127.0.0.1:28551"
     )]
     pub(super) server: String,
     /// With https: the authorities of which one must vouch for the broker; PEM [default: the system's]

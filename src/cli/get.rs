@@ -64,7 +64,7 @@ mod tests {
 
     #[test]
     fn a_lock_is_shown_with_what_is_known_of_it() {
-        let free = LockInfo { state: LockState::Free, owner: String::new(), expires_in: None, valid_for: None };
+        let free = LockInfo { state: LockState::Free, owner: String::new(), expires_in: None, remaining: None };
         assert_eq!(text(&free), "state: free\n");
         let expected = r#"{"expires_in_seconds":null,"name":"a\"b","owner":"","state":"free"}"#;
         assert_eq!(json("a\"b", &free).to_string(), expected);

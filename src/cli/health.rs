@@ -31,12 +31,12 @@ pub struct HealthArgs {
 
 /// Runs the command.
 pub async fn run(args: HealthArgs) -> ExitCode {
-    let road = match args.server.client().road() {
-        Ok(road) => road,
+    let connector = match args.server.client().connector() {
+        Ok(connector) => connector,
         Err(error) => return fail(&error),
     };
     let request = HealthCheckRequest { service: args.service.clone() };
-    let mut health = HealthClient::new(road.connect_lazy());
+    let mut health = HealthClient::new(connector.connect_lazy());
     let why = match tokio::time::timeout(args.timeout, health.check(request)).await {
         Ok(Ok(answer)) if answer.get_ref().status() == ServingStatus::Serving => return ExitCode::SUCCESS,
         Ok(Ok(answer)) => format!("the broker says {}", answer.get_ref().status().as_str_name()),

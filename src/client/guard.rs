@@ -15,7 +15,7 @@ use crate::clock::Moment;
 ///
 /// The lock can be lost all the same: when no broker renews it in time, because the network or all brokers are
 /// away, or when somebody releases it by its lock id. A holder therefore watches [`lost`](Guard::lost), or looks at
-/// [`valid_for`](Guard::valid_for) before each step that must not be done twice, and hands the
+/// [`remaining`](Guard::remaining) before each step that must not be done twice, and hands the
 /// [`fencing_token`](Guard::fencing_token) to whatever the lock protects.
 ///
 /// # Dropping
@@ -65,7 +65,7 @@ impl Guard {
     /// For how long the holder may act without hearing from a broker again. Zero once the lock is lost, and while
     /// the stream to the broker is broken and the lock not yet reattached: the broker may have taken the break for
     /// the client's end.
-    pub fn valid_for(&self) -> Duration {
+    pub fn remaining(&self) -> Duration {
         let standing = self.hold.look();
         if standing.lost.is_some() || standing.validity().is_broken() {
             return Duration::ZERO;
@@ -74,7 +74,7 @@ impl Guard {
     }
 
     /// When the lock is lost at the latest if nothing is heard from a broker any more. Other than
-    /// [`valid_for`](Guard::valid_for) it runs on through a broken stream and after a loss: it is the time within
+    /// [`remaining`](Guard::remaining) it runs on through a broken stream and after a loss: it is the time within
     /// which what the lock protects has to come to an end.
     pub fn expires_in(&self) -> Duration {
         self.hold.look().until().remaining()
@@ -132,7 +132,7 @@ impl fmt::Debug for Guard {
         f.debug_struct("Guard")
             .field("name", &self.name)
             .field("fencing_token", &self.fencing_token)
-            .field("valid_for", &self.valid_for())
+            .field("remaining", &self.remaining())
             .finish_non_exhaustive()
     }
 }

@@ -78,13 +78,13 @@ impl Link {
             Some(_) => return Err(Status::internal("the Session did not begin with `opened`")),
             None => return Err(Status::unavailable("the Session ended at once")),
         };
-        let (ttl, valid_for, beat_every) = spans(&opened)
+        let (ttl, expires_after, beat_every) = spans(&opened)
             .ok_or_else(|| Status::internal("`opened` lacks a duration, or has one that makes no sense"))?;
         let now = Moment::now();
         Ok(Link {
             id,
             ttl,
-            validity: Arc::new(Mutex::new(Validity::new(sent, valid_for))),
+            validity: Arc::new(Mutex::new(Validity::new(sent, expires_after))),
             locks: HashMap::new(),
             retired: false,
             outbound,
@@ -126,8 +126,8 @@ impl Link {
 
     /// Notes an acknowledgement.
     pub(super) fn acknowledged(&mut self, ack: &HeartbeatAck) {
-        if let Some(valid_for) = ack.valid_for.as_ref().and_then(from_wire) {
-            lock(&self.validity).acknowledged(ack.seq, valid_for, &ack.not_renewed);
+        if let Some(expires_after) = ack.expires_after_heartbeat.as_ref().and_then(from_wire) {
+            lock(&self.validity).acknowledged(ack.seq, expires_after, &ack.not_renewed);
         }
     }
 
@@ -225,5 +225,5 @@ pub(super) async fn receive(links: &mut [Link]) -> (u64, Received) {
 /// The ttl, the validity and the heartbeat's interval.
 fn spans(opened: &SessionOpened) -> Option<(Duration, Duration, Duration)> {
     let beat = opened.heartbeat_interval.as_ref().and_then(from_wire).filter(|beat| !beat.is_zero())?;
-    Some((opened.ttl.as_ref().and_then(from_wire)?, opened.valid_for.as_ref().and_then(from_wire)?, beat))
+    Some((opened.ttl.as_ref().and_then(from_wire)?, opened.expires_after_open.as_ref().and_then(from_wire)?, beat))
 }

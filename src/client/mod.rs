@@ -6,7 +6,7 @@
 //! use lockbroker::client::{Client, Outcome};
 //!
 //! # async fn example() -> Result<(), lockbroker::client::Error> {
-//! let client = Client::connect("http://127.0.0.1:50551")?;
+//! let client = Client::connect("http://127.0.0.1:28551")?;
 //! match client.wait_acquire("reports/monthly").max_wait(Duration::from_secs(10)).await? {
 //!     Outcome::Acquired(lock) => {
 //!         tokio::select! {
@@ -31,12 +31,12 @@
 //! The client runs on tokio; it needs only the crate's `default-features = false`, and the
 //! feature `tls` for `https://` endpoints.
 
+mod connector;
 mod error;
 mod guard;
 mod link;
 mod locks;
 mod request;
-mod road;
 mod session;
 mod settings;
 #[cfg(all(test, feature = "server"))]
@@ -58,13 +58,14 @@ pub use error::{Error, LostReason};
 pub use guard::Guard;
 pub use request::{Acquire, NotAcquired, Outcome, Reason, WaitAcquire};
 
+use crate::clock::Moment;
 use crate::proto::lock_service_client::LockServiceClient;
 use crate::proto::{self, GetLockRequest, LockSpec};
 #[cfg(feature = "tls")]
 use crate::tls::ClientFiles;
-pub(crate) use road::Road;
+pub(crate) use connector::Connector;
 #[cfg(feature = "server")]
-pub(crate) use road::plain_endpoint;
+pub(crate) use connector::plain_endpoint;
 use session::{Command, Key, Session};
 #[cfg(feature = "server")]
 pub(crate) use settings::chain;
@@ -141,18 +142,18 @@ impl ClientBuilder {
     /// # Panics
     /// Outside of a tokio runtime, to which the client then belongs.
     pub fn connect(self) -> Result<Client, Error> {
-        let road = self.road()?;
-        let channel = road.connect_lazy();
+        let connector = self.connector()?;
+        let channel = connector.connect_lazy();
         let connect = move || -> Connecting {
-            let road = road.clone();
-            Box::pin(async move { road.connect().await })
+            let connector = connector.clone();
+            Box::pin(async move { connector.connect().await })
         };
         Ok(self.over(Box::new(connect), channel))
     }
 
     /// The way to the broker.
-    pub(crate) fn road(&self) -> Result<Road, Error> {
-        Road::new(
+    pub(crate) fn connector(&self) -> Result<Connector, Error> {
+        Connector::new(
             &self.endpoint,
             #[cfg(feature = "tls")]
             &self.tls,
@@ -235,8 +236,10 @@ impl Client {
     pub async fn get(&self, name: &str, lock_id: Option<&str>) -> Result<LockInfo, Error> {
         let request = GetLockRequest { name: name.into(), lock_id: lock_id.map(String::from).unwrap_or_default() };
         let mut service = LockServiceClient::new(self.settings.channel.clone());
+        let sent = Moment::now();
         let call = async { service.get_lock(request).await.map_err(|status| self.settings.failure(name, &status)) };
         let answer = self.settings.in_time(name, call).await?.into_inner();
+        let expires = answer.expires_after_request.as_ref().and_then(from_wire);
         let state = match answer.state() {
             proto::get_lock_response::State::Free => LockState::Free,
             proto::get_lock_response::State::Held => LockState::Held,
@@ -246,7 +249,7 @@ impl Client {
         Ok(LockInfo {
             state,
             expires_in: answer.expires_in.as_ref().and_then(from_wire),
-            valid_for: answer.valid_for.as_ref().and_then(from_wire),
+            remaining: expires.map(|after| (sent + after).remaining()),
             owner: answer.owner,
         })
     }
@@ -276,8 +279,9 @@ pub struct LockInfo {
     pub owner: String,
     /// When the lock is free at the latest if nobody renews it; None when free.
     pub expires_in: Option<Duration>,
-    /// For how long the lock id that was given is good, counted from when the call was made.
-    pub valid_for: Option<Duration>,
+    /// How long the lock id that was given stays valid, counted from when this answer was returned. None if no lock id was
+    /// given, or if this broker does not keep the lock.
+    pub remaining: Option<Duration>,
 }
 
 /// Whether somebody has a lock.

@@ -37,9 +37,9 @@ pub(super) enum RunOut {
 }
 
 impl Validity {
-    /// A stream whose `open` was sent at `sent` and answered with `valid_for`.
-    pub(super) fn new(sent: Moment, valid_for: Duration) -> Validity {
-        let until = sent + valid_for;
+    /// A stream whose `open` was sent at `sent` and answered with `expires_after`.
+    pub(super) fn new(sent: Moment, expires_after: Duration) -> Validity {
+        let until = sent + expires_after;
         Validity {
             covered_until: until,
             behind: HashMap::new(),
@@ -57,14 +57,14 @@ impl Validity {
 
     /// Takes an acknowledgement. One that was never asked for, or is older than another that has come, says
     /// nothing.
-    pub(super) fn acknowledged(&mut self, seq: i64, valid_for: Duration, not_renewed: &[i64]) {
+    pub(super) fn acknowledged(&mut self, seq: i64, expires_after: Duration, not_renewed: &[i64]) {
         if !self.beats.iter().any(|&(sent, _)| sent == seq) {
             return;
         }
         self.beats.retain(|&(sent, _)| sent >= seq);
         let behind = not_renewed.iter().chain(&self.settled);
         self.behind = behind.map(|&lock| (lock, self.until(lock))).collect();
-        self.covered_until = self.beats[0].1 + valid_for;
+        self.covered_until = self.beats[0].1 + expires_after;
         self.look_ahead();
     }
 

@@ -41,7 +41,7 @@ impl FromStr for ListenAddress {
             return Ok(ListenAddress::Unix(path.into()));
         }
         let address = text.parse().map_err(|_| {
-            "expected address:port, such as 127.0.0.1:50551 or [::]:50551, or unix:/path, such as \
+            "expected address:port, such as 127.0.0.1:28551 or [::]:28551, or unix:/path, such as \
              unix:/run/lockbroker/lb.sock"
         })?;
         Ok(ListenAddress::Tcp(address))

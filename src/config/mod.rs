@@ -32,7 +32,7 @@ pub struct ServeArgs {
         env = "LOCKBROKER_LISTEN",
         value_name = "WHERE",
         value_delimiter = ',',
-        default_value = "127.0.0.1:50551"
+        default_value = "127.0.0.1:28551"
     )]
     listen: Vec<ListenAddress>,
 
@@ -111,7 +111,7 @@ pub struct BrokerOptions {
     pub max_ttl: Duration,
 
     /// Where other brokers reach this one by UDP, to wake it when they release a lock that is waited for here:
-    /// in Kubernetes the pod's IP. The port is 50553 unless named, and is bound on all addresses of the machine.
+    /// in Kubernetes the pod's IP. The port is 28553 unless named, and is bound on all addresses of the machine.
     /// On every broker of a store or on none; without it they only poll. Not heeded with --store memory
     #[arg(long, env = "LOCKBROKER_ADVERTISE", value_name = "IP[:PORT]")]
     pub advertise: Option<Advertised>,
@@ -285,7 +285,7 @@ impl FromStr for Advertised {
     fn from_str(text: &str) -> Result<Advertised, String> {
         let address = text.parse().or_else(|_| text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, DEFAULT_PORT)));
         let address: SocketAddr = address
-            .map_err(|_| "expected an IP address with or without a port, such as 10.0.0.7 or [fd00::7]:50553")?;
+            .map_err(|_| "expected an IP address with or without a port, such as 10.0.0.7 or [fd00::7]:28553")?;
         if address.ip().is_unspecified() || address.ip().is_multicast() {
             return Err("expected the address of this one machine, by which others reach it".into());
         }
@@ -360,7 +360,7 @@ mod tests {
     #[test]
     fn nothing_said_is_a_broker_of_ones_own() {
         let config = serve("").unwrap();
-        assert_eq!(config.listen, ["127.0.0.1:50551".parse().unwrap()]);
+        assert_eq!(config.listen, ["127.0.0.1:28551".parse().unwrap()]);
         assert_eq!(config.store, Store::Memory);
         assert_eq!(config.broker.default_ttl, Duration::from_secs(15));
         assert_eq!(config.broker.key_prefix.as_str(), "lockbroker:");
@@ -382,7 +382,7 @@ mod tests {
     fn addresses_are_repeated_or_separated_by_commas() {
         let listen = serve("--listen 127.0.0.1:1,127.0.0.1:2 --listen 127.0.0.1:3").unwrap().listen;
         assert_eq!(listen.len(), 3);
-        for text in ["50551", "localhost:1", "127.0.0.1", "::1:1:", "", "unix:", "tcp:/a"] {
+        for text in ["28551", "localhost:1", "127.0.0.1", "::1:1:", "", "unix:", "tcp:/a"] {
             refused(&format!("--listen={text}"));
         }
     }
@@ -418,11 +418,11 @@ mod tests {
     #[test]
     fn the_advertised_address_is_one_that_others_can_reach() {
         let advertised = |text: &str| text.parse::<Advertised>().map(|Advertised(address)| address.to_string());
-        assert_eq!(advertised("10.0.0.7").unwrap(), "10.0.0.7:50553");
+        assert_eq!(advertised("10.0.0.7").unwrap(), "10.0.0.7:28553");
         assert_eq!(advertised("10.0.0.7:1").unwrap(), "10.0.0.7:1");
-        assert_eq!(advertised("fd00::7").unwrap(), "[fd00::7]:50553");
+        assert_eq!(advertised("fd00::7").unwrap(), "[fd00::7]:28553");
         assert_eq!(advertised("[fd00::7]:0").unwrap(), "[fd00::7]:0");
-        for text in ["", "localhost", "0.0.0.0", "[::]:50553", "224.0.0.1", "10.0.0.7:", ":50553"] {
+        for text in ["", "localhost", "0.0.0.0", "[::]:28553", "224.0.0.1", "10.0.0.7:", ":28553"] {
             advertised(text).expect_err(text);
         }
     }

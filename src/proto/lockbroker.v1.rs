@@ -115,10 +115,11 @@ pub struct Acquired {
     /// refuse a token below the highest that it has seen.
     #[prost(int64, tag = "2")]
     pub fencing_token: i64,
-    /// For how long the holder may act without hearing from the broker again, counted from when it sent
-    /// the request. Unset in a Session, where the latest `heartbeat_ack` covers the lock.
+    /// The holder may act until this long after it *sent* the request, not after this event came. A
+    /// WaitAcquire granted after 40 s with a ttl of 15 s says some 53 s: 13 of them are left. Unset in a
+    /// Session, where the latest `heartbeat_ack` covers the lock.
     #[prost(message, optional, tag = "3")]
-    pub valid_for: ::core::option::Option<::prost_types::Duration>,
+    pub expires_after_request: ::core::option::Option<::prost_types::Duration>,
 }
 /// The lock was not acquired.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -199,9 +200,9 @@ pub struct Queued {
 /// The grant was renewed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Renewed {
-    /// As in Acquired, counted from the same request.
+    /// As in Acquired, after the same request: so it grows with every renewal (13 s, 18 s, 23 s, ...).
     #[prost(message, optional, tag = "1")]
-    pub valid_for: ::core::option::Option<::prost_types::Duration>,
+    pub expires_after_request: ::core::option::Option<::prost_types::Duration>,
 }
 /// The lock is lost: stop what it protects.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -357,7 +358,7 @@ pub struct GetLockRequest {
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
     /// From Acquired. If set, and if it names the present grant and this broker keeps it, the answer
-    /// carries `valid_for`.
+    /// carries `expires_after_request`.
     #[prost(string, tag = "2")]
     pub lock_id: ::prost::alloc::string::String,
 }
@@ -373,9 +374,9 @@ pub struct GetLockResponse {
     /// When the lock is free at the latest if nobody renews it. Unset when free.
     #[prost(message, optional, tag = "3")]
     pub expires_in: ::core::option::Option<::prost_types::Duration>,
-    /// As in Acquired, counted from when this request was sent.
+    /// The lock id is valid until this long after the client sent this GetLockRequest.
     #[prost(message, optional, tag = "4")]
-    pub valid_for: ::core::option::Option<::prost_types::Duration>,
+    pub expires_after_request: ::core::option::Option<::prost_types::Duration>,
 }
 /// Nested message and enum types in `GetLockResponse`.
 pub mod get_lock_response {
@@ -520,9 +521,9 @@ pub struct SessionOpened {
     /// The ttl as granted.
     #[prost(message, optional, tag = "1")]
     pub ttl: ::core::option::Option<::prost_types::Duration>,
-    /// For how long locks granted from now on are valid, counted from when `open` was sent.
+    /// Locks granted from now on are valid until this long after the client sent `open`.
     #[prost(message, optional, tag = "2")]
-    pub valid_for: ::core::option::Option<::prost_types::Duration>,
+    pub expires_after_open: ::core::option::Option<::prost_types::Duration>,
     /// How often to send heartbeats: a third of the ttl.
     #[prost(message, optional, tag = "3")]
     pub heartbeat_interval: ::core::option::Option<::prost_types::Duration>,
@@ -533,10 +534,10 @@ pub struct HeartbeatAck {
     /// Of the heartbeat. The same one may be acknowledged again, with fewer locks in `not_renewed`.
     #[prost(int64, tag = "1")]
     pub seq: i64,
-    /// For how long every lock of the Session that is not in `not_renewed`, and every one granted later,
-    /// is valid, counted from when that heartbeat was sent.
+    /// Every lock of the Session that is not in `not_renewed`, and every one granted later, is valid until
+    /// this long after the client sent that heartbeat.
     #[prost(message, optional, tag = "2")]
-    pub valid_for: ::core::option::Option<::prost_types::Duration>,
+    pub expires_after_heartbeat: ::core::option::Option<::prost_types::Duration>,
     /// The lock_refs that keep what an earlier ack gave them.
     #[prost(int64, repeated, tag = "3")]
     pub not_renewed: ::prost::alloc::vec::Vec<i64>,

@@ -14,7 +14,7 @@ use tokio_stream::StreamMap;
 use super::socket::{Socket, handshake};
 use super::socket_file::SocketFile;
 use crate::config::{ListenAddress, SocketOptions};
-use crate::followed::Followed;
+use crate::reloaded::Reloaded;
 
 /// For how long to leave a socket alone on which accepting failed: when file descriptors have run out,
 /// the next try fails at once.
@@ -25,7 +25,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 pub struct Listener {
     kind: Kind,
     /// How to speak TLS; none: plain text is spoken.
-    tls: Option<Followed<ServerConfig>>,
+    tls: Option<Reloaded<ServerConfig>>,
 }
 
 #[derive(Debug)]
@@ -45,7 +45,7 @@ impl Listener {
     }
 
     /// The same, for TLS: each connection as `tls` says when it comes.
-    pub fn with_tls(self, tls: Followed<ServerConfig>) -> Listener {
+    pub fn with_tls(self, tls: Reloaded<ServerConfig>) -> Listener {
         Listener { tls: Some(tls), ..self }
     }
 
@@ -113,7 +113,7 @@ pub(super) fn incoming(listeners: Vec<Listener>) -> impl Stream<Item = Socket> {
     let accepted = listeners.into_iter().map(|listener| {
         Box::pin(stream::unfold(listener, async |listener| {
             let socket = listener.accept().await;
-            Some(((socket, listener.tls.as_ref().map(Followed::now)), listener))
+            Some(((socket, listener.tls.as_ref().map(Reloaded::now)), listener))
         }))
     });
     // Keyed by nothing but their number; polled in a random order, so that no socket starves another.

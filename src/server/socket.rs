@@ -17,7 +17,7 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::policy::{Caller, Identity};
-use crate::seldom::Seldom;
+use crate::rate_limited::RateLimited;
 
 /// For how long a TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(5);
@@ -82,8 +82,8 @@ pub(super) async fn handshake(io: Socket, config: Arc<ServerConfig>) -> Option<S
 }
 
 fn failed(peer: Option<SocketAddr>, error: &io::Error) {
-    static NO_TLS: Seldom = Seldom::new();
-    static FAILED: Seldom = Seldom::new();
+    static NO_TLS: RateLimited = RateLimited::new();
+    static FAILED: RateLimited = RateLimited::new();
     let peer = tracing::field::debug(peer);
     match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
         Some(Error::InvalidMessage(_)) => {
@@ -121,7 +121,7 @@ fn named_by(certificate: &[u8]) -> Caller {
 
 /// Says that a client speaks TLS where nobody understands it.
 fn note_greeting(io: &TcpStream, said: &[u8]) {
-    static TLS: Seldom = Seldom::new();
+    static TLS: RateLimited = RateLimited::new();
     if !said.starts_with(&TLS_GREETING) {
         return;
     }

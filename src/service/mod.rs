@@ -1,8 +1,8 @@
 //! The gRPC side of the broker: the wire format, and what a connection tells about its client. The only place
 //! that makes a `tonic::Status`.
 
+mod authorizer;
 pub mod connection;
-mod gate;
 mod goodbye;
 mod parse;
 mod reply;
@@ -14,18 +14,18 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::Span;
 
+use self::authorizer::Authorizer;
 use self::connection::Connection;
-use self::gate::Gate;
 use self::parse::Limits;
 use self::streams::{LockStream, SessionStream};
 use crate::clock::Moment;
-use crate::followed::Followed;
 use crate::policy::{Action, Policy};
 use crate::proto::lock_service_server::LockService;
 use crate::proto::{
     AcquireRequest, AcquireResponse, GetLockRequest, GetLockResponse, ReleaseRequest, ReleaseResponse, SessionRequest,
     WaitAcquireRequest, WaitAcquireResponse,
 };
+use crate::reloaded::Reloaded;
 use crate::session::{Ask, Broker};
 use crate::store::LockStore;
 
@@ -33,13 +33,13 @@ use crate::store::LockStore;
 #[derive(Debug)]
 pub struct Service<S> {
     broker: Broker<S>,
-    gate: Gate,
+    authorizer: Authorizer,
 }
 
 impl<S: LockStore> Service<S> {
     /// A service for this broker's locks, for those whom `policy` allows it; for everybody if there is none.
-    pub fn new(broker: Broker<S>, policy: Option<Followed<Policy>>) -> Service<S> {
-        Service { broker, gate: Gate::new(policy) }
+    pub fn new(broker: Broker<S>, policy: Option<Reloaded<Policy>>) -> Service<S> {
+        Service { broker, authorizer: Authorizer::new(policy) }
     }
 
     fn limits(&self) -> Limits {
@@ -48,7 +48,7 @@ impl<S: LockStore> Service<S> {
 
     fn begin<R>(&self, ask: Ask, arrival: Arrival) -> Result<Response<LockStream<R>>, Status> {
         Span::current().record("lock", ask.name.as_str());
-        self.gate.check(arrival.connection.as_ref(), Action::Acquire, &ask.name).map_err(reply::status)?;
+        self.authorizer.check(arrival.connection.as_ref(), Action::Acquire, &ask.name).map_err(reply::status)?;
         let standing = self.broker.begin(ask).map_err(reply::status)?;
         Ok(Response::new(LockStream::new(standing, arrival)))
     }
@@ -92,7 +92,7 @@ impl<S: LockStore> LockService for Service<S> {
         let name = parse::name(&name, "name")?;
         Span::current().record("lock", name.as_str());
         let lock_id = parse::lock_id(&lock_id, "lock_id")?;
-        self.gate.check(connection.as_ref(), Action::Release, &name).map_err(reply::status)?;
+        self.authorizer.check(connection.as_ref(), Action::Release, &name).map_err(reply::status)?;
         let ended = self.broker.release(&name, lock_id).await.map_err(reply::status)?;
         Ok(Response::new(reply::released(ended)))
     }
@@ -106,7 +106,7 @@ impl<S: LockStore> LockService for Service<S> {
             "" => None,
             lock_id => Some(parse::lock_id(lock_id, "lock_id")?),
         };
-        self.gate.check(connection.as_ref(), Action::Look, &name).map_err(reply::status)?;
+        self.authorizer.check(connection.as_ref(), Action::Look, &name).map_err(reply::status)?;
         let seen = self.broker.look(&name, lock_id).await.map_err(reply::status)?;
         Ok(Response::new(reply::seen(seen, arrived)))
     }
@@ -116,7 +116,12 @@ impl<S: LockStore> LockService for Service<S> {
         request: Request<Streaming<SessionRequest>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
         let connection = Arrival::of(&request).connection;
-        self.gate.check_known(connection.as_ref()).map_err(reply::status)?;
-        Ok(Response::new(session::start(self.broker.clone(), self.gate.clone(), request.into_inner(), connection)))
+        self.authorizer.check_known(connection.as_ref()).map_err(reply::status)?;
+        Ok(Response::new(session::start(
+            self.broker.clone(),
+            self.authorizer.clone(),
+            request.into_inner(),
+            connection,
+        )))
     }
 }

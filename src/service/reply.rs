@@ -57,16 +57,16 @@ pub(super) fn lost_status(reason: LostReason) -> Status {
     })
 }
 
-/// How an event is told on a stream: `received` is when the request arrived from which `valid_for` counts, and
+/// How an event is told on a stream: `received` is when the request arrived from which `expires_after_request` counts, and
 /// none in a Session, where the acks cover its locks.
 pub(super) fn event(event: Event, received: Option<Moment>) -> LockEvent {
-    let valid_for = |until: Moment| received.map(|received| span(less_drift(until.since(received))));
+    let expires_after_request = |until: Moment| received.map(|received| span(less_drift(until.since(received))));
     let kind = match event {
         Event::Acquired { lock_id, until } => Kind::Acquired(Acquired {
             lock_id: lock_id.expose(),
             // Below 2^53 by its type.
             fencing_token: lock_id.token.get() as i64,
-            valid_for: valid_for(until),
+            expires_after_request: expires_after_request(until),
         }),
         Event::NotAcquired { reason, owner } => Kind::NotAcquired(NotAcquired {
             reason: match reason {
@@ -80,7 +80,7 @@ pub(super) fn event(event: Event, received: Option<Moment>) -> LockEvent {
             owner: owner.as_str().to_owned(),
         }),
         Event::Queued { position } => Kind::Queued(Queued { position: i32::try_from(position).unwrap_or(i32::MAX) }),
-        Event::Renewed { until } => Kind::Renewed(Renewed { valid_for: valid_for(until) }),
+        Event::Renewed { until } => Kind::Renewed(Renewed { expires_after_request: expires_after_request(until) }),
         Event::Lost(reason) => Kind::Lost(Lost {
             reason: match reason {
                 LostReason::Expired => lost::Reason::Expired,
@@ -120,9 +120,13 @@ pub(super) fn released(ended: Ended) -> ReleaseResponse {
 /// A lock as a look showed it, for a request that arrived at `arrived`.
 pub(super) fn seen(seen: Seen, arrived: Moment) -> GetLockResponse {
     let Seen { look, lease_end } = seen;
-    let valid_for = lease_end.map(|until| span(less_drift(until.since(arrived))));
+    let expires_after_request = lease_end.map(|until| span(less_drift(until.since(arrived))));
     match look {
-        Look::Free => GetLockResponse { state: get_lock_response::State::Free.into(), valid_for, ..Default::default() },
+        Look::Free => GetLockResponse {
+            state: get_lock_response::State::Free.into(),
+            expires_after_request,
+            ..Default::default()
+        },
         Look::Marked { mark, owner, expires_in } => GetLockResponse {
             state: match mark {
                 Mark::Held(_) => get_lock_response::State::Held,
@@ -131,7 +135,7 @@ pub(super) fn seen(seen: Seen, arrived: Moment) -> GetLockResponse {
             .into(),
             owner: owner.as_str().to_owned(),
             expires_in: Some(span(expires_in)),
-            valid_for,
+            expires_after_request,
         },
     }
 }
@@ -169,13 +173,13 @@ mod tests {
             let lock_id = LockId { grant: GrantId::random(), token: FencingToken::new(1).unwrap(), linger };
             let until = sent + lease(ttl);
             for told in [Event::Acquired { lock_id, until }, Event::Renewed { until }] {
-                let valid_for = match event(told, Some(received)).kind {
-                    Some(Kind::Acquired(acquired)) => acquired.valid_for,
-                    Some(Kind::Renewed(renewed)) => renewed.valid_for,
+                let expires_after_request = match event(told, Some(received)).kind {
+                    Some(Kind::Acquired(acquired)) => acquired.expires_after_request,
+                    Some(Kind::Renewed(renewed)) => renewed.expires_after_request,
                     other => panic!("{other:?}"),
                 };
-                let valid_for = Duration::try_from(valid_for.unwrap()).unwrap();
-                let by_a_slow_clock = valid_for.mul_f64(1.0 / (1.0 - 200e-6));
+                let expires_after_request = Duration::try_from(expires_after_request.unwrap()).unwrap();
+                let by_a_slow_clock = expires_after_request.mul_f64(1.0 / (1.0 - 200e-6));
                 prop_assert!(asked + by_a_slow_clock <= dies + Duration::from_micros(1));
             }
         }

@@ -7,8 +7,8 @@ use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
+use super::authorizer::Authorizer;
 use super::connection::{Connection, StreamEnd};
-use super::gate::Gate;
 use super::parse::{self, Limits};
 use super::reply;
 use super::streams::SessionStream;
@@ -48,7 +48,7 @@ impl From<StreamEnd> for Close {
 /// Starts a Session in the background and returns what its client reads.
 pub(super) fn start<S: LockStore>(
     broker: Broker<S>,
-    gate: Gate,
+    authorizer: Authorizer,
     requests: Streaming<SessionRequest>,
     connection: Option<Arc<Connection>>,
 ) -> SessionStream {
@@ -56,7 +56,7 @@ pub(super) fn start<S: LockStore>(
     let status = Arc::new(OnceLock::new());
     let gone = CancellationToken::new();
     let client = Client { requests, connection, gone: gone.clone() };
-    tokio::spawn(drive(broker, gate, client, Arc::clone(&outbox), Arc::clone(&status)));
+    tokio::spawn(drive(broker, authorizer, client, Arc::clone(&outbox), Arc::clone(&status)));
     SessionStream { outbox, status, _gone: gone.drop_guard() }
 }
 
@@ -71,7 +71,7 @@ struct Client {
 /// A Session from its first message to its last.
 async fn drive<S: LockStore>(
     broker: Broker<S>,
-    gate: Gate,
+    authorizer: Authorizer,
     mut client: Client,
     outbox: Arc<Outbox>,
     status: Arc<OnceLock<Status>>,
@@ -88,7 +88,7 @@ async fn drive<S: LockStore>(
     };
     let limits = Limits::of(broker.settings());
     let connection = client.connection.clone();
-    let admit = |ask: &Ask| gate.check(connection.as_ref(), Action::Acquire, &ask.name);
+    let admit = |ask: &Ask| authorizer.check(connection.as_ref(), Action::Acquire, &ask.name);
     let close = loop {
         tokio::select! {
             next = client.next() => {

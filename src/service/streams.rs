@@ -136,12 +136,12 @@ fn session_response(item: Item) -> SessionResponse {
     let kind = match item {
         Item::Opened { ttl } => Kind::Opened(SessionOpened {
             ttl: Some(reply::span(ttl)),
-            valid_for: Some(reply::span(less_drift(lease(ttl)))),
+            expires_after_open: Some(reply::span(less_drift(lease(ttl)))),
             heartbeat_interval: Some(reply::span(ttl / 3)),
         }),
         Item::Ack(Ack { seq, ttl, not_renewed }) => {
-            let valid_for = Some(reply::span(less_drift(lease(ttl))));
-            Kind::HeartbeatAck(HeartbeatAck { seq, valid_for, not_renewed })
+            let expires_after_heartbeat = Some(reply::span(less_drift(lease(ttl))));
+            Kind::HeartbeatAck(HeartbeatAck { seq, expires_after_heartbeat, not_renewed })
         }
         Item::Event(lock_ref, event) => Kind::Event(SessionEvent { lock_ref, event: Some(reply::event(event, None)) }),
     };

@@ -11,7 +11,7 @@ use x509_parser::time::ASN1Time;
 
 use super::{H2, pem, provider};
 use crate::files::{self, FileError};
-use crate::followed::Files;
+use crate::reloaded::Files;
 
 /// The files that the broker shows who it is by, and knows its clients by.
 #[derive(Debug, Clone)]

@@ -59,7 +59,7 @@ def check_broker(spec, broker, known_flags):
         assert broker[probe]["grpc"]["service"] in ("readiness", "liveness")
     assert broker["livenessProbe"]["grpc"]["service"] == "liveness"
     # At the default port, since --advertise gives none.
-    assert 50553 in ports.values()
+    assert 28553 in ports.values()
 
     assert seconds(given["--drain"]) < spec.get("terminationGracePeriodSeconds", 30)
 
@@ -152,7 +152,7 @@ def test_the_network_policy_lets_through_what_the_flags_need():
             opened = {it["containerPort"] for it in broker["ports"] if it.get("protocol", "TCP") == protocol}
             assert ports(policy["ingress"], protocol) == opened
         assert ports(policy["egress"], "TCP") == store | {53}
-        assert ports(policy["egress"], "UDP") == {53, 50553}
+        assert ports(policy["egress"], "UDP") == {53, 28553}
         assert {int(port) for port in re.findall(r":(\d+)(?=[,=]|$)", flags(broker)["--store"])} == store
     memcached = find(render(), "NetworkPolicy", "lockbroker-memcached")["spec"]
     assert ports(memcached["ingress"], "TCP") == {11211} and all(it["from"] for it in memcached["ingress"])
@@ -232,4 +232,4 @@ def test_compose_runs_what_the_documentation_says(known_flags):
     # The default of --drain.
     assert seconds(broker["stop_grace_period"]) > 25
     ports = [int(it["published"]) for it in broker["ports"]]
-    assert all(it["host_ip"] == "127.0.0.1" for it in broker["ports"]) and 50551 in ports
+    assert all(it["host_ip"] == "127.0.0.1" for it in broker["ports"]) and 28551 in ports

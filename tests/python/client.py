@@ -75,7 +75,7 @@ def test_acquire_and_cancel(name):
         stream = acquire(stub, name, owner="python")
         acquired = expect(stream, "acquired")
         assert acquired.lock_id and acquired.fencing_token > 0
-        assert 0 < acquired.valid_for.ToMilliseconds() <= 5000
+        assert 0 < acquired.expires_after_request.ToMilliseconds() <= 5000
         held = stub.GetLock(pb.GetLockRequest(name=name), timeout=DEADLINE)
         assert held.state == pb.GetLockResponse.STATE_HELD and held.owner == "python", held
         stream.cancel()
@@ -179,7 +179,7 @@ def test_session(name):
             ack = next(responses).heartbeat_ack
             while ack.not_renewed:
                 ack = next(responses).heartbeat_ack
-            assert ack.seq == seq and ack.valid_for.ToMilliseconds() > 0
+            assert ack.seq == seq and ack.expires_after_heartbeat.ToMilliseconds() > 0
         for ref in (1, 2):
             assert state(stub, f"{name}/{ref}") == pb.GetLockResponse.STATE_HELD
 

@@ -117,7 +117,7 @@ impl Holder {
         let sent = Instant::now();
         let raw = RawSession::open(stub, None).await;
         let beat_every = duration(raw.opened.heartbeat_interval);
-        let valid_until = sent + duration(raw.opened.valid_for);
+        let valid_until = sent + duration(raw.opened.expires_after_open);
         let beat_every = tokio::time::interval_at((sent + beat_every).into(), beat_every);
         Self { raw, beat_every, beats: VecDeque::new(), valid_until }
     }
@@ -154,7 +154,7 @@ impl Holder {
             return;
         }
         while let Some((_, sent)) = self.beats.pop_front_if(|(seq, _)| *seq <= ack.seq) {
-            self.valid_until = sent + duration(ack.valid_for);
+            self.valid_until = sent + duration(ack.expires_after_heartbeat);
         }
     }
 }

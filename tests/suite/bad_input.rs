@@ -315,7 +315,7 @@ fn names<T: std::fmt::Debug>(answer: Result<T, Status>, field: &str, says: &str)
 async fn still_held(stub: &mut Stub, name: &str, lock_id: &str) {
     let request = GetLockRequest { name: name.to_owned(), lock_id: lock_id.to_owned() };
     let seen = stub.get_lock(request).await.unwrap().into_inner();
-    assert!(seen.state() == State::Held && seen.valid_for.is_some(), "{seen:?}");
+    assert!(seen.state() == State::Held && seen.expires_after_request.is_some(), "{seen:?}");
 }
 
 /// Says something to a port and waits until that closes the connection.

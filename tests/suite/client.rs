@@ -24,13 +24,13 @@ async fn a_lock_is_held_until_it_is_released() {
     let ours = Client::builder(broker.url()).owner("ours").connect().unwrap();
     let theirs = Client::connect(broker.address().to_string()).unwrap();
     let first = acquired(&ours, "a").await;
-    assert!(first.valid_for() > Duration::from_secs(10) && first.valid_for() <= first.ttl());
+    assert!(first.remaining() > Duration::from_secs(10) && first.remaining() <= first.ttl());
 
     let why = refused(&theirs, "a").await;
     assert_eq!((why.reason, why.owner.as_str()), (Reason::Held, "ours"));
     let seen = theirs.get("a", Some(&first.lock_id())).await.unwrap();
     assert_eq!((seen.state, seen.owner.as_str()), (LockState::Held, "ours"));
-    assert!(seen.expires_in.is_some() && seen.valid_for.is_some());
+    assert!(seen.expires_in.is_some() && seen.remaining.is_some());
 
     let token = first.fencing_token();
     first.release().await.unwrap();
@@ -106,10 +106,10 @@ async fn a_lock_survives_its_broker() {
     let waiting = tokio::spawn(client.wait_acquire("a").max_wait(Duration::from_secs(60)).into_future());
     let (id, token) = (guard.lock_id(), guard.fencing_token());
     broker.kill();
-    eventually(SOON, "the client notices", async || guard.valid_for().is_zero()).await;
+    eventually(SOON, "the client notices", async || guard.remaining().is_zero()).await;
     assert!(guard.expires_in() > Duration::ZERO);
     broker.start_again().await;
-    eventually(SOON, "the lock is reattached", async || !guard.valid_for().is_zero()).await;
+    eventually(SOON, "the lock is reattached", async || !guard.remaining().is_zero()).await;
     assert_ne!(guard.lock_id(), id);
     assert_eq!(guard.fencing_token(), token);
     let other = Client::connect(broker.url()).unwrap();
@@ -131,7 +131,7 @@ async fn a_lock_survives_a_connection_that_has_gone_silent() {
     // Connections that are made from now on work.
     proxy.heal();
     eventually(ttl, "the lock has moved", async || guard.lock_id() != id).await;
-    assert!(guard.valid_for() > ttl / 2);
+    assert!(guard.remaining() > ttl / 2);
     let other = Client::connect(broker.url()).unwrap();
     assert_eq!(refused(&other, "a").await.reason, Reason::Held);
     // The old broker's lease would end about now; the lock is held all the same.

@@ -85,7 +85,7 @@ async fn a_half_open_stream_keeps_its_lock_while_its_client_may_believe_and_no_l
         let lost = Instant::now();
         granted(&mut waiting).await;
         // The client's own clock: what it was told, from when it asked.
-        assert!(sent.elapsed() >= duration(acquired.valid_for), "released while its client believes");
+        assert!(sent.elapsed() >= duration(acquired.expires_after_request), "released while its client believes");
         // A renewal may have been sent after the last that the client heard of.
         assert!(lost.elapsed() < 600 * MS + LEASE + 1_000 * MS, "{:?}", lost.elapsed());
     }))
@@ -106,8 +106,8 @@ async fn a_half_open_session_keeps_its_locks_while_its_client_may_believe_and_no
         proxy.black_hole();
         granted(&mut waiting).await;
         let after = beat.elapsed();
-        let valid_for = duration(ack.valid_for);
-        assert!(after >= valid_for && after < valid_for + 1_000 * MS, "{after:?} of {valid_for:?}");
+        let validity = duration(ack.expires_after_heartbeat);
+        assert!(after >= validity && after < validity + 1_000 * MS, "{after:?} of {validity:?}");
     }))
     .await;
 }

@@ -94,7 +94,7 @@ async fn a_client_whose_connection_is_reset_under_it_does_not_believe_on() {
     site.proxy.reset();
     let (granted, _theirs) = timeout(SOON, rival).await.expect("the lock is free").unwrap();
     assert!(granted - cut < VALID / 2, "the client's end was taken for silence");
-    assert!(lock.valid_for().is_zero());
+    assert!(lock.remaining().is_zero());
     let reason = timeout(SOON, lock.lost()).await.expect("the loss is told");
     assert_eq!(reason, LostReason::Expired);
 }
@@ -105,13 +105,13 @@ async fn a_client_that_is_cut_off_from_all_loses_its_lock_before_anybody_gets_it
     let lock = site.client().acquire("a").await.unwrap().guard().expect("a lock that nobody has");
     let rival = site.rival("a");
     // Right after a heartbeat was acknowledged it believes for longest.
-    let before = lock.valid_for();
-    eventually(SOON, "a heartbeat is acknowledged", async || lock.valid_for() > before).await;
+    let before = lock.remaining();
+    eventually(SOON, "a heartbeat is acknowledged", async || lock.remaining() > before).await;
     site.proxy.black_hole();
     // Nothing renews this any more. When a task is told is the scheduler's affair; what it believes is not.
     let believed_until = Instant::now() + lock.expires_in();
     let (granted, _theirs) = timeout(SOON, rival).await.expect("the lock is free in the end").unwrap();
-    assert_eq!(lock.valid_for(), Duration::ZERO);
+    assert_eq!(lock.remaining(), Duration::ZERO);
     assert!(granted > believed_until, "granted {:?} too early", believed_until - granted);
     assert_eq!(timeout(SOON, lock.lost()).await, Ok(LostReason::Expired));
 }
@@ -120,11 +120,11 @@ async fn a_client_that_is_cut_off_from_all_loses_its_lock_before_anybody_gets_it
 async fn validity_runs_down_and_every_heartbeat_renews_it() {
     let site = Site::start().await;
     let lock = site.client().acquire("a").await.unwrap().guard().expect("a lock that nobody has");
-    let (mut lowest, mut renewals) = (lock.valid_for(), 0);
+    let (mut lowest, mut renewals) = (lock.remaining(), 0);
     let start = Instant::now();
     while start.elapsed() < TTL {
         tokio::time::sleep(Duration::from_millis(5)).await;
-        let now = lock.valid_for();
+        let now = lock.remaining();
         assert!(!now.is_zero() && now <= VALID, "{now:?}");
         if now > lowest {
             renewals += 1;
@@ -216,7 +216,7 @@ impl Locks {
         eventually(Duration::from_secs(15), "the locks have moved", async || {
             let lost = self.0.iter().find(|(guard, _)| guard.expires_in().is_zero());
             assert!(lost.is_none(), "{lost:?}");
-            self.0.iter().all(|(guard, id)| guard.lock_id() != *id && !guard.valid_for().is_zero())
+            self.0.iter().all(|(guard, id)| guard.lock_id() != *id && !guard.remaining().is_zero())
         })
         .await;
     }

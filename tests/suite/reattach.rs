@@ -40,7 +40,7 @@ async fn a_session_takes_over_from_a_stream() {
         let mut session = RawSession::open(&mut stub, None).await;
         session.begin(BeginLock { reattach_lock_id: old.lock_id.clone(), ..begin(1, "job") });
         let (1, Kind::Acquired(new)) = session.next_event().await else { panic!("not acquired") };
-        assert_eq!((new.fencing_token, new.valid_for), (old.fencing_token, None));
+        assert_eq!((new.fencing_token, new.expires_after_request), (old.fencing_token, None));
         session.end(1);
         assert!(matches!(session.next_event().await, (1, Kind::Released(_))));
         assert_eq!(look(&mut stub, "job").await.state(), State::Free);

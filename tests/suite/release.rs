@@ -115,5 +115,5 @@ async fn another_broker_makes_a_lock_linger_as_it_was_granted_to() {
 async fn still_held(broker: &Broker, name: &str, lock_id: &str) {
     let request = GetLockRequest { name: name.to_owned(), lock_id: lock_id.to_owned() };
     let seen = broker.stub().await.get_lock(request).await.unwrap().into_inner();
-    assert!(seen.state() == State::Held && seen.valid_for.is_some(), "{seen:?}");
+    assert!(seen.state() == State::Held && seen.expires_after_request.is_some(), "{seen:?}");
 }

@@ -99,7 +99,7 @@ async fn contend(number: usize, client: Client, history: Arc<History>, over: Arc
         let hold = HOLD.mul_f64(rand::random());
         tokio::time::sleep(hold).await;
         // While it moves to another broker its holder must not act on it.
-        let until = if lock.valid_for().is_zero() { from } else { Instant::now() };
+        let until = if lock.remaining().is_zero() { from } else { Instant::now() };
         if until > from {
             history.note(Hold { name, client: number, fencing_token: lock.fencing_token(), from, until });
         }

@@ -3,8 +3,8 @@
 use std::fs;
 
 use crate::support::*;
-use lockbroker::followed::Files;
 use lockbroker::policy::PolicyFile;
+use lockbroker::reloaded::Files;
 use rustix::process::getegid;
 
 const PAGE: &str = include_str!("../../docs/security.md");
@@ -44,8 +44,8 @@ async fn the_page_works_as_it_stands() {
             ("/etc/lockbroker/", format!("{}/", folder.path().display())),
             ("/run/lockbroker/", format!("{}/", folder.path().display())),
             ("--socket-group lockbroker", format!("--socket-group {}", getegid().as_raw())),
-            ("0.0.0.0:50551", "127.0.0.1:0".to_owned()),
-            ("broker.example.org:50551", broker.to_owned()),
+            ("0.0.0.0:28551", "127.0.0.1:0".to_owned()),
+            ("broker.example.org:28551", broker.to_owned()),
             ("memcached://10.0.0.5:11211", memcached.store()),
             ("./bill", "true".to_owned()),
         ];

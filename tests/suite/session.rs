@@ -28,9 +28,9 @@ async fn it_opens_with_its_terms() {
         let opened = RawSession::open(&mut broker.stub().await, asked).await.opened;
         assert_eq!(duration(opened.ttl), ttl);
         assert_eq!(duration(opened.heartbeat_interval), ttl / 3);
-        let valid_for = duration(opened.valid_for);
+        let validity = duration(opened.expires_after_open);
         // The lease, less what clocks may drift.
-        assert!(valid_for < ttl - 2_000 * MS && valid_for > ttl - 2_010 * MS, "{valid_for:?}");
+        assert!(validity < ttl - 2_000 * MS && validity > ttl - 2_010 * MS, "{validity:?}");
     }
 }
 
@@ -45,7 +45,7 @@ async fn an_ack_costs_the_same_with_a_thousand_locks() {
         let mut held = HashSet::new();
         for _ in 0..1_000 {
             let (lock_ref, Kind::Acquired(acquired)) = session.next_event().await else { panic!("not acquired") };
-            assert_eq!(acquired.valid_for, None, "an ack covers it");
+            assert_eq!(acquired.expires_after_request, None, "an ack covers it");
             held.insert(lock_ref);
         }
         assert_eq!(held.len(), 1_000);
@@ -53,10 +53,11 @@ async fn an_ack_costs_the_same_with_a_thousand_locks() {
         for _ in 0..3 {
             let sent = Instant::now();
             let seq = session.beat();
-            let HeartbeatAck { seq: acknowledged, valid_for, not_renewed } = ack(&mut session).await;
+            let HeartbeatAck { seq: acknowledged, expires_after_heartbeat: validity, not_renewed } =
+                ack(&mut session).await;
             assert!(sent.elapsed() < TTL / 6 + 500 * MS, "{:?}", sent.elapsed());
             assert_eq!((acknowledged, not_renewed), (seq, vec![]));
-            assert!(duration(valid_for) <= LEASE);
+            assert!(duration(validity) <= LEASE);
         }
         let bytes = proxy.bytes_down() - before;
         assert!(bytes < 3 * 200, "{bytes} bytes for three acks");
@@ -196,7 +197,7 @@ async fn what_a_breach_ends_is_kept_while_its_client_may_believe() {
     let mut stub = broker.stub().await;
     let opened = Instant::now();
     let mut session = RawSession::open(&mut stub, None).await;
-    let valid_for = duration(session.opened.valid_for);
+    let validity = duration(session.opened.expires_after_open);
     session.begin(begin(1, "job"));
     session.next_event().await;
     session.end(2);
@@ -204,7 +205,7 @@ async fn what_a_breach_ends_is_kept_while_its_client_may_believe() {
     let (_, mut waiting) = queue(&mut stub, wait("job")).await;
     granted(&mut waiting).await;
     let after = opened.elapsed();
-    assert!(after >= valid_for && after < valid_for + 1_000 * MS, "{after:?}");
+    assert!(after >= validity && after < validity + 1_000 * MS, "{after:?}");
 }
 
 #[tokio::test]
@@ -228,7 +229,10 @@ async fn an_ack_names_what_could_not_be_renewed_and_comes_again_when_it_was() {
     assert_eq!(ack_of_all(&mut session).await.seq, seq);
     assert!(sent.elapsed() < LEASE);
     let seq = session.beat();
-    assert_eq!(ack_of_all(&mut session).await, HeartbeatAck { seq, not_renewed: vec![], valid_for: first.valid_for });
+    assert_eq!(
+        ack_of_all(&mut session).await,
+        HeartbeatAck { seq, not_renewed: vec![], expires_after_heartbeat: first.expires_after_heartbeat }
+    );
 }
 
 /// The next acknowledgement that leaves out no lock.

@@ -20,12 +20,12 @@ async fn a_session_whose_pings_go_unanswered_keeps_its_lock_until_its_validity_i
     let lock = || Some(LockSpec { name: "a".into(), ..Default::default() });
     session.begin(BeginLock { lock_ref: 1, lock: lock(), ..Default::default() });
     assert!(matches!(session.next_event().await, (1, Kind::Acquired(_))));
-    let valid_for: Duration = session.opened.valid_for.unwrap().try_into().unwrap();
+    let validity: Duration = session.opened.expires_after_open.unwrap().try_into().unwrap();
 
     let request = WaitAcquireRequest { lock: lock(), ..Default::default() };
     let mut rival = broker.stub().await.wait_acquire(request).await.unwrap().into_inner();
     assert!(matches!(next_event(&mut rival).await, Kind::Queued(_)));
     road.black_hole();
     assert!(matches!(next_event(&mut rival).await, Kind::Acquired(_)));
-    assert!(sent.elapsed() >= valid_for, "granted {:?} after it was told that it has {valid_for:?}", sent.elapsed());
+    assert!(sent.elapsed() >= validity, "granted {:?} after it was told that it has {validity:?}", sent.elapsed());
 }

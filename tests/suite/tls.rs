@@ -216,7 +216,7 @@ async fn a_silent_client_keeps_its_lock_while_it_may_believe() {
         assert_eq!(secure.state("job").await, State::Held);
     }
     secure.freed("job").await;
-    assert!(lock.valid_for().is_zero(), "it was free while its client believed");
+    assert!(lock.remaining().is_zero(), "it was free while its client believed");
 }
 
 /// Bytes that do not decrypt are no word of the client's, whoever has sent them.
@@ -286,7 +286,7 @@ async fn certificates_are_replaced_under_a_hundred_held_locks() {
     for (lock, id) in locks.iter().zip(&ids) {
         // A lock that had to move would have another id.
         assert_eq!(&lock.lock_id(), id);
-        assert!(!lock.valid_for().is_zero());
+        assert!(!lock.remaining().is_zero());
     }
     join_all(locks.into_iter().map(Guard::release)).await.into_iter().for_each(Result::unwrap);
 }
@@ -349,7 +349,7 @@ async fn the_wrong_language_is_one_line_and_disturbs_nobody() {
     let count = |broker: &Broker, text: &str| broker.log().iter().filter(|line| line.contains(text)).count();
     secure.broker.logged("does not speak TLS").await;
     assert!(count(&secure.broker, "does not speak TLS") <= 2);
-    assert!(!lock.valid_for().is_zero());
+    assert!(!lock.remaining().is_zero());
 
     let plain = Broker::memory().await;
     let mut stub = plain.stub().await;

@@ -70,20 +70,20 @@ async fn a_holder_may_believe_for_as_long_as_the_store_keeps_the_lock_and_no_lon
         let request = AcquireRequest { ttl: span(TTL), ..once("job") };
         let (acquired, mut held) = acquire(&mut stub, request).await;
         // Counted from the request, so what is left is the lease at the most, and most of it.
-        let left = duration(acquired.valid_for).checked_sub(sent.elapsed()).expect("still valid");
+        let left = duration(acquired.expires_after_request).checked_sub(sent.elapsed()).expect("still valid");
         assert!(left <= LEASE && left > LEASE - 1_000 * MS, "{left:?}");
 
         // Each renewal comes a third of the ttl after the one before, and adds as much.
-        let mut valid_for = duration(acquired.valid_for);
+        let mut validity = duration(acquired.expires_after_request);
         for number in 1..=3 {
             let Kind::Renewed(renewed) = next_event(&mut held).await else { panic!("not renewed") };
             let at = sent.elapsed();
             let due = number * TTL / 3;
             assert!(at >= due && at < due + 700 * MS, "renewal {number} after {at:?}");
-            let renewed = duration(renewed.valid_for);
-            assert!(renewed >= valid_for + TTL / 3 - 2 * MS, "{valid_for:?}, then {renewed:?}");
+            let renewed = duration(renewed.expires_after_request);
+            assert!(renewed >= validity + TTL / 3 - 2 * MS, "{validity:?}, then {renewed:?}");
             assert!(renewed - at <= LEASE, "{renewed:?} at {at:?}");
-            valid_for = renewed;
+            validity = renewed;
         }
     }))
     .await;
@@ -121,8 +121,8 @@ async fn a_lock_that_cannot_be_renewed_is_lost_when_it_is_valid_no_longer() {
     let after = answered.elapsed();
     assert_eq!(lost.reason(), lost::Reason::Expired);
     // Not at the first renewal that fails, and not after the client has ceased to believe.
-    let valid_for = duration(acquired.valid_for);
-    assert!(after > valid_for - 1_000 * MS && after < valid_for + 300 * MS, "{after:?} of {valid_for:?}");
+    let validity = duration(acquired.expires_after_request);
+    assert!(after > validity - 1_000 * MS && after < validity + 300 * MS, "{after:?} of {validity:?}");
     assert_eq!(end_of(&mut held).await.code(), Code::Aborted);
     memcached.cont();
     freed(&mut stub, "job").await;

@@ -104,7 +104,7 @@ async fn forged_and_repeated_datagrams_cost_a_bounded_number_of_polls() {
 async fn a_dead_address_costs_no_more_than_the_poll() {
     let memcached = Memcached::start(&[]).await;
     let [here, there] = two_brokers(&memcached.store(), "127.0.0.1:0", &[]).await;
-    for dead in ["127.0.0.1:9", "192.0.2.1:50553", "[2001:db8::1]:50553", "nonsense", ""] {
+    for dead in ["127.0.0.1:9", "192.0.2.1:28553", "[2001:db8::1]:28553", "nonsense", ""] {
         let (acquired, _held) = acquire(&mut there.stub().await, once("job")).await;
         memcached.command(&format!("ms lockbroker:W:job {} T60\r\n{dead}", dead.len())).await;
         let (_, mut waiting) = queue(&mut here.stub().await, wait("job")).await;

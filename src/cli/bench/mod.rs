@@ -64,7 +64,7 @@ enum Mode {
 #[derive(Debug, clap::Args)]
 struct CommonArgs {
     /// A broker: http://HOST:PORT, HOST:PORT or unix:/PATH; several share the connections in turn
-    #[arg(long, value_name = "URL", env = "LOCKBROKER_SERVER", default_value = "http://127.0.0.1:50551")]
+    #[arg(long, value_name = "URL", env = "LOCKBROKER_SERVER", default_value = "http://127.0.0.1:28551")]
     server: Vec<String>,
     /// For how long to measure
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration)]

@@ -43,7 +43,7 @@ async fn heartbeats_carry_a_lock_on_and_one_left_out_runs_out() {
     let (client, mut peer) = client();
     let (guard, mut stream, lock_ref) = held(&client, &mut peer).await;
     assert_eq!((guard.fencing_token(), guard.lock_id().as_str(), guard.ttl()), (7, "id-1", TTL));
-    assert_close(guard.valid_for(), VALID);
+    assert_close(guard.remaining(), VALID);
 
     let opened = Moment::now();
     let seq = stream.heartbeat().await;
@@ -52,12 +52,12 @@ async fn heartbeats_carry_a_lock_on_and_one_left_out_runs_out() {
     stream.acknowledge(seq, &[]);
     settle().await;
     // Counted from the heartbeat, not from its acknowledgement.
-    assert_close(guard.valid_for(), VALID - Duration::from_secs(1));
+    assert_close(guard.remaining(), VALID - Duration::from_secs(1));
 
     let seq = stream.heartbeat().await;
     stream.acknowledge(seq, &[lock_ref]);
     settle().await;
-    assert_close(guard.valid_for(), VALID - BEAT);
+    assert_close(guard.remaining(), VALID - BEAT);
     let left = guard.expires_in();
     let before = Moment::now();
     let lost = tokio::spawn(async move { (soon(guard.lost()).await, guard) });
@@ -72,7 +72,7 @@ async fn heartbeats_carry_a_lock_on_and_one_left_out_runs_out() {
     let (reason, guard) = soon(lost).await.unwrap();
     assert_eq!(reason, LostReason::Expired);
     assert!(before.elapsed() >= left && before.elapsed() < left + CLOSE);
-    assert_eq!((guard.valid_for(), guard.expires_in()), (Duration::ZERO, Duration::ZERO));
+    assert_eq!((guard.remaining(), guard.expires_in()), (Duration::ZERO, Duration::ZERO));
     assert_eq!(guard.release().await, Err(Error::Lost { lock: "a".into(), reason: LostReason::Expired }));
 }
 
@@ -138,11 +138,11 @@ async fn a_broken_stream_leaves_no_validity_until_the_lock_is_reattached() {
     let mut stream = peer.open().await;
     let begin = stream.begin().await;
     assert_eq!((&*begin.reattach_lock_id, begin.wait), ("id-1", None));
-    assert_eq!(guard.valid_for(), Duration::ZERO);
+    assert_eq!(guard.remaining(), Duration::ZERO);
     assert_close(guard.expires_in(), VALID - Duration::from_secs(2));
     stream.grant(begin.lock_ref, "id-2");
     settle().await;
-    assert_close(guard.valid_for(), VALID);
+    assert_close(guard.remaining(), VALID);
     assert_eq!((guard.lock_id().as_str(), guard.fencing_token()), ("id-2", 7));
     drop(guard);
     assert_eq!(stream.end().await, begin.lock_ref);
@@ -162,7 +162,7 @@ async fn a_reattach_that_is_answered_too_late_is_none() {
     stream.grant(begin.lock_ref, "id-2");
     settle().await;
     assert_eq!(soon(guard.lost()).await, LostReason::Expired);
-    assert_eq!(guard.valid_for(), Duration::ZERO);
+    assert_eq!(guard.remaining(), Duration::ZERO);
 }
 
 #[tokio::test(start_paused = true)]
@@ -195,7 +195,7 @@ async fn a_draining_stream_stays_until_its_locks_have_moved() {
     old.acknowledge(seq, &[]);
     settle().await;
     // It knows nothing of the lock any more: its acknowledgements add nothing.
-    assert_close(guard.valid_for(), VALID - BEAT);
+    assert_close(guard.remaining(), VALID - BEAT);
     assert!(!peer.is_dialed());
     new.grant(begin.lock_ref, "id-2");
     old.ended().await;
@@ -228,12 +228,12 @@ async fn silence_for_half_the_ttl_moves_the_lock_while_the_old_stream_stays_open
     let mut new = peer.open().await;
     assert!(before.elapsed() >= TTL / 2 && before.elapsed() < TTL / 2 + Duration::from_secs(1));
     let begin = new.begin().await;
-    assert_close(guard.valid_for(), VALID - before.elapsed());
+    assert_close(guard.remaining(), VALID - before.elapsed());
     old.heartbeat().await;
     new.grant(begin.lock_ref, "id-2");
     old.ended().await;
     settle().await;
-    assert_close(guard.valid_for(), VALID);
+    assert_close(guard.remaining(), VALID);
 }
 
 #[tokio::test(start_paused = true)]
@@ -343,12 +343,12 @@ async fn without_a_broker_a_call_fails_in_time_and_says_why() {
 
 #[test]
 fn endpoints_are_taken_with_or_without_a_scheme() {
-    let road = |text: &str| Client::builder(text).road();
+    let connector = |text: &str| Client::builder(text).connector();
     let unix = "unix:/run/lockbroker.sock";
-    for good in ["http://h:1", "h:1", "127.0.0.1:50551", unix, "http://[::1]:1", "https://h:1", "https://[::1]"] {
-        assert!(road(good).is_ok(), "{good}");
+    for good in ["http://h:1", "h:1", "127.0.0.1:28551", unix, "http://[::1]:1", "https://h:1", "https://[::1]"] {
+        assert!(connector(good).is_ok(), "{good}");
     }
     for bad in ["", "https://", "http://", "a b"] {
-        assert!(matches!(road(bad), Err(Error::Endpoint { .. })), "{bad}");
+        assert!(matches!(connector(bad), Err(Error::Endpoint { .. })), "{bad}");
     }
 }

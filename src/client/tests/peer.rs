@@ -140,17 +140,17 @@ impl Stream {
     }
 
     pub(super) fn opened(&self) {
-        let opened = SessionOpened { ttl: wire(TTL), valid_for: wire(VALID), heartbeat_interval: wire(BEAT) };
+        let opened = SessionOpened { ttl: wire(TTL), expires_after_open: wire(VALID), heartbeat_interval: wire(BEAT) };
         self.say(session_response::Kind::Opened(opened));
     }
 
     pub(super) fn acknowledge(&self, seq: i64, not_renewed: &[i64]) {
-        let ack = HeartbeatAck { seq, valid_for: wire(VALID), not_renewed: not_renewed.into() };
+        let ack = HeartbeatAck { seq, expires_after_heartbeat: wire(VALID), not_renewed: not_renewed.into() };
         self.say(session_response::Kind::HeartbeatAck(ack));
     }
 
     pub(super) fn grant(&self, lock_ref: i64, lock_id: &str) {
-        let acquired = Acquired { lock_id: lock_id.into(), fencing_token: 7, valid_for: None };
+        let acquired = Acquired { lock_id: lock_id.into(), fencing_token: 7, expires_after_request: None };
         self.event(lock_ref, Kind::Acquired(acquired));
     }
 

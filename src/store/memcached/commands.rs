@@ -410,7 +410,7 @@ mod tests {
         let held = Mark::Held(GrantId::new(12_345_678_901_234_567_890).unwrap());
         let linger = Mark::Lingering(LingerId::new(1_234_567_890_123_456_789).unwrap());
         let epoch = Epoch(1_234_567_890);
-        let watcher = Watcher { address: "10.0.0.7:50553".parse().unwrap(), id: 77 };
+        let watcher = Watcher { address: "10.0.0.7:28553".parse().unwrap(), id: 77 };
         for (command, expected) in [
             (
                 keys.create(&name, held, 15),
@@ -423,11 +423,11 @@ mod tests {
             (keys.witness(), "mg lb:S u v"),
             (keys.fence(epoch, 3), "ma lb:F:1234567890 D3 v"),
             (keys.open(epoch, 77), "ma lb:F:1234567890 N0 J77 D0 C18446744073709551615"),
-            (keys.watch(&name, &watcher, 5), "ms lb:W:job 14 ME T5 E77\r\n10.0.0.7:50553"),
-            (keys.keep_watching(&name, &watcher, 5), "ms lb:W:job 14 C77 T5 E77\r\n10.0.0.7:50553"),
+            (keys.watch(&name, &watcher, 5), "ms lb:W:job 14 ME T5 E77\r\n10.0.0.7:28553"),
+            (keys.keep_watching(&name, &watcher, 5), "ms lb:W:job 14 C77 T5 E77\r\n10.0.0.7:28553"),
             (keys.unwatch(&name, &watcher), "md lb:W:job C77"),
             (keys.take_watcher(&name), "mg lb:W:job v T-1"),
-            (keys.note_line(&name, watcher.address, 15), "ms lb:H:job 14 T15\r\n10.0.0.7:50553"),
+            (keys.note_line(&name, watcher.address, 15), "ms lb:H:job 14 T15\r\n10.0.0.7:28553"),
             (keys.look_for_line(&name), "mg lb:H:job u v"),
             (keys.begin_epoch(epoch, 42), "ma lb:S N2147480000 J1234567890000000042 D0 C18446744073709551615"),
         ] {

@@ -47,19 +47,19 @@ async fn one_lock(life: &mut Life, client: &Client) {
 
 async fn hold(life: &mut Life, name: usize, guard: Guard) {
     let begun = Instant::now();
-    let valid_for = guard.valid_for();
-    if valid_for.is_zero() {
+    let remaining = guard.remaining();
+    if remaining.is_zero() {
         return;
     }
     // `begin` looks at the clock again, after the guard was asked: never before the client had it.
-    let mut holding = Holding::begin(life, name, guard.fencing_token(), begun + valid_for);
+    let mut holding = Holding::begin(life, name, guard.fencing_token(), begun + remaining);
     let go_at = (begun + life.hold_for()).min(life.end);
     let mut last_valid = begun;
     loop {
         // Validity counts from before the guard is asked, so that what it says is not stretched.
         let before = Instant::now();
         let expires_in = guard.expires_in();
-        let is_valid = !guard.valid_for().is_zero();
+        let is_valid = !guard.remaining().is_zero();
         if is_valid {
             last_valid = before;
             holding.resume(before + expires_in);

@@ -78,7 +78,7 @@ impl Session {
         Some(Self {
             requests,
             responses,
-            covered_until: sent + duration(opened.valid_for),
+            covered_until: sent + duration(opened.expires_after_open),
             behind: HashMap::new(),
             beats: VecDeque::new(),
             beat_every,
@@ -178,7 +178,7 @@ impl Session {
         self.beats.retain(|&(seq, _)| seq >= ack.seq);
         let kept = |&lock: &i64| (lock, self.behind.get(&lock).copied().unwrap_or(self.covered_until));
         self.behind = ack.not_renewed.iter().map(kept).collect();
-        self.covered_until = sent + duration(ack.valid_for);
+        self.covered_until = sent + duration(ack.expires_after_heartbeat);
         let covered = self.locks.keys().filter(|&lock_ref| !self.behind.contains_key(lock_ref));
         for lock_ref in covered.copied().collect::<Vec<_>>() {
             match self.locks.remove(&lock_ref) {

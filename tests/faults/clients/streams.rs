@@ -28,8 +28,8 @@ struct Granted {
 }
 
 impl Granted {
-    fn valid_until(&self, valid_for: Option<prost_types::Duration>) -> Instant {
-        self.sent + duration(valid_for)
+    fn valid_until(&self, expires_after: Option<prost_types::Duration>) -> Instant {
+        self.sent + duration(expires_after)
     }
 }
 
@@ -112,7 +112,7 @@ fn is_an_answer(status: &Status) -> bool {
 
 /// Holds a lock to its end; what is returned is the connection that it was on last, if it still works.
 async fn hold(life: &mut Life, mut stub: Stub, name: usize, mut on: Granted) -> Option<Stub> {
-    let valid_until = on.valid_until(on.acquired.valid_for);
+    let valid_until = on.valid_until(on.acquired.expires_after_request);
     if valid_until <= Instant::now() {
         // It came too late; the end of the stream gives it back.
         return None;
@@ -138,7 +138,7 @@ async fn hold(life: &mut Life, mut stub: Stub, name: usize, mut on: Granted) -> 
         match event {
             Some(Some(Ok(Kind::Renewed(renewed)))) => {
                 heard = Instant::now();
-                holding.valid_until(on.valid_until(renewed.valid_for));
+                holding.valid_until(on.valid_until(renewed.expires_after_request));
             }
             Some(Some(Ok(Kind::Draining(_)))) => {}
             Some(Some(Ok(_))) => {
@@ -155,7 +155,7 @@ async fn hold(life: &mut Life, mut stub: Stub, name: usize, mut on: Granted) -> 
                 match reattach(life, name, &on.acquired.lock_id, holding.valid_until).await {
                     Some((other_stub, other)) if !holding.has_run_out() => {
                         (stub, on, heard) = (other_stub, other, Instant::now());
-                        holding.resume(on.valid_until(on.acquired.valid_for));
+                        holding.resume(on.valid_until(on.acquired.expires_after_request));
                     }
                     _ => {
                         let told = ended || is_told_late(&mut on.events).await;

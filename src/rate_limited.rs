@@ -1,21 +1,21 @@
-//! Log lines that others may cause as often as they like, and so no more than one every ten seconds.
+//! Lets one log line of a kind through every ten seconds, for lines that others can cause at will.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-/// How far apart the lines are at least.
+/// The least time between two lines.
 const APART: Duration = Duration::from_secs(10);
 
-/// Lets lines of one kind through now and then.
+/// Limits the lines of one kind.
 #[derive(Debug)]
-pub(crate) struct Seldom(Mutex<(Option<Instant>, u64)>);
+pub(crate) struct RateLimited(Mutex<(Option<Instant>, u64)>);
 
-impl Seldom {
-    pub(crate) const fn new() -> Seldom {
-        Seldom(Mutex::new((None, 0)))
+impl RateLimited {
+    pub(crate) const fn new() -> RateLimited {
+        RateLimited(Mutex::new((None, 0)))
     }
 
-    /// Whether the line may be written now: if so, how many have been left out since the one before.
+    /// Asks to write a line. Returns how many were left out since the last one, or None if this one is to be left out too.
     pub(crate) fn pass(&self) -> Option<u64> {
         // Nothing panics while it is locked.
         let mut state = self.0.lock().ok()?;

@@ -1,4 +1,4 @@
-//! The way to a broker: an endpoint as people write it, and a connection there.
+//! Parses an endpoint as people write it, and connects to it.
 
 use tonic::transport::{self, Channel, Endpoint};
 
@@ -10,21 +10,21 @@ use crate::tls::ClientFiles;
 #[cfg(feature = "tls")]
 use std::sync::Arc;
 
-/// How to connect to an endpoint.
+/// Connects to one endpoint.
 #[derive(Debug, Clone)]
-pub(crate) struct Road {
+pub(crate) struct Connector {
     endpoint: Endpoint,
     /// None: plain text.
     #[cfg(feature = "tls")]
     tls: Option<Arc<ClientFiles>>,
 }
 
-impl Road {
-    /// The way to `text`. Says so if the files do not do, should they be needed.
-    pub(crate) fn new(text: &str, #[cfg(feature = "tls")] files: &ClientFiles) -> Result<Road, Error> {
+impl Connector {
+    /// Parses `text`. Fails if it is no endpoint, or if it needs the TLS files and they cannot be used.
+    pub(crate) fn new(text: &str, #[cfg(feature = "tls")] files: &ClientFiles) -> Result<Connector, Error> {
         let endpoint = plain_endpoint(text)?;
         if endpoint.uri().scheme_str() != Some("https") {
-            return Ok(Road {
+            return Ok(Connector {
                 endpoint,
                 #[cfg(feature = "tls")]
                 tls: None,
@@ -41,11 +41,11 @@ impl Road {
             let port = endpoint.uri().port_u16().unwrap_or(443);
             let plain = Endpoint::from_shared(format!("http://{host}:{port}")).map_err(|error| wrong(chain(&error)))?;
             let origin = endpoint.uri().clone();
-            Ok(Road { endpoint: plain.origin(origin), tls: Some(Arc::new(files.clone())) })
+            Ok(Connector { endpoint: plain.origin(origin), tls: Some(Arc::new(files.clone())) })
         }
     }
 
-    /// A new connection.
+    /// Makes a new connection.
     pub(crate) async fn connect(&self) -> Result<Channel, transport::Error> {
         #[cfg(feature = "tls")]
         if let Some(files) = &self.tls {
@@ -54,7 +54,7 @@ impl Road {
         self.endpoint.connect().await
     }
 
-    /// One that is made when it is first needed, and anew when it has to be.
+    /// Makes a channel that connects when it is first used, and again after a failure.
     pub(crate) fn connect_lazy(&self) -> Channel {
         #[cfg(feature = "tls")]
         if let Some(files) = &self.tls {
@@ -64,7 +64,7 @@ impl Road {
     }
 }
 
-/// The endpoint that `text` names: to be connected to as it is, but for `https`, which wants TLS.
+/// Parses `text` into an endpoint. An `https` one still needs TLS around it.
 pub(crate) fn plain_endpoint(text: &str) -> Result<Endpoint, Error> {
     let full = if text.starts_with("unix:") || text.contains("://") { text.into() } else { format!("http://{text}") };
     // HTTP/2 keepalive stays off: it would close a stream that is silent, and closing is the client's word.

@@ -1,24 +1,24 @@
-//! Lets in who may come in: asks the policy, where there is one, before the domain hears of a request.
+//! Asks the policy, if there is one, before the domain hears of a request.
 
 use std::sync::Arc;
 
 use super::connection::Connection;
-use crate::followed::Followed;
 use crate::lock::LockName;
 use crate::policy::{Action, Identity, Policy, Refusal};
+use crate::reloaded::Reloaded;
 use crate::stream::Failure;
 
-/// Asks the policy, as it is now.
+/// Holds the policy, which is read again when its file changes.
 #[derive(Debug, Clone)]
-pub(super) struct Gate(Option<Followed<Policy>>);
+pub(super) struct Authorizer(Option<Reloaded<Policy>>);
 
-impl Gate {
-    /// Without a policy everybody may do everything.
-    pub(super) fn new(policy: Option<Followed<Policy>>) -> Gate {
-        Gate(policy)
+impl Authorizer {
+    /// Makes one that asks `policy`. Without a policy everybody may do everything.
+    pub(super) fn new(policy: Option<Reloaded<Policy>>) -> Authorizer {
+        Authorizer(policy)
     }
 
-    /// Whether the client of `connection` may do `action` with the lock `name`.
+    /// Checks that the client of `connection` may do `action` with the lock `name`.
     pub(super) fn check(
         &self,
         connection: Option<&Arc<Connection>>,
@@ -39,7 +39,7 @@ impl Gate {
         })
     }
 
-    /// Whether the client of `connection` may do anything at all.
+    /// Checks that the client of `connection` may do anything at all.
     pub(super) fn check_known(&self, connection: Option<&Arc<Connection>>) -> Result<(), Failure> {
         match &self.0 {
             Some(policy) if !policy.now().knows(caller(connection)) => Err(unknown()),

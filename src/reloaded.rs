@@ -34,9 +34,9 @@ pub trait Files: Display + Send + Sync + 'static {
 }
 
 /// What is made of files, as they are now. Cloning shares it.
-pub struct Followed<T>(watch::Receiver<Arc<T>>);
+pub struct Reloaded<T>(watch::Receiver<Arc<T>>);
 
-impl<T: Send + Sync + 'static> Followed<T> {
+impl<T: Send + Sync + 'static> Reloaded<T> {
     /// Makes it for the first time, and anew whenever the files change, until the last clone is gone. If they are
     /// wrong then, that is logged and the last good one stays.
     ///
@@ -45,11 +45,11 @@ impl<T: Send + Sync + 'static> Followed<T> {
     ///
     /// # Panics
     /// Outside of a tokio runtime.
-    pub fn start<F: Files<Made = T>>(files: F) -> Result<Followed<T>, FileError> {
+    pub fn start<F: Files<Made = T>>(files: F) -> Result<Reloaded<T>, FileError> {
         let content = files.read()?;
         let (sender, receiver) = watch::channel(Arc::new(files.make(&content)?));
         tokio::spawn(follow(Arc::new(files), content, sender));
-        Ok(Followed(receiver))
+        Ok(Reloaded(receiver))
     }
 
     /// The latest good one.
@@ -58,15 +58,15 @@ impl<T: Send + Sync + 'static> Followed<T> {
     }
 }
 
-impl<T> Clone for Followed<T> {
-    fn clone(&self) -> Followed<T> {
-        Followed(self.0.clone())
+impl<T> Clone for Reloaded<T> {
+    fn clone(&self) -> Reloaded<T> {
+        Reloaded(self.0.clone())
     }
 }
 
-impl<T> Debug for Followed<T> {
+impl<T> Debug for Reloaded<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Followed").finish_non_exhaustive()
+        f.debug_struct("Reloaded").finish_non_exhaustive()
     }
 }
 
