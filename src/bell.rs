@@ -156,9 +156,9 @@ impl Bell {
         self.messages().left
     }
 
-    /// Notes the end of the keeper's lease, for GetLock.
-    pub(crate) fn set_lease_end(&self, until: Moment) {
-        self.messages().lease_end = Some(until);
+    /// Notes the end of the keeper's lease, for GetLock; none once the lock is lost.
+    pub(crate) fn set_lease_end(&self, until: Option<Moment>) {
+        self.messages().lease_end = until;
     }
 
     /// The end of the keeper's lease, if it holds one.

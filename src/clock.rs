@@ -94,6 +94,13 @@ pub fn plus_drift(span: Duration) -> Duration {
     span + span * DRIFT_PPM / 1_000_000
 }
 
+/// How long before the end of its validity a lock of this `ttl` counts as lost. A broker tells `lost` then, and a client
+/// says so by its own count. No later answer counts, and the lock's item stays until the end: that is the time in which
+/// the holder stops.
+pub fn notice(ttl: Duration) -> Duration {
+    ttl / 30
+}
+
 /// For how long tokio's clock has stood still, or run slow, since this process began.
 fn suspended() -> Duration {
     static START: OnceLock<Readings> = OnceLock::new();

@@ -62,7 +62,8 @@ impl Guard {
         self.hold.look().ttl
     }
 
-    /// For how long the holder may act without hearing from a broker again. Zero once the lock is lost, and while
+    /// For how long the holder may act without hearing from a broker again. It ends a thirtieth of the ttl before the
+    /// broker could give the lock to anybody else. Zero once the lock is lost, and while
     /// the stream to the broker is broken and the lock not yet reattached: the broker may have taken the break for
     /// the client's end.
     pub fn remaining(&self) -> Duration {

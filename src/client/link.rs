@@ -18,7 +18,7 @@ use super::session::Key;
 use super::settings::{Connecting, chain};
 use super::validity::{RunOut, Validity};
 use super::wire::{from_wire, to_wire};
-use crate::clock::Moment;
+use crate::clock::{Moment, notice};
 use crate::proto::lock_service_client::LockServiceClient;
 use crate::proto::session_request::Kind;
 use crate::proto::{
@@ -84,7 +84,7 @@ impl Link {
         Ok(Link {
             id,
             ttl,
-            validity: Arc::new(Mutex::new(Validity::new(sent, expires_after))),
+            validity: Arc::new(Mutex::new(Validity::new(sent, expires_after.saturating_sub(notice(ttl))))),
             locks: HashMap::new(),
             retired: false,
             outbound,
@@ -127,7 +127,8 @@ impl Link {
     /// Notes an acknowledgement.
     pub(super) fn acknowledged(&mut self, ack: &HeartbeatAck) {
         if let Some(expires_after) = ack.expires_after_heartbeat.as_ref().and_then(from_wire) {
-            lock(&self.validity).acknowledged(ack.seq, expires_after, &ack.not_renewed);
+            let valid_for = expires_after.saturating_sub(notice(self.ttl));
+            lock(&self.validity).acknowledged(ack.seq, valid_for, &ack.not_renewed);
         }
     }
 

@@ -20,7 +20,7 @@ pub(crate) use self::obtain::going_away;
 pub(crate) use self::release::{LONGEST_RELEASE, release_by_id};
 
 use crate::bell::{Bell, End, Ended};
-use crate::clock::{Moment, sleep_until};
+use crate::clock::{Moment, notice, sleep_until};
 use crate::lock::{FencingToken, GrantId, LockId, LockName, Owner, item_ttl, lease};
 use crate::sabotage::{self, Rule};
 use crate::store::{Change, LockStore, Mark, StoreError};
@@ -79,6 +79,11 @@ enum Close {
     },
 }
 
+/// Whether an answer counts that comes now to a command sent at `sent`: the lease that it gives is not about to end.
+fn counts(sent: Moment, ttl: Duration) -> bool {
+    !(sent + lease(ttl) - notice(ttl)).has_passed()
+}
+
 impl<S: LockStore> Keeper<S> {
     /// A lock's whole life.
     ///
@@ -112,11 +117,11 @@ impl<S: LockStore> Keeper<S> {
                     return Box::pin(self.heed(end, grant, announced)).await;
                 }
                 let lease_end = self.lease_end(grant);
-                if !announced && !lease_end.has_passed() {
+                if !announced && counts(grant.sent, self.ttl) {
                     let lock_id = LockId { grant: grant.id, token: grant.token, linger: self.linger };
                     announced = self.seat.announce(grant.sent, Event::Acquired { lock_id, until: lease_end });
                     if announced {
-                        self.bell.set_lease_end(lease_end);
+                        self.bell.set_lease_end(Some(lease_end));
                         self.common.store.describe(&self.name, grant.id, &self.owner, self.item_ttl(grant));
                     }
                 }
@@ -134,29 +139,30 @@ impl<S: LockStore> Keeper<S> {
                 // validity is over has lost the lock, though the store still has it.
                 let covered_until = self.seat.covered_since().map(|since| since + lease(self.ttl));
                 let over = covered_until.map_or(lease_end, |covered| covered.min(lease_end));
-                let wake = retry_at.map_or(renew_at, |retry| retry.max(renew_at)).min(over);
+                let lost_at = over - notice(self.ttl);
+                let wake = retry_at.map_or(renew_at, |retry| retry.max(renew_at)).min(lost_at);
                 tokio::select! {
                     () = self.bell.rung() => continue,
                     () = sleep_until(wake) => {}
                 }
-                if over.has_passed() {
+                if lost_at.has_passed() {
                     self.tell_lost(LostReason::Expired, announced);
                     tracing::warn!(lock = %self.name, "lost: no renewal got through in time");
-                    return Close::Release { delivered: grant.is_known(announced), told: true, caller: None };
+                    return Box::pin(self.disbelieved(grant, grant.is_known(announced), true)).await;
                 }
 
                 let sent = Moment::now();
                 self.bell.asked();
-                let renewed = Box::pin(self.renew(grant, renew_at, over)).await;
+                let renewed = Box::pin(self.renew(grant, renew_at, lost_at)).await;
                 let sent = sabotage::counted_from(sent);
                 match renewed {
-                    Ok(Change::Done) if !(sent + lease(self.ttl)).has_passed() => {
+                    Ok(Change::Done) if counts(sent, self.ttl) => {
                         grant.sent = sent;
                         failed = 0;
                         retry_at = None;
                         self.common.note_line(&self.name);
                         if announced {
-                            self.bell.set_lease_end(self.lease_end(grant));
+                            self.bell.set_lease_end(Some(self.lease_end(grant)));
                             self.seat.renewed(sent, self.lease_end(grant));
                         }
                     }
@@ -175,13 +181,13 @@ impl<S: LockStore> Keeper<S> {
         }
     }
 
-    /// Renews the grant once, as is due since `due`, and waits for the answer until the lock is `over`.
-    async fn renew(&self, grant: &Grant, due: Moment, over: Moment) -> Result<Change, StoreError> {
+    /// Renews the grant once, as is due since `due`, and waits for the answer until the lock is lost at `lost_at`.
+    async fn renew(&self, grant: &Grant, due: Moment, lost_at: Moment) -> Result<Change, StoreError> {
         let renewed = tokio::select! {
             renewed = self.common.store.renew(&self.name, Mark::Held(grant.id), &self.owner, self.item_ttl(grant)) => {
                 renewed
             }
-            () = sleep_until(over) => Err(StoreError::uncertain("the lease ended before the store answered")),
+            () = sleep_until(lost_at) => Err(StoreError::uncertain("the lease ended before the store answered")),
         };
         if matches!(renewed, Ok(Change::Done)) {
             self.common.metrics.renewal_lag.observe(due.elapsed());
@@ -198,6 +204,7 @@ impl<S: LockStore> Keeper<S> {
     fn tell_lost(&self, reason: LostReason, announced: bool) {
         if announced {
             self.common.metrics.lost(reason);
+            self.bell.set_lease_end(None);
         }
         self.seat.end(match announced {
             true => Event::Lost(reason),
@@ -229,28 +236,31 @@ impl<S: LockStore> Keeper<S> {
             End::Superseded => self.lost(LostReason::TakenOver, announced),
             End::Word => Close::Release { delivered: delivered(), told: false, caller: None },
             End::Release(caller) => Close::Release { delivered: delivered(), told: false, caller: Some(caller) },
-            End::Silence => {
-                let delivered = delivered();
-                let told_until = if delivered { self.lease_end(grant) } else { Moment::now() };
-                let believed_until = grant.protected_until.map_or(told_until, |until| until.max(told_until));
-                let mut caller = None;
-                while !believed_until.has_passed() {
-                    tokio::select! {
-                        () = sleep_until(believed_until) => {}
-                        () = self.bell.rung() => match self.bell.take_end() {
-                            Some(End::Superseded) => return Close::NotOurs,
-                            Some(End::Word) => break,
-                            Some(End::Release(by)) => {
-                                caller = Some(by);
-                                break;
-                            }
-                            Some(End::Silence) | None => {}
-                        },
+            End::Silence => self.disbelieved(grant, delivered(), false).await,
+        }
+    }
+
+    /// Waits, without renewing, until the client can no longer believe in the grant. Its word, or a Release call, ends
+    /// that early. `told`: it knows that it has lost the lock.
+    async fn disbelieved(&self, grant: &Grant, delivered: bool, told: bool) -> Close {
+        let told_until = if delivered { self.lease_end(grant) } else { Moment::now() };
+        let believed_until = grant.protected_until.map_or(told_until, |until| until.max(told_until));
+        let mut caller = None;
+        while !believed_until.has_passed() {
+            tokio::select! {
+                () = sleep_until(believed_until) => {}
+                () = self.bell.rung() => match self.bell.take_end() {
+                    Some(End::Superseded) => return Close::NotOurs,
+                    Some(End::Word) => break,
+                    Some(End::Release(by)) => {
+                        caller = Some(by);
+                        break;
                     }
-                }
-                Close::Release { delivered, told: false, caller }
+                    Some(End::Silence) | None => {}
+                },
             }
         }
+        Close::Release { delivered, told, caller }
     }
 
     /// Releases the grant, or hands it over to the next in line here, and keeps the lock closed for its linger.
@@ -260,11 +270,6 @@ impl<S: LockStore> Keeper<S> {
             self.common.waiters.let_go(&self.name, grant.id, Moment::now());
             return;
         };
-        // After a lost reattach the broker before us may still have told its client that the lock is valid. Whoever was
-        // not told of a loss has said the last word, or has been waited for already.
-        if let Some(until) = grant.protected_until.filter(|_| told) {
-            sleep_until(until).await;
-        }
         let linger = if delivered { self.linger } else { Duration::ZERO };
         let released = self.release(grant, linger, caller, told).await;
         let Keeper { common, seat, name, .. } = self;

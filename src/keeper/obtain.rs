@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::common::jittered;
-use super::{Grant, Keeper};
+use super::{Grant, Keeper, counts};
 use crate::bell::{End, Handed};
 use crate::clock::{Moment, sleep_until};
 use crate::keeper::common::retry_delays;
@@ -218,7 +218,7 @@ impl<S: LockStore> Keeper<S> {
         };
         let sent = sabotage::counted_from(sent);
         match granted {
-            Ok(Granted::Yes(token)) if !(sent + lease(self.ttl)).has_passed() => {
+            Ok(Granted::Yes(token)) if counts(sent, self.ttl) => {
                 Attempt::Granted(Grant { id, token, sent, protected_until: None })
             }
             Ok(Granted::Yes(_)) => {
@@ -256,7 +256,7 @@ impl<S: LockStore> Keeper<S> {
             let swapped = self.common.store.replace(&self.name, from, new, life).await;
             let sent = sabotage::counted_from(sent);
             let why: StoreError = match swapped {
-                Ok(Change::Done) if !(sent + lease(self.ttl)).has_passed() => {
+                Ok(Change::Done) if counts(sent, self.ttl) => {
                     let protected_until = Some(Moment::now() + self.common.settings.max_ttl);
                     return Ok(Grant { id: new, token: lock_id.token, sent, protected_until });
                 }

@@ -6,10 +6,10 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::common::{Common, LONGEST_RETRY, retry_delays};
-use super::{Grant, Keeper};
+use super::{Grant, Keeper, counts};
 use crate::bell::{Ended, Handed};
 use crate::clock::{Moment, sleep_until};
-use crate::lock::{GrantId, LingerId, LockId, LockName, item_ttl, lease};
+use crate::lock::{GrantId, LingerId, LockId, LockName, item_ttl};
 use crate::sabotage;
 use crate::store::{Change, Granted, LockStore, Look, Mark};
 use crate::stream::{Event, Failure};
@@ -73,7 +73,7 @@ impl<S: LockStore> Keeper<S> {
                 let handing = common.store.hand_over(&self.name, grant.id, new, next.waiter.item_ttl).await;
                 let sent = sabotage::counted_from(sent);
                 match handing {
-                    Ok(Granted::Yes(token)) if !(sent + lease(next.waiter.ttl)).has_passed() => {
+                    Ok(Granted::Yes(token)) if counts(sent, next.waiter.ttl) => {
                         answer(&mut caller, Ok(Ended::Released));
                         tell();
                         common.metrics.hand_overs.inc();

@@ -201,10 +201,13 @@ pub struct Queued {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Renewed {
     /// As in Acquired, after the same request: so it grows with every renewal (13 s, 18 s, 23 s, ...).
+    /// For clocks that run apart 0.72 s are taken off for each hour since the request, so hold for hours
+    /// on a Session, or ask GetLock with the lock id: its answer counts from that request.
     #[prost(message, optional, tag = "1")]
     pub expires_after_request: ::core::option::Option<::prost_types::Duration>,
 }
-/// The lock is lost: stop what it protects.
+/// The lock is lost: stop what it protects. After EXPIRED that is to be done within a thirtieth of the
+/// ttl, for which the lock is still kept from others. No later answer makes the lock valid again.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Lost {
     /// Why.

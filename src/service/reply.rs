@@ -152,6 +152,29 @@ mod tests {
         prop_oneof![Just(0), 0..=longest.as_millis() as u64].prop_map(Duration::from_millis)
     }
 
+    /// The lines of times in the proto are what is sent.
+    #[test]
+    fn the_proto_counts_as_the_broker_does() {
+        const PROTO: &str = include_str!("../../proto/lockbroker/v1/lockbroker.proto");
+        let ttl = Duration::from_secs(15);
+        let lines =
+            [("Acquire  ", 0, 0), ("a Renewed 5 s later", 0, 5), ("granted after 40 s", 0, 40), ("heartbeat  ", 5, 0)];
+        for (what, sent_at, granted_after) in lines {
+            let received = Moment::now();
+            let until = received + Duration::from_secs(granted_after) + lease(ttl);
+            let Some(Kind::Renewed(Renewed { expires_after_request: Some(told) })) =
+                event(Event::Renewed { until }, Some(received)).kind
+            else {
+                panic!("it is set");
+            };
+            let told = Duration::try_from(told).unwrap().as_millis() as f64 / 1000.0;
+            let line = PROTO.lines().find(|line| line.starts_with("//   ") && line.contains(what)).unwrap();
+            let end = f64::from(sent_at) + told;
+            assert!(line.contains(&format!(" {told:.3} s ")), "{line:?}: {told}");
+            assert!(line.ends_with(&format!(" 12:00:{end:06.3}")), "{line:?}: {end}");
+        }
+    }
+
     proptest! {
         /// However long everything takes on the way, and though the client's clock runs slow: what it believes is over
         /// before its item can be.

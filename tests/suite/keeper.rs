@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use lockbroker::clock::Moment;
+use lockbroker::clock::{Moment, notice};
 use lockbroker::lock::{GrantId, LingerId, LockId, LockName, Owner, lease};
 use lockbroker::metrics::Metrics;
 use lockbroker::session::{Ask, Broker, End, Ended, Settings, Standing, Want};
@@ -53,7 +53,7 @@ async fn a_wait_goes_on_after_a_lost_answer() {
 #[tokio::test(start_paused = true)]
 async fn a_grant_that_comes_after_its_lease_is_not_announced() {
     let (broker, store) = broker();
-    store.takes(lease(TTL) + MS);
+    store.takes(lease(TTL) - notice(TTL) + MS);
     let standing = broker.begin(ask(Want::Once)).unwrap();
     assert!(matches!(next(&standing).await, Event::Failed(Failure::Unavailable { .. })));
 }
@@ -72,24 +72,49 @@ async fn a_store_that_is_away_for_less_than_the_lease_costs_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lock_is_lost_when_its_lease_is_over_and_not_before() {
+async fn a_loss_is_told_before_the_lease_is_over_and_the_lock_stays_until_then() {
     let (broker, store) = broker();
     let standing = broker.begin(ask(Want::Once)).unwrap();
     let Event::Acquired { until, .. } = next(&standing).await else { panic!() };
+    let waiter = broker.begin(ask(waiting(None))).unwrap();
+    assert!(matches!(next(&waiter).await, Event::Queued { position: 1 }));
     store.is_away(true);
     assert_eq!(next(&standing).await, Event::Lost(LostReason::Expired));
+    let left = until.remaining();
+    assert!(left <= notice(TTL) && left > notice(TTL) - 10 * MS, "{left:?}");
+    store.is_away(false);
+    acquired(&waiter).await;
     assert!(until.has_passed());
-    assert!(until.elapsed() < 10 * MS);
+    assert!(until.elapsed() < 10 * MS, "{:?}", until.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_renewal_that_is_answered_too_late_does_not_count() {
+async fn an_answer_that_comes_after_the_loss_was_told_does_not_revive_the_lock() {
     let (broker, store) = broker();
     let standing = broker.begin(ask(Want::Once)).unwrap();
-    let Event::Acquired { until, .. } = next(&standing).await else { panic!() };
-    store.takes(TTL);
+    let Event::Acquired { lock_id, until } = next(&standing).await else { panic!() };
+    // Asked after a third of the ttl, and answered half-way from the loss to the end of the lease.
+    store.takes(lease(TTL) - TTL / 3 - notice(TTL) / 2);
     assert_eq!(next(&standing).await, Event::Lost(LostReason::Expired));
-    assert!(until.elapsed() < 10 * MS);
+    store.takes(Duration::ZERO);
+    sleep(until.remaining() - 10 * MS).await;
+    assert!(is_held(&store).await);
+    assert_eq!(broker.look(&name(), Some(lock_id)).await.unwrap().lease_end, None, "nobody is told that it is valid");
+    assert_eq!(poll_fn(|cx| standing.outbox.poll_next(cx)).await, None, "it was told the last");
+    assert_free_within(&store, 50 * MS).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_gives_up_a_lost_lock_releases_it_at_once() {
+    let (broker, store) = broker();
+    let standing = broker.begin(ask(Want::Once)).unwrap();
+    let Event::Acquired { lock_id, .. } = next(&standing).await else { panic!() };
+    store.is_away(true);
+    assert_eq!(next(&standing).await, Event::Lost(LostReason::Expired));
+    store.is_away(false);
+    assert!(is_held(&store).await);
+    assert_eq!(broker.release(&name(), lock_id).await, Ok(Ended::Released));
+    assert_free_within(&store, MS).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -123,7 +148,8 @@ async fn a_lock_that_no_ack_covers_is_lost_though_its_lease_is_renewed() {
         reason = lost => assert_eq!(reason, LostReason::Expired),
     }
     let told = opened.elapsed();
-    assert!(told >= lease(TTL) && told < lease(TTL) + TTL / 3 + Duration::from_secs(1), "{told:?}");
+    let earliest = lease(TTL) - notice(TTL);
+    assert!(told >= earliest && told < earliest + TTL / 3 + Duration::from_secs(1), "{told:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -21,6 +21,7 @@ mod keeper;
 mod lingers;
 mod metrics;
 mod moves;
+mod notice;
 mod odd_servers;
 #[cfg(feature = "otlp")]
 mod otlp;
