@@ -156,6 +156,10 @@ async fn serve_by(config: &Config) -> anyhow::Result<()> {
     }
 
     let metrics = Metrics::default();
+    tracing::info!(store = %config.store, "{}", match &config.store {
+        Store::Memory => "keeps locks in this process alone: no other broker shares them, and a restart forgets them",
+        Store::Memcached(_) => "keeps locks in memcached",
+    });
     match &config.store {
         Store::Memory => serve_on(listeners, admin, policy, MemoryStore::new(), config, &metrics).await,
         Store::Memcached(shards) => {

@@ -36,6 +36,18 @@ async fn a_memcached_that_is_away_at_the_start_is_waited_for() {
 }
 
 #[tokio::test]
+async fn the_log_says_once_where_locks_are_kept() {
+    let (one, other) = (Memcached::start(&[]).await, Memcached::start(&[]).await);
+    let store = format!("{},{}=2", one.store(), other.address());
+    for (store, word) in [(&*store, "keeps locks in memcached"), ("memory", "no other broker shares them")] {
+        let broker = Broker::start_unready(&["--store", store]).await;
+        let line = broker.logged("keeps locks").await;
+        assert!(line.contains(&format!("\"store\":\"{store}\"")) && line.contains(word), "{line}");
+        assert_eq!(broker.log().iter().filter(|line| line.contains("keeps locks")).count(), 1);
+    }
+}
+
+#[tokio::test]
 async fn a_new_memcached_grants_nothing_for_the_longest_ttl() {
     let memcached = Memcached::start(&[]).await;
     let start = Instant::now();

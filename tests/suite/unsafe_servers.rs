@@ -1,6 +1,10 @@
 //! A memcached that cannot keep locks is not used, and whoever meets that is told what mends it.
 
-use crate::support::{Broker, Memcached, SOON, eventually, once, try_acquire};
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+
+use crate::support::{Authority, Broker, Certificate, Memcached, SOON, eventually, once, try_acquire};
+use tempfile::TempDir;
 use tonic::Code;
 use tonic_health::pb::health_check_response::ServingStatus;
 
@@ -28,6 +32,83 @@ async fn one_that_is_too_old_is_refused_whatever_the_operator_says() {
     let words = ["1.6.18", "1.6.27 or later", "upgrade"];
     refused(&memcached, &words).await;
     refused_by(&["--allow-unsafe-store"], &memcached, &words).await;
+}
+
+/// Which setting means what for locks is decided once for each, and told.
+#[tokio::test]
+async fn every_setting_of_memcached_is_on_the_page_for_operators() {
+    let page = include_str!("../../docs/operations.md");
+    let refused = ["evictions", "flush_enabled", "slab_automove", "memory_file", "cas_enabled", "proxy_enabled"];
+    let settings = Memcached::start(&[]).await.command("stats settings").await;
+    for line in settings.lines().filter(|line| *line != "END") {
+        let setting = line.split(' ').nth(1).unwrap();
+        let told = refused.contains(&setting) || page.contains(&format!("`{setting}`"));
+        assert!(told || page.contains(&format!("`-o {setting}`")), "nothing is said of {setting}");
+    }
+}
+
+#[tokio::test]
+async fn one_that_comes_back_with_an_old_memory_is_refused() {
+    let folder = Folder::new();
+    let memcached = Memcached::start(&["-e", &folder.file("memory")]).await;
+    refused(&memcached, &["old memory", "start it without -e", "remove the line -e"]).await;
+}
+
+#[tokio::test]
+async fn one_that_drops_single_items_is_refused() {
+    let folder = Folder::new();
+    let extstore = format!("ext_path={}:64m", folder.file("items"));
+    for (option, word) in [("tail_repair_time=10", "without -o tail_repair_time"), (&extstore, "without -o ext_path")] {
+        refused(&Memcached::start(&["-o", option]).await, &[word]).await;
+    }
+}
+
+#[tokio::test]
+async fn one_that_only_passes_commands_on_is_refused_whatever_the_operator_says() {
+    let folder = Folder::new();
+    let behind = Memcached::start(&[]).await;
+    let routes = format!(
+        "function mcp_config_pools() return mcp.pool({{ mcp.backend('b', '127.0.0.1', {}) }}) end
+         function mcp_config_routes(p) mcp.attach(mcp.CMD_ANY_STORAGE, function(r) return p(r) end) end",
+        behind.address().port()
+    );
+    let routes = folder.with("routes.lua", &routes);
+    let proxy = Memcached::start(&["-o", &format!("proxy_config={routes}")]).await;
+    refused_by(&["--allow-unsafe-store"], &proxy, &["-o proxy_config", "--store"]).await;
+}
+
+#[tokio::test]
+async fn one_that_closes_resting_connections_is_used_with_a_warning() {
+    let memcached = Memcached::start(&["-o", "idle_timeout=60"]).await;
+    let broker = Broker::on(&memcached).await;
+    let line = broker.logged("without -o idle_timeout").await;
+    assert!(line.contains("WARN") && line.contains("rest for 60 s"), "{line}");
+}
+
+#[tokio::test]
+async fn one_that_no_broker_can_speak_to_is_named_with_the_flag() {
+    let folder = Folder::new();
+    let authority = Authority::new(folder.0.path(), "authority");
+    let Certificate { cert, key } = authority.server("memcached");
+    for file in [&cert, &key] {
+        std::fs::set_permissions(file, Permissions::from_mode(0o644)).unwrap();
+    }
+    let users = folder.with("users", "me:secret\n");
+    let tls = format!("ssl_chain_cert={cert},ssl_key={key}");
+    for (flags, words) in [
+        (&["-Y", &users][..], ["start it without -Y", "remove the line -Y"]),
+        (&["-Z", "-o", &tls], ["TLS (-Z)", "start it without"]),
+        (&["-B", "binary"], ["-B binary", "start it without"]),
+    ] {
+        let memcached = Memcached::mute(&[&["-M", "-F"], flags].concat()).await;
+        let broker = Broker::start_unready(&["--store", &memcached.store()]).await;
+        let line = broker.logged("cannot be reached").await;
+        let status = try_acquire(&mut broker.stub().await, once("refused")).await.unwrap_err();
+        for word in words {
+            assert!(line.contains(word), "{word:?} in the log: {line}");
+            assert!(status.message().contains(word), "{word:?} in the answer: {status:?}");
+        }
+    }
 }
 
 #[tokio::test]
@@ -78,4 +159,25 @@ async fn refused_by(arguments: &[&str], memcached: &Memcached, words: &[&str]) {
     }
     assert_eq!(broker.health("readiness").await, Some(ServingStatus::NotServing));
     assert_eq!(broker.health("liveness").await, Some(ServingStatus::Serving));
+}
+
+/// A folder in which memcached, which may run as nobody, can read and write.
+struct Folder(TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(folder.path(), Permissions::from_mode(0o777)).unwrap();
+        Self(folder)
+    }
+
+    fn file(&self, name: &str) -> String {
+        self.0.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    fn with(&self, name: &str, text: &str) -> String {
+        let file = self.file(name);
+        std::fs::write(&file, text).unwrap();
+        file
+    }
 }

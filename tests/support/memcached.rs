@@ -35,6 +35,25 @@ impl Memcached {
         Self::of(old(), flags).await
     }
 
+    /// One whose flags keep it from answering a bare command: with a password, or with TLS.
+    pub async fn mute(flags: &[&str]) -> Self {
+        let flags: Vec<_> = flags.iter().map(|&flag| flag.to_owned()).collect();
+        for _ in 0..10 {
+            let port = free_port();
+            let mut process = spawn(current(), port, &flags);
+            let mut ended = false;
+            eventually(SOON, "memcached listens", async || {
+                ended = process.exit().is_some();
+                ended || TcpStream::connect(("127.0.0.1", port)).await.is_ok()
+            })
+            .await;
+            if !ended {
+                return Self { port, program: current().to_owned(), flags, process };
+            }
+        }
+        panic!("memcached {flags:?} does not start");
+    }
+
     async fn of(program: &Path, flags: &[&str]) -> Self {
         let flags: Vec<_> = flags.iter().map(|&flag| flag.to_owned()).collect();
         // Somebody else may take the port before memcached does.
@@ -129,12 +148,7 @@ impl Memcached {
 
 /// Starts it and waits until it answers; none if it ended at once.
 async fn run(program: &Path, port: u16, flags: &[String]) -> Option<Process> {
-    let mut run = Command::new(program);
-    run.args(["-l", "127.0.0.1", "-p", &port.to_string(), "-m", "64"]);
-    if rustix::process::geteuid().is_root() {
-        run.args(["-u", "nobody"]);
-    }
-    let mut process = Process::spawn(&format!("memcached:{port}"), run.args(flags));
+    let mut process = spawn(program, port, flags);
     // Not any server's answer: that of another, which was faster, would do harm.
     let own = format!("STAT pid {}\r\n", process.pid());
     let mut ended = false;
@@ -144,6 +158,15 @@ async fn run(program: &Path, port: u16, flags: &[String]) -> Option<Process> {
     })
     .await;
     (!ended).then_some(process)
+}
+
+fn spawn(program: &Path, port: u16, flags: &[String]) -> Process {
+    let mut run = Command::new(program);
+    run.args(["-l", "127.0.0.1", "-p", &port.to_string(), "-m", "64"]);
+    if rustix::process::geteuid().is_root() {
+        run.args(["-u", "nobody"]);
+    }
+    Process::spawn(&format!("memcached:{port}"), run.args(flags))
 }
 
 async fn command(address: SocketAddr, text: &str) -> std::io::Result<String> {

@@ -29,7 +29,7 @@ const NAME: &str = "job";
 pub fn server_facts(bytes: &[u8]) {
     let mut stream = tokio::io::join(bytes, tokio::io::sink());
     if let Ok(facts) = RUNTIME.block_on(server::ask(&mut stream)) {
-        let _ = (facts.hopeless(), facts.dangers(), facts.process(), facts.clock_difference());
+        let _ = (facts.hopeless(), facts.dangers(), facts.process(), facts.nuisances(), facts.clock_difference());
     }
 }
 

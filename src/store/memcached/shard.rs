@@ -124,6 +124,8 @@ pub(super) struct Shard {
     trouble: String,
     /// Whether the log has said that S cannot be read.
     unreadable: bool,
+    /// Whether the log has said that the present epoch grants locks.
+    told_open: bool,
     flights: FuturesUnordered<Flight>,
     queues: Queues,
     probing: bool,
@@ -150,6 +152,7 @@ impl Shard {
             well: false,
             trouble: String::new(),
             unreadable: false,
+            told_open: false,
             flights: FuturesUnordered::new(),
             queues: Queues::default(),
             probing: false,

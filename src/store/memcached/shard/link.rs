@@ -79,8 +79,15 @@ impl Shard {
             for danger in dangers {
                 tracing::warn!(%shard, "memcached may lose locks: {danger}");
             }
+            if let Some(nuisance) = facts.nuisances() {
+                tracing::warn!(%shard, "memcached is used, but {nuisance}");
+            }
             if let Some(seconds) = facts.clock_difference().filter(|seconds| *seconds >= 30) {
-                tracing::warn!(%shard, "memcached's clock and ours are {seconds} s apart");
+                tracing::warn!(
+                    %shard,
+                    "memcached's wall clock and ours are {seconds} s apart: set them right, since fencing tokens rise \
+                     over a loss of memory only while brokers' clocks differ by less than --max-ttl"
+                );
             }
             self.next_check = Moment::now();
         }

@@ -154,10 +154,8 @@ impl Shard {
     pub(super) fn fences_seen(&mut self, epoch: Epoch, there: bool, arrived: Moment) {
         let was_open = self.state.is_open();
         self.state.fences_seen(epoch, there, arrived);
-        match (was_open, self.state.is_open()) {
-            (false, true) => tracing::info!(shard = %self.settings.address, "memcached grants locks"),
-            (true, false) => self.next_check = arrived,
-            _ => {}
+        if was_open && !self.state.is_open() {
+            self.next_check = arrived;
         }
     }
 
@@ -185,7 +183,7 @@ impl Shard {
     }
 
     /// Tells the other shards, and whoever watches the broker, how this one is.
-    pub(super) fn publish(&self) {
+    pub(super) fn publish(&mut self) {
         let view = match (&self.link, self.state.phase()) {
             (_, Phase::Foreign { .. }) => View::Contradicts,
             (Link::Up { .. }, Phase::Open { .. }) if self.clock.runs() => View::Open,
@@ -206,6 +204,13 @@ impl Shard {
                 ShardState::Connecting
             }
         };
+        match state {
+            // Once for each epoch: a clock that lags for a moment closes nothing.
+            ShardState::Open if !std::mem::replace(&mut self.told_open, true) => {
+                tracing::info!(shard = %self.settings.address, "memcached grants locks");
+            }
+            _ => self.told_open &= self.state.is_open(),
+        }
         let left = self.state.quarantine_left(self.settings.max_ttl).unwrap_or_default();
         // An hour at the most.
         self.settings.metrics.show(state, left.as_secs_f64().ceil() as u32);
