@@ -43,8 +43,8 @@ COPY LICENSE-MIT LICENSE-APACHE /licenses/
 COPY --from=build --chmod=0555 /lockbroker /lockbroker
 USER 65532:65532
 # All addresses, so that -p works; hence the broker asks for --store.
-ENV LOCKBROKER_LISTEN=0.0.0.0:28551 \
-    LOCKBROKER_ADMIN_LISTEN=0.0.0.0:28552
+ENV LOCKBROKER_LISTEN=*:28551 \
+    LOCKBROKER_ADMIN_LISTEN=*:28552
 # Calls; health and metrics; wake-ups between brokers.
 EXPOSE 28551 28552 28553/udp
 # Healthy while at least one shard is open. The admin port, since it is without TLS.

@@ -40,12 +40,18 @@ impl FromStr for ListenAddress {
             }
             return Ok(ListenAddress::Unix(path.into()));
         }
-        let address = text.parse().map_err(|_| {
-            "expected address:port, such as 127.0.0.1:28551 or [::]:28551, or unix:/path, such as \
-             unix:/run/lockbroker/lb.sock"
-        })?;
-        Ok(ListenAddress::Tcp(address))
+        tcp_address(text)
+            .map(ListenAddress::Tcp)
+            .map_err(|expected| format!("{expected}, or unix:/path, such as unix:/run/lockbroker/lb.sock"))
     }
+}
+
+/// Reads an address and a port. `*` is every address of the machine.
+pub(super) fn tcp_address(text: &str) -> Result<SocketAddr, String> {
+    // "[::]" listens for IPv4 as well (`Listener::tcp`).
+    text.replacen("*:", "[::]:", 1).parse().map_err(|_| {
+        "expected address:port, such as 127.0.0.1:28551, or *:28551 for every address of this machine".into()
+    })
 }
 
 impl fmt::Display for ListenAddress {
@@ -146,6 +152,14 @@ impl TlsArgs {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_star_is_every_address() {
+        assert_eq!("*:28551".parse(), Ok(ListenAddress::Tcp("[::]:28551".parse().unwrap())));
+        for text in ["*", "*:", "*:*:1", "x*:1", "a:*:1"] {
+            assert!(text.parse::<ListenAddress>().is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn a_socket_is_a_path_a_mode_and_a_group() {

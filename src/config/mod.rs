@@ -38,7 +38,7 @@ pub struct ServeArgs {
 
     /// Address and port to serve health checks and Prometheus' /metrics on, in plain text and without the lock
     /// service
-    #[arg(long, env = "LOCKBROKER_ADMIN_LISTEN", value_name = "ADDRESS:PORT")]
+    #[arg(long, env = "LOCKBROKER_ADMIN_LISTEN", value_name = "ADDRESS:PORT", value_parser = listen::tcp_address)]
     admin_listen: Option<SocketAddr>,
 
     #[command(flatten)]

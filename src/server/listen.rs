@@ -1,11 +1,12 @@
 //! The sockets that clients come in by.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt, stream};
+use rustix::io::Errno;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinSet;
 use tokio_rustls::rustls::ServerConfig;
@@ -36,12 +37,18 @@ enum Kind {
 
 impl Listener {
     /// Listens on a TCP address, for plain text. Port 0 takes one that is free; [`address`](Listener::address) tells
-    /// which.
+    /// which. `[::]` takes IPv4 as well, and IPv4 alone on a machine without IPv6.
     ///
     /// # Errors
     /// What the operating system says, for instance that the port is taken.
     pub async fn tcp(address: SocketAddr) -> io::Result<Listener> {
-        TcpListener::bind(address).await.map(|listener| Listener { kind: Kind::Tcp(listener), tls: None })
+        let listener = match TcpListener::bind(address).await {
+            Err(error) if address.ip() == Ipv6Addr::UNSPECIFIED && is_without_ipv6(&error) => {
+                TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await?
+            }
+            bound => bound?,
+        };
+        Ok(Listener { kind: Kind::Tcp(listener), tls: None })
     }
 
     /// The same, for TLS: each connection as `tls` says when it comes.
@@ -95,6 +102,11 @@ impl Listener {
             Kind::Unix(listener, _) => Ok(Socket::Unix(listener.accept().await?.0)),
         }
     }
+}
+
+/// Tells that this machine has no IPv6 at all (`ipv6.disable=1`), as some nodes of Kubernetes.
+fn is_without_ipv6(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(Errno::AFNOSUPPORT.raw_os_error())
 }
 
 /// Whether an error of `accept` says something about the connection that it would have returned, so

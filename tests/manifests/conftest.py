@@ -35,6 +35,65 @@ VALUES = {
         "extraArgs[0]=--log=debug",
         "listenAddress=[::]",
     ],
+    "ipv6": ["memcached.enabled=false", r"store=memcached://[fd00::1]:11211\,[fd00::2]:11212=3"],
+    "stopped": ["replicas=0", "memcached.shards=4", "shardAdopt.enabled=true", "maxTtlSeconds=30"],
+    "umbrella": [
+        "enabled=true",
+        "global.imageRegistry=ignored",
+        "nameOverride=locks",
+        "commonLabels.team=a",
+        "commonAnnotations.owner=a@b.example",
+    ],
+    "full": [
+        "fullnameOverride=names",
+        "image.registry=registry.example",
+        "image.digest=sha256:" + "0" * 64,
+        "memcached.image.registry=registry.example",
+        "memcached.image.digest=sha256:" + "1" * 64,
+        "autoscaling.enabled=true",
+        "autoscaling.maxReplicas=20",
+        "extraEnv[0].name=LOCKBROKER_LOG",
+        "extraEnv[0].value=debug",
+        "extraEnvFrom[0].secretRef.name=more",
+        "extraVolumes[0].name=scratch",
+        "extraVolumes[0].emptyDir.medium=Memory",
+        "extraVolumeMounts[0].name=scratch",
+        "extraVolumeMounts[0].mountPath=/scratch",
+        "extraContainers[0].name=exporter",
+        "extraContainers[0].image=registry.example/exporter:1",
+        "initContainers[0].name=first",
+        "initContainers[0].image=registry.example/first:1",
+        "podLabels.pool=locks",
+        r"podAnnotations.config\.linkerd\.io/skip-outbound-ports=11211-11212",
+        "affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0].matchExpressions[0].key=a",
+        "affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0].matchExpressions[0].operator=Exists",
+        "topologySpreadConstraints[0].maxSkew=2",
+        "topologySpreadConstraints[0].topologyKey=rack",
+        "topologySpreadConstraints[0].whenUnsatisfiable=DoNotSchedule",
+        "serviceAccount.create=true",
+        r"serviceAccount.annotations.example\.com/role=locks",
+        "updateStrategy.type=Recreate",
+        "updateStrategy.rollingUpdate=null",
+        "podDisruptionBudget.maxUnavailable=50%",
+        "service.type=LoadBalancer",
+        r"service.annotations.example\.com/internal=yes",
+        "service.port=443",
+        "tls.secretName=certificates",
+        "tls.clientCaSecretName=clients",
+        "policyConfigMap=rules",
+        "prometheusRule.enabled=true",
+        "prometheusRule.labels.release=prometheus",
+        "memcached.extraArgs[0]=-v",
+        "memcached.resources.limits.memory=1Gi",
+        "memcached.podAnnotations.a=b",
+        "memcached.podLabels.a=b",
+        "memcached.nodeSelector.pool=memory",
+        "memcached.tolerations[0].operator=Exists",
+        "memcached.affinity.podAntiAffinity.requiredDuringSchedulingIgnoredDuringExecution[0].topologyKey=kubernetes.io/hostname",
+        "memcached.priorityClassName=high",
+        "memcached.podDisruptionBudget.enabled=false",
+    ],
+    "openshift": [f"{it}podSecurityContext.{user}=null" for it in ("", "memcached.") for user in ("runAsUser", "runAsGroup", "fsGroup")],
 }
 
 
@@ -63,8 +122,12 @@ def find(documents, kind, name):
     return found
 
 
+WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob")
+
+
 def pod(workload):
-    return workload["spec"]["template"]["spec"]
+    spec = workload["spec"]
+    return spec.get("jobTemplate", {"spec": spec})["spec"]["template"]["spec"]
 
 
 def seconds(duration):

@@ -2,8 +2,9 @@
 
 import re
 
+import pytest
 import yaml
-from conftest import CHART, ROOT, find, flags, kustomize, pod, render, seconds
+from conftest import CHART, ROOT, VALUES, WORKLOADS, find, flags, kustomize, pod, render, seconds
 
 APP = "registry.example/"
 
@@ -15,9 +16,9 @@ def containers(workload):
 def ours(documents):
     """Every container of ours, with its pod."""
     for document in documents:
-        if document["kind"] in ("Deployment", "StatefulSet"):
+        if document["kind"] in WORKLOADS:
             for container in containers(document):
-                if not container["image"].startswith(APP) or "/lockbroker:" in container["image"]:
+                if not container["image"].startswith(APP) or re.search("/lockbroker[:@]", container["image"]):
                     yield pod(document), container
 
 
@@ -32,7 +33,7 @@ def megabytes(quantity):
 def check_containers(documents):
     for spec, container in ours(documents):
         security = spec["securityContext"] | container["securityContext"]
-        assert security["runAsNonRoot"] is True and security["runAsUser"] > 0
+        assert security["runAsNonRoot"] is True and security.get("runAsUser", 1) > 0
         assert security["seccompProfile"] == {"type": "RuntimeDefault"}
         assert security["allowPrivilegeEscalation"] is False
         assert security["readOnlyRootFilesystem"] is True
@@ -48,7 +49,7 @@ def check_broker(spec, broker, known_flags):
     assert given.keys() <= names
     assert {it["name"] for it in broker["env"] if it["name"].startswith("LOCKBROKER_")} <= variables
     assert given["--advertise"] == "$(POD_IP)"
-    assert broker["env"] == [{"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}]
+    assert broker["env"][0] == {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}
 
     # Probes go where the flags say, by number, as those for gRPC must.
     ports = {it["name"]: it["containerPort"] for it in broker["ports"]}
@@ -102,9 +103,8 @@ def test_evictions_never_take_all(chart):
                 if it["kind"] in ("Deployment", "StatefulSet") and it["spec"]["selector"] == document["spec"]["selector"]
             ]
             # At least one may go, or a node could not be drained; of several never all.
-            assert document["spec"]["maxUnavailable"] == 1
-            assert "minAvailable" not in document["spec"]
-            assert workload["spec"]["replicas"] >= 1
+            assert document["spec"]["maxUnavailable"] in (1, "50%")
+            assert "minAvailable" not in document["spec"] and workload
 
 
 def test_selectors_meet_their_pods(chart):
@@ -211,6 +211,121 @@ def test_the_sidecar_for_a_stateful_set_with_patches_of_its_own():
     assert pod(worker)["securityContext"]["fsGroup"] == 4000
     for app in pod(worker)["containers"]:
         assert "lockbroker-socket" in {it["name"] for it in app["volumeMounts"]}
+
+
+@pytest.mark.parametrize("kind", WORKLOADS)
+def test_the_sidecar_of_every_kind_and_its_init_containers(kind):
+    folder = ROOT / f"target/manifests/{kind}"
+    folder.mkdir(parents=True, exist_ok=True)
+    worker = yaml.safe_load((ROOT / "deploy/kustomize/example/worker.yaml").read_text().split("---")[0])
+    labels = worker["metadata"]["labels"] | {"lockbroker-sidecar-init-containers": "true"}
+    template = worker["spec"]["template"]
+    template["spec"]["initContainers"] = [{"name": "migrate", "image": "registry.example/migrate:1"}]
+    spec = {"jobTemplate": {"spec": {"template": template}}} if kind == "CronJob" else {"template": template}
+    (folder / "worker.yaml").write_text(
+        yaml.safe_dump({"apiVersion": "batch/v1" if kind.endswith("Job") else "apps/v1", "kind": kind, "metadata": {"name": "worker", "labels": labels}, "spec": spec})
+    )
+    settings = {"name": "lockbroker", "literals": ["LOCKBROKER_MAX_TTL=15s"]}
+    overlay = {
+        "resources": ["worker.yaml"],
+        "components": ["../../../deploy/kustomize/sidecar"],
+        "configMapGenerator": [settings],
+        "images": [{"name": "lockbroker", "newName": "registry.example/lockbroker", "newTag": "9"}],
+    }
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(overlay))
+    documents = kustomize(folder)
+    # What the component is made of does not reach the cluster.
+    assert {it["kind"] for it in documents} == {kind, "ConfigMap"}
+    rendered = pod(find(documents, kind, "worker"))
+    # The sidecar first: what comes after it can lock.
+    sidecar, migrate = rendered["initContainers"]
+    assert (sidecar["name"], sidecar["restartPolicy"], migrate["name"]) == ("lockbroker", "Always", "migrate")
+    assert sidecar["image"] == "registry.example/lockbroker:9"
+    [name] = [it["metadata"]["name"] for it in documents if it["kind"] == "ConfigMap"]
+    assert sidecar["envFrom"] == [{"configMapRef": {"name": name}}]
+    assert sidecar["volumeMounts"] == [{"name": "lockbroker-socket", "mountPath": "/run/lockbroker"}]
+    assert rendered["securityContext"]["fsGroup"] == 65532
+    for app in [migrate, *rendered["containers"]]:
+        assert {"name": "lockbroker-socket", "mountPath": "/run/lockbroker", "readOnly": True} in app["volumeMounts"]
+        assert {"name": "LOCKBROKER_SERVER", "value": flags(sidecar)["--listen"]} in app["env"]
+
+
+def test_the_job_that_adopts_is_told_what_the_brokers_will_be_told():
+    values = ["memcached.shards=3", "maxTtlSeconds=20", "imagePullSecrets[0].name=registry"]
+    before = render(*values)
+    during = render(*values, "replicas=0", "shardAdopt.enabled=true")
+    assert find(during, "Deployment", "lockbroker")["spec"]["replicas"] == 0
+    [job] = [it for it in during if it["kind"] == "Job"]
+    [adopt] = pod(job)["containers"]
+    [(_, broker)] = brokers(before)
+    assert adopt["args"][:2] == ["shard", "adopt"]
+    assert flags(adopt) == {name: flags(broker)[name] for name in ("--store", "--max-ttl")}
+    # The NetworkPolicy lets it reach memcached.
+    [rule] = find(during, "NetworkPolicy", "lockbroker-memcached")["spec"]["ingress"]
+    allowed = rule["from"][0]["podSelector"]["matchLabels"]
+    assert allowed.items() <= job["spec"]["template"]["metadata"]["labels"].items()
+    # Another list is another Job, since one cannot be changed.
+    [other] = [it for it in render("memcached.shards=4", "replicas=0", "shardAdopt.enabled=true") if it["kind"] == "Job"]
+    assert other["metadata"]["name"] != job["metadata"]["name"]
+
+
+def test_the_chart_brings_the_alerts():
+    rules = find(render("prometheusRule.enabled=true"), "PrometheusRule", "lockbroker")["spec"]
+    assert rules == yaml.safe_load((ROOT / "deploy/monitoring/alerts.yaml").read_text())
+
+
+def test_user_ids_can_be_left_to_the_cluster():
+    for spec, container in ours(render(*VALUES["openshift"])):
+        assert spec["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+        assert "runAsUser" not in container["securityContext"]
+
+
+def test_every_value_goes_where_it_should():
+    documents = render(*VALUES["full"])
+    broker, memcached = find(documents, "Deployment", "names"), find(documents, "StatefulSet", "names-memcached")
+    assert "replicas" not in broker["spec"] and broker["spec"]["strategy"] == {"type": "Recreate"}
+    scaled = find(documents, "HorizontalPodAutoscaler", "names")["spec"]
+    assert scaled["scaleTargetRef"]["name"] == "names" and (scaled["minReplicas"], scaled["maxReplicas"]) == (2, 20)
+    spec = pod(broker)
+    assert spec["serviceAccountName"] == "names" and find(documents, "ServiceAccount", "names")
+    assert spec["automountServiceAccountToken"] is False
+    assert spec["topologySpreadConstraints"][0]["topologyKey"] == "rack" and "nodeAffinity" in spec["affinity"]
+    container, exporter = spec["containers"]
+    assert container["image"] == "registry.example/lockbroker@sha256:" + "0" * 64
+    assert exporter["name"] == "exporter" and spec["initContainers"][0]["name"] == "first"
+    assert container["env"][1:] == [{"name": "LOCKBROKER_LOG", "value": "debug"}]
+    assert container["envFrom"] == [{"secretRef": {"name": "more"}}]
+    mounts = {it["name"]: it["mountPath"] for it in container["volumeMounts"]}
+    assert mounts.keys() == {it["name"] for it in spec["volumes"]} == {"tls", "client-ca", "policy", "scratch"}
+    assert flags(container)["--tls-client-ca"] == mounts["client-ca"] + "/ca.crt"
+    assert [it["configMap"]["name"] for it in spec["volumes"] if it["name"] == "policy"] == ["rules"]
+    template = broker["spec"]["template"]["metadata"]
+    assert template["labels"]["pool"] == "locks"
+    assert template["annotations"] == {"config.linkerd.io/skip-outbound-ports": "11211-11212"}
+    service = find(documents, "Service", "names")
+    assert service["spec"]["type"] == "LoadBalancer" and "clusterIP" not in service["spec"]
+    # Health and metrics are not for the world.
+    assert [it["port"] for it in service["spec"]["ports"]] == [443]
+    assert service["metadata"]["annotations"] == {"example.com/internal": "yes"}
+    store = pod(memcached)
+    assert store["containers"][0]["image"] == "registry.example/library/memcached@sha256:" + "1" * 64
+    assert store["containers"][0]["args"][-1] == "-v"
+    assert store["containers"][0]["resources"] == {
+        "requests": {"cpu": "50m", "memory": "256Mi"}, "limits": {"memory": "1Gi"}
+    }
+    assert "requiredDuringSchedulingIgnoredDuringExecution" in store["affinity"]["podAntiAffinity"]
+    assert store["nodeSelector"] == {"pool": "memory"} and "nodeSelector" not in spec
+
+
+def test_common_labels_reach_everything_and_no_selector():
+    documents = render(*VALUES["umbrella"])
+    assert {it["metadata"]["name"].split("-memcached")[0] for it in documents} == {"lockbroker-locks"}
+    for document in documents:
+        templates = [document["spec"]["template"]] if document["kind"] in WORKLOADS else []
+        for it in [document, *templates]:
+            assert it["metadata"]["labels"]["team"] == "a"
+            assert it["metadata"]["annotations"]["owner"] == "a@b.example"
+        assert "team" not in str(document["spec"].get("selector"))
 
 
 def test_versions_agree():

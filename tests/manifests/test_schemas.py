@@ -3,19 +3,22 @@
 import subprocess
 
 import kubernetes_validate
-from cloudcoil.models.prometheus_operator.v1 import ServiceMonitor
+from cloudcoil.models.prometheus_operator.v1 import PrometheusRule, ServiceMonitor
 from conftest import CHART, ROOT, helm
 
 # The oldest with the sidecar in it, and the newest that is known here.
 VERSIONS = ("1.29", "1.37")
 
+# Those of the Prometheus operator, by a model of their own.
+MONITORING = {"PrometheusRule": PrometheusRule, "ServiceMonitor": ServiceMonitor}
+
 
 def check(documents):
     assert documents
     for document in documents:
-        if document["kind"] == "ServiceMonitor":
+        if model := MONITORING.get(document["kind"]):
             # The model passes over what it does not know, so all of it must come back.
-            known = ServiceMonitor.model_validate(document).model_dump(by_alias=True, exclude_unset=True, mode="json")
+            known = model.model_validate(document).model_dump(by_alias=True, exclude_unset=True, mode="json")
             assert known["spec"] == document["spec"]
             continue
         for version in VERSIONS:
@@ -49,10 +52,15 @@ def test_values_that_cost_locks_are_refused():
     for value, complaint in {
         "resources.limits.cpu=1": "resources.limits",
         "resources.limits=null": "limits",
-        "replicas=0": "replicas",
+        "replicas=-1": "replicas",
         "store=memcached://cache.example": "store",
         "defaultTtlSeconds=4": "defaultTtlSeconds",
         "replica=2": "replica",
+        "shardAdopt.enabled=true": "stop the brokers first",
+        "tls.clientCaSecretName=clients": "tls.secretName",
+        "memcached.resources.limits.cpu=1": "memcached.resources",
+        "store=memcached://[fd00::1:11211": "store",
+        "store=memcached://fd00::1:11211": "store",
     }.items():
         answer = helm("template", "lockbroker", str(CHART), "--set", value)
         assert answer.returncode != 0, value

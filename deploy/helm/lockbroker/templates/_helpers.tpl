@@ -1,18 +1,50 @@
 {{- define "lockbroker.name" -}}
-{{- if contains "lockbroker" .Release.Name }}{{ .Release.Name | trunc 40 | trimSuffix "-" }}{{ else }}{{ printf "%s-lockbroker" .Release.Name | trunc 40 | trimSuffix "-" }}{{ end }}
+{{- if .Values.fullnameOverride }}{{ .Values.fullnameOverride | trunc 40 | trimSuffix "-" }}
+{{- else }}
+{{- $name := .Values.nameOverride | default .Chart.Name }}
+{{- if contains $name .Release.Name }}{{ .Release.Name | trunc 40 | trimSuffix "-" }}
+{{- else }}{{ printf "%s-%s" .Release.Name $name | trunc 40 | trimSuffix "-" }}{{ end }}
+{{- end }}
 {{- end }}
 
 {{- define "lockbroker.selector" -}}
-app.kubernetes.io/name: lockbroker
+app.kubernetes.io/name: {{ .root.Values.nameOverride | default .root.Chart.Name }}
 app.kubernetes.io/instance: {{ .root.Release.Name }}
 app.kubernetes.io/component: {{ .component }}
 {{- end }}
 
+{{/* One map, so that a common label may replace one of ours but for the selector's. */}}
 {{- define "lockbroker.labels" -}}
-{{ include "lockbroker.selector" . }}
-app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .root.Release.Service }}
-helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
+{{- $ours := dict "app.kubernetes.io/version" .root.Chart.AppVersion "app.kubernetes.io/managed-by" .root.Release.Service "helm.sh/chart" (printf "%s-%s" .root.Chart.Name .root.Chart.Version) }}
+{{- toYaml (merge (fromYaml (include "lockbroker.selector" .)) (.more | default dict) .root.Values.commonLabels $ours) }}
+{{- end }}
+
+{{/* Metadata of an object: `name`, `component`, and more `labels` and `annotations`. */}}
+{{- define "lockbroker.metadata" -}}
+name: {{ .name }}
+labels:
+  {{- include "lockbroker.labels" (dict "root" .root "component" .component "more" .labels) | nindent 2 }}
+{{- with merge (dict) (.annotations | default dict) .root.Values.commonAnnotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* Metadata of a pod. */}}
+{{- define "lockbroker.podMetadata" -}}
+labels:
+  {{- include "lockbroker.labels" (dict "root" .root "component" .component "more" .labels) | nindent 2 }}
+{{- with merge (dict) .annotations .root.Values.commonAnnotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- define "lockbroker.image" -}}
+{{- $repository := .image.repository }}
+{{- if .image.registry }}{{ $repository = printf "%s/%s" .image.registry .image.repository }}{{ end }}
+{{- if .image.digest }}{{ printf "%s@%s" $repository .image.digest | quote }}
+{{- else }}{{ printf "%s:%s" $repository (.image.tag | default .root.Chart.AppVersion) | quote }}{{ end }}
 {{- end }}
 
 {{/* Every broker must be given exactly this, sidecars in other namespaces too, so it names the namespace. */}}
@@ -29,41 +61,32 @@ memcached://{{ join "," $servers }}
 {{- end -}}
 {{- end }}
 
-{{/* What Pod Security's level "restricted" asks for. */}}
-{{- define "lockbroker.podSecurity" -}}
-runAsNonRoot: true
-runAsUser: {{ . }}
-runAsGroup: {{ . }}
-fsGroup: {{ . }}
-seccompProfile:
-  type: RuntimeDefault
+{{- define "lockbroker.serviceAccount" -}}
+{{- .Values.serviceAccount.name | default (ternary (include "lockbroker.name" .) "default" .Values.serviceAccount.create) }}
 {{- end }}
 
-{{- define "lockbroker.containerSecurity" -}}
-allowPrivilegeEscalation: false
-readOnlyRootFilesystem: true
-capabilities:
-  drop: [ALL]
-{{- end }}
-
-{{/* Where pods go, and what they are not told. */}}
+{{/* What all pods have in common; `place` has nodeSelector, tolerations and priorityClassName. */}}
 {{- define "lockbroker.pod" -}}
 automountServiceAccountToken: false
 # Kubernetes would set variables such as LOCKBROKER_PORT for every Service of that name.
 enableServiceLinks: false
-{{- with .Values.imagePullSecrets }}
+{{- with .root.Values.imagePullSecrets }}
 imagePullSecrets:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with .Values.nodeSelector }}
+{{- with .place.nodeSelector }}
 nodeSelector:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with .Values.tolerations }}
+{{- with .place.tolerations }}
 tolerations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with .Values.priorityClassName }}
+{{- with .place.priorityClassName }}
 priorityClassName: {{ . }}
+{{- end }}
+{{- with .place.podSecurityContext }}
+securityContext:
+  {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end }}
