@@ -21,13 +21,13 @@ pub mod lock;
 #[cfg(feature = "server")]
 pub mod metrics;
 #[cfg(feature = "server")]
+mod mutations;
+#[cfg(feature = "server")]
 pub mod policy;
 #[cfg(feature = "server")]
 mod rate_limited;
 #[cfg(feature = "server")]
 pub mod reloaded;
-#[cfg(feature = "server")]
-mod sabotage;
 #[cfg(feature = "server")]
 pub mod server;
 #[cfg(feature = "server")]

@@ -27,6 +27,7 @@ use lockbroker::wake::WakeSocket;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
+use tokio_rustls::rustls::ServerConfig;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -129,30 +130,11 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
 async fn serve_by(config: &Config) -> anyhow::Result<()> {
     let tls = config.tls.clone().map(Reloaded::start).transpose().context("cannot use the certificates")?;
     let policy = config.policy.clone().map(Reloaded::start).transpose().context("cannot use the policy")?;
-    let mut listeners = Vec::new();
-    for address in &config.listen {
-        let listener = match address {
-            ListenAddress::Tcp(address) => Listener::tcp(*address).await.map(|listener| match &tls {
-                Some(tls) => listener.with_tls(tls.clone()),
-                None => listener,
-            }),
-            ListenAddress::Unix(path) => Listener::unix(path, &config.sockets).await,
-        };
-        let listener = listener.with_context(|| format!("cannot listen on {address}"))?;
-        tracing::info!(address = %listener.address()?, "listening");
-        listeners.push(listener);
-    }
+    let Sockets { listeners, admin, wake_ups } = Sockets::bind(config, tls).await?;
     if policy.is_none()
         && let Some(address) = config.listen.iter().find(|address| !address.is_local())
     {
         tracing::warn!(%address, "there is no --policy: whoever can connect may acquire and release every lock");
-    }
-    let mut admin = None;
-    if let Some(address) = config.admin_listen {
-        let listener = Listener::tcp(address).await;
-        let listener = listener.with_context(|| format!("cannot listen on {address} (--admin-listen)"))?;
-        tracing::info!(address = %listener.address()?, "listening for health checks and scrapes");
-        admin = Some(listener);
     }
 
     let metrics = Metrics::default();
@@ -170,15 +152,58 @@ async fn serve_by(config: &Config) -> anyhow::Result<()> {
                 allow_unsafe: config.broker.allow_unsafe_store,
             };
             let mut store = MemcachedStore::start(&settings, &metrics);
-            if let Some(Advertised(address)) = config.broker.advertise {
-                let socket = WakeSocket::bind(address)
-                    .await
-                    .with_context(|| format!("cannot listen for wake-ups by UDP at --advertise {address}"))?;
-                tracing::info!(address = %socket.address(), "to be woken by other brokers");
+            if let Some(socket) = wake_ups {
                 store = store.with_wake_ups(socket);
             }
             serve_on(listeners, admin, policy, store, config, &metrics).await
         }
+    }
+}
+
+/// All that a broker listens on.
+struct Sockets {
+    listeners: Vec<Listener>,
+    admin: Option<Listener>,
+    /// None without `--advertise`, and on the embedded store.
+    wake_ups: Option<WakeSocket>,
+}
+
+impl Sockets {
+    /// Binds every address that `config` names, and then logs that the broker listens. If one address is taken, the
+    /// log says of none that it is listened on.
+    async fn bind(config: &Config, tls: Option<Reloaded<ServerConfig>>) -> anyhow::Result<Sockets> {
+        let mut listeners = Vec::new();
+        for address in &config.listen {
+            let listener = match address {
+                ListenAddress::Tcp(address) => Listener::tcp(*address).await.map(|listener| match &tls {
+                    Some(tls) => listener.with_tls(tls.clone()),
+                    None => listener,
+                }),
+                ListenAddress::Unix(path) => Listener::unix(path, &config.sockets).await,
+            };
+            listeners.push(listener.with_context(|| format!("cannot listen on {address}"))?);
+        }
+        let mut admin = None;
+        if let Some(address) = config.admin_listen {
+            let listener = Listener::tcp(address).await;
+            admin = Some(listener.with_context(|| format!("cannot listen on {address} (--admin-listen)"))?);
+        }
+        let mut wake_ups = None;
+        if let (Some(Advertised(address)), Store::Memcached(_)) = (config.broker.advertise, &config.store) {
+            let socket = WakeSocket::bind(address).await;
+            let why = || format!("cannot listen for wake-ups by UDP at --advertise {address}");
+            wake_ups = Some(socket.with_context(why)?);
+        }
+        for listener in &listeners {
+            tracing::info!(address = %listener.address()?, "listening");
+        }
+        if let Some(admin) = &admin {
+            tracing::info!(address = %admin.address()?, "listening for health checks and scrapes");
+        }
+        if let Some(socket) = &wake_ups {
+            tracing::info!(address = %socket.address(), "to be woken by other brokers");
+        }
+        Ok(Sockets { listeners, admin, wake_ups })
     }
 }
 

@@ -22,7 +22,7 @@ pub(crate) use self::release::{LONGEST_RELEASE, release_by_id};
 use crate::bell::{Bell, End, Ended};
 use crate::clock::{Moment, notice, sleep_until};
 use crate::lock::{FencingToken, GrantId, LockId, LockName, Owner, item_ttl, lease};
-use crate::sabotage::{self, Rule};
+use crate::mutations::{self, Rule};
 use crate::store::{Change, LockStore, Mark, StoreError};
 use crate::stream::{Event, Failure, LostReason, Seat};
 
@@ -154,7 +154,7 @@ impl<S: LockStore> Keeper<S> {
                 let sent = Moment::now();
                 self.bell.asked();
                 let renewed = Box::pin(self.renew(grant, renew_at, lost_at)).await;
-                let sent = sabotage::counted_from(sent);
+                let sent = mutations::counted_from(sent);
                 match renewed {
                     Ok(Change::Done) if counts(sent, self.ttl) => {
                         grant.sent = sent;
@@ -230,7 +230,7 @@ impl<S: LockStore> Keeper<S> {
         }
         let delivered = || grant.is_known(announced && !self.seat.retract_grant());
         match end {
-            End::Silence if sabotage::breaks(Rule::Silence) => {
+            End::Silence if mutations::breaks(Rule::Silence) => {
                 Close::Release { delivered: delivered(), told: false, caller: None }
             }
             End::Superseded => self.lost(LostReason::TakenOver, announced),

@@ -9,7 +9,7 @@ use crate::bell::{End, Handed};
 use crate::clock::{Moment, sleep_until};
 use crate::keeper::common::retry_delays;
 use crate::lock::{GrantId, LockId, Owner, item_ttl, lease};
-use crate::sabotage::{self, Rule};
+use crate::mutations::{self, Rule};
 use crate::store::{Change, Granted, LockStore, Look, Mark, StoreError};
 use crate::stream::{Event, Failure, Reason};
 use crate::waiters::{Turn, Waiter};
@@ -216,7 +216,7 @@ impl<S: LockStore> Keeper<S> {
                 },
             }
         };
-        let sent = sabotage::counted_from(sent);
+        let sent = mutations::counted_from(sent);
         match granted {
             Ok(Granted::Yes(token)) if counts(sent, self.ttl) => {
                 Attempt::Granted(Grant { id, token, sent, protected_until: None })
@@ -242,7 +242,7 @@ impl<S: LockStore> Keeper<S> {
     /// the old one: it expires.
     async fn reattach(&self, lock_id: LockId) -> Result<Grant, Event> {
         let old = lock_id.grant;
-        let new = if sabotage::breaks(Rule::NewIdOnReattach) { old } else { GrantId::random() };
+        let new = if mutations::breaks(Rule::NewIdOnReattach) { old } else { GrantId::random() };
         let give_up = Moment::now() + LONGEST_REATTACH.min(lease(self.ttl));
         let life = item_ttl(self.ttl.max(self.common.settings.max_ttl), self.linger);
         let mut retries = retry_delays();
@@ -254,7 +254,7 @@ impl<S: LockStore> Keeper<S> {
             }
             let sent = Moment::now();
             let swapped = self.common.store.replace(&self.name, from, new, life).await;
-            let sent = sabotage::counted_from(sent);
+            let sent = mutations::counted_from(sent);
             let why: StoreError = match swapped {
                 Ok(Change::Done) if counts(sent, self.ttl) => {
                     let protected_until = Some(Moment::now() + self.common.settings.max_ttl);

@@ -10,7 +10,7 @@ use super::{Grant, Keeper, counts};
 use crate::bell::{Ended, Handed};
 use crate::clock::{Moment, sleep_until};
 use crate::lock::{GrantId, LingerId, LockId, LockName, item_ttl};
-use crate::sabotage;
+use crate::mutations;
 use crate::store::{Change, Granted, LockStore, Look, Mark};
 use crate::stream::{Event, Failure};
 
@@ -71,7 +71,7 @@ impl<S: LockStore> Keeper<S> {
             while let Some(next) = common.waiters.next(&self.name) {
                 let (new, sent) = (GrantId::random(), Moment::now());
                 let handing = common.store.hand_over(&self.name, grant.id, new, next.waiter.item_ttl).await;
-                let sent = sabotage::counted_from(sent);
+                let sent = mutations::counted_from(sent);
                 match handing {
                     Ok(Granted::Yes(token)) if counts(sent, next.waiter.ttl) => {
                         answer(&mut caller, Ok(Ended::Released));

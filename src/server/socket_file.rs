@@ -6,9 +6,11 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, lchown};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use nix::unistd::Group;
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use tokio::net::{UnixListener, UnixSocket, UnixStream};
 
 use crate::config::{SocketGroup, SocketOptions};
@@ -18,6 +20,11 @@ const LONGEST_PATH: usize = 107;
 
 /// How many clients may wait to be accepted.
 const BACKLOG: u32 = 1024;
+
+/// For how long other brokers that start may keep this one waiting. Each takes milliseconds.
+const TURN: Duration = Duration::from_secs(10);
+/// How often to look whether it is our turn.
+const TURN_LOOK: Duration = Duration::from_millis(20);
 
 /// The file of a socket on which we listen. Dropping it removes the file, unless that is somebody else's by now.
 #[derive(Debug)]
@@ -45,7 +52,7 @@ impl SocketFile {
 
         // Of two brokers that find a stale socket, the slower one would remove the new socket of the other. So they
         // take turns: by a lock on the folder, which leaves nothing behind and ends with its file descriptor.
-        let _turn = lock_folder_of(path)?;
+        let _turn = lock_folder_of(path).await?;
         remove_stale(path).await?;
 
         let socket = UnixSocket::new_stream()?;
@@ -74,11 +81,46 @@ impl Drop for SocketFile {
     }
 }
 
-fn lock_folder_of(path: &Path) -> io::Result<File> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let folder = File::open(folder)?;
-    flock(&folder, FlockOperation::LockExclusive)?;
-    Ok(folder)
+/// Locks the folder of `path` until what this returns is dropped. Never blocks the thread.
+///
+/// # Errors
+/// If another process keeps the folder locked for [`TURN`], with its id where the kernel tells it; and what the operating
+/// system says.
+async fn lock_folder_of(path: &Path) -> io::Result<File> {
+    let path = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = File::open(path)?;
+    let give_up = Instant::now() + TURN;
+    let mut told = false;
+    loop {
+        match flock(&folder, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(folder),
+            Err(Errno::WOULDBLOCK) if Instant::now() < give_up => {}
+            Err(Errno::WOULDBLOCK) => {
+                let by = locked_by(&folder).map_or("another process".into(), |pid| format!("process {pid}"));
+                return Err(io::Error::other(format!(
+                    "{by} keeps the folder {} locked (flock), as a broker does for a moment when it starts; after \
+                     {TURN:?} this one has given up: see what that process is, and end it if it hangs",
+                    path.display()
+                )));
+            }
+            Err(error) => return Err(error.into()),
+        }
+        if !std::mem::replace(&mut told, true) {
+            tracing::info!(folder = %path.display(), by = locked_by(&folder), "waits for a lock on the socket's folder");
+        }
+        tokio::time::sleep(TURN_LOOK).await;
+    }
+}
+
+/// The id of the process that has locked this file, if `/proc/locks` tells.
+fn locked_by(file: &File) -> Option<u32> {
+    let inode = format!(":{}", file.metadata().ok()?.ino());
+    // 1: FLOCK  ADVISORY  WRITE 1234 fe:01:567 0 EOF
+    let locks = fs::read_to_string("/proc/locks").ok()?;
+    locks.lines().find_map(|line| match *line.split_whitespace().collect::<Vec<_>>() {
+        [_, "FLOCK", _, _, pid, file, ..] if file.ends_with(&inode) => pid.parse().ok(),
+        _ => None,
+    })
 }
 
 /// Removes the socket at `path` if nobody listens on it.

@@ -14,8 +14,9 @@
 //! A suite that finds nothing may be blind. So brokers can be built to break a rule, and the same run has to catch them:
 //!
 //! ```text
-//! LOCKBROKER_SABOTAGE=quarantine LOCKBROKER_FAULTS_SECONDS=300 \
-//!     ./scripts/test --features sabotage --test faults -- --ignored --nocapture is_caught
+//! export RUSTFLAGS='--cfg lockbroker_mutations' CARGO_TARGET_DIR=target/mutations
+//! LOCKBROKER_MUTATION=quarantine LOCKBROKER_FAULTS_SECONDS=300 \
+//!     ./scripts/test --test faults -- --ignored --nocapture is_caught
 //! ```
 //!
 //! The rules are `ids-compared`, `new-id-on-reattach`, `quarantine`, `answer-in-time`, `silence` and `clock-lag`.
@@ -66,12 +67,12 @@ async fn no_fault_makes_two_holders_or_loses_a_lock() {
     assert_eq!(report.shortcomings(), [""; 0]);
 }
 
-/// By hand, with the rule in `LOCKBROKER_SABOTAGE`.
-#[cfg(feature = "sabotage")]
+/// By hand, with the rule in `LOCKBROKER_MUTATION`.
+#[cfg(lockbroker_mutations)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes minutes, and a broker that breaks a rule"]
 async fn a_broker_that_breaks_a_rule_is_caught() {
-    let rule = std::env::var("LOCKBROKER_SABOTAGE").expect("LOCKBROKER_SABOTAGE names the rule");
+    let rule = std::env::var("LOCKBROKER_MUTATION").expect("LOCKBROKER_MUTATION names the rule");
     let settings = Settings::from_environment();
     println!("without {rule}: seed {}, {:?}", settings.seed, settings.length);
     let world = World::start().await;

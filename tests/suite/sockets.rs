@@ -1,6 +1,7 @@
 //! Unix sockets: made for those whom they are for, never in the place of anything in use, gone at the end.
 
 use std::fs;
+use std::net::{TcpListener, UdpSocket};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -114,7 +115,7 @@ async fn of_many_brokers_that_find_a_stale_socket_one_gets_it() {
         .map(|number| Process::spawn(&format!("broker {number}"), &mut lockbroker(&["serve", "--listen", &server])))
         .collect();
     for broker in &brokers {
-        eventually(SOON, "the broker waits for its turn", async || waits_for_a_lock(broker.pid())).await;
+        eventually(SOON, "the broker waits for its turn", async || waits(broker)).await;
     }
     drop(turn);
     eventually(3 * SOON, "all but one have given up", async || {
@@ -124,11 +125,47 @@ async fn of_many_brokers_that_find_a_stale_socket_one_gets_it() {
     assert_eq!(run(&["health", "--server", &server]).status.code(), Some(0));
 }
 
-/// Whether the process stands in line for a lock on a file, which is what the arrow in this file says.
-fn waits_for_a_lock(pid: u32) -> bool {
-    let locks = fs::read_to_string("/proc/locks").unwrap();
-    let waits = |line: &&str| line.contains("-> FLOCK") && line.split_whitespace().any(|word| word == pid.to_string());
-    locks.lines().any(|line| waits(&line))
+/// Whether a broker that starts says that others come first, and who.
+fn waits(broker: &Process) -> bool {
+    let us = format!(r#""by":{}"#, std::process::id());
+    broker.log().iter().any(|line| line.contains("waits for a lock") && line.contains(&us))
+}
+
+#[test]
+fn a_folder_that_another_process_keeps_locked_stops_the_start_and_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let turn = fs::File::open(folder.path()).unwrap();
+    flock(&turn, FlockOperation::LockExclusive).unwrap();
+    let server = format!("unix:{}", folder.path().join("lb.sock").display());
+    let began = Instant::now();
+    let output = run(&["serve", "--log", "warn", "--listen", &server]);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    for told in [&server, &format!("process {}", std::process::id()), folder.path().to_str().unwrap(), "flock"] {
+        assert!(stderr.contains(told), "{told}: {stderr}");
+    }
+    assert!(began.elapsed() < 2 * SOON, "{:?}", began.elapsed());
+}
+
+/// A broker that cannot listen everywhere says of no address that it listens there.
+#[tokio::test]
+async fn a_broker_listens_everywhere_or_nowhere() {
+    let (stream, datagram) = (TcpListener::bind("127.0.0.1:0").unwrap(), UdpSocket::bind("0.0.0.0:0").unwrap());
+    let tcp = stream.local_addr().unwrap().to_string();
+    let udp = format!("127.0.0.1:{}", datagram.local_addr().unwrap().port());
+    let memcached = ["--store", "memcached://127.0.0.1:1"];
+    for taken in [
+        &["--listen", &tcp][..],
+        &["--admin-listen", &tcp],
+        &[&memcached[..], &["--advertise", &udp]].concat(),
+        &["--listen", "unix:/nowhere/lb.sock"],
+    ] {
+        let output = run(&[&["serve", "--listen", "127.0.0.1:0"], taken].concat());
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{taken:?}: {stderr}");
+        assert_eq!(stderr.trim_end().lines().count(), 1, "{taken:?}: {stderr}");
+        assert!(stderr.contains(taken.last().unwrap()), "{taken:?}: {stderr}");
+    }
 }
 
 #[test]

@@ -4,8 +4,9 @@
 //! What a broker that breaks either rule does here (the first has been seen to fail the test 3 times of 4):
 //!
 //! ```text
-//! LOCKBROKER_SABOTAGE=clock-lag ./scripts/test --features sabotage --test suite stopped::
-//! LOCKBROKER_SABOTAGE=answer-in-time ./scripts/test --features sabotage --test suite stopped::
+//! export RUSTFLAGS='--cfg lockbroker_mutations' CARGO_TARGET_DIR=target/mutations
+//! LOCKBROKER_MUTATION=clock-lag ./scripts/test --test suite stopped::
+//! LOCKBROKER_MUTATION=answer-in-time ./scripts/test --test suite stopped::
 //! ```
 
 use std::time::Duration;

@@ -1,5 +1,6 @@
 //! A real `lockbroker serve` process.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::process::{Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc;
@@ -58,8 +59,9 @@ impl Broker {
     }
 
     async fn listening(on: &str, arguments: Vec<String>) -> Self {
-        let mut serve = lockbroker(&["serve", "--listen", on, "--log-format", "json"]);
-        let mut process = Process::spawn("lockbroker serve", serve.args(&arguments));
+        let threads = threads();
+        let mut serve = lockbroker(&["serve", "--listen", on, "--log-format", "json", "--threads", &threads]);
+        let mut process = Process::spawn(&format!("lockbroker serve --threads {threads}"), serve.args(&arguments));
         let mut address = None;
         eventually(SOON, "the broker listens", async || {
             address = process.log().iter().find_map(|line| listening(line));
@@ -188,12 +190,31 @@ fn endpoint(address: SocketAddr) -> Endpoint {
     Endpoint::from_shared(format!("http://{address}")).unwrap().connect_timeout(SOON)
 }
 
+/// How many threads the next broker gets: what `LOCKBROKER_TEST_THREADS` says. Where that is not set, the brokers of each
+/// test in `tests/suite` get 1 and 2 in turn, and a hash of the test's name says which comes first, so that it is the
+/// same every time. Those of other programs, which measure, get 1 as users do.
+fn threads() -> String {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    thread_local!(static STARTED: Cell<u64> = const { Cell::new(0) });
+    if let Ok(threads) = std::env::var("LOCKBROKER_TEST_THREADS") {
+        return threads;
+    }
+    if !module_path!().starts_with("suite") {
+        return "1".into();
+    }
+    // A test has a thread of its own, which has its name.
+    let mut hash = DefaultHasher::new();
+    thread::current().name().hash(&mut hash);
+    let number = hash.finish().wrapping_add(STARTED.replace(STARTED.get() + 1));
+    (1 + number % 2).to_string()
+}
+
 /// The binary under test, untouched by the settings of whoever runs the tests, but for the rule that it is to break.
 pub fn lockbroker(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lockbroker"));
     let ours = |name: &str| ["LOCKBROKER_", "OTEL_"].iter().any(|prefix| name.starts_with(prefix));
     for (name, _) in
-        std::env::vars_os().filter(|(name, _)| ours(&name.to_string_lossy()) && name != "LOCKBROKER_SABOTAGE")
+        std::env::vars_os().filter(|(name, _)| ours(&name.to_string_lossy()) && name != "LOCKBROKER_MUTATION")
     {
         command.env_remove(name);
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use memcache::exp::{MetaCommand, MetaOp, MetaResponse, ReturnCode};
 
 use crate::lock::{FencingToken, GrantId, LingerId, LockName, Owner};
-use crate::sabotage::{self, Rule};
+use crate::mutations::{self, Rule};
 use crate::store::{Mark, StoreError};
 
 /// A CAS that no item ever has: an `ma` that compares with it changes nothing that exists and creates what
@@ -70,7 +70,7 @@ impl Keys {
     /// `md` for an item that carries this mark.
     fn only(&self, name: &LockName, mark: Mark) -> MetaCommand {
         let command = self.lock(MetaOp::Delete, name);
-        if sabotage::breaks(Rule::IdsCompared) { command } else { command.flag(flags(&[("C", number(mark))])) }
+        if mutations::breaks(Rule::IdsCompared) { command } else { command.flag(flags(&[("C", number(mark))])) }
     }
 
     fn owner(&self, op: MetaOp, name: &LockName) -> MetaCommand {

@@ -24,7 +24,7 @@ use super::server::{BOUND, Dialled, Process};
 use super::server_clock::ServerClock;
 use super::{ShardAddress, opening};
 use crate::clock::{Moment, sleep_until};
-use crate::sabotage::{self, Rule};
+use crate::mutations::{self, Rule};
 use crate::store::StoreError;
 
 mod link;
@@ -340,8 +340,8 @@ impl Shard {
             }
         };
         let in_time = clock.is_none_or(|left| self.clock_counts(left, sent, arrived))
-            || sabotage::breaks(Rule::ClockLag)
-            || sabotage::breaks(Rule::AnswerInTime);
+            || mutations::breaks(Rule::ClockLag)
+            || mutations::breaks(Rule::AnswerInTime);
         if !self.witnessed(witness) {
             return batch.fail(&StoreError::uncertain("the shard lost its memory while the command was under way"));
         }

@@ -6,7 +6,7 @@ use memcache::exp::MetaResponse;
 
 use super::{COUNTDOWN, Cargo, EAGER_CHECK, IDLE_CHECK, Link, Probe, Shard};
 use crate::clock::Moment;
-use crate::sabotage::{self, Rule};
+use crate::mutations::{self, Rule};
 use crate::store::StoreError;
 use crate::store::memcached::batch::Job;
 use crate::store::memcached::board::View;
@@ -79,7 +79,7 @@ impl Shard {
 
     /// How long a closed shard stays closed.
     fn quarantine(&self) -> Duration {
-        if sabotage::breaks(Rule::Quarantine) { Duration::ZERO } else { self.settings.max_ttl }
+        if mutations::breaks(Rule::Quarantine) { Duration::ZERO } else { self.settings.max_ttl }
     }
 
     pub(super) fn probe_landed(

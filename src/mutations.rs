@@ -1,11 +1,15 @@
-//! Breaks one rule of the protocol on purpose, so that the fault suite can show that it would notice.
+//! Leaves out one rule of the protocol on purpose, so that the fault suite can show that it would notice.
 //!
-//! Only with the cargo feature `sabotage`, which nothing but that test turns on; without it every question here is
-//! answered "no" at compile time. The rule is named by the environment variable `LOCKBROKER_SABOTAGE`.
+//! Only in builds with `RUSTFLAGS='--cfg lockbroker_mutations'`; in all others every question here is answered "no" at
+//! compile time. No dependent can turn it on, as it could a cargo feature, and a build without debug assertions, such
+//! as a release, refuses it. The environment variable `LOCKBROKER_MUTATION` names the rule.
+
+#[cfg(all(lockbroker_mutations, not(debug_assertions)))]
+compile_error!("lockbroker_mutations builds a broker that breaks its promises: for tests, never for a release");
 
 /// What a broker can be made to leave out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "sabotage", derive(clap::ValueEnum))]
+#[cfg_attr(lockbroker_mutations, derive(clap::ValueEnum))]
 pub(crate) enum Rule {
     /// Renewals and releases name the id that they act for.
     IdsCompared,
@@ -23,17 +27,17 @@ pub(crate) enum Rule {
 }
 
 /// Whether this process leaves the rule out.
-#[cfg(not(feature = "sabotage"))]
+#[cfg(not(lockbroker_mutations))]
 pub(crate) const fn breaks(_rule: Rule) -> bool {
     false
 }
 
 /// Whether this process leaves the rule out.
-#[cfg(feature = "sabotage")]
+#[cfg(lockbroker_mutations)]
 pub(crate) fn breaks(rule: Rule) -> bool {
     use std::sync::LazyLock;
     static BROKEN: LazyLock<Option<Rule>> = LazyLock::new(|| {
-        let name = std::env::var("LOCKBROKER_SABOTAGE").ok()?;
+        let name = std::env::var("LOCKBROKER_MUTATION").ok()?;
         let rule = clap::ValueEnum::from_str(&name, false).unwrap_or_else(|_| panic!("no such rule: {name}"));
         tracing::error!(?rule, "this broker breaks a rule on purpose");
         Some(rule)
@@ -44,4 +48,17 @@ pub(crate) fn breaks(rule: Rule) -> bool {
 /// From when a lease counts whose command was sent then and has been answered now.
 pub(crate) fn counted_from(sent: crate::clock::Moment) -> crate::clock::Moment {
     if breaks(Rule::AnswerInTime) { crate::clock::Moment::now() } else { sent }
+}
+
+#[cfg(test)]
+mod tests {
+    /// A cargo feature is on for all as soon as one dependent asks for it.
+    #[test]
+    fn no_feature_leaves_a_rule_out() {
+        let manifest = include_str!("../Cargo.toml");
+        let features: toml::Table = manifest.parse().unwrap();
+        let features = format!("{:?}", features["features"]);
+        assert!(!features.contains("mutation") && !features.contains("sabotage"), "{features}");
+        assert!(!include_str!("mutations.rs").contains(concat!("cfg(", "feature")));
+    }
 }
