@@ -99,7 +99,7 @@ impl Listener {
     async fn try_accept(&self) -> io::Result<Socket> {
         match &self.kind {
             Kind::Tcp(listener) => Ok(Socket::tcp(listener.accept().await?.0)),
-            Kind::Unix(listener, _) => Ok(Socket::Unix(listener.accept().await?.0)),
+            Kind::Unix(listener, _) => Ok(Socket::unix(listener.accept().await?.0)),
         }
     }
 }

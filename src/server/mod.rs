@@ -1,6 +1,7 @@
 //! The outer shell of the broker: sockets, HTTP/2, health, limits, shutdown. Knows nothing of locks.
 
 mod admin;
+mod authority;
 mod calls;
 mod dispatch;
 mod health;
@@ -27,6 +28,8 @@ use crate::service::connection::TrackedIo;
 use crate::session::Broker;
 use crate::store::LockStore;
 
+#[cfg(any(fuzzing, test))]
+pub use authority::fuzzing;
 use calls::Calls;
 use dispatch::Dispatch;
 use health::Health;

@@ -16,6 +16,7 @@ use tonic::transport::server::Connected;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use super::authority::AnyAuthority;
 use crate::policy::{Caller, Identity};
 use crate::rate_limited::RateLimited;
 
@@ -38,7 +39,7 @@ pub enum Socket {
     /// Over TCP, by TLS.
     Tls(Box<TlsStream<TcpStream>>),
     /// Over a Unix socket.
-    Unix(UnixStream),
+    Unix(Box<AnyAuthority<UnixStream>>),
 }
 
 impl Socket {
@@ -50,6 +51,11 @@ impl Socket {
         Socket::Tcp { io, is_new: true }
     }
 
+    /// An accepted connection to a Unix socket.
+    pub(super) fn unix(io: UnixStream) -> Socket {
+        Socket::Unix(Box::new(AnyAuthority::new(io)))
+    }
+
     /// By what its client is known.
     pub(super) fn caller(&self) -> Caller {
         match self {
@@ -58,7 +64,7 @@ impl Socket {
                 Some([certificate, ..]) => named_by(certificate),
                 _ => Caller::new(),
             },
-            Socket::Unix(io) => match io.peer_cred() {
+            Socket::Unix(io) => match io.get_ref().peer_cred() {
                 Ok(peer) => vec![Identity::Uid(peer.uid()), Identity::Gid(peer.gid())],
                 Err(error) => {
                     tracing::warn!(%error, "cannot tell whose process is at the other end of a Unix socket");
