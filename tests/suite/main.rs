@@ -9,6 +9,7 @@
 
 mod adopt;
 mod alerts;
+mod authority;
 mod bad_input;
 mod bench;
 mod client;

@@ -2,9 +2,10 @@
 //! answers no ping, and reads only when told to.
 
 use std::net::SocketAddr;
+use std::path::Path;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
 
 pub(crate) const DATA: u8 = 0;
 pub(crate) const HEADERS: u8 = 1;
@@ -13,6 +14,7 @@ pub(crate) const SETTINGS: u8 = 4;
 pub(crate) const PING: u8 = 6;
 pub(crate) const GOAWAY: u8 = 7;
 pub(crate) const WINDOW_UPDATE: u8 = 8;
+pub(crate) const CONTINUATION: u8 = 9;
 
 pub(crate) const END_STREAM: u8 = 1;
 pub(crate) const END_HEADERS: u8 = 4;
@@ -44,12 +46,25 @@ pub(crate) fn call(stream: u32, path: &str) -> Vec<u8> {
     frames
 }
 
-pub(crate) struct Client(pub(crate) TcpStream);
+pub(crate) struct Client<S = TcpStream>(pub(crate) S);
 
 impl Client {
     pub(crate) async fn connect(address: SocketAddr) -> Client {
-        let mut client = Client(TcpStream::connect(address).await.unwrap());
-        client.0.set_nodelay(true).unwrap();
+        let stream = TcpStream::connect(address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        Client::greet(stream).await
+    }
+}
+
+impl Client<UnixStream> {
+    pub(crate) async fn connect_unix(path: &Path) -> Client<UnixStream> {
+        Client::greet(UnixStream::connect(path).await.unwrap()).await
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
+    async fn greet(stream: S) -> Client<S> {
+        let mut client = Client(stream);
         client.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
         client.send(&frame(SETTINGS, 0, 0, &[])).await;
         // As much room for answers as there can be.
