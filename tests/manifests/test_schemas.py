@@ -44,6 +44,11 @@ def test_compose():
     )
 
 
+def test_workflows():
+    for workflow in sorted((ROOT / ".github/workflows").iterdir()):
+        subprocess.run(["check-jsonschema", "--builtin-schema", "vendor.github-workflows", workflow], check=True)
+
+
 def test_hadolint():
     subprocess.run(["hadolint", ROOT / "Dockerfile"], check=True)
 
