@@ -270,8 +270,7 @@ impl<S: LockStore> Keeper<S> {
             self.common.waiters.let_go(&self.name, grant.id, Moment::now());
             return;
         };
-        let linger = if delivered { self.linger } else { Duration::ZERO };
-        let released = self.release(grant, linger, caller, told).await;
+        let released = self.release(grant, delivered, told, caller).await;
         let Keeper { common, seat, name, .. } = self;
         // Neither its client nor a broker that is ending waits for a linger.
         drop((seat, unfinished));

@@ -12,7 +12,7 @@ use crate::clock::{Moment, sleep_until};
 use crate::lock::{GrantId, LingerId, LockId, LockName, item_ttl};
 use crate::mutations;
 use crate::store::{Change, Granted, LockStore, Look, Mark};
-use crate::stream::{Event, Failure};
+use crate::stream::{Event, Failure, LostReason};
 
 /// The longest that a Release call waits for the store.
 pub(crate) const LONGEST_RELEASE: Duration = Duration::from_secs(3);
@@ -23,10 +23,12 @@ const FAIR_PAUSE: f64 = 1.3;
 /// What a release came to.
 #[derive(Debug)]
 pub(super) enum Released {
-    /// Another keeper here has the lock, or nobody, or somebody elsewhere.
-    Gone,
+    /// The grant was ended: another keeper here has the lock now, or nobody.
+    Ended,
     /// The lock lingers under this id until then.
     Lingering(LingerId, Moment),
+    /// There was nothing to release: the store had the lock under this id no more.
+    NotOurs(LostReason),
 }
 
 /// A grant that ends, and how.
@@ -52,19 +54,21 @@ fn answer(caller: &mut Caller, result: Result<Ended, Failure>) {
 
 impl<S: LockStore> Keeper<S> {
     /// Ends the grant: by a hand-over if somebody waits here and nothing lingers. Tells the client when that is done,
-    /// before the next one hears of it, unless it has been `told` the last event already.
+    /// before the next one hears of it, unless it has been `told` the last event already. `delivered`: the client can
+    /// have known of the grant, so that it lingers, and is lost where it is not ours any more.
     pub(super) async fn release(
         &self,
         mut grant: Grant,
-        linger: Duration,
-        mut caller: Caller,
+        delivered: bool,
         mut told: bool,
+        mut caller: Caller,
     ) -> Released {
         let common = &self.common;
-        let mut tell = || {
-            if !std::mem::replace(&mut told, true) {
-                self.seat.end(Event::Released);
-            }
+        let linger = if delivered { self.linger } else { Duration::ZERO };
+        let mut tell = |lost: Option<LostReason>| match lost.filter(|_| delivered) {
+            _ if std::mem::replace(&mut told, true) => {}
+            Some(reason) => self.tell_lost(reason, true),
+            None => self.seat.end(Event::Released),
         };
         let mut unsure = false;
         if linger.is_zero() {
@@ -75,21 +79,19 @@ impl<S: LockStore> Keeper<S> {
                 match handing {
                     Ok(Granted::Yes(token)) if counts(sent, next.waiter.ttl) => {
                         answer(&mut caller, Ok(Ended::Released));
-                        tell();
+                        tell(None);
                         common.metrics.hand_overs.inc();
                         common.waiters.pass(&self.name, new, &next.waiter);
                         match next.waiter.bell.hand(Handed { id: new, token, sent }) {
-                            Ok(()) => return Released::Gone,
+                            Ok(()) => return Released::Ended,
                             // It left meanwhile: the grant is ours, for the one behind it.
                             Err(handed) => grant = handed.into(),
                         }
                     }
+                    // The grant is not ours any more: the release that follows finds out what became of it.
                     Ok(Granted::No) => {
                         common.waiters.put_back(&self.name, next);
-                        answer(&mut caller, common.whose(&self.name).await);
-                        tell();
-                        common.waiters.let_go(&self.name, grant.id, Moment::now());
-                        return Released::Gone;
+                        break;
                     }
                     result => {
                         unsure = result.as_ref().err().is_none_or(|error| error.may_have_landed());
@@ -106,13 +108,20 @@ impl<S: LockStore> Keeper<S> {
         let alone_until = (self.lease_end(&grant) + linger).min(grant.sent + common.settings.max_ttl);
         let ending = Ending { id: grant.id, linger, life: self.item_ttl(&grant), alone_until: Some(alone_until) };
         let released = common.end_grant(&self.name, ending, caller, unsure).await;
-        tell();
-        if matches!(released, Released::Gone) {
-            // Waiters of other brokers have waited for long if somebody is still in line here: longer than any of
-            // them pauses between two polls.
-            let fair = common.waiters.has_waiters(&self.name) && linger.is_zero();
-            let pause = if fair { common.settings.poll_interval.mul_f64(FAIR_PAUSE) } else { Duration::ZERO };
-            common.waiters.let_go(&self.name, grant.id, Moment::now() + pause);
+        match released {
+            Released::Ended => {
+                tell(None);
+                // Waiters of other brokers have waited for long if somebody is still in line here: longer than any of
+                // them pauses between two polls.
+                let fair = common.waiters.has_waiters(&self.name) && linger.is_zero();
+                let pause = if fair { common.settings.poll_interval.mul_f64(FAIR_PAUSE) } else { Duration::ZERO };
+                common.waiters.let_go(&self.name, grant.id, Moment::now() + pause);
+            }
+            Released::Lingering(..) => tell(None),
+            Released::NotOurs(reason) => {
+                tell(Some(reason));
+                common.waiters.let_go(&self.name, grant.id, Moment::now());
+            }
         }
         released
     }
@@ -144,7 +153,7 @@ impl<S: LockStore> Common<S> {
             let error = match (change, linger_id) {
                 (Ok(Change::Done), None) => {
                     answer(&mut caller, Ok(Ended::Released));
-                    return Released::Gone;
+                    return Released::Ended;
                 }
                 (Ok(Change::Done), Some(id)) => {
                     answer(&mut caller, Ok(Ended::Released));
@@ -155,10 +164,19 @@ impl<S: LockStore> Common<S> {
                     answer(&mut caller, Ok(Ended::Released));
                     return Released::Lingering(id, Moment::now() + linger);
                 }
-                (Ok(Change::Gone | Change::TakenOver), _) => {
-                    let ended = if unsure { Ok(Ended::Released) } else { self.whose(name).await };
-                    answer(&mut caller, ended);
-                    return Released::Gone;
+                (Ok(Change::Gone | Change::TakenOver), _) if unsure => {
+                    answer(&mut caller, Ok(Ended::Released));
+                    return Released::Ended;
+                }
+                (Ok(Change::Gone), _) => {
+                    answer(&mut caller, Ok(Ended::NotHeld));
+                    return Released::NotOurs(LostReason::Gone);
+                }
+                (Ok(Change::TakenOver), _) => {
+                    if caller.is_some() {
+                        answer(&mut caller, self.whose(name).await);
+                    }
+                    return Released::NotOurs(LostReason::TakenOver);
                 }
                 (Err(error), _) => error,
             };
@@ -168,7 +186,7 @@ impl<S: LockStore> Common<S> {
                 answer(&mut caller, Err(error.into()));
             }
             if over.has_passed() {
-                return Released::Gone;
+                return Released::Ended;
             }
             tokio::time::sleep(delays.next().unwrap_or(LONGEST_RETRY)).await;
         }

@@ -230,6 +230,58 @@ async fn a_reattach_whose_answer_was_lost_is_found_to_have_landed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_lock_that_is_not_ours_any_more_is_lost_and_not_released() {
+    for waits_behind in [false, true] {
+        for by_release in [false, true] {
+            let (broker, store) = broker();
+            let first = broker.begin(ask(Want::Once)).unwrap();
+            let old = acquired(&first).await;
+            let waiter = waits_behind.then(|| broker.begin(ask(waiting(None))).unwrap());
+            store.takes(10 * MS);
+            let second = broker.begin(ask(Want::Reattach(old))).unwrap();
+            // The swap has been carried out, and its keeper does not know it yet.
+            sleep(6 * MS).await;
+            if by_release {
+                assert_eq!(broker.release(&name(), old).await, Ok(Ended::HeldByAnother));
+            } else {
+                first.bell.end(End::Word);
+            }
+            assert_eq!(next(&first).await, Event::Lost(LostReason::TakenOver));
+            let new = acquired(&second).await;
+            assert_eq!(broker.release(&name(), new).await, Ok(Ended::Released));
+            assert_eq!(next(&second).await, Event::Released);
+            if let Some(waiter) = waiter {
+                acquired(&waiter).await;
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lock_that_somebody_else_has_deleted_is_lost_and_not_released() {
+    for waits_behind in [false, true] {
+        for by_release in [false, true] {
+            let (broker, store) = broker();
+            let first = broker.begin(ask(Want::Once)).unwrap();
+            let lock_id = acquired(&first).await;
+            let waiter = waits_behind.then(|| broker.begin(ask(waiting(None))).unwrap());
+            sleep(MS).await;
+            store.0.memory.remove(&name(), Mark::Held(lock_id.grant)).await.unwrap();
+            if by_release {
+                assert_eq!(broker.release(&name(), lock_id).await, Ok(Ended::NotHeld));
+            } else {
+                first.bell.end(End::Word);
+            }
+            assert_eq!(next(&first).await, Event::Lost(LostReason::Gone));
+            if let Some(waiter) = waiter {
+                // At once: there is no other broker whose turn it could be.
+                timeout(10 * MS, acquired(&waiter)).await.unwrap();
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_client_that_leaves_in_mid_reattach_leaves_the_linger() {
     const LINGER: Duration = Duration::from_secs(2);
     let lingering = |want| Ask { linger: LINGER, ..ask(want) };

@@ -48,6 +48,36 @@ async fn a_session_takes_over_from_a_stream() {
 }
 
 #[tokio::test]
+async fn a_stale_id_loses_the_old_stream_its_lock_and_releases_nothing() {
+    let memcached = Memcached::start(&[]).await;
+    let [first, second] = [Broker::on(&memcached).await, Broker::on(&memcached).await];
+    let mut stub = first.stub().await;
+    let mut old_session = RawSession::open(&mut stub, None).await;
+    for (number, by_release) in [(1, true), (2, false)] {
+        let name = format!("session {number}");
+        old_session.begin(begin(number, &name));
+        let (_, Kind::Acquired(old)) = old_session.next_event().await else { panic!("not acquired") };
+        let (new, mut new_stream) = acquire(&mut second.stub().await, reattach(&name, &old.lock_id)).await;
+        if by_release {
+            assert_eq!(release(&mut stub, &name, &old.lock_id).await, Outcome::HeldByAnother);
+        } else {
+            old_session.end(number);
+        }
+        let (_, Kind::Lost(lost)) = old_session.next_event().await else { panic!("not lost") };
+        assert_eq!(lost.reason(), lost::Reason::TakenOver);
+        assert_eq!(release(&mut stub, &name, &new.lock_id).await, Outcome::Released);
+        assert!(matches!(after_renewals(&mut new_stream).await, Kind::Lost(_)));
+    }
+    let (old, mut old_stream) = acquire(&mut stub, once("stream")).await;
+    let (_, _new_stream) = acquire(&mut second.stub().await, reattach("stream", &old.lock_id)).await;
+    assert_eq!(release(&mut stub, "stream", &old.lock_id).await, Outcome::HeldByAnother);
+    let Kind::Lost(lost) = after_renewals(&mut old_stream).await else { panic!("not lost") };
+    assert_eq!(lost.reason(), lost::Reason::TakenOver);
+    assert_eq!(end_of(&mut old_stream).await.code(), Code::Aborted);
+    assert_eq!(look(&mut stub, "stream").await.state(), State::Held);
+}
+
+#[tokio::test]
 async fn what_has_ended_cannot_be_reattached() {
     for (_memcached, broker) in brokers(&[]).await {
         let mut stub = broker.stub().await;

@@ -138,7 +138,7 @@ impl MemcachedStore {
     async fn change(&self, name: &LockName, op: Op) -> Result<(Verdict, Option<FencingToken>, LastWord), StoreError> {
         match self.ask(name, op).await? {
             Answer::Verdict { verdict, token, last_word, .. } => Ok((verdict, token, last_word)),
-            Answer::Found { .. } | Answer::Noted(_) => Err(ended()),
+            Answer::Found { .. } | Answer::Noted(_) => Err(mistaken()),
         }
     }
 
@@ -166,6 +166,11 @@ impl MemcachedStore {
 
 fn ended() -> StoreError {
     StoreError::uncertain("the broker is ending")
+}
+
+/// An answer of another kind than the job asks for, which is a fault of ours.
+fn mistaken() -> StoreError {
+    StoreError::uncertain("a shard's answer does not belong to what it was asked")
 }
 
 /// A grant is told with its token, or not at all.
@@ -222,7 +227,7 @@ impl LockStore for MemcachedStore {
         let wakes = self.wake_ups.is_some();
         let Answer::Verdict { verdict, last_word, watcher, .. } = self.ask(name, Op::Remove { mark, wakes }).await?
         else {
-            return Err(ended());
+            return Err(mistaken());
         };
         // Whatever the deletion came to: who has been taken off the list must hear of it.
         if let (Some(wake_ups), Some(watcher)) = (&self.wake_ups, watcher) {
@@ -238,7 +243,7 @@ impl LockStore for MemcachedStore {
             }
             // In a closed shard its holder may be about to re-assert it.
             Answer::Found { found: None, last_word } => last_word.map(|()| Look::Free),
-            Answer::Verdict { .. } | Answer::Noted(_) => Err(ended()),
+            Answer::Verdict { .. } | Answer::Noted(_) => Err(mistaken()),
         }
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::batch::{Batch, Job, Kind};
 use crate::clock::Moment;
+use crate::store::StoreError;
 
 /// How many jobs travel together at the most: what a memcached answers in well under a millisecond.
 const MAX_BATCH: usize = 256;
@@ -38,8 +39,10 @@ impl Queues {
             Kind::Change if job.op.renews() => self.renewals.push_back(job),
             Kind::Change => self.changes.push_back(job),
             Kind::Note => {
-                if self.notes.len() >= MAX_NOTES {
-                    self.notes.pop_front();
+                if self.notes.len() >= MAX_NOTES
+                    && let Some(oldest) = self.notes.pop_front()
+                {
+                    oldest.answer(Err(StoreError::unavailable("a note was let go: too many wait to be sent", None)));
                 }
                 self.notes.push_back(job);
             }
@@ -104,10 +107,14 @@ fn fill(batch: &mut Vec<Job>, queue: &mut VecDeque<Job>) {
 
 #[cfg(test)]
 mod tests {
+    use tokio::sync::oneshot;
+    use tokio::sync::oneshot::error::TryRecvError;
+
     use super::*;
     use crate::lock::{GrantId, LockName};
     use crate::store::Mark;
     use crate::store::memcached::batch::Op;
+    use crate::store::memcached::commands::Keys;
 
     fn job(op: Op) -> Job {
         Job { name: LockName::new("job").unwrap(), op, reply: None }
@@ -126,6 +133,24 @@ mod tests {
         let batch = queues.next_batch();
         assert_eq!(batch.jobs.len(), MAX_BATCH);
         assert!(batch.jobs[0].op.renews());
+    }
+
+    #[test]
+    fn a_note_that_is_let_go_for_a_newer_one_says_so() {
+        let mut queues = Queues::default();
+        let mut note = || {
+            let (reply, answer) = oneshot::channel();
+            let op = Op::Note(Keys::new("").look_for_line(&LockName::new("job").unwrap()));
+            queues.push(Job { reply: Some(reply), ..job(op) });
+            answer
+        };
+        let mut oldest = note();
+        let mut second = note();
+        (2..=MAX_NOTES).for_each(|_| drop(note()));
+        let answer = oldest.try_recv().expect("an answer");
+        assert!(matches!(&answer, Err(StoreError::Unavailable { why, .. }) if why.contains("too many")), "{answer:?}");
+        assert_eq!(second.try_recv().map(|_| ()), Err(TryRecvError::Empty));
+        assert_eq!(queues.waiting(), MAX_NOTES);
     }
 
     #[test]
