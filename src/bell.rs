@@ -58,8 +58,6 @@ struct Messages {
     /// Heeds no order any more.
     over: bool,
     lease_end: Option<Moment>,
-    /// From when on to ask the store whether the grant still stands.
-    doubt: Option<Moment>,
 }
 
 impl Bell {
@@ -82,22 +80,6 @@ impl Bell {
             }
         }
         self.ring();
-    }
-
-    /// Tells the keeper to ask the store, from `at` on, whether its grant still stands.
-    pub(crate) fn doubt(&self, at: Moment) {
-        self.messages().doubt = Some(at);
-        self.ring();
-    }
-
-    /// When the keeper is to ask the store whether its grant still stands, if so.
-    pub(crate) fn doubted(&self) -> Option<Moment> {
-        self.messages().doubt
-    }
-
-    /// The keeper asks the store now: what was doubted before that is settled by the answer.
-    pub(crate) fn asked(&self) {
-        self.messages().doubt = None;
     }
 
     /// The keeper has begun to release, and heeds no order any more.

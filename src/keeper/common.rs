@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use rand::RngExt;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
@@ -50,7 +49,7 @@ impl<S: LockStore> Common<S> {
         Common {
             store,
             settings,
-            waiters: Waiters::default(),
+            waiters: Waiters::new(settings.poll_interval),
             metrics: LockMetrics::new(metrics),
             unfinished: TaskTracker::new(),
             draining: watch::Sender::new(None),
@@ -70,9 +69,10 @@ impl<S: LockStore> Common<S> {
         Ok(look)
     }
 
-    /// For how long a line whose waiters name no interval leaves the store alone, before jitter.
-    pub(crate) fn pause(&self, name: &LockName) -> Duration {
-        self.waiters.pause(name, self.settings.poll_interval)
+    /// When the keeper that holds this grant is to look at the store for the line behind it. Never where nobody waits,
+    /// or only this broker has the store.
+    pub(super) fn look_at(&self, name: &LockName, id: GrantId) -> Option<Moment> {
+        self.store.is_shared().then(|| self.waiters.look_at(name, id)).flatten()
     }
 
     /// Asks, in the background, that other brokers wake the line of a lock that was not to be had, which otherwise
@@ -88,7 +88,10 @@ impl<S: LockStore> Common<S> {
             let until = Moment::now() + Duration::from_secs((ttl - 3).into());
             let kept = common.waiters.listen(&name);
             let watch = common.store.watch(&name, kept, ttl).await;
-            common.waiters.watched(&name, watch, until);
+            if !common.waiters.watched(&name, watch, until) && watch != Watch::No {
+                // Everybody has left.
+                common.store.unwatch(&name);
+            }
             // It may have been let go before anybody could know of us.
             if watch == Watch::Begun && matches!(common.store.look(&name).await, Ok(Look::Free)) {
                 common.waiters.released_elsewhere(&name);
@@ -143,9 +146,4 @@ pub(crate) fn retry_delays() -> impl Iterator<Item = Duration> {
         .without_max_times()
         .with_jitter()
         .build()
-}
-
-/// 1.0 to 1.2 times `interval`, so that waiters do not poll in step.
-pub(crate) fn jittered(interval: Duration) -> Duration {
-    interval.mul_f64(rand::rng().random_range(1.0..1.2))
 }

@@ -133,14 +133,14 @@ impl<S: LockStore> Keeper<S> {
                     // The next one rings.
                     Some(_) => lease_end,
                 };
-                // Another broker says that it has ended the grant, which the renewal shows.
-                let renew_at = self.bell.doubted().map_or(renew_at, |doubted| doubted.min(renew_at));
                 // Renewals that are answered after the next heartbeat only keep the lease, and cover nothing: a client whose
                 // validity is over has lost the lock, though the store still has it.
                 let covered_until = self.seat.covered_since().map(|since| since + lease(self.ttl));
                 let over = covered_until.map_or(lease_end, |covered| covered.min(lease_end));
                 let lost_at = over - notice(self.ttl);
-                let wake = retry_at.map_or(renew_at, |retry| retry.max(renew_at)).min(lost_at);
+                let due = retry_at.map_or(renew_at, |retry| retry.max(renew_at)).min(lost_at);
+                let look_at = self.common.look_at(&self.name, grant.id);
+                let wake = look_at.map_or(due, |look_at| look_at.min(due));
                 tokio::select! {
                     () = self.bell.rung() => continue,
                     () = sleep_until(wake) => {}
@@ -150,9 +150,12 @@ impl<S: LockStore> Keeper<S> {
                     tracing::warn!(lock = %self.name, "lost: no renewal got through in time");
                     return Box::pin(self.disbelieved(grant, grant.is_known(announced), true)).await;
                 }
+                // Another broker may have ended the grant. Then the renewal shows it, and nothing is done on a look's word.
+                if !due.has_passed() && Box::pin(self.stands(grant.id, due)).await {
+                    continue;
+                }
 
                 let sent = Moment::now();
-                self.bell.asked();
                 let renewed = Box::pin(self.renew(grant, renew_at, lost_at)).await;
                 let sent = mutations::counted_from(sent);
                 match renewed {
@@ -193,6 +196,27 @@ impl<S: LockStore> Keeper<S> {
             self.common.metrics.renewal_lag.observe(due.elapsed());
         }
         renewed
+    }
+
+    /// Looks at the store for the line behind, up to `until` or until somebody rings. Returns whether the grant still
+    /// stands there, as far as is known.
+    async fn stands(&self, id: GrantId, until: Moment) -> bool {
+        let look = async {
+            sleep_until(self.common.waiters.turn_to_look()).await;
+            let sent = Moment::now();
+            let stands = self.common.store.stands(&self.name, id).await;
+            self.common.waiters.polled(&self.name, sent, None);
+            stands.unwrap_or(true)
+        };
+        tokio::select! {
+            stands = look => stands,
+            () = sleep_until(until) => true,
+            () = self.bell.rung() => {
+                // For whoever looks at the bell next.
+                self.bell.ring();
+                true
+            }
+        }
     }
 
     fn lost(&self, reason: LostReason, announced: bool) -> Close {
@@ -247,8 +271,14 @@ impl<S: LockStore> Keeper<S> {
         let believed_until = grant.protected_until.map_or(told_until, |until| until.max(told_until));
         let mut caller = None;
         while !believed_until.has_passed() {
+            let look_at = self.common.look_at(&self.name, grant.id);
             tokio::select! {
-                () = sleep_until(believed_until) => {}
+                () = sleep_until(look_at.map_or(believed_until, |look_at| look_at.min(believed_until))) => {
+                    if !believed_until.has_passed() && !self.stands(grant.id, believed_until).await {
+                        // Another broker has ended it, and there is nothing left to release.
+                        return Close::NotOurs;
+                    }
+                }
                 () = self.bell.rung() => match self.bell.take_end() {
                     Some(End::Superseded) => return Close::NotOurs,
                     Some(End::Word) => break,

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::common::jittered;
+use super::common::LONGEST_RETRY;
 use super::{Grant, Keeper, counts};
 use crate::bell::{End, Handed};
 use crate::clock::{Moment, sleep_until};
@@ -107,6 +107,7 @@ impl<S: LockStore> Keeper<S> {
             owner: self.owner.clone(),
             ttl: self.ttl,
             item_ttl: item_ttl(self.ttl, self.linger),
+            poll_interval,
         };
         let place = self.common.waiters.enter(&self.name, me);
         self.common.note_line(&self.name);
@@ -143,21 +144,21 @@ impl<S: LockStore> Keeper<S> {
                     }
                     Attempt::Taken => {
                         retries = retry_delays();
-                        let pause = jittered(poll_interval.unwrap_or_else(|| self.common.pause(&self.name)));
-                        self.common.waiters.polled(&self.name, sent, Moment::now() + pause);
+                        let pause = self.common.waiters.polled(&self.name, sent, None);
                         // What comes of it may bring the next poll forward.
                         self.common.watch(&self.name, pause);
                         continue;
                     }
                     Attempt::Failed(Failure::Unavailable { why, .. }) => {
                         tracing::debug!(lock = %self.name, %why, "waits on");
+                        // The interval is for a lock that somebody has, which nobody knows of this one.
                         let interval = poll_interval.unwrap_or(self.common.settings.poll_interval);
-                        interval.max(retries.next().unwrap_or_default())
+                        interval.min(LONGEST_RETRY).max(retries.next().unwrap_or_default())
                     }
                     Attempt::Failed(failure) => break Leave::Failed(failure),
                     Attempt::Abandoned => continue,
                 };
-                self.common.waiters.polled(&self.name, sent, Moment::now() + pause);
+                self.common.waiters.polled(&self.name, sent, Some(pause));
                 // Whoever rang meanwhile was not heard: look again.
                 continue;
             }
@@ -176,6 +177,10 @@ impl<S: LockStore> Keeper<S> {
         // First take no grant any more, then leave the line: whoever hands over either finds us gone or has us
         // find what was handed.
         let handed = self.bell.leave();
+        if place.is_alone() {
+            // The note would be in the way of other brokers' for as long as this client's interval.
+            self.common.stop_watching(&self.name);
+        }
         drop(place);
         if let Some(handed) = handed {
             if let Leave::Ended(end) = leave {

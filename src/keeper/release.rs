@@ -293,7 +293,11 @@ pub(crate) async fn release_by_id<S: LockStore>(
     // Whether the lock is still held under that id is for the store to say.
     let ending = Ending { id, linger, life: item_ttl(common.settings.max_ttl, linger), alone_until: None };
     let released = common.end_grant(&name, ending, Some(caller), false).await;
-    // Its keeper, if another broker has one, would find out at its next renewal.
+    if let Released::NotOurs(LostReason::TakenOver) = released {
+        // Nothing has changed for anybody.
+        return;
+    }
+    // Its keeper, if another broker has one, would find out by a look or a renewal.
     common.store.wake_line(&name);
     if let Released::Lingering(id, until) = released {
         common.outlast(&name, id, until).await;

@@ -20,7 +20,10 @@ pub struct WaitSpec {
     #[prost(message, optional, tag = "1")]
     pub max_wait: ::core::option::Option<::prost_types::Duration>,
     /// The least time between two polls of a lock that another broker holds; each poll comes after 1.0 to
-    /// 1.2 times that. 1 ms to 1 h. Unset: the broker chooses (100 ms unless it was started otherwise).
+    /// 1.2 times that. Only the first in a broker's queue polls, by its own interval, which begins when it
+    /// becomes the first; those behind wait for it. A holder at the same broker whose lock is released at
+    /// another one is found out after such an interval, too. 1 ms to 1 h. Unset: the broker chooses (100 ms
+    /// unless it was started otherwise).
     #[prost(message, optional, tag = "2")]
     pub poll_interval: ::core::option::Option<::prost_types::Duration>,
 }
@@ -93,7 +96,7 @@ pub mod lock_event {
         /// The lock is lost; the last event, and the status that follows is ABORTED.
         #[prost(message, tag = "5")]
         Lost(super::Lost),
-        /// The lock was released by a Release call or by EndLock; the last event.
+        /// The lock was released by a Release call at this broker or by EndLock; the last event.
         #[prost(message, tag = "6")]
         Released(super::Released),
         /// This broker is going away.
@@ -488,7 +491,8 @@ pub struct BeginLock {
     pub reattach_lock_id: ::prost::alloc::string::String,
 }
 /// Ends a lock on a Session: it is released (answered `released`), or its wait is over
-/// (`not_acquired`, CANCELLED). Ending what has already ended does nothing.
+/// (`not_acquired`, CANCELLED). A lock that was no longer held is answered `lost`. Ending what has
+/// already ended does nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct EndLock {
     /// As in BeginLock; one never begun ends the Session with INVALID_ARGUMENT.

@@ -156,6 +156,10 @@ impl LockStore for MemoryStore {
         })
     }
 
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     fn describe(&self, name: &LockName, id: GrantId, owner: &Owner, _: u32) {
         if let Some(item) = self.items().live(name)
             && item.mark == Mark::Held(id)

@@ -157,6 +157,17 @@ pub trait LockStore: Send + Sync + 'static {
     /// Looks at a lock without touching it. A look that finds nothing proves nothing about commands under way.
     fn look(&self, name: &LockName) -> impl Future<Output = Result<Look, StoreError>> + Send;
 
+    /// Whether other brokers have this store too, and can end a grant behind its keeper's back.
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    /// Looks whether the lock is held under `id`. Asked often, for a line behind a holder, so it should cost little. A
+    /// hint: nothing may be released because of it.
+    fn stands(&self, name: &LockName, id: GrantId) -> impl Future<Output = Result<bool, StoreError>> + Send {
+        async move { Ok(matches!(self.look(name).await?, Look::Marked { mark, .. } if mark == Mark::Held(id))) }
+    }
+
     /// Notes the label of a grant for others to see: best effort, sent and forgotten. Does nothing if the label
     /// is empty.
     fn describe(&self, name: &LockName, id: GrantId, owner: &Owner, ttl: u32);

@@ -8,6 +8,7 @@ mod fairness;
 mod hand_over_cost;
 mod kill;
 mod races;
+mod release_elsewhere;
 #[path = "../support/mod.rs"]
 mod support;
 mod wait_on_time;

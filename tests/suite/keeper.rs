@@ -3,11 +3,11 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use lockbroker::clock::{Moment, notice};
-use lockbroker::lock::{GrantId, LingerId, LockId, LockName, Owner, lease};
+use lockbroker::lock::{FencingToken, GrantId, LingerId, LockId, LockName, Owner, lease};
 use lockbroker::metrics::Metrics;
 use lockbroker::session::{Ask, Broker, End, Ended, Settings, Standing, Want};
 use lockbroker::store::{Change, Granted, LockStore, Look, Mark, MemoryStore, StoreError};
@@ -17,6 +17,8 @@ use tokio::time::{advance, sleep, timeout};
 
 const TTL: Duration = Duration::from_secs(15);
 const MS: Duration = Duration::from_millis(1);
+/// The interval of those who name none.
+const POLL: Duration = Duration::from_millis(100);
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_leaves_at_any_moment_leaves_nothing_behind() {
@@ -266,7 +268,7 @@ async fn a_lock_that_somebody_else_has_deleted_is_lost_and_not_released() {
             let lock_id = acquired(&first).await;
             let waiter = waits_behind.then(|| broker.begin(ask(waiting(None))).unwrap());
             sleep(MS).await;
-            store.0.memory.remove(&name(), Mark::Held(lock_id.grant)).await.unwrap();
+            store.lets_go(lock_id.grant).await;
             if by_release {
                 assert_eq!(broker.release(&name(), lock_id).await, Ok(Ended::NotHeld));
             } else {
@@ -382,6 +384,193 @@ async fn waiters_are_served_in_the_order_in_which_they_came() {
     }
 }
 
+/// Another broker ends the grant. The line behind it goes on when its first would have polled, or the grant be renewed.
+#[tokio::test(start_paused = true)]
+async fn a_line_behind_a_holder_goes_on_after_a_release_elsewhere() {
+    for silent in [false, true] {
+        for interval in [None, Some(10 * MS), Some(1_000 * MS), Some(60_000 * MS)] {
+            let (broker, store) = broker();
+            let holder = broker.begin(ask(Want::Once)).unwrap();
+            let lock_id = acquired(&holder).await;
+            let waiter = broker.begin(ask(polling(interval))).unwrap();
+            assert!(matches!(next(&waiter).await, Event::Queued { position: 1 }));
+            if silent {
+                holder.bell.end(End::Silence);
+            }
+            sleep(7 * MS).await;
+            store.lets_go(lock_id.grant).await;
+            // Behind a silent client nothing is renewed; its lease ends.
+            let at_last = if silent { TTL } else { TTL / 3 };
+            let limit = interval.unwrap_or(POLL).mul_f64(1.2).min(at_last) + 5 * MS;
+            timeout(limit, acquired(&waiter)).await.unwrap_or_else(|_| panic!("not within {limit:?}"));
+            if !silent {
+                assert_eq!(after_renewals(&holder).await, Event::Lost(LostReason::Gone));
+            }
+        }
+    }
+}
+
+/// What a look shows leads to a renewal, and to no release, whatever it shows.
+#[tokio::test(start_paused = true)]
+async fn a_look_that_shows_what_is_not_so_ends_nothing() {
+    let (broker, store) = broker();
+    let holder = broker.begin(ask(Want::Once)).unwrap();
+    let Event::Acquired { until, .. } = next(&holder).await else { panic!() };
+    let waiter = broker.begin(ask(waiting(None))).unwrap();
+    store.shows_nothing(true);
+    sleep(2 * TTL).await;
+    assert!(is_held(&store).await);
+    assert!(matches!(next(&holder).await, Event::Renewed { until: renewed } if renewed > until));
+    // Neither is the lock of a silent client deleted, in which that may believe.
+    let told = Moment::now();
+    holder.bell.end(End::Silence);
+    while is_held(&store).await && told.elapsed() < TTL {
+        sleep(MS).await;
+    }
+    assert!(told.elapsed() >= lease(TTL) - TTL / 3, "{:?}", told.elapsed());
+    acquired(&waiter).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_store_is_looked_at_only_for_a_line_and_once_an_interval() {
+    let (broker, store) = broker();
+    let _holder = held(&broker).await;
+    sleep(10 * TTL).await;
+    assert_eq!(store.looks(), 0, "nobody waits");
+    let waiter = broker.begin(ask(waiting(None))).unwrap();
+    let _behind: Vec<_> = (0..50).map(|_| broker.begin(ask(waiting(None))).unwrap()).collect();
+    sleep(MS).await;
+    sleep(TTL).await;
+    let (least, most) = (TTL.div_duration_f64(POLL.mul_f64(1.2)) as u32 - 1, TTL.div_duration_f64(POLL) as u32);
+    assert!((least..=most).contains(&store.looks()), "{} looks in {TTL:?}", store.looks());
+    drop(waiter);
+}
+
+#[tokio::test(start_paused = true)]
+async fn looks_are_bounded_however_many_names_are_contended() {
+    const NAMES: u32 = 3_000;
+    let (broker, store) = broker_for(NAMES as usize + 1);
+    let mut kept = Vec::new();
+    for number in 0..NAMES {
+        let name = LockName::new(&format!("job {number}")).unwrap();
+        let want = |want| Ask { name: name.clone(), ..ask(want) };
+        kept.push(broker.begin(want(Want::Once)).unwrap());
+        acquired(kept.last().unwrap()).await;
+        kept.push(broker.begin(want(polling(Some(10 * MS)))).unwrap());
+    }
+    sleep(1_000 * MS).await;
+    let before = store.looks();
+    sleep(1_000 * MS).await;
+    let looks = store.looks() - before;
+    // 10,000 a second, where 250,000 to 300,000 would be asked for; each name has its turn all the same.
+    assert!((9_000..=10_100).contains(&looks), "{looks} looks in a second");
+}
+
+/// Each waiter's own interval, from when it comes to the head of the line.
+#[tokio::test(start_paused = true)]
+async fn the_interval_of_one_that_leaves_binds_nobody_behind_it() {
+    for leaves_by_itself in [false, true] {
+        let (broker, store) = broker();
+        let elsewhere = store.is_held_elsewhere().await;
+        let max_wait = leaves_by_itself.then_some(5 * MS);
+        let rarely = Want::Wait { max_wait, poll_interval: Some(60_000 * MS) };
+        let first = broker.begin(ask(rarely)).unwrap();
+        assert!(matches!(next(&first).await, Event::Queued { position: 1 }));
+        let second = broker.begin(ask(waiting(None))).unwrap();
+        let third = broker.begin(ask(polling(Some(1_000 * MS)))).unwrap();
+        sleep(MS).await;
+        if !leaves_by_itself {
+            first.bell.end(End::Word);
+        }
+        assert!(matches!(next(&first).await, Event::NotAcquired { .. }));
+        store.lets_go(elsewhere).await;
+        let free = Moment::now();
+        acquired(&second).await;
+        assert!(free.elapsed() <= POLL.mul_f64(1.2) + 5 * MS, "{:?}", free.elapsed());
+
+        // Nor does the interval of one that polls often count for one that wants to poll rarely.
+        second.bell.end(End::Word);
+        acquired(&third).await;
+        third.bell.end(End::Word);
+        assert_free_within(&store, MS).await;
+        let elsewhere = store.is_held_elsewhere().await;
+        let often = broker.begin(ask(polling(Some(10 * MS)))).unwrap();
+        sleep(MS).await;
+        let rarely = broker.begin(ask(polling(Some(1_000 * MS)))).unwrap();
+        sleep(25 * MS).await;
+        often.bell.end(End::Word);
+        let at_the_head = Moment::now();
+        sleep(MS).await;
+        store.lets_go(elsewhere).await;
+        acquired(&rarely).await;
+        let waited = at_the_head.elapsed();
+        assert!(waited >= 1_000 * MS && waited <= 1_205 * MS, "{waited:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_that_leaves_while_it_polls_leaves_the_line_as_it_was() {
+    for left_after in 0..40 {
+        let (broker, store) = broker();
+        store.takes(10 * MS);
+        let elsewhere = store.is_held_elsewhere().await;
+        let first = broker.begin(ask(polling(Some(60_000 * MS)))).unwrap();
+        let second = broker.begin(ask(waiting(None))).unwrap();
+        sleep(left_after * MS / 2).await;
+        first.bell.end(End::Word);
+        if left_after % 2 == 0 {
+            sleep(20 * MS).await;
+        }
+        store.lets_go(elsewhere).await;
+        let free = Moment::now();
+        acquired(&second).await;
+        assert!(free.elapsed() <= POLL.mul_f64(1.2) + 80 * MS, "left after {left_after}: {:?}", free.elapsed());
+        second.bell.end(End::Word);
+        assert_free_within(&store, 100 * MS).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_release_of_anothers_grant_here_is_not_lost_on_a_poll_under_way() {
+    let (broker, store) = broker();
+    let grant = store.is_held_elsewhere().await;
+    store.takes(10 * MS);
+    let waiter = broker.begin(ask(polling(Some(60_000 * MS)))).unwrap();
+    // The poll has found the lock taken, and has not told so yet.
+    sleep(6 * MS).await;
+    store.takes(Duration::ZERO);
+    let lock_id = LockId { grant, token: FencingToken::new(1).unwrap(), linger: Duration::ZERO };
+    assert_eq!(broker.release(&name(), lock_id).await, Ok(Ended::Released));
+    timeout(10 * MS, acquired(&waiter)).await.expect("at once");
+}
+
+/// The other way round: a line here stands behind one that has been released elsewhere, and here somebody releases the
+/// one that has got it since.
+#[tokio::test(start_paused = true)]
+async fn a_release_of_anothers_grant_here_lets_the_line_behind_a_stale_holder_go_on() {
+    let (broker, store) = broker();
+    let holder = broker.begin(ask(Want::Once)).unwrap();
+    let lock_id = acquired(&holder).await;
+    let waiter = broker.begin(ask(polling(Some(60_000 * MS)))).unwrap();
+    sleep(MS).await;
+    store.lets_go(lock_id.grant).await;
+    let grant = store.is_held_elsewhere().await;
+    let lock_id = LockId { grant, token: FencingToken::new(1).unwrap(), linger: Duration::ZERO };
+    assert_eq!(broker.release(&name(), lock_id).await, Ok(Ended::Released));
+    timeout(10 * MS, acquired(&waiter)).await.expect("at once");
+    assert_eq!(after_renewals(&holder).await, Event::Lost(LostReason::Gone));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_away_for_a_moment_costs_no_interval() {
+    let (broker, store) = broker();
+    store.is_away(true);
+    let waiter = broker.begin(ask(polling(Some(3_600_000 * MS)))).unwrap();
+    sleep(300 * MS).await;
+    store.is_away(false);
+    timeout(1_500 * MS, acquired(&waiter)).await.expect("soon");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_wait_ends_on_time_whatever_the_store_does() {
     for takes in [MS, Duration::from_secs(3)] {
@@ -479,6 +668,9 @@ struct Behind {
     takes_micros: AtomicU64,
     lost_answers: AtomicU32,
     away: watch::Sender<bool>,
+    /// A look finds nothing, whatever there is.
+    shows_nothing: AtomicBool,
+    looks: AtomicU32,
 }
 
 impl Network {
@@ -490,6 +682,28 @@ impl Network {
     /// The next `count` commands are carried out, and nobody hears of it.
     fn loses_answers(&self, count: u32) {
         self.0.lost_answers.store(count, Ordering::Relaxed);
+    }
+
+    /// Looks for lines find nothing from now on, whatever there is.
+    fn shows_nothing(&self, nothing: bool) {
+        self.0.shows_nothing.store(nothing, Ordering::Relaxed);
+    }
+
+    /// How many looks there have been for lines behind holders.
+    fn looks(&self) -> u32 {
+        self.0.looks.load(Ordering::Relaxed)
+    }
+
+    /// Another broker is granted the lock.
+    async fn is_held_elsewhere(&self) -> GrantId {
+        let id = GrantId::random();
+        assert!(matches!(self.0.memory.grant(&name(), id, 3_600).await, Ok(Granted::Yes(_))));
+        id
+    }
+
+    /// Another broker releases this grant.
+    async fn lets_go(&self, id: GrantId) {
+        assert_eq!(self.0.memory.remove(&name(), Mark::Held(id)).await, Ok(Change::Done));
     }
 
     /// Commands do not even get there.
@@ -549,6 +763,12 @@ impl LockStore for Network {
         self.carry(self.0.memory.look(name)).await
     }
 
+    async fn stands(&self, name: &LockName, id: GrantId) -> Result<bool, StoreError> {
+        self.0.looks.fetch_add(1, Ordering::Relaxed);
+        let found = self.carry(self.0.memory.stands(name, id)).await?;
+        Ok(found && !self.0.shows_nothing.load(Ordering::Relaxed))
+    }
+
     fn describe(&self, name: &LockName, id: GrantId, owner: &Owner, ttl: u32) {
         self.0.memory.describe(name, id, owner, ttl);
     }
@@ -561,20 +781,21 @@ impl LockStore for Network {
 // ---- helpers ----------------------------------------------------------------------------------------------------
 
 fn broker() -> (Broker<Network>, Network) {
+    broker_for(1_000)
+}
+
+fn broker_for(locks: usize) -> (Broker<Network>, Network) {
     let behind = Behind {
         memory: MemoryStore::new(),
         takes_micros: AtomicU64::new(0),
         lost_answers: AtomicU32::new(0),
         away: watch::Sender::new(false),
+        shows_nothing: AtomicBool::new(false),
+        looks: AtomicU32::new(0),
     };
     let store = Network(Arc::new(behind));
-    let settings = Settings {
-        default_ttl: TTL,
-        max_ttl: TTL,
-        poll_interval: Duration::from_millis(100),
-        max_locks: 1_000,
-        max_waiters: 1_000,
-    };
+    let settings =
+        Settings { default_ttl: TTL, max_ttl: TTL, poll_interval: POLL, max_locks: locks, max_waiters: locks };
     (Broker::new(store.clone(), settings, &Metrics::default()), store)
 }
 
@@ -588,6 +809,10 @@ fn ask(want: Want) -> Ask {
 
 fn waiting(max_wait: Option<Duration>) -> Want {
     Want::Wait { max_wait, poll_interval: None }
+}
+
+fn polling(poll_interval: Option<Duration>) -> Want {
+    Want::Wait { max_wait: None, poll_interval }
 }
 
 async fn next(standing: &Standing) -> Event {
@@ -604,6 +829,15 @@ async fn acquired(standing: &Standing) -> LockId {
             Event::Acquired { lock_id, .. } => return lock_id,
             Event::Queued { .. } => {}
             other => panic!("not acquired: {other:?}"),
+        }
+    }
+}
+
+async fn after_renewals(standing: &Standing) -> Event {
+    loop {
+        match next(standing).await {
+            Event::Renewed { .. } => {}
+            other => return other,
         }
     }
 }

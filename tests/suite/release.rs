@@ -4,7 +4,7 @@ use crate::support::*;
 use lockbroker::proto::get_lock_response::State;
 use lockbroker::proto::lock_event::Kind;
 use lockbroker::proto::{AcquireRequest, GetLockRequest, lost};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tonic::Code;
 
 #[tokio::test]
@@ -94,6 +94,37 @@ async fn another_broker_releases_and_the_first_finds_the_lock_gone() {
         assert_eq!(end_of(stream).await.code(), Code::Aborted);
     }
     still_held(&second, "taken", &successor.lock_id).await;
+}
+
+/// No broker can wake another here.
+#[tokio::test]
+async fn another_broker_releases_and_the_line_behind_the_holder_goes_on() {
+    let memcached = Memcached::start(&[]).await;
+    let [first, second] = [Broker::on(&memcached).await, Broker::on(&memcached).await];
+    let [mut stub, mut elsewhere] = [first.stub().await, second.stub().await];
+    let mut session = RawSession::open(&mut stub, None).await;
+    for (number, on_session) in [(1, false), (2, true), (3, false), (4, true)] {
+        let (lock_id, _held) = if on_session {
+            session.begin(begin(number, "job"));
+            let (_, Kind::Acquired(acquired)) = session.next_event().await else { panic!("not acquired") };
+            (acquired.lock_id, None)
+        } else {
+            let (acquired, held) = acquire(&mut stub, once("job")).await;
+            (acquired.lock_id, Some(held))
+        };
+        let (_, mut waiting) = queue(&mut stub, wait("job")).await;
+        let released = Instant::now();
+        assert_eq!(release(&mut elsewhere, "job", &lock_id).await, Outcome::Released);
+        granted(&mut waiting).await;
+        // 1.2 times 100 ms, and what a busy machine adds; its next renewal would come after 5 s.
+        assert!(released.elapsed() < Duration::from_millis(500), "{:?}", released.elapsed());
+        if on_session {
+            let (_, Kind::Lost(lost)) = session.next_event().await else { panic!("not lost") };
+            assert_ne!(lost.reason(), lost::Reason::Expired);
+        }
+        drop(waiting);
+        freed(&mut stub, "job").await;
+    }
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::support::*;
 use lockbroker::lock::{LockName, WakeHint};
 use lockbroker::proto::lock_event::Kind;
-use lockbroker::proto::{AcquireRequest, BeginLock, WaitSpec, lost};
+use lockbroker::proto::{AcquireRequest, BeginLock, WaitAcquireRequest, WaitSpec, lost};
 use tokio::net::UdpSocket;
 use tokio::time::sleep;
 
@@ -116,6 +116,35 @@ async fn a_dead_address_costs_no_more_than_the_poll() {
         drop(waiting);
         freed(&mut here.stub().await, "job").await;
     }
+}
+
+#[tokio::test]
+async fn the_note_of_a_line_that_everybody_has_left_is_taken_back() {
+    let memcached = Memcached::start(&[]).await;
+    let [here, there] = two_brokers(&memcached.store(), "127.0.0.1:0", &[]).await;
+    let (_, _held) = acquire(&mut there.stub().await, once("job")).await;
+    // By it the note would stand for an hour.
+    let rarely = WaitSpec { poll_interval: span(Duration::from_secs(3_600)), ..Default::default() };
+    let request = WaitAcquireRequest { wait: Some(rarely), ..wait("job") };
+    let (_, waiting) = queue(&mut here.stub().await, request).await;
+    noted(&memcached, "W:job").await;
+    drop(waiting);
+    eventually(SOON, "the note is gone", async || memcached.command("mg lockbroker:W:job v").await == "EN\r\n").await;
+}
+
+#[tokio::test]
+async fn a_release_elsewhere_whose_wake_up_is_lost_costs_no_more_than_the_longest_poll() {
+    let memcached = Memcached::start(&[]).await;
+    let [here, there] = two_brokers(&memcached.store(), "127.0.0.1:0", &[]).await;
+    let (acquired, _held) = acquire(&mut here.stub().await, once("job")).await;
+    let (_, mut waiting) = queue(&mut here.stub().await, wait("job")).await;
+    noted(&memcached, "H:job").await;
+    memcached.command("ms lockbroker:H:job 11 T60\r\n127.0.0.1:9").await;
+    let released = Instant::now();
+    assert_eq!(release(&mut there.stub().await, "job", &acquired.lock_id).await, Outcome::Released);
+    granted(&mut waiting).await;
+    // 1.2 times a second, where the next renewal would come after 5.
+    assert!(released.elapsed() < Duration::from_secs(3), "{:?}", released.elapsed());
 }
 
 #[tokio::test]

@@ -24,8 +24,8 @@ pub(super) enum Op {
     Replace { from: Mark, to: Mark, ttl: u32, grant: bool, touch_owner: bool },
     /// Delete the item that carries this mark, and take the note of who is to be woken then.
     Remove { mark: Mark, wakes: bool },
-    /// Read the item, and the owner's label.
-    Look,
+    /// Read the item, and the owner's label if that is wanted.
+    Look { label: bool },
     /// Do this beside the locks: what it writes claims nothing, and may be refused.
     Note(MetaCommand),
 }
@@ -45,7 +45,7 @@ impl Op {
     pub(super) fn kind(&self) -> Kind {
         match self {
             Op::Create { .. } => Kind::Create,
-            Op::Replace { .. } | Op::Remove { .. } | Op::Look => Kind::Change,
+            Op::Replace { .. } | Op::Remove { .. } | Op::Look { .. } => Kind::Change,
             Op::Note(_) => Kind::Note,
         }
     }
@@ -62,7 +62,7 @@ impl Op {
 
     /// Whether it serves a lock that somebody holds: renews, re-asserts, moves or releases it.
     pub(super) fn serves_a_holder(&self) -> bool {
-        self.kind() != Kind::Note && !self.grants() && !matches!(self, Op::Look)
+        self.kind() != Kind::Note && !self.grants() && !matches!(self, Op::Look { .. })
     }
 
     /// What it means that `shard` cannot do it. Only what needs memory is refused for want of it.
@@ -170,7 +170,10 @@ impl Batch {
                     // After the deletion: whoever has noted itself before sees that the lock is free, or is seen here.
                     commands.extend(wakes.then(|| keys.take_watcher(name)));
                 }
-                Op::Look => commands.extend([keys.look(name), keys.look_for_owner(name)]),
+                Op::Look { label } => {
+                    commands.push(keys.look(name));
+                    commands.extend(label.then(|| keys.look_for_owner(name)));
+                }
                 Op::Note(command) => commands.push(command.clone()),
             }
         }
@@ -223,10 +226,11 @@ impl Batch {
                     let watcher = if *wakes { next().ok().and_then(commands::read_address) } else { None };
                     (removed.and_then(|removed| Ok(commands::read_change(removed)?)), watcher)
                 }
-                Op::Look => {
-                    let (item, label) = (next(), next());
-                    // The label is best effort.
-                    let answer = item.and_then(|item| Ok(read_found(item, label.ok(), last_word.clone())?));
+                Op::Look { label } => {
+                    let item = next();
+                    // Best effort.
+                    let label = if *label { next().ok() } else { None };
+                    let answer = item.and_then(|item| Ok(read_found(item, label, last_word.clone())?));
                     job.answer(answer);
                     continue;
                 }

@@ -54,7 +54,8 @@ pub fn answers(bytes: &[u8]) {
             Op::Replace { from: Mark::Held(old), to: Mark::Held(new), ttl: 15, grant: true, touch_owner: false },
             Op::Replace { from: Mark::Held(old), to: Mark::Held(old), ttl: 15, grant: false, touch_owner: true },
             Op::Remove { mark: Mark::Held(old), wakes: true },
-            Op::Look,
+            Op::Look { label: true },
+            Op::Look { label: false },
         ],
     };
     let mut replies = Vec::new();

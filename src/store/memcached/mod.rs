@@ -237,12 +237,20 @@ impl LockStore for MemcachedStore {
     }
 
     async fn look(&self, name: &LockName) -> Result<Look, StoreError> {
-        match self.ask(name, Op::Look).await? {
+        match self.ask(name, Op::Look { label: true }).await? {
             Answer::Found { found: Some((mark, owner, expires_in)), .. } => {
                 Ok(Look::Marked { mark, owner, expires_in })
             }
             // In a closed shard its holder may be about to re-assert it.
             Answer::Found { found: None, last_word } => last_word.map(|()| Look::Free),
+            Answer::Verdict { .. } | Answer::Noted(_) => Err(mistaken()),
+        }
+    }
+
+    async fn stands(&self, name: &LockName, id: GrantId) -> Result<bool, StoreError> {
+        match self.ask(name, Op::Look { label: false }).await? {
+            Answer::Found { found: Some((mark, ..)), .. } if mark == Mark::Held(id) => Ok(true),
+            Answer::Found { last_word, .. } => last_word.map(|()| false),
             Answer::Verdict { .. } | Answer::Noted(_) => Err(mistaken()),
         }
     }

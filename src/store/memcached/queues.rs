@@ -128,7 +128,7 @@ mod tests {
     #[test]
     fn renewals_overtake_all_other_changes() {
         let mut queues = Queues::default();
-        (0..10 * MAX_BATCH).for_each(|_| queues.push(job(Op::Look)));
+        (0..10 * MAX_BATCH).for_each(|_| queues.push(job(Op::Look { label: true })));
         queues.push(renewal());
         let batch = queues.next_batch();
         assert_eq!(batch.jobs.len(), MAX_BATCH);
