@@ -84,14 +84,19 @@ pub fn sleep_until(moment: Moment) -> impl Future<Output = ()> + Send {
     }
 }
 
+/// Returns how far two machines' clocks may drift apart within `span`.
+pub fn drift(span: Duration) -> Duration {
+    span * DRIFT_PPM / 1_000_000
+}
+
 /// `span` less what a clock elsewhere may have gained on ours within it.
 pub fn less_drift(span: Duration) -> Duration {
-    span - span * DRIFT_PPM / 1_000_000
+    span - drift(span)
 }
 
 /// `span` and what a clock elsewhere may have lost against ours within it.
 pub fn plus_drift(span: Duration) -> Duration {
-    span + span * DRIFT_PPM / 1_000_000
+    span + drift(span)
 }
 
 /// How long before the end of its validity a lock of this `ttl` counts as lost. A broker tells `lost` then, and a client

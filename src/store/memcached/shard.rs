@@ -36,7 +36,7 @@ const TAKEN_AT_ONCE: usize = 1024;
 const MAX_CONNECTIONS: usize = 3;
 /// How often an idle, open shard is asked whether it is still the same.
 const IDLE_CHECK: Duration = Duration::from_secs(1);
-/// How often a shard is asked that is closed, or whose clock is not known to be right.
+/// How often a shard is asked that is closed, or whose clock is to be seen ticking.
 const EAGER_CHECK: Duration = Duration::from_millis(100);
 /// The longest pause between two attempts to connect, before jitter: a lease that waits for a memcached to come back
 /// has few seconds left.
@@ -143,7 +143,7 @@ impl Shard {
             link: Link::Down("it has not been reached yet".into()),
             state: EpochState::new(settings.fingerprint),
             server: None,
-            clock: ServerClock::Unknown,
+            clock: ServerClock::default(),
             process: 0,
             idle: Vec::new(),
             in_flight: 0,
@@ -296,7 +296,8 @@ impl Shard {
                 self.idle.extend(connection.filter(|_| sent_in.process == self.process));
                 if matches!(cargo, Cargo::Probe(_)) {
                     self.probing = false;
-                    self.next_check = arrived + EAGER_CHECK;
+                    // From its sending: slow answers are asked for without a pause, or they would show no ticks.
+                    self.next_check = sent + EAGER_CHECK;
                 }
                 if result.is_ok() {
                     self.answered();

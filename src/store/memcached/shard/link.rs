@@ -73,7 +73,7 @@ impl Shard {
             self.process += 1;
             self.idle.clear();
             self.server = server;
-            self.clock = ServerClock::Unknown;
+            self.clock = ServerClock::default();
             let dangers = facts.dangers();
             self.settings.metrics.is_unsafe.set(!dangers.is_empty());
             for danger in dangers {

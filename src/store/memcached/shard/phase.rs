@@ -124,7 +124,7 @@ impl Shard {
             (Probe::Open, Some(epoch)) => self.fences_seen(epoch, true, arrived),
             _ => {}
         }
-        if self.state.is_open() && self.clock.runs() {
+        if self.state.is_open() && self.clock.runs() && !self.clock.wants_a_tick(arrived) {
             self.next_check = arrived + IDLE_CHECK;
         }
         self.count_down();
