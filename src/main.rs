@@ -13,14 +13,16 @@ use lockbroker::cli::bound::{self, BoundArgs};
 use lockbroker::cli::get::{self, GetArgs};
 use lockbroker::cli::health::{self, HealthArgs};
 use lockbroker::cli::run::{self, RunArgs};
-use lockbroker::config::{Advertised, BrokerOptions, Config, ListenAddress, ServeArgs, ShardArgs, TraceOptions};
+use lockbroker::config::{
+    AdoptArgs, Advertised, BrokerOptions, Config, ListenAddress, ServeArgs, ShardArgs, TraceOptions,
+};
 use lockbroker::metrics::Metrics;
 use lockbroker::policy::Policy;
 use lockbroker::reloaded::Reloaded;
 use lockbroker::server::{self, Listener};
 use lockbroker::service::Service;
 use lockbroker::session::{Broker, Settings};
-use lockbroker::store::memcached::{self, MemcachedSettings, MemcachedStore, Opened};
+use lockbroker::store::memcached::{self, BrokerNote, MemcachedSettings, MemcachedStore, Opened};
 use lockbroker::store::{LockStore, MemoryStore, Store};
 use lockbroker::telemetry;
 use lockbroker::wake::WakeSocket;
@@ -67,7 +69,7 @@ enum ShardCommand {
     Open(ShardArgs),
     /// Make the shards belong to another list of servers, other weights or another --max-ttl: with all brokers
     /// stopped, and every ttl and linger waited out. They grant locks at once
-    Adopt(ShardArgs),
+    Adopt(AdoptArgs),
 }
 
 fn main() -> ExitCode {
@@ -150,6 +152,7 @@ async fn serve_by(config: &Config) -> anyhow::Result<()> {
                 max_ttl: config.broker.max_ttl,
                 key_prefix: config.broker.key_prefix.as_str().to_owned(),
                 allow_unsafe: config.broker.allow_unsafe_store,
+                note: Some(BrokerNote::new(&place(&listeners)?)),
             };
             let mut store = MemcachedStore::start(&settings, &metrics);
             if let Some(socket) = wake_ups {
@@ -207,6 +210,16 @@ impl Sockets {
     }
 }
 
+/// Says where operators find this broker: its machine, and where it listens.
+fn place(listeners: &[Listener]) -> io::Result<String> {
+    let mut place = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    for listener in listeners {
+        place.push(' ');
+        place.push_str(&listener.address()?.to_string());
+    }
+    Ok(place)
+}
+
 /// Runs a broker on `store` until it is told to stop.
 async fn serve_on(
     listeners: Vec<Listener>,
@@ -244,13 +257,17 @@ async fn serve_on(
 
 /// `lockbroker shard open` and `adopt`: a line for each shard.
 async fn shards(command: ShardCommand) -> anyhow::Result<()> {
-    let (ShardCommand::Open(args) | ShardCommand::Adopt(args)) = &command;
+    let (args, force) = match &command {
+        ShardCommand::Open(args) => (args, false),
+        ShardCommand::Adopt(AdoptArgs { shards, force }) => (shards, *force),
+    };
     let _telemetry = telemetry::init(&args.log, &TraceOptions::default())?;
     let settings = MemcachedSettings {
         shards: args.shards().unwrap_or_else(|error| error.exit()).to_vec(),
         max_ttl: args.max_ttl,
         key_prefix: args.key_prefix.as_str().to_owned(),
         allow_unsafe: false,
+        note: None,
     };
     let results: Vec<_> = match command {
         ShardCommand::Open(_) => memcached::open(&settings)
@@ -264,7 +281,7 @@ async fn shards(command: ShardCommand) -> anyhow::Result<()> {
                 (shard, done)
             })
             .collect(),
-        ShardCommand::Adopt(_) => memcached::adopt(&settings)
+        ShardCommand::Adopt(_) => memcached::adopt(&settings, force)
             .await
             .into_iter()
             .map(|(shard, done)| (shard, done.map(|()| "adopted")))

@@ -228,6 +228,18 @@ pub struct ShardArgs {
     pub log: LogOptions,
 }
 
+/// Flags of `shard adopt`.
+#[derive(Debug, Args)]
+pub struct AdoptArgs {
+    /// The shards to adopt.
+    #[command(flatten)]
+    pub shards: ShardArgs,
+
+    /// Adopt them although brokers have been seen there: a broker that is killed is seen for 15 s more
+    #[arg(long)]
+    pub force: bool,
+}
+
 impl ServeArgs {
     /// Checks what concerns several flags at once, and fills in the store.
     ///

@@ -9,7 +9,16 @@ async fn shards_move_to_another_topology_and_tokens_go_on_rising() {
     let (held, _stream) = acquire(&mut before.stub().await, once("job")).await;
 
     let store = format!("{},{}=2", first.store(), second.address());
-    let adopted = run(&["shard", "adopt", "--store", &store]);
+    let state = first.command("mg lockbroker:S v").await;
+    eventually(SOON, "the broker is seen", async || {
+        let refused = run(&["shard", "adopt", "--store", &store]);
+        // Until it has noted itself it would be adopted.
+        let said = String::from_utf8_lossy(&refused.stdout).into_owned();
+        refused.status.code() == Some(1) && said.contains(&before.address().to_string()) && said.contains("--force")
+    })
+    .await;
+    assert_eq!(first.command("mg lockbroker:S v").await, state, "it was touched all the same");
+    let adopted = run(&["shard", "adopt", "--force", "--store", &store]);
     assert!(adopted.status.success(), "{adopted:?}");
 
     let after = Broker::start(&["--store", &store]).await;
@@ -26,6 +35,24 @@ async fn shards_move_to_another_topology_and_tokens_go_on_rising() {
         refused.is_err_and(|status| status.message().contains("lockbroker shard adopt"))
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_broker_is_seen_on_each_shard_for_as_long_as_it_runs() {
+    let (first, second) = (Memcached::start(&["-X", "-o", "no_lru_crawler"]).await, Memcached::start(&[]).await);
+    let store = format!("{},{}", first.store(), second.address());
+    let mut broker = Broker::on_store(&store, &[]).await;
+    let place = broker.address().to_string();
+    let adopt = |store: &str| run(&["shard", "adopt", "--store", store, "--max-ttl", "1h"]);
+    // By either shard alone, memcached listing its keys or not, whatever the brokers' topology.
+    for memcached in [&first, &second] {
+        let refused = adopt(&memcached.store());
+        assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+        let said = String::from_utf8_lossy(&refused.stdout).into_owned();
+        assert!(said.contains("brokers were seen here") && said.contains(&place) && said.contains(" s ago"), "{said}");
+    }
+    broker.kill();
+    eventually(2 * SOON, "its notes have run out", async || adopt(&store).status.success()).await;
 }
 
 #[tokio::test]

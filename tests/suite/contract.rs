@@ -277,6 +277,7 @@ async fn all_names_are_locks_of_their_own(store: impl LockStore) {
 async fn open_store_on(server: &Memcached) -> MemcachedStore {
     let Ok(Store::Memcached(shards)) = server.store().parse() else { panic!("{}", server.store()) };
     let settings = MemcachedSettings {
+        note: None,
         shards,
         max_ttl: Duration::from_secs(60),
         key_prefix: "lockbroker:".to_owned(),

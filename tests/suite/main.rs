@@ -25,6 +25,7 @@ mod moves;
 mod notice;
 mod odd_servers;
 #[cfg(feature = "otlp")]
+mod old_memory;
 mod otlp;
 mod policy;
 mod python;

@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
+use std::time::SystemTime;
 
+use rustix::process::Signal;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -84,6 +86,16 @@ impl Memcached {
     /// SIGKILL.
     pub fn kill(&mut self) {
         self.process.kill();
+    }
+
+    /// SIGUSR1, upon which one that was started with `-e FILE` saves its memory there and ends.
+    pub async fn save_and_end(&mut self) {
+        self.process.signal(Signal::USR1);
+        eventually(SOON, "memcached saves its memory", async || self.process.exit().is_some()).await;
+        // It takes its memory back only in a later second than that in which it ended.
+        let second = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+        let ended = second();
+        eventually(SOON, "the next second", async || second() > ended).await;
     }
 
     /// After `kill`, on the same port.

@@ -152,6 +152,11 @@ impl Batch {
         self.kind
     }
 
+    /// Returns how many tokens it draws.
+    pub(super) fn grants(&self) -> u64 {
+        self.grants as u64
+    }
+
     /// The commands, for a shard whose epoch is `epoch`.
     pub(super) fn commands(&self, keys: &Keys, epoch: Epoch) -> Vec<MetaCommand> {
         let mut commands = Vec::with_capacity(self.jobs.len() + 3);

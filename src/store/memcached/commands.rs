@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use memcache::exp::{MetaCommand, MetaOp, MetaResponse, ReturnCode};
 
+use super::presence::LIVES;
 use crate::lock::{FencingToken, GrantId, LingerId, LockName, Owner};
 use crate::mutations::{self, Rule};
 use crate::store::{Mark, StoreError};
@@ -85,6 +86,10 @@ impl Keys {
         MetaCommand::new(op, self.key("H:", name.as_str()))
     }
 
+    fn broker(&self, op: MetaOp, place: u16) -> MetaCommand {
+        MetaCommand::new(op, self.key("B:", &place.to_string()))
+    }
+
     fn state(&self, op: MetaOp) -> MetaCommand {
         MetaCommand::new(op, self.key("S", ""))
     }
@@ -126,10 +131,6 @@ impl Keys {
     /// Raises the fencing tokens of `epoch` by `grants`.
     pub(super) fn fence(&self, epoch: Epoch, grants: usize) -> MetaCommand {
         self.fence_item(MetaOp::Arithmetic, epoch).flag(format!("D{grants} v"))
-    }
-
-    pub(super) fn look_for_fence(&self, epoch: Epoch) -> MetaCommand {
-        self.fence_item(MetaOp::Get, epoch).flag("u")
     }
 
     /// Reads the highest token of `epoch`.
@@ -192,6 +193,17 @@ impl Keys {
     /// Notes where a line stands behind the lock's holder.
     pub(super) fn note_line(&self, name: &LockName, address: SocketAddr, ttl: u32) -> MetaCommand {
         self.line(MetaOp::Set, name).flag(format!("T{ttl}")).value(address.to_string())
+    }
+
+    /// Notes a broker at a place that it has taken, or takes the place if it is free. `ms`: that it deletes what it fails
+    /// to write costs a note.
+    pub(super) fn note_broker(&self, place: u16, id: u64, taken: bool, note: &str) -> MetaCommand {
+        let mode = if taken { format!("C{id}") } else { "ME".to_owned() };
+        self.broker(MetaOp::Set, place).flag(format!("{mode} T{LIVES} E{id}")).value(note)
+    }
+
+    pub(super) fn look_for_broker(&self, place: u16) -> MetaCommand {
+        self.broker(MetaOp::Get, place).flag("u c t v")
     }
 
     pub(super) fn look_for_line(&self, name: &LockName) -> MetaCommand {
@@ -344,6 +356,11 @@ pub(super) fn read_owner(response: &MetaResponse, mark: Mark) -> Owner {
     }
 }
 
+/// Reads the id of a broker's note, and how many seconds it has left.
+pub(super) fn read_note(response: &MetaResponse) -> Option<(u64, u64)> {
+    Some((flag(response, b'c')?, flag(response, b't')?))
+}
+
 /// Where the broker listens that is to be woken, if there is one.
 pub(super) fn read_address(response: &MetaResponse) -> Option<SocketAddr> {
     text(response)?.trim_end().parse().ok()
@@ -362,7 +379,7 @@ mod tests {
         #[test]
         fn every_name_has_keys_of_its_own(
             prefix in "[!-~]{0,48}",
-            names in prop::collection::hash_set("\\PC{1,32}|[SFLO:0-9]{1,12}|[A-Za-z0-9+/=:]{1,48}", 2..20),
+            names in prop::collection::hash_set("\\PC{1,32}|[SFLOBWH:0-9]{1,12}|[A-Za-z0-9+/=:]{1,48}", 2..20),
             epoch in Epoch::FIRST..=Epoch::LAST,
         ) {
             let keys = Keys::new(&prefix);
@@ -373,7 +390,8 @@ mod tests {
             };
             let mut seen = HashSet::new();
             prop_assert!(seen.insert(key(keys.clock())));
-            prop_assert!(seen.insert(key(keys.look_for_fence(Epoch(epoch)))));
+            prop_assert!(seen.insert(key(keys.highest_token(Epoch(epoch)))));
+            prop_assert!(seen.insert(key(keys.look_for_broker(7))));
             for name in names.iter().filter_map(|name| LockName::new(name).ok()) {
                 for command in [keys.look(&name), keys.look_for_owner(&name)] {
                     let key = key(command);
@@ -429,6 +447,9 @@ mod tests {
             (keys.take_watcher(&name), "mg lb:W:job v T-1"),
             (keys.note_line(&name, watcher.address, 15), "ms lb:H:job 14 T15\r\n10.0.0.7:28553"),
             (keys.look_for_line(&name), "mg lb:H:job u v"),
+            (keys.note_broker(7, 77, false, "1 0.1.0 here"), "ms lb:B:7 12 ME T15 E77\r\n1 0.1.0 here"),
+            (keys.note_broker(7, 77, true, "1 0.1.0 here"), "ms lb:B:7 12 C77 T15 E77\r\n1 0.1.0 here"),
+            (keys.look_for_broker(7), "mg lb:B:7 u c t v"),
             (keys.begin_epoch(epoch, 42), "ma lb:S N2147480000 J1234567890000000042 D0 C18446744073709551615"),
         ] {
             assert_eq!(wire(command), format!("{expected}\r\n"));

@@ -1,10 +1,15 @@
 //! What a broker knows of a shard's epoch: whether its memory was lost, and whether enough time has passed since
 //! for nobody to believe in a lock that went with it.
 
+use std::collections::VecDeque;
+use std::fmt;
 use std::time::Duration;
 
 use super::commands::{Epoch, Witness};
 use crate::clock::Moment;
+
+/// How many epochs that are over are remembered. One more for each loss of memory.
+const REMEMBERED: usize = 64;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -20,6 +25,41 @@ pub(super) enum Phase {
     Open { epoch: Epoch },
     /// Belongs to brokers with another server list, other weights or another `--max-ttl`.
     Foreign { fingerprint: u64 },
+    /// Has shown a memory that is not the one that was known before, and serves nobody until S shows an epoch that
+    /// nobody has seen yet.
+    Distrusted { why: Distrust },
+}
+
+/// Why a memory is not the one that was known before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Distrust {
+    /// It shows an epoch that was over.
+    EpochCameBack,
+    /// It gave a fencing token that had been given in the same epoch.
+    TokensFell,
+    /// Two connections showed different memories at one time.
+    SeveralServers,
+}
+
+impl fmt::Display for Distrust {
+    /// What happened, and what to do.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Distrust::EpochCameBack => {
+                "it shows a memory that was over before, in which locks stand that others have had since: restart it with \
+                 an empty memory (no -e FILE, no snapshot of its machine), and let one memcached alone answer at its \
+                 address"
+            }
+            Distrust::TokensFell => {
+                "it gave a fencing token twice, so its memory is an old one, in which locks stand that others have had \
+                 since: restart it with an empty memory (no -e FILE, no snapshot of its machine)"
+            }
+            Distrust::SeveralServers => {
+                "several memcached answer at its address, each with locks of its own: give each an address of its own in \
+                 --store, with no balancer before it, and restart them"
+            }
+        })
+    }
 }
 
 #[derive(Debug)]
@@ -27,12 +67,16 @@ pub(super) struct EpochState {
     ours: u64,
     phase: Phase,
     generation: u64,
+    /// The epochs that are over, the latest last.
+    over: VecDeque<Epoch>,
+    /// The highest token seen in the present epoch.
+    highest_token: u64,
 }
 
 impl EpochState {
     /// Knows nothing yet; `ours` is the fingerprint of this broker's topology.
     pub(super) fn new(ours: u64) -> EpochState {
-        EpochState { ours, phase: Phase::Unread, generation: 0 }
+        EpochState { ours, phase: Phase::Unread, generation: 0, over: VecDeque::new(), highest_token: 0 }
     }
 
     pub(super) fn phase(&self) -> Phase {
@@ -47,7 +91,7 @@ impl EpochState {
     pub(super) fn epoch(&self) -> Option<Epoch> {
         match self.phase {
             Phase::Found { epoch } | Phase::Closed { epoch, .. } | Phase::Open { epoch } => Some(epoch),
-            Phase::Unread | Phase::Lost | Phase::Foreign { .. } => None,
+            Phase::Unread | Phase::Lost | Phase::Foreign { .. } | Phase::Distrusted { .. } => None,
         }
     }
 
@@ -61,13 +105,42 @@ impl EpochState {
             Witness::Missing => Phase::Lost,
             Witness::Shows { fingerprint, .. } if fingerprint != self.ours => Phase::Foreign { fingerprint },
             Witness::Shows { epoch, .. } if self.epoch() == Some(epoch) => return true,
+            Witness::Shows { epoch, .. } if self.over.contains(&epoch) => match self.phase {
+                distrusted @ Phase::Distrusted { .. } => distrusted,
+                _ => Phase::Distrusted { why: Distrust::EpochCameBack },
+            },
             Witness::Shows { epoch, .. } => Phase::Found { epoch },
         };
-        if next != self.phase {
-            self.phase = next;
-            self.generation += 1;
-        }
+        self.change_to(next);
         false
+    }
+
+    /// Takes note of a proof that the memory is not the one that was known before; `also` is the epoch of another one.
+    pub(super) fn distrust(&mut self, why: Distrust, also: Option<Epoch>) {
+        self.over.extend(also);
+        self.change_to(Phase::Distrusted { why });
+    }
+
+    fn change_to(&mut self, next: Phase) {
+        if next == self.phase {
+            return;
+        }
+        self.over.extend(self.epoch());
+        let forgotten = self.over.len().saturating_sub(REMEMBERED);
+        self.over.drain(..forgotten);
+        self.phase = next;
+        self.generation += 1;
+        self.highest_token = 0;
+    }
+
+    /// The highest token seen in the present epoch; 0 if none was.
+    pub(super) fn highest_token(&self) -> u64 {
+        self.highest_token
+    }
+
+    /// Takes note of a token of the present epoch.
+    pub(super) fn token_seen(&mut self, token: u64) {
+        self.highest_token = self.highest_token.max(token);
     }
 
     /// Takes note of whether the fences of `epoch` were there, in a batch whose witness showed `epoch`.
@@ -142,6 +215,44 @@ mod tests {
         let now = Moment::now();
         state.fences_seen(epoch, false, now);
         assert_eq!(state.phase(), Phase::Closed { epoch, since: now });
+    }
+
+    #[tokio::test]
+    async fn an_epoch_that_is_over_is_never_used_again() {
+        let (first, second) = (Epoch::random(), Epoch::random());
+        let mut state = open(first);
+        state.witnessed(Witness::Missing);
+        state.witnessed(shows(second));
+        state.witnessed(shows(first));
+        let came_back = Phase::Distrusted { why: Distrust::EpochCameBack };
+        assert_eq!((state.phase(), state.epoch()), (came_back, None));
+        state.witnessed(shows(second));
+        assert_eq!(state.phase(), came_back, "nor is the one that took its place");
+        let third = Epoch::random();
+        state.witnessed(Witness::Missing);
+        state.witnessed(shows(third));
+        assert_eq!(state.phase(), Phase::Found { epoch: third }, "but a new one is");
+    }
+
+    #[tokio::test]
+    async fn of_two_memories_at_one_address_neither_is_used() {
+        let (here, there) = (Epoch::random(), Epoch::random());
+        let mut state = open(here);
+        state.distrust(Distrust::SeveralServers, Some(there));
+        for epoch in [here, there] {
+            state.witnessed(shows(epoch));
+            assert_eq!(state.phase(), Phase::Distrusted { why: Distrust::SeveralServers });
+        }
+    }
+
+    #[tokio::test]
+    async fn tokens_are_compared_within_their_epoch() {
+        let mut state = open(Epoch::random());
+        state.token_seen(9);
+        state.token_seen(7);
+        assert_eq!(state.highest_token(), 9);
+        state.witnessed(shows(Epoch::random()));
+        assert_eq!(state.highest_token(), 0);
     }
 
     #[tokio::test]

@@ -2,6 +2,7 @@
 
 use crate::metrics::{Buckets, Counter, Counters, Gauge, Gauges, Histogram, Histograms, Metrics};
 use crate::store::StoreError;
+use crate::store::memcached::epoch::Distrust;
 
 /// From 0.1 ms to 1.6 s; no exchange takes longer than a second.
 const LATENCIES: Buckets = Buckets { first: 0.0001, factor: 4.0, count: 8 };
@@ -14,6 +15,7 @@ pub(super) struct StoreMetrics {
     state: Gauges,
     quarantine: Gauges,
     is_unsafe: Gauges,
+    distrusted: Gauges,
     batch: Histograms,
     commands: Histograms,
     errors: Counters,
@@ -25,6 +27,7 @@ pub(super) struct ShardMetrics {
     states: [(ShardState, Gauge); 4],
     quarantine: Gauge,
     pub(super) is_unsafe: Gauge,
+    distrusted: [(Distrust, Gauge); 3],
     /// From sending a batch to its answer, or to giving it up.
     pub(super) batch: Histogram,
     /// How many commands a batch has.
@@ -61,6 +64,10 @@ impl StoreMetrics {
                 "shard_unsafe",
                 "1 for a shard that may lose locks and is used all the same, for --allow-unsafe-store",
             ),
+            distrusted: metrics.gauges(
+                "shard_distrusted",
+                "1 for a shard that is refused because its memory is an old one, or several servers share its address",
+            ),
             batch: metrics.histograms(
                 "batch_seconds",
                 "From sending a batch of commands to memcached to its answer, or to giving it up",
@@ -74,6 +81,7 @@ impl StoreMetrics {
     pub(super) fn shard(&self, shard: &str) -> (ShardMetrics, ErrorMetrics) {
         let label = ("shard", shard);
         let state = |state: ShardState, name| (state, self.state.of(&[label, ("state", name)]));
+        let distrusted = |why, reason| (why, self.distrusted.of(&[label, ("reason", reason)]));
         let error = |kind| self.errors.of(&[label, ("kind", kind)]);
         let shard = ShardMetrics {
             states: [
@@ -84,6 +92,11 @@ impl StoreMetrics {
             ],
             quarantine: self.quarantine.of(&[label]),
             is_unsafe: self.is_unsafe.of(&[label]),
+            distrusted: [
+                distrusted(Distrust::EpochCameBack, "epoch_came_back"),
+                distrusted(Distrust::TokensFell, "tokens_fell"),
+                distrusted(Distrust::SeveralServers, "several_servers"),
+            ],
             batch: self.batch.of(&[label]),
             commands: self.commands.of(&[label]),
         };
@@ -101,6 +114,13 @@ impl ShardMetrics {
             gauge.set(*each == state);
         }
         self.quarantine.set(quarantine);
+    }
+
+    /// Shows why the shard is not trusted, if it is not.
+    pub(super) fn show_distrust(&self, why: Option<Distrust>) {
+        for (each, gauge) in &self.distrusted {
+            gauge.set(why == Some(*each));
+        }
     }
 }
 

@@ -13,6 +13,7 @@ pub mod fuzzing;
 mod metrics;
 mod opening;
 mod placement;
+mod presence;
 mod queues;
 mod server;
 mod server_clock;
@@ -26,6 +27,7 @@ use memcache::exp::{MetaCommand, MetaResponse, ReturnCode};
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use opening::{Opened, adopt, open};
+pub use presence::BrokerNote;
 
 use self::batch::{Answer, Job, LastWord, Op};
 use self::board::Board;
@@ -52,6 +54,8 @@ pub struct MemcachedSettings {
     pub key_prefix: String,
     /// Whether to use servers that may lose locks.
     pub allow_unsafe: bool,
+    /// What a broker tells of itself on each shard, for [`adopt`]; none for whoever is no broker.
+    pub note: Option<BrokerNote>,
 }
 
 /// The locks of one deployment in its memcached servers.
@@ -87,6 +91,7 @@ impl MemcachedStore {
                 fingerprint: fingerprint(&settings.shards, settings.max_ttl),
                 max_ttl: settings.max_ttl,
                 allow_unsafe: settings.allow_unsafe,
+                note: settings.note.clone(),
                 board: Arc::clone(&board),
                 metrics: shard_metrics,
             });

@@ -1,5 +1,6 @@
 //! Opening shards: what a new epoch's fencing tokens begin with, and what operators do by hand.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use memcache::exp::{MetaCommand, MetaResponse};
@@ -9,7 +10,7 @@ use super::commands::{self, Epoch, Keys, Witness};
 use super::connection::Connection;
 use super::placement::fingerprint;
 use super::server::{BOUND, dial};
-use super::{MemcachedSettings, ShardAddress};
+use super::{MemcachedSettings, ShardAddress, presence};
 use crate::lock::FencingToken;
 
 /// Seconds since 1970 of the beginning of 2024 and of 2038: a clock outside is not set, and memcached's absolute
@@ -26,6 +27,11 @@ pub(super) fn start(highest_seen: u64) -> Option<u64> {
     let start = micros.max(highest_seen + TOKEN_GAP);
     (SANE_CLOCK.contains(&now.as_secs()) && start < FencingToken::LIMIT).then_some(start)
 }
+
+/// How many places for brokers' notes are looked at in one exchange.
+const LOOKED_AT_ONCE: usize = 512;
+/// How many brokers a message names.
+const MAX_SHOWN: usize = 10;
 
 const WRONG_CLOCK: &str = "this machine's clock is outside the years 2024 to 2037; set it";
 
@@ -78,30 +84,38 @@ pub async fn open(settings: &MemcachedSettings) -> Vec<(ShardAddress, Result<Ope
 /// `--max-ttl`: after all brokers have been stopped, and every ttl and linger has been waited out.
 ///
 /// # Errors
-/// If a shard cannot be reached or cannot keep locks, its line says why and no shard is touched.
+/// If a shard cannot be reached or cannot keep locks, its line says why and no shard is touched. Nor is any if a broker
+/// has noted itself within the last 15 s, unless `force` says that it is of no consequence.
 ///
 /// # Cancel safety
 /// Shards already adopted stay so; call it again.
-pub async fn adopt(settings: &MemcachedSettings) -> Vec<(ShardAddress, Result<(), String>)> {
+pub async fn adopt(settings: &MemcachedSettings, force: bool) -> Vec<(ShardAddress, Result<(), String>)> {
     let keys = Keys::new(&settings.key_prefix);
     let ours = fingerprint(&settings.shards, settings.max_ttl);
     let mut connections = Vec::new();
     let mut highest = 0;
+    let mut brokers = BTreeMap::new();
     for found in reach(settings, &keys).await {
         connections.push(match found {
-            Ok((mut connection, witness)) => highest_token(&mut connection, &keys, witness).await.map(|token| {
-                highest = highest.max(token);
-                connection
-            }),
+            Ok((mut connection, witness)) => match survey(&mut connection, &keys, witness).await {
+                Ok((token, seen)) => {
+                    highest = highest.max(token);
+                    brokers.extend(seen.into_iter().map(|broker| (broker.id, broker)));
+                    Ok(connection)
+                }
+                Err(why) => Err(why),
+            },
             Err(why) => Err(why),
         });
     }
+    let running = (!force && !brokers.is_empty()).then(|| still_running(brokers.into_values().collect()));
     let all_reached = connections.iter().all(Result::is_ok);
     let mut results = Vec::new();
     for (shard, connection) in settings.shards.iter().zip(connections) {
         let result = match (connection, start(highest)) {
             (Err(why), _) => Err(why),
             (Ok(_), _) if !all_reached => Err("not touched: another shard was not to be had".to_owned()),
+            (Ok(_), _) if let Some(running) = &running => Err(running.clone()),
             (Ok(_), None) => Err(WRONG_CLOCK.to_owned()),
             (Ok(connection), Some(start)) => adopt_one(connection, &keys, ours, start).await,
         };
@@ -116,6 +130,34 @@ async fn highest_token(connection: &mut Connection, keys: &Keys, witness: Witnes
     let responses = exchange(connection, vec![keys.highest_token(epoch)]).await?;
     let token = commands::read_fence(&responses[0]).map_err(|error| error.to_string())?;
     Ok(token.map_or(0, FencingToken::get))
+}
+
+/// Reads what adopting a shard depends on: its highest token, and the brokers that have noted themselves.
+async fn survey(
+    connection: &mut Connection,
+    keys: &Keys,
+    witness: Witness,
+) -> Result<(u64, Vec<presence::Seen>), String> {
+    let token = highest_token(connection, keys, witness).await?;
+    let mut seen = Vec::new();
+    let places: Vec<u16> = (0..presence::PLACES).collect();
+    for places in places.chunks(LOOKED_AT_ONCE) {
+        let looks = places.iter().map(|place| keys.look_for_broker(*place)).collect();
+        seen.extend(exchange(connection, looks).await?.iter().filter_map(presence::read));
+    }
+    Ok((token, seen))
+}
+
+/// Says which brokers are in the way of adopting shards.
+fn still_running(brokers: Vec<presence::Seen>) -> String {
+    let lives = presence::LIVES;
+    let shown: Vec<_> = brokers.iter().take(MAX_SHOWN).map(ToString::to_string).collect();
+    let more = if brokers.len() > MAX_SHOWN { "; and others" } else { "" };
+    format!(
+        "not touched: brokers were seen here within the last {lives} s: {}{more}. Stop all brokers, wait for {lives} s and \
+         for the longest ttl and linger, and try again; or use --force if they have all gone",
+        shown.join("; ")
+    )
 }
 
 async fn adopt_one(mut connection: Connection, keys: &Keys, ours: u64, start: u64) -> Result<(), String> {
@@ -163,10 +205,10 @@ async fn open_one(mut connection: Connection, keys: &Keys, ours: u64, witness: W
         }
     };
     let start = start(0).ok_or(WRONG_CLOCK)?;
-    let responses = exchange(&mut connection, vec![keys.look_for_fence(epoch), keys.open(epoch, start)]).await?;
-    match responses[0].rc() {
-        memcache::exp::ReturnCode::Hd => Ok(Opened::WasOpen),
-        _ => Ok(Opened::Opened),
+    let responses = exchange(&mut connection, vec![keys.highest_token(epoch), keys.open(epoch, start)]).await?;
+    match commands::read_fence(&responses[0]).map_err(|error| error.to_string())? {
+        Some(_) => Ok(Opened::WasOpen),
+        None => Ok(Opened::Opened),
     }
 }
 

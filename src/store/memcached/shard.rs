@@ -15,10 +15,11 @@ use tokio::time::timeout;
 
 use super::batch::{Batch, Evidence, Job, Kind};
 use super::board::Board;
-use super::commands::{Epoch, Keys};
+use super::commands::{Epoch, Keys, Witness};
 use super::connection::{Connection, Said};
-use super::epoch::EpochState;
+use super::epoch::{Distrust, EpochState};
 use super::metrics::ShardMetrics;
+use super::presence::{BrokerNote, Presence, RENEWED};
 use super::queues::Queues;
 use super::server::{BOUND, Dialled, Process};
 use super::server_clock::ServerClock;
@@ -52,6 +53,7 @@ pub(super) struct ShardSettings {
     pub(super) fingerprint: u64,
     pub(super) max_ttl: Duration,
     pub(super) allow_unsafe: bool,
+    pub(super) note: Option<BrokerNote>,
     pub(super) board: Arc<Board>,
     pub(super) metrics: ShardMetrics,
 }
@@ -69,6 +71,8 @@ enum Link {
 enum Cargo {
     Jobs(Batch),
     Probe(Probe),
+    /// The broker's note of itself.
+    Presence(MetaCommand),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -83,6 +87,11 @@ enum Probe {
 
 enum Landed {
     Dialled(Result<Dialled, String>),
+    /// What S showed on a connection of its own, and when the answer came. None if nothing was to be learned.
+    Compared {
+        generation: u64,
+        found: Option<(Witness, Moment)>,
+    },
     Exchange {
         connection: Option<Connection>,
         cargo: Cargo,
@@ -100,6 +109,18 @@ struct Sent {
     epoch: Option<Epoch>,
     generation: u64,
     open: bool,
+    /// The highest token seen in the epoch.
+    token: u64,
+}
+
+/// A new connection has shown another S than the old ones had. That is two servers if an old one, asked again after
+/// `since`, still shows what it did: no epoch comes back on one server.
+#[derive(Debug, Clone, Copy)]
+struct Doubt {
+    since: Moment,
+    generation: u64,
+    /// What the new connection showed.
+    epoch: Option<Epoch>,
 }
 
 type Flight = Pin<Box<dyn Future<Output = Landed> + Send>>;
@@ -116,6 +137,12 @@ pub(super) struct Shard {
     idle: Vec<Connection>,
     in_flight: usize,
     dialling: bool,
+    presence: Option<Presence>,
+    noting: bool,
+    next_note: Moment,
+    comparing: bool,
+    next_comparison: Moment,
+    doubt: Option<Doubt>,
     /// Whether the server has been reached, or not reached, at least once.
     tried: bool,
     /// Whether the server has answered since the last trouble with it.
@@ -148,6 +175,12 @@ impl Shard {
             idle: Vec::new(),
             in_flight: 0,
             dialling: false,
+            presence: settings.note.clone().map(Presence::new),
+            noting: false,
+            next_note: now,
+            comparing: false,
+            next_comparison: now,
+            doubt: None,
             tried: false,
             well: false,
             trouble: String::new(),
@@ -194,7 +227,12 @@ impl Shard {
                 let wanted = self.queues.waiting() > 0 || self.in_flight == 0;
                 (wanted && self.may_dial()).then_some(self.next_dial)
             }
-            Link::Up { .. } => (!self.probing).then_some(self.next_check),
+            Link::Up { .. } => {
+                let check = (!self.probing).then_some(self.next_check);
+                let comparison = self.may_compare().then_some(self.next_comparison);
+                let note = self.may_note().then_some(self.next_note);
+                [check, comparison, note].into_iter().flatten().min()
+            }
             Link::Down(_) | Link::Refused(_) => self.may_dial().then_some(self.next_dial),
         }
     }
@@ -224,8 +262,14 @@ impl Shard {
             }
             return;
         };
+        if self.may_compare() && now >= self.next_comparison {
+            self.compare();
+        }
         if !self.probing && now >= self.next_check {
             self.launch_probe(now);
+        }
+        if self.may_note() && now >= self.next_note {
+            self.launch_note();
         }
         while self.queues.waiting() > 0 || self.idle.len() + self.in_flight == 0 {
             let Some(connection) = self.idle.pop() else {
@@ -245,6 +289,7 @@ impl Shard {
             epoch: self.state.epoch(),
             generation: self.state.generation(),
             open: self.state.is_open(),
+            token: self.state.highest_token(),
         };
         let commands = self.commands(&cargo);
         if matches!(cargo, Cargo::Jobs(_)) {
@@ -269,12 +314,13 @@ impl Shard {
             (Cargo::Jobs(batch), Some(epoch)) => return batch.commands(keys, epoch),
             // Jobs are taken only in a known epoch and turned down when it ends.
             (Cargo::Jobs(_), None) => Vec::new(),
+            (Cargo::Presence(command), _) => return vec![command.clone()],
             (Cargo::Probe(Probe::Begin(epoch)), _) => vec![keys.begin_epoch(*epoch, self.settings.fingerprint)],
             (Cargo::Probe(Probe::Open), Some(epoch)) => {
                 let start = opening::start(self.highest_token).unwrap_or(self.highest_token);
                 vec![keys.open(epoch, start)]
             }
-            (Cargo::Probe(_), Some(epoch)) => vec![keys.clock(), keys.look_for_fence(epoch)],
+            (Cargo::Probe(_), Some(epoch)) => vec![keys.clock(), keys.highest_token(epoch)],
             (Cargo::Probe(_), None) => vec![keys.clock()],
         };
         commands.push(keys.witness());
@@ -288,6 +334,7 @@ impl Shard {
                 self.tried = true;
                 self.dialled(dialled);
             }
+            Landed::Compared { generation, found } => self.compared(generation, found),
             Landed::Exchange { connection, cargo, sent_in, result, sent, arrived } => {
                 self.in_flight -= 1;
                 if matches!(cargo, Cargo::Jobs(_)) {
@@ -299,18 +346,23 @@ impl Shard {
                     // From its sending: slow answers are asked for without a pause, or they would show no ticks.
                     self.next_check = sent + EAGER_CHECK;
                 }
+                if matches!(cargo, Cargo::Presence(_)) {
+                    self.noting = false;
+                    self.next_note = arrived + RENEWED;
+                }
                 if result.is_ok() {
                     self.answered();
                 }
                 let fresh = sent_in.generation == self.state.generation() && sent_in.process == self.process;
                 match (result, cargo) {
                     (Ok(said), Cargo::Jobs(batch)) if batch.kind() != Kind::Note => {
-                        let epoch = sent_in.epoch.filter(|_| fresh);
-                        self.jobs_landed(batch, &said, epoch, sent_in.open, (sent, arrived));
+                        self.jobs_landed(batch, &said, Some(sent_in).filter(|_| fresh), (sent, arrived));
                     }
                     (Ok(said), Cargo::Jobs(note)) => note.noted(said, &self.settings.address),
+                    (Ok(said), Cargo::Presence(_)) => self.noted(&said, arrived),
                     (Ok(said), Cargo::Probe(probe)) => match said.into_iter().collect::<Result<Vec<_>, _>>() {
-                        Ok(responses) => self.probe_landed(probe, &responses, fresh, (sent, arrived)),
+                        Ok(responses) if fresh => self.probe_landed(probe, &responses, sent_in, (sent, arrived)),
+                        Ok(_) => {}
                         Err(why) => self.probe_refused(&why),
                     },
                     (Err(error), cargo) => self.exchange_failed(&error, cargo),
@@ -321,15 +373,8 @@ impl Shard {
     }
 
     /// Takes note of what a batch says of the shard, and answers its jobs.
-    fn jobs_landed(
-        &mut self,
-        batch: Batch,
-        said: &[Said],
-        epoch: Option<Epoch>,
-        was_open: bool,
-        (sent, arrived): (Moment, Moment),
-    ) {
-        let Some(epoch) = epoch else {
+    fn jobs_landed(&mut self, batch: Batch, said: &[Said], sent_in: Option<Sent>, (sent, arrived): (Moment, Moment)) {
+        let Some((epoch, sent_in)) = sent_in.and_then(|sent_in| Some((sent_in.epoch?, sent_in))) else {
             return batch.fail(&StoreError::uncertain("the shard's epoch changed while the command was under way"));
         };
         let Evidence { clock, fence, witness } = match batch.evidence(said) {
@@ -343,8 +388,15 @@ impl Shard {
         let in_time = clock.is_none_or(|left| self.clock_counts(left, sent, arrived))
             || mutations::breaks(Rule::ClockLag)
             || mutations::breaks(Rule::AnswerInTime);
-        if !self.witnessed(witness) {
+        if !self.witnessed(witness, sent) {
             return batch.fail(&StoreError::uncertain("the shard lost its memory while the command was under way"));
+        }
+        if let Some(Some(top)) = fence
+            && top.get() < sent_in.token + batch.grants()
+        {
+            self.distrust(Distrust::TokensFell, None);
+            return batch
+                .fail(&StoreError::uncertain("the shard gave a fencing token twice: its memory is an old one"));
         }
         if !in_time {
             self.next_check = arrived;
@@ -352,10 +404,10 @@ impl Shard {
         }
         if let Some(fence) = fence {
             self.fences_seen(epoch, fence.is_some(), arrived);
-            self.highest_token = self.highest_token.max(fence.map_or(0, |token| token.get()));
+            self.token_seen(fence);
         }
         // What was sent into a closed shard may have been carried out before it opened.
-        let last_word = if was_open && self.state.is_open() { Ok(()) } else { Err(self.closed()) };
+        let last_word = if sent_in.open && self.state.is_open() { Ok(()) } else { Err(self.closed()) };
         batch.settle(said, fence.flatten(), &last_word, &self.settings.address);
     }
 

@@ -6,18 +6,56 @@ use std::time::Duration;
 use backon::BackoffBuilder;
 use memcache::exp::Error;
 
-use super::{COUNTDOWN, Cargo, LONGEST_PAUSE, Landed, Link, Shard};
+use tokio::time::timeout;
+
+use super::{COUNTDOWN, Cargo, Doubt, LONGEST_PAUSE, Landed, Link, Shard};
 use crate::clock::Moment;
 use crate::store::StoreError;
+use crate::store::memcached::ShardAddress;
+use crate::store::memcached::commands::{self, Keys, Witness};
 use crate::store::memcached::connection::Connection;
 use crate::store::memcached::server::{BOUND, Dialled, ServerFacts, dial};
 use crate::store::memcached::server_clock::ServerClock;
+
+/// How often, on the average, a new connection is compared with the old ones while the shard is open.
+const COMPARED: Duration = Duration::from_secs(20);
+/// The same while it is not, so that two servers show before they grant.
+const COMPARED_CLOSED: Duration = Duration::from_secs(1);
 
 impl Shard {
     pub(super) fn dial(&mut self, address: Option<SocketAddr>) {
         self.dialling = true;
         let shard = self.settings.address.clone();
         self.flights.push(Box::pin(async move { Landed::Dialled(dial(&shard, address).await) }));
+    }
+
+    pub(super) fn may_compare(&self) -> bool {
+        !self.comparing && self.doubt.is_none() && self.state.epoch().is_some()
+    }
+
+    /// Looks on a connection of its own whether the shard's address still leads to the same memory.
+    pub(super) fn compare(&mut self) {
+        self.comparing = true;
+        let (shard, keys) = (self.settings.address.clone(), self.settings.keys.clone());
+        let generation = self.state.generation();
+        self.flights
+            .push(Box::pin(async move { Landed::Compared { generation, found: look_anew(&shard, &keys).await } }));
+    }
+
+    pub(super) fn compared(&mut self, generation: u64, found: Option<(Witness, Moment)>) {
+        self.comparing = false;
+        let (now, pause) = (Moment::now(), if self.state.is_open() { COMPARED } else { COMPARED_CLOSED });
+        // At random, so that brokers do not keep step with a balancer that goes round.
+        self.next_comparison = now + pause.mul_f64(rand::random_range(0.5..1.5));
+        let Some((witness, since)) = found else { return };
+        let epoch = match witness {
+            Witness::Shows { epoch, .. } => Some(epoch),
+            Witness::Missing => None,
+        };
+        if generation == self.state.generation() && epoch != self.state.epoch() {
+            self.doubt = Some(Doubt { since, generation, epoch });
+            self.next_check = now;
+        }
     }
 
     pub(super) fn dialled(&mut self, dialled: Result<Dialled, String>) {
@@ -69,6 +107,13 @@ impl Shard {
     pub(super) fn connected(&mut self, connection: Connection, address: SocketAddr, facts: &ServerFacts) {
         let shard = &self.settings.address;
         let server = facts.process().map(|process| (address, process));
+        let known_answers = matches!(self.link, Link::Up { .. }) && self.idle.len() + self.in_flight > 0;
+        if known_answers && server.is_some() && self.server != server {
+            // Either the one that is known has gone, which its connections will show, or there are two.
+            let now = Moment::now();
+            (self.next_comparison, self.next_dial) = (now, now + self.backoff.next().unwrap_or(BOUND));
+            return;
+        }
         if self.server != server || server.is_none() {
             self.process += 1;
             self.idle.clear();
@@ -119,6 +164,14 @@ impl Shard {
             tracing::error!(shard = %self.settings.address, "memcached does not take the shard's state: {why}");
         }
     }
+}
+
+/// Resolves the shard's name anew and asks whatever answers there for S. Nothing is learned from a failure.
+async fn look_anew(shard: &ShardAddress, keys: &Keys) -> Option<(Witness, Moment)> {
+    let mut connection = dial(shard, None).await.ok()?.connection;
+    let responses = timeout(BOUND, connection.all(&[keys.witness()])).await.ok()?.ok()?;
+    let witness = commands::read_witness(responses.first()?).ok()?;
+    Some((witness, Moment::now()))
 }
 
 /// Why a server is refused; none if it may keep locks.

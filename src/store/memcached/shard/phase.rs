@@ -4,14 +4,16 @@ use std::time::Duration;
 
 use memcache::exp::MetaResponse;
 
-use super::{COUNTDOWN, Cargo, EAGER_CHECK, IDLE_CHECK, Link, Probe, Shard};
+use super::{COUNTDOWN, Cargo, EAGER_CHECK, IDLE_CHECK, Link, Probe, Sent, Shard};
 use crate::clock::Moment;
+use crate::lock::FencingToken;
 use crate::mutations::{self, Rule};
 use crate::store::StoreError;
 use crate::store::memcached::batch::Job;
 use crate::store::memcached::board::View;
 use crate::store::memcached::commands::{Epoch, Witness};
-use crate::store::memcached::epoch::Phase;
+use crate::store::memcached::connection::Said;
+use crate::store::memcached::epoch::{Distrust, Phase};
 use crate::store::memcached::metrics::ShardState;
 use crate::store::memcached::{commands, opening};
 
@@ -33,6 +35,7 @@ impl Shard {
             (Link::Down(why), _) => (format!("memcached {shard} cannot be reached: {why}"), None),
             (Link::Refused(why), _) => (format!("memcached {shard} is refused: {why}"), None),
             (_, Phase::Foreign { .. }) => (format!("memcached {shard} is refused: {FOREIGN}"), None),
+            (_, Phase::Distrusted { why }) => (format!("memcached {shard} is refused: {why}"), None),
             (_, Phase::Unread) if self.unreadable => {
                 (format!("memcached {shard} is refused: somebody else uses the keys in which its state belongs"), None)
             }
@@ -54,7 +57,7 @@ impl Shard {
     /// Whether the shard is in a state that passes.
     pub(super) fn may_come_back(&self) -> bool {
         match (&self.link, self.state.phase()) {
-            (Link::Refused(_), _) | (_, Phase::Foreign { .. }) => false,
+            (Link::Refused(_), _) | (_, Phase::Foreign { .. } | Phase::Distrusted { .. }) => false,
             (Link::Down(_), _) | (_, Phase::Lost | Phase::Found { .. }) => true,
             (_, Phase::Unread) => !self.unreadable,
             (_, Phase::Closed { .. } | Phase::Open { .. }) => !self.clock.runs(),
@@ -77,6 +80,32 @@ impl Shard {
         self.send(connection, Cargo::Probe(probe));
     }
 
+    /// Says whether the broker may note itself now: on what is known to be a shard of ours.
+    pub(super) fn may_note(&self) -> bool {
+        let known = !self.unreadable && self.state.phase() != Phase::Unread;
+        known && self.presence.is_some() && !self.noting && !self.idle.is_empty()
+    }
+
+    /// Notes this broker on the shard.
+    pub(super) fn launch_note(&mut self) {
+        let Some(command) = self.presence.as_ref().map(|presence| presence.command(&self.settings.keys)) else {
+            return;
+        };
+        if let Some(connection) = self.idle.pop() {
+            self.noting = true;
+            self.send(connection, Cargo::Presence(command));
+        }
+    }
+
+    /// Takes note of what became of that. What was refused is tried again when it is due.
+    pub(super) fn noted(&mut self, said: &[Said], arrived: Moment) {
+        if let (Some(presence), Some(Ok(response))) = (&mut self.presence, said.first())
+            && !presence.answered(response)
+        {
+            self.next_note = arrived + EAGER_CHECK;
+        }
+    }
+
     /// How long a closed shard stays closed.
     fn quarantine(&self) -> Duration {
         if mutations::breaks(Rule::Quarantine) { Duration::ZERO } else { self.settings.max_ttl }
@@ -86,7 +115,7 @@ impl Shard {
         &mut self,
         probe: Probe,
         responses: &[MetaResponse],
-        fresh: bool,
+        sent_in: Sent,
         (sent, arrived): (Moment, Moment),
     ) {
         let Some(witness) = responses.last().map(commands::read_witness) else {
@@ -102,24 +131,24 @@ impl Shard {
             }
         };
         self.unreadable = false;
-        if !fresh {
-            return;
-        }
         if matches!(probe, Probe::Look) {
             let left = commands::read_clock(&responses[0]);
             self.clock_counts(left, sent, arrived);
         }
-        let known_before = self.state.epoch();
-        if !self.witnessed(witness) {
+        if !self.witnessed(witness, sent) {
             // Whatever it is now, go on at once.
             self.next_check = if matches!(self.state.phase(), Phase::Found { .. }) { arrived } else { self.next_check };
             return;
         }
-        match (probe, known_before) {
-            (Probe::Look, Some(epoch)) => {
-                let there = responses[1].rc() == memcache::exp::ReturnCode::Hd;
-                self.fences_seen(epoch, there, arrived);
-            }
+        match (probe, sent_in.epoch) {
+            (Probe::Look, Some(epoch)) => match commands::read_fence(&responses[1]) {
+                Ok(Some(token)) if token.get() < sent_in.token => return self.distrust(Distrust::TokensFell, None),
+                Ok(token) => {
+                    self.fences_seen(epoch, token.is_some(), arrived);
+                    self.token_seen(token);
+                }
+                Err(error) => self.probe_refused(&error.to_string()),
+            },
             // Opened by this command, or by another broker's before it.
             (Probe::Open, Some(epoch)) => self.fences_seen(epoch, true, arrived),
             _ => {}
@@ -135,20 +164,43 @@ impl Shard {
         left.is_some_and(|left| self.clock.counts(sent, arrived, left))
     }
 
-    pub(super) fn witnessed(&mut self, witness: Witness) -> bool {
+    /// Takes note of what S showed to what was sent then. Returns whether it is the epoch that was known before.
+    pub(super) fn witnessed(&mut self, witness: Witness, sent: Moment) -> bool {
         let before = self.state.generation();
         let known = self.state.witnessed(witness);
+        if let Some(doubt) = self.doubt.take_if(|doubt| sent >= doubt.since || doubt.generation != before)
+            && known
+            && doubt.generation == before
+        {
+            self.distrust(Distrust::SeveralServers, doubt.epoch);
+            return false;
+        }
         if self.state.generation() != before {
             let shard = &self.settings.address;
             match self.state.phase() {
                 Phase::Lost => tracing::warn!(%shard, "memcached has no lock state: it is new, restarted or flushed"),
                 Phase::Foreign { .. } => tracing::error!(%shard, "memcached is not used: {FOREIGN}"),
+                Phase::Distrusted { why } => tracing::error!(%shard, "memcached is not used: {why}"),
                 _ => {}
             }
             self.next_check = Moment::now();
             self.next_countdown = Moment::now();
         }
         known
+    }
+
+    /// Refuses the shard until it shows an epoch that is new; `also` is an epoch that another server shows.
+    pub(super) fn distrust(&mut self, why: Distrust, also: Option<Epoch>) {
+        tracing::error!(shard = %self.settings.address, "memcached is not used: {why}");
+        self.state.distrust(why, also);
+        self.next_check = Moment::now();
+    }
+
+    /// Takes note of the highest token of a batch, or of a probe.
+    pub(super) fn token_seen(&mut self, token: Option<FencingToken>) {
+        let token = token.map_or(0, FencingToken::get);
+        self.state.token_seen(token);
+        self.highest_token = self.highest_token.max(token);
     }
 
     pub(super) fn fences_seen(&mut self, epoch: Epoch, there: bool, arrived: Moment) {
@@ -186,6 +238,7 @@ impl Shard {
     pub(super) fn publish(&mut self) {
         let view = match (&self.link, self.state.phase()) {
             (_, Phase::Foreign { .. }) => View::Contradicts,
+            (Link::Up { .. }, Phase::Distrusted { .. }) => View::Away,
             (Link::Up { .. }, Phase::Open { .. }) if self.clock.runs() => View::Open,
             (Link::Up { .. }, Phase::Unread) => View::Unknown,
             (Link::Up { .. }, _) => View::Agrees,
@@ -195,7 +248,7 @@ impl Shard {
         };
         self.settings.board.publish(self.settings.index, view);
         let state = match (&self.link, self.state.phase()) {
-            (Link::Refused(_), _) | (_, Phase::Foreign { .. }) => ShardState::Refused,
+            (Link::Refused(_), _) | (_, Phase::Foreign { .. } | Phase::Distrusted { .. }) => ShardState::Refused,
             (Link::Down(_), _) => ShardState::Connecting,
             (Link::Up { .. }, Phase::Open { .. }) if self.clock.runs() => ShardState::Open,
             (Link::Up { .. }, Phase::Closed { .. }) => ShardState::Closed,
@@ -212,6 +265,10 @@ impl Shard {
             _ => self.told_open &= self.state.is_open(),
         }
         let left = self.state.quarantine_left(self.settings.max_ttl).unwrap_or_default();
+        self.settings.metrics.show_distrust(match self.state.phase() {
+            Phase::Distrusted { why } => Some(why),
+            _ => None,
+        });
         // An hour at the most.
         self.settings.metrics.show(state, left.as_secs_f64().ceil() as u32);
     }

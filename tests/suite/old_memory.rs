@@ -1,0 +1,107 @@
+//! A memory that is not the one that a broker knew is refused and told, where a broker can see it.
+
+use std::os::unix::fs::PermissionsExt;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use crate::support::{Broker, Memcached, Proxy, SOON, acquire, eventually, once, open, try_acquire};
+use tonic::Code;
+
+const SHORT: [&str; 4] = ["--default-ttl", "5s", "--max-ttl", "5s"];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_memcached_behind_a_balancer_grant_nothing() {
+    let (one, other) = (Memcached::start(&[]).await, Memcached::start(&[]).await);
+    let balancer = in_turn(&one, &other).await;
+    let store = format!("memcached://{}", balancer.address());
+    // Each of the two is opened, so nothing but what the brokers see is in the way.
+    (0..2).for_each(|_| open(&store, &SHORT));
+    let arguments = [&["--store", &store], &SHORT[..], &Broker::WATCHED[..]].concat();
+    let brokers = [Broker::start_unready(&arguments).await, Broker::start_unready(&arguments).await];
+    for broker in &brokers {
+        broker.logged("several memcached answer at its address").await;
+        refuses(broker, "an address of its own").await;
+        let address = balancer.address().to_string();
+        for (reason, value) in [("several_servers", 1.0), ("tokens_fell", 0.0)] {
+            let labels = [("shard", &*address), ("reason", reason)];
+            assert_eq!(broker.scrape().await.sum("lockbroker_shard_distrusted", &labels), value);
+        }
+    }
+    for memcached in [&one, &other] {
+        assert_eq!(memcached.command("mg lockbroker:L:job").await, "EN\r\n", "it was granted");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_new_memcached_behind_a_balancer_never_open() {
+    let (one, other) = (Memcached::start(&[]).await, Memcached::start(&[]).await);
+    let balancer = in_turn(&one, &other).await;
+    let store = format!("memcached://{}", balancer.address());
+    let broker = Broker::start_unready(&[&["--store", &store], &SHORT[..]].concat()).await;
+    broker.logged("memcached is not used").await;
+    refuses(&broker, "memcached").await;
+    let said = broker.log();
+    assert!(!said.iter().any(|line| line.contains("grants locks")), "{said:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_epoch_that_is_over_is_refused_when_it_comes_back() {
+    let (first, second) = (Memcached::start(&[]).await, Memcached::start(&[]).await);
+    let road = Proxy::start(first.address()).await;
+    let broker = Broker::on_store(&format!("memcached://{}", road.address()), &SHORT).await;
+    acquire(&mut broker.stub().await, once("job")).await;
+    road.turn_to(second.address());
+    road.cut();
+    broker.logged("has lost its memory, or is new").await;
+    road.turn_to(first.address());
+    road.cut();
+    broker.logged("it shows a memory that was over before").await;
+    refuses(&broker, "empty memory").await;
+    // Its memory gone, it is as good as new.
+    let mut first = first;
+    first.restart().await;
+    broker.ready().await;
+}
+
+#[tokio::test]
+async fn a_memory_that_was_saved_earlier_is_refused_by_its_tokens() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+    let file = |name: &str| folder.path().join(name);
+    let (memory, meta) = (file("memory"), file("memory.meta"));
+    let mut memcached = Memcached::start(&["-e", memory.to_str().unwrap()]).await;
+    let broker = Broker::on_store(&memcached.store(), &["--allow-unsafe-store"]).await;
+    let mut stub = broker.stub().await;
+    let (before, stream) = acquire(&mut stub, once("job")).await;
+    drop(stream);
+
+    memcached.save_and_end().await;
+    for saved in [&memory, &meta] {
+        std::fs::copy(saved, saved.with_extension("old")).unwrap();
+    }
+    let old_meta = file("meta.old");
+    std::fs::rename(meta.with_extension("old"), &old_meta).unwrap();
+    memcached.start_again().await;
+    eventually(SOON, "the memory is whole", async || try_acquire(&mut stub, once("probe")).await.is_ok()).await;
+    let (after, _stream) = acquire(&mut stub, once("another")).await;
+    assert!(after.fencing_token > before.fencing_token);
+
+    memcached.save_and_end().await;
+    std::fs::rename(memory.with_extension("old"), &memory).unwrap();
+    std::fs::rename(&old_meta, &meta).unwrap();
+    memcached.start_again().await;
+    broker.logged("it gave a fencing token twice").await;
+    refuses(&broker, "empty memory").await;
+}
+
+/// A balancer that leads each connection to the next of the two.
+async fn in_turn(one: &Memcached, other: &Memcached) -> Proxy {
+    let (servers, turn) = ([one.address(), other.address()], AtomicUsize::new(0));
+    Proxy::leading(move |_| Some(servers[turn.fetch_add(1, Relaxed) % 2])).await
+}
+
+/// Checks that nothing is granted, and that the answer says what to do.
+async fn refuses(broker: &Broker, word: &str) {
+    let status = try_acquire(&mut broker.stub().await, once("job")).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable);
+    assert!(status.message().contains("is refused") && status.message().contains(word), "{status:?}");
+}
