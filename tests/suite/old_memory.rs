@@ -66,8 +66,9 @@ async fn an_epoch_that_is_over_is_refused_when_it_comes_back() {
 async fn a_memory_that_was_saved_earlier_is_refused_by_its_tokens() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
-    let file = |name: &str| folder.path().join(name);
-    let (memory, meta) = (file("memory"), file("memory.meta"));
+    let files =
+        ["memory", "memory.meta"].map(|name| (folder.path().join(name), folder.path().join(name.to_owned() + ".old")));
+    let memory = &files[0].0;
     let mut memcached = Memcached::start(&["-e", memory.to_str().unwrap()]).await;
     let broker = Broker::on_store(&memcached.store(), &["--allow-unsafe-store"]).await;
     let mut stub = broker.stub().await;
@@ -75,19 +76,18 @@ async fn a_memory_that_was_saved_earlier_is_refused_by_its_tokens() {
     drop(stream);
 
     memcached.save_and_end().await;
-    for saved in [&memory, &meta] {
-        std::fs::copy(saved, saved.with_extension("old")).unwrap();
+    for (saved, old) in &files {
+        std::fs::copy(saved, old).unwrap();
     }
-    let old_meta = file("meta.old");
-    std::fs::rename(meta.with_extension("old"), &old_meta).unwrap();
     memcached.start_again().await;
     eventually(SOON, "the memory is whole", async || try_acquire(&mut stub, once("probe")).await.is_ok()).await;
     let (after, _stream) = acquire(&mut stub, once("another")).await;
     assert!(after.fencing_token > before.fencing_token);
 
     memcached.save_and_end().await;
-    std::fs::rename(memory.with_extension("old"), &memory).unwrap();
-    std::fs::rename(&old_meta, &meta).unwrap();
+    for (saved, old) in &files {
+        std::fs::rename(old, saved).unwrap();
+    }
     memcached.start_again().await;
     broker.logged("it gave a fencing token twice").await;
     refuses(&broker, "empty memory").await;
