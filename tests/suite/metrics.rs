@@ -259,6 +259,14 @@ async fn every_metric_moves_and_is_documented() {
     assert!(slow >= 1.0, "{hung:#?}");
     memcached.cont();
 
+    // A memory from before the latest tokens.
+    let state = memcached.command("mg lockbroker:S v").await;
+    let epoch = &state.lines().nth(1).unwrap()[..10];
+    let set = memcached.command(&format!("ms lockbroker:F:{epoch} 16\r\n1000000000000000")).await;
+    assert_eq!(set, "HD\r\n");
+    let fell = [("shard", &*shard), ("reason", "tokens_fell")];
+    watch.until("it is distrusted", |scrape| scrape.sum("lockbroker_shard_distrusted", &fell) == 1.0).await;
+
     let Watch { scrapes, .. } = watch;
     let mut broker = broker;
     let admin = broker.admin().await;

@@ -195,11 +195,15 @@ impl Keys {
         self.line(MetaOp::Set, name).flag(format!("T{ttl}")).value(address.to_string())
     }
 
-    /// Notes a broker at a place that it has taken, or takes the place if it is free. `ms`: that it deletes what it fails
-    /// to write costs a note.
-    pub(super) fn note_broker(&self, place: u16, id: u64, taken: bool, note: &str) -> MetaCommand {
-        let mode = if taken { format!("C{id}") } else { "ME".to_owned() };
-        self.broker(MetaOp::Set, place).flag(format!("{mode} T{LIVES} E{id}")).value(note)
+    /// Takes a place for a broker's note, if it is free.
+    pub(super) fn note_broker(&self, place: u16, id: u64, note: &str) -> MetaCommand {
+        self.broker(MetaOp::Set, place).flag(format!("ME T{LIVES} E{id}")).value(note)
+    }
+
+    /// Notes it for longer, if the place is still its own. Needs no memory: a failed `ms` would delete the note, and a full
+    /// server give its memory to a lock.
+    pub(super) fn keep_noted(&self, place: u16, id: u64) -> MetaCommand {
+        self.broker(MetaOp::Delete, place).flag(format!("C{id} I T{LIVES} E{id}"))
     }
 
     pub(super) fn look_for_broker(&self, place: u16) -> MetaCommand {
@@ -447,8 +451,8 @@ mod tests {
             (keys.take_watcher(&name), "mg lb:W:job v T-1"),
             (keys.note_line(&name, watcher.address, 15), "ms lb:H:job 14 T15\r\n10.0.0.7:28553"),
             (keys.look_for_line(&name), "mg lb:H:job u v"),
-            (keys.note_broker(7, 77, false, "1 0.1.0 here"), "ms lb:B:7 12 ME T15 E77\r\n1 0.1.0 here"),
-            (keys.note_broker(7, 77, true, "1 0.1.0 here"), "ms lb:B:7 12 C77 T15 E77\r\n1 0.1.0 here"),
+            (keys.note_broker(7, 77, "1 0.1.0 here"), "ms lb:B:7 12 ME T15 E77\r\n1 0.1.0 here"),
+            (keys.keep_noted(7, 77), "md lb:B:7 C77 I T15 E77"),
             (keys.look_for_broker(7), "mg lb:B:7 u c t v"),
             (keys.begin_epoch(epoch, 42), "ma lb:S N2147480000 J1234567890000000042 D0 C18446744073709551615"),
         ] {

@@ -58,7 +58,10 @@ impl Presence {
 
     /// Renews the note, or takes a place for it.
     pub(super) fn command(&self, keys: &Keys) -> MetaCommand {
-        keys.note_broker(self.place, self.id, self.taken, self.note.as_str())
+        match self.taken {
+            true => keys.keep_noted(self.place, self.id),
+            false => keys.note_broker(self.place, self.id, self.note.as_str()),
+        }
     }
 
     /// Takes note of what that came to. Returns whether it is done; if not, another try makes sense at once.
@@ -120,7 +123,7 @@ mod tests {
         let wire = |presence: &Presence| String::from_utf8(presence.command(&keys).encode().unwrap()).unwrap();
         assert!(wire(&presence).contains(" ME T15 E"), "{}", wire(&presence));
         assert!(presence.answered(&answer("HD")));
-        assert!(wire(&presence).contains(&format!(" C{} T15 E", presence.id)), "{}", wire(&presence));
+        assert!(wire(&presence).contains(&format!(" C{} I T15 E", presence.id)), "{}", wire(&presence));
         assert!(!presence.answered(&answer("NF")), "it has run out");
         assert_eq!(presence.place, first);
         assert!(presence.answered(&answer("HD")));
