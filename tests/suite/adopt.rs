@@ -1,5 +1,7 @@
 //! A planned change of the servers: `lockbroker shard adopt`, and what brokers of the old topology do.
 
+use std::time::{Duration, Instant};
+
 use crate::support::{Broker, Memcached, SOON, acquire, eventually, once, run, try_acquire};
 
 #[tokio::test]
@@ -51,6 +53,13 @@ async fn a_broker_is_seen_on_each_shard_for_as_long_as_it_runs() {
         let said = String::from_utf8_lossy(&refused.stdout).into_owned();
         assert!(said.contains("brokers were seen here") && said.contains(&place) && said.contains(" s ago"), "{said}");
     }
+    // A note is renewed every 5 s: without that it would be older by now.
+    let start = Instant::now();
+    eventually(2 * SOON, "it is renewed", async || {
+        let said = String::from_utf8_lossy(&adopt(&second.store()).stdout).into_owned();
+        start.elapsed() > Duration::from_secs(7) && [", 0 s ago", ", 1 s ago"].iter().any(|age| said.contains(age))
+    })
+    .await;
     broker.kill();
     eventually(2 * SOON, "its notes have run out", async || adopt(&store).status.success()).await;
 }
