@@ -1,7 +1,7 @@
 //! A child process that a test stops, resumes and kills, and that does not outlive the test.
 
 use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,9 +19,19 @@ pub struct Process {
 impl Process {
     /// Starts a program; its log is printed if the test fails.
     pub fn spawn(name: &str, command: &mut Command) -> Self {
+        Self::spawn_writing(name, command, Stdio::null()).0
+    }
+
+    /// As `spawn`, with its stdout for the test to read.
+    pub fn spawn_piped(name: &str, command: &mut Command) -> (Self, ChildStdout) {
+        let (process, stdout) = Self::spawn_writing(name, command, Stdio::piped());
+        (process, stdout.unwrap())
+    }
+
+    fn spawn_writing(name: &str, command: &mut Command, stdout: Stdio) -> (Self, Option<ChildStdout>) {
         let mut child = command
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            .stdout(stdout)
             .stderr(Stdio::piped())
             .spawn()
             .unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
@@ -32,7 +42,8 @@ impl Process {
             let log = Arc::clone(&log);
             move || lines.map_while(Result::ok).for_each(|line| log.lock().unwrap().push(line))
         });
-        Self { name: name.to_owned(), child, log }
+        let stdout = child.stdout.take();
+        (Self { name: name.to_owned(), child, log }, stdout)
     }
 
     /// Its process id.

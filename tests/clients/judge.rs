@@ -1,0 +1,82 @@
+//! Those who know better than the programs: two brokers on one memcached, and a rival that waits for each lock.
+
+use std::time::Instant;
+
+use lockbroker::proto::WaitAcquireResponse;
+use tempfile::TempDir;
+use tonic::Streaming;
+
+use crate::support::*;
+use crate::testee::{Case, Testee, Transport};
+
+/// Two brokers on one memcached. Programs speak to the first, over TCP and a socket; rivals to the second.
+pub(crate) struct Brokers {
+    pub(crate) memcached: Memcached,
+    pub(crate) first: Broker,
+    pub(crate) second: Broker,
+    folder: TempDir,
+}
+
+impl Brokers {
+    pub(crate) async fn start() -> Self {
+        let memcached = Memcached::start(&[]).await;
+        let folder = tempfile::tempdir().unwrap();
+        let socket = format!("unix:{}", folder.path().join("lb.sock").display());
+        let first = Broker::on_store(&memcached.store(), &["--listen", &socket]).await;
+        let second = Broker::on_store(&memcached.store(), &[]).await;
+        Self { memcached, first, second, folder }
+    }
+
+    /// The first broker, as an argument for a program.
+    pub(crate) fn server(&self, case: Case) -> String {
+        match case.1 {
+            Transport::Tcp => self.first.url(),
+            Transport::Unix => format!("unix:{}", self.folder.path().join("lb.sock").display()),
+        }
+    }
+}
+
+/// Somebody else who wants the lock, and has to wait for it.
+pub(crate) struct Rival {
+    name: String,
+    stub: Stub,
+    stream: Streaming<WaitAcquireResponse>,
+}
+
+impl Rival {
+    /// Gets in line at this broker. The lock must be held.
+    pub(crate) async fn queue(broker: &Broker, case: Case) -> Self {
+        let (name, mut stub) = (case.to_string(), broker.stub().await);
+        let (_, stream) = queue(&mut stub, wait(&name)).await;
+        Self { name, stub, stream }
+    }
+
+    /// Waits for the grant.
+    pub(crate) async fn granted(mut self) -> Grant {
+        let acquired = granted(&mut self.stream).await;
+        Grant { at: Instant::now(), token: acquired.fencing_token, lock_id: acquired.lock_id, rival: self }
+    }
+}
+
+/// The rival's grant: proof that the program's is over.
+pub(crate) struct Grant {
+    pub(crate) at: Instant,
+    token: i64,
+    lock_id: String,
+    rival: Rival,
+}
+
+impl Grant {
+    /// Judges a program that has ended: it has acted, its last act came before this grant, and its token is lower.
+    pub(crate) fn judge(&self, testee: &Testee, token: i64) {
+        let (name, acted) = (&self.rival.name, testee.acted_last());
+        assert!(acted < self.at, "{name}: acted {:?} after the next grant", acted - self.at);
+        assert!(token < self.token, "{name}: token {token} is not below {}", self.token);
+    }
+
+    /// Lets go of the lock, which must still be held.
+    pub(crate) async fn release(mut self) {
+        let outcome = release(&mut self.rival.stub, &self.rival.name, &self.lock_id).await;
+        assert_eq!(outcome, Outcome::Released, "{}", self.rival.name);
+    }
+}

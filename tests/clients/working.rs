@@ -1,0 +1,104 @@
+//! The ways in which a program's work ends as it wants.
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use lockbroker::proto::get_lock_response::State;
+use rustix::process::Signal;
+
+use crate::judge::{Brokers, Rival};
+use crate::support::*;
+use crate::testee::{Case, Testee};
+
+/// Far less than what is left of a validity when a lock is freed by it.
+const AT_ONCE: Duration = Duration::from_secs(3);
+
+/// Seconds of work beyond the validity that comes with a grant: nobody gets them who takes in no renewals.
+const LONG: f64 = 16.0;
+
+#[tokio::test]
+async fn takes_a_lock_keeps_it_and_releases_it() {
+    let brokers = Brokers::start().await;
+    join_all(Case::all().map(async |case| {
+        let mut testee = Testee::working(case, &brokers.server(case), 0, LONG);
+        let token = testee.acts().await;
+        let seen = look(&mut brokers.second.stub().await, &case.to_string()).await;
+        assert_eq!(seen.state(), State::Held, "{case}");
+        let grant = Rival::queue(&brokers.second, case).await.granted().await;
+        assert_eq!(testee.ends().await.code(), Some(0), "{case}");
+        testee.says("done").await;
+        grant.judge(&testee, token);
+        grant.release().await;
+    }))
+    .await;
+}
+
+#[tokio::test]
+async fn waits_behind_a_holder() {
+    let brokers = Brokers::start().await;
+    join_all(Case::all().map(async |case| {
+        let (server, name) = (brokers.server(case), case.to_string());
+        let mut stub = brokers.second.stub().await;
+        let (held, _stream) = acquire(&mut stub, once(&name)).await;
+        let mut waiting = Testee::start(case, &server, 60);
+        waiting.says("waiting: place 1").await;
+
+        // Those who do not wait, or not for that long.
+        let mut refused = Testee::start(case, &server, 0);
+        assert_eq!(refused.ends().await.code(), Some(75), "{case}");
+        let started = Instant::now();
+        let mut refused = Testee::start(case, &server, 1);
+        assert_eq!(refused.ends().await.code(), Some(75), "{case}");
+        assert!(started.elapsed() >= Duration::from_secs(1), "{case}");
+
+        assert!(!waiting.has_acted(), "{case}");
+        assert_eq!(release(&mut stub, &name, &held.lock_id).await, Outcome::Released, "{case}");
+        let token = waiting.acts().await;
+        assert!(held.fencing_token < token, "{case}");
+        waiting.kill();
+    }))
+    .await;
+}
+
+#[tokio::test]
+async fn ends_and_releases_at_sigterm() {
+    let brokers = Brokers::start().await;
+    join_all(Case::all().map(async |case| {
+        let server = brokers.server(case);
+        let mut testee = Testee::start(case, &server, 0);
+        let token = testee.acts().await;
+        let mut waiting = Testee::start(case, &server, 60);
+        waiting.says("waiting: place 1").await;
+        let rival = Rival::queue(&brokers.first, case).await;
+
+        // One that waits gives up its place.
+        waiting.signal(Signal::TERM);
+        assert_ne!(waiting.ends().await.code(), Some(0), "{case}");
+        testee.signal(Signal::TERM);
+        let told = Instant::now();
+        let grant = rival.granted().await;
+        assert!(grant.at < told + AT_ONCE, "{case}: granted after {:?}", grant.at - told);
+        assert_ne!(testee.ends().await.code(), Some(0), "{case}");
+        assert!(!waiting.has_acted(), "{case}");
+        grant.judge(&testee, token);
+        grant.release().await;
+    }))
+    .await;
+}
+
+#[tokio::test]
+async fn a_killed_program_leaves_its_lock_at_once() {
+    let brokers = Brokers::start().await;
+    join_all(Case::all().map(async |case| {
+        let mut testee = Testee::start(case, &brokers.server(case), 0);
+        let token = testee.acts().await;
+        let rival = Rival::queue(&brokers.second, case).await;
+        testee.kill();
+        let killed = Instant::now();
+        let grant = rival.granted().await;
+        assert!(grant.at < killed + AT_ONCE, "{case}: granted after {:?}", grant.at - killed);
+        testee.ends().await;
+        grant.judge(&testee, token);
+    }))
+    .await;
+}
