@@ -8,6 +8,7 @@
 
 mod judge;
 mod losing;
+mod page;
 #[path = "../support/mod.rs"]
 mod support;
 mod testee;

@@ -55,9 +55,6 @@ impl Case {
         [Language::Python, Language::Go, Language::Node, Language::Java]
             .into_iter()
             .flat_map(|language| [Transport::Tcp, Transport::Unix].map(|transport| Self(language, transport)))
-            .filter(|Self(language, transport)| {
-                matches!((language, transport), (Language::Go | Language::Node, _) | (_, Transport::Tcp))
-            })
     }
 
     /// Every language over TCP.

@@ -109,7 +109,7 @@ async function main(server, name, wait = 0, span = 60) {
   const target = server.replace(/^http:\/\//, "");
   const client = new LockService(target, grpc.credentials.createInsecure(), options);
   const lock = new Lock(client, name, Number(wait));
-  process.on("SIGTERM", () => lock.stop("SIGTERM")); // Ends the work; `finally` releases.
+  for (const name of ["SIGTERM", "SIGINT"]) process.on(name, () => lock.stop(name)); // Ends the work; `finally` releases.
   try {
     await lock.wait();
     if (!lock.lockId) {

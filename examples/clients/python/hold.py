@@ -102,7 +102,8 @@ def work(lock, seconds):
 
 
 def main(server, name, wait=0, seconds=60):
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped: SIGTERM"))  # Ends the work; `finally` releases.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit("stopped: a signal"))  # Ends the work; `finally` releases.
     with grpc.insecure_channel(server.removeprefix("http://"), OPTIONS) as channel:
         lock = Lock(lockbroker_pb2_grpc.LockServiceStub(channel), name, int(wait))
         try:
