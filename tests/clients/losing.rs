@@ -24,10 +24,10 @@ struct Holder {
 
 impl Holder {
     /// The program speaks to `server`, the rival to `broker`.
-    async fn start(case: Case, server: &str, broker: &Broker) -> Self {
+    async fn start(case: Case, server: String, broker: &Broker) -> Self {
         let mut stub = broker.stub().await;
         let (held, _stream) = acquire(&mut stub, once(&case.to_string())).await;
-        let testee = Testee::start(case, server, 60);
+        let testee = Testee::start(case, &server, 60).await;
         testee.says("waiting: place 1").await;
         sleep(QUEUED).await;
         release(&mut stub, &case.to_string(), &held.lock_id).await;
@@ -48,7 +48,7 @@ impl Holder {
 
 /// Holders of all cases at the first broker, with rivals at the second.
 async fn holders(brokers: &Brokers) -> Vec<Holder> {
-    join_all(Case::all().map(async |case| Holder::start(case, &brokers.server(case), &brokers.second).await)).await
+    join_all(Case::all().map(|case| Holder::start(case, brokers.server(case), &brokers.second))).await
 }
 
 async fn finish(holders: Vec<Holder>) -> Vec<Testee> {
@@ -61,7 +61,7 @@ async fn stops_when_the_store_is_away_for_a_lease() {
     let mut holders = holders(&brokers).await;
     brokers.memcached.stop().await;
     let stopped = Instant::now();
-    join_all(holders.iter_mut().map(async |holder| holder.testee.ends().await)).await;
+    join_all(holders.iter_mut().map(|holder| holder.testee.ends())).await;
     brokers.memcached.cont();
     for testee in finish(holders).await {
         let acted = testee.acted_last() - stopped;
@@ -84,7 +84,7 @@ async fn stops_when_only_its_connection_falls_silent() {
     let brokers = Brokers::start().await;
     let proxy = Proxy::start(brokers.first.address()).await;
     let server = format!("http://{}", proxy.address());
-    let holders = join_all(Case::tcp().map(async |case| Holder::start(case, &server, &brokers.first).await)).await;
+    let holders = join_all(Case::tcp().map(|case| Holder::start(case, server.clone(), &brokers.first))).await;
     proxy.black_hole();
     finish(holders).await;
 }
@@ -97,7 +97,7 @@ async fn does_not_go_on_after_a_long_pause() {
     for holder in &mut holders {
         holder.testee.stop().await;
     }
-    join_all(holders.into_iter().map(async |Holder { case, mut testee, rival, .. }| {
+    join_all(holders.into_iter().map(|Holder { case, mut testee, rival, .. }| async move {
         let grant = rival.granted().await;
         let acts = testee.acts_arrived();
         testee.cont();

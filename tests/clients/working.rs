@@ -18,9 +18,9 @@ const LONG: f64 = 16.0;
 
 #[tokio::test]
 async fn takes_a_lock_keeps_it_and_releases_it() {
-    let brokers = Brokers::start().await;
-    join_all(Case::all().map(async |case| {
-        let mut testee = Testee::working(case, &brokers.server(case), 0, LONG);
+    let brokers = &Brokers::start().await;
+    join_all(Case::all().map(|case| async move {
+        let mut testee = Testee::working(case, &brokers.server(case), 0, LONG).await;
         let token = testee.acts().await;
         let seen = look(&mut brokers.second.stub().await, &case.to_string()).await;
         assert_eq!(seen.state(), State::Held, "{case}");
@@ -35,19 +35,19 @@ async fn takes_a_lock_keeps_it_and_releases_it() {
 
 #[tokio::test]
 async fn waits_behind_a_holder() {
-    let brokers = Brokers::start().await;
-    join_all(Case::all().map(async |case| {
+    let brokers = &Brokers::start().await;
+    join_all(Case::all().map(|case| async move {
         let (server, name) = (brokers.server(case), case.to_string());
         let mut stub = brokers.second.stub().await;
         let (held, _stream) = acquire(&mut stub, once(&name)).await;
-        let mut waiting = Testee::start(case, &server, 60);
+        let mut waiting = Testee::start(case, &server, 60).await;
         waiting.says("waiting: place 1").await;
 
         // Those who do not wait, or not for that long.
-        let mut refused = Testee::start(case, &server, 0);
+        let mut refused = Testee::start(case, &server, 0).await;
         assert_eq!(refused.ends().await.code(), Some(75), "{case}");
         let started = Instant::now();
-        let mut refused = Testee::start(case, &server, 1);
+        let mut refused = Testee::start(case, &server, 1).await;
         assert_eq!(refused.ends().await.code(), Some(75), "{case}");
         assert!(started.elapsed() >= Duration::from_secs(1), "{case}");
 
@@ -62,12 +62,12 @@ async fn waits_behind_a_holder() {
 
 #[tokio::test]
 async fn ends_and_releases_at_sigterm() {
-    let brokers = Brokers::start().await;
-    join_all(Case::all().map(async |case| {
+    let brokers = &Brokers::start().await;
+    join_all(Case::all().map(|case| async move {
         let server = brokers.server(case);
-        let mut testee = Testee::start(case, &server, 0);
+        let mut testee = Testee::start(case, &server, 0).await;
         let token = testee.acts().await;
-        let mut waiting = Testee::start(case, &server, 60);
+        let mut waiting = Testee::start(case, &server, 60).await;
         waiting.says("waiting: place 1").await;
         let rival = Rival::queue(&brokers.first, case).await;
 
@@ -88,9 +88,9 @@ async fn ends_and_releases_at_sigterm() {
 
 #[tokio::test]
 async fn a_killed_program_leaves_its_lock_at_once() {
-    let brokers = Brokers::start().await;
-    join_all(Case::all().map(async |case| {
-        let mut testee = Testee::start(case, &brokers.server(case), 0);
+    let brokers = &Brokers::start().await;
+    join_all(Case::all().map(|case| async move {
+        let mut testee = Testee::start(case, &brokers.server(case), 0).await;
         let token = testee.acts().await;
         let rival = Rival::queue(&brokers.second, case).await;
         testee.kill();

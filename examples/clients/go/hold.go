@@ -146,7 +146,7 @@ func (l *lock) release() {
 
 // work is done in steps that are short beside the margin. Send l.token along with every write.
 func work(l *lock, span time.Duration) bool {
-	for end := time.Now().Add(span); l.held(); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(span); l.held(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
 			return true
 		}

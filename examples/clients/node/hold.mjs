@@ -97,7 +97,7 @@ class Lock extends EventEmitter {
 // The work, in steps that are short beside MARGIN. Send `lock.token` along with every write.
 // A step that keeps the event loop busy keeps the lock's messages out: no renewal is seen meanwhile.
 async function work(lock, span) {
-  for (const end = performance.now() + span * 1000; lock.held(); await sleep(10)) {
+  for (const end = performance.now() + span * 1000; lock.held(); await sleep(20)) {
     if (performance.now() >= end) return true;
     say("acting");
   }

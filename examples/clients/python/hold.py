@@ -97,7 +97,7 @@ def work(lock, seconds):
         if time.monotonic() >= end:
             return True
         print("acting", flush=True)
-        time.sleep(0.01)
+        time.sleep(0.02)
     return False
 
 

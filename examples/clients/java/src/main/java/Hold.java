@@ -128,7 +128,7 @@ public final class Hold {
 
   /** The work, in steps that are short beside MARGIN. Send the token along with every write. */
   boolean work(double seconds) throws InterruptedException {
-    for (long end = System.nanoTime() + (long) (seconds * 1e9); held(); Thread.sleep(10)) {
+    for (long end = System.nanoTime() + (long) (seconds * 1e9); held(); Thread.sleep(20)) {
       if (System.nanoTime() >= end) return true;
       System.out.println("acting");
     }
