@@ -70,6 +70,15 @@ def wait_until_free(stub, name):
         time.sleep(0.01)
 
 
+def test_several_addresses_need_a_name_for_them(name):
+    """A list of addresses is the authority of its channel, which no HTTP/2 server on h2 takes over TCP."""
+    if BROKER.startswith("unix:"):
+        return
+    target = f"ipv4:{BROKER},{BROKER}"
+    with grpc.insecure_channel(target, [("grpc.default_authority", "lockbroker")]) as channel:
+        assert state(lockbroker_pb2_grpc.LockServiceStub(channel), name) == pb.GetLockResponse.STATE_FREE
+
+
 def test_acquire_and_cancel(name):
     with Broker() as stub:
         stream = acquire(stub, name, owner="python")

@@ -19,20 +19,28 @@ async fn a_client_made_only_from_the_proto_does_all_that_there_is() {
 /// It sends the socket's path for an authority, percent-encoded.
 #[tokio::test]
 async fn so_it_does_over_a_unix_socket() {
-    over_a_socket(CURRENT, |path| format!("unix://{}", path.display())).await;
+    over_a_socket(CURRENT, |path| (format!("unix://{}", path.display()), Path::new("."))).await;
 }
 
 #[tokio::test]
-async fn so_does_an_old_one_over_a_unix_socket_by_a_relative_path() {
-    over_a_socket(OLD, |path| format!("unix:{}", path.file_name().unwrap().display())).await;
+async fn so_it_does_over_a_unix_socket_by_a_relative_path() {
+    over_a_socket(CURRENT, |path| (format!("unix:{}", path.strip_prefix("/").unwrap().display()), Path::new("/")))
+        .await;
 }
 
-async fn over_a_socket(requirements: &str, target: impl Fn(&Path) -> String) {
+#[tokio::test]
+async fn so_does_an_old_one() {
+    over_a_socket(OLD, |path| (format!("unix:{}", path.display()), Path::new("."))).await;
+}
+
+/// Runs it with a broker on a socket: with the target, and in the folder, that `target` makes of the socket's path.
+async fn over_a_socket(requirements: &str, target: impl Fn(&Path) -> (String, &Path)) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("lb.sock");
     let memcached = Memcached::start(&[]).await;
     let _broker = Broker::on_store(&memcached.store(), &["--listen", &format!("unix:{}", path.display())]).await;
-    client(requirements, &target(&path), &memcached, folder.path());
+    let (target, runs_in) = target(&path);
+    client(requirements, &target, &memcached, runs_in);
 }
 
 /// Runs `client.py` to its end, in this folder.
