@@ -321,6 +321,13 @@ mod tests {
                 let (there, back) = way.take(random);
                 let probed = next;
                 next = world.probe(probed, there, back)?;
+                // Whatever a stop has kept waiting, in the moments in which the old clock still answers.
+                let stop = world.stops.iter().map(|(_, ends)| *ends).find(|ends| (probed..next).contains(ends));
+                for _ in 0..if stop.is_some() { 20 } else { 0 } {
+                    let sent = stop.unwrap_or_default() + random.random_range(0.0..CATCHES_UP);
+                    let stored = world.ask(sent, 0.000_1, 0.000_1);
+                    world.hear(&stored)?;
+                }
                 // Others' grants and renewals, at any phase of the ticks.
                 if random.random_bool(stores) {
                     let (there, back) = way.take(random);
@@ -419,6 +426,38 @@ mod tests {
         let (start, mut clock) = (Moment::now(), ServerClock::default());
         assert_eq!(ask(&mut clock, start, 17.0, 17.2, 7.0), [false; 2]);
         assert_eq!(ask(&mut clock, start, 17.2, 20.0, 0.0), [true; 28]);
+    }
+
+    /// One answer that takes no time, `at` seconds after the start, by a clock that has come this far.
+    fn counts(clock: &mut ServerClock, start: Moment, at: f64, shows: f64) -> bool {
+        let now = start + Duration::from_secs_f64(at);
+        clock.counts(now, now, Duration::from_secs(EXPIRES - shows.floor() as u64))
+    }
+
+    #[test]
+    fn a_tick_of_long_ago_proves_less() {
+        let (start, mut clock) = (Moment::now(), ServerClock::default());
+        ask(&mut clock, start, 0.5, 10.0, 0.0);
+        // Within ten hours it may have gained 7.2 s, which would hide that it was stopped for 5.
+        assert!(!counts(&mut clock, start, 36_000.5, 36_000.5 + 7.2 - 5.0));
+    }
+
+    #[test]
+    fn a_clock_that_was_set_forward_hides_no_lag() {
+        let (start, mut clock) = (Moment::now(), ServerClock::default());
+        ask(&mut clock, start, 0.5, 10.0, 0.0);
+        assert!(counts(&mut clock, start, 10.5, 20.5));
+        assert!(!counts(&mut clock, start, 15.5, 25.5 - 4.0));
+    }
+
+    #[test]
+    fn a_tick_is_looked_for_once_a_minute() {
+        let (start, mut clock) = (Moment::now(), ServerClock::default());
+        let after = |seconds| start + Duration::from_secs(seconds);
+        assert!(clock.wants_a_tick(start));
+        ask(&mut clock, start, 0.5, 1.1, 0.0);
+        assert!(!clock.wants_a_tick(after(60)));
+        assert!(clock.wants_a_tick(after(62)));
     }
 
     #[test]
