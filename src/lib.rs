@@ -25,6 +25,8 @@ mod mutations;
 #[cfg(feature = "server")]
 pub mod policy;
 #[cfg(feature = "server")]
+mod quota;
+#[cfg(feature = "server")]
 mod rate_limited;
 #[cfg(feature = "server")]
 pub mod reloaded;

@@ -14,7 +14,7 @@ use lockbroker::cli::get::{self, GetArgs};
 use lockbroker::cli::health::{self, HealthArgs};
 use lockbroker::cli::run::{self, RunArgs};
 use lockbroker::config::{
-    AdoptArgs, Advertised, BrokerOptions, Config, ListenAddress, ServeArgs, ShardArgs, TraceOptions,
+    AdoptArgs, Advertised, BrokerOptions, Config, ListenAddress, ServeArgs, ShardArgs, TraceOptions, TransportOptions,
 };
 use lockbroker::metrics::Metrics;
 use lockbroker::policy::Policy;
@@ -132,6 +132,10 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
 async fn serve_by(config: &Config) -> anyhow::Result<()> {
     let tls = config.tls.clone().map(Reloaded::start).transpose().context("cannot use the certificates")?;
     let policy = config.policy.clone().map(Reloaded::start).transpose().context("cannot use the policy")?;
+    let shards = if let Store::Memcached(shards) = &config.store { shards.len() } else { 0 };
+    let max_connections = server::files::connections(config.transport.max_connections, shards)?;
+    let transport = TransportOptions { max_connections: Some(max_connections), ..config.transport.clone() };
+    let config = &Config { transport, ..config.clone() };
     let Sockets { listeners, admin, wake_ups } = Sockets::bind(config, tls).await?;
     if policy.is_none()
         && let Some(address) = config.listen.iter().find(|address| !address.is_local())
@@ -231,8 +235,7 @@ async fn serve_on(
 ) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
     let BrokerOptions { default_ttl, max_ttl, poll_interval, max_locks, max_waiters, .. } = config.broker;
-    let settings =
-        Settings { default_ttl, max_ttl, poll_interval, max_locks: max_locks.get(), max_waiters: max_waiters.get() };
+    let settings = Settings { default_ttl, max_ttl, poll_interval, max_locks, max_waiters };
     let broker = Broker::new(store, settings, metrics);
     let service = Service::new(broker.clone(), policy);
     let (stop, stopped) = oneshot::channel::<()>();

@@ -21,11 +21,27 @@ const PREFIX: &str = "lockbroker";
 
 /// All metrics of one broker. Cloning shares them.
 #[derive(Clone)]
-pub struct Metrics(Arc<Mutex<Registry>>);
+pub struct Metrics {
+    registry: Arc<Mutex<Registry>>,
+    // Those that all layers have in common: each has limits of its own.
+    limits: Gauges,
+    used: Gauges,
+    refused: Counters,
+}
 
 impl Default for Metrics {
     fn default() -> Metrics {
-        Metrics(Arc::new(Mutex::new(Registry::with_prefix(PREFIX))))
+        let mut registry = Registry::with_prefix(PREFIX);
+        let (limits, used, refused) = (family::Family::default(), family::Family::default(), family::Family::default());
+        registry.register("limit", "How many there may be of what the label says", limits.clone());
+        registry.register("limit_used", "How many there are of what the label says", used.clone());
+        registry.register("refused", "Requests and connections refused for a limit of this broker", refused.clone());
+        Metrics {
+            registry: Arc::new(Mutex::new(registry)),
+            limits: Gauges(limits),
+            used: Gauges(used),
+            refused: Counters(refused),
+        }
     }
 }
 
@@ -37,13 +53,20 @@ impl fmt::Debug for Metrics {
 
 impl Metrics {
     fn registry(&self) -> MutexGuard<'_, Registry> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Declares a metric; each name once. `help` is a sentence without its full stop.
     pub(crate) fn declare<M: Metric + Clone>(&self, name: &str, help: &str, metric: M) -> M {
         self.registry().register(name, help, metric.clone());
         metric
+    }
+
+    /// Declares a limit by its name, and returns what shows how much of it is used and what counts its refusals.
+    pub(crate) fn limit(&self, name: &str, limit: i64) -> (Gauge, Counter) {
+        let labels = [("limit", name)];
+        self.limits.of(&labels).set(limit);
+        (self.used.of(&labels), self.refused.of(&labels))
     }
 
     /// Declares a counter. Its name gets `_total` at its end.
@@ -107,9 +130,14 @@ impl Gauge {
         Counted(self)
     }
 
-    /// Counts one more; [`Gauge::end`] follows.
-    pub(crate) fn begin(&self) {
-        self.0.inc();
+    /// Counts one more, and returns how many there were before; [`Gauge::end`] follows.
+    pub(crate) fn begin(&self) -> i64 {
+        self.0.inc()
+    }
+
+    /// Counts so many more, or fewer.
+    pub(crate) fn add(&self, count: i64) {
+        self.0.inc_by(count);
     }
 
     /// Counts one less.
@@ -173,7 +201,7 @@ fn labels(labels: &[(&'static str, &str)]) -> Labels {
 }
 
 /// Counters that differ in their labels.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Counters(family::Family<Labels, counter::Counter>);
 
 impl Counters {
@@ -189,7 +217,7 @@ impl Counters {
 }
 
 /// Gauges that differ in their labels.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Gauges(family::Family<Labels, gauge::Gauge>);
 
 impl Gauges {

@@ -122,7 +122,7 @@ pub struct BrokerOptions {
           value_parser = between(Duration::from_millis(1), HOUR))]
     pub poll_interval: Duration,
 
-    /// How many locks this broker holds at once before it refuses more
+    /// How many locks this broker has at once before it refuses more: held, lingering, or being acquired or released
     #[arg(long, env = "LOCKBROKER_MAX_LOCKS", value_name = "COUNT", default_value = "1000000")]
     pub max_locks: NonZeroUsize,
 
@@ -158,6 +158,21 @@ pub struct TransportOptions {
     /// health checks are never refused for this
     #[arg(long, env = "LOCKBROKER_MAX_CONCURRENT_RPCS", value_name = "COUNT", default_value = "10000")]
     pub max_concurrent_rpcs: NonZeroUsize,
+
+    /// How many clients may be connected at once before more are turned away. [default: 10000, or as many as the
+    /// limit of open files leaves]
+    #[arg(long, env = "LOCKBROKER_MAX_CONNECTIONS", value_name = "COUNT")]
+    pub max_connections: Option<NonZeroUsize>,
+
+    /// How many calls may be open at once before more are refused: each Session, each lock held or waited for on a
+    /// stream of its own, each call that is not answered. Release and health checks are refused at twice as many
+    #[arg(long, env = "LOCKBROKER_MAX_STREAMS", value_name = "COUNT", default_value = "1000000")]
+    pub max_streams: NonZeroUsize,
+
+    /// A connection without a call for this long is closed: 1s to 24h
+    #[arg(long, env = "LOCKBROKER_IDLE_TIMEOUT", value_name = "DURATION", default_value = "10m",
+          value_parser = between(Duration::from_secs(1), Duration::from_secs(24 * 3600)))]
+    pub idle_timeout: Duration,
 
     /// After a signal to stop: for how long to keep leases alive while clients move to another broker
     #[arg(long, env = "LOCKBROKER_DRAIN", value_name = "DURATION", default_value = "25s",

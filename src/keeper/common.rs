@@ -1,5 +1,6 @@
 //! What all keepers of a broker share.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -11,7 +12,10 @@ use super::metrics::LockMetrics;
 use crate::clock::Moment;
 use crate::lock::{GrantId, LockName, item_ttl};
 use crate::metrics::Metrics;
+use crate::quota::{Quota, Share};
+use crate::rate_limited::RateLimited;
 use crate::store::{Change, LockStore, Look, Mark, StoreError, Watch};
+use crate::stream::Failure;
 use crate::waiters::Waiters;
 
 /// The limits and defaults of a broker.
@@ -23,10 +27,10 @@ pub struct Settings {
     pub max_ttl: Duration,
     /// The time between two polls for those who name none; up to 1 s where another broker will wake them.
     pub poll_interval: Duration,
-    /// How many locks may be held here; above that new ones are refused.
-    pub max_locks: usize,
+    /// How many locks there may be here, from the first attempt to the end of the linger; above that new ones are refused.
+    pub max_locks: NonZeroUsize,
     /// How many may wait here; above that new ones are refused.
-    pub max_waiters: usize,
+    pub max_waiters: NonZeroUsize,
 }
 
 /// What all keepers of a broker share.
@@ -36,6 +40,10 @@ pub(crate) struct Common<S> {
     pub(crate) settings: Settings,
     pub(crate) waiters: Waiters,
     pub(crate) metrics: LockMetrics,
+    /// Locks that are being acquired, held, released or cleaned up, or that linger.
+    pub(crate) locks: Quota,
+    /// Requests that wait for a lock.
+    pub(crate) waits: Quota,
     /// What has to be finished before the broker may end: streams, and releases that are under way.
     pub(crate) unfinished: TaskTracker,
     /// Set when the broker is going away: for how long it goes on.
@@ -51,10 +59,21 @@ impl<S: LockStore> Common<S> {
             settings,
             waiters: Waiters::new(settings.poll_interval),
             metrics: LockMetrics::new(metrics),
+            locks: Quota::new(metrics, "max_locks", settings.max_locks),
+            waits: Quota::new(metrics, "max_waiters", settings.max_waiters),
             unfinished: TaskTracker::new(),
             draining: watch::Sender::new(None),
             abandoned: AtomicBool::new(false),
         }
+    }
+
+    /// Says that there is no room for another lock.
+    pub(crate) fn full(&self) -> Failure {
+        Failure::exhausted(format!(
+            "this broker has {} locks (held, lingering, or being acquired or released), which is its limit: raise \
+             --max-locks, or ask another broker",
+            self.settings.max_locks
+        ))
     }
 
     /// Looks at a lock. The label of a holder that is kept here is known even before the store has noted it, and
@@ -117,10 +136,23 @@ impl<S: LockStore> Common<S> {
 
     /// Deletes, in the background, a grant that nobody wants and whose command may still land: again and again for
     /// `life`, the life of its item, whatever a look would show. Once deleted it is gone, for every command is sent
-    /// once.
+    /// once. At twice `--max-locks` it is left out, and the item expires by itself.
     pub(crate) fn scrub(self: &Arc<Self>, name: &LockName, id: GrantId, life: u32) {
+        static LEFT_OUT: RateLimited = RateLimited::new();
+        let Some(room) = self.locks.take_reserved() else {
+            if let Some(left_out) = LEFT_OUT.pass() {
+                tracing::warn!(left_out, "twice --max-locks: a grant that nobody wants is left to expire");
+            }
+            return;
+        };
+        self.scrub_in(room, name, id, life);
+    }
+
+    /// Does the same in a room that has been found already.
+    pub(crate) fn scrub_in(self: &Arc<Self>, room: Share, name: &LockName, id: GrantId, life: u32) {
         let (common, name) = (Arc::clone(self), name.clone());
         tokio::spawn(async move {
+            let _room = room;
             let over = Moment::now() + Duration::from_secs(life.into());
             let mut delays = retry_delays();
             while !over.has_passed() {

@@ -12,6 +12,8 @@ pub(crate) struct LockMetrics {
     /// Locks held here.
     pub(crate) held: Gauge,
     pub(crate) waiting: Gauge,
+    /// Events that wait to be read by clients, in all outboxes.
+    pub(crate) unread: Gauge,
     outcomes: By<Outcome>,
     tried_once: Histogram,
     waited: Histogram,
@@ -21,7 +23,6 @@ pub(crate) struct LockMetrics {
     pub(crate) heartbeat_lag: Histogram,
     lost: By<LostReason>,
     pub(crate) hand_overs: Counter,
-    pub(crate) refused: By<Limit>,
 }
 
 /// What asking for a lock came to.
@@ -36,13 +37,6 @@ pub(crate) enum Outcome {
     Denied,
 }
 
-/// What a broker refuses for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Limit {
-    MaxLocks,
-    MaxWaiters,
-}
-
 /// From a millisecond to four minutes.
 const WAITS: Buckets = Buckets { first: 0.001, factor: 4.0, count: 10 };
 /// From a millisecond to almost five hours.
@@ -50,11 +44,20 @@ const HOLDS: Buckets = Buckets { first: 0.001, factor: 8.0, count: 9 };
 /// From a millisecond to 16 s, which is above the lease of the default ttl.
 const LAGS: Buckets = Buckets { first: 0.001, factor: 4.0, count: 8 };
 
+/// How many events may wait to be read by all clients before Sessions that do not read are read no more.
+const MAX_UNREAD: i64 = 1_000_000;
+
 impl LockMetrics {
+    /// Returns whether so many events wait to be read that those who do not read have to wait.
+    pub(crate) fn has_many_unread(&self) -> bool {
+        self.unread.get() > MAX_UNREAD
+    }
+
     pub(crate) fn new(metrics: &Metrics) -> LockMetrics {
         let waits = metrics.histograms("wait_seconds", "From asking for a lock to its grant", WAITS);
         LockMetrics {
             held: metrics.gauge("locks_held", "Locks that this broker holds for its clients"),
+            unread: metrics.limit("unread_events", MAX_UNREAD).0,
             waiting: metrics.gauge("waiters", "Requests that wait in line for a lock"),
             outcomes: metrics
                 .counters("acquisitions", "What asking for locks came to, in Sessions and streams alike")
@@ -75,7 +78,6 @@ impl LockMetrics {
             ),
             lost: metrics.counters("locks_lost", "Locks lost whose clients believed in them").by("reason", &[]),
             hand_overs: metrics.counter("hand_overs", "Locks handed from their holder to a waiter of this broker"),
-            refused: metrics.counters("refused", "Requests refused for a limit of this broker").by("limit", &[]),
         }
     }
 
@@ -112,28 +114,20 @@ impl LockMetrics {
         });
     }
 
-    /// A lock is held from now on, until what this returns is dropped.
-    pub(super) fn holding(&self) -> Holding<'_> {
+    /// Counts a lock that is held from now on, until [`LockMetrics::end_hold`]. A guard would take more room in each keeper.
+    pub(super) fn begin_hold(&self) -> Instant {
         self.held.begin();
-        Holding { metrics: self, since: Instant::now() }
+        Instant::now()
+    }
+
+    /// Counts the end of a hold that began then.
+    pub(super) fn end_hold(&self, since: Instant) {
+        self.held.end();
+        self.hold.observe(since.elapsed());
     }
 
     pub(super) fn lost(&self, reason: LostReason) {
         self.lost.inc(reason);
-    }
-}
-
-/// A lock that is held.
-#[derive(Debug)]
-pub(super) struct Holding<'a> {
-    metrics: &'a LockMetrics,
-    since: Instant,
-}
-
-impl Drop for Holding<'_> {
-    fn drop(&mut self) {
-        self.metrics.held.end();
-        self.metrics.hold.observe(self.since.elapsed());
     }
 }
 
@@ -177,17 +171,6 @@ impl Label for LostReason {
             LostReason::Expired => "expired",
             LostReason::Gone => "gone",
             LostReason::TakenOver => "taken_over",
-        }
-    }
-}
-
-impl Label for Limit {
-    const ALL: &'static [Limit] = &[Limit::MaxLocks, Limit::MaxWaiters];
-
-    fn label(self) -> &'static str {
-        match self {
-            Limit::MaxLocks => "max_locks",
-            Limit::MaxWaiters => "max_waiters",
         }
     }
 }

@@ -14,15 +14,16 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 pub(crate) use self::common::Common;
 pub use self::common::Settings;
-pub(crate) use self::metrics::{Limit, LockMetrics};
+pub(crate) use self::metrics::LockMetrics;
 pub use self::obtain::Want;
-pub(crate) use self::obtain::going_away;
+pub(crate) use self::obtain::{Asked, going_away};
 pub(crate) use self::release::{LONGEST_RELEASE, release_by_id};
 
 use crate::bell::{Bell, End, Ended};
 use crate::clock::{Moment, notice, sleep_until};
 use crate::lock::{FencingToken, GrantId, LockId, LockName, Owner, item_ttl, lease};
 use crate::mutations::{self, Rule};
+use crate::quota::Share;
 use crate::store::{Change, LockStore, Mark, StoreError};
 use crate::stream::{Event, Failure, LostReason, Seat};
 
@@ -42,6 +43,8 @@ pub(crate) struct Keeper<S> {
     pub(crate) ttl: Duration,
     pub(crate) linger: Duration,
     pub(crate) owner: Owner,
+    /// Its place among `--max-locks`. One who waits gets it with the grant.
+    pub(crate) room: Option<Share>,
 }
 
 /// A lock that is ours in the store.
@@ -89,18 +92,26 @@ impl<S: LockStore> Keeper<S> {
     ///
     /// The future is there for as long as the lock is held, so it is kept small: what obtaining and giving back need is
     /// boxed, and its block takes what it is made of where an `async fn` would have room for it twice.
-    pub(crate) fn keep(self, want: Want) -> impl Future<Output = ()> + Send + 'static {
+    pub(crate) fn keep(mut self, asked: Asked) -> impl Future<Output = ()> + Send + 'static {
         let unfinished = self.common.unfinished.token();
-        let want = Box::new(want);
+        let asked = Box::new(asked);
         async move {
-            let Some(mut grant) = Box::pin(self.obtain(want)).await else { return };
+            let Some(obtained) = Box::pin(self.obtain(asked)).await else { return };
+            let mut grant = self.enters(obtained);
             self.common.waiters.hold(&self.name, grant.id, &self.owner, &self.bell);
-            let close = {
-                let _holding = self.common.metrics.holding();
-                self.hold(&mut grant).await
-            };
+            let since = self.common.metrics.begin_hold();
+            let close = self.hold(&mut grant).await;
+            self.common.metrics.end_hold(since);
             Box::pin(self.give_back(grant, close, unfinished)).await;
         }
+    }
+
+    /// Takes the room that came with a grant, if any.
+    fn enters(&mut self, (grant, room): (Grant, Option<Share>)) -> Grant {
+        if room.is_some() {
+            self.room = room;
+        }
+        grant
     }
 
     /// Announces the grant and renews it until its client, or its store, ends that.
@@ -302,7 +313,7 @@ impl<S: LockStore> Keeper<S> {
         };
         let released = self.release(grant, delivered, told, caller).await;
         let Keeper { common, seat, name, .. } = self;
-        // Neither its client nor a broker that is ending waits for a linger.
+        // Neither its client nor a broker that is ending waits for a linger. Its room stays taken.
         drop((seat, unfinished));
         if let Released::Lingering(linger_id, until) = released {
             common.outlast(&name, linger_id, until).await;
@@ -334,7 +345,7 @@ mod tests {
         fn size_of_output<F: Future>(_: impl FnOnce() -> F) -> usize {
             size_of::<F>()
         }
-        size_of_output(|| keeper().keep(Want::Once))
+        size_of_output(|| keeper().keep(Asked { want: Want::Once, waits: None }))
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::clock::{Moment, sleep_until};
 use crate::keeper::common::retry_delays;
 use crate::lock::{GrantId, LockId, Owner, item_ttl, lease};
 use crate::mutations::{self, Rule};
+use crate::quota::Share;
 use crate::store::{Change, Granted, LockStore, Look, Mark, StoreError};
 use crate::stream::{Event, Failure, Reason};
 use crate::waiters::{Turn, Waiter};
@@ -39,6 +40,15 @@ pub enum Want {
     Reattach(LockId),
 }
 
+/// What a keeper is started with.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    /// How the lock is wanted.
+    pub(crate) want: Want,
+    /// Its place among `--max-waiters`, if it waits.
+    pub(crate) waits: Option<Share>,
+}
+
 /// What one attempt to get the lock came to.
 enum Attempt {
     Granted(Grant),
@@ -58,14 +68,17 @@ enum Leave {
 
 impl<S: LockStore> Keeper<S> {
     /// Gets the lock, or tells the client why not.
-    pub(super) async fn obtain(&self, want: Box<Want>) -> Option<Grant> {
+    pub(super) async fn obtain(&self, asked: Box<Asked>) -> Option<(Grant, Option<Share>)> {
+        let Asked { want, waits: _in_line } = *asked;
         let metrics = &self.common.metrics;
-        let (waits, reattach, asked) = (metrics.waits_of(&want), matches!(*want, Want::Reattach(_)), Instant::now());
-        let grant = match *want {
-            Want::Once => self.try_once(None).await,
-            Want::Wait { max_wait: Some(Duration::ZERO), .. } => self.try_once(Some(Reason::MaxWait)).await,
+        let (waits, reattach, asked) = (metrics.waits_of(&want), matches!(want, Want::Reattach(_)), Instant::now());
+        let grant = match want {
+            Want::Once => self.try_once(None).await.map(|grant| (grant, None)),
+            Want::Wait { max_wait: Some(Duration::ZERO), .. } => {
+                self.try_once(Some(Reason::MaxWait)).await.and_then(|grant| self.with_room(grant))
+            }
             Want::Wait { max_wait, poll_interval } => self.wait_in_line(max_wait, poll_interval).await,
-            Want::Reattach(lock_id) => self.reattach(lock_id).await,
+            Want::Reattach(lock_id) => self.reattach(lock_id).await.map(|grant| (grant, None)),
         };
         match grant {
             Ok(grant) => {
@@ -99,7 +112,11 @@ impl<S: LockStore> Keeper<S> {
     }
 
     /// Waits in line until the lock is granted or handed over, the wait is over, or the client leaves.
-    async fn wait_in_line(&self, max_wait: Option<Duration>, poll_interval: Option<Duration>) -> Result<Grant, Event> {
+    async fn wait_in_line(
+        &self,
+        max_wait: Option<Duration>,
+        poll_interval: Option<Duration>,
+    ) -> Result<(Grant, Option<Share>), Event> {
         let _waiting = self.common.metrics.waiting.one_more();
         let deadline = max_wait.map(|wait| Moment::now() + wait);
         let me = Waiter {
@@ -116,7 +133,7 @@ impl<S: LockStore> Keeper<S> {
         let mut retries = retry_delays();
         let leave = loop {
             if let Some(handed) = self.bell.take_handed() {
-                return Ok(handed.into());
+                return Ok(self.in_the_place_of_another(handed));
             }
             if let Some(end) = self.bell.take_end() {
                 break Leave::Ended(end);
@@ -140,7 +157,7 @@ impl<S: LockStore> Keeper<S> {
                             self.common.scrub(&self.name, handed.id, item_ttl(self.ttl, self.linger));
                         }
                         self.common.stop_watching(&self.name);
-                        return Ok(grant);
+                        return self.with_room(grant);
                     }
                     Attempt::Taken => {
                         retries = retry_delays();
@@ -186,7 +203,7 @@ impl<S: LockStore> Keeper<S> {
             if let Leave::Ended(end) = leave {
                 self.bell.end(end);
             }
-            return Ok(handed.into());
+            return Ok(self.in_the_place_of_another(handed));
         }
         Err(match leave {
             Leave::MaxWait => {
@@ -200,6 +217,23 @@ impl<S: LockStore> Keeper<S> {
             Leave::Ended(_) => not_acquired(Reason::Cancelled),
             Leave::Failed(failure) => Event::Failed(failure),
         })
+    }
+
+    /// Takes room for a grant that one who waited has got from the store. If there is none, the grant goes back.
+    fn with_room(&self, grant: Grant) -> Result<(Grant, Option<Share>), Event> {
+        let room = self.common.locks.take();
+        if room.is_none() {
+            // There are no more of these than waiters, and who comes to a full broker does not get to wait.
+            let room = self.common.locks.take_always();
+            self.common.scrub_in(room, &self.name, grant.id, item_ttl(self.ttl, self.linger));
+            return Err(Event::Failed(self.common.full()));
+        }
+        Ok((grant, room))
+    }
+
+    /// Takes room for a grant that another keeper here hands over, which is about to end.
+    fn in_the_place_of_another(&self, handed: Handed) -> (Grant, Option<Share>) {
+        (handed.into(), Some(self.common.locks.take_always()))
     }
 
     /// Asks the store for the lock. What was asked for and is not wanted any more is cleaned up.

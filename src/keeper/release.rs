@@ -11,6 +11,7 @@ use crate::bell::{Ended, Handed};
 use crate::clock::{Moment, sleep_until};
 use crate::lock::{GrantId, LingerId, LockId, LockName, item_ttl};
 use crate::mutations;
+use crate::quota::Share;
 use crate::store::{Change, Granted, LockStore, Look, Mark};
 use crate::stream::{Event, Failure, LostReason};
 
@@ -38,6 +39,8 @@ struct Ending {
     linger: Duration,
     /// The T of the item that lingers: no shorter than it was.
     life: u32,
+    /// For how long it is tried.
+    tries: Duration,
     /// Until when it is certain that nobody else has been granted the lock.
     alone_until: Option<Moment>,
 }
@@ -106,7 +109,9 @@ impl<S: LockStore> Keeper<S> {
         }
         // Until its item may have run out, and until a memory lost since the last renewal may have been opened again.
         let alone_until = (self.lease_end(&grant) + linger).min(grant.sent + common.settings.max_ttl);
-        let ending = Ending { id: grant.id, linger, life: self.item_ttl(&grant), alone_until: Some(alone_until) };
+        let tries = Duration::from_secs(item_ttl(common.settings.max_ttl, linger).into());
+        let life = self.item_ttl(&grant);
+        let ending = Ending { id: grant.id, linger, life, tries, alone_until: Some(alone_until) };
         let released = common.end_grant(&self.name, ending, caller, unsure).await;
         match released {
             Released::Ended => {
@@ -128,18 +133,18 @@ impl<S: LockStore> Keeper<S> {
 }
 
 impl<S: LockStore> Common<S> {
-    /// Deletes the grant, or makes it linger, trying until its item would be gone by itself. The caller is answered
+    /// Deletes the grant, or makes it linger, trying for as long as the ending says. The caller is answered
     /// once that is certain, or has taken too long. `unsure`: an earlier command may have ended it already.
     async fn end_grant(
         self: &Arc<Self>,
         name: &LockName,
-        Ending { id, linger, life, alone_until }: Ending,
+        Ending { id, linger, life, tries, alone_until }: Ending,
         mut caller: Caller,
         mut unsure: bool,
     ) -> Released {
         let linger_id = (!linger.is_zero()).then(LingerId::random);
         let began = Moment::now();
-        let over = began + Duration::from_secs(item_ttl(self.settings.max_ttl, linger).into());
+        let over = began + tries;
         let answer_by = began + LONGEST_RELEASE / 2;
         let mut delays = retry_delays();
         loop {
@@ -202,7 +207,10 @@ impl<S: LockStore> Common<S> {
         life: u32,
     ) {
         let (common, name, unfinished) = (Arc::clone(self), name.clone(), self.unfinished.token());
+        // The keeper that asks for this ends now.
+        let room = self.locks.take_always();
         tokio::spawn(async move {
+            let _room = room;
             let linger_id = LingerId::random();
             let lingers = common.either_lingers(&name, ids, linger_id, life).await;
             drop(unfinished);
@@ -282,16 +290,19 @@ impl<S: LockStore> Common<S> {
     }
 }
 
-/// Releases a grant of which this broker has no keeper.
+/// Releases a grant of which this broker has no keeper. It is tried for `--max-ttl`, whatever linger the caller's id
+/// names: whoever gets no answer calls again.
 pub(crate) async fn release_by_id<S: LockStore>(
     common: Arc<Common<S>>,
     name: LockName,
     lock_id: LockId,
     caller: oneshot::Sender<Result<Ended, Failure>>,
+    _room: Share,
 ) {
     let LockId { grant: id, linger, .. } = lock_id;
     // Whether the lock is still held under that id is for the store to say.
-    let ending = Ending { id, linger, life: item_ttl(common.settings.max_ttl, linger), alone_until: None };
+    let max_ttl = common.settings.max_ttl;
+    let ending = Ending { id, linger, life: item_ttl(max_ttl, linger), tries: max_ttl, alone_until: None };
     let released = common.end_grant(&name, ending, Some(caller), false).await;
     if let Released::NotOurs(LostReason::TakenOver) = released {
         // Nothing has changed for anybody.

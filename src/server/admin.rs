@@ -4,6 +4,7 @@
 
 use std::convert::Infallible;
 use std::future::ready;
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use futures_util::future::Either;
@@ -17,6 +18,9 @@ use tower::{Service, service_fn};
 
 use super::{Listener, MAX_FRAME_BYTES, MAX_HEADER_BYTES, listen};
 use crate::metrics::{CONTENT_TYPE, Metrics};
+use crate::quota::Quota;
+use crate::service::connection::TrackedIo;
+use crate::service::patience::{Idle, Patience};
 
 const METRICS: &str = "/metrics";
 
@@ -26,9 +30,19 @@ const MAX_STREAMS: u32 = 100;
 /// How often a silent connection is asked whether it still stands, and for how long it may leave that unanswered.
 const KEEPALIVE: Duration = Duration::from_secs(20);
 
+/// How many may be connected at once: a few probes and scrapers each.
+pub(super) const MAX_CONNECTIONS: NonZeroUsize = NonZeroUsize::new(100).unwrap();
+
+/// For how long a connection may say nothing: longer than most intervals of scrapes, and than the pings of HTTP/2.
+const IDLE: Duration = Duration::from_secs(120);
+
 /// Serves health checks by `health`, and `metrics`, until what this returns is dropped.
 pub(super) fn serve(listener: Listener, health: Routes, metrics: Metrics) -> AbortOnDropHandle<()> {
-    let incoming = listen::incoming(vec![listener]).map(Ok::<_, Infallible>);
+    let connections = Quota::new(&metrics, "admin_connections", MAX_CONNECTIONS);
+    let incoming = listen::incoming(vec![listener], connections).map(|(io, room)| {
+        let patience = Patience::new(Idle::WithoutBytes(IDLE), 2 * KEEPALIVE);
+        Ok::<_, Infallible>(TrackedIo::new(io, KEEPALIVE, Vec::new()).with_room(room).with_patience(patience))
+    });
     let serving = transport::Server::builder()
         .accept_http1(true)
         .max_concurrent_streams(MAX_STREAMS)

@@ -6,19 +6,22 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::{HeaderMap, Request, Response};
 use http_body::{Frame, SizeHint};
 use pin_project_lite::pin_project;
-use tonic::Code;
+use tokio::time::{Sleep, sleep};
 use tonic::body::Body;
+use tonic::{Code, Status};
 use tower::Service;
 use tracing::Span;
 use tracing::field::{Empty, debug};
 use tracing::span::Entered;
 
 use super::metrics::{CallMetrics, MethodMetrics};
+use crate::quota::{Quota, Share};
+use crate::service::connection::{Connection, OpenCall};
 #[cfg(feature = "otlp")]
 use crate::traces;
 
@@ -28,14 +31,30 @@ use crate::traces;
 pub(super) struct Calls<S> {
     inner: S,
     metrics: CallMetrics,
+    streams: Quota,
 }
 
 impl<S> Calls<S> {
-    /// Counts the calls of `inner` in `metrics`.
-    pub(super) fn new(inner: S, metrics: CallMetrics) -> Calls<S> {
-        Calls { inner, metrics }
+    /// Counts the calls of `inner` in `metrics`, and lets in as many at once as `streams` says.
+    pub(super) fn new(inner: S, metrics: CallMetrics, streams: Quota) -> Calls<S> {
+        Calls { inner, metrics, streams }
+    }
+
+    /// Makes room for a call. What ends a lock, and what asks how the broker is, finds some longer than the rest.
+    fn admit(&self, path: &str) -> Option<Share> {
+        match path.strip_prefix('/') {
+            Some(RELEASE | HEALTH_CHECK) => self.streams.take_reserved(),
+            _ => self.streams.take(),
+        }
     }
 }
+
+const RELEASE: &str = "lockbroker.v1.LockService/Release";
+const HEALTH_CHECK: &str = "grpc.health.v1.Health/Check";
+
+/// For how long a call may be without the headers of its answer. All that the broker does itself takes less: this is for
+/// requests whose message does not come.
+const UNANSWERED: Duration = Duration::from_secs(30);
 
 impl<S> Service<Request<Body>> for Calls<S>
 where
@@ -51,7 +70,13 @@ where
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let path = request.uri().path();
-        let call = Call::begin(path, Arc::clone(self.metrics.of(path)));
+        let room = self.admit(path);
+        let mut call = Call::begin(path, Arc::clone(self.metrics.of(path)));
+        if room.is_none() {
+            return CallFuture { future: None, call: Some(call), patience: None };
+        }
+        call.room = room;
+        call.on = request.extensions().get::<Arc<Connection>>().map(Connection::begin_call);
         #[cfg(feature = "otlp")]
         if let Some(record) = &call.record {
             traces::continue_from(request.headers(), &record.span);
@@ -60,7 +85,7 @@ where
             let _entered = call.enter();
             self.inner.call(request)
         };
-        CallFuture { future, call: Some(call) }
+        CallFuture { future: Some(future), call: Some(call), patience: None }
     }
 }
 
@@ -71,6 +96,10 @@ struct Call {
     /// None, and next to no work, where nobody listens.
     record: Option<Box<Record>>,
     status: Option<Code>,
+    /// Its place among those that may be open.
+    room: Option<Share>,
+    /// Keeps its connection from being idle.
+    on: Option<OpenCall>,
 }
 
 /// What is recorded of a call.
@@ -85,7 +114,7 @@ impl Call {
         metrics.begin();
         let span = tracing::debug_span!("rpc", method = path, lock = Empty, status = Empty);
         let record = (!span.is_disabled()).then(|| Box::new(Record { span, began: Instant::now() }));
-        Call { metrics, record, status: None }
+        Call { metrics, record, status: None, room: None, on: None }
     }
 
     /// The call's span is the present one until what this returns is dropped.
@@ -107,6 +136,9 @@ impl Drop for Call {
     }
 }
 
+/// What a call is told for which there is no room.
+const FULL: &str = "this broker has as many calls open as it may: raise --max-streams, or ask another broker";
+
 /// Ends `call` if `headers` carry a status.
 fn end_by(call: &mut Option<Call>, headers: &HeaderMap) {
     if let Some(status) = headers.get("grpc-status") {
@@ -123,9 +155,12 @@ fn end(call: &mut Option<Call>, code: Code) {
 pin_project! {
     /// The first part of a call: until the headers of its answer.
     pub(super) struct CallFuture<F> {
+        // None: there was no room for it.
         #[pin]
-        future: F,
+        future: Option<F>,
         call: Option<Call>,
+        // Runs once the first poll has brought no answer.
+        patience: Option<Pin<Box<Sleep>>>,
     }
 }
 
@@ -138,7 +173,14 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let entered = this.call.as_ref().and_then(Call::enter);
-        let response = ready!(this.future.poll(cx));
+        let response = match this.future.as_pin_mut().map(|future| future.poll(cx)) {
+            None => Ok(Status::resource_exhausted(FULL).into_http()),
+            Some(Poll::Ready(response)) => response,
+            Some(Poll::Pending) => {
+                ready!(this.patience.get_or_insert_with(|| Box::pin(sleep(UNANSWERED))).as_mut().poll(cx));
+                Ok(Status::deadline_exceeded(format!("no whole request came within {UNANSWERED:?}")).into_http())
+            }
+        };
         drop(entered);
         let mut call = this.call.take();
         Poll::Ready(match response {

@@ -15,6 +15,8 @@ use tokio_stream::StreamMap;
 use super::socket::{Socket, handshake};
 use super::socket_file::SocketFile;
 use crate::config::{ListenAddress, SocketOptions};
+use crate::quota::{Quota, Share};
+use crate::rate_limited::RateLimited;
 use crate::reloaded::Reloaded;
 
 /// For how long to leave a socket alone on which accepting failed: when file descriptors have run out,
@@ -89,7 +91,14 @@ impl Listener {
                 Ok(socket) => return socket,
                 Err(error) if is_of_one_connection(&error) => tracing::debug!(%error, "connection lost on accepting"),
                 Err(error) => {
-                    tracing::warn!(%error, "cannot accept connections; trying again");
+                    static FAILED: RateLimited = RateLimited::new();
+                    if let Some(left_out) = FAILED.pass() {
+                        tracing::warn!(
+                            %error, left_out,
+                            "cannot accept connections, and tries again; if files have run out, lower --max-connections or \
+                             raise the limit of open files (`ulimit -n`, systemd's LimitNOFILE)"
+                        );
+                    }
                     tokio::time::sleep(PAUSE).await;
                 }
             }
@@ -120,8 +129,8 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 }
 
 /// The connections of all `listeners`, each once it is agreed how to speak. Never ends, and never fails; a slow
-/// handshake holds up nobody else.
-pub(super) fn incoming(listeners: Vec<Listener>) -> impl Stream<Item = Socket> {
+/// handshake holds up nobody else. Those for which `connections` has no room are closed at once.
+pub(super) fn incoming(listeners: Vec<Listener>, connections: Quota) -> impl Stream<Item = (Socket, Share)> {
     let accepted = listeners.into_iter().map(|listener| {
         Box::pin(stream::unfold(listener, async |listener| {
             let socket = listener.accept().await;
@@ -133,23 +142,38 @@ pub(super) fn incoming(listeners: Vec<Listener>) -> impl Stream<Item = Socket> {
     for (n, accepted) in accepted.enumerate() {
         all.insert(n, accepted);
     }
-    stream::unfold((all, JoinSet::new()), async |(mut all, mut handshakes)| {
+    stream::unfold((all, JoinSet::new(), connections), async |(mut all, mut handshakes, connections)| {
         loop {
             let accepted = tokio::select! {
                 Some((_, accepted)) = all.next() => accepted,
                 Some(agreed) = handshakes.join_next() => match agreed {
-                    Ok(Some(socket)) => return Some((socket, (all, handshakes))),
+                    Ok(Some(agreed)) => return Some((agreed, (all, handshakes, connections))),
                     // It has been logged.
                     Ok(None) | Err(_) => continue,
                 },
                 else => return None,
             };
+            let Some(room) = connections.take() else {
+                turned_away();
+                continue;
+            };
             match accepted {
-                (socket, None) => return Some((socket, (all, handshakes))),
+                (socket, None) => return Some(((socket, room), (all, handshakes, connections))),
                 (socket, Some(config)) => {
-                    handshakes.spawn(handshake(socket, config));
+                    handshakes.spawn(async move { handshake(socket, config).await.map(|socket| (socket, room)) });
                 }
             }
         }
     })
+}
+
+/// Says that a connection was closed for want of room.
+fn turned_away() {
+    static TURNED_AWAY: RateLimited = RateLimited::new();
+    if let Some(left_out) = TURNED_AWAY.pass() {
+        tracing::warn!(
+            left_out,
+            "a connection was closed at once, since as many are open as may be: raise --max-connections, or add brokers"
+        );
+    }
 }

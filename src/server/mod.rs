@@ -4,6 +4,7 @@ mod admin;
 mod authority;
 mod calls;
 mod dispatch;
+pub mod files;
 mod health;
 mod listen;
 mod metrics;
@@ -24,7 +25,9 @@ use crate::config::TransportOptions;
 use crate::metrics::Metrics;
 use crate::proto::FILE_DESCRIPTOR_SET;
 use crate::proto::lock_service_server::{LockService, LockServiceServer, SERVICE_NAME};
+use crate::quota::Quota;
 use crate::service::connection::TrackedIo;
+use crate::service::patience::{Idle, Patience};
 use crate::session::Broker;
 use crate::store::LockStore;
 
@@ -41,7 +44,7 @@ pub use socket::Socket;
 const LOCK_SERVICE: &str = SERVICE_NAME;
 
 /// The longest message that a client may send. The longest that makes sense has some 500 bytes.
-pub const MAX_REQUEST_BYTES: usize = 64 * 1024;
+pub const MAX_REQUEST_BYTES: usize = 4 * 1024;
 
 /// How many streams one connection may have open. `--max-locks` and `--max-waiters` bound what they
 /// do; this bounds what a client gets that opens streams and then says nothing on them.
@@ -71,6 +74,10 @@ const MAX_FRAME_BYTES: u32 = 16 * 1024;
 
 /// The most that the headers of one request may take. Room for a token.
 const MAX_HEADER_BYTES: u32 = 16 * 1024;
+
+/// For how long a write may wait for its client at least: what is not answered for so long has been given up by keepalive,
+/// but for connections that are being closed.
+const LONGEST_WRITE: Duration = Duration::from_secs(30);
 
 /// For how long idle connections may take to close after the last lock has gone.
 const FAREWELL: Duration = Duration::from_millis(500);
@@ -137,6 +144,9 @@ pub async fn run<S: LockService>(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), transport::Error> {
     let ServerMetrics { ready, draining, connections, shed, calls } = ServerMetrics::new(metrics);
+    let may_connect = options.max_connections.unwrap_or(files::MAX_CONNECTIONS);
+    let may_connect = Quota::new(metrics, "max_connections", may_connect);
+    let streams = Quota::new(metrics, "max_streams", options.max_streams);
     let (health, health_service) = Health::new(ready).await;
     let _admin = admin.map(|admin| admin::serve(admin, Routes::new(health_service.clone()), metrics.clone()));
     let rest = Routes::new(health_service)
@@ -157,9 +167,12 @@ pub async fn run<S: LockService>(
 
     let keepalive_interval = options.keepalive_interval;
     let max_concurrent_rpcs = options.max_concurrent_rpcs;
-    let incoming = listen::incoming(listeners).map(move |io| {
+    let (idle, stuck) = (Idle::WithoutCalls(options.idle_timeout), keepalive_interval + options.keepalive_timeout);
+    let incoming = listen::incoming(listeners, may_connect).map(move |(io, room)| {
         let caller = io.caller();
-        Ok::<_, Infallible>(TrackedIo::new(io, keepalive_interval, caller).counted_by(&connections))
+        let patience = Patience::new(idle, stuck.max(LONGEST_WRITE));
+        let io = TrackedIo::new(io, keepalive_interval, caller).counted_by(&connections);
+        Ok::<_, Infallible>(io.with_room(room).with_patience(patience))
     });
     let (stop, stopped) = oneshot::channel();
     let serving = transport::Server::builder()
@@ -172,7 +185,7 @@ pub async fn run<S: LockService>(
         .http2_max_header_list_size(MAX_HEADER_BYTES)
         .http2_keepalive_interval(Some(keepalive_interval))
         .http2_keepalive_timeout(Some(options.keepalive_timeout))
-        .layer(layer_fn(move |inner| Calls::new(inner, calls.clone())))
+        .layer(layer_fn(move |inner| Calls::new(inner, calls.clone(), streams.clone())))
         .layer(layer_fn(move |inner| Shed::new(inner, max_concurrent_rpcs, shed.clone())))
         .serve_with_incoming_shutdown(Dispatch { locks, rest }, incoming, async {
             // An error means that the sender was dropped, and this future with it.

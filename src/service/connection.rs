@@ -28,9 +28,11 @@ use tokio::time::{Sleep, sleep};
 use tonic::transport::server::Connected;
 
 use super::goodbye::Goodbye;
+use super::patience::{OpenCalls, Patience};
 use crate::clock::Moment;
 use crate::metrics::Gauge;
 use crate::policy::{Caller, Identity};
+use crate::quota::Share;
 
 /// For how long [`Connection::settle`] waits for the connection's task. It runs within microseconds unless it waits for
 /// room to write, which a client that reads makes, or for its turn behind thousands of calls that came at once.
@@ -86,6 +88,7 @@ pub struct Connection {
     settling: AtomicUsize,
     /// Tells them that a read began or that the connection ended.
     progress: Notify,
+    calls: OpenCalls,
 }
 
 impl Connection {
@@ -100,7 +103,14 @@ impl Connection {
             reader: AtomicWaker::new(),
             settling: AtomicUsize::new(0),
             progress: Notify::new(),
+            calls: OpenCalls::default(),
         }
+    }
+
+    /// Takes note of a call on this connection, until what this returns is dropped.
+    pub(crate) fn begin_call(self: &Arc<Self>) -> OpenCall {
+        self.calls.begin();
+        OpenCall(Arc::clone(self))
     }
 
     /// By what its client is known.
@@ -157,7 +167,8 @@ impl Connection {
     }
 
     fn heard(&self) {
-        self.last_byte.store(self.accepted.elapsed().as_millis() as u64, Ordering::Relaxed);
+        // 0 stands for never.
+        self.last_byte.store(self.accepted.elapsed().as_millis().max(1) as u64, Ordering::Relaxed);
     }
 
     fn leave_open(&self, state: u8) {
@@ -182,6 +193,16 @@ impl Connection {
             self.failed(error);
         }
         result
+    }
+}
+
+/// A call that has not ended.
+#[derive(Debug)]
+pub(crate) struct OpenCall(Arc<Connection>);
+
+impl Drop for OpenCall {
+    fn drop(&mut self) {
+        self.0.calls.end(self.0.accepted);
     }
 }
 
@@ -214,6 +235,9 @@ pub struct TrackedIo<T> {
     turn: Turn,
     /// Counts it for as long as it is open.
     counted_by: Option<Gauge>,
+    /// Its place among those that may be open.
+    room: Option<Share>,
+    patience: Option<Patience>,
 }
 
 /// Whose turn it is.
@@ -232,7 +256,28 @@ impl<T> TrackedIo<T> {
     /// `caller`. Under TLS, `io` is what is decrypted.
     pub fn new(io: T, keepalive_interval: Duration, caller: Caller) -> TrackedIo<T> {
         let connection = Arc::new(Connection::new(keepalive_interval, caller));
-        TrackedIo { io, connection, goodbye: Goodbye::new(), caught_up: false, turn: Turn::Ours(0), counted_by: None }
+        TrackedIo {
+            io,
+            connection,
+            goodbye: Goodbye::new(),
+            caught_up: false,
+            turn: Turn::Ours(0),
+            counted_by: None,
+            room: None,
+            patience: None,
+        }
+    }
+
+    /// Gives up its place among the connections that may be open when it is dropped.
+    pub(crate) fn with_room(mut self, room: Share) -> TrackedIo<T> {
+        self.room = Some(room);
+        self
+    }
+
+    /// Ends it when `patience` does.
+    pub(crate) fn with_patience(mut self, patience: Patience) -> TrackedIo<T> {
+        self.patience = Some(patience);
+        self
     }
 
     /// Counts it in `open` until it is dropped.
@@ -240,6 +285,23 @@ impl<T> TrackedIo<T> {
         open.begin();
         self.counted_by = Some(open.clone());
         self
+    }
+}
+
+impl<T> TrackedIo<T> {
+    /// Takes note of what came of writing.
+    fn written<U>(&mut self, cx: &mut Context<'_>, result: Poll<io::Result<U>>) -> Poll<io::Result<U>> {
+        let result = self.connection.watch(result);
+        self.stuck(cx, result)
+    }
+
+    /// Ends a connection on which nothing can be written for too long.
+    fn stuck<U>(&mut self, cx: &mut Context<'_>, result: Poll<io::Result<U>>) -> Poll<io::Result<U>> {
+        if self.patience.as_mut().is_some_and(|patience| patience.is_stuck(cx, result.is_pending())) {
+            let why = "the client has not read for too long";
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, why)));
+        }
+        result
     }
 }
 
@@ -301,6 +363,13 @@ impl<T: AsyncRead + Unpin> AsyncRead for TrackedIo<T> {
         let result = connection.watch(Pin::new(&mut io).poll_read(cx, buf));
         this.caught_up = result.is_pending();
         this.turn = Turn::Ours(if this.caught_up { 0 } else { taken + buf.filled().len() - before });
+        if result.is_pending()
+            && let Some(patience) = &mut this.patience
+        {
+            let last_byte = Duration::from_millis(connection.last_byte.load(Ordering::Relaxed));
+            ready!(patience.poll_idle(cx, &connection.calls, connection.accepted.elapsed(), last_byte));
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "nothing was asked for too long")));
+        }
         if let Poll::Ready(Ok(())) = result {
             if buf.filled().len() > before {
                 connection.heard();
@@ -316,7 +385,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for TrackedIo<T> {
 impl<T: AsyncWrite + Unpin> AsyncWrite for TrackedIo<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.io).poll_write(cx, buf);
-        self.connection.watch(result)
+        self.written(cx, result)
     }
 
     fn poll_write_vectored(
@@ -325,7 +394,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for TrackedIo<T> {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
-        self.connection.watch(result)
+        self.written(cx, result)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -334,7 +403,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for TrackedIo<T> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let result = Pin::new(&mut self.io).poll_flush(cx);
-        self.connection.watch(result)
+        self.written(cx, result)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -344,6 +413,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for TrackedIo<T> {
         // says goodbye is as good as gone.)
         let said_goodbye = self.goodbye.is_said() && self.caught_up && !self.connection.is_quiet();
         self.connection.leave_open(if said_goodbye { CLOSED_BY_PEER } else { ENDED_BY_US });
-        Pin::new(&mut self.io).poll_shutdown(cx)
+        let result = Pin::new(&mut self.io).poll_shutdown(cx);
+        self.stuck(cx, result)
     }
 }

@@ -5,6 +5,7 @@ mod authorizer;
 pub mod connection;
 mod goodbye;
 mod parse;
+pub(crate) mod patience;
 mod reply;
 mod session;
 mod streams;

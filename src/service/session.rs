@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
@@ -19,8 +20,11 @@ use crate::session::{Ask, Breach, Broker, Session};
 use crate::store::LockStore;
 use crate::stream::{Failure, Outbox};
 
-/// A client that lets this many messages wait unread does not read.
-const UNREAD_LIMIT: usize = 100_000;
+/// For how long a client may leave a Session unopened.
+const OPENS_WITHIN: Duration = Duration::from_secs(10);
+
+/// How often to look whether a client has read what it was sent, while its messages wait for that.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// How many messages are heeded before others have their turn: enough for a batch, with which the store is busy while the
 /// next one is read.
@@ -52,7 +56,7 @@ pub(super) fn start<S: LockStore>(
     requests: Streaming<SessionRequest>,
     connection: Option<Arc<Connection>>,
 ) -> SessionStream {
-    let outbox = Arc::new(Outbox::default());
+    let outbox = broker.outbox();
     let status = Arc::new(OnceLock::new());
     let gone = CancellationToken::new();
     let client = Client { requests, connection, gone: gone.clone() };
@@ -88,10 +92,15 @@ async fn drive<S: LockStore>(
     };
     let limits = Limits::of(broker.settings());
     let connection = client.connection.clone();
+    let gone = client.gone.clone();
     let admit = |ask: &Ask| authorizer.check(connection.as_ref(), Action::Acquire, &ask.name);
     let close = loop {
+        // Whoever does not read is not read either, heartbeats included, and so at last is silent.
+        let backed_up = broker.is_backed_up(&outbox);
         tokio::select! {
-            next = client.next() => {
+            () = gone.cancelled(), if backed_up => break client.settle().await,
+            () = tokio::time::sleep(LOOK_AGAIN), if backed_up => {}
+            next = client.next(), if !backed_up => {
                 // What else has come with it is taken at once; the watch is set anew for all of it.
                 let rest = std::iter::from_fn(|| client.next().now_or_never());
                 let heeded = std::iter::once(next).chain(rest).take(AT_ONCE).try_fold(0, |heeded, request| {
@@ -109,9 +118,6 @@ async fn drive<S: LockStore>(
                 break Close::Refused(Status::aborted("no heartbeat came for so long that the session's locks are lost"));
             }
         }
-        if outbox.unread() > UNREAD_LIMIT {
-            break Close::Refused(Status::resource_exhausted("the client does not read what it is sent"));
-        }
     };
     let by_word = matches!(close, Close::Word);
     if let Close::Refused(why) = close {
@@ -126,7 +132,11 @@ async fn open<S: LockStore>(
     client: &mut Client,
     outbox: &Arc<Outbox>,
 ) -> Result<Session<S>, Close> {
-    let Some(Kind::Open(OpenSession { ttl })) = client.next().await?.kind else {
+    let first = tokio::time::timeout(OPENS_WITHIN, client.next()).await.unwrap_or_else(|_| {
+        let why = format!("open: did not come within {OPENS_WITHIN:?}; it is the first message of a Session");
+        Err(Close::Refused(Status::deadline_exceeded(why)))
+    });
+    let Some(Kind::Open(OpenSession { ttl })) = first?.kind else {
         return Err(Close::Refused(parse::invalid("open", "must be the first message of a Session")));
     };
     let ttl = Limits::of(broker.settings()).ttl(ttl, "open.ttl").map_err(Close::Refused)?;

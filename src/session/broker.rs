@@ -10,11 +10,17 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use super::Session;
 use crate::bell::{Bell, End, Ended};
 use crate::clock::Moment;
-use crate::keeper::{Common, Keeper, LONGEST_RELEASE, Limit, LockMetrics, Settings, Want, going_away, release_by_id};
+use crate::keeper::{Asked, Common, Keeper, LONGEST_RELEASE, LockMetrics, Settings, Want, going_away, release_by_id};
 use crate::lock::{LockId, LockName, Owner};
-use crate::metrics::{Gauge, Metrics};
+use crate::metrics::Metrics;
+use crate::quota::Share;
 use crate::store::{LockStore, Look, Mark};
 use crate::stream::{Failure, Outbox, Seat};
+
+/// How many unread events a stream may have before its client's messages have to wait…
+const MANY_UNREAD: usize = 8_192;
+/// …and how many where the streams have too many together.
+const FEW_UNREAD: usize = 64;
 
 /// What a client asks for.
 #[derive(Debug, Clone)]
@@ -40,6 +46,15 @@ pub struct Standing {
     pub bell: Arc<Bell>,
     /// Keeps the broker from ending before the stream has.
     pub unfinished: TaskTrackerToken,
+}
+
+/// The room that a request has been given: one of the two.
+#[derive(Debug)]
+pub(super) struct Room {
+    /// Among `--max-locks`.
+    lock: Option<Share>,
+    /// Among `--max-waiters`.
+    waits: Option<Share>,
 }
 
 /// A lock as a look shows it.
@@ -81,10 +96,22 @@ impl<S: LockStore> Broker<S> {
 
     /// Begins to get a lock for a stream of its own. What comes of it is told there.
     pub fn begin(&self, ask: Ask) -> Result<Standing, Failure> {
-        self.admit(&ask)?;
-        let standing = Standing { outbox: Arc::default(), bell: Arc::default(), unfinished: self.unfinished() };
-        self.keep(ask, Seat::Alone(Arc::clone(&standing.outbox)), Arc::clone(&standing.bell));
+        let room = self.admit(&ask)?;
+        let standing = Standing { outbox: self.outbox(), bell: Arc::default(), unfinished: self.unfinished() };
+        self.keep(ask, Seat::Alone(Arc::clone(&standing.outbox)), Arc::clone(&standing.bell), room);
         Ok(standing)
+    }
+
+    /// An empty outbox for a new stream.
+    pub fn outbox(&self) -> Arc<Outbox> {
+        Arc::new(Outbox::counted_by(&self.common.metrics.unread))
+    }
+
+    /// Returns whether a stream has to be read before more is taken from its client: it has many unread events, or some
+    /// where all streams together have too many.
+    pub fn is_backed_up(&self, outbox: &Outbox) -> bool {
+        let limit = if self.common.metrics.has_many_unread() { FEW_UNREAD } else { MANY_UNREAD };
+        outbox.unread() > limit
     }
 
     /// Opens a Session whose locks have this ttl, and whose client reads from `outbox`.
@@ -97,47 +124,53 @@ impl<S: LockStore> Broker<S> {
         Ok(Session::open(self.clone(), ttl, outbox, draining))
     }
 
-    /// Whether there is room for what is asked. A reattach always finds room: its lock is held already.
-    pub(super) fn admit(&self, ask: &Ask) -> Result<(), Failure> {
+    /// Makes room for what is asked, or says why there is none. A reattach finds room up to twice `--max-locks`, since its
+    /// lock is held already: one of two brokers can take over all that the other had.
+    pub(super) fn admit(&self, ask: &Ask) -> Result<Room, Failure> {
         self.room_for(ask).inspect_err(|failure| self.common.metrics.failed(failure))
     }
 
-    fn room_for(&self, ask: &Ask) -> Result<(), Failure> {
-        let Common { settings, metrics, draining, .. } = &*self.common;
+    fn room_for(&self, ask: &Ask) -> Result<Room, Failure> {
+        let Common { settings, locks, waits, draining, .. } = &*self.common;
         if draining.borrow().is_some() {
             return Err(going_away());
         }
-        let reattach = matches!(ask.want, Want::Reattach(_));
-        if !reattach && is_full(&metrics.held, settings.max_locks) {
-            metrics.refused.inc(Limit::MaxLocks);
-            return Err(Failure::exhausted(format!(
-                "this broker holds {} locks, which is its limit: raise --max-locks, or ask another broker",
-                settings.max_locks
-            )));
+        let room = match ask.want {
+            Want::Once => Room { lock: locks.take(), waits: None },
+            Want::Reattach(_) => Room { lock: locks.take_reserved(), waits: None },
+            // It gets room among the locks with the grant; what is full now is refused now.
+            Want::Wait { .. } if !locks.has_room() => Room { lock: None, waits: None },
+            Want::Wait { .. } => match waits.take() {
+                Some(share) => Room { lock: None, waits: Some(share) },
+                None => {
+                    return Err(Failure::exhausted(format!(
+                        "{} wait at this broker, which is its limit: raise --max-waiters, or ask another broker",
+                        settings.max_waiters
+                    )));
+                }
+            },
+        };
+        if room.lock.is_none() && room.waits.is_none() {
+            return Err(self.common.full());
         }
-        if matches!(ask.want, Want::Wait { .. }) && is_full(&metrics.waiting, settings.max_waiters) {
-            metrics.refused.inc(Limit::MaxWaiters);
-            return Err(Failure::exhausted(format!(
-                "{} wait at this broker, which is its limit: raise --max-waiters, or ask another broker",
-                settings.max_waiters
-            )));
-        }
-        Ok(())
+        Ok(room)
     }
 
     /// Starts a keeper.
-    pub(super) fn keep(&self, ask: Ask, seat: Seat, bell: Arc<Bell>) {
+    pub(super) fn keep(&self, ask: Ask, seat: Seat, bell: Arc<Bell>, room: Room) {
         let Ask { name, ttl, linger, owner, want } = ask;
         // A reattached lock keeps the linger that it was granted with.
         let linger = if let Want::Reattach(lock_id) = &want { lock_id.linger } else { linger };
         let common = Arc::clone(&self.common);
-        tokio::spawn(Keeper { common, seat, bell, name, ttl, linger, owner }.keep(want));
+        let Room { lock: room, waits } = room;
+        tokio::spawn(Keeper { common, seat, bell, name, ttl, linger, owner, room }.keep(Asked { want, waits }));
     }
 
     /// Releases the grant that `lock_id` names, wherever it is kept.
     ///
     /// # Errors
-    /// [`Failure::Unavailable`] if the store did not answer; this broker goes on trying to release.
+    /// [`Failure::Unavailable`] if the store did not answer; this broker goes on trying to release. [`Failure::Exhausted`]
+    /// if it does so for twice `--max-locks` already.
     ///
     /// # Cancel safety
     /// The release goes on.
@@ -152,8 +185,9 @@ impl<S: LockStore> Broker<S> {
                     return Some(ended);
                 }
             }
+            let Some(room) = self.common.locks.take_reserved() else { return Some(Err(self.common.full())) };
             let (caller, answer) = oneshot::channel();
-            tokio::spawn(release_by_id(Arc::clone(&self.common), name.clone(), lock_id, caller));
+            tokio::spawn(release_by_id(Arc::clone(&self.common), name.clone(), lock_id, caller, room));
             answer.await.ok()
         };
         let late = || Failure::unavailable("the store did not answer; the release is tried again and again");
@@ -206,9 +240,4 @@ impl<S: LockStore> Broker<S> {
     pub(super) fn unfinished(&self) -> TaskTrackerToken {
         self.common.unfinished.token()
     }
-}
-
-/// Whether as many are counted as may be.
-fn is_full(counted: &Gauge, limit: usize) -> bool {
-    usize::try_from(counted.get()).is_ok_and(|counted| counted >= limit)
 }

@@ -124,13 +124,14 @@ impl<S: crate::store::LockStore> Session<S> {
 
     /// Begins to get a lock. What comes of it is told on the stream.
     pub fn begin(&mut self, lock_ref: LockRef, ask: Ask) {
-        if let Err(failure) = self.broker.admit(&ask) {
-            return self.refuse(lock_ref, failure);
-        }
+        let room = match self.broker.admit(&ask) {
+            Ok(room) => room,
+            Err(failure) => return self.refuse(lock_ref, failure),
+        };
         let bell = Arc::new(Bell::default());
         self.remember(lock_ref, &bell);
         let seat = Seat::Shared { lock_ref, ledger: Arc::clone(&self.ledger), live: self.keepers.token() };
-        self.broker.keep(ask, seat, bell);
+        self.broker.keep(ask, seat, bell, room);
     }
 
     /// Turns back a lock whose request does not do.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures_util::task::AtomicWaker;
 
 use super::event::{Ack, Event, LockRef};
+use crate::metrics::Gauge;
 
 /// One thing to write.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,10 +36,53 @@ pub struct Outbox {
 #[derive(Debug, Default)]
 struct Queue {
     items: VecDeque<Item>,
+    /// What the items weigh together.
+    unread: usize,
+    /// Shows what waits in all outboxes that share it.
+    all_unread: Gauge,
     closed: bool,
 }
 
+impl Queue {
+    fn push(&mut self, item: Item) {
+        self.weighs(item.weight() as i64);
+        self.items.push_back(item);
+    }
+
+    fn took(&mut self, item: &Item) {
+        self.weighs(-(item.weight() as i64));
+    }
+
+    fn weighs(&mut self, more: i64) {
+        self.unread = self.unread.saturating_add_signed(more as isize);
+        self.all_unread.add(more);
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        self.all_unread.add(-(self.unread as i64));
+    }
+}
+
+impl Item {
+    /// How much of a broker's memory it takes, in events: an ack also has the locks that it leaves out.
+    fn weight(&self) -> usize {
+        match self {
+            Item::Ack(ack) => 1 + ack.not_renewed.len(),
+            Item::Opened { .. } | Item::Event(..) => 1,
+        }
+    }
+}
+
 impl Outbox {
+    /// An outbox whose unread items are counted in `all_unread` as well.
+    pub(crate) fn counted_by(all_unread: &Gauge) -> Outbox {
+        let outbox = Outbox::default();
+        outbox.queue().all_unread = all_unread.clone();
+        outbox
+    }
+
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -54,9 +98,9 @@ impl Outbox {
             // which the client would take to be covered by it.
             let recent = queue.items.len().saturating_sub(Self::COALESCE_AMONG)..queue.items.len();
             if let Some(unread) = recent.rev().find(|index| supersedes(&item, &queue.items[*index])) {
-                queue.items.remove(unread);
+                queue.items.remove(unread).inspect(|item| queue.took(item));
             }
-            queue.items.push_back(item);
+            queue.push(item);
         }
         self.reader.wake();
     }
@@ -70,14 +114,14 @@ impl Outbox {
     pub fn retract_grant(&self, lock_ref: LockRef) -> bool {
         let mut queue = self.queue();
         let is_grant = |item: &Item| matches!(item, Item::Event(of, Event::Acquired { .. }) if *of == lock_ref);
-        let before = queue.items.len();
-        queue.items.retain(|item| !is_grant(item));
-        queue.items.len() < before
+        let unread = queue.items.iter().position(is_grant);
+        let grant = unread.and_then(|index| queue.items.remove(index));
+        grant.inspect(|item| queue.took(item)).is_some()
     }
 
-    /// The number of items that wait to be read.
+    /// How many events wait to be read; an ack counts as one more for each lock that it leaves out.
     pub fn unread(&self) -> usize {
-        self.queue().items.len()
+        self.queue().unread
     }
 
     /// Lets the reader end when it has read what is here. What comes later is dropped.
@@ -92,6 +136,7 @@ impl Outbox {
         let mut queue = self.queue();
         match queue.items.pop_front() {
             Some(item) => {
+                queue.took(&item);
                 if queue.items.is_empty() {
                     // An idle stream keeps no room for what may come, and most are idle.
                     queue.items = VecDeque::new();

@@ -2,6 +2,7 @@
 //! embedded one behind a wrapper that does to its answers what a network does.
 
 use std::future::poll_fn;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -794,6 +795,7 @@ fn broker_for(locks: usize) -> (Broker<Network>, Network) {
         looks: AtomicU32::new(0),
     };
     let store = Network(Arc::new(behind));
+    let locks = NonZeroUsize::new(locks).unwrap();
     let settings =
         Settings { default_ttl: TTL, max_ttl: TTL, poll_interval: POLL, max_locks: locks, max_waiters: locks };
     (Broker::new(store.clone(), settings, &Metrics::default()), store)

@@ -19,6 +19,7 @@ mod full_memory;
 mod gone;
 mod health_command;
 mod keeper;
+mod limits;
 mod lingers;
 mod metrics;
 mod moves;

@@ -9,7 +9,7 @@ use crate::support::{
 };
 use lockbroker::proto::lock_event::Kind;
 use lockbroker::proto::lock_service_client::LockServiceClient;
-use lockbroker::proto::{GetLockRequest, WaitAcquireRequest};
+use lockbroker::proto::{GetLockRequest, ReleaseRequest, WaitAcquireRequest};
 use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
 use tonic_health::pb::HealthCheckRequest;
@@ -108,7 +108,7 @@ async fn calls_are_counted_by_method_and_status() {
 #[tokio::test]
 async fn every_outcome_of_asking_is_counted() {
     let memcached = Memcached::start(&[]).await;
-    let arguments = [&Broker::WATCHED[..], &["--max-locks", "2", "--max-waiters", "1"]].concat();
+    let arguments = [&Broker::WATCHED[..], &["--max-locks", "3", "--max-waiters", "1"]].concat();
     let broker = Broker::on_store(&memcached.store(), &arguments).await;
     let mut stub = broker.stub().await;
     let outcome = |scrape: &Scrape, outcome| scrape.sum("lockbroker_acquisitions_total", &[("outcome", outcome)]);
@@ -133,7 +133,9 @@ async fn every_outcome_of_asking_is_counted() {
     let request =
         lockbroker::proto::AcquireRequest { lock: lingering("b", Duration::from_secs(60)), ..Default::default() };
     let (lingers, lock) = acquire(&mut stub, request).await;
+    let (third, _third) = acquire(&mut stub, once("d")).await;
     assert_eq!(try_acquire(&mut stub, once("c")).await.unwrap_err().code(), Code::ResourceExhausted);
+    release(&mut stub, "d", &third.lock_id).await;
     release(&mut stub, "b", &lingers.lock_id).await;
     drop(lock);
     assert!(try_acquire(&mut stub, once("b")).await.unwrap().is_none());
@@ -149,7 +151,7 @@ async fn every_outcome_of_asking_is_counted() {
 
     let scrape = broker.scrape().await;
     for (name, expected) in [
-        ("acquired", 3.0),
+        ("acquired", 4.0),
         ("reattached", 1.0),
         ("held", 1.0),
         ("lingering", 1.0),
@@ -165,10 +167,10 @@ async fn every_outcome_of_asking_is_counted() {
     assert_eq!(scrape.sum("lockbroker_refused_total", &[("limit", "max_locks")]), 1.0);
     assert_eq!(scrape.sum("lockbroker_refused_total", &[("limit", "max_waiters")]), 1.0);
     assert_eq!(scrape.sum("lockbroker_hand_overs_total", &[]), 1.0);
-    for (want, count) in [("once", 2.0), ("wait", 1.0), ("reattach", 1.0)] {
+    for (want, count) in [("once", 3.0), ("wait", 1.0), ("reattach", 1.0)] {
         assert_eq!(scrape.sum("lockbroker_wait_seconds_count", &[("want", want)]), count, "{want}");
     }
-    assert_eq!(scrape.sum("lockbroker_hold_seconds_count", &[]), 3.0);
+    assert_eq!(scrape.sum("lockbroker_hold_seconds_count", &[]), 4.0);
     assert_eq!(scrape.sum("lockbroker_locks_held", &[]), 1.0);
     assert_eq!(scrape.sum("lockbroker_waiters", &[]), 0.0);
     // Its first holder was superseded by the reattach.
@@ -249,7 +251,15 @@ async fn every_metric_moves_and_is_documented() {
         let mut stub = stub.clone();
         async move { stub.get_lock(GetLockRequest { name: "b".into(), ..Default::default() }).await.unwrap_err().code() }
     };
-    let (one, two) = tokio::join!(look(&mut stub), look(&mut other));
+    // What is asked behind the look that is under way waits its turn.
+    let mut third = stub.clone();
+    let behind = async {
+        let lock_id = format!("ffff{:012x}{:014x}000000", 1, 1);
+        third.release(ReleaseRequest { name: "e".into(), lock_id }).await.unwrap_err().code()
+    };
+    let waits = watch.until("something waits for it", |scrape| scrape.sum("lockbroker_shard_waiting", &[]) >= 1.0);
+    let (one, two, released, _) = tokio::join!(look(&mut stub), look(&mut other), behind, waits);
+    assert_eq!(released, Code::Unavailable);
     assert_eq!(BTreeSet::from([one as i32, two as i32]), BTreeSet::from([8, 14]), "one exhausted, one unavailable");
     let hung = watch.look().await;
     assert!(hung.sum("lockbroker_store_errors_total", &[("kind", "uncertain")]) >= 1.0);
@@ -292,7 +302,8 @@ async fn every_metric_moves_and_is_documented() {
     };
     let documented = documented();
     for name in &documented {
-        let is_constant = ["lockbroker_build_info", "lockbroker_start_time_seconds"].contains(&name.as_str());
+        let is_constant =
+            ["lockbroker_build_info", "lockbroker_start_time_seconds", "lockbroker_limit"].contains(&name.as_str());
         assert_ne!(moved(name), is_constant, "{name}");
     }
     let unknown: Vec<_> =

@@ -16,6 +16,7 @@ pub(super) struct StoreMetrics {
     quarantine: Gauges,
     is_unsafe: Gauges,
     distrusted: Gauges,
+    waiting: Gauges,
     batch: Histograms,
     commands: Histograms,
     errors: Counters,
@@ -28,6 +29,8 @@ pub(super) struct ShardMetrics {
     quarantine: Gauge,
     pub(super) is_unsafe: Gauge,
     distrusted: [(Distrust, Gauge); 3],
+    /// How much waits for a batch.
+    pub(super) waiting: Gauge,
     /// From sending a batch to its answer, or to giving it up.
     pub(super) batch: Histogram,
     /// How many commands a batch has.
@@ -68,6 +71,7 @@ impl StoreMetrics {
                 "shard_distrusted",
                 "1 for a shard that is refused because its memory is an old one, or several servers share its address",
             ),
+            waiting: metrics.gauges("shard_waiting", "What waits to be asked of a shard"),
             batch: metrics.histograms(
                 "batch_seconds",
                 "From sending a batch of commands to memcached to its answer, or to giving it up",
@@ -97,6 +101,7 @@ impl StoreMetrics {
                 distrusted(Distrust::TokensFell, "tokens_fell"),
                 distrusted(Distrust::SeveralServers, "several_servers"),
             ],
+            waiting: self.waiting.of(&[label]),
             batch: self.batch.of(&[label]),
             commands: self.commands.of(&[label]),
         };

@@ -3,7 +3,9 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::batch::{Batch, Job, Kind};
+use tokio::sync::oneshot;
+
+use super::batch::{Batch, Job, Kind, Op};
 use crate::clock::Moment;
 use crate::store::StoreError;
 
@@ -11,6 +13,9 @@ use crate::store::StoreError;
 const MAX_BATCH: usize = 256;
 /// How many notes wait at the most; the oldest is let go for a new one.
 const MAX_NOTES: usize = 1024;
+/// How many changes and looks may wait before more looks are refused: those of all locks are bounded by their number, looks
+/// come from whoever asks.
+const MANY_CHANGES: usize = 16 * 1024;
 /// How long a job waits for a shard to come back. What it serves has some seconds left, and its keeper asks again.
 const PARKED: Duration = Duration::from_secs(1);
 
@@ -30,6 +35,11 @@ impl Queues {
     /// How many wait for a batch.
     pub(super) fn waiting(&self) -> usize {
         self.creates.len() + self.renewals.len() + self.changes.len() + self.notes.len()
+    }
+
+    /// Returns whether so much waits that nobody may look besides.
+    pub(super) fn has_many_changes(&self) -> bool {
+        self.changes.len() >= MANY_CHANGES
     }
 
     /// Puts a job in line for a batch.
@@ -101,19 +111,23 @@ impl Queues {
 
 /// Moves jobs from the head of a queue into a batch for as long as it has room.
 fn fill(batch: &mut Vec<Job>, queue: &mut VecDeque<Job>) {
-    let count = queue.len().min(MAX_BATCH - batch.len());
-    batch.extend(queue.drain(..count));
+    while batch.len() < MAX_BATCH
+        && let Some(job) = queue.pop_front()
+    {
+        // Nobody waits any more for what a look would show.
+        if !(matches!(job.op, Op::Look { .. }) && job.reply.as_ref().is_some_and(oneshot::Sender::is_closed)) {
+            batch.push(job);
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use tokio::sync::oneshot;
     use tokio::sync::oneshot::error::TryRecvError;
 
     use super::*;
     use crate::lock::{GrantId, LockName};
     use crate::store::Mark;
-    use crate::store::memcached::batch::Op;
     use crate::store::memcached::commands::Keys;
 
     fn job(op: Op) -> Job {
@@ -128,7 +142,7 @@ mod tests {
     #[test]
     fn renewals_overtake_all_other_changes() {
         let mut queues = Queues::default();
-        (0..10 * MAX_BATCH).for_each(|_| queues.push(job(Op::Look { label: true })));
+        (0..10 * MAX_BATCH).for_each(|_| queues.push(job(Op::Look { label: false })));
         queues.push(renewal());
         let batch = queues.next_batch();
         assert_eq!(batch.jobs.len(), MAX_BATCH);
@@ -151,6 +165,23 @@ mod tests {
         assert!(matches!(&answer, Err(StoreError::Unavailable { why, .. }) if why.contains("too many")), "{answer:?}");
         assert_eq!(second.try_recv().map(|_| ()), Err(TryRecvError::Empty));
         assert_eq!(queues.waiting(), MAX_NOTES);
+    }
+
+    #[test]
+    fn looks_that_nobody_waits_for_are_left_out_and_too_many_are_refused() {
+        let mut queues = Queues::default();
+        for _ in 0..10 * MAX_BATCH {
+            let (reply, answer) = oneshot::channel();
+            queues.push(Job { reply: Some(reply), ..job(Op::Look { label: false }) });
+            drop(answer);
+        }
+        queues.push(job(Op::Look { label: false }));
+        assert_eq!(queues.next_batch().jobs.len(), 1);
+        assert_eq!(queues.waiting(), 0);
+        (0..MANY_CHANGES - 1).for_each(|_| queues.push(job(Op::Look { label: false })));
+        assert!(!queues.has_many_changes());
+        queues.push(job(Op::Look { label: false }));
+        assert!(queues.has_many_changes());
     }
 
     #[test]

@@ -279,6 +279,10 @@ impl Shard {
                 return;
             };
             let batch = self.queues.next_batch();
+            if batch.jobs.is_empty() {
+                self.idle.push(connection);
+                continue;
+            }
             self.send(connection, Cargo::Jobs(batch));
         }
     }

@@ -9,7 +9,7 @@ use crate::clock::Moment;
 use crate::lock::FencingToken;
 use crate::mutations::{self, Rule};
 use crate::store::StoreError;
-use crate::store::memcached::batch::Job;
+use crate::store::memcached::batch::{Job, Op};
 use crate::store::memcached::board::View;
 use crate::store::memcached::commands::{Epoch, Witness};
 use crate::store::memcached::connection::Said;
@@ -31,6 +31,11 @@ impl Shard {
                 format!("memcached {shard} is being watched for a second: its clock may stand still"),
                 Some(EAGER_CHECK),
             ),
+            (Link::Up { .. }, Phase::Open { .. } | Phase::Closed { .. })
+                if matches!(job.op, Op::Look { .. }) && self.queues.has_many_changes() =>
+            {
+                (format!("memcached {shard} is asked more than it can answer; looks have to wait"), None)
+            }
             (Link::Up { .. }, Phase::Open { .. } | Phase::Closed { .. }) => return None,
             (Link::Down(why), _) => (format!("memcached {shard} cannot be reached: {why}"), None),
             (Link::Refused(why), _) => (format!("memcached {shard} is refused: {why}"), None),
@@ -269,6 +274,7 @@ impl Shard {
             Phase::Distrusted { why } => Some(why),
             _ => None,
         });
+        self.settings.metrics.waiting.set(i64::try_from(self.queues.waiting()).unwrap_or(i64::MAX));
         // An hour at the most.
         self.settings.metrics.show(state, left.as_secs_f64().ceil() as u32);
     }

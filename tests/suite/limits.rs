@@ -1,0 +1,326 @@
+//! Everything that a client can make a broker hold has a limit. Here ten times as much is asked for, and a neighbour is
+//! served all the same.
+
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use crate::support::*;
+use lockbroker::proto::lock_event::Kind;
+use lockbroker::proto::{AcquireRequest, BeginLock, ReleaseRequest, session_response};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tonic::Code;
+use tonic::transport::Endpoint;
+
+const TTL: Duration = Duration::from_secs(5);
+
+fn used(scrape: &Scrape, limit: &str) -> f64 {
+    scrape.sum("lockbroker_limit_used", &[("limit", limit)])
+}
+
+fn refused(scrape: &Scrape, limit: &str) -> f64 {
+    scrape.sum("lockbroker_refused_total", &[("limit", limit)])
+}
+
+fn name(number: usize) -> String {
+    format!("lock/{number}")
+}
+
+/// A broker on a memcached, which answers later than clients ask.
+async fn watched(arguments: &[&str]) -> (Memcached, Broker) {
+    let memcached = Memcached::start(&[]).await;
+    let broker = Broker::on_store(&memcached.store(), &[&Broker::WATCHED[..], arguments].concat()).await;
+    (memcached, broker)
+}
+
+/// How many of so many locks were granted, and how many refused for want of room.
+async fn outcomes(session: &mut RawSession, count: usize) -> (usize, usize) {
+    let (mut granted, mut exhausted) = (0, 0);
+    while granted + exhausted < count {
+        match session.next_event().await.1 {
+            Kind::Acquired(_) => granted += 1,
+            Kind::Failed(failed) if failed.code == i32::from(Code::ResourceExhausted) => exhausted += 1,
+            Kind::Queued(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    (granted, exhausted)
+}
+
+#[tokio::test]
+async fn ten_times_the_locks_at_once_are_as_many_as_there_may_be() {
+    let (_memcached, broker) = watched(&["--max-locks", "50"]).await;
+    let mut session = RawSession::open(&mut broker.stub().await, None).await;
+    (1..=500).for_each(|number| session.begin(begin(number, &name(number as usize))));
+    assert_eq!(outcomes(&mut session, 500).await, (50, 450));
+    let scrape = broker.scrape().await;
+    assert_eq!((used(&scrape, "max_locks"), refused(&scrape, "max_locks")), (50.0, 450.0));
+    assert_eq!(scrape.sum("lockbroker_limit", &[("limit", "max_locks")]), 50.0);
+    drop(session);
+    broker.scraped("all room is given back", |scrape| used(scrape, "max_locks") == 0.0).await;
+}
+
+#[tokio::test]
+async fn ten_times_the_waiters_are_as_many_as_there_may_be() {
+    let (_memcached, broker) = watched(&["--max-waiters", "20"]).await;
+    let (_, _held) = acquire(&mut broker.stub().await, once("held")).await;
+    let mut session = RawSession::open(&mut broker.stub().await, None).await;
+    (1..=200).for_each(|number| session.begin(begin_wait(number, "held")));
+    assert_eq!(outcomes(&mut session, 180).await, (0, 180));
+    let scrape = broker.scrape().await;
+    assert_eq!((used(&scrape, "max_waiters"), refused(&scrape, "max_waiters")), (20.0, 180.0));
+    drop(session);
+    broker.scraped("all room is given back", |scrape| used(scrape, "max_waiters") == 0.0).await;
+}
+
+#[tokio::test]
+async fn those_who_wait_for_free_locks_get_no_more_than_there_may_be() {
+    let (_memcached, broker) = watched(&["--max-locks", "5"]).await;
+    let mut stub = broker.stub().await;
+    let mut session = RawSession::open(&mut stub, None).await;
+    (1..=50).for_each(|number| session.begin(begin_wait(number, &name(number as usize))));
+    assert_eq!(outcomes(&mut session, 50).await, (5, 45));
+    // What was granted and found no room has been given back.
+    drop(session);
+    for number in 1..=50 {
+        freed(&mut stub, &name(number)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_hand_over_needs_no_room() {
+    let (memcached, broker) = watched(&["--max-locks", "1"]).await;
+    let elsewhere = Broker::on_store(&memcached.store(), &[]).await;
+    let (_, held) = acquire(&mut elsewhere.stub().await, once("held")).await;
+    let mut stub = broker.stub().await;
+    let mut session = RawSession::open(&mut stub, None).await;
+    (1..=10).for_each(|number| session.begin(begin_wait(number, "held")));
+    broker.scraped("all wait", |scrape| used(scrape, "max_waiters") == 10.0).await;
+    drop(held);
+    for number in 1..=10 {
+        loop {
+            match session.next_event().await {
+                (lock_ref, Kind::Acquired(_)) => break assert_eq!(lock_ref, number),
+                (_, Kind::Queued(_) | Kind::Released(_)) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        // It has the lock, and nobody else finds room.
+        assert_eq!(try_acquire(&mut stub, once("other")).await.unwrap_err().code(), Code::ResourceExhausted);
+        session.end(number);
+    }
+}
+
+#[tokio::test]
+async fn locks_that_linger_count() {
+    let (_memcached, broker) = watched(&["--max-locks", "3"]).await;
+    let mut stub = broker.stub().await;
+    for number in 0..3 {
+        let lock = lingering(&name(number), 3 * TTL / 5);
+        let (acquired, _stream) = acquire(&mut stub, AcquireRequest { lock, ..Default::default() }).await;
+        release(&mut stub, &name(number), &acquired.lock_id).await;
+    }
+    assert_eq!(try_acquire(&mut stub, once("other")).await.unwrap_err().code(), Code::ResourceExhausted);
+    broker.scraped("the lingers are over", |scrape| used(scrape, "max_locks") == 0.0).await;
+    acquire(&mut stub, once("other")).await;
+}
+
+/// A client that is silent may still believe.
+#[tokio::test]
+async fn locks_whose_client_is_silent_count() {
+    let keepalive = ["--keepalive-interval", "200ms", "--keepalive-timeout", "200ms", "--max-locks", "1"];
+    let (_memcached, broker) = watched(&keepalive).await;
+    let road = Proxy::start(broker.address()).await;
+    let mut session = RawSession::open(&mut stub(road.address()).await, Some(TTL)).await;
+    session.begin(begin(1, "a"));
+    assert!(matches!(session.next_event().await, (1, Kind::Acquired(_))));
+    road.black_hole();
+    let silent = |scrape: &Scrape| scrape.sum("lockbroker_rpcs_open", &[("method", "Session")]) == 0.0;
+    let scrape = broker.scraped("the broker has noticed", silent).await;
+    assert_eq!(used(&scrape, "max_locks"), 1.0);
+    let mut other = broker.stub().await;
+    assert_eq!(try_acquire(&mut other, once("b")).await.unwrap_err().code(), Code::ResourceExhausted);
+    broker.scraped("its validity is over", |scrape| used(scrape, "max_locks") == 0.0).await;
+    acquire(&mut other, once("b")).await;
+}
+
+/// Nobody has had these ids; the linger in them is an hour, and what the calls leave behind lasts for --max-ttl.
+#[tokio::test]
+async fn releases_of_made_up_ids_are_bounded_in_number_and_in_time() {
+    let (mut memcached, broker) = watched(&["--default-ttl", "5s", "--max-ttl", "5s", "--max-locks", "5"]).await;
+    let stub = broker.stub().await;
+    memcached.stop().await;
+    let mut calls = JoinSet::new();
+    for number in 0..100 {
+        let (mut stub, lock_id) = (stub.clone(), format!("ffff{number:012x}{:014x}36ee80", 1));
+        calls.spawn(async move { stub.release(ReleaseRequest { name: name(number), lock_id }).await });
+    }
+    let codes: Vec<_> = calls.join_all().await.into_iter().map(|ended| ended.unwrap_err().code()).collect();
+    let count = |code| codes.iter().filter(|other| **other == code).count();
+    assert_eq!((count(Code::ResourceExhausted), count(Code::Unavailable)), (90, 10), "{codes:?}");
+    assert_eq!(used(&broker.scrape().await, "max_locks"), 10.0);
+    broker.scraped("they have been given up", |scrape| used(scrape, "max_locks") == 0.0).await;
+}
+
+#[tokio::test]
+async fn ten_times_the_connections_are_as_many_as_there_may_be() {
+    let broker = Broker::start(&[&Broker::WATCHED[..], &["--max-connections", "5"]].concat()).await;
+    broker.scraped("its first client has gone", |scrape| used(scrape, "max_connections") == 0.0).await;
+    let mut turned_away = 0;
+    let mut kept = Vec::new();
+    for _ in 0..50 {
+        let mut client = TcpStream::connect(broker.address()).await.unwrap();
+        match timeout(Duration::from_millis(200), client.read_u8()).await {
+            // The server's first frame, or nothing yet.
+            Ok(Ok(_)) | Err(_) => kept.push(client),
+            Ok(Err(_)) => turned_away += 1,
+        }
+    }
+    assert_eq!((kept.len(), turned_away), (5, 45));
+    let scrape = broker.scrape().await;
+    assert_eq!((used(&scrape, "max_connections"), refused(&scrape, "max_connections")), (5.0, 45.0));
+    assert!(broker.logged("was closed at once").await.contains("--max-connections"));
+    drop(kept);
+    broker.scraped("they have gone", |scrape| used(scrape, "max_connections") == 0.0).await;
+    acquire(&mut broker.stub().await, once("a")).await;
+}
+
+#[tokio::test]
+async fn the_admin_listener_has_a_limit_of_its_own() {
+    let broker = Broker::start(&Broker::WATCHED).await;
+    let admin = broker.admin().await;
+    let mut clients = Vec::new();
+    for _ in 0..1_000 {
+        clients.push(TcpStream::connect(admin).await.unwrap());
+    }
+    let mut stub = broker.stub().await;
+    acquire(&mut stub, once("a")).await;
+    broker.logged("was closed at once").await;
+    drop(clients);
+    eventually(SOON, "it answers", async || http_or_nothing(admin).await).await;
+    assert!(refused(&broker.scrape().await, "admin_connections") >= 900.0);
+}
+
+async fn http_or_nothing(admin: std::net::SocketAddr) -> bool {
+    let Ok(mut client) = TcpStream::connect(admin).await else { return false };
+    let request = b"GET /metrics HTTP/1.0\r\n\r\n";
+    if tokio::io::AsyncWriteExt::write_all(&mut client, request).await.is_err() {
+        return false;
+    }
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).await.is_ok() && answer.contains("lockbroker_limit")
+}
+
+/// A broker that may have 300 files says so instead of running into it.
+#[tokio::test]
+async fn connections_fit_the_limit_of_open_files() {
+    let limited = |arguments: &str| {
+        let mut command = Command::new("sh");
+        let serve = format!("ulimit -n 300; exec \"$0\" serve --listen 127.0.0.1:0 {arguments}");
+        command.args(["-c", &serve, env!("CARGO_BIN_EXE_lockbroker")]).stdin(Stdio::null());
+        command
+    };
+    let refused = output(&mut limited("--max-connections 300"));
+    let stderr = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("--max-connections 300") && stderr.contains("LimitNOFILE"), "{stderr}");
+    assert_eq!(stderr.trim_end().lines().count(), 1, "{stderr}");
+
+    let broker = Process::spawn("a broker with few files", &mut limited("--log-format json"));
+    let told = || broker.log().iter().any(|line| line.contains("leaves room for 136 connections"));
+    eventually(SOON, "it says how many may connect", async || told()).await;
+}
+
+#[tokio::test]
+async fn a_connection_without_calls_is_closed_and_one_with_a_lock_is_not() {
+    let broker = Broker::start(&[&Broker::WATCHED[..], &["--idle-timeout", "1s"]].concat()).await;
+    let mut holder = broker.stub().await;
+    let (_, mut held) = acquire(&mut holder, once("a")).await;
+    let idle = broker.stub().await;
+    broker.scraped("both are connected", |scrape| used(scrape, "max_connections") == 2.0).await;
+    broker.scraped("one is closed", |scrape| used(scrape, "max_connections") == 1.0).await;
+    let lasts = timeout(3 * TTL / 5, async { while matches!(next_event(&mut held).await, Kind::Renewed(_)) {} }).await;
+    assert!(lasts.is_err(), "the lock is held on");
+    assert_eq!(used(&broker.scrape().await, "max_connections"), 1.0);
+    // A client that is closed connects again.
+    let mut idle = idle;
+    eventually(SOON, "it asks again", async || try_acquire(&mut idle, once("b")).await.is_ok()).await;
+}
+
+#[tokio::test]
+async fn who_never_says_what_it_wants_is_turned_away() {
+    let broker = Broker::start(&Broker::WATCHED).await;
+    let says_nothing = TcpStream::connect(broker.address()).await.unwrap();
+    let mut stub = broker.stub().await;
+    let never = tokio_stream::pending::<lockbroker::proto::SessionRequest>();
+    let mut session = stub.session(never).await.unwrap().into_inner();
+    let never = tokio_stream::pending::<lockbroker::proto::SessionRequest>();
+    let _second = stub.session(never).await.unwrap().into_inner();
+    broker.scraped("they are there", |scrape| used(scrape, "max_connections") == 2.0).await;
+    let status = timeout(2 * SOON, session.message()).await.expect("an end").unwrap_err();
+    assert_eq!(status.code(), Code::DeadlineExceeded);
+    assert!(status.message().contains("open"), "{status:?}");
+    eventually(2 * SOON, "what said nothing is closed", async || {
+        let scrape = broker.scrape().await;
+        used(&scrape, "max_connections") == 1.0 && used(&scrape, "max_streams") == 0.0
+    })
+    .await;
+    drop(says_nothing);
+}
+
+#[tokio::test]
+async fn ten_times_the_calls_are_as_many_as_there_may_be() {
+    let broker = Broker::start(&[&Broker::WATCHED[..], &["--max-streams", "10"]].concat()).await;
+    let mut stub = broker.stub().await;
+    let (held, _held) = acquire(&mut stub, once("held")).await;
+    let mut sessions = Vec::new();
+    let mut exhausted = 0;
+    for _ in 0..100 {
+        match stub.session(tokio_stream::pending()).await {
+            Ok(session) => sessions.push(session),
+            Err(status) => {
+                assert_eq!(status.code(), Code::ResourceExhausted);
+                assert!(status.message().contains("--max-streams"), "{status:?}");
+                exhausted += 1;
+            }
+        }
+    }
+    assert_eq!((sessions.len(), exhausted), (9, 91));
+    assert_eq!(broker.health("readiness").await, Some(tonic_health::pb::health_check_response::ServingStatus::Serving));
+    assert_eq!(release(&mut stub, "held", &held.lock_id).await, Outcome::Released);
+    let scrape = broker.scrape().await;
+    assert!(refused(&scrape, "max_streams") >= 91.0);
+    drop(sessions);
+    broker.scraped("all room is given back", |scrape| used(scrape, "max_streams") == 0.0).await;
+}
+
+/// A client that does not read what it is sent is not read any more, and gets all of it when it does.
+#[tokio::test]
+async fn what_a_client_leaves_unread_is_bounded() {
+    const ASKED: i64 = 80_000;
+    // Long enough for a busy machine to read it all without a heartbeat.
+    const LONG: Duration = Duration::from_secs(60);
+    let broker = Broker::start(&[&Broker::WATCHED[..], &["--max-ttl", "60s"]].concat()).await;
+    let mut stub = broker.stub().await;
+    let (_, _held) = acquire(&mut stub, once("held")).await;
+    let endpoint = Endpoint::from_shared(broker.url()).unwrap().initial_stream_window_size(65_535);
+    let mut session = RawSession::open(&mut Stub::new(endpoint.connect().await.unwrap()), Some(LONG)).await;
+    (1..=ASKED).for_each(|number| session.begin(BeginLock { lock_ref: number, ..begin(number, "held") }));
+    broker.scraped("it is read no more", |scrape| used(scrape, "unread_events") > 8_192.0).await;
+    for number in 0..20 {
+        acquire(&mut stub, once(&name(number))).await;
+        let unread = used(&broker.scrape().await, "unread_events");
+        assert!(unread < 8_500.0, "{unread} events wait");
+        sleep(Duration::from_millis(10)).await;
+    }
+    let mut told = 0;
+    while told < ASKED {
+        if let session_response::Kind::Event(_) = session.next().await {
+            told += 1;
+        }
+    }
+    drop(session);
+    broker.scraped("nothing is left", |scrape| used(scrape, "unread_events") == 0.0).await;
+}
