@@ -1,5 +1,8 @@
 //! Distributed locks over gRPC, kept in memcached and tied to the client's stream.
 
+// Their failures would end the process, and a reader that does not read would hold it up: `output` is for that.
+#![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
+
 pub mod client;
 pub mod clock;
 #[cfg(feature = "tls")]
@@ -22,6 +25,8 @@ pub mod lock;
 pub mod metrics;
 #[cfg(feature = "server")]
 mod mutations;
+#[cfg(feature = "server")]
+pub mod output;
 #[cfg(feature = "server")]
 pub mod policy;
 #[cfg(feature = "server")]

@@ -10,13 +10,17 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use lockbroker::cli::bench::{self, BenchArgs};
 use lockbroker::cli::bound::{self, BoundArgs};
+use lockbroker::cli::environment::{self, origin};
 use lockbroker::cli::get::{self, GetArgs};
 use lockbroker::cli::health::{self, HealthArgs};
 use lockbroker::cli::run::{self, RunArgs};
+use lockbroker::cli::signals;
+use lockbroker::cli::watch::{self, WatchArgs};
 use lockbroker::config::{
     AdoptArgs, Advertised, BrokerOptions, Config, ListenAddress, ServeArgs, ShardArgs, TraceOptions, TransportOptions,
 };
 use lockbroker::metrics::Metrics;
+use lockbroker::output;
 use lockbroker::policy::Policy;
 use lockbroker::reloaded::Reloaded;
 use lockbroker::server::{self, Listener};
@@ -54,7 +58,10 @@ enum Command {
     Health(HealthArgs),
     /// Measure a broker
     Bench(BenchArgs),
-    /// What `run` starts its command through
+    /// Watches over what `run` runs
+    #[command(hide = true, name = WatchArgs::COMMAND)]
+    ExecWatch(WatchArgs),
+    /// Becomes the command of `run`
     #[command(hide = true, name = BoundArgs::COMMAND)]
     ExecBound(BoundArgs),
     /// Look after the memcached servers that keep the locks
@@ -73,13 +80,16 @@ enum ShardCommand {
 }
 
 fn main() -> ExitCode {
-    let command = match Cli::parse().command {
-        Command::ExecBound(args) => return bound::run(&args),
-        command => command,
-    };
+    let code = start(environment::parse::<Cli>().command);
+    output::stderr().flush();
+    code
+}
+
+fn start(command: Command) -> ExitCode {
     let threads = match &command {
         Command::Serve(args) => args.threads,
         Command::Bench(args) => args.threads,
+        Command::ExecBound(args) => return bound::run(args),
         _ => NonZeroUsize::MIN,
     };
     let runtime = match runtime(threads) {
@@ -87,20 +97,29 @@ fn main() -> ExitCode {
         Err(error) => return failure(&anyhow::Error::new(error).context("cannot start")),
     };
     let code = runtime.block_on(async {
-        let outcome = match command {
-            Command::Serve(args) => serve(*args).await,
-            Command::Shard(command) => shards(command).await,
-            Command::Run(args) => return run::run(args).await,
-            Command::Get(args) => return get::run(args).await,
-            Command::Health(args) => return health::run(args).await,
-            Command::Bench(args) => return bench::run(args).await,
-            Command::ExecBound(args) => return bound::run(&args),
-        };
-        outcome.map_or_else(|error| failure(&error), |()| ExitCode::SUCCESS)
+        match command {
+            Command::Run(args) => run::run(args).await,
+            Command::ExecWatch(args) => watch::run(&args).await,
+            Command::Serve(args) => serve(*args).await.map_or_else(|error| failure(&error), |()| ExitCode::SUCCESS),
+            command => signals::or_ended(client(command)).await,
+        }
     });
     // A name that is still being resolved is nothing to wait for.
     runtime.shutdown_background();
     code
+}
+
+/// Runs a command that a signal may end at any time.
+async fn client(command: Command) -> ExitCode {
+    match command {
+        Command::Get(args) => get::run(args).await,
+        Command::Health(args) => health::run(args).await,
+        Command::Bench(args) => bench::run(args).await,
+        Command::Shard(command) => shards(command).await.unwrap_or_else(|error| failure(&error)),
+        Command::Run(_) | Command::ExecBound(_) | Command::ExecWatch(_) | Command::Serve(_) => {
+            unreachable!("`start` runs them itself")
+        }
+    }
 }
 
 /// What runs everything. A single thread takes tasks in the order in which they become ready, so that all answers to a
@@ -114,34 +133,62 @@ fn runtime(threads: NonZeroUsize) -> io::Result<Runtime> {
 }
 
 fn failure(error: &anyhow::Error) -> ExitCode {
-    eprintln!("lockbroker: {error:#}");
+    output::say(format_args!("{error:#}"));
     ExitCode::FAILURE
 }
 
 /// `lockbroker serve`: until a signal, and from there until the broker is drained or a second signal.
 async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let (log, traces) = (args.log.clone(), args.traces.clone());
-    let config = args.resolve().unwrap_or_else(|error| error.exit());
+    let config = args.resolve().unwrap_or_else(|error| environment::exit::<Cli>(&error));
     let telemetry = telemetry::init(&log, &traces)?;
     let outcome = serve_by(&config).await;
     telemetry.end().await;
     outcome
 }
 
+/// Warns where everybody may do everything, and where nobody may do anything.
+fn warn_of_access(config: &Config) {
+    let reachable = config.listen.iter().find(|address| !address.is_local());
+    if config.policy.is_none()
+        && let Some(address) = reachable
+    {
+        tracing::warn!(%address, "there is no --policy: whoever can connect may acquire and release every lock");
+    }
+    let knows_clients = config.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
+    let tcp = config.listen.iter().find(|address| matches!(address, ListenAddress::Tcp(_)));
+    if config.policy.is_some()
+        && !knows_clients
+        && let Some(address) = tcp
+    {
+        tracing::warn!(
+            %address,
+            "every call here will be refused: --policy knows clients on TCP by their certificates, and without \
+             --tls-client-ca none is asked for"
+        );
+    }
+}
+
 /// Opens what `config` names, and runs a broker on it until it is told to stop.
 async fn serve_by(config: &Config) -> anyhow::Result<()> {
-    let tls = config.tls.clone().map(Reloaded::start).transpose().context("cannot use the certificates")?;
-    let policy = config.policy.clone().map(Reloaded::start).transpose().context("cannot use the policy")?;
+    let tls = config.tls.clone().map(Reloaded::start).transpose().with_context(|| {
+        let cert = origin("--tls-cert", "LOCKBROKER_TLS_CERT");
+        let key = origin("--tls-key", "LOCKBROKER_TLS_KEY");
+        let client_ca = origin("--tls-client-ca", "LOCKBROKER_TLS_CLIENT_CA");
+        format!("cannot use the certificates ({cert}, {key}, {client_ca})")
+    })?;
+    let policy = config
+        .policy
+        .clone()
+        .map(Reloaded::start)
+        .transpose()
+        .with_context(|| format!("cannot use the policy ({})", origin("--policy", "LOCKBROKER_POLICY")))?;
     let shards = if let Store::Memcached(shards) = &config.store { shards.len() } else { 0 };
     let max_connections = server::files::connections(config.transport.max_connections, shards)?;
     let transport = TransportOptions { max_connections: Some(max_connections), ..config.transport.clone() };
     let config = &Config { transport, ..config.clone() };
     let Sockets { listeners, admin, wake_ups } = Sockets::bind(config, tls).await?;
-    if policy.is_none()
-        && let Some(address) = config.listen.iter().find(|address| !address.is_local())
-    {
-        tracing::warn!(%address, "there is no --policy: whoever can connect may acquire and release every lock");
-    }
+    warn_of_access(config);
 
     let metrics = Metrics::default();
     tracing::info!(store = %config.store, "{}", match &config.store {
@@ -188,17 +235,23 @@ impl Sockets {
                 }),
                 ListenAddress::Unix(path) => Listener::unix(path, &config.sockets).await,
             };
-            listeners.push(listener.with_context(|| format!("cannot listen on {address}"))?);
+            listeners.push(listener.with_context(|| {
+                format!("cannot listen on {address} ({})", origin("--listen", "LOCKBROKER_LISTEN"))
+            })?);
         }
         let mut admin = None;
         if let Some(address) = config.admin_listen {
             let listener = Listener::tcp(address).await;
-            admin = Some(listener.with_context(|| format!("cannot listen on {address} (--admin-listen)"))?);
+            let from = origin("--admin-listen", "LOCKBROKER_ADMIN_LISTEN");
+            admin = Some(listener.with_context(|| format!("cannot listen on {address} ({from})"))?);
         }
         let mut wake_ups = None;
         if let (Some(Advertised(address)), Store::Memcached(_)) = (config.broker.advertise, &config.store) {
             let socket = WakeSocket::bind(address).await;
-            let why = || format!("cannot listen for wake-ups by UDP at --advertise {address}");
+            let why = || {
+                let from = origin("--advertise", "LOCKBROKER_ADVERTISE");
+                format!("cannot listen for wake-ups by UDP at {address} ({from})")
+            };
             wake_ups = Some(socket.with_context(why)?);
         }
         for listener in &listeners {
@@ -259,14 +312,14 @@ async fn serve_on(
 }
 
 /// `lockbroker shard open` and `adopt`: a line for each shard.
-async fn shards(command: ShardCommand) -> anyhow::Result<()> {
+async fn shards(command: ShardCommand) -> anyhow::Result<ExitCode> {
     let (args, force) = match &command {
         ShardCommand::Open(args) => (args, false),
         ShardCommand::Adopt(AdoptArgs { shards, force }) => (shards, *force),
     };
     let _telemetry = telemetry::init(&args.log, &TraceOptions::default())?;
     let settings = MemcachedSettings {
-        shards: args.shards().unwrap_or_else(|error| error.exit()).to_vec(),
+        shards: args.shards().unwrap_or_else(|error| environment::exit::<Cli>(&error)).to_vec(),
         max_ttl: args.max_ttl,
         key_prefix: args.key_prefix.as_str().to_owned(),
         allow_unsafe: false,
@@ -291,11 +344,13 @@ async fn shards(command: ShardCommand) -> anyhow::Result<()> {
             .collect(),
     };
     let failed = results.iter().filter(|(_, result)| result.is_err()).count();
-    for (shard, result) in results {
-        println!("{shard}: {}", result.map_or_else(|why| why, str::to_owned));
-    }
+    let lines = results.into_iter().map(|(shard, result)| {
+        let result = result.map_or_else(|why| why, str::to_owned);
+        format!("{shard}: {result}\n")
+    });
+    let printed = output::print(&lines.collect::<String>());
     anyhow::ensure!(failed == 0, "{failed} of {} shards are not open", settings.shards.len());
-    Ok(())
+    Ok(printed)
 }
 
 /// What asks this process to stop: Ctrl-C and SIGTERM.

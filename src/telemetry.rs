@@ -9,6 +9,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 use crate::config::{LogFormat, LogOptions, TraceOptions};
+use crate::output;
 #[cfg(feature = "otlp")]
 use crate::traces::Traces;
 
@@ -59,7 +60,7 @@ pub fn init(log: &LogOptions, traces: &TraceOptions) -> Result<Telemetry, InitEr
         LogFormat::Text => false,
         LogFormat::Json => true,
     };
-    let lines = fmt::layer().with_writer(io::stderr).with_ansi(terminal);
+    let lines = fmt::layer().with_writer(output::stderr().clone()).with_ansi(terminal).log_internal_errors(false);
     let lines = if json { lines.json().boxed() } else { lines.boxed() };
     let subscriber = tracing_subscriber::registry().with(lines.with_filter(log.log.clone()));
 

@@ -1,8 +1,8 @@
-//! `lockbroker exec-bound`: turns into a command that dies with `lockbroker run`.
+//! `lockbroker exec-bound`: turns into a command that dies with what watches over it.
 //!
 //! A process can only ask for itself to be killed when its parent dies, and a command that somebody else wrote does
-//! not ask. So `run` starts this program once more, which asks and then becomes the command. Not for people: hidden
-//! in the help.
+//! not ask. So `exec-watch` starts this program once more, which asks and then becomes the command. Not for people:
+//! hidden in the help.
 
 use std::ffi::OsString;
 use std::io;
@@ -12,7 +12,8 @@ use std::process::{Command, ExitCode};
 use rustix::process::{Pid, Signal, getpgrp, getppid, set_parent_process_death_signal};
 use rustix::termios::tcsetpgrp;
 
-use super::common::{from_background, say};
+use super::common::from_background;
+use crate::output::say;
 
 /// The shell's exit code for a command that cannot be run.
 const NOT_EXECUTABLE: u8 = 126;
@@ -61,7 +62,7 @@ fn become_command(args: &BoundArgs) -> io::Result<std::convert::Infallible> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
     // It may have died before the signal was asked for.
     if getppid().map(Pid::as_raw_pid) != Some(args.parent) {
-        return Err(io::Error::other("`lockbroker run` has ended"));
+        return Err(io::Error::other("`lockbroker run` was killed"));
     }
     if args.terminal {
         from_background(|| tcsetpgrp(io::stdin(), getpgrp()))?;

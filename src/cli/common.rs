@@ -1,30 +1,44 @@
 //! What the client commands have in common: the broker's address, messages and exit codes.
 
-use std::fmt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use nix::sys::signal::{SigSet, Signal};
 
+use super::environment::origin;
 use crate::client::{Client, ClientBuilder, Error};
+use crate::output::say;
 
 /// Wrong usage, as clap has it.
 const USAGE: u8 = 2;
 /// EX_UNAVAILABLE of sysexits.h: no broker, or none that can do it.
 const UNAVAILABLE: u8 = 69;
+/// EX_PROTOCOL: what answers is no broker that this client understands.
+const PROTOCOL: u8 = 76;
+/// EX_NOPERM: refused, by the policy or for a certificate.
+const REFUSED: u8 = 77;
 
 /// Where the brokers are.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct ServerArgs {
-    /// The broker: http://HOST:PORT, https://HOST:PORT, HOST:PORT or unix:/PATH
+    /// A broker: http://HOST:PORT, https://HOST:PORT, HOST:PORT or unix:/PATH. Several of one store, with commas or given
+    /// several times, are asked in turn: one that does not answer costs its share of the time, and no more
     #[arg(
         long,
         visible_alias = "address",
         value_name = "URL",
         env = "LOCKBROKER_SERVER",
+        value_delimiter = ',',
         default_value = "http://127.0.0.1:28551"
     )]
-    pub(super) server: String,
+    pub(super) server: Vec<String>,
+    #[command(flatten)]
+    tls: TlsArgs,
+}
+
+/// How to speak TLS.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(super) struct TlsArgs {
     /// With https: the authorities of which one must vouch for the broker; PEM [default: the system's]
     #[arg(long, value_name = "FILE", env = "LOCKBROKER_CLIENT_TLS_CA")]
     tls_ca: Option<PathBuf>,
@@ -37,9 +51,17 @@ pub(super) struct ServerArgs {
 }
 
 impl ServerArgs {
-    /// A client of theirs, still to be set up.
+    /// Returns a client of all brokers, still to be set up.
     pub(super) fn client(&self) -> ClientBuilder {
-        let mut client = Client::builder(&*self.server);
+        let first = self.tls.client(&self.server[0]);
+        self.server[1..].iter().fold(first, |client, server| client.endpoint(server))
+    }
+}
+
+impl TlsArgs {
+    /// Returns a client of one broker, still to be set up.
+    pub(super) fn client(&self, server: &str) -> ClientBuilder {
+        let mut client = Client::builder(server);
         if let Some(ca) = &self.tls_ca {
             client = client.tls_ca(ca);
         }
@@ -48,11 +70,6 @@ impl ServerArgs {
         }
         client
     }
-}
-
-/// One line for the person at the terminal.
-pub(super) fn say(message: impl fmt::Display) {
-    from_background(|| eprintln!("lockbroker: {message}"));
 }
 
 /// Does something with the terminal that is the foreground's alone. The signal that would stop us for it if the
@@ -67,18 +84,22 @@ pub(super) fn from_background<T>(act: impl FnOnce() -> T) -> T {
     done
 }
 
-/// Says what went wrong and what to do about it.
+/// Says what went wrong and what to do about it, and returns the exit code.
 pub(super) fn fail(error: &Error) -> ExitCode {
     match error {
-        Error::Endpoint { .. } => say(format_args!("{error} after --server or in LOCKBROKER_SERVER")),
+        Error::Endpoint { .. } => say(format_args!("{error} ({})", origin("--server", "LOCKBROKER_SERVER"))),
+        Error::Tls { .. } => say(format_args!("{error} (--tls-ca, --tls-cert, --tls-key; LOCKBROKER_CLIENT_TLS_…)")),
         Error::Unavailable { retry_after: Some(after), .. } | Error::Exhausted { retry_after: Some(after), .. } => {
             say(format_args!("{error}; try again in {}", humantime::format_duration(*after)));
         }
         Error::Unavailable { .. } => say(format_args!("{error}; try again later, or name another broker by --server")),
+        Error::Denied { .. } => say(format_args!("{error}; the broker's --policy says who may do what")),
         _ => say(error),
     }
     match error {
         Error::Endpoint { .. } | Error::Tls { .. } | Error::Invalid { .. } => USAGE.into(),
+        Error::Denied { .. } | Error::Handshake { .. } => REFUSED.into(),
+        Error::Unexpected { .. } => PROTOCOL.into(),
         _ => UNAVAILABLE.into(),
     }
 }

@@ -5,10 +5,14 @@ use std::time::Duration;
 
 use super::common::{ServerArgs, fail};
 use crate::client::{Error, LockInfo, LockState};
+use crate::output::print;
 
 /// Show who has a lock and for how long at most
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Exit codes: 0 answered, whatever the answer; 2 wrong usage; 69 no broker answered.")]
+#[command(
+    after_help = "Exit codes: 0 answered, whatever the answer; 69 no broker, or none that can do it; 77 refused, by \
+    the policy or for a certificate; 74 the answer cannot be written; 76 what answers is no broker; 2 wrong usage."
+)]
 pub struct GetArgs {
     /// The lock's name
     name: String,
@@ -22,11 +26,10 @@ pub struct GetArgs {
 /// Runs the command.
 pub async fn run(args: GetArgs) -> ExitCode {
     match look(&args).await {
-        Ok(lock) if args.json => println!("{}", json(&args.name, &lock)),
-        Ok(lock) => print!("{}", text(&lock)),
-        Err(error) => return fail(&error),
+        Ok(lock) if args.json => print(&format!("{}\n", json(&args.name, &lock))),
+        Ok(lock) => print(&text(&lock)),
+        Err(error) => fail(&error),
     }
-    ExitCode::SUCCESS
 }
 
 async fn look(args: &GetArgs) -> Result<LockInfo, Error> {

@@ -9,14 +9,15 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-use super::common::{ServerArgs, fail, say};
-use crate::client::chain;
+use super::common::{ServerArgs, fail};
+use crate::client::{Connector, chain};
+use crate::output::say;
 
 /// Say whether a broker is of use
 ///
 /// Says nothing if it is, and in one line why not otherwise.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Exit codes: 0 the broker says SERVING; 1 it says something else, or nothing; 2 wrong usage.")]
+#[command(after_help = "Exit codes: 0 a broker says SERVING; 1 none does; 2 wrong usage.")]
 pub struct HealthArgs {
     /// What to ask about: `readiness`, the same as nothing, is whether it can grant locks and takes new work;
     /// `liveness` is whether it answers
@@ -31,24 +32,41 @@ pub struct HealthArgs {
 
 /// Runs the command.
 pub async fn run(args: HealthArgs) -> ExitCode {
-    let connector = match args.server.client().connector() {
-        Ok(connector) => connector,
+    let connectors = match args.server.client().connectors() {
+        Ok(connectors) => connectors,
         Err(error) => return fail(&error),
     };
-    let request = HealthCheckRequest { service: args.service.clone() };
+    let share = args.timeout / u32::try_from(connectors.len()).unwrap_or(u32::MAX);
+    let mut reasons = Vec::new();
+    for connector in connectors {
+        match ask(&connector, &args.service, share).await {
+            Ok(()) => return ExitCode::SUCCESS,
+            Err(why) => reasons.push(why),
+        }
+    }
+    say(reasons.join("; "));
+    ExitCode::FAILURE
+}
+
+/// Asks one broker, and returns why it is of no use.
+async fn ask(connector: &Connector, service: &str, within: Duration) -> Result<(), String> {
+    let name = connector.name();
     let mut health = HealthClient::new(connector.connect_lazy());
-    let why = match tokio::time::timeout(args.timeout, health.check(request)).await {
-        Ok(Ok(answer)) if answer.get_ref().status() == ServingStatus::Serving => return ExitCode::SUCCESS,
-        Ok(Ok(answer)) => format!("the broker says {}", answer.get_ref().status().as_str_name()),
+    let call = health.check(HealthCheckRequest { service: service.to_owned() });
+    let answer = tokio::time::timeout(within, call).await;
+    if let Some(why) = connector.trouble().take() {
+        return Err(format!("cannot agree on TLS with the broker at {name}: {why}"));
+    }
+    Err(match answer {
+        Ok(Ok(answer)) if answer.get_ref().status() == ServingStatus::Serving => return Ok(()),
+        Ok(Ok(answer)) => format!("the broker at {name} says {}", answer.get_ref().status().as_str_name()),
         Ok(Err(status)) if status.code() == Code::NotFound => {
-            format!("the broker knows no service {:?}", args.service)
+            format!("the broker at {name} knows no service {service:?}")
         }
         Ok(Err(status)) => match status.source() {
-            Some(cause) => format!("no connection to a broker at {}: {}", args.server.server, chain(cause)),
-            None => format!("the broker cannot answer: {}", status.message()),
+            Some(cause) => format!("no connection to a broker at {name}: {}", chain(cause)),
+            None => format!("the broker at {name} cannot answer: {}", status.message()),
         },
-        Err(_) => format!("no answer within {}", humantime::format_duration(args.timeout)),
-    };
-    say(why);
-    ExitCode::FAILURE
+        Err(_) => format!("no answer from {name} within {}", humantime::format_duration(within)),
+    })
 }

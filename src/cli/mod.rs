@@ -3,7 +3,11 @@
 pub mod bench;
 pub mod bound;
 mod common;
+pub mod environment;
 pub mod get;
 pub mod health;
+mod processes;
 pub mod run;
+pub mod signals;
 mod supervise;
+pub mod watch;

@@ -2,39 +2,53 @@
 
 use std::ffi::OsString;
 use std::future::{IntoFuture, pending};
+use std::io;
 use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::common::{ServerArgs, fail, say};
+use rustix::process::{Pid, Signal};
+
+use super::common::{ServerArgs, fail};
+use super::processes::{Children, parent};
+use super::signals::{Signals, code_of};
 use super::supervise::{Ended, supervise};
+use super::watch::WatchArgs;
 use crate::client::{Client, Error, LockState, Outcome};
+use crate::output::say;
 
 /// EX_SOFTWARE of sysexits.h: the lock was lost while the command ran.
 const LOST: u8 = 70;
 /// The shell's exit code for a command that cannot be run.
 const NOT_EXECUTABLE: u8 = 126;
 
+/// The exit code of timeout(1): `--timeout` is over.
+const TIMEOUT: u8 = 124;
+
 /// How long to wait before saying so, and how often to look whether the reason has changed.
 const SAY_AFTER: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// How long the command's end may wait for the release to be confirmed; the end of the process releases too.
 const RELEASE_WITHIN: Duration = Duration::from_secs(2);
+/// How long to wait after a loss before the lock is asked for again.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Run a command while holding a lock
 ///
-/// The command finds LOCKBROKER_FENCING_TOKEN and LOCKBROKER_LOCK_ID in its environment. The token rises with every
-/// grant of the lock; what must not be corrupted should refuse a lower one than it has seen. (The id changes when
-/// the lock moves to another broker; the token does not.)
+/// The command finds LOCKBROKER_NAME, LOCKBROKER_FENCING_TOKEN and LOCKBROKER_LOCK_ID in its environment. The token
+/// rises with every grant of the lock; what must not be corrupted should refuse a lower one than it has seen. (The id
+/// changes when the lock moves to another broker; the token does not.)
 ///
-/// The command runs in a process group of its own, and signals sent to `lockbroker run` are passed on to that. If
-/// the lock is lost, or about to run out because no broker can be reached, the group gets SIGTERM, 2 s before the
-/// end where there is time, and SIGKILL at the end. The command does not outlive `lockbroker run`, but
-/// what it has started and left behind may.
+/// The command runs in a process group of its own, and signals sent to `lockbroker run` are passed on to that. If the
+/// lock is lost, or about to run out because no broker can be reached, the group gets SIGTERM, 2 s before the end where
+/// there is time (a sixth of the ttl if that is less), and SIGKILL at the end: a command that does not heed SIGTERM has
+/// no longer than that. Whatever the command has started is killed then too, and so is all of it when `lockbroker run`
+/// itself is killed. Only what runs as another user (sudo, su) is beyond its reach.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Exit codes: the command's own, or 128 + the signal that ended it; \
-    75 the lock was not acquired (see --conflict-exit-code); 70 the lock was lost; 69 no broker answered; \
-    2 wrong usage; 126 the command cannot be run; 127 there is no such command.")]
+    75 the lock was not acquired (see --conflict-exit-code); 70 the lock was lost; 124 the --timeout was over; \
+    69 no broker, or none that can do it; 77 refused, by the policy or for a certificate; 2 wrong usage; \
+    126 the command cannot be run; 127 there is no such command.")]
 pub struct RunArgs {
     /// How long to wait for the lock (30s, 5m, or `forever`); without this, try once
     #[arg(long, value_name = "DURATION")]
@@ -45,6 +59,12 @@ pub struct RunArgs {
     /// How long nobody can acquire the lock after its release
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     linger: Option<Duration>,
+    /// How long the command may run, from when it has the lock: then it gets SIGTERM, and SIGKILL 10 s later
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    timeout: Option<Duration>,
+    /// If the lock is lost, wait for it once more and run the command again. Needs --wait, which says for how long
+    #[arg(long, requires = "wait")]
+    again: bool,
     /// What others see who ask for the lock [default: the host's name and the process id]
     #[arg(long, value_name = "TEXT")]
     owner: Option<String>,
@@ -81,29 +101,101 @@ pub async fn run(args: RunArgs) -> ExitCode {
 }
 
 async fn hold_and_run(args: &RunArgs) -> Result<ExitCode, Error> {
-    let guard = match acquire(args).await? {
-        Outcome::Acquired(guard) => guard,
-        Outcome::NotAcquired(why) => {
-            let hint = if args.wait.is_none() { "; --wait waits for it" } else { "" };
-            say(format_args!("lock {:?} is {why}{hint}", args.name));
-            return Ok(args.conflict_exit_code.into());
-        }
+    let mut events = match Events::listen() {
+        Ok(events) => events,
+        Err(error) => return Ok(cannot_start(&error)),
     };
-    let ended = supervise(&guard, &args.command).await;
-    let released = tokio::time::timeout(RELEASE_WITHIN, guard.release()).await;
-    Ok(match ended {
-        Ok(Ended::ForTheLock) => LOST.into(),
-        Ok(Ended::ByItself(code)) => {
-            if let Ok(Err(error)) = released {
-                say(format_args!("the command is done, but: {error}"));
+    loop {
+        let outcome = tokio::select! {
+            outcome = acquire(args) => outcome?,
+            signal = events.end() => return Ok(code_of(signal).into()),
+        };
+        let guard = match outcome {
+            Outcome::Acquired(guard) => guard,
+            Outcome::NotAcquired(why) => {
+                let hint = match (held_above(&args.name), args.wait) {
+                    (true, _) => "; the `lockbroker run` that started this one has it, and waits for it to end",
+                    (false, None) => "; --wait waits for it",
+                    (false, Some(_)) => "",
+                };
+                say(format_args!("lock {:?} is {why}{hint}", args.name));
+                return Ok(args.conflict_exit_code.into());
             }
-            code.into()
+        };
+        let ended = supervise(&guard, &args.command, args.timeout, &mut events.children).await;
+        let released = tokio::time::timeout(RELEASE_WITHIN, guard.release()).await;
+        return Ok(match ended {
+            Ok(Ended::ForTheLock) if args.again => {
+                // From now on no signal ends this process by itself.
+                events.signals = Signals::catch_all().ok();
+                tokio::select! {
+                    () = tokio::time::sleep(PAUSE) => continue,
+                    signal = events.end() => code_of(signal).into(),
+                }
+            }
+            Ok(Ended::ForTheLock) => LOST.into(),
+            Ok(Ended::Timeout) => TIMEOUT.into(),
+            Ok(Ended::ByItself(code)) => {
+                if let Ok(Err(error)) = released {
+                    say(format_args!("the command is done, but: {error}"));
+                }
+                code.into()
+            }
+            Err(error) => cannot_start(&error),
+        });
+    }
+}
+
+fn cannot_start(error: &io::Error) -> ExitCode {
+    say(format_args!("cannot start the command: {error}"));
+    NOT_EXECUTABLE.into()
+}
+
+/// What may happen to this process besides.
+struct Events {
+    /// None: a signal ends it by itself, as shells expect it.
+    signals: Option<Signals>,
+    children: Children,
+}
+
+impl Events {
+    fn listen() -> io::Result<Events> {
+        // The first process of a container would ignore every signal that it does not catch.
+        let signals = (std::process::id() == 1).then(Signals::catch_ends).transpose()?;
+        Ok(Events { signals, children: Children::watch()? })
+    }
+
+    /// Waits for a signal to end, and buries children meanwhile: the first process of a container inherits some.
+    async fn end(&mut self) -> Signal {
+        loop {
+            let signal = async {
+                match &mut self.signals {
+                    Some(signals) => signals.end().await,
+                    None => pending().await,
+                }
+            };
+            tokio::select! {
+                signal = signal => return signal,
+                _ = self.children.next() => {}
+            }
         }
-        Err(error) => {
-            say(format_args!("cannot start the command: {error}"));
-            NOT_EXECUTABLE.into()
+    }
+}
+
+/// Returns true if a `lockbroker run` above this process holds the lock `name`: to wait for it would be to wait for
+/// oneself.
+fn held_above(name: &str) -> bool {
+    let named = format!("LOCKBROKER_NAME={name}");
+    let mut above = parent(std::process::id() as i32);
+    while let Some(pid) = above.map(Pid::as_raw_pid) {
+        let read = |file: &str| std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+        let watches = read("cmdline").split(|&byte| byte == 0).nth(1) == Some(WatchArgs::COMMAND.as_bytes());
+        if watches && read("environ").split(|&byte| byte == 0).any(|variable| variable == named.as_bytes()) {
+            return true;
         }
-    })
+        above = parent(pid);
+    }
+    false
 }
 
 async fn acquire(args: &RunArgs) -> Result<Outcome, Error> {
@@ -115,7 +207,7 @@ async fn acquire(args: &RunArgs) -> Result<Outcome, Error> {
     }
     let client = client.connect()?;
     let linger = args.linger.unwrap_or_default();
-    let Some(wait) = args.wait else {
+    let Some(wait) = args.wait.filter(|_| !held_above(&args.name)) else {
         return client.acquire(&args.name).linger(linger).await;
     };
     let mut ask = client.wait_acquire(&args.name).linger(linger);

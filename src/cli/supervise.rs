@@ -1,200 +1,195 @@
 //! Runs a command for as long as a lock is held.
 
 use std::ffi::OsString;
-use std::future::poll_fn;
+use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
-use std::task::Poll;
 use std::time::Duration;
-use std::{fs, io, thread};
 
-use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, getpgrp, kill_process_group, waitpid};
+use rustix::process::{Pid, Signal, getpgrp, getpid, kill_process_group, set_child_subreaper};
 use rustix::termios::{isatty, tcgetpgrp, tcsetpgrp};
-use tokio::signal::unix::{self, SignalKind};
-use tokio::sync::mpsc;
 
-use super::bound::BoundArgs;
-use super::common::{from_background, say};
-use crate::client::Guard;
+use super::common::from_background;
+use super::processes::{Children, children, code, kill_all_below};
+use super::signals::Signals;
+use super::watch::WatchArgs;
+use crate::client::{Guard, LostReason};
+use crate::clock::Moment;
+use crate::output::say;
 
 /// How long before the lock runs out the command is told to stop; a sixth of the ttl where that is less.
 const STOP_BEFORE: Duration = Duration::from_secs(2);
-
+/// How long a command whose `--timeout` is over may take to end.
+pub(super) const KILL_AFTER: Duration = Duration::from_secs(10);
 /// How long a timer may be trusted: timers stand still while the machine is suspended, locks do not.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// What ended the command.
+/// Why the command ended.
 pub(super) enum Ended {
-    /// Itself or a signal that was not ours; with its exit code, or 128 + the signal.
+    /// By itself or a signal that was not ours; with its exit code, or 128 + the signal.
     ByItself(u8),
-    /// We, because of the lock.
+    /// We ended it, because of the lock.
     ForTheLock,
+    /// We ended it, because its `--timeout` was over.
+    Timeout,
 }
 
-/// Runs `command` until it ends, or the lock does.
+/// A command that runs.
+struct Job<'a> {
+    lock: &'a Guard,
+    /// The process group of the command and of what watches over it; the watcher's process id.
+    group: Pid,
+    /// The children that this process had before.
+    spared: Vec<Pid>,
+    timeout: Option<Moment>,
+    stop: Stop,
+}
+
+/// How far the command has been told to stop.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    /// Not at all.
+    No,
+    /// For its `--timeout`; it is killed at that moment.
+    Timeout(Moment),
+    /// For the lock; it is killed when that has run out.
+    Lock,
+}
+
+/// Runs `command` until it ends, its `timeout` is over, or the lock is lost.
 ///
 /// # Errors
 /// If it could not be started.
-pub(super) async fn supervise(guard: &Guard, command: &[OsString]) -> io::Result<Ended> {
-    let mut signals = Signals::catch()?;
+pub(super) async fn supervise(
+    lock: &Guard,
+    command: &[OsString],
+    timeout: Option<Duration>,
+    children: &mut Children,
+) -> io::Result<Ended> {
+    let mut signals = Signals::catch_all()?;
     let terminal = owns_terminal();
-    let (group, mut changes) = start(bound(guard, command, terminal)).await?;
-    let stop_before = STOP_BEFORE.min(guard.ttl() / 6);
-    let (mut lost, mut stopping) = (None, false);
-    let ended = loop {
-        let left = guard.expires_in();
-        if !stopping && (lost.is_some() || left <= stop_before) {
-            stopping = true;
+    let mut job = Job::start(lock, command, timeout, terminal)?;
+    let mut lost = None;
+    let code = loop {
+        let pause = job.stop_if_due(lost);
+        tokio::select! {
+            (pid, status) = children.next() => {
+                if pid == job.group && !status.stopped() {
+                    if status.signaled() {
+                        // Without its watcher, what runs on would be nobody's.
+                        job.kill();
+                    }
+                    break code(status);
+                }
+            }
+            reason = lock.lost(), if lost.is_none() => lost = Some(reason),
+            signal = signals.next() => job.pass_on(signal),
+            () = tokio::time::sleep(pause.min(LOOK)) => {}
+        }
+    };
+    if job.stop != Stop::No {
+        // The command has gone; what it leaves behind does not hold the lock either.
+        job.kill();
+    }
+    if terminal && tcgetpgrp(io::stdin()).is_ok_and(|foreground| foreground == job.group) {
+        // Fails only if the terminal has gone.
+        let _ = from_background(|| tcsetpgrp(io::stdin(), getpgrp()));
+    }
+    Ok(match job.stop {
+        Stop::No => Ended::ByItself(code),
+        Stop::Timeout(_) => Ended::Timeout,
+        Stop::Lock => Ended::ForTheLock,
+    })
+}
+
+impl<'a> Job<'a> {
+    fn start(lock: &'a Guard, command: &[OsString], timeout: Option<Duration>, terminal: bool) -> io::Result<Job<'a>> {
+        // What loses its parent below the watcher after that has gone comes to this process, and can be found.
+        set_child_subreaper(Some(getpid()))?;
+        let spared = children();
+        let group = Pid::from_child(&watched(lock, command, terminal).spawn()?);
+        let timeout = timeout.map(|timeout| Moment::now() + timeout);
+        Ok(Job { lock, group, spared, timeout, stop: Stop::No })
+    }
+
+    /// Sends the signals that are due. Returns for how long there is nothing to do.
+    fn stop_if_due(&mut self, lost: Option<LostReason>) -> Duration {
+        let left = self.lock.expires_in();
+        let stop_before = STOP_BEFORE.min(self.lock.ttl() / 6);
+        if self.stop != Stop::Lock && (lost.is_some() || left <= stop_before) {
+            self.stop = Stop::Lock;
             let why = match lost {
                 Some(reason) => format!("was lost: {reason}"),
                 None => "is about to run out: no broker renews it".into(),
             };
-            say(format_args!("lock {:?} {why}; stopping the command", guard.name()));
-            pass_on(Signal::TERM, group);
+            self.tell_to_stop(&format!("lock {:?} {why}", self.lock.name()));
         }
-        if stopping && left.is_zero() {
-            pass_on(Signal::KILL, group);
+        if self.stop == Stop::No && self.timeout.is_some_and(Moment::has_passed) {
+            self.stop = Stop::Timeout(Moment::now() + KILL_AFTER);
+            self.tell_to_stop("--timeout is over");
         }
-        let pause = if stopping { left } else { left.saturating_sub(stop_before) };
-        tokio::select! {
-            change = changes.recv() => match change {
-                Some(Ok(status)) if status.stopped() => stopped(status, terminal, group),
-                Some(Ok(status)) => break Ok(code(status)),
-                Some(Err(error)) => break Err(error),
-                None => break Err(io::Error::other("nobody watches the command")),
-            },
-            reason = guard.lost(), if lost.is_none() => lost = Some(reason),
-            signal = signals.next() => pass_on(signal, group),
-            () = tokio::time::sleep(pause.min(LOOK)), if !(stopping && left.is_zero()) => {}
-        }
-    };
-    if stopping {
-        // The command has gone; what it leaves behind does not hold the lock either.
-        pass_on(Signal::KILL, group);
-    }
-    if terminal && tcgetpgrp(io::stdin()).is_ok_and(|foreground| foreground == group) {
-        from_background(|| tcsetpgrp(io::stdin(), getpgrp()))?;
-    }
-    ended.map(|code| if stopping { Ended::ForTheLock } else { Ended::ByItself(code) })
-}
-
-/// The command, by way of `exec-bound`.
-fn bound(guard: &Guard, command: &[OsString], terminal: bool) -> Command {
-    let mut bound = Command::new("/proc/self/exe");
-    bound.arg0("lockbroker").arg(BoundArgs::COMMAND);
-    if terminal {
-        bound.arg("--terminal");
-    }
-    bound.arg(std::process::id().to_string()).arg("--").args(command);
-    bound.env("LOCKBROKER_FENCING_TOKEN", guard.fencing_token().to_string());
-    bound.env("LOCKBROKER_LOCK_ID", guard.lock_id());
-    bound.process_group(0);
-    bound
-}
-
-/// What is heard of a command: its stops and its end, which is the last.
-type Changes = mpsc::UnboundedReceiver<io::Result<WaitStatus>>;
-
-/// Starts `command` and watches it, both on a thread that lives for as long as the command does, because a command
-/// that is to die with its parent dies with the thread that started it.
-async fn start(mut command: Command) -> io::Result<(Pid, Changes)> {
-    let (started, pid) = tokio::sync::oneshot::channel();
-    let (changed, changes) = mpsc::unbounded_channel();
-    thread::Builder::new().name("command".into()).spawn(move || {
-        let pid = match command.spawn() {
-            Ok(child) => Pid::from_child(&child),
-            Err(error) => return drop(started.send(Err(error))),
-        };
-        let _ = started.send(Ok(pid));
-        loop {
-            let status = match waitpid(Some(pid), WaitOptions::UNTRACED) {
-                Ok(Some((_, status))) => Ok(status),
-                Ok(None) | Err(rustix::io::Errno::INTR) => continue,
-                Err(error) => Err(error.into()),
-            };
-            let last = !status.as_ref().is_ok_and(|status| status.stopped());
-            if changed.send(status).is_err() || last {
-                return;
+        let kill_in = match self.stop {
+            Stop::No => {
+                let timeout = self.timeout.map_or(Duration::MAX, Moment::remaining);
+                return left.saturating_sub(stop_before).min(timeout);
             }
+            Stop::Timeout(moment) => moment.remaining(),
+            Stop::Lock => left,
+        };
+        if !kill_in.is_zero() {
+            let until_lock = if self.stop == Stop::Lock { left } else { left.saturating_sub(stop_before) };
+            return kill_in.min(until_lock);
         }
-    })?;
-    let pid = pid.await.map_err(io::Error::other)??;
-    Ok((pid, changes))
-}
+        self.kill();
+        // Whatever is still there is killed again then.
+        LOOK
+    }
 
-/// The exit code, or 128 + the signal, as shells have it.
-fn code(status: WaitStatus) -> u8 {
-    let code = status.exit_status().or_else(|| status.terminating_signal().map(|signal| 128 + signal));
-    code.and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX)
-}
+    fn tell_to_stop(&self, why: &str) {
+        self.pass_on(Signal::TERM);
+        say(format_args!("{why}; stopping the command"));
+    }
 
-/// Sends a signal to all of the command.
-fn pass_on(signal: Signal, group: Pid) {
-    // Fails if the group has just ended, and then nothing is to be done.
-    let _ = kill_process_group(group, signal);
-    if matches!(signal, Signal::INT | Signal::TERM | Signal::HUP | Signal::QUIT) {
-        // Who is stopped takes a signal only when it goes on.
-        let _ = kill_process_group(group, Signal::CONT);
+    /// Sends a signal to all of the command.
+    fn pass_on(&self, signal: Signal) {
+        if signal == Signal::TSTP {
+            say("cannot be suspended while it holds a lock; going on");
+            return;
+        }
+        // Fails if the group has just ended, and then nothing is to be done.
+        let _ = kill_process_group(self.group, signal);
+        if matches!(signal, Signal::INT | Signal::TERM | Signal::HUP | Signal::QUIT) {
+            // Who is stopped takes a signal only when it goes on.
+            let _ = kill_process_group(self.group, Signal::CONT);
+        }
+    }
+
+    /// Kills the command and all that it has started.
+    fn kill(&self) {
+        let _ = kill_process_group(self.group, Signal::KILL);
+        kill_all_below(&self.spared);
     }
 }
 
-/// The command was stopped.
-fn stopped(status: WaitStatus, terminal: bool, group: Pid) {
-    let signal = status.stopping_signal().and_then(Signal::from_named_raw);
-    match signal {
-        // Ctrl-Z reaches only the command, so no shell would notice, and we must go on renewing.
-        Some(Signal::TSTP) if terminal => {
-            say("cannot suspend the command while it holds a lock; going on");
-            let _ = kill_process_group(group, Signal::CONT);
-        }
-        Some(Signal::TTIN | Signal::TTOU) => {
-            say("the command waits for the terminal, which it has only if `run` is in the foreground, with stdin and \
-                 stdout on the terminal; end it with Ctrl-C or redirect its input");
-        }
-        // Whoever stopped it will let it go on.
-        _ => {}
+/// The command, by way of `exec-watch`.
+fn watched(lock: &Guard, command: &[OsString], terminal: bool) -> Command {
+    let mut watch = Command::new("/proc/self/exe");
+    watch.arg0("lockbroker").arg(WatchArgs::COMMAND);
+    if terminal {
+        watch.arg("--terminal");
     }
+    watch.arg(std::process::id().to_string()).arg("--").args(command);
+    watch.env("LOCKBROKER_NAME", lock.name());
+    watch.env("LOCKBROKER_FENCING_TOKEN", lock.fencing_token().to_string());
+    watch.env("LOCKBROKER_LOCK_ID", lock.lock_id());
+    watch.process_group(0);
+    watch
 }
 
-/// Whether to hand the terminal to the command: it reads from it, writes to it, and has it now. In a pipeline it
-/// belongs to the others as well.
+/// Returns true if the command is to have the terminal: it reads from it, writes to it, and has it now. In a pipeline
+/// it belongs to the others as well.
 fn owns_terminal() -> bool {
     isatty(io::stdin())
         && isatty(io::stdout())
         && tcgetpgrp(io::stdin()).is_ok_and(|foreground| foreground == getpgrp())
-}
-
-/// The signals that are passed on to the command.
-struct Signals(Vec<(Signal, unix::Signal)>);
-
-impl Signals {
-    /// Catches them, except those that are ignored: `nohup` and a shell's `&` mean it for the command too.
-    fn catch() -> io::Result<Signals> {
-        let ignored = ignored_signals();
-        let all = [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT, Signal::USR1, Signal::USR2, Signal::ALARM];
-        let caught = all.into_iter().filter(|signal| ignored & (1 << (signal.as_raw() - 1)) == 0);
-        let caught = caught.map(|signal| Ok((signal, unix::signal(SignalKind::from_raw(signal.as_raw()))?)));
-        Ok(Signals(caught.collect::<io::Result<_>>()?))
-    }
-
-    /// # Cancel safety
-    /// No signal is lost when the future is dropped.
-    async fn next(&mut self) -> Signal {
-        poll_fn(|cx| {
-            for (signal, caught) in &mut self.0 {
-                if let Poll::Ready(Some(())) = caught.poll_recv(cx) {
-                    return Poll::Ready(*signal);
-                }
-            }
-            Poll::Pending
-        })
-        .await
-    }
-}
-
-/// The mask of ignored signals; none if it cannot be read.
-fn ignored_signals() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default()
 }

@@ -3,29 +3,53 @@
 use tonic::transport::{self, Channel, Endpoint};
 
 use super::error::Error;
+use super::guard::lock;
 use super::settings::chain;
 
 #[cfg(feature = "tls")]
 use crate::tls::ClientFiles;
-#[cfg(feature = "tls")]
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 /// Connects to one endpoint.
 #[derive(Debug, Clone)]
 pub(crate) struct Connector {
+    /// As given.
+    name: String,
     endpoint: Endpoint,
+    trouble: Trouble,
     /// None: plain text.
     #[cfg(feature = "tls")]
     tls: Option<Arc<ClientFiles>>,
+}
+
+/// Why the two sides of a connection cannot agree on TLS. TLS may find that when the connection stands, where an HTTP/2
+/// client has no room for it in its own errors.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Trouble(Arc<Mutex<Option<String>>>);
+
+impl Trouble {
+    /// Notes what was found.
+    #[cfg(feature = "tls")]
+    pub(crate) fn note(&self, why: String) {
+        *lock(&self.0) = Some(why);
+    }
+
+    /// Returns and forgets what was found last.
+    pub(crate) fn take(&self) -> Option<String> {
+        lock(&self.0).take()
+    }
 }
 
 impl Connector {
     /// Parses `text`. Fails if it is no endpoint, or if it needs the TLS files and they cannot be used.
     pub(crate) fn new(text: &str, #[cfg(feature = "tls")] files: &ClientFiles) -> Result<Connector, Error> {
         let endpoint = plain_endpoint(text)?;
+        let (name, trouble) = (text.to_owned(), Trouble::default());
         if endpoint.uri().scheme_str() != Some("https") {
             return Ok(Connector {
+                name,
                 endpoint,
+                trouble,
                 #[cfg(feature = "tls")]
                 tls: None,
             });
@@ -41,15 +65,26 @@ impl Connector {
             let port = endpoint.uri().port_u16().unwrap_or(443);
             let plain = Endpoint::from_shared(format!("http://{host}:{port}")).map_err(|error| wrong(chain(&error)))?;
             let origin = endpoint.uri().clone();
-            Ok(Connector { endpoint: plain.origin(origin), tls: Some(Arc::new(files.clone())) })
+            Ok(Connector { name, endpoint: plain.origin(origin), trouble, tls: Some(Arc::new(files.clone())) })
         }
+    }
+
+    /// The endpoint as given.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where it notes that TLS does not work.
+    pub(crate) fn trouble(&self) -> Trouble {
+        self.trouble.clone()
     }
 
     /// Makes a new connection.
     pub(crate) async fn connect(&self) -> Result<Channel, transport::Error> {
         #[cfg(feature = "tls")]
         if let Some(files) = &self.tls {
-            return self.endpoint.connect_with_connector(crate::tls::connector(Arc::clone(files))).await;
+            let connector = crate::tls::connector(Arc::clone(files), self.trouble());
+            return self.endpoint.connect_with_connector(connector).await;
         }
         self.endpoint.connect().await
     }
@@ -58,7 +93,8 @@ impl Connector {
     pub(crate) fn connect_lazy(&self) -> Channel {
         #[cfg(feature = "tls")]
         if let Some(files) = &self.tls {
-            return self.endpoint.connect_with_connector_lazy(crate::tls::connector(Arc::clone(files)));
+            let connector = crate::tls::connector(Arc::clone(files), self.trouble());
+            return self.endpoint.connect_with_connector_lazy(connector);
         }
         self.endpoint.connect_lazy()
     }
@@ -66,7 +102,19 @@ impl Connector {
 
 /// Parses `text` into an endpoint. An `https` one still needs TLS around it.
 pub(crate) fn plain_endpoint(text: &str) -> Result<Endpoint, Error> {
-    let full = if text.starts_with("unix:") || text.contains("://") { text.into() } else { format!("http://{text}") };
+    let wrong = |reason: String| Error::Endpoint { endpoint: text.into(), reason };
+    let full = match text.split_once("://") {
+        Some((scheme, _)) if !["http", "https", "unix"].contains(&scheme) => {
+            return Err(wrong(format!("there is no scheme {scheme}://")));
+        }
+        None if !text.starts_with("unix:") => format!("http://{text}"),
+        _ => text.to_owned(),
+    };
     // HTTP/2 keepalive stays off: it would close a stream that is silent, and closing is the client's word.
-    Endpoint::from_shared(full).map_err(|error| Error::Endpoint { endpoint: text.into(), reason: chain(&error) })
+    let endpoint = Endpoint::from_shared(full).map_err(|error| wrong(chain(&error)))?;
+    match endpoint.uri().path() {
+        _ if text.starts_with("unix:") => Ok(endpoint),
+        "" | "/" if endpoint.uri().query().is_none() => Ok(endpoint),
+        _ => Err(wrong("there is something after the port".into())),
+    }
 }

@@ -27,6 +27,15 @@ pub enum Error {
         /// What is wrong, with the file and its line.
         reason: String,
     },
+    /// The broker's certificate is not accepted here, or this client's is not accepted there. It would be the same
+    /// again.
+    #[error("cannot agree on TLS with the broker at {endpoint}: {reason}")]
+    Handshake {
+        /// The broker.
+        endpoint: String,
+        /// What is wrong and what to do.
+        reason: String,
+    },
     /// The request is wrong, and would be again: a name, an owner or a duration out of bounds.
     #[error("lock {lock:?}: the broker refuses the request: {message}")]
     Invalid {

@@ -13,9 +13,10 @@ use futures_util::Stream;
 use tokio::sync::mpsc;
 use tonic::{Code, Status, Streaming};
 
+use super::brokers::Connecting;
 use super::guard::lock;
 use super::session::Key;
-use super::settings::{Connecting, chain};
+use super::settings::chain;
 use super::validity::{RunOut, Validity};
 use super::wire::{from_wire, to_wire};
 use crate::clock::{Moment, notice};
@@ -26,13 +27,15 @@ use crate::proto::{
     WaitSpec, session_response,
 };
 
-/// For how long a new connection and its Session may take to answer.
+/// How long a new connection and its Session may take to answer; less where several brokers share the time.
 const DIAL: Duration = Duration::from_secs(3);
 
 /// A stream, its locks and its validity.
 pub(super) struct Link {
     /// Tells links of one client apart.
     pub(super) id: u64,
+    /// The number of the broker.
+    pub(super) broker: usize,
     /// The ttl of its locks, as granted.
     pub(super) ttl: Duration,
     /// Shared with the guards of its locks.
@@ -58,14 +61,21 @@ impl Link {
     ///
     /// # Cancel safety
     /// Dropping the future closes the connection; no lock was asked for on it.
-    pub(super) async fn dial(id: u64, connecting: Connecting, ttl: Option<Duration>) -> Result<Link, Status> {
-        match tokio::time::timeout(DIAL, Link::open(id, connecting, ttl)).await {
+    pub(super) async fn dial(
+        id: u64,
+        broker: usize,
+        connecting: Connecting,
+        ttl: Option<Duration>,
+        within: Duration,
+    ) -> Result<Link, Status> {
+        let within = within.min(DIAL);
+        match tokio::time::timeout(within, Link::open(id, broker, connecting, ttl)).await {
             Ok(result) => result,
-            Err(_) => Err(Status::unavailable(format!("no broker answered within {DIAL:?}"))),
+            Err(_) => Err(Status::unavailable(format!("no broker answered within {within:?}"))),
         }
     }
 
-    async fn open(id: u64, connecting: Connecting, ttl: Option<Duration>) -> Result<Link, Status> {
+    async fn open(id: u64, broker: usize, connecting: Connecting, ttl: Option<Duration>) -> Result<Link, Status> {
         let channel = connecting.await.map_err(|error| Status::unavailable(chain(&error)))?;
         let (outbound, mut queue) = mpsc::unbounded_channel();
         let sent = Moment::now();
@@ -83,6 +93,7 @@ impl Link {
         let now = Moment::now();
         Ok(Link {
             id,
+            broker,
             ttl,
             validity: Arc::new(Mutex::new(Validity::new(sent, expires_after.saturating_sub(notice(ttl))))),
             locks: HashMap::new(),

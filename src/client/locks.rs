@@ -5,7 +5,7 @@ use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tonic::{Code, Status};
+use tonic::Code;
 
 use super::error::{Error, LostReason};
 use super::guard::Hold;
@@ -214,11 +214,11 @@ impl Session {
     }
 
     /// The broker will not have this client: nothing that is wanted will come.
-    pub(super) fn refuse_all(&mut self, status: &Status) {
+    pub(super) fn refuse_all(&mut self, error: impl Fn(&str) -> Error) {
         for (key, lock) in mem::take(&mut self.locks) {
             match lock {
                 Lock::Wanted(wanted, _) => {
-                    let _ = wanted.reply.send(Err(Error::from_status(&wanted.lock.name, status)));
+                    let _ = wanted.reply.send(Err(error(&wanted.lock.name)));
                 }
                 other => {
                     self.locks.insert(key, other);

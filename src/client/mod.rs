@@ -31,6 +31,7 @@
 //! The client runs on tokio; it needs only the crate's `default-features = false`, and the
 //! feature `tls` for `https://` endpoints.
 
+mod brokers;
 mod connector;
 mod error;
 mod guard;
@@ -47,29 +48,30 @@ mod wire;
 use std::fmt;
 #[cfg(feature = "tls")]
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tonic::transport::Channel;
 
 pub use error::{Error, LostReason};
 pub use guard::Guard;
 pub use request::{Acquire, NotAcquired, Outcome, Reason, WaitAcquire};
 
 use crate::clock::Moment;
-use crate::proto::lock_service_client::LockServiceClient;
 use crate::proto::{self, GetLockRequest, LockSpec};
 #[cfg(feature = "tls")]
 use crate::tls::ClientFiles;
+use brokers::{Broker, Brokers, Connecting};
 pub(crate) use connector::Connector;
+#[cfg(feature = "tls")]
+pub(crate) use connector::Trouble;
 #[cfg(feature = "server")]
 pub(crate) use connector::plain_endpoint;
 use session::{Command, Key, Session};
 #[cfg(feature = "server")]
 pub(crate) use settings::chain;
-use settings::{Connect, Connecting, Settings, unexpected};
+use settings::{Settings, unexpected};
 use wire::{FAR, from_wire};
 
 /// How long to wait for an answer unless the [builder](ClientBuilder::answer_timeout) says otherwise.
@@ -88,7 +90,7 @@ pub struct Client {
 #[derive(Debug, Clone)]
 #[must_use = "does nothing until `connect`"]
 pub struct ClientBuilder {
-    endpoint: String,
+    endpoints: Vec<String>,
     ttl: Option<Duration>,
     owner: String,
     answer_timeout: Duration,
@@ -97,6 +99,13 @@ pub struct ClientBuilder {
 }
 
 impl ClientBuilder {
+    /// Adds another broker of the same store. They are asked in turn: one that does not answer costs no more than its
+    /// share of the [answer timeout](ClientBuilder::answer_timeout).
+    pub fn endpoint(mut self, endpoint: impl Into<String>) -> ClientBuilder {
+        self.endpoints.push(endpoint.into());
+        self
+    }
+
     /// The ttl of all locks of the client: for how long one outlives a holder of which nothing is heard. 5 s up to
     /// the broker's `--max-ttl`, to the millisecond. Default: the broker's, 15 s.
     pub fn ttl(mut self, ttl: Duration) -> ClientBuilder {
@@ -142,34 +151,38 @@ impl ClientBuilder {
     /// # Panics
     /// Outside of a tokio runtime, to which the client then belongs.
     pub fn connect(self) -> Result<Client, Error> {
-        let connector = self.connector()?;
-        let channel = connector.connect_lazy();
-        let connect = move || -> Connecting {
-            let connector = connector.clone();
-            Box::pin(async move { connector.connect().await })
+        let brokers = self.connectors()?.into_iter().map(|connector| {
+            let channel = connector.connect_lazy();
+            let (name, trouble) = (connector.name().to_owned(), connector.trouble());
+            let connect = move || -> Connecting {
+                let connector = connector.clone();
+                Box::pin(async move { connector.connect().await })
+            };
+            Broker { name, connect: Box::new(connect), channel, trouble }
+        });
+        let brokers = brokers.collect();
+        Ok(self.over(brokers))
+    }
+
+    /// A connector for each broker.
+    pub(crate) fn connectors(&self) -> Result<Vec<Connector>, Error> {
+        let connector = |endpoint: &String| {
+            Connector::new(
+                endpoint,
+                #[cfg(feature = "tls")]
+                &self.tls,
+            )
         };
-        Ok(self.over(Box::new(connect), channel))
+        self.endpoints.iter().map(connector).collect()
     }
 
-    /// The way to the broker.
-    pub(crate) fn connector(&self) -> Result<Connector, Error> {
-        Connector::new(
-            &self.endpoint,
-            #[cfg(feature = "tls")]
-            &self.tls,
-        )
-    }
-
-    fn over(self, connect: Connect, channel: Channel) -> Client {
+    fn over(self, brokers: Vec<Broker>) -> Client {
         let settings = Arc::new(Settings {
-            channel,
-            name: self.endpoint,
-            connect,
+            brokers: Brokers::new(brokers),
             ttl: self.ttl,
             owner: self.owner,
             answer_timeout: self.answer_timeout,
             last_key: AtomicU64::new(0),
-            trouble: Mutex::new(None),
         });
         let (commands, queue) = mpsc::unbounded_channel();
         tokio::spawn(Session::new(Arc::clone(&settings), queue).run());
@@ -193,7 +206,7 @@ impl Client {
     /// As [`connect`](Client::connect), with settings.
     pub fn builder(endpoint: impl Into<String>) -> ClientBuilder {
         ClientBuilder {
-            endpoint: endpoint.into(),
+            endpoints: vec![endpoint.into()],
             ttl: None,
             owner: String::new(),
             answer_timeout: DEFAULT_ANSWER_TIMEOUT,
@@ -222,7 +235,7 @@ impl Client {
     /// # Cancel safety
     /// The release may happen all the same when the future is dropped.
     pub async fn release(&self, name: &str, lock_id: &str) -> Result<ReleaseOutcome, Error> {
-        self.settings.in_time(name, self.settings.release(name, lock_id)).await
+        self.settings.release(name, lock_id).await
     }
 
     /// Looks at a lock without touching it. With the lock id of the present grant, and at the broker that keeps it,
@@ -235,10 +248,12 @@ impl Client {
     /// Dropping the future leaves nothing behind.
     pub async fn get(&self, name: &str, lock_id: Option<&str>) -> Result<LockInfo, Error> {
         let request = GetLockRequest { name: name.into(), lock_id: lock_id.map(String::from).unwrap_or_default() };
-        let mut service = LockServiceClient::new(self.settings.channel.clone());
         let sent = Moment::now();
-        let call = async { service.get_lock(request).await.map_err(|status| self.settings.failure(name, &status)) };
-        let answer = self.settings.in_time(name, call).await?.into_inner();
+        let answer = self.settings.call(name, |mut stub| {
+            let request = request.clone();
+            Box::pin(async move { stub.get_lock(request).await })
+        });
+        let answer = answer.await?;
         let expires = answer.expires_after_request.as_ref().and_then(from_wire);
         let state = match answer.state() {
             proto::get_lock_response::State::Free => LockState::Free,
@@ -265,7 +280,7 @@ impl Client {
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("endpoint", &self.settings.name).finish_non_exhaustive()
+        f.debug_struct("Client").field("endpoints", &self.settings.brokers.names()).finish_non_exhaustive()
     }
 }
 

@@ -16,6 +16,11 @@ use super::wire::{FAR, to_wire};
 use crate::clock::{Moment, sleep_until};
 use crate::proto::{self, LockSpec};
 
+/// How long a broker's answer may be on its way when the wait is over.
+const GRACE: Duration = Duration::from_secs(1);
+/// How often to look whether there is a broker, when the wait is over.
+const LOOK: Duration = Duration::from_millis(50);
+
 /// Asks for a lock, once. Made by [`Client::acquire`]; awaiting it asks.
 ///
 /// # Errors
@@ -36,8 +41,9 @@ pub struct Acquire {
 /// goes away, at the next one, and through a store that is away.
 ///
 /// # Errors
-/// As with [`Acquire`]; [`Error::Unavailable`] comes only when the wait is over and no broker has said so within
-/// the client's [`answer_timeout`](super::ClientBuilder::answer_timeout).
+/// As with [`Acquire`]; [`Error::Unavailable`] comes only when the wait is over and there is no broker to say so. A wait
+/// that is shorter than the client's [`answer_timeout`](super::ClientBuilder::answer_timeout) may take that long to find
+/// out.
 ///
 /// # Cancel safety
 /// If the future is dropped, the place in the queue is given up, and a grant that arrives later is released at once.
@@ -161,8 +167,8 @@ impl IntoFuture for Acquire {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let give_up = Moment::now() + self.client.settings.answer_timeout;
-            ask(&self.client, self.lock, None, Some(give_up)).await
+            let patience = Patience::Until(Moment::now() + self.client.settings.answer_timeout);
+            ask(&self.client, self.lock, None, patience).await
         })
     }
 }
@@ -174,14 +180,18 @@ impl IntoFuture for WaitAcquire {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let until = self.max_wait.map(|max_wait| Moment::now() + max_wait);
-            let give_up = until.map(|until| until + self.client.settings.answer_timeout);
+            let connect_by = Moment::now() + self.client.settings.answer_timeout;
             let wait = Wait { until, poll_interval: self.poll_interval };
-            ask(&self.client, self.lock, Some(wait), give_up).await
+            let patience = match until {
+                None => Patience::Endless,
+                Some(until) => Patience::Wait { until, at_most: connect_by.max(until + GRACE) },
+            };
+            ask(&self.client, self.lock, Some(wait), patience).await
         })
     }
 }
 
-async fn ask(client: &Client, lock: LockSpec, wait: Option<Wait>, give_up: Option<Moment>) -> Result<Outcome, Error> {
+async fn ask(client: &Client, lock: LockSpec, wait: Option<Wait>, patience: Patience) -> Result<Outcome, Error> {
     let name: Arc<str> = lock.name.as_str().into();
     let key = client.next_key();
     let (reply, answer) = oneshot::channel();
@@ -192,7 +202,7 @@ async fn ask(client: &Client, lock: LockSpec, wait: Option<Wait>, give_up: Optio
         answer = answer => answer.unwrap_or_else(|_| {
             Err(Error::unavailable(&name, "the runtime of the client has been shut down"))
         }),
-        () = give_up_at(give_up) => return Err(Error::unavailable(&name, client.settings.why_no_answer())),
+        () = patience.over(client) => return Err(Error::unavailable(&name, client.settings.why_no_answer())),
     };
     call.answered = true;
     match answer? {
@@ -203,10 +213,30 @@ async fn ask(client: &Client, lock: LockSpec, wait: Option<Wait>, give_up: Optio
     }
 }
 
-async fn give_up_at(moment: Option<Moment>) {
-    match moment {
-        Some(moment) => sleep_until(moment).await,
-        None => std::future::pending().await,
+/// When a call gives up that no broker has answered.
+enum Patience {
+    /// Then.
+    Until(Moment),
+    /// At the end of the wait, if it is known by then that there is no broker. A broker that is there ends the wait
+    /// itself, and one that is being connected to gets the time that a call without a wait has.
+    Wait { until: Moment, at_most: Moment },
+    /// Never.
+    Endless,
+}
+
+impl Patience {
+    async fn over(self, client: &Client) {
+        match self {
+            Patience::Until(moment) => sleep_until(moment).await,
+            Patience::Wait { until, at_most } => {
+                sleep_until(until).await;
+                // Looked at again and again, since trouble may come to be known at any time.
+                while client.settings.brokers.trouble().is_none() && !at_most.has_passed() {
+                    sleep_until((Moment::now() + LOOK).min(at_most)).await;
+                }
+            }
+            Patience::Endless => std::future::pending().await,
+        }
     }
 }
 

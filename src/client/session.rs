@@ -81,7 +81,10 @@ pub(super) struct Session {
     pub(super) locks: HashMap<Key, Lock>,
     pub(super) links: Vec<Link>,
     last_link: u64,
-    dialing: Option<Dial>,
+    /// With the number of the broker.
+    dialing: Option<(usize, Dial)>,
+    /// How many dials in a row have failed as they would fail again.
+    refused: usize,
     /// No dial before this moment.
     dial_at: Moment,
     /// How far apart dials are, whatever comes of them. Starts over with every heartbeat that is acknowledged.
@@ -112,6 +115,7 @@ impl Session {
             links: Vec::new(),
             last_link: 0,
             dialing: None,
+            refused: 0,
             dial_at: Moment::now(),
             pace: pace(),
             place_at: None,
@@ -133,8 +137,8 @@ impl Session {
                 },
                 (link, received) = receive(&mut self.links) => self.received(link, received),
                 result = dialed(&mut self.dialing) => {
-                    self.dialing = None;
-                    self.dialed(result);
+                    let broker = self.dialing.take().map_or(0, |(broker, _)| broker);
+                    self.dialed(broker, result);
                 }
                 () = sleep(wake) => {}
             }
@@ -154,25 +158,36 @@ impl Session {
         if self.needs_link() && self.dial_at.has_passed() {
             self.last_link += 1;
             self.dial_at = Moment::now() + self.pace.next().unwrap_or_default();
-            let dial = Link::dial(self.last_link, (self.settings.connect)(), self.settings.ttl);
-            self.dialing = Some(Box::pin(dial));
+            let broker = self.settings.brokers.current();
+            let connecting = (self.settings.brokers.get(broker).connect)();
+            let dial = Link::dial(self.last_link, broker, connecting, self.settings.ttl, self.settings.share());
+            self.dialing = Some((broker, Box::pin(dial)));
         }
     }
 
-    fn dialed(&mut self, result: Result<Link, Status>) {
-        match result {
+    fn dialed(&mut self, number: usize, result: Result<Link, Status>) {
+        let settings = Arc::clone(&self.settings);
+        let broker = settings.brokers.get(number);
+        let status = match result {
             Ok(link) => {
-                self.settings.set_trouble(None);
+                settings.brokers.no_trouble();
+                self.refused = 0;
                 self.links.push(link);
-                self.place_all();
+                return self.place_all();
             }
-            Err(status) => {
-                tracing::debug!(endpoint = self.settings.name, %status, "no session");
-                self.settings.set_trouble(Some(status.message()));
-                if is_final(status.code()) {
-                    self.refuse_all(&status);
-                }
-            }
+            Err(status) => status,
+        };
+        tracing::debug!(endpoint = broker.name, %status, "no session");
+        settings.brokers.turn_from(number);
+        let disagreement = broker.disagreement();
+        match &disagreement {
+            Some(error) => settings.brokers.trouble_with(number, &error.to_string()),
+            None => settings.brokers.trouble_with(number, status.message()),
+        }
+        self.refused = if disagreement.is_some() || is_final(status.code()) { self.refused + 1 } else { 0 };
+        // Another broker may take what one refuses.
+        if self.refused >= settings.brokers.count() {
+            self.refuse_all(|lock| disagreement.clone().unwrap_or_else(|| Error::from_status(lock, &status)));
         }
     }
 
@@ -182,17 +197,25 @@ impl Session {
         let Some(link) = self.link(id) else { return };
         if !link.retired {
             link.retired = true;
-            tracing::debug!(endpoint = self.settings.name, link = id, "moving to another stream");
+            let broker = link.broker;
+            tracing::debug!(endpoint = self.settings.brokers.get(broker).name, link = id, "moving to another stream");
+            self.settings.brokers.turn_from(broker);
         }
         self.leave(id, answers);
         self.place_all();
     }
 
+    fn trouble_on(&mut self, id: u64, why: &str) {
+        if let Some(broker) = self.link(id).map(|link| link.broker) {
+            self.settings.brokers.trouble_with(broker, why);
+        }
+    }
+
     fn received(&mut self, id: u64, received: Received) {
         match received {
             Received::Ended(status) => {
-                tracing::debug!(endpoint = self.settings.name, link = id, %status, "the stream has ended");
-                self.settings.set_trouble(Some(status.message()));
+                tracing::debug!(link = id, %status, "the stream has ended");
+                self.trouble_on(id, status.message());
                 self.retire(id, false);
             }
             Received::Message(SessionResponse { kind: Some(session_response::Kind::HeartbeatAck(ack)) }) => {
@@ -220,8 +243,8 @@ impl Session {
         let silent: Vec<u64> =
             self.links.iter().filter(|link| !link.retired && link.is_silent(now)).map(|link| link.id).collect();
         for id in silent {
-            tracing::debug!(endpoint = self.settings.name, link = id, "the broker is silent");
-            self.settings.set_trouble(Some("the broker is silent"));
+            tracing::debug!(link = id, "the broker is silent");
+            self.trouble_on(id, "the broker is silent");
             self.retire(id, false);
         }
         if self.place_at.is_some_and(Moment::has_passed) {
@@ -262,9 +285,9 @@ fn is_final(code: Code) -> bool {
     matches!(code, Code::InvalidArgument | Code::PermissionDenied | Code::Unauthenticated | Code::Unimplemented)
 }
 
-async fn dialed(dialing: &mut Option<Dial>) -> Result<Link, Status> {
+async fn dialed(dialing: &mut Option<(usize, Dial)>) -> Result<Link, Status> {
     match dialing {
-        Some(dial) => dial.await,
+        Some((_, dial)) => dial.await,
         None => pending().await,
     }
 }

@@ -2,87 +2,104 @@
 
 use std::error::Error as _;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
 use tonic::transport::Channel;
+use tonic::{Code, Response, Status};
 
 use super::ReleaseOutcome;
+use super::brokers::{Broker, Brokers};
 use super::error::{Error, LostReason};
-use super::guard::{Hold, lock};
+use super::guard::Hold;
 use super::session::Reply;
 use crate::clock::sleep_until;
 use crate::proto::lock_service_client::LockServiceClient;
 use crate::proto::{self, ReleaseRequest};
 
-/// How connections are made.
-pub(super) type Connect = Box<dyn Fn() -> Connecting + Send + Sync>;
-pub(super) type Connecting = Pin<Box<dyn Future<Output = Result<Channel, tonic::transport::Error>> + Send>>;
-
 /// What a client and its task are told at the beginning, and what they share.
 pub(super) struct Settings {
-    /// The endpoint as given, for people.
-    pub(super) name: String,
-    /// Makes a new connection.
-    pub(super) connect: Connect,
-    /// For single calls; connects itself, and anew when it has to.
-    pub(super) channel: Channel,
+    pub(super) brokers: Brokers,
     pub(super) ttl: Option<Duration>,
     pub(super) owner: String,
     pub(super) answer_timeout: Duration,
     pub(super) last_key: AtomicU64,
-    /// Why there is no session, if there is none.
-    pub(super) trouble: Mutex<Option<String>>,
 }
 
+/// A single call under way.
+type Calling<T> = Pin<Box<dyn Future<Output = Result<Response<T>, Status>> + Send>>;
+
 impl Settings {
-    pub(super) fn set_trouble(&self, trouble: Option<&str>) {
-        *lock(&self.trouble) = trouble.map(String::from);
+    /// How long one broker may take for an answer, so that there is time to ask each of them.
+    pub(super) fn share(&self) -> Duration {
+        self.answer_timeout / u32::try_from(self.brokers.count()).unwrap_or(u32::MAX)
     }
 
     pub(super) fn why_no_answer(&self) -> String {
-        match &*lock(&self.trouble) {
-            Some(trouble) => format!("no session with a broker at {}: {trouble}", self.name),
-            None => format!("no answer from the broker at {} within {:?}", self.name, self.answer_timeout),
-        }
+        self.brokers.trouble().unwrap_or_else(|| no_answer(&self.brokers.names(), self.answer_timeout))
     }
 
-    /// Bounds a single call.
-    pub(super) async fn in_time<T>(
+    /// Makes a single call, at each broker in turn until one answers.
+    pub(super) async fn call<T>(
         &self,
         lock: &str,
-        call: impl Future<Output = Result<T, Error>>,
+        call: impl Fn(LockServiceClient<Channel>) -> Calling<T>,
     ) -> Result<T, Error> {
-        tokio::time::timeout(self.answer_timeout, call).await.unwrap_or_else(|_| {
-            let message = format!("no answer from the broker at {} within {:?}", self.name, self.answer_timeout);
-            Err(Error::unavailable(lock, message))
-        })
+        let mut failure = None;
+        for _ in 0..self.brokers.count() {
+            let number = self.brokers.current();
+            let broker = self.brokers.get(number);
+            let calling = call(LockServiceClient::new(broker.channel.clone()));
+            let error = match tokio::time::timeout(self.share(), calling).await {
+                Ok(Ok(answer)) => return Ok(answer.into_inner()),
+                Ok(Err(status)) => {
+                    let is_away = status.source().is_some() || status.code() == Code::Unavailable;
+                    match self.failure(lock, broker, &status) {
+                        error @ Error::Handshake { .. } => error,
+                        error if is_away => error,
+                        error => return Err(error),
+                    }
+                }
+                Err(_) => Error::unavailable(lock, no_answer(&broker.name, self.share())),
+            };
+            self.brokers.turn_from(number);
+            failure = Some(error);
+        }
+        Err(failure.unwrap_or_else(|| Error::unavailable(lock, self.why_no_answer())))
     }
 
     pub(super) async fn release(&self, name: &str, lock_id: &str) -> Result<ReleaseOutcome, Error> {
         let request = ReleaseRequest { name: name.into(), lock_id: lock_id.into() };
-        match LockServiceClient::new(self.channel.clone()).release(request).await {
-            Ok(answer) => match answer.get_ref().outcome() {
-                proto::release_response::Outcome::Released => Ok(ReleaseOutcome::Released),
-                proto::release_response::Outcome::NotHeld => Ok(ReleaseOutcome::NotHeld),
-                proto::release_response::Outcome::HeldByAnother => Ok(ReleaseOutcome::HeldByAnother),
-                proto::release_response::Outcome::Unspecified => Err(unexpected(name, "a release without an outcome")),
-            },
-            Err(status) => Err(self.failure(name, &status)),
+        let answer = self.call(name, |mut stub| {
+            let request = request.clone();
+            Box::pin(async move { stub.release(request).await })
+        });
+        match answer.await?.outcome() {
+            proto::release_response::Outcome::Released => Ok(ReleaseOutcome::Released),
+            proto::release_response::Outcome::NotHeld => Ok(ReleaseOutcome::NotHeld),
+            proto::release_response::Outcome::HeldByAnother => Ok(ReleaseOutcome::HeldByAnother),
+            proto::release_response::Outcome::Unspecified => Err(unexpected(name, "a release without an outcome")),
         }
     }
 
     /// The failure of a single call: what the broker says, or why there is none.
-    pub(super) fn failure(&self, lock: &str, status: &tonic::Status) -> Error {
+    fn failure(&self, lock: &str, broker: &Broker, status: &Status) -> Error {
+        if let Some(error) = broker.disagreement() {
+            return error;
+        }
         match status.source() {
             Some(cause) => {
-                Error::unavailable(lock, format!("no connection to a broker at {}: {}", self.name, chain(cause)))
+                Error::unavailable(lock, format!("no connection to a broker at {}: {}", broker.name, chain(cause)))
             }
             None => Error::from_status(lock, status),
         }
     }
+}
+
+fn no_answer(brokers: &str, within: Duration) -> String {
+    format!("no answer from the broker at {brokers} within {within:?}")
 }
 
 /// Releases a lock whose stream cannot say whether it did: at whichever broker answers, for as long as the lock has
@@ -91,7 +108,7 @@ pub(super) async fn release_elsewhere(settings: Arc<Settings>, name: String, hol
     let result = match hold.lock_id() {
         None => Err(Error::Lost { lock: name, reason: LostReason::Expired }),
         Some(lock_id) => {
-            let one = || settings.in_time(&name, settings.release(&name, &lock_id));
+            let one = || settings.release(&name, &lock_id);
             let pace = ExponentialBuilder::default().with_min_delay(Duration::from_millis(50));
             let pace = pace.with_max_delay(Duration::from_secs(1)).without_max_times().with_jitter();
             let release = one.retry(pace).when(|error| matches!(error, Error::Unavailable { .. }));

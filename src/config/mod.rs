@@ -57,6 +57,9 @@ pub struct ServeArgs {
     store: Option<Store>,
 
     #[command(flatten)]
+    ttls: TtlOptions,
+
+    #[command(flatten)]
     broker: BrokerOptions,
 
     #[command(flatten)]
@@ -97,17 +100,48 @@ pub struct Config {
     pub transport: TransportOptions,
 }
 
+/// The ttl where a client asks for none, and the longest that one may ask for, unless they are set.
+const DEFAULT_TTL: Duration = Duration::from_secs(15);
+
+/// The ttls as they are set. One that is not follows the other.
+#[derive(Debug, Clone, Copy, Args)]
+struct TtlOptions {
+    /// Time to live of a grant whose client asks for none: for how long it stands without renewal [default: 15s, or
+    /// --max-ttl if that is less]
+    #[arg(long, env = "LOCKBROKER_DEFAULT_TTL", value_name = "DURATION", value_parser = between(MIN_TTL, MAX_TTL))]
+    default_ttl: Option<Duration>,
+
+    /// The longest time to live that a client may ask for: 5s to 1h. The same on every broker of a store [default: 15s,
+    /// or --default-ttl if that is more]
+    #[arg(long, env = "LOCKBROKER_MAX_TTL", value_name = "DURATION", value_parser = between(MIN_TTL, MAX_TTL))]
+    max_ttl: Option<Duration>,
+}
+
+impl TtlOptions {
+    /// Returns the default and the longest.
+    fn resolve(self) -> Result<(Duration, Duration), clap::Error> {
+        let default_ttl = self.default_ttl.unwrap_or_else(|| DEFAULT_TTL.min(self.max_ttl.unwrap_or(DEFAULT_TTL)));
+        let max_ttl = self.max_ttl.unwrap_or_else(|| DEFAULT_TTL.max(default_ttl));
+        if max_ttl < default_ttl {
+            return Err(usage(format!(
+                "--max-ttl {} is below --default-ttl {}",
+                humantime::format_duration(max_ttl),
+                humantime::format_duration(default_ttl),
+            )));
+        }
+        Ok((default_ttl, max_ttl))
+    }
+}
+
 /// What the broker promises and how much it takes on.
 #[derive(Debug, Clone, Args)]
 pub struct BrokerOptions {
-    /// Time to live of a grant whose client asks for none: for how long it stands without renewal
-    #[arg(long, env = "LOCKBROKER_DEFAULT_TTL", value_name = "DURATION", default_value = "15s",
-          value_parser = between(MIN_TTL, MAX_TTL))]
+    /// Time to live of a grant whose client asks for none.
+    #[arg(skip)]
     pub default_ttl: Duration,
 
-    /// The longest time to live that a client may ask for: 5s to 1h. The same on every broker of a store
-    #[arg(long, env = "LOCKBROKER_MAX_TTL", value_name = "DURATION", default_value = "15s",
-          value_parser = between(MIN_TTL, MAX_TTL))]
+    /// The longest time to live that a client may ask for. The same on every broker of a store.
+    #[arg(skip)]
     pub max_ttl: Duration,
 
     /// Where other brokers reach this one by UDP, to wake it when they release a lock that is waited for here:
@@ -261,14 +295,9 @@ impl ServeArgs {
     /// # Errors
     /// One line for the operator; its [`exit`](clap::Error::exit) ends the process with code 2.
     pub fn resolve(self) -> Result<Config, clap::Error> {
-        let ServeArgs { listen, admin_listen, sockets, tls, policy, store, broker, transport, .. } = self;
-        if broker.max_ttl < broker.default_ttl {
-            return Err(usage(format!(
-                "--max-ttl {} is below --default-ttl {}",
-                humantime::format_duration(broker.max_ttl),
-                humantime::format_duration(broker.default_ttl),
-            )));
-        }
+        let ServeArgs { listen, admin_listen, sockets, tls, policy, store, ttls, broker, transport, .. } = self;
+        let (default_ttl, max_ttl) = ttls.resolve()?;
+        let broker = BrokerOptions { default_ttl, max_ttl, ..broker };
         let store = match (store, listen.iter().find(|address| !address.is_local())) {
             (Some(store), _) => store,
             (None, None) => Store::Memory,
@@ -429,7 +458,15 @@ mod tests {
     #[test]
     fn ttls_are_in_range_and_in_order() {
         assert!(serve("--default-ttl 5s --max-ttl 1h").is_ok());
-        for flags in ["--default-ttl 4s", "--max-ttl 61m", "--default-ttl 20s", "--max-ttl 10s", "--max-ttl 15"] {
+        let seconds = |flags: &str| {
+            let broker = serve(flags).unwrap().broker;
+            (broker.default_ttl.as_secs(), broker.max_ttl.as_secs())
+        };
+        assert_eq!(seconds("--max-ttl 7s"), (7, 7));
+        assert_eq!(seconds("--max-ttl 20s"), (15, 20));
+        assert_eq!(seconds("--default-ttl 20s"), (20, 20));
+        assert_eq!(seconds("--default-ttl 7s"), (7, 15));
+        for flags in ["--default-ttl 4s", "--max-ttl 61m", "--default-ttl 20s --max-ttl 15s", "--max-ttl 15"] {
             refused(flags);
         }
     }

@@ -1,20 +1,25 @@
 //! The client's side.
 
+use std::io;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use http::Uri;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::ServerName;
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::rustls::{AlertDescription, CertificateError, ClientConfig, Error, RootCertStore};
 use tower::util::service_fn;
 use tower::{BoxError, Service};
 
 use super::{H2, pem, provider};
+use crate::client::Trouble;
 use crate::files::{self, FileError};
 
 /// The files that a client knows its broker by, and shows who it is by.
@@ -60,21 +65,157 @@ fn system_roots() -> RootCertStore {
     roots
 }
 
-/// Connects by TLS. The files are read for every connection, so that one made after a certificate was renewed shows
-/// the new one.
+/// Connects by TLS, and notes in `trouble` why the two sides cannot agree. The files are read for every connection, so
+/// that one made after a certificate was renewed shows the new one.
 pub(crate) fn connector(
     files: Arc<ClientFiles>,
-) -> impl Service<Uri, Response = TokioIo<TlsStream<TcpStream>>, Error = BoxError, Future: Send> + Send + 'static {
+    trouble: Trouble,
+) -> impl Service<Uri, Response = TokioIo<Noted>, Error = BoxError, Future: Send> + Send + 'static {
     let mut tcp = HttpConnector::new();
     tcp.set_nodelay(true);
     service_fn(move |broker: Uri| {
-        let (mut tcp, files) = (tcp.clone(), Arc::clone(&files));
+        let (mut tcp, files, trouble) = (tcp.clone(), Arc::clone(&files), trouble.clone());
         async move {
             let config = Arc::new(files.read()?);
             let host = broker.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
             let name = ServerName::try_from(host.to_owned())?;
             let io = tcp.call(broker).await?.into_inner();
-            Ok(TokioIo::new(TlsConnector::from(config).connect(name, io).await?))
+            let connected = TlsConnector::from(config).connect(name, io).await;
+            let io = connected.inspect_err(|error| {
+                note(&trouble, error);
+            })?;
+            Ok(TokioIo::new(Noted { io, trouble, write_error: None }))
         }
     })
+}
+
+/// A connection that notes what the broker says about the client's certificate: with TLS 1.3 it says so only when the
+/// client takes the connection for good.
+pub(crate) struct Noted {
+    io: TlsStream<TcpStream>,
+    trouble: Trouble,
+    /// A write has failed with this, and why is still to be read.
+    write_error: Option<io::Error>,
+}
+
+impl Noted {
+    /// Returns a failed write's result once it is known why the other side has gone: that may still be on its way to be
+    /// read, and a side that has gone says no more.
+    fn failed<T>(&mut self, cx: &mut Context<'_>, error: io::Error) -> Poll<io::Result<T>> {
+        let mut last = [0; 256];
+        loop {
+            let mut last = ReadBuf::new(&mut last);
+            match Pin::new(&mut self.io).poll_read(cx, &mut last) {
+                Poll::Pending => {
+                    self.write_error = Some(error);
+                    return Poll::Pending;
+                }
+                Poll::Ready(Ok(())) if !last.filled().is_empty() => {}
+                Poll::Ready(Ok(())) => return Poll::Ready(Err(error)),
+                Poll::Ready(Err(why)) => {
+                    note(&self.trouble, &why);
+                    return Poll::Ready(Err(error));
+                }
+            }
+        }
+    }
+
+    fn write<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        write: impl FnOnce(Pin<&mut TlsStream<TcpStream>>, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if let Some(error) = self.write_error.take() {
+            return self.failed(cx, error);
+        }
+        match write(Pin::new(&mut self.io), cx) {
+            Poll::Ready(Err(error)) if !note(&self.trouble, &error) => self.failed(cx, error),
+            result => result,
+        }
+    }
+}
+
+impl AsyncRead for Noted {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let result = Pin::new(&mut this.io).poll_read(cx, buf);
+        if let Poll::Ready(Err(error)) = &result {
+            note(&this.trouble, error);
+        }
+        result
+    }
+}
+
+impl AsyncWrite for Noted {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.get_mut().write(cx, |io, cx| io.poll_write(cx, buf))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().write(cx, |io, cx| io.poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
+    }
+}
+
+/// Notes an error of TLS, and returns whether it is one.
+fn note(trouble: &Trouble, error: &io::Error) -> bool {
+    let error = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
+    if let Some(error) = error {
+        trouble.note(explain(error));
+    }
+    error.is_some()
+}
+
+/// Says what an error of TLS means and what to do about it.
+fn explain(error: &Error) -> String {
+    use AlertDescription::*;
+    let what = match error {
+        Error::InvalidCertificate(why) => explain_certificate(why),
+        Error::InvalidMessage(_) => "what listens there speaks no TLS; write http:// for plain text",
+        Error::AlertReceived(CertificateRequired) => {
+            "the broker lets in only clients that show a certificate (--tls-cert and --tls-key)"
+        }
+        Error::AlertReceived(
+            BadCertificate
+            | UnsupportedCertificate
+            | CertificateRevoked
+            | CertificateExpired
+            | CertificateUnknown
+            | UnknownCA
+            | AccessDenied
+            | DecryptError,
+        ) => {
+            "the broker does not accept this client's certificate: it has expired, is of X.509 version 1, or comes from \
+             no authority of the broker's --tls-client-ca"
+        }
+        _ => return error.to_string(),
+    };
+    format!("{what} ({error})")
+}
+
+fn explain_certificate(why: &CertificateError) -> &'static str {
+    match why {
+        CertificateError::UnknownIssuer => {
+            "no authority that this client trusts vouches for the broker; name its authority by --tls-ca"
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "the broker's certificate is for other names; name the broker as one of them, or make a certificate with this \
+             one in its subjectAltName"
+        }
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "the broker's certificate has expired, or the clock of this machine is wrong"
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "the broker's certificate is not valid yet, or the clock of this machine is wrong"
+        }
+        // The one error that has no name of its own here.
+        other if format!("{other:?}").contains("UnsupportedCertVersion") => {
+            "the broker's certificate is of X.509 version 1, which names nobody; make one of version 3, with a \
+             subjectAltName (docs/security.md shows how)"
+        }
+        _ => "the broker's certificate is not good",
+    }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::prelude::{FromDer, X509Certificate, X509Version};
 use x509_parser::time::ASN1Time;
 
 use super::{H2, pem, provider};
@@ -40,7 +40,7 @@ impl Files for ServerFiles {
     fn make(&self, (cert, key, client_ca): &Content) -> Result<ServerConfig, FileError> {
         let chain = pem::certificates(&self.cert, cert)?;
         let cert_line = chain[0].line;
-        check_dates(&chain[0].item).map_err(|why| FileError::at(&self.cert, cert_line, why))?;
+        check(&chain[0].item).map_err(|why| FileError::at(&self.cert, cert_line, why))?;
         let key = pem::key(&self.key, key)?;
 
         let config = ServerConfig::builder_with_provider(provider())
@@ -76,9 +76,16 @@ impl fmt::Display for ServerFiles {
 }
 
 /// Says what is wrong with a certificate that clients would refuse at sight.
-fn check_dates(der: &[u8]) -> Result<(), String> {
+fn check(der: &[u8]) -> Result<(), String> {
     let (_, certificate) =
         X509Certificate::from_der(der).map_err(|error| format!("not a certificate that can be read: {error}"))?;
+    if certificate.version() != X509Version::V3 {
+        let version = certificate.version().0 + 1;
+        return Err(format!(
+            "the certificate is of X.509 version {version}, which clients refuse; make one of version 3, with a \
+             subjectAltName (docs/security.md shows how)"
+        ));
+    }
     let until = certificate.validity().not_after;
     if until < ASN1Time::now() { Err(format!("the certificate has expired, on {until}")) } else { Ok(()) }
 }

@@ -78,6 +78,26 @@ async fn hand_overs_between_two_brokers_are_shown_by_themselves() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn held_locks_move_with_a_broker_that_drains() {
+    for via in ["session", "stream"] {
+        let memcached = Memcached::start(&[]).await;
+        let (mut one, other) = (Broker::on(&memcached).await, Broker::on(&memcached).await);
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("found");
+        let servers = format!("{},{}", one.url(), other.url());
+        let mut hold = lockbroker(&["bench", "hold", "--server", &servers, "--via", via, "--locks", "50"]);
+        let mut bench = Process::spawn("lockbroker bench", hold.args(["--duration", "6s", "--json"]).arg(&file));
+        eventually(SOON, "all are held", async || bench.log().iter().any(|line| line.starts_with("hold:"))).await;
+        assert!(one.terminate(SOON).await.success());
+        assert!(bench.wait(END).await.success());
+        let found = read(&file);
+        assert_eq!((&found["failed"], &found["counts"]["ended by themselves"]), (&0.into(), &0.into()), "{found:#}");
+        assert_eq!(found["counts"]["moved to another broker"], 50, "{found:#}");
+        assert_eq!(found["series"]["release"]["count"], 50, "{found:#}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_goes_away_is_a_failure_that_is_shown() {
     for via in ["session", "stream"] {
         let mut broker = Broker::memory().await;

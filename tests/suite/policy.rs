@@ -124,7 +124,7 @@ async fn whom_no_rule_knows_may_nothing_but_ask_for_health_and_reflection() {
     assert_eq!(code(stub.release(end).await), Code::Unauthenticated);
     let output = run(&["run", "--server", &guarded.broker.url(), "a", "--", "true"]);
     let stderr = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.code() == Some(69) && stderr.contains("not allowed"), "{stderr}");
+    assert!(output.status.code() == Some(77) && stderr.contains("not allowed"), "{stderr}");
 }
 
 #[tokio::test]
@@ -144,11 +144,11 @@ async fn users_and_groups_are_told_apart_on_the_socket() {
         run.output().unwrap().status.code()
     };
     assert_eq!(as_user(12_345, 1, "u/1"), Some(0));
-    assert_eq!(as_user(12_345, 1, "g/1"), Some(69));
+    assert_eq!(as_user(12_345, 1, "g/1"), Some(77));
     assert_eq!(as_user(1, GROUP, "g/1"), Some(0));
-    assert_eq!(as_user(1, GROUP, "u/1"), Some(69));
+    assert_eq!(as_user(1, GROUP, "u/1"), Some(77));
     assert_eq!(as_user(12_345, GROUP, "g/1"), Some(0));
-    assert_eq!(as_user(1, 1, "g/1"), Some(69));
+    assert_eq!(as_user(1, 1, "g/1"), Some(77));
 }
 
 #[tokio::test]
@@ -173,18 +173,18 @@ async fn a_certificates_names_are_who_its_owner_is() {
     let looks = |certificate, name| ask(certificate, &["get", name]).status.code();
 
     let billing = clients.client("someone", &["https://example.org", BILLING]);
-    assert_eq!((acquires(&billing, "billing/1"), acquires(&billing, "a")), (Some(0), Some(69)));
-    assert_eq!(looks(&billing, "billing/1"), Some(69));
+    assert_eq!((acquires(&billing, "billing/1"), acquires(&billing, "a")), (Some(0), Some(77)));
+    assert_eq!(looks(&billing, "billing/1"), Some(77));
     let ops = clients.client("ops", &[]);
-    assert_eq!((looks(&ops, "a"), acquires(&ops, "billing/1")), (Some(0), Some(69)));
+    assert_eq!((looks(&ops, "a"), acquires(&ops, "billing/1")), (Some(0), Some(77)));
     // Has the DNS name localhost.
     let named = clients.server("by-name");
-    assert_eq!((looks(&named, "a"), acquires(&named, "billing/1")), (Some(0), Some(69)));
+    assert_eq!((looks(&named, "a"), acquires(&named, "billing/1")), (Some(0), Some(77)));
     let nobody = clients.client("nobody", &["spiffe://example.org/ns/billing"]);
-    assert_eq!((acquires(&nobody, "billing/1"), looks(&nobody, "a")), (Some(69), Some(69)));
+    assert_eq!((acquires(&nobody, "billing/1"), looks(&nobody, "a")), (Some(77), Some(77)));
     // A common name that looks like another kind of name is still a common name.
     let liar = clients.client(BILLING.rsplit('/').next().unwrap(), &[]);
-    assert_eq!(acquires(&liar, "billing/1"), Some(69));
+    assert_eq!(acquires(&liar, "billing/1"), Some(77));
     assert!(ask(&nobody, &["health"]).status.success());
 }
 

@@ -178,7 +178,7 @@ async fn a_lock_that_is_lost_takes_its_command_along() {
     client.release("a", id.trim()).await.unwrap();
     assert_eq!(process.wait(SOON).await.code(), Some(70));
     assert!(directory.path().join("term").exists());
-    assert!(process.log()[0].contains("was lost"), "{:?}", process.log());
+    assert!(process.log().iter().any(|line| line.contains("was lost")), "{:?}", process.log());
 }
 
 #[tokio::test]
@@ -193,7 +193,7 @@ async fn a_command_that_heeds_nothing_is_killed_when_the_lock_runs_out() {
     // The lease of a ttl of 5 s ends after 3 s.
     assert_eq!(process.wait(SOON).await.code(), Some(70));
     assert!(!is_running(command));
-    assert!(process.log()[0].contains("about to run out"), "{:?}", process.log());
+    assert!(process.log().iter().any(|line| line.contains("about to run out")), "{:?}", process.log());
 }
 
 #[tokio::test]
@@ -219,6 +219,79 @@ async fn nobody_gets_the_lock_while_its_command_is_alive() {
     assert!(next.is_some());
     assert!(directory.path().join("term").exists(), "it was not warned");
     assert_eq!(process.wait(SOON).await.code(), Some(70));
+}
+
+#[tokio::test]
+async fn a_command_has_no_longer_than_its_timeout_and_keeps_its_lock_until_it_has_ended() {
+    let broker = Broker::memory().await;
+    let client = Client::connect(broker.url()).unwrap();
+    let directory = TempDir::new().unwrap();
+    let at = directory.path().display();
+    let script = format!(
+        "trap 'touch {at}/term; while [ ! -e {at}/go ]; do sleep 0.02; done; exit 9' TERM; while :; do sleep 0.02; done"
+    );
+    let arguments = ["--timeout", "300ms", "a", "--", "sh", "-c", &script];
+    let mut process = Process::spawn("run", &mut held(&broker, &arguments));
+    eventually(SOON, "the command is told", async || directory.path().join("term").exists()).await;
+    assert_eq!(client.get("a", None).await.unwrap().state, LockState::Held);
+    fs::write(directory.path().join("go"), "").unwrap();
+    assert_eq!(process.wait(SOON).await.code(), Some(124));
+    assert!(process.log().iter().any(|line| line.contains("--timeout is over")), "{:?}", process.log());
+    let (code, ..) = output(held(&broker, &["--timeout", "1m", "a", "--", "sh", "-c", "exit 3"]));
+    assert_eq!(code, Some(3));
+}
+
+#[tokio::test]
+async fn after_a_loss_it_begins_again_where_that_is_wanted() {
+    let broker = Broker::memory().await;
+    let client = Client::connect(broker.url()).unwrap();
+    let directory = TempDir::new().unwrap();
+    let at = directory.path().display();
+    // It ends by itself when it has the lock for the second time.
+    let script = format!(
+        "test -e {at}/id && exit 7; echo $LOCKBROKER_LOCK_ID > {at}/new; mv {at}/new {at}/id; while :; do sleep 0.02; done"
+    );
+    let arguments = ["--wait", "forever", "--again", "a", "--", "sh", "-c", &script];
+    let mut process = Process::spawn("run", &mut held(&broker, &arguments));
+    let path = directory.path().join("id");
+    eventually(SOON, "the command runs", async || path.exists()).await;
+    client.release("a", fs::read_to_string(path).unwrap().trim()).await.unwrap();
+    assert_eq!(process.wait(2 * SOON).await.code(), Some(7));
+    // A lock that was given up is not asked for again.
+    assert_eq!(output(held(&broker, &["--again", "a", "--", "true"])).0, Some(2));
+}
+
+#[tokio::test]
+async fn a_script_can_lock_itself_and_one_that_waits_for_itself_is_told() {
+    let broker = Broker::memory().await;
+    let directory = TempDir::new().unwrap();
+    let script = directory.path().join("script");
+    // As docs/command-line.md has it.
+    let page = include_str!("../../docs/command-line.md");
+    let idiom = page.split("```sh\n#!/bin/sh\n").nth(1).unwrap().split("```").next().unwrap();
+    fs::write(&script, format!("#!/bin/sh\n{idiom}echo name=$LOCKBROKER_NAME args=$*\nexit 5\n")).unwrap();
+    fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let run_script = || {
+        let mut command = Command::new(&script);
+        let program = std::path::Path::new(env!("CARGO_BIN_EXE_lockbroker"));
+        let path = format!("{}:{}", program.parent().unwrap().display(), std::env::var("PATH").unwrap());
+        command.arg("x").env("PATH", path).env("LOCKBROKER_SERVER", broker.url());
+        output(command)
+    };
+    let (code, out, err) = run_script();
+    assert_eq!((code, out.as_str()), (Some(5), "name=nightly args=x\n"), "{err}");
+    let client = Client::connect(broker.url()).unwrap();
+    let holder = client.acquire("nightly").await.unwrap().guard().unwrap();
+    assert_eq!(run_script().0, Some(75));
+    drop(holder);
+
+    let run = format!("{} run --server {}", env!("CARGO_BIN_EXE_lockbroker"), broker.url());
+    let inner = format!("{run} b -- {run} --wait forever a -- true");
+    let (code, _, err) = output(held(&broker, &["a", "--", "sh", "-c", &inner]));
+    assert_eq!(code, Some(75), "{err}");
+    assert!(err.contains("that started this one has it"), "{err}");
+    let (code, _, err) = output(held(&broker, &["a", "--", "sh", "-c", &format!("{run} --wait 1s c -- true")]));
+    assert_eq!((code, err.as_str()), (Some(0), ""));
 }
 
 #[tokio::test]

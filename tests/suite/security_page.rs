@@ -1,6 +1,9 @@
 //! What docs/security.md tells people to type does what it says.
 
 use std::fs;
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::Command;
 
 use crate::support::*;
 use lockbroker::policy::PolicyFile;
@@ -23,15 +26,42 @@ fn words(command: &str) -> Vec<&str> {
     words.collect()
 }
 
+/// Runs a script in a folder; all of it has to succeed.
+fn shell(folder: &Path, script: &str) {
+    let output = Command::new("sh").args(["-ec", script]).current_dir(folder).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
+/// What openssl makes without an extension, which is what most pages on the web have.
+#[tokio::test]
+async fn a_certificate_of_version_1_is_refused_on_both_sides_with_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let make = blocks("sh").pop().unwrap();
+    shell(folder.path(), &make.replace("-extfile tls.ext", ""));
+    let files = ["--tls-cert", &at("tls.crt"), "--tls-key", &at("tls.key")];
+    let output = run(&[&["serve", "--listen", "127.0.0.1:0"], &files[..]].concat());
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && stderr.contains("X.509 version 1"), "{stderr}");
+
+    // A server that does not look at its own certificate.
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut server = Command::new("openssl");
+    server.args(["s_server", "-www", "-alpn", "h2", "-accept", &format!("127.0.0.1:{port}"), "-cert", &at("tls.crt")]);
+    let _server = Process::spawn("openssl s_server", server.args(["-key", &at("tls.key")]));
+    eventually(SOON, "it listens", async || TcpStream::connect(("127.0.0.1", port)).is_ok()).await;
+    let output = run(&["get", "--server", &format!("https://127.0.0.1:{port}"), "--tls-ca", &at("ca.crt"), "a"]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(77) && stderr.contains("X.509 version 1"), "{stderr}");
+    assert!(stderr.contains("docs/security.md"), "{stderr}");
+}
+
 #[tokio::test]
 async fn the_page_works_as_it_stands() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name).display().to_string();
-    let [authority, clients] = ["ca", "clients"].map(|name| Authority::new(folder.path(), name));
-    fs::rename(authority.file(), at("ca.crt")).unwrap();
-    fs::rename(clients.file(), at("clients.crt")).unwrap();
-    authority.server("tls");
-    clients.client("client", &["spiffe://example.org/ns/billing/sa/worker"]);
+    let [serve_socket, run_socket, serve_tls, run_tls, make] = &blocks("sh")[..] else { panic!("five blocks") };
+    shell(folder.path(), &make.replace("broker.example.org", "localhost"));
     let [policy] = &blocks("toml")[..] else { panic!("one policy") };
     fs::write(at("policy.toml"), policy).unwrap();
     PolicyFile(at("policy.toml").into()).make(&policy.clone().into_bytes()).unwrap();
@@ -51,7 +81,6 @@ async fn the_page_works_as_it_stands() {
         ];
         replacements.iter().fold(command.to_owned(), |command, (there, here)| command.replace(there, here))
     };
-    let [serve_socket, run_socket, serve_tls, run_tls] = &blocks("sh")[..] else { panic!("four commands") };
     let run_here = |command: &str, broker: &str| run(&words(&here(command, broker)));
 
     let serve = here(serve_socket, "");
@@ -67,5 +96,5 @@ async fn the_page_works_as_it_stands() {
     let denied = run_here(&run_tls.replace("billing/nightly", "payroll/nightly"), &address);
     assert!(String::from_utf8_lossy(&denied.stderr).contains("not allowed"), "{denied:?}");
     let nameless = run_here(&run_tls.replace("client.", "tls."), &address);
-    assert_eq!(nameless.status.code(), Some(69), "{nameless:?}");
+    assert_eq!(nameless.status.code(), Some(77), "{nameless:?}");
 }

@@ -144,7 +144,8 @@ async fn the_client_and_the_command_line_speak_tls() {
     for arguments in [&["--tls-ca", &stranger.file()][..], &[]] {
         let output = secure.run(&["get", "job"], arguments);
         let stderr = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.code() == Some(69) && stderr.contains("UnknownIssuer"), "{arguments:?}: {stderr}");
+        assert!(output.status.code() == Some(77) && stderr.contains("UnknownIssuer"), "{arguments:?}: {stderr}");
+        assert!(stderr.contains("--tls-ca"), "{stderr}");
     }
     let missing = secure.run(&["get", "job"], &["--tls-ca", "/nowhere.pem"]);
     let stderr = String::from_utf8_lossy(&missing.stderr);
@@ -157,16 +158,26 @@ async fn without_a_good_certificate_nobody_comes_in_where_one_is_asked_for() {
     let ca = secure.ca();
     let stranger = Authority::new(secure.folder.path(), "stranger");
     let good = secure.clients.client("good", &[]);
-    for (certificate, code) in [
-        (Some(&good), 0),
-        (None, 69),
-        (Some(&stranger.client("by-another", &[])), 69),
-        (Some(&secure.clients.expired("expired")), 69),
+    for (certificate, says) in [
+        (Some(&good), None),
+        (None, Some("lets in only clients that show a certificate")),
+        (Some(&stranger.client("by-another", &[])), Some("does not accept this client's certificate")),
+        (Some(&secure.clients.expired("expired")), Some("does not accept this client's certificate")),
     ] {
         let identity = certificate.map(|Certificate { cert, key }| ["--tls-cert", cert, "--tls-key", key]);
         let identity = identity.as_ref().map_or(&[][..], |identity| identity);
-        let output = secure.run(&["get", "job"], &[&["--tls-ca", &ca], identity].concat());
-        assert_eq!(output.status.code(), Some(code), "{certificate:?}: {output:?}");
+        for (command, tail) in [(&["get", "job"][..], &[][..]), (&["run", "job"], &["--", "true"])] {
+            let began = Instant::now();
+            let output = secure.run(command, &[&["--tls-ca", &ca], identity, tail].concat());
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(if says.is_some() { 77 } else { 0 }), "{certificate:?}: {stderr}");
+            assert!(stderr.contains(says.unwrap_or_default()), "{stderr}");
+            // It would be the same again, so nobody tries for as long as there is time.
+            assert!(began.elapsed() < 3_000 * MS, "{:?}", began.elapsed());
+        }
+        let output = secure.run(&["health"], &[&["--tls-ca", &ca], identity].concat());
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(stderr.contains(says.unwrap_or_default()), "{stderr}");
     }
     let line = secure.broker.logged("TLS handshake failed").await;
     assert!(line.contains("WARN"), "{line}");
@@ -176,6 +187,20 @@ async fn without_a_good_certificate_nobody_comes_in_where_one_is_asked_for() {
     let output = secure.run(&["get", "job"], &[&["--tls-ca", &ca], &mixed[..]].concat());
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.code() == Some(2) && stderr.contains(&format!("{}:1: ", secure.certificate.key)), "{stderr}");
+}
+
+#[tokio::test]
+async fn the_bench_speaks_tls_and_shows_its_certificate() {
+    let secure = Secure::mutual().await;
+    let good = secure.clients.client("good", &[]);
+    let tls = ["--tls-ca", &secure.ca(), "--tls-cert", &good.cert, "--tls-key", &good.key, "--duration", "200ms"];
+    for mode in [&["bench", "cycle", "--warm-up", "0s"][..], &["bench", "hold", "--locks", "10"]] {
+        let output = secure.run(mode, &tls);
+        assert!(output.status.success(), "{output:?}");
+        assert!(String::from_utf8_lossy(&output.stdout).contains("failed: 0"), "{output:?}");
+    }
+    let output = secure.run(&["bench", "cycle"], &["--tls-ca", tls[1], "--duration", "200ms"]);
+    assert!(!output.status.success(), "{output:?}");
 }
 
 #[tokio::test]
@@ -273,7 +298,7 @@ async fn certificates_are_replaced_under_a_hundred_held_locks() {
     fs::remove_file(&secure.certificate.key).unwrap();
     secure.broker.logged("cannot be read").await;
     assert_eq!(shown(address, &ca).await, before);
-    assert!(!secure.broker.log().iter().any(|line| line.contains("reloaded")));
+    assert!(!secure.broker.log().iter().any(|line| line.contains("certificates: reloaded")));
 
     fs::copy(&renewed.key, &secure.certificate.key).unwrap();
     secure.broker.logged("certificates: reloaded").await;

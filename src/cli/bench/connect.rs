@@ -7,34 +7,36 @@ use std::time::Duration;
 use hyper_util::rt::TokioIo;
 use rustix::net::{Shutdown, shutdown};
 use tokio::net::TcpStream;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use tower::service_fn;
 
-use super::Error;
 use super::session::{Notice, Session, status_line};
-use crate::client::{self, chain, plain_endpoint};
+use super::{CommonArgs, Error};
+use crate::cli::common::TlsArgs;
+use crate::client::{chain, plain_endpoint};
 use tokio::sync::mpsc;
 
 /// How long a broker may take to accept a connection.
 const WITHIN: Duration = Duration::from_secs(5);
 
-/// The endpoint of a broker that is spoken to in plain text: what is measured is the broker, and not TLS.
-fn endpoint(server: &str) -> Result<Endpoint, client::Error> {
-    let endpoint = plain_endpoint(server)?;
-    if endpoint.uri().scheme_str() == Some("https") {
-        let reason = "the bench speaks no TLS; name an address with http:// or a unix: socket".into();
-        return Err(client::Error::Endpoint { endpoint: server.into(), reason });
-    }
-    Ok(endpoint)
-}
-
-/// Connects to a broker.
+/// Connects to a broker in plain text.
 ///
 /// # Errors
 /// One line that says why there is no connection.
 pub async fn connect(server: &str) -> Result<Channel, String> {
-    let endpoint = endpoint(server).map_err(|error| error.to_string())?;
-    endpoint.connect_timeout(WITHIN).connect().await.map_err(|error| chain(&error))
+    connect_by(&TlsArgs::default(), server).await.map_err(|error| error.to_string())
+}
+
+/// Connects to a broker, by TLS where the endpoint is an `https` one.
+async fn connect_by(tls: &TlsArgs, server: &str) -> Result<Channel, Error> {
+    let failed = |why: String| Error::Connect { server: server.to_owned(), why };
+    let connectors = tls.client(server).connectors()?;
+    let [connector] = &connectors[..] else { return Err(failed("not one broker".into())) };
+    match tokio::time::timeout(WITHIN, connector.connect()).await {
+        Ok(Ok(channel)) => Ok(channel),
+        Ok(Err(error)) => Err(failed(connector.trouble().take().unwrap_or_else(|| chain(&error)))),
+        Err(_) => Err(failed(format!("no answer within {WITHIN:?}"))),
+    }
 }
 
 /// As [`connect`], over TCP, with a handle on the socket.
@@ -42,7 +44,10 @@ pub async fn connect(server: &str) -> Result<Channel, String> {
 /// # Errors
 /// As with [`connect`].
 pub async fn connect_by_socket(server: &str) -> Result<(Channel, Socket), String> {
-    let endpoint = endpoint(server).map_err(|error| error.to_string())?;
+    let endpoint = plain_endpoint(server).map_err(|error| error.to_string())?;
+    if endpoint.uri().scheme_str() == Some("https") {
+        return Err("only a connection in plain text can be cut: name the broker by http://HOST:PORT".into());
+    }
     let address = endpoint.uri().authority().map(ToString::to_string);
     let address = address.ok_or_else(|| "only a TCP connection can be cut: name the broker by HOST:PORT".to_owned())?;
     let connection = async {
@@ -77,15 +82,25 @@ impl Socket {
 }
 
 /// As many connections as wanted, to the brokers in turn.
-pub(super) async fn connect_all(servers: &[String], count: usize) -> Result<Vec<(String, Channel)>, Error> {
+pub(super) async fn connect_all(common: &CommonArgs, count: usize) -> Result<Vec<(String, Channel)>, Error> {
     let mut channels = Vec::new();
-    for server in servers.iter().cycle().take(count) {
-        endpoint(server)?;
-        let channel = connect(server).await;
-        let channel = channel.map_err(|why| Error::Connect { server: server.clone(), why })?;
-        channels.push((server.clone(), channel));
+    for server in common.server.iter().cycle().take(count) {
+        channels.push((server.clone(), connect_by(&common.tls, server).await?));
     }
     Ok(channels)
+}
+
+/// Connects to any of the brokers, beginning with that after `server`, which is on its way out.
+pub(super) async fn connect_elsewhere(common: &CommonArgs, server: &str) -> Result<(String, Channel), Error> {
+    let at = common.server.iter().position(|other| other == server).unwrap_or_default() + 1;
+    let mut last = Error::Setup("no broker to connect to".into());
+    for server in common.server.iter().cycle().skip(at).take(common.server.len()) {
+        match connect_by(&common.tls, server).await {
+            Ok(channel) => return Ok((server.clone(), channel)),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
 }
 
 /// Opens a Session on a connection to `server`.

@@ -61,7 +61,7 @@ enum Target {
 
 pub(super) async fn run(args: &CycleArgs) -> Result<Report, Error> {
     let mut targets = Vec::new();
-    for (server, channel) in connect_all(&args.common.server, args.connections.get()).await? {
+    for (server, channel) in connect_all(&args.common, args.connections.get()).await? {
         targets.push(Arc::new(match args.via {
             Via::Session => Target::Lane(Lane::Session(open(&server, channel, None).await?.0)),
             Via::Stream => Target::Lane(Lane::Stream(LockServiceClient::new(channel), None)),

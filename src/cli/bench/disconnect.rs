@@ -30,7 +30,7 @@ pub(super) struct DisconnectArgs {
 
 pub(super) async fn run(args: &DisconnectArgs) -> Result<Report, Error> {
     let servers = &args.common.server;
-    let at_second = connect_all(servers, servers.len().min(2)).await?.pop();
+    let at_second = connect_all(&args.common, servers.len().min(2)).await?.pop();
     let (server, channel) = at_second.ok_or_else(|| Error::Setup("no broker to connect to".into()))?;
     let (waiters, _) = open(&server, channel, None).await?;
     let tally = Arc::new(Tally::new(Window::new(Duration::ZERO, args.common.duration)));

@@ -34,7 +34,7 @@ pub(super) struct HandOverArgs {
 pub(super) async fn run(args: &HandOverArgs) -> Result<Report, Error> {
     let servers = &args.common.server;
     let mut sessions = Vec::new();
-    for (server, channel) in connect_all(servers, args.connections.get().max(servers.len())).await? {
+    for (server, channel) in connect_all(&args.common, args.connections.get().max(servers.len())).await? {
         sessions.push(open(&server, channel, None).await?.0);
     }
     let mut ring = Ring::form(&sessions, servers.len(), args.waiters.get()).await.map_err(Error::Setup)?;

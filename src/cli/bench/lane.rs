@@ -46,20 +46,7 @@ impl Lane {
                 let lock_ref = begun.lock_ref;
                 begun.granted().await.map(|()| Held::Session(lock_ref))
             }
-            Lane::Stream(stub, ttl) => {
-                let lock = Some(LockSpec { name: name.to_owned(), linger: None, owner: String::new() });
-                let ttl = ttl.map(|ttl| ttl.try_into().map_err(|_| "the ttl is too long")).transpose()?;
-                let request = AcquireRequest { lock, ttl, reattach_lock_id: String::new() };
-                let mut stream = stub.clone().acquire(request).await.map_err(failed)?.into_inner();
-                match next(&mut stream).await? {
-                    Some(Kind::Acquired(acquired)) => {
-                        let release = ReleaseRequest { name: name.to_owned(), lock_id: acquired.lock_id };
-                        Ok(Held::Stream { stream: Box::new(stream), release })
-                    }
-                    Some(other) => Err(tell(&other)),
-                    None => Err("the stream ended without an answer".into()),
-                }
-            }
+            Lane::Stream(stub, ttl) => acquire(stub, name, *ttl, String::new()).await,
         }
     }
 
@@ -78,6 +65,27 @@ impl Lane {
             }
             _ => Err("a lock on another lane".into()),
         }
+    }
+}
+
+/// An Acquire call, or with the id of a lock the reattach of that.
+pub(super) async fn acquire(
+    stub: &LockServiceClient<Channel>,
+    name: &str,
+    ttl: Option<Duration>,
+    reattach_lock_id: String,
+) -> Result<Held, String> {
+    let lock = Some(LockSpec { name: name.to_owned(), linger: None, owner: String::new() });
+    let ttl = ttl.map(|ttl| ttl.try_into().map_err(|_| "the ttl is too long")).transpose()?;
+    let request = AcquireRequest { lock, ttl, reattach_lock_id };
+    let mut stream = stub.clone().acquire(request).await.map_err(failed)?.into_inner();
+    match next(&mut stream).await? {
+        Some(Kind::Acquired(acquired)) => {
+            let release = ReleaseRequest { name: name.to_owned(), lock_id: acquired.lock_id };
+            Ok(Held::Stream { stream: Box::new(stream), release })
+        }
+        Some(other) => Err(tell(&other)),
+        None => Err("the stream ended without an answer".into()),
     }
 }
 

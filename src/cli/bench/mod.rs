@@ -9,6 +9,7 @@ mod hand_over;
 mod hold;
 pub mod lane;
 pub mod measure;
+mod place;
 mod progress;
 mod report;
 pub mod session;
@@ -20,8 +21,9 @@ use std::time::Duration;
 
 pub use connect::{Socket, connect, connect_by_socket};
 
-use super::common::{fail, say};
+use super::common::{TlsArgs, fail};
 use crate::client;
+use crate::output::{print, say};
 use report::Report;
 
 /// How long calls that were begun in time may take beyond the end before they count as unanswered.
@@ -61,11 +63,20 @@ enum Mode {
 }
 
 /// What all modes are told.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 struct CommonArgs {
-    /// A broker: http://HOST:PORT, HOST:PORT or unix:/PATH; several share the connections in turn
-    #[arg(long, value_name = "URL", env = "LOCKBROKER_SERVER", default_value = "http://127.0.0.1:28551")]
+    /// A broker: http://HOST:PORT, https://HOST:PORT, HOST:PORT or unix:/PATH; several, with commas or given several
+    /// times, share the connections in turn
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "LOCKBROKER_SERVER",
+        value_delimiter = ',',
+        default_value = "http://127.0.0.1:28551"
+    )]
     server: Vec<String>,
+    #[command(flatten)]
+    tls: TlsArgs,
     /// For how long to measure
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration)]
     duration: Duration,
@@ -119,22 +130,24 @@ pub async fn run(args: BenchArgs) -> ExitCode {
 }
 
 fn show(report: &Report, args: &CommonArgs) -> ExitCode {
-    match &args.json {
-        Some(path) if path.as_os_str() == "-" => println!("{:#}", report.json()),
+    let as_json = format!("{:#}\n", report.json());
+    let printed = match &args.json {
+        Some(path) if path.as_os_str() == "-" => print(&as_json),
         Some(path) => {
-            print!("{}", report.table());
-            if let Err(error) = std::fs::write(path, format!("{:#}\n", report.json())) {
+            let printed = print(&report.table());
+            if let Err(error) = std::fs::write(path, as_json) {
                 say(format_args!("cannot write {}: {error}", path.display()));
                 return ExitCode::FAILURE;
             }
+            printed
         }
-        None => print!("{}", report.table()),
-    }
+        None => print(&report.table()),
+    };
     if report.results.series.is_empty() {
         say("nothing succeeded");
         return ExitCode::FAILURE;
     }
-    ExitCode::SUCCESS
+    printed
 }
 
 /// What all names of this run begin with.

@@ -1,12 +1,13 @@
 //! One line on stderr, every second: on a terminal in place of the last one.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio_util::task::AbortOnDropHandle;
 
 use super::measure::Tally;
+use crate::output;
 
 /// Until this is dropped.
 #[derive(Debug)]
@@ -28,11 +29,8 @@ impl Progress {
                 let (done, failed) = tally.so_far();
                 let warm_up = if Instant::now() < tally.window().from { ", warming up" } else { "" };
                 let line = format!("{phase}: {} s{warm_up}, {done} done, {failed} failed", began.elapsed().as_secs());
-                // Nobody reads it: nobody misses it.
-                let _ = match on_terminal {
-                    true => write!(io::stderr(), "\r{line}\x1b[K"),
-                    false => writeln!(io::stderr(), "{line}"),
-                };
+                let line = if on_terminal { format!("\r{line}\x1b[K") } else { line + "\n" };
+                output::stderr().write(line.as_bytes());
             }
         });
         Progress { _task: AbortOnDropHandle::new(task), on_terminal }
@@ -42,7 +40,7 @@ impl Progress {
 impl Drop for Progress {
     fn drop(&mut self) {
         if self.on_terminal {
-            let _ = write!(io::stderr(), "\r\x1b[K");
+            output::stderr().write(b"\r\x1b[K");
         }
     }
 }

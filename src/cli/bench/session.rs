@@ -46,8 +46,13 @@ impl Begun {
     /// # Errors
     /// One line that says what came in its place.
     pub async fn granted(self) -> Result<(), String> {
+        self.lock_id().await.map(|_| ())
+    }
+
+    /// Waits for the grant, and returns the lock id.
+    pub(super) async fn lock_id(self) -> Result<String, String> {
         match self.shared.answer(self.answer).await? {
-            Kind::Acquired(_) => Ok(()),
+            Kind::Acquired(acquired) => Ok(acquired.lock_id),
             other => Err(tell(&other)),
         }
     }
@@ -75,6 +80,7 @@ impl Ended {
 
 /// What a Session says of itself, unasked.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Notice {
     /// A heartbeat was acknowledged for the first time.
     Acknowledged {
@@ -85,6 +91,8 @@ pub enum Notice {
     },
     /// A lock ended by itself.
     Over(Kind),
+    /// The broker is going away: what is held is to be reattached on a new connection.
+    Draining,
 }
 
 #[derive(Debug)]
@@ -139,6 +147,15 @@ impl Session {
 
     /// Asks for a lock: once, or as `wait` says. The request is on its way when this returns.
     pub fn begin(&self, name: &str, wait: Option<WaitSpec>) -> Begun {
+        self.ask(name, wait, String::new())
+    }
+
+    /// Asks for a lock that is held on another stream under `lock_id`.
+    pub(super) fn reattach(&self, name: &str, lock_id: String) -> Begun {
+        self.ask(name, None, lock_id)
+    }
+
+    fn ask(&self, name: &str, wait: Option<WaitSpec>, reattach_lock_id: String) -> Begun {
         let (queue, queued) = oneshot::channel();
         let (sender, answer) = oneshot::channel();
         let mut state = self.shared.state();
@@ -149,10 +166,7 @@ impl Session {
         }
         let lock = LockSpec { name: name.to_owned(), linger: None, owner: String::new() };
         // Under the mutex, since the stream's lock_refs must rise.
-        send(
-            &state.requests,
-            Ask::Begin(BeginLock { lock_ref, lock: Some(lock), wait, reattach_lock_id: String::new() }),
-        );
+        send(&state.requests, Ask::Begin(BeginLock { lock_ref, lock: Some(lock), wait, reattach_lock_id }));
         Begun { lock_ref, queued, answer, shared: Arc::clone(&self.shared) }
     }
 
@@ -234,7 +248,10 @@ fn deliver(shared: &Shared, event: SessionEvent, notices: &mpsc::UnboundedSender
                 let _ = queued.send(());
             }
         }
-        Kind::Renewed(_) | Kind::Draining(_) => {}
+        Kind::Draining(_) => {
+            let _ = notices.send(Notice::Draining);
+        }
+        Kind::Renewed(_) => {}
         kind => match state.listeners.remove(&event.lock_ref) {
             Some(listener) => {
                 let _ = listener.answer.send(kind);

@@ -343,12 +343,12 @@ async fn without_a_broker_a_call_fails_in_time_and_says_why() {
 
 #[test]
 fn endpoints_are_taken_with_or_without_a_scheme() {
-    let connector = |text: &str| Client::builder(text).connector();
+    let connector = |text: &str| Client::builder(text).connectors();
     let unix = "unix:/run/lockbroker.sock";
     for good in ["http://h:1", "h:1", "127.0.0.1:28551", unix, "http://[::1]:1", "https://h:1", "https://[::1]"] {
         assert!(connector(good).is_ok(), "{good}");
     }
-    for bad in ["", "https://", "http://", "a b"] {
+    for bad in ["", "https://", "http://", "a b", "grpcs://h:1", "ftp://h", "dns:///h:1", "http://h:1/path"] {
         assert!(matches!(connector(bad), Err(Error::Endpoint { .. })), "{bad}");
     }
 }

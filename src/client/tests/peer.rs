@@ -12,7 +12,7 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::transport::{Endpoint, Server};
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::client::settings::Connecting;
+use crate::client::brokers::{Broker, Connecting};
 use crate::client::{Client, ClientBuilder};
 use crate::proto::lock_event::Kind;
 use crate::proto::lock_service_server::{LockService, LockServiceServer};
@@ -60,7 +60,8 @@ pub(super) fn client_with(builder: ClientBuilder) -> (Client, Peer) {
         let (endpoint, connector) = (endpoint.clone(), connector.clone());
         Box::pin(async move { endpoint.connect_with_connector(connector).await })
     };
-    (builder.over(Box::new(connect), channel), Peer { sessions, releases })
+    let broker = Broker { name: "memory".into(), connect: Box::new(connect), channel, trouble: Default::default() };
+    (builder.over(vec![broker]), Peer { sessions, releases })
 }
 
 /// What should happen has a deadline, which paused time reaches at once if it does not happen.

@@ -1,0 +1,214 @@
+//! Messages and logs on stderr, written by a thread of their own: an output that fails, or that nobody reads, holds up
+//! nothing but itself.
+
+use std::io::{self, Write};
+use std::mem;
+use std::process::ExitCode;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::signal::{SigSet, Signal};
+use tracing_subscriber::fmt::MakeWriter;
+
+/// How much may wait to be written before more is dropped.
+const ROOM: usize = 1 << 20;
+
+/// How long the end of the process waits for what is still unwritten.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// An output that never blocks and never fails. Cheap to clone; clones share the thread and the queue.
+#[derive(Debug, Clone)]
+pub struct Output(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    queue: Mutex<Queue>,
+    /// Notified when there is something to write, and when everything is written.
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: Vec<u8>,
+    /// The thread writes what it has taken from `waiting`.
+    writing: bool,
+    /// How many messages were lost since the last one that could be written.
+    lost: u64,
+}
+
+/// Returns this process' stderr.
+pub fn stderr() -> &'static Output {
+    static STDERR: OnceLock<Output> = OnceLock::new();
+    STDERR.get_or_init(|| Output::start(io::stderr()))
+}
+
+/// Writes one line to stderr for the person at the terminal.
+pub fn say(message: impl std::fmt::Display) {
+    stderr().write(format!("lockbroker: {message}\n").as_bytes());
+}
+
+/// EX_IOERR of sysexits.h: the result could not be written.
+const CANNOT_WRITE: u8 = 74;
+
+/// Writes a command's result to stdout. A reader that has gone wants no more of it; any other failure is told, and is
+/// the command's.
+pub fn print(result: &str) -> ExitCode {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(result.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            say(format_args!("cannot write to stdout: {error}"));
+            CANNOT_WRITE.into()
+        }
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+impl Output {
+    /// Starts the thread that writes to `to`.
+    fn start(to: impl Write + Send + 'static) -> Output {
+        let shared = Arc::new(Shared::default());
+        let output = Output(Arc::clone(&shared));
+        // Without a thread the queue fills up, and what does not fit is dropped.
+        let _ = thread::Builder::new().name("output".into()).spawn(move || shared.run(to));
+        output
+    }
+
+    /// Queues a message, or drops it if too much waits already.
+    pub fn write(&self, message: &[u8]) {
+        let mut queue = self.0.queue();
+        if queue.waiting.len() + message.len() > ROOM {
+            queue.lost += 1;
+            return;
+        }
+        queue.waiting.extend_from_slice(message);
+        self.0.changed.notify_all();
+    }
+
+    /// Waits until everything is written, or for a second if nobody reads it. For the end of the process.
+    pub fn flush(&self) {
+        let queue = self.0.queue();
+        let unwritten = |queue: &mut Queue| queue.writing || !queue.waiting.is_empty();
+        drop(self.0.changed.wait_timeout_while(queue, LAST_WORDS, unwritten).unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+impl Shared {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn run(&self, mut to: impl Write) {
+        block_signals();
+        let mut queue = self.queue();
+        loop {
+            let idle = |queue: &mut Queue| queue.waiting.is_empty();
+            queue = self.changed.wait_while(queue, idle).unwrap_or_else(PoisonError::into_inner);
+            let messages = mem::take(&mut queue.waiting);
+            queue.writing = true;
+            drop(queue);
+            let written = to.write_all(&messages).and_then(|()| to.flush());
+            queue = self.queue();
+            queue.writing = false;
+            let lost = match written {
+                Ok(()) => mem::take(&mut queue.lost),
+                Err(_) => {
+                    // A full disk, or a reader that has gone: nobody can be told now.
+                    queue.lost += messages.iter().filter(|&&byte| byte == b'\n').count() as u64;
+                    0
+                }
+            };
+            self.changed.notify_all();
+            if lost > 0 {
+                drop(queue);
+                tracing::warn!(lost, "log lines were lost: stderr was full, or nobody read it");
+                queue = self.queue();
+            }
+        }
+    }
+}
+
+/// Keeps writes of this thread from stopping the process, where the terminal's foreground is the command's, and from
+/// ending it, where an attempt to become a command has failed: that makes SIGPIPE deadly again.
+fn block_signals() {
+    let mut signals = SigSet::empty();
+    signals.add(Signal::SIGTTOU);
+    signals.add(Signal::SIGPIPE);
+    // Fails for no signal that there is.
+    let _ = signals.thread_block();
+}
+
+impl<'a> MakeWriter<'a> for Output {
+    type Writer = Messages;
+
+    fn make_writer(&'a self) -> Messages {
+        Messages(self.clone())
+    }
+}
+
+/// Writes log lines. Each write is one line, as `tracing_subscriber` does it.
+#[derive(Debug)]
+pub struct Messages(Output);
+
+impl Write for Messages {
+    fn write(&mut self, message: &[u8]) -> io::Result<usize> {
+        self.0.write(message);
+        Ok(message.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    /// Takes one message whenever the test lets it.
+    struct Gated {
+        turns: mpsc::Receiver<io::Result<()>>,
+        taken: mpsc::Sender<Vec<u8>>,
+    }
+
+    impl Write for Gated {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.turns.recv().unwrap_or(Ok(()))?;
+            let _ = self.taken.send(bytes.to_vec());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn an_output_that_nobody_reads_or_that_fails_holds_up_nobody_and_is_told_later() {
+        let ((turn, turns), (taken, takes)) = (mpsc::channel(), mpsc::channel());
+        let output = Output::start(Gated { turns, taken });
+        let wait = |done: &dyn Fn(&Queue) -> bool| {
+            while !done(&output.0.queue()) {
+                thread::yield_now();
+            }
+        };
+        let line = [&[b'x'; 1023][..], b"\n"].concat();
+        output.write(&line);
+        wait(&|queue| queue.writing && queue.waiting.is_empty());
+        // The first half waits, the second half finds no room.
+        let room = (ROOM / line.len()) as u64;
+        (0..2 * room).for_each(|_| output.write(&line));
+        assert_eq!(output.0.queue().lost, room);
+        turn.send(Err(io::Error::other("full"))).unwrap();
+        wait(&|queue| queue.lost == room + 1);
+        drop(turn);
+        wait(&|queue| !queue.writing && queue.waiting.is_empty());
+        output.write(b"last\n");
+        output.flush();
+        wait(&|queue| !queue.writing && queue.waiting.is_empty());
+        assert_eq!(takes.try_iter().last().unwrap(), b"last\n");
+        assert_eq!(output.0.queue().lost, 0, "it has been told");
+    }
+}
