@@ -112,6 +112,10 @@ impl Testee {
         testee
     }
 
+    pub(crate) fn case(&self) -> Case {
+        self.case
+    }
+
     /// Waits for a line that begins so, and returns the rest of it.
     pub(crate) async fn says(&self, start: &str) -> String {
         let mut rest = None;
