@@ -1,17 +1,17 @@
-//! Files that settings are read from, and what is wrong with them.
+//! Reads files of settings, and reports their faults with file and line.
 
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// What is wrong with a file, and where: `FILE:LINE: why`.
+/// A fault in a file, and its place: `FILE:LINE: why`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileError {
     /// The file.
     pub file: PathBuf,
     /// The line, from 1; none if it is about the whole file.
     pub line: Option<usize>,
-    /// For the person who reads it.
+    /// The explanation, for the person who reads it.
     pub why: String,
 }
 
@@ -42,7 +42,7 @@ pub(crate) fn read(file: &Path) -> Result<Vec<u8>, FileError> {
     fs::read(file).map_err(|error| FileError::of(file, format!("cannot be read: {error}")))
 }
 
-/// The line, from 1, in which the byte at `offset` stands.
+/// Returns the line, counted from 1, of the byte at `offset`.
 pub(crate) fn line_of(text: &[u8], offset: usize) -> usize {
     1 + text[..offset.min(text.len())].iter().filter(|&&byte| byte == b'\n').count()
 }

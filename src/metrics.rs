@@ -1,8 +1,8 @@
-//! What a broker counts, and how Prometheus reads it. The only module that knows the metrics library, and it knows
-//! nothing of locks: each layer declares beside its code what it counts.
+//! Counters, gauges and histograms, and their exposition for Prometheus. The only module that knows the metrics
+//! library. It knows nothing of locks: each layer declares its metrics beside its own code.
 //!
-//! What is counted on the way of every call is looked up once, when the layer starts: an event then costs an atomic
-//! addition, one in a histogram a mutex that nobody holds for long.
+//! A layer looks up the metrics of frequent events once, when it starts. Then an event costs one atomic addition, or,
+//! in a histogram, a mutex that nobody holds for long.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,13 +13,13 @@ use prometheus_client::metrics::histogram::exponential_buckets;
 use prometheus_client::metrics::{counter, family, gauge, histogram};
 use prometheus_client::registry::{Metric, Registry};
 
-/// What [`Metrics::expose`] returns, for HTTP's `Content-Type`.
+/// The `Content-Type` of what [`Metrics::expose`] returns.
 pub use prometheus_client::encoding::prometheus_text::CONTENT_TYPE;
 
-/// What every name begins with, and an underscore.
+/// The prefix of every metric's name, without the underscore that follows it.
 const PREFIX: &str = "lockbroker";
 
-/// All metrics of one broker. Cloning shares them.
+/// The metrics of one broker. Clones share them.
 #[derive(Clone)]
 pub struct Metrics {
     registry: Arc<Mutex<Registry>>,
@@ -99,7 +99,7 @@ impl Metrics {
         Histograms(self.declare(name, help, family::Family::new_with_constructor(buckets)))
     }
 
-    /// What they all stand at, in Prometheus' text format.
+    /// Returns the current values of all metrics, in Prometheus' text format.
     pub fn expose(&self) -> String {
         let mut text = String::new();
         prometheus_text::encode(&mut text, &self.registry()).expect("a String takes all that is written to it");
@@ -110,7 +110,7 @@ impl Metrics {
 /// Counts what happens.
 pub(crate) type Counter = counter::Counter;
 
-/// How many there are of something.
+/// The current number of something.
 #[derive(Debug, Clone, Default)]
 pub struct Gauge(gauge::Gauge);
 
@@ -156,7 +156,7 @@ impl Drop for Counted<'_> {
     }
 }
 
-/// How values are spread.
+/// The distribution of values.
 #[derive(Debug, Clone)]
 pub(crate) struct Histogram(histogram::Histogram);
 
@@ -205,12 +205,12 @@ fn labels(labels: &[(&'static str, &str)]) -> Labels {
 pub(crate) struct Counters(family::Family<Labels, counter::Counter>);
 
 impl Counters {
-    /// That with these labels; at 0 from now on if there was none.
+    /// Returns the counter with these labels, and creates it at 0 if there is none.
     pub(crate) fn of(&self, of: &[(&'static str, &str)]) -> Counter {
         self.0.get_or_create_owned(&labels(of))
     }
 
-    /// One for each value of the label `name`, beside the labels `fixed`.
+    /// Returns a counter for each value of the label `name`, with the labels `fixed` as well.
     pub(crate) fn by<L: Label>(&self, name: &'static str, fixed: &[(&'static str, &str)]) -> By<L> {
         By(L::ALL.iter().map(|value| (*value, self.of(&[fixed, &[(name, value.label())]].concat()))).collect())
     }
@@ -221,7 +221,7 @@ impl Counters {
 pub(crate) struct Gauges(family::Family<Labels, gauge::Gauge>);
 
 impl Gauges {
-    /// That with these labels; at 0 from now on if there was none.
+    /// Returns the gauge with these labels, and creates it at 0 if there is none.
     pub(crate) fn of(&self, of: &[(&'static str, &str)]) -> Gauge {
         Gauge(self.0.get_or_create_owned(&labels(of)))
     }
@@ -232,7 +232,7 @@ impl Gauges {
 pub(crate) struct Histograms(family::Family<Labels, histogram::Histogram, Buckets>);
 
 impl Histograms {
-    /// That with these labels; empty from now on if there was none.
+    /// Returns the histogram with these labels, and creates it empty if there is none.
     pub(crate) fn of(&self, of: &[(&'static str, &str)]) -> Histogram {
         Histogram(self.0.get_or_create_owned(&labels(of)))
     }
@@ -243,7 +243,7 @@ pub(crate) trait Label: Copy + PartialEq + 'static {
     /// All values, the most frequent first.
     const ALL: &'static [Self];
 
-    /// The value as Prometheus reads it.
+    /// Returns the value as Prometheus shows it.
     fn label(self) -> &'static str;
 }
 

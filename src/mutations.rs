@@ -1,13 +1,13 @@
 //! Leaves out one rule of the protocol on purpose, so that the fault suite can show that it would notice.
 //!
-//! Only in builds with `RUSTFLAGS='--cfg lockbroker_mutations'`; in all others every question here is answered "no" at
-//! compile time. No dependent can turn it on, as it could a cargo feature, and a build without debug assertions, such
+//! Compiled in only with `RUSTFLAGS='--cfg lockbroker_mutations'`. In all other builds [`breaks`] is the constant
+//! `false`. No dependent can turn the cfg on, as it could a cargo feature, and a build without debug assertions, such
 //! as a release, refuses it. The environment variable `LOCKBROKER_MUTATION` names the rule.
 
 #[cfg(all(lockbroker_mutations, not(debug_assertions)))]
 compile_error!("lockbroker_mutations builds a broker that breaks its promises: for tests, never for a release");
 
-/// What a broker can be made to leave out.
+/// A rule that a broker can be made to leave out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(lockbroker_mutations, derive(clap::ValueEnum))]
 pub(crate) enum Rule {
@@ -22,17 +22,17 @@ pub(crate) enum Rule {
     AnswerInTime,
     /// After silence nothing is released before the validity that the client was told is over.
     Silence,
-    /// What a memcached answers by a clock that lags counts for nothing.
+    /// Answers that a memcached gives by a clock that lags do not count.
     ClockLag,
 }
 
-/// Whether this process leaves the rule out.
+/// Returns true if this process leaves the rule out.
 #[cfg(not(lockbroker_mutations))]
 pub(crate) const fn breaks(_rule: Rule) -> bool {
     false
 }
 
-/// Whether this process leaves the rule out.
+/// Returns true if this process leaves the rule out.
 #[cfg(lockbroker_mutations)]
 pub(crate) fn breaks(rule: Rule) -> bool {
     use std::sync::LazyLock;
@@ -45,7 +45,7 @@ pub(crate) fn breaks(rule: Rule) -> bool {
     *BROKEN == Some(rule)
 }
 
-/// From when a lease counts whose command was sent then and has been answered now.
+/// Returns the moment from which a lease counts, for a command sent at `sent` and answered now.
 pub(crate) fn counted_from(sent: crate::clock::Moment) -> crate::clock::Moment {
     if breaks(Rule::AnswerInTime) { crate::clock::Moment::now() } else { sent }
 }

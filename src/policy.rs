@@ -1,4 +1,4 @@
-//! Who may do what with which locks, as a file says. Knows names, not locks.
+//! Reads from a file which callers may do what with which locks. Knows names, not locks.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -27,10 +27,10 @@ pub enum Identity {
     Gid(u32),
 }
 
-/// All by which a caller is known; nothing at all where neither a certificate nor a Unix socket tells.
+/// The identities of a caller. Empty where neither a certificate nor a Unix socket gives any.
 pub type Caller = Vec<Identity>;
 
-/// What a caller may be allowed to do with a lock.
+/// An action on a lock that a policy can allow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
@@ -42,7 +42,7 @@ pub enum Action {
     Look,
 }
 
-/// Why a caller may not do something.
+/// The reason for which a caller is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
     /// No rule is about this caller.
@@ -51,7 +51,7 @@ pub enum Refusal {
     Denied,
 }
 
-/// Who may do what. What no rule allows is refused.
+/// The rules of a policy file. An action that no rule allows is refused.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Policy {
@@ -59,7 +59,7 @@ pub struct Policy {
     rules: Vec<Spanned<Rule>>,
 }
 
-/// Whoever is one of `who` may do each of `may` with every lock whose name begins with one of `prefixes`.
+/// Allows each caller in `who` each action in `may`, on every lock whose name begins with one of `prefixes`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Rule {
@@ -69,10 +69,10 @@ struct Rule {
 }
 
 impl Policy {
-    /// Whether `caller` may do `action` with the lock `name`.
+    /// Checks that `caller` may do `action` with the lock `name`.
     ///
     /// # Errors
-    /// Why not. It does not depend on whether there is such a lock.
+    /// Returns the reason if the policy does not allow it. The answer does not depend on whether the lock exists.
     pub fn check(&self, caller: &[Identity], action: Action, name: &LockName) -> Result<(), Refusal> {
         let allows = |rule: &Rule| {
             rule.may.contains(&action) && rule.prefixes.iter().any(|prefix| name.as_str().starts_with(prefix))
@@ -83,7 +83,7 @@ impl Policy {
         Err(if self.knows(caller) { Refusal::Denied } else { Refusal::Unknown })
     }
 
-    /// Whether any rule is about `caller`.
+    /// Returns true if at least one rule names `caller`.
     pub fn knows(&self, caller: &[Identity]) -> bool {
         self.rules_about(caller).next().is_some()
     }

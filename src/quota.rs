@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 
 use crate::metrics::{Counter, Gauge, Metrics};
 
-/// How many there may be of something at once. Cloning shares it.
+/// A limit on how many there may be of something at once. Clones share the count.
 #[derive(Debug, Clone)]
 pub(crate) struct Quota {
     used: Gauge,
@@ -17,7 +17,7 @@ pub(crate) struct Quota {
 pub(crate) struct Share(Gauge);
 
 impl Quota {
-    /// A limit of this name, which is the value of the label `limit` in the metrics.
+    /// Makes a limit. `name` is the value of the label `limit` in the metrics.
     pub(crate) fn new(metrics: &Metrics, name: &str, limit: NonZeroUsize) -> Quota {
         let limit = i64::try_from(limit.get()).unwrap_or(i64::MAX / 2);
         let (used, refused) = metrics.limit(name, limit);

@@ -1,4 +1,4 @@
-//! Settings that change while the broker runs: what is made of files is made anew when these change.
+//! Settings that follow their files while the broker runs: when a file changes, its settings are made again.
 
 use std::fmt::{self, Debug, Display};
 use std::sync::Arc;
@@ -9,15 +9,15 @@ use tokio::task::spawn_blocking;
 
 use crate::files::FileError;
 
-/// How often the files are read. Reading is sure where a notification would have to understand how Kubernetes swaps
-/// the folder behind a symbolic link, and it costs nothing that could be measured.
-const LOOK: Duration = Duration::from_secs(1);
+/// The interval at which the files are read. Reading them is simple and its cost is too small to measure. A
+/// notification would have to understand how Kubernetes swaps the folder behind a symbolic link.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Files, and what is made of them.
+/// Files from which settings are made.
 pub trait Files: Display + Send + Sync + 'static {
-    /// What stands in them.
+    /// The contents of the files.
     type Content: PartialEq + Send + Sync;
-    /// What that means.
+    /// The settings made of the contents.
     type Made: Send + Sync + 'static;
 
     /// Reads the files.
@@ -26,19 +26,19 @@ pub trait Files: Display + Send + Sync + 'static {
     /// If one cannot be read.
     fn read(&self) -> Result<Self::Content, FileError>;
 
-    /// Makes of them what they are for.
+    /// Makes the settings from the contents.
     ///
     /// # Errors
-    /// If something in them is wrong.
+    /// If the contents are wrong.
     fn make(&self, content: &Self::Content) -> Result<Self::Made, FileError>;
 }
 
-/// What is made of files, as they are now. Cloning shares it.
+/// Settings made of files, as the files are now. Clones share them.
 pub struct Reloaded<T>(watch::Receiver<Arc<T>>);
 
 impl<T: Send + Sync + 'static> Reloaded<T> {
-    /// Makes it for the first time, and anew whenever the files change, until the last clone is gone. If they are
-    /// wrong then, that is logged and the last good one stays.
+    /// Makes the settings, and makes them again whenever the files change, until the last clone is gone. If the files
+    /// are wrong then, that is logged and the last good settings stay.
     ///
     /// # Errors
     /// If the files are wrong at the beginning.
@@ -52,7 +52,7 @@ impl<T: Send + Sync + 'static> Reloaded<T> {
         Ok(Reloaded(receiver))
     }
 
-    /// The latest good one.
+    /// Returns the latest good settings.
     pub fn now(&self) -> Arc<T> {
         Arc::clone(&self.0.borrow())
     }
@@ -76,7 +76,7 @@ async fn follow<F: Files>(files: Arc<F>, content: F::Content, made: watch::Sende
     loop {
         tokio::select! {
             () = made.closed() => return,
-            () = tokio::time::sleep(LOOK) => {}
+            () = tokio::time::sleep(CHECK_INTERVAL) => {}
         }
         let reader = Arc::clone(&files);
         let Ok(content) = spawn_blocking(move || reader.read()).await else { return };

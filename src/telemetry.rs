@@ -1,4 +1,5 @@
-//! Logs: text for people, JSON for machines, on stderr. With the cargo feature `otlp`, traces for a collector as well.
+//! Sets up logs: text for people or JSON for machines, on stderr. With the cargo feature `otlp`, traces for a
+//! collector as well.
 
 use std::io::{self, IsTerminal};
 
@@ -13,7 +14,7 @@ use crate::output;
 #[cfg(feature = "otlp")]
 use crate::traces::Traces;
 
-/// What has to be said when the process ends.
+/// The traces that have not been sent yet. [`Telemetry::end`] sends them.
 #[derive(Debug)]
 #[must_use = "traces that have not been sent are lost without Telemetry::end"]
 pub struct Telemetry {

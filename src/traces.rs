@@ -1,7 +1,7 @@
-//! The spans of calls, sent to a collector by OTLP, as parts of the traces that callers name in W3C's `traceparent`.
+//! Sends the spans of calls to a collector by OTLP, as parts of the traces that callers name in W3C's `traceparent`.
 //!
-//! Log lines stay out of it. A collector that is slow or away holds up nothing: spans are queued up to a bound and then
-//! lost.
+//! Log lines are not sent. A slow or absent collector holds up nothing: spans wait in a bounded queue, and are dropped
+//! when it is full.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use tracing_subscriber::registry::LookupSpan;
 
 use crate::rate_limited::RateLimited;
 
-/// For how long the end of the process waits for the last spans to be sent.
+/// The longest time that the end of the process waits for the last spans to be sent.
 const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Sends spans until it is ended, and what is left of them then.
@@ -54,7 +54,7 @@ impl Traces {
         tracing::warn!(why, "the last traces may be lost: cannot send them to --otlp-endpoint in time");
     }
 
-    /// What hands this crate's spans over, whatever is logged.
+    /// Returns the layer that sends this crate's spans, whatever the log level.
     pub(crate) fn layer<S>(&self) -> impl Layer<S> + use<S>
     where
         S: Subscriber + for<'a> LookupSpan<'a>,

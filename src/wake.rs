@@ -1,6 +1,6 @@
-//! The UDP socket by which brokers wake each other: one datagram, no answer, no connection, no retry.
+//! The UDP socket over which brokers wake each other: one datagram, no answer, no connection, no retry.
 //!
-//! Knows nothing of who waits: what comes out of it is a [`WakeHint`], which anybody may have sent, twice or never.
+//! Does not know who waits. It yields [`WakeHint`]s, and anybody may have sent one, twice or never.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -13,7 +13,7 @@ use crate::lock::WakeHint;
 /// The UDP port where none is named.
 pub const DEFAULT_PORT: u16 = 28553;
 
-/// For how long to leave a socket alone on which receiving failed.
+/// The pause after receiving failed.
 const PAUSE: Duration = Duration::from_millis(250);
 
 /// A bound socket, and the address by which other brokers reach it.
@@ -39,7 +39,7 @@ impl WakeSocket {
         Ok(WakeSocket { socket, address })
     }
 
-    /// What other brokers are told.
+    /// Returns the address that other brokers send to.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -51,7 +51,7 @@ impl WakeSocket {
         }
     }
 
-    /// The next hint. Whatever is none is passed over.
+    /// Waits for the next hint. Skips datagrams that are not hints.
     ///
     /// # Cancel safety
     /// Dropping the future loses no hint.

@@ -8,7 +8,7 @@ use rand::RngExt;
 
 use super::lease::MAX_LINGER;
 
-/// Below this a number marks a lock that lingers, from here on one that is held.
+/// The lowest number of a held lock's id. Lower numbers belong to lingers.
 const FIRST_GRANT: u64 = 10_000_000_000_000_000_000;
 /// 2^64-1 is the sentinel that no item ever has.
 const LAST_GRANT: u64 = u64::MAX - 1;
@@ -19,17 +19,17 @@ const FIRST_LINGER: u64 = FIRST_GRANT / 10;
 pub struct GrantId(u64);
 
 impl GrantId {
-    /// A fresh one, from the thread's cryptographic generator.
+    /// Makes a fresh id with the thread's cryptographic generator.
     pub fn random() -> GrantId {
         GrantId(rand::rng().random_range(FIRST_GRANT..=LAST_GRANT))
     }
 
-    /// The number, if it names a grant.
+    /// Returns the id with this number, or none if the number is not a grant's.
     pub fn new(number: u64) -> Option<GrantId> {
         (FIRST_GRANT..=LAST_GRANT).contains(&number).then_some(GrantId(number))
     }
 
-    /// The number.
+    /// Returns the number.
     pub fn get(self) -> u64 {
         self.0
     }
@@ -46,17 +46,17 @@ impl fmt::Debug for GrantId {
 pub struct LingerId(u64);
 
 impl LingerId {
-    /// A fresh one.
+    /// Makes a fresh id.
     pub fn random() -> LingerId {
         LingerId(rand::rng().random_range(FIRST_LINGER..FIRST_GRANT))
     }
 
-    /// The number, if it names a linger.
+    /// Returns the id with this number, or none if the number is not a linger's.
     pub fn new(number: u64) -> Option<LingerId> {
         (FIRST_LINGER..FIRST_GRANT).contains(&number).then_some(LingerId(number))
     }
 
-    /// The number.
+    /// Returns the number.
     pub fn get(self) -> u64 {
         self.0
     }
@@ -76,23 +76,23 @@ impl FencingToken {
     /// One more than the greatest token.
     pub const LIMIT: u64 = 1 << 53;
 
-    /// The number, if it is in range.
+    /// Returns the token with this number, or none if it is out of range.
     pub fn new(number: u64) -> Option<FencingToken> {
         (1..FencingToken::LIMIT).contains(&number).then_some(FencingToken(number))
     }
 
-    /// The number.
+    /// Returns the number.
     pub fn get(self) -> u64 {
         self.0
     }
 }
 
-/// What a client holds: the grant, its fencing token, and its linger to the millisecond, so that any broker
-/// can reattach or release it. Written as 36 hexadecimal digits in lower case: 16 of the id, 14 of the
-/// token, 6 of the linger.
+/// The id that a client gets for a lock. It names the grant, its fencing token and its linger in milliseconds, so any
+/// broker can reattach or release the lock with it. Written as 36 hexadecimal digits in lower case: 16 of the grant,
+/// 14 of the token, 6 of the linger.
 ///
-/// What a client sends back is only a claim: the id is checked against the store, and the token never counts
-/// towards the highest one seen.
+/// A lock id from a client proves nothing by itself: the broker compares the grant with the store, and never counts
+/// the token as one that it has seen.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct LockId {
     /// The grant.
@@ -109,7 +109,7 @@ pub struct LockId {
 pub struct MalformedLockId;
 
 impl LockId {
-    /// The text that clients get. A method and no `Display`, so that no log line prints it by accident.
+    /// Returns the text that clients get. There is no `Display`, so that no log line prints the id by accident.
     pub fn expose(&self) -> String {
         format!("{:016x}{:014x}{:06x}", self.grant.0, self.token.0, self.linger.as_millis())
     }

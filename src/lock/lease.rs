@@ -1,4 +1,4 @@
-//! How long things last.
+//! Limits and lengths of ttls, leases, lingers and items.
 
 use std::time::Duration;
 
@@ -9,19 +9,21 @@ pub const MAX_TTL: Duration = Duration::from_secs(3600);
 /// The longest linger.
 pub const MAX_LINGER: Duration = Duration::from_secs(3600);
 
-/// What a lease is shorter than its ttl.
+/// The difference between a ttl and its lease (R2).
 ///
-/// An item with T=n lives for more than n-3 s and at most n s, and T is at least the ttl and one second: memcached's
-/// clock ticks in seconds, it can skip one, and of what a clock that lags has stored that much may count.
+/// An item with T=n lives for more than n-3 s and at most n s, and T is the ttl plus at least one second. Of those
+/// three seconds, memcached's clock may take: it ticks in seconds, it can skip one, and it may lag when it stores the
+/// item.
 pub const LEASE_MARGIN: Duration = Duration::from_secs(2);
 
-/// For how long a grant may be believed in, counted from before the command was sent.
+/// Returns the time for which a grant may be believed in, counted from before its command was sent (R2).
 pub fn lease(ttl: Duration) -> Duration {
     ttl.saturating_sub(LEASE_MARGIN)
 }
 
-/// The T, in seconds, of a lock's item: the ttl and the linger, so that a lock whose broker has died lingers too,
-/// rounded up, and one more. It stays when the linger begins, so that a clock that lags then cuts nothing off.
+/// Returns T, in seconds, for a lock's item: ttl and linger, rounded up, plus one. The linger is in it so that a lock
+/// whose broker has died lingers too. T stays the same when the linger begins, so a clock that lags then shortens
+/// nothing.
 pub fn item_ttl(ttl: Duration, linger: Duration) -> u32 {
     let span = ttl + linger;
     let seconds = span.as_secs() + u64::from(span.subsec_nanos() > 0) + 1;

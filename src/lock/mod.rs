@@ -1,5 +1,5 @@
-//! The words of the domain: names, ids, fencing tokens and how long things last. Imports nothing else of
-//! ours but the clock.
+//! The domain's plain values: names, owner labels, ids, fencing tokens, wake-up hints, and limits and lengths of ttls
+//! and lingers. They import nothing else of this crate.
 
 mod id;
 mod lease;

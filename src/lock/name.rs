@@ -11,10 +11,10 @@ pub const MAX_OWNER_BYTES: usize = 128;
 /// A text that does not do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidText {
-    /// Nothing in it.
+    /// The text is empty.
     #[error("must not be empty")]
     Empty,
-    /// More than the limit.
+    /// The text is longer than the limit.
     #[error("has {bytes} bytes, the limit is {limit}")]
     TooLong {
         /// Its length in bytes.
@@ -37,8 +37,8 @@ fn check(text: &str, limit: usize) -> Result<(), InvalidText> {
     }
 }
 
-/// What is locked: 1 to [`MAX_NAME_BYTES`] bytes of UTF-8 without control characters. Two names are the
-/// same lock if all their bytes are the same. Cloning shares the text.
+/// The name of a lock: 1 to [`MAX_NAME_BYTES`] bytes of UTF-8 without control characters. Two names mean the same lock
+/// if all their bytes are the same. Clones share the text.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LockName(Arc<str>);
 
@@ -52,7 +52,7 @@ impl LockName {
         Ok(LockName(text.into()))
     }
 
-    /// The text.
+    /// Returns the text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -81,12 +81,12 @@ impl Owner {
         Ok(Owner((!text.is_empty()).then(|| text.into())))
     }
 
-    /// The text; empty if there is none.
+    /// Returns the text, empty if there is none.
     pub fn as_str(&self) -> &str {
         self.0.as_deref().unwrap_or_default()
     }
 
-    /// Whether there is no label.
+    /// Returns true if there is no label.
     pub fn is_empty(&self) -> bool {
         self.0.is_none()
     }

@@ -1,28 +1,28 @@
-//! What one broker says to another so that it need not poll.
+//! The hint with which one broker tells another that a lock may be free, so that it need not poll.
 
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::LockName;
 
-/// That a lock may be free: the hash of its name. A hint and no more: anybody may have made it up.
+/// The hash of a lock's name: the lock may be free. It is only a hint, since anybody may have sent it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct WakeHint(u64);
 
 impl WakeHint {
-    /// How long it is on the wire.
+    /// The length of a hint on the wire, in bytes.
     pub const BYTES: usize = 8;
 
-    /// The hint at this lock: XXH3 of its name, the same in every broker.
+    /// Returns the hint for this lock: XXH3 of its name, the same in every broker.
     pub fn of(name: &LockName) -> WakeHint {
         WakeHint(xxh3_64(name.as_str().as_bytes()))
     }
 
-    /// As it travels: big endian.
+    /// Writes the hint for the wire, in big endian.
     pub fn to_bytes(self) -> [u8; WakeHint::BYTES] {
         self.0.to_be_bytes()
     }
 
-    /// As it came, if it has the right length.
+    /// Reads a hint from the wire. Returns none if the length is wrong.
     pub fn from_bytes(bytes: &[u8]) -> Option<WakeHint> {
         bytes.try_into().ok().map(u64::from_be_bytes).map(WakeHint)
     }

@@ -1,4 +1,4 @@
-//! Where locks are kept, as `--store` says it.
+//! Parses `--store`: where locks are kept.
 
 use std::fmt;
 use std::net::Ipv6Addr;
@@ -10,12 +10,12 @@ const DEFAULT_PORT: u16 = 11211;
 /// The greatest weight of a shard; the least, and the default, is 1.
 pub const MAX_WEIGHT: u32 = 1_000;
 
-/// Where locks are kept.
+/// The place where locks are kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Store {
-    /// In this process. Two brokers with a memory each grant the same lock twice.
+    /// This process. Two brokers, each with a memory of its own, grant the same lock twice.
     Memory,
-    /// On one memcached server or more, in the order in which they were written. No two are equal.
+    /// One memcached server or more, in the order in which they were written. No two are equal.
     Memcached(Vec<ShardAddress>),
 }
 
@@ -30,7 +30,7 @@ pub struct ShardAddress {
     pub weight: u32,
 }
 
-/// What is wrong with a `--store`.
+/// A mistake in a `--store`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidStore {
     /// Neither of the two kinds.
@@ -42,7 +42,7 @@ pub enum InvalidStore {
     /// A host that can be neither a name nor an address.
     #[error("`{0}` is no host name or address")]
     BadHost(String),
-    /// More than one colon, and no brackets.
+    /// The address has more than one colon, and no brackets.
     #[error("an IPv6 address goes in brackets: `[{0}]`")]
     BareIpv6(String),
     /// Something behind a colon that is no port.
@@ -125,7 +125,7 @@ fn parse_weight(text: &str) -> Result<u32, InvalidStore> {
     digits(text).filter(|weight| (1..=MAX_WEIGHT).contains(weight)).ok_or_else(|| InvalidStore::BadWeight(text.into()))
 }
 
-/// A number in plain digits: `FromStr` of the integers takes a sign too.
+/// Parses a number in plain digits. `FromStr` of the integers would take a sign too.
 fn digits<T: FromStr>(text: &str) -> Option<T> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
 }
@@ -141,7 +141,7 @@ impl fmt::Display for ShardAddress {
     }
 }
 
-/// As `--store` takes it.
+/// Writes the store as `--store` takes it.
 impl fmt::Display for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Store::Memcached(shards) = self else {

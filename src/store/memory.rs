@@ -33,7 +33,7 @@ pub struct MemoryStore {
 }
 
 impl MemoryStore {
-    /// An empty store. Its tokens begin with the wall clock's microseconds, so that they rise over a restart.
+    /// Makes an empty store. Its tokens begin with the wall clock's microseconds, so that they rise over a restart.
     pub fn new() -> MemoryStore {
         let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let last_token = u64::try_from(since_1970.as_micros()).unwrap_or(0).min(FencingToken::LIMIT / 2);

@@ -1,7 +1,7 @@
-//! What the domain asks of the store that all brokers share, and the two stores that answer.
+//! The interface between the domain and the store that all brokers share, and the two stores that implement it.
 //!
-//! A store compares and changes one item per lock. It never decides who ought to have the lock: it says
-//! what it did, or that it does not know.
+//! A store compares and changes one item per lock. It never decides who ought to have the lock. It reports what it
+//! did, or that it does not know.
 
 mod address;
 mod memory;
@@ -18,7 +18,7 @@ use tokio::sync::watch;
 
 use crate::lock::{FencingToken, GrantId, LingerId, LockName, Owner, WakeHint};
 
-/// What the item of a lock says: held under a grant, or lingering after one.
+/// The state that an item shows: held under a grant, or lingering after one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mark {
     /// Held.
@@ -27,17 +27,17 @@ pub enum Mark {
     Lingering(LingerId),
 }
 
-/// What became of an attempt to get a lock.
+/// The outcome of an attempt to get a lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Granted {
     /// It is held under the new id, with this token.
     Yes(FencingToken),
-    /// Not: the lock is held or lingers (`grant`), or the id to hand over from no longer has it
-    /// (`hand_over`).
+    /// It was not granted. For `grant`: the lock is held or lingers. For `hand_over`: the item no longer carries the
+    /// old id.
     No,
 }
 
-/// What became of a change to an item that had to carry a certain mark.
+/// The outcome of a change to an item that had to carry a certain mark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
     /// The item carried the mark and was changed.
@@ -48,12 +48,12 @@ pub enum Change {
     TakenOver,
 }
 
-/// What became of the wish to be woken when a lock is let go.
+/// The outcome of asking to be woken when a lock is released.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Watch {
-    /// It is noted from now on: what was let go before it is not told.
+    /// The broker is noted from now on. It will not hear of releases from before.
     Begun,
-    /// It was noted, and still is.
+    /// The broker was noted before, and still is.
     Kept,
     /// Another broker is woken first, or nobody is.
     No,
@@ -66,36 +66,36 @@ pub enum Look {
     Free,
     /// There is an item.
     Marked {
-        /// What it says.
+        /// The item's state.
         mark: Mark,
         /// The holder's label, where it is known and belongs to that grant.
         owner: Owner,
-        /// When the item is gone at the latest if nobody renews it.
+        /// The longest time until the item is gone if nobody renews it.
         expires_in: Duration,
     },
 }
 
-/// Why a store did not do as asked.
+/// The reason for which a store did not do what it was asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// Nothing was sent; nothing has changed.
     #[error("{why}")]
     Unavailable {
-        /// For the person who reads it.
+        /// The explanation, for the person who reads it.
         why: Arc<str>,
-        /// When a new try makes sense, where that is known.
+        /// The time after which another try makes sense, where it is known.
         retry_after: Option<Duration>,
     },
     /// The command may have been carried out, and may still be.
     #[error("{why}")]
     Uncertain {
-        /// For the person who reads it.
+        /// The explanation, for the person who reads it.
         why: Arc<str>,
     },
     /// There is no memory for another lock. The command may have been carried out all the same.
     #[error("{why}")]
     Full {
-        /// For the person who reads it.
+        /// The explanation, for the person who reads it.
         why: Arc<str>,
     },
 }
@@ -157,7 +157,7 @@ pub trait LockStore: Send + Sync + 'static {
     /// Looks at a lock without touching it. A look that finds nothing proves nothing about commands under way.
     fn look(&self, name: &LockName) -> impl Future<Output = Result<Look, StoreError>> + Send;
 
-    /// Whether other brokers have this store too, and can end a grant behind its keeper's back.
+    /// Returns true if other brokers use this store too. They can end a grant without its keeper's knowledge.
     fn is_shared(&self) -> bool {
         true
     }
@@ -172,13 +172,13 @@ pub trait LockStore: Send + Sync + 'static {
     /// is empty.
     fn describe(&self, name: &LockName, id: GrantId, owner: &Owner, ttl: u32);
 
-    /// Whether at least one part of the store can grant locks.
+    /// Returns a flag that is true while at least one part of the store can grant locks.
     fn ready(&self) -> watch::Receiver<bool>;
 
     // Wake-ups between brokers. They are hints: none is certain to come, and none proves anything. A store that only
     // this broker has needs none, and whoever hears none polls.
 
-    /// Whether other brokers can wake this one.
+    /// Returns true if other brokers can wake this one.
     fn can_be_woken(&self) -> bool {
         false
     }
@@ -200,7 +200,7 @@ pub trait LockStore: Send + Sync + 'static {
     /// another broker keeps.
     fn wake_line(&self, _name: &LockName) {}
 
-    /// The next hint that reaches this broker.
+    /// Waits for the next hint that reaches this broker.
     ///
     /// # Cancel safety
     /// Dropping the future loses no hint.
@@ -218,7 +218,7 @@ impl StoreError {
         StoreError::Uncertain { why: why.into() }
     }
 
-    /// Whether the command may have been, or may still be, carried out.
+    /// Returns true if the command may have been carried out, or still may be.
     pub fn may_have_landed(&self) -> bool {
         !matches!(self, StoreError::Unavailable { .. })
     }

@@ -1,4 +1,4 @@
-//! The client's side.
+//! Makes the client's TLS settings from files, and connects to brokers with them.
 
 use std::io;
 use std::path::PathBuf;
@@ -32,7 +32,7 @@ pub(crate) struct ClientFiles {
 }
 
 impl ClientFiles {
-    /// What they say now.
+    /// Reads the files and makes TLS settings of what they say now.
     pub(crate) fn read(&self) -> Result<ClientConfig, FileError> {
         let roots = match &self.ca {
             Some(file) => pem::authorities(file, &files::read(file)?)?,
@@ -58,7 +58,7 @@ impl ClientFiles {
     }
 }
 
-/// The authorities that this system trusts. None at all is told by every handshake.
+/// Returns the authorities that this system trusts. If there are none, every handshake fails and says so.
 fn system_roots() -> RootCertStore {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);

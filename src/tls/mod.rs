@@ -1,4 +1,4 @@
-//! TLS: what is made of certificates and keys, for the client and for the broker. Version 1.2 and 1.3, by rustls.
+//! Makes TLS settings from certificates and keys, for the client and for the broker. TLS 1.2 and 1.3, by rustls.
 
 mod client;
 mod pem;
@@ -13,7 +13,7 @@ pub(crate) use client::{ClientFiles, connector};
 #[cfg(feature = "server")]
 pub use server::ServerFiles;
 
-/// What HTTP/2 is called where the protocol is agreed on.
+/// The name of HTTP/2 in ALPN, where client and server agree on a protocol.
 const H2: &[u8] = b"h2";
 
 fn provider() -> Arc<CryptoProvider> {

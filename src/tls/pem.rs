@@ -1,4 +1,4 @@
-//! PEM files: certificates and keys, and the line in which each begins.
+//! Reads certificates and keys from PEM files, and finds the line in which each begins.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ pub(super) struct At<T> {
     pub(super) item: T,
 }
 
-/// The certificates in `text`, at least one; `file` is what it was read from.
+/// Returns the certificates in `text`, at least one. `file` is where the text comes from.
 pub(super) fn certificates(file: &Path, text: &[u8]) -> Result<Vec<At<CertificateDer<'static>>>, FileError> {
     let certificates: Vec<_> = sections(file, text)?
         .into_iter()
@@ -27,7 +27,7 @@ pub(super) fn certificates(file: &Path, text: &[u8]) -> Result<Vec<At<Certificat
     Ok(certificates)
 }
 
-/// The certificates in `text` as those that vouch for others.
+/// Returns the certificates in `text` as authorities that sign others.
 pub(super) fn authorities(file: &Path, text: &[u8]) -> Result<RootCertStore, FileError> {
     let mut roots = RootCertStore::empty();
     for At { line, item } in certificates(file, text)? {
@@ -38,7 +38,7 @@ pub(super) fn authorities(file: &Path, text: &[u8]) -> Result<RootCertStore, Fil
     Ok(roots)
 }
 
-/// The first private key in `text`.
+/// Returns the first private key in `text`.
 pub(super) fn key(file: &Path, text: &[u8]) -> Result<At<PrivateKeyDer<'static>>, FileError> {
     sections(file, text)?
         .into_iter()
@@ -46,7 +46,7 @@ pub(super) fn key(file: &Path, text: &[u8]) -> Result<At<PrivateKeyDer<'static>>
         .ok_or_else(|| FileError::at(file, 1, "there is no private key (-----BEGIN PRIVATE KEY-----) in it"))
 }
 
-/// What is wrong if rustls does not take a certificate together with a key.
+/// Explains why rustls refuses a certificate together with a key.
 pub(super) fn mismatch(
     (cert_file, cert_line): (&Path, usize),
     (key_file, key_line): (&Path, usize),
@@ -62,7 +62,7 @@ pub(super) fn mismatch(
     }
 }
 
-/// What kind of thing it is, and its bytes.
+/// The kind of a PEM section, and its bytes.
 type Section = (SectionKind, Vec<u8>);
 
 fn sections(file: &Path, text: &[u8]) -> Result<Vec<At<Section>>, FileError> {

@@ -1,4 +1,4 @@
-//! The broker's side.
+//! Makes the broker's TLS settings from files.
 
 use std::fmt;
 use std::path::PathBuf;

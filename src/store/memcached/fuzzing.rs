@@ -1,4 +1,4 @@
-//! What the fuzzer throws bytes at; see `fuzz/Cargo.toml`. Nothing of it is in other builds.
+//! Entry points for the fuzzer; see `fuzz/Cargo.toml`. Left out of all other builds.
 
 use std::sync::LazyLock;
 
@@ -22,10 +22,10 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
 /// The name on which every job below acts.
 const NAME: &str = "job";
 
-/// A server says this when it is asked what it is.
+/// Reads `bytes` as a server's answer to the questions of a new connection.
 ///
 /// # Panics
-/// Where the broker would.
+/// Panics where the broker would.
 pub fn server_facts(bytes: &[u8]) {
     let mut stream = tokio::io::join(bytes, tokio::io::sink());
     if let Ok(facts) = RUNTIME.block_on(server::ask(&mut stream)) {
@@ -33,10 +33,10 @@ pub fn server_facts(bytes: &[u8]) {
     }
 }
 
-/// A server answers a batch with this and ends the connection.
+/// Reads `bytes` as a server's answer to a batch, after which the server ends the connection.
 ///
 /// # Panics
-/// Where the broker would, and where it would take a lock for granted of which no answer says so.
+/// Panics where the broker would, and where it would take a lock for granted without an answer that says so.
 pub fn answers(bytes: &[u8]) {
     let (kind, bytes) = match bytes.split_first() {
         Some((first, rest)) if first % 2 == 0 => (Kind::Create, rest),

@@ -1,15 +1,15 @@
-//! What is counted of shards.
+//! The metrics of shards.
 
 use crate::metrics::{Buckets, Counter, Counters, Gauge, Gauges, Histogram, Histograms, Metrics};
 use crate::store::StoreError;
 use crate::store::memcached::epoch::Distrust;
 
-/// From 0.1 ms to 1.6 s; no exchange takes longer than a second.
+/// Buckets from 0.1 ms to 1.6 s; no exchange takes longer than a second.
 const LATENCIES: Buckets = Buckets { first: 0.0001, factor: 4.0, count: 8 };
-/// From one command to 512; a batch has some more at the most.
+/// Buckets from 1 to 512 commands; a batch has a few more at most.
 const SIZES: Buckets = Buckets { first: 1.0, factor: 2.0, count: 10 };
 
-/// What is counted of all shards, each under its own label.
+/// The metrics of all shards, each under its own label.
 #[derive(Debug)]
 pub(super) struct StoreMetrics {
     state: Gauges,
@@ -22,22 +22,22 @@ pub(super) struct StoreMetrics {
     errors: Counters,
 }
 
-/// What is counted of one shard.
+/// The metrics of one shard.
 #[derive(Debug)]
 pub(super) struct ShardMetrics {
     states: [(ShardState, Gauge); 4],
     quarantine: Gauge,
     pub(super) is_unsafe: Gauge,
     distrusted: [(Distrust, Gauge); 3],
-    /// How much waits for a batch.
+    /// The number of jobs that wait for a batch.
     pub(super) waiting: Gauge,
-    /// From sending a batch to its answer, or to giving it up.
+    /// The time from sending a batch to its answer, or to giving it up.
     pub(super) batch: Histogram,
-    /// How many commands a batch has.
+    /// The number of commands in a batch.
     pub(super) commands: Histogram,
 }
 
-/// What a shard could not do.
+/// The counts of requests that a shard did not do.
 #[derive(Debug)]
 pub(super) struct ErrorMetrics {
     unavailable: Counter,
@@ -45,14 +45,14 @@ pub(super) struct ErrorMetrics {
     full: Counter,
 }
 
-/// How a shard serves.
+/// The state of a shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ShardState {
     /// Cannot be reached, or has not yet said what it is.
     Connecting,
     /// Cannot keep locks, or belongs to others.
     Refused,
-    /// In quarantine.
+    /// Waits in quarantine, and grants nothing.
     Closed,
     /// Grants locks.
     Open,

@@ -1,7 +1,8 @@
-//! Locks in memcached: one item a lock, one actor a shard.
+//! Keeps locks in memcached: one item a lock, one task a shard. Places names on shards, and turns each call of
+//! [`LockStore`] into a job for one of them.
 //!
-//! What the protocol is and why is in ARCHITECTURE.md. This module never decides who ought to have a lock, and is
-//! the only one that knows the `memcache` crate.
+//! ARCHITECTURE.md has the protocol, docs/safety.md the reasons. This module never decides who ought to have a lock,
+//! and is the only one that knows the `memcache` crate.
 
 mod batch;
 mod board;
@@ -43,18 +44,18 @@ use crate::wake::WakeSocket;
 /// The longest `--key-prefix`, in bytes: with the longest name it still fits into memcached's 250 bytes of key.
 pub const MAX_KEY_PREFIX_BYTES: usize = 48;
 
-/// What all brokers of one deployment must have in common, and how careful this one is.
+/// The settings that all brokers of one deployment must share, and how careful this one is.
 #[derive(Debug, Clone)]
 pub struct MemcachedSettings {
     /// The shards, in any order; at least one, each once.
     pub shards: Vec<ShardAddress>,
     /// The longest ttl that any broker grants. Part of the topology.
     pub max_ttl: Duration,
-    /// What every key begins with: up to [`MAX_KEY_PREFIX_BYTES`] of visible ASCII.
+    /// The prefix of every key: up to [`MAX_KEY_PREFIX_BYTES`] of visible ASCII.
     pub key_prefix: String,
-    /// Whether to use servers that may lose locks.
+    /// True to use servers that may lose locks.
     pub allow_unsafe: bool,
-    /// What a broker tells of itself on each shard, for [`adopt`]; none for whoever is no broker.
+    /// The note that this broker leaves on each shard, for [`adopt`]. None for a process that is not a broker.
     pub note: Option<BrokerNote>,
 }
 
@@ -68,7 +69,7 @@ pub struct MemcachedStore {
     wake_ups: Option<Arc<WakeUps>>,
 }
 
-/// How this broker is woken, and wakes others.
+/// The socket and the notes with which brokers wake each other.
 #[derive(Debug)]
 struct WakeUps {
     socket: WakeSocket,
@@ -103,7 +104,7 @@ impl MemcachedStore {
         MemcachedStore { placement, shards, board, keys: Keys::new(&settings.key_prefix), wake_ups: None }
     }
 
-    /// With wake-ups to and from other brokers by way of `socket`.
+    /// Adds wake-ups to and from other brokers over `socket`.
     pub fn with_wake_ups(self, socket: WakeSocket) -> MemcachedStore {
         let me = Watcher { address: socket.address(), id: rand::random_range(1..u64::MAX) };
         MemcachedStore { wake_ups: Some(Arc::new(WakeUps { socket, me })), ..self }
@@ -113,7 +114,7 @@ impl MemcachedStore {
         self.send(name, Op::Note(command), None);
     }
 
-    /// What memcached says to a note; none if it refuses it or cannot be asked.
+    /// Sends a note and returns memcached's answer. Returns none if memcached refuses it or cannot be reached.
     async fn noted(&self, name: &LockName, command: MetaCommand) -> Option<MetaResponse> {
         match self.ask(name, Op::Note(command)).await {
             Ok(Answer::Noted(response)) => Some(response),
@@ -173,18 +174,18 @@ fn ended() -> StoreError {
     StoreError::uncertain("the broker is ending")
 }
 
-/// An answer of another kind than the job asks for, which is a fault of ours.
+/// Reports an answer of the wrong kind for its job. That is a fault of this program.
 fn mistaken() -> StoreError {
     StoreError::uncertain("a shard's answer does not belong to what it was asked")
 }
 
-/// A grant is told with its token, or not at all.
+/// Turns a job's answer into a grant. An answer without a token grants nothing.
 fn granted(token: Option<FencingToken>) -> Result<Granted, StoreError> {
     token.map(Granted::Yes).ok_or_else(|| StoreError::uncertain("a grant without a fencing token"))
 }
 
-/// While a shard is closed, "another mark" may be a grant about to be undone, and "no item" may be a memory just
-/// lost: neither is the last word.
+/// Turns a verdict into a [`Change`]. In a closed shard "another mark" may be a grant that is about to be undone, and
+/// "no item" a memory that was just lost (R16). So there neither is final.
 fn settled(verdict: Verdict, last_word: LastWord) -> Result<Change, StoreError> {
     match verdict {
         Verdict::Done => Ok(Change::Done),

@@ -1,4 +1,4 @@
-//! Opening shards: what a new epoch's fencing tokens begin with, and what operators do by hand.
+//! Opens shards: chooses the first fencing token of a new epoch, and does what operators ask for by hand.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
@@ -16,11 +16,11 @@ use crate::lock::FencingToken;
 /// Seconds since 1970 of the beginning of 2024 and of 2038: a clock outside is not set, and memcached's absolute
 /// times end in January 2038.
 const SANE_CLOCK: std::ops::Range<u64> = 1_704_067_200..2_145_916_800;
-/// How far a new epoch's tokens begin above the highest that this broker has seen.
+/// The least distance from the highest token that this broker has seen to the first of a new epoch (R17).
 const TOKEN_GAP: u64 = 1_000_000;
 
-/// What the fencing tokens of a new epoch come after: the wall clock in microseconds, and above `highest_seen`
-/// all the same if that clock was set back. None if the wall clock cannot be right.
+/// Returns the number after which the fencing tokens of a new epoch begin: the wall clock in microseconds, or a number
+/// above `highest_seen` if that clock was set back. Returns none if the wall clock cannot be right.
 pub(super) fn start(highest_seen: u64) -> Option<u64> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?;
     let micros = u64::try_from(now.as_micros()).ok()?;
@@ -28,19 +28,19 @@ pub(super) fn start(highest_seen: u64) -> Option<u64> {
     (SANE_CLOCK.contains(&now.as_secs()) && start < FencingToken::LIMIT).then_some(start)
 }
 
-/// How many places for brokers' notes are looked at in one exchange.
+/// The number of places for brokers' notes that one exchange looks at.
 const LOOKED_AT_ONCE: usize = 512;
-/// How many brokers a message names.
+/// The number of brokers that a message names.
 const MAX_SHOWN: usize = 10;
 
 const WRONG_CLOCK: &str = "this machine's clock is outside the years 2024 to 2037; set it";
 
-/// What `shard open` did to one shard.
+/// The effect of `shard open` on one shard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Opened {
-    /// It was in quarantine, and grants locks now.
+    /// The shard was in quarantine, and grants locks now.
     Opened,
-    /// It granted locks already.
+    /// The shard granted locks already.
     WasOpen,
 }
 
@@ -124,7 +124,7 @@ pub async fn adopt(settings: &MemcachedSettings, force: bool) -> Vec<(ShardAddre
     results
 }
 
-/// The highest token of the epoch that a shard shows; 0 if it has none.
+/// Returns the highest token of the epoch that a shard shows; 0 if it has none.
 async fn highest_token(connection: &mut Connection, keys: &Keys, witness: Witness) -> Result<u64, String> {
     let Witness::Shows { epoch, .. } = witness else { return Ok(0) };
     let responses = exchange(connection, vec![keys.highest_token(epoch)]).await?;
@@ -171,7 +171,7 @@ async fn adopt_one(mut connection: Connection, keys: &Keys, ours: u64, start: u6
     }
 }
 
-/// A connection to every shard, and what its state shows.
+/// Connects to every shard and reads its state.
 async fn reach(settings: &MemcachedSettings, keys: &Keys) -> Vec<Result<(Connection, Witness), String>> {
     let mut reached = Vec::new();
     for shard in &settings.shards {

@@ -1,8 +1,8 @@
-//! Brokers note themselves on every shard while they run, so that whoever changes the topology sees them. The notes are
-//! best effort: no lock depends on one.
+//! Notes that brokers leave on every shard while they run, so that those who change the topology see them. The notes
+//! are best effort: no lock depends on one.
 //!
-//! memcached lists no keys where that is switched off, so there is a fixed number of places for notes, which all can
-//! be looked through.
+//! memcached may be set not to list its keys. So there is a fixed number of places for notes, and a reader looks at
+//! all of them.
 
 use std::time::Duration;
 
@@ -10,18 +10,18 @@ use memcache::exp::{MetaCommand, MetaResponse, ReturnCode};
 
 use super::commands::{self, Keys};
 
-/// How many brokers can be noted on one shard. Beyond that some are not, and those that are will do.
+/// The number of places, and so of brokers that can be noted on one shard. A broker that finds no place is not shown.
 pub(super) const PLACES: u16 = 4_096;
-/// How long a note lives, in seconds.
+/// The life of a note, in seconds.
 pub(super) const LIVES: u32 = 15;
-/// How often a note is renewed.
+/// The interval at which a broker renews its note.
 pub(super) const RENEWED: Duration = Duration::from_secs(5);
-/// What this broker keeps in memcached, so that others can tell whether they understand it.
+/// The format of what this broker keeps in memcached, so that others can tell if they understand it.
 const FORMAT: u32 = 1;
-/// How long a note may be.
+/// The longest note, in bytes.
 const MAX_BYTES: usize = 200;
 
-/// What a broker tells of itself: the format of what it keeps in memcached, its version, and where it is.
+/// A broker's note about itself: the format of what it keeps in memcached, its version, and its address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BrokerNote(String);
 
@@ -47,7 +47,7 @@ pub(super) struct Presence {
     place: u16,
     /// Tells its note from those of others: the CAS of its item.
     id: u64,
-    /// Whether the place was its own when it last looked.
+    /// True if the place was its own at the last answer.
     taken: bool,
 }
 
