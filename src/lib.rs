@@ -5,6 +5,7 @@
 
 pub mod client;
 pub mod clock;
+pub mod error_reason;
 #[cfg(feature = "tls")]
 pub mod files;
 pub mod proto;

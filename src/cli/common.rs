@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use nix::sys::signal::{SigSet, Signal};
 
@@ -90,7 +91,9 @@ pub(super) fn fail(error: &Error) -> ExitCode {
         Error::Endpoint { .. } => say(format_args!("{error} ({})", origin("--server", "LOCKBROKER_SERVER"))),
         Error::Tls { .. } => say(format_args!("{error} (--tls-ca, --tls-cert, --tls-key; LOCKBROKER_CLIENT_TLS_…)")),
         Error::Unavailable { retry_after: Some(after), .. } | Error::Exhausted { retry_after: Some(after), .. } => {
-            say(format_args!("{error}; try again in {}", humantime::format_duration(*after)));
+            // In whole seconds: a person reads it.
+            let after = Duration::from_secs(after.as_secs_f64().round().max(1.0) as u64);
+            say(format_args!("{error}; try again in {}", humantime::format_duration(after)));
         }
         Error::Unavailable { .. } => say(format_args!("{error}; try again later, or name another broker by --server")),
         Error::Denied { .. } => say(format_args!("{error}; the broker's --policy says who may do what")),

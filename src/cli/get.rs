@@ -42,7 +42,7 @@ fn text(lock: &LockInfo) -> String {
         let owner = if lock.owner.is_empty() { "unknown" } else { &lock.owner };
         text += &format!("owner: {owner}\n");
     }
-    if let Some(expires_in) = lock.expires_in {
+    if let Some(expires_in) = lock.free_within {
         text += &format!("expires in: {} at most, unless it is renewed\n", to_tenths(expires_in));
     }
     text
@@ -53,7 +53,7 @@ fn json(name: &str, lock: &LockInfo) -> serde_json::Value {
         "name": name,
         "state": lock.state.to_string(),
         "owner": lock.owner,
-        "expires_in_seconds": lock.expires_in.map(|span| span.as_secs_f64()),
+        "expires_in_seconds": lock.free_within.map(|span| span.as_secs_f64()),
     })
 }
 
@@ -67,7 +67,7 @@ mod tests {
 
     #[test]
     fn a_lock_is_shown_with_what_is_known_of_it() {
-        let free = LockInfo { state: LockState::Free, owner: String::new(), expires_in: None, remaining: None };
+        let free = LockInfo { state: LockState::Free, owner: String::new(), free_within: None, remaining: None };
         assert_eq!(text(&free), "state: free\n");
         let expected = r#"{"expires_in_seconds":null,"name":"a\"b","owner":"","state":"free"}"#;
         assert_eq!(json("a\"b", &free).to_string(), expected);

@@ -4,7 +4,10 @@ use std::fmt;
 use std::time::Duration;
 
 use tonic::Code;
+use tonic_types::StatusExt;
 
+use super::wire::from_wire;
+use crate::error_reason::{ERROR_DOMAIN, ErrorReason};
 use crate::proto;
 
 /// A failure. Not getting a lock is none: that is an [`Outcome`](super::Outcome).
@@ -43,6 +46,8 @@ pub enum Error {
         lock: String,
         /// The broker's words, with the field's path.
         message: String,
+        /// Why, for programs; none if the broker gave no reason, or one that this version does not know.
+        reason: Option<ErrorReason>,
     },
     /// No broker could be reached or none answered in time, or the broker cannot reach its store. Try again
     /// later.
@@ -54,6 +59,8 @@ pub enum Error {
         message: String,
         /// When a new try makes sense, where the broker said so.
         retry_after: Option<Duration>,
+        /// Why, for programs; none if the broker gave no reason, or one that this version does not know.
+        reason: Option<ErrorReason>,
     },
     /// The store is full, or the broker has as many locks or waiters as it may have.
     #[error("lock {lock:?}: no room: {message}")]
@@ -64,6 +71,8 @@ pub enum Error {
         message: String,
         /// When a new try makes sense, where the broker said so.
         retry_after: Option<Duration>,
+        /// Why, for programs; none if the broker gave no reason, or one that this version does not know.
+        reason: Option<ErrorReason>,
     },
     /// The broker does not allow it.
     #[error("lock {lock:?}: not allowed: {message}")]
@@ -72,6 +81,8 @@ pub enum Error {
         lock: String,
         /// The broker's words.
         message: String,
+        /// Why, for programs; none if the broker gave no reason, or one that this version does not know.
+        reason: Option<ErrorReason>,
     },
     /// The lock was lost before it could be released; somebody else may have had it since.
     #[error("lock {lock:?} was lost: {reason}")]
@@ -90,6 +101,8 @@ pub enum Error {
         code: Code,
         /// Whose words they are depends on who answered.
         message: String,
+        /// Why, for programs; none if the broker gave no reason, or one that this version does not know.
+        reason: Option<ErrorReason>,
     },
 }
 
@@ -102,23 +115,55 @@ impl Error {
         }
     }
 
-    pub(super) fn unavailable(lock: &str, message: impl Into<String>) -> Error {
-        Error::Unavailable { lock: lock.into(), message: message.into(), retry_after: None }
-    }
-
-    pub(super) fn new(lock: &str, code: Code, message: String, retry_after: Option<Duration>) -> Error {
-        let lock = lock.to_owned();
-        match code {
-            Code::InvalidArgument => Error::Invalid { lock, message },
-            Code::Unavailable | Code::DeadlineExceeded => Error::Unavailable { lock, message, retry_after },
-            Code::ResourceExhausted => Error::Exhausted { lock, message, retry_after },
-            Code::PermissionDenied | Code::Unauthenticated => Error::Denied { lock, message },
-            _ => Error::Unexpected { lock, code, message },
+    /// Why, for programs, where a broker gave a reason that this version knows.
+    pub fn reason(&self) -> Option<ErrorReason> {
+        match self {
+            Error::Invalid { reason, .. }
+            | Error::Unavailable { reason, .. }
+            | Error::Exhausted { reason, .. }
+            | Error::Denied { reason, .. }
+            | Error::Unexpected { reason, .. } => *reason,
+            Error::Endpoint { .. } | Error::Tls { .. } | Error::Handshake { .. } | Error::Lost { .. } => None,
         }
     }
 
+    pub(super) fn unavailable(lock: &str, message: impl Into<String>) -> Error {
+        Error::Unavailable { lock: lock.into(), message: message.into(), retry_after: None, reason: None }
+    }
+
+    /// The failure of one lock of a Session.
+    pub(super) fn from_failed(lock: &str, failed: proto::Failed) -> Error {
+        let retry_after = failed.retry_after.as_ref().and_then(from_wire);
+        Error::new(lock, Code::from(failed.code), failed.message, ErrorReason::parse(&failed.reason), retry_after)
+    }
+
+    /// The failure of a call, by its status.
     pub(super) fn from_status(lock: &str, status: &tonic::Status) -> Error {
-        Error::new(lock, status.code(), status.message().to_owned(), None)
+        let ours = status.get_details_error_info().filter(|info| info.domain == ERROR_DOMAIN);
+        let reason = ours.and_then(|info| ErrorReason::parse(&info.reason));
+        let retry_after = status.get_details_retry_info().and_then(|info| info.retry_delay);
+        // The broker names the lock in its text, and so does this error.
+        let named = format!("lock {lock:?}: ");
+        let message = status.message();
+        let message = message.strip_prefix(&named).unwrap_or(message);
+        Error::new(lock, status.code(), message.to_owned(), reason, retry_after)
+    }
+
+    fn new(
+        lock: &str,
+        code: Code,
+        message: String,
+        reason: Option<ErrorReason>,
+        retry_after: Option<Duration>,
+    ) -> Error {
+        let lock = lock.to_owned();
+        match code {
+            Code::InvalidArgument => Error::Invalid { lock, message, reason },
+            Code::Unavailable | Code::DeadlineExceeded => Error::Unavailable { lock, message, retry_after, reason },
+            Code::ResourceExhausted => Error::Exhausted { lock, message, retry_after, reason },
+            Code::PermissionDenied | Code::Unauthenticated => Error::Denied { lock, message, reason },
+            _ => Error::Unexpected { lock, code, message, reason },
+        }
     }
 }
 

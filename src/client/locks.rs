@@ -267,7 +267,7 @@ impl Session {
                 return;
             }
             Kind::NotAcquired(refused) => Ok(Answer::Refused(refused)),
-            Kind::Failed(failed) => Err(failure(&name, failed)),
+            Kind::Failed(failed) => Err(Error::from_failed(&name, failed)),
             Kind::Lost(lost) => Err(Error::Lost { lock: name, reason: lost.reason().into() }),
             Kind::Queued(_) | Kind::Renewed(_) | Kind::Released(_) | Kind::Draining(_) => {
                 self.locks.insert(key, Lock::Wanted(wanted, Some(at)));
@@ -335,7 +335,7 @@ impl Session {
         let result = match kind {
             Kind::Released(_) | Kind::NotAcquired(_) => Ok(()),
             Kind::Lost(lost) => Err(Error::Lost { lock: releasing.name, reason: lost.reason().into() }),
-            Kind::Failed(failed) => Err(failure(&releasing.name, failed)),
+            Kind::Failed(failed) => Err(Error::from_failed(&releasing.name, failed)),
             _ => {
                 self.locks.insert(key, Lock::Releasing(releasing));
                 return;
@@ -356,8 +356,4 @@ fn remaining(wait: &Wait) -> WaitSpec {
         max_wait: wait.until.map(|until| to_wire(until.remaining())),
         poll_interval: wait.poll_interval.map(to_wire),
     }
-}
-
-fn failure(lock: &str, failed: Failed) -> Error {
-    Error::new(lock, Code::from(failed.code), failed.message, failed.retry_after.as_ref().and_then(from_wire))
 }

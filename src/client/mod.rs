@@ -54,6 +54,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+pub use crate::error_reason::ErrorReason;
 pub use error::{Error, LostReason};
 pub use guard::Guard;
 pub use request::{Acquire, NotAcquired, Outcome, Reason, WaitAcquire};
@@ -263,7 +264,7 @@ impl Client {
         };
         Ok(LockInfo {
             state,
-            expires_in: answer.expires_in.as_ref().and_then(from_wire),
+            free_within: answer.free_within.as_ref().and_then(from_wire),
             remaining: expires.map(|after| (sent + after).remaining()),
             owner: answer.owner,
         })
@@ -292,8 +293,8 @@ pub struct LockInfo {
     pub state: LockState,
     /// The holder's label; empty if it has none or it is not known.
     pub owner: String,
-    /// When the lock is free at the latest if nobody renews it; None when free.
-    pub expires_in: Option<Duration>,
+    /// The lock is free this long after the broker looked, at the latest, if nobody renews it; None when free.
+    pub free_within: Option<Duration>,
     /// How long the lock id that was given stays valid, counted from when this answer was returned. None if no lock id was
     /// given, or if this broker does not keep the lock.
     pub remaining: Option<Duration>,

@@ -251,6 +251,7 @@ fn not_acquired(lock: &str, refused: proto::NotAcquired) -> Result<NotAcquired, 
                 lock: lock.into(),
                 code: tonic::Code::Ok,
                 message: format!("not acquired, {}", other.as_str_name()),
+                reason: None,
             });
         }
     };

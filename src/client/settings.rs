@@ -128,7 +128,7 @@ pub(super) async fn release_elsewhere(settings: Arc<Settings>, name: String, hol
 }
 
 pub(super) fn unexpected(lock: &str, message: &str) -> Error {
-    Error::Unexpected { lock: lock.into(), code: tonic::Code::Ok, message: message.into() }
+    Error::Unexpected { lock: lock.into(), code: tonic::Code::Ok, message: message.into(), reason: None }
 }
 
 /// An error with all its causes, in one line, without what says nothing or says it twice.

@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use super::metrics::LockMetrics;
 use crate::clock::Moment;
+use crate::error_reason::ErrorReason;
 use crate::lock::{GrantId, LockName, item_ttl};
 use crate::metrics::Metrics;
 use crate::quota::{Quota, Share};
@@ -69,11 +70,12 @@ impl<S: LockStore> Common<S> {
 
     /// Says that there is no room for another lock.
     pub(crate) fn full(&self) -> Failure {
-        Failure::exhausted(format!(
+        let why = format!(
             "this broker has {} locks (held, lingering, or being acquired or released), which is its limit: raise \
              --max-locks, or ask another broker",
             self.settings.max_locks
-        ))
+        );
+        Failure::exhausted(ErrorReason::MaxLocks, why)
     }
 
     /// Looks at a lock. The label of a holder that is kept here is known even before the store has noted it, and

@@ -7,6 +7,7 @@ use super::common::LONGEST_RETRY;
 use super::{Grant, Keeper, counts};
 use crate::bell::{End, Handed};
 use crate::clock::{Moment, sleep_until};
+use crate::error_reason::ErrorReason;
 use crate::keeper::common::retry_delays;
 use crate::lock::{GrantId, LockId, Owner, item_ttl, lease};
 use crate::mutations::{self, Rule};
@@ -365,5 +366,6 @@ fn not_acquired(reason: Reason) -> Event {
 
 /// What new work gets from a broker that drains.
 pub(crate) fn going_away() -> Failure {
-    Failure::unavailable("this broker is going away; ask another one")
+    let why = "this broker is going away; ask another one".into();
+    Failure::Unavailable { why, reason: ErrorReason::BrokerDraining, retry_after: None }
 }

@@ -16,7 +16,8 @@ pub struct LockSpec {
 /// How to wait.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WaitSpec {
-    /// For how long to wait, exact to 50 ms. 0 tries once. Unset: until the client leaves.
+    /// For how long to wait, from when the request arrived, exact to 50 ms. 0 tries once. Unset, or 365
+    /// days and more (also more than protobuf allows): until the client leaves.
     #[prost(message, optional, tag = "1")]
     pub max_wait: ::core::option::Option<::prost_types::Duration>,
     /// The least time between two polls of a lock that another broker holds; each poll comes after 1.0 to
@@ -130,7 +131,7 @@ pub struct NotAcquired {
     /// Why.
     #[prost(enumeration = "not_acquired::Reason", tag = "1")]
     pub reason: i32,
-    /// The owner label of the present holder, where known and given.
+    /// The owner label of whoever held it when the broker looked, where known and given.
     #[prost(string, tag = "2")]
     pub owner: ::prost::alloc::string::String,
 }
@@ -196,7 +197,7 @@ pub mod not_acquired {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Queued {
     /// The place among this broker's waiters for the name; the first is 1. Other brokers have queues of
-    /// their own.
+    /// their own, so it does not tell who is next.
     #[prost(int32, tag = "1")]
     pub position: i32,
 }
@@ -273,22 +274,26 @@ pub struct Released {}
 /// This broker is going away; reattach on a new connection, then end this stream.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Draining {
-    /// The longest time for which this broker goes on renewing.
+    /// The longest time for which this broker goes on renewing, from when it sent this. It may end earlier,
+    /// so reattach at once instead of waiting for it.
     #[prost(message, optional, tag = "1")]
     pub grace: ::core::option::Option<::prost_types::Duration>,
 }
 /// One lock of a Session failed.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Failed {
-    /// A google.rpc.Code: the status that Acquire or WaitAcquire would have ended with.
+    /// The number of a google.rpc.Code: the status that Acquire or WaitAcquire would have ended with.
     #[prost(int32, tag = "1")]
     pub code: i32,
     /// For the person who reads it.
     #[prost(string, tag = "2")]
     pub message: ::prost::alloc::string::String,
-    /// When a new try makes sense. Unset: not known.
+    /// How long after this came a new try makes sense. Unset: not known.
     #[prost(message, optional, tag = "3")]
     pub retry_after: ::core::option::Option<::prost_types::Duration>,
+    /// Why, for programs: a reason of google.rpc.ErrorInfo, as listed at the top.
+    #[prost(string, tag = "4")]
+    pub reason: ::prost::alloc::string::String,
 }
 /// Asks to release a lock.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -377,9 +382,10 @@ pub struct GetLockResponse {
     /// The holder's label, where known and given.
     #[prost(string, tag = "2")]
     pub owner: ::prost::alloc::string::String,
-    /// When the lock is free at the latest if nobody renews it. Unset when free.
+    /// The lock is free this long after the broker looked, at the latest, if nobody renews it. For those who
+    /// wait; a holder's validity ends earlier. Unset when free.
     #[prost(message, optional, tag = "3")]
-    pub expires_in: ::core::option::Option<::prost_types::Duration>,
+    pub free_within: ::core::option::Option<::prost_types::Duration>,
     /// The lock id is valid until this long after the client sent this GetLockRequest.
     #[prost(message, optional, tag = "4")]
     pub expires_after_request: ::core::option::Option<::prost_types::Duration>,
@@ -531,7 +537,7 @@ pub struct SessionOpened {
     /// Locks granted from now on are valid until this long after the client sent `open`.
     #[prost(message, optional, tag = "2")]
     pub expires_after_open: ::core::option::Option<::prost_types::Duration>,
-    /// How often to send heartbeats: a third of the ttl.
+    /// From one heartbeat to the next: a third of the ttl.
     #[prost(message, optional, tag = "3")]
     pub heartbeat_interval: ::core::option::Option<::prost_types::Duration>,
 }

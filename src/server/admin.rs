@@ -16,6 +16,7 @@ use tonic::service::Routes;
 use tonic::transport;
 use tower::{Service, service_fn};
 
+use super::explain::Explain;
 use super::{Listener, MAX_FRAME_BYTES, MAX_HEADER_BYTES, listen};
 use crate::metrics::{CONTENT_TYPE, Metrics};
 use crate::quota::Quota;
@@ -59,9 +60,10 @@ pub(super) fn serve(listener: Listener, health: Routes, metrics: Metrics) -> Abo
 }
 
 fn service(
-    mut health: Routes,
+    health: Routes,
     metrics: Metrics,
 ) -> impl Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send> + Clone + Send {
+    let mut health = Explain(health);
     service_fn(move |request: Request<Body>| {
         let is_grpc = request.version() == Version::HTTP_2 && request.method() == Method::POST;
         match request.uri().path() {

@@ -12,15 +12,17 @@ use http::{HeaderMap, Request, Response};
 use http_body::{Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::time::{Sleep, sleep};
+use tonic::Code;
 use tonic::body::Body;
-use tonic::{Code, Status};
 use tower::Service;
 use tracing::Span;
 use tracing::field::{Empty, debug};
 use tracing::span::Entered;
 
 use super::metrics::{CallMetrics, MethodMetrics};
+use crate::error_reason::ErrorReason;
 use crate::quota::{Quota, Share};
+use crate::service;
 use crate::service::connection::{Connection, OpenCall};
 #[cfg(feature = "otlp")]
 use crate::traces;
@@ -174,11 +176,12 @@ where
         let this = self.project();
         let entered = this.call.as_ref().and_then(Call::enter);
         let response = match this.future.as_pin_mut().map(|future| future.poll(cx)) {
-            None => Ok(Status::resource_exhausted(FULL).into_http()),
+            None => Ok(service::error(ErrorReason::MaxStreams, FULL).into_http()),
             Some(Poll::Ready(response)) => response,
             Some(Poll::Pending) => {
                 ready!(this.patience.get_or_insert_with(|| Box::pin(sleep(UNANSWERED))).as_mut().poll(cx));
-                Ok(Status::deadline_exceeded(format!("no whole request came within {UNANSWERED:?}")).into_http())
+                let why = format!("no whole request came within {UNANSWERED:?}");
+                Ok(service::error(ErrorReason::RequestIncomplete, why).into_http())
             }
         };
         drop(entered);

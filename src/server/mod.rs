@@ -4,6 +4,7 @@ mod admin;
 mod authority;
 mod calls;
 mod dispatch;
+mod explain;
 pub mod files;
 mod health;
 mod listen;
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 use tokio_stream::StreamExt;
+use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
 use tonic::transport;
 use tower::layer::layer_fn;
@@ -35,6 +37,7 @@ use crate::store::LockStore;
 pub use authority::fuzzing;
 use calls::Calls;
 use dispatch::Dispatch;
+use explain::Explain;
 use health::Health;
 pub use listen::Listener;
 use metrics::ServerMetrics;
@@ -149,21 +152,26 @@ pub async fn run<S: LockService>(
     let streams = Quota::new(metrics, "max_streams", options.max_streams);
     let (health, health_service) = Health::new(ready).await;
     let _admin = admin.map(|admin| admin::serve(admin, Routes::new(health_service.clone()), metrics.clone()));
-    let rest = Routes::new(health_service)
+    let rest = Routes::new(health_service.accept_compressed(CompressionEncoding::Gzip))
         .add_service(
             reflection()
                 .build_v1()
                 .expect("the descriptor is compiled in")
-                .max_decoding_message_size(MAX_REQUEST_BYTES),
+                .max_decoding_message_size(MAX_REQUEST_BYTES)
+                .accept_compressed(CompressionEncoding::Gzip),
         )
         .add_service(
             reflection()
                 .build_v1alpha()
                 .expect("the descriptor is compiled in")
-                .max_decoding_message_size(MAX_REQUEST_BYTES),
+                .max_decoding_message_size(MAX_REQUEST_BYTES)
+                .accept_compressed(CompressionEncoding::Gzip),
         )
         .prepare();
-    let locks = LockServiceServer::new(service).max_decoding_message_size(MAX_REQUEST_BYTES);
+    // The limit holds for what is decompressed as well. Answers are shorter than gzip's own frame: they go as they are.
+    let locks = LockServiceServer::new(service)
+        .max_decoding_message_size(MAX_REQUEST_BYTES)
+        .accept_compressed(CompressionEncoding::Gzip);
 
     let keepalive_interval = options.keepalive_interval;
     let max_concurrent_rpcs = options.max_concurrent_rpcs;
@@ -186,6 +194,7 @@ pub async fn run<S: LockService>(
         .http2_keepalive_interval(Some(keepalive_interval))
         .http2_keepalive_timeout(Some(options.keepalive_timeout))
         .layer(layer_fn(move |inner| Calls::new(inner, calls.clone(), streams.clone())))
+        .layer(layer_fn(Explain))
         .layer(layer_fn(move |inner| Shed::new(inner, max_concurrent_rpcs, shed.clone())))
         .serve_with_incoming_shutdown(Dispatch { locks, rest }, incoming, async {
             // An error means that the sender was dropped, and this future with it.

@@ -12,7 +12,6 @@ use std::task::{Context, Poll, ready};
 
 use http::{Request, Response};
 use pin_project_lite::pin_project;
-use tonic::Status;
 use tonic::body::Body;
 use tower::Service;
 use tower::limit::ConcurrencyLimit;
@@ -21,7 +20,9 @@ use tower::util::{Oneshot, ServiceExt};
 
 use super::LOCK_SERVICE;
 use super::dispatch::method_of;
+use crate::error_reason::ErrorReason;
 use crate::metrics::Counter;
+use crate::service;
 
 /// The service inside, with a limit for some of its calls.
 #[derive(Debug, Clone)]
@@ -94,7 +95,8 @@ where
                 // The service inside cannot fail; what is left is that it was full.
                 Err(_) => {
                     shed.inc();
-                    Status::resource_exhausted("too many calls at once (--max-concurrent-rpcs)").into_http()
+                    let why = "too many calls at once (--max-concurrent-rpcs); try again, or ask another broker";
+                    service::error(ErrorReason::MaxConcurrentRpcs, why).into_http()
                 }
             })),
         }

@@ -15,11 +15,14 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::Span;
 
+pub(crate) use self::reply::{error, explained};
+
 use self::authorizer::Authorizer;
 use self::connection::Connection;
 use self::parse::Limits;
 use self::streams::{LockStream, SessionStream};
 use crate::clock::Moment;
+use crate::lock::LockName;
 use crate::policy::{Action, Policy};
 use crate::proto::lock_service_server::LockService;
 use crate::proto::{
@@ -29,6 +32,7 @@ use crate::proto::{
 use crate::reloaded::Reloaded;
 use crate::session::{Ask, Broker};
 use crate::store::LockStore;
+use crate::stream::Failure;
 
 /// `lockbroker.v1.LockService` for the locks of one broker.
 #[derive(Debug)]
@@ -49,10 +53,16 @@ impl<S: LockStore> Service<S> {
 
     fn begin<R>(&self, ask: Ask, arrival: Arrival) -> Result<Response<LockStream<R>>, Status> {
         Span::current().record("lock", ask.name.as_str());
-        self.authorizer.check(arrival.connection.as_ref(), Action::Acquire, &ask.name).map_err(reply::status)?;
-        let standing = self.broker.begin(ask).map_err(reply::status)?;
-        Ok(Response::new(LockStream::new(standing, arrival)))
+        self.authorizer.check(arrival.connection.as_ref(), Action::Acquire, &ask.name).map_err(about(&ask.name))?;
+        let name = ask.name.clone();
+        let standing = self.broker.begin(ask).map_err(about(&name))?;
+        Ok(Response::new(LockStream::new(standing, arrival, name)))
     }
+}
+
+/// Makes the status of a failure of this lock's.
+fn about(name: &LockName) -> impl Fn(Failure) -> Status + '_ {
+    move |failure| reply::status(failure, Some(name))
 }
 
 /// When a call arrived, and over which connection.
@@ -93,8 +103,8 @@ impl<S: LockStore> LockService for Service<S> {
         let name = parse::name(&name, "name")?;
         Span::current().record("lock", name.as_str());
         let lock_id = parse::lock_id(&lock_id, "lock_id")?;
-        self.authorizer.check(connection.as_ref(), Action::Release, &name).map_err(reply::status)?;
-        let ended = self.broker.release(&name, lock_id).await.map_err(reply::status)?;
+        self.authorizer.check(connection.as_ref(), Action::Release, &name).map_err(about(&name))?;
+        let ended = self.broker.release(&name, lock_id).await.map_err(about(&name))?;
         Ok(Response::new(reply::released(ended)))
     }
 
@@ -107,8 +117,8 @@ impl<S: LockStore> LockService for Service<S> {
             "" => None,
             lock_id => Some(parse::lock_id(lock_id, "lock_id")?),
         };
-        self.authorizer.check(connection.as_ref(), Action::Look, &name).map_err(reply::status)?;
-        let seen = self.broker.look(&name, lock_id).await.map_err(reply::status)?;
+        self.authorizer.check(connection.as_ref(), Action::Look, &name).map_err(about(&name))?;
+        let seen = self.broker.look(&name, lock_id).await.map_err(about(&name))?;
         Ok(Response::new(reply::seen(seen, arrived)))
     }
 
@@ -117,7 +127,7 @@ impl<S: LockStore> LockService for Service<S> {
         request: Request<Streaming<SessionRequest>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
         let connection = Arrival::of(&request).connection;
-        self.authorizer.check_known(connection.as_ref()).map_err(reply::status)?;
+        self.authorizer.check_known(connection.as_ref()).map_err(|failure| reply::status(failure, None))?;
         Ok(Response::new(session::start(
             self.broker.clone(),
             self.authorizer.clone(),

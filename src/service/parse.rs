@@ -4,14 +4,18 @@
 use std::time::Duration;
 
 use tonic::Status;
-use tonic_types::{ErrorDetails, StatusExt};
+use tonic_types::ErrorDetails;
 
+use super::reply;
+use crate::error_reason::ErrorReason;
 use crate::lock::{LockId, LockName, MAX_LINGER, MIN_TTL, Owner};
 use crate::proto::{AcquireRequest, BeginLock, LockSpec, WaitAcquireRequest, WaitSpec};
 use crate::session::{Ask, Settings, Want};
 
-/// The longest `max_wait`; whoever wants to wait longer leaves it unset.
-const LONGEST_WAIT: Duration = Duration::from_secs(366 * 24 * 3600);
+/// Who waits for this long or longer waits until the client leaves.
+const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
+/// The seconds beyond which protobuf allows no duration: 10,000 years.
+const MOST_SECONDS: i64 = 315_576_000_000;
 const SHORTEST_POLL: Duration = Duration::from_millis(1);
 const LONGEST_POLL: Duration = Duration::from_secs(3600);
 
@@ -20,7 +24,7 @@ pub(super) fn invalid(field: impl Into<String>, why: impl std::fmt::Display) -> 
     let field = field.into();
     let message = format!("{field}: {why}");
     let details = ErrorDetails::with_bad_request_violation(field, why.to_string());
-    Status::with_error_details(tonic::Code::InvalidArgument, message, details)
+    reply::with_details(ErrorReason::InvalidField, message, None, details)
 }
 
 pub(super) fn name(text: &str, field: &str) -> Result<LockName, Status> {
@@ -31,11 +35,29 @@ pub(super) fn lock_id(text: &str, field: &str) -> Result<LockId, Status> {
     text.parse().map_err(|why| invalid(field, why))
 }
 
-/// A duration as it was sent, rounded up to whole milliseconds.
+/// Reads a duration as it was sent, rounded up to whole milliseconds.
 fn duration(sent: prost_types::Duration, field: &str) -> Result<Duration, Status> {
-    let exact = Duration::try_from(sent).map_err(|_| invalid(field, "must not be negative"))?;
-    let whole = Duration::from_secs(exact.as_secs());
-    Ok(whole + Duration::from_millis(u64::from(exact.subsec_nanos().div_ceil(1_000_000))))
+    if sent.seconds > MOST_SECONDS {
+        return Err(invalid(field, format!("has {} s, and a duration at most {MOST_SECONDS} s", sent.seconds)));
+    }
+    let prost_types::Duration { seconds, nanos } = sent;
+    if nanos.unsigned_abs() > 999_999_999 {
+        return Err(invalid(
+            field,
+            format!("has {nanos} nanos, and a duration at most 999999999; the rest are seconds"),
+        ));
+    }
+    let (Ok(seconds), Ok(nanos)) = (u64::try_from(seconds), u32::try_from(nanos)) else {
+        return Err(invalid(field, "must not be negative, neither in seconds nor in nanos"));
+    };
+    Ok(Duration::from_secs(seconds) + Duration::from_millis(u64::from(nanos.div_ceil(1_000_000))))
+}
+
+/// Reads for how long to wait; none is for ever. Any length is taken, also beyond what protobuf allows.
+fn max_wait(sent: prost_types::Duration, field: &str) -> Result<Option<Duration>, Status> {
+    let seconds = sent.seconds.min(MOST_SECONDS);
+    let wait = duration(prost_types::Duration { seconds, ..sent }, field)?;
+    Ok((wait < FOR_EVER).then_some(wait))
 }
 
 fn within(span: Duration, least: Duration, most: Duration, field: &str) -> Result<Duration, Status> {
@@ -93,15 +115,12 @@ impl Limits {
     }
 
     fn wait(&self, spec: WaitSpec, path: &str) -> Result<Want, Status> {
-        let max_wait = spec.max_wait.map(|sent| {
-            let field = format!("{path}.max_wait");
-            within(duration(sent, &field)?, Duration::ZERO, LONGEST_WAIT, &field)
-        });
+        let max_wait = spec.max_wait.map(|sent| max_wait(sent, &format!("{path}.max_wait")));
         let poll_interval = spec.poll_interval.map(|sent| {
             let field = format!("{path}.poll_interval");
             within(duration(sent, &field)?, SHORTEST_POLL, LONGEST_POLL, &field)
         });
-        Ok(Want::Wait { max_wait: max_wait.transpose()?, poll_interval: poll_interval.transpose()? })
+        Ok(Want::Wait { max_wait: max_wait.transpose()?.flatten(), poll_interval: poll_interval.transpose()? })
     }
 }
 
@@ -122,6 +141,8 @@ fn ask(spec: Option<LockSpec>, ttl: Duration, want: Want, path: &str) -> Result<
 
 #[cfg(test)]
 mod tests {
+    use tonic_types::StatusExt;
+
     use super::*;
 
     const LIMITS: Limits = Limits { default_ttl: Duration::from_secs(15), max_ttl: Duration::from_secs(60) };
@@ -165,6 +186,18 @@ mod tests {
         let spec_of = |max_wait, poll_interval| Some(WaitSpec { max_wait, poll_interval });
         let waits = |wait| WaitAcquireRequest { lock: spec("a"), wait, ttl: None };
         assert_eq!(wait(waits(spec_of(span(-1, 0), None))), "wait.max_wait");
+        // Protobuf forbids these.
+        for forbidden in [(1, -1), (-1, 1), (6, 1_000_000_000), (0, i32::MAX), (0, i32::MIN), (i64::MIN, i32::MIN)] {
+            let ttl = span(forbidden.0, forbidden.1);
+            assert_eq!(acquire(AcquireRequest { lock: spec("a"), ttl, ..Default::default() }), "ttl");
+            let lock = LockSpec { name: "a".into(), linger: ttl, ..LockSpec::default() };
+            assert_eq!(acquire(AcquireRequest { lock: Some(lock), ..Default::default() }), "lock.linger");
+            assert_eq!(wait(waits(spec_of(ttl, None))), "wait.max_wait");
+            assert_eq!(wait(waits(spec_of(None, ttl))), "wait.poll_interval");
+        }
+        let beyond = span(MOST_SECONDS + 1, 0);
+        let status = LIMITS.ttl(beyond, "ttl").unwrap_err();
+        assert!(status.message().contains("315576000000"), "{}", status.message());
         assert_eq!(wait(waits(spec_of(None, span(0, 0)))), "wait.poll_interval");
         assert_eq!(begin(BeginLock { lock: spec("\n"), ..Default::default() }), "begin.lock.name");
         let both = BeginLock {
@@ -174,6 +207,23 @@ mod tests {
             ..Default::default()
         };
         assert_eq!(begin(both), "begin.wait");
+    }
+
+    #[test]
+    fn a_wait_may_be_of_any_length() {
+        let day = 24 * 3600;
+        for (seconds, nanos, for_ever) in [
+            (364 * day, 999_999_999, false),
+            (365 * day, 0, true),
+            (MOST_SECONDS, 999_999_999, true),
+            (i64::MAX / 1_000, 807_000_000, true),
+            (i64::MAX, 999_999_999, true),
+        ] {
+            let wait = Some(WaitSpec { max_wait: span(seconds, nanos), poll_interval: None });
+            let ask = LIMITS.wait_acquire(WaitAcquireRequest { lock: spec("a"), ttl: None, wait }).unwrap();
+            let Want::Wait { max_wait, .. } = ask.want else { panic!("it waits") };
+            assert_eq!(max_wait.is_none(), for_ever, "{seconds} s");
+        }
     }
 
     #[test]

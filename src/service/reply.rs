@@ -1,5 +1,6 @@
 //! From the domain to the wire.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use tonic::{Code, Status};
@@ -7,6 +8,8 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::bell::Ended;
 use crate::clock::{Moment, less_drift};
+use crate::error_reason::{ERROR_DOMAIN, ErrorReason};
+use crate::lock::LockName;
 use crate::proto::lock_event::Kind;
 use crate::proto::{
     Acquired, Draining, Failed, GetLockResponse, LockEvent, Lost, NotAcquired, Queued, ReleaseResponse, Released,
@@ -24,37 +27,76 @@ pub(super) fn span(span: Duration) -> prost_types::Duration {
     prost_types::Duration::try_from(span).unwrap_or_default()
 }
 
-/// The status of a call that failed.
-pub(super) fn status(failure: Failure) -> Status {
-    let code = code(&failure);
-    match failure {
-        Failure::Unavailable { why, retry_after } => {
-            let details = ErrorDetails::with_retry_info(Some(retry_after.unwrap_or(RETRY)));
-            Status::with_error_details(code, why.to_string(), details)
+/// Makes the status for `reason`, with what a program needs to know.
+pub(crate) fn error(reason: ErrorReason, message: impl Into<String>) -> Status {
+    with_details(reason, message, None, ErrorDetails::new())
+}
+
+/// Adds the reason, and the lock's name where there is one, to `details`.
+pub(super) fn with_details(
+    reason: ErrorReason,
+    message: impl Into<String>,
+    lock: Option<&LockName>,
+    mut details: ErrorDetails,
+) -> Status {
+    let metadata: HashMap<_, _> = lock.map(|name| ("lock".to_owned(), name.as_str().to_owned())).into_iter().collect();
+    details.set_error_info(reason.as_str(), ERROR_DOMAIN, metadata);
+    Status::with_error_details(reason.code(), message, details)
+}
+
+/// Makes the status of a call that failed, about `lock` where it is about one.
+pub(super) fn status(failure: Failure, lock: Option<&LockName>) -> Status {
+    let mut details = ErrorDetails::new();
+    if let Some(after) = retry_after(&failure) {
+        details.set_retry_info(Some(after));
+    }
+    with_details(failure.reason(), about(lock, failure.why()), lock, details)
+}
+
+fn about(lock: Option<&LockName>, why: &str) -> String {
+    lock.map_or_else(|| why.to_owned(), |name| format!("lock {:?}: {why}", name.as_str()))
+}
+
+/// Gives a status that tonic made the reason that it lacks. Any other stays as it is.
+pub(crate) fn explained(status: Status) -> Status {
+    if !status.details().is_empty() {
+        return status;
+    }
+    let reason = match status.code() {
+        Code::OutOfRange | Code::ResourceExhausted => ErrorReason::MessageTooLarge,
+        Code::Internal | Code::InvalidArgument => ErrorReason::MalformedMessage,
+        Code::Unimplemented if status.message().starts_with("Content is compressed") => {
+            ErrorReason::UnsupportedEncoding
         }
-        Failure::Exhausted { why } | Failure::Invalid { why } | Failure::Unknown { why } | Failure::Denied { why } => {
-            Status::new(code, why.to_string())
-        }
+        Code::Unimplemented => ErrorReason::UnknownMethod,
+        Code::NotFound => ErrorReason::UnknownService,
+        Code::Cancelled | Code::DeadlineExceeded => ErrorReason::DeadlineOver,
+        _ => ErrorReason::BrokerFault,
+    };
+    match status.message() {
+        "" if reason == ErrorReason::UnknownMethod => error(reason, "this broker has no such method"),
+        message => error(reason, message),
     }
 }
 
-fn code(failure: &Failure) -> Code {
+/// When a new try makes sense, where one does.
+fn retry_after(failure: &Failure) -> Option<Duration> {
     match failure {
-        Failure::Unavailable { .. } => Code::Unavailable,
-        Failure::Exhausted { .. } => Code::ResourceExhausted,
-        Failure::Invalid { .. } => Code::InvalidArgument,
-        Failure::Unknown { .. } => Code::Unauthenticated,
-        Failure::Denied { .. } => Code::PermissionDenied,
+        Failure::Unavailable { retry_after, .. } => Some(retry_after.unwrap_or(RETRY)),
+        _ => None,
     }
 }
 
-/// The status that follows `lost`.
-pub(super) fn lost_status(reason: LostReason) -> Status {
-    Status::aborted(match reason {
-        LostReason::Expired => "the lock is lost: no renewal reached the store in time",
-        LostReason::Gone => "the lock is lost: the store no longer has it; was it released through another broker?",
-        LostReason::TakenOver => "the lock is lost: it was reattached or granted elsewhere",
-    })
+/// Makes the status that follows `lost`.
+pub(super) fn lost_status(reason: LostReason, lock: &LockName) -> Status {
+    let (reason, why) = match reason {
+        LostReason::Expired => (ErrorReason::LostExpired, "lost: no renewal reached the store in time"),
+        LostReason::Gone => {
+            (ErrorReason::LostGone, "lost: the store no longer has it; was it released through another broker?")
+        }
+        LostReason::TakenOver => (ErrorReason::LostTakenOver, "lost: it was reattached or granted elsewhere"),
+    };
+    with_details(reason, about(Some(lock), why), Some(lock), ErrorDetails::new())
 }
 
 /// How an event is told on a stream: `received` is when the request arrived from which `expires_after_request` counts, and
@@ -97,14 +139,11 @@ pub(super) fn event(event: Event, received: Option<Moment>) -> LockEvent {
 }
 
 fn failed(failure: Failure) -> Failed {
-    let code = code(&failure).into();
-    match failure {
-        Failure::Unavailable { why, retry_after } => {
-            Failed { code, message: why.to_string(), retry_after: Some(span(retry_after.unwrap_or(RETRY))) }
-        }
-        Failure::Exhausted { why } | Failure::Invalid { why } | Failure::Unknown { why } | Failure::Denied { why } => {
-            Failed { code, message: why.to_string(), retry_after: None }
-        }
+    Failed {
+        code: failure.reason().code().into(),
+        message: failure.why().to_owned(),
+        retry_after: retry_after(&failure).map(span),
+        reason: failure.reason().as_str().to_owned(),
     }
 }
 
@@ -134,7 +173,7 @@ pub(super) fn seen(seen: Seen, arrived: Moment) -> GetLockResponse {
             }
             .into(),
             owner: owner.as_str().to_owned(),
-            expires_in: Some(span(expires_in)),
+            free_within: Some(span(expires_in)),
             expires_after_request,
         },
     }

@@ -13,6 +13,7 @@ use super::connection::{Connection, StreamEnd};
 use super::parse::{self, Limits};
 use super::reply;
 use super::streams::SessionStream;
+use crate::error_reason::ErrorReason;
 use crate::policy::Action;
 use crate::proto::session_request::Kind;
 use crate::proto::{EndLock, Heartbeat, OpenSession, SessionRequest};
@@ -115,7 +116,8 @@ async fn drive<S: LockStore>(
                 }
             },
             () = session.watch_over() => {
-                break Close::Refused(Status::aborted("no heartbeat came for so long that the session's locks are lost"));
+                let why = "no heartbeat came for so long that the Session's locks are lost";
+                break Close::Refused(reply::error(ErrorReason::SessionSilent, why));
             }
         }
     };
@@ -134,13 +136,13 @@ async fn open<S: LockStore>(
 ) -> Result<Session<S>, Close> {
     let first = tokio::time::timeout(OPENS_WITHIN, client.next()).await.unwrap_or_else(|_| {
         let why = format!("open: did not come within {OPENS_WITHIN:?}; it is the first message of a Session");
-        Err(Close::Refused(Status::deadline_exceeded(why)))
+        Err(Close::Refused(reply::error(ErrorReason::RequestIncomplete, why)))
     });
     let Some(Kind::Open(OpenSession { ttl })) = first?.kind else {
         return Err(Close::Refused(parse::invalid("open", "must be the first message of a Session")));
     };
     let ttl = Limits::of(broker.settings()).ttl(ttl, "open.ttl").map_err(Close::Refused)?;
-    broker.open(ttl, Arc::clone(outbox)).map_err(|failure| Close::Refused(reply::status(failure)))
+    broker.open(ttl, Arc::clone(outbox)).map_err(|failure| Close::Refused(reply::status(failure, None)))
 }
 
 /// Does what the client asks. The error ends the Session: the client broke its rules.
@@ -194,7 +196,7 @@ impl Client {
                 // HTTP/2 says that the stream or the connection has ended.
                 Err(status) if status.source().is_some() => Err(self.settle().await),
                 // The message itself is broken, and who knows what else.
-                Err(status) => Err(Close::Refused(status)),
+                Err(status) => Err(Close::Refused(reply::explained(status))),
             },
             () = self.gone.cancelled() => Err(self.settle().await),
         }

@@ -15,7 +15,7 @@ use super::connection::{Connection, StreamEnd};
 use super::{Arrival, reply};
 use crate::bell::{Bell, End};
 use crate::clock::less_drift;
-use crate::lock::lease;
+use crate::lock::{LockName, lease};
 use crate::proto::session_response::Kind;
 use crate::proto::{
     AcquireResponse, HeartbeatAck, LockEvent, SessionEvent, SessionOpened, SessionResponse, WaitAcquireResponse,
@@ -28,6 +28,7 @@ use crate::stream::{Ack, Event, Item, LostReason, Outbox};
 pub struct LockStream<R> {
     standing: Standing,
     arrival: Arrival,
+    name: LockName,
     /// Whether the last event has been read.
     over: bool,
     /// Why the lock was lost, where the status is still to follow.
@@ -36,8 +37,8 @@ pub struct LockStream<R> {
 }
 
 impl<R> LockStream<R> {
-    pub(super) fn new(standing: Standing, arrival: Arrival) -> LockStream<R> {
-        LockStream { standing, arrival, over: false, lost: None, response: PhantomData }
+    pub(super) fn new(standing: Standing, arrival: Arrival, name: LockName) -> LockStream<R> {
+        LockStream { standing, arrival, name, over: false, lost: None, response: PhantomData }
     }
 }
 
@@ -46,7 +47,7 @@ impl<R: From<LockEvent>> Stream for LockStream<R> {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         if let Some(reason) = self.lost.take() {
-            return Poll::Ready(Some(Err(reply::lost_status(reason))));
+            return Poll::Ready(Some(Err(reply::lost_status(reason, &self.name))));
         }
         let event = match self.standing.outbox.poll_next(cx) {
             Poll::Ready(Some(Item::Event(_, event))) => event,
@@ -55,7 +56,7 @@ impl<R: From<LockEvent>> Stream for LockStream<R> {
         };
         self.over = event.is_last();
         Poll::Ready(Some(match event {
-            Event::Failed(failure) => Err(reply::status(failure)),
+            Event::Failed(failure) => Err(reply::status(failure, Some(&self.name))),
             event => {
                 if let Event::Lost(reason) = event {
                     self.lost = Some(reason);

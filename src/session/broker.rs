@@ -10,6 +10,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use super::Session;
 use crate::bell::{Bell, End, Ended};
 use crate::clock::Moment;
+use crate::error_reason::ErrorReason;
 use crate::keeper::{Asked, Common, Keeper, LONGEST_RELEASE, LockMetrics, Settings, Want, going_away, release_by_id};
 use crate::lock::{LockId, LockName, Owner};
 use crate::metrics::Metrics;
@@ -143,10 +144,11 @@ impl<S: LockStore> Broker<S> {
             Want::Wait { .. } => match waits.take() {
                 Some(share) => Room { lock: None, waits: Some(share) },
                 None => {
-                    return Err(Failure::exhausted(format!(
+                    let why = format!(
                         "{} wait at this broker, which is its limit: raise --max-waiters, or ask another broker",
                         settings.max_waiters
-                    )));
+                    );
+                    return Err(Failure::exhausted(ErrorReason::MaxWaiters, why));
                 }
             },
         };

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::error_reason::ErrorReason;
 use crate::lock::{FencingToken, GrantId, LingerId, LockName, Owner, WakeHint};
 
 /// The state that an item shows: held under a grant, or lingering after one.
@@ -83,6 +84,8 @@ pub enum StoreError {
     Unavailable {
         /// The explanation, for the person who reads it.
         why: Arc<str>,
+        /// The reason, for programs.
+        reason: ErrorReason,
         /// The time after which another try makes sense, where it is known.
         retry_after: Option<Duration>,
     },
@@ -211,7 +214,15 @@ pub trait LockStore: Send + Sync + 'static {
 
 impl StoreError {
     pub(crate) fn unavailable(why: impl Into<Arc<str>>, retry_after: Option<Duration>) -> StoreError {
-        StoreError::Unavailable { why: why.into(), retry_after }
+        StoreError::Unavailable { why: why.into(), reason: ErrorReason::StoreUnavailable, retry_after }
+    }
+
+    /// Says why, for programs, where the store is not simply away.
+    pub(crate) fn because(mut self, because: ErrorReason) -> StoreError {
+        if let StoreError::Unavailable { reason, .. } = &mut self {
+            *reason = because;
+        }
+        self
     }
 
     pub(crate) fn uncertain(why: impl Into<Arc<str>>) -> StoreError {

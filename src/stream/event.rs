@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Moment;
+use crate::error_reason::ErrorReason;
 use crate::lock::{LockId, Owner};
 use crate::store::StoreError;
 
@@ -97,6 +98,8 @@ pub enum Failure {
     Unavailable {
         /// For the person who reads it.
         why: Arc<str>,
+        /// For programs.
+        reason: ErrorReason,
         /// When a new try makes sense, where that is known.
         retry_after: Option<Duration>,
     },
@@ -105,6 +108,8 @@ pub enum Failure {
     Exhausted {
         /// For the person who reads it.
         why: Arc<str>,
+        /// For programs.
+        reason: ErrorReason,
     },
     /// The request itself does not do.
     #[error("{why}")]
@@ -127,21 +132,43 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// The store did not do as asked, or not in time.
     pub(crate) fn unavailable(why: impl Into<Arc<str>>) -> Failure {
-        Failure::Unavailable { why: why.into(), retry_after: None }
+        Failure::Unavailable { why: why.into(), reason: ErrorReason::StoreUnavailable, retry_after: None }
     }
 
-    pub(crate) fn exhausted(why: impl Into<Arc<str>>) -> Failure {
-        Failure::Exhausted { why: why.into() }
+    pub(crate) fn exhausted(reason: ErrorReason, why: impl Into<Arc<str>>) -> Failure {
+        Failure::Exhausted { why: why.into(), reason }
+    }
+
+    /// Returns why, for the person who reads it.
+    pub fn why(&self) -> &str {
+        match self {
+            Failure::Unavailable { why, .. }
+            | Failure::Exhausted { why, .. }
+            | Failure::Invalid { why }
+            | Failure::Unknown { why }
+            | Failure::Denied { why } => why,
+        }
+    }
+
+    /// Returns why, for programs.
+    pub fn reason(&self) -> ErrorReason {
+        match self {
+            Failure::Unavailable { reason, .. } | Failure::Exhausted { reason, .. } => *reason,
+            Failure::Invalid { .. } => ErrorReason::InvalidField,
+            Failure::Unknown { .. } => ErrorReason::UnknownCaller,
+            Failure::Denied { .. } => ErrorReason::PolicyDenied,
+        }
     }
 }
 
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Failure {
         match error {
-            StoreError::Unavailable { why, retry_after } => Failure::Unavailable { why, retry_after },
-            StoreError::Uncertain { why } => Failure::Unavailable { why, retry_after: None },
-            StoreError::Full { why } => Failure::Exhausted { why },
+            StoreError::Unavailable { why, reason, retry_after } => Failure::Unavailable { why, reason, retry_after },
+            StoreError::Uncertain { why } => Failure::unavailable(why),
+            StoreError::Full { why } => Failure::exhausted(ErrorReason::StoreFull, why),
         }
     }
 }

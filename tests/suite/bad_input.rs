@@ -228,10 +228,10 @@ async fn a_message_above_the_limit_fails_alone() {
     let (acquired, _held) = acquire(&mut stub, once("job")).await;
     let mut session = RawSession::open(&mut stub, None).await;
     let too_much = "x".repeat(65 * 1_024);
-    assert_eq!(stub.acquire(once(&too_much)).await.unwrap_err().code(), Code::OutOfRange);
+    assert_eq!(stub.acquire(once(&too_much)).await.unwrap_err().code(), Code::ResourceExhausted);
     let mut other = RawSession::open(&mut stub, None).await;
     other.begin(begin(1, &too_much));
-    assert_eq!(end_of(&mut other.responses).await.code(), Code::OutOfRange);
+    assert_eq!(end_of(&mut other.responses).await.code(), Code::ResourceExhausted);
     // All on the same connection.
     still_held(&mut stub, "job", &acquired.lock_id).await;
     session.beat();

@@ -30,7 +30,7 @@ async fn a_lock_is_held_until_it_is_released() {
     assert_eq!((why.reason, why.owner.as_str()), (Reason::Held, "ours"));
     let seen = theirs.get("a", Some(&first.lock_id())).await.unwrap();
     assert_eq!((seen.state, seen.owner.as_str()), (LockState::Held, "ours"));
-    assert!(seen.expires_in.is_some() && seen.remaining.is_some());
+    assert!(seen.free_within.is_some() && seen.remaining.is_some());
 
     let token = first.fencing_token();
     first.release().await.unwrap();

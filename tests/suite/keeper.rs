@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use lockbroker::clock::{Moment, notice};
+use lockbroker::error_reason::ErrorReason;
 use lockbroker::lock::{FencingToken, GrantId, LingerId, LockId, LockName, Owner, lease};
 use lockbroker::metrics::Metrics;
 use lockbroker::session::{Ask, Broker, End, Ended, Settings, Standing, Want};
@@ -716,7 +717,8 @@ impl Network {
         let half = Duration::from_micros(self.0.takes_micros.load(Ordering::Relaxed) / 2);
         sleep(half).await;
         if *self.0.away.borrow() {
-            return Err(StoreError::Unavailable { why: "away".into(), retry_after: None });
+            let reason = ErrorReason::StoreUnavailable;
+            return Err(StoreError::Unavailable { why: "away".into(), reason, retry_after: None });
         }
         let result = command.await;
         sleep(half).await;

@@ -170,5 +170,5 @@ async fn state(broker: &Broker, name: &str) -> State {
 }
 
 async fn expires_in(broker: &Broker, name: &str) -> Duration {
-    duration(look(&mut broker.stub().await, name).await.expires_in)
+    duration(look(&mut broker.stub().await, name).await.free_within)
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use crate::support::*;
-use lockbroker::client::{Client, Error};
+use lockbroker::client::{Client, Error, ErrorReason};
 use lockbroker::proto::lock_event::Kind;
 use lockbroker::proto::lock_service_client::LockServiceClient;
 use lockbroker::proto::{Failed, GetLockRequest, ReleaseRequest};
@@ -14,6 +14,7 @@ use rustix::process::{getegid, geteuid};
 use tempfile::TempDir;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
+use tonic_types::StatusExt;
 
 /// A broker with a policy, on a Unix socket and on a port.
 struct Guarded {
@@ -81,10 +82,17 @@ async fn a_refusal_does_not_say_whether_there_is_such_a_lock() {
     let (_, _held) = acquire(&mut stub, once("held/1")).await;
     fs::write(&guarded.policy, for_us(r#"["acquire"]"#, r#"["nothing/"]"#)).unwrap();
     guarded.broker.logged("policy: reloaded").await;
-    let mut refusal = async |name: &str| stub.acquire(once(name)).await.unwrap_err();
+    // All that a refusal says, but for the name that was asked for.
+    let mut refusal = async |name: &str| {
+        let status = stub.acquire(once(name)).await.unwrap_err();
+        let info = status.get_details_error_info().unwrap();
+        let details = status.get_error_details_vec().len();
+        assert_eq!(info.metadata.get("lock").map(String::as_str), Some(name));
+        (status.code(), status.message().replace(name, "NAME"), info.reason, info.metadata.len(), details)
+    };
     let (held, free) = (refusal("held/1").await, refusal("free/1").await);
-    assert_eq!((held.code(), held.message()), (free.code(), free.message()));
-    assert_eq!((held.code(), held.details()), (Code::PermissionDenied, free.details()));
+    assert_eq!(held.0, Code::PermissionDenied);
+    assert_eq!(held, free);
 }
 
 #[tokio::test]
@@ -106,6 +114,7 @@ async fn in_a_session_a_denied_lock_fails_alone() {
     let client = Client::connect(&*guarded.socket).unwrap();
     let error = client.acquire("b/1").await.unwrap_err();
     assert!(matches!(&error, Error::Denied { lock, .. } if lock == "b/1"), "{error}");
+    assert_eq!(error.reason(), Some(ErrorReason::PolicyDenied));
 }
 
 /// Over TCP without TLS nobody is known by anything.

@@ -60,7 +60,12 @@ async fn a_new_memcached_grants_nothing_for_the_longest_ttl() {
     let status = try_acquire(&mut stub, once("early")).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
     let left = retry_delay(&status);
-    assert!(left <= QUARANTINE && left + start.elapsed() >= QUARANTINE, "{left:?} after {:?}", start.elapsed());
+    // The shard is opened a tenth of a second after that at the latest.
+    assert!(
+        left <= QUARANTINE + Duration::from_millis(100) && left + start.elapsed() >= QUARANTINE,
+        "{left:?} after {:?}",
+        start.elapsed()
+    );
 
     let mut waiter = queue(&mut stub, wait("patient")).await.1;
     timeout(2 * SOON, granted(&mut waiter)).await.expect("the shard opens");
@@ -81,7 +86,9 @@ async fn the_command_line_says_why_it_waits() {
     assert_eq!(once.status.code(), Some(69));
     let complaint = complaint(&once);
     assert!(complaint.contains("has lost its memory and grants nothing for 5 s"), "{complaint}");
-    assert!(complaint.contains("try again in 4") && complaint.lines().count() == 1, "{complaint}");
+    let in_seconds = ["; try again in 5s", "; try again in 4s"];
+    assert!(in_seconds.iter().any(|text| complaint.trim_end().ends_with(text)), "{complaint}");
+    assert_eq!(complaint.lines().count(), 1, "{complaint}");
 
     let mut patient = lockbroker(&["run", "--wait", "1m", "--server", &server, "job", "--", "true"]);
     let patient = tokio::task::spawn_blocking(move || output(&mut patient)).await.unwrap();

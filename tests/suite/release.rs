@@ -137,7 +137,7 @@ async fn another_broker_makes_a_lock_linger_as_it_was_granted_to() {
     assert_eq!(release(&mut stub, "job", &acquired.lock_id).await, Outcome::Released);
     let seen = look(&mut stub, "job").await;
     assert_eq!(seen.state(), State::Lingering);
-    let expires_in = duration(seen.expires_in);
+    let expires_in = duration(seen.free_within);
     // If this broker died now, it would linger for longer: as long as any ttl allows, and rounded up.
     assert!(expires_in >= Duration::from_secs(59) && expires_in <= Duration::from_secs(76), "{expires_in:?}");
 }

@@ -159,7 +159,10 @@ impl Stream {
     }
 
     pub(super) fn fail(&self, lock_ref: i64, code: tonic::Code) {
-        self.event(lock_ref, Kind::Failed(Failed { code: code.into(), message: "a reason".into(), retry_after: None }));
+        self.event(
+            lock_ref,
+            Kind::Failed(Failed { code: code.into(), message: "a reason".into(), ..Failed::default() }),
+        );
     }
 
     pub(super) fn lose(&self, lock_ref: i64, reason: lost::Reason) {

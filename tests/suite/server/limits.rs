@@ -2,6 +2,7 @@
 
 use lockbroker::proto::*;
 use tonic::Code;
+use tonic_types::StatusExt;
 
 use super::pretender::{Server, until};
 use super::raw::{CANCEL, Client, DATA, GOAWAY, PING, RST_STREAM, call, frame, headers};
@@ -74,7 +75,7 @@ async fn a_message_is_no_longer_than_4_kib() {
     let mut release =
         async |bytes| client.release(ReleaseRequest { name: "x".repeat(bytes), lock_id: String::new() }).await;
     release(4_000).await.unwrap();
-    assert_eq!(release(4_200).await.unwrap_err().code(), Code::OutOfRange);
+    assert_eq!(release(4_200).await.unwrap_err().code(), Code::ResourceExhausted);
 }
 
 #[tokio::test]
@@ -89,7 +90,9 @@ async fn what_can_wait_is_refused_and_what_ends_a_lock_is_not() {
     });
     until(&server.broker.looks, |looks| *looks == 1).await;
 
-    assert_eq!(client.get_lock(look.clone()).await.unwrap_err().code(), Code::ResourceExhausted);
+    let refused = client.get_lock(look.clone()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    assert_eq!(refused.get_details_error_info().unwrap().reason, "MAX_CONCURRENT_RPCS");
     let wait = client.wait_acquire(WaitAcquireRequest::default()).await;
     assert_eq!(wait.unwrap_err().code(), Code::ResourceExhausted);
 

@@ -6,6 +6,7 @@ use memcache::exp::MetaResponse;
 
 use super::{COUNTDOWN, Cargo, EAGER_CHECK, IDLE_CHECK, Link, Probe, Sent, Shard};
 use crate::clock::Moment;
+use crate::error_reason::ErrorReason;
 use crate::lock::FencingToken;
 use crate::mutations::{self, Rule};
 use crate::store::StoreError;
@@ -25,6 +26,12 @@ impl Shard {
     /// Why the shard cannot serve this job now.
     pub(super) fn refusal(&self, job: &Job) -> Option<StoreError> {
         let shard = &self.settings.address;
+        let refused = |why: &dyn std::fmt::Display| {
+            Some(
+                StoreError::unavailable(format!("memcached {shard} is refused: {why}"), None)
+                    .because(ErrorReason::StoreRefused),
+            )
+        };
         let (why, retry_after) = match (&self.link, self.state.phase()) {
             (Link::Up { .. }, Phase::Closed { .. }) if job.op.grants() => return Some(self.closed()),
             (Link::Up { .. }, Phase::Open { .. } | Phase::Closed { .. }) if job.op.extends() && !self.clock.runs() => (
@@ -38,11 +45,11 @@ impl Shard {
             }
             (Link::Up { .. }, Phase::Open { .. } | Phase::Closed { .. }) => return None,
             (Link::Down(why), _) => (format!("memcached {shard} cannot be reached: {why}"), None),
-            (Link::Refused(why), _) => (format!("memcached {shard} is refused: {why}"), None),
-            (_, Phase::Foreign { .. }) => (format!("memcached {shard} is refused: {FOREIGN}"), None),
-            (_, Phase::Distrusted { why }) => (format!("memcached {shard} is refused: {why}"), None),
+            (Link::Refused(why), _) => return refused(why),
+            (_, Phase::Foreign { .. }) => return refused(&FOREIGN),
+            (_, Phase::Distrusted { why }) => return refused(&why),
             (_, Phase::Unread) if self.unreadable => {
-                (format!("memcached {shard} is refused: somebody else uses the keys in which its state belongs"), None)
+                return refused(&"somebody else uses the keys in which its state belongs");
             }
             (_, Phase::Unread | Phase::Lost | Phase::Found { .. }) => {
                 (format!("memcached {shard} is being asked whether its memory is whole"), Some(EAGER_CHECK))
@@ -54,9 +61,10 @@ impl Shard {
     /// Why nothing but a success is the last word of a shard that is closed, or was when it was asked.
     pub(super) fn closed(&self) -> StoreError {
         let left = self.state.quarantine_left(self.settings.max_ttl).unwrap_or_default();
-        let (shard, seconds) = (&self.settings.address, left.as_secs_f64().ceil());
+        let (shard, seconds) = (&self.settings.address, left.as_secs_f64().ceil().max(1.0));
         let why = format!("memcached {shard} has lost its memory and grants nothing for {seconds} s");
-        StoreError::unavailable(why, Some(left))
+        // When that is over the next probe opens the shard.
+        StoreError::unavailable(why, Some(left + EAGER_CHECK)).because(ErrorReason::StoreQuarantined)
     }
 
     /// Whether the shard is in a state that passes.
