@@ -184,7 +184,7 @@ async fn serve_by(config: &Config) -> anyhow::Result<()> {
         .transpose()
         .with_context(|| format!("cannot use the policy ({})", origin("--policy", "LOCKBROKER_POLICY")))?;
     let shards = if let Store::Memcached(shards) = &config.store { shards.len() } else { 0 };
-    let max_connections = server::files::connections(config.transport.max_connections, shards)?;
+    let max_connections = server::open_files::connections(config.transport.max_connections, shards)?;
     let transport = TransportOptions { max_connections: Some(max_connections), ..config.transport.clone() };
     let config = &Config { transport, ..config.clone() };
     let Sockets { listeners, admin, wake_ups } = Sockets::bind(config, tls).await?;

@@ -1,6 +1,6 @@
-//! The admin listener: health checks over HTTP/2 and `GET /metrics`, for those who watch the broker. In plain text,
-//! since neither Kubernetes' probes nor most Prometheus set-ups speak TLS with client certificates; the lock service
-//! is not to be had here.
+//! The admin listener: health checks over HTTP/2 and `GET /metrics`, for operators and probes. It speaks plain text,
+//! since neither Kubernetes' probes nor most Prometheus set-ups speak TLS with client certificates. It does not serve
+//! the lock service.
 
 use std::convert::Infallible;
 use std::future::ready;
@@ -25,16 +25,16 @@ use crate::service::patience::{Idle, Patience};
 
 const METRICS: &str = "/metrics";
 
-/// More than probes and scrapes need on one connection.
+/// The limit of streams on one connection: more than probes and scrapes need.
 const MAX_STREAMS: u32 = 100;
 
-/// How often a silent connection is asked whether it still stands, and for how long it may leave that unanswered.
+/// The interval at which a silent connection gets a ping, and the longest time that it may leave one unanswered.
 const KEEPALIVE: Duration = Duration::from_secs(20);
 
-/// How many may be connected at once: a few probes and scrapers each.
+/// The limit of connections at a time: a few probes and scrapers, each with a few connections.
 pub(super) const MAX_CONNECTIONS: NonZeroUsize = NonZeroUsize::new(100).unwrap();
 
-/// For how long a connection may say nothing: longer than most intervals of scrapes, and than the pings of HTTP/2.
+/// The longest silence of a connection: longer than most intervals of scrapes, and than the pings of HTTP/2.
 const IDLE: Duration = Duration::from_secs(120);
 
 /// Serves health checks by `health`, and `metrics`, until what this returns is dropped.

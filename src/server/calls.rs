@@ -54,8 +54,8 @@ impl<S> Calls<S> {
 const RELEASE: &str = "lockbroker.v1.LockService/Release";
 const HEALTH_CHECK: &str = "grpc.health.v1.Health/Check";
 
-/// For how long a call may be without the headers of its answer. All that the broker does itself takes less: this is for
-/// requests whose message does not come.
+/// The longest time that a call may take until the headers of its answer. The broker itself takes less. The limit is
+/// for requests whose message does not come.
 const UNANSWERED: Duration = Duration::from_secs(30);
 
 impl<S> Service<Request<Body>> for Calls<S>
@@ -95,16 +95,16 @@ where
 #[derive(Debug)]
 struct Call {
     metrics: Arc<MethodMetrics>,
-    /// None, and next to no work, where nobody listens.
+    /// The call's span, while somebody listens to spans. None costs next to nothing.
     record: Option<Box<Record>>,
     status: Option<Code>,
-    /// Its place among those that may be open.
+    /// Its share of the calls that may be open.
     room: Option<Share>,
     /// Keeps its connection from being idle.
     on: Option<OpenCall>,
 }
 
-/// What is recorded of a call.
+/// The span of a call, and when it began.
 #[derive(Debug)]
 struct Record {
     span: Span,
@@ -119,7 +119,7 @@ impl Call {
         Call { metrics, record, status: None, room: None, on: None }
     }
 
-    /// The call's span is the present one until what this returns is dropped.
+    /// Makes the call's span the current one until the result is dropped.
     fn enter(&self) -> Option<Entered<'_>> {
         self.record.as_ref().map(|record| record.span.enter())
     }
@@ -138,7 +138,7 @@ impl Drop for Call {
     }
 }
 
-/// What a call is told for which there is no room.
+/// The message to a call for which there is no room.
 const FULL: &str = "this broker has as many calls open as it may: raise --max-streams, or ask another broker";
 
 /// Ends `call` if `headers` carry a status.

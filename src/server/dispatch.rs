@@ -1,4 +1,4 @@
-//! Who answers which call.
+//! Routes each call to the service that answers it.
 
 use std::convert::Infallible;
 use std::task::{Context, Poll};
@@ -41,7 +41,7 @@ where
     }
 }
 
-/// The method that `path` names if it is one of `service`: paths are `/service/method`.
+/// Returns the method that `path` names, if it belongs to `service`. A path is `/service/method`.
 pub(super) fn method_of<'a>(path: &'a str, service: &str) -> Option<&'a str> {
     path.strip_prefix('/')?.strip_prefix(service)?.strip_prefix('/')
 }

@@ -1,4 +1,5 @@
-//! `grpc.health.v1`: whether this broker is of use, and whether it runs at all.
+//! `grpc.health.v1`: readiness (at least one shard is open, and the broker is not stopping) and liveness (the process
+//! answers).
 
 use tokio::sync::watch;
 use tonic_health::ServingStatus;
@@ -14,7 +15,7 @@ const READINESS: [&str; 3] = ["", LOCK_SERVICE, "readiness"];
 /// SERVING for as long as the process answers.
 const LIVENESS: &str = "liveness";
 
-/// What the health service says.
+/// Sets what the health service answers.
 pub(super) struct Health {
     reporter: HealthReporter,
     /// Shows whether the broker is ready.
@@ -22,7 +23,8 @@ pub(super) struct Health {
 }
 
 impl Health {
-    /// The service, not serving yet, and what decides about it; `ready` shows the same.
+    /// Makes the health service, NOT_SERVING at first, and the value that sets its answers. The gauge `ready` shows
+    /// the same.
     pub(super) async fn new(ready: Gauge) -> (Health, HealthServer<impl health_server::Health>) {
         let (reporter, service) = health_reporter();
         let health = Health { reporter, ready };

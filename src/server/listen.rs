@@ -1,4 +1,4 @@
-//! The sockets that clients come in by.
+//! The sockets on which the broker accepts clients.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -19,15 +19,14 @@ use crate::quota::{Quota, Share};
 use crate::rate_limited::RateLimited;
 use crate::reloaded::Reloaded;
 
-/// For how long to leave a socket alone on which accepting failed: when file descriptors have run out,
-/// the next try fails at once.
+/// The pause after accepting failed. When file descriptors have run out, the next try would fail at once.
 const PAUSE: Duration = Duration::from_millis(250);
 
 /// A socket that is listened on.
 #[derive(Debug)]
 pub struct Listener {
     kind: Kind,
-    /// How to speak TLS; none: plain text is spoken.
+    /// The TLS settings; none for plain text.
     tls: Option<Reloaded<ServerConfig>>,
 }
 
@@ -53,7 +52,7 @@ impl Listener {
         Ok(Listener { kind: Kind::Tcp(listener), tls: None })
     }
 
-    /// The same, for TLS: each connection as `tls` says when it comes.
+    /// Makes the listener speak TLS. Each connection uses the settings that are current when it comes.
     pub fn with_tls(self, tls: Reloaded<ServerConfig>) -> Listener {
         Listener { tls: Some(tls), ..self }
     }
@@ -69,10 +68,10 @@ impl Listener {
         Ok(Listener { kind: Kind::Unix(listener, file), tls: None })
     }
 
-    /// Where it listens.
+    /// Returns the address on which it listens.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// Returns the operating system's error.
     pub fn address(&self) -> io::Result<ListenAddress> {
         Ok(match &self.kind {
             Kind::Tcp(listener) => ListenAddress::Tcp(listener.local_addr()?),
@@ -80,8 +79,8 @@ impl Listener {
         })
     }
 
-    /// The next connection, before anything was said on it. What goes wrong on the way is logged and tried again, for
-    /// as long as it takes.
+    /// Accepts the next connection, before anything is read from it or written to it. If accepting fails, logs it and
+    /// tries again for as long as it takes.
     ///
     /// # Cancel safety
     /// Dropping the future loses no connection.
@@ -118,8 +117,8 @@ fn is_without_ipv6(error: &io::Error) -> bool {
     error.raw_os_error() == Some(Errno::AFNOSUPPORT.raw_os_error())
 }
 
-/// Whether an error of `accept` says something about the connection that it would have returned, so
-/// that the next one may well succeed. (Linux hands out errors of the network in this way.)
+/// Returns true if an error of `accept` concerns only the connection that it would have returned. Then the next one
+/// may well succeed. (Linux reports errors of the network in this way.)
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::*;
     matches!(
@@ -128,8 +127,8 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
-/// The connections of all `listeners`, each once it is agreed how to speak. Never ends, and never fails; a slow
-/// handshake holds up nobody else. Those for which `connections` has no room are closed at once.
+/// Yields the connections of all `listeners`, each after its TLS handshake. Never ends and never fails. A slow
+/// handshake holds up nobody else. A connection for which `connections` has no room is closed at once.
 pub(super) fn incoming(listeners: Vec<Listener>, connections: Quota) -> impl Stream<Item = (Socket, Share)> {
     let accepted = listeners.into_iter().map(|listener| {
         Box::pin(stream::unfold(listener, async |listener| {

@@ -1,4 +1,4 @@
-//! What is counted of the process, its connections and its calls.
+//! The metrics of the process, its connections and its calls.
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -11,10 +11,10 @@ use crate::metrics::{By, Counter, Gauge, Label, Metrics};
 
 /// The calls of the lock service, the most frequent first.
 const METHODS: [&str; 5] = ["Acquire", "WaitAcquire", "Release", "Session", "GetLock"];
-/// All other calls: health checks, reflection, what does not exist.
+/// The label of all other calls: health checks, reflection, methods that do not exist.
 const OTHER: &str = "other";
 
-/// What is counted of one server.
+/// The metrics of one server.
 #[derive(Debug)]
 pub(super) struct ServerMetrics {
     pub(super) ready: Gauge,
@@ -24,14 +24,14 @@ pub(super) struct ServerMetrics {
     pub(super) calls: CallMetrics,
 }
 
-/// What is counted of calls.
+/// The metrics of all calls.
 #[derive(Debug, Clone)]
 pub(super) struct CallMetrics {
     methods: [(&'static str, Arc<MethodMetrics>); METHODS.len()],
     other: Arc<MethodMetrics>,
 }
 
-/// What is counted of one method's calls.
+/// The metrics of one method's calls.
 #[derive(Debug)]
 pub(super) struct MethodMetrics {
     open: Gauge,
@@ -67,7 +67,7 @@ impl ServerMetrics {
 }
 
 impl CallMetrics {
-    /// Those of the method that a path names.
+    /// Returns the metrics of the method that a path names.
     pub(super) fn of(&self, path: &str) -> &Arc<MethodMetrics> {
         let name = method_of(path, LOCK_SERVICE);
         self.methods.iter().find(|(known, _)| name == Some(known)).map_or(&self.other, |(_, method)| method)
@@ -75,12 +75,12 @@ impl CallMetrics {
 }
 
 impl MethodMetrics {
-    /// A call has begun; [`MethodMetrics::end`] follows.
+    /// Counts a call that has begun; [`MethodMetrics::end`] follows.
     pub(super) fn begin(&self) {
         self.open.begin();
     }
 
-    /// A call has ended.
+    /// Counts a call that has ended.
     pub(super) fn end(&self, status: Code) {
         self.open.end();
         self.ended.inc(status);

@@ -1,14 +1,16 @@
-//! The outer shell of the broker: sockets, HTTP/2, health, limits, shutdown. Knows nothing of locks.
+//! Runs the broker's network side: listeners, TLS, HTTP/2 limits, health checks, metrics, draining and shutdown. It
+//! routes calls to the lock service, and sees the broker only through [`Lifecycle`].
 
 mod admin;
 mod authority;
 mod calls;
 mod dispatch;
 mod explain;
-pub mod files;
 mod health;
 mod listen;
 mod metrics;
+pub mod open_files;
+
 mod shed;
 mod socket;
 mod socket_file;
@@ -49,27 +51,26 @@ const LOCK_SERVICE: &str = SERVICE_NAME;
 /// The longest message that a client may send. The longest that makes sense has some 500 bytes.
 pub const MAX_REQUEST_BYTES: usize = 4 * 1024;
 
-/// How many streams one connection may have open. `--max-locks` and `--max-waiters` bound what they
-/// do; this bounds what a client gets that opens streams and then says nothing on them.
+/// The limit of open streams on one connection. `--max-locks` and `--max-waiters` bound what streams do. This bounds a
+/// client that opens streams and then says nothing on them.
 const MAX_STREAMS: u32 = 200_000;
 
-/// How many streams may have been opened and reset again before we have so much as looked at them: as
-/// many as may be open. With h2's default of 20, a client that cancels 21 calls in one burst would lose
-/// its connection, and every lock on it.
+/// The limit of streams that were opened and reset before the server has read them: as many as may be open. With h2's
+/// default of 20, a client that cancels 21 calls in one burst would lose its connection, and every lock on it.
 const MAX_PENDING_RESETS: usize = MAX_STREAMS as usize;
 
-/// How many streams of a connection we may reset because of what the client sent on them. h2 counts
-/// them over the connection's whole life, and an honest client adds to the count whenever what it sends
-/// crosses with our end of the stream, so any limit ends every connection that lives long enough.
+/// The limit of streams that the server resets because of what the client sent on them. h2 counts them over the
+/// connection's whole life. An honest client adds to the count whenever what it sends crosses with the server's end of
+/// the stream. So any limit would end every connection that lives long enough.
 const MAX_LOCAL_RESETS: usize = usize::MAX;
 
-/// How much one stream may send before its handler has read it.
+/// The bytes that one stream may send before its handler has read them.
 const STREAM_WINDOW: u32 = 64 * 1024;
 
-/// How much a connection may send before handlers have read it. Half of it is also h2's budget for
-/// unread small DATA frames, each of which counts as 256 bytes less its own; over the budget the
-/// connection ends. This allows for some 130,000: more than the connection can deliver in one turn,
-/// with room for Sessions that have not come to read theirs.
+/// The bytes that a connection may send before handlers have read them. Half of it is also h2's budget for unread
+/// small DATA frames. Each counts as 256 bytes less its own, and a connection that exceeds the budget ends. This
+/// allows for some 130,000 frames: more than the connection can deliver in one turn, with room for Sessions that have
+/// not read theirs yet.
 const CONNECTION_WINDOW: u32 = 64 * 1024 * 1024;
 
 /// The longest frame: HTTP/2's own default, and least.
@@ -78,16 +79,16 @@ const MAX_FRAME_BYTES: u32 = 16 * 1024;
 /// The most that the headers of one request may take. Room for a token.
 const MAX_HEADER_BYTES: u32 = 16 * 1024;
 
-/// For how long a write may wait for its client at least: what is not answered for so long has been given up by keepalive,
-/// but for connections that are being closed.
+/// The least time that a write may wait for its client. By then keepalive has given up a client that does not answer,
+/// except on connections that are being closed.
 const LONGEST_WRITE: Duration = Duration::from_secs(30);
 
-/// For how long idle connections may take to close after the last lock has gone.
+/// The time that idle connections get to close after the last lock has gone.
 const FAREWELL: Duration = Duration::from_millis(500);
 
-/// What the server asks of the broker behind its service.
+/// The interface through which the server watches and drains the broker behind its service.
 pub trait Lifecycle {
-    /// Whether at least one shard is open, now and from now on.
+    /// Returns a flag that is true while at least one shard is open.
     fn ready(&self) -> watch::Receiver<bool>;
 
     /// Refuses new work from now on and tells every stream to move to another broker, for which it has
@@ -100,8 +101,8 @@ pub trait Lifecycle {
     /// Dropping the future changes nothing.
     fn drained(&self) -> impl Future<Output = ()> + Send;
 
-    /// From now on nothing is released any more: what is still held stands for its ttl, so that its client
-    /// can reattach elsewhere. Said last, before connections are ended that clients still use.
+    /// Releases nothing from now on (R9): a lock that is still held stands for its ttl, so that its client can
+    /// reattach elsewhere. Called last, before the server ends connections that clients still use.
     fn abandon(&self);
 }
 
@@ -147,7 +148,7 @@ pub async fn run<S: LockService>(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), transport::Error> {
     let ServerMetrics { ready, draining, connections, shed, calls } = ServerMetrics::new(metrics);
-    let may_connect = options.max_connections.unwrap_or(files::MAX_CONNECTIONS);
+    let may_connect = options.max_connections.unwrap_or(open_files::MAX_CONNECTIONS);
     let may_connect = Quota::new(metrics, "max_connections", may_connect);
     let streams = Quota::new(metrics, "max_streams", options.max_streams);
     let (health, health_service) = Health::new(ready).await;

@@ -1,9 +1,8 @@
 //! Refuses calls that can wait when there are too many of them.
 //!
-//! Never those that end a grant or keep one alive, nor health checks: a broker that sheds these under
-//! load makes the load worse. `Acquire` is bounded by `--max-locks`, and the streams of `WaitAcquire` by
-//! `--max-waiters`, so what is counted here is calls whose answer has not begun: a `GetLock` until it is
-//! answered, a `WaitAcquire` until its stream is open.
+//! It never refuses calls that end a grant or keep one alive, nor health checks: refusing these under load makes the
+//! load worse. `--max-locks` bounds `Acquire`, and `--max-waiters` the streams of `WaitAcquire`. So this counts calls
+//! whose answer has not begun: a `GetLock` until it is answered, a `WaitAcquire` until its stream is open.
 
 use std::convert::Infallible;
 use std::num::NonZeroUsize;
@@ -40,7 +39,7 @@ impl<S: Clone> Shed<S> {
     }
 }
 
-/// Whether a call can be refused for load.
+/// Returns true if a call can be refused because of load.
 fn can_wait(path: &str) -> bool {
     match method_of(path, LOCK_SERVICE) {
         Some(method) => matches!(method, "WaitAcquire" | "GetLock"),

@@ -1,4 +1,4 @@
-//! An accepted connection, of whichever kind, and who is at its other end.
+//! An accepted connection, over TCP, TLS or a Unix socket, and the identities of its client.
 
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -20,10 +20,10 @@ use super::authority::AnyAuthority;
 use crate::policy::{Caller, Identity};
 use crate::rate_limited::RateLimited;
 
-/// For how long a TLS handshake may take.
+/// The longest TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 
-/// What a client that speaks TLS says first: the record of its greeting, and the version's first half.
+/// The first bytes of a client that speaks TLS: the type of its first record, and the first half of the version.
 const TLS_GREETING: [u8; 2] = [0x16, 0x03];
 
 /// An accepted connection.
@@ -33,7 +33,7 @@ pub enum Socket {
     Tcp {
         /// The connection.
         io: TcpStream,
-        /// Whether nothing has come on it yet.
+        /// True while nothing has come on it.
         is_new: bool,
     },
     /// Over TCP, by TLS.
@@ -43,7 +43,7 @@ pub enum Socket {
 }
 
 impl Socket {
-    /// An accepted TCP connection.
+    /// Wraps an accepted TCP connection.
     pub(super) fn tcp(io: TcpStream) -> Socket {
         // Every message is one write and somebody waits for it. An error means that the connection is gone already,
         // which its first read will tell.
@@ -51,12 +51,12 @@ impl Socket {
         Socket::Tcp { io, is_new: true }
     }
 
-    /// An accepted connection to a Unix socket.
+    /// Wraps an accepted connection to a Unix socket.
     pub(super) fn unix(io: UnixStream) -> Socket {
         Socket::Unix(Box::new(AnyAuthority::new(io)))
     }
 
-    /// By what its client is known.
+    /// Returns the identities of the client.
     pub(super) fn caller(&self) -> Caller {
         match self {
             Socket::Tcp { .. } => Caller::new(),
@@ -107,7 +107,7 @@ fn failed(peer: Option<SocketAddr>, error: &io::Error) {
     }
 }
 
-/// The names in a client certificate.
+/// Returns the names in a client certificate.
 fn named_by(certificate: &[u8]) -> Caller {
     let Ok((_, certificate)) = X509Certificate::from_der(certificate) else {
         tracing::warn!("a client certificate is good and yet cannot be read; nobody is known by it");
@@ -125,7 +125,7 @@ fn named_by(certificate: &[u8]) -> Caller {
     caller
 }
 
-/// Says that a client speaks TLS where nobody understands it.
+/// Logs that a client speaks TLS to a listener for plain text.
 fn note_greeting(io: &TcpStream, said: &[u8]) {
     static TLS: RateLimited = RateLimited::new();
     if !said.starts_with(&TLS_GREETING) {

@@ -1,5 +1,5 @@
-//! A Unix socket in the file system: open to nobody before it is as it should be, never in the place of anything that
-//! is in use, and taken away at the end.
+//! A Unix socket in the file system. Nobody can open it before its permissions are set, it never replaces anything
+//! that is in use, and it is removed at the end.
 
 use std::fs::{self, File, Permissions};
 use std::io;
@@ -18,13 +18,13 @@ use crate::config::{SocketGroup, SocketOptions};
 /// The longest path that fits into an address: 108 bytes with the zero at its end.
 const LONGEST_PATH: usize = 107;
 
-/// How many clients may wait to be accepted.
+/// The number of clients that may wait to be accepted.
 const BACKLOG: u32 = 1024;
 
-/// For how long other brokers that start may keep this one waiting. Each takes milliseconds.
+/// The longest time that other brokers that start may keep this one waiting. Each takes milliseconds.
 const TURN: Duration = Duration::from_secs(10);
-/// How often to look whether it is our turn.
-const TURN_LOOK: Duration = Duration::from_millis(20);
+/// The interval at which a broker tries again to lock the folder.
+const TURN_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The file of a socket on which we listen. Dropping it removes the file, unless that is somebody else's by now.
 #[derive(Debug)]
@@ -108,11 +108,11 @@ async fn lock_folder_of(path: &Path) -> io::Result<File> {
         if !std::mem::replace(&mut told, true) {
             tracing::info!(folder = %path.display(), by = locked_by(&folder), "waits for a lock on the socket's folder");
         }
-        tokio::time::sleep(TURN_LOOK).await;
+        tokio::time::sleep(TURN_INTERVAL).await;
     }
 }
 
-/// The id of the process that has locked this file, if `/proc/locks` tells.
+/// Returns the id of the process that has locked this file, if `/proc/locks` has it.
 fn locked_by(file: &File) -> Option<u32> {
     let inode = format!(":{}", file.metadata().ok()?.ino());
     // 1: FLOCK  ADVISORY  WRITE 1234 fe:01:567 0 EOF

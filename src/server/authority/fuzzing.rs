@@ -1,4 +1,4 @@
-//! Throws bytes at the rewriter; see `fuzz/Cargo.toml`. Nothing of it is in other builds.
+//! The entry point for the fuzzer; see `fuzz/Cargo.toml`. Left out of all other builds.
 
 use super::Malformed;
 use super::rewriter::Rewriter;
@@ -20,10 +20,10 @@ pub(super) fn rewrite(sent: &[u8], piece: usize) -> (Vec<u8>, Option<Malformed>)
     (output, None)
 }
 
-/// A client sends this after HTTP/2's preface.
+/// Reads `bytes` as what a client sends after HTTP/2's preface.
 ///
 /// # Panics
-/// Where the broker would, and if it matters how the bytes are cut.
+/// Panics where the broker would, and if the result depends on how the bytes are cut.
 pub fn frames(bytes: &[u8]) {
     let sent = [super::rewriter::PREFACE, bytes].concat();
     let whole = rewrite(&sent, sent.len());

@@ -1,17 +1,17 @@
-//! Decodes header blocks (HPACK, RFC 7541), and writes fields in such a way that their reader needs no table.
+//! Decodes header blocks (HPACK, RFC 7541), and writes fields so that their reader needs no table.
 
 use std::collections::VecDeque;
 
 use super::{Malformed, huffman};
 
-/// The most that the dynamic table may take. It is HTTP/2's default, on which a client counts until it is told another,
-/// and h2 tells none.
+/// The largest size of the dynamic table, in bytes. It is HTTP/2's default, which holds unless the server announces
+/// another, and h2 announces none.
 const MAX_TABLE_BYTES: usize = 4_096;
 
-/// What a field counts beside the bytes of its name and value, in a table as in a list of headers.
+/// The bytes that a field counts beside its name and value, in a table as in a list of headers.
 const OVERHEAD: usize = 32;
 
-/// Returns what a field counts against the limits of tables and lists, in bytes.
+/// Returns the size of a field, in bytes, as the limits of tables and lists count it.
 pub(super) fn size_of(name: &[u8], value: &[u8]) -> usize {
     name.len() + value.len() + OVERHEAD
 }
@@ -21,9 +21,9 @@ pub(super) fn size_of(name: &[u8], value: &[u8]) -> usize {
 pub(super) struct Decoder {
     /// The dynamic table: the names and values that later blocks may refer to, the newest first.
     table: VecDeque<Field>,
-    /// What the table counts, in bytes.
+    /// The size of the table, in bytes.
     size: usize,
-    /// The most that it may count, as the client has chosen.
+    /// The largest size that the client allows.
     max_size: usize,
 }
 

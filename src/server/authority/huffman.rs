@@ -1,18 +1,18 @@
 //! Decodes strings in HPACK's Huffman code (RFC 7541, appendix B).
 //!
 //! The code is canonical: codes of one length follow each other in the order of their symbols, and each length begins
-//! where the shorter ones have stopped. So the lengths say all of it.
+//! where the shorter ones have stopped. So the lengths define the whole code.
 
 use super::Malformed;
 
-/// How many symbols there are: the octets, and one that says "end".
+/// The number of symbols: the 256 octets, and the end of the string.
 const SYMBOLS: usize = 257;
 const END: usize = SYMBOLS - 1;
 
 /// The most bits that a code has.
 const LONGEST: usize = 30;
 
-/// How many bits the code of each symbol has.
+/// The length of each symbol's code, in bits.
 #[rustfmt::skip]
 const LENGTHS: [u8; SYMBOLS] = [
     13, 23, 28, 28, 28, 28, 28, 28, 28, 24, 30, 28, 28, 30, 28, 28,
@@ -39,9 +39,9 @@ const LENGTHS: [u8; SYMBOLS] = [
 struct Row {
     /// The first of them.
     code: u32,
-    /// How many there are.
+    /// The number of codes.
     count: u32,
-    /// Where their symbols begin in `SORTED`.
+    /// The index in `SORTED` at which their symbols begin.
     begin: usize,
 }
 

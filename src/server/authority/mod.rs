@@ -1,12 +1,12 @@
-//! Lets requests carry any `:authority`, or none.
+//! Accepts requests with any `:authority`, or with none.
 //!
-//! Over a Unix socket there is no host to name, and clients disagree on what to send instead: gRPC's C core (Python,
-//! C++, Ruby, PHP) and others send the socket's path, percent-encoded or as it is. h2 refuses each such request, and has
-//! no setting for it. Nothing here asks for the authority. So [`AnyAuthority`] takes it out before h2 sees it.
+//! Over a Unix socket there is no host to name, and clients disagree on what to send instead. gRPC's C core (Python,
+//! C++, Ruby, PHP) and others send the socket's path, percent-encoded or as it is. h2 refuses each such request, and
+//! has no setting for it. The broker does not use the authority. So [`AnyAuthority`] takes it out before h2 sees it.
 //!
-//! To find it, header blocks must be decoded, and as the client's encoder refers to earlier ones, all of them, trailers
-//! included. They go on as plain literals, so h2's own table stays empty. Whatever cannot be decoded is an error of the
-//! connection, which ends it: as silence, since nobody can tell what the client meant.
+//! To find it, every header block must be decoded, trailers included, since the client's encoder refers to earlier
+//! ones. The fields go on as plain literals, so h2's own table stays empty. If something cannot be decoded, the
+//! connection ends with an error. That counts as silence (R7), since nobody can tell what the client meant.
 
 #[cfg(any(fuzzing, test))]
 pub mod fuzzing;
@@ -26,7 +26,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use rewriter::Rewriter;
 
-/// How much is read at a time.
+/// The bytes that are read at a time.
 const CHUNK: usize = 4 * 1024;
 
 /// A rule that the client has broken.
@@ -45,9 +45,9 @@ impl From<Malformed> for io::Error {
 pub struct AnyAuthority<T> {
     io: T,
     rewriter: Rewriter,
-    /// What has been read and not been looked at, because what came before it has grown.
+    /// Bytes that were read but not rewritten yet, because those before them have grown.
     input: Vec<u8>,
-    /// What h2 has to read next.
+    /// Bytes for h2 to read next.
     output: Rest,
 }
 

@@ -1,10 +1,10 @@
-//! Takes `:authority` out of what a client sends, frame by frame.
+//! Removes `:authority` from what a client sends, frame by frame.
 
 use super::Malformed;
 use super::hpack::{self, Decoder};
 use crate::server::{MAX_FRAME_BYTES, MAX_HEADER_BYTES};
 
-/// What a client sends before its first frame.
+/// The bytes that a client sends before its first frame.
 pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 const HEADER: usize = 9;
@@ -32,16 +32,16 @@ pub(super) struct Rewriter {
     decoder: Decoder,
 }
 
-/// What comes next.
+/// The part of the input that comes next.
 #[derive(Debug)]
 enum State {
     /// A frame's header, of which so many bytes have come.
     Header([u8; HEADER], usize),
-    /// So many bytes that pass as they are; at least one.
+    /// The number of bytes that still pass unchanged; at least one.
     Passing(usize),
     /// The payload of a frame of a header block, as far as it has come; at least one byte is missing.
     Fragment(Head, Vec<u8>),
-    /// Nothing: the client has broken a rule.
+    /// No more input: the client has broken a rule.
     Broken(Malformed),
 }
 
@@ -77,7 +77,7 @@ struct Block {
     /// `END_STREAM`, if its first frame had that.
     end_stream: u8,
     fragments: Vec<u8>,
-    /// What its frames have taken, in bytes.
+    /// The size of its frames so far, in bytes.
     taken: usize,
 }
 

@@ -29,12 +29,12 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// A header block, whole.
+/// Makes a HEADERS frame of a whole header block.
 fn headers(block: &[u8]) -> Vec<u8> {
     frame(HEADERS, END_HEADERS, 1, block)
 }
 
-/// What the rewriter makes of these frames, which it must understand.
+/// Returns the rewriter's output for these frames, which it must understand.
 fn understood(frames: &[u8]) -> Vec<u8> {
     let (output, malformed) = rewrite(&[PREFACE, frames].concat(), usize::MAX);
     assert_eq!(malformed, None);
@@ -275,7 +275,7 @@ async fn a_small_reader_gets_all_of_it_and_then_the_end() {
     writing.await.unwrap().unwrap();
 }
 
-/// What another decoder says of a block; nothing where the two may differ.
+/// Decodes a block with another decoder.
 fn by_another(decoder: &mut OtherDecoder<'_>, block: &[u8]) -> Result<Fields, ()> {
     decoder.decode(block).map_err(|_| ())
 }
@@ -328,7 +328,7 @@ proptest! {
         prop_assert_eq!(huffman::decode(&coded).ok(), HuffmanDecoder::new().decode(&coded).ok());
     }
 
-    /// Whatever comes is fields or an error, as another decoder has it.
+    /// Any block decodes to fields or to an error, and another decoder agrees.
     #[test]
     fn blocks_are_as_another_decoder_has_them(blocks in prop::collection::vec(block(), 1..12)) {
         let (mut ours, mut other) = (Decoder::new(), OtherDecoder::new());
@@ -356,7 +356,7 @@ proptest! {
         fuzzing::frames(&frames.chain(garbage).collect::<Vec<_>>());
     }
 
-    /// What a sound encoder sends arrives, without authorities and in order, however it is framed.
+    /// Requests of a sound encoder arrive without authorities and in order, however they are framed.
     #[test]
     fn requests_arrive_without_their_authority(
         requests in prop::collection::vec((request(), any::<Index>(), 0..9u8, any::<bool>()), 1..20),
@@ -381,8 +381,8 @@ proptest! {
     }
 }
 
-/// The fields of a request. Few names and values, so that the encoder refers to earlier ones, and some that fill its
-/// table.
+/// Makes the fields of a request. There are few names and values, so that the encoder refers to earlier ones, and some
+/// that fill its table.
 fn request() -> impl Strategy<Value = Fields> {
     let name = select(&[":authority", ":path", "te", "grpc-timeout", "x", "user-agent"][..]);
     let value = prop_oneof![Just(String::new()), "[/%a-c]{1,2}", "[a-z/%]{300,900}"];

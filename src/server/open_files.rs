@@ -1,4 +1,4 @@
-//! How many connections the limit of open files leaves room for.
+//! Raises the limit of open files, and derives from it how many clients may be connected.
 
 use std::io;
 use std::num::NonZeroUsize;
@@ -7,10 +7,10 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::admin;
 
-/// How many clients may be connected at once where nobody says, if files allow it.
+/// The default limit of connected clients, if there are enough open files.
 pub const MAX_CONNECTIONS: NonZeroUsize = NonZeroUsize::new(10_000).unwrap();
 
-/// What a broker has open besides connections of clients: logs, sockets, certificates that are read.
+/// The files that a broker opens besides connections of clients: logs, sockets, certificates that it reads.
 const OTHER_FILES: usize = 64;
 
 /// Raises the limit of open files as far as this process may, and returns how many clients may be connected at once:
