@@ -28,7 +28,7 @@ pub struct BoundArgs {
     /// Take the terminal first
     #[arg(long)]
     terminal: bool,
-    /// What to become
+    /// Command to become
     #[arg(last = true, required = true)]
     command: Vec<OsString>,
 }

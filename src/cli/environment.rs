@@ -1,7 +1,7 @@
-//! The command line together with the environment, and errors that say which of the two they came from.
+//! Reads the command line together with the environment, and names in each error which of the two it came from.
 //!
-//! An empty variable is as good as none, since Compose files and Helm charts make them where nothing was set. But some
-//! settings must not be lost silently: an empty [`STRICT`] one is wrong usage.
+//! An empty variable counts as unset, since Compose files and Helm charts make empty ones where nothing was set. But
+//! some settings must not be lost silently: an empty one of [`STRICT`] is wrong usage.
 
 use std::env;
 use std::ffi::OsString;
@@ -10,7 +10,8 @@ use clap::{Arg, Command, CommandFactory, FromArgMatches};
 
 use crate::output::stderr;
 
-/// What must not be empty: unset, it would mean the embedded store, plain text, or that everybody may do everything.
+/// The settings that must not be empty: unset, they would mean the embedded store, plain text, or that everybody may
+/// do everything.
 const STRICT: [&str; 8] = [
     "LOCKBROKER_STORE",
     "LOCKBROKER_POLICY",
@@ -93,7 +94,7 @@ fn is_given(flag: &str) -> bool {
     })
 }
 
-/// The arguments of this program, without those of a command that it is to run.
+/// Returns the arguments of this program, without those of a command that it is to run.
 fn arguments() -> impl Iterator<Item = OsString> {
     env::args_os().skip(1).take_while(|argument| argument != "--")
 }

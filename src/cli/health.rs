@@ -1,4 +1,4 @@
-//! `lockbroker health`: asks a broker's health service. For containers, whose image has nothing else to ask with.
+//! `lockbroker health`: asks a broker's health service. For containers, whose image has no other program that can ask.
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -19,11 +19,11 @@ use crate::output::say;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Exit codes: 0 a broker says SERVING; 1 none does; 2 wrong usage.")]
 pub struct HealthArgs {
-    /// What to ask about: `readiness`, the same as nothing, is whether it can grant locks and takes new work;
-    /// `liveness` is whether it answers
+    /// Service to ask about: `readiness` or nothing tells if the broker can grant locks and takes new work; `liveness`
+    /// tells if it answers
     #[arg(long, value_name = "NAME", default_value = "")]
     service: String,
-    /// How long the answer may take, connecting included
+    /// Longest time for the answer, connecting included
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = humantime::parse_duration)]
     timeout: Duration,
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! The commands of the command line that are clients of a broker.
+//! The commands of the command line that are clients of a broker, and how they read their arguments.
 
 pub mod bench;
 pub mod bound;

@@ -1,4 +1,4 @@
-//! This process' children, and what lies below a process.
+//! Lists this process's children, and all processes below one.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -7,7 +7,7 @@ use std::{fs, io, thread};
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, getpid, kill_process, wait};
 use tokio::signal::unix::{self, SignalKind};
 
-/// For how long to go on killing what goes on starting more.
+/// The longest time spent on killing processes that go on starting more.
 const KILL_WITHIN: Duration = Duration::from_secs(1);
 
 /// Ends and stops of this process' children, those included that it has inherited.

@@ -25,12 +25,12 @@ const NOT_EXECUTABLE: u8 = 126;
 /// The exit code of timeout(1): `--timeout` is over.
 const TIMEOUT: u8 = 124;
 
-/// How long to wait before saying so, and how often to look whether the reason has changed.
+/// The time after which a wait is reported, and the interval at which its reason is looked at again.
 const SAY_AFTER: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_secs(10);
-/// How long the command's end may wait for the release to be confirmed; the end of the process releases too.
+/// The longest time that the command's end waits for the release to be confirmed. The end of the process releases too.
 const RELEASE_WITHIN: Duration = Duration::from_secs(2);
-/// How long to wait after a loss before the lock is asked for again.
+/// The pause after a loss before the lock is asked for again.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Run a command while holding a lock
@@ -50,22 +50,22 @@ const PAUSE: Duration = Duration::from_secs(1);
     69 no broker, or none that can do it; 77 refused, by the policy or for a certificate; 2 wrong usage; \
     126 the command cannot be run; 127 there is no such command.")]
 pub struct RunArgs {
-    /// How long to wait for the lock (30s, 5m, or `forever`); without this, try once
+    /// Longest wait for the lock (30s, 5m, or `forever`); without this, try once
     #[arg(long, value_name = "DURATION")]
     wait: Option<MaxWait>,
-    /// How long the lock outlives a holder of which nothing is heard [default: the broker's, 15s]
+    /// Time that the lock outlives a holder that falls silent [default: the broker's, 15s]
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     ttl: Option<Duration>,
-    /// How long nobody can acquire the lock after its release
+    /// Time after the release for which nobody can acquire the lock
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     linger: Option<Duration>,
-    /// How long the command may run, from when it has the lock: then it gets SIGTERM, and SIGKILL 10 s later
+    /// Longest time that the command may run, from when it has the lock: then it gets SIGTERM, and SIGKILL 10 s later
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     timeout: Option<Duration>,
     /// If the lock is lost, wait for it once more and run the command again. Needs --wait, which says for how long
     #[arg(long, requires = "wait")]
     again: bool,
-    /// What others see who ask for the lock [default: the host's name and the process id]
+    /// Label that others see who ask for the lock [default: the host's name and the process id]
     #[arg(long, value_name = "TEXT")]
     owner: Option<String>,
     /// The exit code if the lock is not acquired
@@ -80,7 +80,7 @@ pub struct RunArgs {
     command: Vec<OsString>,
 }
 
-/// How long to wait.
+/// The longest wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum MaxWait {
     For(Duration),
@@ -151,9 +151,9 @@ fn cannot_start(error: &io::Error) -> ExitCode {
     NOT_EXECUTABLE.into()
 }
 
-/// What may happen to this process besides.
+/// The other things that may happen to this process.
 struct Events {
-    /// None: a signal ends it by itself, as shells expect it.
+    /// The signals; none: a signal ends the process by itself, as shells expect it.
     signals: Option<Signals>,
     children: Children,
 }

@@ -17,16 +17,16 @@ use crate::client::{Guard, LostReason};
 use crate::clock::Moment;
 use crate::output::say;
 
-/// How long before the lock runs out the command is told to stop; a sixth of the ttl where that is less.
+/// The time before the lock runs out at which the command is told to stop; a sixth of the ttl where that is less.
 const STOP_BEFORE: Duration = Duration::from_secs(2);
-/// How long a command whose `--timeout` is over may take to end.
+/// The longest time that a command may take to end after its `--timeout`.
 pub(super) const KILL_AFTER: Duration = Duration::from_secs(10);
-/// How long a timer may be trusted: timers stand still while the machine is suspended, locks do not.
-const LOOK: Duration = Duration::from_secs(1);
+/// The longest sleep. Timers stand still while the machine is suspended, locks do not.
+const MAX_SLEEP: Duration = Duration::from_secs(1);
 
-/// Why the command ended.
+/// The reason for which the command ended.
 pub(super) enum Ended {
-    /// By itself or a signal that was not ours; with its exit code, or 128 + the signal.
+    /// By itself, or by a signal that `run` did not send; with its exit code, or 128 + the signal.
     ByItself(u8),
     /// We ended it, because of the lock.
     ForTheLock,
@@ -45,10 +45,10 @@ struct Job<'a> {
     stop: Stop,
 }
 
-/// How far the command has been told to stop.
+/// The way in which the command has been told to stop.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stop {
-    /// Not at all.
+    /// It has not been told.
     No,
     /// For its `--timeout`; it is killed at that moment.
     Timeout(Moment),
@@ -84,7 +84,7 @@ pub(super) async fn supervise(
             }
             reason = lock.lost(), if lost.is_none() => lost = Some(reason),
             signal = signals.next() => job.pass_on(signal),
-            () = tokio::time::sleep(pause.min(LOOK)) => {}
+            () = tokio::time::sleep(pause.min(MAX_SLEEP)) => {}
         }
     };
     if job.stop != Stop::No {
@@ -142,7 +142,7 @@ impl<'a> Job<'a> {
         }
         self.kill();
         // Whatever is still there is killed again then.
-        LOOK
+        MAX_SLEEP
     }
 
     fn tell_to_stop(&self, why: &str) {
@@ -171,7 +171,7 @@ impl<'a> Job<'a> {
     }
 }
 
-/// The command, by way of `exec-watch`.
+/// Makes the command, which starts by way of `exec-watch`.
 fn watched(lock: &Guard, command: &[OsString], terminal: bool) -> Command {
     let mut watch = Command::new("/proc/self/exe");
     watch.arg0("lockbroker").arg(WatchArgs::COMMAND);

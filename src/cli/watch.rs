@@ -86,7 +86,7 @@ async fn watch(args: &WatchArgs) -> io::Result<u8> {
     }
 }
 
-/// The command, by way of `exec-bound`, in this process' group.
+/// Makes the command, which starts by way of `exec-bound`, in this process's group.
 fn bound(args: &WatchArgs) -> Command {
     let mut bound = Command::new("/proc/self/exe");
     bound.arg0("lockbroker").arg(BoundArgs::COMMAND);

@@ -16,7 +16,7 @@ use crate::cli::common::TlsArgs;
 use crate::client::{chain, plain_endpoint};
 use tokio::sync::mpsc;
 
-/// How long a broker may take to accept a connection.
+/// The longest time that a broker may take to accept a connection.
 const WITHIN: Duration = Duration::from_secs(5);
 
 /// Connects to a broker in plain text.
@@ -39,10 +39,10 @@ async fn connect_by(tls: &TlsArgs, server: &str) -> Result<Channel, Error> {
     }
 }
 
-/// As [`connect`], over TCP, with a handle on the socket.
+/// Connects as [`connect`] does, over TCP, and returns a handle on the socket as well.
 ///
 /// # Errors
-/// As with [`connect`].
+/// Fails as [`connect`] does.
 pub async fn connect_by_socket(server: &str) -> Result<(Channel, Socket), String> {
     let endpoint = plain_endpoint(server).map_err(|error| error.to_string())?;
     if endpoint.uri().scheme_str() == Some("https") {
@@ -81,7 +81,7 @@ impl Socket {
     }
 }
 
-/// As many connections as wanted, to the brokers in turn.
+/// Makes as many connections as wanted, to the brokers in turn.
 pub(super) async fn connect_all(common: &CommonArgs, count: usize) -> Result<Vec<(String, Channel)>, Error> {
     let mut channels = Vec::new();
     for server in common.server.iter().cycle().take(count) {

@@ -1,4 +1,4 @@
-//! Acquire and release, over and over, under names that nobody else wants.
+//! The mode `cycle`: acquires and releases, over and over, names that nobody else wants.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -19,18 +19,18 @@ use super::report::{Report, metered};
 use super::{CommonArgs, Error, GRACE, WarmUp, prefix};
 use crate::proto::lock_service_client::LockServiceClient;
 
-/// For how long a caller whose call has failed leaves the broker alone.
+/// The pause of a caller whose call has failed.
 const PAUSE: Duration = Duration::from_millis(100);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct CycleArgs {
-    /// How a lock is asked for
+    /// Kind of call that asks for a lock
     #[arg(long, value_name = "HOW", default_value = "session")]
     via: Via,
-    /// How many connections; with `session`, each has one Session that all its callers share
+    /// Number of connections; with `session`, each has one Session that all its callers share
     #[arg(long, value_name = "COUNT", default_value = "1")]
     connections: NonZeroUsize,
-    /// How many callers, each with one cycle at a time
+    /// Number of callers, each with one cycle at a time
     #[arg(long, value_name = "COUNT", default_value = "64")]
     concurrency: NonZeroUsize,
     /// Begin this many cycles a second, whether or not the broker keeps up, and count a cycle's time from when it was
@@ -121,9 +121,9 @@ async fn cycle(target: &Target, name: &str, due: Instant, late: Option<Duration>
 /// Says when a cycle is to begin.
 #[derive(Debug)]
 enum Starts {
-    /// When the caller is ready.
+    /// A caller begins as soon as it is ready.
     Ready(Window),
-    /// At fixed times, whoever is ready then: a broker that stalls does not put them off.
+    /// Callers begin at fixed times, whoever is ready then: a broker that stalls does not put them off.
     Fixed(Arc<Schedule>),
 }
 
@@ -131,9 +131,9 @@ enum Starts {
 struct Schedule {
     from: Instant,
     rate: u64,
-    /// How many cycles there are to begin.
+    /// The number of cycles to begin.
     total: u64,
-    /// How many have been begun.
+    /// The number of cycles that have begun.
     begun: AtomicU64,
     /// A permit for each one that is due, and in the end one for each caller, to say that there are no more.
     due: Semaphore,
@@ -168,12 +168,12 @@ impl Starts {
         }
     }
 
-    /// Whether cycles are due at certain times, at which no caller may be free.
+    /// Returns true if cycles are due at certain times, at which no caller may be free.
     fn is_fixed(&self) -> bool {
         matches!(self, Starts::Fixed(_))
     }
 
-    /// How many were due and never begun.
+    /// Returns the number of cycles that were due and never begun.
     fn left(&self) -> u64 {
         match self {
             Starts::Ready(_) => 0,

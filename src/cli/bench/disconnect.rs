@@ -1,4 +1,4 @@
-//! A holder's connection ends, and somebody waits for each of its locks.
+//! The mode `disconnect`: a holder's connection ends while somebody waits for each of its locks.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -16,12 +16,12 @@ use super::session::Session;
 use super::{CommonArgs, Error, prefix};
 use crate::proto::WaitSpec;
 
-/// For how long the locks of a connection may stay taken: beyond every ttl that a test is made with.
+/// The longest time that the locks of a connection may stay taken: beyond every ttl of a test.
 const WITHIN: Duration = Duration::from_secs(120);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct DisconnectArgs {
-    /// How many locks the connection holds, on one Session; for each there is one waiter
+    /// Number of locks that the connection holds, on one Session; for each there is one waiter
     #[arg(long, value_name = "COUNT", default_value = "1")]
     locks: NonZeroUsize,
     #[command(flatten)]
@@ -48,7 +48,7 @@ pub(super) async fn run(args: &DisconnectArgs) -> Result<Report, Error> {
     .await
 }
 
-/// One connection, its locks and its end.
+/// Makes one connection, takes its locks and ends it.
 async fn round(server: &str, waiters: &Session, prefix: &str, locks: usize, tally: &Tally) -> Result<(), String> {
     let began = Instant::now();
     let (socket, holder) = hold(server, prefix, locks).await?;

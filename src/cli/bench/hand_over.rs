@@ -1,4 +1,4 @@
-//! One name that goes from hand to hand.
+//! The mode `hand-over`: one name that goes from holder to holder.
 
 use std::num::NonZeroUsize;
 use std::pin::Pin;
@@ -19,10 +19,10 @@ use crate::proto::WaitSpec;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct HandOverArgs {
-    /// How many stand in line while one holds the lock
+    /// Number of waiters while one holds the lock
     #[arg(long, value_name = "COUNT", default_value = "1")]
     waiters: NonZeroUsize,
-    /// How many connections, each with one Session; the callers are spread over them. At least one for each broker
+    /// Number of connections, each with one Session; the callers are spread over them. At least one for each broker
     #[arg(long, value_name = "COUNT", default_value = "2")]
     connections: NonZeroUsize,
     #[command(flatten)]
@@ -72,7 +72,7 @@ struct Ring<'a> {
 }
 
 impl<'a> Ring<'a> {
-    /// One holds the lock when this returns, and the others are in line.
+    /// Makes the line. When this returns, one caller holds the lock and the others wait.
     async fn form(sessions: &'a [Session], brokers: usize, waiters: usize) -> Result<Ring<'a>, String> {
         let name = prefix();
         let wait = Some(WaitSpec::default());
@@ -99,7 +99,7 @@ impl<'a> Ring<'a> {
         Ok(())
     }
 
-    /// The holder releases, one of those in line gets the lock, and who had it joins the line.
+    /// Releases the lock, waits until one of the waiters has it, and puts the former holder at the end of the line.
     async fn hand_over(&mut self, tally: &Tally) -> Result<(), String> {
         let before = self.holder;
         let sent = Instant::now();

@@ -1,4 +1,4 @@
-//! Many locks that are held and nothing else.
+//! The mode `hold`: acquires many locks and holds them.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -16,16 +16,16 @@ use super::{CommonArgs, Error, prefix};
 
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct HoldArgs {
-    /// How the locks are asked for
+    /// Kind of call that asks for the locks
     #[arg(long, value_name = "HOW", default_value = "session")]
     pub(super) via: Via,
-    /// How many locks
+    /// Number of locks
     #[arg(long, value_name = "COUNT", default_value = "1000")]
     locks: NonZeroUsize,
-    /// How many connections; with `session`, each has one Session
+    /// Number of connections; with `session`, each has one Session
     #[arg(long, value_name = "COUNT", default_value = "1")]
     connections: NonZeroUsize,
-    /// How many locks are acquired, and later released, at a time
+    /// Number of locks that are acquired, and later released, at a time
     #[arg(long, value_name = "COUNT", default_value = "64")]
     concurrency: NonZeroUsize,
     /// The ttl of the locks [default: the broker's, 15s]

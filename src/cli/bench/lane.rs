@@ -1,4 +1,4 @@
-//! The ways in which a lock is had: on a Session or on a stream of its own.
+//! Acquires, reattaches and ends locks, on a Session or each on a stream of its own.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use crate::proto::lock_service_client::LockServiceClient;
 use crate::proto::release_response::Outcome;
 use crate::proto::{AcquireRequest, AcquireResponse, GetLockRequest, LockSpec, ReleaseRequest};
 
-/// Where calls go: a connection, and what is set up on it once.
+/// A connection on which calls are made, and what is set up on it once.
 #[derive(Debug)]
 pub enum Lane {
-    /// All on one Session.
+    /// One Session for all locks.
     Session(Session),
     /// Each lock on an Acquire stream, ended by a Release call; with this ttl, or the broker's default.
     Stream(LockServiceClient<Channel>, Option<Duration>),
@@ -25,11 +25,11 @@ pub enum Lane {
 pub enum Held {
     /// Its lock_ref.
     Session(i64),
-    /// On a stream of its own.
+    /// A lock on a stream of its own.
     Stream {
         /// Its stream.
         stream: Box<Streaming<AcquireResponse>>,
-        /// What ends it.
+        /// The call that ends it.
         release: ReleaseRequest,
     },
 }
@@ -68,7 +68,7 @@ impl Lane {
     }
 }
 
-/// An Acquire call, or with the id of a lock the reattach of that.
+/// Makes an Acquire call. With a lock id, reattaches that lock.
 pub(super) async fn acquire(
     stub: &LockServiceClient<Channel>,
     name: &str,
@@ -89,7 +89,7 @@ pub(super) async fn acquire(
     }
 }
 
-/// A Release call that must find its lock held.
+/// Makes a Release call, and fails if the lock was not held.
 pub(super) async fn end(stub: &LockServiceClient<Channel>, release: ReleaseRequest) -> Result<(), String> {
     match stub.clone().release(release).await.map_err(failed)?.get_ref().outcome() {
         Outcome::Released => Ok(()),
@@ -97,13 +97,13 @@ pub(super) async fn end(stub: &LockServiceClient<Channel>, release: ReleaseReque
     }
 }
 
-/// A GetLock call: one call, one look into the store, nothing kept.
+/// Makes a GetLock call: one call, one look into the store, nothing kept.
 pub(super) async fn look(stub: &LockServiceClient<Channel>, name: &str) -> Result<(), String> {
     let request = GetLockRequest { name: name.to_owned(), lock_id: String::new() };
     stub.clone().get_lock(request).await.map(|_| ()).map_err(failed)
 }
 
-/// The next event on a lock's stream; none at its end.
+/// Returns the next event on a lock's stream; none at its end.
 pub(super) async fn next(stream: &mut Streaming<AcquireResponse>) -> Result<Option<Kind>, String> {
     Ok(stream.message().await.map_err(failed)?.and_then(|response| response.event?.kind))
 }

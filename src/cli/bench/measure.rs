@@ -1,4 +1,4 @@
-//! What is measured: spans of time by kind of step, what failed, and what a process used meanwhile.
+//! Measurements: spans of time by kind of step, failures, and the resources that a process used meanwhile.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -11,12 +11,12 @@ use serde_json::{Value, json};
 /// The longest span that is told from a longer one.
 const LONGEST: Duration = Duration::from_secs(3600);
 
-/// When measuring begins and when it ends.
+/// The time in which to measure.
 #[derive(Debug, Clone, Copy)]
 pub struct Window {
-    /// What began before is warm-up.
+    /// The beginning. Steps that began before are warm-up.
     pub from: Instant,
-    /// Nothing begins after.
+    /// The end. No step begins after.
     pub until: Instant,
 }
 
@@ -32,14 +32,14 @@ impl Window {
         Window { from, until: from + duration }
     }
 
-    /// Whether nothing more is to begin.
+    /// Returns true if nothing more is to begin.
     pub fn is_over(&self) -> bool {
         Instant::now() >= self.until
     }
 }
 
-/// Where all workers note what they measure. Failures count whenever they happen, spans only if they began within
-/// the window; those that began in it and ended after it count too, since to leave them out would hide the slowest.
+/// The measurements of all workers. Failures count whenever they happen. Spans count if they began within the window.
+/// Those that began in it and ended after it count too, since to leave them out would hide the slowest.
 #[derive(Debug)]
 pub struct Tally {
     window: Window,
@@ -48,20 +48,20 @@ pub struct Tally {
 
 #[derive(Debug, Default)]
 struct Notes {
-    /// In the order in which they first came up.
+    /// The spans of each step, in the order in which the steps first came up.
     series: Vec<(&'static str, Histogram<u64>)>,
     failures: BTreeMap<String, u64>,
-    /// When the last measured span ended.
+    /// The end of the last measured span.
     last: Option<Instant>,
 }
 
 impl Tally {
-    /// An empty one.
+    /// Makes an empty one.
     pub fn new(window: Window) -> Tally {
         Tally { window, notes: Mutex::default() }
     }
 
-    /// When measuring begins and ends.
+    /// Returns the time in which to measure.
     pub fn window(&self) -> Window {
         self.window
     }
@@ -90,13 +90,13 @@ impl Tally {
         }
     }
 
-    /// How often the first step was noted, and how many failures there are.
+    /// Returns the counts of the first step and of failures.
     pub fn so_far(&self) -> (u64, u64) {
         let notes = self.notes();
         (notes.series.first().map_or(0, |(_, spans)| spans.len()), notes.failures.values().sum())
     }
 
-    /// What was measured until now.
+    /// Returns what was measured until now.
     pub fn results(&self) -> Results {
         let notes = self.notes();
         let ended = Instant::now().min(notes.last.map_or(self.window.until, |last| last.max(self.window.until)));
@@ -121,22 +121,22 @@ impl Notes {
     }
 }
 
-/// What was measured.
+/// The result of a measurement.
 #[derive(Debug, Clone, Default)]
 pub struct Results {
-    /// By kind of step; the first is the one that costs refer to.
+    /// The spans by kind of step; the first is the one that costs refer to.
     pub series: Vec<Series>,
-    /// What failed, and how often.
+    /// The failures, and how often each happened.
     pub failures: BTreeMap<String, u64>,
 }
 
 impl Results {
-    /// The spans of one kind of step, if there was any.
+    /// Returns the spans of one kind of step, if there was any.
     pub fn step(&self, step: &str) -> Option<&Series> {
         self.series.iter().find(|series| series.step == step)
     }
 
-    /// How many failures there were.
+    /// Returns the number of failures.
     pub fn failed(&self) -> u64 {
         self.failures.values().sum()
     }
@@ -153,9 +153,10 @@ impl Results {
 /// The spans of one kind of step.
 #[derive(Debug, Clone)]
 pub struct Series {
-    /// Which.
+    /// The kind of step.
     pub step: &'static str,
-    /// From the beginning of the window to its end, or to the end of the last span that counts if that came later.
+    /// The time from the beginning of the window to its end, or to the end of the last span that counts if that came
+    /// later.
     elapsed: Duration,
     spans: Histogram<u64>,
 }
@@ -165,22 +166,22 @@ impl Series {
     pub const SHOWN: [(&'static str, f64); 5] =
         [("p50", 50.0), ("p90", 90.0), ("p99", 99.0), ("p99.9", 99.9), ("max", 100.0)];
 
-    /// How many.
+    /// Returns the number of spans.
     pub fn count(&self) -> u64 {
         self.spans.len()
     }
 
-    /// How many in a second.
+    /// Returns the number of spans in a second.
     pub fn rate(&self) -> f64 {
         self.count() as f64 / self.elapsed.as_secs_f64().max(f64::MIN_POSITIVE)
     }
 
-    /// The span that this many percent of all do not exceed, in microseconds, to three digits.
+    /// Returns the span that this many percent of all do not exceed, in microseconds, to three digits.
     pub fn micros(&self, percentile: f64) -> f64 {
         self.spans.value_at_percentile(percentile) as f64 / 1e3
     }
 
-    /// For programs.
+    /// Writes them as JSON for programs.
     pub fn to_json(&self) -> Value {
         let mut value = json!({
             "count": self.count(),
@@ -194,7 +195,7 @@ impl Series {
     }
 }
 
-/// What a process has used, as Linux tells it.
+/// The resources that a process has used, as Linux tells them.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Usage {
     /// CPU time of all its threads, in user and kernel mode, to 10 ms.
@@ -204,10 +205,10 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// What the process has used until now.
+    /// Reads what the process has used until now.
     ///
     /// # Errors
-    /// One line that says why there is no telling: it has ended, most likely.
+    /// Returns one line that says why it cannot be read: most likely the process has ended.
     pub fn of(pid: u32) -> Result<Usage, String> {
         let read = |file: &str| {
             let path = format!("/proc/{pid}/{file}");

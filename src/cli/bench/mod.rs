@@ -1,6 +1,7 @@
-//! `lockbroker bench`: what a broker does in a second and how long one waits for it.
+//! `lockbroker bench`: measures how much a broker does in a second, and how long its clients wait.
 //!
-//! A mode is a kind of load. All note what they see in a [`measure::Tally`], failures as well, and end in one report.
+//! A mode is a kind of load. All modes note what they see in a [`measure::Tally`], failures as well, and end in one
+//! report.
 
 mod connect;
 mod cycle;
@@ -26,7 +27,7 @@ use crate::client;
 use crate::output::{print, say};
 use report::Report;
 
-/// How long calls that were begun in time may take beyond the end before they count as unanswered.
+/// The time beyond the end that calls which began in time may take before they count as unanswered.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// Measure a broker that runs somewhere
@@ -39,7 +40,7 @@ const GRACE: Duration = Duration::from_secs(10);
 pub struct BenchArgs {
     #[command(subcommand)]
     mode: Mode,
-    /// How many threads make the load: more where one is too slow for the broker
+    /// Number of threads that make the load: more where one is too slow for the broker
     #[arg(long, global = true, value_name = "COUNT", default_value = "1")]
     pub threads: NonZeroUsize,
 }
@@ -62,7 +63,7 @@ enum Mode {
     Disconnect(disconnect::DisconnectArgs),
 }
 
-/// What all modes are told.
+/// The arguments of all modes.
 #[derive(Debug, Clone, clap::Args)]
 struct CommonArgs {
     /// A broker: http://HOST:PORT, https://HOST:PORT, HOST:PORT or unix:/PATH; several, with commas or given several
@@ -77,7 +78,7 @@ struct CommonArgs {
     server: Vec<String>,
     #[command(flatten)]
     tls: TlsArgs,
-    /// For how long to measure
+    /// Time to measure
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration)]
     duration: Duration,
     /// Write the results as JSON, too; `-` is stdout, in place of the table
@@ -88,15 +89,15 @@ struct CommonArgs {
     pid: Vec<u32>,
 }
 
-/// For how long to work before measuring, in the modes that have a steady state to get into.
+/// The time to work before measuring, in the modes that have a steady state to reach.
 #[derive(Debug, clap::Args)]
 struct WarmUp {
-    /// For how long to work before measuring
+    /// Time to work before measuring
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = humantime::parse_duration)]
     warm_up: Duration,
 }
 
-/// Why nothing was measured.
+/// The reason for which nothing was measured.
 #[derive(Debug, thiserror::Error)]
 enum Error {
     #[error(transparent)]
@@ -150,7 +151,7 @@ fn show(report: &Report, args: &CommonArgs) -> ExitCode {
     printed
 }
 
-/// What all names of this run begin with.
+/// Returns the prefix of all names of this run.
 fn prefix() -> String {
     format!("bench-{:08x}", rand::random::<u32>())
 }

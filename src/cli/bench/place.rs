@@ -19,10 +19,10 @@ use crate::proto::lock_event::Kind;
 use crate::proto::lock_service_client::LockServiceClient;
 use crate::proto::{AcquireResponse, ReleaseRequest};
 
-/// How long to wait before the next try to connect to another broker.
+/// The pause before the next try to connect to another broker.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// What the brokers say while the locks are held.
+/// The events that brokers report while the locks are held.
 #[derive(Debug)]
 pub(super) struct Heard {
     pub(super) acknowledged: AtomicU64,
@@ -37,7 +37,7 @@ pub(super) struct Heard {
 pub(super) struct Place {
     args: HoldArgs,
     heard: Arc<Heard>,
-    /// Where it is now.
+    /// The broker that it is connected to now.
     at: tokio::sync::Mutex<At>,
     locks: Mutex<HashMap<String, Lease>>,
 }
@@ -48,10 +48,10 @@ struct At {
     lane: Arc<Lane>,
 }
 
-/// By what a lock is known.
+/// The names by which a lock is known.
 #[derive(Debug, Clone)]
 struct Lease {
-    /// On a Session.
+    /// The lock_ref on a Session.
     lock_ref: i64,
     lock_id: String,
 }
@@ -65,7 +65,7 @@ impl Default for Heard {
 }
 
 impl Heard {
-    /// Where losses are noted, and how long things took.
+    /// Returns the tally of losses, and of how long things took.
     pub(super) fn tally(&self) -> &Arc<Tally> {
         &self.tally
     }
@@ -86,7 +86,7 @@ impl Place {
         Ok(place)
     }
 
-    /// The names of all that is held.
+    /// Returns the names of all locks that are held.
     pub(super) fn names(&self) -> Vec<String> {
         self.locks().keys().cloned().collect()
     }

@@ -1,4 +1,4 @@
-//! One line on stderr, every second: on a terminal in place of the last one.
+//! Shows the progress on stderr, one line every second. On a terminal each line replaces the last one.
 
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::measure::Tally;
 use crate::output;
 
-/// Until this is dropped.
+/// Shows the progress until this is dropped.
 #[derive(Debug)]
 pub(super) struct Progress {
     _task: AbortOnDropHandle<()>,

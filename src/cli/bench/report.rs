@@ -1,4 +1,4 @@
-//! What a run found, as a table for people and as JSON for programs.
+//! The report of a run, as a table for people and as JSON for programs.
 
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
@@ -10,26 +10,26 @@ use super::measure::{Results, Series, Tally, Usage};
 
 const MIB: f64 = (1 << 20) as f64;
 
-/// What a run found.
+/// The report of a run.
 #[derive(Debug)]
 pub(super) struct Report {
-    /// As on the command line.
+    /// The mode, as on the command line.
     pub(super) mode: &'static str,
     /// Spans and failures.
     pub(super) results: Results,
-    /// What else was counted.
+    /// The other counts.
     pub(super) counts: Vec<(&'static str, u64)>,
-    /// What the brokers' processes used.
+    /// The resources that the brokers' processes used.
     pub(super) costs: Vec<Cost>,
 }
 
-/// What a broker's process used while measuring.
+/// The resources that a broker's process used while measuring.
 #[derive(Debug)]
 pub(super) struct Cost {
     pid: u32,
     cpu: Duration,
     over: Duration,
-    /// Of which step it is the cost, where it is one's.
+    /// The step whose cost it is, and its count, where it is one step's.
     step: Option<(&'static str, u64)>,
     /// Anonymous memory at certain moments, in bytes.
     memory: Vec<(&'static str, u64)>,
@@ -44,7 +44,7 @@ pub(super) struct Meter {
 }
 
 impl Meter {
-    /// The first look.
+    /// Reads the processes for the first time.
     pub(super) fn start(pids: &[u32]) -> Result<Meter, Error> {
         let usages = pids.iter().map(|&pid| Usage::of(pid)).collect::<Result<Vec<_>, _>>().map_err(Error::Process)?;
         let memory = vec![("before", usages.iter().map(|usage| usage.anonymous).collect())];
@@ -69,8 +69,8 @@ impl Meter {
         Ok(())
     }
 
-    /// What was used between [`restart`](Meter::restart) and now. What is weighed later is added by
-    /// [`with_memory`](Meter::with_memory).
+    /// Returns what was used between [`restart`](Meter::restart) and now. [`with_memory`](Meter::with_memory) adds
+    /// memory that is read later.
     pub(super) fn costs(&self) -> Result<Vec<Cost>, String> {
         let (since, spent) = &self.began;
         let over = since.elapsed();
@@ -151,7 +151,7 @@ impl Cost {
 }
 
 impl Report {
-    /// For people. Times are in microseconds.
+    /// Writes a table for people. Times are in microseconds.
     pub(super) fn table(&self) -> String {
         let mut table = format!("{:<22}{:>10}{:>12}", "µs", "count", "per second");
         for (name, _) in Series::SHOWN {
@@ -176,7 +176,7 @@ impl Report {
         table
     }
 
-    /// For programs.
+    /// Writes JSON for programs.
     pub(super) fn json(&self) -> Value {
         let command: Vec<_> = std::env::args().collect();
         json!({

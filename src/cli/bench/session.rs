@@ -78,15 +78,15 @@ impl Ended {
     }
 }
 
-/// What a Session says of itself, unasked.
+/// A message of a Session that is no answer.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Notice {
     /// A heartbeat was acknowledged for the first time.
     Acknowledged {
-        /// From when it was sent.
+        /// The time since it was sent.
         after: Duration,
-        /// How many locks it did not cover.
+        /// The number of locks that it did not cover.
         not_renewed: usize,
     },
     /// A lock ended by itself.
@@ -104,11 +104,11 @@ struct Shared {
 struct State {
     requests: mpsc::UnboundedSender<SessionRequest>,
     last_ref: i64,
-    /// Who waits for the next word on which lock.
+    /// The callers that wait for the next event, by lock.
     listeners: HashMap<i64, Listener>,
     /// The last word on locks to which nobody listened then.
     over: HashMap<i64, Kind>,
-    /// Why there will be no more answers.
+    /// The reason for which there will be no more answers.
     end: Option<String>,
 }
 
@@ -269,7 +269,7 @@ fn send(requests: &mpsc::UnboundedSender<SessionRequest>, ask: Ask) {
     let _ = requests.send(SessionRequest { kind: Some(ask) });
 }
 
-/// What happened to a lock, where something else was hoped for.
+/// Describes an event of a lock that is not the expected one.
 pub(super) fn tell(kind: &Kind) -> String {
     match kind {
         Kind::NotAcquired(not) => format!("not acquired: {}", not.reason().as_str_name()),
@@ -279,7 +279,7 @@ pub(super) fn tell(kind: &Kind) -> String {
     }
 }
 
-/// A status in one line.
+/// Writes a status in one line.
 pub(super) fn status_line(status: &Status) -> String {
     format!("{:?}: {}", status.code(), status.message())
 }
