@@ -7,7 +7,7 @@
 
 use lockbroker::client::{Client, Error};
 
-/// What the lock protects. In a database the check is `UPDATE … WHERE token <= $token`.
+/// The store that the lock protects. In a database the check is `UPDATE … WHERE token <= $token`.
 #[derive(Default)]
 struct Store {
     highest: i64,

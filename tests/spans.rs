@@ -1,7 +1,7 @@
-//! What is recorded of a call.
+//! Checks what is recorded of a call.
 //!
-//! In a process of its own: whether a span is wanted is remembered for the whole process, and tests
-//! without a subscriber would have the last word.
+//! In a process of its own: whether a span is wanted is remembered for the whole process, and tests without a
+//! subscriber would have the last word.
 
 #![cfg(feature = "server")]
 

@@ -10,15 +10,15 @@ use crate::history::{Belief, End, Fault, History, Hold, Target};
 /// Within this time after a cut its client has noticed. What it was told on the old connection and began to believe in
 /// that time has ended with the connection.
 const NOTICED: Duration = Duration::from_millis(100);
-/// For how long the end of a fault still tells: a broker waits for a memcached that does not answer for a second, and
-/// pauses for up to a second between two tries.
+/// The time for which a fault still has effects after its end: a broker waits for a memcached that does not answer for
+/// a second, and pauses for up to a second between two tries.
 const AFTERMATH: Duration = Duration::from_secs(2);
 
 /// A broken promise.
 #[derive(Clone, Debug)]
 pub(crate) struct Violation {
     pub(crate) what: Breach,
-    /// For whoever has to find the cause.
+    /// An account for the person who has to find the cause.
     pub(crate) story: String,
 }
 
@@ -32,8 +32,8 @@ pub(crate) enum Breach {
     NeverFreed,
     /// Neither the broker nor a broken stream told, and nothing had touched either of them.
     LostWithoutNotice,
-    /// Nothing had touched the client's connection, its broker, its memcached or what lies between since the lock was
-    /// last renewed.
+    /// The lock was lost although, since its last renewal, nothing had touched the client's connection, its broker,
+    /// its memcached or what lies between.
     LostWithoutCause,
 }
 
@@ -43,7 +43,7 @@ impl fmt::Display for Violation {
     }
 }
 
-/// Everything that is wrong with it.
+/// Returns everything that is wrong with a history.
 pub(crate) fn judge(history: &History) -> Vec<Violation> {
     let mut violations = Vec::new();
     for (name, holds) in by_name(history) {
@@ -60,7 +60,7 @@ pub(crate) fn judge(history: &History) -> Vec<Violation> {
     violations
 }
 
-/// The holds of each name whose clients ever believed in them, without what a cut ended.
+/// Returns the holds of each name whose clients ever believed in them, without what a cut ended.
 fn by_name(history: &History) -> HashMap<usize, Vec<Hold>> {
     let mut names: HashMap<usize, Vec<Hold>> = HashMap::new();
     for hold in &history.holds {
@@ -75,7 +75,7 @@ fn by_name(history: &History) -> HashMap<usize, Vec<Hold>> {
     names
 }
 
-/// A cut ends its client's belief even if the client learns of it a moment later.
+/// Ends the belief at a cut of the client's connection, even if the client learns of it a moment later.
 fn uncut(history: &History, client: usize, belief: Belief) -> Option<Belief> {
     let Belief { from, mut until } = belief;
     for cut in history.cuts_of(client) {
@@ -159,7 +159,7 @@ fn lost_without(history: &History, hold: &Hold, violations: &mut Vec<Violation>)
     }
 }
 
-/// A hold in words.
+/// Describes a hold in words.
 fn tell(history: &History, hold: &Hold) -> String {
     let at = |instant: Instant| format!("{:.4}", (instant.saturating_duration_since(history.start)).as_secs_f64());
     let beliefs: Vec<_> =
@@ -182,7 +182,7 @@ fn tell(history: &History, hold: &Hold) -> String {
     )
 }
 
-/// The faults around an instant that concern a memcached, or any broker or client.
+/// Lists the faults around an instant that concern a memcached, or any broker or client.
 fn weather(history: &History, store: usize, at: Instant) -> String {
     let concerns = |fault: &&Fault| {
         let elsewhere = |target: &Target| match *target {
@@ -208,7 +208,7 @@ mod tests {
     use super::*;
     use crate::history::{Kind, LEASE, Stuck};
 
-    /// Client and name 0, and what they live on.
+    /// Makes a history of client 0 and name 0.
     fn history(holds: Vec<Hold>, faults: Vec<Fault>) -> History {
         let start = Instant::now();
         History {

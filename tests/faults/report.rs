@@ -1,4 +1,4 @@
-//! What a run comes to, and whether it was worth anything: one with few grants or few faults proves nothing.
+//! The result of a run, and whether it proves anything: a run with few grants or few faults does not.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,15 +7,15 @@ use std::time::{Duration, Instant};
 use crate::checker::{Breach, Violation};
 use crate::history::{End, Fault, History, Hold, Kind, Target, Wait};
 
-/// What a run of five minutes must reach; others in proportion.
+/// The length of a run for which the minima below hold; others in proportion.
 const LONG_RUN: Duration = Duration::from_secs(300);
 const GRANTS: usize = 5_000;
-/// Of each kind, while a lock was held that it concerned.
+/// The least number of faults of each kind, while a lock was held that they concerned.
 const FAULTS: usize = 10;
-/// At the beginning and the end of a run, however long it is, there are few faults, and a busy machine counts for more in
-/// a short one.
+/// The time at the beginning and the end of a run in which there are few faults, however long the run is. A busy
+/// machine counts for more in a short one.
 const CALM: Duration = Duration::from_secs(30);
-/// Of the time in which a name could be acquired.
+/// The least share of the time in which a name could be acquired.
 const ACQUIRABLE: f64 = 0.5;
 
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub(crate) struct Report {
     grants: usize,
     lost: usize,
     reattached: usize,
-    /// By kind: how many there were, and how many hit a lock that was held.
+    /// The number of faults of each kind, and how many of them hit a lock that was held.
     faults: BTreeMap<Kind, (usize, usize)>,
     acquirable: f64,
     violations: Vec<Violation>,
@@ -50,7 +50,7 @@ impl Report {
         }
     }
 
-    /// Why the run fails, if it does.
+    /// Returns the reasons for which the run fails, if it does.
     pub(crate) fn shortcomings(&self) -> Vec<String> {
         let share = self.length.saturating_sub(CALM).as_secs_f64() / (LONG_RUN - CALM).as_secs_f64();
         let (grants, hits) = ((GRANTS as f64 * share) as usize, (FAULTS as f64 * share) as usize);
@@ -93,7 +93,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// Whether a lock was held, by whom the fault concerns or where, when it struck.
+/// Returns true if the fault struck while the lock was held, and concerned its holder or the place where it was held.
 fn hits_hold(history: &History, fault: &Fault, hold: &Hold) -> bool {
     let believed = hold.beliefs.iter().any(|belief| belief.from <= fault.from && fault.from <= belief.until);
     believed && {
@@ -109,8 +109,8 @@ fn hits_hold(history: &History, fault: &Fault, hold: &Hold) -> bool {
     }
 }
 
-/// The share of the time in which a name could be acquired: all of it but when somebody who was able to ask waited for
-/// the name and nobody had it.
+/// Returns the share of the time in which a name could be acquired: all of it, less the time in which somebody who was
+/// able to ask waited for the name and nobody had it.
 fn acquirable(history: &History) -> f64 {
     let length = (history.end - history.start).as_secs_f64();
     let mut vain = Duration::ZERO;
@@ -124,7 +124,7 @@ fn acquirable(history: &History) -> f64 {
     1.0 - vain.as_secs_f64() / (length * history.store_of.len() as f64)
 }
 
-/// Whether nothing kept the client from asking, or its broker from listening.
+/// Returns true if nothing kept the client from asking, or its broker from listening.
 fn could_ask(history: &History, wait: &Wait) -> bool {
     let brokers = history.brokers_of(wait.client, wait.from, wait.until);
     history.faults.iter().filter(|fault| fault.from < wait.until && wait.from < fault.until).all(|fault| {
@@ -150,7 +150,7 @@ fn union(mut stretches: Vec<(Instant, Instant)>) -> Vec<(Instant, Instant)> {
     united
 }
 
-/// How much time two unions have in common.
+/// Returns how much time two unions have in common.
 fn overlap(some: &[(Instant, Instant)], others: &[(Instant, Instant)]) -> Duration {
     let (mut a, mut b, mut common) = (0, 0, Duration::ZERO);
     while a < some.len() && b < others.len() {

@@ -1,5 +1,5 @@
-//! The network of the test: every client has a proxy before the brokers, as it were its Service, and every broker one
-//! before each memcached. What a proxy does to its connections touches nobody else.
+//! The network of the test. Every client has a proxy before the brokers, like a Service in Kubernetes, and every
+//! broker has one before each memcached. A fault of one proxy touches nobody else.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -13,9 +13,9 @@ use crate::support::Proxy;
 pub(crate) struct Site {
     pub(crate) address: SocketAddr,
     pub(crate) pid: u32,
-    /// Whether new connections may lead there.
+    /// True if new connections may lead there.
     pub(crate) in_rotation: bool,
-    /// Whether clients that come from there are led there again.
+    /// True if clients that come from there are led there again.
     pub(crate) holds_on: bool,
 }
 
@@ -54,12 +54,12 @@ impl Signposts {
         Some(sites[broker].address)
     }
 
-    /// Where a client's latest connection led to.
+    /// Returns the broker that a client's latest connection led to.
     pub(crate) fn broker_of(&self, client: usize) -> Option<usize> {
         self.connections.lock().unwrap()[client].last().map(|&(_, broker)| broker)
     }
 
-    /// By client: which broker each of its connections led to, and since when.
+    /// Returns for each client which brokers its connections led to, and since when.
     pub(crate) fn connections(&self) -> Vec<Vec<(Instant, usize)>> {
         self.connections.lock().unwrap().clone()
     }
@@ -71,14 +71,14 @@ impl Signposts {
     }
 }
 
-/// A proxy for one client.
+/// Starts a proxy for one client.
 pub(crate) async fn of_client(signposts: &Arc<Signposts>, client: usize) -> Proxy {
     let signposts = Arc::clone(signposts);
     Proxy::leading(move |_| signposts.lead(client)).await
 }
 
-/// All brokers must know a memcached by the same address, and yet each is to have a road of its own to it: one proxy
-/// at that address sends each broker's connections on through the broker's own proxy.
+/// Starts the proxies before a memcached. All brokers must know it by the same address, and yet each is to have a link
+/// of its own to it. So one proxy at that address sends each broker's connections on through the broker's own proxy.
 pub(crate) async fn to_store(signposts: &Arc<Signposts>, store: SocketAddr, brokers: usize) -> (Proxy, Vec<Proxy>) {
     let mut roads = Vec::new();
     for _ in 0..brokers {
@@ -90,7 +90,7 @@ pub(crate) async fn to_store(signposts: &Arc<Signposts>, store: SocketAddr, brok
     (fork, roads)
 }
 
-/// The kernel's number of the socket of this machine that is bound to `address` and connected.
+/// Returns the kernel's number of the socket of this machine that is bound to `address` and connected.
 fn inode(address: SocketAddr) -> Option<String> {
     let SocketAddr::V4(address) = address else { return None };
     let local = format!("{:08X}:{:04X}", u32::from_le_bytes(address.ip().octets()), address.port());

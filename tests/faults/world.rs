@@ -1,4 +1,4 @@
-//! Everything that takes part in a run, from its start to the look at what is left of it.
+//! The processes and links of a run, from their start to the look at what is left of them.
 
 use std::future::IntoFuture;
 use std::sync::Arc;
@@ -22,18 +22,18 @@ pub(crate) const STORES: usize = 2;
 pub(crate) const CLIENTS: usize = 20;
 pub(crate) const NAMES: usize = 16;
 
-/// When everything is well again a name is to be had within this time: a quarantine, the life of an item, what
-/// keepalive takes to notice a client that is not there any more, and something for a busy machine.
+/// The time within which a name must be free when everything is well again: a quarantine, the life of an item, what
+/// keepalive takes to notice a client that has gone, and something for a busy machine.
 const FREED_WITHIN: Duration = Duration::from_secs(20);
 
-/// All that the nemesis can lay hands on.
+/// Everything that the nemesis can strike.
 #[derive(Debug)]
 pub(crate) struct World {
     pub(crate) brokers: Vec<Mutex<Broker>>,
     pub(crate) stores: Vec<Mutex<Memcached>>,
-    /// By client.
+    /// The link of each client to the brokers.
     pub(crate) client_roads: Vec<Proxy>,
-    /// By memcached, then by broker.
+    /// The links to each memcached, one for each broker.
     pub(crate) store_roads: Vec<Vec<Proxy>>,
     pub(crate) signposts: Arc<Signposts>,
     pub(crate) notes: Notes,
@@ -41,9 +41,9 @@ pub(crate) struct World {
     pub(crate) graves: Mutex<Vec<Broker>>,
     forks: Vec<Proxy>,
     pub(crate) names: Vec<String>,
-    /// Which client believes that it holds which name.
+    /// The names that each client believes to hold.
     pub(crate) held: std::sync::Mutex<Vec<(usize, usize)>>,
-    /// By name: the memcached that it lives on.
+    /// The memcached that each name lives on.
     pub(crate) store_of: Vec<usize>,
 }
 
@@ -171,7 +171,7 @@ impl World {
         }
     }
 
-    /// The names that some broker cannot give to a new client although nobody holds them.
+    /// Returns the names that some broker cannot give to a new client although nobody holds them.
     async fn find_stuck(&self) -> Vec<Stuck> {
         let mut clients = Vec::new();
         for broker in &self.brokers {

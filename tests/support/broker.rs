@@ -30,30 +30,31 @@ impl Broker {
     /// Arguments for a broker that is scraped.
     pub const WATCHED: [&str; 2] = ["--admin-listen", "127.0.0.1:0"];
 
-    /// On the embedded store.
+    /// Starts one on the embedded store.
     pub async fn memory() -> Self {
         Self::start(&["--store", "memory"]).await
     }
 
-    /// On one memcached, whose quarantine is ended by hand.
+    /// Starts one on a memcached, and ends the quarantine by hand.
     pub async fn on(memcached: &Memcached) -> Self {
         Self::on_store(&memcached.store(), &[]).await
     }
 
-    /// On a store of any number of shards, opened by hand as the broker's `arguments` want them.
+    /// Starts one on a store of any number of shards, after opening them by hand as the broker's `arguments` want
+    /// them.
     pub async fn on_store(store: &str, arguments: &[&str]) -> Self {
         open(store, arguments);
         Self::start(&[&["--store", store], arguments].concat()).await
     }
 
-    /// `lockbroker serve` with these arguments, on a port of its own; returns when it is ready.
+    /// Starts `lockbroker serve` with these arguments, on a port of its own. Returns when it is ready.
     pub async fn start(arguments: &[&str]) -> Self {
         let broker = Self::start_unready(arguments).await;
         broker.ready().await;
         broker
     }
 
-    /// As `start`, but returns as soon as it listens.
+    /// Starts one as `start` does, but returns as soon as it listens.
     pub async fn start_unready(arguments: &[&str]) -> Self {
         Self::listening("127.0.0.1:0", arguments.iter().map(|&argument| argument.to_owned()).collect()).await
     }
@@ -80,7 +81,7 @@ impl Broker {
         .await;
     }
 
-    /// What `grpc.health.v1` says of a service; none if there is no answer.
+    /// Returns what `grpc.health.v1` says of a service; none if there is no answer.
     pub async fn health(&self, service: &str) -> Option<ServingStatus> {
         let channel = self.endpoint().connect().await.ok()?;
         let request = HealthCheckRequest { service: service.to_owned() };
@@ -91,13 +92,13 @@ impl Broker {
         self.address
     }
 
-    /// Where it serves health checks and metrics, if it was started with [`Broker::WATCHED`].
+    /// Returns the address of health checks and metrics, if it was started with [`Broker::WATCHED`].
     pub async fn admin(&self) -> SocketAddr {
         let line = self.logged("listening for health checks and scrapes").await;
         line.split('"').find_map(|text| text.parse().ok()).unwrap_or_else(|| panic!("no address in {line}"))
     }
 
-    /// All its metrics, if it was started with [`Broker::WATCHED`].
+    /// Returns all its metrics, if it was started with [`Broker::WATCHED`].
     pub async fn scrape(&self) -> Scrape {
         Scrape::of(self.admin().await).await
     }
@@ -115,12 +116,12 @@ impl Broker {
         last.unwrap()
     }
 
-    /// As a value for `--server` and for clients.
+    /// Returns its address as a value for `--server` and for clients.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// A bare stub, on a connection of its own.
+    /// Makes a bare stub, on a connection of its own.
     pub async fn stub(&self) -> LockServiceClient<Channel> {
         stub(self.address).await
     }
@@ -129,7 +130,7 @@ impl Broker {
         endpoint(self.address)
     }
 
-    /// All log lines so far, as JSON.
+    /// Returns all log lines so far, as JSON.
     pub fn log(&self) -> Vec<String> {
         self.process.log()
     }
@@ -149,39 +150,39 @@ impl Broker {
         self.process.pid()
     }
 
-    /// How it ended, if it has.
+    /// Returns how it ended, if it has.
     pub fn exit(&mut self) -> Option<ExitStatus> {
         self.process.exit()
     }
 
-    /// SIGKILL.
+    /// Sends SIGKILL.
     pub fn kill(&mut self) {
         self.process.kill();
     }
 
-    /// SIGSTOP.
+    /// Sends SIGSTOP.
     pub async fn stop(&mut self) {
         self.process.stop().await;
     }
 
-    /// SIGCONT.
+    /// Sends SIGCONT.
     pub fn cont(&mut self) {
         self.process.cont();
     }
 
-    /// SIGTERM, and its exit status.
+    /// Sends SIGTERM and returns the exit status.
     pub async fn terminate(&mut self, deadline: Duration) -> ExitStatus {
         self.process.terminate(deadline).await
     }
 
-    /// After `kill` or `terminate`: another process on the same port with the same arguments.
+    /// Starts another process on the same port with the same arguments, after `kill` or `terminate`.
     pub async fn start_again(&mut self) {
         *self = Self::listening(&self.address.to_string(), std::mem::take(&mut self.arguments)).await;
         self.ready().await;
     }
 }
 
-/// A bare stub on a connection of its own to any address, a proxy's for instance.
+/// Makes a bare stub on a connection of its own to any address, a proxy's for instance.
 pub async fn stub(address: SocketAddr) -> LockServiceClient<Channel> {
     LockServiceClient::new(endpoint(address).connect().await.unwrap())
 }
@@ -190,9 +191,9 @@ fn endpoint(address: SocketAddr) -> Endpoint {
     Endpoint::from_shared(format!("http://{address}")).unwrap().connect_timeout(SOON)
 }
 
-/// How many threads the next broker gets: what `LOCKBROKER_TEST_THREADS` says. Where that is not set, the brokers of each
-/// test in `tests/suite` get 1 and 2 in turn, and a hash of the test's name says which comes first, so that it is the
-/// same every time. Those of other programs, which measure, get 1 as users do.
+/// Returns the number of threads of the next broker, from `LOCKBROKER_TEST_THREADS`. Where that is not set, the
+/// brokers of each test in `tests/suite` get 1 and 2 in turn. A hash of the test's name says which comes first, so it
+/// is the same every time. Those of other programs, which measure, get 1 as users do.
 fn threads() -> String {
     use std::hash::{DefaultHasher, Hash, Hasher};
     thread_local!(static STARTED: Cell<u64> = const { Cell::new(0) });
@@ -209,7 +210,8 @@ fn threads() -> String {
     (1 + number % 2).to_string()
 }
 
-/// The binary under test, untouched by the settings of whoever runs the tests, but for the rule that it is to break.
+/// Makes a command of the binary under test, without the settings of the person who runs the tests, except for the
+/// rule that it is to break.
 pub fn lockbroker(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lockbroker"));
     let ours = |name: &str| ["LOCKBROKER_", "OTEL_"].iter().any(|prefix| name.starts_with(prefix));
@@ -250,7 +252,7 @@ pub fn open(store: &str, arguments: &[&str]) {
     assert!(output.status.success(), "lockbroker {open:?}: {output:?}");
 }
 
-/// The address in the log line by which a broker says that it listens there.
+/// Returns the address in the log line by which a broker says that it listens there.
 fn listening(line: &str) -> Option<SocketAddr> {
     line.contains(r#""listening""#).then(|| line.split('"').find_map(|text| text.parse().ok()))?
 }

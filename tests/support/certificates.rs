@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, SanType};
 
-/// Who can vouch for certificates.
+/// An authority that signs certificates.
 pub struct Authority {
     folder: PathBuf,
     name: String,
@@ -20,7 +20,7 @@ pub struct Certificate {
 }
 
 impl Authority {
-    /// One that keeps its files in `folder`.
+    /// Makes one that keeps its files in `folder`.
     pub fn new(folder: &Path, name: &str) -> Self {
         let mut params = CertificateParams::default();
         params.distinguished_name = distinguished(name);
@@ -30,24 +30,24 @@ impl Authority {
         Self { folder: folder.to_owned(), name: name.to_owned(), issuer: Issuer::new(params, key) }
     }
 
-    /// The file with its own certificate.
+    /// Returns the file with its own certificate.
     pub fn file(&self) -> String {
         text(self.folder.join(format!("{}.pem", self.name)))
     }
 
-    /// A broker's certificate for the loopback addresses, as files called `name`.
+    /// Makes a broker's certificate for the loopback addresses, as files called `name`.
     pub fn server(&self, name: &str) -> Certificate {
         self.sign(name, |_| {})
     }
 
-    /// A client's certificate with this common name and these URIs.
+    /// Makes a client's certificate with this common name and these URIs.
     pub fn client(&self, name: &str, uris: &[&str]) -> Certificate {
         self.sign(name, |params| {
             params.subject_alt_names = uris.iter().map(|&uri| SanType::URI(uri.try_into().unwrap())).collect();
         })
     }
 
-    /// A client's certificate that was good once.
+    /// Makes a client's certificate that has expired.
     pub fn expired(&self, name: &str) -> Certificate {
         self.sign(name, |params| {
             params.not_before = rcgen::date_time_ymd(2020, 1, 1);

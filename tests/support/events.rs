@@ -1,4 +1,4 @@
-//! Reading what a broker says, with a deadline instead of a hang.
+//! Reads what a broker sends, with a deadline instead of a hang.
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -34,7 +34,7 @@ impl Event for WaitAcquireResponse {
     }
 }
 
-/// The next message of a stream that must have one soon.
+/// Returns the next message of a stream that must have one soon.
 pub async fn next_message<M: Debug>(stream: &mut Streaming<M>) -> M {
     match timeout(SOON, stream.message()).await {
         Ok(Ok(Some(message))) => message,
@@ -44,12 +44,12 @@ pub async fn next_message<M: Debug>(stream: &mut Streaming<M>) -> M {
     }
 }
 
-/// The next event of a lock's stream, which must come soon; repeated `renewed` and `queued` count.
+/// Returns the next event of a lock's stream, which must come soon; repeated `renewed` and `queued` count.
 pub async fn next_event<E: Event>(stream: &mut Streaming<E>) -> Kind {
     kind(next_message(stream).await.event())
 }
 
-/// The status that a stream ends with, which must be soon and without another message.
+/// Returns the status that a stream ends with, which must be soon and without another message.
 pub async fn end_of<M: Debug>(stream: &mut Streaming<M>) -> Status {
     match timeout(SOON, stream.message()).await {
         Ok(Ok(None)) => Status::ok(""),
@@ -69,7 +69,7 @@ fn kind(event: Option<LockEvent>) -> Kind {
 pub struct RawSession {
     pub requests: mpsc::UnboundedSender<SessionRequest>,
     pub responses: Streaming<SessionResponse>,
-    /// What the broker answered to `open`.
+    /// The broker's answer to `open`.
     pub opened: SessionOpened,
     beats: i64,
 }
@@ -106,12 +106,12 @@ impl RawSession {
         self.beats
     }
 
-    /// The next message, of whatever kind.
+    /// Returns the next message, of whatever kind.
     pub async fn next(&mut self) -> session_response::Kind {
         next_message(&mut self.responses).await.kind.expect("a message of a known kind")
     }
 
-    /// The next event and its `lock_ref`; acknowledgements in between are passed over.
+    /// Returns the next event and its `lock_ref`. Skips acknowledgements in between.
     pub async fn next_event(&mut self) -> (i64, Kind) {
         loop {
             match self.next().await {

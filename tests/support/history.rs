@@ -1,4 +1,4 @@
-//! Who had which lock and when, noted by the clients and judged afterwards, without a broker's word.
+//! A history of who had which lock and when. Clients write it, and it is judged afterwards without a broker's word.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -9,7 +9,7 @@ use std::time::Instant;
 #[derive(Clone, Debug)]
 pub struct Hold {
     pub name: String,
-    /// Whose it was, for the report.
+    /// The client that held it, for the report.
     pub client: usize,
     pub fencing_token: i64,
     pub from: Instant,
@@ -27,14 +27,14 @@ impl History {
         self.holds.lock().unwrap().push(hold);
     }
 
-    /// Every hold, in the order in which they began.
+    /// Returns every hold, in the order in which they began.
     pub fn holds(&self) -> Vec<Hold> {
         let mut holds = self.holds.lock().unwrap().clone();
         holds.sort_by_key(|hold| hold.from);
         holds
     }
 
-    /// Every breach of what a lock service promises: two holders of a name at one time, or a fencing token that
+    /// Returns every breach of a lock service's promises: two holders of a name at one time, or a fencing token that
     /// does not rise.
     pub fn breaches(&self) -> Vec<String> {
         let mut breaches = Vec::new();

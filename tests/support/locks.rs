@@ -1,4 +1,4 @@
-//! Requests in one line, and the answers that a test takes for granted.
+//! Makes requests in one line each, and checks the answers that a test takes for granted.
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ use super::{Broker, Event, Memcached, SOON, eventually, next_event};
 
 pub type Stub = LockServiceClient<Channel>;
 
-/// A broker on each kind of store.
+/// Starts a broker on each kind of store.
 pub async fn brokers(arguments: &[&str]) -> [(Option<Memcached>, Broker); 2] {
     let memcached = Memcached::start(&[]).await;
     let on_memcached = Broker::on_store(&memcached.store(), arguments).await;
@@ -26,12 +26,12 @@ pub async fn brokers(arguments: &[&str]) -> [(Option<Memcached>, Broker); 2] {
     [(None, on_memory), (Some(memcached), on_memcached)]
 }
 
-/// As it goes over the wire; set, whatever it is.
+/// Converts a span for the wire; set, whatever it is.
 pub fn span(span: Duration) -> Option<prost_types::Duration> {
     Some(span.try_into().unwrap())
 }
 
-/// As it came over the wire, where it must be set.
+/// Converts a span from the wire, where it must be set.
 pub fn duration(span: Option<prost_types::Duration>) -> Duration {
     span.expect("a duration that is set").try_into().unwrap()
 }
@@ -40,7 +40,7 @@ pub fn lock(name: &str) -> Option<LockSpec> {
     Some(LockSpec { name: name.to_owned(), ..LockSpec::default() })
 }
 
-/// One that lingers.
+/// Makes the spec of a lock that lingers.
 pub fn lingering(name: &str, linger: Duration) -> Option<LockSpec> {
     Some(LockSpec { name: name.to_owned(), linger: span(linger), ..LockSpec::default() })
 }
@@ -53,7 +53,7 @@ pub fn reattach(name: &str, lock_id: &str) -> AcquireRequest {
     AcquireRequest { reattach_lock_id: lock_id.to_owned(), ..once(name) }
 }
 
-/// Until the client leaves.
+/// Makes a request that waits until the client leaves.
 pub fn wait(name: &str) -> WaitAcquireRequest {
     WaitAcquireRequest { lock: lock(name), ttl: None, wait: None }
 }
@@ -63,12 +63,12 @@ pub fn wait_up_to(max_wait: Duration, name: &str) -> WaitAcquireRequest {
     WaitAcquireRequest { wait: Some(wait), ..self::wait(name) }
 }
 
-/// On a Session, tried once.
+/// Makes a BeginLock that tries once.
 pub fn begin(lock_ref: i64, name: &str) -> BeginLock {
     BeginLock { lock_ref, lock: lock(name), ..BeginLock::default() }
 }
 
-/// On a Session, with a wait.
+/// Makes a BeginLock that waits.
 pub fn begin_wait(lock_ref: i64, name: &str) -> BeginLock {
     BeginLock { wait: Some(WaitSpec::default()), ..begin(lock_ref, name) }
 }
@@ -124,7 +124,7 @@ pub async fn queue(stub: &mut Stub, request: WaitAcquireRequest) -> (i32, Stream
     }
 }
 
-/// The grant that a stream must get soon, whatever it is told of its place before.
+/// Returns the grant that a stream must get soon. Skips `queued`.
 pub async fn granted<E: Event>(stream: &mut Streaming<E>) -> Acquired {
     loop {
         match next_event(stream).await {
@@ -135,7 +135,7 @@ pub async fn granted<E: Event>(stream: &mut Streaming<E>) -> Acquired {
     }
 }
 
-/// The next event of a holder's stream that is not a renewal.
+/// Returns the next event of a holder's stream that is not a renewal.
 pub async fn after_renewals<E: Event>(stream: &mut Streaming<E>) -> Kind {
     loop {
         match next_event(stream).await {

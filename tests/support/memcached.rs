@@ -22,22 +22,22 @@ pub struct Memcached {
 }
 
 impl Memcached {
-    /// One that a broker accepts: no evictions, no flush; `flags` come on top.
+    /// Starts one that a broker accepts: no evictions, no flush; `flags` come on top.
     pub async fn start(flags: &[&str]) -> Self {
         Self::bare(&[&["-M", "-F"], flags].concat()).await
     }
 
-    /// One with nothing but `flags`, for servers that a broker must refuse.
+    /// Starts one with nothing but `flags`, for servers that a broker must refuse.
     pub async fn bare(flags: &[&str]) -> Self {
         Self::of(current(), flags).await
     }
 
-    /// Debian 12's, too old to keep locks.
+    /// Starts Debian 12's, too old to keep locks.
     pub async fn old(flags: &[&str]) -> Self {
         Self::of(old(), flags).await
     }
 
-    /// One whose flags keep it from answering a bare command: with a password, or with TLS.
+    /// Starts one whose flags keep it from answering a bare command: with a password, or with TLS.
     pub async fn mute(flags: &[&str]) -> Self {
         let flags: Vec<_> = flags.iter().map(|&flag| flag.to_owned()).collect();
         for _ in 0..10 {
@@ -72,23 +72,23 @@ impl Memcached {
         ([127, 0, 0, 1], self.port).into()
     }
 
-    /// As a value for `--store`.
+    /// Returns its address as a value for `--store`.
     pub fn store(&self) -> String {
         format!("memcached://{}", self.address())
     }
 
-    /// A crash and a new start on the same port: all memory is lost.
+    /// Kills it and starts it again on the same port: all memory is lost.
     pub async fn restart(&mut self) {
         self.kill();
         self.start_again().await;
     }
 
-    /// SIGKILL.
+    /// Sends SIGKILL.
     pub fn kill(&mut self) {
         self.process.kill();
     }
 
-    /// SIGUSR1, upon which one that was started with `-e FILE` saves its memory there and ends.
+    /// Sends SIGUSR1. A memcached that was started with `-e FILE` then saves its memory there and ends.
     pub async fn save_and_end(&mut self) {
         self.process.signal(Signal::USR1);
         eventually(SOON, "memcached saves its memory", async || self.process.exit().is_some()).await;
@@ -98,29 +98,29 @@ impl Memcached {
         eventually(SOON, "the next second", async || second() > ended).await;
     }
 
-    /// After `kill`, on the same port.
+    /// Starts it again on the same port, after `kill`.
     pub async fn start_again(&mut self) {
         self.process = run(&self.program, self.port, &self.flags).await.expect("memcached starts again");
     }
 
-    /// After `kill`, on the same port, as an operator starts it who has changed its flags.
+    /// Starts it again on the same port, after `kill`, as an operator does who has changed its flags.
     pub async fn start_again_with(&mut self, flags: &[&str]) {
         self.flags = flags.iter().map(|&flag| flag.to_owned()).collect();
         self.start_again().await;
     }
 
-    /// SIGSTOP.
+    /// Sends SIGSTOP.
     pub async fn stop(&mut self) {
         self.process.stop().await;
     }
 
-    /// SIGCONT.
+    /// Sends SIGCONT.
     pub fn cont(&mut self) {
         self.process.cont();
     }
 
-    /// What it answers to a command of its text protocol, on a connection of its own, with lines
-    /// ended by `\r\n`: `command("mg key t")` gives `"HD t-1\r\n"`, or `"EN\r\n"`.
+    /// Sends a command of its text protocol on a connection of its own, and returns the answer with lines ended by
+    /// `\r\n`: `command("mg key t")` gives `"HD t-1\r\n"`, or `"EN\r\n"`.
     pub async fn command(&self, text: &str) -> String {
         timeout(SOON, command(self.address(), text))
             .await
@@ -146,7 +146,7 @@ impl Memcached {
         }
     }
 
-    /// One number of `stats`.
+    /// Returns one number of `stats`.
     pub async fn stat(&self, name: &str) -> u64 {
         let stats = self.command("stats").await;
         stats

@@ -1,6 +1,6 @@
-//! What the integration tests are made of: a real memcached, a real `lockbroker serve`, a proxy
-//! between two of them, and waiting that has a condition and a deadline. Nothing here knows what a
-//! test is about, and nothing sleeps for a fixed time and hopes.
+//! Parts of the integration tests: a real memcached, a real `lockbroker serve`, a proxy between two of them, and
+//! waiting that has a condition and a deadline. Nothing here knows what a test is about, and nothing sleeps for a
+//! fixed time and hopes.
 
 // Every test binary compiles all of this and uses the part that it needs.
 #![allow(dead_code, unreachable_pub, unused_imports)]
@@ -29,7 +29,7 @@ pub use process::Process;
 pub use proxy::Proxy;
 pub use scrape::{Answer, Scrape, http};
 
-/// For what should happen at once: generous, because two cores may be compiling next door.
+/// The deadline of what should happen at once: generous, because two cores may be compiling next door.
 pub const SOON: Duration = Duration::from_secs(10);
 
 /// Waits until `condition` holds, and panics with `what` when it does not within `deadline`.
@@ -41,8 +41,8 @@ pub async fn eventually(deadline: Duration, what: &str, mut condition: impl Asyn
     }
 }
 
-/// A TCP port of 127.0.0.1 that nobody listens on now. It lies below the range from which the kernel
-/// serves outgoing connections, so that one which is given up for a moment, as in a restart, stays free.
+/// Returns a TCP port of 127.0.0.1 that nobody listens on now. It lies below the range from which the kernel serves
+/// outgoing connections. So a port that is given up for a moment, as in a restart, stays free.
 pub fn free_port() -> u16 {
     use std::hash::{BuildHasher, RandomState};
     loop {
@@ -53,8 +53,8 @@ pub fn free_port() -> u16 {
     }
 }
 
-/// A program that is not ours: named by the environment, as `scripts/test` does, or fetched now by the
-/// script that prints its path.
+/// Returns the path of a program that is not ours. The environment names it, as `scripts/test` does, or the script
+/// that prints its path fetches it now.
 pub fn tool(variable: &str, script: &[&str]) -> PathBuf {
     if let Some(path) = std::env::var_os(variable) {
         return path.into();

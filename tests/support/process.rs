@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 pub struct Process {
     name: String,
     child: Child,
-    /// What it wrote to stderr, line by line.
+    /// The lines that it wrote to stderr.
     log: Arc<Mutex<Vec<String>>>,
 }
 
@@ -22,7 +22,7 @@ impl Process {
         Self::spawn_writing(name, command, Stdio::null()).0
     }
 
-    /// As `spawn`, with its stdout for the test to read.
+    /// Starts it as `spawn` does, with its stdout for the test to read.
     pub fn spawn_piped(name: &str, command: &mut Command) -> (Self, ChildStdout) {
         let (process, stdout) = Self::spawn_writing(name, command, Stdio::piped());
         (process, stdout.unwrap())
@@ -46,17 +46,17 @@ impl Process {
         (Self { name: name.to_owned(), child, log }, stdout)
     }
 
-    /// Its process id.
+    /// Returns its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// All that it has logged so far.
+    /// Returns all that it has logged so far.
     pub fn log(&self) -> Vec<String> {
         self.log.lock().unwrap().clone()
     }
 
-    /// How it ended, if it has.
+    /// Returns how it ended, if it has.
     pub fn exit(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().unwrap()
     }
@@ -68,7 +68,7 @@ impl Process {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// SIGSTOP: it stays connected and does nothing. Returns when it has really stopped.
+    /// Sends SIGSTOP: it stays connected and does nothing. Returns when it has really stopped.
     pub async fn stop(&mut self) {
         self.signal(Signal::STOP);
         let stat = format!("/proc/{}/stat", self.pid());
@@ -79,12 +79,12 @@ impl Process {
         .await;
     }
 
-    /// SIGCONT: it goes on, and believes that no time has passed.
+    /// Sends SIGCONT: it goes on, and believes that no time has passed.
     pub fn cont(&mut self) {
         self.signal(Signal::CONT);
     }
 
-    /// SIGKILL, and waits until the kernel has closed its sockets.
+    /// Sends SIGKILL, and waits until the kernel has closed its sockets.
     pub fn kill(&mut self) {
         // Fails only if it has ended already.
         let _ = self.child.kill();
@@ -103,7 +103,7 @@ impl Process {
         }
     }
 
-    /// SIGTERM, and its exit status.
+    /// Sends SIGTERM and returns the exit status.
     pub async fn terminate(&mut self, deadline: Duration) -> ExitStatus {
         self.signal(Signal::TERM);
         self.wait(deadline).await

@@ -1,4 +1,4 @@
-//! What Prometheus reads of a broker.
+//! Reads a broker's metrics as Prometheus does.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::SOON;
 
-/// What came to a request of HTTP/1.1.
+/// The answer to a request of HTTP/1.1.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
@@ -53,7 +53,7 @@ impl Scrape {
         Self(samples.collect())
     }
 
-    /// The sum of all samples of this name that have these labels.
+    /// Returns the sum of all samples of this name that have these labels.
     pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         let labels: Vec<_> = labels.iter().map(|(name, value)| format!("{name}=\"{value}\"")).collect();
         let mut samples = self
@@ -65,7 +65,7 @@ impl Scrape {
         samples.map(|(_, value)| value).sum()
     }
 
-    /// The names of all samples, without labels.
+    /// Returns the names of all samples, without labels.
     pub fn names(&self) -> BTreeSet<&str> {
         self.0.keys().map(|sample| name_of(sample)).collect()
     }

@@ -1,4 +1,4 @@
-//! How far it goes on one machine: the same work for ever more callers, and for ever longer lines.
+//! Measures growth on one machine: the same work for ever more callers, and for ever longer lines.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::report::{Chart, Samples};
 use crate::servers::Servers;
 use crate::{Bench, NOT_KEPT, of, work};
 
-/// By callers at a time.
+/// Cycles by the number of callers at a time.
 const CYCLES: Chart = Chart {
     file: "growth-cycles.svg",
     title: "Cycles a second, by callers at a time",
@@ -18,7 +18,7 @@ const CYCLES: Chart = Chart {
     points: &[1, 4, 16, 64, 256, 1024],
     lines: &["Session, memcached", "streams, memcached", "Redis", "etcd"],
 };
-/// By those who wait in line.
+/// Hand-overs by the number of waiters.
 const HAND_OVERS: Chart = Chart {
     file: "growth-hand-over.svg",
     title: "Release sent to next grant received, µs, by waiters",
@@ -34,12 +34,12 @@ const HAND_OVERS: Chart = Chart {
         "Redis polled every 10 ms, p99",
     ],
 };
-/// What is drawn.
+/// The charts that are drawn.
 pub const CHARTS: [Chart; 2] = [CYCLES, HAND_OVERS];
 
-/// How many connections the waiters of a broker share, each with a Session.
+/// The number of connections that the waiters of a broker share, each with a Session.
 const CONNECTIONS: usize = 4;
-/// How many wait at the most where each of them costs the peer's server work all the time: to poll for 1,000 is
+/// The greatest number of waiters where each of them costs the peer's server work all the time: polling for 1,000 is
 /// 100,000 commands a second.
 const MOST_AT_PEERS: usize = 100;
 

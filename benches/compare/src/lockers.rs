@@ -1,4 +1,4 @@
-//! The peers as clients see them, all in one shape.
+//! The peers as clients see them, all behind one interface.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use tonic_prost::ProstCodec;
 
 /// The ttl of leases, for which no round lasts long enough.
 pub const TTL: Duration = Duration::from_secs(30);
-/// How often one who waits at Redis asks again.
+/// The interval at which a waiter asks Redis again.
 const POLL: Duration = Duration::from_millis(10);
 
 /// A client, or a part of one that may hold locks.
@@ -35,13 +35,13 @@ pub trait Locker: Send + Sync + 'static {
     fn release(&self, held: Self::Held) -> impl Future<Output = Result<(), String>> + Send;
 }
 
-/// A Session of its own on a connection of its own.
+/// Opens a Session on a connection of its own.
 pub async fn session(url: &str) -> Result<Lane, String> {
     let session = Session::open(connect(url).await?, Some(TTL)).await.map_err(|status| status.to_string())?;
     Ok(Lane::Session(session.0))
 }
 
-/// A connection on which each lock has a stream of its own.
+/// Opens a connection on which each lock has a stream of its own.
 pub async fn streams(url: &str) -> Result<Lane, String> {
     Ok(Lane::Stream(LockServiceClient::new(connect(url).await?), Some(TTL)))
 }
@@ -110,7 +110,7 @@ struct UnlockRequest {
 struct UnlockResponse {}
 
 impl Etcd {
-    /// A client on a connection of its own.
+    /// Opens a client on a connection of its own.
     pub async fn open(url: &str) -> Result<Etcd, String> {
         Etcd::new(connect(url).await?).await
     }
@@ -125,7 +125,7 @@ impl Etcd {
         Ok(clients)
     }
 
-    /// A client on `channel`, with a lease that outlives every round.
+    /// Makes a client on `channel`, with a lease that outlives every round.
     async fn new(channel: Channel) -> Result<Etcd, String> {
         let request = LeaseGrantRequest { ttl: TTL.as_secs() as i64 };
         let response: LeaseGrantResponse = call(&channel, "/etcdserverpb.Lease/LeaseGrant", request).await?;
@@ -220,7 +220,7 @@ fn told(error: redis::RedisError) -> String {
     error.to_string()
 }
 
-/// Unlike any other of this process, which is the only client.
+/// Returns a number unlike any other of this process, which is the only client.
 pub fn unique() -> u64 {
     use std::sync::atomic::{AtomicU64, Ordering};
     static LAST: AtomicU64 = AtomicU64::new(0);

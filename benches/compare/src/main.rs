@@ -33,16 +33,16 @@ struct Args {
     /// Also what takes long: memory, the cost of many held locks, and growth
     #[arg(long)]
     all: bool,
-    /// Only this; may be given several times
+    /// Group to run alone; may be given several times
     #[arg(long, value_name = "GROUP")]
     only: Vec<Group>,
-    /// How many rounds [default: 9, and 3 of the groups whose rounds take long]
+    /// Number of rounds [default: 9, and 3 of the groups whose rounds take long]
     #[arg(long, value_name = "COUNT")]
     rounds: Option<usize>,
-    /// For how long each piece of work is measured, in each round
+    /// Time for which each piece of work is measured, in each round
     #[arg(long, value_name = "DURATION", default_value = "1500ms", value_parser = humantime::parse_duration)]
     length: Duration,
-    /// Where the pictures are drawn
+    /// Folder in which the pictures are drawn
     #[arg(long, value_name = "FOLDER", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/bench"))]
     pictures: PathBuf,
     /// A broker that is built already; without this, a release build is made
@@ -50,7 +50,7 @@ struct Args {
     lockbroker: Option<PathBuf>,
 }
 
-/// What is measured together.
+/// A group of pieces of work that are measured together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Group {
     /// Cycles on one shared Session, and on one shared connection to Redis
@@ -74,10 +74,10 @@ pub enum Group {
 }
 
 impl Group {
-    /// Those whose rounds take more than 10 s.
+    /// The groups whose rounds take more than 10 s.
     const LONG: [Group; 3] = [Group::Memory, Group::Hold, Group::Growth];
 
-    /// As on the command line.
+    /// Returns the name, as on the command line.
     fn name(self) -> String {
         self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
     }
@@ -236,7 +236,7 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// On servers of their own, since memory that was needed once is not all given back.
+    /// Measures memory on servers of its own, since memory that was needed once is not all given back.
     async fn memory(&self, samples: &mut Samples) -> Result<(), String> {
         for locks in [20_000, 50_000, 100_000] {
             let servers = Servers::start(self.programs).map_err(told)?;
@@ -256,7 +256,8 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// By the broker's own bench, which reads what streams are told: whoever does not is cut off.
+    /// Measures with the broker's own bench, which reads what streams are told. The broker cuts off clients that do
+    /// not read.
     async fn hold(&self, samples: &mut Samples) -> Result<(), String> {
         let servers = Servers::start(self.programs).map_err(told)?;
         let [one, other] = &servers.memcached;
@@ -276,7 +277,7 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// Few connections for many streams.
+    /// Opens few connections for many streams.
     async fn lanes(&self, url: &str) -> Result<Vec<lockbroker::cli::bench::lane::Lane>, String> {
         let mut lanes = Vec::new();
         for _ in 0..20 {
@@ -286,7 +287,7 @@ impl Bench<'_> {
     }
 }
 
-/// A step's spans, which are not missing without a word.
+/// Returns a step's spans, or an error if there are none.
 fn of<'a>(results: &'a Results, step: &str) -> Result<&'a Series, String> {
     results.step(step).ok_or_else(|| format!("nothing was measured of this: {step}"))
 }
@@ -304,7 +305,7 @@ fn told(error: anyhow::Error) -> String {
     format!("{error:#}")
 }
 
-/// What is aimed at.
+/// The figures, with their aims.
 const ROWS: &[Row] = &[
     Row::ratio(Group::Session, "cycles/s, 256 at a time", "Session, memcached", "Redis", "1.2 or more"),
     Row::ratio(Group::Session, "cycles/s, 64 at a time", "Session, memcached", "Redis", "1.1 or more"),

@@ -1,4 +1,4 @@
-//! Medians and their spread, as tables and as pictures.
+//! Writes medians and their spread, as tables and as pictures.
 
 mod chart;
 
@@ -9,7 +9,7 @@ pub use self::chart::Chart;
 
 use crate::Group;
 
-/// What was measured, by name, one number a round.
+/// The measured numbers by name, one number a round.
 #[derive(Debug, Default)]
 pub struct Samples(Vec<(String, Vec<f64>)>);
 
@@ -45,7 +45,7 @@ pub struct Row {
 
 #[derive(Debug)]
 enum Value {
-    /// As it was measured.
+    /// The number as it was measured.
     Plain,
     /// One's by the other's, round by round.
     Ratio(&'static str, &'static str),
@@ -86,7 +86,7 @@ impl Row {
         }
     }
 
-    /// None if it was not measured.
+    /// Returns the spread; none if it was not measured.
     fn spread(&self, samples: &Samples) -> Option<Spread> {
         let pairs = |one, other| {
             let of = |who| samples.get(&format!("{}: {who}", self.what));
@@ -109,7 +109,7 @@ struct Spread {
 }
 
 impl Spread {
-    /// Of at least one value.
+    /// Makes the spread of at least one value.
     fn of(mut values: Vec<f64>) -> Spread {
         values.sort_by(f64::total_cmp);
         let (low, high) = ((values.len() - 1) / 2, values.len() / 2);
@@ -117,7 +117,7 @@ impl Spread {
     }
 }
 
-/// The tables, in Markdown: what is aimed at, what grows, and all that was measured.
+/// Writes the tables, in Markdown: what is aimed at, what grows, and all that was measured.
 pub fn table(samples: &Samples, rows: &[Row], charts: &[Chart]) -> String {
     let mut text =
         "| what | median | least to most | aim | command, after `cargo run --release --` |\n|---|--:|--:|---|---|\n"
@@ -137,7 +137,7 @@ pub fn table(samples: &Samples, rows: &[Row], charts: &[Chart]) -> String {
     text
 }
 
-/// Three that count.
+/// Writes a number with three significant digits.
 fn digits(value: f64) -> String {
     match value.abs() {
         size if size >= 100.0 => format!("{value:.0}"),
@@ -176,7 +176,7 @@ pub fn draw(samples: &Samples, rows: &[Row], charts: &[Chart], folder: &Path) ->
     Ok(())
 }
 
-/// Horizontal bars as long as the medians, with a line from the least to the most.
+/// Draws horizontal bars as long as the medians, with a line from the least to the most.
 fn picture(title: &str, bars: &[(String, Spread)]) -> String {
     const LEFT: f64 = 430.0;
     const WIDTH: f64 = 420.0;
@@ -208,7 +208,7 @@ fn picture(title: &str, bars: &[(String, Spread)]) -> String {
     svg + "</svg>\n"
 }
 
-/// The beginning of a picture.
+/// Begins a picture.
 fn opened(width: f64, height: f64, title: &str) -> String {
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" font-family=\"sans-serif\" font-size=\"13\">\n\

@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 use tempfile::TempDir;
 
-/// How long a server may take to listen.
+/// The longest time that a server may take to listen.
 const STARTS_WITHIN: Duration = Duration::from_secs(20);
-/// How long all are left alone after their start: until then a broker bears little with a new memcached's clock.
+/// The pause after the start of all servers: until then a broker bears little with a new memcached's clock.
 const SETTLE: Duration = Duration::from_secs(4);
 
-/// All of them.
+/// The servers of a run.
 #[derive(Debug)]
 pub struct Servers {
     /// A broker on its embedded store.
@@ -36,7 +36,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// As a client is told it.
+    /// Returns the address as clients take it.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
@@ -72,7 +72,7 @@ impl Drop for Server {
     }
 }
 
-/// What they are started from.
+/// The programs of the servers.
 #[derive(Debug)]
 pub struct Programs {
     pub lockbroker: PathBuf,
@@ -144,7 +144,7 @@ impl Servers {
     }
 }
 
-/// The broker, built as it is released.
+/// Builds the broker as it is released, and returns its path.
 fn built(root: &Path) -> anyhow::Result<PathBuf> {
     let root = root.join("../..");
     let mut build = Command::new("cargo");
@@ -154,7 +154,7 @@ fn built(root: &Path) -> anyhow::Result<PathBuf> {
     Ok(root.join("target/release/lockbroker"))
 }
 
-/// etcd, built from its module, whose version is pinned.
+/// Builds etcd from its module, whose version is pinned, and returns its path.
 fn etcd(root: &Path) -> anyhow::Result<PathBuf> {
     let program = root.join("target/etcd");
     let mut build = Command::new("go");
@@ -164,7 +164,7 @@ fn etcd(root: &Path) -> anyhow::Result<PathBuf> {
     Ok(program)
 }
 
-/// The path that a script prints.
+/// Runs a script and returns the path that it prints.
 fn printed(script: &Path, arguments: &[&str]) -> anyhow::Result<PathBuf> {
     let mut run = Command::new(script);
     let output = run.args(arguments).stderr(Stdio::inherit()).output()?;
@@ -172,7 +172,7 @@ fn printed(script: &Path, arguments: &[&str]) -> anyhow::Result<PathBuf> {
     Ok(String::from_utf8(output.stdout)?.trim_end().into())
 }
 
-/// One that nobody listens on now.
+/// Returns a port that nobody listens on now.
 fn free_port() -> anyhow::Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }

@@ -16,14 +16,14 @@ use tokio::time::timeout;
 
 use crate::lockers::{Locker, unique};
 
-/// How long anything may take before the run is given up.
+/// The longest time for anything before the run is given up.
 const WITHIN: Duration = Duration::from_secs(60);
 /// Runs something that must have happened within [`WITHIN`].
 async fn in_time<T>(what: &str, work: impl Future<Output = Result<T, String>>) -> Result<T, String> {
     timeout(WITHIN, work).await.unwrap_or_else(|_| Err(format!("not within {WITHIN:?}: {what}")))
 }
 
-/// A fifth of the time to warm up, and then as long as is measured.
+/// Makes a tally: a fifth of the time to warm up, and then as long as is measured.
 fn window(length: Duration) -> Arc<Tally> {
     Arc::new(Tally::new(Window::new(length / 5, length)))
 }
@@ -71,9 +71,8 @@ async fn all(mut tasks: JoinSet<Result<(), String>>) -> Result<(), String> {
     .await
 }
 
-/// One name that goes from hand to hand: from the release being sent to the next grant received. All lockers but one
-/// are in line. A holder releases the lock when it was `kept` for a while, and whoever had it before has asked for it
-/// again.
+/// Hands one name from holder to holder, and measures from sending the release to receiving the next grant. All
+/// lockers but one are in line. A holder keeps the lock for `kept`, and whoever had it before has asked for it again.
 pub async fn hand_overs<L: Locker>(lockers: Vec<Arc<L>>, kept: Duration, length: Duration) -> Result<Results, String> {
     let name = format!("compare/hand-over/{}", unique());
     let (granted, mut grants) = mpsc::unbounded_channel();
@@ -121,7 +120,7 @@ pub async fn hand_overs<L: Locker>(lockers: Vec<Arc<L>>, kept: Duration, length:
     Ok(tally.results())
 }
 
-/// A holder's connection ends: from then to the grant of each of its locks to one who waits for it, and to the last.
+/// Ends a holder's connection, and measures from then to the grant of each of its locks to a waiter, and to the last.
 pub async fn disconnects(url: &str, locks: usize, length: Duration) -> Result<Results, String> {
     let open = async |channel| Session::open(channel, None).await.map_err(|status| status.to_string());
     let (waiters, _) = open(lockbroker::cli::bench::connect(url).await?).await?;
@@ -159,7 +158,7 @@ pub async fn disconnects(url: &str, locks: usize, length: Duration) -> Result<Re
     Ok(tally.results())
 }
 
-/// The least that a disconnect can take: a bare TCP server that sees the end of one connection and tells another.
+/// Measures the least that a disconnect can take: a bare TCP server sees the end of one connection and tells another.
 pub async fn bare_ends(length: Duration) -> Result<Results, String> {
     let text = |error: std::io::Error| error.to_string();
     let listener = TcpListener::bind("127.0.0.1:0").await.map_err(text)?;
@@ -185,12 +184,12 @@ pub async fn bare_ends(length: Duration) -> Result<Results, String> {
     Ok(tally.results())
 }
 
-/// What memory the server's process has with many locks held, and afterwards.
+/// The memory of the server's process with many locks held, and afterwards.
 #[derive(Debug, Clone, Copy)]
 pub struct Held {
-    /// For each lock, in KiB.
+    /// KiB for each lock.
     pub kib_per_lock: f64,
-    /// When all are released and others have come and gone, in MiB.
+    /// MiB when all are released and others have come and gone.
     pub mib_after: f64,
 }
 

@@ -1,6 +1,6 @@
-//! A client that uses the Rust client: what it believes is what its guards say. They are asked every few milliseconds,
-//! and what they said counts until they were last asked, so that what is noted falls short of the truth by that much
-//! and never exceeds it.
+//! A client that uses the Rust client, and believes what its guards say. It asks them every few milliseconds. An
+//! answer counts until the guard was last asked. So what is noted falls short of the truth by that much and never
+//! exceeds it.
 
 use std::time::{Duration, Instant};
 
@@ -10,9 +10,9 @@ use tokio::time::{sleep, timeout};
 
 use super::{Holding, LISTEN_ON, Life, PAUSE, POLL};
 
-/// How many locks a client holds or wants at a time.
+/// The number of locks that a client holds or wants at a time.
 const LOCKS: u64 = 2;
-/// How often a guard is asked.
+/// The interval at which a guard is asked.
 const LOOK: Duration = Duration::from_millis(5);
 
 pub(super) async fn run(mut life: Life) {

@@ -20,14 +20,14 @@ use tonic::transport::{Channel, Endpoint};
 use crate::history::{Belief, End, Hold, LEASE};
 use crate::world::World;
 
-/// How long an answer may take before the client does without it and dials anew.
+/// The longest time for an answer before the client does without it and dials anew.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How long a client that has been told nothing of a loss goes on listening. In a Session its validity may end before
-/// the lease by the time between two heartbeats, a third of the ttl.
+/// The time for which a client that has been told nothing of a loss goes on listening. In a Session its validity may
+/// end before the lease by the time between two heartbeats, a third of the ttl.
 pub(crate) const LISTEN_ON: Duration = Duration::from_millis(2_500);
 /// The least time between two polls for a lock that another broker holds.
 const POLL: Duration = Duration::from_millis(20);
-/// What a client does after it was refused.
+/// The pause of a client that was refused.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Runs one client until the end.
@@ -39,11 +39,11 @@ pub(crate) async fn run(life: Life) {
     }
 }
 
-/// What a client is to do with itself.
+/// The course of a client's life.
 #[derive(Debug)]
 pub(crate) struct Life {
     client: usize,
-    /// Where it finds a broker.
+    /// The address at which it finds a broker.
     road: SocketAddr,
     rng: StdRng,
     end: Instant,
@@ -55,7 +55,7 @@ impl Life {
         Self { client, road, rng: StdRng::seed_from_u64(seed ^ (client as u64 + 1) << 32), end, world }
     }
 
-    /// For a task of the same client.
+    /// Makes another for a task of the same client.
     fn share(&mut self) -> Self {
         Self { rng: StdRng::seed_from_u64(self.rng.random()), world: Arc::clone(&self.world), ..*self }
     }
@@ -64,13 +64,13 @@ impl Life {
         Instant::now() < self.end
     }
 
-    /// The lock that it wants next.
+    /// Chooses the lock that it wants next.
     fn choose(&mut self) -> usize {
         self.rng.random_range(0..self.world.names.len())
     }
 
-    /// For how long it holds a lock. Mostly for a moment, so that there are many grants; now and then for so long that
-    /// renewals count and faults find it held.
+    /// Chooses the time for which it holds a lock. Mostly it is a moment, so that there are many grants. Now and then
+    /// it is so long that renewals count and faults find it held.
     fn hold_for(&mut self) -> Duration {
         let millis = if self.rng.random_bool(0.035) { 1_500..7_000 } else { 5..80 };
         Duration::from_millis(self.rng.random_range(millis))
@@ -84,7 +84,7 @@ impl Life {
         Some(LockSpec { name: self.world.names[name].clone(), ..Default::default() })
     }
 
-    /// A new connection; none if nobody is there.
+    /// Makes a new connection; none if nobody is there.
     async fn dial(&self) -> Option<LockServiceClient<Channel>> {
         // HTTP/2 keepalive is off: to close a stream that is silent would be the client's word.
         let endpoint = Endpoint::from_shared(format!("http://{}", self.road)).unwrap();
@@ -105,13 +105,13 @@ fn duration(span: Option<prost_types::Duration>) -> Duration {
 #[derive(Debug)]
 struct Holding {
     hold: Hold,
-    /// Since when the client has believed without a break; none while it does not.
+    /// The moment since which the client has believed without a break; none while it does not.
     since: Option<Instant>,
     valid_until: Instant,
 }
 
 impl Holding {
-    /// A grant that was just received and is valid until then.
+    /// Begins with a grant that was just received and is valid until then.
     fn begin(life: &Life, name: usize, token: i64, valid_until: Instant) -> Self {
         life.world.held.lock().unwrap().push((life.client, name));
         let now = Instant::now();
@@ -120,7 +120,7 @@ impl Holding {
         Self { hold, since: Some(now), valid_until }
     }
 
-    /// It is known to be valid until then, if it has not run out already: what has run out stays so.
+    /// Extends the validity to then, if it has not run out already: what has run out stays so.
     fn valid_until(&mut self, until: Instant) {
         if Instant::now() < self.valid_until {
             self.valid_until = until;
@@ -128,12 +128,12 @@ impl Holding {
         }
     }
 
-    /// The belief ends now, or has ended with the validity.
+    /// Ends the belief now, or when the validity ended.
     fn doubt(&mut self) {
         self.doubt_since(Instant::now());
     }
 
-    /// The belief has ended then, or with the validity.
+    /// Ends the belief at that moment, or when the validity ended.
     fn doubt_since(&mut self, then: Instant) {
         let until = self.valid_until.min(then);
         if let Some(from) = self.since.take().filter(|&from| from < until) {
@@ -141,7 +141,7 @@ impl Holding {
         }
     }
 
-    /// After a doubt: a reattach was answered in time.
+    /// Begins to believe again after a doubt: a reattach was answered in time.
     fn resume(&mut self, valid_until: Instant) {
         self.valid_until(valid_until);
         self.since.get_or_insert_with(Instant::now);
@@ -156,7 +156,7 @@ impl Holding {
         self.over(life);
     }
 
-    /// Lost, now or when the validity ran out.
+    /// Notes a loss, now or when the validity ran out.
     fn lost(mut self, told: bool, life: &Life) {
         self.doubt();
         self.hold.end = End::Lost { at: self.valid_until.min(Instant::now()), told };

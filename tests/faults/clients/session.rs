@@ -19,7 +19,7 @@ use tonic::Streaming;
 use super::{Holding, LISTEN_ON, Life, PATIENCE, PAUSE, duration, wait_spec};
 use crate::history::TTL;
 
-/// How many locks a client holds or wants at a time.
+/// The number of locks that a client holds or wants at a time.
 const LOCKS: usize = 3;
 
 pub(super) async fn run(mut life: Life) {
@@ -90,7 +90,7 @@ impl Session {
         })
     }
 
-    /// Until the stream ends, is silent for too long, or the client's time is over.
+    /// Runs until the stream ends, is silent for too long, or the client's time is over.
     async fn live(mut self, life: &mut Life) {
         while life.goes_on() {
             self.want(life);
@@ -247,7 +247,7 @@ impl Session {
         }
     }
 
-    /// The stream has ended (`told`) or is given up.
+    /// Notes that the stream has ended (`told`) or is given up.
     fn close(mut self, told: bool, life: &Life) {
         for (_, lock) in self.locks.drain() {
             match lock {

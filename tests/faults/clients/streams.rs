@@ -23,7 +23,7 @@ type Events = Pin<Box<dyn Stream<Item = Result<Kind, Status>> + Send>>;
 struct Granted {
     events: Events,
     acquired: Acquired,
-    /// When what is answered by this stream was sent.
+    /// The moment at which the request was sent that this stream answers.
     sent: Instant,
 }
 
@@ -91,7 +91,7 @@ fn events<E: Event + Send + 'static>(stream: Streaming<E>) -> Events {
     Box::pin(stream.map(|message| message.map(|message| message.event().and_then(|event| event.kind).unwrap())))
 }
 
-/// The grant, if that is what the stream begins with; none for a refusal.
+/// Returns the grant, if the stream begins with one; none for a refusal.
 async fn first(events: &mut Events) -> Result<Option<Acquired>, Status> {
     loop {
         match events.next().await {
@@ -104,7 +104,7 @@ async fn first(events: &mut Events) -> Result<Option<Acquired>, Status> {
     }
 }
 
-/// Whether a broker says so, and not the transport.
+/// Returns true if a broker sent this status, and not the transport.
 fn is_an_answer(status: &Status) -> bool {
     std::error::Error::source(status).is_none()
         && matches!(status.code(), Code::Unavailable | Code::ResourceExhausted | Code::Aborted)
@@ -168,7 +168,8 @@ async fn hold(life: &mut Life, mut stub: Stub, name: usize, mut on: Granted) -> 
     }
 }
 
-/// After the validity has run out: whether the broker says so as well, or that it has renewed the lock after all.
+/// Listens on after the validity has run out. Returns true if the broker says so as well, or that it has renewed the
+/// lock after all.
 async fn is_told_late(events: &mut Events) -> bool {
     timeout(LISTEN_ON, events.next()).await.is_ok()
 }

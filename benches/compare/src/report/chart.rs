@@ -1,4 +1,4 @@
-//! What grows, as lines over logarithmic axes and as a table.
+//! Draws what grows, as lines over logarithmic axes and as a table.
 
 use std::fmt::Write as _;
 
@@ -10,22 +10,22 @@ pub struct Chart {
     /// The picture's.
     pub file: &'static str,
     pub title: &'static str,
-    /// What is measured, as in the names of samples.
+    /// The measured quantity, as in the names of samples.
     pub what: &'static str,
-    /// What grows from point to point.
+    /// The quantity that grows from point to point.
     pub axis: &'static str,
-    /// From 1 up.
+    /// The points, from 1 up.
     pub points: &'static [usize],
     pub lines: &'static [&'static str],
 }
 
 impl Chart {
-    /// The name of a point's samples.
+    /// Returns the name of a point's samples.
     pub fn name(&self, line: &str, point: usize) -> String {
         format!("{}, {point} {}: {line}", self.what, self.axis)
     }
 
-    /// Each line that was measured, with those of its points that were.
+    /// Returns each line that was measured, with those of its points that were.
     fn measured(&self, samples: &Samples) -> Vec<(&'static str, Vec<(usize, Spread)>)> {
         let line = |&line| {
             let at = |&point| Some((point, Spread::of(samples.get(&self.name(line, point))?.to_vec())));
@@ -34,7 +34,7 @@ impl Chart {
         self.lines.iter().map(line).filter(|(_, points)| !points.is_empty()).collect()
     }
 
-    /// The medians, in Markdown: a row for each point. Empty if nothing was measured.
+    /// Writes the medians, in Markdown: a row for each point. Empty if nothing was measured.
     pub fn table(&self, samples: &Samples) -> String {
         let lines = self.measured(samples);
         if lines.is_empty() {
