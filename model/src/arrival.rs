@@ -1,11 +1,11 @@
-//! What a broker makes of an answer, and of one that does not come.
+//! Handles answers at a broker, and answers that do not come.
 
 use crate::model::Model;
 use crate::rules::MARGIN;
 use crate::state::{Doing, Epoch, Flight, Id, Keeper, Op, Owner, Phase, Stage, State, Stream, Verdict};
 
 impl Model {
-    /// An answer arrives.
+    /// Handles an answer that arrives.
     pub(crate) fn arrive(&self, state: &mut State, flight: Flight) {
         match flight.owner {
             Owner::Probe(broker) => self.probe_landed(state, broker as usize, flight),
@@ -14,7 +14,7 @@ impl Model {
         }
     }
 
-    /// Nobody waits for the answer any more. What has not been carried out may still be.
+    /// Gives up waiting for an answer. What has not been carried out may still be.
     pub(crate) fn give_up(&self, state: &mut State, flight: Flight) {
         if !self.has_landed(&flight) {
             state.flights.push(crate::canon::stray(flight.op));
@@ -146,13 +146,14 @@ impl Model {
         self.settle(state, broker, client, flight, open);
     }
 
-    /// What is left of a lease that counts from when the command was sent; 0 if the answer has come too late.
+    /// Returns what is left of a lease that counts from when the command was sent; 0 if the answer has come too late
+    /// (R3).
     fn lease_left(&self, client: usize, flight: &Flight) -> u8 {
         let lease = self.lease(client);
         if self.rules.answer_in_time { lease.saturating_sub(flight.age) } else { lease }
     }
 
-    /// An answer that counts.
+    /// Handles an answer that counts.
     fn settle(&self, state: &mut State, broker: usize, client: usize, flight: Flight, open: bool) {
         let keeper = state.keepers[broker][client];
         match (flight.op, flight.verdict) {
@@ -224,7 +225,7 @@ impl Model {
         state.memcached.item.is_some_and(|item| item.id == id)
     }
 
-    /// A grant that counts: the client is told, if it is still there.
+    /// Handles a grant that counts: the client is told, if it is still there.
     fn adopt(&self, state: &mut State, broker: usize, client: usize, id: Id, lease: u8, flight: &Flight) {
         if let Some(token) = flight.token.filter(|_| self.bounds.tokens.is_some()) {
             state.ghost.token_fell |= token <= state.ghost.told;
@@ -241,7 +242,7 @@ impl Model {
         }
     }
 
-    /// A waiter whose client has gone leaves.
+    /// Removes a waiter whose client has gone.
     pub(crate) fn leave_if_told(&self, state: &mut State, broker: usize, client: usize) {
         if state.keepers[broker][client].stream != Stream::Live {
             state.keepers[broker][client] = Keeper::default();
@@ -261,7 +262,7 @@ impl Model {
         }
     }
 
-    /// The lock is somebody else's, or nobody's.
+    /// Ends a keeper whose lock is somebody else's, or nobody's.
     fn lost(&self, state: &mut State, broker: usize, client: usize) {
         let keeper = std::mem::take(&mut state.keepers[broker][client]);
         let told = &mut state.clients[client];
@@ -273,7 +274,7 @@ impl Model {
         }
     }
 
-    /// A reattach that counts. The client takes it up if it hears of it while the old validity lasts.
+    /// Handles a reattach that counts. The client takes it up if it hears of it while the old validity lasts (R11).
     fn reattached(&self, state: &mut State, broker: usize, client: usize, lease: u8) {
         let max_ttl = self.bounds.max_ttl();
         let keeper = &mut state.keepers[broker][client];
@@ -298,7 +299,7 @@ impl Model {
         state.keepers[broker][client] = Keeper { doing: Doing::Lingers, id, lease, ..Keeper::default() };
     }
 
-    /// Nobody knows whether the command was carried out, or will be.
+    /// Handles a command of which nobody knows if it was carried out, or will be (R5).
     fn uncertain(&self, state: &mut State, broker: usize, client: usize, op: Op) {
         match op {
             Op::Grant { id, .. } => {
@@ -315,7 +316,7 @@ impl Model {
     }
 }
 
-/// Whether the answer is all that is left to come.
+/// Returns true if only the answer is still to come.
 pub(crate) fn is_answer(flight: &Flight) -> bool {
     flight.stage == Stage::Arrival
 }

@@ -1,5 +1,5 @@
-//! One state for all that differ only in names. Ids and epochs are random numbers that are compared and never
-//! ordered, so they are renamed by where they appear; batches are under way in no order.
+//! Maps all states that differ only in names to one. Ids and epochs are random numbers that are compared and never
+//! ordered, so they are renamed by where they appear. Batches are under way in no order.
 
 use crate::state::{Epoch, Flight, Id, Op, Owner, Phase, Stage, State, Verdict};
 
@@ -65,7 +65,7 @@ impl State {
         });
     }
 
-    /// The one state that stands for all that differ from this one in names only.
+    /// Returns the one state that stands for all that differ from this one in names only.
     pub(crate) fn canonical(mut self) -> State {
         for flight in &mut self.flights {
             if flight.owner == Owner::Nobody {
@@ -125,7 +125,7 @@ fn creates(flight: &Flight, wanted: Id) -> bool {
     }
 }
 
-/// What is left of a batch that was given up: the one command that changes something.
+/// Returns what is left of a batch that was given up: the one command that changes something.
 pub(crate) fn stray(op: Op) -> Flight {
     Flight {
         owner: Owner::Nobody,

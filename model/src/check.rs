@@ -8,7 +8,7 @@ use stateright::{Checker, CheckerBuilder, HasDiscoveries, Model as _};
 use crate::model::{Action, Model};
 use crate::rules::{Bounds, Rules};
 
-/// What came of it.
+/// The result of a run.
 #[derive(Debug)]
 pub struct Outcome {
     pub name: &'static str,
@@ -28,7 +28,7 @@ pub fn check(bounds: Bounds, rules: Rules) -> Outcome {
     run(model, checker, |_| true)
 }
 
-/// The same, for all that can happen within so many steps.
+/// Does the same, for all that can happen within so many steps.
 pub fn check_within(bounds: Bounds, rules: Rules, steps: usize) -> Outcome {
     let model = Model::new(bounds, rules);
     // The depth counts states.

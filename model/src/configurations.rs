@@ -20,7 +20,7 @@ const ALONE: [[bool; 2]; 2] = [[true, false], [false, false]];
 /// Client 1 at either.
 const EITHER: [[bool; 2]; 2] = [[true, false], [true, true]];
 
-/// Those that are explored with every change.
+/// The configurations that are explored with every change.
 pub const ALL: &[Bounds] = &[
     QUIET,
     Bounds { name: "late", strays: 2, ..QUIET },

@@ -1,4 +1,4 @@
-//! What has been reached: every kind of step, and every kind of step after every kind of fault.
+//! Notes what has been reached: every kind of step, and every kind of step after every kind of fault.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -156,7 +156,7 @@ impl Coverage {
         }
     }
 
-    /// Every step that was reached after every fault.
+    /// Returns every step that was reached after every fault.
     pub fn reached(&self) -> BTreeSet<(&'static str, &'static str)> {
         let of_fault = |(fault, steps): (&&'static str, &AtomicU64)| {
             let (fault, steps) = (*fault, steps.load(Ordering::Relaxed));

@@ -1,16 +1,16 @@
-//! What a broker's keepers do of their own accord: ask, renew, move, hand over, release, linger.
+//! The steps that a broker's keepers take of their own accord: ask, renew, move, hand over, release, linger.
 
 use crate::model::Model;
 use crate::rules::MARGIN;
 use crate::state::{Client, Doing, Flight, Id, Keeper, Left, Op, Owner, Phase, State, Stream, Token, Verdict};
 
 impl Model {
-    /// Until when a lease lasts from before its command was sent.
+    /// Returns the length of a lease, from before its command was sent (R2).
     pub(crate) fn lease(&self, client: usize) -> u8 {
         self.bounds.ttl[client] - if self.rules.margin { MARGIN } else { 0 }
     }
 
-    /// The T of the item of a lock that is held.
+    /// Returns the T of the item of a lock that is held.
     pub(crate) fn item_ttl(&self, client: usize, protected: u8) -> u8 {
         let ttl = match protected > 0 && self.rules.reattach_protected {
             true => self.bounds.max_ttl(),
@@ -40,7 +40,8 @@ impl Model {
         });
     }
 
-    /// Whether another client's lock is held or given away at this broker, so that who waits here need not poll.
+    /// Returns true if another client's lock is held or given away at this broker, so that who waits here need not
+    /// poll.
     fn is_held_here(state: &State, broker: usize, client: usize) -> bool {
         let other = &state.keepers[broker][1 - client];
         !matches!(other.doing, Doing::Nothing | Doing::Wants)
@@ -93,7 +94,7 @@ impl Model {
         self.send(state, Owner::Keeper(broker as u8, client as u8), Op::Renew { id, ttl });
     }
 
-    /// Whether it is time to end the grant: the client has said so, or neither can believe in it any more.
+    /// Returns true if it is time to end the grant: the client has said so, or neither can believe in it any more.
     fn is_over(&self, keeper: &Keeper) -> bool {
         let disbelieved = keeper.protected == 0 || !self.rules.reattach_protected;
         match keeper.stream {
@@ -113,7 +114,7 @@ impl Model {
         ready && state.brokers[broker].phase.epoch().is_some() && !state.is_busy(broker, client)
     }
 
-    /// Whether a release has a linger to create where there is no item.
+    /// Returns true if a release has a linger to create where there is no item.
     pub(crate) fn creates_linger(&self, state: &State, broker: u8, client: u8) -> bool {
         let keeper = &state.keepers[broker as usize][client as usize];
         let lingers = match keeper.doing {
@@ -211,7 +212,7 @@ impl Model {
         }
     }
 
-    /// A grant of which nobody knows what became, or that nobody wants, is deleted until it cannot be there.
+    /// Deletes a grant that nobody wants, or whose outcome nobody knows, until it cannot be there (R5).
     pub(crate) fn unwant(&self, state: &mut State, broker: usize, id: Id) {
         if self.rules.scrub {
             state.unwanted.push((broker as u8, id));
@@ -224,7 +225,8 @@ impl Model {
         keeper.doing == Doing::Lingers && keeper.lease == 0 && known && !state.is_busy(broker, client)
     }
 
-    /// A linger is renewed now and then; what matters is that it is when its item has gone.
+    /// Returns true if a linger may be renewed. The broker renews lingers now and then. Here only those matter whose
+    /// item has gone.
     pub(crate) fn may_renew_linger(&self, state: &State, broker: usize, client: usize) -> bool {
         let keeper = &state.keepers[broker][client];
         let gone = state.memcached.item.is_none_or(|item| item.id != keeper.id);
@@ -237,7 +239,7 @@ impl Model {
         self.send(state, Owner::Keeper(broker as u8, client as u8), Op::Renew { id, ttl: lease + MARGIN });
     }
 
-    /// What a broker may want to know of the shard, or do to it; not asked where the answer would tell it nothing.
+    /// Returns what a broker may ask the shard, or do to it; none where the answer would tell it nothing.
     pub(crate) fn probe(&self, state: &State, broker: usize) -> Option<Op> {
         let owner = Owner::Probe(broker as u8);
         if state.brokers[broker].dead || state.flights.iter().any(|flight| flight.owner == owner) {
@@ -262,8 +264,8 @@ impl Model {
         }
     }
 
-    /// What the tokens of an epoch that is opened now come after. The brokers' wall clocks differ by less than the
-    /// longest ttl, so that much of the past may be missing from them.
+    /// Returns the token after which those of an epoch that is opened now begin. The brokers' wall clocks differ by
+    /// less than the longest ttl (A7), so that much of the past may be missing from them.
     fn first_token(&self, state: &State, broker: usize) -> Token {
         match self.rules.fence_start {
             true => state.ghost.drawn_long_ago.max(state.brokers[broker].seen),

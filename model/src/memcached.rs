@@ -1,4 +1,4 @@
-//! What memcached does: the commands, one at a time, its clock, and the ways in which it forgets.
+//! Memcached: its commands, one at a time, its clock, and the ways in which it forgets.
 
 use crate::model::Model;
 use crate::rules::MARGIN;
@@ -10,7 +10,7 @@ pub enum Loss {
     Whole,
     StateAlone,
     FencesAlone,
-    /// What was written in this tick and is spared nevertheless.
+    /// The part of this tick's writes that the flush spares.
     Flush {
         spares_state: bool,
         spares_fences: bool,
@@ -22,7 +22,7 @@ pub enum Loss {
 const LONG: u8 = 6;
 
 impl Model {
-    /// The commands of a batch in their order, and its answer.
+    /// Returns the commands of a batch in their order, and its answer.
     fn order(&self, op: Op) -> &'static [Stage] {
         match (op.grants(), op.extends()) {
             (true, _) => match (self.rules.fence_after_lock, self.rules.witness_last) {
@@ -50,16 +50,17 @@ impl Model {
         order[at + 1]
     }
 
-    /// Whether the command that changes something has been carried out, or there is none.
+    /// Returns true if the command that changes something has been carried out, or there is none.
     pub(crate) fn has_landed(&self, flight: &Flight) -> bool {
         let order = self.order(flight.op);
         let at = |stage| order.iter().position(|other| *other == stage);
         at(Stage::Command).is_none_or(|command| at(flight.stage) > Some(command))
     }
 
-    /// Whether others' commands may come between the last command of a batch and this one. Fences and witness touch
-    /// other items than the locks' commands do, so the order of these makes a difference only where memory is lost
-    /// in between: `cut` sees to that. Tokens are the exception, since two batches may draw from the same fences.
+    /// Returns true if others' commands may come between the last command of a batch and this one. Fences and witness
+    /// touch other items than the locks' commands do. So the order of these makes a difference only where memory is
+    /// lost in between, and `cut` sees to that. Tokens are the exception, since two batches may draw from the same
+    /// fences.
     fn comes_apart(&self, next: Stage, op: Op) -> bool {
         match next {
             Stage::Clock | Stage::Arrival => true,
@@ -90,7 +91,7 @@ impl Model {
         }
     }
 
-    /// Whether a loss of memory may come in between the commands of this batch.
+    /// Returns true if a loss of memory may come in between the commands of this batch.
     pub(crate) fn may_cut(&self, state: &State, flight: &Flight) -> bool {
         state.left.losses > 0 && !self.bounds.apart && flight.stage != Stage::Arrival && flight.owner != Owner::Nobody
     }
@@ -146,7 +147,7 @@ impl Model {
         Some(fence.token)
     }
 
-    /// One command on the lock's item, or on S or F.
+    /// Carries out one command on the lock's item, or on S or F.
     fn command(&self, state: &mut State, op: Op) -> Verdict {
         let rules = &self.rules;
         match op {
@@ -205,7 +206,7 @@ impl Model {
         Item { id, left: ttl, stored_late: state.memcached.lag > 0, fresh: self.bounds.losses.flush }
     }
 
-    /// The losses of memory that make a difference now.
+    /// Returns the losses of memory that make a difference now.
     pub(crate) fn losses(&self, state: &State) -> Vec<Loss> {
         let memcached = &state.memcached;
         let mut losses = Vec::new();
@@ -265,12 +266,12 @@ impl Model {
         }
     }
 
-    /// Whether the item may die now: memcached's clock ticks in seconds, and can skip one.
+    /// Returns true if the item may die now: memcached's clock ticks in seconds, and can skip one.
     pub(crate) fn item_may_die(state: &State) -> bool {
         state.memcached.item.is_some_and(|item| item.left <= MARGIN)
     }
 
-    /// A tick of the time that everybody but a stopped memcached sees.
+    /// Passes one tick of the time that everybody but a stopped memcached sees.
     pub(crate) fn pass_time_in_memcached(&self, state: &mut State) {
         let memcached = &mut state.memcached;
         memcached.epoch_fresh = false;
@@ -289,7 +290,7 @@ impl Model {
         }
     }
 
-    /// The age from which on it makes no difference how old a batch is.
+    /// Returns the age from which on it makes no difference how old a batch is.
     fn oldest(&self, flight: &Flight) -> u8 {
         match (flight.owner, flight.op) {
             (Owner::Nobody, _) => 0,
@@ -301,9 +302,9 @@ impl Model {
         }
     }
 
-    /// Some milliseconds after it goes on, memcached's clock jumps to where it should be. What was stored meanwhile
-    /// dies early by the length of the stop. A clock that is behind by a margin is not to be told from one that has
-    /// not ticked yet: that much is in the margin by which every item may die early.
+    /// Sets memcached's clock to where it should be, some milliseconds after it goes on. What was stored meanwhile
+    /// dies early by the length of the stop. A clock that is behind by a margin looks like one that has not ticked
+    /// yet. The margin by which every item may die early covers that.
     pub(crate) fn catch_up(state: &mut State) {
         let memcached = &mut state.memcached;
         let lag = std::mem::take(&mut memcached.lag);

@@ -14,7 +14,7 @@ use crate::state::{Broker, Client, Doing, Fence, Keeper, Left, Op, Owner, Phase,
 pub struct Model {
     pub bounds: Bounds,
     pub rules: Rules,
-    /// What has been reached, for all threads of the checker.
+    /// The steps that have been reached, for all threads of the checker.
     pub coverage: Arc<Coverage>,
 }
 
@@ -131,8 +131,8 @@ pub enum Action {
 }
 
 impl Action {
-    /// Whether it can come to anything now. What cannot, since others have the lock or the shard is closed, is tried
-    /// again later, and time has to go on.
+    /// Returns true if the step can have an effect now. A step that cannot, since others have the lock or the shard is
+    /// closed, is tried again later, and time has to go on.
     pub(crate) fn is_useful(&self, model: &Model, state: &State) -> bool {
         use Action::*;
         let item = state.memcached.item.map(|item| item.id);
@@ -152,7 +152,7 @@ impl Action {
         }
     }
 
-    /// Work that a prompt world does before time goes on.
+    /// Returns true for work that a prompt world does before time goes on.
     fn is_work(&self) -> bool {
         use Action::*;
         matches!(
@@ -348,7 +348,7 @@ impl Model {
         }
     }
 
-    /// The state after `action`, not yet made canonical.
+    /// Changes the state by `action`, and does not make it canonical yet.
     pub(crate) fn apply(&self, state: &mut State, action: Action) {
         let at = |broker: u8, client: u8| (broker as usize, client as usize);
         match action {
@@ -448,9 +448,9 @@ impl Model {
         ghost.drawn.retain(|(_, age)| *age < max_ttl);
     }
 
-    /// Where everybody is prompt, no lease of a client that is there ever runs out, but for what is not promised: a
-    /// memcached that is away for too long, a broker that dies between a grant and its undoing, and a keeper that
-    /// re-asserts what was released through another broker.
+    /// Checks that no lease of a client that is there runs out where everybody is prompt. Exceptions are what is not
+    /// promised: a memcached that is away for too long, a broker that dies between a grant and its undoing, and a
+    /// keeper that re-asserts what was released through another broker.
     fn note_expiry(&self, state: &mut State, broker: usize, client: usize) {
         let keeper = &state.keepers[broker][client];
         let held = &state.clients[client];
@@ -462,7 +462,7 @@ impl Model {
         }
     }
 
-    /// A broker dies: what it has sent may still land, and all that it knew is gone.
+    /// Kills a broker: what it has sent may still land, and all that it knew is gone.
     fn die(&self, state: &mut State, broker: u8) {
         state.left.deaths -= 1;
         let mut strays = Vec::new();

@@ -1,4 +1,4 @@
-//! What must hold in every state that can be reached.
+//! The properties that must hold in every state that can be reached.
 
 use stateright::Property;
 
@@ -26,8 +26,8 @@ pub(crate) fn is_violated(state: &State) -> bool {
     !one_holder(state) || state.ghost.token_fell
 }
 
-/// Whether a client gets the lock if from now on nothing fails and the holder, if there is one, leaves. Looked at
-/// where nothing is under way.
+/// Returns true if a client gets the lock when from now on nothing fails and the holder, if there is one, leaves.
+/// Checked where nothing is under way.
 fn free_again(model: &Model, state: &State) -> bool {
     let settled = state.flights.is_empty() && state.clients.iter().all(|client| client.valid == 0);
     !settled || model.bounds.tokens.is_some() || recovers(model, state.clone())
@@ -56,7 +56,7 @@ fn recovers(model: &Model, mut state: State) -> bool {
     false
 }
 
-/// What comes first where nothing fails; 0 for what does not come at all.
+/// Returns the rank of a step where nothing fails, the lowest first; 0 for a step that does not come at all.
 fn rank(model: &Model, state: &State, action: Action) -> u8 {
     if !action.is_useful(model, state) {
         return 0;

@@ -1,7 +1,7 @@
-//! One state of the world: memcached, two brokers, two clients, and the commands under way between them.
+//! A state of the world: memcached, two brokers, two clients, and the commands under way between them.
 //!
-//! No instant is absolute. Everything that time wears out is kept as what is left of it, or as an age that stops
-//! counting when nobody cares any more, so that a world that has come to rest is the same state whenever that is.
+//! No instant is absolute. A time is kept as what is left of it, or as an age that stops counting when nobody cares
+//! any more. So a world at rest is the same state whenever that is.
 
 /// A grant's or a linger's id; 0 is none.
 pub type Id = u8;
@@ -15,7 +15,7 @@ pub type Token = u8;
 pub struct State {
     pub memcached: Memcached,
     pub brokers: [Broker; 2],
-    /// By broker and client: each broker's keeper of the lock for each client.
+    /// Each broker's keeper of the lock for each client.
     pub keepers: [[Keeper; 2]; 2],
     pub clients: [Client; 2],
     /// Batches under way, in no order.
@@ -26,7 +26,7 @@ pub struct State {
     pub ghost: Ghost,
 }
 
-/// What memcached holds of one shard with one lock.
+/// The contents of memcached: one shard with one lock.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
 pub struct Memcached {
     /// The item S.
@@ -37,7 +37,7 @@ pub struct Memcached {
     /// The lock's item.
     pub item: Option<Item>,
     pub stopped: bool,
-    /// By how much its clock is behind.
+    /// The ticks by which its clock is behind.
     pub lag: u8,
 }
 
@@ -52,20 +52,20 @@ pub struct Fence {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Item {
     pub id: Id,
-    /// What is left of its T by memcached's clock. It may die a margin earlier.
+    /// The rest of its T by memcached's clock. It may die a margin earlier.
     pub left: u8,
     /// Stored while the clock lagged.
     pub stored_late: bool,
     pub fresh: bool,
 }
 
-/// What a broker knows of the shard.
+/// A broker's knowledge of the shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Phase {
     Unread,
     Lost,
     Found(Epoch),
-    /// With what is left of the quarantine.
+    /// Closed, with what is left of the quarantine.
     Closed(Epoch, u8),
     Open(Epoch),
 }
@@ -76,15 +76,15 @@ pub struct Broker {
     pub phase: Phase,
     /// The highest token that came in an answer.
     pub seen: Token,
-    /// By how much memcached's clock was behind where this broker takes it to be right.
+    /// The ticks by which memcached's clock was behind where this broker takes it to be right.
     pub reference: u8,
-    /// Whether it has seen memcached's clock run.
+    /// True once it has seen memcached's clock run.
     pub clock_known: bool,
-    /// What is left of the quarantine where a rule is left out and it begins before its epoch is known.
+    /// The rest of the quarantine where a rule is left out and it begins before its epoch is known.
     pub quarantine: Option<u8>,
 }
 
-/// What a broker does about one client's lock.
+/// A broker's work on one client's lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum Doing {
     #[default]
@@ -114,15 +114,15 @@ pub enum Stream {
 pub struct Keeper {
     pub doing: Doing,
     pub stream: Stream,
-    /// Whether what it says reaches the client, and the other way round.
+    /// True while what the broker says reaches the client, and the other way round.
     pub connected: bool,
     /// The id that it acts for.
     pub id: Id,
     /// The id that it is to become: by a reattach or a linger.
     pub next: Id,
-    /// What is left of the lease, or of the linger.
+    /// The rest of the lease, or of the linger.
     pub lease: u8,
-    /// For how long the client may believe what the broker before has told it.
+    /// The time for which the client may believe what the broker before has told it.
     pub protected: u8,
     /// The grant has been told to the client.
     pub told: bool,
@@ -138,9 +138,9 @@ pub struct Client {
     pub moving_to: Option<u8>,
     /// The id that it holds.
     pub id: Id,
-    /// For how long it may act without hearing from a broker again.
+    /// The time for which it may act without hearing from a broker again.
     pub valid: u8,
-    /// It has ever moved or called Release elsewhere since it got the lock.
+    /// True if it has ever moved or called Release elsewhere since it got the lock.
     pub moved: bool,
 }
 
@@ -152,7 +152,7 @@ pub enum Owner {
     Nobody,
 }
 
-/// What a batch is for.
+/// The purpose of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Op {
     Grant { id: Id, ttl: u8 },
@@ -189,7 +189,7 @@ pub enum Verdict {
 pub struct Flight {
     pub owner: Owner,
     pub op: Op,
-    /// What comes next.
+    /// The command or answer that comes next.
     pub stage: Stage,
     /// Ticks since it was sent.
     pub age: u8,
@@ -198,14 +198,14 @@ pub struct Flight {
     pub stale: bool,
     pub lag: u8,
     pub verdict: Verdict,
-    /// What the fences answered: none where F<e> is missing, or not asked for.
+    /// The answer of the fences: none where F<e> is missing, or not asked for.
     pub token: Option<Token>,
     pub witness: Option<Epoch>,
     /// The grant landed while a linger was not over.
     pub cuts_linger: bool,
 }
 
-/// What may still happen.
+/// The steps that may still happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub struct Left {
     pub losses: u8,
@@ -218,10 +218,10 @@ pub struct Left {
     pub asks: [u8; 2],
 }
 
-/// What nobody in the world knows, kept for the properties.
+/// Facts that nobody in the world knows, kept for the properties.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
 pub struct Ghost {
-    /// For how long nobody may get the lock because of each client's linger.
+    /// The time for which nobody may get the lock because of each client's linger.
     pub linger: [u8; 2],
     /// The highest token ever told.
     pub told: Token,
@@ -236,7 +236,7 @@ pub struct Ghost {
 }
 
 impl Phase {
-    /// The epoch that is known, if one is.
+    /// Returns the epoch that is known, if one is.
     pub fn epoch(self) -> Option<Epoch> {
         match self {
             Phase::Found(epoch) | Phase::Closed(epoch, _) | Phase::Open(epoch) => Some(epoch),
@@ -250,19 +250,19 @@ impl Phase {
 }
 
 impl Op {
-    /// Whether it may make a new grant.
+    /// Returns true if it may make a new grant.
     pub fn grants(self) -> bool {
         matches!(self, Op::Grant { .. } | Op::HandOver { .. })
     }
 
-    /// Whether it makes an item live on.
+    /// Returns true if it makes an item live on.
     pub fn extends(self) -> bool {
         !matches!(self, Op::Remove { .. } | Op::Look | Op::Begin(_) | Op::Open(..))
     }
 }
 
 impl State {
-    /// Whether a keeper waits for an answer.
+    /// Returns true if a keeper waits for an answer.
     pub fn is_busy(&self, broker: usize, client: usize) -> bool {
         let owner = Owner::Keeper(broker as u8, client as u8);
         self.flights.iter().any(|flight| flight.owner == owner)
@@ -276,14 +276,14 @@ impl State {
         self.memcached.fences.iter().find(|fence| fence.epoch == epoch)
     }
 
-    /// An id that nobody has; a canonical state has used the lowest ones.
+    /// Returns an id that nobody has. A canonical state has used the lowest ones.
     pub fn fresh_id(&self) -> Id {
         let mut highest = 0;
         self.each_id(|id| highest = highest.max(id));
         highest + 1
     }
 
-    /// An epoch that nobody has.
+    /// Returns an epoch that nobody has.
     pub fn fresh_epoch(&self) -> Epoch {
         let mut highest = 0;
         self.each_epoch(|epoch| highest = highest.max(epoch));
