@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 pub struct FileError {
     /// The file.
     pub file: PathBuf,
-    /// The line, from 1; none if it is about the whole file.
+    /// The line, counted from 1; none if the fault concerns the whole file.
     pub line: Option<usize>,
     /// The explanation, for the person who reads it.
     pub why: String,

@@ -23,7 +23,7 @@ const PREFIX: &str = "lockbroker";
 #[derive(Clone)]
 pub struct Metrics {
     registry: Arc<Mutex<Registry>>,
-    // Those that all layers have in common: each has limits of its own.
+    // Every layer has limits of its own, and they share these metrics.
     limits: Gauges,
     used: Gauges,
     refused: Counters,
@@ -62,7 +62,7 @@ impl Metrics {
         metric
     }
 
-    /// Declares a limit by its name, and returns what shows how much of it is used and what counts its refusals.
+    /// Declares a limit by its name. Returns the gauge of how much of it is used, and the counter of its refusals.
     pub(crate) fn limit(&self, name: &str, limit: i64) -> (Gauge, Counter) {
         let labels = [("limit", name)];
         self.limits.of(&labels).set(limit);
@@ -107,7 +107,7 @@ impl Metrics {
     }
 }
 
-/// Counts what happens.
+/// A number of events, which only rises.
 pub(crate) type Counter = counter::Counter;
 
 /// The current number of something.
@@ -135,7 +135,7 @@ impl Gauge {
         self.0.inc()
     }
 
-    /// Counts so many more, or fewer.
+    /// Adds `count`, which may be negative.
     pub(crate) fn add(&self, count: i64) {
         self.0.inc_by(count);
     }
@@ -161,19 +161,19 @@ impl Drop for Counted<'_> {
 pub(crate) struct Histogram(histogram::Histogram);
 
 impl Histogram {
-    /// Takes note of a span of time, in seconds.
+    /// Adds a span of time, in seconds.
     pub(crate) fn observe(&self, span: Duration) {
         self.0.observe(span.as_secs_f64());
     }
 
-    /// Takes note of a number.
+    /// Adds a number.
     pub(crate) fn observe_count(&self, count: usize) {
         self.0.observe(count as f64);
     }
 }
 
-/// The upper bounds of a histogram's buckets: so many, each `factor` times the one before. Few, since each is a time
-/// series.
+/// The upper bounds of a histogram's buckets: `count` of them, each `factor` times the one before. Keep them few,
+/// since each is a time series.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Buckets {
     pub(crate) first: f64,
@@ -238,7 +238,7 @@ impl Histograms {
     }
 }
 
-/// Something with few values, each of which has a counter.
+/// A label with few values. Each value has a counter.
 pub(crate) trait Label: Copy + PartialEq + 'static {
     /// All values, the most frequent first.
     const ALL: &'static [Self];

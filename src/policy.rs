@@ -11,7 +11,7 @@ use crate::files::{self, FileError, line_of};
 use crate::lock::LockName;
 use crate::reloaded::Files;
 
-/// One thing by which a caller is known. Only the connection tells it, never the caller's words.
+/// An identity of a caller, as the connection proves it. The caller's own words never count.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub enum Identity {
@@ -34,7 +34,7 @@ pub type Caller = Vec<Identity>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
-    /// Acquire it, wait for it, reattach to it. Whoever holds it may always let go of it.
+    /// Acquire it, wait for it, reattach to it. A holder may always release what it holds.
     Acquire,
     /// Release it by its lock id.
     Release,
@@ -94,7 +94,7 @@ impl Policy {
     }
 }
 
-/// The file in which a policy stands.
+/// A file with a policy.
 #[derive(Debug, Clone)]
 pub struct PolicyFile(pub PathBuf);
 
@@ -138,7 +138,7 @@ impl TryFrom<String> for Identity {
         match text.split_once(':') {
             Some((_, "")) => Err(format!("{text:?}: nothing after the colon")),
             Some(("uri", uri)) => Ok(Identity::Uri(uri.to_owned())),
-            // As in certificates, where case says nothing.
+            // Host names in certificates are compared without regard to case.
             Some(("dns", name)) => Ok(Identity::Dns(name.to_ascii_lowercase())),
             Some(("cn", name)) => Ok(Identity::CommonName(name.to_owned())),
             Some(("uid", id)) => number(id).map(Identity::Uid),

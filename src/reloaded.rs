@@ -71,7 +71,7 @@ impl<T> Debug for Reloaded<T> {
 }
 
 async fn follow<F: Files>(files: Arc<F>, content: F::Content, made: watch::Sender<Arc<F::Made>>) {
-    // What was tried last, and what has come since.
+    // The contents that were tried last, and those that were read since.
     let (mut tried, mut changed) = (Ok(content), None);
     loop {
         tokio::select! {
@@ -80,8 +80,8 @@ async fn follow<F: Files>(files: Arc<F>, content: F::Content, made: watch::Sende
         }
         let reader = Arc::clone(&files);
         let Ok(content) = spawn_blocking(move || reader.read()).await else { return };
-        // Files that belong together are not always replaced together, nor written at once: a change counts when it
-        // has lasted for a look.
+        // Files that belong together are not always replaced together, nor written at once. So a change counts when
+        // two reads in a row show the same.
         if content == tried {
             changed = None;
             continue;

@@ -23,10 +23,10 @@ pub struct Telemetry {
 }
 
 impl Telemetry {
-    /// Sends the traces that have not been sent, which may take up to two seconds. Logs need nothing of the kind.
+    /// Sends the traces that have not been sent yet. This takes two seconds at most. Logs need no such call.
     ///
     /// # Cancel safety
-    /// They are sent all the same while the runtime lives.
+    /// The traces are sent all the same while the runtime lives.
     pub async fn end(self) {
         #[cfg(feature = "otlp")]
         if let Some(traces) = self.traces {
@@ -43,17 +43,17 @@ pub enum InitError {
     #[error(transparent)]
     Again(#[from] TryInitError),
 
-    /// The collector's address, or one of the environment's `OTEL_EXPORTER_OTLP_…`, is of no use.
+    /// The collector's address, or a variable `OTEL_EXPORTER_OTLP_…`, is wrong.
     #[cfg(feature = "otlp")]
     #[error("cannot send traces to --otlp-endpoint: {0}")]
     Traces(#[from] opentelemetry_otlp::ExporterBuildError),
 }
 
-/// Sends what this process logs to stderr from now on, as `log` says, and traces where `traces` says. To be called
-/// within the runtime that sends the traces.
+/// Sets up logs on stderr as `log` says, and traces as `traces` says. Call it within the runtime that is to send the
+/// traces.
 ///
 /// # Errors
-/// As [`InitError`] says. A collector that cannot be reached is none.
+/// Fails as [`InitError`] says. A collector that cannot be reached is no error.
 pub fn init(log: &LogOptions, traces: &TraceOptions) -> Result<Telemetry, InitError> {
     let terminal = io::stderr().is_terminal();
     let json = match log.log_format {

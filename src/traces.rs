@@ -26,15 +26,16 @@ use crate::rate_limited::RateLimited;
 /// The longest time that the end of the process waits for the last spans to be sent.
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// Sends spans until it is ended, and what is left of them then.
+/// Sends spans in the background. [`Traces::end`] sends the rest.
 #[derive(Debug)]
 pub(crate) struct Traces(SdkTracerProvider);
 
 impl Traces {
-    /// Sends to the collector at `endpoint`, whether or not it is there, from a thread and on the present runtime.
+    /// Starts to send spans to the collector at `endpoint`, from a thread and on the current runtime. The collector
+    /// need not be there yet.
     ///
     /// # Errors
-    /// `endpoint`, or a setting of the exporter's in the environment, is of no use.
+    /// Fails if `endpoint`, or a setting of the exporter in the environment, is wrong.
     pub(crate) fn start(endpoint: &Uri) -> Result<Traces, ExporterBuildError> {
         let otlp = opentelemetry_otlp::SpanExporter::builder().with_tonic().with_endpoint(endpoint.to_string());
         let exporter = Exporter { otlp: otlp.build()?, lost: RateLimited::new() };
@@ -44,7 +45,7 @@ impl Traces {
 
     /// Sends what has not been sent. See [`crate::telemetry::Telemetry::end`].
     pub(crate) async fn end(self) {
-        // It blocks its thread while those of the runtime send.
+        // It blocks its thread until the runtime's threads have sent the spans.
         let ended = tokio::task::spawn_blocking(move || self.0.shutdown_with_timeout(FAREWELL)).await;
         let why = match ended {
             Ok(Ok(())) => return,
@@ -73,18 +74,19 @@ impl Traces {
     }
 }
 
-/// Makes `span`, in which nobody has been yet, a part of the trace that a call's `headers` name. Does nothing if they name
-/// none, or traces are sent nowhere.
+/// Makes `span` a part of the trace that a call's `headers` name. The span must not have been entered yet. Does
+/// nothing if the headers name no trace, or no traces are sent.
 pub(crate) fn continue_from(headers: &HeaderMap, span: &Span) {
     let context = TraceContextPropagator::new().extract_with_context(&Context::new(), &Headers(headers));
-    // Fails where there is no layer that would heed it.
+    // Fails if there is no layer that sends traces.
     let _ = span.set_parent(context);
 }
 
-/// The codes by which a server has failed, and not its client, as OpenTelemetry has it for gRPC.
+/// The codes that are the server's failures and not the client's, by OpenTelemetry's conventions for gRPC.
 const FAILED: [&str; 6] = ["Unknown", "DeadlineExceeded", "Unimplemented", "Internal", "Unavailable", "DataLoss"];
 
-/// Says of a call's span what its log lines need not: that it is a server's, named after the method, and whether it failed.
+/// Adds to a call's span what traces need beyond log lines: that a server made it, the method as its name, and whether
+/// it failed.
 fn describe(span: &mut SpanData) {
     span.span_kind = SpanKind::Server;
     for attribute in &span.attributes {
@@ -109,7 +111,7 @@ impl Extractor for Headers<'_> {
     }
 }
 
-/// OTLP, with a log line now and then while it does not work.
+/// An exporter over OTLP that logs a failure now and then.
 #[derive(Debug)]
 struct Exporter {
     otlp: opentelemetry_otlp::SpanExporter,

@@ -16,7 +16,7 @@ pub const DEFAULT_PORT: u16 = 28553;
 /// The pause after receiving failed.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// A bound socket, and the address by which other brokers reach it.
+/// A bound socket, and its address for other brokers.
 #[derive(Debug)]
 pub struct WakeSocket {
     socket: UdpSocket,
@@ -28,7 +28,7 @@ impl WakeSocket {
     /// is free; [`address`](WakeSocket::address) tells which.
     ///
     /// # Errors
-    /// What the operating system says, for instance that the port is taken.
+    /// Returns the operating system's error, for instance that the port is taken.
     pub async fn bind(advertise: SocketAddr) -> io::Result<WakeSocket> {
         let all: IpAddr = match advertise {
             SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
@@ -44,7 +44,7 @@ impl WakeSocket {
         self.address
     }
 
-    /// Sends a hint, or does not: what is lost costs its receiver a poll interval. Never waits.
+    /// Tries to send a hint, and never waits. A lost hint costs its receiver one poll interval.
     pub fn send(&self, hint: WakeHint, to: SocketAddr) {
         if let Err(error) = self.socket.try_send_to(&hint.to_bytes(), to) {
             tracing::debug!(%to, %error, "the broker there was not woken; it polls");
@@ -56,7 +56,7 @@ impl WakeSocket {
     /// # Cancel safety
     /// Dropping the future loses no hint.
     pub async fn next(&self) -> WakeHint {
-        // One byte more than a hint has, so that what is longer shows.
+        // One byte more than a hint has, so that a longer datagram is noticed.
         let mut datagram = [0; WakeHint::BYTES + 1];
         loop {
             match self.socket.recv_from(&mut datagram).await {

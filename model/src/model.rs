@@ -448,7 +448,7 @@ impl Model {
         ghost.drawn.retain(|(_, age)| *age < max_ttl);
     }
 
-    /// Checks that no lease of a client that is there runs out where everybody is prompt. Exceptions are what is not
+    /// Notes a lease that ran out although its client was there and everybody was prompt. Excused is what is not
     /// promised: a memcached that is away for too long, a broker that dies between a grant and its undoing, and a
     /// keeper that re-asserts what was released through another broker.
     fn note_expiry(&self, state: &mut State, broker: usize, client: usize) {

@@ -33,25 +33,25 @@ pub struct ShardAddress {
 /// A mistake in a `--store`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidStore {
-    /// Neither of the two kinds.
+    /// The text is neither of the two kinds.
     #[error("expected `memory` or `memcached://host:port,…`")]
     UnknownKind,
-    /// A shard without a host, or none at all.
+    /// A shard has no host, or there is no shard.
     #[error("a shard's host is missing; write `memcached://host:port,…`")]
     MissingHost,
-    /// A host that can be neither a name nor an address.
+    /// A host is neither a name nor an address.
     #[error("`{0}` is no host name or address")]
     BadHost(String),
     /// The address has more than one colon, and no brackets.
     #[error("an IPv6 address goes in brackets: `[{0}]`")]
     BareIpv6(String),
-    /// Something behind a colon that is no port.
+    /// The text behind a colon is no port.
     #[error("`{0}` is no port; expected 1 to 65535")]
     BadPort(String),
-    /// Something behind an equals sign that is no weight.
+    /// The text behind an equals sign is no weight.
     #[error("`{0}` is no weight; expected 1 to {MAX_WEIGHT}")]
     BadWeight(String),
-    /// The same server twice.
+    /// A server occurs twice.
     #[error("{0} is named twice; a shard that is to hold more names has a greater weight: `{0}=2`")]
     Duplicate(String),
 }
@@ -113,7 +113,7 @@ fn parse_host(text: &str) -> Result<String, InvalidStore> {
     if !text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte)) {
         return Err(InvalidStore::BadHost(text.into()));
     }
-    // Names differ for DNS only if they do in lower case; two spellings of one shard are one shard.
+    // DNS ignores case, so two spellings of one shard are one shard.
     Ok(text.to_ascii_lowercase())
 }
 
@@ -130,7 +130,7 @@ fn digits<T: FromStr>(text: &str) -> Option<T> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
 }
 
-/// The address alone, as it is dialled: `host:port`, an IPv6 address in brackets.
+/// Writes the address alone, as it is dialled: `host:port`, an IPv6 address in brackets.
 impl fmt::Display for ShardAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.host.contains(':') {

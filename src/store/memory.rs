@@ -21,7 +21,7 @@ struct Item {
 struct Items {
     by_name: HashMap<LockName, Item>,
     last_token: u64,
-    /// Expired items nobody came back for are swept when there are this many.
+    /// The number of items at which expired ones are swept.
     sweep_at: usize,
 }
 
@@ -65,7 +65,8 @@ impl Items {
         FencingToken::new(self.last_token).ok_or_else(|| StoreError::unavailable("fencing tokens are used up", None))
     }
 
-    /// Keeps what expired unseen from growing the map: the work is proportional to what was added since.
+    /// Removes items that expired unseen, so that the map does not grow. The work is proportional to what was added
+    /// since.
     fn sweep(&mut self) {
         const SMALLEST: usize = 1024;
         if self.by_name.len() >= self.sweep_at.max(SMALLEST) {

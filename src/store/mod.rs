@@ -106,9 +106,9 @@ pub enum StoreError {
 /// Keeps the items of locks. All ttls are in whole seconds, 1 or more; an item with ttl n lives for more than
 /// n-3 s after the command was sent and at most n s after it was carried out.
 ///
-/// Every method answers within a few seconds, whatever the store does. Whoever wants to know for how long an
-/// answer holds counts from before the call. Dropping a future does not take the command back: it may still be
-/// carried out, as after [`StoreError::Uncertain`].
+/// Every method answers within a few seconds, whatever the store does. The life of an item counts from before the call
+/// (R2). Dropping a future does not take the command back: it may still be carried out, as after
+/// [`StoreError::Uncertain`].
 pub trait LockStore: Send + Sync + 'static {
     /// Creates the item of a lock that has none.
     fn grant(&self, name: &LockName, id: GrantId, ttl: u32)

@@ -22,7 +22,7 @@ use super::{H2, pem, provider};
 use crate::client::Trouble;
 use crate::files::{self, FileError};
 
-/// The files that a client knows its broker by, and shows who it is by.
+/// The files by which a client verifies its broker, and proves its own identity.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ClientFiles {
     /// The certificates of the authorities that the broker's certificate must come from; PEM. None: the system's.
@@ -65,8 +65,8 @@ fn system_roots() -> RootCertStore {
     roots
 }
 
-/// Connects by TLS, and notes in `trouble` why the two sides cannot agree. The files are read for every connection, so
-/// that one made after a certificate was renewed shows the new one.
+/// Connects by TLS, and notes in `trouble` why the two sides cannot agree. Reads the files for every connection, so
+/// that a connection made after a certificate was renewed shows the new one.
 pub(crate) fn connector(
     files: Arc<ClientFiles>,
     trouble: Trouble,
@@ -89,18 +89,18 @@ pub(crate) fn connector(
     })
 }
 
-/// A connection that notes what the broker says about the client's certificate: with TLS 1.3 it says so only when the
-/// client takes the connection for good.
+/// A connection that notes the broker's verdict on the client's certificate. With TLS 1.3 the verdict comes after the
+/// handshake is over for the client.
 pub(crate) struct Noted {
     io: TlsStream<TcpStream>,
     trouble: Trouble,
-    /// A write has failed with this, and why is still to be read.
+    /// The error of a failed write, whose reason is still to be read.
     write_error: Option<io::Error>,
 }
 
 impl Noted {
-    /// Returns a failed write's result once it is known why the other side has gone: that may still be on its way to be
-    /// read, and a side that has gone says no more.
+    /// Returns a failed write's error once the reason is known for which the other side has gone. The reason may still
+    /// be unread, and no more comes after it.
     fn failed<T>(&mut self, cx: &mut Context<'_>, error: io::Error) -> Poll<io::Result<T>> {
         let mut last = [0; 256];
         loop {
@@ -169,7 +169,7 @@ fn note(trouble: &Trouble, error: &io::Error) -> bool {
     error.is_some()
 }
 
-/// Says what an error of TLS means and what to do about it.
+/// Explains an error of TLS, and what to do about it.
 fn explain(error: &Error) -> String {
     use AlertDescription::*;
     let what = match error {

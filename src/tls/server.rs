@@ -13,7 +13,7 @@ use super::{H2, pem, provider};
 use crate::files::{self, FileError};
 use crate::reloaded::Files;
 
-/// The files that the broker shows who it is by, and knows its clients by.
+/// The files by which the broker proves its identity, and verifies its clients.
 #[derive(Debug, Clone)]
 pub struct ServerFiles {
     /// The broker's certificate, and those between it and its authority's; PEM.
@@ -61,8 +61,8 @@ impl Files for ServerFiles {
             .with_single_cert(certificates, key.item)
             .map_err(|error| pem::mismatch((&self.cert, cert_line), (&self.key, key.line), &error))?;
         config.alpn_protocols = vec![H2.to_vec()];
-        // A session that is resumed brings its client's certificate along without a new look at it, and connections
-        // here live long.
+        // A resumed session would bring its client's certificate along unchecked, and gain little: connections here
+        // live long.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         Ok(config)
@@ -75,7 +75,7 @@ impl fmt::Display for ServerFiles {
     }
 }
 
-/// Says what is wrong with a certificate that clients would refuse at sight.
+/// Checks that the certificate has not expired: clients would refuse it at once.
 fn check(der: &[u8]) -> Result<(), String> {
     let (_, certificate) =
         X509Certificate::from_der(der).map_err(|error| format!("not a certificate that can be read: {error}"))?;

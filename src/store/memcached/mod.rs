@@ -77,8 +77,8 @@ struct WakeUps {
 }
 
 impl MemcachedStore {
-    /// Starts an actor for each shard, on the present tokio runtime. They connect in the background, and end when
-    /// the store is dropped. What they do is counted among `metrics`.
+    /// Starts a task for each shard, on the current tokio runtime. They connect in the background, and end when the
+    /// store is dropped. `metrics` counts what they do.
     pub fn start(settings: &MemcachedSettings, metrics: &Metrics) -> MemcachedStore {
         let metrics = StoreMetrics::new(metrics);
         let board = Arc::new(Board::new(settings.shards.len()));
@@ -122,7 +122,7 @@ impl MemcachedStore {
         }
     }
 
-    /// Sends a job to the shard of `name`, and says where what becomes of it is counted.
+    /// Sends a job to the shard of `name`, and returns the metrics that count its errors.
     fn send(
         &self,
         name: &LockName,
@@ -130,7 +130,7 @@ impl MemcachedStore {
         reply: Option<oneshot::Sender<Result<Answer, StoreError>>>,
     ) -> &ErrorMetrics {
         let (jobs, errors) = &self.shards[self.placement.shard_of(name)];
-        // An actor that has ended drops the job, and its reply with it.
+        // A task that has ended drops the job, and its reply with it.
         let _ = jobs.send(Job { name: name.clone(), op, reply });
         errors
     }
@@ -148,7 +148,8 @@ impl MemcachedStore {
         }
     }
 
-    /// Replaces a mark without a new token; `reassert` creates the item where memory was lost and it with that.
+    /// Replaces a mark without a new token. `reassert` creates the item again where it went with the store's memory
+    /// (R16).
     async fn replace_mark(
         &self,
         name: &LockName,
@@ -235,7 +236,7 @@ impl LockStore for MemcachedStore {
         else {
             return Err(mistaken());
         };
-        // Whatever the deletion came to: who has been taken off the list must hear of it.
+        // Whatever the outcome of the deletion, the broker that was taken off the list must hear of it.
         if let (Some(wake_ups), Some(watcher)) = (&self.wake_ups, watcher) {
             wake_ups.wake(name, watcher);
         }

@@ -13,7 +13,7 @@ use super::server::{BOUND, dial};
 use super::{MemcachedSettings, ShardAddress, presence};
 use crate::lock::FencingToken;
 
-/// Seconds since 1970 of the beginning of 2024 and of 2038: a clock outside is not set, and memcached's absolute
+/// The beginning of 2024 and of 2038, in seconds since 1970. A clock outside is not set, and memcached's absolute
 /// times end in January 2038.
 const SANE_CLOCK: std::ops::Range<u64> = 1_704_067_200..2_145_916_800;
 /// The least distance from the highest token that this broker has seen to the first of a new epoch (R17).
@@ -48,12 +48,11 @@ pub enum Opened {
 /// operator who knows that nobody believes in a lock that the shard has forgotten.
 ///
 /// # Errors
-/// One line for each shard says what it came to: a shard that cannot be reached, that cannot keep locks, or that
-/// belongs to another topology, is left alone. No shard gets a new state if another one that is reached
-/// contradicts the topology.
+/// Returns a line for each shard. A shard that cannot be reached, that cannot keep locks, or that belongs to another
+/// topology, is left alone. No shard gets a new state if another one that is reached contradicts the topology.
 ///
 /// # Cancel safety
-/// What has been opened stays open.
+/// Shards that have been opened stay open.
 pub async fn open(settings: &MemcachedSettings) -> Vec<(ShardAddress, Result<Opened, String>)> {
     let keys = Keys::new(&settings.key_prefix);
     let ours = fingerprint(&settings.shards, settings.max_ttl);
@@ -79,8 +78,8 @@ pub async fn open(settings: &MemcachedSettings) -> Vec<(ShardAddress, Result<Ope
     results
 }
 
-/// Starts an epoch on every shard, open at once, with tokens above the highest that any of them has given, and makes
-/// them belong to this topology, whatever they belonged to. For a planned change of the servers, their weights or
+/// Makes every shard belong to this topology, whatever it belonged to. Starts an epoch on each, open at once, with
+/// tokens above the highest that any of them has given. For a planned change of the servers, their weights or
 /// `--max-ttl`: after all brokers have been stopped, and every ttl and linger has been waited out.
 ///
 /// # Errors
@@ -132,7 +131,7 @@ async fn highest_token(connection: &mut Connection, keys: &Keys, witness: Witnes
     Ok(token.map_or(0, FencingToken::get))
 }
 
-/// Reads what adopting a shard depends on: its highest token, and the brokers that have noted themselves.
+/// Reads a shard's highest token, and the brokers that have noted themselves there: adopting depends on both.
 async fn survey(
     connection: &mut Connection,
     keys: &Keys,
@@ -148,7 +147,7 @@ async fn survey(
     Ok((token, seen))
 }
 
-/// Says which brokers are in the way of adopting shards.
+/// Lists the brokers that are in the way of adopting shards.
 fn still_running(brokers: Vec<presence::Seen>) -> String {
     let lives = presence::LIVES;
     let shown: Vec<_> = brokers.iter().take(MAX_SHOWN).map(ToString::to_string).collect();
