@@ -17,7 +17,7 @@ pub(crate) struct Connector {
     name: String,
     endpoint: Endpoint,
     trouble: Trouble,
-    /// None: plain text.
+    /// The files for TLS; none for plain text.
     #[cfg(feature = "tls")]
     tls: Option<Arc<ClientFiles>>,
 }

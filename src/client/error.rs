@@ -1,4 +1,4 @@
-//! What can go wrong, sorted by what the caller may do about it.
+//! The client's errors, sorted by what the caller may do about them.
 
 use std::fmt;
 use std::time::Duration;
@@ -19,15 +19,15 @@ pub enum Error {
         "{endpoint:?} is no endpoint: {reason}; write http://HOST:PORT, https://HOST:PORT, HOST:PORT or unix:/PATH"
     )]
     Endpoint {
-        /// As given.
+        /// The endpoint as given.
         endpoint: String,
-        /// What is wrong with it.
+        /// The mistake in it.
         reason: String,
     },
     /// A certificate or key for TLS cannot be used. Nothing was sent.
     #[error("cannot use TLS: {reason}")]
     Tls {
-        /// What is wrong, with the file and its line.
+        /// The mistake, with the file and its line.
         reason: String,
     },
     /// The broker's certificate is not accepted here, or this client's is not accepted there. It would be the same
@@ -55,9 +55,9 @@ pub enum Error {
     Unavailable {
         /// The lock's name.
         lock: String,
-        /// What is away, as far as known.
+        /// The part that cannot be reached, as far as known.
         message: String,
-        /// When a new try makes sense, where the broker said so.
+        /// The time after which another try makes sense, if the broker said one.
         retry_after: Option<Duration>,
         /// Why, for programs; none if the broker gave no reason, or one that this version does not know.
         reason: Option<ErrorReason>,
@@ -69,7 +69,7 @@ pub enum Error {
         lock: String,
         /// The broker's words.
         message: String,
-        /// When a new try makes sense, where the broker said so.
+        /// The time after which another try makes sense, if the broker said one.
         retry_after: Option<Duration>,
         /// Why, for programs; none if the broker gave no reason, or one that this version does not know.
         reason: Option<ErrorReason>,
@@ -89,7 +89,7 @@ pub enum Error {
     Lost {
         /// The lock's name.
         lock: String,
-        /// How.
+        /// The way in which it was lost.
         reason: LostReason,
     },
     /// An answer that a broker does not give. Is it one that listens there, and of this version?
@@ -99,7 +99,7 @@ pub enum Error {
         lock: String,
         /// The gRPC status code.
         code: Code,
-        /// Whose words they are depends on who answered.
+        /// The answer's text. Its author is whoever answered.
         message: String,
         /// Why, for programs; none if the broker gave no reason, or one that this version does not know.
         reason: Option<ErrorReason>,
@@ -107,7 +107,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// For when a new try makes sense, where the broker said so.
+    /// Returns the time after which another try makes sense, if the broker said one.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Error::Unavailable { retry_after, .. } | Error::Exhausted { retry_after, .. } => *retry_after,
@@ -167,11 +167,11 @@ impl Error {
     }
 }
 
-/// How a lock was lost.
+/// The way in which a lock was lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LostReason {
-    /// No renewal got through in time, by the broker's clock or by ours.
+    /// No renewal got through in time, by the broker's clock or by the client's.
     Expired,
     /// The store no longer has the grant: released elsewhere, or gone with the store's memory.
     Gone,

@@ -40,7 +40,7 @@ impl Guard {
         Guard { name, key, fencing_token, hold, commands }
     }
 
-    /// The lock's name.
+    /// Returns the lock's name.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -48,37 +48,38 @@ impl Guard {
     /// Names this grant at any broker: see [`Client::release`](super::Client::release). It changes when the client
     /// has to move to another stream, and it is a capability: keep it out of logs.
     pub fn lock_id(&self) -> String {
-        self.hold.look().lock_id.clone()
+        self.hold.state().lock_id.clone()
     }
 
-    /// Greater than that of every earlier grant of the same name, below 2^53, and the same for as long as this
-    /// guard lives. Whatever the lock protects should refuse a token below the highest that it has seen.
+    /// Returns the fencing token. It is greater than that of every earlier grant of the same name, below 2^53, and the
+    /// same for as long as this guard lives. What the lock protects should refuse a token below the highest that it
+    /// has seen.
     pub fn fencing_token(&self) -> i64 {
         self.fencing_token
     }
 
-    /// The ttl of the lock as the broker granted it: for how long it outlives a holder of which nothing is heard.
+    /// Returns the lock's ttl as the broker granted it: for so long the lock outlives a holder that falls silent.
     pub fn ttl(&self) -> Duration {
-        self.hold.look().ttl
+        self.hold.state().ttl
     }
 
-    /// For how long the holder may act without hearing from a broker again. It ends a thirtieth of the ttl before the
-    /// broker could give the lock to anybody else. Zero once the lock is lost, and while
-    /// the stream to the broker is broken and the lock not yet reattached: the broker may have taken the break for
-    /// the client's end.
+    /// Returns the time for which the holder may act without hearing from a broker again, counted from now. It ends a
+    /// thirtieth of the ttl before the broker could give the lock to anybody else (R6a). It is zero once the lock is
+    /// lost. It is zero as well while the stream to the broker is broken and the lock not yet reattached: the broker
+    /// may have taken the break for the client's end.
     pub fn remaining(&self) -> Duration {
-        let standing = self.hold.look();
-        if standing.lost.is_some() || standing.validity().is_broken() {
+        let state = self.hold.state();
+        if state.lost.is_some() || state.validity().is_broken() {
             return Duration::ZERO;
         }
-        standing.until().remaining()
+        state.until().remaining()
     }
 
-    /// When the lock is lost at the latest if nothing is heard from a broker any more. Other than
-    /// [`remaining`](Guard::remaining) it runs on through a broken stream and after a loss: it is the time within
-    /// which what the lock protects has to come to an end.
+    /// Returns the longest time until the lock is lost if no broker is heard any more, counted from now. Other than
+    /// [`remaining`](Guard::remaining) it runs on through a broken stream and after a loss. Within this time, end your
+    /// work on what the lock protects.
     pub fn expires_in(&self) -> Duration {
-        self.hold.look().until().remaining()
+        self.hold.state().until().remaining()
     }
 
     /// Waits until the lock is lost: a broker says so, or its validity has run out. Never returns while the lock is
@@ -90,7 +91,7 @@ impl Guard {
         loop {
             // Made before looking, so that no change between the two is missed.
             let changed = self.hold.ended.notified();
-            if let Some(reason) = self.hold.look().lost {
+            if let Some(reason) = self.hold.state().lost {
                 return reason;
             }
             changed.await;
@@ -113,7 +114,7 @@ impl Guard {
         let _ = self.commands.send(Command::End { key: self.key, reply: Some(reply) });
         match answer.await {
             Ok(result) => result,
-            Err(_) => match self.hold.look().lost {
+            Err(_) => match self.hold.state().lost {
                 Some(reason) => Err(lost(reason)),
                 None => Err(Error::unavailable(&self.name, "the runtime of the client has been shut down")),
             },
@@ -138,18 +139,18 @@ impl fmt::Debug for Guard {
     }
 }
 
-/// What a guard shares with the session's task.
+/// The state that a guard shares with the session's task.
 pub(super) struct Hold {
-    standing: Mutex<Standing>,
+    state: Mutex<HoldState>,
     /// Notified when `lost` is set.
     ended: Notify,
 }
 
-/// How a lock stands.
-pub(super) struct Standing {
+/// The lock's place and state.
+pub(super) struct HoldState {
     lock_id: String,
     ttl: Duration,
-    /// Of the stream that the lock is on.
+    /// The validity of the stream that the lock is on.
     stream: Arc<Mutex<Validity>>,
     /// The lock on that stream.
     lock_ref: i64,
@@ -158,51 +159,50 @@ pub(super) struct Standing {
 
 impl Hold {
     pub(super) fn new(lock_id: String, ttl: Duration, stream: Arc<Mutex<Validity>>, lock_ref: i64) -> Hold {
-        let standing = Standing { lock_id, ttl, stream, lock_ref, lost: None };
-        Hold { standing: Mutex::new(standing), ended: Notify::new() }
+        let state = HoldState { lock_id, ttl, stream, lock_ref, lost: None };
+        Hold { state: Mutex::new(state), ended: Notify::new() }
     }
 
-    /// The standing, after seeing to it that a lock that has run out once is lost for good, whatever comes
-    /// after that.
-    fn look(&self) -> MutexGuard<'_, Standing> {
-        let mut standing = lock(&self.standing);
-        if standing.lost.is_none() && standing.until().has_passed() {
-            standing.lost = Some(LostReason::Expired);
+    /// Returns the lock's state. First marks a lock that has run out as lost, so that nothing later can revive it.
+    fn state(&self) -> MutexGuard<'_, HoldState> {
+        let mut state = lock(&self.state);
+        if state.lost.is_none() && state.until().has_passed() {
+            state.lost = Some(LostReason::Expired);
             self.ended.notify_waiters();
         }
-        standing
+        state
     }
 
     /// Ends the hold, unless it has ended.
     pub(super) fn lose(&self, reason: LostReason) {
-        lock(&self.standing).lost.get_or_insert(reason);
+        lock(&self.state).lost.get_or_insert(reason);
         self.ended.notify_waiters();
     }
 
-    /// The lock id, if the lock is not lost.
+    /// Returns the lock id, if the lock is not lost.
     pub(super) fn lock_id(&self) -> Option<String> {
-        let standing = self.look();
-        standing.lost.is_none().then(|| standing.lock_id.clone())
+        let state = self.state();
+        state.lost.is_none().then(|| state.lock_id.clone())
     }
 
-    /// Until when the lock is valid by what its stream said last.
+    /// Returns the end of the lock's validity, by what its stream said last.
     pub(super) fn until(&self) -> Moment {
-        self.look().until()
+        self.state().until()
     }
 
     /// Moves the hold to another stream, where it has been reattached. False if that came too late: the lock is
     /// lost, or the new stream is not valid either.
     pub(super) fn reattach(&self, lock_id: String, ttl: Duration, stream: &Arc<Mutex<Validity>>, to: i64) -> bool {
-        let mut standing = self.look();
-        if standing.lost.is_some() || lock(stream).until(to).has_passed() {
+        let mut state = self.state();
+        if state.lost.is_some() || lock(stream).until(to).has_passed() {
             return false;
         }
-        *standing = Standing { lock_id, ttl, stream: Arc::clone(stream), lock_ref: to, lost: None };
+        *state = HoldState { lock_id, ttl, stream: Arc::clone(stream), lock_ref: to, lost: None };
         true
     }
 }
 
-impl Standing {
+impl HoldState {
     fn validity(&self) -> MutexGuard<'_, Validity> {
         lock(&self.stream)
     }

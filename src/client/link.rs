@@ -1,7 +1,7 @@
 //! One Session stream on a connection of its own.
 //!
-//! A link sends, receives and keeps its own time: when to send a heartbeat, when the silence has lasted too long.
-//! What its messages mean for locks is the session's business.
+//! A link sends, receives and keeps its own time: it knows when to send a heartbeat, and when the broker has been
+//! silent for too long. The session decides what its messages mean for locks.
 
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -40,18 +40,18 @@ pub(super) struct Link {
     pub(super) ttl: Duration,
     /// Shared with the guards of its locks.
     pub(super) validity: Arc<Mutex<Validity>>,
-    /// What was begun here and has not ended: lock_ref to the client's key.
+    /// The locks that were begun here and have not ended: lock_ref to the client's key.
     pub(super) locks: HashMap<i64, Key>,
     /// Takes no new locks; goes as soon as it has none.
     pub(super) retired: bool,
     outbound: mpsc::UnboundedSender<SessionRequest>,
-    /// None once the stream has ended.
+    /// The incoming messages; none once the stream has ended.
     inbound: Option<Streaming<SessionResponse>>,
     last_ref: i64,
     last_seq: i64,
     beat_every: Duration,
     next_beat: Moment,
-    /// When the broker was last heard.
+    /// The moment of the broker's last message.
     heard: Moment,
 }
 
@@ -124,7 +124,7 @@ impl Link {
         self.send(Kind::End(EndLock { lock_ref }));
     }
 
-    /// As [`end`](Link::end), and what the broker says of the lock from now on counts for nothing.
+    /// Ends a lock, as [`end`](Link::end) does, and ignores whatever the broker says of it from now on.
     pub(super) fn forget(&mut self, lock_ref: i64) {
         self.locks.remove(&lock_ref);
         self.end(lock_ref);
@@ -143,18 +143,18 @@ impl Link {
         }
     }
 
-    /// The broker has said its last of a lock that may still be valid: no acknowledgement covers it any more.
+    /// Notes that no more events come for a lock that may still be valid. Acknowledgements no longer cover it.
     pub(super) fn settle(&self, lock_ref: i64) {
         lock(&self.validity).settle(lock_ref);
     }
 
-    /// Whether a lock granted now would be valid.
+    /// Returns true if a lock granted now would be valid.
     pub(super) fn is_valid(&self) -> bool {
         // 0 is no lock's: what covers the stream.
         !lock(&self.validity).until(0).has_passed()
     }
 
-    /// Whether the stream still stands.
+    /// Returns true while the stream is open.
     pub(super) fn is_open(&self) -> bool {
         self.inbound.is_some()
     }
@@ -170,23 +170,23 @@ impl Link {
         self.next_beat = now + self.beat_every;
     }
 
-    /// What has run out and was not reported before.
+    /// Returns what has run out by `now` and was not reported before.
     pub(super) fn run_out(&self, now: Moment) -> Option<RunOut> {
         lock(&self.validity).run_out(now)
     }
 
-    /// From when on the silence means that something is wrong: half the ttl. An acknowledgement may take a sixth
-    /// of the ttl, and so may come just then; what is added is for its way.
+    /// Returns the moment from which the silence means that something is wrong: half a ttl after the last message. An
+    /// acknowledgement may take a sixth of the ttl. The rest is for its way.
     fn silent_at(&self) -> Moment {
         self.heard + self.ttl / 2 + self.ttl / 30
     }
 
-    /// Whether the silence has lasted too long.
+    /// Returns true if the silence has lasted too long.
     pub(super) fn is_silent(&self, now: Moment) -> bool {
         now >= self.silent_at()
     }
 
-    /// When this link has something to do next. None: not before a message comes.
+    /// Returns the moment at which this link has something to do next. None: not before a message comes.
     pub(super) fn wake(&self) -> Option<Moment> {
         let runs_out = lock(&self.validity).next().filter(|_| !self.locks.is_empty());
         let beats = self.is_open().then_some(self.next_beat);
@@ -210,7 +210,7 @@ impl Link {
     }
 }
 
-/// What came on a link.
+/// Something that came on a link.
 pub(super) enum Received {
     /// A message.
     Message(SessionResponse),
@@ -234,7 +234,7 @@ pub(super) async fn receive(links: &mut [Link]) -> (u64, Received) {
     .await
 }
 
-/// The ttl, the validity and the heartbeat's interval.
+/// Returns the ttl, the validity and the interval of heartbeats.
 fn spans(opened: &SessionOpened) -> Option<(Duration, Duration, Duration)> {
     let beat = opened.heartbeat_interval.as_ref().and_then(from_wire).filter(|beat| !beat.is_zero())?;
     Some((opened.ttl.as_ref().and_then(from_wire)?, opened.expires_after_open.as_ref().and_then(from_wire)?, beat))

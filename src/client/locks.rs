@@ -1,5 +1,5 @@
-//! What the session's task does about a single lock: the half of [`Session`] that follows one lock from the call
-//! that wants it, over the streams that it is on, to its release.
+//! The part of [`Session`] that follows a single lock: from the call that wants it, over the streams that it is on, to
+//! its release.
 
 use std::mem;
 use std::sync::Arc;
@@ -9,14 +9,14 @@ use tonic::Code;
 
 use super::error::{Error, LostReason};
 use super::guard::Hold;
-use super::session::{Answer, Key, Reply, Session, Wait, Wanted};
+use super::session::{AcquireAnswer, Key, Reply, Session, Wait, Wanted};
 use super::settings::release_elsewhere;
 use super::wire::{from_wire, to_wire};
 use crate::clock::Moment;
 use crate::proto::lock_event::Kind;
 use crate::proto::{Acquired, Failed, LockSpec, WaitSpec};
 
-/// How long a lock is left alone that a broker could not see to.
+/// The pause after a broker could not serve a request, before a broker is asked again.
 const PLACE_AGAIN: Duration = Duration::from_millis(250);
 
 /// A lock on a link.
@@ -42,8 +42,8 @@ pub(super) struct Held {
     hold: Arc<Hold>,
     /// The stream that counts.
     home: At,
-    /// Where a reattach has been asked for and not been answered. One at a time, for a second would not know the
-    /// lock id that the first one's answer brings.
+    /// The link and lock_ref of a reattach that has not been answered. There is one at a time: a second would not know
+    /// the lock id that the first one's answer brings.
     moving: Option<At>,
     /// Set when it has been given up while moving: to be released by the lock id that the answer brings.
     given_up: Option<Option<Reply>>,
@@ -54,18 +54,18 @@ pub(super) struct Releasing {
     name: String,
     hold: Arc<Hold>,
     at: At,
-    /// None: nobody waits for it.
+    /// The caller who waits for the release, if there is one.
     reply: Option<Reply>,
 }
 
 impl Session {
-    /// A call wants a lock.
+    /// Begins a lock that a call wants.
     pub(super) fn begin(&mut self, key: Key, wanted: Wanted) {
         self.locks.insert(key, Lock::Wanted(wanted, None));
         self.place(key);
     }
 
-    /// A call or a guard wants it no longer.
+    /// Ends a lock that a call or a guard no longer wants.
     pub(super) fn end(&mut self, key: Key, reply: Option<Reply>) {
         match self.locks.remove(&key) {
             None => {}
@@ -94,7 +94,7 @@ impl Session {
         }
     }
 
-    /// The stream will not tell whether the lock is released, so any broker is asked.
+    /// Asks any broker to release the lock, since its stream will not tell.
     fn release_elsewhere(&mut self, releasing: Releasing) {
         self.forget(Some(releasing.at));
         let Releasing { name, hold, reply, .. } = releasing;
@@ -173,7 +173,7 @@ impl Session {
         }
     }
 
-    /// After a reattach that was not granted: releases the lock if it has been given up meanwhile.
+    /// Continues after a reattach that was not granted. Releases the lock if it has been given up meanwhile.
     fn resume(&mut self, key: Key) {
         if let Some(Lock::Held(held)) = self.locks.get_mut(&key)
             && let Some(reply) = held.given_up.take()
@@ -182,7 +182,7 @@ impl Session {
         }
     }
 
-    /// Whether the validity of that link is the lock's.
+    /// Returns true if the lock's validity is that of this link.
     pub(super) fn lives_on(&self, key: Key, link: u64) -> bool {
         match self.locks.get(&key) {
             Some(Lock::Held(held)) => held.home.link == link,
@@ -191,7 +191,7 @@ impl Session {
         }
     }
 
-    /// The lock is lost.
+    /// Marks the lock as lost and tells its holder.
     pub(super) fn lose(&mut self, key: Key, reason: LostReason) {
         let (name, hold, at, moving, reply) = match self.locks.remove(&key) {
             Some(Lock::Held(held)) => {
@@ -213,7 +213,7 @@ impl Session {
         }
     }
 
-    /// The broker will not have this client: nothing that is wanted will come.
+    /// Fails all calls that wait for a lock, since the broker refuses this client for good.
     pub(super) fn refuse_all(&mut self, error: impl Fn(&str) -> Error) {
         for (key, lock) in mem::take(&mut self.locks) {
             match lock {
@@ -227,7 +227,7 @@ impl Session {
         }
     }
 
-    /// A broker says something of a lock.
+    /// Handles an event of a lock.
     pub(super) fn event(&mut self, at: At, kind: Kind) {
         // What is said of a lock that has moved on or was given up counts for nothing.
         let Some(&key) = self.link(at.link).and_then(|link| link.locks.get(&at.lock_ref)) else { return };
@@ -256,7 +256,7 @@ impl Session {
                 let held = Held { lock, hold: Arc::clone(&hold), home: at, moving: None, given_up: None };
                 self.locks.insert(key, Lock::Held(held));
                 // Fails if the call has been dropped; then its `End` is on the way.
-                let _ = reply.send(Ok(Answer::Granted { hold, fencing_token }));
+                let _ = reply.send(Ok(AcquireAnswer::Granted { hold, fencing_token }));
                 return;
             }
             // What a broker that goes away tells its waiters, perhaps before it tells that it does.
@@ -266,7 +266,7 @@ impl Session {
                 self.place_again(failed.retry_after.as_ref().and_then(from_wire));
                 return;
             }
-            Kind::NotAcquired(refused) => Ok(Answer::Refused(refused)),
+            Kind::NotAcquired(refused) => Ok(AcquireAnswer::Refused(refused)),
             Kind::Failed(failed) => Err(Error::from_failed(&name, failed)),
             Kind::Lost(lost) => Err(Error::Lost { lock: name, reason: lost.reason().into() }),
             Kind::Queued(_) | Kind::Renewed(_) | Kind::Released(_) | Kind::Draining(_) => {
@@ -350,7 +350,7 @@ impl Session {
     }
 }
 
-/// The wait as it is now, by the time that has passed.
+/// Returns the wait, less the time that has passed.
 fn remaining(wait: &Wait) -> WaitSpec {
     WaitSpec {
         max_wait: wait.until.map(|until| to_wire(until.remaining())),

@@ -1,4 +1,4 @@
-//! The client: locks as values that release themselves.
+//! The Rust client. A lock is a value that releases itself.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -21,15 +21,15 @@
 //! # async fn write_report(_token: i64) {}
 //! ```
 //!
-//! All locks of a client share one stream to a broker, and their lives hang on it: when the process ends, however
-//! it ends, they are released. While it lives the client sends heartbeats, and when the broker goes away or falls
-//! silent it moves its locks to another one; a lock changes brokers without being free in between.
+//! All locks of a client share one stream to a broker. When the process ends, in whatever way, the stream ends and the
+//! locks are released. While the process lives, the client sends heartbeats. When the broker goes away or falls silent,
+//! the client moves its locks to another broker, and they are not free in between.
 //!
-//! A lock over a network is advisory: a holder that is stopped for longer than its lock's ttl wakes up without it.
-//! What must not be corrupted checks the [fencing token](Guard::fencing_token).
+//! A lock over a network is advisory: a holder that is stopped for longer than its lock's ttl wakes up without the
+//! lock. Let whatever must not be corrupted check the [fencing token](Guard::fencing_token).
 //!
-//! The client runs on tokio; it needs only the crate's `default-features = false`, and the
-//! feature `tls` for `https://` endpoints.
+//! The client runs on tokio. It needs only the crate's `default-features = false`, and the feature `tls` for `https://`
+//! endpoints.
 
 mod brokers;
 mod connector;
@@ -72,10 +72,10 @@ pub(crate) use connector::plain_endpoint;
 use session::{Command, Key, Session};
 #[cfg(feature = "server")]
 pub(crate) use settings::chain;
-use settings::{Settings, unexpected};
+use settings::{ClientSettings, unexpected};
 use wire::{FAR, from_wire};
 
-/// How long to wait for an answer unless the [builder](ClientBuilder::answer_timeout) says otherwise.
+/// The default of [`ClientBuilder::answer_timeout`].
 pub const DEFAULT_ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Asks brokers for locks. Cheap to clone; clones share the stream and its task.
@@ -83,7 +83,7 @@ pub const DEFAULT_ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// When the last clone and the last guard are gone, the stream ends.
 #[derive(Clone)]
 pub struct Client {
-    settings: Arc<Settings>,
+    settings: Arc<ClientSettings>,
     commands: mpsc::UnboundedSender<Command>,
 }
 
@@ -107,37 +107,37 @@ impl ClientBuilder {
         self
     }
 
-    /// The ttl of all locks of the client: for how long one outlives a holder of which nothing is heard. 5 s up to
-    /// the broker's `--max-ttl`, to the millisecond. Default: the broker's, 15 s.
+    /// Sets the ttl of all locks of the client: for so long a lock outlives a holder that falls silent. 5 s up to the
+    /// broker's `--max-ttl`, to the millisecond. Default: the broker's, 15 s.
     pub fn ttl(mut self, ttl: Duration) -> ClientBuilder {
         self.ttl = Some(ttl);
         self
     }
 
-    /// The label of all locks for which no other is given: shown to others who ask for them; up to 128 bytes
+    /// Sets the label of all locks that have none of their own. Others who ask for such a lock see it. Up to 128 bytes
     /// without control characters. Default: none.
     pub fn owner(mut self, owner: impl Into<String>) -> ClientBuilder {
         self.owner = owner.into();
         self
     }
 
-    /// How long a broker's answer may take, connecting included and beyond the wait that was asked for. After that
-    /// a call fails with [`Error::Unavailable`]. Default: [`DEFAULT_ANSWER_TIMEOUT`].
+    /// Sets the longest time that a broker's answer may take, connecting included, beyond the wait that was asked for.
+    /// After that a call fails with [`Error::Unavailable`]. Default: [`DEFAULT_ANSWER_TIMEOUT`].
     pub fn answer_timeout(mut self, answer_timeout: Duration) -> ClientBuilder {
         self.answer_timeout = answer_timeout.min(FAR);
         self
     }
 
-    /// For an `https://` endpoint: the PEM file with the authorities from one of which the broker's certificate must
-    /// come. Read again for every connection. Default: those that the system trusts.
+    /// Sets the PEM file with the authorities that may sign the broker's certificate, for an `https://` endpoint. Read
+    /// again for every connection. Default: the authorities that the system trusts.
     #[cfg(feature = "tls")]
     pub fn tls_ca(mut self, file: impl Into<PathBuf>) -> ClientBuilder {
         self.tls.ca = Some(file.into());
         self
     }
 
-    /// For an `https://` endpoint: the PEM files with the certificate, and the private key for it, by which the client
-    /// shows who it is. Read again for every connection. Default: none.
+    /// Sets the PEM files with the client's certificate and its private key, for an `https://` endpoint. Read again
+    /// for every connection. Default: none.
     #[cfg(feature = "tls")]
     pub fn tls_identity(mut self, cert: impl Into<PathBuf>, key: impl Into<PathBuf>) -> ClientBuilder {
         self.tls.identity = Some((cert.into(), key.into()));
@@ -178,7 +178,7 @@ impl ClientBuilder {
     }
 
     fn over(self, brokers: Vec<Broker>) -> Client {
-        let settings = Arc::new(Settings {
+        let settings = Arc::new(ClientSettings {
             brokers: Brokers::new(brokers),
             ttl: self.ttl,
             owner: self.owner,
@@ -192,19 +192,19 @@ impl ClientBuilder {
 }
 
 impl Client {
-    /// A client with all defaults for the brokers at `endpoint`: `http://HOST:PORT`, `HOST:PORT`, `unix:/PATH` or, with
-    /// the crate's feature `tls`, `https://HOST:PORT`. Connects only when it is first asked for something.
+    /// Makes a client with all defaults for the brokers at `endpoint`: `http://HOST:PORT`, `HOST:PORT`, `unix:/PATH`
+    /// or, with the crate's feature `tls`, `https://HOST:PORT`. Connects only when it is first asked for something.
     ///
     /// # Errors
-    /// [`Error::Endpoint`].
+    /// Fails with [`Error::Endpoint`] if `endpoint` has none of these forms.
     ///
     /// # Panics
-    /// Outside of a tokio runtime, to which the client then belongs.
+    /// Panics outside of a tokio runtime. The client belongs to that runtime.
     pub fn connect(endpoint: impl Into<String>) -> Result<Client, Error> {
         Client::builder(endpoint).connect()
     }
 
-    /// As [`connect`](Client::connect), with settings.
+    /// Begins a client with other settings than [`connect`](Client::connect).
     pub fn builder(endpoint: impl Into<String>) -> ClientBuilder {
         ClientBuilder {
             endpoints: vec![endpoint.into()],
@@ -289,18 +289,18 @@ impl fmt::Debug for Client {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LockInfo {
-    /// Whether somebody has it.
+    /// The state of the lock.
     pub state: LockState,
     /// The holder's label; empty if it has none or it is not known.
     pub owner: String,
     /// The lock is free this long after the broker looked, at the latest, if nobody renews it; None when free.
     pub free_within: Option<Duration>,
-    /// How long the lock id that was given stays valid, counted from when this answer was returned. None if no lock id was
-    /// given, or if this broker does not keep the lock.
+    /// The time for which the given lock id stays valid, counted from when this answer was returned. None if no lock
+    /// id was given, or if this broker does not keep the lock.
     pub remaining: Option<Duration>,
 }
 
-/// Whether somebody has a lock.
+/// The state of a lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LockState {
@@ -322,7 +322,7 @@ impl fmt::Display for LockState {
     }
 }
 
-/// What [`Client::release`] did.
+/// The effect of [`Client::release`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ReleaseOutcome {

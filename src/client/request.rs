@@ -1,4 +1,4 @@
-//! The two ways to ask for a lock, and what comes of it.
+//! The two ways to ask for a lock, and their outcomes.
 
 use std::fmt;
 use std::future::IntoFuture;
@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::Client;
 use super::error::Error;
 use super::guard::Guard;
-use super::session::{Answer, Command, Key, Wait, Wanted};
+use super::session::{AcquireAnswer, Command, Key, Wait, Wanted};
 use super::wire::{FAR, to_wire};
 use crate::clock::{Moment, sleep_until};
 use crate::proto::{self, LockSpec};
@@ -19,7 +19,7 @@ use crate::proto::{self, LockSpec};
 /// How long a broker's answer may be on its way when the wait is over.
 const GRACE: Duration = Duration::from_secs(1);
 /// How often to look whether there is a broker, when the wait is over.
-const LOOK: Duration = Duration::from_millis(50);
+const CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Asks for a lock, once. Made by [`Client::acquire`]; awaiting it asks.
 ///
@@ -56,18 +56,18 @@ pub struct WaitAcquire {
     poll_interval: Option<Duration>,
 }
 
-/// What came of asking for a lock.
+/// The outcome of asking for a lock.
 #[derive(Debug)]
 #[must_use = "dropping the outcome releases the lock"]
 pub enum Outcome {
     /// The lock is held for as long as the guard lives.
     Acquired(Guard),
-    /// It is not.
+    /// The lock was not acquired.
     NotAcquired(NotAcquired),
 }
 
 impl Outcome {
-    /// The guard, if the lock was acquired.
+    /// Returns the guard, if the lock was acquired.
     pub fn guard(self) -> Option<Guard> {
         match self {
             Outcome::Acquired(guard) => Some(guard),
@@ -76,17 +76,17 @@ impl Outcome {
     }
 }
 
-/// Why a lock was not acquired.
+/// The reason for which a lock was not acquired, and who has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NotAcquired {
-    /// Why.
+    /// The reason.
     pub reason: Reason,
     /// The label of the present holder; empty if it has none or it is not known.
     pub owner: String,
 }
 
-/// Why a lock was not acquired.
+/// The reason for which a lock was not acquired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Reason {
@@ -115,13 +115,14 @@ impl Acquire {
         Acquire { client, lock }
     }
 
-    /// For how long after the release nobody can acquire the lock; up to 1 h, to the millisecond. Default: 0.
+    /// Sets the time after the release for which nobody can acquire the lock; up to 1 h, to the millisecond. Default:
+    /// 0.
     pub fn linger(mut self, linger: Duration) -> Acquire {
         self.lock.linger = Some(to_wire(linger));
         self
     }
 
-    /// A label that is shown to others who ask for the lock; up to 128 bytes without control characters. Default:
+    /// Sets a label that is shown to others who ask for the lock; up to 128 bytes without control characters. Default:
     /// the client's.
     pub fn owner(mut self, owner: impl Into<String>) -> Acquire {
         self.lock.owner = owner.into();
@@ -135,26 +136,26 @@ impl WaitAcquire {
         WaitAcquire { client, lock, max_wait: None, poll_interval: None }
     }
 
-    /// For how long to wait, exact to 50 ms; 0 tries once. Default: until the lock is granted.
+    /// Sets the longest wait, exact to 50 ms; 0 tries once. Default: until the lock is granted.
     pub fn max_wait(mut self, max_wait: Duration) -> WaitAcquire {
         self.max_wait = Some(max_wait.min(FAR));
         self
     }
 
-    /// The least time between two of the broker's polls for a lock that another broker holds; 1 ms to 1 h. Default:
-    /// the broker's choice.
+    /// Sets the least time between two of the broker's polls for a lock that another broker holds; 1 ms to 1 h.
+    /// Default: the broker's choice.
     pub fn poll_interval(mut self, poll_interval: Duration) -> WaitAcquire {
         self.poll_interval = Some(poll_interval);
         self
     }
 
-    /// As [`Acquire::linger`].
+    /// Sets the linger; see [`Acquire::linger`].
     pub fn linger(mut self, linger: Duration) -> WaitAcquire {
         self.lock.linger = Some(to_wire(linger));
         self
     }
 
-    /// As [`Acquire::owner`].
+    /// Sets the label; see [`Acquire::owner`].
     pub fn owner(mut self, owner: impl Into<String>) -> WaitAcquire {
         self.lock.owner = owner.into();
         self
@@ -167,8 +168,8 @@ impl IntoFuture for Acquire {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let patience = Patience::Until(Moment::now() + self.client.settings.answer_timeout);
-            ask(&self.client, self.lock, None, patience).await
+            let give_up = GiveUp::Until(Moment::now() + self.client.settings.answer_timeout);
+            ask(&self.client, self.lock, None, give_up).await
         })
     }
 }
@@ -182,16 +183,16 @@ impl IntoFuture for WaitAcquire {
             let until = self.max_wait.map(|max_wait| Moment::now() + max_wait);
             let connect_by = Moment::now() + self.client.settings.answer_timeout;
             let wait = Wait { until, poll_interval: self.poll_interval };
-            let patience = match until {
-                None => Patience::Endless,
-                Some(until) => Patience::Wait { until, at_most: connect_by.max(until + GRACE) },
+            let give_up = match until {
+                None => GiveUp::Endless,
+                Some(until) => GiveUp::Wait { until, at_most: connect_by.max(until + GRACE) },
             };
-            ask(&self.client, self.lock, Some(wait), patience).await
+            ask(&self.client, self.lock, Some(wait), give_up).await
         })
     }
 }
 
-async fn ask(client: &Client, lock: LockSpec, wait: Option<Wait>, patience: Patience) -> Result<Outcome, Error> {
+async fn ask(client: &Client, lock: LockSpec, wait: Option<Wait>, give_up: GiveUp) -> Result<Outcome, Error> {
     let name: Arc<str> = lock.name.as_str().into();
     let key = client.next_key();
     let (reply, answer) = oneshot::channel();
@@ -202,19 +203,19 @@ async fn ask(client: &Client, lock: LockSpec, wait: Option<Wait>, patience: Pati
         answer = answer => answer.unwrap_or_else(|_| {
             Err(Error::unavailable(&name, "the runtime of the client has been shut down"))
         }),
-        () = patience.over(client) => return Err(Error::unavailable(&name, client.settings.why_no_answer())),
+        () = give_up.over(client) => return Err(Error::unavailable(&name, client.settings.why_no_answer())),
     };
     call.answered = true;
     match answer? {
-        Answer::Granted { hold, fencing_token } => {
+        AcquireAnswer::Granted { hold, fencing_token } => {
             Ok(Outcome::Acquired(Guard::new(name, key, fencing_token, hold, client.commands.clone())))
         }
-        Answer::Refused(refused) => not_acquired(&name, refused).map(Outcome::NotAcquired),
+        AcquireAnswer::Refused(refused) => not_acquired(&name, refused).map(Outcome::NotAcquired),
     }
 }
 
 /// When a call gives up that no broker has answered.
-enum Patience {
+enum GiveUp {
     /// Then.
     Until(Moment),
     /// At the end of the wait, if it is known by then that there is no broker. A broker that is there ends the wait
@@ -224,18 +225,18 @@ enum Patience {
     Endless,
 }
 
-impl Patience {
+impl GiveUp {
     async fn over(self, client: &Client) {
         match self {
-            Patience::Until(moment) => sleep_until(moment).await,
-            Patience::Wait { until, at_most } => {
+            GiveUp::Until(moment) => sleep_until(moment).await,
+            GiveUp::Wait { until, at_most } => {
                 sleep_until(until).await;
                 // Looked at again and again, since trouble may come to be known at any time.
                 while client.settings.brokers.trouble().is_none() && !at_most.has_passed() {
-                    sleep_until((Moment::now() + LOOK).min(at_most)).await;
+                    sleep_until((Moment::now() + CHECK_INTERVAL).min(at_most)).await;
                 }
             }
-            Patience::Endless => std::future::pending().await,
+            GiveUp::Endless => std::future::pending().await,
         }
     }
 }

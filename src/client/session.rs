@@ -1,9 +1,9 @@
-//! The task behind a client: it owns the streams and knows every lock that the client has or wants.
+//! The task behind a client. It owns the streams, and knows every lock that the client has or wants.
 //!
 //! One link is current and takes new locks. Others are on their way out: they drain, are silent, or have ended. A link
-//! on its way out stays, heartbeats and all, until each of its locks has been reattached elsewhere or has run out,
-//! because closing it would release them. The task never waits for anything but the next thing to happen. What it
-//! does about a single lock is in `locks.rs`.
+//! on its way out stays, and sends heartbeats, until each of its locks has been reattached elsewhere or has run out,
+//! because closing it would release them. The task never waits for anything but the next thing to happen. `locks.rs`
+//! has what it does about a single lock.
 
 use std::collections::HashMap;
 use std::future::{Future, pending};
@@ -19,7 +19,7 @@ use super::error::{Error, LostReason};
 use super::guard::Hold;
 use super::link::{Link, Received, receive};
 use super::locks::{At, Lock};
-use super::settings::Settings;
+use super::settings::ClientSettings;
 use super::validity::RunOut;
 use crate::clock::{Moment, sleep_until};
 use crate::proto::lock_event::Kind;
@@ -28,46 +28,46 @@ use crate::proto::{LockSpec, NotAcquired, SessionResponse, session_response};
 /// The client's own name for one call of acquire and the lock that comes of it. Rises.
 pub(super) type Key = u64;
 
-/// What guards and calls ask of the task.
+/// A request of a guard or a call to the task.
 pub(super) enum Command {
     /// A lock is wanted.
     Begin(Key, Wanted),
     /// A lock, or the wait for it, is no longer wanted. If it has ended already, `reply` is dropped.
     End {
-        /// From `Begin`.
+        /// The key given with `Begin`.
         key: Key,
         /// Told when a held lock has been released.
         reply: Option<Reply>,
     },
 }
 
-/// Where the end of a release is told.
+/// The channel that tells the end of a release.
 pub(super) type Reply = oneshot::Sender<Result<(), Error>>;
 
 /// A lock that is not held yet.
 pub(super) struct Wanted {
     pub(super) lock: LockSpec,
-    /// None: try once.
+    /// The wait; none to try once.
     pub(super) wait: Option<Wait>,
-    pub(super) reply: oneshot::Sender<Result<Answer, Error>>,
+    pub(super) reply: oneshot::Sender<Result<AcquireAnswer, Error>>,
 }
 
-/// How to wait.
+/// The way to wait for a lock.
 pub(super) struct Wait {
-    /// None: for as long as it takes.
+    /// The end of the wait; none to wait for as long as it takes.
     pub(super) until: Option<Moment>,
     pub(super) poll_interval: Option<Duration>,
 }
 
-/// What came of a call.
-pub(super) enum Answer {
+/// The outcome of a call.
+pub(super) enum AcquireAnswer {
     /// The lock is held.
     Granted {
         /// Shared with the guard.
         hold: Arc<Hold>,
         fencing_token: i64,
     },
-    /// It is not.
+    /// The lock was not acquired.
     Refused(NotAcquired),
 }
 
@@ -76,7 +76,7 @@ type Dial = Pin<Box<dyn Future<Output = Result<Link, Status>> + Send>>;
 
 /// The task's state.
 pub(super) struct Session {
-    pub(super) settings: Arc<Settings>,
+    pub(super) settings: Arc<ClientSettings>,
     commands: mpsc::UnboundedReceiver<Command>,
     pub(super) locks: HashMap<Key, Lock>,
     pub(super) links: Vec<Link>,
@@ -85,17 +85,18 @@ pub(super) struct Session {
     dialing: Option<(usize, Dial)>,
     /// How many dials in a row have failed as they would fail again.
     refused: usize,
-    /// No dial before this moment.
+    /// The earliest moment of the next dial.
     dial_at: Moment,
-    /// How far apart dials are, whatever comes of them. Starts over with every heartbeat that is acknowledged.
+    /// The pauses between dials, whether they succeed or not. They start over with every heartbeat that is
+    /// acknowledged.
     pace: ExponentialBackoff,
-    /// When to ask again for what a broker has failed to do.
+    /// The moment at which to ask again for what a broker has failed to do.
     pub(super) place_at: Option<Moment>,
 }
 
-/// How late the task may notice that something has run out after the machine was suspended: leases run on
-/// meanwhile, timers do not.
-const LOOK: Duration = Duration::from_secs(1);
+/// The longest sleep of the task. Leases run on while the machine is suspended and timers do not, so the task may
+/// notice that late that something has run out.
+const MAX_SLEEP: Duration = Duration::from_secs(1);
 
 fn pace() -> ExponentialBackoff {
     ExponentialBuilder::default()
@@ -107,7 +108,7 @@ fn pace() -> ExponentialBackoff {
 }
 
 impl Session {
-    pub(super) fn new(settings: Arc<Settings>, commands: mpsc::UnboundedReceiver<Command>) -> Session {
+    pub(super) fn new(settings: Arc<ClientSettings>, commands: mpsc::UnboundedReceiver<Command>) -> Session {
         Session {
             settings,
             commands,
@@ -272,15 +273,15 @@ impl Session {
         }
     }
 
-    /// When the task has something to do next, if nothing comes.
+    /// Returns the moment at which the task has something to do next, if nothing comes.
     fn wake(&self) -> Option<Moment> {
         let dial = self.needs_link().then_some(self.dial_at);
-        let look = (!self.locks.is_empty()).then(|| Moment::now() + LOOK);
+        let look = (!self.locks.is_empty()).then(|| Moment::now() + MAX_SLEEP);
         self.links.iter().filter_map(Link::wake).chain(dial).chain(look).chain(self.place_at).min()
     }
 }
 
-/// Whether a broker that refuses a session with this code would refuse it again.
+/// Returns true if a broker that refuses a session with this code would refuse it again.
 fn is_final(code: Code) -> bool {
     matches!(code, Code::InvalidArgument | Code::PermissionDenied | Code::Unauthenticated | Code::Unimplemented)
 }

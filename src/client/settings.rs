@@ -1,4 +1,4 @@
-//! What a client and its task share, and the single calls that are made besides the session.
+//! The settings and state that a client shares with its task, and the single calls that are made besides the session.
 
 use std::error::Error as _;
 use std::pin::Pin;
@@ -19,8 +19,8 @@ use crate::clock::sleep_until;
 use crate::proto::lock_service_client::LockServiceClient;
 use crate::proto::{self, ReleaseRequest};
 
-/// What a client and its task are told at the beginning, and what they share.
-pub(super) struct Settings {
+/// The settings of a client, and the state that it shares with its task.
+pub(super) struct ClientSettings {
     pub(super) brokers: Brokers,
     pub(super) ttl: Option<Duration>,
     pub(super) owner: String,
@@ -31,7 +31,7 @@ pub(super) struct Settings {
 /// A single call under way.
 type Calling<T> = Pin<Box<dyn Future<Output = Result<Response<T>, Status>> + Send>>;
 
-impl Settings {
+impl ClientSettings {
     /// How long one broker may take for an answer, so that there is time to ask each of them.
     pub(super) fn share(&self) -> Duration {
         self.answer_timeout / u32::try_from(self.brokers.count()).unwrap_or(u32::MAX)
@@ -84,7 +84,7 @@ impl Settings {
         }
     }
 
-    /// The failure of a single call: what the broker says, or why there is none.
+    /// Returns the failure of a single call: the broker's own words, or the reason for which no broker answered.
     fn failure(&self, lock: &str, broker: &Broker, status: &Status) -> Error {
         if let Some(error) = broker.disagreement() {
             return error;
@@ -104,7 +104,12 @@ fn no_answer(brokers: &str, within: Duration) -> String {
 
 /// Releases a lock whose stream cannot say whether it did: at whichever broker answers, for as long as the lock has
 /// not run out by itself.
-pub(super) async fn release_elsewhere(settings: Arc<Settings>, name: String, hold: Arc<Hold>, reply: Option<Reply>) {
+pub(super) async fn release_elsewhere(
+    settings: Arc<ClientSettings>,
+    name: String,
+    hold: Arc<Hold>,
+    reply: Option<Reply>,
+) {
     let result = match hold.lock_id() {
         None => Err(Error::Lost { lock: name, reason: LostReason::Expired }),
         Some(lock_id) => {
@@ -131,7 +136,7 @@ pub(super) fn unexpected(lock: &str, message: &str) -> Error {
     Error::Unexpected { lock: lock.into(), code: tonic::Code::Ok, message: message.into(), reason: None }
 }
 
-/// An error with all its causes, in one line, without what says nothing or says it twice.
+/// Writes an error with all its causes in one line. Leaves out texts that say nothing, or repeat the one before.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let all = std::iter::successors(Some(error), |error| (*error).source()).map(ToString::to_string);
     let mut texts: Vec<String> = all.filter(|text| text != "transport error").collect();

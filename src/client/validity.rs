@@ -1,8 +1,8 @@
-//! Until when the locks of one stream may be believed in.
+//! Counts until when the locks of one stream may be believed in.
 //!
-//! One instant for the whole stream, moved on by every acknowledged heartbeat, and one for each lock that the
-//! latest acknowledgement left out. Instants count from when the client *sent* what is acknowledged, so no
-//! clock of ours is ever compared with the broker's. Knows nothing of streams, tasks or guards.
+//! There is one moment for the whole stream, which every acknowledged heartbeat moves on, and one for each lock that
+//! the latest acknowledgement left out. Moments count from when the client *sent* what is acknowledged, so the clocks
+//! of client and broker are never compared. Knows nothing of streams, tasks or guards.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::clock::Moment;
 /// The book-keeping of one stream. Locks are named by their `lock_ref`.
 #[derive(Debug)]
 pub(super) struct Validity {
-    /// For every lock that is not in `behind`, later ones included.
+    /// The end of the validity of every lock that is not in `behind`, later ones included.
     covered_until: Moment,
     /// The locks which the latest acknowledgement did not renew, with what an earlier one gave them.
     behind: HashMap<i64, Moment>,
@@ -21,23 +21,23 @@ pub(super) struct Validity {
     /// Heartbeats that may still be acknowledged and when they were sent, oldest first; the first may have
     /// been acknowledged already, since the broker repeats itself when it has renewed more.
     beats: VecDeque<(i64, Moment)>,
-    /// When something here runs out next. None once everything has.
+    /// The moment at which something here runs out next. None once everything has.
     next: Option<Moment>,
     /// The stream has ended against the client's will.
     broken: bool,
 }
 
-/// What has run out.
+/// The locks that have run out.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum RunOut {
     /// The stream's own instant: every lock on it.
     All,
-    /// Only these.
+    /// These locks only.
     Some(Vec<i64>),
 }
 
 impl Validity {
-    /// A stream whose `open` was sent at `sent` and answered with `expires_after`.
+    /// Begins with a stream whose `open` was sent at `sent` and answered with `expires_after`.
     pub(super) fn new(sent: Moment, expires_after: Duration) -> Validity {
         let until = sent + expires_after;
         Validity {
@@ -68,15 +68,15 @@ impl Validity {
         self.look_ahead();
     }
 
-    /// The broker has spoken its last word of the lock: it keeps what it has, and nothing is added to that.
-    /// Acknowledgements leave it out from now on, but not in `not_renewed`.
+    /// Notes that no more events come for this lock. It keeps its validity, and nothing is added to it.
+    /// Acknowledgements leave it out from now on, though not in `not_renewed`.
     pub(super) fn settle(&mut self, lock_ref: i64) {
         self.behind.insert(lock_ref, self.until(lock_ref));
         self.settled.insert(lock_ref);
         self.look_ahead();
     }
 
-    /// Until when the lock is valid.
+    /// Returns the end of the lock's validity.
     pub(super) fn until(&self, lock_ref: i64) -> Moment {
         self.behind.get(&lock_ref).copied().unwrap_or(self.covered_until)
     }
@@ -87,17 +87,17 @@ impl Validity {
         self.broken = true;
     }
 
-    /// Whether the stream has ended against the client's will.
+    /// Returns true if the stream has ended against the client's will.
     pub(super) fn is_broken(&self) -> bool {
         self.broken
     }
 
-    /// When to ask [`run_out`](Validity::run_out) again.
+    /// Returns the moment at which to call [`run_out`](Validity::run_out) again.
     pub(super) fn next(&self) -> Option<Moment> {
         self.next
     }
 
-    /// What has run out by `now` and was not reported before.
+    /// Returns what has run out by `now` and was not reported before.
     pub(super) fn run_out(&mut self, now: Moment) -> Option<RunOut> {
         if self.next? > now {
             return None;

@@ -1,4 +1,4 @@
-//! How messages are encoded.
+//! Encodes and decodes messages, with buffers of a size that suits them.
 
 use std::marker::PhantomData;
 
@@ -36,7 +36,8 @@ where
     }
 }
 
-/// Room for an `acquired` and its frame at first; for as much as tonic would gather where more is to be sent at once.
+/// Returns the sizes of buffers: at first an `acquired` with its frame, and where more is sent at once as much as
+/// tonic would gather.
 fn buffers() -> BufferSettings {
     BufferSettings::new(128, 32 * 1024)
 }

@@ -1,5 +1,5 @@
-//! The session's task against a broker that follows a script: what no real broker can be made to do at the right
-//! moment. Time is paused.
+//! Tests the session's task against a broker that follows a script, since no real broker can be made to act at the
+//! right moment. Time is paused.
 
 mod peer;
 
@@ -15,7 +15,7 @@ use crate::proto::lock_event::Kind;
 use crate::proto::{Draining, Released, lost};
 use peer::{BEAT, Peer, Stream, TTL, VALID, client, client_with, soon};
 
-/// What the wire may take of a span: none of it is real, but every span is rounded to the millisecond.
+/// The difference that rounding to milliseconds on the wire may make in a span.
 const CLOSE: Duration = Duration::from_millis(100);
 
 #[track_caller]

@@ -1,5 +1,6 @@
 //! A broker that says what the test tells it to, at the other end of connections in memory. Nothing here or in the
-//! client waits for anything but these and tokio's clock, so the tests pause it and nothing depends on the machine.
+//! client waits for anything but these and tokio's clock. So the tests pause that clock, and nothing depends on the
+//! machine's speed.
 
 use std::io;
 use std::pin::Pin;
@@ -18,15 +19,15 @@ use crate::proto::lock_event::Kind;
 use crate::proto::lock_service_server::{LockService, LockServiceServer};
 use crate::proto::*;
 
-/// What the scripted broker grants for.
+/// The ttl that the scripted broker grants.
 pub(super) const TTL: Duration = Duration::from_secs(15);
-/// What the broker tells…
+/// The validity that the broker tells…
 const TOLD: Duration = Duration::from_secs(13);
 /// …and what the client counts, which stops a thirtieth of the ttl before that.
 pub(super) const VALID: Duration = Duration::from_millis(12_500);
 pub(super) const BEAT: Duration = Duration::from_secs(5);
 
-/// Where the client's Sessions and Releases arrive.
+/// The broker's end: the client's Sessions and Releases arrive here.
 pub(super) struct Peer {
     sessions: mpsc::UnboundedReceiver<Stream>,
     pub(super) releases: mpsc::UnboundedReceiver<ReleaseRequest>,
@@ -38,7 +39,7 @@ pub(super) struct Stream {
     responses: mpsc::UnboundedSender<Result<SessionResponse, Status>>,
 }
 
-/// A client and its broker.
+/// Makes a client and its broker.
 pub(super) fn client() -> (Client, Peer) {
     client_with(Client::builder("memory").answer_timeout(Duration::from_secs(5)))
 }
@@ -64,39 +65,39 @@ pub(super) fn client_with(builder: ClientBuilder) -> (Client, Peer) {
     (builder.over(vec![broker]), Peer { sessions, releases })
 }
 
-/// What should happen has a deadline, which paused time reaches at once if it does not happen.
+/// Awaits what should happen. If it does not, paused time reaches the deadline at once.
 pub(super) async fn soon<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(120), what).await.expect("in time")
 }
 
 impl Peer {
-    /// The client's next Session, before `open` has been answered.
+    /// Returns the client's next Session, before `open` has been answered.
     pub(super) async fn accept(&mut self) -> Stream {
         let mut stream = soon(self.sessions.recv()).await.expect("a Session");
         assert!(matches!(stream.next().await, session_request::Kind::Open(_)));
         stream
     }
 
-    /// The client's next Session, open.
+    /// Returns the client's next Session, open.
     pub(super) async fn open(&mut self) -> Stream {
         let stream = self.accept().await;
         stream.opened();
         stream
     }
 
-    /// Whether a Session is there that has not been accepted.
+    /// Returns true if a Session is there that has not been accepted.
     pub(super) fn is_dialed(&self) -> bool {
         !self.sessions.is_empty()
     }
 }
 
 impl Stream {
-    /// The client's next message.
+    /// Returns the client's next message.
     pub(super) async fn next(&mut self) -> session_request::Kind {
         soon(self.requests.message()).await.expect("no failure").expect("a message").kind.unwrap()
     }
 
-    /// The client's next message but heartbeats, each of which is acknowledged.
+    /// Returns the client's next message that is no heartbeat. Acknowledges each heartbeat before it.
     async fn next_acknowledging(&mut self) -> session_request::Kind {
         soon(async {
             loop {
@@ -116,7 +117,7 @@ impl Stream {
         }
     }
 
-    /// The lock_ref of the EndLock that comes next.
+    /// Returns the lock_ref of the EndLock that comes next.
     pub(super) async fn end(&mut self) -> i64 {
         match self.next_acknowledging().await {
             session_request::Kind::End(end) => end.lock_ref,
@@ -124,7 +125,7 @@ impl Stream {
         }
     }
 
-    /// The seq of the heartbeat that comes next.
+    /// Returns the seq of the heartbeat that comes next.
     pub(super) async fn heartbeat(&mut self) -> i64 {
         match self.next().await {
             session_request::Kind::Heartbeat(beat) => beat.seq,
