@@ -1,4 +1,4 @@
-//! Why a call failed, for programs: the `reason` of the `google.rpc.ErrorInfo` that every error status carries.
+//! Reasons of errors, for programs: the `reason` of the `google.rpc.ErrorInfo` that every error status carries.
 
 use tonic::Code;
 
@@ -8,13 +8,13 @@ pub const ERROR_DOMAIN: &str = "lockbroker";
 /// Declares the reasons, so that their names, codes and list cannot part.
 macro_rules! reasons {
     ($($(#[$doc:meta])* $variant:ident = $text:literal, $code:ident;)*) => {
-        /// Why a call failed. A reason never changes its meaning or its code; later versions may add some.
+        /// The reason of an error. A reason never changes its meaning or its code; later versions may add some.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum ErrorReason { $($(#[$doc])* $variant,)* }
 
         impl ErrorReason {
-            /// All of them.
+            /// All reasons.
             pub const ALL: &'static [ErrorReason] = &[$(ErrorReason::$variant,)*];
 
             /// Returns it as it stands on the wire.
@@ -102,7 +102,7 @@ mod tests {
 
     use super::*;
 
-    /// The words in capitals that begin a line of a list, behind `bullet`, between two lines.
+    /// Returns the words in capitals that begin a line of a list, behind `bullet`, between two lines.
     fn listed<'a>(text: &'a str, from: &str, to: &str, bullet: &str) -> BTreeSet<(&'a str, &'a str)> {
         let (_, rest) = text.split_once(from).expect(from);
         let (list, _) = rest.split_once(to).expect(to);

@@ -1,4 +1,4 @@
-//! What the client commands have in common: the broker's address, messages and exit codes.
+//! The parts that client commands share: the brokers' addresses, messages and exit codes.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -19,7 +19,7 @@ const PROTOCOL: u8 = 76;
 /// EX_NOPERM: refused, by the policy or for a certificate.
 const REFUSED: u8 = 77;
 
-/// Where the brokers are.
+/// The addresses of the brokers.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct ServerArgs {
     /// A broker: http://HOST:PORT, https://HOST:PORT, HOST:PORT or unix:/PATH. Several of one store, with commas or given
@@ -37,13 +37,13 @@ pub(super) struct ServerArgs {
     tls: TlsArgs,
 }
 
-/// How to speak TLS.
+/// The files for TLS.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(super) struct TlsArgs {
-    /// With https: the authorities of which one must vouch for the broker; PEM [default: the system's]
+    /// Authorities that may sign the broker's certificate, with https; PEM [default: the system's]
     #[arg(long, value_name = "FILE", env = "LOCKBROKER_CLIENT_TLS_CA")]
     tls_ca: Option<PathBuf>,
-    /// With https: the certificate to show, where the broker asks for one; PEM
+    /// Certificate to show where the broker asks for one, with https; PEM
     #[arg(long, value_name = "FILE", env = "LOCKBROKER_CLIENT_TLS_CERT", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
     /// The certificate's private key; PEM

@@ -1,4 +1,4 @@
-//! `lockbroker get`: looks at a lock.
+//! `lockbroker get`: shows who has a lock.
 
 use std::process::ExitCode;
 use std::time::Duration;

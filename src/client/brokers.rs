@@ -1,4 +1,4 @@
-//! The brokers of a client, which it asks in turn.
+//! The brokers of a client, which are asked in turn.
 
 use std::pin::Pin;
 use std::sync::Mutex;
@@ -20,18 +20,18 @@ pub(super) struct Broker {
     pub(super) name: String,
     /// Makes a new connection.
     pub(super) connect: Connect,
-    /// For single calls; connects itself, and anew when it has to.
+    /// The channel for single calls. It connects by itself, and again when it has to.
     pub(super) channel: Channel,
-    /// What has gone wrong with TLS, where the endpoint is an `https` one.
+    /// The latest trouble with TLS, where the endpoint is an `https` one.
     pub(super) trouble: Trouble,
 }
 
-/// All of them; at least one.
+/// All brokers of a client; at least one.
 pub(super) struct Brokers {
     all: Vec<Broker>,
     /// The one to ask next.
     current: AtomicUsize,
-    /// Why there is no session with each, if there is none.
+    /// The reason for which there is no session with each, if there is none.
     troubles: Mutex<Vec<Option<String>>>,
 }
 
@@ -48,12 +48,12 @@ impl Brokers {
         Brokers { all, current: AtomicUsize::new(0), troubles }
     }
 
-    /// How many there are.
+    /// Returns the number of brokers.
     pub(super) fn count(&self) -> usize {
         self.all.len()
     }
 
-    /// The number of the one to ask next.
+    /// Returns the number of the broker to ask next.
     pub(super) fn current(&self) -> usize {
         self.current.load(Ordering::Relaxed)
     }
@@ -68,7 +68,7 @@ impl Brokers {
         let _ = self.current.compare_exchange(number, next, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    /// The names of all, for people.
+    /// Returns the names of all, for people.
     pub(super) fn names(&self) -> String {
         self.all.iter().map(|broker| &*broker.name).collect::<Vec<_>>().join(", ")
     }
@@ -83,7 +83,7 @@ impl Brokers {
         lock(&self.troubles).iter_mut().for_each(|trouble| *trouble = None);
     }
 
-    /// Why there is no session with any of them; none if there may be one.
+    /// Returns the reasons for which there is no session with any of them; none if there may be one.
     pub(super) fn trouble(&self) -> Option<String> {
         let troubles = lock(&self.troubles);
         let told = self.all.iter().zip(&*troubles).filter_map(|(broker, why)| Some((&broker.name, why.as_ref()?)));

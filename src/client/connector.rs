@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 /// Connects to one endpoint.
 #[derive(Debug, Clone)]
 pub(crate) struct Connector {
-    /// As given.
+    /// The endpoint as given.
     name: String,
     endpoint: Endpoint,
     trouble: Trouble,
@@ -22,8 +22,8 @@ pub(crate) struct Connector {
     tls: Option<Arc<ClientFiles>>,
 }
 
-/// Why the two sides of a connection cannot agree on TLS. TLS may find that when the connection stands, where an HTTP/2
-/// client has no room for it in its own errors.
+/// The reason for which the two sides of a connection cannot agree on TLS. TLS may find it only after the connection
+/// stands, and an HTTP/2 client has no room for it in its own errors.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Trouble(Arc<Mutex<Option<String>>>);
 
@@ -69,12 +69,12 @@ impl Connector {
         }
     }
 
-    /// The endpoint as given.
+    /// Returns the endpoint as given.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
-    /// Where it notes that TLS does not work.
+    /// Returns the place in which the connector notes that TLS does not work.
     pub(crate) fn trouble(&self) -> Trouble {
         self.trouble.clone()
     }

@@ -36,7 +36,7 @@ pub enum Error {
     Handshake {
         /// The broker.
         endpoint: String,
-        /// What is wrong and what to do.
+        /// The mistake, and what to do.
         reason: String,
     },
     /// The request is wrong, and would be again: a name, an owner or a duration out of bounds.
@@ -46,7 +46,7 @@ pub enum Error {
         lock: String,
         /// The broker's words, with the field's path.
         message: String,
-        /// Why, for programs; none if the broker gave no reason, or one that this version does not know.
+        /// The reason, for programs; none if the broker gave no reason, or one that this version does not know.
         reason: Option<ErrorReason>,
     },
     /// No broker could be reached or none answered in time, or the broker cannot reach its store. Try again
@@ -59,7 +59,7 @@ pub enum Error {
         message: String,
         /// The time after which another try makes sense, if the broker said one.
         retry_after: Option<Duration>,
-        /// Why, for programs; none if the broker gave no reason, or one that this version does not know.
+        /// The reason, for programs; none if the broker gave no reason, or one that this version does not know.
         reason: Option<ErrorReason>,
     },
     /// The store is full, or the broker has as many locks or waiters as it may have.
@@ -71,7 +71,7 @@ pub enum Error {
         message: String,
         /// The time after which another try makes sense, if the broker said one.
         retry_after: Option<Duration>,
-        /// Why, for programs; none if the broker gave no reason, or one that this version does not know.
+        /// The reason, for programs; none if the broker gave no reason, or one that this version does not know.
         reason: Option<ErrorReason>,
     },
     /// The broker does not allow it.
@@ -81,7 +81,7 @@ pub enum Error {
         lock: String,
         /// The broker's words.
         message: String,
-        /// Why, for programs; none if the broker gave no reason, or one that this version does not know.
+        /// The reason, for programs; none if the broker gave no reason, or one that this version does not know.
         reason: Option<ErrorReason>,
     },
     /// The lock was lost before it could be released; somebody else may have had it since.
@@ -101,7 +101,7 @@ pub enum Error {
         code: Code,
         /// The answer's text. Its author is whoever answered.
         message: String,
-        /// Why, for programs; none if the broker gave no reason, or one that this version does not know.
+        /// The reason, for programs; none if the broker gave no reason, or one that this version does not know.
         reason: Option<ErrorReason>,
     },
 }
@@ -115,7 +115,7 @@ impl Error {
         }
     }
 
-    /// Why, for programs, where a broker gave a reason that this version knows.
+    /// Returns the reason, for programs, if a broker gave one that this version knows.
     pub fn reason(&self) -> Option<ErrorReason> {
         match self {
             Error::Invalid { reason, .. }
@@ -131,13 +131,13 @@ impl Error {
         Error::Unavailable { lock: lock.into(), message: message.into(), retry_after: None, reason: None }
     }
 
-    /// The failure of one lock of a Session.
+    /// Makes the error of one lock of a Session that failed.
     pub(super) fn from_failed(lock: &str, failed: proto::Failed) -> Error {
         let retry_after = failed.retry_after.as_ref().and_then(from_wire);
         Error::new(lock, Code::from(failed.code), failed.message, ErrorReason::parse(&failed.reason), retry_after)
     }
 
-    /// The failure of a call, by its status.
+    /// Makes the error of a call from its status.
     pub(super) fn from_status(lock: &str, status: &tonic::Status) -> Error {
         let ours = status.get_details_error_info().filter(|info| info.domain == ERROR_DOMAIN);
         let reason = ours.and_then(|info| ErrorReason::parse(&info.reason));

@@ -27,7 +27,8 @@ use crate::proto::{
     WaitSpec, session_response,
 };
 
-/// How long a new connection and its Session may take to answer; less where several brokers share the time.
+/// The longest time that a new connection and its Session may take to answer; less where several brokers share the
+/// time.
 const DIAL: Duration = Duration::from_secs(3);
 
 /// A stream, its locks and its validity.

@@ -165,7 +165,7 @@ impl ClientBuilder {
         Ok(self.over(brokers))
     }
 
-    /// A connector for each broker.
+    /// Makes a connector for each broker.
     pub(crate) fn connectors(&self) -> Result<Vec<Connector>, Error> {
         let connector = |endpoint: &String| {
             Connector::new(

@@ -16,9 +16,9 @@ use super::wire::{FAR, to_wire};
 use crate::clock::{Moment, sleep_until};
 use crate::proto::{self, LockSpec};
 
-/// How long a broker's answer may be on its way when the wait is over.
+/// The time that a broker's answer may still take when the wait is over.
 const GRACE: Duration = Duration::from_secs(1);
-/// How often to look whether there is a broker, when the wait is over.
+/// The interval at which to check if there is a broker, when the wait is over.
 const CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Asks for a lock, once. Made by [`Client::acquire`]; awaiting it asks.
@@ -214,12 +214,12 @@ async fn ask(client: &Client, lock: LockSpec, wait: Option<Wait>, give_up: GiveU
     }
 }
 
-/// When a call gives up that no broker has answered.
+/// The time at which a call gives up because no broker has answered.
 enum GiveUp {
     /// Then.
     Until(Moment),
-    /// At the end of the wait, if it is known by then that there is no broker. A broker that is there ends the wait
-    /// itself, and one that is being connected to gets the time that a call without a wait has.
+    /// Gives up at the end of the wait, if it is known by then that there is no broker. A broker that is there ends
+    /// the wait itself. One that is being connected to gets the time that a call without a wait has.
     Wait { until: Moment, at_most: Moment },
     /// Never.
     Endless,

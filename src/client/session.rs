@@ -81,9 +81,9 @@ pub(super) struct Session {
     pub(super) locks: HashMap<Key, Lock>,
     pub(super) links: Vec<Link>,
     last_link: u64,
-    /// With the number of the broker.
+    /// The dial under way, with the number of its broker.
     dialing: Option<(usize, Dial)>,
-    /// How many dials in a row have failed as they would fail again.
+    /// The number of dials in a row that failed in a way in which they would fail again.
     refused: usize,
     /// The earliest moment of the next dial.
     dial_at: Moment,

@@ -32,7 +32,7 @@ pub(super) struct ClientSettings {
 type Calling<T> = Pin<Box<dyn Future<Output = Result<Response<T>, Status>> + Send>>;
 
 impl ClientSettings {
-    /// How long one broker may take for an answer, so that there is time to ask each of them.
+    /// Returns the longest time that one broker may take to answer, so that there is time to ask each of them.
     pub(super) fn share(&self) -> Duration {
         self.answer_timeout / u32::try_from(self.brokers.count()).unwrap_or(u32::MAX)
     }

@@ -1,5 +1,5 @@
-//! Sees to it that every error status says why it is one: tonic's own, which are made before a call reaches the service,
-//! carry a code and a text, and programs need a reason.
+//! Adds a reason to every error status that tonic makes before a call reaches the service. tonic gives them a code and
+//! a text only, and programs need a reason.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -16,7 +16,7 @@ use tower::Service;
 use crate::error_reason::ErrorReason;
 use crate::service;
 
-/// How much earlier than tonic a call is ended whose deadline is over, since tonic says so without a reason.
+/// The time by which a call whose deadline is over ends before tonic would end it, since tonic gives no reason.
 const BEFORE_TONIC: Duration = Duration::from_millis(2);
 
 /// The service inside, whose error statuses get a reason where they have none.

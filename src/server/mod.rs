@@ -10,7 +10,6 @@ mod health;
 mod listen;
 mod metrics;
 pub mod open_files;
-
 mod shed;
 mod socket;
 mod socket_file;
