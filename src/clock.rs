@@ -1,27 +1,39 @@
 //! The clock by which leases are kept: it runs on while the machine is suspended.
 //!
 //! Everything that decides whether a lease is still good compares [`Moment`]s. Timers run on tokio's
-//! clock, which stands still during a suspend; [`sleep_until`] makes up for that when it wakes. Under
-//! tokio's paused test time a `Moment` follows the paused clock.
+//! clock, which stands still during a suspend; [`sleep_until`] makes up for that when it wakes. Tests that
+//! pause tokio's time have moments [follow](follow_tokio) it.
 
+use std::cell::Cell;
 use std::ops::{Add, Sub};
-use std::sync::OnceLock;
-use std::time::Duration;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
-use tokio::time::Instant;
 
 /// By how much two machines' clocks are taken to run apart: 200 parts per million, a bad crystal.
 const DRIFT_PPM: u32 = 200;
 
+/// What the clock shows when it is first read: any time can be taken off.
+const BEGINNING: Duration = Duration::from_secs(1 << 32);
+
 /// A moment on the lease clock. Only differences within one process mean anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Moment(Instant);
+pub struct Moment(Duration);
 
 impl Moment {
-    /// This moment.
+    /// Reads the clock. It never goes back, on any thread.
     pub fn now() -> Moment {
-        Moment(Instant::now() + suspended())
+        static BEGAN: LazyLock<(Readings, Instant)> = LazyLock::new(|| (Readings::now(), Instant::now()));
+        let (readings, instant) = &*BEGAN;
+        if FOLLOWS_TOKIO.get() {
+            let now = tokio::time::Instant::now().into_std();
+            // Paused time may have been paused before.
+            return Moment(
+                BEGINNING + now.saturating_duration_since(*instant) - instant.saturating_duration_since(now),
+            );
+        }
+        Moment(BEGINNING + Readings::now().since(readings))
     }
 
     /// The time since then; zero if it is yet to come.
@@ -31,7 +43,7 @@ impl Moment {
 
     /// The time from `earlier` to this moment; zero if that is the later one.
     pub fn since(self, earlier: Moment) -> Duration {
-        self.0.saturating_duration_since(earlier.0)
+        self.0.saturating_sub(earlier.0)
     }
 
     /// The time from now to this moment; zero if it has passed.
@@ -54,10 +66,21 @@ impl Add<Duration> for Moment {
 
 impl Sub<Duration> for Moment {
     type Output = Moment;
-    /// Stops at the clock's beginning rather than panicking.
+    /// Stops long before the clock's beginning rather than panicking.
     fn sub(self, by: Duration) -> Moment {
-        Moment(self.0.checked_sub(by).unwrap_or(self.0))
+        Moment(self.0.saturating_sub(by))
     }
+}
+
+thread_local! {
+    static FOLLOWS_TOKIO: Cell<bool> = const { Cell::new(cfg!(test)) };
+}
+
+/// Has the moments of this thread follow tokio's clock from now on, for a test that pauses it. This crate's own unit tests
+/// do so anyway.
+#[doc(hidden)]
+pub fn follow_tokio() {
+    FOLLOWS_TOKIO.set(true);
 }
 
 /// Sleeps until `moment` on the lease clock.
@@ -106,39 +129,24 @@ pub fn notice(ttl: Duration) -> Duration {
     ttl / 30
 }
 
-/// For how long tokio's clock has stood still, or run slow, since this process began.
-fn suspended() -> Duration {
-    static START: OnceLock<Readings> = OnceLock::new();
-    let now = Readings::now();
-    now.suspended_since(START.get_or_init(|| now))
-}
-
-/// What the system's clocks show, each from a beginning of its own.
+/// What the system's clocks show, each from a beginning of its own. Neither ever goes back, so the greater of what has
+/// passed on them does not either.
 #[derive(Debug, Clone, Copy)]
 struct Readings {
-    /// tokio's: stands still during a suspend, and is slewed.
-    monotonic: Duration,
-    /// Is not slewed.
+    /// Is not slewed, and stands still during a suspend.
     raw: Duration,
-    /// Runs on during a suspend.
+    /// Runs on during a suspend, and is slewed.
     boot: Duration,
 }
 
 impl Readings {
     fn now() -> Readings {
-        Readings {
-            monotonic: read(ClockId::Monotonic),
-            raw: read(ClockId::MonotonicRaw),
-            boot: read(ClockId::Boottime),
-        }
+        Readings { raw: read(ClockId::MonotonicRaw), boot: read(ClockId::Boottime) }
     }
 
-    /// How far the greater of CLOCK_BOOTTIME and CLOCK_MONOTONIC_RAW has got ahead of CLOCK_MONOTONIC.
-    fn suspended_since(&self, start: &Readings) -> Duration {
-        let steady = self.monotonic.saturating_sub(start.monotonic);
-        let ran = self.boot.saturating_sub(start.boot).max(self.raw.saturating_sub(start.raw));
-        // Three readings in a row are some nanoseconds apart: whole milliseconds leave that out.
-        Duration::from_millis(ran.saturating_sub(steady).as_millis() as u64)
+    /// The time since `began`, by the clock that has run further.
+    fn since(&self, began: &Readings) -> Duration {
+        self.boot.saturating_sub(began.boot).max(self.raw.saturating_sub(began.raw))
     }
 }
 
@@ -162,17 +170,30 @@ mod tests {
     #[test]
     fn a_suspended_machine_has_grown_older() {
         let secs = Duration::from_secs;
-        let start = Readings { monotonic: secs(100), raw: secs(99), boot: secs(500) };
-        let later = |monotonic, raw, boot| Readings {
-            monotonic: start.monotonic + Duration::from_millis(monotonic),
-            raw: start.raw + Duration::from_millis(raw),
-            boot: start.boot + Duration::from_millis(boot),
+        let began = Readings { raw: secs(99), boot: secs(500) };
+        let later = |raw, boot| {
+            let passed = Duration::from_millis;
+            Readings { raw: began.raw + passed(raw), boot: began.boot + passed(boot) }.since(&began)
         };
-        assert_eq!(later(10_000, 10_000, 10_000).suspended_since(&start), Duration::ZERO);
-        assert_eq!(later(10_000, 10_000, 70_000).suspended_since(&start), secs(60));
-        let slewed = later(10_000, 10_005, 10_000).suspended_since(&start);
-        assert_eq!(slewed, Duration::from_millis(5), "CLOCK_MONOTONIC has been slowed down");
-        assert_eq!(later(10_005, 10_000, 10_005).suspended_since(&start), Duration::ZERO, "it has been sped up");
+        assert_eq!(later(10_000, 10_000), secs(10));
+        assert_eq!(later(10_000, 70_000), secs(70), "60 s of them suspended");
+        assert_eq!(later(10_005, 10_000), Duration::from_millis(10_005), "CLOCK_BOOTTIME has been slowed down");
+        assert_eq!(later(10_000, 10_005), Duration::from_millis(10_005), "it has been sped up");
+    }
+
+    #[test]
+    fn a_slewed_clock_takes_no_moment_back() {
+        let began = Readings { raw: Duration::ZERO, boot: Duration::ZERO };
+        let (mut now, mut last) = (began, Duration::ZERO);
+        for step in 0..1_600_000 {
+            // NTP slows it down for four seconds by 500 ppm, and then speeds it up.
+            let slewed = if step / 400_000 % 2 == 0 { 9_995 } else { 10_005 };
+            now.raw += Duration::from_nanos(10_000);
+            now.boot += Duration::from_nanos(slewed);
+            let passed = now.since(&began);
+            assert!(passed > last, "{passed:?} after {last:?}");
+            last = passed;
+        }
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub(crate) enum Rule {
     AnswerInTime,
     /// After silence nothing is released before the validity that the client was told is over.
     Silence,
+    /// A reset of a TCP connection is not the client's word.
+    ResetIsSilence,
     /// Answers that a memcached gives by a clock that lags do not count.
     ClockLag,
 }

@@ -95,7 +95,7 @@ impl Model {
     }
 
     /// The broker takes the client to be silent. Where nothing connects them any more it is right, sooner or later;
-    /// elsewhere that is a fault.
+    /// elsewhere that is a fault: pings that go unanswered for a while, or a reset of the broker's half alone.
     pub(crate) fn may_fall_silent(&self, state: &State, broker: usize, client: usize) -> bool {
         let keeper = &state.keepers[broker][client];
         let has_stream = matches!(keeper.doing, Doing::Wants | Doing::Holds | Doing::Reattaches);
@@ -108,7 +108,8 @@ impl Model {
         if keeper.connected {
             state.left.breaks -= 1;
         }
-        keeper.stream = Stream::Silence;
+        keeper.stream =
+            if keeper.connected && !self.rules.reset_is_silence { Stream::Word } else { Stream::Silence };
         keeper.connected = false;
         if keeper.doing == Doing::Wants && !busy {
             *keeper = Keeper::default();

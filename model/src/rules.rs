@@ -40,6 +40,8 @@ pub struct Rules {
     pub reattach_protected: bool,
     /// Silence releases only when what the client was told has run out.
     pub silence_waits: bool,
+    /// A stream that ends in the eyes of its broker alone is silence; left out, it is the client's word.
+    pub reset_is_silence: bool,
     /// What a memcached answers whose clock lags counts for nothing.
     pub clock_lag: bool,
     /// A broker takes the clock of a memcached that it has just met for right only when it has seen it run.
@@ -87,6 +89,7 @@ impl Rules {
         reattach_never_undone: true,
         reattach_protected: true,
         silence_waits: true,
+        reset_is_silence: true,
         clock_lag: true,
         clock_learned: true,
         fence_after_lock: true,

@@ -50,6 +50,7 @@ pub const ALL: &[Mutilation] = &[
     without!(reattach_never_undone, Bounds { reattaches: 1, strays: 1, ..ONCE }, ONE_HOLDER),
     without!(reattach_protected, Bounds { reattaches: 1, breaks: 1, ..ONCE }, ONE_HOLDER),
     without!(silence_waits, Bounds { breaks: 1, ..ONCE }, ONE_HOLDER),
+    without!(reset_is_silence, Bounds { breaks: 1, ..ONCE }, ONE_HOLDER),
     without!(clock_lag, Bounds { stops: 1, ..ONCE }, ONE_HOLDER),
     without!(clock_learned, Bounds { stops: 1, deaths: 1, restarts: true, ..ONCE }, ONE_HOLDER),
     without!(fence_after_lock, Bounds { tokens: Some(3), ..QUIET }, TOKENS_RISE),

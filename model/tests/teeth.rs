@@ -46,6 +46,7 @@ needed! {
     reattach_never_undone
     reattach_protected
     silence_waits
+    reset_is_silence
     clock_lag
     clock_learned
     fence_after_lock

@@ -42,7 +42,9 @@ pub(super) fn serve(listener: Listener, health: Routes, metrics: Metrics) -> Abo
     let connections = Quota::new(&metrics, "admin_connections", MAX_CONNECTIONS);
     let incoming = listen::incoming(vec![listener], connections).map(|(io, room)| {
         let patience = Patience::new(Idle::WithoutBytes(IDLE), 2 * KEEPALIVE);
-        Ok::<_, Infallible>(TrackedIo::new(io, KEEPALIVE, Vec::new()).with_room(room).with_patience(patience))
+        let transport = io.transport();
+        let io = TrackedIo::new(io, transport, KEEPALIVE, Vec::new());
+        Ok::<_, Infallible>(io.with_room(room).with_patience(patience))
     });
     let serving = transport::Server::builder()
         .accept_http1(true)

@@ -8,6 +8,7 @@ use tonic::Code;
 use super::LOCK_SERVICE;
 use super::dispatch::method_of;
 use crate::metrics::{By, Counter, Gauge, Label, Metrics};
+use crate::service::connection::ConnectionMetrics;
 
 /// The calls of the lock service, the most frequent first.
 const METHODS: [&str; 5] = ["Acquire", "WaitAcquire", "Release", "Session", "GetLock"];
@@ -19,7 +20,7 @@ const OTHER: &str = "other";
 pub(super) struct ServerMetrics {
     pub(super) ready: Gauge,
     pub(super) draining: Gauge,
-    pub(super) connections: Gauge,
+    pub(super) connections: Arc<ConnectionMetrics>,
     pub(super) shed: Counter,
     pub(super) calls: CallMetrics,
 }
@@ -59,7 +60,12 @@ impl ServerMetrics {
         ServerMetrics {
             ready: metrics.gauge("ready", "1 while the broker says that it is ready: a shard is open, and it stays"),
             draining: metrics.gauge("draining", "1 from the signal to stop on"),
-            connections: metrics.gauge("connections", "Connections of clients"),
+            connections: Arc::new(ConnectionMetrics {
+                open: metrics.gauge("connections", "Connections of clients"),
+                ended: metrics
+                    .counters("connections_ended", "Connections of clients that have ended, by how")
+                    .by("how", &[]),
+            }),
             shed: metrics.counter("rpcs_shed", "Calls refused for --max-concurrent-rpcs"),
             calls: CallMetrics { methods: METHODS.map(|name| (name, method(name))), other: method(OTHER) },
         }

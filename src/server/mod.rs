@@ -179,7 +179,8 @@ pub async fn run<S: LockService>(
     let incoming = listen::incoming(listeners, may_connect).map(move |(io, room)| {
         let caller = io.caller();
         let patience = Patience::new(idle, stuck.max(LONGEST_WRITE));
-        let io = TrackedIo::new(io, keepalive_interval, caller).counted_by(&connections);
+        let transport = io.transport();
+        let io = TrackedIo::new(io, transport, keepalive_interval, caller).counted_by(&connections);
         Ok::<_, Infallible>(io.with_room(room).with_patience(patience))
     });
     let (stop, stopped) = oneshot::channel();

@@ -19,6 +19,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use super::authority::AnyAuthority;
 use crate::policy::{Caller, Identity};
 use crate::rate_limited::RateLimited;
+use crate::service::connection::Transport;
 
 /// The longest TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(5);
@@ -54,6 +55,14 @@ impl Socket {
     /// Wraps an accepted connection to a Unix socket.
     pub(super) fn unix(io: UnixStream) -> Socket {
         Socket::Unix(Box::new(AnyAuthority::new(io)))
+    }
+
+    /// Returns the kind of socket that lies below.
+    pub(super) fn transport(&self) -> Transport {
+        match self {
+            Socket::Tcp { .. } | Socket::Tls(_) => Transport::Tcp,
+            Socket::Unix(_) => Transport::Unix,
+        }
     }
 
     /// Returns the identities of the client.

@@ -12,11 +12,16 @@
 //! threads before it does. But from the moment at which it decides to end the connection it never reads
 //! from it again. A connection on which the peer merely reset one stream does. So [`Connection::settle`]
 //! wakes the connection's task and waits to see which comes next: a read, or the end.
+//!
+//! A reset can come right behind the client's word, and both show in one turn. The word counts: [`TrackedIo`] keeps
+//! the reset back for one turn, in which the streams that the client ended ask what became of them. A write that fails
+//! does so by way of the next read.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -27,10 +32,12 @@ use tokio::sync::Notify;
 use tokio::time::{Sleep, sleep};
 use tonic::transport::server::Connected;
 
+pub(crate) use super::connection_end::ConnectionMetrics;
+pub use super::connection_end::{ConnectionEnd, Transport};
 use super::goodbye::Goodbye;
 use super::patience::{OpenCalls, Patience};
 use crate::clock::Moment;
-use crate::metrics::Gauge;
+use crate::mutations::{self, Rule};
 use crate::policy::{Caller, Identity};
 use crate::quota::Share;
 
@@ -56,23 +63,30 @@ const MOST_PAUSES: u32 = 100;
 /// How a stream ended, by what its connection tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StreamEnd {
-    /// The client has spoken: it reset the stream or closed the connection, or its kernel did because
+    /// The client has spoken: it ended the stream or closed the connection, or its kernel did because
     /// the process is gone. It no longer believes that it holds anything.
     Word,
-    /// The client was not heard: it did not answer pings, or broke the protocol, or the network failed,
-    /// or we ended the connection. It may still believe.
+    /// The client was not heard: it did not answer pings, or broke the protocol, or the network failed or
+    /// reset the connection, or we ended it. The client may still believe.
     Silence,
 }
 
-/// Where a connection stands. It leaves `OPEN` once, for whichever comes first.
-const OPEN: u8 = 0;
-const CLOSED_BY_PEER: u8 = 1;
-const ENDED_BY_US: u8 = 2;
+impl From<ConnectionEnd> for StreamEnd {
+    fn from(end: ConnectionEnd) -> StreamEnd {
+        match end {
+            ConnectionEnd::Closed => StreamEnd::Word,
+            ConnectionEnd::Reset if mutations::breaks(Rule::ResetIsSilence) => StreamEnd::Word,
+            ConnectionEnd::Reset | ConnectionEnd::Failed | ConnectionEnd::ByBroker => StreamEnd::Silence,
+        }
+    }
+}
 
 /// What is known of one accepted connection.
 #[derive(Debug)]
 pub struct Connection {
-    state: AtomicU8,
+    /// How it ended, once it has: whatever comes first.
+    end: OnceLock<ConnectionEnd>,
+    transport: Transport,
     /// From when on `last_byte` counts.
     accepted: Moment,
     /// When a byte last came, in milliseconds.
@@ -92,9 +106,10 @@ pub struct Connection {
 }
 
 impl Connection {
-    fn new(keepalive_interval: Duration, caller: Caller) -> Connection {
+    fn new(transport: Transport, keepalive_interval: Duration, caller: Caller) -> Connection {
         Connection {
-            state: AtomicU8::new(OPEN),
+            end: OnceLock::new(),
+            transport,
             accepted: Moment::now(),
             last_byte: AtomicU64::new(0),
             keepalive_interval,
@@ -118,10 +133,10 @@ impl Connection {
         &self.caller
     }
 
-    /// How a stream of this connection ended that has ended just now and that the broker did not end
-    /// itself.
+    /// Tells how a stream of this connection ended. To be called as soon as the stream has ended, by the client or with
+    /// the connection and not by the broker.
     ///
-    /// Immediate where the peer has closed the connection; otherwise it takes one turn of the
+    /// Immediate where the connection has ended; otherwise it takes one turn of the
     /// connection's task, and five seconds at most. What is still in doubt then is [`StreamEnd::Silence`].
     ///
     /// A stream that breaks HTTP/2's rules for itself alone (bytes after its own end, say) is reset by
@@ -129,34 +144,38 @@ impl Connection {
     ///
     /// # Cancel safety
     /// Dropping the future leaves nothing behind.
-    pub async fn settle(&self) -> StreamEnd {
-        let _waiting = Waiting::new(self);
+    pub fn settle(self: &Arc<Self>) -> impl Future<Output = StreamEnd> + Send + use<> {
+        let waiting = Waiting::new(Arc::clone(self));
+        // At the call and not at the first poll: by then HTTP/2 may have read on already.
         let before = self.reads.load(Ordering::SeqCst);
-        let settled = async {
-            loop {
-                let progress = self.progress.notified();
-                tokio::pin!(progress);
-                progress.as_mut().enable();
-                if let Some(end) = self.verdict() {
-                    return end;
-                }
-                if self.reads.load(Ordering::SeqCst) != before {
-                    return StreamEnd::Word;
-                }
-                self.reader.wake();
-                progress.await;
+        async move {
+            let settled = waiting.0.settled(before);
+            tokio::time::timeout(SETTLE_LIMIT, settled).await.unwrap_or(StreamEnd::Silence)
+        }
+    }
+
+    async fn settled(&self, before: u64) -> StreamEnd {
+        loop {
+            let progress = self.progress.notified();
+            tokio::pin!(progress);
+            progress.as_mut().enable();
+            // HTTP/2 reads on where the stream alone has ended, whatever that read then shows.
+            if self.reads.load(Ordering::SeqCst) != before {
+                return StreamEnd::Word;
             }
-        };
-        tokio::time::timeout(SETTLE_LIMIT, settled).await.unwrap_or(StreamEnd::Silence)
+            if let Some(end) = self.verdict() {
+                return end;
+            }
+            self.reader.wake();
+            progress.await;
+        }
     }
 
     /// What is certain without asking the connection's task.
     fn verdict(&self) -> Option<StreamEnd> {
-        match self.state.load(Ordering::SeqCst) {
-            CLOSED_BY_PEER => Some(StreamEnd::Word),
-            ENDED_BY_US => Some(StreamEnd::Silence),
-            _ if self.is_quiet() => Some(StreamEnd::Silence),
-            _ => None,
+        match self.end.get() {
+            Some(&end) => Some(end.into()),
+            None => self.is_quiet().then_some(StreamEnd::Silence),
         }
     }
 
@@ -171,26 +190,16 @@ impl Connection {
         self.last_byte.store(self.accepted.elapsed().as_millis().max(1) as u64, Ordering::Relaxed);
     }
 
-    fn leave_open(&self, state: u8) {
-        if self.state.compare_exchange(OPEN, state, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+    /// Takes note of the connection's end; what came first stands.
+    fn ended(&self, end: ConnectionEnd) {
+        if self.end.set(end).is_ok() {
             self.progress.notify_waiters();
-        }
-    }
-
-    /// Takes note of an error on the socket. One that the peer's machine sent is its word; a network
-    /// that failed (`ETIMEDOUT`, `EHOSTUNREACH`) is not. `UnexpectedEof` is TLS's name for a connection that the peer
-    /// closed without taking leave, as a killed process's is; a record that does not decrypt is another error, and so
-    /// silence.
-    fn failed(&self, error: &io::Error) {
-        use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
-        if matches!(error.kind(), ConnectionReset | BrokenPipe | UnexpectedEof) {
-            self.leave_open(CLOSED_BY_PEER);
         }
     }
 
     fn watch<T>(&self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if let Poll::Ready(Err(error)) = &result {
-            self.failed(error);
+            self.ended(ConnectionEnd::of(error, self.transport));
         }
         result
     }
@@ -207,16 +216,16 @@ impl Drop for OpenCall {
 }
 
 /// Counts one caller of `settle` for as long as it waits.
-struct Waiting<'a>(&'a Connection);
+struct Waiting(Arc<Connection>);
 
-impl<'a> Waiting<'a> {
-    fn new(connection: &'a Connection) -> Waiting<'a> {
+impl Waiting {
+    fn new(connection: Arc<Connection>) -> Waiting {
         connection.settling.fetch_add(1, Ordering::SeqCst);
         Waiting(connection)
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for Waiting {
     fn drop(&mut self) {
         self.0.settling.fetch_sub(1, Ordering::SeqCst);
     }
@@ -233,8 +242,9 @@ pub struct TrackedIo<T> {
     /// The latest read found nothing more: HTTP/2 has heeded every frame, and none of them was amiss.
     caught_up: bool,
     turn: Turn,
-    /// Counts it for as long as it is open.
-    counted_by: Option<Gauge>,
+    /// A failure that the next read tells. Nothing else touches the socket before: it would show another one.
+    kept_back: Option<io::Error>,
+    counted_by: Option<Arc<ConnectionMetrics>>,
     /// Its place among those that may be open.
     room: Option<Share>,
     patience: Option<Patience>,
@@ -254,14 +264,15 @@ enum Turn {
 impl<T> TrackedIo<T> {
     /// Tracks `io`, on which a peer that sends nothing for `keepalive_interval` counts as silent, and whose peer is
     /// `caller`. Under TLS, `io` is what is decrypted.
-    pub fn new(io: T, keepalive_interval: Duration, caller: Caller) -> TrackedIo<T> {
-        let connection = Arc::new(Connection::new(keepalive_interval, caller));
+    pub fn new(io: T, transport: Transport, keepalive_interval: Duration, caller: Caller) -> TrackedIo<T> {
+        let connection = Arc::new(Connection::new(transport, keepalive_interval, caller));
         TrackedIo {
             io,
             connection,
             goodbye: Goodbye::new(),
             caught_up: false,
             turn: Turn::Ours(0),
+            kept_back: None,
             counted_by: None,
             room: None,
             patience: None,
@@ -280,24 +291,50 @@ impl<T> TrackedIo<T> {
         self
     }
 
-    /// Counts it in `open` until it is dropped.
-    pub(crate) fn counted_by(mut self, open: &Gauge) -> TrackedIo<T> {
-        open.begin();
-        self.counted_by = Some(open.clone());
+    /// Counts it among the open ones until it is dropped, and then by how it ended.
+    pub(crate) fn counted_by(mut self, metrics: &Arc<ConnectionMetrics>) -> TrackedIo<T> {
+        metrics.open.begin();
+        self.counted_by = Some(Arc::clone(metrics));
         self
+    }
+
+    /// Tells how it ends where the broker ends it now.
+    fn end(&self) -> ConnectionEnd {
+        let transport = self.connection.transport;
+        self.kept_back.as_ref().map_or(ConnectionEnd::ByBroker, |failure| ConnectionEnd::of(failure, transport))
+    }
+}
+
+impl<T: Unpin> TrackedIo<T> {
+    /// Keeps a failure back until the next read, which comes when others have had their turn.
+    fn keep_back(&mut self, failure: io::Error, cx: &Context<'_>) {
+        (self.kept_back, self.turn) = (Some(failure), Turn::Over(0));
+        cx.waker().wake_by_ref();
+    }
+
+    /// Writes, and returns `done` where that is in vain.
+    fn write<R>(
+        &mut self,
+        cx: &mut Context<'_>,
+        done: R,
+        write: impl FnOnce(Pin<&mut T>, &mut Context<'_>) -> Poll<io::Result<R>>,
+    ) -> Poll<io::Result<R>> {
+        if self.kept_back.is_none() {
+            let result = write(Pin::new(&mut self.io), cx);
+            match self.stuck(cx, result) {
+                Poll::Ready(Err(failure)) => self.keep_back(failure, cx),
+                result => return result,
+            }
+        }
+        Poll::Ready(Ok(done))
     }
 }
 
 impl<T> TrackedIo<T> {
-    /// Takes note of what came of writing.
-    fn written<U>(&mut self, cx: &mut Context<'_>, result: Poll<io::Result<U>>) -> Poll<io::Result<U>> {
-        let result = self.connection.watch(result);
-        self.stuck(cx, result)
-    }
-
     /// Ends a connection on which nothing can be written for too long.
     fn stuck<U>(&mut self, cx: &mut Context<'_>, result: Poll<io::Result<U>>) -> Poll<io::Result<U>> {
         if self.patience.as_mut().is_some_and(|patience| patience.is_stuck(cx, result.is_pending())) {
+            self.connection.ended(ConnectionEnd::ByBroker);
             let why = "the client has not read for too long";
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, why)));
         }
@@ -307,9 +344,10 @@ impl<T> TrackedIo<T> {
 
 impl<T> Drop for TrackedIo<T> {
     fn drop(&mut self) {
-        self.connection.leave_open(ENDED_BY_US);
-        if let Some(open) = &self.counted_by {
-            open.end();
+        self.connection.ended(self.end());
+        if let Some(metrics) = &self.counted_by {
+            metrics.open.end();
+            self.connection.end.get().into_iter().for_each(|&end| metrics.ended.inc(end));
         }
     }
 }
@@ -325,7 +363,7 @@ impl<T> Connected for TrackedIo<T> {
 impl<T: AsyncRead + Unpin> AsyncRead for TrackedIo<T> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        let connection = &*this.connection;
+        let connection = &this.connection;
         // In this order: whoever finds the count unchanged finds the waker registered.
         connection.reader.register(cx.waker());
         connection.reads.fetch_add(1, Ordering::SeqCst);
@@ -357,10 +395,21 @@ impl<T: AsyncRead + Unpin> AsyncRead for TrackedIo<T> {
             }
         };
 
+        if let Some(error) = this.kept_back.take() {
+            return connection.watch(Poll::Ready(Err(error)));
+        }
         let before = buf.filled().len();
         let has_room = buf.remaining() > 0;
         let mut io = (&mut this.io).take((BYTES_A_TURN - taken) as u64);
-        let result = connection.watch(Pin::new(&mut io).poll_read(cx, buf));
+        let result = Pin::new(&mut io).poll_read(cx, buf);
+        if taken > 0
+            && let Poll::Ready(Err(error)) = result
+        {
+            this.caught_up = true;
+            this.keep_back(error, cx);
+            return Poll::Pending;
+        }
+        let result = connection.watch(result);
         this.caught_up = result.is_pending();
         this.turn = Turn::Ours(if this.caught_up { 0 } else { taken + buf.filled().len() - before });
         if result.is_pending()
@@ -368,6 +417,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for TrackedIo<T> {
         {
             let last_byte = Duration::from_millis(connection.last_byte.load(Ordering::Relaxed));
             ready!(patience.poll_idle(cx, &connection.calls, connection.accepted.elapsed(), last_byte));
+            connection.ended(ConnectionEnd::ByBroker);
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "nothing was asked for too long")));
         }
         if let Poll::Ready(Ok(())) = result {
@@ -375,17 +425,17 @@ impl<T: AsyncRead + Unpin> AsyncRead for TrackedIo<T> {
                 connection.heard();
                 this.goodbye.look(&buf.filled()[before..]);
             } else if has_room {
-                connection.leave_open(CLOSED_BY_PEER);
+                connection.ended(ConnectionEnd::Closed);
             }
         }
         result
     }
 }
 
+/// No write fails: what cannot leave is lost, and the next read says why.
 impl<T: AsyncWrite + Unpin> AsyncWrite for TrackedIo<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.io).poll_write(cx, buf);
-        self.written(cx, result)
+        self.write(cx, buf.len(), |io, cx| io.poll_write(cx, buf))
     }
 
     fn poll_write_vectored(
@@ -393,8 +443,8 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for TrackedIo<T> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
-        self.written(cx, result)
+        let all = bufs.iter().map(|buf| buf.len()).sum();
+        self.write(cx, all, |io, cx| io.poll_write_vectored(cx, bufs))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -402,8 +452,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for TrackedIo<T> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let result = Pin::new(&mut self.io).poll_flush(cx);
-        self.written(cx, result)
+        self.write(cx, (), |io, cx| io.poll_flush(cx))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -412,7 +461,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for TrackedIo<T> {
         // connection. (Unless that had said goodbye, left streams open all the same and then not answered a ping; who
         // says goodbye is as good as gone.)
         let said_goodbye = self.goodbye.is_said() && self.caught_up && !self.connection.is_quiet();
-        self.connection.leave_open(if said_goodbye { CLOSED_BY_PEER } else { ENDED_BY_US });
+        self.connection.ended(if said_goodbye { ConnectionEnd::Closed } else { self.end() });
         let result = Pin::new(&mut self.io).poll_shutdown(cx);
         self.stuck(cx, result)
     }

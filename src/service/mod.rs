@@ -3,6 +3,7 @@
 
 mod authorizer;
 pub mod connection;
+mod connection_end;
 mod goodbye;
 mod parse;
 pub(crate) mod patience;

@@ -172,6 +172,19 @@ fn heed<S: LockStore>(
     }
 }
 
+/// Finds what HTTP/2 says, if it does: then the stream or the connection has ended. Everything else that goes wrong with a
+/// message is an error of the client's, whatever source tonic names for it, and never its word.
+fn http2_error(status: &Status) -> Option<&h2::Error> {
+    let mut source = status.source();
+    while let Some(error) = source {
+        if let Some(error) = error.downcast_ref() {
+            return Some(error);
+        }
+        source = error.source();
+    }
+    None
+}
+
 fn breach(breach: Breach) -> Status {
     let field = match breach {
         Breach::Seq { .. } => "heartbeat.seq",
@@ -193,10 +206,13 @@ impl Client {
                 Ok(Some(request)) => Ok(request),
                 // Half-closed by the client; but hyper, when a ping stays unanswered, ends our requests in the same way.
                 Ok(None) => Err(self.settle().await),
-                // HTTP/2 says that the stream or the connection has ended.
-                Err(status) if status.source().is_some() => Err(self.settle().await),
-                // The message itself is broken, and who knows what else.
-                Err(status) => Err(Close::Refused(reply::explained(status))),
+                Err(status) => match http2_error(&status).map(h2::Error::is_library) {
+                    Some(false) => Err(self.settle().await),
+                    // We have reset the stream, since the client broke HTTP/2's rules on it.
+                    Some(true) => Err(Close::Silence),
+                    // The message itself is broken, and who knows what else.
+                    None => Err(Close::Refused(reply::explained(status))),
+                },
             },
             () = self.gone.cancelled() => Err(self.settle().await),
         }
@@ -207,5 +223,23 @@ impl Client {
             Some(connection) => connection.settle().await.into(),
             None => Close::Silence,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_that_does_not_decode_is_no_end_of_a_stream() {
+        let undecodable = <SessionRequest as prost::Message>::decode(&b"\x0f"[..]).unwrap_err();
+        let mut status = Status::internal(undecodable.to_string());
+        assert!(http2_error(&status).is_none());
+        // tonic may come to name it.
+        status.set_source(Arc::new(undecodable));
+        assert!(http2_error(&status).is_none());
+
+        let reset = Status::from_error(Box::new(h2::Error::from(h2::Reason::INTERNAL_ERROR)));
+        assert!(http2_error(&reset).is_some());
     }
 }

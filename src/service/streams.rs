@@ -80,12 +80,13 @@ fn end_lock(bell: Arc<Bell>, connection: Option<Arc<Connection>>) {
     let Some(connection) = connection else {
         return bell.end(End::Silence);
     };
-    if let Some(end) = connection.settle().now_or_never() {
+    let mut settled = Box::pin(connection.settle());
+    if let Some(end) = settled.as_mut().now_or_never() {
         return bell.end(end.into());
     }
     match tokio::runtime::Handle::try_current() {
         Ok(runtime) => {
-            runtime.spawn(async move { bell.end(connection.settle().await.into()) });
+            runtime.spawn(async move { bell.end(settled.await.into()) });
         }
         Err(_) => bell.end(End::Silence),
     }

@@ -76,6 +76,10 @@ pub(crate) enum Kind {
     ClientCut,
     ClientDelayed,
     ClientHalfOpen,
+    /// The broker's half of the connection is reset. The client's half stays open, and it goes on believing.
+    ClientResetAtBroker,
+    /// The client's half of the connection is reset. The broker's half stays open.
+    ClientResetAtClient,
     StoreLinkCut,
     StoreLinkDelayed,
     StoreLinkHalfOpen,
@@ -85,7 +89,7 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// Those that the nemesis does.
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::BrokerKilled,
         Self::BrokerPaused,
         Self::BrokerPausedAndLeft,
@@ -96,6 +100,8 @@ impl Kind {
         Self::ClientCut,
         Self::ClientDelayed,
         Self::ClientHalfOpen,
+        Self::ClientResetAtBroker,
+        Self::ClientResetAtClient,
         Self::StoreLinkCut,
         Self::StoreLinkDelayed,
         Self::StoreLinkHalfOpen,

@@ -19,7 +19,8 @@
 //!     ./scripts/test --test faults -- --ignored --nocapture is_caught
 //! ```
 //!
-//! The rules are `ids-compared`, `new-id-on-reattach`, `quarantine`, `answer-in-time`, `silence` and `clock-lag`.
+//! The rules are `ids-compared`, `new-id-on-reattach`, `quarantine`, `answer-in-time`, `silence`,
+//! `reset-is-silence` and `clock-lag`.
 
 #![cfg(feature = "server")]
 

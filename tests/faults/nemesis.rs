@@ -35,8 +35,15 @@ pub(crate) async fn rage(world: &World, seed: u64, end: Instant) {
     let kinds = [Kind::StoreRestarted, Kind::StoreFlushed, Kind::StorePaused, Kind::StoreFilled];
     // A quarantine takes 5 s of the pause.
     let of_stores = (0..STORES).map(|store| nemesis(1 + store as u64, &kinds, 7_000..9_000).rage(store));
-    let kinds = [Kind::ClientCut, Kind::ClientDelayed, Kind::ClientHalfOpen];
-    let of_clients = nemesis(10, &kinds, 800..2_500);
+    let kinds = [
+        Kind::ClientCut,
+        Kind::ClientDelayed,
+        Kind::ClientHalfOpen,
+        Kind::ClientResetAtBroker,
+        Kind::ClientResetAtClient,
+    ];
+    // Five kinds, and each is to have its turn.
+    let of_clients = nemesis(10, &kinds, 400..1_500);
     let kinds = [Kind::StoreLinkCut, Kind::StoreLinkDelayed, Kind::StoreLinkHalfOpen];
     let of_links = nemesis(11, &kinds, 800..2_500);
     tokio::join!(of_brokers.rage(0), join_all(of_stores), of_clients.rage(0), of_links.rage(0));
@@ -83,10 +90,15 @@ impl Nemesis<'_> {
             Kind::StoreRestarted | Kind::StoreFlushed | Kind::StorePaused | Kind::StoreFilled => {
                 self.strike_store(kind, store).await;
             }
-            Kind::ClientCut | Kind::ClientDelayed | Kind::ClientHalfOpen => {
+            Kind::ClientCut
+            | Kind::ClientDelayed
+            | Kind::ClientHalfOpen
+            | Kind::ClientResetAtBroker
+            | Kind::ClientResetAtClient => {
                 let world = self.world;
-                // Behind a half-open connection a lock is nobody's for as long as the broker takes to notice.
-                let count = self.rng.random_range(1..=if kind == Kind::ClientHalfOpen { 2 } else { 4 });
+                // Behind a connection that is open on one side a lock is nobody's for as long as its validity lasts.
+                let is_half = !matches!(kind, Kind::ClientCut | Kind::ClientDelayed);
+                let count = self.rng.random_range(1..=if is_half { 2 } else { 4 });
                 let (prey, ..) = self.find_prey(None).await;
                 let clients = self.choose_clients(prey, count);
                 let roads: Vec<_> = clients.iter().map(|&client| &world.client_roads[client]).collect();
@@ -234,6 +246,8 @@ impl Nemesis<'_> {
                 let reset = self.rng.random();
                 roads.iter().for_each(|road| if reset { road.reset() } else { road.cut() });
             }
+            Kind::ClientResetAtBroker => roads.iter().for_each(|road| road.reset_target()),
+            Kind::ClientResetAtClient => roads.iter().for_each(|road| road.reset_clients()),
             Kind::ClientDelayed | Kind::StoreLinkDelayed => {
                 // The longest are longer than a broker waits for memcached.
                 let delay = self.millis(20..1_500);

@@ -54,7 +54,7 @@ async fn a_client_that_leaves_during_the_acquire_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn a_reset_connection_is_the_end_of_its_locks() {
+async fn a_closed_connection_is_the_end_of_its_locks() {
     for (_memcached, broker) in brokers(&[]).await {
         let proxy = Proxy::start(broker.address()).await;
         let mut client = stub(proxy.address()).await;
@@ -65,11 +65,11 @@ async fn a_reset_connection_is_the_end_of_its_locks() {
         let mut stub = broker.stub().await;
         let (_, mut first) = queue(&mut stub, wait("stream")).await;
         let (_, mut second) = queue(&mut stub, wait("session")).await;
-        let reset = Instant::now();
-        proxy.reset();
+        let closed = Instant::now();
+        proxy.cut();
         granted(&mut first).await;
         granted(&mut second).await;
-        assert!(reset.elapsed() < 1_000 * MS, "{:?}", reset.elapsed());
+        assert!(closed.elapsed() < 1_000 * MS, "{:?}", closed.elapsed());
     }
 }
 

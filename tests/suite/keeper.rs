@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use lockbroker::clock::{Moment, notice};
+use lockbroker::clock::{self, Moment, notice};
 use lockbroker::error_reason::ErrorReason;
 use lockbroker::lock::{FencingToken, GrantId, LingerId, LockId, LockName, Owner, lease};
 use lockbroker::metrics::Metrics;
@@ -788,6 +788,7 @@ fn broker() -> (Broker<Network>, Network) {
 }
 
 fn broker_for(locks: usize) -> (Broker<Network>, Network) {
+    clock::follow_tokio();
     let behind = Behind {
         memory: MemoryStore::new(),
         takes_micros: AtomicU64::new(0),

@@ -244,6 +244,14 @@ async fn every_metric_moves_and_is_documented() {
     let (_, _other) = acquire(&mut stub, once("c")).await;
     assert_eq!(try_acquire(&mut stub, once("d")).await.unwrap_err().code(), Code::ResourceExhausted);
 
+    // A connection that ends, and the others with the broker.
+    drop(broker.stub().await);
+    watch
+        .until("its end is counted", |scrape| {
+            scrape.sum("lockbroker_connections_ended_total", &[("how", "closed")]) >= 1.0
+        })
+        .await;
+
     // A memcached that hangs: one look waits for it, and another is one too many.
     memcached.stop().await;
     let mut other = stub.clone();

@@ -82,7 +82,7 @@ async fn a_client_that_is_cut_off_moves_while_its_old_stream_lies_dead() {
 }
 
 #[tokio::test]
-async fn a_client_whose_connection_is_reset_under_it_does_not_believe_on() {
+async fn a_client_whose_connection_is_closed_under_it_does_not_believe_on() {
     // The broker takes the cut for the client's end and releases: the client must not believe for a moment that it
     // holds what somebody else has.
     let site = Site::start().await;
@@ -91,7 +91,7 @@ async fn a_client_whose_connection_is_reset_under_it_does_not_believe_on() {
     let rival = site.rival("a");
     site.proxy.black_hole();
     let cut = Instant::now();
-    site.proxy.reset();
+    site.proxy.cut();
     let (granted, _theirs) = timeout(SOON, rival).await.expect("the lock is free").unwrap();
     assert!(granted - cut < VALID / 2, "the client's end was taken for silence");
     assert!(lock.remaining().is_zero());

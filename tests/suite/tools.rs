@@ -88,6 +88,24 @@ async fn a_proxy_cuts_with_fin_or_rst() {
 }
 
 #[tokio::test]
+async fn a_proxy_resets_one_half_of_a_connection_and_leaves_the_other() {
+    for target in [true, false] {
+        let (proxy, client, server) = proxied().await;
+        if target {
+            proxy.reset_target();
+        } else {
+            proxy.reset_clients();
+        }
+        let (mut hit, mut left) = if target { (server, client) } else { (client, server) };
+        assert_eq!(read(&mut hit).await.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+        left.write_all(b"lost").await.unwrap();
+        assert!(timeout(A_WHILE, left.read(&mut [0; 1])).await.is_err(), "neither bytes nor the end come through");
+        proxy.cut();
+        assert_eq!(read(&mut left).await.unwrap(), b"");
+    }
+}
+
+#[tokio::test]
 async fn a_black_hole_leaves_connections_half_open() {
     let (proxy, mut client, mut server) = proxied().await;
     proxy.black_hole();

@@ -32,10 +32,24 @@ struct Weather {
     losses: u64,
     /// New connections carry nothing either.
     losing: bool,
-    /// Close with RST instead of FIN.
-    reset: bool,
+    /// How they are.
+    how: Cut,
     /// How much later bytes arrive.
     delay: Duration,
+}
+
+/// How connections are cut.
+#[derive(Clone, Copy, Debug, Default)]
+enum Cut {
+    /// FIN on both sides.
+    #[default]
+    Closed,
+    /// RST on both sides.
+    Reset,
+    /// RST on the target's side. The client's stays open and carries nothing any more.
+    TargetReset,
+    /// RST on the client's side. The target's stays open and carries nothing any more.
+    ClientReset,
 }
 
 #[derive(Debug, Default)]
@@ -86,12 +100,26 @@ impl Proxy {
 
     /// Closes all connections on both sides (FIN).
     pub fn cut(&self) {
-        self.weather.send_modify(|weather| (weather.cuts, weather.reset) = (weather.cuts + 1, false));
+        self.cut_so(Cut::Closed);
     }
 
     /// Closes all connections on both sides with RST.
     pub fn reset(&self) {
-        self.weather.send_modify(|weather| (weather.cuts, weather.reset) = (weather.cuts + 1, true));
+        self.cut_so(Cut::Reset);
+    }
+
+    /// Resets the target's half of all connections alone. The clients' half stays open, and nothing comes on it.
+    pub fn reset_target(&self) {
+        self.cut_so(Cut::TargetReset);
+    }
+
+    /// Resets the clients' half of all connections alone. The target's half stays open, and nothing comes on it.
+    pub fn reset_clients(&self) {
+        self.cut_so(Cut::ClientReset);
+    }
+
+    fn cut_so(&self, how: Cut) {
+        self.weather.send_modify(|weather| (weather.cuts, weather.how) = (weather.cuts + 1, how));
     }
 
     /// From now on all bytes of the present connections and of new ones are lost both ways, and so is
@@ -152,13 +180,46 @@ async fn join(mut client: TcpStream, target: SocketAddr, mut weather: watch::Rec
     let down = carry(server_in, client_out, since, weather.clone(), |bytes| {
         counts.down.fetch_add(bytes.len() as u64, Relaxed);
     });
-    let reset = tokio::select! {
-        _ = async { tokio::join!(up, down) } => false,
-        now = weather.wait_for(|now| now.cuts > since.cuts) => now.is_ok_and(|now| now.reset),
+    let how = tokio::select! {
+        _ = async { tokio::join!(up, down) } => Cut::Closed,
+        now = weather.wait_for(|now| now.cuts > since.cuts) => now.map_or(Cut::Closed, |now| now.how),
     };
-    if reset {
-        // What is closed with a linger of zero sends RST.
-        let _ = (client.set_zero_linger(), server.set_zero_linger());
+    match how {
+        Cut::Closed => {
+            // What is closed with bytes unread is reset: the FIN has to be there first.
+            let _ = tokio::join!(client.shutdown(), server.shutdown());
+        }
+        Cut::Reset => {
+            reset(client);
+            reset(server);
+        }
+        Cut::TargetReset => {
+            reset(server);
+            swallow(client, weather).await;
+        }
+        Cut::ClientReset => {
+            reset(client);
+            swallow(server, weather).await;
+        }
+    }
+}
+
+/// Closes with RST, as what is closed with a linger of zero does.
+fn reset(half: TcpStream) {
+    let _ = half.set_zero_linger();
+}
+
+/// Reads and forgets what comes, until the end or the next cut.
+async fn swallow(mut half: TcpStream, mut weather: watch::Receiver<Weather>) {
+    let cuts = weather.borrow().cuts;
+    let mut nowhere = tokio::io::sink();
+    tokio::select! {
+        _ = tokio::io::copy(&mut half, &mut nowhere) => {}
+        now = weather.wait_for(|now| now.cuts > cuts) => {
+            if now.is_ok_and(|now| matches!(now.how, Cut::Reset)) {
+                reset(half);
+            }
+        }
     }
 }
 

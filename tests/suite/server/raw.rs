@@ -62,6 +62,13 @@ impl Client<UnixStream> {
     }
 }
 
+impl Client<TcpStream> {
+    /// Closes the connection with a RST.
+    pub(crate) fn reset(self) {
+        self.0.set_zero_linger().unwrap();
+    }
+}
+
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     async fn greet(stream: S) -> Client<S> {
         let mut client = Client(stream);
@@ -76,6 +83,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// Opens a stream: `POST http /`, all from HPACK's static table.
     pub(crate) async fn open(&mut self, stream: u32) {
         self.send(&frame(HEADERS, END_HEADERS | END_STREAM, stream, &[0x83, 0x86, 0x84])).await;
+    }
+
+    /// Reads the headers of so many answers, and then all that comes before the answer to a ping: the server has heeded
+    /// everything that was sent, and nothing is left to read.
+    pub(crate) async fn read_all(&mut self, answers: usize) {
+        for _ in 0..answers {
+            while self.next_frame().await.expect("the headers of an answer") != HEADERS {}
+        }
+        self.send(&frame(PING, 0, 0, &[0; 8])).await;
+        while self.next_frame().await.expect("the answer to a ping") != PING {}
     }
 
     pub(crate) async fn send(&mut self, bytes: &[u8]) {
