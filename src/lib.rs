@@ -13,6 +13,8 @@ pub mod proto;
 pub mod tls;
 
 #[cfg(feature = "server")]
+mod audit;
+#[cfg(feature = "server")]
 pub mod bell;
 #[cfg(feature = "server")]
 pub mod cli;

@@ -28,7 +28,7 @@ use lockbroker::service::Service;
 use lockbroker::session::{Broker, Settings};
 use lockbroker::store::memcached::{self, BrokerNote, MemcachedSettings, MemcachedStore, Opened};
 use lockbroker::store::{LockStore, MemoryStore, Store};
-use lockbroker::telemetry;
+use lockbroker::telemetry::{self, Telemetry};
 use lockbroker::wake::WakeSocket;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -139,10 +139,10 @@ fn failure(error: &anyhow::Error) -> ExitCode {
 
 /// `lockbroker serve`: until a signal, and from there until the broker is drained or a second signal.
 async fn serve(args: ServeArgs) -> anyhow::Result<()> {
-    let (log, traces) = (args.log.clone(), args.traces.clone());
+    let (log, traces, audit) = (args.log.clone(), args.traces.clone(), args.audit.clone());
     let config = args.resolve().unwrap_or_else(|error| environment::exit::<Cli>(&error));
-    let telemetry = telemetry::init(&log, &traces)?;
-    let outcome = serve_by(&config).await;
+    let telemetry = telemetry::init(&log, &traces, audit.as_deref())?;
+    let outcome = serve_by(&config, &telemetry).await;
     telemetry.end().await;
     outcome
 }
@@ -170,7 +170,7 @@ fn warn_of_access(config: &Config) {
 }
 
 /// Opens what `config` names, and runs a broker on it until it is told to stop.
-async fn serve_by(config: &Config) -> anyhow::Result<()> {
+async fn serve_by(config: &Config, telemetry: &Telemetry) -> anyhow::Result<()> {
     let tls = config.tls.clone().map(Reloaded::start).transpose().with_context(|| {
         let cert = origin("--tls-cert", "LOCKBROKER_TLS_CERT");
         let key = origin("--tls-key", "LOCKBROKER_TLS_KEY");
@@ -191,6 +191,7 @@ async fn serve_by(config: &Config) -> anyhow::Result<()> {
     warn_of_access(config);
 
     let metrics = Metrics::default();
+    telemetry.count(&metrics);
     tracing::info!(store = %config.store, "{}", match &config.store {
         Store::Memory => "keeps locks in this process alone: no other broker shares them, and a restart forgets them",
         Store::Memcached(_) => "keeps locks in memcached",
@@ -317,7 +318,7 @@ async fn shards(command: ShardCommand) -> anyhow::Result<ExitCode> {
         ShardCommand::Open(args) => (args, false),
         ShardCommand::Adopt(AdoptArgs { shards, force }) => (shards, *force),
     };
-    let _telemetry = telemetry::init(&args.log, &TraceOptions::default())?;
+    let _telemetry = telemetry::init(&args.log, &TraceOptions::default(), None)?;
     let settings = MemcachedSettings {
         shards: args.shards().unwrap_or_else(|error| environment::exit::<Cli>(&error)).to_vec(),
         max_ttl: args.max_ttl,

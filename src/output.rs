@@ -1,4 +1,4 @@
-//! Messages and logs on stderr, written by a thread of their own: an output that fails, or that nobody reads, holds up
+//! Messages and logs on stderr, and the audit, written by threads of their own: an output that fails, or that nobody reads, holds up
 //! nothing but itself.
 
 use std::io::{self, Write};
@@ -35,12 +35,14 @@ struct Queue {
     writing: bool,
     /// How many messages were lost since the last one that could be written.
     lost: u64,
+    /// How many were lost in all.
+    lost_in_all: u64,
 }
 
 /// Returns this process' stderr.
 pub fn stderr() -> &'static Output {
     static STDERR: OnceLock<Output> = OnceLock::new();
-    STDERR.get_or_init(|| Output::start(io::stderr()))
+    STDERR.get_or_init(|| Output::start("stderr", io::stderr()))
 }
 
 /// Writes one line to stderr for the person at the terminal.
@@ -65,12 +67,12 @@ pub fn print(result: &str) -> ExitCode {
 }
 
 impl Output {
-    /// Starts the thread that writes to `to`.
-    fn start(to: impl Write + Send + 'static) -> Output {
+    /// Starts the thread that writes to `to`, which warnings call `name`.
+    pub(crate) fn start(name: &'static str, to: impl Write + Send + 'static) -> Output {
         let shared = Arc::new(Shared::default());
         let output = Output(Arc::clone(&shared));
         // Without a thread the queue fills up, and what does not fit is dropped.
-        let _ = thread::Builder::new().name("output".into()).spawn(move || shared.run(to));
+        let _ = thread::Builder::new().name("output".into()).spawn(move || shared.run(name, to));
         output
     }
 
@@ -78,11 +80,16 @@ impl Output {
     pub fn write(&self, message: &[u8]) {
         let mut queue = self.0.queue();
         if queue.waiting.len() + message.len() > ROOM {
-            queue.lost += 1;
+            queue.lose(1);
             return;
         }
         queue.waiting.extend_from_slice(message);
         self.0.changed.notify_all();
+    }
+
+    /// Returns how many messages were lost so far.
+    pub(crate) fn lost_so_far(&self) -> u64 {
+        self.0.queue().lost_in_all
     }
 
     /// Waits until everything is written, or for a second if nobody reads it. For the end of the process.
@@ -93,12 +100,19 @@ impl Output {
     }
 }
 
+impl Queue {
+    fn lose(&mut self, messages: u64) {
+        self.lost += messages;
+        self.lost_in_all += messages;
+    }
+}
+
 impl Shared {
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn run(&self, mut to: impl Write) {
+    fn run(&self, name: &str, mut to: impl Write) {
         block_signals();
         let mut queue = self.queue();
         loop {
@@ -114,14 +128,14 @@ impl Shared {
                 Ok(()) => mem::take(&mut queue.lost),
                 Err(_) => {
                     // A full disk, or a reader that has gone: nobody can be told now.
-                    queue.lost += messages.iter().filter(|&&byte| byte == b'\n').count() as u64;
+                    queue.lose(messages.iter().filter(|&&byte| byte == b'\n').count() as u64);
                     0
                 }
             };
             self.changed.notify_all();
             if lost > 0 {
                 drop(queue);
-                tracing::warn!(lost, "log lines were lost: stderr was full, or nobody read it");
+                tracing::warn!(lost, output = name, "lines were lost: the output was full, or nobody read it");
                 queue = self.queue();
             }
         }
@@ -188,7 +202,7 @@ mod tests {
     #[test]
     fn an_output_that_nobody_reads_or_that_fails_holds_up_nobody_and_is_told_later() {
         let ((turn, turns), (taken, takes)) = (mpsc::channel(), mpsc::channel());
-        let output = Output::start(Gated { turns, taken });
+        let output = Output::start("a test", Gated { turns, taken });
         let wait = |done: &dyn Fn(&Queue) -> bool| {
             while !done(&output.0.queue()) {
                 thread::yield_now();

@@ -1,6 +1,7 @@
 //! Reads from a file which callers may do what with which locks. Knows names, not locks.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str;
 
@@ -25,6 +26,21 @@ pub enum Identity {
     Uid(u32),
     /// Its group id.
     Gid(u32),
+    /// The address of a TCP connection's other end. No rule can name it: it proves nothing. It is for the audit.
+    Address(IpAddr),
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Identity::Uri(uri) => write!(f, "uri:{uri}"),
+            Identity::Dns(name) => write!(f, "dns:{name}"),
+            Identity::CommonName(name) => write!(f, "cn:{name}"),
+            Identity::Uid(id) => write!(f, "uid:{id}"),
+            Identity::Gid(id) => write!(f, "gid:{id}"),
+            Identity::Address(address) => write!(f, "address:{address}"),
+        }
+    }
 }
 
 /// The identities of a caller. Empty where neither a certificate nor a Unix socket gives any.

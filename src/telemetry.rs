@@ -2,32 +2,49 @@
 //! collector as well.
 
 use std::io::{self, IsTerminal};
+use std::path::{Path, PathBuf};
 
 use thiserror::Error;
+use tracing::Metadata;
 use tracing_subscriber::Layer;
+use tracing_subscriber::filter::{FilterExt, filter_fn};
 use tracing_subscriber::fmt;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
+use crate::audit::{self, AuditFile};
 use crate::config::{LogFormat, LogOptions, TraceOptions};
+use crate::metrics::Metrics;
 use crate::output;
 #[cfg(feature = "otlp")]
 use crate::traces::Traces;
 
-/// The traces that have not been sent yet. [`Telemetry::end`] sends them.
+/// The audit, and the traces that have not been sent yet. [`Telemetry::end`] writes and sends what is left.
 #[derive(Debug)]
 #[must_use = "traces that have not been sent are lost without Telemetry::end"]
 pub struct Telemetry {
+    audit: Option<AuditFile>,
     #[cfg(feature = "otlp")]
     traces: Option<Traces>,
 }
 
 impl Telemetry {
-    /// Sends the traces that have not been sent yet. This takes two seconds at most. Logs need no such call.
+    /// Counts the audit's lost lines among `metrics`, if there is an audit.
+    pub fn count(&self, metrics: &Metrics) {
+        if let Some(audit) = &self.audit {
+            audit.count(metrics);
+        }
+    }
+
+    /// Writes the rest of the audit and sends the traces that have not been sent yet. This takes three seconds at most. Logs
+    /// need no such call.
     ///
     /// # Cancel safety
     /// The traces are sent all the same while the runtime lives.
     pub async fn end(self) {
+        if let Some(audit) = &self.audit {
+            audit.end();
+        }
         #[cfg(feature = "otlp")]
         if let Some(traces) = self.traces {
             traces.end().await;
@@ -43,18 +60,27 @@ pub enum InitError {
     #[error(transparent)]
     Again(#[from] TryInitError),
 
+    /// The file of the audit cannot be opened.
+    #[error("cannot write the audit to {} (--audit): {error}", path.display())]
+    Audit {
+        /// As given.
+        path: PathBuf,
+        /// What the operating system says.
+        error: io::Error,
+    },
+
     /// The collector's address, or a variable `OTEL_EXPORTER_OTLP_…`, is wrong.
     #[cfg(feature = "otlp")]
     #[error("cannot send traces to --otlp-endpoint: {0}")]
     Traces(#[from] opentelemetry_otlp::ExporterBuildError),
 }
 
-/// Sets up logs on stderr as `log` says, and traces as `traces` says. Call it within the runtime that is to send the
+/// Sets up logs on stderr as `log` says, traces as `traces` says, and the audit to the file `audit`. Call it within the runtime that is to send the
 /// traces.
 ///
 /// # Errors
 /// Fails as [`InitError`] says. A collector that cannot be reached is no error.
-pub fn init(log: &LogOptions, traces: &TraceOptions) -> Result<Telemetry, InitError> {
+pub fn init(log: &LogOptions, traces: &TraceOptions, audit: Option<&Path>) -> Result<Telemetry, InitError> {
     let terminal = io::stderr().is_terminal();
     let json = match log.log_format {
         LogFormat::Auto => !terminal,
@@ -63,7 +89,25 @@ pub fn init(log: &LogOptions, traces: &TraceOptions) -> Result<Telemetry, InitEr
     };
     let lines = fmt::layer().with_writer(output::stderr().clone()).with_ansi(terminal).log_internal_errors(false);
     let lines = if json { lines.json().boxed() } else { lines.boxed() };
-    let subscriber = tracing_subscriber::registry().with(lines.with_filter(log.log.clone()));
+    let is_audit = |metadata: &Metadata<'_>| metadata.target() == audit::TARGET;
+    let log_only = filter_fn(move |metadata| !is_audit(metadata));
+    let subscriber = tracing_subscriber::registry().with(lines.with_filter(log.log.clone().and(log_only)));
+
+    let audit = match audit {
+        Some(path) => {
+            let failed = |error| InitError::Audit { path: path.to_owned(), error };
+            Some(AuditFile::open(path).map_err(failed)?)
+        }
+        None => None,
+    };
+    let subscriber = subscriber.with(audit.as_ref().map(|audit| {
+        let lines = fmt::layer().json().flatten_event(true).with_target(false).with_level(false);
+        lines
+            .with_current_span(false)
+            .with_span_list(false)
+            .with_writer(audit.writer())
+            .with_filter(filter_fn(is_audit))
+    }));
 
     let TraceOptions {
         #[cfg(feature = "otlp")]
@@ -76,6 +120,7 @@ pub fn init(log: &LogOptions, traces: &TraceOptions) -> Result<Telemetry, InitEr
 
     subscriber.try_init()?;
     Ok(Telemetry {
+        audit,
         #[cfg(feature = "otlp")]
         traces,
     })

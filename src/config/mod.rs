@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Args, ValueEnum};
+use tracing_subscriber::filter::{LevelFilter, ParseError, Targets};
 
 use crate::lock::{MAX_TTL, MIN_TTL};
 use crate::policy::PolicyFile;
@@ -73,6 +74,10 @@ pub struct ServeArgs {
     /// What is logged, and how
     #[command(flatten)]
     pub log: LogOptions,
+
+    /// Append a line of JSON for each grant, release, loss and refusal to this file; `-` is stdout [default: no audit]
+    #[arg(long, env = "LOCKBROKER_AUDIT", value_name = "FILE")]
+    pub audit: Option<PathBuf>,
 
     /// Where traces go
     #[command(flatten)]
@@ -217,13 +222,25 @@ pub struct TransportOptions {
 /// What is logged, and how. Logs go to stderr.
 #[derive(Debug, Clone, Args)]
 pub struct LogOptions {
-    /// What to log: a level, and levels by module, such as `info,lockbroker=debug`
-    #[arg(long, env = "LOCKBROKER_LOG", value_name = "FILTER", default_value = "info")]
-    pub log: tracing_subscriber::filter::Targets,
+    /// What to log: a level, which is this program's own, and levels by module, such as `debug,h2=debug`
+    #[arg(long, env = "LOCKBROKER_LOG", value_name = "FILTER", default_value = "info", value_parser = log_filter)]
+    pub log: Targets,
 
     /// How to write it; `auto` is text on a terminal and JSON elsewhere
     #[arg(long, env = "LOCKBROKER_LOG_FORMAT", value_name = "FORMAT", default_value = "auto")]
     pub log_format: LogFormat,
+}
+
+/// Reads a filter. A level alone is this program's: the libraries that it is made of say no more than `info`, unless the
+/// filter names them, since h2 alone logs every frame.
+fn log_filter(text: &str) -> Result<Targets, ParseError> {
+    let named: Targets = text.parse()?;
+    let level = named.default_level().unwrap_or(LevelFilter::OFF);
+    Ok(match level > LevelFilter::INFO {
+        // The last of two for one target counts.
+        true => Targets::new().with_default(LevelFilter::INFO).with_target("lockbroker", level).with_targets(named),
+        false => named,
+    })
 }
 
 /// Where traces of the calls go. Without the cargo feature `otlp` there are none, and nothing to set.
@@ -421,6 +438,18 @@ mod tests {
         assert_eq!(config.broker.default_ttl, Duration::from_secs(15));
         assert_eq!(config.broker.key_prefix.as_str(), "lockbroker:");
         assert_eq!(config.transport.keepalive_interval, Duration::from_secs(5));
+    }
+
+    #[test]
+    fn a_level_alone_is_not_for_libraries() {
+        use tracing::Level;
+        let logs = |filter: &str, target: &str, level| log_filter(filter).unwrap().would_enable(target, &level);
+        assert!(logs("debug", "lockbroker::keeper", Level::DEBUG) && !logs("debug", "h2::codec", Level::DEBUG));
+        assert!(logs("debug", "h2::codec", Level::INFO) && logs("debug,h2=debug", "h2::codec", Level::DEBUG));
+        assert!(logs("debug,lockbroker=warn", "lockbroker", Level::WARN));
+        assert!(!logs("debug,lockbroker=warn", "lockbroker", Level::INFO));
+        assert!(!logs("warn", "h2", Level::INFO) && !logs("off", "lockbroker", Level::ERROR));
+        assert!(log_filter("lockbroker=loud").is_err());
     }
 
     #[test]

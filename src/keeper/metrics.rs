@@ -95,23 +95,27 @@ impl LockMetrics {
         self.outcomes.inc(if reattach { Outcome::Reattached } else { Outcome::Acquired });
     }
 
-    /// A lock was not granted: what its client is told.
-    pub(super) fn not_granted(&self, why: &Event) {
-        match why {
-            Event::NotAcquired { reason, .. } => self.outcomes.inc(Outcome::NotAcquired(*reason)),
-            Event::Failed(failure) => self.failed(failure),
-            _ => {}
-        }
+    /// Counts a lock that was not granted, by what its client is told.
+    pub(super) fn not_granted(&self, why: &Event) -> Option<Outcome> {
+        let outcome = match why {
+            Event::NotAcquired { reason, .. } => Outcome::NotAcquired(*reason),
+            Event::Failed(failure) => return Some(self.failed(failure)),
+            _ => return None,
+        };
+        self.outcomes.inc(outcome);
+        Some(outcome)
     }
 
-    /// A lock was not even tried for.
-    pub(crate) fn failed(&self, failure: &Failure) {
-        self.outcomes.inc(match failure {
+    /// Counts a lock that was not even tried for.
+    pub(crate) fn failed(&self, failure: &Failure) -> Outcome {
+        let outcome = match failure {
             Failure::Unavailable { .. } => Outcome::Unavailable,
             Failure::Exhausted { .. } => Outcome::Exhausted,
             Failure::Invalid { .. } => Outcome::Invalid,
             Failure::Unknown { .. } | Failure::Denied { .. } => Outcome::Denied,
-        });
+        };
+        self.outcomes.inc(outcome);
+        outcome
     }
 
     /// Counts a lock that is held from now on, until [`LockMetrics::end_hold`]. A guard would take more room in each keeper.

@@ -19,9 +19,11 @@ pub use self::obtain::Want;
 pub(crate) use self::obtain::{Asked, going_away};
 pub(crate) use self::release::{LONGEST_RELEASE, release_by_id};
 
+use crate::audit::Subject;
 use crate::bell::{Bell, End, Ended};
 use crate::clock::{Moment, notice, sleep_until};
 use crate::lock::{FencingToken, GrantId, LockId, LockName, Owner, item_ttl, lease};
+use crate::metrics::Label;
 use crate::mutations::{self, Rule};
 use crate::quota::Share;
 use crate::store::{Change, LockStore, Mark, StoreError};
@@ -79,12 +81,47 @@ enum Close {
         told: bool,
         /// Whoever called Release.
         caller: Option<tokio::sync::oneshot::Sender<Result<Ended, crate::stream::Failure>>>,
+        /// For the audit.
+        cause: Cause,
     },
+}
+
+/// Why a grant is released.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cause {
+    /// Its client ended it, or its stream.
+    Closed,
+    /// Somebody called Release.
+    ReleaseCall,
+    /// Its client fell silent, and its validity is over.
+    Silent,
+    /// Its client was told that it is lost, and its validity is over.
+    Lost,
+}
+
+impl Label for Cause {
+    const ALL: &'static [Cause] = &[Cause::Closed, Cause::ReleaseCall, Cause::Silent, Cause::Lost];
+
+    fn label(self) -> &'static str {
+        match self {
+            Cause::Closed => "closed",
+            Cause::ReleaseCall => "release_call",
+            Cause::Silent => "silent",
+            Cause::Lost => "lost",
+        }
+    }
 }
 
 /// Whether an answer counts that comes now to a command sent at `sent`: the lease that it gives is not about to end.
 fn counts(sent: Moment, ttl: Duration) -> bool {
     !(sent + lease(ttl) - notice(ttl)).has_passed()
+}
+
+impl<S> Keeper<S> {
+    /// What the audit calls this lock and its client.
+    fn subject(&self) -> Subject<'_> {
+        Subject { name: &self.name, owner: &self.owner, caller: self.seat.caller() }
+    }
 }
 
 impl<S: LockStore> Keeper<S> {
@@ -157,7 +194,7 @@ impl<S: LockStore> Keeper<S> {
                     () = sleep_until(wake) => {}
                 }
                 if lost_at.has_passed() {
-                    self.tell_lost(LostReason::Expired, announced);
+                    self.tell_lost(grant, LostReason::Expired, announced);
                     tracing::warn!(lock = %self.name, "lost: no renewal got through in time");
                     return Box::pin(self.disbelieved(grant, grant.is_known(announced), true)).await;
                 }
@@ -182,8 +219,8 @@ impl<S: LockStore> Keeper<S> {
                     }
                     // It came too late to count.
                     Ok(Change::Done) => {}
-                    Ok(Change::Gone) => return self.lost(LostReason::Gone, announced),
-                    Ok(Change::TakenOver) => return self.lost(LostReason::TakenOver, announced),
+                    Ok(Change::Gone) => return self.lost(grant, LostReason::Gone, announced),
+                    Ok(Change::TakenOver) => return self.lost(grant, LostReason::TakenOver, announced),
                     Err(error) => {
                         tracing::debug!(lock = %self.name, %error, "not renewed, and tried again");
                         retry_at =
@@ -230,13 +267,14 @@ impl<S: LockStore> Keeper<S> {
         }
     }
 
-    fn lost(&self, reason: LostReason, announced: bool) -> Close {
-        self.tell_lost(reason, announced);
+    fn lost(&self, grant: &Grant, reason: LostReason, announced: bool) -> Close {
+        self.tell_lost(grant, reason, announced);
         Close::NotOurs
     }
 
     /// Tells a client that its lock is lost, or, where it has not heard of the grant, that it came to nothing.
-    fn tell_lost(&self, reason: LostReason, announced: bool) {
+    fn tell_lost(&self, grant: &Grant, reason: LostReason, announced: bool) {
+        self.subject().lost(grant.token, reason);
         if announced {
             self.common.metrics.lost(reason);
             self.bell.set_lease_end(None);
@@ -266,11 +304,13 @@ impl<S: LockStore> Keeper<S> {
         let delivered = || grant.is_known(announced && !self.seat.retract_grant());
         match end {
             End::Silence if mutations::breaks(Rule::Silence) => {
-                Close::Release { delivered: delivered(), told: false, caller: None }
+                Close::Release { delivered: delivered(), told: false, caller: None, cause: Cause::Silent }
             }
-            End::Superseded => self.lost(LostReason::TakenOver, announced),
-            End::Word => Close::Release { delivered: delivered(), told: false, caller: None },
-            End::Release(caller) => Close::Release { delivered: delivered(), told: false, caller: Some(caller) },
+            End::Superseded => self.lost(grant, LostReason::TakenOver, announced),
+            End::Word => Close::Release { delivered: delivered(), told: false, caller: None, cause: Cause::Closed },
+            End::Release(caller) => {
+                Close::Release { delivered: delivered(), told: false, caller: Some(caller), cause: Cause::ReleaseCall }
+            }
             End::Silence => self.disbelieved(grant, delivered(), false).await,
         }
     }
@@ -281,6 +321,7 @@ impl<S: LockStore> Keeper<S> {
         let told_until = if delivered { self.lease_end(grant) } else { Moment::now() };
         let believed_until = grant.protected_until.map_or(told_until, |until| until.max(told_until));
         let mut caller = None;
+        let mut cause = if told { Cause::Lost } else { Cause::Silent };
         while !believed_until.has_passed() {
             let look_at = self.common.look_at(&self.name, grant.id);
             tokio::select! {
@@ -292,26 +333,34 @@ impl<S: LockStore> Keeper<S> {
                 }
                 () = self.bell.rung() => match self.bell.take_end() {
                     Some(End::Superseded) => return Close::NotOurs,
-                    Some(End::Word) => break,
+                    Some(End::Word) => {
+                        cause = Cause::Closed;
+                        break;
+                    }
                     Some(End::Release(by)) => {
                         caller = Some(by);
+                        cause = Cause::ReleaseCall;
                         break;
                     }
                     Some(End::Silence) | None => {}
                 },
             }
         }
-        Close::Release { delivered, told, caller }
+        Close::Release { delivered, told, caller, cause }
     }
 
     /// Releases the grant, or hands it over to the next in line here, and keeps the lock closed for its linger.
     async fn give_back(self, grant: Grant, close: Close, unfinished: TaskTrackerToken) {
         self.bell.over();
-        let Close::Release { delivered, told, caller } = close else {
+        let Close::Release { delivered, told, caller, cause } = close else {
             self.common.waiters.let_go(&self.name, grant.id, Moment::now());
             return;
         };
+        let token = grant.token;
         let released = self.release(grant, delivered, told, caller).await;
+        if !matches!(released, Released::NotOurs(_)) {
+            self.subject().released(token, cause);
+        }
         let Keeper { common, seat, name, .. } = self;
         // Neither its client nor a broker that is ending waits for a linger. Its room stays taken.
         drop((seat, unfinished));

@@ -10,6 +10,7 @@ use crate::clock::{Moment, sleep_until};
 use crate::error_reason::ErrorReason;
 use crate::keeper::common::retry_delays;
 use crate::lock::{GrantId, LockId, Owner, item_ttl, lease};
+use crate::metrics::Label;
 use crate::mutations::{self, Rule};
 use crate::quota::Share;
 use crate::store::{Change, Granted, LockStore, Look, Mark, StoreError};
@@ -85,10 +86,13 @@ impl<S: LockStore> Keeper<S> {
             Ok(grant) => {
                 waits.observe(asked.elapsed());
                 metrics.granted(reattach);
+                self.subject().granted(grant.0.token, reattach, asked.elapsed());
                 Some(grant)
             }
             Err(why) => {
-                metrics.not_granted(&why);
+                if let Some(outcome) = metrics.not_granted(&why) {
+                    self.subject().refused(outcome.label());
+                }
                 self.seat.end(why);
                 None
             }

@@ -68,9 +68,10 @@ impl<S: LockStore> Keeper<S> {
     ) -> Released {
         let common = &self.common;
         let linger = if delivered { self.linger } else { Duration::ZERO };
+        let announced = grant;
         let mut tell = |lost: Option<LostReason>| match lost.filter(|_| delivered) {
             _ if std::mem::replace(&mut told, true) => {}
-            Some(reason) => self.tell_lost(reason, true),
+            Some(reason) => self.tell_lost(&announced, reason, true),
             None => self.seat.end(Event::Released),
         };
         let mut unsure = false;

@@ -68,11 +68,16 @@ impl Socket {
     /// Returns the identities of the client.
     pub(super) fn caller(&self) -> Caller {
         match self {
-            Socket::Tcp { .. } => Caller::new(),
-            Socket::Tls(io) => match io.get_ref().1.peer_certificates() {
-                Some([certificate, ..]) => named_by(certificate),
-                _ => Caller::new(),
-            },
+            Socket::Tcp { io, .. } => addressed(io).collect(),
+            Socket::Tls(io) => {
+                let (io, tls) = io.get_ref();
+                let mut caller = match tls.peer_certificates() {
+                    Some([certificate, ..]) => named_by(certificate),
+                    _ => Caller::new(),
+                };
+                caller.extend(addressed(io));
+                caller
+            }
             Socket::Unix(io) => match io.get_ref().peer_cred() {
                 Ok(peer) => vec![Identity::Uid(peer.uid()), Identity::Gid(peer.gid())],
                 Err(error) => {
@@ -114,6 +119,11 @@ fn failed(peer: Option<SocketAddr>, error: &io::Error) {
         // It has gone, or never said anything: so do port scanners and health checks of load balancers.
         None => tracing::debug!(peer, %error, "TLS handshake not finished"),
     }
+}
+
+/// Returns the address at the other end, unless it is gone already.
+fn addressed(io: &TcpStream) -> impl Iterator<Item = Identity> {
+    io.peer_addr().into_iter().map(|address| Identity::Address(address.ip().to_canonical()))
 }
 
 /// Returns the names in a client certificate.

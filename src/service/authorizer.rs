@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::connection::Connection;
+use crate::audit;
 use crate::lock::LockName;
 use crate::policy::{Action, Identity, Policy, Refusal};
 use crate::reloaded::Reloaded;
@@ -26,15 +27,18 @@ impl Authorizer {
         name: &LockName,
     ) -> Result<(), Failure> {
         let Some(policy) = &self.0 else { return Ok(()) };
-        policy.now().check(caller(connection), action, name).map_err(|refusal| match refusal {
-            Refusal::Unknown => unknown(),
-            Refusal::Denied => {
-                let to = match action {
-                    Action::Acquire => "acquire",
-                    Action::Release => "release",
-                    Action::Look => "look at",
-                };
-                Failure::Denied { why: format!("the policy does not let this caller {to} locks of this name").into() }
+        policy.now().check(caller(connection), action, name).map_err(|refusal| {
+            let to = match action {
+                Action::Acquire => "acquire",
+                Action::Release => "release",
+                Action::Look => "look at",
+            };
+            audit::denied(name, audit::caller(caller(connection)).as_deref(), to);
+            match refusal {
+                Refusal::Unknown => unknown(),
+                Refusal::Denied => Failure::Denied {
+                    why: format!("the policy does not let this caller {to} locks of this name").into(),
+                },
             }
         })
     }

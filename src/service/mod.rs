@@ -22,6 +22,7 @@ use self::authorizer::Authorizer;
 use self::connection::Connection;
 use self::parse::Limits;
 use self::streams::{LockStream, SessionStream};
+use crate::audit;
 use crate::clock::Moment;
 use crate::lock::LockName;
 use crate::policy::{Action, Policy};
@@ -56,7 +57,7 @@ impl<S: LockStore> Service<S> {
         Span::current().record("lock", ask.name.as_str());
         self.authorizer.check(arrival.connection.as_ref(), Action::Acquire, &ask.name).map_err(about(&ask.name))?;
         let name = ask.name.clone();
-        let standing = self.broker.begin(ask).map_err(about(&name))?;
+        let standing = self.broker.begin_as(ask, caller(arrival.connection.as_ref())).map_err(about(&name))?;
         Ok(Response::new(LockStream::new(standing, arrival, name)))
     }
 }
@@ -64,6 +65,11 @@ impl<S: LockStore> Service<S> {
 /// Makes the status of a failure of this lock's.
 fn about(name: &LockName) -> impl Fn(Failure) -> Status + '_ {
     move |failure| reply::status(failure, Some(name))
+}
+
+/// Says who made a call over `connection`, for the audit.
+fn caller(connection: Option<&Arc<Connection>>) -> Option<Arc<str>> {
+    audit::caller(connection.map_or(&[], |connection| connection.caller()))
 }
 
 /// When a call arrived, and over which connection.
@@ -105,8 +111,10 @@ impl<S: LockStore> LockService for Service<S> {
         Span::current().record("lock", name.as_str());
         let lock_id = parse::lock_id(&lock_id, "lock_id")?;
         self.authorizer.check(connection.as_ref(), Action::Release, &name).map_err(about(&name))?;
-        let ended = self.broker.release(&name, lock_id).await.map_err(about(&name))?;
-        Ok(Response::new(reply::released(ended)))
+        let ended = self.broker.release(&name, lock_id).await;
+        let caller = caller(connection.as_ref());
+        audit::release_called(&name, caller.as_deref(), lock_id.token, reply::outcome_of(&ended));
+        Ok(Response::new(reply::released(ended.map_err(about(&name))?)))
     }
 
     async fn get_lock(&self, request: Request<GetLockRequest>) -> Result<Response<GetLockResponse>, Status> {

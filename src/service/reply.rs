@@ -147,6 +147,16 @@ fn failed(failure: Failure) -> Failed {
     }
 }
 
+/// What the audit calls the outcome of a Release call.
+pub(super) fn outcome_of(ended: &Result<Ended, Failure>) -> &'static str {
+    match ended {
+        Ok(Ended::Released) => "released",
+        Ok(Ended::NotHeld) => "not_held",
+        Ok(Ended::HeldByAnother) => "held_by_another",
+        Err(_) => "failed",
+    }
+}
+
 pub(super) fn released(ended: Ended) -> ReleaseResponse {
     let outcome = match ended {
         Ended::Released => release_response::Outcome::Released,

@@ -57,7 +57,7 @@ pub(super) fn start<S: LockStore>(
     requests: Streaming<SessionRequest>,
     connection: Option<Arc<Connection>>,
 ) -> SessionStream {
-    let outbox = broker.outbox();
+    let outbox = broker.outbox(super::caller(connection.as_ref()));
     let status = Arc::new(OnceLock::new());
     let gone = CancellationToken::new();
     let client = Client { requests, connection, gone: gone.clone() };
@@ -162,7 +162,10 @@ fn heed<S: LockStore>(
             let invalid = |status: Status| Failure::Invalid { why: status.message().into() };
             let ask = limits.begin(begin, session.ttl()).map_err(invalid);
             match ask.and_then(|ask| admit(&ask).map(|()| ask)) {
-                Ok(ask) => session.begin(lock_ref, ask),
+                Ok(ask) => {
+                    tracing::debug!(lock = %ask.name, lock_ref, "asked for on a Session");
+                    session.begin(lock_ref, ask);
+                }
                 Err(failure) => session.turn_back(lock_ref, failure),
             }
             Ok(())

@@ -8,12 +8,13 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::Session;
+use crate::audit::Subject;
 use crate::bell::{Bell, End, Ended};
 use crate::clock::Moment;
 use crate::error_reason::ErrorReason;
 use crate::keeper::{Asked, Common, Keeper, LONGEST_RELEASE, LockMetrics, Settings, Want, going_away, release_by_id};
 use crate::lock::{LockId, LockName, Owner};
-use crate::metrics::Metrics;
+use crate::metrics::{Label, Metrics};
 use crate::quota::Share;
 use crate::store::{LockStore, Look, Mark};
 use crate::stream::{Failure, Outbox, Seat};
@@ -97,15 +98,21 @@ impl<S: LockStore> Broker<S> {
 
     /// Begins to get a lock for a stream of its own. What comes of it is told there.
     pub fn begin(&self, ask: Ask) -> Result<Standing, Failure> {
-        let room = self.admit(&ask)?;
-        let standing = Standing { outbox: self.outbox(), bell: Arc::default(), unfinished: self.unfinished() };
+        self.begin_as(ask, None)
+    }
+
+    /// The same for a client that the audit calls `caller`.
+    pub fn begin_as(&self, ask: Ask, caller: Option<Arc<str>>) -> Result<Standing, Failure> {
+        let outbox = self.outbox(caller);
+        let room = self.admit(&ask, &outbox)?;
+        let standing = Standing { outbox, bell: Arc::default(), unfinished: self.unfinished() };
         self.keep(ask, Seat::Alone(Arc::clone(&standing.outbox)), Arc::clone(&standing.bell), room);
         Ok(standing)
     }
 
     /// An empty outbox for a new stream.
-    pub fn outbox(&self) -> Arc<Outbox> {
-        Arc::new(Outbox::counted_by(&self.common.metrics.unread))
+    pub fn outbox(&self, caller: Option<Arc<str>>) -> Arc<Outbox> {
+        Arc::new(Outbox::counted_by(&self.common.metrics.unread, caller))
     }
 
     /// Returns whether a stream has to be read before more is taken from its client: it has many unread events, or some
@@ -127,8 +134,11 @@ impl<S: LockStore> Broker<S> {
 
     /// Makes room for what is asked, or says why there is none. A reattach finds room up to twice `--max-locks`, since its
     /// lock is held already: one of two brokers can take over all that the other had.
-    pub(super) fn admit(&self, ask: &Ask) -> Result<Room, Failure> {
-        self.room_for(ask).inspect_err(|failure| self.common.metrics.failed(failure))
+    pub(super) fn admit(&self, ask: &Ask, outbox: &Outbox) -> Result<Room, Failure> {
+        self.room_for(ask).inspect_err(|failure| {
+            let outcome = self.common.metrics.failed(failure);
+            Subject { name: &ask.name, owner: &ask.owner, caller: outbox.caller() }.refused(outcome.label());
+        })
     }
 
     fn room_for(&self, ask: &Ask) -> Result<Room, Failure> {

@@ -124,7 +124,7 @@ impl<S: crate::store::LockStore> Session<S> {
 
     /// Begins to get a lock. What comes of it is told on the stream.
     pub fn begin(&mut self, lock_ref: LockRef, ask: Ask) {
-        let room = match self.broker.admit(&ask) {
+        let room = match self.broker.admit(&ask, &self.outbox) {
             Ok(room) => room,
             Err(failure) => return self.refuse(lock_ref, failure),
         };

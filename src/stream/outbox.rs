@@ -1,7 +1,7 @@
 //! What waits to be written to one client's stream.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -31,6 +31,8 @@ pub enum Item {
 pub struct Outbox {
     queue: Mutex<Queue>,
     reader: AtomicWaker,
+    /// Who reads it, for the audit. None if there is no audit.
+    caller: Option<Arc<str>>,
 }
 
 #[derive(Debug, Default)]
@@ -76,11 +78,16 @@ impl Item {
 }
 
 impl Outbox {
-    /// An outbox whose unread items are counted in `all_unread` as well.
-    pub(crate) fn counted_by(all_unread: &Gauge) -> Outbox {
-        let outbox = Outbox::default();
+    /// Makes one whose unread items are counted in `all_unread` as well, and whose reader the audit calls `caller`.
+    pub(crate) fn counted_by(all_unread: &Gauge, caller: Option<Arc<str>>) -> Outbox {
+        let outbox = Outbox { caller, ..Outbox::default() };
         outbox.queue().all_unread = all_unread.clone();
         outbox
+    }
+
+    /// Who reads it, for the audit.
+    pub fn caller(&self) -> Option<&str> {
+        self.caller.as_deref()
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {

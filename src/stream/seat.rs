@@ -89,6 +89,14 @@ impl Seat {
         }
     }
 
+    /// Who the client is, for the audit.
+    pub fn caller(&self) -> Option<&str> {
+        match self {
+            Seat::Alone(outbox) => outbox.caller(),
+            Seat::Shared { ledger, .. } => ledger.outbox().caller(),
+        }
+    }
+
     /// Whether the stream is this lock's alone.
     pub fn is_alone(&self) -> bool {
         matches!(self, Seat::Alone(_))

@@ -9,6 +9,7 @@
 
 mod adopt;
 mod alerts;
+mod audit;
 mod authority;
 mod bad_input;
 mod bench;
