@@ -1,6 +1,7 @@
 # lockbroker in an image that holds one static binary and its licences.
 #
 #   docker build -t lockbroker .
+#   docker buildx build --platform linux/amd64,linux/arm64 -t registry.example/lockbroker --push .
 #   docker run -p 28551:28551 --stop-timeout 30 lockbroker serve --store memcached://10.0.0.5:11211
 #
 # It runs as a numeric user, on a read-only root, without capabilities. `docker stop` sends SIGTERM, on which
@@ -17,18 +18,21 @@ COPY Cargo.toml Cargo.lock ./
 # They take most of the time and change least, so they are a layer of their own, built for an empty crate.
 # --target keeps RUSTFLAGS away from procedural macros, which cannot be static.
 ARG PROFILE=release
+# Traces for a collector (docs/monitoring.md). Empty: without.
+ARG FEATURES=otlp
 RUN mkdir src \
     && touch src/lib.rs \
     && echo 'fn main() {}' >src/main.rs \
-    && cargo build --profile "${PROFILE}" --locked --target "$(rustc --print host-tuple)"
+    && cargo build --profile "${PROFILE}" --features "${FEATURES}" --locked --target "$(rustc --print host-tuple)"
 
 FROM dependencies AS build
 # Not every builder lets a stage have what the one before has declared.
 ARG PROFILE=release
+ARG FEATURES=otlp
 COPY src src
 # cargo goes by times, and the empty crate is younger than the sources.
 RUN touch src/lib.rs src/main.rs \
-    && cargo build --profile "${PROFILE}" --locked --target "$(rustc --print host-tuple)" \
+    && cargo build --profile "${PROFILE}" --features "${FEATURES}" --locked --target "$(rustc --print host-tuple)" \
     && cp "target/$(rustc --print host-tuple)/${PROFILE}/lockbroker" /lockbroker
 
 FROM scratch

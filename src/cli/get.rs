@@ -53,7 +53,7 @@ fn json(name: &str, lock: &LockInfo) -> serde_json::Value {
         "name": name,
         "state": lock.state.to_string(),
         "owner": lock.owner,
-        "expires_in_seconds": lock.free_within.map(|span| span.as_secs_f64()),
+        "free_within_seconds": lock.free_within.map(|span| span.as_secs_f64()),
     })
 }
 
@@ -69,7 +69,7 @@ mod tests {
     fn a_lock_is_shown_with_what_is_known_of_it() {
         let free = LockInfo { state: LockState::Free, owner: String::new(), free_within: None, remaining: None };
         assert_eq!(text(&free), "state: free\n");
-        let expected = r#"{"expires_in_seconds":null,"name":"a\"b","owner":"","state":"free"}"#;
+        let expected = r#"{"free_within_seconds":null,"name":"a\"b","owner":"","state":"free"}"#;
         assert_eq!(json("a\"b", &free).to_string(), expected);
     }
 }
