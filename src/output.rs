@@ -1,5 +1,5 @@
-//! Messages and logs on stderr, and the audit, written by threads of their own: an output that fails, or that nobody reads, holds up
-//! nothing but itself.
+//! Writes messages, logs and the audit in threads of their own, and results to stdout. A message that cannot be written,
+//! or that nobody reads, holds up nothing else.
 
 use std::io::{self, Write};
 use std::mem;
@@ -11,10 +11,10 @@ use std::time::Duration;
 use nix::sys::signal::{SigSet, Signal};
 use tracing_subscriber::fmt::MakeWriter;
 
-/// How much may wait to be written before more is dropped.
+/// The limit of what waits to be written, beyond which more is dropped.
 const ROOM: usize = 1 << 20;
 
-/// How long the end of the process waits for what is still unwritten.
+/// The longest time that the end of the process waits for what is still unwritten.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// An output that never blocks and never fails. Cheap to clone; clones share the thread and the queue.
@@ -33,9 +33,9 @@ struct Queue {
     waiting: Vec<u8>,
     /// The thread writes what it has taken from `waiting`.
     writing: bool,
-    /// How many messages were lost since the last one that could be written.
+    /// The number of messages lost since the last one that could be written.
     lost: u64,
-    /// How many were lost in all.
+    /// The number of messages lost in all.
     lost_in_all: u64,
 }
 
@@ -53,8 +53,8 @@ pub fn say(message: impl std::fmt::Display) {
 /// EX_IOERR of sysexits.h: the result could not be written.
 const CANNOT_WRITE: u8 = 74;
 
-/// Writes a command's result to stdout. A reader that has gone wants no more of it; any other failure is told, and is
-/// the command's.
+/// Writes a command's result to stdout. If the reader has gone, that is no failure. Any other failure is reported, and
+/// the command fails.
 pub fn print(result: &str) -> ExitCode {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(result.as_bytes()).and_then(|()| stdout.flush()) {
@@ -71,7 +71,7 @@ impl Output {
     pub(crate) fn start(name: &'static str, to: impl Write + Send + 'static) -> Output {
         let shared = Arc::new(Shared::default());
         let output = Output(Arc::clone(&shared));
-        // Without a thread the queue fills up, and what does not fit is dropped.
+        // Without a thread the queue fills up, and more is dropped.
         let _ = thread::Builder::new().name("output".into()).spawn(move || shared.run(name, to));
         output
     }

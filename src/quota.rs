@@ -24,17 +24,18 @@ impl Quota {
         Quota { used, limit, refused }
     }
 
-    /// Counts one more, up to the limit. Room is taken before it is looked at, so that no two take the last.
+    /// Counts one more, up to the limit. It counts first and compares then, so that no two callers take the last
+    /// place.
     pub(crate) fn take(&self) -> Option<Share> {
         self.take_up_to(self.limit)
     }
 
-    /// Counts one more, up to twice the limit: for what ends something, or cannot be refused without a loss.
+    /// Counts one more, up to twice the limit: for calls that end something, or cannot be refused without a loss.
     pub(crate) fn take_reserved(&self) -> Option<Share> {
         self.take_up_to(2 * self.limit)
     }
 
-    /// Counts one more, whatever the limit: for what takes the place of another that is about to end.
+    /// Counts one more, whatever the limit: for a replacement of something that is about to end.
     pub(crate) fn take_always(&self) -> Share {
         self.used.begin();
         Share(self.used.clone())

@@ -1,4 +1,4 @@
-//! Where the broker listens, and who may connect there.
+//! The addresses on which the broker listens, and who may connect to them.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -9,7 +9,7 @@ use clap::Args;
 
 use crate::tls::ServerFiles;
 
-/// Where to listen.
+/// An address to listen on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ListenAddress {
     /// A TCP address and port; port 0 takes any that is free.
@@ -19,7 +19,7 @@ pub enum ListenAddress {
 }
 
 impl ListenAddress {
-    /// Whether only this machine can reach it.
+    /// Returns true if only this machine can reach it.
     pub fn is_local(&self) -> bool {
         match self {
             ListenAddress::Tcp(address) => address.ip().is_loopback(),
@@ -68,7 +68,7 @@ impl fmt::Display for ListenAddress {
 pub struct SocketMode(u32);
 
 impl SocketMode {
-    /// As `chmod` takes it.
+    /// Returns the mode as `chmod` takes it.
     pub fn bits(self) -> u32 {
         self.0
     }
@@ -90,9 +90,9 @@ impl FromStr for SocketMode {
 /// The group of a Unix socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SocketGroup {
-    /// By its number.
+    /// The group's number.
     Id(u32),
-    /// By its name, which is looked up when the socket is made.
+    /// The group's name, which is looked up when the socket is made.
     Name(String),
 }
 
@@ -112,7 +112,7 @@ impl FromStr for SocketGroup {
     }
 }
 
-/// Who may connect to the Unix sockets that are listened on.
+/// The permissions of the Unix sockets that the broker listens on.
 #[derive(Debug, Clone, Args)]
 pub struct SocketOptions {
     /// The permissions of Unix sockets, in octal; to connect one needs to be allowed to write
@@ -142,7 +142,7 @@ pub(super) struct TlsArgs {
 }
 
 impl TlsArgs {
-    /// The files, if TLS is wanted.
+    /// Returns the files, if TLS is wanted.
     pub(super) fn files(self) -> Option<ServerFiles> {
         let TlsArgs { tls_cert, tls_key, tls_client_ca: client_ca } = self;
         tls_cert.zip(tls_key).map(|(cert, key)| ServerFiles { cert, key, client_ca })

@@ -42,7 +42,7 @@ impl Health {
             let now = *ready.borrow_and_update();
             self.set_ready(now).await;
             if ready.changed().await.is_err() {
-                // Whoever knew is gone: nothing will change any more.
+                // The sender is gone: nothing will change any more.
                 std::future::pending::<()>().await;
             }
         }

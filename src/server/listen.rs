@@ -41,7 +41,7 @@ impl Listener {
     /// which. `[::]` takes IPv4 as well, and IPv4 alone on a machine without IPv6.
     ///
     /// # Errors
-    /// What the operating system says, for instance that the port is taken.
+    /// Returns the operating system's error, for instance that the port is taken.
     pub async fn tcp(address: SocketAddr) -> io::Result<Listener> {
         let listener = match TcpListener::bind(address).await {
             Err(error) if address.ip() == Ipv6Addr::UNSPECIFIED && is_without_ipv6(&error) => {
@@ -57,12 +57,12 @@ impl Listener {
         Listener { tls: Some(tls), ..self }
     }
 
-    /// Listens on a Unix socket at `path`, for those whom `options` let in. One that is there and on which nobody
-    /// listens any more is replaced. The socket is removed again when the listener is dropped.
+    /// Listens on a Unix socket at `path`, with the permissions that `options` give. Replaces a socket on which nobody
+    /// listens any more. The socket is removed when the listener is dropped.
     ///
     /// # Errors
-    /// If another process listens there or something else is there, if the path is longer than 107 bytes, if there
-    /// is no such group; and what the operating system says.
+    /// Fails if another process listens there or something else is there, if the path is longer than 107 bytes, if
+    /// there is no such group, or with the operating system's error.
     pub async fn unix(path: &Path, options: &SocketOptions) -> io::Result<Listener> {
         let (listener, file) = SocketFile::listen(path, options).await?;
         Ok(Listener { kind: Kind::Unix(listener, file), tls: None })
@@ -136,7 +136,7 @@ pub(super) fn incoming(listeners: Vec<Listener>, connections: Quota) -> impl Str
             Some(((socket, listener.tls.as_ref().map(Reloaded::now)), listener))
         }))
     });
-    // Keyed by nothing but their number; polled in a random order, so that no socket starves another.
+    // They are polled in a random order, so that no socket starves another.
     let mut all = StreamMap::new();
     for (n, accepted) in accepted.enumerate() {
         all.insert(n, accepted);

@@ -1,5 +1,5 @@
-//! Runs the broker's network side: listeners, TLS, HTTP/2 limits, health checks, metrics, draining and shutdown. It
-//! routes calls to the lock service, and sees the broker only through [`Lifecycle`].
+//! Runs the broker's network side: listeners, TLS, HTTP/2 limits, health checks, metrics, draining and shutdown.
+//! [`run`] routes calls to the lock service, and sees the broker only through [`Lifecycle`].
 
 mod admin;
 mod authority;
@@ -132,11 +132,11 @@ impl<S: LockStore> Lifecycle for Broker<S> {
 ///
 /// `admin`, where there is one, serves health checks and `metrics` to the very end.
 ///
-/// Connections run in tasks of their own. Whoever drops the future before it is ready leaves them
-/// running, and the listeners closed.
+/// Connections run in tasks of their own. If the future is dropped before it is ready, they go on running, and the
+/// listeners are closed.
 ///
 /// # Errors
-/// None that the operator could do anything about: accepting is tried again for as long as it fails.
+/// Returns none that the operator could do anything about. Accepting is tried again for as long as it fails.
 pub async fn run<S: LockService>(
     listeners: Vec<Listener>,
     admin: Option<Listener>,

@@ -162,7 +162,7 @@ impl Connected for Socket {
     fn connect_info(&self) {}
 }
 
-/// Does the same with whichever connection it is.
+/// Calls the same method on the connection, of whichever kind it is.
 macro_rules! each {
     ($socket:expr, $io:ident => $what:expr) => {
         match $socket {

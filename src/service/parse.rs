@@ -1,5 +1,5 @@
-//! From the wire to the domain. What does not do is turned back here, with the field and the limit, before the
-//! store hears of it.
+//! Converts requests from the wire to the domain. Refuses what is malformed or beyond a limit, with the field and the
+//! limit, before it reaches the store.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ const MOST_SECONDS: i64 = 315_576_000_000;
 const SHORTEST_POLL: Duration = Duration::from_millis(1);
 const LONGEST_POLL: Duration = Duration::from_secs(3600);
 
-/// INVALID_ARGUMENT for this field, named by its path from the request.
+/// Makes INVALID_ARGUMENT for this field, named by its path from the request.
 pub(super) fn invalid(field: impl Into<String>, why: impl std::fmt::Display) -> Status {
     let field = field.into();
     let message = format!("{field}: {why}");
@@ -67,7 +67,7 @@ fn within(span: Duration, least: Duration, most: Duration, field: &str) -> Resul
     Ok(span)
 }
 
-/// What the broker's settings say of requests.
+/// The limits that the broker's settings place on requests.
 pub(super) struct Limits {
     default_ttl: Duration,
     max_ttl: Duration,
@@ -95,7 +95,7 @@ impl Limits {
         ask(lock, ttl, self.wait(wait.unwrap_or_default(), "wait")?, "lock")
     }
 
-    /// A lock of a Session whose ttl is `ttl`.
+    /// Converts a `BeginLock` of a Session whose ttl is `ttl`.
     pub(super) fn begin(&self, request: BeginLock, ttl: Duration) -> Result<Ask, Status> {
         let BeginLock { lock, wait, reattach_lock_id, .. } = request;
         let want = match (reattach_lock_id.as_str(), wait) {
@@ -155,7 +155,7 @@ mod tests {
         Some(LockSpec { name: name.into(), ..LockSpec::default() })
     }
 
-    /// The field that a request was turned back for.
+    /// Returns the field for which a request was refused.
     fn field(result: Result<Ask, Status>) -> String {
         let status = result.unwrap_err();
         assert_eq!(status.code(), tonic::Code::InvalidArgument);

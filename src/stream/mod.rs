@@ -1,4 +1,5 @@
-//! What a client's stream is told of its locks, and in which order. Knows neither the store nor the wire.
+//! Events and acks for a client's stream: what waits for the client, in which order, and what an ack may cover. Takes
+//! errors from the store, and knows nothing of the wire.
 
 mod event;
 mod ledger;

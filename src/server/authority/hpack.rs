@@ -94,7 +94,7 @@ impl Decoder {
         Ok(Field { name, value: string(block)? })
     }
 
-    /// Adds a field to the table. One that is larger than the table empties it.
+    /// Adds a field to the table. A field that is larger than the table empties it.
     fn insert(&mut self, field: Field) {
         self.size += size_of(&field.name, &field.value);
         self.table.push_front(field);

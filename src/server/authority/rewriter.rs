@@ -27,7 +27,7 @@ const PRIORITY: u8 = 0x20;
 #[derive(Debug)]
 pub(super) struct Rewriter {
     state: State,
-    /// The header block of which not all frames have come.
+    /// The header block whose frames have not all come.
     block: Option<Block>,
     decoder: Decoder,
 }
@@ -35,7 +35,7 @@ pub(super) struct Rewriter {
 /// The part of the input that comes next.
 #[derive(Debug)]
 enum State {
-    /// A frame's header, of which so many bytes have come.
+    /// A frame's header, and the number of its bytes that have come.
     Header([u8; HEADER], usize),
     /// The number of bytes that still pass unchanged; at least one.
     Passing(usize),
@@ -86,8 +86,8 @@ impl Rewriter {
         Rewriter { state: passing(PREFACE.len()), block: None, decoder: Decoder::new() }
     }
 
-    /// Takes some of `input`, which must not be empty, and appends to `output` what comes of it: the same bytes, or a
-    /// whole header block.
+    /// Takes some of `input`, which must not be empty, and appends the result to `output`: the same bytes, or a whole
+    /// header block.
     ///
     /// # Errors
     /// If the client has broken the rules of header blocks. Nothing is taken any more then.
@@ -147,7 +147,7 @@ impl Rewriter {
         self.fragment(head, Vec::new(), output)
     }
 
-    /// Goes on with a frame of a header block, of which so much has come.
+    /// Continues a frame of a header block with the part of its payload that has come.
     fn fragment(&mut self, head: Head, payload: Vec<u8>, output: &mut Vec<u8>) -> Result<State, Malformed> {
         if payload.len() < head.length {
             return Ok(State::Fragment(head, payload));
