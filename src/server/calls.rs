@@ -75,7 +75,7 @@ where
         let room = self.admit(path);
         let mut call = Call::begin(path, Arc::clone(self.metrics.of(path)));
         if room.is_none() {
-            return CallFuture { future: None, call: Some(call), patience: None };
+            return CallFuture { future: None, call: Some(call), unanswered: None };
         }
         call.room = room;
         call.on = request.extensions().get::<Arc<Connection>>().map(Connection::begin_call);
@@ -87,7 +87,7 @@ where
             let _entered = call.enter();
             self.inner.call(request)
         };
-        CallFuture { future: Some(future), call: Some(call), patience: None }
+        CallFuture { future: Some(future), call: Some(call), unanswered: None }
     }
 }
 
@@ -162,7 +162,7 @@ pin_project! {
         future: Option<F>,
         call: Option<Call>,
         // Runs once the first poll has brought no answer.
-        patience: Option<Pin<Box<Sleep>>>,
+        unanswered: Option<Pin<Box<Sleep>>>,
     }
 }
 
@@ -179,7 +179,7 @@ where
             None => Ok(service::error(ErrorReason::MaxStreams, FULL).into_http()),
             Some(Poll::Ready(response)) => response,
             Some(Poll::Pending) => {
-                ready!(this.patience.get_or_insert_with(|| Box::pin(sleep(UNANSWERED))).as_mut().poll(cx));
+                ready!(this.unanswered.get_or_insert_with(|| Box::pin(sleep(UNANSWERED))).as_mut().poll(cx));
                 let why = format!("no whole request came within {UNANSWERED:?}");
                 Ok(service::error(ErrorReason::RequestIncomplete, why).into_http())
             }

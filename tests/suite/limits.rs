@@ -132,11 +132,11 @@ async fn locks_that_linger_count() {
 async fn locks_whose_client_is_silent_count() {
     let keepalive = ["--keepalive-interval", "200ms", "--keepalive-timeout", "200ms", "--max-locks", "1"];
     let (_memcached, broker) = watched(&keepalive).await;
-    let road = Proxy::start(broker.address()).await;
-    let mut session = RawSession::open(&mut stub(road.address()).await, Some(TTL)).await;
+    let proxy = Proxy::start(broker.address()).await;
+    let mut session = RawSession::open(&mut stub(proxy.address()).await, Some(TTL)).await;
     session.begin(begin(1, "a"));
     assert!(matches!(session.next_event().await, (1, Kind::Acquired(_))));
-    road.black_hole();
+    proxy.black_hole();
     let silent = |scrape: &Scrape| scrape.sum("lockbroker_rpcs_open", &[("method", "Session")]) == 0.0;
     let scrape = broker.scraped("the broker has noticed", silent).await;
     assert_eq!(used(&scrape, "max_locks"), 1.0);

@@ -19,8 +19,8 @@ const LATE: Duration = Duration::from_millis(300);
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lost_comes_before_the_end_of_the_validity_and_nobody_is_granted_the_lock_before_that() {
     let memcached = Memcached::start(&[]).await;
-    let road = Proxy::start(memcached.address()).await;
-    let broker = Broker::on_store(&format!("memcached://{}", road.address()), &Broker::WATCHED).await;
+    let proxy = Proxy::start(memcached.address()).await;
+    let broker = Broker::on_store(&format!("memcached://{}", proxy.address()), &Broker::WATCHED).await;
     let mut stub = broker.stub().await;
     let open_sent = Instant::now();
     let mut session = RawSession::open(&mut stub, None).await;
@@ -45,7 +45,7 @@ async fn lost_comes_before_the_end_of_the_validity_and_nobody_is_granted_the_loc
         })
     });
     eventually(SOON, "both rivals wait", async || broker.scrape().await.sum("lockbroker_waiters", &[]) == 2.0).await;
-    road.black_hole();
+    proxy.black_hole();
 
     let told_on_session = async {
         // Its client is alive, and its broker says that nothing has been renewed.
@@ -81,7 +81,7 @@ async fn lost_comes_before_the_end_of_the_validity_and_nobody_is_granted_the_loc
         told
     };
     let (on_session, on_stream) = tokio::join!(timeout(TTL, told_on_session), told_on_stream);
-    road.heal();
+    proxy.heal();
     for (what, told, end) in [("session", on_session.unwrap(), session_end), ("stream", on_stream, end)] {
         let left = end.saturating_duration_since(told);
         println!("{what}: told {left:?} before the end");

@@ -54,8 +54,8 @@ async fn a_server_that_hangs_up_is_redialled_after_a_pause_and_without_a_word() 
 async fn a_server_whose_clock_stands_still_grants_nothing() {
     let memcached = Memcached::start(&[]).await;
     let stands_still = Arc::new(AtomicBool::new(true));
-    let road = with_a_clock_that_may_stand_still(memcached.address(), Arc::clone(&stands_still)).await;
-    let store = format!("memcached://{road}");
+    let proxy = with_a_clock_that_may_stand_still(memcached.address(), Arc::clone(&stands_still)).await;
+    let store = format!("memcached://{proxy}");
     open(&store, &[]);
     let broker = Broker::start_unready(&["--store", &store]).await;
     let mut stub = broker.stub().await;

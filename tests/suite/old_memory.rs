@@ -46,14 +46,14 @@ async fn two_new_memcached_behind_a_balancer_never_open() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_epoch_that_is_over_is_refused_when_it_comes_back() {
     let (first, second) = (Memcached::start(&[]).await, Memcached::start(&[]).await);
-    let road = Proxy::start(first.address()).await;
-    let broker = Broker::on_store(&format!("memcached://{}", road.address()), &SHORT).await;
+    let proxy = Proxy::start(first.address()).await;
+    let broker = Broker::on_store(&format!("memcached://{}", proxy.address()), &SHORT).await;
     acquire(&mut broker.stub().await, once("job")).await;
-    road.turn_to(second.address());
-    road.cut();
+    proxy.turn_to(second.address());
+    proxy.cut();
     broker.logged("has lost its memory, or is new").await;
-    road.turn_to(first.address());
-    road.cut();
+    proxy.turn_to(first.address());
+    proxy.cut();
     broker.logged("it shows a memory that was over before").await;
     refuses(&broker, "empty memory").await;
     // Its memory gone, it is as good as new.

@@ -20,17 +20,17 @@ const HOLD: Duration = Duration::from_millis(20);
 async fn a_rolling_restart_loses_no_lock_and_fails_no_waiter() {
     let memcached = Memcached::start(&[]).await;
     let mut brokers = Vec::new();
-    let mut roads = Vec::new();
+    let mut proxies = Vec::new();
     for _ in 0..BROKERS {
         let broker = Broker::on(&memcached).await;
-        roads.push(Proxy::start(broker.address()).await);
+        proxies.push(Proxy::start(broker.address()).await);
         brokers.push(broker);
     }
     let history = Arc::new(History::default());
     let over = Arc::new(AtomicBool::new(false));
     let clients: Vec<JoinHandle<usize>> = (0..CLIENTS)
         .map(|number| {
-            let client = Client::connect(roads[number % BROKERS].address().to_string()).unwrap();
+            let client = Client::connect(proxies[number % BROKERS].address().to_string()).unwrap();
             let over = Arc::clone(&over);
             match number % 2 {
                 0 => tokio::spawn(hold_on(number, client, over)),
@@ -42,13 +42,13 @@ async fn a_rolling_restart_loses_no_lock_and_fails_no_waiter() {
     // As a Deployment does it: new connections lead elsewhere, the broker is told to go, and its successor comes.
     for number in 0..BROKERS {
         grants_go_on(&history).await;
-        roads[number].turn_to(brokers[(number + 1) % BROKERS].address());
+        proxies[number].turn_to(brokers[(number + 1) % BROKERS].address());
         let told = Instant::now();
         let status = brokers[number].terminate(SOON).await;
         assert!(status.success(), "broker {number}: {status}");
         println!("broker {number} was drained in {:.0?}", told.elapsed());
         brokers[number].start_again().await;
-        roads[number].turn_to(brokers[number].address());
+        proxies[number].turn_to(brokers[number].address());
     }
     grants_go_on(&history).await;
 

@@ -80,15 +80,15 @@ async fn a_lock_granted_by_a_clock_that_lags_is_not_granted() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_that_comes_after_its_lease_is_over_counts_for_nothing() {
     let memcached = Memcached::start(&[]).await;
-    let road = Proxy::start(memcached.address()).await;
-    let store = format!("memcached://{}", road.address());
+    let proxy = Proxy::start(memcached.address()).await;
+    let store = format!("memcached://{}", proxy.address());
     let mut broker = Broker::on_store(&store, &SHORT).await;
     let other = Broker::on_store(&store, &SHORT).await;
     let mut stub = broker.stub().await;
     for round in 0..ROUNDS {
         let name = format!("late-{round}");
         // The broker is stopped between the store's doing and its answer, for longer than the lock lives.
-        road.delay(Duration::from_millis(400));
+        proxy.delay(Duration::from_millis(400));
         let late = tokio::spawn({
             let (mut stub, name) = (stub.clone(), name.clone());
             async move { try_acquire(&mut stub, once(&name)).await }
@@ -98,7 +98,7 @@ async fn an_answer_that_comes_after_its_lease_is_over_counts_for_nothing() {
         })
         .await;
         broker.stop().await;
-        road.delay(Duration::ZERO);
+        proxy.delay(Duration::ZERO);
         let mut rival = queue(&mut other.stub().await, wait(&name)).await.1;
         granted(&mut rival).await;
         broker.cont();

@@ -229,12 +229,12 @@ async fn a_killed_clients_lock_is_free_at_once() {
 #[tokio::test]
 async fn a_silent_client_keeps_its_lock_while_it_may_believe() {
     let secure = Secure::start(&["--keepalive-interval", "300ms", "--keepalive-timeout", "300ms"]).await;
-    let road = Proxy::start(secure.broker.address()).await;
-    let url = format!("https://{}", road.address());
+    let proxy = Proxy::start(secure.broker.address()).await;
+    let url = format!("https://{}", proxy.address());
     let client = Client::builder(url).tls_ca(secure.ca()).ttl(TTL).connect().unwrap();
     let lock = hold(&client, "job").await;
     let lost = Instant::now();
-    road.black_hole();
+    proxy.black_hole();
     tokio::time::sleep(LEASE - 1_000 * MS).await;
     // If not, this machine has been away for too long to tell.
     if lost.elapsed() < LEASE {
@@ -346,9 +346,9 @@ async fn a_swapped_link_is_a_change() {
 #[tokio::test]
 async fn a_client_shows_its_renewed_certificate_to_the_next_connection() {
     let secure = Secure::mutual().await;
-    let road = Proxy::start(secure.broker.address()).await;
+    let proxy = Proxy::start(secure.broker.address()).await;
     let mine = secure.clients.client("mine", &[]);
-    let url = format!("https://{}", road.address());
+    let url = format!("https://{}", proxy.address());
     let client = Client::builder(url).tls_ca(secure.ca()).tls_identity(&mine.cert, &mine.key).connect().unwrap();
     let become_the_one_of = |other: &Certificate| {
         fs::copy(&other.cert, &mine.cert).unwrap();
@@ -356,7 +356,7 @@ async fn a_client_shows_its_renewed_certificate_to_the_next_connection() {
     };
     client.get("job", None).await.unwrap();
     become_the_one_of(&secure.clients.expired("expired"));
-    road.cut();
+    proxy.cut();
     eventually(SOON, "the client shows the expired one", async || client.get("job", None).await.is_err()).await;
     become_the_one_of(&secure.clients.client("renewed", &[]));
     eventually(SOON, "the client shows the renewed one", async || client.get("job", None).await.is_ok()).await;

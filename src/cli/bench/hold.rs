@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use futures_util::stream::{self, StreamExt};
 
 use super::connect::connect_all;
+use super::holder::{Counts, Holder};
 use super::measure::{Tally, Window};
-use super::place::{Heard, Place};
 use super::progress::Progress;
 use super::report::{Meter, Report};
 use super::{CommonArgs, Error, prefix};
@@ -45,19 +45,19 @@ pub(super) enum Via {
 
 pub(super) async fn run(args: &HoldArgs) -> Result<Report, Error> {
     let mut meter = Meter::start(&args.common.pid)?;
-    let heard = Arc::new(Heard::default());
-    let mut places = Vec::new();
+    let counts = Arc::new(Counts::default());
+    let mut holders = Vec::new();
     for (server, channel) in connect_all(&args.common, args.connections.get()).await? {
-        places.push(Place::open(args.clone(), Arc::clone(&heard), server, channel).await?);
+        holders.push(Holder::open(args.clone(), Arc::clone(&counts), server, channel).await?);
     }
 
     let acquiring = Arc::new(Tally::new(Window::open()));
-    acquire(args, &places, &acquiring).await;
+    acquire(args, &holders, &acquiring).await;
     let mut results = acquiring.results();
     let mut trouble = meter.weigh("held").and_then(|()| meter.restart()).err();
 
     {
-        let _progress = Progress::start("hold", Arc::clone(heard.tally()));
+        let _progress = Progress::start("hold", Arc::clone(counts.tally()));
         tokio::time::sleep(args.common.duration).await;
     }
     let costs = meter.costs().unwrap_or_else(|why| {
@@ -65,18 +65,18 @@ pub(super) async fn run(args: &HoldArgs) -> Result<Report, Error> {
         Vec::new()
     });
 
-    let held: usize = places.iter().map(|place| place.names().len()).sum();
+    let held: usize = holders.iter().map(|holder| holder.names().len()).sum();
     let counts = vec![
         ("held", held as u64),
-        ("heartbeats acknowledged", heard.acknowledged.load(Ordering::Relaxed)),
-        ("not renewed by the first acknowledgement", heard.not_renewed.load(Ordering::Relaxed)),
-        ("renewals told on streams", heard.renewed.load(Ordering::Relaxed)),
-        ("moved to another broker", heard.moved.load(Ordering::Relaxed)),
+        ("heartbeats acknowledged", counts.acknowledged.load(Ordering::Relaxed)),
+        ("not renewed by the first acknowledgement", counts.not_renewed.load(Ordering::Relaxed)),
+        ("renewals told on streams", counts.renewed.load(Ordering::Relaxed)),
+        ("moved to another broker", counts.moved.load(Ordering::Relaxed)),
     ];
-    results.add(heard.tally().results());
-    let lost = heard.tally().results().failed();
+    results.add(counts.tally().results());
+    let lost = counts.tally().results().failed();
     let releasing = Arc::new(Tally::new(Window::open()));
-    release(args, &places, &releasing).await;
+    release(args, &holders, &releasing).await;
     if let Err(why) = meter.weigh("after") {
         trouble = Some(why);
     }
@@ -88,14 +88,14 @@ pub(super) async fn run(args: &HoldArgs) -> Result<Report, Error> {
     Ok(Report { mode: "hold", results, counts, costs: meter.with_memory(costs) })
 }
 
-async fn acquire(args: &HoldArgs, places: &[Arc<Place>], tally: &Arc<Tally>) {
+async fn acquire(args: &HoldArgs, holders: &[Arc<Holder>], tally: &Arc<Tally>) {
     let _progress = Progress::start("acquire", Arc::clone(tally));
     let prefix = prefix();
-    let asks = (0..args.locks.get()).zip(places.iter().cycle()).map(|(number, place)| {
+    let asks = (0..args.locks.get()).zip(holders.iter().cycle()).map(|(number, holder)| {
         let name = format!("{prefix}/{number}");
         async move {
             let began = Instant::now();
-            match place.acquire(&name).await {
+            match holder.acquire(&name).await {
                 Ok(()) => tally.note(began, &[("acquire", began.elapsed())]),
                 Err(why) => tally.fail(why),
             }
@@ -104,12 +104,12 @@ async fn acquire(args: &HoldArgs, places: &[Arc<Place>], tally: &Arc<Tally>) {
     stream::iter(asks).buffer_unordered(args.concurrency.get()).collect::<()>().await;
 }
 
-async fn release(args: &HoldArgs, places: &[Arc<Place>], tally: &Arc<Tally>) {
+async fn release(args: &HoldArgs, holders: &[Arc<Holder>], tally: &Arc<Tally>) {
     let _progress = Progress::start("release", Arc::clone(tally));
-    let names = places.iter().flat_map(|place| place.names().into_iter().map(move |name| (place, name)));
-    let releases = names.map(|(place, name)| async move {
+    let names = holders.iter().flat_map(|holder| holder.names().into_iter().map(move |name| (holder, name)));
+    let releases = names.map(|(holder, name)| async move {
         let began = Instant::now();
-        match place.release(&name).await {
+        match holder.release(&name).await {
             Ok(()) => tally.note(began, &[("release", began.elapsed())]),
             Err(why) => tally.fail(why),
         }

@@ -1,4 +1,4 @@
-//! A connection with locks that are held, which moves to another broker when its own goes away.
+//! A connection that holds locks, and moves them to another broker when its own goes away.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,9 +22,9 @@ use crate::proto::{AcquireResponse, ReleaseRequest};
 /// The pause before the next try to connect to another broker.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// The events that brokers report while the locks are held.
+/// The counts of events that brokers report while the locks are held.
 #[derive(Debug)]
-pub(super) struct Heard {
+pub(super) struct Counts {
     pub(super) acknowledged: AtomicU64,
     pub(super) not_renewed: AtomicU64,
     pub(super) renewed: AtomicU64,
@@ -34,12 +34,12 @@ pub(super) struct Heard {
 
 /// A connection and its locks.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct Holder {
     args: HoldArgs,
-    heard: Arc<Heard>,
+    counts: Arc<Counts>,
     /// The broker that it is connected to now.
     at: tokio::sync::Mutex<At>,
-    locks: Mutex<HashMap<String, Lease>>,
+    locks: Mutex<HashMap<String, LockIds>>,
 }
 
 #[derive(Debug, Clone)]
@@ -48,42 +48,42 @@ struct At {
     lane: Arc<Lane>,
 }
 
-/// The names by which a lock is known.
+/// The ids of a lock.
 #[derive(Debug, Clone)]
-struct Lease {
+struct LockIds {
     /// The lock_ref on a Session.
     lock_ref: i64,
     lock_id: String,
 }
 
-impl Default for Heard {
-    fn default() -> Heard {
+impl Default for Counts {
+    fn default() -> Counts {
         let count = AtomicU64::default;
         let tally = Arc::new(Tally::new(Window::open()));
-        Heard { acknowledged: count(), not_renewed: count(), renewed: count(), moved: count(), tally }
+        Counts { acknowledged: count(), not_renewed: count(), renewed: count(), moved: count(), tally }
     }
 }
 
-impl Heard {
+impl Counts {
     /// Returns the tally of losses, and of how long things took.
     pub(super) fn tally(&self) -> &Arc<Tally> {
         &self.tally
     }
 }
 
-impl Place {
+impl Holder {
     /// Takes a connection. From now on it moves when it has to.
     pub(super) async fn open(
         args: HoldArgs,
-        heard: Arc<Heard>,
+        counts: Arc<Counts>,
         server: String,
         channel: Channel,
-    ) -> Result<Arc<Place>, Error> {
+    ) -> Result<Arc<Holder>, Error> {
         let (lane, notices) = lane(&args, &server, channel).await?;
         let at = tokio::sync::Mutex::new(At { server, lane: Arc::clone(&lane) });
-        let place = Arc::new(Place { args, heard, at, locks: Mutex::default() });
-        place.listen_to(lane, notices);
-        Ok(place)
+        let holder = Arc::new(Holder { args, counts, at, locks: Mutex::default() });
+        holder.listen_to(lane, notices);
+        Ok(holder)
     }
 
     /// Returns the names of all locks that are held.
@@ -98,7 +98,7 @@ impl Place {
             Lane::Session(session) => {
                 let begun = session.begin(name, None);
                 let lock_ref = begun.lock_ref;
-                self.note(name, Lease { lock_ref, lock_id: begun.lock_id().await? });
+                self.note(name, LockIds { lock_ref, lock_id: begun.lock_id().await? });
             }
             Lane::Stream(..) => match lane.acquire(name).await? {
                 Held::Stream { stream, release } => self.hold(name, *stream, release, Arc::clone(&lane)),
@@ -111,28 +111,28 @@ impl Place {
     /// Releases a lock and waits until that is confirmed.
     pub(super) async fn release(&self, name: &str) -> Result<(), String> {
         let lane = Arc::clone(&self.at.lock().await.lane);
-        let Some(Lease { lock_ref, lock_id }) = self.locks().remove(name) else { return Err("not held".into()) };
+        let Some(LockIds { lock_ref, lock_id }) = self.locks().remove(name) else { return Err("not held".into()) };
         match &*lane {
             Lane::Session(session) => session.end(lock_ref).released().await,
             Lane::Stream(stub, _) => end(stub, ReleaseRequest { name: name.to_owned(), lock_id }).await,
         }
     }
 
-    fn locks(&self) -> MutexGuard<'_, HashMap<String, Lease>> {
+    fn locks(&self) -> MutexGuard<'_, HashMap<String, LockIds>> {
         self.locks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn note(&self, name: &str, lease: Lease) {
-        self.locks().insert(name.to_owned(), lease);
+    fn note(&self, name: &str, ids: LockIds) {
+        self.locks().insert(name.to_owned(), ids);
     }
 
     fn over(&self, why: String) {
-        self.heard.tally.fail(why);
+        self.counts.tally.fail(why);
     }
 
     fn moved(&self, since: Instant) {
-        self.heard.moved.fetch_add(1, Ordering::Relaxed);
-        self.heard.tally.note(since, &[("draining to the reattached lock", since.elapsed())]);
+        self.counts.moved.fetch_add(1, Ordering::Relaxed);
+        self.counts.tally.note(since, &[("draining to the reattached lock", since.elapsed())]);
     }
 
     /// Connects to another broker, unless that has been done since `from` was left.
@@ -171,15 +171,15 @@ impl Place {
         };
         let Lane::Session(session) = &*lane else { return };
         let all = self.locks().clone();
-        let begun = all.into_iter().map(|(name, lease)| {
-            let begun = session.reattach(&name, lease.lock_id);
+        let begun = all.into_iter().map(|(name, ids)| {
+            let begun = session.reattach(&name, ids.lock_id);
             (name, begun)
         });
         for (name, begun) in begun.collect::<Vec<_>>() {
             let lock_ref = begun.lock_ref;
             match begun.lock_id().await {
                 Ok(lock_id) => {
-                    self.note(&name, Lease { lock_ref, lock_id });
+                    self.note(&name, LockIds { lock_ref, lock_id });
                     self.moved(began);
                 }
                 Err(why) => {
@@ -198,18 +198,18 @@ impl Place {
         release: ReleaseRequest,
         lane: Arc<Lane>,
     ) {
-        self.note(name, Lease { lock_ref: 0, lock_id: release.lock_id });
+        self.note(name, LockIds { lock_ref: 0, lock_id: release.lock_id });
         tokio::spawn(read(Arc::clone(self), name.to_owned(), stream, lane));
     }
 
     async fn move_one(self: &Arc<Self>, name: &str, from: &Arc<Lane>) -> Result<Streaming<AcquireResponse>, String> {
         let began = Instant::now();
         let lane = self.elsewhere(from).await.map_err(|error| error.to_string())?;
-        let lock_id = self.locks().get(name).map(|lease| lease.lock_id.clone()).ok_or("not held")?;
+        let lock_id = self.locks().get(name).map(|ids| ids.lock_id.clone()).ok_or("not held")?;
         let Lane::Stream(stub, ttl) = &*lane else { return Err("a lock on another lane".into()) };
         match acquire(stub, name, *ttl, lock_id).await? {
             Held::Stream { stream, release } => {
-                self.note(name, Lease { lock_ref: 0, lock_id: release.lock_id });
+                self.note(name, LockIds { lock_ref: 0, lock_id: release.lock_id });
                 self.moved(began);
                 Ok(*stream)
             }
@@ -231,41 +231,41 @@ async fn lane(args: &HoldArgs, server: &str, channel: Channel) -> Result<Made, E
 }
 
 /// Notes what a Session says unasked, until it has ended or been left.
-async fn listen(place: Arc<Place>, lane: Arc<Lane>, mut notices: UnboundedReceiver<Notice>) {
-    let heard = Arc::clone(&place.heard);
+async fn listen(holder: Arc<Holder>, lane: Arc<Lane>, mut notices: UnboundedReceiver<Notice>) {
+    let counts = Arc::clone(&holder.counts);
     while let Some(notice) = notices.recv().await {
         match notice {
             Notice::Acknowledged { after, not_renewed } => {
-                heard.acknowledged.fetch_add(1, Ordering::Relaxed);
-                heard.not_renewed.fetch_add(not_renewed as u64, Ordering::Relaxed);
-                heard.tally.note(Instant::now(), &[("heartbeat to its ack", after)]);
+                counts.acknowledged.fetch_add(1, Ordering::Relaxed);
+                counts.not_renewed.fetch_add(not_renewed as u64, Ordering::Relaxed);
+                counts.tally.note(Instant::now(), &[("heartbeat to its ack", after)]);
             }
-            Notice::Over(kind) => place.over(tell(&kind)),
+            Notice::Over(kind) => holder.over(tell(&kind)),
             // What it says of its locks from now on does not count: others answer for them.
-            Notice::Draining => return place.move_all(&lane).await,
+            Notice::Draining => return holder.move_all(&lane).await,
         }
     }
 }
 
 /// Notes what is said on a lock's stream, and moves it when its broker goes away.
-async fn read(place: Arc<Place>, name: String, mut stream: Streaming<AcquireResponse>, mut lane: Arc<Lane>) {
+async fn read(holder: Arc<Holder>, name: String, mut stream: Streaming<AcquireResponse>, mut lane: Arc<Lane>) {
     loop {
         match next(&mut stream).await {
             Ok(Some(Kind::Renewed(_))) => {
-                place.heard.renewed.fetch_add(1, Ordering::Relaxed);
+                holder.counts.renewed.fetch_add(1, Ordering::Relaxed);
             }
-            Ok(Some(Kind::Draining(_))) => match place.move_one(&name, &lane).await {
+            Ok(Some(Kind::Draining(_))) => match holder.move_one(&name, &lane).await {
                 Ok(moved) => {
                     stream = moved;
-                    lane = Arc::clone(&place.at.lock().await.lane);
+                    lane = Arc::clone(&holder.at.lock().await.lane);
                 }
-                Err(why) => return place.over(why),
+                Err(why) => return holder.over(why),
             },
             Ok(Some(Kind::Released(_)) | None) => return,
             // What is told after the release has been asked for.
-            Ok(Some(_)) | Err(_) if !place.locks().contains_key(&name) => return,
-            Ok(Some(other)) => return place.over(tell(&other)),
-            Err(why) => return place.over(why),
+            Ok(Some(_)) | Err(_) if !holder.locks().contains_key(&name) => return,
+            Ok(Some(other)) => return holder.over(tell(&other)),
+            Err(why) => return holder.over(why),
         }
     }
 }
