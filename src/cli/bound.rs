@@ -1,8 +1,8 @@
-//! `lockbroker exec-bound`: turns into a command that dies with what watches over it.
+//! `lockbroker exec-bound`: becomes a command that dies with its parent, the watcher.
 //!
-//! A process can only ask for itself to be killed when its parent dies, and a command that somebody else wrote does
-//! not ask. So `exec-watch` starts this program once more, which asks and then becomes the command. Not for people:
-//! hidden in the help.
+//! A process can ask the kernel to kill it when its parent dies, but only for itself, and a user's command does not
+//! ask. So `exec-watch` starts this program once more, which asks and then becomes the command. Not for people: hidden
+//! in the help.
 
 use std::ffi::OsString;
 use std::io;
@@ -60,7 +60,7 @@ pub fn run(args: &BoundArgs) -> ExitCode {
 
 fn become_command(args: &BoundArgs) -> io::Result<std::convert::Infallible> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
-    // It may have died before the signal was asked for.
+    // The parent may have died before this process asked for the signal.
     if getppid().map(Pid::as_raw_pid) != Some(args.parent) {
         return Err(io::Error::other("`lockbroker run` was killed"));
     }

@@ -12,11 +12,11 @@ use crate::output::say;
 
 /// Wrong usage, as clap has it.
 const USAGE: u8 = 2;
-/// EX_UNAVAILABLE of sysexits.h: no broker, or none that can do it.
+/// EX_UNAVAILABLE of sysexits.h: no broker answered, or none can do it.
 const UNAVAILABLE: u8 = 69;
-/// EX_PROTOCOL: what answers is no broker that this client understands.
+/// EX_PROTOCOL: the server is no broker that this client understands.
 const PROTOCOL: u8 = 76;
-/// EX_NOPERM: refused, by the policy or for a certificate.
+/// EX_NOPERM: refused by the policy, or because of a certificate.
 const REFUSED: u8 = 77;
 
 /// The addresses of the brokers.
@@ -73,8 +73,8 @@ impl TlsArgs {
     }
 }
 
-/// Does something with the terminal that is the foreground's alone. The signal that would stop us for it if the
-/// command has the terminal is blocked meanwhile.
+/// Does something with the terminal that only its foreground may do. Meanwhile blocks the signal that would stop this
+/// process for it, if the command has the terminal.
 pub(super) fn from_background<T>(act: impl FnOnce() -> T) -> T {
     let mut stop = SigSet::empty();
     stop.add(Signal::SIGTTOU);

@@ -10,16 +10,16 @@ use tokio::signal::unix::{self, SignalKind};
 /// The longest time spent on killing processes that go on starting more.
 const KILL_WITHIN: Duration = Duration::from_secs(1);
 
-/// Ends and stops of this process' children, those included that it has inherited.
+/// Ends and stops of this process's children, inherited ones included.
 pub(super) struct Children(unix::Signal);
 
 impl Children {
-    /// Listens from now on.
+    /// Begins to listen.
     pub(super) fn watch() -> io::Result<Children> {
         unix::signal(SignalKind::child()).map(Children)
     }
 
-    /// Waits for the next child that has ended or been stopped. One that has ended is then gone from the system.
+    /// Waits for the next child that has ended or been stopped. A child that has ended is reaped.
     ///
     /// # Cancel safety
     /// No child is lost when the future is dropped.
@@ -46,13 +46,13 @@ pub(super) fn children() -> Vec<Pid> {
     running().into_iter().filter(|&(_, parent)| parent == me).map(|(pid, _)| pid).collect()
 }
 
-/// Kills everything below this process but `spared` and what lies below those. Gives up after a second, if processes
-/// go on starting others; leaves alone what belongs to another user, which the kernel protects.
+/// Kills everything below this process, except `spared` and what lies below those. Gives up after a second if
+/// processes go on starting others. Cannot kill another user's processes: the kernel protects them.
 pub(super) fn kill_all_below(spared: &[Pid]) {
     let give_up = Instant::now() + KILL_WITHIN;
     loop {
         let killed = below(getpid(), spared).into_iter().filter(|&pid| kill_process(pid, Signal::KILL).is_ok());
-        // What is killed hands its children on to us, so that the next round finds them.
+        // The children of a killed process become this one's, so the next round finds them.
         if killed.count() == 0 || Instant::now() > give_up {
             return;
         }

@@ -165,7 +165,7 @@ impl Events {
         Ok(Events { signals, children: Children::watch()? })
     }
 
-    /// Waits for a signal to end, and buries children meanwhile: the first process of a container inherits some.
+    /// Waits for a signal to end, and reaps children meanwhile: the first process of a container inherits some.
     async fn end(&mut self) -> Signal {
         loop {
             let signal = async {
@@ -182,8 +182,7 @@ impl Events {
     }
 }
 
-/// Returns true if a `lockbroker run` above this process holds the lock `name`: to wait for it would be to wait for
-/// oneself.
+/// Returns true if a `lockbroker run` above this process holds the lock `name`. Waiting for it would never end.
 fn held_above(name: &str) -> bool {
     let named = format!("LOCKBROKER_NAME={name}");
     let mut above = parent(std::process::id() as i32);
@@ -220,7 +219,7 @@ async fn acquire(args: &RunArgs) -> Result<Outcome, Error> {
     }
 }
 
-/// Says for what it waits, and again whenever that is something else. Never returns.
+/// Reports what it waits for, and reports again when that changes. Never returns.
 async fn say_why_it_waits(client: &Client, name: &str) {
     let mut said = String::new();
     let mut next = SAY_AFTER;

@@ -28,16 +28,16 @@ const MAX_SLEEP: Duration = Duration::from_secs(1);
 pub(super) enum Ended {
     /// By itself, or by a signal that `run` did not send; with its exit code, or 128 + the signal.
     ByItself(u8),
-    /// We ended it, because of the lock.
+    /// `run` ended it, because of the lock.
     ForTheLock,
-    /// We ended it, because its `--timeout` was over.
+    /// `run` ended it, because its `--timeout` was over.
     Timeout,
 }
 
 /// A command that runs.
 struct Job<'a> {
     lock: &'a Guard,
-    /// The process group of the command and of what watches over it; the watcher's process id.
+    /// The process group of the command and its watcher; it is the watcher's process id.
     group: Pid,
     /// The children that this process had before.
     spared: Vec<Pid>,
@@ -104,7 +104,8 @@ pub(super) async fn supervise(
 
 impl<'a> Job<'a> {
     fn start(lock: &'a Guard, command: &[OsString], timeout: Option<Duration>, terminal: bool) -> io::Result<Job<'a>> {
-        // What loses its parent below the watcher after that has gone comes to this process, and can be found.
+        // Processes below the watcher that lose their parent after it has gone become this process's, and can be
+        // found.
         set_child_subreaper(Some(getpid()))?;
         let spared = children();
         let group = Pid::from_child(&watched(lock, command, terminal).spawn()?);
@@ -112,7 +113,7 @@ impl<'a> Job<'a> {
         Ok(Job { lock, group, spared, timeout, stop: Stop::No })
     }
 
-    /// Sends the signals that are due. Returns for how long there is nothing to do.
+    /// Sends the signals that are due. Returns the time until the next one.
     fn stop_if_due(&mut self, lost: Option<LostReason>) -> Duration {
         let left = self.lock.expires_in();
         let stop_before = STOP_BEFORE.min(self.lock.ttl() / 6);
@@ -159,7 +160,7 @@ impl<'a> Job<'a> {
         // Fails if the group has just ended, and then nothing is to be done.
         let _ = kill_process_group(self.group, signal);
         if matches!(signal, Signal::INT | Signal::TERM | Signal::HUP | Signal::QUIT) {
-            // Who is stopped takes a signal only when it goes on.
+            // A stopped process takes a signal only when it goes on.
             let _ = kill_process_group(self.group, Signal::CONT);
         }
     }

@@ -1,9 +1,9 @@
 //! `lockbroker exec-watch`: stands between `lockbroker run` and its command, and ends the command if `run` dies.
 //!
 //! `run` may be killed at any moment, and can do nothing about its command then. The kernel can end a process when its
-//! parent dies, but not one that is setuid, and not what the command has started. So a second process watches:
-//! whatever loses its parent below this one becomes its child, also what has left the process group, and all of it
-//! ends with `run`. Not for people: hidden in the help.
+//! parent dies, but not one that is setuid, and not what the command has started. So a second process watches. A
+//! process below it that loses its parent becomes its child, even one that has left the process group. All of them end
+//! with `run`. Not for people: hidden in the help.
 
 use std::ffi::OsString;
 use std::io;
@@ -24,7 +24,7 @@ use crate::output::say;
 /// The shell's exit code for a command that cannot be run.
 const NOT_EXECUTABLE: u8 = 126;
 
-/// The signal by which the kernel tells of the death of `run`. Nobody else sends it, and its default is to do nothing.
+/// The signal that the kernel sends when `run` dies. Nobody else sends it, and by default it does nothing.
 const RUN_HAS_DIED: Signal = Signal::URG;
 
 /// Watch over a command
@@ -64,7 +64,7 @@ async fn watch(args: &WatchArgs) -> io::Result<u8> {
     set_child_subreaper(Some(getpid()))?;
     set_parent_process_death_signal(Some(RUN_HAS_DIED))?;
     let is_alone = || getppid().map(Pid::as_raw_pid) != Some(args.run);
-    // It may have died before the signal was asked for.
+    // `run` may have died before this process asked for the signal.
     if is_alone() {
         return Ok(code_of(Signal::KILL));
     }
@@ -77,7 +77,7 @@ async fn watch(args: &WatchArgs) -> io::Result<u8> {
                 status => return Ok(code(status)),
             },
             _ = died.recv() => if is_alone() {
-                // The first to go is the one that `run` has started.
+                // The first child to end is the command that `run` has started.
                 let _ = kill_process(command, Signal::KILL);
                 kill_all_below(&[]);
                 return Ok(code_of(Signal::KILL));
@@ -97,7 +97,7 @@ fn bound(args: &WatchArgs) -> Command {
     bound
 }
 
-/// Lets a command go on that cannot be stopped, or says what it waits for.
+/// Handles a command that was stopped: lets it go on where nobody else could, or says what it waits for.
 fn stopped(status: WaitStatus, terminal: bool) {
     match status.stopping_signal().and_then(Signal::from_named_raw) {
         // Ctrl-Z reaches only the command, so no shell would notice, and `run` must go on renewing.
@@ -109,7 +109,7 @@ fn stopped(status: WaitStatus, terminal: bool) {
             say("the command waits for the terminal, which it has only if `run` is in the foreground, with stdin and \
                  stdout on the terminal; end it with Ctrl-C or redirect its input");
         }
-        // Whoever stopped it will let it go on.
+        // The process that stopped it will let it go on.
         _ => {}
     }
 }

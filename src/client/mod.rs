@@ -150,7 +150,7 @@ impl ClientBuilder {
     /// [`Error::Endpoint`]; with TLS also [`Error::Tls`].
     ///
     /// # Panics
-    /// Outside of a tokio runtime, to which the client then belongs.
+    /// Panics outside of a tokio runtime. The client belongs to that runtime.
     pub fn connect(self) -> Result<Client, Error> {
         let brokers = self.connectors()?.into_iter().map(|connector| {
             let channel = connector.connect_lazy();
@@ -226,12 +226,12 @@ impl Client {
         WaitAcquire::new(self.clone(), name)
     }
 
-    /// Releases the grant that `lock_id` names, whoever holds it and at whichever broker. Of a lock id that has
-    /// ended: changes nothing and says so. Its guard, if there is one, is told.
+    /// Releases the grant that `lock_id` names, whoever holds it and at whichever broker. Tells its guard, if there is
+    /// one. If the grant has ended, changes nothing and says so.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] if no broker answers in time; the release may then still happen. [`Error::Invalid`]
-    /// if `lock_id` is none.
+    /// [`Error::Unavailable`] if no broker answers in time; the release may then still happen. [`Error::Invalid`] if
+    /// `lock_id` is not a lock id.
     ///
     /// # Cancel safety
     /// The release may happen all the same when the future is dropped.
@@ -239,8 +239,8 @@ impl Client {
         self.settings.release(name, lock_id).await
     }
 
-    /// Looks at a lock without touching it. With the lock id of the present grant, and at the broker that keeps it,
-    /// the answer says for how long it is valid.
+    /// Looks at a lock without touching it. If `lock_id` names the present grant and the broker keeps it, the answer
+    /// says for how long it is valid.
     ///
     /// # Errors
     /// [`Error::Unavailable`] if no broker answers in time or its store is away; [`Error::Invalid`].
@@ -326,10 +326,10 @@ impl fmt::Display for LockState {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ReleaseOutcome {
-    /// It ended the grant.
+    /// The call ended the grant.
     Released,
-    /// Nothing: nobody holds the lock.
+    /// Nothing was done: nobody holds the lock.
     NotHeld,
-    /// Nothing: somebody else holds the lock.
+    /// Nothing was done: somebody else holds the lock.
     HeldByAnother,
 }

@@ -216,12 +216,12 @@ async fn ask(client: &Client, lock: LockSpec, wait: Option<Wait>, give_up: GiveU
 
 /// The time at which a call gives up because no broker has answered.
 enum GiveUp {
-    /// Then.
+    /// Gives up at this moment.
     Until(Moment),
     /// Gives up at the end of the wait, if it is known by then that there is no broker. A broker that is there ends
     /// the wait itself. One that is being connected to gets the time that a call without a wait has.
     Wait { until: Moment, at_most: Moment },
-    /// Never.
+    /// Never gives up.
     Endless,
 }
 
@@ -231,7 +231,7 @@ impl GiveUp {
             GiveUp::Until(moment) => sleep_until(moment).await,
             GiveUp::Wait { until, at_most } => {
                 sleep_until(until).await;
-                // Looked at again and again, since trouble may come to be known at any time.
+                // Checked again and again, since trouble may become known at any time.
                 while client.settings.brokers.trouble().is_none() && !at_most.has_passed() {
                     sleep_until((Moment::now() + CHECK_INTERVAL).min(at_most)).await;
                 }
@@ -268,7 +268,7 @@ struct Call<'a> {
 
 impl Drop for Call<'_> {
     fn drop(&mut self) {
-        // An answer that nobody has taken is a lock that the session takes for held: this releases it too.
+        // If nobody has taken the answer, the session counts the lock as held. This releases it too.
         if !self.answered {
             let _ = self.commands.send(Command::End { key: self.key, reply: None });
         }

@@ -25,7 +25,7 @@ use crate::clock::{Moment, sleep_until};
 use crate::proto::lock_event::Kind;
 use crate::proto::{LockSpec, NotAcquired, SessionResponse, session_response};
 
-/// The client's own name for one call of acquire and the lock that comes of it. Rises.
+/// The client's own number for one call of acquire and for its lock. It rises.
 pub(super) type Key = u64;
 
 /// A request of a guard or a call to the task.

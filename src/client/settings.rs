@@ -102,8 +102,8 @@ fn no_answer(brokers: &str, within: Duration) -> String {
     format!("no answer from the broker at {brokers} within {within:?}")
 }
 
-/// Releases a lock whose stream cannot say whether it did: at whichever broker answers, for as long as the lock has
-/// not run out by itself.
+/// Releases a lock whose stream cannot confirm its release. Asks whichever broker answers, until the lock has run out
+/// by itself.
 pub(super) async fn release_elsewhere(
     settings: Arc<ClientSettings>,
     name: String,
@@ -118,7 +118,7 @@ pub(super) async fn release_elsewhere(
             let pace = pace.with_max_delay(Duration::from_secs(1)).without_max_times().with_jitter();
             let release = one.retry(pace).when(|error| matches!(error, Error::Unavailable { .. }));
             tokio::select! {
-                // Whoever ended it, it is not held any more.
+                // In each case the lock is not held any more.
                 result = release => result.map(|_| ()),
                 () = sleep_until(hold.until()) => Err(Error::unavailable(
                     &name,

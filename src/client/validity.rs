@@ -14,9 +14,9 @@ use crate::clock::Moment;
 pub(super) struct Validity {
     /// The end of the validity of every lock that is not in `behind`, later ones included.
     covered_until: Moment,
-    /// The locks which the latest acknowledgement did not renew, with what an earlier one gave them.
+    /// The locks that the latest acknowledgement did not renew, with the validity that an earlier one gave them.
     behind: HashMap<i64, Moment>,
-    /// The locks in `behind` of which no acknowledgement speaks any more.
+    /// The locks in `behind` that acknowledgements no longer mention.
     settled: HashSet<i64>,
     /// Heartbeats that may still be acknowledged and when they were sent, oldest first; the first may have
     /// been acknowledged already, since the broker repeats itself when it has renewed more.
@@ -55,8 +55,7 @@ impl Validity {
         self.beats.push_back((seq, now));
     }
 
-    /// Takes an acknowledgement. One that was never asked for, or is older than another that has come, says
-    /// nothing.
+    /// Takes an acknowledgement. Ignores one that was never asked for, or is older than another that has come.
     pub(super) fn acknowledged(&mut self, seq: i64, expires_after: Duration, not_renewed: &[i64]) {
         if !self.beats.iter().any(|&(sent, _)| sent == seq) {
             return;

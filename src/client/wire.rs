@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Longer than any span that anybody means, and short enough to be added to any clock's now.
+/// A span longer than anybody needs, and short enough to be added to any moment.
 pub(super) const FAR: Duration = Duration::from_secs(u32::MAX as u64);
 
 /// Rounds up to whole milliseconds, as everywhere on the wire. A span that does not fit becomes the longest that does.

@@ -11,9 +11,9 @@ pub const MAX_LINGER: Duration = Duration::from_secs(3600);
 
 /// The difference between a ttl and its lease (R2).
 ///
-/// An item with T=n lives for more than n-3 s and at most n s, and T is the ttl plus at least one second. Of those
-/// three seconds, memcached's clock may take: it ticks in seconds, it can skip one, and it may lag when it stores the
-/// item.
+/// An item with T=n lives for more than n-3 s and at most n s, and T is the ttl plus at least one second. The 3 s are
+/// what memcached's clock may take: it ticks in seconds, it can skip a second, and it may lag when it stores the item
+/// (R18).
 pub const LEASE_MARGIN: Duration = Duration::from_secs(2);
 
 /// Returns the time for which a grant may be believed in, counted from before its command was sent (R2).

@@ -37,7 +37,7 @@ pub(super) const MAX_CONNECTIONS: NonZeroUsize = NonZeroUsize::new(100).unwrap()
 /// The longest silence of a connection: longer than most intervals of scrapes, and than the pings of HTTP/2.
 const IDLE: Duration = Duration::from_secs(120);
 
-/// Serves health checks by `health`, and `metrics`, until what this returns is dropped.
+/// Serves health checks by `health`, and `metrics`, until the result is dropped.
 pub(super) fn serve(listener: Listener, health: Routes, metrics: Metrics) -> AbortOnDropHandle<()> {
     let connections = Quota::new(&metrics, "admin_connections", MAX_CONNECTIONS);
     let incoming = listen::incoming(vec![listener], connections).map(|(io, room)| {

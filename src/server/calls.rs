@@ -1,4 +1,4 @@
-//! Counts every call, and puts a span around it, at debug: what was called, how it ended, how long it took.
+//! Counts and limits calls, and puts a span around each, at debug: what was called, how it ended, how long it took.
 //!
 //! A call lasts until its answer has ended, the last message of a stream included. One whose client
 //! left before that was cancelled, and is recorded as such.
@@ -27,8 +27,8 @@ use crate::service::connection::{Connection, OpenCall};
 #[cfg(feature = "otlp")]
 use crate::traces;
 
-/// The service inside, with its calls counted and a span around each. The span's field `lock` is for the service to
-/// fill in: `Span::current().record("lock", …)`.
+/// The inner service, with its calls counted and a span around each. The service fills in the span's field `lock`:
+/// `Span::current().record("lock", …)`.
 #[derive(Debug, Clone)]
 pub(super) struct Calls<S> {
     inner: S,
@@ -42,7 +42,8 @@ impl<S> Calls<S> {
         Calls { inner, metrics, streams }
     }
 
-    /// Makes room for a call. What ends a lock, and what asks how the broker is, finds some longer than the rest.
+    /// Takes room for a call. Calls that end a lock or check the broker's health still get some when there is none for
+    /// others.
     fn admit(&self, path: &str) -> Option<Share> {
         match path.strip_prefix('/') {
             Some(RELEASE | HEALTH_CHECK) => self.streams.take_reserved(),
@@ -91,7 +92,7 @@ where
     }
 }
 
-/// A call that has not ended. Dropping it without a status says that it was cancelled.
+/// A call that has not ended. If it is dropped without a status, it counts as cancelled.
 #[derive(Debug)]
 struct Call {
     metrics: Arc<MethodMetrics>,

@@ -19,7 +19,7 @@ use crate::service;
 /// The time by which a call whose deadline is over ends before tonic would end it, since tonic gives no reason.
 const BEFORE_TONIC: Duration = Duration::from_millis(2);
 
-/// The service inside, whose error statuses get a reason where they have none.
+/// The inner service. Its error statuses get a reason where they have none.
 #[derive(Debug, Clone)]
 pub(super) struct Explain<S>(pub(super) S);
 

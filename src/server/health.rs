@@ -9,10 +9,10 @@ use tonic_health::server::{HealthReporter, health_reporter};
 use super::{LOCK_SERVICE, MAX_REQUEST_BYTES};
 use crate::metrics::Gauge;
 
-/// The services that are SERVING while at least one shard is open and nobody has asked us to stop.
+/// The services that are SERVING while at least one shard is open and the broker is not stopping.
 const READINESS: [&str; 3] = ["", LOCK_SERVICE, "readiness"];
 
-/// SERVING for as long as the process answers.
+/// The service that is SERVING for as long as the process answers.
 const LIVENESS: &str = "liveness";
 
 /// Sets what the health service answers.
@@ -33,10 +33,10 @@ impl Health {
         (health, service.max_decoding_message_size(MAX_REQUEST_BYTES))
     }
 
-    /// Says what `ready` says, from now on. Never returns.
+    /// Sets the readiness services to what `ready` says, from now on. Never returns.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves the last that was said standing.
+    /// Dropping the future leaves the last answer as it is.
     pub(super) async fn follow(&self, mut ready: watch::Receiver<bool>) {
         loop {
             let now = *ready.borrow_and_update();

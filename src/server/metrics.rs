@@ -45,7 +45,7 @@ impl ServerMetrics {
             .gauges("build_info", "1; the labels say which build this is")
             .of(&[("version", env!("CARGO_PKG_VERSION"))])
             .set(true);
-        // A clock before 1970 is nothing that a start could be told by.
+        // A clock before 1970 is wrong: the start shows as 0 then.
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         metrics
             .gauge("start_time_seconds", "When this process began, in seconds since 1970")

@@ -90,8 +90,8 @@ pub trait Lifecycle {
     /// Returns a flag that is true while at least one shard is open.
     fn ready(&self) -> watch::Receiver<bool>;
 
-    /// Refuses new work from now on and tells every stream to move to another broker, for which it has
-    /// `grace`. Leases are kept alive meanwhile.
+    /// Refuses new work from now on, and tells every stream to move to another broker within `grace`. Goes on renewing
+    /// leases meanwhile.
     fn drain(&self, grace: Duration);
 
     /// Returns once nobody holds or waits for a lock here.
@@ -125,12 +125,11 @@ impl<S: LockStore> Lifecycle for Broker<S> {
 
 /// Serves `service` on `listeners` until `shutdown` is ready and the broker has been drained.
 ///
-/// After `shutdown` the health service says NOT_SERVING, `broker` is told to drain, and everything is
-/// served on, new connections included, until the last lock has gone, at most for `options.drain`. Then
-/// the listeners are closed and connections told to go; a client that holds on to its locks until then
-/// loses its connection when the runtime ends.
+/// After `shutdown` the health service says NOT_SERVING and `broker` drains. Everything is still served, new
+/// connections included, until the last lock has gone, at most for `options.drain`. Then the listeners close and
+/// connections are told to go. A client that still holds locks then loses its connection when the runtime ends.
 ///
-/// `admin`, where there is one, serves health checks and `metrics` to the very end.
+/// `admin`, if there is one, serves health checks and `metrics` to the very end.
 ///
 /// Connections run in tasks of their own. If the future is dropped before it is ready, they go on running, and the
 /// listeners are closed.

@@ -23,12 +23,12 @@ use crate::error_reason::ErrorReason;
 use crate::metrics::Counter;
 use crate::service;
 
-/// The service inside, with a limit for some of its calls.
+/// The inner service, with a limit for some of its calls.
 #[derive(Debug, Clone)]
 pub(super) struct Shed<S> {
     inner: S,
     limited: LoadShed<ConcurrencyLimit<S>>,
-    /// Counts those refused.
+    /// Counts refused calls.
     shed: Counter,
 }
 
@@ -56,7 +56,7 @@ where
     type Future = ShedFuture<S::Future, Oneshot<LoadShed<ConcurrencyLimit<S>>, Request<Body>>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        // A permit is taken in `call`, where it is known whether one is needed.
+        // `call` takes the permit, since only there it is known if one is needed.
         self.inner.poll_ready(cx)
     }
 
@@ -91,7 +91,7 @@ where
             ShedProjection::Free { future } => future.poll(cx),
             ShedProjection::Limited { future, shed } => Poll::Ready(Ok(match ready!(future.as_mut().poll(cx)) {
                 Ok(response) => response,
-                // The service inside cannot fail; what is left is that it was full.
+                // The inner service cannot fail, so the limit was reached.
                 Err(_) => {
                     shed.inc();
                     let why = "too many calls at once (--max-concurrent-rpcs); try again, or ask another broker";

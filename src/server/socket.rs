@@ -46,8 +46,8 @@ pub enum Socket {
 impl Socket {
     /// Wraps an accepted TCP connection.
     pub(super) fn tcp(io: TcpStream) -> Socket {
-        // Every message is one write and somebody waits for it. An error means that the connection is gone already,
-        // which its first read will tell.
+        // Every message is one write, and somebody waits for it. An error means that the connection has gone already;
+        // the first read will report that.
         let _ = io.set_nodelay(true);
         Socket::Tcp { io, is_new: true }
     }
@@ -89,7 +89,7 @@ impl Socket {
     }
 }
 
-/// Agrees on TLS with the client of a TCP connection. If that fails, says so in the log and returns nothing.
+/// Does the TLS handshake on a TCP connection. If it fails, logs that and returns none.
 pub(super) async fn handshake(io: Socket, config: Arc<ServerConfig>) -> Option<Socket> {
     let Socket::Tcp { io, .. } = io else { return Some(io) };
     let peer = io.peer_addr().ok();
@@ -116,7 +116,7 @@ fn failed(peer: Option<SocketAddr>, error: &io::Error) {
                 tracing::warn!(peer, left_out, %error, "TLS handshake failed");
             }
         }
-        // It has gone, or never said anything: so do port scanners and health checks of load balancers.
+        // The client left, or never sent anything, as port scanners and load balancers' health checks do.
         None => tracing::debug!(peer, %error, "TLS handshake not finished"),
     }
 }

@@ -26,7 +26,8 @@ const TURN: Duration = Duration::from_secs(10);
 /// The interval at which a broker tries again to lock the folder.
 const TURN_INTERVAL: Duration = Duration::from_millis(20);
 
-/// The file of a socket on which we listen. Dropping it removes the file, unless that is somebody else's by now.
+/// The file of a socket on which the broker listens. Dropping it removes the file, unless another process has replaced
+/// it.
 #[derive(Debug)]
 pub(super) struct SocketFile {
     path: PathBuf,
@@ -35,11 +36,11 @@ pub(super) struct SocketFile {
 }
 
 impl SocketFile {
-    /// Listens at `path`, in the place of a socket on which nobody listens any more.
+    /// Listens at `path`. Replaces a socket on which nobody listens any more.
     ///
     /// # Errors
-    /// If somebody listens there, if what is there is no socket, if the path is too long or the group unknown; and
-    /// what the operating system says. What was made by then is removed again.
+    /// Fails if somebody listens there, if the path is no socket, if it is too long or the group unknown, or with the
+    /// operating system's error. Removes what was made by then.
     ///
     /// # Cancel safety
     /// Dropping the future leaves the path as it was, or without a stale socket.
@@ -62,7 +63,7 @@ impl SocketFile {
             lchown(path, None, group)?;
         }
         fs::set_permissions(path, Permissions::from_mode(options.socket_mode.bits()))?;
-        // Up to here nobody can connect, whatever the permissions were.
+        // Before this, nobody can connect, whatever the permissions.
         Ok((socket.listen(BACKLOG)?, file))
     }
 
@@ -81,7 +82,7 @@ impl Drop for SocketFile {
     }
 }
 
-/// Locks the folder of `path` until what this returns is dropped. Never blocks the thread.
+/// Locks the folder of `path` until the result is dropped. Never blocks the thread.
 ///
 /// # Errors
 /// If another process keeps the folder locked for [`TURN`], with its id where the kernel tells it; and what the operating

@@ -26,8 +26,8 @@ const MAX_BYTES: usize = 200;
 pub struct BrokerNote(String);
 
 impl BrokerNote {
-    /// Makes the note of this version at `place`, by which operators find it: its machine and address. Visible ASCII is
-    /// kept, up to 200 bytes in all.
+    /// Makes the note of this version. `place` is the machine and address by which operators find the broker. Keeps
+    /// visible ASCII only, up to 200 bytes in all.
     pub fn new(place: &str) -> BrokerNote {
         let mut note = format!("{FORMAT} {} {place}", env!("CARGO_PKG_VERSION"));
         note.retain(|c| c == ' ' || c.is_ascii_graphic());
@@ -45,7 +45,7 @@ impl BrokerNote {
 pub(super) struct Presence {
     note: BrokerNote,
     place: u16,
-    /// Tells its note from those of others: the CAS of its item.
+    /// The CAS of its item, which distinguishes its note from those of others.
     id: u64,
     /// True if the place was its own at the last answer.
     taken: bool,
@@ -64,7 +64,7 @@ impl Presence {
         }
     }
 
-    /// Takes note of what that came to. Returns whether it is done; if not, another try makes sense at once.
+    /// Handles memcached's answer. Returns true if the note stands; if not, try again at once.
     pub(super) fn answered(&mut self, response: &MetaResponse) -> bool {
         match (response.rc(), self.taken) {
             (ReturnCode::Hd, _) => self.taken = true,
