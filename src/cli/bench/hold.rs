@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use futures_util::stream::{self, StreamExt};
 
 use super::connect::connect_all;
-use super::holder::{Counts, Holder};
+use super::holder::{Holder, Observed};
 use super::measure::{Tally, Window};
 use super::progress::Progress;
 use super::report::{Meter, Report};
@@ -45,10 +45,10 @@ pub(super) enum Via {
 
 pub(super) async fn run(args: &HoldArgs) -> Result<Report, Error> {
     let mut meter = Meter::start(&args.common.pid)?;
-    let counts = Arc::new(Counts::default());
+    let observed = Arc::new(Observed::default());
     let mut holders = Vec::new();
     for (server, channel) in connect_all(&args.common, args.connections.get()).await? {
-        holders.push(Holder::open(args.clone(), Arc::clone(&counts), server, channel).await?);
+        holders.push(Holder::open(args.clone(), Arc::clone(&observed), server, channel).await?);
     }
 
     let acquiring = Arc::new(Tally::new(Window::open()));
@@ -57,7 +57,7 @@ pub(super) async fn run(args: &HoldArgs) -> Result<Report, Error> {
     let mut trouble = meter.weigh("held").and_then(|()| meter.restart()).err();
 
     {
-        let _progress = Progress::start("hold", Arc::clone(counts.tally()));
+        let _progress = Progress::start("hold", Arc::clone(observed.tally()));
         tokio::time::sleep(args.common.duration).await;
     }
     let costs = meter.costs().unwrap_or_else(|why| {
@@ -68,13 +68,13 @@ pub(super) async fn run(args: &HoldArgs) -> Result<Report, Error> {
     let held: usize = holders.iter().map(|holder| holder.names().len()).sum();
     let counts = vec![
         ("held", held as u64),
-        ("heartbeats acknowledged", counts.acknowledged.load(Ordering::Relaxed)),
-        ("not renewed by the first acknowledgement", counts.not_renewed.load(Ordering::Relaxed)),
-        ("renewals told on streams", counts.renewed.load(Ordering::Relaxed)),
-        ("moved to another broker", counts.moved.load(Ordering::Relaxed)),
+        ("heartbeats acknowledged", observed.acknowledged.load(Ordering::Relaxed)),
+        ("not renewed by the first acknowledgement", observed.not_renewed.load(Ordering::Relaxed)),
+        ("renewals told on streams", observed.renewed.load(Ordering::Relaxed)),
+        ("moved to another broker", observed.moved.load(Ordering::Relaxed)),
     ];
-    results.add(counts.tally().results());
-    let lost = counts.tally().results().failed();
+    results.add(observed.tally().results());
+    let lost = observed.tally().results().failed();
     let releasing = Arc::new(Tally::new(Window::open()));
     release(args, &holders, &releasing).await;
     if let Err(why) = meter.weigh("after") {

@@ -22,9 +22,9 @@ use crate::proto::{AcquireResponse, ReleaseRequest};
 /// The pause before the next try to connect to another broker.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// The counts of events that brokers report while the locks are held.
+/// The observed of events that brokers report while the locks are held.
 #[derive(Debug)]
-pub(super) struct Counts {
+pub(super) struct Observed {
     pub(super) acknowledged: AtomicU64,
     pub(super) not_renewed: AtomicU64,
     pub(super) renewed: AtomicU64,
@@ -36,7 +36,7 @@ pub(super) struct Counts {
 #[derive(Debug)]
 pub(super) struct Holder {
     args: HoldArgs,
-    counts: Arc<Counts>,
+    observed: Arc<Observed>,
     /// The broker that it is connected to now.
     at: tokio::sync::Mutex<At>,
     locks: Mutex<HashMap<String, LockIds>>,
@@ -56,15 +56,15 @@ struct LockIds {
     lock_id: String,
 }
 
-impl Default for Counts {
-    fn default() -> Counts {
+impl Default for Observed {
+    fn default() -> Observed {
         let count = AtomicU64::default;
         let tally = Arc::new(Tally::new(Window::open()));
-        Counts { acknowledged: count(), not_renewed: count(), renewed: count(), moved: count(), tally }
+        Observed { acknowledged: count(), not_renewed: count(), renewed: count(), moved: count(), tally }
     }
 }
 
-impl Counts {
+impl Observed {
     /// Returns the tally of losses, and of how long things took.
     pub(super) fn tally(&self) -> &Arc<Tally> {
         &self.tally
@@ -75,13 +75,13 @@ impl Holder {
     /// Takes a connection. From now on it moves when it has to.
     pub(super) async fn open(
         args: HoldArgs,
-        counts: Arc<Counts>,
+        observed: Arc<Observed>,
         server: String,
         channel: Channel,
     ) -> Result<Arc<Holder>, Error> {
         let (lane, notices) = lane(&args, &server, channel).await?;
         let at = tokio::sync::Mutex::new(At { server, lane: Arc::clone(&lane) });
-        let holder = Arc::new(Holder { args, counts, at, locks: Mutex::default() });
+        let holder = Arc::new(Holder { args, observed, at, locks: Mutex::default() });
         holder.listen_to(lane, notices);
         Ok(holder)
     }
@@ -127,12 +127,12 @@ impl Holder {
     }
 
     fn over(&self, why: String) {
-        self.counts.tally.fail(why);
+        self.observed.tally.fail(why);
     }
 
     fn moved(&self, since: Instant) {
-        self.counts.moved.fetch_add(1, Ordering::Relaxed);
-        self.counts.tally.note(since, &[("draining to the reattached lock", since.elapsed())]);
+        self.observed.moved.fetch_add(1, Ordering::Relaxed);
+        self.observed.tally.note(since, &[("draining to the reattached lock", since.elapsed())]);
     }
 
     /// Connects to another broker, unless that has been done since `from` was left.
@@ -232,13 +232,13 @@ async fn lane(args: &HoldArgs, server: &str, channel: Channel) -> Result<Made, E
 
 /// Notes what a Session says unasked, until it has ended or been left.
 async fn listen(holder: Arc<Holder>, lane: Arc<Lane>, mut notices: UnboundedReceiver<Notice>) {
-    let counts = Arc::clone(&holder.counts);
+    let observed = Arc::clone(&holder.observed);
     while let Some(notice) = notices.recv().await {
         match notice {
             Notice::Acknowledged { after, not_renewed } => {
-                counts.acknowledged.fetch_add(1, Ordering::Relaxed);
-                counts.not_renewed.fetch_add(not_renewed as u64, Ordering::Relaxed);
-                counts.tally.note(Instant::now(), &[("heartbeat to its ack", after)]);
+                observed.acknowledged.fetch_add(1, Ordering::Relaxed);
+                observed.not_renewed.fetch_add(not_renewed as u64, Ordering::Relaxed);
+                observed.tally.note(Instant::now(), &[("heartbeat to its ack", after)]);
             }
             Notice::Over(kind) => holder.over(tell(&kind)),
             // What it says of its locks from now on does not count: others answer for them.
@@ -252,7 +252,7 @@ async fn read(holder: Arc<Holder>, name: String, mut stream: Streaming<AcquireRe
     loop {
         match next(&mut stream).await {
             Ok(Some(Kind::Renewed(_))) => {
-                holder.counts.renewed.fetch_add(1, Ordering::Relaxed);
+                holder.observed.renewed.fetch_add(1, Ordering::Relaxed);
             }
             Ok(Some(Kind::Draining(_))) => match holder.move_one(&name, &lane).await {
                 Ok(moved) => {
