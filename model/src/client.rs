@@ -1,4 +1,4 @@
-//! What clients do, and how streams break.
+//! The steps of clients, and the ways in which streams break.
 
 use crate::model::Model;
 use crate::state::{Doing, Keeper, State, Stream};
@@ -19,7 +19,7 @@ impl Model {
         state.keepers[broker][client] = Keeper { doing: Doing::Wants, connected: true, ..Keeper::default() };
     }
 
-    /// The client ends its stream, which is its word: it wants the lock no more.
+    /// Ends the client's stream. That is its word: it wants the lock no more.
     pub(crate) fn hang_up(&self, state: &mut State, broker: usize, client: usize) {
         let busy = state.is_busy(broker, client);
         let keeper = &mut state.keepers[broker][client];
@@ -76,7 +76,7 @@ impl Model {
             && state.keepers[broker][client] == Keeper::default()
     }
 
-    /// The client calls Release at a broker that does not keep its lock, and leaves its stream as it is.
+    /// Calls Release at a broker that does not keep the client's lock. Its stream stays as it is.
     pub(crate) fn release_elsewhere(&self, state: &mut State, client: usize, broker: usize) {
         state.left.releases -= 1;
         let lingers = self.bounds.linger[client] > 0;

@@ -14,11 +14,12 @@ pub struct Rules {
     pub fresh_epoch: bool,
     /// A shard whose epoch has no fences grants nothing for a while; left out, it is opened at once.
     pub quarantine: bool,
-    /// That while is the longest ttl; left out, it is two margins shorter.
+    /// The quarantine is as long as the longest ttl; left out, it is two margins shorter.
     pub quarantine_length: bool,
-    /// It begins anew with every epoch; left out, it goes on from the first loss that the broker saw.
+    /// The quarantine begins anew with every epoch; left out, it goes on from the first loss that the broker saw.
     pub quarantine_per_epoch: bool,
-    /// It counts from the arrival of an answer; left out, from the sending of the batch that first showed the epoch.
+    /// The quarantine counts from the arrival of an answer; left out, from the sending of the batch that first showed
+    /// the epoch.
     pub quarantine_from_arrival: bool,
     /// A lease is shorter than its item may live.
     pub margin: bool,
@@ -27,9 +28,9 @@ pub struct Rules {
     pub answer_in_time: bool,
     /// A renewal names the id that it acts for.
     pub renewal_compares: bool,
-    /// So does a release.
+    /// A release names the id that it acts for.
     pub release_compares: bool,
-    /// So does a hand-over.
+    /// A hand-over names the id that it acts for.
     pub hand_over_compares: bool,
     /// A reattach gives the grant a new id.
     pub reattach_new_id: bool,
@@ -42,7 +43,7 @@ pub struct Rules {
     pub silence_waits: bool,
     /// A stream that ends in the eyes of its broker alone is silence; left out, it is the client's word.
     pub reset_is_silence: bool,
-    /// What a memcached answers whose clock lags counts for nothing.
+    /// Answers of a memcached whose clock lags do not count.
     pub clock_lag: bool,
     /// A broker takes the clock of a memcached that it has just met for right only when it has seen it run.
     pub clock_learned: bool,
@@ -54,7 +55,7 @@ pub struct Rules {
     pub closed_is_unsettled: bool,
     /// A kept lease is created again while the shard is closed.
     pub reassert: bool,
-    /// So is a linger.
+    /// A linger is created again while the shard is closed.
     pub reassert_linger: bool,
     /// The item of a held lock lives for the linger as well.
     pub item_outlives_linger: bool,
@@ -118,42 +119,42 @@ pub struct Losses {
     pub flush: bool,
 }
 
-/// What a configuration explores. Times are in ticks.
+/// The bounds of a configuration. Times are in ticks.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
-    /// How it is called.
+    /// The configuration's name.
     pub name: &'static str,
     /// The ttls of the two clients; the longer one is the longest that there is.
     pub ttl: [u8; 2],
-    /// Their lingers.
+    /// The lingers of the clients.
     pub linger: [u8; 2],
-    /// At which brokers each of them asks for the lock.
+    /// The brokers at which each of them asks for the lock.
     pub asks_at: [[bool; 2]; 2],
-    /// How often each of them asks; without end if not set.
+    /// The number of times that each of them asks; without end if not set.
     pub asks: Option<u8>,
-    /// Whether memcached is new, or runs with an open epoch.
+    /// True if memcached is new; false if it runs with an open epoch.
     pub new_server: bool,
-    /// Which losses of memory there are.
+    /// The kinds of losses of memory.
     pub losses: Losses,
-    /// How many of them.
+    /// The number of losses of memory.
     pub loss_count: u8,
-    /// How many commands that were given up may be under way at one time.
+    /// The number of commands that were given up and may be under way at one time.
     pub strays: u8,
-    /// How many streams break, by halves or in the eyes of their broker only.
+    /// The number of streams that break, by halves or in the eyes of their broker only.
     pub breaks: u8,
-    /// How many brokers die.
+    /// The number of brokers that die.
     pub deaths: u8,
-    /// Whether they come back.
+    /// True if they come back.
     pub restarts: bool,
-    /// How often memcached stops and goes on.
+    /// The number of times that memcached stops and goes on.
     pub stops: u8,
-    /// How often a client moves to the other broker.
+    /// The number of times that a client moves to the other broker.
     pub reattaches: u8,
-    /// How often a client calls Release at the other broker.
+    /// The number of times that a client calls Release at the other broker.
     pub releases_elsewhere: u8,
     /// If set, tokens are followed, and this many drawn.
     pub tokens: Option<u8>,
-    /// Whatever happens may happen between the commands of a batch, also where it makes no difference.
+    /// True if anything may happen between the commands of a batch, also where it makes no difference.
     pub apart: bool,
     /// Probes take their time as batches do; elsewhere they are answered at once, or given up and land late.
     pub slow_probes: bool,
@@ -186,11 +187,12 @@ impl Bounds {
         prompt: false,
     };
 
-    /// The longest ttl of all.
+    /// Returns the longest ttl of all.
     pub fn max_ttl(&self) -> u8 {
         self.ttl[0].max(self.ttl[1])
     }
 }
 
-/// By how much an item may die before its T is over: the ticks of memcached's clock and the one that it may skip.
+/// The time by which an item may die before its T is over: the ticks of memcached's clock and the one that it may
+/// skip.
 pub const MARGIN: u8 = 1;

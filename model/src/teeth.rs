@@ -1,4 +1,4 @@
-//! Each rule left out, and the configuration in which that makes a difference.
+//! Leaves out each rule, in the configuration in which that makes a difference.
 
 use crate::properties::{LEASE_KEPT, LINGER_WHOLE, ONE_HOLDER, TOKENS_RISE};
 use crate::rules::{Bounds, Losses, Rules};

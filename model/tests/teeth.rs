@@ -1,10 +1,11 @@
-//! Leaves out one rule after another, and sees the checker find what each is there for.
+//! Leaves out one rule after another, and checks that the checker finds what each is there for.
 
 use lockbroker_model::check::{check_within, search};
 use lockbroker_model::rules::Rules;
 use lockbroker_model::teeth;
 
-/// The rule left out leads to a state that must not be. With it, nothing does within as many steps.
+/// Checks that without the rule the checker finds a state that must not be, and that with the rule it finds none
+/// within as many steps.
 fn is_needed(rule: &str) {
     let mutilation = teeth::ALL.iter().find(|mutilation| mutilation.rule == rule).expect("a rule of the list");
     let without = search(mutilation.bounds, mutilation.rules, mutilation.breaks);

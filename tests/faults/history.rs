@@ -1,12 +1,12 @@
-//! What is noted during a run: what the clients believed, what they waited for, and what the nemesis did. All
-//! instants come from one clock, that of the test's own process.
+//! The notes of a run: what the clients believed, what they waited for, and what the nemesis did. All instants come
+//! from one clock, that of the test's own process.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 /// The ttl of every lock, default and maximum.
 pub(crate) const TTL: Duration = Duration::from_secs(5);
-/// For how long a grant or a renewal is good, counted from when the client asked for it.
+/// The time for which a grant or a renewal is good, counted from when the client asked for it.
 pub(crate) const LEASE: Duration = Duration::from_secs(3);
 
 /// A stretch of time in which a client took the lock for its own.
@@ -23,14 +23,15 @@ pub(crate) struct Hold {
     /// The name's number.
     pub(crate) name: usize,
     pub(crate) token: i64,
-    /// In order. More than one if the stream broke and the lock was reattached: in between there is no belief.
+    /// The beliefs, in order. There are several if the stream broke and the lock was reattached: in between there is
+    /// no belief.
     pub(crate) beliefs: Vec<Belief>,
-    /// When the client sent what was answered by the latest renewal.
+    /// The moment at which the client sent what the latest renewal answered.
     pub(crate) renewed: Instant,
     pub(crate) end: End,
 }
 
-/// How a hold ended.
+/// The way in which a hold ended.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum End {
     /// By its client's will.
@@ -38,7 +39,7 @@ pub(crate) enum End {
     /// Against it.
     Lost {
         at: Instant,
-        /// Whether the broker said so, ended the stream, or said that it had renewed the lock, when that was too late.
+        /// True if the broker said so, ended the stream, or said that it had renewed the lock, when that was too late.
         /// Otherwise the client had only its own clock.
         told: bool,
     },
@@ -53,13 +54,13 @@ pub(crate) struct Wait {
     pub(crate) until: Instant,
 }
 
-/// What the nemesis did.
+/// A deed of the nemesis.
 #[derive(Clone, Debug)]
 pub(crate) struct Fault {
     pub(crate) kind: Kind,
     pub(crate) on: Vec<Target>,
     pub(crate) from: Instant,
-    /// When it was over, that is: what had been done was undone.
+    /// Its end: the moment at which it had been undone.
     pub(crate) until: Instant,
 }
 
@@ -67,7 +68,7 @@ pub(crate) struct Fault {
 pub(crate) enum Kind {
     BrokerKilled,
     BrokerPaused,
-    /// As above, while new connections of its clients lead to other brokers.
+    /// A broker is paused while new connections of its clients lead to other brokers.
     BrokerPausedAndLeft,
     StoreRestarted,
     StoreFlushed,
@@ -88,7 +89,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// Those that the nemesis does.
+    /// The kinds that the nemesis does.
     pub(crate) const ALL: [Self; 15] = [
         Self::BrokerKilled,
         Self::BrokerPaused,
@@ -130,7 +131,7 @@ pub(crate) struct Stuck {
     pub(crate) why: String,
 }
 
-/// All of it.
+/// The history of a run.
 #[derive(Clone, Debug)]
 pub(crate) struct History {
     pub(crate) start: Instant,
@@ -139,16 +140,16 @@ pub(crate) struct History {
     pub(crate) waits: Vec<Wait>,
     pub(crate) faults: Vec<Fault>,
     pub(crate) stuck: Vec<Stuck>,
-    /// By name: the memcached that it lives on.
+    /// The memcached that each name lives on.
     pub(crate) store_of: Vec<usize>,
-    /// By name: how the brokers' logs call it.
+    /// The name of each lock in the brokers' logs.
     pub(crate) names: Vec<String>,
-    /// By client: which broker each of its connections led to, and since when.
+    /// The brokers that each client's connections led to, and since when.
     pub(crate) connections: Vec<Vec<(Instant, usize)>>,
 }
 
 impl History {
-    /// The brokers that a client was connected to at some time between the two instants.
+    /// Returns the brokers that a client was connected to at some time between the two instants.
     pub(crate) fn brokers_of(&self, client: usize, from: Instant, until: Instant) -> Vec<usize> {
         let connections = &self.connections[client];
         let first = connections.iter().rposition(|&(since, _)| since <= from).unwrap_or(0);
@@ -161,7 +162,7 @@ impl History {
     }
 }
 
-/// Where everybody writes during the run.
+/// The notes that all take during the run.
 #[derive(Debug, Default)]
 pub(crate) struct Notes {
     pub(crate) holds: Mutex<Vec<Hold>>,

@@ -27,9 +27,9 @@
 mod checker;
 mod clients;
 mod history;
+mod links;
 mod nemesis;
 mod report;
-mod roads;
 #[path = "../support/mod.rs"]
 mod support;
 mod world;
@@ -41,12 +41,12 @@ use world::World;
 
 /// The settings of one run.
 #[derive(Clone, Debug)]
-pub(crate) struct Settings {
+pub(crate) struct RunSettings {
     seed: u64,
     length: Duration,
 }
 
-impl Settings {
+impl RunSettings {
     fn from_environment() -> Self {
         let number = |name: &str| std::env::var(name).ok().map(|text| text.parse().expect(name));
         Self {
@@ -58,7 +58,7 @@ impl Settings {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_fault_makes_two_holders_or_loses_a_lock() {
-    let settings = Settings::from_environment();
+    let settings = RunSettings::from_environment();
     println!("seed {}, {:?}", settings.seed, settings.length);
     // Lives until the end, for the logs of what fails.
     let world = World::start().await;
@@ -68,13 +68,13 @@ async fn no_fault_makes_two_holders_or_loses_a_lock() {
     assert_eq!(report.shortcomings(), [""; 0]);
 }
 
-/// By hand, with the rule in `LOCKBROKER_MUTATION`.
+/// Runs by hand, with the rule in `LOCKBROKER_MUTATION`.
 #[cfg(lockbroker_mutations)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes minutes, and a broker that breaks a rule"]
 async fn a_broker_that_breaks_a_rule_is_caught() {
     let rule = std::env::var("LOCKBROKER_MUTATION").expect("LOCKBROKER_MUTATION names the rule");
-    let settings = Settings::from_environment();
+    let settings = RunSettings::from_environment();
     println!("without {rule}: seed {}, {:?}", settings.seed, settings.length);
     let world = World::start().await;
     let history = world.live(&settings).await;

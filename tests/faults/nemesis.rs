@@ -1,5 +1,5 @@
-//! What goes wrong. Several things do at a time: one of the brokers, each memcached, the clients' connections and the
-//! brokers' connections to memcached have a nemesis each, that does one thing after another and undoes it.
+//! The faults. Several happen at a time: one of the brokers, each memcached, the clients' connections and the brokers'
+//! connections to memcached have a nemesis each, which makes one fault after another and undoes it.
 
 use std::time::{Duration, Instant};
 
@@ -17,12 +17,12 @@ use crate::world::{BROKERS, CLIENTS, STORES, World};
 
 /// The last fault begins so long before the end that it is over by then.
 const LONGEST: Duration = Duration::from_secs(11);
-/// For how long it looks for a lock that is held: on a memcached that grants again only now, that takes a while.
+/// The longest search for a lock that is held: on a memcached that grants again only now, that takes a while.
 const PATIENCE: Duration = Duration::from_secs(6);
-/// How long a process is stopped: longer than the ttl.
+/// The time for which a process is stopped, in milliseconds: longer than the ttl.
 const PAUSE: std::ops::Range<u64> = 5_200..6_500;
 
-/// All of them; they end before `end`, and leave everything as they found it.
+/// Runs all of them. They end before `end`, and leave everything as they found it.
 pub(crate) async fn rage(world: &World, seed: u64, end: Instant) {
     let nemesis = |number: u64, kinds: &[Kind], pause| Nemesis {
         world,
@@ -101,9 +101,9 @@ impl Nemesis<'_> {
                 let count = self.rng.random_range(1..=if is_half { 2 } else { 4 });
                 let (prey, ..) = self.find_prey(None).await;
                 let clients = self.choose_clients(prey, count);
-                let roads: Vec<_> = clients.iter().map(|&client| &world.client_roads[client]).collect();
+                let proxies: Vec<_> = clients.iter().map(|&client| &world.client_links[client]).collect();
                 let fault = world.notes.fault(kind, clients.into_iter().map(Target::Client).collect());
-                self.strike_roads(kind, &roads).await;
+                self.strike_links(kind, &proxies).await;
                 drop(fault);
             }
             Kind::StoreLinkCut | Kind::StoreLinkDelayed | Kind::StoreLinkHalfOpen => {
@@ -111,18 +111,18 @@ impl Nemesis<'_> {
                 // One broker, or all of them, and one memcached.
                 let (_, broker, store) = self.find_prey(None).await;
                 let brokers = if self.rng.random() { broker..broker + 1 } else { 0..BROKERS };
-                let roads: Vec<_> = brokers.clone().map(|broker| &world.store_roads[store][broker]).collect();
+                let proxies: Vec<_> = brokers.clone().map(|broker| &world.store_links[store][broker]).collect();
                 let links = brokers.map(|broker| Target::StoreLink { broker, store });
                 let fault = world.notes.fault(kind, links.collect());
-                self.strike_roads(kind, &roads).await;
+                self.strike_links(kind, &proxies).await;
                 drop(fault);
             }
             Kind::MachineStalled => {}
         }
     }
 
-    /// A lock that somebody holds, on that memcached if one is given: its client, the broker and the memcached. If
-    /// nobody holds any for a while, whatever comes.
+    /// Returns a lock that somebody holds, on that memcached if one is given: its client, the broker and the
+    /// memcached. If nobody holds any for a while, returns any.
     async fn find_prey(&mut self, on: Option<usize>) -> (usize, usize, usize) {
         let world = self.world;
         let give_up = Instant::now() + PATIENCE;
@@ -142,7 +142,7 @@ impl Nemesis<'_> {
         }
     }
 
-    /// Some, and one of them is this one.
+    /// Returns some clients, and this one among them.
     fn choose_clients(&mut self, prey: usize, count: usize) -> Vec<usize> {
         let mut others: Vec<_> = (0..CLIENTS).filter(|&client| client != prey).collect();
         others.shuffle(&mut self.rng);
@@ -171,15 +171,15 @@ impl Nemesis<'_> {
         });
         let fault = world.notes.fault(kind, vec![Target::Broker(number)]);
         // Often in the middle of a slow exchange: it wakes up to answers that have grown old.
-        let roads: Vec<_> = world.store_roads.iter().map(|roads| &roads[number]).collect();
+        let proxies: Vec<_> = world.store_links.iter().map(|proxies| &proxies[number]).collect();
         if self.rng.random() {
             let delay = self.millis(200..800);
-            roads.iter().for_each(|road| road.delay(delay));
+            proxies.iter().for_each(|proxy| proxy.delay(delay));
             sleep(delay).await;
         }
         broker.stop().await;
         self.wait(PAUSE).await;
-        roads.iter().for_each(|road| road.delay(Duration::ZERO));
+        proxies.iter().for_each(|proxy| proxy.delay(Duration::ZERO));
         broker.cont();
         drop(fault);
         world.signposts.change(number, |site| (site.in_rotation, site.holds_on) = (true, false));
@@ -240,28 +240,28 @@ impl Nemesis<'_> {
         drop(fault);
     }
 
-    async fn strike_roads(&mut self, kind: Kind, roads: &[&Proxy]) {
+    async fn strike_links(&mut self, kind: Kind, proxies: &[&Proxy]) {
         match kind {
             Kind::ClientCut | Kind::StoreLinkCut => {
                 let reset = self.rng.random();
-                roads.iter().for_each(|road| if reset { road.reset() } else { road.cut() });
+                proxies.iter().for_each(|proxy| if reset { proxy.reset() } else { proxy.cut() });
             }
-            Kind::ClientResetAtBroker => roads.iter().for_each(|road| road.reset_target()),
-            Kind::ClientResetAtClient => roads.iter().for_each(|road| road.reset_clients()),
+            Kind::ClientResetAtBroker => proxies.iter().for_each(|proxy| proxy.reset_target()),
+            Kind::ClientResetAtClient => proxies.iter().for_each(|proxy| proxy.reset_clients()),
             Kind::ClientDelayed | Kind::StoreLinkDelayed => {
                 // The longest are longer than a broker waits for memcached.
                 let delay = self.millis(20..1_500);
-                roads.iter().for_each(|road| road.delay(delay));
+                proxies.iter().for_each(|proxy| proxy.delay(delay));
                 self.wait(1_000..5_000).await;
-                roads.iter().for_each(|road| road.delay(Duration::ZERO));
+                proxies.iter().for_each(|proxy| proxy.delay(Duration::ZERO));
             }
             _ => {
-                roads.iter().for_each(|road| road.black_hole());
+                proxies.iter().for_each(|proxy| proxy.black_hole());
                 // Either only the connections that there are go dead, or new ones as well for a while.
                 if self.rng.random() {
                     self.wait(500..6_000).await;
                 }
-                roads.iter().for_each(|road| road.heal());
+                proxies.iter().for_each(|proxy| proxy.heal());
             }
         }
     }
@@ -273,11 +273,11 @@ struct Junk {
 }
 
 impl Junk {
-    /// How many items go on their way at once.
+    /// The number of items that are sent at once.
     const BATCH: usize = 100;
 
-    /// First large items, until no page of memory is left, and then small ones, until those pages are full on which a
-    /// lock's item might find room.
+    /// Writes large items first, until no page of memory is left. Then writes small ones, until those pages are full
+    /// in which a lock's item might find room.
     async fn fill(store: &Memcached) -> Self {
         let mut stream = BufReader::new(TcpStream::connect(store.address()).await.unwrap());
         let mut junk = Self { keys: Vec::new() };

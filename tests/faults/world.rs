@@ -10,11 +10,11 @@ use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, sleep_until, timeout};
 
-use crate::Settings;
+use crate::RunSettings;
 use crate::clients::{self, Life};
 use crate::history::{Fault, History, Kind, Notes, Stuck, Target};
+use crate::links::{self, Signposts};
 use crate::nemesis;
-use crate::roads::{self, Signposts};
 use crate::support::{Broker, Memcached, Proxy, SOON};
 
 pub(crate) const BROKERS: usize = 3;
@@ -32,9 +32,9 @@ pub(crate) struct World {
     pub(crate) brokers: Vec<Mutex<Broker>>,
     pub(crate) stores: Vec<Mutex<Memcached>>,
     /// The link of each client to the brokers.
-    pub(crate) client_roads: Vec<Proxy>,
+    pub(crate) client_links: Vec<Proxy>,
     /// The links to each memcached, one for each broker.
-    pub(crate) store_roads: Vec<Vec<Proxy>>,
+    pub(crate) store_links: Vec<Vec<Proxy>>,
     pub(crate) signposts: Arc<Signposts>,
     pub(crate) notes: Notes,
     /// Brokers that were killed: their logs are printed if the run fails.
@@ -50,20 +50,20 @@ pub(crate) struct World {
 impl World {
     pub(crate) async fn start() -> Arc<Self> {
         let signposts = Arc::new(Signposts::new(BROKERS, CLIENTS));
-        let (mut stores, mut forks, mut store_roads) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut stores, mut forks, mut store_links) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..STORES {
             // Little memory, so that it is soon full; flush_all is allowed.
             let store = Memcached::bare(&["-M", "-m", "8"]).await;
-            let (fork, roads) = roads::to_store(&signposts, store.address(), BROKERS).await;
+            let (fork, links) = links::to_store(&signposts, store.address(), BROKERS).await;
             stores.push(Mutex::new(store));
             forks.push(fork);
-            store_roads.push(roads);
+            store_links.push(links);
         }
         let mut world = Self {
             brokers: Vec::new(),
             stores,
-            client_roads: Vec::new(),
-            store_roads,
+            client_links: Vec::new(),
+            store_links,
             signposts,
             notes: Notes::default(),
             graves: Mutex::default(),
@@ -77,7 +77,7 @@ impl World {
             world.brokers.push(Mutex::new(started));
         }
         for client in 0..CLIENTS {
-            world.client_roads.push(roads::of_client(&world.signposts, client).await);
+            world.client_links.push(links::of_client(&world.signposts, client).await);
         }
         for broker in &world.brokers {
             broker.lock().await.ready().await;
@@ -136,13 +136,13 @@ impl World {
     }
 
     /// Lets clients and nemesis loose, and looks at what has become of the locks when it is over.
-    pub(crate) async fn live(self: &Arc<Self>, settings: &Settings) -> History {
+    pub(crate) async fn live(self: &Arc<Self>, settings: &RunSettings) -> History {
         let start = Instant::now();
         let end = start + settings.length;
         let mut parts = JoinSet::new();
         for number in 0..CLIENTS {
-            let road = self.client_roads[number].address();
-            parts.spawn(clients::run(Life::new(number, road, settings.seed, end, Arc::clone(self))));
+            let link = self.client_links[number].address();
+            parts.spawn(clients::run(Life::new(number, link, settings.seed, end, Arc::clone(self))));
         }
         parts.spawn(watch_the_machine(Arc::clone(self), end));
         nemesis::rage(self, settings.seed, end).await;

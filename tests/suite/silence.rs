@@ -29,9 +29,9 @@ const TRANSIT: Duration = Duration::from_secs(1);
 async fn a_session_whose_pings_go_unanswered_keeps_its_lock_until_its_validity_is_over() {
     let keepalive = ["--keepalive-interval", "200ms", "--keepalive-timeout", "200ms"];
     let broker = Broker::start(&[&["--store", "memory"], &keepalive[..]].concat()).await;
-    let road = Proxy::start(broker.address()).await;
+    let proxy = Proxy::start(broker.address()).await;
     let sent = Instant::now();
-    let mut session = RawSession::open(&mut stub(road.address()).await, Some(TTL)).await;
+    let mut session = RawSession::open(&mut stub(proxy.address()).await, Some(TTL)).await;
     let lock = || Some(LockSpec { name: "a".into(), ..Default::default() });
     session.begin(BeginLock { lock_ref: 1, lock: lock(), ..Default::default() });
     assert!(matches!(session.next_event().await, (1, Kind::Acquired(_))));
@@ -40,7 +40,7 @@ async fn a_session_whose_pings_go_unanswered_keeps_its_lock_until_its_validity_i
     let request = WaitAcquireRequest { lock: lock(), ..Default::default() };
     let mut rival = broker.stub().await.wait_acquire(request).await.unwrap().into_inner();
     assert!(matches!(next_event(&mut rival).await, Kind::Queued(_)));
-    road.black_hole();
+    proxy.black_hole();
     assert!(matches!(next_event(&mut rival).await, Kind::Acquired(_)));
     assert!(sent.elapsed() >= validity, "granted {:?} after it was told that it has {validity:?}", sent.elapsed());
 }
@@ -49,8 +49,8 @@ async fn a_session_whose_pings_go_unanswered_keeps_its_lock_until_its_validity_i
 #[tokio::test]
 async fn a_reset_that_only_the_broker_sees_releases_nothing_before_the_validity_is_over() {
     join_all(brokers(&[]).await.map(async |(_memcached, broker)| {
-        let road = Proxy::start(broker.address()).await;
-        let mut client = stub(road.address()).await;
+        let proxy = Proxy::start(broker.address()).await;
+        let mut client = stub(proxy.address()).await;
         let sent = Instant::now();
         let (acquired, mut held) = acquire(&mut client, AcquireRequest { ttl: span(TTL), ..once("stream") }).await;
         let mut session = RawSession::open(&mut client, Some(TTL)).await;
@@ -58,7 +58,7 @@ async fn a_reset_that_only_the_broker_sees_releases_nothing_before_the_validity_
         session.next_event().await;
         let (_, mut first) = queue(&mut broker.stub().await, wait("stream")).await;
         let (_, mut second) = queue(&mut broker.stub().await, wait("session")).await;
-        road.reset_target();
+        proxy.reset_target();
         let reset = Instant::now();
         granted(&mut first).await;
         assert!(sent.elapsed() >= duration(acquired.expires_after_request), "released while its client believes");
@@ -75,11 +75,11 @@ async fn a_reset_that_only_the_broker_sees_releases_nothing_before_the_validity_
 #[tokio::test]
 async fn a_reset_that_only_the_client_sees_costs_it_nothing_but_a_reattach() {
     join_all(brokers(&[]).await.map(async |(_memcached, broker)| {
-        let road = Proxy::start(broker.address()).await;
-        let client = Client::builder(format!("http://{}", road.address())).ttl(TTL).connect().unwrap();
+        let proxy = Proxy::start(broker.address()).await;
+        let client = Client::builder(format!("http://{}", proxy.address())).ttl(TTL).connect().unwrap();
         let lock = client.wait_acquire("job").await.unwrap().guard().expect("a lock that nobody has");
         let before = lock.lock_id();
-        road.reset_clients();
+        proxy.reset_clients();
         eventually(SOON, "the lock has been reattached", async || {
             lock.lock_id() != before && !lock.remaining().is_zero()
         })
@@ -96,11 +96,11 @@ async fn a_reset_that_only_the_client_sees_costs_it_nothing_but_a_reattach() {
 #[tokio::test]
 async fn a_client_that_hears_nothing_after_a_reset_at_its_broker_moves_in_time() {
     join_all(brokers(&[]).await.map(async |(_memcached, broker)| {
-        let road = Proxy::start(broker.address()).await;
-        let client = Client::builder(format!("http://{}", road.address())).ttl(TTL).connect().unwrap();
+        let proxy = Proxy::start(broker.address()).await;
+        let client = Client::builder(format!("http://{}", proxy.address())).ttl(TTL).connect().unwrap();
         let lock = client.wait_acquire("job").await.unwrap().guard().expect("a lock that nobody has");
         let before = lock.lock_id();
-        road.reset_target();
+        proxy.reset_target();
         eventually(2 * SOON, "the lock has been reattached", async || {
             assert!(!lock.expires_in().is_zero(), "it was lost");
             lock.lock_id() != before
@@ -148,8 +148,8 @@ async fn a_client_killed_with_bytes_unread_is_freed_when_its_validity_is_over_an
 #[tokio::test]
 async fn a_lock_that_waits_out_a_silence_counts_among_those_that_there_may_be() {
     let broker = Broker::start(&["--store", "memory", "--max-locks", "1"]).await;
-    let road = Proxy::start(broker.address()).await;
-    let mut client = stub(road.address()).await;
+    let proxy = Proxy::start(broker.address()).await;
+    let mut client = stub(proxy.address()).await;
     let (_, _held) = acquire(&mut client, AcquireRequest { ttl: span(TTL), ..once("silent") }).await;
     let mut other = broker.stub().await;
     let refused = async |other: &mut Stub| match try_acquire(other, once("other")).await {
@@ -157,7 +157,7 @@ async fn a_lock_that_waits_out_a_silence_counts_among_those_that_there_may_be() 
         Ok(stream) => stream.is_none(),
     };
     assert!(refused(&mut other).await);
-    road.reset_target();
+    proxy.reset_target();
     let reset = Instant::now();
     while look(&mut other, "silent").await.state() == State::Held && reset.elapsed() < LEASE - 500 * MS {
         assert!(refused(&mut other).await);

@@ -23,7 +23,7 @@ pub struct Proxy {
     accepting: JoinHandle<()>,
 }
 
-/// What every connection is subject to.
+/// The conditions of every connection.
 #[derive(Clone, Copy, Debug, Default)]
 struct Weather {
     /// Connections accepted under an earlier number are closed.
@@ -34,7 +34,7 @@ struct Weather {
     losing: bool,
     /// How they are.
     how: Cut,
-    /// How much later bytes arrive.
+    /// The time by which bytes arrive later.
     delay: Duration,
 }
 
@@ -61,7 +61,7 @@ struct Counts {
 }
 
 impl Proxy {
-    /// A proxy on a port of its own in front of `target`, in fair weather.
+    /// Starts a proxy on a port of its own in front of `target`. It disturbs nothing at first.
     pub async fn start(target: SocketAddr) -> Self {
         let (sender, targets) = watch::channel(target);
         let mut proxy = Self::leading(move |_| Some(*targets.borrow())).await;
@@ -69,8 +69,8 @@ impl Proxy {
         proxy
     }
 
-    /// A proxy that asks for every connection, by the address that it comes from, where it leads; one that leads
-    /// nowhere is closed.
+    /// Starts a proxy that asks for each connection, by the address that it comes from, where it leads. A connection
+    /// that leads nowhere is closed.
     pub async fn leading(whither: impl Fn(SocketAddr) -> Option<SocketAddr> + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -122,38 +122,38 @@ impl Proxy {
         self.weather.send_modify(|weather| (weather.cuts, weather.how) = (weather.cuts + 1, how));
     }
 
-    /// From now on all bytes of the present connections and of new ones are lost both ways, and so is
-    /// the news of their end: half-open. After `heal` new connections work; these never will again.
+    /// Loses all bytes of the present connections and of new ones from now on, both ways, and the news of their end:
+    /// half-open. After `heal` new connections work; these never will again.
     pub fn black_hole(&self) {
         self.weather.send_modify(|weather| (weather.losses, weather.losing) = (weather.losses + 1, true));
     }
 
-    /// New connections work again.
+    /// Lets new connections work again.
     pub fn heal(&self) {
         self.weather.send_modify(|weather| weather.losing = false);
     }
 
-    /// Everything arrives this much later, in each direction.
+    /// Delays everything by this much, in each direction.
     pub fn delay(&self, delay: Duration) {
         self.weather.send_modify(|weather| weather.delay = delay);
     }
 
-    /// How many connections were ever accepted.
+    /// Returns the number of connections that were ever accepted.
     pub fn accepted(&self) -> usize {
         self.counts.accepted.load(Relaxed)
     }
 
-    /// How many bytes came from clients.
+    /// Returns the number of bytes that came from clients.
     pub fn bytes_up(&self) -> u64 {
         self.counts.up.load(Relaxed)
     }
 
-    /// How many lines came from clients: commands, where the protocol is memcached's.
+    /// Returns the number of lines that came from clients: commands, where the protocol is memcached's.
     pub fn lines_up(&self) -> u64 {
         self.counts.lines_up.load(Relaxed)
     }
 
-    /// How many bytes came from the target.
+    /// Returns the number of bytes that came from the target.
     pub fn bytes_down(&self) -> u64 {
         self.counts.down.load(Relaxed)
     }
@@ -166,7 +166,7 @@ impl Drop for Proxy {
     }
 }
 
-/// One connection, from its acceptance until both directions have ended or it is cut.
+/// Serves one connection, from its acceptance until both directions have ended or it is cut.
 async fn join(mut client: TcpStream, target: SocketAddr, mut weather: watch::Receiver<Weather>, counts: Arc<Counts>) {
     let since = *weather.borrow();
     let Ok(mut server) = TcpStream::connect(target).await else { return };

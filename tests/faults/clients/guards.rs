@@ -13,10 +13,10 @@ use super::{Holding, LISTEN_ON, Life, PAUSE, POLL};
 /// The number of locks that a client holds or wants at a time.
 const LOCKS: u64 = 2;
 /// The interval at which a guard is asked.
-const LOOK: Duration = Duration::from_millis(5);
+const ASK_EVERY: Duration = Duration::from_millis(5);
 
 pub(super) async fn run(mut life: Life) {
-    let client = Client::builder(life.road.to_string()).connect().unwrap();
+    let client = Client::builder(life.link.to_string()).connect().unwrap();
     let mut workers = tokio::task::JoinSet::new();
     for _ in 0..LOCKS {
         let mut life = life.share();
@@ -79,7 +79,7 @@ async fn hold(life: &mut Life, name: usize, guard: Guard) {
             }
             return;
         }
-        sleep(LOOK).await;
+        sleep(ASK_EVERY).await;
     }
 }
 

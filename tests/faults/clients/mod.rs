@@ -44,15 +44,15 @@ pub(crate) async fn run(life: Life) {
 pub(crate) struct Life {
     client: usize,
     /// The address at which it finds a broker.
-    road: SocketAddr,
+    link: SocketAddr,
     rng: StdRng,
     end: Instant,
     world: Arc<World>,
 }
 
 impl Life {
-    pub(crate) fn new(client: usize, road: SocketAddr, seed: u64, end: Instant, world: Arc<World>) -> Self {
-        Self { client, road, rng: StdRng::seed_from_u64(seed ^ (client as u64 + 1) << 32), end, world }
+    pub(crate) fn new(client: usize, link: SocketAddr, seed: u64, end: Instant, world: Arc<World>) -> Self {
+        Self { client, link, rng: StdRng::seed_from_u64(seed ^ (client as u64 + 1) << 32), end, world }
     }
 
     /// Makes another for a task of the same client.
@@ -87,7 +87,7 @@ impl Life {
     /// Makes a new connection; none if nobody is there.
     async fn dial(&self) -> Option<LockServiceClient<Channel>> {
         // HTTP/2 keepalive is off: to close a stream that is silent would be the client's word.
-        let endpoint = Endpoint::from_shared(format!("http://{}", self.road)).unwrap();
+        let endpoint = Endpoint::from_shared(format!("http://{}", self.link)).unwrap();
         let channel = timeout(PATIENCE, endpoint.connect()).await.ok()?.ok()?;
         Some(LockServiceClient::new(channel))
     }

@@ -97,7 +97,7 @@ impl Session {
             let wake = self.next_thing_to_do(life).into();
             tokio::select! {
                 message = self.responses.message() => match message {
-                    Ok(Some(SessionResponse { kind: Some(kind) })) => self.heed(kind, life),
+                    Ok(Some(SessionResponse { kind: Some(kind) })) => self.handle(kind, life),
                     _ => return self.close(true, life),
                 },
                 () = sleep_until(wake) => {}
@@ -160,7 +160,7 @@ impl Session {
         }
     }
 
-    fn heed(&mut self, kind: session_response::Kind, life: &mut Life) {
+    fn handle(&mut self, kind: session_response::Kind, life: &mut Life) {
         self.heard = Instant::now();
         match kind {
             session_response::Kind::Opened(_) => panic!("opened twice"),

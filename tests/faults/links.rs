@@ -80,14 +80,14 @@ pub(crate) async fn of_client(signposts: &Arc<Signposts>, client: usize) -> Prox
 /// Starts the proxies before a memcached. All brokers must know it by the same address, and yet each is to have a link
 /// of its own to it. So one proxy at that address sends each broker's connections on through the broker's own proxy.
 pub(crate) async fn to_store(signposts: &Arc<Signposts>, store: SocketAddr, brokers: usize) -> (Proxy, Vec<Proxy>) {
-    let mut roads = Vec::new();
+    let mut links = Vec::new();
     for _ in 0..brokers {
-        roads.push(Proxy::start(store).await);
+        links.push(Proxy::start(store).await);
     }
-    let addresses: Vec<_> = roads.iter().map(Proxy::address).collect();
+    let addresses: Vec<_> = links.iter().map(Proxy::address).collect();
     let signposts = Arc::clone(signposts);
     let fork = Proxy::leading(move |from| Some(addresses[signposts.whose_connection(from)?])).await;
-    (fork, roads)
+    (fork, links)
 }
 
 /// Returns the kernel's number of the socket of this machine that is bound to `address` and connected.
