@@ -1,4 +1,4 @@
-//! The clock by which leases are kept: it runs on while the machine is suspended.
+//! The clock of leases. It runs on while the machine is suspended (A2).
 //!
 //! Everything that decides whether a lease is still good compares [`Moment`]s. Timers run on tokio's
 //! clock, which stands still during a suspend; [`sleep_until`] makes up for that when it wakes. Tests that
@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// By how much two machines' clocks are taken to run apart: 200 parts per million, a bad crystal.
+/// The greatest difference in speed of two machines' clocks (A1): 200 parts per million, a bad crystal.
 const DRIFT_PPM: u32 = 200;
 
-/// What the clock shows when it is first read: any time can be taken off.
+/// The clock's first reading, so great that any time can be taken off.
 const BEGINNING: Duration = Duration::from_secs(1 << 32);
 
 /// A moment on the lease clock. Only differences within one process mean anything.
@@ -36,22 +36,22 @@ impl Moment {
         Moment(BEGINNING + Readings::now().since(readings))
     }
 
-    /// The time since then; zero if it is yet to come.
+    /// Returns the time since then; zero if it is yet to come.
     pub fn elapsed(self) -> Duration {
         Moment::now().since(self)
     }
 
-    /// The time from `earlier` to this moment; zero if that is the later one.
+    /// Returns the time from `earlier` to this moment; zero if that is the later one.
     pub fn since(self, earlier: Moment) -> Duration {
         self.0.saturating_sub(earlier.0)
     }
 
-    /// The time from now to this moment; zero if it has passed.
+    /// Returns the time from now to this moment; zero if it has passed.
     pub fn remaining(self) -> Duration {
         self.since(Moment::now())
     }
 
-    /// Whether this moment has come.
+    /// Returns true if this moment has come.
     pub fn has_passed(self) -> bool {
         Moment::now() >= self
     }
@@ -76,8 +76,8 @@ thread_local! {
     static FOLLOWS_TOKIO: Cell<bool> = const { Cell::new(cfg!(test)) };
 }
 
-/// Has the moments of this thread follow tokio's clock from now on, for a test that pauses it. This crate's own unit tests
-/// do so anyway.
+/// Makes the moments of this thread follow tokio's clock from now on, for a test that pauses it. This crate's own unit
+/// tests do so anyway.
 #[doc(hidden)]
 pub fn follow_tokio() {
     FOLLOWS_TOKIO.set(true);
@@ -112,30 +112,30 @@ pub fn drift(span: Duration) -> Duration {
     span * DRIFT_PPM / 1_000_000
 }
 
-/// `span` less what a clock elsewhere may have gained on ours within it.
+/// Returns `span` less what a clock elsewhere may have gained on ours within it.
 pub fn less_drift(span: Duration) -> Duration {
     span - drift(span)
 }
 
-/// `span` and what a clock elsewhere may have lost against ours within it.
+/// Returns `span` and what a clock elsewhere may have lost against ours within it.
 pub fn plus_drift(span: Duration) -> Duration {
     span + drift(span)
 }
 
-/// How long before the end of its validity a lock of this `ttl` counts as lost. A broker tells `lost` then, and a client
-/// says so by its own count. No later answer counts, and the lock's item stays until the end: that is the time in which
-/// the holder stops.
+/// Returns how long before the end of its validity a lock of this `ttl` counts as lost (R6a). A broker tells `lost`
+/// then, and a client says so by its own count. No later answer counts. The lock's item stays until the end: that is
+/// the time in which the holder stops.
 pub fn notice(ttl: Duration) -> Duration {
     ttl / 30
 }
 
-/// What the system's clocks show, each from a beginning of its own. Neither ever goes back, so the greater of what has
-/// passed on them does not either.
+/// The readings of the system's clocks, each from a beginning of its own. Neither ever goes back, so the greater of
+/// the times that have passed on them does not either.
 #[derive(Debug, Clone, Copy)]
 struct Readings {
-    /// Is not slewed, and stands still during a suspend.
+    /// CLOCK_MONOTONIC_RAW: is not slewed, and stands still during a suspend.
     raw: Duration,
-    /// Runs on during a suspend, and is slewed.
+    /// CLOCK_BOOTTIME: runs on during a suspend, and is slewed.
     boot: Duration,
 }
 
@@ -144,7 +144,7 @@ impl Readings {
         Readings { raw: read(ClockId::MonotonicRaw), boot: read(ClockId::Boottime) }
     }
 
-    /// The time since `began`, by the clock that has run further.
+    /// Returns the time since `began`, by the clock that has run further.
     fn since(&self, began: &Readings) -> Duration {
         self.boot.saturating_sub(began.boot).max(self.raw.saturating_sub(began.raw))
     }

@@ -88,14 +88,15 @@ impl Model {
         }
     }
 
-    /// A stream stops carrying anything, and neither side knows.
+    /// Returns true if the stream may stop carrying anything, so that neither side knows.
     pub(crate) fn may_break(&self, state: &State, broker: usize, client: usize) -> bool {
         let keeper = &state.keepers[broker][client];
         state.left.breaks > 0 && keeper.connected && keeper.stream == Stream::Live
     }
 
-    /// The broker takes the client to be silent. Where nothing connects them any more it is right, sooner or later;
-    /// elsewhere that is a fault: pings that go unanswered for a while, or a reset of the broker's half alone.
+    /// Returns true if the broker may take the client to be silent. Where nothing connects them any more it is right,
+    /// sooner or later. Elsewhere that is a fault: pings that go unanswered for a while, or a reset of the broker's
+    /// half alone.
     pub(crate) fn may_fall_silent(&self, state: &State, broker: usize, client: usize) -> bool {
         let keeper = &state.keepers[broker][client];
         let has_stream = matches!(keeper.doing, Doing::Wants | Doing::Holds | Doing::Reattaches);

@@ -21,7 +21,7 @@ use super::{Listener, MAX_FRAME_BYTES, MAX_HEADER_BYTES, listen};
 use crate::metrics::{CONTENT_TYPE, Metrics};
 use crate::quota::Quota;
 use crate::service::connection::TrackedIo;
-use crate::service::patience::{Idle, Patience};
+use crate::service::timeouts::{Idle, Timeouts};
 
 const METRICS: &str = "/metrics";
 
@@ -41,10 +41,10 @@ const IDLE: Duration = Duration::from_secs(120);
 pub(super) fn serve(listener: Listener, health: Routes, metrics: Metrics) -> AbortOnDropHandle<()> {
     let connections = Quota::new(&metrics, "admin_connections", MAX_CONNECTIONS);
     let incoming = listen::incoming(vec![listener], connections).map(|(io, room)| {
-        let patience = Patience::new(Idle::WithoutBytes(IDLE), 2 * KEEPALIVE);
+        let timeouts = Timeouts::new(Idle::WithoutBytes(IDLE), 2 * KEEPALIVE);
         let transport = io.transport();
         let io = TrackedIo::new(io, transport, KEEPALIVE, Vec::new());
-        Ok::<_, Infallible>(io.with_room(room).with_patience(patience))
+        Ok::<_, Infallible>(io.with_room(room).with_timeouts(timeouts))
     });
     let serving = transport::Server::builder()
         .accept_http1(true)

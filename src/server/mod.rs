@@ -30,7 +30,7 @@ use crate::proto::FILE_DESCRIPTOR_SET;
 use crate::proto::lock_service_server::{LockService, LockServiceServer, SERVICE_NAME};
 use crate::quota::Quota;
 use crate::service::connection::TrackedIo;
-use crate::service::patience::{Idle, Patience};
+use crate::service::timeouts::{Idle, Timeouts};
 use crate::session::Broker;
 use crate::store::LockStore;
 
@@ -177,10 +177,10 @@ pub async fn run<S: LockService>(
     let (idle, stuck) = (Idle::WithoutCalls(options.idle_timeout), keepalive_interval + options.keepalive_timeout);
     let incoming = listen::incoming(listeners, may_connect).map(move |(io, room)| {
         let caller = io.caller();
-        let patience = Patience::new(idle, stuck.max(LONGEST_WRITE));
+        let timeouts = Timeouts::new(idle, stuck.max(LONGEST_WRITE));
         let transport = io.transport();
         let io = TrackedIo::new(io, transport, keepalive_interval, caller).counted_by(&connections);
-        Ok::<_, Infallible>(io.with_room(room).with_patience(patience))
+        Ok::<_, Infallible>(io.with_room(room).with_timeouts(timeouts))
     });
     let (stop, stopped) = oneshot::channel();
     let serving = transport::Server::builder()

@@ -1,21 +1,21 @@
-//! What became of a client's connection: did the client speak, or did it fall silent?
+//! Watches a client's connection, and tells how a stream on it ended: closed by the client, or because the client was
+//! not heard any more (R7).
 //!
-//! tonic tells a handler only that its stream was dropped. A client that cancelled, a client that was
-//! killed, a client that no longer answers pings and a client that sent rubbish all look the same from
-//! there. [`TrackedIo`] sits between the socket and HTTP/2, where they differ, and shares what it sees
-//! with every handler as an `Arc<Connection>` among the request's extensions.
+//! tonic tells a handler only that its stream was dropped. Clients that cancelled, were killed, no longer answer pings
+//! or sent rubbish all look the same from there. [`TrackedIo`] sits between the socket and HTTP/2, where they differ.
+//! It shares what it sees with every handler, as an `Arc<Connection>` among the request's extensions.
 //!
 //! # Why asking the connection is exact
 //!
-//! On a frame that breaks the protocol, and when it gives up on an unanswered ping, h2 first fails every
-//! stream and only then writes its GOAWAY and shuts the socket down; the streams' tasks may run on other
-//! threads before it does. But from the moment at which it decides to end the connection it never reads
-//! from it again. A connection on which the peer merely reset one stream does. So [`Connection::settle`]
-//! wakes the connection's task and waits to see which comes next: a read, or the end.
+//! On a frame that breaks the protocol, and when it gives up on an unanswered ping, h2 first fails every stream. Only
+//! then does it write its GOAWAY and shut the socket down, and the streams' tasks may run on other threads before
+//! that. But once it has decided to end the connection, it never reads from it again. If the peer merely reset one
+//! stream, it reads on. So [`Connection::settle`] wakes the connection's task and waits to see which comes next: a
+//! read, or the end.
 //!
-//! A reset can come right behind the client's word, and both show in one turn. The word counts: [`TrackedIo`] keeps
-//! the reset back for one turn, in which the streams that the client ended ask what became of them. A write that fails
-//! does so by way of the next read.
+//! A reset of the connection can come right after the client ended its streams, and both show in one turn. Then the
+//! end of the streams counts: [`TrackedIo`] holds the reset back for one turn, in which those streams call `settle`. A
+//! failed write is reported by the next read.
 
 use std::io;
 use std::pin::Pin;
@@ -34,71 +34,72 @@ use tonic::transport::server::Connected;
 
 pub(crate) use super::connection_end::ConnectionMetrics;
 pub use super::connection_end::{ConnectionEnd, Transport};
-use super::goodbye::Goodbye;
-use super::patience::{OpenCalls, Patience};
+use super::goaway::GoawayFinder;
+use super::timeouts::{OpenCalls, Timeouts};
 use crate::clock::Moment;
 use crate::mutations::{self, Rule};
 use crate::policy::{Caller, Identity};
 use crate::quota::Share;
 
-/// For how long [`Connection::settle`] waits for the connection's task. It runs within microseconds unless it waits for
-/// room to write, which a client that reads makes, or for its turn behind thousands of calls that came at once.
+/// The longest time that [`Connection::settle`] waits for the connection's task. The task runs within microseconds,
+/// unless it waits for room to write, which a client that reads makes, or for its turn behind thousands of calls that
+/// came at once.
 const SETTLE_LIMIT: Duration = Duration::from_secs(5);
 
-/// After so many bytes a connection's task lets others have their turn. h2 reads for as long as there is something to
-/// read, up to tokio's 128 operations a turn, before it hands a single new stream to its handler. A client that makes
-/// 100,000 calls at once would thus put them all in the queue in front of everybody else's renewals, which came too
-/// late then; and their unread DATA frames would run h2 over its budget, which ends the connection.
+/// The bytes that a connection's task reads before others have their turn. h2 reads as long as there is something to
+/// read, up to tokio's 128 operations a turn, before it hands a single new stream to its handler. So a client that
+/// makes 100,000 calls at once would put them all in front of everybody else's renewals, which would come too late.
+/// And their unread DATA frames would exceed h2's budget, which ends the connection.
 const BYTES_A_TURN: usize = 8 * 1024;
 
-/// Where more tasks than this wait for their turn in the runtime's common queue, a connection that has had its own
-/// waits with them. (To yield is enough on one thread, which has one queue. Each of several serves its own short queue
-/// first, where the connection is back at once, and moves what does not fit there to the common one.)
+/// The number of tasks in the runtime's common queue above which a connection that has had its turn waits with them.
+/// (On one thread, which has one queue, yielding is enough. Each of several threads serves a short queue of its own
+/// first, where the connection would be back at once, and moves what does not fit there to the common one.)
 const LONG_QUEUE: usize = 64;
-/// How often it looks whether the queue has become shorter…
+/// The interval at which it checks if the queue has become shorter…
 const PAUSE: Duration = Duration::from_millis(1);
-/// …and how many times: where everybody is busy all the time the queue stays long, and even then nobody is shut out.
+/// …and the most checks. A busy broker's queue stays long, and even then no connection may be shut out.
 const MOST_PAUSES: u32 = 100;
 
-/// How a stream ended, by what its connection tells.
+/// The way in which a stream ended, by what its connection shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StreamEnd {
-    /// The client has spoken: it ended the stream or closed the connection, or its kernel did because
-    /// the process is gone. It no longer believes that it holds anything.
-    Word,
-    /// The client was not heard: it did not answer pings, or broke the protocol, or the network failed or
-    /// reset the connection, or we ended it. The client may still believe.
-    Silence,
+    /// The client ended the stream or closed the connection, or its kernel did because the process is gone. It no
+    /// longer believes that it holds anything. The docs call this the client's word.
+    Closed,
+    /// The client was not heard: it did not answer pings, or broke the protocol, or the network failed or reset the
+    /// connection, or the broker ended it. The client may still believe. The docs call this silence.
+    Unresponsive,
 }
 
 impl From<ConnectionEnd> for StreamEnd {
     fn from(end: ConnectionEnd) -> StreamEnd {
         match end {
-            ConnectionEnd::Closed => StreamEnd::Word,
-            ConnectionEnd::Reset if mutations::breaks(Rule::ResetIsSilence) => StreamEnd::Word,
-            ConnectionEnd::Reset | ConnectionEnd::Failed | ConnectionEnd::ByBroker => StreamEnd::Silence,
+            ConnectionEnd::Closed => StreamEnd::Closed,
+            ConnectionEnd::Reset if mutations::breaks(Rule::ResetIsSilence) => StreamEnd::Closed,
+            ConnectionEnd::Reset | ConnectionEnd::Failed | ConnectionEnd::ByBroker => StreamEnd::Unresponsive,
         }
     }
 }
 
-/// What is known of one accepted connection.
+/// The facts about one accepted connection.
 #[derive(Debug)]
 pub struct Connection {
-    /// How it ended, once it has: whatever comes first.
+    /// Its end, once it has ended. The first one counts.
     end: OnceLock<ConnectionEnd>,
     transport: Transport,
-    /// From when on `last_byte` counts.
+    /// The moment from which `last_byte` counts.
     accepted: Moment,
-    /// When a byte last came, in milliseconds.
+    /// The time of the last byte, in milliseconds.
     last_byte: AtomicU64,
-    /// No byte for this long is silence.
+    /// The time without a byte after which the client counts as unresponsive.
     keepalive_interval: Duration,
     caller: Caller,
     /// Counts the reads that HTTP/2 has begun.
     reads: AtomicU64,
     /// Wakes the task that reads.
     reader: AtomicWaker,
-    /// How many wait in `settle`, so that reads cost nothing extra while nobody does.
+    /// The number of callers in `settle`, so that reads cost nothing extra while there are none.
     settling: AtomicUsize,
     /// Tells them that a read began or that the connection ended.
     progress: Notify,
@@ -122,35 +123,35 @@ impl Connection {
         }
     }
 
-    /// Takes note of a call on this connection, until what this returns is dropped.
+    /// Counts a call on this connection until the result is dropped.
     pub(crate) fn begin_call(self: &Arc<Self>) -> OpenCall {
         self.calls.begin();
         OpenCall(Arc::clone(self))
     }
 
-    /// By what its client is known.
+    /// Returns the identities of the client.
     pub fn caller(&self) -> &[Identity] {
         &self.caller
     }
 
-    /// Tells how a stream of this connection ended. To be called as soon as the stream has ended, by the client or with
-    /// the connection and not by the broker.
+    /// Tells how a stream of this connection ended. Call it as soon as the stream has ended, unless the broker ended
+    /// it.
     ///
-    /// Immediate where the connection has ended; otherwise it takes one turn of the
-    /// connection's task, and five seconds at most. What is still in doubt then is [`StreamEnd::Silence`].
+    /// It is immediate where the connection has ended. Otherwise it takes one turn of the connection's task, and five
+    /// seconds at most. What is still in doubt then is [`StreamEnd::Unresponsive`].
     ///
-    /// A stream that breaks HTTP/2's rules for itself alone (bytes after its own end, say) is reset by
-    /// us while the connection lives on. That counts as the client's word: it is told at once.
+    /// If a stream breaks HTTP/2's rules for itself alone (bytes after its own end, say), h2 resets it while the
+    /// connection lives on. That is [`StreamEnd::Closed`], and is returned at once.
     ///
     /// # Cancel safety
     /// Dropping the future leaves nothing behind.
     pub fn settle(self: &Arc<Self>) -> impl Future<Output = StreamEnd> + Send + use<> {
         let waiting = Waiting::new(Arc::clone(self));
-        // At the call and not at the first poll: by then HTTP/2 may have read on already.
+        // Read at the call and not at the first poll: by then HTTP/2 may have read on already.
         let before = self.reads.load(Ordering::SeqCst);
         async move {
             let settled = waiting.0.settled(before);
-            tokio::time::timeout(SETTLE_LIMIT, settled).await.unwrap_or(StreamEnd::Silence)
+            tokio::time::timeout(SETTLE_LIMIT, settled).await.unwrap_or(StreamEnd::Unresponsive)
         }
     }
 
@@ -159,9 +160,9 @@ impl Connection {
             let progress = self.progress.notified();
             tokio::pin!(progress);
             progress.as_mut().enable();
-            // HTTP/2 reads on where the stream alone has ended, whatever that read then shows.
+            // If only the stream has ended, HTTP/2 reads on. It does not matter what that read shows.
             if self.reads.load(Ordering::SeqCst) != before {
-                return StreamEnd::Word;
+                return StreamEnd::Closed;
             }
             if let Some(end) = self.verdict() {
                 return end;
@@ -171,15 +172,15 @@ impl Connection {
         }
     }
 
-    /// What is certain without asking the connection's task.
+    /// Returns what is certain without asking the connection's task.
     fn verdict(&self) -> Option<StreamEnd> {
         match self.end.get() {
             Some(&end) => Some(end.into()),
-            None => self.is_quiet().then_some(StreamEnd::Silence),
+            None => self.is_quiet().then_some(StreamEnd::Unresponsive),
         }
     }
 
-    /// Whether no byte has come for so long that this is silence.
+    /// Returns true if no byte has come for so long that the client counts as unresponsive.
     fn is_quiet(&self) -> bool {
         let last_byte = Duration::from_millis(self.last_byte.load(Ordering::Relaxed));
         self.accepted.elapsed().saturating_sub(last_byte) >= self.keepalive_interval
@@ -190,7 +191,7 @@ impl Connection {
         self.last_byte.store(self.accepted.elapsed().as_millis().max(1) as u64, Ordering::Relaxed);
     }
 
-    /// Takes note of the connection's end; what came first stands.
+    /// Notes the connection's end. The first one counts.
     fn ended(&self, end: ConnectionEnd) {
         if self.end.set(end).is_ok() {
             self.progress.notify_waiters();
@@ -238,56 +239,57 @@ impl Drop for Waiting {
 pub struct TrackedIo<T> {
     io: T,
     connection: Arc<Connection>,
-    goodbye: Goodbye,
-    /// The latest read found nothing more: HTTP/2 has heeded every frame, and none of them was amiss.
+    goaway: GoawayFinder,
+    /// The latest read found nothing more: HTTP/2 has handled every frame, and none was wrong.
     caught_up: bool,
     turn: Turn,
-    /// A failure that the next read tells. Nothing else touches the socket before: it would show another one.
+    /// A failure that the next read reports. Until then nothing else touches the socket: it would show another
+    /// failure.
     kept_back: Option<io::Error>,
     counted_by: Option<Arc<ConnectionMetrics>>,
-    /// Its place among those that may be open.
+    /// Its share of the connections that may be open.
     room: Option<Share>,
-    patience: Option<Patience>,
+    timeouts: Option<Timeouts>,
 }
 
-/// Whose turn it is.
+/// The turns of this connection and of others.
 #[derive(Debug)]
 enum Turn {
-    /// This connection's, which has read so much in it.
+    /// It is this connection's turn, in which it has read so many bytes.
     Ours(usize),
-    /// Ours was over so many pauses ago.
+    /// This connection's turn was over so many pauses ago.
     Over(u32),
-    /// The others', for one more pause.
+    /// It is the others' turn for one more pause.
     Theirs(u32, Pin<Box<Sleep>>),
 }
 
 impl<T> TrackedIo<T> {
-    /// Tracks `io`, on which a peer that sends nothing for `keepalive_interval` counts as silent, and whose peer is
-    /// `caller`. Under TLS, `io` is what is decrypted.
+    /// Tracks `io`, whose peer is `caller`. A peer that sends nothing for `keepalive_interval` counts as unresponsive.
+    /// Under TLS, `io` carries the decrypted bytes.
     pub fn new(io: T, transport: Transport, keepalive_interval: Duration, caller: Caller) -> TrackedIo<T> {
         let connection = Arc::new(Connection::new(transport, keepalive_interval, caller));
         TrackedIo {
             io,
             connection,
-            goodbye: Goodbye::new(),
+            goaway: GoawayFinder::new(),
             caught_up: false,
             turn: Turn::Ours(0),
             kept_back: None,
             counted_by: None,
             room: None,
-            patience: None,
+            timeouts: None,
         }
     }
 
-    /// Gives up its place among the connections that may be open when it is dropped.
+    /// Gives back its share of the open connections when it is dropped.
     pub(crate) fn with_room(mut self, room: Share) -> TrackedIo<T> {
         self.room = Some(room);
         self
     }
 
-    /// Ends it when `patience` does.
-    pub(crate) fn with_patience(mut self, patience: Patience) -> TrackedIo<T> {
-        self.patience = Some(patience);
+    /// Ends the connection at its timeouts.
+    pub(crate) fn with_timeouts(mut self, timeouts: Timeouts) -> TrackedIo<T> {
+        self.timeouts = Some(timeouts);
         self
     }
 
@@ -298,7 +300,7 @@ impl<T> TrackedIo<T> {
         self
     }
 
-    /// Tells how it ends where the broker ends it now.
+    /// Returns how the connection ends if the broker ends it now.
     fn end(&self) -> ConnectionEnd {
         let transport = self.connection.transport;
         self.kept_back.as_ref().map_or(ConnectionEnd::ByBroker, |failure| ConnectionEnd::of(failure, transport))
@@ -306,13 +308,13 @@ impl<T> TrackedIo<T> {
 }
 
 impl<T: Unpin> TrackedIo<T> {
-    /// Keeps a failure back until the next read, which comes when others have had their turn.
+    /// Holds a failure back until the next read, which comes when others have had their turn.
     fn keep_back(&mut self, failure: io::Error, cx: &Context<'_>) {
         (self.kept_back, self.turn) = (Some(failure), Turn::Over(0));
         cx.waker().wake_by_ref();
     }
 
-    /// Writes, and returns `done` where that is in vain.
+    /// Writes. Returns `done` if the connection has failed.
     fn write<R>(
         &mut self,
         cx: &mut Context<'_>,
@@ -333,7 +335,7 @@ impl<T: Unpin> TrackedIo<T> {
 impl<T> TrackedIo<T> {
     /// Ends a connection on which nothing can be written for too long.
     fn stuck<U>(&mut self, cx: &mut Context<'_>, result: Poll<io::Result<U>>) -> Poll<io::Result<U>> {
-        if self.patience.as_mut().is_some_and(|patience| patience.is_stuck(cx, result.is_pending())) {
+        if self.timeouts.as_mut().is_some_and(|timeouts| timeouts.is_stuck(cx, result.is_pending())) {
             self.connection.ended(ConnectionEnd::ByBroker);
             let why = "the client has not read for too long";
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, why)));
@@ -364,7 +366,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for TrackedIo<T> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         let connection = &this.connection;
-        // In this order: whoever finds the count unchanged finds the waker registered.
+        // The waker first: a caller of `settle` that finds the count unchanged must find the waker registered.
         connection.reader.register(cx.waker());
         connection.reads.fetch_add(1, Ordering::SeqCst);
         if connection.settling.load(Ordering::SeqCst) > 0 {
@@ -413,17 +415,17 @@ impl<T: AsyncRead + Unpin> AsyncRead for TrackedIo<T> {
         this.caught_up = result.is_pending();
         this.turn = Turn::Ours(if this.caught_up { 0 } else { taken + buf.filled().len() - before });
         if result.is_pending()
-            && let Some(patience) = &mut this.patience
+            && let Some(timeouts) = &mut this.timeouts
         {
             let last_byte = Duration::from_millis(connection.last_byte.load(Ordering::Relaxed));
-            ready!(patience.poll_idle(cx, &connection.calls, connection.accepted.elapsed(), last_byte));
+            ready!(timeouts.poll_idle(cx, &connection.calls, connection.accepted.elapsed(), last_byte));
             connection.ended(ConnectionEnd::ByBroker);
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "nothing was asked for too long")));
         }
         if let Poll::Ready(Ok(())) = result {
             if buf.filled().len() > before {
                 connection.heard();
-                this.goodbye.look(&buf.filled()[before..]);
+                this.goaway.read(&buf.filled()[before..]);
             } else if has_room {
                 connection.ended(ConnectionEnd::Closed);
             }
@@ -432,7 +434,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for TrackedIo<T> {
     }
 }
 
-/// No write fails: what cannot leave is lost, and the next read says why.
+/// No write fails. What cannot be sent is lost, and the next read reports why.
 impl<T: AsyncWrite + Unpin> AsyncWrite for TrackedIo<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.write(cx, buf.len(), |io, cx| io.poll_write(cx, buf))
@@ -456,12 +458,12 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for TrackedIo<T> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // Once its client has said goodbye h2 closes a connection as soon as no stream is left on it, without waiting
-        // for the client to close it: every stream had ended by itself, and it is the client that ended the
-        // connection. (Unless that had said goodbye, left streams open all the same and then not answered a ping; who
-        // says goodbye is as good as gone.)
-        let said_goodbye = self.goodbye.is_said() && self.caught_up && !self.connection.is_quiet();
-        self.connection.ended(if said_goodbye { ConnectionEnd::Closed } else { self.end() });
+        // After its client's GOAWAY, h2 closes a connection as soon as no stream is left on it, without waiting for
+        // the client to close it. Every stream had ended by itself, and it is the client that ended the connection. (A
+        // client may also send GOAWAY, leave streams open and then not answer a ping. It counts as closed, too: it was
+        // about to leave.)
+        let sent_goaway = self.goaway.is_found() && self.caught_up && !self.connection.is_quiet();
+        self.connection.ended(if sent_goaway { ConnectionEnd::Closed } else { self.end() });
         let result = Pin::new(&mut self.io).poll_shutdown(cx);
         self.stuck(cx, result)
     }

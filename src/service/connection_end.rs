@@ -1,22 +1,23 @@
-//! How a client's connection ends, and which ends are the client's word.
+//! Classifies the ends of clients' connections.
 //!
-//! The first thing that a socket says about its end decides. The kernel tells an error once, to whoever reads or writes
-//! first; after a write that failed, the next read shows an end of file that is no FIN.
+//! The first thing that a socket reports about its end decides. The kernel reports an error once, to the first read or
+//! write. After a failed write, the next read shows an end of file that is no FIN.
 
 use std::io;
 
 use crate::metrics::{By, Gauge, Label};
 
-/// The kind of socket that a client came in by.
+/// The kind of socket on which a client connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transport {
-    /// TCP, with or without TLS. A machine on the way can reset the broker's half alone, and then the client believes on.
+    /// TCP, with or without TLS. A machine on the way can reset the broker's half alone. Then the client still
+    /// believes (R7a).
     Tcp,
-    /// A Unix socket. Nobody stands between; its kernel tells a reset where a client closes it with bytes unread.
+    /// A Unix socket. No machine stands between. The kernel reports a reset if a client closes it with bytes unread.
     Unix,
 }
 
-/// How a connection ended.
+/// The way in which a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConnectionEnd {
     /// The client closed it, or its kernel did because the process is gone: FIN, the goodbye of HTTP/2 or of TLS, any
@@ -59,11 +60,11 @@ impl Label for ConnectionEnd {
     }
 }
 
-/// What is counted of connections.
+/// The metrics of connections.
 #[derive(Debug)]
 pub(crate) struct ConnectionMetrics {
-    /// How many there are.
+    /// The number of open connections.
     pub(crate) open: Gauge,
-    /// How many have ended, by how.
+    /// The numbers of connections that have ended, by the way in which they did.
     pub(crate) ended: By<ConnectionEnd>,
 }

@@ -4,12 +4,12 @@
 mod authorizer;
 pub mod connection;
 mod connection_end;
-mod goodbye;
+mod goaway;
 mod parse;
-pub(crate) mod patience;
 mod reply;
 mod session;
 mod streams;
+pub(crate) mod timeouts;
 
 use std::sync::Arc;
 

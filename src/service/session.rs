@@ -34,9 +34,9 @@ const AT_ONCE: usize = 32;
 /// How a Session ends.
 enum Close {
     /// By the client's word.
-    Word,
+    Closed,
     /// By its silence.
-    Silence,
+    Unresponsive,
     /// By ours, for this reason; the client may still believe in its locks.
     Refused(Status),
 }
@@ -44,8 +44,8 @@ enum Close {
 impl From<StreamEnd> for Close {
     fn from(end: StreamEnd) -> Close {
         match end {
-            StreamEnd::Word => Close::Word,
-            StreamEnd::Silence => Close::Silence,
+            StreamEnd::Closed => Close::Closed,
+            StreamEnd::Unresponsive => Close::Unresponsive,
         }
     }
 }
@@ -121,7 +121,7 @@ async fn drive<S: LockStore>(
             }
         }
     };
-    let by_word = matches!(close, Close::Word);
+    let by_word = matches!(close, Close::Closed);
     if let Close::Refused(why) = close {
         let _ = status.set(why);
     }
@@ -212,7 +212,7 @@ impl Client {
                 Err(status) => match http2_error(&status).map(h2::Error::is_library) {
                     Some(false) => Err(self.settle().await),
                     // We have reset the stream, since the client broke HTTP/2's rules on it.
-                    Some(true) => Err(Close::Silence),
+                    Some(true) => Err(Close::Unresponsive),
                     // The message itself is broken, and who knows what else.
                     None => Err(Close::Refused(reply::explained(status))),
                 },
@@ -224,7 +224,7 @@ impl Client {
     async fn settle(&self) -> Close {
         match &self.connection {
             Some(connection) => connection.settle().await.into(),
-            None => Close::Silence,
+            None => Close::Unresponsive,
         }
     }
 }

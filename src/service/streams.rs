@@ -1,5 +1,5 @@
-//! The response streams: what waits in an outbox, read by HTTP/2 when there is room. Their end, if the client did
-//! not hear the last word, is what the client's going away looks like.
+//! The response streams: HTTP/2 reads what waits in an outbox when there is room. If a stream is dropped before its
+//! last event was read, its client has gone away.
 
 use std::marker::PhantomData;
 use std::pin::Pin;
@@ -29,9 +29,9 @@ pub struct LockStream<R> {
     standing: Standing,
     arrival: Arrival,
     name: LockName,
-    /// Whether the last event has been read.
+    /// True once the last event has been read.
     over: bool,
-    /// Why the lock was lost, where the status is still to follow.
+    /// The reason for which the lock was lost, while the status is still to follow.
     lost: Option<LostReason>,
     response: PhantomData<fn() -> R>,
 }
@@ -95,8 +95,8 @@ fn end_lock(bell: Arc<Bell>, connection: Option<Arc<Connection>>) {
 impl From<StreamEnd> for End {
     fn from(end: StreamEnd) -> End {
         match end {
-            StreamEnd::Word => End::Word,
-            StreamEnd::Silence => End::Silence,
+            StreamEnd::Closed => End::Word,
+            StreamEnd::Unresponsive => End::Silence,
         }
     }
 }

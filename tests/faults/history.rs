@@ -34,7 +34,7 @@ pub(crate) struct Hold {
 /// The way in which a hold ended.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum End {
-    /// By its client's will.
+    /// Its client released it.
     LetGo,
     /// Against it.
     Lost {

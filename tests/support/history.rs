@@ -16,7 +16,7 @@ pub struct Hold {
     pub until: Instant,
 }
 
-/// All that was held.
+/// The holds of all clients.
 #[derive(Debug, Default)]
 pub struct History {
     holds: Mutex<Vec<Hold>>,

@@ -32,13 +32,13 @@ struct Weather {
     losses: u64,
     /// New connections carry nothing either.
     losing: bool,
-    /// How they are.
+    /// The way in which they are cut.
     how: Cut,
     /// The time by which bytes arrive later.
     delay: Duration,
 }
 
-/// How connections are cut.
+/// The ways to cut a connection.
 #[derive(Clone, Copy, Debug, Default)]
 enum Cut {
     /// FIN on both sides.

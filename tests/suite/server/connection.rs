@@ -40,9 +40,9 @@ async fn a_reset_stream_is_the_clients_word() {
         server.opened().await;
     }
     client.send(&frame(RST_STREAM, 0, 1, &CANCEL)).await;
-    assert_eq!(server.end_of_a_stream().await, StreamEnd::Word);
+    assert_eq!(server.end_of_a_stream().await, StreamEnd::Closed);
     client.send(&frame(RST_STREAM, 0, 3, &CANCEL)).await;
-    assert_eq!(server.end_of_a_stream().await, StreamEnd::Word);
+    assert_eq!(server.end_of_a_stream().await, StreamEnd::Closed);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -57,7 +57,7 @@ async fn a_thousand_streams_reset_at_once_are_all_the_clients_word() {
     }
     client.send(&resets).await;
     for _ in 0..1_000 {
-        assert_eq!(server.end_of_a_stream().await, StreamEnd::Word);
+        assert_eq!(server.end_of_a_stream().await, StreamEnd::Closed);
     }
 }
 
@@ -71,7 +71,7 @@ async fn a_stream_that_is_reset_with_a_goodbye_is_the_clients_word() {
         client.open(1).await;
         server.opened().await;
         client.send(&[frame(RST_STREAM, 0, 1, &CANCEL), frame(GOAWAY, 0, 0, &[0; 8])].concat()).await;
-        assert_eq!(server.end_of_a_stream().await, StreamEnd::Word);
+        assert_eq!(server.end_of_a_stream().await, StreamEnd::Closed);
     }
 }
 
@@ -83,13 +83,13 @@ async fn a_goodbye_makes_no_word_of_a_broken_frame_or_an_unanswered_ping() {
     client.open(1).await;
     server.opened().await;
     client.send(&[goodbye.clone(), frame(WINDOW_UPDATE, 0, 0, &[0, 0, 1])].concat()).await;
-    assert_eq!(server.end_of_a_stream().await, StreamEnd::Silence);
+    assert_eq!(server.end_of_a_stream().await, StreamEnd::Unresponsive);
 
     let mut client = Client::connect(server.address).await;
     client.open(1).await;
     server.opened().await;
     client.send(&goodbye).await;
-    assert_eq!(server.end_of_a_stream().await, StreamEnd::Silence);
+    assert_eq!(server.end_of_a_stream().await, StreamEnd::Unresponsive);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -99,7 +99,7 @@ async fn a_closed_connection_is_the_clients_word() {
     client.open(1).await;
     server.opened().await;
     client.0.shutdown().await.unwrap();
-    assert_eq!(server.end_of_a_stream().await, StreamEnd::Word);
+    assert_eq!(server.end_of_a_stream().await, StreamEnd::Closed);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -109,7 +109,7 @@ async fn a_reset_connection_is_silence() {
     client.open(1).await;
     server.opened().await;
     client.reset();
-    assert_eq!(server.end_of_a_stream().await, StreamEnd::Silence);
+    assert_eq!(server.end_of_a_stream().await, StreamEnd::Unresponsive);
 }
 
 /// All of it may be read in one turn. On one thread the order in which tasks run is certain.
@@ -126,7 +126,7 @@ async fn what_the_client_says_right_before_a_reset_is_its_word() {
             client.read_all(1).await;
             client.send(&words).await;
             client.reset();
-            assert_eq!(server.end_of_a_stream().await, StreamEnd::Word, "{time}: {words:?}");
+            assert_eq!(server.end_of_a_stream().await, StreamEnd::Closed, "{time}: {words:?}");
         }
     }
     // The stream that is left goes by silence all the same.
@@ -139,8 +139,8 @@ async fn what_the_client_says_right_before_a_reset_is_its_word() {
     client.send(&frame(RST_STREAM, 0, 1, &CANCEL)).await;
     client.reset();
     let mut ends = [server.end_of_a_stream().await, server.end_of_a_stream().await];
-    ends.sort_by_key(|end| *end == StreamEnd::Silence);
-    assert_eq!(ends, [StreamEnd::Word, StreamEnd::Silence]);
+    ends.sort_by_key(|end| *end == StreamEnd::Unresponsive);
+    assert_eq!(ends, [StreamEnd::Closed, StreamEnd::Unresponsive]);
 }
 
 /// A client may stop taking calls and go on with those that it has.
@@ -154,7 +154,7 @@ async fn a_goodbye_makes_no_word_of_a_reset() {
     client.send(&frame(GOAWAY, 0, 0, &[0; 8])).await;
     client.read_all(0).await;
     client.reset();
-    assert_eq!(server.end_of_a_stream().await, StreamEnd::Silence);
+    assert_eq!(server.end_of_a_stream().await, StreamEnd::Unresponsive);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -168,7 +168,7 @@ async fn a_killed_client_that_has_read_everything_has_spoken() {
     let socket = OwnedFd::from(client.0.into_std().unwrap());
     let mut child = Command::new("sleep").arg("600").stdin(Stdio::from(socket)).spawn().unwrap();
     child.kill().unwrap();
-    assert_eq!(server.end_of_a_stream().await, StreamEnd::Word);
+    assert_eq!(server.end_of_a_stream().await, StreamEnd::Closed);
     child.wait().unwrap();
 }
 
@@ -186,7 +186,7 @@ async fn a_broken_frame_is_silence() {
         // A WINDOW_UPDATE has four bytes.
         client.send(&frame(WINDOW_UPDATE, 0, 0, &[0, 0, 1])).await;
         for _ in 0..100 {
-            assert_eq!(server.end_of_a_stream().await, StreamEnd::Silence);
+            assert_eq!(server.end_of_a_stream().await, StreamEnd::Unresponsive);
         }
     }
 }
@@ -197,7 +197,7 @@ async fn an_unanswered_ping_is_silence() {
     let mut client = Client::connect(server.address).await;
     client.open(1).await;
     server.opened().await;
-    assert_eq!(server.end_of_a_stream().await, StreamEnd::Silence);
+    assert_eq!(server.end_of_a_stream().await, StreamEnd::Unresponsive);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -215,7 +215,7 @@ async fn an_unanswered_ping_is_silence_even_while_bytes_come() {
         }
     });
     for _ in 0..1_000 {
-        assert_eq!(server.end_of_a_stream().await, StreamEnd::Silence);
+        assert_eq!(server.end_of_a_stream().await, StreamEnd::Unresponsive);
     }
     chatter.abort();
 }
@@ -226,19 +226,19 @@ async fn what_we_end_is_silence_unless_the_peer_was_first() {
     let io = TrackedIo::new(near, Transport::Tcp, NEVER, Vec::new());
     let connection = io.connect_info();
     drop(io);
-    assert_eq!(connection.settle().await, StreamEnd::Silence);
+    assert_eq!(connection.settle().await, StreamEnd::Unresponsive);
 
     let (near, _far) = tokio::io::duplex(64);
     let mut io = TrackedIo::new(near, Transport::Tcp, NEVER, Vec::new());
     io.shutdown().await.unwrap();
-    assert_eq!(io.connect_info().settle().await, StreamEnd::Silence);
+    assert_eq!(io.connect_info().settle().await, StreamEnd::Unresponsive);
 
     let (near, far) = tokio::io::duplex(64);
     let mut io = TrackedIo::new(near, Transport::Tcp, NEVER, Vec::new());
     drop(far);
     io.read_u8().await.unwrap_err();
     io.shutdown().await.unwrap();
-    assert_eq!(io.connect_info().settle().await, StreamEnd::Word);
+    assert_eq!(io.connect_info().settle().await, StreamEnd::Closed);
 }
 
 /// A pair of TCP sockets, the broker's tracked.
@@ -263,7 +263,7 @@ async fn a_reset_stays_silence_whatever_the_socket_shows_after_it() {
     assert_eq!(near.read_u8().await.unwrap_err().kind(), ConnectionReset);
     near.write_all(b"x").await.unwrap();
     assert_eq!(near.read_u8().await.unwrap_err().kind(), BrokenPipe);
-    assert_eq!(end(near).await, StreamEnd::Silence);
+    assert_eq!(end(near).await, StreamEnd::Unresponsive);
 
     // A write that meets it first takes the error away; what the socket shows then is no FIN.
     let (mut near, far) = tcp().await;
@@ -272,7 +272,7 @@ async fn a_reset_stays_silence_whatever_the_socket_shows_after_it() {
     near.write_all(b"x").await.unwrap();
     assert_eq!(near.read_u8().await.unwrap_err().kind(), ConnectionReset);
     assert_eq!(near.read(&mut [0]).await.unwrap(), 0);
-    assert_eq!(end(near).await, StreamEnd::Silence);
+    assert_eq!(end(near).await, StreamEnd::Unresponsive);
 }
 
 #[tokio::test]
@@ -282,7 +282,7 @@ async fn a_client_that_is_gone_with_bytes_unread_resets_a_tcp_connection() {
     far.readable().await.unwrap();
     drop(far);
     assert_eq!(near.read_u8().await.unwrap_err().kind(), ConnectionReset);
-    assert_eq!(end(near).await, StreamEnd::Silence);
+    assert_eq!(end(near).await, StreamEnd::Unresponsive);
 }
 
 #[tokio::test]
@@ -295,7 +295,7 @@ async fn a_write_behind_a_fin_is_the_clients_word() {
         tokio::task::yield_now().await;
     }
     assert_eq!(near.read_u8().await.unwrap_err().kind(), BrokenPipe);
-    assert_eq!(end(near).await, StreamEnd::Word);
+    assert_eq!(end(near).await, StreamEnd::Closed);
 }
 
 #[tokio::test]
@@ -307,19 +307,19 @@ async fn every_end_of_a_unix_socket_is_the_clients_word() {
     let (mut near, far) = pair();
     drop(far);
     assert_eq!(near.read(&mut [0]).await.unwrap(), 0);
-    assert_eq!(end(near).await, StreamEnd::Word);
+    assert_eq!(end(near).await, StreamEnd::Closed);
 
     let (mut near, far) = pair();
     drop(far);
     near.write_all(b"x").await.unwrap();
     assert_eq!(near.read_u8().await.unwrap_err().kind(), BrokenPipe);
-    assert_eq!(end(near).await, StreamEnd::Word);
+    assert_eq!(end(near).await, StreamEnd::Closed);
 
     let (mut near, far) = pair();
     near.write_all(b"unread").await.unwrap();
     drop(far);
     assert_eq!(near.read_u8().await.unwrap_err().kind(), ConnectionReset);
-    assert_eq!(end(near).await, StreamEnd::Word);
+    assert_eq!(end(near).await, StreamEnd::Closed);
 }
 
 #[tokio::test]
@@ -328,7 +328,7 @@ async fn a_network_that_fails_is_silence_whatever_follows() {
         let mut near = TrackedIo::new(Failing(Some(error)), Transport::Tcp, NEVER, Vec::new());
         assert_eq!(near.read_u8().await.unwrap_err().kind(), error);
         assert_eq!(near.read(&mut [0]).await.unwrap(), 0);
-        assert_eq!(end(near).await, StreamEnd::Silence, "{error:?}");
+        assert_eq!(end(near).await, StreamEnd::Unresponsive, "{error:?}");
     }
 }
 
@@ -386,19 +386,19 @@ async fn the_ends_of_a_tls_connection() {
     far.get_ref().0.set_zero_linger().unwrap();
     drop(far);
     assert_eq!(near.read(&mut [0]).await.unwrap(), 0);
-    assert_eq!(end(near).await, StreamEnd::Word);
+    assert_eq!(end(near).await, StreamEnd::Closed);
 
     // A FIN without it: the process was killed.
     let (mut near, far) = tls().await;
     drop(far.into_inner().0);
     assert_eq!(near.read(&mut [0]).await.unwrap_err().kind(), UnexpectedEof);
-    assert_eq!(end(near).await, StreamEnd::Word);
+    assert_eq!(end(near).await, StreamEnd::Closed);
 
     let (mut near, far) = tls().await;
     far.get_ref().0.set_zero_linger().unwrap();
     drop(far.into_inner().0);
     assert_eq!(near.read(&mut [0]).await.unwrap_err().kind(), ConnectionReset);
-    assert_eq!(end(near).await, StreamEnd::Silence);
+    assert_eq!(end(near).await, StreamEnd::Unresponsive);
 
     // A write that meets the reset first: what the next read takes for a FIN is none.
     let (mut near, far) = tls().await;
@@ -407,7 +407,7 @@ async fn the_ends_of_a_tls_connection() {
     near.write_all(b"x").await.unwrap();
     assert_eq!(near.read_u8().await.unwrap_err().kind(), ConnectionReset);
     assert_eq!(near.read(&mut [0]).await.unwrap_err().kind(), UnexpectedEof);
-    assert_eq!(end(near).await, StreamEnd::Silence);
+    assert_eq!(end(near).await, StreamEnd::Unresponsive);
 
     // A record that nobody can decrypt, and then a FIN.
     let (mut near, far) = tls().await;
@@ -416,7 +416,7 @@ async fn the_ends_of_a_tls_connection() {
     drop(far);
     assert_eq!(near.read(&mut [0]).await.unwrap_err().kind(), InvalidData);
     let _ = near.read(&mut [0]).await;
-    assert_eq!(end(near).await, StreamEnd::Silence);
+    assert_eq!(end(near).await, StreamEnd::Unresponsive);
 }
 
 #[tokio::test]
@@ -432,7 +432,7 @@ async fn a_connection_that_does_not_move_is_silence() {
     // Nobody reads: HTTP/2 waits for room to write, perhaps.
     let (near, _far) = tokio::io::duplex(64);
     let io = TrackedIo::new(near, Transport::Tcp, NEVER, Vec::new());
-    assert_eq!(io.connect_info().settle().await, StreamEnd::Silence);
+    assert_eq!(io.connect_info().settle().await, StreamEnd::Unresponsive);
 }
 
 /// A server on a runtime of its own whose every response stays open until its stream is dropped.

@@ -1,4 +1,4 @@
-//! For how long a connection may be of no use: before its first byte, without a call, and while its client does not read.
+//! Timeouts of one connection: for its first byte, without a call, and while its client does not read.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -9,14 +9,14 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use crate::clock::Moment;
 
-/// For how long a connection may say nothing at all after it was accepted.
+/// The longest time from accepting a connection to its first byte.
 const FIRST_BYTE: Duration = Duration::from_secs(10);
 
 /// The calls of one connection.
 #[derive(Debug, Default)]
 pub(super) struct OpenCalls {
     open: AtomicUsize,
-    /// When the last one ended, in milliseconds since the connection was accepted.
+    /// The end of the last one, in milliseconds since the connection was accepted.
     last: AtomicU64,
 }
 
@@ -31,35 +31,35 @@ impl OpenCalls {
     }
 }
 
-/// How long to bear with one connection.
+/// The timeouts of one connection.
 #[derive(Debug)]
-pub(crate) struct Patience {
+pub(crate) struct Timeouts {
     idle: Idle,
-    /// For how long a write may wait.
+    /// The longest time that a write may wait.
     stuck_after: Duration,
-    /// When to look at it again.
-    look: Pin<Box<Sleep>>,
+    /// Fires when the connection may have been idle for too long.
+    idle_check: Pin<Box<Sleep>>,
     /// Runs while a write waits.
     stuck: Option<Pin<Box<Sleep>>>,
 }
 
-/// When a connection is idle.
+/// The definition of an idle connection.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Idle {
-    /// When it has had no call for so long.
+    /// It has had no call for so long.
     WithoutCalls(Duration),
-    /// When nothing has come on it for so long.
+    /// Nothing has come on it for so long.
     WithoutBytes(Duration),
 }
 
-impl Patience {
-    pub(crate) fn new(idle: Idle, stuck_after: Duration) -> Patience {
+impl Timeouts {
+    pub(crate) fn new(idle: Idle, stuck_after: Duration) -> Timeouts {
         let (Idle::WithoutCalls(limit) | Idle::WithoutBytes(limit)) = idle;
-        Patience { idle, stuck_after, look: Box::pin(sleep(FIRST_BYTE.min(limit))), stuck: None }
+        Timeouts { idle, stuck_after, idle_check: Box::pin(sleep(FIRST_BYTE.min(limit))), stuck: None }
     }
 
-    /// Ready when the connection, which was accepted so long ago, has been idle for too long. `last_byte` is when a byte
-    /// last came, in time since then; 0 if none has.
+    /// Is ready when the connection has been idle for too long. `age` is the time since it was accepted. `last_byte`
+    /// is the time from then to the last byte; 0 if none has come.
     pub(super) fn poll_idle(
         &mut self,
         cx: &mut Context<'_>,
@@ -68,7 +68,7 @@ impl Patience {
         last_byte: Duration,
     ) -> Poll<()> {
         loop {
-            ready!(self.look.as_mut().poll(cx));
+            ready!(self.idle_check.as_mut().poll(cx));
             let (limit, busy_until) = match self.idle {
                 _ if last_byte.is_zero() => (FIRST_BYTE, Duration::ZERO),
                 Idle::WithoutCalls(limit) if calls.open.load(Ordering::Acquire) > 0 => (limit, age),
@@ -79,11 +79,11 @@ impl Patience {
             if left.is_zero() {
                 return Poll::Ready(());
             }
-            self.look.as_mut().reset(Instant::now() + left);
+            self.idle_check.as_mut().reset(Instant::now() + left);
         }
     }
 
-    /// Takes note of whether a write waits, and returns whether it has for too long.
+    /// Notes if a write waits, and returns true if it has waited for too long.
     pub(super) fn is_stuck(&mut self, cx: &mut Context<'_>, waits: bool) -> bool {
         if !waits {
             self.stuck = None;
