@@ -85,7 +85,7 @@ pub(crate) fn denied(name: &LockName, caller: Option<&str>, to: &str) {
     tracing::info!(target: TARGET, event = "denied", name = name.as_str(), caller, to);
 }
 
-/// Where the audit's lines go.
+/// The file that the audit's lines go to.
 #[derive(Debug, Clone)]
 pub(crate) struct AuditFile(Output);
 
@@ -105,7 +105,7 @@ impl AuditFile {
         Ok(AuditFile(Output::start("audit", file)))
     }
 
-    /// Where `tracing` writes the lines.
+    /// Returns the output to which `tracing` writes the lines.
     pub(crate) fn writer(&self) -> Output {
         self.0.clone()
     }
@@ -122,7 +122,7 @@ impl AuditFile {
     }
 }
 
-/// How many lines were dropped, read when metrics are.
+/// The number of lines that were dropped, read when metrics are.
 #[derive(Debug, Clone)]
 struct Dropped(Output);
 

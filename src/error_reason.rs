@@ -41,7 +41,7 @@ reasons! {
     UnsupportedEncoding = "UNSUPPORTED_ENCODING", Unimplemented;
     /// There is no such method.
     UnknownMethod = "UNKNOWN_METHOD", Unimplemented;
-    /// There is no such service to be checked for health.
+    /// A health check names a service that does not exist.
     UnknownService = "UNKNOWN_SERVICE", NotFound;
     /// The policy knows nobody by this connection.
     UnknownCaller = "UNKNOWN_CALLER", Unauthenticated;

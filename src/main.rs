@@ -122,8 +122,8 @@ async fn client(command: Command) -> ExitCode {
     }
 }
 
-/// What runs everything. A single thread takes tasks in the order in which they become ready, so that all answers to a
-/// burst are ready when the first is written, and it wakes no other thread, which costs more than to answer a call.
+/// Makes the runtime. A single thread takes tasks in the order in which they become ready, so all answers to a burst
+/// are ready when the first is written. It also wakes no other thread, which costs more than answering a call.
 fn runtime(threads: NonZeroUsize) -> io::Result<Runtime> {
     let mut builder = match threads.get() {
         1 => Builder::new_current_thread(),
@@ -137,7 +137,7 @@ fn failure(error: &anyhow::Error) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// `lockbroker serve`: until a signal, and from there until the broker is drained or a second signal.
+/// Runs `lockbroker serve`: until a signal, and from there until the broker is drained or a second signal comes.
 async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let (log, traces, audit) = (args.log.clone(), args.traces.clone(), args.audit.clone());
     let config = args.resolve().unwrap_or_else(|error| environment::exit::<Cli>(&error));
@@ -215,11 +215,11 @@ async fn serve_by(config: &Config, telemetry: &Telemetry) -> anyhow::Result<()> 
     }
 }
 
-/// All that a broker listens on.
+/// The sockets that a broker listens on.
 struct Sockets {
     listeners: Vec<Listener>,
     admin: Option<Listener>,
-    /// None without `--advertise`, and on the embedded store.
+    /// The socket for wake-ups; none without `--advertise`, and on the embedded store.
     wake_ups: Option<WakeSocket>,
 }
 
@@ -312,7 +312,7 @@ async fn serve_on(
     }
 }
 
-/// `lockbroker shard open` and `adopt`: a line for each shard.
+/// Runs `lockbroker shard open` and `adopt`: prints a line for each shard.
 async fn shards(command: ShardCommand) -> anyhow::Result<ExitCode> {
     let (args, force) = match &command {
         ShardCommand::Open(args) => (args, false),
@@ -354,7 +354,7 @@ async fn shards(command: ShardCommand) -> anyhow::Result<ExitCode> {
     Ok(printed)
 }
 
-/// What asks this process to stop: Ctrl-C and SIGTERM.
+/// The signals that ask this process to stop: Ctrl-C and SIGTERM.
 struct Signals {
     interrupt: Signal,
     terminate: Signal,

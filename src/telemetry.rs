@@ -63,9 +63,9 @@ pub enum InitError {
     /// The file of the audit cannot be opened.
     #[error("cannot write the audit to {} (--audit): {error}", path.display())]
     Audit {
-        /// As given.
+        /// The path as given.
         path: PathBuf,
-        /// What the operating system says.
+        /// The operating system's error.
         error: io::Error,
     },
 

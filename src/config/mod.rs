@@ -1,7 +1,7 @@
-//! What the operator can set: the flags of `lockbroker serve` and `lockbroker shard`, their environment
-//! variables and defaults.
+//! The operator's settings: the flags of `lockbroker serve` and `lockbroker shard`, their environment variables and
+//! defaults.
 //!
-//! Reads and checks; opens nothing.
+//! Reads and checks them; opens nothing.
 
 mod listen;
 
@@ -27,7 +27,7 @@ pub use listen::{ListenAddress, SocketGroup, SocketMode, SocketOptions};
 /// The flags of `lockbroker serve`.
 #[derive(Debug, Clone, Args)]
 pub struct ServeArgs {
-    /// Where to listen: ADDRESS:PORT or unix:/PATH; may be given several times
+    /// Address to listen on: ADDRESS:PORT or unix:/PATH; may be given several times
     #[arg(
         long,
         env = "LOCKBROKER_LISTEN",
@@ -48,12 +48,12 @@ pub struct ServeArgs {
     #[command(flatten)]
     tls: TlsArgs,
 
-    /// Who may do what with which locks: a TOML file [default: everybody everything]
+    /// TOML file that says who may do what with which locks [default: everybody everything]
     #[arg(long, env = "LOCKBROKER_POLICY", value_name = "FILE")]
     policy: Option<PathBuf>,
 
-    /// Where locks are kept: `memory` or `memcached://host:port[=weight],…`
-    /// [default: memory if every --listen is on loopback or a Unix socket]
+    /// Place of the locks: `memory` or `memcached://host:port[=weight],…` [default: memory if every --listen is on
+    /// loopback or a Unix socket]
     #[arg(long, env = "LOCKBROKER_STORE", value_name = "STORE")]
     store: Option<Store>,
 
@@ -66,12 +66,12 @@ pub struct ServeArgs {
     #[command(flatten)]
     transport: TransportOptions,
 
-    /// How many threads serve clients. One does tens of thousands of locks a second, and answers sooner than
-    /// several, which wake each other; more are for brokers that keep one busy
+    /// Number of threads that serve clients. One does tens of thousands of locks a second, and answers sooner than
+    /// several, which wake each other. Take more if one is kept busy
     #[arg(long, env = "LOCKBROKER_THREADS", value_name = "COUNT", default_value = "1")]
     pub threads: NonZeroUsize,
 
-    /// What is logged, and how
+    /// The settings of logs
     #[command(flatten)]
     pub log: LogOptions,
 
@@ -79,29 +79,29 @@ pub struct ServeArgs {
     #[arg(long, env = "LOCKBROKER_AUDIT", value_name = "FILE")]
     pub audit: Option<PathBuf>,
 
-    /// Where traces go
+    /// The settings of traces
     #[command(flatten)]
     pub traces: TraceOptions,
 }
 
-/// What `lockbroker serve` runs with. Everything in it is checked.
+/// The settings of `lockbroker serve`, all checked.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where to listen; at least one.
+    /// The addresses to listen on; at least one.
     pub listen: Vec<ListenAddress>,
-    /// Who may connect to the Unix sockets among them.
+    /// The permissions of the Unix sockets among them.
     pub sockets: SocketOptions,
-    /// How to speak TLS on the TCP addresses among them; none: plain text is spoken there.
+    /// The files for TLS on the TCP addresses among them; none for plain text.
     pub tls: Option<ServerFiles>,
-    /// Who may do what; none: everybody may do everything.
+    /// The file of the policy; none: everybody may do everything.
     pub policy: Option<PolicyFile>,
-    /// Where to serve health checks and metrics, if anywhere.
+    /// The address for health checks and metrics, if there is one.
     pub admin_listen: Option<SocketAddr>,
-    /// Where locks are kept.
+    /// The place of the locks.
     pub store: Store,
-    /// What the broker promises and how much it takes on.
+    /// The broker's promises and limits.
     pub broker: BrokerOptions,
-    /// How connections are treated, from the first byte to the shutdown.
+    /// The limits and times of connections, from the first byte to the shutdown.
     pub transport: TransportOptions,
 }
 
@@ -138,7 +138,7 @@ impl TtlOptions {
     }
 }
 
-/// What the broker promises and how much it takes on.
+/// The broker's promises and limits.
 #[derive(Debug, Clone, Args)]
 pub struct BrokerOptions {
     /// Time to live of a grant whose client asks for none.
@@ -149,28 +149,29 @@ pub struct BrokerOptions {
     #[arg(skip)]
     pub max_ttl: Duration,
 
-    /// Where other brokers reach this one by UDP, to wake it when they release a lock that is waited for here:
-    /// in Kubernetes the pod's IP. The port is 28553 unless named, and is bound on all addresses of the machine.
-    /// On every broker of a store or on none; without it they only poll. Not heeded with --store memory
+    /// Address at which other brokers reach this one by UDP, to wake it when they release a lock that is waited for
+    /// here: in Kubernetes the pod's IP. The port is 28553 unless named, and is bound on all addresses of the machine.
+    /// Set it on every broker of a store or on none; without it they only poll. Not used with --store memory
     #[arg(long, env = "LOCKBROKER_ADVERTISE", value_name = "IP[:PORT]")]
     pub advertise: Option<Advertised>,
 
-    /// How often to look at a lock that another broker holds, for waiters that do not say: 1ms to 1h. Up to 1s
+    /// Interval of polls for a lock that another broker holds, for waiters that do not set one: 1ms to 1h. Up to 1s
     /// where that broker will wake this one
     #[arg(long, env = "LOCKBROKER_POLL_INTERVAL", value_name = "DURATION", default_value = "100ms",
           value_parser = between(Duration::from_millis(1), HOUR))]
     pub poll_interval: Duration,
 
-    /// How many locks this broker has at once before it refuses more: held, lingering, or being acquired or released
+    /// Number of locks that this broker has at once before it refuses more: held, lingering, or being acquired or
+    /// released
     #[arg(long, env = "LOCKBROKER_MAX_LOCKS", value_name = "COUNT", default_value = "1000000")]
     pub max_locks: NonZeroUsize,
 
-    /// How many requests wait for a lock at once before this broker refuses more
+    /// Number of requests that wait for a lock at once before this broker refuses more
     #[arg(long, env = "LOCKBROKER_MAX_WAITERS", value_name = "COUNT", default_value = "1000000")]
     pub max_waiters: NonZeroUsize,
 
-    /// What every key in memcached begins with: up to 48 bytes of visible ASCII. The same on every broker
-    /// of a store; where others have a store of their own there, none of the prefixes begins with another
+    /// Prefix of every key in memcached: up to 48 bytes of visible ASCII. The same on every broker of a store; where
+    /// others have a store of their own there, none of the prefixes begins with another
     #[arg(long, env = "LOCKBROKER_KEY_PREFIX", value_name = "PREFIX", default_value = "lockbroker:")]
     pub key_prefix: KeyPrefix,
 
@@ -180,7 +181,7 @@ pub struct BrokerOptions {
     pub allow_unsafe_store: bool,
 }
 
-/// How connections are treated, from the first byte to the shutdown.
+/// The limits and times of connections, from the first byte to the shutdown.
 #[derive(Debug, Clone, Args)]
 pub struct TransportOptions {
     /// A connection that is silent for this long is sent an HTTP/2 ping: 100ms to 1h
@@ -193,18 +194,18 @@ pub struct TransportOptions {
           value_parser = between(Duration::from_millis(100), HOUR))]
     pub keepalive_timeout: Duration,
 
-    /// How many calls may be unanswered at once before more are refused. Acquire, Release, Session and
-    /// health checks are never refused for this
+    /// Number of calls that may be unanswered at once before more are refused. Acquire, Release, Session and health
+    /// checks are never refused for this
     #[arg(long, env = "LOCKBROKER_MAX_CONCURRENT_RPCS", value_name = "COUNT", default_value = "10000")]
     pub max_concurrent_rpcs: NonZeroUsize,
 
-    /// How many clients may be connected at once before more are turned away. [default: 10000, or as many as the
+    /// Number of clients that may be connected at once before more are turned away. [default: 10000, or as many as the
     /// limit of open files leaves]
     #[arg(long, env = "LOCKBROKER_MAX_CONNECTIONS", value_name = "COUNT")]
     pub max_connections: Option<NonZeroUsize>,
 
-    /// How many calls may be open at once before more are refused: each Session, each lock held or waited for on a
-    /// stream of its own, each call that is not answered. Release and health checks are refused at twice as many
+    /// Number of calls that may be open at once before more are refused: each Session, each lock held or waited for on
+    /// a stream of its own, each call that is not answered. Release and health checks are refused at twice as many
     #[arg(long, env = "LOCKBROKER_MAX_STREAMS", value_name = "COUNT", default_value = "1000000")]
     pub max_streams: NonZeroUsize,
 
@@ -219,14 +220,14 @@ pub struct TransportOptions {
     pub drain: Duration,
 }
 
-/// What is logged, and how. Logs go to stderr.
+/// The settings of logs, which go to stderr.
 #[derive(Debug, Clone, Args)]
 pub struct LogOptions {
-    /// What to log: a level, which is this program's own, and levels by module, such as `debug,h2=debug`
+    /// Levels of the log: one for this program, and levels by module, such as `debug,h2=debug`
     #[arg(long, env = "LOCKBROKER_LOG", value_name = "FILTER", default_value = "info", value_parser = log_filter)]
     pub log: Targets,
 
-    /// How to write it; `auto` is text on a terminal and JSON elsewhere
+    /// Format of the log; `auto` is text on a terminal and JSON elsewhere
     #[arg(long, env = "LOCKBROKER_LOG_FORMAT", value_name = "FORMAT", default_value = "auto")]
     pub log_format: LogFormat,
 }
@@ -243,7 +244,7 @@ fn log_filter(text: &str) -> Result<Targets, ParseError> {
     })
 }
 
-/// Where traces of the calls go. Without the cargo feature `otlp` there are none, and nothing to set.
+/// The settings of traces of the calls. Without the cargo feature `otlp` there are no traces, and nothing to set.
 #[derive(Debug, Clone, Default, Args)]
 pub struct TraceOptions {
     /// The collector to send traces of calls to, by OTLP over gRPC in plain text: http://HOST:PORT
@@ -261,12 +262,12 @@ fn collector(text: &str) -> Result<http::Uri, String> {
     uri.ok_or_else(|| "expected http://host:port, such as http://127.0.0.1:4317".into())
 }
 
-/// How log lines are written.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
     /// Text if stderr is a terminal, JSON if not.
     Auto,
-    /// For people.
+    /// Text for people.
     Text,
     /// One JSON object a line.
     Json,
@@ -280,16 +281,16 @@ pub struct ShardArgs {
     #[arg(long, env = "LOCKBROKER_STORE", value_name = "STORE")]
     pub store: Store,
 
-    /// As the brokers have it: 5s to 1h
+    /// Same value as on the brokers: 5s to 1h
     #[arg(long, env = "LOCKBROKER_MAX_TTL", value_name = "DURATION", default_value = "15s",
           value_parser = between(MIN_TTL, MAX_TTL))]
     pub max_ttl: Duration,
 
-    /// As the brokers have it
+    /// Same value as on the brokers
     #[arg(long, env = "LOCKBROKER_KEY_PREFIX", value_name = "PREFIX", default_value = "lockbroker:")]
     pub key_prefix: KeyPrefix,
 
-    /// What is logged, and how
+    /// The settings of logs
     #[command(flatten)]
     pub log: LogOptions,
 }
@@ -332,10 +333,10 @@ impl ServeArgs {
 }
 
 impl ShardArgs {
-    /// The shards.
+    /// Returns the shards.
     ///
     /// # Errors
-    /// As with [`ServeArgs::resolve`]: a broker's memory has none.
+    /// Fails as [`ServeArgs::resolve`] does: a broker's memory has no shards.
     pub fn shards(&self) -> Result<&[ShardAddress], clap::Error> {
         match &self.store {
             Store::Memcached(shards) => Ok(shards),
@@ -348,7 +349,7 @@ fn usage(message: String) -> clap::Error {
     clap::Error::raw(ErrorKind::ValueValidation, message + "\n")
 }
 
-/// Where other brokers reach this one by UDP.
+/// The address at which other brokers reach this one by UDP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Advertised(pub SocketAddr);
 
@@ -366,12 +367,12 @@ impl FromStr for Advertised {
     }
 }
 
-/// What every key in memcached begins with: up to [`MAX_KEY_PREFIX_BYTES`] of visible ASCII.
+/// The prefix of every key in memcached: up to [`MAX_KEY_PREFIX_BYTES`] of visible ASCII.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyPrefix(String);
 
 impl KeyPrefix {
-    /// The text.
+    /// Returns the text.
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -1,4 +1,4 @@
-//! Asks the policy, if there is one, before the domain hears of a request.
+//! Asks the policy, if there is one, before a request reaches the domain.
 
 use std::sync::Arc;
 

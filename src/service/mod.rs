@@ -1,5 +1,5 @@
-//! The gRPC side of the broker: the wire format, and what a connection tells about its client. The only place
-//! that makes a `tonic::Status`.
+//! The gRPC side of the broker: converts between the wire and the domain, and finds out how clients' connections end.
+//! The only place that makes a `tonic::Status`.
 
 mod authorizer;
 pub mod connection;
@@ -44,7 +44,7 @@ pub struct Service<S> {
 }
 
 impl<S: LockStore> Service<S> {
-    /// A service for this broker's locks, for those whom `policy` allows it; for everybody if there is none.
+    /// Makes the service for this broker's locks. `policy` decides who may use it; without one, everybody may.
     pub fn new(broker: Broker<S>, policy: Option<Reloaded<Policy>>) -> Service<S> {
         Service { broker, authorizer: Authorizer::new(policy) }
     }
@@ -72,7 +72,7 @@ fn caller(connection: Option<&Arc<Connection>>) -> Option<Arc<str>> {
     audit::caller(connection.map_or(&[], |connection| connection.caller()))
 }
 
-/// When a call arrived, and over which connection.
+/// The moment at which a call arrived, and its connection.
 #[derive(Debug)]
 struct Arrival {
     at: Moment,

@@ -12,7 +12,7 @@ use crate::lock::{LockId, LockName, MAX_LINGER, MIN_TTL, Owner};
 use crate::proto::{AcquireRequest, BeginLock, LockSpec, WaitAcquireRequest, WaitSpec};
 use crate::session::{Ask, Settings, Want};
 
-/// Who waits for this long or longer waits until the client leaves.
+/// The wait from which on a request waits until its client leaves.
 const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
 /// The seconds beyond which protobuf allows no duration: 10,000 years.
 const MOST_SECONDS: i64 = 315_576_000_000;
@@ -53,7 +53,7 @@ fn duration(sent: prost_types::Duration, field: &str) -> Result<Duration, Status
     Ok(Duration::from_secs(seconds) + Duration::from_millis(u64::from(nanos.div_ceil(1_000_000))))
 }
 
-/// Reads for how long to wait; none is for ever. Any length is taken, also beyond what protobuf allows.
+/// Reads the longest wait; none is for ever. Any length is taken, also beyond what protobuf allows.
 fn max_wait(sent: prost_types::Duration, field: &str) -> Result<Option<Duration>, Status> {
     let seconds = sent.seconds.min(MOST_SECONDS);
     let wait = duration(prost_types::Duration { seconds, ..sent }, field)?;

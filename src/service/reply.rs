@@ -1,4 +1,4 @@
-//! From the domain to the wire.
+//! Converts answers and events from the domain to the wire.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::session::Seen;
 use crate::store::{Look, Mark};
 use crate::stream::{Event, Failure, LostReason, Reason};
 
-/// When a new try makes sense where nobody knows better.
+/// The time after which another try makes sense, where nothing better is known.
 const RETRY: Duration = Duration::from_secs(1);
 
 pub(super) fn span(span: Duration) -> prost_types::Duration {
@@ -79,7 +79,7 @@ pub(crate) fn explained(status: Status) -> Status {
     }
 }
 
-/// When a new try makes sense, where one does.
+/// Returns the time after which another try makes sense, if one does.
 fn retry_after(failure: &Failure) -> Option<Duration> {
     match failure {
         Failure::Unavailable { retry_after, .. } => Some(retry_after.unwrap_or(RETRY)),
@@ -99,8 +99,8 @@ pub(super) fn lost_status(reason: LostReason, lock: &LockName) -> Status {
     with_details(reason, about(Some(lock), why), Some(lock), ErrorDetails::new())
 }
 
-/// How an event is told on a stream: `received` is when the request arrived from which `expires_after_request` counts, and
-/// none in a Session, where the acks cover its locks.
+/// Converts an event. `received` is the arrival of the request from which `expires_after_request` counts. It is none
+/// in a Session, where the acks cover its locks.
 pub(super) fn event(event: Event, received: Option<Moment>) -> LockEvent {
     let expires_after_request = |until: Moment| received.map(|received| span(less_drift(until.since(received))));
     let kind = match event {
@@ -147,7 +147,7 @@ fn failed(failure: Failure) -> Failed {
     }
 }
 
-/// What the audit calls the outcome of a Release call.
+/// Returns the audit's word for the outcome of a Release call.
 pub(super) fn outcome_of(ended: &Result<Ended, Failure>) -> &'static str {
     match ended {
         Ok(Ended::Released) => "released",
@@ -166,7 +166,7 @@ pub(super) fn released(ended: Ended) -> ReleaseResponse {
     ReleaseResponse { outcome: outcome.into() }
 }
 
-/// A lock as a look showed it, for a request that arrived at `arrived`.
+/// Converts what a look at a lock showed, for a request that arrived at `arrived`.
 pub(super) fn seen(seen: Seen, arrived: Moment) -> GetLockResponse {
     let Seen { look, lease_end } = seen;
     let expires_after_request = lease_end.map(|until| span(less_drift(until.since(arrived))));
@@ -196,7 +196,7 @@ mod tests {
     use super::*;
     use crate::lock::{FencingToken, GrantId, LockId, MAX_LINGER, MAX_TTL, MIN_TTL, item_ttl, lease};
 
-    /// Often nothing, which leaves the least room.
+    /// Makes spans up to `longest`, and often zero, which leaves the least room.
     fn within(longest: Duration) -> impl Strategy<Value = Duration> {
         prop_oneof![Just(0), 0..=longest.as_millis() as u64].prop_map(Duration::from_millis)
     }

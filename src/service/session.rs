@@ -1,4 +1,4 @@
-//! The Session call: what the client sends, and how it ends.
+//! The Session call: reads what the client sends, and finds out how the stream ends.
 
 use std::error::Error;
 use std::sync::{Arc, OnceLock};
@@ -21,23 +21,23 @@ use crate::session::{Ask, Breach, Broker, Session};
 use crate::store::LockStore;
 use crate::stream::{Failure, Outbox};
 
-/// For how long a client may leave a Session unopened.
+/// The longest time until a client opens its Session.
 const OPENS_WITHIN: Duration = Duration::from_secs(10);
 
-/// How often to look whether a client has read what it was sent, while its messages wait for that.
-const LOOK_AGAIN: Duration = Duration::from_millis(10);
+/// The interval at which to check if a client has read what it was sent, while its messages wait for that.
+const READ_CHECK_INTERVAL: Duration = Duration::from_millis(10);
 
-/// How many messages are heeded before others have their turn: enough for a batch, with which the store is busy while the
-/// next one is read.
+/// The number of messages that are handled before others have their turn: enough for a batch, which keeps the store
+/// busy while the next one is read.
 const AT_ONCE: usize = 32;
 
-/// How a Session ends.
+/// The way in which a Session ends.
 enum Close {
-    /// By the client's word.
+    /// The client closed it.
     Closed,
-    /// By its silence.
+    /// The client was not heard any more.
     Unresponsive,
-    /// By ours, for this reason; the client may still believe in its locks.
+    /// The broker refuses to go on, for this reason. The client may still believe in its locks.
     Refused(Status),
 }
 
@@ -73,7 +73,7 @@ struct Client {
     gone: CancellationToken,
 }
 
-/// A Session from its first message to its last.
+/// Runs a Session from its first message to its last.
 async fn drive<S: LockStore>(
     broker: Broker<S>,
     authorizer: Authorizer,
@@ -100,15 +100,15 @@ async fn drive<S: LockStore>(
         let backed_up = broker.is_backed_up(&outbox);
         tokio::select! {
             () = gone.cancelled(), if backed_up => break client.settle().await,
-            () = tokio::time::sleep(LOOK_AGAIN), if backed_up => {}
+            () = tokio::time::sleep(READ_CHECK_INTERVAL), if backed_up => {}
             next = client.next(), if !backed_up => {
                 // What else has come with it is taken at once; the watch is set anew for all of it.
                 let rest = std::iter::from_fn(|| client.next().now_or_never());
-                let heeded = std::iter::once(next).chain(rest).take(AT_ONCE).try_fold(0, |heeded, request| {
-                    heed(&mut session, request?, &limits, admit).map_err(Close::Refused)?;
-                    Ok(heeded + 1)
+                let handled = std::iter::once(next).chain(rest).take(AT_ONCE).try_fold(0, |handled, request| {
+                    handle(&mut session, request?, &limits, admit).map_err(Close::Refused)?;
+                    Ok(handled + 1)
                 });
-                match heeded {
+                match handled {
                     // There may be more.
                     Ok(AT_ONCE) => tokio::task::yield_now().await,
                     Ok(_) => {}
@@ -146,7 +146,7 @@ async fn open<S: LockStore>(
 }
 
 /// Does what the client asks. The error ends the Session: the client broke its rules.
-fn heed<S: LockStore>(
+fn handle<S: LockStore>(
     session: &mut Session<S>,
     request: SessionRequest,
     limits: &Limits,
@@ -198,7 +198,7 @@ fn breach(breach: Breach) -> Status {
 }
 
 impl Client {
-    /// The next message, or how the stream ended.
+    /// Returns the next message, or how the stream ended.
     ///
     /// # Cancel safety
     /// No message is lost.
