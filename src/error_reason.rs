@@ -5,7 +5,7 @@ use tonic::Code;
 /// The `domain` of every `google.rpc.ErrorInfo`.
 pub const ERROR_DOMAIN: &str = "lockbroker";
 
-/// Declares the reasons, so that their names, codes and list cannot part.
+/// Declares the reasons in one place, so that their names, codes and list agree.
 macro_rules! reasons {
     ($($(#[$doc:meta])* $variant:ident = $text:literal, $code:ident;)*) => {
         /// The reason of an error. A reason never changes its meaning or its code; later versions may add some.
@@ -17,7 +17,7 @@ macro_rules! reasons {
             /// All reasons.
             pub const ALL: &'static [ErrorReason] = &[$(ErrorReason::$variant,)*];
 
-            /// Returns it as it stands on the wire.
+            /// Returns its name on the wire.
             pub fn as_str(self) -> &'static str {
                 match self { $(ErrorReason::$variant => $text,)* }
             }
@@ -84,7 +84,7 @@ reasons! {
 }
 
 impl ErrorReason {
-    /// Reads it as it stands on the wire; none if it is not one of these.
+    /// Reads its name from the wire; none if it is not one of these.
     pub fn parse(text: &str) -> Option<ErrorReason> {
         ErrorReason::ALL.iter().copied().find(|reason| reason.as_str() == text)
     }

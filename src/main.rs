@@ -58,7 +58,7 @@ enum Command {
     Health(HealthArgs),
     /// Measure a broker
     Bench(BenchArgs),
-    /// Watches over what `run` runs
+    /// Watches over the command of `run`
     #[command(hide = true, name = WatchArgs::COMMAND)]
     ExecWatch(WatchArgs),
     /// Becomes the command of `run`
@@ -104,7 +104,7 @@ fn start(command: Command) -> ExitCode {
             command => signals::or_ended(client(command)).await,
         }
     });
-    // A name that is still being resolved is nothing to wait for.
+    // Do not wait for a name that is still being resolved.
     runtime.shutdown_background();
     code
 }
@@ -224,8 +224,8 @@ struct Sockets {
 }
 
 impl Sockets {
-    /// Binds every address that `config` names, and then logs that the broker listens. If one address is taken, the
-    /// log says of none that it is listened on.
+    /// Binds every address that `config` names, and only then logs that the broker listens. If one address is taken,
+    /// the log names none.
     async fn bind(config: &Config, tls: Option<Reloaded<ServerConfig>>) -> anyhow::Result<Sockets> {
         let mut listeners = Vec::new();
         for address in &config.listen {
@@ -268,7 +268,7 @@ impl Sockets {
     }
 }
 
-/// Says where operators find this broker: its machine, and where it listens.
+/// Returns where operators find this broker: its machine and its address.
 fn place(listeners: &[Listener]) -> io::Result<String> {
     let mut place = rustix::system::uname().nodename().to_string_lossy().into_owned();
     for listener in listeners {

@@ -127,7 +127,7 @@ impl Shared {
             let lost = match written {
                 Ok(()) => mem::take(&mut queue.lost),
                 Err(_) => {
-                    // A full disk, or a reader that has gone: nobody can be told now.
+                    // The disk is full, or the reader has gone: nobody can be told now.
                     queue.lose(messages.iter().filter(|&&byte| byte == b'\n').count() as u64);
                     0
                 }
@@ -142,13 +142,13 @@ impl Shared {
     }
 }
 
-/// Keeps writes of this thread from stopping the process, where the terminal's foreground is the command's, and from
-/// ending it, where an attempt to become a command has failed: that makes SIGPIPE deadly again.
+/// Keeps this thread's writes from stopping the process while the command has the terminal's foreground. Also keeps
+/// them from ending it after an attempt to become a command has failed, which makes SIGPIPE deadly again.
 fn block_signals() {
     let mut signals = SigSet::empty();
     signals.add(Signal::SIGTTOU);
     signals.add(Signal::SIGPIPE);
-    // Fails for no signal that there is.
+    // This cannot fail: the signal exists.
     let _ = signals.thread_block();
 }
 

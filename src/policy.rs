@@ -43,7 +43,8 @@ impl fmt::Display for Identity {
     }
 }
 
-/// The identities of a caller. Empty where neither a certificate nor a Unix socket gives any.
+/// The identities of a caller: those of its certificate, those of the process behind a Unix socket, or the address of
+/// a TCP connection.
 pub type Caller = Vec<Identity>;
 
 /// An action on a lock that a policy can allow.

@@ -75,8 +75,8 @@ pub enum InitError {
     Traces(#[from] opentelemetry_otlp::ExporterBuildError),
 }
 
-/// Sets up logs on stderr as `log` says, traces as `traces` says, and the audit to the file `audit`. Call it within the runtime that is to send the
-/// traces.
+/// Sets up logs on stderr as `log` says, traces as `traces` says, and the audit to the file `audit`. Call it within
+/// the runtime that is to send the traces.
 ///
 /// # Errors
 /// Fails as [`InitError`] says. A collector that cannot be reached is no error.

@@ -105,13 +105,13 @@ pub struct Config {
     pub transport: TransportOptions,
 }
 
-/// The ttl where a client asks for none, and the longest that one may ask for, unless they are set.
+/// The defaults of --default-ttl and --max-ttl.
 const DEFAULT_TTL: Duration = Duration::from_secs(15);
 
-/// The ttls as they are set. One that is not follows the other.
+/// The ttls as they are set. One that is not set follows the other.
 #[derive(Debug, Clone, Copy, Args)]
 struct TtlOptions {
-    /// Time to live of a grant whose client asks for none: for how long it stands without renewal [default: 15s, or
+    /// Time to live of a grant whose client asks for none: it stands for so long without renewal [default: 15s, or
     /// --max-ttl if that is less]
     #[arg(long, env = "LOCKBROKER_DEFAULT_TTL", value_name = "DURATION", value_parser = between(MIN_TTL, MAX_TTL))]
     default_ttl: Option<Duration>,
@@ -214,7 +214,7 @@ pub struct TransportOptions {
           value_parser = between(Duration::from_secs(1), Duration::from_secs(24 * 3600)))]
     pub idle_timeout: Duration,
 
-    /// After a signal to stop: for how long to keep leases alive while clients move to another broker
+    /// Time after a signal to stop in which leases are kept alive while clients move to another broker
     #[arg(long, env = "LOCKBROKER_DRAIN", value_name = "DURATION", default_value = "25s",
           value_parser = between(Duration::ZERO, HOUR))]
     pub drain: Duration,

@@ -57,7 +57,7 @@ fn about(lock: Option<&LockName>, why: &str) -> String {
     lock.map_or_else(|| why.to_owned(), |name| format!("lock {:?}: {why}", name.as_str()))
 }
 
-/// Gives a status that tonic made the reason that it lacks. Any other stays as it is.
+/// Adds the missing reason to a status that tonic made. Any other stays as it is.
 pub(crate) fn explained(status: Status) -> Status {
     if !status.details().is_empty() {
         return status;
@@ -201,7 +201,7 @@ mod tests {
         prop_oneof![Just(0), 0..=longest.as_millis() as u64].prop_map(Duration::from_millis)
     }
 
-    /// The lines of times in the proto are what is sent.
+    /// The proto's table of times shows what is sent.
     #[test]
     fn the_proto_counts_as_the_broker_does() {
         const PROTO: &str = include_str!("../../proto/lockbroker/v1/lockbroker.proto");
@@ -225,8 +225,8 @@ mod tests {
     }
 
     proptest! {
-        /// However long everything takes on the way, and though the client's clock runs slow: what it believes is over
-        /// before its item can be.
+        /// The client's belief ends before its item can, however long everything takes on the way, and though the
+        /// client's clock runs slow.
         #[test]
         fn validity_never_exceeds_the_items_life(
             ttl in within(MAX_TTL - MIN_TTL).prop_map(|ttl| ttl + MIN_TTL),

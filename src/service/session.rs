@@ -96,13 +96,14 @@ async fn drive<S: LockStore>(
     let gone = client.gone.clone();
     let admit = |ask: &Ask| authorizer.check(connection.as_ref(), Action::Acquire, &ask.name);
     let close = loop {
-        // Whoever does not read is not read either, heartbeats included, and so at last is silent.
+        // A client that does not read is not read either, heartbeats included. So in the end it counts as silent.
         let backed_up = broker.is_backed_up(&outbox);
         tokio::select! {
             () = gone.cancelled(), if backed_up => break client.settle().await,
             () = tokio::time::sleep(READ_CHECK_INTERVAL), if backed_up => {}
             next = client.next(), if !backed_up => {
-                // What else has come with it is taken at once; the watch is set anew for all of it.
+                // Other messages that have come with it are taken at once. The watch is set again once for all of
+                // them.
                 let rest = std::iter::from_fn(|| client.next().now_or_never());
                 let handled = std::iter::once(next).chain(rest).take(AT_ONCE).try_fold(0, |handled, request| {
                     handle(&mut session, request?, &limits, admit).map_err(Close::Refused)?;
@@ -158,7 +159,7 @@ fn handle<S: LockStore>(
         Some(Kind::Begin(begin)) => {
             let lock_ref = begin.lock_ref;
             session.take_ref(lock_ref).map_err(breach)?;
-            // A lock that is asked for wrongly, or by whom it is not for, fails alone.
+            // If the request for a lock is wrong or not allowed, only that lock fails.
             let invalid = |status: Status| Failure::Invalid { why: status.message().into() };
             let ask = limits.begin(begin, session.ttl()).map_err(invalid);
             match ask.and_then(|ask| admit(&ask).map(|()| ask)) {
@@ -175,8 +176,9 @@ fn handle<S: LockStore>(
     }
 }
 
-/// Finds what HTTP/2 says, if it does: then the stream or the connection has ended. Everything else that goes wrong with a
-/// message is an error of the client's, whatever source tonic names for it, and never its word.
+/// Finds HTTP/2's error, if there is one: then the stream or the connection has ended. Every other failure of a
+/// message is an error of the client's, whatever source tonic names for it. It never means that the client closed the
+/// stream.
 fn http2_error(status: &Status) -> Option<&h2::Error> {
     let mut source = status.source();
     while let Some(error) = source {
@@ -207,13 +209,14 @@ impl Client {
             biased;
             message = self.requests.message() => match message {
                 Ok(Some(request)) => Ok(request),
-                // Half-closed by the client; but hyper, when a ping stays unanswered, ends our requests in the same way.
+                // The client has half-closed the stream. But hyper ends the requests in the same way when a ping stays
+                // unanswered.
                 Ok(None) => Err(self.settle().await),
                 Err(status) => match http2_error(&status).map(h2::Error::is_library) {
                     Some(false) => Err(self.settle().await),
-                    // We have reset the stream, since the client broke HTTP/2's rules on it.
+                    // h2 has reset the stream, since the client broke HTTP/2's rules on it.
                     Some(true) => Err(Close::Unresponsive),
-                    // The message itself is broken, and who knows what else.
+                    // The message itself is broken, so nothing after it can be trusted.
                     None => Err(Close::Refused(reply::explained(status))),
                 },
             },

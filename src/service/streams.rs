@@ -75,7 +75,7 @@ impl<R> Drop for LockStream<R> {
     }
 }
 
-/// Tells a keeper that its client's stream has ended, by word or by silence. In doubt it is silence.
+/// Tells a keeper how its client's stream has ended (R7). In doubt it is silence.
 fn end_lock(bell: Arc<Bell>, connection: Option<Arc<Connection>>) {
     let Some(connection) = connection else {
         return bell.end(End::Silence);
