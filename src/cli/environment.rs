@@ -1,7 +1,7 @@
 //! Reads the command line together with the environment, and names in each error which of the two it came from.
 //!
 //! An empty variable counts as unset, since Compose files and Helm charts make empty ones where nothing was set. But
-//! some settings must not be lost silently: an empty one of [`STRICT`] is wrong usage.
+//! some settings must not be lost silently: an empty one of `STRICT` is wrong usage.
 
 use std::env;
 use std::ffi::OsString;
