@@ -93,7 +93,7 @@ impl AuditFile {
     /// Opens `path` to append to it; `-` is stdout.
     ///
     /// # Errors
-    /// What the operating system says. A named pipe that nobody reads is an error, so that the start does not wait.
+    /// Returns the operating system's error. A named pipe that nobody reads is an error, so that the start does not wait.
     pub(crate) fn open(path: &Path) -> io::Result<AuditFile> {
         if path == Path::new("-") {
             return Ok(AuditFile(Output::start("audit", io::stdout())));

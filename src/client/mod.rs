@@ -80,7 +80,7 @@ pub const DEFAULT_ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Asks brokers for locks. Cheap to clone; clones share the stream and its task.
 ///
-/// When the last clone and the last guard are gone, the stream ends.
+/// The stream ends when the last clone and the last guard are gone.
 #[derive(Clone)]
 pub struct Client {
     settings: Arc<ClientSettings>,
