@@ -109,8 +109,7 @@ impl Model {
         if keeper.connected {
             state.left.breaks -= 1;
         }
-        keeper.stream =
-            if keeper.connected && !self.rules.reset_is_silence { Stream::Word } else { Stream::Silence };
+        keeper.stream = if keeper.connected && !self.rules.reset_is_silence { Stream::Word } else { Stream::Silence };
         keeper.connected = false;
         if keeper.doing == Doing::Wants && !busy {
             *keeper = Keeper::default();
