@@ -34,7 +34,7 @@ use crate::service::timeouts::{Idle, Timeouts};
 use crate::session::Broker;
 use crate::store::LockStore;
 
-#[cfg(any(fuzzing, test))]
+#[cfg(any(fuzzing, debug_assertions))]
 pub use authority::fuzzing;
 use calls::Calls;
 use dispatch::Dispatch;

@@ -8,7 +8,7 @@
 //! ones. The fields go on as plain literals, so h2's own table stays empty. If something cannot be decoded, the
 //! connection ends with an error. That counts as silence (R7), since nobody can tell what the client meant.
 
-#[cfg(any(fuzzing, test))]
+#[cfg(any(fuzzing, debug_assertions))]
 pub mod fuzzing;
 mod hpack;
 mod huffman;

@@ -1,4 +1,4 @@
-//! Entry points for the fuzzer; see `fuzz/Cargo.toml`. Left out of all other builds.
+//! Entry points for the fuzzer; see `fuzz/Cargo.toml`. No release build has them.
 
 use std::sync::LazyLock;
 

@@ -9,7 +9,7 @@ mod board;
 mod commands;
 mod connection;
 mod epoch;
-#[cfg(fuzzing)]
+#[cfg(any(fuzzing, debug_assertions))]
 pub mod fuzzing;
 mod metrics;
 mod opening;
