@@ -40,7 +40,7 @@ bare_debian() {
 # nothing: packages are fetched from the mirror that this machine's own apt uses, and unpacked in the cache.
 debian_program() {
     local program=$1 suite=$2 packages=("${@:3}")
-    local cache home mirror work loader machine package
+    local cache home mirror work loader machine package bin
     cache=$(cache)
     # Test binaries that run at the same time may all ask; the first one fetches.
     exec 9>"$cache/$program.lock"
@@ -81,12 +81,15 @@ debian_program() {
 
     loader=$(cd "$work/root" && find . -type f -name 'ld-linux*.so.*' | head -n 1)
     machine=$(basename "$(dirname "$loader")")
+    # Servers lie in sbin.
+    bin=usr/bin
+    [[ -x $work/root/$bin/$program ]] || bin=usr/sbin
     # Started by way of its own loader, since the machine's C library may be an older one. `exec`, so
     # that the process that a test starts is the one that it stops and kills.
     cat >"$work/root/$program" <<END
 #!/bin/sh
 home=\${0%/*}
-exec "\$home/$loader" --library-path "\$home/lib/$machine:\$home/usr/lib/$machine" "\$home/usr/bin/$program" "\$@"
+exec "\$home/$loader" --library-path "\$home/lib/$machine:\$home/usr/lib/$machine" "\$home/$bin/$program" "\$@"
 END
     chmod +x "$work/root/$program"
     rm -rf "$home"
