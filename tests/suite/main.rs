@@ -35,6 +35,7 @@ mod old_memory;
 mod otlp;
 mod outputs;
 mod policy;
+mod proxies;
 mod python;
 mod quarantine;
 mod reattach;

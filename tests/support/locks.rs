@@ -135,6 +135,18 @@ pub async fn granted<E: Event>(stream: &mut Streaming<E>) -> Acquired {
     }
 }
 
+/// Waits without end for the grant of a stream.
+pub async fn granted_whenever(stream: &mut Streaming<WaitAcquireResponse>) -> Acquired {
+    loop {
+        let message = stream.message().await.unwrap().expect("a grant where the stream ended");
+        match message.event.and_then(|event| event.kind) {
+            Some(Kind::Acquired(acquired)) => return acquired,
+            Some(Kind::Queued(_)) => {}
+            other => panic!("{other:?} where `acquired` was expected"),
+        }
+    }
+}
+
 /// Returns the next event of a holder's stream that is not a renewal.
 pub async fn after_renewals<E: Event>(stream: &mut Streaming<E>) -> Kind {
     loop {
