@@ -40,56 +40,44 @@ impl Program {
         }
     }
 
-    fn path(self) -> PathBuf {
+    fn binary(self) -> PathBuf {
         tool(&format!("LOCKBROKER_TEST_{}", self.name().to_uppercase()), &["scripts/proxy", self.name()])
     }
 
-    fn config(self, settings: Settings) -> &'static str {
-        match (self, settings) {
-            (Self::Nginx, Settings::Documented) => include_str!("../../../deploy/proxies/nginx.conf"),
-            (Self::Nginx, Settings::Plain) => include_str!("plain-nginx.conf"),
-            (Self::Haproxy, Settings::Documented) => include_str!("../../../deploy/proxies/haproxy.cfg"),
-            (Self::Haproxy, Settings::Plain) => include_str!("plain-haproxy.cfg"),
-            (Self::Envoy, Settings::Documented) => include_str!("../../../deploy/proxies/envoy.yaml"),
-            (Self::Envoy, Settings::Plain) => include_str!("plain-envoy.yaml"),
-        }
+    /// Its configuration as an operator has it.
+    fn config(self, settings: Settings) -> String {
+        let file = match self {
+            Self::Nginx => "nginx.conf",
+            Self::Haproxy => "haproxy.cfg",
+            Self::Envoy => "envoy.yaml",
+        };
+        let path = match settings {
+            Settings::Documented => format!("deploy/proxies/{file}"),
+            Settings::Plain => format!("tests/suite/proxies/plain-{file}"),
+        };
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
     }
 }
 
-/// The file as it is, but for this machine's addresses: one broker for both of them.
+/// The file as it is, but for this machine's addresses and folder. Both brokers are the same.
 fn here(program: Program, settings: Settings, own: SocketAddr, broker: SocketAddr, folder: &Path) -> String {
-    let text = program.config(settings);
-    let replaced = |text: String, from: &str, to: &str| {
-        assert!(text.contains(from), "{program:?}, {settings:?}: no {from:?}");
-        text.replace(from, to)
+    let written = |host: &str, port: u16| match program {
+        Program::Nginx | Program::Haproxy => format!("{host}:{port}"),
+        Program::Envoy => format!("{{address: {host}, port_value: {port}}}"),
     };
-    let port = |port: u16| format!("port_value: {port}");
-    match program {
-        Program::Nginx => {
-            let text = replaced(text.to_owned(), "listen 28551;", &format!("listen {own};"));
-            let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-                .map(|kind| format!("{kind}_temp_path {}/{kind};", folder.display()))
-                .concat();
-            let text = replaced(text, "http {", &format!("http {{ {temporary} access_log off;"));
-            to_broker(&text, &broker.to_string())
-        }
-        Program::Haproxy => {
-            let text = replaced(text.to_owned(), "bind :28551 ", &format!("bind {own} "));
-            to_broker(&text, &broker.to_string())
-        }
-        Program::Envoy => {
-            let listen = format!("0.0.0.0, {}", port(28551));
-            let text = replaced(text.to_owned(), &listen, &format!("{}, {}", own.ip(), port(own.port())));
-            let broker = format!("{}, {}", broker.ip(), port(broker.port()));
-            let text = replaced(text, &format!("10.0.0.11, {}", port(28551)), &broker);
-            text.replace(&format!("10.0.0.12, {}", port(28551)), &broker)
-        }
+    let mut text = program.config(settings);
+    for (host, here) in [("0.0.0.0", own), ("10.0.0.11", broker), ("10.0.0.12", broker)] {
+        let there = written(host, 28551);
+        // The plain ones have one broker.
+        assert!(text.contains(&there) || host == "10.0.0.12", "{program:?}, {settings:?}: no {there}");
+        text = text.replace(&there, &written(&here.ip().to_string(), here.port()));
     }
-}
-
-fn to_broker(text: &str, broker: &str) -> String {
-    assert!(text.contains("10.0.0.11:28551"));
-    text.replace("10.0.0.11:28551", broker).replace("10.0.0.12:28551", broker)
+    if program == Program::Nginx {
+        let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+            .map(|kind| format!("{kind}_temp_path {}/{kind};", folder.display()));
+        text = text.replace("http {", &format!("http {{ access_log off; {}", temporary.concat()));
+    }
+    text
 }
 
 /// A proxy before a broker.
@@ -97,6 +85,7 @@ fn to_broker(text: &str, broker: &str) -> String {
 pub(crate) struct Proxied {
     program: Program,
     settings: Settings,
+    binary: PathBuf,
     address: SocketAddr,
     folder: TempDir,
     config: PathBuf,
@@ -110,7 +99,8 @@ impl Proxied {
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join(if program == Program::Envoy { "proxy.yaml" } else { "proxy.conf" });
         fs::write(&config, here(program, settings, address, broker, folder.path())).unwrap();
-        let mut proxied = Self { program, settings, address, folder, config, processes: Vec::new() };
+        let binary = program.binary();
+        let mut proxied = Self { program, settings, binary, address, folder, config, processes: Vec::new() };
         proxied.start_again().await;
         proxied
     }
@@ -149,7 +139,7 @@ impl Proxied {
     fn spawn(&self, more: &[&str]) -> Process {
         let folder = self.folder.path().display().to_string();
         let config = self.config.display().to_string();
-        let mut run = Command::new(self.program.path());
+        let mut run = Command::new(&self.binary);
         match self.program {
             Program::Nginx => {
                 let user = if geteuid().is_root() { "user root;" } else { "" };
