@@ -30,7 +30,8 @@ async fn a_connection_has_so_many_streams_as_its_proxy_says() {
     let limits = [(Program::Nginx, Some(128)), (Program::Haproxy, Some(100)), (Program::Envoy, None)];
     join_all(limits.map(async |(program, limit)| {
         let documented = Proxied::start(program, Settings::Documented, broker.address()).await;
-        hold(stub(documented.address()).await, 300, documented.to_string()).await;
+        let many = hold(stub(documented.address()).await, 300, documented.to_string());
+        timeout(SOON * 3, many).await.expect("as many streams as are asked for");
 
         let Some(limit) = limit else { return };
         let plain = Proxied::start(program, Settings::Plain, broker.address()).await;
