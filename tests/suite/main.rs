@@ -30,10 +30,11 @@ mod metrics;
 mod moves;
 mod notice;
 mod odd_servers;
-#[cfg(feature = "otlp")]
 mod old_memory;
+#[cfg(feature = "otlp")]
 mod otlp;
 mod outputs;
+mod pages;
 mod policy;
 mod proxies;
 mod python;
