@@ -67,7 +67,7 @@ reasons! {
     MaxConcurrentRpcs = "MAX_CONCURRENT_RPCS", ResourceExhausted;
     /// As many streams are open as may be (`--max-streams`).
     MaxStreams = "MAX_STREAMS", ResourceExhausted;
-    /// The request, or a Session's `open`, did not come whole within 30 s.
+    /// The request did not come whole within 30 s, or a Session's `open` within 10 s.
     RequestIncomplete = "REQUEST_INCOMPLETE", DeadlineExceeded;
     /// The call's deadline is over.
     DeadlineOver = "DEADLINE_OVER", DeadlineExceeded;

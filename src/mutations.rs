@@ -11,20 +11,20 @@ compile_error!("lockbroker_mutations builds a broker that breaks its promises: f
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(lockbroker_mutations, derive(clap::ValueEnum))]
 pub(crate) enum Rule {
-    /// Renewals and releases name the id that they act for.
+    /// Renewals and releases name the id that they act for (R1).
     IdsCompared,
-    /// A reattach gives the grant a new id.
+    /// A reattach gives the grant a new id (R10).
     NewIdOnReattach,
-    /// A shard that has lost its memory grants nothing for `--max-ttl`.
+    /// A shard that has lost its memory grants nothing for `--max-ttl` (R15).
     Quarantine,
-    /// A lease counts from before the command was sent, and what is answered late counts for nothing. That the server's
-    /// clock seems to lag gives a late answer away too, and is left out with it.
+    /// A lease counts from before the command was sent, and what is answered late counts for nothing (R3). That the
+    /// server's clock seems to lag gives a late answer away too, and is left out with it.
     AnswerInTime,
-    /// After silence nothing is released before the validity that the client was told is over.
+    /// After silence nothing is released before the validity that the client was told is over (R7).
     Silence,
-    /// A reset of a TCP connection is not the client's word.
+    /// A reset of a TCP connection is not the client's word (R7a).
     ResetIsSilence,
-    /// Answers that a memcached gives by a clock that lags do not count.
+    /// Answers that a memcached gives by a clock that lags do not count (R18).
     ClockLag,
 }
 

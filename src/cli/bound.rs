@@ -12,11 +12,9 @@ use std::process::{Command, ExitCode};
 use rustix::process::{Pid, Signal, getpgrp, getppid, set_parent_process_death_signal};
 use rustix::termios::tcsetpgrp;
 
-use super::common::from_background;
+use super::common::{NOT_EXECUTABLE, from_background};
 use crate::output::say;
 
-/// The shell's exit code for a command that cannot be run.
-const NOT_EXECUTABLE: u8 = 126;
 /// The shell's exit code for a command that is not there.
 const NOT_FOUND: u8 = 127;
 

@@ -18,6 +18,8 @@ const UNAVAILABLE: u8 = 69;
 const PROTOCOL: u8 = 76;
 /// EX_NOPERM: refused by the policy, or because of a certificate.
 const REFUSED: u8 = 77;
+/// The shell's exit code for a command that cannot be run.
+pub(super) const NOT_EXECUTABLE: u8 = 126;
 
 /// The addresses of the brokers.
 #[derive(Debug, Clone, clap::Args)]

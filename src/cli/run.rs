@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
 
-use super::common::{ServerArgs, fail};
+use super::common::{NOT_EXECUTABLE, ServerArgs, fail};
 use super::processes::{Children, parent};
 use super::signals::{Signals, code_of};
 use super::supervise::{Ended, supervise};
@@ -19,8 +19,6 @@ use crate::output::say;
 
 /// EX_SOFTWARE of sysexits.h: the lock was lost while the command ran.
 const LOST: u8 = 70;
-/// The shell's exit code for a command that cannot be run.
-const NOT_EXECUTABLE: u8 = 126;
 
 /// The exit code of timeout(1): `--timeout` is over.
 const TIMEOUT: u8 = 124;

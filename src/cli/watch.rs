@@ -17,12 +17,10 @@ use rustix::process::{
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::bound::BoundArgs;
+use super::common::NOT_EXECUTABLE;
 use super::processes::{Children, code, kill_all_below};
 use super::signals::{Signals, code_of};
 use crate::output::say;
-
-/// The shell's exit code for a command that cannot be run.
-const NOT_EXECUTABLE: u8 = 126;
 
 /// The signal that the kernel sends when `run` dies. Nobody else sends it, and by default it does nothing.
 const RUN_HAS_DIED: Signal = Signal::URG;

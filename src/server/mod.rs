@@ -22,6 +22,7 @@ use tokio_stream::StreamExt;
 use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
 use tonic::transport;
+use tonic_health::pb::health_server::{self, HealthServer};
 use tower::layer::layer_fn;
 
 use crate::config::TransportOptions;
@@ -151,34 +152,17 @@ pub async fn run<S: LockService>(
     let streams = Quota::new(metrics, "max_streams", options.max_streams);
     let (health, health_service) = Health::new(ready).await;
     let _admin = admin.map(|admin| admin::serve(admin, Routes::new(health_service.clone()), metrics.clone()));
-    let rest = Routes::new(health_service.accept_compressed(CompressionEncoding::Gzip))
-        .add_service(
-            reflection()
-                .build_v1()
-                .expect("the descriptor is compiled in")
-                .max_decoding_message_size(MAX_REQUEST_BYTES)
-                .accept_compressed(CompressionEncoding::Gzip),
-        )
-        .add_service(
-            reflection()
-                .build_v1alpha()
-                .expect("the descriptor is compiled in")
-                .max_decoding_message_size(MAX_REQUEST_BYTES)
-                .accept_compressed(CompressionEncoding::Gzip),
-        )
-        .prepare();
     // The limit holds for what is decompressed as well. Answers are shorter than gzip's own frame: they go as they are.
     let locks = LockServiceServer::new(service)
         .max_decoding_message_size(MAX_REQUEST_BYTES)
         .accept_compressed(CompressionEncoding::Gzip);
+    let services = Dispatch { locks, rest: other_services(health_service) };
 
-    let keepalive_interval = options.keepalive_interval;
-    let max_concurrent_rpcs = options.max_concurrent_rpcs;
+    let TransportOptions { keepalive_interval, max_concurrent_rpcs, .. } = *options;
     let (idle, stuck) = (Idle::WithoutCalls(options.idle_timeout), keepalive_interval + options.keepalive_timeout);
     let incoming = listen::incoming(listeners, may_connect).map(move |(io, room)| {
-        let caller = io.caller();
+        let (transport, caller) = (io.transport(), io.caller());
         let timeouts = Timeouts::new(idle, stuck.max(LONGEST_WRITE));
-        let transport = io.transport();
         let io = TrackedIo::new(io, transport, keepalive_interval, caller).counted_by(&connections);
         Ok::<_, Infallible>(io.with_room(room).with_timeouts(timeouts))
     });
@@ -196,7 +180,7 @@ pub async fn run<S: LockService>(
         .layer(layer_fn(move |inner| Calls::new(inner, calls.clone(), streams.clone())))
         .layer(layer_fn(Explain))
         .layer(layer_fn(move |inner| Shed::new(inner, max_concurrent_rpcs, shed.clone())))
-        .serve_with_incoming_shutdown(Dispatch { locks, rest }, incoming, async {
+        .serve_with_incoming_shutdown(services, incoming, async {
             // An error means that the sender was dropped, and this future with it.
             let _ = stopped.await;
         });
@@ -223,6 +207,26 @@ pub async fn run<S: LockService>(
 
     let _ = stop.send(());
     tokio::time::timeout(FAREWELL, serving).await.unwrap_or(Ok(()))
+}
+
+/// Makes the services beside that of locks: health checks and reflection.
+fn other_services(health: HealthServer<impl health_server::Health>) -> Routes {
+    Routes::new(health.accept_compressed(CompressionEncoding::Gzip))
+        .add_service(
+            reflection()
+                .build_v1()
+                .expect("the descriptor is compiled in")
+                .max_decoding_message_size(MAX_REQUEST_BYTES)
+                .accept_compressed(CompressionEncoding::Gzip),
+        )
+        .add_service(
+            reflection()
+                .build_v1alpha()
+                .expect("the descriptor is compiled in")
+                .max_decoding_message_size(MAX_REQUEST_BYTES)
+                .accept_compressed(CompressionEncoding::Gzip),
+        )
+        .prepare()
 }
 
 fn reflection() -> tonic_reflection::server::Builder<'static> {

@@ -29,7 +29,7 @@ async fn a_broker_that_goes_lets_its_clients_go_first() {
         assert_eq!(duration(draining.grace), Duration::from_secs(60));
         assert!(matches!(next_event(&mut waiting).await, Kind::Draining(_)));
         let status = end_of(&mut waiting).await;
-        assert_eq!(status.code(), Code::Unavailable);
+        assert_eq!((status.code(), &*reason(&status)), (Code::Unavailable, "BROKER_DRAINING"));
         let (mut told, mut failed) = (false, false);
         while !(told && failed) {
             match session.next_event().await {

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::support::{Broker, Memcached, RawSession, SOON, acquire, begin, eventually, next_event, once, try_acquire};
+use crate::support::{
+    Broker, Memcached, RawSession, SOON, acquire, begin, eventually, next_event, once, reason, try_acquire,
+};
 use lockbroker::proto::lock_event::Kind;
 use tonic::Code;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -22,7 +24,7 @@ async fn a_full_memcached_grants_nothing_and_keeps_what_is_held() {
     memcached.fill(160).await;
     let filled = tokio::time::Instant::now();
     let status = try_acquire(&mut stub, once("full 1")).await.unwrap_err();
-    assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
+    assert_eq!((status.code(), &*reason(&status)), (Code::ResourceExhausted, "STORE_FULL"), "{status:?}");
     let address = memcached.address().to_string();
     assert!(status.message().contains("no memory left") && status.message().contains(&address), "{status:?}");
 

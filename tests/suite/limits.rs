@@ -260,7 +260,7 @@ async fn who_never_says_what_it_wants_is_turned_away() {
     let _second = stub.session(never).await.unwrap().into_inner();
     broker.scraped("they are there", |scrape| used(scrape, "max_connections") == 2.0).await;
     let status = timeout(2 * SOON, session.message()).await.expect("an end").unwrap_err();
-    assert_eq!(status.code(), Code::DeadlineExceeded);
+    assert_eq!((status.code(), &*reason(&status)), (Code::DeadlineExceeded, "REQUEST_INCOMPLETE"));
     assert!(status.message().contains("open"), "{status:?}");
     eventually(2 * SOON, "what said nothing is closed", async || {
         let scrape = broker.scrape().await;
@@ -281,7 +281,7 @@ async fn ten_times_the_calls_are_as_many_as_there_may_be() {
         match stub.session(tokio_stream::pending()).await {
             Ok(session) => sessions.push(session),
             Err(status) => {
-                assert_eq!(status.code(), Code::ResourceExhausted);
+                assert_eq!((status.code(), &*reason(&status)), (Code::ResourceExhausted, "MAX_STREAMS"));
                 assert!(status.message().contains("--max-streams"), "{status:?}");
                 exhausted += 1;
             }

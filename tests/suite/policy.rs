@@ -123,6 +123,7 @@ async fn whom_no_rule_knows_may_nothing_but_ask_for_health_and_reflection() {
     let guarded = Guarded::start(&for_us(r#"["acquire", "release", "look"]"#, r#"[""]"#), &[]).await;
     guarded.broker.ready().await;
     let mut stub = guarded.broker.stub().await;
+    assert_eq!(reason(&stub.acquire(once("a")).await.unwrap_err()), "UNKNOWN_CALLER");
     assert_eq!(code(stub.acquire(once("a")).await), Code::Unauthenticated);
     assert_eq!(code(stub.wait_acquire(wait("a")).await), Code::Unauthenticated);
     let look = GetLockRequest { name: "a".into(), lock_id: String::new() };

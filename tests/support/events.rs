@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Status, Streaming};
+use tonic_types::StatusExt;
 
 use super::SOON;
 
@@ -32,6 +33,12 @@ impl Event for WaitAcquireResponse {
     fn event(self) -> Option<LockEvent> {
         self.event
     }
+}
+
+/// Returns the reason of an error, for programs: one of those in the proto.
+pub fn reason(status: &Status) -> String {
+    let info = status.get_details_error_info();
+    info.unwrap_or_else(|| panic!("an error without a reason: {status:?}")).reason
 }
 
 /// Returns the next message of a stream that must have one soon.

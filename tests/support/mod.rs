@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 pub use broker::{Broker, lockbroker, open, output, run, stub};
 pub use certificates::{Authority, Certificate};
-pub use events::{Event, RawSession, end_of, next_event, next_message};
+pub use events::{Event, RawSession, end_of, next_event, next_message, reason};
 pub use history::{History, Hold};
 pub use locks::*;
 pub use memcached::Memcached;

@@ -39,7 +39,7 @@ impl Placement {
     }
 }
 
-/// A topology as nine decimal digits: the same for the same shards, weights and `--max-ttl`, in whatever order
+/// A topology as nine decimal digits (R20): the same for the same shards, weights and `--max-ttl`, in whatever order
 /// the shards are listed.
 pub(super) fn fingerprint(shards: &[ShardAddress], max_ttl: Duration) -> u64 {
     let mut lines: Vec<String> = shards.iter().map(|shard| format!("{shard}={}\n", shard.weight)).collect();
