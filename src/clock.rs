@@ -59,8 +59,9 @@ impl Moment {
 
 impl Add<Duration> for Moment {
     type Output = Moment;
+    /// Stops at the end of what the clock can show rather than panicking.
     fn add(self, by: Duration) -> Moment {
-        Moment(self.0 + by)
+        Moment(self.0.saturating_add(by))
     }
 }
 

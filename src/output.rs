@@ -114,6 +114,7 @@ impl Shared {
 
     fn run(&self, name: &str, mut to: impl Write) {
         block_signals();
+        let mut torn = false;
         let mut queue = self.queue();
         loop {
             let idle = |queue: &mut Queue| queue.waiting.is_empty();
@@ -121,14 +122,22 @@ impl Shared {
             let messages = mem::take(&mut queue.waiting);
             queue.writing = true;
             drop(queue);
-            let written = to.write_all(&messages).and_then(|()| to.flush());
+            // Ends a line that is broken, so that the next one is not lost with it.
+            let written = if torn { to.write_all(b"\n") } else { Ok(()) };
+            let (unwritten, written) = match written {
+                Ok(()) => write(&mut to, &messages),
+                failed => (&*messages, failed),
+            };
+            if let Some(last) = messages[..messages.len() - unwritten.len()].last() {
+                torn = *last != b'\n';
+            }
             queue = self.queue();
             queue.writing = false;
             let lost = match written {
                 Ok(()) => mem::take(&mut queue.lost),
                 Err(_) => {
                     // The disk is full, or the reader has gone: nobody can be told now.
-                    queue.lose(messages.iter().filter(|&&byte| byte == b'\n').count() as u64);
+                    queue.lose(unwritten.iter().filter(|&&byte| byte == b'\n').count() as u64);
                     0
                 }
             };
@@ -140,6 +149,19 @@ impl Shared {
             }
         }
     }
+}
+
+/// Writes `bytes`. Returns what is left of them where that fails.
+fn write<'a>(to: &mut impl Write, mut bytes: &'a [u8]) -> (&'a [u8], io::Result<()>) {
+    while !bytes.is_empty() {
+        match to.write(bytes) {
+            Ok(0) => return (bytes, Err(io::ErrorKind::WriteZero.into())),
+            Ok(written) => bytes = &bytes[written..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return (bytes, Err(error)),
+        }
+    }
+    (bytes, to.flush())
 }
 
 /// Keeps this thread's writes from stopping the process while the command has the terminal's foreground. Also keeps
@@ -224,5 +246,44 @@ mod tests {
         wait(&|queue| !queue.writing && queue.waiting.is_empty());
         assert_eq!(takes.try_iter().last().unwrap(), b"last\n");
         assert_eq!(output.0.queue().lost, 0, "it has been told");
+    }
+
+    /// Has room for so many bytes.
+    #[derive(Clone)]
+    struct Disk(Arc<Mutex<(Vec<u8>, usize)>>);
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let (written, room) = &mut *self.0.lock().unwrap();
+            match bytes.len().min(*room - written.len()) {
+                0 => Err(io::ErrorKind::StorageFull.into()),
+                fits => {
+                    written.extend_from_slice(&bytes[..fits]);
+                    Ok(fits)
+                }
+            }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_full_disk_costs_no_line_but_those_that_are_counted() {
+        let disk = Disk(Arc::new(Mutex::new((Vec::new(), 15))));
+        let output = Output::start("a test", disk.clone());
+        // One line is whole, one is torn, and there is no room for the third.
+        output.write(b"line one.\nline two.\nline three.\n");
+        output.flush();
+        assert_eq!(output.lost_so_far(), 2);
+        disk.0.lock().unwrap().1 = 1_000;
+        output.write(b"line four.\n");
+        output.flush();
+        output.write(b"line five.\n");
+        output.flush();
+        let written = disk.0.lock().unwrap().0.clone();
+        assert_eq!(String::from_utf8(written).unwrap(), "line one.\nline \nline four.\nline five.\n");
+        assert_eq!(output.lost_so_far(), 2);
     }
 }

@@ -120,18 +120,17 @@ async fn hold_and_run(args: &RunArgs) -> Result<ExitCode, Error> {
                 return Ok(args.conflict_exit_code.into());
             }
         };
-        let ended = supervise(&guard, &args.command, args.timeout, &mut events.children).await;
+        let ended = match events.for_a_command() {
+            Ok((signals, children)) => supervise(&guard, &args.command, args.timeout, signals, children).await,
+            Err(error) => Err(error),
+        };
         let released = tokio::time::timeout(RELEASE_WITHIN, guard.release()).await;
         return Ok(match ended {
-            Ok(Ended::ForTheLock) if args.again => {
-                // From now on no signal ends this process by itself.
-                events.signals = Signals::catch_all().ok();
-                tokio::select! {
-                    () = tokio::time::sleep(PAUSE) => continue,
-                    signal = events.end() => code_of(signal).into(),
-                }
-            }
-            Ok(Ended::ForTheLock) => LOST.into(),
+            Ok(Ended::ForTheLock { asked_to_end: false }) if args.again => tokio::select! {
+                () = tokio::time::sleep(PAUSE) => continue,
+                signal = events.end() => code_of(signal).into(),
+            },
+            Ok(Ended::ForTheLock { .. }) => LOST.into(),
             Ok(Ended::Timeout) => TIMEOUT.into(),
             Ok(Ended::ByItself(code)) => {
                 if let Ok(Err(error)) = released {
@@ -159,8 +158,15 @@ struct Events {
 impl Events {
     fn listen() -> io::Result<Events> {
         // The first process of a container would ignore every signal that it does not catch.
-        let signals = (std::process::id() == 1).then(Signals::catch_ends).transpose()?;
+        let signals = (std::process::id() == 1).then(Signals::catch_all).transpose()?;
         Ok(Events { signals, children: Children::watch()? })
+    }
+
+    /// Returns what a command needs. From now on no signal ends this process by itself, and none is missed: what comes
+    /// while no command runs waits for [`Events::end`].
+    fn for_a_command(&mut self) -> io::Result<(&mut Signals, &mut Children)> {
+        let signals = self.signals.take().map_or_else(Signals::catch_all, Ok)?;
+        Ok((self.signals.insert(signals), &mut self.children))
     }
 
     /// Waits for a signal to end, and reaps children meanwhile: the first process of a container inherits some.

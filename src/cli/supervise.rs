@@ -28,8 +28,8 @@ const MAX_SLEEP: Duration = Duration::from_secs(1);
 pub(super) enum Ended {
     /// By itself, or by a signal that `run` did not send; with its exit code, or 128 + the signal.
     ByItself(u8),
-    /// `run` ended it, because of the lock.
-    ForTheLock,
+    /// `run` ended it, because of the lock. A signal may have asked for its end as well: then it is not run again.
+    ForTheLock { asked_to_end: bool },
     /// `run` ended it, because its `--timeout` was over.
     Timeout,
 }
@@ -64,12 +64,13 @@ pub(super) async fn supervise(
     lock: &Guard,
     command: &[OsString],
     timeout: Option<Duration>,
+    signals: &mut Signals,
     children: &mut Children,
 ) -> io::Result<Ended> {
-    let mut signals = Signals::catch_all()?;
     let terminal = owns_terminal();
     let mut job = Job::start(lock, command, timeout, terminal)?;
     let mut lost = None;
+    let mut asked_to_end = false;
     let code = loop {
         let pause = job.stop_if_due(lost);
         tokio::select! {
@@ -83,7 +84,11 @@ pub(super) async fn supervise(
                 }
             }
             reason = lock.lost(), if lost.is_none() => lost = Some(reason),
-            signal = signals.next() => job.pass_on(signal),
+            signal = signals.next() => {
+                // SIGHUP asks many commands to read their settings again.
+                asked_to_end |= matches!(signal, Signal::INT | Signal::TERM | Signal::QUIT);
+                job.pass_on(signal);
+            }
             () = tokio::time::sleep(pause.min(MAX_SLEEP)) => {}
         }
     };
@@ -98,7 +103,7 @@ pub(super) async fn supervise(
     Ok(match job.stop {
         Stop::No => Ended::ByItself(code),
         Stop::Timeout(_) => Ended::Timeout,
-        Stop::Lock => Ended::ForTheLock,
+        Stop::Lock => Ended::ForTheLock { asked_to_end },
     })
 }
 

@@ -26,7 +26,7 @@ pub fn connections(wanted: Option<NonZeroUsize>, shards: usize) -> io::Result<No
         Some(wanted) if wanted > room => Err(io::Error::other(format!(
             "--max-connections {wanted} needs {} open files, and this process may have {files}: raise that limit (`ulimit -n`, \
              systemd's LimitNOFILE), or lower --max-connections",
-            wanted.get() + ours
+            wanted.get().saturating_add(ours)
         ))),
         Some(wanted) => Ok(wanted),
         None if room < MAX_CONNECTIONS => {

@@ -262,6 +262,34 @@ async fn after_a_loss_it_begins_again_where_that_is_wanted() {
 }
 
 #[tokio::test]
+async fn a_signal_that_comes_while_the_command_is_stopped_for_its_lock_is_the_end() {
+    for heeds in ["exit 9", ":"] {
+        let mut broker = Broker::memory().await;
+        let client = Client::connect(broker.url()).unwrap();
+        let directory = TempDir::new().unwrap();
+        let script = long(&directory).replace("exit 9", heeds);
+        let arguments = ["--wait", "forever", "--again", "--ttl", "5s", "a", "--", "sh", "-c", &script];
+        let mut process = Process::spawn("run", &mut held(&broker, &arguments));
+        started(&directory).await;
+        broker.stop().await;
+        eventually(2 * SOON, "the command is told", async || directory.path().join("term").exists()).await;
+        process.signal(Signal::TERM);
+        let code = process.wait(SOON).await.code();
+        broker.cont();
+        assert!(matches!(code, Some(70 | 143)), "{code:?}");
+        let is_free = async || client.get("a", None).await.is_ok_and(|lock| lock.state == LockState::Free);
+        eventually(SOON, "the lock is free", is_free).await;
+    }
+}
+
+#[tokio::test]
+async fn a_timeout_of_any_length_is_taken() {
+    let broker = Broker::memory().await;
+    let (code, _, err) = output(held(&broker, &["--timeout", "18446744073709551615s", "a", "--", "true"]));
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+}
+
+#[tokio::test]
 async fn a_script_can_lock_itself_and_one_that_waits_for_itself_is_told() {
     let broker = Broker::memory().await;
     let directory = TempDir::new().unwrap();
