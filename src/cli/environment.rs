@@ -10,10 +10,13 @@ use clap::{Arg, Command, CommandFactory, FromArgMatches};
 
 use crate::output::stderr;
 
-/// The settings that must not be empty: unset, they would mean the embedded store, plain text, or that everybody may
-/// do everything.
-const STRICT: [&str; 8] = [
+/// The settings that must not be empty: unset, they would mean another set of locks than the others use, plain text, no
+/// audit, or that everybody may do everything.
+const STRICT: [&str; 11] = [
+    "LOCKBROKER_SERVER",
     "LOCKBROKER_STORE",
+    "LOCKBROKER_KEY_PREFIX",
+    "LOCKBROKER_AUDIT",
     "LOCKBROKER_POLICY",
     "LOCKBROKER_TLS_CERT",
     "LOCKBROKER_TLS_KEY",

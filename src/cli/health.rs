@@ -11,6 +11,7 @@ use tonic_health::pb::health_client::HealthClient;
 
 use super::common::{ServerArgs, fail};
 use crate::client::{Connector, chain};
+use crate::config::duration;
 use crate::output::say;
 
 /// Say whether a broker is of use
@@ -24,7 +25,7 @@ pub struct HealthArgs {
     #[arg(long, value_name = "NAME", default_value = "")]
     service: String,
     /// Longest time for the answer, connecting included
-    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = duration)]
     timeout: Duration,
     #[command(flatten)]
     server: ServerArgs,

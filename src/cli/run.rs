@@ -15,6 +15,7 @@ use super::signals::{Signals, code_of};
 use super::supervise::{Ended, supervise};
 use super::watch::WatchArgs;
 use crate::client::{Client, Error, LockState, Outcome};
+use crate::config::duration;
 use crate::output::say;
 
 /// EX_SOFTWARE of sysexits.h: the lock was lost while the command ran.
@@ -52,13 +53,13 @@ pub struct RunArgs {
     #[arg(long, value_name = "DURATION")]
     wait: Option<MaxWait>,
     /// Time that the lock outlives a holder that falls silent [default: the broker's, 15s]
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
     ttl: Option<Duration>,
     /// Time after the release for which nobody can acquire the lock
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
     linger: Option<Duration>,
     /// Longest time that the command may run, from when it has the lock: then it gets SIGTERM, and SIGKILL 10 s later
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
     timeout: Option<Duration>,
     /// If the lock is lost, wait for it once more and run the command again. Needs --wait, which says for how long
     #[arg(long, requires = "wait")]
@@ -86,10 +87,11 @@ enum MaxWait {
 }
 
 impl FromStr for MaxWait {
-    type Err = humantime::DurationError;
+    type Err = String;
 
-    fn from_str(text: &str) -> Result<MaxWait, humantime::DurationError> {
-        if text == "forever" { Ok(MaxWait::Forever) } else { humantime::parse_duration(text).map(MaxWait::For) }
+    fn from_str(text: &str) -> Result<MaxWait, String> {
+        let other = |error| format!("{error}, or `forever`");
+        if text == "forever" { Ok(MaxWait::Forever) } else { duration(text).map(MaxWait::For).map_err(other) }
     }
 }
 
@@ -252,6 +254,8 @@ mod tests {
     fn waits_are_durations_or_forever() {
         assert_eq!("forever".parse(), Ok(MaxWait::Forever));
         assert_eq!("1m 500ms".parse(), Ok(MaxWait::For(Duration::from_millis(60_500))));
-        assert!("30".parse::<MaxWait>().is_err());
+        for wrong in ["30", "nightly", ""] {
+            assert!(wrong.parse::<MaxWait>().unwrap_err().ends_with("such as 30s or 5m, or `forever`"), "{wrong}");
+        }
     }
 }

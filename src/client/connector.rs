@@ -45,6 +45,12 @@ impl Connector {
     pub(crate) fn new(text: &str, #[cfg(feature = "tls")] files: &ClientFiles) -> Result<Connector, Error> {
         let endpoint = plain_endpoint(text)?;
         let (name, trouble) = (text.to_owned(), Trouble::default());
+        #[cfg(feature = "tls")]
+        if *files != ClientFiles::default() && !text.contains("://") && !text.starts_with("unix:") {
+            // Plain text would be a surprise: the files say that TLS is meant.
+            let reason = format!("with certificates it has to say if it speaks TLS: https://{text} or http://{text}");
+            return Err(Error::Endpoint { endpoint: text.into(), reason });
+        }
         if endpoint.uri().scheme_str() != Some("https") {
             return Ok(Connector {
                 name,
@@ -112,6 +118,10 @@ pub(crate) fn plain_endpoint(text: &str) -> Result<Endpoint, Error> {
     };
     // HTTP/2 keepalive stays off: it would close a stream that is silent, and closing is the client's word.
     let endpoint = Endpoint::from_shared(full).map_err(|error| wrong(chain(&error)))?;
+    // A URL has the port of its scheme; a host alone is a port forgotten.
+    if !text.contains("://") && !text.starts_with("unix:") && endpoint.uri().port().is_none() {
+        return Err(wrong("there is no port".into()));
+    }
     match endpoint.uri().path() {
         _ if text.starts_with("unix:") => Ok(endpoint),
         "" | "/" if endpoint.uri().query().is_none() => Ok(endpoint),

@@ -170,7 +170,7 @@ pub struct BrokerOptions {
     #[arg(long, env = "LOCKBROKER_MAX_WAITERS", value_name = "COUNT", default_value = "1000000")]
     pub max_waiters: NonZeroUsize,
 
-    /// Prefix of every key in memcached: up to 48 bytes of visible ASCII. The same on every broker of a store; where
+    /// Prefix of every key in memcached: 1 to 48 bytes of visible ASCII. The same on every broker of a store; where
     /// others have a store of their own there, none of the prefixes begins with another
     #[arg(long, env = "LOCKBROKER_KEY_PREFIX", value_name = "PREFIX", default_value = "lockbroker:")]
     pub key_prefix: KeyPrefix,
@@ -234,8 +234,13 @@ pub struct LogOptions {
 
 /// Reads a filter. A level alone is this program's: the libraries that it is made of say no more than `info`, unless the
 /// filter names them, since h2 alone logs every frame.
-fn log_filter(text: &str) -> Result<Targets, ParseError> {
-    let named: Targets = text.parse()?;
+fn log_filter(text: &str) -> Result<Targets, String> {
+    // Alone, a misspelt level would be the name of a module, and everything else would be silent.
+    let wrong = text.split(',').map(str::trim).find(|part| !part.contains('=') && part.parse::<LevelFilter>().is_err());
+    if let Some(wrong) = wrong {
+        return Err(format!("{wrong:?} is no level: write off, error, warn, info, debug or trace, or MODULE=LEVEL"));
+    }
+    let named: Targets = text.parse().map_err(|error: ParseError| error.to_string())?;
     let level = named.default_level().unwrap_or(LevelFilter::OFF);
     Ok(match level > LevelFilter::INFO {
         // The last of two for one target counts.
@@ -367,7 +372,7 @@ impl FromStr for Advertised {
     }
 }
 
-/// The prefix of every key in memcached: up to [`MAX_KEY_PREFIX_BYTES`] of visible ASCII.
+/// The prefix of every key in memcached: 1 to [`MAX_KEY_PREFIX_BYTES`] of visible ASCII.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyPrefix(String);
 
@@ -382,6 +387,9 @@ impl FromStr for KeyPrefix {
     type Err = String;
 
     fn from_str(text: &str) -> Result<KeyPrefix, String> {
+        if text.is_empty() {
+            return Err("must not be empty".into());
+        }
         if text.len() > MAX_KEY_PREFIX_BYTES {
             return Err(format!("longer than {MAX_KEY_PREFIX_BYTES} bytes"));
         }
@@ -394,10 +402,16 @@ impl FromStr for KeyPrefix {
 
 const HOUR: Duration = Duration::from_secs(3600);
 
+/// Reads a duration such as `15s` or `1m 30s`.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let spelt = |error| format!("{error}; write a number and its unit, such as 30s or 5m");
+    humantime::parse_duration(text).map_err(spelt)
+}
+
 /// Reads a duration such as `15s` or `1m 30s` and refuses one that is not between the two.
 fn between(least: Duration, most: Duration) -> impl Fn(&str) -> Result<Duration, String> + Clone {
     move |text| {
-        let span = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+        let span = duration(text)?;
         if span < least || span > most {
             let (least, most) = (humantime::format_duration(least), humantime::format_duration(most));
             return Err(format!("expected {least} to {most}"));
@@ -552,7 +566,15 @@ mod tests {
 
     #[test]
     fn counts_and_filters_are_checked() {
-        for flags in ["--max-locks 0", "--max-waiters -1", "--log =x=y", "--log-format xml", "--drain 2h"] {
+        for flags in [
+            "--max-locks 0",
+            "--max-waiters -1",
+            "--log =x=y",
+            "--log warning",
+            "--log info,h2",
+            "--log-format xml",
+            "--drain 2h",
+        ] {
             refused(flags);
         }
         assert!(serve("--log info,lockbroker=debug --log-format json --drain 0s").is_ok());

@@ -23,7 +23,7 @@ use crate::client::Trouble;
 use crate::files::{self, FileError};
 
 /// The files by which a client verifies its broker, and proves its own identity.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct ClientFiles {
     /// The certificates of the authorities that the broker's certificate must come from; PEM. None: the system's.
     pub(crate) ca: Option<PathBuf>,

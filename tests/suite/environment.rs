@@ -7,13 +7,17 @@ use crate::support::*;
 /// The variables of `lockbroker serve` and of the client commands, as the help has them.
 fn variables(arguments: &[&str]) -> Vec<String> {
     let help = run(&[arguments, &["--help"]].concat());
-    let text = String::from_utf8(help.stdout).unwrap();
+    // The help breaks its lines anywhere, also between `[env:` and the name.
+    let text = String::from_utf8(help.stdout).unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
     let all = text.split("[env: ").skip(1).map(|rest| rest.split(['=', ']']).next().unwrap().trim().to_owned());
     all.collect()
 }
 
-const STRICT: [&str; 8] = [
+const STRICT: [&str; 11] = [
+    "LOCKBROKER_SERVER",
     "LOCKBROKER_STORE",
+    "LOCKBROKER_KEY_PREFIX",
+    "LOCKBROKER_AUDIT",
     "LOCKBROKER_POLICY",
     "LOCKBROKER_TLS_CERT",
     "LOCKBROKER_TLS_KEY",
@@ -53,6 +57,8 @@ async fn an_empty_variable_is_none_and_some_must_not_be_empty() {
         output.status.code() == Some(2) && said(&output).contains("LOCKBROKER_STORE, which is empty"),
         "{output:?}"
     );
+    let output = crate::support::output(lockbroker(&["get", "a"]).env("LOCKBROKER_SERVER", ""));
+    assert!(output.status.code() == Some(2) && said(&output).contains("LOCKBROKER_SERVER"), "{output:?}");
 }
 
 #[test]

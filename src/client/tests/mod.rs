@@ -348,7 +348,13 @@ fn endpoints_are_taken_with_or_without_a_scheme() {
     for good in ["http://h:1", "h:1", "127.0.0.1:28551", unix, "http://[::1]:1", "https://h:1", "https://[::1]"] {
         assert!(connector(good).is_ok(), "{good}");
     }
-    for bad in ["", "https://", "http://", "a b", "grpcs://h:1", "ftp://h", "dns:///h:1", "http://h:1/path"] {
+    for bad in ["", "https://", "http://", "a b", "grpcs://h:1", "ftp://h", "dns:///h:1", "http://h:1/path", "h", "::1"]
+    {
         assert!(matches!(connector(bad), Err(Error::Endpoint { .. })), "{bad}");
+    }
+    #[cfg(feature = "tls")]
+    for (text, good) in [("h:1", false), ("http://h:1", true), (unix, true)] {
+        let files = Client::builder(text).tls_identity("/nowhere.crt", "/nowhere.key");
+        assert_eq!(files.connectors().is_ok(), good, "{text}");
     }
 }

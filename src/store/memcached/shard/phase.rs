@@ -62,7 +62,7 @@ impl Shard {
     pub(super) fn closed(&self) -> StoreError {
         let left = self.state.quarantine_left(self.settings.max_ttl).unwrap_or_default();
         let (shard, seconds) = (&self.settings.address, left.as_secs_f64().ceil().max(1.0));
-        let why = format!("memcached {shard} has lost its memory and grants nothing for {seconds} s");
+        let why = format!("memcached {shard} is new or has lost its memory, and grants nothing for {seconds} s");
         // When that is over the next probe opens the shard.
         StoreError::unavailable(why, Some(left + EAGER_CHECK)).because(ErrorReason::StoreQuarantined)
     }
