@@ -1,5 +1,6 @@
 //! A broker that grants everything and keeps nothing but a count.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -16,7 +17,8 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_stream::Stream;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
+use tonic_types::{ErrorDetails, StatusExt};
 
 /// What the service does, for the test to watch and to change.
 #[derive(Clone)]
@@ -144,7 +146,9 @@ impl LockService for Pretender {
 
     async fn get_lock(&self, request: Request<GetLockRequest>) -> Result<Response<GetLockResponse>, Status> {
         if request.get_ref().name.is_empty() {
-            return Err(Status::invalid_argument("no name"));
+            // With a reason, as the broker's own: what has none is explained on the way.
+            let details = ErrorDetails::with_error_info("INVALID_FIELD", "lockbroker", HashMap::new());
+            return Err(Status::with_error_details(Code::InvalidArgument, "no name", details));
         }
         self.looks.send_modify(|looks| *looks += 1);
         until(&self.looks_answered, |answered| *answered).await;
