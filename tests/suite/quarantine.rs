@@ -85,7 +85,7 @@ async fn the_command_line_says_why_it_waits() {
     let once = run(&["run", "--server", &server, "job", "--", "true"]);
     assert_eq!(once.status.code(), Some(69));
     let complaint = complaint(&once);
-    assert!(complaint.contains("has lost its memory and grants nothing for 5 s"), "{complaint}");
+    assert!(complaint.contains("is new or has lost its memory, and grants nothing for 5 s"), "{complaint}");
     let in_seconds = ["; try again in 5s", "; try again in 4s"];
     assert!(in_seconds.iter().any(|text| complaint.trim_end().ends_with(text)), "{complaint}");
     assert_eq!(complaint.lines().count(), 1, "{complaint}");
