@@ -28,7 +28,7 @@ pub struct Settings {
     pub max_ttl: Duration,
     /// The time between two polls for those who name none; up to 1 s where another broker will wake them.
     pub poll_interval: Duration,
-    /// How many locks there may be here, from the first attempt to the end of the linger; above that new ones are refused.
+    /// The most locks here, each counted from its first attempt to the end of its linger. More are refused.
     pub max_locks: NonZeroUsize,
     /// How many may wait here; above that new ones are refused.
     pub max_waiters: NonZeroUsize,

@@ -44,7 +44,7 @@ const HOLDS: Buckets = Buckets { first: 0.001, factor: 8.0, count: 9 };
 /// From a millisecond to 16 s, which is above the lease of the default ttl.
 const LAGS: Buckets = Buckets { first: 0.001, factor: 4.0, count: 8 };
 
-/// How many events may wait to be read by all clients before Sessions that do not read are read no more.
+/// The most unread events of all clients together. Above it, Sessions that do not read are read no more.
 const MAX_UNREAD: i64 = 1_000_000;
 
 impl LockMetrics {

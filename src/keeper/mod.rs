@@ -112,13 +112,13 @@ impl Label for Cause {
     }
 }
 
-/// Whether an answer counts that comes now to a command sent at `sent`: the lease that it gives is not about to end.
+/// Returns true if an answer that comes now to a command sent at `sent` still counts: its lease is not about to end (R3, R6a).
 fn counts(sent: Moment, ttl: Duration) -> bool {
     !(sent + lease(ttl) - notice(ttl)).has_passed()
 }
 
 impl<S> Keeper<S> {
-    /// What the audit calls this lock and its client.
+    /// Returns the lock and its client as the audit names them.
     fn subject(&self) -> Subject<'_> {
         Subject { name: &self.name, owner: &self.owner, caller: self.seat.caller() }
     }

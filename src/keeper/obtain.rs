@@ -42,10 +42,10 @@ pub enum Want {
     Reattach(LockId),
 }
 
-/// What a keeper is started with.
+/// A lock as a keeper is asked for it.
 #[derive(Debug)]
 pub(crate) struct Asked {
-    /// How the lock is wanted.
+    /// Once, in line, or by a reattach.
     pub(crate) want: Want,
     /// Its place among `--max-waiters`, if it waits.
     pub(crate) waits: Option<Share>,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::commands::{Epoch, Witness};
 use crate::clock::Moment;
 
-/// How many epochs that are over are remembered. One more for each loss of memory.
+/// The most past epochs that are remembered. Each loss of memory adds one.
 const REMEMBERED: usize = 64;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
