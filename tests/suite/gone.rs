@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use crate::support::*;
 use futures_util::future::join_all;
-use lockbroker::proto::get_lock_response::State;
 use lockbroker::proto::{AcquireRequest, session_response};
 
 const MS: Duration = Duration::from_millis(1);
@@ -18,10 +17,8 @@ const KEEPALIVE: [&str; 4] = ["--keepalive-interval", "300ms", "--keepalive-time
 async fn a_killed_clients_lock_goes_to_the_next() {
     for (_memcached, broker) in brokers(&[]).await {
         let mut stub = broker.stub().await;
-        let run = ["run", "--server", &broker.url(), "job", "--", "sleep", "600"];
-        let mut client = Process::spawn("lockbroker run", &mut lockbroker(&run));
-        eventually(SOON, "the client holds the lock", async || look(&mut stub, "job").await.state() == State::Held)
-            .await;
+        let run = ["run", "--server", &broker.url(), "job", "--", "sh", "-c", "echo started; exec sleep 600"];
+        let mut client = Process::spawn_running("lockbroker run", &mut lockbroker(&run));
         let (_, mut waiting) = queue(&mut stub, wait("job")).await;
         let killed = Instant::now();
         client.kill();

@@ -1,12 +1,11 @@
 //! After a release a lock that lingers is nobody's for as long as it was asked to, whoever ended it and however;
 //! and the ttls of those who take turns at one lock are each one's own.
 
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use crate::support::{
-    Broker, Memcached, Outcome, Process, SOON, acquire, duration, eventually, granted, lingering, lockbroker, look,
-    next_event, once, queue, release, span, try_acquire, wait,
+    Broker, Memcached, Outcome, Process, SOON, acquire, duration, granted, lingering, lockbroker, look, next_event,
+    once, queue, release, span, try_acquire, wait,
 };
 use lockbroker::proto::get_lock_response::State;
 use lockbroker::proto::lock_event::Kind;
@@ -46,9 +45,9 @@ async fn a_release_lingers_exactly() {
 async fn a_client_that_is_killed_leaves_a_linger() {
     let pair = Pair::start().await;
     let url = pair.first.url();
-    let mut run = lockbroker(&["run", "--server", &url, "--linger", "1500ms", "killed", "--", "sleep", "600"]);
-    let mut client = Process::spawn("lockbroker run", run.stdout(Stdio::null()));
-    eventually(SOON, "it holds the lock", async || state(&pair.second, "killed").await == State::Held).await;
+    let command = ["sh", "-c", "echo started; exec sleep 600"];
+    let run = [&["run", "--server", &url, "--linger", "1500ms", "killed", "--"], &command[..]].concat();
+    let mut client = Process::spawn_running("lockbroker run", &mut lockbroker(&run));
     let waiting = pair.wait_for("killed").await;
     let killed = Instant::now();
     client.kill();

@@ -28,6 +28,16 @@ impl Process {
         (process, stdout.unwrap())
     }
 
+    /// Starts one that writes a line once it is at work, and waits for that line. A `lockbroker run` has read all that its
+    /// broker said by then: killed with bytes unread, its kernel would reset the connection, which is no word of its own.
+    pub fn spawn_running(name: &str, command: &mut Command) -> Self {
+        let (process, stdout) = Self::spawn_piped(name, command);
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line).unwrap();
+        assert!(!line.is_empty(), "{name} ended without a line: {:?}", process.log());
+        process
+    }
+
     fn spawn_writing(name: &str, command: &mut Command, stdout: Stdio) -> (Self, Option<ChildStdout>) {
         let mut child = command
             .stdin(Stdio::null())
