@@ -230,7 +230,7 @@ impl Sockets {
         let mut listeners = Vec::new();
         for address in &config.listen {
             let listener = match address {
-                ListenAddress::Tcp(address) => Listener::tcp(*address).await.map(|listener| match &tls {
+                ListenAddress::Tcp(address) => Listener::tcp(*address).map(|listener| match &tls {
                     Some(tls) => listener.with_tls(tls.clone()),
                     None => listener,
                 }),
@@ -242,7 +242,7 @@ impl Sockets {
         }
         let mut admin = None;
         if let Some(address) = config.admin_listen {
-            let listener = Listener::tcp(address).await;
+            let listener = Listener::tcp(address);
             let from = origin("--admin-listen", "LOCKBROKER_ADMIN_LISTEN");
             admin = Some(listener.with_context(|| format!("cannot listen on {address} ({from})"))?);
         }

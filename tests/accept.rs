@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 #[tokio::test]
 async fn accepting_goes_on_after_file_descriptors_ran_out() {
-    let listener = Listener::tcp("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let listener = Listener::tcp("127.0.0.1:0".parse().unwrap()).unwrap();
     let ListenAddress::Tcp(address) = listener.address().unwrap() else { panic!("no TCP address") };
     let client = TcpSocket::new_v4().unwrap();
     // From here on no descriptor is left.

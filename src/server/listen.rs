@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::{Stream, StreamExt, stream};
 use rustix::io::Errno;
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpSocket, UnixListener};
 use tokio::task::JoinSet;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_stream::StreamMap;
@@ -21,6 +21,12 @@ use crate::reloaded::Reloaded;
 
 /// The pause after accepting failed. When file descriptors have run out, the next try would fail at once.
 const PAUSE: Duration = Duration::from_millis(250);
+
+/// The number of clients that may wait to be accepted: as many as the kernel lets wait (`net.core.somaxconn`, 4,096 by
+/// default). The standard library's 128 are too few when a broker is back, or when a proxy opens a connection for each
+/// of its calls: while a busy broker accepts none, Linux answers further clients by SYN cookies, and resets those whose
+/// first bytes it had to drop.
+pub(super) const BACKLOG: u32 = 65_535;
 
 /// A socket that is listened on.
 #[derive(Debug)]
@@ -42,12 +48,12 @@ impl Listener {
     ///
     /// # Errors
     /// Returns the operating system's error, for instance that the port is taken.
-    pub async fn tcp(address: SocketAddr) -> io::Result<Listener> {
-        let listener = match TcpListener::bind(address).await {
+    pub fn tcp(address: SocketAddr) -> io::Result<Listener> {
+        let listener = match listen_on(address) {
             Err(error) if address.ip() == Ipv6Addr::UNSPECIFIED && is_without_ipv6(&error) => {
-                TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await?
+                listen_on((Ipv4Addr::UNSPECIFIED, address.port()).into())?
             }
-            bound => bound?,
+            listens => listens?,
         };
         Ok(Listener { kind: Kind::Tcp(listener), tls: None })
     }
@@ -110,6 +116,14 @@ impl Listener {
             Kind::Unix(listener, _) => Ok(Socket::unix(listener.accept().await?.0)),
         }
     }
+}
+
+fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A broker that starts again need not wait until the kernel has forgotten the connections of the last one.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Tells that this machine has no IPv6 at all (`ipv6.disable=1`), as some nodes of Kubernetes.

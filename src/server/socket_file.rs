@@ -13,13 +13,11 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use tokio::net::{UnixListener, UnixSocket, UnixStream};
 
+use super::listen::BACKLOG;
 use crate::config::{SocketGroup, SocketOptions};
 
 /// The longest path that fits into an address: 108 bytes with the zero at its end.
 const LONGEST_PATH: usize = 107;
-
-/// The number of clients that may wait to be accepted.
-const BACKLOG: u32 = 1024;
 
 /// The longest time that other brokers that start may keep this one waiting. Each takes milliseconds.
 const TURN: Duration = Duration::from_secs(10);

@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::support::*;
+use futures_util::future::join_all;
 use lockbroker::proto::lock_event::Kind;
 use lockbroker::proto::{AcquireRequest, BeginLock, ReleaseRequest, session_response};
 use tokio::io::AsyncReadExt;
@@ -185,6 +186,21 @@ async fn ten_times_the_connections_are_as_many_as_there_may_be() {
     drop(kept);
     broker.scraped("they have gone", |scrape| used(scrape, "max_connections") == 0.0).await;
     acquire(&mut broker.stub().await, once("a")).await;
+}
+
+/// With a queue of 128, as the standard library has it, the clients behind those would wait for a second or be reset.
+#[tokio::test]
+async fn a_thousand_clients_connect_while_the_broker_is_busy() {
+    let mut broker = Broker::start(&[]).await;
+    broker.stop().await;
+    let address = broker.address();
+    let connect = |_| timeout(SOON, TcpStream::connect(address));
+    let clients: Vec<_> = join_all((0..1_000).map(connect)).await;
+    broker.cont();
+    for client in clients {
+        let mut client = client.expect("there is room in the queue").unwrap();
+        timeout(SOON, client.read_u8()).await.expect("the server's first frame").unwrap();
+    }
 }
 
 #[tokio::test]

@@ -23,10 +23,7 @@ async fn hold(stub: Stub, count: usize, of: String) -> Vec<Streaming<AcquireResp
     .await
 }
 
-/// At night alone (`scripts/night proxies`): on a busy machine nginx was once reset while it opened its 300 connections to
-/// the broker, and why is not known yet.
 #[tokio::test]
-#[ignore = "was reset once on a busy machine; scripts/night runs it"]
 async fn a_connection_has_so_many_streams_as_its_proxy_says() {
     let broker = Broker::memory().await;
     // None: more than this test tries.

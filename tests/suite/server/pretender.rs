@@ -45,7 +45,7 @@ pub(crate) struct Server {
 impl Server {
     /// Runs with the given flags of `serve`.
     pub(crate) async fn start(flags: &str) -> Server {
-        let listener = Listener::tcp("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let listener = Listener::tcp("127.0.0.1:0".parse().unwrap()).unwrap();
         let ListenAddress::Tcp(address) = listener.address().unwrap() else { panic!("no TCP address") };
         let broker = Pretender {
             held: watch::channel(0).0,
