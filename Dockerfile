@@ -15,13 +15,14 @@ WORKDIR /build
 # The C library goes into the binary; resolving names needs nothing beside it.
 ENV RUSTFLAGS="-C target-feature=+crt-static"
 COPY Cargo.toml Cargo.lock ./
-# They take most of the time and change least, so they are a layer of their own, built for an empty crate.
+COPY clients/rust/Cargo.toml clients/rust/
+# They take most of the time and change least, so they are a layer of their own, built for empty crates.
 # --target keeps RUSTFLAGS away from procedural macros, which cannot be static.
 ARG PROFILE=release
 # Traces for a collector (docs/monitoring.md). Empty: without.
 ARG FEATURES=otlp
-RUN mkdir src \
-    && touch src/lib.rs \
+RUN mkdir src clients/rust/src \
+    && touch src/lib.rs clients/rust/src/lib.rs \
     && echo 'fn main() {}' >src/main.rs \
     && cargo build --profile "${PROFILE}" --features "${FEATURES}" --locked --target "$(rustc --print host-tuple)"
 
@@ -29,9 +30,10 @@ FROM dependencies AS build
 # Not every builder lets a stage have what the one before has declared.
 ARG PROFILE=release
 ARG FEATURES=otlp
+COPY clients clients
 COPY src src
-# cargo goes by times, and the empty crate is younger than the sources.
-RUN touch src/lib.rs src/main.rs \
+# cargo goes by times, and the empty crates are younger than the sources.
+RUN touch src/lib.rs src/main.rs clients/rust/src/lib.rs \
     && cargo build --profile "${PROFILE}" --features "${FEATURES}" --locked --target "$(rustc --print host-tuple)" \
     && cp "target/$(rustc --print host-tuple)/${PROFILE}/lockbroker" /lockbroker
 

@@ -2,8 +2,6 @@
 //!
 //! In a process of its own, since the limit is the process's.
 
-#![cfg(feature = "server")]
-
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::time::Duration;

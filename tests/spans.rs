@@ -3,8 +3,6 @@
 //! In a process of its own: whether a span is wanted is remembered for the whole process, and tests without a
 //! subscriber would have the last word.
 
-#![cfg(feature = "server")]
-
 #[path = "suite/server/pretender.rs"]
 #[allow(dead_code, reason = "shared with the tests of the server")]
 mod pretender;

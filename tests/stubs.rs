@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-const COMMITTED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/proto");
+const COMMITTED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/clients/rust/src/proto");
 
 fn generate(into: &Path) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("proto");
@@ -33,7 +33,7 @@ fn committed_stubs_are_those_that_the_proto_gives() {
         let committed = fs::read(Path::new(COMMITTED).join(file)).unwrap_or_default();
         assert!(
             committed == fs::read(fresh.path().join(file)).unwrap(),
-            "src/proto/{file} is stale: run `LOCKBROKER_WRITE_STUBS=1 cargo test --test stubs`"
+            "clients/rust/src/proto/{file} is stale: run `LOCKBROKER_WRITE_STUBS=1 cargo test --test stubs`"
         );
     }
 }

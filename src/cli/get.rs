@@ -60,16 +60,3 @@ fn json(name: &str, lock: &LockInfo) -> serde_json::Value {
 fn to_tenths(span: Duration) -> String {
     format!("{:.1} s", span.as_secs_f64())
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_lock_is_shown_with_what_is_known_of_it() {
-        let free = LockInfo { state: LockState::Free, owner: String::new(), free_within: None, remaining: None };
-        assert_eq!(text(&free), "state: free\n");
-        let expected = r#"{"free_within_seconds":null,"name":"a\"b","owner":"","state":"free"}"#;
-        assert_eq!(json("a\"b", &free).to_string(), expected);
-    }
-}

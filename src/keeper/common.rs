@@ -9,8 +9,8 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use super::metrics::LockMetrics;
+use crate::client::ErrorReason;
 use crate::clock::Moment;
-use crate::error_reason::ErrorReason;
 use crate::lock::{GrantId, LockName, item_ttl};
 use crate::metrics::Metrics;
 use crate::quota::{Quota, Share};

@@ -20,7 +20,7 @@ use tracing::field::{Empty, debug};
 use tracing::span::Entered;
 
 use super::metrics::{CallMetrics, MethodMetrics};
-use crate::error_reason::ErrorReason;
+use crate::client::ErrorReason;
 use crate::quota::{Quota, Share};
 use crate::service;
 use crate::service::connection::{Connection, OpenCall};

@@ -13,7 +13,7 @@ use tonic::Status;
 use tonic::body::Body;
 use tower::Service;
 
-use crate::error_reason::ErrorReason;
+use crate::client::ErrorReason;
 use crate::service;
 
 /// The time by which a call whose deadline is over ends before tonic would end it, since tonic gives no reason.
@@ -103,6 +103,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_call_whose_deadline_is_over_ends_with_a_reason_before_tonic_ends_it() {
+        crate::clock::follow_tokio();
         let silent = tower::service_fn(|_: Request<Body>| std::future::pending::<Result<Response<Body>, Infallible>>());
         let request = Request::builder().header("grpc-timeout", "50m").body(Body::empty()).unwrap();
         let began = tokio::time::Instant::now();

@@ -19,7 +19,7 @@ use tower::util::{Oneshot, ServiceExt};
 
 use super::LOCK_SERVICE;
 use super::dispatch::method_of;
-use crate::error_reason::ErrorReason;
+use crate::client::ErrorReason;
 use crate::metrics::Counter;
 use crate::service;
 

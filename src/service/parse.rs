@@ -7,7 +7,7 @@ use tonic::Status;
 use tonic_types::ErrorDetails;
 
 use super::reply;
-use crate::error_reason::ErrorReason;
+use crate::client::ErrorReason;
 use crate::lock::{LockId, LockName, MAX_LINGER, MIN_TTL, Owner};
 use crate::proto::{AcquireRequest, BeginLock, LockSpec, WaitAcquireRequest, WaitSpec};
 use crate::session::{Ask, Settings, Want};

@@ -7,8 +7,8 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::bell::Ended;
+use crate::client::{ERROR_DOMAIN, ErrorReason};
 use crate::clock::{Moment, less_drift};
-use crate::error_reason::{ERROR_DOMAIN, ErrorReason};
 use crate::lock::LockName;
 use crate::proto::lock_event::Kind;
 use crate::proto::{

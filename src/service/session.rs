@@ -13,7 +13,7 @@ use super::connection::{Connection, StreamEnd};
 use super::parse::{self, Limits};
 use super::reply;
 use super::streams::SessionStream;
-use crate::error_reason::ErrorReason;
+use crate::client::ErrorReason;
 use crate::policy::Action;
 use crate::proto::session_request::Kind;
 use crate::proto::{EndLock, Heartbeat, OpenSession, SessionRequest};

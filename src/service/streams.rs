@@ -17,9 +17,7 @@ use crate::bell::{Bell, End};
 use crate::clock::less_drift;
 use crate::lock::{LockName, lease};
 use crate::proto::session_response::Kind;
-use crate::proto::{
-    AcquireResponse, HeartbeatAck, LockEvent, SessionEvent, SessionOpened, SessionResponse, WaitAcquireResponse,
-};
+use crate::proto::{HeartbeatAck, LockEvent, SessionEvent, SessionOpened, SessionResponse};
 use crate::session::Standing;
 use crate::stream::{Ack, Event, Item, LostReason, Outbox};
 
@@ -98,18 +96,6 @@ impl From<StreamEnd> for End {
             StreamEnd::Closed => End::Word,
             StreamEnd::Unresponsive => End::Silence,
         }
-    }
-}
-
-impl From<LockEvent> for AcquireResponse {
-    fn from(event: LockEvent) -> AcquireResponse {
-        AcquireResponse { event: Some(event) }
-    }
-}
-
-impl From<LockEvent> for WaitAcquireResponse {
-    fn from(event: LockEvent) -> WaitAcquireResponse {
-        WaitAcquireResponse { event: Some(event) }
     }
 }
 

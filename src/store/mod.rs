@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::error_reason::ErrorReason;
+use crate::client::ErrorReason;
 use crate::lock::{FencingToken, GrantId, LingerId, LockName, Owner, WakeHint};
 
 /// The state that an item shows: held under a grant, or lingering after one.

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::client::ErrorReason;
 use crate::clock::Moment;
-use crate::error_reason::ErrorReason;
 use crate::lock::{LockId, Owner};
 use crate::store::StoreError;
 

@@ -185,6 +185,7 @@ mod tests {
     }
 
     fn ledger() -> (Ledger, Arc<Outbox>) {
+        crate::clock::follow_tokio();
         let outbox = Arc::new(Outbox::default());
         (Ledger::open(Arc::clone(&outbox), TTL), outbox)
     }

@@ -4,8 +4,6 @@
 //! Each says `acting` every 20 ms while it works. The test notes when a line arrives, which is never before it was
 //! written, and holds it against what the brokers do: whether somebody else has been granted the lock.
 
-#![cfg(feature = "server")]
-
 mod judge;
 mod losing;
 mod page;

@@ -22,8 +22,6 @@
 //! The rules are `ids-compared`, `new-id-on-reattach`, `quarantine`, `answer-in-time`, `silence`,
 //! `reset-is-silence` and `clock-lag`.
 
-#![cfg(feature = "server")]
-
 mod checker;
 mod clients;
 mod history;

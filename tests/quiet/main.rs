@@ -1,7 +1,5 @@
 //! The tests that measure, and that others beside them would disturb: they run one after another, in a program of their own.
 
-#![cfg(feature = "server")]
-
 mod contention;
 mod cost;
 mod fairness;

@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use lockbroker::clock::{self, Moment, notice};
-use lockbroker::error_reason::ErrorReason;
 use lockbroker::lock::{FencingToken, GrantId, LingerId, LockId, LockName, Owner, lease};
 use lockbroker::metrics::Metrics;
 use lockbroker::session::{Ask, Broker, End, Ended, Settings, Standing, Want};
 use lockbroker::store::{Change, Granted, LockStore, Look, Mark, MemoryStore, StoreError};
 use lockbroker::stream::{Event, Failure, Item, LostReason, Outbox, Reason};
+use lockbroker_client::ErrorReason;
 use tokio::sync::watch;
 use tokio::time::{advance, sleep, timeout};
 

@@ -5,8 +5,6 @@
 //! ./scripts/test --test suite lingers::
 //! ```
 
-#![cfg(feature = "server")]
-
 mod adopt;
 mod alerts;
 mod audit;

@@ -99,6 +99,8 @@ async fn a_second_run_is_refused_or_waits() {
     assert!(get(&["a"]).starts_with("state: held\nowner: the first\nexpires in: "));
     assert!(get(&["--json", "a"]).contains(r#""state":"held""#));
     assert_eq!(get(&["b"]), "state: free\n");
+    let free = r#"{"free_within_seconds":null,"name":"a\"b","owner":"","state":"free"}"#;
+    assert_eq!(get(&["--json", "a\"b"]).trim_end(), free);
 
     let mut second = Process::spawn("run", &mut held(&broker, &["--wait", "forever", "a", "--", "true"]));
     eventually(SOON, "it says why it waits", async || {

@@ -184,6 +184,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn quarantine_counts_from_the_first_answer_without_fences() {
+        crate::clock::follow_tokio();
         let epoch = Epoch::random();
         let mut state = EpochState::new(OURS);
         state.witnessed(shows(epoch));

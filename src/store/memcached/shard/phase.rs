@@ -5,8 +5,8 @@ use std::time::Duration;
 use memcache::exp::MetaResponse;
 
 use super::{COUNTDOWN, Cargo, EAGER_CHECK, IDLE_CHECK, Link, Probe, Sent, Shard};
+use crate::client::ErrorReason;
 use crate::clock::Moment;
-use crate::error_reason::ErrorReason;
 use crate::lock::FencingToken;
 use crate::mutations::{self, Rule};
 use crate::store::StoreError;

@@ -11,3 +11,15 @@ include!("lockbroker.v1.rs");
 
 /// The descriptor of everything here, encoded, for server reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!("lockbroker.v1.bin");
+
+impl From<LockEvent> for AcquireResponse {
+    fn from(event: LockEvent) -> AcquireResponse {
+        AcquireResponse { event: Some(event) }
+    }
+}
+
+impl From<LockEvent> for WaitAcquireResponse {
+    fn from(event: LockEvent) -> WaitAcquireResponse {
+        WaitAcquireResponse { event: Some(event) }
+    }
+}

@@ -5,7 +5,7 @@
 //! cargo run --example fencing [http://127.0.0.1:28551]
 //! ```
 
-use lockbroker::client::{Client, Error};
+use lockbroker_client::{Client, Error};
 
 /// The store that the lock protects. In a database the check is `UPDATE … WHERE token <= $token`.
 #[derive(Default)]

@@ -1,12 +1,13 @@
 //! A held lock, as its holder sees it.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::error::{Error, LostReason};
+use super::mutex::lock;
 use super::session::{Command, Key};
 use super::validity::Validity;
 use crate::clock::Moment;
@@ -210,9 +211,4 @@ impl HoldState {
     fn until(&self) -> Moment {
         self.validity().until(self.lock_ref)
     }
-}
-
-/// Locks; a panic elsewhere leaves nothing half-done in what these mutexes protect.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

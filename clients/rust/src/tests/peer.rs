@@ -13,11 +13,11 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::transport::{Endpoint, Server};
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::client::brokers::{Broker, Connecting};
-use crate::client::{Client, ClientBuilder};
+use crate::brokers::{Broker, Connecting};
 use crate::proto::lock_event::Kind;
 use crate::proto::lock_service_server::{LockService, LockServiceServer};
 use crate::proto::*;
+use crate::{Client, ClientBuilder};
 
 /// The ttl that the scripted broker grants.
 pub(super) const TTL: Duration = Duration::from_secs(15);

@@ -9,7 +9,7 @@ use tokio_rustls::rustls::server::{NoServerSessionStorage, WebPkiClientVerifier}
 use x509_parser::prelude::{FromDer, X509Certificate, X509Version};
 use x509_parser::time::ASN1Time;
 
-use super::{H2, pem, provider};
+use crate::client::tls::{H2, pem, provider};
 use crate::files::{self, FileError};
 use crate::reloaded::Files;
 

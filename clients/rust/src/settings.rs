@@ -12,7 +12,7 @@ use tonic::{Code, Response, Status};
 
 use super::ReleaseOutcome;
 use super::brokers::{Broker, Brokers};
-use super::error::{Error, LostReason};
+use super::error::{Error, LostReason, chain};
 use super::guard::Hold;
 use super::session::Reply;
 use crate::clock::sleep_until;
@@ -134,12 +134,4 @@ pub(super) async fn release_elsewhere(
 
 pub(super) fn unexpected(lock: &str, message: &str) -> Error {
     Error::Unexpected { lock: lock.into(), code: tonic::Code::Ok, message: message.into(), reason: None }
-}
-
-/// Writes an error with all its causes in one line. Leaves out texts that say nothing, or repeat the one before.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let all = std::iter::successors(Some(error), |error| (*error).source()).map(ToString::to_string);
-    let mut texts: Vec<String> = all.filter(|text| text != "transport error").collect();
-    texts.dedup();
-    texts.join(": ")
 }

@@ -3,9 +3,9 @@
 //! ```no_run
 //! use std::time::Duration;
 //!
-//! use lockbroker::client::{Client, Outcome};
+//! use lockbroker_client::{Client, Outcome};
 //!
-//! # async fn example() -> Result<(), lockbroker::client::Error> {
+//! # async fn example() -> Result<(), lockbroker_client::Error> {
 //! let client = Client::connect("http://127.0.0.1:28551")?;
 //! match client.wait_acquire("reports/monthly").max_wait(Duration::from_secs(10)).await? {
 //!     Outcome::Acquired(lock) => {
@@ -28,20 +28,30 @@
 //! A lock over a network is advisory: a holder that is stopped for longer than its lock's ttl wakes up without the
 //! lock. Let whatever must not be corrupted check the [fencing token](Guard::fencing_token).
 //!
-//! The client runs on tokio. It needs only the crate's `default-features = false`, and the feature `tls` for `https://`
-//! endpoints.
+//! The client runs on tokio. `https://` endpoints are the crate's feature `tls`, which is on by default.
 
 mod brokers;
+#[doc(hidden)]
+pub mod clock;
 mod connector;
 mod error;
+mod error_reason;
+#[doc(hidden)]
+pub mod files;
 mod guard;
 mod link;
 mod locks;
+mod mutex;
+pub mod proto;
 mod request;
 mod session;
 mod settings;
 #[cfg(all(test, feature = "server"))]
 mod tests;
+#[cfg(feature = "tls")]
+#[doc(hidden)]
+pub mod tls;
+mod trouble;
 mod validity;
 mod wire;
 
@@ -54,24 +64,21 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-pub use crate::error_reason::ErrorReason;
+#[doc(hidden)]
+pub use error::chain;
 pub use error::{Error, LostReason};
+pub use error_reason::{ERROR_DOMAIN, ErrorReason};
 pub use guard::Guard;
 pub use request::{Acquire, NotAcquired, Outcome, Reason, WaitAcquire};
 
 use crate::clock::Moment;
-use crate::proto::{self, GetLockRequest, LockSpec};
+use crate::proto::{GetLockRequest, LockSpec};
 #[cfg(feature = "tls")]
 use crate::tls::ClientFiles;
 use brokers::{Broker, Brokers, Connecting};
-pub(crate) use connector::Connector;
-#[cfg(feature = "tls")]
-pub(crate) use connector::Trouble;
-#[cfg(feature = "server")]
-pub(crate) use connector::plain_endpoint;
+#[doc(hidden)]
+pub use connector::{Connector, plain_endpoint};
 use session::{Command, Key, Session};
-#[cfg(feature = "server")]
-pub(crate) use settings::chain;
 use settings::{ClientSettings, unexpected};
 use wire::{FAR, from_wire};
 
@@ -166,7 +173,8 @@ impl ClientBuilder {
     }
 
     /// Makes a connector for each broker.
-    pub(crate) fn connectors(&self) -> Result<Vec<Connector>, Error> {
+    #[doc(hidden)]
+    pub fn connectors(&self) -> Result<Vec<Connector>, Error> {
         let connector = |endpoint: &String| {
             Connector::new(
                 endpoint,
@@ -333,3 +341,8 @@ pub enum ReleaseOutcome {
     /// Nothing was done: somebody else holds the lock.
     HeldByAnother,
 }
+
+/// The README's code compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -201,3 +201,11 @@ impl From<proto::lost::Reason> for LostReason {
         }
     }
 }
+
+/// Writes an error with all its causes in one line. Leaves out texts that say nothing, or repeat the one before.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let all = std::iter::successors(Some(error), |error| (*error).source()).map(ToString::to_string);
+    let mut texts: Vec<String> = all.filter(|text| text != "transport error").collect();
+    texts.dedup();
+    texts.join(": ")
+}

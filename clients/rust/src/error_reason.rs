@@ -131,9 +131,9 @@ mod tests {
         };
         let ours: BTreeSet<_> = ErrorReason::ALL.iter().map(|&reason| (reason.as_str(), codes(reason))).collect();
         assert_eq!(ours.len(), ErrorReason::ALL.len());
-        let proto = include_str!("../proto/lockbroker/v1/lockbroker.proto");
+        let proto = include_str!("../../../proto/lockbroker/v1/lockbroker.proto");
         assert_eq!(listed(proto, "// Errors:", "syntax = ", "//   "), ours);
-        let page = include_str!("../docs/protocol.md");
+        let page = include_str!("../../../docs/protocol.md");
         assert_eq!(listed(page, "## Reasons", "\n## ", "| `"), ours);
     }
 

@@ -16,11 +16,11 @@ pub struct FileError {
 }
 
 impl FileError {
-    pub(crate) fn at(file: &Path, line: usize, why: impl Into<String>) -> FileError {
+    pub fn at(file: &Path, line: usize, why: impl Into<String>) -> FileError {
         FileError { file: file.to_owned(), line: Some(line), why: why.into() }
     }
 
-    pub(crate) fn of(file: &Path, why: impl Into<String>) -> FileError {
+    pub fn of(file: &Path, why: impl Into<String>) -> FileError {
         FileError { file: file.to_owned(), line: None, why: why.into() }
     }
 }
@@ -38,11 +38,11 @@ impl fmt::Display for FileError {
 impl std::error::Error for FileError {}
 
 /// Reads a whole file.
-pub(crate) fn read(file: &Path) -> Result<Vec<u8>, FileError> {
+pub fn read(file: &Path) -> Result<Vec<u8>, FileError> {
     fs::read(file).map_err(|error| FileError::of(file, format!("cannot be read: {error}")))
 }
 
 /// Returns the line, counted from 1, of the byte at `offset`.
-pub(crate) fn line_of(text: &[u8], offset: usize) -> usize {
+pub fn line_of(text: &[u8], offset: usize) -> usize {
     1 + text[..offset.min(text.len())].iter().filter(|&&byte| byte == b'\n').count()
 }

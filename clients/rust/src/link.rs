@@ -14,9 +14,9 @@ use tokio::sync::mpsc;
 use tonic::{Code, Status, Streaming};
 
 use super::brokers::Connecting;
-use super::guard::lock;
+use super::error::chain;
+use super::mutex::lock;
 use super::session::Key;
-use super::settings::chain;
 use super::validity::{RunOut, Validity};
 use super::wire::{from_wire, to_wire};
 use crate::clock::{Moment, notice};

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use lockbroker::client::{Client, Error, Outcome};
+use lockbroker_client::{Client, Error, Outcome};
 
 #[tokio::main]
 async fn main() -> Result<(), Error> {

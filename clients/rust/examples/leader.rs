@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use lockbroker::client::{Client, Error, Guard};
+use lockbroker_client::{Client, Error, Guard};
 
 #[tokio::main]
 async fn main() -> Result<(), Error> {

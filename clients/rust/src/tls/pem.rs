@@ -9,13 +9,16 @@ use tokio_rustls::rustls::{Error, RootCertStore};
 use crate::files::{FileError, line_of};
 
 /// Something in a file, and its line.
-pub(super) struct At<T> {
-    pub(super) line: usize,
-    pub(super) item: T,
+#[derive(Debug)]
+pub struct At<T> {
+    /// The line, counted from 1.
+    pub line: usize,
+    /// What begins there.
+    pub item: T,
 }
 
 /// Returns the certificates in `text`, at least one. `file` is where the text comes from.
-pub(super) fn certificates(file: &Path, text: &[u8]) -> Result<Vec<At<CertificateDer<'static>>>, FileError> {
+pub fn certificates(file: &Path, text: &[u8]) -> Result<Vec<At<CertificateDer<'static>>>, FileError> {
     let certificates: Vec<_> = sections(file, text)?
         .into_iter()
         .filter(|section| section.item.0 == SectionKind::Certificate)
@@ -28,7 +31,7 @@ pub(super) fn certificates(file: &Path, text: &[u8]) -> Result<Vec<At<Certificat
 }
 
 /// Returns the certificates in `text` as authorities that sign others.
-pub(super) fn authorities(file: &Path, text: &[u8]) -> Result<RootCertStore, FileError> {
+pub fn authorities(file: &Path, text: &[u8]) -> Result<RootCertStore, FileError> {
     let mut roots = RootCertStore::empty();
     for At { line, item } in certificates(file, text)? {
         roots
@@ -39,7 +42,7 @@ pub(super) fn authorities(file: &Path, text: &[u8]) -> Result<RootCertStore, Fil
 }
 
 /// Returns the first private key in `text`.
-pub(super) fn key(file: &Path, text: &[u8]) -> Result<At<PrivateKeyDer<'static>>, FileError> {
+pub fn key(file: &Path, text: &[u8]) -> Result<At<PrivateKeyDer<'static>>, FileError> {
     sections(file, text)?
         .into_iter()
         .find_map(|At { line, item: (kind, der) }| PrivateKeyDer::from_pem(kind, der).map(|item| At { line, item }))
@@ -47,7 +50,7 @@ pub(super) fn key(file: &Path, text: &[u8]) -> Result<At<PrivateKeyDer<'static>>
 }
 
 /// Explains why rustls refuses a certificate together with a key.
-pub(super) fn mismatch(
+pub fn mismatch(
     (cert_file, cert_line): (&Path, usize),
     (key_file, key_line): (&Path, usize),
     error: &Error,

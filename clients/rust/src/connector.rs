@@ -2,17 +2,16 @@
 
 use tonic::transport::{self, Channel, Endpoint};
 
-use super::error::Error;
-use super::guard::lock;
-use super::settings::chain;
+use super::error::{Error, chain};
+use super::trouble::Trouble;
 
 #[cfg(feature = "tls")]
 use crate::tls::ClientFiles;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 /// Connects to one endpoint.
 #[derive(Debug, Clone)]
-pub(crate) struct Connector {
+pub struct Connector {
     /// The endpoint as given.
     name: String,
     endpoint: Endpoint,
@@ -20,24 +19,6 @@ pub(crate) struct Connector {
     /// The files for TLS; none for plain text.
     #[cfg(feature = "tls")]
     tls: Option<Arc<ClientFiles>>,
-}
-
-/// The reason for which the two sides of a connection cannot agree on TLS. TLS may find it only after the connection
-/// stands, and an HTTP/2 client has no room for it in its own errors.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Trouble(Arc<Mutex<Option<String>>>);
-
-impl Trouble {
-    /// Notes what was found.
-    #[cfg(feature = "tls")]
-    pub(crate) fn note(&self, why: String) {
-        *lock(&self.0) = Some(why);
-    }
-
-    /// Returns and forgets what was found last.
-    pub(crate) fn take(&self) -> Option<String> {
-        lock(&self.0).take()
-    }
 }
 
 impl Connector {
@@ -76,17 +57,17 @@ impl Connector {
     }
 
     /// Returns the endpoint as given.
-    pub(crate) fn name(&self) -> &str {
+    pub fn name(&self) -> &str {
         &self.name
     }
 
     /// Returns the place in which the connector notes that TLS does not work.
-    pub(crate) fn trouble(&self) -> Trouble {
+    pub fn trouble(&self) -> Trouble {
         self.trouble.clone()
     }
 
     /// Makes a new connection.
-    pub(crate) async fn connect(&self) -> Result<Channel, transport::Error> {
+    pub async fn connect(&self) -> Result<Channel, transport::Error> {
         #[cfg(feature = "tls")]
         if let Some(files) = &self.tls {
             let connector = crate::tls::connector(Arc::clone(files), self.trouble());
@@ -96,7 +77,7 @@ impl Connector {
     }
 
     /// Makes a channel that connects when it is first used, and again after a failure.
-    pub(crate) fn connect_lazy(&self) -> Channel {
+    pub fn connect_lazy(&self) -> Channel {
         #[cfg(feature = "tls")]
         if let Some(files) = &self.tls {
             let connector = crate::tls::connector(Arc::clone(files), self.trouble());
@@ -107,7 +88,7 @@ impl Connector {
 }
 
 /// Parses `text` into an endpoint. An `https` one still needs TLS around it.
-pub(crate) fn plain_endpoint(text: &str) -> Result<Endpoint, Error> {
+pub fn plain_endpoint(text: &str) -> Result<Endpoint, Error> {
     let wrong = |reason: String| Error::Endpoint { endpoint: text.into(), reason };
     let full = match text.split_once("://") {
         Some((scheme, _)) if !["http", "https", "unix"].contains(&scheme) => {

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tonic::transport::Channel;
 
-use super::connector::Trouble;
 use super::error::Error;
-use super::guard::lock;
+use super::mutex::lock;
+use super::trouble::Trouble;
 
 /// Makes a connection.
 pub(super) type Connect = Box<dyn Fn() -> Connecting + Send + Sync>;

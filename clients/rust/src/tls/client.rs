@@ -19,8 +19,8 @@ use tower::util::service_fn;
 use tower::{BoxError, Service};
 
 use super::{H2, pem, provider};
-use crate::client::Trouble;
 use crate::files::{self, FileError};
+use crate::trouble::Trouble;
 
 /// The files by which a client verifies its broker, and proves its own identity.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
