@@ -40,9 +40,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 ///
 /// The command runs in a process group of its own, and signals sent to `lockbroker run` are passed on to that. If the
 /// lock is lost, or about to run out because no broker can be reached, the group gets SIGTERM, 2 s before the end where
-/// there is time (a sixth of the ttl if that is less), and SIGKILL at the end: a command that does not heed SIGTERM has
-/// no longer than that. Whatever the command has started is killed then too, and so is all of it when `lockbroker run`
-/// itself is killed. Only what runs as another user (sudo, su) is beyond its reach.
+/// there is time (a sixth of the ttl if that is less), and SIGKILL at the end, also if a broker comes back meanwhile: a
+/// command that does not heed SIGTERM has no longer than that. Whatever the command has started is killed then too, and
+/// so is all of it when `lockbroker run` itself is killed. Only what runs as another user (sudo, su) is beyond its reach.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Exit codes: the command's own, or 128 + the signal that ended it; \
     75 the lock was not acquired (see --conflict-exit-code); 70 the lock was lost; 124 the --timeout was over; \

@@ -52,8 +52,8 @@ enum Stop {
     No,
     /// For its `--timeout`; it is killed at that moment.
     Timeout(Moment),
-    /// For the lock; it is killed when that has run out.
-    Lock,
+    /// For the lock; it is killed at that moment, or before if the lock runs out before.
+    Lock(Moment),
 }
 
 /// Runs `command` until it ends, its `timeout` is over, or the lock is lost.
@@ -103,7 +103,7 @@ pub(super) async fn supervise(
     Ok(match job.stop {
         Stop::No => Ended::ByItself(code),
         Stop::Timeout(_) => Ended::Timeout,
-        Stop::Lock => Ended::ForTheLock { asked_to_end },
+        Stop::Lock(_) => Ended::ForTheLock { asked_to_end },
     })
 }
 
@@ -122,8 +122,10 @@ impl<'a> Job<'a> {
     fn stop_if_due(&mut self, lost: Option<LostReason>) -> Duration {
         let left = self.lock.expires_in();
         let stop_before = STOP_BEFORE.min(self.lock.ttl() / 6);
-        if self.stop != Stop::Lock && (lost.is_some() || left <= stop_before) {
-            self.stop = Stop::Lock;
+        if !matches!(self.stop, Stop::Lock(_)) && (lost.is_some() || left <= stop_before) {
+            // The moment stays, even if a broker renews the lock after all: the command has been told to end.
+            let kill_at = Moment::now() + left.min(stop_before);
+            self.stop = Stop::Lock(if let Stop::Timeout(moment) = self.stop { moment.min(kill_at) } else { kill_at });
             let why = match lost {
                 Some(reason) => format!("was lost: {reason}"),
                 None => "is about to run out: no broker renews it".into(),
@@ -134,17 +136,14 @@ impl<'a> Job<'a> {
             self.stop = Stop::Timeout(Moment::now() + KILL_AFTER);
             self.tell_to_stop("--timeout is over");
         }
-        let kill_in = match self.stop {
-            Stop::No => {
-                let timeout = self.timeout.map_or(Duration::MAX, Moment::remaining);
-                return left.saturating_sub(stop_before).min(timeout);
-            }
-            Stop::Timeout(moment) => moment.remaining(),
-            Stop::Lock => left,
+        let until_stop = left.saturating_sub(stop_before);
+        let (kill_in, pause) = match self.stop {
+            Stop::No => return until_stop.min(self.timeout.map_or(Duration::MAX, Moment::remaining)),
+            Stop::Timeout(moment) => (moment.remaining(), until_stop),
+            Stop::Lock(moment) => (moment.remaining().min(left), Duration::MAX),
         };
         if !kill_in.is_zero() {
-            let until_lock = if self.stop == Stop::Lock { left } else { left.saturating_sub(stop_before) };
-            return kill_in.min(until_lock);
+            return kill_in.min(pause);
         }
         self.kill();
         // Whatever is still there is killed again then.

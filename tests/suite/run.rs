@@ -4,12 +4,16 @@ use std::fs;
 use std::future::IntoFuture;
 use std::io::{Read, Write};
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::support::{Broker, Memcached, Process, SOON, eventually, lockbroker, run};
 use lockbroker::client::{Client, LockState};
 use rustix::process::Signal;
 use tempfile::TempDir;
+
+/// The time between SIGTERM and SIGKILL when the lock is lost, and what a slow machine may add to it.
+const STOP_BEFORE: Duration = Duration::from_secs(2);
+const SLOW: Duration = Duration::from_secs(2);
 
 /// `lockbroker run` at `broker`, with its options and all that follows them.
 fn held(broker: &Broker, arguments: &[&str]) -> Command {
@@ -196,6 +200,36 @@ async fn a_command_that_heeds_nothing_is_killed_when_the_lock_runs_out() {
     assert_eq!(process.wait(SOON).await.code(), Some(70));
     assert!(!is_running(command));
     assert!(process.log().iter().any(|line| line.contains("about to run out")), "{:?}", process.log());
+}
+
+#[tokio::test]
+async fn a_command_that_heeds_nothing_is_killed_though_a_broker_comes_back_or_its_lock_was_taken() {
+    let mut broker = Broker::memory().await;
+    let directory = TempDir::new().unwrap();
+    let at = directory.path().display();
+    let script = format!("echo $LOCKBROKER_LOCK_ID > {at}/id; {}", long(&directory).replace("exit 9", ":"));
+    let arguments = ["--ttl", "15s", "a", "--", "sh", "-c", &script];
+    let mut process = Process::spawn("run", &mut held(&broker, &arguments));
+    let command = started(&directory).await;
+    broker.stop().await;
+    let term = directory.path().join("term");
+    eventually(2 * SOON, "the command is told", async || term.exists()).await;
+    // There is time to renew the lock.
+    broker.cont();
+    let told = Instant::now();
+    assert_eq!(process.wait(SOON).await.code(), Some(70));
+    assert!(!is_running(command) && told.elapsed() < STOP_BEFORE + SLOW, "{:?}", told.elapsed());
+
+    fs::remove_file(term).unwrap();
+    fs::remove_file(directory.path().join("started")).unwrap();
+    let mut process = Process::spawn("run", &mut held(&broker, &arguments));
+    let command = started(&directory).await;
+    let id = fs::read_to_string(directory.path().join("id")).unwrap();
+    // Whoever knows the id may release it, and then somebody else may have it.
+    Client::connect(broker.url()).unwrap().release("a", id.trim()).await.unwrap();
+    let told = Instant::now();
+    assert_eq!(process.wait(2 * SOON).await.code(), Some(70));
+    assert!(!is_running(command) && told.elapsed() < STOP_BEFORE + SLOW, "{:?}", told.elapsed());
 }
 
 #[tokio::test]

@@ -77,7 +77,7 @@ impl Guard {
     }
 
     /// Returns the longest time until the lock is lost if no broker is heard any more, counted from now. Other than
-    /// [`remaining`](Guard::remaining) it runs on through a broken stream and after a loss. Within this time, end your
+    /// [`remaining`](Guard::remaining) it runs on through a broken stream and after a loss, and then nothing adds to it. Within this time, end your
     /// work on what the lock protects.
     pub fn expires_in(&self) -> Duration {
         self.hold.state().until().remaining()
@@ -92,8 +92,8 @@ impl Guard {
         loop {
             // Made before looking, so that no change between the two is missed.
             let changed = self.hold.ended.notified();
-            if let Some(reason) = self.hold.state().lost {
-                return reason;
+            if let Some(loss) = self.hold.state().lost {
+                return loss.reason;
             }
             changed.await;
         }
@@ -116,7 +116,7 @@ impl Guard {
         match answer.await {
             Ok(result) => result,
             Err(_) => match self.hold.state().lost {
-                Some(reason) => Err(lost(reason)),
+                Some(loss) => Err(lost(loss.reason)),
                 None => Err(Error::unavailable(&self.name, "the runtime of the client has been shut down")),
             },
         }
@@ -155,7 +155,15 @@ pub(super) struct HoldState {
     stream: Arc<Mutex<Validity>>,
     /// The lock on that stream.
     lock_ref: i64,
-    lost: Option<LostReason>,
+    lost: Option<Loss>,
+}
+
+/// The loss of the lock.
+#[derive(Clone, Copy)]
+struct Loss {
+    reason: LostReason,
+    /// The end of the validity as it was then. What renews the stream's other locks does not move it.
+    until: Moment,
 }
 
 impl Hold {
@@ -168,7 +176,7 @@ impl Hold {
     fn state(&self) -> MutexGuard<'_, HoldState> {
         let mut state = lock(&self.state);
         if state.lost.is_none() && state.until().has_passed() {
-            state.lost = Some(LostReason::Expired);
+            state.lose(LostReason::Expired);
             self.ended.notify_waiters();
         }
         state
@@ -176,7 +184,7 @@ impl Hold {
 
     /// Ends the hold, unless it has ended.
     pub(super) fn lose(&self, reason: LostReason) {
-        lock(&self.state).lost.get_or_insert(reason);
+        lock(&self.state).lose(reason);
         self.ended.notify_waiters();
     }
 
@@ -209,6 +217,11 @@ impl HoldState {
     }
 
     fn until(&self) -> Moment {
-        self.validity().until(self.lock_ref)
+        self.lost.map_or_else(|| self.validity().until(self.lock_ref), |loss| loss.until)
+    }
+
+    fn lose(&mut self, reason: LostReason) {
+        let until = self.until();
+        self.lost.get_or_insert(Loss { reason, until });
     }
 }

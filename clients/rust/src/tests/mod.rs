@@ -205,6 +205,21 @@ async fn a_draining_stream_stays_until_its_locks_have_moved() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_renews_a_stream_adds_nothing_to_a_lock_that_was_lost_on_it() {
+    let (client, mut peer) = client();
+    let (guard, mut stream, lock_ref) = held(&client, &mut peer).await;
+    stream.lose(lock_ref, lost::Reason::Gone);
+    assert_eq!(soon(guard.lost()).await, LostReason::Gone);
+    assert_eq!(stream.end().await, lock_ref);
+    for passed in [BEAT, 2 * BEAT] {
+        let seq = stream.heartbeat().await;
+        stream.acknowledge(seq, &[]);
+        settle().await;
+        assert_close(guard.expires_in(), VALID - passed);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_lock_that_is_given_up_while_it_moves_is_released_where_it_arrives() {
     let (client, mut peer) = client();
     let (guard, old, _) = held(&client, &mut peer).await;
