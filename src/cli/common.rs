@@ -104,7 +104,7 @@ pub(super) fn fail(error: &Error) -> ExitCode {
     match error {
         Error::Endpoint { .. } | Error::Tls { .. } | Error::Invalid { .. } => USAGE.into(),
         Error::Denied { .. } | Error::Handshake { .. } => REFUSED.into(),
-        Error::Unexpected { .. } => PROTOCOL.into(),
+        Error::Unexpected { .. } | Error::Protocol { .. } => PROTOCOL.into(),
         _ => UNAVAILABLE.into(),
     }
 }

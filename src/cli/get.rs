@@ -11,7 +11,8 @@ use crate::output::print;
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Exit codes: 0 answered, whatever the answer; 69 no broker, or none that can do it; 77 refused, by \
-    the policy or for a certificate; 74 the answer cannot be written; 76 what answers is no broker; 2 wrong usage."
+    the policy or for a certificate; 74 the answer cannot be written; 76 what answers is no broker, or \
+    no TLS where https:// is said, or the other way round; 2 wrong usage."
 )]
 pub struct GetArgs {
     /// The lock's name

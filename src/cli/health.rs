@@ -56,7 +56,7 @@ async fn ask(connector: &Connector, service: &str, within: Duration) -> Result<(
     let call = health.check(HealthCheckRequest { service: service.to_owned() });
     let answer = tokio::time::timeout(within, call).await;
     if let Some(why) = connector.trouble().take() {
-        return Err(format!("cannot agree on TLS with the broker at {name}: {why}"));
+        return Err(why.to_string());
     }
     Err(match answer {
         Ok(Ok(answer)) if answer.get_ref().status() == ServingStatus::Serving => return Ok(()),

@@ -46,7 +46,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Exit codes: the command's own, or 128 + the signal that ended it; \
     75 the lock was not acquired (see --conflict-exit-code); 70 the lock was lost; 124 the --timeout was over; \
-    69 no broker, or none that can do it; 77 refused, by the policy or for a certificate; 2 wrong usage; \
+    69 no broker, or none that can do it; 77 refused, by the policy or for a certificate; \
+    76 what answers is no broker, or no TLS where https:// is said, or the other way round; 2 wrong usage; \
     126 the command cannot be run; 127 there is no such command.")]
 pub struct RunArgs {
     /// Longest wait for the lock (30s, 5m, or `forever`); without this, try once

@@ -388,6 +388,48 @@ async fn the_wrong_language_is_one_line_and_disturbs_nobody() {
     assert_eq!(release(&mut stub, "job", &acquired.lock_id).await, Outcome::Released);
 }
 
+#[tokio::test]
+async fn a_client_is_told_at_once_what_it_talks_to() {
+    let (secure, plain) = (Secure::start(&[]).await, Broker::memory().await);
+    let web = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = web.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        loop {
+            let (mut io, _) = web.accept().await.unwrap();
+            io.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
+        }
+    });
+    let [as_plain, as_tls] = [("http", secure.broker.address()), ("https", plain.address())]
+        .map(|(scheme, address)| format!("{scheme}://{address}"));
+    let servers = [
+        (as_plain.clone(), "it speaks TLS; write https://"),
+        (as_tls, "it speaks no TLS; write http://"),
+        (format!("http://127.0.0.1:{port}"), "it does not speak HTTP/2"),
+    ];
+    for (server, says) in servers {
+        for (arguments, code) in [
+            (&["get", "job"][..], 76),
+            (&["run", "job", "--", "true"], 76),
+            (&["run", "--wait", "forever", "job", "--", "true"], 76),
+            (&["health"], 1),
+        ] {
+            let began = Instant::now();
+            let mut command = lockbroker(&arguments[..1]);
+            command.args(["--server", &server]).args(&arguments[1..]);
+            let output = tokio::task::spawn_blocking(move || output(&mut command)).await.unwrap();
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(code), "{server} {arguments:?}: {stderr}");
+            assert!(stderr.contains(says) && stderr.lines().count() == 1, "{server} {arguments:?}: {stderr}");
+            assert!(began.elapsed() < 3_000 * MS, "{server} {arguments:?}: {:?}", began.elapsed());
+        }
+    }
+    // Another broker may be the right one.
+    let both = format!("{as_plain},{}", plain.url());
+    for arguments in [&["get", "--server", &both, "job"][..], &["run", "--server", &both, "job", "--", "true"]] {
+        assert!(run(arguments).status.success(), "{arguments:?}");
+    }
+}
+
 /// Whoever connects and says nothing keeps nobody else waiting, and is put out after a while.
 #[tokio::test]
 async fn a_slow_handshake_holds_up_nobody() {

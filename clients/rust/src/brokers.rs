@@ -22,7 +22,7 @@ pub(super) struct Broker {
     pub(super) connect: Connect,
     /// The channel for single calls. It connects by itself, and again when it has to.
     pub(super) channel: Channel,
-    /// The latest trouble with TLS, where the endpoint is an `https` one.
+    /// The latest reason for which the two sides cannot talk.
     pub(super) trouble: Trouble,
 }
 
@@ -36,9 +36,9 @@ pub(super) struct Brokers {
 }
 
 impl Broker {
-    /// Returns why the two sides cannot agree on TLS, if that was found since it was last asked.
+    /// Returns why the two sides cannot talk, if that was found since it was last asked.
     pub(super) fn disagreement(&self) -> Option<Error> {
-        self.trouble.take().map(|reason| Error::Handshake { endpoint: self.name.clone(), reason })
+        self.trouble.take()
     }
 }
 

@@ -3,6 +3,7 @@
 use tonic::transport::{self, Channel, Endpoint};
 
 use super::error::{Error, chain};
+use super::plain;
 use super::trouble::Trouble;
 
 #[cfg(feature = "tls")]
@@ -25,7 +26,7 @@ impl Connector {
     /// Parses `text`. Fails if it is no endpoint, or if it needs the TLS files and they cannot be used.
     pub(crate) fn new(text: &str, #[cfg(feature = "tls")] files: &ClientFiles) -> Result<Connector, Error> {
         let endpoint = plain_endpoint(text)?;
-        let (name, trouble) = (text.to_owned(), Trouble::default());
+        let (name, trouble) = (text.to_owned(), Trouble::new(text));
         #[cfg(feature = "tls")]
         if *files != ClientFiles::default() && !text.contains("://") && !text.starts_with("unix:") {
             // Plain text would be a surprise: the files say that TLS is meant.
@@ -61,7 +62,7 @@ impl Connector {
         &self.name
     }
 
-    /// Returns the place in which the connector notes that TLS does not work.
+    /// Returns the place in which the connector notes why the two sides cannot talk.
     pub fn trouble(&self) -> Trouble {
         self.trouble.clone()
     }
@@ -73,7 +74,10 @@ impl Connector {
             let connector = crate::tls::connector(Arc::clone(files), self.trouble());
             return self.endpoint.connect_with_connector(connector).await;
         }
-        self.endpoint.connect().await
+        match self.is_unix() {
+            true => self.endpoint.connect().await,
+            false => self.endpoint.connect_with_connector(plain::connector(self.trouble())).await,
+        }
     }
 
     /// Makes a channel that connects when it is first used, and again after a failure.
@@ -83,7 +87,14 @@ impl Connector {
             let connector = crate::tls::connector(Arc::clone(files), self.trouble());
             return self.endpoint.connect_with_connector_lazy(connector);
         }
-        self.endpoint.connect_lazy()
+        match self.is_unix() {
+            true => self.endpoint.connect_lazy(),
+            false => self.endpoint.connect_with_connector_lazy(plain::connector(self.trouble())),
+        }
+    }
+
+    fn is_unix(&self) -> bool {
+        self.name.starts_with("unix:")
     }
 }
 

@@ -39,6 +39,15 @@ pub enum Error {
         /// The mistake, and what to do.
         reason: String,
     },
+    /// What listens there speaks another protocol: TLS where the endpoint says plain text, or the other way round, or
+    /// it is no broker at all. It would be the same again.
+    #[error("cannot talk to {endpoint}: {reason}")]
+    Protocol {
+        /// The endpoint as given.
+        endpoint: String,
+        /// What it speaks, and what to do.
+        reason: String,
+    },
     /// The request is wrong, and would be again: a name, an owner or a duration out of bounds.
     #[error("lock {lock:?}: the broker refuses the request: {message}")]
     Invalid {
@@ -123,7 +132,11 @@ impl Error {
             | Error::Exhausted { reason, .. }
             | Error::Denied { reason, .. }
             | Error::Unexpected { reason, .. } => *reason,
-            Error::Endpoint { .. } | Error::Tls { .. } | Error::Handshake { .. } | Error::Lost { .. } => None,
+            Error::Endpoint { .. }
+            | Error::Tls { .. }
+            | Error::Handshake { .. }
+            | Error::Protocol { .. }
+            | Error::Lost { .. } => None,
         }
     }
 

@@ -42,6 +42,7 @@ mod guard;
 mod link;
 mod locks;
 mod mutex;
+mod plain;
 pub mod proto;
 mod request;
 mod session;

@@ -6,6 +6,7 @@
 //! has what it does about a single lock.
 
 use std::collections::HashMap;
+use std::error::Error as _;
 use std::future::{Future, pending};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use tokio::sync::{mpsc, oneshot};
 use tonic::{Code, Status};
 
-use super::error::{Error, LostReason};
+use super::error::{Error, LostReason, chain};
 use super::guard::Hold;
 use super::link::{Link, Received, receive};
 use super::locks::{At, Lock};
@@ -183,7 +184,10 @@ impl Session {
         let disagreement = broker.disagreement();
         match &disagreement {
             Some(error) => settings.brokers.trouble_with(number, &error.to_string()),
-            None => settings.brokers.trouble_with(number, status.message()),
+            None => {
+                let why = status.source().map_or_else(|| status.message().to_owned(), chain);
+                settings.brokers.trouble_with(number, &why);
+            }
         }
         self.refused = if disagreement.is_some() || is_final(status.code()) { self.refused + 1 } else { 0 };
         // Another broker may take what one refuses.

@@ -57,7 +57,7 @@ impl ClientSettings {
                 Ok(Err(status)) => {
                     let is_away = status.source().is_some() || status.code() == Code::Unavailable;
                     match self.failure(lock, broker, &status) {
-                        error @ Error::Handshake { .. } => error,
+                        error @ (Error::Handshake { .. } | Error::Protocol { .. }) => error,
                         error if is_away => error,
                         error => return Err(error),
                     }

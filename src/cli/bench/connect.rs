@@ -34,7 +34,7 @@ async fn connect_by(tls: &TlsArgs, server: &str) -> Result<Channel, Error> {
     let [connector] = &connectors[..] else { return Err(failed("not one broker".into())) };
     match tokio::time::timeout(WITHIN, connector.connect()).await {
         Ok(Ok(channel)) => Ok(channel),
-        Ok(Err(error)) => Err(failed(connector.trouble().take().unwrap_or_else(|| chain(&error)))),
+        Ok(Err(error)) => Err(connector.trouble().take().map_or_else(|| failed(chain(&error)), Error::Endpoint)),
         Err(_) => Err(failed(format!("no answer within {WITHIN:?}"))),
     }
 }

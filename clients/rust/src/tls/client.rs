@@ -164,7 +164,10 @@ impl AsyncWrite for Noted {
 fn note(trouble: &Trouble, error: &io::Error) -> bool {
     let error = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
     if let Some(error) = error {
-        trouble.note(explain(error));
+        match error {
+            Error::InvalidMessage(_) => trouble.speaks("it speaks no TLS; write http:// for plain text"),
+            error => trouble.disagrees(explain(error)),
+        }
     }
     error.is_some()
 }
@@ -174,7 +177,6 @@ fn explain(error: &Error) -> String {
     use AlertDescription::*;
     let what = match error {
         Error::InvalidCertificate(why) => explain_certificate(why),
-        Error::InvalidMessage(_) => "what listens there speaks no TLS; write http:// for plain text",
         Error::AlertReceived(CertificateRequired) => {
             "the broker lets in only clients that show a certificate (--tls-cert and --tls-key)"
         }
