@@ -7,8 +7,10 @@ use super::plain;
 use super::trouble::Trouble;
 
 #[cfg(feature = "tls")]
-use crate::tls::ClientFiles;
 use std::sync::Arc;
+
+#[cfg(feature = "tls")]
+use crate::tls::ClientFiles;
 
 /// Connects to one endpoint.
 #[derive(Debug, Clone)]
