@@ -10,7 +10,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 use super::common::{ServerArgs, fail};
-use crate::client::{Connector, chain};
+use crate::client::{Connector, broken};
 use crate::config::duration;
 use crate::output::say;
 
@@ -65,7 +65,7 @@ async fn ask(connector: &Connector, service: &str, within: Duration) -> Result<(
             format!("the broker at {name} knows no service {service:?}")
         }
         Ok(Err(status)) => match status.source() {
-            Some(cause) => format!("no connection to a broker at {name}: {}", chain(cause)),
+            Some(cause) => format!("no connection to a broker at {name}: {}", broken(cause)),
             None => format!("the broker at {name} cannot answer: {}", status.message()),
         },
         Err(_) => format!("no answer from {name} within {}", humantime::format_duration(within)),

@@ -66,9 +66,9 @@ pub struct ServeArgs {
     #[command(flatten)]
     transport: TransportOptions,
 
-    /// Number of threads that serve clients. One does tens of thousands of locks a second, and answers sooner than
-    /// several, which wake each other. Take more if one is kept busy
-    #[arg(long, env = "LOCKBROKER_THREADS", value_name = "COUNT", default_value = "1")]
+    /// Number of threads that serve clients: 1 to 1024. One does tens of thousands of locks a second, and answers sooner
+    /// than several, which wake each other. Take more if one is kept busy
+    #[arg(long, env = "LOCKBROKER_THREADS", value_name = "COUNT", default_value = "1", value_parser = threads)]
     pub threads: NonZeroUsize,
 
     /// The settings of logs
@@ -420,6 +420,13 @@ fn between(least: Duration, most: Duration) -> impl Fn(&str) -> Result<Duration,
     }
 }
 
+/// Parses a number of threads.
+pub(crate) fn threads(text: &str) -> Result<NonZeroUsize, String> {
+    const MOST: usize = 1_024;
+    let threads = text.parse().ok().filter(|threads: &NonZeroUsize| threads.get() <= MOST);
+    threads.ok_or_else(|| format!("expected a whole number from 1 to {MOST}"))
+}
+
 #[cfg(test)]
 mod tests {
     use std::iter;
@@ -453,6 +460,14 @@ mod tests {
         assert_eq!(config.broker.default_ttl, Duration::from_secs(15));
         assert_eq!(config.broker.key_prefix.as_str(), "lockbroker:");
         assert_eq!(config.transport.keepalive_interval, Duration::from_secs(5));
+    }
+
+    #[test]
+    fn threads_are_no_more_than_a_machine_can_start() {
+        serve("--threads 1024").unwrap();
+        for wrong in ["0", "1025", "18446744073709551615", "all"] {
+            assert!(refused(&format!("--threads {wrong}")).contains("1 to 1024"), "{wrong}");
+        }
     }
 
     #[test]

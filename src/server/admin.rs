@@ -34,13 +34,16 @@ const KEEPALIVE: Duration = Duration::from_secs(20);
 /// The limit of connections at a time: a few probes and scrapers, each with a few connections.
 pub(super) const MAX_CONNECTIONS: NonZeroUsize = NonZeroUsize::new(100).unwrap();
 
+/// What the operator does when there is no room for another connection.
+const CONNECTIONS_FULL: &str = "find out who connects so often to --admin-listen, which takes 100 at a time";
+
 /// The longest silence of a connection: longer than most intervals of scrapes, and than the pings of HTTP/2.
 const IDLE: Duration = Duration::from_secs(120);
 
 /// Serves health checks by `health`, and `metrics`, until the result is dropped.
 pub(super) fn serve(listener: Listener, health: Routes, metrics: Metrics) -> AbortOnDropHandle<()> {
     let connections = Quota::new(&metrics, "admin_connections", MAX_CONNECTIONS);
-    let incoming = listen::incoming(vec![listener], connections).map(|(io, room)| {
+    let incoming = listen::incoming(vec![listener], connections, CONNECTIONS_FULL).map(|(io, room)| {
         let timeouts = Timeouts::new(Idle::WithoutBytes(IDLE), 2 * KEEPALIVE);
         let transport = io.transport();
         let io = TrackedIo::new(io, transport, KEEPALIVE, Vec::new());

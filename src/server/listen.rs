@@ -142,8 +142,13 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 }
 
 /// Yields the connections of all `listeners`, each after its TLS handshake. Never ends and never fails. A slow
-/// handshake holds up nobody else. A connection for which `connections` has no room is closed at once.
-pub(super) fn incoming(listeners: Vec<Listener>, connections: Quota) -> impl Stream<Item = (Socket, Share)> {
+/// handshake holds up nobody else. A connection for which `connections` has no room is closed at once, before HTTP/2
+/// begins: so gRPC clients take it for one that failed, and try the next broker. The log says `what_to_do`.
+pub(super) fn incoming(
+    listeners: Vec<Listener>,
+    connections: Quota,
+    what_to_do: &'static str,
+) -> impl Stream<Item = (Socket, Share)> {
     let accepted = listeners.into_iter().map(|listener| {
         Box::pin(stream::unfold(listener, async |listener| {
             let socket = listener.accept().await;
@@ -155,7 +160,7 @@ pub(super) fn incoming(listeners: Vec<Listener>, connections: Quota) -> impl Str
     for (n, accepted) in accepted.enumerate() {
         all.insert(n, accepted);
     }
-    stream::unfold((all, JoinSet::new(), connections), async |(mut all, mut handshakes, connections)| {
+    stream::unfold((all, JoinSet::new(), connections), async move |(mut all, mut handshakes, connections)| {
         loop {
             let accepted = tokio::select! {
                 Some((_, accepted)) = all.next() => accepted,
@@ -167,7 +172,7 @@ pub(super) fn incoming(listeners: Vec<Listener>, connections: Quota) -> impl Str
                 else => return None,
             };
             let Some(room) = connections.take() else {
-                turned_away();
+                turned_away(what_to_do);
                 continue;
             };
             match accepted {
@@ -181,12 +186,9 @@ pub(super) fn incoming(listeners: Vec<Listener>, connections: Quota) -> impl Str
 }
 
 /// Says that a connection was closed for want of room.
-fn turned_away() {
+fn turned_away(what_to_do: &str) {
     static TURNED_AWAY: RateLimited = RateLimited::new();
     if let Some(left_out) = TURNED_AWAY.pass() {
-        tracing::warn!(
-            left_out,
-            "a connection was closed at once, since as many are open as may be: raise --max-connections, or add brokers"
-        );
+        tracing::warn!(left_out, "a connection was closed at once, since as many are open as may be: {what_to_do}");
     }
 }

@@ -79,6 +79,9 @@ const MAX_FRAME_BYTES: u32 = 16 * 1024;
 /// The most that the headers of one request may take. Room for a token.
 const MAX_HEADER_BYTES: u32 = 16 * 1024;
 
+/// What the operator does when there is no room for another connection.
+const CONNECTIONS_FULL: &str = "raise --max-connections, or add brokers";
+
 /// The least time that a write may wait for its client. By then keepalive has given up a client that does not answer,
 /// except on connections that are being closed.
 const LONGEST_WRITE: Duration = Duration::from_secs(30);
@@ -160,7 +163,7 @@ pub async fn run<S: LockService>(
 
     let TransportOptions { keepalive_interval, max_concurrent_rpcs, .. } = *options;
     let (idle, stuck) = (Idle::WithoutCalls(options.idle_timeout), keepalive_interval + options.keepalive_timeout);
-    let incoming = listen::incoming(listeners, may_connect).map(move |(io, room)| {
+    let incoming = listen::incoming(listeners, may_connect, CONNECTIONS_FULL).map(move |(io, room)| {
         let (transport, caller) = (io.transport(), io.caller());
         let timeouts = Timeouts::new(idle, stuck.max(LONGEST_WRITE));
         let io = TrackedIo::new(io, transport, keepalive_interval, caller).counted_by(&connections);

@@ -11,6 +11,7 @@ use std::task::{Context, Poll, ready};
 
 use http::{Request, Response};
 use pin_project_lite::pin_project;
+use tokio::sync::Semaphore;
 use tonic::body::Body;
 use tower::Service;
 use tower::limit::ConcurrencyLimit;
@@ -35,7 +36,8 @@ pub(super) struct Shed<S> {
 impl<S: Clone> Shed<S> {
     /// Lets `max` calls that can wait into `inner` at once.
     pub(super) fn new(inner: S, max: NonZeroUsize, shed: Counter) -> Shed<S> {
-        Shed { limited: LoadShed::new(ConcurrencyLimit::new(inner.clone(), max.get())), inner, shed }
+        let max = max.get().min(Semaphore::MAX_PERMITS);
+        Shed { limited: LoadShed::new(ConcurrencyLimit::new(inner.clone(), max)), inner, shed }
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::support::*;
 use futures_util::future::join_all;
+use lockbroker::client::Client;
 use lockbroker::proto::lock_event::Kind;
 use lockbroker::proto::{AcquireRequest, BeginLock, ReleaseRequest, session_response};
 use tokio::io::AsyncReadExt;
@@ -16,6 +17,8 @@ use tonic::Code;
 use tonic::transport::Endpoint;
 
 const TTL: Duration = Duration::from_secs(5);
+/// The highest number that a limit can be.
+const MOST: &str = "18446744073709551615";
 
 fn used(scrape: &Scrape, limit: &str) -> f64 {
     scrape.sum("lockbroker_limit_used", &[("limit", limit)])
@@ -188,6 +191,37 @@ async fn ten_times_the_connections_are_as_many_as_there_may_be() {
     acquire(&mut broker.stub().await, once("a")).await;
 }
 
+/// The broker closes the connection before HTTP/2 begins, so that clients ask the next broker. So the client has to say
+/// what may be wrong.
+#[tokio::test]
+async fn a_client_for_whom_there_is_no_room_hears_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let unix = format!("unix:{}", folder.path().join("lb.sock").display());
+    let broker = Broker::start(&[&Broker::WATCHED[..], &["--max-connections", "1", "--listen", &unix]].concat()).await;
+    broker.scraped("its first client has gone", |scrape| used(scrape, "max_connections") == 0.0).await;
+    let _only = broker.stub().await;
+    for server in [&broker.url(), &unix] {
+        let told = |command: &[&str]| String::from_utf8(run(command).stderr).unwrap();
+        let client = Client::builder(server).answer_timeout(Duration::from_secs(1)).connect().unwrap();
+        for words in [
+            told(&["get", "--server", server, "job"]),
+            told(&["health", "--server", server]),
+            client.release("job", &format!("{:060}", 1)).await.unwrap_err().to_string(),
+            client.acquire("job").await.unwrap_err().to_string(),
+        ] {
+            assert!(words.contains("--max-connections") && words.contains(server), "{words}");
+            assert_eq!(words.trim_end().lines().count(), 1, "{words}");
+        }
+    }
+    // The next broker is asked, and one that is not there is something else.
+    let elsewhere = Broker::start(&[]).await;
+    let servers = format!("{},{}", broker.url(), elsewhere.url());
+    assert!(run(&["get", "--server", &servers, "job"]).status.success());
+    let nobody = run(&["get", "--server", &format!("127.0.0.1:{}", free_port()), "job"]);
+    let stderr = String::from_utf8(nobody.stderr).unwrap();
+    assert!(stderr.contains("refused") && !stderr.contains("--max-connections"), "{stderr}");
+}
+
 /// With a queue of 128, as the standard library has it, the clients behind those would wait for a second or be reset.
 #[tokio::test]
 async fn a_thousand_clients_connect_while_the_broker_is_busy() {
@@ -213,7 +247,9 @@ async fn the_admin_listener_has_a_limit_of_its_own() {
     }
     let mut stub = broker.stub().await;
     acquire(&mut stub, once("a")).await;
-    broker.logged("was closed at once").await;
+    assert!(broker.logged("was closed at once").await.contains("--admin-listen"));
+    let is_closed = |client: &&TcpStream| matches!(client.try_read(&mut [0]), Ok(0));
+    eventually(SOON, "the others are closed", async || clients.iter().filter(is_closed).count() == 900).await;
     drop(clients);
     eventually(SOON, "it answers", async || http_or_nothing(admin).await).await;
     assert!(refused(&broker.scrape().await, "admin_connections") >= 900.0);
@@ -243,10 +279,25 @@ async fn connections_fit_the_limit_of_open_files() {
     assert_eq!(refused.status.code(), Some(1), "{stderr}");
     assert!(stderr.contains("--max-connections 300") && stderr.contains("LimitNOFILE"), "{stderr}");
     assert_eq!(stderr.trim_end().lines().count(), 1, "{stderr}");
+    let refused = output(&mut limited(&format!("--max-connections {MOST}")));
+    let stderr = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains(MOST) && stderr.contains("lower --max-connections"), "{stderr}");
 
     let broker = Process::spawn("a broker with few files", &mut limited("--log-format json"));
     let told = || broker.log().iter().any(|line| line.contains("leaves room for 136 connections"));
     eventually(SOON, "it says how many may connect", async || told()).await;
+}
+
+#[tokio::test]
+async fn limits_may_be_as_high_as_numbers_go() {
+    let limits = ["--max-locks", "--max-waiters", "--max-streams", "--max-concurrent-rpcs"];
+    let broker = Broker::start(&limits.into_iter().flat_map(|limit| [limit, MOST]).collect::<Vec<_>>()).await;
+    let mut stub = broker.stub().await;
+    let (acquired, _held) = acquire(&mut stub, once("a")).await;
+    let (_, mut waiter) = queue(&mut stub, wait("a")).await;
+    assert_eq!(release(&mut stub, "a", &acquired.lock_id).await, Outcome::Released);
+    granted(&mut waiter).await;
 }
 
 #[tokio::test]

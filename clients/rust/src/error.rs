@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use tonic::Code;
+use tonic::{Code, ConnectError};
 use tonic_types::StatusExt;
 
 use super::wire::from_wire;
@@ -221,4 +221,18 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     let mut texts: Vec<String> = all.filter(|text| text != "transport error").collect();
     texts.dedup();
     texts.join(": ")
+}
+
+/// Says why there is no connection, and what to do if the broker closed it. `cause` is the source of a call's status.
+pub fn broken(cause: &(dyn std::error::Error + 'static)) -> String {
+    // Without this error the connection stood, and was closed. The broker has no way to say why: where HTTP/2 has begun,
+    // gRPC takes the connection for a good one, and does not ask the next broker.
+    if std::iter::successors(Some(cause), |error| (*error).source()).any(|error| error.is::<ConnectError>()) {
+        return chain(cause);
+    }
+    format!(
+        "it was closed before an answer came ({}): the broker has as many clients as its --max-connections allows, or is \
+         ending, and its log says which",
+        chain(cause)
+    )
 }

@@ -65,9 +65,9 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-#[doc(hidden)]
-pub use error::chain;
 pub use error::{Error, LostReason};
+#[doc(hidden)]
+pub use error::{broken, chain};
 pub use error_reason::{ERROR_DOMAIN, ErrorReason};
 pub use guard::Guard;
 pub use request::{Acquire, NotAcquired, Outcome, Reason, WaitAcquire};
@@ -81,6 +81,7 @@ use brokers::{Broker, Brokers, Connecting};
 pub use connector::{Connector, plain_endpoint};
 use session::{Command, Key, Session};
 use settings::{ClientSettings, unexpected};
+#[cfg(feature = "server")]
 use wire::{FAR, from_wire};
 
 /// The default of [`ClientBuilder::answer_timeout`].

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tonic::{Code, Status, Streaming};
 
 use super::brokers::Connecting;
-use super::error::chain;
+use super::error::broken;
 use super::mutex::lock;
 use super::session::Key;
 use super::validity::{RunOut, Validity};
@@ -77,7 +77,7 @@ impl Link {
     }
 
     async fn open(id: u64, broker: usize, connecting: Connecting, ttl: Option<Duration>) -> Result<Link, Status> {
-        let channel = connecting.await.map_err(|error| Status::unavailable(chain(&error)))?;
+        let channel = connecting.await.map_err(|error| Status::unavailable(broken(&error)))?;
         let (outbound, mut queue) = mpsc::unbounded_channel();
         let sent = Moment::now();
         let open = OpenSession { ttl: ttl.map(to_wire) };

@@ -18,8 +18,6 @@ use super::trouble::Trouble;
 const HTTP2: u8 = 0;
 /// The first byte of an alert of TLS: the answer to what is no TLS.
 const TLS_ALERT: u8 = 0x15;
-const CLOSED_AT_ONCE: &str =
-    "it closed the connection without a word: it speaks TLS (write https://), or takes no more connections";
 
 /// Connects over TCP. Notes in `trouble` what answers, if that is no broker.
 pub(super) fn connector(
@@ -77,13 +75,7 @@ impl AsyncRead for Watched {
         let before = buf.filled().len();
         let result = Pin::new(&mut this.io).poll_read(cx, buf);
         this.hear(&buf.filled()[before..]);
-        match result {
-            // HTTP/2 itself would say that a pipe is broken.
-            Poll::Ready(Ok(())) if this.unheard.is_some() && buf.remaining() > 0 => {
-                Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, CLOSED_AT_ONCE)))
-            }
-            result => result,
-        }
+        result
     }
 }
 

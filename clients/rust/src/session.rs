@@ -16,7 +16,7 @@ use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use tokio::sync::{mpsc, oneshot};
 use tonic::{Code, Status};
 
-use super::error::{Error, LostReason, chain};
+use super::error::{Error, LostReason, broken};
 use super::guard::Hold;
 use super::link::{Link, Received, receive};
 use super::locks::{At, Lock};
@@ -185,7 +185,7 @@ impl Session {
         match &disagreement {
             Some(error) => settings.brokers.trouble_with(number, &error.to_string()),
             None => {
-                let why = status.source().map_or_else(|| status.message().to_owned(), chain);
+                let why = status.source().map_or_else(|| status.message().to_owned(), broken);
                 settings.brokers.trouble_with(number, &why);
             }
         }

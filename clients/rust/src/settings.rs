@@ -12,7 +12,7 @@ use tonic::{Code, Response, Status};
 
 use super::ReleaseOutcome;
 use super::brokers::{Broker, Brokers};
-use super::error::{Error, LostReason, chain};
+use super::error::{Error, LostReason, broken};
 use super::guard::Hold;
 use super::session::Reply;
 use crate::clock::sleep_until;
@@ -91,7 +91,7 @@ impl ClientSettings {
         }
         match status.source() {
             Some(cause) => {
-                Error::unavailable(lock, format!("no connection to a broker at {}: {}", broker.name, chain(cause)))
+                Error::unavailable(lock, format!("no connection to a broker at {}: {}", broker.name, broken(cause)))
             }
             None => Error::from_status(lock, status),
         }

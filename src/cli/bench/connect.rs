@@ -1,5 +1,6 @@
 //! Connections to brokers, each a socket of its own.
 
+use std::error::Error as _;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
@@ -7,13 +8,14 @@ use std::time::Duration;
 use hyper_util::rt::TokioIo;
 use rustix::net::{Shutdown, shutdown};
 use tokio::net::TcpStream;
+use tonic::Status;
 use tonic::transport::Channel;
 use tower::service_fn;
 
 use super::session::{Notice, Session, status_line};
 use super::{CommonArgs, Error};
 use crate::cli::common::TlsArgs;
-use crate::client::{chain, plain_endpoint};
+use crate::client::{broken, chain, plain_endpoint};
 use tokio::sync::mpsc;
 
 /// The longest time that a broker may take to accept a connection.
@@ -69,6 +71,11 @@ pub async fn connect_by_socket(server: &str) -> Result<(Channel, Socket), String
     Ok((channel, socket))
 }
 
+/// Says why there is no Session.
+fn why(status: &Status) -> String {
+    status.source().map_or_else(|| status_line(status), broken)
+}
+
 /// A connection's socket.
 #[derive(Debug)]
 pub struct Socket(OwnedFd);
@@ -110,5 +117,5 @@ pub(super) async fn open(
     ttl: Option<Duration>,
 ) -> Result<(Session, mpsc::UnboundedReceiver<Notice>), Error> {
     let session = Session::open(channel, ttl).await;
-    session.map_err(|status| Error::Session { server: server.to_owned(), why: status_line(&status) })
+    session.map_err(|status| Error::Session { server: server.to_owned(), why: why(&status) })
 }

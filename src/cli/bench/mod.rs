@@ -24,6 +24,7 @@ pub use connect::{Socket, connect, connect_by_socket};
 
 use super::common::{TlsArgs, fail};
 use crate::client;
+use crate::config::threads;
 use crate::output::{print, say};
 use report::Report;
 
@@ -40,8 +41,8 @@ const GRACE: Duration = Duration::from_secs(10);
 pub struct BenchArgs {
     #[command(subcommand)]
     mode: Mode,
-    /// Number of threads that make the load: more where one is too slow for the broker
-    #[arg(long, global = true, value_name = "COUNT", default_value = "1")]
+    /// Number of threads that make the load, 1 to 1024: more where one is too slow for the broker
+    #[arg(long, global = true, value_name = "COUNT", default_value = "1", value_parser = threads)]
     pub threads: NonZeroUsize,
 }
 
