@@ -323,7 +323,7 @@ async fn shards(command: ShardCommand) -> anyhow::Result<ExitCode> {
         shards: args.shards().unwrap_or_else(|error| environment::exit::<Cli>(&error)).to_vec(),
         max_ttl: args.max_ttl,
         key_prefix: args.key_prefix.as_str().to_owned(),
-        allow_unsafe: false,
+        allow_unsafe: args.allow_unsafe_store,
         note: None,
     };
     let results: Vec<_> = match command {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use nix::sys::signal::{SigSet, Signal};
 
 use super::environment::origin;
-use crate::client::{Client, ClientBuilder, Error};
+use crate::client::{Client, ClientBuilder, Error, ErrorReason};
 use crate::output::say;
 
 /// Wrong usage, as clap has it.
@@ -92,6 +92,10 @@ pub(super) fn fail(error: &Error) -> ExitCode {
     match error {
         Error::Endpoint { .. } => say(format_args!("{error} ({})", origin("--server", "LOCKBROKER_SERVER"))),
         Error::Tls { .. } => say(format_args!("{error} (--tls-ca, --tls-cert, --tls-key; LOCKBROKER_CLIENT_TLS_…)")),
+        // Only the operator can mend it, and the broker has said how.
+        Error::Unavailable { reason: Some(ErrorReason::StoreRefused), .. } => {
+            say(format_args!("{error}; the broker uses it as soon as that is mended, without a restart"));
+        }
         Error::Unavailable { retry_after: Some(after), .. } | Error::Exhausted { retry_after: Some(after), .. } => {
             // In whole seconds: a person reads it.
             let after = Duration::from_secs(after.as_secs_f64().round().max(1.0) as u64);

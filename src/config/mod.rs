@@ -295,6 +295,10 @@ pub struct ShardArgs {
     #[arg(long, env = "LOCKBROKER_KEY_PREFIX", value_name = "PREFIX", default_value = "lockbroker:")]
     pub key_prefix: KeyPrefix,
 
+    /// Same as on the brokers: use a memcached that may lose locks (evictions on, flush_all allowed)
+    #[arg(long, env = "LOCKBROKER_ALLOW_UNSAFE_STORE")]
+    pub allow_unsafe_store: bool,
+
     /// The settings of logs
     #[command(flatten)]
     pub log: LogOptions,

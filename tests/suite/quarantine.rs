@@ -144,15 +144,25 @@ async fn the_shards_of_another_topology_are_not_opened() {
 }
 
 #[tokio::test]
-async fn a_shard_that_cannot_be_reached_or_is_too_old_is_not_opened() {
+async fn a_shard_that_no_broker_would_use_is_not_opened() {
     let mut away = Memcached::start(&[]).await;
     away.kill();
-    let old = Memcached::old(&[]).await;
-    for (store, why) in [(away.store(), "refused"), (old.store(), "1.6.27")] {
-        let output = shard_open(&store, &[]);
-        assert_eq!(output.status.code(), Some(1), "{output:?}");
-        assert!(said(&output).contains(why), "{output:?}");
+    let (old, bare) = (Memcached::old(&["-M", "-F"]).await, Memcached::bare(&[]).await);
+    for (store, whys) in [
+        (away.store(), &["refused"][..]),
+        (old.store(), &["1.6.27"]),
+        (bare.store(), &["start it with -M", "start it with -F"]),
+    ] {
+        for command in ["open", "adopt"] {
+            let output = run(&["shard", command, "--store", &store]);
+            assert_eq!(output.status.code(), Some(1), "{output:?}");
+            assert!(whys.iter().all(|why| said(&output).contains(why)), "{output:?}");
+        }
     }
+    assert_eq!(bare.command("mg lockbroker:S").await, "EN\r\n", "it has a state");
+    // Brokers that use it all the same have it opened all the same.
+    let output = shard_open(&bare.store(), &["--allow-unsafe-store"]);
+    assert_eq!((output.status.code(), said(&output)), (Some(0), format!("{}: open\n", bare.address())));
 }
 
 #[tokio::test]

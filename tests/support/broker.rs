@@ -248,6 +248,7 @@ pub fn open(store: &str, arguments: &[&str]) {
     for pair in arguments.windows(2).filter(|pair| ["--max-ttl", "--key-prefix"].contains(&pair[0])) {
         open.extend(pair);
     }
+    open.extend(arguments.iter().filter(|&&argument| argument == "--allow-unsafe-store"));
     let output = run(&open);
     assert!(output.status.success(), "lockbroker {open:?}: {output:?}");
 }

@@ -29,7 +29,8 @@ const NAME: &str = "job";
 pub fn server_facts(bytes: &[u8]) {
     let mut stream = tokio::io::join(bytes, tokio::io::sink());
     if let Ok(facts) = RUNTIME.block_on(server::ask(&mut stream)) {
-        let _ = (facts.hopeless(), facts.dangers(), facts.process(), facts.nuisances(), facts.clock_difference());
+        let _ =
+            (facts.refusal(false), facts.refusal(true), facts.process(), facts.nuisances(), facts.clock_difference());
     }
 }
 

@@ -175,11 +175,11 @@ async fn reach(settings: &MemcachedSettings, keys: &Keys) -> Vec<Result<(Connect
     let mut reached = Vec::new();
     for shard in &settings.shards {
         reached.push(match dial(shard, None).await {
-            Ok(dialled) => match dialled.facts.hopeless() {
+            Ok(dialled) => match dialled.facts.refusal(settings.allow_unsafe) {
                 None => look(dialled.connection, keys).await,
                 Some(why) => Err(format!("cannot keep locks: {why}")),
             },
-            Err(why) => Err(why),
+            Err(unreached) => Err(unreached.why),
         });
     }
     reached

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
@@ -11,6 +12,7 @@ use tokio::time::timeout;
 
 use super::ShardAddress;
 use super::connection::Connection;
+use crate::client::ErrorReason;
 
 /// How long one exchange with a memcached, or one step of connecting, may take.
 pub(super) const BOUND: Duration = Duration::from_secs(1);
@@ -84,9 +86,18 @@ impl ServerFacts {
         self.settings.get(name).map(String::as_str)
     }
 
+    /// Says why this server is refused, with what mends it; none if it may keep locks.
+    pub(super) fn refusal(&self, allow_unsafe: bool) -> Option<String> {
+        self.hopeless().or_else(|| {
+            let dangers = self.dangers();
+            (!allow_unsafe && !dangers.is_empty())
+                .then(|| format!("{} (--allow-unsafe-store takes it all the same)", dangers.join("; ")))
+        })
+    }
+
     /// Says why this server cannot keep locks, with what mends it; none if it can. `--allow-unsafe-store` does not
     /// help: without CAS every item has the same number, and nothing says whose a lock is.
-    pub(super) fn hopeless(&self) -> Option<String> {
+    fn hopeless(&self) -> Option<String> {
         match self.version {
             Some(version) if version >= OLDEST => {}
             Some(version) => {
@@ -180,7 +191,7 @@ pub(super) struct Dialled {
 /// server what it is. The error is for the person who reads it.
 ///
 /// A name with several addresses stands for the lowest of them, for all brokers have to meet at one server.
-pub(super) async fn dial(shard: &ShardAddress, address: Option<SocketAddr>) -> Result<Dialled, String> {
+pub(super) async fn dial(shard: &ShardAddress, address: Option<SocketAddr>) -> Result<Dialled, Unreached> {
     let address = match address {
         Some(address) => address,
         None => resolve(shard).await?,
@@ -192,16 +203,34 @@ pub(super) async fn dial(shard: &ShardAddress, address: Option<SocketAddr>) -> R
     Ok(Dialled { connection, address, facts })
 }
 
-async fn resolve(shard: &ShardAddress) -> Result<SocketAddr, String> {
-    let addresses = within("resolving the name", tokio::net::lookup_host((shard.host.as_str(), shard.port))).await?;
-    addresses.min().ok_or_else(|| "the name has no address".to_owned())
+/// Why there is no connection to a server.
+#[derive(Debug)]
+pub(super) struct Unreached {
+    /// The explanation, for the person who reads it.
+    pub(super) why: String,
+    /// The reason, for programs. It says if another try may help, or only the operator.
+    pub(super) reason: ErrorReason,
 }
 
-async fn within<T>(what: &str, step: impl Future<Output = std::io::Result<T>>) -> Result<T, String> {
+impl From<String> for Unreached {
+    fn from(why: String) -> Unreached {
+        Unreached { why, reason: ErrorReason::StoreUnavailable }
+    }
+}
+
+async fn resolve(shard: &ShardAddress) -> Result<SocketAddr, Unreached> {
+    let addresses = within("resolving the name", tokio::net::lookup_host((shard.host.as_str(), shard.port))).await?;
+    addresses.min().ok_or_else(|| "the name has no address".to_owned().into())
+}
+
+async fn within<T>(what: &str, step: impl Future<Output = std::io::Result<T>>) -> Result<T, Unreached> {
     match timeout(BOUND, step).await {
         Ok(Ok(done)) => Ok(done),
-        Ok(Err(error)) => Err(format!("{what}: {error}")),
-        Err(_) => Err(format!("{what}: no answer within {BOUND:?}")),
+        Ok(Err(error)) if error.kind() == ErrorKind::Unsupported => {
+            Err(Unreached { why: format!("{what}: {error}"), reason: ErrorReason::StoreRefused })
+        }
+        Ok(Err(error)) => Err(format!("{what}: {error}").into()),
+        Err(_) => Err(format!("{what}: no answer within {BOUND:?}").into()),
     }
 }
 
@@ -213,7 +242,8 @@ const NOT_TEXT: &str = "it does not answer in plain text: start it without TLS (
 const NO_ANSWER: &str = "it ended the connection without an answer: if it has been started with TLS (-Z), with SASL (-S) \
                          or with -B binary, start it without, and keep all but the brokers away from its port";
 
-/// Asks a server what it is, on a connection that is still unused.
+/// Asks a server what it is, on a connection that is still unused. The error is of the kind `Unsupported` if it would
+/// be the same again.
 pub(super) async fn ask(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> std::io::Result<ServerFacts> {
     stream.write_all(b"version\r\nstats\r\nstats settings\r\n").await?;
     // More than all three answers take; what says more is no memcached.
@@ -222,11 +252,11 @@ pub(super) async fn ask(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> s
     let mut ends = 0;
     let mut heard = false;
     while ends < 2 {
-        use std::io::ErrorKind::{ConnectionReset, InvalidData, UnexpectedEof};
+        use ErrorKind::{ConnectionReset, InvalidData, UnexpectedEof, Unsupported};
         let line = match lines.next_line().await {
             Ok(Some(line)) => line,
             Ok(None) if heard => return Err(UnexpectedEof.into()),
-            Err(error) if error.kind() == InvalidData => return Err(std::io::Error::other(NOT_TEXT)),
+            Err(error) if error.kind() == InvalidData => return Err(std::io::Error::new(Unsupported, NOT_TEXT)),
             Err(error) if heard || error.kind() != ConnectionReset => return Err(error),
             Ok(None) | Err(_) => return Err(std::io::Error::other(NO_ANSWER)),
         };
@@ -238,27 +268,28 @@ pub(super) async fn ask(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> s
         } else if let Some((name, value)) = line.strip_prefix("STAT ").and_then(|stat| stat.split_once(' ')) {
             facts.note(ends, name, value);
         } else {
-            return Err(std::io::Error::other(refusal(&line)));
+            return Err(refusal(&line));
         }
     }
     Ok(facts)
 }
 
 /// Says what a line means with which no memcached that is of use answers.
-fn refusal(line: &str) -> String {
+fn refusal(line: &str) -> std::io::Error {
     if line.contains("Too many open connections") {
-        return "it has as many connections as it may: start it with a higher -c".to_owned();
+        return std::io::Error::other("it has as many connections as it may: start it with a higher -c");
     }
-    if line.contains("unauthenticated") {
-        return "it asks for a user and a password (-Y), and brokers have none: start it without -Y (remove the line -Y), \
-                and keep all but the brokers away from its port"
-            .to_owned();
-    }
-    if line.starts_with(|first: char| first.is_control()) {
-        return NOT_TEXT.to_owned();
-    }
-    let heard: String = line.chars().take(80).collect();
-    format!("it does not speak memcached's protocol, so --store may name another server's port: {heard:?}")
+    let why = if line.contains("unauthenticated") {
+        "it asks for a user and a password (-Y), and brokers have none: start it without -Y (remove the line -Y), and \
+         keep all but the brokers away from its port"
+            .to_owned()
+    } else if line.starts_with(|first: char| first.is_control()) {
+        NOT_TEXT.to_owned()
+    } else {
+        let heard: String = line.chars().take(80).collect();
+        format!("it does not speak memcached's protocol, so --store may name another server's port: {heard:?}")
+    };
+    std::io::Error::new(ErrorKind::Unsupported, why)
 }
 
 /// Reads `1.6.38` and what distributions make of it, such as `1.6.38-1`.

@@ -21,9 +21,10 @@ use super::epoch::{Distrust, EpochState};
 use super::metrics::ShardMetrics;
 use super::presence::{BrokerNote, Presence, RENEWED};
 use super::queues::Queues;
-use super::server::{BOUND, Dialled, Process};
+use super::server::{BOUND, Dialled, Process, Unreached};
 use super::server_clock::ServerClock;
 use super::{ShardAddress, opening};
+use crate::client::ErrorReason;
 use crate::clock::{Moment, sleep_until};
 use crate::mutations::{self, Rule};
 use crate::store::StoreError;
@@ -60,7 +61,7 @@ pub(super) struct ShardSettings {
 
 enum Link {
     /// Cannot be reached, or not yet.
-    Down(Arc<str>),
+    Down(Arc<str>, ErrorReason),
     /// Reached, but it cannot keep locks.
     Refused(Arc<str>),
     /// At least one connection has said what it leads to.
@@ -86,7 +87,7 @@ enum Probe {
 }
 
 enum Landed {
-    Dialled(Result<Dialled, String>),
+    Dialled(Result<Dialled, Unreached>),
     /// What S showed on a connection of its own, and when the answer came. None if nothing was to be learned.
     Compared {
         generation: u64,
@@ -167,7 +168,7 @@ impl Shard {
     pub(super) fn new(settings: ShardSettings) -> Shard {
         let now = Moment::now();
         Shard {
-            link: Link::Down("it has not been reached yet".into()),
+            link: Link::Down("it has not been reached yet".into(), ErrorReason::StoreUnavailable),
             state: EpochState::new(settings.fingerprint),
             server: None,
             clock: ServerClock::default(),
@@ -233,7 +234,7 @@ impl Shard {
                 let note = self.may_note().then_some(self.next_note);
                 [check, comparison, note].into_iter().flatten().min()
             }
-            Link::Down(_) | Link::Refused(_) => self.may_dial().then_some(self.next_dial),
+            Link::Down(..) | Link::Refused(_) => self.may_dial().then_some(self.next_dial),
         }
     }
 

@@ -9,12 +9,13 @@ use memcache::exp::Error;
 use tokio::time::timeout;
 
 use super::{COUNTDOWN, Cargo, Doubt, LONGEST_PAUSE, Landed, Link, Shard};
+use crate::client::ErrorReason;
 use crate::clock::Moment;
 use crate::store::StoreError;
 use crate::store::memcached::ShardAddress;
 use crate::store::memcached::commands::{self, Keys, Witness};
 use crate::store::memcached::connection::Connection;
-use crate::store::memcached::server::{BOUND, Dialled, ServerFacts, dial};
+use crate::store::memcached::server::{BOUND, Dialled, ServerFacts, Unreached, dial};
 use crate::store::memcached::server_clock::ServerClock;
 
 /// How often, on the average, a new connection is compared with the old ones while the shard is open.
@@ -58,10 +59,10 @@ impl Shard {
         }
     }
 
-    pub(super) fn dialled(&mut self, dialled: Result<Dialled, String>) {
+    pub(super) fn dialled(&mut self, dialled: Result<Dialled, Unreached>) {
         let shard = &self.settings.address;
         match dialled {
-            Ok(Dialled { connection, address, facts }) => match refused(&facts, self.settings.allow_unsafe) {
+            Ok(Dialled { connection, address, facts }) => match facts.refusal(self.settings.allow_unsafe) {
                 Some(why) => {
                     if !matches!(&self.link, Link::Refused(known) if **known == *why) {
                         tracing::error!(%shard, "memcached cannot keep locks, and is not used: {why}");
@@ -73,14 +74,14 @@ impl Shard {
                 }
                 None => self.connected(connection, address, &facts),
             },
-            Err(why) => {
+            Err(Unreached { why, reason }) => {
                 self.next_dial = Moment::now() + self.backoff.next().unwrap_or(BOUND);
                 if matches!(self.link, Link::Up { .. }) && self.idle.len() + self.in_flight > 0 {
                     // An extra connection: the ones that there are go on.
                     return;
                 }
                 self.in_trouble(format!("memcached cannot be reached: {why}"));
-                self.link = Link::Down(why.into());
+                self.link = Link::Down(why.into(), reason);
             }
         }
     }
@@ -153,7 +154,7 @@ impl Shard {
         self.next_dial = Moment::now() + self.backoff.next().unwrap_or(BOUND);
         if self.in_flight == 0 && !self.dialling {
             self.in_trouble(format!("the connection to memcached broke: {error}"));
-            self.link = Link::Down(error.to_string().into());
+            self.link = Link::Down(error.to_string().into(), ErrorReason::StoreUnavailable);
         }
     }
 
@@ -172,15 +173,6 @@ async fn look_anew(shard: &ShardAddress, keys: &Keys) -> Option<(Witness, Moment
     let responses = timeout(BOUND, connection.all(&[keys.witness()])).await.ok()?.ok()?;
     let witness = commands::read_witness(responses.first()?).ok()?;
     Some((witness, Moment::now()))
-}
-
-/// Why a server is refused; none if it may keep locks.
-fn refused(facts: &ServerFacts, allow_unsafe: bool) -> Option<String> {
-    facts.hopeless().or_else(|| {
-        let dangers = facts.dangers();
-        (!allow_unsafe && !dangers.is_empty())
-            .then(|| format!("{} (--allow-unsafe-store takes it all the same)", dangers.join("; ")))
-    })
 }
 
 pub(super) fn backoff() -> backon::ExponentialBackoff {

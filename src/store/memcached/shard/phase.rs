@@ -44,7 +44,10 @@ impl Shard {
                 (format!("memcached {shard} is asked more than it can answer; looks have to wait"), None)
             }
             (Link::Up { .. }, Phase::Open { .. } | Phase::Closed { .. }) => return None,
-            (Link::Down(why), _) => (format!("memcached {shard} cannot be reached: {why}"), None),
+            (Link::Down(why, reason), _) => {
+                let why = format!("memcached {shard} cannot be reached: {why}");
+                return Some(StoreError::unavailable(why, None).because(*reason));
+            }
             (Link::Refused(why), _) => return refused(why),
             (_, Phase::Foreign { .. }) => return refused(&FOREIGN),
             (_, Phase::Distrusted { why }) => return refused(&why),
@@ -71,7 +74,7 @@ impl Shard {
     pub(super) fn may_come_back(&self) -> bool {
         match (&self.link, self.state.phase()) {
             (Link::Refused(_), _) | (_, Phase::Foreign { .. } | Phase::Distrusted { .. }) => false,
-            (Link::Down(_), _) | (_, Phase::Lost | Phase::Found { .. }) => true,
+            (Link::Down(..), _) | (_, Phase::Lost | Phase::Found { .. }) => true,
             (_, Phase::Unread) => !self.unreadable,
             (_, Phase::Closed { .. } | Phase::Open { .. }) => !self.clock.runs(),
         }
@@ -256,13 +259,13 @@ impl Shard {
             (Link::Up { .. }, Phase::Unread) => View::Unknown,
             (Link::Up { .. }, _) => View::Agrees,
             (Link::Refused(_), _) => View::Away,
-            (Link::Down(_), _) if !self.tried => View::Unknown,
-            (Link::Down(_), _) => View::Away,
+            (Link::Down(..), _) if !self.tried => View::Unknown,
+            (Link::Down(..), _) => View::Away,
         };
         self.settings.board.publish(self.settings.index, view);
         let state = match (&self.link, self.state.phase()) {
             (Link::Refused(_), _) | (_, Phase::Foreign { .. } | Phase::Distrusted { .. }) => ShardState::Refused,
-            (Link::Down(_), _) => ShardState::Connecting,
+            (Link::Down(..), _) => ShardState::Connecting,
             (Link::Up { .. }, Phase::Open { .. }) if self.clock.runs() => ShardState::Open,
             (Link::Up { .. }, Phase::Closed { .. }) => ShardState::Closed,
             (Link::Up { .. }, Phase::Unread) if self.unreadable => ShardState::Refused,
