@@ -87,6 +87,23 @@ pub(super) fn from_background<T>(act: impl FnOnce() -> T) -> T {
     done
 }
 
+/// The arguments that set fields of requests, by the fields' paths on the wire, and what else there is to say of them.
+const ARGUMENTS: [(&str, &str, &str); 6] = [
+    ("open.ttl", "--ttl", "; the broker's --max-ttl is the most"),
+    ("begin.lock.linger", "--linger", ""),
+    ("begin.lock.owner", "--owner", ""),
+    ("begin.wait.max_wait", "--wait", ""),
+    ("begin.lock.name", "NAME", ""),
+    ("name", "NAME", ""),
+];
+
+/// Says what is wrong with a request by the argument that is to be changed; none if no argument sets that field.
+pub(super) fn by_option(message: &str) -> Option<String> {
+    let (field, why) = message.split_once(": ")?;
+    let (_, argument, more) = ARGUMENTS.iter().find(|(path, ..)| *path == field)?;
+    Some(format!("{argument} {why}{more}"))
+}
+
 /// Says what went wrong and what to do about it, and returns the exit code.
 pub(super) fn fail(error: &Error) -> ExitCode {
     match error {
@@ -102,6 +119,10 @@ pub(super) fn fail(error: &Error) -> ExitCode {
             say(format_args!("{error}; try again in {}", humantime::format_duration(after)));
         }
         Error::Unavailable { .. } => say(format_args!("{error}; try again later, or name another broker by --server")),
+        Error::Invalid { message, .. } => match by_option(message) {
+            Some(message) => say(message),
+            None => say(error),
+        },
         Error::Denied { .. } => say(format_args!("{error}; the broker's --policy says who may do what")),
         _ => say(error),
     }

@@ -71,9 +71,23 @@ async fn failures_have_exit_codes_of_their_own_and_one_line() {
     let (code, _, err) = output(held(&broker, &["a", "--", "/"]));
     assert_eq!(code, Some(126));
     line(&err, "cannot be run");
-    let (code, _, err) = output(held(&broker, &["--ttl", "1s", "a", "--", "true"]));
+    let long = "a".repeat(129);
+    let wrong = [
+        (&["--ttl", "1m", "a"][..], "--ttl is 60s; it may be 5s to 15s; the broker's --max-ttl is the most"),
+        (&["--wait", "forever", "--ttl", "1s", "a"], "--ttl is 1s"),
+        (&["--linger", "2h", "a"], "--linger is 7200s"),
+        (&["--owner", &long, "a"], "--owner has 129 bytes"),
+        (&[&long], "NAME has 129 bytes"),
+        (&[""], "NAME must not be empty"),
+    ];
+    for (arguments, says) in wrong {
+        let (code, _, err) = output(held(&broker, &[arguments, &["--", "true"]].concat()));
+        assert_eq!(code, Some(2), "{err}");
+        line(&err, says);
+    }
+    let (code, _, err) = output(lockbroker(&["get", "--server", &broker.url(), ""]));
     assert_eq!(code, Some(2));
-    line(&err, "open.ttl");
+    line(&err, "NAME must not be empty");
     assert_eq!(output(held(&broker, &["a", "true"])).0, Some(2));
     let nobody = lockbroker(&["run", "--server", "127.0.0.1:1", "a", "--", "true"]);
     let (code, _, err) = output(nobody);

@@ -232,7 +232,7 @@ pub fn broken(cause: &(dyn std::error::Error + 'static)) -> String {
     }
     format!(
         "it was closed before an answer came ({}): the broker has as many clients as its --max-connections allows, or is \
-         ending, and its log says which",
+         ending, and its log says which; or what listens there speaks TLS (https://)",
         chain(cause)
     )
 }

@@ -81,7 +81,6 @@ use brokers::{Broker, Brokers, Connecting};
 pub use connector::{Connector, plain_endpoint};
 use session::{Command, Key, Session};
 use settings::{ClientSettings, unexpected};
-#[cfg(feature = "server")]
 use wire::{FAR, from_wire};
 
 /// The default of [`ClientBuilder::answer_timeout`].

@@ -14,7 +14,7 @@ use tower::service_fn;
 
 use super::session::{Notice, Session, status_line};
 use super::{CommonArgs, Error};
-use crate::cli::common::TlsArgs;
+use crate::cli::common::{TlsArgs, by_option};
 use crate::client::{broken, chain, plain_endpoint};
 use tokio::sync::mpsc;
 
@@ -73,7 +73,8 @@ pub async fn connect_by_socket(server: &str) -> Result<(Channel, Socket), String
 
 /// Says why there is no Session.
 fn why(status: &Status) -> String {
-    status.source().map_or_else(|| status_line(status), broken)
+    let said = || by_option(status.message()).unwrap_or_else(|| status_line(status));
+    status.source().map_or_else(said, broken)
 }
 
 /// A connection's socket.
