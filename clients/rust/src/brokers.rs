@@ -1,13 +1,11 @@
 //! The brokers of a client, which are asked in turn.
 
 use std::pin::Pin;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tonic::transport::Channel;
 
 use super::error::Error;
-use super::mutex::lock;
 use super::trouble::Trouble;
 
 /// Makes a connection.
@@ -31,8 +29,6 @@ pub(super) struct Brokers {
     all: Vec<Broker>,
     /// The one to ask next.
     current: AtomicUsize,
-    /// The reason for which there is no session with each, if there is none.
-    troubles: Mutex<Vec<Option<String>>>,
 }
 
 impl Broker {
@@ -44,8 +40,7 @@ impl Broker {
 
 impl Brokers {
     pub(super) fn new(all: Vec<Broker>) -> Brokers {
-        let troubles = Mutex::new(all.iter().map(|_| None).collect());
-        Brokers { all, current: AtomicUsize::new(0), troubles }
+        Brokers { all, current: AtomicUsize::new(0) }
     }
 
     /// Returns the number of brokers.
@@ -69,25 +64,7 @@ impl Brokers {
     }
 
     /// Returns the names of all, for people.
-    pub(super) fn names(&self) -> String {
-        self.all.iter().map(|broker| &*broker.name).collect::<Vec<_>>().join(", ")
-    }
-
-    /// Notes why there is no session with a broker.
-    pub(super) fn trouble_with(&self, number: usize, why: &str) {
-        lock(&self.troubles)[number] = Some(why.into());
-    }
-
-    /// Forgets all trouble: there is a session.
-    pub(super) fn no_trouble(&self) {
-        lock(&self.troubles).iter_mut().for_each(|trouble| *trouble = None);
-    }
-
-    /// Returns the reasons for which there is no session with any of them; none if there may be one.
-    pub(super) fn trouble(&self) -> Option<String> {
-        let troubles = lock(&self.troubles);
-        let told = self.all.iter().zip(&*troubles).filter_map(|(broker, why)| Some((&broker.name, why.as_ref()?)));
-        let told: Vec<String> = told.map(|(name, why)| format!("no session with a broker at {name}: {why}")).collect();
-        (!told.is_empty()).then(|| told.join("; "))
+    pub(super) fn names(&self) -> Vec<String> {
+        self.all.iter().map(|broker| broker.name.clone()).collect()
     }
 }

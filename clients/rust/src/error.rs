@@ -4,11 +4,11 @@ use std::fmt;
 use std::time::Duration;
 
 use tonic::{Code, ConnectError};
-use tonic_types::StatusExt;
 
-use super::wire::from_wire;
-use crate::error_reason::{ERROR_DOMAIN, ErrorReason};
-use crate::proto;
+use crate::core::{self, Failure};
+use crate::error_reason::ErrorReason;
+
+pub use crate::core::LostReason;
 
 /// A failure. Not getting a lock is none: that is an [`Outcome`](super::Outcome).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -144,54 +144,47 @@ impl Error {
         Error::Unavailable { lock: lock.into(), message: message.into(), retry_after: None, reason: None }
     }
 
-    /// Makes the error of one lock of a Session that failed.
-    pub(super) fn from_failed(lock: &str, failed: proto::Failed) -> Error {
-        let retry_after = failed.retry_after.as_ref().and_then(from_wire);
-        Error::new(lock, Code::from(failed.code), failed.message, ErrorReason::parse(&failed.reason), retry_after)
-    }
-
-    /// Makes the error of a call from its status.
-    pub(super) fn from_status(lock: &str, status: &tonic::Status) -> Error {
-        let ours = status.get_details_error_info().filter(|info| info.domain == ERROR_DOMAIN);
-        let reason = ours.and_then(|info| ErrorReason::parse(&info.reason));
-        let retry_after = status.get_details_retry_info().and_then(|info| info.retry_delay);
+    /// Makes the error of a call, or of one lock of a Session, that failed.
+    pub(super) fn from_failure(lock: &str, failure: Failure) -> Error {
+        let Failure { code, message, reason, retry_after } = failure;
         // The broker names the lock in its text, and so does this error.
         let named = format!("lock {lock:?}: ");
-        let message = status.message();
-        let message = message.strip_prefix(&named).unwrap_or(message);
-        Error::new(lock, status.code(), message.to_owned(), reason, retry_after)
-    }
-
-    fn new(
-        lock: &str,
-        code: Code,
-        message: String,
-        reason: Option<ErrorReason>,
-        retry_after: Option<Duration>,
-    ) -> Error {
-        let lock = lock.to_owned();
+        let message = message.strip_prefix(&named).map(str::to_owned).unwrap_or(message);
+        let (lock, reason) = (lock.to_owned(), ErrorReason::parse(&reason));
         match code {
-            Code::InvalidArgument => Error::Invalid { lock, message, reason },
-            Code::Unavailable | Code::DeadlineExceeded => Error::Unavailable { lock, message, retry_after, reason },
-            Code::ResourceExhausted => Error::Exhausted { lock, message, retry_after, reason },
-            Code::PermissionDenied | Code::Unauthenticated => Error::Denied { lock, message, reason },
-            _ => Error::Unexpected { lock, code, message, reason },
+            core::Code::InvalidArgument => Error::Invalid { lock, message, reason },
+            core::Code::Unavailable | core::Code::Handshake => {
+                Error::Unavailable { lock, message, retry_after, reason }
+            }
+            core::Code::ResourceExhausted => Error::Exhausted { lock, message, retry_after, reason },
+            core::Code::PermissionDenied | core::Code::Unauthenticated => Error::Denied { lock, message, reason },
+            core::Code::Unimplemented => Error::Unexpected { lock, code: Code::Unimplemented, message, reason },
+            core::Code::Other(code) => Error::Unexpected { lock, code: code.into(), message, reason },
         }
     }
-}
 
-/// The way in which a lock was lost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum LostReason {
-    /// No renewal got through in time, by the broker's clock or by the client's.
-    Expired,
-    /// The store no longer has the grant: released elsewhere, or gone with the store's memory.
-    Gone,
-    /// The store has another grant in its place.
-    TakenOver,
-    /// Somebody called [`Client::release`](super::Client::release) with its lock id.
-    Released,
+    /// Tells the core of a call that failed.
+    pub(super) fn into_failure(self) -> Failure {
+        let code = match &self {
+            Error::Unavailable { .. } | Error::Handshake { .. } | Error::Protocol { .. } => core::Code::Unavailable,
+            Error::Invalid { .. } => core::Code::InvalidArgument,
+            Error::Denied { .. } => core::Code::PermissionDenied,
+            Error::Exhausted { .. } => core::Code::ResourceExhausted,
+            Error::Unexpected { code, .. } => (*code).into(),
+            Error::Endpoint { .. } | Error::Tls { .. } | Error::Lost { .. } => Code::Internal.into(),
+        };
+        let reason = self.reason().map_or_else(String::new, |reason| reason.as_str().to_owned());
+        let retry_after = self.retry_after();
+        let message = match self {
+            Error::Unavailable { message, .. }
+            | Error::Invalid { message, .. }
+            | Error::Denied { message, .. }
+            | Error::Exhausted { message, .. }
+            | Error::Unexpected { message, .. } => message,
+            other => other.to_string(),
+        };
+        Failure { code, message, reason, retry_after }
+    }
 }
 
 impl fmt::Display for LostReason {
@@ -202,16 +195,6 @@ impl fmt::Display for LostReason {
             LostReason::TakenOver => "another grant took its place",
             LostReason::Released => "it was released by its lock id",
         })
-    }
-}
-
-impl From<proto::lost::Reason> for LostReason {
-    fn from(reason: proto::lost::Reason) -> LostReason {
-        match reason {
-            proto::lost::Reason::Gone => LostReason::Gone,
-            proto::lost::Reason::TakenOver => LostReason::TakenOver,
-            proto::lost::Reason::Expired | proto::lost::Reason::Unspecified => LostReason::Expired,
-        }
     }
 }
 

@@ -4,13 +4,13 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use super::error::{Error, LostReason};
 use super::mutex::lock;
-use super::session::{Command, Key};
-use super::validity::Validity;
-use crate::clock::Moment;
+use super::session::Command;
+use crate::core::{Held, Key};
 
 /// A lock that is held until this value is dropped or [released](Guard::release).
 ///
@@ -49,7 +49,7 @@ impl Guard {
     /// Names this grant at any broker: see [`Client::release`](super::Client::release). It changes when the client
     /// has to move to another stream, and it is a capability: keep it out of logs.
     pub fn lock_id(&self) -> String {
-        self.hold.state().lock_id.clone()
+        self.hold.state().held.lock_id.clone()
     }
 
     /// Returns the fencing token. It is greater than that of every earlier grant of the same name, below 2^53, and the
@@ -61,7 +61,7 @@ impl Guard {
 
     /// Returns the lock's ttl as the broker granted it: for so long the lock outlives a holder that falls silent.
     pub fn ttl(&self) -> Duration {
-        self.hold.state().ttl
+        self.hold.state().held.ttl
     }
 
     /// Returns the time for which the holder may act without hearing from a broker again, counted from now. It ends a
@@ -70,17 +70,17 @@ impl Guard {
     /// may have taken the break for the client's end.
     pub fn remaining(&self) -> Duration {
         let state = self.hold.state();
-        if state.lost.is_some() || state.validity().is_broken() {
+        if state.lost.is_some() || state.held.is_broken {
             return Duration::ZERO;
         }
-        state.until().remaining()
+        state.held.until.remaining()
     }
 
     /// Returns the longest time until the lock is lost if no broker is heard any more, counted from now. Other than
-    /// [`remaining`](Guard::remaining) it runs on through a broken stream and after a loss, and then nothing adds to it. Within this time, end your
-    /// work on what the lock protects.
+    /// [`remaining`](Guard::remaining) it runs on through a broken stream and after a loss, and then nothing adds to it.
+    /// Within this time, end your work on what the lock protects.
     pub fn expires_in(&self) -> Duration {
-        self.hold.state().until().remaining()
+        self.hold.state().held.until.remaining()
     }
 
     /// Waits until the lock is lost: a broker says so, or its validity has run out. Never returns while the lock is
@@ -90,12 +90,33 @@ impl Guard {
     /// Dropping the future leaves nothing behind.
     pub async fn lost(&self) -> LostReason {
         loop {
-            // Made before looking, so that no change between the two is missed.
-            let changed = self.hold.ended.notified();
-            if let Some(loss) = self.hold.state().lost {
-                return loss.reason;
+            if let Some(reason) = self.hold.state().lost {
+                return reason;
             }
-            changed.await;
+            self.hold.ended.cancelled().await;
+        }
+    }
+
+    /// Returns a token that is cancelled when the lock is lost, for code that takes such tokens. It is not cancelled by
+    /// the release.
+    pub fn lost_token(&self) -> CancellationToken {
+        self.hold.ended.child_token()
+    }
+
+    /// Checks that the holder may act at this moment; for the steps between which the work can stop.
+    ///
+    /// # Errors
+    /// [`Error::Lost`] if the lock is lost; [`Error::Unavailable`] while the stream to the broker is broken and the lock
+    /// not yet reattached.
+    pub fn check(&self) -> Result<(), Error> {
+        let state = self.hold.state();
+        match state.lost {
+            Some(reason) => Err(Error::Lost { lock: self.name.to_string(), reason }),
+            None if state.held.is_broken => Err(Error::unavailable(
+                &self.name,
+                "the stream to the broker is broken and the lock not reattached yet",
+            )),
+            None => Ok(()),
         }
     }
 
@@ -116,7 +137,7 @@ impl Guard {
         match answer.await {
             Ok(result) => result,
             Err(_) => match self.hold.state().lost {
-                Some(loss) => Err(lost(loss.reason)),
+                Some(reason) => Err(lost(reason)),
                 None => Err(Error::unavailable(&self.name, "the runtime of the client has been shut down")),
             },
         }
@@ -143,85 +164,45 @@ impl fmt::Debug for Guard {
 /// The state that a guard shares with the session's task.
 pub(super) struct Hold {
     state: Mutex<HoldState>,
-    /// Notified when `lost` is set.
-    ended: Notify,
+    /// Cancelled when `lost` is set.
+    ended: CancellationToken,
 }
 
-/// The lock's place and state.
-pub(super) struct HoldState {
-    lock_id: String,
-    ttl: Duration,
-    /// The validity of the stream that the lock is on.
-    stream: Arc<Mutex<Validity>>,
-    /// The lock on that stream.
-    lock_ref: i64,
-    lost: Option<Loss>,
-}
-
-/// The loss of the lock.
-#[derive(Clone, Copy)]
-struct Loss {
-    reason: LostReason,
-    /// The end of the validity as it was then. What renews the stream's other locks does not move it.
-    until: Moment,
+/// What the holder may believe.
+struct HoldState {
+    held: Held,
+    lost: Option<LostReason>,
 }
 
 impl Hold {
-    pub(super) fn new(lock_id: String, ttl: Duration, stream: Arc<Mutex<Validity>>, lock_ref: i64) -> Hold {
-        let state = HoldState { lock_id, ttl, stream, lock_ref, lost: None };
-        Hold { state: Mutex::new(state), ended: Notify::new() }
+    pub(super) fn new(held: Held) -> Hold {
+        Hold { state: Mutex::new(HoldState { held, lost: None }), ended: CancellationToken::new() }
     }
 
     /// Returns the lock's state. First marks a lock that has run out as lost, so that nothing later can revive it.
     fn state(&self) -> MutexGuard<'_, HoldState> {
         let mut state = lock(&self.state);
-        if state.lost.is_none() && state.until().has_passed() {
-            state.lose(LostReason::Expired);
-            self.ended.notify_waiters();
+        if state.lost.is_none() && state.held.until.has_passed() {
+            state.lost = Some(LostReason::Expired);
+            self.ended.cancel();
         }
         state
     }
 
     /// Ends the hold, unless it has ended.
     pub(super) fn lose(&self, reason: LostReason) {
-        lock(&self.state).lose(reason);
-        self.ended.notify_waiters();
+        lock(&self.state).lost.get_or_insert(reason);
+        self.ended.cancel();
     }
 
-    /// Returns the lock id, if the lock is not lost.
-    pub(super) fn lock_id(&self) -> Option<String> {
-        let state = self.state();
-        state.lost.is_none().then(|| state.lock_id.clone())
-    }
-
-    /// Returns the end of the lock's validity, by what its stream said last.
-    pub(super) fn until(&self) -> Moment {
-        self.state().until()
-    }
-
-    /// Moves the hold to another stream, where it has been reattached. False if that came too late: the lock is
-    /// lost, or the new stream is not valid either.
-    pub(super) fn reattach(&self, lock_id: String, ttl: Duration, stream: &Arc<Mutex<Validity>>, to: i64) -> bool {
+    /// Takes what the core knows of the lock by now. False if that comes too late: the holder has been told that the lock
+    /// is lost.
+    pub(super) fn publish(&self, held: Held) -> bool {
         let mut state = self.state();
-        if state.lost.is_some() || lock(stream).until(to).has_passed() {
+        if state.lost.is_some() {
             return false;
         }
-        *state = HoldState { lock_id, ttl, stream: Arc::clone(stream), lock_ref: to, lost: None };
+        state.held = held;
         true
-    }
-}
-
-impl HoldState {
-    fn validity(&self) -> MutexGuard<'_, Validity> {
-        lock(&self.stream)
-    }
-
-    fn until(&self) -> Moment {
-        self.lost.map_or_else(|| self.validity().until(self.lock_ref), |loss| loss.until)
-    }
-
-    fn lose(&mut self, reason: LostReason) {
-        let until = self.until();
-        self.lost.get_or_insert(Loss { reason, until });
     }
 }

@@ -34,13 +34,12 @@ mod brokers;
 #[doc(hidden)]
 pub mod clock;
 mod connector;
+mod core;
 mod error;
 mod error_reason;
 #[doc(hidden)]
 pub mod files;
 mod guard;
-mod link;
-mod locks;
 mod mutex;
 mod plain;
 pub mod proto;
@@ -53,7 +52,6 @@ mod tests;
 #[doc(hidden)]
 pub mod tls;
 mod trouble;
-mod validity;
 mod wire;
 
 use std::fmt;
@@ -73,13 +71,14 @@ pub use guard::Guard;
 pub use request::{Acquire, NotAcquired, Outcome, Reason, WaitAcquire};
 
 use crate::clock::Moment;
-use crate::proto::{GetLockRequest, LockSpec};
+use crate::core::{Key, LockSpec};
+use crate::proto::GetLockRequest;
 #[cfg(feature = "tls")]
 use crate::tls::ClientFiles;
 use brokers::{Broker, Brokers, Connecting};
 #[doc(hidden)]
 pub use connector::{Connector, plain_endpoint};
-use session::{Command, Key, Session};
+use session::{Command, Session};
 use settings::{ClientSettings, unexpected};
 use wire::{FAR, from_wire};
 
@@ -195,7 +194,8 @@ impl ClientBuilder {
             last_key: AtomicU64::new(0),
         });
         let (commands, queue) = mpsc::unbounded_channel();
-        tokio::spawn(Session::new(Arc::clone(&settings), queue).run());
+        let chance = Box::new(rand::random::<f64>);
+        tokio::spawn(Session::new(Arc::clone(&settings), queue, chance).run());
         Client { settings, commands }
     }
 }
@@ -227,7 +227,13 @@ impl Client {
 
     /// Asks for the lock `name`, once: 1 to 128 bytes without control characters. Await what is returned.
     pub fn acquire(&self, name: &str) -> Acquire {
-        Acquire::new(self.clone(), name)
+        Acquire::new(self.clone(), name, None)
+    }
+
+    /// Takes over the grant that `lock_id` names, from whoever holds it: another process, say, that has handed it on. Its
+    /// fencing token stays. The former holder is told that it has lost the lock. Await what is returned.
+    pub fn adopt(&self, name: &str, lock_id: impl Into<String>) -> Acquire {
+        Acquire::new(self.clone(), name, Some(lock_id.into()))
     }
 
     /// Queues for the lock `name`, for up to [`max_wait`](WaitAcquire::max_wait). Await what is returned.

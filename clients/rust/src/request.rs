@@ -11,15 +11,11 @@ use tokio::sync::{mpsc, oneshot};
 use super::Client;
 use super::error::Error;
 use super::guard::Guard;
-use super::session::{AcquireAnswer, Command, Key, Wait, Wanted};
-use super::wire::{FAR, to_wire};
-use crate::clock::{Moment, sleep_until};
-use crate::proto::{self, LockSpec};
-
-/// The time that a broker's answer may still take when the wait is over.
-const GRACE: Duration = Duration::from_secs(1);
-/// The interval at which to check if there is a broker, when the wait is over.
-const CHECK_INTERVAL: Duration = Duration::from_millis(50);
+use super::session::{AcquireAnswer, Command};
+use super::settings::unexpected;
+use super::wire::FAR;
+use crate::clock::Moment;
+use crate::core::{Key, LockSpec, Refusal, RefusalReason, Wait};
 
 /// Asks for a lock, once. Made by [`Client::acquire`]; awaiting it asks.
 ///
@@ -35,6 +31,7 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(50);
 pub struct Acquire {
     client: Client,
     lock: LockSpec,
+    adopt: Option<String>,
 }
 
 /// Waits for a lock in a queue. Made by [`Client::wait_acquire`]; awaiting it asks. It waits through a broker that
@@ -96,6 +93,8 @@ pub enum Reason {
     Lingering,
     /// The wait is over.
     MaxWait,
+    /// The grant to [adopt](Client::adopt) has ended, or has moved on to another lock id.
+    NotReattachable,
 }
 
 impl fmt::Display for NotAcquired {
@@ -104,21 +103,22 @@ impl fmt::Display for NotAcquired {
             Reason::Held => "held",
             Reason::Lingering => "lingering after its release",
             Reason::MaxWait => "not free in time",
+            Reason::NotReattachable => "no such grant, or no longer",
         })?;
         if self.owner.is_empty() { Ok(()) } else { write!(f, " (holder: {})", self.owner) }
     }
 }
 
 impl Acquire {
-    pub(super) fn new(client: Client, name: &str) -> Acquire {
+    pub(super) fn new(client: Client, name: &str, adopt: Option<String>) -> Acquire {
         let lock = client.lock_spec(name);
-        Acquire { client, lock }
+        Acquire { client, lock, adopt }
     }
 
     /// Sets the time after the release for which nobody can acquire the lock; up to 1 h, to the millisecond. Default:
     /// 0.
     pub fn linger(mut self, linger: Duration) -> Acquire {
-        self.lock.linger = Some(to_wire(linger));
+        self.lock.linger = Some(linger);
         self
     }
 
@@ -151,7 +151,7 @@ impl WaitAcquire {
 
     /// Sets the linger; see [`Acquire::linger`].
     pub fn linger(mut self, linger: Duration) -> WaitAcquire {
-        self.lock.linger = Some(to_wire(linger));
+        self.lock.linger = Some(linger);
         self
     }
 
@@ -167,10 +167,7 @@ impl IntoFuture for Acquire {
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move {
-            let give_up = GiveUp::Until(Moment::now() + self.client.settings.answer_timeout);
-            ask(&self.client, self.lock, None, give_up).await
-        })
+        Box::pin(async move { ask(&self.client, self.lock, None, self.adopt).await })
     }
 }
 
@@ -181,82 +178,43 @@ impl IntoFuture for WaitAcquire {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let until = self.max_wait.map(|max_wait| Moment::now() + max_wait);
-            let connect_by = Moment::now() + self.client.settings.answer_timeout;
             let wait = Wait { until, poll_interval: self.poll_interval };
-            let give_up = match until {
-                None => GiveUp::Endless,
-                Some(until) => GiveUp::Wait { until, at_most: connect_by.max(until + GRACE) },
-            };
-            ask(&self.client, self.lock, Some(wait), give_up).await
+            ask(&self.client, self.lock, Some(wait), None).await
         })
     }
 }
 
-async fn ask(client: &Client, lock: LockSpec, wait: Option<Wait>, give_up: GiveUp) -> Result<Outcome, Error> {
-    let name: Arc<str> = lock.name.as_str().into();
+async fn ask(client: &Client, spec: LockSpec, wait: Option<Wait>, adopt: Option<String>) -> Result<Outcome, Error> {
+    let name: Arc<str> = spec.name.as_str().into();
     let key = client.next_key();
     let (reply, answer) = oneshot::channel();
     let mut call = Call { key, commands: &client.commands, answered: false };
     // Fails only if the task is gone, and then so is the other end of `reply`.
-    let _ = client.commands.send(Command::Begin(key, Wanted { lock, wait, reply }));
-    let answer = tokio::select! {
-        answer = answer => answer.unwrap_or_else(|_| {
-            Err(Error::unavailable(&name, "the runtime of the client has been shut down"))
-        }),
-        () = give_up.over(client) => return Err(Error::unavailable(&name, client.settings.why_no_answer())),
-    };
+    let _ = client.commands.send(Command::Begin { key, spec, wait, adopt, reply });
+    let answer = answer.await;
+    let answer =
+        answer.unwrap_or_else(|_| Err(Error::unavailable(&name, "the runtime of the client has been shut down")));
     call.answered = true;
     match answer? {
         AcquireAnswer::Granted { hold, fencing_token } => {
             Ok(Outcome::Acquired(Guard::new(name, key, fencing_token, hold, client.commands.clone())))
         }
-        AcquireAnswer::Refused(refused) => not_acquired(&name, refused).map(Outcome::NotAcquired),
+        AcquireAnswer::Refused(refusal) => not_acquired(&name, refusal).map(Outcome::NotAcquired),
     }
 }
 
-/// The time at which a call gives up because no broker has answered.
-enum GiveUp {
-    /// Gives up at this moment.
-    Until(Moment),
-    /// Gives up at the end of the wait, if it is known by then that there is no broker. A broker that is there ends
-    /// the wait itself. One that is being connected to gets the time that a call without a wait has.
-    Wait { until: Moment, at_most: Moment },
-    /// Never gives up.
-    Endless,
-}
-
-impl GiveUp {
-    async fn over(self, client: &Client) {
-        match self {
-            GiveUp::Until(moment) => sleep_until(moment).await,
-            GiveUp::Wait { until, at_most } => {
-                sleep_until(until).await;
-                // Checked again and again, since trouble may become known at any time.
-                while client.settings.brokers.trouble().is_none() && !at_most.has_passed() {
-                    sleep_until((Moment::now() + CHECK_INTERVAL).min(at_most)).await;
-                }
-            }
-            GiveUp::Endless => std::future::pending().await,
-        }
-    }
-}
-
-fn not_acquired(lock: &str, refused: proto::NotAcquired) -> Result<NotAcquired, Error> {
-    let reason = match refused.reason() {
-        proto::not_acquired::Reason::Held => Reason::Held,
-        proto::not_acquired::Reason::Lingering => Reason::Lingering,
-        proto::not_acquired::Reason::MaxWait => Reason::MaxWait,
+fn not_acquired(lock: &str, Refusal { reason, owner }: Refusal) -> Result<NotAcquired, Error> {
+    let reason = match reason {
+        RefusalReason::Held => Reason::Held,
+        RefusalReason::Lingering => Reason::Lingering,
+        RefusalReason::MaxWait => Reason::MaxWait,
+        RefusalReason::NotReattachable => Reason::NotReattachable,
         // Neither of the others was asked for.
-        other => {
-            return Err(Error::Unexpected {
-                lock: lock.into(),
-                code: tonic::Code::Ok,
-                message: format!("not acquired, {}", other.as_str_name()),
-                reason: None,
-            });
+        other @ (RefusalReason::Cancelled | RefusalReason::Unknown) => {
+            return Err(unexpected(lock, format!("not acquired, {other:?}")));
         }
     };
-    Ok(NotAcquired { reason, owner: refused.owner })
+    Ok(NotAcquired { reason, owner })
 }
 
 /// A call on its way: tells the session when it is given up.

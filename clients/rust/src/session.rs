@@ -1,38 +1,43 @@
-//! The task behind a client. It owns the streams, and knows every lock that the client has or wants.
-//!
-//! One link is current and takes new locks. Others are on their way out: they drain, are silent, or have ended. A link
-//! on its way out stays, and sends heartbeats, until each of its locks has been reattached elsewhere or has run out,
-//! because closing it would release them. The task never waits for anything but the next thing to happen. `locks.rs`
-//! has what it does about a single lock.
+//! The task behind a client: does what the [core](crate::core) says, and tells it what happens.
 
 use std::collections::HashMap;
 use std::error::Error as _;
-use std::future::{Future, pending};
+use std::future::{Future, pending, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use futures_util::{Stream, TryFutureExt};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tonic::transport::Channel;
 use tonic::{Code, Status};
 
-use super::error::{Error, LostReason, broken};
+use super::error::{Error, broken};
 use super::guard::Hold;
-use super::link::{Link, Received, receive};
-use super::locks::{At, Lock};
 use super::settings::ClientSettings;
-use super::validity::RunOut;
+use super::wire;
 use crate::clock::{Moment, sleep_until};
-use crate::proto::lock_event::Kind;
-use crate::proto::{LockSpec, NotAcquired, SessionResponse, session_response};
-
-/// The client's own number for one call of acquire and for its lock. It rises.
-pub(super) type Key = u64;
+use crate::core::{
+    self, Core, Failure, Input, Key, LinkId, LockSpec, LostReason, Message, Output, Refusal, Request, Wait,
+};
+use crate::proto::lock_service_client::LockServiceClient;
+use crate::proto::{SessionRequest, SessionResponse};
 
 /// A request of a guard or a call to the task.
 pub(super) enum Command {
     /// A lock is wanted.
-    Begin(Key, Wanted),
+    Begin {
+        /// A new key.
+        key: Key,
+        spec: LockSpec,
+        /// The wait; none to try once.
+        wait: Option<Wait>,
+        /// The lock id of a grant to take over.
+        adopt: Option<String>,
+        reply: oneshot::Sender<Result<AcquireAnswer, Error>>,
+    },
     /// A lock, or the wait for it, is no longer wanted. If it has ended already, `reply` is dropped.
     End {
         /// The key given with `Begin`.
@@ -45,21 +50,6 @@ pub(super) enum Command {
 /// The channel that tells the end of a release.
 pub(super) type Reply = oneshot::Sender<Result<(), Error>>;
 
-/// A lock that is not held yet.
-pub(super) struct Wanted {
-    pub(super) lock: LockSpec,
-    /// The wait; none to try once.
-    pub(super) wait: Option<Wait>,
-    pub(super) reply: oneshot::Sender<Result<AcquireAnswer, Error>>,
-}
-
-/// The way to wait for a lock.
-pub(super) struct Wait {
-    /// The end of the wait; none to wait for as long as it takes.
-    pub(super) until: Option<Moment>,
-    pub(super) poll_interval: Option<Duration>,
-}
-
 /// The outcome of a call.
 pub(super) enum AcquireAnswer {
     /// The lock is held.
@@ -69,230 +59,315 @@ pub(super) enum AcquireAnswer {
         fencing_token: i64,
     },
     /// The lock was not acquired.
-    Refused(NotAcquired),
+    Refused(Refusal),
 }
 
-/// A new link in the making.
-type Dial = Pin<Box<dyn Future<Output = Result<Link, Status>> + Send>>;
+/// Who has to be told what becomes of a lock.
+enum Caller {
+    /// A call waits for the answer.
+    Asks { name: String, reply: oneshot::Sender<Result<AcquireAnswer, Error>> },
+    /// A guard holds the lock, or its release is under way.
+    Holds { name: String, hold: Arc<Hold>, release: Option<Reply> },
+}
+
+/// A connection in the making.
+type Dial = Pin<Box<dyn Future<Output = Result<Channel, Failure>> + Send>>;
+/// The messages from a broker.
+type Inbound = Pin<Box<dyn Stream<Item = Result<SessionResponse, Status>> + Send>>;
+
+/// A Session stream on a connection of its own.
+struct Link {
+    id: LinkId,
+    outbound: mpsc::UnboundedSender<SessionRequest>,
+    inbound: Inbound,
+}
 
 /// The task's state.
 pub(super) struct Session {
-    pub(super) settings: Arc<ClientSettings>,
+    settings: Arc<ClientSettings>,
     commands: mpsc::UnboundedReceiver<Command>,
-    pub(super) locks: HashMap<Key, Lock>,
-    pub(super) links: Vec<Link>,
-    last_link: u64,
-    /// The dial under way, with the number of its broker.
-    dialing: Option<(usize, Dial)>,
-    /// The number of dials in a row that failed in a way in which they would fail again.
-    refused: usize,
-    /// The earliest moment of the next dial.
-    dial_at: Moment,
-    /// The pauses between dials, whether they succeed or not. They start over with every heartbeat that is
-    /// acknowledged.
-    pace: ExponentialBackoff,
-    /// The moment at which to ask again for what a broker has failed to do.
-    pub(super) place_at: Option<Moment>,
+    core: Core,
+    callers: HashMap<Key, Caller>,
+    /// The connection being made, and the number of its endpoint.
+    dialing: Option<(LinkId, usize, Dial)>,
+    /// A connection that stands, until its Session is opened.
+    channel: Option<Channel>,
+    links: Vec<Link>,
+    /// The calls of Release under way.
+    releases: JoinSet<(Key, Result<(), Failure>)>,
+    /// The latest reason for which the two sides cannot talk.
+    disagreement: Option<Error>,
 }
 
 /// The longest sleep of the task. Leases run on while the machine is suspended and timers do not, so the task may
 /// notice that late that something has run out.
 const MAX_SLEEP: Duration = Duration::from_secs(1);
 
-fn pace() -> ExponentialBackoff {
-    ExponentialBuilder::default()
-        .with_min_delay(Duration::from_millis(50))
-        .with_max_delay(Duration::from_secs(2))
-        .without_max_times()
-        .with_jitter()
-        .build()
+/// Something that came on a link.
+enum Received {
+    Message(SessionResponse),
+    Ended(Status),
 }
 
 impl Session {
-    pub(super) fn new(settings: Arc<ClientSettings>, commands: mpsc::UnboundedReceiver<Command>) -> Session {
+    pub(super) fn new(
+        settings: Arc<ClientSettings>,
+        commands: mpsc::UnboundedReceiver<Command>,
+        chance: core::Chance,
+    ) -> Session {
+        let told = core::Settings { endpoints: settings.brokers.names(), answer_timeout: settings.answer_timeout };
         Session {
+            core: Core::new(told, chance, Moment::now()),
             settings,
             commands,
-            locks: HashMap::new(),
-            links: Vec::new(),
-            last_link: 0,
+            callers: HashMap::new(),
             dialing: None,
-            refused: 0,
-            dial_at: Moment::now(),
-            pace: pace(),
-            place_at: None,
+            channel: None,
+            links: Vec::new(),
+            releases: JoinSet::new(),
+            disagreement: None,
         }
     }
 
-    /// Runs until the client and all its guards and calls are gone. Then the streams are dropped, which releases
-    /// what is left on them.
+    /// Runs until the client and all its guards and calls are gone. Then the streams are dropped, which releases what
+    /// is left on them; what only a call can release is released.
     pub(super) async fn run(mut self) {
         loop {
-            self.links.retain(|link| !(link.retired && link.locks.is_empty()));
-            self.dial_if_due();
-            let wake = self.wake();
+            let due = self.due();
             tokio::select! {
                 command = self.commands.recv() => match command {
-                    Some(Command::Begin(key, wanted)) => self.begin(key, wanted),
-                    Some(Command::End { key, reply }) => self.end(key, reply),
-                    None => return,
+                    Some(command) => self.command(command),
+                    None => break,
                 },
                 (link, received) = receive(&mut self.links) => self.received(link, received),
-                result = dialed(&mut self.dialing) => {
-                    let broker = self.dialing.take().map_or(0, |(broker, _)| broker);
-                    self.dialed(broker, result);
+                result = dialed(&mut self.dialing) => self.dialed(result),
+                Some(ended) = self.releases.join_next() => self.released_elsewhere(ended),
+                () = sleep(due) => self.step(Input::Timeout),
+            }
+        }
+        (self.links, self.channel, self.dialing) = (Vec::new(), None, None);
+        while self.core.is_releasing_elsewhere() {
+            let due = self.due();
+            tokio::select! {
+                Some(ended) = self.releases.join_next() => self.released_elsewhere(ended),
+                () = sleep(due) => self.step(Input::Timeout),
+            }
+            self.dialing = None;
+        }
+    }
+
+    fn due(&self) -> Option<Moment> {
+        self.core.due().map(|due| due.min(Moment::now() + MAX_SLEEP))
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::Begin { key, spec, wait, adopt, reply } => {
+                self.callers.insert(key, Caller::Asks { name: spec.name.clone(), reply });
+                self.step(Input::Acquire { key, spec, wait, adopt });
+            }
+            Command::End { key, reply } => {
+                match self.callers.get_mut(&key) {
+                    None => return,
+                    Some(Caller::Asks { .. }) => {
+                        self.callers.remove(&key);
+                    }
+                    Some(Caller::Holds { release, .. }) => *release = release.take().or(reply),
                 }
-                () = sleep(wake) => {}
+                self.step(Input::End { key });
             }
-            self.keep_time();
         }
     }
 
-    pub(super) fn link(&mut self, id: u64) -> Option<&mut Link> {
-        self.links.iter_mut().find(|link| link.id == id)
-    }
-
-    fn needs_link(&self) -> bool {
-        !self.locks.is_empty() && self.dialing.is_none() && self.links.iter().all(|link| link.retired)
-    }
-
-    fn dial_if_due(&mut self) {
-        if self.needs_link() && self.dial_at.has_passed() {
-            self.last_link += 1;
-            self.dial_at = Moment::now() + self.pace.next().unwrap_or_default();
-            let broker = self.settings.brokers.current();
-            let connecting = (self.settings.brokers.get(broker).connect)();
-            let dial = Link::dial(self.last_link, broker, connecting, self.settings.ttl, self.settings.share());
-            self.dialing = Some((broker, Box::pin(dial)));
+    /// Tells the core what has happened, and does what it says.
+    fn step(&mut self, input: Input) {
+        // These change what all locks of a stream may believe in.
+        let concerns_all =
+            matches!(input, Input::Ended { .. } | Input::Message { message: Message::HeartbeatAck { .. }, .. });
+        for output in self.core.handle(Moment::now(), input) {
+            self.carry_out(output);
+        }
+        if concerns_all {
+            let held = self.callers.iter().filter(|(_, caller)| matches!(caller, Caller::Holds { .. }));
+            let held: Vec<Key> = held.map(|(&key, _)| key).collect();
+            held.into_iter().for_each(|key| self.publish(key));
         }
     }
 
-    fn dialed(&mut self, number: usize, result: Result<Link, Status>) {
-        let settings = Arc::clone(&self.settings);
-        let broker = settings.brokers.get(number);
-        let status = match result {
-            Ok(link) => {
-                settings.brokers.no_trouble();
-                self.refused = 0;
-                self.links.push(link);
-                return self.place_all();
-            }
-            Err(status) => status,
+    /// Tells a guard for how long its lock is valid. A guard that has seen its lock run out since the core looked is
+    /// believed: the lock is given up.
+    fn publish(&mut self, key: Key) {
+        let (Some(Caller::Holds { hold, .. }), Some(held)) = (self.callers.get(&key), self.core.held(key)) else {
+            return;
         };
-        tracing::debug!(endpoint = broker.name, %status, "no session");
-        settings.brokers.turn_from(number);
-        let disagreement = broker.disagreement();
-        match &disagreement {
-            Some(error) => settings.brokers.trouble_with(number, &error.to_string()),
-            None => {
-                let why = status.source().map_or_else(|| status.message().to_owned(), broken);
-                settings.brokers.trouble_with(number, &why);
+        if !hold.publish(held) {
+            self.step(Input::End { key });
+        }
+    }
+
+    fn carry_out(&mut self, output: Output) {
+        match output {
+            Output::Dial { link, endpoint } => {
+                let connecting = (self.settings.brokers.get(endpoint).connect)();
+                let connecting = connecting.map_err(|error| Failure::unavailable(broken(&error)));
+                self.dialing = Some((link, endpoint, Box::pin(connecting)));
+            }
+            Output::Send { link, request: Request::Open } => self.open(link),
+            Output::Send { link, request } => {
+                if let Some(link) = self.links.iter().find(|each| each.id == link) {
+                    // Fails only when the stream has ended, and with it all that could be said on it.
+                    let _ = link.outbound.send(wire::request(request, self.settings.ttl));
+                }
+            }
+            Output::Hangup { link } => {
+                tracing::debug!(link, "hanging up");
+                self.links.retain(|each| each.id != link);
+                self.dialing.take_if(|(dialing, ..)| *dialing == link);
+            }
+            Output::Granted { key, fencing_token, .. } => self.granted(key, fencing_token),
+            Output::Moved { key, .. } => self.publish(key),
+            Output::Refused { key, refusal } => self.answer(key, |_| Ok(AcquireAnswer::Refused(refusal))),
+            Output::Failed { key, failure } => {
+                let disagreement = self.disagreement.clone().filter(|_| failure.code == core::Code::Handshake);
+                self.end(key, |name| Err(disagreement.unwrap_or_else(|| Error::from_failure(name, failure))));
+            }
+            Output::Lost { key, reason } => self.lost(key, reason),
+            Output::Released { key } => self.end(key, |_| Ok(())),
+            Output::ReleaseElsewhere { key, name, lock_id } => {
+                let settings = Arc::clone(&self.settings);
+                self.releases.spawn(async move {
+                    let result = settings.release(&name, &lock_id).await;
+                    (key, result.map(|_| ()).map_err(Error::into_failure))
+                });
             }
         }
-        self.refused = if disagreement.is_some() || is_final(status.code()) { self.refused + 1 } else { 0 };
-        // Another broker may take what one refuses.
-        if self.refused >= settings.brokers.count() {
-            self.refuse_all(|lock| disagreement.clone().unwrap_or_else(|| Error::from_status(lock, &status)));
+    }
+
+    fn open(&mut self, id: LinkId) {
+        let Some(channel) = self.channel.take() else { return };
+        let (outbound, mut queue) = mpsc::unbounded_channel();
+        let _ = outbound.send(wire::request(Request::Open, self.settings.ttl));
+        let requests = futures_util::stream::poll_fn(move |cx| queue.poll_recv(cx));
+        let responses =
+            async move { LockServiceClient::new(channel).session(requests).await.map(|it| it.into_inner()) };
+        self.links.push(Link { id, outbound, inbound: Box::pin(responses.try_flatten_stream()) });
+    }
+
+    fn dialed(&mut self, result: Result<Channel, Failure>) {
+        let Some((link, endpoint, _)) = self.dialing.take() else { return };
+        let result = match result {
+            Ok(channel) => {
+                self.channel = Some(channel);
+                Ok(())
+            }
+            Err(failure) => Err(self.explained(endpoint, failure)),
+        };
+        self.step(Input::Dialled { link, result });
+    }
+
+    /// Puts the reason for which the two sides cannot talk in the place of the failure that it led to.
+    fn explained(&mut self, endpoint: usize, failure: Failure) -> Failure {
+        match self.settings.brokers.get(endpoint).disagreement() {
+            None => failure,
+            Some(error) => {
+                let failure = Failure { code: core::Code::Handshake, ..Failure::unavailable(error.to_string()) };
+                self.disagreement = Some(error);
+                failure
+            }
         }
     }
 
-    /// Takes a link out of use: what is wanted or held there moves to the next. `answers` says whether
-    /// releases that were asked for on it are still answered there.
-    pub(super) fn retire(&mut self, id: u64, answers: bool) {
-        let Some(link) = self.link(id) else { return };
-        if !link.retired {
-            link.retired = true;
-            let broker = link.broker;
-            tracing::debug!(endpoint = self.settings.brokers.get(broker).name, link = id, "moving to another stream");
-            self.settings.brokers.turn_from(broker);
-        }
-        self.leave(id, answers);
-        self.place_all();
-    }
-
-    fn trouble_on(&mut self, id: u64, why: &str) {
-        if let Some(broker) = self.link(id).map(|link| link.broker) {
-            self.settings.brokers.trouble_with(broker, why);
-        }
-    }
-
-    fn received(&mut self, id: u64, received: Received) {
-        match received {
+    fn received(&mut self, link: LinkId, received: Received) {
+        let ended = match received {
+            Received::Message(message) => match wire::message(message) {
+                Ok(message) => return self.step(Input::Message { link, message }),
+                Err(why) => Failure { code: core::Code::Other(Code::Internal.into()), ..Failure::unavailable(why) },
+            },
             Received::Ended(status) => {
-                tracing::debug!(link = id, %status, "the stream has ended");
-                self.trouble_on(id, status.message());
-                self.retire(id, false);
+                let message = status.source().map_or_else(|| status.message().to_owned(), broken);
+                Failure { message, ..Failure::from(&status) }
             }
-            Received::Message(SessionResponse { kind: Some(session_response::Kind::HeartbeatAck(ack)) }) => {
-                if let Some(link) = self.link(id) {
-                    link.acknowledged(&ack);
-                    self.pace = pace();
-                    self.dial_at = Moment::now();
-                }
-            }
-            Received::Message(SessionResponse { kind: Some(session_response::Kind::Event(event)) }) => {
-                match event.event.and_then(|event| event.kind) {
-                    Some(Kind::Draining(_)) if event.lock_ref == 0 => self.retire(id, true),
-                    Some(kind) => self.event(At { link: id, lock_ref: event.lock_ref }, kind),
-                    None => {}
-                }
-            }
-            Received::Message(_) => {}
+        };
+        tracing::debug!(link, status = ended.message, "the stream has ended");
+        self.links.retain(|each| each.id != link);
+        let failure = match self.core.endpoint(link) {
+            Some(endpoint) => self.explained(endpoint, ended),
+            None => ended,
+        };
+        self.step(Input::Ended { link, failure });
+    }
+
+    fn granted(&mut self, key: Key, fencing_token: i64) {
+        let (Some(caller), Some(held)) = (self.callers.remove(&key), self.core.held(key)) else { return };
+        let Caller::Asks { name, reply } = caller else { return };
+        let hold = Arc::new(Hold::new(held));
+        self.callers.insert(key, Caller::Holds { name, hold: Arc::clone(&hold), release: None });
+        // Fails if the call has been dropped; then its `End` is on the way.
+        let _ = reply.send(Ok(AcquireAnswer::Granted { hold, fencing_token }));
+    }
+
+    fn answer(&mut self, key: Key, answer: impl FnOnce(&str) -> Result<AcquireAnswer, Error>) {
+        if let Some(Caller::Asks { name, reply }) = self.callers.remove(&key) {
+            let _ = reply.send(answer(&name));
         }
     }
 
-    fn keep_time(&mut self) {
-        self.run_out();
-        let now = Moment::now();
-        self.links.iter_mut().for_each(|link| link.beat(now));
-        let silent: Vec<u64> =
-            self.links.iter().filter(|link| !link.retired && link.is_silent(now)).map(|link| link.id).collect();
-        for id in silent {
-            tracing::debug!(link = id, "the broker is silent");
-            self.trouble_on(id, "the broker is silent");
-            self.retire(id, false);
-        }
-        if self.place_at.is_some_and(Moment::has_passed) {
-            self.place_at = None;
-            self.place_all();
-        }
-    }
-
-    /// Loses what has run out.
-    fn run_out(&mut self) {
-        let now = Moment::now();
-        for at in 0..self.links.len() {
-            let link = &mut self.links[at];
-            let keys: Vec<Key> = match link.run_out(now) {
-                None => continue,
-                Some(RunOut::All) => link.locks.values().copied().collect(),
-                Some(RunOut::Some(refs)) => refs.iter().filter_map(|at| link.locks.get(at).copied()).collect(),
-            };
-            let id = link.id;
-            for key in keys {
-                if self.lives_on(key, id) {
-                    self.lose(key, LostReason::Expired);
+    /// Tells the end of a lock, or of a call that has failed.
+    fn end(&mut self, key: Key, end: impl FnOnce(&str) -> Result<(), Error>) {
+        match self.callers.remove(&key) {
+            Some(Caller::Holds { name, release: Some(release), .. }) => {
+                let _ = release.send(end(&name));
+            }
+            Some(Caller::Asks { name, reply }) => {
+                if let Err(error) = end(&name) {
+                    let _ = reply.send(Err(error));
                 }
             }
+            Some(Caller::Holds { .. }) | None => {}
         }
     }
 
-    /// Returns the moment at which the task has something to do next, if nothing comes.
-    fn wake(&self) -> Option<Moment> {
-        let dial = self.needs_link().then_some(self.dial_at);
-        let look = (!self.locks.is_empty()).then(|| Moment::now() + MAX_SLEEP);
-        self.links.iter().filter_map(Link::wake).chain(dial).chain(look).chain(self.place_at).min()
+    fn lost(&mut self, key: Key, reason: LostReason) {
+        if let Some(Caller::Holds { name, hold, .. }) = self.callers.get(&key) {
+            hold.lose(reason);
+            tracing::debug!(lock = name, %reason, "lock lost");
+        }
+        self.end(key, |name| Err(Error::Lost { lock: name.to_owned(), reason }));
+    }
+
+    fn released_elsewhere(&mut self, ended: Result<(Key, Result<(), Failure>), tokio::task::JoinError>) {
+        // Fails only if the runtime is being shut down.
+        if let Ok((key, result)) = ended {
+            self.step(Input::ReleasedElsewhere { key, result });
+        }
     }
 }
 
-/// Returns true if a broker that refuses a session with this code would refuse it again.
-fn is_final(code: Code) -> bool {
-    matches!(code, Code::InvalidArgument | Code::PermissionDenied | Code::Unauthenticated | Code::Unimplemented)
+/// Waits for what comes next on any of `links`, and on which.
+///
+/// # Cancel safety
+/// Nothing is lost when the future is dropped.
+async fn receive(links: &mut [Link]) -> (LinkId, Received) {
+    poll_fn(|cx| {
+        for link in links.iter_mut() {
+            if let Poll::Ready(received) = link.inbound.as_mut().poll_next(cx) {
+                let ended = || Status::unavailable("the broker ended the Session");
+                let received = match received {
+                    Some(Ok(message)) => Received::Message(message),
+                    Some(Err(status)) => Received::Ended(status),
+                    None => Received::Ended(ended()),
+                };
+                return Poll::Ready((link.id, received));
+            }
+        }
+        Poll::Pending
+    })
+    .await
 }
 
-async fn dialed(dialing: &mut Option<(usize, Dial)>) -> Result<Link, Status> {
+async fn dialed(dialing: &mut Option<(LinkId, usize, Dial)>) -> Result<Channel, Failure> {
     match dialing {
-        Some((_, dial)) => dial.await,
+        Some((_, _, dial)) => dial.await,
         None => pending().await,
     }
 }

@@ -2,20 +2,15 @@
 
 use std::error::Error as _;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use backon::{ExponentialBuilder, Retryable};
 use tonic::transport::Channel;
 use tonic::{Code, Response, Status};
 
 use super::ReleaseOutcome;
 use super::brokers::{Broker, Brokers};
-use super::error::{Error, LostReason, broken};
-use super::guard::Hold;
-use super::session::Reply;
-use crate::clock::sleep_until;
+use super::error::{Error, broken};
 use crate::proto::lock_service_client::LockServiceClient;
 use crate::proto::{self, ReleaseRequest};
 
@@ -37,17 +32,13 @@ impl ClientSettings {
         self.answer_timeout / u32::try_from(self.brokers.count()).unwrap_or(u32::MAX)
     }
 
-    pub(super) fn why_no_answer(&self) -> String {
-        self.brokers.trouble().unwrap_or_else(|| no_answer(&self.brokers.names(), self.answer_timeout))
-    }
-
     /// Makes a single call, at each broker in turn until one answers.
     pub(super) async fn call<T>(
         &self,
         lock: &str,
         call: impl Fn(LockServiceClient<Channel>) -> Calling<T>,
     ) -> Result<T, Error> {
-        let mut failure = None;
+        let mut failure = Error::unavailable(lock, "there is no endpoint");
         for _ in 0..self.brokers.count() {
             let number = self.brokers.current();
             let broker = self.brokers.get(number);
@@ -62,12 +53,15 @@ impl ClientSettings {
                         error => return Err(error),
                     }
                 }
-                Err(_) => Error::unavailable(lock, no_answer(&broker.name, self.share())),
+                Err(_) => Error::unavailable(
+                    lock,
+                    format!("no answer from the broker at {} within {:?}", broker.name, self.share()),
+                ),
             };
             self.brokers.turn_from(number);
-            failure = Some(error);
+            failure = error;
         }
-        Err(failure.unwrap_or_else(|| Error::unavailable(lock, self.why_no_answer())))
+        Err(failure)
     }
 
     pub(super) async fn release(&self, name: &str, lock_id: &str) -> Result<ReleaseOutcome, Error> {
@@ -93,45 +87,11 @@ impl ClientSettings {
             Some(cause) => {
                 Error::unavailable(lock, format!("no connection to a broker at {}: {}", broker.name, broken(cause)))
             }
-            None => Error::from_status(lock, status),
+            None => Error::from_failure(lock, status.into()),
         }
     }
 }
 
-fn no_answer(brokers: &str, within: Duration) -> String {
-    format!("no answer from the broker at {brokers} within {within:?}")
-}
-
-/// Releases a lock whose stream cannot confirm its release. Asks whichever broker answers, until the lock has run out
-/// by itself.
-pub(super) async fn release_elsewhere(
-    settings: Arc<ClientSettings>,
-    name: String,
-    hold: Arc<Hold>,
-    reply: Option<Reply>,
-) {
-    let result = match hold.lock_id() {
-        None => Err(Error::Lost { lock: name, reason: LostReason::Expired }),
-        Some(lock_id) => {
-            let one = || settings.release(&name, &lock_id);
-            let pace = ExponentialBuilder::default().with_min_delay(Duration::from_millis(50));
-            let pace = pace.with_max_delay(Duration::from_secs(1)).without_max_times().with_jitter();
-            let release = one.retry(pace).when(|error| matches!(error, Error::Unavailable { .. }));
-            tokio::select! {
-                // In each case the lock is not held any more.
-                result = release => result.map(|_| ()),
-                () = sleep_until(hold.until()) => Err(Error::unavailable(
-                    &name,
-                    "no broker confirmed the release before the lock ran out by itself",
-                )),
-            }
-        }
-    };
-    if let Some(reply) = reply {
-        let _ = reply.send(result);
-    }
-}
-
-pub(super) fn unexpected(lock: &str, message: &str) -> Error {
+pub(super) fn unexpected(lock: &str, message: impl Into<String>) -> Error {
     Error::Unexpected { lock: lock.into(), code: tonic::Code::Ok, message: message.into(), reason: None }
 }

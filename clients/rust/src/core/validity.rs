@@ -4,7 +4,7 @@
 //! the latest acknowledgement left out. Moments count from when the client *sent* what is acknowledged, so the clocks
 //! of client and broker are never compared. Knows nothing of streams, tasks or guards.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use crate::clock::Moment;
@@ -15,16 +15,14 @@ pub(super) struct Validity {
     /// The end of the validity of every lock that is not in `behind`, later ones included.
     covered_until: Moment,
     /// The locks that the latest acknowledgement did not renew, with the validity that an earlier one gave them.
-    behind: HashMap<i64, Moment>,
+    behind: BTreeMap<i64, Moment>,
     /// The locks in `behind` that acknowledgements no longer mention.
-    settled: HashSet<i64>,
+    settled: BTreeSet<i64>,
     /// Heartbeats that may still be acknowledged and when they were sent, oldest first; the first may have
     /// been acknowledged already, since the broker repeats itself when it has renewed more.
     beats: VecDeque<(i64, Moment)>,
     /// The moment at which something here runs out next. None once everything has.
     next: Option<Moment>,
-    /// The stream has ended against the client's will.
-    broken: bool,
 }
 
 /// The locks that have run out.
@@ -42,11 +40,10 @@ impl Validity {
         let until = sent + expires_after;
         Validity {
             covered_until: until,
-            behind: HashMap::new(),
-            settled: HashSet::new(),
+            behind: BTreeMap::new(),
+            settled: BTreeSet::new(),
             beats: VecDeque::new(),
             next: Some(until),
-            broken: false,
         }
     }
 
@@ -78,17 +75,6 @@ impl Validity {
     /// Returns the end of the lock's validity.
     pub(super) fn until(&self, lock_ref: i64) -> Moment {
         self.behind.get(&lock_ref).copied().unwrap_or(self.covered_until)
-    }
-
-    /// Notes that the stream has ended against the client's will. What was valid is from now on only what
-    /// bounds a reattach.
-    pub(super) fn broke(&mut self) {
-        self.broken = true;
-    }
-
-    /// Returns true if the stream has ended against the client's will.
-    pub(super) fn is_broken(&self) -> bool {
-        self.broken
     }
 
     /// Returns the moment at which to call [`run_out`](Validity::run_out) again.
