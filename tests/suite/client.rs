@@ -4,7 +4,7 @@ use std::future::IntoFuture;
 use std::time::{Duration, Instant};
 
 use crate::support::{Broker, Memcached, Proxy, SOON, eventually};
-use lockbroker::client::{Client, Error, Guard, LockState, LostReason, NotAcquired, Outcome, Reason, ReleaseOutcome};
+use lockbroker_client::{Client, Error, Guard, LockState, LostReason, NotAcquired, Outcome, Reason, ReleaseOutcome};
 use tokio::time::timeout;
 
 async fn acquired(client: &Client, name: &str) -> Guard {
@@ -52,6 +52,57 @@ async fn a_waiter_gets_the_lock_when_its_guard_is_dropped_and_after_the_linger()
     drop(first);
     assert!(waiting.await.unwrap().unwrap().guard().is_some());
     assert!(released.elapsed() >= linger, "{:?}", released.elapsed());
+}
+
+#[tokio::test]
+async fn a_grant_is_adopted_by_another_client_and_the_former_holder_is_told() {
+    let (memcached, other) = (Memcached::start(&[]).await, Broker::memory().await);
+    for broker in [Broker::on(&memcached).await, other] {
+        let (ours, theirs) = (Client::connect(broker.url()).unwrap(), Client::connect(broker.url()).unwrap());
+        let first = acquired(&ours, "a").await;
+        let second = theirs.adopt("a", first.lock_id()).await.unwrap().guard().expect("it is still held");
+        assert_eq!(second.fencing_token(), first.fencing_token());
+        assert_eq!(timeout(SOON, first.lost()).await.unwrap(), LostReason::TakenOver);
+        let late = theirs.adopt("a", first.lock_id()).await.unwrap();
+        assert!(matches!(late, Outcome::NotAcquired(why) if why.reason == Reason::NotReattachable));
+        drop(first);
+        second.release().await.unwrap();
+    }
+}
+
+/// On threads without a runtime, as its users are.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_blocking_client_holds_waits_loses_and_lets_go() {
+    let broker = Broker::memory().await;
+    let url = broker.url();
+    let blocking = tokio::task::spawn_blocking(move || {
+        let client = lockbroker_client::blocking::Client::connect(url.as_str()).unwrap();
+        let first = client.acquire("a").unwrap().guard().unwrap();
+        first.check().unwrap();
+        assert_eq!(first.wait_lost(Duration::from_millis(1)), None);
+        let refused = client.wait_acquire("a", Duration::from_millis(50)).unwrap();
+        assert!(refused.guard().is_none());
+        let waiting = std::thread::spawn({
+            let client = client.clone();
+            move || client.wait_acquire("a", Duration::MAX).unwrap().guard().unwrap()
+        });
+        first.release().unwrap();
+        let second = waiting.join().unwrap();
+        assert_eq!(client.release("a", &second.lock_id()).unwrap(), ReleaseOutcome::Released);
+        assert_eq!(second.wait_lost(SOON), Some(LostReason::Released));
+        assert!(matches!(second.check(), Err(Error::Lost { .. })));
+        let linger = Duration::from_secs(60);
+        let third = client.ask(client.client().acquire("b").linger(linger)).unwrap().guard().unwrap();
+        third.release().unwrap();
+        assert_eq!(client.get("b", None).unwrap().state, LockState::Lingering);
+        // Its drop is all that lets go of this one.
+        client.acquire("c").unwrap().guard().unwrap()
+    });
+    let last = blocking.await.unwrap();
+    let client = Client::connect(broker.url()).unwrap();
+    assert_eq!(client.get("c", None).await.unwrap().state, LockState::Held);
+    tokio::task::spawn_blocking(move || drop(last)).await.unwrap();
+    eventually(SOON, "it is released", async || client.get("c", None).await.unwrap().state == LockState::Free).await;
 }
 
 #[tokio::test]

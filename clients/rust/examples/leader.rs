@@ -5,6 +5,7 @@
 //! cargo run --example leader -- NAME [http://127.0.0.1:28551]
 //! ```
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use lockbroker_client::{Client, Error, Guard};
@@ -16,20 +17,13 @@ async fn main() -> Result<(), Error> {
     let endpoint = args.next().unwrap_or("http://127.0.0.1:28551".into());
     let client = Client::builder(endpoint).owner(me.as_str()).connect()?;
 
-    loop {
-        println!("{me} stands by");
-        // Without `max_wait` it waits until it is granted, through restarts of brokers and their stores.
-        let Some(leadership) = client.wait_acquire("example/leader").await?.guard() else { continue };
-        tokio::select! {
-            () = lead(&me, &leadership) => {}
-            reason = leadership.lost() => println!("{me} leads no more: {reason}"),
-        }
-        // The guard is dropped here, which releases it.
-    }
+    println!("{me} stands by");
+    // Waits through restarts of brokers and their stores, and begins again after each loss.
+    client.hold("example/leader", |leadership| lead(&me, leadership)).await
 }
 
 /// Leads. Returns only if it has had enough.
-async fn lead(me: &str, leadership: &Guard) {
+async fn lead(me: &str, leadership: Arc<Guard>) {
     loop {
         // What only the leader may do goes with the token: whoever is told to do it refuses a lower one than it has
         // seen, such as that of a leader who was stopped in its tracks and does not know yet.

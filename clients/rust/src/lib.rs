@@ -28,8 +28,9 @@
 //! A lock over a network is advisory: a holder that is stopped for longer than its lock's ttl wakes up without the
 //! lock. Let whatever must not be corrupted check the [fencing token](Guard::fencing_token).
 //!
-//! The client runs on tokio. `https://` endpoints are the crate's feature `tls`, which is on by default.
+//! The client runs on tokio; [`blocking`] is for programs that do not. `https://` endpoints are the crate's feature `tls`, which is on by default.
 
+pub mod blocking;
 mod brokers;
 #[doc(hidden)]
 pub mod clock;
@@ -239,6 +240,50 @@ impl Client {
     /// Queues for the lock `name`, for up to [`max_wait`](WaitAcquire::max_wait). Await what is returned.
     pub fn wait_acquire(&self, name: &str) -> WaitAcquire {
         WaitAcquire::new(self.clone(), name)
+    }
+
+    /// Holds the lock `name` while `work` runs, and returns what it returns. If the lock is lost meanwhile, drops the work
+    /// where it stands, waits for the lock again, and begins the work anew.
+    ///
+    /// ```no_run
+    /// # async fn example(client: lockbroker_client::Client) -> Result<(), lockbroker_client::Error> {
+    /// client.hold("leader", |lock| async move { lead(lock.fencing_token()).await }).await
+    /// # }
+    /// # async fn lead(_token: i64) {}
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`WaitAcquire`]. [`Error::Lost`] if the lock was lost between the end of the work and its release: the work
+    /// is done, and its last step may not have been under the lock.
+    ///
+    /// # Cancel safety
+    /// Dropping the future drops the work and releases the lock, unless a clone of the guard is kept elsewhere.
+    pub async fn hold<T, F: Future<Output = T>>(
+        &self,
+        name: &str,
+        mut work: impl FnMut(Arc<Guard>) -> F,
+    ) -> Result<T, Error> {
+        loop {
+            let lock = match self.wait_acquire(name).await? {
+                Outcome::Acquired(lock) => Arc::new(lock),
+                Outcome::NotAcquired(why) => {
+                    return Err(unexpected(name, format!("a wait without an end is over: {why}")));
+                }
+            };
+            tokio::select! {
+                biased;
+                reason = lock.lost() => tracing::debug!(lock = name, %reason, "lost, and begun again"),
+                done = work(Arc::clone(&lock)) => {
+                    // A clone that the work has kept goes on holding.
+                    let Some(lock) = Arc::into_inner(lock) else { return Ok(done) };
+                    return match lock.release().await {
+                        Err(lost @ Error::Lost { .. }) => Err(lost),
+                        // If nobody has confirmed the release, the lock runs out by itself.
+                        _ => Ok(done),
+                    };
+                }
+            }
+        }
     }
 
     /// Releases the grant that `lock_id` names, whoever holds it and at whichever broker. Tells its guard, if there is

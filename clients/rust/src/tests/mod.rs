@@ -252,6 +252,96 @@ async fn silence_for_half_the_ttl_moves_the_lock_while_the_old_stream_stays_open
 }
 
 #[tokio::test(start_paused = true)]
+async fn work_begins_anew_when_its_lock_is_lost() {
+    let (client, mut peer) = client();
+    let begun = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&begun);
+    // On a task of its own: its future is Send.
+    let holding = tokio::spawn(async move {
+        let work = |lock: Arc<Guard>| {
+            let first = counted.fetch_add(1, Ordering::Relaxed) == 0;
+            async move {
+                if first {
+                    std::future::pending::<()>().await;
+                }
+                lock.lock_id()
+            }
+        };
+        client.hold("a", work).await
+    });
+    let mut stream = peer.open().await;
+    let first = stream.begin().await;
+    stream.grant(first.lock_ref, "id-1");
+    settle().await;
+    stream.lose(first.lock_ref, lost::Reason::Gone);
+    assert_eq!(stream.end().await, first.lock_ref);
+    let second = stream.begin().await;
+    stream.grant(second.lock_ref, "id-2");
+    assert_eq!(stream.end().await, second.lock_ref);
+    stream.event(second.lock_ref, Kind::Released(Released {}));
+    assert_eq!(soon(holding).await.unwrap(), Ok("id-2".to_owned()));
+    assert_eq!(begun.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_loss_cancels_its_token_and_a_release_does_not() {
+    let (client, mut peer) = client();
+    let (guard, mut stream, lock_ref) = held(&client, &mut peer).await;
+    let token = guard.lost_token();
+    assert_eq!(guard.check(), Ok(()));
+    stream.lose(lock_ref, lost::Reason::TakenOver);
+    soon(token.cancelled()).await;
+    assert_eq!(guard.check(), Err(Error::Lost { lock: "a".into(), reason: LostReason::TakenOver }));
+    assert_eq!(stream.end().await, lock_ref);
+
+    let asking = tokio::spawn(client.acquire("b").into_future());
+    let begin = stream.begin().await;
+    stream.grant(begin.lock_ref, "id-2");
+    let guard = soon(asking).await.unwrap().unwrap().guard().unwrap();
+    let token = guard.lost_token();
+    drop(guard);
+    assert_eq!(stream.end().await, begin.lock_ref);
+    stream.event(begin.lock_ref, Kind::Released(Released {}));
+    settle().await;
+    assert!(!token.is_cancelled());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broken_stream_lets_nobody_act() {
+    let (client, mut peer) = client();
+    let (guard, stream, _) = held(&client, &mut peer).await;
+    stream.break_off();
+    let mut stream = peer.open().await;
+    let begin = stream.begin().await;
+    assert!(matches!(guard.check(), Err(Error::Unavailable { .. })), "{:?}", guard.check());
+    stream.grant(begin.lock_ref, "id-2");
+    settle().await;
+    assert_eq!(guard.check(), Ok(()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_grant_is_adopted_by_its_lock_id() {
+    let (client, mut peer) = client();
+    let adopting = tokio::spawn(client.adopt("a", "id-0").into_future());
+    let mut stream = peer.open().await;
+    let begin = stream.begin().await;
+    assert_eq!((&*begin.reattach_lock_id, begin.wait), ("id-0", None));
+    stream.grant(begin.lock_ref, "id-1");
+    let guard = soon(adopting).await.unwrap().unwrap().guard().unwrap();
+    assert_eq!((guard.lock_id().as_str(), guard.fencing_token()), ("id-1", 7));
+
+    let adopting = tokio::spawn(client.adopt("a", "id-0").into_future());
+    let begin = stream.begin().await;
+    let refused =
+        proto::NotAcquired { reason: proto::not_acquired::Reason::NotReattachable.into(), owner: String::new() };
+    stream.event(begin.lock_ref, Kind::NotAcquired(refused));
+    match soon(adopting).await.unwrap().unwrap() {
+        Outcome::NotAcquired(why) => assert_eq!(why.reason, Reason::NotReattachable),
+        Outcome::Acquired(guard) => panic!("{guard:?}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_waiter_goes_on_waiting_elsewhere_for_what_is_left_of_its_time() {
     let (client, mut peer) = client();
     let asking = tokio::spawn(client.wait_acquire("a").max_wait(Duration::from_secs(60)).into_future());
