@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Interval;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::transport::Channel;
 use tonic::{Status, Streaming};
@@ -129,6 +130,7 @@ impl Session {
     ) -> Result<(Session, mpsc::UnboundedReceiver<Notice>), Status> {
         let (requests, mut queue) = mpsc::unbounded_channel();
         let ttl = ttl.map(|ttl| ttl.try_into().map_err(|_| Status::invalid_argument("the ttl is too long")));
+        let sent = tokio::time::Instant::now();
         send(&requests, Ask::Open(OpenSession { ttl: ttl.transpose()? }));
         let stream = futures_util::stream::poll_fn(move |cx| queue.poll_recv(cx));
         let mut responses = LockServiceClient::new(channel).session(stream).await?.into_inner();
@@ -141,7 +143,8 @@ impl Session {
         let state = State { requests, last_ref: 0, listeners: HashMap::new(), over: HashMap::new(), end: None };
         let shared = Arc::new(Shared { state: Mutex::new(state) });
         let (notices, noticed) = mpsc::unbounded_channel();
-        let task = tokio::spawn(run(Arc::clone(&shared), responses, beat_every, notices));
+        let beats = tokio::time::interval_at(sent + beat_every, beat_every);
+        let task = tokio::spawn(run(Arc::clone(&shared), responses, beats, notices));
         Ok((Session { shared, _task: AbortOnDropHandle::new(task) }, noticed))
     }
 
@@ -198,10 +201,9 @@ impl Shared {
 async fn run(
     shared: Arc<Shared>,
     mut responses: Streaming<SessionResponse>,
-    beat_every: Duration,
+    mut beats: Interval,
     notices: mpsc::UnboundedSender<Notice>,
 ) {
-    let mut beats = tokio::time::interval_at(tokio::time::Instant::now() + beat_every, beat_every);
     let (mut seq, mut sent) = (0, HashMap::new());
     let end = loop {
         tokio::select! {

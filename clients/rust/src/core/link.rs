@@ -67,7 +67,9 @@ impl Link {
             last_ref: 0,
             last_seq: 0,
             heartbeat_interval,
-            next_beat: now + heartbeat_interval,
+            // The validity counts from `open`, and so do the heartbeats that carry it on: after an answer that took long, the
+            // first would come too late.
+            next_beat: sent + heartbeat_interval,
             heard: now,
         }
     }

@@ -540,7 +540,7 @@ pub struct SessionOpened {
     /// Locks granted from now on are valid until this long after the client sent `open`.
     #[prost(message, optional, tag = "2")]
     pub expires_after_open: ::core::option::Option<::prost_types::Duration>,
-    /// The time from one heartbeat to the next: a third of the ttl.
+    /// The time from one heartbeat to the next, and from `open` to the first, each as sent: a third of the ttl.
     #[prost(message, optional, tag = "3")]
     pub heartbeat_interval: ::core::option::Option<::prost_types::Duration>,
 }

@@ -77,6 +77,23 @@ async fn heartbeats_carry_a_lock_on_and_one_left_out_runs_out() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_first_heartbeat_is_in_time_however_late_the_session_is_open() {
+    const LATE: Duration = Duration::from_millis(2_900);
+    let (client, mut peer) = client();
+    let asking = tokio::spawn(client.acquire("a").into_future());
+    let mut stream = peer.accept().await;
+    let sent = Moment::now();
+    sleep(LATE).await;
+    stream.opened();
+    let begin = stream.begin().await;
+    stream.grant(begin.lock_ref, "id-1");
+    let guard = soon(asking).await.unwrap().unwrap().guard().expect("acquired");
+    assert_close(guard.remaining(), VALID - LATE);
+    stream.heartbeat().await;
+    assert_close(sent.elapsed(), BEAT);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_call_that_is_dropped_ends_its_lock_even_if_the_grant_is_on_its_way() {
     let (client, mut peer) = client();
     let asking = tokio::spawn(client.wait_acquire("a").into_future());
