@@ -15,14 +15,17 @@ WORKDIR /build
 # The C library goes into the binary; resolving names needs nothing beside it.
 ENV RUSTFLAGS="-C target-feature=+crt-static"
 COPY Cargo.toml Cargo.lock ./
+# cargo wants to see the whole workspace.
+COPY benches/compare/Cargo.toml benches/compare/
 COPY clients/rust/Cargo.toml clients/rust/
+COPY fuzz/Cargo.toml fuzz/
 # They take most of the time and change least, so they are a layer of their own, built for empty crates.
 # --target keeps RUSTFLAGS away from procedural macros, which cannot be static.
 ARG PROFILE=release
 # Traces for a collector (docs/monitoring.md). Empty: without.
 ARG FEATURES=otlp
-RUN mkdir src clients/rust/src \
-    && touch src/lib.rs clients/rust/src/lib.rs \
+RUN mkdir src benches/compare/src clients/rust/src \
+    && touch src/lib.rs benches/compare/src/main.rs clients/rust/src/lib.rs \
     && echo 'fn main() {}' >src/main.rs \
     && cargo build --profile "${PROFILE}" --features "${FEATURES}" --locked --target "$(rustc --print host-tuple)"
 
