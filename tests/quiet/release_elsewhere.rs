@@ -10,12 +10,13 @@ use lockbroker::proto::lock_event::Kind;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, sleep_until};
 
-const FOR: Duration = Duration::from_secs(20);
+/// A debug build shows that the line goes on; a release build is held to what the design asks for.
+const FOR: Duration = Duration::from_secs(if cfg!(debug_assertions) { 8 } else { 20 });
 const CLIENTS: usize = 200;
 /// One of so many Releases goes to the other broker: 3 %.
 const ELSEWHERE: usize = 33;
-/// A release build on two cores is held to 2,000 by hand; without looks it gets 240.
-const LEAST: u64 = if cfg!(debug_assertions) { 500 } else { 2_000 };
+/// For two cores. Without looks there are 12 a second.
+const LEAST: u64 = if cfg!(debug_assertions) { 200 } else { 2_000 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crowd_goes_on_whose_releases_go_to_another_broker_now_and_then() {
