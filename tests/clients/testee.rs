@@ -29,8 +29,10 @@ pub(crate) enum Language {
 }
 
 impl Language {
+    pub(crate) const ALL: [Self; 4] = [Self::Python, Self::Go, Self::Node, Self::Java];
+
     /// The built program.
-    fn program(self) -> &'static Path {
+    pub(crate) fn program(self) -> &'static Path {
         static PROGRAMS: [OnceLock<PathBuf>; 4] = [const { OnceLock::new() }; 4];
         PROGRAMS[self as usize].get_or_init(|| {
             let name = format!("{self:?}");
@@ -53,7 +55,7 @@ pub(crate) struct Case(pub(crate) Language, pub(crate) Transport);
 impl Case {
     /// Every language over every transport.
     pub(crate) fn all() -> impl Iterator<Item = Self> {
-        [Language::Python, Language::Go, Language::Node, Language::Java]
+        Language::ALL
             .into_iter()
             .flat_map(|language| [Transport::Tcp, Transport::Unix].map(|transport| Self(language, transport)))
     }

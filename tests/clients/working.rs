@@ -1,5 +1,6 @@
 //! The ways in which a program's work ends as it wants.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
@@ -8,13 +9,27 @@ use rustix::process::Signal;
 
 use crate::judge::{Brokers, Rival};
 use crate::support::*;
-use crate::testee::{Case, Testee};
+use crate::testee::{Case, Language, Testee};
 
 /// Far less than what is left of a validity when a lock is freed by it.
 const AT_ONCE: Duration = Duration::from_secs(3);
 
 /// Seconds of work beyond the validity that comes with a grant: nobody gets them who takes in no renewals.
 const LONG: f64 = 16.0;
+
+#[test]
+fn says_how_it_is_used() {
+    let server = "http://127.0.0.1:9";
+    for language in Language::ALL {
+        for arguments in [&[][..], &[server], &[server, "a", "soon"], &[server, "a", "0", "1", "2"]] {
+            let output = output(Command::new(language.program()).args(arguments));
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(2), "{language:?} {arguments:?}: {output:?}");
+            let usage = said.starts_with("usage: ") && said.contains(" SERVER NAME [WAIT_SECONDS");
+            assert!(usage && said.lines().count() == 1, "{language:?} {arguments:?}: {said}");
+        }
+    }
+}
 
 #[tokio::test]
 async fn takes_a_lock_keeps_it_and_releases_it() {

@@ -2,7 +2,7 @@
 //
 //	hold SERVER NAME [WAIT_SECONDS [WORK_SECONDS]]
 //
-// SERVER is http://HOST:PORT or unix:/PATH. Exit status: 0 the work is done, 1 it was stopped half-way,
+// SERVER is http://HOST:PORT or unix:/PATH. Exit status: 0 the work is done, 1 it was stopped half-way, 2 wrong usage,
 // 69 no broker answered, 75 somebody else has the lock.
 package main
 
@@ -160,7 +160,7 @@ func run(server, name string, wait, span time.Duration) (int, error) {
 	plain := grpc.WithTransportCredentials(insecure.NewCredentials())
 	connection, err := grpc.NewClient(strings.TrimPrefix(server, "http://"), plain, grpc.WithNoProxy())
 	if err != nil {
-		return 64, err
+		return 2, err
 	}
 	defer connection.Close()
 	l := ask(pb.NewLockServiceClient(connection), name, wait)
@@ -189,16 +189,22 @@ func run(server, name string, wait, span time.Duration) (int, error) {
 	return 0, nil
 }
 
+func usage() {
+	fmt.Fprintln(os.Stderr, "usage: hold SERVER NAME [WAIT_SECONDS [WORK_SECONDS]]")
+	os.Exit(2)
+}
+
 func main() {
+	if len(os.Args) < 3 || len(os.Args) > 5 {
+		usage()
+	}
 	numbers := [2]time.Duration{0, 60 * time.Second}
-	for i := range numbers {
-		if len(os.Args) > 3+i {
-			seconds, err := strconv.ParseFloat(os.Args[3+i], 64)
-			if err != nil {
-				panic(err)
-			}
-			numbers[i] = time.Duration(seconds * float64(time.Second))
+	for i, text := range os.Args[3:] {
+		seconds, err := strconv.ParseFloat(text, 64)
+		if err != nil {
+			usage()
 		}
+		numbers[i] = time.Duration(seconds * float64(time.Second))
 	}
 	status, err := run(os.Args[1], os.Args[2], numbers[0], numbers[1])
 	if err != nil {

@@ -2,7 +2,7 @@
 //
 //     node hold.mjs SERVER NAME [WAIT_SECONDS [WORK_SECONDS]]
 //
-// SERVER is http://HOST:PORT or unix:/PATH. Exit status: 0 the work is done, 1 it was stopped half-way,
+// SERVER is http://HOST:PORT or unix:/PATH. Exit status: 0 the work is done, 1 it was stopped half-way, 2 wrong usage,
 // 69 no broker answered, 75 somebody else has the lock.
 import { EventEmitter, once } from "node:events";
 import { uptime } from "node:os";
@@ -104,11 +104,11 @@ async function work(lock, span) {
   return false;
 }
 
-async function main(server, name, wait = 0, span = 60) {
+async function main(server, name, wait, span) {
   const options = { "grpc.enable_http_proxy": 0 };
   const target = server.replace(/^http:\/\//, "");
   const client = new LockService(target, grpc.credentials.createInsecure(), options);
-  const lock = new Lock(client, name, Number(wait));
+  const lock = new Lock(client, name, wait);
   for (const name of ["SIGTERM", "SIGINT"]) process.on(name, () => lock.stop(name)); // Ends the work; `finally` releases.
   try {
     await lock.wait();
@@ -117,7 +117,7 @@ async function main(server, name, wait = 0, span = 60) {
       return lock.stopped === "not_acquired" ? 75 : 69;
     }
     say(`acquired: token ${lock.token}`);
-    const done = await work(lock, Number(span));
+    const done = await work(lock, span);
     say(done ? "done" : `stopped: ${lock.stopped}`);
     return done ? 0 : 1;
   } finally {
@@ -126,4 +126,10 @@ async function main(server, name, wait = 0, span = 60) {
   }
 }
 
-process.exitCode = await main(...process.argv.slice(2));
+const [server, name, wait = 0, span = 60, ...more] = process.argv.slice(2);
+if (name === undefined || more.length || Number.isNaN(Number(wait)) || Number.isNaN(Number(span))) {
+  console.error("usage: node hold.mjs SERVER NAME [WAIT_SECONDS [WORK_SECONDS]]");
+  process.exitCode = 2;
+} else {
+  process.exitCode = await main(server, name, Number(wait), Number(span));
+}

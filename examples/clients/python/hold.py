@@ -2,7 +2,7 @@
 
     python hold.py SERVER NAME [WAIT_SECONDS [WORK_SECONDS]]
 
-SERVER is http://HOST:PORT or unix:/PATH. Exit status: 0 the work is done, 1 it was stopped half-way,
+SERVER is http://HOST:PORT or unix:/PATH. Exit status: 0 the work is done, 1 it was stopped half-way, 2 wrong usage,
 69 no broker answered, 75 somebody else has the lock.
 """
 
@@ -101,23 +101,32 @@ def work(lock, seconds):
     return False
 
 
-def main(server, name, wait=0, seconds=60):
+def main(server, name, wait, seconds):
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit("stopped: a signal"))  # Ends the work; `finally` releases.
     with grpc.insecure_channel(server.removeprefix("http://"), OPTIONS) as channel:
-        lock = Lock(lockbroker_pb2_grpc.LockServiceStub(channel), name, int(wait))
+        lock = Lock(lockbroker_pb2_grpc.LockServiceStub(channel), name, wait)
         try:
             lock.wait()
             if not lock.lock_id:
                 print(f"not acquired: {lock.stopped}", flush=True)
                 sys.exit(75 if lock.stopped == "not_acquired" else 69)
             print(f"acquired: token {lock.token}", flush=True)
-            done = work(lock, float(seconds))
+            done = work(lock, seconds)
             print("done" if done else f"stopped: {lock.stopped}", flush=True)
         finally:
             lock.release()
     sys.exit(0 if done else 1)
 
 
+def arguments(server, name, wait="0", seconds="60"):
+    return server, name, int(wait), float(seconds)
+
+
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    try:
+        given = arguments(*sys.argv[1:])
+    except (TypeError, ValueError):  # Too few or too many, or no numbers.
+        print("usage: hold.py SERVER NAME [WAIT_SECONDS [WORK_SECONDS]]", file=sys.stderr)
+        sys.exit(2)
+    main(*given)

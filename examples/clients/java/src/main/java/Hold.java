@@ -11,8 +11,8 @@ import java.util.concurrent.*;
  *
  * <p>{@code java -cp 'target/classes:target/lib/*' Hold SERVER NAME [WAIT_SECONDS [WORK_SECONDS]]}
  *
- * <p>SERVER is http://HOST:PORT or unix:/PATH. Exit status: 0 the work is done, 1 it was stopped half-way, 69 no broker
- * answered, 75 somebody else has the lock.
+ * <p>SERVER is http://HOST:PORT or unix:/PATH. Exit status: 0 the work is done, 1 it was stopped half-way, 2 wrong
+ * usage, 69 no broker answered, 75 somebody else has the lock.
  */
 public final class Hold {
   static final int TTL = 15; // For how long a grant stands without renewal, in seconds.
@@ -136,11 +136,21 @@ public final class Hold {
   }
 
   public static void main(String[] args) throws InterruptedException {
+    long wait = 0;
+    double work = 60;
+    try {
+      if (args.length < 2 || args.length > 4) throw new NumberFormatException();
+      if (args.length > 2) wait = Long.parseLong(args[2]);
+      if (args.length > 3) work = Double.parseDouble(args[3]);
+    } catch (NumberFormatException wrong) {
+      System.err.println("usage: java Hold SERVER NAME [WAIT_SECONDS [WORK_SECONDS]]");
+      System.exit(2);
+    }
     String target = args[0].replaceFirst("^http://", "");
     // Without a proxy detector, Java's proxy settings would be heeded.
     var plain = InsecureChannelCredentials.create(); // For https: TlsChannelCredentials.
     var channel = Grpc.newChannelBuilder(target, plain).proxyDetector(address -> null).build();
-    var lock = new Hold(channel, args[1], args.length > 2 ? Long.parseLong(args[2]) : 0);
+    var lock = new Hold(channel, args[1], wait);
     var ended = new CountDownLatch(1);
     // SIGTERM. Java waits for this thread: long enough for the work to stop and for the release.
     var hook = new Thread(() -> {
@@ -159,7 +169,7 @@ public final class Hold {
         if (lock.refused) status = 75;
       } else {
         System.out.println("acquired: token " + lock.token);
-        boolean done = lock.work(args.length > 3 ? Double.parseDouble(args[3]) : 60);
+        boolean done = lock.work(work);
         System.out.println(done ? "done" : "stopped: " + lock.stopped);
         status = done ? 0 : 1;
       }
