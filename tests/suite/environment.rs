@@ -36,10 +36,20 @@ async fn an_empty_variable_is_none_and_some_must_not_be_empty() {
     let broker = Broker::memory().await;
     // What each of them does at its end when all is well: one cannot listen there, the others have an answer.
     let serve = ["serve", "--listen", "192.0.2.1:1", "--store", "memory"];
-    let commands: [(&[&str], &[&str], i32); 3] = [
+    let memcached = Memcached::start(&[]).await;
+    let store = memcached.store();
+    let commands: [(&[&str], &[&str], i32); 7] = [
         (&["serve"], &serve, 1),
         (&["get"], &["get", "--server", &broker.url(), "a"], 0),
         (&["run"], &["run", "--server", &broker.url(), "a", "--", "true"], 0),
+        (&["health"], &["health", "--server", &broker.url()], 0),
+        (
+            &["bench", "cycle"],
+            &["bench", "cycle", "--server", &broker.url(), "--warm-up", "0s", "--duration", "50ms"],
+            0,
+        ),
+        (&["shard", "open"], &["shard", "open", "--store", &store], 0),
+        (&["shard", "adopt"], &["shard", "adopt", "--store", &store], 0),
     ];
     for (name, arguments, well) in commands {
         let variables = variables(name);
