@@ -55,10 +55,15 @@ impl SocketFile {
         remove_stale(path).await?;
 
         let socket = UnixSocket::new_stream()?;
-        socket.bind(path)?;
+        socket.bind(path).map_err(|error| {
+            explained(&error, "the broker's user cannot make it", "let that user write to the folder, and nobody else")
+        })?;
         let file = SocketFile { path: path.to_owned(), file: file_at(path)? };
         if group.is_some() {
-            lchown(path, None, group)?;
+            lchown(path, None, group).map_err(|error| {
+                let what = "it cannot be given to its group (--socket-group)";
+                explained(&error, what, "the broker's user has to be a member of it")
+            })?;
         }
         fs::set_permissions(path, Permissions::from_mode(options.socket_mode.bits()))?;
         // Before this, nobody can connect, whatever the permissions.
@@ -87,7 +92,10 @@ impl Drop for SocketFile {
 /// system says.
 async fn lock_folder_of(path: &Path) -> io::Result<File> {
     let path = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let folder = File::open(path)?;
+    let folder = File::open(path).map_err(|error| {
+        let what = format!("its folder {} cannot be opened", path.display());
+        explained(&error, &what, "make it, and let the broker's user write to it and nobody else")
+    })?;
     let give_up = Instant::now() + TURN;
     let mut told = false;
     loop {
@@ -152,7 +160,10 @@ fn group_id(group: &SocketGroup) -> io::Result<u32> {
         SocketGroup::Id(id) => Ok(*id),
         SocketGroup::Name(name) => match Group::from_name(name)? {
             Some(group) => Ok(group.gid.as_raw()),
-            None => Err(invalid(format!("there is no group {name:?} (--socket-group)"))),
+            None => {
+                let make = format!("make it, such as with `groupadd --system {name}`");
+                Err(invalid(format!("there is no group {name:?} (--socket-group): {make}")))
+            }
         },
     }
 }
@@ -160,6 +171,11 @@ fn group_id(group: &SocketGroup) -> io::Result<u32> {
 fn file_at(path: &Path) -> io::Result<(u64, u64)> {
     let there = fs::symlink_metadata(path)?;
     Ok((there.dev(), there.ino()))
+}
+
+/// Adds to an error what failed, and what to do.
+fn explained(error: &io::Error, what: &str, todo: &str) -> io::Error {
+    io::Error::new(error.kind(), format!("{what}: {error}; {todo}"))
 }
 
 fn invalid(why: impl Into<String>) -> io::Error {

@@ -8,7 +8,7 @@ use std::process::Command;
 use crate::support::*;
 use lockbroker::policy::PolicyFile;
 use lockbroker::reloaded::Files;
-use rustix::process::getegid;
+use rustix::process::{getegid, geteuid};
 
 const PAGE: &str = include_str!("../../docs/security.md");
 
@@ -56,11 +56,42 @@ async fn a_certificate_of_version_1_is_refused_on_both_sides_with_what_to_do() {
     assert!(stderr.contains("docs/security.md"), "{stderr}");
 }
 
+/// As root has it on a machine where nobody knows of lockbroker: users, groups and `/run` are a copy.
+#[test]
+fn the_lines_for_a_socket_let_its_group_in_and_nobody_else() {
+    assert!(geteuid().is_root(), "this test makes users: run it as root");
+    let folder = tempfile::tempdir().unwrap();
+    let [make, serve, run, ..] = &blocks("sh")[..] else { panic!("three blocks") };
+    let make = make.replace("target/release/lockbroker", env!("CARGO_BIN_EXE_lockbroker"));
+    let (serve, run) = (serve.trim_end(), run.trim_end().replace("./bill", "true"));
+    let script = format!(
+        "cp -a /etc etc
+         mount --bind etc /etc
+         mount -t tmpfs tmpfs /run
+         mount -t tmpfs tmpfs /usr/local/bin
+         useradd alice
+         {make}
+         {serve} &
+         until [ -S /run/lockbroker/lb.sock ]; do kill -0 $!; sleep 0.05; done
+         runuser -u alice -- {run}
+         code=0
+         runuser -u nobody -- {run} || code=$?
+         [ $code = 69 ]"
+    );
+    let mut unshare = Command::new("unshare");
+    // With the first process ends the broker.
+    unshare.args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]);
+    unshare.args(["sh", "-exc", &script]).current_dir(folder.path());
+    let output = output(&mut unshare);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
 #[tokio::test]
 async fn the_page_works_as_it_stands() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name).display().to_string();
-    let [serve_socket, run_socket, serve_tls, run_tls, make] = &blocks("sh")[..] else { panic!("five blocks") };
+    let [_, serve_socket, run_socket, serve_tls, run_tls, make] = &blocks("sh")[..] else { panic!("six blocks") };
+    let serve_socket = serve_socket.replace("runuser -u lockbroker -- ", "");
     shell(folder.path(), &make.replace("broker.example.org", "localhost"));
     let [policy] = &blocks("toml")[..] else { panic!("one policy") };
     fs::write(at("policy.toml"), policy).unwrap();
@@ -83,7 +114,7 @@ async fn the_page_works_as_it_stands() {
     };
     let run_here = |command: &str, broker: &str| run(&words(&here(command, broker)));
 
-    let serve = here(serve_socket, "");
+    let serve = here(&serve_socket, "");
     let _on_socket = Broker::start(&words(&serve)[1..]).await;
     assert!(run_here(run_socket, "").status.success());
 

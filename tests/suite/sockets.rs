@@ -183,7 +183,7 @@ fn what_is_in_the_way_is_never_removed() {
     assert!(link.symlink_metadata().is_ok());
 
     let missing = refused(&format!("unix:{}/none/lb.sock", folder.path().display()), &[]);
-    assert!(missing.contains("No such file"), "{missing}");
+    assert!(missing.contains("No such file") && missing.contains("make it, and let the broker's user"), "{missing}");
 }
 
 #[tokio::test]
@@ -202,7 +202,7 @@ fn a_group_that_there_is_not_is_told_and_leaves_no_socket() {
     let folder = tempfile::tempdir().unwrap();
     let server = format!("unix:{}", folder.path().join("lb.sock").display());
     let line = refused(&server, &["--socket-group", "no-such-group"]);
-    assert!(line.contains("no-such-group") && line.contains("--socket-group"), "{line}");
+    assert!(line.contains("--socket-group") && line.contains("`groupadd --system no-such-group`"), "{line}");
     assert!(!path(&server).exists());
 }
 
@@ -229,4 +229,17 @@ async fn a_socket_is_for_its_group() {
     assert_eq!(outside.status.code(), Some(69), "{outside:?}");
     assert!(String::from_utf8_lossy(&outside.stderr).contains("Permission denied"), "{outside:?}");
     drop(broker);
+
+    // A broker's user who is not in the group cannot give it the socket, and one who may not write there makes none.
+    let (own, others) = (folder.path().join("own"), folder.path().join("others"));
+    fs::create_dir(&own).unwrap();
+    fs::create_dir(&others).unwrap();
+    std::os::unix::fs::chown(&own, Some(12_345), None).unwrap();
+    for (folder, says) in [(own, "has to be a member of it"), (others, "let that user write to the folder")] {
+        let listen = format!("unix:{}", folder.join("lb.sock").display());
+        let output = as_user(12_345, 12_345, &["serve", "--listen", &listen, "--socket-group", &GROUP.to_string()]);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(1) && stderr.contains(says), "{stderr}");
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 0, "a socket is left");
+    }
 }
