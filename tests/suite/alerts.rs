@@ -48,7 +48,11 @@ async fn every_alert_is_set_off_by_what_it_is_for() {
     let mut cases = Cases::default();
     let (slow, hung, full, is_unsafe, draining) = tokio::join!(work(), hang(), fill(), lack_flags(), drain());
     let (idle, worked, waited_long) = slow;
-    cases.silent(&idle, &worked);
+    cases.silent("all is well", &idle, &worked);
+    // The highest that counts as well: Prometheus takes it for anything up to the bucket's bound.
+    for (histogram, bound) in MACHINE.into_iter().chain([("lockbroker_wait_seconds", 65.536)]) {
+        cases.silent(&format!("{histogram} up to {bound}"), &idle, &all_in_bucket(&idle, &worked, histogram, bound));
+    }
     cases.fires("LockbrokerAbsent", &idle, &Scrape::default());
     cases.fires("LockbrokerLongWaits", &idle, &waited_long);
     for (alert, (before, after)) in hung.iter().chain([&full, &is_unsafe, &draining]) {
@@ -75,8 +79,51 @@ async fn every_alert_is_set_off_by_what_it_is_for() {
 /// What was exposed before and after something, and the alert that this is for.
 type Change = (&'static str, (Scrape, Scrape));
 
-/// A broker at work, which is no reason for an alert; and the same work with waits of more than four minutes.
+/// The histograms that depend on the machine, and the bounds of their highest buckets that set off no alert.
+const MACHINE: [(&str, f64); 3] = [
+    ("lockbroker_batch_seconds", 0.1024),
+    ("lockbroker_renewal_lag_seconds", 1.024),
+    ("lockbroker_heartbeat_lag_seconds", 1.024),
+];
+
+/// The bound of a histogram's bucket; none if the sample is none.
+fn bound_of(sample: &str, histogram: &str) -> Option<f64> {
+    let labels = sample.strip_prefix(histogram)?.strip_prefix("_bucket")?;
+    let (_, bound) = labels.split_once("le=\"")?;
+    Some(bound.split('"').next()?.parse().unwrap_or(f64::INFINITY))
+}
+
+/// Changes what was exposed after something so that all of it counts in the bucket with this bound.
+fn all_in_bucket(before: &Scrape, after: &Scrape, histogram: &str, bound: f64) -> Scrape {
+    let mut changed = after.clone();
+    for (sample, value) in &mut changed.0 {
+        if bound_of(sample, histogram).is_some_and(|below| below < bound) {
+            *value = before.0[sample];
+        }
+    }
+    changed
+}
+
+/// A broker at work, which is no reason for an alert; and the same work with waits of more than four minutes. On a busy
+/// machine memcached and clients are slow themselves, and that is a reason: so it tries again.
 async fn work() -> (Scrape, Scrape, Scrape) {
+    const ATTEMPTS: usize = 10;
+    for _ in 0..ATTEMPTS {
+        let (before, after, long) = work_once().await;
+        let risen = |histogram: &str, bound: f64| -> f64 {
+            let of_bucket = after.0.iter().filter(|(sample, _)| bound_of(sample, histogram) == Some(bound));
+            of_bucket.map(|(sample, value)| value - before.0[sample]).sum()
+        };
+        let is_slow = |(histogram, bound)| risen(histogram, bound) < risen(histogram, f64::INFINITY);
+        if !MACHINE.into_iter().any(is_slow) {
+            return (before, after, long);
+        }
+    }
+    panic!("this machine was too slow {ATTEMPTS} times");
+}
+
+/// Does the work once.
+async fn work_once() -> (Scrape, Scrape, Scrape) {
     let memcached = Memcached::start(&[]).await;
     let broker = Broker::on_store(&memcached.store(), &Broker::WATCHED).await;
     let mut stub = broker.stub().await;
@@ -132,7 +179,11 @@ async fn hang() -> Vec<Change> {
         if uncertain(&late) >= LOCKS as f64 {
             break;
         }
-        assert!(attempt < 5, "{late:?}");
+        assert!(attempt < 10, "{late:?}");
+        if attempt > 1 {
+            // For a while after it has connected, the broker asks often.
+            tokio::time::sleep(Duration::from_secs(3)).await;
+        }
         memcached.stop().await;
         session.beat();
         tokio::time::sleep(Duration::from_secs(3)).await;
@@ -217,8 +268,8 @@ impl Cases {
         self.test(alert, before, after, &query, &format!("[{{labels: '{{alertname=\"{alert}\"}}', value: 1}}]"));
     }
 
-    fn silent(&mut self, before: &Scrape, after: &Scrape) {
-        self.test("all is well", before, after, "group by (alertname) (ALERTS)", "[]");
+    fn silent(&mut self, name: &str, before: &Scrape, after: &Scrape) {
+        self.test(name, before, after, "group by (alertname) (ALERTS)", "[]");
     }
 
     fn test(&mut self, name: &str, before: &Scrape, after: &Scrape, query: &str, then: &str) {

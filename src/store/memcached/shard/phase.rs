@@ -262,7 +262,6 @@ impl Shard {
             (Link::Down(..), _) if !self.tried => View::Unknown,
             (Link::Down(..), _) => View::Away,
         };
-        self.settings.board.publish(self.settings.index, view);
         let state = match (&self.link, self.state.phase()) {
             (Link::Refused(_), _) | (_, Phase::Foreign { .. } | Phase::Distrusted { .. }) => ShardState::Refused,
             (Link::Down(..), _) => ShardState::Connecting,
@@ -288,5 +287,7 @@ impl Shard {
         self.settings.metrics.waiting.set(i64::try_from(self.queues.waiting()).unwrap_or(i64::MAX));
         // An hour at the most.
         self.settings.metrics.show(state, left.as_secs_f64().ceil() as u32);
+        // Last: who sees in the metrics that the broker is ready or not finds there why.
+        self.settings.board.publish(self.settings.index, view);
     }
 }
