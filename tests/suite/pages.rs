@@ -36,6 +36,15 @@ fn the_readme_stays_short() {
     assert!(lines <= 150, "{lines} lines");
 }
 
+/// What the model and docs/safety.md assume (A10) is part of the promise.
+#[test]
+fn the_promise_of_one_holder_names_its_exception() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let (_, promise) = readme.split_once("- **One holder.**").unwrap();
+    let (promise, _) = promise.split_once("\n- **").unwrap();
+    assert!(promise.contains("docs/proxies.md#") && promise.contains("12.5 s"), "{promise}");
+}
+
 #[test]
 fn the_glossary_has_the_words_of_the_other_pages() {
     let words = headings(&root().join("docs/glossary.md"));
