@@ -47,6 +47,8 @@ pub mod proto;
 mod request;
 mod session;
 mod settings;
+#[cfg(feature = "testing")]
+pub mod testing;
 #[cfg(all(test, feature = "server"))]
 mod tests;
 #[cfg(feature = "tls")]

@@ -1,0 +1,398 @@
+//! A broker in the test's own process, which grants and loses locks on command.
+//!
+//! ```
+//! use lockbroker_client::testing::TestBroker;
+//! use lockbroker_client::{LostReason, Outcome};
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+//! let broker = TestBroker::start().await;
+//! let client = broker.client();
+//!
+//! broker.hold("nightly", "somebody else");
+//! assert!(matches!(client.acquire("nightly").await, Ok(Outcome::NotAcquired(_))));
+//!
+//! broker.free("nightly");
+//! let lock = client.acquire("nightly").await.unwrap().guard().unwrap();
+//! broker.lose("nightly");
+//! assert_eq!(lock.lost().await, LostReason::Gone);
+//! # });
+//! ```
+//!
+//! It keeps its locks in memory, and speaks what the [`Client`] speaks: Session, Release and GetLock. Locks do not linger and
+//! nothing runs out.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::Stream;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::mutex::lock;
+use super::wire::{from_wire, to_wire};
+use crate::Client;
+use crate::proto::lock_event::Kind;
+use crate::proto::lock_service_server::{LockService, LockServiceServer};
+use crate::proto::*;
+
+/// The ttl, as a broker grants it, and the validity, which these locks never outlive.
+const TTL: Duration = Duration::from_secs(15);
+const VALID: Duration = Duration::from_secs(13);
+
+/// A broker for tests. It ends when this is dropped.
+#[derive(Debug)]
+pub struct TestBroker {
+    address: SocketAddr,
+    state: Arc<Mutex<State>>,
+    _ends: DropGuard,
+}
+
+impl TestBroker {
+    /// Starts a broker on a free port of the loopback address.
+    ///
+    /// # Panics
+    /// Panics if there is no such port, and outside of a tokio runtime.
+    pub async fn start() -> TestBroker {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port on 127.0.0.1");
+        let address = listener.local_addr().expect("a listener has an address");
+        let state = Arc::default();
+        let ends = CancellationToken::new();
+        let service = LockServiceServer::new(Service(Arc::clone(&state)));
+        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+        let until = ends.clone().cancelled_owned();
+        tokio::spawn(Server::builder().add_service(service).serve_with_incoming_shutdown(incoming, until));
+        TestBroker { address, state, _ends: ends.drop_guard() }
+    }
+
+    /// Returns the endpoint to connect to.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Makes a client of this broker.
+    pub fn client(&self) -> Client {
+        Client::connect(self.url()).expect("an address is an endpoint")
+    }
+
+    /// Has somebody else hold the lock `name`, under the label `owner`. Whoever holds it loses it.
+    pub fn hold(&self, name: &str, owner: &str) {
+        let mut state = lock(&self.state);
+        state.end(name, lost(lost::Reason::TakenOver));
+        state.grant(name, None, owner.into(), None);
+    }
+
+    /// Has somebody else let go of the lock `name`; the next in line gets it.
+    pub fn free(&self, name: &str) {
+        let mut state = lock(&self.state);
+        if state.held.get(name).is_some_and(|held| held.place.is_none()) {
+            state.held.remove(name);
+            state.hand_over(name);
+        }
+    }
+
+    /// Has the client that holds the lock `name` lose it; the next in line gets it.
+    pub fn lose(&self, name: &str) {
+        let mut state = lock(&self.state);
+        state.end(name, lost(lost::Reason::Gone));
+        state.hand_over(name);
+    }
+
+    /// Returns true if somebody holds the lock `name`.
+    pub fn is_held(&self, name: &str) -> bool {
+        lock(&self.state).held.contains_key(name)
+    }
+
+    /// Returns how many wait for the lock `name`.
+    pub fn waiters(&self, name: &str) -> usize {
+        lock(&self.state).waiting.get(name).map_or(0, VecDeque::len)
+    }
+}
+
+/// A lock of a Session: the Session's number, and the lock's handle there.
+type Place = (u64, i64);
+type Outbox = mpsc::UnboundedSender<Result<SessionResponse, Status>>;
+
+/// A lock that is held.
+#[derive(Debug)]
+struct Held {
+    lock_id: String,
+    token: i64,
+    owner: String,
+    /// Who is to be told of a loss; none for somebody who is no client.
+    place: Option<Place>,
+}
+
+/// A lock that is waited for.
+#[derive(Debug)]
+struct Waiter {
+    place: Place,
+    owner: String,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    held: HashMap<String, Held>,
+    waiting: HashMap<String, VecDeque<Waiter>>,
+    sessions: HashMap<u64, Outbox>,
+    /// The number of the latest session, grant or lock id.
+    last: i64,
+}
+
+impl State {
+    fn next(&mut self) -> i64 {
+        self.last += 1;
+        self.last
+    }
+
+    fn tell(&self, (session, lock_ref): Place, kind: Kind) {
+        let event = SessionEvent { lock_ref, event: Some(LockEvent { kind: Some(kind) }) };
+        self.say(session, session_response::Kind::Event(event));
+    }
+
+    fn say(&self, session: u64, kind: session_response::Kind) {
+        if let Some(outbox) = self.sessions.get(&session) {
+            // Fails only if the client has gone.
+            let _ = outbox.send(Ok(SessionResponse { kind: Some(kind) }));
+        }
+    }
+
+    /// Grants a lock: anew, or with the token that it had before.
+    fn grant(&mut self, name: &str, place: Option<Place>, owner: String, token: Option<i64>) {
+        let lock_id = format!("test-{}", self.next());
+        let token = token.unwrap_or_else(|| self.next());
+        let acquired = Acquired { lock_id: lock_id.clone(), fencing_token: token, expires_after_request: None };
+        self.held.insert(name.into(), Held { lock_id, token, owner, place });
+        if let Some(place) = place {
+            self.tell(place, Kind::Acquired(acquired));
+        }
+    }
+
+    /// Ends a grant, and tells its client so.
+    fn end(&mut self, name: &str, why: Kind) -> Option<Held> {
+        let held = self.held.remove(name)?;
+        if let Some(place) = held.place {
+            self.tell(place, why);
+        }
+        Some(held)
+    }
+
+    /// Gives a lock that is free to the next in line.
+    fn hand_over(&mut self, name: &str) {
+        if !self.held.contains_key(name)
+            && let Some(next) = self.waiting.get_mut(name).and_then(VecDeque::pop_front)
+        {
+            self.grant(name, Some(next.place), next.owner, None);
+        }
+    }
+
+    /// Asks for a lock. Returns the wait after which the answer is due, if it has to wait.
+    fn begin(&mut self, session: u64, begin: BeginLock) -> Option<Duration> {
+        let (place, LockSpec { name, owner, .. }) = ((session, begin.lock_ref), begin.lock.unwrap_or_default());
+        if !begin.reattach_lock_id.is_empty() {
+            match self.held.get(&name) {
+                Some(held) if held.lock_id == begin.reattach_lock_id => {
+                    let token = self.end(&name, lost(lost::Reason::TakenOver)).map(|held| held.token);
+                    self.grant(&name, Some(place), owner, token);
+                }
+                _ => self.refuse(place, not_acquired::Reason::NotReattachable, ""),
+            }
+            return None;
+        }
+        match (self.held.get(&name), begin.wait) {
+            (None, _) => self.grant(&name, Some(place), owner, None),
+            (Some(held), None) => self.refuse(place, not_acquired::Reason::Held, &held.owner),
+            (Some(_), Some(wait)) => {
+                let line = self.waiting.entry(name).or_default();
+                line.push_back(Waiter { place, owner });
+                let position = i32::try_from(line.len()).unwrap_or(i32::MAX);
+                self.tell(place, Kind::Queued(Queued { position }));
+                return wait.max_wait.as_ref().and_then(from_wire);
+            }
+        }
+        None
+    }
+
+    fn refuse(&self, place: Place, reason: not_acquired::Reason, owner: &str) {
+        self.tell(place, Kind::NotAcquired(NotAcquired { reason: reason.into(), owner: owner.into() }));
+    }
+
+    /// Takes a wait out of its line, for this reason.
+    fn leave(&mut self, place: Place, reason: not_acquired::Reason) {
+        for line in self.waiting.values_mut() {
+            if let Some(at) = line.iter().position(|waiter| waiter.place == place) {
+                line.remove(at);
+                return self.refuse(place, reason, "");
+            }
+        }
+    }
+
+    /// Ends whatever a client has at `place`.
+    fn release(&mut self, place: Place) {
+        self.leave(place, not_acquired::Reason::Cancelled);
+        let name = self.held.iter().find(|(_, held)| held.place == Some(place)).map(|(name, _)| name.clone());
+        if let Some(name) = name {
+            self.end(&name, Kind::Released(Released {}));
+            self.hand_over(&name);
+        }
+    }
+
+    /// Ends a Session and all that it has.
+    fn close(&mut self, session: u64) {
+        self.sessions.remove(&session);
+        self.waiting.values_mut().for_each(|line| line.retain(|waiter| waiter.place.0 != session));
+        let ours = |held: &Held| held.place.is_some_and(|(owner, _)| owner == session);
+        let names = self.held.iter().filter(|(_, held)| ours(held)).map(|(name, _)| name.clone());
+        for name in names.collect::<Vec<_>>() {
+            self.held.remove(&name);
+            self.hand_over(&name);
+        }
+    }
+}
+
+fn lost(reason: lost::Reason) -> Kind {
+    Kind::Lost(Lost { reason: reason.into() })
+}
+
+/// The gRPC service.
+struct Service(Arc<Mutex<State>>);
+
+impl Service {
+    async fn serve(state: Arc<Mutex<State>>, session: u64, mut requests: Streaming<SessionRequest>) {
+        // Any failure is the end of the client's stream, as far as tests are concerned.
+        while let Ok(Some(request)) = requests.message().await {
+            let mut locked = lock(&state);
+            match request.kind {
+                Some(session_request::Kind::Open(open)) => {
+                    let ttl = open.ttl.as_ref().and_then(from_wire).unwrap_or(TTL);
+                    let opened = SessionOpened {
+                        ttl: Some(to_wire(ttl)),
+                        expires_after_open: Some(to_wire(VALID)),
+                        heartbeat_interval: Some(to_wire(ttl / 3)),
+                    };
+                    locked.say(session, session_response::Kind::Opened(opened));
+                }
+                Some(session_request::Kind::Heartbeat(Heartbeat { seq })) => {
+                    let expires_after_heartbeat = Some(to_wire(VALID));
+                    let ack = HeartbeatAck { seq, expires_after_heartbeat, not_renewed: Vec::new() };
+                    locked.say(session, session_response::Kind::HeartbeatAck(ack));
+                }
+                Some(session_request::Kind::Begin(begin)) => {
+                    let place = (session, begin.lock_ref);
+                    if let Some(wait) = locked.begin(session, begin) {
+                        let state = Arc::clone(&state);
+                        tokio::spawn(async move {
+                            tokio::time::sleep(wait).await;
+                            lock(&state).leave(place, not_acquired::Reason::MaxWait);
+                        });
+                    }
+                }
+                Some(session_request::Kind::End(EndLock { lock_ref })) => locked.release((session, lock_ref)),
+                None => {}
+            }
+        }
+        lock(&state).close(session);
+    }
+}
+
+type Responses<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl LockService for Service {
+    type AcquireStream = Responses<AcquireResponse>;
+    type WaitAcquireStream = Responses<WaitAcquireResponse>;
+    type SessionStream = Responses<SessionResponse>;
+
+    async fn session(
+        &self,
+        request: Request<Streaming<SessionRequest>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        let (outbox, mut queue) = mpsc::unbounded_channel();
+        let session = {
+            let mut state = lock(&self.0);
+            let session = state.next().unsigned_abs();
+            state.sessions.insert(session, outbox);
+            session
+        };
+        tokio::spawn(Service::serve(Arc::clone(&self.0), session, request.into_inner()));
+        Ok(Response::new(Box::pin(futures_util::stream::poll_fn(move |cx| queue.poll_recv(cx)))))
+    }
+
+    async fn release(&self, request: Request<ReleaseRequest>) -> Result<Response<ReleaseResponse>, Status> {
+        let ReleaseRequest { name, lock_id } = request.into_inner();
+        let mut state = lock(&self.0);
+        let outcome = match state.held.get(&name) {
+            None => release_response::Outcome::NotHeld,
+            Some(held) if held.lock_id != lock_id => release_response::Outcome::HeldByAnother,
+            Some(_) => {
+                state.end(&name, Kind::Released(Released {}));
+                state.hand_over(&name);
+                release_response::Outcome::Released
+            }
+        };
+        Ok(Response::new(ReleaseResponse { outcome: outcome.into() }))
+    }
+
+    async fn get_lock(&self, request: Request<GetLockRequest>) -> Result<Response<GetLockResponse>, Status> {
+        let state = lock(&self.0);
+        let held = state.held.get(&request.get_ref().name);
+        Ok(Response::new(GetLockResponse {
+            state: if held.is_some() { get_lock_response::State::Held } else { get_lock_response::State::Free }.into(),
+            owner: held.map(|held| held.owner.clone()).unwrap_or_default(),
+            free_within: held.map(|_| to_wire(TTL)),
+            expires_after_request: None,
+        }))
+    }
+
+    async fn acquire(&self, _: Request<AcquireRequest>) -> Result<Response<Self::AcquireStream>, Status> {
+        Err(Status::unimplemented("the broker for tests knows Session, Release and GetLock"))
+    }
+
+    async fn wait_acquire(&self, _: Request<WaitAcquireRequest>) -> Result<Response<Self::WaitAcquireStream>, Status> {
+        Err(Status::unimplemented("the broker for tests knows Session, Release and GetLock"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::IntoFuture;
+
+    use super::*;
+    use crate::{LostReason, Outcome, Reason, ReleaseOutcome};
+
+    #[tokio::test]
+    async fn it_grants_in_order_refuses_and_loses() {
+        let broker = TestBroker::start().await;
+        let (one, other) = (broker.client(), broker.client());
+        broker.hold("a", "somebody");
+        match other.acquire("a").await.unwrap() {
+            Outcome::NotAcquired(why) => assert_eq!((why.reason, &*why.owner), (Reason::Held, "somebody")),
+            Outcome::Acquired(guard) => panic!("{guard:?}"),
+        }
+        let first = tokio::spawn(one.wait_acquire("a").into_future());
+        while broker.waiters("a") < 1 {
+            tokio::task::yield_now().await;
+        }
+        let over = other.wait_acquire("a").max_wait(Duration::from_millis(20)).await.unwrap();
+        assert!(matches!(over, Outcome::NotAcquired(why) if why.reason == Reason::MaxWait));
+        broker.free("a");
+        let first = first.await.unwrap().unwrap().guard().unwrap();
+        let second = other.adopt("a", first.lock_id()).await.unwrap().guard().unwrap();
+        assert_eq!(first.lost().await, LostReason::TakenOver);
+        assert_eq!(second.fencing_token(), first.fencing_token());
+        assert_eq!(one.release("a", &second.lock_id()).await.unwrap(), ReleaseOutcome::Released);
+        assert_eq!(second.lost().await, LostReason::Released);
+        let third = one.acquire("a").await.unwrap().guard().unwrap();
+        assert!(third.fencing_token() > second.fencing_token());
+        drop((third, one));
+        while broker.is_held("a") {
+            tokio::task::yield_now().await;
+        }
+    }
+}
