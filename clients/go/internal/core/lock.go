@@ -1,0 +1,287 @@
+package core
+
+import (
+	"time"
+)
+
+// state is the state of a lock. A lock that has been given up, refused or lost is gone. One whose release its stream
+// cannot confirm goes to elsewhere.
+//
+//	          place           acquired          place              acquired
+//	wanted ──────────▶ asked ──────────▶ held ──────────▶ moving ──────────▶ held
+//	  ▲                 │                  │  ◀──────────    │
+//	  └─────────────────┘                  │ end   failed    │ end
+//	    leave, try later                   ▼                 ▼      acquired, failed
+//	                                   releasing ◀──────── givenUp
+type state int
+
+const (
+	// wanted: to be asked for as soon as there is a link.
+	wanted state = iota
+	// asked: asked for, at home.
+	asked
+	// held: held at home. That link is the one that counts.
+	held
+	// moving: held at home, and its reattach asked for at to. There is one at a time: a second would not know the lock id
+	// that the first one's answer brings.
+	moving
+	// givenUp: given up while it was moving. It is to be released by the lock id that the answer brings.
+	givenUp
+	// releasing: given up; its end has been sent and not been answered.
+	releasing
+)
+
+func (s state) String() string {
+	return [...]string{"wanted", "asked", "held", "moving", "given_up", "releasing"}[s]
+}
+
+// lock is a lock as the client has it, from the call that wants it to its end. Every transition is here.
+type lock struct {
+	key  Key
+	spec LockSpec
+	wait *Wait
+	// lockID is the id of the grant; before it is granted that of the grant to take over. Empty: a new one is wanted.
+	lockID string
+	state  state
+	// home is the place of the lock; none while it is wanted.
+	home place
+	// to is where its reattach was asked for, in moving and givenUp.
+	to place
+}
+
+// next says what a transition leaves to be done beyond the lock.
+type next interface{ isNext() }
+
+type (
+	// stay: nothing.
+	stay struct{}
+	// gone: forget the lock.
+	gone struct{}
+	// ask: ask the current link for it.
+	ask struct{}
+	// askLater: ask again after a pause; nil: of the usual length.
+	askLater struct{ after *time.Duration }
+	// retire: take the link out of use, for it does not keep its word.
+	retire struct{ link LinkID }
+	// releaseElsewhere: release it at any broker, within its validity.
+	releaseElsewhere struct{ until Moment }
+)
+
+func (stay) isNext()             {}
+func (gone) isNext()             {}
+func (ask) isNext()              {}
+func (askLater) isNext()         {}
+func (retire) isNext()           {}
+func (releaseElsewhere) isNext() {}
+
+// isPending reports whether a call waits for the answer. If none does, home counts for the lock's validity.
+func (l *lock) isPending() bool { return l.state == wanted || l.state == asked }
+
+// isMoving reports whether a reattach is under way.
+func (l *lock) isMoving() bool { return l.state == moving || l.state == givenUp }
+
+// place asks a link for the lock if nobody has been asked, or for its reattach if it is held elsewhere.
+func (l *lock) place(link *link, now Moment, out *[]Output) {
+	switch {
+	case l.state == wanted:
+		l.home = link.begin(l.key, l.spec, left(l.wait, now), l.lockID, out)
+		l.state = asked
+	case l.state == held && l.home.link != link.id:
+		l.to = link.begin(l.key, l.spec, nil, l.lockID, out)
+		l.state = moving
+	}
+}
+
+// end gives the lock up, or the wait for it.
+func (l *lock) end(links *links, now Moment, out *[]Output) next {
+	switch l.state {
+	case wanted:
+		return gone{}
+	case asked:
+		links.forget(l.home, out)
+		return gone{}
+	case held:
+		return l.release(links, now, out)
+	case moving:
+		l.state = givenUp
+	}
+	return stay{}
+}
+
+func (l *lock) release(links *links, now Moment, out *[]Output) next {
+	link := links.get(l.home.link)
+	if link == nil {
+		return gone{}
+	}
+	if link.isOpen() && !link.isSilent(now) {
+		link.end(l.home.lockRef, out)
+		l.state = releasing
+		return stay{}
+	}
+	until := link.until(l.home.lockRef)
+	links.forget(l.home, out)
+	return releaseElsewhere{until}
+}
+
+// resume goes on after a reattach that was not granted. It returns after for one that is still held.
+func (l *lock) resume(after next, links *links, now Moment, out *[]Output) next {
+	givenUp := l.state == givenUp
+	l.state = held
+	if givenUp {
+		return l.release(links, now, out)
+	}
+	return after
+}
+
+// leave leaves a link that has been taken out of use, as far as it can be left: what is held there stays until it is
+// reattached. answers says whether a release is still answered there.
+func (l *lock) leave(id LinkID, answers bool, links *links, now Moment, out *[]Output) next {
+	link := links.get(id)
+	switch {
+	case l.state == asked && l.home.link == id:
+		links.forget(l.home, out)
+		l.state = wanted
+	// Unanswered, and nobody will ever know: the old lock id is all there is to try with.
+	case l.isMoving() && l.to.link == id && (link == nil || !link.isOpen()):
+		links.remove(l.to)
+		return l.resume(stay{}, links, now, out)
+	case l.state == releasing && l.home.link == id && !answers:
+		until := now
+		if link != nil {
+			until = link.until(l.home.lockRef)
+		}
+		links.forget(l.home, out)
+		return releaseElsewhere{until}
+	}
+	return stay{}
+}
+
+// event takes an event of this lock from its place.
+func (l *lock) event(at place, event Event, links *links, now Moment, out *[]Output) next {
+	switch l.state {
+	case asked:
+		return l.askedEvent(at, event, links, now, out)
+	case moving, givenUp:
+		if l.to == at {
+			return l.movingEvent(event, links, now, out)
+		}
+		switch event.(type) {
+		case WasLost, WasReleased:
+			// The reattach makes the old broker lose the lock: the answer to it decides. It must come within what the old
+			// broker has told so far, for that one knows of the lock no more.
+			if link := links.get(at.link); link != nil {
+				link.validity.settle(at.lockRef)
+			}
+		}
+	case held:
+		switch event := event.(type) {
+		case WasLost:
+			return l.lose(event.Reason, links, out)
+		case WasReleased:
+			return l.lose(LostReleased, links, out)
+		}
+	case releasing:
+		return l.releasingEvent(event, links, out)
+	}
+	return stay{}
+}
+
+func (l *lock) askedEvent(at place, event Event, links *links, now Moment, out *[]Output) next {
+	link := links.get(at.link)
+	if link == nil {
+		return stay{}
+	}
+	switch event := event.(type) {
+	case WasAcquired:
+		// Nothing covers it: the broker has acknowledged no heartbeat for too long. It goes back, and a stream that works
+		// is asked.
+		if link.until(at.lockRef) <= now {
+			return retire{at.link}
+		}
+		l.state, l.home, l.lockID = held, at, event.LockID
+		*out = append(*out, Granted{l.key, event.LockID, event.FencingToken})
+		return ask{}
+	case HasFailed:
+		// What a broker that goes away tells its waiters, perhaps before it tells that it does.
+		if l.wait != nil && event.Failure.Code == CodeUnavailable {
+			links.remove(at)
+			l.state = wanted
+			return askLater{event.Failure.RetryAfter}
+		}
+		*out = append(*out, Failed{l.key, event.Failure})
+	case WasRefused:
+		*out = append(*out, Refused{l.key, event.Refusal})
+	case WasLost:
+		*out = append(*out, Lost{l.key, event.Reason})
+	default:
+		return stay{}
+	}
+	links.remove(at)
+	return gone{}
+}
+
+func (l *lock) movingEvent(event Event, links *links, now Moment, out *[]Output) next {
+	switch event := event.(type) {
+	case WasAcquired:
+		// An answer counts only if what it brings is still good. (That the old validity has not run out is seen before
+		// any input.)
+		if link := links.get(l.to.link); link == nil || link.until(l.to.lockRef) <= now {
+			return l.lose(LostExpired, links, out)
+		}
+		links.remove(l.home)
+		givenUp := l.state == givenUp
+		l.state, l.home, l.lockID = held, l.to, event.LockID
+		if givenUp {
+			return l.release(links, now, out)
+		}
+		*out = append(*out, Moved{l.key, event.LockID})
+		// The link may have been retired while it answered.
+		return ask{}
+	case HasFailed:
+		links.remove(l.to)
+		return l.resume(askLater{event.Failure.RetryAfter}, links, now, out)
+	default:
+		return l.lose(LostGone, links, out)
+	}
+}
+
+func (l *lock) releasingEvent(event Event, links *links, out *[]Output) next {
+	switch event := event.(type) {
+	case WasReleased, WasRefused:
+		*out = append(*out, Released{l.key})
+	case WasLost:
+		*out = append(*out, Lost{l.key, event.Reason})
+	case HasFailed:
+		*out = append(*out, Failed{l.key, event.Failure})
+	default:
+		return stay{}
+	}
+	links.remove(l.home)
+	return gone{}
+}
+
+// lose ends the lock as lost, wherever it is.
+func (l *lock) lose(reason LostReason, links *links, out *[]Output) next {
+	if l.isPending() {
+		return stay{}
+	}
+	links.forget(l.home, out)
+	if l.isMoving() {
+		links.forget(l.to, out)
+	}
+	*out = append(*out, Lost{l.key, reason})
+	return gone{}
+}
+
+// left returns the wait, less the time that has passed; nil to try once.
+func left(wait *Wait, now Moment) *WaitLeft {
+	if wait == nil {
+		return nil
+	}
+	left := &WaitLeft{PollInterval: wait.PollInterval}
+	if wait.Until != nil {
+		span := wait.Until.Since(now)
+		left.MaxWait = &span
+	}
+	return left
+}
