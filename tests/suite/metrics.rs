@@ -205,7 +205,7 @@ async fn every_metric_moves_and_is_documented() {
     watch
         .until("it is counted", |scrape| scrape.sum("lockbroker_store_errors_total", &[("kind", "unavailable")]) >= 1.0)
         .await;
-    open(&memcached.store(), &[]);
+    open(&memcached.store(), &["--allow-unsafe-store"]);
     watch
         .until("the shard is open", |scrape| {
             state(scrape, "open") == 1.0
