@@ -21,7 +21,8 @@ class Hold:
         # A handler of a signal may ask while the same thread is in here.
         self._mutex = threading.RLock()
         self._ended = threading.Event()
-        self._listeners: list[Callable[[], None]] = []
+        # Whether one is also told that the lock was released here comes with it.
+        self._listeners: dict[Callable[[], None], bool] = {}
         self._epoch = _fork.epoch()
 
     @property
@@ -72,7 +73,7 @@ class Hold:
             reason = self.lost()
             if reason is None:
                 # Who listens for a loss has none.
-                self._listeners.clear()
+                self._listeners = {listener: True for listener, any_end in self._listeners.items() if any_end}
                 self._end(t.LostReason.ENDED)
             return reason
 
@@ -87,13 +88,21 @@ class Hold:
             self._held = held
             return True
 
-    def listen(self, listener: Callable[[], None]) -> None:
-        """Calls `listener` once when the lock is lost, from the thread that finds it. It must not block."""
+    def listen(self, listener: Callable[[], None], any_end: bool = False) -> None:
+        """Calls `listener` once when the lock is lost, or also when it is released here.
+
+        That is in the thread that finds it, and must not block.
+        """
         with self._mutex:
             if self.lost() is None:
-                self._listeners.append(listener)
+                self._listeners[listener] = any_end
                 return
         listener()
+
+    def unlisten(self, listener: Callable[[], None]) -> None:
+        """Forgets a listener."""
+        with self._mutex:
+            self._listeners.pop(listener, None)
 
     def wait(self, timeout: float | None) -> t.LostReason | None:
         """Waits until the lock is lost, for up to `timeout` seconds."""
@@ -104,6 +113,6 @@ class Hold:
     def _end(self, reason: t.LostReason) -> None:
         self._lost = reason
         self._ended.set()
-        listeners, self._listeners = self._listeners, []
+        listeners, self._listeners = self._listeners, {}
         for listener in listeners:
             listener()

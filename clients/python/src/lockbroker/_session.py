@@ -106,9 +106,10 @@ _Event = Union[_Begin, _End, _Close, t.Received, t.Ended, t.ReleasedElsewhere]
 class _Link:
     """A Session stream on a connection of its own."""
 
-    def __init__(self, id: int, channel: grpc.Channel) -> None:
+    def __init__(self, id: int, endpoint: Endpoint) -> None:
         self._id = id
-        self._channel = channel
+        self._endpoint = endpoint
+        self._channel = endpoint.channel()
         self._outbound: queue.SimpleQueue[pb.SessionRequest | None] = queue.SimpleQueue()
         self._call: Any = None
 
@@ -119,9 +120,7 @@ class _Link:
         )
         # The thread that sends ends with the iterator.
         self._call = session(iter(self._outbound.get, None))
-        thread = threading.Thread(
-            target=_read, args=(self._id, self._call, self._channel, events), name="lockbroker-read", daemon=True
-        )
+        thread = threading.Thread(target=self._read, args=(self._call, events), name="lockbroker-read", daemon=True)
         thread.start()
 
     def send(self, request: pb.SessionRequest) -> None:
@@ -141,24 +140,23 @@ class _Link:
             # Its thread closes the channel then.
             self._call.cancel()
 
-
-def _read(link: int, call: Any, channel: grpc.Channel, events: queue.SimpleQueue[_Event]) -> None:
-    """Reads what a broker sends until the stream ends."""
-    failure = t.unavailable("the broker ended the Session")
-    try:
-        responses: Iterator[pb.SessionResponse] = iter(call)
-        for response in responses:
-            message = wire.message(response)
-            if message is None:
-                failure = t.Failure(t.Code.INTERNAL, "`opened` lacks a duration, or has one that makes no sense")
-                call.cancel()
-                break
-            events.put(t.Received(link, message))
-    except grpc.RpcError as error:
-        failure = wire.failure(error if isinstance(error, grpc.Call) else call)
-    finally:
-        channel.close()
-    events.put(t.Ended(link, failure))
+    def _read(self, call: Any, events: queue.SimpleQueue[_Event]) -> None:
+        """Reads what a broker sends until the stream ends."""
+        failure = t.unavailable("the broker ended the Session")
+        try:
+            responses: Iterator[pb.SessionResponse] = iter(call)
+            for response in responses:
+                message = wire.message(response)
+                if message is None:
+                    failure = t.Failure(t.Code.INTERNAL, "`opened` lacks a duration, or has one that makes no sense")
+                    call.cancel()
+                    break
+                events.put(t.Received(self._id, message))
+        except grpc.RpcError as error:
+            failure = self._endpoint.explained(wire.failure(error if isinstance(error, grpc.Call) else call))
+        finally:
+            self._channel.close()
+        events.put(t.Ended(self._id, failure))
 
 
 class Session:
@@ -287,9 +285,6 @@ class Session:
         if stream is None:
             return
         stream.half_close()
-        endpoint = self._core.endpoint(link)
-        if endpoint is not None:
-            failure = self.settings.endpoints[endpoint].explained(failure)
         log.debug("the stream of link %d has ended: %s", link, failure.message)
         self._step(t.Ended(link, failure))
 
@@ -350,7 +345,7 @@ class Session:
         # gRPC connects when the Session is opened, which is at once. So the validity counts from before the connection
         # stands: that is too early and never too late, until the first heartbeat.
         try:
-            self._links[link] = _Link(link, self.settings.endpoints[number].channel())
+            self._links[link] = _Link(link, self.settings.endpoints[number])
         except LockbrokerError as error:
             failure = t.Failure(t.Code.HANDSHAKE, str(error), disagreement=error)
             self._step(t.Dialled(link, failure))

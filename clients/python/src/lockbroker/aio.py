@@ -1,0 +1,266 @@
+"""The client for asyncio: the verbs of `lockbroker`, to be awaited.
+
+Heartbeats are sent by a thread, so a loop that is blocked, closed or slow loses no lock. A client belongs to no loop:
+those of several threads can share one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Generator
+from concurrent.futures import Future
+from types import TracebackType
+from typing import Any
+
+from . import _clock
+from ._client import (
+    BaseClient,
+    LockInfo,
+    ReleaseOutcome,
+    lock_info,
+    not_acquired,
+    release_outcome,
+    waits,
+)
+from ._core import types as t
+from ._lock import BaseLock
+from ._session import Grant
+from ._wire import Seconds
+from .errors import Lost, LostReason
+
+__all__ = ["Acquiring", "Client", "Lock", "connect"]
+
+
+class Lock(BaseLock):
+    """A lock that is held until it is released: by `release`, or at the end of its `async with` block.
+
+    If the lock is lost within the block, the block is cancelled, and `Lost` comes out of it. A block that does not await
+    is not interrupted: call `check` between its steps. Hand the `fencing_token` to whatever the lock protects.
+
+    It belongs to no task: any may use and release it. One that is garbage collected is released, too.
+    """
+
+    _interrupt: _Interrupt | None = None
+
+    async def wait_lost(self) -> LostReason:
+        """Waits until the lock is lost or released, and returns why it is not held."""
+        loop = asyncio.get_running_loop()
+        ended = asyncio.Event()
+
+        def tell() -> None:
+            _call_soon(loop, ended.set)
+
+        self._hold.listen(tell, any_end=True)
+        try:
+            while (reason := self._hold.lost()) is None:
+                await ended.wait()
+        finally:
+            if not self._hold.is_inherited:
+                self._hold.unlisten(tell)
+        return reason
+
+    async def release(self) -> None:
+        """Releases the lock and waits until a broker has confirmed it. Does nothing the second time.
+
+        If the stream breaks meanwhile, the release is repeated at whichever broker answers until the lock has run out.
+        It goes on if the waiting is cancelled. Raises `Lost` if the lock had been lost before, and `Unavailable` if no
+        broker confirmed the release before the lock ran out.
+        """
+        await _outcome(self._begin_release())
+
+    async def __aenter__(self) -> Lock:
+        reason = self.lost
+        if reason is not None:
+            raise Lost(self.name, reason)
+        self._interrupt = _Interrupt()
+        self._hold.listen(self._interrupt.from_any_thread)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        interrupted = self._interrupt is not None and self._interrupt.stop(kind)
+        release = self._begin_release()
+        if interrupted:
+            raise Lost(self.name, self.lost or LostReason.EXPIRED) from None
+        failure = None
+        try:
+            await _outcome(release)
+        except Exception as wrong:
+            failure = wrong
+        self._released_in_scope(failure, error)
+
+
+class _Interrupt:
+    """Cancels the task of a block whose lock is lost."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task()
+        self._cancelling = 0
+        if sys.version_info >= (3, 11) and self._task is not None:
+            self._cancelling = self._task.cancelling()
+        self._over = False
+        self._cancelled = False
+
+    def from_any_thread(self) -> None:
+        """Cancels the task soon."""
+        _call_soon(self._loop, self._cancel)
+
+    def _cancel(self) -> None:
+        if not self._over and self._task is not None:
+            self._cancelled = True
+            self._task.cancel()
+
+    def stop(self, kind: type[BaseException] | None) -> bool:
+        """Cancels nothing any more. Returns true if the block ends by this and by nobody else's cancel."""
+        self._over = True
+        if not self._cancelled or self._task is None:
+            return False
+        others = sys.version_info >= (3, 11) and self._task.uncancel() > self._cancelling
+        return kind is asyncio.CancelledError and not others
+
+
+class Acquiring:
+    """A lock that is asked for: await it to get the lock, or enter it with `async with`."""
+
+    def __init__(self, client: Client, name: str, wait: t.Wait | None, options: dict[str, Any]) -> None:
+        self._asking = (client, name, wait, options)
+        self._lock: Lock | None = None
+
+    async def _ask(self) -> Lock:
+        client, name, wait, options = self._asking
+        outcome = await client._ask(name, wait, **options)
+        if isinstance(outcome, t.Refusal):
+            raise not_acquired(name, outcome)
+        return outcome
+
+    def __await__(self) -> Generator[Any, None, Lock]:
+        return self._ask().__await__()
+
+    async def __aenter__(self) -> Lock:
+        self._lock = await self._ask()
+        return await self._lock.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._lock is not None:
+            await self._lock.__aexit__(kind, error, traceback)
+
+
+class Client(BaseClient):
+    """Asks brokers for locks. Made by `connect`.
+
+    All tasks of a program can share one: all its locks are on one stream. It connects when it is first asked for
+    something. Its end, or that of its process, releases its locks.
+    """
+
+    def lock(
+        self,
+        name: str,
+        *,
+        wait: Seconds | None = None,
+        linger: Seconds | None = None,
+        owner: str | None = None,
+        poll_interval: Seconds | None = None,
+    ) -> Acquiring:
+        """Waits for the lock `name`: await what is returned, or enter it with `async with`.
+
+        Everything is as with `lockbroker.Client.lock`. If the task is cancelled, the place in the queue is given up at
+        once, and a grant that crosses that is released.
+        """
+        return Acquiring(self, name, waits(wait, poll_interval), {"linger": linger, "owner": owner})
+
+    async def try_lock(
+        self, name: str, *, wait: Seconds = 0, linger: Seconds | None = None, owner: str | None = None
+    ) -> Lock | None:
+        """Asks for the lock `name`, and returns it, or None if it is not free within `wait` seconds."""
+        outcome = await self._ask(name, waits(wait, None), linger, owner)
+        if isinstance(outcome, t.Refusal):
+            # A reason that was not asked for is an error.
+            not_acquired(name, outcome)
+            return None
+        return outcome
+
+    async def adopt(self, name: str, lock_id: str) -> Lock:
+        """Takes over the grant that `lock_id` names; see `lockbroker.Client.adopt`."""
+        outcome = await self._ask(name, None, adopt=lock_id)
+        if isinstance(outcome, t.Refusal):
+            raise not_acquired(name, outcome)
+        return outcome
+
+    async def get(self, name: str, lock_id: str | None = None) -> LockInfo:
+        """Looks at a lock without touching it; see `lockbroker.Client.get`."""
+        sent = _clock.now()
+        return lock_info(name, await asyncio.wrap_future(self._get(name, lock_id)), sent)
+
+    async def release(self, name: str, lock_id: str) -> ReleaseOutcome:
+        """Releases the grant that `lock_id` names; see `lockbroker.Client.release`."""
+        return release_outcome(name, await asyncio.wrap_future(self._release(name, lock_id)))
+
+    async def close(self, timeout: float = 5.0) -> None:
+        """Releases all locks of the client, and waits for up to `timeout` seconds until that is confirmed."""
+        self._session.start_closing()
+        await asyncio.get_running_loop().run_in_executor(None, self._session.close, timeout)
+
+    async def _ask(
+        self,
+        name: str,
+        wait: t.Wait | None,
+        linger: Seconds | None = None,
+        owner: str | None = None,
+        adopt: str | None = None,
+    ) -> Lock | t.Refusal:
+        key, reply = self._begin(name, wait, linger, owner, adopt)
+        try:
+            outcome = await asyncio.wrap_future(reply)
+            return Lock(self._session, outcome, self) if isinstance(outcome, Grant) else outcome
+        except BaseException:
+            # Whatever it is, nobody waits any more: a grant that crosses this is released at once.
+            self._session.end(key)
+            raise
+
+    async def __aenter__(self) -> Client:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+def connect(
+    *endpoints: str,
+    ttl: Seconds | None = None,
+    owner: str = "",
+    answer_timeout: Seconds = 5.0,
+    tls_ca: str | os.PathLike[str] | None = None,
+    tls_cert: str | os.PathLike[str] | None = None,
+    tls_key: str | os.PathLike[str] | None = None,
+) -> Client:
+    """Makes a client for the brokers at `endpoints`, with the arguments of `lockbroker.connect`."""
+    return Client(
+        *endpoints,
+        ttl=ttl,
+        owner=owner,
+        answer_timeout=answer_timeout,
+        tls_ca=tls_ca,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
+    )
+
+
+async def _outcome(release: Future[None]) -> None:
+    # The release goes on when the task is cancelled, and others may wait for it.
+    await asyncio.shield(asyncio.wrap_future(release))
+
+
+def _call_soon(loop: asyncio.AbstractEventLoop, call: Any) -> None:
+    try:
+        loop.call_soon_threadsafe(call)
+    except RuntimeError:
+        # The loop is closed, and all its tasks with it.
+        pass
