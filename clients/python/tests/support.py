@@ -26,7 +26,7 @@ SOON = 20.0
 T = TypeVar("T")
 
 
-def eventually(what: str, get: Callable[[], T], within: float = SOON) -> T:
+def eventually(what: str, get: Callable[[], T | None], within: float = SOON) -> T:
     """Waits until `get` returns something true, and returns it."""
     end = time.monotonic() + within
     while not (found := get()):

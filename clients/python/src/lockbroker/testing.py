@@ -1,0 +1,390 @@
+"""A broker for tests of your own: it runs in the test's process, and grants, refuses, loses and fails on command.
+
+::
+
+    with Broker() as broker, lockbroker.connect(broker.url) as client:
+        broker.occupy("nightly")
+        assert client.try_lock("nightly") is None
+
+It has real locks, with queues, lingers and fencing tokens, and the client speaks to it over a real connection. What it
+does not have is a store, other brokers, TLS and limits.
+"""
+
+from __future__ import annotations
+
+import itertools
+import queue
+import threading
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any
+
+import grpc
+from google.rpc import error_details_pb2, status_pb2
+
+from . import _clock
+from . import _proto as pb
+from . import _wire as wire
+from ._core import types as t
+from ._wire import Seconds
+from .errors import DOMAIN, ErrorReason, LostReason
+
+__all__ = ["Broker", "Holder"]
+
+_LOSSES = {LostReason.EXPIRED: 1, LostReason.GONE: 2, LostReason.TAKEN_OVER: 3}
+
+CODES: dict[ErrorReason, grpc.StatusCode] = {
+    ErrorReason.INVALID_FIELD: grpc.StatusCode.INVALID_ARGUMENT,
+    ErrorReason.MALFORMED_MESSAGE: grpc.StatusCode.INTERNAL,
+    ErrorReason.MESSAGE_TOO_LARGE: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    ErrorReason.UNSUPPORTED_ENCODING: grpc.StatusCode.UNIMPLEMENTED,
+    ErrorReason.UNKNOWN_METHOD: grpc.StatusCode.UNIMPLEMENTED,
+    ErrorReason.UNKNOWN_SERVICE: grpc.StatusCode.NOT_FOUND,
+    ErrorReason.UNKNOWN_CALLER: grpc.StatusCode.UNAUTHENTICATED,
+    ErrorReason.POLICY_DENIED: grpc.StatusCode.PERMISSION_DENIED,
+    ErrorReason.BROKER_DRAINING: grpc.StatusCode.UNAVAILABLE,
+    ErrorReason.STORE_UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
+    ErrorReason.STORE_QUARANTINED: grpc.StatusCode.UNAVAILABLE,
+    ErrorReason.STORE_REFUSED: grpc.StatusCode.UNAVAILABLE,
+    ErrorReason.STORE_FULL: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    ErrorReason.MAX_LOCKS: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    ErrorReason.MAX_WAITERS: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    ErrorReason.MAX_CONCURRENT_RPCS: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    ErrorReason.MAX_STREAMS: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    ErrorReason.REQUEST_INCOMPLETE: grpc.StatusCode.DEADLINE_EXCEEDED,
+    ErrorReason.DEADLINE_OVER: grpc.StatusCode.DEADLINE_EXCEEDED,
+    ErrorReason.LOST_EXPIRED: grpc.StatusCode.ABORTED,
+    ErrorReason.LOST_GONE: grpc.StatusCode.ABORTED,
+    ErrorReason.LOST_TAKEN_OVER: grpc.StatusCode.ABORTED,
+    ErrorReason.SESSION_SILENT: grpc.StatusCode.ABORTED,
+    ErrorReason.BROKER_FAULT: grpc.StatusCode.INTERNAL,
+}
+"""The status that each reason comes with."""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who has a lock."""
+
+    owner: str
+    """The label; empty if there is none."""
+    fencing_token: int
+
+
+@dataclass(eq=False)
+class _Session:
+    """A client's stream."""
+
+    outbound: queue.SimpleQueue[pb.SessionResponse | None] = field(default_factory=queue.SimpleQueue)
+
+    def tell(self, lock_ref: int, **event: Any) -> None:
+        self.outbound.put(pb.SessionResponse(event={"lock_ref": lock_ref, "event": event}))
+
+
+@dataclass(eq=False)
+class _Ask:
+    """A lock that somebody asks for or holds."""
+
+    session: _Session | None
+    """The stream. None: the test itself has it."""
+    lock_ref: int
+    name: str
+    owner: str
+    linger: int
+    lock_id: str = ""
+    token: int = 0
+    timer: threading.Timer | None = None
+
+
+class Broker:
+    """A broker in this process. Use it as a context manager, or call `close`."""
+
+    def __init__(self, ttl: Seconds = 15.0) -> None:
+        """Starts it on a port of its own. A short `ttl`, down to 0.3 s or so, has locks run out soon."""
+        self._ttl = wire.nanos(ttl)
+        self._mutex = threading.RLock()
+        self._tokens = itertools.count(1)
+        self._held: dict[str, _Ask] = {}
+        self._queues: dict[str, list[_Ask]] = {}
+        self._lingers: dict[str, int] = {}
+        self._failing: dict[str, ErrorReason] = {}
+        self._sessions: set[_Session] = set()
+        self._silent = False
+        self._pool = ThreadPoolExecutor(64, thread_name_prefix="lockbroker-testing")
+        self._server = grpc.server(self._pool, handlers=[_Handlers(self)])
+        port = self._server.add_insecure_port("127.0.0.1:0")
+        self.url = f"http://127.0.0.1:{port}"
+        """What to connect to."""
+        self._server.start()
+
+    # For tests.
+
+    def holder(self, name: str) -> Holder | None:
+        """Returns who has the lock, or None."""
+        with self._mutex:
+            held = self._held.get(name)
+            return None if held is None else Holder(held.owner, held.token)
+
+    def waiting(self, name: str) -> int:
+        """Returns how many wait for the lock."""
+        with self._mutex:
+            return len(self._queues.get(name, []))
+
+    def occupy(self, name: str, owner: str = "somebody else") -> None:
+        """Has somebody else hold the lock, until `free`. Whoever has it loses it."""
+        self.lose(name, LostReason.TAKEN_OVER)
+        with self._mutex:
+            self._held[name] = _Ask(None, 0, name, owner, 0, str(uuid.uuid4()), next(self._tokens))
+
+    def free(self, name: str) -> None:
+        """Ends what `occupy` began."""
+        with self._mutex:
+            held = self._held.get(name)
+            if held is not None and held.session is None:
+                self._end(held)
+
+    def lose(self, name: str, reason: LostReason = LostReason.GONE) -> None:
+        """Has whoever holds the lock lose it: they are told so."""
+        with self._mutex:
+            held = self._held.pop(name, None)
+            if held is not None and held.session is not None:
+                held.session.tell(held.lock_ref, lost={"reason": _LOSSES[reason]})
+            self._grant_next(name)
+
+    def fail(self, name: str, reason: ErrorReason = ErrorReason.STORE_UNAVAILABLE) -> None:
+        """Has every call about the lock fail from now on, until `mend`."""
+        with self._mutex:
+            self._failing[name] = reason
+
+    def mend(self, name: str) -> None:
+        """Ends what `fail` began."""
+        with self._mutex:
+            self._failing.pop(name, None)
+
+    def fall_silent(self) -> None:
+        """Answers no heartbeat from now on: locks run out after the ttl."""
+        self._silent = True
+
+    def close(self) -> None:
+        """Stops it. Clients find their connections broken."""
+        with self._mutex:
+            for session in self._sessions:
+                session.outbound.put(None)
+            for ask in [ask for asks in self._queues.values() for ask in asks]:
+                if ask.timer is not None:
+                    ask.timer.cancel()
+        self._server.stop(0).wait()
+        self._pool.shutdown()
+
+    def __enter__(self) -> Broker:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # The service.
+
+    def _session(self, requests: Iterator[pb.SessionRequest], context: Any) -> Iterator[pb.SessionResponse]:
+        session = _Session()
+        with self._mutex:
+            self._sessions.add(session)
+        thread = threading.Thread(target=self._read, args=(session, requests), daemon=True)
+        thread.start()
+        try:
+            yield from iter(session.outbound.get, None)
+        finally:
+            with self._mutex:
+                self._sessions.discard(session)
+
+    def _read(self, session: _Session, requests: Iterator[pb.SessionRequest]) -> None:
+        try:
+            for request in requests:
+                with self._mutex:
+                    self._request(session, request)
+        except Exception:
+            # The stream has been cancelled.
+            pass
+        finally:
+            with self._mutex:
+                for ask in [*self._held.values(), *itertools.chain(*self._queues.values())]:
+                    if ask.session is session:
+                        self._end(ask)
+            session.outbound.put(None)
+
+    def _request(self, session: _Session, request: pb.SessionRequest) -> None:
+        kind = request.WhichOneof("kind")
+        valid = wire.to_wire(self._ttl * 13 // 15)
+        if kind == "open":
+            spans = {"ttl": self._ttl, "heartbeat_interval": self._ttl // 3}
+            opened = {name: wire.to_wire(span) for name, span in spans.items()}
+            session.outbound.put(pb.SessionResponse(opened={**opened, "expires_after_open": valid}))
+        elif kind == "heartbeat" and not self._silent:
+            ack = {"seq": request.heartbeat.seq, "expires_after_heartbeat": valid}
+            session.outbound.put(pb.SessionResponse(heartbeat_ack=ack))
+        elif kind == "begin":
+            self._begin(session, request.begin)
+        elif kind == "end":
+            self._end_lock(session, request.end.lock_ref)
+
+    def _begin(self, session: _Session, begin: Any) -> None:
+        lock_ref, name = begin.lock_ref, begin.lock.name
+        ask = _Ask(session, lock_ref, name, begin.lock.owner, wire.from_wire(begin.lock.linger) or 0)
+        held = self._held.get(name)
+        if failed := self._failure(name):
+            session.tell(lock_ref, failed=failed)
+        elif begin.reattach_lock_id:
+            if held is None or held.lock_id != begin.reattach_lock_id:
+                session.tell(lock_ref, not_acquired={"reason": 5})
+            else:
+                ask.owner, ask.linger, ask.token = held.owner, held.linger, held.token
+                if held.session is not None:
+                    held.session.tell(held.lock_ref, lost={"reason": 3})
+                self._grant(ask)
+        elif held is None and _clock.now() >= self._lingers.get(name, 0):
+            ask.token = next(self._tokens)
+            self._grant(ask)
+        elif not begin.HasField("wait") or (
+            begin.wait.HasField("max_wait") and not wire.from_wire(begin.wait.max_wait)
+        ):
+            reason = 1 if held is not None else 2
+            session.tell(lock_ref, not_acquired={"reason": reason, "owner": held.owner if held else ""})
+        else:
+            self._queue(ask, begin.wait)
+
+    def _queue(self, ask: _Ask, wait: Any) -> None:
+        assert ask.session is not None
+        waiting = self._queues.setdefault(ask.name, [])
+        waiting.append(ask)
+        ask.session.tell(ask.lock_ref, queued={"position": len(waiting)})
+        if wait.HasField("max_wait"):
+            ask.timer = threading.Timer((wire.from_wire(wait.max_wait) or 0) / t.SECOND, self._wait_over, [ask])
+            ask.timer.daemon = True
+            ask.timer.start()
+        if ask.name not in self._held:
+            self._look_after_linger(ask.name)
+
+    def _wait_over(self, ask: _Ask) -> None:
+        with self._mutex:
+            if ask in self._queues.get(ask.name, []) and ask.session is not None:
+                self._queues[ask.name].remove(ask)
+                held = self._held.get(ask.name)
+                ask.session.tell(ask.lock_ref, not_acquired={"reason": 3, "owner": held.owner if held else ""})
+
+    def _end_lock(self, session: _Session, lock_ref: int) -> None:
+        for ask in [*self._held.values(), *itertools.chain(*self._queues.values())]:
+            if ask.session is session and ask.lock_ref == lock_ref:
+                if self._end(ask):
+                    session.tell(lock_ref, released={})
+                else:
+                    session.tell(lock_ref, not_acquired={"reason": 4})
+
+    def _grant(self, ask: _Ask) -> None:
+        ask.lock_id = str(uuid.uuid4())
+        if ask.timer is not None:
+            ask.timer.cancel()
+        self._held[ask.name] = ask
+        if ask.session is not None:
+            ask.session.tell(ask.lock_ref, acquired={"lock_id": ask.lock_id, "fencing_token": ask.token})
+
+    def _end(self, ask: _Ask) -> bool:
+        """Ends a grant, or a wait. Returns true if it was a grant."""
+        if self._held.get(ask.name) is not ask:
+            self._queues[ask.name].remove(ask)
+            if ask.timer is not None:
+                ask.timer.cancel()
+            return False
+        del self._held[ask.name]
+        if ask.linger:
+            self._lingers[ask.name] = _clock.now() + ask.linger
+        self._grant_next(ask.name)
+        return True
+
+    def _grant_next(self, name: str) -> None:
+        if name in self._held or not self._queues.get(name):
+            return
+        if _clock.now() < self._lingers.get(name, 0):
+            return self._look_after_linger(name)
+        ask = self._queues[name].pop(0)
+        ask.token = next(self._tokens)
+        self._grant(ask)
+
+    def _look_after_linger(self, name: str) -> None:
+        def look() -> None:
+            with self._mutex:
+                self._grant_next(name)
+
+        left = max(self._lingers.get(name, 0) - _clock.now(), 0) / t.SECOND
+        timer = threading.Timer(left + 0.001, look)
+        timer.daemon = True
+        timer.start()
+
+    def _failure(self, name: str) -> dict[str, Any] | None:
+        reason = self._failing.get(name)
+        if reason is None:
+            return None
+        return {"code": CODES[reason].value[0], "message": f'lock "{name}": as the test says', "reason": reason.value}
+
+    def _release(self, request: pb.ReleaseRequest, context: Any) -> pb.ReleaseResponse:
+        self._abort_if_failing(request.name, context)
+        with self._mutex:
+            held = self._held.get(request.name)
+            if held is None:
+                return pb.ReleaseResponse(outcome=2)  # type: ignore[arg-type]
+            if held.lock_id != request.lock_id:
+                return pb.ReleaseResponse(outcome=3)  # type: ignore[arg-type]
+            if held.session is not None:
+                held.session.tell(held.lock_ref, released={})
+            self._end(held)
+            return pb.ReleaseResponse(outcome=1)  # type: ignore[arg-type]
+
+    def _get(self, request: pb.GetLockRequest, context: Any) -> pb.GetLockResponse:
+        self._abort_if_failing(request.name, context)
+        with self._mutex:
+            held = self._held.get(request.name)
+            if held is None:
+                left = self._lingers.get(request.name, 0) - _clock.now()
+                if left <= 0:
+                    return pb.GetLockResponse(state=1)  # type: ignore[arg-type]
+                return pb.GetLockResponse(state=3, free_within=wire.to_wire(left))  # type: ignore[arg-type]
+            valid = self._ttl * 13 // 15 if held.lock_id == request.lock_id else None
+            return pb.GetLockResponse(
+                state=2,  # type: ignore[arg-type]
+                owner=held.owner,
+                free_within=wire.to_wire(self._ttl),
+                expires_after_request=wire.to_wire(valid),
+            )
+
+    def _abort_if_failing(self, name: str, context: Any) -> None:
+        with self._mutex:
+            failure = self._failure(name)
+        if failure is None:
+            return
+        status = status_pb2.Status(code=failure["code"], message=failure["message"])
+        info = error_details_pb2.ErrorInfo(reason=failure["reason"], domain=DOMAIN, metadata={"lock": name})
+        status.details.add().Pack(info)
+        context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
+        context.abort(CODES[ErrorReason(failure["reason"])], failure["message"])
+
+
+class _Handlers(grpc.GenericRpcHandler):
+    """Leads calls to the broker's methods."""
+
+    def __init__(self, broker: Broker) -> None:
+        def write(message: Any) -> bytes:
+            data: bytes = message.SerializeToString()
+            return data
+
+        self._methods: dict[str, Any] = {
+            "Session": grpc.stream_stream_rpc_method_handler(broker._session, pb.SessionRequest.FromString, write),
+            "Release": grpc.unary_unary_rpc_method_handler(broker._release, pb.ReleaseRequest.FromString, write),
+            "GetLock": grpc.unary_unary_rpc_method_handler(broker._get, pb.GetLockRequest.FromString, write),
+        }
+
+    def service(self, details: Any) -> Any:
+        """Finds the method of a call."""
+        return self._methods.get(details.method.removeprefix(pb.SERVICE))

@@ -1,0 +1,185 @@
+"""Every sample of the page runs, as it stands there, and so does the example."""
+
+from __future__ import annotations
+
+import os
+import re
+import sqlite3
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+import lockbroker
+
+from .conftest import World
+from .support import Broker
+
+HOME = Path(__file__).parents[1]
+PAGE = (HOME / "README.md").read_text()
+ALL: list[str] = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+
+
+def sample(number: int, must_have: str) -> str:
+    """Returns a sample of the page, by its place. What it must have tells if it is another one by now."""
+    assert must_have in ALL[number], ALL[number]
+    return ALL[number]
+
+
+def run(world: World, code: str, **names: Any) -> dict[str, Any]:
+    """Runs a sample with the names that it takes for granted."""
+    code = code.replace("http://127.0.0.1:28551", world.first.url).replace(
+        "unix:/run/lockbroker/lb.sock", world.first.unix
+    )
+    names = {"lockbroker": lockbroker, "pytest": pytest, **names}
+    exec(compile(code, "README.md", "exec"), names)
+    return names
+
+
+def test_all_samples_are_tested() -> None:
+    here = Path(__file__).read_text()
+    assert sorted(set(map(int, re.findall(r"sample\((\d+), ", here)))) == list(range(len(ALL)))
+
+
+def test_a_lock(world: World, other: lockbroker.Client) -> None:
+    held = []
+    run(world, sample(0, "write_report"), write_report=lambda: held.append(other.try_lock("reports/monthly")))
+    assert held == [None]
+
+
+def test_wait_or_do_not(
+    world: World, client: lockbroker.Client, other: lockbroker.Client, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, runs = sample(1, "NotAcquired").replace("wait=10", "wait=0.2"), []
+    run(world, code, client=client, run_job=lambda: runs.append(1))
+    assert runs == [1, 1]
+    with other.lock("nightly", owner="host 8"):
+        run(world, code, client=client, run_job=lambda: runs.append(1))
+    assert runs == [1, 1]
+    comment = re.search(r"print\(why\)  # (.*)", code)
+    assert comment is not None
+    assert capsys.readouterr().out == comment.group(1) + "\n"
+
+
+def test_a_loss(world: World, client: lockbroker.Client, other: lockbroker.Client) -> None:
+    written: list[int] = []
+
+    def write_page(page: int) -> None:
+        written.append(page)
+        if page == 1:
+            (held,) = client._session._callers.values()
+            other.release("reports/loss", held.hold.held.lock_id)  # type: ignore[union-attr]
+            held.hold.wait(10)  # type: ignore[union-attr]
+
+    code = sample(2, "lock.check()").replace("reports/monthly", "reports/loss")
+    with pytest.raises(lockbroker.Lost):
+        run(world, code, client=client, pages=[0, 1, 2], write_page=write_page)
+    assert written == [0, 1]
+
+
+def test_fencing(world: World, client: lockbroker.Client) -> None:
+    write_total = run(world, sample(3, "token <= ?"))["write_total"]
+    database = sqlite3.connect(":memory:")
+    database.execute("CREATE TABLE account (total INTEGER, token INTEGER)")
+    database.execute("INSERT INTO account VALUES (0, 0)")
+    with client.lock("fencing") as stale:
+        write_total(database, stale, 1)
+    with client.lock("fencing") as lock:
+        write_total(database, lock, 2)
+        with pytest.raises(RuntimeError):
+            write_total(database, stale, 3)
+    assert database.execute("SELECT total FROM account").fetchone() == (2,)
+    database.close()
+
+
+def test_asyncio(world: World) -> None:
+    tokens = []
+
+    async def write_pages(token: int) -> None:
+        tokens.append(token)
+
+    run(world, sample(4, "lockbroker.aio"), write_pages=write_pages)
+    assert len(tokens) == 1
+
+
+def test_tls(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    authority = trustme.CA()
+    leaf = authority.issue_cert("localhost")
+    authority.cert_pem.write_to_path("ca.pem")
+    leaf.cert_chain_pems[0].write_to_path("me.pem")
+    leaf.private_key_pem.write_to_path("me-key.pem")
+    tls = ("--tls-cert", "me.pem", "--tls-key", "me-key.pem", "--tls-client-ca", "ca.pem")
+    with Broker(*tls, "--store", "memory") as broker:
+        code = sample(5, "tls_key").replace("locks.example.com:28551", f"localhost:{broker.port}")
+        with run(world, code)["client"] as client:
+            client.lock("x").release()
+
+
+def test_sidecar(world: World, name: str) -> None:
+    with run(world, sample(6, "unix:"))["client"] as client:
+        client.lock(name).release()
+
+
+def test_hand_over(world: World, client: lockbroker.Client) -> None:
+    lock, finished = client.lock("deploy"), []
+    run(world, sample(7, "adopt"), lock_id=lock.lock_id, finish_deployment=lambda: finished.append(1))
+    assert lock.wait_lost(10)
+    assert finished == [1]
+
+
+def test_a_test_of_a_users_own(world: World) -> None:
+    def nightly(client: lockbroker.Client, before_each_page: Any) -> None:
+        with client.lock("nightly") as lock:
+            before_each_page()
+            lock.wait_lost(5)
+            lock.check()
+
+    run(world, sample(8, "lockbroker.testing"), nightly=nightly)["test_nightly_stops_when_it_loses_its_lock"]()
+
+
+def test_the_example_refuses_a_stale_writer(world: World) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(HOME / "src")}
+    command = [sys.executable, "examples/fencing.py", world.first.url]
+    out = subprocess.run(command, cwd=HOME, env=environment, capture_output=True, text=True, check=True).stdout
+    assert out.splitlines() == [
+        "first holder writes: True",
+        "second holder writes: True",
+        "first holder writes late: False",
+        "total: 200",
+    ]
+
+
+def test_stubs_of_a_users_own_are_not_in_the_way(world: World, tmp_path: Path, name: str) -> None:
+    """Of another version, too: it has a message more, in a file of the same name."""
+    code = f"""
+        import lockbroker
+        from google.protobuf import descriptor_pb2, descriptor_pool
+        descriptors = descriptor_pb2.FileDescriptorSet.FromString(open({str(HOME / "src/lockbroker/_proto.bin")!r}, "rb").read())
+        file = next(file for file in descriptors.file if file.name.startswith("lockbroker"))
+        file.message_type.add(name="Later")
+        from google.protobuf import duration_pb2
+        descriptor_pool.Default().AddSerializedFile(file.SerializeToString())
+        client = lockbroker.connect({world.first.url!r})
+        client.lock({name!r}).release()
+        print("both work")
+    """
+    environment = {**os.environ, "PYTHONPATH": str(HOME / "src")}
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    out = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    assert out == "both work\n"
+
+
+def test_the_stubs_work_beside_the_client(world: World, client: lockbroker.Client, name: str) -> None:
+    import grpc
+
+    from lockbroker.v1 import lockbroker_pb2, lockbroker_pb2_grpc
+
+    with client.lock(name) as lock, grpc.insecure_channel(world.first.address) as channel:
+        stub: Any = lockbroker_pb2_grpc.LockServiceStub(channel)
+        answer = stub.GetLock(lockbroker_pb2.GetLockRequest(name=name, lock_id=lock.lock_id))
+        assert answer.state == lockbroker_pb2.GetLockResponse.STATE_HELD

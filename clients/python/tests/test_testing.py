@@ -1,0 +1,142 @@
+"""The broker for tests of users' own does what it is told."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+import lockbroker
+from lockbroker import ErrorReason, LockState, Lost, LostReason, NotAcquired, NotAcquiredReason, ReleaseOutcome
+from lockbroker.testing import CODES, Broker, Holder
+
+from .support import eventually
+
+
+@pytest.fixture
+def broker() -> Iterator[Broker]:
+    with Broker() as broker:
+        yield broker
+
+
+@pytest.fixture
+def client(broker: Broker) -> Iterator[lockbroker.Client]:
+    with lockbroker.connect(broker.url) as client:
+        yield client
+
+
+def test_grants_and_shows_who_has_what(broker: Broker, client: lockbroker.Client) -> None:
+    assert broker.holder("x") is None
+    with client.lock("x", owner="me") as lock:
+        assert broker.holder("x") == Holder("me", lock.fencing_token)
+        assert client.try_lock("x") is None
+        info = client.get("x", lock.lock_id)
+        assert (info.state, info.owner) == (LockState.HELD, "me")
+        assert info.remaining
+    assert broker.holder("x") is None
+    assert client.get("x").state is LockState.FREE
+    with client.lock("x") as lock:
+        assert lock.fencing_token == 2
+
+
+def test_somebody_else_has_it(broker: Broker, client: lockbroker.Client) -> None:
+    broker.occupy("x", owner="host 7")
+    with pytest.raises(NotAcquired) as refused:
+        client.lock("x", wait=0.05)
+    assert (refused.value.reason, refused.value.owner) == (NotAcquiredReason.MAX_WAIT, "host 7")
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(client.lock, "x")
+        eventually("it waits", lambda: broker.waiting("x") == 1)
+        broker.free("x")
+        waiting.result(5).release()
+
+
+def test_loses(broker: Broker, client: lockbroker.Client) -> None:
+    for reason in (LostReason.GONE, LostReason.EXPIRED, LostReason.TAKEN_OVER):
+        with pytest.raises(Lost) as lost, client.lock("x") as lock:
+            broker.lose("x", reason)
+            lock.wait_lost(5)
+        assert lost.value.reason is reason
+    with pytest.raises(Lost), client.lock("x") as lock:
+        broker.occupy("x")
+        lock.wait_lost(5)
+    assert client.try_lock("x") is None
+
+
+def test_falls_silent(client: lockbroker.Client) -> None:
+    with Broker(ttl=0.6) as broker, lockbroker.connect(broker.url) as client:
+        with pytest.raises(Lost) as lost, client.lock("x") as lock:
+            # Renewed for longer than its ttl.
+            assert lock.wait_lost(1) is None
+            broker.fall_silent()
+            assert lock.wait_lost(5) is LostReason.EXPIRED
+        assert lost.value.reason is LostReason.EXPIRED
+
+
+def test_fails(broker: Broker, client: lockbroker.Client) -> None:
+    broker.fail("x")
+    for call in (lambda: client.lock("x", wait=0), lambda: client.get("x"), lambda: client.release("x", "?")):
+        with pytest.raises(lockbroker.Unavailable) as away:
+            call()
+        assert away.value.reason is ErrorReason.STORE_UNAVAILABLE
+    broker.fail("x", ErrorReason.POLICY_DENIED)
+    with pytest.raises(lockbroker.Denied) as denied:
+        client.lock("x")
+    assert denied.value.reason is ErrorReason.POLICY_DENIED
+    broker.fail("x", ErrorReason.MAX_LOCKS)
+    with pytest.raises(lockbroker.Exhausted):
+        client.lock("x")
+    broker.mend("x")
+    client.lock("x").release()
+
+
+def test_lingers(broker: Broker, client: lockbroker.Client) -> None:
+    client.lock("x", linger=0.3).release()
+    released = time.monotonic()
+    with pytest.raises(NotAcquired) as refused:
+        client.lock("x", wait=0)
+    assert refused.value.reason is NotAcquiredReason.LINGERING
+    assert client.get("x").state is LockState.LINGERING
+    client.lock("x", wait=5).release()
+    assert time.monotonic() - released > 0.25
+
+
+def test_adopts_and_releases_by_lock_id(broker: Broker, client: lockbroker.Client) -> None:
+    lock = client.lock("x")
+    with lockbroker.connect(broker.url) as other:
+        adopted = other.adopt("x", lock.lock_id)
+        assert adopted.fencing_token == lock.fencing_token
+        assert lock.wait_lost(5) is LostReason.TAKEN_OVER
+        assert client.release("x", lock.lock_id) is ReleaseOutcome.HELD_BY_ANOTHER
+        assert client.release("x", adopted.lock_id) is ReleaseOutcome.RELEASED
+        assert adopted.wait_lost(5) is LostReason.RELEASED
+        assert client.release("x", adopted.lock_id) is ReleaseOutcome.NOT_HELD
+        with pytest.raises(NotAcquired):
+            other.adopt("x", adopted.lock_id)
+
+
+def test_a_client_that_leaves_frees_its_locks(broker: Broker) -> None:
+    with lockbroker.connect(broker.url) as client:
+        lock = client.lock("x")
+        assert broker.holder("x")
+    assert lock.lost is LostReason.ENDED
+    eventually("it is free", lambda: broker.holder("x") is None)
+
+
+def test_leaves_no_thread(broker: Broker) -> None:
+    before = set(threading.enumerate())
+    with Broker() as other, lockbroker.connect(other.url) as client:
+        client.lock("x").release()
+    eventually("its threads end", lambda: not set(threading.enumerate()) - before)
+
+
+def test_the_proto_lists_the_same_reasons() -> None:
+    proto = (Path(__file__).parents[3] / "proto/lockbroker/v1/lockbroker.proto").read_text()
+    listed = re.findall(r"^//   ([A-Z_]{5,}) +([A-Z_]{5,}) ", proto, re.MULTILINE)
+    assert dict(listed) == {reason.value: code.name for reason, code in CODES.items()}
+    assert len(listed) == len(ErrorReason)
