@@ -189,7 +189,8 @@ pub struct TransportOptions {
           value_parser = between(Duration::from_millis(100), HOUR))]
     pub keepalive_interval: Duration,
 
-    /// A connection that leaves a ping unanswered for this long is closed: 100ms to 1h
+    /// A connection that leaves a ping unanswered for this long is closed, after six times as long if it sends other things:
+    /// 100ms to 1h
     #[arg(long, env = "LOCKBROKER_KEEPALIVE_TIMEOUT", value_name = "DURATION", default_value = "5s",
           value_parser = between(Duration::from_millis(100), HOUR))]
     pub keepalive_timeout: Duration,

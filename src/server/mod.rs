@@ -82,9 +82,8 @@ const MAX_HEADER_BYTES: u32 = 16 * 1024;
 /// What the operator does when there is no room for another connection.
 const CONNECTIONS_FULL: &str = "raise --max-connections, or add brokers";
 
-/// The least time that a write may wait for its client. By then keepalive has given up a client that does not answer,
-/// except on connections that are being closed.
-const LONGEST_WRITE: Duration = Duration::from_secs(30);
+/// The time after which hyper gives up a client that does not answer a ping. `service::pings` does that.
+const NEVER: Duration = Duration::from_secs(365 * 24 * 3_600);
 
 /// The time that idle connections get to close after the last lock has gone.
 const FAREWELL: Duration = Duration::from_millis(500);
@@ -161,13 +160,13 @@ pub async fn run<S: LockService>(
         .accept_compressed(CompressionEncoding::Gzip);
     let services = Dispatch { locks, rest: other_services(health_service) };
 
-    let TransportOptions { keepalive_interval, max_concurrent_rpcs, .. } = *options;
-    let (idle, stuck) = (Idle::WithoutCalls(options.idle_timeout), keepalive_interval + options.keepalive_timeout);
+    let TransportOptions { keepalive_interval, keepalive_timeout, max_concurrent_rpcs, .. } = *options;
+    let (idle, stuck) = (Idle::WithoutCalls(options.idle_timeout), keepalive_interval + keepalive_timeout);
     let incoming = listen::incoming(listeners, may_connect, CONNECTIONS_FULL).map(move |(io, room)| {
         let (transport, caller) = (io.transport(), io.caller());
-        let timeouts = Timeouts::new(idle, stuck.max(LONGEST_WRITE));
+        let timeouts = Timeouts::new(idle, stuck);
         let io = TrackedIo::new(io, transport, keepalive_interval, caller).counted_by(&connections);
-        Ok::<_, Infallible>(io.with_room(room).with_timeouts(timeouts))
+        Ok::<_, Infallible>(io.with_room(room).with_timeouts(timeouts).with_silence(keepalive_timeout))
     });
     let (stop, stopped) = oneshot::channel();
     let serving = transport::Server::builder()
@@ -179,7 +178,7 @@ pub async fn run<S: LockService>(
         .max_frame_size(MAX_FRAME_BYTES)
         .http2_max_header_list_size(MAX_HEADER_BYTES)
         .http2_keepalive_interval(Some(keepalive_interval))
-        .http2_keepalive_timeout(Some(options.keepalive_timeout))
+        .http2_keepalive_timeout(Some(NEVER))
         .layer(layer_fn(move |inner| Calls::new(inner, calls.clone(), streams.clone())))
         .layer(layer_fn(Explain))
         .layer(layer_fn(move |inner| Shed::new(inner, max_concurrent_rpcs, shed.clone())))

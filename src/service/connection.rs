@@ -7,11 +7,10 @@
 //!
 //! # Why asking the connection is exact
 //!
-//! On a frame that breaks the protocol, and when it gives up on an unanswered ping, h2 first fails every stream. Only
-//! then does it write its GOAWAY and shut the socket down, and the streams' tasks may run on other threads before
-//! that. But once it has decided to end the connection, it never reads from it again. If the peer merely reset one
-//! stream, it reads on. So [`Connection::settle`] wakes the connection's task and waits to see which comes next: a
-//! read, or the end.
+//! On a frame that breaks the protocol, h2 first fails every stream. Only then does it write its GOAWAY and shut the
+//! socket down, and the streams' tasks may run on other threads before that. But once it has decided to end the
+//! connection, it never reads from it again. If the peer merely reset one stream, it reads on. So
+//! [`Connection::settle`] wakes the connection's task and waits to see which comes next: a read, or the end.
 //!
 //! A reset of the connection can come right after the client ended its streams, and both show in one turn. Then the
 //! end of the streams counts: [`TrackedIo`] holds the reset back for one turn, in which those streams call `settle`. A
@@ -29,12 +28,13 @@ use futures_util::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 use tonic::transport::server::Connected;
 
 pub(crate) use super::connection_end::ConnectionMetrics;
 pub use super::connection_end::{ConnectionEnd, Transport};
-use super::goaway::GoawayFinder;
+use super::frames::{Frame, Frames};
+use super::pings::Pings;
 use super::timeouts::{OpenCalls, Timeouts};
 use crate::clock::Moment;
 use crate::mutations::{self, Rule};
@@ -58,8 +58,9 @@ const BYTES_A_TURN: usize = 8 * 1024;
 const LONG_QUEUE: usize = 64;
 /// The interval at which it checks if the queue has become shorter…
 const PAUSE: Duration = Duration::from_millis(1);
-/// …and the most checks. A busy broker's queue stays long, and even then no connection may be shut out.
-const MOST_PAUSES: u32 = 100;
+/// …and the longest wait. A busy broker's queue stays long, and even then no connection may be shut out. (Counting the
+/// checks would not do: on a busy machine each takes many times as long.)
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
 /// The way in which a stream ended, by what its connection shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -182,8 +183,12 @@ impl Connection {
 
     /// Returns true if no byte has come for so long that the client counts as unresponsive.
     fn is_quiet(&self) -> bool {
-        let last_byte = Duration::from_millis(self.last_byte.load(Ordering::Relaxed));
-        self.accepted.elapsed().saturating_sub(last_byte) >= self.keepalive_interval
+        self.accepted.elapsed().saturating_sub(self.last_byte()) >= self.keepalive_interval
+    }
+
+    /// Returns the time from accepting to the last byte; 0 if none has come.
+    fn last_byte(&self) -> Duration {
+        Duration::from_millis(self.last_byte.load(Ordering::Relaxed))
     }
 
     fn heard(&self) {
@@ -196,6 +201,12 @@ impl Connection {
         if self.end.set(end).is_ok() {
             self.progress.notify_waiters();
         }
+    }
+
+    /// Ends the connection, because its client did not do something in time.
+    fn gives_up<T>(&self, why: &str) -> Poll<io::Result<T>> {
+        self.ended(ConnectionEnd::ByBroker);
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, why)))
     }
 
     fn watch<T>(&self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -239,7 +250,12 @@ impl Drop for Waiting {
 pub struct TrackedIo<T> {
     io: T,
     connection: Arc<Connection>,
-    goaway: GoawayFinder,
+    /// What the client sends.
+    received: Frames,
+    /// What is sent to it.
+    sent: Frames,
+    /// The client has announced its end.
+    goaway: bool,
     /// The latest read found nothing more: HTTP/2 has handled every frame, and none was wrong.
     caught_up: bool,
     turn: Turn,
@@ -250,6 +266,7 @@ pub struct TrackedIo<T> {
     /// Its share of the connections that may be open.
     room: Option<Share>,
     timeouts: Option<Timeouts>,
+    pings: Option<Pings>,
 }
 
 /// The turns of this connection and of others.
@@ -257,10 +274,10 @@ pub struct TrackedIo<T> {
 enum Turn {
     /// It is this connection's turn, in which it has read so many bytes.
     Ours(usize),
-    /// This connection's turn was over so many pauses ago.
-    Over(u32),
-    /// It is the others' turn for one more pause.
-    Theirs(u32, Pin<Box<Sleep>>),
+    /// This connection's turn was over at that moment.
+    Over(Instant),
+    /// It was, and it is the others' turn for one more pause.
+    Theirs(Instant, Pin<Box<Sleep>>),
 }
 
 impl<T> TrackedIo<T> {
@@ -271,13 +288,16 @@ impl<T> TrackedIo<T> {
         TrackedIo {
             io,
             connection,
-            goaway: GoawayFinder::new(),
+            received: Frames::of_client(),
+            sent: Frames::of_server(),
+            goaway: false,
             caught_up: false,
             turn: Turn::Ours(0),
             kept_back: None,
             counted_by: None,
             room: None,
             timeouts: None,
+            pings: None,
         }
     }
 
@@ -290,6 +310,12 @@ impl<T> TrackedIo<T> {
     /// Ends the connection at its timeouts.
     pub(crate) fn with_timeouts(mut self, timeouts: Timeouts) -> TrackedIo<T> {
         self.timeouts = Some(timeouts);
+        self
+    }
+
+    /// Gives up a client that is silent for so long after a ping. Without this, HTTP/2 has to do it.
+    pub fn with_silence(mut self, silence: Duration) -> TrackedIo<T> {
+        self.pings = Some(Pings::new(silence));
         self
     }
 
@@ -310,7 +336,7 @@ impl<T> TrackedIo<T> {
 impl<T: Unpin> TrackedIo<T> {
     /// Holds a failure back until the next read, which comes when others have had their turn.
     fn keep_back(&mut self, failure: io::Error, cx: &Context<'_>) {
-        (self.kept_back, self.turn) = (Some(failure), Turn::Over(0));
+        (self.kept_back, self.turn) = (Some(failure), Turn::Over(Instant::now()));
         cx.waker().wake_by_ref();
     }
 
@@ -333,12 +359,29 @@ impl<T: Unpin> TrackedIo<T> {
 }
 
 impl<T> TrackedIo<T> {
+    /// Looks for pings in what was written.
+    fn written<'a>(
+        &mut self,
+        cx: &mut Context<'_>,
+        length: &Poll<io::Result<usize>>,
+        bufs: impl IntoIterator<Item = &'a [u8]>,
+    ) {
+        let (&Poll::Ready(Ok(mut length)), Some(pings)) = (length, &mut self.pings) else { return };
+        for buf in bufs {
+            let written = &buf[..length.min(buf.len())];
+            length -= written.len();
+            self.sent.read(written, |frame| {
+                if frame == Frame::Ping {
+                    pings.asked(cx);
+                }
+            });
+        }
+    }
+
     /// Ends a connection on which nothing can be written for too long.
     fn stuck<U>(&mut self, cx: &mut Context<'_>, result: Poll<io::Result<U>>) -> Poll<io::Result<U>> {
         if self.timeouts.as_mut().is_some_and(|timeouts| timeouts.is_stuck(cx, result.is_pending())) {
-            self.connection.ended(ConnectionEnd::ByBroker);
-            let why = "the client has not read for too long";
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, why)));
+            return self.connection.gives_up("the client has not read for too long");
         }
         result
     }
@@ -378,21 +421,21 @@ impl<T: AsyncRead + Unpin> AsyncRead for TrackedIo<T> {
                 Turn::Ours(taken) if *taken < BYTES_A_TURN => break *taken,
                 Turn::Ours(_) => {
                     this.caught_up = false;
-                    this.turn = Turn::Over(0);
+                    this.turn = Turn::Over(Instant::now());
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
-                &mut Turn::Over(pauses) => {
+                &mut Turn::Over(since) => {
                     let waiting = Handle::current().metrics().global_queue_depth();
-                    this.turn = if waiting > LONG_QUEUE && pauses < MOST_PAUSES {
-                        Turn::Theirs(pauses + 1, Box::pin(sleep(PAUSE)))
+                    this.turn = if waiting > LONG_QUEUE && since.elapsed() < LONGEST_PAUSE {
+                        Turn::Theirs(since, Box::pin(sleep(PAUSE)))
                     } else {
                         Turn::Ours(0)
                     };
                 }
-                Turn::Theirs(pauses, pause) => {
+                Turn::Theirs(since, pause) => {
                     ready!(pause.as_mut().poll(cx));
-                    this.turn = Turn::Over(*pauses);
+                    this.turn = Turn::Over(*since);
                 }
             }
         };
@@ -415,17 +458,28 @@ impl<T: AsyncRead + Unpin> AsyncRead for TrackedIo<T> {
         this.caught_up = result.is_pending();
         this.turn = Turn::Ours(if this.caught_up { 0 } else { taken + buf.filled().len() - before });
         if result.is_pending()
+            && let Some(pings) = &mut this.pings
+            && pings.poll_silent(cx).is_ready()
+        {
+            return connection.gives_up("the client has not answered a ping");
+        }
+        if result.is_pending()
             && let Some(timeouts) = &mut this.timeouts
         {
-            let last_byte = Duration::from_millis(connection.last_byte.load(Ordering::Relaxed));
-            ready!(timeouts.poll_idle(cx, &connection.calls, connection.accepted.elapsed(), last_byte));
-            connection.ended(ConnectionEnd::ByBroker);
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "nothing was asked for too long")));
+            let (age, last_byte) = (connection.accepted.elapsed(), connection.last_byte());
+            ready!(timeouts.poll_idle(cx, &connection.calls, age, last_byte));
+            return connection.gives_up("nothing was asked for too long");
         }
         if let Poll::Ready(Ok(())) = result {
             if buf.filled().len() > before {
                 connection.heard();
-                this.goaway.read(&buf.filled()[before..]);
+                let (goaway, pings) = (&mut this.goaway, &mut this.pings);
+                pings.iter_mut().for_each(Pings::heard);
+                this.received.read(&buf.filled()[before..], |frame| match frame {
+                    Frame::GoAway => *goaway = true,
+                    Frame::Pong => pings.iter_mut().for_each(Pings::answered),
+                    Frame::Ping => {}
+                });
             } else if has_room {
                 connection.ended(ConnectionEnd::Closed);
             }
@@ -437,7 +491,9 @@ impl<T: AsyncRead + Unpin> AsyncRead for TrackedIo<T> {
 /// No write fails. What cannot be sent is lost, and the next read reports why.
 impl<T: AsyncWrite + Unpin> AsyncWrite for TrackedIo<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.write(cx, buf.len(), |io, cx| io.poll_write(cx, buf))
+        let result = self.write(cx, buf.len(), |io, cx| io.poll_write(cx, buf));
+        self.written(cx, &result, [buf]);
+        result
     }
 
     fn poll_write_vectored(
@@ -446,7 +502,9 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for TrackedIo<T> {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let all = bufs.iter().map(|buf| buf.len()).sum();
-        self.write(cx, all, |io, cx| io.poll_write_vectored(cx, bufs))
+        let result = self.write(cx, all, |io, cx| io.poll_write_vectored(cx, bufs));
+        self.written(cx, &result, bufs.iter().map(|buf| &**buf));
+        result
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -462,7 +520,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for TrackedIo<T> {
         // the client to close it. Every stream had ended by itself, and it is the client that ended the connection. (A
         // client may also send GOAWAY, leave streams open and then not answer a ping. It counts as closed, too: it was
         // about to leave.)
-        let sent_goaway = self.goaway.is_found() && self.caught_up && !self.connection.is_quiet();
+        let sent_goaway = self.goaway && self.caught_up && !self.connection.is_quiet();
         self.connection.ended(if sent_goaway { ConnectionEnd::Closed } else { self.end() });
         let result = Pin::new(&mut self.io).poll_shutdown(cx);
         self.stuck(cx, result)

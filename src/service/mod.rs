@@ -4,8 +4,9 @@
 mod authorizer;
 pub mod connection;
 mod connection_end;
-mod goaway;
+mod frames;
 mod parse;
+mod pings;
 mod reply;
 mod session;
 mod streams;

@@ -24,7 +24,7 @@ const LEASE: Duration = Duration::from_secs(3);
 /// What passes between a message's way to the broker and the next one's way back, on a busy machine.
 const TRANSIT: Duration = Duration::from_secs(1);
 
-/// When hyper gives up on an unanswered ping it ends the request stream as if the client had closed it.
+/// When the broker gives a client up, the request stream ends as if the client had closed it.
 #[tokio::test]
 async fn a_session_whose_pings_go_unanswered_keeps_its_lock_until_its_validity_is_over() {
     let keepalive = ["--keepalive-interval", "200ms", "--keepalive-timeout", "200ms"];

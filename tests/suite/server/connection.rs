@@ -470,11 +470,12 @@ impl Server {
             let incoming = TcpListenerStream::new(TcpListener::from_std(listener).unwrap()).map(move |io| {
                 let io = io?;
                 io.set_nodelay(true)?;
-                Ok::<_, io::Error>(TrackedIo::new(io, Transport::Tcp, keepalive_interval, Vec::new()))
+                let io = TrackedIo::new(io, Transport::Tcp, keepalive_interval, Vec::new());
+                Ok::<_, io::Error>(io.with_silence(keepalive_timeout))
             });
             tonic::transport::Server::builder()
                 .http2_keepalive_interval(Some(keepalive_interval))
-                .http2_keepalive_timeout(Some(keepalive_timeout))
+                .http2_keepalive_timeout(Some(NEVER))
                 .max_concurrent_streams(1_000)
                 .http2_max_pending_accept_reset_streams(Some(1_000))
                 .serve_with_incoming(service, incoming)

@@ -1,11 +1,13 @@
 //! What clients may do at once, and that nothing of it costs them their connection.
 
+use std::time::{Duration, Instant};
+
 use lockbroker::proto::*;
 use tonic::Code;
 use tonic_types::StatusExt;
 
 use super::pretender::{Server, until};
-use super::raw::{CANCEL, Client, DATA, GOAWAY, PING, RST_STREAM, call, frame, headers};
+use super::raw::{CANCEL, Client, DATA, GOAWAY, PING, RST_STREAM, WINDOW_UPDATE, call, frame, headers};
 
 const ACQUIRE: &str = "/lockbroker.v1.LockService/Acquire";
 
@@ -25,15 +27,16 @@ async fn a_thousand_locks_on_one_connection_are_cancelled_at_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hundred_thousand_cancels_in_a_row_leave_a_neighbour_alone() {
-    let server = Server::start("").await;
-    let mut client = Client::connect(server.address).await;
-    client.send(&call(1, ACQUIRE)).await;
-    server.holds(1).await;
-    // Each call is cancelled in the same breath: most before the server has looked at it.
+    // Each call is cancelled in the same breath: most before the server has looked at it. (They are made first: this client
+    // answers no ping, so it must not be silent for long.)
     let frames: Vec<_> = (1..=100_000)
         .map(|n| 2 * n + 1)
         .flat_map(|stream| [call(stream, ACQUIRE), frame(RST_STREAM, 0, stream, &CANCEL)].concat())
         .collect();
+    let server = Server::start("").await;
+    let mut client = Client::connect(server.address).await;
+    client.send(&call(1, ACQUIRE)).await;
+    server.holds(1).await;
     let (mut reader, mut writer) = client.0.into_split();
     let discard = tokio::spawn(async move {
         tokio::io::copy(&mut reader, &mut tokio::io::sink()).await.unwrap();
@@ -66,6 +69,25 @@ async fn messages_that_cross_the_end_of_their_stream_cost_nothing() {
     }
     client.send(&(0..2_000).flat_map(|n| frame(DATA, 0, 2 * n + 1, b"late")).collect::<Vec<_>>()).await;
     lives(client, &server).await;
+}
+
+/// Its answer to a ping may come behind much else. This one never answers: only that it sends something counts.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_sends_something_is_not_silent() {
+    let server = Server::start("--keepalive-interval 500ms --keepalive-timeout 2s").await;
+    let mut client = Client::connect(server.address).await;
+    client.send(&call(1, ACQUIRE)).await;
+    server.holds(1).await;
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(5) {
+        // hyper takes no notice of this frame.
+        client.send(&frame(WINDOW_UPDATE, 0, 1, &[0, 0, 0, 1])).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(*server.broker.held.borrow(), 1, "after {:?}", began.elapsed());
+    }
+    let silent = Instant::now();
+    server.holds(0).await;
+    assert!(silent.elapsed() >= Duration::from_secs(1), "{:?}", silent.elapsed());
 }
 
 #[tokio::test]

@@ -88,7 +88,8 @@ impl Server {
 /// Waits until what `sender` says is as `wanted`.
 pub(crate) async fn until<T: std::fmt::Debug>(sender: &watch::Sender<T>, wanted: impl FnMut(&T) -> bool) {
     let mut receiver = sender.subscribe();
-    let waited = tokio::time::timeout(Duration::from_secs(60), receiver.wait_for(wanted)).await;
+    // Long, for a machine that does much else.
+    let waited = tokio::time::timeout(Duration::from_secs(180), receiver.wait_for(wanted)).await;
     assert!(waited.is_ok(), "still {:?}", sender.borrow());
 }
 
