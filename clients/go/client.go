@@ -53,7 +53,7 @@ type Client struct {
 // If server is empty, it is read from the environment: LOCKBROKER_SERVER, LOCKBROKER_CLIENT_TLS_CA, LOCKBROKER_CLIENT_TLS_CERT
 // and LOCKBROKER_CLIENT_TLS_KEY, as the command line does.
 //
-// It returns an [*Error] of the kind ErrEndpoint or ErrTLS.
+// It returns an [*Error] of the kind ErrEndpoint, ErrTLS or ErrInvalid.
 func Connect(server string, options ...ClientOption) (*Client, error) {
 	settings := settings{answerTimeout: DefaultAnswerTimeout, logger: slog.New(slog.DiscardHandler)}
 	if server == "" {
@@ -64,6 +64,10 @@ func Connect(server string, options ...ClientOption) (*Client, error) {
 	}
 	for _, option := range options {
 		option.setClient(&settings)
+	}
+	if settings.answerTimeout <= 0 {
+		return nil, &Error{Kind: ErrInvalid, Message: fmt.Sprintf("an answer timeout of %v leaves no time for an answer",
+			settings.answerTimeout)}
 	}
 	endpoints, err := parseEndpoints(server, settings.files)
 	if err != nil {
@@ -112,7 +116,8 @@ func (c *Client) Lock(ctx context.Context, name string, options ...LockOption) (
 	return c.ask(ctx, core.Acquire{Spec: core.LockSpec{Name: name}, Wait: &core.Wait{}}, options)
 }
 
-// TryLock asks for the lock name, once. It returns a [*NotAcquiredError] if somebody else has it.
+// TryLock asks for the lock name, once; [Wait] and [PollInterval] change nothing. It returns a [*NotAcquiredError] if somebody
+// else has it.
 func (c *Client) TryLock(ctx context.Context, name string, options ...LockOption) (*Lock, error) {
 	return c.ask(ctx, core.Acquire{Spec: core.LockSpec{Name: name}}, options)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"os"
 	"strings"
 	"sync"
 	"syscall"
@@ -370,6 +371,38 @@ func TestTLS(t *testing.T) {
 	group.Wait()
 }
 
+// A certificate that is renewed is shown by the next connection, without a new client.
+func TestFilesForTLSAreReadAgain(t *testing.T) {
+	t.Parallel()
+	authority := brokertest.NewAuthority(t)
+	cert, key := authority.Sign("broker")
+	mine, mineKey := authority.Sign("client")
+	theirs, theirsKey := brokertest.NewAuthority(t).Sign("stranger")
+	folder := t.TempDir()
+	files := [2]string{folder + "/cert.pem", folder + "/key.pem"}
+	put := func(from ...string) {
+		for at, file := range from {
+			text, err := os.ReadFile(file)
+			if err == nil {
+				err = os.WriteFile(files[at], text, 0o600)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	put(theirs, theirsKey)
+	broker := brokertest.StartBroker(t, "--tls-cert", cert, "--tls-key", key, "--tls-client-ca", authority.File)
+	client := connect(t, broker.URL, lockbroker.TLSAuthorities(authority.File), lockbroker.TLSIdentity(files[0], files[1]))
+	_, err := client.TryLock(t.Context(), "renewed")
+	wantKind(t, err, lockbroker.ErrHandshake)
+	put(mine, mineKey)
+	release(t, acquire(t, client, "renewed"))
+	if state(t, client, "renewed") != lockbroker.StateFree {
+		t.Error("it is not free")
+	}
+}
+
 func TestWhatIsNoEndpointOrCertificateIsRefused(t *testing.T) {
 	t.Parallel()
 	for server, says := range map[string]string{
@@ -388,7 +421,9 @@ func TestWhatIsNoEndpointOrCertificateIsRefused(t *testing.T) {
 			t.Errorf("%s: %v; want %q", server, err, says)
 		}
 	}
-	_, err := lockbroker.Connect("https://host:1", lockbroker.TLSAuthorities("/nowhere"))
+	_, err := lockbroker.Connect("host:1", lockbroker.AnswerTimeout(0))
+	wantKind(t, err, lockbroker.ErrInvalid)
+	_, err = lockbroker.Connect("https://host:1", lockbroker.TLSAuthorities("/nowhere"))
 	wantKind(t, err, lockbroker.ErrTLS)
 	_, err = lockbroker.Connect("https://host:1", lockbroker.TLSIdentity("cert.pem", ""))
 	wantKind(t, err, lockbroker.ErrTLS)

@@ -33,6 +33,7 @@ func TestLocks(t *testing.T) {
 		"the end of Do releases, also by a panic":   endOfScope,
 		"the context ends and the lock stays":       contextEnds,
 		"a surrounding deadline ends the wait":      deadline,
+		"a grant that comes with the end is undone": undone,
 		"a release by id is a loss":                 releasedByID,
 		"adopt takes a lock over":                   adopt,
 		"a thousand locks on one client":            thousand,
@@ -282,6 +283,28 @@ func deadline(t *testing.T, broker *brokertest.Broker) {
 		t.Error(err)
 	}
 	refused(t, client, "deadline")
+}
+
+// endsLate is a context that has ended when the grant is there, and not before.
+type endsLate struct {
+	context.Context
+	looks atomic.Int32
+}
+
+func (c *endsLate) Err() error {
+	if c.looks.Add(1) > 1 {
+		return context.Canceled
+	}
+	return nil
+}
+
+func undone(t *testing.T, broker *brokertest.Broker) {
+	client := connect(t, broker.URL)
+	lock, err := client.TryLock(&endsLate{Context: t.Context()}, "undone")
+	if lock != nil || !errors.Is(err, context.Canceled) {
+		t.Fatalf("have %v, %v", lock, err)
+	}
+	release(t, acquire(t, client, "undone"))
 }
 
 func releasedByID(t *testing.T, broker *brokertest.Broker) {

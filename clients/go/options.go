@@ -40,7 +40,7 @@ func TTL(ttl time.Duration) ClientOption {
 }
 
 // AnswerTimeout sets the longest time that a broker's answer may take, connecting included, beyond the wait that was asked
-// for. After that a call fails with ErrUnavailable. Default: [DefaultAnswerTimeout].
+// for. After that a call fails with ErrUnavailable. More than 0; default: [DefaultAnswerTimeout].
 func AnswerTimeout(timeout time.Duration) ClientOption {
 	return clientOption(func(settings *settings) { settings.answerTimeout = min(timeout, far) })
 }

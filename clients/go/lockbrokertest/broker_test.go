@@ -138,8 +138,12 @@ func TestItMovesLocksWhenItDrains(t *testing.T) {
 		t.Fatal(err)
 	}
 	id, token := lock.ID(), lock.Token()
+	begun := time.Now()
 	broker.Drain()
 	eventually(t, "it moves", func() bool { return lock.ID() != id })
+	if took := time.Since(begun); took > 3*time.Second {
+		t.Errorf("the guard heard of it only with the next heartbeat, after %v", took)
+	}
 	if err := lock.Check(); err != nil || lock.Token() != token {
 		t.Errorf("have %v", err)
 	}

@@ -32,8 +32,7 @@ func Start(t testing.TB, environment []string, program string, arguments ...stri
 	t.Helper()
 	cmd := exec.Command(program, arguments...)
 	cmd.Env = append(os.Environ(), environment...)
-	// Nothing outlives the tests.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = diesWithTests
 	reader, writer, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
