@@ -41,7 +41,13 @@ class Process:
     def __init__(self, *command: str, **options: Any) -> None:
         self.lines: list[str] = []
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+            **options,
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -82,9 +88,9 @@ class Process:
         return self._process.pid
 
     def end(self) -> None:
-        """Kills it, if it lives."""
+        """Kills it and its children, as far as they live."""
         with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
+            os.killpg(self.pid, signal.SIGKILL)
         self._process.wait()
         self._reader.join(SOON)
         for stream in (self._process.stdin, self._process.stdout):

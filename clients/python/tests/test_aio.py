@@ -62,11 +62,9 @@ def test_a_lock_is_held_until_its_block_ends(url: str, other: lockbroker.Client,
                     async with client.lock(name, wait=0.1):
                         pass
                 assert refused.value.reason is NotAcquiredReason.MAX_WAIT
-            assert other.try_lock(name, wait=0) is not None
+            other.lock(name, wait=0).release()
 
-    with pytest.warns(ResourceWarning):
-        run(test())
-        gc.collect()
+    run(test())
 
 
 def test_a_loss_cancels_the_block(url: str, other: lockbroker.Client, name: str) -> None:
@@ -168,8 +166,9 @@ def test_a_cancel_that_crosses_the_grant_leaves_no_lock(url: str, other: lockbro
                 except asyncio.CancelledError:
                     continue
                 await lock.release()
-            await soon("all are given up", lambda: not client._session._callers)
-            assert other.get(name).state is lockbroker.LockState.FREE
+            assert not client._session._callers
+            # The broker may still have to read that the last is given up.
+            await soon("it is free", lambda: other.get(name).state is lockbroker.LockState.FREE)
 
     run(test())
 

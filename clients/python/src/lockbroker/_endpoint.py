@@ -142,7 +142,7 @@ class Endpoint:
 
     def _tls_disagreement(self, text: str) -> LockbrokerError | None:
         # gRPC's core says only this when the broker turns away a certificate, or wants one.
-        if "Unwrap failed" in text or "_ALERT_" in text:
+        if any(sign in text for sign in _TURNED_AWAY):
             if self.tls is not None and self.tls.cert is None:
                 why = "the broker lets in only clients that show a certificate: give tls_cert and tls_key"
             else:
@@ -187,6 +187,7 @@ def _first_byte(target: str) -> bytes:
 
 # The words of gRPC's core and of BoringSSL. Where they change, the error is `Unavailable` with these words in it.
 _CLOSED = ("Socket closed", "Connection reset by peer", "GOAWAY", "Broken pipe")
+_TURNED_AWAY = ("Unwrap failed", "Secure read failed", "_ALERT_")
 _NO_HTTP2 = ("Expected SETTINGS frame", "Failed parsing HTTP/2", "HTTP/1", "Unexpected")
 _TLS_SIGNS: list[tuple[str, Callable[[str, str], LockbrokerError], str]] = [
     ("WRONG_VERSION_NUMBER", ProtocolError, "it speaks no TLS; write http:// for plain text"),
