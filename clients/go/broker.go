@@ -43,14 +43,14 @@ type channel struct {
 func (b *broker) open() (*channel, error) {
 	trouble := &trouble{}
 	var once sync.Once
-	dial := func(ctx context.Context, address string) (net.Conn, error) {
+	dial := func(ctx context.Context, _ string) (net.Conn, error) {
 		// gRPC would connect again by itself. A link is one connection.
 		err := error(unavailable("", "the connection was closed"))
 		var conn net.Conn
 		once.Do(func() {
 			ctx, cancel := context.WithTimeout(ctx, b.within)
 			defer cancel()
-			if conn, err = dialAny(ctx, b.endpoint.network, address); err != nil {
+			if conn, err = dialAny(ctx, b.endpoint.network, b.endpoint.address); err != nil {
 				trouble.noteDial(err)
 			}
 		})
@@ -62,6 +62,7 @@ func (b *broker) open() (*channel, error) {
 	options := []grpc.DialOption{
 		grpc.WithContextDialer(dial),
 		grpc.WithNoProxy(),
+		grpc.WithAuthority(b.endpoint.authority()),
 		grpc.WithDisableServiceConfig(),
 		grpc.WithDisableRetry(),
 		grpc.WithIdleTimeout(0),
@@ -72,10 +73,8 @@ func (b *broker) open() (*channel, error) {
 	} else {
 		options = append(options, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	}
-	if b.endpoint.network == "unix" {
-		options = append(options, grpc.WithAuthority("localhost"))
-	}
-	conn, err := grpc.NewClient("passthrough:///"+b.endpoint.address, options...)
+	// The address is not gRPC's to parse: a path may have a question mark.
+	conn, err := grpc.NewClient("passthrough:///broker", options...)
 	if err != nil {
 		return nil, noEndpoint(b.endpoint.name, err.Error())
 	}

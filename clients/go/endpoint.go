@@ -82,6 +82,14 @@ func (e endpoint) host() string {
 	return host
 }
 
+// authority is what requests name as the server.
+func (e endpoint) authority() string {
+	if e.network == "unix" {
+		return "localhost"
+	}
+	return e.address
+}
+
 func noEndpoint(text, reason string) error {
 	return &Error{Kind: ErrEndpoint, Message: fmt.Sprintf(
 		"%q: %s; write http://HOST:PORT, https://HOST:PORT, HOST:PORT or unix:/PATH", text, reason)}

@@ -305,9 +305,9 @@ func TestNobodyListens(t *testing.T) {
 
 func TestAUnixSocket(t *testing.T) {
 	t.Parallel()
-	socket := "unix:" + brokertest.Folder(t) + "/lb.sock"
-	broker := brokertest.StartBroker(t, "--listen", socket)
-	client := connect(t, broker.URL)
+	socket := "unix:" + brokertest.Folder(t) + "/l?b%2F #.sock"
+	brokertest.StartBroker(t, "--listen", socket)
+	client := connect(t, socket)
 	lock := acquire(t, client, "socket")
 	if state(t, client, "socket") != lockbroker.StateHeld {
 		t.Error("it is not held")

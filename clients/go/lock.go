@@ -101,7 +101,8 @@ func (l *Lock) Check() error {
 
 // Context returns a context for the work under the lock. It has the values of the context that the lock was asked for with,
 // and ends when that one ends, when the lock is lost, and when it is released. Then [context.Cause] is a [*LostError] after a
-// loss. The end of the context does not release the lock: work may still be stopping. Only Release does.
+// loss. It goes on while the stream to the broker is broken and the lock can still be reattached; [Lock.Check] does not. The end of
+// the context does not release the lock: work may still be stopping. Only Release does.
 func (l *Lock) Context() context.Context { return l.ctx }
 
 // Lost returns a channel that is closed when the lock is lost. It stays open after a release.

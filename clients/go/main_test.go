@@ -57,7 +57,7 @@ func child(server string) {
 			}
 		case "fork":
 			// It outlives this process.
-			err = exec.Command("sleep", "30").Start()
+			err = exec.Command("sleep", "5").Start()
 		case "release":
 			err = lock.Release()
 		}

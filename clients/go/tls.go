@@ -61,8 +61,7 @@ type tlsCredentials struct {
 }
 
 func newTLSCredentials(endpoint endpoint, files tlsFiles, trouble *trouble) credentials.TransportCredentials {
-	usual := credentials.NewTLS(&tls.Config{ServerName: endpoint.host()})
-	return &tlsCredentials{usual, endpoint, files, trouble}
+	return &tlsCredentials{credentials.NewTLS(&tls.Config{MinVersion: tls.VersionTLS12}), endpoint, files, trouble}
 }
 
 func (c *tlsCredentials) ClientHandshake(

@@ -102,11 +102,15 @@ func address(value any) (string, bool) {
 // Dial makes a bare connection of gRPC.
 func (b *Broker) Dial() *grpc.ClientConn {
 	b.t.Helper()
-	target := "passthrough:///" + b.Address
-	if b.Address == "" {
-		target = b.URL
+	network, address := "tcp", b.Address
+	if address == "" {
+		network, address = "unix", strings.TrimPrefix(b.URL, "unix:")
 	}
-	conn, err := grpc.NewClient(target, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithNoProxy())
+	dial := func(ctx context.Context, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, network, address)
+	}
+	conn, err := grpc.NewClient("passthrough:///localhost", grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(dial), grpc.WithNoProxy())
 	if err != nil {
 		b.t.Fatal(err)
 	}
