@@ -38,11 +38,14 @@ def test_a_lock_is_held_until_its_block_ends(client: lockbroker.Client, other: l
 
 def test_a_lock_is_renewed_for_longer_than_its_ttl(client: lockbroker.Client, name: str) -> None:
     with client.lock(name) as lock:
+        before = lock.lock_id
         end = time.monotonic() + 6
         while time.monotonic() < end:
             lock.check()
             assert lock.remaining() > 0
             time.sleep(0.05)
+        # By heartbeats: without any, the client would have moved it to a new stream.
+        assert lock.lock_id == before
 
 
 def test_who_does_not_get_it_learns_why(client: lockbroker.Client, other: lockbroker.Client, name: str) -> None:
@@ -238,6 +241,29 @@ def test_a_client_that_is_closed_has_released(world: World, other: lockbroker.Cl
     with pytest.raises(lockbroker.ClientClosed):
         client.lock(name)
     client.close()
+
+
+def test_releases_that_cross_the_close_end(world: World, name: str) -> None:
+    for number in range(15):
+        client = lockbroker.connect(world.first.url, ttl=5)
+        locks = [client.lock(f"{name}-{number}-{each}") for each in range(4)]
+        with ThreadPoolExecutor(5) as pool:
+            ends = [pool.submit(lock.release) for lock in locks[:2]]
+            closed = pool.submit(client.close)
+            ends += [pool.submit(lock.release) for lock in locks[2:]]
+            closed.result(20)
+            for end in ends:
+                # Released by the one or by the other.
+                assert isinstance(end.exception(20), (Lost, type(None)))
+
+
+def test_a_release_after_the_end_of_the_thread_ends(world: World, name: str) -> None:
+    with lockbroker.connect(world.first.url, ttl=5) as client:
+        lock = client.lock(name)
+        client._session.close(20)
+        # As if its guard had not been told.
+        lock._hold._lost = None
+        lock.release()
 
 
 def test_a_client_that_is_collected_leaves_no_threads(world: World, other: lockbroker.Client, name: str) -> None:

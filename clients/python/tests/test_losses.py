@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,7 @@ import lockbroker
 from lockbroker import LostReason, NotAcquired, Unavailable
 
 from .conftest import World
-from .support import Broker, Holder, Memcached, Process, Proxy, eventually, free_port, swallowing_address
+from .support import MEMCACHED, Broker, Holder, Memcached, Process, Proxy, eventually, free_port, swallowing_address
 
 
 def test_a_killed_client_leaves_its_lock_at_once(world: World, other: lockbroker.Client, name: str) -> None:
@@ -210,6 +211,34 @@ def test_the_first_address_swallows_packets(world: World, name: str) -> None:
         began = time.monotonic()
         client.get(name)
         assert time.monotonic() - began < 4.5
+
+
+def test_the_first_address_accepts_and_says_nothing(world: World, name: str) -> None:
+    """Not even HTTP/2's settings. Some versions of gRPC would wait for ever."""
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        url = f"127.0.0.1:{mute.getsockname()[1]}"
+        with lockbroker.connect(url, world.first.url) as client:
+            began = time.monotonic()
+            client.lock(name, wait=0).release()
+            client.get(name)
+            assert time.monotonic() - began < 8
+        with lockbroker.connect(url, answer_timeout=0.5) as client, pytest.raises(Unavailable, match=r"within 0\.5 s"):
+            client.lock(name, wait=0)
+
+
+def test_a_loss_of_the_stores_memory_costs_no_lock(name: str) -> None:
+    with Memcached() as memcached, Broker("--store", memcached.store) as broker:
+        with lockbroker.connect(broker.url) as client:
+            lock = client.lock(name)
+            memcached.signal(signal.SIGKILL)
+            memcached.wait()
+            with Process(MEMCACHED, "-M", "-F", "-l", "127.0.0.1", "-p", str(memcached.port), "-u", "nobody"):
+                end = time.monotonic() + 14
+                while time.monotonic() < end:
+                    # For longer than what was told before the loss could cover.
+                    lock.check()
+                    time.sleep(0.05)
+                lock.release()
 
 
 def test_no_broker_answers(name: str) -> None:

@@ -27,7 +27,8 @@ class BaseLock:
         # The stream ends when the last client and the last guard are gone.
         self._client = client
         self._release: Future[None] | None = None
-        self._mutex = threading.Lock()
+        # A handler of a signal may release it while the same thread does.
+        self._mutex = threading.RLock()
 
     @property
     def name(self) -> str:

@@ -172,7 +172,9 @@ class Session:
         self._core = Core(core_settings, random.random, _clock.now())
         self._callers: dict[int, _Asks | _Holds] = {}
         self._links: dict[int, _Link] = {}
-        self._mutex = threading.Lock()
+        # A handler of a signal may ask for a lock while the same thread is in here.
+        self._mutex = threading.RLock()
+        self._is_over = False
         self._thread: threading.Thread | None = None
         self._closing = False
         self._epoch, self._pid = _fork.epoch(), os.getpid()
@@ -195,9 +197,17 @@ class Session:
         return key, reply
 
     def end(self, key: int, reply: Future[None] | None = None) -> None:
-        """Gives up a lock, or the wait for it. Never blocks, and may be called from a destructor."""
-        if self._epoch == _fork.epoch():
-            self._events.put(_End(key, reply))
+        """Gives up a lock, or the wait for it. Never blocks; without `reply` it may be called from a destructor."""
+        if self._epoch != _fork.epoch():
+            return
+        if reply is None:
+            return self._events.put(_End(key, None))
+        with self._mutex:
+            # After the end nobody reads it, and everything has been released.
+            if self._is_over:
+                _resolve(reply, None)
+            else:
+                self._events.put(_End(key, reply))
 
     def ensure_usable(self) -> None:
         """Fails in a process that was forked from the client's."""
@@ -398,15 +408,25 @@ class Session:
                 break
             if isinstance(event, t.Ended):
                 self._links.pop(event.link, None)
-            elif isinstance(event, t.ReleasedElsewhere):
-                self._step(event)
+            else:
+                self._take_late(event)
         self._hang_up()
         while self._core.is_releasing_elsewhere:
-            answer = self._next()
-            if answer is None or isinstance(answer, t.ReleasedElsewhere):
-                self._step(answer or t.Timeout())
-                # Nothing is dialled any more.
-                self._hang_up()
+            self._take_late(self._next())
+            # Nothing is dialled any more.
+            self._hang_up()
+
+    def _take_late(self, event: _Event | None) -> None:
+        """Takes what comes when everything has been given up."""
+        match event:
+            case None:
+                self._step(t.Timeout())
+            case t.ReleasedElsewhere():
+                self._step(event)
+            case _Begin(_, reply):
+                _resolve(reply, ClientClosed("the client was closed"))
+            case _End(_, reply):
+                _resolve(reply, None)
 
     def _hang_up(self) -> None:
         for link in self._links.values():
@@ -414,20 +434,18 @@ class Session:
         self._links.clear()
 
     def _leave(self) -> None:
-        with self._mutex:
-            self._closing = True
         self._hang_up()
         self.calls.close()
+        with self._mutex:
+            self._closing = self._is_over = True
         # What came too late, and what nobody has been told of.
         while True:
             try:
                 event = self._events.get_nowait()
             except queue.Empty:
                 break
-            if isinstance(event, _Begin):
-                _resolve(event.reply, ClientClosed("the client was closed"))
-            elif isinstance(event, _End):
-                _resolve(event.reply, None)
+            if isinstance(event, (_Begin, _End)):
+                self._take_late(event)
         for caller in self._callers.values():
             if isinstance(caller, _Asks):
                 _resolve(caller.reply, ClientClosed("the client was closed"))
