@@ -92,4 +92,4 @@ def other(world: World) -> Iterator[lockbroker.Client]:
 @pytest.fixture
 def name(request: pytest.FixtureRequest) -> str:
     """A lock's name that no other test uses."""
-    return re.sub(r"\W", "-", request.node.nodeid.rpartition("::")[2])[:100]
+    return re.sub(r"\W", "-", request.node.nodeid.rpartition("/")[2])[:110]
