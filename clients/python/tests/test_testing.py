@@ -47,7 +47,7 @@ def test_grants_and_shows_who_has_what(broker: Broker, client: lockbroker.Client
 def test_somebody_else_has_it(broker: Broker, client: lockbroker.Client) -> None:
     broker.occupy("x", owner="host 7")
     with pytest.raises(NotAcquired) as refused:
-        client.lock("x", wait=0.05)
+        client.lock("x", wait=1)
     assert (refused.value.reason, refused.value.owner) == (NotAcquiredReason.MAX_WAIT, "host 7")
     with ThreadPoolExecutor() as pool:
         waiting = pool.submit(client.lock, "x")
