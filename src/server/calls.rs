@@ -238,3 +238,29 @@ impl http_body::Body for CallBody {
         self.body.size_hint()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use tonic_types::StatusExt;
+
+    use super::*;
+    use crate::metrics::Metrics;
+    use crate::server::metrics::ServerMetrics;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_whose_message_does_not_come_ends_and_gives_its_room_back() {
+        let metrics = Metrics::default();
+        let streams = Quota::new(&metrics, "max_streams", std::num::NonZeroUsize::MIN);
+        let silent = tower::service_fn(|_: Request<Body>| std::future::pending::<Result<Response<Body>, Infallible>>());
+        let mut calls = Calls::new(silent, ServerMetrics::new(&metrics).calls, streams.clone());
+        let began = tokio::time::Instant::now();
+        let response = calls.call(Request::new(Body::empty())).await.unwrap();
+        assert!(began.elapsed().abs_diff(UNANSWERED) < Duration::from_millis(10), "{:?}", began.elapsed());
+        let status = tonic::Status::from_header_map(response.headers()).unwrap();
+        assert_eq!(status.get_details_error_info().unwrap().reason, "REQUEST_INCOMPLETE");
+        drop(response);
+        assert!(streams.take().is_some());
+    }
+}

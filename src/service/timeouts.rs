@@ -93,3 +93,78 @@ impl Timeouts {
         self.stuck.get_or_insert_with(|| Box::pin(sleep(after))).as_mut().poll(cx).is_ready()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::io::ErrorKind;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::time::timeout;
+    use tonic::transport::server::Connected;
+
+    use super::*;
+    use crate::clock::follow_tokio;
+    use crate::service::connection::{StreamEnd, TrackedIo, Transport};
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    /// Returns the age at which a connection is idle whose last byte came after a second.
+    async fn idle_at(idle: Idle, calls: &OpenCalls, accepted: Moment) -> Duration {
+        let mut timeouts = Timeouts::new(idle, MINUTE);
+        poll_fn(|cx| timeouts.poll_idle(cx, calls, accepted.elapsed(), SECOND)).await;
+        accepted.elapsed()
+    }
+
+    fn is_about(age: Duration, seconds: u32) -> bool {
+        age.abs_diff(seconds * SECOND) < Duration::from_millis(10)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_is_idle_from_the_end_of_its_last_call_on() {
+        follow_tokio();
+        let (calls, accepted) = (OpenCalls::default(), Moment::now());
+        (0..2).for_each(|_| calls.begin());
+        let ending = async {
+            for _ in 0..2 {
+                sleep(70 * SECOND).await;
+                calls.end(accepted);
+            }
+        };
+        let (age, ()) = tokio::join!(idle_at(Idle::WithoutCalls(MINUTE), &calls, accepted), ending);
+        assert!(is_about(age, 200), "{age:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_has_to_say_something_is_idle_from_its_last_byte_on() {
+        follow_tokio();
+        let (calls, accepted) = (OpenCalls::default(), Moment::now());
+        calls.begin();
+        let age = idle_at(Idle::WithoutBytes(MINUTE), &calls, accepted).await;
+        assert!(is_about(age, 61), "{age:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_does_not_read_loses_its_connection() {
+        follow_tokio();
+        let (near, mut far) = tokio::io::duplex(64);
+        let timeouts = Timeouts::new(Idle::WithoutCalls(100 * MINUTE), MINUTE);
+        let mut io = TrackedIo::new(near, Transport::Tcp, 100 * MINUTE, Vec::new()).with_timeouts(timeouts);
+        let connection = io.connect_info();
+        // One that reads now and then does not.
+        for _ in 0..3 {
+            let reading = async {
+                sleep(59 * SECOND).await;
+                far.read_exact(&mut [0; 65]).await
+            };
+            let (written, read) = tokio::join!(io.write_all(&[0; 65]), reading);
+            written.and(read).unwrap();
+        }
+        let since = Moment::now();
+        timeout(2 * MINUTE, io.write_all(&[0; 65])).await.expect("an end").unwrap();
+        assert!(is_about(since.elapsed(), 60), "{:?}", since.elapsed());
+        assert_eq!(io.read_u8().await.unwrap_err().kind(), ErrorKind::TimedOut);
+        assert_eq!(connection.settle().await, StreamEnd::Unresponsive);
+    }
+}

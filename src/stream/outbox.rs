@@ -170,6 +170,7 @@ fn supersedes(new: &Item, old: &Item) -> bool {
 mod tests {
     use super::*;
     use crate::clock::Moment;
+    use crate::lock::{FencingToken, GrantId, LockId};
     use crate::stream::LostReason;
 
     fn read(outbox: &Outbox) -> Vec<Item> {
@@ -210,6 +211,24 @@ mod tests {
             read(&outbox),
             [Item::Event(2, Event::Queued { position: 3 }), Item::Event(1, Event::Queued { position: 1 })]
         );
+    }
+
+    #[tokio::test]
+    async fn whatever_becomes_of_an_item_its_weight_is_given_back() {
+        let all = Gauge::default();
+        let outbox = Outbox::counted_by(&all, None);
+        let lock_id = LockId { grant: GrantId::random(), token: FencingToken::new(1).unwrap(), linger: Duration::ZERO };
+        let ack = |seq| Item::Ack(Ack { seq, ttl: Duration::ZERO, not_renewed: vec![1; 9] });
+        outbox.push(Item::Event(7, Event::Acquired { lock_id, until: Moment::now() }));
+        (1..=3).for_each(|seq| outbox.push(ack(seq)));
+        assert_eq!((outbox.unread(), all.get()), (11, 11), "an ack takes the place of the one before it");
+        assert!(outbox.retract_grant(7));
+        assert_eq!((outbox.unread(), all.get()), (10, 10));
+        read(&outbox);
+        assert_eq!((outbox.unread(), all.get()), (0, 0));
+        outbox.push(ack(4));
+        drop(outbox);
+        assert_eq!(all.get(), 0);
     }
 
     #[tokio::test]

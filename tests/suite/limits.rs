@@ -7,8 +7,12 @@ use std::time::Duration;
 use crate::support::*;
 use futures_util::future::join_all;
 use lockbroker::client::Client;
+use lockbroker::metrics::Metrics;
 use lockbroker::proto::lock_event::Kind;
 use lockbroker::proto::{AcquireRequest, BeginLock, ReleaseRequest, session_response};
+use lockbroker::session::{self, Settings};
+use lockbroker::store::MemoryStore;
+use lockbroker::stream::{Ack, Item};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -93,15 +97,19 @@ async fn those_who_wait_for_free_locks_get_no_more_than_there_may_be() {
     }
 }
 
+/// Here on a broker that has twice as many as it may, since it has taken over what another had.
 #[tokio::test]
 async fn a_hand_over_needs_no_room() {
     let (memcached, broker) = watched(&["--max-locks", "1"]).await;
     let elsewhere = Broker::on_store(&memcached.store(), &[]).await;
-    let (_, held) = acquire(&mut elsewhere.stub().await, once("held")).await;
+    let (before, _old) = acquire(&mut elsewhere.stub().await, once("held")).await;
+    let (too_many, _old) = acquire(&mut elsewhere.stub().await, once("too many")).await;
     let mut stub = broker.stub().await;
     let mut session = RawSession::open(&mut stub, None).await;
     (1..=10).for_each(|number| session.begin(begin_wait(number, "held")));
     broker.scraped("all wait", |scrape| used(scrape, "max_waiters") == 10.0).await;
+    let (_, held) = acquire(&mut stub, reattach("held", &before.lock_id)).await;
+    let (_, _too_many) = acquire(&mut stub, reattach("too many", &too_many.lock_id)).await;
     drop(held);
     for number in 1..=10 {
         loop {
@@ -111,10 +119,28 @@ async fn a_hand_over_needs_no_room() {
                 other => panic!("{other:?}"),
             }
         }
-        // It has the lock, and nobody else finds room.
+        // It has the lock, which counts, and nobody else finds room.
+        broker.scraped("both count", |scrape| used(scrape, "max_locks") == 2.0).await;
         assert_eq!(try_acquire(&mut stub, once("other")).await.unwrap_err().code(), Code::ResourceExhausted);
         session.end(number);
     }
+}
+
+/// At once, and not only when the lock is free.
+#[tokio::test]
+async fn who_would_wait_at_a_full_broker_is_turned_away() {
+    let (memcached, broker) = watched(&["--max-locks", "1"]).await;
+    let elsewhere = Broker::on_store(&memcached.store(), &[]).await;
+    let (_, _held) = acquire(&mut elsewhere.stub().await, once("held")).await;
+    let mut stub = broker.stub().await;
+    let (_, full) = acquire(&mut stub, once("full")).await;
+    let refusal = stub.wait_acquire(wait("held")).await.unwrap_err();
+    assert_eq!((refusal.code(), &*reason(&refusal)), (Code::ResourceExhausted, "MAX_LOCKS"));
+    let scrape = broker.scrape().await;
+    assert_eq!((used(&scrape, "max_waiters"), refused(&scrape, "max_locks")), (0.0, 1.0));
+    drop(full);
+    freed(&mut stub, "full").await;
+    queue(&mut stub, wait("held")).await;
 }
 
 #[tokio::test]
@@ -390,4 +416,25 @@ async fn what_a_client_leaves_unread_is_bounded() {
     }
     drop(session);
     broker.scraped("nothing is left", |scrape| used(scrape, "unread_events") == 0.0).await;
+}
+
+/// An ack counts as one more for each lock that it leaves out.
+#[tokio::test]
+async fn where_all_clients_leave_much_unread_each_is_read_no_more_sooner() {
+    let max = std::num::NonZeroUsize::new(10).unwrap();
+    let (default_ttl, poll_interval) = (TTL, Duration::from_secs(1));
+    let settings = Settings { default_ttl, max_ttl: TTL, poll_interval, max_locks: max, max_waiters: max };
+    let broker = session::Broker::new(MemoryStore::new(), settings, &Metrics::default());
+    let unread = |count: usize| {
+        let outbox = broker.outbox(None);
+        outbox.push(Item::Ack(Ack { seq: 1, ttl: TTL, not_renewed: vec![1; count - 1] }));
+        outbox
+    };
+    let (few, some, many) = (unread(64), unread(65), unread(8_193));
+    let backed_up = || [&few, &some, &many].map(|outbox| broker.is_backed_up(outbox));
+    assert_eq!(backed_up(), [false, false, true]);
+    let others = unread(1_000_000);
+    assert_eq!(backed_up(), [false, true, true]);
+    drop(others);
+    assert_eq!(backed_up(), [false, false, true]);
 }

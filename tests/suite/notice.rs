@@ -4,7 +4,8 @@
 use std::time::{Duration, Instant};
 
 use crate::support::{
-    Broker, Memcached, Proxy, RawSession, SOON, acquire, begin, duration, end_of, eventually, once, queue, wait,
+    Broker, Memcached, Proxy, RawSession, SOON, acquire, begin, duration, end_of, eventually, granted_whenever, once,
+    queue, wait,
 };
 use lockbroker::clock::notice;
 use lockbroker::proto::lock_event::Kind;
@@ -92,4 +93,31 @@ async fn lost_comes_before_the_end_of_the_validity_and_nobody_is_granted_the_loc
         let granted = timeout(TTL, rival).await.unwrap().unwrap();
         assert!(granted >= end, "granted {:?} before the end of the holder's validity", end - granted);
     }
+}
+
+/// The store answers all the while, so nothing but the rule keeps the next one from the lock.
+#[tokio::test]
+async fn a_lock_without_heartbeats_is_lost_in_time_and_is_nobodys_before_the_end() {
+    let broker = Broker::memory().await;
+    let mut stub = broker.stub().await;
+    let open_sent = Instant::now();
+    let mut session = RawSession::open(&mut stub, None).await;
+    let end = open_sent + duration(session.opened.expires_after_open);
+    // Its own lease lasts longer than what its client was told for the Session.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    session.begin(begin(1, "a"));
+    assert!(matches!(session.next_event().await, (1, Kind::Acquired(_))));
+    let (_, mut rival) = queue(&mut stub, wait("a")).await;
+    let rival = tokio::spawn(async move {
+        granted_whenever(&mut rival).await;
+        Instant::now()
+    });
+    let told = timeout(TTL, session.responses.message()).await.unwrap().unwrap().and_then(|message| message.kind);
+    let left = end.saturating_duration_since(Instant::now());
+    let Some(session_response::Kind::Event(event)) = told else { panic!("{told:?} where `lost` was expected") };
+    let expired = Kind::Lost(Lost { reason: lost::Reason::Expired.into() });
+    assert_eq!(event.event.and_then(|event| event.kind), Some(expired));
+    assert!(left > notice(TTL) - LATE && left <= notice(TTL), "{left:?} of {:?}", notice(TTL));
+    let granted = timeout(TTL, rival).await.unwrap().unwrap();
+    assert!(granted >= end, "granted {:?} before the end of the holder's validity", end - granted);
 }

@@ -2,8 +2,11 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
 
 use crate::support::{Broker, Memcached, Proxy, SOON, acquire, eventually, once, open, try_acquire};
+use futures_util::future::join_all;
+use lockbroker::proto::GetLockRequest;
 use tonic::Code;
 
 const SHORT: [&str; 4] = ["--default-ttl", "5s", "--max-ttl", "5s"];
@@ -44,6 +47,46 @@ async fn two_new_memcached_behind_a_balancer_never_open() {
     refuses(&broker, "memcached").await;
     let said = broker.log();
     assert!(!said.iter().any(|line| line.contains("grants locks")), "{said:?}");
+}
+
+/// It is compared every second or so, and so before its quarantine of 5 s is over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_memcached_is_seen_before_the_first_opens() {
+    let (one, other) = (Memcached::start(&[]).await, Memcached::start(&[]).await);
+    let proxy = Proxy::start(one.address()).await;
+    let store = format!("memcached://{}", proxy.address());
+    let broker = Broker::start_unready(&[&["--store", &store], &SHORT[..]].concat()).await;
+    broker.logged("has lost its memory, or is new").await;
+    // The broker begins with a comparison.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    proxy.turn_to(other.address());
+    broker.logged("several memcached answer at its address").await;
+    refuses(&broker, "an address of its own").await;
+    let said = broker.log();
+    assert!(!said.iter().any(|line| line.contains("grants locks")), "{said:?}");
+}
+
+/// Another one takes over the address, and the first goes on on the connections that it has.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_leads_to_another_memcached_is_not_used() {
+    let (one, other) = (Memcached::start(&[]).await, Memcached::start(&[]).await);
+    let proxy = Proxy::start(one.address()).await;
+    let store = format!("memcached://{}", proxy.address());
+    open(&store, &[]);
+    open(&other.store(), &[]);
+    let broker = Broker::start(&["--store", &store]).await;
+    let (_, _held) = acquire(&mut broker.stub().await, once("job")).await;
+    proxy.turn_to(other.address());
+    // More at once than go over one connection.
+    let stub = broker.stub().await;
+    let looks = (0..1_000).map(|number| {
+        let mut stub = stub.clone();
+        async move { stub.get_lock(GetLockRequest { name: format!("lock/{number}"), ..Default::default() }).await }
+    });
+    join_all(looks).await;
+    broker.logged("several memcached answer at its address").await;
+    refuses(&broker, "an address of its own").await;
+    assert_eq!(other.command("mg lockbroker:L:job").await, "EN\r\n", "it was granted");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -93,6 +136,21 @@ async fn a_memory_that_was_saved_earlier_is_refused_by_its_tokens() {
         std::fs::copy(old, saved).unwrap();
     }
     memcached.start_again().await;
+    broker.logged("it gave a fencing token twice").await;
+    refuses(&broker, "empty memory").await;
+}
+
+/// As it is where a snapshot comes back between two of the broker's looks at the counter.
+#[tokio::test]
+async fn a_token_is_not_given_twice() {
+    let memcached = Memcached::start(&[]).await;
+    let broker = Broker::on(&memcached).await;
+    let mut stub = broker.stub().await;
+    let (_, _held) = acquire(&mut stub, once("before")).await;
+    let state = memcached.command("mg lockbroker:S v").await;
+    let epoch = &state.lines().nth(1).unwrap()[..10];
+    assert_eq!(memcached.command(&format!("ma lockbroker:F:{epoch} MD D1")).await, "HD\r\n");
+    try_acquire(&mut stub, once("job")).await.unwrap_err();
     broker.logged("it gave a fencing token twice").await;
     refuses(&broker, "empty memory").await;
 }

@@ -60,10 +60,14 @@ async fn a_reset_that_only_the_broker_sees_releases_nothing_before_the_validity_
         let (_, mut second) = queue(&mut broker.stub().await, wait("session")).await;
         proxy.reset_target();
         let reset = Instant::now();
-        granted(&mut first).await;
-        assert!(sent.elapsed() >= duration(acquired.expires_after_request), "released while its client believes");
-        granted(&mut second).await;
-        assert!(sent.elapsed() >= duration(session.opened.expires_after_open), "released while its client believes");
+        let after = async |waiter| {
+            granted(waiter).await;
+            sent.elapsed()
+        };
+        let (first, second) = tokio::join!(after(&mut first), after(&mut second));
+        assert!(first >= duration(acquired.expires_after_request), "the stream's, while its client believes: {first:?}");
+        let session_ends = duration(session.opened.expires_after_open);
+        assert!(second >= session_ends, "the Session's, while its client believes: {second:?}");
         assert!(reset.elapsed() < LEASE + TRANSIT, "{:?}", reset.elapsed());
         // Their client has heard of nothing.
         assert!(tokio::time::timeout(10 * MS, held.message()).await.is_err());

@@ -3,7 +3,7 @@
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 
-use crate::support::{Authority, Broker, Certificate, Memcached, SOON, eventually, once, run, try_acquire};
+use crate::support::{Authority, Broker, Certificate, Memcached, SOON, eventually, once, reason, run, try_acquire};
 use tempfile::TempDir;
 use tonic::Code;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -157,7 +157,7 @@ async fn refused_by(arguments: &[&str], memcached: &Memcached, words: &[&str]) {
     let broker = Broker::start_unready(&[&["--store", &memcached.store()], arguments].concat()).await;
     let line = broker.logged("cannot keep locks").await;
     let status = try_acquire(&mut broker.stub().await, once("refused")).await.unwrap_err();
-    assert_eq!(status.code(), Code::Unavailable);
+    assert_eq!((status.code(), &*reason(&status)), (Code::Unavailable, "STORE_REFUSED"));
     for word in words {
         assert!(line.contains(word), "{word:?} in the log: {line}");
         assert!(status.message().contains(word), "{word:?} in the answer: {status:?}");

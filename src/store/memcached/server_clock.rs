@@ -206,6 +206,8 @@ mod tests {
         stops: Vec<(f64, f64)>,
         ttl: f64,
         clock: ServerClock,
+        /// From when on it can have been seen to tick, since the server was met, or met again.
+        ticks_from: f64,
         established: bool,
     }
 
@@ -232,7 +234,7 @@ mod tests {
             }
             let counts = self.clock.counts(self.moment(sent), self.moment(arrived), left);
             if counts {
-                self.established = true;
+                self.established |= sent >= self.ticks_from;
                 let life = self.ticks.life(done, self.ttl) + done - sent;
                 let promised = (self.ttl - 3.0) * 0.999_8 - 0.001;
                 prop_assert!(life > promised, "sent at {sent}, it lives for {life} of {} s", self.ttl);
@@ -242,11 +244,22 @@ mod tests {
             Ok(counts)
         }
 
-        /// Asks as the shard's probes do: once a second, and ten times as often where that is wanted.
-        fn probe(&mut self, sent: f64, there: f64, back: f64) -> Result<f64, TestCaseError> {
+        /// Asks as the shard's probes do: once a second, and ten times as often where that is wanted. Hears first what
+        /// comes before that.
+        fn probe(
+            &mut self,
+            sent: f64,
+            (there, back): (f64, f64),
+            unheard: &mut Vec<Exchange>,
+        ) -> Result<f64, TestCaseError> {
             let exchange = self.ask(sent, there, back);
-            let counts = self.hear(&exchange)?;
             let arrived = exchange.arrived.min(sent + BOUND);
+            unheard.sort_by(|one, other| f64::total_cmp(&one.arrived, &other.arrived));
+            let before = unheard.partition_point(|other| other.arrived < arrived);
+            for other in unheard.drain(..before) {
+                self.hear(&other)?;
+            }
+            let counts = self.hear(&exchange)?;
             let idle = counts && !self.clock.wants_a_tick(self.moment(arrived));
             Ok(if idle { arrived + 1.0 } else { f64::max(arrived, sent + 0.1) })
         }
@@ -301,6 +314,8 @@ mod tests {
         drift: f64,
         period: f64,
         meets: f64,
+        /// From when until when it does not reach the server.
+        away: Option<(f64, f64)>,
         until: f64,
         /// How often something is stored between two probes.
         stores: f64,
@@ -309,33 +324,45 @@ mod tests {
     impl Run {
         fn go(self, random: &mut SmallRng) -> Result<(), TestCaseError> {
             const EPISODE: f64 = 1_800.0;
-            let Run { stops, drift, period, meets, until, stores } = self;
+            let Run { stops, drift, period, meets, mut away, until, stores } = self;
             let ticks = Ticks::new(random.random_range(0.0..1.0), period, drift, &stops, until + 60.0);
             let start = Moment::now();
-            let mut world = World { start, ticks, stops, ttl: 20.0, clock: ServerClock::default(), established: false };
+            let mut world = World {
+                start,
+                ticks,
+                stops,
+                ttl: 20.0,
+                clock: ServerClock::default(),
+                ticks_from: 0.0,
+                established: false,
+            };
+            let ends: Vec<f64> = world.stops.iter().map(|(_, ends)| *ends).collect();
+            let mut ends = ends.into_iter().peekable();
             let (mut next, mut way, mut changes) = (meets, Way::Quick, meets + EPISODE);
+            let mut unheard = Vec::new();
             while next < until {
+                if let Some((_, comes_back)) = away.take_if(|(leaves, _)| next >= *leaves) {
+                    let stopped_until = world.stops.last().map_or(0.0, |(_, ends)| *ends);
+                    (world.ticks_from, world.established) = (f64::max(comes_back, stopped_until) + 1.3, false);
+                    // Slow answers at first would give it a reference that takes some ticks to become a good one.
+                    (next, way, changes) = (comes_back, Way::Quick, comes_back + EPISODE);
+                    unheard.clear();
+                }
                 if next >= changes {
                     (way, changes) = (Way::random(random), next + random.random_range(0.1..2.0) * EPISODE);
                 }
-                let (there, back) = way.take(random);
-                let probed = next;
-                next = world.probe(probed, there, back)?;
                 // Whatever a stop has kept waiting, in the moments in which the old clock still answers.
-                let stop = world.stops.iter().map(|(_, ends)| *ends).find(|ends| (probed..next).contains(ends));
-                for _ in 0..if stop.is_some() { 20 } else { 0 } {
-                    let sent = stop.unwrap_or_default() + random.random_range(0.0..CATCHES_UP);
-                    let stored = world.ask(sent, 0.000_1, 0.000_1);
-                    world.hear(&stored)?;
+                while let Some(stop) = ends.next_if(|ends| *ends < next + 3.0) {
+                    for _ in 0..if stop > next { 20 } else { 0 } {
+                        unheard.push(world.ask(stop + random.random_range(0.0..CATCHES_UP), 0.000_1, 0.000_1));
+                    }
                 }
                 // Others' grants and renewals, at any phase of the ticks.
                 if random.random_bool(stores) {
                     let (there, back) = way.take(random);
-                    let stored = world.ask(random.random_range(probed..next), there, back);
-                    if stored.arrived < next {
-                        world.hear(&stored)?;
-                    }
+                    unheard.push(world.ask(next + random.random_range(0.0..1.1), there, back));
                 }
+                next = world.probe(next, way.take(random), &mut unheard)?;
             }
             prop_assert!(world.established, "it was never seen to tick: {:?}", world.clock);
             Ok(())
@@ -360,7 +387,28 @@ mod tests {
         ) {
             let stops = vec![(6.0, 6.0 + stopped_for)];
             let meets = f64::max(6.0 + stopped_for + meets, 1.0);
-            let run = Run { stops, drift, period, meets, until: meets + 20.0, stores: 0.7 };
+            let run = Run { stops, drift, period, meets, away: None, until: meets + 20.0, stores: 0.7 };
+            run.go(&mut SmallRng::seed_from_u64(seed))?;
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(500))]
+
+        /// For a broker that does not reach the server for up to ten hours, until about the end of a stop.
+        #[test]
+        fn drift_hides_no_stop(
+            seed in any::<u64>(),
+            drift in prop_oneof![Just(0.000_2), -0.000_2..0.000_2],
+            period in period(),
+            away in 0.0..36_000.0,
+            stopped_for in 0.5..12.0,
+            comes_back in -2.0..1.0,
+        ) {
+            let ends = 30.0 + away;
+            let stops = vec![(ends - stopped_for, ends)];
+            let away = Some((15.0, ends + comes_back));
+            let run = Run { stops, drift, period, meets: 1.0, away, until: ends + 10.0, stores: 0.7 };
             run.go(&mut SmallRng::seed_from_u64(seed))?;
         }
     }
@@ -378,7 +426,7 @@ mod tests {
             let mut random = SmallRng::seed_from_u64(seed);
             let until = 6.0 * 3_600.0;
             let stops = stops(&mut random, 3, until);
-            Run { stops, drift, period, meets: 1.0, until, stores: 0.02 }.go(&mut random)?;
+            Run { stops, drift, period, meets: 1.0, away: None, until, stores: 0.02 }.go(&mut random)?;
         }
     }
 
@@ -387,7 +435,8 @@ mod tests {
         let mut random = SmallRng::seed_from_u64(1);
         let until = 30.0 * 86_400.0;
         let stops = stops(&mut random, 60, until);
-        Run { stops, drift: 0.000_05, period: 1.001, meets: 1.0, until, stores: 0.02 }.go(&mut random).unwrap();
+        let run = Run { stops, drift: 0.000_05, period: 1.001, meets: 1.0, away: None, until, stores: 0.02 };
+        run.go(&mut random).unwrap();
     }
 
     /// What S has left when `at` seconds have passed for a server that was stopped for `stopped` of them.
@@ -438,8 +487,8 @@ mod tests {
     fn a_tick_of_long_ago_proves_less() {
         let (start, mut clock) = (Moment::now(), ServerClock::default());
         ask(&mut clock, start, 0.5, 10.0, 0.0);
-        // Within ten hours it may have gained 7.2 s, which would hide that it was stopped for 5.
-        assert!(!counts(&mut clock, start, 36_000.5, 36_000.5 + 7.2 - 5.0));
+        // Within seven hours it may have gained 5 s, which would hide that it was stopped for 4.
+        assert!(!counts(&mut clock, start, 25_000.1, 25_000.1 + 5.0 - 4.0));
     }
 
     #[test]
@@ -458,6 +507,18 @@ mod tests {
         ask(&mut clock, start, 0.5, 1.1, 0.0);
         assert!(!clock.wants_a_tick(after(60)));
         assert!(clock.wants_a_tick(after(62)));
+        // It has come at some time within a second, which says little.
+        assert!(counts(&mut clock, start, 62.5, 62.5) && counts(&mut clock, start, 63.5, 63.5));
+        assert!(clock.wants_a_tick(after(64)));
+    }
+
+    /// As after a flush: its whole life is before it.
+    #[test]
+    fn a_state_that_is_created_anew_is_watched_anew() {
+        let (start, mut clock) = (Moment::now(), ServerClock::default());
+        ask(&mut clock, start, 2_000.5, 2_010.0, 0.0);
+        assert_eq!(ask(&mut clock, start, 2_010.5, 2_011.0, 1_000.0), [false; 5]);
+        assert_eq!(ask(&mut clock, start, 2_011.0, 2_020.0, 1_000.0), [true; 90]);
     }
 
     #[test]

@@ -296,6 +296,15 @@ async fn a_write_behind_a_fin_is_the_clients_word() {
     }
     assert_eq!(near.read_u8().await.unwrap_err().kind(), BrokenPipe);
     assert_eq!(end(near).await, StreamEnd::Closed);
+
+    // And where nothing is read any more.
+    let (mut near, far) = tcp().await;
+    drop(far);
+    for _ in 0..1_000 {
+        near.write_all(b"x").await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(end(near).await, StreamEnd::Closed);
 }
 
 #[tokio::test]
@@ -433,6 +442,17 @@ async fn a_connection_that_does_not_move_is_silence() {
     let (near, _far) = tokio::io::duplex(64);
     let io = TrackedIo::new(near, Transport::Tcp, NEVER, Vec::new());
     assert_eq!(io.connect_info().settle().await, StreamEnd::Unresponsive);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_rests_is_asked_without_delay() {
+    let (near, _far) = tokio::io::duplex(64);
+    let mut io = TrackedIo::new(near, Transport::Tcp, NEVER, Vec::new());
+    let connection = io.connect_info();
+    let reading = tokio::spawn(async move { io.read_u8().await });
+    tokio::task::yield_now().await;
+    assert_eq!(connection.settle().await, StreamEnd::Closed);
+    reading.abort();
 }
 
 /// A server on a runtime of its own whose every response stays open until its stream is dropped.
