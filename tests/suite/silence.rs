@@ -65,7 +65,10 @@ async fn a_reset_that_only_the_broker_sees_releases_nothing_before_the_validity_
             sent.elapsed()
         };
         let (first, second) = tokio::join!(after(&mut first), after(&mut second));
-        assert!(first >= duration(acquired.expires_after_request), "the stream's, while its client believes: {first:?}");
+        assert!(
+            first >= duration(acquired.expires_after_request),
+            "the stream's, while its client believes: {first:?}"
+        );
         let session_ends = duration(session.opened.expires_after_open);
         assert!(second >= session_ends, "the Session's, while its client believes: {second:?}");
         assert!(reset.elapsed() < LEASE + TRANSIT, "{:?}", reset.elapsed());
