@@ -62,7 +62,7 @@ pub(super) enum AcquireAnswer {
     Refused(Refusal),
 }
 
-/// Who has to be told what becomes of a lock.
+/// The one to be told what becomes of a lock.
 enum Caller {
     /// A call waits for the answer.
     Asks { name: String, reply: oneshot::Sender<Result<AcquireAnswer, Error>> },
@@ -184,7 +184,13 @@ impl Session {
         // These change what all locks of a stream may believe in.
         let concerns_all =
             matches!(input, Input::Ended { .. } | Input::Message { message: Message::HeartbeatAck { .. }, .. });
-        for output in self.core.handle(Moment::now(), input) {
+        let endpoint = self.core.next_endpoint();
+        let outputs = self.core.handle(Moment::now(), input);
+        if self.core.next_endpoint() != endpoint {
+            // Single calls turn from it too. What is to be released elsewhere is not asked of a broker that was just left.
+            self.settings.brokers.turn_from(endpoint);
+        }
+        for output in outputs {
             self.carry_out(output);
         }
         if concerns_all {

@@ -11,6 +11,7 @@ use tonic::{Code, Response, Status};
 use super::ReleaseOutcome;
 use super::brokers::{Broker, Brokers};
 use super::error::{Error, broken};
+use crate::core;
 use crate::proto::lock_service_client::LockServiceClient;
 use crate::proto::{self, ReleaseRequest};
 
@@ -27,9 +28,9 @@ pub(super) struct ClientSettings {
 type Calling<T> = Pin<Box<dyn Future<Output = Result<Response<T>, Status>> + Send>>;
 
 impl ClientSettings {
-    /// Returns the longest time that one broker may take to answer, so that there is time to ask each of them.
-    pub(super) fn share(&self) -> Duration {
-        self.answer_timeout / u32::try_from(self.brokers.count()).unwrap_or(u32::MAX)
+    /// Returns the longest time that one broker may take to answer.
+    fn share(&self) -> Duration {
+        core::share(self.answer_timeout, self.brokers.count())
     }
 
     /// Makes a single call, at each broker in turn until one answers.

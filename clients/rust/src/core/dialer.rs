@@ -12,7 +12,12 @@ const DIAL: Duration = Duration::from_secs(3);
 /// The longest pause between two dials.
 const MOST: Duration = Duration::from_secs(2);
 
-/// How far a dial is.
+/// Returns the longest time that one of several endpoints may take to answer, so that there is time to ask each.
+pub(crate) fn share(answer_timeout: Duration, endpoints: usize) -> Duration {
+    answer_timeout / u32::try_from(endpoints).unwrap_or(u32::MAX).max(1)
+}
+
+/// The progress of a dial.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     /// There is none.
@@ -39,7 +44,7 @@ pub(super) struct Dialer {
     /// The longest time of one dial.
     within: Duration,
     /// The endpoint to try next.
-    endpoint: usize,
+    pub(super) endpoint: usize,
     endpoints: usize,
     last_link: LinkId,
     /// The earliest moment of the next dial.
@@ -50,10 +55,9 @@ pub(super) struct Dialer {
 
 impl Dialer {
     pub(super) fn new(endpoints: usize, answer_timeout: Duration, now: Moment) -> Dialer {
-        let share = answer_timeout / u32::try_from(endpoints).unwrap_or(u32::MAX).max(1);
         Dialer {
             state: State::Idle,
-            within: share.min(DIAL),
+            within: share(answer_timeout, endpoints).min(DIAL),
             endpoint: 0,
             endpoints,
             last_link: 0,

@@ -47,7 +47,7 @@ pub(super) struct Lock {
     pub(super) state: State,
 }
 
-/// What a transition leaves to be done beyond this lock.
+/// The rest of a transition: what is to be done beyond this lock.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next {
     /// Nothing.
@@ -221,7 +221,7 @@ impl Lock {
                 out.push(Output::Granted { key, lock_id, fencing_token });
                 return Next::Place;
             }
-            // What a broker that goes away tells its waiters, perhaps before it tells that it does.
+            // A broker that goes away tells its waiters so, perhaps before it tells that it does.
             Event::Failed(failure) if self.wait.is_some() && failure.code == Code::Unavailable => {
                 links.remove(at);
                 self.state = State::Wanted;

@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use crate::clock::Moment;
 use dialer::Dialer;
+pub(crate) use dialer::share;
 use elsewhere::Elsewhere;
 use link::{At, Link, Links, Phase, Terms};
 use lock::{Lock, Next, State};
@@ -44,7 +45,7 @@ const INTERNAL: i32 = 13;
 /// The source of randomness: numbers from 0 up to 1.
 pub(crate) type Chance = Box<dyn FnMut() -> f64 + Send>;
 
-/// What the core has to be told once.
+/// The settings that the core is told once.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     /// The endpoints, as people name them; at least one.
@@ -159,6 +160,11 @@ impl Core {
         let link = self.links.get(home.link)?;
         let lock_id = lock.lock_id.clone().unwrap_or_default();
         Some(Held { lock_id, ttl: link.ttl, until: link.until(home.lock_ref), is_broken: !link.is_open() })
+    }
+
+    /// Returns the number of the endpoint to try next.
+    pub(crate) fn next_endpoint(&self) -> usize {
+        self.dialer.endpoint
     }
 
     /// Returns the number of the endpoint that a link leads to, or would lead to.
@@ -309,7 +315,7 @@ impl Core {
             }
             Message::Draining => self.retire(id, true, now, out),
             Message::Event { lock_ref, event } => {
-                // What is said of a lock that has moved on or was given up counts for nothing.
+                // Ignores what is said of a lock that has moved on or was given up.
                 let key = self.links.get(id).and_then(|link| link.locks.get(&lock_ref)).copied();
                 let at = At { link: id, lock_ref };
                 if let Some(key) = key {

@@ -13,7 +13,7 @@ use super::*;
 use crate::clock::Moment;
 use crate::proto::lock_event::Kind;
 use crate::proto::{Draining, Released, lost};
-use peer::{BEAT, Peer, Stream, TTL, VALID, client, client_with, soon};
+use peer::{BEAT, Peer, Stream, TTL, VALID, client, client_of_two, client_with, soon};
 
 /// The difference that rounding to milliseconds on the wire may make in a span.
 const CLOSE: Duration = Duration::from_millis(100);
@@ -144,6 +144,18 @@ async fn a_release_is_confirmed_by_the_stream_or_else_by_any_broker() {
     let release = soon(peer.releases.recv()).await.unwrap();
     assert_eq!((&*release.name, &*release.lock_id), ("b", "id-2"));
     assert_eq!(soon(releasing).await.unwrap(), Ok(()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_release_that_a_stream_cannot_confirm_is_not_asked_of_its_broker_first() {
+    let (client, [mut one, mut other]) = client_of_two();
+    let (guard, mut stream, lock_ref) = held(&client, &mut one).await;
+    let releasing = tokio::spawn(guard.release());
+    assert_eq!(stream.end().await, lock_ref);
+    stream.break_off();
+    assert_eq!(soon(other.releases.recv()).await.unwrap().lock_id, "id-1");
+    assert_eq!(soon(releasing).await.unwrap(), Ok(()));
+    assert!(one.releases.is_empty());
 }
 
 #[tokio::test(start_paused = true)]

@@ -45,6 +45,17 @@ pub(super) fn client() -> (Client, Peer) {
 }
 
 pub(super) fn client_with(builder: ClientBuilder) -> (Client, Peer) {
+    let (broker, peer) = scripted();
+    (builder.over(vec![broker]), peer)
+}
+
+/// Makes a client of two brokers.
+pub(super) fn client_of_two() -> (Client, [Peer; 2]) {
+    let [(first, one), (second, other)] = [scripted(), scripted()];
+    (Client::builder("memory").over(vec![first, second]), [one, other])
+}
+
+fn scripted() -> (Broker, Peer) {
     let (session, sessions) = mpsc::unbounded_channel();
     let (release, releases) = mpsc::unbounded_channel();
     let (connection, connections) = mpsc::unbounded_channel::<io::Result<DuplexStream>>();
@@ -62,7 +73,7 @@ pub(super) fn client_with(builder: ClientBuilder) -> (Client, Peer) {
         Box::pin(async move { endpoint.connect_with_connector(connector).await })
     };
     let broker = Broker { name: "memory".into(), connect: Box::new(connect), channel, trouble: Default::default() };
-    (builder.over(vec![broker]), Peer { sessions, releases })
+    (broker, Peer { sessions, releases })
 }
 
 /// Awaits what should happen. If it does not, paused time reaches the deadline at once.
