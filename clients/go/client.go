@@ -168,7 +168,7 @@ func (c *Client) ask(ctx context.Context, acquire core.Acquire, options []LockOp
 		if answer.err != nil {
 			return nil, answer.err
 		}
-		// Whoever has ended the context does not expect a lock.
+		// Grants nothing to a caller who has ended the context.
 		if ctx.Err() == nil {
 			return newLock(ctx, c.session, name, acquire.Key, answer), nil
 		}

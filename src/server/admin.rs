@@ -34,7 +34,7 @@ const KEEPALIVE: Duration = Duration::from_secs(20);
 /// The limit of connections at a time: a few probes and scrapers, each with a few connections.
 pub(super) const MAX_CONNECTIONS: NonZeroUsize = NonZeroUsize::new(100).unwrap();
 
-/// What the operator does when there is no room for another connection.
+/// The operator's remedy when there is no room for another connection.
 const CONNECTIONS_FULL: &str = "find out who connects so often to --admin-listen, which takes 100 at a time";
 
 /// The longest silence of a connection: longer than most intervals of scrapes, and than the pings of HTTP/2.

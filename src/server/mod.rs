@@ -79,7 +79,7 @@ const MAX_FRAME_BYTES: u32 = 16 * 1024;
 /// The most that the headers of one request may take. Room for a token.
 const MAX_HEADER_BYTES: u32 = 16 * 1024;
 
-/// What the operator does when there is no room for another connection.
+/// The operator's remedy when there is no room for another connection.
 const CONNECTIONS_FULL: &str = "raise --max-connections, or add brokers";
 
 /// The time after which hyper gives up a client that does not answer a ping. `service::pings` does that.

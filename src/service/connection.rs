@@ -250,9 +250,9 @@ impl Drop for Waiting {
 pub struct TrackedIo<T> {
     io: T,
     connection: Arc<Connection>,
-    /// What the client sends.
+    /// The frames from the client.
     received: Frames,
-    /// What is sent to it.
+    /// The frames to it.
     sent: Frames,
     /// The client has announced its end.
     goaway: bool,

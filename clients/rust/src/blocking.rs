@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use crate::{ClientBuilder, Error, LockInfo, LostReason, NotAcquired, ReleaseOutcome};
+use crate::{ClientBuilder, Error, LockInfo, LostReason, ReleaseOutcome};
 
 /// The longest time for which the thread tells brokers good-bye when all is dropped.
 const GOODBYE: Duration = Duration::from_secs(1);
@@ -47,24 +47,7 @@ pub struct Guard {
 }
 
 /// The outcome of asking for a lock.
-#[derive(Debug)]
-#[must_use = "dropping the outcome releases the lock"]
-pub enum Outcome {
-    /// The lock is held for as long as the guard lives.
-    Acquired(Guard),
-    /// The lock was not acquired.
-    NotAcquired(NotAcquired),
-}
-
-impl Outcome {
-    /// Returns the guard, if the lock was acquired.
-    pub fn guard(self) -> Option<Guard> {
-        match self {
-            Outcome::Acquired(guard) => Some(guard),
-            Outcome::NotAcquired(_) => None,
-        }
-    }
-}
+pub type Outcome = crate::Outcome<Guard>;
 
 /// The thread on which the client's task runs.
 struct Runtime {

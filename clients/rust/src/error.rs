@@ -39,13 +39,13 @@ pub enum Error {
         /// The mistake, and what to do.
         reason: String,
     },
-    /// What listens there speaks another protocol: TLS where the endpoint says plain text, or the other way round, or
+    /// The other side speaks another protocol: TLS where the endpoint says plain text, or the other way round, or
     /// it is no broker at all. It would be the same again.
     #[error("cannot talk to {endpoint}: {reason}")]
     Protocol {
         /// The endpoint as given.
         endpoint: String,
-        /// What it speaks, and what to do.
+        /// The protocol that it speaks, and what to do.
         reason: String,
     },
     /// The request is wrong, and would be again: a name, an owner or a duration out of bounds.

@@ -168,7 +168,7 @@ pub(super) struct Hold {
     ended: CancellationToken,
 }
 
-/// What the holder may believe.
+/// The belief of the holder.
 struct HoldState {
     held: Held,
     lost: Option<LostReason>,

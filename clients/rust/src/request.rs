@@ -56,16 +56,16 @@ pub struct WaitAcquire {
 /// The outcome of asking for a lock.
 #[derive(Debug)]
 #[must_use = "dropping the outcome releases the lock"]
-pub enum Outcome {
+pub enum Outcome<G = Guard> {
     /// The lock is held for as long as the guard lives.
-    Acquired(Guard),
+    Acquired(G),
     /// The lock was not acquired.
     NotAcquired(NotAcquired),
 }
 
-impl Outcome {
+impl<G> Outcome<G> {
     /// Returns the guard, if the lock was acquired.
-    pub fn guard(self) -> Option<Guard> {
+    pub fn guard(self) -> Option<G> {
         match self {
             Outcome::Acquired(guard) => Some(guard),
             Outcome::NotAcquired(_) => None,

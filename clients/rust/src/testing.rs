@@ -125,7 +125,7 @@ struct Held {
     lock_id: String,
     token: i64,
     owner: String,
-    /// Who is to be told of a loss; none for somebody who is no client.
+    /// The client to tell of a loss; none for somebody who is no client.
     place: Option<Place>,
 }
 

@@ -270,7 +270,7 @@ func (c *Core) message(id LinkID, message Message, now Moment, out *[]Output) {
 	case Draining:
 		c.retire(id, true, now, out)
 	case LockEvent:
-		// What is said of a lock that has moved on or was given up counts for nothing.
+		// Ignores what is said of a lock that has moved on or was given up.
 		key, found := link.locks[message.LockRef]
 		if lock := c.locks[key]; found && lock != nil {
 			at := place{id, message.LockRef}

@@ -202,7 +202,7 @@ func (l *lock) askedEvent(at place, event Event, links *links, now Moment, out *
 		*out = append(*out, Granted{l.key, event.LockID, event.FencingToken})
 		return ask{}
 	case HasFailed:
-		// What a broker that goes away tells its waiters, perhaps before it tells that it does.
+		// A broker that goes away tells its waiters so, perhaps before it tells that it does.
 		if l.wait != nil && event.Failure.Code == CodeUnavailable {
 			links.remove(at)
 			l.state = wanted

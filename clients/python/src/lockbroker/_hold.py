@@ -21,7 +21,7 @@ class Hold:
         # A handler of a signal may ask while the same thread is in here.
         self._mutex = threading.RLock()
         self._ended = threading.Event()
-        # Whether one is also told that the lock was released here comes with it.
+        # Each comes with a flag: it is also told that the lock was released here.
         self._listeners: dict[Callable[[], None], bool] = {}
         self._epoch = _fork.epoch()
 
@@ -72,7 +72,7 @@ class Hold:
         with self._mutex:
             reason = self.lost()
             if reason is None:
-                # Who listens for a loss has none.
+                # Drops those that listen for a loss alone.
                 self._listeners = {listener: True for listener, any_end in self._listeners.items() if any_end}
                 self._end(t.LostReason.ENDED)
             return reason

@@ -369,7 +369,7 @@ class Session:
         hold = Hold(caller.name, held)
         self._callers[key] = _Holds(hold)
         if not _resolve(caller.reply, Grant(key, hold, fencing_token)):
-            # Whoever waited has gone.
+            # Gives the lock back, for the caller has gone.
             self._step(t.End(key))
 
     def _ended(self, key: int, error: Any) -> None:
@@ -438,7 +438,7 @@ class Session:
         self.calls.close()
         with self._mutex:
             self._closing = self._is_over = True
-        # What came too late, and what nobody has been told of.
+        # Answers the requests that came too late, and those that have no answer yet.
         while True:
             try:
                 event = self._events.get_nowait()

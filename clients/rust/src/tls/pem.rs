@@ -13,7 +13,7 @@ use crate::files::{FileError, line_of};
 pub struct At<T> {
     /// The line, counted from 1.
     pub line: usize,
-    /// What begins there.
+    /// The section that begins there.
     pub item: T,
 }
 

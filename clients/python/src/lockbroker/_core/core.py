@@ -240,7 +240,7 @@ class Core:
             case t.Draining():
                 self._retire(id, True, now, out)
             case t.LockEvent(lock_ref, event):
-                # What is said of a lock that has moved on or was given up counts for nothing.
+                # Ignores what is said of a lock that has moved on or was given up.
                 key = link.locks.get(lock_ref)
                 if key is not None:
                     at = At(id, lock_ref)

@@ -71,7 +71,7 @@ class Releasing:
 
 State = Union[Wanted, Asked, Held, Moving, GivenUp, Releasing]
 
-# What a transition leaves to be done beyond this lock.
+# The rest of a transition: what is to be done beyond this lock.
 
 
 @dataclass(frozen=True)
@@ -240,7 +240,7 @@ class Lock:
                 self.lock_id = lock_id
                 out.append(t.Granted(self.key, lock_id, fencing_token))
                 return Place()
-            # What a broker that goes away tells its waiters, perhaps before it tells that it does.
+            # A broker that goes away tells its waiters so, perhaps before it tells that it does.
             case t.FailedEvent(failure) if self.wait is not None and failure.code is t.Code.UNAVAILABLE:
                 links.remove(at)
                 self.state = Wanted()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Generic, TypeVar
 
@@ -22,6 +23,16 @@ def current_lock() -> BaseLock:
     if lock is None:
         raise RuntimeError("this call runs under no lock: it was not called by way of a decorator of lockbroker's")
     return lock
+
+
+@contextmanager
+def under(lock: BaseLock) -> Iterator[None]:
+    """Has `current_lock` return this lock in the block."""
+    token = _current.set(lock)
+    try:
+        yield
+    finally:
+        _current.reset(token)
 
 
 class PerProcess(Generic[C]):

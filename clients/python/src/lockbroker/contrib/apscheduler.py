@@ -20,7 +20,7 @@ from typing import Any, TypeVar, cast
 from .. import aio
 from .._client import connect
 from .._wire import Seconds
-from ._locked import PerProcess, _current, current_lock, name_of
+from ._locked import PerProcess, current_lock, name_of, under
 
 __all__ = ["current_lock", "only_one"]
 
@@ -52,12 +52,8 @@ def only_one(
             lock = clients.client().try_lock(lock_name, linger=linger)
             if lock is None:
                 return log.info('lock "%s" is held: not run here', lock_name)
-            with lock:
-                token = _current.set(lock)
-                try:
-                    return function(*args, **kwargs)
-                finally:
-                    _current.reset(token)
+            with lock, under(lock):
+                return function(*args, **kwargs)
 
         return cast(F, call)
 
@@ -71,11 +67,8 @@ def only_one(
             if lock is None:
                 return log.info('lock "%s" is held: not run here', lock_name)
             async with lock:
-                token = _current.set(lock)
-                try:
+                with under(lock):
                     return await function(*args, **kwargs)
-                finally:
-                    _current.reset(token)
 
         return call
 

@@ -20,7 +20,7 @@ from celery.exceptions import Ignore
 from .._client import connect
 from .._wire import Seconds
 from ..errors import NotAcquired
-from ._locked import PerProcess, _current, current_lock, name_of
+from ._locked import PerProcess, current_lock, name_of, under
 
 __all__ = ["current_lock", "one_at_a_time"]
 
@@ -57,12 +57,8 @@ def one_at_a_time(
                 if retry is None or not current_task:
                     raise Ignore(str(why)) from why
                 raise current_task.retry(countdown=retry, exc=why) from why
-            with lock:
-                token = _current.set(lock)
-                try:
-                    return function(*args, **kwargs)
-                finally:
-                    _current.reset(token)
+            with lock, under(lock):
+                return function(*args, **kwargs)
 
         return cast(F, call)
 
