@@ -218,6 +218,7 @@ def test_a_lock_is_released_by_another_thread(client: lockbroker.Client, name: s
 
 def test_a_lock_that_is_collected_is_released(client: lockbroker.Client, other: lockbroker.Client, name: str) -> None:
     lock = client.lock(name)
+    lock.on_lost(print)
     gone = weakref.ref(lock)
     with pytest.warns(ResourceWarning, match=f'"{name}" was not released'):
         del lock

@@ -87,13 +87,15 @@ class BaseLock:
 
     def on_lost(self, callback: Callable[[LostReason], object]) -> None:
         """Calls `callback` once, in a thread of its own, when the lock is lost. Not when it is released here."""
+        # Without the guard: it could not be collected.
+        hold = self._hold
 
         def call() -> None:
-            reason = self._hold.lost()
+            reason = hold.lost()
             if reason is not None:
                 callback(reason)
 
-        self._hold.listen(lambda: threading.Thread(target=call, name="lockbroker-lost", daemon=True).start())
+        hold.listen(lambda: threading.Thread(target=call, name="lockbroker-lost", daemon=True).start())
 
     def _begin_release(self) -> Future[None]:
         """Begins the release, unless it was begun before, and returns its end."""

@@ -1,0 +1,102 @@
+"""The testee's lines: what it answers, and how it says so."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from typing import Any, Protocol
+
+import lockbroker
+
+Answer = dict[str, Any]
+
+_KINDS: dict[type[Exception], str] = {
+    lockbroker.Invalid: "INVALID",
+    lockbroker.Denied: "DENIED",
+    lockbroker.Unavailable: "UNAVAILABLE",
+    lockbroker.Exhausted: "EXHAUSTED",
+    lockbroker.HandshakeError: "HANDSHAKE",
+    lockbroker.ProtocolError: "PROTOCOL",
+    lockbroker.ClientClosed: "CLOSED",
+    lockbroker.EndpointError: "ENDPOINT",
+    lockbroker.TlsError: "TLS",
+}
+OVER = (lockbroker.LostReason.ENDED, lockbroker.LostReason.FORKED)
+"""The reasons of locks that were not lost: there is nothing left to release here."""
+_mutex = threading.Lock()
+
+
+class Cancelled(BaseException):
+    """The driver cancels the call."""
+
+
+class Failed(Exception):
+    """The driver has a scope fail."""
+
+
+class Guard(Protocol):
+    """A lock of threads or of tasks."""
+
+    @property
+    def fencing_token(self) -> int: ...
+    @property
+    def lock_id(self) -> str: ...
+    def remaining(self) -> float: ...
+    def check(self) -> None: ...
+
+
+def say(**line: Any) -> None:
+    """Writes a line."""
+    with _mutex:
+        print(json.dumps(line), flush=True)
+
+
+def granted(lock: Guard) -> Answer:
+    """Answers with a lock that was acquired."""
+    return {"granted": {"token": lock.fencing_token, "lock_id": lock.lock_id}}
+
+
+def checked(lock: Guard) -> Answer:
+    """Asks a lock if it is held."""
+    try:
+        lock.check()
+    except lockbroker.LockbrokerError as error:
+        return failed(error)
+    return {"held": {"remaining_ms": int(lock.remaining() * 1000)}}
+
+
+def info(found: lockbroker.LockInfo) -> Answer:
+    """Answers with a lock as others see it."""
+    return {"held": found.state is lockbroker.LockState.HELD, "owner": found.owner}
+
+
+def failed(error: BaseException) -> Answer:
+    """Answers with what was raised instead of an answer."""
+    if isinstance(error, lockbroker.NotAcquired):
+        return {"not_acquired": {"reason": error.reason.name, "owner": error.owner}}
+    if isinstance(error, lockbroker.Lost):
+        return {"lost": {"reason": error.reason.name}}
+    if isinstance(error, Cancelled):
+        return {"cancelled": True}
+    if not isinstance(error, lockbroker.LockbrokerError):
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+    kind = next((kind for type, kind in _KINDS.items() if isinstance(error, type)), "UNEXPECTED")
+    return {"error": {"kind": kind, "message": str(error)}}
+
+
+def options(
+    linger_ms: int | None = None, owner: str | None = None, poll_ms: int | None = None, wait_ms: int | None = None
+) -> dict[str, Any]:
+    """Returns the arguments of `lock`."""
+    return {
+        "wait": seconds(wait_ms),
+        "linger": seconds(linger_ms),
+        "owner": owner,
+        "poll_interval": seconds(poll_ms),
+    }
+
+
+def seconds(milliseconds: int | None) -> float | None:
+    """Returns a time as the client takes it."""
+    return None if milliseconds is None else milliseconds / 1000
