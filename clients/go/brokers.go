@@ -41,16 +41,20 @@ func (b *brokers) call(ctx context.Context, lock string, call func(context.Conte
 	share := b.answerTimeout / time.Duration(len(b.all))
 	var failure error
 	for range b.all {
-		at := b.next.Load()
+		at := int(b.next.Load())
 		err, again := b.all[at].call(ctx, share, lock, call)
 		if err == nil || !again {
 			return err
 		}
 		failure = err
-		// Unless somebody else has turned from it already.
-		b.next.CompareAndSwap(at, (at+1)%int64(len(b.all)))
+		b.turnFrom(at)
 	}
 	return failure
+}
+
+// turnFrom turns from a broker that was of no use to the next, unless it has been turned from already.
+func (b *brokers) turnFrom(at int) {
+	b.next.CompareAndSwap(int64(at), int64((at+1)%len(b.all)))
 }
 
 // release calls Release. It is bounded by the answer timeout.

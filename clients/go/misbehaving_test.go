@@ -1,6 +1,8 @@
 package lockbroker_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net"
 	"strings"
@@ -22,19 +24,31 @@ type sessionStream = grpc.BidiStreamingServer[pb.SessionRequest, pb.SessionRespo
 type scripted struct {
 	pb.UnimplementedLockServiceServer
 	session func(sessionStream) error
+	// releases has the lock ids that it was asked to release; nil if it is not to be asked.
+	releases chan string
 }
 
 func (s *scripted) Session(stream sessionStream) error { return s.session(stream) }
 
-// startScripted starts one, and returns where it listens.
+func (s *scripted) Release(_ context.Context, request *pb.ReleaseRequest) (*pb.ReleaseResponse, error) {
+	s.releases <- request.GetLockId()
+	return &pb.ReleaseResponse{Outcome: pb.ReleaseResponse_OUTCOME_RELEASED}, nil
+}
+
+// startScripted starts one that is not asked to release, and returns where it listens.
 func startScripted(t *testing.T, session func(sessionStream) error) string {
+	t.Helper()
+	return (&scripted{session: session}).start(t)
+}
+
+func (s *scripted) start(t *testing.T) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	server := grpc.NewServer()
-	pb.RegisterLockServiceServer(server, &scripted{session: session})
+	pb.RegisterLockServiceServer(server, s)
 	go func() { _ = server.Serve(listener) }()
 	t.Cleanup(server.Stop)
 	return listener.Addr().String()
@@ -62,7 +76,7 @@ func unknown() *pb.SessionResponse {
 	return response
 }
 
-// script says things, one after the other, after each request that it waits for.
+// script says things, one after the other, after each request that it waits for. It ends with an error that is among them.
 func script(stream sessionStream, says ...any) error {
 	for _, said := range says {
 		switch said := said.(type) {
@@ -78,6 +92,8 @@ func script(stream sessionStream, says ...any) error {
 			if err := stream.Send(said); err != nil {
 				return err
 			}
+		case error:
+			return said
 		}
 	}
 	<-stream.Context().Done()
@@ -124,6 +140,19 @@ func TestABrokerThatMakesNoSenseIsLeft(t *testing.T) {
 			}
 			release(t, lock)
 		})
+	}
+}
+
+// The session and the single calls turn from a broker together.
+func TestAReleaseIsNotAskedOfTheBrokerThatWasJustLeft(t *testing.T) {
+	t.Parallel()
+	left := &scripted{releases: make(chan string, 9), session: func(stream sessionStream) error {
+		return script(stream, "Open", opened(15*time.Second), "Begin", acquired(1, "id"), "End", errors.New("it breaks"))
+	}}
+	next := &scripted{releases: make(chan string, 9), session: func(stream sessionStream) error { return script(stream) }}
+	release(t, acquire(t, connect(t, left.start(t)+","+next.start(t)), "left"))
+	if len(left.releases) != 0 || len(next.releases) != 1 || <-next.releases != "id" {
+		t.Errorf("the broker that was left is asked %d times, the other %d times", len(left.releases), len(next.releases))
 	}
 }
 

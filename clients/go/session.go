@@ -184,7 +184,13 @@ func (s *session) step(input core.Input) {
 	if s.isDone {
 		return
 	}
-	for _, output := range s.core.Handle(clock.Now(), input) {
+	endpoint := s.core.NextEndpoint()
+	outputs := s.core.Handle(clock.Now(), input)
+	if s.core.NextEndpoint() != endpoint {
+		// Single calls turn from it too. What is to be released elsewhere is not asked of a broker that was just left.
+		s.brokers.turnFrom(endpoint)
+	}
+	for _, output := range outputs {
 		s.carryOut(output)
 	}
 	// These change what all locks of a stream may believe in.

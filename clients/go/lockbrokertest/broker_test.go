@@ -59,7 +59,7 @@ func TestItGrantsAndRefuses(t *testing.T) {
 	}
 	granted := make(chan *lockbroker.Lock, 1)
 	go func() {
-		lock, _ := client.Lock(t.Context(), "job", lockbroker.Owner("me"), lockbroker.Linger(50*time.Millisecond))
+		lock, _ := client.Lock(t.Context(), "job", lockbroker.Owner("me"), lockbroker.Linger(time.Hour))
 		granted <- lock
 	}()
 	eventually(t, "somebody waits", func() bool { return broker.Waiters("job") == 1 })
@@ -75,14 +75,21 @@ func TestItGrantsAndRefuses(t *testing.T) {
 	if !errors.As(err, &held) || held.Reason != lockbroker.Lingering {
 		t.Fatalf("have %v", err)
 	}
-	if lock, err = client.Lock(t.Context(), "job"); err != nil {
+	lock, err = client.Lock(t.Context(), "job 2", lockbroker.Linger(50*time.Millisecond))
+	if err != nil {
 		t.Fatal(err)
 	}
-	if info, err := client.Get(t.Context(), "job", lock.ID()); err != nil || info.State != lockbroker.StateHeld {
+	if err := lock.Release(); err != nil {
+		t.Error(err)
+	}
+	if lock, err = client.Lock(t.Context(), "job 2"); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := client.Get(t.Context(), "job 2", lock.ID()); err != nil || info.State != lockbroker.StateHeld {
 		t.Errorf("have %+v, %v", info, err)
 	}
 	client.Close()
-	if _, isHeld := broker.Holder("job"); isHeld {
+	if _, isHeld := broker.Holder("job 2"); isHeld {
 		t.Error("it is still held")
 	}
 }

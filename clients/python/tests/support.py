@@ -77,6 +77,12 @@ class Process:
         """Sends a signal."""
         self._process.send_signal(number)
 
+    def stop(self) -> None:
+        """Stops it, and waits until it has stopped."""
+        self.signal(signal.SIGSTOP)
+        stat = Path(f"/proc/{self.pid}/stat")
+        eventually("it has stopped", lambda: stat.read_text().rpartition(")")[2].split()[0] == "T")
+
     def wait(self) -> int:
         """Waits for its end, and returns its status."""
         status = self._process.wait(SOON)
@@ -110,6 +116,14 @@ def free_port() -> int:
         listening.bind(("127.0.0.1", 0))
         port: int = listening.getsockname()[1]
         return port
+
+
+@contextlib.contextmanager
+def deaf_port() -> Iterator[int]:
+    """A port at which nobody listens. Nobody else gets it meanwhile."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield bound.getsockname()[1]
 
 
 class Memcached(Process):
@@ -258,9 +272,3 @@ class Holder(Process):
         said = json.loads(self.says(r'\{"token.*').group())
         self.token: int = said["token"]
         self.lock_id: str = said["lock_id"]
-
-    def stop(self) -> None:
-        """Stops it, and waits until it has stopped."""
-        self.signal(signal.SIGSTOP)
-        stat = Path(f"/proc/{self.pid}/stat")
-        eventually("it has stopped", lambda: stat.read_text().rpartition(")")[2].split()[0] == "T")

@@ -16,7 +16,7 @@ import lockbroker
 from lockbroker import Lost, LostReason, NotAcquired, NotAcquiredReason, ReleaseOutcome, Unavailable, aio
 
 from .conftest import World
-from .support import Broker, eventually, free_port
+from .support import Broker, deaf_port, eventually
 
 
 @pytest.fixture
@@ -285,11 +285,12 @@ def test_adopted_and_released_by_lock_id(url: str, world: World, name: str) -> N
 
 def test_no_broker_answers(name: str) -> None:
     async def test() -> None:
-        async with aio.connect(f"127.0.0.1:{free_port()}", answer_timeout=0.3) as client:
-            with pytest.raises(Unavailable):
-                await client.lock(name, wait=0)
-            with pytest.raises(Unavailable):
-                await client.get(name)
+        with deaf_port() as port:
+            async with aio.connect(f"127.0.0.1:{port}", answer_timeout=0.3) as client:
+                with pytest.raises(Unavailable):
+                    await client.lock(name, wait=0)
+                with pytest.raises(Unavailable):
+                    await client.get(name)
 
     run(test())
 

@@ -16,7 +16,7 @@ import lockbroker
 from lockbroker import LostReason, NotAcquired, Unavailable
 
 from .conftest import World
-from .support import MEMCACHED, Broker, Holder, Memcached, Process, Proxy, eventually, free_port, swallowing_address
+from .support import MEMCACHED, Broker, Holder, Memcached, Process, Proxy, deaf_port, eventually, swallowing_address
 
 
 def test_a_killed_client_leaves_its_lock_at_once(world: World, other: lockbroker.Client, name: str) -> None:
@@ -141,6 +141,25 @@ def test_a_release_on_a_half_open_connection_is_done_elsewhere(
         other.lock(name, wait=0).release()
 
 
+def test_a_release_is_not_asked_of_the_broker_that_was_just_left(
+    world: World, other: lockbroker.Client, name: str
+) -> None:
+    with (
+        Proxy(world.first.port) as proxy,
+        lockbroker.connect(proxy.url, world.second.url, ttl=5) as client,
+        ThreadPoolExecutor() as pool,
+    ):
+        lock = client.lock(name)
+        proxy.is_swallowing = True
+        releasing = pool.submit(lock.release)
+        eventually("its end is sent", lambda: client._session._core.state(lock._key) == "releasing")
+        proxy.reset(1)
+        releasing.result(10)
+        # The connection of the Session alone.
+        assert proxy.accepted == 1
+        other.lock(name, wait=0).release()
+
+
 @pytest.mark.parametrize("sides", [1, 2])
 def test_a_reset_costs_no_lock(world: World, other: lockbroker.Client, name: str, sides: int) -> None:
     with Proxy(world.first.port) as proxy, lockbroker.connect(proxy.url, ttl=15) as client:
@@ -249,8 +268,7 @@ def test_a_loss_of_the_stores_memory_costs_no_lock(name: str) -> None:
 
 
 def test_no_broker_answers(name: str) -> None:
-    port = free_port()
-    with lockbroker.connect(f"127.0.0.1:{port}", answer_timeout=0.5) as client:
+    with deaf_port() as port, lockbroker.connect(f"127.0.0.1:{port}", answer_timeout=0.5) as client:
         for wait in (0.0, 0.2):
             with pytest.raises(Unavailable) as away:
                 client.lock(name, wait=wait)
@@ -264,7 +282,7 @@ def test_no_broker_answers(name: str) -> None:
 
 
 def test_a_broker_that_comes_back_is_used(world: World, name: str) -> None:
-    with Proxy(free_port()) as proxy, lockbroker.connect(proxy.url, answer_timeout=1) as client:
+    with deaf_port() as port, Proxy(port) as proxy, lockbroker.connect(proxy.url, answer_timeout=1) as client:
         for _ in range(3):
             with pytest.raises(Unavailable):
                 client.get(name)
@@ -287,7 +305,7 @@ def test_the_store_is_away(name: str) -> None:
     with Memcached() as memcached, Broker("--store", memcached.store) as broker:
         with lockbroker.connect(broker.url, ttl=5) as client:
             client.lock(name).release()
-            memcached.signal(signal.SIGSTOP)
+            memcached.stop()
             with pytest.raises(Unavailable) as away:
                 client.lock(name, wait=0)
             assert away.value.reason is lockbroker.ErrorReason.STORE_UNAVAILABLE
@@ -313,10 +331,9 @@ def test_what_listens_is_no_broker(name: str) -> None:
 
 
 def test_proxy_variables_are_not_heeded(world: World, other: lockbroker.Client, name: str) -> None:
-    nobody = f"http://127.0.0.1:{free_port()}"
-    variables = dict.fromkeys(("http_proxy", "https_proxy", "grpc_proxy", "HTTP_PROXY", "HTTPS_PROXY"), nobody)
+    names = ("http_proxy", "https_proxy", "grpc_proxy", "HTTP_PROXY", "HTTPS_PROXY")
     for number, url in enumerate((world.first.url, world.first.unix)):
-        with Holder(f"{name}-{number}", url, **variables):
+        with deaf_port() as port, Holder(f"{name}-{number}", url, **dict.fromkeys(names, f"http://127.0.0.1:{port}")):
             assert other.try_lock(f"{name}-{number}") is None
 
 

@@ -140,6 +140,9 @@ func (c *Core) Held(key Key) (HeldLock, bool) {
 // IsEmpty reports whether there is nothing left to hold, to ask for or to release.
 func (c *Core) IsEmpty() bool { return len(c.locks) == 0 && len(c.elsewhere) == 0 }
 
+// NextEndpoint returns the number of the endpoint to try next.
+func (c *Core) NextEndpoint() int { return c.dialer.endpoint }
+
 // State returns the state of a lock, by the name that it has in the vectors; empty if it has ended.
 func (c *Core) State(key Key) string {
 	if c.elsewhere[key] != nil {

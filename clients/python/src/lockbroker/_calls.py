@@ -41,6 +41,11 @@ class Calls:
         request = pb.GetLockRequest(name=name, lock_id=lock_id)
         self._start("GetLock", request, pb.GetLockResponse.FromString, done)
 
+    def turn_from(self, number: int) -> None:
+        """Turns from a broker that was of no use to the next, unless it has been turned from already."""
+        if self._current == number:
+            self._current = (number + 1) % len(self._endpoints)
+
     def close(self) -> None:
         """Ends the calls under way, and closes the channels."""
         with self._mutex:
@@ -73,8 +78,8 @@ class Calls:
 
         def again(failure: t.Failure) -> None:
             is_away = failure.code in (t.Code.UNAVAILABLE, t.Code.HANDSHAKE)
-            if is_away and self._current == number:
-                self._current = (number + 1) % len(self._endpoints)
+            if is_away:
+                self.turn_from(number)
             if not is_away or tries >= len(self._endpoints):
                 return done(failure)
             self._start(method, request, deserialize, done, tries + 1)

@@ -300,7 +300,12 @@ class Session:
 
     def _step(self, event: t.Input) -> None:
         """Tells the core what has happened, and does what it says."""
-        for output in self._core.handle(_clock.now(), event):
+        endpoint = self._core.next_endpoint
+        outputs = self._core.handle(_clock.now(), event)
+        if self._core.next_endpoint != endpoint:
+            # Single calls turn from it too. What is to be released elsewhere is not asked of a broker that was just left.
+            self.calls.turn_from(endpoint)
+        for output in outputs:
             self._carry_out(output)
         # These change what all locks of a stream may believe in.
         if isinstance(event, t.Ended) or (isinstance(event, t.Received) and isinstance(event.message, t.HeartbeatAck)):

@@ -128,6 +128,11 @@ class Core:
             return None
         return HeldLock(lock.lock_id or "", link.ttl, link.until(home.lock_ref), not link.is_open)
 
+    @property
+    def next_endpoint(self) -> int:
+        """Returns the number of the endpoint to try next."""
+        return self._dialer.endpoint
+
     def endpoint(self, id: int) -> int | None:
         """Returns the number of the endpoint that a link leads to, or would lead to."""
         link = self._links.get(id)

@@ -32,8 +32,8 @@ class Dialer:
         self._state = State.IDLE
         self._within = min(answer_timeout // endpoints, DIAL)
         self._endpoints = endpoints
-        # The endpoint to try next.
-        self._endpoint = 0
+        self.endpoint = 0
+        """The endpoint to try next."""
         # The earliest moment of the next dial.
         self._next = now
         # The dials since a heartbeat was acknowledged.
@@ -60,7 +60,7 @@ class Dialer:
         self._link += 1
         self._next = now + pause(self._tries, MOST, chance())
         self._tries += 1
-        self._dialled, self._until = self._endpoint, now + self._within
+        self._dialled, self._until = self.endpoint, now + self._within
         self._state = State.CONNECTING
         out.append(t.Dial(self._link, self._dialled))
 
@@ -93,8 +93,8 @@ class Dialer:
 
     def turn_from(self, endpoint: int) -> None:
         """Turns from an endpoint that was of no use to the next, unless it has been turned from already."""
-        if self._endpoint == endpoint:
-            self._endpoint = (endpoint + 1) % self._endpoints
+        if self.endpoint == endpoint:
+            self.endpoint = (endpoint + 1) % self._endpoints
 
     def start_over(self, now: int) -> None:
         """Starts the pauses over: a broker keeps its word."""
