@@ -25,7 +25,7 @@ pub use events::{Event, RawSession, end_of, next_event, next_message, reason};
 pub use history::{History, Hold};
 pub use locks::*;
 pub use memcached::Memcached;
-pub use process::Process;
+pub use process::{Process, show_logs};
 pub use proxy::Proxy;
 pub use scrape::{Answer, Scrape, http};
 

@@ -1,7 +1,8 @@
 //! A child process that a test stops, resumes and kills, and that does not outlive the test.
 
 use std::io::{BufRead, BufReader};
-use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,13 +20,19 @@ pub struct Process {
 impl Process {
     /// Starts a program; its log is printed if the test fails.
     pub fn spawn(name: &str, command: &mut Command) -> Self {
-        Self::spawn_writing(name, command, Stdio::null()).0
+        Self::start(name, command, Stdio::null(), Stdio::null()).0
     }
 
     /// Starts it as `spawn` does, with its stdout for the test to read.
     pub fn spawn_piped(name: &str, command: &mut Command) -> (Self, ChildStdout) {
-        let (process, stdout) = Self::spawn_writing(name, command, Stdio::piped());
+        let (process, _, stdout) = Self::start(name, command, Stdio::null(), Stdio::piped());
         (process, stdout.unwrap())
+    }
+
+    /// Starts it as `spawn_piped` does, with its stdin for the test to write.
+    pub fn spawn_talking(name: &str, command: &mut Command) -> (Self, ChildStdin, ChildStdout) {
+        let (process, stdin, stdout) = Self::start(name, command, Stdio::piped(), Stdio::piped());
+        (process, stdin.unwrap(), stdout.unwrap())
     }
 
     /// Starts one that writes a line once it is at work, and waits for that line. A `lockbroker run` has read all that its
@@ -38,9 +45,14 @@ impl Process {
         process
     }
 
-    fn spawn_writing(name: &str, command: &mut Command, stdout: Stdio) -> (Self, Option<ChildStdout>) {
+    fn start(
+        name: &str,
+        command: &mut Command,
+        stdin: Stdio,
+        stdout: Stdio,
+    ) -> (Self, Option<ChildStdin>, Option<ChildStdout>) {
         let mut child = command
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(stdout)
             .stderr(Stdio::piped())
             .spawn()
@@ -52,8 +64,8 @@ impl Process {
             let log = Arc::clone(&log);
             move || lines.map_while(Result::ok).for_each(|line| log.lock().unwrap().push(line))
         });
-        let stdout = child.stdout.take();
-        (Self { name: name.to_owned(), child, log }, stdout)
+        let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
+        (Self { name: name.to_owned(), child, log }, stdin, stdout)
     }
 
     /// Returns its process id.
@@ -81,12 +93,15 @@ impl Process {
     /// Sends SIGSTOP: it stays connected and does nothing. Returns when it has really stopped.
     pub async fn stop(&mut self) {
         self.signal(Signal::STOP);
-        let stat = format!("/proc/{}/stat", self.pid());
-        super::eventually(super::SOON, "the process stops", async || {
-            // The state is the first field behind the name, which stands in brackets.
-            std::fs::read_to_string(&stat).unwrap().rsplit_once(") ").unwrap().1.starts_with('T')
-        })
-        .await;
+        let pid = self.pid();
+        super::eventually(super::SOON, "the process stops", async || Self::is_stopped(pid)).await;
+    }
+
+    /// Returns true if the process has stopped.
+    pub fn is_stopped(pid: u32) -> bool {
+        // The state is the first field behind the name, which stands in brackets.
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        stat.rsplit_once(") ").unwrap().1.starts_with('T')
     }
 
     /// Sends SIGCONT: it goes on, and believes that no time has passed.
@@ -120,10 +135,18 @@ impl Process {
     }
 }
 
+/// Says whether the logs of processes are shown when a test fails: not where it should fail.
+static SHOW_LOGS: AtomicBool = AtomicBool::new(true);
+
+/// Sets whether they are shown, as they are at first.
+pub fn show_logs(show: bool) {
+    SHOW_LOGS.store(show, Ordering::Relaxed);
+}
+
 impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
-        if thread::panicking() {
+        if thread::panicking() && SHOW_LOGS.load(Ordering::Relaxed) {
             eprintln!("--- log of {} (pid {}):\n{}\n---", self.name, self.pid(), self.log().join("\n"));
         }
     }

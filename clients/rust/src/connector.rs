@@ -112,13 +112,58 @@ pub fn plain_endpoint(text: &str) -> Result<Endpoint, Error> {
     };
     // HTTP/2 keepalive stays off: it would close a stream that is silent, and closing is the client's word.
     let endpoint = Endpoint::from_shared(full).map_err(|error| wrong(chain(&error)))?;
-    // A URL has the port of its scheme; a host alone is a port forgotten.
-    if !text.contains("://") && !text.starts_with("unix:") && endpoint.uri().port().is_none() {
-        return Err(wrong("there is no port".into()));
+    if let Some(path) = text.strip_prefix("unix:") {
+        return match path.trim_start_matches('/') {
+            "" => Err(wrong("there is no path".into())),
+            _ => Ok(endpoint),
+        };
+    }
+    let uri = endpoint.uri();
+    let (host, authority) =
+        (uri.host().unwrap_or_default(), uri.authority().map_or("", |authority| authority.as_str()));
+    match authority.strip_prefix(host) {
+        // A URL has the port of its scheme; a host alone is a port forgotten.
+        Some("") if !text.contains("://") => return Err(wrong("there is no port".into())),
+        Some("") => {}
+        // Another number would be taken for none, and the port would be the scheme's.
+        Some(port) if port[1..].parse::<u16>().is_ok_and(|port| port > 0) => {}
+        Some(_) => return Err(wrong("the port is no number from 1 to 65535".into())),
+        None => return Err(wrong("there is something before the host".into())),
     }
     match endpoint.uri().path() {
-        _ if text.starts_with("unix:") => Ok(endpoint),
         "" | "/" if endpoint.uri().query().is_none() => Ok(endpoint),
         _ => Err(wrong("there is something after the port".into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_endpoint_is_refused() {
+        for (text, reason) in [
+            ("ftp://a:1", "scheme"),
+            ("a", "no port"),
+            ("a:", "port"),
+            ("http://a:", "port"),
+            ("http://a:0", "port"),
+            ("http://a:99999", "65535"),
+            ("https://[::1]:99999", "65535"),
+            ("http://me@a:1", "before the host"),
+            ("http://a:1/path", "after the port"),
+            ("unix:", "no path"),
+            ("unix://", "no path"),
+        ] {
+            let error = plain_endpoint(text).unwrap_err().to_string();
+            assert!(error.contains(reason), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn endpoints_are_taken_as_people_write_them() {
+        for text in ["a:1", "http://a", "http://a:1/", "https://[::1]:65535", "[::1]:1", "unix:/a", "unix:///a"] {
+            assert!(plain_endpoint(text).is_ok(), "{text}");
+        }
     }
 }

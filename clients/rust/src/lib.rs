@@ -36,6 +36,7 @@ mod brokers;
 pub mod clock;
 mod connector;
 mod core;
+mod environment;
 mod error;
 mod error_reason;
 #[doc(hidden)]
@@ -214,6 +215,21 @@ impl Client {
     /// Panics outside of a tokio runtime. The client belongs to that runtime.
     pub fn connect(endpoint: impl Into<String>) -> Result<Client, Error> {
         Client::builder(endpoint).connect()
+    }
+
+    /// Makes a client for the brokers that the environment names, as for the command line: `LOCKBROKER_SERVER`, with
+    /// commas between several, and, with the crate's feature `tls`, `LOCKBROKER_CLIENT_TLS_CA`,
+    /// `LOCKBROKER_CLIENT_TLS_CERT` and `LOCKBROKER_CLIENT_TLS_KEY`. Without them it is the broker at
+    /// `http://127.0.0.1:28551`.
+    ///
+    /// # Errors
+    /// Fails with [`Error::Endpoint`] or [`Error::Tls`] if a variable cannot be used. An empty one is an error: without it,
+    /// locks would be taken that others do not see.
+    ///
+    /// # Panics
+    /// Panics outside of a tokio runtime. The client belongs to that runtime.
+    pub fn from_env() -> Result<Client, Error> {
+        environment::builder(|name| std::env::var_os(name))?.connect()
     }
 
     /// Begins a client with other settings than [`connect`](Client::connect).

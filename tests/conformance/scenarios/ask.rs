@@ -1,0 +1,229 @@
+//! Asking for a lock, and waiting for it.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tokio::time::sleep;
+
+use super::Scenario;
+use crate::stage::{AT_ONCE, Client, Rival, Stage, in_line, is_free, is_freed};
+
+pub(super) const ALL: &[Scenario] = &[
+    Scenario::new("ask-try", "One try gets a free lock, each time with a higher token.", |stage| {
+        Box::pin(a_try(stage))
+    }),
+    Scenario::new("ask-held", "One try at a held lock is no error: it says HELD and the holder's label.", |stage| {
+        Box::pin(held(stage))
+    }),
+    Scenario::new("ask-self", "A client does not get a lock that it holds itself.", |stage| Box::pin(oneself(stage))),
+    Scenario::new("ask-wait", "A wait gets the lock as soon as its holder releases it.", |stage| {
+        Box::pin(a_wait(stage))
+    }),
+    Scenario::new("ask-order", "Waiters get the lock in the order in which they asked.", |stage| {
+        Box::pin(order(stage))
+    }),
+    Scenario::new("ask-max-wait", "A wait with a limit ends then, with MAX_WAIT.", |stage| Box::pin(max_wait(stage))),
+    Scenario::new("ask-cancel", "A cancelled wait leaves the line at once.", |stage| Box::pin(cancel(stage))),
+    Scenario::new("ask-cancel-grant", "A cancel that crosses the grant leaves no lock behind.", |stage| {
+        Box::pin(cancel_crosses_grant(stage))
+    }),
+    Scenario::new("ask-tasks", "While one task waits, another of the same client gets and releases locks.", |stage| {
+        Box::pin(tasks(stage))
+    }),
+    Scenario::new("ask-linger", "After a release with linger, the lock stays closed for that long.", |stage| {
+        Box::pin(linger(stage))
+    }),
+    Scenario::new("ask-get", "A look says whether a lock is held, and the holder's label.", |stage| {
+        Box::pin(get(stage))
+    }),
+    Scenario::new(
+        "ask-bad-input",
+        "A name or a linger that no broker takes is INVALID, and the client goes on.",
+        |stage| Box::pin(bad_input(stage)),
+    ),
+    Scenario::new("ask-deadline", "A lock taken within a call that has a deadline outlives it.", |stage| {
+        Box::pin(deadline(stage))
+    })
+    .needs("deadline"),
+    Scenario::new("ask-stubs", "The generated stubs work beside the client, in one program.", |stage| {
+        Box::pin(stubs(stage))
+    }),
+];
+
+async fn a_try(stage: Stage) {
+    let (client, name) = (stage.client().await, stage.name());
+    let first = client.takes(&name).await;
+    assert!(first.is_held().await);
+    first.release().await;
+    let second = client.takes(&name).await;
+    assert!(first.token < second.token);
+    second.release().await;
+}
+
+async fn held(stage: Stage) {
+    let (holder, asker, name) = (stage.client().await, stage.client().await, stage.name());
+    let lock = holder.takes_with(&name, json!({"owner": "host 8"})).await;
+    let answer = asker.tries(&name).await;
+    assert_eq!(answer.not_acquired(), "HELD");
+    assert_eq!(answer.get("not_acquired")["owner"], "host 8");
+    lock.release().await;
+}
+
+async fn oneself(stage: Stage) {
+    let (client, name) = (stage.client().await, stage.name());
+    let lock = client.takes(&name).await;
+    assert_eq!(client.tries(&name).await.not_acquired(), "HELD");
+    assert!(lock.is_held().await);
+    lock.release().await;
+}
+
+async fn a_wait(stage: Stage) {
+    let (client, name) = (stage.client().await, stage.name());
+    let first = client.takes(&name).await;
+    let (second, call) = client.waits(&name);
+    in_line(&stage.brokers().await.first, &name, 1).await;
+    first.release().await;
+    let second = second.granted(&call.answer_within(AT_ONCE).await);
+    assert!(first.token < second.token);
+    second.release().await;
+}
+
+async fn order(stage: Stage) {
+    let (client, name) = (stage.client().await, stage.name());
+    let broker = &stage.brokers().await.first;
+    let mut holder = client.takes(&name).await;
+    let mut line = Vec::new();
+    for place in 1..=4 {
+        line.push(client.waits(&name));
+        in_line(broker, &name, place).await;
+    }
+    for (waiter, call) in line {
+        holder.release().await;
+        holder = waiter.granted(&call.answer_within(AT_ONCE).await);
+    }
+    holder.release().await;
+}
+
+async fn max_wait(stage: Stage) {
+    let (client, name) = (stage.client().await, stage.name());
+    let lock = client.takes(&name).await;
+    let start = Instant::now();
+    let (_, call) = client.asking("wait", &name, json!({"wait_ms": 1_500}));
+    assert_eq!(call.answer().await.not_acquired(), "MAX_WAIT");
+    let took = start.elapsed();
+    assert!((Duration::from_millis(1_490)..Duration::from_secs(4)).contains(&took), "it took {took:?}");
+    lock.release().await;
+}
+
+async fn cancel(stage: Stage) {
+    let (client, name) = (stage.client().await, stage.name());
+    let broker = &stage.brokers().await.first;
+    let lock = client.takes(&name).await;
+    let (_, call) = client.waits(&name);
+    in_line(broker, &name, 1).await;
+    client.testee.ask(json!({"do": "cancel", "call": call.id})).await.get("ok");
+    call.answer_within(AT_ONCE).await.get("cancelled");
+    in_line(broker, &name, 0).await;
+    assert!(lock.is_held().await);
+    lock.release().await;
+}
+
+/// Releases and cancels at the same time, so that either may come first.
+async fn cancel_crosses_grant(stage: Stage) {
+    let (client, name) = (stage.client().await, stage.name());
+    let broker = &stage.brokers().await.first;
+    for round in 0..30 {
+        let lock = client.takes(&name).await;
+        let (waiter, call) = client.waits(&name);
+        in_line(broker, &name, 1).await;
+        let cancel = async || {
+            client.testee.ask(json!({"do": "cancel", "call": call.id})).await.get("ok");
+        };
+        if round % 2 == 0 {
+            tokio::join!(lock.release(), cancel());
+        } else {
+            tokio::join!(cancel(), lock.release());
+        }
+        let answer = call.answer_within(AT_ONCE).await;
+        if answer.has("granted") {
+            waiter.granted(&answer).release().await;
+        } else {
+            answer.get("cancelled");
+        }
+        is_freed(broker, &name, AT_ONCE).await;
+    }
+}
+
+async fn tasks(stage: Stage) {
+    let (client, name) = (stage.client().await, stage.name());
+    let lock = client.takes(&name).await;
+    let (waiter, mut call) = client.waits(&name);
+    in_line(&stage.brokers().await.first, &name, 1).await;
+    for round in 0..20 {
+        client.takes(&format!("{name}/{round}")).await.release().await;
+    }
+    assert!(!call.is_answered());
+    lock.release().await;
+    waiter.granted(&call.answer().await).release().await;
+}
+
+async fn linger(stage: Stage) {
+    let (client, name) = (stage.client().await, stage.name());
+    let lock = client.takes_with(&name, json!({"linger_ms": 3_000})).await;
+    lock.release().await;
+    let released = Instant::now();
+    assert_eq!(client.tries(&name).await.not_acquired(), "LINGERING");
+    let (waiter, call) = client.waits(&name);
+    let waiter = waiter.granted(&call.answer().await);
+    let after = released.elapsed();
+    // The answer to the release came a little after it.
+    assert!(after > Duration::from_millis(2_500), "granted {after:?} after the release");
+    waiter.release().await;
+}
+
+async fn get(stage: Stage) {
+    let (client, name) = (stage.client().await, stage.name());
+    assert_eq!(client.ask("get", json!({"name": name})).await.get("held"), false);
+    let lock = client.takes_with(&name, json!({"owner": "host 8"})).await;
+    let seen = client.ask("get", json!({"name": name})).await;
+    assert_eq!((seen.get("held"), seen.get("owner")), (&json!(true), &json!("host 8")));
+    lock.release().await;
+}
+
+async fn bad_input(stage: Stage) {
+    let (client, name) = (stage.client().await, stage.name());
+    let long = "x".repeat(129);
+    for wrong in ["", "a\nb", &long] {
+        assert_eq!(client.tries(wrong).await.error(), "INVALID", "{wrong:?}");
+    }
+    let (_, call) = client.asking("try", &name, json!({"linger_ms": 400_000_000_000_i64}));
+    let answer = call.answer().await;
+    assert_eq!(answer.error(), "INVALID");
+    assert!(answer.message().contains("linger"), "{}", answer.message());
+    let (_, call) = client.asking("try", &name, json!({"owner": "x".repeat(300)}));
+    assert_eq!(call.answer().await.error(), "INVALID");
+    client.takes(&name).await.release().await;
+}
+
+async fn deadline(stage: Stage) {
+    let (client, name) = (stage.client().await, stage.name());
+    // A client that opens its Session in there must not hand the deadline down to it.
+    let (held, call) = client.asking("deadline", &name, json!({"ms": 1_000}));
+    let held = held.granted(&call.answer().await);
+    let rival = Rival::queue(&stage.brokers().await.second, &name).await;
+    sleep(Duration::from_secs(3)).await;
+    assert!(held.is_held().await);
+    assert!(!rival.has_it());
+    held.release().await;
+    rival.granted(AT_ONCE).await;
+}
+
+async fn stubs(stage: Stage) {
+    let (client, name): (Client, _) = (stage.client().await, stage.name());
+    let broker = &stage.brokers().await.first;
+    let lock = client.takes(&name).await;
+    let other = format!("{name}/bare");
+    client.ask("bare", json!({"server": broker.url(), "name": other})).await.get("ok");
+    assert!(is_free(broker, &other).await && lock.is_held().await);
+    lock.release().await;
+}

@@ -1,0 +1,91 @@
+//! What a client costs, and how much it holds.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use serde_json::json;
+use tokio::time::sleep;
+
+use crate::stage::{Brokers, Client};
+use crate::testee::{Program, Testee};
+
+/// A cycle may cost so many times what Acquire and Release by the generated stub cost.
+const LIMIT: f64 = 3.0;
+const ROUNDS: usize = 9;
+const CYCLES: u64 = 200;
+
+/// Times cycles through each client and through its language's stub in turn, and prints the medians.
+pub(crate) async fn cost(programs: &[Program]) -> bool {
+    let brokers = Brokers::start().await;
+    let server = brokers.first.url();
+    let mut good = true;
+    for program in programs {
+        let client = Client::connect(Arc::new(Testee::start(program, &[]).await), &[server.clone()]).await;
+        let name = format!("{}/cost", program.language);
+        let cycle = async |verb: &str| {
+            let fields = json!({"server": server, "name": name, "count": CYCLES});
+            let answer = client.ask(verb, fields).await;
+            answer.get("nanos").as_f64().unwrap() / CYCLES as f64 / 1_000.0
+        };
+        // Until both have warmed up.
+        cycle("cycle").await;
+        cycle("bare_cycle").await;
+        let (mut ours, mut bare) = (Vec::new(), Vec::new());
+        for _ in 0..ROUNDS {
+            ours.push(cycle("cycle").await);
+            bare.push(cycle("bare_cycle").await);
+        }
+        let ratio = median(&mut ours) / median(&mut bare);
+        println!(
+            "{}: a cycle takes {:.0} µs ({:.0} to {:.0}), by a bare stub {:.0} µs ({:.0} to {:.0}): {ratio:.2} times",
+            program.language,
+            median(&mut ours),
+            ours[0],
+            ours[ROUNDS - 1],
+            median(&mut bare),
+            bare[0],
+            bare[ROUNDS - 1],
+        );
+        good &= ratio <= LIMIT;
+    }
+    good
+}
+
+/// Sorts, and returns the one in the middle.
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// Holds 1,000 locks in each language for a minute. Meanwhile their broker is killed, and memcached restarts.
+pub(crate) async fn hold(programs: &[Program]) -> bool {
+    const LOCKS: u64 = 1_000;
+    let mut brokers = Brokers::start().await;
+    let servers = brokers.both();
+    let clients = join_all(programs.iter().map(async |program| {
+        let client = Client::connect(Arc::new(Testee::start(program, &[]).await), &servers).await;
+        let prefix = format!("{}/", program.language);
+        let taken = client.ask("many", json!({"prefix": prefix, "count": LOCKS})).await;
+        assert_eq!(taken.get("granted"), LOCKS, "{}", program.language);
+        (program, client, prefix)
+    }));
+    let clients = clients.await;
+    let start = Instant::now();
+    sleep(Duration::from_secs(10)).await;
+    brokers.first.kill();
+    sleep(Duration::from_secs(20)).await;
+    brokers.first.start_again().await;
+    brokers.memcached.kill();
+    sleep(Duration::from_millis(500)).await;
+    brokers.memcached.start_again().await;
+    sleep(Duration::from_secs(60).saturating_sub(start.elapsed())).await;
+    let mut good = true;
+    for (program, client, prefix) in &clients {
+        let answer = client.ask("check_many", json!({"prefix": prefix, "count": LOCKS})).await;
+        let held = answer.get("held").as_u64().unwrap();
+        println!("{}: {held} of {LOCKS} locks are held after {} s", program.language, start.elapsed().as_secs());
+        good &= held == LOCKS;
+    }
+    good
+}
