@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::time::sleep;
 
 use crate::stage::{Brokers, Client};
-use crate::testee::{Program, Testee};
+use crate::testee::{Answer, Program, Testee};
 
 /// A cycle may cost so many times what Acquire and Release by the generated stub cost.
 const LIMIT: f64 = 3.0;
@@ -23,29 +23,28 @@ pub(crate) async fn cost(programs: &[Program]) -> bool {
     for program in programs {
         let client = Client::connect(Arc::new(Testee::start(program, &[]).await), &[server.clone()]).await;
         let name = format!("{}/cost", program.language);
-        let cycle = async |verb: &str| {
-            let fields = json!({"server": server, "name": name, "count": CYCLES});
-            let answer = client.ask(verb, fields).await;
-            answer.get("nanos").as_f64().unwrap() / CYCLES as f64 / 1_000.0
-        };
+        let micros = |answer: &Answer| answer.get("nanos").as_f64().unwrap() / CYCLES as f64 / 1_000.0;
+        let cycle = async || micros(&client.ask("cycle", json!({"name": name, "count": CYCLES})).await);
+        let bare = json!({"do": "bare_cycle", "server": server, "name": name, "count": CYCLES});
+        let bare_cycle = async || micros(&client.testee.ask(bare.clone()).await);
         // Until both have warmed up.
-        cycle("cycle").await;
-        cycle("bare_cycle").await;
-        let (mut ours, mut bare) = (Vec::new(), Vec::new());
+        cycle().await;
+        bare_cycle().await;
+        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
-            ours.push(cycle("cycle").await);
-            bare.push(cycle("bare_cycle").await);
+            ours.push(cycle().await);
+            theirs.push(bare_cycle().await);
         }
-        let ratio = median(&mut ours) / median(&mut bare);
+        let ratio = median(&mut ours) / median(&mut theirs);
         println!(
             "{}: a cycle takes {:.0} µs ({:.0} to {:.0}), by a bare stub {:.0} µs ({:.0} to {:.0}): {ratio:.2} times",
             program.language,
             median(&mut ours),
             ours[0],
             ours[ROUNDS - 1],
-            median(&mut bare),
-            bare[0],
-            bare[ROUNDS - 1],
+            median(&mut theirs),
+            theirs[0],
+            theirs[ROUNDS - 1],
         );
         good &= ratio <= LIMIT;
     }
@@ -82,7 +81,7 @@ pub(crate) async fn hold(programs: &[Program]) -> bool {
     sleep(Duration::from_secs(60).saturating_sub(start.elapsed())).await;
     let mut good = true;
     for (program, client, prefix) in &clients {
-        let answer = client.ask("check_many", json!({"prefix": prefix, "count": LOCKS})).await;
+        let answer = client.testee.ask(json!({"do": "check_many", "prefix": prefix, "count": LOCKS})).await;
         let held = answer.get("held").as_u64().unwrap();
         println!("{}: {held} of {LOCKS} locks are held after {} s", program.language, start.elapsed().as_secs());
         good &= held == LOCKS;

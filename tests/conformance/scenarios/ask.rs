@@ -223,7 +223,7 @@ async fn stubs(stage: Stage) {
     let broker = &stage.brokers().await.first;
     let lock = client.takes(&name).await;
     let other = format!("{name}/bare");
-    client.ask("bare", json!({"server": broker.url(), "name": other})).await.get("ok");
+    client.testee.ask(json!({"do": "bare", "server": broker.url(), "name": other})).await.get("ok");
     assert!(is_free(broker, &other).await && lock.is_held().await);
     lock.release().await;
 }

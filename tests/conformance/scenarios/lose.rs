@@ -75,7 +75,7 @@ async fn a_thousand(stage: Stage) {
     let taken = client.ask("many", json!({"prefix": prefix, "count": count})).await;
     assert_eq!(taken.get("granted"), count);
     sleep(Duration::from_secs(8)).await;
-    let held = client.ask("check_many", json!({"prefix": prefix, "count": count})).await;
+    let held = client.testee.ask(json!({"do": "check_many", "prefix": prefix, "count": count})).await;
     assert_eq!(held.get("held"), count);
     client.close().await;
     eventually(AT_ONCE, "all are free", async || {
@@ -114,14 +114,17 @@ async fn silence(stage: Stage) {
     lock.ask("check").await.get("lost");
 }
 
+/// When it wakes up, nobody answers: its clock alone can tell.
 async fn stopped(stage: Stage) {
     let (testee, brokers, name) = (stage.own_testee(&[]).await, stage.brokers().await, stage.name());
-    let client = Client::connect(testee, &brokers.both()).await;
+    let proxy = Proxy::start(brokers.first.address()).await;
+    let client = Client::connect(testee, &[format!("http://{}", proxy.address())]).await;
     let lock = client.takes(&name).await;
     lock.work().await;
     let rival = Rival::queue(&brokers.second, &name).await;
     client.testee.stop().await;
     rival.granted(FREE).await;
+    proxy.black_hole();
     let acted = lock.acts().len();
     client.testee.cont();
     lock.is_told_lost(AT_ONCE).await;
