@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import tarfile
 import threading
 from datetime import datetime, timezone
 from pathlib import Path
@@ -52,6 +53,16 @@ def test_the_package_is_as_registries_want_it(installed: Path) -> None:
     there = {str(file.relative_to(installed / "site")) for file in (installed / "site").rglob("*")}
     assert {"lockbroker/py.typed", "lockbroker/_proto.bin", "lockbroker/v1/lockbroker_pb2.pyi"} <= there
     assert not any("test_" in name for name in there)
+    for license in ("LICENSE-APACHE", "LICENSE-MIT"):
+        text = (HOME.parents[1] / license).read_text()
+        (packed,) = (installed / "site").glob(f"lockbroker-*.dist-info/licenses/{license}")
+        assert packed.read_text() == text
+        (source,) = (installed / "dist").glob("*.tar.gz")
+        with tarfile.open(source) as archive:
+            (member,) = (member for member in archive if member.name.endswith(f"/{license}"))
+            packed_again = archive.extractfile(member)
+            assert packed_again is not None
+            assert packed_again.read().decode() == text
 
 
 def test_a_users_types_are_checked(installed: Path, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import trustme
 import lockbroker
 
 from .conftest import World
-from .support import Broker
+from .support import Broker, Process
 
 HOME = Path(__file__).parents[1]
 PAGE = (HOME / "README.md").read_text()
@@ -140,6 +140,87 @@ def test_a_test_of_a_users_own(world: World) -> None:
             lock.check()
 
     run(world, sample(8, "lockbroker.testing"), nightly=nightly)["test_nightly_stops_when_it_loses_its_lock"]()
+
+
+def test_a_django_command(world: World, client: lockbroker.Client, tmp_path: Path) -> None:
+    files = {
+        "settings.py": f"""
+INSTALLED_APPS = ["shop"]
+DATABASES = {{"default": {{"ENGINE": "django.db.backends.sqlite3", "NAME": {str(tmp_path / "db")!r}}}}}
+LOCKBROKER = {{"endpoints": [{world.second.url!r}], "ttl": 5}}
+""",
+        "shop/__init__.py": "",
+        "shop/management/commands/nightly.py": sample(9, "LockedCommand") + NIGHTLY,
+        "shop/management/commands/nameless.py": "from lockbroker.contrib.django import LockedCommand as Command\n",
+        "shop/management/commands/migrate.py": MIGRATE,
+    }
+    for file, text in files.items():
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text(text)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": f"{HOME / 'src'}:{tmp_path}",
+        "DJANGO_SETTINGS_MODULE": "settings",
+        "LOCKBROKER_SERVER": "http://127.0.0.1:9",
+    }
+
+    def command(name: str) -> Process:
+        return Process(sys.executable, "-m", "django", name, env=environment)
+
+    with command("nightly") as nightly:
+        owner = nightly.says("page 0, token [0-9]+ (.* pid [0-9]+)").group(1)
+        with command("nightly") as second:
+            second.says(re.escape(f'CommandError: lock "shop/nightly" was not acquired: held (holder: {owner})'))
+            assert second.wait() == 75
+        nightly.tell("")
+        nightly.says("page 1, ")
+        nightly.tell("")
+        assert nightly.wait() == 0
+    with command("nightly") as nightly:
+        lock_id = nightly.says("page 0, .* id (.*)").group(1)
+        client.release("shop/nightly", lock_id)
+        nightly.tell("await the loss")
+        nightly.says('CommandError: lock "shop/nightly" was lost')
+        assert nightly.wait() == 70
+        assert not any("page 1" in line for line in nightly.lines)
+    with command("nameless") as nameless:
+        nameless.says("has no lock_name")
+    with client.lock("shop/migrate"), command("migrate") as migrate:
+        migrate.says("waits")
+    with command("migrate") as migrate:
+        migrate.says("No migrations to apply")
+        assert migrate.wait() == 0
+
+
+MIGRATE = """
+from django.core.management.commands import migrate
+from lockbroker.contrib.django import LockedCommand
+
+
+class Command(LockedCommand, migrate.Command):
+    lock_wait = None
+
+    def get_lock_name(self, database, **options):
+        print("waits", database)
+        return "shop/migrate"
+"""
+
+NIGHTLY = """
+
+from lockbroker.contrib.django import current_lock
+
+
+def pages():
+    return range(2)
+
+
+def write_page(page):
+    lock = current_lock()
+    owner = lock._session.settings.owner
+    print(f"page {page}, token {lock.fencing_token} {owner} id {lock.lock_id}", flush=True)
+    if input():
+        lock.wait_lost(20)
+"""
 
 
 def test_the_example_refuses_a_stale_writer(world: World) -> None:

@@ -1,1 +1,1 @@
-"""Locks for other projects: `tooz`, `celery` and `apscheduler`. Each needs that project, and nothing else here does."""
+"""Locks for other projects: `tooz`, `celery`, `apscheduler` and `django`. Each needs that project, and nothing else here does."""
