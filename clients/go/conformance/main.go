@@ -61,7 +61,7 @@ func main() {
 		scopes:  map[string]*scope{},
 		cancels: map[int64]context.CancelFunc{},
 	}
-	t.say(answer{"hello": answer{"client": "lockbroker for Go", "features": []string{}}})
+	t.say(answer{"hello": answer{"client": "lockbroker for Go", "features": []string{"collect", "deadline"}}})
 	lines := bufio.NewScanner(os.Stdin)
 	for lines.Scan() {
 		var told command

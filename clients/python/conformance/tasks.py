@@ -17,7 +17,7 @@ from forks import fork
 import lockbroker
 from lockbroker import aio
 
-FEATURES = ["fork", "loop", "collect"]
+FEATURES = ["fork", "loop", "collect", "deadline"]
 
 
 class _Scope:
