@@ -6,7 +6,10 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use crate::scenarios::Scenario;
+use crate::scenarios::{self, Scenario};
+
+/// The matrix for readers.
+const PAGE: &str = "docs/conformance.md";
 
 /// What came of a scenario in a language.
 #[derive(Clone, Debug)]
@@ -50,11 +53,22 @@ impl Matrix {
 
     /// Writes the page for readers.
     pub(crate) fn write(&self) {
+        fs::write(root().join(PAGE), self.page()).unwrap();
+    }
+
+    /// Returns true if the page says otherwise, and has these languages and all scenarios.
+    pub(crate) fn is_page_stale(&self) -> bool {
+        let (page, committed) = (self.page(), fs::read_to_string(root().join(PAGE)).unwrap_or_default());
+        let heading = |page: &str| page.lines().find(|line| line.starts_with("| id")).map(str::to_owned);
+        self.rows.len() == scenarios::all().count() && heading(&page) == heading(&committed) && page != committed
+    }
+
+    fn page(&self) -> String {
         let mut page = String::from(
             "# What the clients do\n\n\
-             For people who choose a client, or write one. Each row is a scenario that a program\n\
-             (`tests/conformance`) puts every client through, against real brokers on a real memcached. This page is\n\
-             written by `scripts/test-clients --only conformance -- --write`; do not edit it.\n\n",
+             For people who choose a client, or write one. Each row is a scenario that\n\
+             [a program](../tests/conformance/README.md) puts every client through, against real brokers on a real\n\
+             memcached. That program writes this page: `scripts/test-clients --only conformance -- --write`.\n\n",
         );
         let languages: Vec<_> = self.columns.iter().map(|(language, _)| language.as_str()).collect();
         let _ = writeln!(page, "| id | what a client does | {} |", languages.join(" | "));
@@ -67,7 +81,7 @@ impl Matrix {
             page.push('\n');
         }
         let _ = writeln!(page, "\n{}", legend(&self.columns));
-        fs::write(root().join("docs/conformance.md"), page).unwrap();
+        page
     }
 }
 
@@ -76,14 +90,14 @@ fn legend(columns: &[(String, Vec<Outcome>)]) -> String {
         .iter()
         .flat_map(|(language, outcomes)| {
             outcomes.iter().filter_map(move |outcome| match outcome {
-                Outcome::Unsupported(reason) => Some(format!("{language}: {reason}")),
+                Outcome::Unsupported(reason) => Some(format!("- {language}: {reason}")),
                 _ => None,
             })
         })
         .collect();
     reasons.sort();
     reasons.dedup();
-    format!("✓: it does. –: not possible in the language. {}", reasons.join(" "))
+    format!("✓: it does. –: the language has no such thing:\n\n{}", reasons.join("\n"))
 }
 
 fn mark(outcome: &Outcome) -> &'static str {
