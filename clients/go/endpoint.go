@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"strconv"
 	"strings"
 )
 
@@ -68,6 +69,10 @@ func parseEndpoint(text string) (endpoint, error) {
 		port = "443"
 	case port == "":
 		port = "80"
+	default:
+		if number, err := strconv.ParseUint(port, 10, 16); err != nil || number == 0 {
+			return endpoint{}, noEndpoint(text, "the port is no number from 1 to 65535")
+		}
 	}
 	address := net.JoinHostPort(parsed.Hostname(), port)
 	return endpoint{name: text, network: "tcp", address: address, isTLS: parsed.Scheme == "https"}, nil

@@ -159,6 +159,7 @@ fn play_all(program: &Program, chosen: &[&'static Scenario], unsupported: &Reaso
 /// Runs one scenario in one language, in a thread of its own.
 fn play(scenario: &'static Scenario, shared: Arc<Shared>, unsupported: Option<String>) -> Outcome {
     let played = thread::Builder::new().name(format!("scenario {}", scenario.id)).spawn(move || {
+        let of_all = Arc::clone(&shared);
         let played = panic::catch_unwind(AssertUnwindSafe(|| {
             let play = async {
                 let able = match scenario.needs {
@@ -177,7 +178,10 @@ fn play(scenario: &'static Scenario, shared: Arc<Shared>, unsupported: Option<St
             };
             runtime().block_on(play)
         }));
-        played.unwrap_or_else(|_| Outcome::Failed(FAILURE.take().unwrap_or_default()))
+        played.unwrap_or_else(|_| {
+            let (why, log) = (FAILURE.take().unwrap_or_default(), of_all.last_log());
+            Outcome::Failed(if log.is_empty() { why } else { format!("{why}\nits testee wrote last:\n{log}") })
+        })
     });
     played.unwrap().join().unwrap()
 }

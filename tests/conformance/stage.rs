@@ -65,6 +65,12 @@ impl Shared {
         Self { program, brokers: OnceCell::new(), testee: OnceCell::new() }
     }
 
+    /// Returns the last of what the testee wrote for people.
+    pub(crate) fn last_log(&self) -> String {
+        let log = self.testee.get().map(|testee| testee.log()).unwrap_or_default();
+        log[log.len().saturating_sub(10)..].join("\n")
+    }
+
     pub(crate) async fn testee(&self) -> Arc<Testee> {
         let start = async || Arc::new(Testee::start(&self.program, &[]).await);
         Arc::clone(self.testee.get_or_init(start).await)
@@ -178,6 +184,24 @@ impl Client {
     /// Begins to wait for a lock.
     pub(crate) fn waits(&self, name: &str) -> (Held, Call) {
         self.asking("wait", name, json!({}))
+    }
+
+    /// Takes ten times `count` locks, whose names begin so. Not all at once: a busy machine needs its time for each.
+    pub(crate) async fn takes_many(&self, prefix: &str, count: u64) {
+        for part in 0..10 {
+            let fields = json!({"prefix": format!("{prefix}{part}/"), "count": count});
+            assert_eq!(self.ask("many", fields).await.get("granted"), count);
+        }
+    }
+
+    /// Returns how many of them are held.
+    pub(crate) async fn holds_of_many(&self, prefix: &str, count: u64) -> u64 {
+        let mut held = 0;
+        for part in 0..10 {
+            let check = json!({"do": "check_many", "prefix": format!("{prefix}{part}/"), "count": count});
+            held += self.testee.ask(check).await.get("held").as_u64().expect("a number");
+        }
+        held
     }
 
     pub(crate) async fn close(&self) {

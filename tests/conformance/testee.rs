@@ -118,6 +118,11 @@ impl Testee {
         notices.iter().filter(|notice| notice["notice"] == kind && notice["lock"] == lock).cloned().collect()
     }
 
+    /// Returns what it wrote to stderr.
+    pub(crate) fn log(&self) -> Vec<String> {
+        self.process.lock().unwrap().log()
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.process.lock().unwrap().pid()
     }

@@ -202,15 +202,19 @@ class Commands:
 def _in_threads(names: list[str], ask: Any) -> None:
     cancelled = _current.cancelled
 
+    errors: list[lockbroker.LockbrokerError] = []
+
     def run(name: str) -> None:
         _current.cancelled = cancelled
         try:
             ask(name)
         except lockbroker.LockbrokerError as error:
-            print(error, file=sys.stderr)
+            errors.append(error)
 
     threads = [threading.Thread(target=run, args=(name,)) for name in names]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+    if errors:
+        raise errors[0]

@@ -9,7 +9,11 @@ use tokio::process::Command;
 /// Runs an example to its end. Cargo has built it, next to this program's folder.
 async fn run(name: &str, arguments: &[&str]) -> Output {
     let program: PathBuf = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("examples").join(name);
-    Command::new(&program).args(arguments).output().await.unwrap_or_else(|error| panic!("{}: {error}", program.display()))
+    Command::new(&program)
+        .args(arguments)
+        .output()
+        .await
+        .unwrap_or_else(|error| panic!("{}: {error}", program.display()))
 }
 
 #[tokio::test(flavor = "multi_thread")]

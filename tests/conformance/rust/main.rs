@@ -57,7 +57,7 @@ fn main() {
         ["--break", rule] => Some(Rule::parse(rule)),
         _ => panic!("write testee [--break RULE]"),
     };
-    say(&json!({"hello": {"client": "lockbroker for Rust", "features": ["collect", "loop", "deadline"]}}));
+    say(&json!({"hello": {"client": "lockbroker for Rust", "features": ["collect", "loop"]}}));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         let (line, mut lines) = mpsc::unbounded_channel();
@@ -99,7 +99,7 @@ impl Testee {
         match text(command, "do") {
             "connect" => self.connect(command).await,
             "close" => Ok(self.close(text(command, "client"))),
-            "try" | "deadline" => self.cancellable(command, self.try_once(command)).await,
+            "try" => self.cancellable(command, self.try_once(command)).await,
             "wait" => self.cancellable(command, self.wait(command)).await,
             "enter" => self.cancellable(command, self.enter(command)).await,
             "adopt" => self.cancellable(command, self.adopt(command)).await,

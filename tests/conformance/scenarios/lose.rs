@@ -6,7 +6,7 @@ use serde_json::json;
 use tokio::time::sleep;
 
 use super::Scenario;
-use crate::stage::{AT_ONCE, Brokers, Client, FREE, Rival, Stage, TTL};
+use crate::stage::{AT_ONCE, Brokers, Client, FREE, Rival, Stage, TTL, is_freed};
 use crate::support::*;
 
 pub(super) const ALL: &[Scenario] = &[
@@ -70,18 +70,14 @@ async fn blocked_loop(stage: Stage) {
 }
 
 async fn a_thousand(stage: Stage) {
-    let (client, name) = (stage.client().await, stage.name());
-    let (prefix, count) = (format!("{name}/"), 1_000);
-    let taken = client.ask("many", json!({"prefix": prefix, "count": count})).await;
-    assert_eq!(taken.get("granted"), count);
+    let (client, prefix) = (stage.client().await, format!("{}/", stage.name()));
+    client.takes_many(&prefix, 100).await;
     sleep(Duration::from_secs(8)).await;
-    let held = client.testee.ask(json!({"do": "check_many", "prefix": prefix, "count": count})).await;
-    assert_eq!(held.get("held"), count);
+    assert_eq!(client.holds_of_many(&prefix, 100).await, 1_000);
     client.close().await;
-    eventually(AT_ONCE, "all are free", async || {
-        crate::stage::is_free(&stage.brokers().await.first, &format!("{prefix}999")).await
-    })
-    .await;
+    for part in 0..10 {
+        is_freed(&stage.brokers().await.first, &format!("{prefix}{part}/99"), AT_ONCE).await;
+    }
 }
 
 async fn store_restarts(stage: Stage) {
