@@ -10,6 +10,26 @@ cache() {
     echo "$home/lockbroker"
 }
 
+# Puts the programs of a requirements file of this repository on PATH, unless the present version is at least the wanted
+# one.
+bring() {
+    local present=$1 wanted=$2 requirements=$3 root python
+    if [[ -n $present ]] && printf '%s\n' "$wanted" "$present" | sort --version-sort --check=quiet; then
+        return
+    fi
+    root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+    python=$("$root/scripts/venv" "$root/$requirements")
+    PATH=${python%/*}:$PATH
+}
+
+# Puts a Node with npm on PATH, unless the present one is at least the wanted one.
+bring_node() {
+    local wanted=$1 present
+    present=$(node --version 2>/dev/null) || present=
+    command -v npm >/dev/null || present=
+    bring "${present#v}" "$wanted" tests/clients/node.txt
+}
+
 # Prints the mirror of Debian's main archive that this machine's own apt uses.
 debian_mirror() {
     local codename
