@@ -1,0 +1,58 @@
+/** What the client and its engine tell each other. It passes between threads, so it is plain data. */
+import type { Acquire, Key, LostReason, RefusalReason } from "../core/types.js";
+import type { ErrorData } from "../errors.js";
+import type { TlsFiles } from "../tls.js";
+
+/** What the engine is told once. Times are in milliseconds. */
+export interface EngineSettings {
+  /** The brokers, as `connect` takes them. */
+  readonly server: readonly string[];
+  readonly files: TlsFiles;
+  readonly answerTimeout: number;
+  /** Unset: the broker's default. */
+  readonly ttl?: number | undefined;
+}
+
+/** A single call. */
+export type Call =
+  | { readonly kind: "release"; readonly name: string; readonly lockId: string }
+  | { readonly kind: "get"; readonly name: string; readonly lockId: string };
+
+/** The effect of a Release. */
+export type ReleaseOutcome = "RELEASED" | "NOT_HELD" | "HELD_BY_ANOTHER";
+
+/** A lock as others see it. */
+export interface LockInfo {
+  /** `LINGERING`: it was released and nobody can acquire it yet. */
+  readonly state: "FREE" | "HELD" | "LINGERING";
+  /** The holder's label; empty if it has none or it is not known. */
+  readonly owner: string;
+  /** The lock is free this long after the broker looked, at the latest, if nobody renews it, in milliseconds; 0 when free. */
+  readonly freeWithin: number;
+  /**
+   * The time for which the given lock id stays valid, counted from when the answer came, in milliseconds. 0 if no lock id
+   * was given, or if this broker does not keep the lock.
+   */
+  readonly remaining: number;
+}
+
+export type Command =
+  /** `belief` is the memory of the lock's `Belief`. */
+  | { readonly kind: "acquire"; readonly acquire: Acquire; readonly belief: SharedArrayBuffer }
+  /** A lock, or the wait for it, is no longer wanted. */
+  | { readonly kind: "giveUp"; readonly key: Key }
+  | { readonly kind: "call"; readonly id: number; readonly call: Call }
+  | { readonly kind: "cancelCall"; readonly id: number }
+  /** Release everything, and end within that time. */
+  | { readonly kind: "close"; readonly within: number };
+
+export type Notice =
+  | { readonly kind: "granted"; readonly key: Key; readonly lockId: string; readonly token: number; readonly ttl: number }
+  | { readonly kind: "moved"; readonly key: Key; readonly lockId: string; readonly ttl: number }
+  | { readonly kind: "refused"; readonly key: Key; readonly reason: RefusalReason; readonly owner: string }
+  | { readonly kind: "failed"; readonly key: Key; readonly error: ErrorData }
+  | { readonly kind: "lost"; readonly key: Key; readonly reason: LostReason }
+  | { readonly kind: "released"; readonly key: Key }
+  | { readonly kind: "answered"; readonly id: number; readonly answer: ReleaseOutcome | LockInfo }
+  | { readonly kind: "callFailed"; readonly id: number; readonly error: ErrorData }
+  | { readonly kind: "closed" };

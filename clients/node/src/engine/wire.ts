@@ -1,0 +1,160 @@
+/** Turns what the core says into messages, and messages and statuses into what it knows. */
+import { create, fromBinary } from "@bufbuild/protobuf";
+import { anyUnpack, type Duration } from "@bufbuild/protobuf/wkt";
+import { type Metadata, status as Status, type StatusObject } from "@grpc/grpc-js";
+import type { Event, Failure, LostReason, Message, RefusalReason, Request } from "../core/types.js";
+import { ErrorInfoSchema, RetryInfoSchema } from "../gen/google/rpc/error_details_pb.js";
+import { StatusSchema } from "../gen/google/rpc/status_pb.js";
+import * as pb from "../gen/lockbroker/v1/lockbroker_pb.js";
+
+/** The domain of every `google.rpc.ErrorInfo` of a broker. */
+export const DOMAIN = "lockbroker";
+/** A span longer than anybody needs, and short enough to be added to any moment, in milliseconds. */
+const FAR = 2 ** 32 * 1000;
+
+type WireDuration = { seconds: bigint; nanos: number };
+
+/** Writes a span in milliseconds. It is rounded up to whole ones, as everywhere on the wire. */
+export function toWire(span: number): WireDuration;
+export function toWire(span: number | undefined): WireDuration | undefined;
+export function toWire(span: number | undefined): WireDuration | undefined {
+  if (span === undefined) return undefined;
+  const rounded = Math.ceil(span);
+  const seconds = Math.trunc(rounded / 1000);
+  return { seconds: BigInt(seconds), nanos: (rounded - seconds * 1000) * 1e6 };
+}
+
+/** Reads a span in milliseconds; undefined if there is none or it makes no sense. */
+export function fromWire(span: Duration | undefined): number | undefined {
+  if (span === undefined || span.seconds < 0n || span.nanos < 0 || span.nanos > 999_999_999) return undefined;
+  return Math.min(Number(span.seconds) * 1000 + span.nanos / 1e6, FAR);
+}
+
+/** Writes a message to a broker. `ttl` is that of `open`; undefined for the broker's default. */
+export function toRequest(request: Request, ttl: number | undefined): pb.SessionRequest {
+  switch (request.kind) {
+    case "open":
+      return wrap({ case: "open", value: { ttl: toWire(ttl) } });
+    case "heartbeat":
+      return wrap({ case: "heartbeat", value: { seq: BigInt(request.seq) } });
+    case "endLock":
+      return wrap({ case: "end", value: { lockRef: BigInt(request.lockRef) } });
+    case "begin": {
+      const { lockRef, spec, wait, reattach = "" } = request;
+      const lock = { name: spec.name, linger: toWire(spec.linger), owner: spec.owner };
+      const told = wait && { maxWait: toWire(wait.maxWait), pollInterval: toWire(wait.pollInterval) };
+      return wrap({ case: "begin", value: { lockRef: BigInt(lockRef), lock, wait: told, reattachLockId: reattach } });
+    }
+  }
+}
+
+type SessionKind = Parameters<typeof create<typeof pb.SessionRequestSchema>>[1] extends infer Init | undefined
+  ? Init extends { kind?: infer Kind }
+    ? NonNullable<Kind>
+    : never
+  : never;
+
+function wrap(kind: SessionKind): pb.SessionRequest {
+  return create(pb.SessionRequestSchema, { kind });
+}
+
+/**
+ * Returns the share of a ttl by which this client's clock may be slow beside the broker's, beyond what the broker reckons
+ * with: it cannot read the clock that nothing slews (docs/safety.md, A2).
+ */
+function clockMargin(ttl: number): number {
+  return ttl / 30;
+}
+
+/** Reads a message from a broker. `ttl` is that of the Session, once it is known. Undefined: it makes no sense. */
+export function fromResponse({ kind }: pb.SessionResponse, ttl: number): Message | undefined {
+  switch (kind.case) {
+    case "opened": {
+      const granted = fromWire(kind.value.ttl);
+      const expires = fromWire(kind.value.expiresAfterOpen);
+      const heartbeatInterval = fromWire(kind.value.heartbeatInterval);
+      if (granted === undefined || expires === undefined || !heartbeatInterval) return undefined;
+      return { kind: "opened", ttl: granted, expiresAfter: expires - clockMargin(granted), heartbeatInterval };
+    }
+    case "heartbeatAck": {
+      const expires = fromWire(kind.value.expiresAfterHeartbeat);
+      if (expires === undefined) return { kind: "other" };
+      const { seq, notRenewed } = kind.value;
+      const expiresAfter = expires - clockMargin(ttl);
+      return { kind: "heartbeatAck", seq: Number(seq), expiresAfter, notRenewed: notRenewed.map(Number) };
+    }
+    case "event": {
+      const lockRef = Number(kind.value.lockRef);
+      if (lockRef === 0 && kind.value.event?.kind.case === "draining") return { kind: "draining" };
+      const event = fromEvent(kind.value.event);
+      // A broker may say more than this client knows.
+      return event === undefined ? { kind: "other" } : { kind: "lockEvent", lockRef, event };
+    }
+    default:
+      return { kind: "other" };
+  }
+}
+
+/** Reads an event of a lock; undefined if it says nothing here. */
+function fromEvent(event: pb.LockEvent | undefined): Event | undefined {
+  const kind = event?.kind;
+  switch (kind?.case) {
+    case "acquired":
+      return { kind: "acquired", lockId: kind.value.lockId, fencingToken: Number(kind.value.fencingToken) };
+    case "notAcquired":
+      return { kind: "notAcquired", reason: REFUSALS[kind.value.reason] ?? "UNKNOWN", owner: kind.value.owner };
+    case "lost":
+      return { kind: "lost", reason: LOSSES[kind.value.reason] ?? "EXPIRED" };
+    case "released":
+      return { kind: "released" };
+    case "failed": {
+      const { code, message, reason, retryAfter } = kind.value;
+      return { kind: "failed", failure: { code: fromCode(code), message, reason, retryAfter: fromWire(retryAfter) } };
+    }
+    default:
+      return undefined;
+  }
+}
+
+const REFUSALS: Partial<Record<pb.NotAcquired_Reason, RefusalReason>> = {
+  [pb.NotAcquired_Reason.HELD]: "HELD",
+  [pb.NotAcquired_Reason.LINGERING]: "LINGERING",
+  [pb.NotAcquired_Reason.MAX_WAIT]: "MAX_WAIT",
+  [pb.NotAcquired_Reason.NOT_REATTACHABLE]: "NOT_REATTACHABLE",
+  [pb.NotAcquired_Reason.CANCELLED]: "CANCELLED",
+};
+
+const LOSSES: Partial<Record<pb.Lost_Reason, LostReason>> = {
+  [pb.Lost_Reason.EXPIRED]: "EXPIRED",
+  [pb.Lost_Reason.GONE]: "GONE",
+  [pb.Lost_Reason.TAKEN_OVER]: "TAKEN_OVER",
+};
+
+/** Reads a status code. Where nobody has answered in time, it makes no difference which side's time it was. */
+function fromCode(code: number): string {
+  return code === Status.DEADLINE_EXCEEDED ? "UNAVAILABLE" : (Status[code] ?? `status ${code}`);
+}
+
+/** Reads the status by which a call or a stream ended. */
+export function fromStatus({ code, details, metadata }: StatusObject): Failure {
+  const failure = { code: fromCode(code), message: details, reason: "" };
+  let retryAfter: number | undefined;
+  for (const detail of detailsOf(metadata)) {
+    const info = anyUnpack(detail, ErrorInfoSchema);
+    if (info?.domain === DOMAIN) failure.reason = info.reason;
+    const retry = anyUnpack(detail, RetryInfoSchema);
+    if (retry !== undefined) retryAfter = fromWire(retry.retryDelay);
+  }
+  return { ...failure, retryAfter };
+}
+
+function detailsOf(metadata: Metadata) {
+  const [bytes] = metadata.get("grpc-status-details-bin");
+  if (!Buffer.isBuffer(bytes)) return [];
+  try {
+    return fromBinary(StatusSchema, bytes).details;
+  } catch {
+    // None of a broker's: a proxy may put anything there.
+    return [];
+  }
+}

@@ -1,0 +1,164 @@
+import { now } from "./clock.js";
+import { LockbrokerError, type LostError } from "./errors.js";
+import type { Hold } from "./hold.js";
+
+/**
+ * A lock that is held until {@link Lock.release}, or to the end of the scope: `await using lock = await client.lock("x")`.
+ *
+ * The lock can be lost all the same: when no broker renews it in time, because the network or all brokers are away, or when
+ * somebody releases it by its lock id. So give {@link Lock.signal} to the work, call {@link Lock.check} before each step
+ * that must not be done twice, and give {@link Lock.fencingToken} to whatever the lock protects.
+ *
+ * A Lock that is not referred to any more is not released, since the work that it protects may go on. It is held until the
+ * client is closed or the process ends, and Node shows a warning.
+ */
+export class Lock implements AsyncDisposable {
+  readonly #hold: Hold;
+  readonly #giveUp: () => void;
+  #release: Promise<void> | undefined;
+  #isTold = false;
+
+  /** @internal */
+  constructor(hold: Hold, giveUp: () => void) {
+    this.#hold = hold;
+    this.#giveUp = giveUp;
+    forgotten.register(this, hold, hold);
+  }
+
+  /** The lock's name. */
+  get name(): string {
+    return this.#hold.name;
+  }
+
+  /** The label that others see; empty if it has none. */
+  get owner(): string {
+    return this.#hold.owner;
+  }
+
+  /**
+   * The fencing token. It is greater than that of every earlier grant of the same name, below 2^53, and the same for as long
+   * as the lock is held. What the lock protects should refuse a token below the highest that it has seen.
+   */
+  get fencingToken(): number {
+    return this.#hold.token;
+  }
+
+  /**
+   * Names this grant at any broker: see {@link Client.release} and {@link Client.adopt}. It changes when the client moves to
+   * another stream, and it is a capability: keep it out of logs.
+   */
+  get lockId(): string {
+    return this.#hold.lockId;
+  }
+
+  /** The lock's ttl as the broker granted it, in milliseconds: for so long the lock outlives a holder that falls silent. */
+  get ttl(): number {
+    return this.#hold.ttl;
+  }
+
+  /**
+   * A signal for the work under the lock. It is aborted when the lock is lost, by a {@link LostError}; when it is released;
+   * and when the signal that it was asked for with is. It is not aborted while the stream to the broker is broken and the
+   * lock can still be reattached; {@link Lock.check} tells that. An event loop that is blocked hears of it later.
+   */
+  get signal(): AbortSignal {
+    return this.#hold.signal;
+  }
+
+  /** How the lock was lost; undefined if it was not. It reads the clock. */
+  get lost(): LostError | undefined {
+    return this.#hold.lost;
+  }
+
+  /**
+   * Returns the time in milliseconds for which the holder may act without hearing from a broker again. It reads the clock,
+   * also where the event loop was blocked. It is 0 once the lock is lost or released, and while the stream to the broker is
+   * broken and the lock not yet reattached: the broker may have taken the break for the client's end.
+   */
+  remaining(): number {
+    const look = this.#hold.look();
+    return this.#hold.error === undefined && look.kind === "valid" ? left(look.until) : 0;
+  }
+
+  /**
+   * Returns the longest time in milliseconds until the lock is lost if no broker is heard any more. Other than
+   * {@link Lock.remaining} it runs on while the stream is broken. Within this time, end your work on what the lock protects.
+   */
+  expiresIn(): number {
+    const look = this.#hold.look();
+    return look.kind === "over" ? 0 : left(look.until);
+  }
+
+  /**
+   * Returns if the holder may act at this moment, and throws otherwise. It reads the clock, so it finds a loss also where
+   * the event loop was blocked. Once it has said that the lock is lost, the lock stays lost.
+   *
+   * Throws a {@link LostError} if the lock is lost; an `UNAVAILABLE` error while the stream to the broker is broken and the
+   * lock not yet reattached; and a `RELEASED` or `CLOSED` one after a release or after the client was closed.
+   */
+  check(): void {
+    const look = this.#hold.look();
+    const { error } = this.#hold;
+    if (error !== undefined) {
+      this.#isTold = true;
+      throw error;
+    }
+    if (look.kind === "broken") {
+      const text = "unavailable: the stream to the broker is broken and the lock not reattached yet";
+      throw new LockbrokerError({ code: "UNAVAILABLE", lock: this.name, text });
+    }
+  }
+
+  /**
+   * Releases the lock and waits until a broker has confirmed it. If the stream breaks meanwhile, the release is repeated at
+   * whichever broker answers until the lock has run out by itself: no longer than {@link Lock.expiresIn}.
+   *
+   * Returns true, or false if it had been released before. Throws a {@link LostError} if the lock had been lost before, and
+   * an `UNAVAILABLE` error if no broker confirmed the release.
+   */
+  async release(): Promise<boolean> {
+    const isFirst = this.#release === undefined;
+    this.#release ??= this.#doRelease();
+    await this.#release;
+    return isFirst;
+  }
+
+  async #doRelease(): Promise<void> {
+    forgotten.unregister(this.#hold);
+    // The holder's own belief ends first.
+    this.#hold.finish(new LockbrokerError({ code: "RELEASED", lock: this.name, text: "it was released" }));
+    this.#giveUp();
+    const error = await this.#hold.done;
+    if (error !== undefined) throw error;
+  }
+
+  /**
+   * Releases the lock at the end of a scope. Throws a {@link LostError} if the lock was lost and `check` has not said so: the
+   * last step of the work may not have been under the lock. A release that nobody confirms is no error here: the lock runs
+   * out by itself.
+   */
+  async [Symbol.asyncDispose](): Promise<void> {
+    try {
+      await this.release();
+    } catch (error) {
+      if (error === this.#hold.lost && !this.#isTold) throw error;
+    }
+  }
+
+  /** Describes the lock, without its lock id. */
+  toString(): string {
+    return `lock ${JSON.stringify(this.name)} (token ${this.fencingToken}, ${this.remaining()} ms left)`;
+  }
+}
+
+/** Rounds down: a holder may not act longer. */
+function left(until: number): number {
+  return Math.max(0, Math.floor(until - now()));
+}
+
+/** Warns of locks that nobody can release any more. */
+const forgotten = new FinalizationRegistry<Hold>((hold) => {
+  if (hold.error !== undefined) return;
+  const text = `lock ${JSON.stringify(hold.name)} is held and nobody can release it any more: call release on every lock`;
+  process.emitWarning(text, { type: "LockbrokerWarning", code: "LOCKBROKER_FORGOTTEN" });
+});

@@ -1,0 +1,49 @@
+import type { TlsFiles } from "./tls.js";
+
+/** The settings of a client. Times are in milliseconds. */
+export interface ConnectOptions {
+  /** The files for TLS, for `https://` endpoints. */
+  readonly tls?: TlsFiles | undefined;
+  /**
+   * The ttl of all locks of the client: for so long a lock outlives a holder that falls silent. 5,000 up to the broker's
+   * `--max-ttl`. Default: the broker's, 15,000.
+   */
+  readonly ttl?: number | undefined;
+  /** The label of all locks that have none of their own: see {@link LockOptions.owner}. */
+  readonly owner?: string | undefined;
+  /**
+   * The longest time that a broker's answer may take, connecting included, beyond the wait that was asked for. After that a
+   * call fails with `UNAVAILABLE`. More than 0. Default: 5,000.
+   */
+  readonly answerTimeout?: number | undefined;
+  /**
+   * Hold the locks in a thread of the client's own. Default: true. Then a blocked event loop loses no locks, and
+   * `process.exit` releases them. With false a loop that is blocked for the ttl loses them; `check` says so. Use that where
+   * threads cannot be started: in a bundle of one file, or under Node's permission model.
+   */
+  readonly worker?: boolean | undefined;
+}
+
+/** The properties of a lock that is asked for. Times are in milliseconds. */
+export interface LockOptions {
+  /**
+   * Gives the wait up when it is aborted, and leaves the queue at once. After the grant it aborts {@link Lock.signal}, and
+   * the lock is held until it is released: your work may still be stopping.
+   */
+  readonly signal?: AbortSignal | undefined;
+  /** A label that is shown to others who ask for the lock; up to 128 bytes without control characters. Default: none. */
+  readonly owner?: string | undefined;
+  /** The time after the release for which nobody can acquire the lock; up to an hour. Default: 0. */
+  readonly linger?: number | undefined;
+}
+
+/** The way to wait. Times are in milliseconds. */
+export interface WaitOptions extends LockOptions {
+  /** The longest wait, exact to 50 ms; 0 tries once. Default: until the lock is granted or the signal is aborted. */
+  readonly wait?: number | undefined;
+  /**
+   * The least time between two of the broker's polls for a lock that another broker holds; 1 ms to an hour. Default: the
+   * broker's choice.
+   */
+  readonly pollInterval?: number | undefined;
+}
