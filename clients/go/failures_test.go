@@ -412,6 +412,8 @@ func TestWhatIsNoEndpointOrCertificateIsRefused(t *testing.T) {
 		"http://":                "no host",
 		"http://host:1/path":     "after the port",
 		"http://host:port":       "invalid port",
+		"http://host:99999":      "no port 99999",
+		"host:0":                 "no port 0",
 		"http://user@host:1":     "certificates",
 		"unix:":                  "no path",
 		"http://a:1,,http://b:1": "no host",

@@ -23,16 +23,35 @@ FEATURES = ["fork", "collect"]
 _current = threading.local()
 
 
+class _Call:
+    """A command under way, and what it waits for."""
+
+    def __init__(self) -> None:
+        self.is_cancelled = False
+        self.waits_for: _Interruptible | None = None
+
+    def cancel(self) -> None:
+        """Ends the wait."""
+        self.is_cancelled = True
+        if (future := self.waits_for) is not None:
+            with future._condition:
+                future._condition.notify_all()
+
+
 class _Interruptible(Future[Any]):
     """A wait that `cancel` ends in any thread. Ctrl-C does so in the main thread alone."""
 
     def result(self, timeout: float | None = None) -> Any:
-        while True:
+        call: _Call = _current.call
+        with self._condition:
+            call.waits_for = self
+            if call.is_cancelled:
+                raise Cancelled
             try:
-                return super().result(0.02)
+                return super().result()
             except TimedOut:
-                if _current.cancelled.is_set():
-                    raise Cancelled from None
+                # It was woken and has no result.
+                raise Cancelled from None
 
 
 class _Scope:
@@ -51,21 +70,21 @@ class Commands:
         self.clients: dict[str, lockbroker.Client] = {}
         self.locks: dict[str, Lock] = {}
         self.scopes: dict[str, _Scope] = {}
-        self.calls: dict[int, threading.Event] = {}
+        self.calls: dict[int, _Call] = {}
 
     def run(self) -> None:
         """Takes commands until there are no more."""
         vars(_session)["Future"] = _Interruptible
         for line in sys.stdin:
             command = json.loads(line)
-            cancelled = self.calls[command["id"]] = threading.Event()
-            threading.Thread(target=self.one, args=(cancelled, command), daemon=True).start()
+            call = self.calls[command["id"]] = _Call()
+            threading.Thread(target=self.one, args=(call, command), daemon=True).start()
         for client in self.clients.values():
             client.close()
 
-    def one(self, cancelled: threading.Event, command: dict[str, Any]) -> None:
+    def one(self, call: _Call, command: dict[str, Any]) -> None:
         """Runs a command."""
-        _current.cancelled = cancelled
+        _current.call = call
         id, do = command.pop("id"), command.pop("do")
         try:
             answer = getattr(self, f"do_{do}")(id, **command)
@@ -120,8 +139,8 @@ class Commands:
         return scope.ended.result()
 
     def do_cancel(self, id: int, call: int) -> Answer:
-        if (cancelled := self.calls.get(call)) is not None:
-            cancelled.set()
+        if (waiting := self.calls.get(call)) is not None:
+            waiting.cancel()
         return {"ok": True}
 
     def do_release(self, id: int, lock: str) -> Answer:
@@ -200,12 +219,12 @@ class Commands:
 
 
 def _in_threads(names: list[str], ask: Any) -> None:
-    cancelled = _current.cancelled
+    call = _current.call
 
     errors: list[lockbroker.LockbrokerError] = []
 
     def run(name: str) -> None:
-        _current.cancelled = cancelled
+        _current.call = call
         try:
             ask(name)
         except lockbroker.LockbrokerError as error:
