@@ -161,6 +161,8 @@ pub struct Bounds {
     /// Brokers and memcached do all that they have to do before time goes on. What is given up is tried again before
     /// that, and may still land at any time.
     pub prompt: bool,
+    /// True for some 300,000 states and more: explored by night, and not with every change.
+    pub slow: bool,
 }
 
 impl Bounds {
@@ -185,6 +187,7 @@ impl Bounds {
         apart: false,
         slow_probes: false,
         prompt: false,
+        slow: false,
     };
 
     /// Returns the longest ttl of all.
