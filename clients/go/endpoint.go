@@ -74,9 +74,6 @@ func parseEndpoint(text string) (endpoint, error) {
 			return endpoint{}, noEndpoint(text, "the port is no number from 1 to 65535")
 		}
 	}
-	if number, err := strconv.ParseUint(port, 10, 16); err != nil || number == 0 {
-		return endpoint{}, noEndpoint(text, "there is no port "+port)
-	}
 	address := net.JoinHostPort(parsed.Hostname(), port)
 	return endpoint{name: text, network: "tcp", address: address, isTLS: parsed.Scheme == "https"}, nil
 }
