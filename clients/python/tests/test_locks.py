@@ -348,6 +348,7 @@ def test_a_ttl_that_is_wrong_is_told_by_every_call(world: World, name: str) -> N
         ("http://", "no host"),
         ("http://localhost:1/path", "after the port"),
         ("http://localhost:99999", "range"),
+        ("http://localhost:0", "port 0"),
         ("http://user@localhost:1", "beside"),
         ("unix:relative", "begins with /"),
         ("", "no host"),

@@ -237,6 +237,8 @@ def parse(text: str, files: TlsFiles) -> Endpoint:
         if not sign:
             raise EndpointError(text, "there is no port")
         port = 443 if scheme == "https" else 80
+    if port == 0:
+        raise EndpointError(text, "nobody listens at port 0")
     if ":" in host:
         host = f"[{host}]"
     if scheme == "https":
