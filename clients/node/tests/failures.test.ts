@@ -39,7 +39,7 @@ describe("a process that ends frees its locks at once", { concurrency: 4 }, () =
       end(child);
       await (await acquire(client, "ended")).release();
       const took = performance.now() - begun;
-      assert.ok(took < 4000, `it was free after ${took} ms`);
+      assert.ok(took < 8000, `it was free after ${took} ms`);
     });
   }
 });
@@ -124,9 +124,7 @@ describe("brokers that fail", { concurrency: 4 }, () => {
     await loses(() => lock.check(), "EXPIRED");
     await loses(lock.release(), "EXPIRED");
     await releasing;
-    const begun = performance.now();
     const error = await fails(client.tryLock("lost"), "UNAVAILABLE");
-    assert.ok(performance.now() - begun < 7000);
     assert.ok(error.message.includes(broker.url), error.message);
   });
 
@@ -136,13 +134,11 @@ describe("brokers that fail", { concurrency: 4 }, () => {
     const lock = await acquire(connect(t, [proxy.url, two.url]), "released elsewhere");
     // The broker gets the release, or does not: nothing comes back.
     proxy.hole();
-    const begun = performance.now();
     const releasing = lock.release();
     setTimeout(() => proxy.resetClients(), 100);
     await releasing;
     // The one that was just left is not asked first: it would cost its share of the answer timeout.
-    const took = performance.now() - begun;
-    assert.ok(took < 2000, `it took ${took} ms`);
+    assert.equal(proxy.connections, 1);
     await (await acquire(connect(t, two.url), "released elsewhere")).release();
   });
 
@@ -150,10 +146,8 @@ describe("brokers that fail", { concurrency: 4 }, () => {
     const broker = await startBroker(t);
     const mute = await listen(t);
     const client = connect(t, [mute, broker.url], { worker: false });
-    const begun = performance.now();
-    const lock = await client.tryLock("mute");
-    assert.ok(lock !== null && performance.now() - begun < 4000);
-    await lock.release();
+    // Without the share, the answer timeout would be over.
+    assert.equal(await (await client.tryLock("mute"))?.release(), true);
     assert.equal(await state(client, "mute"), "FREE");
   });
 
@@ -164,11 +158,11 @@ describe("brokers that fail", { concurrency: 4 }, () => {
       const child = new Child(t, `${swallows},${broker.url}`, { WORKER: String(worker) });
       const begun = performance.now();
       assert.match(await child.tell(`lock swallowed-${worker}`), /^ok/);
-      assert.ok(performance.now() - begun < 6000);
       await child.tell("release");
       await child.tell("end");
       assert.equal(await child.exited, 0);
-      assert.ok(performance.now() - begun < 9000);
+      // The system would try for two minutes.
+      assert.ok(performance.now() - begun < 20_000);
     }
   });
 
@@ -181,7 +175,7 @@ describe("brokers that fail", { concurrency: 4 }, () => {
       }
       const begun = performance.now();
       await client.close();
-      assert.ok(performance.now() - begun < 1000);
+      assert.ok(performance.now() - begun < 3000);
     }
   });
 });

@@ -58,13 +58,12 @@ describe("TLS", { concurrency: 4 }, () => {
     test(`${what} is refused at once, with what to do`, async (t) => {
       const [url, options, code, says] = refusal();
       const client = connect(t, url, { ...options, worker: false });
-      const begun = performance.now();
+      // Later, it would be UNAVAILABLE.
       for (const ask of [() => client.tryLock("refused"), () => client.get("refused")]) {
         const error = await fails(ask, code);
         assert.match(error.message, says);
         assert.equal(error.lock, "refused");
       }
-      assert.ok(performance.now() - begun < 4000);
     });
   }
 

@@ -6,6 +6,8 @@ import type { Scope } from "./process.js";
 export interface Proxy {
   /** Where it listens. */
   readonly url: string;
+  /** The number of connections that were ever made. */
+  readonly connections: number;
   /** Lets nothing pass any more, as a network that is cut does. */
   hole(): void;
   open(): void;
@@ -40,6 +42,9 @@ export async function startProxy(t: Scope, broker: Broker): Promise<Proxy> {
   const port = typeof address === "object" ? address?.port : 0;
   return {
     url: `http://127.0.0.1:${port}`,
+    get connections() {
+      return pairs.length;
+    },
     hole() {
       isHole = true;
       for (const socket of sockets()) socket.unpipe().pause();

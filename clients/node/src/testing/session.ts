@@ -1,0 +1,105 @@
+import { create } from "@bufbuild/protobuf";
+import type { ServerDuplexStream } from "@grpc/grpc-js";
+import { fromWire, toWire } from "../engine/wire.js";
+import {
+  NotAcquired_Reason as Refusal,
+  type SessionRequest,
+  type SessionResponse,
+  SessionResponseSchema,
+} from "../v1/index.js";
+import type { Event, Party, TestLock } from "./locks.js";
+
+/** What a Session is told of its broker. */
+export interface Surroundings {
+  /** Milliseconds. */
+  readonly ttl: number;
+  readonly isSilent: boolean;
+  lock(name: string): TestLock;
+}
+
+/** Returns the validity that a broker tells of a ttl: 13 s of 15 s. */
+export function validity(ttl: number): number {
+  return (ttl * 13) / 15;
+}
+
+/** A client's stream. */
+export class Session {
+  readonly #stream: ServerDuplexStream<SessionRequest, SessionResponse>;
+  readonly #broker: Surroundings;
+  /** Those that it has or waits for, by its handle. */
+  readonly #parties = new Map<bigint, { party: Party; lock: TestLock }>();
+
+  constructor(stream: ServerDuplexStream<SessionRequest, SessionResponse>, broker: Surroundings) {
+    this.#stream = stream;
+    this.#broker = broker;
+    stream.on("data", (request: SessionRequest) => this.#take(request));
+    stream.on("error", () => this.#end());
+    stream.on("cancelled", () => this.#end());
+    stream.on("end", () => {
+      this.#end();
+      stream.end();
+    });
+  }
+
+  /** Releases everything, as the end of a stream does. */
+  #end(): void {
+    for (const { party, lock } of [...this.#parties.values()]) lock.leave(party);
+    this.#parties.clear();
+  }
+
+  drain(): void {
+    this.#tell(0n, { case: "draining", value: {} });
+  }
+
+  #take({ kind }: SessionRequest): void {
+    const { ttl } = this.#broker;
+    switch (kind.case) {
+      case "open":
+        return this.#send({
+          case: "opened",
+          value: { ttl: toWire(ttl), expiresAfterOpen: toWire(validity(ttl)), heartbeatInterval: toWire(ttl / 3) },
+        });
+      case "heartbeat":
+        return this.#send({
+          case: "heartbeatAck",
+          value: { seq: kind.value.seq, expiresAfterHeartbeat: toWire(validity(ttl)) },
+        });
+      case "begin": {
+        const { lockRef, lock: spec, wait, reattachLockId } = kind.value;
+        const lock = this.#broker.lock(spec?.name ?? "");
+        const tell = (event: Event) => this.#tellOf(lockRef, event);
+        const party = { owner: spec?.owner ?? "", linger: fromWire(spec?.linger) ?? 0, tell };
+        this.#parties.set(lockRef, { party, lock });
+        if (reattachLockId !== "") return lock.reattach(party, reattachLockId);
+        return lock.ask(party, wait && { limit: fromWire(wait.maxWait) });
+      }
+      case "end":
+        return this.#endLock(kind.value.lockRef);
+    }
+  }
+
+  #endLock(ref: bigint): void {
+    const had = this.#parties.get(ref);
+    this.#parties.delete(ref);
+    switch (had?.lock.leave(had.party)) {
+      case "held":
+        return this.#tell(ref, { case: "released", value: {} });
+      case "waited":
+        return this.#tell(ref, { case: "notAcquired", value: { reason: Refusal.CANCELLED, owner: "" } });
+    }
+  }
+
+  #tellOf(ref: bigint, event: Event): void {
+    if (!this.#parties.has(ref)) return;
+    if (event.case !== "acquired" && event.case !== "queued") this.#parties.delete(ref);
+    this.#tell(ref, event);
+  }
+
+  #tell(lockRef: bigint, kind: Event): void {
+    this.#send({ case: "event", value: { lockRef, event: { kind } } });
+  }
+
+  #send(kind: NonNullable<NonNullable<Parameters<typeof create<typeof SessionResponseSchema>>[1]>["kind"]>): void {
+    if (!this.#broker.isSilent && this.#stream.writable) this.#stream.write(create(SessionResponseSchema, { kind }));
+  }
+}

@@ -1,0 +1,110 @@
+/** The broker for users' tests does what a real one does, as far as this client can tell. */
+import assert from "node:assert/strict";
+import { describe, type TestContext, test } from "node:test";
+import type { Client } from "../src/index.js";
+import { TestBroker, type TestBrokerOptions } from "../src/testing/index.js";
+import { aborted, acquire, connect, fails, loses, refused, state } from "./support/client.js";
+import { eventually } from "./support/process.js";
+
+async function start(t: TestContext, options?: TestBrokerOptions): Promise<[TestBroker, Client]> {
+  const broker = await TestBroker.start(options);
+  const client = connect(t, broker.url, { owner: "test", worker: false });
+  // Behind the client's end, which releases its locks.
+  t.after(() => broker.stop());
+  return [broker, client];
+}
+
+describe("the broker for tests", { concurrency: true }, () => {
+  test("grants, refuses and hands over", async (t) => {
+    const [broker, client] = await start(t);
+    const lock = await acquire(client, "x");
+    assert.deepEqual(broker.holder("x"), { owner: "test", fencingToken: lock.fencingToken });
+    assert.deepEqual([(await refused(client, "x")).reason, (await refused(client, "x")).owner], ["HELD", "test"]);
+    assert.equal((await fails(client.lock("x", { wait: 50 }), "NOT_ACQUIRED")).reason, "MAX_WAIT");
+    const waiting = client.lock("x");
+    await eventually("somebody waits", () => broker.waiters("x") === 1);
+    assert.equal(await lock.release(), true);
+    const next = await waiting;
+    assert.ok(next.fencingToken > lock.fencingToken);
+    assert.equal(await client.release("x", next.lockId), "RELEASED");
+    await loses(() => aborted(next.signal).then(() => next.check()), "RELEASED");
+    assert.equal(await client.release("x", next.lockId), "NOT_HELD");
+    broker.take("x");
+    assert.equal(await client.release("x", next.lockId), "HELD_BY_ANOTHER");
+    assert.equal(await state(client, "x"), "HELD");
+    broker.free("x");
+    assert.equal(await state(client, "x"), "FREE");
+  });
+
+  test("lingers, and a wait can be given up", async (t) => {
+    const [broker, client] = await start(t);
+    await (await acquire(client, "x", { linger: 3000 })).release();
+    assert.equal((await refused(client, "x")).reason, "LINGERING");
+    assert.equal(await state(client, "x"), "LINGERING");
+    await acquire(client, "x");
+    const abort = new AbortController();
+    const waiting = client.lock("x", { signal: abort.signal }).catch(() => "given up");
+    await eventually("somebody waits", () => broker.waiters("x") === 1);
+    abort.abort();
+    assert.equal(await waiting, "given up");
+    await eventually("nobody waits", () => broker.waiters("x") === 0);
+  });
+
+  for (const reason of ["EXPIRED", "GONE", "TAKEN_OVER", "RELEASED"] as const) {
+    test(`loses a lock: ${reason}`, async (t) => {
+      const [broker, client] = await start(t);
+      assert.throws(() => broker.lose("x"), /no client holds/);
+      const lock = await acquire(client, "x");
+      broker.lose("x", reason);
+      await aborted(lock.signal);
+      await loses(() => lock.check(), reason);
+      assert.equal(broker.holder("x"), undefined);
+    });
+  }
+
+  test("fails as it is told", async (t) => {
+    const [broker, client] = await start(t);
+    broker.fail("x", "STORE_FULL");
+    assert.equal((await fails(client.lock("x"), "EXHAUSTED")).reason, "STORE_FULL");
+    broker.fail("x");
+    const error = await fails(client.tryLock("x"), "UNAVAILABLE");
+    assert.deepEqual([error.reason, error.retryAfter], ["STORE_UNAVAILABLE", 50]);
+    // A wait goes on.
+    broker.fail("x");
+    await (await acquire(client, "x")).release();
+  });
+
+  test("drains: locks move, and another client adopts them", async (t) => {
+    const [broker, client] = await start(t);
+    const lock = await acquire(client, "x");
+    const id = lock.lockId;
+    broker.drain();
+    await eventually("the lock has moved", () => lock.lockId !== id);
+    lock.check();
+    const adopted = await connect(t, broker.url, { worker: false }).adopt("x", lock.lockId);
+    assert.equal(adopted.fencingToken, lock.fencingToken);
+    await aborted(lock.signal);
+    await loses(() => lock.check(), "TAKEN_OVER");
+    await adopted.release();
+  });
+
+  test("falls silent: locks run out", async (t) => {
+    const [broker, client] = await start(t, { ttl: 600 });
+    const lock = await acquire(client, "x");
+    broker.silence();
+    const begun = performance.now();
+    await aborted(lock.signal);
+    await loses(() => lock.check(), "EXPIRED");
+    assert.ok(performance.now() - begun < 2000);
+    broker.silence(false);
+  });
+
+  test("stops: locks are not reattached, and run out", async (t) => {
+    const [broker, client] = await start(t, { ttl: 600 });
+    const lock = await acquire(client, "x");
+    broker.stop();
+    await eventually("the stream is broken", () => lock.remaining() === 0);
+    await aborted(lock.signal);
+    await loses(() => lock.check(), "EXPIRED");
+  });
+});
