@@ -45,7 +45,7 @@ function parseEndpoint(text: string): Endpoint {
   const isTls = scheme?.toLowerCase() === "https";
   // A URL has the port of its scheme; a host alone is a port forgotten.
   if (port === undefined && scheme === undefined) throw noEndpoint(text, "there is no port");
-  if (port !== undefined && !(/^\d{1,5}$/.test(port) && Number(port) <= 65535)) {
+  if (port !== undefined && !(/^\d{1,5}$/.test(port) && Number(port) > 0 && Number(port) <= 65535)) {
     throw noEndpoint(text, "invalid port");
   }
   return { name: text, kind: "tcp", host, port: port === undefined ? (isTls ? 443 : 80) : Number(port), isTls };

@@ -91,6 +91,7 @@ describe("what connect is given", () => {
     "http://host:1/path": "after the port",
     "http://host:port": "invalid port",
     "host:99999": "invalid port",
+    "host:0": "invalid port",
     "http://user@host:1": "certificates",
     "unix:": "no path",
     "http://a:1,,http://b:1": "no host",
