@@ -1,0 +1,97 @@
+package io.github.lockbroker.internal.core;
+
+import java.util.Iterator;
+import java.util.List;
+import java.util.Map;
+import java.util.TreeMap;
+import java.util.function.DoubleSupplier;
+
+/**
+ * Has the releases that no stream can confirm. Any broker is asked, again and again, until the lock
+ * has run out by itself.
+ */
+final class Elsewhere {
+  /** The longest pause between two calls. */
+  private static final long MOST_BETWEEN_RELEASES = Moments.SECOND;
+
+  private final TreeMap<Long, Release> releases = new TreeMap<>();
+
+  /** A lock that is being released by calls. */
+  private static final class Release {
+    final String name;
+    final String lockId;
+
+    /** The end of its validity. */
+    final long until;
+
+    /** The moment of the next call; never while one is under way. */
+    long next = Moments.NEVER;
+
+    int tries;
+
+    Release(String name, String lockId, long until) {
+      this.name = name;
+      this.lockId = lockId;
+      this.until = until;
+    }
+  }
+
+  boolean isEmpty() {
+    return releases.isEmpty();
+  }
+
+  boolean has(long key) {
+    return releases.containsKey(key);
+  }
+
+  /** Begins to release a lock. */
+  void begin(long key, String name, String lockId, long until, List<Output> out) {
+    out.add(new Output.ReleaseElsewhere(key, name, lockId));
+    releases.put(key, new Release(name, lockId, until));
+  }
+
+  /** Takes the end of a call. */
+  void ended(long key, Failure failure, long now, DoubleSupplier chance, List<Output> out) {
+    Release release = releases.get(key);
+    if (release == null) {
+      return;
+    }
+    if (failure == null) {
+      out.add(new Output.Released(key));
+    } else if (failure.code() == Failure.Code.UNAVAILABLE) {
+      long pause = Pause.after(release.tries, MOST_BETWEEN_RELEASES, chance.getAsDouble());
+      release.next = Moments.after(now, pause);
+      release.tries++;
+      return;
+    } else {
+      out.add(new Output.Failed(key, failure));
+    }
+    releases.remove(key);
+  }
+
+  /** Calls again where it is time, and ends what has run out. */
+  void keepTime(long now, List<Output> out) {
+    Iterator<Map.Entry<Long, Release>> each = releases.entrySet().iterator();
+    while (each.hasNext()) {
+      Map.Entry<Long, Release> entry = each.next();
+      Release release = entry.getValue();
+      if (release.until <= now) {
+        String why = "no broker confirmed the release before the lock ran out by itself";
+        out.add(new Output.Failed(entry.getKey(), Failure.unavailable(why)));
+        each.remove();
+      } else if (release.next <= now) {
+        release.next = Moments.NEVER;
+        out.add(new Output.ReleaseElsewhere(entry.getKey(), release.name, release.lockId));
+      }
+    }
+  }
+
+  /** Returns the moment at which to keep time. */
+  long due() {
+    long due = Moments.NEVER;
+    for (Release release : releases.values()) {
+      due = Math.min(due, Math.min(release.next, release.until));
+    }
+    return due;
+  }
+}

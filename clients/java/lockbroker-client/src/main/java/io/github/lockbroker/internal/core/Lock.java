@@ -1,0 +1,302 @@
+package io.github.lockbroker.internal.core;
+
+import io.github.lockbroker.internal.core.Link.Place;
+import io.github.lockbroker.internal.core.Message.Event;
+import java.util.List;
+
+/**
+ * A lock as the client has it, from the call that wants it to its end. Every transition is here. A
+ * lock that has been refused or lost is gone; one whose release its stream cannot confirm goes to
+ * {@link Elsewhere}.
+ *
+ * <pre>
+ *           place           acquired          place              acquired
+ * WANTED ──────────▶ ASKED ──────────▶ HELD ──────────▶ MOVING ──────────▶ HELD
+ *   ▲                  │                 │  ◀──────────    │
+ *   └──────────────────┘                 │ end   failed    │ end
+ *     leave, try later                   ▼                 ▼      acquired, failed
+ *                                    RELEASING ◀──────── GIVEN_UP
+ * </pre>
+ */
+final class Lock {
+  enum State {
+    /** To be asked for as soon as there is a link. */
+    WANTED,
+    /** Asked for, at home. */
+    ASKED,
+    /** Held at home. That link is the one that counts. */
+    HELD,
+    /**
+     * Held at home, and its reattach asked for at to. There is one at a time: a second would not
+     * know the lock id that the first one's answer brings.
+     */
+    MOVING,
+    /** Given up while it was moving. It is released by the lock id that the answer brings. */
+    GIVEN_UP,
+    /** Given up; its end has been sent and not been answered. */
+    RELEASING
+  }
+
+  /** What a transition leaves to be done beyond the lock. */
+  sealed interface Next {}
+
+  /** Nothing. */
+  record Stay() implements Next {}
+
+  /** Forget the lock. */
+  record Gone() implements Next {}
+
+  /** Ask the current link for it. */
+  record Ask() implements Next {}
+
+  /** Ask again after a pause; null: of the usual length. */
+  record AskLater(Long after) implements Next {}
+
+  /** Take the link out of use, for it does not keep its word. */
+  record Retire(long link) implements Next {}
+
+  /** Release it at any broker, within its validity. */
+  record ReleaseElsewhere(long until) implements Next {}
+
+  private static final Next STAY = new Stay();
+  private static final Next GONE = new Gone();
+  private static final Next ASK = new Ask();
+
+  final long key;
+  final LockSpec spec;
+  private final Wait wait;
+
+  /**
+   * The id of the grant; before it is granted that of the grant to take over. Empty: a new one is
+   * wanted.
+   */
+  String lockId;
+
+  State state = State.WANTED;
+
+  /** The place of the lock; null while it is wanted. */
+  Place home;
+
+  /** Where its reattach was asked for, in MOVING and GIVEN_UP. */
+  private Place to;
+
+  Lock(Input.Acquire wanted) {
+    key = wanted.key();
+    spec = wanted.spec();
+    wait = wanted.waiting();
+    lockId = wanted.adopt();
+  }
+
+  /** Reports whether a call waits for the answer. If none does, home counts for the validity. */
+  boolean isPending() {
+    return state == State.WANTED || state == State.ASKED;
+  }
+
+  /** Reports whether a reattach is under way. */
+  private boolean isMoving() {
+    return state == State.MOVING || state == State.GIVEN_UP;
+  }
+
+  /** Asks a link for the lock if nobody has been asked, or for its reattach. */
+  void place(Link link, long now, List<Output> out) {
+    if (state == State.WANTED) {
+      home = link.begin(key, spec, left(now), lockId, out);
+      state = State.ASKED;
+    } else if (state == State.HELD && home.link() != link.id) {
+      to = link.begin(key, spec, null, lockId, out);
+      state = State.MOVING;
+    }
+  }
+
+  /** Gives the lock up, or the wait for it. */
+  Next end(Links links, long now, List<Output> out) {
+    switch (state) {
+      case WANTED:
+        return GONE;
+      case ASKED:
+        links.forget(home, out);
+        return GONE;
+      case HELD:
+        return release(links, now, out);
+      case MOVING:
+        state = State.GIVEN_UP;
+        return STAY;
+      default:
+        return STAY;
+    }
+  }
+
+  private Next release(Links links, long now, List<Output> out) {
+    Link link = links.get(home.link());
+    if (link == null) {
+      return GONE;
+    }
+    if (link.isOpen() && !link.isSilent(now)) {
+      link.end(home.lockRef(), out);
+      state = State.RELEASING;
+      return STAY;
+    }
+    long until = link.until(home.lockRef());
+    links.forget(home, out);
+    return new ReleaseElsewhere(until);
+  }
+
+  /** Goes on after a reattach that was not granted. Returns after for one that is still held. */
+  private Next resume(Next after, Links links, long now, List<Output> out) {
+    boolean isGivenUp = state == State.GIVEN_UP;
+    state = State.HELD;
+    return isGivenUp ? release(links, now, out) : after;
+  }
+
+  /**
+   * Leaves a link that has been taken out of use, as far as it can be left: what is held there
+   * stays until it is reattached. answers says whether a release is still answered there.
+   */
+  Next leave(long id, boolean answers, Links links, long now, List<Output> out) {
+    Link link = links.get(id);
+    if (state == State.ASKED && home.link() == id) {
+      links.forget(home, out);
+      state = State.WANTED;
+    } else if (isMoving() && to.link() == id && (link == null || !link.isOpen())) {
+      // Unanswered, and nobody will ever know: the old lock id is all there is to try with.
+      links.remove(to);
+      return resume(STAY, links, now, out);
+    } else if (state == State.RELEASING && home.link() == id && !answers) {
+      long until = link == null ? now : link.until(home.lockRef());
+      links.forget(home, out);
+      return new ReleaseElsewhere(until);
+    }
+    return STAY;
+  }
+
+  /** Takes an event of this lock from its place. */
+  Next event(Place at, Event event, Links links, long now, List<Output> out) {
+    switch (state) {
+      case ASKED:
+        return askedEvent(at, event, links, now, out);
+      case MOVING, GIVEN_UP:
+        if (to.equals(at)) {
+          return movingEvent(event, links, now, out);
+        }
+        if (event instanceof Message.WasLost || event instanceof Message.WasReleased) {
+          // The reattach makes the old broker lose the lock: the answer to it decides. It must
+          // come within what the old broker has told so far, for that one knows of it no more.
+          Link link = links.get(at.link());
+          if (link != null) {
+            link.validity.settle(at.lockRef());
+          }
+        }
+        return STAY;
+      case HELD:
+        if (event instanceof Message.WasLost lost) {
+          return lose(lost.reason(), links, out);
+        } else if (event instanceof Message.WasReleased) {
+          return lose(Loss.RELEASED, links, out);
+        }
+        return STAY;
+      case RELEASING:
+        return releasingEvent(event, links, out);
+      default:
+        return STAY;
+    }
+  }
+
+  private Next askedEvent(Place at, Event event, Links links, long now, List<Output> out) {
+    Link link = links.get(at.link());
+    if (link == null) {
+      return STAY;
+    }
+    if (event instanceof Message.WasAcquired acquired) {
+      // Nothing covers it: the broker has acknowledged no heartbeat for too long. It goes back,
+      // and a stream that works is asked.
+      if (link.until(at.lockRef()) <= now) {
+        return new Retire(at.link());
+      }
+      state = State.HELD;
+      home = at;
+      lockId = acquired.lockId();
+      out.add(new Output.Granted(key, lockId, acquired.fencingToken()));
+      return ASK;
+    }
+    if (event instanceof Message.HasFailed failed) {
+      // A broker that goes away tells its waiters so, perhaps before it tells that it does.
+      if (wait != null && failed.failure().code() == Failure.Code.UNAVAILABLE) {
+        links.remove(at);
+        state = State.WANTED;
+        return new AskLater(failed.failure().retryAfter());
+      }
+      out.add(new Output.Failed(key, failed.failure()));
+    } else if (event instanceof Message.WasRefused refused) {
+      out.add(new Output.Refused(key, refused.refusal()));
+    } else if (event instanceof Message.WasLost lost) {
+      out.add(new Output.Lost(key, lost.reason()));
+    } else {
+      return STAY;
+    }
+    links.remove(at);
+    return GONE;
+  }
+
+  private Next movingEvent(Event event, Links links, long now, List<Output> out) {
+    if (event instanceof Message.WasAcquired acquired) {
+      // An answer counts only if what it brings is still good. (That the old validity has not run
+      // out is seen before any input.)
+      Link link = links.get(to.link());
+      if (link == null || link.until(to.lockRef()) <= now) {
+        return lose(Loss.EXPIRED, links, out);
+      }
+      links.remove(home);
+      boolean isGivenUp = state == State.GIVEN_UP;
+      state = State.HELD;
+      home = to;
+      lockId = acquired.lockId();
+      if (isGivenUp) {
+        return release(links, now, out);
+      }
+      out.add(new Output.Moved(key, lockId));
+      // The link may have been retired while it answered.
+      return ASK;
+    }
+    if (event instanceof Message.HasFailed failed) {
+      links.remove(to);
+      return resume(new AskLater(failed.failure().retryAfter()), links, now, out);
+    }
+    return lose(Loss.GONE, links, out);
+  }
+
+  private Next releasingEvent(Event event, Links links, List<Output> out) {
+    if (event instanceof Message.WasReleased || event instanceof Message.WasRefused) {
+      out.add(new Output.Released(key));
+    } else if (event instanceof Message.WasLost lost) {
+      out.add(new Output.Lost(key, lost.reason()));
+    } else if (event instanceof Message.HasFailed failed) {
+      out.add(new Output.Failed(key, failed.failure()));
+    } else {
+      return STAY;
+    }
+    links.remove(home);
+    return GONE;
+  }
+
+  /** Ends the lock as lost, wherever it is. */
+  Next lose(Loss reason, Links links, List<Output> out) {
+    if (isPending()) {
+      return STAY;
+    }
+    links.forget(home, out);
+    if (isMoving()) {
+      links.forget(to, out);
+    }
+    out.add(new Output.Lost(key, reason));
+    return GONE;
+  }
+
+  /** Returns the wait, less the time that has passed; null to try once. */
+  private Request.WaitLeft left(long now) {
+    if (wait == null) {
+      return null;
+    }
+    Long left = wait.until() == null ? null : Moments.since(wait.until(), now);
+    return new Request.WaitLeft(left, wait.pollInterval());
+  }
+}

@@ -1,0 +1,13 @@
+package io.github.lockbroker.internal.core;
+
+/** The way in which a lock was lost. */
+public enum Loss {
+  /** No renewal got through in time, by the broker's clock or by the client's. */
+  EXPIRED,
+  /** The store no longer has the grant. */
+  GONE,
+  /** The store has another grant in its place. */
+  TAKEN_OVER,
+  /** Somebody released it by its lock id. */
+  RELEASED
+}
