@@ -133,6 +133,11 @@ public final class Core {
     return new HeldLock(lock.lockId, link.ttl, link.until(lock.home.lockRef()), !link.isOpen());
   }
 
+  /** Returns the number of the endpoint to try next. */
+  public int nextEndpoint() {
+    return dialer.endpoint();
+  }
+
   /** Reports whether there is nothing left to hold, to ask for or to release. */
   public boolean isEmpty() {
     return locks.isEmpty() && elsewhere.isEmpty();

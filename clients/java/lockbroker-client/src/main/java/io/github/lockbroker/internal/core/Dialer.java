@@ -63,6 +63,11 @@ public final class Dialer {
     return Math.min(answerTimeout / endpoints, LONGEST_DIAL);
   }
 
+  /** Returns the endpoint to try next. */
+  int endpoint() {
+    return endpoint;
+  }
+
   boolean isIdle() {
     return state == State.IDLE;
   }

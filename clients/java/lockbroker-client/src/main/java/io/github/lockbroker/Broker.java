@@ -1,0 +1,150 @@
+package io.github.lockbroker;
+
+import com.google.common.util.concurrent.ListenableFuture;
+import io.github.lockbroker.internal.core.Failure;
+import io.github.lockbroker.v1.LockServiceGrpc;
+import io.github.lockbroker.v1.LockServiceGrpc.LockServiceFutureStub;
+import io.grpc.Context;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
+import java.util.function.Function;
+
+/** One of a client's brokers. */
+final class Broker {
+  final Endpoint endpoint;
+  private final TlsFiles files;
+  private final Network network;
+
+  /** The longest time for which a connection is made. */
+  private final long within;
+
+  /** The connection for single calls; null if there is none. */
+  private CompletableFuture<Connection> current;
+
+  /** There is to be none any more. */
+  private boolean isClosed;
+
+  /** A single call has failed. */
+  static final class CallFailed extends Exception {
+    private static final long serialVersionUID = 1;
+
+    final transient LockBrokerException error;
+
+    /** Another broker may do better. */
+    final boolean again;
+
+    CallFailed(LockBrokerException error, boolean again) {
+      super(error);
+      this.error = error;
+      this.again = again;
+    }
+  }
+
+  Broker(Endpoint endpoint, TlsFiles files, Network network, long within) {
+    this.endpoint = endpoint;
+    this.files = files;
+    this.network = network;
+    this.within = within;
+  }
+
+  /** Begins to make a new connection. */
+  CompletableFuture<Connection> connect() {
+    return Dial.begin(network, endpoint, files, within);
+  }
+
+  /** Returns the connection for single calls; a new one if the present one stands no more. */
+  private synchronized CompletableFuture<Connection> borrow(String lock) throws CallFailed {
+    if (isClosed) {
+      throw new CallFailed(Failures.closed(lock), false);
+    }
+    boolean isOver =
+        current != null
+            && current.isDone()
+            && (current.isCompletedExceptionally() || !current.join().isReady());
+    if (isOver) {
+      drop(current);
+    }
+    if (current == null) {
+      current = connect();
+    }
+    return current;
+  }
+
+  /** Takes a connection out of use. It is closed when the calls on it have ended. */
+  private synchronized void drop(CompletableFuture<Connection> used) {
+    if (current == used) {
+      current = null;
+      if (!used.cancel(false) && !used.isCompletedExceptionally()) {
+        used.join().closeAfterCalls();
+      }
+    }
+  }
+
+  synchronized void close() {
+    isClosed = true;
+    if (current != null) {
+      drop(current);
+    }
+  }
+
+  /** Makes one single call, for no longer than share, in nanoseconds. */
+  <T> T call(long share, String lock, Function<LockServiceFutureStub, ListenableFuture<T>> call)
+      throws CallFailed, InterruptedException {
+    long end = System.nanoTime() + share;
+    CompletableFuture<Connection> connection = borrow(lock);
+    ListenableFuture<T> answer = null;
+    try {
+      var channel = connection.get(share, TimeUnit.NANOSECONDS).channel();
+      long left = end - System.nanoTime();
+      // From ROOT: a call made within another would inherit that one's deadline and its end.
+      Context outer = Context.ROOT.attach();
+      try {
+        var stub = LockServiceGrpc.newFutureStub(channel);
+        answer = call.apply(stub.withDeadlineAfter(left, TimeUnit.NANOSECONDS));
+      } finally {
+        Context.ROOT.detach(outer);
+      }
+      return answer.get(left, TimeUnit.NANOSECONDS);
+    } catch (TimeoutException e) {
+      drop(connection);
+      throw noAnswer(share, lock, e);
+    } catch (ExecutionException e) {
+      Failure failure = Wire.toFailure(e.getCause());
+      boolean again = failure.code() == Failure.Code.UNAVAILABLE;
+      if (failure.reason().isEmpty() && (again || answer == null)) {
+        drop(connection);
+      }
+      if (!failure.reason().isEmpty()) {
+        throw new CallFailed(Failures.toException(lock, failure, e.getCause()), again);
+      }
+      throw end - System.nanoTime() <= 0
+          ? noAnswer(share, lock, e)
+          : explained(lock, e.getCause(), failure);
+    } finally {
+      if (answer != null) {
+        answer.cancel(true);
+      }
+    }
+  }
+
+  private CallFailed noAnswer(long share, String lock, Throwable cause) {
+    String within = TimeUnit.NANOSECONDS.toMillis(share) + " ms";
+    String text = "no answer from the broker at " + endpoint.name() + " within " + within;
+    return new CallFailed(Failures.toException(lock, Failure.unavailable(text), cause), true);
+  }
+
+  private CallFailed explained(String lock, Throwable cause, Failure failure) {
+    LockBrokerException disagreement = Trouble.disagreement(endpoint, cause);
+    if (disagreement != null) {
+      return new CallFailed(disagreement.about(lock), true);
+    }
+    if (failure.code() != Failure.Code.UNAVAILABLE) {
+      return new CallFailed(Failures.toException(lock, failure, cause), false);
+    }
+    String why = Trouble.explain(endpoint, cause).message();
+    String text = "no connection to a broker at " + endpoint.name() + ": " + why;
+    return new CallFailed(Failures.toException(lock, Failure.unavailable(text), cause), true);
+  }
+}

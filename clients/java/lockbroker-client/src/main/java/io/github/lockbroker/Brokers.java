@@ -1,0 +1,77 @@
+package io.github.lockbroker;
+
+import com.google.common.util.concurrent.ListenableFuture;
+import io.github.lockbroker.internal.core.Dialer;
+import io.github.lockbroker.v1.LockServiceGrpc.LockServiceFutureStub;
+import io.github.lockbroker.v1.ReleaseRequest;
+import java.util.List;
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.function.Function;
+
+/** The brokers of a client, which are asked in turn; at least one. */
+final class Brokers {
+  private final List<Broker> all;
+
+  /** The one to ask next. */
+  private final AtomicInteger next = new AtomicInteger();
+
+  /** The longest time that an answer may take, of all of them together; nanoseconds. */
+  private final long answerTimeout;
+
+  Brokers(List<Endpoint> endpoints, TlsFiles files, Network network, long answerTimeout) {
+    this.answerTimeout = answerTimeout;
+    long within = Dialer.dialTime(answerTimeout, endpoints.size());
+    this.all =
+        endpoints.stream().map(endpoint -> new Broker(endpoint, files, network, within)).toList();
+  }
+
+  Broker get(int endpoint) {
+    return all.get(endpoint);
+  }
+
+  /** Returns the endpoints, for people. */
+  List<String> names() {
+    return all.stream().map(broker -> broker.endpoint.name()).toList();
+  }
+
+  /** Asks that broker next: the Session has turned from another one, which was of no use. */
+  void turnTo(int endpoint) {
+    next.set(endpoint);
+  }
+
+  /** Makes a single call, at each broker in turn until one answers. */
+  <T> T call(String lock, Function<LockServiceFutureStub, ListenableFuture<T>> call)
+      throws InterruptedException {
+    LockBrokerException error = null;
+    for (int tries = 0; tries < all.size(); tries++) {
+      int at = next.get();
+      try {
+        return all.get(at).call(answerTimeout / all.size(), lock, call);
+      } catch (Broker.CallFailed failed) {
+        error = failed.error;
+        if (!failed.again) {
+          break;
+        }
+        // Unless somebody else has turned from it already.
+        next.compareAndSet(at, (at + 1) % all.size());
+      }
+    }
+    throw error;
+  }
+
+  /** Calls Release. It is bounded by the answer timeout. */
+  ReleaseOutcome release(String name, String lockId) throws InterruptedException {
+    var request = ReleaseRequest.newBuilder().setName(name).setLockId(lockId).build();
+    var answer = call(name, stub -> stub.release(request));
+    return switch (answer.getOutcome()) {
+      case OUTCOME_RELEASED -> ReleaseOutcome.RELEASED;
+      case OUTCOME_NOT_HELD -> ReleaseOutcome.NOT_HELD;
+      case OUTCOME_HELD_BY_ANOTHER -> ReleaseOutcome.HELD_BY_ANOTHER;
+      default -> throw Failures.unexpected(name, "a release without an outcome");
+    };
+  }
+
+  void close() {
+    all.forEach(Broker::close);
+  }
+}

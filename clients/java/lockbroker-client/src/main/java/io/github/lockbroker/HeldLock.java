@@ -1,0 +1,199 @@
+package io.github.lockbroker;
+
+import io.github.lockbroker.LockBrokerException.Kind;
+import io.github.lockbroker.internal.Clock;
+import io.github.lockbroker.internal.core.Core;
+import java.lang.System.Logger.Level;
+import java.lang.ref.Cleaner;
+import java.time.Duration;
+import java.util.Objects;
+import java.util.function.Consumer;
+
+/**
+ * A lock that is held until {@link #release} or {@link #close}. It belongs to no thread: any may
+ * use it, several at once.
+ *
+ * <p>The lock can be lost all the same: when no broker renews it in time, because the network or
+ * all brokers are away, or when somebody releases it by its lock id. So stop the work in {@link
+ * #onLost}, or call {@link #check} before each step that must not be done twice, and give {@link
+ * #fencingToken} to whatever the lock protects.
+ *
+ * <p>A lock that nobody refers to any more is not released, since the work that it protects may go
+ * on. It is held until the client is closed or the process ends. The client logs a warning.
+ */
+public final class HeldLock implements AutoCloseable {
+  private static final Cleaner CLEANER = Cleaner.create(Network.factory("lockbroker-cleaner"));
+
+  private final String name;
+  private final long key;
+  private final long fencingToken;
+  private final Hold hold;
+  private final Session session;
+
+  /** Makes the guard of a lock that has been granted. */
+  HeldLock(Session session, String name, long key, long fencingToken, Hold hold) {
+    this.session = session;
+    this.name = name;
+    this.key = key;
+    this.fencingToken = fencingToken;
+    this.hold = hold;
+    CLEANER.register(this, () -> warn(hold));
+  }
+
+  private static void warn(Hold hold) {
+    if (hold.ended() == null) {
+      Session.LOGGER.log(
+          Level.WARNING,
+          "lock \"{0}\" is held and nobody can release it any more: close every lock",
+          hold.name);
+    }
+  }
+
+  /**
+   * Returns the lock's name.
+   *
+   * @return the name
+   */
+  public String name() {
+    return name;
+  }
+
+  /**
+   * Returns the lock id, which names this grant at any broker: see {@link LockBroker#release} and
+   * {@link LockBroker#adopt}. It changes when the client has to move to another stream, and it is a
+   * capability: keep it out of logs.
+   *
+   * @return 36 characters
+   */
+  public String lockId() {
+    return hold.look().lockId();
+  }
+
+  /**
+   * Returns the fencing token. It is greater than that of every earlier grant of the same name, and
+   * the same for as long as the lock is held. What the lock protects should refuse a token below
+   * the highest that it has seen.
+   *
+   * @return the token, below 2^53
+   */
+  public long fencingToken() {
+    return fencingToken;
+  }
+
+  /**
+   * Returns the lock's ttl as the broker granted it: for so long the lock outlives a holder that
+   * falls silent.
+   *
+   * @return the ttl
+   */
+  public Duration ttl() {
+    return Duration.ofNanos(hold.look().ttl());
+  }
+
+  /**
+   * Returns the time for which the holder may act without hearing from a broker again, counted from
+   * now. It ends two thirtieths of the ttl before the broker could give the lock to anybody else.
+   *
+   * @return the time; 0 once the lock is lost or released, and while the stream to the broker is
+   *     broken and the lock not yet reattached, for the broker may have taken the break for the
+   *     client's end
+   */
+  public Duration remaining() {
+    Core.HeldLock held = hold.look();
+    boolean mayAct = hold.ended() == null && !held.isBroken();
+    return mayAct ? Duration.ofNanos(Clock.remaining(held.until())) : Duration.ZERO;
+  }
+
+  /**
+   * Returns the longest time until the lock is lost if no broker is heard any more, counted from
+   * now. Other than {@link #remaining} it runs on through a broken stream and after a loss, and
+   * then nothing adds to it. Within this time, end your work on what the lock protects.
+   *
+   * @return the time; 0 when it is over
+   */
+  public Duration expiresIn() {
+    return Duration.ofNanos(Clock.remaining(hold.look().until()));
+  }
+
+  /**
+   * Returns if the holder may act at this moment. It reads the clock, so it finds a loss also where
+   * everything else was stopped. Once it has said that the lock is lost, the lock stays lost.
+   *
+   * @throws LostException if the lock is lost
+   * @throws LockBrokerException of the kind UNAVAILABLE while the stream to the broker is broken
+   *     and the lock not yet reattached; RELEASED or CLOSED after the lock's or the client's end
+   */
+  public void check() {
+    Core.HeldLock held = hold.look();
+    LockBrokerException ended = hold.ended();
+    if (ended != null) {
+      throw ended.about(name);
+    }
+    if (held.isBroken()) {
+      throw new LockBrokerException(
+          Kind.UNAVAILABLE,
+          name,
+          "the stream to the broker is broken and the lock not reattached yet");
+    }
+  }
+
+  /**
+   * Calls callback once when the lock is lost; soon if it is lost already. It is not called for a
+   * loss that comes after the release has begun. It runs in a thread of its own, and may wait.
+   *
+   * @param callback is given the reason
+   */
+  public void onLost(Consumer<? super LostReason> callback) {
+    hold.onLost(Objects.requireNonNull(callback));
+  }
+
+  /**
+   * Releases the lock and waits until a broker has confirmed it. If the stream breaks meanwhile,
+   * the release is repeated at whichever broker answers until the lock has run out: no longer than
+   * {@link #expiresIn}. It goes on when the thread is interrupted, and leaves it interrupted. It
+   * may be called again, also at the same time, and does the same.
+   *
+   * @throws LostException if the lock had been lost before
+   * @throws LockBrokerException of the kind UNAVAILABLE if no broker confirmed the release: then
+   *     the lock runs out by itself
+   */
+  public void release() {
+    // The holder's own belief ends first.
+    hold.finish(Failures.released(name));
+    session.giveUp(key);
+    LockBrokerException error = hold.await();
+    if (error != null) {
+      throw error.about(name);
+    }
+  }
+
+  /**
+   * Releases the lock as {@link #release} does. If nobody confirms the release, the lock runs out
+   * by itself, and this is no error.
+   *
+   * @throws LostException if the lock had been lost: the work is done, and its last step may not
+   *     have been under the lock
+   */
+  @Override
+  public void close() {
+    try {
+      release();
+    } catch (LostException e) {
+      throw e;
+    } catch (LockBrokerException e) {
+      Session.LOGGER.log(Level.DEBUG, "closing: {0}", e.getMessage());
+    }
+  }
+
+  /** Waits while the stream to the broker is broken, for no longer than within, in nanoseconds. */
+  void awaitReattach(long within) throws InterruptedException {
+    hold.awaitReattach(within);
+  }
+
+  /** Describes the lock, without its lock id. */
+  @Override
+  public String toString() {
+    long left = remaining().toMillis();
+    return "lock \"" + name + "\" (token " + fencingToken + ", " + left + " ms left)";
+  }
+}

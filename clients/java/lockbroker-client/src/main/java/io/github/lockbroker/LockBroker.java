@@ -1,0 +1,505 @@
+package io.github.lockbroker;
+
+import io.github.lockbroker.LockBrokerException.Kind;
+import io.github.lockbroker.internal.Clock;
+import io.github.lockbroker.internal.core.Input;
+import io.github.lockbroker.internal.core.LockSpec;
+import io.github.lockbroker.internal.core.Moments;
+import io.github.lockbroker.v1.GetLockRequest;
+import io.github.lockbroker.v1.GetLockResponse;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.List;
+import java.util.Objects;
+import java.util.Optional;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.atomic.AtomicLong;
+import java.util.concurrent.locks.Lock;
+
+/**
+ * The client of lockbroker, a service that hands out named locks. Any thread may use it, many at
+ * once; one client per program is enough.
+ *
+ * <pre>{@code
+ * try (var client = LockBroker.connect("unix:/run/lockbroker/lb.sock");
+ *     var lock = client.lock("reports", Wait.atMost(Duration.ofSeconds(10)))) {
+ *   lock.onLost(reason -> worker.interrupt());
+ *   work(lock.fencingToken());
+ *   lock.check();
+ * }
+ * }</pre>
+ *
+ * <p>All locks of a client share one stream to a broker. When the process ends, in whatever way,
+ * the stream ends and the locks are released. While the process lives, the client sends heartbeats.
+ * When the broker goes away or falls silent, the client moves its locks to another broker, and they
+ * are not free in between.
+ *
+ * <p>A lock over a network is advisory: a holder that is stopped for longer than its lock's ttl
+ * wakes up without the lock. Let whatever must not be corrupted check the fencing token, {@link
+ * HeldLock#fencingToken}.
+ */
+public final class LockBroker implements AutoCloseable {
+  /** Where a broker listens unless it is told otherwise. */
+  private static final String DEFAULT_SERVER = "http://127.0.0.1:28551";
+
+  private static final Duration DEFAULT_ANSWER_TIMEOUT = Duration.ofSeconds(5);
+
+  private final Network network;
+  private final Brokers brokers;
+  private final Session session;
+  private final String owner;
+  private final long answerTimeout;
+  private final AtomicLong lastKey = new AtomicLong();
+  private final LocalLocks localLocks = new LocalLocks(this);
+
+  private LockBroker(Builder builder, List<Endpoint> endpoints, TlsFiles files) {
+    this.network = new Network();
+    this.owner = builder.owner;
+    this.answerTimeout = Wire.nanos(builder.answerTimeout);
+    this.brokers = new Brokers(endpoints, files, network, answerTimeout);
+    this.session = new Session(brokers, network, Wire.nanos(builder.ttl), answerTimeout);
+  }
+
+  /**
+   * Makes a client of the brokers that the environment names, as the command line does:
+   * LOCKBROKER_SERVER (by default {@code http://127.0.0.1:28551}), LOCKBROKER_CLIENT_TLS_CA,
+   * LOCKBROKER_CLIENT_TLS_CERT and LOCKBROKER_CLIENT_TLS_KEY.
+   *
+   * @return the client, which connects only when it is first asked for something
+   * @throws LockBrokerException of the kind ENDPOINT or TLS
+   */
+  public static LockBroker connect() {
+    return builder().connect();
+  }
+
+  /**
+   * Makes a client of the brokers at server.
+   *
+   * @param server as {@link Builder#server} takes it
+   * @return the client, which connects only when it is first asked for something
+   * @throws LockBrokerException of the kind ENDPOINT
+   */
+  public static LockBroker connect(String server) {
+    return builder().server(server).connect();
+  }
+
+  /**
+   * Makes a client with settings.
+   *
+   * @return the settings, each at its default
+   */
+  public static Builder builder() {
+    return new Builder();
+  }
+
+  /**
+   * Waits for a lock until it is granted or the thread is interrupted. It waits through a broker
+   * that goes away, at the next one, and through a store that is away. A thread that is interrupted
+   * leaves the queue at once.
+   *
+   * @param name 1 to 128 bytes without control characters
+   * @param options properties of the lock
+   * @return the lock, to be closed
+   * @throws InterruptedException if the thread is interrupted; then nothing is held
+   * @throws LockBrokerException of another kind than NOT_ACQUIRED
+   */
+  public HeldLock lock(String name, LockOption... options) throws InterruptedException {
+    return lock(name, Wait.forever(), options);
+  }
+
+  /**
+   * Waits for a lock as {@link #lock(String, LockOption...)} does, for a limited time. A wait that
+   * is shorter than {@link Builder#answerTimeout} may take that long to find out that there is no
+   * broker.
+   *
+   * @param name 1 to 128 bytes without control characters
+   * @param wait the way to wait
+   * @param options properties of the lock
+   * @return the lock, to be closed
+   * @throws NotAcquiredException if the wait is over
+   * @throws InterruptedException if the thread is interrupted; then nothing is held
+   * @throws LockBrokerException of another kind
+   */
+  public HeldLock lock(String name, Wait wait, LockOption... options) throws InterruptedException {
+    return await(wanted(name, waiting(wait), "", options));
+  }
+
+  /**
+   * Asks for a lock, once.
+   *
+   * @param name 1 to 128 bytes without control characters
+   * @param options properties of the lock
+   * @return the lock, to be closed; empty if somebody else has it
+   * @throws InterruptedException if the thread is interrupted; then nothing is held
+   * @throws LockBrokerException of another kind than NOT_ACQUIRED
+   */
+  public Optional<HeldLock> tryLock(String name, LockOption... options)
+      throws InterruptedException {
+    try {
+      return Optional.of(await(wanted(name, null, "", options)));
+    } catch (NotAcquiredException e) {
+      return Optional.empty();
+    }
+  }
+
+  /**
+   * Takes over the grant that a lock id names, from whoever holds it: another process, say, that
+   * has handed it on. Its fencing token and its linger stay. The former holder is told that it has
+   * lost the lock.
+   *
+   * @param name the lock's name
+   * @param lockId from {@link HeldLock#lockId}
+   * @return the lock, to be closed
+   * @throws NotAcquiredException if the grant has ended, or has moved on to another lock id
+   * @throws InterruptedException if the thread is interrupted; then the grant may have ended
+   * @throws LockBrokerException of another kind
+   */
+  public HeldLock adopt(String name, String lockId) throws InterruptedException {
+    if (lockId.isEmpty()) {
+      throw new LockBrokerException(Kind.INVALID, name, "there is no lock id to adopt");
+    }
+    return await(wanted(name, null, lockId));
+  }
+
+  /**
+   * Works for as long as it takes under a lock: waits for the lock without end, and runs work in
+   * this thread. If the lock is lost meanwhile, interrupts the thread; if work then throws, waits
+   * for the lock again and runs work anew. For a leader, say, that is to be one as long as the
+   * program runs.
+   *
+   * @param <T> the result of work
+   * @param <X> what work throws
+   * @param name 1 to 128 bytes without control characters
+   * @param work the work, which may be run several times
+   * @param options properties of the lock
+   * @return the result of work
+   * @throws X if work throws it while the lock is held
+   * @throws LostException if the lock was lost and work returned all the same: its last step may
+   *     not have been under the lock
+   * @throws InterruptedException if the thread is interrupted while it waits
+   */
+  public <T, X extends Exception> T hold(String name, LockedWork<T, X> work, LockOption... options)
+      throws X, InterruptedException {
+    while (true) {
+      HeldLock lock = lock(name, options);
+      Interruption interruption = new Interruption(Thread.currentThread());
+      lock.onLost(reason -> interruption.interrupt());
+      T result;
+      try {
+        result = work.run(lock);
+      } catch (Exception e) {
+        if (wasLost(lock, interruption)) {
+          continue;
+        }
+        throw e;
+      } catch (Error e) {
+        wasLost(lock, interruption);
+        throw e;
+      }
+      interruption.end();
+      lock.close();
+      return result;
+    }
+  }
+
+  /** Ends the work under a lock that has failed. Returns if the lock had been lost. */
+  private static boolean wasLost(HeldLock lock, Interruption interruption) {
+    interruption.end();
+    try {
+      lock.close();
+      return false;
+    } catch (LostException e) {
+      return true;
+    }
+  }
+
+  /**
+   * Returns a lock for code that wants one of Java's own. It is reentrant: a thread that has it may
+   * lock it again, and has to unlock it as often. Only the last unlock releases it. It is the same
+   * for all callers of this client and this name.
+   *
+   * <p>A lost lock shows when it is locked again and when it is unlocked for the last time: both
+   * throw {@link LostException}. The unlock has then unlocked it, for other threads of this
+   * program, too. There are no conditions.
+   *
+   * @param name 1 to 128 bytes without control characters
+   * @return the lock
+   */
+  public Lock asLock(String name) {
+    return localLocks.get(name);
+  }
+
+  /**
+   * Releases the grant that a lock id names, whoever holds it and at whichever broker. Its holder,
+   * if there is one, is told. If the grant has ended, changes nothing and says so.
+   *
+   * @param name the lock's name
+   * @param lockId from {@link HeldLock#lockId}
+   * @return what it did
+   * @throws InterruptedException if the thread is interrupted; then the release may still happen
+   * @throws LockBrokerException of the kind UNAVAILABLE if no broker answers in time, and then the
+   *     release may still happen; INVALID if it is no lock id; or of another kind
+   */
+  public ReleaseOutcome release(String name, String lockId) throws InterruptedException {
+    return brokers.release(name, lockId);
+  }
+
+  /**
+   * Looks at a lock without touching it.
+   *
+   * @param name the lock's name
+   * @return what a broker knows of it
+   * @throws InterruptedException if the thread is interrupted
+   * @throws LockBrokerException if no broker answers, or says that it cannot
+   */
+  public LockInfo get(String name) throws InterruptedException {
+    return get(name, "");
+  }
+
+  /**
+   * Looks at a lock without touching it, and at one grant of it.
+   *
+   * @param name the lock's name
+   * @param lockId if it names the present grant and the broker keeps that, the answer says for how
+   *     long it is valid
+   * @return what a broker knows of it
+   * @throws InterruptedException if the thread is interrupted
+   * @throws LockBrokerException if no broker answers, or says that it cannot
+   */
+  public LockInfo get(String name, String lockId) throws InterruptedException {
+    GetLockRequest request = GetLockRequest.newBuilder().setName(name).setLockId(lockId).build();
+    long sent = Clock.now();
+    GetLockResponse answer = brokers.call(name, stub -> stub.getLock(request));
+    LockState state =
+        switch (answer.getState()) {
+          case STATE_FREE -> LockState.FREE;
+          case STATE_HELD -> LockState.HELD;
+          case STATE_LINGERING -> LockState.LINGERING;
+          default -> throw Failures.unexpected(name, "a lock without a state");
+        };
+    Long free = Wire.nanos(answer.hasFreeWithin(), answer.getFreeWithin());
+    Long expires = Wire.nanos(answer.hasExpiresAfterRequest(), answer.getExpiresAfterRequest());
+    return new LockInfo(
+        state,
+        answer.getOwner(),
+        Duration.ofNanos(free == null ? 0 : free),
+        Duration.ofNanos(expires == null ? 0 : Clock.remaining(Moments.after(sent, expires))));
+  }
+
+  /**
+   * Releases everything that the client holds, ends all its calls, and closes its connections.
+   * Waits until a broker has confirmed the releases, for {@link Builder#answerTimeout} at most, and
+   * a moment for the connections. It may be called again.
+   */
+  @Override
+  public void close() {
+    session.close(answerTimeout);
+    session.awaitEnd();
+    brokers.close();
+    network.close();
+  }
+
+  /** Waits for a lock though the thread is interrupted; then it stays interrupted. */
+  HeldLock lockUninterruptibly(String name, Wait wait) {
+    Input.Acquire wanted = wanted(name, wait == null ? null : waiting(wait), "");
+    CompletableFuture<Session.Grant> answer = session.begin(wanted);
+    boolean wasInterrupted = false;
+    try {
+      while (true) {
+        try {
+          return guard(wanted, answer);
+        } catch (InterruptedException e) {
+          wasInterrupted = true;
+        }
+      }
+    } finally {
+      if (wasInterrupted) {
+        Thread.currentThread().interrupt();
+      }
+    }
+  }
+
+  private HeldLock await(Input.Acquire wanted) throws InterruptedException {
+    if (Thread.interrupted()) {
+      throw new InterruptedException();
+    }
+    try {
+      return guard(wanted, session.begin(wanted));
+    } catch (InterruptedException e) {
+      // If a grant is on its way, it is released too.
+      session.giveUp(wanted.key());
+      throw e;
+    }
+  }
+
+  private HeldLock guard(Input.Acquire wanted, CompletableFuture<Session.Grant> answer)
+      throws InterruptedException {
+    String name = wanted.spec().name();
+    try {
+      Session.Grant grant = answer.get();
+      return new HeldLock(session, name, wanted.key(), grant.fencingToken(), grant.hold());
+    } catch (ExecutionException e) {
+      throw ((LockBrokerException) e.getCause()).about(name);
+    }
+  }
+
+  private Input.Acquire wanted(
+      String name,
+      io.github.lockbroker.internal.core.Wait waiting,
+      String adopt,
+      LockOption... options) {
+    Objects.requireNonNull(name);
+    String label = owner;
+    Long linger = null;
+    for (LockOption option : options) {
+      label = option.owner() == null ? label : option.owner();
+      linger = option.linger() == null ? linger : Wire.nanos(option.linger());
+    }
+    LockSpec spec = new LockSpec(name, linger, label);
+    return new Input.Acquire(lastKey.incrementAndGet(), spec, waiting, adopt);
+  }
+
+  /** Returns the way to wait, from now; null to ask once. */
+  private static io.github.lockbroker.internal.core.Wait waiting(Wait wait) {
+    Long limit = Wire.nanos(wait.limit());
+    if (limit != null && limit <= 0) {
+      return null;
+    }
+    Long until = limit == null ? null : (Long) Moments.after(Clock.now(), limit);
+    return new io.github.lockbroker.internal.core.Wait(until, Wire.nanos(wait.pollInterval()));
+  }
+
+  /** Settings of a client. */
+  public static final class Builder {
+    private String server;
+    private Duration ttl;
+    private String owner = "";
+    private Duration answerTimeout = DEFAULT_ANSWER_TIMEOUT;
+    private Path authorities;
+    private Path certificate;
+    private Path key;
+
+    private Builder() {}
+
+    /**
+     * Sets where the brokers listen.
+     *
+     * @param server {@code http://HOST:PORT}, {@code https://HOST:PORT}, {@code HOST:PORT} or
+     *     {@code unix:/PATH}. Several brokers of one store, with commas between them, are asked in
+     *     turn: one that does not answer costs its share of the time, and no more. Default: what
+     *     the environment says, with the files for TLS
+     * @return this
+     */
+    public Builder server(String server) {
+      this.server = Objects.requireNonNull(server);
+      return this;
+    }
+
+    /**
+     * Sets the ttl of all locks of the client: for so long a lock outlives a holder that falls
+     * silent.
+     *
+     * @param ttl 5 s up to the broker's --max-ttl, to the millisecond. Default: the broker's, 15 s
+     * @return this
+     */
+    public Builder ttl(Duration ttl) {
+      this.ttl = Objects.requireNonNull(ttl);
+      return this;
+    }
+
+    /**
+     * Sets the label of all locks that have none of their own. It is shown to others who ask for
+     * the lock.
+     *
+     * @param label up to 128 bytes without control characters. Default: none
+     * @return this
+     */
+    public Builder owner(String label) {
+      this.owner = Objects.requireNonNull(label);
+      return this;
+    }
+
+    /**
+     * Sets the longest time that a broker's answer may take, connecting included, beyond the wait
+     * that was asked for. After that a call fails as UNAVAILABLE.
+     *
+     * @param timeout more than 0. Default: 5 s
+     * @return this
+     */
+    public Builder answerTimeout(Duration timeout) {
+      this.answerTimeout = Objects.requireNonNull(timeout);
+      return this;
+    }
+
+    /**
+     * Sets the authorities that may sign the broker's certificate, for an https:// endpoint.
+     *
+     * @param file in PEM; it is read again for every connection. Default: those that Java trusts
+     * @return this
+     */
+    public Builder tlsAuthorities(Path file) {
+      this.authorities = Objects.requireNonNull(file);
+      return this;
+    }
+
+    /**
+     * Sets the client's certificate and its private key, for an https:// endpoint. Both are read
+     * again for every connection. Default: none.
+     *
+     * @param certificate in PEM, with those that lead to its authority
+     * @param key in PEM, as PRIVATE KEY (PKCS #8)
+     * @return this
+     */
+    public Builder tlsIdentity(Path certificate, Path key) {
+      this.certificate = Objects.requireNonNull(certificate);
+      this.key = Objects.requireNonNull(key);
+      return this;
+    }
+
+    /**
+     * Makes the client.
+     *
+     * @return the client, which connects only when it is first asked for something
+     * @throws LockBrokerException of the kind ENDPOINT, TLS or INVALID
+     */
+    public LockBroker connect() {
+      if (answerTimeout.isNegative() || answerTimeout.isZero()) {
+        String text = "an answer timeout of " + answerTimeout + " leaves no time for an answer";
+        throw new LockBrokerException(Kind.INVALID, "", text);
+      }
+      String where = server;
+      if (where == null) {
+        where = environment("LOCKBROKER_SERVER", DEFAULT_SERVER, Kind.ENDPOINT);
+        authorities = file("LOCKBROKER_CLIENT_TLS_CA", authorities);
+        certificate = file("LOCKBROKER_CLIENT_TLS_CERT", certificate);
+        key = file("LOCKBROKER_CLIENT_TLS_KEY", key);
+      }
+      TlsFiles files = new TlsFiles(authorities, certificate, key);
+      List<Endpoint> endpoints = Endpoint.parseAll(where, files);
+      if (!files.isEmpty()) {
+        // Read again for every connection; what is wrong now is told now.
+        files.read();
+      }
+      return new LockBroker(this, endpoints, files);
+    }
+
+    private static Path file(String variable, Path set) {
+      String value = environment(variable, null, Kind.TLS);
+      return set != null || value == null ? set : Path.of(value);
+    }
+
+    /**
+     * Reads a variable. One that is set and empty is an error: without it, other locks would be
+     * taken than the others take.
+     */
+    private static String environment(String variable, String otherwise, Kind kind) {
+      String value = System.getenv(variable);
+      if (value != null && value.isBlank()) {
+        String text = variable + " is empty: unset it, or give it a value";
+        throw new LockBrokerException(kind, "", text);
+      }
+      return value == null ? otherwise : value;
+    }
+  }
+}

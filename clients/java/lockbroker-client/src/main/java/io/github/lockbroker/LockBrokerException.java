@@ -1,0 +1,124 @@
+package io.github.lockbroker;
+
+import java.time.Duration;
+import java.util.Optional;
+
+/**
+ * A failure. {@link NotAcquiredException} and {@link LostException} are the two that a program
+ * expects; {@link #kind} tells the others apart.
+ */
+public class LockBrokerException extends RuntimeException {
+  private static final long serialVersionUID = 1;
+
+  /** The kind of a failure, by which a program decides. */
+  public enum Kind {
+    /** Somebody else has the lock: a {@link NotAcquiredException}. */
+    NOT_ACQUIRED("not acquired"),
+    /** The lock was lost: a {@link LostException}. */
+    LOST("lost"),
+    /** The address of a broker is none. Nothing was sent. */
+    ENDPOINT("no endpoint"),
+    /** A certificate or key for TLS cannot be used. Nothing was sent. */
+    TLS("cannot use TLS"),
+    /**
+     * The broker's certificate is not accepted here, or this client's is not accepted there. It
+     * would be the same again.
+     */
+    HANDSHAKE("cannot agree on TLS"),
+    /**
+     * What listens there is no broker, or one side speaks TLS and the other does not. It would be
+     * the same again.
+     */
+    PROTOCOL("not a broker's protocol"),
+    /** The request is wrong, and would be again: a name, an owner or a duration out of bounds. */
+    INVALID("invalid request"),
+    /**
+     * No broker could be reached or none answered in time, or the broker cannot reach its store.
+     * Try again later.
+     */
+    UNAVAILABLE("unavailable"),
+    /** The store is full, or the broker has as many locks or waiters as it may have. */
+    EXHAUSTED("no room"),
+    /** The broker does not allow it. */
+    DENIED("not allowed"),
+    /** An answer that a broker does not give. Is it one that listens there, of this version? */
+    UNEXPECTED("unexpected answer"),
+    /** The lock has been released here. */
+    RELEASED("released"),
+    /** The client has been closed. */
+    CLOSED("client closed");
+
+    private final String text;
+
+    Kind(String text) {
+      this.text = text;
+    }
+
+    /** Returns the kind in words. */
+    @Override
+    public String toString() {
+      return text;
+    }
+  }
+
+  private final Kind kind;
+  private final String lock;
+  private final String text;
+  private final String reason;
+  private final Duration retryAfter;
+
+  LockBrokerException(Kind kind, String lock, String text) {
+    this(kind, lock, text, "", null, null);
+  }
+
+  LockBrokerException(
+      Kind kind, String lock, String text, String reason, Duration retryAfter, Throwable cause) {
+    super((lock.isEmpty() ? "" : "lock \"" + lock + "\": ") + kind + ": " + text, cause);
+    this.kind = kind;
+    this.lock = lock;
+    this.text = text;
+    this.reason = reason;
+    this.retryAfter = retryAfter;
+  }
+
+  /**
+   * Returns the kind of the failure.
+   *
+   * @return the kind
+   */
+  public Kind kind() {
+    return kind;
+  }
+
+  /**
+   * Returns the lock's name.
+   *
+   * @return the name; empty where it is about no lock
+   */
+  public String lock() {
+    return lock;
+  }
+
+  /**
+   * Returns the broker's reason, for programs.
+   *
+   * @return one of {@link ErrorReason}, or of a later version; empty if no broker gave one
+   */
+  public String reason() {
+    return reason;
+  }
+
+  /**
+   * Returns the time after which another try makes sense.
+   *
+   * @return the time, if the broker said one
+   */
+  public Optional<Duration> retryAfter() {
+    return Optional.ofNullable(retryAfter);
+  }
+
+  /** Returns the same about a lock, with the trace of the thread that throws it. */
+  LockBrokerException about(String lock) {
+    return new LockBrokerException(kind, lock, text, reason, retryAfter, getCause());
+  }
+}

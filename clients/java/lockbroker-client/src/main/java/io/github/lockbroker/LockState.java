@@ -1,0 +1,11 @@
+package io.github.lockbroker;
+
+/** The state of a lock, as others see it. */
+public enum LockState {
+  /** Nobody has it. */
+  FREE,
+  /** Somebody holds it. */
+  HELD,
+  /** It was released and nobody can acquire it yet. */
+  LINGERING
+}

@@ -1,0 +1,25 @@
+package io.github.lockbroker;
+
+/** The reason for which a lock was not acquired. */
+public enum NotAcquiredReason {
+  /** Somebody holds it. */
+  HELD("held"),
+  /** It was released a short while ago, with a linger. */
+  LINGERING("lingering after its release"),
+  /** The wait is over. */
+  WAIT_OVER("not free in time"),
+  /** The grant to adopt has ended, or has moved on to another lock id. */
+  NOT_REATTACHABLE("no such grant, or no longer");
+
+  private final String text;
+
+  NotAcquiredReason(String text) {
+    this.text = text;
+  }
+
+  /** Returns the reason in words. */
+  @Override
+  public String toString() {
+    return text;
+  }
+}

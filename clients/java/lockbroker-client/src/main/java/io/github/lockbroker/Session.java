@@ -1,0 +1,449 @@
+package io.github.lockbroker;
+
+import io.github.lockbroker.internal.Clock;
+import io.github.lockbroker.internal.core.Core;
+import io.github.lockbroker.internal.core.Failure;
+import io.github.lockbroker.internal.core.Input;
+import io.github.lockbroker.internal.core.Message;
+import io.github.lockbroker.internal.core.Moments;
+import io.github.lockbroker.internal.core.Output;
+import io.github.lockbroker.internal.core.Request;
+import io.github.lockbroker.v1.SessionResponse;
+import io.grpc.Status;
+import io.grpc.stub.StreamObserver;
+import java.lang.System.Logger.Level;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CompletionException;
+import java.util.concurrent.ThreadLocalRandom;
+
+/**
+ * Is behind a client: it does what the core says, and tells it what happens. One thread has all of
+ * it; the network and the users tell it events.
+ */
+final class Session {
+  static final System.Logger LOGGER = System.getLogger("io.github.lockbroker");
+
+  /**
+   * The longest sleep. Leases run on while the machine is suspended and timers do not, so it may
+   * notice that late that something has run out.
+   */
+  private static final long LONGEST_SLEEP = Moments.SECOND;
+
+  /**
+   * The longest time for which a stream is closed in good order. A broker would take a reset for
+   * silence.
+   */
+  private static final long GOODBYE = Moments.SECOND;
+
+  private final Brokers brokers;
+  private final Network network;
+  private final Long ttl;
+  private final Events events = new Events();
+  private final Core core;
+  private final Map<Long, Caller> callers = new HashMap<>();
+  private final Map<Long, SessionStream> streams = new HashMap<>();
+
+  /** The streams that are being closed. */
+  private final List<SessionStream> closing = new ArrayList<>();
+
+  /** The latest reason for which the two sides cannot talk. */
+  private LockBrokerException disagreement;
+
+  /** When an ending session waits no longer; never while it is not ending. */
+  private long closeBy = Moments.NEVER;
+
+  /** Nothing more is to be done, but for what is closed. */
+  private boolean isDone;
+
+  /** Completed when nothing is done any more. */
+  private final CompletableFuture<Void> ended = new CompletableFuture<>();
+
+  /** What becomes of a lock is told to it. */
+  private static final class Caller {
+    final String name;
+    final CompletableFuture<Grant> answer;
+
+    /** Null until the lock is granted. */
+    Hold hold;
+
+    Caller(String name, CompletableFuture<Grant> answer) {
+      this.name = name;
+      this.answer = answer;
+    }
+  }
+
+  /** The outcome of a call. */
+  record Grant(Hold hold, long fencingToken) {}
+
+  Session(Brokers brokers, Network network, Long ttl, long answerTimeout) {
+    this.brokers = brokers;
+    this.network = network;
+    this.ttl = ttl;
+    Core.Settings settings = new Core.Settings(brokers.names(), answerTimeout);
+    this.core = new Core(settings, () -> ThreadLocalRandom.current().nextDouble(), Clock.now());
+    Network.factory("lockbroker-session").newThread(this::run).start();
+  }
+
+  /** Runs until the session has been closed. */
+  private void run() {
+    try {
+      while (!isOver()) {
+        turn(Math.min(core.due(), closeBy));
+      }
+      finish();
+    } catch (InterruptedException | RuntimeException | Error e) {
+      LOGGER.log(Level.ERROR, "the client has failed, and its locks are lost", e);
+      streams.values().forEach(SessionStream::close);
+    } finally {
+      isDone = true;
+      events.end();
+      callers.keySet().stream()
+          .toList()
+          .forEach(key -> end(key, Failures.closed(callers.get(key).name)));
+      ended.complete(null);
+    }
+  }
+
+  /** Takes one event, or the time that has passed by then. */
+  private void turn(long due) throws InterruptedException {
+    for (SessionStream stream : closing) {
+      due = Math.min(due, stream.closeBy);
+    }
+    long sleep =
+        due == Moments.NEVER ? Long.MAX_VALUE : Math.min(Clock.remaining(due), LONGEST_SLEEP);
+    Runnable event = events.take(sleep);
+    if (event != null) {
+      event.run();
+    } else {
+      step(new Input.Timeout());
+    }
+    closing.removeIf(
+        stream -> {
+          boolean isLate = Clock.hasPassed(stream.closeBy);
+          if (isLate) {
+            stream.close();
+          }
+          return isLate;
+        });
+  }
+
+  /** Closes what is open, and waits for it. Meanwhile it takes what the streams still say. */
+  private void finish() throws InterruptedException {
+    isDone = true;
+    List.copyOf(streams.values()).forEach(this::hangUp);
+    while (!closing.isEmpty()) {
+      turn(Moments.NEVER);
+    }
+  }
+
+  /** Waits until nothing is done any more. */
+  void awaitEnd() {
+    ended.join();
+  }
+
+  /** Releases everything and ends the session, after within at the latest. */
+  void close(long within) {
+    events.tell(() -> beginClose(within));
+  }
+
+  private void beginClose(long within) {
+    if (closeBy != Moments.NEVER) {
+      return;
+    }
+    closeBy = Moments.after(Clock.now(), within);
+    for (long key : List.copyOf(callers.keySet())) {
+      Caller caller = callers.get(key);
+      if (caller.hold != null) {
+        caller.hold.finish(Failures.closed(caller.name));
+      } else {
+        end(key, Failures.closed(caller.name));
+      }
+      step(new Input.End(key));
+    }
+  }
+
+  private boolean isOver() {
+    boolean isEmpty = callers.isEmpty() && core.isEmpty();
+    return closeBy != Moments.NEVER && (isEmpty || Clock.hasPassed(closeBy));
+  }
+
+  /** Asks for a lock. The answer fails with a {@link LockBrokerException}. */
+  CompletableFuture<Grant> begin(Input.Acquire acquire) {
+    String name = acquire.spec().name();
+    CompletableFuture<Grant> answer = new CompletableFuture<>();
+    boolean isTold =
+        events.tell(
+            () -> {
+              if (closeBy == Moments.NEVER) {
+                callers.put(acquire.key(), new Caller(name, answer));
+                step(acquire);
+              } else {
+                answer.completeExceptionally(Failures.closed(name));
+              }
+            });
+    if (!isTold) {
+      answer.completeExceptionally(Failures.closed(name));
+    }
+    return answer;
+  }
+
+  /** Ends a lock, or the wait for it. It does nothing if the lock has ended. */
+  void giveUp(long key) {
+    events.tell(
+        () -> {
+          Caller caller = callers.get(key);
+          if (caller != null && caller.hold == null) {
+            callers.remove(key);
+          }
+          step(new Input.End(key));
+        });
+  }
+
+  /** Tells the core what has happened, and does what it says. */
+  private void step(Input input) {
+    if (isDone) {
+      return;
+    }
+    int before = core.nextEndpoint();
+    List<Output> outputs = core.handle(Clock.now(), input);
+    if (core.nextEndpoint() != before) {
+      brokers.turnTo(core.nextEndpoint());
+    }
+    outputs.forEach(this::carryOut);
+    // These change what all locks of a stream may believe in.
+    boolean concernsAll =
+        input instanceof Input.Ended
+            || (input instanceof Input.Received received
+                && received.message() instanceof Message.HeartbeatAck);
+    if (concernsAll) {
+      List.copyOf(callers.keySet()).forEach(this::publish);
+    }
+  }
+
+  /**
+   * Tells a guard for how long its lock is valid. A guard that has seen its lock run out since the
+   * core looked is believed: the lock is given up.
+   */
+  private void publish(long key) {
+    Caller caller = callers.get(key);
+    Core.HeldLock held = core.held(key);
+    if (caller != null && caller.hold != null && held != null && !caller.hold.publish(held)) {
+      step(new Input.End(key));
+    }
+  }
+
+  private void carryOut(Output output) {
+    if (output instanceof Output.Dial dial) {
+      dial(dial.link(), brokers.get(dial.endpoint()));
+    } else if (output instanceof Output.Send send) {
+      send(streams.get(send.link()), send.request());
+    } else if (output instanceof Output.Hangup hangup) {
+      hangUp(streams.get(hangup.link()));
+    } else if (output instanceof Output.Granted granted) {
+      granted(granted);
+    } else if (output instanceof Output.Moved moved) {
+      LOGGER.log(Level.DEBUG, "lock \"{0}\" has been reattached", nameOf(moved.key()));
+      publish(moved.key());
+    } else if (output instanceof Output.Refused refused) {
+      refused(refused);
+    } else if (output instanceof Output.Failed failed) {
+      failed(failed);
+    } else if (output instanceof Output.Lost lost) {
+      lost(lost);
+    } else if (output instanceof Output.Released released) {
+      end(released.key(), null);
+    } else if (output instanceof Output.ReleaseElsewhere release) {
+      network.threads.execute(() -> releaseElsewhere(release));
+    }
+  }
+
+  private void releaseElsewhere(Output.ReleaseElsewhere release) {
+    Failure failure = null;
+    try {
+      brokers.release(release.name(), release.lockId());
+    } catch (LockBrokerException e) {
+      failure = Failures.toFailure(e);
+    } catch (InterruptedException e) {
+      // Nobody interrupts this thread but the end of the client.
+      failure = Failure.unavailable("interrupted");
+    }
+    Input.ReleasedElsewhere answered = new Input.ReleasedElsewhere(release.key(), failure);
+    events.tell(() -> step(answered));
+  }
+
+  private void dial(long id, Broker broker) {
+    SessionStream stream = new SessionStream(id, broker, broker.connect());
+    streams.put(id, stream);
+    stream.connection.whenComplete(
+        (connection, error) -> {
+          if (!events.tell(() -> dialled(stream, error)) && connection != null) {
+            connection.close();
+          }
+        });
+  }
+
+  private void dialled(SessionStream stream, Throwable error) {
+    if (streams.get(stream.id) != stream) {
+      return;
+    }
+    Failure failure = null;
+    if (error != null) {
+      streams.remove(stream.id);
+      failure = explain(stream, error);
+    }
+    step(new Input.Dialled(stream.id, failure));
+  }
+
+  /** Says what has gone wrong, and remembers it for those who wait if it would go wrong again. */
+  private Failure explain(SessionStream stream, Throwable error) {
+    Throwable cause = error instanceof CompletionException ? error.getCause() : error;
+    LockBrokerException found = Trouble.disagreement(stream.broker.endpoint, cause);
+    disagreement = found == null ? disagreement : found;
+    return Trouble.explain(stream.broker.endpoint, cause);
+  }
+
+  private void send(SessionStream stream, Request request) {
+    if (stream == null) {
+      return;
+    }
+    if (request instanceof Request.Open) {
+      stream.open(Wire.toRequest(request, ttl), receiver(stream));
+    } else {
+      stream.send(Wire.toRequest(request, ttl));
+    }
+  }
+
+  /** Returns what gRPC is to call with a message, and when the stream ends. */
+  private StreamObserver<SessionResponse> receiver(SessionStream stream) {
+    return new StreamObserver<>() {
+      @Override
+      public void onNext(SessionResponse response) {
+        events.tell(() -> received(stream, response));
+      }
+
+      @Override
+      public void onError(Throwable error) {
+        events.tell(() -> streamEnded(stream, error));
+      }
+
+      @Override
+      public void onCompleted() {
+        Status status = Status.UNAVAILABLE.withDescription("the broker ended the Session");
+        events.tell(() -> streamEnded(stream, status.asRuntimeException()));
+      }
+    };
+  }
+
+  private void received(SessionStream stream, SessionResponse response) {
+    if (streams.get(stream.id) != stream) {
+      return;
+    }
+    Message message = Wire.toMessage(response);
+    if (message == null) {
+      String text = "`opened` lacks a duration, or has one that makes no sense";
+      streamEnded(stream, Status.INTERNAL.withDescription(text).asRuntimeException());
+      return;
+    }
+    step(new Input.Received(stream.id, stream.withMargin(message)));
+  }
+
+  private void streamEnded(SessionStream stream, Throwable error) {
+    closing.remove(stream);
+    stream.close();
+    if (streams.get(stream.id) != stream) {
+      return;
+    }
+    streams.remove(stream.id);
+    Failure failure = explain(stream, error);
+    LOGGER.log(
+        Level.DEBUG,
+        "the stream to {0} has ended: {1}",
+        stream.broker.endpoint.name(),
+        failure.message());
+    step(new Input.Ended(stream.id, failure));
+  }
+
+  /** Closes a stream in good order, and hears nothing more of it. */
+  private void hangUp(SessionStream stream) {
+    if (stream == null) {
+      return;
+    }
+    streams.remove(stream.id);
+    if (!stream.isOpen()) {
+      stream.close();
+      return;
+    }
+    stream.finish();
+    stream.closeBy = Moments.after(Clock.now(), GOODBYE);
+    closing.add(stream);
+  }
+
+  private void granted(Output.Granted granted) {
+    Caller caller = callers.get(granted.key());
+    Core.HeldLock held = core.held(granted.key());
+    if (caller != null && held != null) {
+      caller.hold = new Hold(caller.name, held, network.threads);
+      caller.answer.complete(new Grant(caller.hold, granted.fencingToken()));
+    }
+  }
+
+  private void refused(Output.Refused refused) {
+    String name = nameOf(refused.key());
+    NotAcquiredReason why =
+        switch (refused.refusal().reason()) {
+          case HELD -> NotAcquiredReason.HELD;
+          case LINGERING -> NotAcquiredReason.LINGERING;
+          case MAX_WAIT -> NotAcquiredReason.WAIT_OVER;
+          case NOT_REATTACHABLE -> NotAcquiredReason.NOT_REATTACHABLE;
+          default -> null;
+        };
+    end(
+        refused.key(),
+        why == null
+            // None of the others was asked for.
+            ? Failures.unexpected(name, "not acquired, for a reason that this client does not know")
+            : new NotAcquiredException(name, why, refused.refusal().owner()));
+  }
+
+  private void failed(Output.Failed failed) {
+    String name = nameOf(failed.key());
+    boolean disagrees = failed.failure().code() == Failure.Code.HANDSHAKE && disagreement != null;
+    end(
+        failed.key(),
+        disagrees ? disagreement.about(name) : Failures.toException(name, failed.failure(), null));
+  }
+
+  private void lost(Output.Lost lost) {
+    String name = nameOf(lost.key());
+    LostReason reason = LostReason.valueOf(lost.reason().name());
+    Caller caller = callers.get(lost.key());
+    if (caller != null && caller.hold != null) {
+      LOGGER.log(Level.DEBUG, "lock \"{0}\" is lost: {1}", name, reason);
+      caller.hold.lose(reason);
+    }
+    end(lost.key(), new LostException(name, reason));
+  }
+
+  /** Tells the end of a lock, or of a call that has failed; error is null if it was released. */
+  private void end(long key, LockBrokerException error) {
+    Caller caller = callers.remove(key);
+    if (caller == null) {
+      return;
+    }
+    if (caller.hold != null) {
+      caller.hold.over(error);
+    } else {
+      caller.answer.completeExceptionally(
+          error == null ? Failures.unexpected(caller.name, "a call without an answer") : error);
+    }
+  }
+
+  private String nameOf(long key) {
+    Caller caller = callers.get(key);
+    return caller == null ? "" : caller.name;
+  }
+}
