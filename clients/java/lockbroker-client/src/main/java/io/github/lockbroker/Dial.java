@@ -142,6 +142,10 @@ final class Dial {
             .disableServiceConfigLookUp()
             .disableRetry()
             .directExecutor();
+    if (endpoint.isUnix()) {
+      // gRPC sets it for all, and Netty warns of it.
+      builder.withOption(ChannelOption.SO_KEEPALIVE, null);
+    }
     if (tls == null) {
       builder.usePlaintext();
     } else {

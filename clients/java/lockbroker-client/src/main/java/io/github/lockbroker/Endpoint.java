@@ -1,10 +1,10 @@
 package io.github.lockbroker;
 
 import io.github.lockbroker.LockBrokerException.Kind;
-import java.net.URI;
-import java.net.URISyntaxException;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 
 /**
  * Where a broker listens.
@@ -14,6 +14,10 @@ import java.util.List;
  * @param isTls says to speak TLS
  */
 record Endpoint(String name, String path, String host, int port, boolean isTls) {
+  /** A host, or an address of IPv6 in brackets, with what follows. Java's URI takes no "_". */
+  private static final Pattern AUTHORITY =
+      Pattern.compile(
+          "(?<host>\\[[0-9a-fA-F:.]+]|[^:/?#\\[\\]]*)(:(?<port>[^/?#]*))?/*(?<more>.*)");
 
   /** Reads endpoints with commas between them. */
   static List<Endpoint> parseAll(String text, TlsFiles files) {
@@ -40,53 +44,39 @@ record Endpoint(String name, String path, String host, int port, boolean isTls) 
       return new Endpoint(text, path, "localhost", 0, false);
     }
     boolean hasScheme = text.contains("://");
-    URI uri;
-    try {
-      uri = new URI(hasScheme ? text : "http://" + text);
-    } catch (URISyntaxException e) {
-      boolean isEmpty = text.replaceFirst("^.*://", "").isEmpty();
-      throw none(text, isEmpty ? "there is no host" : e.getReason());
-    }
-    String scheme = uri.getScheme();
+    String scheme = hasScheme ? text.substring(0, text.indexOf("://")) : "http";
     boolean isTls = scheme.equals("https");
     if (!isTls && !scheme.equals("http")) {
       throw none(text, "there is no scheme " + scheme + "://");
     }
-    if (uri.getRawUserInfo() != null) {
+    String rest = hasScheme ? text.substring(scheme.length() + 3) : text;
+    if (rest.contains("@")) {
       String why = "there is a user in it; a broker knows clients by their certificates";
       throw none(text, why);
     }
-    if (uri.getHost() == null) {
-      throw none(text, noHost(uri.getRawAuthority()));
+    Matcher parts = AUTHORITY.matcher(rest);
+    if (!parts.matches() || parts.group("host").isEmpty()) {
+      throw none(text, parts.matches() ? "there is no host" : "that is no host with a port");
     }
-    boolean hasMore = !uri.getRawPath().replace("/", "").isEmpty();
-    if (hasMore || uri.getRawQuery() != null || uri.getRawFragment() != null) {
+    if (!parts.group("more").isEmpty()) {
       throw none(text, "there is something after the port");
     }
-    int port = uri.getPort();
-    if (port > 65535) {
-      throw none(text, "there is no port " + port);
-    }
-    if (port < 0) {
+    String host = parts.group("host").replaceAll("[\\[\\]]", "");
+    return new Endpoint(text, null, host, port(text, parts.group("port"), hasScheme, isTls), isTls);
+  }
+
+  private static int port(String text, String port, boolean hasScheme, boolean isTls) {
+    if (port == null || port.isEmpty()) {
       // A URL has the port of its scheme; a host alone is a port forgotten.
       if (!hasScheme) {
         throw none(text, "there is no port");
       }
-      port = isTls ? 443 : 80;
+      return isTls ? 443 : 80;
     }
-    return new Endpoint(text, null, uri.getHost().replaceAll("[\\[\\]]", ""), port, isTls);
-  }
-
-  /** Says why an authority has no host: Java's URI does not tell. */
-  private static String noHost(String authority) {
-    int colon = authority == null ? -1 : authority.lastIndexOf(':');
-    if (authority == null || colon == 0) {
-      return "there is no host";
+    if (!port.matches("\\d{1,5}") || Integer.parseInt(port) > 65535) {
+      throw none(text, "invalid port " + port);
     }
-    boolean badPort = colon > 0 && !authority.substring(colon + 1).matches("\\d*");
-    return badPort
-        ? "invalid port " + authority.substring(colon + 1)
-        : "\"" + authority + "\" is no host with a port";
+    return Integer.parseInt(port);
   }
 
   boolean isUnix() {

@@ -81,7 +81,9 @@ final class Trouble {
       return null;
     }
     if (text.contains("certificate_required")) {
-      return "the broker lets in only clients that show a certificate; give one with tlsIdentity";
+      // Java shows none that comes from another authority.
+      return "the broker lets in only clients that show a certificate from an authority of its"
+          + " --tls-client-ca; give one with tlsIdentity";
     }
     if (text.contains("certificate") || text.contains("decrypt") || text.contains("unknown_ca")) {
       return "the broker does not accept this client's certificate: it has expired, or comes from"

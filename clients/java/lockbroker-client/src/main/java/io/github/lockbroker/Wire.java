@@ -41,10 +41,10 @@ final class Wire {
     if (span == null) {
       return null;
     }
-    if (span.abs().compareTo(Duration.ofNanos(FAR)) > 0) {
-      return span.isNegative() ? -FAR : FAR;
+    if (span.compareTo(Duration.ofNanos(FAR)) > 0) {
+      return FAR;
     }
-    return span.toNanos();
+    return span.compareTo(Duration.ofNanos(-FAR)) < 0 ? (Long) (-FAR) : (Long) span.toNanos();
   }
 
   /** Rounds up to whole milliseconds, as everywhere on the wire. */

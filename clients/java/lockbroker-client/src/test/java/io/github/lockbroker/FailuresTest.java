@@ -34,6 +34,10 @@ class FailuresTest extends Scenario {
     return TimeUnit.NANOSECONDS.toMillis(System.nanoTime() - nanos);
   }
 
+  private static void assertHeld(String answer) {
+    assertTrue(answer.startsWith("held"), answer);
+  }
+
   private LockBroker shortTo(String server) {
     return connect(LockBroker.builder().server(server).ttl(SHORT));
   }
@@ -63,7 +67,7 @@ class FailuresTest extends Scenario {
   void theEndOfTheProcessReleases(String way) throws Exception {
     RealBroker broker = startBroker();
     Child holder = startChild(broker.url, Map.of());
-    assertTrue(holder.tell("lock ended").startsWith("held"));
+    assertHeld(holder.tell("lock ended"));
     LockBroker client = connect(broker.url);
     refused(client, "ended");
     long begun = System.nanoTime();
@@ -215,7 +219,7 @@ class FailuresTest extends Scenario {
   void aStoppedClientFindsItsLockLost() throws Exception {
     RealBroker broker = startBroker();
     Child holder = startChild(broker.url, Map.of(Child.TTL, "PT5S"));
-    holder.tell("lock stopped");
+    assertHeld(holder.tell("lock stopped"));
     holder.signal("STOP");
     LockBroker client = connect(broker.url);
     // Longer than the ttl, until nobody has it any more.
@@ -254,7 +258,7 @@ class FailuresTest extends Scenario {
     String nowhere = "http://127.0.0.1:9";
     Child child =
         closing(
-            new Child(
+            Child.start(
                 broker.url,
                 Map.of("http_proxy", nowhere, "HTTPS_PROXY", nowhere, "GRPC_PROXY_EXP", nowhere),
                 "-Dhttp.proxyHost=127.0.0.1",
@@ -262,7 +266,7 @@ class FailuresTest extends Scenario {
                 "-Dhttps.proxyHost=127.0.0.1",
                 "-Dhttps.proxyPort=9",
                 "-Dhttp.nonProxyHosts="));
-    assertTrue(child.tell("lock proxied").startsWith("held"));
+    assertHeld(child.tell("lock proxied"));
   }
 
   @Test
@@ -270,7 +274,7 @@ class FailuresTest extends Scenario {
     RealBroker broker = startBroker();
     String servers = "127.0.0.1:9," + broker.url;
     Child child = startChild("", Map.of("LOCKBROKER_SERVER", servers));
-    assertTrue(child.tell("lock environment").startsWith("held"));
+    assertHeld(child.tell("lock environment"));
   }
 
   @Test
@@ -296,7 +300,7 @@ class FailuresTest extends Scenario {
     assertTrue(get.getMessage().contains("Connection refused"), get.getMessage());
     long begun = System.nanoTime();
     client.close();
-    assertTrue(millisSince(begun) < 1000, "close took " + millisSince(begun) + " ms");
+    assertTrue(millisSince(begun) < 3000, "close took " + millisSince(begun) + " ms");
   }
 
   @Test
@@ -321,7 +325,7 @@ class FailuresTest extends Scenario {
     "http://host:1/path, after the port",
     "http://host:1?query, after the port",
     "http://host:port, invalid port",
-    "http://host:70000, no port 70000",
+    "http://host:70000, invalid port 70000",
     "http://user@host:1, certificates",
     "unix:, no path",
     "'http://a:1,,http://b:1', no host",

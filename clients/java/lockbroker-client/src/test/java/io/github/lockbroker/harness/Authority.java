@@ -8,6 +8,7 @@ import java.nio.file.Path;
 import java.security.GeneralSecurityException;
 import java.security.KeyPair;
 import java.security.KeyPairGenerator;
+import java.security.Provider;
 import java.security.spec.ECGenParameterSpec;
 import java.time.Duration;
 import java.time.Instant;
@@ -20,6 +21,7 @@ import org.bouncycastle.asn1.x509.GeneralName;
 import org.bouncycastle.asn1.x509.GeneralNames;
 import org.bouncycastle.asn1.x509.KeyPurposeId;
 import org.bouncycastle.cert.jcajce.JcaX509v3CertificateBuilder;
+import org.bouncycastle.jce.provider.BouncyCastleProvider;
 import org.bouncycastle.openssl.jcajce.JcaPEMWriter;
 import org.bouncycastle.openssl.jcajce.JcaPKCS8Generator;
 import org.bouncycastle.operator.OperatorCreationException;
@@ -27,6 +29,9 @@ import org.bouncycastle.operator.jcajce.JcaContentSignerBuilder;
 
 /** Signs certificates. */
 public final class Authority {
+  /** Its keys name their public half, too; the broker wants that. */
+  private static final Provider PROVIDER = new BouncyCastleProvider();
+
   /** Its own certificate. */
   public final Path file;
 
@@ -91,7 +96,10 @@ public final class Authority {
 
   private void write(Path file, JcaX509v3CertificateBuilder builder)
       throws IOException, OperatorCreationException {
-    var signer = new JcaContentSignerBuilder("SHA256withECDSA").build(keys.getPrivate());
+    var signer =
+        new JcaContentSignerBuilder("SHA256withECDSA")
+            .setProvider(PROVIDER)
+            .build(keys.getPrivate());
     writePem(file, builder.build(signer));
   }
 
@@ -105,7 +113,7 @@ public final class Authority {
 
   private static KeyPair newKeys() {
     try {
-      KeyPairGenerator generator = KeyPairGenerator.getInstance("EC");
+      KeyPairGenerator generator = KeyPairGenerator.getInstance("EC", PROVIDER);
       generator.initialize(new ECGenParameterSpec("secp256r1"));
       return generator.generateKeyPair();
     } catch (GeneralSecurityException e) {

@@ -2,6 +2,7 @@ package io.github.lockbroker.harness;
 
 import io.github.lockbroker.HeldLock;
 import io.github.lockbroker.LockBroker;
+import io.github.lockbroker.LockBrokerException;
 import io.github.lockbroker.Wait;
 import java.io.BufferedReader;
 import java.io.IOException;
@@ -11,16 +12,29 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.Semaphore;
 
 /** A client in a process of its own. It does what it is told, a line a command. */
 public final class Child extends Program {
   /** The ttl of its locks, as java.time.Duration writes it. */
   public static final String TTL = "LOCKBROKER_TEST_TTL";
 
-  /** Starts one, and waits until it has a client. An empty server is one by the environment. */
-  public Child(String server, Map<String, String> environment, String... flags) {
+  /** A JVM that starts keeps a processor busy. Not all start at once. */
+  private static final Semaphore STARTS = new Semaphore(2);
+
+  private Child(String server, Map<String, String> environment, String... flags) {
     super(environment, command(server, flags));
     line(line -> line.equals("ready") ? line : null);
+  }
+
+  /** Starts one, and waits until it has a client. An empty server is one by the environment. */
+  public static Child start(String server, Map<String, String> environment, String... flags) {
+    STARTS.acquireUninterruptibly();
+    try {
+      return new Child(server, environment, flags);
+    } finally {
+      STARTS.release();
+    }
   }
 
   private static List<String> command(String server, String... flags) {
@@ -54,6 +68,12 @@ public final class Child extends Program {
       builder.ttl(Duration.parse(System.getenv(TTL)));
     }
     LockBroker client = builder.connect();
+    try {
+      // Loads the classes. On a busy machine that takes longer than a broker may take to answer.
+      client.get("ready");
+    } catch (LockBrokerException | InterruptedException e) {
+      // The commands will tell.
+    }
     HeldLock[] lock = new HeldLock[1];
     System.out.println("ready");
     var reader = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));

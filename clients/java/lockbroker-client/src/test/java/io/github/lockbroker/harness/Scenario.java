@@ -64,7 +64,7 @@ public abstract class Scenario {
 
   /** Starts this JVM's classes as a client that does what it is told: see {@link Child}. */
   protected Child startChild(String server, Map<String, String> environment) {
-    return closing(new Child(server, environment));
+    return closing(Child.start(server, environment));
   }
 
   /** Takes a lock, and waits for it if it must. */

@@ -1,0 +1,255 @@
+package io.github.lockbroker.testing;
+
+import io.github.lockbroker.ErrorReason;
+import io.github.lockbroker.LostReason;
+import io.github.lockbroker.v1.Acquired;
+import io.github.lockbroker.v1.BeginLock;
+import io.github.lockbroker.v1.Draining;
+import io.github.lockbroker.v1.Failed;
+import io.github.lockbroker.v1.HeartbeatAck;
+import io.github.lockbroker.v1.LockEvent;
+import io.github.lockbroker.v1.Lost;
+import io.github.lockbroker.v1.NotAcquired;
+import io.github.lockbroker.v1.Queued;
+import io.github.lockbroker.v1.Released;
+import io.github.lockbroker.v1.SessionEvent;
+import io.github.lockbroker.v1.SessionOpened;
+import io.github.lockbroker.v1.SessionRequest;
+import io.github.lockbroker.v1.SessionResponse;
+import io.grpc.Status;
+import io.grpc.stub.StreamObserver;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+
+/** A client's stream at a test's broker, whose monitor guards it. */
+final class TestSession implements StreamObserver<SessionRequest> {
+  /** The statuses of reasons. Those of the others are UNAVAILABLE. */
+  private static final Map<String, Status.Code> STATUSES =
+      Map.of(
+          ErrorReason.INVALID_FIELD, Status.Code.INVALID_ARGUMENT,
+          ErrorReason.POLICY_DENIED, Status.Code.PERMISSION_DENIED,
+          ErrorReason.STORE_FULL, Status.Code.RESOURCE_EXHAUSTED,
+          ErrorReason.MAX_LOCKS, Status.Code.RESOURCE_EXHAUSTED,
+          ErrorReason.MAX_WAITERS, Status.Code.RESOURCE_EXHAUSTED,
+          ErrorReason.BROKER_FAULT, Status.Code.INTERNAL);
+
+  /** The time after which a client may ask again for what has failed. */
+  private static final long RETRY_MILLIS = 50;
+
+  private final TestBroker broker;
+  private final StreamObserver<SessionResponse> responses;
+
+  /** Those that it has or waits for, by its handle. */
+  private final Map<Long, TestLock> locks = new HashMap<>();
+
+  private boolean isOver;
+
+  TestSession(TestBroker broker, StreamObserver<SessionResponse> responses) {
+    this.broker = broker;
+    this.responses = responses;
+  }
+
+  @Override
+  public void onNext(SessionRequest request) {
+    synchronized (broker) {
+      switch (request.getKindCase()) {
+        case OPEN -> opened();
+        case HEARTBEAT -> acknowledge(request.getHeartbeat().getSeq());
+        case BEGIN -> begin(request.getBegin());
+        case END -> end(request.getEnd().getLockRef());
+        default -> {
+          // Nothing else is asked for.
+        }
+      }
+    }
+  }
+
+  @Override
+  public void onError(Throwable error) {
+    over();
+  }
+
+  @Override
+  public void onCompleted() {
+    synchronized (broker) {
+      over();
+      responses.onCompleted();
+    }
+  }
+
+  /** Releases everything, as the end of a stream does. */
+  private void over() {
+    synchronized (broker) {
+      isOver = true;
+      broker.remove(this);
+      List.copyOf(locks.keySet()).forEach(this::giveUp);
+    }
+  }
+
+  private void opened() {
+    long ttl = broker.ttlMillis();
+    send(
+        SessionResponse.newBuilder()
+            .setOpened(
+                SessionOpened.newBuilder()
+                    .setTtl(TestService.span(ttl))
+                    .setExpiresAfterOpen(TestService.span(broker.validityMillis()))
+                    .setHeartbeatInterval(TestService.span(ttl / 3))));
+  }
+
+  private void acknowledge(long seq) {
+    var validity = TestService.span(broker.validityMillis());
+    var ack = HeartbeatAck.newBuilder().setSeq(seq).setExpiresAfterHeartbeat(validity);
+    send(SessionResponse.newBuilder().setHeartbeatAck(ack));
+  }
+
+  private void end(long ref) {
+    if (!locks.containsKey(ref)) {
+      return;
+    }
+    if (giveUp(ref)) {
+      released(ref);
+    } else {
+      refuse(ref, NotAcquired.Reason.REASON_CANCELLED, "");
+    }
+  }
+
+  /** Releases a lock, and returns true, or gives up the wait for it. */
+  private boolean giveUp(long ref) {
+    TestLock lock = locks.remove(ref);
+    TestLock.Grant holder = lock.holder;
+    if (holder != null && holder.session == this && holder.ref == ref) {
+      broker.release(lock);
+      return true;
+    }
+    lock.waiters.removeIf(asked -> asked.session() == this && asked.ref() == ref);
+    return false;
+  }
+
+  private void begin(BeginLock begin) {
+    long ref = begin.getLockRef();
+    TestLock lock = broker.lock(begin.getLock().getName());
+    if (!lock.failures.isEmpty()) {
+      fail(ref, lock.failures.removeFirst());
+      return;
+    }
+    if (!begin.getReattachLockId().isEmpty()) {
+      reattach(lock, ref, begin.getReattachLockId());
+      return;
+    }
+    long linger = millis(begin.getLock().getLinger());
+    var asked = new TestLock.Asked(this, ref, begin.getLock().getOwner(), linger);
+    boolean lingers = lock.lingerMillis() > 0;
+    if (lock.holder == null && !lingers) {
+      broker.grant(lock, asked);
+    } else if (begin.hasWait()) {
+      queue(lock, asked, begin);
+    } else if (lock.holder != null) {
+      refuse(ref, NotAcquired.Reason.REASON_HELD, lock.holder.owner);
+    } else {
+      refuse(ref, NotAcquired.Reason.REASON_LINGERING, "");
+    }
+  }
+
+  private static long millis(com.google.protobuf.Duration span) {
+    return span.getSeconds() * 1000 + span.getNanos() / 1_000_000;
+  }
+
+  /** Puts a request into the queue. */
+  private void queue(TestLock lock, TestLock.Asked asked, BeginLock begin) {
+    if (begin.getWait().hasMaxWait()) {
+      broker.later(millis(begin.getWait().getMaxWait()), () -> waitIsOver(lock, asked));
+    }
+    locks.put(asked.ref(), lock);
+    lock.waiters.add(asked);
+    var queued = Queued.newBuilder().setPosition(lock.waiters.size());
+    say(asked.ref(), LockEvent.newBuilder().setQueued(queued));
+    // It may be that nobody has it and it lingers.
+    broker.grantNext(lock);
+  }
+
+  private void waitIsOver(TestLock lock, TestLock.Asked asked) {
+    if (lock.waiters.remove(asked)) {
+      locks.remove(asked.ref());
+      String owner = lock.holder == null ? "" : lock.holder.owner;
+      refuse(asked.ref(), NotAcquired.Reason.REASON_MAX_WAIT, owner);
+    }
+  }
+
+  /** Takes over a grant. */
+  private void reattach(TestLock lock, long ref, String id) {
+    TestLock.Grant old = lock.holder;
+    if (old == null || !old.id.equals(id)) {
+      refuse(ref, NotAcquired.Reason.REASON_NOT_REATTACHABLE, "");
+      return;
+    }
+    lock.lose(LostReason.TAKEN_OVER);
+    lock.holder = new TestLock.Grant(TestBroker.newId(), old.token, old.owner);
+    lock.holder.lingerMillis = old.lingerMillis;
+    lock.holder.session = this;
+    lock.holder.ref = ref;
+    acquired(lock, lock.holder);
+  }
+
+  void acquired(TestLock lock, TestLock.Grant grant) {
+    locks.put(grant.ref, lock);
+    var acquired = Acquired.newBuilder().setLockId(grant.id).setFencingToken(grant.token);
+    say(grant.ref, LockEvent.newBuilder().setAcquired(acquired));
+  }
+
+  private void fail(long ref, String reason) {
+    Status.Code code = STATUSES.getOrDefault(reason, Status.Code.UNAVAILABLE);
+    var failed =
+        Failed.newBuilder()
+            .setCode(code.value())
+            .setMessage("as the test wants it")
+            .setReason(reason)
+            .setRetryAfter(TestService.span(RETRY_MILLIS));
+    say(ref, LockEvent.newBuilder().setFailed(failed));
+  }
+
+  private void refuse(long ref, NotAcquired.Reason reason, String owner) {
+    var refused = NotAcquired.newBuilder().setReason(reason).setOwner(owner);
+    say(ref, LockEvent.newBuilder().setNotAcquired(refused));
+  }
+
+  void lost(long ref, LostReason reason) {
+    if (reason == LostReason.RELEASED) {
+      released(ref);
+      return;
+    }
+    Lost.Reason told =
+        switch (reason) {
+          case GONE -> Lost.Reason.REASON_GONE;
+          case TAKEN_OVER -> Lost.Reason.REASON_TAKEN_OVER;
+          default -> Lost.Reason.REASON_EXPIRED;
+        };
+    say(ref, LockEvent.newBuilder().setLost(Lost.newBuilder().setReason(told)));
+  }
+
+  void released(long ref) {
+    say(ref, LockEvent.newBuilder().setReleased(Released.getDefaultInstance()));
+  }
+
+  void drain() {
+    say(0, LockEvent.newBuilder().setDraining(Draining.getDefaultInstance()));
+  }
+
+  void forget(long ref) {
+    locks.remove(ref);
+  }
+
+  /** Tells the client of an event of a lock. */
+  private void say(long ref, LockEvent.Builder event) {
+    var said = SessionEvent.newBuilder().setLockRef(ref).setEvent(event);
+    send(SessionResponse.newBuilder().setEvent(said));
+  }
+
+  /** Says something, unless the broker is silent or the stream is over. */
+  private void send(SessionResponse.Builder response) {
+    if (!isOver && !broker.isSilent()) {
+      responses.onNext(response.build());
+    }
+  }
+}

@@ -1,0 +1,173 @@
+package io.github.lockbroker;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertNull;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import io.github.lockbroker.harness.Eventually;
+import io.github.lockbroker.harness.Scenario;
+import io.github.lockbroker.internal.Clock;
+import io.github.lockbroker.internal.core.Core;
+import io.github.lockbroker.internal.core.Moments;
+import io.github.lockbroker.testing.TestBroker;
+import java.lang.reflect.Modifier;
+import java.net.InetAddress;
+import java.net.InetSocketAddress;
+import java.net.ServerSocket;
+import java.net.Socket;
+import java.net.SocketAddress;
+import java.net.SocketTimeoutException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.Arrays;
+import java.util.List;
+import java.util.TreeSet;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.TimeUnit;
+import java.util.regex.Pattern;
+import java.util.stream.Collectors;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.parallel.ResourceLock;
+
+/** Parts of the client. */
+class InternalTest extends Scenario {
+  @Test
+  void aHoldThatHasRunOutIsNotRevived() throws Exception {
+    long until = Clock.now() + 200 * Moments.MILLISECOND;
+    Core.HeldLock held = new Core.HeldLock("id", 5 * Moments.SECOND, until, false);
+    Hold hold = new Hold("revived", held, Runnable::run);
+    LostReason[] told = new LostReason[1];
+    hold.onLost(reason -> told[0] = reason);
+    assertTrue(hold.publish(held));
+    assertNull(hold.ended());
+    while (!Clock.hasPassed(until)) {
+      Thread.sleep(1);
+    }
+    assertEquals(LostException.class, hold.ended().getClass());
+    assertEquals(LostReason.EXPIRED, told[0]);
+    long later = Clock.now() + 60 * Moments.SECOND;
+    assertFalse(hold.publish(new Core.HeldLock("id", 5 * Moments.SECOND, later, false)));
+    assertEquals(until, hold.look().until());
+    hold.over(null);
+    assertEquals(LostException.class, hold.await().getClass());
+  }
+
+  /** The clock runs with the one that runs on in suspend, and not behind it. */
+  @Test
+  void theClockKeepsUpWithUptime() throws Exception {
+    Path uptime = Path.of("/proc/uptime");
+    long begun = Clock.now();
+    double before = Double.parseDouble(Files.readString(uptime).split(" ")[0]);
+    Thread.sleep(1000);
+    double after = Double.parseDouble(Files.readString(uptime).split(" ")[0]);
+    double passed = (Clock.now() - begun) / 1e9;
+    assertTrue(passed > after - before - 0.011, passed + " s of " + (after - before));
+    assertTrue(passed < after - before + 1, passed + " s of " + (after - before));
+    long last = 0;
+    for (int time = 0; time < 10_000; time++) {
+      long now = Clock.now();
+      assertTrue(now >= last, "it goes back");
+      last = now;
+    }
+  }
+
+  @Test
+  void theReasonsAreThoseOfTheProto() throws Exception {
+    String proto = Files.readString(Path.of("../../../proto/lockbroker/v1/lockbroker.proto"));
+    String listed = proto.substring(proto.indexOf("// Errors:"), proto.indexOf("syntax ="));
+    var want =
+        Pattern.compile("(?m)^//   ([A-Z_]{6,}) ")
+            .matcher(listed)
+            .results()
+            .map(found -> found.group(1))
+            .collect(Collectors.toCollection(TreeSet::new));
+    var have =
+        Arrays.stream(ErrorReason.class.getFields())
+            .filter(field -> Modifier.isStatic(field.getModifiers()))
+            .map(field -> field.getName())
+            .collect(Collectors.toCollection(TreeSet::new));
+    assertTrue(want.size() > 20, want.toString());
+    assertEquals(want, have);
+  }
+
+  @Test
+  void spansAreRoundedUp() {
+    assertEquals(1_000_000, Wire.span(1).getNanos());
+    assertEquals(2, Wire.span(2 * Moments.SECOND).getSeconds());
+    assertEquals(-1_000_000, Wire.span(-Moments.MILLISECOND).getNanos());
+    assertEquals(Wire.FAR, Wire.nanos(Duration.ofDays(1_000_000)));
+    assertEquals(-Wire.FAR, Wire.nanos(Duration.ofSeconds(Long.MIN_VALUE)));
+    var odd = com.google.protobuf.Duration.newBuilder().setSeconds(-1).build();
+    assertNull(Wire.nanos(true, odd));
+  }
+
+  /** Returns an address that answers no attempt to connect. */
+  private SocketAddress blackHole() throws Exception {
+    ServerSocket server = closing(new ServerSocket(0, 1, InetAddress.getLoopbackAddress()));
+    // Linux takes one connection more than it was told to keep, and leaves the next ones without
+    // an answer.
+    try {
+      while (true) {
+        closing(new Socket()).connect(server.getLocalSocketAddress(), 200);
+      }
+    } catch (SocketTimeoutException e) {
+      return server.getLocalSocketAddress();
+    }
+  }
+
+  @Test
+  void aFirstAddressThatSwallowsPacketsCostsLittle() throws Exception {
+    Network network = new Network();
+    closing(network::close);
+    TestBroker broker = closing(new TestBroker());
+    int port = Integer.parseInt(broker.url().replaceFirst(".*:", ""));
+    SocketAddress good = new InetSocketAddress(InetAddress.getLoopbackAddress(), port);
+    Endpoint endpoint = Endpoint.parseAll(broker.url(), TlsFiles.NONE).get(0);
+    long within = 10 * Moments.SECOND;
+    SocketAddress hole = blackHole();
+    long begun = System.nanoTime();
+    Connection made =
+        Dial.begin(network, endpoint, List.of(hole, good), within).get(20, TimeUnit.SECONDS);
+    long took = TimeUnit.NANOSECONDS.toMillis(System.nanoTime() - begun);
+    assertTrue(made.isReady());
+    assertTrue(took < 5000, "it took " + took + " ms");
+    made.close();
+    SocketAddress closed = new InetSocketAddress(InetAddress.getLoopbackAddress(), 9);
+    ExecutionException refused =
+        assertThrows(
+            ExecutionException.class,
+            () ->
+                Dial.begin(network, endpoint, List.of(closed, closed), within)
+                    .get(20, TimeUnit.SECONDS));
+    String why = Trouble.explain(endpoint, refused.getCause()).message();
+    assertTrue(why.contains("refused"), why);
+    assertThrows(
+        ExecutionException.class,
+        () ->
+            Dial.begin(network, endpoint, List.of(hole), 50 * Moments.MILLISECOND)
+                .get(20, TimeUnit.SECONDS));
+  }
+
+  /** It looks for threads by their names, which other clients have too. */
+  @Test
+  @ResourceLock("threads")
+  void closeLeavesNothingBehind() throws Exception {
+    Thread[] mine = new Thread[2];
+    LockBroker client = connect(startBroker().url + ",127.0.0.1:9");
+    HeldLock lock = acquire(client, "left behind");
+    client.get("left behind");
+    for (var callback : List.of(0, 1)) {
+      HeldLock lost = acquire(client, "left behind, lost " + callback);
+      lost.onLost(reason -> mine[callback] = Thread.currentThread());
+      client.release(lost.name(), lost.lockId());
+      Eventually.eventually("the callback is called", () -> mine[callback] != null);
+    }
+    assertTrue(mine[0].isDaemon());
+    lock.close();
+    client.close();
+    Eventually.eventually("the threads have ended", () -> !mine[0].isAlive() && !mine[1].isAlive());
+  }
+}

@@ -1,0 +1,169 @@
+package io.github.lockbroker;
+
+import static io.github.lockbroker.harness.Eventually.eventually;
+import static java.time.Duration.ofSeconds;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import io.github.lockbroker.LockBrokerException.Kind;
+import io.github.lockbroker.harness.Program;
+import io.github.lockbroker.harness.Scenario;
+import io.github.lockbroker.testing.TestBroker;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.locks.Lock;
+import java.util.regex.Pattern;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** The samples of README.md. Each is somewhere in these tests, and runs. */
+class PageTest extends Scenario {
+  private static final AtomicInteger REPORTS = new AtomicInteger();
+
+  private final TestBroker broker = closing(new TestBroker());
+  private final LockBroker client = connect(broker.url());
+
+  private static void report(HeldLock lock) {
+    REPORTS.incrementAndGet();
+  }
+
+  private static boolean isWanted() {
+    return false;
+  }
+
+  static boolean nightly(LockBroker client) throws InterruptedException {
+    Optional<HeldLock> maybe =
+        client.tryLock("nightly", LockOption.owner("host-7"), LockOption.linger(ofSeconds(1)));
+    if (maybe.isEmpty()) {
+      return false;
+    }
+    try (HeldLock lock = maybe.get()) {
+      report(lock);
+    }
+    return true;
+  }
+
+  static void steps(LockBroker client) throws InterruptedException {
+    Thread worker = Thread.currentThread();
+    try (HeldLock lock = client.lock("steps")) {
+      lock.onLost(reason -> worker.interrupt());
+      report(lock);
+      lock.check();
+      report(lock);
+    }
+  }
+
+  static void lead(LockBroker client) throws InterruptedException {
+    client.hold(
+        "leader",
+        lock -> {
+          while (isWanted()) {
+            lock.check();
+            report(lock);
+            Thread.sleep(100);
+          }
+          return null;
+        });
+  }
+
+  static void withLock(LockBroker client) throws InterruptedException {
+    Lock lock = client.asLock("cache");
+    if (lock.tryLock(1, TimeUnit.SECONDS)) {
+      try {
+        report(null);
+      } finally {
+        lock.unlock(); // LostException if it was lost meanwhile
+      }
+    }
+  }
+
+  static LockBroker brokers() {
+    // Asked in turn. When one goes away, its locks move to the next, and are not free in between.
+    return LockBroker.connect("http://10.0.0.7:28551,http://10.0.0.8:28551");
+  }
+
+  static LockBroker sidecar() {
+    return LockBroker.connect("unix:/run/lockbroker/lb.sock");
+  }
+
+  static LockBroker secure(Path folder) {
+    return LockBroker.builder()
+        .server("https://broker.example:28551")
+        .tlsAuthorities(folder.resolve("ca.pem"))
+        .tlsIdentity(folder.resolve("client.pem"), folder.resolve("client-key.pem"))
+        .connect();
+  }
+
+  @Test
+  void theReportStopsWhenTheLockIsLost() throws Exception {
+    try (var broker = new TestBroker();
+        var client = LockBroker.connect(broker.url())) {
+      HeldLock lock = client.lock("nightly");
+      var stopped = new CompletableFuture<LostReason>();
+      lock.onLost(stopped::complete);
+      broker.lose("nightly", LostReason.EXPIRED);
+      assertEquals(LostReason.EXPIRED, stopped.get(10, TimeUnit.SECONDS));
+      assertThrows(LostException.class, lock::check);
+    }
+  }
+
+  @Test
+  void theSamplesRun(@TempDir Path folder) throws Exception {
+    assertTrue(nightly(client));
+    broker.take("nightly", "somebody");
+    assertEquals(false, nightly(client));
+    steps(client);
+    lead(client);
+    withLock(client);
+    assertEquals(4, REPORTS.get());
+    closing(brokers());
+    closing(sidecar());
+    failsAs(Kind.TLS, () -> secure(folder));
+  }
+
+  @Test
+  void theProgramRuns() {
+    List<String> command =
+        List.of(
+            System.getProperty("java.home") + "/bin/java",
+            "-cp",
+            System.getProperty("java.class.path"),
+            Reports.class.getName());
+    // On a busy machine a new JVM may take too long to load what the first connection needs.
+    eventually(
+        "the program runs",
+        () -> {
+          try (var program = new Program(Map.of("LOCKBROKER_SERVER", broker.url()), command)) {
+            String line = program.line(each -> each.isBlank() ? null : each);
+            return line.startsWith("working, with the token ") && program.await() == 0;
+          }
+        });
+  }
+
+  @Test
+  void everySampleIsInTheTests() throws IOException {
+    Path folder = Path.of("src/test/java/io/github/lockbroker");
+    StringBuilder tests = new StringBuilder();
+    for (String file : new String[] {"PageTest", "Reports", "FencingTest"}) {
+      tests.append(Files.readString(folder.resolve(file + ".java")));
+    }
+    var samples =
+        Pattern.compile("(?s)```java\n(.*?)```")
+            .matcher(Files.readString(Path.of("../README.md")))
+            .results()
+            .map(found -> found.group(1))
+            .toList();
+    assertEquals(8, samples.size());
+    for (String sample : samples) {
+      assertTrue(tests.toString().contains(sample), "no test has this:\n" + sample);
+    }
+  }
+}

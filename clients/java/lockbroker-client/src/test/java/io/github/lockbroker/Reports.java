@@ -1,0 +1,15 @@
+package io.github.lockbroker;
+
+import java.time.Duration;
+
+/** The program of README.md. */
+public final class Reports {
+  public static void main(String[] args) throws InterruptedException {
+    try (var client = LockBroker.connect(); // LOCKBROKER_SERVER, or http://127.0.0.1:28551
+        var lock = client.lock("reports", Wait.atMost(Duration.ofSeconds(10)))) {
+      System.out.println("working, with the token " + lock.fencingToken());
+    } catch (NotAcquiredException e) {
+      System.out.println("somebody else is at it: " + e.why() + " " + e.owner());
+    }
+  }
+}
