@@ -1,0 +1,2 @@
+/** A lock registry for Spring Integration. */
+package io.github.lockbroker.springintegration;
