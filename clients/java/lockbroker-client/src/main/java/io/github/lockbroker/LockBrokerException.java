@@ -61,10 +61,19 @@ public class LockBrokerException extends RuntimeException {
     }
   }
 
+  /** The kind. */
   private final Kind kind;
+
+  /** The lock's name; empty where it is about no lock. */
   private final String lock;
+
+  /** The message without kind and lock. */
   private final String text;
+
+  /** The broker's reason; empty if no broker gave one. */
   private final String reason;
+
+  /** The time after which another try makes sense; null if the broker said none. */
   private final Duration retryAfter;
 
   LockBrokerException(Kind kind, String lock, String text) {

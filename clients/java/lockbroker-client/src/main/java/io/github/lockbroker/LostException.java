@@ -4,6 +4,7 @@ package io.github.lockbroker;
 public final class LostException extends LockBrokerException {
   private static final long serialVersionUID = 1;
 
+  /** The way in which it was lost. */
   private final LostReason why;
 
   LostException(String lock, LostReason why) {

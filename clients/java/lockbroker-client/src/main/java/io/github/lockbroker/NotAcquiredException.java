@@ -4,7 +4,10 @@ package io.github.lockbroker;
 public final class NotAcquiredException extends LockBrokerException {
   private static final long serialVersionUID = 1;
 
+  /** The reason. */
   private final NotAcquiredReason why;
+
+  /** The label of the present holder. */
   private final String owner;
 
   NotAcquiredException(String lock, NotAcquiredReason why, String owner) {
