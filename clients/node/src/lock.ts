@@ -113,11 +113,11 @@ export class Lock implements AsyncDisposable {
    * Releases the lock and waits until a broker has confirmed it. If the stream breaks meanwhile, the release is repeated at
    * whichever broker answers until the lock has run out by itself: no longer than {@link Lock.expiresIn}.
    *
-   * Returns true, or false if it had been released before. Throws a {@link LostError} if the lock had been lost before, and
+   * Returns true, or false if it had been released before, also by the end of the client. Throws a {@link LostError} if the lock had been lost before, and
    * an `UNAVAILABLE` error if no broker confirmed the release.
    */
   async release(): Promise<boolean> {
-    const isFirst = this.#release === undefined;
+    const isFirst = this.#release === undefined && this.#hold.error?.code !== "CLOSED";
     this.#release ??= this.#doRelease();
     await this.#release;
     return isFirst;

@@ -126,7 +126,7 @@ for (const worker of [true, false]) {
       assert.equal(((await waiting) as { code: string }).code, "CLOSED");
       await fails(() => held.check(), "CLOSED");
       assert.equal(held.signal.reason.code, "CLOSED");
-      assert.equal(await held.release(), true);
+      assert.equal(await held.release(), false);
       assert.equal(await state(observer, name), "FREE");
       await place(t, broker, `${name}, waited for`, 1);
       await blocker.release();
