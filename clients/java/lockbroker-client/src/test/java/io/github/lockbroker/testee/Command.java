@@ -1,0 +1,57 @@
+package io.github.lockbroker.testee;
+
+import com.google.gson.JsonElement;
+import com.google.gson.JsonObject;
+import io.github.lockbroker.LockOption;
+import io.github.lockbroker.Wait;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+
+/** What the driver tells. */
+record Command(JsonObject fields) {
+  long id() {
+    return number("id");
+  }
+
+  boolean has(String field) {
+    JsonElement value = fields.get(field);
+    return value != null && !value.isJsonNull();
+  }
+
+  String text(String field) {
+    return fields.get(field).getAsString();
+  }
+
+  long number(String field) {
+    return fields.get(field).getAsLong();
+  }
+
+  private Duration span(String field) {
+    return Duration.ofMillis(number(field));
+  }
+
+  String lock() {
+    return text("lock");
+  }
+
+  String name() {
+    return text("name");
+  }
+
+  LockOption[] options() {
+    List<LockOption> options = new ArrayList<>();
+    if (has("linger_ms")) {
+      options.add(LockOption.linger(span("linger_ms")));
+    }
+    if (has("owner")) {
+      options.add(LockOption.owner(text("owner")));
+    }
+    return options.toArray(LockOption[]::new);
+  }
+
+  Wait waiting() {
+    Wait wait = has("wait_ms") ? Wait.atMost(span("wait_ms")) : Wait.forever();
+    return has("poll_ms") ? wait.pollingEvery(span("poll_ms")) : wait;
+  }
+}
