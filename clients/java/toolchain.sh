@@ -17,10 +17,13 @@ java_toolchain() {
         "${packages[@]}" >/dev/null
 }
 
-# maven ARGUMENT…: runs Maven, which asks the network only for what it has not got for these files yet.
+# maven ARGUMENT…: runs Maven, which asks the network only until these goals of these files have succeeded once.
 maven() {
-    local key seen offline=()
-    key=$(cat pom.xml lockbroker-*/pom.xml | sha256sum)
+    local key seen offline=() goals=() argument
+    for argument; do
+        [[ $argument = -* ]] || goals+=("$argument")
+    done
+    key=$({ echo "${goals[@]}" && cat pom.xml lockbroker-*/pom.xml; } | sha256sum)
     seen=${XDG_CACHE_HOME:-$HOME/.cache}/lockbroker/java-${key:0:16}
     [[ ! -e $seen ]] || offline=(--offline)
     mvn --quiet --batch-mode "${offline[@]}" "$@" >&2 || return
