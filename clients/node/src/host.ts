@@ -27,7 +27,8 @@ const busy = new Set<ThreadHost>();
 
 process.on("exit", () => {
   for (const host of busy) host.closeAtExit();
-  for (const host of busy) host.awaitClosed();
+  const end = performance.now() + AT_EXIT;
+  for (const host of busy) host.awaitClosed(Math.max(0, end - performance.now()));
 });
 
 /** Has the engine in a thread of its own, which starts with the first command. */
@@ -97,8 +98,9 @@ export class ThreadHost implements Host {
     this.#worker?.postMessage({ kind: "close", within: AT_EXIT } satisfies Command);
   }
 
-  awaitClosed(): void {
-    if (this.#worker !== undefined) Atomics.wait(new Int32Array(this.#closed), 0, 0, AT_EXIT);
+  /** Waits until everything is released, for so many milliseconds at most. */
+  awaitClosed(within: number): void {
+    if (this.#worker !== undefined) Atomics.wait(new Int32Array(this.#closed), 0, 0, within);
   }
 }
 

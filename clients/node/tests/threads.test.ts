@@ -1,0 +1,110 @@
+/** What the client's thread and the holder's thread share, and the end of the one. */
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { Worker } from "node:worker_threads";
+import { Belief } from "../src/belief.js";
+import { now } from "../src/clock.js";
+import type { Command, Notice } from "../src/engine/protocol.js";
+import { ThreadHost } from "../src/host.js";
+import { startBroker } from "./support/broker.js";
+import { acquire, connect, refused } from "./support/client.js";
+import { eventually } from "./support/process.js";
+
+const held = { lockId: "id", ttl: 15_000, isBroken: false };
+
+describe("the clock", () => {
+  test("never goes back, and keeps step with the system's uptime", () => {
+    const began = { here: now(), exact: performance.now() };
+    let last = began.here;
+    while (performance.now() < began.exact + 300) {
+      const at = now();
+      assert.ok(at >= last);
+      last = at;
+    }
+    const difference = last - began.here - (performance.now() - began.exact);
+    // A step of 10 ms of the uptime may show at once.
+    assert.ok(difference > -1 && difference < 25, `${difference} ms`);
+  });
+
+  test("is the same in all threads", async () => {
+    const clock = new URL("../src/clock.js", import.meta.url).href;
+    const code = `
+      const { parentPort } = require("node:worker_threads");
+      import(${JSON.stringify(clock)}).then(({ now }) => parentPort.on("message", () => parentPort.postMessage(now())));`;
+    const worker = new Worker(code, { eval: true });
+    for (let round = 0; round < 5; round += 1) {
+      const before = now();
+      worker.postMessage("what time is it?");
+      const there = await new Promise<number>((resolve) => worker.once("message", resolve));
+      assert.ok(there > before - 15 && there < now() + 15, `${before} ${there} ${now()}`);
+    }
+    await worker.terminate();
+  });
+});
+
+describe("a belief", () => {
+  test("ends by the clock, and nothing revives it", async () => {
+    const mine = new Belief();
+    const engine = new Belief(mine.memory);
+    engine.begin({ ...held, until: now() + 50 });
+    assert.equal(mine.look().kind, "valid");
+    await eventually("it is over", () => mine.look().kind === "over");
+    assert.equal(engine.publish({ ...held, until: now() + 10_000 }), false);
+    assert.deepEqual(mine.look(), { kind: "over", reason: "EXPIRED" });
+  });
+
+  test("is broken with its stream, and whole again after the reattach", () => {
+    const mine = new Belief();
+    const engine = new Belief(mine.memory);
+    const until = now() + 10_000;
+    engine.begin({ ...held, until });
+    assert.ok(engine.publish({ ...held, until, isBroken: true }));
+    const look = mine.look();
+    assert.ok(look.kind === "broken" && Math.abs(look.until - until) < 0.01);
+    assert.ok(engine.publish({ ...held, until: until + 1 }));
+    assert.equal(mine.look().kind, "valid");
+    for (const reason of ["TAKEN_OVER", "GONE"] as const) engine.end(reason);
+    assert.deepEqual(mine.look(), { kind: "over", reason: "TAKEN_OVER" });
+  });
+});
+
+describe("the thread of a client", { concurrency: true }, () => {
+  test("that ends by a fault takes its locks along, and the holder knows it", async (t) => {
+    const broker = await startBroker(t);
+    const notices: Notice[] = [];
+    const failures: string[] = [];
+    const listener = {
+      notice: (notice: Notice) => void notices.push(notice),
+      failed: (why: string) => void failures.push(why),
+    };
+    const host = new ThreadHost({ server: [broker.url], files: {}, answerTimeout: 5000 }, listener);
+    host.keepAlive(true);
+    const belief = new Belief();
+    const acquire = { key: 1, spec: { name: "fault", owner: "" } };
+    host.post({ kind: "acquire", acquire, belief: belief.memory });
+    await eventually("it is granted", () => notices.length > 0);
+    assert.equal(belief.look().kind, "valid");
+    // It is not made for that.
+    host.post({ kind: "acquire" } as Command);
+    // Before any message is heard of, since the loop may be blocked.
+    for (const end = performance.now() + 10_000; belief.look().kind === "valid" && performance.now() < end; );
+    assert.deepEqual(belief.look(), { kind: "over", reason: "GONE" });
+    await eventually("the client hears of it", () => failures.length > 0);
+    assert.match(String(failures), /the thread of the client has ended: TypeError/);
+    const lock = await connect(t, broker.url, { worker: false }).lock("fault", { wait: 10_000 });
+    await lock.release();
+  });
+
+  test("knows of a loss while the loop is blocked", async (t) => {
+    const broker = await startBroker(t);
+    const lock = await acquire(connect(t, broker.url), "blocked");
+    const other = connect(t, broker.url);
+    await refused(other, "blocked");
+    const releasing = other.release("blocked", lock.lockId);
+    // Nothing is handled here meanwhile.
+    for (const end = performance.now() + 10_000; lock.remaining() > 0 && performance.now() < end; );
+    assert.equal(lock.signal.aborted, true);
+    assert.equal(lock.lost?.reason, "RELEASED");
+    assert.equal(await releasing, "RELEASED");
+  });
+});
