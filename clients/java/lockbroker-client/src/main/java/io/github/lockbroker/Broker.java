@@ -5,6 +5,7 @@ import io.github.lockbroker.internal.core.Failure;
 import io.github.lockbroker.v1.LockServiceGrpc;
 import io.github.lockbroker.v1.LockServiceGrpc.LockServiceFutureStub;
 import io.grpc.Context;
+import java.util.concurrent.CancellationException;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
@@ -110,6 +111,13 @@ final class Broker {
     } catch (TimeoutException e) {
       drop(connection);
       throw noAnswer(share, lock, e);
+    } catch (CancellationException e) {
+      // Another call has given up the connection that both waited for, or the client is closed.
+      long left = end - System.nanoTime();
+      if (left <= 0) {
+        throw noAnswer(share, lock, e);
+      }
+      return call(left, lock, call);
     } catch (ExecutionException e) {
       Failure failure = Wire.toFailure(e.getCause());
       boolean again = failure.code() == Failure.Code.UNAVAILABLE;

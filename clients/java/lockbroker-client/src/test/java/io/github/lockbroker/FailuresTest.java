@@ -290,6 +290,19 @@ class FailuresTest extends Scenario {
     client.get("mute");
   }
 
+  /** One of them gives up the connection that both wait for. */
+  @Test
+  void callsThatShareAConnectionFailAsCalls() throws Exception {
+    ServerSocket mute = closing(new ServerSocket(0, 50, InetAddress.getLoopbackAddress()));
+    String server = "127.0.0.1:" + mute.getLocalPort();
+    LockBroker client =
+        connect(LockBroker.builder().server(server).answerTimeout(Duration.ofSeconds(1)));
+    CompletableFuture<?> first = begin(() -> failsAs(Kind.UNAVAILABLE, () -> client.get("a")));
+    Thread.sleep(500);
+    failsAs(Kind.UNAVAILABLE, () -> client.get("b"));
+    soon(first);
+  }
+
   @Test
   void nobodyListens() {
     LockBroker client =
