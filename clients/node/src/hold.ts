@@ -1,6 +1,6 @@
 import { onAbort } from "./abort.js";
 import type { Belief, Look } from "./belief.js";
-import type { Key } from "./core/types.js";
+import type { Key, LockSpec } from "./core/types.js";
 import { deferred } from "./deferred.js";
 import { LockbrokerError, LostError } from "./errors.js";
 
@@ -29,8 +29,7 @@ export class Hold {
 
   constructor(
     readonly key: Key,
-    readonly name: string,
-    readonly owner: string,
+    readonly spec: LockSpec,
     readonly belief: Belief,
     grant: Grant,
     signal: AbortSignal | undefined,
@@ -39,6 +38,10 @@ export class Hold {
     this.ttl = grant.ttl;
     this.token = grant.token;
     this.#stopWatching = onAbort(signal, () => this.#controller.abort(signal?.reason));
+  }
+
+  get name(): string {
+    return this.spec.name;
   }
 
   get signal(): AbortSignal {

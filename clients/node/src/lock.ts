@@ -32,7 +32,7 @@ export class Lock implements AsyncDisposable {
 
   /** The label that others see; empty if it has none. */
   get owner(): string {
-    return this.#hold.owner;
+    return this.#hold.spec.owner;
   }
 
   /**
