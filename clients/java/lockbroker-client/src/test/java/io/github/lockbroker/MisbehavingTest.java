@@ -48,7 +48,7 @@ class MisbehavingTest extends Scenario {
             if (says.length == 0) {
               out.onCompleted();
             }
-            return new Script(new ArrayDeque<>(Arrays.asList(says)), out);
+            return new Script(new ArrayDeque<>(Arrays.asList(says)), out, ended);
           }
         };
     var address = new InetSocketAddress(InetAddress.getLoopbackAddress(), 0);
@@ -57,7 +57,11 @@ class MisbehavingTest extends Scenario {
     return "127.0.0.1:" + server.getPort();
   }
 
-  private record Script(Deque<Object> says, StreamObserver<SessionResponse> out)
+  /** Completed with true when a client ends its stream in good order, with false at a reset. */
+  private final CompletableFuture<Boolean> ended = new CompletableFuture<>();
+
+  private record Script(
+      Deque<Object> says, StreamObserver<SessionResponse> out, CompletableFuture<Boolean> ended)
       implements StreamObserver<SessionRequest> {
     @Override
     public void onNext(SessionRequest request) {
@@ -82,11 +86,13 @@ class MisbehavingTest extends Scenario {
 
     @Override
     public void onError(Throwable error) {
+      ended.complete(false);
       says.clear();
     }
 
     @Override
     public void onCompleted() {
+      ended.complete(true);
       says.clear();
       out.onCompleted();
     }
@@ -158,6 +164,16 @@ class MisbehavingTest extends Scenario {
     assertEquals(TTL, lock.ttl());
     assertTrue(lock.remaining().compareTo(Duration.ofSeconds(12)) <= 0, lock.toString());
     lock.check();
+  }
+
+  /** A broker would take a reset for silence, and keep the locks. */
+  @Test
+  void closeEndsTheStreamInGoodOrder() throws Exception {
+    String server = script(KindCase.OPEN, opened(TTL), KindCase.BEGIN, acquired("id"));
+    LockBroker client = impatient(server);
+    acquire(client, "in order");
+    client.close();
+    assertTrue(soon(ended));
   }
 
   @ParameterizedTest
