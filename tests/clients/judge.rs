@@ -1,40 +1,12 @@
-//! Those who know better than the programs: two brokers on one memcached, and a rival that waits for each lock.
+//! Judges the programs: a rival waits for each lock, at another broker.
 
 use std::time::Instant;
 
 use lockbroker::proto::WaitAcquireResponse;
-use tempfile::TempDir;
 use tonic::Streaming;
 
 use crate::support::*;
-use crate::testee::{Case, Testee, Transport};
-
-/// Two brokers on one memcached. Programs speak to the first, over TCP and a socket; rivals to the second.
-pub(crate) struct Brokers {
-    pub(crate) memcached: Memcached,
-    pub(crate) first: Broker,
-    pub(crate) second: Broker,
-    folder: TempDir,
-}
-
-impl Brokers {
-    pub(crate) async fn start() -> Self {
-        let memcached = Memcached::start(&[]).await;
-        let folder = tempfile::tempdir().unwrap();
-        let socket = format!("unix:{}", folder.path().join("lb.sock").display());
-        let first = Broker::on_store(&memcached.store(), &["--listen", &socket]).await;
-        let second = Broker::on_store(&memcached.store(), &[]).await;
-        Self { memcached, first, second, folder }
-    }
-
-    /// The first broker, as an argument for a program.
-    pub(crate) fn server(&self, case: Case) -> String {
-        match case.1 {
-            Transport::Tcp => self.first.url(),
-            Transport::Unix => format!("unix:{}", self.folder.path().join("lb.sock").display()),
-        }
-    }
-}
+use crate::testee::{Case, Testee};
 
 /// Somebody else who wants the lock, and has to wait for it.
 pub(crate) struct Rival {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use tokio::time::sleep;
 
-use crate::judge::{Brokers, Rival};
+use crate::judge::Rival;
 use crate::support::*;
 use crate::testee::{Case, Testee};
 
@@ -48,7 +48,7 @@ impl Holder {
 
 /// Holders of all cases at the first broker, with rivals at the second.
 async fn holders(brokers: &Brokers) -> Vec<Holder> {
-    join_all(Case::all().map(|case| Holder::start(case, brokers.server(case), &brokers.second))).await
+    join_all(Case::all().map(|case| Holder::start(case, case.server(brokers), &brokers.second))).await
 }
 
 async fn finish(holders: Vec<Holder>) -> Vec<Testee> {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use tokio::sync::Semaphore;
 
-use crate::support::{Process, eventually, tool};
+use crate::support::{Brokers, Process, eventually, tool};
 
 /// For a start of a virtual machine while others start beside it.
 const START: Duration = Duration::from_secs(40);
@@ -63,6 +63,14 @@ impl Case {
     /// Every language over TCP.
     pub(crate) fn tcp() -> impl Iterator<Item = Self> {
         Self::all().filter(|case| matches!(case.1, Transport::Tcp))
+    }
+
+    /// Returns the first of these brokers, as an argument for the program.
+    pub(crate) fn server(self, brokers: &Brokers) -> String {
+        match self.1 {
+            Transport::Tcp => brokers.first.url(),
+            Transport::Unix => brokers.socket(),
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use lockbroker::proto::get_lock_response::State;
 use rustix::process::Signal;
 
-use crate::judge::{Brokers, Rival};
+use crate::judge::Rival;
 use crate::support::*;
 use crate::testee::{Case, Language, Testee};
 
@@ -35,7 +35,7 @@ fn says_how_it_is_used() {
 async fn takes_a_lock_keeps_it_and_releases_it() {
     let brokers = &Brokers::start().await;
     join_all(Case::all().map(|case| async move {
-        let mut testee = Testee::working(case, &brokers.server(case), 0, LONG).await;
+        let mut testee = Testee::working(case, &case.server(brokers), 0, LONG).await;
         let token = testee.acts().await;
         let seen = look(&mut brokers.second.stub().await, &case.to_string()).await;
         assert_eq!(seen.state(), State::Held, "{case}");
@@ -52,7 +52,7 @@ async fn takes_a_lock_keeps_it_and_releases_it() {
 async fn waits_behind_a_holder() {
     let brokers = &Brokers::start().await;
     join_all(Case::all().map(|case| async move {
-        let (server, name) = (brokers.server(case), case.to_string());
+        let (server, name) = (case.server(brokers), case.to_string());
         let mut stub = brokers.second.stub().await;
         let (held, _stream) = acquire(&mut stub, once(&name)).await;
         let mut waiting = Testee::start(case, &server, 60).await;
@@ -79,7 +79,7 @@ async fn waits_behind_a_holder() {
 async fn ends_and_releases_at_sigterm() {
     let brokers = &Brokers::start().await;
     join_all(Case::all().map(|case| async move {
-        let server = brokers.server(case);
+        let server = case.server(brokers);
         let mut testee = Testee::start(case, &server, 0).await;
         let token = testee.acts().await;
         let mut waiting = Testee::start(case, &server, 60).await;
@@ -105,7 +105,7 @@ async fn ends_and_releases_at_sigterm() {
 async fn a_killed_program_leaves_its_lock_at_once() {
     let brokers = &Brokers::start().await;
     join_all(Case::all().map(|case| async move {
-        let mut testee = Testee::start(case, &brokers.server(case), 0).await;
+        let mut testee = Testee::start(case, &case.server(brokers), 0).await;
         let token = testee.acts().await;
         let rival = Rival::queue(&brokers.second, case).await;
         // Its gRPC answers the first bytes with a ping. Killed with the answer unread, it would reset its connection.

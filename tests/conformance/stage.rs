@@ -8,7 +8,6 @@ use lockbroker::proto::WaitAcquireResponse;
 use lockbroker::proto::get_lock_response::State;
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use tokio::sync::{OnceCell, watch};
 use tokio::task::JoinHandle;
 use tonic::Streaming;
@@ -22,37 +21,7 @@ pub(crate) const AT_ONCE: Duration = Duration::from_secs(3);
 pub(crate) const TTL: Duration = Duration::from_secs(15);
 pub(crate) const FREE: Duration = Duration::from_secs(25);
 
-/// Two brokers on one memcached. Testees speak to the first, or to both; rivals to the second.
-#[derive(Debug)]
-pub(crate) struct Brokers {
-    pub(crate) memcached: Memcached,
-    pub(crate) first: Broker,
-    pub(crate) second: Broker,
-    folder: TempDir,
-}
-
-impl Brokers {
-    pub(crate) async fn start() -> Self {
-        let memcached = Memcached::start(&[]).await;
-        let folder = tempfile::tempdir().unwrap();
-        let socket = format!("unix:{}", folder.path().join("lb.sock").display());
-        let first = Broker::on_store(&memcached.store(), &["--listen", &socket]).await;
-        let second = Broker::on_store(&memcached.store(), &[]).await;
-        Self { memcached, first, second, folder }
-    }
-
-    /// The first broker's socket.
-    pub(crate) fn socket(&self) -> String {
-        format!("unix:{}", self.folder.path().join("lb.sock").display())
-    }
-
-    /// Both, the first of them first.
-    pub(crate) fn both(&self) -> [String; 2] {
-        [self.first.url(), self.second.url()]
-    }
-}
-
-/// What one language's scenarios share: brokers and a testee that nothing is done to.
+/// Is shared by one language's scenarios: brokers and a testee that nothing is done to.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) program: Program,

@@ -7,7 +7,8 @@ use futures_util::future::join_all;
 use serde_json::json;
 use tokio::time::sleep;
 
-use crate::stage::{Brokers, Client};
+use crate::stage::Client;
+use crate::support::Brokers;
 use crate::testee::{Answer, Program, Testee};
 
 /// A cycle may cost so many times what Acquire and Release by the generated stub cost.

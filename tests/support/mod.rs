@@ -6,6 +6,7 @@
 #![allow(dead_code, unreachable_pub, unused_imports)]
 
 mod broker;
+mod brokers;
 mod certificates;
 mod events;
 mod history;
@@ -20,6 +21,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 pub use broker::{Broker, lockbroker, open, output, run, stub};
+pub use brokers::Brokers;
 pub use certificates::{Authority, Certificate};
 pub use events::{Event, RawSession, end_of, next_event, next_message, reason};
 pub use history::{History, Hold};

@@ -6,7 +6,7 @@ use serde_json::json;
 use tokio::time::sleep;
 
 use super::Scenario;
-use crate::stage::{AT_ONCE, Brokers, Client, FREE, Rival, Stage, TTL, is_freed};
+use crate::stage::{AT_ONCE, Client, FREE, Rival, Stage, TTL, is_freed};
 use crate::support::*;
 
 pub(super) const ALL: &[Scenario] = &[

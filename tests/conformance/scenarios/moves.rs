@@ -6,7 +6,7 @@ use serde_json::json;
 use tokio::time::sleep;
 
 use super::Scenario;
-use crate::stage::{AT_ONCE, Brokers, Client, Held, Rival, Stage, TTL, in_line};
+use crate::stage::{AT_ONCE, Client, Held, Rival, Stage, TTL, in_line};
 use crate::support::*;
 
 pub(super) const ALL: &[Scenario] = &[
