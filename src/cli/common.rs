@@ -7,7 +7,7 @@ use std::time::Duration;
 use nix::sys::signal::{SigSet, Signal};
 
 use super::environment::origin;
-use crate::client::{Client, ClientBuilder, Error, ErrorReason};
+use crate::client::{Client, ClientBuilder, DEFAULT_SERVER, Error, ErrorReason};
 use crate::output::say;
 
 /// Wrong usage, as clap has it.
@@ -32,7 +32,7 @@ pub(super) struct ServerArgs {
         value_name = "URL",
         env = "LOCKBROKER_SERVER",
         value_delimiter = ',',
-        default_value = "http://127.0.0.1:28551"
+        default_value = DEFAULT_SERVER
     )]
     pub(super) server: Vec<String>,
     #[command(flatten)]

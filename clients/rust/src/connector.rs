@@ -135,35 +135,3 @@ pub fn plain_endpoint(text: &str) -> Result<Endpoint, Error> {
         _ => Err(wrong("there is something after the port".into())),
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_no_endpoint_is_refused() {
-        for (text, reason) in [
-            ("ftp://a:1", "scheme"),
-            ("a", "no port"),
-            ("a:", "port"),
-            ("http://a:", "port"),
-            ("http://a:0", "port"),
-            ("http://a:99999", "65535"),
-            ("https://[::1]:99999", "65535"),
-            ("http://me@a:1", "before the host"),
-            ("http://a:1/path", "after the port"),
-            ("unix:", "no path"),
-            ("unix://", "no path"),
-        ] {
-            let error = plain_endpoint(text).unwrap_err().to_string();
-            assert!(error.contains(reason), "{text}: {error}");
-        }
-    }
-
-    #[test]
-    fn endpoints_are_taken_as_people_write_them() {
-        for text in ["a:1", "http://a", "http://a:1/", "https://[::1]:65535", "[::1]:1", "unix:/a", "unix:///a"] {
-            assert!(plain_endpoint(text).is_ok(), "{text}");
-        }
-    }
-}

@@ -1,26 +1,19 @@
-//! What the environment says of a client, where the program says nothing.
+//! Reads a client's settings from the environment.
 
 use std::ffi::OsString;
 
-use crate::{Client, ClientBuilder, Error};
-
-/// The broker of somebody who has set nothing.
-const DEFAULT_SERVER: &str = "http://127.0.0.1:28551";
+use crate::{Client, ClientBuilder, DEFAULT_SERVER, Error};
 
 /// Begins a client with what the variables say.
 pub(super) fn builder(read: impl Fn(&str) -> Option<OsString>) -> Result<ClientBuilder, Error> {
     let server = read("LOCKBROKER_SERVER").map_or(DEFAULT_SERVER.into(), |value| value.to_string_lossy().into_owned());
-    let mut endpoints = server.split(',').map(str::trim);
-    let wrong = || Error::Endpoint {
-        endpoint: server.clone(),
-        reason: "LOCKBROKER_SERVER, or a part of it, is empty: unset it or give it a value".into(),
-    };
-    let endpoints = endpoints.try_fold(Vec::new(), |mut all, part| {
-        all.push(part);
-        (!part.is_empty()).then_some(all).ok_or_else(wrong)
-    })?;
-    let builder = Client::builder(endpoints[0]);
-    let builder = endpoints[1..].iter().fold(builder, |builder, &endpoint| builder.endpoint(endpoint));
+    let mut endpoints: Vec<_> = server.split(',').map(str::trim).collect();
+    if endpoints.contains(&"") {
+        let reason = "LOCKBROKER_SERVER, or a part of it, is empty: unset it or give it a value".into();
+        return Err(Error::Endpoint { endpoint: server, reason });
+    }
+    let first = Client::builder(endpoints.remove(0));
+    let builder = endpoints.iter().fold(first, |builder, &endpoint| builder.endpoint(endpoint));
     #[cfg(feature = "tls")]
     let builder = tls(builder, read)?;
     Ok(builder)

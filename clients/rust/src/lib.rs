@@ -86,6 +86,9 @@ use session::{Command, Session};
 use settings::{ClientSettings, unexpected};
 use wire::{FAR, from_wire};
 
+/// The broker of a client for which neither the program nor the environment names one.
+pub const DEFAULT_SERVER: &str = "http://127.0.0.1:28551";
+
 /// The default of [`ClientBuilder::answer_timeout`].
 pub const DEFAULT_ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -219,8 +222,7 @@ impl Client {
 
     /// Makes a client for the brokers that the environment names, as for the command line: `LOCKBROKER_SERVER`, with
     /// commas between several, and, with the crate's feature `tls`, `LOCKBROKER_CLIENT_TLS_CA`,
-    /// `LOCKBROKER_CLIENT_TLS_CERT` and `LOCKBROKER_CLIENT_TLS_KEY`. Without them it is the broker at
-    /// `http://127.0.0.1:28551`.
+    /// `LOCKBROKER_CLIENT_TLS_CERT` and `LOCKBROKER_CLIENT_TLS_KEY`. Without them it is the broker at [`DEFAULT_SERVER`].
     ///
     /// # Errors
     /// Fails with [`Error::Endpoint`] or [`Error::Tls`] if a variable cannot be used. An empty one is an error: without it,

@@ -23,7 +23,7 @@ use std::time::Duration;
 pub use connect::{Socket, connect, connect_by_socket};
 
 use super::common::{TlsArgs, fail};
-use crate::client;
+use crate::client::{self, DEFAULT_SERVER};
 use crate::config::threads;
 use crate::output::{print, say};
 use report::Report;
@@ -74,7 +74,7 @@ struct CommonArgs {
         value_name = "URL",
         env = "LOCKBROKER_SERVER",
         value_delimiter = ',',
-        default_value = "http://127.0.0.1:28551"
+        default_value = DEFAULT_SERVER
     )]
     server: Vec<String>,
     #[command(flatten)]

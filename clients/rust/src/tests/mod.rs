@@ -482,9 +482,28 @@ fn endpoints_are_taken_with_or_without_a_scheme() {
     for good in ["http://h:1", "h:1", "127.0.0.1:28551", unix, "http://[::1]:1", "https://h:1", "https://[::1]"] {
         assert!(connector(good).is_ok(), "{good}");
     }
+    for good in ["http://a", "http://a:1/", "https://[::1]:65535", "[::1]:1", "unix:/a", "unix:///a"] {
+        assert!(connector(good).is_ok(), "{good}");
+    }
     for bad in ["", "https://", "http://", "a b", "grpcs://h:1", "ftp://h", "dns:///h:1", "http://h:1/path", "h", "::1"]
     {
         assert!(matches!(connector(bad), Err(Error::Endpoint { .. })), "{bad}");
+    }
+    for (bad, why) in [
+        ("ftp://a:1", "scheme"),
+        ("a", "no port"),
+        ("a:", "port"),
+        ("http://a:", "port"),
+        ("http://a:0", "port"),
+        ("http://a:99999", "65535"),
+        ("https://[::1]:99999", "65535"),
+        ("http://me@a:1", "before the host"),
+        ("http://a:1/path", "after the port"),
+        ("unix:", "no path"),
+        ("unix://", "no path"),
+    ] {
+        let error = connector(bad).unwrap_err();
+        assert!(matches!(&error, Error::Endpoint { reason, .. } if reason.contains(why)), "{bad}: {error}");
     }
     #[cfg(feature = "tls")]
     for (text, good) in [("h:1", false), ("http://h:1", true), (unix, true)] {
