@@ -1,19 +1,17 @@
-import { now } from "./clock.js";
+import { LONGEST_TIMER, now } from "./clock.js";
 import type { Acquire } from "./core/types.js";
 import { parseEndpoints } from "./endpoint.js";
 import type { Call, EngineSettings, LockInfo, ReleaseOutcome } from "./engine/protocol.js";
 import { fromEnvironment } from "./environment.js";
-import { LockbrokerError, NotAcquiredError } from "./errors.js";
+import { NotAcquiredError } from "./errors.js";
 import type { Lock } from "./lock.js";
 import type { ConnectOptions, LockOptions, WaitOptions } from "./options.js";
 import { Requests } from "./requests.js";
 import { readTls, type TlsFiles } from "./tls.js";
-import { optionalText, optionalTime, text } from "./values.js";
+import { invalid, optionalText, optionalTime, text } from "./values.js";
 
 /** Milliseconds. */
 const DEFAULT_ANSWER_TIMEOUT = 5000;
-/** The longest time of a timer, in milliseconds. */
-const LONGEST_TIMER = 2 ** 31 - 1;
 
 /**
  * Makes a client of the brokers at `server`: `http://HOST:PORT`, `https://HOST:PORT`, `HOST:PORT` or `unix:/PATH`. Several
@@ -30,8 +28,7 @@ export function connect(server?: string | readonly string[], options: ConnectOpt
   const files: TlsFiles = options.tls ?? environment.files;
   const answerTimeout = optionalTime("answerTimeout", options.answerTimeout, "") ?? DEFAULT_ANSWER_TIMEOUT;
   if (answerTimeout <= 0) {
-    const text = `an answerTimeout of ${answerTimeout} leaves no time for an answer`;
-    throw invalid("", text);
+    throw invalid("", `an answerTimeout of ${answerTimeout} leaves no time for an answer`);
   }
   const ttl = optionalTime("ttl", options.ttl, "");
   const hasFiles = Object.values(files).some((file) => file !== undefined);
@@ -40,7 +37,7 @@ export function connect(server?: string | readonly string[], options: ConnectOpt
   if (hasFiles) readTls(files);
   const { ca, cert, key } = files;
   const settings = {
-    server: endpoints.map(({ name }) => name),
+    endpoints,
     files: { ca, cert, key },
     answerTimeout: Math.min(answerTimeout, LONGEST_TIMER),
     ttl,
@@ -181,8 +178,4 @@ export class Client implements AsyncDisposable {
     const linger = optionalTime("linger", options.linger, name);
     return this.#requests.ask({ name: text("name", name, ""), owner, linger }, more, options.signal);
   }
-}
-
-function invalid(lock: string, text: string): LockbrokerError {
-  return new LockbrokerError({ code: "INVALID", lock, text });
 }

@@ -11,6 +11,9 @@ import type { Moment } from "./core/types.js";
  */
 const readSuspended = ["linux", "android", "win32"].includes(process.platform) ? () => uptime() * 1000 : () => Date.now();
 
+/** The longest time of a timer, in milliseconds. */
+export const LONGEST_TIMER = 2 ** 31 - 1;
+
 /** The greatest lead of the clock that runs on over the one that is exact: it grows by every suspend. */
 let lead = Number.NEGATIVE_INFINITY;
 

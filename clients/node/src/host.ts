@@ -1,5 +1,6 @@
 /** Runs the engine of a client: in a thread of its own, or in the thread of the client. */
 import { Worker } from "node:worker_threads";
+import { LONGEST_TIMER } from "./clock.js";
 import type { Engine } from "./engine/engine.js";
 import type { Command, EngineSettings, Notice } from "./engine/protocol.js";
 import type { WorkerData } from "./engine/worker.js";
@@ -106,8 +107,6 @@ export class ThreadHost implements Host {
 
 /** The time in milliseconds after which an engine that has nothing to hold closes its connections. */
 const REST = 1000;
-/** Longer than any process runs: the longest interval of a timer, in milliseconds. */
-const LONG = 2 ** 31 - 1;
 
 /** Has the engine in the client's own thread. */
 export class InlineHost implements Host {
@@ -131,7 +130,7 @@ export class InlineHost implements Host {
   keepAlive(isWanted: boolean): void {
     clearTimeout(this.#rest);
     if (isWanted) {
-      this.#keeper ??= setInterval(() => {}, LONG);
+      this.#keeper ??= setInterval(() => {}, LONGEST_TIMER);
       return;
     }
     clearInterval(this.#keeper);

@@ -25,6 +25,7 @@ function show(value: unknown): string {
   return typeof value === "string" ? JSON.stringify(value) : String(value);
 }
 
-function invalid(lock: unknown, message: string): LockbrokerError {
+/** Makes an `INVALID` error about a lock. */
+export function invalid(lock: unknown, message: string): LockbrokerError {
   return new LockbrokerError({ code: "INVALID", lock: typeof lock === "string" ? lock : "", text: message });
 }

@@ -209,7 +209,7 @@ describe("locks", { concurrency: 4 }, () => {
       await using held = await acquire(client, "lost scope");
       await lose(held);
     }, "RELEASED");
-    // What `check` has thrown is not thrown again.
+    // Does not throw again what `check` has thrown.
     const checked = async () => {
       await using held = await acquire(client, "lost scope");
       await lose(held);

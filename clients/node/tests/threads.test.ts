@@ -4,6 +4,7 @@ import { describe, test } from "node:test";
 import { Worker } from "node:worker_threads";
 import { Belief } from "../src/belief.js";
 import { now } from "../src/clock.js";
+import { parseEndpoints } from "../src/endpoint.js";
 import type { Command, Notice } from "../src/engine/protocol.js";
 import { ThreadHost } from "../src/host.js";
 import { startBroker } from "./support/broker.js";
@@ -77,7 +78,7 @@ describe("the thread of a client", { concurrency: true }, () => {
       notice: (notice: Notice) => void notices.push(notice),
       failed: (why: string) => void failures.push(why),
     };
-    const host = new ThreadHost({ server: [broker.url], files: {}, answerTimeout: 5000 }, listener);
+    const host = new ThreadHost({ endpoints: parseEndpoints(broker.url, false), files: {}, answerTimeout: 5000 }, listener);
     host.keepAlive(true);
     const belief = new Belief();
     const acquire = { key: 1, spec: { name: "fault", owner: "" } };

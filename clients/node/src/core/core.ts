@@ -34,7 +34,7 @@ const GRACE = 1000;
 /** The interval at which to check if there is a broker, when a wait is over. */
 const CHECK_INTERVAL = 50;
 
-/** What the core has to be told once. */
+/** Is told to the core once. */
 export interface Settings {
   /** The endpoints, as people name them; at least one. */
   readonly endpoints: readonly string[];

@@ -1,5 +1,4 @@
 import { Belief } from "../belief.js";
-import { parseEndpoints } from "../endpoint.js";
 import type { ErrorData } from "../errors.js";
 import { Brokers } from "./brokers.js";
 import { CallFailed } from "./failures.js";
@@ -15,9 +14,8 @@ export class Engine {
   readonly #calls = new Map<number, AbortController>();
 
   constructor(settings: EngineSettings, notify: (notice: Notice) => void) {
-    const { server, files, answerTimeout } = settings;
-    const hasFiles = Object.values(files).some((file) => file !== undefined);
-    this.#brokers = new Brokers(parseEndpoints(server, hasFiles), files, answerTimeout);
+    const { endpoints, files, answerTimeout } = settings;
+    this.#brokers = new Brokers(endpoints, files, answerTimeout);
     this.#session = new Session(this.#brokers, settings, notify);
     this.#notify = notify;
   }

@@ -1,12 +1,12 @@
 /** What the client and its engine tell each other. It passes between threads, so it is plain data. */
 import type { Acquire, Key, LostReason, RefusalReason } from "../core/types.js";
+import type { Endpoint } from "../endpoint.js";
 import type { ErrorData } from "../errors.js";
 import type { TlsFiles } from "../tls.js";
 
-/** What the engine is told once. Times are in milliseconds. */
+/** Is told to the engine once. Times are in milliseconds. */
 export interface EngineSettings {
-  /** The brokers, as `connect` takes them. */
-  readonly server: readonly string[];
+  readonly endpoints: readonly Endpoint[];
   readonly files: TlsFiles;
   readonly answerTimeout: number;
   /** Unset: the broker's default. */

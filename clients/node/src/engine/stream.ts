@@ -8,7 +8,7 @@ import type { Channel } from "./channel.js";
 /** The longest time for which a stream is closed in good order, in milliseconds. A broker takes a reset for silence. */
 const GOODBYE = 1000;
 
-/** What a stream tells. */
+/** Hears what a stream tells. */
 export interface Listener {
   received(response: SessionResponse): void;
   ended(status: StatusObject): void;
@@ -54,7 +54,7 @@ export class Stream {
       clearTimeout(timer);
       this.#call.cancel();
       this.channel.close();
-      // What the system has still to send is to get out.
+      // Lets the system send what it still has.
       await new Promise((resolve) => setImmediate(resolve));
     }
     this.channel.destroy();

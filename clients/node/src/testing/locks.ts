@@ -1,6 +1,7 @@
 /** The locks of a broker for tests: who has them, who waits, and what they do on command. */
 import { randomUUID } from "node:crypto";
 import { status as Status } from "@grpc/grpc-js";
+import { LONGEST_TIMER } from "../clock.js";
 import type { BrokerReason } from "../errors.js";
 import { Lost_Reason as Lost, NotAcquired_Reason as Refusal } from "../v1/index.js";
 
@@ -75,7 +76,7 @@ export class TestLock {
       return party.tell({ case: "notAcquired", value: { reason, owner: this.#grant?.owner ?? "" } });
     }
     const { limit } = wait;
-    const timer = limit === undefined ? undefined : setTimeout(() => this.#waitOver(party), Math.min(limit, 2 ** 31 - 1));
+    const timer = limit === undefined ? undefined : setTimeout(() => this.#waitOver(party), Math.min(limit, LONGEST_TIMER));
     this.#waiting.set(party, timer?.unref());
     party.tell({ case: "queued", value: { position: this.#waiting.size } });
     this.#grantNext();
