@@ -53,6 +53,7 @@ final class Dial {
     this.network = network;
     this.endpoint = endpoint;
     this.within = within;
+    made.whenComplete((connection, error) -> closeOthers(connection));
   }
 
   /**
@@ -62,7 +63,6 @@ final class Dial {
   static CompletableFuture<Connection> begin(
       Network network, Endpoint endpoint, TlsFiles files, long within) {
     Dial dial = new Dial(network, endpoint, within);
-    dial.made.whenComplete((connection, error) -> dial.closeOthers(connection));
     network.threads.execute(() -> dial.prepare(files));
     return dial.made;
   }
@@ -71,7 +71,6 @@ final class Dial {
   static CompletableFuture<Connection> begin(
       Network network, Endpoint endpoint, List<SocketAddress> addresses, long within) {
     Dial dial = new Dial(network, endpoint, within);
-    dial.made.whenComplete((connection, error) -> dial.closeOthers(connection));
     dial.addresses = addresses;
     dial.tryNext();
     return dial.made;

@@ -26,8 +26,8 @@ public class LockBrokerException extends RuntimeException {
      */
     HANDSHAKE("cannot agree on TLS"),
     /**
-     * What listens there is no broker, or one side speaks TLS and the other does not. It would be
-     * the same again.
+     * No broker listens there, or one side speaks TLS and the other does not. It would be the same
+     * again.
      */
     PROTOCOL("not a broker's protocol"),
     /** The request is wrong, and would be again: a name, an owner or a duration out of bounds. */

@@ -31,7 +31,7 @@ public final class Core {
   private static final long CHECK_INTERVAL = 50 * Moments.MILLISECOND;
 
   /**
-   * What the core has to be told once.
+   * Is told to the core once.
    *
    * @param endpoints as people name them; at least one
    * @param answerTimeout the longest time that an answer may take beyond a wait
