@@ -1,4 +1,4 @@
-//! What each client does, as a table.
+//! Shows what each client does, as a table.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,13 +11,13 @@ use crate::scenarios::{self, Scenario};
 /// The matrix for readers.
 const PAGE: &str = "docs/conformance.md";
 
-/// What came of a scenario in a language.
+/// The result of a scenario in a language.
 #[derive(Clone, Debug)]
 pub(crate) enum Outcome {
     Passed,
     /// The reason for which the language cannot do it.
     Unsupported(String),
-    /// What its panic says.
+    /// Has the words of its panic.
     Failed(String),
 }
 

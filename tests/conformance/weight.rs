@@ -1,4 +1,4 @@
-//! What a client costs, and how much it holds.
+//! Measures what a client costs, and how much it holds.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! What the fencing token is for. The table takes writes only from the latest holder of the lock: one that has slept
+//! Shows what the fencing token is for. The table takes writes only from the latest holder of the lock: one that has slept
 //! through the end of its lock and writes when it wakes up is refused.
 //!
 //! ```sh

@@ -22,7 +22,7 @@ use liar::Rule;
 
 type Answered = Result<Value, Failure>;
 
-/// What an answer may be instead of what was asked for.
+/// The reason for which a command has not got what it asked for.
 enum Failure {
     Client(Error),
     /// The guard or the client is not there any more.
@@ -41,7 +41,7 @@ struct State {
     guards: HashMap<String, Arc<Guard>>,
     /// The client that each guard came from: a client that is closed takes its guards along.
     owners: HashMap<String, String>,
-    /// What ends the scopes: true if by a panic.
+    /// Ends the scopes: true if by a panic.
     scopes: HashMap<String, (oneshot::Sender<bool>, JoinHandle<()>)>,
     /// The calls that can be cancelled.
     calls: HashMap<u64, oneshot::Sender<()>>,
