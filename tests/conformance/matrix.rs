@@ -56,11 +56,24 @@ impl Matrix {
         fs::write(root().join(PAGE), self.page()).unwrap();
     }
 
-    /// Returns true if the page says otherwise, and has these languages and all scenarios.
+    /// Returns true if it has all scenarios, and all languages that bring a testee.
+    pub(crate) fn is_whole(&self) -> bool {
+        let mut testees = Vec::new();
+        for client in fs::read_dir(root().join("clients")).unwrap().map(|entry| entry.unwrap()) {
+            let files = fs::read_dir(client.path()).unwrap().map(|entry| entry.unwrap().file_name());
+            for suffix in
+                files.filter_map(|file| file.to_str().and_then(|file| file.strip_prefix("testee")).map(str::to_owned))
+            {
+                testees.push(format!("{}{suffix}", client.file_name().display()));
+            }
+        }
+        testees.sort();
+        self.rows.len() == scenarios::all().count() && self.columns.iter().map(|(language, _)| language).eq(&testees)
+    }
+
+    /// Returns true if the page says otherwise.
     pub(crate) fn is_page_stale(&self) -> bool {
-        let (page, committed) = (self.page(), fs::read_to_string(root().join(PAGE)).unwrap_or_default());
-        let heading = |page: &str| page.lines().find(|line| line.starts_with("| id")).map(str::to_owned);
-        self.rows.len() == scenarios::all().count() && heading(&page) == heading(&committed) && page != committed
+        fs::read_to_string(root().join(PAGE)).unwrap_or_default() != self.page()
     }
 
     fn page(&self) -> String {
@@ -97,7 +110,7 @@ fn legend(columns: &[(String, Vec<Outcome>)]) -> String {
         .collect();
     reasons.sort();
     reasons.dedup();
-    format!("✓: it does. –: the language has no such thing:\n\n{}", reasons.join("\n"))
+    format!("✓: it does. –: not possible there:\n\n{}", reasons.join("\n"))
 }
 
 fn mark(outcome: &Outcome) -> &'static str {

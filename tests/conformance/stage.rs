@@ -1,7 +1,7 @@
 //! Where a scenario plays: brokers on a memcached, a testee with its clients, and rivals who want the same locks.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lockbroker::proto::WaitAcquireResponse;
@@ -10,6 +10,7 @@ use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 use tokio::sync::{OnceCell, watch};
 use tokio::task::JoinHandle;
+use tokio::time::sleep;
 use tonic::Streaming;
 
 use crate::support::*;
@@ -17,9 +18,12 @@ use crate::testee::{Answer, Call, Program, Testee};
 
 /// For what should happen at once, on a busy machine.
 pub(crate) const AT_ONCE: Duration = Duration::from_secs(3);
-/// The brokers' default ttl, after which a lock is free whatever happens, with what memcached and the line take.
+/// The brokers' default ttl.
 pub(crate) const TTL: Duration = Duration::from_secs(15);
+/// After this a lock whose holder is gone has been granted to the next, with what memcached and a busy machine take.
 pub(crate) const FREE: Duration = Duration::from_secs(25);
+/// Long enough for a holder that goes on acting to be seen.
+const ACTS_ON: Duration = Duration::from_millis(500);
 
 /// Is shared by one language's scenarios: brokers and a testee that nothing is done to.
 #[derive(Debug)]
@@ -34,10 +38,9 @@ impl Shared {
         Self { program, brokers: OnceCell::new(), testee: OnceCell::new() }
     }
 
-    /// Returns the last of what the testee wrote for people.
-    pub(crate) fn last_log(&self) -> String {
-        let log = self.testee.get().map(|testee| testee.log()).unwrap_or_default();
-        log[log.len().saturating_sub(10)..].join("\n")
+    /// Returns what its testee said that it must not say.
+    pub(crate) fn wrong(&self) -> Vec<String> {
+        self.testee.get().map(|testee| testee.wrong()).unwrap_or_default()
     }
 
     pub(crate) async fn testee(&self) -> Arc<Testee> {
@@ -51,9 +54,28 @@ impl Shared {
 pub(crate) struct Stage {
     pub(crate) scenario: &'static str,
     pub(crate) shared: Arc<Shared>,
+    /// The testees that the scenario has to itself.
+    own: Arc<Mutex<Vec<Arc<Testee>>>>,
 }
 
 impl Stage {
+    pub(crate) fn new(scenario: &'static str, shared: Arc<Shared>) -> Self {
+        Self { scenario, shared, own: Arc::default() }
+    }
+
+    /// Returns the last of what its testees wrote for people: its own, or the one that it shares with others.
+    pub(crate) fn last_log(&self) -> String {
+        let own = self.own.lock().unwrap().clone();
+        let testees = if own.is_empty() { self.shared.testee.get().cloned().into_iter().collect() } else { own };
+        let log: Vec<_> = testees.iter().flat_map(|testee| testee.log()).collect();
+        log[log.len().saturating_sub(10)..].join("\n")
+    }
+
+    /// Returns what its own testees said that they must not say.
+    pub(crate) fn wrong(&self) -> Vec<String> {
+        self.own.lock().unwrap().iter().flat_map(|testee| testee.wrong()).collect()
+    }
+
     /// Returns the name of the lock that the scenario is about. Nobody else's has it.
     pub(crate) fn name(&self) -> String {
         format!("{}/{}", self.shared.program.language, self.scenario)
@@ -76,8 +98,17 @@ impl Stage {
 
     /// Starts a testee that this scenario may stop and kill.
     pub(crate) async fn own_testee(&self, environment: &[(&str, String)]) -> Arc<Testee> {
-        Arc::new(Testee::start(&self.shared.program, environment).await)
+        let testee = Arc::new(Testee::start(&self.shared.program, environment).await);
+        self.own.lock().unwrap().push(Arc::clone(&testee));
+        testee
     }
+}
+
+/// Has a client take the lock and act under it, and a rival get in line for it at another broker.
+pub(crate) async fn contended(client: &Client, name: &str, rivals: &Broker) -> (Held, Rival) {
+    let lock = client.takes(name).await;
+    lock.work().await;
+    (lock, Rival::queue(rivals, name).await)
 }
 
 /// A client in a testee.
@@ -103,7 +134,10 @@ impl Client {
     /// Connects with TLS, and returns what came of it.
     pub(crate) async fn connecting(testee: Arc<Testee>, servers: &[String], tls: Value) -> (Self, Answer) {
         let name = unique("client-");
-        let mut connect = json!({"do": "connect", "client": name, "servers": servers});
+        let mut connect = json!({"do": "connect", "client": name});
+        if !servers.is_empty() {
+            connect["servers"] = json!(servers);
+        }
         if !tls.is_null() {
             connect["tls"] = tls;
         }
@@ -155,22 +189,26 @@ impl Client {
         self.asking("wait", name, json!({}))
     }
 
-    /// Takes ten times `count` locks, whose names begin so. Not all at once: a busy machine needs its time for each.
-    pub(crate) async fn takes_many(&self, prefix: &str, count: u64) {
+    /// Takes a thousand locks, whose names begin so. Not all at once: a busy machine needs its time for each.
+    pub(crate) async fn takes_a_thousand(&self, prefix: &str) {
         for part in 0..10 {
-            let fields = json!({"prefix": format!("{prefix}{part}/"), "count": count});
-            assert_eq!(self.ask("many", fields).await.get("granted"), count);
+            let fields = json!({"prefix": format!("{prefix}{part}/"), "count": 100});
+            assert_eq!(self.ask("many", fields).await.get("granted"), 100);
         }
     }
 
-    /// Returns how many of them are held.
-    pub(crate) async fn holds_of_many(&self, prefix: &str, count: u64) -> u64 {
-        let mut held = 0;
+    /// Returns how many of them are held: what the client says, and what a broker says.
+    pub(crate) async fn holds_of_a_thousand(&self, prefix: &str, broker: &Broker) -> (u64, u64) {
+        let (mut held, mut seen, mut stub) = (0, 0, broker.stub().await);
         for part in 0..10 {
-            let check = json!({"do": "check_many", "prefix": format!("{prefix}{part}/"), "count": count});
+            for number in 0..100 {
+                let state = look(&mut stub, &format!("{prefix}{part}/{number}")).await.state();
+                seen += u64::from(state == State::Held);
+            }
+            let check = json!({"do": "check_many", "prefix": format!("{prefix}{part}/"), "count": 100});
             held += self.testee.ask(check).await.get("held").as_u64().expect("a number");
         }
-        held
+        (held, seen)
     }
 
     pub(crate) async fn close(&self) {
@@ -227,6 +265,13 @@ impl Held {
         eventually(within, "the loss is told", told).await;
     }
 
+    /// Waits until the language's own signal has told the loss, with this reason, and checks that `check` says the same.
+    pub(crate) async fn is_lost(&self, reason: &str, within: Duration) {
+        self.is_told_lost(within).await;
+        assert_eq!(self.testee.notices("lost", &self.lock)[0]["reason"], reason);
+        assert_eq!(self.ask("check").await.get("lost")["reason"], reason);
+    }
+
     pub(crate) fn was_told_lost(&self) -> bool {
         !self.testee.notices("lost", &self.lock).is_empty()
     }
@@ -242,8 +287,8 @@ pub(crate) fn now() -> i64 {
 #[derive(Debug)]
 pub(crate) struct Rival {
     name: String,
-    /// When it was granted, the token and the lock id.
-    grant: watch::Receiver<Option<(i64, i64, String)>>,
+    /// When it was granted, and the token.
+    grant: watch::Receiver<Option<(i64, i64)>>,
     /// Keeps the stream, and so the lock.
     waiting: JoinHandle<()>,
 }
@@ -257,7 +302,7 @@ impl Rival {
         let waiting = tokio::spawn(async move {
             let mut stream: Streaming<WaitAcquireResponse> = stream;
             let acquired = granted_whenever(&mut stream).await;
-            let _ = granted.send(Some((now(), acquired.fencing_token, acquired.lock_id)));
+            let _ = granted.send(Some((now(), acquired.fencing_token)));
             // Until this is aborted, the stream lives; `renewed` has to be read.
             while let Ok(Some(_)) = stream.message().await {}
         });
@@ -273,12 +318,14 @@ impl Rival {
         eventually(within, &format!("a rival gets {:?}", self.name), async || self.has_it()).await;
     }
 
-    /// Judges a holder when the rival has the lock: it has acted, its last act came before this grant, and its token is
-    /// lower.
-    pub(crate) fn judge(&self, held: &Held) {
-        let (at, token, _) = self.grant.borrow().clone().expect("the rival has the lock");
+    /// Judges a holder when the rival has the lock: its last act came before this grant, and its token is lower. It acted
+    /// at `since`, when something happened to it, for a holder that has died by itself stops as well.
+    pub(crate) async fn judge(&self, held: &Held, since: i64) {
+        let (at, token) = self.grant.borrow().expect("the rival has the lock");
+        sleep(ACTS_ON).await;
         let acts = held.acts();
         let last = acts.iter().max().expect("it has acted");
+        assert!(since - last < ACTS_ON.as_nanos() as i64, "{:?}: it had stopped before", self.name);
         let millis = (last - at) / 1_000_000;
         assert!(*last < at, "{:?}: it acted {millis} ms after somebody else was granted the lock", self.name);
         assert!(held.token < token, "{:?}: token {} is not below {token}", self.name, held.token);
@@ -303,8 +350,12 @@ pub(crate) async fn is_freed(broker: &Broker, name: &str, within: Duration) {
 
 /// Waits until so many are in line for a lock at this broker: a stub that joins them is told its place.
 pub(crate) async fn in_line(broker: &Broker, name: &str, count: i32) {
+    in_line_within(SOON, broker, name, count).await;
+}
+
+pub(crate) async fn in_line_within(limit: Duration, broker: &Broker, name: &str, count: i32) {
     let mut stub = broker.stub().await;
-    eventually(SOON, &format!("{count} are in line for {name:?}"), async || {
+    eventually(limit, &format!("{count} are in line for {name:?}"), async || {
         queue(&mut stub, wait(name)).await.0 == count + 1
     })
     .await;

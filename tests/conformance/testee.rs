@@ -16,6 +16,8 @@ use crate::support::{Process, eventually};
 
 /// For an answer where nothing is waited for. A virtual machine that starts beside others is slow.
 const ANSWER: Duration = Duration::from_secs(40);
+/// What is said of a testee that does not start.
+pub(crate) const NEVER_STARTED: &str = "does not begin with hello";
 /// For the end of a process that has nothing left to do.
 const END: Duration = Duration::from_secs(20);
 
@@ -40,7 +42,10 @@ pub(crate) struct Testee {
 #[derive(Debug, Default)]
 struct Said {
     calls: Mutex<Calls>,
-    notices: Mutex<Vec<Value>>,
+    /// By the lock that they are about.
+    notices: Mutex<HashMap<String, Vec<Value>>>,
+    /// What is against the protocol.
+    wrong: Mutex<Vec<String>>,
 }
 
 #[derive(Debug, Default)]
@@ -58,6 +63,8 @@ impl Testee {
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("LOCKBROKER_")) {
             command.env_remove(name);
         }
+        // With these, proxies would not be asked for the loopback address, whatever the client does.
+        command.env_remove("no_proxy").env_remove("NO_PROXY");
         command.envs(environment.iter().map(|(name, value)| (name, value)));
         command.args(program.breaks.map(|rule| ["--break", rule]).into_iter().flatten());
         let name = format!("the {} testee", program.language);
@@ -77,7 +84,7 @@ impl Testee {
             }
         });
         let hello = timeout(ANSWER, first).await.ok().and_then(Result::ok);
-        let hello = hello.unwrap_or_else(|| panic!("{name} does not begin with hello"));
+        let hello = hello.unwrap_or_else(|| panic!("{name} {NEVER_STARTED}"));
         Self { process: Mutex::new(process), stdin: Mutex::new(Some(stdin)), said, hello }
     }
 
@@ -115,12 +122,18 @@ impl Testee {
     /// Returns the notices of this kind about a lock, so far.
     pub(crate) fn notices(&self, kind: &str, lock: &str) -> Vec<Value> {
         let notices = self.said.notices.lock().unwrap();
-        notices.iter().filter(|notice| notice["notice"] == kind && notice["lock"] == lock).cloned().collect()
+        let about = notices.get(lock).into_iter().flatten();
+        about.filter(|notice| notice["notice"] == kind).cloned().collect()
     }
 
     /// Returns what it wrote to stderr.
     pub(crate) fn log(&self) -> Vec<String> {
         self.process.lock().unwrap().log()
+    }
+
+    /// Returns what it said that it must not say.
+    pub(crate) fn wrong(&self) -> Vec<String> {
+        self.said.wrong.lock().unwrap().clone()
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -160,17 +173,19 @@ impl Testee {
 impl Said {
     fn hear(&self, line: &str, hello: &mut Option<oneshot::Sender<Value>>) {
         let Ok(mut value) = serde_json::from_str::<Value>(line) else {
-            eprintln!("not JSON, from a testee: {line}");
+            self.wrong.lock().unwrap().push(format!("not JSON: {line}"));
             return;
         };
-        if let Some(id) = value["id"].as_u64() {
-            if let Some(call) = self.calls.lock().unwrap().waiting.remove(&id) {
-                let _ = call.send(value);
+        let waiting = value["id"].as_u64().and_then(|id| self.calls.lock().unwrap().waiting.remove(&id));
+        match (waiting, value["lock"].as_str()) {
+            (Some(call), _) => drop(call.send(value)),
+            (None, Some(lock)) if value["notice"] == "lost" || value["notice"] == "acting" => {
+                self.notices.lock().unwrap().entry(lock.to_owned()).or_default().push(value);
             }
-        } else if value["notice"].is_string() {
-            self.notices.lock().unwrap().push(value);
-        } else if let Some(hello) = hello.take() {
-            let _ = hello.send(value["hello"].take());
+            _ => match hello.take() {
+                Some(hello) if value["hello"].is_object() => drop(hello.send(value["hello"].take())),
+                _ => self.wrong.lock().unwrap().push(format!("nobody asked for this: {line}")),
+            },
         }
     }
 }

@@ -10,13 +10,14 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use lockbroker::proto::lock_service_client::LockServiceClient;
-use lockbroker::proto::{AcquireRequest, LockSpec, ReleaseRequest, lock_event};
-use lockbroker_client::{Client, Error, Guard, LockState, NotAcquired, Outcome};
+use lockbroker::proto::{BeginLock, EndLock, LockSpec, OpenSession, SessionRequest, session_request};
+use lockbroker_client::{Client, Error, Guard, LockState, LostReason, NotAcquired, Outcome};
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::sleep;
+use tokio_stream::wrappers::UnboundedReceiverStream;
 
 use liar::Rule;
 
@@ -57,7 +58,7 @@ fn main() {
         ["--break", rule] => Some(Rule::parse(rule)),
         _ => panic!("write testee [--break RULE]"),
     };
-    say(&json!({"hello": {"client": "lockbroker for Rust", "features": ["collect", "loop"]}}));
+    say(&json!({"hello": {"client": "lockbroker for Rust", "features": ["collect"]}}));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         let (line, mut lines) = mpsc::unbounded_channel();
@@ -70,8 +71,8 @@ fn main() {
             let command: Value = serde_json::from_str(&text).expect("a command in JSON");
             running.spawn(testee.clone().obey(command));
         }
-        // The end of the input: what is held is released by the end of the process.
         drop(running);
+        *testee.0.lock().unwrap() = State::default();
     });
 }
 
@@ -87,7 +88,7 @@ impl Testee {
         let id = command["id"].as_u64().unwrap();
         let mut answer = match self.run(&command).await {
             Ok(answer) => answer,
-            Err(Failure::Client(Error::Lost { reason, .. })) => json!({"lost": {"reason": reason.to_string()}}),
+            Err(Failure::Client(Error::Lost { reason, .. })) => json!({"lost": {"reason": loss(reason)}}),
             Err(Failure::Client(error)) => json!({"error": {"kind": kind(&error), "message": error.to_string()}}),
             Err(Failure::Closed) => json!({"error": {"kind": "CLOSED", "message": "it has been closed or released"}}),
         };
@@ -124,18 +125,13 @@ impl Testee {
                 let count = command["count"].as_u64().unwrap();
                 Ok(json!({"nanos": bare(text(command, "server"), text(command, "name"), count).await}))
             }
-            // This thread's other tasks wait for it.
-            "block" => {
-                std::thread::sleep(millis(command, "ms"));
-                Ok(json!({"ok": true}))
-            }
             other => panic!("no command {other:?}"),
         }
     }
 
     async fn connect(&self, command: &Value) -> Answered {
-        let servers = command["servers"].as_array().unwrap().iter().map(|one| one.as_str().unwrap().to_owned());
-        let mut servers: Vec<_> = servers.collect();
+        let servers = command["servers"].as_array().into_iter().flatten();
+        let mut servers: Vec<_> = servers.map(|one| one.as_str().unwrap().to_owned()).collect();
         if let Some(rule) = self.1 {
             servers = vec![liar::relay(rule, servers).await];
         }
@@ -265,16 +261,21 @@ impl Testee {
         };
         let (answer, lock) = (granted(&guard), text(command, "lock").to_owned());
         let lost = guard.lost_token();
+        let guard = Arc::new(guard);
+        // Only the token keeps the task, so that the guard can be dropped.
+        let weak = Arc::downgrade(&guard);
         tokio::spawn({
             let lock = lock.clone();
             async move {
                 lost.cancelled().await;
-                say(&json!({"notice": "lost", "lock": lock, "reason": "told by its token"}));
+                if let Some(Err(Error::Lost { reason, .. })) = weak.upgrade().map(|guard| guard.check()) {
+                    say(&json!({"notice": "lost", "lock": lock, "reason": loss(reason)}));
+                }
             }
         });
         let mut state = self.0.lock().unwrap();
         state.owners.insert(lock.clone(), text(command, "client").into());
-        state.guards.insert(lock, Arc::new(guard));
+        state.guards.insert(lock, guard);
         answer
     }
 
@@ -364,18 +365,33 @@ impl Testee {
     }
 }
 
-/// Acquires and releases by the generated stub alone, so many times, and returns the nanoseconds.
+/// Begins a lock on a Session and ends it, by the generated stub alone, so many times. Returns the nanoseconds.
 async fn bare(server: &str, name: &str, count: u64) -> u64 {
     let mut stub = LockServiceClient::connect(server.to_owned()).await.unwrap();
+    let (requests, queue) = mpsc::unbounded_channel();
+    let ask = |kind| requests.send(SessionRequest { kind: Some(kind) }).unwrap();
+    ask(session_request::Kind::Open(OpenSession::default()));
+    let mut responses = stub.session(UnboundedReceiverStream::new(queue)).await.unwrap().into_inner();
+    responses.message().await.unwrap().expect("an answer to open");
     let start = Instant::now();
-    for _ in 0..count {
+    for lock_ref in 1..=count as i64 {
         let lock = Some(LockSpec { name: name.into(), ..LockSpec::default() });
-        let mut stream = stub.acquire(AcquireRequest { lock, ..AcquireRequest::default() }).await.unwrap().into_inner();
-        let event = stream.message().await.unwrap().unwrap().event.unwrap();
-        let Some(lock_event::Kind::Acquired(acquired)) = event.kind else { panic!("{name:?} is not free: {event:?}") };
-        stub.release(ReleaseRequest { name: name.into(), lock_id: acquired.lock_id }).await.unwrap();
+        ask(session_request::Kind::Begin(BeginLock { lock_ref, lock, ..BeginLock::default() }));
+        responses.message().await.unwrap().expect("the grant");
+        ask(session_request::Kind::End(EndLock { lock_ref }));
+        responses.message().await.unwrap().expect("the end");
     }
     start.elapsed().as_nanos() as u64
+}
+
+fn loss(reason: LostReason) -> &'static str {
+    match reason {
+        LostReason::Expired => "EXPIRED",
+        LostReason::Gone => "GONE",
+        LostReason::TakenOver => "TAKEN_OVER",
+        LostReason::Released => "RELEASED",
+        _ => "UNKNOWN",
+    }
 }
 
 fn granted(guard: &Guard) -> Value {

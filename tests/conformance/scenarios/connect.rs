@@ -14,9 +14,11 @@ const NOBODY: &str = "http://127.0.0.1:9";
 
 pub(super) const ALL: &[Scenario] = &[
     Scenario::new("connect-unix", "It connects to a Unix socket.", |stage| Box::pin(unix(stage))),
-    Scenario::new("connect-environment", "Without a server it takes those of LOCKBROKER_SERVER.", |stage| {
-        Box::pin(environment(stage))
-    }),
+    Scenario::new(
+        "connect-environment",
+        "Without a server it takes those of LOCKBROKER_SERVER, and the files of LOCKBROKER_CLIENT_TLS_CA, _CERT and _KEY.",
+        |stage| Box::pin(environment(stage)),
+    ),
     Scenario::new("connect-proxy", "It does not heed proxy variables.", |stage| Box::pin(proxy(stage))),
     Scenario::new(
         "connect-swallowed",
@@ -29,7 +31,7 @@ pub(super) const ALL: &[Scenario] = &[
     Scenario::new("connect-nobody", "Without any broker a try is UNAVAILABLE within the answer timeout.", |stage| {
         Box::pin(nobody(stage))
     }),
-    Scenario::new("connect-endpoint", "What is no endpoint is refused when the client is made.", |stage| {
+    Scenario::new("connect-endpoint", "A malformed endpoint is refused when the client is made.", |stage| {
         Box::pin(endpoint(stage))
     }),
     Scenario::new("connect-tls", "It connects with TLS, and refuses a broker of another authority.", |stage| {
@@ -53,9 +55,16 @@ async fn unix(stage: Stage) {
 }
 
 async fn environment(stage: Stage) {
-    let servers = format!("{NOBODY},{}", stage.brokers().await.first.url());
-    let testee = stage.own_testee(&[("LOCKBROKER_SERVER", servers)]).await;
-    takes_and_releases(&Client::connect(testee, &[]).await, &stage.name()).await;
+    let secure = Secure::start(true).await;
+    let identity = secure.authority.client("me", &[]);
+    let environment = [
+        ("LOCKBROKER_SERVER", format!("https://127.0.0.1:9, {}", secure.url())),
+        ("LOCKBROKER_CLIENT_TLS_CA", secure.authority.file()),
+        ("LOCKBROKER_CLIENT_TLS_CERT", identity.cert),
+        ("LOCKBROKER_CLIENT_TLS_KEY", identity.key),
+    ];
+    let testee = stage.own_testee(&environment).await;
+    serves(&Client::connect(testee, &[]).await, &stage.name()).await;
 }
 
 async fn proxy(stage: Stage) {
@@ -112,7 +121,7 @@ async fn endpoint(stage: Stage) {
     }
 }
 
-/// A broker with a certificate of its own authority, which asks clients for one if it has another.
+/// A broker with a certificate of its own authority. If `mutual`, it asks clients for one too.
 struct Secure {
     folder: tempfile::TempDir,
     authority: Authority,

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::Scenario;
-use crate::stage::{AT_ONCE, Client, FREE, Rival, Stage, is_free, is_freed};
+use crate::stage::{AT_ONCE, Client, FREE, Rival, Stage, contended, is_free, is_freed, now};
 use crate::support::*;
 
 pub(super) const ALL: &[Scenario] = &[
@@ -40,12 +40,11 @@ pub(super) const ALL: &[Scenario] = &[
 
 async fn a_release(stage: Stage) {
     let (client, name) = (stage.client().await, stage.name());
-    let lock = client.takes(&name).await;
-    lock.work().await;
-    let rival = Rival::queue(&stage.brokers().await.first, &name).await;
+    let (lock, rival) = contended(&client, &name, &stage.brokers().await.first).await;
+    let since = now();
     lock.release().await;
     rival.granted(AT_ONCE).await;
-    rival.judge(&lock);
+    rival.judge(&lock, since).await;
 }
 
 async fn release_twice(stage: Stage) {
@@ -67,8 +66,7 @@ async fn stale(stage: Stage) {
     let outcome = release(&mut brokers.first.stub().await, &name, &lock.lock_id).await;
     assert_eq!(outcome, Outcome::Released);
     rival.granted(AT_ONCE).await;
-    lock.is_told_lost(AT_ONCE).await;
-    lock.ask("check").await.get("lost");
+    lock.is_lost("RELEASED", AT_ONCE).await;
     // Whatever it answers, it takes nothing from anybody.
     let answer = lock.ask("release").await;
     assert!(answer.has("lost") || answer.get("released") == false, "{answer:?}");
@@ -136,10 +134,11 @@ async fn killed(stage: Stage) {
     }
     let socket_rival = Rival::queue(&brokers.second, &name).await;
     let tcp_rival = Rival::queue(&brokers.second, &format!("{name}/tcp")).await;
+    let since = now();
     over_tcp.testee.kill();
     socket_rival.granted(AT_ONCE).await;
     // Killed with bytes unread, its kernel resets a TCP connection, which is no word of its own: then by its validity.
     tcp_rival.granted(FREE).await;
-    socket_rival.judge(&locks[0]);
-    tcp_rival.judge(&locks[1]);
+    socket_rival.judge(&locks[0], since).await;
+    tcp_rival.judge(&locks[1], since).await;
 }

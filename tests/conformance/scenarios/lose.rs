@@ -6,7 +6,7 @@ use serde_json::json;
 use tokio::time::sleep;
 
 use super::Scenario;
-use crate::stage::{AT_ONCE, Client, FREE, Rival, Stage, TTL, is_freed};
+use crate::stage::{AT_ONCE, Client, FREE, Held, Rival, Stage, TTL, contended, is_freed, now};
 use crate::support::*;
 
 pub(super) const ALL: &[Scenario] = &[
@@ -24,10 +24,13 @@ pub(super) const ALL: &[Scenario] = &[
     }),
     Scenario::new(
         "lose-silence",
-        "A connection that falls silent, with no other broker: it stops before others may act.",
+        "Its connection falls silent, and there is no other broker: the holder stops before others may act.",
         |stage| Box::pin(silence(stage)),
     )
     .teeth(&["clock"]),
+    Scenario::new("lose-closed", "Something between closes its connection: it is told of the loss at once.", |stage| {
+        Box::pin(closed(stage))
+    }),
     Scenario::new(
         "lose-stopped",
         "A program that was stopped beyond its validity wakes up without the lock.",
@@ -36,7 +39,7 @@ pub(super) const ALL: &[Scenario] = &[
     .teeth(&["clock"]),
     Scenario::new(
         "lose-store",
-        "A memcached that is away for longer than the lease: it stops before others may act.",
+        "memcached is away for longer than the lease: the holder stops before others may act.",
         |stage| Box::pin(store_is_away(stage)),
     )
     .teeth(&["clock"]),
@@ -47,15 +50,19 @@ pub(super) const ALL: &[Scenario] = &[
 
 async fn hold(stage: Stage) {
     let (client, name) = (stage.client().await, stage.name());
-    let lock = client.takes(&name).await;
-    lock.work().await;
-    let rival = Rival::queue(&stage.brokers().await.second, &name).await;
-    sleep(TTL + Duration::from_secs(5)).await;
+    let (lock, rival) = contended(&client, &name, &stage.brokers().await.second).await;
+    stays_held(&lock, &rival).await;
+}
+
+/// Waits for longer than a lock stays whose holder is gone. Nobody else gets it before it is released.
+async fn stays_held(lock: &Held, rival: &Rival) {
+    sleep(FREE).await;
     assert!(!rival.has_it() && !lock.was_told_lost());
     assert!(lock.is_held().await);
+    let since = now();
     lock.release().await;
     rival.granted(AT_ONCE).await;
-    rival.judge(&lock);
+    rival.judge(lock, since).await;
 }
 
 async fn blocked_loop(stage: Stage) {
@@ -64,33 +71,35 @@ async fn blocked_loop(stage: Stage) {
     let client = Client::connect(testee, &[brokers.first.url()]).await;
     let lock = client.takes(&name).await;
     let rival = Rival::queue(&brokers.second, &name).await;
-    client.testee.ask(json!({"do": "block", "ms": 17_000})).await.get("ok");
+    client.testee.ask(json!({"do": "block", "ms": FREE.as_millis() as u64})).await.get("ok");
     assert!(!rival.has_it() && lock.is_held().await);
     lock.release().await;
 }
 
 async fn a_thousand(stage: Stage) {
-    let (client, prefix) = (stage.client().await, format!("{}/", stage.name()));
-    client.takes_many(&prefix, 100).await;
-    sleep(Duration::from_secs(8)).await;
-    assert_eq!(client.holds_of_many(&prefix, 100).await, 1_000);
+    let (brokers, prefix) = (stage.brokers().await, format!("{}/", stage.name()));
+    let proxy = Proxy::start(brokers.first.address()).await;
+    let client = stage.client_of(&[format!("http://{}", proxy.address())]).await;
+    client.takes_a_thousand(&prefix).await;
+    sleep(FREE).await;
+    assert_eq!(client.holds_of_a_thousand(&prefix, &brokers.second).await, (1_000, 1_000));
+    assert_eq!(proxy.accepted(), 1, "connections");
     client.close().await;
     for part in 0..10 {
-        is_freed(&stage.brokers().await.first, &format!("{prefix}{part}/99"), AT_ONCE).await;
+        for number in 0..100 {
+            is_freed(&brokers.first, &format!("{prefix}{part}/{number}"), SOON).await;
+        }
     }
 }
 
 async fn store_restarts(stage: Stage) {
     let (mut brokers, name) = (Brokers::start().await, stage.name());
     let client = stage.client_of(&brokers.both()).await;
-    let lock = client.takes(&name).await;
-    lock.work().await;
+    let (lock, rival) = contended(&client, &name, &brokers.second).await;
     brokers.memcached.kill();
     sleep(Duration::from_millis(500)).await;
     brokers.memcached.start_again().await;
-    sleep(TTL).await;
-    assert!(!lock.was_told_lost() && lock.is_held().await);
-    lock.release().await;
+    stays_held(&lock, &rival).await;
 }
 
 /// Its only broker's machine is without power.
@@ -98,15 +107,25 @@ async fn silence(stage: Stage) {
     let (brokers, name) = (stage.brokers().await, stage.name());
     let proxy = Proxy::start(brokers.first.address()).await;
     let client = stage.client_of(&[format!("http://{}", proxy.address())]).await;
-    let lock = client.takes(&name).await;
-    lock.work().await;
-    let rival = Rival::queue(&brokers.second, &name).await;
+    let (lock, rival) = contended(&client, &name, &brokers.second).await;
     // So that its validity has been extended once, by an ack.
     sleep(Duration::from_secs(6)).await;
+    let since = now();
     proxy.black_hole();
     rival.granted(TTL + FREE).await;
+    lock.is_lost("EXPIRED", AT_ONCE).await;
+    rival.judge(&lock, since).await;
+}
+
+/// A proxy that dies speaks for its client: the broker releases at once (A10 in docs/safety.md).
+async fn closed(stage: Stage) {
+    let (brokers, name) = (stage.brokers().await, stage.name());
+    let proxy = Proxy::start(brokers.first.address()).await;
+    let client = stage.client_of(&[format!("http://{}", proxy.address()), brokers.second.url()]).await;
+    let (lock, rival) = contended(&client, &name, &brokers.second).await;
+    proxy.cut();
+    rival.granted(AT_ONCE).await;
     lock.is_told_lost(AT_ONCE).await;
-    rival.judge(&lock);
     lock.ask("check").await.get("lost");
 }
 
@@ -115,32 +134,32 @@ async fn stopped(stage: Stage) {
     let (testee, brokers, name) = (stage.own_testee(&[]).await, stage.brokers().await, stage.name());
     let proxy = Proxy::start(brokers.first.address()).await;
     let client = Client::connect(testee, &[format!("http://{}", proxy.address())]).await;
-    let lock = client.takes(&name).await;
-    lock.work().await;
-    let rival = Rival::queue(&brokers.second, &name).await;
+    let (lock, rival) = contended(&client, &name, &brokers.second).await;
+    let since = now();
     client.testee.stop().await;
-    rival.granted(FREE).await;
     proxy.black_hole();
+    rival.granted(FREE).await;
     let acted = lock.acts().len();
     client.testee.cont();
-    lock.is_told_lost(AT_ONCE).await;
-    lock.ask("check").await.get("lost");
+    lock.is_lost("EXPIRED", AT_ONCE).await;
     // One act may have been under way when it was stopped.
     assert!(lock.acts().len() <= acted + 1, "it acted after it woke up");
-    rival.judge(&lock);
+    rival.judge(&lock, since).await;
 }
 
 async fn store_is_away(stage: Stage) {
     let (mut brokers, name) = (Brokers::start().await, stage.name());
     let client = stage.client_of(&brokers.both()).await;
-    let lock = client.takes(&name).await;
-    lock.work().await;
-    let rival = Rival::queue(&brokers.second, &name).await;
+    let (lock, rival) = contended(&client, &name, &brokers.second).await;
+    let since = now();
     brokers.memcached.stop().await;
     lock.is_told_lost(FREE).await;
+    let acts = lock.acts();
     brokers.memcached.cont();
     rival.granted(FREE).await;
-    rival.judge(&lock);
+    rival.judge(&lock, since).await;
+    let last = acts.iter().max().unwrap() - since;
+    assert!(last < TTL.as_nanos() as i64, "it acted {} ms after the last renewal", last / 1_000_000);
 }
 
 async fn released(stage: Stage) {
@@ -148,6 +167,5 @@ async fn released(stage: Stage) {
     let lock = client.takes(&name).await;
     let outcome = release(&mut brokers.first.stub().await, &name, &lock.lock_id).await;
     assert_eq!(outcome, Outcome::Released);
-    lock.is_told_lost(AT_ONCE).await;
-    lock.ask("check").await.get("lost");
+    lock.is_lost("RELEASED", AT_ONCE).await;
 }

@@ -1,4 +1,4 @@
-//! What every client must do. The sentence of a scenario is what the matrix and the guide for writers of clients print.
+//! What every client must do. The sentence of a scenario is what docs/conformance.md prints.
 
 mod ask;
 mod connect;

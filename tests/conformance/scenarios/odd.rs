@@ -8,12 +8,12 @@ use prost::Message;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::time::{sleep, timeout};
-use tonic::Status;
+use tonic::{Code, Status};
 
 use super::Scenario;
 use crate::scripted::{Scripted, Session, UNKNOWN, VALID};
 use crate::stage::{AT_ONCE, Client, Held, Stage};
-use crate::support::SOON;
+use crate::support::{Proxy, SOON, eventually};
 
 pub(super) const ALL: &[Scenario] = &[
     Scenario::new(
@@ -26,13 +26,24 @@ pub(super) const ALL: &[Scenario] = &[
         "A reason or a code that it does not know is told as an outcome or an error.",
         |stage| Box::pin(values(stage)),
     ),
-    Scenario::new("odd-not-renewed", "A lock that an ack excepts runs out; the others stay.", |stage| {
+    Scenario::new(
+        "odd-late-ack",
+        "A heartbeat that is answered late extends the validity from when it was sent.",
+        |stage| Box::pin(late_ack(stage)),
+    ),
+    Scenario::new("odd-stray-ack", "An ack of a heartbeat that was never sent extends nothing.", |stage| {
+        Box::pin(stray_ack(stage))
+    }),
+    Scenario::new("odd-refused", "A refusal is told at once, by its kind: of the Session, or of one lock.", |stage| {
+        Box::pin(refused(stage))
+    }),
+    Scenario::new("odd-not-renewed", "A lock that an ack lists as not renewed runs out; the others stay.", |stage| {
         Box::pin(not_renewed(stage))
     }),
     Scenario::new("odd-drain", "A drain without a successor costs the lock only when its stream has ended.", |stage| {
         Box::pin(drain(stage))
     }),
-    Scenario::new("odd-reattach", "A reattach whose connection breaks is tried again.", |stage| {
+    Scenario::new("odd-reattach", "A reattach whose connection is reset is tried again.", |stage| {
         Box::pin(reattach(stage))
     }),
     Scenario::new(
@@ -40,7 +51,11 @@ pub(super) const ALL: &[Scenario] = &[
         "A first server that accepts and says nothing does not use up the time for an answer.",
         |stage| Box::pin(mute(stage)),
     ),
-    Scenario::new("odd-unopened", "Nor does one that never answers open.", |stage| Box::pin(unopened(stage))),
+    Scenario::new(
+        "odd-unopened",
+        "A first server that never answers `open` does not use up the time for an answer.",
+        |stage| Box::pin(unopened(stage)),
+    ),
     Scenario::new("odd-no-broker", "A server that is no broker is an error that names it.", |stage| {
         Box::pin(no_broker(stage))
     }),
@@ -120,7 +135,7 @@ async fn not_renewed(stage: Stage) {
         () = session.answer_heartbeats(|session, seq| session.acknowledge(seq, &[lock_ref])) => {
             panic!("it left the stream");
         }
-        () = excepted.is_told_lost(VALID) => {}
+        () = excepted.is_lost("EXPIRED", VALID + AT_ONCE) => {}
     }
     assert!(start.elapsed() > VALID / 2, "lost after {:?}", start.elapsed());
     assert!(other.is_held().await);
@@ -133,49 +148,125 @@ async fn drain(stage: Stage) {
         lock_ref: 0,
         event: Some(LockEvent { kind: Some(Kind::Draining(Draining::default())) }),
     }));
-    let until = Instant::now() + Duration::from_secs(4);
+    // Long enough for a heartbeat.
+    let (until, mut beats) = (Instant::now() + Duration::from_secs(8), 0);
     while Instant::now() < until {
         tokio::select! {
-            next = session.next() => {
-                if let Some(session_request::Kind::Heartbeat(beat)) = next {
+            next = session.next() => match next {
+                Some(session_request::Kind::Heartbeat(beat)) => {
                     session.acknowledge(beat.seq, &[]);
+                    beats += 1;
                 }
-            }
+                other => panic!("{other:?}: it left the stream, which releases its locks"),
+            },
             // A successor that refuses, each time.
             next = broker.accept() => next.fail(Status::unavailable("no")),
             () = sleep(Duration::from_secs(1)) => {}
         }
         assert!(held.is_held().await);
     }
+    assert!(beats > 0, "no heartbeat");
     session.fail(Status::unavailable("gone"));
     let refuse = async {
         loop {
             broker.accept().await.fail(Status::unavailable("no"));
         }
     };
+    let lost = async {
+        // Nobody may act while its stream is broken.
+        eventually(AT_ONCE, "the holder stops", async || !held.is_held().await).await;
+        held.is_lost("EXPIRED", VALID + AT_ONCE).await;
+    };
     tokio::select! {
         () = refuse => {}
-        () = held.is_told_lost(VALID + AT_ONCE) => {}
+        () = lost => {}
     }
-    held.ask("check").await.get("lost");
+}
+
+/// The ack of the first heartbeat comes 6 s late, and then no more. Other messages show that the broker is alive.
+async fn late_ack(stage: Stage) {
+    let mut broker = Scripted::start().await;
+    let (_client, held, mut session, _) = held(&stage, &mut broker).await;
+    let Some(session_request::Kind::Heartbeat(beat)) = session.next().await else { panic!("no heartbeat") };
+    let sent = Instant::now();
+    for second in 0..20 {
+        if second == 6 {
+            session.acknowledge(beat.seq, &[]);
+        }
+        session.say_bytes(UNKNOWN);
+        sleep(Duration::from_secs(1)).await;
+        if held.was_told_lost() {
+            break;
+        }
+    }
+    held.is_lost("EXPIRED", AT_ONCE).await;
+    let after = sent.elapsed();
+    assert!(after > VALID - Duration::from_secs(3), "lost {after:?} after the heartbeat: the ack did not count");
+    assert!(after < VALID + Duration::from_secs(2), "lost {after:?} after the heartbeat: it counted from the ack");
+}
+
+async fn stray_ack(stage: Stage) {
+    let mut broker = Scripted::start().await;
+    let (_client, held, session, _) = held(&stage, &mut broker).await;
+    let opened = Instant::now();
+    while opened.elapsed() < VALID + AT_ONCE && !held.was_told_lost() {
+        session.acknowledge(1_000, &[]);
+        sleep(Duration::from_secs(1)).await;
+    }
+    held.is_lost("EXPIRED", Duration::ZERO).await;
+}
+
+async fn refused(stage: Stage) {
+    for (status, kind) in [
+        (Status::permission_denied("no"), "DENIED"),
+        (Status::unauthenticated("who"), "DENIED"),
+        (Status::invalid_argument("ttl"), "INVALID"),
+        (Status::unimplemented("what"), "UNEXPECTED"),
+    ] {
+        let mut broker = Scripted::start().await;
+        let client = stage.client_of(&[broker.url()]).await;
+        let (_, call) = client.asking("try", &stage.name(), serde_json::json!({}));
+        broker.accept().await.fail(status.clone());
+        let answer = call.answer_within(AT_ONCE).await;
+        assert_eq!(answer.error(), kind, "{answer:?}");
+        assert!(answer.message().contains(status.message()), "{answer:?}");
+    }
+    for (code, kind) in [(Code::Unavailable, "UNAVAILABLE"), (Code::ResourceExhausted, "EXHAUSTED")] {
+        let mut broker = Scripted::start().await;
+        let client = stage.client_of(&[broker.url()]).await;
+        let (_, call) = client.asking("try", &stage.name(), serde_json::json!({}));
+        let mut session = broker.open().await;
+        let lock_ref = session.begin().await.lock_ref;
+        let failed = Failed { code: code.into(), message: "full of it".into(), ..Failed::default() };
+        session.event(lock_ref, Kind::Failed(failed));
+        let answer = call.answer_within(AT_ONCE).await;
+        assert_eq!(answer.error(), kind, "{answer:?}");
+        assert!(answer.message().contains("full of it"), "{answer:?}");
+    }
 }
 
 async fn reattach(stage: Stage) {
     let mut broker = Scripted::start().await;
-    let (_client, held, session, _) = held(&stage, &mut broker).await;
+    let proxy = Proxy::start(broker.address()).await;
+    let client = stage.client_of(&[format!("http://{}", proxy.address())]).await;
+    let (held, call) = client.asking("try", &stage.name(), serde_json::json!({}));
+    let mut session = broker.open().await;
+    let lock_ref = session.begin().await.lock_ref;
+    session.grant(lock_ref, "one");
+    let held = held.granted(&call.answer().await);
     session.fail(Status::unavailable("gone"));
     for _ in 0..2 {
         let mut session = broker.open().await;
         assert_eq!(session.begin().await.reattach_lock_id, "one");
         // Nobody may act while its stream is broken.
         assert!(!held.is_held().await);
-        session.fail(Status::unavailable("gone again"));
+        proxy.reset();
     }
     let mut session = broker.open().await;
     let begin = session.begin().await;
     assert_eq!(begin.reattach_lock_id, "one");
     session.grant(begin.lock_ref, "two");
-    crate::support::eventually(AT_ONCE, "the lock is held again", async || held.is_held().await).await;
+    eventually(AT_ONCE, "the lock is held again", async || held.is_held().await).await;
     assert!(!held.was_told_lost());
 }
 
