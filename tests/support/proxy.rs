@@ -186,8 +186,12 @@ async fn join(mut client: TcpStream, target: SocketAddr, mut weather: watch::Rec
     };
     match how {
         Cut::Closed => {
-            // What is closed with bytes unread is reset: the FIN has to be there first.
             let _ = tokio::join!(client.shutdown(), server.shutdown());
+            // What is closed with bytes unread is reset, and a reset that comes before the FIN has been read hides it.
+            let mut nowhere = [tokio::io::sink(), tokio::io::sink()];
+            let [one, other] = &mut nowhere;
+            let rest = async { tokio::join!(tokio::io::copy(&mut client, one), tokio::io::copy(&mut server, other)) };
+            let _ = tokio::time::timeout(super::SOON, rest).await;
         }
         Cut::Reset => {
             reset(client);

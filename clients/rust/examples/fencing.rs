@@ -2,7 +2,7 @@
 //! through the end of its lock and writes when it wakes up is refused.
 //!
 //! ```sh
-//! cargo run --example fencing [http://127.0.0.1:28551]
+//! LOCKBROKER_SERVER=http://127.0.0.1:28551 cargo run --example fencing
 //! ```
 
 use std::error::Error;
@@ -32,12 +32,12 @@ fn write(database: &Connection, token: i64, body: &str) -> rusqlite::Result<bool
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let client = Client::connect(std::env::args().nth(1).unwrap_or("http://127.0.0.1:28551".into()))?;
+    let client = Client::from_env()?;
     let database = open()?;
 
     let first = client.wait_acquire(NAME).await?.guard().expect("waits until it is granted");
     let sleeper = first.fencing_token();
-    // The first holder is stopped for so long that its lock ends; it does not notice.
+    // Plays a holder that is stopped for so long that its lock ends, and does not notice.
     drop(first);
 
     let second = client.wait_acquire(NAME).await?.guard().expect("waits until it is granted");

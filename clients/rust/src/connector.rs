@@ -110,7 +110,7 @@ pub fn plain_endpoint(text: &str) -> Result<Endpoint, Error> {
         None if !text.starts_with("unix:") => format!("http://{text}"),
         _ => text.to_owned(),
     };
-    // HTTP/2 keepalive stays off: it would close a stream that is silent, and closing is the client's word.
+    // HTTP/2 keepalive stays off: it would close a silent stream, and the broker takes a close for a release.
     let endpoint = Endpoint::from_shared(full).map_err(|error| wrong(chain(&error)))?;
     if let Some(path) = text.strip_prefix("unix:") {
         return match path.trim_start_matches('/') {
@@ -119,6 +119,9 @@ pub fn plain_endpoint(text: &str) -> Result<Endpoint, Error> {
         };
     }
     let uri = endpoint.uri();
+    if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+        return Err(wrong("there is something before the host".into()));
+    }
     let (host, authority) =
         (uri.host().unwrap_or_default(), uri.authority().map_or("", |authority| authority.as_str()));
     match authority.strip_prefix(host) {
@@ -127,8 +130,7 @@ pub fn plain_endpoint(text: &str) -> Result<Endpoint, Error> {
         Some("") => {}
         // Another number would be taken for none, and the port would be the scheme's.
         Some(port) if port[1..].parse::<u16>().is_ok_and(|port| port > 0) => {}
-        Some(_) => return Err(wrong("the port is no number from 1 to 65535".into())),
-        None => return Err(wrong("there is something before the host".into())),
+        _ => return Err(wrong("the port is no number from 1 to 65535".into())),
     }
     match endpoint.uri().path() {
         "" | "/" if endpoint.uri().query().is_none() => Ok(endpoint),

@@ -6,11 +6,18 @@ use crate::{Client, ClientBuilder, DEFAULT_SERVER, Error};
 
 /// Begins a client with what the variables say.
 pub(super) fn builder(read: impl Fn(&str) -> Option<OsString>) -> Result<ClientBuilder, Error> {
-    let server = read("LOCKBROKER_SERVER").map_or(DEFAULT_SERVER.into(), |value| value.to_string_lossy().into_owned());
+    let wrong = |server: &str, reason: &str| Error::Endpoint {
+        endpoint: server.into(),
+        reason: format!("LOCKBROKER_SERVER, or a part of it, {reason}: unset it or give it a value"),
+    };
+    let server = match read("LOCKBROKER_SERVER").map(OsString::into_string) {
+        None => DEFAULT_SERVER.to_owned(),
+        Some(Ok(server)) => server,
+        Some(Err(bytes)) => return Err(wrong(&bytes.to_string_lossy(), "is not UTF-8")),
+    };
     let mut endpoints: Vec<_> = server.split(',').map(str::trim).collect();
     if endpoints.contains(&"") {
-        let reason = "LOCKBROKER_SERVER, or a part of it, is empty: unset it or give it a value".into();
-        return Err(Error::Endpoint { endpoint: server, reason });
+        return Err(wrong(&server, "is empty"));
     }
     let first = Client::builder(endpoints.remove(0));
     let builder = endpoints.iter().fold(first, |builder, &endpoint| builder.endpoint(endpoint));

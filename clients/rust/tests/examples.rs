@@ -6,20 +6,18 @@ use std::process::Output;
 use lockbroker_client::testing::TestBroker;
 use tokio::process::Command;
 
-/// Runs an example to its end. Cargo has built it, next to this program's folder.
-async fn run(name: &str, arguments: &[&str]) -> Output {
+/// Runs an example to its end. Cargo builds it before it runs all tests.
+async fn run(name: &str, server: &str) -> Output {
     let program: PathBuf = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("examples").join(name);
-    Command::new(&program)
-        .args(arguments)
-        .output()
-        .await
-        .unwrap_or_else(|error| panic!("{}: {error}", program.display()))
+    let output = Command::new(&program).env("LOCKBROKER_SERVER", server).output().await;
+    output.unwrap_or_else(|error| panic!("{}: {error}: run `cargo build --examples`", program.display()))
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stale_writer_is_refused() {
     let broker = TestBroker::start().await;
-    let output = run("fencing", &[&broker.url()]).await;
+    let output = run("fencing", &broker.url()).await;
+    assert!(output.status.success(), "{output:?}");
     let said = String::from_utf8(output.stdout).unwrap();
     assert_eq!(
         said.lines().collect::<Vec<_>>(),
