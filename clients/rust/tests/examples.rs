@@ -2,14 +2,18 @@
 
 use std::path::PathBuf;
 use std::process::Output;
+use std::time::Duration;
 
 use lockbroker_client::testing::TestBroker;
 use tokio::process::Command;
+use tokio::time::timeout;
 
 /// Runs an example to its end. Cargo builds it before it runs all tests.
 async fn run(name: &str, server: &str) -> Output {
     let program: PathBuf = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("examples").join(name);
-    let output = Command::new(&program).env("LOCKBROKER_SERVER", server).output().await;
+    let mut command = Command::new(&program);
+    let output = command.env("LOCKBROKER_SERVER", server).kill_on_drop(true).output();
+    let output = timeout(Duration::from_secs(30), output).await.expect("its end");
     output.unwrap_or_else(|error| panic!("{}: {error}: run `cargo build --examples`", program.display()))
 }
 
