@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use tokio::time::timeout;
 
-use crate::matrix::{Matrix, Outcome, Reasons};
+use crate::matrix::{Matrix, Outcome};
 use crate::scenarios::Scenario;
 use crate::stage::{Shared, Stage};
 use crate::testee::{NEVER_STARTED, Program};
@@ -44,8 +44,8 @@ struct Options {
     /// A language and its testee.
     #[arg(long = "testee", value_name = "LANGUAGE=PATH", value_parser = testee, required = true)]
     testees: Vec<Program>,
-    /// The number of scenarios of a language that run at the same time.
-    #[arg(long, default_value_t = 10)]
+    /// The number of scenarios that run at the same time, of whatever languages.
+    #[arg(long, default_value_t = 12)]
     beside: usize,
     /// Lets each testee break one rule after the other, and runs the scenarios that must then fail.
     #[arg(long, group = "instead")]
@@ -115,19 +115,17 @@ impl Options {
     }
 }
 
-/// Runs every scenario in every language, all languages at once, and prints the matrix.
+/// Runs every scenario in every language, and prints the matrix.
 fn conformance(options: &Options) -> bool {
-    let (start, chosen, unsupported) = (Instant::now(), options.chosen(), matrix::unsupported());
-    let columns = thread::scope(|scope| {
-        let running: Vec<_> = options
-            .testees
-            .iter()
-            .map(|program| {
-                scope.spawn(|| (program.language.clone(), play_all(program, &chosen, &unsupported, options.beside)))
-            })
-            .collect();
-        running.into_iter().map(|column| column.join().unwrap()).collect()
-    });
+    let (start, chosen) = (Instant::now(), options.chosen());
+    let mut turns = Vec::new();
+    for program in &options.testees {
+        let shared = Arc::new(Shared::new(program.clone()));
+        turns.extend(chosen.iter().map(|&scenario| Turn { shared: Arc::clone(&shared), scenario }));
+    }
+    let outcomes = play_all(&turns, options.beside);
+    let languages = options.testees.iter().map(|program| program.language.clone());
+    let columns = languages.zip(outcomes.chunks(chosen.len()).map(<[_]>::to_vec)).collect();
     let matrix = Matrix { rows: chosen, columns };
     println!("{matrix}");
     for (language, id, why) in matrix.failures() {
@@ -146,29 +144,40 @@ fn conformance(options: &Options) -> bool {
     true
 }
 
-/// Runs scenarios in one language, so many at a time.
-fn play_all(program: &Program, chosen: &[&'static Scenario], unsupported: &Reasons, beside: usize) -> Vec<Outcome> {
-    let shared = Arc::new(Shared::new(program.clone()));
+/// A scenario, and the language whose turn it is in.
+#[derive(Debug)]
+struct Turn {
+    shared: Arc<Shared>,
+    scenario: &'static Scenario,
+}
+
+/// Runs them in their order, so many at a time. More would disturb each other: a language's virtual machine that starts
+/// takes a processor for a second or two.
+fn play_all(turns: &[Turn], beside: usize) -> Vec<Outcome> {
+    let unsupported = matrix::unsupported();
     let next = AtomicUsize::new(0);
-    let outcomes: Vec<_> = chosen.iter().map(|_| OnceLock::new()).collect();
+    let outcomes: Vec<_> = turns.iter().map(|_| OnceLock::new()).collect();
     thread::scope(|scope| {
         for _ in 0..beside {
             scope.spawn(|| {
-                while let Some((scenario, outcome)) = {
+                while let Some((turn, outcome)) = {
                     let index = next.fetch_add(1, Ordering::Relaxed);
-                    chosen.get(index).zip(outcomes.get(index))
+                    turns.get(index).zip(outcomes.get(index))
                 } {
-                    let reason = unsupported.get(&(program.language.clone(), scenario.id.to_owned())).cloned();
-                    outcome.set(play(scenario, Arc::clone(&shared), reason)).unwrap();
+                    let id = (turn.shared.program.language.clone(), turn.scenario.id.to_owned());
+                    let played = play(turn.scenario, Arc::clone(&turn.shared), unsupported.get(&id).cloned());
+                    outcome.set(played).unwrap();
                 }
             });
         }
     });
-    let outcomes = outcomes.into_iter().map(|outcome| outcome.into_inner().expect("all have been played"));
-    let mut outcomes: Vec<_> = outcomes.collect();
-    // Nobody knows in which scenario.
-    if let (Some(wrong), Some(first)) = (shared.wrong().first(), outcomes.first_mut()) {
-        *first = Outcome::Failed(format!("the testee of all scenarios said: {wrong}"));
+    let mut outcomes: Vec<_> = outcomes.into_iter().map(|outcome| outcome.into_inner().expect("all played")).collect();
+    for (index, turn) in turns.iter().enumerate() {
+        let is_first = index == 0 || !Arc::ptr_eq(&turn.shared, &turns[index - 1].shared);
+        // Nobody knows in which scenario.
+        if let (true, Some(wrong)) = (is_first, turn.shared.wrong().first()) {
+            outcomes[index] = Outcome::Failed(format!("the testee of all scenarios said: {wrong}"));
+        }
     }
     outcomes
 }
@@ -208,46 +217,36 @@ fn play(scenario: &'static Scenario, shared: Arc<Shared>, unsupported: Option<St
 /// Lets each client break each rule, and returns true if each was caught by every scenario that names the rule.
 fn teeth(options: &Options) -> bool {
     support::show_logs(false);
-    let (chosen, unsupported) = (options.chosen(), matrix::unsupported());
-    let (mut caught, mut missed) = (0, 0);
+    let chosen = options.chosen();
+    let mut turns = Vec::new();
     for program in &options.testees {
-        let runs: Vec<_> = thread::scope(|scope| {
-            let running = RULES.map(|rule| {
-                let (chosen, unsupported) = (&chosen, &unsupported);
-                scope.spawn(move || {
-                    let broken = Program { breaks: Some(rule), ..program.clone() };
-                    // It must be able to do what needs no rule, or it would fail for another reason.
-                    let able = |scenario: &Scenario| scenario.id == ABLE;
-                    let named: Vec<_> = scenarios::all()
-                        .filter(|scenario| able(scenario))
-                        .chain(chosen.iter().copied().filter(|scenario| scenario.teeth.contains(&rule)))
-                        .collect();
-                    let outcomes = play_all(&broken, &named, unsupported, options.beside);
-                    (rule, named.into_iter().zip(outcomes).collect::<Vec<_>>())
-                })
-            });
-            running.into_iter().map(|run| run.join().unwrap()).collect()
-        });
-        for (rule, outcomes) in runs {
-            for (scenario, outcome) in outcomes {
-                let (language, id) = (&program.language, scenario.id);
-                match outcome {
-                    Outcome::Passed if id == ABLE => {}
-                    Outcome::Failed(why) if id == ABLE || why.contains(NEVER_STARTED) => {
-                        missed += 1;
-                        println!("--- {language} --break {rule}: {id} FAILED: {why}");
-                    }
-                    Outcome::Failed(why) => {
-                        caught += 1;
-                        println!("{language} --break {rule}: {id} failed, as it should: {}", matrix::brief(&why));
-                    }
-                    Outcome::Passed => {
-                        missed += 1;
-                        println!("--- {language} --break {rule}: {id} PASSED");
-                    }
-                    Outcome::Unsupported(_) => {}
-                }
+        for rule in RULES {
+            let shared = Arc::new(Shared::new(Program { breaks: Some(rule), ..program.clone() }));
+            // It must be able to do what needs no rule, or it would fail for another reason.
+            let able = scenarios::all().filter(|scenario| scenario.id == ABLE);
+            let named = able.chain(chosen.iter().copied().filter(|scenario| scenario.teeth.contains(&rule)));
+            turns.extend(named.map(|scenario| Turn { shared: Arc::clone(&shared), scenario }));
+        }
+    }
+    let (mut caught, mut missed) = (0, 0);
+    for (turn, outcome) in turns.iter().zip(play_all(&turns, options.beside)) {
+        let (program, id) = (&turn.shared.program, turn.scenario.id);
+        let broken = format!("{} --break {}: {id}", program.language, program.breaks.unwrap_or_default());
+        match outcome {
+            Outcome::Passed if id == ABLE => {}
+            Outcome::Failed(why) if id == ABLE || why.contains(NEVER_STARTED) => {
+                missed += 1;
+                println!("--- {broken} FAILED: {why}");
             }
+            Outcome::Failed(why) => {
+                caught += 1;
+                println!("{broken} failed, as it should: {}", matrix::brief(&why));
+            }
+            Outcome::Passed => {
+                missed += 1;
+                println!("--- {broken} PASSED");
+            }
+            Outcome::Unsupported(_) => {}
         }
     }
     println!("teeth: {caught} caught, {missed} missed");

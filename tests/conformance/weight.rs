@@ -22,7 +22,7 @@ pub(crate) async fn cost(programs: &[Program]) -> bool {
     let server = brokers.first.url();
     let mut good = true;
     for program in programs {
-        let client = Client::connect(Arc::new(Testee::start(program, &[]).await), &[server.clone()]).await;
+        let client = Client::connect(Arc::new(Testee::start(program, &[]).await), std::slice::from_ref(&server)).await;
         let name = format!("{}/cost", program.language);
         let micros = |answer: &Answer| answer.get("nanos").as_f64().unwrap() / CYCLES as f64 / 1_000.0;
         let cycle = async || micros(&client.ask("cycle", json!({"name": name, "count": CYCLES})).await);

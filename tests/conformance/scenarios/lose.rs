@@ -117,11 +117,14 @@ async fn silence(stage: Stage) {
     rival.judge(&lock, since).await;
 }
 
-/// A proxy that dies speaks for its client: the broker releases at once (A10 in docs/safety.md).
+/// A proxy that dies speaks for its client: the broker releases at once (A10 in docs/safety.md). The client learns of it
+/// from the other broker, which it asks too late.
 async fn closed(stage: Stage) {
     let (brokers, name) = (stage.brokers().await, stage.name());
-    let proxy = Proxy::start(brokers.first.address()).await;
-    let client = stage.client_of(&[format!("http://{}", proxy.address()), brokers.second.url()]).await;
+    let (proxy, slow) = (Proxy::start(brokers.first.address()).await, Proxy::start(brokers.second.address()).await);
+    slow.delay(Duration::from_millis(500));
+    let servers = [&proxy, &slow].map(|proxy| format!("http://{}", proxy.address()));
+    let client = stage.client_of(&servers).await;
     let (lock, rival) = contended(&client, &name, &brokers.second).await;
     proxy.cut();
     rival.granted(AT_ONCE).await;
