@@ -46,13 +46,30 @@ bare_debian() {
     local root=$1 packages=$2 file
     debootstrap --variant=minbase --include="ca-certificates,$packages" bookworm "$root" "$(debian_mirror)" >/dev/null
     apt-config dump Acquire >"$root/etc/apt/apt.conf.d/99host"
-    for file in /etc/resolv.conf /etc/hosts /etc/pip.conf /etc/ssl/certs/ca-certificates.crt; do
+    for file in /etc/resolv.conf /etc/hosts /etc/pip.conf /etc/npmrc /etc/ssl/certs/ca-certificates.crt; do
         [[ ! -e $file ]] || cp --dereference "$file" "$root$file"
     done
+    # Java makes a list of its own, from these.
+    cp --dereference /usr/local/share/ca-certificates/*.crt "$root/usr/local/share/ca-certificates/" 2>/dev/null || true
     mkdir -p "$root/root/.cargo"
     for file in "${CARGO_HOME:-$HOME/.cargo}"/config{,.toml}; do
         [[ ! -e $file ]] || cp "$file" "$root/root/.cargo/"
     done
+}
+
+# in_bare_debian ROOT FOLDER STEP: runs the file /root/STEP of what bare_debian has made there, in a folder of it, with this
+# machine's Rust and ways out and nothing else of its environment. All processes of a step end with it, and so do the mounts.
+in_bare_debian() {
+    local root=$1 folder=$2 step=$3 way_out
+    mapfile -t way_out < <(env | grep -iE '^((https?|no|all)_proxy|ssl_cert_(file|dir)|cargo_(http|net|registries|source)_.*|pip_(cert|index_url|extra_index_url)|goproxy|gosumdb|node_extra_ca_certs)=')
+    mkdir -p "$root/opt/rust"
+    # shellcheck disable=SC2016  # The inner shell expands its own arguments.
+    unshare --mount --pid --fork --kill-child -- bash -euc '
+        mount -t proc proc "$1/proc"
+        mount --rbind /dev "$1/dev"
+        mount --bind -o ro "$2" "$1/opt/rust"
+        exec chroot "$1" env --ignore-environment --chdir="$3" "${@:5}" bash "/root/$4"
+    ' - "$root" "$(rustc --print sysroot)" "$folder" "$step" HOME=/root PATH=/opt/rust/bin:/usr/sbin:/usr/bin:/sbin:/bin "${way_out[@]}"
 }
 
 # Brings a program of Debian's and prints a path that runs it with any arguments: its name, the suite, and the
