@@ -6,6 +6,7 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import example.Reports;
 import io.github.lockbroker.LockBrokerException.Kind;
 import io.github.lockbroker.harness.Program;
 import io.github.lockbroker.harness.Scenario;
@@ -150,9 +151,10 @@ class PageTest extends Scenario {
 
   @Test
   void everySampleIsInTheTests() throws IOException {
-    Path folder = Path.of("src/test/java/io/github/lockbroker");
+    Path folder = Path.of("src/test/java");
+    String own = "io/github/lockbroker/";
     StringBuilder tests = new StringBuilder();
-    for (String file : new String[] {"PageTest", "Reports", "FencingTest"}) {
+    for (String file : new String[] {own + "PageTest", "example/Reports", own + "FencingTest"}) {
       tests.append(Files.readString(folder.resolve(file + ".java")));
     }
     var samples =

@@ -1,8 +1,10 @@
-package io.github.lockbroker;
+package example;
 
+import io.github.lockbroker.LockBroker;
+import io.github.lockbroker.NotAcquiredException;
+import io.github.lockbroker.Wait;
 import java.time.Duration;
 
-/** The program of README.md. */
 public final class Reports {
   public static void main(String[] args) throws InterruptedException {
     try (var client = LockBroker.connect(); // LOCKBROKER_SERVER, or http://127.0.0.1:28551
