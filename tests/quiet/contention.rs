@@ -17,7 +17,7 @@ const CLIENTS: usize = 1_000;
 const CLIENTS_PER_CONNECTION: usize = 100;
 const NAMES: usize = 10;
 const BROKERS: usize = 2;
-const FOR: Duration = Duration::from_secs(30);
+const FOR: Duration = Duration::from_secs(12);
 /// The longest that a lock is held.
 const HOLD: Duration = Duration::from_millis(5);
 
@@ -58,7 +58,7 @@ async fn a_thousand_clients_share_ten_locks_through_two_brokers() {
         longest_waits.iter().max().unwrap(),
     );
     assert_eq!(history.breaches(), [""; 0]);
-    assert!(holds.len() >= 2_000, "{} grants", holds.len());
+    assert!(holds.len() >= 1_000, "{} grants", holds.len());
     assert!(*fewest >= 1, "a client has starved");
     // Each broker has half of the clients; neither may live at the other's expense.
     assert!(per_broker.iter().all(|&grants| grants * 3 >= holds.len()), "shares {per_broker:?}");
