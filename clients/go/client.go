@@ -26,6 +26,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	"github.com/lockbroker/lockbroker/clients/go/internal/clock"
 	"github.com/lockbroker/lockbroker/clients/go/internal/core"
@@ -149,6 +150,27 @@ func (c *Client) Do(ctx context.Context, name string, work func(*Lock) error, op
 	return work(lock)
 }
 
+// maxTextBytes is the most bytes of a name, an owner or a lock id that are sent. A broker refuses much shorter ones, each with an
+// answer of its own; but it ends a Session, with all its locks, for a message of more than 4 KiB.
+const maxTextBytes = 1024
+
+// sendable returns an error for texts that would end the Session, and with it all other locks.
+func sendable(acquire core.Acquire) error {
+	name := acquire.Spec.Name
+	for _, text := range []struct{ what, text string }{
+		{"name", name}, {"owner", acquire.Spec.Owner}, {"lock id", acquire.Adopt},
+	} {
+		switch {
+		case len(text.text) > maxTextBytes:
+			message := fmt.Sprintf("the %s has %d bytes, and brokers take at most 128", text.what, len(text.text))
+			return &Error{Kind: ErrInvalid, Lock: name, Message: message}
+		case !utf8.ValidString(text.text):
+			return &Error{Kind: ErrInvalid, Lock: name, Message: fmt.Sprintf("the %s is not UTF-8", text.what)}
+		}
+	}
+	return nil
+}
+
 func (c *Client) ask(ctx context.Context, acquire core.Acquire, options []LockOption) (*Lock, error) {
 	name := acquire.Spec.Name
 	if ctx.Err() != nil {
@@ -158,6 +180,9 @@ func (c *Client) ask(ctx context.Context, acquire core.Acquire, options []LockOp
 	acquire.Spec.Owner = c.owner
 	for _, option := range options {
 		option.setLock(&acquire)
+	}
+	if err := sendable(acquire); err != nil {
+		return nil, err
 	}
 	answered := make(chan answer, 1)
 	if !c.session.do(func() { c.session.begin(acquire, answered) }) {

@@ -407,8 +407,20 @@ func badInput(t *testing.T, broker *brokertest.Broker) {
 	wantKind(t, err, lockbroker.ErrInvalid)
 	_, err = connect(t, broker.URL, lockbroker.TTL(time.Second)).TryLock(t.Context(), "bad ttl")
 	wantKind(t, err, lockbroker.ErrInvalid)
+	// Each of these would end the Session, and so free the lock.
+	kept := acquire(t, client, "kept")
+	for _, name := range []string{strings.Repeat("x", 5000), "\xff"} {
+		_, err = client.TryLock(t.Context(), name)
+		wantKind(t, err, lockbroker.ErrInvalid)
+	}
+	_, err = client.TryLock(t.Context(), "bad owner", lockbroker.Owner("\xff"))
+	wantKind(t, err, lockbroker.ErrInvalid)
 	// The client goes on.
 	release(t, acquire(t, client, "good"))
+	if err := kept.Check(); err != nil {
+		t.Error(err)
+	}
+	release(t, kept)
 }
 
 func closes(t *testing.T, broker *brokertest.Broker) {

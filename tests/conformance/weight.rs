@@ -11,7 +11,7 @@ use crate::stage::Client;
 use crate::support::Brokers;
 use crate::testee::{Answer, Program, Testee};
 
-/// A cycle may cost so many times what Acquire and Release by the generated stub cost.
+/// A cycle may cost so many times what one on a Session by the generated stub costs.
 const LIMIT: f64 = 3.0;
 const ROUNDS: usize = 9;
 const CYCLES: u64 = 200;

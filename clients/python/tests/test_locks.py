@@ -328,9 +328,16 @@ def test_what_is_wrong_is_told(client: lockbroker.Client, name: str) -> None:
         client.lock(name, wait=-1)
     with pytest.raises(ValueError, match="NaN"):
         client.lock(name, wait=float("nan"))
-    # The Session has gone on.
-    with client.lock(name, wait=float("inf")):
-        pass
+    with client.lock(f"{name}/kept") as kept:
+        # Each of these would end the Session, and so free the lock.
+        for bad_name, owner in (("x" * 5000, "me"), ("\ud800", "me"), (name, "\ud800")):
+            with pytest.raises(lockbroker.Invalid):
+                client.try_lock(bad_name, owner=owner)
+        with pytest.raises(TypeError, match="name has to be a str, not int"):
+            client.try_lock(7)  # type: ignore[arg-type]
+        # The Session has gone on.
+        with client.lock(name, wait=float("inf")):
+            kept.check()
 
 
 def test_a_ttl_that_is_wrong_is_told_by_every_call(world: World, name: str) -> None:

@@ -184,7 +184,16 @@ impl IntoFuture for WaitAcquire {
     }
 }
 
+/// The most bytes of a name, an owner or a lock id that are sent. A broker refuses much shorter ones, each with an answer of its
+/// own; but it ends a Session, with all its locks, for a message of more than 4 KiB.
+const MAX_TEXT_BYTES: usize = 1_024;
+
 async fn ask(client: &Client, spec: LockSpec, wait: Option<Wait>, adopt: Option<String>) -> Result<Outcome, Error> {
+    let texts = [("name", &*spec.name), ("owner", &*spec.owner), ("lock id", adopt.as_deref().unwrap_or_default())];
+    if let Some((what, text)) = texts.into_iter().find(|(_, text)| text.len() > MAX_TEXT_BYTES) {
+        let message = format!("the {what} has {} bytes, and brokers take at most 128", text.len());
+        return Err(Error::Invalid { lock: spec.name.clone(), message, reason: None });
+    }
     let name: Arc<str> = spec.name.as_str().into();
     let key = client.next_key();
     let (reply, answer) = oneshot::channel();

@@ -39,7 +39,7 @@ pub(super) const ALL: &[Scenario] = &[
     }),
     Scenario::new(
         "ask-bad-input",
-        "A name or a linger that no broker takes is INVALID, and the client goes on.",
+        "What no broker takes is INVALID, however long, and costs no other lock of the client.",
         |stage| Box::pin(bad_input(stage)),
     ),
     Scenario::new("ask-deadline", "A lock taken within a call that has a deadline outlives it.", |stage| {
@@ -202,19 +202,34 @@ async fn get(stage: Stage) {
     lock.release().await;
 }
 
+/// More milliseconds than there are in 365 days, which brokers take for as long as it takes.
+const FARTHEST: i64 = (1 << 53) - 1;
+
 async fn bad_input(stage: Stage) {
     let (client, name) = (stage.client().await, stage.name());
-    let long = "x".repeat(129);
-    for wrong in ["", "a\nb", &long] {
+    let kept = client.takes(&format!("{name}/kept")).await;
+    // A message of more than 4 KiB would end the Session.
+    let (long, longer) = ("x".repeat(129), "x".repeat(5_000));
+    for wrong in ["", "a\nb", &long, &longer] {
         assert_eq!(client.tries(wrong).await.error(), "INVALID", "{wrong:?}");
     }
-    let (_, call) = client.asking("try", &name, json!({"linger_ms": 400_000_000_000_i64}));
-    let answer = call.answer().await;
-    assert_eq!(answer.error(), "INVALID");
-    assert!(answer.message().contains("linger"), "{}", answer.message());
-    let (_, call) = client.asking("try", &name, json!({"owner": "x".repeat(300)}));
-    assert_eq!(call.answer().await.error(), "INVALID");
-    client.takes(&name).await.release().await;
+    for linger in [400_000_000_000_i64, FARTHEST] {
+        let answer = client.asking("try", &name, json!({"linger_ms": linger})).1.answer().await;
+        assert_eq!(answer.error(), "INVALID");
+        assert!(answer.message().contains("linger"), "{}", answer.message());
+    }
+    for (verb, fields) in [
+        ("try", json!({"owner": "x".repeat(300)})),
+        ("try", json!({"owner": longer})),
+        ("wait", json!({"poll_ms": FARTHEST})),
+        ("adopt", json!({"lock_id": longer})),
+    ] {
+        assert_eq!(client.asking(verb, &name, fields).1.answer().await.error(), "INVALID", "{verb}");
+    }
+    let (lock, call) = client.asking("wait", &name, json!({"wait_ms": FARTHEST}));
+    lock.granted(&call.answer().await).release().await;
+    assert!(kept.is_held().await && !kept.was_told_lost());
+    kept.release().await;
 }
 
 async fn deadline(stage: Stage) {

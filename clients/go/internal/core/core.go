@@ -187,7 +187,8 @@ func (c *Core) step(lock *lock, left next, now Moment, out *[]Output) {
 		if left.after != nil {
 			after = min(after, *left.after)
 		}
-		c.askAt = now.Add(after)
+		// Never later than it was, or those that fail one after another would put off all others.
+		c.askAt = min(c.askAt, now.Add(after))
 	case retire:
 		c.retire(left.link, false, now, out)
 	case releaseElsewhere:

@@ -38,7 +38,7 @@ func (e elsewhere) ended(key Key, failure *Failure, now Moment, chance func() fl
 		return
 	case failure == nil:
 		*out = append(*out, Released{key})
-	case failure.Code == CodeUnavailable:
+	case !failure.Code.isFinal():
 		release.next = now.Add(pause(release.tries, mostBetweenReleases, chance()))
 		release.tries++
 		return

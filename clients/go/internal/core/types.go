@@ -321,7 +321,7 @@ const (
 	CodeHandshake Code = 1000
 )
 
-// isFinal reports whether a broker that refuses a Session with this code would refuse it again.
+// isFinal reports whether a broker that refuses something with this code would refuse it again.
 func (c Code) isFinal() bool {
 	switch c {
 	case CodeInvalidArgument, CodePermissionDenied, CodeUnauthenticated, CodeUnimplemented, CodeHandshake:

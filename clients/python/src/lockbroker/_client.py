@@ -18,7 +18,7 @@ from ._endpoint import TlsFiles, parse
 from ._lock import Lock
 from ._session import Grant, Outcome, Session, Settings
 from ._wire import Seconds
-from .errors import EndpointError, NotAcquired, NotAcquiredReason, TlsError, Unexpected, from_failure
+from .errors import EndpointError, Invalid, NotAcquired, NotAcquiredReason, TlsError, Unexpected, from_failure
 
 DEFAULT_SERVER = "http://127.0.0.1:28551"
 """The broker that is asked where none is named."""
@@ -57,6 +57,23 @@ class LockInfo:
     """The lock is free so many seconds after the broker looked, at the latest, if nobody renews it. None when free."""
     remaining: float | None
     """The seconds for which the given lock id stays valid. None if none was given, or the broker does not keep it."""
+
+
+_MAX_TEXT_BYTES = 1024
+"""The most bytes of a name, an owner or a lock id that are sent. A broker refuses much shorter ones, each with an answer of its
+own; but it ends a Session, with all its locks, for a message of more than 4 KiB."""
+
+
+def _ensure_sendable(lock: str, what: str, text: str) -> None:
+    """Raises `Invalid` for a text that would end the Session, and with it all other locks."""
+    if not isinstance(text, str):
+        raise TypeError(f"the {what} has to be a str, not {type(text).__name__}")
+    try:
+        length = len(text.encode())
+    except UnicodeEncodeError as error:
+        raise Invalid(lock, f"the {what} is not Unicode: {error.reason}") from None
+    if length > _MAX_TEXT_BYTES:
+        raise Invalid(lock, f"the {what} has {length} bytes, and brokers take at most 128")
 
 
 class BaseClient:
@@ -103,6 +120,9 @@ class BaseClient:
             None if linger is None else wire.nanos(linger),
             self._session.settings.owner if owner is None else owner,
         )
+        _ensure_sendable(name, "name", name)
+        _ensure_sendable(name, "owner", spec.owner)
+        _ensure_sendable(name, "lock id", adopt or "")
         return self._session.begin(spec, wait, adopt)
 
     def _get(self, name: str, lock_id: str | None) -> Future[Any]:

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::pause::pause;
-use super::types::{Code, Failure, Key, Output};
+use super::types::{Failure, Key, Output};
 use crate::clock::Moment;
 
 /// The longest pause between two calls.
@@ -45,7 +45,7 @@ impl Elsewhere {
         let Some(release) = self.0.get_mut(&key) else { return };
         match result {
             Ok(()) => out.push(Output::Released { key }),
-            Err(failure) if failure.code == Code::Unavailable => {
+            Err(failure) if !failure.code.is_final() => {
                 release.next = Some(now + pause(release.tries, MOST, chance()));
                 release.tries += 1;
                 return;

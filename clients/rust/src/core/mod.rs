@@ -242,7 +242,11 @@ impl Core {
                 self.locks.remove(&key);
             }
             Next::Place => self.place(key, now, out),
-            Next::PlaceLater(after) => self.place_at = Some(now + after.unwrap_or(PLACE_AGAIN).min(PLACE_AGAIN)),
+            Next::PlaceLater(after) => {
+                let at = now + after.unwrap_or(PLACE_AGAIN).min(PLACE_AGAIN);
+                // Never later than it was, or those that fail one after another would put off all others.
+                self.place_at = Some(self.place_at.map_or(at, |earlier| earlier.min(at)));
+            }
             Next::Retire(link) => self.retire(link, false, now, out),
             Next::ReleaseElsewhere(until) => {
                 if let Some(lock) = self.locks.remove(&key) {

@@ -330,7 +330,7 @@ pub(crate) enum Code {
 }
 
 impl Code {
-    /// Returns true if a broker that refuses a Session with this code would refuse it again.
+    /// Returns true if a broker that refuses something with this code would refuse it again.
     pub(super) fn is_final(self) -> bool {
         matches!(
             self,

@@ -193,7 +193,9 @@ class Core:
             case l.Place():
                 self._place(key, now, out)
             case l.PlaceLater(after):
-                self._place_at = now + (PLACE_AGAIN if after is None else min(after, PLACE_AGAIN))
+                at = now + (PLACE_AGAIN if after is None else min(after, PLACE_AGAIN))
+                # Never later than it was, or those that fail one after another would put off all others.
+                self._place_at = at if self._place_at is None else min(self._place_at, at)
             case l.Retire(link):
                 self._retire(link, False, now, out)
             case l.GoElsewhere(until):

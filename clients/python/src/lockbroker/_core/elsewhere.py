@@ -51,7 +51,7 @@ class Elsewhere:
             return
         if failure is None:
             out.append(t.Released(key))
-        elif failure.code is t.Code.UNAVAILABLE:
+        elif not failure.code.is_final:
             release.next = now + pause(release.tries, MOST, chance())
             release.tries += 1
             return

@@ -71,7 +71,7 @@ class Code(enum.Enum):
 
     @property
     def is_final(self) -> bool:
-        """Returns true if a broker that refuses a Session with this code would refuse it again."""
+        """Returns true if a broker that refuses something with this code would refuse it again."""
         return self in _FINAL
 
 
