@@ -32,7 +32,11 @@ pub(super) const ALL: &[Scenario] = &[
     Scenario::new("end-close", "A client that is closed releases all its locks at once.", |stage| {
         Box::pin(close(stage))
     }),
-    Scenario::new("end-exit", "A program that ends, and closes its clients then, releases its locks at once.", |stage| Box::pin(exit(stage))),
+    Scenario::new(
+        "end-exit",
+        "A program that ends, and closes its clients then, releases its locks at once.",
+        |stage| Box::pin(exit(stage)),
+    ),
     Scenario::new("end-killed", "A program that is killed frees its locks: at once on a Unix socket.", |stage| {
         Box::pin(killed(stage))
     }),
