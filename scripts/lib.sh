@@ -49,8 +49,10 @@ bare_debian() {
     for file in /etc/resolv.conf /etc/hosts /etc/pip.conf /etc/npmrc /etc/ssl/certs/ca-certificates.crt; do
         [[ ! -e $file ]] || cp --dereference "$file" "$root$file"
     done
-    # Java makes a list of its own, from these.
-    cp --dereference /usr/local/share/ca-certificates/*.crt "$root/usr/local/share/ca-certificates/" 2>/dev/null || true
+    # Java makes a list of its own, from single files.
+    if cp --dereference /usr/local/share/ca-certificates/*.crt "$root/usr/local/share/ca-certificates/" 2>/dev/null; then
+        chroot "$root" update-ca-certificates >/dev/null 2>&1
+    fi
     mkdir -p "$root/root/.cargo"
     for file in "${CARGO_HOME:-$HOME/.cargo}"/config{,.toml}; do
         [[ ! -e $file ]] || cp "$file" "$root/root/.cargo/"
