@@ -1,3 +1,4 @@
+import TinyQueue from "tinyqueue";
 import { type Key, type Moment, NEVER } from "./types.js";
 
 /** A call that waits for its answer, and until when. */
@@ -9,45 +10,57 @@ export interface Call {
   readonly atMost: Moment;
 }
 
+interface Check {
+  readonly at: Moment;
+  readonly key: Key;
+}
+
+/** The number of checks of calls that are over, beside as many as there are calls, from which on they are thrown away. */
+const MANY = 64;
+
 /** The calls that wait for an answer within a time. */
 export class Calls {
   readonly #calls = new Map<Key, Call>();
-  /** The earliest `check`, or an earlier moment; looked up again when it has come. */
-  #due: Moment = NEVER;
+  /** The checks to make, and those of calls that are over or were postponed. */
+  #checks = queue([]);
 
   add(key: Key, check: Moment, atMost: Moment): void {
     this.#calls.set(key, { key, check, atMost });
-    this.#due = Math.min(this.#due, check);
+    this.#checks.push({ at: check, key });
   }
 
   /** Forgets a call that has its answer, or needs none any more. */
   remove(key: Key): void {
-    const call = this.#calls.get(key);
     this.#calls.delete(key);
-    if (call?.check === this.#due) this.#lookAhead();
+    // A long wait that has had its answer would stay until its end.
+    if (this.#checks.length > 2 * this.#calls.size + MANY) {
+      this.#checks = queue(Array.from(this.#calls.values(), ({ check, key }) => ({ at: check, key })));
+    }
   }
 
   /** Sets another moment at which to see if a call is over. */
   postpone(call: Call, check: Moment): void {
     call.check = check;
-    this.#lookAhead();
+    this.#checks.push({ at: check, key: call.key });
   }
 
-  /** Returns the calls to look at by now, in the order of their moments. */
-  dueBy(now: Moment): Call[] {
-    if (this.#due > now) return [];
-    const due = [...this.#calls.values()].filter((call) => call.check <= now);
-    return due.sort((a, b) => a.check - b.check || a.key - b.key);
+  /** Takes the next call that is to be looked at by now; it is then removed or postponed. */
+  next(now: Moment): Call | undefined {
+    if (this.due > now) return undefined;
+    const check = this.#checks.pop();
+    return check && this.#calls.get(check.key);
   }
 
   /** Returns the earliest moment at which to look at a call. */
   get due(): Moment {
-    return this.#due;
+    for (let check = this.#checks.peek(); check; check = this.#checks.peek()) {
+      if (this.#calls.get(check.key)?.check === check.at) return check.at;
+      this.#checks.pop();
+    }
+    return NEVER;
   }
+}
 
-  #lookAhead(): void {
-    let due = NEVER;
-    for (const call of this.#calls.values()) due = Math.min(due, call.check);
-    this.#due = due;
-  }
+function queue(checks: Check[]): TinyQueue<Check> {
+  return new TinyQueue(checks, (a, b) => a.at - b.at || a.key - b.key);
 }

@@ -330,7 +330,7 @@ export class Core {
 
   /** Ends the calls that have no answer in time. */
   #giveUp(now: Moment, out: Output[]): void {
-    for (const call of this.#calls.dueBy(now)) {
+    for (let call = this.#calls.next(now); call; call = this.#calls.next(now)) {
       if (this.#troubles.size > 0 || call.atMost <= now) {
         this.#calls.remove(call.key);
         this.#fail(call.key, unavailable(this.#whyNoAnswer()), now, out);

@@ -22,6 +22,8 @@ PLACE_AGAIN = 250 * t.MILLISECOND
 time to be polite."""
 GRACE = 1 * t.SECOND
 """The time that a broker's answer may still take when a wait is over."""
+_MANY = 64
+"""The number of checks of calls that are over, beside as many as there are calls, from which on they are thrown away."""
 CHECK_INTERVAL = 50 * t.MILLISECOND
 """The interval at which to check if there is a broker, when a wait is over."""
 
@@ -168,6 +170,14 @@ class Core:
         self._pending[key] = _Pending(check, at_most)
         heapq.heappush(self._checks, (check, key))
 
+    def _answered(self, key: int) -> None:
+        """Notes that a call has its answer, or needs none any more."""
+        self._pending.pop(key, None)
+        # A long wait that has had its answer would stay in the heap until its end.
+        if len(self._checks) > 2 * len(self._pending) + _MANY:
+            self._checks = [(pending.check, key) for key, pending in self._pending.items()]
+            heapq.heapify(self._checks)
+
     def _next_check(self) -> int | None:
         """Returns the moment at which to see if a call is over."""
         while self._checks:
@@ -185,8 +195,7 @@ class Core:
             return
         next = transition(lock)
         if not lock.is_pending or isinstance(next, l.Gone):
-            # The call has its answer, or needs none any more.
-            self._pending.pop(key, None)
+            self._answered(key)
         match next:
             case l.Gone():
                 del self._locks[key]
