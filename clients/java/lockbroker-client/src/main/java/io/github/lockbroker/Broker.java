@@ -120,8 +120,9 @@ final class Broker {
       return call(left, lock, call);
     } catch (ExecutionException e) {
       Failure failure = Wire.toFailure(e.getCause());
-      boolean again = failure.code() == Failure.Code.UNAVAILABLE;
-      if (failure.reason().isEmpty() && (again || answer == null)) {
+      boolean isAway = failure.code() == Failure.Code.UNAVAILABLE || answer == null;
+      boolean again = !failure.code().isFinal();
+      if (failure.reason().isEmpty() && isAway) {
         drop(connection);
       }
       if (!failure.reason().isEmpty()) {
@@ -149,7 +150,7 @@ final class Broker {
       return new CallFailed(disagreement.about(lock), true);
     }
     if (failure.code() != Failure.Code.UNAVAILABLE) {
-      return new CallFailed(Failures.toException(lock, failure, cause), false);
+      return new CallFailed(Failures.toException(lock, failure, cause), !failure.code().isFinal());
     }
     String why = Trouble.explain(endpoint, cause).message();
     String text = "no connection to a broker at " + endpoint.name() + ": " + why;

@@ -181,7 +181,8 @@ public final class Core {
       ask(lock.key, now, out);
     } else if (left instanceof Lock.AskLater later) {
       long pause = later.after() == null ? ASK_AGAIN : Math.min(ASK_AGAIN, later.after());
-      askAt = Moments.after(now, pause);
+      // The earlier moment stands: others that fail must not put it off again and again.
+      askAt = Math.min(askAt, Moments.after(now, pause));
     } else if (left instanceof Lock.Retire retire) {
       retire(retire.link(), false, now, out);
     } else if (left instanceof Lock.ReleaseElsewhere release) {

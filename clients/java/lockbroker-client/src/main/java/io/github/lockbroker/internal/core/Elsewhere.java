@@ -7,8 +7,8 @@ import java.util.TreeMap;
 import java.util.function.DoubleSupplier;
 
 /**
- * Has the releases that no stream can confirm. Any broker is asked, again and again, until the lock
- * has run out by itself.
+ * Has the releases that no stream can confirm. Any broker is asked, again and again, until one
+ * answers, one refuses for good, or the lock has run out by itself.
  */
 final class Elsewhere {
   /** The longest pause between two calls. */
@@ -58,7 +58,7 @@ final class Elsewhere {
     }
     if (failure == null) {
       out.add(new Output.Released(key));
-    } else if (failure.code() == Failure.Code.UNAVAILABLE) {
+    } else if (!failure.code().isFinal()) {
       long pause = Pause.after(release.tries, MOST_BETWEEN_RELEASES, chance.getAsDouble());
       release.next = Moments.after(now, pause);
       release.tries++;

@@ -34,8 +34,8 @@ public record Failure(Code code, String message, String reason, Long retryAfter)
     /** None of gRPC's: the two sides cannot agree on TLS. */
     HANDSHAKE;
 
-    /** Reports whether a broker that refuses a Session with this code would refuse it again. */
-    boolean isFinal() {
+    /** Reports whether a broker that refuses something with this code would refuse it again. */
+    public boolean isFinal() {
       return switch (this) {
         case INVALID_ARGUMENT, PERMISSION_DENIED, UNAUTHENTICATED, UNIMPLEMENTED, HANDSHAKE -> true;
         default -> false;
