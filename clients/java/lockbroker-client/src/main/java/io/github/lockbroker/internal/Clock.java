@@ -4,6 +4,7 @@ import io.github.lockbroker.internal.core.Moments;
 import java.io.IOException;
 import java.io.RandomAccessFile;
 import java.nio.charset.StandardCharsets;
+import java.util.concurrent.locks.ReentrantLock;
 
 /**
  * Reads the clock of leases. It runs on while the machine is suspended (docs/safety.md, A2), as
@@ -11,7 +12,10 @@ import java.nio.charset.StandardCharsets;
  *
  * <p>It is nanoTime plus the time that the machine was suspended. Linux tells that in /proc/uptime,
  * in steps of 10 ms; what a step leaves open counts as suspended, so a lease ends too early rather
- * than too late. Elsewhere the time of day stands in: setting it forward loses locks.
+ * than too late.
+ *
+ * <p>Elsewhere the time of day stands in. Setting it forward loses locks. Setting it back hides the
+ * suspend that it happens in, and less than a tenth of a second of later ones.
  */
 public final class Clock {
   /** The step of /proc/uptime. */
@@ -28,11 +32,38 @@ public final class Clock {
 
   private final byte[] text = new byte[64];
 
-  /** What the other clock was ahead of nanoTime when this one began. */
-  private final long base;
+  /** Guards what is read. It is no monitor, since reading a file would pin a virtual thread. */
+  private final ReentrantLock lock = new ReentrantLock();
 
-  /** The time that the machine was suspended. It only grows. */
-  private long suspended;
+  private final Suspends suspends;
+
+  /** Finds suspends: in them the other clock gets ahead of nanoTime. */
+  static final class Suspends {
+    /** A step back of the other clock that is longer means that somebody has set it. */
+    private static final long SET_BACK = 100 * Moments.MILLISECOND;
+
+    /** The most by which the other clock is ahead without a suspend that is still to be added. */
+    private long ahead;
+
+    /** The time that the machine was suspended. It only grows. */
+    private long total;
+
+    Suspends(long ahead) {
+      this.ahead = ahead;
+    }
+
+    /** Takes what the other clock is ahead by now, and returns the time of all suspends. */
+    long add(long now) {
+      if (now > ahead) {
+        total += now - ahead + STEP;
+        ahead = now + STEP;
+      } else if (now < ahead - SET_BACK) {
+        // Otherwise the next suspend would be hidden until it has made up for this.
+        ahead = now;
+      }
+      return total;
+    }
+  }
 
   private Clock() {
     RandomAccessFile file = null;
@@ -44,7 +75,7 @@ public final class Clock {
       file = null;
     }
     uptime = file;
-    base = file == null ? wall() - System.nanoTime() : ahead;
+    suspends = new Suspends(file == null ? wall() - System.nanoTime() : ahead);
   }
 
   /** Reads the clock, in nanoseconds since the process began to read it. It never goes back. */
@@ -62,7 +93,16 @@ public final class Clock {
     return now() >= moment;
   }
 
-  private synchronized long read() {
+  private long read() {
+    lock.lock();
+    try {
+      return readBoth();
+    } finally {
+      lock.unlock();
+    }
+  }
+
+  private long readBoth() {
     // The other clock first: what passes in between must not look like a suspend.
     long other;
     try {
@@ -73,11 +113,7 @@ public final class Clock {
           e);
     }
     long now = System.nanoTime();
-    long asleep = other - now - base;
-    if (asleep > suspended) {
-      suspended = asleep + STEP;
-    }
-    return now - BEGAN + suspended;
+    return now - BEGAN + suspends.add(other - now);
   }
 
   /** Returns what /proc/uptime is ahead of nanoTime, exact at the beginning of one of its steps. */
