@@ -7,7 +7,7 @@ import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 
 /**
- * Where a broker listens.
+ * The place where a broker listens.
  *
  * @param name the endpoint as given, for people
  * @param path the path of a Unix socket; null for TCP
@@ -17,7 +17,7 @@ record Endpoint(String name, String path, String host, int port, boolean isTls) 
   /** A host, or an address of IPv6 in brackets, with what follows. Java's URI takes no "_". */
   private static final Pattern AUTHORITY =
       Pattern.compile(
-          "(?<host>\\[[0-9a-fA-F:.]+]|[^:/?#\\[\\]]*)(:(?<port>[^/?#]*))?/*(?<more>.*)");
+          "(?<host>\\[[0-9a-fA-F:.]+]|[^:/?#\\[\\]\\s]*)(:(?<port>[^/?#]*))?/*(?<more>.*)");
 
   /** Reads endpoints with commas between them. */
   static List<Endpoint> parseAll(String text, TlsFiles files) {
@@ -36,20 +36,24 @@ record Endpoint(String name, String path, String host, int port, boolean isTls) 
   }
 
   private static Endpoint parse(String text) {
-    if (text.startsWith("unix:")) {
-      String path = text.substring(text.startsWith("unix://") ? 7 : 5);
-      if (path.isEmpty()) {
+    if (text.regionMatches(true, 0, "unix:", 0, 5)) {
+      boolean hasHost = text.startsWith("//", 5);
+      String path = text.substring(hasHost ? 7 : 5);
+      if (path.replace("/", "").isEmpty()) {
         throw none(text, "there is no path");
+      }
+      if (hasHost && !path.startsWith("/")) {
+        throw none(text, "there is a host before the path");
       }
       return new Endpoint(text, path, "localhost", 0, false);
     }
     boolean hasScheme = text.contains("://");
     String scheme = hasScheme ? text.substring(0, text.indexOf("://")) : "http";
-    boolean isTls = scheme.equals("https");
-    if (!isTls && !scheme.equals("http")) {
+    String rest = hasScheme ? text.substring(scheme.length() + 3) : text;
+    boolean isTls = scheme.equalsIgnoreCase("https");
+    if (!isTls && !scheme.equalsIgnoreCase("http")) {
       throw none(text, "there is no scheme " + scheme + "://");
     }
-    String rest = hasScheme ? text.substring(scheme.length() + 3) : text;
     if (rest.contains("@")) {
       String why = "there is a user in it; a broker knows clients by their certificates";
       throw none(text, why);
@@ -66,24 +70,25 @@ record Endpoint(String name, String path, String host, int port, boolean isTls) 
   }
 
   private static int port(String text, String port, boolean hasScheme, boolean isTls) {
-    if (port == null || port.isEmpty()) {
+    if (port == null) {
       // A URL has the port of its scheme; a host alone is a port forgotten.
       if (!hasScheme) {
         throw none(text, "there is no port");
       }
       return isTls ? 443 : 80;
     }
-    if (!port.matches("\\d{1,5}") || Integer.parseInt(port) > 65535) {
-      throw none(text, "invalid port " + port);
+    int number = port.matches("[0-9]{1,5}") ? Integer.parseInt(port) : 0;
+    if (number < 1 || number > 65535) {
+      throw none(text, "the port is no number from 1 to 65535");
     }
-    return Integer.parseInt(port);
+    return number;
   }
 
   boolean isUnix() {
     return path != null;
   }
 
-  /** What requests name as the server, and what the broker's certificate has to be for. */
+  /** Returns the server that requests name, and that the broker's certificate has to be for. */
   String authority() {
     if (isUnix()) {
       return "localhost";
