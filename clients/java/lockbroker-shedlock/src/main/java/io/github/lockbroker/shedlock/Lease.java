@@ -16,10 +16,13 @@ import net.javacrumbs.shedlock.core.SimpleLock;
 final class Lease extends AbstractSimpleLock {
   private static final System.Logger LOGGER = System.getLogger("io.github.lockbroker.shedlock");
 
+  /** A time longer than anybody needs, and short enough to be added to any moment. */
+  private static final Duration LONGEST = Duration.ofDays(36_500);
+
   private final HeldLock lock;
   private final ScheduledExecutorService timer;
 
-  /** When the lock may be released, by System.nanoTime(). */
+  /** The moment from which the lock may be released, by System.nanoTime(). */
   private final long leastUntil;
 
   private final ScheduledFuture<?> end;
@@ -28,8 +31,13 @@ final class Lease extends AbstractSimpleLock {
     super(configuration);
     this.lock = lock;
     this.timer = timer;
-    this.leastUntil = System.nanoTime() + configuration.getLockAtLeastFor().toNanos();
-    this.end = later(configuration.getLockAtMostFor().toNanos());
+    this.leastUntil = System.nanoTime() + nanos(configuration.getLockAtLeastFor());
+    this.end = later(nanos(configuration.getLockAtMostFor()));
+  }
+
+  /** Returns nanoseconds; what is longer than a century counts as that. */
+  private static long nanos(Duration span) {
+    return (span.compareTo(LONGEST) > 0 ? LONGEST : span).toNanos();
   }
 
   private ScheduledFuture<?> later(long nanos) {

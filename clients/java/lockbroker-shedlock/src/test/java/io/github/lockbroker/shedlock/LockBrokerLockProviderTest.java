@@ -76,4 +76,15 @@ class LockBrokerLockProviderTest extends AbstractExtensibleLockProviderIntegrati
       assertEquals(true, mine.tryLock("lost").isPresent());
     }
   }
+
+  @Test
+  void theLongestTimesAreTaken() {
+    Duration longest = Duration.ofSeconds(Long.MAX_VALUE);
+    var configuration = new LockConfiguration(Instant.now(), "longest", longest, longest);
+    getLockProvider().lock(configuration).orElseThrow().unlock();
+    assertLocked("longest");
+    configuration = new LockConfiguration(Instant.now(), "long", longest, Duration.ZERO);
+    getLockProvider().lock(configuration).orElseThrow().unlock();
+    assertUnlocked("long");
+  }
 }
