@@ -11,7 +11,7 @@ public final class Reports {
         var lock = client.lock("reports", Wait.atMost(Duration.ofSeconds(10)))) {
       System.out.println("working, with the token " + lock.fencingToken());
     } catch (NotAcquiredException e) {
-      System.out.println("somebody else is at it: " + e.why() + " " + e.owner());
+      System.out.println("somebody else is at it: " + e.reason() + " " + e.owner());
     }
   }
 }

@@ -93,6 +93,7 @@ final class Broker {
   /** Makes one single call, for no longer than share, in nanoseconds. */
   <T> T call(long share, String lock, Function<LockServiceFutureStub, ListenableFuture<T>> call)
       throws CallFailed, InterruptedException {
+    Loading.await();
     long end = System.nanoTime() + share;
     CompletableFuture<Connection> connection = borrow(lock);
     ListenableFuture<T> answer = null;

@@ -34,9 +34,16 @@ final class Brokers {
     return all.stream().map(broker -> broker.endpoint.name()).toList();
   }
 
-  /** Asks that broker next: the Session has turned from another one, which was of no use. */
-  void turnTo(int endpoint) {
-    next.set(endpoint);
+  /**
+   * Turns from a broker that was of no use to the next, unless somebody else has turned from it.
+   */
+  void turnFrom(int endpoint) {
+    next.compareAndSet(endpoint, (endpoint + 1) % all.size());
+  }
+
+  /** Returns the number of the one to ask next. */
+  int next() {
+    return next.get();
   }
 
   /** Makes a single call, at each broker in turn until one answers. */
@@ -52,8 +59,7 @@ final class Brokers {
         if (!failed.again) {
           break;
         }
-        // Unless somebody else has turned from it already.
-        next.compareAndSet(at, (at + 1) % all.size());
+        turnFrom(at);
       }
     }
     throw error;

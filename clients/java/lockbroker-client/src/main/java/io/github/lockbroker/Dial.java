@@ -30,7 +30,7 @@ import java.util.concurrent.TimeUnit;
  * packets must not use up the time of the others.
  */
 final class Dial {
-  /** How long an address may take before the next one is tried beside it. */
+  /** The time that an address may take before the next one is tried beside it. */
   private static final long NEXT_ADDRESS_MILLIS = 250;
 
   private final Network network;
@@ -46,8 +46,13 @@ final class Dial {
   /** One for each address that has been tried; those that lose are closed. */
   private final List<ManagedChannel> channels = new ArrayList<>();
 
-  /** How many of them have failed. */
+  /** The number of them that have failed. */
   private int failed;
+
+  /** Finds the addresses of a broker. It may wait. */
+  interface Addresses {
+    List<SocketAddress> find() throws UnknownHostException;
+  }
 
   private Dial(Network network, Endpoint endpoint, long within) {
     this.network = network;
@@ -62,33 +67,33 @@ final class Dial {
    */
   static CompletableFuture<Connection> begin(
       Network network, Endpoint endpoint, TlsFiles files, long within) {
-    Dial dial = new Dial(network, endpoint, within);
-    network.threads.execute(() -> dial.prepare(files));
-    return dial.made;
+    return begin(network, endpoint, files, () -> resolve(endpoint), within);
   }
 
-  /** Begins to connect to addresses that are known. */
+  /** Begins to connect to addresses that others find. */
   static CompletableFuture<Connection> begin(
-      Network network, Endpoint endpoint, List<SocketAddress> addresses, long within) {
+      Network network, Endpoint endpoint, TlsFiles files, Addresses addresses, long within) {
     Dial dial = new Dial(network, endpoint, within);
-    dial.addresses = addresses;
-    dial.tryNext();
+    network.dials.execute(() -> dial.prepare(files, addresses));
     return dial.made;
   }
 
-  private void prepare(TlsFiles files) {
+  private void prepare(TlsFiles files, Addresses source) {
     try {
       tls = endpoint.isTls() ? files.read() : null;
-      addresses = resolve();
+      addresses = source.find();
       tryNext();
     } catch (UnknownHostException e) {
       fail(e, "there is no address of " + endpoint.host());
     } catch (RuntimeException e) {
       made.completeExceptionally(e);
+    } catch (Throwable e) {
+      // A version of gRPC that does not fit, say. Without this it would look like a silent broker.
+      fail(e, "the client cannot connect");
     }
   }
 
-  private List<SocketAddress> resolve() throws UnknownHostException {
+  private static List<SocketAddress> resolve(Endpoint endpoint) throws UnknownHostException {
     if (endpoint.isUnix()) {
       return List.of(UnixDomainSocketAddress.of(endpoint.path()));
     }
@@ -126,7 +131,8 @@ final class Dial {
 
   /**
    * Makes a channel to one address. HTTP/2's keepalive stays off: it would close a stream that is
-   * silent, and closing is the client's word. There is no proxy, no name to resolve and no retry.
+   * silent, and the broker takes a close for a release. There is no proxy, no name to resolve and
+   * no retry.
    */
   private ManagedChannel open(SocketAddress address) {
     NettyChannelBuilder builder =

@@ -17,7 +17,11 @@ final class Failures {
   }
 
   static LockBrokerException closed(String lock) {
-    return new LockBrokerException(Kind.CLOSED, lock, "close was called");
+    return closed(lock, "close was called");
+  }
+
+  static LockBrokerException closed(String lock, String why) {
+    return new LockBrokerException(Kind.CLOSED, lock, why);
   }
 
   static LockBrokerException released(String lock) {
@@ -56,6 +60,6 @@ final class Failures {
           case DENIED -> Failure.Code.PERMISSION_DENIED;
           default -> Failure.Code.INTERNAL;
         };
-    return new Failure(code, error.getMessage(), error.reason(), null);
+    return new Failure(code, error.getMessage(), error.errorReason(), null);
   }
 }

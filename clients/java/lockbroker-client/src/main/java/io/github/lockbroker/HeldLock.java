@@ -2,6 +2,7 @@ package io.github.lockbroker;
 
 import io.github.lockbroker.LockBrokerException.Kind;
 import io.github.lockbroker.internal.Clock;
+import io.github.lockbroker.internal.Daemons;
 import io.github.lockbroker.internal.core.Core;
 import java.lang.System.Logger.Level;
 import java.lang.ref.Cleaner;
@@ -14,15 +15,15 @@ import java.util.function.Consumer;
  * use it, several at once.
  *
  * <p>The lock can be lost all the same: when no broker renews it in time, because the network or
- * all brokers are away, or when somebody releases it by its lock id. So stop the work in {@link
- * #onLost}, or call {@link #check} before each step that must not be done twice, and give {@link
- * #fencingToken} to whatever the lock protects.
+ * all brokers are away, or when somebody releases it by its lock id. So have the work interrupted
+ * by {@link #interruptOnLoss}, or call {@link #check} before each step that must not be done twice,
+ * and give {@link #fencingToken} to whatever the lock protects.
  *
  * <p>A lock that nobody refers to any more is not released, since the work that it protects may go
  * on. It is held until the client is closed or the process ends. The client logs a warning.
  */
 public final class HeldLock implements AutoCloseable {
-  private static final Cleaner CLEANER = Cleaner.create(Network.factory("lockbroker-cleaner"));
+  private static final Cleaner CLEANER = Cleaner.create(Daemons.named("lockbroker-cleaner"));
 
   private final String name;
   private final long key;
@@ -105,26 +106,36 @@ public final class HeldLock implements AutoCloseable {
   }
 
   /**
-   * Returns the longest time until the lock is lost if no broker is heard any more, counted from
-   * now. Other than {@link #remaining} it runs on through a broken stream and after a loss, and
-   * then nothing adds to it. Within this time, end your work on what the lock protects.
+   * Returns the time after which the lock is lost if no broker is heard any more, counted from now.
+   * It is only an upper bound, and never a leave to act: the lock may be lost before. Unlike {@link
+   * #remaining} it runs on while the stream to the broker is broken. Then the holder must not act,
+   * and this bounds the time in which the lock may still be reattached.
    *
-   * @return the time; 0 when it is over
+   * @return the time; 0 once the lock is lost or released
    */
   public Duration expiresIn() {
-    return Duration.ofNanos(Clock.remaining(hold.look().until()));
+    Core.HeldLock held = hold.look();
+    return hold.ended() == null ? Duration.ofNanos(Clock.remaining(held.until())) : Duration.ZERO;
   }
 
   /**
-   * Returns if the holder may act at this moment. It reads the clock, so it finds a loss also where
-   * everything else was stopped. Once it has said that the lock is lost, the lock stays lost.
+   * Throws unless the holder may act at this moment. It reads the clock, so it finds a loss also
+   * where everything else was stopped. Once it has said that the lock is lost, the lock stays lost.
    *
    * @throws LostException if the lock is lost
    * @throws LockBrokerException of the kind UNAVAILABLE while the stream to the broker is broken
    *     and the lock not yet reattached; RELEASED or CLOSED after the lock's or the client's end
    */
   public void check() {
-    Core.HeldLock held = hold.look();
+    check(hold.look());
+  }
+
+  /** Checks, and waits for a reattach before if need be; no longer than within, in nanoseconds. */
+  void check(long within) throws InterruptedException {
+    check(hold.awaitReattach(within));
+  }
+
+  private void check(Core.HeldLock held) {
     LockBrokerException ended = hold.ended();
     if (ended != null) {
       throw ended.about(name);
@@ -139,21 +150,52 @@ public final class HeldLock implements AutoCloseable {
 
   /**
    * Calls callback once when the lock is lost; soon if it is lost already. It is not called for a
-   * loss that comes after the release has begun. It runs in a thread of its own, and may wait.
+   * loss that comes after the release has begun.
+   *
+   * <p>It runs in a thread of the client's. A callback should be short: a client runs 64 of them at
+   * once, and the others wait. Heartbeats and releases do not wait for them. To interrupt a thread,
+   * use {@link #interruptOnLoss}: a callback may come when that thread does something else already.
    *
    * @param callback is given the reason
+   * @return what ends it, so that the callback is not called any more. You need not close it
    */
-  public void onLost(Consumer<? super LostReason> callback) {
-    hold.onLost(Objects.requireNonNull(callback));
+  public OnLost onLost(Consumer<? super LostReason> callback) {
+    return session.onLost(hold, Objects.requireNonNull(callback));
+  }
+
+  /**
+   * Interrupts this thread when the lock is lost, until the result is closed; soon if it is lost
+   * already. Nothing is interrupted after that close, and an interrupt that came before and that
+   * the work has not taken is taken back. So let this thread close it, at the end of the work:
+   *
+   * <pre>{@code
+   * try (var lock = client.lock("reports");
+   *     var interrupts = lock.interruptOnLoss()) {
+   *   work();
+   * }
+   * }</pre>
+   *
+   * <p>If others interrupt the thread between the loss and the close, that cannot be told from the
+   * interrupt of the loss. One that came before the loss stays.
+   *
+   * @return what ends it
+   */
+  public OnLost interruptOnLoss() {
+    return interruptOnLoss(new Interruption());
+  }
+
+  OnLost interruptOnLoss(Interruption interruption) {
+    return session.onLost(hold, interruption);
   }
 
   /**
    * Releases the lock and waits until a broker has confirmed it. If the stream breaks meanwhile,
    * the release is repeated at whichever broker answers until the lock has run out: no longer than
-   * {@link #expiresIn}. It goes on when the thread is interrupted, and leaves it interrupted. It
-   * may be called again, also at the same time, and does the same.
+   * {@link #expiresIn} before the call. It goes on when the thread is interrupted, and leaves it
+   * interrupted. It may be called again, also at the same time, and does the same.
    *
-   * @throws LostException if the lock had been lost before
+   * @throws LostException if the lock had been lost before; also if the stream broke and somebody
+   *     else had the lock when a broker was asked to release it
    * @throws LockBrokerException of the kind UNAVAILABLE if no broker confirmed the release: then
    *     the lock runs out by itself
    */
@@ -183,11 +225,6 @@ public final class HeldLock implements AutoCloseable {
     } catch (LockBrokerException e) {
       Session.LOGGER.log(Level.DEBUG, "closing: {0}", e.getMessage());
     }
-  }
-
-  /** Waits while the stream to the broker is broken, for no longer than within, in nanoseconds. */
-  void awaitReattach(long within) throws InterruptedException {
-    hold.awaitReattach(within);
   }
 
   /** Describes the lock, without its lock id. */

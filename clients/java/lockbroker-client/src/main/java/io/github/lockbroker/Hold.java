@@ -3,113 +3,140 @@ package io.github.lockbroker;
 import io.github.lockbroker.internal.Clock;
 import io.github.lockbroker.internal.core.Core;
 import io.github.lockbroker.internal.core.Moments;
-import java.util.ArrayList;
-import java.util.List;
+import java.util.LinkedHashMap;
+import java.util.Map;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.Executor;
-import java.util.concurrent.TimeUnit;
+import java.util.concurrent.locks.Condition;
+import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.Consumer;
+import java.util.function.Supplier;
 
 /** The state that a guard shares with the session. */
 final class Hold {
   final String name;
 
-  /** Runs the callbacks, so that they may wait for whatever they like. */
-  private final Executor threads;
+  /** Guards what follows. It is no monitor, since reading the clock would pin a virtual thread. */
+  private final ReentrantLock lock = new ReentrantLock();
 
+  private final Condition hasChanged = lock.newCondition();
   private Core.HeldLock held;
 
-  /** Why the holder may not act any more; null while it may. */
+  /** The reason for which the holder may not act any more; null while it may. */
   private LockBrokerException ended;
 
-  /** How the lock was lost; null if it was not. */
+  /** The way in which the lock was lost; null if it was not. */
   private LostReason lost;
 
-  private List<Consumer<? super LostReason>> onLost = new ArrayList<>();
+  /** The callbacks that wait for a loss, each with the threads that run it. */
+  private final Map<Callback, Executor> onLost = new LinkedHashMap<>();
 
   /** Completed when the session is done with the lock, with what the release threw, or null. */
   private final CompletableFuture<LockBrokerException> done = new CompletableFuture<>();
 
-  Hold(String name, Core.HeldLock held, Executor threads) {
+  Hold(String name, Core.HeldLock held) {
     this.name = name;
     this.held = held;
-    this.threads = threads;
+  }
+
+  /** Does something under the lock, and marks a lock that has run out as lost first. */
+  private <T> T locked(Supplier<T> work) {
+    lock.lock();
+    try {
+      if (ended == null && Clock.hasPassed(held.until())) {
+        loseNow(LostReason.EXPIRED);
+      }
+      return work.get();
+    } finally {
+      lock.unlock();
+    }
   }
 
   /**
    * Returns what is known of the lock. First it marks a lock that has run out as lost, so that
    * nothing later can revive it.
    */
-  synchronized Core.HeldLock look() {
-    runOut();
-    return held;
+  Core.HeldLock look() {
+    return locked(() -> held);
   }
 
   /** Returns why the holder may not act; null if it may. */
-  synchronized LockBrokerException ended() {
-    runOut();
-    return ended;
-  }
-
-  private void runOut() {
-    if (ended == null && Clock.hasPassed(held.until())) {
-      lose(LostReason.EXPIRED);
-    }
+  LockBrokerException ended() {
+    return locked(() -> ended);
   }
 
   /**
    * Takes what the core knows of the lock by now. It is false if that comes too late: the holder
    * has been told that the lock is lost.
    */
-  synchronized boolean publish(Core.HeldLock held) {
-    runOut();
-    if (ended != null) {
-      return lost == null;
-    }
-    this.held = held;
-    notifyAll();
-    return true;
+  boolean publish(Core.HeldLock held) {
+    return locked(
+        () -> {
+          if (ended != null) {
+            return lost == null;
+          }
+          this.held = held;
+          hasChanged.signalAll();
+          return true;
+        });
   }
 
   /** Ends the hold as lost. A release that is under way finds the loss, too. */
-  synchronized void lose(LostReason reason) {
+  void lose(LostReason reason) {
+    locked(
+        () -> {
+          loseNow(reason);
+          return null;
+        });
+  }
+
+  private void loseNow(LostReason reason) {
     if (lost != null) {
       return;
     }
     lost = reason;
     if (ended == null) {
       ended = new LostException(name, reason);
-      onLost.forEach(callback -> threads.execute(() -> callback.accept(reason)));
+      onLost.forEach((callback, threads) -> threads.execute(() -> callback.call(reason)));
     }
-    onLost = List.of();
-    notifyAll();
+    onLost.clear();
+    hasChanged.signalAll();
   }
 
   /** Ends the hold by the holder's own will. */
-  synchronized void finish(LockBrokerException why) {
-    runOut();
-    if (ended == null) {
-      ended = why;
-      onLost = List.of();
-      notifyAll();
-    }
+  void finish(LockBrokerException why) {
+    locked(
+        () -> {
+          if (ended == null) {
+            ended = why;
+            onLost.clear();
+            hasChanged.signalAll();
+          }
+          return null;
+        });
   }
 
   /** Says that the session is done with the lock: it has been released, if error is null. */
-  synchronized void over(LockBrokerException error) {
+  void over(LockBrokerException error) {
     finish(error == null ? Failures.released(name) : error);
-    done.complete(error == null && lost != null ? new LostException(name, lost) : error);
+    done.complete(locked(() -> lost != null ? new LostException(name, lost) : error));
   }
 
   /**
    * Waits until the lock's stream is not broken any more, or the lock has ended, or that many
-   * nanoseconds have passed.
+   * nanoseconds have passed. Returns what was known of the lock at that moment.
    */
-  synchronized void awaitReattach(long within) throws InterruptedException {
+  Core.HeldLock awaitReattach(long within) throws InterruptedException {
     long end = Moments.after(Clock.now(), within);
-    while (ended() == null && held.isBroken() && !Clock.hasPassed(end)) {
-      long left = Clock.remaining(Math.min(end, held.until()));
-      TimeUnit.NANOSECONDS.timedWait(this, Math.max(left, Moments.MILLISECOND));
+    lock.lock();
+    try {
+      while (ended() == null && held.isBroken() && !Clock.hasPassed(end)) {
+        long left = Clock.remaining(Math.min(end, held.until()));
+        hasChanged.awaitNanos(Math.max(left, Moments.MILLISECOND));
+      }
+      return held;
+    } finally {
+      lock.unlock();
     }
   }
 
@@ -118,13 +145,22 @@ final class Hold {
     return done.join();
   }
 
-  /** Calls callback when the lock is lost; soon if it is lost already. */
-  synchronized void onLost(Consumer<? super LostReason> callback) {
-    runOut();
-    if (ended == null) {
-      onLost.add(callback);
-    } else if (ended instanceof LostException loss) {
-      threads.execute(() -> callback.accept(loss.why()));
-    }
+  /** Calls back in threads when the lock is lost; soon if it is lost already. */
+  Callback onLost(Executor threads, Consumer<? super LostReason> callback) {
+    Callback made = new Callback(this, callback);
+    return locked(
+        () -> {
+          if (ended == null) {
+            onLost.put(made, threads);
+          } else if (ended instanceof LostException loss) {
+            threads.execute(() -> made.call(loss.reason()));
+          }
+          return made;
+        });
+  }
+
+  /** Calls that callback no more. */
+  void forget(Callback callback) {
+    locked(() -> onLost.remove(callback));
   }
 }

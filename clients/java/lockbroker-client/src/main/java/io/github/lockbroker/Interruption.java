@@ -1,27 +1,29 @@
 package io.github.lockbroker;
 
-/** Interrupts a thread while it works, and not after. */
+/** Interrupts the thread that made it while it works, and not after. */
 final class Interruption {
-  private final Thread worker;
+  private final Thread worker = Thread.currentThread();
   private boolean hasEnded;
-  private boolean isInterrupted;
+  private boolean wasGiven;
 
-  Interruption(Thread worker) {
-    this.worker = worker;
-  }
-
+  /** Interrupts the worker. One that is interrupted already, by the program, stays so. */
   synchronized void interrupt() {
-    if (!hasEnded) {
-      isInterrupted = true;
+    if (!hasEnded && !worker.isInterrupted()) {
+      wasGiven = true;
       worker.interrupt();
     }
   }
 
-  /** Ends the work: takes an interrupt back that the work has not taken. */
-  synchronized void end() {
+  /**
+   * Ends the work. Takes the interrupt back that this has given, unless the work has taken it: an
+   * interrupt that is there then is the program's. Reports whether this has given one.
+   */
+  synchronized boolean end(boolean wasTaken) {
+    boolean isFirst = !hasEnded;
     hasEnded = true;
-    if (isInterrupted) {
+    if (isFirst && wasGiven && !wasTaken && Thread.currentThread() == worker) {
       Thread.interrupted();
     }
+    return wasGiven;
   }
 }

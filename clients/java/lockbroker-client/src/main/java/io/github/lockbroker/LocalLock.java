@@ -24,6 +24,11 @@ final class LocalLock implements Lock {
     HeldLock lock() throws InterruptedException;
   }
 
+  /** Checks a lock that is held, once it has been reattached. */
+  private interface Check {
+    void of(HeldLock held) throws InterruptedException;
+  }
+
   LocalLock(LockBroker client, LocalLocks locks, String name) {
     this.client = client;
     this.locks = locks;
@@ -43,7 +48,7 @@ final class LocalLock implements Lock {
   @Override
   public void lockInterruptibly() throws InterruptedException {
     mutex.lockInterruptibly();
-    enter(() -> client.lock(name), Moments.NEVER);
+    enter(() -> client.lock(name), held -> held.check(Moments.NEVER));
   }
 
   @Override
@@ -67,7 +72,7 @@ final class LocalLock implements Lock {
     }
     long left = Math.max(0, unit.toNanos(time) - (System.nanoTime() - begun));
     try {
-      enter(() -> client.lock(name, Wait.atMost(Duration.ofNanos(left))), left);
+      enter(() -> client.lock(name, Wait.atMost(Duration.ofNanos(left))), held -> held.check(left));
       return true;
     } catch (NotAcquiredException e) {
       return false;
@@ -75,23 +80,33 @@ final class LocalLock implements Lock {
   }
 
   private void enterUninterruptibly(Wait wait) {
+    long within = wait == null ? 0 : Moments.NEVER;
     try {
-      enter(() -> client.lockUninterruptibly(name, wait), 0);
+      enter(
+          () -> client.lockUninterruptibly(name, wait), held -> checkUninterruptibly(held, within));
     } catch (InterruptedException e) {
       throw new AssertionError("not interruptible", e);
     }
+  }
+
+  /** Checks a lock, and waits for its reattach though the thread is interrupted. */
+  private static void checkUninterruptibly(HeldLock held, long within) {
+    Uninterrupted.run(
+        () -> {
+          held.check(within);
+          return null;
+        });
   }
 
   /**
    * Takes the lock for a mutex that has just been locked, or makes sure that it is still held. If
    * not, unlocks the mutex once.
    */
-  private void enter(Ask ask, long within) throws InterruptedException {
+  private void enter(Ask ask, Check check) throws InterruptedException {
     boolean isEntered = false;
     try {
       if (mutex.getHoldCount() > 1) {
-        held.awaitReattach(within);
-        held.check();
+        check.of(held);
       } else {
         held = ask.lock();
         locks.locked.add(this);

@@ -12,7 +12,10 @@ final class LocalLocks {
   private final ConcurrentHashMap<String, Named> byName = new ConcurrentHashMap<>();
   private final ReferenceQueue<LocalLock> forgotten = new ReferenceQueue<>();
 
-  /** Those that are locked. Another of the same name would wait for this one for ever. */
+  /**
+   * Keeps the locks that are locked from being collected. A new one of the same name would wait for
+   * the old one for ever.
+   */
   final Set<LocalLock> locked = ConcurrentHashMap.newKeySet();
 
   private static final class Named extends WeakReference<LocalLock> {

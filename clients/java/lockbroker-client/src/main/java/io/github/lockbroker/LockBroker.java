@@ -7,6 +7,7 @@ import io.github.lockbroker.internal.core.LockSpec;
 import io.github.lockbroker.internal.core.Moments;
 import io.github.lockbroker.v1.GetLockRequest;
 import io.github.lockbroker.v1.GetLockResponse;
+import java.lang.System.Logger.Level;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.List;
@@ -23,8 +24,8 @@ import java.util.concurrent.locks.Lock;
  *
  * <pre>{@code
  * try (var client = LockBroker.connect("unix:/run/lockbroker/lb.sock");
- *     var lock = client.lock("reports", Wait.atMost(Duration.ofSeconds(10)))) {
- *   lock.onLost(reason -> worker.interrupt());
+ *     var lock = client.lock("reports", Wait.atMost(Duration.ofSeconds(10)));
+ *     var interrupts = lock.interruptOnLoss()) {
  *   work(lock.fencingToken());
  *   lock.check();
  * }
@@ -40,7 +41,7 @@ import java.util.concurrent.locks.Lock;
  * HeldLock#fencingToken}.
  */
 public final class LockBroker implements AutoCloseable {
-  /** Where a broker listens unless it is told otherwise. */
+  /** The place where a broker listens unless it is told otherwise. */
   private static final String DEFAULT_SERVER = "http://127.0.0.1:28551";
 
   private static final Duration DEFAULT_ANSWER_TIMEOUT = Duration.ofSeconds(5);
@@ -59,6 +60,9 @@ public final class LockBroker implements AutoCloseable {
     this.answerTimeout = Wire.nanos(builder.answerTimeout);
     this.brokers = new Brokers(endpoints, files, network, answerTimeout);
     this.session = new Session(brokers, network, Wire.nanos(builder.ttl), answerTimeout);
+    if (builder.releaseAtExit) {
+      AtExit.add(session);
+    }
   }
 
   /**
@@ -159,14 +163,19 @@ public final class LockBroker implements AutoCloseable {
     if (lockId.isEmpty()) {
       throw new LockBrokerException(Kind.INVALID, name, "there is no lock id to adopt");
     }
+    Bounds.check(name, "lock id", lockId);
     return await(wanted(name, null, lockId));
   }
 
   /**
    * Works for as long as it takes under a lock: waits for the lock without end, and runs work in
-   * this thread. If the lock is lost meanwhile, interrupts the thread; if work then throws, waits
-   * for the lock again and runs work anew. For a leader, say, that is to be one as long as the
-   * program runs.
+   * this thread. If the lock is lost meanwhile, interrupts the thread; if work then throws, logs
+   * what it throws at the level DEBUG, waits for the lock again and runs work anew. For a leader,
+   * say, that is to be one as long as the program runs.
+   *
+   * <p>An interrupt by the program ends it: work throws InterruptedException, and so does this.
+   * Only one that comes between the interrupt of a loss and the moment at which work takes that
+   * cannot be told from it.
    *
    * @param <T> the result of work
    * @param <X> what work throws
@@ -174,38 +183,51 @@ public final class LockBroker implements AutoCloseable {
    * @param work the work, which may be run several times
    * @param options properties of the lock
    * @return the result of work
-   * @throws X if work throws it while the lock is held
+   * @throws X if work throws it while the lock is held, or after an interrupt by the program
    * @throws LostException if the lock was lost and work returned all the same: its last step may
    *     not have been under the lock
-   * @throws InterruptedException if the thread is interrupted while it waits
+   * @throws InterruptedException if the thread is interrupted while it waits for the lock
    */
   public <T, X extends Exception> T hold(String name, LockedWork<T, X> work, LockOption... options)
       throws X, InterruptedException {
     while (true) {
       HeldLock lock = lock(name, options);
-      Interruption interruption = new Interruption(Thread.currentThread());
-      lock.onLost(reason -> interruption.interrupt());
+      Interruption interruption = new Interruption();
+      lock.interruptOnLoss(interruption);
       T result;
       try {
         result = work.run(lock);
       } catch (Exception e) {
-        if (wasLost(lock, interruption)) {
+        boolean wasInterrupted = isInterrupt(e);
+        boolean byTheLoss = interruption.end(wasInterrupted);
+        if (wasLost(lock) && (byTheLoss || !wasInterrupted)) {
+          Session.LOGGER.log(Level.DEBUG, "work under a lost lock", e);
           continue;
         }
         throw e;
       } catch (Error e) {
-        wasLost(lock, interruption);
+        interruption.end(false);
+        wasLost(lock);
         throw e;
       }
-      interruption.end();
+      interruption.end(false);
       lock.close();
       return result;
     }
   }
 
-  /** Ends the work under a lock that has failed. Returns if the lock had been lost. */
-  private static boolean wasLost(HeldLock lock, Interruption interruption) {
-    interruption.end();
+  /** Reports whether work throws this because its thread was interrupted. */
+  private static boolean isInterrupt(Throwable error) {
+    for (Throwable cause = error; cause != null; cause = cause.getCause()) {
+      if (cause instanceof InterruptedException) {
+        return true;
+      }
+    }
+    return false;
+  }
+
+  /** Closes the lock of work that has failed. Reports whether it had been lost. */
+  private static boolean wasLost(HeldLock lock) {
     try {
       lock.close();
       return false;
@@ -222,6 +244,12 @@ public final class LockBroker implements AutoCloseable {
    * <p>A lost lock shows when it is locked again and when it is unlocked for the last time: both
    * throw {@link LostException}. The unlock has then unlocked it, for other threads of this
    * program, too. There are no conditions.
+   *
+   * <p>{@code tryLock} with a time waits for that time. If no broker answers, it takes up to {@link
+   * Builder#answerTimeout} more, and throws as UNAVAILABLE.
+   *
+   * <p>While the stream to the broker is broken, a thread that has the lock and locks it again
+   * waits for the reattach; {@code tryLock} throws as UNAVAILABLE.
    *
    * @param name 1 to 128 bytes without control characters
    * @return the lock
@@ -242,6 +270,8 @@ public final class LockBroker implements AutoCloseable {
    *     release may still happen; INVALID if it is no lock id; or of another kind
    */
   public ReleaseOutcome release(String name, String lockId) throws InterruptedException {
+    Bounds.check(name);
+    Bounds.check(name, "lock id", lockId);
     return brokers.release(name, lockId);
   }
 
@@ -268,6 +298,8 @@ public final class LockBroker implements AutoCloseable {
    * @throws LockBrokerException if no broker answers, or says that it cannot
    */
   public LockInfo get(String name, String lockId) throws InterruptedException {
+    Bounds.check(name);
+    Bounds.check(name, "lock id", lockId);
     GetLockRequest request = GetLockRequest.newBuilder().setName(name).setLockId(lockId).build();
     long sent = Clock.now();
     GetLockResponse answer = brokers.call(name, stub -> stub.getLock(request));
@@ -304,20 +336,7 @@ public final class LockBroker implements AutoCloseable {
   HeldLock lockUninterruptibly(String name, Wait wait) {
     Input.Acquire wanted = wanted(name, wait == null ? null : waiting(wait), "");
     CompletableFuture<Session.Grant> answer = session.begin(wanted);
-    boolean wasInterrupted = false;
-    try {
-      while (true) {
-        try {
-          return guard(wanted, answer);
-        } catch (InterruptedException e) {
-          wasInterrupted = true;
-        }
-      }
-    } finally {
-      if (wasInterrupted) {
-        Thread.currentThread().interrupt();
-      }
-    }
+    return Uninterrupted.run(() -> guard(wanted, answer));
   }
 
   private HeldLock await(Input.Acquire wanted) throws InterruptedException {
@@ -349,13 +368,14 @@ public final class LockBroker implements AutoCloseable {
       io.github.lockbroker.internal.core.Wait waiting,
       String adopt,
       LockOption... options) {
-    Objects.requireNonNull(name);
+    Bounds.check(name);
     String label = owner;
     Long linger = null;
     for (LockOption option : options) {
       label = option.owner() == null ? label : option.owner();
       linger = option.linger() == null ? linger : Wire.nanos(option.linger());
     }
+    Bounds.check(name, "owner", label);
     LockSpec spec = new LockSpec(name, linger, label);
     return new Input.Acquire(lastKey.incrementAndGet(), spec, waiting, adopt);
   }
@@ -379,6 +399,7 @@ public final class LockBroker implements AutoCloseable {
     private Path authorities;
     private Path certificate;
     private Path key;
+    private boolean releaseAtExit;
 
     private Builder() {}
 
@@ -429,6 +450,22 @@ public final class LockBroker implements AutoCloseable {
      */
     public Builder answerTimeout(Duration timeout) {
       this.answerTimeout = Objects.requireNonNull(timeout);
+      return this;
+    }
+
+    /**
+     * Sets whether a shutdown hook releases all locks of the client when the program ends, for up
+     * to a second. Without it the system closes the connection when the process is gone.
+     *
+     * <p>Java runs all hooks at once, and other threads go on meanwhile: say yes only if nothing
+     * works under a lock once the program is ending. A server that finishes its tasks in a hook of
+     * its own would do so without the locks.
+     *
+     * @param isWanted default: false
+     * @return this
+     */
+    public Builder releaseAtExit(boolean isWanted) {
+      this.releaseAtExit = isWanted;
       return this;
     }
 

@@ -45,7 +45,7 @@ public class LockBrokerException extends RuntimeException {
     UNEXPECTED("unexpected answer"),
     /** The lock has been released here. */
     RELEASED("released"),
-    /** The client has been closed. */
+    /** The client has been closed, or has failed and logged why. */
     CLOSED("client closed");
 
     private final String text;
@@ -113,7 +113,7 @@ public class LockBrokerException extends RuntimeException {
    *
    * @return one of {@link ErrorReason}, or of a later version; empty if no broker gave one
    */
-  public String reason() {
+  public String errorReason() {
     return reason;
   }
 

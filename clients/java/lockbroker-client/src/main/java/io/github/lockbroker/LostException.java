@@ -5,11 +5,11 @@ public final class LostException extends LockBrokerException {
   private static final long serialVersionUID = 1;
 
   /** The way in which it was lost. */
-  private final LostReason why;
+  private final LostReason reason;
 
-  LostException(String lock, LostReason why) {
-    super(Kind.LOST, lock, why.toString());
-    this.why = why;
+  LostException(String lock, LostReason reason) {
+    super(Kind.LOST, lock, reason.toString());
+    this.reason = reason;
   }
 
   /**
@@ -17,12 +17,12 @@ public final class LostException extends LockBrokerException {
    *
    * @return the reason
    */
-  public LostReason why() {
-    return why;
+  public LostReason reason() {
+    return reason;
   }
 
   @Override
   LostException about(String lock) {
-    return new LostException(lock, why);
+    return new LostException(lock, reason);
   }
 }

@@ -5,24 +5,24 @@ public final class NotAcquiredException extends LockBrokerException {
   private static final long serialVersionUID = 1;
 
   /** The reason. */
-  private final NotAcquiredReason why;
+  private final NotAcquiredReason reason;
 
   /** The label of the present holder. */
   private final String owner;
 
-  NotAcquiredException(String lock, NotAcquiredReason why, String owner) {
-    super(Kind.NOT_ACQUIRED, lock, why + (owner.isEmpty() ? "" : " (holder: " + owner + ")"));
-    this.why = why;
+  NotAcquiredException(String lock, NotAcquiredReason reason, String owner) {
+    super(Kind.NOT_ACQUIRED, lock, reason + (owner.isEmpty() ? "" : " (holder: " + owner + ")"));
+    this.reason = reason;
     this.owner = owner;
   }
 
   /**
-   * Returns why it was not acquired.
+   * Returns the reason for which it was not acquired.
    *
    * @return the reason
    */
-  public NotAcquiredReason why() {
-    return why;
+  public NotAcquiredReason reason() {
+    return reason;
   }
 
   /**
@@ -36,6 +36,6 @@ public final class NotAcquiredException extends LockBrokerException {
 
   @Override
   NotAcquiredException about(String lock) {
-    return new NotAcquiredException(lock, why, owner);
+    return new NotAcquiredException(lock, reason, owner);
   }
 }

@@ -7,7 +7,7 @@ public enum NotAcquiredReason {
   /** It was released a short while ago, with a linger. */
   LINGERING("lingering after its release"),
   /** The wait is over. */
-  WAIT_OVER("not free in time"),
+  MAX_WAIT("not free in time"),
   /** The grant to adopt has ended, or has moved on to another lock id. */
   NOT_REATTACHABLE("no such grant, or no longer");
 

@@ -1,6 +1,7 @@
 package io.github.lockbroker;
 
 import io.github.lockbroker.internal.Clock;
+import io.github.lockbroker.internal.Daemons;
 import io.github.lockbroker.internal.core.Core;
 import io.github.lockbroker.internal.core.Failure;
 import io.github.lockbroker.internal.core.Input;
@@ -18,11 +19,15 @@ import java.util.List;
 import java.util.Map;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionException;
+import java.util.concurrent.ExecutionException;
 import java.util.concurrent.ThreadLocalRandom;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
+import java.util.function.Consumer;
 
 /**
- * Is behind a client: it does what the core says, and tells it what happens. One thread has all of
- * it; the network and the users tell it events.
+ * Runs a client: does what the core says, and tells it what happens. One thread has all of it; the
+ * network and the users tell it events.
  */
 final class Session {
   static final System.Logger LOGGER = System.getLogger("io.github.lockbroker");
@@ -53,8 +58,11 @@ final class Session {
   /** The latest reason for which the two sides cannot talk. */
   private LockBrokerException disagreement;
 
-  /** When an ending session waits no longer; never while it is not ending. */
+  /** The moment from which an ending session waits no longer; never while it is not ending. */
   private long closeBy = Moments.NEVER;
+
+  /** The reason for which nothing more is begun. */
+  private volatile String whyOver = "close was called";
 
   /** Nothing more is to be done, but for what is closed. */
   private boolean isDone;
@@ -62,7 +70,7 @@ final class Session {
   /** Completed when nothing is done any more. */
   private final CompletableFuture<Void> ended = new CompletableFuture<>();
 
-  /** What becomes of a lock is told to it. */
+  /** A call that asked for a lock. It is told the answer, and then its hold is told the rest. */
   private static final class Caller {
     final String name;
     final CompletableFuture<Grant> answer;
@@ -85,27 +93,42 @@ final class Session {
     this.ttl = ttl;
     Core.Settings settings = new Core.Settings(brokers.names(), answerTimeout);
     this.core = new Core(settings, () -> ThreadLocalRandom.current().nextDouble(), Clock.now());
-    Network.factory("lockbroker-session").newThread(this::run).start();
+    Daemons.named("lockbroker-session").newThread(this::run).start();
   }
 
   /** Runs until the session has been closed. */
   private void run() {
     try {
+      Loading.load(network);
       while (!isOver()) {
         turn(Math.min(core.due(), closeBy));
       }
       finish();
     } catch (InterruptedException | RuntimeException | Error e) {
-      LOGGER.log(Level.ERROR, "the client has failed, and its locks are lost", e);
-      streams.values().forEach(SessionStream::close);
+      fail(e);
     } finally {
       isDone = true;
       events.end();
-      callers.keySet().stream()
-          .toList()
-          .forEach(key -> end(key, Failures.closed(callers.get(key).name)));
+      List.copyOf(callers.keySet()).forEach(key -> end(key, closed(callers.get(key).name)));
+      AtExit.remove(this);
       ended.complete(null);
     }
+  }
+
+  /** Loses everything, for nothing renews it any more. The holders are told before anybody else. */
+  private void fail(Throwable error) {
+    whyOver = "the client has failed: " + error;
+    for (Caller caller : callers.values()) {
+      if (caller.hold != null) {
+        caller.hold.lose(LostReason.EXPIRED);
+      }
+    }
+    LOGGER.log(Level.ERROR, "the client has failed, and its locks are lost", error);
+    streams.values().forEach(SessionStream::close);
+  }
+
+  private LockBrokerException closed(String lock) {
+    return Failures.closed(lock, whyOver);
   }
 
   /** Takes one event, or the time that has passed by then. */
@@ -145,6 +168,16 @@ final class Session {
     ended.join();
   }
 
+  /** Waits until nothing is done any more, for no longer than within, in nanoseconds. */
+  void awaitEnd(long within) {
+    try {
+      ended.get(Math.max(0, within), TimeUnit.NANOSECONDS);
+    } catch (InterruptedException | ExecutionException | TimeoutException e) {
+      // The process ends, and the system closes the connections.
+      return;
+    }
+  }
+
   /** Releases everything and ends the session, after within at the latest. */
   void close(long within) {
     events.tell(() -> beginClose(within));
@@ -158,9 +191,9 @@ final class Session {
     for (long key : List.copyOf(callers.keySet())) {
       Caller caller = callers.get(key);
       if (caller.hold != null) {
-        caller.hold.finish(Failures.closed(caller.name));
+        caller.hold.finish(closed(caller.name));
       } else {
-        end(key, Failures.closed(caller.name));
+        end(key, closed(caller.name));
       }
       step(new Input.End(key));
     }
@@ -182,11 +215,11 @@ final class Session {
                 callers.put(acquire.key(), new Caller(name, answer));
                 step(acquire);
               } else {
-                answer.completeExceptionally(Failures.closed(name));
+                answer.completeExceptionally(closed(name));
               }
             });
     if (!isTold) {
-      answer.completeExceptionally(Failures.closed(name));
+      answer.completeExceptionally(closed(name));
     }
     return answer;
   }
@@ -211,7 +244,7 @@ final class Session {
     int before = core.nextEndpoint();
     List<Output> outputs = core.handle(Clock.now(), input);
     if (core.nextEndpoint() != before) {
-      brokers.turnTo(core.nextEndpoint());
+      brokers.turnFrom(before);
     }
     outputs.forEach(this::carryOut);
     // These change what all locks of a stream may believe in.
@@ -257,14 +290,15 @@ final class Session {
     } else if (output instanceof Output.Released released) {
       end(released.key(), null);
     } else if (output instanceof Output.ReleaseElsewhere release) {
-      network.threads.execute(() -> releaseElsewhere(release));
+      network.releases.execute(() -> releaseElsewhere(release));
     }
   }
 
   private void releaseElsewhere(Output.ReleaseElsewhere release) {
     Failure failure = null;
+    ReleaseOutcome outcome = null;
     try {
-      brokers.release(release.name(), release.lockId());
+      outcome = brokers.release(release.name(), release.lockId());
     } catch (LockBrokerException e) {
       failure = Failures.toFailure(e);
     } catch (InterruptedException e) {
@@ -272,7 +306,16 @@ final class Session {
       failure = Failure.unavailable("interrupted");
     }
     Input.ReleasedElsewhere answered = new Input.ReleasedElsewhere(release.key(), failure);
-    events.tell(() -> step(answered));
+    boolean isAnothers = outcome == ReleaseOutcome.HELD_BY_ANOTHER;
+    events.tell(
+        () -> {
+          Caller caller = callers.get(release.key());
+          if (isAnothers && caller != null && caller.hold != null) {
+            // It went before the broker knew of the release, perhaps while the holder still acted.
+            caller.hold.lose(LostReason.TAKEN_OVER);
+          }
+          step(answered);
+        });
   }
 
   private void dial(long id, Broker broker) {
@@ -303,7 +346,7 @@ final class Session {
     Throwable cause = error instanceof CompletionException ? error.getCause() : error;
     LockBrokerException found = Trouble.disagreement(stream.broker.endpoint, cause);
     disagreement = found == null ? disagreement : found;
-    return Trouble.explain(stream.broker.endpoint, cause);
+    return Trouble.explain(found, cause);
   }
 
   private void send(SessionStream stream, Request request) {
@@ -386,27 +429,27 @@ final class Session {
     Caller caller = callers.get(granted.key());
     Core.HeldLock held = core.held(granted.key());
     if (caller != null && held != null) {
-      caller.hold = new Hold(caller.name, held, network.threads);
+      caller.hold = new Hold(caller.name, held);
       caller.answer.complete(new Grant(caller.hold, granted.fencingToken()));
     }
   }
 
   private void refused(Output.Refused refused) {
     String name = nameOf(refused.key());
-    NotAcquiredReason why =
+    NotAcquiredReason reason =
         switch (refused.refusal().reason()) {
           case HELD -> NotAcquiredReason.HELD;
           case LINGERING -> NotAcquiredReason.LINGERING;
-          case MAX_WAIT -> NotAcquiredReason.WAIT_OVER;
+          case MAX_WAIT -> NotAcquiredReason.MAX_WAIT;
           case NOT_REATTACHABLE -> NotAcquiredReason.NOT_REATTACHABLE;
           default -> null;
         };
     end(
         refused.key(),
-        why == null
+        reason == null
             // None of the others was asked for.
             ? Failures.unexpected(name, "not acquired, for a reason that this client does not know")
-            : new NotAcquiredException(name, why, refused.refusal().owner()));
+            : new NotAcquiredException(name, reason, refused.refusal().owner()));
   }
 
   private void failed(Output.Failed failed) {
@@ -415,6 +458,20 @@ final class Session {
     end(
         failed.key(),
         disagrees ? disagreement.about(name) : Failures.toException(name, failed.failure(), null));
+  }
+
+  /** Calls back when a lock is lost. */
+  OnLost onLost(Hold hold, Consumer<? super LostReason> callback) {
+    return hold.onLost(network.callbacks, callback);
+  }
+
+  /** Interrupts a thread when a lock is lost. */
+  OnLost onLost(Hold hold, Interruption interruption) {
+    Callback callback = hold.onLost(network.interrupts, reason -> interruption.interrupt());
+    return () -> {
+      interruption.end(false);
+      callback.close();
+    };
   }
 
   private void lost(Output.Lost lost) {

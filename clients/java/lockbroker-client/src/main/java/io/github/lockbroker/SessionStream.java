@@ -16,7 +16,7 @@ final class SessionStream {
   /** The connection, which may still be being made. */
   final CompletableFuture<Connection> connection;
 
-  /** When a stream that is being closed waits no longer for the broker. */
+  /** The moment from which a stream that is being closed waits no longer for the broker. */
   long closeBy;
 
   /** Sends; null before the Session is opened. gRPC takes one message at a time. */

@@ -94,7 +94,11 @@ final class Trouble {
 
   /** Says why there is no connection, or why it ended. */
   static Failure explain(Endpoint endpoint, Throwable error) {
-    LockBrokerException disagreement = disagreement(endpoint, error);
+    return explain(disagreement(endpoint, error), error);
+  }
+
+  /** Says why there is no connection, or why it ended; disagreement is null if it is none. */
+  static Failure explain(LockBrokerException disagreement, Throwable error) {
     if (disagreement != null) {
       return new Failure(Failure.Code.HANDSHAKE, disagreement.getMessage(), "", null);
     }
@@ -112,8 +116,8 @@ final class Trouble {
       last = last.getCause();
     }
     String text = last.getMessage();
-    if (text == null) {
-      return last.getClass().getSimpleName();
+    if (text == null || last instanceof Error) {
+      return last.toString();
     }
     boolean wasClosed = text.contains("end of stream") || text.contains("connection closed");
     return wasClosed ? brokenText(text) : text;

@@ -128,6 +128,24 @@ class FailuresTest extends Scenario {
   }
 
   @Test
+  void aNestedLockWaitsForTheReattach() throws Exception {
+    RealBroker[] brokers = pair();
+    LockBroker client = connect(brokers[0].url + "," + brokers[1].url);
+    var lock = client.asLock("nested");
+    lock.lock();
+    Thread.currentThread().interrupt();
+    brokers[0].kill();
+    long begun = System.nanoTime();
+    while (millisSince(begun) < 2000) {
+      lock.lock();
+      lock.unlock();
+    }
+    assertTrue(Thread.interrupted(), "the interrupt is gone");
+    lock.unlock();
+    acquire(connect(brokers[1].url), "nested").close();
+  }
+
+  @Test
   void leavesAHalfOpenConnection() throws Exception {
     RealBroker[] brokers = pair();
     Proxy proxy = startProxy(brokers[0]);
@@ -337,8 +355,19 @@ class FailuresTest extends Scenario {
     "'', no host",
     "http://host:1/path, after the port",
     "http://host:1?query, after the port",
-    "http://host:port, invalid port",
-    "http://host:70000, invalid port 70000",
+    "http://host:port, no number from 1 to 65535",
+    "http://host:70000, no number from 1 to 65535",
+    "http://host:0, no number from 1 to 65535",
+    "host:0, no number from 1 to 65535",
+    "http://host:, no number from 1 to 65535",
+    "host:, no number from 1 to 65535",
+    "https://[::1]:99999, no number from 1 to 65535",
+    "::1, no host",
+    "a b, after the port",
+    "grpcs://host:1, no scheme grpcs://",
+    "unix://, no path",
+    "unix:///, no path",
+    "unix://host/path, host before the path",
     "http://user@host:1, certificates",
     "unix:, no path",
     "'http://a:1,,http://b:1', no host",
@@ -350,7 +379,19 @@ class FailuresTest extends Scenario {
 
   @ParameterizedTest
   @ValueSource(
-      strings = {"host:1", "http://h_o-st:1", "https://host", "http://[::1]:1", "unix:///a b"})
+      strings = {
+        "host:1",
+        "http://h_o-st:1",
+        "https://host",
+        "http://[::1]:1",
+        "unix:///a b",
+        "HTTP://host:1",
+        "Https://host",
+        "http://host:1/",
+        "https://[::1]:65535",
+        "[::1]:1",
+        "unix:/a"
+      })
   void whatIsAnEndpointIsTaken(String server) {
     connect(server);
   }

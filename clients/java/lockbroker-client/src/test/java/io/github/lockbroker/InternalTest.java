@@ -10,6 +10,8 @@ import io.github.lockbroker.harness.Eventually;
 import io.github.lockbroker.harness.Scenario;
 import io.github.lockbroker.internal.Clock;
 import io.github.lockbroker.internal.core.Core;
+import io.github.lockbroker.internal.core.Input;
+import io.github.lockbroker.internal.core.LockSpec;
 import io.github.lockbroker.internal.core.Moments;
 import io.github.lockbroker.testing.TestBroker;
 import java.lang.reflect.Modifier;
@@ -25,8 +27,11 @@ import java.time.Duration;
 import java.util.Arrays;
 import java.util.List;
 import java.util.TreeSet;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicInteger;
 import java.util.regex.Pattern;
 import java.util.stream.Collectors;
 import org.junit.jupiter.api.Test;
@@ -38,9 +43,9 @@ class InternalTest extends Scenario {
   void aHoldThatHasRunOutIsNotRevived() throws Exception {
     long until = Clock.now() + 200 * Moments.MILLISECOND;
     Core.HeldLock held = new Core.HeldLock("id", 5 * Moments.SECOND, until, false);
-    Hold hold = new Hold("revived", held, Runnable::run);
+    Hold hold = new Hold("revived", held);
     LostReason[] told = new LostReason[1];
-    hold.onLost(reason -> told[0] = reason);
+    hold.onLost(Runnable::run, reason -> told[0] = reason);
     assertTrue(hold.publish(held));
     assertNull(hold.ended());
     while (!Clock.hasPassed(until)) {
@@ -118,6 +123,11 @@ class InternalTest extends Scenario {
     }
   }
 
+  private static CompletableFuture<Connection> dial(
+      Network network, Endpoint endpoint, List<SocketAddress> addresses, long within) {
+    return Dial.begin(network, endpoint, TlsFiles.NONE, () -> addresses, within);
+  }
+
   @Test
   void aFirstAddressThatSwallowsPacketsCostsLittle() throws Exception {
     Network network = new Network();
@@ -130,7 +140,7 @@ class InternalTest extends Scenario {
     SocketAddress hole = blackHole();
     long begun = System.nanoTime();
     Connection made =
-        Dial.begin(network, endpoint, List.of(hole, good), within).get(20, TimeUnit.SECONDS);
+        dial(network, endpoint, List.of(hole, good), within).get(20, TimeUnit.SECONDS);
     long took = TimeUnit.NANOSECONDS.toMillis(System.nanoTime() - begun);
     assertTrue(made.isReady());
     assertTrue(took < 5000, "it took " + took + " ms");
@@ -140,14 +150,13 @@ class InternalTest extends Scenario {
         assertThrows(
             ExecutionException.class,
             () ->
-                Dial.begin(network, endpoint, List.of(closed, closed), within)
-                    .get(20, TimeUnit.SECONDS));
+                dial(network, endpoint, List.of(closed, closed), within).get(20, TimeUnit.SECONDS));
     String why = Trouble.explain(endpoint, refused.getCause()).message();
     assertTrue(why.contains("refused"), why);
     assertThrows(
         ExecutionException.class,
         () ->
-            Dial.begin(network, endpoint, List.of(hole), 50 * Moments.MILLISECOND)
+            dial(network, endpoint, List.of(hole), 50 * Moments.MILLISECOND)
                 .get(20, TimeUnit.SECONDS));
   }
 
@@ -169,5 +178,127 @@ class InternalTest extends Scenario {
     lock.close();
     client.close();
     Eventually.eventually("the threads have ended", () -> !mine[0].isAlive() && !mine[1].isAlive());
+  }
+
+  /** Returns a session whose thread can be made to fail. */
+  private Session session(Network network, String server) {
+    List<Endpoint> endpoints = Endpoint.parseAll(server, TlsFiles.NONE);
+    long timeout = 5 * Moments.SECOND;
+    Brokers brokers = new Brokers(endpoints, TlsFiles.NONE, network, timeout);
+    closing(brokers::close);
+    return new Session(brokers, network, null, timeout);
+  }
+
+  private static Input.Acquire wanted(long key, String owner) {
+    return new Input.Acquire(key, new LockSpec("lock " + key, null, owner), null, "");
+  }
+
+  @Test
+  void aFailureOfTheEngineIsALoss() throws Exception {
+    TestBroker broker = closing(new TestBroker());
+    Network network = new Network();
+    closing(network::close);
+    Session session = session(network, broker.url());
+    Session.Grant grant = soon(session.begin(wanted(1, "")));
+    HeldLock lock = new HeldLock(session, "lock 1", 1, grant.fencingToken(), grant.hold());
+    CompletableFuture<LostReason> loss = loss(lock);
+    CompletableFuture<Boolean> interrupted =
+        begin(
+            () -> {
+              try (OnLost interrupts = lock.interruptOnLoss()) {
+                Thread.sleep(20_000);
+                return false;
+              } catch (InterruptedException e) {
+                return true;
+              }
+            });
+    Thread.sleep(100);
+    // A message cannot have null.
+    CompletableFuture<Session.Grant> bad = session.begin(wanted(2, null));
+    assertEquals(LostReason.EXPIRED, soon(loss));
+    assertTrue(soon(interrupted));
+    isLost(LostReason.EXPIRED, lock::check);
+    isLost(LostReason.EXPIRED, lock::release);
+    assertThrows(ExecutionException.class, () -> soon(bad));
+    ExecutionException over =
+        assertThrows(ExecutionException.class, () -> soon(session.begin(wanted(3, ""))));
+    assertTrue(over.getMessage().contains("the client has failed"), over.getMessage());
+    Eventually.eventually("it is free", () -> broker.holder("lock 1").isEmpty());
+  }
+
+  @Test
+  void blockedCallbacksHoldUpNothingElse() throws Exception {
+    TestBroker broker = closing(new TestBroker());
+    LockBroker client = connect(broker.url());
+    CountDownLatch blocked = new CountDownLatch(1);
+    AtomicInteger called = new AtomicInteger();
+    HeldLock lock = acquire(client, "blocked");
+    for (int number = 0; number < Network.CALLBACKS + 10; number++) {
+      lock.onLost(
+          reason -> {
+            called.incrementAndGet();
+            try {
+              blocked.await();
+            } catch (InterruptedException e) {
+              throw new IllegalStateException(e);
+            }
+          });
+    }
+    HeldLock other = acquire(client, "blocked, beside");
+    broker.lose("blocked", LostReason.GONE);
+    Eventually.eventually("they block", () -> called.get() == Network.CALLBACKS);
+    other.release();
+    HeldLock interrupting = acquire(client, "blocked, interrupts");
+    CompletableFuture<Boolean> interrupted = new CompletableFuture<>();
+    thread(
+        () -> {
+          try (OnLost interrupts = interrupting.interruptOnLoss()) {
+            broker.lose("blocked, interrupts", LostReason.GONE);
+            Thread.sleep(20_000);
+            interrupted.complete(false);
+          } catch (InterruptedException e) {
+            interrupted.complete(true);
+          }
+        });
+    assertTrue(soon(interrupted));
+    Thread.sleep(100);
+    assertEquals(Network.CALLBACKS, called.get());
+    blocked.countDown();
+    Eventually.eventually("all are called", () -> called.get() == Network.CALLBACKS + 10);
+  }
+
+  @Test
+  void anErrorWhileDiallingIsTold() throws Exception {
+    Network network = new Network();
+    closing(network::close);
+    Endpoint endpoint = Endpoint.parseAll("http://127.0.0.1:9", TlsFiles.NONE).get(0);
+    Dial.Addresses broken =
+        () -> {
+          throw new NoSuchMethodError("of an old gRPC");
+        };
+    ExecutionException error =
+        assertThrows(
+            ExecutionException.class,
+            () ->
+                Dial.begin(network, endpoint, TlsFiles.NONE, broken, 3 * Moments.SECOND)
+                    .get(2, TimeUnit.SECONDS));
+    String why = Trouble.explain(endpoint, error.getCause()).message();
+    assertTrue(why.contains("NoSuchMethodError: of an old gRPC"), why);
+  }
+
+  @Test
+  void callsTurnOnlyFromTheBrokerThatWasLeft() throws Exception {
+    TestBroker good = closing(new TestBroker());
+    Network network = new Network();
+    closing(network::close);
+    List<Endpoint> endpoints =
+        Endpoint.parseAll("127.0.0.1:9," + good.url() + ",127.0.0.1:9", TlsFiles.NONE);
+    Brokers brokers = new Brokers(endpoints, TlsFiles.NONE, network, 3 * Moments.SECOND);
+    closing(brokers::close);
+    assertEquals(ReleaseOutcome.NOT_HELD, brokers.release("x", "id"));
+    // The single calls have turned to the good one already.
+    brokers.turnFrom(0);
+    brokers.turnFrom(2);
+    assertEquals(1, brokers.next());
   }
 }

@@ -60,7 +60,7 @@ class LocksTest extends Scenario {
     LockBroker two = connect();
     HeldLock lock = acquire(one, "excludes");
     NotAcquiredException held = refused(two, "excludes");
-    assertEquals(NotAcquiredReason.HELD, held.why());
+    assertEquals(NotAcquiredReason.HELD, held.reason());
     assertEquals("one", held.owner());
     assertEquals("excludes", held.lock());
     lock.check();
@@ -144,7 +144,7 @@ class LocksTest extends Scenario {
           assertThrows(
               NotAcquiredException.class,
               () -> client.lock("max wait", Wait.atMost(Duration.ofMillis(300))));
-      assertEquals(NotAcquiredReason.WAIT_OVER, over.why());
+      assertEquals(NotAcquiredReason.MAX_WAIT, over.reason());
       long took = TimeUnit.NANOSECONDS.toMillis(System.nanoTime() - begun);
       assertTrue(took > 250 && took < 3000, took + " ms");
       refused(client, "max wait");
@@ -178,7 +178,7 @@ class LocksTest extends Scenario {
   void refusesALockThatLingers() throws Exception {
     LockBroker client = connect();
     acquire(client, "lingers", LockOption.linger(Duration.ofSeconds(4))).close();
-    assertEquals(NotAcquiredReason.LINGERING, refused(client, "lingers").why());
+    assertEquals(NotAcquiredReason.LINGERING, refused(client, "lingers").reason());
     assertEquals(LockState.LINGERING, client.get("lingers").state());
     acquire(client, "lingers").close();
   }
@@ -222,7 +222,7 @@ class LocksTest extends Scenario {
       failsAs(Kind.INVALID, () -> client.release("stale", "no id"));
       NotAcquiredException gone =
           assertThrows(NotAcquiredException.class, () -> client.adopt("stale", stale));
-      assertEquals(NotAcquiredReason.NOT_REATTACHABLE, gone.why());
+      assertEquals(NotAcquiredReason.NOT_REATTACHABLE, gone.reason());
     }
   }
 
@@ -371,7 +371,7 @@ class LocksTest extends Scenario {
   void refusesBadInputAndSaysWhat() throws Exception {
     LockBroker client = connect();
     LockBrokerException error = failsAs(Kind.INVALID, () -> client.tryLock(""));
-    assertEquals(ErrorReason.INVALID_FIELD, error.reason());
+    assertEquals(ErrorReason.INVALID_FIELD, error.errorReason());
     failsAs(Kind.INVALID, () -> client.lock("x".repeat(129)));
     LockOption owner = LockOption.owner("a\nb");
     LockBrokerException named = failsAs(Kind.INVALID, () -> client.tryLock("bad owner", owner));
@@ -510,5 +510,91 @@ class LocksTest extends Scenario {
         };
     isLost(LostReason.RELEASED, () -> client.hold("leader", losing));
     assertEquals(LockState.FREE, client.get("leader").state());
+  }
+
+  /** A broker would end the whole Session for such a message, and with it all locks. */
+  @Test
+  void refusesLongTextsBeforeTheyAreSent() throws Exception {
+    LockBroker client = connect();
+    HeldLock lock = acquire(client, "beside long texts");
+    String id = lock.lockId();
+    String longText = "x".repeat(5000);
+    tooLong("name has 5000 bytes", () -> client.tryLock(longText));
+    tooLong("name has 1026 bytes", () -> client.tryLock("\u20ac".repeat(342)));
+    tooLong("name has 5000 bytes", () -> client.asLock(longText).lock());
+    tooLong("name has 5000 bytes", () -> client.adopt(longText, id));
+    tooLong("name has 5000 bytes", () -> client.get(longText));
+    tooLong("name has 5000 bytes", () -> client.release(longText, id));
+    tooLong("owner has 5000 bytes", () -> client.tryLock("long", LockOption.owner(longText)));
+    tooLong("lock id has 5000 bytes", () -> client.adopt("long", longText));
+    tooLong("lock id has 5000 bytes", () -> client.get("long", longText));
+    tooLong("lock id has 5000 bytes", () -> client.release("long", longText));
+    LockBroker.Builder owner = LockBroker.builder().server(broker.url).owner(longText);
+    tooLong("owner has 5000 bytes", () -> connect(owner).lock("long"));
+    // The broker itself refuses what it can read.
+    failsAs(Kind.INVALID, () -> client.tryLock("x".repeat(1024)));
+    failsAs(Kind.INVALID, () -> client.tryLock("x", LockOption.owner("x".repeat(1024))));
+    failsAs(Kind.INVALID, () -> client.adopt("x", "x".repeat(1024)));
+    lock.check();
+    assertEquals(id, lock.lockId());
+    assertEquals(LockState.HELD, connect().get("beside long texts").state());
+    lock.release();
+  }
+
+  private static void tooLong(String says, org.junit.jupiter.api.function.Executable call) {
+    LockBrokerException error = failsAs(Kind.INVALID, call);
+    assertTrue(error.getMessage().contains(says), error.getMessage());
+    assertTrue(error.getMessage().contains("at most 128 bytes"), error.getMessage());
+  }
+
+  @Test
+  void takesTheLongestDurations() throws Exception {
+    Duration longest = Duration.ofSeconds(Long.MAX_VALUE);
+    LockBroker client = connect(LockBroker.builder().server(broker.url).answerTimeout(longest));
+    client.lock("long durations", Wait.atMost(longest)).close();
+    assertEquals(LockState.FREE, client.get("long durations").state());
+    assertTrue(client.asLock("long durations").tryLock(Long.MAX_VALUE, TimeUnit.DAYS));
+    client.asLock("long durations").unlock();
+    failsAs(Kind.INVALID, () -> client.tryLock("long linger", LockOption.linger(longest)));
+    failsAs(Kind.INVALID, () -> client.lock("poll", Wait.forever().pollingEvery(longest)));
+    LockBroker.Builder ttl = LockBroker.builder().server(broker.url).ttl(longest);
+    failsAs(Kind.INVALID, () -> connect(ttl).tryLock("long ttl"));
+    client.close();
+  }
+
+  /** Nothing tells the two apart once both are there: the program's comes first here. */
+  @Test
+  void holdEndsAtTheProgramsInterrupt() throws Exception {
+    LockBroker client = connect();
+    AtomicInteger times = new AtomicInteger();
+    LockedWork<Void, Exception> interrupted =
+        lock -> {
+          times.incrementAndGet();
+          Thread.currentThread().interrupt();
+          CompletableFuture<LostReason> loss = new CompletableFuture<>();
+          lock.onLost(loss::complete);
+          begin(() -> client.release("stopped leader", lock.lockId()));
+          while (!loss.isDone()) {
+            Thread.onSpinWait();
+          }
+          Thread.sleep(10_000);
+          return null;
+        };
+    assertThrows(InterruptedException.class, () -> client.hold("stopped leader", interrupted));
+    assertEquals(1, times.get());
+    assertFalse(Thread.interrupted());
+    // The work takes the interrupt of the loss, and then the program's comes.
+    LockedWork<Void, Exception> later =
+        lock -> {
+          client.release("stopped leader", lock.lockId());
+          try {
+            Thread.sleep(10_000);
+          } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+            throw e;
+          }
+          return null;
+        };
+    assertThrows(InterruptedException.class, () -> client.hold("stopped leader", later));
   }
 }

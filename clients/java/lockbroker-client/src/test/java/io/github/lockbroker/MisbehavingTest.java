@@ -5,6 +5,7 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.google.protobuf.UnknownFieldSet;
+import io.github.lockbroker.harness.Child;
 import io.github.lockbroker.harness.RealBroker;
 import io.github.lockbroker.harness.Scenario;
 import io.github.lockbroker.v1.Acquired;
@@ -26,6 +27,7 @@ import java.time.Duration;
 import java.util.ArrayDeque;
 import java.util.Arrays;
 import java.util.Deque;
+import java.util.Map;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.Test;
@@ -174,6 +176,24 @@ class MisbehavingTest extends Scenario {
     acquire(client, "in order");
     client.close();
     assertTrue(soon(ended));
+  }
+
+  @ParameterizedTest
+  @ValueSource(strings = {"TERM", "exit", "return"})
+  void theEndOfTheProcessEndsTheStreamInGoodOrder(String way) throws Exception {
+    String server = script(KindCase.OPEN, opened(TTL), KindCase.BEGIN, acquired("id"));
+    Child holder = startChild(server, Map.of(Child.RELEASE_AT_EXIT, "true"));
+    assertEquals("held 7 id", holder.tell("lock hooked"));
+    if (way.equals("TERM")) {
+      holder.signal(way);
+    } else {
+      holder.write(way);
+    }
+    assertTrue(soon(ended));
+    long begun = System.nanoTime();
+    holder.await();
+    long took = TimeUnit.NANOSECONDS.toMillis(System.nanoTime() - begun);
+    assertTrue(took < 3000, "it ends after " + took + " ms");
   }
 
   @ParameterizedTest

@@ -1,6 +1,7 @@
 package io.github.lockbroker.testing;
 
 import io.github.lockbroker.LostReason;
+import io.github.lockbroker.internal.Daemons;
 import io.grpc.Server;
 import io.grpc.netty.shaded.io.grpc.netty.NettyServerBuilder;
 import java.io.IOException;
@@ -40,7 +41,7 @@ public final class TestBroker implements AutoCloseable {
 
   /** Ends waits and lingers. */
   private final ScheduledExecutorService timer =
-      Executors.newSingleThreadScheduledExecutor(TestBroker::daemon);
+      Executors.newSingleThreadScheduledExecutor(Daemons.named("lockbroker-test"));
 
   // This broker's monitor guards these, and all that they refer to.
 
@@ -71,12 +72,6 @@ public final class TestBroker implements AutoCloseable {
     } catch (IOException e) {
       throw new UncheckedIOException("the test's broker finds no port to listen on", e);
     }
-  }
-
-  private static Thread daemon(Runnable work) {
-    Thread thread = new Thread(work, "lockbroker-test");
-    thread.setDaemon(true);
-    return thread;
   }
 
   /**
@@ -189,7 +184,7 @@ public final class TestBroker implements AutoCloseable {
     return ttlMillis;
   }
 
-  /** What a broker tells of a ttl: 13 s of 15 s. */
+  /** Returns the validity that a broker tells of a ttl: 13 s of 15 s. */
   long validityMillis() {
     return ttlMillis * 13 / 15;
   }

@@ -18,7 +18,7 @@ final class TestLock {
   /** Until when nobody can have it, by System.nanoTime(); 0 for never. */
   long lingersUntil;
 
-  /** What the next requests fail with. */
+  /** The reasons with which the next requests fail. */
   final Deque<String> failures = new ArrayDeque<>();
 
   /** A lock that somebody has. */

@@ -40,7 +40,7 @@ final class TestSession implements StreamObserver<SessionRequest> {
   private final TestBroker broker;
   private final StreamObserver<SessionResponse> responses;
 
-  /** Those that it has or waits for, by its handle. */
+  /** The locks that it has or waits for, by its handles. */
   private final Map<Long, TestLock> locks = new HashMap<>();
 
   private boolean isOver;

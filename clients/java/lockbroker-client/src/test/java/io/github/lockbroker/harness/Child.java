@@ -19,6 +19,9 @@ public final class Child extends Program {
   /** The ttl of its locks, as java.time.Duration writes it. */
   public static final String TTL = "LOCKBROKER_TEST_TTL";
 
+  /** Is set if a shutdown hook releases its locks. */
+  public static final String RELEASE_AT_EXIT = "LOCKBROKER_TEST_RELEASE_AT_EXIT";
+
   /** A JVM that starts keeps a processor busy. Not all start at once. */
   private static final Semaphore STARTS = new Semaphore(2);
 
@@ -67,6 +70,7 @@ public final class Child extends Program {
     if (System.getenv(TTL) != null) {
       builder.ttl(Duration.parse(System.getenv(TTL)));
     }
+    builder.releaseAtExit(System.getenv(RELEASE_AT_EXIT) != null);
     LockBroker client = builder.connect();
     try {
       // Loads the classes. On a busy machine that takes longer than a broker may take to answer.

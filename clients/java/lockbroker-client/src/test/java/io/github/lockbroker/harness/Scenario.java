@@ -87,7 +87,7 @@ public abstract class Scenario {
 
   protected static void isLost(LostReason reason, Executable what) {
     LostException error = assertThrows(LostException.class, what);
-    assertEquals(reason, error.why());
+    assertEquals(reason, error.reason());
   }
 
   /** Returns what completes when a lock is lost. */

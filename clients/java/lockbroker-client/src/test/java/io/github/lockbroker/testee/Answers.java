@@ -8,7 +8,6 @@ import io.github.lockbroker.LockBrokerException;
 import io.github.lockbroker.LockBrokerException.Kind;
 import io.github.lockbroker.LostException;
 import io.github.lockbroker.NotAcquiredException;
-import io.github.lockbroker.NotAcquiredReason;
 
 /** What the testee says. */
 final class Answers {
@@ -41,11 +40,9 @@ final class Answers {
   /** Answers with an error. */
   static JsonObject failed(Exception error) {
     if (error instanceof NotAcquiredException refused) {
-      boolean isOver = refused.why() == NotAcquiredReason.WAIT_OVER;
-      String reason = isOver ? "MAX_WAIT" : refused.why().name();
-      return of("not_acquired", of("reason", reason, "owner", refused.owner()));
+      return of("not_acquired", of("reason", refused.reason().name(), "owner", refused.owner()));
     } else if (error instanceof LostException lost) {
-      return of("lost", of("reason", lost.why().name()));
+      return of("lost", of("reason", lost.reason().name()));
     } else if (error instanceof InterruptedException) {
       return of("cancelled", true);
     } else if (error instanceof LockBrokerException ours) {

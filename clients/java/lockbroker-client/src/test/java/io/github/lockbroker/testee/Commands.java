@@ -77,7 +77,7 @@ final class Commands {
     return testee.locks.get(told.lock());
   }
 
-  /** Asks once. Other than tryLock it says who has the lock. */
+  /** Asks once. Unlike tryLock it says who has the lock. */
   private HeldLock once(Command told) throws InterruptedException {
     return client(told).lock(told.name(), Wait.atMost(Duration.ZERO), told.options());
   }

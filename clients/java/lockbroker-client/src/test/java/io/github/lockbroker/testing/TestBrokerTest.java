@@ -2,6 +2,7 @@ package io.github.lockbroker.testing;
 
 import static io.github.lockbroker.harness.Eventually.eventually;
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
@@ -15,6 +16,7 @@ import io.github.lockbroker.LockState;
 import io.github.lockbroker.LostReason;
 import io.github.lockbroker.NotAcquiredException;
 import io.github.lockbroker.NotAcquiredReason;
+import io.github.lockbroker.OnLost;
 import io.github.lockbroker.Wait;
 import io.github.lockbroker.harness.Scenario;
 import java.time.Duration;
@@ -22,6 +24,7 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.Test;
 
 class TestBrokerTest extends Scenario {
@@ -39,7 +42,7 @@ class TestBrokerTest extends Scenario {
         assertThrows(
             NotAcquiredException.class,
             () -> client.lock("job", Wait.atMost(Duration.ofMillis(30))));
-    assertEquals(NotAcquiredReason.WAIT_OVER, over.why());
+    assertEquals(NotAcquiredReason.MAX_WAIT, over.reason());
     LockOption linger = LockOption.linger(Duration.ofSeconds(4));
     CompletableFuture<HeldLock> granted =
         begin(() -> client.lock("job", LockOption.owner("me"), linger));
@@ -48,7 +51,7 @@ class TestBrokerTest extends Scenario {
     HeldLock lock = soon(granted);
     assertEquals(Optional.of("me"), broker.holder("job"));
     lock.release();
-    assertEquals(NotAcquiredReason.LINGERING, refused(client, "job").why());
+    assertEquals(NotAcquiredReason.LINGERING, refused(client, "job").reason());
     HeldLock again = acquire(client, "job");
     assertEquals(LockState.HELD, client.get("job", again.lockId()).state());
     client.close();
@@ -82,7 +85,7 @@ class TestBrokerTest extends Scenario {
         (reason, kind) -> {
           broker.fail("job", reason);
           LockBrokerException error = failsAs(kind, () -> client.tryLock("job"));
-          assertEquals(reason, error.reason());
+          assertEquals(reason, error.errorReason());
           assertEquals(Optional.of(Duration.ofMillis(50)), error.retryAfter());
         });
     // A wait goes on through a store that is away.
@@ -116,5 +119,82 @@ class TestBrokerTest extends Scenario {
     assertEquals(LostReason.EXPIRED, soon(loss(lock)));
     broker.silence(false);
     acquire(client, "job").close();
+  }
+
+  @Test
+  void aReleaseThatFindsAnotherHolderIsALoss() throws Exception {
+    TestBroker broker = closing(new TestBroker(Duration.ofMillis(3000)));
+    HeldLock lock = acquire(connect(broker.url()), "job");
+    broker.silence(true);
+    broker.take("job", "somebody");
+    isLost(LostReason.TAKEN_OVER, lock::release);
+    assertEquals(Optional.of("somebody"), broker.holder("job"));
+  }
+
+  @Test
+  void expiresInIsNothingAfterTheEnd() throws Exception {
+    TestBroker broker = start();
+    LockBroker client = connect(broker.url());
+    HeldLock lost = acquire(client, "lost");
+    assertTrue(lost.expiresIn().toNanos() > 0);
+    CompletableFuture<LostReason> loss = loss(lost);
+    broker.lose("lost", LostReason.TAKEN_OVER);
+    soon(loss);
+    assertEquals(Duration.ZERO, lost.expiresIn());
+    HeldLock released = acquire(client, "released");
+    released.release();
+    assertEquals(Duration.ZERO, released.expiresIn());
+  }
+
+  @Test
+  void nothingComesAfterTheCloseOfACallback() throws Exception {
+    TestBroker broker = start();
+    LockBroker client = connect(broker.url());
+    HeldLock lock = acquire(client, "job");
+    AtomicInteger calls = new AtomicInteger();
+    lock.onLost(reason -> calls.incrementAndGet()).close();
+    lock.interruptOnLoss().close();
+    CompletableFuture<LostReason> loss = loss(lock);
+    broker.lose("job", LostReason.EXPIRED);
+    soon(loss);
+    Thread.sleep(100);
+    assertEquals(0, calls.get());
+    // One that came, and that the work has not taken, is taken back; the program's own stays.
+    HeldLock other = acquire(client, "other");
+    try (OnLost interrupts = other.interruptOnLoss()) {
+      broker.lose("other", LostReason.EXPIRED);
+      while (!Thread.currentThread().isInterrupted()) {
+        Thread.onSpinWait();
+      }
+    }
+    assertFalse(Thread.interrupted());
+    Thread.currentThread().interrupt();
+    try (OnLost interrupts = other.interruptOnLoss()) {
+      assertTrue(Thread.currentThread().isInterrupted());
+    }
+    assertTrue(Thread.interrupted());
+  }
+
+  @Test
+  void theCloseOfACallbackWaitsForItsEnd() throws Exception {
+    TestBroker broker = start();
+    HeldLock lock = acquire(connect(broker.url()), "job");
+    CompletableFuture<Void> begun = new CompletableFuture<>();
+    AtomicInteger ended = new AtomicInteger();
+    OnLost callback =
+        lock.onLost(
+            reason -> {
+              begun.complete(null);
+              try {
+                Thread.sleep(200);
+              } catch (InterruptedException e) {
+                throw new IllegalStateException(e);
+              }
+              ended.incrementAndGet();
+            });
+    broker.lose("job", LostReason.EXPIRED);
+    soon(begun);
+    callback.close();
+    assertEquals(1, ended.get());
   }
 }

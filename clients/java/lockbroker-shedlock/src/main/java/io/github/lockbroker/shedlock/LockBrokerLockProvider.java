@@ -3,6 +3,7 @@ package io.github.lockbroker.shedlock;
 import io.github.lockbroker.HeldLock;
 import io.github.lockbroker.LockBroker;
 import io.github.lockbroker.LockBrokerException;
+import io.github.lockbroker.internal.Daemons;
 import java.util.Objects;
 import java.util.Optional;
 import java.util.concurrent.ScheduledThreadPoolExecutor;
@@ -16,9 +17,9 @@ import net.javacrumbs.shedlock.support.LockException;
  * Locks ShedLock's tasks on lockbroker.
  *
  * <p>A lock is held while its task runs and its process lives, for {@code lockAtMostFor} at most.
- * Other than with a database, it is free at once when the process ends, so {@code lockAtMostFor}
- * may be long: it only ends a task that hangs. A task that ends before {@code lockAtLeastFor} keeps
- * its lock until then, as long as its process lives and the client is open.
+ * Unlike with a database, it is free at once when the process ends, so {@code lockAtMostFor} may be
+ * long: it only ends a task that hangs. A task that ends before {@code lockAtLeastFor} keeps its
+ * lock until then, as long as its process lives and the client is open.
  *
  * <p>A lock that was lost while its task ran makes {@code unlock} throw a {@link
  * io.github.lockbroker.LostException}: another process may have run the task, too.
@@ -31,7 +32,7 @@ public final class LockBrokerLockProvider implements ExtensibleLockProvider {
 
   /** Ends locks at their time. */
   private final ScheduledThreadPoolExecutor timer =
-      new ScheduledThreadPoolExecutor(RELEASES_AT_ONCE, LockBrokerLockProvider::daemon);
+      new ScheduledThreadPoolExecutor(RELEASES_AT_ONCE, Daemons.named("lockbroker-shedlock"));
 
   /**
    * Makes a provider.
@@ -43,12 +44,6 @@ public final class LockBrokerLockProvider implements ExtensibleLockProvider {
     timer.setKeepAliveTime(1, TimeUnit.SECONDS);
     timer.allowCoreThreadTimeOut(true);
     timer.setRemoveOnCancelPolicy(true);
-  }
-
-  private static Thread daemon(Runnable work) {
-    Thread thread = new Thread(null, work, "lockbroker-shedlock", 0, false);
-    thread.setDaemon(true);
-    return thread;
   }
 
   /**

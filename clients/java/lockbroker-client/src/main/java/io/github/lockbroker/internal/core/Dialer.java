@@ -136,7 +136,7 @@ public final class Dialer {
     }
   }
 
-  /** Starts the pauses over: a broker keeps its word. */
+  /** Starts the pauses over: a broker renews what it has granted. */
   void startOver(long now) {
     tries = 0;
     next = now;

@@ -55,7 +55,9 @@ final class Link {
     this.heardAt = now;
   }
 
-  /** How long before the end of its validity a lock counts as lost (docs/safety.md, R6a). */
+  /**
+   * Returns how long before the end of its validity a lock counts as lost (docs/safety.md, R6a).
+   */
   private long notice() {
     return ttl / 30;
   }

@@ -37,7 +37,7 @@ final class Lock {
     RELEASING
   }
 
-  /** What a transition leaves to be done beyond the lock. */
+  /** Is left to be done beyond the lock after a transition. */
   sealed interface Next {}
 
   /** Nothing. */
@@ -52,7 +52,7 @@ final class Lock {
   /** Ask again after a pause; null: of the usual length. */
   record AskLater(Long after) implements Next {}
 
-  /** Take the link out of use, for it does not keep its word. */
+  /** Take the link out of use: the broker grants on it and renews nothing. */
   record Retire(long link) implements Next {}
 
   /** Release it at any broker, within its validity. */
@@ -77,7 +77,7 @@ final class Lock {
   /** The place of the lock; null while it is wanted. */
   Place home;
 
-  /** Where its reattach was asked for, in MOVING and GIVEN_UP. */
+  /** The place at which its reattach was asked for, in MOVING and GIVEN_UP. */
   private Place to;
 
   Lock(Input.Acquire wanted) {

@@ -1,6 +1,6 @@
 package io.github.lockbroker.internal.core;
 
-/** How long to pause before another try. */
+/** Reckons the pause before another try. */
 final class Pause {
   /** The shortest pause. */
   private static final long LEAST = 50 * Moments.MILLISECOND;

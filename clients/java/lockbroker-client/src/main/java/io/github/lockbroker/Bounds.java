@@ -1,0 +1,30 @@
+package io.github.lockbroker;
+
+import io.github.lockbroker.LockBrokerException.Kind;
+import java.nio.charset.StandardCharsets;
+
+/**
+ * Refuses texts that no message could carry. A broker ends the whole Session for a message above 4
+ * KiB, and with it all locks of the client. What is shorter and still too long it refuses by
+ * itself.
+ */
+final class Bounds {
+  private static final int MOST_BYTES = 1024;
+
+  private Bounds() {}
+
+  /** Checks the name of a lock. */
+  static void check(String name) {
+    check("", "name", name);
+  }
+
+  /** Checks a text that is sent about a lock; which says what it is. */
+  static void check(String lock, String which, String text) {
+    // A char has at most three bytes, so most texts need no look.
+    int length = text.length() <= MOST_BYTES / 3 ? 0 : text.getBytes(StandardCharsets.UTF_8).length;
+    if (length > MOST_BYTES) {
+      String why = "the " + which + " has " + length + " bytes; brokers take names of at most 128";
+      throw new LockBrokerException(Kind.INVALID, lock, why + " bytes");
+    }
+  }
+}
