@@ -21,7 +21,7 @@ pub(crate) enum Rule {
     Heartbeat,
     /// It learns of no end and no drain of its stream, and finds no other.
     Reattach,
-    /// It is told that its locks are valid for an hour.
+    /// It is told that its locks are valid for an hour, and of no loss.
     Clock,
     /// Its releases are answered here and go nowhere.
     Release,
@@ -113,6 +113,12 @@ async fn carry_down(rule: Rule, mut from: Streaming<SessionResponse>, to: ToClie
             }
             Some(session_response::Kind::HeartbeatAck(ack)) if rule == Rule::Clock => {
                 ack.expires_after_heartbeat = seconds(3_600);
+            }
+            Some(session_response::Kind::Event(SessionEvent {
+                event: Some(LockEvent { kind: Some(Kind::Lost(_)) }),
+                ..
+            })) if rule == Rule::Clock => {
+                continue;
             }
             Some(session_response::Kind::Event(SessionEvent { lock_ref: 0, .. })) if rule == Rule::Reattach => continue,
             _ => {}
