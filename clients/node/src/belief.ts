@@ -6,7 +6,7 @@ import { now } from "./clock.js";
 import type { Held } from "./core/core.js";
 import type { LostReason, Moment } from "./core/types.js";
 
-/** What is known of a lock at a moment. */
+/** The knowledge of a lock at a moment. */
 export type Look =
   /** The holder may act until then. */
   | { readonly kind: "valid"; readonly until: Moment }

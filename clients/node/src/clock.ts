@@ -7,7 +7,9 @@ import type { Moment } from "./core/types.js";
 
 /**
  * Reads a clock that runs on in suspend, in milliseconds. On Linux it is /proc/uptime, in steps of 10 ms, and on Windows
- * GetTickCount64. macOS tells its uptime in whole seconds. There it is the time of day, and setting that forward loses locks.
+ * GetTickCount64. macOS tells its uptime in whole seconds. There it is the time of day: setting that forward loses locks, and
+ * setting it back by so many seconds hides as many of a later suspend. That cannot be made up for here: threads that look at
+ * different moments would no longer read the same clock. The README tells it.
  */
 const readSuspended = ["linux", "android", "win32"].includes(process.platform) ? () => uptime() * 1000 : () => Date.now();
 

@@ -18,7 +18,8 @@ export type NotAcquiredReason = Exclude<RefusalReason, "CANCELLED" | "UNKNOWN">;
  * - `PROTOCOL`: what listens there is no broker, or one side speaks TLS and the other does not.
  * - `ENDPOINT`, `TLS`: what `connect` was given cannot be used. Nothing was sent.
  * - `RELEASED`, `CLOSED`: the lock has been released here, or the client has been closed.
- * - `UNEXPECTED`: an answer that a broker does not give. Is it one that listens there, and of this version?
+ * - `UNEXPECTED`: an answer that a broker does not give. Is it one that listens there, and of this version? Or the client's own
+ *   thread cannot be started, or has ended by a fault. The text says which.
  */
 export type ErrorCode =
   | "NOT_ACQUIRED"
@@ -72,7 +73,7 @@ export interface ErrorData {
   readonly code: ErrorCode;
   /** The lock's name; empty where it is about none. */
   readonly lock: string;
-  /** What happened and what to do, without the lock's name. */
+  /** Says what happened and what to do, without the lock's name. */
   readonly text: string;
   /** The broker's reason; empty if no broker gave one. */
   readonly reason?: string | undefined;
@@ -140,13 +141,18 @@ export class LostError extends LockbrokerError {
   declare readonly code: "LOST";
   /**
    * `EXPIRED`: no renewal got through in time, by the broker's clock or by the client's. `GONE`: the store no longer has the
-   * grant. `TAKEN_OVER`: the store has another grant in its place. `RELEASED`: somebody released it by its lock id.
+   * grant. `TAKEN_OVER`: the store has another grant in its place; a release may find that, too. `RELEASED`: somebody released it by its lock id.
    */
   declare readonly reason: LostReason;
 
   constructor(lock: string, reason: LostReason) {
     super({ code: "LOST", lock, text: `lost: ${LOSSES[reason]}`, reason });
   }
+}
+
+/** Makes the error of a lock that has been released here. @internal */
+export function released(lock: string): LockbrokerError {
+  return new LockbrokerError({ code: "RELEASED", lock, text: "it was released" });
 }
 
 /** Makes the error of a client that has been closed. @internal */

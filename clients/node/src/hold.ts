@@ -2,9 +2,9 @@ import { onAbort } from "./abort.js";
 import type { Belief, Look } from "./belief.js";
 import type { Key, LockSpec } from "./core/types.js";
 import { deferred } from "./deferred.js";
-import { LockbrokerError, LostError } from "./errors.js";
+import { type LockbrokerError, LostError, released } from "./errors.js";
 
-/** What a grant brings. */
+/** The answer that grants a lock. */
 export interface Grant {
   readonly lockId: string;
   readonly token: number;
@@ -17,11 +17,15 @@ export class Hold {
   lockId: string;
   ttl: number;
   readonly token: number;
-  /** Why the holder may not act any more; undefined while it may. */
+  /** The reason for which the holder may not act any more; undefined while it may. */
   #error: LockbrokerError | undefined;
-  /** How the lock was lost; undefined if it was not. */
+  /** The way in which the lock was lost; undefined if it was not. */
   #lost: LostError | undefined;
   readonly #controller = new AbortController();
+  /** The signal was read after the loss had aborted it. */
+  #isRead = false;
+  /** The notice of the loss came in this turn of the event loop. */
+  #isNew = false;
   readonly #done = deferred<LockbrokerError | undefined>();
   /** Resolves when the engine is done with the lock: to the error of its release, if there is one. */
   readonly done = this.#done.promise;
@@ -45,7 +49,17 @@ export class Hold {
   }
 
   get signal(): AbortSignal {
-    return this.#controller.signal;
+    const { signal } = this.#controller;
+    if (signal.aborted && signal.reason === this.#lost) this.#isRead = true;
+    return signal;
+  }
+
+  /**
+   * Returns true if the holder has seen the loss by the signal: has read it after its abort, or has just been ended by the
+   * abort. All that an abort ends at once ends in its own turn of the event loop.
+   */
+  get isSeen(): boolean {
+    return this.#isRead || this.#isNew;
   }
 
   get lost(): LostError | undefined {
@@ -64,6 +78,17 @@ export class Hold {
   get error(): LockbrokerError | undefined {
     this.look();
     return this.#error;
+  }
+
+  /** Takes the engine's notice that the lock is lost. */
+  hear(lost: LostError): void {
+    if (this.#error === undefined) {
+      this.#isNew = true;
+      setImmediate(() => {
+        this.#isNew = false;
+      });
+    }
+    this.lose(lost);
   }
 
   /** Takes the loss of the lock. */
@@ -87,7 +112,8 @@ export class Hold {
 
   /** The engine is done with the lock: it has been released, if there is no error. */
   over(error: LockbrokerError | undefined): void {
-    this.#end(error ?? new LockbrokerError({ code: "RELEASED", lock: this.name, text: "it was released" }));
-    this.#done.resolve(error ?? this.#lost);
+    this.#end(error ?? released(this.name));
+    // A loss comes first: it says more than that nobody confirms the release of what was lost.
+    this.#done.resolve(this.#lost ?? error);
   }
 }

@@ -5,7 +5,7 @@ import type { Engine } from "./engine/engine.js";
 import type { Command, EngineSettings, Notice } from "./engine/protocol.js";
 import type { WorkerData } from "./engine/worker.js";
 
-/** What a host calls. */
+/** Is called by a host. */
 export interface HostListener {
   notice(notice: Notice): void;
   /** The engine has ended by a fault. Nothing comes from it any more. */
@@ -48,7 +48,12 @@ export class ThreadHost implements Host {
 
   post(command: Command): void {
     if (this.#isOver) return;
-    this.#worker ??= this.#start();
+    try {
+      this.#worker ??= this.#start();
+    } catch (error) {
+      this.#ended(`cannot be started: ${messageOf(error)}; connect(server, { worker: false }) needs no thread`);
+      return;
+    }
     this.#worker.postMessage(command);
   }
 
@@ -61,8 +66,8 @@ export class ThreadHost implements Host {
       name: "lockbroker",
     });
     worker.on("message", (notice: Notice) => this.#listener.notice(notice));
-    worker.on("error", (error: Error) => this.#ended(error.stack ?? error.message));
-    worker.on("exit", (code) => this.#ended(`it exits with ${code}`));
+    worker.on("error", (error: Error) => this.#ended(`has ended: ${traceOf(error)}`));
+    worker.on("exit", (code) => this.#ended(`has ended: it exits with ${code}`));
     if (!this.#isKept) worker.unref();
     return worker;
   }
@@ -72,7 +77,7 @@ export class ThreadHost implements Host {
     this.#isOver = true;
     this.#worker = undefined;
     busy.delete(this);
-    this.#listener.failed(`the thread of the client has ended: ${why}`);
+    this.#listener.failed(`the thread of the client ${why}`);
   }
 
   keepAlive(isWanted: boolean): void {
@@ -112,19 +117,36 @@ const REST = 1000;
 export class InlineHost implements Host {
   /** It and all that it needs is loaded only where it is used. */
   readonly #engine: Promise<Engine>;
+  readonly #listener: HostListener;
   #keeper: NodeJS.Timeout | undefined;
   #rest: NodeJS.Timeout | undefined;
 
-  constructor(settings: EngineSettings, { notice, failed }: HostListener) {
+  constructor(settings: EngineSettings, listener: HostListener) {
+    this.#listener = listener;
     // As from another thread: not while the client is still at the command.
-    const tell = (told: Notice) => setImmediate(notice, told);
+    const tell = (told: Notice) => setImmediate(() => listener.notice(told));
     this.#engine = import("./engine/engine.js").then(({ Engine }) => new Engine(settings, tell));
-    this.#engine.catch((error: Error) => failed(`the engine cannot be loaded: ${error.message}`));
+    this.#engine.catch((error) => listener.failed(`the engine cannot be loaded: ${messageOf(error)}`));
   }
 
   post(command: Command): void {
-    // Promises keep the order.
-    this.#engine.then((engine) => engine.take(command)).catch(() => {});
+    this.#do((engine) => engine.take(command));
+  }
+
+  /** Does something with the engine once it is loaded, in the order of the calls. A fault ends the engine. */
+  #do(act: (engine: Engine) => void): void {
+    const run = (engine: Engine) => {
+      try {
+        act(engine);
+      } catch (error) {
+        engine.abandon();
+        this.#listener.failed(`the engine of the client has ended: ${traceOf(error)}`);
+        // Ends its connections, as the end of a thread does.
+        void engine.close(0).catch(() => {});
+      }
+    };
+    // The constructor tells if there is none.
+    this.#engine.then(run, () => {});
   }
 
   keepAlive(isWanted: boolean): void {
@@ -136,11 +158,19 @@ export class InlineHost implements Host {
     clearInterval(this.#keeper);
     this.#keeper = undefined;
     // An open stream keeps the process alive.
-    this.#rest = setTimeout(() => void this.#engine.then((engine) => engine.rest()), REST).unref();
+    this.#rest = setTimeout(() => this.#do((engine) => engine.rest()), REST).unref();
   }
 
   end(): void {
     this.keepAlive(false);
     clearTimeout(this.#rest);
   }
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+function traceOf(error: unknown): string {
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
 }

@@ -1,5 +1,5 @@
 import { now } from "./clock.js";
-import { LockbrokerError, type LostError } from "./errors.js";
+import { LockbrokerError, type LostError, released } from "./errors.js";
 import type { Hold } from "./hold.js";
 
 /**
@@ -60,12 +60,14 @@ export class Lock implements AsyncDisposable {
    * A signal for the work under the lock. It is aborted when the lock is lost, by a {@link LostError}; when it is released;
    * and when the signal that it was asked for with is. It is not aborted while the stream to the broker is broken and the
    * lock can still be reattached; {@link Lock.check} tells that. An event loop that is blocked hears of it later.
+   *
+   * Reading `lock.signal` after its abort counts as hearing of the loss: the end of a scope does not throw it again.
    */
   get signal(): AbortSignal {
     return this.#hold.signal;
   }
 
-  /** How the lock was lost; undefined if it was not. It reads the clock. */
+  /** The way in which the lock was lost; undefined if it was not. It reads the clock. */
   get lost(): LostError | undefined {
     return this.#hold.lost;
   }
@@ -81,16 +83,18 @@ export class Lock implements AsyncDisposable {
   }
 
   /**
-   * Returns the longest time in milliseconds until the lock is lost if no broker is heard any more. Other than
-   * {@link Lock.remaining} it runs on while the stream is broken. Within this time, end your work on what the lock protects.
+   * Returns the longest time in milliseconds that work under the lock has to come to its end. It is an upper bound and no
+   * more: it never allows a step to begin, and {@link Lock.check} decides on that. Unlike {@link Lock.remaining} it runs on
+   * while the stream to the broker is broken, though somebody else may have the lock by then. It is 0 once the lock is lost
+   * or released.
    */
   expiresIn(): number {
     const look = this.#hold.look();
-    return look.kind === "over" ? 0 : left(look.until);
+    return this.#hold.error !== undefined || look.kind === "over" ? 0 : left(look.until);
   }
 
   /**
-   * Returns if the holder may act at this moment, and throws otherwise. It reads the clock, so it finds a loss also where
+   * Throws unless the holder may act at this moment. It reads the clock, so it finds a loss also where
    * the event loop was blocked. Once it has said that the lock is lost, the lock stays lost.
    *
    * Throws a {@link LostError} if the lock is lost; an `UNAVAILABLE` error while the stream to the broker is broken and the
@@ -111,10 +115,11 @@ export class Lock implements AsyncDisposable {
 
   /**
    * Releases the lock and waits until a broker has confirmed it. If the stream breaks meanwhile, the release is repeated at
-   * whichever broker answers until the lock has run out by itself: no longer than {@link Lock.expiresIn}.
+   * whichever broker answers until the lock has run out by itself: no longer than {@link Lock.expiresIn} said before.
    *
-   * Returns true, or false if it had been released before, also by the end of the client. Throws a {@link LostError} if the lock had been lost before, and
-   * an `UNAVAILABLE` error if no broker confirmed the release.
+   * Returns true, or false if it had been released before, also by the end of the client. Throws a {@link LostError} if the
+   * lock had been lost before, and an `UNAVAILABLE` error if no broker confirmed the release. If the stream breaks and
+   * somebody else holds the lock by the time a broker answers, that is a loss (`TAKEN_OVER`), too: nobody can tell since when.
    */
   async release(): Promise<boolean> {
     const isFirst = this.#release === undefined && this.#hold.error?.code !== "CLOSED";
@@ -126,22 +131,25 @@ export class Lock implements AsyncDisposable {
   async #doRelease(): Promise<void> {
     forgotten.unregister(this.#hold);
     // The holder's own belief ends first.
-    this.#hold.finish(new LockbrokerError({ code: "RELEASED", lock: this.name, text: "it was released" }));
+    this.#hold.finish(released(this.name));
     this.#giveUp();
     const error = await this.#hold.done;
     if (error !== undefined) throw error;
   }
 
   /**
-   * Releases the lock at the end of a scope. Throws a {@link LostError} if the lock was lost and `check` has not said so: the
-   * last step of the work may not have been under the lock. A release that nobody confirms is no error here: the lock runs
-   * out by itself.
+   * Releases the lock at the end of a scope. Throws a {@link LostError} if the lock was lost and the scope has not heard of it:
+   * the last step of the work may not have been under the lock. It has heard of it if `check` has thrown it, if `lock.signal`
+   * was read after its abort, or if the abort has ended the scope at once. A scope that goes on for a while after the abort,
+   * to clean up, gets a `SuppressedError` of both; {@link Client.using} knows better. A release that nobody confirms is no
+   * error here: the lock runs out by itself.
    */
   async [Symbol.asyncDispose](): Promise<void> {
+    const isTold = this.#isTold || this.#hold.isSeen;
     try {
       await this.release();
     } catch (error) {
-      if (error === this.#hold.lost && !this.#isTold) throw error;
+      if (error === this.#hold.lost && !isTold) throw error;
     }
   }
 

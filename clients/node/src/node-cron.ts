@@ -19,7 +19,7 @@ export interface RunCoordinatorOptions extends Omit<LockOptions, "signal"> {
   readonly prefix?: string | undefined;
 }
 
-/** What node-cron calls, and the locks of the tasks that are running. */
+/** The functions that node-cron calls, and the locks of the tasks that are running. */
 export interface LockRunCoordinator {
   shouldRun(key: string, ttlMs: number): Promise<boolean>;
   onComplete(key: string): Promise<void>;

@@ -24,22 +24,25 @@ export interface ConnectOptions {
   readonly worker?: boolean | undefined;
 }
 
-/** The properties of a lock that is asked for. Times are in milliseconds. */
+/** The properties of a lock that is asked for. Times are in milliseconds, 0 or more. */
 export interface LockOptions {
   /**
    * Gives the wait up when it is aborted, and leaves the queue at once. After the grant it aborts {@link Lock.signal}, and
-   * the lock is held until it is released: your work may still be stopping.
+   * the lock is held until it is released: your work may still be stopping. Null is none.
    */
-  readonly signal?: AbortSignal | undefined;
+  readonly signal?: AbortSignal | null | undefined;
   /** A label that is shown to others who ask for the lock; up to 128 bytes without control characters. Default: none. */
   readonly owner?: string | undefined;
   /** The time after the release for which nobody can acquire the lock; up to an hour. Default: 0. */
   readonly linger?: number | undefined;
 }
 
-/** The way to wait. Times are in milliseconds. */
+/** The way to wait. Times are in milliseconds, 0 or more. */
 export interface WaitOptions extends LockOptions {
-  /** The longest wait, exact to 50 ms; 0 tries once. Default: until the lock is granted or the signal is aborted. */
+  /**
+   * The longest wait, exact to 50 ms; 0 tries once. Default: until the lock is granted or the signal is aborted; Infinity
+   * means the same. Other times are finite.
+   */
   readonly wait?: number | undefined;
   /**
    * The least time between two of the broker's polls for a lock that another broker holds; 1 ms to an hour. Default: the

@@ -1,4 +1,4 @@
-/** What a client has asked of its engine: who waits for the answers, and the locks that were granted. */
+/** Keeps the calls that wait for an answer of the engine, and the locks that were granted. */
 import { onAbort } from "./abort.js";
 import { Belief } from "./belief.js";
 import type { Acquire, Key, LockSpec } from "./core/types.js";
@@ -45,7 +45,7 @@ export class Requests {
 
   /** Asks for a lock. A signal that is aborted gives that up. */
   async ask(spec: LockSpec, more: Pick<Acquire, "wait" | "adopt">, signal: AbortSignal | undefined): Promise<Lock> {
-    signal?.throwIfAborted();
+    if (signal?.aborted) throw signal.reason;
     this.#throwIfClosed(spec.name);
     this.#last += 1;
     const key = this.#last;
@@ -64,7 +64,7 @@ export class Requests {
 
   /** Makes a single call. A signal that is aborted cancels it. */
   async call(call: Call, signal: AbortSignal | undefined): Promise<ReleaseOutcome | LockInfo> {
-    signal?.throwIfAborted();
+    if (signal?.aborted) throw signal.reason;
     this.#throwIfClosed(call.name);
     this.#last += 1;
     const id = this.#last;
@@ -149,7 +149,7 @@ export class Requests {
       case "lost": {
         const lost = (name: string) => new LostError(name, notice.reason);
         const hold = this.#holds.get(notice.key);
-        hold?.lose(lost(hold.name));
+        hold?.hear(lost(hold.name));
         this.#refuse(notice.key, lost);
         return this.#over(notice.key, hold?.lost);
       }

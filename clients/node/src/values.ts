@@ -1,11 +1,19 @@
 /** Checks what the user has given, where a wrong value would not reach the broker as it is. */
 import { LockbrokerError } from "./errors.js";
 
-/** Returns a text. Throws an `INVALID` error for anything else. */
+/**
+ * The most bytes of a text that is sent. Brokers take less. But a message above 4 KiB ends the whole Session, which the locks
+ * of the client share, and it would be sent again on the next one.
+ */
+const MOST_BYTES = 1024;
+
+/** Returns a text. Throws an `INVALID` error for anything else, and for a text that no broker takes because of its length. */
 export function text(option: string, value: unknown, lock: string): string {
   if (typeof value !== "string") throw invalid(lock, `${option} is to be a string, and not ${show(value)}`);
   // A lone surrogate would be sent as another character, and so name another lock.
   if (/\p{Surrogate}/u.test(value)) throw invalid(lock, `${option} is no valid Unicode`);
+  const bytes = Buffer.byteLength(value);
+  if (bytes > MOST_BYTES) throw invalid(lock, `${option} has ${bytes} bytes, and brokers take names of at most 128 bytes`);
   return value;
 }
 
@@ -13,11 +21,22 @@ export function optionalText(option: string, value: unknown, lock: string): stri
   return value === undefined ? undefined : text(option, value, lock);
 }
 
-/** Returns a time in milliseconds. Throws an `INVALID` error for anything else. */
+/** Returns a signal; undefined if there is none. Throws an `INVALID` error for anything else. */
+export function optionalSignal(value: AbortSignal | null | undefined, lock: string): AbortSignal | undefined {
+  if (value === undefined || value === null) return undefined;
+  // By what it can do: another realm, such as a test runner's, has a class of its own.
+  if (typeof value.aborted !== "boolean" || typeof value.addEventListener !== "function") {
+    throw invalid(lock, `signal is to be an AbortSignal, and not ${show(value)}`);
+  }
+  return value;
+}
+
+/** Returns a time in milliseconds, 0 or more. Throws an `INVALID` error for anything else. */
 export function optionalTime(option: string, value: unknown, lock: string, mayBeEndless = false): number | undefined {
   if (value === undefined) return undefined;
   const isNumber = typeof value === "number" && (Number.isFinite(value) || (mayBeEndless && value === Infinity));
   if (!isNumber) throw invalid(lock, `${option} is to be a number of milliseconds, and not ${show(value)}`);
+  if (value < 0) throw invalid(lock, `${option} is to be 0 or more, and not ${value}`);
   return value;
 }
 

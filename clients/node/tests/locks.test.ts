@@ -1,5 +1,6 @@
 /** What a client does while nothing fails. All tests share a broker: what one does there does not concern another. */
 import assert from "node:assert/strict";
+import { type AddressInfo, createServer, type Socket } from "node:net";
 import { before, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Client, Lock } from "../src/index.js";
@@ -288,14 +289,127 @@ describe("locks", { concurrency: 4 }, () => {
     await fails(client.lock("bad poll", { pollInterval: 7_200_000 }), "INVALID");
     await fails(client.get("\0"), "INVALID");
     await fails(connect(t, broker.url, { ttl: 1000 }).tryLock("bad ttl"), "INVALID");
-    for (const wait of [Number.NaN, "10", null]) {
+    for (const wait of [Number.NaN, "10", null, -1, Number.NEGATIVE_INFINITY]) {
       const error = await fails(client.lock("bad wait", { wait: wait as number }), "INVALID");
       assert.match(error.message, /"bad wait": wait is to be a number of milliseconds, and not /);
     }
-    await fails(client.lock("bad linger", { linger: Number.POSITIVE_INFINITY }), "INVALID");
+    for (const bad of [Number.POSITIVE_INFINITY, Number.NaN, -1]) {
+      await fails(client.lock("bad linger", { linger: bad }), "INVALID");
+      await fails(client.lock("bad poll", { pollInterval: bad }), "INVALID");
+    }
     for (const name of [undefined, 7, "\ud800"]) await fails(client.tryLock(name as string), "INVALID");
     // The client goes on.
     await (await client.lock("good", { wait: Number.POSITIVE_INFINITY })).release();
+  });
+
+  test("a text that no broker takes is not sent, and costs no other lock anything", async (t) => {
+    const careful = connect(t, broker.url);
+    const held = await acquire(careful, "beside bad texts");
+    const { lockId } = held;
+    const long = "ä".repeat(600);
+    const asks: Record<string, () => Promise<unknown>> = {
+      name: () => careful.lock(long),
+      owner: () => careful.tryLock("bad text", { owner: long }),
+      lockId: () => careful.adopt("bad text", long),
+    };
+    for (const [what, ask] of Object.entries(asks)) {
+      const error = await fails(ask, "INVALID");
+      assert.match(error.message, new RegExp(`${what} has 1200 bytes.* at most 128 bytes`));
+      assert.equal(error.reason, undefined);
+    }
+    await fails(careful.get(long), "INVALID");
+    await fails(careful.get("bad text", { lockId: long }), "INVALID");
+    await fails(careful.release(long, "id"), "INVALID");
+    await fails(careful.release("bad text", long), "INVALID");
+    await fails(async () => connect(t, broker.url, { owner: long }), "INVALID");
+    // Below that, the broker says no. All texts together are no message that is too large.
+    const most = "x".repeat(1024);
+    assert.equal((await fails(careful.tryLock(most, { owner: most }), "INVALID")).reason, "INVALID_FIELD");
+    await fails(careful.adopt(most, most, { owner: most }), "INVALID");
+    await sleep(6000);
+    held.check();
+    // It has not moved, and has been confirmed since.
+    assert.equal(held.lockId, lockId);
+    assert.ok(held.remaining() > 7000, `${held.remaining()}`);
+  });
+
+  test("times beyond all bounds do no harm", async (t) => {
+    const careful = connect(t, broker.url);
+    const held = await acquire(careful, "beside long times");
+    for (const wait of [Number.MAX_VALUE, 1e300, Number.POSITIVE_INFINITY]) {
+      await (await careful.lock("long wait", { wait })).release();
+    }
+    const ask = careful.lock("beside long times", { wait: Number.MAX_VALUE });
+    await place(t, broker, "beside long times", 2);
+    await fails(careful.lock("long linger", { linger: Number.MAX_VALUE }), "INVALID");
+    await fails(careful.lock("long poll", { pollInterval: Number.MAX_VALUE }), "INVALID");
+    await fails(connect(t, broker.url, { ttl: Number.MAX_VALUE }).tryLock("long ttl"), "INVALID");
+    held.check();
+    await held.release();
+    await (await ask).release();
+  });
+
+  test("a signal of null is none, and what is no signal is refused", async () => {
+    await (await client.lock("no signal", { signal: null })).release();
+    await client.get("no signal", { signal: null });
+    assert.equal(await client.using("no signal", () => 1, { signal: null }), 1);
+    for (const signal of ["stop", {}, 7, new AbortController()]) {
+      const error = await fails(client.lock("no signal", { signal: signal as AbortSignal }), "INVALID");
+      assert.match(error.message, /signal is to be an AbortSignal/);
+      await fails(client.get("no signal", { signal: signal as AbortSignal }), "INVALID");
+    }
+    assert.equal(await state(client, "no signal"), "FREE");
+  });
+
+  test("nothing is left of a lock's time after its release", async () => {
+    const held = await acquire(client, "released time");
+    assert.ok(held.expiresIn() > 0);
+    const releasing = held.release();
+    assert.deepEqual([held.expiresIn(), held.remaining()], [0, 0]);
+    await releasing;
+    assert.deepEqual([held.expiresIn(), held.remaining()], [0, 0]);
+  });
+
+  test("a loss that the scope has seen by the signal comes out of it once", async () => {
+    const lose = (held: Lock) => client.release(held.name, held.lockId);
+    // The signal ends what is under way.
+    const waiting = async () => {
+      await using held = await acquire(client, "seen loss");
+      await lose(held);
+      await new Promise((_, reject) => {
+        held.signal.addEventListener("abort", ({ target }) => reject((target as AbortSignal).reason));
+      });
+    };
+    await loses(waiting, "RELEASED");
+    const fetching = async () => {
+      await using held = await acquire(client, "seen loss");
+      const server = await mute();
+      try {
+        await lose(held);
+        await fetch(server.url, { signal: held.signal });
+      } finally {
+        server.close();
+      }
+    };
+    await loses(fetching, "RELEASED");
+    // The signal is read after its abort.
+    const looking = async () => {
+      await using held = await acquire(client, "seen loss");
+      await lose(held);
+      await aborted(held.signal);
+      await sleep(50);
+      held.signal.throwIfAborted();
+    };
+    await loses(looking, "RELEASED");
+    // Nobody has looked: a listener that is left over from a step that is done is no witness.
+    const unseen = async () => {
+      await using held = await acquire(client, "seen loss");
+      held.signal.addEventListener("abort", () => {});
+      await lose(held);
+      await eventually("it is lost", () => held.lost !== undefined);
+      await sleep(50);
+    };
+    await loses(unseen, "RELEASED");
   });
 
   test("a lock that is forgotten is held, and told of", async (t) => {
@@ -324,6 +438,18 @@ describe("locks", { concurrency: 4 }, () => {
     assert.equal(answer.state, GetLockResponse_State.HELD);
   });
 });
+
+/** Starts a server that accepts and never answers. */
+async function mute(): Promise<{ url: string; close(): void }> {
+  const sockets: Socket[] = [];
+  const server = createServer((socket) => void sockets.push(socket)).listen(0, "127.0.0.1");
+  await new Promise((resolve) => server.once("listening", resolve));
+  const close = () => {
+    server.close();
+    for (const socket of sockets) socket.destroy();
+  };
+  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, close };
+}
 
 /** Returns the warnings from now on. */
 function noteWarnings(t: Scope): string[] {

@@ -1,7 +1,7 @@
 /** The broker for users' tests does what a real one does, as far as this client can tell. */
 import assert from "node:assert/strict";
 import { describe, type TestContext, test } from "node:test";
-import type { Client } from "../src/index.js";
+import type { Client, Lock } from "../src/index.js";
 import { TestBroker, type TestBrokerOptions } from "../src/testing/index.js";
 import { aborted, acquire, connect, fails, loses, refused, state } from "./support/client.js";
 import { eventually } from "./support/process.js";
@@ -86,6 +86,49 @@ describe("the broker for tests", { concurrency: true }, () => {
     await aborted(lock.signal);
     await loses(() => lock.check(), "TAKEN_OVER");
     await adopted.release();
+  });
+
+  test("a loss that is found at the release comes out of using", async (t) => {
+    const [broker, client] = await start(t);
+    let other: Lock | undefined;
+    // The broker says so in answer to the release.
+    const work = async (lock: Lock) => {
+      broker.silence();
+      broker.take("x", "other");
+      broker.silence(false);
+      other = lock;
+    };
+    await loses(client.using("x", work), "TAKEN_OVER");
+    assert.equal(other?.lost?.reason, "TAKEN_OVER");
+    broker.free("x");
+    // What the work throws comes first.
+    const failing = async () => {
+      broker.take("x", "other");
+      throw new Error("the work failed");
+    };
+    await assert.rejects(client.using("x", failing), /the work failed/);
+    broker.free("x");
+    // It has thrown nothing, though the work knows of the loss.
+    const knowing = async (lock: Lock) => {
+      broker.lose("x");
+      await aborted(lock.signal);
+    };
+    await loses(client.using("x", knowing), "EXPIRED");
+  });
+
+  test("a release that finds another holder tells a loss", async (t) => {
+    const first = await TestBroker.start();
+    const second = await TestBroker.start();
+    t.after(() => second.stop());
+    const client = connect(t, [first.url, second.url], { worker: false });
+    second.take("x", "other");
+    // The stream breaks, and the work ends before the reattach.
+    const work = async (lock: Lock) => {
+      for (let times = 0; times < 20; times += 1) second.fail("x");
+      first.stop();
+      await eventually("the stream is broken", () => lock.remaining() === 0);
+    };
+    await loses(client.using("x", work), "TAKEN_OVER");
   });
 
   test("falls silent: locks run out", async (t) => {

@@ -6,10 +6,10 @@ import { Belief } from "../src/belief.js";
 import { now } from "../src/clock.js";
 import { parseEndpoints } from "../src/endpoint.js";
 import type { Command, Notice } from "../src/engine/protocol.js";
-import { ThreadHost } from "../src/host.js";
+import { InlineHost, ThreadHost } from "../src/host.js";
 import { startBroker } from "./support/broker.js";
 import { acquire, connect, refused } from "./support/client.js";
-import { eventually } from "./support/process.js";
+import { eventually, Program } from "./support/process.js";
 
 const held = { lockId: "id", ttl: 15_000, isBroken: false };
 
@@ -70,31 +70,35 @@ describe("a belief", () => {
 });
 
 describe("the thread of a client", { concurrency: true }, () => {
-  test("that ends by a fault takes its locks along, and the holder knows it", async (t) => {
-    const broker = await startBroker(t);
-    const notices: Notice[] = [];
-    const failures: string[] = [];
-    const listener = {
-      notice: (notice: Notice) => void notices.push(notice),
-      failed: (why: string) => void failures.push(why),
-    };
-    const host = new ThreadHost({ endpoints: parseEndpoints(broker.url, false), files: {}, answerTimeout: 5000 }, listener);
-    host.keepAlive(true);
-    const belief = new Belief();
-    const acquire = { key: 1, spec: { name: "fault", owner: "" } };
-    host.post({ kind: "acquire", acquire, belief: belief.memory });
-    await eventually("it is granted", () => notices.length > 0);
-    assert.equal(belief.look().kind, "valid");
-    // It is not made for that.
-    host.post({ kind: "acquire" } as Command);
-    // Before any message is heard of, since the loop may be blocked.
-    for (const end = performance.now() + 10_000; belief.look().kind === "valid" && performance.now() < end; );
-    assert.deepEqual(belief.look(), { kind: "over", reason: "GONE" });
-    await eventually("the client hears of it", () => failures.length > 0);
-    assert.match(String(failures), /the thread of the client has ended: TypeError/);
-    const lock = await connect(t, broker.url, { worker: false }).lock("fault", { wait: 10_000 });
-    await lock.release();
-  });
+  for (const Made of [ThreadHost, InlineHost]) {
+    test(`${Made.name}: a fault takes the locks along, and the holder knows it`, async (t) => {
+      const broker = await startBroker(t);
+      const notices: Notice[] = [];
+      const failures: string[] = [];
+      const listener = {
+        notice: (notice: Notice) => void notices.push(notice),
+        failed: (why: string) => void failures.push(why),
+      };
+      const host = new Made({ endpoints: parseEndpoints(broker.url, false), files: {}, answerTimeout: 5000 }, listener);
+      host.keepAlive(true);
+      const belief = new Belief();
+      const acquire = { key: 1, spec: { name: "fault", owner: "" } };
+      host.post({ kind: "acquire", acquire, belief: belief.memory });
+      await eventually("it is granted", () => notices.length > 0);
+      assert.equal(belief.look().kind, "valid");
+      // It is not made for that.
+      host.post({ kind: "acquire" } as Command);
+      if (host instanceof InlineHost) await eventually("it is over", () => belief.look().kind === "over");
+      // Before any message is heard of, since the loop may be blocked.
+      for (const end = performance.now() + 10_000; belief.look().kind === "valid" && performance.now() < end; );
+      assert.deepEqual(belief.look(), { kind: "over", reason: "GONE" });
+      await eventually("the client hears of it", () => failures.length > 0);
+      assert.match(String(failures), /the (thread|engine) of the client has ended: TypeError/);
+      const lock = await connect(t, broker.url, { worker: false }).lock("fault", { wait: 10_000 });
+      await lock.release();
+      host.end();
+    });
+  }
 
   test("knows of a loss while the loop is blocked", async (t) => {
     const broker = await startBroker(t);
@@ -107,5 +111,44 @@ describe("the thread of a client", { concurrency: true }, () => {
     assert.equal(lock.signal.aborted, true);
     assert.equal(lock.lost?.reason, "RELEASED");
     assert.equal(await releasing, "RELEASED");
+  });
+});
+
+describe("an engine that cannot start", { concurrency: true }, () => {
+  const script = `
+    import { connect } from ${JSON.stringify(new URL("../src/index.js", import.meta.url).href)};
+    const client = connect("127.0.0.1:9", { worker: process.argv[1] === "thread" });
+    for (const ask of [() => client.tryLock("x"), () => client.get("x")]) {
+      await ask().catch((error) => console.log("told", error.code, error.message));
+    }
+    // Longer than the engine is kept for nothing.
+    await new Promise((resolve) => setTimeout(resolve, 1500));
+    await client.close();
+    console.log("closed");`;
+  const run = async (t: Parameters<typeof startBroker>[0], where: string, ...options: string[]) => {
+    const args = [...options, "--input-type=module", "--eval", script, where];
+    const program = new Program(t, process.execPath, args);
+    assert.equal(await program.exited, 0, program.text);
+    assert.match(program.text, /\nclosed(\n|$)/);
+    return program.text.split("\n").filter((line) => line.startsWith("told "));
+  };
+
+  test("for want of the permission says how to do without a thread", async (t) => {
+    const flag = process.allowedNodeEnvironmentFlags.has("--permission") ? "--permission" : "--experimental-permission";
+    const told = await run(t, "thread", flag, "--allow-fs-read=*");
+    assert.equal(told.length, 2);
+    for (const line of told) assert.match(line, /told UNEXPECTED lock "x": .*cannot be started: .*worker: false/);
+  });
+
+  test("for want of its module fails its calls, and does not end the process", async (t) => {
+    const hooks = `export async function load(url, context, next) {
+      if (url.endsWith("/engine/engine.js")) throw new Error("as the test wants it");
+      return next(url, context);
+    }`;
+    const toUrl = (code: string) => `data:text/javascript,${encodeURIComponent(code)}`;
+    const register = `import { register } from "node:module"; register(${JSON.stringify(toUrl(hooks))});`;
+    const told = await run(t, "inline", `--import=${toUrl(register)}`);
+    assert.equal(told.length, 2);
+    for (const line of told) assert.match(line, /told UNEXPECTED lock "x": .*as the test wants it/);
   });
 });

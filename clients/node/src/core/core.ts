@@ -107,7 +107,7 @@ export class Core {
       case "ended":
         return this.#ended(input.link, input.failure, now, out);
       case "releasedElsewhere":
-        return this.#elsewhere.ended(input.key, input.failure, now, this.#chance, out);
+        return this.#elsewhere.ended(input.key, input, now, this.#chance, out);
       case "timeout":
     }
   }
@@ -167,7 +167,8 @@ export class Core {
       case "ask":
         return this.#ask(lock.key, now, out);
       case "askLater":
-        this.#askAt = now + Math.min(ASK_AGAIN, next.after ?? ASK_AGAIN);
+        // The next failure does not put off those that wait already.
+        this.#askAt = Math.min(this.#askAt, now + Math.min(ASK_AGAIN, next.after ?? ASK_AGAIN));
         return;
       case "retire":
         return this.#retire(next.link, false, now, out);

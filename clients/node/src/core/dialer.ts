@@ -107,7 +107,7 @@ export class Dialer {
     if (this.#endpoint === endpoint) this.#endpoint = (endpoint + 1) % this.endpoints;
   }
 
-  /** Starts the pauses over: a broker keeps its word. */
+  /** Starts the pauses over: a broker has acknowledged a heartbeat. */
   startOver(now: Moment): void {
     this.#tries = 0;
     this.#next = now;

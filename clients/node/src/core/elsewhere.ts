@@ -1,5 +1,5 @@
 import { type Chance, pause } from "./pause.js";
-import { type Failure, type Key, type Moment, NEVER, type Output, unavailable } from "./types.js";
+import { isFinal, type Key, type Moment, NEVER, type Output, type ReleaseEnd, unavailable } from "./types.js";
 
 /** The longest pause between two calls, in milliseconds. */
 const MOST = 1000;
@@ -20,6 +20,8 @@ interface Release {
  */
 export class Elsewhere {
   readonly #releases = new Map<Key, Release>();
+  /** The earliest moment at which there is something to do. */
+  #due: Moment = NEVER;
 
   get isEmpty(): boolean {
     return this.#releases.size === 0;
@@ -33,39 +35,57 @@ export class Elsewhere {
   begin(key: Key, name: string, lockId: string, until: Moment, out: Output[]): void {
     out.push({ kind: "releaseElsewhere", key, name, lockId });
     this.#releases.set(key, { name, lockId, until, next: NEVER, tries: 0 });
+    this.#due = Math.min(this.#due, until);
   }
 
   /** Takes the end of a call. */
-  ended(key: Key, failure: Failure | undefined, now: Moment, chance: Chance, out: Output[]): void {
+  ended(key: Key, { failure, isHeldByAnother }: ReleaseEnd, now: Moment, chance: Chance, out: Output[]): void {
     const release = this.#releases.get(key);
     if (release === undefined) return;
-    if (failure?.code === "UNAVAILABLE") {
+    if (failure !== undefined && !isFinal(failure.code)) {
       release.next = now + pause(release.tries, MOST, chance());
       release.tries += 1;
+      this.#due = Math.min(this.#due, release.next);
       return;
     }
-    out.push(failure === undefined ? { kind: "released", key } : { kind: "failed", key, failure });
+    if (failure !== undefined) out.push({ kind: "failed", key, failure });
+    // Perhaps since before the work ended. Perhaps only since an earlier release, whose answer did not come: nobody can tell.
+    else if (isHeldByAnother) out.push({ kind: "lost", key, reason: "TAKEN_OVER" });
+    else out.push({ kind: "released", key });
     this.#releases.delete(key);
+    if (lookAt(release) <= this.#due) this.#lookAhead();
   }
 
   /** Calls again where it is time, and ends what has run out. */
   keepTime(now: Moment, out: Output[]): void {
-    for (const [key, release] of [...this.#releases].sort(([a], [b]) => a - b)) {
+    if (this.#due > now) return;
+    const due = [...this.#releases].filter(([, release]) => lookAt(release) <= now);
+    for (const [key, release] of due.sort(([a], [b]) => a - b)) {
       if (release.until <= now) {
         const why = "no broker confirmed the release before the lock ran out by itself";
         out.push({ kind: "failed", key, failure: unavailable(why) });
         this.#releases.delete(key);
-      } else if (release.next <= now) {
+      } else {
         release.next = NEVER;
         out.push({ kind: "releaseElsewhere", key, name: release.name, lockId: release.lockId });
       }
     }
+    this.#lookAhead();
   }
 
   /** Returns the moment at which to keep time. */
   get due(): Moment {
-    let due = NEVER;
-    for (const { next, until } of this.#releases.values()) due = Math.min(due, next, until);
-    return due;
+    return this.#due;
   }
+
+  #lookAhead(): void {
+    let due = NEVER;
+    for (const release of this.#releases.values()) due = Math.min(due, lookAt(release));
+    this.#due = due;
+  }
+}
+
+/** Returns the moment at which there is something to do for a release. */
+function lookAt({ next, until }: Release): Moment {
+  return Math.min(next, until);
 }

@@ -147,7 +147,7 @@ export class Links {
     return this.all.find((link) => link.phase === "current");
   }
 
-  /** Takes a lock off its link without a word. */
+  /** Takes a lock off its link without telling the broker. */
   remove(at: Place): void {
     this.get(at.link)?.locks.delete(at.lockRef);
   }

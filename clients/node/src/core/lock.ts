@@ -34,7 +34,7 @@ export type Next =
   | { readonly kind: "ask" }
   /** Ask again after a pause; undefined: of the usual length. */
   | { readonly kind: "askLater"; readonly after: number | undefined }
-  /** Take the link out of use: it does not keep its word. */
+  /** Take the link out of use: its heartbeats are not acknowledged in time. */
   | { readonly kind: "retire"; readonly link: LinkId }
   /** Release it at any broker, within its validity. */
   | { readonly kind: "releaseElsewhere"; readonly until: Moment };

@@ -1,4 +1,4 @@
-/** What goes into the core and what comes out. All moments and spans are in milliseconds. */
+/** Names the inputs and outputs of the core. All moments and spans are in milliseconds. */
 
 /** A point on the lease clock, in milliseconds. Only differences mean anything. */
 export type Moment = number;
@@ -21,10 +21,16 @@ export type Input =
   | { readonly kind: "received"; readonly link: LinkId; readonly message: Message }
   /** A stream has ended, though nobody here has hung up. */
   | { readonly kind: "ended"; readonly link: LinkId; readonly failure: Failure }
-  /** A call of Release has been answered, or, with a failure, has failed. Any answer means that the lock is not held. */
-  | { readonly kind: "releasedElsewhere"; readonly key: Key; readonly failure?: Failure | undefined }
+  | ({ readonly kind: "releasedElsewhere"; readonly key: Key } & ReleaseEnd)
   /** Time has passed. */
   | { readonly kind: "timeout" };
+
+/** The end of a call of Release. It has been answered, or, with a failure, has failed. Any answer means: not held here. */
+export interface ReleaseEnd {
+  readonly failure?: Failure | undefined;
+  /** Somebody else holds the lock by now. */
+  readonly isHeldByAnother?: boolean | undefined;
+}
 
 /** A call that wants a lock. */
 export interface Acquire {
@@ -128,7 +134,7 @@ export type Event =
   | { readonly kind: "released" }
   | { readonly kind: "failed"; readonly failure: Failure };
 
-/** Why a lock was not acquired, and who has it. */
+/** The answer to a request that brings no lock: the reason, and who has it. */
 export interface Refusal {
   readonly reason: RefusalReason;
   /** The label of the present holder; empty if it has none or it is not known. */
@@ -160,7 +166,7 @@ export function unavailable(message: string): Failure {
 
 const FINAL = new Set(["INVALID_ARGUMENT", "PERMISSION_DENIED", "UNAUTHENTICATED", "UNIMPLEMENTED", "HANDSHAKE"]);
 
-/** Returns true if a broker that refuses a Session with this code would refuse it again. */
+/** Returns true if a broker that refuses a Session or a call with this code would refuse it again. */
 export function isFinal(code: string): boolean {
   return FINAL.has(code);
 }

@@ -85,6 +85,8 @@ export class Validity {
   }
 
   #lookAhead(): void {
-    this.#next = Math.min(this.#coveredUntil, ...this.#behind.values());
+    let next = this.#coveredUntil;
+    for (const until of this.#behind.values()) next = Math.min(next, until);
+    this.#next = next;
   }
 }

@@ -1,5 +1,6 @@
 import { now } from "../clock.js";
 import { share } from "../core/dialer.js";
+import { isFinal } from "../core/types.js";
 import type { Endpoint } from "../endpoint.js";
 import { ReleaseResponse_Outcome as Outcome, GetLockResponse_State as State } from "../gen/lockbroker/v1/lockbroker_pb.js";
 import type { TlsFiles } from "../tls.js";
@@ -38,7 +39,7 @@ export class Brokers {
     if (this.#next === number) this.#next = (number + 1) % this.all.length;
   }
 
-  /** Makes a single call, at each broker in turn until one answers. Throws a `CallFailed`. */
+  /** Makes a single call, at each broker in turn until one answers or refuses for good. Throws a `CallFailed`. */
   async #call<I, O>(method: UnaryMethod<I, O>, request: I, lock: string, signal: AbortSignal): Promise<O> {
     const within = share(this.#answerTimeout, this.all.length);
     let failure: unknown;
@@ -47,7 +48,7 @@ export class Brokers {
       try {
         return await (this.all[number] as Broker).call(method, request, lock, within, signal);
       } catch (error) {
-        if (!(error instanceof CallFailed) || error.failure.code !== "UNAVAILABLE") throw error;
+        if (!(error instanceof CallFailed) || isFinal(error.failure.code)) throw error;
         failure = error;
         if (!signal.aborted) this.turnFrom(number);
       }

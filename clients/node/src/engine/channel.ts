@@ -16,12 +16,12 @@ const OPTIONS: ChannelOptions = {
   "grpc.enable_channelz": 0,
   "grpc.service_config_disable_resolution": 1,
   // Within the dial's time, one try is enough. (HTTP/2's keepalive is off unless it is set: it would close a stream that is
-  // silent, and closing is the client's word.)
+  // silent, and a broker takes a close for the client's wish to release everything.)
   "grpc.initial_reconnect_backoff_ms": 60_000,
   "grpc.max_reconnect_backoff_ms": 60_000,
 };
 
-/** Why there is no connection. */
+/** The reason for which there is no connection. */
 export interface NoConnection {
   readonly failure: Failure;
   /** Set if the two sides cannot talk to each other. */

@@ -20,7 +20,7 @@ export async function findDisagreement(endpoint: Endpoint, why: string, within: 
   return ofPlainText(endpoint.name, await firstByte(endpoint, Math.min(within, LONGEST_LOOK)));
 }
 
-/** What to do about each complaint of TLS, by the words of OpenSSL and Node. */
+/** The advice for each complaint of TLS, by the words of OpenSSL and Node. */
 const COMPLAINTS: readonly (readonly [RegExp, string])[] = [
   [
     /unable to (verify|get)|self.signed/i,

@@ -1,4 +1,4 @@
-/** What the client and its engine tell each other. It passes between threads, so it is plain data. */
+/** Names the commands and notices between the client and its engine. All of it passes between threads, so it is plain data. */
 import type { Acquire, Key, LostReason, RefusalReason } from "../core/types.js";
 import type { Endpoint } from "../endpoint.js";
 import type { ErrorData } from "../errors.js";

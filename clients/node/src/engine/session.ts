@@ -3,7 +3,7 @@ import type { Belief } from "../belief.js";
 import { now } from "../clock.js";
 import { Core } from "../core/core.js";
 import { dialTime } from "../core/dialer.js";
-import type { Acquire, Failure, Input, Key, LinkId, Moment, Output } from "../core/types.js";
+import type { Acquire, Failure, Input, Key, LinkId, Moment, Output, ReleaseEnd } from "../core/types.js";
 import { NEVER, unavailable } from "../core/types.js";
 import { closedData, type ErrorData } from "../errors.js";
 import type { Broker } from "./broker.js";
@@ -37,7 +37,7 @@ export class Session {
   readonly #notify: (notice: Notice) => void;
   readonly #callers = new Map<Key, Caller>();
   readonly #streams = new Map<LinkId, Stream>();
-  /** Those that are being closed. */
+  /** The streams that are being closed. */
   readonly #closing = new Set<Promise<void>>();
   readonly #never = new AbortController().signal;
   #core: Core;
@@ -282,13 +282,14 @@ export class Session {
   }
 
   async #releaseElsewhere(key: Key, name: string, lockId: string): Promise<void> {
-    let failure: Failure | undefined;
+    let end: ReleaseEnd;
     try {
-      await this.#brokers.release(name, lockId, this.#never);
+      const outcome = await this.#brokers.release(name, lockId, this.#never);
+      end = { isHeldByAnother: outcome === "HELD_BY_ANOTHER" };
     } catch (error) {
-      failure = error instanceof CallFailed ? error.failure : unavailable(String(error));
+      end = { failure: error instanceof CallFailed ? error.failure : unavailable(String(error)) };
     }
-    this.#step({ kind: "releasedElsewhere", key, failure });
+    this.#step({ kind: "releasedElsewhere", key, ...end });
   }
 
   /** Tells the end of a lock, or of a call that has failed. */

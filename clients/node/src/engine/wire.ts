@@ -14,12 +14,12 @@ const FAR = 2 ** 32 * 1000;
 
 type WireDuration = { seconds: bigint; nanos: number };
 
-/** Writes a span in milliseconds. It is rounded up to whole ones, as everywhere on the wire. */
+/** Writes a span in milliseconds, of `FAR` at most. It is rounded up to whole ones, as everywhere on the wire. */
 export function toWire(span: number): WireDuration;
 export function toWire(span: number | undefined): WireDuration | undefined;
 export function toWire(span: number | undefined): WireDuration | undefined {
   if (span === undefined) return undefined;
-  const rounded = Math.ceil(span);
+  const rounded = Math.ceil(Math.min(Math.max(-FAR, span), FAR));
   const seconds = Math.trunc(rounded / 1000);
   return { seconds: BigInt(seconds), nanos: (rounded - seconds * 1000) * 1e6 };
 }

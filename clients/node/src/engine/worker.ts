@@ -3,7 +3,7 @@ import { parentPort, workerData } from "node:worker_threads";
 import { Engine } from "./engine.js";
 import type { Command, EngineSettings } from "./protocol.js";
 
-/** What the thread is given. */
+/** The data that the thread is given. */
 export interface WorkerData {
   readonly settings: EngineSettings;
   /** An Int32 that becomes 1 when everything is closed. A process that exits waits for it. */

@@ -51,7 +51,7 @@ export class TestLock {
   readonly #waiting = new Map<Party, NodeJS.Timeout | undefined>();
   /** The moment of `performance.now` until which nobody can have it. */
   #lingersUntil = 0;
-  /** What the next requests fail with. */
+  /** The reasons by which the next requests fail. */
   readonly failures: BrokerReason[] = [];
 
   get holder(): Pick<Grant, "id" | "token" | "owner"> | undefined {

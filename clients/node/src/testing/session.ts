@@ -9,7 +9,7 @@ import {
 } from "../v1/index.js";
 import type { Event, Party, TestLock } from "./locks.js";
 
-/** What a Session is told of its broker. */
+/** The broker, as its Sessions see it. */
 export interface Surroundings {
   /** Milliseconds. */
   readonly ttl: number;
@@ -26,7 +26,7 @@ export function validity(ttl: number): number {
 export class Session {
   readonly #stream: ServerDuplexStream<SessionRequest, SessionResponse>;
   readonly #broker: Surroundings;
-  /** Those that it has or waits for, by its handle. */
+  /** The locks that it has or waits for, by its handle. */
   readonly #parties = new Map<bigint, { party: Party; lock: TestLock }>();
 
   constructor(stream: ServerDuplexStream<SessionRequest, SessionResponse>, broker: Surroundings) {
