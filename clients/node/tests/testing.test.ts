@@ -91,11 +91,9 @@ describe("the broker for tests", { concurrency: true }, () => {
   test("a loss that is found at the release comes out of using", async (t) => {
     const [broker, client] = await start(t);
     let other: Lock | undefined;
-    // The broker says so in answer to the release.
+    // The news crosses the release.
     const work = async (lock: Lock) => {
-      broker.silence();
       broker.take("x", "other");
-      broker.silence(false);
       other = lock;
     };
     await loses(client.using("x", work), "TAKEN_OVER");
