@@ -379,7 +379,7 @@ describe("locks", { concurrency: 4 }, () => {
     // The signal ends what is under way.
     const waiting = async () => {
       await using held = await acquire(client, "seen loss");
-      await lose(held);
+      void lose(held);
       await new Promise((_, reject) => {
         held.signal.addEventListener("abort", ({ target }) => reject((target as AbortSignal).reason));
       });
@@ -389,8 +389,9 @@ describe("locks", { concurrency: 4 }, () => {
       await using held = await acquire(client, "seen loss");
       const server = await mute();
       try {
-        await lose(held);
-        await fetch(server.url, { signal: held.signal });
+        const fetched = fetch(server.url, { signal: held.signal });
+        void lose(held);
+        await fetched;
       } finally {
         server.close();
       }
