@@ -1,9 +1,9 @@
 package io.github.lockbroker;
 
-import io.github.lockbroker.LockBrokerException.Kind;
 import io.github.lockbroker.internal.Clock;
 import io.github.lockbroker.internal.Daemons;
 import io.github.lockbroker.internal.core.Core;
+import io.github.lockbroker.internal.core.Moments;
 import java.lang.System.Logger.Level;
 import java.lang.ref.Cleaner;
 import java.time.Duration;
@@ -124,10 +124,34 @@ public final class HeldLock implements AutoCloseable {
    *
    * @throws LostException if the lock is lost
    * @throws LockBrokerException of the kind UNAVAILABLE while the stream to the broker is broken
-   *     and the lock not yet reattached; RELEASED or CLOSED after the lock's or the client's end
+   *     and the lock not yet reattached: pause, and check again, or call {@link #awaitHeld};
+   *     RELEASED or CLOSED after the lock's or the client's end
    */
   public void check() {
     check(hold.look());
+  }
+
+  /**
+   * Checks as {@link #check} does. While the stream to the broker is broken, waits for the reattach
+   * or the loss first.
+   *
+   * @throws LostException if the lock is lost
+   * @throws LockBrokerException of the kind RELEASED or CLOSED after the lock's or the client's end
+   * @throws InterruptedException if the thread is interrupted; the lock is still held then, or
+   *     waits for its reattach
+   */
+  public void awaitHeld() throws InterruptedException {
+    check(Moments.NEVER);
+  }
+
+  /** Reports whether this was thrown because a check of this lock found its stream broken. */
+  boolean isBreak(Throwable error) {
+    for (Throwable cause = error; cause != null; cause = cause.getCause()) {
+      if (cause instanceof LockBrokerException ours && ours.isBreakOf(hold)) {
+        return true;
+      }
+    }
+    return false;
   }
 
   /** Checks, and waits for a reattach before if need be; no longer than within, in nanoseconds. */
@@ -141,10 +165,7 @@ public final class HeldLock implements AutoCloseable {
       throw ended.about(name);
     }
     if (held.isBroken()) {
-      throw new LockBrokerException(
-          Kind.UNAVAILABLE,
-          name,
-          "the stream to the broker is broken and the lock not reattached yet");
+      throw LockBrokerException.broken(hold);
     }
   }
 

@@ -128,7 +128,7 @@ final class Hold {
    */
   Core.HeldLock awaitReattach(long within) throws InterruptedException {
     long end = Moments.after(Clock.now(), within);
-    lock.lock();
+    lock.lockInterruptibly();
     try {
       while (ended() == null && held.isBroken() && !Clock.hasPassed(end)) {
         long left = Clock.remaining(Math.min(end, held.until()));

@@ -173,6 +173,10 @@ public final class LockBroker implements AutoCloseable {
    * what it throws at the level DEBUG, waits for the lock again and runs work anew. For a leader,
    * say, that is to be one as long as the program runs.
    *
+   * <p>If work throws what {@link HeldLock#check} of this lock throws while the stream to the
+   * broker is broken, waits for the reattach and runs work anew under the same lock; if the lock is
+   * lost instead, waits for it again.
+   *
    * <p>An interrupt by the program ends it: work throws InterruptedException, and so does this.
    * Only one that comes between the interrupt of a loss and the moment at which work takes that
    * cannot be told from it.
@@ -186,22 +190,29 @@ public final class LockBroker implements AutoCloseable {
    * @throws X if work throws it while the lock is held, or after an interrupt by the program
    * @throws LostException if the lock was lost and work returned all the same: its last step may
    *     not have been under the lock
-   * @throws InterruptedException if the thread is interrupted while it waits for the lock
+   * @throws InterruptedException if the thread is interrupted while it waits for the lock, or for
+   *     its reattach
    */
   public <T, X extends Exception> T hold(String name, LockedWork<T, X> work, LockOption... options)
       throws X, InterruptedException {
+    HeldLock lock = lock(name, options);
     while (true) {
-      HeldLock lock = lock(name, options);
       Interruption interruption = new Interruption();
-      lock.interruptOnLoss(interruption);
+      OnLost interrupts = lock.interruptOnLoss(interruption);
       T result;
       try {
         result = work.run(lock);
       } catch (Exception e) {
         boolean wasInterrupted = isInterrupt(e);
         boolean byTheLoss = interruption.end(wasInterrupted);
+        interrupts.close();
+        if (!wasInterrupted && lock.isBreak(e) && isHeldAgain(lock)) {
+          Session.LOGGER.log(Level.DEBUG, "work under a lock that has been reattached since", e);
+          continue;
+        }
         if (wasLost(lock) && (byTheLoss || !wasInterrupted)) {
           Session.LOGGER.log(Level.DEBUG, "work under a lost lock", e);
+          lock = lock(name, options);
           continue;
         }
         throw e;
@@ -224,6 +235,19 @@ public final class LockBroker implements AutoCloseable {
       }
     }
     return false;
+  }
+
+  /** Waits for the reattach of a lock, or its loss. Closes the lock if it cannot. */
+  private static boolean isHeldAgain(HeldLock lock) throws InterruptedException {
+    try {
+      lock.awaitHeld();
+      return true;
+    } catch (LostException e) {
+      return false;
+    } catch (InterruptedException | LockBrokerException e) {
+      wasLost(lock);
+      throw e;
+    }
   }
 
   /** Closes the lock of work that has failed. Reports whether it had been lost. */

@@ -76,6 +76,9 @@ public class LockBrokerException extends RuntimeException {
   /** The time after which another try makes sense; null if the broker said none. */
   private final Duration retryAfter;
 
+  /** The lock whose stream is broken; null if this says no such thing. */
+  private transient Hold broken;
+
   LockBrokerException(Kind kind, String lock, String text) {
     this(kind, lock, text, "", null, null);
   }
@@ -124,6 +127,19 @@ public class LockBrokerException extends RuntimeException {
    */
   public Optional<Duration> retryAfter() {
     return Optional.ofNullable(retryAfter);
+  }
+
+  /** Returns a check's answer while the stream of a lock is broken. */
+  static LockBrokerException broken(Hold hold) {
+    String text = "the stream to the broker is broken and the lock not reattached yet";
+    LockBrokerException made = new LockBrokerException(Kind.UNAVAILABLE, hold.name, text);
+    made.broken = hold;
+    return made;
+  }
+
+  /** Reports whether a check of this lock threw this, because its stream was broken. */
+  boolean isBreakOf(Hold hold) {
+    return broken == hold;
   }
 
   /** Returns the same about a lock, with the trace of the thread that throws it. */

@@ -3,6 +3,7 @@ package io.github.lockbroker;
 import static io.github.lockbroker.harness.Eventually.eventually;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.lockbroker.LockBrokerException.Kind;
@@ -58,6 +59,14 @@ class FailuresTest extends Scenario {
       return true;
     } catch (LockBrokerException e) {
       return false;
+    }
+  }
+
+  /** Works as the page says, until a check throws. */
+  private static String checkOnAndOn(HeldLock lock) throws InterruptedException {
+    while (true) {
+      lock.check();
+      Thread.sleep(1);
     }
   }
 
@@ -143,6 +152,97 @@ class FailuresTest extends Scenario {
     assertTrue(Thread.interrupted(), "the interrupt is gone");
     lock.unlock();
     acquire(connect(brokers[1].url), "nested").close();
+  }
+
+  @Test
+  void holdGoesOnWhenABrokerDies() throws Exception {
+    RealBroker[] brokers = pair();
+    LockBroker client = connect(brokers[0].url + "," + brokers[1].url);
+    List<Long> tokens = new ArrayList<>();
+    LockedWork<String, Exception> work =
+        lock -> {
+          tokens.add(lock.fencingToken());
+          if (tokens.size() > 1) {
+            return "done";
+          }
+          brokers[0].kill();
+          return checkOnAndOn(lock);
+        };
+    assertEquals("done", client.hold("checked", work));
+    // It is the same lock.
+    assertEquals(tokens.get(0), tokens.get(1));
+    assertFalse(Thread.interrupted());
+    acquire(client, "checked").close();
+  }
+
+  @Test
+  void holdAcquiresAgainWhatABreakHasLost() throws Exception {
+    RealBroker broker = startBroker();
+    Proxy proxy = startProxy(broker);
+    LockBroker observer = connect(broker.url);
+    LockBroker client = connect(proxy.url);
+    List<Long> tokens = new ArrayList<>();
+    LockedWork<String, Exception> work =
+        lock -> {
+          tokens.add(lock.fencingToken());
+          if (tokens.size() > 1) {
+            return "done";
+          }
+          proxy.hole();
+          observer.release("cut off", lock.lockId());
+          proxy.resetClients();
+          proxy.open();
+          return checkOnAndOn(lock);
+        };
+    assertEquals("done", client.hold("cut off", work));
+    assertTrue(tokens.get(0) < tokens.get(1), tokens.toString());
+  }
+
+  @Test
+  void anInterruptEndsAHoldThatWaitsForTheReattach() throws Exception {
+    RealBroker broker = startBroker();
+    Proxy proxy = startProxy(broker);
+    LockBroker observer = connect(broker.url);
+    LockBroker client = shortTo(proxy.url);
+    CompletableFuture<HeldLock> begun = new CompletableFuture<>();
+    LockedWork<String, Exception> work =
+        lock -> {
+          begun.complete(lock);
+          return checkOnAndOn(lock);
+        };
+    CompletableFuture<Throwable> thrown = new CompletableFuture<>();
+    Thread worker =
+        thread(
+            () ->
+                thrown.complete(
+                    assertThrows(InterruptedException.class, () -> client.hold("cut", work))));
+    soon(begun);
+    proxy.close();
+    eventually("it is cut off", () -> observer.get("cut").state() == LockState.FREE);
+    assertFalse(thrown.isDone());
+    worker.interrupt();
+    soon(thrown);
+  }
+
+  @Test
+  void awaitHeldWaitsForTheReattachOrTheLoss() throws Exception {
+    RealBroker[] brokers = pair();
+    LockBroker client = connect(brokers[0].url + "," + brokers[1].url);
+    HeldLock lock = acquire(client, "awaited");
+    lock.awaitHeld();
+    String id = lock.lockId();
+    brokers[0].kill();
+    while (isHeld(lock) && lock.lockId().equals(id)) {
+      Thread.onSpinWait();
+    }
+    lock.awaitHeld();
+    assertFalse(lock.lockId().equals(id));
+    Thread.currentThread().interrupt();
+    assertThrows(InterruptedException.class, lock::awaitHeld);
+    CompletableFuture<LostReason> loss = loss(lock);
+    connect(brokers[1].url).release("awaited", lock.lockId());
+    soon(loss);
+    isLost(LostReason.RELEASED, lock::awaitHeld);
   }
 
   @Test
