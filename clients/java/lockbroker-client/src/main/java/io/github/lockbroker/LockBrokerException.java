@@ -54,9 +54,12 @@ public class LockBrokerException extends RuntimeException {
       this.text = text;
     }
 
-    /** Returns the kind in words. */
-    @Override
-    public String toString() {
+    /**
+     * Returns the kind in words.
+     *
+     * @return a few words, which may change
+     */
+    public String text() {
       return text;
     }
   }
@@ -85,7 +88,7 @@ public class LockBrokerException extends RuntimeException {
 
   LockBrokerException(
       Kind kind, String lock, String text, String reason, Duration retryAfter, Throwable cause) {
-    super((lock.isEmpty() ? "" : "lock \"" + lock + "\": ") + kind + ": " + text, cause);
+    super((lock.isEmpty() ? "" : "lock \"" + lock + "\": ") + kind.text() + ": " + text, cause);
     this.kind = kind;
     this.lock = lock;
     this.text = text;

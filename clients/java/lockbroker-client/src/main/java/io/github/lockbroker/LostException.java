@@ -8,7 +8,7 @@ public final class LostException extends LockBrokerException {
   private final LostReason reason;
 
   LostException(String lock, LostReason reason) {
-    super(Kind.LOST, lock, reason.toString());
+    super(Kind.LOST, lock, reason.text());
     this.reason = reason;
   }
 

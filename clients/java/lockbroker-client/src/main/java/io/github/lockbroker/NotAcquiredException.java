@@ -11,7 +11,10 @@ public final class NotAcquiredException extends LockBrokerException {
   private final String owner;
 
   NotAcquiredException(String lock, NotAcquiredReason reason, String owner) {
-    super(Kind.NOT_ACQUIRED, lock, reason + (owner.isEmpty() ? "" : " (holder: " + owner + ")"));
+    super(
+        Kind.NOT_ACQUIRED,
+        lock,
+        reason.text() + (owner.isEmpty() ? "" : " (holder: " + owner + ")"));
     this.reason = reason;
     this.owner = owner;
   }

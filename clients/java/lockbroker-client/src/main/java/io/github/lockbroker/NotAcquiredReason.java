@@ -17,9 +17,12 @@ public enum NotAcquiredReason {
     this.text = text;
   }
 
-  /** Returns the reason in words. */
-  @Override
-  public String toString() {
+  /**
+   * Returns the reason in words.
+   *
+   * @return a few words, which may change
+   */
+  public String text() {
     return text;
   }
 }

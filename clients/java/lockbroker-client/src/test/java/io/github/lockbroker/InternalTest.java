@@ -98,6 +98,26 @@ class InternalTest extends Scenario {
     assertEquals(want, have);
   }
 
+  /** Logs and labels of metrics get the constants, and messages the words. */
+  @Test
+  void enumsAreThemselvesAndHaveWords() {
+    for (LostReason reason : LostReason.values()) {
+      assertEquals(reason.name(), reason.toString());
+      String message = new LostException("x", reason).getMessage();
+      assertEquals("lock \"x\": lost: " + reason.text(), message);
+    }
+    for (NotAcquiredReason reason : NotAcquiredReason.values()) {
+      assertEquals(reason.name(), reason.toString());
+      String message = new NotAcquiredException("x", reason, "me").getMessage();
+      assertEquals("lock \"x\": not acquired: " + reason.text() + " (holder: me)", message);
+    }
+    for (LockBrokerException.Kind kind : LockBrokerException.Kind.values()) {
+      assertEquals(kind.name(), kind.toString());
+      String message = new LockBrokerException(kind, "", "why").getMessage();
+      assertEquals(kind.text() + ": why", message);
+    }
+  }
+
   @Test
   void spansAreRoundedUp() {
     assertEquals(1_000_000, Wire.span(1).getNanos());
