@@ -13,6 +13,10 @@ final class Bounds {
 
   private Bounds() {}
 
+  private static boolean isHalf(int codePoint) {
+    return codePoint >= Character.MIN_SURROGATE && codePoint <= Character.MAX_SURROGATE;
+  }
+
   /** Checks the name of a lock. */
   static void check(String name) {
     check("", "name", name);
@@ -20,6 +24,10 @@ final class Bounds {
 
   /** Checks a text that is sent about a lock; which says what it is. */
   static void check(String lock, String which, String text) {
+    if (text.codePoints().anyMatch(Bounds::isHalf)) {
+      String why = "the " + which + " has half a surrogate pair, which UTF-8 cannot carry";
+      throw new LockBrokerException(Kind.INVALID, lock, why);
+    }
     // A char has at most three bytes, so most texts need no look.
     int length = text.length() <= MOST_BYTES / 3 ? 0 : text.getBytes(StandardCharsets.UTF_8).length;
     if (length > MOST_BYTES) {

@@ -541,6 +541,31 @@ class LocksTest extends Scenario {
     lock.release();
   }
 
+  /** UTF-8 has nothing for it, and a question mark in its place would be another name. */
+  @Test
+  void refusesHalfACharacter() throws Exception {
+    LockBroker client = connect();
+    String id = "00000000-0000-0000-0000-000000000000";
+    for (String half : List.of("\ud83d", "a\udd12", "\udd12\ud83d", "\ud83d".repeat(2000))) {
+      halved("name", () -> client.tryLock(half));
+      halved("name", () -> client.asLock(half).lock());
+      halved("name", () -> client.adopt(half, id));
+      halved("name", () -> client.get(half));
+      halved("name", () -> client.release(half, id));
+      halved("owner", () -> client.tryLock("half", LockOption.owner(half)));
+      halved("lock id", () -> client.adopt("half", half));
+      halved("lock id", () -> client.get("half", half));
+      halved("lock id", () -> client.release("half", half));
+    }
+    acquire(client, "\ud83d\udd12", LockOption.owner("\ud83d\udd12")).close();
+  }
+
+  private static void halved(String which, org.junit.jupiter.api.function.Executable call) {
+    LockBrokerException error = failsAs(Kind.INVALID, call);
+    String says = "the " + which + " has half a surrogate pair";
+    assertTrue(error.getMessage().contains(says), error.getMessage());
+  }
+
   private static void tooLong(String says, org.junit.jupiter.api.function.Executable call) {
     LockBrokerException error = failsAs(Kind.INVALID, call);
     assertTrue(error.getMessage().contains(says), error.getMessage());
