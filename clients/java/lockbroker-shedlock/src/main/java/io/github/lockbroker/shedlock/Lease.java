@@ -60,9 +60,11 @@ final class Lease extends AbstractSimpleLock {
       return;
     }
     long left = leastUntil - System.nanoTime();
-    if (left > 0) {
+    boolean isLost = lock.expiresIn().isZero();
+    if (left > 0 && !isLost) {
       later(left);
     } else {
+      // It throws if the lock is lost.
       lock.close();
     }
   }

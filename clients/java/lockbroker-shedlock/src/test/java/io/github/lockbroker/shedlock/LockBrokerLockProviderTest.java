@@ -18,6 +18,8 @@ import net.javacrumbs.shedlock.test.support.AbstractExtensibleLockProviderIntegr
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** Runs ShedLock's own tests of a provider against a real broker. */
 class LockBrokerLockProviderTest extends AbstractExtensibleLockProviderIntegrationTest {
@@ -62,12 +64,14 @@ class LockBrokerLockProviderTest extends AbstractExtensibleLockProviderIntegrati
     assertEquals(LockState.HELD, state(name));
   }
 
-  @Test
-  void aLossIsToldByUnlock() throws Exception {
+  @ParameterizedTest
+  @ValueSource(longs = {0, 60})
+  void aLossIsToldByUnlock(long leastSeconds) throws Exception {
     try (TestBroker test = new TestBroker();
         LockBroker mine = LockBroker.connect(test.url())) {
       Duration minute = Duration.ofMinutes(1);
-      var configuration = new LockConfiguration(Instant.now(), "lost", minute, Duration.ZERO);
+      var configuration =
+          new LockConfiguration(Instant.now(), "lost", minute, Duration.ofSeconds(leastSeconds));
       SimpleLock lock = new LockBrokerLockProvider(mine).lock(configuration).orElseThrow();
       test.lose("lost", LostReason.TAKEN_OVER);
       // When this has been answered, the client has heard of the loss, too.
