@@ -90,21 +90,44 @@ final class Broker {
     }
   }
 
+  /** Returns a future of the same outcome, which can be cancelled while others wait for that. */
+  private static CompletableFuture<Connection> shared(CompletableFuture<Connection> connection) {
+    // A copy would wrap a cancellation.
+    CompletableFuture<Connection> own = new CompletableFuture<>();
+    connection.whenComplete(
+        (made, error) -> {
+          if (error == null) {
+            own.complete(made);
+          } else {
+            own.completeExceptionally(error);
+          }
+        });
+    return own;
+  }
+
   /** Makes one single call, for no longer than share, in nanoseconds. */
-  <T> T call(long share, String lock, Function<LockServiceFutureStub, ListenableFuture<T>> call)
+  <T> T call(
+      InFlight calls,
+      long share,
+      String lock,
+      Function<LockServiceFutureStub, ListenableFuture<T>> call)
       throws CallFailed, InterruptedException {
+    if (calls.hasEnded()) {
+      throw new CallFailed(Failures.closed(lock), false);
+    }
     Loading.await();
     long end = System.nanoTime() + share;
     CompletableFuture<Connection> connection = borrow(lock);
+    CompletableFuture<Connection> own = calls.add(shared(connection));
     ListenableFuture<T> answer = null;
     try {
-      var channel = connection.get(share, TimeUnit.NANOSECONDS).channel();
+      var channel = own.get(share, TimeUnit.NANOSECONDS).channel();
       long left = end - System.nanoTime();
       // From ROOT: a call made within another would inherit that one's deadline and its end.
       Context outer = Context.ROOT.attach();
       try {
         var stub = LockServiceGrpc.newFutureStub(channel);
-        answer = call.apply(stub.withDeadlineAfter(left, TimeUnit.NANOSECONDS));
+        answer = calls.add(call.apply(stub.withDeadlineAfter(left, TimeUnit.NANOSECONDS)));
       } finally {
         Context.ROOT.detach(outer);
       }
@@ -115,11 +138,14 @@ final class Broker {
     } catch (CancellationException e) {
       // Another call has given up the connection that both waited for, or the client is closed.
       long left = end - System.nanoTime();
-      if (left <= 0) {
+      if (left <= 0 && !calls.hasEnded()) {
         throw noAnswer(share, lock, e);
       }
-      return call(left, lock, call);
+      return call(calls, left, lock, call);
     } catch (ExecutionException e) {
+      if (calls.hasEnded()) {
+        throw new CallFailed(Failures.closed(lock), false);
+      }
       Failure failure = Wire.toFailure(e.getCause());
       boolean isAway = failure.code() == Failure.Code.UNAVAILABLE || answer == null;
       boolean again = !failure.code().isFinal();
@@ -133,7 +159,9 @@ final class Broker {
           ? noAnswer(share, lock, e)
           : explained(lock, e.getCause(), failure);
     } finally {
+      calls.remove(own);
       if (answer != null) {
+        calls.remove(answer);
         answer.cancel(true);
       }
     }

@@ -12,6 +12,11 @@ import java.util.function.Function;
 final class Brokers {
   private final List<Broker> all;
 
+  /** The calls of users, and those by which the session releases locks: these end last. */
+  private final InFlight calls = new InFlight();
+
+  private final InFlight releases = new InFlight();
+
   /** The one to ask next. */
   private final AtomicInteger next = new AtomicInteger();
 
@@ -46,14 +51,20 @@ final class Brokers {
     return next.get();
   }
 
-  /** Makes a single call, at each broker in turn until one answers. */
+  /** Makes a single call of a user, at each broker in turn until one answers. */
   <T> T call(String lock, Function<LockServiceFutureStub, ListenableFuture<T>> call)
+      throws InterruptedException {
+    return call(calls, lock, call);
+  }
+
+  private <T> T call(
+      InFlight scope, String lock, Function<LockServiceFutureStub, ListenableFuture<T>> call)
       throws InterruptedException {
     LockBrokerException error = null;
     for (int tries = 0; tries < all.size(); tries++) {
       int at = next.get();
       try {
-        return all.get(at).call(answerTimeout / all.size(), lock, call);
+        return all.get(at).call(scope, answerTimeout / all.size(), lock, call);
       } catch (Broker.CallFailed failed) {
         error = failed.error;
         if (!failed.again) {
@@ -65,10 +76,20 @@ final class Brokers {
     throw error;
   }
 
-  /** Calls Release. It is bounded by the answer timeout. */
+  /** Calls Release for a user. It is bounded by the answer timeout. */
   ReleaseOutcome release(String name, String lockId) throws InterruptedException {
+    return release(calls, name, lockId);
+  }
+
+  /** Calls Release for the session, until {@link #close}. */
+  ReleaseOutcome releaseForSession(String name, String lockId) throws InterruptedException {
+    return release(releases, name, lockId);
+  }
+
+  private ReleaseOutcome release(InFlight scope, String name, String lockId)
+      throws InterruptedException {
     var request = ReleaseRequest.newBuilder().setName(name).setLockId(lockId).build();
-    var answer = call(name, stub -> stub.release(request));
+    var answer = call(scope, name, stub -> stub.release(request));
     return switch (answer.getOutcome()) {
       case OUTCOME_RELEASED -> ReleaseOutcome.RELEASED;
       case OUTCOME_NOT_HELD -> ReleaseOutcome.NOT_HELD;
@@ -77,7 +98,14 @@ final class Brokers {
     };
   }
 
+  /** Ends the calls of users. */
+  void endCalls() {
+    calls.end();
+  }
+
   void close() {
+    calls.end();
+    releases.end();
     all.forEach(Broker::close);
   }
 }

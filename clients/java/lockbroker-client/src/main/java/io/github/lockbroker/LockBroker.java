@@ -350,6 +350,7 @@ public final class LockBroker implements AutoCloseable {
    */
   @Override
   public void close() {
+    brokers.endCalls();
     session.close(answerTimeout);
     session.awaitEnd();
     brokers.close();

@@ -298,7 +298,7 @@ final class Session {
     Failure failure = null;
     ReleaseOutcome outcome = null;
     try {
-      outcome = brokers.release(release.name(), release.lockId());
+      outcome = brokers.releaseForSession(release.name(), release.lockId());
     } catch (LockBrokerException e) {
       failure = Failures.toFailure(e);
     } catch (InterruptedException e) {
@@ -479,7 +479,7 @@ final class Session {
     LostReason reason = LostReason.valueOf(lost.reason().name());
     Caller caller = callers.get(lost.key());
     if (caller != null && caller.hold != null) {
-      LOGGER.log(Level.DEBUG, "lock \"{0}\" is lost: {1}", name, reason);
+      LOGGER.log(Level.DEBUG, "lock \"{0}\" is lost: {1}", name, reason.text());
       caller.hold.lose(reason);
     }
     end(lost.key(), new LostException(name, reason));

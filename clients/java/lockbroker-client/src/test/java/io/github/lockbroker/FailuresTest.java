@@ -20,6 +20,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -243,6 +244,42 @@ class FailuresTest extends Scenario {
     connect(brokers[1].url).release("awaited", lock.lockId());
     soon(loss);
     isLost(LostReason.RELEASED, lock::awaitHeld);
+  }
+
+  /** Whatever a call waits for, the end of the client ends it. */
+  @ParameterizedTest
+  @ValueSource(strings = {"a connection", "an answer", "an answer, beside a release"})
+  void closeEndsCallsInFlight(String what) throws Exception {
+    RealBroker broker = startBroker();
+    Proxy proxy = startProxy(broker);
+    LockBroker client = connect(proxy.url);
+    if (what.contains("release")) {
+      acquire(client, "in flight");
+    }
+    if (what.contains("answer")) {
+      client.get("in flight");
+    }
+    proxy.hole();
+    List<CompletableFuture<?>> calls =
+        List.of(
+            begin(() -> client.get("in flight")),
+            begin(() -> client.release("in flight", "00000000-0000-0000-0000-000000000000")));
+    Thread.sleep(500);
+    long begun = System.nanoTime();
+    CompletableFuture<?> closed =
+        begin(
+            () -> {
+              client.close();
+              return null;
+            });
+    for (CompletableFuture<?> call : calls) {
+      Throwable error = assertThrows(ExecutionException.class, () -> soon(call)).getCause();
+      assertEquals(LockBrokerException.class, error.getClass(), error.toString());
+      assertEquals(Kind.CLOSED, ((LockBrokerException) error).kind(), error.toString());
+    }
+    assertTrue(millisSince(begun) < 2000, "they took " + millisSince(begun) + " ms");
+    failsAs(Kind.CLOSED, () -> client.get("in flight"));
+    soon(closed);
   }
 
   @Test
