@@ -151,13 +151,25 @@ class PageTest extends Scenario {
     for (String file : new String[] {own + "PageTest", "example/Reports", own + "FencingTest"}) {
       tests.append(Files.readString(folder.resolve(file + ".java")));
     }
+    for (String file :
+        new String[] {
+          "shedlock/src/test/java/io/github/lockbroker/shedlock/LockBrokerLockProviderTest",
+          "spring-integration/src/test/java/io/github/lockbroker/springintegration/"
+              + "LockBrokerLockRegistryTest"
+        }) {
+      tests.append(Files.readString(Path.of("../lockbroker-" + file + ".java")));
+    }
+    String page = Files.readString(Path.of("../README.md"));
     var samples =
         Pattern.compile("(?s)```java\n(.*?)```")
-            .matcher(Files.readString(Path.of("../README.md")))
+            .matcher(page)
             .results()
             .map(found -> found.group(1))
             .toList();
-    assertEquals(8, samples.size());
+    for (Kind kind : Kind.values()) {
+      assertTrue(page.contains("| `" + kind + "` |"), kind.toString());
+    }
+    assertEquals(10, samples.size());
     for (String sample : samples) {
       assertTrue(tests.toString().contains(sample), "no test has this:\n" + sample);
     }

@@ -13,6 +13,7 @@ import java.time.Duration;
 import java.time.Instant;
 import net.javacrumbs.shedlock.core.ExtensibleLockProvider;
 import net.javacrumbs.shedlock.core.LockConfiguration;
+import net.javacrumbs.shedlock.core.LockProvider;
 import net.javacrumbs.shedlock.core.SimpleLock;
 import net.javacrumbs.shedlock.test.support.AbstractExtensibleLockProviderIntegrationTest;
 import org.junit.jupiter.api.AfterAll;
@@ -20,6 +21,7 @@ import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
+import org.springframework.context.annotation.Bean;
 
 /** Runs ShedLock's own tests of a provider against a real broker. */
 class LockBrokerLockProviderTest extends AbstractExtensibleLockProviderIntegrationTest {
@@ -39,6 +41,18 @@ class LockBrokerLockProviderTest extends AbstractExtensibleLockProviderIntegrati
     client.close();
     observer.close();
     broker.close();
+  }
+
+  @Bean
+  LockProvider lockProvider(LockBroker client) {
+    return new LockBrokerLockProvider(client);
+  }
+
+  @Test
+  void theSampleRuns() {
+    Duration minute = Duration.ofMinutes(1);
+    var configuration = new LockConfiguration(Instant.now(), "sample", minute, Duration.ZERO);
+    lockProvider(client).lock(configuration).orElseThrow().unlock();
   }
 
   @Override

@@ -6,6 +6,7 @@ import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertSame;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import io.github.lockbroker.LockBroker;
 import io.github.lockbroker.LostReason;
 import io.github.lockbroker.harness.Scenario;
 import io.github.lockbroker.testing.TestBroker;
@@ -15,13 +16,27 @@ import java.util.concurrent.TimeoutException;
 import java.util.concurrent.locks.Lock;
 import org.junit.jupiter.api.Assertions;
 import org.junit.jupiter.api.Test;
+import org.springframework.context.annotation.Bean;
 import org.springframework.integration.leader.Candidate;
 import org.springframework.integration.leader.Context;
 import org.springframework.integration.leader.DefaultCandidate;
 import org.springframework.integration.support.leader.LockRegistryLeaderInitiator;
+import org.springframework.integration.support.locks.LockRegistry;
 
 class LockBrokerLockRegistryTest extends Scenario {
   private final TestBroker broker = closing(new TestBroker());
+
+  @Bean
+  LockRegistry lockRegistry(LockBroker client) {
+    return new LockBrokerLockRegistry(client, "shop/"); // put before each key
+  }
+
+  @Test
+  void theSampleRuns() throws Exception {
+    LockRegistry registry = lockRegistry(connect(broker.url()));
+    registry.executeLocked(
+        7, () -> assertTrue(broker.holder("shop/7").isPresent(), "it has another name"));
+  }
 
   private LockBrokerLockRegistry registry() {
     return new LockBrokerLockRegistry(connect(broker.url()), "app/");
