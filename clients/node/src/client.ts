@@ -5,7 +5,7 @@ import { parseEndpoints } from "./endpoint.js";
 import type { Call, EngineSettings, LockInfo, ReleaseOutcome } from "./engine/protocol.js";
 import { fromEnvironment } from "./environment.js";
 import { LostError, NotAcquiredError } from "./errors.js";
-import type { Lock } from "./lock.js";
+import { isConsequence, type Lock } from "./lock.js";
 import type { ConnectOptions, LockOptions, WaitOptions } from "./options.js";
 import { Requests } from "./requests.js";
 import { readTls, type TlsFiles } from "./tls.js";
@@ -103,7 +103,8 @@ export class Client implements AsyncDisposable {
 
   /**
    * Waits for the lock as {@link Client.lock} does, runs `work`, and releases the lock when `work` has ended, however it
-   * does. Returns what `work` returns and throws what it throws. If it throws nothing, throws a {@link LostError} if the lock
+   * does. Returns what `work` returns and throws what it throws, or the {@link LostError} behind an `AbortError` that
+   * `lock.signal` has caused. If it throws nothing, throws a {@link LostError} if the lock
    * was lost meanwhile, also if only the release finds that: the work is done, and its last step may not have been under the
    * lock.
    */
@@ -114,7 +115,9 @@ export class Client implements AsyncDisposable {
       result = await work(lock);
     } catch (error) {
       await lock.release().catch(() => {});
-      throw error;
+      // Node's own functions end with an AbortError of their own when a signal is aborted.
+      const cause = error instanceof Error && error.name === "AbortError" ? error.cause : undefined;
+      throw cause instanceof LostError && cause === lock.lost ? cause : error;
     }
     await lock.release().catch((error: unknown) => {
       // If nobody confirms the release, the lock runs out by itself.
@@ -125,7 +128,8 @@ export class Client implements AsyncDisposable {
 
   /**
    * Runs `work` under the lock as {@link Client.using} does, and when the lock is lost, waits for it and runs `work` anew:
-   * until `work` ends under the lock, fails for another reason than the loss, or `signal` is aborted. For work that goes on
+   * until `work` ends under the lock, fails for another reason than the loss, or `signal` is aborted. An `UNAVAILABLE` that
+   * `lock.check` has thrown counts as a loss. For work that goes on
    * for as long as the process does, such as a leader's. Give `lock.signal` to it, or it does not hear of a loss.
    *
    * An exception of `work` after a loss is taken for a consequence of the loss, and dropped; `NODE_DEBUG=lockbroker` shows it.
@@ -141,8 +145,8 @@ export class Client implements AsyncDisposable {
         };
         return await this.using(name, run, options);
       } catch (error) {
-        if (held?.lost === undefined) throw error;
-        debug("hold of lock %j: %s; the work has ended with %s", name, held.lost.message, error);
+        if (held === undefined || !isConsequence(error, held)) throw error;
+        debug("hold of lock %j: %s; the work has ended with %s", name, held.lost?.message ?? "in doubt", error);
         options.signal?.throwIfAborted();
       }
     }

@@ -10,6 +10,8 @@ export interface HostListener {
   notice(notice: Notice): void;
   /** The engine has ended by a fault. Nothing comes from it any more. */
   failed(why: string): void;
+  /** The process exits: the engine now releases everything. */
+  exiting(): void;
 }
 
 export interface Host {
@@ -101,6 +103,7 @@ export class ThreadHost implements Host {
 
   /** Begins to release everything, though this thread's loop does not run any more. */
   closeAtExit(): void {
+    this.#listener.exiting();
     this.#worker?.postMessage({ kind: "close", within: AT_EXIT } satisfies Command);
   }
 

@@ -109,7 +109,9 @@ export class Lock implements AsyncDisposable {
     }
     if (look.kind === "broken") {
       const text = "unavailable: the stream to the broker is broken and the lock not reattached yet";
-      throw new LockbrokerError({ code: "UNAVAILABLE", lock: this.name, text });
+      const broken = new LockbrokerError({ code: "UNAVAILABLE", lock: this.name, text });
+      unsure.add(broken);
+      throw broken;
     }
   }
 
@@ -157,6 +159,15 @@ export class Lock implements AsyncDisposable {
   toString(): string {
     return `lock ${JSON.stringify(this.name)} (token ${this.fencingToken}, ${this.remaining()} ms left)`;
   }
+}
+
+/** The errors by which `check` has said that a lock may be lost. */
+const unsure = new WeakSet<object>();
+
+/** Returns true if work under the lock has failed with this because the lock was, or may have been, lost. */
+export function isConsequence(error: unknown, lock: Lock): boolean {
+  if (lock.lost !== undefined) return true;
+  return typeof error === "object" && error !== null && unsure.has(error);
 }
 
 /** Rounds down: a holder may not act longer. */

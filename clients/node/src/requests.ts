@@ -39,7 +39,11 @@ export class Requests {
 
   constructor(settings: EngineSettings, inThread: boolean) {
     this.#answerTimeout = settings.answerTimeout;
-    const listener = { notice: (notice: Notice) => this.#heed(notice), failed: (why: string) => this.#fail(why) };
+    const listener = {
+      notice: (notice: Notice) => this.#heed(notice),
+      failed: (why: string) => this.#fail(why),
+      exiting: () => this.#endHolds(),
+    };
     this.#host = inThread ? new ThreadHost(settings, listener) : new InlineHost(settings, listener);
   }
 
@@ -96,8 +100,13 @@ export class Requests {
     return this.#closing;
   }
 
-  async #close(): Promise<void> {
+  /** Ends the holders' own belief, before anything is released. */
+  #endHolds(): void {
     for (const hold of this.#holds.values()) hold.finish(new LockbrokerError(closedData(hold.name)));
+  }
+
+  async #close(): Promise<void> {
+    this.#endHolds();
     for (const [key, { spec, answer }] of this.#asking) {
       this.#asking.delete(key);
       answer.reject(new LockbrokerError(closedData(spec.name)));

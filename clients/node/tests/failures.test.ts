@@ -95,6 +95,27 @@ describe("brokers that fail", { concurrency: 4 }, () => {
     await lock.release();
   });
 
+  test("hold begins anew when its work finds the stream broken", async (t) => {
+    const [one] = await startPair(t);
+    const proxy = await startProxy(t, one);
+    let runs = 0;
+    const work = async (lock: Lock) => {
+      if (++runs === 2) return "done";
+      proxy.hole();
+      proxy.resetClients();
+      try {
+        for (;;) {
+          lock.check();
+          await sleep(1);
+        }
+      } finally {
+        proxy.open();
+      }
+    };
+    assert.equal(await connect(t, proxy.url).hold("led", work), "done");
+    assert.equal(runs, 2);
+  });
+
   test("a memcached that restarts loses no lock", async (t) => {
     const { memcached, port, args } = await startStore(t);
     const lock = await acquire(connect(t, (await startBroker(t, ...args)).url), "restarted");

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { type AddressInfo, createServer, type Socket } from "node:net";
 import { before, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Client, Lock } from "../src/index.js";
+import { type Client, type Lock, LostError } from "../src/index.js";
 import type { GetLockResponse } from "../src/v1/index.js";
 import { GetLockResponse_State } from "../src/v1/index.js";
 import { type Broker, place, startBroker, stub } from "./support/broker.js";
@@ -239,6 +239,15 @@ describe("locks", { concurrency: 4 }, () => {
     const failing = client.hold("leader", () => Promise.reject(failure));
     assert.equal(await thrown(failing), failure);
     assert.equal(await state(client, "leader"), "FREE");
+  });
+
+  test("the loss comes out of using, whatever an aborted function throws for it", async () => {
+    const work = async (held: Lock) => {
+      await client.release(held.name, held.lockId);
+      await sleep(20_000, undefined, { signal: held.signal });
+    };
+    const error = await thrown(client.using("slept", work));
+    assert.ok(error instanceof LostError, String(error));
   });
 
   test("the signal of the call aborts the lock's, and the lock stays", async () => {

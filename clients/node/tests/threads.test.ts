@@ -78,6 +78,7 @@ describe("the thread of a client", { concurrency: true }, () => {
       const listener = {
         notice: (notice: Notice) => void notices.push(notice),
         failed: (why: string) => void failures.push(why),
+        exiting: () => {},
       };
       const host = new Made({ endpoints: parseEndpoints(broker.url, false), files: {}, answerTimeout: 5000 }, listener);
       host.keepAlive(true);
@@ -112,6 +113,25 @@ describe("the thread of a client", { concurrency: true }, () => {
     assert.equal(lock.lost?.reason, "RELEASED");
     assert.equal(await releasing, "RELEASED");
   });
+});
+
+test("a lock is no longer believed in when the process exits", async (t) => {
+  const broker = await startBroker(t);
+  const script = `
+    import { connect } from ${JSON.stringify(new URL("../src/index.js", import.meta.url).href)};
+    const lock = await connect(${JSON.stringify(broker.url)}).lock("exit");
+    process.on("exit", () => {
+      try {
+        lock.check();
+        console.log("held");
+      } catch (error) {
+        console.log("told", error.code, lock.remaining());
+      }
+    });
+    process.exit(0);`;
+  const program = new Program(t, process.execPath, ["--input-type=module", "--eval", script]);
+  assert.equal(await program.exited, 0, program.text);
+  assert.match(program.text, /told CLOSED 0/);
 });
 
 describe("an engine that cannot start", { concurrency: true }, () => {
