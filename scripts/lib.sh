@@ -40,10 +40,20 @@ debian_mirror() {
         awk -v release="$codename" '$1 == release && $2 == "main" && !found { print $3; found = 1 }'
 }
 
+# Ends a script that makes machines with bare_debian, where nobody can.
+needs_debootstrap() {
+    if ((EUID)) || ! command -v debootstrap >/dev/null; then
+        echo "$0: needs root and debootstrap" >&2
+        exit 1
+    fi
+}
+
 # Makes a bare Debian 12 in a folder, with some packages more, and shows it the ways out of this machine:
 # names, certificates, registries. Needs root and debootstrap.
 bare_debian() {
     local root=$1 packages=$2 file
+    # mktemp's folder is closed to others, and so would be all of the new machine to its users.
+    chmod 755 "$root"
     debootstrap --variant=minbase --include="ca-certificates,$packages" bookworm "$root" "$(debian_mirror)" >/dev/null
     apt-config dump Acquire >"$root/etc/apt/apt.conf.d/99host"
     for file in /etc/resolv.conf /etc/hosts /etc/pip.conf /etc/npmrc /etc/ssl/certs/ca-certificates.crt; do
