@@ -16,7 +16,7 @@ use crate::support::{Process, eventually};
 
 /// For an answer where nothing is waited for. A virtual machine that starts beside others is slow.
 const ANSWER: Duration = Duration::from_secs(40);
-/// What is said of a testee that does not start.
+/// Begins what is said of a testee that does not start.
 pub(crate) const NEVER_STARTED: &str = "does not begin with hello";
 /// For the end of a process that has nothing left to do.
 const END: Duration = Duration::from_secs(20);
@@ -44,7 +44,7 @@ struct Said {
     calls: Mutex<Calls>,
     /// By the lock that they are about.
     notices: Mutex<HashMap<String, Vec<Value>>>,
-    /// What is against the protocol.
+    /// Keeps what was said against the protocol.
     wrong: Mutex<Vec<String>>,
 }
 

@@ -187,7 +187,7 @@ async fn join(mut client: TcpStream, target: SocketAddr, mut weather: watch::Rec
     match how {
         Cut::Closed => {
             let _ = tokio::join!(client.shutdown(), server.shutdown());
-            // What is closed with bytes unread is reset, and a reset that comes before the FIN has been read hides it.
+            // Closing with bytes unread resets, and a reset that comes before the FIN has been read hides it.
             let mut nowhere = [tokio::io::sink(), tokio::io::sink()];
             let [one, other] = &mut nowhere;
             let rest = async { tokio::join!(tokio::io::copy(&mut client, one), tokio::io::copy(&mut server, other)) };

@@ -104,9 +104,8 @@ export class Client implements AsyncDisposable {
   /**
    * Waits for the lock as {@link Client.lock} does, runs `work`, and releases the lock when `work` has ended, however it
    * does. Returns what `work` returns and throws what it throws, or the {@link LostError} behind an `AbortError` that
-   * `lock.signal` has caused. If it throws nothing, throws a {@link LostError} if the lock
-   * was lost meanwhile, also if only the release finds that: the work is done, and its last step may not have been under the
-   * lock.
+   * `lock.signal` has caused. If it throws nothing, throws a {@link LostError} if the lock was lost meanwhile, also if only
+   * the release finds that: the work is done, and its last step may not have been under the lock.
    */
   async using<T>(name: string, work: (lock: Lock) => T | PromiseLike<T>, options: WaitOptions = {}): Promise<T> {
     const lock = await this.lock(name, options);
@@ -129,8 +128,8 @@ export class Client implements AsyncDisposable {
   /**
    * Runs `work` under the lock as {@link Client.using} does, and when the lock is lost, waits for it and runs `work` anew:
    * until `work` ends under the lock, fails for another reason than the loss, or `signal` is aborted. An `UNAVAILABLE` that
-   * `lock.check` has thrown counts as a loss. For work that goes on
-   * for as long as the process does, such as a leader's. Give `lock.signal` to it, or it does not hear of a loss.
+   * `lock.check` has thrown counts as a loss. For work that goes on for as long as the process does, such as a leader's. Give
+   * `lock.signal` to it, or it does not hear of a loss.
    *
    * An exception of `work` after a loss is taken for a consequence of the loss, and dropped; `NODE_DEBUG=lockbroker` shows it.
    * Catch in `work` what you want to see.

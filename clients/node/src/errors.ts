@@ -141,7 +141,8 @@ export class LostError extends LockbrokerError {
   declare readonly code: "LOST";
   /**
    * `EXPIRED`: no renewal got through in time, by the broker's clock or by the client's. `GONE`: the store no longer has the
-   * grant. `TAKEN_OVER`: the store has another grant in its place; a release may find that, too. `RELEASED`: somebody released it by its lock id.
+   * grant. `TAKEN_OVER`: the store has another grant in its place; a release may find that, too. `RELEASED`: somebody released
+   * it by its lock id.
    */
   declare readonly reason: LostReason;
 

@@ -99,7 +99,7 @@ describe("the broker for tests", { concurrency: true }, () => {
     await loses(client.using("x", work), "TAKEN_OVER");
     assert.equal(other?.lost?.reason, "TAKEN_OVER");
     broker.free("x");
-    // What the work throws comes first.
+    // The work's own error comes first.
     const failing = async () => {
       broker.take("x", "other");
       throw new Error("the work failed");

@@ -119,11 +119,11 @@ pub fn plain_endpoint(text: &str) -> Result<Endpoint, Error> {
         };
     }
     let uri = endpoint.uri();
-    if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
-        return Err(wrong("there is something before the host".into()));
-    }
     let (host, authority) =
         (uri.host().unwrap_or_default(), uri.authority().map_or("", |authority| authority.as_str()));
+    if authority.contains('@') {
+        return Err(wrong("there is something before the host".into()));
+    }
     match authority.strip_prefix(host) {
         // A URL has the port of its scheme; a host alone is a port forgotten.
         Some("") if !text.contains("://") => return Err(wrong("there is no port".into())),

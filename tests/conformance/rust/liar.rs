@@ -117,9 +117,7 @@ async fn carry_down(rule: Rule, mut from: Streaming<SessionResponse>, to: ToClie
             Some(session_response::Kind::Event(SessionEvent {
                 event: Some(LockEvent { kind: Some(Kind::Lost(_)) }),
                 ..
-            })) if rule == Rule::Clock => {
-                continue;
-            }
+            })) if rule == Rule::Clock => continue,
             Some(session_response::Kind::Event(SessionEvent { lock_ref: 0, .. })) if rule == Rule::Reattach => continue,
             _ => {}
         }

@@ -1,4 +1,4 @@
-//! What every client must do. The sentence of a scenario is what docs/conformance.md prints.
+//! Lists what every client must do. docs/conformance.md prints the sentence of each scenario.
 
 mod ask;
 mod connect;

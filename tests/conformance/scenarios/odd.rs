@@ -63,7 +63,13 @@ pub(super) const ALL: &[Scenario] = &[
 
 /// A client of a scripted broker, and its Session with one lock granted.
 async fn held(stage: &Stage, broker: &mut Scripted) -> (Client, Held, Session, i64) {
-    let client = stage.client_of(&[broker.url()]).await;
+    let url = broker.url();
+    held_by_way_of(stage, broker, url).await
+}
+
+/// The same, for a client that reaches the broker at this address.
+async fn held_by_way_of(stage: &Stage, broker: &mut Scripted, url: String) -> (Client, Held, Session, i64) {
+    let client = stage.client_of(&[url]).await;
     let (held, call) = client.asking("try", &stage.name(), serde_json::json!({}));
     let mut session = broker.open().await;
     let begin = session.begin().await;
@@ -248,12 +254,8 @@ async fn refused(stage: Stage) {
 async fn reattach(stage: Stage) {
     let mut broker = Scripted::start().await;
     let proxy = Proxy::start(broker.address()).await;
-    let client = stage.client_of(&[format!("http://{}", proxy.address())]).await;
-    let (held, call) = client.asking("try", &stage.name(), serde_json::json!({}));
-    let mut session = broker.open().await;
-    let lock_ref = session.begin().await.lock_ref;
-    session.grant(lock_ref, "one");
-    let held = held.granted(&call.answer().await);
+    let url = format!("http://{}", proxy.address());
+    let (_client, held, session, _) = held_by_way_of(&stage, &mut broker, url).await;
     session.fail(Status::unavailable("gone"));
     for _ in 0..2 {
         let mut session = broker.open().await;
