@@ -18,14 +18,15 @@ COPY Cargo.toml Cargo.lock ./
 # cargo wants to see the whole workspace.
 COPY benches/compare/Cargo.toml benches/compare/
 COPY clients/rust/Cargo.toml clients/rust/
+COPY core/Cargo.toml core/
 COPY fuzz/Cargo.toml fuzz/
 # They take most of the time and change least, so they are a layer of their own, built for empty crates.
 # --target keeps RUSTFLAGS away from procedural macros, which cannot be static.
 ARG PROFILE=release
 # Traces for a collector (docs/monitoring.md). Empty: without.
 ARG FEATURES=otlp
-RUN mkdir src benches/compare/src clients/rust/src \
-    && touch src/lib.rs benches/compare/src/main.rs clients/rust/src/lib.rs \
+RUN mkdir src benches/compare/src clients/rust/src core/src \
+    && touch src/lib.rs benches/compare/src/main.rs clients/rust/src/lib.rs core/src/lib.rs \
     && echo 'fn main() {}' >src/main.rs \
     && cargo build --profile "${PROFILE}" --features "${FEATURES}" --locked --target "$(rustc --print host-tuple)"
 
@@ -34,9 +35,10 @@ FROM dependencies AS build
 ARG PROFILE=release
 ARG FEATURES=otlp
 COPY clients clients
+COPY core core
 COPY src src
 # cargo goes by times, and the empty crates are younger than the sources.
-RUN touch src/lib.rs src/main.rs clients/rust/src/lib.rs \
+RUN touch src/lib.rs src/main.rs clients/rust/src/lib.rs core/src/lib.rs \
     && cargo build --profile "${PROFILE}" --features "${FEATURES}" --locked --target "$(rustc --print host-tuple)" \
     && cp "target/$(rustc --print host-tuple)/${PROFILE}/lockbroker" /lockbroker
 

@@ -8,13 +8,15 @@ pub mod tls;
 /// The Rust client, a crate of its own.
 pub use lockbroker_client as client;
 pub use lockbroker_client::{clock, files, proto};
+/// Names, ids and times of locks, which the core needs too.
+pub use lockbroker_core::lock;
 
 mod audit;
 pub mod bell;
 pub mod cli;
 pub mod config;
+pub mod ids;
 pub mod keeper;
-pub mod lock;
 pub mod metrics;
 mod mutations;
 pub mod output;

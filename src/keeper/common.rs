@@ -9,15 +9,15 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use super::metrics::LockMetrics;
-use crate::client::ErrorReason;
 use crate::clock::Moment;
 use crate::lock::{GrantId, LockName, item_ttl};
 use crate::metrics::Metrics;
 use crate::quota::{Quota, Share};
 use crate::rate_limited::RateLimited;
-use crate::store::{Change, LockStore, Look, Mark, StoreError, Watch};
+use crate::store::{Change, ItemState, LockStatus, LockStore, StoreError, Watch};
 use crate::stream::Failure;
 use crate::waiters::Waiters;
+use lockbroker_core::failure::Cause;
 
 /// The limits and defaults of a broker.
 #[derive(Debug, Clone, Copy)]
@@ -75,14 +75,14 @@ impl<S: LockStore> Common<S> {
              --max-locks, or ask another broker",
             self.settings.max_locks
         );
-        Failure::exhausted(ErrorReason::MaxLocks, why)
+        Failure::exhausted(Cause::MaxLocks, why)
     }
 
     /// Looks at a lock. The label of a holder that is kept here is known even before the store has noted it, and
     /// after it has forgotten it.
-    pub(crate) async fn look(&self, name: &LockName) -> Result<Look, StoreError> {
+    pub(crate) async fn look(&self, name: &LockName) -> Result<LockStatus, StoreError> {
         let mut look = self.store.look(name).await?;
-        if let Look::Marked { mark: Mark::Held(id), owner, .. } = &mut look
+        if let LockStatus::Taken { state: ItemState::Held(id), owner, .. } = &mut look
             && let Some(kept) = self.waiters.owner(name, *id)
         {
             *owner = kept;
@@ -114,7 +114,7 @@ impl<S: LockStore> Common<S> {
                 common.store.unwatch(&name);
             }
             // It may have been let go before anybody could know of us.
-            if watch == Watch::Begun && matches!(common.store.look(&name).await, Ok(Look::Free)) {
+            if watch == Watch::Begun && matches!(common.store.look(&name).await, Ok(LockStatus::Free)) {
                 common.waiters.released_elsewhere(&name);
             }
         });
@@ -158,7 +158,7 @@ impl<S: LockStore> Common<S> {
             let over = Moment::now() + Duration::from_secs(life.into());
             let mut delays = retry_delays();
             while !over.has_passed() {
-                if let Ok(Change::Done) = common.store.remove(&name, Mark::Held(id)).await {
+                if let Ok(Change::Done) = common.store.remove(&name, ItemState::Held(id)).await {
                     common.waiters.released_elsewhere(&name);
                     return;
                 }

@@ -26,7 +26,7 @@ use crate::lock::{FencingToken, GrantId, LockId, LockName, Owner, item_ttl, leas
 use crate::metrics::Label;
 use crate::mutations::{self, Rule};
 use crate::quota::Share;
-use crate::store::{Change, LockStore, Mark, StoreError};
+use crate::store::{Change, ItemState, LockStore, StoreError};
 use crate::stream::{Event, Failure, LostReason, Seat};
 
 use self::common::{LONGEST_RETRY, retry_delays};
@@ -235,7 +235,7 @@ impl<S: LockStore> Keeper<S> {
     /// Renews the grant once, as is due since `due`, and waits for the answer until the lock is lost at `lost_at`.
     async fn renew(&self, grant: &Grant, due: Moment, lost_at: Moment) -> Result<Change, StoreError> {
         let renewed = tokio::select! {
-            renewed = self.common.store.renew(&self.name, Mark::Held(grant.id), &self.owner, self.item_ttl(grant)) => {
+            renewed = self.common.store.renew(&self.name, ItemState::Held(grant.id), &self.owner, self.item_ttl(grant)) => {
                 renewed
             }
             () = sleep_until(lost_at) => Err(StoreError::uncertain("the lease ended before the store answered")),

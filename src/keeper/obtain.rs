@@ -1,21 +1,22 @@
 //! How a keeper comes by its grant: by trying once, by waiting in line, or by taking over one that its client
 //! holds already.
 
+use crate::ids::grant_id;
 use std::time::{Duration, Instant};
 
 use super::common::LONGEST_RETRY;
 use super::{Grant, Keeper, counts};
 use crate::bell::{End, Handed};
-use crate::client::ErrorReason;
 use crate::clock::{Moment, sleep_until};
 use crate::keeper::common::retry_delays;
 use crate::lock::{GrantId, LockId, Owner, item_ttl, lease};
 use crate::metrics::Label;
 use crate::mutations::{self, Rule};
 use crate::quota::Share;
-use crate::store::{Change, Granted, LockStore, Look, Mark, StoreError};
+use crate::store::{Change, Granted, ItemState, LockStatus, LockStore, StoreError};
 use crate::stream::{Event, Failure, Reason};
 use crate::waiters::{Turn, Waiter};
+use lockbroker_core::failure::Cause;
 
 /// How often a stream that waits alone is told its place, so that it is never idle for long.
 const TELL_PLACE: Duration = Duration::from_secs(5);
@@ -243,7 +244,7 @@ impl<S: LockStore> Keeper<S> {
 
     /// Asks the store for the lock. What was asked for and is not wanted any more is cleaned up.
     async fn attempt(&self, deadline: Option<Moment>) -> Attempt {
-        let (id, sent, life) = (GrantId::random(), Moment::now(), item_ttl(self.ttl, self.linger));
+        let (id, sent, life) = (grant_id(), Moment::now(), item_ttl(self.ttl, self.linger));
         let granting = self.common.store.grant(&self.name, id, life);
         tokio::pin!(granting);
         let mut limit = deadline.map(|deadline| deadline + LAST_ATTEMPT);
@@ -286,7 +287,7 @@ impl<S: LockStore> Keeper<S> {
     /// the old one: it expires.
     async fn reattach(&self, lock_id: LockId) -> Result<Grant, Event> {
         let old = lock_id.grant;
-        let new = if mutations::breaks(Rule::NewIdOnReattach) { old } else { GrantId::random() };
+        let new = if mutations::breaks(Rule::NewIdOnReattach) { old } else { grant_id() };
         let give_up = Moment::now() + LONGEST_REATTACH.min(lease(self.ttl));
         let life = item_ttl(self.ttl.max(self.common.settings.max_ttl), self.linger);
         let mut retries = retry_delays();
@@ -329,7 +330,7 @@ impl<S: LockStore> Keeper<S> {
     /// Whether a look shows the lock held under this id.
     async fn carries(&self, id: GrantId) -> bool {
         let look = self.common.store.look(&self.name).await;
-        matches!(look, Ok(Look::Marked { mark, .. }) if mark == Mark::Held(id))
+        matches!(look, Ok(LockStatus::Taken { state, .. }) if state == ItemState::Held(id))
     }
 
     /// The client has left while its reattach was under way. By its word that releases the lock, under whichever
@@ -350,10 +351,10 @@ impl<S: LockStore> Keeper<S> {
     /// Why the lock cannot be had, and by whom it is held, as far as a look shows.
     async fn who_has_it(&self) -> (Reason, Owner) {
         match self.common.look(&self.name).await {
-            Ok(Look::Marked { mark: Mark::Lingering(_), .. }) => (Reason::Lingering, Owner::default()),
-            Ok(Look::Marked { owner, .. }) => (Reason::Held, owner),
+            Ok(LockStatus::Taken { state: ItemState::Lingering(_), .. }) => (Reason::Lingering, Owner::default()),
+            Ok(LockStatus::Taken { owner, .. }) => (Reason::Held, owner),
             // It was held when we asked.
-            Ok(Look::Free) | Err(_) => (Reason::Held, Owner::default()),
+            Ok(LockStatus::Free) | Err(_) => (Reason::Held, Owner::default()),
         }
     }
 }
@@ -371,5 +372,5 @@ fn not_acquired(reason: Reason) -> Event {
 /// What new work gets from a broker that drains.
 pub(crate) fn going_away() -> Failure {
     let why = "this broker is going away; ask another one".into();
-    Failure::Unavailable { why, reason: ErrorReason::BrokerDraining, retry_after: None }
+    Failure::Unavailable { why, cause: Cause::BrokerDraining, retry_after: None }
 }

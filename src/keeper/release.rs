@@ -1,5 +1,6 @@
 //! How a grant ends: handed over to the next in line, deleted, or made to linger.
 
+use crate::ids::{self, grant_id};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use crate::clock::{Moment, sleep_until};
 use crate::lock::{GrantId, LingerId, LockId, LockName, item_ttl};
 use crate::mutations;
 use crate::quota::Share;
-use crate::store::{Change, Granted, LockStore, Look, Mark};
+use crate::store::{Change, Granted, ItemState, LockStatus, LockStore};
 use crate::stream::{Event, Failure, LostReason};
 
 /// The longest that a Release call waits for the store.
@@ -77,7 +78,7 @@ impl<S: LockStore> Keeper<S> {
         let mut unsure = false;
         if linger.is_zero() {
             while let Some(next) = common.waiters.next(&self.name) {
-                let (new, sent) = (GrantId::random(), Moment::now());
+                let (new, sent) = (grant_id(), Moment::now());
                 let handing = common.store.hand_over(&self.name, grant.id, new, next.waiter.item_ttl).await;
                 let sent = mutations::counted_from(sent);
                 match handing {
@@ -143,14 +144,14 @@ impl<S: LockStore> Common<S> {
         mut caller: Caller,
         mut unsure: bool,
     ) -> Released {
-        let linger_id = (!linger.is_zero()).then(LingerId::random);
+        let linger_id = (!linger.is_zero()).then(ids::linger_id);
         let began = Moment::now();
         let over = began + tries;
         let answer_by = began + LONGEST_RELEASE / 2;
         let mut delays = retry_delays();
         loop {
             let change = match linger_id {
-                None => self.store.remove(name, Mark::Held(id)).await,
+                None => self.store.remove(name, ItemState::Held(id)).await,
                 Some(linger_id) => {
                     let certain = alone_until.is_some_and(|until| !until.has_passed());
                     self.store.linger(name, id, linger_id, life, certain).await
@@ -212,7 +213,7 @@ impl<S: LockStore> Common<S> {
         let room = self.locks.take_always();
         tokio::spawn(async move {
             let _room = room;
-            let linger_id = LingerId::random();
+            let linger_id = ids::linger_id();
             let lingers = common.either_lingers(&name, ids, linger_id, life).await;
             drop(unfinished);
             if lingers {
@@ -249,21 +250,21 @@ impl<S: LockStore> Common<S> {
 
     async fn lingers_under(&self, name: &LockName, id: LingerId) -> bool {
         let look = self.store.look(name).await;
-        matches!(look, Ok(Look::Marked { mark, .. }) if mark == Mark::Lingering(id))
+        matches!(look, Ok(LockStatus::Taken { state, .. }) if state == ItemState::Lingering(id))
     }
 
     /// Who has a lock that a grant no longer has.
     async fn whose(&self, name: &LockName) -> Result<Ended, Failure> {
         match self.store.look(name).await? {
-            Look::Marked { mark: Mark::Held(_), .. } => Ok(Ended::HeldByAnother),
-            Look::Marked { .. } | Look::Free => Ok(Ended::NotHeld),
+            LockStatus::Taken { state: ItemState::Held(_), .. } => Ok(Ended::HeldByAnother),
+            LockStatus::Taken { .. } | LockStatus::Free => Ok(Ended::NotHeld),
         }
     }
 
     /// Keeps the lock closed until its linger is over, and opens it then. A long linger is renewed now and then, so
     /// that it survives a memcached that loses its memory.
     pub(super) async fn outlast(self: &Arc<Self>, name: &LockName, id: LingerId, until: Moment) {
-        let mark = Mark::Lingering(id);
+        let state = ItemState::Lingering(id);
         // No shorter than it was, as at its beginning.
         let life = item_ttl(self.settings.max_ttl, until.remaining());
         loop {
@@ -272,7 +273,7 @@ impl<S: LockStore> Common<S> {
             if until.has_passed() {
                 break;
             }
-            let renewed = self.store.renew(name, mark, &Default::default(), life).await;
+            let renewed = self.store.renew(name, state, &Default::default(), life).await;
             match renewed {
                 Ok(Change::Done) => {}
                 Ok(Change::Gone | Change::TakenOver) => return,
@@ -281,7 +282,7 @@ impl<S: LockStore> Common<S> {
         }
         let mut delays = retry_delays();
         let over = until + Duration::from_secs(2);
-        while let Err(error) = self.store.remove(name, mark).await {
+        while let Err(error) = self.store.remove(name, state).await {
             tracing::debug!(lock = %name, %error, "the linger is over, and its item still there");
             if over.has_passed() {
                 return;

@@ -16,8 +16,8 @@ use crate::proto::{
     Renewed, get_lock_response, lost, not_acquired, release_response,
 };
 use crate::session::Seen;
-use crate::store::{Look, Mark};
-use crate::stream::{Event, Failure, LostReason, Reason};
+use crate::store::{ItemState, LockStatus};
+use crate::stream::{Cause, Event, Failure, LostReason, Reason};
 
 /// The time after which another try makes sense, where nothing better is known.
 const RETRY: Duration = Duration::from_secs(1);
@@ -50,7 +50,23 @@ pub(super) fn status(failure: Failure, lock: Option<&LockName>) -> Status {
     if let Some(after) = retry_after(&failure) {
         details.set_retry_info(Some(after));
     }
-    with_details(failure.reason(), about(lock, failure.why()), lock, details)
+    with_details(reason_of(&failure), about(lock, failure.why()), lock, details)
+}
+
+/// Returns the name on the wire of why something failed.
+fn reason_of(failure: &Failure) -> ErrorReason {
+    match failure.cause() {
+        Cause::StoreUnavailable => ErrorReason::StoreUnavailable,
+        Cause::StoreQuarantined => ErrorReason::StoreQuarantined,
+        Cause::StoreRefused => ErrorReason::StoreRefused,
+        Cause::StoreFull => ErrorReason::StoreFull,
+        Cause::BrokerDraining => ErrorReason::BrokerDraining,
+        Cause::MaxLocks => ErrorReason::MaxLocks,
+        Cause::MaxWaiters => ErrorReason::MaxWaiters,
+        Cause::InvalidField => ErrorReason::InvalidField,
+        Cause::UnknownCaller => ErrorReason::UnknownCaller,
+        Cause::PolicyDenied => ErrorReason::PolicyDenied,
+    }
 }
 
 fn about(lock: Option<&LockName>, why: &str) -> String {
@@ -140,10 +156,10 @@ pub(super) fn event(event: Event, received: Option<Moment>) -> LockEvent {
 
 fn failed(failure: Failure) -> Failed {
     Failed {
-        code: failure.reason().code().into(),
+        code: reason_of(&failure).code().into(),
         message: failure.why().to_owned(),
         retry_after: retry_after(&failure).map(span),
-        reason: failure.reason().as_str().to_owned(),
+        reason: reason_of(&failure).as_str().to_owned(),
     }
 }
 
@@ -171,15 +187,15 @@ pub(super) fn seen(seen: Seen, arrived: Moment) -> GetLockResponse {
     let Seen { look, lease_end } = seen;
     let expires_after_request = lease_end.map(|until| span(less_drift(until.since(arrived))));
     match look {
-        Look::Free => GetLockResponse {
+        LockStatus::Free => GetLockResponse {
             state: get_lock_response::State::Free.into(),
             expires_after_request,
             ..Default::default()
         },
-        Look::Marked { mark, owner, expires_in } => GetLockResponse {
-            state: match mark {
-                Mark::Held(_) => get_lock_response::State::Held,
-                Mark::Lingering(_) => get_lock_response::State::Lingering,
+        LockStatus::Taken { state, owner, expires_in } => GetLockResponse {
+            state: match state {
+                ItemState::Held(_) => get_lock_response::State::Held,
+                ItemState::Lingering(_) => get_lock_response::State::Lingering,
             }
             .into(),
             owner: owner.as_str().to_owned(),
@@ -194,6 +210,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::ids::grant_id;
     use crate::lock::{FencingToken, GrantId, LockId, MAX_LINGER, MAX_TTL, MIN_TTL, item_ttl, lease};
 
     /// Makes spans up to `longest`, and often zero, which leaves the least room.
@@ -242,7 +259,7 @@ mod tests {
             // memcached's clock has ticks of a second and may skip one.
             let dies = carried_out + Duration::from_secs(u64::from(item_ttl(ttl, linger)) - 3);
 
-            let lock_id = LockId { grant: GrantId::random(), token: FencingToken::new(1).unwrap(), linger };
+            let lock_id = LockId { grant: grant_id(), token: FencingToken::new(1).unwrap(), linger };
             let until = sent + lease(ttl);
             for told in [Event::Acquired { lock_id, until }, Event::Renewed { until }] {
                 let expires_after_request = match event(told, Some(received)).kind {

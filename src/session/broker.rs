@@ -10,14 +10,14 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use super::Session;
 use crate::audit::Subject;
 use crate::bell::{Bell, End, Ended};
-use crate::client::ErrorReason;
 use crate::clock::Moment;
 use crate::keeper::{Asked, Common, Keeper, LONGEST_RELEASE, LockMetrics, Settings, Want, going_away, release_by_id};
 use crate::lock::{LockId, LockName, Owner};
 use crate::metrics::{Label, Metrics};
 use crate::quota::Share;
-use crate::store::{LockStore, Look, Mark};
+use crate::store::{ItemState, LockStatus, LockStore};
 use crate::stream::{Failure, Outbox, Seat};
+use lockbroker_core::failure::Cause;
 
 /// How many unread events a stream may have before its client's messages have to wait…
 const MANY_UNREAD: usize = 8_192;
@@ -63,7 +63,7 @@ pub(super) struct Room {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
     /// As the store has it.
-    pub look: Look,
+    pub look: LockStatus,
     /// The end of the lease, if the lock is held by the id that was asked about, and kept here.
     pub lease_end: Option<Moment>,
 }
@@ -158,7 +158,7 @@ impl<S: LockStore> Broker<S> {
                         "{} wait at this broker, which is its limit: raise --max-waiters, or ask another broker",
                         settings.max_waiters
                     );
-                    return Err(Failure::exhausted(ErrorReason::MaxWaiters, why));
+                    return Err(Failure::exhausted(Cause::MaxWaiters, why));
                 }
             },
         };
@@ -213,7 +213,7 @@ impl<S: LockStore> Broker<S> {
     pub async fn look(&self, name: &LockName, lock_id: Option<LockId>) -> Result<Seen, Failure> {
         let look = self.common.look(name).await?;
         let kept = lock_id.and_then(|lock_id| {
-            let held = matches!(&look, Look::Marked { mark, .. } if *mark == Mark::Held(lock_id.grant));
+            let held = matches!(&look, LockStatus::Taken { state, .. } if *state == ItemState::Held(lock_id.grant));
             self.common.waiters.holder(name, lock_id.grant).filter(|_| held)
         });
         Ok(Seen { look, lease_end: kept.and_then(|bell| bell.lease_end()) })

@@ -6,13 +6,13 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
 
-use super::{Change, Granted, LockStore, Look, Mark, StoreError};
+use super::{Change, Granted, ItemState, LockStatus, LockStore, StoreError};
 use crate::clock::Moment;
 use crate::lock::{FencingToken, GrantId, LingerId, LockName, Owner};
 
 #[derive(Debug)]
 struct Item {
-    mark: Mark,
+    state: ItemState,
     owner: Owner,
     expires: Moment,
 }
@@ -77,12 +77,12 @@ impl Items {
         }
     }
 
-    fn change(&mut self, name: &LockName, from: Mark, to: Mark, ttl: u32) -> Change {
+    fn change(&mut self, name: &LockName, from: ItemState, to: ItemState, ttl: u32) -> Change {
         match self.live(name) {
             None => Change::Gone,
-            Some(item) if item.mark != from => Change::TakenOver,
+            Some(item) if item.state != from => Change::TakenOver,
             Some(item) => {
-                item.mark = to;
+                item.state = to;
                 item.expires = expiry(ttl);
                 Change::Done
             }
@@ -102,14 +102,14 @@ impl LockStore for MemoryStore {
         }
         let token = items.next_token()?;
         items.sweep();
-        let item = Item { mark: Mark::Held(id), owner: Owner::default(), expires: expiry(ttl) };
+        let item = Item { state: ItemState::Held(id), owner: Owner::default(), expires: expiry(ttl) };
         items.by_name.insert(name.clone(), item);
         Ok(Granted::Yes(token))
     }
 
     async fn hand_over(&self, name: &LockName, from: GrantId, to: GrantId, ttl: u32) -> Result<Granted, StoreError> {
         let mut items = self.items();
-        match items.change(name, Mark::Held(from), Mark::Held(to), ttl) {
+        match items.change(name, ItemState::Held(from), ItemState::Held(to), ttl) {
             Change::Done => {
                 if let Some(item) = items.live(name) {
                     item.owner = Owner::default();
@@ -120,12 +120,12 @@ impl LockStore for MemoryStore {
         }
     }
 
-    async fn renew(&self, name: &LockName, mark: Mark, _: &Owner, ttl: u32) -> Result<Change, StoreError> {
-        Ok(self.items().change(name, mark, mark, ttl))
+    async fn renew(&self, name: &LockName, state: ItemState, _: &Owner, ttl: u32) -> Result<Change, StoreError> {
+        Ok(self.items().change(name, state, state, ttl))
     }
 
     async fn replace(&self, name: &LockName, from: GrantId, to: GrantId, ttl: u32) -> Result<Change, StoreError> {
-        Ok(self.items().change(name, Mark::Held(from), Mark::Held(to), ttl))
+        Ok(self.items().change(name, ItemState::Held(from), ItemState::Held(to), ttl))
     }
 
     async fn linger(
@@ -136,23 +136,23 @@ impl LockStore for MemoryStore {
         ttl: u32,
         _certain: bool,
     ) -> Result<Change, StoreError> {
-        Ok(self.items().change(name, Mark::Held(from), Mark::Lingering(to), ttl))
+        Ok(self.items().change(name, ItemState::Held(from), ItemState::Lingering(to), ttl))
     }
 
-    async fn remove(&self, name: &LockName, mark: Mark) -> Result<Change, StoreError> {
+    async fn remove(&self, name: &LockName, state: ItemState) -> Result<Change, StoreError> {
         let mut items = self.items();
-        let change = items.change(name, mark, mark, 1);
+        let change = items.change(name, state, state, 1);
         if change == Change::Done {
             items.by_name.remove(name);
         }
         Ok(change)
     }
 
-    async fn look(&self, name: &LockName) -> Result<Look, StoreError> {
+    async fn look(&self, name: &LockName) -> Result<LockStatus, StoreError> {
         Ok(match self.items().live(name) {
-            None => Look::Free,
+            None => LockStatus::Free,
             Some(item) => {
-                Look::Marked { mark: item.mark, owner: item.owner.clone(), expires_in: item.expires.remaining() }
+                LockStatus::Taken { state: item.state, owner: item.owner.clone(), expires_in: item.expires.remaining() }
             }
         })
     }
@@ -163,7 +163,7 @@ impl LockStore for MemoryStore {
 
     fn describe(&self, name: &LockName, id: GrantId, owner: &Owner, _: u32) {
         if let Some(item) = self.items().live(name)
-            && item.mark == Mark::Held(id)
+            && item.state == ItemState::Held(id)
         {
             item.owner = owner.clone();
         }

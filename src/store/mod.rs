@@ -8,100 +8,13 @@ mod memory;
 
 pub mod memcached;
 pub use address::{InvalidStore, MAX_WEIGHT, ShardAddress, Store};
+pub use lockbroker_core::store::{Change, Granted, ItemState, LockStatus, StoreError, Watch};
 pub use memory::MemoryStore;
 
 use std::future::Future;
-use std::sync::Arc;
-use std::time::Duration;
-
 use tokio::sync::watch;
 
-use crate::client::ErrorReason;
-use crate::lock::{FencingToken, GrantId, LingerId, LockName, Owner, WakeHint};
-
-/// The state that an item shows: held under a grant, or lingering after one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mark {
-    /// Held.
-    Held(GrantId),
-    /// Lingering.
-    Lingering(LingerId),
-}
-
-/// The outcome of an attempt to get a lock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Granted {
-    /// It is held under the new id, with this token.
-    Yes(FencingToken),
-    /// It was not granted. For `grant`: the lock is held or lingers. For `hand_over`: the item no longer carries the
-    /// old id.
-    No,
-}
-
-/// The outcome of a change to an item that had to carry a certain mark.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
-    /// The item carried the mark and was changed.
-    Done,
-    /// There is no item.
-    Gone,
-    /// The item carries another mark.
-    TakenOver,
-}
-
-/// The outcome of asking to be woken when a lock is released.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Watch {
-    /// The broker is noted from now on. It will not hear of releases from before.
-    Begun,
-    /// The broker was noted before, and still is.
-    Kept,
-    /// Another broker is woken first, or nobody is.
-    No,
-}
-
-/// A lock as the store has it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Look {
-    /// Nobody has it.
-    Free,
-    /// There is an item.
-    Marked {
-        /// The item's state.
-        mark: Mark,
-        /// The holder's label, where it is known and belongs to that grant.
-        owner: Owner,
-        /// The longest time until the item is gone if nobody renews it.
-        expires_in: Duration,
-    },
-}
-
-/// The reason for which a store did not do what it was asked.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum StoreError {
-    /// Nothing was sent; nothing has changed.
-    #[error("{why}")]
-    Unavailable {
-        /// The explanation, for the person who reads it.
-        why: Arc<str>,
-        /// The reason, for programs.
-        reason: ErrorReason,
-        /// The time after which another try makes sense, where it is known.
-        retry_after: Option<Duration>,
-    },
-    /// The command may have been carried out, and may still be.
-    #[error("{why}")]
-    Uncertain {
-        /// The explanation, for the person who reads it.
-        why: Arc<str>,
-    },
-    /// There is no memory for another lock. The command may have been carried out all the same.
-    #[error("{why}")]
-    Full {
-        /// The explanation, for the person who reads it.
-        why: Arc<str>,
-    },
-}
+use crate::lock::{GrantId, LingerId, LockName, Owner, WakeHint};
 
 /// Keeps the items of locks. All ttls are in whole seconds, 1 or more; an item with ttl n lives for more than
 /// n-3 s after the command was sent and at most n s after it was carried out.
@@ -124,12 +37,12 @@ pub trait LockStore: Send + Sync + 'static {
         ttl: u32,
     ) -> impl Future<Output = Result<Granted, StoreError>> + Send;
 
-    /// Sets the ttl of an item that carries `mark`, and that of the owner's label. If the store has lost its
+    /// Sets the ttl of an item that carries `state`, and that of the owner's label. If the store has lost its
     /// memory and nobody can have been granted the lock since, creates the item again.
     fn renew(
         &self,
         name: &LockName,
-        mark: Mark,
+        state: ItemState,
         owner: &Owner,
         ttl: u32,
     ) -> impl Future<Output = Result<Change, StoreError>> + Send;
@@ -154,11 +67,11 @@ pub trait LockStore: Send + Sync + 'static {
         certain: bool,
     ) -> impl Future<Output = Result<Change, StoreError>> + Send;
 
-    /// Deletes an item that carries `mark`, and wakes one broker that watches the lock.
-    fn remove(&self, name: &LockName, mark: Mark) -> impl Future<Output = Result<Change, StoreError>> + Send;
+    /// Deletes an item that carries `state`, and wakes one broker that watches the lock.
+    fn remove(&self, name: &LockName, state: ItemState) -> impl Future<Output = Result<Change, StoreError>> + Send;
 
     /// Looks at a lock without touching it. A look that finds nothing proves nothing about commands under way.
-    fn look(&self, name: &LockName) -> impl Future<Output = Result<Look, StoreError>> + Send;
+    fn look(&self, name: &LockName) -> impl Future<Output = Result<LockStatus, StoreError>> + Send;
 
     /// Returns true if other brokers use this store too. They can end a grant without its keeper's knowledge.
     fn is_shared(&self) -> bool {
@@ -168,7 +81,7 @@ pub trait LockStore: Send + Sync + 'static {
     /// Looks whether the lock is held under `id`. Asked often, for a line behind a holder, so it should cost little. A
     /// hint: nothing may be released because of it.
     fn stands(&self, name: &LockName, id: GrantId) -> impl Future<Output = Result<bool, StoreError>> + Send {
-        async move { Ok(matches!(self.look(name).await?, Look::Marked { mark, .. } if mark == Mark::Held(id))) }
+        async move { Ok(matches!(self.look(name).await?, LockStatus::Taken { state, .. } if state == ItemState::Held(id))) }
     }
 
     /// Notes the label of a grant for others to see: best effort, sent and forgotten. Does nothing if the label
@@ -209,28 +122,5 @@ pub trait LockStore: Send + Sync + 'static {
     /// Dropping the future loses no hint.
     fn next_wake(&self) -> impl Future<Output = WakeHint> + Send {
         std::future::pending()
-    }
-}
-
-impl StoreError {
-    pub(crate) fn unavailable(why: impl Into<Arc<str>>, retry_after: Option<Duration>) -> StoreError {
-        StoreError::Unavailable { why: why.into(), reason: ErrorReason::StoreUnavailable, retry_after }
-    }
-
-    /// Says why, for programs, where the store is not simply away.
-    pub(crate) fn because(mut self, because: ErrorReason) -> StoreError {
-        if let StoreError::Unavailable { reason, .. } = &mut self {
-            *reason = because;
-        }
-        self
-    }
-
-    pub(crate) fn uncertain(why: impl Into<Arc<str>>) -> StoreError {
-        StoreError::Uncertain { why: why.into() }
-    }
-
-    /// Returns true if the command may have been carried out, or still may be.
-    pub fn may_have_landed(&self) -> bool {
-        !matches!(self, StoreError::Unavailable { .. })
     }
 }

@@ -1,12 +1,11 @@
 //! What happens to a lock.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use crate::client::ErrorReason;
+use lockbroker_core::failure::Failure;
+
 use crate::clock::Moment;
 use crate::lock::{LockId, Owner};
-use crate::store::StoreError;
 
 /// The client's handle for a lock on its stream; 0 stands for the whole stream.
 pub type LockRef = i64;
@@ -88,89 +87,6 @@ pub enum LostReason {
     Gone,
     /// The store has another grant in its place.
     TakenOver,
-}
-
-/// Why the broker could not do as asked.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Failure {
-    /// Not now.
-    #[error("{why}")]
-    Unavailable {
-        /// For the person who reads it.
-        why: Arc<str>,
-        /// For programs.
-        reason: ErrorReason,
-        /// When a new try makes sense, where that is known.
-        retry_after: Option<Duration>,
-    },
-    /// A limit of the broker's or the store's is reached.
-    #[error("{why}")]
-    Exhausted {
-        /// For the person who reads it.
-        why: Arc<str>,
-        /// For programs.
-        reason: ErrorReason,
-    },
-    /// The request itself does not do.
-    #[error("{why}")]
-    Invalid {
-        /// Which field, and why.
-        why: Arc<str>,
-    },
-    /// It is not known whose request it is.
-    #[error("{why}")]
-    Unknown {
-        /// For the person who reads it.
-        why: Arc<str>,
-    },
-    /// Whose request it is may not make it.
-    #[error("{why}")]
-    Denied {
-        /// For the person who reads it.
-        why: Arc<str>,
-    },
-}
-
-impl Failure {
-    /// The store did not do as asked, or not in time.
-    pub(crate) fn unavailable(why: impl Into<Arc<str>>) -> Failure {
-        Failure::Unavailable { why: why.into(), reason: ErrorReason::StoreUnavailable, retry_after: None }
-    }
-
-    pub(crate) fn exhausted(reason: ErrorReason, why: impl Into<Arc<str>>) -> Failure {
-        Failure::Exhausted { why: why.into(), reason }
-    }
-
-    /// Returns why, for the person who reads it.
-    pub fn why(&self) -> &str {
-        match self {
-            Failure::Unavailable { why, .. }
-            | Failure::Exhausted { why, .. }
-            | Failure::Invalid { why }
-            | Failure::Unknown { why }
-            | Failure::Denied { why } => why,
-        }
-    }
-
-    /// Returns why, for programs.
-    pub fn reason(&self) -> ErrorReason {
-        match self {
-            Failure::Unavailable { reason, .. } | Failure::Exhausted { reason, .. } => *reason,
-            Failure::Invalid { .. } => ErrorReason::InvalidField,
-            Failure::Unknown { .. } => ErrorReason::UnknownCaller,
-            Failure::Denied { .. } => ErrorReason::PolicyDenied,
-        }
-    }
-}
-
-impl From<StoreError> for Failure {
-    fn from(error: StoreError) -> Failure {
-        match error {
-            StoreError::Unavailable { why, reason, retry_after } => Failure::Unavailable { why, reason, retry_after },
-            StoreError::Uncertain { why } => Failure::unavailable(why),
-            StoreError::Full { why } => Failure::exhausted(ErrorReason::StoreFull, why),
-        }
-    }
 }
 
 impl Event {

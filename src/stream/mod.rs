@@ -6,7 +6,8 @@ mod ledger;
 mod outbox;
 mod seat;
 
-pub use event::{Ack, Event, Failure, LockRef, LostReason, Reason, SESSION};
+pub use event::{Ack, Event, LockRef, LostReason, Reason, SESSION};
 pub use ledger::{Beat, Ledger};
+pub use lockbroker_core::failure::{Cause, Failure};
 pub use outbox::{Item, Outbox};
 pub use seat::Seat;

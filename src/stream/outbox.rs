@@ -170,6 +170,7 @@ fn supersedes(new: &Item, old: &Item) -> bool {
 mod tests {
     use super::*;
     use crate::clock::Moment;
+    use crate::ids::grant_id;
     use crate::lock::{FencingToken, GrantId, LockId};
     use crate::stream::LostReason;
 
@@ -217,7 +218,7 @@ mod tests {
     async fn whatever_becomes_of_an_item_its_weight_is_given_back() {
         let all = Gauge::default();
         let outbox = Outbox::counted_by(&all, None);
-        let lock_id = LockId { grant: GrantId::random(), token: FencingToken::new(1).unwrap(), linger: Duration::ZERO };
+        let lock_id = LockId { grant: grant_id(), token: FencingToken::new(1).unwrap(), linger: Duration::ZERO };
         let ack = |seq| Item::Ack(Ack { seq, ttl: Duration::ZERO, not_renewed: vec![1; 9] });
         outbox.push(Item::Event(7, Event::Acquired { lock_id, until: Moment::now() }));
         (1..=3).for_each(|seq| outbox.push(ack(seq)));

@@ -1,11 +1,12 @@
 //! What every `LockStore` promises: one body of tests, run on the embedded store and on a real memcached.
 
+use lockbroker::ids::{grant_id, linger_id};
 use std::time::{Duration, Instant};
 
-use lockbroker::lock::{FencingToken, GrantId, LingerId, LockName, Owner};
+use lockbroker::lock::{FencingToken, GrantId, LockName, Owner};
 use lockbroker::metrics::Metrics;
 use lockbroker::store::memcached::{self, MemcachedSettings, MemcachedStore, Opened};
-use lockbroker::store::{Change, Granted, LockStore, Look, Mark, MemoryStore, Store};
+use lockbroker::store::{Change, Granted, ItemState, LockStatus, LockStore, MemoryStore, Store};
 use tokio::time::timeout;
 
 use crate::support::{Memcached, SOON, eventually};
@@ -48,102 +49,102 @@ contract![
 
 async fn of_many_who_ask_at_once_one_is_granted(store: impl LockStore) {
     let name = name("contended");
-    let ids: Vec<_> = (0..50).map(|_| GrantId::random()).collect();
+    let ids: Vec<_> = (0..50).map(|_| grant_id()).collect();
     let answers = futures_util::future::join_all(ids.iter().map(|&id| store.grant(&name, id, LONG))).await;
     let won: Vec<_> = answers.iter().zip(&ids).filter(|(answer, _)| matches!(answer, Ok(Granted::Yes(_)))).collect();
     assert_eq!(won.len(), 1, "{answers:?}");
     assert!(answers.iter().all(Result::is_ok), "{answers:?}");
-    assert_eq!(mark(&store, &name).await, Some(Mark::Held(*won[0].1)));
+    assert_eq!(state(&store, &name).await, Some(ItemState::Held(*won[0].1)));
 }
 
 async fn tokens_rise_with_every_grant_and_every_hand_over(store: impl LockStore) {
     let name = name("fenced");
     let mut last = None;
     for _ in 0..20 {
-        let (first, second) = (GrantId::random(), GrantId::random());
+        let (first, second) = (grant_id(), grant_id());
         let granted = grant(&store, &name, first).await;
         let Ok(Granted::Yes(handed)) = store.hand_over(&name, first, second, LONG).await else {
             panic!("the holder hands over");
         };
         assert!(last < Some(granted) && granted < handed, "{last:?}, {granted:?}, {handed:?}");
         last = Some(handed);
-        assert_eq!(store.remove(&name, Mark::Held(second)).await, Ok(Change::Done));
+        assert_eq!(store.remove(&name, ItemState::Held(second)).await, Ok(Change::Done));
     }
 }
 
 async fn only_the_mark_it_carries_renews_a_lock(store: impl LockStore) {
-    let (name, id, nobody) = (name("renewed"), GrantId::random(), Owner::default());
-    assert_eq!(store.renew(&name, Mark::Held(id), &nobody, LONG).await, Ok(Change::Gone), "there is none yet");
-    assert_eq!(mark(&store, &name).await, None, "a renewal creates nothing");
+    let (name, id, nobody) = (name("renewed"), grant_id(), Owner::default());
+    assert_eq!(store.renew(&name, ItemState::Held(id), &nobody, LONG).await, Ok(Change::Gone), "there is none yet");
+    assert_eq!(state(&store, &name).await, None, "a renewal creates nothing");
     grant(&store, &name, id).await;
-    assert_eq!(store.renew(&name, Mark::Held(id), &nobody, LONG).await, Ok(Change::Done));
-    for other in [Mark::Held(GrantId::random()), Mark::Lingering(LingerId::random())] {
+    assert_eq!(store.renew(&name, ItemState::Held(id), &nobody, LONG).await, Ok(Change::Done));
+    for other in [ItemState::Held(grant_id()), ItemState::Lingering(linger_id())] {
         assert_eq!(store.renew(&name, other, &nobody, LONG).await, Ok(Change::TakenOver));
     }
-    assert_eq!(mark(&store, &name).await, Some(Mark::Held(id)));
+    assert_eq!(state(&store, &name).await, Some(ItemState::Held(id)));
 }
 
 async fn a_hand_over_is_a_new_grant_and_needs_the_holders_id(store: impl LockStore) {
-    let (name, first, second, third) = (name("handed"), GrantId::random(), GrantId::random(), GrantId::random());
+    let (name, first, second, third) = (name("handed"), grant_id(), grant_id(), grant_id());
     assert_eq!(store.hand_over(&name, first, second, LONG).await, Ok(Granted::No), "nobody has it");
-    assert_eq!(mark(&store, &name).await, None);
+    assert_eq!(state(&store, &name).await, None);
     grant(&store, &name, first).await;
     assert!(matches!(store.hand_over(&name, first, second, 2 * LONG).await, Ok(Granted::Yes(_))));
     let (held, left) = item(&store, &name).await;
-    assert_eq!(held, Mark::Held(second));
+    assert_eq!(held, ItemState::Held(second));
     assert!(left > seconds(LONG), "with the ttl of the one that has it now: {left:?}");
     assert_eq!(store.hand_over(&name, first, third, LONG).await, Ok(Granted::No));
-    assert_eq!(mark(&store, &name).await, Some(Mark::Held(second)));
+    assert_eq!(state(&store, &name).await, Some(ItemState::Held(second)));
 }
 
 async fn a_replaced_mark_keeps_the_lock(store: impl LockStore) {
-    let (name, old, new) = (name("reattached"), GrantId::random(), GrantId::random());
+    let (name, old, new) = (name("reattached"), grant_id(), grant_id());
     assert_eq!(store.replace(&name, old, new, LONG).await, Ok(Change::Gone));
     grant(&store, &name, old).await;
     assert_eq!(store.replace(&name, old, new, 2 * LONG).await, Ok(Change::Done));
     let (held, left) = item(&store, &name).await;
-    assert_eq!(held, Mark::Held(new));
+    assert_eq!(held, ItemState::Held(new));
     assert!(left > seconds(LONG), "{left:?}");
     assert_eq!(store.replace(&name, old, new, LONG).await, Ok(Change::TakenOver));
 }
 
 async fn only_the_mark_it_carries_removes_a_lock(store: impl LockStore) {
-    let (name, id) = (name("removed"), GrantId::random());
-    assert_eq!(store.remove(&name, Mark::Held(id)).await, Ok(Change::Gone));
+    let (name, id) = (name("removed"), grant_id());
+    assert_eq!(store.remove(&name, ItemState::Held(id)).await, Ok(Change::Gone));
     grant(&store, &name, id).await;
-    for stale in [Mark::Held(GrantId::random()), Mark::Lingering(LingerId::random())] {
+    for stale in [ItemState::Held(grant_id()), ItemState::Lingering(linger_id())] {
         assert_eq!(store.remove(&name, stale).await, Ok(Change::TakenOver));
     }
-    assert_eq!(mark(&store, &name).await, Some(Mark::Held(id)));
-    assert_eq!(store.remove(&name, Mark::Held(id)).await, Ok(Change::Done));
-    assert_eq!(store.look(&name).await, Ok(Look::Free));
+    assert_eq!(state(&store, &name).await, Some(ItemState::Held(id)));
+    assert_eq!(store.remove(&name, ItemState::Held(id)).await, Ok(Change::Done));
+    assert_eq!(store.look(&name).await, Ok(LockStatus::Free));
 }
 
 async fn a_lock_that_lingers_is_not_granted(store: impl LockStore) {
-    let (name, id, linger) = (name("lingering"), GrantId::random(), LingerId::random());
-    let (held, lingering) = (Mark::Held(id), Mark::Lingering(linger));
+    let (name, id, linger) = (name("lingering"), grant_id(), linger_id());
+    let (held, lingering) = (ItemState::Held(id), ItemState::Lingering(linger));
     let before = grant(&store, &name, id).await;
     assert_eq!(store.linger(&name, id, linger, LONG, false).await, Ok(Change::Done));
-    assert_eq!(mark(&store, &name).await, Some(lingering));
-    assert_eq!(store.grant(&name, GrantId::random(), LONG).await, Ok(Granted::No));
+    assert_eq!(state(&store, &name).await, Some(lingering));
+    assert_eq!(store.grant(&name, grant_id(), LONG).await, Ok(Granted::No));
     assert_eq!(store.remove(&name, held).await, Ok(Change::TakenOver), "it is no longer held");
     assert_eq!(store.renew(&name, lingering, &Owner::default(), LONG).await, Ok(Change::Done));
     assert_eq!(store.remove(&name, lingering).await, Ok(Change::Done));
-    assert!(grant(&store, &name, GrantId::random()).await > before);
+    assert!(grant(&store, &name, grant_id()).await > before);
 }
 
 async fn what_comes_late_touches_nothing(store: impl LockStore) {
-    let (name, late, now) = (name("late"), GrantId::random(), GrantId::random());
+    let (name, late, now) = (name("late"), grant_id(), grant_id());
     grant(&store, &name, late).await;
     assert!(matches!(store.hand_over(&name, late, now, LONG).await, Ok(Granted::Yes(_))));
     let short = 1;
-    assert_eq!(store.renew(&name, Mark::Held(late), &Owner::default(), short).await, Ok(Change::TakenOver));
-    assert_eq!(store.replace(&name, late, GrantId::random(), short).await, Ok(Change::TakenOver));
-    assert_eq!(store.linger(&name, late, LingerId::random(), short, true).await, Ok(Change::TakenOver));
-    assert_eq!(store.remove(&name, Mark::Held(late)).await, Ok(Change::TakenOver));
-    assert_eq!(store.grant(&name, GrantId::random(), short).await, Ok(Granted::No));
+    assert_eq!(store.renew(&name, ItemState::Held(late), &Owner::default(), short).await, Ok(Change::TakenOver));
+    assert_eq!(store.replace(&name, late, grant_id(), short).await, Ok(Change::TakenOver));
+    assert_eq!(store.linger(&name, late, linger_id(), short, true).await, Ok(Change::TakenOver));
+    assert_eq!(store.remove(&name, ItemState::Held(late)).await, Ok(Change::TakenOver));
+    assert_eq!(store.grant(&name, grant_id(), short).await, Ok(Granted::No));
     let (held, left) = item(&store, &name).await;
-    assert_eq!(held, Mark::Held(now));
+    assert_eq!(held, ItemState::Held(now));
     assert!(left > seconds(LONG / 2), "its ttl is untouched as well: {left:?}");
 }
 
@@ -152,14 +153,16 @@ async fn a_lock_nobody_renews_expires_in_its_time(store: impl LockStore) {
     let watch = async |ttl: u32| {
         let name = name(&format!("expires after {ttl} s"));
         let before = Instant::now();
-        grant_for(store, &name, GrantId::random(), ttl).await;
+        grant_for(store, &name, grant_id(), ttl).await;
         let after = Instant::now();
         let mut last_seen = after;
         eventually(SOON, "the lock expires", async || {
             let asked = Instant::now();
             match store.look(&name).await.unwrap() {
-                Look::Free => return true,
-                Look::Marked { expires_in, .. } => assert!(expires_in <= seconds(ttl), "{expires_in:?} of {ttl} s"),
+                LockStatus::Free => return true,
+                LockStatus::Taken { expires_in, .. } => {
+                    assert!(expires_in <= seconds(ttl), "{expires_in:?} of {ttl} s")
+                }
             }
             last_seen = asked;
             false
@@ -169,31 +172,31 @@ async fn a_lock_nobody_renews_expires_in_its_time(store: impl LockStore) {
         assert!(shortest > seconds(ttl - 2), "ttl {ttl} s, gone after {shortest:?}");
         assert!(longest <= seconds(ttl), "ttl {ttl} s, there after {longest:?}");
         // What has expired is free for others, and no longer the holder's.
-        let again = grant(store, &name, GrantId::random()).await;
+        let again = grant(store, &name, grant_id()).await;
         assert!(again.get() > 0);
     };
     tokio::join!(watch(2), watch(3), watch(4));
 }
 
 async fn a_renewal_sets_the_ttl_whether_it_grows_or_shrinks(store: impl LockStore) {
-    let (name, id) = (name("longer and shorter"), GrantId::random());
+    let (name, id) = (name("longer and shorter"), grant_id());
     grant_for(&store, &name, id, 2).await;
-    assert_eq!(store.renew(&name, Mark::Held(id), &Owner::default(), LONG).await, Ok(Change::Done));
+    assert_eq!(store.renew(&name, ItemState::Held(id), &Owner::default(), LONG).await, Ok(Change::Done));
     assert!(item(&store, &name).await.1 > seconds(LONG / 2));
-    assert_eq!(store.renew(&name, Mark::Held(id), &Owner::default(), 2).await, Ok(Change::Done));
+    assert_eq!(store.renew(&name, ItemState::Held(id), &Owner::default(), 2).await, Ok(Change::Done));
     assert!(item(&store, &name).await.1 <= seconds(2));
-    eventually(SOON, "the lock expires", async || store.look(&name).await == Ok(Look::Free)).await;
-    assert_eq!(store.renew(&name, Mark::Held(id), &Owner::default(), LONG).await, Ok(Change::Gone));
+    eventually(SOON, "the lock expires", async || store.look(&name).await == Ok(LockStatus::Free)).await;
+    assert_eq!(store.renew(&name, ItemState::Held(id), &Owner::default(), LONG).await, Ok(Change::Gone));
 }
 
 async fn a_label_is_shown_with_its_own_grant_only(store: impl LockStore) {
-    let (name, first, second) = (name("labelled"), GrantId::random(), GrantId::random());
+    let (name, first, second) = (name("labelled"), grant_id(), grant_id());
     let alice = Owner::new("alice on host 1: 🔧").unwrap();
     grant(&store, &name, first).await;
     assert_eq!(owner(&store, &name).await, Owner::default());
     store.describe(&name, first, &alice, LONG);
     eventually(SOON, "the label shows", async || owner(&store, &name).await == alice).await;
-    assert_eq!(store.renew(&name, Mark::Held(first), &alice, LONG).await, Ok(Change::Done));
+    assert_eq!(store.renew(&name, ItemState::Held(first), &alice, LONG).await, Ok(Change::Done));
     assert_eq!(owner(&store, &name).await, alice, "a renewal keeps it");
 
     assert!(matches!(store.hand_over(&name, first, second, LONG).await, Ok(Granted::Yes(_))));
@@ -202,7 +205,7 @@ async fn a_label_is_shown_with_its_own_grant_only(store: impl LockStore) {
     store.describe(&name, first, &alice, LONG);
     // Once a later label shows, this one has been dealt with.
     let other = LockName::new("another").unwrap();
-    let id = GrantId::random();
+    let id = grant_id();
     grant(&store, &other, id).await;
     store.describe(&other, id, &alice, LONG);
     eventually(SOON, "the other label shows", async || owner(&store, &other).await == alice).await;
@@ -255,20 +258,20 @@ async fn all_names_are_locks_of_their_own(store: impl LockStore) {
     let names: Vec<(LockName, GrantId, Owner)> = names
         .iter()
         .enumerate()
-        .map(|(index, text)| (name(text), GrantId::random(), Owner::new(&format!("owner {index}")).unwrap()))
+        .map(|(index, text)| (name(text), grant_id(), Owner::new(&format!("owner {index}")).unwrap()))
         .collect();
     for (name, id, owner) in &names {
         grant(&store, name, *id).await;
         store.describe(name, *id, owner, LONG);
     }
     for (name, id, label) in &names {
-        assert_eq!(mark(&store, name).await, Some(Mark::Held(*id)), "{name:?}");
+        assert_eq!(state(&store, name).await, Some(ItemState::Held(*id)), "{name:?}");
         eventually(SOON, "its label shows", async || owner(&store, name).await == *label).await;
     }
     for (index, (name, id, _)) in names.iter().enumerate() {
-        assert_eq!(store.remove(name, Mark::Held(*id)).await, Ok(Change::Done), "{name:?}");
+        assert_eq!(store.remove(name, ItemState::Held(*id)).await, Ok(Change::Done), "{name:?}");
         for (other, id, _) in &names[index + 1..] {
-            assert_eq!(mark(&store, other).await, Some(Mark::Held(*id)), "{other:?}, with {name:?} removed");
+            assert_eq!(state(&store, other).await, Some(ItemState::Held(*id)), "{other:?}, with {name:?} removed");
         }
     }
 }
@@ -311,24 +314,24 @@ async fn grant_for(store: &impl LockStore, name: &LockName, id: GrantId, ttl: u3
     }
 }
 
-/// The mark and the time left of a lock that must have an item.
-async fn item(store: &impl LockStore, name: &LockName) -> (Mark, Duration) {
+/// The state and the time left of a lock that must have an item.
+async fn item(store: &impl LockStore, name: &LockName) -> (ItemState, Duration) {
     match store.look(name).await {
-        Ok(Look::Marked { mark, expires_in, .. }) => (mark, expires_in),
+        Ok(LockStatus::Taken { state, expires_in, .. }) => (state, expires_in),
         other => panic!("{other:?} for {name:?}, which is held"),
     }
 }
 
-async fn mark(store: &impl LockStore, name: &LockName) -> Option<Mark> {
+async fn state(store: &impl LockStore, name: &LockName) -> Option<ItemState> {
     match store.look(name).await.unwrap() {
-        Look::Marked { mark, .. } => Some(mark),
-        Look::Free => None,
+        LockStatus::Taken { state, .. } => Some(state),
+        LockStatus::Free => None,
     }
 }
 
 async fn owner(store: &impl LockStore, name: &LockName) -> Owner {
     match store.look(name).await.unwrap() {
-        Look::Marked { owner, .. } => owner,
-        Look::Free => Owner::default(),
+        LockStatus::Taken { owner, .. } => owner,
+        LockStatus::Free => Owner::default(),
     }
 }

@@ -1,6 +1,7 @@
 //! A lock's life under a store that is slow, loses answers, or is away: time is paused, and the store is the
 //! embedded one behind a wrapper that does to its answers what a network does.
 
+use lockbroker::ids::grant_id;
 use std::future::poll_fn;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -11,9 +12,9 @@ use lockbroker::clock::{self, Moment, notice};
 use lockbroker::lock::{FencingToken, GrantId, LingerId, LockId, LockName, Owner, lease};
 use lockbroker::metrics::Metrics;
 use lockbroker::session::{Ask, Broker, End, Ended, Settings, Standing, Want};
-use lockbroker::store::{Change, Granted, LockStore, Look, Mark, MemoryStore, StoreError};
+use lockbroker::store::{Change, Granted, ItemState, LockStatus, LockStore, MemoryStore, StoreError};
 use lockbroker::stream::{Event, Failure, Item, LostReason, Outbox, Reason};
-use lockbroker_client::ErrorReason;
+use lockbroker_core::failure::Cause;
 use tokio::sync::watch;
 use tokio::time::{advance, sleep, timeout};
 
@@ -698,14 +699,14 @@ impl Network {
 
     /// Another broker is granted the lock.
     async fn is_held_elsewhere(&self) -> GrantId {
-        let id = GrantId::random();
+        let id = grant_id();
         assert!(matches!(self.0.memory.grant(&name(), id, 3_600).await, Ok(Granted::Yes(_))));
         id
     }
 
     /// Another broker releases this grant.
     async fn lets_go(&self, id: GrantId) {
-        assert_eq!(self.0.memory.remove(&name(), Mark::Held(id)).await, Ok(Change::Done));
+        assert_eq!(self.0.memory.remove(&name(), ItemState::Held(id)).await, Ok(Change::Done));
     }
 
     /// Commands do not even get there.
@@ -717,8 +718,8 @@ impl Network {
         let half = Duration::from_micros(self.0.takes_micros.load(Ordering::Relaxed) / 2);
         sleep(half).await;
         if *self.0.away.borrow() {
-            let reason = ErrorReason::StoreUnavailable;
-            return Err(StoreError::Unavailable { why: "away".into(), reason, retry_after: None });
+            let cause = Cause::StoreUnavailable;
+            return Err(StoreError::Unavailable { why: "away".into(), cause, retry_after: None });
         }
         let result = command.await;
         sleep(half).await;
@@ -739,8 +740,8 @@ impl LockStore for Network {
         self.carry(self.0.memory.hand_over(name, from, to, ttl)).await
     }
 
-    async fn renew(&self, name: &LockName, mark: Mark, owner: &Owner, ttl: u32) -> Result<Change, StoreError> {
-        self.carry(self.0.memory.renew(name, mark, owner, ttl)).await
+    async fn renew(&self, name: &LockName, state: ItemState, owner: &Owner, ttl: u32) -> Result<Change, StoreError> {
+        self.carry(self.0.memory.renew(name, state, owner, ttl)).await
     }
 
     async fn replace(&self, name: &LockName, from: GrantId, to: GrantId, ttl: u32) -> Result<Change, StoreError> {
@@ -758,11 +759,11 @@ impl LockStore for Network {
         self.carry(self.0.memory.linger(name, from, to, ttl, certain)).await
     }
 
-    async fn remove(&self, name: &LockName, mark: Mark) -> Result<Change, StoreError> {
-        self.carry(self.0.memory.remove(name, mark)).await
+    async fn remove(&self, name: &LockName, state: ItemState) -> Result<Change, StoreError> {
+        self.carry(self.0.memory.remove(name, state)).await
     }
 
-    async fn look(&self, name: &LockName) -> Result<Look, StoreError> {
+    async fn look(&self, name: &LockName) -> Result<LockStatus, StoreError> {
         self.carry(self.0.memory.look(name)).await
     }
 
@@ -855,7 +856,7 @@ async fn held(broker: &Broker<Network>) -> Standing {
 
 /// Looks past the network.
 async fn is_held(store: &Network) -> bool {
-    store.0.memory.look(&name()).await.unwrap() != Look::Free
+    store.0.memory.look(&name()).await.unwrap() != LockStatus::Free
 }
 
 async fn assert_free_within(store: &Network, limit: Duration) {

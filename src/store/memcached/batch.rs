@@ -10,20 +10,20 @@ use std::time::Duration;
 use memcache::exp::{MetaCommand, MetaResponse};
 use tokio::sync::oneshot;
 
-use super::commands::{self, Epoch, Keys, Unexpected, Verdict, Witness};
+use super::commands::{self, CasOutcome, Epoch, Keys, Unexpected, Witness};
 use super::connection::Said;
 use crate::lock::{FencingToken, LockName, Owner};
-use crate::store::{Mark, StoreError};
+use crate::store::{ItemState, StoreError};
 
 /// One thing to do to one lock.
 #[derive(Debug)]
 pub(super) enum Op {
     /// Create the item as a new grant, or again after a loss.
-    Create { mark: Mark, ttl: u32, grant: bool },
+    Create { state: ItemState, ttl: u32, grant: bool },
     /// Change the item that carries `from`; as a new grant if it is a hand-over.
-    Replace { from: Mark, to: Mark, ttl: u32, grant: bool, touch_owner: bool },
-    /// Delete the item that carries this mark, and take the note of who is to be woken then.
-    Remove { mark: Mark, wakes: bool },
+    Replace { from: ItemState, to: ItemState, ttl: u32, grant: bool, touch_owner: bool },
+    /// Delete the item that carries this state, and take the note of who is to be woken then.
+    Remove { state: ItemState, wakes: bool },
     /// Read the item, and the owner's label if that is wanted.
     Look { label: bool },
     /// Do this beside the locks: what it writes claims nothing, and may be refused.
@@ -84,8 +84,8 @@ impl Op {
 /// What a job came to, in a batch that counts.
 #[derive(Debug)]
 pub(super) enum Answer {
-    Verdict {
-        verdict: Verdict,
+    CasOutcome {
+        verdict: CasOutcome,
         /// The token, if the job made a grant.
         token: Option<FencingToken>,
         /// Whether `Exists` and `Missing` are the last word; in a closed shard they are not.
@@ -94,7 +94,7 @@ pub(super) enum Answer {
         watcher: Option<SocketAddr>,
     },
     Found {
-        found: Option<(Mark, Owner, Duration)>,
+        found: Option<(ItemState, Owner, Duration)>,
         /// Whether to find nothing means something.
         last_word: LastWord,
     },
@@ -165,13 +165,13 @@ impl Batch {
         }
         for Job { name, op, .. } in &self.jobs {
             match op {
-                Op::Create { mark, ttl, .. } => commands.push(keys.create(name, *mark, *ttl)),
+                Op::Create { state, ttl, .. } => commands.push(keys.create(name, *state, *ttl)),
                 Op::Replace { from, to, ttl, touch_owner, .. } => {
                     commands.push(keys.replace(name, *from, *to, *ttl));
                     commands.extend(touch_owner.then(|| keys.touch_owner(name, *ttl)));
                 }
-                Op::Remove { mark, wakes } => {
-                    commands.push(keys.remove(name, *mark));
+                Op::Remove { state, wakes } => {
+                    commands.push(keys.remove(name, *state));
                     // After the deletion: whoever has noted itself before sees that the lock is free, or is seen here.
                     commands.extend(wakes.then(|| keys.take_watcher(name)));
                 }
@@ -215,8 +215,8 @@ impl Batch {
                 said.map_err(|why| op.refused(shard, why))
             };
             let (verdict, watcher) = match op {
-                Op::Create { mark, .. } => {
-                    (next().and_then(|created| Ok(commands::read_create(created, *mark)?)), None)
+                Op::Create { state, .. } => {
+                    (next().and_then(|created| Ok(commands::read_create(created, *state)?)), None)
                 }
                 Op::Replace { touch_owner, .. } => {
                     let changed = next();
@@ -249,12 +249,15 @@ impl Batch {
                     below.and_then(|below| FencingToken::new(below + granted))
                 });
                 match token {
-                    Some(None) if verdict == Verdict::Done => {
+                    Some(None) if verdict == CasOutcome::Done => {
                         Err(StoreError::uncertain("the shard lost its fencing tokens while it granted the lock"))
                     }
-                    token => {
-                        Ok(Answer::Verdict { verdict, token: token.flatten(), last_word: last_word.clone(), watcher })
-                    }
+                    token => Ok(Answer::CasOutcome {
+                        verdict,
+                        token: token.flatten(),
+                        last_word: last_word.clone(),
+                        watcher,
+                    }),
                 }
             });
             job.answer(answer);
@@ -276,7 +279,7 @@ impl Batch {
 }
 
 fn read_found(item: &MetaResponse, label: Option<&MetaResponse>, last_word: LastWord) -> Result<Answer, Unexpected> {
-    let owner = |mark| label.map(|label| commands::read_owner(label, mark)).unwrap_or_default();
-    let found = commands::read_look(item)?.map(|(mark, left)| (mark, owner(mark), left));
+    let owner = |state| label.map(|label| commands::read_owner(label, state)).unwrap_or_default();
+    let found = commands::read_look(item)?.map(|(state, left)| (state, owner(state), left));
     Ok(Answer::Found { found, last_word })
 }

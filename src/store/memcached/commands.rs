@@ -13,7 +13,7 @@ use memcache::exp::{MetaCommand, MetaOp, MetaResponse, ReturnCode};
 use super::presence::LIVES;
 use crate::lock::{FencingToken, GrantId, LingerId, LockName, Owner};
 use crate::mutations::{self, Rule};
-use crate::store::{Mark, StoreError};
+use crate::store::{ItemState, StoreError};
 
 /// A CAS that no item ever has: an `ma` that compares with it changes nothing that exists and creates what
 /// does not.
@@ -68,10 +68,10 @@ impl Keys {
         MetaCommand::new(op, self.key("L:", name.as_str()))
     }
 
-    /// `md` for an item that carries this mark.
-    fn only(&self, name: &LockName, mark: Mark) -> MetaCommand {
+    /// `md` for an item that carries this state.
+    fn only(&self, name: &LockName, state: ItemState) -> MetaCommand {
         let command = self.lock(MetaOp::Delete, name);
-        if mutations::breaks(Rule::IdsCompared) { command } else { command.flag(flags(&[("C", number(mark))])) }
+        if mutations::breaks(Rule::IdsCompared) { command } else { command.flag(flags(&[("C", number(state))])) }
     }
 
     fn owner(&self, op: MetaOp, name: &LockName) -> MetaCommand {
@@ -99,20 +99,20 @@ impl Keys {
     }
 
     /// Creates the item of a lock that has none: the grant, and the re-assertion after a loss.
-    pub(super) fn create(&self, name: &LockName, mark: Mark, ttl: u32) -> MetaCommand {
-        let id = number(mark);
+    pub(super) fn create(&self, name: &LockName, state: ItemState, ttl: u32) -> MetaCommand {
+        let id = number(state);
         let flags = flags(&[("N", ttl.into()), (" J", id), (" D", 0), (" C", SENTINEL), (" E", id)]);
         self.lock(MetaOp::Arithmetic, name).flag(flags + " c")
     }
 
     /// Changes an item that carries `from`: renewal, hand-over, reattach, the beginning of a linger.
-    pub(super) fn replace(&self, name: &LockName, from: Mark, to: Mark, ttl: u32) -> MetaCommand {
+    pub(super) fn replace(&self, name: &LockName, from: ItemState, to: ItemState, ttl: u32) -> MetaCommand {
         self.only(name, from).flag(flags(&[("I T", ttl.into()), (" E", number(to))]))
     }
 
-    /// Deletes an item that carries `mark`.
-    pub(super) fn remove(&self, name: &LockName, mark: Mark) -> MetaCommand {
-        self.only(name, mark)
+    /// Deletes an item that carries `state`.
+    pub(super) fn remove(&self, name: &LockName, state: ItemState) -> MetaCommand {
+        self.only(name, state)
     }
 
     pub(super) fn look(&self, name: &LockName) -> MetaCommand {
@@ -235,10 +235,10 @@ fn flags(flags: &[(&str, u64)]) -> String {
     text
 }
 
-fn number(mark: Mark) -> u64 {
-    match mark {
-        Mark::Held(id) => id.get(),
-        Mark::Lingering(id) => id.get(),
+fn number(state: ItemState) -> u64 {
+    match state {
+        ItemState::Held(id) => id.get(),
+        ItemState::Lingering(id) => id.get(),
     }
 }
 
@@ -308,54 +308,54 @@ pub(super) fn read_fence(response: &MetaResponse) -> Result<Option<FencingToken>
 
 /// What a command on a lock's item came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum CasOutcome {
     /// Created, changed or deleted.
     Done,
-    /// There is an item with another mark.
+    /// There is an item with another state.
     Exists,
     /// There is no item.
     Missing,
 }
 
-/// What `create` with this mark came to: it is done only if the CAS that comes back is the one sent.
-pub(super) fn read_create(response: &MetaResponse, mark: Mark) -> Result<Verdict, Unexpected> {
+/// What `create` with this state came to: it is done only if the CAS that comes back is the one sent.
+pub(super) fn read_create(response: &MetaResponse, state: ItemState) -> Result<CasOutcome, Unexpected> {
     match response.rc() {
-        ReturnCode::Hd if flag(response, b'c') == Some(number(mark)) => Ok(Verdict::Done),
-        ReturnCode::Ex => Ok(Verdict::Exists),
+        ReturnCode::Hd if flag(response, b'c') == Some(number(state)) => Ok(CasOutcome::Done),
+        ReturnCode::Ex => Ok(CasOutcome::Exists),
         _ => unexpected("grant", response),
     }
 }
 
 /// What `replace` or `remove` came to.
-pub(super) fn read_change(response: &MetaResponse) -> Result<Verdict, Unexpected> {
+pub(super) fn read_change(response: &MetaResponse) -> Result<CasOutcome, Unexpected> {
     match response.rc() {
-        ReturnCode::Hd => Ok(Verdict::Done),
-        ReturnCode::Ex => Ok(Verdict::Exists),
-        ReturnCode::Nf => Ok(Verdict::Missing),
+        ReturnCode::Hd => Ok(CasOutcome::Done),
+        ReturnCode::Ex => Ok(CasOutcome::Exists),
+        ReturnCode::Nf => Ok(CasOutcome::Missing),
         _ => unexpected("change of a lock", response),
     }
 }
 
-/// What a `look` found: the mark and the time left, if there is an item.
-pub(super) fn read_look(response: &MetaResponse) -> Result<Option<(Mark, Duration)>, Unexpected> {
+/// What a `look` found: the state and the time left, if there is an item.
+pub(super) fn read_look(response: &MetaResponse) -> Result<Option<(ItemState, Duration)>, Unexpected> {
     if response.rc() == ReturnCode::En {
         return Ok(None);
     }
-    let mark = flag(response, b'c').and_then(|cas| {
-        let held = GrantId::new(cas).map(Mark::Held);
-        held.or_else(|| LingerId::new(cas).map(Mark::Lingering))
+    let state = flag(response, b'c').and_then(|cas| {
+        let held = GrantId::new(cas).map(ItemState::Held);
+        held.or_else(|| LingerId::new(cas).map(ItemState::Lingering))
     });
-    match (mark, flag(response, b't')) {
-        (Some(mark), Some(left)) => Ok(Some((mark, Duration::from_secs(left)))),
+    match (state, flag(response, b't')) {
+        (Some(state), Some(left)) => Ok(Some((state, Duration::from_secs(left)))),
         _ => unexpected("look at a lock, which is not one of ours", response),
     }
 }
 
-/// The label noted for `mark`, if there is one; a label of another grant is none.
-pub(super) fn read_owner(response: &MetaResponse, mark: Mark) -> Owner {
+/// The label noted for `state`, if there is one; a label of another grant is none.
+pub(super) fn read_owner(response: &MetaResponse, state: ItemState) -> Owner {
     let label = text(response).and_then(|value| value.split_once(' '));
     match label {
-        Some((id, owner)) if id == number(mark).to_string() => Owner::new(owner).unwrap_or_default(),
+        Some((id, owner)) if id == number(state).to_string() => Owner::new(owner).unwrap_or_default(),
         _ => Owner::default(),
     }
 }
@@ -412,10 +412,10 @@ mod tests {
             id in 10_000_000_000_000_000_000..u64::MAX,
         ) {
             let Ok(response) = MetaResponse::parse_header(line.as_bytes()) else { return Ok(()) };
-            let mark = Mark::Held(GrantId::new(id).unwrap());
+            let state = ItemState::Held(GrantId::new(id).unwrap());
             let _ = (read_witness(&response), read_clock(&response), read_fence(&response), read_look(&response));
-            let _ = (read_change(&response), read_owner(&response, mark));
-            if read_create(&response, mark) == Ok(Verdict::Done) {
+            let _ = (read_change(&response), read_owner(&response, state));
+            if read_create(&response, state) == Ok(CasOutcome::Done) {
                 prop_assert!(line.contains(&format!("c{id}")), "granted by {line:?}");
             }
         }
@@ -429,8 +429,8 @@ mod tests {
     fn commands_are_byte_for_byte_those_of_the_protocol() {
         let keys = Keys::new("lb:");
         let name = LockName::new("job").unwrap();
-        let held = Mark::Held(GrantId::new(12_345_678_901_234_567_890).unwrap());
-        let linger = Mark::Lingering(LingerId::new(1_234_567_890_123_456_789).unwrap());
+        let held = ItemState::Held(GrantId::new(12_345_678_901_234_567_890).unwrap());
+        let linger = ItemState::Lingering(LingerId::new(1_234_567_890_123_456_789).unwrap());
         let epoch = Epoch(1_234_567_890);
         let watcher = Watcher { address: "10.0.0.7:28553".parse().unwrap(), id: 77 };
         for (command, expected) in [

@@ -8,11 +8,11 @@ use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
 use super::batch::{Answer, Batch, Job, Kind, Op};
-use super::commands::{Epoch, Keys, Verdict};
+use super::commands::{CasOutcome, Epoch, Keys};
 use super::connection::Connection;
 use super::server;
 use crate::lock::{FencingToken, GrantId, LockName, Owner};
-use crate::store::Mark;
+use crate::store::ItemState;
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
     let mut builder = tokio::runtime::Builder::new_current_thread();
@@ -48,13 +48,25 @@ pub fn answers(bytes: &[u8]) {
     let [old, new] = [0, 1].map(|n| GrantId::new(10_000_000_000_000_000_000 + n).expect("in range"));
     let ops = match kind {
         Kind::Create => vec![
-            Op::Create { mark: Mark::Held(new), ttl: 15, grant: true },
-            Op::Create { mark: Mark::Held(old), ttl: 15, grant: false },
+            Op::Create { state: ItemState::Held(new), ttl: 15, grant: true },
+            Op::Create { state: ItemState::Held(old), ttl: 15, grant: false },
         ],
         _ => vec![
-            Op::Replace { from: Mark::Held(old), to: Mark::Held(new), ttl: 15, grant: true, touch_owner: false },
-            Op::Replace { from: Mark::Held(old), to: Mark::Held(old), ttl: 15, grant: false, touch_owner: true },
-            Op::Remove { mark: Mark::Held(old), wakes: true },
+            Op::Replace {
+                from: ItemState::Held(old),
+                to: ItemState::Held(new),
+                ttl: 15,
+                grant: true,
+                touch_owner: false,
+            },
+            Op::Replace {
+                from: ItemState::Held(old),
+                to: ItemState::Held(old),
+                ttl: 15,
+                grant: false,
+                touch_owner: true,
+            },
+            Op::Remove { state: ItemState::Held(old), wakes: true },
             Op::Look { label: true },
             Op::Look { label: false },
         ],
@@ -82,7 +94,7 @@ pub fn answers(bytes: &[u8]) {
     batch.settle(&responses, evidence.fence.flatten(), &Ok(()), &"the fuzzer");
     for mut reply in replies {
         match reply.try_recv() {
-            Ok(Ok(Answer::Verdict { verdict: Verdict::Done, token, .. })) => {
+            Ok(Ok(Answer::CasOutcome { verdict: CasOutcome::Done, token, .. })) => {
                 assert!(token.is_none_or(|token: FencingToken| token.get() > 0));
                 assert!(bytes.windows(2).any(|code| code == b"HD"), "done, and no answer says so");
             }

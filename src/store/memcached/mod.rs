@@ -32,11 +32,11 @@ pub use presence::BrokerNote;
 
 use self::batch::{Answer, Job, LastWord, Op};
 use self::board::Board;
-use self::commands::{Keys, Verdict, Watcher};
+use self::commands::{CasOutcome, Keys, Watcher};
 use self::metrics::{ErrorMetrics, StoreMetrics};
 use self::placement::{Placement, fingerprint};
 use self::shard::{Shard, ShardSettings};
-use super::{Change, Granted, LockStore, Look, Mark, ShardAddress, StoreError, Watch};
+use super::{Change, Granted, ItemState, LockStatus, LockStore, ShardAddress, StoreError, Watch};
 use crate::lock::{FencingToken, GrantId, LingerId, LockName, Owner, WakeHint};
 use crate::metrics::Metrics;
 use crate::wake::WakeSocket;
@@ -141,29 +141,33 @@ impl MemcachedStore {
         answer.await.unwrap_or_else(|_| Err(ended())).inspect_err(|error| errors.count(error))
     }
 
-    async fn change(&self, name: &LockName, op: Op) -> Result<(Verdict, Option<FencingToken>, LastWord), StoreError> {
+    async fn change(
+        &self,
+        name: &LockName,
+        op: Op,
+    ) -> Result<(CasOutcome, Option<FencingToken>, LastWord), StoreError> {
         match self.ask(name, op).await? {
-            Answer::Verdict { verdict, token, last_word, .. } => Ok((verdict, token, last_word)),
+            Answer::CasOutcome { verdict, token, last_word, .. } => Ok((verdict, token, last_word)),
             Answer::Found { .. } | Answer::Noted(_) => Err(mistaken()),
         }
     }
 
-    /// Replaces a mark without a new token. `reassert` creates the item again where it went with the store's memory
+    /// Replaces a state without a new token. `reassert` creates the item again where it went with the store's memory
     /// (R16).
     async fn replace_mark(
         &self,
         name: &LockName,
-        (from, to): (Mark, Mark),
+        (from, to): (ItemState, ItemState),
         ttl: u32,
         touch_owner: bool,
         reassert: bool,
     ) -> Result<Change, StoreError> {
         let replace = Op::Replace { from, to, ttl, grant: false, touch_owner };
         match self.change(name, replace).await? {
-            (Verdict::Missing, _, Err(closed)) if reassert => {
+            (CasOutcome::Missing, _, Err(closed)) if reassert => {
                 // If something else is there, the next try finds out whether that is ours, from an earlier
                 // re-assertion whose answer was lost.
-                let (verdict, ..) = self.change(name, Op::Create { mark: to, ttl, grant: false }).await?;
+                let (verdict, ..) = self.change(name, Op::Create { state: to, ttl, grant: false }).await?;
                 settled(verdict, Err(closed))
             }
             (verdict, _, last_word) => settled(verdict, last_word),
@@ -185,38 +189,38 @@ fn granted(token: Option<FencingToken>) -> Result<Granted, StoreError> {
     token.map(Granted::Yes).ok_or_else(|| StoreError::uncertain("a grant without a fencing token"))
 }
 
-/// Turns a verdict into a [`Change`]. In a closed shard "another mark" may be a grant that is about to be undone, and
+/// Turns a verdict into a [`Change`]. In a closed shard "another state" may be a grant that is about to be undone, and
 /// "no item" a memory that was just lost (R16). So there neither is final.
-fn settled(verdict: Verdict, last_word: LastWord) -> Result<Change, StoreError> {
+fn settled(verdict: CasOutcome, last_word: LastWord) -> Result<Change, StoreError> {
     match verdict {
-        Verdict::Done => Ok(Change::Done),
-        Verdict::Exists => last_word.map(|()| Change::TakenOver),
-        Verdict::Missing => last_word.map(|()| Change::Gone),
+        CasOutcome::Done => Ok(Change::Done),
+        CasOutcome::Exists => last_word.map(|()| Change::TakenOver),
+        CasOutcome::Missing => last_word.map(|()| Change::Gone),
     }
 }
 
 impl LockStore for MemcachedStore {
     async fn grant(&self, name: &LockName, id: GrantId, ttl: u32) -> Result<Granted, StoreError> {
-        match self.change(name, Op::Create { mark: Mark::Held(id), ttl, grant: true }).await? {
-            (Verdict::Done, token, _) => granted(token),
+        match self.change(name, Op::Create { state: ItemState::Held(id), ttl, grant: true }).await? {
+            (CasOutcome::Done, token, _) => granted(token),
             _ => Ok(Granted::No),
         }
     }
 
     async fn hand_over(&self, name: &LockName, from: GrantId, to: GrantId, ttl: u32) -> Result<Granted, StoreError> {
-        let (from, to) = (Mark::Held(from), Mark::Held(to));
+        let (from, to) = (ItemState::Held(from), ItemState::Held(to));
         match self.change(name, Op::Replace { from, to, ttl, grant: true, touch_owner: false }).await? {
-            (Verdict::Done, token, _) => granted(token),
+            (CasOutcome::Done, token, _) => granted(token),
             (verdict, _, last_word) => settled(verdict, last_word).map(|_| Granted::No),
         }
     }
 
-    async fn renew(&self, name: &LockName, mark: Mark, owner: &Owner, ttl: u32) -> Result<Change, StoreError> {
-        self.replace_mark(name, (mark, mark), ttl, !owner.is_empty(), true).await
+    async fn renew(&self, name: &LockName, state: ItemState, owner: &Owner, ttl: u32) -> Result<Change, StoreError> {
+        self.replace_mark(name, (state, state), ttl, !owner.is_empty(), true).await
     }
 
     async fn replace(&self, name: &LockName, from: GrantId, to: GrantId, ttl: u32) -> Result<Change, StoreError> {
-        self.replace_mark(name, (Mark::Held(from), Mark::Held(to)), ttl, false, false).await
+        self.replace_mark(name, (ItemState::Held(from), ItemState::Held(to)), ttl, false, false).await
     }
 
     async fn linger(
@@ -227,12 +231,13 @@ impl LockStore for MemcachedStore {
         ttl: u32,
         certain: bool,
     ) -> Result<Change, StoreError> {
-        self.replace_mark(name, (Mark::Held(from), Mark::Lingering(to)), ttl, false, certain).await
+        self.replace_mark(name, (ItemState::Held(from), ItemState::Lingering(to)), ttl, false, certain).await
     }
 
-    async fn remove(&self, name: &LockName, mark: Mark) -> Result<Change, StoreError> {
+    async fn remove(&self, name: &LockName, state: ItemState) -> Result<Change, StoreError> {
         let wakes = self.wake_ups.is_some();
-        let Answer::Verdict { verdict, last_word, watcher, .. } = self.ask(name, Op::Remove { mark, wakes }).await?
+        let Answer::CasOutcome { verdict, last_word, watcher, .. } =
+            self.ask(name, Op::Remove { state, wakes }).await?
         else {
             return Err(mistaken());
         };
@@ -243,22 +248,22 @@ impl LockStore for MemcachedStore {
         settled(verdict, last_word)
     }
 
-    async fn look(&self, name: &LockName) -> Result<Look, StoreError> {
+    async fn look(&self, name: &LockName) -> Result<LockStatus, StoreError> {
         match self.ask(name, Op::Look { label: true }).await? {
-            Answer::Found { found: Some((mark, owner, expires_in)), .. } => {
-                Ok(Look::Marked { mark, owner, expires_in })
+            Answer::Found { found: Some((state, owner, expires_in)), .. } => {
+                Ok(LockStatus::Taken { state, owner, expires_in })
             }
             // In a closed shard its holder may be about to re-assert it.
-            Answer::Found { found: None, last_word } => last_word.map(|()| Look::Free),
-            Answer::Verdict { .. } | Answer::Noted(_) => Err(mistaken()),
+            Answer::Found { found: None, last_word } => last_word.map(|()| LockStatus::Free),
+            Answer::CasOutcome { .. } | Answer::Noted(_) => Err(mistaken()),
         }
     }
 
     async fn stands(&self, name: &LockName, id: GrantId) -> Result<bool, StoreError> {
         match self.ask(name, Op::Look { label: false }).await? {
-            Answer::Found { found: Some((mark, ..)), .. } if mark == Mark::Held(id) => Ok(true),
+            Answer::Found { found: Some((state, ..)), .. } if state == ItemState::Held(id) => Ok(true),
             Answer::Found { last_word, .. } => last_word.map(|()| false),
-            Answer::Verdict { .. } | Answer::Noted(_) => Err(mistaken()),
+            Answer::CasOutcome { .. } | Answer::Noted(_) => Err(mistaken()),
         }
     }
 

@@ -126,8 +126,9 @@ mod tests {
     use tokio::sync::oneshot::error::TryRecvError;
 
     use super::*;
+    use crate::ids::grant_id;
     use crate::lock::{GrantId, LockName};
-    use crate::store::Mark;
+    use crate::store::ItemState;
     use crate::store::memcached::commands::Keys;
 
     fn job(op: Op) -> Job {
@@ -135,8 +136,8 @@ mod tests {
     }
 
     fn renewal() -> Job {
-        let mark = Mark::Held(GrantId::random());
-        job(Op::Replace { from: mark, to: mark, ttl: 5, grant: false, touch_owner: false })
+        let state = ItemState::Held(grant_id());
+        job(Op::Replace { from: state, to: state, ttl: 5, grant: false, touch_owner: false })
     }
 
     #[test]
@@ -189,7 +190,7 @@ mod tests {
         let mut queues = Queues::default();
         for _ in 0..2 * MAX_BATCH {
             queues.push(renewal());
-            queues.push(job(Op::Create { mark: Mark::Held(GrantId::random()), ttl: 5, grant: true }));
+            queues.push(job(Op::Create { state: ItemState::Held(grant_id()), ttl: 5, grant: true }));
         }
         let kinds: Vec<Kind> = (0..4).map(|_| queues.next_batch().kind()).collect();
         assert!(kinds.windows(2).all(|pair| pair[0] != pair[1]), "{kinds:?}");

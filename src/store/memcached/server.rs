@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::ShardAddress;
 use super::connection::Connection;
-use crate::client::ErrorReason;
+use lockbroker_core::failure::Cause;
 
 /// How long one exchange with a memcached, or one step of connecting, may take.
 pub(super) const BOUND: Duration = Duration::from_secs(1);
@@ -209,12 +209,12 @@ pub(super) struct Unreached {
     /// The explanation, for the person who reads it.
     pub(super) why: String,
     /// The reason, for programs. It says if another try may help, or only the operator.
-    pub(super) reason: ErrorReason,
+    pub(super) reason: Cause,
 }
 
 impl From<String> for Unreached {
     fn from(why: String) -> Unreached {
-        Unreached { why, reason: ErrorReason::StoreUnavailable }
+        Unreached { why, reason: Cause::StoreUnavailable }
     }
 }
 
@@ -227,7 +227,7 @@ async fn within<T>(what: &str, step: impl Future<Output = std::io::Result<T>>) -
     match timeout(BOUND, step).await {
         Ok(Ok(done)) => Ok(done),
         Ok(Err(error)) if error.kind() == ErrorKind::Unsupported => {
-            Err(Unreached { why: format!("{what}: {error}"), reason: ErrorReason::StoreRefused })
+            Err(Unreached { why: format!("{what}: {error}"), reason: Cause::StoreRefused })
         }
         Ok(Err(error)) => Err(format!("{what}: {error}").into()),
         Err(_) => Err(format!("{what}: no answer within {BOUND:?}").into()),

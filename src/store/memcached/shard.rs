@@ -24,10 +24,10 @@ use super::queues::Queues;
 use super::server::{BOUND, Dialled, Process, Unreached};
 use super::server_clock::ServerClock;
 use super::{ShardAddress, opening};
-use crate::client::ErrorReason;
 use crate::clock::{Moment, sleep_until};
 use crate::mutations::{self, Rule};
 use crate::store::StoreError;
+use lockbroker_core::failure::Cause;
 
 mod link;
 mod phase;
@@ -61,7 +61,7 @@ pub(super) struct ShardSettings {
 
 enum Link {
     /// Cannot be reached, or not yet.
-    Down(Arc<str>, ErrorReason),
+    Down(Arc<str>, Cause),
     /// Reached, but it cannot keep locks.
     Refused(Arc<str>),
     /// At least one connection has said what it leads to.
@@ -168,7 +168,7 @@ impl Shard {
     pub(super) fn new(settings: ShardSettings) -> Shard {
         let now = Moment::now();
         Shard {
-            link: Link::Down("it has not been reached yet".into(), ErrorReason::StoreUnavailable),
+            link: Link::Down("it has not been reached yet".into(), Cause::StoreUnavailable),
             state: EpochState::new(settings.fingerprint),
             server: None,
             clock: ServerClock::default(),

@@ -9,7 +9,6 @@ use memcache::exp::Error;
 use tokio::time::timeout;
 
 use super::{COUNTDOWN, Cargo, Doubt, LONGEST_PAUSE, Landed, Link, Shard};
-use crate::client::ErrorReason;
 use crate::clock::Moment;
 use crate::store::StoreError;
 use crate::store::memcached::ShardAddress;
@@ -17,6 +16,7 @@ use crate::store::memcached::commands::{self, Keys, Witness};
 use crate::store::memcached::connection::Connection;
 use crate::store::memcached::server::{BOUND, Dialled, ServerFacts, Unreached, dial};
 use crate::store::memcached::server_clock::ServerClock;
+use lockbroker_core::failure::Cause;
 
 /// How often, on the average, a new connection is compared with the old ones while the shard is open.
 const COMPARED: Duration = Duration::from_secs(20);
@@ -154,7 +154,7 @@ impl Shard {
         self.next_dial = Moment::now() + self.backoff.next().unwrap_or(BOUND);
         if self.in_flight == 0 && !self.dialling {
             self.in_trouble(format!("the connection to memcached broke: {error}"));
-            self.link = Link::Down(error.to_string().into(), ErrorReason::StoreUnavailable);
+            self.link = Link::Down(error.to_string().into(), Cause::StoreUnavailable);
         }
     }
 

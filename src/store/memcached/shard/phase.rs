@@ -5,7 +5,6 @@ use std::time::Duration;
 use memcache::exp::MetaResponse;
 
 use super::{COUNTDOWN, Cargo, EAGER_CHECK, IDLE_CHECK, Link, Probe, Sent, Shard};
-use crate::client::ErrorReason;
 use crate::clock::Moment;
 use crate::lock::FencingToken;
 use crate::mutations::{self, Rule};
@@ -17,6 +16,7 @@ use crate::store::memcached::connection::Said;
 use crate::store::memcached::epoch::{Distrust, Phase};
 use crate::store::memcached::metrics::ShardState;
 use crate::store::memcached::{commands, opening};
+use lockbroker_core::failure::Cause;
 
 /// Why a shard that others have set up otherwise is not used.
 const FOREIGN: &str = "it belongs to brokers with another list of servers, other weights or another --max-ttl; start \
@@ -29,7 +29,7 @@ impl Shard {
         let refused = |why: &dyn std::fmt::Display| {
             Some(
                 StoreError::unavailable(format!("memcached {shard} is refused: {why}"), None)
-                    .because(ErrorReason::StoreRefused),
+                    .because(Cause::StoreRefused),
             )
         };
         let (why, retry_after) = match (&self.link, self.state.phase()) {
@@ -67,7 +67,7 @@ impl Shard {
         let (shard, seconds) = (&self.settings.address, left.as_secs_f64().ceil().max(1.0));
         let why = format!("memcached {shard} is new or has lost its memory, and grants nothing for {seconds} s");
         // When that is over the next probe opens the shard.
-        StoreError::unavailable(why, Some(left + EAGER_CHECK)).because(ErrorReason::StoreQuarantined)
+        StoreError::unavailable(why, Some(left + EAGER_CHECK)).because(Cause::StoreQuarantined)
     }
 
     /// Whether the shard is in a state that passes.

@@ -4,8 +4,6 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use rand::RngExt;
-
 use super::lease::MAX_LINGER;
 
 /// The lowest number of a held lock's id. Lower numbers belong to lingers.
@@ -19,9 +17,10 @@ const FIRST_LINGER: u64 = FIRST_GRANT / 10;
 pub struct GrantId(u64);
 
 impl GrantId {
-    /// Makes a fresh id with the thread's cryptographic generator.
-    pub fn random() -> GrantId {
-        GrantId(rand::rng().random_range(FIRST_GRANT..=LAST_GRANT))
+    /// Makes an id of a number that must come from a cryptographic generator: a client that could guess ids could release
+    /// others' locks. All ids are all but equally likely: some come twice as often as others.
+    pub fn from_random(number: u64) -> GrantId {
+        GrantId(FIRST_GRANT + number % (LAST_GRANT - FIRST_GRANT + 1))
     }
 
     /// Returns the id with this number, or none if the number is not a grant's.
@@ -46,9 +45,9 @@ impl fmt::Debug for GrantId {
 pub struct LingerId(u64);
 
 impl LingerId {
-    /// Makes a fresh id.
-    pub fn random() -> LingerId {
-        LingerId(rand::rng().random_range(FIRST_LINGER..FIRST_GRANT))
+    /// Makes an id of a random number.
+    pub fn from_random(number: u64) -> LingerId {
+        LingerId(FIRST_LINGER + number % (FIRST_GRANT - FIRST_LINGER))
     }
 
     /// Returns the id with this number, or none if the number is not a linger's.
@@ -171,9 +170,9 @@ mod tests {
 
     #[test]
     fn random_ids_stay_in_their_ranges() {
-        for _ in 0..1_000 {
-            assert!(GrantId::new(GrantId::random().get()).is_some());
-            assert!(LingerId::new(LingerId::random().get()).is_some());
+        for number in [0, 1, LAST_GRANT - FIRST_GRANT, LAST_GRANT - FIRST_GRANT + 1, u64::MAX - 1, u64::MAX] {
+            assert!(GrantId::new(GrantId::from_random(number).get()).is_some());
+            assert!(LingerId::new(LingerId::from_random(number).get()).is_some());
         }
         assert!(GrantId::new(u64::MAX).is_none());
         assert!(GrantId::new(FIRST_GRANT - 1).is_none());
@@ -182,7 +181,11 @@ mod tests {
 
     #[test]
     fn debugging_shows_no_capability() {
-        let id = LockId { grant: GrantId::random(), token: FencingToken(7), linger: Duration::ZERO };
+        let id = LockId {
+            grant: GrantId::from_random(0xc0ff_ee00_c0ff_ee00),
+            token: FencingToken(7),
+            linger: Duration::ZERO,
+        };
         assert!(!format!("{id:?}").contains(&format!("{:x}", id.grant.0)));
         assert!(!format!("{:?}", id.grant).contains(&id.grant.0.to_string()));
     }

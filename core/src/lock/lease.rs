@@ -21,6 +21,13 @@ pub fn lease(ttl: Duration) -> Duration {
     ttl.saturating_sub(LEASE_MARGIN)
 }
 
+/// Returns how long before the end of its validity a lock of this `ttl` counts as lost (R6a). A broker tells `lost` then,
+/// and a client says so by its own count. No later answer counts. The lock's item stays until the end: that is the time
+/// in which the holder stops.
+pub fn notice(ttl: Duration) -> Duration {
+    ttl / 30
+}
+
 /// Returns T, in seconds, for a lock's item: ttl and linger, rounded up, plus one. The linger is in it so that a lock
 /// whose broker has died lingers too. T stays the same when the linger begins, so a clock that lags then shortens
 /// nothing.
