@@ -12,11 +12,10 @@ pub use lockbroker_client::{clock, files, proto};
 pub use lockbroker_core::lock;
 
 mod audit;
-pub mod bell;
+pub mod broker;
 pub mod cli;
 pub mod config;
 pub mod ids;
-pub mod keeper;
 pub mod metrics;
 mod mutations;
 pub mod output;
@@ -26,13 +25,10 @@ mod rate_limited;
 pub mod reloaded;
 pub mod server;
 pub mod service;
-pub mod session;
 pub mod store;
-pub mod stream;
 pub mod telemetry;
 #[cfg(feature = "otlp")]
 mod traces;
-mod waiters;
 pub mod wake;
 
 /// The README's code compiles.

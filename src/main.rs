@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
+use lockbroker::broker::{Broker, Settings};
 use lockbroker::cli::bench::{self, BenchArgs};
 use lockbroker::cli::bound::{self, BoundArgs};
 use lockbroker::cli::environment::{self, origin};
@@ -25,7 +26,6 @@ use lockbroker::policy::Policy;
 use lockbroker::reloaded::Reloaded;
 use lockbroker::server::{self, Listener};
 use lockbroker::service::Service;
-use lockbroker::session::{Broker, Settings};
 use lockbroker::store::memcached::{self, BrokerNote, MemcachedSettings, MemcachedStore, Opened};
 use lockbroker::store::{LockStore, MemoryStore, Store};
 use lockbroker::telemetry::{self, Telemetry};

@@ -3,11 +3,33 @@
 //! Whoever drives it says what time it is, draws what is random, and does what takes time. So the same code is shipped,
 //! simulated and explored by a model.
 
+mod admission;
+mod asking;
+mod broker;
+mod contention;
+pub mod env;
+mod errand;
 pub mod event;
 pub mod failure;
+mod hold;
+mod ledger;
 pub mod lock;
+mod names;
+mod outbox;
+mod queue;
+pub mod request;
 pub mod rules;
+mod session;
+mod slab;
 pub mod store;
+mod table;
+mod telling;
+mod tickets;
 mod time;
+mod timers;
+mod wakeups;
 
+pub use broker::{Broker, Call, Counts, Output, RequestId, Seen};
+pub use outbox::{Item, Read};
+pub use session::StreamKey;
 pub use time::Time;

@@ -19,3 +19,19 @@ pub enum Rule {
     /// Answers that a memcached gives by a clock that lags do not count (R18).
     ClockLag,
 }
+
+impl Rule {
+    /// Returns the rule that a test names so.
+    pub fn named(name: &str) -> Option<Rule> {
+        Some(match name {
+            "ids-compared" => Rule::IdsCompared,
+            "new-id-on-reattach" => Rule::NewIdOnReattach,
+            "quarantine" => Rule::Quarantine,
+            "answer-in-time" => Rule::AnswerInTime,
+            "silence" => Rule::Silence,
+            "reset-is-silence" => Rule::ResetIsSilence,
+            "clock-lag" => Rule::ClockLag,
+            _ => return None,
+        })
+    }
+}

@@ -117,3 +117,114 @@ impl StoreError {
         !matches!(self, StoreError::Unavailable { .. })
     }
 }
+
+/// What a broker asks of the store. All ttls are in whole seconds, 1 or more; an item with ttl n lives for more than
+/// n-3 s after the request was sent and at most n s after it was carried out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// Creates the item of a lock that has none. Answered by [`Reply::Granted`].
+    Grant {
+        /// The new id.
+        id: GrantId,
+        /// The item's ttl.
+        ttl: u32,
+    },
+    /// Gives the lock held under `from` to `to`, as a new grant with a token of its own. At no moment is the lock free.
+    /// Answered by [`Reply::Granted`].
+    HandOver {
+        /// The id that the item carries.
+        from: GrantId,
+        /// The new id.
+        to: GrantId,
+        /// The item's ttl.
+        ttl: u32,
+    },
+    /// Sets the ttl of an item that carries `state`, and that of the owner's label. If the store has lost its memory and
+    /// nobody can have been granted the lock since, creates the item again. Answered by [`Reply::Changed`].
+    Renew {
+        /// What the item carries.
+        state: ItemState,
+        /// The holder's label.
+        owner: Owner,
+        /// The item's ttl.
+        ttl: u32,
+    },
+    /// Replaces the grant `from` by `to` without a new token: a reattach. Answered by [`Reply::Changed`].
+    Replace {
+        /// The id that the item carries.
+        from: GrantId,
+        /// The new id.
+        to: GrantId,
+        /// The item's ttl.
+        ttl: u32,
+    },
+    /// Turns the item of the grant `from` into a linger. If the store has lost its memory and it is `certain` that nobody
+    /// else has been granted the lock since `from`, creates the linger. Answered by [`Reply::Changed`].
+    Linger {
+        /// The id that the item carries.
+        from: GrantId,
+        /// The linger's id.
+        to: LingerId,
+        /// The item's ttl.
+        ttl: u32,
+        /// True if nobody else can have been granted the lock.
+        certain: bool,
+    },
+    /// Deletes an item that carries `state`, and wakes one broker that watches the lock. Answered by [`Reply::Changed`].
+    Remove {
+        /// What the item carries.
+        state: ItemState,
+    },
+    /// Looks at a lock without touching it. A look that finds nothing proves nothing about requests under way. Answered by
+    /// [`Reply::Status`].
+    Look,
+    /// Looks if the lock is held under this id. A hint: nothing may be released because of it. Answered by
+    /// [`Reply::Stands`].
+    Stands(GrantId),
+    /// Asks that this broker be woken, once and within `ttl` seconds, when the lock is let go by another. Answered by
+    /// [`Reply::Watching`].
+    Watch {
+        /// True if it was asked before, and this broker has not been woken since.
+        kept: bool,
+        /// For how long.
+        ttl: u32,
+    },
+}
+
+/// What is said to the store without waiting for an answer: best effort, and nothing depends on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Note {
+    /// Notes the label of a grant for others to see.
+    Describe {
+        /// The grant.
+        id: GrantId,
+        /// Its holder's label.
+        owner: Owner,
+        /// For how long.
+        ttl: u32,
+    },
+    /// Takes back what [`Request::Watch`] asked for.
+    Unwatch,
+    /// Notes for `ttl` seconds that a queue stands here behind the lock's holder.
+    QueueHere {
+        /// For how long.
+        ttl: u32,
+    },
+    /// Wakes the broker that has noted a queue behind the holder: for whoever ends a grant that another broker keeps.
+    WakeQueue,
+}
+
+/// What the store answers to a [`Request`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply {
+    /// To [`Request::Grant`] and [`Request::HandOver`].
+    Granted(Result<Granted, StoreError>),
+    /// To whatever changes an item.
+    Changed(Result<Change, StoreError>),
+    /// To [`Request::Look`].
+    Status(Result<LockStatus, StoreError>),
+    /// To [`Request::Stands`].
+    Stands(Result<bool, StoreError>),
+    /// To [`Request::Watch`].
+    Watching(Watch),
+}

@@ -25,6 +25,7 @@ use tonic::transport;
 use tonic_health::pb::health_server::{self, HealthServer};
 use tower::layer::layer_fn;
 
+use crate::broker::Broker;
 use crate::config::TransportOptions;
 use crate::metrics::Metrics;
 use crate::proto::FILE_DESCRIPTOR_SET;
@@ -32,7 +33,6 @@ use crate::proto::lock_service_server::{LockService, LockServiceServer, SERVICE_
 use crate::quota::Quota;
 use crate::service::connection::TrackedIo;
 use crate::service::timeouts::{Idle, Timeouts};
-use crate::session::Broker;
 use crate::store::LockStore;
 
 #[cfg(any(fuzzing, debug_assertions))]

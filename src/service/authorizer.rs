@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::connection::Connection;
 use crate::audit;
+use crate::broker::Failure;
 use crate::lock::LockName;
 use crate::policy::{Action, Identity, Policy, Refusal};
 use crate::reloaded::Reloaded;
-use crate::stream::Failure;
 
 /// Holds the policy, which is read again when its file changes.
 #[derive(Debug, Clone)]

@@ -62,16 +62,11 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// checks would not do: on a busy machine each takes many times as long.)
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
-/// The way in which a stream ended, by what its connection shows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StreamEnd {
-    /// The client ended the stream or closed the connection, or its kernel did because the process is gone. It no
-    /// longer believes that it holds anything. The docs call this the client's word.
-    Closed,
-    /// The client was not heard: it did not answer pings, or broke the protocol, or the network failed or reset the
-    /// connection, or the broker ended it. The client may still believe. The docs call this silence.
-    Unresponsive,
-}
+/// The way in which a stream ended, by what its connection shows. *Closed*: the client ended the stream or closed the
+/// connection, or its kernel did because the process is gone; it no longer believes that it holds anything, and the docs
+/// call this the client's word. *Unresponsive*: the client did not answer pings, or broke the protocol, or the network
+/// failed or reset the connection, or the broker ended it; it may still believe, and the docs call this silence.
+pub use crate::broker::StreamEnd;
 
 impl From<ConnectionEnd> for StreamEnd {
     fn from(end: ConnectionEnd) -> StreamEnd {

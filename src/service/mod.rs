@@ -24,6 +24,7 @@ use self::connection::Connection;
 use self::parse::Limits;
 use self::streams::{LockStream, SessionStream};
 use crate::audit;
+use crate::broker::{Broker, Failure, LockRequest};
 use crate::clock::Moment;
 use crate::lock::LockName;
 use crate::policy::{Action, Policy};
@@ -33,9 +34,7 @@ use crate::proto::{
     WaitAcquireRequest, WaitAcquireResponse,
 };
 use crate::reloaded::Reloaded;
-use crate::session::{Ask, Broker};
 use crate::store::LockStore;
-use crate::stream::Failure;
 
 /// `lockbroker.v1.LockService` for the locks of one broker.
 #[derive(Debug)]
@@ -54,12 +53,14 @@ impl<S: LockStore> Service<S> {
         Limits::of(self.broker.settings())
     }
 
-    fn begin<R>(&self, ask: Ask, arrival: Arrival) -> Result<Response<LockStream<R>>, Status> {
-        Span::current().record("lock", ask.name.as_str());
-        self.authorizer.check(arrival.connection.as_ref(), Action::Acquire, &ask.name).map_err(about(&ask.name))?;
-        let name = ask.name.clone();
-        let standing = self.broker.begin_as(ask, caller(arrival.connection.as_ref())).map_err(about(&name))?;
-        Ok(Response::new(LockStream::new(standing, arrival, name)))
+    fn begin<R>(&self, request: LockRequest, arrival: Arrival) -> Result<Response<LockStream<R>>, Status> {
+        Span::current().record("lock", request.name.as_str());
+        self.authorizer
+            .check(arrival.connection.as_ref(), Action::Acquire, &request.name)
+            .map_err(about(&request.name))?;
+        let name = request.name.clone();
+        let stream = self.broker.begin_as(request, caller(arrival.connection.as_ref())).map_err(about(&name))?;
+        Ok(Response::new(LockStream::new(stream, arrival, name)))
     }
 }
 

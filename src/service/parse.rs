@@ -7,10 +7,10 @@ use tonic::Status;
 use tonic_types::ErrorDetails;
 
 use super::reply;
+use crate::broker::{LockRequest, Mode, Settings};
 use crate::client::ErrorReason;
 use crate::lock::{LockId, LockName, MAX_LINGER, MIN_TTL, Owner};
 use crate::proto::{AcquireRequest, BeginLock, LockSpec, WaitAcquireRequest, WaitSpec};
-use crate::session::{Ask, Settings, Want};
 
 /// The wait from which on a request waits until its client leaves.
 const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -79,32 +79,32 @@ impl Limits {
         Limits { default_ttl, max_ttl }
     }
 
-    pub(super) fn acquire(&self, request: AcquireRequest) -> Result<Ask, Status> {
+    pub(super) fn acquire(&self, request: AcquireRequest) -> Result<LockRequest, Status> {
         let AcquireRequest { lock, ttl, reattach_lock_id } = request;
         let ttl = self.ttl(ttl, "ttl")?;
-        let want = match reattach_lock_id.as_str() {
-            "" => Want::Once,
-            text => Want::Reattach(lock_id(text, "reattach_lock_id")?),
+        let mode = match reattach_lock_id.as_str() {
+            "" => Mode::Once,
+            text => Mode::Reattach(lock_id(text, "reattach_lock_id")?),
         };
-        ask(lock, ttl, want, "lock")
+        ask(lock, ttl, mode, "lock")
     }
 
-    pub(super) fn wait_acquire(&self, request: WaitAcquireRequest) -> Result<Ask, Status> {
+    pub(super) fn wait_acquire(&self, request: WaitAcquireRequest) -> Result<LockRequest, Status> {
         let WaitAcquireRequest { lock, ttl, wait } = request;
         let ttl = self.ttl(ttl, "ttl")?;
         ask(lock, ttl, self.wait(wait.unwrap_or_default(), "wait")?, "lock")
     }
 
     /// Converts a `BeginLock` of a Session whose ttl is `ttl`.
-    pub(super) fn begin(&self, request: BeginLock, ttl: Duration) -> Result<Ask, Status> {
+    pub(super) fn begin(&self, request: BeginLock, ttl: Duration) -> Result<LockRequest, Status> {
         let BeginLock { lock, wait, reattach_lock_id, .. } = request;
-        let want = match (reattach_lock_id.as_str(), wait) {
-            ("", None) => Want::Once,
+        let mode = match (reattach_lock_id.as_str(), wait) {
+            ("", None) => Mode::Once,
             ("", Some(wait)) => self.wait(wait, "begin.wait")?,
-            (text, None) => Want::Reattach(lock_id(text, "begin.reattach_lock_id")?),
+            (text, None) => Mode::Reattach(lock_id(text, "begin.reattach_lock_id")?),
             (_, Some(_)) => return Err(invalid("begin.wait", "must be unset where reattach_lock_id is set")),
         };
-        ask(lock, ttl, want, "begin.lock")
+        ask(lock, ttl, mode, "begin.lock")
     }
 
     pub(super) fn ttl(&self, sent: Option<prost_types::Duration>, field: &str) -> Result<Duration, Status> {
@@ -114,28 +114,28 @@ impl Limits {
         }
     }
 
-    fn wait(&self, spec: WaitSpec, path: &str) -> Result<Want, Status> {
+    fn wait(&self, spec: WaitSpec, path: &str) -> Result<Mode, Status> {
         let max_wait = spec.max_wait.map(|sent| max_wait(sent, &format!("{path}.max_wait")));
         let poll_interval = spec.poll_interval.map(|sent| {
             let field = format!("{path}.poll_interval");
             within(duration(sent, &field)?, SHORTEST_POLL, LONGEST_POLL, &field)
         });
-        Ok(Want::Wait { max_wait: max_wait.transpose()?.flatten(), poll_interval: poll_interval.transpose()? })
+        Ok(Mode::Wait { max_wait: max_wait.transpose()?.flatten(), poll_interval: poll_interval.transpose()? })
     }
 }
 
-fn ask(spec: Option<LockSpec>, ttl: Duration, want: Want, path: &str) -> Result<Ask, Status> {
+fn ask(spec: Option<LockSpec>, ttl: Duration, mode: Mode, path: &str) -> Result<LockRequest, Status> {
     let LockSpec { name: text, linger, owner } = spec.unwrap_or_default();
     let linger = linger.map(|sent| {
         let field = format!("{path}.linger");
         within(duration(sent, &field)?, Duration::ZERO, MAX_LINGER, &field)
     });
-    Ok(Ask {
+    Ok(LockRequest {
         name: LockName::new(&text).map_err(|why| invalid(format!("{path}.name"), why))?,
         ttl,
         linger: linger.transpose()?.unwrap_or_default(),
         owner: Owner::new(&owner).map_err(|why| invalid(format!("{path}.owner"), why))?,
-        want,
+        mode,
     })
 }
 
@@ -156,7 +156,7 @@ mod tests {
     }
 
     /// Returns the field for which a request was refused.
-    fn field(result: Result<Ask, Status>) -> String {
+    fn field(result: Result<LockRequest, Status>) -> String {
         let status = result.unwrap_err();
         assert_eq!(status.code(), tonic::Code::InvalidArgument);
         let violations = status.get_details_bad_request().unwrap().field_violations;
@@ -221,7 +221,7 @@ mod tests {
         ] {
             let wait = Some(WaitSpec { max_wait: span(seconds, nanos), poll_interval: None });
             let ask = LIMITS.wait_acquire(WaitAcquireRequest { lock: spec("a"), ttl: None, wait }).unwrap();
-            let Want::Wait { max_wait, .. } = ask.want else { panic!("it waits") };
+            let Mode::Wait { max_wait, .. } = ask.mode else { panic!("it waits") };
             assert_eq!(max_wait.is_none(), for_ever, "{seconds} s");
         }
     }
@@ -230,14 +230,14 @@ mod tests {
     fn what_is_not_set_takes_its_default_and_what_is_set_its_word() {
         let ask = LIMITS.wait_acquire(WaitAcquireRequest { lock: spec("a"), ttl: None, wait: None }).unwrap();
         assert_eq!(ask.ttl, Duration::from_secs(15));
-        assert!(matches!(ask.want, Want::Wait { max_wait: None, poll_interval: None }));
+        assert!(matches!(ask.mode, Mode::Wait { max_wait: None, poll_interval: None }));
         let wait = Some(WaitSpec { max_wait: span(0, 0), poll_interval: span(0, 1) });
         let ask = LIMITS.wait_acquire(WaitAcquireRequest { lock: spec("a"), ttl: span(5, 0), wait }).unwrap();
         assert_eq!(ask.ttl, Duration::from_secs(5));
         let expected = Duration::from_millis(1);
         assert!(matches!(
-            ask.want,
-            Want::Wait { max_wait: Some(Duration::ZERO), poll_interval } if poll_interval == Some(expected)
+            ask.mode,
+            Mode::Wait { max_wait: Some(Duration::ZERO), poll_interval } if poll_interval == Some(expected)
         ));
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
-use crate::bell::Ended;
+use crate::broker::{Cause, Ended, Event, Failure, LostReason, Reason, Seen, Time, moment};
 use crate::client::{ERROR_DOMAIN, ErrorReason};
 use crate::clock::{Moment, less_drift};
 use crate::lock::LockName;
@@ -15,9 +15,7 @@ use crate::proto::{
     Acquired, Draining, Failed, GetLockResponse, LockEvent, Lost, NotAcquired, Queued, ReleaseResponse, Released,
     Renewed, get_lock_response, lost, not_acquired, release_response,
 };
-use crate::session::Seen;
 use crate::store::{ItemState, LockStatus};
-use crate::stream::{Cause, Event, Failure, LostReason, Reason};
 
 /// The time after which another try makes sense, where nothing better is known.
 const RETRY: Duration = Duration::from_secs(1);
@@ -118,7 +116,7 @@ pub(super) fn lost_status(reason: LostReason, lock: &LockName) -> Status {
 /// Converts an event. `received` is the arrival of the request from which `expires_after_request` counts. It is none
 /// in a Session, where the acks cover its locks.
 pub(super) fn event(event: Event, received: Option<Moment>) -> LockEvent {
-    let expires_after_request = |until: Moment| received.map(|received| span(less_drift(until.since(received))));
+    let expires_after_request = |until: Time| received.map(|received| span(less_drift(moment(until).since(received))));
     let kind = match event {
         Event::Acquired { lock_id, until } => Kind::Acquired(Acquired {
             lock_id: lock_id.expose(),
@@ -184,8 +182,8 @@ pub(super) fn released(ended: Ended) -> ReleaseResponse {
 
 /// Converts what a look at a lock showed, for a request that arrived at `arrived`.
 pub(super) fn seen(seen: Seen, arrived: Moment) -> GetLockResponse {
-    let Seen { look, lease_end } = seen;
-    let expires_after_request = lease_end.map(|until| span(less_drift(until.since(arrived))));
+    let Seen { status: look, lease_end } = seen;
+    let expires_after_request = lease_end.map(|until| span(less_drift(moment(until).since(arrived))));
     match look {
         LockStatus::Free => GetLockResponse {
             state: get_lock_response::State::Free.into(),

@@ -9,17 +9,16 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
 use super::authorizer::Authorizer;
-use super::connection::{Connection, StreamEnd};
+use super::connection::Connection;
 use super::parse::{self, Limits};
 use super::reply;
 use super::streams::SessionStream;
+use crate::broker::{Broker, Failure, LockRequest, ProtocolError, Session, StreamEnd, StreamEnder, StreamKey};
 use crate::client::ErrorReason;
 use crate::policy::Action;
 use crate::proto::session_request::Kind;
 use crate::proto::{EndLock, Heartbeat, OpenSession, SessionRequest};
-use crate::session::{Ask, Breach, Broker, Session};
 use crate::store::LockStore;
-use crate::stream::{Failure, Outbox};
 
 /// The longest time until a client opens its Session.
 const OPENS_WITHIN: Duration = Duration::from_secs(10);
@@ -57,12 +56,12 @@ pub(super) fn start<S: LockStore>(
     requests: Streaming<SessionRequest>,
     connection: Option<Arc<Connection>>,
 ) -> SessionStream {
-    let outbox = broker.outbox(super::caller(connection.as_ref()));
+    let stream = broker.stream(super::caller(connection.as_ref()));
     let status = Arc::new(OnceLock::new());
     let gone = CancellationToken::new();
     let client = Client { requests, connection, gone: gone.clone() };
-    tokio::spawn(drive(broker, authorizer, client, Arc::clone(&outbox), Arc::clone(&status)));
-    SessionStream { outbox, status, _gone: gone.drop_guard() }
+    tokio::spawn(drive(broker, authorizer, client, (stream.key(), stream.ender()), Arc::clone(&status)));
+    SessionStream { stream, status, _gone: gone.drop_guard() }
 }
 
 /// The client's side of the stream.
@@ -78,26 +77,26 @@ async fn drive<S: LockStore>(
     broker: Broker<S>,
     authorizer: Authorizer,
     mut client: Client,
-    outbox: Arc<Outbox>,
+    (stream, ender): (StreamKey, StreamEnder),
     status: Arc<OnceLock<Status>>,
 ) {
-    let mut session = match open(&broker, &mut client, &outbox).await {
+    let mut session = match open(&broker, &mut client, stream).await {
         Ok(session) => session,
         Err(close) => {
             if let Close::Refused(why) = close {
                 // Nobody else sets it.
                 let _ = status.set(why);
             }
-            return outbox.close();
+            return ender.end(StreamEnd::Closed);
         }
     };
     let limits = Limits::of(broker.settings());
     let connection = client.connection.clone();
     let gone = client.gone.clone();
-    let admit = |ask: &Ask| authorizer.check(connection.as_ref(), Action::Acquire, &ask.name);
+    let admit = |request: &LockRequest| authorizer.check(connection.as_ref(), Action::Acquire, &request.name);
     let close = loop {
         // A client that does not read is not read either, heartbeats included. So in the end it counts as silent.
-        let backed_up = broker.is_backed_up(&outbox);
+        let backed_up = broker.is_backed_up(stream);
         tokio::select! {
             () = gone.cancelled(), if backed_up => break client.settle().await,
             () = tokio::time::sleep(READ_CHECK_INTERVAL), if backed_up => {}
@@ -106,7 +105,7 @@ async fn drive<S: LockStore>(
                 // them.
                 let rest = std::iter::from_fn(|| client.next().now_or_never());
                 let handled = std::iter::once(next).chain(rest).take(AT_ONCE).try_fold(0, |handled, request| {
-                    handle(&mut session, request?, &limits, admit).map_err(Close::Refused)?;
+                    handle(&session, request?, &limits, admit).map_err(Close::Refused)?;
                     Ok(handled + 1)
                 });
                 match handled {
@@ -116,25 +115,21 @@ async fn drive<S: LockStore>(
                     Err(close) => break close,
                 }
             },
-            () = session.watch_over() => {
+            () = session.silent() => {
                 let why = "no heartbeat came for so long that the Session's locks are lost";
                 break Close::Refused(reply::error(ErrorReason::SessionSilent, why));
             }
         }
     };
-    let by_word = matches!(close, Close::Closed);
+    let by = if matches!(close, Close::Closed) { StreamEnd::Closed } else { StreamEnd::Unresponsive };
     if let Close::Refused(why) = close {
         let _ = status.set(why);
     }
-    session.close(by_word).await;
+    session.close(by);
 }
 
 /// Waits for the message that opens the Session.
-async fn open<S: LockStore>(
-    broker: &Broker<S>,
-    client: &mut Client,
-    outbox: &Arc<Outbox>,
-) -> Result<Session<S>, Close> {
+async fn open<S: LockStore>(broker: &Broker<S>, client: &mut Client, stream: StreamKey) -> Result<Session, Close> {
     let first = tokio::time::timeout(OPENS_WITHIN, client.next()).await.unwrap_or_else(|_| {
         let why = format!("open: did not come within {OPENS_WITHIN:?}; it is the first message of a Session");
         Err(Close::Refused(reply::error(ErrorReason::RequestIncomplete, why)))
@@ -143,15 +138,15 @@ async fn open<S: LockStore>(
         return Err(Close::Refused(parse::invalid("open", "must be the first message of a Session")));
     };
     let ttl = Limits::of(broker.settings()).ttl(ttl, "open.ttl").map_err(Close::Refused)?;
-    broker.open(ttl, Arc::clone(outbox)).map_err(|failure| Close::Refused(reply::status(failure, None)))
+    broker.open(stream, ttl).map_err(|failure| Close::Refused(reply::status(failure, None)))
 }
 
 /// Does what the client asks. The error ends the Session: the client broke its rules.
-fn handle<S: LockStore>(
-    session: &mut Session<S>,
+fn handle(
+    session: &Session,
     request: SessionRequest,
     limits: &Limits,
-    admit: impl Fn(&Ask) -> Result<(), Failure>,
+    admit: impl Fn(&LockRequest) -> Result<(), Failure>,
 ) -> Result<(), Status> {
     match request.kind {
         Some(Kind::Open(_)) => Err(parse::invalid("open", "must come only once")),
@@ -161,11 +156,11 @@ fn handle<S: LockStore>(
             session.take_ref(lock_ref).map_err(breach)?;
             // If the request for a lock is wrong or not allowed, only that lock fails.
             let invalid = |status: Status| Failure::Invalid { why: status.message().into() };
-            let ask = limits.begin(begin, session.ttl()).map_err(invalid);
-            match ask.and_then(|ask| admit(&ask).map(|()| ask)) {
-                Ok(ask) => {
-                    tracing::debug!(lock = %ask.name, lock_ref, "asked for on a Session");
-                    session.begin(lock_ref, ask);
+            let request = limits.begin(begin, session.ttl()).map_err(invalid);
+            match request.and_then(|request| admit(&request).map(|()| request)) {
+                Ok(request) => {
+                    tracing::debug!(lock = %request.name, lock_ref, "asked for on a Session");
+                    session.begin(lock_ref, request);
                 }
                 Err(failure) => session.turn_back(lock_ref, failure),
             }
@@ -190,11 +185,11 @@ fn http2_error(status: &Status) -> Option<&h2::Error> {
     None
 }
 
-fn breach(breach: Breach) -> Status {
+fn breach(breach: ProtocolError) -> Status {
     let field = match breach {
-        Breach::Seq { .. } => "heartbeat.seq",
-        Breach::BeginRef { .. } => "begin.lock_ref",
-        Breach::EndRef(_) => "end.lock_ref",
+        ProtocolError::Seq { .. } => "heartbeat.seq",
+        ProtocolError::BeginRef { .. } => "begin.lock_ref",
+        ProtocolError::EndRef(_) => "end.lock_ref",
     };
     parse::invalid(field, breach)
 }

@@ -11,20 +11,18 @@ use futures_util::Stream;
 use tokio_util::sync::DropGuard;
 use tonic::Status;
 
-use super::connection::{Connection, StreamEnd};
+use super::connection::Connection;
 use super::{Arrival, reply};
-use crate::bell::{Bell, End};
+use crate::broker::{Ack, ClientStream, Event, Item, LostReason, StreamEnd, StreamEnder};
 use crate::clock::less_drift;
 use crate::lock::{LockName, lease};
 use crate::proto::session_response::Kind;
 use crate::proto::{HeartbeatAck, LockEvent, SessionEvent, SessionOpened, SessionResponse};
-use crate::session::Standing;
-use crate::stream::{Ack, Event, Item, LostReason, Outbox};
 
 /// The stream of one lock.
 #[derive(Debug)]
 pub struct LockStream<R> {
-    standing: Standing,
+    stream: ClientStream,
     arrival: Arrival,
     name: LockName,
     /// True once the last event has been read.
@@ -35,8 +33,8 @@ pub struct LockStream<R> {
 }
 
 impl<R> LockStream<R> {
-    pub(super) fn new(standing: Standing, arrival: Arrival, name: LockName) -> LockStream<R> {
-        LockStream { standing, arrival, name, over: false, lost: None, response: PhantomData }
+    pub(super) fn new(stream: ClientStream, arrival: Arrival, name: LockName) -> LockStream<R> {
+        LockStream { stream, arrival, name, over: false, lost: None, response: PhantomData }
     }
 }
 
@@ -47,7 +45,7 @@ impl<R: From<LockEvent>> Stream for LockStream<R> {
         if let Some(reason) = self.lost.take() {
             return Poll::Ready(Some(Err(reply::lost_status(reason, &self.name))));
         }
-        let event = match self.standing.outbox.poll_next(cx) {
+        let event = match self.stream.poll_next(cx) {
             Poll::Ready(Some(Item::Event(_, event))) => event,
             Poll::Ready(Some(Item::Opened { .. } | Item::Ack(_)) | None) => return Poll::Ready(None),
             Poll::Pending => return Poll::Pending,
@@ -68,42 +66,33 @@ impl<R: From<LockEvent>> Stream for LockStream<R> {
 impl<R> Drop for LockStream<R> {
     fn drop(&mut self) {
         if !self.over {
-            end_lock(Arc::clone(&self.standing.bell), self.arrival.connection.take());
+            end_lock(self.stream.ender(), self.arrival.connection.take());
         }
     }
 }
 
-/// Tells a keeper how its client's stream has ended (R7). In doubt it is silence.
-fn end_lock(bell: Arc<Bell>, connection: Option<Arc<Connection>>) {
+/// Ends a client's stream as it has ended (R7). In doubt its client is unresponsive.
+fn end_lock(stream: StreamEnder, connection: Option<Arc<Connection>>) {
     let Some(connection) = connection else {
-        return bell.end(End::Silence);
+        return stream.end(StreamEnd::Unresponsive);
     };
     let mut settled = Box::pin(connection.settle());
     if let Some(end) = settled.as_mut().now_or_never() {
-        return bell.end(end.into());
+        return stream.end(end);
     }
     match tokio::runtime::Handle::try_current() {
         Ok(runtime) => {
-            runtime.spawn(async move { bell.end(settled.await.into()) });
+            runtime.spawn(async move { stream.end(settled.await) });
         }
-        Err(_) => bell.end(End::Silence),
-    }
-}
-
-impl From<StreamEnd> for End {
-    fn from(end: StreamEnd) -> End {
-        match end {
-            StreamEnd::Closed => End::Word,
-            StreamEnd::Unresponsive => End::Silence,
-        }
+        Err(_) => stream.end(StreamEnd::Unresponsive),
     }
 }
 
 /// The stream of a Session.
 #[derive(Debug)]
 pub struct SessionStream {
-    pub(super) outbox: Arc<Outbox>,
-    /// The status to end with, if it is not OK: set before the outbox is closed.
+    pub(super) stream: ClientStream,
+    /// The status to end with, if it is not OK: set before the stream ends.
     pub(super) status: Arc<OnceLock<Status>>,
     /// Tells that the client has gone.
     pub(super) _gone: DropGuard,
@@ -113,7 +102,7 @@ impl Stream for SessionStream {
     type Item = Result<SessionResponse, Status>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.outbox.poll_next(cx).map(|item| match item {
+        self.stream.poll_next(cx).map(|item| match item {
             Some(item) => Some(Ok(session_response(item))),
             None => self.status.get().cloned().map(Err),
         })

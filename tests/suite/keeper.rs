@@ -8,13 +8,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
+use lockbroker::broker::{
+    Broker, Cause, ClientStream, Ended, Event, Failure, Item, LockRequest, LostReason, Mode, Reason, Settings,
+    StreamEnd, moment,
+};
 use lockbroker::clock::{self, Moment, notice};
 use lockbroker::lock::{FencingToken, GrantId, LingerId, LockId, LockName, Owner, lease};
 use lockbroker::metrics::Metrics;
-use lockbroker::session::{Ask, Broker, End, Ended, Settings, Standing, Want};
 use lockbroker::store::{Change, Granted, ItemState, LockStatus, LockStore, MemoryStore, StoreError};
-use lockbroker::stream::{Event, Failure, Item, LostReason, Outbox, Reason};
-use lockbroker_core::failure::Cause;
 use tokio::sync::watch;
 use tokio::time::{advance, sleep, timeout};
 
@@ -25,13 +26,13 @@ const POLL: Duration = Duration::from_millis(100);
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_leaves_at_any_moment_leaves_nothing_behind() {
-    for want in [Want::Once, waiting(None)] {
+    for want in [Mode::Once, waiting(None)] {
         for left_after in 0..60 {
             let (broker, store) = broker();
             store.takes(10 * MS);
             let standing = broker.begin(ask(want.clone())).unwrap();
             sleep(left_after * MS).await;
-            standing.bell.end(End::Word);
+            standing.end(StreamEnd::Closed);
             assert_free_within(&store, 100 * MS).await;
         }
     }
@@ -41,7 +42,7 @@ async fn a_client_that_leaves_at_any_moment_leaves_nothing_behind() {
 async fn a_grant_whose_answer_was_lost_is_taken_back() {
     let (broker, store) = broker();
     store.loses_answers(1);
-    let standing = broker.begin(ask(Want::Once)).unwrap();
+    let standing = broker.begin(ask(Mode::Once)).unwrap();
     assert!(matches!(next(&standing).await, Event::Failed(Failure::Unavailable { .. })));
     assert_free_within(&store, Duration::from_secs(2)).await;
 }
@@ -59,60 +60,60 @@ async fn a_wait_goes_on_after_a_lost_answer() {
 async fn a_grant_that_comes_after_its_lease_is_not_announced() {
     let (broker, store) = broker();
     store.takes(lease(TTL) - notice(TTL) + MS);
-    let standing = broker.begin(ask(Want::Once)).unwrap();
+    let standing = broker.begin(ask(Mode::Once)).unwrap();
     assert!(matches!(next(&standing).await, Event::Failed(Failure::Unavailable { .. })));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_store_that_is_away_for_less_than_the_lease_costs_nothing() {
     let (broker, store) = broker();
-    let standing = broker.begin(ask(Want::Once)).unwrap();
+    let standing = broker.begin(ask(Mode::Once)).unwrap();
     let Event::Acquired { until: granted_until, .. } = next(&standing).await else { panic!() };
     store.is_away(true);
     sleep(lease(TTL) - Duration::from_secs(2)).await;
     store.is_away(false);
     let Event::Renewed { until } = next(&standing).await else { panic!() };
     assert!(until > granted_until);
-    assert!(Moment::now() < granted_until);
+    assert!(Moment::now() < moment(granted_until));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_loss_is_told_before_the_lease_is_over_and_the_lock_stays_until_then() {
     let (broker, store) = broker();
-    let standing = broker.begin(ask(Want::Once)).unwrap();
+    let standing = broker.begin(ask(Mode::Once)).unwrap();
     let Event::Acquired { until, .. } = next(&standing).await else { panic!() };
     let waiter = broker.begin(ask(waiting(None))).unwrap();
     assert!(matches!(next(&waiter).await, Event::Queued { position: 1 }));
     store.is_away(true);
     assert_eq!(next(&standing).await, Event::Lost(LostReason::Expired));
-    let left = until.remaining();
+    let left = moment(until).remaining();
     assert!(left <= notice(TTL) && left > notice(TTL) - 10 * MS, "{left:?}");
     store.is_away(false);
     acquired(&waiter).await;
-    assert!(until.has_passed());
-    assert!(until.elapsed() < 10 * MS, "{:?}", until.elapsed());
+    assert!(moment(until).has_passed());
+    assert!(moment(until).elapsed() < 10 * MS, "{:?}", moment(until).elapsed());
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_comes_after_the_loss_was_told_does_not_revive_the_lock() {
     let (broker, store) = broker();
-    let standing = broker.begin(ask(Want::Once)).unwrap();
+    let standing = broker.begin(ask(Mode::Once)).unwrap();
     let Event::Acquired { lock_id, until } = next(&standing).await else { panic!() };
     // Asked after a third of the ttl, and answered half-way from the loss to the end of the lease.
     store.takes(lease(TTL) - TTL / 3 - notice(TTL) / 2);
     assert_eq!(next(&standing).await, Event::Lost(LostReason::Expired));
     store.takes(Duration::ZERO);
-    sleep(until.remaining() - 10 * MS).await;
+    sleep(moment(until).remaining() - 10 * MS).await;
     assert!(is_held(&store).await);
     assert_eq!(broker.look(&name(), Some(lock_id)).await.unwrap().lease_end, None, "nobody is told that it is valid");
-    assert_eq!(poll_fn(|cx| standing.outbox.poll_next(cx)).await, None, "it was told the last");
+    assert_eq!(poll_fn(|cx| standing.poll_next(cx)).await, None, "it was told the last");
     assert_free_within(&store, 50 * MS).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_gives_up_a_lost_lock_releases_it_at_once() {
     let (broker, store) = broker();
-    let standing = broker.begin(ask(Want::Once)).unwrap();
+    let standing = broker.begin(ask(Mode::Once)).unwrap();
     let Event::Acquired { lock_id, .. } = next(&standing).await else { panic!() };
     store.is_away(true);
     assert_eq!(next(&standing).await, Event::Lost(LostReason::Expired));
@@ -125,25 +126,25 @@ async fn a_client_that_gives_up_a_lost_lock_releases_it_at_once() {
 #[tokio::test(start_paused = true)]
 async fn a_lock_that_no_ack_covers_is_lost_though_its_lease_is_renewed() {
     let (broker, store) = broker();
-    let outbox = Arc::new(Outbox::default());
+    let stream = broker.stream(None);
     let opened = Moment::now();
-    let mut session = broker.open(TTL, Arc::clone(&outbox)).unwrap();
+    let mut session = broker.open(stream.key(), TTL).unwrap();
     session.take_ref(1).unwrap();
-    session.begin(1, ask(Want::Once));
+    session.begin(1, ask(Mode::Once));
     sleep(MS).await;
     // Every answer comes after the next heartbeat: the store is renewed in time, and no ack covers the lock.
     store.takes(TTL / 3 + 100 * MS);
     let beating = async {
         for seq in 1.. {
             tokio::select! {
-                () = session.watch_over() => panic!("the client beats"),
+                () = session.silent() => panic!("the client beats"),
                 () = sleep(TTL / 3) => session.heartbeat(seq).unwrap(),
             }
         }
     };
     let lost = async {
         loop {
-            if let Some(Item::Event(1, Event::Lost(reason))) = poll_fn(|cx| outbox.poll_next(cx)).await {
+            if let Some(Item::Event(1, Event::Lost(reason))) = poll_fn(|cx| stream.poll_next(cx)).await {
                 return reason;
             }
         }
@@ -160,10 +161,10 @@ async fn a_lock_that_no_ack_covers_is_lost_though_its_lease_is_renewed() {
 #[tokio::test(start_paused = true)]
 async fn a_silent_client_keeps_its_lock_for_as_long_as_it_may_believe_in_it() {
     let (broker, store) = broker();
-    let standing = broker.begin(ask(Want::Once)).unwrap();
+    let standing = broker.begin(ask(Mode::Once)).unwrap();
     let Event::Acquired { until, .. } = next(&standing).await else { panic!() };
-    standing.bell.end(End::Silence);
-    sleep(until.remaining() - 10 * MS).await;
+    standing.end(StreamEnd::Unresponsive);
+    sleep(moment(until).remaining() - 10 * MS).await;
     assert!(is_held(&store).await);
     assert_free_within(&store, 50 * MS).await;
 }
@@ -171,10 +172,10 @@ async fn a_silent_client_keeps_its_lock_for_as_long_as_it_may_believe_in_it() {
 #[tokio::test(start_paused = true)]
 async fn a_grant_that_a_silent_client_has_not_read_is_released_at_once() {
     let (broker, store) = broker();
-    let standing = broker.begin(ask(Want::Once)).unwrap();
+    let standing = broker.begin(ask(Mode::Once)).unwrap();
     sleep(MS).await;
     assert!(is_held(&store).await);
-    standing.bell.end(End::Silence);
+    standing.end(StreamEnd::Unresponsive);
     assert_free_within(&store, MS).await;
 }
 
@@ -182,21 +183,21 @@ async fn a_grant_that_a_silent_client_has_not_read_is_released_at_once() {
 async fn a_reattached_lock_is_kept_for_max_ttl_through_silence_but_not_through_a_word() {
     for word in [false, true] {
         let (broker, store) = broker();
-        let first = broker.begin(ask(Want::Once)).unwrap();
+        let first = broker.begin(ask(Mode::Once)).unwrap();
         let old = acquired(&first).await;
-        let second = broker.begin(ask(Want::Reattach(old))).unwrap();
+        let second = broker.begin(ask(Mode::Reattach(old))).unwrap();
         let new = acquired(&second).await;
         assert_eq!(new.token, old.token);
         assert_ne!(new.grant, old.grant);
         assert_eq!(next(&first).await, Event::Lost(LostReason::TakenOver));
         if word {
-            second.bell.end(End::Word);
+            second.end(StreamEnd::Closed);
             assert_free_within(&store, MS).await;
         } else {
-            let third = broker.begin(ask(Want::Reattach(new))).unwrap();
+            let third = broker.begin(ask(Mode::Reattach(new))).unwrap();
             sleep(MS).await;
             // Never read: but the client may still believe in what it was told before.
-            third.bell.end(End::Silence);
+            third.end(StreamEnd::Unresponsive);
             sleep(TTL - 10 * MS).await;
             assert!(is_held(&store).await);
             assert_free_within(&store, 50 * MS).await;
@@ -208,18 +209,18 @@ async fn a_reattached_lock_is_kept_for_max_ttl_through_silence_but_not_through_a
 async fn a_silent_client_that_speaks_after_all_is_heard_at_once() {
     for by_release in [false, true] {
         let (broker, store) = broker();
-        let old = acquired(&broker.begin(ask(Want::Once)).unwrap()).await;
+        let old = acquired(&broker.begin(ask(Mode::Once)).unwrap()).await;
         let ttl = Duration::from_secs(5);
-        let second = broker.begin(Ask { ttl, ..ask(Want::Reattach(old)) }).unwrap();
+        let second = broker.begin(LockRequest { ttl, ..ask(Mode::Reattach(old)) }).unwrap();
         let new = acquired(&second).await;
-        second.bell.end(End::Silence);
+        second.end(StreamEnd::Unresponsive);
         // Its own lease is over, but not what the client may have been told before the reattach.
         sleep(ttl).await;
         assert!(is_held(&store).await);
         if by_release {
             assert_eq!(timeout(MS, broker.release(&name(), new)).await, Ok(Ok(Ended::Released)));
         } else {
-            second.bell.end(End::Word);
+            second.end(StreamEnd::Closed);
         }
         assert_free_within(&store, MS).await;
     }
@@ -228,9 +229,9 @@ async fn a_silent_client_that_speaks_after_all_is_heard_at_once() {
 #[tokio::test(start_paused = true)]
 async fn a_reattach_whose_answer_was_lost_is_found_to_have_landed() {
     let (broker, store) = broker();
-    let old = acquired(&broker.begin(ask(Want::Once)).unwrap()).await;
+    let old = acquired(&broker.begin(ask(Mode::Once)).unwrap()).await;
     store.loses_answers(1);
-    let second = broker.begin(ask(Want::Reattach(old))).unwrap();
+    let second = broker.begin(ask(Mode::Reattach(old))).unwrap();
     assert_eq!(acquired(&second).await.token, old.token);
 }
 
@@ -239,17 +240,17 @@ async fn a_lock_that_is_not_ours_any_more_is_lost_and_not_released() {
     for waits_behind in [false, true] {
         for by_release in [false, true] {
             let (broker, store) = broker();
-            let first = broker.begin(ask(Want::Once)).unwrap();
+            let first = broker.begin(ask(Mode::Once)).unwrap();
             let old = acquired(&first).await;
             let waiter = waits_behind.then(|| broker.begin(ask(waiting(None))).unwrap());
             store.takes(10 * MS);
-            let second = broker.begin(ask(Want::Reattach(old))).unwrap();
+            let second = broker.begin(ask(Mode::Reattach(old))).unwrap();
             // The swap has been carried out, and its keeper does not know it yet.
             sleep(6 * MS).await;
             if by_release {
                 assert_eq!(broker.release(&name(), old).await, Ok(Ended::HeldByAnother));
             } else {
-                first.bell.end(End::Word);
+                first.end(StreamEnd::Closed);
             }
             assert_eq!(next(&first).await, Event::Lost(LostReason::TakenOver));
             let new = acquired(&second).await;
@@ -267,7 +268,7 @@ async fn a_lock_that_somebody_else_has_deleted_is_lost_and_not_released() {
     for waits_behind in [false, true] {
         for by_release in [false, true] {
             let (broker, store) = broker();
-            let first = broker.begin(ask(Want::Once)).unwrap();
+            let first = broker.begin(ask(Mode::Once)).unwrap();
             let lock_id = acquired(&first).await;
             let waiter = waits_behind.then(|| broker.begin(ask(waiting(None))).unwrap());
             sleep(MS).await;
@@ -275,7 +276,7 @@ async fn a_lock_that_somebody_else_has_deleted_is_lost_and_not_released() {
             if by_release {
                 assert_eq!(broker.release(&name(), lock_id).await, Ok(Ended::NotHeld));
             } else {
-                first.bell.end(End::Word);
+                first.end(StreamEnd::Closed);
             }
             assert_eq!(next(&first).await, Event::Lost(LostReason::Gone));
             if let Some(waiter) = waiter {
@@ -289,17 +290,17 @@ async fn a_lock_that_somebody_else_has_deleted_is_lost_and_not_released() {
 #[tokio::test(start_paused = true)]
 async fn a_client_that_leaves_in_mid_reattach_leaves_the_linger() {
     const LINGER: Duration = Duration::from_secs(2);
-    let lingering = |want| Ask { linger: LINGER, ..ask(want) };
+    let lingering = |want| LockRequest { linger: LINGER, ..ask(want) };
     for left_after in 0..40 {
         let (broker, store) = broker();
-        let first = broker.begin(lingering(Want::Once)).unwrap();
+        let first = broker.begin(lingering(Mode::Once)).unwrap();
         let old = acquired(&first).await;
         store.takes(10 * MS);
         let lost = if left_after % 2 == 0 { 0 } else { 3 };
         store.loses_answers(lost);
-        let second = broker.begin(lingering(Want::Reattach(old))).unwrap();
+        let second = broker.begin(lingering(Mode::Reattach(old))).unwrap();
         sleep(left_after * MS / 2).await;
-        second.bell.end(End::Word);
+        second.end(StreamEnd::Closed);
         let left = Moment::now();
         // The first one believes that it has it: what it renews now is not its lock any more.
         while is_held(&store).await {
@@ -314,32 +315,32 @@ async fn a_client_that_leaves_in_mid_reattach_leaves_the_linger() {
 #[tokio::test(start_paused = true)]
 async fn what_is_not_held_any_more_cannot_be_reattached() {
     let (broker, store) = broker();
-    let first = broker.begin(ask(Want::Once)).unwrap();
+    let first = broker.begin(ask(Mode::Once)).unwrap();
     let old = acquired(&first).await;
-    first.bell.end(End::Word);
+    first.end(StreamEnd::Closed);
     assert_free_within(&store, MS).await;
-    let second = broker.begin(ask(Want::Reattach(old))).unwrap();
+    let second = broker.begin(ask(Mode::Reattach(old))).unwrap();
     assert!(matches!(next(&second).await, Event::NotAcquired { reason: Reason::NotReattachable, .. }));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_hand_over_whose_answer_was_lost_leaves_no_lock_behind() {
     let (broker, store) = broker();
-    let holder = broker.begin(ask(Want::Once)).unwrap();
+    let holder = broker.begin(ask(Mode::Once)).unwrap();
     let first = acquired(&holder).await;
     let waiter = broker.begin(ask(waiting(None))).unwrap();
     assert!(matches!(next(&waiter).await, Event::Queued { position: 1 }));
     store.loses_answers(1);
-    holder.bell.end(End::Word);
+    holder.end(StreamEnd::Closed);
     assert!(acquired(&waiter).await.token > first.token);
-    waiter.bell.end(End::Word);
+    waiter.end(StreamEnd::Closed);
     assert_free_within(&store, Duration::from_secs(1)).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_release_whose_hand_over_lost_its_answer_has_released_all_the_same() {
     let (broker, store) = broker();
-    let lock_id = acquired(&broker.begin(ask(Want::Once)).unwrap()).await;
+    let lock_id = acquired(&broker.begin(ask(Mode::Once)).unwrap()).await;
     let waiter = broker.begin(ask(waiting(None))).unwrap();
     assert!(matches!(next(&waiter).await, Event::Queued { position: 1 }));
     store.loses_answers(1);
@@ -352,17 +353,17 @@ async fn a_cancel_that_races_with_a_hand_over_leaves_no_lock_behind() {
     for left_after in 0..40 {
         let (broker, store) = broker();
         store.takes(10 * MS);
-        let holder = broker.begin(ask(Want::Once)).unwrap();
+        let holder = broker.begin(ask(Mode::Once)).unwrap();
         acquired(&holder).await;
         let waiter = broker.begin(ask(waiting(None))).unwrap();
         assert!(matches!(next(&waiter).await, Event::Queued { .. }));
         let behind = broker.begin(ask(waiting(None))).unwrap();
         assert!(matches!(next(&behind).await, Event::Queued { .. }));
-        holder.bell.end(End::Word);
+        holder.end(StreamEnd::Closed);
         sleep(left_after * MS).await;
-        waiter.bell.end(End::Word);
+        waiter.end(StreamEnd::Closed);
         acquired(&behind).await;
-        behind.bell.end(End::Word);
+        behind.end(StreamEnd::Closed);
         assert_free_within(&store, 100 * MS).await;
     }
 }
@@ -370,7 +371,7 @@ async fn a_cancel_that_races_with_a_hand_over_leaves_no_lock_behind() {
 #[tokio::test(start_paused = true)]
 async fn waiters_are_served_in_the_order_in_which_they_came() {
     let (broker, _) = broker();
-    let mut holder = broker.begin(ask(Want::Once)).unwrap();
+    let mut holder = broker.begin(ask(Mode::Once)).unwrap();
     let mut token = acquired(&holder).await.token;
     let mut line = Vec::new();
     for position in 1..=50 {
@@ -379,7 +380,7 @@ async fn waiters_are_served_in_the_order_in_which_they_came() {
         line.push(waiter);
     }
     for waiter in line {
-        holder.bell.end(End::Word);
+        holder.end(StreamEnd::Closed);
         let lock_id = acquired(&waiter).await;
         assert!(lock_id.token > token);
         token = lock_id.token;
@@ -393,12 +394,12 @@ async fn a_line_behind_a_holder_goes_on_after_a_release_elsewhere() {
     for silent in [false, true] {
         for interval in [None, Some(10 * MS), Some(1_000 * MS), Some(60_000 * MS)] {
             let (broker, store) = broker();
-            let holder = broker.begin(ask(Want::Once)).unwrap();
+            let holder = broker.begin(ask(Mode::Once)).unwrap();
             let lock_id = acquired(&holder).await;
             let waiter = broker.begin(ask(polling(interval))).unwrap();
             assert!(matches!(next(&waiter).await, Event::Queued { position: 1 }));
             if silent {
-                holder.bell.end(End::Silence);
+                holder.end(StreamEnd::Unresponsive);
             }
             sleep(7 * MS).await;
             store.lets_go(lock_id.grant).await;
@@ -417,7 +418,7 @@ async fn a_line_behind_a_holder_goes_on_after_a_release_elsewhere() {
 #[tokio::test(start_paused = true)]
 async fn a_look_that_shows_what_is_not_so_ends_nothing() {
     let (broker, store) = broker();
-    let holder = broker.begin(ask(Want::Once)).unwrap();
+    let holder = broker.begin(ask(Mode::Once)).unwrap();
     let Event::Acquired { until, .. } = next(&holder).await else { panic!() };
     let waiter = broker.begin(ask(waiting(None))).unwrap();
     store.shows_nothing(true);
@@ -426,7 +427,7 @@ async fn a_look_that_shows_what_is_not_so_ends_nothing() {
     assert!(matches!(next(&holder).await, Event::Renewed { until: renewed } if renewed > until));
     // Neither is the lock of a silent client deleted, in which that may believe.
     let told = Moment::now();
-    holder.bell.end(End::Silence);
+    holder.end(StreamEnd::Unresponsive);
     while is_held(&store).await && told.elapsed() < TTL {
         sleep(MS).await;
     }
@@ -456,8 +457,8 @@ async fn looks_are_bounded_however_many_names_are_contended() {
     let mut kept = Vec::new();
     for number in 0..NAMES {
         let name = LockName::new(&format!("job {number}")).unwrap();
-        let want = |want| Ask { name: name.clone(), ..ask(want) };
-        kept.push(broker.begin(want(Want::Once)).unwrap());
+        let want = |want| LockRequest { name: name.clone(), ..ask(want) };
+        kept.push(broker.begin(want(Mode::Once)).unwrap());
         acquired(kept.last().unwrap()).await;
         kept.push(broker.begin(want(polling(Some(10 * MS)))).unwrap());
     }
@@ -476,14 +477,14 @@ async fn the_interval_of_one_that_leaves_binds_nobody_behind_it() {
         let (broker, store) = broker();
         let elsewhere = store.is_held_elsewhere().await;
         let max_wait = leaves_by_itself.then_some(5 * MS);
-        let rarely = Want::Wait { max_wait, poll_interval: Some(60_000 * MS) };
+        let rarely = Mode::Wait { max_wait, poll_interval: Some(60_000 * MS) };
         let first = broker.begin(ask(rarely)).unwrap();
         assert!(matches!(next(&first).await, Event::Queued { position: 1 }));
         let second = broker.begin(ask(waiting(None))).unwrap();
         let third = broker.begin(ask(polling(Some(1_000 * MS)))).unwrap();
         sleep(MS).await;
         if !leaves_by_itself {
-            first.bell.end(End::Word);
+            first.end(StreamEnd::Closed);
         }
         assert!(matches!(next(&first).await, Event::NotAcquired { .. }));
         store.lets_go(elsewhere).await;
@@ -492,16 +493,16 @@ async fn the_interval_of_one_that_leaves_binds_nobody_behind_it() {
         assert!(free.elapsed() <= POLL.mul_f64(1.2) + 5 * MS, "{:?}", free.elapsed());
 
         // Nor does the interval of one that polls often count for one that wants to poll rarely.
-        second.bell.end(End::Word);
+        second.end(StreamEnd::Closed);
         acquired(&third).await;
-        third.bell.end(End::Word);
+        third.end(StreamEnd::Closed);
         assert_free_within(&store, MS).await;
         let elsewhere = store.is_held_elsewhere().await;
         let often = broker.begin(ask(polling(Some(10 * MS)))).unwrap();
         sleep(MS).await;
         let rarely = broker.begin(ask(polling(Some(1_000 * MS)))).unwrap();
         sleep(25 * MS).await;
-        often.bell.end(End::Word);
+        often.end(StreamEnd::Closed);
         let at_the_head = Moment::now();
         sleep(MS).await;
         store.lets_go(elsewhere).await;
@@ -520,7 +521,7 @@ async fn a_head_that_leaves_while_it_polls_leaves_the_line_as_it_was() {
         let first = broker.begin(ask(polling(Some(60_000 * MS)))).unwrap();
         let second = broker.begin(ask(waiting(None))).unwrap();
         sleep(left_after * MS / 2).await;
-        first.bell.end(End::Word);
+        first.end(StreamEnd::Closed);
         if left_after % 2 == 0 {
             sleep(20 * MS).await;
         }
@@ -528,7 +529,7 @@ async fn a_head_that_leaves_while_it_polls_leaves_the_line_as_it_was() {
         let free = Moment::now();
         acquired(&second).await;
         assert!(free.elapsed() <= POLL.mul_f64(1.2) + 80 * MS, "left after {left_after}: {:?}", free.elapsed());
-        second.bell.end(End::Word);
+        second.end(StreamEnd::Closed);
         assert_free_within(&store, 100 * MS).await;
     }
 }
@@ -552,7 +553,7 @@ async fn a_release_of_anothers_grant_here_is_not_lost_on_a_poll_under_way() {
 #[tokio::test(start_paused = true)]
 async fn a_release_of_anothers_grant_here_lets_the_line_behind_a_stale_holder_go_on() {
     let (broker, store) = broker();
-    let holder = broker.begin(ask(Want::Once)).unwrap();
+    let holder = broker.begin(ask(Mode::Once)).unwrap();
     let lock_id = acquired(&holder).await;
     let waiter = broker.begin(ask(polling(Some(60_000 * MS)))).unwrap();
     sleep(MS).await;
@@ -598,15 +599,15 @@ async fn a_wait_ends_on_time_whatever_the_store_does() {
 async fn nobody_acquires_while_a_lock_lingers_and_then_the_waiter_does_at_once() {
     let (broker, _) = broker();
     let linger = Duration::from_millis(1_500);
-    let lingering = Ask { linger, ..ask(Want::Once) };
+    let lingering = LockRequest { linger, ..ask(Mode::Once) };
     let holder = broker.begin(lingering).unwrap();
     acquired(&holder).await;
     let waiter = broker.begin(ask(waiting(None))).unwrap();
     assert!(matches!(next(&waiter).await, Event::Queued { .. }));
     let released = Moment::now();
-    holder.bell.end(End::Word);
+    holder.end(StreamEnd::Closed);
     assert_eq!(next(&holder).await, Event::Released);
-    let other = broker.begin(ask(Want::Once)).unwrap();
+    let other = broker.begin(ask(Mode::Once)).unwrap();
     assert!(matches!(next(&other).await, Event::NotAcquired { reason: Reason::Lingering, .. }));
     acquired(&waiter).await;
     let waited = released.elapsed();
@@ -616,7 +617,7 @@ async fn nobody_acquires_while_a_lock_lingers_and_then_the_waiter_does_at_once()
 #[tokio::test(start_paused = true)]
 async fn a_release_goes_on_until_the_store_is_back() {
     let (broker, store) = broker();
-    let holder = broker.begin(ask(Want::Once)).unwrap();
+    let holder = broker.begin(ask(Mode::Once)).unwrap();
     let lock_id = acquired(&holder).await;
     store.is_away(true);
     let release = broker.release(&name(), lock_id).await;
@@ -628,7 +629,7 @@ async fn a_release_goes_on_until_the_store_is_back() {
 #[tokio::test(start_paused = true)]
 async fn a_broker_that_drains_keeps_what_is_held_and_lets_waiters_go() {
     let (broker, store) = broker();
-    let holder = broker.begin(ask(Want::Once)).unwrap();
+    let holder = broker.begin(ask(Mode::Once)).unwrap();
     acquired(&holder).await;
     let waiter = broker.begin(ask(waiting(None))).unwrap();
     assert!(matches!(next(&waiter).await, Event::Queued { .. }));
@@ -637,10 +638,10 @@ async fn a_broker_that_drains_keeps_what_is_held_and_lets_waiters_go() {
     assert_eq!(next(&waiter).await, Event::Draining { grace });
     assert!(matches!(next(&waiter).await, Event::Failed(Failure::Unavailable { .. })));
     assert_eq!(next(&holder).await, Event::Draining { grace });
-    assert!(broker.begin(ask(Want::Once)).is_err());
+    assert!(broker.begin(ask(Mode::Once)).is_err());
     assert!(matches!(next(&holder).await, Event::Renewed { .. }));
     drop(waiter);
-    holder.bell.end(End::Word);
+    holder.end(StreamEnd::Closed);
     drop(holder);
     broker.drained().await;
     assert!(!is_held(&store).await);
@@ -650,9 +651,9 @@ async fn a_broker_that_drains_keeps_what_is_held_and_lets_waiters_go() {
 async fn no_keeper_is_left_when_all_is_over() {
     let (broker, store) = broker();
     for round in 0..200 {
-        let standing = broker.begin(ask(if round % 2 == 0 { Want::Once } else { waiting(Some(MS)) })).unwrap();
+        let standing = broker.begin(ask(if round % 2 == 0 { Mode::Once } else { waiting(Some(MS)) })).unwrap();
         sleep(2 * MS).await;
-        standing.bell.end(End::Word);
+        standing.end(StreamEnd::Closed);
     }
     assert_free_within(&store, 10 * MS).await;
     advance(MS).await;
@@ -809,27 +810,27 @@ fn name() -> LockName {
     LockName::new("job").unwrap()
 }
 
-fn ask(want: Want) -> Ask {
-    Ask { name: name(), ttl: TTL, linger: Duration::ZERO, owner: Owner::default(), want }
+fn ask(mode: Mode) -> LockRequest {
+    LockRequest { name: name(), ttl: TTL, linger: Duration::ZERO, owner: Owner::default(), mode }
 }
 
-fn waiting(max_wait: Option<Duration>) -> Want {
-    Want::Wait { max_wait, poll_interval: None }
+fn waiting(max_wait: Option<Duration>) -> Mode {
+    Mode::Wait { max_wait, poll_interval: None }
 }
 
-fn polling(poll_interval: Option<Duration>) -> Want {
-    Want::Wait { max_wait: None, poll_interval }
+fn polling(poll_interval: Option<Duration>) -> Mode {
+    Mode::Wait { max_wait: None, poll_interval }
 }
 
-async fn next(standing: &Standing) -> Event {
-    match poll_fn(|cx| standing.outbox.poll_next(cx)).await {
+async fn next(standing: &ClientStream) -> Event {
+    match poll_fn(|cx| standing.poll_next(cx)).await {
         Some(Item::Event(_, event)) => event,
         other => panic!("the stream gave {other:?}"),
     }
 }
 
 /// The next grant, past whatever is told of the wait for it.
-async fn acquired(standing: &Standing) -> LockId {
+async fn acquired(standing: &ClientStream) -> LockId {
     loop {
         match next(standing).await {
             Event::Acquired { lock_id, .. } => return lock_id,
@@ -839,7 +840,7 @@ async fn acquired(standing: &Standing) -> LockId {
     }
 }
 
-async fn after_renewals(standing: &Standing) -> Event {
+async fn after_renewals(standing: &ClientStream) -> Event {
     loop {
         match next(standing).await {
             Event::Renewed { .. } => {}
@@ -848,8 +849,8 @@ async fn after_renewals(standing: &Standing) -> Event {
     }
 }
 
-async fn held(broker: &Broker<Network>) -> Standing {
-    let standing = broker.begin(ask(Want::Once)).unwrap();
+async fn held(broker: &Broker<Network>) -> ClientStream {
+    let standing = broker.begin(ask(Mode::Once)).unwrap();
     acquired(&standing).await;
     standing
 }

@@ -6,13 +6,12 @@ use std::time::Duration;
 
 use crate::support::*;
 use futures_util::future::join_all;
+use lockbroker::broker::{self, Failure, Settings};
 use lockbroker::client::Client;
 use lockbroker::metrics::Metrics;
 use lockbroker::proto::lock_event::Kind;
 use lockbroker::proto::{AcquireRequest, BeginLock, ReleaseRequest, session_response};
-use lockbroker::session::{self, Settings};
 use lockbroker::store::MemoryStore;
-use lockbroker::stream::{Ack, Item};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -418,20 +417,21 @@ async fn what_a_client_leaves_unread_is_bounded() {
     broker.scraped("nothing is left", |scrape| used(scrape, "unread_events") == 0.0).await;
 }
 
-/// An ack counts as one more for each lock that it leaves out.
 #[tokio::test]
 async fn where_all_clients_leave_much_unread_each_is_read_no_more_sooner() {
     let max = std::num::NonZeroUsize::new(10).unwrap();
     let (default_ttl, poll_interval) = (TTL, Duration::from_secs(1));
     let settings = Settings { default_ttl, max_ttl: TTL, poll_interval, max_locks: max, max_waiters: max };
-    let broker = session::Broker::new(MemoryStore::new(), settings, &Metrics::default());
-    let unread = |count: usize| {
-        let outbox = broker.outbox(None);
-        outbox.push(Item::Ack(Ack { seq: 1, ttl: TTL, not_renewed: vec![1; count - 1] }));
-        outbox
+    let broker = broker::Broker::new(MemoryStore::new(), settings, &Metrics::default());
+    // `opened` is one more.
+    let unread = |count: i64| {
+        let stream = broker.stream(None);
+        let session = broker.open(stream.key(), TTL).unwrap();
+        (1..count).for_each(|lock_ref| session.turn_back(lock_ref, Failure::Invalid { why: "no".into() }));
+        (stream, session)
     };
     let (few, some, many) = (unread(64), unread(65), unread(8_193));
-    let backed_up = || [&few, &some, &many].map(|outbox| broker.is_backed_up(outbox));
+    let backed_up = || [&few, &some, &many].map(|(stream, _)| broker.is_backed_up(stream.key()));
     assert_eq!(backed_up(), [false, false, true]);
     let others = unread(1_000_000);
     assert_eq!(backed_up(), [false, true, true]);

@@ -36,6 +36,16 @@ impl Moment {
         Moment(BEGINNING + Readings::now().since(readings))
     }
 
+    /// Returns the moment that is so many nanoseconds after the clock's beginning, as [`Moment::nanos`] counts them.
+    pub fn from_nanos(nanos: u64) -> Moment {
+        Moment(Duration::from_nanos(nanos))
+    }
+
+    /// Returns the nanoseconds since the clock's beginning, up to the 584 years that they can count.
+    pub fn nanos(self) -> u64 {
+        u64::try_from(self.0.as_nanos()).unwrap_or(u64::MAX)
+    }
+
     /// Returns the time since then; zero if it is yet to come.
     pub fn elapsed(self) -> Duration {
         Moment::now().since(self)

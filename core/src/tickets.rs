@@ -1,34 +1,34 @@
-//! A line that knows everybody's place in it without counting heads one by one.
+//! Those who wait, by rising tickets. Knows the place of each without counting those before it one by one.
 
 use std::collections::BTreeMap;
 
 /// How many tickets in a row share a block. A place costs a step per block and a step per ticket in one block: some
-/// hundred steps in a line of 10,000, where counting heads would take 10,000 for each of them.
+/// hundred steps in a queue of 10,000, where counting them would take 10,000 for each of them.
 const BLOCK: u64 = 256;
 
 /// Values by rising tickets; any of them may leave.
-#[derive(Debug)]
-pub(super) struct Queue<T> {
+#[derive(Debug, Clone)]
+pub(crate) struct Tickets<T> {
     /// By ticket / [`BLOCK`]. None is empty.
     blocks: BTreeMap<u64, BTreeMap<u64, T>>,
 }
 
-impl<T> Default for Queue<T> {
-    fn default() -> Queue<T> {
-        Queue { blocks: BTreeMap::new() }
+impl<T> Default for Tickets<T> {
+    fn default() -> Tickets<T> {
+        Tickets { blocks: BTreeMap::new() }
     }
 }
 
-impl<T> Queue<T> {
-    pub(super) fn is_empty(&self) -> bool {
+impl<T> Tickets<T> {
+    pub(crate) fn is_empty(&self) -> bool {
         self.blocks.is_empty()
     }
 
-    pub(super) fn insert(&mut self, ticket: u64, value: T) {
+    pub(crate) fn insert(&mut self, ticket: u64, value: T) {
         self.blocks.entry(ticket / BLOCK).or_default().insert(ticket, value);
     }
 
-    pub(super) fn remove(&mut self, ticket: u64) {
+    pub(crate) fn remove(&mut self, ticket: u64) {
         if let Some(block) = self.blocks.get_mut(&(ticket / BLOCK)) {
             block.remove(&ticket);
             if block.is_empty() {
@@ -37,16 +37,16 @@ impl<T> Queue<T> {
         }
     }
 
-    pub(super) fn first(&self) -> Option<(u64, &T)> {
+    pub(crate) fn first(&self) -> Option<(u64, &T)> {
         let (_, block) = self.blocks.first_key_value()?;
         block.first_key_value().map(|(ticket, value)| (*ticket, value))
     }
 
-    pub(super) fn is_first(&self, ticket: u64) -> bool {
+    pub(crate) fn is_first(&self, ticket: u64) -> bool {
         self.first().is_some_and(|(first, _)| first == ticket)
     }
 
-    pub(super) fn pop_first(&mut self) -> Option<(u64, T)> {
+    pub(crate) fn pop_first(&mut self) -> Option<(u64, T)> {
         let mut block = self.blocks.first_entry()?;
         let first = block.get_mut().pop_first();
         if block.get().is_empty() {
@@ -56,13 +56,13 @@ impl<T> Queue<T> {
     }
 
     /// How many stand before this ticket.
-    pub(super) fn before(&self, ticket: u64) -> usize {
+    pub(crate) fn before(&self, ticket: u64) -> usize {
         let own = ticket / BLOCK;
         let earlier: usize = self.blocks.range(..own).map(|(_, block)| block.len()).sum();
         earlier + self.blocks.get(&own).map_or(0, |block| block.range(..ticket).count())
     }
 
-    pub(super) fn values(&self) -> impl Iterator<Item = &T> {
+    pub(crate) fn values(&self) -> impl Iterator<Item = &T> {
         self.blocks.values().flat_map(BTreeMap::values)
     }
 }
@@ -73,23 +73,23 @@ mod tests {
 
     #[test]
     fn everybody_has_a_place_whoever_leaves() {
-        let mut queue = Queue::default();
-        (0..3 * BLOCK).for_each(|ticket| queue.insert(ticket, ticket));
-        (0..3 * BLOCK).filter(|ticket| ticket % 3 != 1).for_each(|ticket| queue.remove(ticket));
-        queue.remove(0);
+        let mut tickets = Tickets::default();
+        (0..3 * BLOCK).for_each(|ticket| tickets.insert(ticket, ticket));
+        (0..3 * BLOCK).filter(|ticket| ticket % 3 != 1).for_each(|ticket| tickets.remove(ticket));
+        tickets.remove(0);
         for (place, ticket) in (1..3 * BLOCK).step_by(3).enumerate() {
-            assert_eq!(queue.before(ticket), place);
+            assert_eq!(tickets.before(ticket), place);
         }
-        assert_eq!(queue.values().count(), BLOCK as usize);
+        assert_eq!(tickets.values().count(), BLOCK as usize);
         for ticket in (1..3 * BLOCK).step_by(3) {
-            assert!(queue.is_first(ticket));
-            assert_eq!(queue.pop_first(), Some((ticket, ticket)));
+            assert!(tickets.is_first(ticket));
+            assert_eq!(tickets.pop_first(), Some((ticket, ticket)));
         }
-        assert!(queue.is_empty() && queue.first().is_none() && queue.pop_first().is_none());
+        assert!(tickets.is_empty() && tickets.first().is_none() && tickets.pop_first().is_none());
         // One that was taken out for a hand-over comes back to its old place.
-        queue.insert(9, 9);
-        queue.insert(2, 2);
-        assert!(queue.is_first(2));
-        assert_eq!(queue.before(9), 1);
+        tickets.insert(9, 9);
+        tickets.insert(2, 2);
+        assert!(tickets.is_first(2));
+        assert_eq!(tickets.before(9), 1);
     }
 }

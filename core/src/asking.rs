@@ -1,0 +1,135 @@
+//! Asking the store, and answering those who call.
+
+use crate::broker::{Asker, Call, Cx, Output, RequestId, Seen};
+use crate::env::{Env, Observed};
+use crate::errand::ErrandKey;
+use crate::failure::Failure;
+use crate::hold::{End, Hold, HoldKey, Releasing, State};
+use crate::lock::{LockId, LockName, Owner};
+use crate::request::Ended;
+use crate::store::{ItemState, LockStatus, Note, Request, StoreError};
+
+impl<E: Env> Cx<'_, E> {
+    /// Asks the store for a hold. The answer to what it asked before is passed over.
+    pub(crate) fn ask(&mut self, me: HoldKey, request: Request) {
+        let hold = self.hold_mut(me);
+        hold.request = hold.request.wrapping_add(1);
+        let (number, name) = (hold.request, hold.name.clone());
+        self.core.outputs.push_back(Output::Ask { id: RequestId { asker: Asker::Hold(me), number }, name, request });
+    }
+
+    /// Gives up what a hold asked: the answer is passed over.
+    pub(crate) fn give_up(&mut self, me: HoldKey) {
+        let hold = self.hold_mut(me);
+        hold.request = hold.request.wrapping_add(1);
+    }
+
+    /// Asks the store for an errand.
+    pub(crate) fn ask_on_errand(&mut self, key: ErrandKey, request: Request) {
+        let Some(errand) = self.core.errands.get_mut(key) else { return };
+        errand.request = errand.request.wrapping_add(1);
+        let (number, name) = (errand.request, errand.name.clone());
+        let id = RequestId { asker: Asker::Errand(key), number };
+        self.core.outputs.push_back(Output::Ask { id, name, request });
+    }
+
+    /// Tells the store something about a hold's lock.
+    pub(crate) fn note(&mut self, me: HoldKey, note: Note) {
+        let name = self.hold(me).name.clone();
+        self.core.outputs.push_back(Output::Note { name, note });
+    }
+
+    /// Tells the store something about a lock.
+    pub(crate) fn note_of(&mut self, name: &LockName, note: Note) {
+        self.core.outputs.push_back(Output::Note { name: name.clone(), note });
+    }
+
+    /// Takes note that the store did not do something, which is tried again.
+    pub(crate) fn retried(&mut self, me: HoldKey, what: &'static str, error: &StoreError) {
+        if let Some(hold) = self.core.holds.get(me) {
+            self.env.observe(Observed::Retried { name: &hold.name, what, error });
+        }
+    }
+
+    /// Keeps what a hold has come to, right after it was made.
+    pub(crate) fn settle_in(&mut self, me: HoldKey, state: State) {
+        match state {
+            State::Over => self.remove_hold(me),
+            state => self.hold_mut(me).state = state,
+        }
+    }
+
+    /// Tells a hold to end, which it comes to when it looks. The first word counts, but a silence may still be followed by
+    /// one. Returns false if that makes no difference any more.
+    pub(crate) fn note_end(&mut self, hold: HoldKey, end: End) -> bool {
+        let Some(hold) = self.core.holds.get_mut(hold) else { return false };
+        let counts = hold.heeds() && matches!(hold.end, None | Some(End::Unresponsive));
+        if counts {
+            hold.end = Some(end);
+        }
+        counts
+    }
+
+    /// Tells a hold to end, and lets it look.
+    pub(crate) fn end_hold_by(&mut self, hold: HoldKey, end: End) {
+        if self.note_end(hold, end) {
+            self.look_later(hold);
+        }
+    }
+
+    /// Sees to what somebody wanted of a hold that ends otherwise: a Release call goes to the store itself.
+    pub(crate) fn fall_back(&mut self, me: HoldKey, end: End) {
+        if let End::Release(call, lock_id) = end {
+            let name = self.hold(me).name.clone();
+            self.release_by_id(call, &name, lock_id);
+        }
+    }
+
+    /// Releases a grant that nobody keeps here.
+    pub(crate) fn release_by_id(&mut self, call: Call, name: &LockName, lock_id: LockId) {
+        if !self.count_reserved() {
+            let full = self.full();
+            return self.answer_release(call, Err(full));
+        }
+        let me = self.core.holds.insert(Hold {
+            name: name.clone(),
+            owner: Owner::default(),
+            ttl: self.core.settings.max_ttl,
+            linger: lock_id.linger,
+            subscriber: None,
+            end: None,
+            has_room: true,
+            waits: false,
+            state: State::Over,
+            request: 0,
+            due: None,
+        });
+        let state = Releasing::by_id(me, lock_id, call, self);
+        self.settle_in(me, state);
+    }
+
+    pub(crate) fn answer_release(&mut self, call: Call, result: Result<Ended, Failure>) {
+        self.core.outputs.push_back(Output::Released { call, result });
+    }
+
+    /// Answers a look with what the store has, and what is known here.
+    pub(crate) fn answer_look(
+        &mut self,
+        call: Call,
+        name: &LockName,
+        lock_id: Option<LockId>,
+        status: Result<LockStatus, StoreError>,
+    ) {
+        let result = status.map_err(Failure::from).map(|mut status| {
+            let mut lease_end = None;
+            if let LockStatus::Taken { state: ItemState::Held(id), owner, .. } = &mut status {
+                *owner = self.label_of(name, *id, std::mem::take(owner));
+                let asked_about = lock_id.filter(|lock_id| lock_id.grant == *id);
+                let kept = asked_about.and_then(|lock_id| self.holder(name, lock_id.grant));
+                lease_end = kept.and_then(|hold| self.core.holds.get(hold)?.told_lease_end());
+            }
+            Seen { status, lease_end }
+        });
+        self.core.outputs.push_back(Output::Looked { call, result });
+    }
+}

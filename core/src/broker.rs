@@ -1,0 +1,468 @@
+//! The tables of a broker, and what comes in and goes out.
+//!
+//! A turn takes one input, lets everything that it touches look at what there is to do, and leaves outputs behind. Nothing
+//! calls back: who is to look is put in a queue, which the turn works off.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::Time;
+use crate::env::{Env, Observed};
+use crate::errand::{Errand, ErrandKey, Task};
+use crate::event::{Event, LockRef};
+use crate::failure::Failure;
+use crate::hold::{End, Hold, HoldKey, Stimulus};
+use crate::lock::{LockId, LockName, WakeHint};
+use crate::names::Names;
+use crate::outbox::{Item, Read};
+use crate::request::{Ended, LockRequest, ProtocolError, Settings, StoreTraits, StreamEnd};
+use crate::session::{Stream, StreamKey};
+use crate::slab::Slab;
+use crate::store::{LockStatus, Note, Reply, Request};
+use crate::timers::Timers;
+
+/// A number by which whoever drives the core knows a call again.
+pub type Call = u64;
+
+/// Names a request to the store, for its answer. An answer that comes after the request was given up finds nobody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId {
+    pub(crate) asker: Asker,
+    pub(crate) number: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Asker {
+    Hold(HoldKey),
+    Errand(ErrandKey),
+}
+
+/// Whose time it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Timed {
+    Hold(HoldKey),
+    Stream(StreamKey),
+    Errand(ErrandKey),
+}
+
+/// What is to be done outside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// There is something to read on a stream, or its end.
+    Readable(StreamKey),
+    /// A Session's client was not heard for so long that its locks are lost, and the Session has ended.
+    Silent(StreamKey),
+    /// Ask the store, and bring the answer.
+    Ask {
+        /// For the answer.
+        id: RequestId,
+        /// The lock.
+        name: LockName,
+        /// What to ask.
+        request: Request,
+    },
+    /// Tell the store.
+    Note {
+        /// The lock.
+        name: LockName,
+        /// What to tell.
+        note: Note,
+    },
+    /// A Release call is answered.
+    Released {
+        /// The call.
+        call: Call,
+        /// The answer.
+        result: Result<Ended, Failure>,
+    },
+    /// A look is answered.
+    Looked {
+        /// The call.
+        call: Call,
+        /// The answer.
+        result: Result<Seen, Failure>,
+    },
+    /// After [`Broker::drain`], the last stream has gone and its releases are done.
+    Drained,
+}
+
+/// A lock as a look shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// As the store has it.
+    pub status: LockStatus,
+    /// The end of the lease, if the lock is held by the id that was asked about, and kept here.
+    pub lease_end: Option<Time>,
+}
+
+/// How many there are of what clients can make a broker hold.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Counts {
+    /// Locks that are being acquired, held, released or cleaned up, or that linger.
+    pub locks: usize,
+    /// Requests that count among `--max-waiters`.
+    pub waits: usize,
+    /// Locks that are held.
+    pub held: usize,
+    /// Requests that stand in a queue.
+    pub waiting: usize,
+    /// Events that wait to be read by clients.
+    pub unread: usize,
+}
+
+/// The tables of a broker.
+#[derive(Debug, Clone)]
+pub(crate) struct Core {
+    pub(crate) settings: Settings,
+    pub(crate) store: StoreTraits,
+    pub(crate) holds: Slab<Hold>,
+    pub(crate) streams: Slab<Stream>,
+    pub(crate) errands: Slab<Errand>,
+    pub(crate) names: Names,
+    timers: Timers<Timed>,
+    /// The holds that are to look at what there is to do.
+    pub(crate) work: VecDeque<HoldKey>,
+    pub(crate) outputs: VecDeque<Output>,
+    /// When the next look for those who wait behind holders may be sent.
+    pub(crate) next_look: Option<Time>,
+    /// For how long a broker that is going away goes on.
+    pub(crate) draining: Option<Duration>,
+    /// True when the process is about to end with locks held: nothing is released any more.
+    pub(crate) abandoned: bool,
+    pub(crate) counts: Counts,
+    /// What has to be finished before the broker may end: streams, and releases that are under way.
+    pub(crate) unfinished: usize,
+    drained_told: bool,
+    now: Time,
+}
+
+/// One turn: the tables, the outside, and what time it is.
+pub(crate) struct Cx<'a, E> {
+    pub(crate) core: &'a mut Core,
+    pub(crate) env: &'a mut E,
+    pub(crate) now: Time,
+}
+
+/// Hands out the locks of one store.
+#[derive(Debug, Clone)]
+pub struct Broker {
+    core: Core,
+}
+
+impl Broker {
+    /// Makes a broker that has no locks. `seed` must be unknown to clients: it spreads the names that they choose.
+    pub fn new(settings: Settings, store: StoreTraits, seed: u64) -> Broker {
+        let core = Core {
+            settings,
+            store,
+            holds: Slab::new(),
+            streams: Slab::new(),
+            errands: Slab::new(),
+            names: Names::new(seed),
+            timers: Timers::new(),
+            work: VecDeque::new(),
+            outputs: VecDeque::new(),
+            next_look: None,
+            draining: None,
+            abandoned: false,
+            counts: Counts::default(),
+            unfinished: 0,
+            drained_told: false,
+            now: Time::from_nanos(0),
+        };
+        Broker { core }
+    }
+
+    /// Takes a turn. What is due comes first.
+    fn turn<E: Env, T>(&mut self, env: &mut E, act: impl FnOnce(&mut Cx<'_, E>) -> T) -> T {
+        // Never back, whatever the driver says.
+        let now = env.now().max(self.core.now);
+        self.core.now = now;
+        let mut cx = Cx { core: &mut self.core, env, now };
+        cx.fire();
+        let result = act(&mut cx);
+        cx.settle();
+        result
+    }
+
+    /// Lets what is due look at what there is to do.
+    pub fn timeout(&mut self, env: &mut impl Env) {
+        self.turn(env, |_| ());
+    }
+
+    /// Returns when [`Broker::timeout`] is to be called.
+    pub fn due(&self) -> Option<Time> {
+        self.core.timers.first()
+    }
+
+    /// Takes the next thing that is to be done outside. All are to be taken before anything is waited for.
+    pub fn output(&mut self) -> Option<Output> {
+        self.core.outputs.pop_front()
+    }
+
+    /// Makes a stream on which nothing has been asked yet. `caller` is who its client is, for the audit.
+    pub fn stream(&mut self, caller: Option<Arc<str>>) -> StreamKey {
+        self.core.streams.insert(Stream::new(caller))
+    }
+
+    /// Begins to get a lock for a stream of its own. What comes of it is told there.
+    ///
+    /// # Errors
+    /// There is no room, or the broker is going away.
+    pub fn begin_alone(&mut self, stream: StreamKey, request: LockRequest, env: &mut impl Env) -> Result<(), Failure> {
+        self.turn(env, |cx| {
+            let room = cx.admit(stream, &request)?;
+            cx.core.unfinished += 1;
+            cx.begin(stream, crate::event::SESSION, request, room);
+            Ok(())
+        })
+    }
+
+    /// Opens a Session whose locks have this ttl.
+    ///
+    /// # Errors
+    /// The broker is going away.
+    pub fn open(&mut self, stream: StreamKey, ttl: Duration, env: &mut impl Env) -> Result<(), Failure> {
+        self.turn(env, |cx| cx.open_session(stream, ttl))
+    }
+
+    /// Takes note of a new lock's handle on a Session. [`Broker::begin`] or [`Broker::turn_back`] follows.
+    ///
+    /// # Errors
+    /// The handle does not rise.
+    pub fn take_ref(&mut self, stream: StreamKey, lock_ref: LockRef, env: &mut impl Env) -> Result<(), ProtocolError> {
+        self.turn(env, |cx| cx.take_ref(stream, lock_ref))
+    }
+
+    /// Begins to get a lock on a Session. What comes of it is told there.
+    pub fn begin(&mut self, stream: StreamKey, lock_ref: LockRef, request: LockRequest, env: &mut impl Env) {
+        self.turn(env, |cx| {
+            if !cx.core.streams.get(stream).is_some_and(|stream| !stream.is_over) {
+                return;
+            }
+            match cx.admit(stream, &request) {
+                Ok(room) => cx.begin(stream, lock_ref, request, room),
+                Err(failure) => cx.push(stream, Item::Event(lock_ref, Event::Failed(failure))),
+            }
+        });
+    }
+
+    /// Turns back a lock whose request does not do.
+    pub fn turn_back(&mut self, stream: StreamKey, lock_ref: LockRef, failure: Failure, env: &mut impl Env) {
+        self.turn(env, |cx| {
+            cx.env.observe(Observed::TurnedBack { failure: &failure });
+            cx.push(stream, Item::Event(lock_ref, Event::Failed(failure)));
+        });
+    }
+
+    /// Takes note of a heartbeat: all locks of the Session are renewed, and then it is acknowledged.
+    ///
+    /// # Errors
+    /// Its number does not rise.
+    pub fn heartbeat(&mut self, stream: StreamKey, seq: i64, env: &mut impl Env) -> Result<(), ProtocolError> {
+        self.turn(env, |cx| cx.heartbeat(stream, seq))
+    }
+
+    /// Gives up a lock of a Session, or the wait for it. Ending what has already ended does nothing.
+    ///
+    /// # Errors
+    /// There never was such a handle.
+    pub fn end_lock(&mut self, stream: StreamKey, lock_ref: LockRef, env: &mut impl Env) -> Result<(), ProtocolError> {
+        self.turn(env, |cx| cx.end_lock(stream, lock_ref))
+    }
+
+    /// Ends a stream. A stream of one lock whose client was unresponsive may still be closed by it.
+    pub fn end(&mut self, stream: StreamKey, by: StreamEnd, env: &mut impl Env) {
+        self.turn(env, |cx| cx.end_stream(stream, by));
+    }
+
+    /// Takes note that nobody reads a stream any more.
+    pub fn stop_reading(&mut self, stream: StreamKey, env: &mut impl Env) {
+        self.turn(env, |cx| cx.stop_reading(stream));
+    }
+
+    /// Takes the next item that waits to be read on a stream.
+    pub fn read(&mut self, stream: StreamKey, env: &mut impl Env) -> Read {
+        let now = self.core.now;
+        Cx { core: &mut self.core, env, now }.read(stream)
+    }
+
+    /// Returns how many events wait to be read on a stream. An ack counts as one more for each lock that it leaves out.
+    pub fn unread(&self, stream: StreamKey) -> usize {
+        self.core.streams.get(stream).map_or(0, |stream| stream.outbox.unread())
+    }
+
+    /// Brings the store's answer to a request. One to a request that was given up is passed over.
+    pub fn answered(&mut self, id: RequestId, reply: Reply, env: &mut impl Env) {
+        self.turn(env, |cx| match id.asker {
+            Asker::Hold(hold) if cx.core.holds.get(hold).is_some_and(|hold| hold.request == id.number) => {
+                cx.step(hold, Stimulus::Answer(reply));
+            }
+            Asker::Errand(errand) if cx.core.errands.get(errand).is_some_and(|errand| errand.request == id.number) => {
+                cx.step_errand(errand, Stimulus::Answer(reply));
+            }
+            Asker::Hold(_) | Asker::Errand(_) => {}
+        });
+    }
+
+    /// Releases the grant that `lock_id` names, wherever it is kept. [`Output::Released`] has the answer.
+    pub fn release(&mut self, call: Call, name: &LockName, lock_id: LockId, env: &mut impl Env) {
+        self.turn(env, |cx| {
+            let holder = cx.holder(name, lock_id.grant);
+            match holder.filter(|hold| cx.note_end(*hold, End::Release(call, lock_id))) {
+                Some(hold) => cx.look_later(hold),
+                None => cx.release_by_id(call, name, lock_id),
+            }
+        });
+    }
+
+    /// Looks at a lock. [`Output::Looked`] has the answer.
+    pub fn look(&mut self, call: Call, name: &LockName, lock_id: Option<LockId>, env: &mut impl Env) {
+        self.turn(env, |cx| cx.look_for(call, name, lock_id));
+    }
+
+    /// Heeds what another broker says of a lock that may be free.
+    pub fn woken(&mut self, hint: WakeHint, env: &mut impl Env) {
+        self.turn(env, |cx| cx.woken(hint));
+    }
+
+    /// Takes no new work and tells every stream, so that clients reattach elsewhere. Locks are renewed for as long as this
+    /// process runs; it should be `grace` at the most.
+    pub fn drain(&mut self, grace: Duration, env: &mut impl Env) {
+        self.turn(env, |cx| {
+            if cx.core.draining.replace(grace).is_none() {
+                cx.tell_all_draining(grace);
+                let holds: Vec<HoldKey> = cx.core.holds.keys().collect();
+                cx.core.work.extend(holds);
+            }
+        });
+    }
+
+    /// Returns true once the broker takes no new work.
+    pub fn is_draining(&self) -> bool {
+        self.core.draining.is_some()
+    }
+
+    /// Releases nothing from now on, whatever becomes of the streams: said before the process ends with locks still held,
+    /// which then stand for their ttl.
+    pub fn abandon(&mut self) {
+        self.core.abandoned = true;
+    }
+
+    /// Returns how many there are of what clients can make a broker hold.
+    pub fn counts(&self) -> Counts {
+        self.core.counts
+    }
+
+    /// Returns true if nothing is left of any client: all tables are empty.
+    pub fn is_empty(&self) -> bool {
+        let core = &self.core;
+        core.holds.len() + core.streams.len() + core.errands.len() + core.names.len() + core.timers.len() == 0
+            && core.counts == Counts::default()
+            && core.unfinished == 0
+    }
+}
+
+impl<E: Env> Cx<'_, E> {
+    /// Lets what is due look at what there is to do. What sets a time that has come already has its turn in the next one.
+    fn fire(&mut self) {
+        let due: Vec<Timed> = std::iter::from_fn(|| self.core.timers.pop(self.now)).collect();
+        for timed in due {
+            match timed {
+                Timed::Hold(key) => {
+                    if let Some(hold) = self.core.holds.get_mut(key) {
+                        hold.due = None;
+                        self.core.work.push_back(key);
+                    }
+                }
+                Timed::Stream(key) => {
+                    if let Some(stream) = self.core.streams.get_mut(key) {
+                        stream.due = None;
+                        self.step_stream(key);
+                    }
+                }
+                Timed::Errand(key) => {
+                    if let Some(errand) = self.core.errands.get_mut(key) {
+                        errand.due = None;
+                        self.step_errand(key, Stimulus::Look);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Works off the queue of those who are to look.
+    fn settle(&mut self) {
+        while let Some(hold) = self.core.work.pop_front() {
+            self.step(hold, Stimulus::Look);
+        }
+        if self.core.draining.is_some() && self.core.unfinished == 0 && !self.core.drained_told {
+            self.core.drained_told = true;
+            self.core.outputs.push_back(Output::Drained);
+        }
+    }
+
+    /// Sets when a hold looks anew by itself.
+    pub(crate) fn wake_hold_at(&mut self, me: HoldKey, at: Option<Time>) {
+        let Core { timers, holds, .. } = &mut *self.core;
+        if let Some(hold) = holds.get_mut(me) {
+            timers.set(Timed::Hold(me), &mut hold.due, at);
+        }
+    }
+
+    /// Sets when a stream looks anew by itself.
+    pub(crate) fn wake_stream_at(&mut self, key: StreamKey, at: Option<Time>) {
+        let Core { timers, streams, .. } = &mut *self.core;
+        if let Some(stream) = streams.get_mut(key) {
+            timers.set(Timed::Stream(key), &mut stream.due, at);
+        }
+    }
+
+    /// Sets when an errand looks anew by itself.
+    pub(crate) fn wake_errand_at(&mut self, key: ErrandKey, at: Option<Time>) {
+        let Core { timers, errands, .. } = &mut *self.core;
+        if let Some(errand) = errands.get_mut(key) {
+            timers.set(Timed::Errand(key), &mut errand.due, at);
+        }
+    }
+
+    /// Lets a hold look at what there is to do, later in this turn.
+    pub(crate) fn look_later(&mut self, hold: HoldKey) {
+        self.core.work.push_back(hold);
+    }
+
+    /// Returns the record of a hold that is there: the one that takes its turn, or one that a table names.
+    pub(crate) fn hold(&self, me: HoldKey) -> &Hold {
+        self.core.holds.get(me).expect("a hold takes its turn only while it is there")
+    }
+
+    /// Returns the record of a hold that is there, to change it.
+    pub(crate) fn hold_mut(&mut self, me: HoldKey) -> &mut Hold {
+        self.core.holds.get_mut(me).expect("a hold takes its turn only while it is there")
+    }
+
+    /// Forgets a hold that is done. Its room is free for another.
+    pub(crate) fn remove_hold(&mut self, me: HoldKey) {
+        if let Some(end) = self.hold_mut(me).end.take() {
+            self.fall_back(me, end);
+        }
+        self.detach(me);
+        self.wake_hold_at(me, None);
+        if let Some(hold) = self.core.holds.remove(me) {
+            self.core.counts.locks -= usize::from(hold.has_room);
+            self.core.counts.waits -= usize::from(hold.waits);
+        }
+    }
+
+    pub(crate) fn insert_errand(&mut self, name: LockName, has_room: bool, task: Task) -> ErrandKey {
+        self.core.errands.insert(Errand { name, has_room, request: 0, due: None, task })
+    }
+
+    pub(crate) fn remove_errand(&mut self, key: ErrandKey) {
+        self.wake_errand_at(key, None);
+        if let Some(errand) = self.core.errands.remove(key) {
+            self.core.counts.locks -= usize::from(errand.has_room);
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! What the core is given from outside: time, chance, and somebody who watches.
+
+use std::time::Duration;
+
+use crate::Time;
+use crate::event::{LostReason, Reason};
+use crate::failure::Failure;
+use crate::lock::{FencingToken, GrantId, LingerId, LockName, Owner};
+use crate::request::Mode;
+use crate::rules::Rule;
+use crate::store::StoreError;
+
+/// The outside of the core, as whoever drives it makes it.
+pub trait Env {
+    /// Returns what time it is. The core reads it once a turn.
+    fn now(&self) -> Time;
+    /// Draws a fresh grant id.
+    fn grant_id(&mut self) -> GrantId;
+    /// Draws a fresh linger id.
+    fn linger_id(&mut self) -> LingerId;
+    /// Returns a time from `span` to `span + extra`, at random, so that brokers do not act in step.
+    fn spread(&mut self, span: Duration, extra: Duration) -> Duration;
+    /// Returns true if a rule is to be left out.
+    fn breaks(&self, rule: Rule) -> bool {
+        let _ = rule;
+        false
+    }
+    /// Takes note of what happened, for metrics, the audit and the log.
+    fn observe(&mut self, observed: Observed<'_>) {
+        let _ = observed;
+    }
+}
+
+/// A lock and the client that it is about.
+#[derive(Debug, Clone, Copy)]
+pub struct Subject<'a> {
+    /// The lock.
+    pub name: &'a LockName,
+    /// The holder's label.
+    pub owner: &'a Owner,
+    /// Who the client is, where somebody wants to know.
+    pub caller: Option<&'a str>,
+}
+
+/// The cause of a release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ReleaseCause {
+    /// Its client ended it, or closed its stream.
+    Closed,
+    /// Somebody called Release.
+    ReleaseCall,
+    /// Its client fell silent, and its validity is over.
+    Silent,
+    /// Its client was told that it is lost, and its validity is over.
+    Lost,
+}
+
+/// Something that happened.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub enum Observed<'a> {
+    /// A lock was granted, or reattached.
+    Granted {
+        /// The lock and its client.
+        subject: Subject<'a>,
+        /// Its token.
+        token: FencingToken,
+        /// How it was asked for.
+        mode: &'a Mode,
+        /// The time since it was asked for.
+        waited: Duration,
+    },
+    /// A request came to nothing, by what the store or the client did.
+    NotAcquired {
+        /// The lock and its client.
+        subject: Subject<'a>,
+        /// What the client is told.
+        reason: Reason,
+    },
+    /// A request failed, before or after it was tried.
+    Failed {
+        /// The lock and its client.
+        subject: Subject<'a>,
+        /// What the client is told.
+        failure: &'a Failure,
+    },
+    /// A request did not do, and was not tried.
+    TurnedBack {
+        /// What the client is told.
+        failure: &'a Failure,
+    },
+    /// A lock was renewed, so long after that was due.
+    Renewed {
+        /// From when the renewal was due to its answer.
+        lag: Duration,
+    },
+    /// A heartbeat came, so much later than a third of the ttl after the one before.
+    Heartbeat {
+        /// By how much it was late.
+        lag: Duration,
+    },
+    /// A lock was lost.
+    Lost {
+        /// The lock and its client.
+        subject: Subject<'a>,
+        /// Its token.
+        token: FencingToken,
+        /// The reason.
+        reason: LostReason,
+        /// True if its client had heard of the grant.
+        announced: bool,
+    },
+    /// A grant was ended.
+    Released {
+        /// The lock and its client.
+        subject: Subject<'a>,
+        /// Its token.
+        token: FencingToken,
+        /// The cause.
+        cause: ReleaseCause,
+    },
+    /// A lock is not held any more, for whatever reason.
+    HoldEnded {
+        /// The time since its grant.
+        held: Duration,
+    },
+    /// A lock went from its holder to a waiter of this broker.
+    HandedOver,
+    /// A limit refused something.
+    Full(Limit),
+    /// The store did not do something, which is tried again.
+    Retried {
+        /// The lock.
+        name: &'a LockName,
+        /// What was tried.
+        what: &'static str,
+        /// What the store said.
+        error: &'a StoreError,
+    },
+    /// A grant that nobody wants is left to expire: there is no room for another clean-up.
+    CleanupLeftOut,
+}
+
+/// A limit on what clients can make a broker hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Limit {
+    /// `--max-locks`.
+    Locks,
+    /// `--max-waiters`.
+    Waiters,
+}

@@ -1,0 +1,314 @@
+//! What is done for a lock besides holding it: deleting what may have landed and nobody wants, beginning the linger of a
+//! lock that was in mid-reattach, asking other brokers for wake-ups, and looking for a caller.
+
+use std::time::Duration;
+
+use crate::Time;
+use crate::broker::{Call, Cx};
+use crate::env::{Env, Observed};
+use crate::hold::{Hold, HoldKey, Lingering, State, Stimulus};
+use crate::lock::{GrantId, LingerId, LockId, LockName, Owner};
+use crate::slab::Key;
+use crate::store::{Change, ItemState, LockStatus, Note, Reply, Request, Watch};
+
+/// Names an errand.
+pub(crate) type ErrandKey = Key<Errand>;
+
+/// What is done for a lock besides holding it.
+#[derive(Debug, Clone)]
+pub(crate) struct Errand {
+    pub(crate) name: LockName,
+    /// True while it counts among `--max-locks`.
+    pub(crate) has_room: bool,
+    pub(crate) request: u32,
+    pub(crate) due: Option<Time>,
+    pub(crate) task: Task,
+}
+
+/// What an errand is for.
+#[derive(Debug, Clone)]
+pub(crate) enum Task {
+    CleanUp(CleanUp),
+    LingerEither(Box<LingerEither>),
+    Watch(Watching),
+    Look(Call, Option<LockId>),
+}
+
+/// Deletes a grant that nobody wants and whose command may still land (R4): again and again for the life of its item,
+/// whatever a look would show. Once deleted it is gone, for every command is sent once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CleanUp {
+    id: GrantId,
+    over: Time,
+    failures: u8,
+    /// When to try again, while the store is not asked.
+    again: Option<Time>,
+}
+
+/// Makes a lock linger that is held under either of two ids: a reattach was under way, and may still land. The old id comes
+/// first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LingerEither {
+    ids: [GrantId; 2],
+    linger_id: LingerId,
+    linger: Duration,
+    /// The T of its item.
+    life: u32,
+    over: Time,
+    failures: u8,
+    /// Which of the ids is tried.
+    index: usize,
+    /// True while every id of this round has been found replaced by others.
+    taken_over: bool,
+    step: Step,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Asking,
+    /// An earlier try may have landed.
+    Looking,
+    Pausing {
+        until: Time,
+    },
+}
+
+/// Asks that other brokers wake the queue of a lock that was not to be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Watching {
+    until: Time,
+}
+
+impl<E: Env> Cx<'_, E> {
+    /// Deletes, in the background, a grant that nobody wants. At twice `--max-locks` it is left out, and the item expires by
+    /// itself.
+    pub(crate) fn clean_up(&mut self, of: HoldKey, id: GrantId, life: u32) {
+        if !self.count_reserved() {
+            self.env.observe(Observed::CleanupLeftOut);
+            return;
+        }
+        self.begin_clean_up(of, id, life);
+    }
+
+    /// Does the same whatever the limit says.
+    pub(crate) fn clean_up_always(&mut self, of: HoldKey, id: GrantId, life: u32) {
+        self.core.counts.locks += 1;
+        self.begin_clean_up(of, id, life);
+    }
+
+    fn begin_clean_up(&mut self, of: HoldKey, id: GrantId, life: u32) {
+        let over = self.now + Duration::from_secs(life.into());
+        let task = Task::CleanUp(CleanUp { id, over, failures: 0, again: None });
+        let key = self.insert_errand(self.hold(of).name.clone(), true, task);
+        self.ask_on_errand(key, Request::Remove { state: ItemState::Held(id) });
+    }
+
+    /// Makes a lock linger, in the background, that is held under either of two ids.
+    pub(crate) fn linger_either(&mut self, of: HoldKey, ids: [GrantId; 2], linger: Duration, life: u32) {
+        let linger_id = self.env.linger_id();
+        let over = self.now + Duration::from_secs(life.into());
+        let step = Step::Asking;
+        let task = LingerEither { ids, linger_id, linger, life, over, failures: 0, index: 0, taken_over: true, step };
+        // The hold that asks for this ends now.
+        self.core.counts.locks += 1;
+        self.core.unfinished += 1;
+        let key = self.insert_errand(self.hold(of).name.clone(), true, Task::LingerEither(Box::new(task)));
+        self.ask_on_errand(key, Request::Linger { from: ids[0], to: linger_id, ttl: life, certain: false });
+    }
+
+    /// Asks, in the background, that other brokers wake the queue of a lock that was not to be had, which otherwise tries
+    /// again after `pause`.
+    pub(crate) fn watch(&mut self, name: &LockName, pause: Duration) {
+        if !self.core.store.can_be_woken {
+            return;
+        }
+        // What lives for `ttl` seconds is certain for three seconds less.
+        let ttl = u32::try_from(pause.as_secs()).unwrap_or(u32::MAX).saturating_add(5);
+        let until = self.now + Duration::from_secs((ttl - 3).into());
+        let now = self.now;
+        let kept = self.core.names.wakeups(name).is_some_and(|wakeups| wakeups.is_watched(now));
+        let key = self.insert_errand(name.clone(), false, Task::Watch(Watching { until }));
+        self.ask_on_errand(key, Request::Watch { kept, ttl });
+    }
+
+    /// Looks at a lock for a caller.
+    pub(crate) fn look_for(&mut self, call: Call, name: &LockName, lock_id: Option<LockId>) {
+        let key = self.insert_errand(name.clone(), false, Task::Look(call, lock_id));
+        self.ask_on_errand(key, Request::Look);
+    }
+
+    /// Lets an errand go on.
+    pub(crate) fn step_errand(&mut self, key: ErrandKey, stimulus: Stimulus) {
+        let Some(errand) = self.core.errands.get_mut(key) else { return };
+        let (name, task) = (errand.name.clone(), errand.task.clone());
+        let next = match task {
+            Task::CleanUp(cleanup) => self.clean_up_on(key, &name, cleanup, stimulus).map(Task::CleanUp),
+            Task::LingerEither(linger) => self.linger_either_on(key, &name, linger, stimulus).map(Task::LingerEither),
+            Task::Watch(watching) => self.watch_on(key, &name, watching, stimulus).map(Task::Watch),
+            Task::Look(call, lock_id) => match stimulus {
+                Stimulus::Answer(Reply::Status(status)) => {
+                    self.answer_look(call, &name, lock_id, status);
+                    None
+                }
+                _ => Some(Task::Look(call, lock_id)),
+            },
+        };
+        match next {
+            Some(next) => {
+                if let Some(errand) = self.core.errands.get_mut(key) {
+                    errand.task = next;
+                }
+            }
+            None => self.remove_errand(key),
+        }
+    }
+
+    fn clean_up_on(
+        &mut self,
+        key: ErrandKey,
+        name: &LockName,
+        mut cleanup: CleanUp,
+        stimulus: Stimulus,
+    ) -> Option<CleanUp> {
+        match stimulus {
+            Stimulus::Answer(Reply::Changed(Ok(Change::Done))) => {
+                self.released_elsewhere(name);
+                return None;
+            }
+            Stimulus::Answer(_) => {
+                let again = self.now + self.retry_pause(cleanup.failures);
+                cleanup.failures = cleanup.failures.saturating_add(1);
+                cleanup.again = Some(again);
+                self.wake_errand_at(key, Some(again));
+            }
+            Stimulus::Look if self.now >= cleanup.over => return None,
+            Stimulus::Look => {
+                cleanup.again = None;
+                self.ask_on_errand(key, Request::Remove { state: ItemState::Held(cleanup.id) });
+            }
+        }
+        Some(cleanup)
+    }
+
+    fn linger_either_on(
+        &mut self,
+        key: ErrandKey,
+        name: &LockName,
+        mut linger: Box<LingerEither>,
+        stimulus: Stimulus,
+    ) -> Option<Box<LingerEither>> {
+        let lingers = match (linger.step, stimulus) {
+            (Step::Asking, Stimulus::Answer(Reply::Changed(change))) => match change {
+                Ok(Change::Done) => true,
+                Ok(Change::Gone) => return self.lingers_not(),
+                Ok(Change::TakenOver) => {
+                    linger.step = Step::Looking;
+                    self.ask_on_errand(key, Request::Look);
+                    return Some(linger);
+                }
+                Err(_) => {
+                    linger.taken_over = false;
+                    false
+                }
+            },
+            (Step::Looking, Stimulus::Answer(Reply::Status(status))) => {
+                let expected = ItemState::Lingering(linger.linger_id);
+                matches!(status, Ok(LockStatus::Taken { state, .. }) if state == expected)
+            }
+            (Step::Pausing { until }, Stimulus::Look) if self.now >= until => {
+                return self.linger_next(key, linger, 0);
+            }
+            _ => return Some(linger),
+        };
+        if lingers {
+            self.lingers_now(name, &linger);
+            return None;
+        }
+        if linger.index == 0 {
+            return self.linger_next(key, linger, 1);
+        }
+        if linger.taken_over || self.now >= linger.over {
+            // By others, for good: the old id never comes back, and without it no reattach lands.
+            return self.lingers_not();
+        }
+        let until = self.now + self.retry_pause(linger.failures);
+        linger.failures = linger.failures.saturating_add(1);
+        linger.taken_over = true;
+        linger.step = Step::Pausing { until };
+        self.wake_errand_at(key, Some(until));
+        Some(linger)
+    }
+
+    /// Tries one of the two ids.
+    fn linger_next(
+        &mut self,
+        key: ErrandKey,
+        mut linger: Box<LingerEither>,
+        index: usize,
+    ) -> Option<Box<LingerEither>> {
+        linger.index = index;
+        linger.step = Step::Asking;
+        let (from, to, ttl) = (linger.ids[index], linger.linger_id, linger.life);
+        self.ask_on_errand(key, Request::Linger { from, to, ttl, certain: false });
+        Some(linger)
+    }
+
+    fn lingers_not(&mut self) -> Option<Box<LingerEither>> {
+        self.core.unfinished -= 1;
+        None
+    }
+
+    /// Keeps the lock closed from now on.
+    fn lingers_now(&mut self, name: &LockName, linger: &LingerEither) {
+        self.core.unfinished -= 1;
+        self.core.counts.locks += 1;
+        let hold = Hold {
+            name: name.clone(),
+            owner: Owner::default(),
+            ttl: self.core.settings.max_ttl,
+            linger: linger.linger,
+            subscriber: None,
+            end: None,
+            has_room: true,
+            waits: false,
+            state: State::Over,
+            request: 0,
+            due: None,
+        };
+        let key = self.core.holds.insert(hold);
+        let state = Lingering::begin(key, linger.linger_id, self.now + linger.linger, None, self);
+        self.hold_mut(key).state = state;
+    }
+
+    fn watch_on(
+        &mut self,
+        key: ErrandKey,
+        name: &LockName,
+        watching: Watching,
+        stimulus: Stimulus,
+    ) -> Option<Watching> {
+        match stimulus {
+            Stimulus::Answer(Reply::Watching(watch)) => {
+                let now = self.now;
+                match self.core.names.wakeups(name) {
+                    Some(wakeups) => wakeups.watched(watch, watching.until, now),
+                    // Everybody has left.
+                    None if watch != Watch::No => self.note_of(name, Note::Unwatch),
+                    None => {}
+                }
+                // It may have been let go before anybody could know of us.
+                (watch == Watch::Begun).then(|| {
+                    self.ask_on_errand(key, Request::Look);
+                    watching
+                })
+            }
+            Stimulus::Answer(Reply::Status(status)) => {
+                if status == Ok(LockStatus::Free) {
+                    self.released_elsewhere(name);
+                }
+                None
+            }
+            _ => Some(watching),
+        }
+    }
+}

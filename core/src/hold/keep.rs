@@ -1,0 +1,322 @@
+//! Holding a lock: announcing it, renewing it, and looking at the store for those who wait behind it.
+
+use super::release::Release;
+use super::{End, Expiring, Grant, HandingOver, HoldKey, State, Stimulus};
+use crate::Time;
+use crate::broker::Cx;
+use crate::env::{Env, Observed, ReleaseCause};
+use crate::event::{Event, LostReason};
+use crate::lock::{GrantId, LockId, item_ttl, lease, notice};
+use crate::request::Mode;
+use crate::rules::Rule;
+use crate::store::{Change, ItemState, Note, Reply, Request, StoreError};
+
+/// After so many renewals that failed the pauses grow no longer: a lease that waits for its store has few seconds left.
+const LAST_PAUSE: u8 = 2;
+
+/// Has the lock, and renews it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Held {
+    pub(super) grant: Grant,
+    /// When the lock was granted.
+    since: Time,
+    draining_told: bool,
+    /// How many renewals have failed in a row, and when to try again.
+    failures: u8,
+    retry_at: Option<Time>,
+    step: Step,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Resting,
+    /// Renews, by a command sent then. That was due at `due`, and is given up when the lock is lost.
+    Renewing {
+        sent: Time,
+        due: Time,
+        lost_at: Time,
+    },
+    /// Looks for those who wait behind.
+    Looking(Look),
+}
+
+/// A look at the store for those who wait behind a holder: another broker may have ended the grant. It is a hint, and
+/// nothing is released on its word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Look {
+    /// Waits for its turn among the looks of this broker.
+    Queued { until: Time },
+    /// Asks the store, by a command sent then.
+    Asking { sent: Time },
+}
+
+impl Look {
+    /// Begins to look.
+    pub(super) fn begin<E: Env>(me: HoldKey, id: GrantId, cx: &mut Cx<'_, E>) -> Look {
+        match cx.turn_to_look() {
+            until if until > cx.now => Look::Queued { until },
+            _ => Look::ask(me, id, cx),
+        }
+    }
+
+    fn ask<E: Env>(me: HoldKey, id: GrantId, cx: &mut Cx<'_, E>) -> Look {
+        cx.ask(me, Request::Stands(id));
+        Look::Asking { sent: cx.now }
+    }
+
+    /// Returns the look as it goes on, or true if the grant stands as far as is known. Whatever else happens ends a look.
+    pub(super) fn on<E: Env>(
+        self,
+        me: HoldKey,
+        id: crate::lock::GrantId,
+        stimulus: &Stimulus,
+        cx: &mut Cx<'_, E>,
+    ) -> Result<Look, bool> {
+        match (self, stimulus) {
+            (Look::Queued { until }, _) if cx.now >= until => Ok(Look::ask(me, id, cx)),
+            (Look::Asking { sent }, Stimulus::Answer(Reply::Stands(stands))) => {
+                let name = cx.hold(me).name.clone();
+                cx.polled(&name, sent, None);
+                Err(*stands.as_ref().unwrap_or(&true))
+            }
+            _ => {
+                cx.give_up(me);
+                Err(true)
+            }
+        }
+    }
+
+    /// Returns when it looks at itself again.
+    pub(super) fn wake_at(self) -> Option<Time> {
+        match self {
+            Look::Queued { until } => Some(until),
+            Look::Asking { .. } => None,
+        }
+    }
+}
+
+impl Held {
+    /// Holds a lock that its client asked for at `asked`.
+    pub(super) fn begin<E: Env>(me: HoldKey, grant: Grant, mode: &Mode, asked: Time, cx: &mut Cx<'_, E>) -> State {
+        cx.observe_grant(me, grant.token, mode, asked);
+        cx.become_holder(me, grant.id);
+        cx.core.counts.held += 1;
+        let name = cx.hold(me).name.clone();
+        cx.note_queue(&name);
+        let held =
+            Held { grant, since: cx.now, draining_told: false, failures: 0, retry_at: None, step: Step::Resting };
+        held.look(me, cx)
+    }
+
+    pub(crate) fn on<E: Env>(mut self, me: HoldKey, stimulus: Stimulus, cx: &mut Cx<'_, E>) -> State {
+        if matches!(self.step, Step::Looking(_)) && cx.hold(me).end.is_some() {
+            cx.give_up(me);
+            self.step = Step::Resting;
+        }
+        match (self.step, stimulus) {
+            (Step::Renewing { sent, due, .. }, Stimulus::Answer(Reply::Changed(renewed))) => {
+                self.step = Step::Resting;
+                if let Some(lost) = self.renewed(me, (sent, due), renewed, cx) {
+                    return self.lost(me, lost, cx);
+                }
+            }
+            (Step::Renewing { lost_at, .. }, _) if cx.now >= lost_at => {
+                cx.give_up(me);
+                self.step = Step::Resting;
+            }
+            // Nobody is heeded before the answer: what ends the lock would cross the renewal.
+            (Step::Renewing { lost_at, .. }, _) => {
+                cx.wake_hold_at(me, Some(lost_at));
+                return State::Held(self);
+            }
+            (Step::Looking(look), stimulus) => {
+                self.step = Step::Resting;
+                match look.on(me, self.grant.id, &stimulus, cx) {
+                    Ok(look) => self.step = Step::Looking(look),
+                    Err(true) => {}
+                    // The renewal finds out, and nothing is done on a look's word.
+                    Err(false) => {
+                        let due = self.renew_at(me, cx);
+                        return self.renew(me, due, cx);
+                    }
+                }
+            }
+            (Step::Resting, _) => {}
+        }
+        self.look(me, cx)
+    }
+
+    /// Looks what there is to do while the store is not asked.
+    fn look<E: Env>(mut self, me: HoldKey, cx: &mut Cx<'_, E>) -> State {
+        if let Some(end) = cx.take_end(me) {
+            return self.end(me, end, cx);
+        }
+        self.announce(me, cx);
+        let (renew_at, lost_at) = (self.renew_at(me, cx), self.lost_at(me, cx));
+        if cx.now >= lost_at {
+            let announced = cx.hold(me).is_announced();
+            cx.tell_lost(me, self.grant.token, LostReason::Expired, announced);
+            return self.expire(me, announced, true, cx);
+        }
+        let due = self.retry_at.map_or(renew_at, |retry| retry.max(renew_at)).min(lost_at);
+        if cx.now >= due {
+            return self.renew(me, renew_at, cx);
+        }
+        let look_at = cx.look_at(me, self.grant.id);
+        if !matches!(self.step, Step::Looking(_)) && look_at.is_some_and(|at| cx.now >= at) {
+            self.step = Step::Looking(Look::begin(me, self.grant.id, cx));
+        }
+        let look_at = match self.step {
+            Step::Looking(look) => look.wake_at(),
+            Step::Resting | Step::Renewing { .. } => look_at,
+        };
+        cx.wake_hold_at(me, [Some(due), look_at].into_iter().flatten().min());
+        State::Held(self)
+    }
+
+    /// Tells the client of its grant as soon as that may be told, and that the broker is going away.
+    fn announce<E: Env>(&mut self, me: HoldKey, cx: &mut Cx<'_, E>) {
+        let Grant { id, token, sent, .. } = self.grant;
+        if !cx.hold(me).is_announced() && cx.hold(me).counts(sent, cx.now) {
+            let lock_id = LockId { grant: id, token, linger: cx.hold(me).linger };
+            let until = cx.hold(me).lease_end(&self.grant);
+            if cx.announce(me, sent, Event::Acquired { lock_id, until }) {
+                let (owner, ttl) = (cx.hold(me).owner.clone(), self.item_ttl(me, cx));
+                if !owner.is_empty() {
+                    cx.note(me, Note::Describe { id, owner, ttl });
+                }
+            }
+        }
+        if cx.core.draining.is_some() && !self.draining_told && cx.hold(me).is_announced() {
+            self.draining_told = true;
+            cx.tell_draining(me);
+        }
+    }
+
+    /// Returns when the lock is to be renewed: on a heartbeat, or by the broker's own where it is alone on its stream.
+    fn renew_at<E: Env>(&self, me: HoldKey, cx: &Cx<'_, E>) -> Time {
+        let Grant { sent, .. } = self.grant;
+        match cx.heartbeat_of(me) {
+            None => sent + cx.hold(me).ttl / 3,
+            Some(arrived) if arrived > sent => arrived,
+            // The next one comes here.
+            Some(_) => cx.hold(me).lease_end(&self.grant),
+        }
+    }
+
+    /// Returns when the lock counts as lost (R6a). Renewals that are answered after the next heartbeat only keep the lease,
+    /// and cover nothing: a client whose validity is over has lost the lock, though the store still has it (R19).
+    fn lost_at<E: Env>(&self, me: HoldKey, cx: &Cx<'_, E>) -> Time {
+        let (ttl, lease_end) = (cx.hold(me).ttl, cx.hold(me).lease_end(&self.grant));
+        let covered_until = cx.covered_since(me).map(|since| since + lease(ttl));
+        covered_until.map_or(lease_end, |covered| covered.min(lease_end)) - notice(ttl)
+    }
+
+    fn renew<E: Env>(mut self, me: HoldKey, due: Time, cx: &mut Cx<'_, E>) -> State {
+        let (owner, ttl) = (cx.hold(me).owner.clone(), self.item_ttl(me, cx));
+        cx.ask(me, Request::Renew { state: ItemState::Held(self.grant.id), owner, ttl });
+        let lost_at = self.lost_at(me, cx);
+        self.step = Step::Renewing { sent: cx.now, due, lost_at };
+        cx.wake_hold_at(me, Some(lost_at));
+        State::Held(self)
+    }
+
+    /// Takes note of what a renewal came to. Returns why the lock is lost, if it is.
+    fn renewed<E: Env>(
+        &mut self,
+        me: HoldKey,
+        (sent, due): (Time, Time),
+        renewed: Result<Change, StoreError>,
+        cx: &mut Cx<'_, E>,
+    ) -> Option<LostReason> {
+        if matches!(renewed, Ok(Change::Done)) {
+            let lag = cx.now.since(due);
+            cx.env.observe(Observed::Renewed { lag });
+        }
+        let sent = cx.counted_from(sent);
+        match renewed {
+            Ok(Change::Done) if cx.hold(me).counts(sent, cx.now) => {
+                self.grant.sent = sent;
+                self.failures = 0;
+                self.retry_at = None;
+                let name = cx.hold(me).name.clone();
+                cx.note_queue(&name);
+                if cx.hold(me).is_announced() {
+                    let until = cx.hold(me).lease_end(&self.grant);
+                    cx.tell_renewed(me, sent, until);
+                }
+                None
+            }
+            // It came too late to count.
+            Ok(Change::Done) => None,
+            Ok(Change::Gone) => Some(LostReason::Gone),
+            Ok(Change::TakenOver) => Some(LostReason::TakenOver),
+            Err(error) => {
+                cx.retried(me, "renewing", &error);
+                self.retry_at = Some(cx.now + cx.retry_pause(self.failures.min(LAST_PAUSE)));
+                self.failures = self.failures.saturating_add(1);
+                None
+            }
+        }
+    }
+
+    /// Comes to what somebody wants of the lock.
+    fn end<E: Env>(self, me: HoldKey, end: End, cx: &mut Cx<'_, E>) -> State {
+        if cx.core.abandoned {
+            // The end of a stream is the end of this process then, and no word of its client's.
+            return State::Frozen;
+        }
+        let announced = cx.hold(me).is_announced();
+        if end == End::Superseded {
+            return self.lost(me, LostReason::TakenOver, cx);
+        }
+        let delivered = self.grant.is_known(announced && !cx.retract_grant(me));
+        let (caller, cause) = match end {
+            End::Unresponsive if cx.env.breaks(Rule::Silence) => (None, ReleaseCause::Silent),
+            End::Unresponsive | End::Superseded => return self.expire(me, delivered, false, cx),
+            End::Closed => (None, ReleaseCause::Closed),
+            End::Release(caller, _) => (Some(caller), ReleaseCause::ReleaseCall),
+        };
+        cx.end_hold(self.since);
+        HandingOver::begin(me, Release::kept(self.grant, (delivered, false), caller, cause), cx)
+    }
+
+    /// The lock is not ours any more: there is nothing to release.
+    fn lost<E: Env>(self, me: HoldKey, reason: LostReason, cx: &mut Cx<'_, E>) -> State {
+        let announced = cx.hold(me).is_announced();
+        cx.tell_lost(me, self.grant.token, reason, announced);
+        cx.end_hold(self.since);
+        cx.let_go_now(me, self.grant.id);
+        State::Over
+    }
+
+    /// Waits until the client no longer believes. `heard`: it has heard of the grant. `told`: it knows that it is lost.
+    fn expire<E: Env>(self, me: HoldKey, heard: bool, told: bool, cx: &mut Cx<'_, E>) -> State {
+        Expiring::begin(me, self.grant, self.since, (self.grant.is_known(heard), told), cx)
+    }
+
+    /// Returns the T of the grant's item.
+    fn item_ttl<E: Env>(&self, me: HoldKey, cx: &Cx<'_, E>) -> u32 {
+        self.grant.item_ttl(me, cx)
+    }
+}
+
+impl Grant {
+    /// Returns the T of its item: no shorter than `--max-ttl` while its new id is protected (R12).
+    pub(super) fn item_ttl<E: Env>(&self, me: HoldKey, cx: &Cx<'_, E>) -> u32 {
+        let (ttl, linger) = (cx.hold(me).ttl, cx.hold(me).linger);
+        match self.protected_until {
+            Some(until) if cx.now < until => item_ttl(ttl.max(cx.core.settings.max_ttl), linger),
+            _ => item_ttl(ttl, linger),
+        }
+    }
+}
+
+impl<E: Env> Cx<'_, E> {
+    /// Takes note that a lock is not held any more, for whatever reason.
+    pub(super) fn end_hold(&mut self, since: Time) {
+        self.core.counts.held -= 1;
+        let held = self.now.since(since);
+        self.env.observe(Observed::HoldEnded { held });
+    }
+}

@@ -1,0 +1,291 @@
+//! The record of one item in the store: from asking for it until it is gone.
+//!
+//! A hold belongs to one client and is the only one that renews and releases its grant. It asks the store one thing at a
+//! time. Whatever happens, it looks anew at what there is to do, so no event is lost on it.
+//!
+//! ```text
+//!   Trying ──────┬──────────────► Held ──┬──► Expiring ──┬──► HandingOver ──┬──► Releasing ──► Lingering
+//!   Waiting ─────┤  (a grant)            │  (no word of  │   (somebody      │    (the item     (nobody can
+//!   Reattaching ─┘                       │   the client) │    waits here)   │     goes)         acquire)
+//!        │                               └───────────────┴──────────────────┘
+//!        └─► Inspecting ─► Over                                Frozen: the process ends, and the lock stands for its ttl
+//! ```
+
+mod acquire;
+mod expire;
+mod keep;
+mod linger;
+mod reattach;
+mod release;
+mod wait;
+
+use std::time::Duration;
+
+pub(crate) use self::acquire::going_away;
+pub(crate) use self::acquire::{Inspecting, Trying};
+pub(crate) use self::expire::Expiring;
+pub(crate) use self::keep::Held;
+pub(crate) use self::linger::Lingering;
+pub(crate) use self::reattach::Reattaching;
+pub(crate) use self::release::{HandingOver, Releasing};
+pub(crate) use self::wait::Waiting;
+use crate::Time;
+use crate::broker::{Call, Cx};
+use crate::env::{Env, Observed, ReleaseCause};
+use crate::event::{Event, LockRef, LostReason, Reason};
+use crate::failure::Failure;
+use crate::lock::{FencingToken, GrantId, LockId, LockName, Owner, item_ttl, lease, notice};
+use crate::request::{LockRequest, Mode};
+use crate::rules::Rule;
+use crate::session::StreamKey;
+use crate::slab::Key;
+use crate::store::Reply;
+
+/// The longest pause before a store that did not answer is asked again.
+pub(crate) const LONGEST_RETRY: Duration = Duration::from_secs(1);
+/// The first pause before a store that did not answer is asked again.
+const FIRST_RETRY: Duration = Duration::from_millis(50);
+
+/// Names a hold.
+pub(crate) type HoldKey = Key<Hold>;
+
+/// The record of one item in the store, and of the client that has it.
+#[derive(Debug, Clone)]
+pub(crate) struct Hold {
+    pub(crate) name: LockName,
+    pub(crate) owner: Owner,
+    pub(crate) ttl: Duration,
+    pub(crate) linger: Duration,
+    /// Whom to tell what happens. None once the last has been told and the grant has ended, and where a Release call names
+    /// a grant that is kept by nobody here.
+    pub(crate) subscriber: Option<Subscriber>,
+    /// What somebody wants of it, and it has not come to yet.
+    pub(crate) end: Option<End>,
+    /// True while it counts among `--max-locks`.
+    pub(crate) has_room: bool,
+    /// True while it counts among `--max-waiters`.
+    pub(crate) waits: bool,
+    pub(crate) state: State,
+    /// The number of the request that is under way or was the last: the answer to an earlier one is passed over.
+    pub(crate) request: u32,
+    /// When it looks anew by itself.
+    pub(crate) due: Option<Time>,
+}
+
+/// A hold's client: a stream of one lock, or one lock of a Session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Subscriber {
+    pub(crate) stream: StreamKey,
+    pub(crate) lock_ref: LockRef,
+    /// When the heartbeat arrived that covers the lock, once it is announced (R19). On a stream of its own, when it was
+    /// announced.
+    pub(crate) covered: Option<Time>,
+}
+
+/// What a hold does.
+#[derive(Debug, Clone)]
+pub(crate) enum State {
+    /// Asks the store for the lock, once.
+    Trying(Box<Trying>),
+    /// Looks who has the lock that it did not get.
+    Inspecting(Inspecting),
+    /// Waits for the lock.
+    Waiting(Box<Waiting>),
+    /// Takes over a grant that its client has already.
+    Reattaching(Box<Reattaching>),
+    /// Has the lock, and renews it.
+    Held(Held),
+    /// Renews no more, and waits until its client no longer believes in the lock.
+    Expiring(Box<Expiring>),
+    /// Gives the lock to the first that waits here.
+    HandingOver(Box<HandingOver>),
+    /// Ends its grant in the store.
+    Releasing(Box<Releasing>),
+    /// Keeps the lock closed after the release.
+    Lingering(Box<Lingering>),
+    /// Does nothing any more: the process ends with the lock held.
+    Frozen,
+    /// Is done.
+    Over,
+}
+
+/// Why a hold is to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Its client ended it: a cancel, a half-close, a closed connection, an `EndLock`. Release now.
+    Closed,
+    /// Its stream fell silent. Renew no more, and release when the client no longer believes.
+    Unresponsive,
+    /// A Release call names this grant, and waits for what comes of it.
+    Release(Call, LockId),
+    /// Another hold of this broker has a later grant of the lock.
+    Superseded,
+}
+
+/// A lock that is ours in the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Grant {
+    pub(crate) id: GrantId,
+    pub(crate) token: FencingToken,
+    /// When the command was sent that it stands by.
+    pub(crate) sent: Time,
+    /// After a reattach: until when the client may believe in it by what the broker before us told it. No release but by
+    /// the client's own word, and no shorter item, before then (R12).
+    pub(crate) protected_until: Option<Time>,
+}
+
+/// What makes a hold look at what there is to do.
+#[derive(Debug)]
+pub(crate) enum Stimulus {
+    /// Something has changed, or it is time.
+    Look,
+    /// The store has answered the request that is under way.
+    Answer(Reply),
+}
+
+impl Grant {
+    /// Returns true if its client can know of it: it has heard of it here, or has had it before it reattached.
+    fn is_known(&self, heard: bool) -> bool {
+        heard || self.protected_until.is_some()
+    }
+}
+
+impl Hold {
+    /// Makes the record of a lock that a client asks for.
+    pub(crate) fn of_request(request: LockRequest, subscriber: Subscriber) -> Hold {
+        let LockRequest { name, ttl, linger, owner, mode } = request;
+        // A reattached lock keeps the linger that it was granted with.
+        let linger = if let Mode::Reattach(lock_id) = &mode { lock_id.linger } else { linger };
+        Hold {
+            name,
+            owner,
+            ttl,
+            linger,
+            subscriber: Some(subscriber),
+            end: None,
+            has_room: false,
+            waits: false,
+            state: State::Over,
+            request: 0,
+            due: None,
+        }
+    }
+
+    /// Returns the T of a fresh item.
+    fn fresh_item_ttl(&self) -> u32 {
+        item_ttl(self.ttl, self.linger)
+    }
+
+    /// Returns until when the grant may be believed in.
+    fn lease_end(&self, grant: &Grant) -> Time {
+        grant.sent + lease(self.ttl)
+    }
+
+    /// Returns true if an answer that comes now to a command sent at `sent` still counts: its lease is not about to end
+    /// (R3, R6a).
+    fn counts(&self, sent: Time, now: Time) -> bool {
+        now < sent + lease(self.ttl) - notice(self.ttl)
+    }
+
+    /// Returns true while a Release call, or the end of its stream, still makes a difference.
+    pub(crate) fn heeds(&self) -> bool {
+        match self.state {
+            State::Trying(_) | State::Inspecting(_) | State::Waiting(_) | State::Reattaching(_) => true,
+            State::Held(_) | State::Expiring(_) => true,
+            State::HandingOver(_) | State::Releasing(_) | State::Lingering(_) | State::Frozen | State::Over => false,
+        }
+    }
+
+    /// Returns the end of its lease, while its client is told that it is valid.
+    pub(crate) fn told_lease_end(&self) -> Option<Time> {
+        match &self.state {
+            State::Held(held) if self.is_announced() => Some(self.lease_end(&held.grant)),
+            State::Expiring(expiring) if !expiring.told && self.is_announced() => Some(self.lease_end(&expiring.grant)),
+            _ => None,
+        }
+    }
+
+    fn is_announced(&self) -> bool {
+        self.subscriber.is_some_and(|subscriber| subscriber.covered.is_some())
+    }
+}
+
+impl<E: Env> Cx<'_, E> {
+    /// Lets a hold look at what there is to do.
+    pub(crate) fn step(&mut self, me: HoldKey, stimulus: Stimulus) {
+        let Some(hold) = self.core.holds.get_mut(me) else { return };
+        let state = std::mem::replace(&mut hold.state, State::Over);
+        self.wake_hold_at(me, None);
+        let next = match state {
+            State::Trying(trying) => trying.on(me, stimulus, self),
+            State::Inspecting(inspecting) => inspecting.on(me, stimulus, self),
+            State::Waiting(waiting) => waiting.on(me, stimulus, self),
+            State::Reattaching(reattaching) => reattaching.on(me, stimulus, self),
+            State::Held(held) => held.on(me, stimulus, self),
+            State::Expiring(expiring) => expiring.on(me, stimulus, self),
+            State::HandingOver(handing) => handing.on(me, stimulus, self),
+            State::Releasing(releasing) => releasing.on(me, stimulus, self),
+            State::Lingering(lingering) => lingering.on(me, stimulus, self),
+            State::Frozen => State::Frozen,
+            State::Over => State::Over,
+        };
+        match next {
+            State::Over => self.remove_hold(me),
+            next => self.hold_mut(me).state = next,
+        }
+    }
+
+    /// Takes what somebody wants of a hold, to come to it now.
+    fn take_end(&mut self, me: HoldKey) -> Option<End> {
+        self.hold_mut(me).end.take()
+    }
+
+    /// Returns the moment from which a lease counts, for a command that was sent at `sent` and is answered now (R3).
+    fn counted_from(&self, sent: Time) -> Time {
+        if self.env.breaks(Rule::AnswerInTime) { self.now } else { sent }
+    }
+
+    /// Returns the pause after so many failures in a row.
+    pub(crate) fn retry_pause(&mut self, failures: u8) -> Duration {
+        let pause = (FIRST_RETRY * 2_u32.saturating_pow(failures.into())).min(LONGEST_RETRY);
+        self.env.spread(pause, pause)
+    }
+
+    /// Tells the client that its request came to nothing, which ends the hold.
+    fn refuse(&mut self, me: HoldKey, why: Event) -> State {
+        match &why {
+            Event::NotAcquired { reason, .. } => {
+                let reason = *reason;
+                self.observe_of(me, |subject| Observed::NotAcquired { subject, reason });
+            }
+            Event::Failed(failure) => self.observe_of(me, |subject| Observed::Failed { subject, failure }),
+            _ => {}
+        }
+        self.tell_last(me, why);
+        State::Over
+    }
+
+    /// Tells a client that its lock is lost, or, where it has not heard of the grant, that it came to nothing.
+    fn tell_lost(&mut self, me: HoldKey, token: FencingToken, reason: LostReason, announced: bool) {
+        self.observe_of(me, |subject| Observed::Lost { subject, token, reason, announced });
+        let last = match announced {
+            true => Event::Lost(reason),
+            false => Event::Failed(Failure::unavailable("the lock was granted, and lost before it could be announced")),
+        };
+        self.tell_last(me, last);
+    }
+
+    /// Takes note that the store gave the client its lock.
+    fn observe_grant(&mut self, me: HoldKey, token: FencingToken, mode: &Mode, asked: Time) {
+        let waited = self.now.since(asked);
+        self.observe_of(me, |subject| Observed::Granted { subject, token, mode, waited });
+    }
+
+    fn observe_release(&mut self, me: HoldKey, token: FencingToken, cause: ReleaseCause) {
+        self.observe_of(me, |subject| Observed::Released { subject, token, cause });
+    }
+}
+
+fn not_acquired(reason: Reason) -> Event {
+    Event::NotAcquired { reason, owner: Owner::default() }
+}

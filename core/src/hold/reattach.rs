@@ -1,0 +1,165 @@
+//! Reattaching: a client takes its lock along to another stream, under a new id, so that whatever is still sent under the
+//! old one touches nothing (R10).
+//!
+//! A swap that was given up may still land. So its new id is never deleted, since the client may still believe in the old
+//! one: it expires (R12).
+
+use std::time::Duration;
+
+use super::{End, Grant, Held, HoldKey, State, Stimulus, not_acquired};
+use crate::Time;
+use crate::broker::Cx;
+use crate::env::Env;
+use crate::event::{Event, Reason};
+use crate::lock::{FencingToken, GrantId, LockId, item_ttl, lease};
+use crate::request::Mode;
+use crate::rules::Rule;
+use crate::store::{Change, ItemState, LockStatus, Reply, Request, StoreError};
+
+/// The longest that a reattach is tried: what the client believes in is over by then (R11).
+const LONGEST: Duration = Duration::from_secs(10);
+
+/// Takes over a grant that its client has already.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Reattaching {
+    asked: Time,
+    lock_id: LockId,
+    token: FencingToken,
+    old: GrantId,
+    new: GrantId,
+    /// The id from which the next swap starts: the new one once a swap has landed too late to count.
+    from: GrantId,
+    /// The T of the item.
+    life: u32,
+    give_up: Time,
+    failures: u8,
+    step: Step,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// Swaps the ids, by a command sent then.
+    Swapping { sent: Time },
+    /// Looks if an earlier swap has landed after all.
+    Looking,
+    /// Leaves the store alone until then.
+    Pausing { until: Time },
+}
+
+impl Reattaching {
+    pub(crate) fn begin<E: Env>(me: HoldKey, lock_id: LockId, cx: &mut Cx<'_, E>) -> State {
+        let old = lock_id.grant;
+        let new = if cx.env.breaks(Rule::NewIdOnReattach) { old } else { cx.env.grant_id() };
+        let (ttl, linger) = (cx.hold(me).ttl, cx.hold(me).linger);
+        let reattaching = Reattaching {
+            asked: cx.now,
+            lock_id,
+            token: lock_id.token,
+            old,
+            new,
+            from: old,
+            life: item_ttl(ttl.max(cx.core.settings.max_ttl), linger),
+            give_up: cx.now + LONGEST.min(lease(ttl)),
+            failures: 0,
+            step: Step::Pausing { until: cx.now },
+        };
+        Box::new(reattaching).swap(me, cx)
+    }
+
+    fn swap<E: Env>(mut self: Box<Self>, me: HoldKey, cx: &mut Cx<'_, E>) -> State {
+        cx.ask(me, Request::Replace { from: self.from, to: self.new, ttl: self.life });
+        self.step = Step::Swapping { sent: cx.now };
+        State::Reattaching(self)
+    }
+
+    pub(crate) fn on<E: Env>(mut self: Box<Self>, me: HoldKey, stimulus: Stimulus, cx: &mut Cx<'_, E>) -> State {
+        match (self.step, stimulus) {
+            (Step::Swapping { sent }, Stimulus::Answer(Reply::Changed(swapped))) => self.swapped(me, sent, swapped, cx),
+            (Step::Looking, Stimulus::Answer(Reply::Status(status))) => {
+                let landed = matches!(
+                    status,
+                    Ok(LockStatus::Taken { state: ItemState::Held(id), .. }) if id == self.new
+                );
+                if !landed {
+                    return cx.refuse(me, not_acquired(Reason::NotReattachable));
+                }
+                self.from = self.new;
+                self.again(me, cx)
+            }
+            (Step::Pausing { until }, _) if cx.now >= until || cx.hold(me).end.is_some() => self.again(me, cx),
+            (Step::Pausing { until }, _) => {
+                cx.wake_hold_at(me, Some(until));
+                State::Reattaching(self)
+            }
+            (Step::Swapping { .. } | Step::Looking, _) => State::Reattaching(self),
+        }
+    }
+
+    /// Takes note of what a swap by a command sent at `sent` came to.
+    fn swapped<E: Env>(
+        mut self: Box<Self>,
+        me: HoldKey,
+        sent: Time,
+        swapped: Result<Change, StoreError>,
+        cx: &mut Cx<'_, E>,
+    ) -> State {
+        let sent = cx.counted_from(sent);
+        let why = match swapped {
+            Ok(Change::Done) if cx.hold(me).counts(sent, cx.now) => {
+                let protected_until = Some(cx.now + cx.core.settings.max_ttl);
+                let grant = Grant { id: self.new, token: self.token, sent, protected_until };
+                return Held::begin(me, grant, &Mode::Reattach(self.lock_id), self.asked, cx);
+            }
+            Ok(Change::Done) => {
+                self.from = self.new;
+                StoreError::uncertain("the store answered too late")
+            }
+            // An earlier try may have landed after all.
+            Ok(Change::TakenOver) if self.from == self.old => {
+                cx.ask(me, Request::Look);
+                self.step = Step::Looking;
+                return State::Reattaching(self);
+            }
+            Ok(Change::Gone | Change::TakenOver) => return cx.refuse(me, not_acquired(Reason::NotReattachable)),
+            Err(error) => error,
+        };
+        if cx.hold(me).end.is_some() {
+            return self.again(me, cx);
+        }
+        if cx.now >= self.give_up {
+            return cx.refuse(me, Event::Failed(why.into()));
+        }
+        let until = cx.now + cx.retry_pause(self.failures);
+        self.failures = self.failures.saturating_add(1);
+        self.step = Step::Pausing { until };
+        cx.wake_hold_at(me, Some(until));
+        State::Reattaching(self)
+    }
+
+    /// Swaps again, unless the client has left.
+    fn again<E: Env>(self: Box<Self>, me: HoldKey, cx: &mut Cx<'_, E>) -> State {
+        match cx.take_end(me) {
+            None => self.swap(me, cx),
+            Some(end) => {
+                self.released(me, end, cx);
+                cx.refuse(me, not_acquired(Reason::Cancelled))
+            }
+        }
+    }
+
+    /// The client has left while its reattach was under way. If it closed its stream that releases the lock, under
+    /// whichever id. If it fell silent, it may believe in the old one, and nothing is done.
+    fn released<E: Env>(&self, me: HoldKey, end: End, cx: &mut Cx<'_, E>) {
+        let linger = cx.hold(me).linger;
+        match end {
+            End::Closed | End::Release(..) if linger.is_zero() => {
+                for id in [self.old, self.new] {
+                    cx.clean_up(me, id, self.life);
+                }
+            }
+            End::Closed | End::Release(..) => cx.linger_either(me, [self.old, self.new], linger, self.life),
+            End::Unresponsive | End::Superseded => {}
+        }
+        cx.fall_back(me, end);
+    }
+}

@@ -1,0 +1,380 @@
+//! Ending a grant: it is handed over to the first that waits here, deleted, or made to linger.
+
+use std::time::Duration;
+
+use super::{Grant, HoldKey, Lingering, State, Stimulus};
+use crate::Time;
+use crate::broker::{Call, Cx};
+use crate::env::{Env, Observed, ReleaseCause};
+use crate::event::{Event, LostReason};
+use crate::failure::Failure;
+use crate::lock::{FencingToken, GrantId, LingerId, LockId, item_ttl};
+use crate::queue::{Ticket, Waiter};
+use crate::request::Ended;
+use crate::store::{Change, Granted, ItemState, LockStatus, Note, Reply, Request, StoreError};
+
+/// When a Release call is answered that the store has not answered.
+const ANSWER_WITHIN: Duration = Duration::from_millis(1_500);
+/// How long a lock is left to other brokers, in poll intervals: a poll comes after 1.2 of them at the most.
+const FAIR_PAUSE: f64 = 1.3;
+
+/// A grant that is to be ended, and who is to hear of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Release {
+    grant: Grant,
+    /// The token that its client knows, for the audit.
+    token: FencingToken,
+    /// True if its client can have known of the grant: only then does it linger, and is it lost where it is not ours any
+    /// more.
+    delivered: bool,
+    /// True if its client has been told the last event.
+    told: bool,
+    /// Whoever called Release, until that is answered.
+    caller: Option<Call>,
+    cause: ReleaseCause,
+    /// True if an earlier request may have ended the grant.
+    unsure: bool,
+    /// True if it was kept here, and false if a Release call names a grant of another broker's.
+    kept: bool,
+}
+
+/// What a release came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Released {
+    /// The grant was ended: another hold here has the lock now, or nobody.
+    Ended,
+    /// The lock lingers under this id until then.
+    Lingering(LingerId, Time),
+    /// There was nothing to release: the store had the lock under this id no more.
+    NotOurs(LostReason),
+}
+
+impl Release {
+    /// Ends a grant that is kept here. `delivered` and `told` are what its client knows.
+    pub(super) fn kept(
+        grant: Grant,
+        (delivered, told): (bool, bool),
+        caller: Option<Call>,
+        cause: ReleaseCause,
+    ) -> Release {
+        Release { grant, token: grant.token, delivered, told, caller, cause, unsure: false, kept: true }
+    }
+
+    fn answer<E: Env>(&mut self, result: Result<Ended, Failure>, cx: &mut Cx<'_, E>) {
+        if let Some(caller) = self.caller.take() {
+            cx.answer_release(caller, result);
+        }
+    }
+
+    /// Tells the client the last event, unless it has been told.
+    fn tell<E: Env>(&mut self, me: HoldKey, lost: Option<LostReason>, cx: &mut Cx<'_, E>) {
+        if std::mem::replace(&mut self.told, true) {
+            return;
+        }
+        match lost.filter(|_| self.delivered) {
+            Some(reason) => cx.tell_lost(me, self.token, reason, true),
+            None => cx.tell_last(me, Event::Released),
+        }
+    }
+
+    /// Takes note of what it came to, and goes on with what follows.
+    fn finish<E: Env>(mut self, me: HoldKey, released: Released, cx: &mut Cx<'_, E>) -> State {
+        if !self.kept {
+            return self.finish_elsewhere(me, released, cx);
+        }
+        let name = cx.hold(me).name.clone();
+        match released {
+            Released::Ended => {
+                self.tell(me, None, cx);
+                // Waiters of other brokers have waited for long if somebody is still in the queue here: longer than any of
+                // them pauses between two polls.
+                let fair = cx.is_waited_for(&name) && self.linger(me, cx).is_zero();
+                let pause = if fair { cx.core.settings.poll_interval.mul_f64(FAIR_PAUSE) } else { Duration::ZERO };
+                cx.let_go(&name, self.grant.id, cx.now + pause);
+            }
+            Released::Lingering(..) => self.tell(me, None, cx),
+            Released::NotOurs(reason) => {
+                self.tell(me, Some(reason), cx);
+                cx.let_go(&name, self.grant.id, cx.now);
+            }
+        }
+        if !matches!(released, Released::NotOurs(_)) {
+            cx.observe_release(me, self.token, self.cause);
+        }
+        // Neither its client nor a broker that is ending waits for a linger. Its room stays taken.
+        cx.detach(me);
+        match released {
+            Released::Lingering(id, until) => Lingering::begin(me, id, until, Some(self.grant.id), cx),
+            Released::Ended | Released::NotOurs(_) => State::Over,
+        }
+    }
+
+    /// Does the same for a grant that another broker keeps. It finds out by a look, or a renewal.
+    fn finish_elsewhere<E: Env>(self, me: HoldKey, released: Released, cx: &mut Cx<'_, E>) -> State {
+        let name = cx.hold(me).name.clone();
+        match released {
+            // Nothing has changed for anybody.
+            Released::NotOurs(LostReason::TakenOver) => State::Over,
+            Released::Lingering(id, until) => {
+                cx.note(me, Note::WakeQueue);
+                Lingering::begin(me, id, until, None, cx)
+            }
+            Released::Ended | Released::NotOurs(_) => {
+                cx.note(me, Note::WakeQueue);
+                cx.released_elsewhere(&name);
+                State::Over
+            }
+        }
+    }
+
+    /// Returns for how long the lock lingers.
+    fn linger<E: Env>(&self, me: HoldKey, cx: &Cx<'_, E>) -> Duration {
+        if self.delivered { cx.hold(me).linger } else { Duration::ZERO }
+    }
+}
+
+/// Gives the lock to the first that waits here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct HandingOver {
+    release: Release,
+    /// The waiter, taken out of the queue.
+    ticket: Ticket,
+    to: Waiter,
+    /// The ttl of its grant and the T of its item.
+    ttl: Duration,
+    life: u32,
+    /// Its id, and when the command was sent.
+    new: GrantId,
+    sent: Time,
+}
+
+impl HandingOver {
+    /// Ends a grant: by a hand-over if somebody waits here and nothing lingers.
+    pub(super) fn begin<E: Env>(me: HoldKey, release: Release, cx: &mut Cx<'_, E>) -> State {
+        // From here on nothing that anybody wants makes a difference.
+        if let Some(end) = cx.take_end(me) {
+            cx.fall_back(me, end);
+        }
+        let name = cx.hold(me).name.clone();
+        let next = if release.linger(me, cx).is_zero() { cx.next_waiter(&name) } else { None };
+        let Some((ticket, to)) = next else { return Releasing::begin(me, release, cx) };
+        let (ttl, life) = (cx.hold(to.hold).ttl, cx.hold(to.hold).fresh_item_ttl());
+        let new = cx.env.grant_id();
+        cx.ask(me, Request::HandOver { from: release.grant.id, to: new, ttl: life });
+        State::HandingOver(Box::new(HandingOver { release, ticket, to, ttl, life, new, sent: cx.now }))
+    }
+
+    pub(crate) fn on<E: Env>(self: Box<Self>, me: HoldKey, stimulus: Stimulus, cx: &mut Cx<'_, E>) -> State {
+        let Stimulus::Answer(Reply::Granted(answer)) = stimulus else { return State::HandingOver(self) };
+        let HandingOver { mut release, ticket, to, ttl, life, new, sent } = *self;
+        let name = cx.hold(me).name.clone();
+        let sent = cx.counted_from(sent);
+        let in_time = cx.now < sent + crate::lock::lease(ttl) - crate::lock::notice(ttl);
+        match answer {
+            Ok(Granted::Yes(token)) if in_time => {
+                release.answer(Ok(Ended::Released), cx);
+                release.tell(me, None, cx);
+                cx.env.observe(Observed::HandedOver);
+                let grant = Grant { id: new, token, sent, protected_until: None };
+                match cx.hand(to.hold, grant) {
+                    Ok(()) => {
+                        cx.pass(&name, new, to.hold);
+                        cx.observe_release(me, release.token, release.cause);
+                        cx.detach(me);
+                        State::Over
+                    }
+                    // It left meanwhile: the grant is ours, for the one behind it.
+                    Err(grant) => {
+                        cx.pass(&name, new, me);
+                        release.grant = grant;
+                        HandingOver::begin(me, release, cx)
+                    }
+                }
+            }
+            // The grant is not ours any more: the release that follows finds out what became of it.
+            Ok(Granted::No) => {
+                cx.put_back(&name, ticket, to);
+                Releasing::begin(me, release, cx)
+            }
+            answer => {
+                release.unsure = answer.as_ref().err().is_none_or(StoreError::may_have_landed);
+                if release.unsure {
+                    cx.clean_up(me, new, life);
+                }
+                cx.put_back(&name, ticket, to);
+                Releasing::begin(me, release, cx)
+            }
+        }
+    }
+}
+
+/// Ends its grant in the store: deletes it, or makes it linger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Releasing {
+    release: Release,
+    /// The linger's id, and how long it is.
+    linger: Option<(LingerId, Duration)>,
+    /// The T of the item that lingers: no shorter than it was.
+    life: u32,
+    /// Until when it is tried.
+    over: Time,
+    /// When its caller is answered at the latest.
+    answer_by: Time,
+    /// Until when it is certain that nobody else has been granted the lock.
+    alone_until: Option<Time>,
+    failures: u8,
+    step: Step,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// Asks the store to end the grant.
+    Ending,
+    /// Looks if an earlier try has begun the linger.
+    LookingForLinger,
+    /// Looks who has the lock, for whoever called Release.
+    LookingWhose,
+    /// Leaves the store alone until then.
+    Pausing { until: Time },
+}
+
+impl Releasing {
+    fn begin<E: Env>(me: HoldKey, release: Release, cx: &mut Cx<'_, E>) -> State {
+        let (linger, max_ttl) = (release.linger(me, cx), cx.core.settings.max_ttl);
+        let grant = release.grant;
+        // Until its item may have run out, and until a memory lost since the last renewal may have been opened again.
+        let alone_until = (cx.hold(me).lease_end(&grant) + linger).min(grant.sent + max_ttl);
+        let tries = Duration::from_secs(item_ttl(max_ttl, linger).into());
+        let life = grant.item_ttl(me, cx);
+        Releasing::begin_with(me, release, (linger, life, tries), Some(alone_until), cx)
+    }
+
+    /// Releases a grant that nobody keeps here. It is tried for `--max-ttl`, whatever linger the caller's id names: whoever
+    /// gets no answer calls again.
+    pub(crate) fn by_id<E: Env>(me: HoldKey, lock_id: LockId, caller: Call, cx: &mut Cx<'_, E>) -> State {
+        let LockId { grant: id, token, linger } = lock_id;
+        let max_ttl = cx.core.settings.max_ttl;
+        let release = Release {
+            grant: Grant { id, token, sent: cx.now, protected_until: None },
+            token,
+            delivered: true,
+            told: true,
+            caller: Some(caller),
+            cause: ReleaseCause::ReleaseCall,
+            unsure: false,
+            kept: false,
+        };
+        Releasing::begin_with(me, release, (linger, item_ttl(max_ttl, linger), max_ttl), None, cx)
+    }
+
+    fn begin_with<E: Env>(
+        me: HoldKey,
+        release: Release,
+        (linger, life, tries): (Duration, u32, Duration),
+        alone_until: Option<Time>,
+        cx: &mut Cx<'_, E>,
+    ) -> State {
+        let releasing = Releasing {
+            release,
+            linger: (!linger.is_zero()).then(|| (cx.env.linger_id(), linger)),
+            life,
+            over: cx.now + tries,
+            answer_by: cx.now + ANSWER_WITHIN,
+            alone_until,
+            failures: 0,
+            step: Step::Ending,
+        };
+        Box::new(releasing).end(me, cx)
+    }
+
+    fn end<E: Env>(mut self: Box<Self>, me: HoldKey, cx: &mut Cx<'_, E>) -> State {
+        let id = self.release.grant.id;
+        let request = match self.linger {
+            None => Request::Remove { state: ItemState::Held(id) },
+            Some((to, _)) => {
+                let certain = self.alone_until.is_some_and(|until| cx.now < until);
+                Request::Linger { from: id, to, ttl: self.life, certain }
+            }
+        };
+        cx.ask(me, request);
+        self.step = Step::Ending;
+        State::Releasing(self)
+    }
+
+    pub(crate) fn on<E: Env>(mut self: Box<Self>, me: HoldKey, stimulus: Stimulus, cx: &mut Cx<'_, E>) -> State {
+        match (self.step, stimulus) {
+            (Step::Ending, Stimulus::Answer(Reply::Changed(change))) => self.changed(me, change, cx),
+            (Step::LookingForLinger, Stimulus::Answer(Reply::Status(status))) => {
+                let lingers = |(id, _): (LingerId, Duration)| matches!(&status, Ok(LockStatus::Taken { state, .. }) if *state == ItemState::Lingering(id));
+                self.release.answer(Ok(Ended::Released), cx);
+                let released = match self.linger.filter(|linger| lingers(*linger)) {
+                    Some((id, linger)) => Released::Lingering(id, cx.now + linger),
+                    None => Released::Ended,
+                };
+                self.release.finish(me, released, cx)
+            }
+            (Step::LookingWhose, Stimulus::Answer(Reply::Status(status))) => {
+                let whose = match status {
+                    Ok(LockStatus::Taken { state: ItemState::Held(_), .. }) => Ok(Ended::HeldByAnother),
+                    Ok(LockStatus::Taken { .. } | LockStatus::Free) => Ok(Ended::NotHeld),
+                    Err(error) => Err(error.into()),
+                };
+                self.release.answer(whose, cx);
+                self.release.finish(me, Released::NotOurs(LostReason::TakenOver), cx)
+            }
+            (Step::Pausing { until }, _) if cx.now >= until => self.end(me, cx),
+            (Step::Pausing { until }, _) => {
+                cx.wake_hold_at(me, Some(until));
+                State::Releasing(self)
+            }
+            _ => State::Releasing(self),
+        }
+    }
+
+    /// Takes note of what the store said to ending the grant.
+    fn changed<E: Env>(
+        mut self: Box<Self>,
+        me: HoldKey,
+        change: Result<Change, StoreError>,
+        cx: &mut Cx<'_, E>,
+    ) -> State {
+        let release = &mut self.release;
+        let (answer, released) = match (change, self.linger) {
+            (Ok(Change::Done), None) => (Ok(Ended::Released), Released::Ended),
+            (Ok(Change::Done), Some((id, linger))) => (Ok(Ended::Released), Released::Lingering(id, cx.now + linger)),
+            // An earlier try may be what ended it.
+            (Ok(Change::TakenOver), Some(_)) if release.unsure => {
+                cx.ask(me, Request::Look);
+                self.step = Step::LookingForLinger;
+                return State::Releasing(self);
+            }
+            (Ok(Change::Gone | Change::TakenOver), _) if release.unsure => (Ok(Ended::Released), Released::Ended),
+            (Ok(Change::Gone), _) => (Ok(Ended::NotHeld), Released::NotOurs(LostReason::Gone)),
+            (Ok(Change::TakenOver), _) if release.caller.is_some() => {
+                cx.ask(me, Request::Look);
+                self.step = Step::LookingWhose;
+                return State::Releasing(self);
+            }
+            (Ok(Change::TakenOver), _) => (Ok(Ended::HeldByAnother), Released::NotOurs(LostReason::TakenOver)),
+            (Err(error), _) => return self.failed(me, error, cx),
+        };
+        release.answer(answer, cx);
+        self.release.finish(me, released, cx)
+    }
+
+    fn failed<E: Env>(mut self: Box<Self>, me: HoldKey, error: StoreError, cx: &mut Cx<'_, E>) -> State {
+        self.release.unsure |= error.may_have_landed();
+        cx.retried(me, "releasing", &error);
+        if cx.now >= self.answer_by {
+            self.release.answer(Err(error.into()), cx);
+        }
+        if cx.now >= self.over {
+            return self.release.finish(me, Released::Ended, cx);
+        }
+        let until = cx.now + cx.retry_pause(self.failures);
+        self.failures = self.failures.saturating_add(1);
+        self.step = Step::Pausing { until };
+        cx.wake_hold_at(me, Some(until));
+        State::Releasing(self)
+    }
+}

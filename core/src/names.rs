@@ -1,0 +1,122 @@
+//! The holder and the queue of each name in this broker.
+
+use std::time::Duration;
+
+use crate::Time;
+use crate::hold::HoldKey;
+use crate::lock::{GrantId, LockName, WakeHint};
+use crate::queue::{Ticket, WaitQueue, Waiter};
+use crate::table::{self, Table};
+use crate::wakeups::WakeupState;
+
+/// What is known of one name here.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Entry {
+    /// The grant that is held here, and by whom.
+    pub(crate) holder: Option<(GrantId, HoldKey)>,
+    /// None until somebody waits, which for most locks nobody ever does, and each lock that is held has an entry.
+    pub(crate) queue: Option<Box<WaitQueue>>,
+}
+
+/// The names that are held or waited for here.
+#[derive(Debug, Clone)]
+pub(crate) struct Names {
+    entries: Table<LockName, Entry>,
+    /// Those that other brokers have been asked to wake.
+    by_hint: Table<WakeHint, LockName>,
+    next_ticket: Ticket,
+}
+
+impl Entry {
+    pub(crate) fn is_waited_for(&self) -> bool {
+        self.queue.as_ref().is_some_and(|queue| !queue.is_empty())
+    }
+
+    /// Returns the one that asks the store for the queue: the holder, or else the first.
+    pub(crate) fn asks(&self) -> Option<HoldKey> {
+        let first = || self.queue.as_ref()?.first().map(|first| first.hold);
+        self.holder.map(|(_, hold)| hold).or_else(first)
+    }
+
+    /// Returns for how long the first leaves the store alone, before jitter.
+    pub(crate) fn interval(&self, default: Duration) -> Duration {
+        self.queue.as_ref().map_or(default, |queue| queue.interval(default, self.holder.is_some()))
+    }
+
+    fn is_empty(&self) -> bool {
+        self.holder.is_none() && !self.is_waited_for()
+    }
+}
+
+impl Names {
+    pub(crate) fn new(seed: u64) -> Names {
+        Names { entries: table::new(seed), by_hint: table::new(seed ^ 1), next_ticket: 0 }
+    }
+
+    pub(crate) fn get(&self, name: &LockName) -> Option<&Entry> {
+        self.entries.get(name)
+    }
+
+    pub(crate) fn get_mut(&mut self, name: &LockName) -> Option<&mut Entry> {
+        self.entries.get_mut(name)
+    }
+
+    pub(crate) fn get_or_insert(&mut self, name: &LockName) -> &mut Entry {
+        if !self.entries.contains_key(name) {
+            self.entries.insert(name.clone(), Entry::default());
+        }
+        self.entries.get_mut(name).expect("it was just inserted")
+    }
+
+    /// Adds one at the end of the queue. Returns its ticket, and true if it is the first that waits behind a holder.
+    pub(crate) fn enter(&mut self, name: &LockName, waiter: Waiter) -> (Ticket, bool) {
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        let entry = self.get_or_insert(name);
+        let first_behind_holder = entry.holder.is_some() && !entry.is_waited_for();
+        entry.queue.get_or_insert_default().insert(ticket, waiter);
+        (ticket, first_behind_holder)
+    }
+
+    /// Forgets a name that nobody holds or waits for.
+    pub(crate) fn forget_if_empty(&mut self, name: &LockName) {
+        const SMALLEST: usize = 64;
+        if !self.entries.get(name).is_some_and(Entry::is_empty) {
+            return;
+        }
+        if self.entries.remove(name).and_then(|entry| entry.queue?.wakeups).is_some() {
+            self.by_hint.remove(&WakeHint::of(name));
+        }
+        // With room for twice as many as there are, so that it is seldom made anew.
+        if self.entries.len() < self.entries.capacity() / 4 {
+            self.entries.shrink_to((2 * self.entries.len()).max(SMALLEST));
+        }
+        if self.by_hint.len() < self.by_hint.capacity() / 4 {
+            self.by_hint.shrink_to((2 * self.by_hint.len()).max(SMALLEST));
+        }
+    }
+
+    /// Returns what is known of a queue's wake-ups, which from now on are heeded. None if nobody has waited for this name.
+    pub(crate) fn wakeups(&mut self, name: &LockName) -> Option<&mut WakeupState> {
+        let wakeups = &mut self.entries.get_mut(name)?.queue.as_mut()?.wakeups;
+        if wakeups.is_none() {
+            self.by_hint.insert(WakeHint::of(name), name.clone());
+        }
+        Some(wakeups.get_or_insert_default())
+    }
+
+    /// Takes note that other brokers need not wake this queue any more. Returns true if the store still has it so.
+    pub(crate) fn stop_watching(&mut self, name: &LockName, now: Time) -> bool {
+        let queue = self.entries.get_mut(name).and_then(|entry| entry.queue.as_mut());
+        queue.and_then(|queue| queue.wakeups.as_mut()).is_some_and(|wakeups| wakeups.stop_watching(now))
+    }
+
+    /// Returns the name that a hint means, if somebody here asked for it.
+    pub(crate) fn of_hint(&self, hint: WakeHint) -> Option<LockName> {
+        self.by_hint.get(&hint).cloned()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+}

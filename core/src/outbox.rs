@@ -1,0 +1,189 @@
+//! What waits to be read by one client.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::event::{Ack, Event, LockRef};
+
+/// One thing to write to a client's stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Item {
+    /// A Session is open, and its locks have this ttl.
+    Opened {
+        /// As granted.
+        ttl: Duration,
+    },
+    /// Something happened to a lock.
+    Event(LockRef, Event),
+    /// A heartbeat is answered.
+    Ack(Ack),
+}
+
+/// What a reader finds in an outbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Read {
+    /// The next item.
+    Item(Item),
+    /// Nothing now.
+    Nothing,
+    /// Nothing, and nothing more will come.
+    End,
+}
+
+/// What waits to be read by one client. A slow reader holds up nobody: what can be coalesced is (a `renewed`, a `queued`,
+/// an ack replaces the one before it that is still unread), so each lock has a handful of items here at the most. The
+/// last event of a lock is never dropped.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Outbox {
+    items: VecDeque<Item>,
+    /// What the items weigh together.
+    unread: usize,
+    closed: bool,
+}
+
+impl Item {
+    /// Returns how much of a broker's memory it takes, in events: an ack also has the locks that it leaves out.
+    fn weight(&self) -> usize {
+        match self {
+            Item::Ack(ack) => 1 + ack.not_renewed.len(),
+            Item::Opened { .. } | Item::Event(..) => 1,
+        }
+    }
+
+    /// Returns true if a reader of this one misses nothing by not reading `old`.
+    fn supersedes(&self, old: &Item) -> bool {
+        match (self, old) {
+            (Item::Ack(_), Item::Ack(_)) => true,
+            (Item::Event(a, Event::Renewed { .. }), Item::Event(b, Event::Renewed { .. }))
+            | (Item::Event(a, Event::Queued { .. }), Item::Event(b, Event::Queued { .. })) => a == b,
+            _ => false,
+        }
+    }
+}
+
+impl Outbox {
+    /// How far back an unread item is looked for. The stream of one lock never has more; on a Session only acks recur.
+    const COALESCE_AMONG: usize = 8;
+
+    /// Adds an item. A later one of the same sort for the same lock takes the place of one that is not read yet. Returns
+    /// false if the outbox is closed, and the item dropped.
+    pub(crate) fn push(&mut self, item: Item) -> bool {
+        if self.closed {
+            return false;
+        }
+        // At the end, not in the old one's place: an ack must not overtake the grants that came between, which the client
+        // would take to be covered by it (R19).
+        let recent = self.items.len().saturating_sub(Self::COALESCE_AMONG)..self.items.len();
+        if let Some(old) = recent.rev().find(|index| item.supersedes(&self.items[*index])) {
+            self.take(old);
+        }
+        self.unread += item.weight();
+        self.items.push_back(item);
+        true
+    }
+
+    fn take(&mut self, index: usize) -> Option<Item> {
+        let item = self.items.remove(index)?;
+        self.unread -= item.weight();
+        if self.items.is_empty() {
+            // An idle stream keeps no room for what may come, and most are idle.
+            self.items = VecDeque::new();
+        }
+        Some(item)
+    }
+
+    /// Takes a grant back that has not been read, so that the client cannot know of it. Returns true if it was still
+    /// here.
+    pub(crate) fn retract_grant(&mut self, lock_ref: LockRef) -> bool {
+        let is_grant = |item: &Item| matches!(item, Item::Event(of, Event::Acquired { .. }) if *of == lock_ref);
+        self.items.iter().position(is_grant).and_then(|index| self.take(index)).is_some()
+    }
+
+    /// Returns how many events wait to be read. An ack counts as one more for each lock that it leaves out.
+    pub(crate) fn unread(&self) -> usize {
+        self.unread
+    }
+
+    /// Lets the reader end when it has read what is here. What comes later is dropped.
+    pub(crate) fn close(&mut self) {
+        self.closed = true;
+    }
+
+    pub(crate) fn read(&mut self) -> Read {
+        match self.take(0) {
+            Some(item) => Read::Item(item),
+            None if self.closed => Read::End,
+            None => Read::Nothing,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Time;
+    use crate::event::LostReason;
+    use crate::lock::{FencingToken, GrantId, LockId};
+
+    fn read(outbox: &mut Outbox) -> Vec<Item> {
+        let next = || match outbox.read() {
+            Read::Item(item) => Some(item),
+            Read::Nothing | Read::End => None,
+        };
+        std::iter::from_fn(next).collect()
+    }
+
+    fn ack(seq: i64, not_renewed: Vec<LockRef>) -> Item {
+        Item::Ack(Ack { seq, ttl: Duration::ZERO, not_renewed })
+    }
+
+    #[test]
+    fn a_slow_reader_gets_the_latest_renewal_and_the_end() {
+        let mut outbox = Outbox::default();
+        let renewed = |second| Item::Event(1, Event::Renewed { until: Time::from_nanos(second) });
+        for second in 1..=100 {
+            outbox.push(renewed(second));
+        }
+        let lost = Item::Event(1, Event::Lost(LostReason::Expired));
+        outbox.push(lost.clone());
+        outbox.close();
+        assert!(!outbox.push(Item::Event(1, Event::Released)));
+        assert_eq!(read(&mut outbox), [renewed(100), lost]);
+        assert_eq!(outbox.read(), Read::End);
+    }
+
+    #[test]
+    fn one_locks_events_do_not_take_anothers_place() {
+        let mut outbox = Outbox::default();
+        outbox.push(Item::Event(1, Event::Queued { position: 2 }));
+        outbox.push(Item::Event(2, Event::Queued { position: 3 }));
+        outbox.push(Item::Event(1, Event::Queued { position: 1 }));
+        assert_eq!(
+            read(&mut outbox),
+            [Item::Event(2, Event::Queued { position: 3 }), Item::Event(1, Event::Queued { position: 1 })]
+        );
+    }
+
+    #[test]
+    fn whatever_becomes_of_an_item_its_weight_is_given_back() {
+        let mut outbox = Outbox::default();
+        let lock_id =
+            LockId { grant: GrantId::from_random(1), token: FencingToken::new(1).unwrap(), linger: Duration::ZERO };
+        outbox.push(Item::Event(7, Event::Acquired { lock_id, until: Time::from_nanos(1) }));
+        (1..=3).for_each(|seq| assert!(outbox.push(ack(seq, vec![1; 9]))));
+        assert_eq!(outbox.unread(), 11, "an ack takes the place of the one before it");
+        assert!(outbox.retract_grant(7) && !outbox.retract_grant(7));
+        assert_eq!(outbox.unread(), 10);
+        read(&mut outbox);
+        assert_eq!(outbox.unread(), 0);
+    }
+
+    #[test]
+    fn an_ack_does_not_overtake_a_grant() {
+        let mut outbox = Outbox::default();
+        outbox.push(ack(1, vec![]));
+        outbox.push(Item::Event(7, Event::Released));
+        outbox.push(ack(2, vec![7]));
+        assert_eq!(read(&mut outbox), [Item::Event(7, Event::Released), ack(2, vec![7])]);
+    }
+}

@@ -1,0 +1,106 @@
+//! What clients ask for.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use crate::lock::{LockId, LockName, Owner};
+
+/// A request for a lock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LockRequest {
+    /// The lock.
+    pub name: LockName,
+    /// For how long a grant stands without renewal.
+    pub ttl: Duration,
+    /// For how long nobody can acquire after the release.
+    pub linger: Duration,
+    /// The holder's label.
+    pub owner: Owner,
+    /// How it is wanted.
+    pub mode: Mode,
+}
+
+/// The way in which a lock is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Now or not at all.
+    Once,
+    /// With a wait.
+    Wait {
+        /// For how long; without end if not set.
+        max_wait: Option<Duration>,
+        /// The least time between two polls; the broker chooses if not set.
+        poll_interval: Option<Duration>,
+    },
+    /// As it is held already under this id.
+    Reattach(LockId),
+}
+
+/// The way in which a stream ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum StreamEnd {
+    /// The client closed it: its locks are released now.
+    Closed,
+    /// The client is not heard any more, and may still believe in its locks: they are released when what it was told is
+    /// over (R7).
+    Unresponsive,
+}
+
+/// The outcome of a Release call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Ended {
+    /// The grant was ended.
+    Released,
+    /// Nobody holds the lock.
+    NotHeld,
+    /// Somebody else holds it.
+    HeldByAnother,
+}
+
+/// A message that a client may not send on a Session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ProtocolError {
+    /// `heartbeat.seq` does not rise.
+    #[error("must be above every earlier one: {got} after {last}")]
+    Seq {
+        /// The one before.
+        last: i64,
+        /// The one that came.
+        got: i64,
+    },
+    /// `begin.lock_ref` does not rise.
+    #[error("must be above every earlier one: {got} after {last}")]
+    BeginRef {
+        /// The one before.
+        last: i64,
+        /// The one that came.
+        got: i64,
+    },
+    /// `end.lock_ref` was never begun.
+    #[error("has never been begun: {0}")]
+    EndRef(i64),
+}
+
+/// The limits and defaults of a broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// The ttl of those who name none.
+    pub default_ttl: Duration,
+    /// The longest ttl that any broker of the deployment grants.
+    pub max_ttl: Duration,
+    /// The time between two polls for those who name none; up to 1 s where another broker will wake them.
+    pub poll_interval: Duration,
+    /// The most locks here, each counted from its first attempt to the end of its linger. More are refused.
+    pub max_locks: NonZeroUsize,
+    /// How many may wait here; above that new ones are refused.
+    pub max_waiters: NonZeroUsize,
+}
+
+/// What the store is to the broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoreTraits {
+    /// True if other brokers use it too. They can end a grant without this one's knowledge.
+    pub is_shared: bool,
+    /// True if other brokers can wake this one.
+    pub can_be_woken: bool,
+}

@@ -1,0 +1,378 @@
+//! The streams of clients: a Session with many locks, or a stream of one lock. What is told on them, and how they end.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::Time;
+use crate::broker::{Cx, Output};
+use crate::env::{Env, Observed};
+use crate::event::{Ack, Event, LockRef, SESSION};
+use crate::failure::Failure;
+use crate::hold::{End, HoldKey, going_away};
+use crate::ledger::{Due, Ledger};
+use crate::lock::lease;
+use crate::outbox::{Item, Outbox, Read};
+use crate::request::{ProtocolError, StreamEnd};
+use crate::slab::Key;
+
+/// How many locks of one stream are looked at in one turn, so that a Session with many delays nobody else.
+const VISITED_AT_ONCE: usize = 1024;
+/// How long a stream that its client has closed waits for its locks to be released, to tell that they are.
+const CLOSED_WITHIN: Duration = Duration::from_secs(3);
+
+/// Names a stream.
+pub type StreamKey = Key<Stream>;
+
+/// The stream of one client.
+#[derive(Debug, Clone)]
+pub struct Stream {
+    pub(crate) outbox: Outbox,
+    /// Who the client is, where somebody wants to know.
+    pub(crate) caller: Option<Arc<str>>,
+    pub(crate) kind: Kind,
+    /// How many holds tell what happens on it.
+    pub(crate) subscribers: usize,
+    /// True until nobody reads it any more.
+    pub(crate) is_read: bool,
+    /// True once nothing more will be told on it.
+    pub(crate) is_over: bool,
+    pub(crate) due: Option<Time>,
+}
+
+/// What a stream is.
+#[derive(Debug, Clone)]
+pub(crate) enum Kind {
+    /// Nothing has been asked on it yet.
+    New,
+    /// The stream of one lock.
+    Alone(Option<HoldKey>),
+    /// A Session.
+    Session(Box<Session>),
+}
+
+/// The locks of one Session.
+#[derive(Debug, Clone)]
+pub(crate) struct Session {
+    ttl: Duration,
+    pub(crate) ledger: Ledger,
+    pub(crate) locks: BTreeMap<LockRef, HoldKey>,
+    last_ref: LockRef,
+    last_seq: i64,
+    last_heartbeat: Time,
+    visits: Visits,
+    /// When a Session that its client has closed ends at the latest.
+    closes_at: Option<Time>,
+}
+
+/// The locks of a Session that are still to be looked at: from `next` on, round the end, so many.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Visits {
+    next: LockRef,
+    left: usize,
+}
+
+impl Stream {
+    pub(crate) fn new(caller: Option<Arc<str>>) -> Stream {
+        let outbox = Outbox::default();
+        Stream { outbox, caller, kind: Kind::New, subscribers: 0, is_read: true, is_over: false, due: None }
+    }
+
+    pub(crate) fn session(&self) -> Option<&Session> {
+        match &self.kind {
+            Kind::Session(session) => Some(session),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn session_mut(&mut self) -> Option<&mut Session> {
+        match &mut self.kind {
+            Kind::Session(session) => Some(session),
+            _ => None,
+        }
+    }
+
+    /// Returns the Session while its client may still ask on it.
+    fn listening(&mut self) -> Option<&mut Session> {
+        self.session_mut().filter(|session| session.closes_at.is_none())
+    }
+}
+
+impl<E: Env> Cx<'_, E> {
+    /// Changes what waits to be read, and wakes the reader.
+    pub(crate) fn write(&mut self, key: StreamKey, write: impl FnOnce(&mut Outbox)) {
+        let Some(stream) = self.core.streams.get_mut(key) else { return };
+        let before = stream.outbox.unread();
+        write(&mut stream.outbox);
+        self.core.counts.unread = self.core.counts.unread + stream.outbox.unread() - before;
+        if stream.is_read {
+            self.core.outputs.push_back(Output::Readable(key));
+        }
+    }
+
+    pub(crate) fn push(&mut self, key: StreamKey, item: Item) {
+        self.write(key, |outbox| {
+            outbox.push(item);
+        });
+    }
+
+    /// Sends the ack of the latest heartbeat, if it is due.
+    pub(crate) fn ack(&mut self, key: StreamKey, due: Due) {
+        let Some(session) = self.core.streams.get(key).and_then(Stream::session) else { return };
+        let (seq, ttl) = (session.ledger.heartbeat().seq, session.ttl);
+        if due == Due::Ack {
+            self.push(key, Item::Ack(Ack { seq, ttl, not_renewed: Vec::new() }));
+        }
+        self.wake_session(key);
+    }
+
+    pub(crate) fn open_session(&mut self, key: StreamKey, ttl: Duration) -> Result<(), Failure> {
+        if self.core.draining.is_some() {
+            return Err(going_away());
+        }
+        let now = self.now;
+        let Some(stream) = self.core.streams.get_mut(key) else { return Ok(()) };
+        stream.kind = Kind::Session(Box::new(Session {
+            ttl,
+            ledger: Ledger::open(now),
+            locks: BTreeMap::new(),
+            last_ref: SESSION,
+            last_seq: 0,
+            last_heartbeat: now,
+            visits: Visits::default(),
+            closes_at: None,
+        }));
+        self.core.unfinished += 1;
+        self.push(key, Item::Opened { ttl });
+        self.wake_session(key);
+        Ok(())
+    }
+
+    /// Sets when a Session looks at itself.
+    fn wake_session(&mut self, key: StreamKey) {
+        let now = self.now;
+        let Some(stream) = self.core.streams.get(key) else { return };
+        let Some(session) = stream.session() else { return };
+        let visit = (session.visits.left > 0).then_some(now);
+        let due = match session.closes_at {
+            Some(at) => [visit, Some(at).filter(|_| !stream.is_over)],
+            None => {
+                let silent_at = session.last_heartbeat + lease(session.ttl);
+                [visit, session.ledger.ack_at(session.ttl).map_or(Some(silent_at), |at| Some(at.min(silent_at)))]
+            }
+        };
+        self.wake_stream_at(key, due.into_iter().flatten().min());
+    }
+
+    /// Lets a stream go on whose time has come.
+    pub(crate) fn step_stream(&mut self, key: StreamKey) {
+        let now = self.now;
+        let Some(stream) = self.core.streams.get_mut(key) else { return };
+        let is_over = stream.is_over;
+        let Some(session) = stream.session_mut() else { return };
+        if let Some(at) = session.closes_at {
+            if now >= at && !is_over {
+                self.finish_stream(key);
+            }
+        } else if now >= session.last_heartbeat + lease(session.ttl) {
+            // Its client no longer believes in its locks, as far as the broker can know. It may still do so.
+            self.core.outputs.push_back(Output::Silent(key));
+            return self.end_stream(key, StreamEnd::Unresponsive);
+        } else if session.ledger.ack_at(session.ttl).is_some_and(|at| now >= at) {
+            self.ack_in_part(key);
+        }
+        self.visit(key);
+        self.wake_session(key);
+    }
+
+    /// Acknowledges the latest heartbeat with what has been renewed since, if that is worth telling.
+    fn ack_in_part(&mut self, key: StreamKey) {
+        let Some(stream) = self.core.streams.get_mut(key) else { return };
+        let Kind::Session(session) = &mut stream.kind else { return };
+        if !session.ledger.ack_in_part() {
+            return;
+        }
+        let (heartbeat, ttl) = (session.ledger.heartbeat(), session.ttl);
+        let holds = &self.core.holds;
+        let is_behind = |hold: &HoldKey| {
+            let covered = holds.get(*hold).and_then(|hold| hold.subscriber?.covered);
+            covered.is_some_and(|covered| covered < heartbeat.arrived)
+        };
+        let behind = session.locks.iter().filter(|(_, hold)| is_behind(hold));
+        let not_renewed = behind.map(|(lock_ref, _)| *lock_ref).collect();
+        self.push(key, Item::Ack(Ack { seq: heartbeat.seq, ttl, not_renewed }));
+    }
+
+    /// Takes note of a heartbeat: all locks are renewed, and then it is acknowledged.
+    pub(crate) fn heartbeat(&mut self, key: StreamKey, seq: i64) -> Result<(), ProtocolError> {
+        let now = self.now;
+        let Some(session) = self.core.streams.get_mut(key).and_then(Stream::listening) else { return Ok(()) };
+        if seq <= session.last_seq {
+            return Err(ProtocolError::Seq { last: session.last_seq, got: seq });
+        }
+        session.last_seq = seq;
+        let lag = now.since(session.last_heartbeat + session.ttl / 3);
+        session.last_heartbeat = now;
+        let due = session.ledger.beat(seq, now);
+        // A round that is under way goes on, or the last of many locks would never have their turn.
+        session.visits.left = session.locks.len();
+        self.env.observe(Observed::Heartbeat { lag });
+        self.ack(key, due);
+        self.visit(key);
+        self.wake_session(key);
+        Ok(())
+    }
+
+    /// Looks at some of the locks that are still to be looked at.
+    fn visit(&mut self, key: StreamKey) {
+        let Some(session) = self.core.streams.get_mut(key).and_then(Stream::session_mut) else { return };
+        for _ in 0..session.visits.left.min(VISITED_AT_ONCE) {
+            let next = session.locks.range(session.visits.next..).next();
+            let Some((lock_ref, hold)) = next.or_else(|| session.locks.first_key_value()) else {
+                session.visits.left = 0;
+                return;
+            };
+            session.visits = Visits { next: lock_ref + 1, left: session.visits.left - 1 };
+            self.core.work.push_back(*hold);
+        }
+    }
+
+    /// Takes note of a new lock's handle.
+    pub(crate) fn take_ref(&mut self, key: StreamKey, lock_ref: LockRef) -> Result<(), ProtocolError> {
+        let Some(session) = self.core.streams.get_mut(key).and_then(Stream::listening) else { return Ok(()) };
+        if lock_ref <= session.last_ref {
+            return Err(ProtocolError::BeginRef { last: session.last_ref, got: lock_ref });
+        }
+        session.last_ref = lock_ref;
+        Ok(())
+    }
+
+    /// Gives up a lock, or the wait for it. Ending what has already ended does nothing.
+    pub(crate) fn end_lock(&mut self, key: StreamKey, lock_ref: LockRef) -> Result<(), ProtocolError> {
+        let Some(session) = self.core.streams.get_mut(key).and_then(Stream::listening) else { return Ok(()) };
+        if lock_ref > session.last_ref || lock_ref <= SESSION {
+            return Err(ProtocolError::EndRef(lock_ref));
+        }
+        if let Some(hold) = session.locks.get(&lock_ref).copied() {
+            self.end_hold_by(hold, End::Closed);
+        }
+        Ok(())
+    }
+
+    /// Ends a stream. If its client closed it, it goes on until everything on it has been released, or that takes too long,
+    /// so that its end tells the client so.
+    pub(crate) fn end_stream(&mut self, key: StreamKey, by: StreamEnd) {
+        let end = match by {
+            StreamEnd::Closed => End::Closed,
+            StreamEnd::Unresponsive => End::Unresponsive,
+        };
+        let now = self.now;
+        let Some(stream) = self.core.streams.get_mut(key) else { return };
+        match &mut stream.kind {
+            Kind::New => self.finish_stream(key),
+            Kind::Alone(hold) => {
+                if let Some(hold) = *hold {
+                    self.end_hold_by(hold, end);
+                }
+            }
+            Kind::Session(session) if session.closes_at.is_none() => {
+                session.closes_at = Some(now + CLOSED_WITHIN);
+                session.visits.left = session.locks.len();
+                let holds: Vec<HoldKey> = session.locks.values().copied().collect();
+                for hold in holds {
+                    self.note_end(hold, end);
+                }
+                self.visit(key);
+                let is_empty = self.core.streams.get(key).is_some_and(|stream| stream.subscribers == 0);
+                if by == StreamEnd::Unresponsive || is_empty { self.finish_stream(key) } else { self.wake_session(key) }
+            }
+            Kind::Session(_) => {}
+        }
+    }
+
+    /// Lets the reader end when it has read what is there.
+    fn finish_stream(&mut self, key: StreamKey) {
+        let Some(stream) = self.core.streams.get_mut(key) else { return };
+        if !std::mem::replace(&mut stream.is_over, true) && stream.session().is_some() {
+            self.core.unfinished -= 1;
+        }
+        self.write(key, Outbox::close);
+        self.wake_session(key);
+        self.forget_stream(key);
+    }
+
+    /// Takes note that a stream is not read any more.
+    pub(crate) fn stop_reading(&mut self, key: StreamKey) {
+        let Some(stream) = self.core.streams.get_mut(key) else { return };
+        stream.is_read = false;
+        if matches!(stream.kind, Kind::Alone(_)) {
+            self.core.unfinished -= 1;
+        }
+        self.forget_stream(key);
+    }
+
+    /// Forgets a stream that has ended, that nobody reads, and on which nothing will be told.
+    pub(crate) fn forget_stream(&mut self, key: StreamKey) {
+        let Some(stream) = self.core.streams.get(key) else { return };
+        let is_over = match &stream.kind {
+            Kind::New | Kind::Alone(None) => true,
+            Kind::Alone(Some(_)) => false,
+            Kind::Session(_) => stream.is_over,
+        };
+        if is_over && !stream.is_read && stream.subscribers == 0 {
+            self.wake_stream_at(key, None);
+            if let Some(stream) = self.core.streams.remove(key) {
+                self.core.counts.unread -= stream.outbox.unread();
+            }
+        }
+    }
+
+    /// Takes note that a hold tells no more on its stream.
+    pub(crate) fn detach(&mut self, me: HoldKey) {
+        let now = self.now;
+        let Some(subscriber) = self.hold_mut(me).subscriber.take() else { return };
+        self.core.unfinished -= 1;
+        let key = subscriber.stream;
+        let Some(stream) = self.core.streams.get_mut(key) else { return };
+        stream.subscribers -= 1;
+        let nobody_left = stream.subscribers == 0;
+        match &mut stream.kind {
+            Kind::Session(session) => {
+                session.locks.remove(&subscriber.lock_ref);
+                let closes = session.closes_at.is_some();
+                if let Some(covered) = subscriber.covered {
+                    let due = session.ledger.end(covered, now);
+                    self.ack(key, due);
+                }
+                if closes && nobody_left {
+                    self.finish_stream(key);
+                }
+                self.forget_stream(key);
+            }
+            Kind::Alone(hold) => {
+                *hold = None;
+                self.forget_stream(key);
+            }
+            Kind::New => {}
+        }
+    }
+
+    /// Tells a Session that the broker is going away.
+    pub(crate) fn tell_all_draining(&mut self, grace: Duration) {
+        let sessions: Vec<StreamKey> = self.core.streams.keys().collect();
+        for key in sessions {
+            if self.core.streams.get(key).and_then(Stream::session).is_some() {
+                self.push(key, Item::Event(SESSION, Event::Draining { grace }));
+            }
+        }
+    }
+
+    /// Takes the next item that waits to be read.
+    pub(crate) fn read(&mut self, key: StreamKey) -> Read {
+        let Some(stream) = self.core.streams.get_mut(key) else { return Read::End };
+        let before = stream.outbox.unread();
+        let read = stream.outbox.read();
+        self.core.counts.unread -= before - stream.outbox.unread();
+        read
+    }
+}

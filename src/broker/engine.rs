@@ -1,0 +1,243 @@
+//! The core behind its lock, and the doing of what it says: waking readers, answering calls, and orders for the store.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use lockbroker_core::env::{Env, Observed};
+use lockbroker_core::request::StoreTraits;
+use lockbroker_core::rules::Rule;
+use lockbroker_core::store::{Note, Request};
+use lockbroker_core::{Broker as Core, Call, Output, RequestId, Seen, StreamKey, Time};
+use rand::RngExt;
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+
+use super::metrics::LockMetrics;
+use super::streams::Shared;
+use super::{Ended, Failure, Settings};
+use crate::clock::Moment;
+use crate::ids;
+use crate::lock::{GrantId, LingerId, LockId, LockName};
+use crate::metrics::Metrics;
+use crate::mutations;
+use crate::store::LockStore;
+
+/// What the store is to be asked or told.
+#[derive(Debug)]
+pub(super) enum Order {
+    Ask(RequestId, LockName, Request),
+    Note(LockName, Note),
+}
+
+/// The core of a broker, and what its outputs need.
+#[derive(Debug)]
+pub(super) struct Engine {
+    state: Mutex<State>,
+    settings: Settings,
+    orders: mpsc::UnboundedSender<Order>,
+    /// Rung when the core is to be called earlier than was known.
+    alarm: Arc<Notify>,
+    drained: watch::Sender<bool>,
+}
+
+#[derive(Debug)]
+struct State {
+    core: Core,
+    outside: Outside,
+    streams: HashMap<StreamKey, Arc<Shared>>,
+    releases: HashMap<Call, oneshot::Sender<Result<Ended, Failure>>>,
+    looks: HashMap<Call, oneshot::Sender<Result<Seen, Failure>>>,
+    last_call: Call,
+    /// When the core is called next, as far as the store's task knows.
+    scheduled: Option<Time>,
+}
+
+/// Time, chance and metrics for the core.
+#[derive(Debug)]
+pub(super) struct Outside {
+    metrics: LockMetrics,
+}
+
+impl Engine {
+    /// Makes the core of a broker. The other end of its orders is for the store's task.
+    pub(super) fn new<S: LockStore>(
+        store: &S,
+        settings: Settings,
+        metrics: &Metrics,
+    ) -> (Arc<Engine>, mpsc::UnboundedReceiver<Order>) {
+        let (orders, inbox) = mpsc::unbounded_channel();
+        let traits = StoreTraits { is_shared: store.is_shared(), can_be_woken: store.can_be_woken() };
+        let state = State {
+            core: Core::new(settings, traits, rand::rng().random()),
+            outside: Outside { metrics: LockMetrics::new(metrics, &settings) },
+            streams: HashMap::new(),
+            releases: HashMap::new(),
+            looks: HashMap::new(),
+            last_call: 0,
+            scheduled: None,
+        };
+        let alarm = Arc::new(Notify::new());
+        let drained = watch::Sender::new(false);
+        (Arc::new(Engine { state: Mutex::new(state), settings, orders, alarm, drained }), inbox)
+    }
+
+    pub(super) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    pub(super) fn alarm(&self) -> Arc<Notify> {
+        Arc::clone(&self.alarm)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // The core does not panic; if it did in a test, what it left behind is what there is.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets the core take a turn, and does what it says.
+    pub(super) fn turn<T>(&self, act: impl FnOnce(&mut Core, &mut Outside) -> T) -> T {
+        let mut state = self.state();
+        let State { core, outside, .. } = &mut *state;
+        let result = act(core, outside);
+        self.carry_out(&mut state);
+        result
+    }
+
+    fn carry_out(&self, state: &mut State) {
+        while let Some(output) = state.core.output() {
+            match output {
+                Output::Readable(stream) => {
+                    if let Some(shared) = state.streams.get(&stream) {
+                        shared.wake();
+                    }
+                }
+                Output::Silent(stream) => {
+                    if let Some(shared) = state.streams.get(&stream) {
+                        shared.fall_silent();
+                    }
+                }
+                // The task has ended with the runtime: nobody waits for an answer.
+                Output::Ask { id, name, request } => drop(self.orders.send(Order::Ask(id, name, request))),
+                Output::Note { name, note } => drop(self.orders.send(Order::Note(name, note))),
+                // Whoever called may have left.
+                Output::Released { call, result } => {
+                    state.releases.remove(&call).map(|caller| caller.send(result));
+                }
+                Output::Looked { call, result } => {
+                    state.looks.remove(&call).map(|caller| caller.send(result));
+                }
+                Output::Drained => drop(self.drained.send_replace(true)),
+            }
+        }
+        state.outside.metrics.show(&state.core.counts());
+        let due = state.core.due();
+        if due.is_some_and(|due| state.scheduled.is_none_or(|scheduled| due < scheduled)) {
+            state.scheduled = due;
+            self.alarm.notify_one();
+        }
+    }
+
+    /// Returns when the core is to be called next. From now on the alarm rings for an earlier moment only.
+    pub(super) fn schedule(&self) -> Option<Moment> {
+        let mut state = self.state();
+        state.scheduled = state.core.due();
+        state.scheduled.map(|due| Moment::from_nanos(due.nanos()))
+    }
+
+    /// Makes a stream that nothing has been asked on.
+    pub(super) fn new_stream(&self, caller: Option<Arc<str>>) -> (StreamKey, Arc<Shared>) {
+        let mut state = self.state();
+        let (key, shared) = (state.core.stream(caller), Arc::new(Shared::default()));
+        state.streams.insert(key, Arc::clone(&shared));
+        (key, shared)
+    }
+
+    /// Returns the flag that says that a Session's client is not heard any more.
+    pub(super) fn silence_of(&self, key: StreamKey) -> watch::Receiver<bool> {
+        let state = self.state();
+        state.streams.get(&key).map_or_else(|| watch::Sender::new(false).subscribe(), |shared| shared.silence())
+    }
+
+    /// Takes note that nobody reads a stream any more.
+    pub(super) fn stop_reading(&self, key: StreamKey) {
+        let mut state = self.state();
+        state.streams.remove(&key);
+        if state.streams.capacity() > 64 && state.streams.len() < state.streams.capacity() / 4 {
+            let room = 2 * state.streams.len();
+            state.streams.shrink_to(room);
+        }
+        let State { core, outside, .. } = &mut *state;
+        core.stop_reading(key, outside);
+        self.carry_out(&mut state);
+    }
+
+    /// Takes the next item of a stream, without a turn.
+    pub(super) fn read(&self, key: StreamKey) -> lockbroker_core::Read {
+        let mut state = self.state();
+        let State { core, outside, .. } = &mut *state;
+        core.read(key, outside)
+    }
+
+    pub(super) fn unread(&self, key: StreamKey) -> usize {
+        self.state().core.unread(key)
+    }
+
+    pub(super) fn has_many_unread(&self) -> bool {
+        self.state().core.counts().unread > LockMetrics::MAX_UNREAD
+    }
+
+    pub(super) fn release(&self, name: &LockName, lock_id: LockId) -> oneshot::Receiver<Result<Ended, Failure>> {
+        let (caller, answer) = oneshot::channel();
+        let mut state = self.state();
+        let State { core, outside, releases, last_call, .. } = &mut *state;
+        *last_call += 1;
+        // Nobody waits any more for those that were given up.
+        releases.retain(|_, caller| !caller.is_closed());
+        releases.insert(*last_call, caller);
+        core.release(*last_call, name, lock_id, outside);
+        self.carry_out(&mut state);
+        answer
+    }
+
+    pub(super) fn look(&self, name: &LockName, lock_id: Option<LockId>) -> oneshot::Receiver<Result<Seen, Failure>> {
+        let (caller, answer) = oneshot::channel();
+        let mut state = self.state();
+        let State { core, outside, looks, last_call, .. } = &mut *state;
+        *last_call += 1;
+        looks.insert(*last_call, caller);
+        core.look(*last_call, name, lock_id, outside);
+        self.carry_out(&mut state);
+        answer
+    }
+
+    pub(super) async fn drained(&self) {
+        // It cannot fail while the sender is here.
+        let _ = self.drained.subscribe().wait_for(|drained| *drained).await;
+    }
+}
+
+impl Env for Outside {
+    fn now(&self) -> Time {
+        Time::from_nanos(Moment::now().nanos())
+    }
+
+    fn grant_id(&mut self) -> GrantId {
+        ids::grant_id()
+    }
+
+    fn linger_id(&mut self) -> LingerId {
+        ids::linger_id()
+    }
+
+    fn spread(&mut self, span: Duration, extra: Duration) -> Duration {
+        span + extra.mul_f64(rand::rng().random_range(0.0..1.0))
+    }
+
+    fn breaks(&self, rule: Rule) -> bool {
+        mutations::breaks(rule)
+    }
+
+    fn observe(&mut self, observed: Observed<'_>) {
+        self.metrics.observe(observed);
+    }
+}

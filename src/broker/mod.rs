@@ -1,0 +1,155 @@
+//! The broker: the core, driven. Takes what clients ask and what the store answers to the core, and does what the core says.
+
+mod engine;
+mod metrics;
+mod store_task;
+mod streams;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lockbroker_core::store::StoreError;
+use tokio::sync::watch;
+
+pub use lockbroker_core::event::{Ack, Event, LockRef, LostReason, Reason, SESSION};
+pub use lockbroker_core::failure::{Cause, Failure};
+pub use lockbroker_core::request::{Ended, LockRequest, Mode, ProtocolError, Settings, StreamEnd};
+pub use lockbroker_core::{Item, Seen, StreamKey, Time};
+
+use self::engine::Engine;
+pub use self::streams::{ClientStream, Session, StreamEnder};
+use crate::clock::Moment;
+use crate::lock::{LockId, LockName};
+use crate::metrics::Metrics;
+use crate::store::LockStore;
+
+/// The longest that a Release call waits for the store.
+const LONGEST_RELEASE: Duration = Duration::from_secs(3);
+/// How many unread events a stream may have before its client's messages have to wait…
+const MANY_UNREAD: usize = 8_192;
+/// …and how many where the streams have too many together.
+const FEW_UNREAD: usize = 64;
+
+/// Returns the moment that the core means.
+pub fn moment(time: Time) -> Moment {
+    Moment::from_nanos(time.nanos())
+}
+
+/// Hands out the locks of one store. Cloning shares it.
+#[derive(Debug)]
+pub struct Broker<S> {
+    engine: Arc<Engine>,
+    store: Arc<S>,
+}
+
+impl<S> Clone for Broker<S> {
+    fn clone(&self) -> Broker<S> {
+        Broker { engine: Arc::clone(&self.engine), store: Arc::clone(&self.store) }
+    }
+}
+
+impl<S: LockStore> Broker<S> {
+    /// Makes a broker for the locks of `store`, which it counts among `metrics`, on the current tokio runtime.
+    pub fn new(store: S, settings: Settings, metrics: &Metrics) -> Broker<S> {
+        let store = Arc::new(store);
+        let (engine, orders) = Engine::new(&*store, settings, metrics);
+        tokio::spawn(store_task::run(Arc::downgrade(&engine), engine.alarm(), Arc::clone(&store), orders));
+        Broker { engine, store }
+    }
+
+    /// Returns the limits and defaults.
+    pub fn settings(&self) -> &Settings {
+        self.engine.settings()
+    }
+
+    /// Returns a flag that is true while locks can be granted.
+    pub fn ready(&self) -> watch::Receiver<bool> {
+        self.store.ready()
+    }
+
+    /// Begins to get a lock for a stream of its own. What comes of it is told there.
+    ///
+    /// # Errors
+    /// There is no room, or the broker is going away.
+    pub fn begin(&self, request: LockRequest) -> Result<ClientStream, Failure> {
+        self.begin_as(request, None)
+    }
+
+    /// Does the same for a client that the audit calls `caller`.
+    ///
+    /// # Errors
+    /// As [`Broker::begin`].
+    pub fn begin_as(&self, request: LockRequest, caller: Option<Arc<str>>) -> Result<ClientStream, Failure> {
+        let stream = self.stream(caller);
+        self.engine.turn(|core, outside| core.begin_alone(stream.key(), request, outside))?;
+        Ok(stream)
+    }
+
+    /// Makes a stream on which nothing has been asked yet, for a client that the audit calls `caller`.
+    pub fn stream(&self, caller: Option<Arc<str>>) -> ClientStream {
+        ClientStream::new(&self.engine, caller)
+    }
+
+    /// Opens a Session on a new stream, whose locks have this ttl.
+    ///
+    /// # Errors
+    /// The broker is going away.
+    pub fn open(&self, stream: StreamKey, ttl: Duration) -> Result<Session, Failure> {
+        Session::open(&self.engine, stream, ttl)
+    }
+
+    /// Returns true if a stream has to be read before more is taken from its client: it has many unread events, or some
+    /// where all streams together have too many.
+    pub fn is_backed_up(&self, stream: StreamKey) -> bool {
+        let limit = if self.engine.has_many_unread() { FEW_UNREAD } else { MANY_UNREAD };
+        self.engine.unread(stream) > limit
+    }
+
+    /// Releases the grant that `lock_id` names, wherever it is kept.
+    ///
+    /// # Errors
+    /// [`Failure::Unavailable`] if the store did not answer; this broker goes on trying to release. [`Failure::Exhausted`]
+    /// if it does so for twice `--max-locks` already.
+    ///
+    /// # Cancel safety
+    /// The release goes on.
+    pub async fn release(&self, name: &LockName, lock_id: LockId) -> Result<Ended, Failure> {
+        let late = || Failure::unavailable("the store did not answer; the release is tried again and again");
+        let answer = self.engine.release(name, lock_id);
+        tokio::time::timeout(LONGEST_RELEASE, answer).await.ok().and_then(Result::ok).unwrap_or_else(|| Err(late()))
+    }
+
+    /// Looks at a lock.
+    ///
+    /// # Errors
+    /// [`Failure::Unavailable`] if the store did not answer.
+    pub async fn look(&self, name: &LockName, lock_id: Option<LockId>) -> Result<Seen, Failure> {
+        let ending = || Err(StoreError::uncertain("the broker is ending").into());
+        self.engine.look(name, lock_id).await.unwrap_or_else(|_| ending())
+    }
+
+    /// Heeds what other brokers say of locks that may be free, for ever.
+    pub async fn heed_wakes(&self) {
+        loop {
+            let hint = self.store.next_wake().await;
+            self.engine.turn(|core, outside| core.woken(hint, outside));
+        }
+    }
+
+    /// Takes no new work and tells every stream, so that clients reattach elsewhere. Locks are renewed for as long as
+    /// this process runs; it should be `grace` at the most.
+    pub fn drain(&self, grace: Duration) {
+        self.engine.turn(|core, outside| core.drain(grace, outside));
+    }
+
+    /// Resolves when, after [`Broker::drain`], the last stream has gone and its releases are done.
+    pub async fn drained(&self) {
+        self.engine.drained().await;
+    }
+
+    /// Releases nothing from now on, whatever becomes of the streams: said before the process ends with locks still
+    /// held, which then stand for their ttl.
+    pub fn abandon(&self) {
+        self.engine.turn(|core, _| core.abandon());
+    }
+}

@@ -1,0 +1,186 @@
+//! Handles on clients' streams: what is read from them, and what their clients ask on them.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::task::AtomicWaker;
+use lockbroker_core::{Item, Read, StreamKey};
+use tokio::sync::watch;
+
+use super::engine::Engine;
+use super::{Failure, LockRef, LockRequest, ProtocolError, StreamEnd};
+
+/// What the engine and the handles of one stream share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    reader: AtomicWaker,
+    silent: watch::Sender<bool>,
+}
+
+impl Default for Shared {
+    fn default() -> Shared {
+        Shared { reader: AtomicWaker::new(), silent: watch::Sender::new(false) }
+    }
+}
+
+impl Shared {
+    pub(super) fn wake(&self) {
+        self.reader.wake();
+    }
+
+    pub(super) fn silence(&self) -> watch::Receiver<bool> {
+        self.silent.subscribe()
+    }
+
+    pub(super) fn fall_silent(&self) {
+        self.silent.send_replace(true);
+    }
+}
+
+/// The stream of a client, to be read. Dropping it says that nobody reads any more, which ends no lock.
+#[derive(Debug)]
+pub struct ClientStream {
+    engine: Arc<Engine>,
+    key: StreamKey,
+    shared: Arc<Shared>,
+}
+
+/// Ends a stream, when it is known how that ended.
+#[derive(Debug, Clone)]
+pub struct StreamEnder {
+    engine: Arc<Engine>,
+    key: StreamKey,
+}
+
+impl ClientStream {
+    pub(super) fn new(engine: &Arc<Engine>, caller: Option<Arc<str>>) -> ClientStream {
+        let (key, shared) = engine.new_stream(caller);
+        ClientStream { engine: Arc::clone(engine), key, shared }
+    }
+
+    /// Returns the name of the stream, to open a Session on it.
+    pub fn key(&self) -> StreamKey {
+        self.key
+    }
+
+    /// Returns the next item; `None` at the end.
+    pub fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Option<Item>> {
+        self.shared.reader.register(cx.waker());
+        match self.engine.read(self.key) {
+            Read::Item(item) => Poll::Ready(Some(item)),
+            Read::Nothing => Poll::Pending,
+            Read::End => Poll::Ready(None),
+        }
+    }
+
+    /// Ends the stream. One whose client was unresponsive may still be closed by it.
+    pub fn end(&self, by: StreamEnd) {
+        self.ender().end(by);
+    }
+
+    /// Lets the reader end when it has read what is there: for a stream on which nothing was ever asked.
+    pub fn close(&self) {
+        self.end(StreamEnd::Closed);
+    }
+
+    /// Returns what ends the stream later, when the reader may have gone.
+    pub fn ender(&self) -> StreamEnder {
+        StreamEnder { engine: Arc::clone(&self.engine), key: self.key }
+    }
+}
+
+impl Drop for ClientStream {
+    fn drop(&mut self) {
+        self.engine.stop_reading(self.key);
+    }
+}
+
+impl StreamEnder {
+    /// Ends the stream, as [`ClientStream::end`].
+    pub fn end(&self, by: StreamEnd) {
+        self.engine.turn(|core, outside| core.end(self.key, by, outside));
+    }
+}
+
+/// The client's side of a Session. Dropping it ends the Session as if the client were unresponsive.
+#[derive(Debug)]
+pub struct Session {
+    engine: Arc<Engine>,
+    key: StreamKey,
+    ttl: Duration,
+    silent: watch::Receiver<bool>,
+}
+
+impl Session {
+    pub(super) fn open(engine: &Arc<Engine>, key: StreamKey, ttl: Duration) -> Result<Session, Failure> {
+        engine.turn(|core, outside| core.open(key, ttl, outside))?;
+        let silent = engine.silence_of(key);
+        Ok(Session { engine: Arc::clone(engine), key, ttl, silent })
+    }
+
+    /// Returns the ttl of all its locks.
+    pub fn ttl(&self) -> Duration {
+        self.ttl
+    }
+
+    /// Takes note of a heartbeat: all locks are renewed, and then it is acknowledged.
+    ///
+    /// # Errors
+    /// Its number does not rise.
+    pub fn heartbeat(&self, seq: i64) -> Result<(), ProtocolError> {
+        self.engine.turn(|core, outside| core.heartbeat(self.key, seq, outside))
+    }
+
+    /// Takes note of a new lock's handle; [`Session::begin`] or [`Session::turn_back`] follows.
+    ///
+    /// # Errors
+    /// It does not rise.
+    pub fn take_ref(&self, lock_ref: LockRef) -> Result<(), ProtocolError> {
+        self.engine.turn(|core, outside| core.take_ref(self.key, lock_ref, outside))
+    }
+
+    /// Begins to get a lock. What comes of it is told on the stream.
+    pub fn begin(&self, lock_ref: LockRef, request: LockRequest) {
+        self.engine.turn(|core, outside| core.begin(self.key, lock_ref, request, outside));
+    }
+
+    /// Turns back a lock whose request does not do.
+    pub fn turn_back(&self, lock_ref: LockRef, failure: Failure) {
+        self.engine.turn(|core, outside| core.turn_back(self.key, lock_ref, failure, outside));
+    }
+
+    /// Gives up a lock, or the wait for it. Ending what has already ended does nothing.
+    ///
+    /// # Errors
+    /// There never was such a lock.
+    pub fn end(&self, lock_ref: LockRef) -> Result<(), ProtocolError> {
+        self.engine.turn(|core, outside| core.end_lock(self.key, lock_ref, outside))
+    }
+
+    /// Resolves when the client's heartbeats have been missing for so long that it no longer believes in its locks. The
+    /// Session has ended then.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost; call it again.
+    pub async fn silent(&mut self) {
+        if self.silent.wait_for(|silent| *silent).await.is_err() {
+            // Nobody reads the stream any more, and whoever drives the Session hears that otherwise.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Ends the Session. If its client closed it, the stream ends when everything on it has been released, or that takes
+    /// too long.
+    pub fn close(self, by: StreamEnd) {
+        self.engine.turn(|core, outside| core.end(self.key, by, outside));
+    }
+}
+
+/// Whoever gets dropped without a word was cut off, for instance because its task was: that proves nothing about the
+/// client.
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.engine.turn(|core, outside| core.end(self.key, StreamEnd::Unresponsive, outside));
+    }
+}
