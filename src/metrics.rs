@@ -120,39 +120,14 @@ impl Gauge {
         self.0.set(value.into());
     }
 
-    pub(crate) fn get(&self) -> i64 {
-        self.0.get()
-    }
-
-    /// Counts one more for as long as what this returns lives.
-    pub(crate) fn one_more(&self) -> Counted<'_> {
-        self.begin();
-        Counted(self)
-    }
-
     /// Counts one more, and returns how many there were before; [`Gauge::end`] follows.
     pub(crate) fn begin(&self) -> i64 {
         self.0.inc()
     }
 
-    /// Adds `count`, which may be negative.
-    pub(crate) fn add(&self, count: i64) {
-        self.0.inc_by(count);
-    }
-
     /// Counts one less.
     pub(crate) fn end(&self) {
         self.0.dec();
-    }
-}
-
-/// One of those that a gauge counts.
-#[derive(Debug)]
-pub(crate) struct Counted<'a>(&'a Gauge);
-
-impl Drop for Counted<'_> {
-    fn drop(&mut self) {
-        self.0.end();
     }
 }
 

@@ -35,21 +35,6 @@ impl Quota {
         self.take_up_to(2 * self.limit)
     }
 
-    /// Counts one more, whatever the limit: for a replacement of something that is about to end.
-    pub(crate) fn take_always(&self) -> Share {
-        self.used.begin();
-        Share(self.used.clone())
-    }
-
-    /// Returns whether there is room now, and counts a refusal if there is none.
-    pub(crate) fn has_room(&self) -> bool {
-        let has_room = self.used.get() < self.limit;
-        if !has_room {
-            self.refused.inc();
-        }
-        has_room
-    }
-
     fn take_up_to(&self, limit: i64) -> Option<Share> {
         if self.used.begin() < limit {
             return Some(Share(self.used.clone()));
@@ -82,9 +67,7 @@ mod tests {
         assert_eq!(shares.len() + rest.len(), 10);
         let reserved: Vec<_> = std::iter::from_fn(|| quota.take_reserved()).collect();
         assert_eq!(reserved.len(), 10);
-        assert!(!quota.has_room());
         drop((shares, rest, reserved));
-        assert_eq!(quota.used.get(), 0);
-        assert!(quota.has_room());
+        assert!(quota.take().is_some());
     }
 }

@@ -176,8 +176,9 @@ impl<E: Env> Cx<'_, E> {
             }
         } else if now >= session.last_heartbeat + lease(session.ttl) {
             // Its client no longer believes in its locks, as far as the broker can know. It may still do so.
+            // Whoever drives the stream ends it, when it has said why.
             self.core.outputs.push_back(Output::Silent(key));
-            return self.end_stream(key, StreamEnd::Unresponsive);
+            self.end_locks(key, End::Unresponsive);
         } else if session.ledger.ack_at(session.ttl).is_some_and(|at| now >= at) {
             self.ack_in_part(key);
         }
@@ -266,34 +267,42 @@ impl<E: Env> Cx<'_, E> {
             StreamEnd::Closed => End::Closed,
             StreamEnd::Unresponsive => End::Unresponsive,
         };
-        let now = self.now;
-        let Some(stream) = self.core.streams.get_mut(key) else { return };
-        match &mut stream.kind {
+        let Some(stream) = self.core.streams.get(key) else { return };
+        match &stream.kind {
             Kind::New => self.finish_stream(key),
             Kind::Alone(hold) => {
                 if let Some(hold) = *hold {
                     self.end_hold_by(hold, end);
                 }
             }
-            Kind::Session(session) if session.closes_at.is_none() => {
-                session.closes_at = Some(now + CLOSED_WITHIN);
-                session.visits.left = session.locks.len();
-                let holds: Vec<HoldKey> = session.locks.values().copied().collect();
-                for hold in holds {
-                    self.note_end(hold, end);
+            Kind::Session(session) => {
+                if session.closes_at.is_none() {
+                    self.end_locks(key, end);
                 }
-                self.visit(key);
                 let is_empty = self.core.streams.get(key).is_some_and(|stream| stream.subscribers == 0);
                 if by == StreamEnd::Unresponsive || is_empty { self.finish_stream(key) } else { self.wake_session(key) }
             }
-            Kind::Session(_) => {}
         }
+    }
+
+    /// Ends all locks of a Session, some at a time.
+    fn end_locks(&mut self, key: StreamKey, end: End) {
+        let closes_at = self.now + CLOSED_WITHIN;
+        let Some(session) = self.core.streams.get_mut(key).and_then(Stream::session_mut) else { return };
+        session.closes_at = Some(closes_at);
+        session.visits.left = session.locks.len();
+        let holds: Vec<HoldKey> = session.locks.values().copied().collect();
+        for hold in holds {
+            self.note_end(hold, end);
+        }
+        self.visit(key);
     }
 
     /// Lets the reader end when it has read what is there.
     fn finish_stream(&mut self, key: StreamKey) {
-        let Some(stream) = self.core.streams.get_mut(key) else { return };
-        if !std::mem::replace(&mut stream.is_over, true) && stream.session().is_some() {
+        let Some(stream) = self.core.streams.get_mut(key).filter(|stream| !stream.is_over) else { return };
+        stream.is_over = true;
+        if stream.session().is_some() {
             self.core.unfinished -= 1;
         }
         self.write(key, Outbox::close);

@@ -191,8 +191,6 @@ impl Engine {
         let mut state = self.state();
         let State { core, outside, releases, last_call, .. } = &mut *state;
         *last_call += 1;
-        // Nobody waits any more for those that were given up.
-        releases.retain(|_, caller| !caller.is_closed());
         releases.insert(*last_call, caller);
         core.release(*last_call, name, lock_id, outside);
         self.carry_out(&mut state);

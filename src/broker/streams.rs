@@ -110,13 +110,14 @@ pub struct Session {
     key: StreamKey,
     ttl: Duration,
     silent: watch::Receiver<bool>,
+    closed: bool,
 }
 
 impl Session {
     pub(super) fn open(engine: &Arc<Engine>, key: StreamKey, ttl: Duration) -> Result<Session, Failure> {
         engine.turn(|core, outside| core.open(key, ttl, outside))?;
         let silent = engine.silence_of(key);
-        Ok(Session { engine: Arc::clone(engine), key, ttl, silent })
+        Ok(Session { engine: Arc::clone(engine), key, ttl, silent, closed: false })
     }
 
     /// Returns the ttl of all its locks.
@@ -158,8 +159,8 @@ impl Session {
         self.engine.turn(|core, outside| core.end_lock(self.key, lock_ref, outside))
     }
 
-    /// Resolves when the client's heartbeats have been missing for so long that it no longer believes in its locks. The
-    /// Session has ended then.
+    /// Resolves when the client's heartbeats have been missing for so long that it no longer believes in its locks. They
+    /// are being released then, and [`Session::close`] follows.
     ///
     /// # Cancel safety
     /// Nothing is lost; call it again.
@@ -172,7 +173,8 @@ impl Session {
 
     /// Ends the Session. If its client closed it, the stream ends when everything on it has been released, or that takes
     /// too long.
-    pub fn close(self, by: StreamEnd) {
+    pub fn close(mut self, by: StreamEnd) {
+        self.closed = true;
         self.engine.turn(|core, outside| core.end(self.key, by, outside));
     }
 }
@@ -181,6 +183,8 @@ impl Session {
 /// client.
 impl Drop for Session {
     fn drop(&mut self) {
-        self.engine.turn(|core, outside| core.end(self.key, StreamEnd::Unresponsive, outside));
+        if !self.closed {
+            self.engine.turn(|core, outside| core.end(self.key, StreamEnd::Unresponsive, outside));
+        }
     }
 }

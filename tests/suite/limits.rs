@@ -426,7 +426,8 @@ async fn where_all_clients_leave_much_unread_each_is_read_no_more_sooner() {
     // `opened` is one more.
     let unread = |count: i64| {
         let stream = broker.stream(None);
-        let session = broker.open(stream.key(), TTL).unwrap();
+        // Silent for long enough.
+        let session = broker.open(stream.key(), Duration::from_secs(3_600)).unwrap();
         (1..count).for_each(|lock_ref| session.turn_back(lock_ref, Failure::Invalid { why: "no".into() }));
         (stream, session)
     };

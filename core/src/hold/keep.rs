@@ -114,15 +114,16 @@ impl Held {
             self.step = Step::Resting;
         }
         match (self.step, stimulus) {
+            // No answer counts any more (R6a).
+            (Step::Renewing { lost_at, .. }, _) if cx.now >= lost_at => {
+                cx.give_up(me);
+                self.step = Step::Resting;
+            }
             (Step::Renewing { sent, due, .. }, Stimulus::Answer(Reply::Changed(renewed))) => {
                 self.step = Step::Resting;
                 if let Some(lost) = self.renewed(me, (sent, due), renewed, cx) {
                     return self.lost(me, lost, cx);
                 }
-            }
-            (Step::Renewing { lost_at, .. }, _) if cx.now >= lost_at => {
-                cx.give_up(me);
-                self.step = Step::Resting;
             }
             // Nobody is heeded before the answer: what ends the lock would cross the renewal.
             (Step::Renewing { lost_at, .. }, _) => {
