@@ -238,7 +238,7 @@ impl Broker {
     /// Begins to get a lock on a Session. What comes of it is told there.
     pub fn begin(&mut self, stream: StreamKey, lock_ref: LockRef, request: LockRequest, env: &mut impl Env) {
         self.turn(env, |cx| {
-            if !cx.core.streams.get(stream).is_some_and(|stream| !stream.is_over) {
+            if cx.core.streams.get(stream).is_none_or(|stream| stream.is_over) {
                 return;
             }
             match cx.admit(stream, &request) {

@@ -209,7 +209,7 @@ mod tests {
 
     use super::*;
     use crate::ids::grant_id;
-    use crate::lock::{FencingToken, GrantId, LockId, MAX_LINGER, MAX_TTL, MIN_TTL, item_ttl, lease};
+    use crate::lock::{FencingToken, LockId, MAX_LINGER, MAX_TTL, MIN_TTL, item_ttl, lease};
 
     /// Makes spans up to `longest`, and often zero, which leaves the least room.
     fn within(longest: Duration) -> impl Strategy<Value = Duration> {

@@ -68,20 +68,14 @@ impl Expiring {
         State::Expiring(self)
     }
 
-    fn not_ours<E: Env>(self: Box<Self>, me: HoldKey, cx: &mut Cx<'_, E>) -> State {
+    fn not_ours<E: Env>(self, me: HoldKey, cx: &mut Cx<'_, E>) -> State {
         cx.give_up(me);
         cx.end_hold(self.since);
         cx.let_go_now(me, self.grant.id);
         State::Over
     }
 
-    fn release<E: Env>(
-        self: Box<Self>,
-        me: HoldKey,
-        caller: Option<Call>,
-        cause: ReleaseCause,
-        cx: &mut Cx<'_, E>,
-    ) -> State {
+    fn release<E: Env>(self, me: HoldKey, caller: Option<Call>, cause: ReleaseCause, cx: &mut Cx<'_, E>) -> State {
         cx.give_up(me);
         cx.end_hold(self.since);
         HandingOver::begin(me, Release::kept(self.grant, (self.delivered, self.told), caller, cause), cx)

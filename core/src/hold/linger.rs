@@ -101,7 +101,7 @@ impl Lingering {
     }
 
     /// Lets those who wait here ask for the lock.
-    fn open<E: Env>(self: Box<Self>, me: HoldKey, cx: &mut Cx<'_, E>) -> State {
+    fn open<E: Env>(self, me: HoldKey, cx: &mut Cx<'_, E>) -> State {
         let name = cx.hold(me).name.clone();
         match self.kept {
             Some(id) => cx.let_go(&name, id, cx.now),

@@ -128,7 +128,7 @@ impl Waiting {
     }
 
     /// Takes a grant that the store gave to its attempt.
-    fn granted<E: Env>(mut self: Box<Self>, me: HoldKey, grant: Grant, cx: &mut Cx<'_, E>) -> State {
+    fn granted<E: Env>(mut self, me: HoldKey, grant: Grant, cx: &mut Cx<'_, E>) -> State {
         let (name, life) = (cx.hold(me).name.clone(), cx.hold(me).fresh_item_ttl());
         // Nobody hands us the lock that we have just been granted. What crossed it is seen to all the same.
         if let Some(handed) = self.handed.take() {
@@ -142,7 +142,7 @@ impl Waiting {
     }
 
     /// Takes a grant that another hold here has handed over, in the room of that one, which is about to end.
-    fn take_over<E: Env>(self: Box<Self>, me: HoldKey, handed: Grant, cx: &mut Cx<'_, E>) -> State {
+    fn take_over<E: Env>(self, me: HoldKey, handed: Grant, cx: &mut Cx<'_, E>) -> State {
         self.step_out(me, cx);
         cx.take_room_always(me);
         Held::begin(me, handed, &self.mode, self.asked, cx)
@@ -155,7 +155,7 @@ impl Waiting {
         cx.give_up_wait(me);
     }
 
-    fn leave<E: Env>(self: Box<Self>, me: HoldKey, leave: Leave, cx: &mut Cx<'_, E>) -> State {
+    fn leave<E: Env>(self, me: HoldKey, leave: Leave, cx: &mut Cx<'_, E>) -> State {
         let name = cx.hold(me).name.clone();
         if cx.is_alone_in_queue(&name, self.ticket) && cx.stop_watching(&name) {
             // The note would be in the way of other brokers' for as long as this client's interval.

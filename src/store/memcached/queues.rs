@@ -127,7 +127,7 @@ mod tests {
 
     use super::*;
     use crate::ids::grant_id;
-    use crate::lock::{GrantId, LockName};
+    use crate::lock::LockName;
     use crate::store::ItemState;
     use crate::store::memcached::commands::Keys;
 
