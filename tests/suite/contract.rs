@@ -161,7 +161,7 @@ async fn a_lock_nobody_renews_expires_in_its_time(store: impl LockStore) {
             match store.look(&name).await.unwrap() {
                 LockStatus::Free => return true,
                 LockStatus::Taken { expires_in, .. } => {
-                    assert!(expires_in <= seconds(ttl), "{expires_in:?} of {ttl} s")
+                    assert!(expires_in <= seconds(ttl), "{expires_in:?} of {ttl} s");
                 }
             }
             last_seen = asked;

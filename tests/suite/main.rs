@@ -21,7 +21,7 @@ mod errors;
 mod full_memory;
 mod gone;
 mod health_command;
-mod keeper;
+mod holds;
 mod limits;
 mod lingers;
 mod metrics;

@@ -32,7 +32,8 @@ impl Expiring {
     ) -> State {
         let told_until = if delivered { cx.hold(me).lease_end(&grant) } else { cx.now };
         let believed_until = grant.protected_until.map_or(told_until, |until| until.max(told_until));
-        Box::new(Expiring { grant, since, delivered, told, believed_until, look: None }).look(me, cx)
+        cx.look_later(me);
+        State::Expiring(Box::new(Expiring { grant, since, delivered, told, believed_until, look: None }))
     }
 
     pub(crate) fn on<E: Env>(mut self: Box<Self>, me: HoldKey, stimulus: Stimulus, cx: &mut Cx<'_, E>) -> State {

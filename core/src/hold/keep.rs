@@ -103,9 +103,15 @@ impl Held {
         cx.core.counts.held += 1;
         let name = cx.hold(me).name.clone();
         cx.note_queue(&name);
-        let held =
-            Held { grant, since: cx.now, draining_told: false, failures: 0, retry_at: None, step: Step::Resting };
-        held.look(me, cx)
+        cx.look_later(me);
+        State::Held(Held {
+            grant,
+            since: cx.now,
+            draining_told: false,
+            failures: 0,
+            retry_at: None,
+            step: Step::Resting,
+        })
     }
 
     pub(crate) fn on<E: Env>(mut self, me: HoldKey, stimulus: Stimulus, cx: &mut Cx<'_, E>) -> State {

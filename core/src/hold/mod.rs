@@ -3,13 +3,7 @@
 //! A hold belongs to one client and is the only one that renews and releases its grant. It asks the store one thing at a
 //! time. Whatever happens, it looks anew at what there is to do, so no event is lost on it.
 //!
-//! ```text
-//!   Trying ──────┬──────────────► Held ──┬──► Expiring ──┬──► HandingOver ──┬──► Releasing ──► Lingering
-//!   Waiting ─────┤  (a grant)            │  (no word of  │   (somebody      │    (the item     (nobody can
-//!   Reattaching ─┘                       │   the client) │    waits here)   │     goes)         acquire)
-//!        │                               └───────────────┴──────────────────┘
-//!        └─► Inspecting ─► Over                                Frozen: the process ends, and the lock stands for its ttl
-//! ```
+//! [`LIFE`] has the states to which each state leads; ARCHITECTURE.md draws them.
 
 mod acquire;
 mod expire;
@@ -107,6 +101,58 @@ pub(crate) enum State {
     Frozen,
     /// Is done.
     Over,
+}
+
+/// The states to which each state leads.
+const LIFE: &[(StateName, &[StateName])] = {
+    use StateName::*;
+    &[
+        (Trying, &[Held, Inspecting, Over]),
+        (Inspecting, &[Over]),
+        (Waiting, &[Held, Inspecting, Over]),
+        (Reattaching, &[Held, Over]),
+        (Held, &[Expiring, HandingOver, Releasing, Frozen, Over]),
+        (Expiring, &[HandingOver, Releasing, Over]),
+        (HandingOver, &[Releasing, Over]),
+        (Releasing, &[Lingering, Over]),
+        (Lingering, &[Over]),
+        (Frozen, &[]),
+        (Over, &[]),
+    ]
+};
+
+/// A [`State`] without what it knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum StateName {
+    Trying,
+    Inspecting,
+    Waiting,
+    Reattaching,
+    Held,
+    Expiring,
+    HandingOver,
+    Releasing,
+    Lingering,
+    Frozen,
+    Over,
+}
+
+impl State {
+    fn name(&self) -> StateName {
+        match self {
+            State::Trying(_) => StateName::Trying,
+            State::Inspecting(_) => StateName::Inspecting,
+            State::Waiting(_) => StateName::Waiting,
+            State::Reattaching(_) => StateName::Reattaching,
+            State::Held(_) => StateName::Held,
+            State::Expiring(_) => StateName::Expiring,
+            State::HandingOver(_) => StateName::HandingOver,
+            State::Releasing(_) => StateName::Releasing,
+            State::Lingering(_) => StateName::Lingering,
+            State::Frozen => StateName::Frozen,
+            State::Over => StateName::Over,
+        }
+    }
 }
 
 /// Why a hold is to end.
@@ -215,6 +261,7 @@ impl<E: Env> Cx<'_, E> {
     pub(crate) fn step(&mut self, me: HoldKey, stimulus: Stimulus) {
         let Some(hold) = self.core.holds.get_mut(me) else { return };
         let state = std::mem::replace(&mut hold.state, State::Over);
+        let name = state.name();
         self.wake_hold_at(me, None);
         let next = match state {
             State::Trying(trying) => trying.on(me, stimulus, self),
@@ -229,6 +276,8 @@ impl<E: Env> Cx<'_, E> {
             State::Frozen => State::Frozen,
             State::Over => State::Over,
         };
+        let leads_to = |next| LIFE.iter().any(|(from, to)| *from == name && to.contains(&next));
+        debug_assert!(next.name() == name || leads_to(next.name()), "{name:?} does not lead to {:?}", next.name());
         match next {
             State::Over => self.remove_hold(me),
             next => self.hold_mut(me).state = next,
@@ -288,4 +337,27 @@ impl<E: Env> Cx<'_, E> {
 
 fn not_acquired(reason: Reason) -> Event {
     Event::NotAcquired { reason, owner: Owner::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_picture_of_a_locks_life_is_that_of_the_code() {
+        let page = include_str!("../../../ARCHITECTURE.md");
+        let picture = page.split("```mermaid\nstateDiagram-v2\n").nth(1).unwrap().split("```").next().unwrap();
+        let arrows = picture.lines().filter_map(|line| line.split_once("-->"));
+        let arrow = |(from, to): (&str, &str)| (from.trim().to_owned(), to.split(':').next().unwrap().trim().to_owned());
+        // Where a hold begins.
+        let mut drawn: Vec<_> = arrows.map(arrow).filter(|(from, _)| from != "[*]").collect();
+        let is_end = |state: &StateName| matches!(state, StateName::Over | StateName::Frozen);
+        let name = |state: &StateName| if is_end(state) { "[*]".to_owned() } else { format!("{state:?}") };
+        let mut coded: Vec<_> =
+            LIFE.iter().flat_map(|(from, to)| to.iter().map(move |to| (name(from), name(to)))).collect();
+        drawn.sort();
+        coded.sort();
+        coded.dedup();
+        assert_eq!(drawn, coded);
+    }
 }

@@ -63,7 +63,8 @@ impl Waiting {
             handed: None,
         };
         cx.core.counts.waiting += 1;
-        Box::new(waiting).look(me, cx)
+        cx.look_later(me);
+        State::Waiting(Box::new(waiting))
     }
 
     pub(crate) fn on<E: Env>(mut self: Box<Self>, me: HoldKey, stimulus: Stimulus, cx: &mut Cx<'_, E>) -> State {

@@ -30,7 +30,7 @@ async fn a_client_that_leaves_at_any_moment_leaves_nothing_behind() {
         for left_after in 0..60 {
             let (broker, store) = broker();
             store.takes(10 * MS);
-            let standing = broker.begin(ask(want.clone())).unwrap();
+            let standing = broker.begin(ask(want)).unwrap();
             sleep(left_after * MS).await;
             standing.end(StreamEnd::Closed);
             assert_free_within(&store, 100 * MS).await;
