@@ -1,27 +1,34 @@
 //! Moments, as whoever drives the core tells them.
 
+use std::num::NonZeroU64;
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
 /// A moment on the lease clock, in nanoseconds from a beginning that nobody needs to know. Only differences within one
 /// process mean anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Time(u64);
+pub struct Time(
+    /// Never 0, so that an `Option<Time>` takes no more room than a time. A lock has several.
+    NonZeroU64,
+);
 
 impl Time {
-    /// Returns the moment that comes so many nanoseconds after the beginning.
+    /// Returns the moment that comes so many nanoseconds after the beginning, and at least one.
     pub const fn from_nanos(nanos: u64) -> Time {
-        Time(nanos)
+        match NonZeroU64::new(nanos) {
+            Some(nanos) => Time(nanos),
+            None => Time(NonZeroU64::MIN),
+        }
     }
 
     /// Returns the nanoseconds since the beginning.
     pub const fn nanos(self) -> u64 {
-        self.0
+        self.0.get()
     }
 
     /// Returns the time from `earlier` to this moment; zero if that is the later one.
     pub const fn since(self, earlier: Time) -> Duration {
-        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+        Duration::from_nanos(self.nanos().saturating_sub(earlier.nanos()))
     }
 }
 
@@ -30,7 +37,7 @@ impl Add<Duration> for Time {
 
     /// Stops at the end of what can be told rather than panicking.
     fn add(self, by: Duration) -> Time {
-        Time(self.0.saturating_add(nanos(by)))
+        Time::from_nanos(self.nanos().saturating_add(nanos(by)))
     }
 }
 
@@ -39,7 +46,7 @@ impl Sub<Duration> for Time {
 
     /// Stops at the beginning rather than panicking.
     fn sub(self, by: Duration) -> Time {
-        Time(self.0.saturating_sub(nanos(by)))
+        Time::from_nanos(self.nanos().saturating_sub(nanos(by)))
     }
 }
 
@@ -55,7 +62,8 @@ mod tests {
     fn a_time_stops_at_both_ends() {
         let time = Time::from_nanos(5);
         assert_eq!(time + Duration::from_nanos(2), Time::from_nanos(7));
-        assert_eq!(time - Duration::from_secs(1), Time::from_nanos(0));
+        assert_eq!(time - Duration::from_secs(1), Time::from_nanos(1));
+        assert_eq!(size_of::<Option<Time>>(), size_of::<Time>());
         assert_eq!(time + Duration::MAX, Time::from_nanos(u64::MAX));
         assert_eq!(time.since(Time::from_nanos(2)), Duration::from_nanos(3));
         assert_eq!(time.since(Time::from_nanos(9)), Duration::ZERO);

@@ -175,7 +175,9 @@ impl Engine {
     pub(super) fn read(&self, key: StreamKey) -> lockbroker_core::Read {
         let mut state = self.state();
         let State { core, outside, .. } = &mut *state;
-        core.read(key, outside)
+        let read = core.read(key, outside);
+        outside.metrics.show(&core.counts());
+        read
     }
 
     pub(super) fn unread(&self, key: StreamKey) -> usize {
