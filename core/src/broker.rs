@@ -327,7 +327,7 @@ impl Broker {
         self.turn(env, |cx| cx.woken(hint));
     }
 
-    /// Takes no new work and tells every stream, so that clients reattach elsewhere. Locks are renewed for as long as this
+    /// Takes no new work and tells every stream, so that clients reattach elsewhere. Releases nothing (R9). Locks are renewed for as long as this
     /// process runs; it should be `grace` at the most.
     pub fn drain(&mut self, grace: Duration, env: &mut impl Env) {
         self.turn(env, |cx| {

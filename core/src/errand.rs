@@ -34,7 +34,7 @@ pub(crate) enum Task {
     Look(Call, Option<LockId>),
 }
 
-/// Deletes a grant that nobody wants and whose command may still land (R4): again and again for the life of its item,
+/// Deletes a grant that nobody wants and whose command may still land (R5): again and again for the life of its item,
 /// whatever a look would show. Once deleted it is gone, for every command is sent once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct CleanUp {

@@ -41,6 +41,7 @@ mod reattach;
 mod release;
 mod restart;
 mod rolling;
+mod rules;
 mod run;
 mod security_page;
 mod server;

@@ -20,7 +20,7 @@ const LEAVING: Duration = Duration::from_millis(50);
 /// One attempt to get a lock, which is under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Attempt {
-    /// Fresh for each attempt (R4): what is still under way of an earlier one touches nothing.
+    /// Fresh for each attempt (R5): what is still under way of an earlier one touches nothing.
     id: GrantId,
     pub(super) sent: Time,
     /// When to give it up.

@@ -277,6 +277,7 @@ impl Held {
         if end == End::Superseded {
             return self.lost(me, LostReason::TakenOver, cx);
         }
+        // A grant that its client has not read is released at once, and does not linger (R8).
         let delivered = self.grant.is_known(announced && !cx.retract_grant(me));
         let (caller, cause) = match end {
             End::Unresponsive if cx.env.breaks(Rule::Silence) => (None, ReleaseCause::Silent),

@@ -348,7 +348,8 @@ mod tests {
         let page = include_str!("../../../ARCHITECTURE.md");
         let picture = page.split("```mermaid\nstateDiagram-v2\n").nth(1).unwrap().split("```").next().unwrap();
         let arrows = picture.lines().filter_map(|line| line.split_once("-->"));
-        let arrow = |(from, to): (&str, &str)| (from.trim().to_owned(), to.split(':').next().unwrap().trim().to_owned());
+        let arrow =
+            |(from, to): (&str, &str)| (from.trim().to_owned(), to.split(':').next().unwrap().trim().to_owned());
         // Where a hold begins.
         let mut drawn: Vec<_> = arrows.map(arrow).filter(|(from, _)| from != "[*]").collect();
         let is_end = |state: &StateName| matches!(state, StateName::Over | StateName::Frozen);

@@ -1,4 +1,5 @@
-//! Ending a grant: it is handed over to the first that waits here, deleted, or made to linger.
+//! Ending a grant: it is handed over to the first that waits here, deleted, or made to linger. Nothing comes here while a
+//! client may believe in the grant (R6).
 
 use std::time::Duration;
 
@@ -133,7 +134,7 @@ impl Release {
     }
 }
 
-/// Gives the lock to the first that waits here.
+/// Gives the lock to the first that waits here, in one step (R4): at no moment is it free.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct HandingOver {
     release: Release,
