@@ -1,18 +1,19 @@
 //! The core behind its lock, and the doing of what it says: waking readers, answering calls, and orders for the store.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use foldhash::{HashMap, HashMapExt};
 use lockbroker_core::env::{Env, Observed};
 use lockbroker_core::request::StoreTraits;
 use lockbroker_core::rules::Rule;
 use lockbroker_core::store::{Note, Request};
 use lockbroker_core::{Broker as Core, Call, Output, RequestId, Seen, StreamKey, Time};
 use rand::RngExt;
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 
 use super::metrics::LockMetrics;
+use super::store_task::Answer;
 use super::streams::Shared;
 use super::{Ended, Failure, Settings};
 use crate::clock::Moment;
@@ -34,8 +35,7 @@ pub(super) enum Order {
 pub(super) struct Engine {
     state: Mutex<State>,
     settings: Settings,
-    orders: mpsc::UnboundedSender<Order>,
-    /// Rung when the core is to be called earlier than was known.
+    /// Rung when there are orders, or the core is to be called earlier than was known.
     alarm: Arc<Notify>,
     drained: watch::Sender<bool>,
 }
@@ -48,6 +48,8 @@ struct State {
     releases: HashMap<Call, oneshot::Sender<Result<Ended, Failure>>>,
     looks: HashMap<Call, oneshot::Sender<Result<Seen, Failure>>>,
     last_call: Call,
+    /// For the store's task.
+    orders: Vec<Order>,
     /// When the core is called next, as far as the store's task knows.
     scheduled: Option<Time>,
 }
@@ -56,29 +58,27 @@ struct State {
 #[derive(Debug)]
 pub(super) struct Outside {
     metrics: LockMetrics,
+    /// Read once whenever the engine is locked: all that the core is told until then happens at one time.
+    now: Time,
 }
 
 impl Engine {
-    /// Makes the core of a broker. The other end of its orders is for the store's task.
-    pub(super) fn new<S: LockStore>(
-        store: &S,
-        settings: Settings,
-        metrics: &Metrics,
-    ) -> (Arc<Engine>, mpsc::UnboundedReceiver<Order>) {
-        let (orders, inbox) = mpsc::unbounded_channel();
+    /// Makes the core of a broker.
+    pub(super) fn new<S: LockStore>(store: &S, settings: Settings, metrics: &Metrics) -> Arc<Engine> {
         let traits = StoreTraits { is_shared: store.is_shared(), can_be_woken: store.can_be_woken() };
         let state = State {
             core: Core::new(settings, traits, rand::rng().random()),
-            outside: Outside { metrics: LockMetrics::new(metrics, &settings) },
+            outside: Outside { metrics: LockMetrics::new(metrics, &settings), now: now() },
             streams: HashMap::new(),
             releases: HashMap::new(),
             looks: HashMap::new(),
             last_call: 0,
+            orders: Vec::new(),
             scheduled: None,
         };
         let alarm = Arc::new(Notify::new());
         let drained = watch::Sender::new(false);
-        (Arc::new(Engine { state: Mutex::new(state), settings, orders, alarm, drained }), inbox)
+        Arc::new(Engine { state: Mutex::new(state), settings, alarm, drained })
     }
 
     pub(super) fn settings(&self) -> &Settings {
@@ -91,7 +91,9 @@ impl Engine {
 
     fn state(&self) -> MutexGuard<'_, State> {
         // The core does not panic; if it did in a test, what it left behind is what there is.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.outside.now = now();
+        state
     }
 
     /// Lets the core take a turn, and does what it says.
@@ -116,9 +118,8 @@ impl Engine {
                         shared.fall_silent();
                     }
                 }
-                // The task has ended with the runtime: nobody waits for an answer.
-                Output::Ask { id, name, request } => drop(self.orders.send(Order::Ask(id, name, request))),
-                Output::Note { name, note } => drop(self.orders.send(Order::Note(name, note))),
+                Output::Ask { id, name, request } => state.orders.push(Order::Ask(id, name, request)),
+                Output::Note { name, note } => state.orders.push(Order::Note(name, note)),
                 // Whoever called may have left.
                 Output::Released { call, result } => {
                     state.releases.remove(&call).map(|caller| caller.send(result));
@@ -131,17 +132,30 @@ impl Engine {
         }
         state.outside.metrics.show(&state.core.counts());
         let due = state.core.due();
-        if due.is_some_and(|due| state.scheduled.is_none_or(|scheduled| due < scheduled)) {
+        let is_earlier = due.is_some_and(|due| state.scheduled.is_none_or(|scheduled| due < scheduled));
+        if is_earlier {
             state.scheduled = due;
+        }
+        if is_earlier || !state.orders.is_empty() {
             self.alarm.notify_one();
         }
     }
 
-    /// Returns when the core is to be called next. From now on the alarm rings for an earlier moment only.
-    pub(super) fn schedule(&self) -> Option<Moment> {
+    /// Brings the core the store's answers and the time, and takes its orders, for an empty list. Returns when to come
+    /// again; from now on the alarm rings for an earlier moment only.
+    pub(super) fn exchange(&self, answers: &mut Vec<Answer>, orders: &mut Vec<Order>) -> Option<Moment> {
         let mut state = self.state();
+        let State { core, outside, .. } = &mut *state;
+        for (id, reply) in answers.drain(..) {
+            core.answered(id, reply, outside);
+        }
+        if core.due().is_some_and(|due| due <= outside.now) {
+            core.timeout(outside);
+        }
+        self.carry_out(&mut state);
+        std::mem::swap(&mut state.orders, orders);
         state.scheduled = state.core.due();
-        state.scheduled.map(|due| Moment::from_nanos(due.nanos()))
+        state.scheduled.map(super::moment)
     }
 
     /// Makes a stream that nothing has been asked on.
@@ -216,9 +230,13 @@ impl Engine {
     }
 }
 
+fn now() -> Time {
+    Time::from_nanos(Moment::now().nanos())
+}
+
 impl Env for Outside {
     fn now(&self) -> Time {
-        Time::from_nanos(Moment::now().nanos())
+        self.now
     }
 
     fn grant_id(&mut self) -> GrantId {

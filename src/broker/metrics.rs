@@ -124,7 +124,9 @@ impl LockMetrics {
                 let reattached = matches!(mode, Mode::Reattach(_));
                 self.waits_of(mode).observe(waited);
                 self.outcomes.inc(if reattached { Outcome::Reattached } else { Outcome::Acquired });
-                audited(subject).granted(token, reattached, waited);
+                if let Some(audited) = audited(subject) {
+                    audited.granted(token, reattached, waited)
+                };
             }
             Observed::NotAcquired { subject, reason } => self.refused(subject, Outcome::NotAcquired(reason)),
             Observed::Failed { subject, failure } => self.refused(subject, Outcome::of(failure)),
@@ -138,9 +140,15 @@ impl LockMetrics {
                 if reason == LostReason::Expired {
                     tracing::warn!(lock = %subject.name, "lost: no renewal got through in time");
                 }
-                audited(subject).lost(token, reason);
+                if let Some(audited) = audited(subject) {
+                    audited.lost(token, reason)
+                };
             }
-            Observed::Released { subject, token, cause } => audited(subject).released(token, cause),
+            Observed::Released { subject, token, cause } => {
+                if let Some(audited) = audited(subject) {
+                    audited.released(token, cause)
+                }
+            }
             Observed::HoldEnded { held } => self.hold.observe(held),
             Observed::HandedOver => drop(self.hand_overs.inc()),
             Observed::Full(Limit::Locks) => drop(self.locks.refused.inc()),
@@ -159,7 +167,9 @@ impl LockMetrics {
 
     fn refused(&self, subject: Subject<'_>, outcome: Outcome) {
         self.outcomes.inc(outcome);
-        audited(subject).refused(outcome.label());
+        if let Some(audited) = audited(subject) {
+            audited.refused(outcome.label())
+        };
     }
 
     /// Returns the times that it takes to get a lock that is wanted in this way.
@@ -172,8 +182,9 @@ impl LockMetrics {
     }
 }
 
-fn audited(Subject { name, owner, caller }: Subject<'_>) -> audit::Subject<'_> {
-    audit::Subject { name, owner, caller }
+/// Returns the lock and its client as the audit names them. None if there is no audit: then no stream has a caller.
+fn audited(Subject { name, owner, caller }: Subject<'_>) -> Option<audit::Subject<'_>> {
+    caller.map(|caller| audit::Subject { name, owner, caller: Some(caller) })
 }
 
 impl Outcome {

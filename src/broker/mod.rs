@@ -17,7 +17,7 @@ pub use lockbroker_core::request::{Ended, LockRequest, Mode, ProtocolError, Sett
 pub use lockbroker_core::{Item, Seen, StreamKey, Time};
 
 use self::engine::Engine;
-pub use self::streams::{ClientStream, Session, StreamEnder};
+pub use self::streams::{ClientStream, Session, SessionTurn, StreamEnder};
 use crate::clock::Moment;
 use crate::lock::{LockId, LockName};
 use crate::metrics::Metrics;
@@ -52,8 +52,8 @@ impl<S: LockStore> Broker<S> {
     /// Makes a broker for the locks of `store`, which it counts among `metrics`, on the current tokio runtime.
     pub fn new(store: S, settings: Settings, metrics: &Metrics) -> Broker<S> {
         let store = Arc::new(store);
-        let (engine, orders) = Engine::new(&*store, settings, metrics);
-        tokio::spawn(store_task::run(Arc::downgrade(&engine), engine.alarm(), Arc::clone(&store), orders));
+        let engine = Engine::new(&*store, settings, metrics);
+        tokio::spawn(store_task::run(Arc::downgrade(&engine), engine.alarm(), Arc::clone(&store)));
         Broker { engine, store }
     }
 

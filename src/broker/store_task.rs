@@ -3,59 +3,69 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use lockbroker_core::RequestId;
 use lockbroker_core::store::{Note, Reply, Request};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
 
 use super::engine::{Engine, Order};
 use crate::clock::{Moment, sleep_until};
 use crate::lock::LockName;
 use crate::store::LockStore;
 
-/// How many orders are taken before answers are looked at again.
-const TAKEN_AT_ONCE: usize = 1024;
 /// The longest sleep: tokio's timers stand still during a suspend, and leases do not.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
+/// An answer, and what it answers.
+pub(super) type Answer = (RequestId, Reply);
+
 /// Runs until the broker is dropped.
-pub(super) async fn run<S: LockStore>(
-    engine: Weak<Engine>,
-    alarm: Arc<Notify>,
-    store: Arc<S>,
-    mut orders: mpsc::UnboundedReceiver<Order>,
-) {
-    let mut taken = Vec::new();
-    let mut under_way: FuturesUnordered<BoxFuture<'static, (RequestId, Reply)>> = FuturesUnordered::new();
+pub(super) async fn run<S: LockStore>(engine: Weak<Engine>, alarm: Arc<Notify>, store: Arc<S>) {
+    let mut orders = Vec::new();
+    let mut answers = Vec::new();
+    let mut under_way: FuturesUnordered<BoxFuture<'static, Answer>> = FuturesUnordered::new();
     loop {
-        let Some(due) = engine.upgrade().map(|engine| engine.schedule()) else { return };
+        // Answers, and then orders, until there are neither: a turn on the answers may leave orders behind.
+        let due = loop {
+            while let Some(Some(answer)) = under_way.next().now_or_never() {
+                answers.push(answer);
+            }
+            let Some(engine) = engine.upgrade() else { return };
+            let due = engine.exchange(&mut answers, &mut orders);
+            if orders.is_empty() {
+                break due;
+            }
+            for order in orders.drain(..) {
+                carry_out(&store, order, &mut under_way, &mut answers);
+            }
+        };
         let wake = due.map(|due| due.min(Moment::now() + LONGEST_SLEEP));
         tokio::select! {
             biased;
-            Some((id, reply)) = under_way.next(), if !under_way.is_empty() => {
-                let Some(engine) = engine.upgrade() else { return };
-                engine.turn(|core, outside| core.answered(id, reply, outside));
-            }
-            count = orders.recv_many(&mut taken, TAKEN_AT_ONCE) => {
-                if count == 0 {
-                    return;
-                }
-                for order in taken.drain(..) {
-                    match order {
-                        Order::Ask(id, name, request) => {
-                            let store = Arc::clone(&store);
-                            under_way.push(Box::pin(async move { (id, ask(&*store, &name, request).await) }));
-                        }
-                        Order::Note(name, note) => tell(&*store, &name, note),
-                    }
-                }
-            }
+            Some(answer) = under_way.next(), if !under_way.is_empty() => answers.push(answer),
             () = alarm.notified() => {}
-            () = sleep_until(wake.unwrap_or_else(Moment::now)), if wake.is_some() => {
-                let Some(engine) = engine.upgrade() else { return };
-                engine.turn(|core, outside| core.timeout(outside));
+            () = sleep_until(wake.unwrap_or_else(Moment::now)), if wake.is_some() => {}
+        }
+    }
+}
+
+/// Tells the store, or asks it. What is answered at once, as from memory, is not waited for.
+fn carry_out<S: LockStore>(
+    store: &Arc<S>,
+    order: Order,
+    under_way: &mut FuturesUnordered<BoxFuture<'static, Answer>>,
+    answers: &mut Vec<Answer>,
+) {
+    match order {
+        Order::Note(name, note) => tell(&**store, &name, note),
+        Order::Ask(id, name, request) => {
+            let store = Arc::clone(store);
+            let mut asking = async move { (id, ask(&*store, &name, request).await) }.boxed();
+            match (&mut asking).now_or_never() {
+                Some(answer) => answers.push(answer),
+                None => under_way.push(asking),
             }
         }
     }

@@ -5,10 +5,10 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
-use lockbroker_core::{Item, Read, StreamKey};
+use lockbroker_core::{Broker as Core, Item, Read, StreamKey};
 use tokio::sync::watch;
 
-use super::engine::Engine;
+use super::engine::{Engine, Outside};
 use super::{Failure, LockRef, LockRequest, ProtocolError, StreamEnd};
 
 /// What the engine and the handles of one stream share.
@@ -125,38 +125,9 @@ impl Session {
         self.ttl
     }
 
-    /// Takes note of a heartbeat: all locks are renewed, and then it is acknowledged.
-    ///
-    /// # Errors
-    /// Its number does not rise.
-    pub fn heartbeat(&self, seq: i64) -> Result<(), ProtocolError> {
-        self.engine.turn(|core, outside| core.heartbeat(self.key, seq, outside))
-    }
-
-    /// Takes note of a new lock's handle; [`Session::begin`] or [`Session::turn_back`] follows.
-    ///
-    /// # Errors
-    /// It does not rise.
-    pub fn take_ref(&self, lock_ref: LockRef) -> Result<(), ProtocolError> {
-        self.engine.turn(|core, outside| core.take_ref(self.key, lock_ref, outside))
-    }
-
-    /// Begins to get a lock. What comes of it is told on the stream.
-    pub fn begin(&self, lock_ref: LockRef, request: LockRequest) {
-        self.engine.turn(|core, outside| core.begin(self.key, lock_ref, request, outside));
-    }
-
-    /// Turns back a lock whose request does not do.
-    pub fn turn_back(&self, lock_ref: LockRef, failure: Failure) {
-        self.engine.turn(|core, outside| core.turn_back(self.key, lock_ref, failure, outside));
-    }
-
-    /// Gives up a lock, or the wait for it. Ending what has already ended does nothing.
-    ///
-    /// # Errors
-    /// There never was such a lock.
-    pub fn end(&self, lock_ref: LockRef) -> Result<(), ProtocolError> {
-        self.engine.turn(|core, outside| core.end_lock(self.key, lock_ref, outside))
+    /// Handles messages of the client. All that have come together are handled in one turn, at one time.
+    pub fn turn<T>(&self, handle: impl FnOnce(&mut SessionTurn<'_>) -> T) -> T {
+        self.engine.turn(|core, outside| handle(&mut SessionTurn { core, outside, key: self.key }))
     }
 
     /// Resolves when the client's heartbeats have been missing for so long that it no longer believes in its locks. They
@@ -186,5 +157,49 @@ impl Drop for Session {
         if !self.closed {
             self.engine.turn(|core, outside| core.end(self.key, StreamEnd::Unresponsive, outside));
         }
+    }
+}
+
+/// What a client can ask on a Session, in one turn.
+#[derive(Debug)]
+pub struct SessionTurn<'a> {
+    core: &'a mut Core,
+    outside: &'a mut Outside,
+    key: StreamKey,
+}
+
+impl SessionTurn<'_> {
+    /// Takes note of a heartbeat: all locks are renewed, and then it is acknowledged.
+    ///
+    /// # Errors
+    /// Its number does not rise.
+    pub fn heartbeat(&mut self, seq: i64) -> Result<(), ProtocolError> {
+        self.core.heartbeat(self.key, seq, self.outside)
+    }
+
+    /// Takes note of a new lock's handle; [`SessionTurn::begin`] or [`SessionTurn::turn_back`] follows.
+    ///
+    /// # Errors
+    /// It does not rise.
+    pub fn take_ref(&mut self, lock_ref: LockRef) -> Result<(), ProtocolError> {
+        self.core.take_ref(self.key, lock_ref, self.outside)
+    }
+
+    /// Begins to get a lock. What comes of it is told on the stream.
+    pub fn begin(&mut self, lock_ref: LockRef, request: LockRequest) {
+        self.core.begin(self.key, lock_ref, request, self.outside);
+    }
+
+    /// Turns back a lock whose request does not do.
+    pub fn turn_back(&mut self, lock_ref: LockRef, failure: Failure) {
+        self.core.turn_back(self.key, lock_ref, failure, self.outside);
+    }
+
+    /// Gives up a lock, or the wait for it. Ending what has already ended does nothing.
+    ///
+    /// # Errors
+    /// There never was such a lock.
+    pub fn end(&mut self, lock_ref: LockRef) -> Result<(), ProtocolError> {
+        self.core.end_lock(self.key, lock_ref, self.outside)
     }
 }

@@ -13,7 +13,9 @@ use super::connection::Connection;
 use super::parse::{self, Limits};
 use super::reply;
 use super::streams::SessionStream;
-use crate::broker::{Broker, Failure, LockRequest, ProtocolError, Session, StreamEnd, StreamEnder, StreamKey};
+use crate::broker::{
+    Broker, Failure, LockRequest, ProtocolError, Session, SessionTurn, StreamEnd, StreamEnder, StreamKey,
+};
 use crate::client::ErrorReason;
 use crate::policy::Action;
 use crate::proto::session_request::Kind;
@@ -91,6 +93,7 @@ async fn drive<S: LockStore>(
         }
     };
     let limits = Limits::of(broker.settings());
+    let ttl = session.ttl();
     let connection = client.connection.clone();
     let gone = client.gone.clone();
     let admit = |request: &LockRequest| authorizer.check(connection.as_ref(), Action::Acquire, &request.name);
@@ -101,12 +104,19 @@ async fn drive<S: LockStore>(
             () = gone.cancelled(), if backed_up => break client.settle().await,
             () = tokio::time::sleep(READ_CHECK_INTERVAL), if backed_up => {}
             next = client.next(), if !backed_up => {
-                // Other messages that have come with it are taken at once. The watch is set again once for all of
-                // them.
-                let rest = std::iter::from_fn(|| client.next().now_or_never());
-                let handled = std::iter::once(next).chain(rest).take(AT_ONCE).try_fold(0, |handled, request| {
-                    handle(&session, request?, &limits, admit).map_err(Close::Refused)?;
-                    Ok(handled + 1)
+                // Other messages that have come with it are taken at once, up to the end, and handled in one turn.
+                let mut requests = vec![next];
+                while requests.len() < AT_ONCE
+                    && requests.last().is_some_and(Result::is_ok)
+                    && let Some(next) = client.next().now_or_never()
+                {
+                    requests.push(next);
+                }
+                let handled = session.turn(|session| {
+                    requests.into_iter().try_fold(0, |handled, request| {
+                        handle(session, request?, (&limits, ttl), admit).map_err(Close::Refused)?;
+                        Ok(handled + 1)
+                    })
                 });
                 match handled {
                     // There may be more.
@@ -143,9 +153,9 @@ async fn open<S: LockStore>(broker: &Broker<S>, client: &mut Client, stream: Str
 
 /// Does what the client asks. The error ends the Session: the client broke its rules.
 fn handle(
-    session: &Session,
+    session: &mut SessionTurn<'_>,
     request: SessionRequest,
-    limits: &Limits,
+    (limits, ttl): (&Limits, Duration),
     admit: impl Fn(&LockRequest) -> Result<(), Failure>,
 ) -> Result<(), Status> {
     match request.kind {
@@ -156,7 +166,7 @@ fn handle(
             session.take_ref(lock_ref).map_err(breach)?;
             // If the request for a lock is wrong or not allowed, only that lock fails.
             let invalid = |status: Status| Failure::Invalid { why: status.message().into() };
-            let request = limits.begin(begin, session.ttl()).map_err(invalid);
+            let request = limits.begin(begin, ttl).map_err(invalid);
             match request.and_then(|request| admit(&request).map(|()| request)) {
                 Ok(request) => {
                     tracing::debug!(lock = %request.name, lock_ref, "asked for on a Session");

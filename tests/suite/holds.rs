@@ -129,8 +129,8 @@ async fn a_lock_that_no_ack_covers_is_lost_though_its_lease_is_renewed() {
     let stream = broker.stream(None);
     let opened = Moment::now();
     let mut session = broker.open(stream.key(), TTL).unwrap();
-    session.take_ref(1).unwrap();
-    session.begin(1, ask(Mode::Once));
+    session.turn(|turn| turn.take_ref(1).unwrap());
+    session.turn(|turn| turn.begin(1, ask(Mode::Once)));
     sleep(MS).await;
     // Every answer comes after the next heartbeat: the store is renewed in time, and no ack covers the lock.
     store.takes(TTL / 3 + 100 * MS);
@@ -138,7 +138,7 @@ async fn a_lock_that_no_ack_covers_is_lost_though_its_lease_is_renewed() {
         for seq in 1.. {
             tokio::select! {
                 () = session.silent() => panic!("the client beats"),
-                () = sleep(TTL / 3) => session.heartbeat(seq).unwrap(),
+                () = sleep(TTL / 3) => session.turn(|turn| turn.heartbeat(seq).unwrap()),
             }
         }
     };

@@ -428,7 +428,8 @@ async fn where_all_clients_leave_much_unread_each_is_read_no_more_sooner() {
         let stream = broker.stream(None);
         // Silent for long enough.
         let session = broker.open(stream.key(), Duration::from_secs(3_600)).unwrap();
-        (1..count).for_each(|lock_ref| session.turn_back(lock_ref, Failure::Invalid { why: "no".into() }));
+        let no = Failure::Invalid { why: "no".into() };
+        session.turn(|turn| (1..count).for_each(|lock_ref| turn.turn_back(lock_ref, no.clone())));
         (stream, session)
     };
     let (few, some, many) = (unread(64), unread(65), unread(8_193));
