@@ -6,6 +6,7 @@
 mod admission;
 mod asking;
 mod broker;
+pub mod command;
 mod contention;
 pub mod env;
 mod errand;

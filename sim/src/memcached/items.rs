@@ -1,0 +1,249 @@
+//! The items of a memcached: which of them live, and the memory that they take.
+
+use std::collections::BTreeMap;
+
+use lockbroker_core::command::{Key, Stale, Ttl, Value};
+
+use super::Settings;
+use super::memory::{Class, key_bytes};
+use crate::Choices;
+
+/// What a command meets beside the items.
+#[derive(Debug)]
+pub(super) struct Context<'a> {
+    pub(super) settings: &'a Settings,
+    /// What the clock shows.
+    pub(super) second: u32,
+    /// The date at which the clock would have shown 0, in seconds since 1970.
+    pub(super) zero_date: u64,
+    pub(super) choices: &'a mut Choices,
+}
+
+impl Context<'_> {
+    /// Returns the second in which an item with this ttl is dead; 0 if it does not expire.
+    pub(super) fn dies(&self, ttl: Ttl) -> u32 {
+        let number = match ttl {
+            Ttl::Never => 0,
+            Ttl::Seconds(number) | Ttl::Until(number) => number,
+            Ttl::Ended => Ttl::LONGEST + 1,
+        };
+        match number {
+            0 => 0,
+            1..=Ttl::LONGEST => self.second + number,
+            date => match u64::from(date).saturating_sub(self.zero_date) {
+                0 => 1,
+                second => u32::try_from(second).unwrap_or(u32::MAX),
+            },
+        }
+    }
+}
+
+/// One item.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Item {
+    pub(super) cas: u64,
+    /// The second in which it is dead; 0 if it does not expire.
+    pub(super) dies: u32,
+    pub(super) value: Value,
+    /// The bytes that it has for its value: a shorter number is followed by blanks.
+    pub(super) width: u32,
+    class: Class,
+    /// When it was created.
+    created: u32,
+    /// When it was last written, or seen by an `ms ME`.
+    pub(super) used: u32,
+    /// Has been read once without `u`.
+    fetched: bool,
+    /// The last second in which a read without `u` may have counted.
+    read: u32,
+    pub(super) stale: Stale,
+    /// There is an answer under way that shows it.
+    pub(super) being_read: bool,
+}
+
+impl Item {
+    /// Counts a read without `u`. The first one is only noted. Whether a later one counts depends on what memcached has
+    /// moved about since.
+    pub(super) fn bump(&mut self, second: u32) {
+        if self.fetched {
+            self.read = second;
+        }
+        self.fetched = true;
+    }
+}
+
+/// The items of one life of a process.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Items {
+    table: BTreeMap<Key, Item>,
+    /// How many places each class has given away.
+    taken: BTreeMap<Class, u32>,
+    /// How many of them are those of deleted items that an answer under way still shows.
+    held: BTreeMap<Class, u32>,
+    last_cas: u64,
+    /// What was last used in this second or before is dead. 0 before the first `flush_all`.
+    flushed: u32,
+}
+
+impl Items {
+    pub(super) fn new() -> Items {
+        Items { table: BTreeMap::new(), taken: BTreeMap::new(), held: BTreeMap::new(), last_cas: 1, flushed: 0 }
+    }
+
+    /// Returns the number that the next item gets that is given none.
+    pub(super) fn next_cas(&mut self) -> u64 {
+        self.last_cas += 1;
+        self.last_cas
+    }
+
+    /// Finds an item. Deletes it if it is dead.
+    pub(super) fn find(&mut self, key: &Key, second: u32) -> Option<&mut Item> {
+        if self.table.get(key).is_some_and(|item| self.is_dead(item, second)) {
+            self.unlink(key);
+        }
+        self.table.get_mut(key)
+    }
+
+    /// Returns an item that the command at hand has found or stored.
+    pub(super) fn known(&mut self, key: &Key) -> &mut Item {
+        self.table.get_mut(key).expect("a command looks again only for what it has seen")
+    }
+
+    fn is_dead(&self, item: &Item, second: u32) -> bool {
+        item.used <= self.flushed || (item.dies != 0 && item.dies <= second)
+    }
+
+    /// Deletes an item. Its memory is free when no answer shows it any more.
+    pub(super) fn unlink(&mut self, key: &Key) {
+        let Some(item) = self.table.remove(key) else { return };
+        if item.being_read {
+            *self.held.entry(item.class).or_default() += 1;
+        } else {
+            self.give_back(item.class);
+        }
+    }
+
+    /// Notes that all answers have left, and gives back the memory of the deleted items that they showed.
+    pub(super) fn answers_left(&mut self) {
+        for (class, held) in std::mem::take(&mut self.held) {
+            (0..held).for_each(|_| self.give_back(class));
+        }
+        for item in self.table.values_mut() {
+            item.being_read = false;
+        }
+    }
+
+    /// Takes memory for an item. Returns none if there is no more.
+    pub(super) fn allocate(&mut self, key: &Key, value: u32, context: &mut Context<'_>) -> Option<Class> {
+        let class = Class::of(key_bytes(context.settings.prefix_bytes, key), value);
+        let room = class.holds(context.settings.room);
+        if context.settings.shared && context.choices.odd() {
+            return None;
+        }
+        if self.taken.get(&class).copied().unwrap_or(0) >= room && !self.reclaim(class, context) {
+            return None;
+        }
+        *self.taken.entry(class).or_default() += 1;
+        Some(class)
+    }
+
+    /// Makes room in a class that is full. memcached looks for dead items in a few places only, and an answer may or may
+    /// not have left: so it may find nothing.
+    fn reclaim(&mut self, class: Class, context: &mut Context<'_>) -> bool {
+        let second = context.second;
+        let of_class = |item: &&(&Key, &Item)| item.1.class == class;
+        let dead = self.table.iter().filter(|entry| of_class(&entry)).find(|entry| self.is_dead(entry.1, second));
+        let dead = dead.map(|(key, _)| key.clone());
+        let held = self.held.get(&class).copied().unwrap_or(0);
+        if (dead.is_some() || held > 0) && !context.choices.odd() {
+            match dead {
+                Some(dead) => self.unlink(&dead),
+                None => {
+                    self.held.insert(class, held - 1);
+                    self.give_back(class);
+                }
+            }
+            return true;
+        }
+        context.settings.evicts && self.evict(class, context)
+    }
+
+    /// Throws a live item out.
+    fn evict(&mut self, class: Class, context: &mut Context<'_>) -> bool {
+        let mut oldest: Vec<_> = self.table.iter().filter(|(_, item)| item.class == class).collect();
+        oldest.sort_by_key(|(_, item)| item.used);
+        if oldest.is_empty() {
+            return false;
+        }
+        let index = usize::try_from(context.choices.pick(oldest.len() as u64)).unwrap_or(0);
+        let victim = oldest[index].0.clone();
+        self.unlink(&victim);
+        true
+    }
+
+    /// Stores a new item in memory that was taken for it.
+    pub(super) fn insert(&mut self, key: Key, new: NewItem, second: u32) {
+        self.unlink(&key);
+        let NewItem { class, cas, dies, value, width } = new;
+        let item = Item {
+            cas,
+            dies,
+            value,
+            width,
+            class,
+            created: second,
+            used: second,
+            fetched: false,
+            read: 0,
+            stale: Stale::No,
+            being_read: false,
+        };
+        self.table.insert(key, item);
+    }
+
+    /// Gives back memory in which nothing is.
+    pub(super) fn give_back(&mut self, class: Class) {
+        let taken = self.taken.entry(class).or_default();
+        debug_assert!(*taken > 0, "memory is given back once");
+        *taken = taken.saturating_sub(1);
+    }
+
+    /// Lists the items that a `flush_all` may spare, in the order in which it chooses.
+    ///
+    /// It kills all that was last used before its second, by date, and walks through the lists of all items from their
+    /// newest on to delete what was used in its second, or in the one before. There the walk ends at the first item
+    /// that was last used earlier: an old item behind that, which was used just now, is spared.
+    pub(super) fn may_be_spared(&self, second: u32) -> Vec<Key> {
+        let stops_walk = |class| move |item: &Item| item.class == class && item.used + 1 < second;
+        let used_now = |item: &Item| {
+            // A read may be counted a second late.
+            item.created < second && (item.used == second || item.read + 1 >= second)
+        };
+        let spared = self.table.iter().filter(|(_, item)| {
+            !self.is_dead(item, second) && used_now(item) && self.table.values().any(stops_walk(item.class))
+        });
+        spared.map(|(key, _)| key.clone()).collect()
+    }
+
+    /// Carries out a `flush_all`.
+    pub(super) fn flush(&mut self, second: u32, choices: &mut Choices) {
+        let spared: Vec<_> = self.may_be_spared(second).into_iter().filter(|_| choices.odd()).collect();
+        for key in &spared {
+            self.table.entry(key.clone()).and_modify(|item| item.used = second);
+        }
+        let walked = self.table.iter().filter(|(key, item)| item.used == second && !spared.contains(key));
+        let walked: Vec<_> = walked.map(|(key, _)| key.clone()).collect();
+        walked.iter().for_each(|key| self.unlink(key));
+        self.flushed = second - 1;
+    }
+}
+
+/// An item that is about to be stored.
+#[derive(Debug)]
+pub(super) struct NewItem {
+    pub(super) class: Class,
+    pub(super) cas: u64,
+    pub(super) dies: u32,
+    pub(super) value: Value,
+    pub(super) width: u32,
+}
