@@ -117,9 +117,9 @@ impl Items {
         let Some(number) = number_in(&item.value) else { return Reply::Refused(Refusal::NotANumber) };
         let number = number.wrapping_add(ask.delta);
         let width = value_bytes(&Value::Number(number));
-        // A number that has grown needs another item. So does one that an answer under way still shows.
+        // A number that has grown needs another item. So does one of which something else has hold.
         let mut another = width > item.width;
-        another = another || (item.being_read && context.choices.odd());
+        another = another || (item.may_be_in_use(second) && context.choices.odd());
         let (dies, mut shown) = (item.dies, show(item, ask.want, second));
         let stored = if another {
             self.replace_number(key, number, dies, context)

@@ -54,7 +54,7 @@ pub(super) struct Item {
     pub(super) used: u32,
     /// Has been read once without `u`.
     fetched: bool,
-    /// The last second in which a read without `u` may have counted.
+    /// The last second in which a read without `u` may have counted; 0 if none has.
     read: u32,
     pub(super) stale: Stale,
     /// There is an answer under way that shows it.
@@ -70,7 +70,30 @@ impl Item {
         }
         self.fetched = true;
     }
+
+    /// Returns true if a read without `u` may not have been dealt with: memcached does that behind the scenes, within a
+    /// second or two, and keeps hold of the item until then.
+    fn awaits_bump(&self, second: u32) -> bool {
+        self.read != 0 && self.read + BUMP_WITHIN >= second
+    }
+
+    /// Returns true if something may have hold of the item: an answer that shows it, or a read that is not yet counted.
+    pub(super) fn may_be_in_use(&self, second: u32) -> bool {
+        self.being_read || self.awaits_bump(second)
+    }
 }
+
+/// The memory of a deleted item of which something may still have hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Held {
+    class: Class,
+    by_answer: bool,
+    /// The last second in which a read may have hold of it.
+    until: u32,
+}
+
+/// So many seconds after a read without `u` it may still count.
+const BUMP_WITHIN: u32 = 2;
 
 /// The items of one life of a process.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -78,8 +101,8 @@ pub(super) struct Items {
     table: BTreeMap<Key, Item>,
     /// How many places each class has given away.
     taken: BTreeMap<Class, u32>,
-    /// How many of them are those of deleted items that an answer under way still shows.
-    held: BTreeMap<Class, u32>,
+    /// Those of deleted items of which something may still have hold.
+    held: Vec<Held>,
     last_cas: u64,
     /// What was last used in this second or before is dead. 0 before the first `flush_all`.
     flushed: u32,
@@ -87,7 +110,7 @@ pub(super) struct Items {
 
 impl Items {
     pub(super) fn new() -> Items {
-        Items { table: BTreeMap::new(), taken: BTreeMap::new(), held: BTreeMap::new(), last_cas: 1, flushed: 0 }
+        Items { table: BTreeMap::new(), taken: BTreeMap::new(), held: Vec::new(), last_cas: 1, flushed: 0 }
     }
 
     /// Returns the number that the next item gets that is given none.
@@ -113,21 +136,28 @@ impl Items {
         item.used <= self.flushed || (item.dies != 0 && item.dies <= second)
     }
 
-    /// Deletes an item. Its memory is free when no answer shows it any more.
+    /// Deletes an item. Its memory is free when nothing has hold of it any more.
     pub(super) fn unlink(&mut self, key: &Key) {
         let Some(item) = self.table.remove(key) else { return };
-        if item.being_read {
-            *self.held.entry(item.class).or_default() += 1;
+        let until = if item.read == 0 { 0 } else { item.read + BUMP_WITHIN };
+        if item.being_read || until > 0 {
+            self.held.push(Held { class: item.class, by_answer: item.being_read, until });
         } else {
             self.give_back(item.class);
         }
     }
 
-    /// Notes that all answers have left, and gives back the memory of the deleted items that they showed.
+    /// Gives back the memory of deleted items of which nothing has hold any more.
+    fn let_go(&mut self, second: u32) {
+        let (kept, free) =
+            std::mem::take(&mut self.held).into_iter().partition(|held| held.by_answer || held.until >= second);
+        self.held = kept;
+        free.iter().for_each(|held: &Held| self.give_back(held.class));
+    }
+
+    /// Notes that all answers have left: they have hold of nothing any more.
     pub(super) fn answers_left(&mut self) {
-        for (class, held) in std::mem::take(&mut self.held) {
-            (0..held).for_each(|_| self.give_back(class));
-        }
+        self.held.iter_mut().for_each(|held| held.by_answer = false);
         for item in self.table.values_mut() {
             item.being_read = false;
         }
@@ -137,6 +167,7 @@ impl Items {
     pub(super) fn allocate(&mut self, key: &Key, value: u32, context: &mut Context<'_>) -> Option<Class> {
         let class = Class::of(key_bytes(context.settings.prefix_bytes, key), value);
         let room = class.holds(context.settings.room);
+        self.let_go(context.second);
         if context.settings.shared && context.choices.odd() {
             return None;
         }
@@ -151,18 +182,16 @@ impl Items {
     /// not have left: so it may find nothing.
     fn reclaim(&mut self, class: Class, context: &mut Context<'_>) -> bool {
         let second = context.second;
-        let of_class = |item: &&(&Key, &Item)| item.1.class == class;
-        let dead = self.table.iter().filter(|entry| of_class(&entry)).find(|entry| self.is_dead(entry.1, second));
-        let dead = dead.map(|(key, _)| key.clone());
-        let held = self.held.get(&class).copied().unwrap_or(0);
-        if (dead.is_some() || held > 0) && !context.choices.odd() {
-            match dead {
-                Some(dead) => self.unlink(&dead),
-                None => {
-                    self.held.insert(class, held - 1);
-                    self.give_back(class);
-                }
-            }
+        let mut of_class = self.table.iter().filter(|(_, item)| item.class == class);
+        let dead = of_class.find(|(_, item)| self.is_dead(item, second)).map(|(key, _)| key.clone());
+        if let Some(dead) = dead.filter(|_| !context.choices.odd()) {
+            self.free(&dead);
+            return true;
+        }
+        let held = self.held.iter().position(|held| held.class == class);
+        if let Some(held) = held.filter(|_| !context.choices.odd()) {
+            self.held.swap_remove(held);
+            self.give_back(class);
             return true;
         }
         context.settings.evicts && self.evict(class, context)
@@ -177,8 +206,15 @@ impl Items {
         }
         let index = usize::try_from(context.choices.pick(oldest.len() as u64)).unwrap_or(0);
         let victim = oldest[index].0.clone();
-        self.unlink(&victim);
+        self.free(&victim);
         true
+    }
+
+    /// Deletes an item of which nothing has hold.
+    fn free(&mut self, key: &Key) {
+        if let Some(item) = self.table.remove(key) {
+            self.give_back(item.class);
+        }
     }
 
     /// Stores a new item in memory that was taken for it.
@@ -217,7 +253,7 @@ impl Items {
         let stops_walk = |class| move |item: &Item| item.class == class && item.used + 1 < second;
         let used_now = |item: &Item| {
             // A read may be counted a second late.
-            item.created < second && (item.used == second || item.read + 1 >= second)
+            item.created < second && (item.used == second || item.awaits_bump(second))
         };
         let spared = self.table.iter().filter(|(_, item)| {
             !self.is_dead(item, second) && used_now(item) && self.table.values().any(stops_walk(item.class))

@@ -13,8 +13,8 @@ use crate::text;
 
 /// The clock of a simulated server when it begins.
 const BEGINS_AT: u32 = 62;
-/// More states than this are too many: the comparison would say nothing.
-const MOST: usize = 4_096;
+/// More states than this are too many: the comparison would say little.
+const MOST: usize = 256;
 
 /// All states in which the simulated server has answered everything as the real one did.
 ///
@@ -88,11 +88,8 @@ impl States {
         for state in &self.states {
             for (server, answer, was_odd) in outcomes(state, command) {
                 if answer == *reply {
-                    if was_odd {
-                        odd.push(server)
-                    } else {
-                        even.push(server)
-                    };
+                    let survivors = if was_odd { &mut odd } else { &mut even };
+                    survivors.push(server);
                 }
             }
         }
@@ -140,6 +137,11 @@ impl States {
         (asked, spared)
     }
 
+    /// Says whether there are too many states.
+    pub(crate) fn too_many(&self) -> bool {
+        self.states.len() > MOST
+    }
+
     /// Returns the only state, where there is no doubt.
     pub(crate) fn only(&mut self) -> Option<&mut Server> {
         match self.states.as_mut_slice() {
@@ -152,7 +154,6 @@ impl States {
         self.states.clear();
         states.into_iter().for_each(|server| push(&mut self.states, server));
         self.counts.most_states = self.counts.most_states.max(self.states.len());
-        assert!(self.states.len() <= MOST, "too many states to tell them apart");
     }
 
     fn answers_left(&mut self) {

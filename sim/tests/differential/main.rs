@@ -21,7 +21,7 @@ use real::{Exchange, Real};
 use script::Script;
 
 /// Commands of a run where nothing else is said.
-const COMMANDS: u64 = 4_000;
+const COMMANDS: u64 = 2_800;
 /// Commands that are sent at once, as batches of a broker are.
 const BATCH: u64 = 20;
 /// Counts the commands of a batch that was lost.
@@ -32,8 +32,6 @@ struct Pair {
     real: Real,
     states: States,
     script: Script,
-    /// Connections of the real server where nothing is under way.
-    connections: u32,
     met: Met,
 }
 
@@ -52,6 +50,8 @@ struct Met {
     /// Lost batches of which only a part was carried out.
     lost_in_part: u64,
     restarts: u64,
+    /// Restarts because too many states could be the real one.
+    unclear: u64,
     full: u64,
 }
 
@@ -60,8 +60,7 @@ impl Pair {
         let mut real = Real::start();
         let stats = real.look();
         let states = States::new(stats);
-        let mut pair =
-            Pair { real, states, script: Script::new(seed), connections: stats.connections, met: Met::default() };
+        let mut pair = Pair { real, states, script: Script::new(seed), met: Met::default() };
         pair.script.zero_date = stats.zero_date;
         pair
     }
@@ -152,8 +151,10 @@ impl Pair {
         let half = self.script.batch(BATCH / 2);
         let commands: Vec<Command> =
             half.into_iter().flat_map(|command| [command, script::count_up(COUNTER)]).collect();
+        let before = self.real.look();
+        self.states.tick_to(before.second);
         self.real.lose(&commands);
-        let after = self.real.settle(self.connections);
+        let after = self.real.settle(before);
         self.states.lose(&commands, after.second);
         let mut look = script::look_at_all();
         look.push(script::look_at(COUNTER));
@@ -169,7 +170,6 @@ impl Pair {
         let stats = self.real.look();
         self.states.restart(stats);
         self.script.zero_date = stats.zero_date;
-        self.connections = stats.connections;
         self.met.restarts += 1;
     }
 
@@ -234,7 +234,11 @@ fn the_simulated_memcached_answers_as_the_real_one() {
             25 => pair.slow_batch(),
             80 => pair.restart(),
             110 => pair.fill(),
-            _ => sleep(Duration::from_millis(pair.script.draw(24))),
+            _ => sleep(Duration::from_millis(pair.script.draw(16))),
+        }
+        if pair.states.too_many() {
+            pair.restart();
+            pair.met.unclear += 1;
         }
         if pair.states.counts.commands >= commands {
             break;

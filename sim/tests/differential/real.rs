@@ -20,7 +20,9 @@ pub(crate) struct Stats {
     pub(crate) second: u32,
     /// The date at which that would have been 0.
     pub(crate) zero_date: u64,
+    /// The connections that there are, and all that there have been.
     pub(crate) connections: u32,
+    pub(crate) accepted: u32,
 }
 
 /// What one exchange brought.
@@ -115,11 +117,11 @@ impl Real {
         stream.write_all(&bytes).expect("memcached reads");
     }
 
-    /// Waits until the connections that were lost are closed on the other side too.
-    pub(crate) fn settle(&mut self, connections: u32) -> Stats {
+    /// Waits until a connection that was lost has been taken and closed on the other side too. Before, `before` was seen.
+    pub(crate) fn settle(&mut self, before: Stats) -> Stats {
         loop {
             let stats = self.look();
-            if stats.connections <= connections {
+            if stats.accepted > before.accepted && stats.connections <= before.connections {
                 return stats;
             }
             sleep(Duration::from_millis(1));
@@ -150,7 +152,7 @@ impl Real {
     }
 
     fn stats(&mut self) -> Stats {
-        let (mut uptime, mut time, mut connections) = (0, 0, 0);
+        let (mut uptime, mut time, mut connections, mut accepted) = (0, 0, 0, 0);
         loop {
             let line = self.line();
             let words: Vec<_> = line.split(' ').collect();
@@ -158,12 +160,13 @@ impl Real {
                 ["STAT", "uptime", number] => uptime = number.parse().expect("a number"),
                 ["STAT", "time", number] => time = number.parse().expect("a number"),
                 ["STAT", "curr_connections", number] => connections = number.parse().expect("a number"),
+                ["STAT", "total_connections", number] => accepted = number.parse().expect("a number"),
                 ["END"] => break,
                 _ => {}
             }
         }
         let second: u32 = uptime + 60;
-        Stats { second, zero_date: time - u64::from(second), connections }
+        Stats { second, zero_date: time - u64::from(second), connections, accepted }
     }
 }
 

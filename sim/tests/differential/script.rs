@@ -41,11 +41,10 @@ impl Script {
         for reply in replies {
             if let Reply::Done(Shown { cas: Some(Cas(cas)), .. }) = reply {
                 let slot = usize::try_from(self.draw(6)).expect("small");
-                if self.seen.len() <= slot {
-                    self.seen.push(*cas)
-                } else {
-                    self.seen[slot] = *cas
-                };
+                match self.seen.get_mut(slot) {
+                    Some(seen) => *seen = *cas,
+                    None => self.seen.push(*cas),
+                }
             }
         }
     }
