@@ -123,6 +123,18 @@ mod tests {
     }
 
     #[test]
+    fn nothing_depends_on_how_often_it_is_looked_at() {
+        let run = |step: usize| {
+            let choices = &mut Choices::seeded(5, 0);
+            let mut clock = Clock::new(at(5_300), choices);
+            (5_300..65_000).step_by(step).for_each(|millis| clock.advance(at(millis), choices));
+            clock.advance(at(65_000), choices);
+            clock
+        };
+        assert_eq!(run(59_000), run(1));
+    }
+
+    #[test]
     fn its_period_is_1000_to_1003_ms() {
         let choices = &mut Choices::seeded(3, 0);
         let mut clock = Clock::new(at(100), choices);

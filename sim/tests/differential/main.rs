@@ -7,6 +7,7 @@
 mod clock;
 mod explore;
 mod protocol;
+mod rare;
 mod real;
 mod script;
 mod text;

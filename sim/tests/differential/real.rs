@@ -13,6 +13,9 @@ use nix::unistd::{Pid, Uid};
 
 use crate::text;
 
+/// An uptime of 0 is this on the clock by which items expire.
+const BEGINS_AT: u32 = 60;
+
 /// What a process tells of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stats {
@@ -23,6 +26,7 @@ pub(crate) struct Stats {
     /// The connections that there are, and all that there have been.
     pub(crate) connections: u32,
     pub(crate) accepted: u32,
+    pub(crate) pid: u32,
 }
 
 /// What one exchange brought.
@@ -45,6 +49,11 @@ pub(crate) struct Real {
 impl Real {
     /// Starts one with a page of memory for each class of items, which throws nothing out.
     pub(crate) fn start() -> Real {
+        Real::start_with(&[])
+    }
+
+    /// Starts one with other flags too.
+    pub(crate) fn start_with(flags: &[&str]) -> Real {
         let address = free_address();
         let mut run = Program::new(path());
         let port = address.port().to_string();
@@ -53,10 +62,23 @@ impl Real {
         if Uid::effective().is_root() {
             run.args(["-u", "nobody"]);
         }
-        let child = run.stderr(Stdio::null()).spawn().expect("memcached starts");
+        let child = run.args(flags).stderr(Stdio::null()).spawn().expect("memcached starts");
         let commands = connect(address);
         let answers = BufReader::new(commands.try_clone().expect("a second handle of a socket"));
-        Real { child, address, commands, answers }
+        let mut real = Real { child, address, commands, answers };
+        assert_eq!(real.look().pid, real.child.id(), "another server has taken the port");
+        real
+    }
+
+    /// Returns where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Ends the process so that a warm restart may follow, and waits for that.
+    pub(crate) fn end_gracefully(mut self) {
+        self.signal(Signal::SIGUSR1);
+        self.child.wait().expect("our own process");
     }
 
     fn signal(&self, signal: Signal) {
@@ -152,21 +174,32 @@ impl Real {
     }
 
     fn stats(&mut self) -> Stats {
-        let (mut uptime, mut time, mut connections, mut accepted) = (0, 0, 0, 0);
+        let mut lines = Vec::new();
         loop {
-            let line = self.line();
-            let words: Vec<_> = line.split(' ').collect();
-            match words.as_slice() {
-                ["STAT", "uptime", number] => uptime = number.parse().expect("a number"),
-                ["STAT", "time", number] => time = number.parse().expect("a number"),
-                ["STAT", "curr_connections", number] => connections = number.parse().expect("a number"),
-                ["STAT", "total_connections", number] => accepted = number.parse().expect("a number"),
-                ["END"] => break,
-                _ => {}
+            match self.line() {
+                line if line == "END" => break,
+                line => lines.push(line),
             }
         }
-        let second: u32 = uptime + 60;
-        Stats { second, zero_date: time - u64::from(second), connections, accepted }
+        let stat = |name: &str| -> u64 {
+            let after = |line: &String| line.strip_prefix("STAT ")?.strip_prefix(name)?.strip_prefix(' ')?.parse().ok();
+            lines.iter().find_map(after).unwrap_or_else(|| panic!("no {name} in {lines:?}"))
+        };
+        let small = |name| u32::try_from(stat(name)).expect("a small number");
+        let second = small("uptime") + BEGINS_AT;
+        Stats {
+            second,
+            zero_date: stat("time") - u64::from(second),
+            connections: small("curr_connections"),
+            accepted: small("total_connections"),
+            pid: small("pid"),
+        }
+    }
+
+    /// Sends a line and returns the first line of the answer.
+    pub(crate) fn line_to(&mut self, line: &str) -> String {
+        self.write(format!("{line}\r\n").as_bytes());
+        self.line()
     }
 }
 
@@ -177,7 +210,8 @@ impl Drop for Real {
     }
 }
 
-fn connect(address: SocketAddr) -> TcpStream {
+/// Connects to a server that may not listen yet.
+pub(crate) fn connect(address: SocketAddr) -> TcpStream {
     let start = Instant::now();
     loop {
         match TcpStream::connect(address) {

@@ -44,14 +44,27 @@ fn the_first_read_after_a_change_in_place_is_told_so() {
 #[test]
 fn what_is_no_number_cannot_be_added_to() {
     let mut bench = Bench::new(Settings::default());
+    let key = lock("job");
+    assert_eq!(bench.ask(add(&key, 1, None)), Reply::Missing);
     let refusal = Reply::Refused(Refusal::NotANumber);
-    for (text, expected) in [("12 me", Some(13)), ("me", None), ("", None), ("12x", None)] {
-        let (key, value) = (lock("job"), Value::Text(text.into()));
+    // What is empty is refused before numbers are compared, other texts after that.
+    for (text, sum, with_another_number) in [
+        ("12 me", Some(13), Reply::Exists),
+        ("me", None, Reply::Exists),
+        ("12x", None, Reply::Exists),
+        ("", None, refusal),
+    ] {
+        let value = Value::Text(text.into());
         bench.ask(Command::Set { key: key.clone(), mode: Mode::Always, ttl: Ttl::Never, new_cas: None, value });
-        match (bench.ask(add(&key, 1, None)), expected) {
-            (Reply::Done(shown), Some(number)) => assert_eq!(shown.value, Some(Value::Number(number))),
-            (reply, _) => assert_eq!(reply, refusal, "{text:?}"),
+        let mut other = add(&key, 1, None);
+        if let Command::Arithmetic { compare, .. } = &mut other {
+            *compare = Some(Cas::SENTINEL);
         }
+        assert_eq!(bench.ask(other), with_another_number, "{text:?}");
+        let shown = match bench.ask(add(&key, 1, None)) {
+            Reply::Done(shown) => shown.value,
+            reply => (reply != Reply::Refused(Refusal::NotANumber)).then_some(Value::Number(0)),
+        };
+        assert_eq!(shown, sum.map(Value::Number), "{text:?}");
     }
-    assert_eq!(bench.ask(add(&lock("none"), 1, None)), Reply::Missing);
 }
