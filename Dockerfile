@@ -20,13 +20,14 @@ COPY benches/compare/Cargo.toml benches/compare/
 COPY clients/rust/Cargo.toml clients/rust/
 COPY core/Cargo.toml core/
 COPY fuzz/Cargo.toml fuzz/
+COPY sim/Cargo.toml sim/
 # They take most of the time and change least, so they are a layer of their own, built for empty crates.
 # --target keeps RUSTFLAGS away from procedural macros, which cannot be static.
 ARG PROFILE=release
 # Traces for a collector (docs/monitoring.md). Empty: without.
 ARG FEATURES=otlp
-RUN mkdir src benches/compare/src clients/rust/src core/src \
-    && touch src/lib.rs benches/compare/src/main.rs clients/rust/src/lib.rs core/src/lib.rs \
+RUN mkdir src benches/compare/src clients/rust/src core/src sim/src \
+    && touch src/lib.rs benches/compare/src/main.rs clients/rust/src/lib.rs core/src/lib.rs sim/src/lib.rs \
     && echo 'fn main() {}' >src/main.rs \
     && cargo build --profile "${PROFILE}" --features "${FEATURES}" --locked --target "$(rustc --print host-tuple)"
 

@@ -165,10 +165,11 @@ impl Items {
 
     /// Takes memory for an item. Returns none if there is no more.
     pub(super) fn allocate(&mut self, key: &Key, value: u32, context: &mut Context<'_>) -> Option<Class> {
-        let class = Class::of(key_bytes(context.settings.prefix_bytes, key), value);
-        let room = class.holds(context.settings.room);
+        let settings = context.settings;
+        let class = Class::of(settings.smallest_bytes, key_bytes(settings.prefix_bytes, key), value);
+        let room = class.holds(settings.room);
         self.let_go(context.second);
-        if context.settings.shared && context.choices.odd() {
+        if settings.shared && context.choices.odd() {
             return None;
         }
         if self.taken.get(&class).copied().unwrap_or(0) >= room && !self.reclaim(class, context) {

@@ -5,8 +5,8 @@ use lockbroker_core::command::{Key, Value};
 /// What memcached notes of an item beside key and value, in bytes: a header of 48, a number of 8, and the ends of key
 /// and value.
 const OVERHEAD: u32 = 48 + 8 + 1 + 2;
-/// The places of the smallest class, in bytes.
-const SMALLEST: u32 = 96;
+/// The places of the smallest class, in bytes, where nothing else is said.
+pub(super) const SMALLEST: u32 = 96;
 /// A page, in bytes: what a class gets at a time.
 const PAGE: u32 = 1024 * 1024;
 
@@ -27,9 +27,9 @@ pub(super) struct Class(u32);
 
 impl Class {
     /// Returns the class of an item with a key and a value of so many bytes.
-    pub(super) fn of(key: u32, value: u32) -> Class {
+    pub(super) fn of(smallest: u32, key: u32, value: u32) -> Class {
         let bytes = OVERHEAD + key + value;
-        let mut size = SMALLEST;
+        let mut size = smallest;
         while size < bytes && size < PAGE {
             // Every class is larger by a quarter, and its size a multiple of 8.
             size = (size * 5 / 4).next_multiple_of(8);
@@ -80,12 +80,12 @@ mod tests {
 
     #[test]
     fn classes_are_those_of_memcached() {
-        let sizes: Vec<_> = (0..600).map(|value| Class::of(0, value).0).collect();
+        let sizes: Vec<_> = (0..600).map(|value| Class::of(SMALLEST, 0, value).0).collect();
         let mut classes = sizes.clone();
         classes.dedup();
         assert_eq!(classes, [96, 120, 152, 192, 240, 304, 384, 480, 600, 752]);
-        assert_eq!(Class::of(7, 30), Class(96), "96 bytes fit into 96");
-        assert_eq!(Class::of(7, 31), Class(120));
+        assert_eq!(Class::of(SMALLEST, 7, 30), Class(96), "96 bytes fit into 96");
+        assert_eq!(Class::of(SMALLEST, 7, 31), Class(120));
         assert_eq!(Class(192).holds(Room::Page), 5_461);
     }
 

@@ -22,6 +22,8 @@ use items::{Context, Items};
 pub struct Settings {
     /// The bytes before every key: items with longer keys take more memory.
     pub prefix_bytes: u32,
+    /// The least memory that an item takes (48 and `-n`).
+    pub smallest_bytes: u32,
     /// How much memory there is.
     pub room: Room,
     /// Others use its memory too: any command that needs some may be refused, however few items there are here.
@@ -36,7 +38,15 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { prefix_bytes: 3, room: Room::Ample, shared: false, evicts: false, flushes: true, connections: 1_000 }
+        Settings {
+            prefix_bytes: 3,
+            smallest_bytes: memory::SMALLEST,
+            room: Room::Ample,
+            shared: false,
+            evicts: false,
+            flushes: true,
+            connections: 1_000,
+        }
     }
 }
 

@@ -45,14 +45,12 @@ impl States {
     /// Begins with a server that has just been started.
     pub(crate) fn new(stats: Stats) -> States {
         let mut states = States { states: Vec::new(), history: Vec::new(), counts: Counts::default() };
-        states.restart(stats);
+        states.restart(stats, settings());
         states
     }
 
     /// Begins anew, with a server that has just been started.
-    pub(crate) fn restart(&mut self, stats: Stats) {
-        let prefix_bytes = u32::try_from(text::PREFIX.len()).expect("a short prefix");
-        let settings = Settings { prefix_bytes, room: Room::Page, ..Settings::default() };
+    pub(crate) fn restart(&mut self, stats: Stats, settings: Settings) {
         let date = stats.zero_date + u64::from(BEGINS_AT);
         let mut server = Server::new(settings, at(BEGINS_AT), date, &mut nothing_odd());
         tick(&mut server, stats.second);
@@ -217,6 +215,12 @@ fn outcomes(state: &Server, command: &Command) -> Vec<(Server, Reply, bool)> {
         last.answer += 1;
         answers = asked.iter().map(|asked| asked.answer).collect();
     }
+}
+
+/// Returns the settings of a simulated server that is started as the real one is.
+pub(crate) fn settings() -> Settings {
+    let prefix_bytes = u32::try_from(text::PREFIX.len()).expect("a short prefix");
+    Settings { prefix_bytes, room: Room::Page, ..Settings::default() }
 }
 
 fn push(states: &mut Vec<Server>, state: Server) {

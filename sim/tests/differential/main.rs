@@ -16,13 +16,14 @@ use std::thread::sleep;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use lockbroker_core::command::{Command, Key, Refusal, Reply, Ttl, Value};
+use lockbroker_sim::memcached::Settings;
 
-use explore::{States, nothing_odd, now};
+use explore::{States, nothing_odd, now, settings};
 use real::{Exchange, Real};
 use script::Script;
 
 /// Commands of a run where nothing else is said.
-const COMMANDS: u64 = 2_800;
+const COMMANDS: u64 = 2_500;
 /// Commands that are sent at once, as batches of a broker are.
 const BATCH: u64 = 20;
 /// Counts the commands of a batch that was lost.
@@ -134,7 +135,7 @@ impl Pair {
 
     /// Stops the real server for some time. A batch waits for it.
     fn stop(&mut self) {
-        let stopped = Duration::from_millis(200 + self.script.draw(2_300));
+        let stopped = Duration::from_millis(200 + self.script.draw(1_900));
         let commands = self.script.batch(BATCH);
         let shown = self.real.look().second;
         self.real.stop();
@@ -143,7 +144,7 @@ impl Pair {
         self.real.resume();
         let first = self.receive(&commands).before.second;
         self.met.stops += 1;
-        self.met.lags += u64::from(stopped >= Duration::from_secs(2) && first <= shown + 1);
+        self.met.lags += u64::from(stopped >= Duration::from_secs(1) && first == shown);
     }
 
     /// Loses a connection with commands under way. A counter shows how many of them were carried out.
@@ -167,16 +168,20 @@ impl Pair {
     }
 
     fn restart(&mut self) {
-        self.real = Real::start();
+        self.restart_with(&[], settings());
+    }
+
+    fn restart_with(&mut self, flags: &[&str], settings: Settings) {
+        self.real = Real::start_with(flags);
         let stats = self.real.look();
-        self.states.restart(stats);
+        self.states.restart(stats, settings);
         self.script.zero_date = stats.zero_date;
         self.met.restarts += 1;
     }
 
-    /// Fills the memory for items of one class, and goes on.
+    /// Fills the memory, of which all items take as much, and goes on.
     fn fill(&mut self) {
-        self.restart();
+        self.restart_with(&["-n", "1000"], Settings { smallest_bytes: 1_048, ..settings() });
         let mut next = 0;
         while !self.fill_on(&mut next) {}
         for _ in 0..10 {
@@ -224,17 +229,16 @@ fn the_simulated_memcached_answers_as_the_real_one() {
     let mut pair = Pair::new(seed);
     for round in 1.. {
         pair.batch();
-        match round % 120 {
+        match round % 100 {
+            10 | 30 | 50 | 70 => pair.lose(),
+            15 => pair.slow_batch(),
             20 | 90 => pair.flush(),
+            40 => pair.stop(),
             60 => {
                 pair.age();
                 pair.flush();
             }
-            10 | 30 | 50 | 70 => pair.lose(),
-            40 | 100 => pair.stop(),
-            25 => pair.slow_batch(),
-            80 => pair.restart(),
-            110 => pair.fill(),
+            85 => pair.fill(),
             _ => sleep(Duration::from_millis(pair.script.draw(16))),
         }
         if pair.states.too_many() {

@@ -9,9 +9,9 @@ use lockbroker_core::Time;
 use lockbroker_core::command::{Command, Reply, Ttl};
 use lockbroker_sim::memcached::{Restart, Server, Settings, TurnedAway};
 
-use crate::explore::nothing_odd;
+use crate::explore::{nothing_odd, settings};
 use crate::real::{Real, connect};
-use crate::script::{all_keys, count_up, filler, look_at, look_at_all, note_if_missing};
+use crate::script::{all_keys, count_up, filler, filler_of, look_at, look_at_all, note_if_missing};
 use crate::text;
 
 fn start(settings: Settings) -> (Server, Time) {
@@ -53,6 +53,25 @@ fn a_flush_that_is_not_allowed_is_refused() {
     let (mut server, now) = start(Settings { flushes: false, ..Settings::default() });
     assert_eq!(real.line_to("flush_all"), "CLIENT_ERROR flush_all not allowed");
     assert_eq!(server.flush_all(now, &mut nothing_odd()), Err(TurnedAway));
+}
+
+#[test]
+fn a_page_has_room_for_as_many_items() {
+    let mut real = Real::start();
+    let (mut server, now) = start(settings());
+    // The lengths of names put the items into three classes.
+    for bytes in [70, 100, 128] {
+        for batch in 0.. {
+            let items: Vec<_> = (0..200).map(|item| filler_of(bytes, 200 * batch + item, Ttl::Never)).collect();
+            real.send(&items);
+            let replies = real.receive(&items).replies;
+            let simulated: Vec<_> = items.iter().map(|item| server.execute(item, now, &mut nothing_odd())).collect();
+            assert_eq!(simulated, replies, "names of {bytes} bytes, from item {} on", 200 * batch);
+            if replies.iter().any(|reply| matches!(reply, Reply::Refused(_))) {
+                break;
+            }
+        }
+    }
 }
 
 /// Brokers refuse a server with `-e`. This is what they would meet.

@@ -212,8 +212,14 @@ pub(crate) fn look_at_all() -> Vec<Command> {
 
 /// Creates one more item, of the class that most of them are of, to fill the memory.
 pub(crate) fn filler(number: u64, ttl: Ttl) -> Command {
+    filler_of(NAME, number, ttl)
+}
+
+/// The same with a name of this length.
+pub(crate) fn filler_of(bytes: usize, number: u64, ttl: Ttl) -> Command {
+    let name = format!("{:-<bytes$}", format!("fill{number}"));
     Command::Arithmetic {
-        key: Key::Lock(name(&format!("fill{number}"))),
+        key: Key::Lock(LockName::new(&name).expect("a name")),
         delta: 0,
         create: Some(Create { ttl, initial: 10_000_000_000_000_000_000 }),
         compare: Some(Cas::SENTINEL),
