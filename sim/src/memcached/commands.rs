@@ -73,7 +73,9 @@ impl Items {
         let width = value_bytes(value);
         // Before it looks at the mode, and before the memory of what was there is free.
         let Some(class) = self.allocate(key, width, context) else {
-            self.unlink(key);
+            if self.find(key, context.second).is_some() {
+                self.unlink(key);
+            }
             // 1.6.38 counts on all the same, 1.6.45 does not.
             if new_cas.is_none() && !context.choices.odd() {
                 self.next_cas();

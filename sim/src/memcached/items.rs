@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use lockbroker_core::command::{Key, Stale, Ttl, Value};
 
 use super::Settings;
-use super::memory::{Class, key_bytes};
+use super::memory::{Class, Memory, key_bytes};
 use crate::Choices;
 
 /// What a command meets beside the items.
@@ -83,15 +83,6 @@ impl Item {
     }
 }
 
-/// The memory of a deleted item of which something may still have hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Held {
-    class: Class,
-    by_answer: bool,
-    /// The last second in which a read may have hold of it.
-    until: u32,
-}
-
 /// So many seconds after a read without `u` it may still count.
 const BUMP_WITHIN: u32 = 2;
 
@@ -99,10 +90,7 @@ const BUMP_WITHIN: u32 = 2;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Items {
     table: BTreeMap<Key, Item>,
-    /// How many places each class has given away.
-    taken: BTreeMap<Class, u32>,
-    /// Those of deleted items of which something may still have hold.
-    held: Vec<Held>,
+    memory: Memory,
     last_cas: u64,
     /// What was last used in this second or before is dead. 0 before the first `flush_all`.
     flushed: u32,
@@ -110,7 +98,7 @@ pub(super) struct Items {
 
 impl Items {
     pub(super) fn new() -> Items {
-        Items { table: BTreeMap::new(), taken: BTreeMap::new(), held: Vec::new(), last_cas: 1, flushed: 0 }
+        Items { table: BTreeMap::new(), memory: Memory::default(), last_cas: 1, flushed: 0 }
     }
 
     /// Returns the number that the next item gets that is given none.
@@ -122,7 +110,7 @@ impl Items {
     /// Finds an item. Deletes it if it is dead.
     pub(super) fn find(&mut self, key: &Key, second: u32) -> Option<&mut Item> {
         if self.table.get(key).is_some_and(|item| self.is_dead(item, second)) {
-            self.unlink(key);
+            self.remove(key, true);
         }
         self.table.get_mut(key)
     }
@@ -136,28 +124,26 @@ impl Items {
         item.used <= self.flushed || (item.dies != 0 && item.dies <= second)
     }
 
-    /// Deletes an item. Its memory is free when nothing has hold of it any more.
+    /// Deletes a live item.
     pub(super) fn unlink(&mut self, key: &Key) {
-        let Some(item) = self.table.remove(key) else { return };
-        let until = if item.read == 0 { 0 } else { item.read + BUMP_WITHIN };
-        if item.being_read || until > 0 {
-            self.held.push(Held { class: item.class, by_answer: item.being_read, until });
-        } else {
-            self.give_back(item.class);
-        }
+        self.remove(key, false);
     }
 
-    /// Gives back the memory of deleted items of which nothing has hold any more.
-    fn let_go(&mut self, second: u32) {
-        let (kept, free) =
-            std::mem::take(&mut self.held).into_iter().partition(|held| held.by_answer || held.until >= second);
-        self.held = kept;
-        free.iter().for_each(|held: &Held| self.give_back(held.class));
+    fn remove(&mut self, key: &Key, dead: bool) {
+        let Some(item) = self.table.remove(key) else { return };
+        let until = if item.read == 0 { 0 } else { item.read + BUMP_WITHIN };
+        if dead && self.memory.has_reclaimed(item.class) {
+            // Another item may have its place by now.
+        } else if item.being_read || until > 0 {
+            self.memory.hold(item.class, item.being_read, until);
+        } else {
+            self.memory.give_back(item.class);
+        }
     }
 
     /// Notes that all answers have left: they have hold of nothing any more.
     pub(super) fn answers_left(&mut self) {
-        self.held.iter_mut().for_each(|held| held.by_answer = false);
+        self.memory.answers_left();
         for item in self.table.values_mut() {
             item.being_read = false;
         }
@@ -168,31 +154,25 @@ impl Items {
         let settings = context.settings;
         let class = Class::of(settings.smallest_bytes, key_bytes(settings.prefix_bytes, key), value);
         let room = class.holds(settings.room);
-        self.let_go(context.second);
+        self.memory.let_go(context.second);
         if settings.shared && context.choices.odd() {
             return None;
         }
-        if self.taken.get(&class).copied().unwrap_or(0) >= room && !self.reclaim(class, context) {
+        if self.memory.is_full(class, room) && !self.reclaim(class, room, context) {
             return None;
         }
-        *self.taken.entry(class).or_default() += 1;
+        self.memory.take(class);
         Some(class)
     }
 
-    /// Makes room in a class that is full. memcached looks for dead items in a few places only, and an answer may or may
-    /// not have left: so it may find nothing.
-    fn reclaim(&mut self, class: Class, context: &mut Context<'_>) -> bool {
+    /// Makes room in a class that may be full. memcached looks for dead items in a few places only, and an answer may or
+    /// may not have left: so it may find nothing.
+    fn reclaim(&mut self, class: Class, room: u32, context: &mut Context<'_>) -> bool {
         let second = context.second;
-        let mut of_class = self.table.iter().filter(|(_, item)| item.class == class);
-        let dead = of_class.find(|(_, item)| self.is_dead(item, second)).map(|(key, _)| key.clone());
-        if let Some(dead) = dead.filter(|_| !context.choices.odd()) {
-            self.free(&dead);
-            return true;
-        }
-        let held = self.held.iter().position(|held| held.class == class);
-        if let Some(held) = held.filter(|_| !context.choices.odd()) {
-            self.held.swap_remove(held);
-            self.give_back(class);
+        let lives = |item: &&Item| item.class == class && !self.is_dead(item, second);
+        let live = u32::try_from(self.table.values().filter(lives).count()).unwrap_or(u32::MAX);
+        if live < room && !context.choices.odd() {
+            self.memory.find_some(class);
             return true;
         }
         context.settings.evicts && self.evict(class, context)
@@ -207,15 +187,9 @@ impl Items {
         }
         let index = usize::try_from(context.choices.pick(oldest.len() as u64)).unwrap_or(0);
         let victim = oldest[index].0.clone();
-        self.free(&victim);
+        self.table.remove(&victim);
+        self.memory.give_back(class);
         true
-    }
-
-    /// Deletes an item of which nothing has hold.
-    fn free(&mut self, key: &Key) {
-        if let Some(item) = self.table.remove(key) {
-            self.give_back(item.class);
-        }
     }
 
     /// Stores a new item in memory that was taken for it.
@@ -238,11 +212,9 @@ impl Items {
         self.table.insert(key, item);
     }
 
-    /// Gives back memory in which nothing is.
+    /// Gives back memory that was taken for an item which is not stored.
     pub(super) fn give_back(&mut self, class: Class) {
-        let taken = self.taken.entry(class).or_default();
-        debug_assert!(*taken > 0, "memory is given back once");
-        *taken = taken.saturating_sub(1);
+        self.memory.give_back(class);
     }
 
     /// Lists the items that a `flush_all` may spare, in the order in which it chooses.

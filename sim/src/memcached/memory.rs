@@ -1,5 +1,7 @@
 //! The memory of a memcached: items take a place in the class of their size, and a class has so many places.
 
+use std::collections::BTreeMap;
+
 use lockbroker_core::command::{Key, Value};
 
 /// What memcached notes of an item beside key and value, in bytes: a header of 48, a number of 8, and the ends of key
@@ -44,6 +46,81 @@ impl Class {
             Room::Page => PAGE / self.0,
             Room::Items(items) => items,
         }
+    }
+}
+
+/// The places of one class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+struct Places {
+    /// How many are taken at the most.
+    taken: u32,
+    /// Some have been taken from dead items: nobody knows from which.
+    reclaimed: bool,
+}
+
+/// The memory of a deleted item of which something may still have hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Held {
+    class: Class,
+    by_answer: bool,
+    /// The last second in which a read may have hold of it.
+    until: u32,
+}
+
+/// How much memory is taken, at the most.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub(super) struct Memory {
+    classes: BTreeMap<Class, Places>,
+    held: Vec<Held>,
+}
+
+impl Memory {
+    /// Says whether no place may be free, of so many.
+    pub(super) fn is_full(&self, class: Class, room: u32) -> bool {
+        self.classes.get(&class).is_some_and(|places| places.taken >= room) || room == 0
+    }
+
+    /// Takes a place.
+    pub(super) fn take(&mut self, class: Class) {
+        self.classes.entry(class).or_default().taken += 1;
+    }
+
+    /// Gives back a place.
+    pub(super) fn give_back(&mut self, class: Class) {
+        let places = self.classes.entry(class).or_default();
+        debug_assert!(places.taken > 0, "a place is given back once");
+        places.taken = places.taken.saturating_sub(1);
+    }
+
+    /// Says whether places of this class have been taken from dead items.
+    pub(super) fn has_reclaimed(&self, class: Class) -> bool {
+        self.classes.get(&class).is_some_and(|places| places.reclaimed)
+    }
+
+    /// Notes that something may still have hold of a deleted item.
+    pub(super) fn hold(&mut self, class: Class, by_answer: bool, until: u32) {
+        self.held.push(Held { class, by_answer, until });
+    }
+
+    /// Finds a place where none seemed to be free: that of a dead item, or of one of which nothing had hold any more.
+    /// Nobody knows of which, so none of those gives back a place of its own later.
+    pub(super) fn find_some(&mut self, class: Class) {
+        self.held.retain(|held| held.class != class);
+        self.classes.entry(class).or_default().reclaimed = true;
+        self.give_back(class);
+    }
+
+    /// Gives back the places of deleted items of which nothing has hold any more.
+    pub(super) fn let_go(&mut self, second: u32) {
+        let (kept, free): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.held).into_iter().partition(|held| held.by_answer || held.until >= second);
+        self.held = kept;
+        free.iter().for_each(|held: &Held| self.give_back(held.class));
+    }
+
+    /// Notes that no answer has hold of anything any more.
+    pub(super) fn answers_left(&mut self) {
+        self.held.iter_mut().for_each(|held| held.by_answer = false);
     }
 }
 

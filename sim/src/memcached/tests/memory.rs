@@ -148,3 +148,29 @@ fn there_is_a_limit_to_connections() {
     bench.server.restart(Restart::Cold, bench.now, DATE, &mut even());
     assert_eq!(bench.server.connect(), Ok(()), "a restart ends them all");
 }
+
+#[test]
+fn a_dead_item_that_is_found_may_have_lost_its_memory_before() {
+    for (reclaims, expected) in [(false, done()), (true, NO_MEMORY)] {
+        let mut bench = Bench::with_room(2);
+        for name in ["a", "b"] {
+            bench.ask(create(&lock(name), Ttl::Seconds(1), 77));
+        }
+        bench.pass(2);
+        if reclaims {
+            assert_eq!(bench.ask(set(&lock("c"), Mode::Always)), done());
+        }
+        assert!(!bench.lives(&lock("a")), "found, and deleted");
+        assert_eq!(bench.choose(set(&lock("d"), Mode::Always), &[1]), expected);
+    }
+}
+
+#[test]
+fn a_dead_item_keeps_its_memory_while_an_answer_shows_it() {
+    let mut bench = Bench::with_room(1);
+    bench.ask(create(&lock("a"), Ttl::Never, 77));
+    let batch = [get(&lock("a"), false, Some(Ttl::Ended)), get(&lock("a"), false, None), set(&lock("b"), Mode::Always)];
+    let replies: Vec<_> =
+        batch.iter().map(|command| bench.server.execute(command, bench.now, &mut Choices::recorded(vec![1]))).collect();
+    assert_eq!(replies[1..], [Reply::Missing, NO_MEMORY]);
+}
