@@ -48,8 +48,6 @@ pub(super) struct Item {
     /// The bytes that it has for its value: a shorter number is followed by blanks.
     pub(super) width: u32,
     class: Class,
-    /// When it was created.
-    created: u32,
     /// When it was last written, or seen by an `ms ME`.
     pub(super) used: u32,
     /// Has been read once without `u`.
@@ -202,7 +200,6 @@ impl Items {
             value,
             width,
             class,
-            created: second,
             used: second,
             fetched: false,
             read: 0,
@@ -221,15 +218,13 @@ impl Items {
     ///
     /// It kills all that was last used before its second, by date, and walks through the lists of all items from their
     /// newest on to delete what was used in its second, or in the one before. There the walk ends at the first item
-    /// that was last used earlier: an old item behind that, which was used just now, is spared.
+    /// that was last used earlier. What lies behind that and was used just now is spared: an old item, or a new one if
+    /// memcached has moved an old one before it, which it does at any time.
     pub(super) fn may_be_spared(&self, second: u32) -> Vec<Key> {
-        let stops_walk = |class| move |item: &Item| item.class == class && item.used + 1 < second;
-        let used_now = |item: &Item| {
-            // A read may be counted a second late.
-            item.created < second && (item.used == second || item.awaits_bump(second))
-        };
+        let ends_walk = |class| move |item: &Item| item.class == class && item.used + 1 < second;
+        let used_now = |item: &Item| item.used == second || item.awaits_bump(second);
         let spared = self.table.iter().filter(|(_, item)| {
-            !self.is_dead(item, second) && used_now(item) && self.table.values().any(stops_walk(item.class))
+            !self.is_dead(item, second) && used_now(item) && self.table.values().any(ends_walk(item.class))
         });
         spared.map(|(key, _)| key.clone()).collect()
     }

@@ -174,3 +174,17 @@ fn a_dead_item_keeps_its_memory_while_an_answer_shows_it() {
         batch.iter().map(|command| bench.server.execute(command, bench.now, &mut Choices::recorded(vec![1]))).collect();
     assert_eq!(replies[1..], [Reply::Missing, NO_MEMORY]);
 }
+
+#[test]
+fn memory_that_an_answer_had_hold_of_is_free_once_only() {
+    let mut bench = Bench::with_room(2);
+    bench.ask(create(&lock("dead"), Ttl::Seconds(1), 77));
+    bench.ask(create(&lock("a"), Ttl::Never, 77));
+    bench.pass(2);
+    for command in [get(&lock("a"), false, None), delete(&lock("a"), None), create(&lock("b"), Ttl::Never, 77)] {
+        assert!(matches!(bench.server.execute(&command, bench.now, &mut even()), Reply::Done(_)));
+    }
+    bench.server.answers_left();
+    // The memory of "b" is that of "a", or that of the dead item.
+    assert_eq!(bench.choose(create(&lock("c"), Ttl::Never, 77), &[1]), NO_MEMORY);
+}

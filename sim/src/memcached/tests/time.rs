@@ -49,7 +49,7 @@ fn what_is_stored_while_the_clock_lags_dies_early() {
 }
 
 #[test]
-fn a_flush_kills_what_was_used_before_its_second_and_what_was_created_in_it() {
+fn a_flush_kills_what_was_used_before_its_second_and_deletes_what_was_used_in_it() {
     let mut bench = Bench::new(Settings::default());
     let (old, new) = (lock("old"), lock("new"));
     bench.ask(create(&old, Ttl::Never, 77));
@@ -57,10 +57,23 @@ fn a_flush_kills_what_was_used_before_its_second_and_what_was_created_in_it() {
     bench.ask(create(&new, Ttl::Never, 78));
     // A renewal does not count as a use.
     bench.ask(change(&old, 77, 79, Ttl::Never));
-    bench.flush(&[1, 1, 1]);
+    bench.flush(&[]);
     assert!(!bench.lives(&old) && !bench.lives(&new));
     assert!(matches!(bench.ask(create(&new, Ttl::Never, 80)), Reply::Done(_)));
     assert!(bench.lives(&new), "what comes after it lives");
+}
+
+#[test]
+fn a_flush_may_spare_a_new_item_only_where_there_is_an_old_one_of_its_size() {
+    for (age, spared) in [(0, false), (1, false), (2, true)] {
+        let mut bench = Bench::new(Settings::default());
+        bench.ask(create(&lock("old"), Ttl::Never, 77));
+        bench.pass(age);
+        bench.ask(create(&lock("new"), Ttl::Never, 78));
+        bench.flush(&[1, 0]);
+        assert_eq!(bench.lives(&lock("new")), spared, "the other one was {age} s old");
+        assert!(age == 0 || !bench.lives(&lock("old")));
+    }
 }
 
 #[test]
