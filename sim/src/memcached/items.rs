@@ -167,24 +167,19 @@ impl Items {
     /// may not have left: so it may find nothing.
     fn reclaim(&mut self, class: Class, room: u32, context: &mut Context<'_>) -> bool {
         let second = context.second;
-        let lives = |item: &&Item| item.class == class && !self.is_dead(item, second);
-        let live = u32::try_from(self.table.values().filter(lives).count()).unwrap_or(u32::MAX);
-        if live < room && !context.choices.odd() {
+        let lives = |item: &Item| item.class == class && !self.is_dead(item, second);
+        let mut live: Vec<_> = self.table.iter().filter(|(_, item)| lives(item)).collect();
+        if (live.len() as u64) < room.into() && !context.choices.odd() {
             self.memory.find_some(class);
             return true;
         }
-        context.settings.evicts && self.evict(class, context)
-    }
-
-    /// Throws a live item out.
-    fn evict(&mut self, class: Class, context: &mut Context<'_>) -> bool {
-        let mut oldest: Vec<_> = self.table.iter().filter(|(_, item)| item.class == class).collect();
-        oldest.sort_by_key(|(_, item)| item.used);
-        if oldest.is_empty() {
+        if !context.settings.evicts || live.is_empty() {
             return false;
         }
-        let index = usize::try_from(context.choices.pick(oldest.len() as u64)).unwrap_or(0);
-        let victim = oldest[index].0.clone();
+        // Throws out a live item, of those that were used longest ago if nothing is odd.
+        live.sort_by_key(|(_, item)| item.used);
+        let victim = usize::try_from(context.choices.pick(live.len() as u64)).unwrap_or(0);
+        let victim = live[victim].0.clone();
         self.table.remove(&victim);
         self.memory.give_back(class);
         true
@@ -236,8 +231,8 @@ impl Items {
             self.table.entry(key.clone()).and_modify(|item| item.used = second);
         }
         let walked = self.table.iter().filter(|(key, item)| item.used == second && !spared.contains(key));
-        let walked: Vec<_> = walked.map(|(key, _)| key.clone()).collect();
-        walked.iter().for_each(|key| self.unlink(key));
+        let walked: Vec<_> = walked.map(|(key, item)| (key.clone(), self.is_dead(item, second))).collect();
+        walked.iter().for_each(|(key, dead)| self.remove(key, *dead));
         self.flushed = second - 1;
     }
 }

@@ -2,6 +2,7 @@
 
 mod commands;
 mod memory;
+mod replay;
 mod time;
 
 use std::time::Duration;
