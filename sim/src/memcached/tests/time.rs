@@ -110,6 +110,19 @@ fn a_flush_may_spare_what_was_read_without_u_and_never_what_was_read_with_it() {
 }
 
 #[test]
+fn a_flush_may_spare_what_an_ms_me_met_in_its_second() {
+    for (mode, spared) in [(Mode::IfMissing, true), (Mode::IfCas(Cas(5)), false)] {
+        let mut bench = Bench::new(Settings::default());
+        bench.ask(create(&lock("met"), Ttl::Never, 77));
+        bench.ask(create(&lock("other"), Ttl::Never, 78));
+        bench.pass(2);
+        bench.ask(set(&lock("met"), mode));
+        bench.flush(&[1]);
+        assert_eq!(bench.lives(&lock("met")), spared, "{mode:?}");
+    }
+}
+
+#[test]
 fn a_flush_that_is_not_allowed_does_nothing() {
     let mut bench = Bench::new(Settings { flushes: false, ..Settings::default() });
     bench.ask(create(&lock("job"), Ttl::Never, 77));
