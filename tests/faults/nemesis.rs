@@ -97,10 +97,16 @@ impl Nemesis<'_> {
             | Kind::ClientResetAtClient => {
                 let world = self.world;
                 // Behind a connection that is open on one side a lock is nobody's for as long as its validity lasts.
-                let is_half = !matches!(kind, Kind::ClientCut | Kind::ClientDelayed);
+                let is_half = matches!(kind, Kind::ClientHalfOpen | Kind::ClientResetAtBroker);
                 let count = self.rng.random_range(1..=if is_half { 2 } else { 4 });
                 let (prey, ..) = self.find_prey(None).await;
-                let clients = self.choose_clients(prey, count);
+                let mut clients = self.choose_clients(prey, count);
+                if kind == Kind::ClientResetAtClient {
+                    // It is over at once, and whoever was chosen may have just lost its lock.
+                    let (another, ..) = self.find_prey(None).await;
+                    clients.retain(|client| *client != another);
+                    clients.push(another);
+                }
                 let proxies: Vec<_> = clients.iter().map(|&client| &world.client_links[client]).collect();
                 let fault = world.notes.fault(kind, clients.into_iter().map(Target::Client).collect());
                 self.strike_links(kind, &proxies).await;
