@@ -1,5 +1,6 @@
 //! Values in numbered slots. A key names a slot and which of its values is meant, so that a late key finds nothing.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
@@ -11,16 +12,27 @@ pub struct Key<T> {
     of: PhantomData<fn() -> T>,
 }
 
-/// Values in slots. The lowest free slot is used first, and slots at the end are given back, so a broker that was busy
-/// once does not stay large.
+/// Values in slots, in pages. The lowest free slot is used first, and a page without values is given back, so a broker that
+/// was busy once does not stay large.
 #[derive(Clone)]
 pub(crate) struct Slab<T> {
-    slots: Vec<Slot<T>>,
-    /// The free slots below the end, the lowest on top.
-    free: std::collections::BinaryHeap<std::cmp::Reverse<u32>>,
+    pages: Vec<Page<T>>,
+    /// The pages that have a free slot.
+    with_room: BTreeSet<u32>,
     len: usize,
-    /// One count for all slots: a slot that was given back must not begin anew.
+    /// One count for all slots: those of a page that was given back must not begin anew.
     generation: u32,
+}
+
+/// How many slots a page has: as many as there are bits in `used`.
+const PAGE: u32 = u64::BITS;
+
+#[derive(Clone)]
+struct Page<T> {
+    /// A bit for each slot that has a value.
+    used: u64,
+    /// Empty while there is no value.
+    slots: Vec<Slot<T>>,
 }
 
 #[derive(Clone)]
@@ -31,59 +43,63 @@ struct Slot<T> {
 
 impl<T> Slab<T> {
     pub(crate) fn new() -> Slab<T> {
-        Slab { slots: Vec::new(), free: Default::default(), len: 0, generation: 0 }
+        Slab { pages: Vec::new(), with_room: BTreeSet::new(), len: 0, generation: 0 }
     }
 
     pub(crate) fn insert(&mut self, value: T) -> Key<T> {
         self.generation = self.generation.wrapping_add(1);
-        let slot = Slot { generation: self.generation, value: Some(value) };
         self.len += 1;
-        let index = match self.free.pop() {
-            Some(std::cmp::Reverse(index)) => {
-                self.slots[index as usize] = slot;
-                index
-            }
-            None => {
-                self.slots.push(slot);
-                u32::try_from(self.slots.len() - 1).expect("quotas keep their number far below 2^32")
-            }
-        };
-        Key { slot: index, generation: self.generation, of: PhantomData }
+        let number = self.with_room.first().copied().unwrap_or_else(|| self.add_page());
+        let page = &mut self.pages[number as usize];
+        if page.slots.is_empty() {
+            page.slots.reserve_exact(PAGE as usize);
+            page.slots.resize_with(PAGE as usize, || Slot { generation: 0, value: None });
+        }
+        let index = page.used.trailing_ones();
+        page.used |= 1 << index;
+        page.slots[index as usize] = Slot { generation: self.generation, value: Some(value) };
+        if page.used == u64::MAX {
+            self.with_room.remove(&number);
+        }
+        Key { slot: number * PAGE + index, generation: self.generation, of: PhantomData }
+    }
+
+    fn add_page(&mut self) -> u32 {
+        let number = u32::try_from(self.pages.len()).expect("quotas keep their number far below 2^32");
+        self.pages.push(Page { used: 0, slots: Vec::new() });
+        self.with_room.insert(number);
+        number
     }
 
     pub(crate) fn get(&self, key: Key<T>) -> Option<&T> {
-        let slot = self.slots.get(key.slot as usize)?;
+        let slot = self.pages.get((key.slot / PAGE) as usize)?.slots.get((key.slot % PAGE) as usize)?;
         slot.value.as_ref().filter(|_| slot.generation == key.generation)
     }
 
     pub(crate) fn get_mut(&mut self, key: Key<T>) -> Option<&mut T> {
-        let slot = self.slots.get_mut(key.slot as usize)?;
+        let slot = self.pages.get_mut((key.slot / PAGE) as usize)?.slots.get_mut((key.slot % PAGE) as usize)?;
         slot.value.as_mut().filter(|_| slot.generation == key.generation)
     }
 
     pub(crate) fn remove(&mut self, key: Key<T>) -> Option<T> {
-        let slot = self.slots.get_mut(key.slot as usize).filter(|slot| slot.generation == key.generation)?;
+        let number = key.slot / PAGE;
+        let page = self.pages.get_mut(number as usize)?;
+        let slot = page.slots.get_mut((key.slot % PAGE) as usize).filter(|slot| slot.generation == key.generation)?;
         let value = slot.value.take()?;
+        page.used &= !(1 << (key.slot % PAGE));
         self.len -= 1;
-        self.free.push(std::cmp::Reverse(key.slot));
-        self.give_back();
+        self.with_room.insert(number);
+        // The first page stays: whoever has one lock after another does not want it made anew for each.
+        if page.used == 0 && number > 0 {
+            page.slots = Vec::new();
+            while self.pages.len() > 1 && self.pages.pop_if(|page| page.used == 0).is_some() {
+                self.with_room.remove(&(self.pages.len() as u32));
+            }
+            if self.pages.len() < self.pages.capacity() / 4 {
+                self.pages.shrink_to(2 * self.pages.len());
+            }
+        }
         Some(value)
-    }
-
-    /// Gives back the room of slots at the end, once three in four are free.
-    fn give_back(&mut self) {
-        const SMALLEST: usize = 64;
-        if self.slots.len() < SMALLEST || self.len > self.slots.len() / 4 {
-            return;
-        }
-        let used = self.slots.iter().rposition(|slot| slot.value.is_some()).map_or(0, |last| last + 1);
-        if used > self.slots.len() / 2 {
-            return;
-        }
-        self.slots.truncate(used);
-        self.slots.shrink_to(2 * used);
-        self.free.retain(|std::cmp::Reverse(index)| (*index as usize) < used);
-        self.free.shrink_to(SMALLEST);
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -92,8 +108,9 @@ impl<T> Slab<T> {
 
     /// Returns the keys of all values, by slot.
     pub(crate) fn keys(&self) -> impl Iterator<Item = Key<T>> {
-        self.slots.iter().enumerate().filter(|(_, slot)| slot.value.is_some()).map(|(index, slot)| Key {
-            slot: index as u32,
+        let slots = self.pages.iter().zip(0..).flat_map(|(page, number)| page.slots.iter().zip(number * PAGE..));
+        slots.filter(|(slot, _)| slot.value.is_some()).map(|(slot, index)| Key {
+            slot: index,
             generation: slot.generation,
             of: PhantomData,
         })
@@ -142,7 +159,7 @@ impl<T> fmt::Debug for Key<T> {
 
 impl<T> fmt::Debug for Slab<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Slab").field("len", &self.len).field("slots", &self.slots.len()).finish_non_exhaustive()
+        f.debug_struct("Slab").field("len", &self.len).field("pages", &self.pages.len()).finish_non_exhaustive()
     }
 }
 
@@ -165,12 +182,30 @@ mod tests {
     fn what_has_gone_takes_no_room() {
         let mut slab = Slab::new();
         let keys: Vec<_> = (0..10_000).map(|value| slab.insert(value)).collect();
-        for (value, key) in keys.iter().enumerate().skip(1) {
-            assert_eq!(slab.remove(*key), Some(value));
+        let rooms = |slab: &Slab<i32>| slab.pages.iter().map(|page| page.slots.capacity()).sum::<usize>();
+        assert_eq!(rooms(&slab), 157 * 64);
+        // One value in the middle holds up its own page alone.
+        for (value, key) in keys.iter().zip(0..).map(|(key, value)| (value, *key)).filter(|(value, _)| *value != 5_000)
+        {
+            assert_eq!(slab.remove(key), Some(value));
         }
-        assert!(slab.slots.capacity() <= 128, "{}", slab.slots.capacity());
-        assert_eq!(slab.get(keys[0]), Some(&0));
+        assert_eq!((rooms(&slab), slab.len()), (128, 1));
+        assert_eq!(slab.keys().collect::<Vec<_>>(), [keys[5_000]]);
+        assert_eq!(slab.remove(keys[0]), None);
         let next = slab.insert(1);
         assert!(keys.iter().all(|key| *key != next), "an old key never comes again");
+        assert_eq!((slab.remove(next), slab.remove(keys[5_000])), (Some(1), Some(5_000)));
+        assert_eq!((rooms(&slab), slab.pages.len(), slab.with_room.len()), (64, 1, 1));
+    }
+
+    #[test]
+    fn the_lowest_free_slot_is_used_first() {
+        let mut slab = Slab::new();
+        let keys: Vec<_> = (0..200).map(|value| slab.insert(value)).collect();
+        for freed in [150, 3, 70] {
+            slab.remove(keys[freed]);
+        }
+        let slots: Vec<_> = (0..4).map(|value| slab.insert(value).slot).collect();
+        assert_eq!(slots, [3, 70, 150, 200]);
     }
 }
