@@ -6,12 +6,12 @@ use crate::support::{Broker, Memcached, SOON, acquire, eventually, once, run, tr
 
 #[tokio::test]
 async fn shards_move_to_another_topology_and_tokens_go_on_rising() {
-    let (first, second) = (Memcached::start(&[]).await, Memcached::start(&[]).await);
+    let (first, mut second) = (Memcached::start(&[]).await, Memcached::start(&[]).await);
     let before = Broker::on(&first).await;
     let (held, _stream) = acquire(&mut before.stub().await, once("job")).await;
 
     let store = format!("{},{}=2", first.store(), second.address());
-    let state = first.command("mg lockbroker:S v").await;
+    let state = first.state().await;
     eventually(SOON, "the broker is seen", async || {
         let refused = run(&["shard", "adopt", "--store", &store]);
         // Until it has noted itself it would be adopted.
@@ -19,9 +19,14 @@ async fn shards_move_to_another_topology_and_tokens_go_on_rising() {
         refused.status.code() == Some(1) && said.contains(&before.address().to_string()) && said.contains("--force")
     })
     .await;
-    assert_eq!(first.command("mg lockbroker:S v").await, state, "it was touched all the same");
+    assert_eq!(first.state().await, state, "it was touched all the same");
     let adopted = run(&["shard", "adopt", "--force", "--store", &store]);
     assert!(adopted.status.success(), "{adopted:?}");
+    // The next generation, on the shard that had one and on the one that had none.
+    for memcached in [&first, &second] {
+        let (cas, value) = memcached.state().await;
+        assert_eq!((cas % 100_000, &value[..8]), (2, "10200002"), "{cas} {value}");
+    }
 
     let after = Broker::start(&["--store", &store]).await;
     // Wherever the name lives now, and whatever it was granted as before.
@@ -37,6 +42,11 @@ async fn shards_move_to_another_topology_and_tokens_go_on_rising() {
         refused.is_err_and(|status| status.message().contains("lockbroker shard adopt"))
     })
     .await;
+
+    // A memory that is lost is set up in the generation of the others.
+    second.restart().await;
+    eventually(SOON, "the shard has a state", async || second.command("mg lockbroker:S").await != "EN\r\n").await;
+    assert_eq!(second.state().await.0 % 100_000, 2);
 }
 
 #[tokio::test]

@@ -18,6 +18,7 @@ mod contract;
 mod draining;
 mod environment;
 mod errors;
+mod formats;
 mod full_memory;
 mod gone;
 mod health_command;

@@ -147,8 +147,7 @@ async fn a_token_is_not_given_twice() {
     let broker = Broker::on(&memcached).await;
     let mut stub = broker.stub().await;
     let (_, _held) = acquire(&mut stub, once("before")).await;
-    let state = memcached.command("mg lockbroker:S v").await;
-    let epoch = &state.lines().nth(1).unwrap()[..10];
+    let epoch = memcached.epoch().await;
     assert_eq!(memcached.command(&format!("ma lockbroker:F:{epoch} MD D1")).await, "HD\r\n");
     try_acquire(&mut stub, once("job")).await.unwrap_err();
     broker.logged("it gave a fencing token twice").await;

@@ -128,6 +128,20 @@ impl Memcached {
             .unwrap_or_else(|error| panic!("memcached, asked {text:?}: {error}"))
     }
 
+    /// Returns the CAS and the value of the shard's state.
+    pub async fn state(&self) -> (u64, String) {
+        let answer = self.command("mg lockbroker:S c v").await;
+        let mut lines = answer.lines();
+        let cas = lines.next().and_then(|line| line.split(' ').find_map(|flag| flag.strip_prefix('c')?.parse().ok()));
+        let value = lines.next().map(str::to_owned);
+        cas.zip(value).unwrap_or_else(|| panic!("no state: {answer:?}"))
+    }
+
+    /// Returns the shard's epoch.
+    pub async fn epoch(&self) -> u64 {
+        self.state().await.0 / 100_000
+    }
+
     /// Takes all memory for items whose key and value together are no larger than a value of `longest` bytes with a key
     /// of 16: 160 for all there is about a lock, 40 for locks with short names. Give it little to fill: `-m 2`.
     pub async fn fill(&self, longest: usize) {

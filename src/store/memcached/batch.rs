@@ -10,8 +10,9 @@ use std::time::Duration;
 use memcache::exp::{MetaCommand, MetaResponse};
 use tokio::sync::oneshot;
 
-use super::commands::{self, CasOutcome, Epoch, Keys, Unexpected, Witness};
+use super::commands::{self, CasOutcome, Keys, Unexpected};
 use super::connection::Said;
+use super::state_item::{Epoch, Witness};
 use crate::lock::{FencingToken, LockName, Owner};
 use crate::store::{ItemState, StoreError};
 

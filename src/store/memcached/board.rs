@@ -4,6 +4,8 @@ use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::watch;
 
+use super::state_item::Generation;
+
 /// How a broker sees one of its shards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum View {
@@ -15,19 +17,25 @@ pub(super) enum View {
     Agrees,
     /// Of the same topology, and granting locks.
     Open,
-    /// Of another topology.
+    /// Of another topology, or of another version's making.
     Contradicts,
 }
 
 #[derive(Debug)]
 pub(super) struct Board {
     views: Mutex<Vec<View>>,
+    /// The highest generation that a shard of this topology has shown.
+    generation: Mutex<Generation>,
     ready: watch::Sender<bool>,
 }
 
 impl Board {
     pub(super) fn new(shards: usize) -> Board {
-        Board { views: Mutex::new(vec![View::Unknown; shards]), ready: watch::Sender::new(false) }
+        Board {
+            views: Mutex::new(vec![View::Unknown; shards]),
+            generation: Mutex::new(Generation::FIRST),
+            ready: watch::Sender::new(false),
+        }
     }
 
     pub(super) fn publish(&self, index: usize, view: View) {
@@ -45,6 +53,17 @@ impl Board {
         let views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
         let mut others = views.iter().enumerate().filter(|(other, _)| *other != index);
         others.all(|(_, view)| !matches!(view, View::Unknown | View::Contradicts))
+    }
+
+    /// Takes note of the generation of a shard of this topology.
+    pub(super) fn generation_seen(&self, generation: Generation) {
+        let mut highest = self.generation.lock().unwrap_or_else(PoisonError::into_inner);
+        *highest = generation.max(*highest);
+    }
+
+    /// Returns the generation with which the state of a shard that has none is created.
+    pub(super) fn generation(&self) -> Generation {
+        *self.generation.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn ready(&self) -> watch::Receiver<bool> {

@@ -4,13 +4,13 @@
 //! step. It is never written with `ms`, because a failed `ms` deletes what was there, nor touched with
 //! `mg … T`, which sets anybody's ttl.
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use memcache::exp::{MetaCommand, MetaOp, MetaResponse, ReturnCode};
 
 use super::presence::LIVES;
+use super::state_item::{Epoch, Stamp, StateItem, Witness};
 use crate::lock::{FencingToken, GrantId, LingerId, LockName, Owner};
 use crate::mutations::{self, Rule};
 use crate::store::{ItemState, StoreError};
@@ -20,34 +20,6 @@ use crate::store::{ItemState, StoreError};
 const SENTINEL: u64 = u64::MAX;
 /// S never expires by itself. An absolute time, a little before memcached's own end of time in January 2038.
 const STATE_EXPIRES: u64 = 2_147_480_000;
-
-/// What sets one life of a shard's memory apart from the next: ten random digits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Epoch(u64);
-
-impl Epoch {
-    const FIRST: u64 = 1_000_000_000;
-    const LAST: u64 = 9_999_999_999;
-
-    pub(super) fn random() -> Epoch {
-        Epoch(rand::RngExt::random_range(&mut rand::rng(), Epoch::FIRST..=Epoch::LAST))
-    }
-}
-
-impl fmt::Display for Epoch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-/// What the item S shows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Witness {
-    /// There is none: the memory was lost.
-    Missing,
-    /// The shard's epoch, and the fingerprint of the topology to which it belongs.
-    Shows { epoch: Epoch, fingerprint: u64 },
-}
 
 /// The keys of one deployment on a memcached that others may use too.
 #[derive(Debug, Clone)]
@@ -124,8 +96,15 @@ impl Keys {
         self.state(MetaOp::Get).flag("u t")
     }
 
+    /// The witness: whether S is still the one that was read. `u` leaves the time of S as it is, or a `flush_all` in
+    /// this second would spare S and hide itself.
     pub(super) fn witness(&self) -> MetaCommand {
-        self.state(MetaOp::Get).flag("u v")
+        self.state(MetaOp::Get).flag("u c")
+    }
+
+    /// Reads the whole of S.
+    pub(super) fn read_state(&self) -> MetaCommand {
+        self.state(MetaOp::Get).flag("u c v")
     }
 
     /// Raises the fencing tokens of `epoch` by `grants`.
@@ -138,14 +117,16 @@ impl Keys {
         self.fence_item(MetaOp::Get, epoch).flag("u v")
     }
 
-    /// Deletes a shard's state, whatever it is: only by an operator's hand.
-    pub(super) fn forget_epoch(&self) -> MetaCommand {
-        self.state(MetaOp::Delete)
+    /// Deletes the S with this CAS: only by an operator's hand.
+    pub(super) fn forget_state(&self, cas: u64) -> MetaCommand {
+        self.state(MetaOp::Delete).flag(flags(&[("C", cas)]))
     }
 
-    /// Begins an epoch on a shard that has none.
-    pub(super) fn begin_epoch(&self, epoch: Epoch, fingerprint: u64) -> MetaCommand {
-        self.state(MetaOp::Arithmetic).flag(format!("N{STATE_EXPIRES} J{epoch}{fingerprint:09} D0 C{SENTINEL}"))
+    /// Creates S on a shard that has none, and so begins an epoch there.
+    pub(super) fn begin(&self, stamp: Stamp, fingerprint: u64) -> MetaCommand {
+        let (value, cas) = (stamp.value(fingerprint), stamp.cas());
+        let flags = flags(&[("N", STATE_EXPIRES), (" J", value), (" D", 0), (" C", SENTINEL), (" E", cas)]);
+        self.state(MetaOp::Arithmetic).flag(flags)
     }
 
     /// Opens `epoch`: its tokens come after `start`.
@@ -274,18 +255,20 @@ fn text(response: &MetaResponse) -> Option<&str> {
     std::str::from_utf8(response.value()?).ok()
 }
 
-/// What S shows.
+/// Reads the witness of a batch.
 pub(super) fn read_witness(response: &MetaResponse) -> Result<Witness, Unexpected> {
-    if response.rc() == ReturnCode::En {
-        return Ok(Witness::Missing);
+    match (response.rc(), flag(response, b'c')) {
+        (ReturnCode::En, _) => Ok(Witness::Missing),
+        (ReturnCode::Hd, Some(cas)) => Ok(Stamp::of_cas(cas).map_or(Witness::Odd, Witness::Shows)),
+        _ => unexpected("look at the shard's state", response),
     }
-    let Some(digits) = text(response).filter(|digits| digits.len() == 19 && digits.bytes().all(|b| b.is_ascii_digit()))
-    else {
-        return unexpected("look at the shard's state", response);
-    };
-    let (epoch, fingerprint) = digits.split_at(10);
-    match (epoch.parse(), fingerprint.parse()) {
-        (Ok(epoch), Ok(fingerprint)) => Ok(Witness::Shows { epoch: Epoch(epoch), fingerprint }),
+}
+
+/// Reads what a probe finds in S.
+pub(super) fn read_state(response: &MetaResponse) -> Result<StateItem, Unexpected> {
+    match (response.rc(), flag(response, b'c'), response.value()) {
+        (ReturnCode::En, ..) => Ok(StateItem::Missing),
+        (_, Some(cas), Some(value)) => Ok(StateItem::of(cas, value)),
         _ => unexpected("look at the shard's state", response),
     }
 }
@@ -394,7 +377,7 @@ mod tests {
             };
             let mut seen = HashSet::new();
             prop_assert!(seen.insert(key(keys.clock())));
-            prop_assert!(seen.insert(key(keys.highest_token(Epoch(epoch)))));
+            prop_assert!(seen.insert(key(keys.highest_token(Epoch::of(epoch)))));
             prop_assert!(seen.insert(key(keys.look_for_broker(7))));
             for name in names.iter().filter_map(|name| LockName::new(name).ok()) {
                 for command in [keys.look(&name), keys.look_for_owner(&name)] {
@@ -413,8 +396,8 @@ mod tests {
         ) {
             let Ok(response) = MetaResponse::parse_header(line.as_bytes()) else { return Ok(()) };
             let state = ItemState::Held(GrantId::new(id).unwrap());
-            let _ = (read_witness(&response), read_clock(&response), read_fence(&response), read_look(&response));
-            let _ = (read_change(&response), read_owner(&response, state));
+            let _ = (read_witness(&response), read_state(&response), read_clock(&response), read_fence(&response));
+            let _ = (read_look(&response), read_change(&response), read_owner(&response, state));
             if read_create(&response, state) == Ok(CasOutcome::Done) {
                 prop_assert!(line.contains(&format!("c{id}")), "granted by {line:?}");
             }
@@ -431,7 +414,8 @@ mod tests {
         let name = LockName::new("job").unwrap();
         let held = ItemState::Held(GrantId::new(12_345_678_901_234_567_890).unwrap());
         let linger = ItemState::Lingering(LingerId::new(1_234_567_890_123_456_789).unwrap());
-        let epoch = Epoch(1_234_567_890);
+        let stamp = Stamp::of_cas(1_234_567_890_123_400_007).unwrap();
+        let epoch = stamp.epoch;
         let watcher = Watcher { address: "10.0.0.7:28553".parse().unwrap(), id: 77 };
         for (command, expected) in [
             (
@@ -442,9 +426,10 @@ mod tests {
             (keys.remove(&name, linger), "md lb:L:job C1234567890123456789"),
             (keys.look(&name), "mg lb:L:job u c t"),
             (keys.clock(), "mg lb:S u t"),
-            (keys.witness(), "mg lb:S u v"),
-            (keys.fence(epoch, 3), "ma lb:F:1234567890 D3 v"),
-            (keys.open(epoch, 77), "ma lb:F:1234567890 N0 J77 D0 C18446744073709551615"),
+            (keys.witness(), "mg lb:S u c"),
+            (keys.read_state(), "mg lb:S u c v"),
+            (keys.fence(epoch, 3), "ma lb:F:12345678901234 D3 v"),
+            (keys.open(epoch, 77), "ma lb:F:12345678901234 N0 J77 D0 C18446744073709551615"),
             (keys.watch(&name, &watcher, 5), "ms lb:W:job 14 ME T5 E77\r\n10.0.0.7:28553"),
             (keys.keep_watching(&name, &watcher, 5), "ms lb:W:job 14 C77 T5 E77\r\n10.0.0.7:28553"),
             (keys.unwatch(&name, &watcher), "md lb:W:job C77"),
@@ -454,7 +439,11 @@ mod tests {
             (keys.note_broker(7, 77, "1 0.1.0 here"), "ms lb:B:7 12 ME T15 E77\r\n1 0.1.0 here"),
             (keys.keep_noted(7, 77), "md lb:B:7 C77 I T15 E77"),
             (keys.look_for_broker(7), "mg lb:B:7 u c t v"),
-            (keys.begin_epoch(epoch, 42), "ma lb:S N2147480000 J1234567890000000042 D0 C18446744073709551615"),
+            (
+                keys.begin(stamp, 42),
+                "ma lb:S N2147480000 J10200007000000042000 D0 C18446744073709551615 E1234567890123400007",
+            ),
+            (keys.forget_state(77), "md lb:S C77"),
         ] {
             assert_eq!(wire(command), format!("{expected}\r\n"));
         }

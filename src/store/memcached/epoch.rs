@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
 
-use super::commands::{Epoch, Witness};
+use super::state_item::{Epoch, Stamp, StateItem, Unusable, Witness};
 use crate::clock::Moment;
 
 /// The most past epochs that are remembered. Each loss of memory adds one.
@@ -13,18 +13,20 @@ const REMEMBERED: usize = 64;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// S has not been read yet.
+    /// S has not been read yet, or shows a stamp that has not.
     Unread,
     /// S is missing: restarted, flushed or evicted.
     Lost,
     /// S was read; whether its epoch is open is yet to be seen.
-    Found { epoch: Epoch },
+    Found { stamp: Stamp },
     /// In quarantine, since the arrival of the answer that first showed this epoch without its fences.
-    Closed { epoch: Epoch, since: Moment },
+    Closed { stamp: Stamp, since: Moment },
     /// Grants locks.
-    Open { epoch: Epoch },
+    Open { stamp: Stamp },
     /// Belongs to brokers with another server list, other weights or another `--max-ttl`.
     Foreign { fingerprint: u64 },
+    /// Has an S that this version cannot use.
+    Unusable { why: Unusable },
     /// Has shown a memory that is not the one that was known before, and serves nobody until S shows an epoch that
     /// nobody has seen yet.
     Distrusted { why: Distrust },
@@ -66,7 +68,7 @@ impl fmt::Display for Distrust {
 pub(super) struct EpochState {
     ours: u64,
     phase: Phase,
-    generation: u64,
+    changes: u64,
     /// The epochs that are over, the latest last.
     over: VecDeque<Epoch>,
     /// The highest token seen in the present epoch.
@@ -76,43 +78,69 @@ pub(super) struct EpochState {
 impl EpochState {
     /// Knows nothing yet; `ours` is the fingerprint of this broker's topology.
     pub(super) fn new(ours: u64) -> EpochState {
-        EpochState { ours, phase: Phase::Unread, generation: 0, over: VecDeque::new(), highest_token: 0 }
+        EpochState { ours, phase: Phase::Unread, changes: 0, over: VecDeque::new(), highest_token: 0 }
     }
 
     pub(super) fn phase(&self) -> Phase {
         self.phase
     }
 
-    /// Counts the changes of epoch: what was sent in an earlier generation does not count.
-    pub(super) fn generation(&self) -> u64 {
-        self.generation
+    /// Counts the changes of what S shows: what was sent before the latest one does not count.
+    pub(super) fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// Returns the stamp of S, if S was read and is ours.
+    pub(super) fn stamp(&self) -> Option<Stamp> {
+        match self.phase {
+            Phase::Found { stamp } | Phase::Closed { stamp, .. } | Phase::Open { stamp } => Some(stamp),
+            Phase::Unread | Phase::Lost | Phase::Foreign { .. } | Phase::Unusable { .. } | Phase::Distrusted { .. } => {
+                None
+            }
+        }
     }
 
     pub(super) fn epoch(&self) -> Option<Epoch> {
-        match self.phase {
-            Phase::Found { epoch } | Phase::Closed { epoch, .. } | Phase::Open { epoch } => Some(epoch),
-            Phase::Unread | Phase::Lost | Phase::Foreign { .. } | Phase::Distrusted { .. } => None,
-        }
+        self.stamp().map(|stamp| stamp.epoch)
     }
 
     pub(super) fn is_open(&self) -> bool {
         matches!(self.phase, Phase::Open { .. })
     }
 
-    /// Takes note of what S showed. Returns whether it is the epoch that was known before.
+    /// Takes note of the witness of a batch. Returns true if S is the one that was read before. A stamp that nobody here
+    /// has read tells nothing but that: whose it is stands in the value, for a probe to read.
     pub(super) fn witnessed(&mut self, witness: Witness) -> bool {
         let next = match witness {
             Witness::Missing => Phase::Lost,
-            Witness::Shows { fingerprint, .. } if fingerprint != self.ours => Phase::Foreign { fingerprint },
-            Witness::Shows { epoch, .. } if self.epoch() == Some(epoch) => return true,
-            Witness::Shows { epoch, .. } if self.over.contains(&epoch) => match self.phase {
-                distrusted @ Phase::Distrusted { .. } => distrusted,
-                _ => Phase::Distrusted { why: Distrust::EpochCameBack },
-            },
-            Witness::Shows { epoch, .. } => Phase::Found { epoch },
+            Witness::Shows(stamp) if self.stamp() == Some(stamp) => return true,
+            Witness::Shows(stamp) if self.over.contains(&stamp.epoch) => self.came_back(),
+            Witness::Shows(_) | Witness::Odd => Phase::Unread,
         };
         self.change_to(next);
         false
+    }
+
+    /// Takes note of the whole of S. Returns true if it is the one that was read before.
+    pub(super) fn read(&mut self, state: StateItem) -> bool {
+        let next = match state {
+            StateItem::Missing => Phase::Lost,
+            StateItem::Unusable { why, .. } => Phase::Unusable { why },
+            StateItem::Shows { fingerprint, .. } if fingerprint != self.ours => Phase::Foreign { fingerprint },
+            StateItem::Shows { stamp, .. } if self.stamp() == Some(stamp) => return true,
+            StateItem::Shows { stamp, .. } if self.over.contains(&stamp.epoch) => self.came_back(),
+            StateItem::Shows { stamp, .. } => Phase::Found { stamp },
+        };
+        self.change_to(next);
+        false
+    }
+
+    /// Returns the phase after an epoch that was over has shown again.
+    fn came_back(&self) -> Phase {
+        match self.phase {
+            distrusted @ Phase::Distrusted { .. } => distrusted,
+            _ => Phase::Distrusted { why: Distrust::EpochCameBack },
+        }
     }
 
     /// Takes note of a proof that the memory is not the one that was known before; `also` is the epoch of another one.
@@ -129,7 +157,7 @@ impl EpochState {
         let forgotten = self.over.len().saturating_sub(REMEMBERED);
         self.over.drain(..forgotten);
         self.phase = next;
-        self.generation += 1;
+        self.changes += 1;
         self.highest_token = 0;
     }
 
@@ -145,13 +173,11 @@ impl EpochState {
 
     /// Takes note of whether the fences of `epoch` were there, in a batch whose witness showed `epoch`.
     pub(super) fn fences_seen(&mut self, epoch: Epoch, there: bool, arrived: Moment) {
-        if self.epoch() != Some(epoch) {
-            return;
-        }
+        let Some(stamp) = self.stamp().filter(|stamp| stamp.epoch == epoch) else { return };
         self.phase = match self.phase {
-            _ if there => Phase::Open { epoch },
+            _ if there => Phase::Open { stamp },
             closed @ Phase::Closed { .. } => closed,
-            _ => Phase::Closed { epoch, since: arrived },
+            _ => Phase::Closed { stamp, since: arrived },
         };
     }
 
@@ -167,17 +193,22 @@ impl EpochState {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::memcached::state_item::Generation;
 
     const OURS: u64 = 7;
 
-    fn shows(epoch: Epoch) -> Witness {
-        Witness::Shows { epoch, fingerprint: OURS }
+    fn fresh() -> Stamp {
+        Stamp::fresh(Generation::FIRST)
     }
 
-    fn open(epoch: Epoch) -> EpochState {
+    fn shows(stamp: Stamp) -> StateItem {
+        StateItem::Shows { stamp, fingerprint: OURS }
+    }
+
+    fn open(stamp: Stamp) -> EpochState {
         let mut state = EpochState::new(OURS);
-        assert!(!state.witnessed(shows(epoch)), "an epoch first seen was not known before");
-        state.fences_seen(epoch, true, Moment::now());
+        assert!(!state.read(shows(stamp)), "an epoch first seen was not known before");
+        state.fences_seen(stamp.epoch, true, Moment::now());
         assert!(state.is_open());
         state
     }
@@ -185,82 +216,106 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn quarantine_counts_from_the_first_answer_without_fences() {
         crate::clock::follow_tokio();
-        let epoch = Epoch::random();
+        let stamp = fresh();
         let mut state = EpochState::new(OURS);
-        state.witnessed(shows(epoch));
+        state.read(shows(stamp));
         let first = Moment::now();
-        state.fences_seen(epoch, false, first);
+        state.fences_seen(stamp.epoch, false, first);
         tokio::time::advance(Duration::from_secs(4)).await;
-        state.fences_seen(epoch, false, Moment::now());
-        assert_eq!(state.phase(), Phase::Closed { epoch, since: first });
+        state.fences_seen(stamp.epoch, false, Moment::now());
+        assert_eq!(state.phase(), Phase::Closed { stamp, since: first });
         assert_eq!(state.quarantine_left(Duration::from_secs(5)), Some(Duration::from_secs(1)));
     }
 
     #[tokio::test]
-    async fn another_epoch_or_none_makes_what_was_sent_worthless() {
-        let first = Epoch::random();
+    async fn another_stamp_or_none_makes_what_was_sent_worthless() {
+        let first = fresh();
         let mut state = open(first);
-        let before = state.generation();
-        assert!(state.witnessed(shows(first)));
-        assert_eq!(state.generation(), before);
+        let before = state.changes();
+        assert!(state.witnessed(Witness::Shows(first)));
+        assert_eq!(state.changes(), before);
         assert!(!state.witnessed(Witness::Missing));
-        assert!(!state.witnessed(shows(Epoch::random())));
-        assert_eq!(state.generation(), before + 2);
+        assert!(!state.read(shows(fresh())));
+        assert_eq!(state.changes(), before + 2);
         assert!(!state.is_open());
+    }
+
+    /// The epoch alone does not say to whom the shard belongs, nor a stamp that was not read.
+    #[tokio::test]
+    async fn a_stamp_counts_only_with_the_value_that_was_read_under_it() {
+        let first = fresh();
+        let next = Stamp { generation: Generation::FIRST.next().unwrap(), ..first };
+        for witness in [Witness::Shows(next), Witness::Shows(fresh()), Witness::Odd] {
+            let mut state = open(first);
+            assert!(!state.witnessed(witness), "{witness:?}");
+            assert_eq!(state.phase(), Phase::Unread, "{witness:?}");
+            assert_eq!(state.epoch(), None);
+        }
+        let mut state = open(first);
+        let second = fresh();
+        state.witnessed(Witness::Shows(second));
+        assert!(!state.witnessed(Witness::Shows(second)), "it has not been read");
+        state.read(StateItem::Shows { stamp: second, fingerprint: 8 });
+        assert_eq!(state.phase(), Phase::Foreign { fingerprint: 8 });
     }
 
     #[tokio::test]
     async fn fences_that_are_gone_close_the_shard() {
-        let epoch = Epoch::random();
-        let mut state = open(epoch);
+        let stamp = fresh();
+        let mut state = open(stamp);
         let now = Moment::now();
-        state.fences_seen(epoch, false, now);
-        assert_eq!(state.phase(), Phase::Closed { epoch, since: now });
+        state.fences_seen(stamp.epoch, false, now);
+        assert_eq!(state.phase(), Phase::Closed { stamp, since: now });
     }
 
     #[tokio::test]
     async fn an_epoch_that_is_over_is_never_used_again() {
-        let (first, second) = (Epoch::random(), Epoch::random());
+        let (first, second) = (fresh(), fresh());
         let mut state = open(first);
         state.witnessed(Witness::Missing);
-        state.witnessed(shows(second));
-        state.witnessed(shows(first));
+        state.read(shows(second));
+        state.read(shows(first));
         let came_back = Phase::Distrusted { why: Distrust::EpochCameBack };
         assert_eq!((state.phase(), state.epoch()), (came_back, None));
-        state.witnessed(shows(second));
+        state.read(shows(second));
         assert_eq!(state.phase(), came_back, "nor is the one that took its place");
-        let third = Epoch::random();
+        let third = fresh();
         state.witnessed(Witness::Missing);
-        state.witnessed(shows(third));
-        assert_eq!(state.phase(), Phase::Found { epoch: third }, "but a new one is");
+        state.read(shows(third));
+        assert_eq!(state.phase(), Phase::Found { stamp: third }, "but a new one is");
+        state.witnessed(Witness::Shows(first));
+        assert_eq!(state.phase(), came_back, "a witness shows it as well");
     }
 
     #[tokio::test]
     async fn of_two_memories_at_one_address_neither_is_used() {
-        let (here, there) = (Epoch::random(), Epoch::random());
+        let (here, there) = (fresh(), fresh());
         let mut state = open(here);
-        state.distrust(Distrust::SeveralServers, Some(there));
-        for epoch in [here, there] {
-            state.witnessed(shows(epoch));
+        state.distrust(Distrust::SeveralServers, Some(there.epoch));
+        for stamp in [here, there] {
+            state.read(shows(stamp));
             assert_eq!(state.phase(), Phase::Distrusted { why: Distrust::SeveralServers });
         }
     }
 
     #[tokio::test]
     async fn tokens_are_compared_within_their_epoch() {
-        let mut state = open(Epoch::random());
+        let mut state = open(fresh());
         state.token_seen(9);
         state.token_seen(7);
         assert_eq!(state.highest_token(), 9);
-        state.witnessed(shows(Epoch::random()));
+        state.read(shows(fresh()));
         assert_eq!(state.highest_token(), 0);
     }
 
     #[tokio::test]
     async fn somebody_elses_shard_is_never_used() {
         let mut state = EpochState::new(OURS);
-        assert!(!state.witnessed(Witness::Shows { epoch: Epoch::random(), fingerprint: 8 }));
+        assert!(!state.read(StateItem::Shows { stamp: fresh(), fingerprint: 8 }));
         assert_eq!(state.phase(), Phase::Foreign { fingerprint: 8 });
         assert_eq!(state.epoch(), None);
+        let why = Unusable::Newer { format: 3 };
+        assert!(!state.read(StateItem::Unusable { cas: 5, why }));
+        assert_eq!((state.phase(), state.epoch()), (Phase::Unusable { why }, None));
     }
 }

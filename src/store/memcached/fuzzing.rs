@@ -8,9 +8,10 @@ use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
 use super::batch::{Answer, Batch, Job, Kind, Op};
-use super::commands::{CasOutcome, Epoch, Keys};
+use super::commands::{CasOutcome, Keys};
 use super::connection::Connection;
 use super::server;
+use super::state_item::Epoch;
 use crate::lock::{FencingToken, GrantId, LockName, Owner};
 use crate::store::ItemState;
 

@@ -19,6 +19,7 @@ mod queues;
 mod server;
 mod server_clock;
 mod shard;
+mod state_item;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

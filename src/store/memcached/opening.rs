@@ -6,10 +6,11 @@ use std::time::{Duration, SystemTime};
 use memcache::exp::{MetaCommand, MetaResponse};
 use tokio::time::timeout;
 
-use super::commands::{self, Epoch, Keys, Witness};
+use super::commands::{self, Keys};
 use super::connection::Connection;
 use super::placement::fingerprint;
 use super::server::{BOUND, dial};
+use super::state_item::{Epoch, Generation, Stamp, StateItem, Unusable, Witness};
 use super::{MemcachedSettings, ShardAddress, presence};
 use crate::lock::FencingToken;
 
@@ -33,6 +34,8 @@ const LOOKED_AT_ONCE: usize = 512;
 /// The number of brokers that a message names.
 const MAX_SHOWN: usize = 10;
 
+const LAST_GENERATION: &str = "not touched: generations have come to their end; with all brokers stopped, restart every \
+                               memcached";
 const WRONG_CLOCK: &str = "this machine's clock is outside the years 2024 to 2037; set it";
 
 /// The effect of `shard open` on one shard.
@@ -57,94 +60,120 @@ pub async fn open(settings: &MemcachedSettings) -> Vec<(ShardAddress, Result<Ope
     let keys = Keys::new(&settings.key_prefix);
     let ours = fingerprint(&settings.shards, settings.max_ttl);
     let reached = reach(settings, &keys).await;
-    let contradicts = |found: &Result<(Connection, Witness), String>| match found {
-        Ok((_, Witness::Shows { fingerprint, .. })) => *fingerprint != ours,
+    let contradicts = |found: &Result<(Connection, StateItem), String>| match found {
+        Ok((_, StateItem::Shows { fingerprint, .. })) => *fingerprint != ours,
+        Ok((_, StateItem::Unusable { .. })) => true,
         _ => false,
     };
     let contradicted = reached.iter().any(contradicts);
+    let states = reached.iter().filter_map(|found| found.as_ref().ok()).map(|(_, state)| *state);
+    let generation = highest_generation(states).unwrap_or(Generation::FIRST);
     let mut results = Vec::new();
     for (shard, found) in settings.shards.iter().zip(reached) {
         let result = match found {
             Err(why) => Err(why),
+            Ok((_, StateItem::Unusable { why, .. })) => Err(format!("not touched: {why}")),
             Ok(_) if contradicted => {
                 Err("not touched: a shard belongs to brokers with another list of servers, other weights or another \
-                     --max-ttl (use the brokers' own, or `lockbroker shard adopt`)"
+                     --max-ttl, or to another version (use the brokers' own, or `lockbroker shard adopt`)"
                     .to_owned())
             }
-            Ok((connection, witness)) => open_one(connection, &keys, ours, witness).await,
+            Ok((connection, state)) => open_one(connection, &keys, Stamp::fresh(generation), ours, state).await,
         };
         results.push((shard.clone(), result));
     }
     results
 }
 
+/// Returns the highest generation of the shards that have one.
+fn highest_generation(states: impl Iterator<Item = StateItem>) -> Option<Generation> {
+    let generation = |state| match state {
+        StateItem::Shows { stamp, .. } => Some(stamp.generation),
+        StateItem::Missing | StateItem::Unusable { .. } => None,
+    };
+    states.filter_map(generation).max()
+}
+
 /// Makes every shard belong to this topology, whatever it belonged to. Starts an epoch on each, open at once, with
-/// tokens above the highest that any of them has given. For a planned change of the servers, their weights or
-/// `--max-ttl`: after all brokers have been stopped, and every ttl and linger has been waited out.
+/// tokens above the highest that any of them has given, and of the generation after the highest that any of them has. For
+/// a planned change of the servers, their weights or `--max-ttl`, and for shards of format 1: after all brokers have been
+/// stopped, and every ttl and linger has been waited out.
 ///
 /// # Errors
-/// If a shard cannot be reached or cannot keep locks, its line says why and no shard is touched. Nor is any if a broker
-/// has noted itself within the last 15 s, unless `force` says that it is of no consequence.
+/// If a shard cannot be reached, cannot keep locks, or has a state of a later version, its line says why and no shard is
+/// touched. Nor is any if a broker has noted itself within the last 15 s, unless `force` says that it is of no
+/// consequence.
 ///
 /// # Cancel safety
 /// Shards already adopted stay so; call it again.
 pub async fn adopt(settings: &MemcachedSettings, force: bool) -> Vec<(ShardAddress, Result<(), String>)> {
     let keys = Keys::new(&settings.key_prefix);
     let ours = fingerprint(&settings.shards, settings.max_ttl);
-    let mut connections = Vec::new();
-    let mut highest = 0;
-    let mut brokers = BTreeMap::new();
+    let mut surveys = Vec::new();
     for found in reach(settings, &keys).await {
-        connections.push(match found {
-            Ok((mut connection, witness)) => match survey(&mut connection, &keys, witness).await {
-                Ok((token, seen)) => {
-                    highest = highest.max(token);
-                    brokers.extend(seen.into_iter().map(|broker| (broker.id, broker)));
-                    Ok(connection)
-                }
-                Err(why) => Err(why),
-            },
+        surveys.push(match found {
+            Ok((connection, state)) => survey(connection, &keys, state).await,
             Err(why) => Err(why),
         });
     }
+    let surveyed = || surveys.iter().filter_map(|survey| survey.as_ref().ok());
+    let highest = surveyed().map(|survey| survey.token).max().unwrap_or(0);
+    let brokers: BTreeMap<_, _> =
+        surveyed().flat_map(|survey| &survey.brokers).map(|broker| (broker.id, broker.clone())).collect();
     let running = (!force && !brokers.is_empty()).then(|| still_running(brokers.into_values().collect()));
-    let all_reached = connections.iter().all(Result::is_ok);
+    let all_reached = surveys.iter().all(Result::is_ok);
+    let last = highest_generation(surveyed().map(|survey| survey.state));
+    let generation = last.map_or(Some(Generation::FIRST), Generation::next);
     let mut results = Vec::new();
-    for (shard, connection) in settings.shards.iter().zip(connections) {
-        let result = match (connection, start(highest)) {
-            (Err(why), _) => Err(why),
-            (Ok(_), _) if !all_reached => Err("not touched: another shard was not to be had".to_owned()),
-            (Ok(_), _) if let Some(running) = &running => Err(running.clone()),
-            (Ok(_), None) => Err(WRONG_CLOCK.to_owned()),
-            (Ok(connection), Some(start)) => adopt_one(connection, &keys, ours, start).await,
+    for (shard, survey) in settings.shards.iter().zip(surveys) {
+        let result = match (survey, start(highest), generation) {
+            (Err(why), ..) => Err(why),
+            (Ok(_), ..) if !all_reached => Err("not touched: another shard was not to be had".to_owned()),
+            (Ok(_), ..) if let Some(running) = &running => Err(running.clone()),
+            (Ok(_), None, _) => Err(WRONG_CLOCK.to_owned()),
+            (Ok(_), _, None) => Err(LAST_GENERATION.to_owned()),
+            (Ok(survey), Some(start), Some(generation)) => {
+                adopt_one(survey, &keys, Stamp::fresh(generation), ours, start).await
+            }
         };
         results.push((shard.clone(), result));
     }
     results
 }
 
-/// Returns the highest token of the epoch that a shard shows; 0 if it has none.
-async fn highest_token(connection: &mut Connection, keys: &Keys, witness: Witness) -> Result<u64, String> {
-    let Witness::Shows { epoch, .. } = witness else { return Ok(0) };
+/// A shard before it is adopted.
+struct Survey {
+    connection: Connection,
+    state: StateItem,
+    /// The highest token that it has given.
+    token: u64,
+    brokers: Vec<presence::Seen>,
+}
+
+/// Returns the highest token of an epoch; 0 if it has none.
+async fn highest_token(connection: &mut Connection, keys: &Keys, epoch: Epoch) -> Result<u64, String> {
     let responses = exchange(connection, vec![keys.highest_token(epoch)]).await?;
     let token = commands::read_fence(&responses[0]).map_err(|error| error.to_string())?;
     Ok(token.map_or(0, FencingToken::get))
 }
 
 /// Reads a shard's highest token, and the brokers that have noted themselves there: adopting depends on both.
-async fn survey(
-    connection: &mut Connection,
-    keys: &Keys,
-    witness: Witness,
-) -> Result<(u64, Vec<presence::Seen>), String> {
-    let token = highest_token(connection, keys, witness).await?;
-    let mut seen = Vec::new();
+async fn survey(mut connection: Connection, keys: &Keys, state: StateItem) -> Result<Survey, String> {
+    let token = match state {
+        StateItem::Missing => 0,
+        StateItem::Shows { stamp: Stamp { epoch, .. }, .. }
+        | StateItem::Unusable { why: Unusable::Older { epoch }, .. } => {
+            highest_token(&mut connection, keys, epoch).await?
+        }
+        StateItem::Unusable { why, .. } => return Err(format!("not touched: {why}")),
+    };
+    let mut brokers = Vec::new();
     let places: Vec<u16> = (0..presence::PLACES).collect();
     for places in places.chunks(LOOKED_AT_ONCE) {
         let looks = places.iter().map(|place| keys.look_for_broker(*place)).collect();
-        seen.extend(exchange(connection, looks).await?.iter().filter_map(presence::read));
+        brokers.extend(exchange(&mut connection, looks).await?.iter().filter_map(presence::read));
     }
-    Ok((token, seen))
+    Ok(Survey { connection, state, token, brokers })
 }
 
 /// Lists the brokers that are in the way of adopting shards.
@@ -159,19 +188,27 @@ fn still_running(brokers: Vec<presence::Seen>) -> String {
     )
 }
 
-async fn adopt_one(mut connection: Connection, keys: &Keys, ours: u64, start: u64) -> Result<(), String> {
-    let epoch = Epoch::random();
+async fn adopt_one(survey: Survey, keys: &Keys, stamp: Stamp, ours: u64, start: u64) -> Result<(), String> {
+    let Survey { mut connection, state, .. } = survey;
     // The tokens first: once its state shows, the shard is open.
-    let batch = vec![keys.open(epoch, start), keys.forget_epoch(), keys.begin_epoch(epoch, ours), keys.witness()];
+    let mut batch = vec![keys.open(stamp.epoch, start)];
+    // By compare: should the deletion land late, it meets another S, and does nothing.
+    match state {
+        StateItem::Missing => {}
+        StateItem::Shows { stamp, .. } => batch.push(keys.forget_state(stamp.cas())),
+        StateItem::Unusable { cas, .. } => batch.push(keys.forget_state(cas)),
+    }
+    batch.extend([keys.begin(stamp, ours), keys.witness()]);
     let responses = exchange(&mut connection, batch).await?;
-    match commands::read_witness(&responses[3]).map_err(|error| error.to_string())? {
-        Witness::Shows { epoch: shown, .. } if shown == epoch => Ok(()),
+    match responses.last().map(commands::read_witness) {
+        Some(Ok(Witness::Shows(shown))) if shown == stamp => Ok(()),
+        Some(Err(error)) => Err(error.to_string()),
         _ => Err("a broker set it up meanwhile: stop all brokers first".to_owned()),
     }
 }
 
 /// Connects to every shard and reads its state.
-async fn reach(settings: &MemcachedSettings, keys: &Keys) -> Vec<Result<(Connection, Witness), String>> {
+async fn reach(settings: &MemcachedSettings, keys: &Keys) -> Vec<Result<(Connection, StateItem), String>> {
     let mut reached = Vec::new();
     for shard in &settings.shards {
         reached.push(match dial(shard, None).await {
@@ -185,20 +222,26 @@ async fn reach(settings: &MemcachedSettings, keys: &Keys) -> Vec<Result<(Connect
     reached
 }
 
-async fn look(mut connection: Connection, keys: &Keys) -> Result<(Connection, Witness), String> {
-    let responses = exchange(&mut connection, vec![keys.witness()]).await?;
-    let witness = commands::read_witness(&responses[0]).map_err(|error| error.to_string())?;
-    Ok((connection, witness))
+async fn look(mut connection: Connection, keys: &Keys) -> Result<(Connection, StateItem), String> {
+    let responses = exchange(&mut connection, vec![keys.read_state()]).await?;
+    let state = commands::read_state(&responses[0]).map_err(|error| error.to_string())?;
+    Ok((connection, state))
 }
 
-async fn open_one(mut connection: Connection, keys: &Keys, ours: u64, witness: Witness) -> Result<Opened, String> {
-    let epoch = match witness {
-        Witness::Shows { epoch, .. } => epoch,
-        Witness::Missing => {
-            let begin = vec![keys.begin_epoch(Epoch::random(), ours), keys.witness()];
-            let responses = exchange(&mut connection, begin).await?;
-            match commands::read_witness(&responses[1]).map_err(|error| error.to_string())? {
-                Witness::Shows { epoch, fingerprint } if fingerprint == ours => epoch,
+async fn open_one(
+    mut connection: Connection,
+    keys: &Keys,
+    fresh: Stamp,
+    ours: u64,
+    state: StateItem,
+) -> Result<Opened, String> {
+    let epoch = match state {
+        StateItem::Shows { stamp, .. } => stamp.epoch,
+        StateItem::Unusable { why, .. } => return Err(why.to_string()),
+        StateItem::Missing => {
+            let responses = exchange(&mut connection, vec![keys.begin(fresh, ours), keys.read_state()]).await?;
+            match commands::read_state(&responses[1]).map_err(|error| error.to_string())? {
+                StateItem::Shows { stamp, fingerprint } if fingerprint == ours => stamp.epoch,
                 _ => return Err("somebody else set the shard up meanwhile".to_owned()),
             }
         }

@@ -5,10 +5,8 @@ use std::time::Duration;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::ShardAddress;
+use super::state_item::FINGERPRINTS;
 use crate::lock::LockName;
-
-/// Fingerprints have nine decimal digits.
-const FINGERPRINTS: u64 = 1_000_000_000;
 
 /// The shards with their weights. Changing how it places a name changes who guards it: two brokers that
 /// disagree would grant the same lock twice. So the hash (XXH3, fixed by its specification), the

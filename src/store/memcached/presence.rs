@@ -9,6 +9,7 @@ use std::time::Duration;
 use memcache::exp::{MetaCommand, MetaResponse, ReturnCode};
 
 use super::commands::{self, Keys};
+use super::state_item::FORMAT;
 
 /// The number of places, and so of brokers that can be noted on one shard. A broker that finds no place is not shown.
 pub(super) const PLACES: u16 = 4_096;
@@ -16,8 +17,6 @@ pub(super) const PLACES: u16 = 4_096;
 pub(super) const LIVES: u32 = 15;
 /// The interval at which a broker renews its note.
 pub(super) const RENEWED: Duration = Duration::from_secs(5);
-/// The format of what this broker keeps in memcached, so that others can tell if they understand it.
-const FORMAT: u32 = 1;
 /// The longest note, in bytes.
 const MAX_BYTES: usize = 200;
 
@@ -133,7 +132,7 @@ mod tests {
 
     #[test]
     fn a_note_is_short_and_plain() {
-        assert_eq!(BrokerNote::new("a\r\nb\u{e9}").0, format!("1 {} ab", env!("CARGO_PKG_VERSION")));
+        assert_eq!(BrokerNote::new("a\r\nb\u{e9}").0, format!("2 {} ab", env!("CARGO_PKG_VERSION")));
         assert_eq!(BrokerNote::new(&"x".repeat(1_000)).0.len(), MAX_BYTES);
     }
 }

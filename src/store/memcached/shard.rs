@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use super::batch::{Batch, Evidence, Job, Kind};
 use super::board::Board;
-use super::commands::{Epoch, Keys, Witness};
+use super::commands::Keys;
 use super::connection::{Connection, Said};
 use super::epoch::{Distrust, EpochState};
 use super::metrics::ShardMetrics;
@@ -23,6 +23,7 @@ use super::presence::{BrokerNote, Presence, RENEWED};
 use super::queues::Queues;
 use super::server::{BOUND, Dialled, Process, Unreached};
 use super::server_clock::ServerClock;
+use super::state_item::{Epoch, Stamp, Witness};
 use super::{ShardAddress, opening};
 use crate::clock::{Moment, sleep_until};
 use crate::mutations::{self, Rule};
@@ -78,10 +79,10 @@ enum Cargo {
 
 #[derive(Debug, Clone, Copy)]
 enum Probe {
-    /// The clock, the fences if the epoch is known, and the witness.
+    /// The clock, the fences if the epoch is known, and S.
     Look,
-    /// Begin this epoch on a shard that has none.
-    Begin(Epoch),
+    /// Begin an epoch on a shard that has none.
+    Begin(Stamp),
     /// Open the present epoch.
     Open,
 }
@@ -90,7 +91,7 @@ enum Landed {
     Dialled(Result<Dialled, Unreached>),
     /// What S showed on a connection of its own, and when the answer came. None if nothing was to be learned.
     Compared {
-        generation: u64,
+        changes: u64,
         found: Option<(Witness, Moment)>,
     },
     Exchange {
@@ -108,7 +109,7 @@ enum Landed {
 struct Sent {
     process: u64,
     epoch: Option<Epoch>,
-    generation: u64,
+    changes: u64,
     open: bool,
     /// The highest token seen in the epoch.
     token: u64,
@@ -119,7 +120,7 @@ struct Sent {
 #[derive(Debug, Clone, Copy)]
 struct Doubt {
     since: Moment,
-    generation: u64,
+    changes: u64,
     /// What the new connection showed.
     epoch: Option<Epoch>,
 }
@@ -150,8 +151,6 @@ pub(super) struct Shard {
     well: bool,
     /// What the log last said of such trouble: the same is not said again until the server has answered.
     trouble: String,
-    /// Whether the log has said that S cannot be read.
-    unreadable: bool,
     /// Whether the log has said that the present epoch grants locks.
     told_open: bool,
     flights: FuturesUnordered<Flight>,
@@ -185,7 +184,6 @@ impl Shard {
             tried: false,
             well: false,
             trouble: String::new(),
-            unreadable: false,
             told_open: false,
             flights: FuturesUnordered::new(),
             queues: Queues::default(),
@@ -292,7 +290,7 @@ impl Shard {
         let sent_in = Sent {
             process: self.process,
             epoch: self.state.epoch(),
-            generation: self.state.generation(),
+            changes: self.state.changes(),
             open: self.state.is_open(),
             token: self.state.highest_token(),
         };
@@ -320,7 +318,7 @@ impl Shard {
             // Jobs are taken only in a known epoch and turned down when it ends.
             (Cargo::Jobs(_), None) => Vec::new(),
             (Cargo::Presence(command), _) => return vec![command.clone()],
-            (Cargo::Probe(Probe::Begin(epoch)), _) => vec![keys.begin_epoch(*epoch, self.settings.fingerprint)],
+            (Cargo::Probe(Probe::Begin(stamp)), _) => vec![keys.begin(*stamp, self.settings.fingerprint)],
             (Cargo::Probe(Probe::Open), Some(epoch)) => {
                 let start = opening::start(self.highest_token).unwrap_or(self.highest_token);
                 vec![keys.open(epoch, start)]
@@ -328,7 +326,7 @@ impl Shard {
             (Cargo::Probe(_), Some(epoch)) => vec![keys.clock(), keys.highest_token(epoch)],
             (Cargo::Probe(_), None) => vec![keys.clock()],
         };
-        commands.push(keys.witness());
+        commands.push(keys.read_state());
         commands
     }
 
@@ -339,7 +337,7 @@ impl Shard {
                 self.tried = true;
                 self.dialled(dialled);
             }
-            Landed::Compared { generation, found } => self.compared(generation, found),
+            Landed::Compared { changes, found } => self.compared(changes, found),
             Landed::Exchange { connection, cargo, sent_in, result, sent, arrived } => {
                 self.in_flight -= 1;
                 if matches!(cargo, Cargo::Jobs(_)) {
@@ -358,7 +356,7 @@ impl Shard {
                 if result.is_ok() {
                     self.answered();
                 }
-                let fresh = sent_in.generation == self.state.generation() && sent_in.process == self.process;
+                let fresh = sent_in.changes == self.state.changes() && sent_in.process == self.process;
                 match (result, cargo) {
                     (Ok(said), Cargo::Jobs(batch)) if batch.kind() != Kind::Note => {
                         self.jobs_landed(batch, &said, Some(sent_in).filter(|_| fresh), (sent, arrived));

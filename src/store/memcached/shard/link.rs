@@ -12,10 +12,11 @@ use super::{COUNTDOWN, Cargo, Doubt, LONGEST_PAUSE, Landed, Link, Shard};
 use crate::clock::Moment;
 use crate::store::StoreError;
 use crate::store::memcached::ShardAddress;
-use crate::store::memcached::commands::{self, Keys, Witness};
+use crate::store::memcached::commands::{self, Keys};
 use crate::store::memcached::connection::Connection;
 use crate::store::memcached::server::{BOUND, Dialled, ServerFacts, Unreached, dial};
 use crate::store::memcached::server_clock::ServerClock;
+use crate::store::memcached::state_item::Witness;
 use lockbroker_core::failure::Cause;
 
 /// How often, on the average, a new connection is compared with the old ones while the shard is open.
@@ -38,23 +39,22 @@ impl Shard {
     pub(super) fn compare(&mut self) {
         self.comparing = true;
         let (shard, keys) = (self.settings.address.clone(), self.settings.keys.clone());
-        let generation = self.state.generation();
-        self.flights
-            .push(Box::pin(async move { Landed::Compared { generation, found: look_anew(&shard, &keys).await } }));
+        let changes = self.state.changes();
+        self.flights.push(Box::pin(async move { Landed::Compared { changes, found: look_anew(&shard, &keys).await } }));
     }
 
-    pub(super) fn compared(&mut self, generation: u64, found: Option<(Witness, Moment)>) {
+    pub(super) fn compared(&mut self, changes: u64, found: Option<(Witness, Moment)>) {
         self.comparing = false;
         let (now, pause) = (Moment::now(), if self.state.is_open() { COMPARED } else { COMPARED_CLOSED });
         // At random, so that brokers do not keep step with a balancer that goes round.
         self.next_comparison = now + pause.mul_f64(rand::random_range(0.5..1.5));
         let Some((witness, since)) = found else { return };
         let epoch = match witness {
-            Witness::Shows { epoch, .. } => Some(epoch),
-            Witness::Missing => None,
+            Witness::Shows(stamp) => Some(stamp.epoch),
+            Witness::Missing | Witness::Odd => None,
         };
-        if generation == self.state.generation() && epoch != self.state.epoch() {
-            self.doubt = Some(Doubt { since, generation, epoch });
+        if changes == self.state.changes() && epoch != self.state.epoch() {
+            self.doubt = Some(Doubt { since, changes, epoch });
             self.next_check = now;
         }
     }

@@ -11,10 +11,10 @@ use crate::mutations::{self, Rule};
 use crate::store::StoreError;
 use crate::store::memcached::batch::{Job, Op};
 use crate::store::memcached::board::View;
-use crate::store::memcached::commands::{Epoch, Witness};
 use crate::store::memcached::connection::Said;
 use crate::store::memcached::epoch::{Distrust, Phase};
 use crate::store::memcached::metrics::ShardState;
+use crate::store::memcached::state_item::{Epoch, Stamp, StateItem, Unusable, Witness};
 use crate::store::memcached::{commands, opening};
 use lockbroker_core::failure::Cause;
 
@@ -33,7 +33,9 @@ impl Shard {
             )
         };
         let (why, retry_after) = match (&self.link, self.state.phase()) {
-            (Link::Up { .. }, Phase::Closed { .. }) if job.op.grants() => return Some(self.closed()),
+            (Link::Up { .. }, Phase::Closed { .. }) if job.op.grants() => {
+                return Some(self.closed());
+            }
             (Link::Up { .. }, Phase::Open { .. } | Phase::Closed { .. }) if job.op.extends() && !self.clock.runs() => (
                 format!("memcached {shard} is being watched for a second: its clock may stand still"),
                 Some(EAGER_CHECK),
@@ -50,10 +52,8 @@ impl Shard {
             }
             (Link::Refused(why), _) => return refused(why),
             (_, Phase::Foreign { .. }) => return refused(&FOREIGN),
+            (_, Phase::Unusable { why }) => return refused(&why),
             (_, Phase::Distrusted { why }) => return refused(&why),
-            (_, Phase::Unread) if self.unreadable => {
-                return refused(&"somebody else uses the keys in which its state belongs");
-            }
             (_, Phase::Unread | Phase::Lost | Phase::Found { .. }) => {
                 (format!("memcached {shard} is being asked whether its memory is whole"), Some(EAGER_CHECK))
             }
@@ -73,9 +73,10 @@ impl Shard {
     /// Whether the shard is in a state that passes.
     pub(super) fn may_come_back(&self) -> bool {
         match (&self.link, self.state.phase()) {
-            (Link::Refused(_), _) | (_, Phase::Foreign { .. } | Phase::Distrusted { .. }) => false,
-            (Link::Down(..), _) | (_, Phase::Lost | Phase::Found { .. }) => true,
-            (_, Phase::Unread) => !self.unreadable,
+            (Link::Refused(_), _) | (_, Phase::Foreign { .. } | Phase::Unusable { .. } | Phase::Distrusted { .. }) => {
+                false
+            }
+            (Link::Down(..), _) | (_, Phase::Unread | Phase::Lost | Phase::Found { .. }) => true,
             (_, Phase::Closed { .. } | Phase::Open { .. }) => !self.clock.runs(),
         }
     }
@@ -86,7 +87,9 @@ impl Shard {
             return;
         };
         let probe = match self.state.phase() {
-            Phase::Lost if self.settings.board.may_begin(self.settings.index) => Probe::Begin(Epoch::random()),
+            Phase::Lost if self.settings.board.may_begin(self.settings.index) => {
+                Probe::Begin(Stamp::fresh(self.settings.board.generation()))
+            }
             Phase::Closed { since, .. } if now >= since + self.quarantine() && opening::start(0).is_some() => {
                 Probe::Open
             }
@@ -96,9 +99,9 @@ impl Shard {
         self.send(connection, Cargo::Probe(probe));
     }
 
-    /// Says whether the broker may note itself now: on what is known to be a shard of ours.
+    /// Returns true if the broker may note itself now: on what is known to be a shard of brokers.
     pub(super) fn may_note(&self) -> bool {
-        let known = !self.unreadable && self.state.phase() != Phase::Unread;
+        let known = !matches!(self.state.phase(), Phase::Unread | Phase::Unusable { why: Unusable::Strange });
         known && self.presence.is_some() && !self.noting && !self.idle.is_empty()
     }
 
@@ -134,24 +137,16 @@ impl Shard {
         sent_in: Sent,
         (sent, arrived): (Moment, Moment),
     ) {
-        let Some(witness) = responses.last().map(commands::read_witness) else {
-            return;
+        let state = match responses.last().map(commands::read_state) {
+            Some(Ok(state)) => state,
+            Some(Err(error)) => return self.probe_refused(&error.to_string()),
+            None => return,
         };
-        let witness = match witness {
-            Ok(witness) => witness,
-            Err(error) => {
-                if !std::mem::replace(&mut self.unreadable, true) {
-                    tracing::error!(shard = %self.settings.address, "the shard's state cannot be read: {error}");
-                }
-                return;
-            }
-        };
-        self.unreadable = false;
         if matches!(probe, Probe::Look) {
             let left = commands::read_clock(&responses[0]);
             self.clock_counts(left, sent, arrived);
         }
-        if !self.witnessed(witness, sent) {
+        if !self.state_read(state, sent) {
             // Whatever it is now, go on at once.
             self.next_check = if matches!(self.state.phase(), Phase::Found { .. }) { arrived } else { self.next_check };
             return;
@@ -180,22 +175,39 @@ impl Shard {
         left.is_some_and(|left| self.clock.counts(sent, arrived, left))
     }
 
-    /// Takes note of what S showed to what was sent then. Returns whether it is the epoch that was known before.
+    /// Takes note of the witness of what was sent then. Returns true if S is the one that was read before.
     pub(super) fn witnessed(&mut self, witness: Witness, sent: Moment) -> bool {
-        let before = self.state.generation();
+        let before = self.state.changes();
         let known = self.state.witnessed(witness);
-        if let Some(doubt) = self.doubt.take_if(|doubt| sent >= doubt.since || doubt.generation != before)
+        self.learned(before, known, sent)
+    }
+
+    /// Takes note of the whole of S, as what was sent then found it. Returns true if S is the one that was read before.
+    fn state_read(&mut self, state: StateItem, sent: Moment) -> bool {
+        let before = self.state.changes();
+        let known = self.state.read(state);
+        if let Some(stamp) = self.state.stamp() {
+            self.settings.board.generation_seen(stamp.generation);
+        }
+        self.learned(before, known, sent)
+    }
+
+    /// Handles what S has just shown, after so many `changes`. Returns true if it is the one that was `known`, and nothing
+    /// speaks against it.
+    fn learned(&mut self, changes: u64, known: bool, sent: Moment) -> bool {
+        if let Some(doubt) = self.doubt.take_if(|doubt| sent >= doubt.since || doubt.changes != changes)
             && known
-            && doubt.generation == before
+            && doubt.changes == changes
         {
             self.distrust(Distrust::SeveralServers, doubt.epoch);
             return false;
         }
-        if self.state.generation() != before {
+        if self.state.changes() != changes {
             let shard = &self.settings.address;
             match self.state.phase() {
                 Phase::Lost => tracing::warn!(%shard, "memcached has no lock state: it is new, restarted or flushed"),
                 Phase::Foreign { .. } => tracing::error!(%shard, "memcached is not used: {FOREIGN}"),
+                Phase::Unusable { why } => tracing::error!(%shard, "memcached is not used: {why}"),
                 Phase::Distrusted { why } => tracing::error!(%shard, "memcached is not used: {why}"),
                 _ => {}
             }
@@ -253,7 +265,7 @@ impl Shard {
     /// Tells the other shards, and whoever watches the broker, how this one is.
     pub(super) fn publish(&mut self) {
         let view = match (&self.link, self.state.phase()) {
-            (_, Phase::Foreign { .. }) => View::Contradicts,
+            (_, Phase::Foreign { .. } | Phase::Unusable { .. }) => View::Contradicts,
             (Link::Up { .. }, Phase::Distrusted { .. }) => View::Away,
             (Link::Up { .. }, Phase::Open { .. }) if self.clock.runs() => View::Open,
             (Link::Up { .. }, Phase::Unread) => View::Unknown,
@@ -263,11 +275,12 @@ impl Shard {
             (Link::Down(..), _) => View::Away,
         };
         let state = match (&self.link, self.state.phase()) {
-            (Link::Refused(_), _) | (_, Phase::Foreign { .. } | Phase::Distrusted { .. }) => ShardState::Refused,
+            (Link::Refused(_), _) | (_, Phase::Foreign { .. } | Phase::Unusable { .. } | Phase::Distrusted { .. }) => {
+                ShardState::Refused
+            }
             (Link::Down(..), _) => ShardState::Connecting,
             (Link::Up { .. }, Phase::Open { .. }) if self.clock.runs() => ShardState::Open,
             (Link::Up { .. }, Phase::Closed { .. }) => ShardState::Closed,
-            (Link::Up { .. }, Phase::Unread) if self.unreadable => ShardState::Refused,
             (Link::Up { .. }, Phase::Unread | Phase::Lost | Phase::Found { .. } | Phase::Open { .. }) => {
                 ShardState::Connecting
             }
