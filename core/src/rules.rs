@@ -18,6 +18,8 @@ pub enum Rule {
     ResetIsSilence,
     /// Answers that a memcached gives by a clock that lags do not count (R18).
     ClockLag,
+    /// A grant is sent only to a shard that is known to be open (R20a).
+    GrantOnlyIfOpen,
 }
 
 impl Rule {
@@ -31,6 +33,7 @@ impl Rule {
             "silence" => Rule::Silence,
             "reset-is-silence" => Rule::ResetIsSilence,
             "clock-lag" => Rule::ClockLag,
+            "grant-only-if-open" => Rule::GrantOnlyIfOpen,
             _ => return None,
         })
     }

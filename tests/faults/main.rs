@@ -20,7 +20,8 @@
 //! ```
 //!
 //! The rules are `ids-compared`, `new-id-on-reattach`, `quarantine`, `answer-in-time`, `silence`,
-//! `reset-is-silence` and `clock-lag`.
+//! `reset-is-silence` and `clock-lag`. The run does not catch `grant-only-if-open`, without which no lock has two holders
+//! (docs/safety.md, R20a); `tests/suite/quarantine.rs` does.
 
 mod checker;
 mod clients;

@@ -1,12 +1,17 @@
 //! A shard of which nobody knows what it has forgotten grants nothing until nobody can believe in a lock that went
 //! with its memory, or an operator says that there were none; and it serves one topology only.
 
+use std::net::SocketAddr;
 use std::process::Output;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use crate::support::{
     Broker, Memcached, SOON, eventually, granted, lockbroker, once, output, queue, run, try_acquire, wait,
 };
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tonic::{Code, Status};
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -115,6 +120,51 @@ async fn a_shard_is_opened_by_hand_as_often_as_one_likes() {
     assert_eq!(said(&shard_open(&store, &LONG)), format!("{address}: was open already\n"));
     // Nobody lost anything by that.
     assert!(try_acquire(&mut stub, once("patient")).await.unwrap().is_none());
+}
+
+/// R20a. What is granted must have been asked for in a shard that was open.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_asked_of_a_closed_shard() {
+    let memcached = Memcached::start(&[]).await;
+    let asked = Arc::new(AtomicUsize::new(0));
+    let store = format!("memcached://{}", counting_grants(memcached.address(), Arc::clone(&asked)).await);
+    let broker = Broker::start_unready(&["--store", &store, "--max-ttl", "1h"]).await;
+    broker.logged("has lost its memory, or is new").await;
+    let mut stub = broker.stub().await;
+    let mut waiter = queue(&mut stub, wait("patient")).await.1;
+    for number in 0..10 {
+        assert!(try_acquire(&mut stub, once(&format!("early {number}"))).await.is_err());
+        // Past the second for which the server's clock is watched.
+        tokio::time::sleep(Duration::from_millis(150)).await;
+    }
+    assert_eq!(asked.load(Relaxed), 0, "grants sent to a closed shard");
+    assert!(shard_open(&store, &["--max-ttl", "1h"]).status.success());
+    timeout(SOON, granted(&mut waiter)).await.expect("the waiter is granted");
+    assert!(asked.load(Relaxed) > 0, "its grant was seen");
+}
+
+/// Listens where memcached seems to, and counts the commands that create a lock's item.
+async fn counting_grants(memcached: SocketAddr, count: Arc<AtomicUsize>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    // Ends with the runtime.
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let count = Arc::clone(&count);
+            let (asking, mut answering) = client.into_split();
+            let (mut answers, mut asked) = TcpStream::connect(memcached).await.unwrap().into_split();
+            tokio::spawn(async move { tokio::io::copy(&mut answers, &mut answering).await });
+            tokio::spawn(async move {
+                let mut lines = BufReader::new(asking).lines();
+                while let Ok(Some(line)) = lines.next_line().await {
+                    count.fetch_add(usize::from(line.starts_with("ma lockbroker:L:")), Relaxed);
+                    asked.write_all(format!("{line}\r\n").as_bytes()).await?;
+                }
+                std::io::Result::Ok(())
+            });
+        }
+    });
+    address
 }
 
 #[tokio::test]

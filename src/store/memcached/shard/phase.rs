@@ -33,7 +33,7 @@ impl Shard {
             )
         };
         let (why, retry_after) = match (&self.link, self.state.phase()) {
-            (Link::Up { .. }, Phase::Closed { .. }) if job.op.grants() => {
+            (Link::Up { .. }, Phase::Closed { .. }) if job.op.grants() && !mutations::breaks(Rule::GrantOnlyIfOpen) => {
                 return Some(self.closed());
             }
             (Link::Up { .. }, Phase::Open { .. } | Phase::Closed { .. }) if job.op.extends() && !self.clock.runs() => (
