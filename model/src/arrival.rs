@@ -17,7 +17,7 @@ impl Model {
     /// Gives up waiting for an answer. What has not been carried out may still be.
     pub(crate) fn give_up(&self, state: &mut State, flight: Flight) {
         if !self.has_landed(&flight) {
-            state.flights.push(crate::canon::stray(flight.op));
+            state.flights.push(crate::canon::stray(flight.op, flight.shared));
         }
         if let Owner::Keeper(broker, client) = flight.owner {
             self.uncertain(state, broker as usize, client as usize, flight.op);
@@ -161,6 +161,8 @@ impl Model {
                 0 => self.uncertain(state, broker, client, flight.op),
                 lease => self.adopt(state, broker, client, id, lease, &flight),
             },
+            // The item may have been created beside the one that is in the way.
+            (Op::Grant { .. }, _) if self.bounds.shared => self.uncertain(state, broker, client, flight.op),
             (Op::Grant { .. }, _) => self.leave_if_told(state, broker, client),
 
             (Op::HandOver { to, .. }, Verdict::Done) => {
@@ -186,7 +188,9 @@ impl Model {
             }
             (Op::Renew { .. } | Op::Reassert { .. }, Verdict::Done) => {
                 let lease = self.lease_left(client, &flight);
-                if lease > 0 {
+                // What is over does not begin again: a permit may have been granted since.
+                let over = keeper.lease == 0 && self.bounds.shared && self.rules.lost_is_final;
+                if lease > 0 && !over {
                     state.keepers[broker][client].lease = lease;
                     self.tell(state, broker, client);
                 }
@@ -222,7 +226,7 @@ impl Model {
     }
 
     fn carries(&self, state: &State, id: Id) -> bool {
-        state.memcached.item.is_some_and(|item| item.id == id)
+        state.memcached.carries(id)
     }
 
     /// Handles a grant that counts: the client is told, if it is still there.

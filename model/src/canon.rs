@@ -19,7 +19,7 @@ fn ids_of(op: &mut Op, visit: &mut impl FnMut(&mut Id)) {
 
 impl State {
     fn visit_ids(&mut self, mut visit: impl FnMut(&mut Id)) {
-        if let Some(item) = &mut self.memcached.item {
+        for item in [&mut self.memcached.item, &mut self.memcached.permit].into_iter().flatten() {
             visit(&mut item.id);
         }
         self.keepers.iter_mut().flatten().for_each(|keeper| {
@@ -69,7 +69,7 @@ impl State {
     pub(crate) fn canonical(mut self) -> State {
         for flight in &mut self.flights {
             if flight.owner == Owner::Nobody {
-                *flight = stray(flight.op);
+                *flight = stray(flight.op, flight.shared);
             }
         }
         self.forget_what_cannot_matter();
@@ -107,10 +107,8 @@ impl State {
         let mut unwanted = std::mem::take(&mut self.unwanted);
         unwanted.sort_unstable();
         unwanted.dedup();
-        unwanted.retain(|(_, id)| {
-            let there = self.memcached.item.is_some_and(|item| item.id == *id);
-            there || self.flights.iter().any(|flight| creates(flight, *id))
-        });
+        unwanted
+            .retain(|(_, id)| self.memcached.carries(*id) || self.flights.iter().any(|flight| creates(flight, *id)));
         self.unwanted = unwanted;
     }
 }
@@ -126,10 +124,11 @@ fn creates(flight: &Flight, wanted: Id) -> bool {
 }
 
 /// Returns what is left of a batch that was given up: the one command that changes something.
-pub(crate) fn stray(op: Op) -> Flight {
+pub(crate) fn stray(op: Op, shared: bool) -> Flight {
     Flight {
         owner: Owner::Nobody,
         op,
+        shared,
         stage: Stage::Command,
         age: 0,
         epoch: 0,

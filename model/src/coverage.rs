@@ -76,7 +76,7 @@ fn step(before: &State, action: Action) -> &'static str {
     };
     match action {
         Action::Tick => "tick",
-        Action::ItemDies => "item dies early",
+        Action::ItemDies | Action::PermitDies => "item dies early",
         Action::Ask { .. } => "ask",
         Action::Leave { .. } => "leave",
         Action::Reattach { .. } => "reattach",

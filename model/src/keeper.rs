@@ -19,15 +19,22 @@ impl Model {
         ttl + if self.rules.item_outlives_linger { self.bounds.linger[client] } else { 0 }
     }
 
+    /// Returns true if this client asks for a permit.
+    pub(crate) fn is_shared(&self, client: usize) -> bool {
+        self.bounds.shared && client == 1
+    }
+
     pub(crate) fn send(&self, state: &mut State, owner: Owner, op: Op) {
-        let broker = match owner {
-            Owner::Keeper(broker, _) | Owner::Probe(broker) => broker as usize,
+        let (broker, shared) = match owner {
+            Owner::Keeper(broker, client) => (broker as usize, self.is_shared(client as usize)),
+            Owner::Probe(broker) => (broker as usize, false),
             Owner::Nobody => unreachable!("somebody sends"),
         };
         let epoch = state.brokers[broker].phase.epoch().unwrap_or(0);
         state.flights.push(Flight {
             owner,
             op,
+            shared,
             stage: self.first_stage(op),
             age: 0,
             epoch,
@@ -49,7 +56,11 @@ impl Model {
 
     fn may_grant(&self, state: &State, broker: usize) -> bool {
         let known = &state.brokers[broker];
-        known.phase.is_open() && (known.clock_known || !self.rules.clock_learned)
+        let open = match self.rules.grant_only_if_open {
+            true => known.phase.is_open(),
+            false => known.phase.epoch().is_some(),
+        };
+        open && (known.clock_known || !self.rules.clock_learned)
     }
 
     pub(crate) fn may_attempt(&self, state: &State, broker: usize, client: usize) -> bool {

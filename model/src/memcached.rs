@@ -25,6 +25,9 @@ impl Model {
     /// Returns the commands of a batch in their order, and its answer.
     fn order(&self, op: Op) -> &'static [Stage] {
         match (op.grants(), op.extends()) {
+            (true, _) if self.bounds.shared => {
+                &[Stage::Clock, Stage::Command, Stage::Look, Stage::Fence, Stage::Witness, Stage::Arrival]
+            }
             (true, _) => match (self.rules.fence_after_lock, self.rules.witness_last) {
                 (true, true) => &[Stage::Clock, Stage::Command, Stage::Fence, Stage::Witness, Stage::Arrival],
                 (true, false) => &[Stage::Clock, Stage::Witness, Stage::Command, Stage::Fence, Stage::Arrival],
@@ -65,6 +68,9 @@ impl Model {
         match next {
             Stage::Clock | Stage::Arrival => true,
             Stage::Command => self.bounds.apart || self.bounds.stops > 0 || !self.in_order(),
+            // Between its creation and these, the item in the way may come, and the shard be opened.
+            Stage::Look => true,
+            Stage::Fence if self.bounds.shared => op.grants(),
             Stage::Fence => self.bounds.apart || op.grants() && self.bounds.tokens.is_some(),
             Stage::Witness => self.bounds.apart,
         }
@@ -107,12 +113,17 @@ impl Model {
 
     fn carry_out(&self, state: &mut State, flight: &mut Flight) {
         match flight.stage {
-            Stage::Clock => flight.lag = state.memcached.lag,
+            Stage::Clock => {
+                flight.lag = state.memcached.lag;
+                self.read_state(state);
+            }
             Stage::Command => {
-                flight.verdict = self.command(state, flight.op);
+                flight.verdict = self.command(state, flight.op, flight.shared);
                 let cut = state.ghost.linger.iter().any(|left| *left > 0);
                 flight.cuts_linger = flight.op.grants() && flight.verdict == Verdict::Done && cut;
             }
+            Stage::Look if state.memcached.slot(!flight.shared).is_some() => flight.verdict = Verdict::Exists,
+            Stage::Look => {}
             Stage::Fence if flight.op == Op::Look => {
                 flight.verdict = match state.fence(flight.epoch) {
                     Some(_) => Verdict::Done,
@@ -120,7 +131,10 @@ impl Model {
                 };
             }
             Stage::Fence => flight.token = self.draw(state, flight.epoch),
-            Stage::Witness if self.rules.witness_unwritten => flight.witness = state.memcached.epoch,
+            Stage::Witness if self.rules.witness_unwritten => {
+                flight.witness = state.memcached.epoch;
+                self.read_state(state);
+            }
             Stage::Witness => {
                 // F<e> stands in for S wherever the epoch is known; who knows none still has to read S.
                 let known = flight.epoch != 0 && flight.op.grants();
@@ -131,6 +145,12 @@ impl Model {
             }
             Stage::Arrival => unreachable!("an answer is no command"),
         }
+    }
+
+    /// Reads S: without `u`, memcached takes it for used in this tick.
+    fn read_state(&self, state: &mut State) {
+        let memcached = &mut state.memcached;
+        memcached.epoch_fresh |= !self.rules.witness_unread && self.bounds.losses.flush && memcached.epoch.is_some();
     }
 
     /// Raises the fencing tokens of an epoch, if they are there.
@@ -148,18 +168,20 @@ impl Model {
     }
 
     /// Carries out one command on the lock's item, or on S or F.
-    fn command(&self, state: &mut State, op: Op) -> Verdict {
+    fn command(&self, state: &mut State, op: Op, shared: bool) -> Verdict {
         let rules = &self.rules;
         match op {
-            Op::Grant { id, ttl } | Op::Reassert { id, ttl } => self.create(state, id, ttl),
-            Op::Renew { id, ttl } => self.change(state, id, id, ttl, rules.renewal_compares),
-            Op::HandOver { from, to, ttl } => self.change(state, from, to, ttl, rules.hand_over_compares),
-            Op::Reattach { from, to, ttl } | Op::Linger { from, to, ttl } => self.change(state, from, to, ttl, true),
-            Op::Remove { id } => match state.memcached.item {
+            Op::Grant { id, ttl } | Op::Reassert { id, ttl } => self.create(state, id, ttl, shared),
+            Op::Renew { id, ttl } => self.change(state, (id, id), ttl, rules.renewal_compares, shared),
+            Op::HandOver { from, to, ttl } => self.change(state, (from, to), ttl, rules.hand_over_compares, shared),
+            Op::Reattach { from, to, ttl } | Op::Linger { from, to, ttl } => {
+                self.change(state, (from, to), ttl, true, shared)
+            }
+            Op::Remove { id } => match *state.memcached.slot(shared) {
                 None => Verdict::Missing,
                 Some(item) if item.id != id && rules.release_compares => Verdict::Exists,
                 Some(_) => {
-                    state.memcached.item = None;
+                    *state.memcached.slot(shared) = None;
                     Verdict::Done
                 }
             },
@@ -183,20 +205,20 @@ impl Model {
         }
     }
 
-    fn create(&self, state: &mut State, id: Id, ttl: u8) -> Verdict {
-        if state.memcached.item.is_some() {
+    fn create(&self, state: &mut State, id: Id, ttl: u8, shared: bool) -> Verdict {
+        if state.memcached.slot(shared).is_some() {
             return Verdict::Exists;
         }
-        state.memcached.item = Some(self.item(state, id, ttl));
+        *state.memcached.slot(shared) = Some(self.item(state, id, ttl));
         Verdict::Done
     }
 
-    fn change(&self, state: &mut State, from: Id, to: Id, ttl: u8, compares: bool) -> Verdict {
-        match state.memcached.item {
+    fn change(&self, state: &mut State, (from, to): (Id, Id), ttl: u8, compares: bool, shared: bool) -> Verdict {
+        match *state.memcached.slot(shared) {
             None => Verdict::Missing,
             Some(item) if item.id != from && compares => Verdict::Exists,
             Some(_) => {
-                state.memcached.item = Some(self.item(state, to, ttl));
+                *state.memcached.slot(shared) = Some(self.item(state, to, ttl));
                 Verdict::Done
             }
         }
@@ -232,7 +254,7 @@ impl Model {
             let fences_fresh = memcached.fences.iter().any(|fence| fence.fresh);
             for spares_state in either(memcached.epoch_fresh) {
                 for spares_fences in either(fences_fresh) {
-                    for spares_item in either(memcached.item.is_some_and(|item| item.fresh)) {
+                    for spares_item in either(memcached.items().any(|item| item.fresh)) {
                         losses.push(Loss::Flush { spares_state, spares_fences, spares_item });
                     }
                 }
@@ -261,14 +283,16 @@ impl Model {
                     memcached.epoch_fresh = false;
                 }
                 memcached.fences.retain(|fence| spares_fences && fence.fresh);
-                memcached.item = memcached.item.filter(|_| spares_item);
+                for slot in [&mut memcached.item, &mut memcached.permit] {
+                    *slot = slot.filter(|item| spares_item && item.fresh);
+                }
             }
         }
     }
 
     /// Returns true if the item may die now: memcached's clock ticks in seconds, and can skip one.
-    pub(crate) fn item_may_die(state: &State) -> bool {
-        state.memcached.item.is_some_and(|item| item.left <= MARGIN)
+    pub(crate) fn may_die(item: Option<Item>) -> bool {
+        item.is_some_and(|item| item.left <= MARGIN)
     }
 
     /// Passes one tick of the time that everybody but a stopped memcached sees.
@@ -276,14 +300,13 @@ impl Model {
         let memcached = &mut state.memcached;
         memcached.epoch_fresh = false;
         memcached.fences.iter_mut().for_each(|fence| fence.fresh = false);
-        if let Some(item) = &mut memcached.item {
-            item.fresh = false;
-        }
         if memcached.stopped {
             memcached.lag = (memcached.lag + 1).min(LONG);
-        } else if let Some(item) = &mut memcached.item {
-            item.left -= 1;
-            memcached.item = memcached.item.filter(|item| item.left > 0);
+        }
+        let passes = u8::from(!memcached.stopped);
+        for slot in [&mut memcached.item, &mut memcached.permit] {
+            *slot =
+                slot.map(|item| Item { fresh: false, left: item.left - passes, ..item }).filter(|item| item.left > 0);
         }
         for flight in &mut state.flights {
             flight.age = (flight.age + 1).min(self.oldest(flight));
@@ -308,10 +331,12 @@ impl Model {
     pub(crate) fn catch_up(state: &mut State) {
         let memcached = &mut state.memcached;
         let lag = std::mem::take(&mut memcached.lag);
-        memcached.item = memcached.item.and_then(|item| {
-            let jump = if item.stored_late { lag.saturating_sub(MARGIN) } else { lag };
-            let left = item.left.saturating_sub(jump);
-            (left > 0).then_some(Item { left, stored_late: false, ..item })
-        });
+        for slot in [&mut memcached.item, &mut memcached.permit] {
+            *slot = slot.and_then(|item| {
+                let jump = if item.stored_late { lag.saturating_sub(MARGIN) } else { lag };
+                let left = item.left.saturating_sub(jump);
+                (left > 0).then_some(Item { left, stored_late: false, ..item })
+            });
+        }
     }
 }

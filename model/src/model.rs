@@ -23,6 +23,7 @@ pub struct Model {
 pub enum Action {
     Tick,
     ItemDies,
+    PermitDies,
     Ask {
         client: u8,
         broker: u8,
@@ -135,18 +136,22 @@ impl Action {
     /// closed, is tried again later, and time has to go on.
     pub(crate) fn is_useful(&self, model: &Model, state: &State) -> bool {
         use Action::*;
-        let item = state.memcached.item.map(|item| item.id);
+        let memcached = &state.memcached;
+        let item = |client: u8| {
+            let slot = if model.is_shared(client as usize) { memcached.permit } else { memcached.item };
+            slot.map(|item| item.id)
+        };
         let id = |broker: u8, client: u8| state.keepers[broker as usize][client as usize].id;
         match *self {
-            Attempt { .. } => item.is_none(),
-            Renew { broker, client } => item.is_none_or(|item| item == id(broker, client)),
-            RenewLinger { .. } => item.is_none(),
+            Attempt { .. } => memcached.items().next().is_none(),
+            Renew { broker, client } => item(client).is_none_or(|item| item == id(broker, client)),
+            RenewLinger { client, .. } => item(client).is_none(),
             Release { broker, client } if model.creates_linger(state, broker, client) => true,
             HandOver { broker, client }
             | Release { broker, client }
             | Swap { broker, client }
             | EndLinger { broker, client } => {
-                item == Some(id(broker, client)) || state.brokers[broker as usize].phase.is_open()
+                item(client) == Some(id(broker, client)) || state.brokers[broker as usize].phase.is_open()
             }
             _ => true,
         }
@@ -225,8 +230,11 @@ impl Model {
         self.broker_actions(state, actions);
         self.network_actions(state, actions);
         self.fault_actions(state, actions);
-        if Model::item_may_die(state) {
+        if Model::may_die(state.memcached.item) {
             actions.push(Action::ItemDies);
+        }
+        if Model::may_die(state.memcached.permit) {
+            actions.push(Action::PermitDies);
         }
         let lagging = !state.memcached.stopped && state.memcached.lag > 0;
         let work = self.bounds.prompt
@@ -257,7 +265,7 @@ impl Model {
                     actions.push(Action::StreamSilent { broker, client });
                 }
             }
-            if state.clients[c].at.is_some() {
+            if state.clients[c].at.is_some() && !self.bounds.stay {
                 actions.push(Action::Leave { client });
             }
         }
@@ -299,10 +307,8 @@ impl Model {
                 }
             }
         }
-        if let Some(item) = state.memcached.item
-            && !state.memcached.stopped
-        {
-            let unwanted = state.unwanted.iter().filter(|(_, id)| *id == item.id);
+        if !state.memcached.stopped {
+            let unwanted = state.unwanted.iter().filter(|(_, id)| state.memcached.carries(*id));
             actions.extend(unwanted.map(|&(broker, id)| Action::Scrub { broker, id }));
         }
     }
@@ -354,6 +360,7 @@ impl Model {
         match action {
             Action::Tick => self.tick(state),
             Action::ItemDies => state.memcached.item = None,
+            Action::PermitDies => state.memcached.permit = None,
             Action::Ask { client, broker } => self.ask(state, client as usize, broker as usize),
             Action::Leave { client } => self.leave(state, client as usize),
             Action::Reattach { client, broker } => self.reattach(state, client as usize, broker as usize),
@@ -386,12 +393,12 @@ impl Model {
             }
             Action::RenewLinger { broker, client } => self.renew_linger(state, broker as usize, client as usize),
             Action::Scrub { broker, id } => {
-                state.memcached.item = None;
+                state.memcached.delete(id);
                 state.unwanted.retain(|unwanted| *unwanted != (broker, id));
             }
             Action::Probe { broker, op } if self.bounds.slow_probes => self.send(state, Owner::Probe(broker), op),
             Action::Probe { broker, op } => self.probe_at_once(state, broker, op),
-            Action::ProbeGivenUp { op, .. } => state.flights.push(crate::canon::stray(op)),
+            Action::ProbeGivenUp { op, .. } => state.flights.push(crate::canon::stray(op, false)),
             Action::Command { flight, .. } | Action::LateCommand { flight, .. } => {
                 self.advance(state, flight as usize);
             }
@@ -472,7 +479,7 @@ impl Model {
                 Owner::Nobody => false,
             };
             if of_the_dead && !self.has_landed(flight) {
-                strays.push(crate::canon::stray(flight.op));
+                strays.push(crate::canon::stray(flight.op, flight.shared));
             }
             !of_the_dead
         });

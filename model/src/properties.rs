@@ -3,6 +3,7 @@
 use stateright::Property;
 
 use crate::model::{Action, Model};
+use crate::rules::Bounds;
 use crate::state::{Doing, State};
 
 /// The names of the properties.
@@ -30,7 +31,14 @@ pub(crate) fn is_violated(state: &State) -> bool {
 /// Checked where nothing is under way.
 fn free_again(model: &Model, state: &State) -> bool {
     let settled = state.flights.is_empty() && state.clients.iter().all(|client| client.valid == 0);
-    !settled || model.bounds.tokens.is_some() || recovers(model, state.clone())
+    if !settled || model.bounds.tokens.is_some() {
+        return true;
+    }
+    if model.bounds.stay {
+        let bounds = Bounds { stay: false, ..model.bounds };
+        return recovers(&Model { bounds, ..model.clone() }, state.clone());
+    }
+    recovers(model, state.clone())
 }
 
 /// Far more steps than any recovery takes.

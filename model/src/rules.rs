@@ -10,6 +10,13 @@ pub struct Rules {
     pub witness_last: bool,
     /// The witness is S, which nobody writes; left out, it is F<e>, which every grant writes.
     pub witness_unwritten: bool,
+    /// The witness and the clock are read with `u`, which leaves the time of S as it is; left out, a flush spares an S
+    /// that was read in this tick.
+    pub witness_unread: bool,
+    /// A grant is sent only to a shard that is known to be open.
+    pub grant_only_if_open: bool,
+    /// A lease that is over is not renewed by an answer that comes later. Only permits rest on it.
+    pub lost_is_final: bool,
     /// Every command that creates S has an epoch of its own; left out, each broker has one.
     pub fresh_epoch: bool,
     /// A shard whose epoch has no fences grants nothing for a while; left out, it is opened at once.
@@ -76,6 +83,9 @@ impl Rules {
         witness: true,
         witness_last: true,
         witness_unwritten: true,
+        witness_unread: true,
+        grant_only_if_open: true,
+        lost_is_final: true,
         fresh_epoch: true,
         quarantine: true,
         quarantine_length: true,
@@ -154,6 +164,11 @@ pub struct Bounds {
     pub releases_elsewhere: u8,
     /// If set, tokens are followed, and this many drawn.
     pub tokens: Option<u8>,
+    /// True if client 1 asks for a permit, an item of its own that shares the lock with other permits but not with the
+    /// lock's holder. Who creates either item looks at the other one then.
+    pub shared: bool,
+    /// True if no client leaves of its own accord.
+    pub stay: bool,
     /// True if anything may happen between the commands of a batch, also where it makes no difference.
     pub apart: bool,
     /// Probes take their time as batches do; elsewhere they are answered at once, or given up and land late.
@@ -184,6 +199,8 @@ impl Bounds {
         reattaches: 0,
         releases_elsewhere: 0,
         tokens: None,
+        shared: false,
+        stay: false,
         apart: false,
         slow_probes: false,
         prompt: false,

@@ -36,6 +36,8 @@ pub struct Memcached {
     pub fences: Vec<Fence>,
     /// The lock's item.
     pub item: Option<Item>,
+    /// The item of client 1's permit, where it asks for one.
+    pub permit: Option<Item>,
     pub stopped: bool,
     /// The ticks by which its clock is behind.
     pub lag: u8,
@@ -172,6 +174,8 @@ pub enum Op {
 pub enum Stage {
     Clock,
     Command,
+    /// Looks at the item that a grant must not stand beside.
+    Look,
     Fence,
     Witness,
     Arrival,
@@ -189,6 +193,8 @@ pub enum Verdict {
 pub struct Flight {
     pub owner: Owner,
     pub op: Op,
+    /// It acts on the permit, and not on the lock.
+    pub shared: bool,
     /// The command or answer that comes next.
     pub stage: Stage,
     /// Ticks since it was sent.
@@ -258,6 +264,29 @@ impl Op {
     /// Returns true if it makes an item live on.
     pub fn extends(self) -> bool {
         !matches!(self, Op::Remove { .. } | Op::Look | Op::Begin(_) | Op::Open(..))
+    }
+}
+
+impl Memcached {
+    /// Returns the lock's item, or that of the permit.
+    pub fn slot(&mut self, shared: bool) -> &mut Option<Item> {
+        if shared { &mut self.permit } else { &mut self.item }
+    }
+
+    /// Returns both.
+    pub fn items(&self) -> impl Iterator<Item = Item> {
+        [self.item, self.permit].into_iter().flatten()
+    }
+
+    /// Returns true if an item with this id is there.
+    pub fn carries(&self, id: Id) -> bool {
+        self.items().any(|item| item.id == id)
+    }
+
+    /// Deletes the item with this id, if it is there.
+    pub fn delete(&mut self, id: Id) {
+        self.item = self.item.filter(|item| item.id != id);
+        self.permit = self.permit.filter(|item| item.id != id);
     }
 }
 

@@ -33,6 +33,9 @@ needed! {
     witness
     witness_last
     witness_unwritten
+    witness_unread
+    grant_only_if_open
+    lost_is_final
     fresh_epoch
     quarantine
     quarantine_length
