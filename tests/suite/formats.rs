@@ -74,6 +74,9 @@ async fn a_shard_that_moves_on_under_a_broker_is_refused() {
     let (cas, value) = memcached.state().await;
     let flip = format!("md lockbroker:S C{cas} I E{}", 1_111_111_111_111_100_000 + cas % 100_000 + 1);
     assert_eq!(memcached.command(&flip).await, "HD\r\n");
+    // The fences of its epoch still stand. It is the witness that voids the batch, before any probe has come.
+    let early = try_acquire(&mut stub, once("early")).await;
+    assert!(early.is_err(), "{early:?}");
     assert_eq!(memcached.command(&flip).await, "EX\r\n", "a second one of the same");
     assert_eq!(memcached.state().await, (1_111_111_111_111_100_002, value), "its value stays");
 

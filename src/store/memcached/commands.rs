@@ -97,7 +97,7 @@ impl Keys {
     }
 
     /// The witness: whether S is still the one that was read. `u` leaves the time of S as it is, or a `flush_all` in
-    /// this second would spare S and hide itself.
+    /// this second could spare S and hide itself (R13a).
     pub(super) fn witness(&self) -> MetaCommand {
         self.state(MetaOp::Get).flag("u c")
     }
