@@ -125,7 +125,7 @@ impl LockMetrics {
                 self.waits_of(mode).observe(waited);
                 self.outcomes.inc(if reattached { Outcome::Reattached } else { Outcome::Acquired });
                 if let Some(audited) = audited(subject) {
-                    audited.granted(token, reattached, waited)
+                    audited.granted(token, reattached, waited);
                 };
             }
             Observed::NotAcquired { subject, reason } => self.refused(subject, Outcome::NotAcquired(reason)),
@@ -141,12 +141,12 @@ impl LockMetrics {
                     tracing::warn!(lock = %subject.name, "lost: no renewal got through in time");
                 }
                 if let Some(audited) = audited(subject) {
-                    audited.lost(token, reason)
+                    audited.lost(token, reason);
                 };
             }
             Observed::Released { subject, token, cause } => {
                 if let Some(audited) = audited(subject) {
-                    audited.released(token, cause)
+                    audited.released(token, cause);
                 }
             }
             Observed::HoldEnded { held } => self.hold.observe(held),
@@ -168,7 +168,7 @@ impl LockMetrics {
     fn refused(&self, subject: Subject<'_>, outcome: Outcome) {
         self.outcomes.inc(outcome);
         if let Some(audited) = audited(subject) {
-            audited.refused(outcome.label())
+            audited.refused(outcome.label());
         };
     }
 
