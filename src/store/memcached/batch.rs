@@ -1,7 +1,7 @@
 //! Jobs, and the batches in which they travel: the clock first where a job grants or renews, then the jobs, then
 //! the fences where a job may grant, and the witness last. A batch is not a transaction: others' commands
 //! come between, which is why what it came to counts only if the witness at its end shows the epoch that was
-//! known before.
+//! known before (R13).
 
 use std::fmt::Display;
 use std::net::SocketAddr;

@@ -143,7 +143,7 @@ impl EpochState {
         }
     }
 
-    /// Takes note of a proof that the memory is not the one that was known before; `also` is the epoch of another one.
+    /// Takes note of a proof that the memory is not the one that was known before (R15a); `also` is the epoch of another one.
     pub(super) fn distrust(&mut self, why: Distrust, also: Option<Epoch>) {
         self.over.extend(also);
         self.change_to(Phase::Distrusted { why });

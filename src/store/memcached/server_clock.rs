@@ -24,7 +24,7 @@ const GOOD_FOR: Duration = Duration::from_secs(60);
 
 /// The clock of one server process.
 ///
-/// Nothing counts before it has been seen to tick: whoever meets a server that goes on after a stop cannot tell it
+/// Nothing counts before it has been seen to tick (R18a): whoever meets a server that goes on after a stop cannot tell it
 /// from one that has been running. The reference is never given up. It rises with each tick that shows more, and falls
 /// by what two clocks may drift apart, so neither drift nor the phase of the ticks is taken for a lag.
 #[derive(Debug, Default)]

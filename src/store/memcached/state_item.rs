@@ -38,6 +38,7 @@ impl Epoch {
     pub(super) const FIRST: u64 = 10_000_000_000_000;
     pub(super) const LAST: u64 = 99_999_999_999_999;
 
+    /// Draws a fresh one, for each command that creates S (R14).
     pub(super) fn random() -> Epoch {
         Epoch(rand::RngExt::random_range(&mut rand::rng(), Epoch::FIRST..=Epoch::LAST))
     }
