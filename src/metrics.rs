@@ -229,7 +229,9 @@ pub(crate) struct By<L>(Box<[(L, Counter)]>);
 impl<L: Label> By<L> {
     /// Counts one more with this value.
     pub(crate) fn inc(&self, value: L) {
-        if let Some((_, counter)) = self.0.iter().find(|(known, _)| *known == value) {
+        let counter = self.0.iter().find(|(known, _)| *known == value);
+        debug_assert!(counter.is_some(), "{} is missing in ALL", value.label());
+        if let Some((_, counter)) = counter {
             counter.inc();
         }
     }

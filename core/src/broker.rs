@@ -38,7 +38,7 @@ pub(crate) enum Asker {
     Errand(ErrandKey),
 }
 
-/// Whose time it is.
+/// Who looks anew by itself at a time that was set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Timed {
     Hold(HoldKey),
@@ -51,7 +51,8 @@ pub(crate) enum Timed {
 pub enum Output {
     /// There is something to read on a stream, or its end.
     Readable(StreamKey),
-    /// A Session's client was not heard for so long that its locks are lost, and the Session has ended.
+    /// A Session's client was not heard for so long that its locks are lost. They are being given up. Whoever drives it says
+    /// so to the client, and calls [`Broker::end`]; a few seconds later the stream ends by itself.
     Silent(StreamKey),
     /// Ask the store, and bring the answer.
     Ask {
@@ -101,7 +102,7 @@ pub struct Seen {
 pub struct Counts {
     /// Locks that are being acquired, held, released or cleaned up, or that linger.
     pub locks: usize,
-    /// Requests that count among `--max-waiters`.
+    /// Requests to wait that have no grant yet, as `--max-waiters` counts them.
     pub waits: usize,
     /// Locks that are held.
     pub held: usize,
@@ -174,7 +175,8 @@ impl Broker {
         Broker { core }
     }
 
-    /// Takes a turn. What is due comes first.
+    /// Takes a turn. Streams and errands that are due go first. Holds that are due look after `act`, so what that tells them
+    /// counts first.
     fn turn<E: Env, T>(&mut self, env: &mut E, act: impl FnOnce(&mut Cx<'_, E>) -> T) -> T {
         // Never back, whatever the driver says.
         let now = env.now().max(self.core.now);

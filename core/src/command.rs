@@ -1,4 +1,4 @@
-//! What a broker asks of a memcached, and what that answers, as values. Bytes exist where they are sent.
+//! Commands to a memcached as values, and what that answers, as values. Bytes exist where they are sent.
 //!
 //! The commands are those of the meta protocol: `mg`, `ms`, `md` and `ma`, with the flags that the broker uses.
 

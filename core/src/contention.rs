@@ -78,7 +78,7 @@ impl<E: Env> Cx<'_, E> {
         }
     }
 
-    /// Lets the one look that asks the store for the queue.
+    /// Lets whoever asks the store for the queue look: the holder here, or the first waiter.
     fn let_ask(&mut self, name: &LockName) {
         if let Some(hold) = self.core.names.get(name).and_then(Entry::asks) {
             self.look_later(hold);

@@ -90,7 +90,8 @@ pub struct Settings {
     pub max_ttl: Duration,
     /// The time between two polls for those who name none; up to 1 s where another broker will wake them.
     pub poll_interval: Duration,
-    /// The most locks here, each counted from its first attempt to the end of its linger. More are refused.
+    /// The most locks here. An `Acquire` counts from its start, and one that waits from its grant, both until release, linger
+    /// and clean-up are over. More are refused.
     pub max_locks: NonZeroUsize,
     /// How many may wait here; above that new ones are refused.
     pub max_waiters: NonZeroUsize,

@@ -61,7 +61,7 @@ pub(crate) struct Session {
     last_seq: i64,
     last_heartbeat: Time,
     visits: Visits,
-    /// When a Session that its client has closed ends at the latest.
+    /// When a Session ends at the latest, whose locks have been told to end.
     closes_at: Option<Time>,
 }
 
@@ -175,7 +175,7 @@ impl<E: Env> Cx<'_, E> {
                 self.finish_stream(key);
             }
         } else if now >= session.last_heartbeat + lease(session.ttl) {
-            // Its client no longer believes in its locks, as far as the broker can know. It may still do so.
+            // As far as the broker knows, its client's validity is over. In case it is not, this counts as silence.
             // Whoever drives the stream ends it, when it has said why.
             self.core.outputs.push_back(Output::Silent(key));
             self.end_locks(key, End::Unresponsive);
@@ -285,7 +285,7 @@ impl<E: Env> Cx<'_, E> {
         }
     }
 
-    /// Ends all locks of a Session, some at a time.
+    /// Tells all locks of a Session to end. They come to it some at a time.
     fn end_locks(&mut self, key: StreamKey, end: End) {
         let closes_at = self.now + CLOSED_WITHIN;
         let Some(session) = self.core.streams.get_mut(key).and_then(Stream::session_mut) else { return };

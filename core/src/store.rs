@@ -23,8 +23,8 @@ pub enum ItemState {
 pub enum Granted {
     /// It is held under the new id, with this token.
     Yes(FencingToken),
-    /// It was not granted. For `grant`: the lock is held or lingers. For `hand_over`: the item no longer carries the
-    /// old id.
+    /// It was not granted. To [`Request::Grant`]: the lock is held or lingers. To [`Request::HandOver`]: the item no
+    /// longer carries the old id.
     No,
 }
 

@@ -109,7 +109,7 @@ impl<S: LockStore> Broker<S> {
     ///
     /// # Errors
     /// [`Failure::Unavailable`] if the store did not answer; this broker goes on trying to release. [`Failure::Exhausted`]
-    /// if it does so for twice `--max-locks` already.
+    /// if it has twice `--max-locks` locks, releases and clean-ups.
     ///
     /// # Cancel safety
     /// The release goes on.

@@ -79,11 +79,6 @@ impl ClientStream {
         self.ender().end(by);
     }
 
-    /// Lets the reader end when it has read what is there: for a stream on which nothing was ever asked.
-    pub fn close(&self) {
-        self.end(StreamEnd::Closed);
-    }
-
     /// Returns what ends the stream later, when the reader may have gone.
     pub fn ender(&self) -> StreamEnder {
         StreamEnder { engine: Arc::clone(&self.engine), key: self.key }

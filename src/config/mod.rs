@@ -479,7 +479,7 @@ mod tests {
     fn a_level_alone_is_not_for_libraries() {
         use tracing::Level;
         let logs = |filter: &str, target: &str, level| log_filter(filter).unwrap().would_enable(target, &level);
-        assert!(logs("debug", "lockbroker::keeper", Level::DEBUG) && !logs("debug", "h2::codec", Level::DEBUG));
+        assert!(logs("debug", "lockbroker::broker", Level::DEBUG) && !logs("debug", "h2::codec", Level::DEBUG));
         assert!(logs("debug", "h2::codec", Level::INFO) && logs("debug,h2=debug", "h2::codec", Level::DEBUG));
         assert!(logs("debug,lockbroker=warn", "lockbroker", Level::WARN));
         assert!(!logs("debug,lockbroker=warn", "lockbroker", Level::INFO));

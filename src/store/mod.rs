@@ -73,7 +73,7 @@ pub trait LockStore: Send + Sync + 'static {
     /// Looks at a lock without touching it. A look that finds nothing proves nothing about commands under way.
     fn look(&self, name: &LockName) -> impl Future<Output = Result<LockStatus, StoreError>> + Send;
 
-    /// Returns true if other brokers use this store too. They can end a grant without its keeper's knowledge.
+    /// Returns true if other brokers use this store too. They can end a grant without this broker's knowledge.
     fn is_shared(&self) -> bool {
         true
     }

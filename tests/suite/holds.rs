@@ -245,7 +245,7 @@ async fn a_lock_that_is_not_ours_any_more_is_lost_and_not_released() {
             let waiter = waits_behind.then(|| broker.begin(ask(waiting(None))).unwrap());
             store.takes(10 * MS);
             let second = broker.begin(ask(Mode::Reattach(old))).unwrap();
-            // The swap has been carried out, and its keeper does not know it yet.
+            // The swap has been carried out, and its hold does not know it yet.
             sleep(6 * MS).await;
             if by_release {
                 assert_eq!(broker.release(&name(), old).await, Ok(Ended::HeldByAnother));
@@ -648,7 +648,7 @@ async fn a_broker_that_drains_keeps_what_is_held_and_lets_waiters_go() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_keeper_is_left_when_all_is_over() {
+async fn nothing_asks_the_store_when_all_is_over() {
     let (broker, store) = broker();
     for round in 0..200 {
         let standing = broker.begin(ask(if round % 2 == 0 { Mode::Once } else { waiting(Some(MS)) })).unwrap();

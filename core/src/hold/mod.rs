@@ -1,6 +1,7 @@
 //! The record of one item in the store: from asking for it until it is gone.
 //!
-//! A hold belongs to one client and is the only one that renews and releases its grant. It asks the store one thing at a
+//! A hold belongs to one request, and while it keeps a grant nothing else here renews or releases that. Those of Release
+//! calls have no client. It asks the store one thing at a
 //! time. Whatever happens, it looks anew at what there is to do, so no event is lost on it.
 //!
 //! [`LIFE`] has the states to which each state leads; ARCHITECTURE.md draws them.
@@ -71,8 +72,8 @@ pub(crate) struct Hold {
 pub(crate) struct Subscriber {
     pub(crate) stream: StreamKey,
     pub(crate) lock_ref: LockRef,
-    /// When the heartbeat arrived that covers the lock, once it is announced (R19). On a stream of its own, when it was
-    /// announced.
+    /// When the heartbeat arrived that covers the lock, once it is announced (R19). On a stream of its own only that it is
+    /// set counts: the grant was announced.
     pub(crate) covered: Option<Time>,
 }
 
@@ -173,7 +174,7 @@ pub(crate) enum End {
 pub(crate) struct Grant {
     pub(crate) id: GrantId,
     pub(crate) token: FencingToken,
-    /// When the command was sent that it stands by.
+    /// When the command was sent that granted it, or last renewed it.
     pub(crate) sent: Time,
     /// After a reattach: until when the client may believe in it by what the broker before us told it. No release but by
     /// the client's own word, and no shorter item, before then (R12).
@@ -342,6 +343,12 @@ fn not_acquired(reason: Reason) -> Event {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_hold_is_small() {
+        // Each lock that is held costs one.
+        assert!(size_of::<Hold>() <= 240, "{}", size_of::<Hold>());
+    }
 
     #[test]
     fn the_picture_of_a_locks_life_is_that_of_the_code() {

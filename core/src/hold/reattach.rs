@@ -1,8 +1,8 @@
 //! Reattaching: a client takes its lock along to another stream, under a new id, so that whatever is still sent under the
 //! old one touches nothing (R10).
 //!
-//! A swap that was given up may still land. So its new id is never deleted, since the client may still believe in the old
-//! one: it expires (R12).
+//! A swap that was given up may still land. Its new id is not deleted, since the client may still believe in the old one: it
+//! expires (R12). Only a client that closes its stream in mid-reattach believes in neither.
 
 use std::time::Duration;
 

@@ -1,5 +1,6 @@
-//! Ending a grant: it is handed over to the first that waits here, deleted, or made to linger. Nothing comes here while a
-//! client may believe in the grant (R6).
+//! Ending a grant: it is handed over to the first that waits here, deleted, or made to linger. A grant
+//! comes here when its client ended it, when somebody called Release with its id, or when no client can believe in it any
+//! more (R6).
 
 use std::time::Duration;
 
@@ -25,8 +26,8 @@ pub(super) struct Release {
     grant: Grant,
     /// The token that its client knows, for the audit.
     token: FencingToken,
-    /// True if its client can have known of the grant: only then does it linger, and is it lost where it is not ours any
-    /// more.
+    /// True if its client can know of the grant. Only then it lingers, and only then the client is told `lost` if the store
+    /// has it no more.
     delivered: bool,
     /// True if its client has been told the last event.
     told: bool,

@@ -16,7 +16,7 @@ const MAX_NOTES: usize = 1024;
 /// How many changes and looks may wait before more looks are refused: those of all locks are bounded by their number, looks
 /// come from whoever asks.
 const MANY_CHANGES: usize = 16 * 1024;
-/// How long a job waits for a shard to come back. What it serves has some seconds left, and its keeper asks again.
+/// How long a job waits for a shard to come back. What it serves has some seconds left, and its hold asks again.
 const PARKED: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Default)]
