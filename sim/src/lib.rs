@@ -1,6 +1,33 @@
-//! A deployment in one thread, out of one seed: so far the memcached that it runs on.
+//! A deployment in one thread, out of one seed.
+//!
+//! [`World`] is a heap of events by time. Its brokers are the shipped core. Everything that is left to chance comes from
+//! [`Choices`], so a seed, or a list of choices, is a run. `check` says what must hold after every event, and `finish`
+//! what must hold when all faults are over.
 
+#![allow(missing_docs)]
+
+mod acts;
+mod asks;
+mod brokers;
+mod check;
 mod choices;
+mod client;
+mod event;
+mod faults;
+mod finish;
+mod marks;
 pub mod memcached;
+mod messages;
+mod net;
+mod options;
+mod report;
+mod store;
+mod streams;
+mod time;
+mod words;
+mod world;
 
 pub use choices::{Asked, Choices};
+pub use options::{Fault, Options};
+pub use report::Report;
+pub use world::World;

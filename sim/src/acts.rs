@@ -1,0 +1,369 @@
+//! What clients do: ask, hold, let go, move, and be odd.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use lockbroker_core::lock::Owner;
+use lockbroker_core::request::{LockRequest, Mode};
+
+use crate::client::{Kind, Link, Lock, Phase, Place, Session};
+use crate::event::Event;
+use crate::net::{Conn, Down, Up};
+use crate::time::{MS, SEC, nanos};
+use crate::world::{CallUnderWay, World};
+
+/// The most locks that a client has at a time.
+const MOST: usize = 4;
+
+impl World {
+    /// Lets a client act, and plans when it does so again.
+    pub fn act(&mut self, client: usize) {
+        if self.clients[client].is_paused() || !self.clients[client].alive {
+            return;
+        }
+        self.ask_for_probe(client);
+        self.expire(client);
+        self.beat(client);
+        self.reattach_what_broke(client);
+        self.let_go(client);
+        self.close_idle(client);
+        if !self.calm {
+            self.do_something(client);
+        }
+        let tick = self.options.tick;
+        self.plan_in(tick, Event::Act { client });
+    }
+
+    /// Loses what has run out.
+    fn expire(&mut self, client: usize) {
+        let local = self.clients[client].clock.at(self.now);
+        let over = |lock: &Lock| lock.phase != Phase::Asked && lock.until <= local;
+        let keys: Vec<u64> =
+            self.clients[client].locks.iter().filter(|(_, lock)| over(lock)).map(|(key, _)| *key).collect();
+        for key in keys {
+            let lock = self.clients[client].locks[&key].clone();
+            if lock.phase == Phase::Held {
+                self.report.ran_out += 1;
+                self.check_cause(client, &lock, "its validity ran out, and nobody told it");
+            }
+            self.forget(client, key);
+        }
+    }
+
+    fn beat(&mut self, client: usize) {
+        let local = self.clients[client].clock.at(self.now);
+        let mut beats = Vec::new();
+        for (conn, link) in &mut self.clients[client].links {
+            let open = link.open;
+            let Some(session) = link.session_mut() else { continue };
+            if open && session.opened && !session.mute && local >= session.next_beat {
+                session.last_seq += 1;
+                session.beats.insert(session.last_seq, local);
+                session.next_beat = local + session.ttl / 3;
+                beats.push((*conn, session.last_seq));
+            }
+        }
+        for (conn, seq) in beats {
+            self.send_up(conn, Up::Heartbeat(seq));
+        }
+    }
+
+    /// Asks for the reattach of what is on a stream that has ended, or whose broker goes away.
+    fn reattach_what_broke(&mut self, client: usize) {
+        let links = &self.clients[client].links;
+        let leaves = |lock: &Lock| {
+            let draining = links.get(&lock.home.conn).is_some_and(|link| link.draining);
+            lock.moving.is_none() && (lock.phase == Phase::Broken || (lock.phase == Phase::Held && draining))
+        };
+        let keys: Vec<u64> =
+            self.clients[client].locks.iter().filter(|(_, lock)| leaves(lock)).map(|(key, _)| *key).collect();
+        for key in keys {
+            self.reattach(client, key);
+        }
+    }
+
+    /// Asks for the reattach of a lock on another stream.
+    pub fn reattach(&mut self, client: usize, key: u64) {
+        let Some(lock) = self.clients[client].locks.get(&key).cloned() else { return };
+        let Some(id) = lock.id else { return };
+        let alone = self.choices.spread(10) < self.options.alone;
+        let conn = match self.clients[client].session().filter(|conn| *conn != lock.home.conn && !alone) {
+            Some(conn) => Some(conn),
+            None if alone => None,
+            None => Some(self.open_session(client, lock.ttl)),
+        };
+        let place = self.begin(client, conn, &lock, Mode::Reattach(id));
+        self.check.moved[lock.name] = self.now;
+        if let Some(lock) = self.clients[client].locks.get_mut(&key) {
+            lock.moving = Some(place);
+        }
+    }
+
+    fn let_go(&mut self, client: usize) {
+        let local = self.clients[client].clock.at(self.now);
+        let done = |lock: &Lock| lock.phase == Phase::Held && lock.let_go <= local;
+        let keys: Vec<u64> =
+            self.clients[client].locks.iter().filter(|(_, lock)| done(lock)).map(|(key, _)| *key).collect();
+        for key in keys {
+            match self.options.moves && self.among(4) == 3 {
+                true => self.release_by_call(client, key),
+                false => self.forget(client, key),
+            }
+        }
+    }
+
+    /// Closes Sessions that have no lock any more and take none, and forgets streams that have ended.
+    fn close_idle(&mut self, client: usize) {
+        let used: Vec<usize> = self.clients[client]
+            .locks
+            .values()
+            .flat_map(|lock| [Some(lock.home.conn), lock.moving.map(|place| place.conn)])
+            .flatten()
+            .collect();
+        let idle = |conn: &usize, link: &Link| !used.contains(conn) && (!link.open || link.draining);
+        let conns: Vec<usize> = self.clients[client]
+            .links
+            .iter()
+            .filter(|(conn, link)| idle(conn, link))
+            .map(|(conn, _)| *conn)
+            .collect();
+        for conn in conns {
+            if let Some(link) = self.clients[client].links.remove(&conn)
+                && link.open
+            {
+                self.conns[conn].client_open = false;
+                self.send_up(conn, Up::Close);
+            }
+        }
+    }
+
+    fn do_something(&mut self, client: usize) {
+        match self.choices.spread(if self.options.rude { 12 } else { 6 }) {
+            1 | 2 | 3 if self.clients[client].locks.len() < MOST => self.want(client),
+            4 if self.options.moves => {
+                if let Some(key) = self.pick_lock(client, |lock| lock.phase == Phase::Held && lock.moving.is_none()) {
+                    self.reattach(client, key);
+                }
+            }
+            5 => self.cancel(client),
+            6 => self.mute(client),
+            7 if self.odd(200_000) => self.break_rules(client),
+            8 if self.odd(200_000) => self.half_close(client),
+            9 => {
+                // In mid-reattach too.
+                if let Some(key) = self.pick_lock(client, |lock| lock.moving.is_some()) {
+                    self.forget(client, key);
+                }
+            }
+            10 => self.look(client),
+            11 => self.leave_new_place(client),
+            _ => {}
+        }
+    }
+
+    fn pick_lock(&mut self, client: usize, like: impl Fn(&Lock) -> bool) -> Option<u64> {
+        let keys: Vec<u64> =
+            self.clients[client].locks.iter().filter(|(_, lock)| like(lock)).map(|(key, _)| *key).collect();
+        let at = self.among(keys.len());
+        keys.get(at).copied()
+    }
+
+    /// Asks for a lock.
+    fn want(&mut self, client: usize) {
+        let name = self.among(self.options.names);
+        let ttl = self.options.ttls[self.choices.spread(self.options.ttls.len() as u64) as usize];
+        let linger = self.options.lingers[self.choices.spread(self.options.lingers.len() as u64) as usize];
+        let mode = match self.choices.spread(10) < self.options.waits {
+            false => Mode::Once,
+            true => Mode::Wait {
+                max_wait: [None, Some(3_000), Some(300), Some(0), Some(20_000)][self.among(5)].map(Duration::from_millis),
+                poll_interval: [None, Some(50), Some(700)][self.among(3)].map(Duration::from_millis),
+            },
+        };
+        let alone = self.choices.spread(10) < self.options.alone;
+        let conn = if alone { None } else { Some(self.a_session(client, ttl)) };
+        let local = self.clients[client].clock.at(self.now);
+        let ttl = conn.map_or(ttl, |conn| self.ttl_of(client, conn));
+        let hold = self.choices.spread(self.options.hold / MS) * MS;
+        let mut lock = Lock {
+            name,
+            ttl,
+            linger,
+            phase: Phase::Asked,
+            id: None,
+            until: 0,
+            home: Place { conn: 0, lock_ref: 0 },
+            moving: None,
+            settled: false,
+            let_go: local + hold,
+            asked: local,
+        };
+        lock.home = self.begin(client, conn, &lock, mode);
+        let client = &mut self.clients[client];
+        client.next_key += 1;
+        client.locks.insert(client.next_key, lock);
+    }
+
+    fn a_session(&mut self, client: usize, ttl: Duration) -> usize {
+        match self.clients[client].session() {
+            Some(conn) => conn,
+            None => self.open_session(client, ttl),
+        }
+    }
+
+    fn ttl_of(&self, client: usize, conn: usize) -> Duration {
+        let session = self.clients[client].links.get(&conn).and_then(Link::session);
+        Duration::from_nanos(session.map_or(0, |session| session.ttl))
+    }
+
+    /// Asks for a lock on a Session, or on a new stream of its own.
+    pub fn begin(&mut self, client: usize, conn: Option<usize>, lock: &Lock, mode: Mode) -> Place {
+        let ttl = conn.map_or(lock.ttl, |conn| self.ttl_of(client, conn));
+        let request =
+            LockRequest { name: self.names[lock.name].clone(), ttl, linger: lock.linger, owner: Owner::default(), mode };
+        let Some(conn) = conn else {
+            let conn = self.connect(client);
+            let sent = self.clients[client].clock.at(self.now);
+            self.clients[client]
+                .links
+                .insert(conn, Link { kind: Kind::Alone { sent }, open: true, draining: false });
+            self.send_up(conn, Up::Alone(request));
+            return Place { conn, lock_ref: 0 };
+        };
+        let session = self.clients[client].links.get_mut(&conn).and_then(Link::session_mut);
+        let lock_ref = session.map_or(1, |session| {
+            session.last_ref += 1;
+            session.last_ref
+        });
+        self.send_up(conn, Up::Begin(lock_ref, request));
+        Place { conn, lock_ref }
+    }
+
+    /// Opens a Session at some broker.
+    pub fn open_session(&mut self, client: usize, ttl: Duration) -> usize {
+        let conn = self.connect(client);
+        let local = self.clients[client].clock.at(self.now);
+        let session = Session {
+            ttl: nanos(ttl),
+            opened: false,
+            beats: BTreeMap::from([(0, local)]),
+            last_seq: 0,
+            acked: 0,
+            last_ref: 0,
+            next_beat: 0,
+            covered_until: 0,
+            mute: false,
+        };
+        let kind = Kind::Session(Box::new(session));
+        self.clients[client].links.insert(conn, Link { kind, open: true, draining: false });
+        self.send_up(conn, Up::Open { ttl: nanos(ttl) });
+        conn
+    }
+
+    fn connect(&mut self, client: usize) -> usize {
+        let broker = self.among(self.options.brokers);
+        let conn = self.conns.len();
+        self.conns.push(Conn::new(client, broker, self.brokers[broker].life));
+        self.note("connect", [client as u64, broker as u64, conn as u64]);
+        if self.brokers[broker].core.is_none() {
+            self.conns[conn].broker_open = false;
+            self.send_down(conn, Down::Broken);
+        }
+        conn
+    }
+
+    fn release_by_call(&mut self, client: usize, key: u64) {
+        let Some(lock) = self.clients[client].locks.remove(&key) else { return };
+        let Some(id) = lock.id else { return };
+        self.check.moved[lock.name] = self.now;
+        if let Some(place) = lock.moving {
+            self.give_up_place(client, place);
+        }
+        self.make_call(client, lock.name, id, Some(lock.home), false);
+    }
+
+    fn make_call(
+        &mut self,
+        client: usize,
+        name: usize,
+        id: lockbroker_core::lock::LockId,
+        home: Option<Place>,
+        looks: bool,
+    ) {
+        let broker = self.among(self.options.brokers);
+        self.next_call += 1;
+        let call = self.next_call;
+        self.calls.insert(call, CallUnderWay { client, broker, name, id, home, looks });
+        let delay = self.delay();
+        self.plan_in(delay, Event::Call { call });
+    }
+
+    fn look(&mut self, client: usize) {
+        let Some(key) = self.pick_lock(client, |lock| lock.id.is_some()) else { return };
+        let lock = &self.clients[client].locks[&key];
+        if let Some(id) = lock.id {
+            self.make_call(client, lock.name, id, None, true);
+        }
+    }
+
+    fn cancel(&mut self, client: usize) {
+        if let Some(key) = self.pick_lock(client, |lock| lock.phase == Phase::Asked) {
+            self.forget(client, key);
+        }
+    }
+
+    /// Says nothing more on a Session, and believes on.
+    fn mute(&mut self, client: usize) {
+        if let Some(conn) = self.clients[client].session().filter(|_| self.odd(50_000)) {
+            self.clients[client].trouble = self.now + 20 * SEC;
+            if let Some(session) = self.clients[client].links.get_mut(&conn).and_then(Link::session_mut) {
+                session.mute = true;
+            }
+        }
+    }
+
+    /// Sends what no client may send.
+    fn break_rules(&mut self, client: usize) {
+        let Some(conn) = self.clients[client].session() else { return };
+        self.clients[client].trouble = self.now + 20 * SEC;
+        let message = if self.among(2) == 0 { Up::Heartbeat(0) } else { Up::End(99_999) };
+        self.send_up(conn, message);
+    }
+
+    /// Closes a Session with all its locks.
+    fn half_close(&mut self, client: usize) {
+        let Some(conn) = self.clients[client].session() else { return };
+        let here = |place: Place| place.conn == conn;
+        let keys: Vec<u64> = self.clients[client]
+            .locks
+            .iter()
+            .filter(|(_, lock)| here(lock.home) || lock.moving.is_some_and(here))
+            .map(|(key, _)| *key)
+            .collect();
+        for key in keys {
+            if let Some(lock) = self.clients[client].locks.remove(&key) {
+                let other = [Some(lock.home), lock.moving].into_iter().flatten().find(|place| !here(*place));
+                if let Some(place) = other {
+                    self.give_up_place(client, place);
+                }
+            }
+        }
+        if let Some(link) = self.clients[client].links.get_mut(&conn) {
+            link.draining = true;
+        }
+        self.send_up(conn, Up::HalfClose);
+    }
+
+    /// Falls silent on the stream where a reattach is under way, and goes on where it was.
+    fn leave_new_place(&mut self, client: usize) {
+        let Some(key) = self.pick_lock(client, |lock| lock.moving.is_some()) else { return };
+        let Some(place) = self.clients[client].locks.get_mut(&key).and_then(|lock| lock.moving.take()) else { return };
+        if let Some(link) = self.clients[client].links.get_mut(&place.conn)
+            && let Kind::Alone { .. } = link.kind
+        {
+            link.open = false;
+            self.conns[place.conn].client_open = false;
+            self.send_up(place.conn, Up::Reset);
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! What must hold after every event.
+
+use std::collections::BTreeMap;
+
+use lockbroker_core::lock::GrantId;
+use lockbroker_core::store::ItemState;
+
+use crate::time::{SEC, nanos};
+use crate::words;
+use crate::world::World;
+
+/// Somebody who believes in a lock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Believer {
+    pub name: usize,
+    pub client: usize,
+    pub key: u64,
+    pub id: u64,
+    pub token: u64,
+    pub linger: u64,
+    /// Until when, by the true time.
+    pub until: u64,
+}
+
+/// The end of the last belief in a name.
+#[derive(Debug, Clone, Copy)]
+struct Ended {
+    at: u64,
+    token: u64,
+    linger: u64,
+    /// The epoch in which the belief began.
+    epoch: u64,
+}
+
+/// What is known of all beliefs.
+#[derive(Debug)]
+pub struct Checker {
+    pub violation: Option<String>,
+    pub believers: Vec<Believer>,
+    spare: Vec<Believer>,
+    ended: Vec<Option<Ended>>,
+    tokens: Vec<u64>,
+    epochs: Vec<u64>,
+    /// Which id a reattach asks to replace, by the new one.
+    pub lineage: BTreeMap<u64, u64>,
+    /// When a name's lock was last reattached, or released by a call.
+    pub moved: Vec<u64>,
+    /// When a name's item was last granted or removed.
+    pub changed: Vec<u64>,
+    /// The names that have been had since all faults ended.
+    pub had: Vec<bool>,
+}
+
+impl Checker {
+    /// Knows of so many names.
+    pub fn new(names: usize) -> Checker {
+        Checker {
+            violation: None,
+            believers: Vec::new(),
+            spare: Vec::new(),
+            ended: vec![None; names],
+            tokens: vec![0; names],
+            epochs: vec![0; names],
+            lineage: BTreeMap::new(),
+            moved: vec![0; names],
+            changed: vec![0; names],
+            had: vec![false; names],
+        }
+    }
+
+    /// Takes note of a violation. The first counts.
+    pub fn fail(&mut self, what: String) {
+        self.violation.get_or_insert(what);
+    }
+
+    /// Returns true if `id` took the place of `believed` by reattaches.
+    fn descends(&self, id: u64, believed: u64) -> bool {
+        let mut id = id;
+        for _ in 0..100 {
+            if id == believed {
+                return true;
+            }
+            match self.lineage.get(&id) {
+                Some(from) => id = *from,
+                None => return false,
+            }
+        }
+        false
+    }
+}
+
+impl World {
+    /// Checks the beliefs of all clients.
+    pub fn check_beliefs(&mut self) {
+        let mut believers = std::mem::take(&mut self.check.spare);
+        believers.clear();
+        for (number, client) in self.clients.iter().enumerate() {
+            for (key, lock) in &client.locks {
+                if !client.alive || !lock.believed(client.clock.at(self.now)) {
+                    continue;
+                }
+                let Some(id) = lock.id else { continue };
+                believers.push(Believer {
+                    name: lock.name,
+                    client: number,
+                    key: *key,
+                    id: id.grant.get(),
+                    token: id.token.get(),
+                    linger: nanos(id.linger),
+                    until: client.clock.when(lock.until),
+                });
+            }
+        }
+        for before in std::mem::take(&mut self.check.believers) {
+            if !believers.iter().any(|now| (now.client, now.key) == (before.client, before.key)) {
+                self.belief_ended(&before);
+            }
+            self.check.spare.push(before);
+        }
+        let before = std::mem::take(&mut self.check.spare);
+        for (at, believer) in believers.iter().enumerate() {
+            if let Some(other) = believers[..at].iter().find(|other| other.name == believer.name) {
+                let (a, b) = (other.client, believer.client);
+                self.check.fail(format!("two believers of n{}: clients {a} and {b}", believer.name));
+            }
+            if !before.iter().any(|was| (was.client, was.key) == (believer.client, believer.key)) {
+                self.belief_began(believer);
+            }
+            self.check_item(believer);
+        }
+        self.check.believers = believers;
+        self.check.spare = before;
+    }
+
+    fn belief_ended(&mut self, believer: &Believer) {
+        let at = believer.until.min(self.now);
+        let Believer { name, token, linger, .. } = *believer;
+        let epoch = self.check.epochs[name];
+        self.check.ended[name] = Some(Ended { at, token, linger, epoch });
+        self.note("believes no more", [name as u64, believer.client as u64, token]);
+    }
+
+    fn belief_began(&mut self, believer: &Believer) {
+        let Believer { name, client, token, .. } = *believer;
+        self.note("believes", [name as u64, client as u64, token]);
+        let epoch = self.shards[self.shard_of(name)].epoch;
+        if self.calm {
+            self.check.had[name] = true;
+        }
+        if let Some(ended) = self.check.ended[name]
+            && ended.token != token
+        {
+            if token <= self.check.tokens[name] {
+                let last = self.check.tokens[name];
+                self.check.fail(format!("token {token} of n{name} is not above {last}"));
+            }
+            // Clocks differ by 200 ppm.
+            let linger = ended.linger - ended.linger / 5_000;
+            if self.now < ended.at + linger && epoch == ended.epoch {
+                let (left, client) = (ended.at + linger - self.now, believer.client);
+                self.check.fail(format!("the linger of n{name} is cut by {left} ns for client {client}"));
+            }
+        }
+        if self.check.tokens[name] != token {
+            self.check.epochs[name] = epoch;
+        }
+        self.check.tokens[name] = self.check.tokens[name].max(token);
+    }
+
+    /// Checks that a believer's item stands under its id, unless the shard is closed.
+    fn check_item(&mut self, believer: &Believer) {
+        let shard = &self.shards[self.shard_of(believer.name)];
+        if !shard.open {
+            return;
+        }
+        let stands = match shard.item(believer.name, self.now).map(|item| item.state) {
+            Some(ItemState::Held(id)) => self.check.descends(GrantId::get(id), believer.id),
+            Some(ItemState::Lingering(_)) | None => false,
+        };
+        if !stands {
+            let item = shard.items.get(&believer.name);
+            let item = item.map(|item| format!("{} until {}", words::state(item.state), item.expires / 1_000_000));
+            let left = (believer.until - self.now.min(believer.until)) as f64 / SEC as f64;
+            self.check.fail(format!(
+                "client {} believes in n{} as {} for {left} s more, and its item is {item:?}",
+                believer.client,
+                believer.name,
+                words::number(believer.id)
+            ));
+        }
+    }
+
+    /// Checks that a broker holds no more than its limits allow.
+    pub fn check_bounds(&mut self, broker: usize) {
+        let Some(core) = &self.brokers[broker].core else { return };
+        let (counts, settings) = (core.counts(), self.options.settings);
+        let (locks, waits) = (settings.max_locks.get(), settings.max_waiters.get());
+        // A hand-over, a clean-up of a waiter's grant and a linger in mid-reattach take room whatever the limit.
+        if counts.locks > 2 * locks + waits + 8 || counts.waits > waits {
+            self.check.fail(format!("broker {broker} holds more than it may: {counts:?}"));
+        }
+        if counts.unread > 8_192 {
+            self.check.fail(format!("broker {broker} has {} unread events", counts.unread));
+        }
+    }
+}

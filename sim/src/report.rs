@@ -1,0 +1,73 @@
+//! What runs have been through, in numbers.
+
+use std::fmt;
+
+use lockbroker_core::env::Observed;
+
+use crate::options::Fault;
+use crate::time::SEC;
+
+/// What runs have been through.
+#[derive(Debug, Clone, Default)]
+pub struct Report {
+    pub seeds: u64,
+    /// The simulated time.
+    pub nanos: u64,
+    pub events: u64,
+    pub asks: u64,
+    pub grants: u64,
+    pub moves: u64,
+    pub handed_over: u64,
+    pub lost: u64,
+    pub ran_out: u64,
+    pub quarantined: u64,
+    pub faults: [u64; Fault::ALL.len()],
+    /// Those of them that hit a held lock.
+    pub hits: [u64; Fault::ALL.len()],
+}
+
+impl Report {
+    /// Counts what a broker observes.
+    pub fn observe(&mut self, observed: &Observed<'_>) {
+        if let Observed::HandedOver = observed {
+            self.handed_over += 1;
+        }
+    }
+
+    /// Adds another's numbers.
+    pub fn add(&mut self, other: &Report) {
+        self.seeds += 1;
+        self.nanos += other.nanos;
+        self.events += other.events;
+        self.asks += other.asks;
+        self.grants += other.grants;
+        self.moves += other.moves;
+        self.handed_over += other.handed_over;
+        self.lost += other.lost;
+        self.ran_out += other.ran_out;
+        self.quarantined += other.quarantined;
+        for fault in 0..Fault::ALL.len() {
+            self.faults[fault] += other.faults[fault];
+            self.hits[fault] += other.hits[fault];
+        }
+    }
+
+    /// Returns the simulated hours.
+    pub fn hours(&self) -> f64 {
+        self.nanos as f64 / (3_600 * SEC) as f64
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{} seeds, {:.2} simulated hours, {} events", self.seeds, self.hours(), self.events)?;
+        writeln!(f, "{} requests to shards, {} of them refused in quarantine", self.asks, self.quarantined)?;
+        writeln!(f, "{} grants, {} reattached, {} handed over", self.grants, self.moves, self.handed_over)?;
+        writeln!(f, "{} told lost, {} ran out", self.lost, self.ran_out)?;
+        for (number, fault) in Fault::ALL.iter().enumerate() {
+            let (all, hits) = (self.faults[number], self.hits[number]);
+            writeln!(f, "{all:>8} {fault:?}, {hits} of them on a held lock")?;
+        }
+        Ok(())
+    }
+}

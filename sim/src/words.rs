@@ -1,0 +1,45 @@
+//! Words for a trace. Ids are capabilities and print nothing by themselves; those of a simulation are small numbers.
+
+use lockbroker_core::lock::{GrantId, LingerId};
+use lockbroker_core::store::{ItemState, LockStatus, Reply, Request};
+
+/// Returns which id it is.
+pub(crate) fn number(id: u64) -> u64 {
+    id - if id >= GrantId::from_random(0).get() { GrantId::from_random(0).get() } else { LingerId::from_random(0).get() }
+}
+
+pub(crate) fn state(state: ItemState) -> String {
+    match state {
+        ItemState::Held(id) => format!("held {}", number(id.get())),
+        ItemState::Lingering(id) => format!("lingering {}", number(id.get())),
+    }
+}
+
+pub(crate) fn request(request: &Request) -> String {
+    match request {
+        Request::Grant { id, ttl } => format!("grant {} for {ttl} s", number(id.get())),
+        Request::HandOver { from, to, ttl } => {
+            format!("hand over {} to {} for {ttl} s", number(from.get()), number(to.get()))
+        }
+        Request::Renew { state: of, ttl, .. } => format!("renew {} for {ttl} s", state(*of)),
+        Request::Replace { from, to, ttl } => {
+            format!("replace {} by {} for {ttl} s", number(from.get()), number(to.get()))
+        }
+        Request::Linger { from, to, ttl, certain } => {
+            format!("linger {} as {} for {ttl} s, certain: {certain}", number(from.get()), number(to.get()))
+        }
+        Request::Remove { state: of } => format!("remove {}", state(*of)),
+        Request::Look => "look".to_owned(),
+        Request::Stands(id) => format!("stands {}", number(id.get())),
+        Request::Watch { kept, ttl } => format!("watch for {ttl} s, kept: {kept}"),
+    }
+}
+
+pub(crate) fn reply(reply: &Reply) -> String {
+    match reply {
+        Reply::Status(Ok(LockStatus::Taken { state: of, expires_in, .. })) => {
+            format!("{}, {expires_in:?} left", state(*of))
+        }
+        reply => format!("{reply:?}"),
+    }
+}

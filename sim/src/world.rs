@@ -1,0 +1,247 @@
+//! A deployment: brokers, clients, shards and connections, and the heap of what is to happen.
+
+use std::collections::{BTreeMap, BinaryHeap};
+
+use lockbroker_core::lock::{LockName, WakeHint};
+use lockbroker_core::rules::Rule;
+
+use crate::brokers::Node;
+use crate::check::Checker;
+use crate::choices::Choices;
+use crate::client::Client;
+use crate::event::{Event, Planned};
+use crate::marks::Marks;
+use crate::net::Conn;
+use crate::options::Options;
+use crate::report::Report;
+use crate::store::{Ask, Shard};
+use crate::time::{Clock, MS, SEC};
+
+/// A deployment.
+#[derive(Debug)]
+pub struct World {
+    pub options: Options,
+    pub choices: Choices,
+    pub now: u64,
+    pub brokers: Vec<Node>,
+    pub clients: Vec<Client>,
+    pub shards: Vec<Shard>,
+    pub conns: Vec<Conn>,
+    pub asks: BTreeMap<u64, Ask>,
+    pub calls: BTreeMap<u64, CallUnderWay>,
+    pub names: Vec<LockName>,
+    pub check: Checker,
+    pub marks: Marks,
+    pub report: Report,
+    /// The rule that brokers leave out.
+    pub rule: Option<Rule>,
+    /// True once all faults are over.
+    pub calm: bool,
+    /// How many ids have been drawn.
+    pub ids: u64,
+    pub next_ask: u64,
+    pub next_call: u64,
+    trace: Trace,
+    heap: BinaryHeap<Planned>,
+    seq: u64,
+}
+
+/// A Release call.
+#[derive(Debug, Clone)]
+pub struct CallUnderWay {
+    pub client: usize,
+    pub broker: usize,
+    pub name: usize,
+    pub id: lockbroker_core::lock::LockId,
+    /// The place where the client ends the lock too, once the call is answered.
+    pub home: Option<crate::client::Place>,
+    /// True if it looks only.
+    pub looks: bool,
+}
+
+/// What happened: as a number by which two runs are compared, and in words if somebody wants to read it.
+#[derive(Debug, Clone)]
+struct Trace {
+    hash: u64,
+    lines: Option<Vec<String>>,
+}
+
+impl World {
+    /// Makes the deployment that the choices draw. `traced` keeps what happens in words.
+    pub fn new(mut choices: Choices, rule: Option<Rule>, traced: bool) -> World {
+        let options = Options::draw(&mut choices);
+        let names: Vec<LockName> =
+            (0..options.names).map(|name| LockName::new(&format!("n{name}")).expect("it is short")).collect();
+        let mut clock = |at: u64| {
+            let ppm = if options.drift { [0, 100, -100][choices.spread(3) as usize] } else { 0 };
+            Clock::new(at * 1_000 * SEC, ppm)
+        };
+        let brokers = (0..options.brokers).map(|b| Node::new(clock(1 + b as u64), options.shards)).collect();
+        let clients = (0..options.clients).map(|c| Client::new(clock(50 + c as u64))).collect();
+        let mut world = World {
+            brokers,
+            clients,
+            shards: vec![Shard::new(); options.shards],
+            conns: Vec::new(),
+            asks: BTreeMap::new(),
+            calls: BTreeMap::new(),
+            check: Checker::new(options.names),
+            names,
+            marks: Marks::default(),
+            report: Report::default(),
+            rule,
+            calm: false,
+            ids: 0,
+            next_ask: 0,
+            next_call: 0,
+            now: 0,
+            trace: Trace { hash: 0xcbf2_9ce4_8422_2325, lines: traced.then(Vec::new) },
+            heap: BinaryHeap::new(),
+            seq: 0,
+            options,
+            choices,
+        };
+        for broker in 0..world.brokers.len() {
+            world.start(broker);
+        }
+        for client in 0..world.clients.len() {
+            world.plan(client as u64 * 7 * MS, Event::Act { client });
+        }
+        if !world.options.faults.is_empty() {
+            world.plan(world.options.fault_every, Event::Fault);
+        }
+        world.plan(world.options.length, Event::Heal);
+        world
+    }
+
+    /// Runs to the end, or to the first violation. Returns what was violated.
+    pub fn run(&mut self) -> Option<String> {
+        while let Some(Planned { at, event, .. }) = self.heap.pop() {
+            self.now = at;
+            if event == Event::End {
+                self.judge_tables();
+                self.report.nanos += self.now;
+                return self.check.violation.clone();
+            }
+            self.happen(event);
+            self.check_beliefs();
+            if self.check.violation.is_some() {
+                self.report.nanos += self.now;
+                return self.check.violation.clone();
+            }
+        }
+        None
+    }
+
+    fn happen(&mut self, event: Event) {
+        self.report.events += 1;
+        if let Some(broker) = event.broker() {
+            self.stall(broker);
+            if self.defer(broker, &event) {
+                return;
+            }
+        }
+        match event {
+            Event::Timer { broker, life } => self.timer(broker, life),
+            Event::Resume { broker, pause } => self.resume(broker, pause),
+            Event::Start { broker } => self.start(broker),
+            Event::Stop { broker, life } => self.stop(broker, life),
+            Event::Carry { ask } => self.carry(ask),
+            Event::Answer { ask } => self.answer(ask),
+            Event::Probe { broker, life, shard } => self.probe(broker, life, shard),
+            Event::Hint { broker, name } => self.hint(broker, name),
+            Event::Up { conn } => self.up(conn),
+            Event::Down { conn } => self.down(conn),
+            Event::Read { conn } => self.read(conn),
+            Event::Unanswered { conn } => self.unanswered(conn),
+            Event::Settled { broker, life, stream, by } => self.settled(broker, life, stream, by),
+            Event::Unread { broker, life, stream } => self.unread(broker, life, stream),
+            Event::Call { call } => self.call(call),
+            Event::Called { call, done } => self.called(call, done),
+            Event::Act { client } => self.act(client),
+            Event::ClientResume { client, pause } => self.client_resume(client, pause),
+            Event::Fault => self.fault(),
+            Event::Mend { mend } => self.mend(mend),
+            Event::Heal => self.heal(),
+            Event::Judge => self.judge_names(),
+            Event::End => {}
+        }
+    }
+
+    /// Plans what happens at a moment.
+    pub fn plan(&mut self, at: u64, event: Event) {
+        self.seq += 1;
+        self.heap.push(Planned { at: at.max(self.now), seq: self.seq, event });
+    }
+
+    /// Plans what happens after a while.
+    pub fn plan_in(&mut self, delay: u64, event: Event) {
+        self.plan(self.now + delay, event);
+    }
+
+    /// Says if something odd happens, which it does so often in a million.
+    pub fn odd(&mut self, in_a_million: u32) -> bool {
+        if self.calm || in_a_million == 0 {
+            return false;
+        }
+        self.choices.spread(1_000_000) >= 1_000_000 - u64::from(in_a_million)
+    }
+
+    /// Returns one of so many; the first is the plainest.
+    pub fn among(&mut self, count: usize) -> usize {
+        if count < 2 { 0 } else { self.choices.spread(count as u64) as usize }
+    }
+
+    /// Returns how long a message is under way.
+    pub fn delay(&mut self) -> u64 {
+        match self.odd(self.options.dawdle) {
+            true => 200_000 + self.choices.spread(20) * self.choices.spread(20) * 5 * MS,
+            false => 200_000,
+        }
+    }
+
+    /// Returns the shard of a name.
+    pub fn shard_of(&self, name: usize) -> usize {
+        name % self.shards.len()
+    }
+
+    /// Returns the number of a name.
+    pub fn number_of(&self, name: &LockName) -> usize {
+        self.names.iter().position(|other| other == name).expect("nobody asks for another")
+    }
+
+    /// Returns the hint of a name.
+    pub fn hint_of(&self, name: usize) -> WakeHint {
+        WakeHint::of(&self.names[name])
+    }
+
+    /// Takes note of what happened.
+    pub fn note(&mut self, what: &str, numbers: [u64; 3]) {
+        let Trace { hash, lines } = &mut self.trace;
+        let mut mix = |number: u64| *hash = (*hash ^ number).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(17);
+        mix(self.now);
+        what.bytes().for_each(|byte| mix(byte.into()));
+        numbers.into_iter().for_each(mix);
+        if let Some(lines) = lines {
+            let [a, b, c] = numbers;
+            lines.push(format!("{:>12.6} {what} {a} {b} {c}", self.now as f64 / SEC as f64));
+        }
+    }
+
+    /// Adds words to the trace that are no part of its number.
+    pub fn say(&mut self, words: impl FnOnce() -> String) {
+        if let Some(lines) = &mut self.trace.lines {
+            lines.push(format!("{:>12.6}     {}", self.now as f64 / SEC as f64, words()));
+        }
+    }
+
+    /// Returns the number of the trace.
+    pub fn hash(&self) -> u64 {
+        self.trace.hash
+    }
+
+    /// Returns the trace in words.
+    pub fn lines(&self) -> &[String] {
+        self.trace.lines.as_deref().unwrap_or_default()
+    }
+}
