@@ -120,7 +120,10 @@ impl World {
             .flat_map(|lock| [Some(lock.home.conn), lock.moving.map(|place| place.conn)])
             .flatten()
             .collect();
-        let idle = |conn: &usize, link: &Link| !used.contains(conn) && (!link.open || link.draining);
+        let mute = |link: &Link| link.session().is_some_and(|session| session.mute);
+        let idle = |conn: &usize, link: &Link| {
+            !used.contains(conn) && (!link.open || (link.draining && !mute(link)))
+        };
         let conns: Vec<usize> = self.clients[client]
             .links
             .iter()
@@ -185,19 +188,7 @@ impl World {
         let local = self.clients[client].clock.at(self.now);
         let ttl = conn.map_or(ttl, |conn| self.ttl_of(client, conn));
         let hold = self.choices.spread(self.options.hold / MS) * MS;
-        let mut lock = Lock {
-            name,
-            ttl,
-            linger,
-            phase: Phase::Asked,
-            id: None,
-            until: 0,
-            home: Place { conn: 0, lock_ref: 0 },
-            moving: None,
-            settled: false,
-            let_go: local + hold,
-            asked: local,
-        };
+        let mut lock = Lock { let_go: local + hold, ..Lock::wanted(name, ttl, linger) };
         lock.home = self.begin(client, conn, &lock, mode);
         let client = &mut self.clients[client];
         client.next_key += 1;
@@ -358,12 +349,17 @@ impl World {
     fn leave_new_place(&mut self, client: usize) {
         let Some(key) = self.pick_lock(client, |lock| lock.moving.is_some()) else { return };
         let Some(place) = self.clients[client].locks.get_mut(&key).and_then(|lock| lock.moving.take()) else { return };
-        if let Some(link) = self.clients[client].links.get_mut(&place.conn)
-            && let Kind::Alone { .. } = link.kind
-        {
-            link.open = false;
-            self.conns[place.conn].client_open = false;
-            self.send_up(place.conn, Up::Reset);
+        let Some(link) = self.clients[client].links.get_mut(&place.conn) else { return };
+        match &mut link.kind {
+            Kind::Alone { .. } => {
+                link.open = false;
+                self.conns[place.conn].client_open = false;
+                self.send_up(place.conn, Up::Reset);
+            }
+            Kind::Session(session) => {
+                session.mute = true;
+                self.clients[client].trouble = self.now + 20 * SEC;
+            }
         }
     }
 }

@@ -79,7 +79,6 @@ pub struct Lock {
     pub settled: bool,
     /// When its client lets it go.
     pub let_go: u64,
-    pub asked: u64,
 }
 
 /// A client.
@@ -94,6 +93,8 @@ pub struct Client {
     pub next_key: u64,
     /// When it last was in trouble, or odd.
     pub trouble: u64,
+    /// The name that it has to have once, for one that asks when all faults are over.
+    pub probes: Option<usize>,
 }
 
 impl Client {
@@ -107,6 +108,7 @@ impl Client {
             locks: BTreeMap::new(),
             next_key: 0,
             trouble: 0,
+            probes: None,
         }
     }
 
@@ -136,6 +138,13 @@ impl Client {
 }
 
 impl Lock {
+    /// Makes one that is about to be asked for.
+    pub fn wanted(name: usize, ttl: Duration, linger: Duration) -> Lock {
+        let home = Place { conn: 0, lock_ref: 0 };
+        let (phase, until, let_go) = (Phase::Asked, 0, 0);
+        Lock { name, ttl, linger, phase, id: None, until, home, moving: None, settled: false, let_go }
+    }
+
     /// Returns true if its client believes in it.
     pub fn believed(&self, local: u64) -> bool {
         self.phase == Phase::Held && local < self.until

@@ -125,7 +125,7 @@ impl World {
         self.note("block", [conn as u64, up.into(), down.into()]);
         self.conns[conn].up.blocked |= up && self.conns[conn].client_open;
         self.conns[conn].down.blocked |= down;
-        let after = self.ping_time() + self.choices.spread(5_000) * MS;
+        let after = self.ping_time() + self.choices.spread(1_000) * MS;
         self.plan_in(after, Event::Unanswered { conn });
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use lockbroker_core::request::Mode;
 
-use crate::client::{Lock, Phase, Place};
+use crate::client::{Client, Lock};
 use crate::event::{Event, Mend};
 use crate::time::{SEC, nanos, plus_drift};
 use crate::world::World;
@@ -37,49 +37,38 @@ impl World {
             self.plan_in(SEC / 2, Event::Start { broker });
         }
         self.calls.clear();
-        let bound = plus_drift(self.max_ttl() + nanos(self.options.longest_linger())) + 6 * SEC;
+        let bound = plus_drift(self.max_ttl() + nanos(self.options.longest_linger())) + 6 * SEC + self.ping_time() + SEC;
         for name in 0..self.names.len() {
-            self.plan_probe(name, bound);
+            self.plan_probe(name);
         }
         self.plan_in(bound, Event::Judge);
         self.plan_in(3 * bound + 20 * SEC, Event::End);
     }
 
-    /// Lets a client ask for a name, with a wait, once all brokers are there.
-    fn plan_probe(&mut self, name: usize, bound: u64) {
+    /// Lets a client ask for a name, once all brokers are there.
+    fn plan_probe(&mut self, name: usize) {
         let clock = self.clients[0].clock;
         let client = self.clients.len();
-        self.clients.push(crate::client::Client::new(clock));
-        let ttl = self.options.ttls[0];
-        let local = clock.at(self.now);
-        let mut lock = Lock {
-            name,
-            ttl,
-            linger: Duration::ZERO,
-            phase: Phase::Asked,
-            id: None,
-            until: 0,
-            home: Place { conn: 0, lock_ref: 0 },
-            moving: None,
-            settled: false,
-            let_go: local + bound,
-            asked: local,
-        };
-        // Known to nobody yet: it asks as soon as it acts.
-        lock.home.conn = usize::MAX;
-        self.clients[client].locks.insert(1, lock);
+        self.clients.push(Client { probes: Some(name), ..Client::new(clock) });
         self.plan_in(SEC, Event::Act { client });
     }
 
-    /// Lets a probe ask that has not asked yet, or whose stream broke.
+    /// Lets a client ask that has not had its name yet, and asks for nothing now.
     pub fn ask_for_probe(&mut self, client: usize) {
-        let unasked = |lock: &&Lock| lock.phase == Phase::Asked && lock.home.conn == usize::MAX;
-        let Some(lock) = self.clients[client].locks.get(&1).filter(unasked).cloned() else { return };
-        let conn = self.open_session(client, lock.ttl);
-        let home = self.begin(client, Some(conn), &lock, Mode::Wait { max_wait: None, poll_interval: None });
-        if let Some(lock) = self.clients[client].locks.get_mut(&1) {
-            lock.home = home;
+        let Some(name) = self.clients[client].probes.filter(|name| !self.check.had[*name]) else { return };
+        if !self.clients[client].locks.is_empty() {
+            return;
         }
+        let ttl = self.options.ttls[0];
+        let conn = match self.clients[client].session() {
+            Some(conn) => conn,
+            None => self.open_session(client, ttl),
+        };
+        let mut lock = Lock::wanted(name, ttl, Duration::ZERO);
+        lock.home = self.begin(client, Some(conn), &lock, Mode::Wait { max_wait: None, poll_interval: None });
+        let client = &mut self.clients[client];
+        client.next_key += 1;
+        client.locks.insert(client.next_key, lock);
     }
 
     /// Checks that every name could be had.

@@ -139,6 +139,8 @@ impl World {
     /// Takes a stream as ended against the client's will.
     fn broken(&mut self, client: usize, conn: usize) {
         self.conns[conn].client_open = false;
+        // Its kernel answers with a reset, if anything comes through.
+        self.plan_in(self.ping_time(), Event::Unanswered { conn });
         let client = &mut self.clients[client];
         if let Some(link) = client.links.get_mut(&conn) {
             link.open = false;

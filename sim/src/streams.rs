@@ -8,7 +8,7 @@ use lockbroker_core::request::{LockRequest, StreamEnd};
 use lockbroker_core::{Item, Read, StreamKey};
 
 use crate::event::Event;
-use crate::net::{Down, News, Up};
+use crate::net::{Conn, Down, News, Up};
 use crate::time::{MS, SEC, less_drift, nanos};
 use crate::world::World;
 
@@ -238,7 +238,8 @@ impl World {
     /// Ends a connection whose other end answers no ping.
     pub fn unanswered(&mut self, conn: usize) {
         let broker = self.conns[conn].broker;
-        let blocked = self.conns[conn].up.blocked || self.conns[conn].down.blocked;
+        let Conn { up, down, client_open, .. } = &self.conns[conn];
+        let blocked = up.blocked || down.blocked || !client_open;
         if !blocked || !self.conns[conn].broker_open || self.brokers[broker].life != self.conns[conn].life {
             return;
         }
@@ -273,7 +274,7 @@ impl World {
 
     /// Returns how long a broker waits for the answer to a ping.
     pub fn ping_time(&self) -> u64 {
-        5 * SEC
+        2 * SEC
     }
 }
 
