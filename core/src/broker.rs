@@ -240,7 +240,8 @@ impl Broker {
     /// Begins to get a lock on a Session. What comes of it is told there.
     pub fn begin(&mut self, stream: StreamKey, lock_ref: LockRef, request: LockRequest, env: &mut impl Env) {
         self.turn(env, |cx| {
-            if cx.core.streams.get(stream).is_none_or(|stream| stream.is_over) {
+            // Its client may have been found silent in this very turn: nobody would end what it asks for.
+            if cx.core.streams.get_mut(stream).and_then(Stream::listening).is_none() {
                 return;
             }
             match cx.admit(stream, &request) {

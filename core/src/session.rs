@@ -93,7 +93,7 @@ impl Stream {
     }
 
     /// Returns the Session while its client may still ask on it.
-    fn listening(&mut self) -> Option<&mut Session> {
+    pub(crate) fn listening(&mut self) -> Option<&mut Session> {
         self.session_mut().filter(|session| session.closes_at.is_none())
     }
 }
