@@ -66,8 +66,8 @@ impl Outbox {
     const COALESCE_AMONG: usize = 8;
 
     /// Adds an item. A later one of the same sort for the same lock takes the place of one that is not read yet. Returns
-    /// false if the outbox is closed, and the item dropped.
-    pub(crate) fn push(&mut self, item: Item) -> bool {
+    /// false if the outbox is closed, and the item dropped. `in_place` breaks the rule that it goes to the end.
+    pub(crate) fn push(&mut self, item: Item, in_place: bool) -> bool {
         if self.closed {
             return false;
         }
@@ -76,6 +76,11 @@ impl Outbox {
         let recent = self.items.len().saturating_sub(Self::COALESCE_AMONG)..self.items.len();
         if let Some(old) = recent.rev().find(|index| item.supersedes(&self.items[*index])) {
             self.take(old);
+            if in_place {
+                self.unread += item.weight();
+                self.items.insert(old, item);
+                return true;
+            }
         }
         self.unread += item.weight();
         self.items.push_back(item);
@@ -142,12 +147,12 @@ mod tests {
         let mut outbox = Outbox::default();
         let renewed = |second| Item::Event(1, Event::Renewed { until: Time::from_nanos(second) });
         for second in 1..=100 {
-            outbox.push(renewed(second));
+            outbox.push(renewed(second), false);
         }
         let lost = Item::Event(1, Event::Lost(LostReason::Expired));
-        outbox.push(lost.clone());
+        outbox.push(lost.clone(), false);
         outbox.close();
-        assert!(!outbox.push(Item::Event(1, Event::Released)));
+        assert!(!outbox.push(Item::Event(1, Event::Released), false));
         assert_eq!(read(&mut outbox), [renewed(100), lost]);
         assert_eq!(outbox.read(), Read::End);
     }
@@ -155,9 +160,9 @@ mod tests {
     #[test]
     fn one_locks_events_do_not_take_anothers_place() {
         let mut outbox = Outbox::default();
-        outbox.push(Item::Event(1, Event::Queued { position: 2 }));
-        outbox.push(Item::Event(2, Event::Queued { position: 3 }));
-        outbox.push(Item::Event(1, Event::Queued { position: 1 }));
+        outbox.push(Item::Event(1, Event::Queued { position: 2 }), false);
+        outbox.push(Item::Event(2, Event::Queued { position: 3 }), false);
+        outbox.push(Item::Event(1, Event::Queued { position: 1 }), false);
         assert_eq!(
             read(&mut outbox),
             [Item::Event(2, Event::Queued { position: 3 }), Item::Event(1, Event::Queued { position: 1 })]
@@ -169,8 +174,8 @@ mod tests {
         let mut outbox = Outbox::default();
         let lock_id =
             LockId { grant: GrantId::from_random(1), token: FencingToken::new(1).unwrap(), linger: Duration::ZERO };
-        outbox.push(Item::Event(7, Event::Acquired { lock_id, until: Time::from_nanos(1) }));
-        (1..=3).for_each(|seq| assert!(outbox.push(ack(seq, vec![1; 9]))));
+        outbox.push(Item::Event(7, Event::Acquired { lock_id, until: Time::from_nanos(1) }), false);
+        (1..=3).for_each(|seq| assert!(outbox.push(ack(seq, vec![1; 9]), false)));
         assert_eq!(outbox.unread(), 11, "an ack takes the place of the one before it");
         assert!(outbox.retract_grant(7) && !outbox.retract_grant(7));
         assert_eq!(outbox.unread(), 10);
@@ -181,9 +186,9 @@ mod tests {
     #[test]
     fn an_ack_does_not_overtake_a_grant() {
         let mut outbox = Outbox::default();
-        outbox.push(ack(1, vec![]));
-        outbox.push(Item::Event(7, Event::Released));
-        outbox.push(ack(2, vec![7]));
+        outbox.push(ack(1, vec![]), false);
+        outbox.push(Item::Event(7, Event::Released), false);
+        outbox.push(ack(2, vec![7]), false);
         assert_eq!(read(&mut outbox), [Item::Event(7, Event::Released), ack(2, vec![7])]);
     }
 }

@@ -20,21 +20,62 @@ pub enum Rule {
     ClockLag,
     /// A grant is sent only to a shard that is known to be open (R20a).
     GrantOnlyIfOpen,
+    /// A grant that was sent before the latest heartbeat came is renewed before it is announced (R19).
+    AnnouncedAfterHeartbeat,
+    /// An ack that takes the place of an unread one goes to the end of the outbox (R19).
+    AckAtEnd,
+    /// A loss is told a notice before the validity is over (R6a).
+    LostInTime,
+    /// A lock whose renewals cover no heartbeat is lost with its client's validity (R19).
+    CoverCounts,
+    /// What may have been granted is deleted if nobody believes in it (R5).
+    CleanUp,
+    /// A hand-over that may have landed is deleted under its new id too (R5).
+    HandOverCleanedUp,
+    /// A grant that its client has not read is released at once, and without a linger (R8).
+    UnreadGoesAtOnce,
+    /// A reattached lock is protected for `--max-ttl` (R12).
+    Protected,
+    /// The new id of a reattach that was given up is never deleted (R12).
+    NewIdStays,
+    /// A release that begins a linger leaves the item its T.
+    LingerKeepsLife,
+    /// A lock that is closed in mid-reattach lingers, under whichever id.
+    MovingReleaseLingers,
+    /// A Session that was found silent takes no more requests.
+    SilentTakesNothing,
+    /// A lock that was told lost is released when its validity is over, and not before (R6a).
+    LostWaits,
 }
 
 impl Rule {
+    /// All of them, by the names that tests use.
+    pub const ALL: &[(&str, Rule)] = &[
+        ("ids-compared", Rule::IdsCompared),
+        ("new-id-on-reattach", Rule::NewIdOnReattach),
+        ("quarantine", Rule::Quarantine),
+        ("answer-in-time", Rule::AnswerInTime),
+        ("silence", Rule::Silence),
+        ("reset-is-silence", Rule::ResetIsSilence),
+        ("clock-lag", Rule::ClockLag),
+        ("grant-only-if-open", Rule::GrantOnlyIfOpen),
+        ("announced-after-heartbeat", Rule::AnnouncedAfterHeartbeat),
+        ("ack-at-end", Rule::AckAtEnd),
+        ("lost-in-time", Rule::LostInTime),
+        ("cover-counts", Rule::CoverCounts),
+        ("clean-up", Rule::CleanUp),
+        ("hand-over-cleaned-up", Rule::HandOverCleanedUp),
+        ("unread-goes-at-once", Rule::UnreadGoesAtOnce),
+        ("protected", Rule::Protected),
+        ("new-id-stays", Rule::NewIdStays),
+        ("linger-keeps-life", Rule::LingerKeepsLife),
+        ("moving-release-lingers", Rule::MovingReleaseLingers),
+        ("silent-takes-nothing", Rule::SilentTakesNothing),
+        ("lost-waits", Rule::LostWaits),
+    ];
+
     /// Returns the rule that a test names so.
     pub fn named(name: &str) -> Option<Rule> {
-        Some(match name {
-            "ids-compared" => Rule::IdsCompared,
-            "new-id-on-reattach" => Rule::NewIdOnReattach,
-            "quarantine" => Rule::Quarantine,
-            "answer-in-time" => Rule::AnswerInTime,
-            "silence" => Rule::Silence,
-            "reset-is-silence" => Rule::ResetIsSilence,
-            "clock-lag" => Rule::ClockLag,
-            "grant-only-if-open" => Rule::GrantOnlyIfOpen,
-            _ => return None,
-        })
+        Rule::ALL.iter().find(|(named, _)| *named == name).map(|(_, rule)| *rule)
     }
 }

@@ -14,6 +14,7 @@ use crate::ledger::{Due, Ledger};
 use crate::lock::lease;
 use crate::outbox::{Item, Outbox, Read};
 use crate::request::{ProtocolError, StreamEnd};
+use crate::rules::Rule;
 use crate::slab::Key;
 
 /// How many locks of one stream are looked at in one turn, so that a Session with many delays nobody else.
@@ -111,8 +112,9 @@ impl<E: Env> Cx<'_, E> {
     }
 
     pub(crate) fn push(&mut self, key: StreamKey, item: Item) {
+        let in_place = self.env.breaks(Rule::AckAtEnd);
         self.write(key, |outbox| {
-            outbox.push(item);
+            outbox.push(item, in_place);
         });
     }
 

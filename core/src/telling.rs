@@ -7,6 +7,7 @@ use crate::event::Event;
 use crate::hold::{HoldKey, State, Subscriber};
 use crate::ledger::Due;
 use crate::outbox::{Item, Outbox};
+use crate::rules::Rule;
 use crate::session::{Kind, Stream};
 
 impl<E: Env> Cx<'_, E> {
@@ -48,8 +49,9 @@ impl<E: Env> Cx<'_, E> {
     /// Tells the client of its grant, whose command was sent at `sent`. Returns false if it has to be renewed first (R19).
     pub(crate) fn announce(&mut self, me: HoldKey, sent: Time, granted: Event) -> bool {
         let Some(Subscriber { stream, .. }) = self.hold(me).subscriber else { return false };
+        let breaks = self.env.breaks(Rule::AnnouncedAfterHeartbeat);
         let covered = match self.core.streams.get_mut(stream).and_then(Stream::session_mut) {
-            Some(session) => session.ledger.announce(sent),
+            Some(session) => session.ledger.announce(if breaks { self.now } else { sent }),
             None => Some(sent),
         };
         if let Some(subscriber) = &mut self.hold_mut(me).subscriber {

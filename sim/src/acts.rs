@@ -44,7 +44,10 @@ impl World {
             let lock = self.clients[client].locks[&key].clone();
             if lock.phase == Phase::Held {
                 self.report.ran_out += 1;
-                self.check_cause(client, &lock, "its validity ran out, and nobody told it");
+                // Whatever became of the lock, that was to be told before.
+                if self.is_heard(client, &lock) {
+                    self.check.fail(format!("client {client} was not told that it lost n{}", lock.name));
+                }
             }
             self.forget(client, key);
         }

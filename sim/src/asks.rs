@@ -44,6 +44,13 @@ impl World {
         {
             self.check.lineage.insert(to.get(), from.get());
         }
+        match &request {
+            Request::Grant { id, .. } | Request::HandOver { to: id, .. } => {
+                self.check.askers.insert(id.get(), (broker, life));
+            }
+            Request::Linger { from, .. } => self.check_linger(broker, name, *from),
+            _ => {}
+        }
         let ask = Ask {
             broker,
             life,
@@ -110,7 +117,7 @@ impl World {
     fn way(&mut self, ask: &Ask) -> Way {
         let shard = self.shard_of(ask.name);
         if self.brokers[ask.broker].cut[shard] {
-            self.brokers[ask.broker].trouble = self.now;
+            self.shards[shard].trouble = self.now;
             return match self.among(3) {
                 0 => Way::Refused { after: SEC, error: StoreError::unavailable("it cannot be reached", None) },
                 1 => Way::Refused { after: HOP, error: StoreError::unavailable("it cannot be reached", None) },
@@ -171,6 +178,7 @@ impl World {
             3 => 3 * SEC,
             _ => self.choices.spread(3_000) * MS,
         };
+        self.sweep(shard);
         let (reply, effect) = self.shards[shard].carry_out(&ask, self.now, early, self.rule);
         self.note("carry", [ask.broker as u64, ask.name as u64, what(&ask.request)]);
         self.say(|| format!("{}: {}", words::request(&ask.request), words::reply(&reply)));

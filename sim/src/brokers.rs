@@ -291,7 +291,7 @@ impl World {
     /// Returns when a broker was last in trouble.
     pub fn broker_trouble(&self, broker: usize) -> u64 {
         let node = &self.brokers[broker];
-        let busy = node.core.is_none() || node.is_paused() || node.draining || node.cut.contains(&true);
+        let busy = node.core.is_none() || node.is_paused() || node.draining;
         if busy { self.now } else { node.trouble }
     }
 

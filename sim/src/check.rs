@@ -1,6 +1,6 @@
 //! What must hold after every event.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use lockbroker_core::lock::GrantId;
 use lockbroker_core::store::ItemState;
@@ -45,6 +45,10 @@ pub struct Checker {
     pub lineage: BTreeMap<u64, u64>,
     /// When a name's lock was last reattached, or released by a call.
     pub moved: Vec<u64>,
+    /// The grants that were told to a client.
+    pub told: BTreeSet<u64>,
+    /// Which broker asked for an id, in which life.
+    pub askers: BTreeMap<u64, (usize, u32)>,
     /// When a name's item was last granted or removed.
     pub changed: Vec<u64>,
     /// The names that have been had since all faults ended.
@@ -62,6 +66,8 @@ impl Checker {
             tokens: vec![0; names],
             epochs: vec![0; names],
             lineage: BTreeMap::new(),
+            told: BTreeSet::new(),
+            askers: BTreeMap::new(),
             moved: vec![0; names],
             changed: vec![0; names],
             had: vec![false; names],
@@ -187,6 +193,34 @@ impl World {
                 believer.name,
                 words::number(believer.id)
             ));
+        }
+    }
+
+    /// Checks that a grant lingers only if its client can know of it. Ids of reattaches come from clients. One that was lost
+    /// before its client has read of it, as when its broker stood still, lingers too.
+    pub fn check_linger(&mut self, broker: usize, name: usize, from: GrantId) {
+        let id = from.get();
+        if self.options.dawdle > 0 || self.broker_trouble(broker) + 20 * SEC > self.now {
+            return;
+        }
+        let moved = self.check.lineage.contains_key(&id) || self.check.lineage.values().any(|old| *old == id);
+        if !moved && !self.check.told.contains(&id) {
+            self.check.fail(format!("n{name} lingers, and nobody was told that it was granted"));
+        }
+    }
+
+    /// Forgets what has expired. No item of a broker that is well is left to do so, but for those of reattaches.
+    pub fn sweep(&mut self, shard: usize) {
+        for (name, item) in self.shards[shard].sweep(self.now) {
+            let ItemState::Held(id) = item.state else { continue };
+            let Some((broker, life)) = self.check.askers.get(&id.get()).copied() else { continue };
+            let well = self.is_well(shard, 6 * SEC) && self.broker_trouble(broker) + 6 * SEC < item.expires;
+            let alive = self.brokers[broker].life == life && self.shards[shard].trouble + 6 * SEC < item.expires;
+            let few = self.options.settings.max_locks.get() < 100;
+            if well && alive && !few && self.options.dawdle == 0 {
+                let id = words::number(id.get());
+                self.check.fail(format!("broker {broker} left the item of n{name} to expire, held as {id}"));
+            }
         }
     }
 

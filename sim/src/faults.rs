@@ -181,7 +181,7 @@ impl World {
         match mend {
             Mend::Cut { broker, shard } => {
                 self.brokers[broker].cut[shard] = false;
-                self.brokers[broker].trouble = self.now;
+                self.shards[shard].trouble = self.now;
             }
             Mend::Uncertain { shard } => {
                 self.shards[shard].uncertain = false;

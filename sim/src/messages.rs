@@ -203,30 +203,35 @@ impl World {
         }
     }
 
-    /// Returns true if nothing went wrong lately that could have cost a client its lock, so that there is no excuse.
-    pub fn is_blameless(&self, client: usize, lock: &Lock) -> bool {
+    /// Returns true if nothing went wrong lately between a client and its broker that could have cost it a message.
+    pub fn is_heard(&self, client: usize, lock: &Lock) -> bool {
         if self.options.dawdle > 0 || self.options.tick > 300_000_000 {
             return false;
         }
         let conn = &self.conns[lock.home.conn];
         let blocked = conn.up.blocked || conn.down.blocked;
-        let shard = &self.shards[self.shard_of(lock.name)];
-        let busy = shard.slow || shard.uncertain || shard.full || !shard.open;
-        let muted = self.clients[client].is_paused();
         let trouble = [
             if blocked { self.now } else { conn.trouble },
-            if busy { self.now } else { shard.trouble },
-            if muted { self.now } else { self.clients[client].trouble },
+            if self.clients[client].is_paused() { self.now } else { self.clients[client].trouble },
             self.broker_trouble(conn.broker),
             self.check.moved[lock.name],
         ];
         let since = crate::time::nanos(lock.ttl) + 3 * SEC;
-        trouble.iter().all(|at| *at + since < self.now) && self.now > since
+        self.now > since && trouble.iter().all(|at| *at + since < self.now)
+    }
+
+    /// Returns true if nothing went wrong lately between the brokers and a shard.
+    pub fn is_well(&self, shard: usize, since: u64) -> bool {
+        let cut = self.brokers.iter().any(|node| node.cut[shard]);
+        let shard = &self.shards[shard];
+        let busy = shard.slow || shard.uncertain || shard.full || !shard.open || cut;
+        !busy && self.now > since && shard.trouble + since < self.now
     }
 
     /// Fails if a client has lost its lock without a cause.
     pub fn check_cause(&mut self, client: usize, lock: &Lock, how: &str) {
-        if self.is_blameless(client, lock) {
+        let since = crate::time::nanos(lock.ttl) + 3 * SEC;
+        if self.is_heard(client, lock) && self.is_well(self.shard_of(lock.name), since) {
             self.check.fail(format!("client {client} lost n{} without a cause: {how}", lock.name));
         }
     }

@@ -179,6 +179,17 @@ impl Shard {
         self.token += 1_000_000;
     }
 
+    /// Forgets the items that have expired, and returns them.
+    pub fn sweep(&mut self, now: u64) -> Vec<(usize, Item)> {
+        if self.items.values().all(|item| item.expires > now) {
+            return Vec::new();
+        }
+        let expired = self.items.iter().filter(|(_, item)| item.expires <= now);
+        let expired = expired.map(|(name, item)| (*name, item.clone())).collect();
+        self.items.retain(|_, item| item.expires > now);
+        expired
+    }
+
     /// Returns a name's item, if it lives.
     pub fn item(&self, name: usize, now: u64) -> Option<&Item> {
         self.items.get(&name).filter(|item| item.expires > now)
@@ -205,7 +216,6 @@ impl Shard {
     /// less from the sending on.
     pub fn carry_out(&mut self, ask: &Ask, now: u64, early: u64, rule: Option<Rule>) -> (Reply, Effect) {
         let name = ask.name;
-        self.items.retain(|_, item| item.expires > now);
         let latest = |ttl: u32| now + u64::from(ttl) * SEC;
         let expires = |ttl: u32| {
             let earliest = (ask.sent + (u64::from(ttl) * SEC).saturating_sub(3 * SEC)).max(now);

@@ -5,6 +5,7 @@ use std::time::Duration;
 use lockbroker_core::event::Event as LockEvent;
 use lockbroker_core::lock::lease;
 use lockbroker_core::request::{LockRequest, StreamEnd};
+use lockbroker_core::rules::Rule;
 use lockbroker_core::{Item, Read, StreamKey};
 
 use crate::event::Event;
@@ -74,6 +75,7 @@ impl World {
                 }
             }
             Up::Close => self.end_at_broker(conn, StreamEnd::Closed),
+            Up::Reset if self.rule == Some(Rule::ResetIsSilence) => self.end_at_broker(conn, StreamEnd::Closed),
             Up::Reset => self.end_at_broker(conn, StreamEnd::Unresponsive),
             Up::Heartbeat(_) | Up::Begin(..) | Up::End(_) => self.take_on_session(conn, message),
         }
@@ -160,7 +162,10 @@ impl World {
             },
             Item::Event(lock_ref, event) => {
                 let news = match event {
-                    LockEvent::Acquired { lock_id, until } => News::Acquired { lock_id, expires: expires(until) },
+                    LockEvent::Acquired { lock_id, until } => {
+                        self.check.told.insert(lock_id.grant.get());
+                        News::Acquired { lock_id, expires: expires(until) }
+                    }
                     LockEvent::Renewed { until } => News::Renewed { expires: expires(until) },
                     LockEvent::NotAcquired { .. } => News::NotAcquired,
                     LockEvent::Queued { .. } => News::Queued,

@@ -10,6 +10,7 @@ use crate::event::{Event, Reason};
 use crate::failure::{Cause, Failure};
 use crate::lock::{GrantId, Owner};
 use crate::request::Mode;
+use crate::rules::Rule;
 use crate::store::{Granted, ItemState, LockStatus, Reply, Request};
 
 /// By how much a wait may outlast `max_wait` for an attempt, or a look, that is under way.
@@ -59,7 +60,7 @@ impl Attempt {
                     }
                     Ok(Granted::No) => Outcome::Taken,
                     Err(error) => {
-                        if error.may_have_landed() {
+                        if error.may_have_landed() && !cx.env.breaks(Rule::CleanUp) {
                             cx.clean_up(me, self.id, life);
                         }
                         Outcome::Failed(error.into())

@@ -6,6 +6,7 @@ use super::{End, Grant, HandingOver, HoldKey, State, Stimulus};
 use crate::Time;
 use crate::broker::{Call, Cx};
 use crate::env::{Env, ReleaseCause};
+use crate::rules::Rule;
 
 /// Renews no more, and waits until its client no longer believes in the lock. The client may end that early, and so may a
 /// Release call.
@@ -30,7 +31,8 @@ impl Expiring {
         (delivered, told): (bool, bool),
         cx: &mut Cx<'_, E>,
     ) -> State {
-        let told_until = if delivered { cx.hold(me).lease_end(&grant) } else { cx.now };
+        let waits = delivered && !(told && cx.env.breaks(Rule::LostWaits));
+        let told_until = if waits { cx.hold(me).lease_end(&grant) } else { cx.now };
         let believed_until = grant.protected_until.map_or(told_until, |until| until.max(told_until));
         cx.look_later(me);
         State::Expiring(Box::new(Expiring { grant, since, delivered, told, believed_until, look: None }))

@@ -1,5 +1,7 @@
 //! Holding a lock: announcing it, renewing it, and looking at the store for those who wait behind it.
 
+use std::time::Duration;
+
 use super::release::Release;
 use super::{End, Expiring, Grant, HandingOver, HoldKey, State, Stimulus};
 use crate::Time;
@@ -216,7 +218,9 @@ impl Held {
     fn lost_at<E: Env>(&self, me: HoldKey, cx: &Cx<'_, E>) -> Time {
         let (ttl, lease_end) = (cx.hold(me).ttl, cx.hold(me).lease_end(&self.grant));
         let covered_until = cx.covered_since(me).map(|since| since + lease(ttl));
-        covered_until.map_or(lease_end, |covered| covered.min(lease_end)) - notice(ttl)
+        let covered_until = covered_until.filter(|_| !cx.env.breaks(Rule::CoverCounts));
+        let notice = if cx.env.breaks(Rule::LostInTime) { Duration::ZERO } else { notice(ttl) };
+        covered_until.map_or(lease_end, |covered| covered.min(lease_end)) - notice
     }
 
     fn renew<E: Env>(mut self, me: HoldKey, due: Time, cx: &mut Cx<'_, E>) -> State {
@@ -278,7 +282,8 @@ impl Held {
             return self.lost(me, LostReason::TakenOver, cx);
         }
         // A grant that its client has not read is released at once, and does not linger (R8).
-        let delivered = self.grant.is_known(announced && !cx.retract_grant(me));
+        let unread = !cx.env.breaks(Rule::UnreadGoesAtOnce) && cx.retract_grant(me);
+        let delivered = self.grant.is_known(announced && !unread);
         let (caller, cause) = match end {
             End::Unresponsive if cx.env.breaks(Rule::Silence) => (None, ReleaseCause::Silent),
             End::Unresponsive | End::Superseded => return self.expire(me, delivered, false, cx),

@@ -106,7 +106,7 @@ impl Reattaching {
         let sent = cx.counted_from(sent);
         let why = match swapped {
             Ok(Change::Done) if cx.hold(me).counts(sent, cx.now) => {
-                let protected_until = Some(cx.now + cx.core.settings.max_ttl);
+                let protected_until = Some(cx.now + cx.core.settings.max_ttl).filter(|_| !cx.env.breaks(Rule::Protected));
                 let grant = Grant { id: self.new, token: self.token, sent, protected_until };
                 return Held::begin(me, grant, &Mode::Reattach(self.lock_id), self.asked, cx);
             }
@@ -127,6 +127,9 @@ impl Reattaching {
             return self.again(me, cx);
         }
         if cx.now >= self.give_up {
+            if cx.env.breaks(Rule::NewIdStays) {
+                cx.clean_up(me, self.new, self.life);
+            }
             return cx.refuse(me, Event::Failed(why.into()));
         }
         let until = cx.now + cx.retry_pause(self.failures);
@@ -152,7 +155,7 @@ impl Reattaching {
     fn released<E: Env>(&self, me: HoldKey, end: End, cx: &mut Cx<'_, E>) {
         let linger = cx.hold(me).linger;
         match end {
-            End::Closed | End::Release(..) if linger.is_zero() => {
+            End::Closed | End::Release(..) if linger.is_zero() || cx.env.breaks(Rule::MovingReleaseLingers) => {
                 for id in [self.old, self.new] {
                     cx.clean_up(me, id, self.life);
                 }

@@ -13,6 +13,7 @@ use crate::failure::Failure;
 use crate::lock::{FencingToken, GrantId, LingerId, LockId, item_ttl};
 use crate::queue::{Ticket, Waiter};
 use crate::request::Ended;
+use crate::rules::Rule;
 use crate::store::{Change, Granted, ItemState, LockStatus, Note, Reply, Request, StoreError};
 
 /// When a Release call is answered that the store has not answered.
@@ -200,7 +201,7 @@ impl HandingOver {
             }
             answer => {
                 release.unsure = answer.as_ref().err().is_none_or(StoreError::may_have_landed);
-                if release.unsure {
+                if release.unsure && !cx.env.breaks(Rule::HandOverCleanedUp) {
                     cx.clean_up(me, new, life);
                 }
                 cx.put_back(&name, ticket, to);
@@ -247,7 +248,8 @@ impl Releasing {
         // Until its item may have run out, and until a memory lost since the last renewal may have been opened again.
         let alone_until = (cx.hold(me).lease_end(&grant) + linger).min(grant.sent + max_ttl);
         let tries = Duration::from_secs(item_ttl(max_ttl, linger).into());
-        let life = grant.item_ttl(me, cx);
+        let short = cx.env.breaks(Rule::LingerKeepsLife);
+        let life = if short { item_ttl(Duration::ZERO, linger) } else { grant.item_ttl(me, cx) };
         Releasing::begin_with(me, release, (linger, life, tries), Some(alone_until), cx)
     }
 

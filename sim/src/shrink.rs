@@ -1,0 +1,92 @@
+//! Runs, and the search for the plainest choices with which a run still fails.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use lockbroker_core::rules::Rule;
+
+use crate::choices::Choices;
+use crate::marks::Marks;
+use crate::report::Report;
+use crate::world::World;
+
+/// What came of a run.
+#[derive(Debug, Clone)]
+pub struct Run {
+    pub violation: Option<String>,
+    /// The number of its trace.
+    pub hash: u64,
+    /// Its trace in words, if that was asked for.
+    pub lines: Vec<String>,
+    /// All that was left to chance.
+    pub answers: Vec<u64>,
+    pub report: Report,
+    pub marks: Marks,
+}
+
+/// Runs a seed.
+pub fn seeded(seed: u64, rule: Option<Rule>, traced: bool) -> Run {
+    run(Choices::seeded(seed, 0), rule, traced)
+}
+
+/// Runs a list of choices.
+pub fn recorded(answers: Vec<u64>, rule: Option<Rule>, traced: bool) -> Run {
+    run(Choices::recorded(answers), rule, traced)
+}
+
+fn run(choices: Choices, rule: Option<Rule>, traced: bool) -> Run {
+    let mut world = World::new(choices, rule, traced);
+    // A core that panics violates more than a rule.
+    let violation = catch_unwind(AssertUnwindSafe(|| world.run()));
+    let violation = violation.unwrap_or_else(|_| Some("the core panicked".to_owned()));
+    Run {
+        violation,
+        hash: world.hash(),
+        lines: world.lines().to_vec(),
+        answers: world.choices.asked().iter().map(|asked| asked.answer).collect(),
+        report: world.report.clone(),
+        marks: world.marks.clone(),
+    }
+}
+
+/// Returns plainer choices with which the run fails too: fewer that are not 0.
+pub fn shrink(answers: Vec<u64>, rule: Option<Rule>) -> Vec<u64> {
+    let fails = |answers: &[u64]| recorded(answers.to_vec(), rule, false).violation.is_some();
+    let mut best = trim(answers);
+    if !fails(&best) {
+        return best;
+    }
+    let mut tries = 0;
+    let mut span = best.len().next_power_of_two() / 2;
+    while span > 0 && tries < 6_000 {
+        let mut at = 0;
+        while at < best.len() && tries < 6_000 {
+            let end = (at + span).min(best.len());
+            if best[at..end].iter().any(|answer| *answer != 0) {
+                tries += 1;
+                let mut plainer = best.clone();
+                plainer[at..end].fill(0);
+                let plainer = trim(plainer);
+                if fails(&plainer) {
+                    best = plainer;
+                }
+            }
+            at = end;
+        }
+        span /= 2;
+    }
+    best
+}
+
+fn trim(mut answers: Vec<u64>) -> Vec<u64> {
+    while answers.last() == Some(&0) {
+        answers.pop();
+    }
+    answers
+}
+
+/// Returns the seconds for which this process has run on a CPU.
+pub fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/schedstat").unwrap_or_default();
+    let nanos: f64 = stat.split_whitespace().next().and_then(|nanos| nanos.parse().ok()).unwrap_or(0.0);
+    nanos / 1e9
+}
