@@ -46,9 +46,9 @@ impl World {
         }
         match &request {
             Request::Grant { id, .. } | Request::HandOver { to: id, .. } => {
-                self.check.askers.insert(id.get(), (broker, life));
+                self.check.askers.insert(id.get(), (broker, life, self.now));
             }
-            Request::Linger { from, .. } => self.check_linger(broker, name, *from),
+            Request::Linger { from, .. } => self.check_linger(name, *from),
             _ => {}
         }
         let ask = Ask {
@@ -132,7 +132,8 @@ impl World {
             self.shards[shard].trouble = self.now;
             return Way::Full { carried: self.among(2) == 1 };
         }
-        if self.shards[shard].uncertain && self.odd(300_000) {
+        let rate = if self.shards[shard].uncertain { 300_000 } else { 5_000 };
+        if self.options.has(Fault::Uncertain) && self.odd(rate) {
             self.shards[shard].trouble = self.now;
             return self.given_up();
         }

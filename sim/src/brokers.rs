@@ -143,7 +143,7 @@ impl World {
         if node.scheduled.is_none_or(|scheduled| due.nanos() < scheduled) {
             node.scheduled = Some(due.nanos());
             let (at, life) = (node.clock.when(due.nanos()), node.life);
-            let late = if self.odd(self.options.dawdle) { self.choices.spread(50) * MS } else { 0 };
+            let late = if self.odd(self.options.dawdle) { self.choices.spread(400) * MS } else { 0 };
             self.plan(at + late, Event::Timer { broker, life });
         }
     }

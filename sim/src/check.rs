@@ -47,8 +47,8 @@ pub struct Checker {
     pub moved: Vec<u64>,
     /// The grants that were told to a client.
     pub told: BTreeSet<u64>,
-    /// Which broker asked for an id, in which life.
-    pub askers: BTreeMap<u64, (usize, u32)>,
+    /// Which broker asked for an id, in which life, and when.
+    pub askers: BTreeMap<u64, (usize, u32, u64)>,
     /// When a name's item was last granted or removed.
     pub changed: Vec<u64>,
     /// The names that have been had since all faults ended.
@@ -183,7 +183,12 @@ impl World {
             Some(ItemState::Held(id)) => self.check.descends(GrantId::get(id), believer.id),
             Some(ItemState::Lingering(_)) | None => false,
         };
-        if !stands {
+        let sure = shard.items.get(&believer.name).map_or(0, |item| item.sure);
+        if stands && sure < believer.until {
+            let short = (believer.until - sure) as f64 / SEC as f64;
+            let Believer { client, name, .. } = believer;
+            self.check.fail(format!("client {client} believes in n{name} for {short} s longer than its item is sure to live"));
+        } else if !stands {
             let item = shard.items.get(&believer.name);
             let item = item.map(|item| format!("{} until {}", words::state(item.state), item.expires / 1_000_000));
             let left = (believer.until - self.now.min(believer.until)) as f64 / SEC as f64;
@@ -198,9 +203,10 @@ impl World {
 
     /// Checks that a grant lingers only if its client can know of it. Ids of reattaches come from clients. One that was lost
     /// before its client has read of it, as when its broker stood still, lingers too.
-    pub fn check_linger(&mut self, broker: usize, name: usize, from: GrantId) {
+    pub fn check_linger(&mut self, name: usize, from: GrantId) {
         let id = from.get();
-        if self.options.dawdle > 0 || self.broker_trouble(broker) + 20 * SEC > self.now {
+        let asked = self.check.askers.get(&id).map_or(0, |(_, _, asked)| *asked);
+        if asked + 2 * SEC < self.now {
             return;
         }
         let moved = self.check.lineage.contains_key(&id) || self.check.lineage.values().any(|old| *old == id);
@@ -213,14 +219,23 @@ impl World {
     pub fn sweep(&mut self, shard: usize) {
         for (name, item) in self.shards[shard].sweep(self.now) {
             let ItemState::Held(id) = item.state else { continue };
-            let Some((broker, life)) = self.check.askers.get(&id.get()).copied() else { continue };
-            let well = self.is_well(shard, 6 * SEC) && self.broker_trouble(broker) + 6 * SEC < item.expires;
-            let alive = self.brokers[broker].life == life && self.shards[shard].trouble + 6 * SEC < item.expires;
+            let Some((broker, life, _)) = self.check.askers.get(&id.get()).copied() else { continue };
+            let well = self.is_well(shard, 4 * SEC) && self.broker_trouble(broker) + 4 * SEC < item.expires;
+            let alive = self.brokers[broker].life == life && self.shards[shard].trouble + 4 * SEC < item.expires;
             let few = self.options.settings.max_locks.get() < 100;
-            if well && alive && !few && self.options.dawdle == 0 {
+            if item.whole && well && alive && !few && self.options.dawdle == 0 {
                 let id = words::number(id.get());
                 self.check.fail(format!("broker {broker} left the item of n{name} to expire, held as {id}"));
             }
+        }
+    }
+
+    /// Checks that nobody waits but those who ask since all faults ended, once the others have left.
+    pub fn check_waiters(&mut self) {
+        let wanting = self.check.had.iter().filter(|had| !**had).count();
+        let waiting: usize = self.brokers.iter().filter_map(|node| Some(node.core.as_ref()?.counts().waiting)).sum();
+        if waiting > wanting {
+            self.check.fail(format!("{waiting} wait, and only {wanting} names are asked for"));
         }
     }
 

@@ -20,6 +20,10 @@ pub struct Item {
     pub state: ItemState,
     /// When it is gone.
     pub expires: u64,
+    /// True if that is not earlier than it has to be.
+    pub whole: bool,
+    /// Until when it was certain to live, whatever the server's clock did.
+    pub sure: u64,
 }
 
 /// A shard: one server's memory.
@@ -200,13 +204,22 @@ impl Shard {
         FencingToken::new(self.token).expect("no run draws so many")
     }
 
-    fn change(&mut self, name: usize, (from, to): (ItemState, ItemState), expires: u64, breaks: bool) -> Change {
+    fn change(
+        &mut self,
+        name: usize,
+        (from, to): (ItemState, ItemState),
+        (latest, expires, whole, sure): (u64, u64, bool, u64),
+        breaks: bool,
+    ) -> Change {
         match self.items.get_mut(&name) {
             None => Change::Gone,
             Some(item) if item.state != from && !breaks => Change::TakenOver,
             Some(item) => {
                 item.state = to;
-                item.expires = expires;
+                // The server's clock never goes back: a later command of the same T shortens nothing.
+                item.whole = whole;
+                item.expires = expires.max(item.expires.min(latest));
+                item.sure = sure.max(item.sure.min(latest));
                 Change::Done
             }
         }
@@ -221,23 +234,27 @@ impl Shard {
             let earliest = (ask.sent + (u64::from(ttl) * SEC).saturating_sub(3 * SEC)).max(now);
             latest(ttl).saturating_sub(early).max(earliest) + 1
         };
+        // What lands long after its broker has given it up may be left to expire.
+        let whole = early == 0 && now < ask.sent + 3 * SEC;
+        let sure = |ttl: u32| ask.sent + (u64::from(ttl) * SEC).saturating_sub(3 * SEC);
+        let life = |ttl: u32| (latest(ttl), expires(ttl), whole, sure(ttl));
         let mut effect = Effect::default();
         let forced = rule == Some(Rule::IdsCompared);
         let reply = match &ask.request {
-            _ if ask.reasserts => self.reassert(ask, expires),
+            _ if ask.reasserts => self.reassert(ask, whole, expires),
             Request::Grant { id, ttl } => {
                 if self.items.contains_key(&name) {
                     Reply::Granted(Ok(Granted::No))
                 } else {
                     effect.granted = true;
                     let state = ItemState::Held(*id);
-                    self.items.insert(name, Item { state, expires: expires(*ttl) });
+                    self.items.insert(name, Item { state, expires: expires(*ttl), whole, sure: sure(*ttl) });
                     Reply::Granted(Ok(Granted::Yes(self.next_token())))
                 }
             }
             Request::HandOver { from, to, ttl } => {
                 let (from, to) = (ItemState::Held(*from), ItemState::Held(*to));
-                match self.change(name, (from, to), expires(*ttl), false) {
+                match self.change(name, (from, to), life(*ttl), false) {
                     Change::Done => {
                         effect.granted = true;
                         Reply::Granted(Ok(Granted::Yes(self.next_token())))
@@ -246,22 +263,22 @@ impl Shard {
                 }
             }
             Request::Renew { state, ttl, .. } => {
-                Reply::Changed(Ok(self.change(name, (*state, *state), expires(*ttl), forced)))
+                Reply::Changed(Ok(self.change(name, (*state, *state), life(*ttl), forced)))
             }
             Request::Replace { from, to, ttl } => {
                 let (from, to) = (ItemState::Held(*from), ItemState::Held(*to));
-                let change = self.change(name, (from, to), expires(*ttl), false);
+                let change = self.change(name, (from, to), life(*ttl), false);
                 effect.replaced = change == Change::Done;
                 Reply::Changed(Ok(change))
             }
             Request::Linger { from, to, ttl, .. } => {
                 let (from, to) = (ItemState::Held(*from), ItemState::Lingering(*to));
-                let change = self.change(name, (from, to), expires(*ttl), false);
+                let change = self.change(name, (from, to), life(*ttl), false);
                 effect.ended = change == Change::Done;
                 Reply::Changed(Ok(change))
             }
             Request::Remove { state } => {
-                let change = self.change(name, (*state, *state), now + SEC, forced);
+                let change = self.change(name, (*state, *state), (0, 0, whole, 0), forced);
                 if change == Change::Done {
                     self.items.remove(&name);
                     effect.ended = true;
@@ -278,12 +295,12 @@ impl Shard {
         (reply, effect)
     }
 
-    fn reassert(&mut self, ask: &Ask, expires: impl Fn(u32) -> u64) -> Reply {
+    fn reassert(&mut self, ask: &Ask, whole: bool, expires: impl Fn(u32) -> u64) -> Reply {
         let Some((state, ttl)) = reassertion(&ask.request) else { return settled(Reply::Changed(Ok(Change::Gone))) };
         if self.items.contains_key(&ask.name) {
             return settled(Reply::Changed(Ok(Change::TakenOver)));
         }
-        self.items.insert(ask.name, Item { state, expires: expires(ttl) });
+        self.items.insert(ask.name, Item { state, expires: expires(ttl), whole, sure: ask.sent + (u64::from(ttl) * SEC).saturating_sub(3 * SEC) });
         Reply::Changed(Ok(Change::Done))
     }
 

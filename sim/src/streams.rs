@@ -120,7 +120,7 @@ impl World {
         }
         self.conns[conn].reading = true;
         let delay = self.delay();
-        self.plan_in(if delay > 200_000 { delay } else { 10_000 }, Event::Read { conn });
+        self.plan_in(if delay > 200_000 { 3 * delay } else { 10_000 }, Event::Read { conn });
     }
 
     /// Writes what waits in an outbox.

@@ -35,8 +35,9 @@ pub struct World {
     pub report: Report,
     /// The rule that brokers leave out.
     pub rule: Option<Rule>,
-    /// True once all faults are over.
+    /// True once all faults are over, and since when.
     pub calm: bool,
+    pub healed: u64,
     /// How many ids have been drawn.
     pub ids: u64,
     pub next_ask: u64,
@@ -91,6 +92,7 @@ impl World {
             report: Report::default(),
             rule,
             calm: false,
+            healed: 0,
             ids: 0,
             next_ask: 0,
             next_call: 0,
