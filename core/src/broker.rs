@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::Time;
-use crate::env::{Env, Observed};
+use crate::env::{Env, Mark, Observed};
 use crate::errand::{Errand, ErrandKey, Task};
 use crate::event::{Event, LockRef};
 use crate::failure::Failure;
@@ -244,6 +244,7 @@ impl Broker {
             // Its client may have been found silent in this very turn: nobody would end what it asks for.
             let listens = cx.core.streams.get_mut(stream).and_then(Stream::listening).is_some();
             if !listens && !cx.env.breaks(Rule::SilentTakesNothing) {
+                cx.env.mark(Mark::SilentTookNothing);
                 return;
             }
             match cx.admit(stream, &request) {

@@ -25,6 +25,10 @@ pub trait Env {
         let _ = rule;
         false
     }
+    /// Takes note that a branch was taken which only rare events lead to, for tests that look if all are.
+    fn mark(&mut self, mark: Mark) {
+        let _ = mark;
+    }
     /// Takes note of what happened, for metrics, the audit and the log.
     fn observe(&mut self, observed: Observed<'_>) {
         let _ = observed;
@@ -148,4 +152,123 @@ pub enum Limit {
     Locks,
     /// `--max-waiters`.
     Waiters,
+}
+
+/// A branch that only rare events lead to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Mark {
+    /// The store granted a lock too late.
+    GrantTooLate,
+    /// An attempt may have been granted, and is cleaned up.
+    GrantUncertain,
+    /// An attempt was given up, for the wait was over or the client gone.
+    AttemptAbandoned,
+    /// A hand-over crossed a grant, and is cleaned up.
+    HandOverCrossed,
+    /// One that leaves takes a hand-over that was under way, to release it.
+    LeaverTookHandOver,
+    /// A place was told.
+    PlaceTold,
+    /// There was no room for what one that waited was granted.
+    NoRoomForGrant,
+    /// A swap landed too late to count.
+    SwapTooLate,
+    /// A reattach looks if an earlier swap has landed.
+    SwapLookedFor,
+    /// An earlier swap had landed.
+    SwapFound,
+    /// A reattach was tried for too long.
+    ReattachGivenUp,
+    /// A lock that was closed in mid-reattach is deleted.
+    MovingDeleted,
+    /// A renewal under way was given up, for the lock was lost.
+    RenewalAbandoned,
+    /// A look did not find a grant, and the renewal finds out.
+    LookFoundNothing,
+    /// No renewal got through in time.
+    Expired,
+    /// A holder was told that the broker goes away.
+    DrainingTold,
+    /// A broker that ends releases nothing.
+    Abandoned,
+    /// Another hold of the broker has a later grant.
+    Superseded,
+    /// A silent client can believe no more.
+    SilenceOver,
+    /// The one to whom a lock was handed over had left.
+    HandOverLeft,
+    /// A hand-over found that the grant was not there.
+    HandOverRefused,
+    /// A hand-over may have landed, and is cleaned up.
+    HandOverUncertain,
+    /// A release looks if an earlier try has begun the linger.
+    LingerLookedFor,
+    /// A release looks who has the lock, for its caller.
+    WhoseLookedFor,
+    /// A caller is told that the store did not answer.
+    CallerToldLate,
+    /// A release was tried until the item had gone by itself.
+    ReleaseGivenUp,
+    /// A long linger was renewed.
+    LingerRenewed,
+    /// The item of a linger was left to expire.
+    LingerLeft,
+    /// There was no room for another clean-up.
+    CleanupLeftOut,
+    /// A grant that nobody wanted was deleted.
+    CleanedUp,
+    /// A lock that was closed in mid-reattach is made to linger.
+    MovingLingers,
+    /// A lock had been let go before its queue was noted.
+    FreeWhenWatched,
+    /// A Session was not heard for too long.
+    SessionSilent,
+    /// A closed Session did not wait for all its releases.
+    ClosedTooLong,
+    /// A grant is taken back if it is unread.
+    UnreadLookedFor,
+    /// A Session that was found silent took no request.
+    SilentTookNothing,
+}
+
+impl Mark {
+    /// All of them.
+    pub const ALL: &[Mark] = &[
+        Mark::GrantTooLate,
+        Mark::GrantUncertain,
+        Mark::AttemptAbandoned,
+        Mark::HandOverCrossed,
+        Mark::LeaverTookHandOver,
+        Mark::PlaceTold,
+        Mark::NoRoomForGrant,
+        Mark::SwapTooLate,
+        Mark::SwapLookedFor,
+        Mark::SwapFound,
+        Mark::ReattachGivenUp,
+        Mark::MovingDeleted,
+        Mark::RenewalAbandoned,
+        Mark::LookFoundNothing,
+        Mark::Expired,
+        Mark::DrainingTold,
+        Mark::Abandoned,
+        Mark::Superseded,
+        Mark::SilenceOver,
+        Mark::HandOverLeft,
+        Mark::HandOverRefused,
+        Mark::HandOverUncertain,
+        Mark::LingerLookedFor,
+        Mark::WhoseLookedFor,
+        Mark::CallerToldLate,
+        Mark::ReleaseGivenUp,
+        Mark::LingerRenewed,
+        Mark::LingerLeft,
+        Mark::CleanupLeftOut,
+        Mark::CleanedUp,
+        Mark::MovingLingers,
+        Mark::FreeWhenWatched,
+        Mark::SessionSilent,
+        Mark::ClosedTooLong,
+        Mark::UnreadLookedFor,
+        Mark::SilentTookNothing,
+    ];
 }

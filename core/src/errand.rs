@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::Time;
 use crate::broker::{Call, Cx};
-use crate::env::{Env, Observed};
+use crate::env::{Env, Mark, Observed};
 use crate::hold::{Hold, HoldKey, Lingering, State, Stimulus};
 use crate::lock::{GrantId, LingerId, LockId, LockName, Owner};
 use crate::slab::Key;
@@ -85,6 +85,7 @@ impl<E: Env> Cx<'_, E> {
     pub(crate) fn clean_up(&mut self, of: HoldKey, id: GrantId, life: u32) {
         if !self.count_reserved() {
             self.env.observe(Observed::CleanupLeftOut);
+            self.env.mark(Mark::CleanupLeftOut);
             return;
         }
         self.begin_clean_up(of, id, life);
@@ -106,6 +107,7 @@ impl<E: Env> Cx<'_, E> {
     /// Makes a lock linger, in the background, that is held under either of two ids.
     pub(crate) fn linger_either(&mut self, of: HoldKey, ids: [GrantId; 2], linger: Duration, life: u32) {
         let linger_id = self.env.linger_id();
+        self.env.mark(Mark::MovingLingers);
         let over = self.now + Duration::from_secs(life.into());
         let step = Step::Asking;
         let task = LingerEither { ids, linger_id, linger, life, over, failures: 0, index: 0, taken_over: true, step };
@@ -172,6 +174,7 @@ impl<E: Env> Cx<'_, E> {
     ) -> Option<CleanUp> {
         match stimulus {
             Stimulus::Answer(Reply::Changed(Ok(Change::Done))) => {
+                self.env.mark(Mark::CleanedUp);
                 self.released_elsewhere(name);
                 return None;
             }
@@ -304,6 +307,7 @@ impl<E: Env> Cx<'_, E> {
             }
             Stimulus::Answer(Reply::Status(status)) => {
                 if status == Ok(LockStatus::Free) {
+                    self.env.mark(Mark::FreeWhenWatched);
                     self.released_elsewhere(name);
                 }
                 None

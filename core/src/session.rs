@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::Time;
 use crate::broker::{Cx, Output};
-use crate::env::{Env, Observed};
+use crate::env::{Env, Mark, Observed};
 use crate::event::{Ack, Event, LockRef, SESSION};
 use crate::failure::Failure;
 use crate::hold::{End, HoldKey, going_away};
@@ -174,12 +174,14 @@ impl<E: Env> Cx<'_, E> {
         let Some(session) = stream.session_mut() else { return };
         if let Some(at) = session.closes_at {
             if now >= at && !is_over {
+                self.env.mark(Mark::ClosedTooLong);
                 self.finish_stream(key);
             }
         } else if now >= session.last_heartbeat + lease(session.ttl) {
             // As far as the broker knows, its client's validity is over. In case it is not, this counts as silence.
             // Whoever drives the stream ends it, when it has said why.
             self.core.outputs.push_back(Output::Silent(key));
+            self.env.mark(Mark::SessionSilent);
             self.end_locks(key, End::Unresponsive);
         } else if session.ledger.ack_at(session.ttl).is_some_and(|at| now >= at) {
             self.ack_in_part(key);

@@ -2,7 +2,7 @@
 
 use crate::Time;
 use crate::broker::Cx;
-use crate::env::{Env, Observed, Subject};
+use crate::env::{Env, Mark, Observed, Subject};
 use crate::event::Event;
 use crate::hold::{HoldKey, State, Subscriber};
 use crate::ledger::Due;
@@ -94,6 +94,7 @@ impl<E: Env> Cx<'_, E> {
     /// Takes back a grant that the client has not read. Returns true if it was still unread.
     pub(crate) fn retract_grant(&mut self, me: HoldKey) -> bool {
         let Some(Subscriber { stream, lock_ref, .. }) = self.hold(me).subscriber else { return false };
+        self.env.mark(Mark::UnreadLookedFor);
         let mut retracted = false;
         self.write(stream, |outbox| retracted = outbox.retract_grant(lock_ref));
         retracted

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use lockbroker_core::env::{Env, Observed};
+use lockbroker_core::env::{Env, Mark, Observed};
 use lockbroker_core::lock::{GrantId, LingerId};
 use lockbroker_core::request::StreamEnd;
 use lockbroker_core::rules::Rule;
@@ -97,6 +97,10 @@ impl Env for Outside<'_> {
 
     fn breaks(&self, rule: Rule) -> bool {
         self.rule == Some(rule)
+    }
+
+    fn mark(&mut self, mark: Mark) {
+        self.marks.take(mark);
     }
 
     fn observe(&mut self, observed: Observed<'_>) {

@@ -3,8 +3,10 @@
 use std::process::ExitCode;
 use std::str::FromStr;
 
+use lockbroker_core::env::Mark;
 use lockbroker_core::rules::Rule;
 
+use crate::marks::Marks;
 use crate::{Report, scenario, shrink};
 
 /// The seed with which runs begin that name none.
@@ -73,7 +75,7 @@ fn many(args: &[String], rule: Option<Rule>) -> ExitCode {
     let count: u64 = value(args, "--count").unwrap_or(if hours < f64::MAX { u64::MAX } else { 1_000 });
     let first = value(args, "--first").unwrap_or(FIRST);
     let most = value(args, "--failures").unwrap_or(1);
-    let (mut report, mut failures) = (Report::default(), 0);
+    let (mut report, mut marks, mut failures) = (Report::default(), Marks::default(), 0);
     let began = shrink::cpu_seconds();
     for seed in first.. {
         if report.hours() >= hours || seed - first >= count || failures >= most {
@@ -81,12 +83,14 @@ fn many(args: &[String], rule: Option<Rule>) -> ExitCode {
         }
         let run = shrink::seeded(seed, rule, false);
         report.add(&run.report);
+        marks.add(&run.marks);
         if let Some(violation) = run.violation {
             println!("seed {seed}: {violation}");
             failures += 1;
         }
     }
     print!("{report}");
+    println!("{} of {} marks reached; missing: {:?}", marks.reached(), Mark::ALL.len(), marks.missing());
     let minutes = (shrink::cpu_seconds() - began) / 60.0;
     println!("{:.2} CPU minutes, {:.0} simulated hours a CPU minute", minutes, report.hours() / minutes);
     if failures > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }

@@ -16,7 +16,7 @@ pub mod command;
 mod event;
 mod faults;
 mod finish;
-mod marks;
+pub mod marks;
 pub mod memcached;
 mod messages;
 mod net;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Grant, Held, HoldKey, State, Stimulus, not_acquired};
 use crate::Time;
 use crate::broker::Cx;
-use crate::env::Env;
+use crate::env::{Env, Mark};
 use crate::event::{Event, Reason};
 use crate::failure::{Cause, Failure};
 use crate::lock::{GrantId, Owner};
@@ -55,12 +55,14 @@ impl Attempt {
                         Outcome::Granted(Grant { id: self.id, token, sent: counts, protected_until: None })
                     }
                     Ok(Granted::Yes(_)) => {
+                        cx.env.mark(Mark::GrantTooLate);
                         cx.clean_up(me, self.id, life);
                         Outcome::Failed(Failure::unavailable("the store granted the lock too late"))
                     }
                     Ok(Granted::No) => Outcome::Taken,
                     Err(error) => {
                         if error.may_have_landed() && !cx.env.breaks(Rule::CleanUp) {
+                            cx.env.mark(Mark::GrantUncertain);
                             cx.clean_up(me, self.id, life);
                         }
                         Outcome::Failed(error.into())
@@ -73,6 +75,7 @@ impl Attempt {
                     self.limit = Some(self.limit.map_or(leaving, |limit| limit.min(leaving)));
                 }
                 if self.limit.is_some_and(|limit| cx.now >= limit) {
+                    cx.env.mark(Mark::AttemptAbandoned);
                     let life = cx.hold(me).fresh_item_ttl();
                     cx.give_up(me);
                     cx.clean_up(me, self.id, life);

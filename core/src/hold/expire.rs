@@ -5,7 +5,7 @@ use super::release::Release;
 use super::{End, Grant, HandingOver, HoldKey, State, Stimulus};
 use crate::Time;
 use crate::broker::{Call, Cx};
-use crate::env::{Env, ReleaseCause};
+use crate::env::{Env, Mark, ReleaseCause};
 use crate::rules::Rule;
 
 /// Renews no more, and waits until its client no longer believes in the lock. The client may end that early, and so may a
@@ -60,6 +60,7 @@ impl Expiring {
             Some(End::Unresponsive) | None => {}
         }
         if cx.now >= self.believed_until {
+            cx.env.mark(Mark::SilenceOver);
             return self.release(me, None, silence, cx);
         }
         let look_at = cx.look_at(me, self.grant.id);

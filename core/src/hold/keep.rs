@@ -6,7 +6,7 @@ use super::release::Release;
 use super::{End, Expiring, Grant, HandingOver, HoldKey, State, Stimulus};
 use crate::Time;
 use crate::broker::Cx;
-use crate::env::{Env, Observed, ReleaseCause};
+use crate::env::{Env, Mark, Observed, ReleaseCause};
 use crate::event::{Event, LostReason};
 use crate::lock::{GrantId, LockId, item_ttl, lease, notice};
 use crate::request::Mode;
@@ -124,6 +124,7 @@ impl Held {
         match (self.step, stimulus) {
             // No answer counts any more (R6a).
             (Step::Renewing { lost_at, .. }, _) if cx.now >= lost_at => {
+                cx.env.mark(Mark::RenewalAbandoned);
                 cx.give_up(me);
                 self.step = Step::Resting;
             }
@@ -145,6 +146,7 @@ impl Held {
                     Err(true) => {}
                     // The renewal finds out, and nothing is done on a look's word.
                     Err(false) => {
+                        cx.env.mark(Mark::LookFoundNothing);
                         let due = self.renew_at(me, cx);
                         return self.renew(me, due, cx);
                     }
@@ -163,6 +165,7 @@ impl Held {
         self.announce(me, cx);
         let (renew_at, lost_at) = (self.renew_at(me, cx), self.lost_at(me, cx));
         if cx.now >= lost_at {
+            cx.env.mark(Mark::Expired);
             let announced = cx.hold(me).is_announced();
             cx.tell_lost(me, self.grant.token, LostReason::Expired, announced);
             return self.expire(me, announced, true, cx);
@@ -198,6 +201,7 @@ impl Held {
         }
         if cx.core.draining.is_some() && !self.draining_told && cx.hold(me).is_announced() {
             self.draining_told = true;
+            cx.env.mark(Mark::DrainingTold);
             cx.tell_draining(me);
         }
     }
@@ -274,11 +278,13 @@ impl Held {
     /// Comes to what somebody wants of the lock.
     fn end<E: Env>(self, me: HoldKey, end: End, cx: &mut Cx<'_, E>) -> State {
         if cx.core.abandoned {
+            cx.env.mark(Mark::Abandoned);
             // The end of a stream is the end of this process then, and no word of its client's.
             return State::Frozen;
         }
         let announced = cx.hold(me).is_announced();
         if end == End::Superseded {
+            cx.env.mark(Mark::Superseded);
             return self.lost(me, LostReason::TakenOver, cx);
         }
         // A grant that its client has not read is released at once, and does not linger (R8).

@@ -3,7 +3,7 @@
 use super::{HoldKey, State, Stimulus};
 use crate::Time;
 use crate::broker::Cx;
-use crate::env::Env;
+use crate::env::{Env, Mark};
 use crate::lock::{GrantId, LingerId, Owner, item_ttl};
 use crate::store::{Change, ItemState, Reply, Request};
 
@@ -62,6 +62,7 @@ impl Lingering {
             (Step::Resting { .. }, _) if cx.now >= self.until => self.remove(me, cx),
             (Step::Resting { until }, _) if cx.now >= until => {
                 cx.ask(me, Request::Renew { state, owner: Owner::default(), ttl: self.life });
+                cx.env.mark(Mark::LingerRenewed);
                 self.step = Step::Renewing;
                 State::Lingering(self)
             }
@@ -82,6 +83,7 @@ impl Lingering {
                 let Err(error) = removed else { return self.open(me, cx) };
                 cx.retried(me, "ending the linger of", &error);
                 if cx.now >= self.until + REMOVED_WITHIN {
+                    cx.env.mark(Mark::LingerLeft);
                     return self.open(me, cx);
                 }
                 let until = cx.now + cx.retry_pause(self.failures);

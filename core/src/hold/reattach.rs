@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::{End, Grant, Held, HoldKey, State, Stimulus, not_acquired};
 use crate::Time;
 use crate::broker::Cx;
-use crate::env::Env;
+use crate::env::{Env, Mark};
 use crate::event::{Event, Reason};
 use crate::lock::{FencingToken, GrantId, LockId, item_ttl, lease};
 use crate::request::Mode;
@@ -83,6 +83,7 @@ impl Reattaching {
                 if !landed {
                     return cx.refuse(me, not_acquired(Reason::NotReattachable));
                 }
+                cx.env.mark(Mark::SwapFound);
                 self.from = self.new;
                 self.again(me, cx)
             }
@@ -111,11 +112,13 @@ impl Reattaching {
                 return Held::begin(me, grant, &Mode::Reattach(self.lock_id), self.asked, cx);
             }
             Ok(Change::Done) => {
+                cx.env.mark(Mark::SwapTooLate);
                 self.from = self.new;
                 StoreError::uncertain("the store answered too late")
             }
             // An earlier try may have landed after all.
             Ok(Change::TakenOver) if self.from == self.old => {
+                cx.env.mark(Mark::SwapLookedFor);
                 cx.ask(me, Request::Look);
                 self.step = Step::Looking;
                 return State::Reattaching(self);
@@ -127,6 +130,7 @@ impl Reattaching {
             return self.again(me, cx);
         }
         if cx.now >= self.give_up {
+            cx.env.mark(Mark::ReattachGivenUp);
             if cx.env.breaks(Rule::NewIdStays) {
                 cx.clean_up(me, self.new, self.life);
             }
@@ -156,6 +160,7 @@ impl Reattaching {
         let linger = cx.hold(me).linger;
         match end {
             End::Closed | End::Release(..) if linger.is_zero() || cx.env.breaks(Rule::MovingReleaseLingers) => {
+                cx.env.mark(Mark::MovingDeleted);
                 for id in [self.old, self.new] {
                     cx.clean_up(me, id, self.life);
                 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{Grant, HoldKey, Lingering, State, Stimulus};
 use crate::Time;
 use crate::broker::{Call, Cx};
-use crate::env::{Env, Observed, ReleaseCause};
+use crate::env::{Env, Mark, Observed, ReleaseCause};
 use crate::event::{Event, LostReason};
 use crate::failure::Failure;
 use crate::lock::{FencingToken, GrantId, LingerId, LockId, item_ttl};
@@ -188,6 +188,7 @@ impl HandingOver {
                     }
                     // It left meanwhile: the grant is ours, for the one behind it.
                     Err(grant) => {
+                        cx.env.mark(Mark::HandOverLeft);
                         cx.pass(&name, new, me);
                         release.grant = grant;
                         HandingOver::begin(me, release, cx)
@@ -196,12 +197,14 @@ impl HandingOver {
             }
             // The grant is not ours any more: the release that follows finds out what became of it.
             Ok(Granted::No) => {
+                cx.env.mark(Mark::HandOverRefused);
                 cx.put_back(&name, ticket, to);
                 Releasing::begin(me, release, cx)
             }
             answer => {
                 release.unsure = answer.as_ref().err().is_none_or(StoreError::may_have_landed);
                 if release.unsure && !cx.env.breaks(Rule::HandOverCleanedUp) {
+                    cx.env.mark(Mark::HandOverUncertain);
                     cx.clean_up(me, new, life);
                 }
                 cx.put_back(&name, ticket, to);
@@ -348,6 +351,7 @@ impl Releasing {
             (Ok(Change::Done), Some((id, linger))) => (Ok(Ended::Released), Released::Lingering(id, cx.now + linger)),
             // An earlier try may be what ended it.
             (Ok(Change::TakenOver), Some(_)) if release.unsure => {
+                cx.env.mark(Mark::LingerLookedFor);
                 cx.ask(me, Request::Look);
                 self.step = Step::LookingForLinger;
                 return State::Releasing(self);
@@ -355,6 +359,7 @@ impl Releasing {
             (Ok(Change::Gone | Change::TakenOver), _) if release.unsure => (Ok(Ended::Released), Released::Ended),
             (Ok(Change::Gone), _) => (Ok(Ended::NotHeld), Released::NotOurs(LostReason::Gone)),
             (Ok(Change::TakenOver), _) if release.caller.is_some() => {
+                cx.env.mark(Mark::WhoseLookedFor);
                 cx.ask(me, Request::Look);
                 self.step = Step::LookingWhose;
                 return State::Releasing(self);
@@ -370,9 +375,11 @@ impl Releasing {
         self.release.unsure |= error.may_have_landed();
         cx.retried(me, "releasing", &error);
         if cx.now >= self.answer_by {
+            cx.env.mark(Mark::CallerToldLate);
             self.release.answer(Err(error.into()), cx);
         }
         if cx.now >= self.over {
+            cx.env.mark(Mark::ReleaseGivenUp);
             return self.release.finish(me, Released::Ended, cx);
         }
         let until = cx.now + cx.retry_pause(self.failures);

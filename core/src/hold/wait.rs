@@ -6,7 +6,7 @@ use super::acquire::{Attempt, Inspecting, LAST_ATTEMPT, Outcome, going_away};
 use super::{End, Grant, Held, HoldKey, LONGEST_RETRY, State, Stimulus, not_acquired};
 use crate::Time;
 use crate::broker::Cx;
-use crate::env::Env;
+use crate::env::{Env, Mark};
 use crate::event::{Event, Reason};
 use crate::failure::Failure;
 use crate::queue::{Ticket, Waiter};
@@ -120,6 +120,7 @@ impl Waiting {
         if cx.now >= self.tell_place_at && (is_alone || !self.place_told) {
             let position = cx.position(&name, self.ticket);
             cx.tell(me, Event::Queued { position });
+            cx.env.mark(Mark::PlaceTold);
             self.place_told = true;
             self.tell_place_at = cx.now + TELL_PLACE;
         }
@@ -133,6 +134,7 @@ impl Waiting {
         let (name, life) = (cx.hold(me).name.clone(), cx.hold(me).fresh_item_ttl());
         // Nobody hands us the lock that we have just been granted. What crossed it is seen to all the same.
         if let Some(handed) = self.handed.take() {
+            cx.env.mark(Mark::HandOverCrossed);
             cx.clean_up(me, handed.id, life);
         }
         if cx.stop_watching(&name) {
@@ -163,6 +165,7 @@ impl Waiting {
             cx.unwatch(&name);
         }
         if let Some(handed) = self.handed {
+            cx.env.mark(Mark::LeaverTookHandOver);
             if let Leave::Ended(end) = leave {
                 cx.hold_mut(me).end = Some(end);
             }
@@ -189,6 +192,7 @@ impl<E: Env> Cx<'_, E> {
     pub(super) fn hold_with_room(&mut self, me: HoldKey, grant: Grant, mode: &Mode, asked: Time) -> State {
         self.give_up_wait(me);
         if !self.take_room(me) {
+            self.env.mark(Mark::NoRoomForGrant);
             let life = self.hold(me).fresh_item_ttl();
             // There are no more of these than waiters, and who comes to a full broker does not get to wait.
             self.clean_up_always(me, grant.id, life);
