@@ -60,14 +60,14 @@ impl<E: Env> Cx<'_, E> {
     /// Begins to get a lock.
     pub(crate) fn begin(&mut self, stream: StreamKey, lock_ref: LockRef, request: LockRequest, room: Room) {
         let mode = request.mode;
-        let mut hold = Hold::of_request(request, Subscriber { stream, lock_ref, covered: None });
+        let mut hold = Hold::of_request(request, Subscriber { stream, lock_ref, covered: None, told: 0 });
         (hold.has_room, hold.waits) = (room == Room::Lock, room == Room::Queue);
         let me = self.core.holds.insert(hold);
         self.core.unfinished += 1;
         if let Some(stream) = self.core.streams.get_mut(stream) {
             stream.subscribers += 1;
             match &mut stream.kind {
-                Kind::Session(session) => drop(session.locks.insert(lock_ref, me)),
+                Kind::Session(session) => session.insert(lock_ref, me),
                 kind @ (Kind::New | Kind::Alone(_)) => *kind = Kind::Alone(Some(me)),
             }
         }
@@ -91,7 +91,7 @@ impl<E: Env> Cx<'_, E> {
 
     /// Counts one more, up to twice the limit: for what ends something, or cannot be refused without a loss.
     pub(crate) fn count_reserved(&mut self) -> bool {
-        self.count_lock(2 * self.core.settings.max_locks.get())
+        self.count_lock(self.core.settings.max_locks.get().saturating_mul(2))
     }
 
     /// Takes room among the locks for one that has waited. Returns false if there is none.

@@ -10,18 +10,24 @@ use crate::request::Ended;
 use crate::store::{ItemState, LockStatus, Note, Request, StoreError};
 
 impl<E: Env> Cx<'_, E> {
-    /// Asks the store for a hold. The answer to what it asked before is passed over.
+    /// Asks the store for a hold, which gives up what it asked before.
     pub(crate) fn ask(&mut self, me: HoldKey, request: Request) {
+        self.give_up(me);
         let hold = self.hold_mut(me);
         hold.request = hold.request.wrapping_add(1);
+        hold.asks = true;
         let (number, name) = (hold.request, hold.name.clone());
         self.core.outputs.push_back(Output::Ask { id: RequestId { asker: Asker::Hold(me), number }, name, request });
     }
 
-    /// Gives up what a hold asked: the answer is passed over.
+    /// Gives up what a hold has asked, if that is under way: the answer is passed over.
     pub(crate) fn give_up(&mut self, me: HoldKey) {
         let hold = self.hold_mut(me);
-        hold.request = hold.request.wrapping_add(1);
+        if std::mem::take(&mut hold.asks) {
+            let number = hold.request;
+            hold.request = number.wrapping_add(1);
+            self.core.outputs.push_back(Output::GiveUp(RequestId { asker: Asker::Hold(me), number }));
+        }
     }
 
     /// Asks the store for an errand.
@@ -102,6 +108,7 @@ impl<E: Env> Cx<'_, E> {
             waits: false,
             state: State::Over,
             request: 0,
+            asks: false,
             due: None,
         });
         let state = Releasing::by_id(me, lock_id, call, self);

@@ -26,6 +26,9 @@ use crate::timers::Timers;
 /// A number by which whoever drives the core knows a call again.
 pub type Call = u64;
 
+/// How many look by themselves at one time: what many locks have to do at once delays nobody else.
+const LOOKS_AT_ONCE: usize = 1024;
+
 /// Names a request to the store, for its answer. An answer that comes after the request was given up finds nobody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId {
@@ -64,6 +67,8 @@ pub enum Output {
         /// What to ask.
         request: Request,
     },
+    /// Nobody waits for the answer to this request any more. What is left of it to do need not be done.
+    GiveUp(RequestId),
     /// Tell the store.
     Note {
         /// The lock.
@@ -123,8 +128,12 @@ pub(crate) struct Core {
     pub(crate) errands: Slab<Errand>,
     pub(crate) names: Names,
     timers: Timers<Timed>,
-    /// The holds that are to look at what there is to do.
+    /// The holds that are to look at what there is to do, in this turn.
     pub(crate) work: VecDeque<HoldKey>,
+    /// The holds that are to hear that the broker is going away, some in each turn.
+    to_drain: Vec<HoldKey>,
+    /// How many more may look by themselves at this time.
+    budget: (Time, usize),
     pub(crate) outputs: VecDeque<Output>,
     /// When the next look for those who wait behind holders may be sent.
     pub(crate) next_look: Option<Time>,
@@ -164,6 +173,8 @@ impl Broker {
             names: Names::new(seed),
             timers: Timers::new(),
             work: VecDeque::new(),
+            to_drain: Vec::new(),
+            budget: (Time::from_nanos(0), LOOKS_AT_ONCE),
             outputs: VecDeque::new(),
             next_look: None,
             draining: None,
@@ -189,14 +200,16 @@ impl Broker {
         result
     }
 
-    /// Lets what is due look at what there is to do.
+    /// Lets what is due look at what there is to do. Where that is much, [`Broker::due`] says that this is to be called again:
+    /// when others have had their turn.
     pub fn timeout(&mut self, env: &mut impl Env) {
+        self.core.budget.1 = LOOKS_AT_ONCE;
         self.turn(env, |_| ());
     }
 
     /// Returns when [`Broker::timeout`] is to be called.
     pub fn due(&self) -> Option<Time> {
-        self.core.timers.first()
+        if self.core.to_drain.is_empty() { self.core.timers.first() } else { Some(self.core.now) }
     }
 
     /// Takes the next thing that is to be done outside. All are to be taken before anything is waited for.
@@ -249,7 +262,7 @@ impl Broker {
             }
             match cx.admit(stream, &request) {
                 Ok(room) => cx.begin(stream, lock_ref, request, room),
-                Err(failure) => cx.push(stream, Item::Event(lock_ref, Event::Failed(failure))),
+                Err(failure) => drop(cx.push(stream, Item::Event(lock_ref, Event::Failed(failure)))),
             }
         });
     }
@@ -302,13 +315,17 @@ impl Broker {
     /// Brings the store's answer to a request. One to a request that was given up is passed over.
     pub fn answered(&mut self, id: RequestId, reply: Reply, env: &mut impl Env) {
         self.turn(env, |cx| match id.asker {
-            Asker::Hold(hold) if cx.core.holds.get(hold).is_some_and(|hold| hold.request == id.number) => {
-                cx.step(hold, Stimulus::Answer(reply));
+            Asker::Hold(key) => {
+                let hold = cx.core.holds.get_mut(key);
+                if let Some(hold) = hold.filter(|hold| hold.asks && hold.request == id.number) {
+                    hold.asks = false;
+                    cx.step(key, Stimulus::Answer(reply));
+                }
             }
             Asker::Errand(errand) if cx.core.errands.get(errand).is_some_and(|errand| errand.request == id.number) => {
                 cx.step_errand(errand, Stimulus::Answer(reply));
             }
-            Asker::Hold(_) | Asker::Errand(_) => {}
+            Asker::Errand(_) => {}
         });
     }
 
@@ -339,8 +356,7 @@ impl Broker {
         self.turn(env, |cx| {
             if cx.core.draining.replace(grace).is_none() {
                 cx.tell_all_draining(grace);
-                let holds: Vec<HoldKey> = cx.core.holds.keys().collect();
-                cx.core.work.extend(holds);
+                cx.core.to_drain = cx.core.holds.keys().collect();
             }
         });
     }
@@ -370,10 +386,29 @@ impl Broker {
     }
 }
 
+impl Core {
+    /// Takes one of those that may look by themselves at this time. Returns false if there have been enough.
+    pub(crate) fn has_budget(&mut self, now: Time) -> bool {
+        if self.budget.0 != now {
+            self.budget = (now, LOOKS_AT_ONCE);
+        }
+        let left = self.budget.1.checked_sub(1);
+        self.budget.1 = left.unwrap_or(0);
+        left.is_some()
+    }
+}
+
 impl<E: Env> Cx<'_, E> {
     /// Lets what is due look at what there is to do. What sets a time that has come already has its turn in the next one.
     fn fire(&mut self) {
-        let due: Vec<Timed> = std::iter::from_fn(|| self.core.timers.pop(self.now)).collect();
+        let mut due = Vec::new();
+        while self.core.timers.first().is_some_and(|first| first <= self.now) && self.core.has_budget(self.now) {
+            due.extend(self.core.timers.pop(self.now));
+        }
+        while !self.core.to_drain.is_empty() && self.core.has_budget(self.now) {
+            let drained = self.core.to_drain.pop();
+            self.core.work.extend(drained);
+        }
         for timed in due {
             match timed {
                 Timed::Hold(key) => {
@@ -453,6 +488,7 @@ impl<E: Env> Cx<'_, E> {
         if let Some(end) = self.hold_mut(me).end.take() {
             self.fall_back(me, end);
         }
+        self.give_up(me);
         self.detach(me);
         self.wake_hold_at(me, None);
         if let Some(hold) = self.core.holds.remove(me) {

@@ -154,6 +154,8 @@ impl<E: Env> Cx<'_, E> {
     pub(crate) fn put_back(&mut self, name: &LockName, ticket: Ticket, waiter: Waiter) {
         if self.is_waiting(waiter.hold) {
             self.core.names.get_or_insert(name).queue.get_or_insert_default().insert(ticket, waiter);
+            // It may be the first that nobody keeps from asking.
+            self.let_ask(name);
         }
     }
 

@@ -276,6 +276,7 @@ impl<E: Env> Cx<'_, E> {
             waits: false,
             state: State::Over,
             request: 0,
+            asks: false,
             due: None,
         };
         let key = self.core.holds.insert(hold);

@@ -96,7 +96,9 @@ impl Ledger {
         self.behind -= 1;
         if self.owed_since.is_none() {
             // It was acknowledged without this lock: again, with what has been renewed by then.
-            self.late_at = self.late_at.or(Some(now + GATHER));
+            // An ack in part goes through all locks, so it comes the more seldom the more there are.
+            let gather = GATHER.max(Duration::from_micros(2) * u32::try_from(self.announced).unwrap_or(u32::MAX));
+            self.late_at = self.late_at.or(Some(now + gather));
         }
         self.due()
     }

@@ -35,9 +35,15 @@ pub enum Read {
 /// last event of a lock is never dropped.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Outbox {
-    items: VecDeque<Item>,
+    /// By rising numbers, so that one can be found again.
+    items: VecDeque<(u64, Item)>,
+    /// The number of the next item.
+    next: u64,
     /// What the items weigh together.
     unread: usize,
+    /// What is pushed from now on is dropped.
+    sealed: bool,
+    /// The reader ends when it has read what is here.
     closed: bool,
 }
 
@@ -65,30 +71,33 @@ impl Outbox {
     /// How far back an unread item is looked for. The stream of one lock never has more; on a Session only acks recur.
     const COALESCE_AMONG: usize = 8;
 
-    /// Adds an item. A later one of the same sort for the same lock takes the place of one that is not read yet. Returns
-    /// false if the outbox is closed, and the item dropped. `in_place` breaks the rule that it goes to the end.
-    pub(crate) fn push(&mut self, item: Item, in_place: bool) -> bool {
-        if self.closed {
-            return false;
+    /// Adds an item. A later one of the same sort for the same lock takes the place of one that is not read yet. Returns its
+    /// number, or none if the outbox is sealed, and the item dropped. `in_place` breaks the rule that it goes to the end.
+    pub(crate) fn push(&mut self, item: Item, in_place: bool) -> Option<u64> {
+        if self.sealed {
+            return None;
         }
         // At the end, not in the old one's place: an ack must not overtake the grants that came between, which the client
         // would take to be covered by it (R19).
         let recent = self.items.len().saturating_sub(Self::COALESCE_AMONG)..self.items.len();
-        if let Some(old) = recent.rev().find(|index| item.supersedes(&self.items[*index])) {
+        let old = recent.rev().find(|index| item.supersedes(&self.items[*index].1));
+        let number = self.items.get(old.unwrap_or(0)).filter(|_| in_place && old.is_some()).map(|(number, _)| *number);
+        if let Some(old) = old {
             self.take(old);
-            if in_place {
-                self.unread += item.weight();
-                self.items.insert(old, item);
-                return true;
-            }
         }
         self.unread += item.weight();
-        self.items.push_back(item);
-        true
+        match (number, old) {
+            (Some(number), Some(old)) => self.items.insert(old, (number, item)),
+            _ => {
+                self.items.push_back((self.next, item));
+                self.next += 1;
+            }
+        }
+        Some(self.next - 1)
     }
 
     fn take(&mut self, index: usize) -> Option<Item> {
-        let item = self.items.remove(index)?;
+        let (_, item) = self.items.remove(index)?;
         self.unread -= item.weight();
         if self.items.is_empty() {
             // An idle stream keeps no room for what may come, and most are idle.
@@ -97,11 +106,10 @@ impl Outbox {
         Some(item)
     }
 
-    /// Takes a grant back that has not been read, so that the client cannot know of it. Returns true if it was still
-    /// here.
-    pub(crate) fn retract_grant(&mut self, lock_ref: LockRef) -> bool {
-        let is_grant = |item: &Item| matches!(item, Item::Event(of, Event::Acquired { .. }) if *of == lock_ref);
-        self.items.iter().position(is_grant).and_then(|index| self.take(index)).is_some()
+    /// Takes an item back that has not been read, so that the client cannot know of it. Returns true if it was still here.
+    pub(crate) fn retract(&mut self, number: u64) -> bool {
+        let found = self.items.binary_search_by_key(&number, |(number, _)| *number);
+        found.is_ok_and(|index| self.take(index).is_some())
     }
 
     /// Returns how many events wait to be read. An ack counts as one more for each lock that it leaves out.
@@ -109,8 +117,14 @@ impl Outbox {
         self.unread
     }
 
+    /// Drops what comes later.
+    pub(crate) fn seal(&mut self) {
+        self.sealed = true;
+    }
+
     /// Lets the reader end when it has read what is here. What comes later is dropped.
     pub(crate) fn close(&mut self) {
+        self.sealed = true;
         self.closed = true;
     }
 
@@ -152,7 +166,7 @@ mod tests {
         let lost = Item::Event(1, Event::Lost(LostReason::Expired));
         outbox.push(lost.clone(), false);
         outbox.close();
-        assert!(!outbox.push(Item::Event(1, Event::Released), false));
+        assert_eq!(outbox.push(Item::Event(1, Event::Released), false), None);
         assert_eq!(read(&mut outbox), [renewed(100), lost]);
         assert_eq!(outbox.read(), Read::End);
     }
@@ -174,11 +188,13 @@ mod tests {
         let mut outbox = Outbox::default();
         let lock_id =
             LockId { grant: GrantId::from_random(1), token: FencingToken::new(1).unwrap(), linger: Duration::ZERO };
-        outbox.push(Item::Event(7, Event::Acquired { lock_id, until: Time::from_nanos(1) }), false);
-        (1..=3).for_each(|seq| assert!(outbox.push(ack(seq, vec![1; 9]), false)));
-        assert_eq!(outbox.unread(), 11, "an ack takes the place of the one before it");
-        assert!(outbox.retract_grant(7) && !outbox.retract_grant(7));
-        assert_eq!(outbox.unread(), 10);
+        outbox.push(Item::Event(3, Event::Released), false);
+        let grant =
+            outbox.push(Item::Event(7, Event::Acquired { lock_id, until: Time::from_nanos(1) }), false).unwrap();
+        (1..=3).for_each(|seq| assert!(outbox.push(ack(seq, vec![1; 9]), false).is_some()));
+        assert_eq!(outbox.unread(), 12, "an ack takes the place of the one before it");
+        assert!(outbox.retract(grant) && !outbox.retract(grant));
+        assert_eq!(outbox.unread(), 11);
         read(&mut outbox);
         assert_eq!(outbox.unread(), 0);
     }

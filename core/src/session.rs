@@ -17,8 +17,6 @@ use crate::request::{ProtocolError, StreamEnd};
 use crate::rules::Rule;
 use crate::slab::Key;
 
-/// How many locks of one stream are looked at in one turn, so that a Session with many delays nobody else.
-const VISITED_AT_ONCE: usize = 1024;
 /// How long a stream that its client has closed waits for its locks to be released, to tell that they are.
 const CLOSED_WITHIN: Duration = Duration::from_secs(3);
 
@@ -62,8 +60,20 @@ pub(crate) struct Session {
     last_seq: i64,
     last_heartbeat: Time,
     visits: Visits,
-    /// When a Session ends at the latest, whose locks have been told to end.
-    closes_at: Option<Time>,
+    phase: Phase,
+    /// What each lock is told when it is looked at, once all are to end.
+    end: Option<End>,
+}
+
+/// What a Session's client may still do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Ask.
+    Listening,
+    /// Nothing: it was not heard for too long. Its locks end, and whoever drives the stream ends that, when it has said why.
+    Silent,
+    /// Hear that its locks are released, until then at the latest. It has closed the stream.
+    Closed { until: Time },
 }
 
 /// The locks of a Session that are still to be looked at: from `next` on, round the end, so many.
@@ -71,6 +81,16 @@ pub(crate) struct Session {
 struct Visits {
     next: LockRef,
     left: usize,
+}
+
+impl Session {
+    /// Adds a lock. A round of visits that is under way comes to it too, or another lock would be left out for it.
+    pub(crate) fn insert(&mut self, lock_ref: LockRef, hold: HoldKey) {
+        self.locks.insert(lock_ref, hold);
+        if self.visits.left > 0 {
+            self.visits.left += 1;
+        }
+    }
 }
 
 impl Stream {
@@ -95,7 +115,7 @@ impl Stream {
 
     /// Returns the Session while its client may still ask on it.
     pub(crate) fn listening(&mut self) -> Option<&mut Session> {
-        self.session_mut().filter(|session| session.closes_at.is_none())
+        self.session_mut().filter(|session| session.phase == Phase::Listening)
     }
 }
 
@@ -111,11 +131,12 @@ impl<E: Env> Cx<'_, E> {
         }
     }
 
-    pub(crate) fn push(&mut self, key: StreamKey, item: Item) {
+    /// Adds what is to be read. Returns its number.
+    pub(crate) fn push(&mut self, key: StreamKey, item: Item) -> Option<u64> {
         let in_place = self.env.breaks(Rule::AckAtEnd);
-        self.write(key, |outbox| {
-            outbox.push(item, in_place);
-        });
+        let mut number = None;
+        self.write(key, |outbox| number = outbox.push(item, in_place));
+        number
     }
 
     /// Sends the ack of the latest heartbeat, if it is due.
@@ -142,7 +163,8 @@ impl<E: Env> Cx<'_, E> {
             last_seq: 0,
             last_heartbeat: now,
             visits: Visits::default(),
-            closes_at: None,
+            phase: Phase::Listening,
+            end: None,
         }));
         self.core.unfinished += 1;
         self.push(key, Item::Opened { ttl });
@@ -155,13 +177,13 @@ impl<E: Env> Cx<'_, E> {
         let now = self.now;
         let Some(stream) = self.core.streams.get(key) else { return };
         let Some(session) = stream.session() else { return };
-        let visit = (session.visits.left > 0).then_some(now);
-        let due = match session.closes_at {
-            Some(at) => [visit, Some(at).filter(|_| !stream.is_over)],
-            None => {
-                let silent_at = session.last_heartbeat + lease(session.ttl);
-                [visit, session.ledger.ack_at(session.ttl).map_or(Some(silent_at), |at| Some(at.min(silent_at)))]
-            }
+        // Later than now, so that others have their turn before.
+        let visit = (session.visits.left > 0).then(|| now + Duration::from_nanos(1));
+        let silent_at = session.last_heartbeat + lease(session.ttl);
+        let due = match session.phase {
+            Phase::Listening => [Some(silent_at), session.ledger.ack_at(session.ttl), visit],
+            Phase::Closed { until } if !stream.is_over => [Some(until), None, visit],
+            Phase::Closed { .. } | Phase::Silent => [None, None, visit],
         };
         self.wake_stream_at(key, due.into_iter().flatten().min());
     }
@@ -172,22 +194,28 @@ impl<E: Env> Cx<'_, E> {
         let Some(stream) = self.core.streams.get_mut(key) else { return };
         let is_over = stream.is_over;
         let Some(session) = stream.session_mut() else { return };
-        if let Some(at) = session.closes_at {
-            if now >= at && !is_over {
+        match session.phase {
+            Phase::Listening if now >= session.last_heartbeat + lease(session.ttl) => self.fall_silent(key),
+            Phase::Listening if session.ledger.ack_at(session.ttl).is_some_and(|at| now >= at) => self.ack_in_part(key),
+            Phase::Closed { until } if now >= until && !is_over => {
                 self.env.mark(Mark::ClosedTooLong);
                 self.finish_stream(key);
             }
-        } else if now >= session.last_heartbeat + lease(session.ttl) {
-            // As far as the broker knows, its client's validity is over. In case it is not, this counts as silence.
-            // Whoever drives the stream ends it, when it has said why.
-            self.core.outputs.push_back(Output::Silent(key));
-            self.env.mark(Mark::SessionSilent);
-            self.end_locks(key, End::Unresponsive);
-        } else if session.ledger.ack_at(session.ttl).is_some_and(|at| now >= at) {
-            self.ack_in_part(key);
+            Phase::Listening | Phase::Silent | Phase::Closed { .. } => {}
         }
         self.visit(key);
         self.wake_session(key);
+    }
+
+    /// As far as the broker knows, the validity of a Session's client is over. In case it is not, this counts as silence, and
+    /// what becomes of its locks is not told: it would be taken for an answer.
+    fn fall_silent(&mut self, key: StreamKey) {
+        let Some(session) = self.core.streams.get_mut(key).and_then(Stream::session_mut) else { return };
+        session.phase = Phase::Silent;
+        self.write(key, Outbox::seal);
+        self.core.outputs.push_back(Output::Silent(key));
+        self.env.mark(Mark::SessionSilent);
+        self.end_locks(key, End::Unresponsive);
     }
 
     /// Acknowledges the latest heartbeat with what has been renewed since, if that is worth telling.
@@ -230,15 +258,26 @@ impl<E: Env> Cx<'_, E> {
 
     /// Looks at some of the locks that are still to be looked at.
     fn visit(&mut self, key: StreamKey) {
-        let Some(session) = self.core.streams.get_mut(key).and_then(Stream::session_mut) else { return };
-        for _ in 0..session.visits.left.min(VISITED_AT_ONCE) {
-            let next = session.locks.range(session.visits.next..).next();
-            let Some((lock_ref, hold)) = next.or_else(|| session.locks.first_key_value()) else {
+        loop {
+            let Some(session) = self.core.streams.get_mut(key).and_then(Stream::session_mut) else { return };
+            let left = session.visits.left.min(session.locks.len());
+            let next = session.locks.range(session.visits.next..).next().or_else(|| session.locks.first_key_value());
+            let Some((lock_ref, hold)) = next.map(|(lock_ref, hold)| (*lock_ref, *hold)).filter(|_| left > 0) else {
                 session.visits.left = 0;
                 return;
             };
-            session.visits = Visits { next: lock_ref + 1, left: session.visits.left - 1 };
-            self.core.work.push_back(*hold);
+            let end = session.end;
+            session.visits.left = left;
+            if !self.core.has_budget(self.now) {
+                return;
+            }
+            if let Some(session) = self.core.streams.get_mut(key).and_then(Stream::session_mut) {
+                session.visits = Visits { next: lock_ref.wrapping_add(1), left: left - 1 };
+            }
+            if let Some(end) = end {
+                self.note_end(hold, end);
+            }
+            self.look_later(hold);
         }
     }
 
@@ -254,7 +293,7 @@ impl<E: Env> Cx<'_, E> {
 
     /// Gives up a lock, or the wait for it. Ending what has already ended does nothing.
     pub(crate) fn end_lock(&mut self, key: StreamKey, lock_ref: LockRef) -> Result<(), ProtocolError> {
-        let Some(session) = self.core.streams.get_mut(key).and_then(Stream::listening) else { return Ok(()) };
+        let Some(session) = self.core.streams.get_mut(key).and_then(Stream::session_mut) else { return Ok(()) };
         if lock_ref > session.last_ref || lock_ref <= SESSION {
             return Err(ProtocolError::EndRef(lock_ref));
         }
@@ -280,26 +319,40 @@ impl<E: Env> Cx<'_, E> {
                 }
             }
             Kind::Session(session) => {
-                if session.closes_at.is_none() {
+                let was_listening = session.phase == Phase::Listening;
+                if by == StreamEnd::Unresponsive || !was_listening {
+                    // What becomes of its locks is not told any more.
+                    self.finish_stream(key);
+                }
+                // A client that is heard after all closes its locks.
+                if was_listening || by == StreamEnd::Closed {
                     self.end_locks(key, end);
                 }
-                let is_empty = self.core.streams.get(key).is_some_and(|stream| stream.subscribers == 0);
-                if by == StreamEnd::Unresponsive || is_empty { self.finish_stream(key) } else { self.wake_session(key) }
+                if was_listening && by == StreamEnd::Closed {
+                    self.close_session(key);
+                }
             }
         }
     }
 
+    /// Waits until all locks of a Session are released that its client has closed.
+    fn close_session(&mut self, key: StreamKey) {
+        let until = self.now + CLOSED_WITHIN;
+        let Some(stream) = self.core.streams.get_mut(key) else { return };
+        let is_empty = stream.subscribers == 0;
+        if let Some(session) = stream.session_mut() {
+            session.phase = Phase::Closed { until };
+        }
+        if is_empty { self.finish_stream(key) } else { self.wake_session(key) }
+    }
+
     /// Tells all locks of a Session to end. They come to it some at a time.
     fn end_locks(&mut self, key: StreamKey, end: End) {
-        let closes_at = self.now + CLOSED_WITHIN;
         let Some(session) = self.core.streams.get_mut(key).and_then(Stream::session_mut) else { return };
-        session.closes_at = Some(closes_at);
+        session.end = Some(end);
         session.visits.left = session.locks.len();
-        let holds: Vec<HoldKey> = session.locks.values().copied().collect();
-        for hold in holds {
-            self.note_end(hold, end);
-        }
         self.visit(key);
+        self.wake_session(key);
     }
 
     /// Lets the reader end when it has read what is there.
@@ -352,7 +405,7 @@ impl<E: Env> Cx<'_, E> {
         match &mut stream.kind {
             Kind::Session(session) => {
                 session.locks.remove(&subscriber.lock_ref);
-                let closes = session.closes_at.is_some();
+                let closes = matches!(session.phase, Phase::Closed { .. });
                 if let Some(covered) = subscriber.covered {
                     let due = session.ledger.end(covered, now);
                     self.ack(key, due);

@@ -48,19 +48,19 @@ impl<E: Env> Cx<'_, E> {
 
     /// Tells the client of its grant, whose command was sent at `sent`. Returns false if it has to be renewed first (R19).
     pub(crate) fn announce(&mut self, me: HoldKey, sent: Time, granted: Event) -> bool {
-        let Some(Subscriber { stream, .. }) = self.hold(me).subscriber else { return false };
+        let Some(Subscriber { stream, lock_ref, .. }) = self.hold(me).subscriber else { return false };
         let breaks = self.env.breaks(Rule::AnnouncedAfterHeartbeat);
         let covered = match self.core.streams.get_mut(stream).and_then(Stream::session_mut) {
             Some(session) => session.ledger.announce(if breaks { self.now } else { sent }),
             None => Some(sent),
         };
+        let Some(covered) = covered else { return false };
+        let told = self.push(stream, Item::Event(lock_ref, granted));
         if let Some(subscriber) = &mut self.hold_mut(me).subscriber {
-            subscriber.covered = covered;
+            subscriber.covered = Some(covered);
+            subscriber.told = told.unwrap_or(u64::MAX);
         }
-        if covered.is_some() {
-            self.tell(me, granted);
-        }
-        covered.is_some()
+        true
     }
 
     /// Tells the client that the lock was renewed by a command sent at `sent`, so that its lease ends at `until`.
@@ -93,10 +93,10 @@ impl<E: Env> Cx<'_, E> {
 
     /// Takes back a grant that the client has not read. Returns true if it was still unread.
     pub(crate) fn retract_grant(&mut self, me: HoldKey) -> bool {
-        let Some(Subscriber { stream, lock_ref, .. }) = self.hold(me).subscriber else { return false };
+        let Some(Subscriber { stream, told, covered: Some(_), .. }) = self.hold(me).subscriber else { return false };
         self.env.mark(Mark::UnreadLookedFor);
         let mut retracted = false;
-        self.write(stream, |outbox| retracted = outbox.retract_grant(lock_ref));
+        self.write(stream, |outbox| retracted = outbox.retract(told));
         retracted
     }
 

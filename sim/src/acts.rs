@@ -124,15 +124,9 @@ impl World {
             .flatten()
             .collect();
         let mute = |link: &Link| link.session().is_some_and(|session| session.mute);
-        let idle = |conn: &usize, link: &Link| {
-            !used.contains(conn) && (!link.open || (link.draining && !mute(link)))
-        };
-        let conns: Vec<usize> = self.clients[client]
-            .links
-            .iter()
-            .filter(|(conn, link)| idle(conn, link))
-            .map(|(conn, _)| *conn)
-            .collect();
+        let idle = |conn: &usize, link: &Link| !used.contains(conn) && (!link.open || (link.draining && !mute(link)));
+        let conns: Vec<usize> =
+            self.clients[client].links.iter().filter(|(conn, link)| idle(conn, link)).map(|(conn, _)| *conn).collect();
         for conn in conns {
             if let Some(link) = self.clients[client].links.remove(&conn)
                 && link.open
@@ -182,7 +176,8 @@ impl World {
         let mode = match self.choices.spread(10) < self.options.waits {
             false => Mode::Once,
             true => Mode::Wait {
-                max_wait: [None, Some(3_000), Some(300), Some(0), Some(20_000)][self.among(5)].map(Duration::from_millis),
+                max_wait: [None, Some(3_000), Some(300), Some(0), Some(20_000)][self.among(5)]
+                    .map(Duration::from_millis),
                 poll_interval: [None, Some(50), Some(700)][self.among(3)].map(Duration::from_millis),
             },
         };
@@ -213,14 +208,17 @@ impl World {
     /// Asks for a lock on a Session, or on a new stream of its own.
     pub fn begin(&mut self, client: usize, conn: Option<usize>, lock: &Lock, mode: Mode) -> Place {
         let ttl = conn.map_or(lock.ttl, |conn| self.ttl_of(client, conn));
-        let request =
-            LockRequest { name: self.names[lock.name].clone(), ttl, linger: lock.linger, owner: Owner::default(), mode };
+        let request = LockRequest {
+            name: self.names[lock.name].clone(),
+            ttl,
+            linger: lock.linger,
+            owner: Owner::default(),
+            mode,
+        };
         let Some(conn) = conn else {
             let conn = self.connect(client);
             let sent = self.clients[client].clock.at(self.now);
-            self.clients[client]
-                .links
-                .insert(conn, Link { kind: Kind::Alone { sent }, open: true, draining: false });
+            self.clients[client].links.insert(conn, Link { kind: Kind::Alone { sent }, open: true, draining: false });
             self.send_up(conn, Up::Alone(request));
             return Place { conn, lock_ref: 0 };
         };

@@ -129,6 +129,8 @@ impl World {
     fn carry_out(&mut self, broker: usize) {
         while let Some(output) = self.brokers[broker].core.as_mut().and_then(Broker::output) {
             match output {
+                // It may be carried out all the same.
+                Output::GiveUp(_) => {}
                 Output::Readable(stream) => self.readable(broker, stream),
                 Output::Silent(stream) => self.silent(broker, stream),
                 Output::Ask { id, name, request } => self.ask(broker, id, &name, request),

@@ -187,7 +187,9 @@ impl World {
         if stands && sure < believer.until {
             let short = (believer.until - sure) as f64 / SEC as f64;
             let Believer { client, name, .. } = believer;
-            self.check.fail(format!("client {client} believes in n{name} for {short} s longer than its item is sure to live"));
+            self.check.fail(format!(
+                "client {client} believes in n{name} for {short} s longer than its item is sure to live"
+            ));
         } else if !stands {
             let item = shard.items.get(&believer.name);
             let item = item.map(|item| format!("{} until {}", words::state(item.state), item.expires / 1_000_000));

@@ -38,7 +38,8 @@ impl World {
             self.plan_in(SEC / 2, Event::Start { broker });
         }
         self.calls.clear();
-        let bound = plus_drift(self.max_ttl() + nanos(self.options.longest_linger())) + 6 * SEC + self.ping_time() + SEC;
+        let bound =
+            plus_drift(self.max_ttl() + nanos(self.options.longest_linger())) + 6 * SEC + self.ping_time() + SEC;
         for name in 0..self.names.len() {
             self.plan_probe(name);
         }
@@ -80,7 +81,8 @@ impl World {
         self.note("judge", [0, 0, 0]);
         for name in 0..self.names.len() {
             if !self.check.had[name] {
-                let item = self.shards[self.shard_of(name)].items.get(&name).map(|item| crate::words::state(item.state));
+                let item =
+                    self.shards[self.shard_of(name)].items.get(&name).map(|item| crate::words::state(item.state));
                 self.check.fail(format!("n{name} could not be had: its item is {item:?}"));
             }
         }

@@ -300,7 +300,15 @@ impl Shard {
         if self.items.contains_key(&ask.name) {
             return settled(Reply::Changed(Ok(Change::TakenOver)));
         }
-        self.items.insert(ask.name, Item { state, expires: expires(ttl), whole, sure: ask.sent + (u64::from(ttl) * SEC).saturating_sub(3 * SEC) });
+        self.items.insert(
+            ask.name,
+            Item {
+                state,
+                expires: expires(ttl),
+                whole,
+                sure: ask.sent + (u64::from(ttl) * SEC).saturating_sub(3 * SEC),
+            },
+        );
         Reply::Changed(Ok(Change::Done))
     }
 

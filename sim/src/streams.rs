@@ -155,11 +155,9 @@ impl World {
         let expires = |until: lockbroker_core::Time| less_drift(until.nanos().saturating_sub(received));
         match item {
             Item::Opened { ttl } => Down::Opened { ttl: nanos(ttl), expires: less_drift(nanos(lease(ttl))) },
-            Item::Ack(ack) => Down::Ack {
-                seq: ack.seq,
-                expires: less_drift(nanos(lease(ack.ttl))),
-                not_renewed: ack.not_renewed,
-            },
+            Item::Ack(ack) => {
+                Down::Ack { seq: ack.seq, expires: less_drift(nanos(lease(ack.ttl))), not_renewed: ack.not_renewed }
+            }
             Item::Event(lock_ref, event) => {
                 let news = match event {
                     LockEvent::Acquired { lock_id, until } => {

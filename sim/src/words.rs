@@ -5,7 +5,11 @@ use lockbroker_core::store::{ItemState, LockStatus, Reply, Request};
 
 /// Returns which id it is.
 pub(crate) fn number(id: u64) -> u64 {
-    id - if id >= GrantId::from_random(0).get() { GrantId::from_random(0).get() } else { LingerId::from_random(0).get() }
+    id - if id >= GrantId::from_random(0).get() {
+        GrantId::from_random(0).get()
+    } else {
+        LingerId::from_random(0).get()
+    }
 }
 
 pub(crate) fn state(state: ItemState) -> String {

@@ -23,10 +23,14 @@ use crate::metrics::Metrics;
 use crate::mutations;
 use crate::store::LockStore;
 
+/// How many answers are brought to the core before others have their turn.
+const ANSWERS_AT_ONCE: usize = 256;
+
 /// What the store is to be asked or told.
 #[derive(Debug)]
 pub(super) enum Order {
     Ask(RequestId, LockName, Request),
+    GiveUp(RequestId),
     Note(LockName, Note),
 }
 
@@ -102,6 +106,7 @@ impl Engine {
         let State { core, outside, .. } = &mut *state;
         let result = act(core, outside);
         self.carry_out(&mut state);
+        self.ring(&mut state);
         result
     }
 
@@ -119,6 +124,7 @@ impl Engine {
                     }
                 }
                 Output::Ask { id, name, request } => state.orders.push(Order::Ask(id, name, request)),
+                Output::GiveUp(id) => state.orders.push(Order::GiveUp(id)),
                 Output::Note { name, note } => state.orders.push(Order::Note(name, note)),
                 // Whoever called may have left.
                 Output::Released { call, result } => {
@@ -131,6 +137,10 @@ impl Engine {
             }
         }
         state.outside.metrics.show(&state.core.counts());
+    }
+
+    /// Rings the alarm, if there are orders, or the core is to be called earlier than the store's task knows.
+    fn ring(&self, state: &mut State) {
         let due = state.core.due();
         let is_earlier = due.is_some_and(|due| state.scheduled.is_none_or(|scheduled| due < scheduled));
         if is_earlier {
@@ -146,7 +156,8 @@ impl Engine {
     pub(super) fn exchange(&self, answers: &mut Vec<Answer>, orders: &mut Vec<Order>) -> Option<Moment> {
         let mut state = self.state();
         let State { core, outside, .. } = &mut *state;
-        for (id, reply) in answers.drain(..) {
+        // Not too many, so that others have the core in between.
+        for (id, reply) in answers.drain(..answers.len().min(ANSWERS_AT_ONCE)) {
             core.answered(id, reply, outside);
         }
         if core.due().is_some_and(|due| due <= outside.now) {
@@ -183,6 +194,7 @@ impl Engine {
         let State { core, outside, .. } = &mut *state;
         core.stop_reading(key, outside);
         self.carry_out(&mut state);
+        self.ring(&mut state);
     }
 
     /// Takes the next item of a stream, without a turn.
@@ -210,6 +222,7 @@ impl Engine {
         releases.insert(*last_call, caller);
         core.release(*last_call, name, lock_id, outside);
         self.carry_out(&mut state);
+        self.ring(&mut state);
         answer
     }
 
@@ -221,6 +234,7 @@ impl Engine {
         looks.insert(*last_call, caller);
         core.look(*last_call, name, lock_id, outside);
         self.carry_out(&mut state);
+        self.ring(&mut state);
         answer
     }
 
@@ -232,6 +246,13 @@ impl Engine {
 
 fn now() -> Time {
     Time::from_nanos(Moment::now().nanos())
+}
+
+impl Drop for Engine {
+    /// Lets the store's task see that there is nothing to do any more.
+    fn drop(&mut self) {
+        self.alarm.notify_one();
+    }
 }
 
 impl Env for Outside {

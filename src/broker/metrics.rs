@@ -119,6 +119,7 @@ impl LockMetrics {
     /// Counts what happened, and writes it to the audit and the log.
     pub(super) fn observe(&self, observed: Observed<'_>) {
         static LEFT_OUT: RateLimited = RateLimited::new();
+        static LOST: RateLimited = RateLimited::new();
         match observed {
             Observed::Granted { subject, token, mode, waited } => {
                 let reattached = matches!(mode, Mode::Reattach(_));
@@ -137,8 +138,10 @@ impl LockMetrics {
                 if announced {
                     self.lost.inc(reason);
                 }
-                if reason == LostReason::Expired {
-                    tracing::warn!(lock = %subject.name, "lost: no renewal got through in time");
+                if reason == LostReason::Expired
+                    && let Some(left_out) = LOST.pass()
+                {
+                    tracing::warn!(lock = %subject.name, left_out, "lost: no renewal got through in time");
                 }
                 if let Some(audited) = audited(subject) {
                     audited.lost(token, reason);

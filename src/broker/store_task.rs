@@ -3,7 +3,8 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
+use foldhash::HashMap;
+use futures_util::future::{AbortHandle, Abortable, BoxFuture};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use lockbroker_core::RequestId;
@@ -21,51 +22,81 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 /// An answer, and what it answers.
 pub(super) type Answer = (RequestId, Reply);
 
+/// What the store is asked, until it answers.
+#[derive(Default)]
+struct UnderWay {
+    asked: FuturesUnordered<BoxFuture<'static, Option<Answer>>>,
+    /// Ends those of which something is left to do that need not be done when nobody waits for the answer.
+    handles: HashMap<RequestId, AbortHandle>,
+    answers: Vec<Answer>,
+}
+
 /// Runs until the broker is dropped.
 pub(super) async fn run<S: LockStore>(engine: Weak<Engine>, alarm: Arc<Notify>, store: Arc<S>) {
     let mut orders = Vec::new();
-    let mut answers = Vec::new();
-    let mut under_way: FuturesUnordered<BoxFuture<'static, Answer>> = FuturesUnordered::new();
+    let mut under_way = UnderWay::default();
     loop {
         // Answers, and then orders, until there are neither: a turn on the answers may leave orders behind.
         let due = loop {
-            while let Some(Some(answer)) = under_way.next().now_or_never() {
-                answers.push(answer);
+            while let Some(Some(answer)) = under_way.asked.next().now_or_never() {
+                under_way.take(answer);
             }
             let Some(engine) = engine.upgrade() else { return };
-            let due = engine.exchange(&mut answers, &mut orders);
-            if orders.is_empty() {
+            let due = engine.exchange(&mut under_way.answers, &mut orders);
+            drop(engine);
+            if orders.is_empty() && under_way.answers.is_empty() {
                 break due;
             }
             for order in orders.drain(..) {
-                carry_out(&store, order, &mut under_way, &mut answers);
+                under_way.carry_out(&store, order);
             }
+            // The shards' tasks have their turn, and whoever reads what is told.
+            tokio::task::yield_now().await;
         };
         let wake = due.map(|due| due.min(Moment::now() + LONGEST_SLEEP));
         tokio::select! {
             biased;
-            Some(answer) = under_way.next(), if !under_way.is_empty() => answers.push(answer),
+            Some(answer) = under_way.asked.next(), if !under_way.asked.is_empty() => under_way.take(answer),
             () = alarm.notified() => {}
             () = sleep_until(wake.unwrap_or_else(Moment::now)), if wake.is_some() => {}
         }
     }
 }
 
-/// Tells the store, or asks it. What is answered at once, as from memory, is not waited for.
-fn carry_out<S: LockStore>(
-    store: &Arc<S>,
-    order: Order,
-    under_way: &mut FuturesUnordered<BoxFuture<'static, Answer>>,
-    answers: &mut Vec<Answer>,
-) {
-    match order {
-        Order::Note(name, note) => tell(&**store, &name, note),
-        Order::Ask(id, name, request) => {
-            let store = Arc::clone(store);
-            let mut asking = async move { (id, ask(&*store, &name, request).await) }.boxed();
-            match (&mut asking).now_or_never() {
-                Some(answer) => answers.push(answer),
-                None => under_way.push(asking),
+impl UnderWay {
+    /// Keeps an answer for the core. None of one that was given up.
+    fn take(&mut self, answer: Option<Answer>) {
+        if let Some((id, _)) = &answer {
+            self.handles.remove(id);
+        }
+        self.answers.extend(answer);
+    }
+
+    /// Tells the store, or asks it. What is answered at once, as from memory, is not waited for.
+    fn carry_out<S: LockStore>(&mut self, store: &Arc<S>, order: Order) {
+        match order {
+            Order::Note(name, note) => tell(&**store, &name, note),
+            Order::GiveUp(id) => {
+                if let Some(handle) = self.handles.remove(&id) {
+                    handle.abort();
+                }
+            }
+            Order::Ask(id, name, request) => {
+                let store = Arc::clone(store);
+                // A look that nobody waits for need not be sent, and a renewal no more re-asserts a lock that is lost.
+                let ends = matches!(request, Request::Look | Request::Stands(_) | Request::Renew { .. });
+                let asking = async move { (id, ask(&*store, &name, request).await) };
+                let mut asking = if ends {
+                    let (handle, registration) = AbortHandle::new_pair();
+                    self.handles.insert(id, handle);
+                    Abortable::new(asking, registration).map(Result::ok).boxed()
+                } else {
+                    asking.map(Some).boxed()
+                };
+                match (&mut asking).now_or_never() {
+                    Some(answer) => self.take(answer),
+                    None => self.asked.push(asking),
+                }
             }
         }
     }

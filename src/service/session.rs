@@ -14,7 +14,7 @@ use super::parse::{self, Limits};
 use super::reply;
 use super::streams::SessionStream;
 use crate::broker::{
-    Broker, Failure, LockRequest, ProtocolError, Session, SessionTurn, StreamEnd, StreamEnder, StreamKey,
+    Broker, Failure, LockRef, LockRequest, ProtocolError, Session, SessionTurn, StreamEnd, StreamEnder, StreamKey,
 };
 use crate::client::ErrorReason;
 use crate::policy::Action;
@@ -112,9 +112,11 @@ async fn drive<S: LockStore>(
                 {
                     requests.push(next);
                 }
+                // Read before the turn, which nobody else can take meanwhile.
+                let messages: Vec<_> = requests.into_iter().map(|request| message(request?, &limits, ttl, admit)).collect();
                 let handled = session.turn(|session| {
-                    requests.into_iter().try_fold(0, |handled, request| {
-                        handle(session, request?, (&limits, ttl), admit).map_err(Close::Refused)?;
+                    messages.into_iter().try_fold(0, |handled, message| {
+                        handle(session, message?).map_err(Close::Refused)?;
                         Ok(handled + 1)
                     })
                 });
@@ -151,23 +153,46 @@ async fn open<S: LockStore>(broker: &Broker<S>, client: &mut Client, stream: Str
     broker.open(stream, ttl).map_err(|failure| Close::Refused(reply::status(failure, None)))
 }
 
-/// Does what the client asks. The error ends the Session: the client broke its rules.
-fn handle(
-    session: &mut SessionTurn<'_>,
+/// A message of the client's, read and checked.
+enum Message {
+    Heartbeat(i64),
+    /// If the request for a lock is wrong or not allowed, only that lock fails.
+    Begin(LockRef, Result<LockRequest, Failure>),
+    End(LockRef),
+}
+
+/// Reads a message. The error ends the Session: the client broke its rules.
+fn message(
     request: SessionRequest,
-    (limits, ttl): (&Limits, Duration),
+    limits: &Limits,
+    ttl: Duration,
     admit: impl Fn(&LockRequest) -> Result<(), Failure>,
-) -> Result<(), Status> {
-    match request.kind {
-        Some(Kind::Open(_)) => Err(parse::invalid("open", "must come only once")),
-        Some(Kind::Heartbeat(Heartbeat { seq })) => session.heartbeat(seq).map_err(breach),
+) -> Result<Message, Close> {
+    Ok(match request.kind {
+        Some(Kind::Heartbeat(Heartbeat { seq })) => Message::Heartbeat(seq),
+        Some(Kind::End(EndLock { lock_ref })) => Message::End(lock_ref),
         Some(Kind::Begin(begin)) => {
             let lock_ref = begin.lock_ref;
-            session.take_ref(lock_ref).map_err(breach)?;
-            // If the request for a lock is wrong or not allowed, only that lock fails.
             let invalid = |status: Status| Failure::Invalid { why: status.message().into() };
             let request = limits.begin(begin, ttl).map_err(invalid);
-            match request.and_then(|request| admit(&request).map(|()| request)) {
+            Message::Begin(lock_ref, request.and_then(|request| admit(&request).map(|()| request)))
+        }
+        Some(Kind::Open(_)) => return Err(Close::Refused(parse::invalid("open", "must come only once"))),
+        None => {
+            let why = "must be set to one of open, heartbeat, begin and end";
+            return Err(Close::Refused(parse::invalid("kind", why)));
+        }
+    })
+}
+
+/// Does what the client asks. The error ends the Session: the client broke its rules.
+fn handle(session: &mut SessionTurn<'_>, message: Message) -> Result<(), Status> {
+    match message {
+        Message::Heartbeat(seq) => session.heartbeat(seq).map_err(breach),
+        Message::End(lock_ref) => session.end(lock_ref).map_err(breach),
+        Message::Begin(lock_ref, request) => {
+            session.take_ref(lock_ref).map_err(breach)?;
+            match request {
                 Ok(request) => {
                     tracing::debug!(lock = %request.name, lock_ref, "asked for on a Session");
                     session.begin(lock_ref, request);
@@ -176,8 +201,6 @@ fn handle(
             }
             Ok(())
         }
-        Some(Kind::End(EndLock { lock_ref })) => session.end(lock_ref).map_err(breach),
-        None => Err(parse::invalid("kind", "must be set to one of open, heartbeat, begin and end")),
     }
 }
 

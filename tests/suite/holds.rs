@@ -159,6 +159,47 @@ async fn a_lock_that_no_ack_covers_is_lost_though_its_lease_is_renewed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_silent_session_is_told_nothing_that_would_pass_for_an_answer() {
+    let (broker, store) = broker();
+    let holder = held(&broker).await;
+    let stream = broker.stream(None);
+    let mut session = broker.open(stream.key(), TTL).unwrap();
+    session.turn(|turn| turn.take_ref(1).unwrap());
+    session.turn(|turn| turn.begin(1, ask(waiting(None))));
+    let next = || poll_fn(|cx| stream.poll_next(cx));
+    assert!(matches!(next().await, Some(Item::Opened { .. })));
+    assert!(matches!(next().await, Some(Item::Event(1, Event::Queued { position: 1 }))));
+    session.silent().await;
+    // Neither that its wait was cancelled, nor the end, before whoever drives the Session has said why it ends.
+    assert!(timeout(Duration::from_secs(60), next()).await.is_err());
+    // What it asks now is nobody's any more.
+    session.turn(|turn| turn.begin(2, LockRequest { name: LockName::new("another").unwrap(), ..ask(Mode::Once) }));
+    sleep(MS).await;
+    let another = store.0.memory.look(&LockName::new("another").unwrap()).await.unwrap();
+    assert_eq!(another, LockStatus::Free);
+    session.close(StreamEnd::Unresponsive);
+    assert_eq!(next().await, None);
+    drop(holder);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_session_that_is_closed_after_all_releases_at_once() {
+    let (broker, store) = broker();
+    let old = acquired(&broker.begin(ask(Mode::Once)).unwrap()).await;
+    let stream = broker.stream(None);
+    let mut session = broker.open(stream.key(), TTL).unwrap();
+    session.turn(|turn| turn.take_ref(1).unwrap());
+    session.turn(|turn| turn.begin(1, ask(Mode::Reattach(old))));
+    session.silent().await;
+    // It may believe in what the broker before told it.
+    sleep(MS).await;
+    assert!(is_held(&store).await);
+    session.close(StreamEnd::Closed);
+    assert_free_within(&store, MS).await;
+    drop(stream);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_silent_client_keeps_its_lock_for_as_long_as_it_may_believe_in_it() {
     let (broker, store) = broker();
     let standing = broker.begin(ask(Mode::Once)).unwrap();

@@ -123,7 +123,7 @@ impl Held {
         }
         match (self.step, stimulus) {
             // No answer counts any more (R6a).
-            (Step::Renewing { lost_at, .. }, _) if cx.now >= lost_at => {
+            (Step::Renewing { lost_at, .. }, _) if cx.now >= lost_at && !cx.env.breaks(Rule::AnswerInTime) => {
                 cx.env.mark(Mark::RenewalAbandoned);
                 cx.give_up(me);
                 self.step = Step::Resting;

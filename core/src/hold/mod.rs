@@ -63,6 +63,8 @@ pub(crate) struct Hold {
     pub(crate) state: State,
     /// The number of the request that is under way or was the last: the answer to an earlier one is passed over.
     pub(crate) request: u32,
+    /// True while that is under way.
+    pub(crate) asks: bool,
     /// When it looks anew by itself.
     pub(crate) due: Option<Time>,
 }
@@ -75,6 +77,8 @@ pub(crate) struct Subscriber {
     /// When the heartbeat arrived that covers the lock, once it is announced (R19). On a stream of its own only that it is
     /// set counts: the grant was announced.
     pub(crate) covered: Option<Time>,
+    /// The number of the item by which the grant was announced.
+    pub(crate) told: u64,
 }
 
 /// What a hold does.
@@ -214,6 +218,7 @@ impl Hold {
             waits: false,
             state: State::Over,
             request: 0,
+            asks: false,
             due: None,
         }
     }
@@ -347,7 +352,7 @@ mod tests {
     #[test]
     fn a_hold_is_small() {
         // Each lock that is held costs one.
-        assert!(size_of::<Hold>() <= 240, "{}", size_of::<Hold>());
+        assert!(size_of::<Hold>() <= 248, "{}", size_of::<Hold>());
     }
 
     #[test]

@@ -107,7 +107,8 @@ impl Reattaching {
         let sent = cx.counted_from(sent);
         let why = match swapped {
             Ok(Change::Done) if cx.hold(me).counts(sent, cx.now) => {
-                let protected_until = Some(cx.now + cx.core.settings.max_ttl).filter(|_| !cx.env.breaks(Rule::Protected));
+                let protected_until =
+                    Some(cx.now + cx.core.settings.max_ttl).filter(|_| !cx.env.breaks(Rule::Protected));
                 let grant = Grant { id: self.new, token: self.token, sent, protected_until };
                 return Held::begin(me, grant, &Mode::Reattach(self.lock_id), self.asked, cx);
             }

@@ -136,6 +136,7 @@ impl Waiting {
         if let Some(handed) = self.handed.take() {
             cx.env.mark(Mark::HandOverCrossed);
             cx.clean_up(me, handed.id, life);
+            cx.let_go(&name, handed.id, cx.now);
         }
         if cx.stop_watching(&name) {
             cx.unwatch(&name);
