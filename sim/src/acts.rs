@@ -139,7 +139,7 @@ impl World {
 
     fn do_something(&mut self, client: usize) {
         match self.choices.spread(if self.options.rude { 12 } else { 6 }) {
-            1 | 2 | 3 if self.clients[client].locks.len() < MOST => self.want(client),
+            1..=3 if self.clients[client].locks.len() < MOST => self.want(client),
             4 if self.options.moves => {
                 if let Some(key) = self.pick_lock(client, |lock| lock.phase == Phase::Held && lock.moving.is_none()) {
                     self.reattach(client, key);

@@ -208,7 +208,7 @@ impl World {
     pub fn check_linger(&mut self, name: usize, from: GrantId) {
         let id = from.get();
         let asked = self.check.askers.get(&id).map_or(0, |(_, _, asked)| *asked);
-        if asked + 2 * SEC < self.now {
+        if asked + SEC / 4 < self.now || self.options.dawdle > 20_000 {
             return;
         }
         let moved = self.check.lineage.contains_key(&id) || self.check.lineage.values().any(|old| *old == id);

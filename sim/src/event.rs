@@ -7,7 +7,7 @@ use lockbroker_core::request::StreamEnd;
 
 /// Something that happens at a moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
+pub(crate) enum Event {
     /// A broker's core is to be called.
     Timer { broker: usize, life: u32 },
     /// A broker that stood still goes on.
@@ -58,7 +58,7 @@ pub enum Event {
 
 /// What gets well again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mend {
+pub(crate) enum Mend {
     /// A broker reaches a shard again.
     Cut { broker: usize, shard: usize },
     /// A shard does not lose answers any more.
@@ -88,7 +88,7 @@ impl Event {
 
 /// An event and its moment. The first comes first, and of two at one moment the one that was planned first.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Planned {
+pub(crate) struct Planned {
     pub at: u64,
     pub seq: u64,
     pub event: Event,

@@ -9,6 +9,9 @@ use crate::marks::Marks;
 use crate::report::Report;
 use crate::world::World;
 
+/// For how long choices are made plainer.
+const SHRINK_SECONDS: f64 = 40.0;
+
 /// What came of a run.
 #[derive(Debug, Clone)]
 pub struct Run {
@@ -55,14 +58,13 @@ pub fn shrink(answers: Vec<u64>, rule: Option<Rule>) -> Vec<u64> {
     if !fails(&best) {
         return best;
     }
-    let mut tries = 0;
+    let until = cpu_seconds() + SHRINK_SECONDS;
     let mut span = best.len().next_power_of_two() / 2;
-    while span > 0 && tries < 6_000 {
+    while span > 0 && cpu_seconds() < until {
         let mut at = 0;
-        while at < best.len() && tries < 6_000 {
+        while at < best.len() && cpu_seconds() < until {
             let end = (at + span).min(best.len());
             if best[at..end].iter().any(|answer| *answer != 0) {
-                tries += 1;
                 let mut plainer = best.clone();
                 plainer[at..end].fill(0);
                 let plainer = trim(plainer);

@@ -3,6 +3,7 @@
 //! The machine of a shard and simulated memcached servers take the place of this file once that is in the core.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::Duration;
 
 use lockbroker_core::RequestId;
@@ -15,7 +16,7 @@ use crate::time::SEC;
 
 /// An item.
 #[derive(Debug, Clone)]
-pub struct Item {
+pub(crate) struct Item {
     /// What it carries.
     pub state: ItemState,
     /// When it is gone.
@@ -28,7 +29,7 @@ pub struct Item {
 
 /// A shard: one server's memory.
 #[derive(Debug, Clone, Default)]
-pub struct Shard {
+pub(crate) struct Shard {
     /// Counts the losses of memory.
     pub epoch: u64,
     /// True if locks are granted.
@@ -55,7 +56,7 @@ pub struct Shard {
 
 /// What a broker knows of a shard.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct View {
+pub(crate) struct View {
     /// The epoch that it has seen last. None: it has not seen any.
     pub epoch: Option<u64>,
     /// True if it has seen that epoch open.
@@ -66,7 +67,7 @@ pub struct View {
 
 /// A request that is under way.
 #[derive(Debug, Clone)]
-pub struct Ask {
+pub(crate) struct Ask {
     pub broker: usize,
     pub life: u32,
     pub id: RequestId,
@@ -89,7 +90,7 @@ pub struct Ask {
 
 /// What the carrying out of a request brought about.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Effect {
+pub(crate) struct Effect {
     /// The name is free now by a removal: this broker is to be woken.
     pub wakes: Option<usize>,
     /// An item was created, or given to another grant.
@@ -131,17 +132,17 @@ impl Ask {
 }
 
 /// Says that a shard is closed.
-pub fn closed() -> StoreError {
+pub(crate) fn closed() -> StoreError {
     StoreError::unavailable("the shard is closed", Some(Duration::from_millis(100))).because(Cause::StoreQuarantined)
 }
 
 /// Returns true if a request grants something, which a closed shard does not do.
-pub fn grants(request: &Request) -> bool {
+pub(crate) fn grants(request: &Request) -> bool {
     matches!(request, Request::Grant { .. } | Request::HandOver { .. })
 }
 
 /// Turns a reply of a shard that is, or was, closed into what that is worth: nothing but a success is final there.
-pub fn settled(reply: Reply) -> Reply {
+pub(crate) fn settled(reply: Reply) -> Reply {
     match reply {
         Reply::Granted(Ok(Granted::No)) => Reply::Granted(Err(closed())),
         Reply::Changed(Ok(Change::Gone | Change::TakenOver)) => Reply::Changed(Err(closed())),
@@ -152,7 +153,7 @@ pub fn settled(reply: Reply) -> Reply {
 }
 
 /// Returns the state to create again if a change finds nothing in a closed shard.
-pub fn reassertion(request: &Request) -> Option<(ItemState, u32)> {
+pub(crate) fn reassertion(request: &Request) -> Option<(ItemState, u32)> {
     match request {
         Request::Renew { state, ttl, .. } => Some((*state, *ttl)),
         Request::Linger { to, ttl, certain: true, .. } => Some((ItemState::Lingering(*to), *ttl)),
@@ -243,13 +244,14 @@ impl Shard {
         let reply = match &ask.request {
             _ if ask.reasserts => self.reassert(ask, whole, expires),
             Request::Grant { id, ttl } => {
-                if self.items.contains_key(&name) {
-                    Reply::Granted(Ok(Granted::No))
-                } else {
-                    effect.granted = true;
-                    let state = ItemState::Held(*id);
-                    self.items.insert(name, Item { state, expires: expires(*ttl), whole, sure: sure(*ttl) });
-                    Reply::Granted(Ok(Granted::Yes(self.next_token())))
+                match self.items.entry(name) {
+                    Entry::Occupied(_) => Reply::Granted(Ok(Granted::No)),
+                    Entry::Vacant(free) => {
+                        effect.granted = true;
+                        let state = ItemState::Held(*id);
+                        free.insert(Item { state, expires: expires(*ttl), whole, sure: sure(*ttl) });
+                        Reply::Granted(Ok(Granted::Yes(self.next_token())))
+                    }
                 }
             }
             Request::HandOver { from, to, ttl } => {

@@ -5,13 +5,13 @@ use std::time::Duration;
 use lockbroker_core::Time;
 
 /// A millisecond, in the nanoseconds in which a simulation counts.
-pub const MS: u64 = 1_000_000;
+pub(crate) const MS: u64 = 1_000_000;
 /// A second.
-pub const SEC: u64 = 1_000 * MS;
+pub(crate) const SEC: u64 = 1_000 * MS;
 
 /// The clock of one node. It differs from the true time by a constant, and by its rate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Clock {
+pub(crate) struct Clock {
     offset: u64,
     /// Parts per million by which it runs fast. Two clocks differ by 200 at the most (A1).
     ppm: i64,
@@ -47,17 +47,17 @@ impl Clock {
 }
 
 /// Returns a span in nanoseconds.
-pub fn nanos(span: Duration) -> u64 {
+pub(crate) fn nanos(span: Duration) -> u64 {
     u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Returns a span less what a clock elsewhere may have gained on ours within it.
-pub fn less_drift(span: u64) -> u64 {
+pub(crate) fn less_drift(span: u64) -> u64 {
     span - span / 5_000
 }
 
 /// Returns a span and what a clock elsewhere may have lost against ours within it.
-pub fn plus_drift(span: u64) -> u64 {
+pub(crate) fn plus_drift(span: u64) -> u64 {
     span + span / 5_000
 }
 
