@@ -7,7 +7,7 @@ use lockbroker_core::request::StreamEnd;
 
 /// Something that happens at a moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Event {
+pub enum Event {
     /// A broker's core is to be called.
     Timer { broker: usize, life: u32 },
     /// A broker that stood still goes on.
@@ -58,7 +58,7 @@ pub(crate) enum Event {
 
 /// What gets well again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mend {
+pub enum Mend {
     /// A broker reaches a shard again.
     Cut { broker: usize, shard: usize },
     /// A shard does not lose answers any more.

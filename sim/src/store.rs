@@ -16,7 +16,7 @@ use crate::time::SEC;
 
 /// An item.
 #[derive(Debug, Clone)]
-pub(crate) struct Item {
+pub struct Item {
     /// What it carries.
     pub state: ItemState,
     /// When it is gone.
@@ -25,11 +25,13 @@ pub(crate) struct Item {
     pub whole: bool,
     /// Until when it was certain to live, whatever the server's clock did.
     pub sure: u64,
+    /// Its T.
+    ttl: u32,
 }
 
 /// A shard: one server's memory.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Shard {
+pub struct Shard {
     /// Counts the losses of memory.
     pub epoch: u64,
     /// True if locks are granted.
@@ -56,7 +58,7 @@ pub(crate) struct Shard {
 
 /// What a broker knows of a shard.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct View {
+pub struct View {
     /// The epoch that it has seen last. None: it has not seen any.
     pub epoch: Option<u64>,
     /// True if it has seen that epoch open.
@@ -67,7 +69,7 @@ pub(crate) struct View {
 
 /// A request that is under way.
 #[derive(Debug, Clone)]
-pub(crate) struct Ask {
+pub struct Ask {
     pub broker: usize,
     pub life: u32,
     pub id: RequestId,
@@ -90,7 +92,7 @@ pub(crate) struct Ask {
 
 /// What the carrying out of a request brought about.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Effect {
+pub struct Effect {
     /// The name is free now by a removal: this broker is to be woken.
     pub wakes: Option<usize>,
     /// An item was created, or given to another grant.
@@ -209,7 +211,7 @@ impl Shard {
         &mut self,
         name: usize,
         (from, to): (ItemState, ItemState),
-        (latest, expires, whole, sure): (u64, u64, bool, u64),
+        (ttl, expires, whole, sure): (u32, u64, bool, u64),
         breaks: bool,
     ) -> Change {
         match self.items.get_mut(&name) {
@@ -219,8 +221,10 @@ impl Shard {
                 item.state = to;
                 // The server's clock never goes back: a later command of the same T shortens nothing.
                 item.whole = whole;
-                item.expires = expires.max(item.expires.min(latest));
-                item.sure = sure.max(item.sure.min(latest));
+                let floor = |before: u64| if ttl >= item.ttl { before } else { 0 };
+                item.expires = expires.max(floor(item.expires));
+                item.sure = sure.max(floor(item.sure));
+                item.ttl = ttl;
                 Change::Done
             }
         }
@@ -238,22 +242,20 @@ impl Shard {
         // What lands long after its broker has given it up may be left to expire.
         let whole = early == 0 && now < ask.sent + 3 * SEC;
         let sure = |ttl: u32| ask.sent + (u64::from(ttl) * SEC).saturating_sub(3 * SEC);
-        let life = |ttl: u32| (latest(ttl), expires(ttl), whole, sure(ttl));
+        let life = |ttl: u32| (ttl, expires(ttl), whole, sure(ttl));
         let mut effect = Effect::default();
         let forced = rule == Some(Rule::IdsCompared);
         let reply = match &ask.request {
             _ if ask.reasserts => self.reassert(ask, whole, expires),
-            Request::Grant { id, ttl } => {
-                match self.items.entry(name) {
-                    Entry::Occupied(_) => Reply::Granted(Ok(Granted::No)),
-                    Entry::Vacant(free) => {
-                        effect.granted = true;
-                        let state = ItemState::Held(*id);
-                        free.insert(Item { state, expires: expires(*ttl), whole, sure: sure(*ttl) });
-                        Reply::Granted(Ok(Granted::Yes(self.next_token())))
-                    }
+            Request::Grant { id, ttl } => match self.items.entry(name) {
+                Entry::Occupied(_) => Reply::Granted(Ok(Granted::No)),
+                Entry::Vacant(free) => {
+                    effect.granted = true;
+                    let state = ItemState::Held(*id);
+                    free.insert(Item { state, expires: expires(*ttl), whole, sure: sure(*ttl), ttl: *ttl });
+                    Reply::Granted(Ok(Granted::Yes(self.next_token())))
                 }
-            }
+            },
             Request::HandOver { from, to, ttl } => {
                 let (from, to) = (ItemState::Held(*from), ItemState::Held(*to));
                 match self.change(name, (from, to), life(*ttl), false) {
@@ -280,7 +282,7 @@ impl Shard {
                 Reply::Changed(Ok(change))
             }
             Request::Remove { state } => {
-                let change = self.change(name, (*state, *state), (0, 0, whole, 0), forced);
+                let change = self.change(name, (*state, *state), (0, now, whole, 0), forced);
                 if change == Change::Done {
                     self.items.remove(&name);
                     effect.ended = true;
@@ -309,6 +311,7 @@ impl Shard {
                 expires: expires(ttl),
                 whole,
                 sure: ask.sent + (u64::from(ttl) * SEC).saturating_sub(3 * SEC),
+                ttl,
             },
         );
         Reply::Changed(Ok(Change::Done))

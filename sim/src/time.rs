@@ -11,7 +11,7 @@ pub(crate) const SEC: u64 = 1_000 * MS;
 
 /// The clock of one node. It differs from the true time by a constant, and by its rate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Clock {
+pub struct Clock {
     offset: u64,
     /// Parts per million by which it runs fast. Two clocks differ by 200 at the most (A1).
     ppm: i64,
