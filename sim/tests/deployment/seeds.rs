@@ -5,23 +5,30 @@ use lockbroker_sim::marks::Marks;
 use lockbroker_sim::shrink;
 
 /// Branches that take a coincidence which fixed seeds do not have to bring.
-const RARE: &[Mark] =
-    &[Mark::HandOverCrossed, Mark::LeaverTookHandOver, Mark::SilentTookNothing, Mark::ReattachGivenUp];
+const RARE: &[Mark] = &[Mark::HandOverCrossed, Mark::LeaverTookHandOver];
 /// The seeds that run with every change. More by night.
-const SEEDS: u64 = 30;
+const SEEDS: u64 = 200;
 
 #[test]
 fn a_seed_is_one_run_and_violates_nothing() {
+    let mut marks = Marks::default();
     for seed in 1..=SEEDS {
         let first = shrink::seeded(seed, None, false);
         assert_eq!(first.violation, None, "seed {seed}");
-        if seed % 3 == 0 {
+        marks.add(&first.marks);
+        if seed % 10 == 0 {
             let again = shrink::seeded(seed, None, false);
             assert_eq!(first.hash, again.hash, "seed {seed} was another run");
             let recorded = shrink::recorded(first.answers, None, false);
             assert_eq!(first.hash, recorded.hash, "the choices of seed {seed} were another run");
         }
     }
+    assert_missing_none(&marks);
+}
+
+fn assert_missing_none(marks: &Marks) {
+    let missing: Vec<Mark> = marks.missing().into_iter().filter(|mark| !RARE.contains(mark)).collect();
+    assert!(missing.is_empty(), "no seed reached {missing:?}");
 }
 
 /// A debug build and a release come to the same.
@@ -39,6 +46,5 @@ fn many_seeds_reach_every_mark_and_violate_nothing() {
         assert_eq!(run.violation, None, "seed {seed}");
         marks.add(&run.marks);
     }
-    let missing: Vec<Mark> = marks.missing().into_iter().filter(|mark| !RARE.contains(mark)).collect();
-    assert!(missing.is_empty(), "no seed reached {missing:?}");
+    assert_missing_none(&marks);
 }
