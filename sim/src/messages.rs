@@ -205,7 +205,7 @@ impl World {
 
     /// Returns true if nothing went wrong lately between a client and its broker that could have cost it a message.
     pub fn is_heard(&self, client: usize, lock: &Lock) -> bool {
-        if self.options.dawdle > 0 || self.options.tick > 300_000_000 {
+        if self.options.dawdle > 0 || self.options.tick > 300_000_000 || self.conns[lock.home.conn].late {
             return false;
         }
         let conn = &self.conns[lock.home.conn];

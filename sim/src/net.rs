@@ -116,6 +116,8 @@ pub struct Conn {
     pub received: u64,
     /// When it last was in trouble.
     pub trouble: u64,
+    /// True if its request was under way for so long that the client's count ends well before the broker's.
+    pub late: bool,
 }
 
 impl Conn {
@@ -135,6 +137,7 @@ impl Conn {
             closing: false,
             received: 0,
             trouble: 0,
+            late: false,
         }
     }
 }

@@ -8,6 +8,7 @@ use lockbroker_core::request::{LockRequest, StreamEnd};
 use lockbroker_core::rules::Rule;
 use lockbroker_core::{Item, Read, StreamKey};
 
+use crate::client::Kind;
 use crate::event::Event;
 use crate::net::{Conn, Down, News, Up};
 use crate::time::{MS, SEC, less_drift, nanos};
@@ -61,6 +62,10 @@ impl World {
             Up::Alone(request) => {
                 let stream = self.new_stream(conn, false);
                 self.conns[conn].received = self.brokers[broker].clock.at(self.now);
+                let client = &self.clients[self.conns[conn].client];
+                if let Some(Kind::Alone { sent }) = client.links.get(&conn).map(|link| &link.kind) {
+                    self.conns[conn].late = client.clock.when(*sent) + 50 * MS < self.now;
+                }
                 let begun = self.turn(broker, |core, outside| core.begin_alone(stream, request, outside));
                 if begun.is_none_or(|begun| begun.is_err()) {
                     self.send_down(conn, Down::Lock(0, News::Failed));
