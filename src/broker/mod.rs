@@ -53,7 +53,10 @@ impl<S: LockStore> Broker<S> {
     pub fn new(store: S, settings: Settings, metrics: &Metrics) -> Broker<S> {
         let store = Arc::new(store);
         let engine = Engine::new(&*store, settings, metrics);
-        tokio::spawn(store_task::run(Arc::downgrade(&engine), engine.alarm(), Arc::clone(&store)));
+        // One task sees to what all streams ask, so it takes all that is ready in its turn: with tokio's budget that would be
+        // 128 answers for each time that thousands of streams have theirs. It bounds itself what others wait for.
+        let task = store_task::run(Arc::downgrade(&engine), engine.alarm(), Arc::clone(&store));
+        tokio::spawn(tokio::task::unconstrained(task));
         Broker { engine, store }
     }
 

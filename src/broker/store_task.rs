@@ -19,6 +19,9 @@ use crate::store::LockStore;
 /// The longest sleep: tokio's timers stand still during a suspend, and leases do not.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
+/// How many times the core is asked for orders before other tasks have their turn.
+const ROUNDS_AT_ONCE: usize = 8;
+
 /// An answer, and what it answers.
 pub(super) type Answer = (RequestId, Reply);
 
@@ -37,6 +40,7 @@ pub(super) async fn run<S: LockStore>(engine: Weak<Engine>, alarm: Arc<Notify>, 
     let mut under_way = UnderWay::default();
     loop {
         // Answers, and then orders, until there are neither: a turn on the answers may leave orders behind.
+        let mut rounds = 0;
         let due = loop {
             while let Some(Some(answer)) = under_way.asked.next().now_or_never() {
                 under_way.take(answer);
@@ -50,8 +54,11 @@ pub(super) async fn run<S: LockStore>(engine: Weak<Engine>, alarm: Arc<Notify>, 
             for order in orders.drain(..) {
                 under_way.carry_out(&store, order);
             }
-            // The shards' tasks have their turn, and whoever reads what is told.
-            tokio::task::yield_now().await;
+            rounds += 1;
+            if rounds % ROUNDS_AT_ONCE == 0 {
+                // On several threads there may always be orders. Others are to have this thread too.
+                tokio::task::yield_now().await;
+            }
         };
         let wake = due.map(|due| due.min(Moment::now() + LONGEST_SLEEP));
         tokio::select! {
