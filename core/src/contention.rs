@@ -29,6 +29,12 @@ impl<E: Env> Cx<'_, E> {
         kept.map_or(noted, |hold| hold.owner.clone())
     }
 
+    /// Returns the label of the holder here, if there is one.
+    pub(crate) fn label_here(&self, name: &LockName) -> Owner {
+        let holder = self.core.names.get(name).and_then(|entry| entry.holder);
+        holder.and_then(|(_, hold)| self.core.holds.get(hold)).map(|hold| hold.owner.clone()).unwrap_or_default()
+    }
+
     /// Notes that a hold has the lock. Whoever had it here before does so no longer, and is told.
     pub(crate) fn become_holder(&mut self, me: HoldKey, id: GrantId) {
         let name = self.hold(me).name.clone();

@@ -154,7 +154,9 @@ impl Inspecting {
                 (Reason::Held, cx.label_of(&name, id, owner))
             }
             // It was held when we asked.
-            Some(LockStatus::Free) | None => (Reason::Held, Owner::default()),
+            Some(LockStatus::Free) => (Reason::Held, Owner::default()),
+            // The store did not say. Who holds it here is known all the same.
+            None => (Reason::Held, cx.label_here(&name)),
         };
         cx.refuse(me, Event::NotAcquired { reason: self.reason.unwrap_or(seen), owner })
     }
