@@ -37,7 +37,7 @@ impl<E: Env> Cx<'_, E> {
         match request.mode {
             Mode::Once => self.count_lock(limit).then_some(Room::Lock).ok_or_else(|| self.full()),
             Mode::Reattach(_) => self.count_reserved().then_some(Room::Lock).ok_or_else(|| self.full()),
-            // What is full now is refused now.
+            // Refused at once if it is full now: it would be no better when the grant comes.
             Mode::Wait { .. } if self.core.counts.locks >= limit => {
                 self.env.observe(Observed::Full(Limit::Locks));
                 Err(self.full())

@@ -5,7 +5,7 @@ use crate::env::{Env, Observed};
 use crate::errand::ErrandKey;
 use crate::failure::Failure;
 use crate::hold::{End, Hold, HoldKey, Releasing, State};
-use crate::lock::{LockId, LockName, Owner};
+use crate::lock::{LockId, LockName};
 use crate::request::Ended;
 use crate::store::{ItemState, LockStatus, Note, Request, StoreError};
 
@@ -42,7 +42,7 @@ impl<E: Env> Cx<'_, E> {
     /// Tells the store something about a hold's lock.
     pub(crate) fn note(&mut self, me: HoldKey, note: Note) {
         let name = self.hold(me).name.clone();
-        self.core.outputs.push_back(Output::Note { name, note });
+        self.note_of(&name, note);
     }
 
     /// Tells the store something about a lock.
@@ -97,20 +97,8 @@ impl<E: Env> Cx<'_, E> {
             let full = self.full();
             return self.answer_release(call, Err(full));
         }
-        let me = self.core.holds.insert(Hold {
-            name: name.clone(),
-            owner: Owner::default(),
-            ttl: self.core.settings.max_ttl,
-            linger: lock_id.linger,
-            subscriber: None,
-            end: None,
-            has_room: true,
-            waits: false,
-            state: State::Over,
-            request: 0,
-            asks: false,
-            due: None,
-        });
+        let hold = Hold::without_client(name.clone(), self.core.settings.max_ttl, lock_id.linger);
+        let me = self.core.holds.insert(hold);
         let state = Releasing::by_id(me, lock_id, call, self);
         self.settle_in(me, state);
     }

@@ -26,7 +26,7 @@ use crate::timers::Timers;
 /// A number by which whoever drives the core knows a call again.
 pub type Call = u64;
 
-/// How many look by themselves at one time: what many locks have to do at once delays nobody else.
+/// Limits how many look by themselves at one time: what many locks have to do at once delays nobody else.
 const LOOKS_AT_ONCE: usize = 1024;
 
 /// Names a request to the store, for its answer. An answer that comes after the request was given up finds nobody.
@@ -42,7 +42,7 @@ pub(crate) enum Asker {
     Errand(ErrandKey),
 }
 
-/// Who looks anew by itself at a time that was set.
+/// Names one that looks anew by itself at a time that was set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Timed {
     Hold(HoldKey),
@@ -50,7 +50,7 @@ pub(crate) enum Timed {
     Errand(ErrandKey),
 }
 
-/// What is to be done outside.
+/// An order to whoever drives the core.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
     /// There is something to read on a stream, or its end.
@@ -64,7 +64,7 @@ pub enum Output {
         id: RequestId,
         /// The lock.
         name: LockName,
-        /// What to ask.
+        /// The request.
         request: Request,
     },
     /// Nobody waits for the answer to this request any more. What is left of it to do need not be done.
@@ -73,7 +73,7 @@ pub enum Output {
     Note {
         /// The lock.
         name: LockName,
-        /// What to tell.
+        /// The note.
         note: Note,
     },
     /// A Release call is answered.
@@ -103,7 +103,7 @@ pub struct Seen {
     pub lease_end: Option<Time>,
 }
 
-/// How many there are of what clients can make a broker hold.
+/// The numbers of what clients can make a broker hold.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Counts {
     /// Locks that are being acquired, held, released or cleaned up, or that linger.
@@ -132,7 +132,7 @@ pub(crate) struct Core {
     pub(crate) work: VecDeque<HoldKey>,
     /// The holds that are to hear that the broker is going away, some in each turn.
     to_drain: Vec<HoldKey>,
-    /// How many more may look by themselves at this time.
+    /// The number of those that may still look by themselves at this time.
     budget: (Time, usize),
     pub(crate) outputs: VecDeque<Output>,
     /// When the next look for those who wait behind holders may be sent.
@@ -142,7 +142,7 @@ pub(crate) struct Core {
     /// True when the process is about to end with locks held: nothing is released any more.
     pub(crate) abandoned: bool,
     pub(crate) counts: Counts,
-    /// What has to be finished before the broker may end: streams, and releases that are under way.
+    /// The number of streams, and of releases under way, that have to be finished before the broker may end.
     pub(crate) unfinished: usize,
     drained_told: bool,
     now: Time,
@@ -359,11 +359,6 @@ impl Broker {
                 cx.core.to_drain = cx.core.holds.keys().collect();
             }
         });
-    }
-
-    /// Returns true once the broker takes no new work.
-    pub fn is_draining(&self) -> bool {
-        self.core.draining.is_some()
     }
 
     /// Releases nothing from now on, whatever becomes of the streams: said before the process ends with locks still held,

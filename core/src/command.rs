@@ -43,7 +43,7 @@ impl fmt::Debug for Cas {
     }
 }
 
-/// What an item holds. It is not printed, since that of a lock is its id.
+/// The content of an item. It is not printed, since that of a lock is its id.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub enum Value {
     /// A number in decimal digits. Blanks that follow it do not count.
@@ -61,7 +61,7 @@ impl fmt::Debug for Value {
     }
 }
 
-/// How long an item is to live.
+/// The time for which an item is to live.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Ttl {
     /// It does not expire.
@@ -79,7 +79,7 @@ impl Ttl {
     pub const LONGEST: u32 = 30 * 24 * 60 * 60;
 }
 
-/// What an answer is to show of the item.
+/// The parts of an item that an answer is to show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Want {
     /// Its number (`c`).
@@ -90,7 +90,7 @@ pub struct Want {
     pub value: bool,
 }
 
-/// What `ma` creates where there is no item.
+/// The item that `ma` creates where there is none.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Create {
     /// How long it is to live (`N`).
@@ -105,7 +105,7 @@ impl fmt::Debug for Create {
     }
 }
 
-/// What `md … I` changes of an item instead of deleting it.
+/// The changes that `md … I` makes to an item instead of deleting it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct InPlace {
     /// How long it is to live from now on (`T`). Without, that stays.
@@ -190,7 +190,7 @@ impl Command {
     }
 }
 
-/// What an item has left to live, as its memcached's clock shows it.
+/// The time that an item has left, as its memcached's clock shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Left {
     /// It does not expire.
@@ -199,7 +199,7 @@ pub enum Left {
     Seconds(u32),
 }
 
-/// What `md … I` has left on an item, as reads show it.
+/// The trace of `md … I` on an item, as reads show it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Stale {
     /// It has not been changed in place.
@@ -211,7 +211,7 @@ pub enum Stale {
     Again,
 }
 
-/// What an answer shows of an item: what was asked for.
+/// The parts of an item that an answer shows: those that were asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Shown {
     /// The number that it carries.
@@ -233,7 +233,7 @@ pub enum Refusal {
     NotANumber,
 }
 
-/// What a memcached answers.
+/// An answer of a memcached.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Reply {
     /// Done (HD, VA).

@@ -6,15 +6,15 @@ use std::time::Duration;
 use crate::Time;
 use crate::broker::{Call, Cx};
 use crate::env::{Env, Mark, Observed};
-use crate::hold::{Hold, HoldKey, Lingering, State, Stimulus};
-use crate::lock::{GrantId, LingerId, LockId, LockName, Owner};
+use crate::hold::{Hold, HoldKey, Lingering, Stimulus};
+use crate::lock::{GrantId, LingerId, LockId, LockName};
 use crate::slab::Key;
 use crate::store::{Change, ItemState, LockStatus, Note, Reply, Request, Watch};
 
 /// Names an errand.
 pub(crate) type ErrandKey = Key<Errand>;
 
-/// What is done for a lock besides holding it.
+/// A task for a lock besides holding it.
 #[derive(Debug, Clone)]
 pub(crate) struct Errand {
     pub(crate) name: LockName,
@@ -25,7 +25,7 @@ pub(crate) struct Errand {
     pub(crate) task: Task,
 }
 
-/// What an errand is for.
+/// The task of an errand.
 #[derive(Debug, Clone)]
 pub(crate) enum Task {
     CleanUp(CleanUp),
@@ -179,8 +179,7 @@ impl<E: Env> Cx<'_, E> {
                 return None;
             }
             Stimulus::Answer(_) => {
-                let again = self.now + self.retry_pause(cleanup.failures);
-                cleanup.failures = cleanup.failures.saturating_add(1);
+                let again = self.now + self.retry_pause(&mut cleanup.failures);
                 cleanup.again = Some(again);
                 self.wake_errand_at(key, Some(again));
             }
@@ -234,8 +233,7 @@ impl<E: Env> Cx<'_, E> {
             // By others, for good: the old id never comes back, and without it no reattach lands.
             return self.lingers_not();
         }
-        let until = self.now + self.retry_pause(linger.failures);
-        linger.failures = linger.failures.saturating_add(1);
+        let until = self.now + self.retry_pause(&mut linger.failures);
         linger.taken_over = true;
         linger.step = Step::Pausing { until };
         self.wake_errand_at(key, Some(until));
@@ -265,23 +263,10 @@ impl<E: Env> Cx<'_, E> {
     fn lingers_now(&mut self, name: &LockName, linger: &LingerEither) {
         self.core.unfinished -= 1;
         self.core.counts.locks += 1;
-        let hold = Hold {
-            name: name.clone(),
-            owner: Owner::default(),
-            ttl: self.core.settings.max_ttl,
-            linger: linger.linger,
-            subscriber: None,
-            end: None,
-            has_room: true,
-            waits: false,
-            state: State::Over,
-            request: 0,
-            asks: false,
-            due: None,
-        };
+        let hold = Hold::without_client(name.clone(), self.core.settings.max_ttl, linger.linger);
         let key = self.core.holds.insert(hold);
         let state = Lingering::begin(key, linger.linger_id, self.now + linger.linger, None, self);
-        self.hold_mut(key).state = state;
+        self.settle_in(key, state);
     }
 
     fn watch_on(

@@ -13,7 +13,8 @@ pub(crate) struct Heartbeat {
     pub(crate) arrived: Time,
 }
 
-/// Which heartbeat the announced locks of one Session are covered by. Each lock notes when that heartbeat arrived.
+/// Counts the announced locks of one Session that the latest heartbeat covers. Each lock notes when the heartbeat arrived
+/// that covers it.
 ///
 /// The one rule (R19): an ack covers a lock only if a command that renewed it was sent after the heartbeat had arrived.
 /// So a client needs to keep one instant for the whole Session, the sending of the latest acknowledged heartbeat, and
@@ -30,7 +31,7 @@ pub(crate) struct Ledger {
     late_at: Option<Time>,
 }
 
-/// What there is to tell the client after a change of its [`Ledger`].
+/// The message that a change of a [`Ledger`] makes due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub(crate) enum Due {
@@ -40,7 +41,7 @@ pub(crate) enum Due {
     Ack,
 }
 
-/// How long late renewals are gathered before the ack that tells of them.
+/// The least time for which late renewals are gathered before the ack that tells of them.
 const GATHER: Duration = Duration::from_millis(10);
 
 impl Ledger {

@@ -19,7 +19,7 @@ pub enum Item {
     Ack(Ack),
 }
 
-/// What a reader finds in an outbox.
+/// The result of reading an outbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Read {
     /// The next item.
@@ -30,7 +30,7 @@ pub enum Read {
     End,
 }
 
-/// What waits to be read by one client. A slow reader holds up nobody: what can be coalesced is (a `renewed`, a `queued`,
+/// The items that wait to be read by one client. A slow reader holds up nobody: what can be coalesced is (a `renewed`, a `queued`,
 /// an ack replaces the one before it that is still unread), so each lock has a handful of items here at the most. The
 /// last event of a lock is never dropped.
 #[derive(Debug, Clone, Default)]

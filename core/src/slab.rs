@@ -24,7 +24,7 @@ pub(crate) struct Slab<T> {
     generation: u32,
 }
 
-/// How many slots a page has: as many as there are bits in `used`.
+/// The number of slots of a page: that of the bits in `used`.
 const PAGE: u32 = u64::BITS;
 
 #[derive(Clone)]

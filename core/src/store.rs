@@ -118,7 +118,7 @@ impl StoreError {
     }
 }
 
-/// What a broker asks of the store. All ttls are in whole seconds, 1 or more; an item with ttl n lives for more than
+/// A request to the store. All ttls are in whole seconds, 1 or more; an item with ttl n lives for more than
 /// n-3 s after the request was sent and at most n s after it was carried out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request {
@@ -191,7 +191,7 @@ pub enum Request {
     },
 }
 
-/// What is said to the store without waiting for an answer: best effort, and nothing depends on it.
+/// A message to the store that no answer is waited for: best effort, and nothing depends on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Note {
     /// Notes the label of a grant for others to see.
@@ -214,7 +214,7 @@ pub enum Note {
     WakeQueue,
 }
 
-/// What the store answers to a [`Request`].
+/// The store's answer to a [`Request`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
     /// To [`Request::Grant`] and [`Request::HandOver`].

@@ -9,7 +9,7 @@ use crate::store::Watch;
 /// The least time between two wake-ups of a queue that are heeded: what forged ones cost at the most is a poll each.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// What is known of the wake-ups of one queue.
+/// The state of the wake-ups of one queue.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct WakeupState {
     /// Until when the store has it that the queue is to be woken. None once it has been.

@@ -102,9 +102,13 @@ impl Engine {
 
     /// Lets the core take a turn, and does what it says.
     pub(super) fn turn<T>(&self, act: impl FnOnce(&mut Core, &mut Outside) -> T) -> T {
+        self.turn_on(|State { core, outside, .. }| act(core, outside))
+    }
+
+    /// Does the same with what is kept beside the core.
+    fn turn_on<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.state();
-        let State { core, outside, .. } = &mut *state;
-        let result = act(core, outside);
+        let result = act(&mut state);
         self.carry_out(&mut state);
         self.ring(&mut state);
         result
@@ -185,16 +189,13 @@ impl Engine {
 
     /// Takes note that nobody reads a stream any more.
     pub(super) fn stop_reading(&self, key: StreamKey) {
-        let mut state = self.state();
-        state.streams.remove(&key);
-        if state.streams.capacity() > 64 && state.streams.len() < state.streams.capacity() / 4 {
-            let room = 2 * state.streams.len();
-            state.streams.shrink_to(room);
-        }
-        let State { core, outside, .. } = &mut *state;
-        core.stop_reading(key, outside);
-        self.carry_out(&mut state);
-        self.ring(&mut state);
+        self.turn_on(|State { core, outside, streams, .. }| {
+            streams.remove(&key);
+            if streams.capacity() > 64 && streams.len() < streams.capacity() / 4 {
+                streams.shrink_to(2 * streams.len());
+            }
+            core.stop_reading(key, outside);
+        });
     }
 
     /// Takes the next item of a stream, without a turn.
@@ -216,25 +217,21 @@ impl Engine {
 
     pub(super) fn release(&self, name: &LockName, lock_id: LockId) -> oneshot::Receiver<Result<Ended, Failure>> {
         let (caller, answer) = oneshot::channel();
-        let mut state = self.state();
-        let State { core, outside, releases, last_call, .. } = &mut *state;
-        *last_call += 1;
-        releases.insert(*last_call, caller);
-        core.release(*last_call, name, lock_id, outside);
-        self.carry_out(&mut state);
-        self.ring(&mut state);
+        self.turn_on(|State { core, outside, releases, last_call, .. }| {
+            *last_call += 1;
+            releases.insert(*last_call, caller);
+            core.release(*last_call, name, lock_id, outside);
+        });
         answer
     }
 
     pub(super) fn look(&self, name: &LockName, lock_id: Option<LockId>) -> oneshot::Receiver<Result<Seen, Failure>> {
         let (caller, answer) = oneshot::channel();
-        let mut state = self.state();
-        let State { core, outside, looks, last_call, .. } = &mut *state;
-        *last_call += 1;
-        looks.insert(*last_call, caller);
-        core.look(*last_call, name, lock_id, outside);
-        self.carry_out(&mut state);
-        self.ring(&mut state);
+        self.turn_on(|State { core, outside, looks, last_call, .. }| {
+            *last_call += 1;
+            looks.insert(*last_call, caller);
+            core.look(*last_call, name, lock_id, outside);
+        });
         answer
     }
 

@@ -268,8 +268,8 @@ impl Held {
             Ok(Change::TakenOver) => Some(LostReason::TakenOver),
             Err(error) => {
                 cx.retried(me, "renewing", &error);
-                self.retry_at = Some(cx.now + cx.retry_pause(self.failures.min(LAST_PAUSE)));
-                self.failures = self.failures.saturating_add(1);
+                self.failures = self.failures.min(LAST_PAUSE);
+                self.retry_at = Some(cx.now + cx.retry_pause(&mut self.failures));
                 None
             }
         }

@@ -86,8 +86,7 @@ impl Lingering {
                     cx.env.mark(Mark::LingerLeft);
                     return self.open(me, cx);
                 }
-                let until = cx.now + cx.retry_pause(self.failures);
-                self.failures = self.failures.saturating_add(1);
+                let until = cx.now + cx.retry_pause(&mut self.failures);
                 self.step = Step::Pausing { until };
                 cx.wake_hold_at(me, Some(until));
                 State::Lingering(self)

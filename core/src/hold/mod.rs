@@ -207,14 +207,19 @@ impl Hold {
         let LockRequest { name, ttl, linger, owner, mode } = request;
         // A reattached lock keeps the linger that it was granted with.
         let linger = if let Mode::Reattach(lock_id) = &mode { lock_id.linger } else { linger };
+        Hold { owner, subscriber: Some(subscriber), has_room: false, ..Hold::without_client(name, ttl, linger) }
+    }
+
+    /// Makes the record of a lock that is ended here for nobody who keeps it. It counts among `--max-locks`.
+    pub(crate) fn without_client(name: LockName, ttl: Duration, linger: Duration) -> Hold {
         Hold {
             name,
-            owner,
+            owner: Owner::default(),
             ttl,
             linger,
-            subscriber: Some(subscriber),
+            subscriber: None,
             end: None,
-            has_room: false,
+            has_room: true,
             waits: false,
             state: State::Over,
             request: 0,
@@ -233,10 +238,9 @@ impl Hold {
         grant.sent + lease(self.ttl)
     }
 
-    /// Returns true if an answer that comes now to a command sent at `sent` still counts: its lease is not about to end
-    /// (R3, R6a).
+    /// Returns true if an answer that comes now to a command sent at `sent` still counts for this lock.
     fn counts(&self, sent: Time, now: Time) -> bool {
-        now < sent + lease(self.ttl) - notice(self.ttl)
+        counts(sent, self.ttl, now)
     }
 
     /// Returns true while a Release call, or the end of its stream, still makes a difference.
@@ -300,9 +304,10 @@ impl<E: Env> Cx<'_, E> {
         if self.env.breaks(Rule::AnswerInTime) { self.now } else { sent }
     }
 
-    /// Returns the pause after so many failures in a row.
-    pub(crate) fn retry_pause(&mut self, failures: u8) -> Duration {
-        let pause = (FIRST_RETRY * 2_u32.saturating_pow(failures.into())).min(LONGEST_RETRY);
+    /// Counts one more failure in a row, and returns the pause after it.
+    pub(crate) fn retry_pause(&mut self, failures: &mut u8) -> Duration {
+        let pause = (FIRST_RETRY * 2_u32.saturating_pow((*failures).into())).min(LONGEST_RETRY);
+        *failures = failures.saturating_add(1);
         self.env.spread(pause, pause)
     }
 
@@ -339,6 +344,12 @@ impl<E: Env> Cx<'_, E> {
     fn observe_release(&mut self, me: HoldKey, token: FencingToken, cause: ReleaseCause) {
         self.observe_of(me, |subject| Observed::Released { subject, token, cause });
     }
+}
+
+/// Returns true if an answer that comes now to a command sent at `sent` still counts: its lease is not about to end (R3,
+/// R6a).
+fn counts(sent: Time, ttl: Duration, now: Time) -> bool {
+    now < sent + lease(ttl) - notice(ttl)
 }
 
 fn not_acquired(reason: Reason) -> Event {

@@ -137,8 +137,7 @@ impl Reattaching {
             }
             return cx.refuse(me, Event::Failed(why.into()));
         }
-        let until = cx.now + cx.retry_pause(self.failures);
-        self.failures = self.failures.saturating_add(1);
+        let until = cx.now + cx.retry_pause(&mut self.failures);
         self.step = Step::Pausing { until };
         cx.wake_hold_at(me, Some(until));
         State::Reattaching(self)

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::{Grant, HoldKey, Lingering, State, Stimulus};
+use super::{Grant, HoldKey, Lingering, State, Stimulus, counts};
 use crate::Time;
 use crate::broker::{Call, Cx};
 use crate::env::{Env, Mark, Observed, ReleaseCause};
@@ -172,9 +172,8 @@ impl HandingOver {
         let HandingOver { mut release, ticket, to, ttl, life, new, sent } = *self;
         let name = cx.hold(me).name.clone();
         let sent = cx.counted_from(sent);
-        let in_time = cx.now < sent + crate::lock::lease(ttl) - crate::lock::notice(ttl);
         match answer {
-            Ok(Granted::Yes(token)) if in_time => {
+            Ok(Granted::Yes(token)) if counts(sent, ttl, cx.now) => {
                 release.answer(Ok(Ended::Released), cx);
                 release.tell(me, None, cx);
                 cx.env.observe(Observed::HandedOver);
@@ -382,8 +381,7 @@ impl Releasing {
             cx.env.mark(Mark::ReleaseGivenUp);
             return self.release.finish(me, Released::Ended, cx);
         }
-        let until = cx.now + cx.retry_pause(self.failures);
-        self.failures = self.failures.saturating_add(1);
+        let until = cx.now + cx.retry_pause(&mut self.failures);
         self.step = Step::Pausing { until };
         cx.wake_hold_at(me, Some(until));
         State::Releasing(self)

@@ -85,8 +85,7 @@ impl Waiting {
             Some(Outcome::Failed(Failure::Unavailable { .. })) => {
                 // The interval is for a lock that somebody has, which nobody knows of this one.
                 let interval = self.poll_interval.unwrap_or(cx.core.settings.poll_interval);
-                let pause = interval.min(LONGEST_RETRY).max(cx.retry_pause(self.failures));
-                self.failures = self.failures.saturating_add(1);
+                let pause = interval.min(LONGEST_RETRY).max(cx.retry_pause(&mut self.failures));
                 cx.polled(&name, attempt.sent, Some(pause));
             }
             Some(Outcome::Failed(failure)) => return self.leave(me, Leave::Failed(failure), cx),
