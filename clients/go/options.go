@@ -79,7 +79,7 @@ func Linger(linger time.Duration) LockOption {
 	return lockOption(func(acquire *core.Acquire) { acquire.Spec.Linger = &linger })
 }
 
-// Wait sets the longest wait of [Client.Lock], exact to 50 ms; 0 tries once. Default: until the lock is granted or the context
+// Wait sets the longest wait of [Client.Lock], exact to 50 ms, or to 150 ms while the store is slow; 0 tries once. Default: until the lock is granted or the context
 // ends.
 func Wait(limit time.Duration) LockOption {
 	return lockOption(func(acquire *core.Acquire) {

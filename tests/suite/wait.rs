@@ -141,3 +141,34 @@ async fn a_lock_that_another_broker_releases_is_found_by_polling() {
         freed(&mut stub, "job").await;
     }
 }
+
+/// A look at the end of a wait may take longer than its last attempt. A busy machine may add to what the store takes, so a
+/// wait is tried again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wait_that_is_over_names_the_holder_though_the_store_is_slow() {
+    let memcached = Memcached::start(&[]).await;
+    let proxy = Proxy::start(memcached.address()).await;
+    let store = format!("memcached://{}", proxy.address());
+    let [here, there] = [Broker::on_store(&store, &[]).await, Broker::on_store(&store, &[]).await];
+    let mut request = once("job");
+    request.lock.as_mut().unwrap().owner = "host 8".into();
+    let (_, _held) = acquire(&mut there.stub().await, request).await;
+    proxy.delay(25 * MS);
+    let mut owners = Vec::new();
+    for _ in 0..5 {
+        let mut waiting = here.stub().await.wait_acquire(wait_up_to(200 * MS, "job")).await.unwrap().into_inner();
+        let refusal = loop {
+            match next_event(&mut waiting).await {
+                Kind::Queued(_) => {}
+                Kind::NotAcquired(refusal) => break refusal,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(refusal.reason(), Reason::MaxWait);
+        owners.push(refusal.owner);
+        if owners.last().is_some_and(|owner| owner == "host 8") {
+            return;
+        }
+    }
+    panic!("{owners:?}");
+}

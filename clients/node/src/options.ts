@@ -40,7 +40,7 @@ export interface LockOptions {
 /** The way to wait. Times are in milliseconds, 0 or more. */
 export interface WaitOptions extends LockOptions {
   /**
-   * The longest wait, exact to 50 ms; 0 tries once. Default: until the lock is granted or the signal is aborted; Infinity
+   * The longest wait, exact to 50 ms, or to 150 ms while the store is slow; 0 tries once. Default: until the lock is granted or the signal is aborted; Infinity
    * means the same. Other times are finite.
    */
   readonly wait?: number | undefined;

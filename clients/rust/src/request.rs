@@ -136,7 +136,7 @@ impl WaitAcquire {
         WaitAcquire { client, lock, max_wait: None, poll_interval: None }
     }
 
-    /// Sets the longest wait, exact to 50 ms; 0 tries once. Default: until the lock is granted.
+    /// Sets the longest wait, exact to 50 ms, or to 150 ms while the store is slow; 0 tries once. Default: until the lock is granted.
     pub fn max_wait(mut self, max_wait: Duration) -> WaitAcquire {
         self.max_wait = Some(max_wait.min(FAR));
         self

@@ -13,7 +13,7 @@ use crate::request::Mode;
 use crate::rules::Rule;
 use crate::store::{Granted, ItemState, LockStatus, Reply, Request};
 
-/// By how much a wait may outlast `max_wait` for an attempt, or a look, that is under way.
+/// By how much a wait may outlast `max_wait` for an attempt that is under way.
 pub(super) const LAST_ATTEMPT: Duration = Duration::from_millis(20);
 /// How long a client that has left waits for an attempt under way. After that it is cleaned up behind its back.
 const LEAVING: Duration = Duration::from_millis(50);

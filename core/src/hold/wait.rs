@@ -14,6 +14,9 @@ use crate::request::Mode;
 
 /// How often a stream that waits alone is told its place, so that it is never idle for long.
 const TELL_PLACE: Duration = Duration::from_secs(5);
+/// How long a wait that is over waits for the store to say who holds the lock. It has nothing to gain, so this may be
+/// longer than the last attempt: people look for the holder by its label.
+const LAST_LOOK: Duration = Duration::from_millis(100);
 
 /// Waits for the lock.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -173,7 +176,7 @@ impl Waiting {
         }
         self.step_out(me, cx);
         match leave {
-            Leave::MaxWait => Inspecting::begin(me, Some(Reason::MaxWait), Some(cx.now + LAST_ATTEMPT), cx),
+            Leave::MaxWait => Inspecting::begin(me, Some(Reason::MaxWait), Some(cx.now + LAST_LOOK), cx),
             Leave::Draining => {
                 cx.tell_draining(me);
                 cx.refuse(me, Event::Failed(going_away()))

@@ -381,8 +381,9 @@ func (x *LockSpec) GetOwner() string {
 // The way to wait for a lock.
 type WaitSpec struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The longest wait, from when the request arrived, exact to 50 ms. 0 tries once. Unset, or 365 days
-	// and more (also more than protobuf allows): until the client leaves.
+	// The longest wait, from when the request arrived, exact to 50 ms. The answer comes up to 100 ms
+	// later if the store is slow to say who holds the lock. 0 tries once. Unset, or 365 days and more
+	// (also more than protobuf allows): until the client leaves.
 	MaxWait *durationpb.Duration `protobuf:"bytes,1,opt,name=max_wait,json=maxWait,proto3" json:"max_wait,omitempty"`
 	// The least time between two polls of a lock that another broker holds. Each poll comes after 1.0
 	// to 1.2 times that. Only the first in a broker's queue polls, by its own interval, which begins

@@ -166,7 +166,7 @@ class Client(BaseClient):
     ) -> Lock:
         """Waits for the lock `name`, and returns it. The name has 1 to 128 bytes without control characters.
 
-        `wait` is the longest wait in seconds, exact to 50 ms; 0 tries once, None waits for as long as it takes. `linger`
+        `wait` is the longest wait in seconds, exact to 50 ms, or to 150 ms while the store is slow; 0 tries once, None waits for as long as it takes. `linger`
         is the time after the release for which nobody can acquire the lock, up to 1 h. `owner` is a label that others
         see who ask for the lock. `poll_interval` is the least time between two of the broker's polls for a lock that
         another broker holds.

@@ -16,8 +16,9 @@ pub struct LockSpec {
 /// The way to wait for a lock.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WaitSpec {
-    /// The longest wait, from when the request arrived, exact to 50 ms. 0 tries once. Unset, or 365 days
-    /// and more (also more than protobuf allows): until the client leaves.
+    /// The longest wait, from when the request arrived, exact to 50 ms. The answer comes up to 100 ms
+    /// later if the store is slow to say who holds the lock. 0 tries once. Unset, or 365 days and more
+    /// (also more than protobuf allows): until the client leaves.
     #[prost(message, optional, tag = "1")]
     pub max_wait: ::core::option::Option<::prost_types::Duration>,
     /// The least time between two polls of a lock that another broker holds. Each poll comes after 1.0

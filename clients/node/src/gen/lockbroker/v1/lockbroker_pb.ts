@@ -112,8 +112,9 @@ export const LockSpecSchema: GenMessage<LockSpec> = /*@__PURE__*/
  */
 export type WaitSpec = Message<"lockbroker.v1.WaitSpec"> & {
   /**
-   * The longest wait, from when the request arrived, exact to 50 ms. 0 tries once. Unset, or 365 days
-   * and more (also more than protobuf allows): until the client leaves.
+   * The longest wait, from when the request arrived, exact to 50 ms. The answer comes up to 100 ms
+   * later if the store is slow to say who holds the lock. 0 tries once. Unset, or 365 days and more
+   * (also more than protobuf allows): until the client leaves.
    *
    * @generated from field: google.protobuf.Duration max_wait = 1;
    */

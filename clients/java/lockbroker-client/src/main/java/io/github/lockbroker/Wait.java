@@ -25,7 +25,8 @@ public final class Wait {
   }
 
   /**
-   * Waits for that long at most, exact to 50 ms. What is longer than 136 years counts as that.
+   * Waits for that long at most, exact to 50 ms, or to 150 ms while the store is slow. What is
+   * longer than 136 years counts as that.
    *
    * @param limit the longest wait; 0 or less asks once, and then the exception says who has it
    * @return the wait

@@ -48,8 +48,9 @@ private static final long serialVersionUID = 0L;
   private com.google.protobuf.Duration maxWait_;
   /**
    * <pre>
-   * The longest wait, from when the request arrived, exact to 50 ms. 0 tries once. Unset, or 365 days
-   * and more (also more than protobuf allows): until the client leaves.
+   * The longest wait, from when the request arrived, exact to 50 ms. The answer comes up to 100 ms
+   * later if the store is slow to say who holds the lock. 0 tries once. Unset, or 365 days and more
+   * (also more than protobuf allows): until the client leaves.
    * </pre>
    *
    * <code>.google.protobuf.Duration max_wait = 1;</code>
@@ -61,8 +62,9 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The longest wait, from when the request arrived, exact to 50 ms. 0 tries once. Unset, or 365 days
-   * and more (also more than protobuf allows): until the client leaves.
+   * The longest wait, from when the request arrived, exact to 50 ms. The answer comes up to 100 ms
+   * later if the store is slow to say who holds the lock. 0 tries once. Unset, or 365 days and more
+   * (also more than protobuf allows): until the client leaves.
    * </pre>
    *
    * <code>.google.protobuf.Duration max_wait = 1;</code>
@@ -74,8 +76,9 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The longest wait, from when the request arrived, exact to 50 ms. 0 tries once. Unset, or 365 days
-   * and more (also more than protobuf allows): until the client leaves.
+   * The longest wait, from when the request arrived, exact to 50 ms. The answer comes up to 100 ms
+   * later if the store is slow to say who holds the lock. 0 tries once. Unset, or 365 days and more
+   * (also more than protobuf allows): until the client leaves.
    * </pre>
    *
    * <code>.google.protobuf.Duration max_wait = 1;</code>
@@ -529,8 +532,9 @@ private static final long serialVersionUID = 0L;
         com.google.protobuf.Duration, com.google.protobuf.Duration.Builder, com.google.protobuf.DurationOrBuilder> maxWaitBuilder_;
     /**
      * <pre>
-     * The longest wait, from when the request arrived, exact to 50 ms. 0 tries once. Unset, or 365 days
-     * and more (also more than protobuf allows): until the client leaves.
+     * The longest wait, from when the request arrived, exact to 50 ms. The answer comes up to 100 ms
+     * later if the store is slow to say who holds the lock. 0 tries once. Unset, or 365 days and more
+     * (also more than protobuf allows): until the client leaves.
      * </pre>
      *
      * <code>.google.protobuf.Duration max_wait = 1;</code>
@@ -541,8 +545,9 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The longest wait, from when the request arrived, exact to 50 ms. 0 tries once. Unset, or 365 days
-     * and more (also more than protobuf allows): until the client leaves.
+     * The longest wait, from when the request arrived, exact to 50 ms. The answer comes up to 100 ms
+     * later if the store is slow to say who holds the lock. 0 tries once. Unset, or 365 days and more
+     * (also more than protobuf allows): until the client leaves.
      * </pre>
      *
      * <code>.google.protobuf.Duration max_wait = 1;</code>
@@ -557,8 +562,9 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The longest wait, from when the request arrived, exact to 50 ms. 0 tries once. Unset, or 365 days
-     * and more (also more than protobuf allows): until the client leaves.
+     * The longest wait, from when the request arrived, exact to 50 ms. The answer comes up to 100 ms
+     * later if the store is slow to say who holds the lock. 0 tries once. Unset, or 365 days and more
+     * (also more than protobuf allows): until the client leaves.
      * </pre>
      *
      * <code>.google.protobuf.Duration max_wait = 1;</code>
@@ -578,8 +584,9 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The longest wait, from when the request arrived, exact to 50 ms. 0 tries once. Unset, or 365 days
-     * and more (also more than protobuf allows): until the client leaves.
+     * The longest wait, from when the request arrived, exact to 50 ms. The answer comes up to 100 ms
+     * later if the store is slow to say who holds the lock. 0 tries once. Unset, or 365 days and more
+     * (also more than protobuf allows): until the client leaves.
      * </pre>
      *
      * <code>.google.protobuf.Duration max_wait = 1;</code>
@@ -597,8 +604,9 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The longest wait, from when the request arrived, exact to 50 ms. 0 tries once. Unset, or 365 days
-     * and more (also more than protobuf allows): until the client leaves.
+     * The longest wait, from when the request arrived, exact to 50 ms. The answer comes up to 100 ms
+     * later if the store is slow to say who holds the lock. 0 tries once. Unset, or 365 days and more
+     * (also more than protobuf allows): until the client leaves.
      * </pre>
      *
      * <code>.google.protobuf.Duration max_wait = 1;</code>
@@ -623,8 +631,9 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The longest wait, from when the request arrived, exact to 50 ms. 0 tries once. Unset, or 365 days
-     * and more (also more than protobuf allows): until the client leaves.
+     * The longest wait, from when the request arrived, exact to 50 ms. The answer comes up to 100 ms
+     * later if the store is slow to say who holds the lock. 0 tries once. Unset, or 365 days and more
+     * (also more than protobuf allows): until the client leaves.
      * </pre>
      *
      * <code>.google.protobuf.Duration max_wait = 1;</code>
@@ -641,8 +650,9 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The longest wait, from when the request arrived, exact to 50 ms. 0 tries once. Unset, or 365 days
-     * and more (also more than protobuf allows): until the client leaves.
+     * The longest wait, from when the request arrived, exact to 50 ms. The answer comes up to 100 ms
+     * later if the store is slow to say who holds the lock. 0 tries once. Unset, or 365 days and more
+     * (also more than protobuf allows): until the client leaves.
      * </pre>
      *
      * <code>.google.protobuf.Duration max_wait = 1;</code>
@@ -654,8 +664,9 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The longest wait, from when the request arrived, exact to 50 ms. 0 tries once. Unset, or 365 days
-     * and more (also more than protobuf allows): until the client leaves.
+     * The longest wait, from when the request arrived, exact to 50 ms. The answer comes up to 100 ms
+     * later if the store is slow to say who holds the lock. 0 tries once. Unset, or 365 days and more
+     * (also more than protobuf allows): until the client leaves.
      * </pre>
      *
      * <code>.google.protobuf.Duration max_wait = 1;</code>
@@ -670,8 +681,9 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The longest wait, from when the request arrived, exact to 50 ms. 0 tries once. Unset, or 365 days
-     * and more (also more than protobuf allows): until the client leaves.
+     * The longest wait, from when the request arrived, exact to 50 ms. The answer comes up to 100 ms
+     * later if the store is slow to say who holds the lock. 0 tries once. Unset, or 365 days and more
+     * (also more than protobuf allows): until the client leaves.
      * </pre>
      *
      * <code>.google.protobuf.Duration max_wait = 1;</code>

@@ -10,8 +10,9 @@ public interface WaitSpecOrBuilder extends
 
   /**
    * <pre>
-   * The longest wait, from when the request arrived, exact to 50 ms. 0 tries once. Unset, or 365 days
-   * and more (also more than protobuf allows): until the client leaves.
+   * The longest wait, from when the request arrived, exact to 50 ms. The answer comes up to 100 ms
+   * later if the store is slow to say who holds the lock. 0 tries once. Unset, or 365 days and more
+   * (also more than protobuf allows): until the client leaves.
    * </pre>
    *
    * <code>.google.protobuf.Duration max_wait = 1;</code>
@@ -20,8 +21,9 @@ public interface WaitSpecOrBuilder extends
   boolean hasMaxWait();
   /**
    * <pre>
-   * The longest wait, from when the request arrived, exact to 50 ms. 0 tries once. Unset, or 365 days
-   * and more (also more than protobuf allows): until the client leaves.
+   * The longest wait, from when the request arrived, exact to 50 ms. The answer comes up to 100 ms
+   * later if the store is slow to say who holds the lock. 0 tries once. Unset, or 365 days and more
+   * (also more than protobuf allows): until the client leaves.
    * </pre>
    *
    * <code>.google.protobuf.Duration max_wait = 1;</code>
@@ -30,8 +32,9 @@ public interface WaitSpecOrBuilder extends
   com.google.protobuf.Duration getMaxWait();
   /**
    * <pre>
-   * The longest wait, from when the request arrived, exact to 50 ms. 0 tries once. Unset, or 365 days
-   * and more (also more than protobuf allows): until the client leaves.
+   * The longest wait, from when the request arrived, exact to 50 ms. The answer comes up to 100 ms
+   * later if the store is slow to say who holds the lock. 0 tries once. Unset, or 365 days and more
+   * (also more than protobuf allows): until the client leaves.
    * </pre>
    *
    * <code>.google.protobuf.Duration max_wait = 1;</code>
