@@ -2,6 +2,7 @@ package io.github.lockbroker;
 
 import io.github.lockbroker.LockBrokerException.Kind;
 import java.nio.charset.StandardCharsets;
+import java.util.Objects;
 
 /**
  * Refuses texts that no message could carry. A broker ends the whole Session for a message above 4
@@ -24,6 +25,7 @@ final class Bounds {
 
   /** Checks a text that is sent about a lock; which says what it is. */
   static void check(String lock, String which, String text) {
+    Objects.requireNonNull(text, () -> "the " + which + " is null");
     if (text.codePoints().anyMatch(Bounds::isHalf)) {
       String why = "the " + which + " has half a surrogate pair, which UTF-8 cannot carry";
       throw new LockBrokerException(Kind.INVALID, lock, why);

@@ -195,6 +195,8 @@ public final class LockBroker implements AutoCloseable {
    */
   public <T, X extends Exception> T hold(String name, LockedWork<T, X> work, LockOption... options)
       throws X, InterruptedException {
+    // Before it waits for the lock.
+    Objects.requireNonNull(work);
     HeldLock lock = lock(name, options);
     while (true) {
       Interruption interruption = new Interruption();

@@ -28,10 +28,14 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.TreeSet;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.logging.Level;
+import java.util.logging.LogRecord;
+import java.util.logging.Logger;
 import java.util.regex.Pattern;
 import java.util.stream.Collectors;
 import org.junit.jupiter.api.Test;
@@ -209,8 +213,18 @@ class InternalTest extends Scenario {
     return new Session(brokers, network, null, timeout);
   }
 
-  private static Input.Acquire wanted(long key, String owner) {
-    return new Input.Acquire(key, new LockSpec("lock " + key, null, owner), null, "");
+  private static Input.Acquire wanted(long key) {
+    return new Input.Acquire(key, new LockSpec("lock " + key, null, ""), null, "");
+  }
+
+  /** Keeps what tells of failed clients out of the log, and returns it. */
+  private List<LogRecord> failures() {
+    Logger logger = Logger.getLogger("io.github.lockbroker");
+    List<LogRecord> failures = new CopyOnWriteArrayList<>();
+    logger.setFilter(
+        record -> !record.getMessage().contains("has failed") || !failures.add(record));
+    closing(() -> logger.setFilter(null));
+    return failures;
   }
 
   @Test
@@ -218,8 +232,9 @@ class InternalTest extends Scenario {
     TestBroker broker = closing(new TestBroker());
     Network network = new Network();
     closing(network::close);
+    List<LogRecord> failures = failures();
     Session session = session(network, broker.url());
-    Session.Grant grant = soon(session.begin(wanted(1, "")));
+    Session.Grant grant = soon(session.begin(wanted(1)));
     HeldLock lock = new HeldLock(session, "lock 1", 1, grant.fencingToken(), grant.hold());
     CompletableFuture<LostReason> loss = loss(lock);
     CompletableFuture<Boolean> interrupted =
@@ -233,17 +248,20 @@ class InternalTest extends Scenario {
               }
             });
     Thread.sleep(100);
-    // A message cannot have null.
-    CompletableFuture<Session.Grant> bad = session.begin(wanted(2, null));
+    // No caller can ask for this: the client fails on it.
+    Input.Acquire broken = new Input.Acquire(2, wanted(2).spec(), null, null);
+    CompletableFuture<Session.Grant> bad = session.begin(broken);
     assertEquals(LostReason.EXPIRED, soon(loss));
     assertTrue(soon(interrupted));
     isLost(LostReason.EXPIRED, lock::check);
     isLost(LostReason.EXPIRED, lock::release);
     assertThrows(ExecutionException.class, () -> soon(bad));
     ExecutionException over =
-        assertThrows(ExecutionException.class, () -> soon(session.begin(wanted(3, ""))));
+        assertThrows(ExecutionException.class, () -> soon(session.begin(wanted(3))));
     assertTrue(over.getMessage().contains("the client has failed"), over.getMessage());
     Eventually.eventually("it is free", () -> broker.holder("lock 1").isEmpty());
+    assertEquals(1, failures.size());
+    assertEquals(Level.SEVERE, failures.get(0).getLevel());
   }
 
   @Test

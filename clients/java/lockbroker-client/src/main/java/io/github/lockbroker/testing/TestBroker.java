@@ -12,6 +12,7 @@ import java.time.Duration;
 import java.util.HashMap;
 import java.util.HashSet;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Optional;
 import java.util.Set;
 import java.util.UUID;
@@ -100,6 +101,7 @@ public final class TestBroker implements AutoCloseable {
    * @param owner the label of somebody else
    */
   public synchronized void take(String name, String owner) {
+    Objects.requireNonNull(owner);
     TestLock lock = lock(name);
     lock.lose(LostReason.TAKEN_OVER);
     lock.lingersUntil = 0;
@@ -127,6 +129,7 @@ public final class TestBroker implements AutoCloseable {
    * @throws IllegalStateException if no client holds it
    */
   public synchronized void lose(String name, LostReason reason) {
+    Objects.requireNonNull(reason);
     TestLock lock = lock(name);
     if (lock.holder == null || lock.holder.session == null) {
       throw new IllegalStateException("no client holds \"" + name + "\"");
@@ -142,7 +145,7 @@ public final class TestBroker implements AutoCloseable {
    * @param reason such as {@link io.github.lockbroker.ErrorReason#STORE_UNAVAILABLE}
    */
   public synchronized void fail(String name, String reason) {
-    lock(name).failures.add(reason);
+    lock(name).failures.add(Objects.requireNonNull(reason));
   }
 
   /**
@@ -202,7 +205,7 @@ public final class TestBroker implements AutoCloseable {
   }
 
   TestLock lock(String name) {
-    return locks.computeIfAbsent(name, TestLock::new);
+    return locks.computeIfAbsent(Objects.requireNonNull(name), TestLock::new);
   }
 
   TestLock.Grant newGrant(String owner) {

@@ -47,6 +47,7 @@ public final class LockBrokerLockRegistry implements LockRegistry {
    */
   @Override
   public Lock obtain(Object lockKey) {
-    return client.asLock(prefix + lockKey);
+    // Without this check, null would be the lock "null".
+    return client.asLock(prefix + Objects.requireNonNull(lockKey));
   }
 }

@@ -47,6 +47,7 @@ class LockBrokerLockRegistryTest extends Scenario {
     LockBrokerLockRegistry registry = registry();
     Lock lock = registry.obtain(7);
     assertSame(lock, registry.obtain("7"));
+    Assertions.assertThrows(NullPointerException.class, () -> registry.obtain(null));
     lock.lock();
     assertTrue(broker.holder("app/7").isPresent());
     assertFalse(registry().obtain(7).tryLock());
