@@ -123,7 +123,8 @@ class TestBrokerTest extends Scenario {
 
   @Test
   void aReleaseThatFindsAnotherHolderIsALoss() throws Exception {
-    TestBroker broker = closing(new TestBroker(Duration.ofMillis(3000)));
+    // The client notices the silence, and asks again on another connection, before this is over.
+    TestBroker broker = closing(new TestBroker(Duration.ofMillis(6000)));
     HeldLock lock = acquire(connect(broker.url()), "job");
     broker.silence(true);
     broker.take("job", "somebody");
