@@ -45,7 +45,7 @@ struct Options {
     #[arg(long = "testee", value_name = "LANGUAGE=PATH", value_parser = testee, required = true)]
     testees: Vec<Program>,
     /// The number of scenarios that run at the same time, of whatever languages.
-    #[arg(long, default_value_t = 12)]
+    #[arg(long, default_value_t = 32)]
     beside: usize,
     /// Lets each testee break one rule after the other, and runs the scenarios that must then fail.
     #[arg(long, group = "instead")]
@@ -158,8 +158,8 @@ struct Turn {
     scenario: &'static Scenario,
 }
 
-/// Runs them in their order, so many at a time. More would disturb each other: a language's virtual machine that starts
-/// takes a processor for a second or two.
+/// Runs them in their order, so many at a time. Nearly all of their time they wait for a lock to run out. A language's
+/// virtual machine that starts takes a processor for a second or two, so all at once would disturb each other.
 fn play_all(turns: &[Turn], beside: usize) -> Vec<Outcome> {
     let unsupported = matrix::unsupported();
     let next = AtomicUsize::new(0);
