@@ -29,7 +29,7 @@ ARG FEATURES=otlp
 RUN mkdir src benches/compare/src clients/rust/src core/src sim/src \
     && touch src/lib.rs benches/compare/src/main.rs clients/rust/src/lib.rs core/src/lib.rs sim/src/lib.rs \
     && echo 'fn main() {}' >src/main.rs \
-    && cargo build --profile "${PROFILE}" --features "${FEATURES}" --locked --target "$(rustc --print host-tuple)"
+    && cargo build --package lockbroker --bin lockbroker --profile "${PROFILE}" --features "${FEATURES}" --locked --target "$(rustc --print host-tuple)"
 
 FROM dependencies AS build
 # Not every builder lets a stage have what the one before has declared.
@@ -40,7 +40,7 @@ COPY core core
 COPY src src
 # cargo goes by times, and the empty crates are younger than the sources.
 RUN touch src/lib.rs src/main.rs clients/rust/src/lib.rs core/src/lib.rs \
-    && cargo build --profile "${PROFILE}" --features "${FEATURES}" --locked --target "$(rustc --print host-tuple)" \
+    && cargo build --package lockbroker --bin lockbroker --profile "${PROFILE}" --features "${FEATURES}" --locked --target "$(rustc --print host-tuple)" \
     && cp "target/$(rustc --print host-tuple)/${PROFILE}/lockbroker" /lockbroker
 
 FROM scratch
