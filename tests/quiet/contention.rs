@@ -17,7 +17,7 @@ const CLIENTS: usize = 1_000;
 const CLIENTS_PER_CONNECTION: usize = 100;
 const NAMES: usize = 10;
 const BROKERS: usize = 2;
-const FOR: Duration = Duration::from_secs(12);
+const FOR: Duration = Duration::from_secs(8);
 /// The longest that a lock is held.
 const HOLD: Duration = Duration::from_millis(5);
 

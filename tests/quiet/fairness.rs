@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::support::*;
 use lockbroker::proto::lock_event::Kind;
 
-const FOR: Duration = Duration::from_secs(15);
+const FOR: Duration = Duration::from_secs(10);
 const LINE: i64 = 100;
 /// Hand-overs in a row end after 2 s, and the lock is then left to others for a moment, in which a busy machine may miss
 /// its turn once.
@@ -32,7 +32,7 @@ async fn one_waiter_gets_its_turn_against_a_line_of_a_hundred() {
             crowd.grants, alone.grants, alone.turns,
         );
         assert!(longest < LONGEST_WAIT, "waited for {longest:?}");
-        assert!(alone.turns.len() >= 4, "{} turns in {FOR:?}", alone.turns.len());
+        assert!(alone.turns.len() >= 3, "{} turns in {FOR:?}", alone.turns.len());
         assert!(crowd.grants > alone.grants, "the line of a hundred had less");
     }
 }

@@ -14,20 +14,23 @@ use tonic::Streaming;
 const MS: Duration = Duration::from_millis(1);
 /// For how long a grant with a ttl of 5 s is good.
 const LEASE: Duration = Duration::from_secs(3);
+/// Either end comes first, and the other one 0 µs up to the longest gap after it: each four times.
+const ROUNDS: u64 = 4 * 2 * (LONGEST_GAP + 1);
+/// In microseconds.
+const LONGEST_GAP: u64 = 50;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wait_is_cancelled_as_it_is_granted() {
     let _quiet = crate::quiet().await;
     for (_memcached, broker) in brokers(&[]).await {
         let (mut holder, mut waiter) = (broker.stub().await, broker.stub().await);
-        for round in 0..1_000 {
+        for round in 0..ROUNDS {
             let mut held = holder.wait_acquire(wait("job")).await.unwrap().into_inner();
             let begun = Instant::now();
             granted(&mut held).await;
             assert!(begun.elapsed() < 1_000 * MS, "round {round}: the lock was stuck for {:?}", begun.elapsed());
             let (_, waiting) = queue(&mut waiter, wait("job")).await;
-            // One of them first, the other 0 to 50 µs after it.
-            let gap = Duration::from_micros(round / 2 % 51);
+            let gap = Duration::from_micros(round / 2 % (LONGEST_GAP + 1));
             if round % 2 == 0 {
                 drop(held);
                 spin(gap);
@@ -48,7 +51,7 @@ async fn a_wait_on_a_session_is_ended_as_it_is_granted() {
     for (_memcached, broker) in brokers(&[]).await {
         let mut holder = RawSession::open(&mut broker.stub().await, None).await;
         let mut waiter = RawSession::open(&mut broker.stub().await, None).await;
-        for lock_ref in 1..=1_000 {
+        for lock_ref in 1..=ROUNDS as i64 {
             if lock_ref % 50 == 0 {
                 holder.beat();
                 waiter.beat();
@@ -59,7 +62,7 @@ async fn a_wait_on_a_session_is_ended_as_it_is_granted() {
             assert!(begun.elapsed() < 1_000 * MS, "{lock_ref}: the lock was stuck for {:?}", begun.elapsed());
             waiter.begin(begin_wait(lock_ref, "job"));
             event(&mut waiter, lock_ref, |kind| matches!(kind, Kind::Queued(_))).await;
-            let gap = Duration::from_micros(lock_ref as u64 / 2 % 51);
+            let gap = Duration::from_micros(lock_ref as u64 / 2 % (LONGEST_GAP + 1));
             let (first, second) = if lock_ref % 2 == 0 { (&holder, &waiter) } else { (&waiter, &holder) };
             first.end(lock_ref);
             spin(gap);

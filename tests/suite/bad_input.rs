@@ -171,8 +171,8 @@ async fn a_thousand_cancels_at_once_free_a_thousand_locks_and_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hundred_thousand_cancels_in_a_row_leave_a_neighbour_alone() {
-    const CALLS: u32 = 100_000;
+async fn ten_thousand_cancels_in_a_row_leave_a_neighbour_alone() {
+    const CALLS: u32 = 10_000;
     // The raw client answers no ping.
     let arguments = ["--keepalive-interval", "1h"];
     let memcached = Memcached::start(&[]).await;
@@ -206,7 +206,7 @@ async fn a_hundred_thousand_cancels_in_a_row_leave_a_neighbour_alone() {
     }
     // Begun last, seen last.
     writer.write_all(&acquire_frames(2 * CALLS + 3, &once("last"))).await.unwrap();
-    eventually(18 * SOON, "the last call is heeded", async || look(&mut stub, "last").await.state() == State::Held)
+    eventually(3 * SOON, "the last call is heeded", async || look(&mut stub, "last").await.state() == State::Held)
         .await;
     for number in 0..10 {
         freed(&mut stub, &format!("job {number}")).await;

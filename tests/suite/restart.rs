@@ -15,7 +15,7 @@ use tonic::transport::Channel;
 
 use crate::support::{Broker, Memcached, SOON, acquire, eventually, granted, once, queue, try_acquire, wait};
 
-const LOCKS: usize = 1_000;
+const LOCKS: usize = 200;
 /// How long after the end of what happened to memcached, and `--max-ttl`, the first new grant may come.
 const OPENS_WITHIN: Duration = Duration::from_secs(4);
 /// Longer than any waiter pauses between two tries, whatever it has been through.
