@@ -136,7 +136,8 @@ describe("the broker for tests", { concurrency: true }, () => {
     const begun = performance.now();
     await aborted(lock.signal);
     await loses(() => lock.check(), "EXPIRED");
-    assert.ok(performance.now() - begun < 2000);
+    // The machine may be busy. With the default ttl it would be 12.5 s.
+    assert.ok(performance.now() - begun < 10_000);
     broker.silence(false);
   });
 
