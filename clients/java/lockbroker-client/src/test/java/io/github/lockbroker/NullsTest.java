@@ -9,6 +9,7 @@ import java.nio.file.Path;
 import java.time.Duration;
 import java.util.List;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.function.Executable;
 
 /** Null, where something is wanted: the caller is told at once, and nobody else suffers. */
@@ -19,7 +20,9 @@ class NullsTest extends Scenario {
     }
   }
 
+  /** A call that waits instead is interrupted. */
   @Test
+  @Timeout(60)
   void aClientRefusesThemAndGoesOn() throws Exception {
     TestBroker broker = closing(new TestBroker());
     LockBroker client = connect(broker.url());
