@@ -36,6 +36,13 @@ pub struct RequestId {
     pub(crate) number: u32,
 }
 
+impl RequestId {
+    /// Returns true if no hold asks, but an errand: to clean up, or to let a lock linger that was in mid-reattach.
+    pub fn is_of_errand(self) -> bool {
+        matches!(self.asker, Asker::Errand(_))
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Asker {
     Hold(HoldKey),
@@ -43,7 +50,7 @@ pub(crate) enum Asker {
 }
 
 /// Names one that looks anew by itself at a time that was set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Timed {
     Hold(HoldKey),
     Stream(StreamKey),
@@ -51,7 +58,7 @@ pub(crate) enum Timed {
 }
 
 /// An order to whoever drives the core.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Output {
     /// There is something to read on a stream, or its end.
     Readable(StreamKey),
@@ -95,7 +102,7 @@ pub enum Output {
 }
 
 /// A lock as a look shows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Seen {
     /// As the store has it.
     pub status: LockStatus,
@@ -118,8 +125,13 @@ pub struct Counts {
     pub unread: usize,
 }
 
+/// Returns the number of those that may look by themselves at a time at which none has.
+pub(crate) const fn no_budget_spent(now: Time) -> (Time, usize) {
+    (now, LOOKS_AT_ONCE)
+}
+
 /// The tables of a broker.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Core {
     pub(crate) settings: Settings,
     pub(crate) store: StoreTraits,
@@ -127,13 +139,13 @@ pub(crate) struct Core {
     pub(crate) streams: Slab<Stream>,
     pub(crate) errands: Slab<Errand>,
     pub(crate) names: Names,
-    timers: Timers<Timed>,
+    pub(crate) timers: Timers<Timed>,
     /// The holds that are to look at what there is to do, in this turn.
     pub(crate) work: VecDeque<HoldKey>,
     /// The holds that are to hear that the broker is going away, some in each turn.
     to_drain: Vec<HoldKey>,
     /// The number of those that may still look by themselves at this time.
-    budget: (Time, usize),
+    pub(crate) budget: (Time, usize),
     pub(crate) outputs: VecDeque<Output>,
     /// When the next look for those who wait behind holders may be sent.
     pub(crate) next_look: Option<Time>,
@@ -145,7 +157,7 @@ pub(crate) struct Core {
     /// The number of streams, and of releases under way, that have to be finished before the broker may end.
     pub(crate) unfinished: usize,
     drained_told: bool,
-    now: Time,
+    pub(crate) now: Time,
 }
 
 /// One turn: the tables, the outside, and what time it is.
@@ -156,9 +168,9 @@ pub(crate) struct Cx<'a, E> {
 }
 
 /// Hands out the locks of one store.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Broker {
-    core: Core,
+    pub(crate) core: Core,
 }
 
 impl Broker {
@@ -174,7 +186,7 @@ impl Broker {
             timers: Timers::new(),
             work: VecDeque::new(),
             to_drain: Vec::new(),
-            budget: (Time::from_nanos(0), LOOKS_AT_ONCE),
+            budget: no_budget_spent(Time::from_nanos(0)),
             outputs: VecDeque::new(),
             next_look: None,
             draining: None,
@@ -372,6 +384,11 @@ impl Broker {
         self.core.counts
     }
 
+    /// Returns true until a stream is forgotten: until it has ended, nobody reads it, and nothing is left to tell on it.
+    pub fn has_stream(&self, stream: StreamKey) -> bool {
+        self.core.streams.get(stream).is_some()
+    }
+
     /// Returns true if nothing is left of any client: all tables are empty.
     pub fn is_empty(&self) -> bool {
         let core = &self.core;
@@ -385,7 +402,7 @@ impl Core {
     /// Takes one of those that may look by themselves at this time. Returns false if there have been enough.
     pub(crate) fn has_budget(&mut self, now: Time) -> bool {
         if self.budget.0 != now {
-            self.budget = (now, LOOKS_AT_ONCE);
+            self.budget = no_budget_spent(now);
         }
         let left = self.budget.1.checked_sub(1);
         self.budget.1 = left.unwrap_or(0);

@@ -8,6 +8,7 @@ use crate::broker::{Call, Cx};
 use crate::env::{Env, Mark, Observed};
 use crate::hold::{Hold, HoldKey, Lingering, Stimulus};
 use crate::lock::{GrantId, LingerId, LockId, LockName};
+use crate::normal::{Form, Normal};
 use crate::slab::Key;
 use crate::store::{Change, ItemState, LockStatus, Note, Reply, Request, Watch};
 
@@ -15,7 +16,7 @@ use crate::store::{Change, ItemState, LockStatus, Note, Reply, Request, Watch};
 pub(crate) type ErrandKey = Key<Errand>;
 
 /// A task for a lock besides holding it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Errand {
     pub(crate) name: LockName,
     /// True while it counts among `--max-locks`.
@@ -26,7 +27,7 @@ pub(crate) struct Errand {
 }
 
 /// The task of an errand.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Task {
     CleanUp(CleanUp),
     LingerEither(Box<LingerEither>),
@@ -36,7 +37,7 @@ pub(crate) enum Task {
 
 /// Deletes a grant that nobody wants and whose command may still land (R5): again and again for the life of its item,
 /// whatever a look would show. Once deleted it is gone, for every command is sent once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct CleanUp {
     id: GrantId,
     over: Time,
@@ -47,7 +48,7 @@ pub(crate) struct CleanUp {
 
 /// Makes a lock linger that is held under either of two ids: a reattach was under way, and may still land. The old id comes
 /// first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct LingerEither {
     ids: [GrantId; 2],
     linger_id: LingerId,
@@ -63,7 +64,7 @@ pub(crate) struct LingerEither {
     step: Step,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Step {
     Asking,
     /// An earlier try may have landed.
@@ -74,7 +75,7 @@ enum Step {
 }
 
 /// Asks that other brokers wake the queue of a lock that was not to be had.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Watching {
     until: Time,
 }
@@ -299,6 +300,38 @@ impl<E: Env> Cx<'_, E> {
                 None
             }
             _ => Some(watching),
+        }
+    }
+}
+
+impl Errand {
+    /// Returns the grant that it deletes, if it does.
+    pub(crate) fn cleans_up(&self) -> Option<GrantId> {
+        if let Task::CleanUp(cleanup) = &self.task { Some(cleanup.id) } else { None }
+    }
+
+    /// Brings it into its normal form.
+    pub(crate) fn normalise(&mut self, form: &mut Form<'_, impl Normal>) {
+        self.request = 0;
+        form.pause(&mut self.due);
+        match &mut self.task {
+            Task::CleanUp(CleanUp { id, over, failures, again }) => {
+                *failures = 0;
+                form.grant(id);
+                form.effort(over);
+                form.pause(again);
+            }
+            Task::LingerEither(task) => {
+                task.failures = 0;
+                task.ids.iter_mut().for_each(|id| form.grant(id));
+                form.linger(&mut task.linger_id);
+                form.effort(&mut task.over);
+                if let Step::Pausing { until } = &mut task.step {
+                    form.pause([until]);
+                }
+            }
+            Task::Watch(Watching { until }) => form.until(until),
+            Task::Look(_, lock_id) => lock_id.iter_mut().for_each(|lock_id| form.grant(&mut lock_id.grant)),
         }
     }
 }

@@ -12,7 +12,7 @@ pub type LockRef = i64;
 pub const SESSION: LockRef = 0;
 
 /// What happened to a lock.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Event {
     /// It is held, and the lease that this began with ends at `until`.
     Acquired {
@@ -52,7 +52,7 @@ pub enum Event {
 }
 
 /// The answer to a heartbeat.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Ack {
     /// The heartbeat's number.
     pub seq: i64,
@@ -63,7 +63,7 @@ pub struct Ack {
 }
 
 /// Why a lock was not acquired.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reason {
     /// Somebody holds it.
     Held,
@@ -78,7 +78,7 @@ pub enum Reason {
 }
 
 /// Why a lock was lost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum LostReason {
     /// No renewal got through in time.
     Expired,

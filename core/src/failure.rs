@@ -31,7 +31,7 @@ pub enum Cause {
 }
 
 /// Why the broker could not do as asked.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Failure {
     /// Not now.
     #[error("{why}")]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::Time;
+use crate::normal::{Form, Normal};
 
 /// A heartbeat, or the `open` that counts as the first one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -127,6 +128,15 @@ impl Ledger {
         }
         self.owed_since = None;
         true
+    }
+}
+
+impl Ledger {
+    /// Brings it into its normal form.
+    pub(crate) fn normalise(&mut self, ttl: Duration, form: &mut Form<'_, impl Normal>) {
+        form.since(&mut self.heartbeat.arrived, ttl);
+        self.owed_since.iter_mut().for_each(|since| form.since(since, ttl));
+        form.until_any(&mut self.late_at);
     }
 }
 

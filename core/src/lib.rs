@@ -16,6 +16,7 @@ mod hold;
 mod ledger;
 pub mod lock;
 mod names;
+pub mod normal;
 mod outbox;
 mod queue;
 pub mod request;

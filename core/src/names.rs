@@ -1,16 +1,18 @@
 //! The holder and the queue of each name in this broker.
 
+use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use crate::Time;
 use crate::hold::HoldKey;
 use crate::lock::{GrantId, LockName, WakeHint};
+use crate::normal::{Form, Normal};
 use crate::queue::{Ticket, WaitQueue, Waiter};
 use crate::table::{self, Table};
 use crate::wakeups::WakeupState;
 
 /// What is known of one name here.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Entry {
     /// The grant that is held here, and by whom.
     pub(crate) holder: Option<(GrantId, HoldKey)>,
@@ -19,7 +21,7 @@ pub(crate) struct Entry {
 }
 
 /// The names that are held or waited for here.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Names {
     entries: Table<LockName, Entry>,
     /// Those that other brokers have been asked to wake.
@@ -45,6 +47,16 @@ impl Entry {
 
     fn is_empty(&self) -> bool {
         self.holder.is_none() && !self.is_waited_for()
+    }
+}
+
+impl Hash for Names {
+    /// Hashes what is there, in whatever order the tables have it.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let mut entries: Vec<_> = self.entries.iter().collect();
+        entries.sort_unstable_by_key(|(name, _)| *name);
+        entries.hash(state);
+        self.next_ticket.hash(state);
     }
 }
 
@@ -118,5 +130,24 @@ impl Names {
 
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
+    }
+}
+
+impl Names {
+    /// Brings it into its normal form. A queue without waiters is forgotten.
+    pub(crate) fn normalise(&mut self, form: &mut Form<'_, impl Normal>) {
+        let mut entries: Vec<(&LockName, &mut Entry)> = self.entries.iter_mut().collect();
+        entries.sort_unstable_by_key(|(name, _)| *name);
+        for (_, entry) in entries {
+            if let Some((id, hold)) = &mut entry.holder {
+                form.grant(id);
+                form.hold(hold);
+            }
+            entry.queue = entry.queue.take().filter(|queue| !queue.is_empty());
+            if let Some(queue) = &mut entry.queue {
+                queue.normalise(form);
+            }
+        }
+        self.next_ticket = form.next_ticket();
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::event::{Ack, Event, LockRef};
 
 /// One thing to write to a client's stream.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Item {
     /// A Session is open, and its locks have this ttl.
     Opened {
@@ -33,7 +33,7 @@ pub enum Read {
 /// The items that wait to be read by one client. A slow reader holds up nobody: what can be coalesced is (a `renewed`, a `queued`,
 /// an ack replaces the one before it that is still unread), so each lock has a handful of items here at the most. The
 /// last event of a lock is never dropped.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Outbox {
     /// By rising numbers, so that one can be found again.
     items: VecDeque<(u64, Item)>,
@@ -133,6 +133,20 @@ impl Outbox {
             Some(item) => Read::Item(item),
             None if self.closed => Read::End,
             None => Read::Nothing,
+        }
+    }
+}
+
+impl Outbox {
+    /// Returns true if the item with this number waits to be read.
+    pub(crate) fn has(&self, number: u64) -> bool {
+        self.items.binary_search_by_key(&number, |(number, _)| *number).is_ok()
+    }
+
+    /// Numbers the items anew that are still to come, where none waits to be read.
+    pub(crate) fn normalise(&mut self) {
+        if self.items.is_empty() {
+            self.next = 0;
         }
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::Time;
 use crate::hold::HoldKey;
+use crate::normal::{Form, Normal};
 use crate::tickets::Tickets;
 use crate::wakeups::WakeupState;
 
@@ -20,7 +21,7 @@ const LONGEST_POLL: Duration = Duration::from_secs(1);
 pub(crate) type Ticket = u64;
 
 /// Those who wait for a lock, and what is known on their behalf.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct WaitQueue {
     waiters: Tickets<Waiter>,
     next_poll: NextPoll,
@@ -31,7 +32,7 @@ pub(crate) struct WaitQueue {
 }
 
 /// One that waits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Waiter {
     pub(crate) hold: HoldKey,
     /// The least time between two polls while it is first; none if the broker chooses.
@@ -40,7 +41,7 @@ pub(crate) struct Waiter {
 
 /// When a queue asks the store. Its first tries to get the lock; behind a holder here, the holder looks for it if the
 /// lock is still held.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 enum NextPoll {
     /// At once: nobody has asked yet.
     #[default]
@@ -151,5 +152,23 @@ impl WaitQueue {
             Some(polls) => default.saturating_mul(2_u32.saturating_pow(polls)).min(LONGEST_POLL),
         };
         named.unwrap_or(woken.max(default))
+    }
+}
+
+impl WaitQueue {
+    /// Brings it into its normal form. That a lock is handed over again and again is forgotten.
+    pub(crate) fn normalise(&mut self, form: &mut Form<'_, impl Normal>) {
+        for (mut ticket, mut waiter) in self.waiters.take_all() {
+            form.ticket(&mut ticket);
+            form.hold(&mut waiter.hold);
+            self.waiters.insert(ticket, waiter);
+        }
+        let mut at = self.next_poll.time(form.now);
+        form.pause([&mut at]);
+        self.next_poll = NextPoll::Paced(at);
+        self.in_a_row = None;
+        if let Some(wakeups) = &mut self.wakeups {
+            wakeups.normalise(form);
+        }
     }
 }

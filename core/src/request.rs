@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::lock::{LockId, LockName, Owner};
 
 /// A request for a lock.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct LockRequest {
     /// The lock.
     pub name: LockName,
@@ -21,7 +21,7 @@ pub struct LockRequest {
 }
 
 /// The way in which a lock is wanted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Mode {
     /// Now or not at all.
     Once,
@@ -82,7 +82,7 @@ pub enum ProtocolError {
 }
 
 /// The limits and defaults of a broker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Settings {
     /// The ttl of those who name none.
     pub default_ttl: Duration,
@@ -98,7 +98,7 @@ pub struct Settings {
 }
 
 /// What the store is to the broker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct StoreTraits {
     /// True if other brokers use it too. They can end a grant without this one's knowledge.
     pub is_shared: bool,

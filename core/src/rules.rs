@@ -44,6 +44,10 @@ pub enum Rule {
     MovingReleaseLingers,
     /// A Session that was found silent takes no more requests.
     SilentTakesNothing,
+    /// A renewal that is answered after its lock is lost does not bring it back (R6a).
+    LostIsFinal,
+    /// The item of a lock that lingers outlives the linger, so that it lingers too if its broker dies.
+    ItemOutlivesLinger,
     /// A lock that was told lost is released when its validity is over, and not before (R6a).
     LostWaits,
 }
@@ -71,6 +75,8 @@ impl Rule {
         ("linger-keeps-life", Rule::LingerKeepsLife),
         ("moving-release-lingers", Rule::MovingReleaseLingers),
         ("silent-takes-nothing", Rule::SilentTakesNothing),
+        ("lost-is-final", Rule::LostIsFinal),
+        ("item-outlives-linger", Rule::ItemOutlivesLinger),
         ("lost-waits", Rule::LostWaits),
     ];
 

@@ -12,6 +12,7 @@ use crate::failure::Failure;
 use crate::hold::{End, HoldKey, going_away};
 use crate::ledger::{Due, Ledger};
 use crate::lock::lease;
+use crate::normal::{Form, Normal};
 use crate::outbox::{Item, Outbox, Read};
 use crate::request::{ProtocolError, StreamEnd};
 use crate::rules::Rule;
@@ -24,7 +25,7 @@ const CLOSED_WITHIN: Duration = Duration::from_secs(3);
 pub type StreamKey = Key<Stream>;
 
 /// The stream of one client.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Stream {
     pub(crate) outbox: Outbox,
     /// Who the client is, where somebody wants to know.
@@ -40,7 +41,7 @@ pub struct Stream {
 }
 
 /// What a stream is.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Kind {
     /// Nothing has been asked on it yet.
     New,
@@ -51,7 +52,7 @@ pub(crate) enum Kind {
 }
 
 /// The locks of one Session.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Session {
     ttl: Duration,
     pub(crate) ledger: Ledger,
@@ -66,7 +67,7 @@ pub(crate) struct Session {
 }
 
 /// What a Session's client may still do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Phase {
     /// Ask.
     Listening,
@@ -77,7 +78,7 @@ enum Phase {
 }
 
 /// The locks of a Session that are still to be looked at: from `next` on, round the end, so many.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 struct Visits {
     next: LockRef,
     left: usize,
@@ -440,5 +441,26 @@ impl<E: Env> Cx<'_, E> {
         let read = stream.outbox.read();
         self.core.counts.unread -= before - stream.outbox.unread();
         read
+    }
+}
+
+impl Stream {
+    /// Brings it into its normal form.
+    pub(crate) fn normalise(&mut self, form: &mut Form<'_, impl Normal>) {
+        self.outbox.normalise();
+        form.pause(&mut self.due);
+        match &mut self.kind {
+            Kind::New => {}
+            Kind::Alone(hold) => hold.iter_mut().for_each(|hold| form.hold(hold)),
+            Kind::Session(session) => {
+                let ttl = session.ttl;
+                session.ledger.normalise(ttl, form);
+                form.since(&mut session.last_heartbeat, ttl);
+                session.locks.values_mut().for_each(|hold| form.hold(hold));
+                if let Phase::Closed { until } = &mut session.phase {
+                    form.until(until);
+                }
+            }
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Values in numbered slots. A key names a slot and which of its values is meant, so that a late key finds nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
@@ -14,7 +14,7 @@ pub struct Key<T> {
 
 /// Values in slots, in pages. The lowest free slot is used first, and a page without values is given back, so a broker that
 /// was busy once does not stay large.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Slab<T> {
     pages: Vec<Page<T>>,
     /// The pages that have a free slot.
@@ -27,15 +27,15 @@ pub(crate) struct Slab<T> {
 /// The number of slots of a page: that of the bits in `used`.
 const PAGE: u32 = u64::BITS;
 
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 struct Page<T> {
     /// A bit for each slot that has a value.
     used: u64,
-    /// Empty while there is no value.
+    /// Those up to the highest that has had a value, in room for all.
     slots: Vec<Slot<T>>,
 }
 
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 struct Slot<T> {
     generation: u32,
     value: Option<T>,
@@ -53,11 +53,14 @@ impl<T> Slab<T> {
         let page = &mut self.pages[number as usize];
         if page.slots.is_empty() {
             page.slots.reserve_exact(PAGE as usize);
-            page.slots.resize_with(PAGE as usize, || Slot { generation: 0, value: None });
         }
         let index = page.used.trailing_ones();
         page.used |= 1 << index;
-        page.slots[index as usize] = Slot { generation: self.generation, value: Some(value) };
+        let slot = Slot { generation: self.generation, value: Some(value) };
+        match page.slots.get_mut(index as usize) {
+            Some(free) => *free = slot,
+            None => page.slots.push(slot),
+        }
         if page.used == u64::MAX {
             self.with_room.remove(&number);
         }
@@ -117,6 +120,51 @@ impl<T> Slab<T> {
     }
 }
 
+impl<T> Slab<T> {
+    /// Returns all values, by slot.
+    pub(crate) fn values(&self) -> impl Iterator<Item = &T> {
+        self.pages.iter().flat_map(|page| &page.slots).filter_map(|slot| slot.value.as_ref())
+    }
+
+    /// Returns all values, by slot, to change them.
+    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.pages.iter_mut().flat_map(|page| &mut page.slots).filter_map(|slot| slot.value.as_mut())
+    }
+
+    /// Puts the values into the first slots, by rising rank and else as they were, and counts generations anew. Returns
+    /// the keys that they had, with the new ones.
+    pub(crate) fn renumber<R: Ord>(&mut self, rank: impl Fn(Key<T>, &T) -> R) -> BTreeMap<Key<T>, Key<T>> {
+        let pages = std::mem::replace(self, Slab::new()).pages;
+        let slots = pages.into_iter().zip(0..).flat_map(|(page, number)| page.slots.into_iter().zip(number * PAGE..));
+        let mut values: Vec<(Key<T>, T)> = slots
+            .filter_map(|(Slot { generation, value }, slot)| Some((Key { slot, generation, of: PhantomData }, value?)))
+            .collect();
+        values.sort_by_cached_key(|(key, value)| rank(*key, value));
+        self.generation = 1;
+        self.len = values.len();
+        let mut moved = BTreeMap::new();
+        for ((key, value), slot) in values.into_iter().zip(0..) {
+            if slot % PAGE == 0 {
+                self.add_page();
+            }
+            let page = self.pages.last_mut().expect("it was just added");
+            page.used |= 1 << (slot % PAGE);
+            page.slots.push(Slot { generation: 1, value: Some(value) });
+            if page.used == u64::MAX {
+                self.with_room.remove(&(slot / PAGE));
+            }
+            // One generation for all: a key that is not among these is forgotten.
+            moved.insert(key, Key { slot, generation: 1, of: PhantomData });
+        }
+        moved
+    }
+}
+
+impl<T> Key<T> {
+    /// Names no value, whatever is inserted.
+    pub(crate) const NOBODY: Key<T> = Key { slot: u32::MAX, generation: 0, of: PhantomData };
+}
+
 impl<T> Copy for Key<T> {}
 
 impl<T> Clone for Key<T> {
@@ -157,9 +205,9 @@ impl<T> fmt::Debug for Key<T> {
     }
 }
 
-impl<T> fmt::Debug for Slab<T> {
+impl<T: fmt::Debug> fmt::Debug for Slab<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Slab").field("len", &self.len).field("pages", &self.pages.len()).finish_non_exhaustive()
+        f.debug_map().entries(self.keys().filter_map(|key| Some((key, self.get(key)?)))).finish()
     }
 }
 

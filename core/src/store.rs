@@ -51,7 +51,7 @@ pub enum Watch {
 }
 
 /// A lock as the store has it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum LockStatus {
     /// Nobody has it.
     Free,
@@ -67,7 +67,7 @@ pub enum LockStatus {
 }
 
 /// The reason for which a store did not do what it was asked.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum StoreError {
     /// Nothing was sent; nothing has changed.
     #[error("{why}")]
@@ -120,7 +120,7 @@ impl StoreError {
 
 /// A request to the store. All ttls are in whole seconds, 1 or more; an item with ttl n lives for more than
 /// n-3 s after the request was sent and at most n s after it was carried out.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Request {
     /// Creates the item of a lock that has none. Answered by [`Reply::Granted`].
     Grant {
@@ -192,7 +192,7 @@ pub enum Request {
 }
 
 /// A message to the store that no answer is waited for: best effort, and nothing depends on it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Note {
     /// Notes the label of a grant for others to see.
     Describe {
@@ -215,7 +215,7 @@ pub enum Note {
 }
 
 /// The store's answer to a [`Request`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Reply {
     /// To [`Request::Grant`] and [`Request::HandOver`].
     Granted(Result<Granted, StoreError>),

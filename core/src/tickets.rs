@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 const BLOCK: u64 = 256;
 
 /// Values by rising tickets; any of them may leave.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Tickets<T> {
     /// By ticket / [`BLOCK`]. None is empty.
     blocks: BTreeMap<u64, BTreeMap<u64, T>>,
@@ -64,6 +64,13 @@ impl<T> Tickets<T> {
 
     pub(crate) fn values(&self) -> impl Iterator<Item = &T> {
         self.blocks.values().flat_map(BTreeMap::values)
+    }
+}
+
+impl<T> Tickets<T> {
+    /// Returns all, to change them and to number them anew.
+    pub(crate) fn take_all(&mut self) -> impl Iterator<Item = (u64, T)> + use<T> {
+        std::mem::take(&mut self.blocks).into_values().flatten()
     }
 }
 

@@ -13,6 +13,9 @@ pub struct Time(
 );
 
 impl Time {
+    /// The last moment, which never comes.
+    pub const NEVER: Time = Time(NonZeroU64::MAX);
+
     /// Returns the moment that comes so many nanoseconds after the beginning, and at least one.
     pub const fn from_nanos(nanos: u64) -> Time {
         match NonZeroU64::new(nanos) {

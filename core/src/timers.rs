@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::Time;
 
 /// One time for each key. Whoever keeps a key keeps its time beside it, so that it can be taken out again.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Timers<K> {
     by_time: BTreeSet<(Time, K)>,
 }
@@ -27,6 +27,16 @@ impl<K: Copy + Ord> Timers<K> {
             self.by_time.insert((to, key));
             *due = Some(to);
         }
+    }
+
+    /// Forgets all times. Each key is to be put back that still has one.
+    pub(crate) fn clear(&mut self) {
+        self.by_time.clear();
+    }
+
+    /// Puts the time of a key back, if it has one.
+    pub(crate) fn restore(&mut self, key: K, due: Option<Time>) {
+        self.by_time.extend(due.map(|due| (due, key)));
     }
 
     /// Returns the first time.

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::Time;
+use crate::normal::{Form, Normal};
 use crate::store::Watch;
 
 /// The least time between two wake-ups of a queue that are heeded: what forged ones cost at the most is a poll each.
@@ -66,5 +67,12 @@ impl WakeupState {
     /// Returns for how many polls the queue has been watched, or none if wake-ups do not get through.
     pub(crate) fn polls(&self) -> Option<u32> {
         (!self.unreliable).then_some(self.polls)
+    }
+}
+
+impl WakeupState {
+    /// Brings it into its normal form.
+    pub(crate) fn normalise(&mut self, form: &mut Form<'_, impl Normal>) {
+        form.until_any([&mut self.watched_until, &mut self.note_again, &mut self.woken].into_iter().flatten());
     }
 }

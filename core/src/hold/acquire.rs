@@ -9,6 +9,7 @@ use crate::env::{Env, Mark};
 use crate::event::{Event, Reason};
 use crate::failure::{Cause, Failure};
 use crate::lock::{GrantId, Owner};
+use crate::normal::{Form, Normal};
 use crate::request::Mode;
 use crate::rules::Rule;
 use crate::store::{Granted, ItemState, LockStatus, Reply, Request};
@@ -19,7 +20,7 @@ pub(super) const LAST_ATTEMPT: Duration = Duration::from_millis(20);
 const LEAVING: Duration = Duration::from_millis(50);
 
 /// One attempt to get a lock, which is under way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Attempt {
     /// Fresh for each attempt (R5): what is still under way of an earlier one touches nothing.
     id: GrantId,
@@ -40,7 +41,7 @@ pub(super) enum Outcome {
 impl Attempt {
     /// Asks the store for the lock, up to `deadline` and a little longer.
     pub(super) fn begin<E: Env>(me: HoldKey, deadline: Option<Time>, cx: &mut Cx<'_, E>) -> Attempt {
-        let (id, ttl) = (cx.env.grant_id(), cx.hold(me).fresh_item_ttl());
+        let (id, ttl) = (cx.env.grant_id(), cx.fresh_item_ttl(me));
         cx.ask(me, Request::Grant { id, ttl });
         Attempt { id, sent: cx.now, limit: deadline.map(|deadline| deadline + LAST_ATTEMPT) }
     }
@@ -49,7 +50,7 @@ impl Attempt {
     pub(super) fn on<E: Env>(&mut self, me: HoldKey, stimulus: Stimulus, cx: &mut Cx<'_, E>) -> Option<Outcome> {
         match stimulus {
             Stimulus::Answer(Reply::Granted(answer)) => {
-                let (life, counts) = (cx.hold(me).fresh_item_ttl(), cx.counted_from(self.sent));
+                let (life, counts) = (cx.fresh_item_ttl(me), cx.counted_from(self.sent));
                 Some(match answer {
                     Ok(Granted::Yes(token)) if cx.hold(me).counts(counts, cx.now) => {
                         Outcome::Granted(Grant { id: self.id, token, sent: counts, protected_until: None })
@@ -76,7 +77,7 @@ impl Attempt {
                 }
                 if self.limit.is_some_and(|limit| cx.now >= limit) {
                     cx.env.mark(Mark::AttemptAbandoned);
-                    let life = cx.hold(me).fresh_item_ttl();
+                    let life = cx.fresh_item_ttl(me);
                     cx.give_up(me);
                     cx.clean_up(me, self.id, life);
                     return Some(Outcome::Abandoned);
@@ -89,7 +90,7 @@ impl Attempt {
 }
 
 /// Asks the store for the lock, once.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Trying {
     attempt: Attempt,
     mode: Mode,
@@ -122,7 +123,7 @@ impl Trying {
 }
 
 /// Looks who has the lock that it did not get.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Inspecting {
     /// What to tell the client; if not set, what the look shows.
     reason: Option<Reason>,
@@ -166,4 +167,28 @@ impl Inspecting {
 pub(crate) fn going_away() -> Failure {
     let why = "this broker is going away; ask another one".into();
     Failure::Unavailable { why, cause: Cause::BrokerDraining, retry_after: None }
+}
+
+impl Attempt {
+    /// Brings it into its normal form.
+    pub(super) fn normalise(&mut self, span: Duration, form: &mut Form<'_, impl Normal>) {
+        form.grant(&mut self.id);
+        form.since(&mut self.sent, span);
+        form.pause(&mut self.limit);
+    }
+}
+
+impl Trying {
+    /// Brings it into its normal form.
+    pub(super) fn normalise(&mut self, span: Duration, form: &mut Form<'_, impl Normal>) {
+        self.attempt.normalise(span, form);
+        form.shown(&mut self.asked);
+    }
+}
+
+impl Inspecting {
+    /// Brings it into its normal form.
+    pub(super) fn normalise(&mut self, form: &mut Form<'_, impl Normal>) {
+        form.until_any(&mut self.limit);
+    }
 }

@@ -1,16 +1,19 @@
 //! Waiting, without renewing, until a client can no longer believe in its lock (R7).
 
+use std::time::Duration;
+
 use super::keep::Look;
 use super::release::Release;
 use super::{End, Grant, HandingOver, HoldKey, State, Stimulus};
 use crate::Time;
 use crate::broker::{Call, Cx};
 use crate::env::{Env, Mark, ReleaseCause};
+use crate::normal::{Form, Normal};
 use crate::rules::Rule;
 
 /// Renews no more, and waits until its client no longer believes in the lock. The client may end that early, and so may a
 /// Release call.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Expiring {
     pub(super) grant: Grant,
     /// When the lock was granted.
@@ -83,5 +86,15 @@ impl Expiring {
         cx.give_up(me);
         cx.end_hold(self.since);
         HandingOver::begin(me, Release::kept(self.grant, (self.delivered, self.told), caller, cause), cx)
+    }
+}
+
+impl Expiring {
+    /// Brings it into its normal form.
+    pub(super) fn normalise(&mut self, span: Duration, form: &mut Form<'_, impl Normal>) {
+        self.grant.normalise((span, true), form);
+        form.shown(&mut self.since);
+        form.until(&mut self.believed_until);
+        self.look.iter_mut().for_each(|look| look.normalise(span, form));
     }
 }

@@ -9,6 +9,7 @@ use crate::broker::Cx;
 use crate::env::{Env, Mark, Observed, ReleaseCause};
 use crate::event::{Event, LostReason};
 use crate::lock::{GrantId, LockId, item_ttl, lease, notice};
+use crate::normal::{Form, Normal};
 use crate::request::Mode;
 use crate::rules::Rule;
 use crate::store::{Change, ItemState, Note, Reply, Request, StoreError};
@@ -17,7 +18,7 @@ use crate::store::{Change, ItemState, Note, Reply, Request, StoreError};
 const LAST_PAUSE: u8 = 2;
 
 /// Has the lock, and renews it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Held {
     pub(super) grant: Grant,
     /// When the lock was granted.
@@ -29,7 +30,7 @@ pub(crate) struct Held {
     step: Step,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Step {
     Resting,
     /// Renews, by a command sent then. That was due at `due`, and is given up when the lock is lost.
@@ -44,7 +45,7 @@ enum Step {
 
 /// A look at the store for those who wait behind a holder: another broker may have ended the grant. It is a hint, and
 /// nothing is released on its word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Look {
     /// Waits for its turn among the looks of this broker.
     Queued { until: Time },
@@ -123,7 +124,7 @@ impl Held {
         }
         match (self.step, stimulus) {
             // No answer counts any more (R6a).
-            (Step::Renewing { lost_at, .. }, _) if cx.now >= lost_at && !cx.env.breaks(Rule::AnswerInTime) => {
+            (Step::Renewing { lost_at, .. }, _) if cx.now >= lost_at && !cx.waits_for_late_answers() => {
                 cx.env.mark(Mark::RenewalAbandoned);
                 cx.give_up(me);
                 self.step = Step::Resting;
@@ -316,14 +317,14 @@ impl Held {
 
     /// Returns the T of the grant's item.
     fn item_ttl<E: Env>(&self, me: HoldKey, cx: &Cx<'_, E>) -> u32 {
-        self.grant.item_ttl(me, cx)
+        self.grant.item_ttl(me, cx.linger_of_item(me), cx)
     }
 }
 
 impl Grant {
     /// Returns the T of its item: no shorter than `--max-ttl` while its new id is protected (R12).
-    pub(super) fn item_ttl<E: Env>(&self, me: HoldKey, cx: &Cx<'_, E>) -> u32 {
-        let (ttl, linger) = (cx.hold(me).ttl, cx.hold(me).linger);
+    pub(super) fn item_ttl<E: Env>(&self, me: HoldKey, linger: Duration, cx: &Cx<'_, E>) -> u32 {
+        let ttl = cx.hold(me).ttl;
         match self.protected_until {
             Some(until) if cx.now < until => item_ttl(ttl.max(cx.core.settings.max_ttl), linger),
             _ => item_ttl(ttl, linger),
@@ -332,10 +333,44 @@ impl Grant {
 }
 
 impl<E: Env> Cx<'_, E> {
+    /// Returns true if a rule is left out by which a renewal under way is given up when its lock is lost.
+    fn waits_for_late_answers(&self) -> bool {
+        self.env.breaks(Rule::AnswerInTime) || self.env.breaks(Rule::LostIsFinal)
+    }
+
     /// Takes note that a lock is not held any more, for whatever reason.
     pub(super) fn end_hold(&mut self, since: Time) {
         self.core.counts.held -= 1;
         let held = self.now.since(since);
         self.env.observe(Observed::HoldEnded { held });
+    }
+}
+
+impl Look {
+    /// Brings it into its normal form.
+    pub(super) fn normalise(&mut self, span: Duration, form: &mut Form<'_, impl Normal>) {
+        match self {
+            Look::Queued { until } => form.pause([until]),
+            Look::Asking { sent } => form.since(sent, span),
+        }
+    }
+}
+
+impl Held {
+    /// Brings it into its normal form.
+    pub(super) fn normalise(&mut self, (span, announced): (Duration, bool), form: &mut Form<'_, impl Normal>) {
+        self.grant.normalise((span, announced), form);
+        form.shown(&mut self.since);
+        self.failures = 0;
+        form.pause(&mut self.retry_at);
+        match &mut self.step {
+            Step::Resting => {}
+            Step::Renewing { sent, due, lost_at } => {
+                form.since(sent, span);
+                form.shown(due);
+                form.until(lost_at);
+            }
+            Step::Looking(look) => look.normalise(span, form),
+        }
     }
 }

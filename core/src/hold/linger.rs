@@ -5,13 +5,14 @@ use crate::Time;
 use crate::broker::Cx;
 use crate::env::{Env, Mark};
 use crate::lock::{GrantId, LingerId, Owner, item_ttl};
+use crate::normal::{Form, Normal};
 use crate::store::{Change, ItemState, Reply, Request};
 
 /// How long the item of a linger that is over is tried to be deleted: it expires by then.
 const REMOVED_WITHIN: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// Keeps the lock closed. A long linger is renewed now and then, so that it survives a memcached that loses its memory.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Lingering {
     id: LingerId,
     until: Time,
@@ -23,7 +24,7 @@ pub(crate) struct Lingering {
     step: Step,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Step {
     Resting {
         until: Time,
@@ -109,5 +110,19 @@ impl Lingering {
             None => cx.released_elsewhere(&name),
         }
         State::Over
+    }
+}
+
+impl Lingering {
+    /// Brings it into its normal form.
+    pub(super) fn normalise(&mut self, form: &mut Form<'_, impl Normal>) {
+        form.linger(&mut self.id);
+        form.until(&mut self.until);
+        self.kept.iter_mut().for_each(|id| form.grant(id));
+        self.failures = 0;
+        match &mut self.step {
+            Step::Resting { until } | Step::Pausing { until } => form.pause([until]),
+            Step::Renewing | Step::Removing => {}
+        }
     }
 }

@@ -27,9 +27,10 @@ pub(crate) use self::wait::Waiting;
 use crate::Time;
 use crate::broker::{Call, Cx};
 use crate::env::{Env, Observed, ReleaseCause};
-use crate::event::{Event, LockRef, LostReason, Reason};
+use crate::event::{Event, LockRef, LostReason, Reason, SESSION};
 use crate::failure::Failure;
 use crate::lock::{FencingToken, GrantId, LockId, LockName, Owner, item_ttl, lease, notice};
+use crate::normal::{Form, Normal};
 use crate::request::{LockRequest, Mode};
 use crate::rules::Rule;
 use crate::session::StreamKey;
@@ -45,7 +46,7 @@ const FIRST_RETRY: Duration = Duration::from_millis(50);
 pub(crate) type HoldKey = Key<Hold>;
 
 /// The record of one item in the store, and of the client that has it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Hold {
     pub(crate) name: LockName,
     pub(crate) owner: Owner,
@@ -70,7 +71,7 @@ pub(crate) struct Hold {
 }
 
 /// A hold's client: a stream of one lock, or one lock of a Session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Subscriber {
     pub(crate) stream: StreamKey,
     pub(crate) lock_ref: LockRef,
@@ -82,7 +83,7 @@ pub(crate) struct Subscriber {
 }
 
 /// What a hold does.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum State {
     /// Asks the store for the lock, once.
     Trying(Box<Trying>),
@@ -127,7 +128,7 @@ const LIFE: &[(StateName, &[StateName])] = {
 };
 
 /// A [`State`] without what it knows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum StateName {
     Trying,
     Inspecting,
@@ -161,7 +162,7 @@ impl State {
 }
 
 /// Why a hold is to end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum End {
     /// Its client ended it: a cancel, a half-close, a closed connection, an `EndLock`. Release now.
     Closed,
@@ -174,7 +175,7 @@ pub(crate) enum End {
 }
 
 /// A lock that is ours in the store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Grant {
     pub(crate) id: GrantId,
     pub(crate) token: FencingToken,
@@ -226,11 +227,6 @@ impl Hold {
             asks: false,
             due: None,
         }
-    }
-
-    /// Returns the T of a fresh item.
-    fn fresh_item_ttl(&self) -> u32 {
-        item_ttl(self.ttl, self.linger)
     }
 
     /// Returns until when the grant may be believed in.
@@ -304,6 +300,16 @@ impl<E: Env> Cx<'_, E> {
         if self.env.breaks(Rule::AnswerInTime) { self.now } else { sent }
     }
 
+    /// Returns the T of a fresh item.
+    fn fresh_item_ttl(&self, me: HoldKey) -> u32 {
+        item_ttl(self.hold(me).ttl, self.linger_of_item(me))
+    }
+
+    /// Returns the linger that is part of the T of an item that is held.
+    fn linger_of_item(&self, me: HoldKey) -> Duration {
+        if self.env.breaks(Rule::ItemOutlivesLinger) { Duration::ZERO } else { self.hold(me).linger }
+    }
+
     /// Counts one more failure in a row, and returns the pause after it.
     pub(crate) fn retry_pause(&mut self, failures: &mut u8) -> Duration {
         let pause = (FIRST_RETRY * 2_u32.saturating_pow((*failures).into())).min(LONGEST_RETRY);
@@ -354,6 +360,64 @@ fn counts(sent: Time, ttl: Duration, now: Time) -> bool {
 
 fn not_acquired(reason: Reason) -> Event {
     Event::NotAcquired { reason, owner: Owner::default() }
+}
+
+impl State {
+    /// Returns the ticket that it knows.
+    pub(crate) fn ticket(&self) -> Option<crate::queue::Ticket> {
+        match self {
+            State::Waiting(waiting) => Some(waiting.ticket()),
+            State::HandingOver(handing) => Some(handing.ticket()),
+            _ => None,
+        }
+    }
+}
+
+impl Hold {
+    /// Brings it into its normal form.
+    pub(crate) fn normalise(&mut self, form: &mut Form<'_, impl Normal>) {
+        self.request = 0;
+        form.pause(&mut self.due);
+        let announced = self.is_announced();
+        if let Some(client) = &mut self.subscriber {
+            form.stream(&mut client.stream);
+            if let Some(covered) = &mut client.covered {
+                if client.lock_ref == SESSION { form.shown(covered) } else { form.since(covered, self.ttl) }
+            }
+        }
+        if let Some(End::Release(_, lock_id)) = &mut self.end {
+            form.grant(&mut lock_id.grant);
+        }
+        let (lease, span) = (lease(self.ttl), lease(self.ttl) + self.linger);
+        match &mut self.state {
+            State::Trying(trying) => trying.normalise(lease, form),
+            State::Inspecting(inspecting) => inspecting.normalise(form),
+            State::Waiting(waiting) => {
+                let tells_place = self.due == Some(waiting.normalise(lease, form));
+                self.due = self.due.filter(|_| !tells_place);
+            }
+            State::Reattaching(reattaching) => reattaching.normalise(lease, form),
+            State::Held(held) => held.normalise((span, announced), form),
+            State::Expiring(expiring) => expiring.normalise(span, form),
+            State::HandingOver(handing) => handing.normalise(span, form),
+            State::Releasing(releasing) => releasing.normalise(form),
+            State::Lingering(lingering) => lingering.normalise(form),
+            State::Frozen | State::Over => {}
+        }
+    }
+}
+
+impl Grant {
+    /// Brings it into its normal form: its lease and its linger are over after `span`. Its token is `shown` once its client
+    /// has been told.
+    fn normalise(&mut self, (span, shown): (Duration, bool), form: &mut Form<'_, impl Normal>) {
+        form.grant(&mut self.id);
+        form.since(&mut self.sent, span);
+        form.until_any(&mut self.protected_until);
+        if shown {
+            form.token(&mut self.token);
+        }
+    }
 }
 
 #[cfg(test)]

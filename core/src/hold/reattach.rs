@@ -12,6 +12,7 @@ use crate::broker::Cx;
 use crate::env::{Env, Mark};
 use crate::event::{Event, Reason};
 use crate::lock::{FencingToken, GrantId, LockId, item_ttl, lease};
+use crate::normal::{Form, Normal};
 use crate::request::Mode;
 use crate::rules::Rule;
 use crate::store::{Change, ItemState, LockStatus, Reply, Request, StoreError};
@@ -20,7 +21,7 @@ use crate::store::{Change, ItemState, LockStatus, Reply, Request, StoreError};
 const LONGEST: Duration = Duration::from_secs(10);
 
 /// Takes over a grant that its client has already.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Reattaching {
     asked: Time,
     lock_id: LockId,
@@ -36,7 +37,7 @@ pub(crate) struct Reattaching {
     step: Step,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Step {
     /// Swaps the ids, by a command sent then.
     Swapping { sent: Time },
@@ -169,5 +170,21 @@ impl Reattaching {
             End::Unresponsive | End::Superseded => {}
         }
         cx.fall_back(me, end);
+    }
+}
+
+impl Reattaching {
+    /// Brings it into its normal form.
+    pub(super) fn normalise(&mut self, span: Duration, form: &mut Form<'_, impl Normal>) {
+        form.shown(&mut self.asked);
+        let ids = [&mut self.lock_id.grant, &mut self.old, &mut self.new, &mut self.from];
+        ids.into_iter().for_each(|id| form.grant(id));
+        form.until(&mut self.give_up);
+        self.failures = 0;
+        match &mut self.step {
+            Step::Swapping { sent } => form.since(sent, span),
+            Step::Pausing { until } => form.pause([until]),
+            Step::Looking => {}
+        }
     }
 }

@@ -10,7 +10,8 @@ use crate::broker::{Call, Cx};
 use crate::env::{Env, Mark, Observed, ReleaseCause};
 use crate::event::{Event, LostReason};
 use crate::failure::Failure;
-use crate::lock::{FencingToken, GrantId, LingerId, LockId, item_ttl};
+use crate::lock::{FencingToken, GrantId, LingerId, LockId, item_ttl, lease};
+use crate::normal::{Form, Normal};
 use crate::queue::{Ticket, Waiter};
 use crate::request::Ended;
 use crate::rules::Rule;
@@ -22,7 +23,7 @@ const ANSWER_WITHIN: Duration = Duration::from_millis(1_500);
 const FAIR_PAUSE: f64 = 1.3;
 
 /// A grant that is to be ended, and who is to hear of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Release {
     grant: Grant,
     /// The token that its client knows, for the audit.
@@ -137,7 +138,7 @@ impl Release {
 }
 
 /// Gives the lock to the first that waits here, in one step (R4): at no moment is it free.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct HandingOver {
     release: Release,
     /// The waiter, taken out of the queue.
@@ -161,7 +162,7 @@ impl HandingOver {
         let name = cx.hold(me).name.clone();
         let next = if release.linger(me, cx).is_zero() { cx.next_waiter(&name) } else { None };
         let Some((ticket, to)) = next else { return Releasing::begin(me, release, cx) };
-        let (ttl, life) = (cx.hold(to.hold).ttl, cx.hold(to.hold).fresh_item_ttl());
+        let (ttl, life) = (cx.hold(to.hold).ttl, cx.fresh_item_ttl(to.hold));
         let new = cx.env.grant_id();
         cx.ask(me, Request::HandOver { from: release.grant.id, to: new, ttl: life });
         State::HandingOver(Box::new(HandingOver { release, ticket, to, ttl, life, new, sent: cx.now }))
@@ -214,7 +215,7 @@ impl HandingOver {
 }
 
 /// Ends its grant in the store: deletes it, or makes it linger.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Releasing {
     release: Release,
     /// The linger's id, and how long it is.
@@ -231,7 +232,7 @@ pub(crate) struct Releasing {
     step: Step,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Step {
     /// Asks the store to end the grant.
     Ending,
@@ -251,7 +252,7 @@ impl Releasing {
         let alone_until = (cx.hold(me).lease_end(&grant) + linger).min(grant.sent + max_ttl);
         let tries = Duration::from_secs(item_ttl(max_ttl, linger).into());
         let short = cx.env.breaks(Rule::LingerKeepsLife);
-        let life = if short { item_ttl(Duration::ZERO, linger) } else { grant.item_ttl(me, cx) };
+        let life = if short { item_ttl(Duration::ZERO, linger) } else { grant.item_ttl(me, cx.hold(me).linger, cx) };
         Releasing::begin_with(me, release, (linger, life, tries), Some(alone_until), cx)
     }
 
@@ -385,5 +386,48 @@ impl Releasing {
         self.step = Step::Pausing { until };
         cx.wake_hold_at(me, Some(until));
         State::Releasing(self)
+    }
+}
+
+impl Release {
+    /// Brings it into its normal form.
+    fn normalise(&mut self, span: Duration, form: &mut Form<'_, impl Normal>) {
+        self.grant.normalise((span, true), form);
+        form.token(&mut self.token);
+        self.cause = ReleaseCause::Closed;
+    }
+}
+
+impl HandingOver {
+    /// Returns the ticket of the waiter.
+    pub(super) fn ticket(&self) -> Ticket {
+        self.ticket
+    }
+
+    /// Brings it into its normal form.
+    pub(super) fn normalise(&mut self, span: Duration, form: &mut Form<'_, impl Normal>) {
+        self.release.normalise(span, form);
+        form.ticket(&mut self.ticket);
+        form.hold(&mut self.to.hold);
+        form.grant(&mut self.new);
+        form.since(&mut self.sent, lease(self.ttl));
+    }
+}
+
+impl Releasing {
+    /// Brings it into its normal form.
+    pub(super) fn normalise(&mut self, form: &mut Form<'_, impl Normal>) {
+        // From here on it makes no difference when the grant began.
+        self.release.normalise(Duration::ZERO, form);
+        self.release.grant.protected_until = None;
+        self.linger.iter_mut().for_each(|(id, _)| form.linger(id));
+        form.effort(&mut self.over);
+        form.effort(&mut self.answer_by);
+        self.alone_until = self.alone_until.filter(|_| self.linger.is_some());
+        form.until_any(&mut self.alone_until);
+        self.failures = 0;
+        if let Step::Pausing { until } = &mut self.step {
+            form.pause([until]);
+        }
     }
 }

@@ -9,6 +9,7 @@ use crate::broker::Cx;
 use crate::env::{Env, Mark};
 use crate::event::{Event, Reason};
 use crate::failure::Failure;
+use crate::normal::{Form, Normal};
 use crate::queue::{Ticket, Waiter};
 use crate::request::Mode;
 
@@ -19,7 +20,7 @@ const TELL_PLACE: Duration = Duration::from_secs(5);
 const LAST_LOOK: Duration = Duration::from_millis(100);
 
 /// Waits for the lock.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Waiting {
     mode: Mode,
     asked: Time,
@@ -133,7 +134,7 @@ impl Waiting {
 
     /// Takes a grant that the store gave to its attempt.
     fn granted<E: Env>(mut self, me: HoldKey, grant: Grant, cx: &mut Cx<'_, E>) -> State {
-        let (name, life) = (cx.hold(me).name.clone(), cx.hold(me).fresh_item_ttl());
+        let (name, life) = (cx.hold(me).name.clone(), cx.fresh_item_ttl(me));
         // Nobody hands us the lock that we have just been granted. What crossed it is seen to all the same.
         if let Some(handed) = self.handed.take() {
             cx.env.mark(Mark::HandOverCrossed);
@@ -196,7 +197,7 @@ impl<E: Env> Cx<'_, E> {
         self.give_up_wait(me);
         if !self.take_room(me) {
             self.env.mark(Mark::NoRoomForGrant);
-            let life = self.hold(me).fresh_item_ttl();
+            let life = self.fresh_item_ttl(me);
             // There are no more of these than waiters, and who comes to a full broker does not get to wait.
             self.clean_up_always(me, grant.id, life);
             let full = self.full();
@@ -215,5 +216,27 @@ impl<E: Env> Cx<'_, E> {
             }
             _ => Err(grant),
         }
+    }
+}
+
+impl Waiting {
+    /// Returns its ticket.
+    pub(super) fn ticket(&self) -> Ticket {
+        self.ticket
+    }
+
+    /// Brings it into its normal form, in which it has told its place for the last time. Returns when it would have told it
+    /// again.
+    pub(super) fn normalise(&mut self, span: Duration, form: &mut Form<'_, impl Normal>) -> Time {
+        form.shown(&mut self.asked);
+        form.until_any(&mut self.deadline);
+        form.ticket(&mut self.ticket);
+        let mut tell_place_at = std::mem::replace(&mut self.tell_place_at, Time::NEVER);
+        form.pause([&mut tell_place_at]);
+        self.place_told = true;
+        self.failures = 0;
+        self.attempt.iter_mut().for_each(|attempt| attempt.normalise(span, form));
+        self.handed.iter_mut().for_each(|grant| grant.normalise((span, false), form));
+        tell_place_at
     }
 }

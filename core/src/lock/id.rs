@@ -74,6 +74,8 @@ pub struct FencingToken(u64);
 impl FencingToken {
     /// One more than the greatest token.
     pub const LIMIT: u64 = 1 << 53;
+    /// The least token.
+    pub const FIRST: FencingToken = FencingToken(1);
 
     /// Returns the token with this number, or none if it is out of range.
     pub fn new(number: u64) -> Option<FencingToken> {
@@ -92,7 +94,7 @@ impl FencingToken {
 ///
 /// A lock id from a client proves nothing by itself: the broker compares the grant with the store, and never counts
 /// the token as one that it has seen.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LockId {
     /// The grant.
     pub grant: GrantId,

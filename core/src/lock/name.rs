@@ -71,7 +71,7 @@ impl fmt::Debug for LockName {
 }
 
 /// The holder's label: up to [`MAX_OWNER_BYTES`] bytes without control characters; may be empty.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Hash)]
 pub struct Owner(Option<Arc<str>>);
 
 impl Owner {
