@@ -1,11 +1,20 @@
 //! Maps all states that differ only in names to one. Ids and epochs are random numbers that are compared and never
-//! ordered, so they are renamed by where they appear. Batches are under way in no order.
+//! ordered, so they are renamed by where they appear. Batches are under way in no order. The tables of the cores are
+//! brought into their normal form, in which times are whole ticks.
 
-use crate::state::{Epoch, Flight, Id, Op, Owner, Phase, Stage, State, Verdict};
+use std::time::Duration;
+
+use lockbroker_core::lock::{GrantId, LingerId};
+use lockbroker_core::normal::Normal;
+use lockbroker_core::{RequestId, Time};
+
+use crate::broker::{NOW, PAUSE, SOON, TICK, grant_id, linger_id, of_grant, of_linger};
+use crate::state::{Epoch, Flight, Id, LINGER, Op, Owner, Phase, Stage, State, Verdict};
 
 /// Epochs from here on keep their number: those that a broker uses again and again where the rules let it.
 pub const FIXED_EPOCHS: Epoch = 200;
 
+/// Calls `visit` with the ids of a batch.
 fn ids_of(op: &mut Op, visit: &mut impl FnMut(&mut Id)) {
     match op {
         Op::Grant { id, .. } | Op::Renew { id, .. } | Op::Reassert { id, .. } | Op::Remove { id } => visit(id),
@@ -17,20 +26,88 @@ fn ids_of(op: &mut Op, visit: &mut impl FnMut(&mut Id)) {
     }
 }
 
-impl State {
-    fn visit_ids(&mut self, mut visit: impl FnMut(&mut Id)) {
-        for item in [&mut self.memcached.item, &mut self.memcached.permit].into_iter().flatten() {
-            visit(&mut item.id);
+/// New names for ids, in the order in which they are met, and whole ticks for times.
+struct Names {
+    ids: [Id; 256],
+    last: u8,
+    /// The ids that an item may carry, now or later.
+    may_stand: [bool; 256],
+    /// How far all that is noted moves into the past.
+    passes: Duration,
+}
+
+impl Names {
+    fn rename(&mut self, id: &mut Id) {
+        if *id == 0 {
+            return;
         }
-        self.keepers.iter_mut().flatten().for_each(|keeper| {
-            visit(&mut keeper.id);
-            visit(&mut keeper.next);
-        });
-        self.clients.iter_mut().for_each(|client| visit(&mut client.id));
-        self.flights.iter_mut().for_each(|flight| ids_of(&mut flight.op, &mut visit));
-        self.unwanted.iter_mut().for_each(|(_, id)| visit(id));
+        let new = &mut self.ids[*id as usize];
+        if *new == 0 {
+            self.last += 1;
+            *new = self.last | *id & LINGER;
+        }
+        *id = *new;
     }
 
+    /// Returns a batch with the names that its ids have so far. All others are alike.
+    fn with_known(&self, flight: &Flight) -> Flight {
+        let mut flight = *flight;
+        ids_of(&mut flight.op, &mut |id| *id = self.ids[*id as usize]);
+        flight
+    }
+}
+
+impl Normal for Names {
+    fn now(&self) -> Time {
+        NOW
+    }
+
+    fn since(&mut self, time: &mut Time, span: Duration) {
+        let ago = NOW.since(*time) + self.passes;
+        let most = span.as_nanos().div_ceil(TICK.as_nanos());
+        let ticks = (ago.as_nanos().div_ceil(TICK.as_nanos())).min(most);
+        *time = NOW - TICK * ticks as u32;
+    }
+
+    fn until(&mut self, time: &mut Time) {
+        if *time == Time::NEVER {
+            return;
+        }
+        let left = time.since(NOW + self.passes).as_nanos();
+        // What a look counts that comes late within a tick is counted from its beginning.
+        let rest = left % TICK.as_nanos() > 2 * SOON.as_nanos();
+        *time = NOW + TICK * ((left / TICK.as_nanos()) as u32 + u32::from(rest));
+    }
+
+    fn pause(&mut self, time: &mut Time) {
+        self.until(time);
+        // It is due within the tick, and not before anything else that happens in it.
+        *time = (*time).max(NOW + PAUSE);
+    }
+
+    fn effort(&mut self, time: &mut Time) {
+        // Nothing is given up before its time, which does not come.
+        *time = Time::NEVER;
+    }
+
+    fn grant(&mut self, id: &mut GrantId) {
+        let mut name = of_grant(*id);
+        self.rename(&mut name);
+        *id = grant_id(name);
+    }
+
+    fn linger(&mut self, id: &mut LingerId) {
+        let mut name = of_linger(*id);
+        self.rename(&mut name);
+        *id = linger_id(name);
+    }
+
+    fn may_stand(&self, id: GrantId) -> bool {
+        self.may_stand[of_grant(id) as usize]
+    }
+}
+
+impl State {
     fn visit_epochs(&mut self, mut visit: impl FnMut(&mut Epoch)) {
         if let Some(epoch) = &mut self.memcached.epoch {
             visit(epoch);
@@ -52,31 +129,33 @@ impl State {
         }
     }
 
-    pub(crate) fn each_id(&self, mut visit: impl FnMut(Id)) {
-        // A state is small, and this runs only where an id is drawn.
-        self.clone().visit_ids(|id| visit(*id));
-    }
-
-    pub(crate) fn each_epoch(&self, mut visit: impl FnMut(Epoch)) {
+    /// Returns an epoch that nobody has.
+    pub fn fresh_epoch(&self) -> Epoch {
+        let mut highest = 0;
+        // A state is small, and this runs only where an epoch is drawn.
         self.clone().visit_epochs(|epoch| {
             if *epoch < FIXED_EPOCHS {
-                visit(*epoch);
+                highest = highest.max(*epoch);
             }
         });
+        highest + 1
     }
 
     /// Returns the one state that stands for all that differ from this one in names only.
-    pub(crate) fn canonical(mut self) -> State {
+    pub(crate) fn canonical(self) -> State {
+        self.canonical_after(Duration::ZERO)
+    }
+
+    /// Does the same when so much time has passed for the cores.
+    pub(crate) fn canonical_after(mut self, passes: Duration) -> State {
+        self.reached = Default::default();
         for flight in &mut self.flights {
             if flight.owner == Owner::Nobody {
                 *flight = stray(flight.op, flight.shared);
             }
         }
-        self.forget_what_cannot_matter();
-        self.flights.sort_unstable();
-        let mut ids = [0; 64];
-        let mut last = 0;
-        self.visit_ids(|id| rename(id, &mut ids, &mut last));
+        self.forget_fences();
+        self.rename_ids(passes);
         let mut epochs = [0; FIXED_EPOCHS as usize];
         let mut last = 0;
         self.visit_epochs(|epoch| {
@@ -90,36 +169,71 @@ impl State {
             }
         }
         self.memcached.fences.sort_unstable();
-        // Sorted before they were renamed, so that the names do not depend on themselves; and again for equality.
         self.flights.sort_unstable();
-        self.unwanted.sort_unstable();
         self
     }
 
-    fn forget_what_cannot_matter(&mut self) {
+    fn rename_ids(&mut self, passes: Duration) {
+        let may_stand = self.may_stand();
+        let stands = |flight: &Flight| match (flight.owner, flight.op) {
+            (Owner::Core(_, id), Op::Remove { id: item }) if id.is_of_errand() => may_stand[item as usize],
+            _ => true,
+        };
+        self.flights.retain(stands);
+        let mut names = Names { ids: [0; 256], last: 0, may_stand, passes };
+        for item in [&mut self.memcached.item, &mut self.memcached.permit].into_iter().flatten() {
+            names.rename(&mut item.id);
+        }
+        for (broker, core) in self.cores.iter_mut().enumerate() {
+            let Some(core) = core else { continue };
+            let links = &mut self.links[broker];
+            let mut keys = [0, 1].map(|client| links[client].map(|link| link.key));
+            let requests = self.flights.iter_mut().filter_map(|flight| request_of(flight, broker));
+            core.normalise(&mut names, &mut keys, requests);
+            for (link, key) in links.iter_mut().zip(keys) {
+                *link = link.and_then(|link| key.map(|key| crate::state::Link { key, ..link }));
+            }
+        }
+        self.clients.iter_mut().for_each(|client| names.rename(&mut client.id));
+        // So that the names do not depend on themselves.
+        self.flights.sort_by_cached_key(|flight| names.with_known(flight));
+        self.flights.iter_mut().for_each(|flight| ids_of(&mut flight.op, &mut |id| names.rename(id)));
+        self.ids = names.last;
+    }
+
+    /// Returns the ids that an item carries, or may come to carry.
+    fn may_stand(&self) -> [bool; 256] {
+        let mut may_stand = [false; 256];
+        let made = self.flights.iter().filter_map(|flight| created(flight.op));
+        made.chain(self.memcached.items().map(|item| item.id)).for_each(|id| may_stand[id as usize] = true);
+        may_stand
+    }
+
+    fn forget_fences(&mut self) {
         // The fences of an epoch that nobody knows of are never asked for again.
         if self.memcached.fences.len() > 1 {
             let mut known = [false; 256];
             self.visit_epochs(|epoch| known[*epoch as usize] = true);
             self.memcached.fences.retain(|fence| known[fence.epoch as usize] || fence.epoch >= FIXED_EPOCHS);
         }
-        // A grant whose item is not there and cannot come any more needs no deletion.
-        let mut unwanted = std::mem::take(&mut self.unwanted);
-        unwanted.sort_unstable();
-        unwanted.dedup();
-        unwanted
-            .retain(|(_, id)| self.memcached.carries(*id) || self.flights.iter().any(|flight| creates(flight, *id)));
-        self.unwanted = unwanted;
     }
 }
 
-fn creates(flight: &Flight, wanted: Id) -> bool {
-    match flight.op {
-        Op::Grant { id, .. } | Op::Reassert { id, .. } => id == wanted,
-        Op::HandOver { to, .. } | Op::Reattach { to, .. } | Op::Linger { to, .. } => to == wanted,
+fn request_of(flight: &mut Flight, broker: usize) -> Option<&mut RequestId> {
+    match &mut flight.owner {
+        Owner::Core(owner, id) if *owner as usize == broker => Some(id),
+        _ => None,
+    }
+}
+
+/// Returns the id under which an item may stand when this has been carried out.
+fn created(op: Op) -> Option<Id> {
+    match op {
+        Op::Grant { id, .. } | Op::Reassert { id, .. } => Some(id),
+        Op::HandOver { to, .. } | Op::Reattach { to, .. } | Op::Linger { to, .. } => Some(to),
         // A reattach may still be under way to the id that this one keeps alive.
-        Op::Renew { id, .. } => id == wanted,
-        _ => false,
+        Op::Renew { id, .. } => Some(id),
+        _ => None,
     }
 }
 

@@ -6,14 +6,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::memcached::Loss;
 use crate::model::Action;
 use crate::rules::Bounds;
-use crate::state::{Op, Stage, State, Verdict};
+use crate::state::{LINGER, Op, Reached, Stage, State, Verdict};
 
 /// A fault, as a bit.
 pub const FAULTS: [&str; 8] =
     ["none", "memory lost", "stream broken", "broker dead", "memcached stopped", "moved", "released elsewhere", "late"];
 
 /// The kinds of steps.
-pub const STEPS: [&str; 48] = [
+pub const STEPS: [&str; 50] = [
     "tick",
     "item dies early",
     "ask",
@@ -22,12 +22,14 @@ pub const STEPS: [&str; 48] = [
     "release elsewhere",
     "stream breaks",
     "stream silent",
+    "looks by itself",
     "send grant",
     "send renewal",
+    "send re-assertion",
     "send hand-over",
-    "send release",
     "send reattach",
-    "reattach given up",
+    "send linger",
+    "send release",
     "end linger",
     "renew linger",
     "scrub",
@@ -64,9 +66,32 @@ pub const STEPS: [&str; 48] = [
     "batch cut by a loss",
 ];
 
-/// A set of steps for each fault, shared by the threads of a checker.
+/// A set of steps for each fault, and the branches of the core, shared by the threads of a checker.
 #[derive(Debug, Default)]
-pub struct Coverage([AtomicU64; 8]);
+pub struct Coverage {
+    steps: [AtomicU64; 8],
+    marks: AtomicU64,
+}
+
+fn bit(name: &str) -> u64 {
+    1 << STEPS.iter().position(|other| *other == name).expect("a step of the list")
+}
+
+/// Returns the step that is the sending of a batch.
+pub(crate) fn send(op: Op) -> u64 {
+    match op {
+        Op::Grant { .. } => bit("send grant"),
+        Op::Renew { id, .. } if id & LINGER > 0 => bit("renew linger"),
+        Op::Renew { .. } => bit("send renewal"),
+        Op::Reassert { .. } => bit("send re-assertion"),
+        Op::HandOver { .. } => bit("send hand-over"),
+        Op::Reattach { .. } => bit("send reattach"),
+        Op::Linger { .. } => bit("send linger"),
+        Op::Remove { id } if id & LINGER > 0 => bit("end linger"),
+        Op::Remove { .. } => bit("send release"),
+        Op::Look | Op::Begin(_) | Op::Open(..) => 0,
+    }
+}
 
 fn step(before: &State, action: Action) -> &'static str {
     let of_probe = |op| match op {
@@ -83,15 +108,8 @@ fn step(before: &State, action: Action) -> &'static str {
         Action::ReleaseElsewhere { .. } => "release elsewhere",
         Action::StreamBreaks { .. } => "stream breaks",
         Action::StreamSilent { .. } => "stream silent",
-        Action::Attempt { .. } => "send grant",
-        Action::Renew { .. } => "send renewal",
-        Action::HandOver { .. } => "send hand-over",
-        Action::Release { .. } => "send release",
-        Action::Swap { .. } => "send reattach",
-        Action::SwapGivenUp { .. } => "reattach given up",
-        Action::EndLinger { .. } => "end linger",
-        Action::RenewLinger { .. } => "renew linger",
-        Action::Scrub { .. } => "scrub",
+        Action::TimeOut { .. } => "looks by itself",
+        Action::CleanUp { .. } => "scrub",
         Action::Probe { op, .. } | Action::ProbeGivenUp { op, .. } => of_probe(op),
         Action::GiveUp { .. } => "answer lost or late",
         Action::NoCommand { .. } => "command lost",
@@ -132,12 +150,17 @@ fn step(before: &State, action: Action) -> &'static str {
 }
 
 impl Coverage {
-    pub(crate) fn note(&self, bounds: &Bounds, before: &State, after: &State, action: Action) {
+    pub(crate) fn note(&self, bounds: &Bounds, before: &State, after: &State, (action, reached): (Action, Reached)) {
+        let add = |set: &AtomicU64, bits: u64| {
+            if set.load(Ordering::Relaxed) & bits != bits {
+                set.fetch_or(bits, Ordering::Relaxed);
+            }
+        };
+        add(&self.marks, reached.marks);
         if after == before {
             return;
         }
-        let name = step(before, action);
-        let index = STEPS.iter().position(|other| *other == name).expect("a step of the list");
+        let steps_now = bit(step(before, action)) | reached.sends;
         let left = &before.left;
         let had = [
             true,
@@ -149,11 +172,12 @@ impl Coverage {
             left.releases < bounds.releases_elsewhere,
             before.strays() > 0,
         ];
-        for (steps, _) in self.0.iter().zip(had).filter(|(_, had)| *had) {
-            if steps.load(Ordering::Relaxed) & 1 << index == 0 {
-                steps.fetch_or(1 << index, Ordering::Relaxed);
-            }
-        }
+        self.steps.iter().zip(had).filter(|(_, had)| *had).for_each(|(steps, _)| add(steps, steps_now));
+    }
+
+    /// Returns the branches of the core that were taken, as bits.
+    pub fn marks(&self) -> u64 {
+        self.marks.load(Ordering::Relaxed)
     }
 
     /// Returns every step that was reached after every fault.
@@ -162,6 +186,6 @@ impl Coverage {
             let (fault, steps) = (*fault, steps.load(Ordering::Relaxed));
             (0..STEPS.len()).filter(move |index| steps & 1 << index != 0).map(move |index| (fault, STEPS[index]))
         };
-        FAULTS.iter().zip(&self.0).flat_map(of_fault).collect()
+        FAULTS.iter().zip(&self.steps).flat_map(of_fault).collect()
     }
 }

@@ -1,10 +1,9 @@
 //! A model of lockbroker's protocol on memcached, for a checker that tries every order in which things can happen.
 //! README.md says what is in it and what is not.
 
-mod arrival;
+mod broker;
 mod canon;
 mod client;
-mod keeper;
 mod properties;
 
 pub mod check;
@@ -13,6 +12,7 @@ pub mod coverage;
 pub mod memcached;
 pub mod model;
 pub mod rules;
+mod shard;
 pub mod state;
 pub mod teeth;
 pub use properties::{FREE_AGAIN, LEASE_KEPT, LINGER_WHOLE, ONE_HOLDER, TOKENS_RISE};

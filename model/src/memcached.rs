@@ -99,7 +99,11 @@ impl Model {
 
     /// Returns true if a loss of memory may come in between the commands of this batch.
     pub(crate) fn may_cut(&self, state: &State, flight: &Flight) -> bool {
-        state.left.losses > 0 && !self.bounds.apart && flight.stage != Stage::Arrival && flight.owner != Owner::Nobody
+        state.left.losses > 0
+            && !self.bounds.apart
+            && flight.stage != Stage::Arrival
+            && flight.owner != Owner::Nobody
+            && !Model::is_clean_up(flight)
     }
 
     /// Carries out one command of the batch; a loss of memory comes next.
@@ -174,7 +178,7 @@ impl Model {
             Op::Grant { id, ttl } | Op::Reassert { id, ttl } => self.create(state, id, ttl, shared),
             Op::Renew { id, ttl } => self.change(state, (id, id), ttl, rules.renewal_compares, shared),
             Op::HandOver { from, to, ttl } => self.change(state, (from, to), ttl, rules.hand_over_compares, shared),
-            Op::Reattach { from, to, ttl } | Op::Linger { from, to, ttl } => {
+            Op::Reattach { from, to, ttl } | Op::Linger { from, to, ttl, .. } => {
                 self.change(state, (from, to), ttl, true, shared)
             }
             Op::Remove { id } => match *state.memcached.slot(shared) {
@@ -313,16 +317,10 @@ impl Model {
         }
     }
 
-    /// Returns the age from which on it makes no difference how old a batch is.
+    /// Returns the age from which on it makes no difference how old a batch is. The cores count for themselves.
     fn oldest(&self, flight: &Flight) -> u8 {
-        match (flight.owner, flight.op) {
-            (Owner::Nobody, _) => 0,
-            _ if !self.rules.quarantine_from_arrival => self.bounds.max_ttl(),
-            (Owner::Keeper(_, client), Op::HandOver { .. }) => self.lease(1 - client as usize),
-            (_, Op::Linger { .. }) => 0,
-            (Owner::Keeper(_, client), op) if op.extends() => self.lease(client as usize),
-            _ => 0,
-        }
+        let counts = flight.owner != Owner::Nobody && !self.rules.quarantine_from_arrival;
+        if counts { self.bounds.max_ttl() } else { 0 }
     }
 
     /// Sets memcached's clock to where it should be, some milliseconds after it goes on. What was stored meanwhile

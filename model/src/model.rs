@@ -1,13 +1,21 @@
 //! The model: what can happen in a state, and what comes of it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::arrival::is_answer;
+use lockbroker_core::lock::LockName;
+use lockbroker_core::store::Change;
+
+use crate::broker::{TICK, changed};
 use crate::coverage::Coverage;
 use crate::memcached::Loss;
 use crate::properties;
 use crate::rules::{Bounds, Rules};
-use crate::state::{Broker, Client, Doing, Fence, Keeper, Left, Op, Owner, Phase, State, Stream};
+use crate::shard::is_answer;
+use crate::state::{Broker, Client, Fence, Flight, Left, Op, Owner, Phase, State};
+
+/// More than any look needs to come to something.
+const MOST_STEPS: usize = 50;
 
 /// One configuration, with all rules or some left out.
 #[derive(Clone, Debug)]
@@ -16,6 +24,8 @@ pub struct Model {
     pub rules: Rules,
     /// The steps that have been reached, for all threads of the checker.
     pub coverage: Arc<Coverage>,
+    /// The names of the lock and of the permit.
+    pub(crate) names: [LockName; 2],
 }
 
 /// One step of the world. Brokers and clients are named by their number, batches by their place.
@@ -47,41 +57,9 @@ pub enum Action {
         broker: u8,
         client: u8,
     },
-    Attempt {
+    /// A broker looks by itself, at the time that it has set or later.
+    TimeOut {
         broker: u8,
-        client: u8,
-    },
-    Renew {
-        broker: u8,
-        client: u8,
-    },
-    HandOver {
-        broker: u8,
-        client: u8,
-    },
-    Release {
-        broker: u8,
-        client: u8,
-    },
-    Swap {
-        broker: u8,
-        client: u8,
-    },
-    SwapGivenUp {
-        broker: u8,
-        client: u8,
-    },
-    EndLinger {
-        broker: u8,
-        client: u8,
-    },
-    RenewLinger {
-        broker: u8,
-        client: u8,
-    },
-    Scrub {
-        broker: u8,
-        id: u8,
     },
     Probe {
         broker: u8,
@@ -103,6 +81,11 @@ pub enum Action {
     },
     /// A command that was given up lands.
     LateCommand {
+        flight: u8,
+        op: Op,
+    },
+    /// A grant that nobody wants is deleted.
+    CleanUp {
         flight: u8,
         op: Op,
     },
@@ -132,27 +115,11 @@ pub enum Action {
 }
 
 impl Action {
-    /// Returns true if the step can have an effect now. A step that cannot, since others have the lock or the shard is
-    /// closed, is tried again later, and time has to go on.
+    /// Returns true if the step can have an effect now. A look by itself that cannot, since others have the lock or the
+    /// shard is closed, is tried again later, and time has to go on.
     pub(crate) fn is_useful(&self, model: &Model, state: &State) -> bool {
-        use Action::*;
-        let memcached = &state.memcached;
-        let item = |client: u8| {
-            let slot = if model.is_shared(client as usize) { memcached.permit } else { memcached.item };
-            slot.map(|item| item.id)
-        };
-        let id = |broker: u8, client: u8| state.keepers[broker as usize][client as usize].id;
         match *self {
-            Attempt { .. } => memcached.items().next().is_none(),
-            Renew { broker, client } => item(client).is_none_or(|item| item == id(broker, client)),
-            RenewLinger { client, .. } => item(client).is_none(),
-            Release { broker, client } if model.creates_linger(state, broker, client) => true,
-            HandOver { broker, client }
-            | Release { broker, client }
-            | Swap { broker, client }
-            | EndLinger { broker, client } => {
-                item(client) == Some(id(broker, client)) || state.brokers[broker as usize].phase.is_open()
-            }
+            Action::TimeOut { broker } => model.comes_to_something(state, broker as usize),
             _ => true,
         }
     }
@@ -160,40 +127,29 @@ impl Action {
     /// Returns true for work that a prompt world does before time goes on.
     fn is_work(&self) -> bool {
         use Action::*;
-        matches!(
-            self,
-            Attempt { .. }
-                | Renew { .. }
-                | HandOver { .. }
-                | Release { .. }
-                | Swap { .. }
-                | EndLinger { .. }
-                | RenewLinger { .. }
-                | Scrub { .. }
-                | Probe { .. }
-                | Command { .. }
-                | Answer { .. }
-        )
+        matches!(self, TimeOut { .. } | Probe { .. } | Command { .. } | CleanUp { .. } | Answer { .. })
     }
 }
 
 impl Model {
     pub fn new(bounds: Bounds, rules: Rules) -> Model {
-        Model { bounds, rules, coverage: Arc::default() }
+        let names = ["lock", "permit"].map(|name| LockName::new(name).expect("a name"));
+        Model { bounds, rules, coverage: Arc::default(), names }
     }
 
     fn initial(&self) -> State {
         let bounds = &self.bounds;
         let phase = if bounds.new_server { Phase::Unread } else { Phase::Open(1) };
-        let broker =
-            || Broker { dead: false, phase, seen: 0, reference: 0, clock_known: !bounds.new_server, quarantine: None };
+        let broker = || Broker { phase, seen: 0, reference: 0, clock_known: !bounds.new_server, quarantine: None };
         let mut state = State {
             memcached: Default::default(),
             brokers: [broker(), broker()],
-            keepers: [[Keeper::default(); 2]; 2],
+            cores: [Some(self.new_core()), Some(self.new_core())],
+            links: [[None; 2]; 2],
             clients: [Client::default(); 2],
             flights: Vec::new(),
-            unwanted: Vec::new(),
+            ids: 0,
+            reached: Default::default(),
             left: Left {
                 losses: bounds.loss_count,
                 breaks: bounds.breaks,
@@ -274,29 +230,8 @@ impl Model {
     fn broker_actions(&self, state: &State, actions: &mut Vec<Action>) {
         for broker in 0..2u8 {
             let b = broker as usize;
-            for client in 0..2u8 {
-                let c = client as usize;
-                if self.may_attempt(state, b, c) {
-                    actions.push(Action::Attempt { broker, client });
-                }
-                if self.may_renew(state, b, c) {
-                    actions.push(Action::Renew { broker, client });
-                }
-                match (self.may_hand_over(state, b, c), self.may_release(state, b, c)) {
-                    (true, _) => actions.push(Action::HandOver { broker, client }),
-                    (false, true) => actions.push(Action::Release { broker, client }),
-                    (false, false) => {}
-                }
-                if self.may_swap(state, b, c) {
-                    actions.push(Action::Swap { broker, client });
-                    actions.push(Action::SwapGivenUp { broker, client });
-                }
-                if Model::may_end_linger(state, b, c) {
-                    actions.push(Action::EndLinger { broker, client });
-                }
-                if self.may_renew_linger(state, b, c) {
-                    actions.push(Action::RenewLinger { broker, client });
-                }
+            if Model::is_due(state, b) {
+                actions.push(Action::TimeOut { broker });
             }
             let reachable = self.bounds.slow_probes || !state.memcached.stopped;
             if let Some(op) = self.probe(state, b).filter(|_| reachable) {
@@ -307,10 +242,6 @@ impl Model {
                 }
             }
         }
-        if !state.memcached.stopped {
-            let unwanted = state.unwanted.iter().filter(|(_, id)| state.memcached.carries(*id));
-            actions.extend(unwanted.map(|&(broker, id)| Action::Scrub { broker, id }));
-        }
     }
 
     fn network_actions(&self, state: &State, actions: &mut Vec<Action>) {
@@ -318,6 +249,13 @@ impl Model {
         for (index, flight) in state.flights.iter().enumerate() {
             let (op, index) = (flight.op, index as u8);
             let answers = !state.memcached.stopped;
+            if Model::is_clean_up(flight) {
+                // One that finds nothing is as good as none.
+                if answers && self.finds(state, flight) {
+                    actions.push(Action::CleanUp { flight: index, op });
+                }
+                continue;
+            }
             match flight.owner {
                 Owner::Nobody => {
                     if answers {
@@ -339,7 +277,7 @@ impl Model {
     fn fault_actions(&self, state: &State, actions: &mut Vec<Action>) {
         actions.extend(self.losses(state).into_iter().map(Action::Lose));
         for broker in 0..2u8 {
-            match state.brokers[broker as usize].dead {
+            match state.cores[broker as usize].is_none() {
                 true if self.bounds.restarts => actions.push(Action::BrokerStarts { broker }),
                 false if state.left.deaths > 0 => actions.push(Action::BrokerDies { broker }),
                 _ => {}
@@ -356,7 +294,6 @@ impl Model {
 
     /// Changes the state by `action`, and does not make it canonical yet.
     pub(crate) fn apply(&self, state: &mut State, action: Action) {
-        let at = |broker: u8, client: u8| (broker as usize, client as usize);
         match action {
             Action::Tick => self.tick(state),
             Action::ItemDies => state.memcached.item = None,
@@ -368,35 +305,14 @@ impl Model {
                 self.release_elsewhere(state, client as usize, broker as usize);
             }
             Action::StreamBreaks { broker, client } => {
-                state.left.breaks -= 1;
-                state.keepers[broker as usize][client as usize].connected = false;
+                Model::break_stream(state, broker as usize, client as usize);
             }
             Action::StreamSilent { broker, client } => self.fall_silent(state, broker as usize, client as usize),
-            Action::Attempt { broker, client } => self.attempt(state, broker as usize, client as usize),
-            Action::Renew { broker, client } => self.renew(state, broker as usize, client as usize),
-            Action::HandOver { broker, client } => self.hand_over(state, broker as usize, client as usize),
-            Action::Release { broker, client } => {
-                let (b, c) = at(broker, client);
-                self.note_expiry(state, b, c);
-                self.release(state, b, c);
+            Action::TimeOut { broker } => self.time_out(state, broker as usize),
+            Action::CleanUp { flight, .. } => self.clean_up(state, flight as usize),
+            Action::Probe { broker, op } if self.bounds.slow_probes => {
+                self.send(state, Owner::Probe(broker), op, false)
             }
-            Action::Swap { broker, client } => self.swap(state, broker as usize, client as usize),
-            Action::SwapGivenUp { broker, client } => {
-                self.give_reattach_up(state, broker as usize, client as usize);
-            }
-            Action::EndLinger { broker, client } => {
-                let (b, c) = at(broker, client);
-                let keeper = &mut state.keepers[b][c];
-                keeper.doing = Doing::Releases;
-                let id = keeper.id;
-                self.send(state, Owner::Keeper(broker, client), Op::Remove { id });
-            }
-            Action::RenewLinger { broker, client } => self.renew_linger(state, broker as usize, client as usize),
-            Action::Scrub { broker, id } => {
-                state.memcached.delete(id);
-                state.unwanted.retain(|unwanted| *unwanted != (broker, id));
-            }
-            Action::Probe { broker, op } if self.bounds.slow_probes => self.send(state, Owner::Probe(broker), op),
             Action::Probe { broker, op } => self.probe_at_once(state, broker, op),
             Action::ProbeGivenUp { op, .. } => state.flights.push(crate::canon::stray(op, false)),
             Action::Command { flight, .. } | Action::LateCommand { flight, .. } => {
@@ -417,8 +333,9 @@ impl Model {
             Action::Lose(loss) => self.lose(state, loss),
             Action::BrokerDies { broker } => self.die(state, broker),
             Action::BrokerStarts { broker } => {
+                state.cores[broker as usize] = Some(self.new_core());
                 let known = &mut state.brokers[broker as usize];
-                *known = Broker { dead: false, reference: u8::MAX / 2, ..known.clone() };
+                *known = Broker { reference: u8::MAX / 2, ..known.clone() };
             }
             Action::MemcachedStops => {
                 state.left.stops -= 1;
@@ -437,10 +354,6 @@ impl Model {
             }
             known.quarantine = known.quarantine.map(|left| left.saturating_sub(1));
         }
-        for keeper in state.keepers.iter_mut().flatten() {
-            keeper.lease = keeper.lease.saturating_sub(1);
-            keeper.protected = keeper.protected.saturating_sub(1);
-        }
         for (client, linger) in state.clients.iter_mut().zip(&mut state.ghost.linger) {
             if client.valid == 0 {
                 *linger = linger.saturating_sub(1);
@@ -455,18 +368,46 @@ impl Model {
         ghost.drawn.retain(|(_, age)| *age < max_ttl);
     }
 
-    /// Notes a lease that ran out although its client was there and everybody was prompt. Excused is what is not
-    /// promised: a memcached that is away for too long, a broker that dies between a grant and its undoing, and a
-    /// keeper that re-asserts what was released through another broker.
-    fn note_expiry(&self, state: &mut State, broker: usize, client: usize) {
-        let keeper = &state.keepers[broker][client];
-        let held = &state.clients[client];
-        let kept = keeper.doing == Doing::Holds && keeper.stream == Stream::Live && keeper.connected && keeper.told;
-        let (left, most) = (&state.left, &self.bounds);
-        let excused = left.stops < most.stops || left.deaths < most.deaths || left.releases < most.releases_elsewhere;
-        if self.bounds.prompt && !excused && kept && held.id == keeper.id && !held.moved {
-            state.ghost.lease_lost = true;
+    /// Returns true if a batch deletes a grant that nobody wants. It is one step, whenever that comes.
+    pub(crate) fn is_clean_up(flight: &Flight) -> bool {
+        let of_errand = matches!(flight.owner, Owner::Core(_, id) if id.is_of_errand());
+        of_errand && matches!(flight.op, Op::Remove { .. })
+    }
+
+    fn finds(&self, state: &State, flight: &Flight) -> bool {
+        matches!(flight.op, Op::Remove { id } if state.memcached.carries(id))
+    }
+
+    /// Deletes a grant that nobody wants, and lets its broker know.
+    fn clean_up(&self, state: &mut State, index: usize) {
+        let flight = state.flights.remove(index);
+        if let (Op::Remove { id: item }, Owner::Core(broker, id)) = (flight.op, flight.owner) {
+            state.memcached.delete(item);
+            self.answer(state, broker as usize, id, changed(Change::Done));
         }
+    }
+
+    /// Returns true if a look of a broker by itself changes anything, when all that it asks is answered at once.
+    fn comes_to_something(&self, before: &State, broker: usize) -> bool {
+        let mut state = before.clone();
+        self.time_out(&mut state, broker);
+        for _ in 0..MOST_STEPS {
+            let of_broker = |flight: &Flight| matches!(flight.owner, Owner::Core(owner, _) if owner as usize == broker);
+            let is_next =
+                |flight: &Flight| of_broker(flight) && (!Model::is_clean_up(flight) || self.finds(&state, flight));
+            match state.flights.iter().position(is_next) {
+                None => return state.canonical() != *before,
+                Some(index) if is_answer(&state.flights[index]) => {
+                    let flight = state.flights.remove(index);
+                    self.arrive(&mut state, flight);
+                }
+                Some(_) if state.memcached.stopped => return state.canonical() != *before,
+                Some(index) if Model::is_clean_up(&state.flights[index]) => self.clean_up(&mut state, index),
+                Some(index) => self.advance(&mut state, index),
+            }
+        }
+        // It goes round in circles.
+        false
     }
 
     /// Kills a broker: what it has sent may still land, and all that it knew is gone.
@@ -475,20 +416,20 @@ impl Model {
         let mut strays = Vec::new();
         state.flights.retain(|flight| {
             let of_the_dead = match flight.owner {
-                Owner::Keeper(owner, _) | Owner::Probe(owner) => owner == broker,
+                Owner::Core(owner, _) | Owner::Probe(owner) => owner == broker,
                 Owner::Nobody => false,
             };
-            if of_the_dead && !self.has_landed(flight) {
+            if of_the_dead && !self.has_landed(flight) && !Model::is_clean_up(flight) {
                 strays.push(crate::canon::stray(flight.op, flight.shared));
             }
             !of_the_dead
         });
         let room = (self.bounds.strays as usize).saturating_sub(state.strays());
         state.flights.extend(strays.into_iter().take(room));
-        state.unwanted.retain(|(owner, _)| *owner != broker);
-        state.keepers[broker as usize] = Default::default();
+        state.links[broker as usize] = [None; 2];
+        state.cores[broker as usize] = None;
         state.brokers[broker as usize] =
-            Broker { dead: true, phase: Phase::Unread, seen: 0, reference: 0, clock_known: false, quarantine: None };
+            Broker { phase: Phase::Unread, seen: 0, reference: 0, clock_known: false, quarantine: None };
     }
 }
 
@@ -507,8 +448,13 @@ impl stateright::Model for Model {
     fn next_state(&self, before: &State, action: Action) -> Option<State> {
         let mut state = before.clone();
         self.apply(&mut state, action);
-        let after = state.canonical();
-        self.coverage.note(&self.bounds, before, &after, action);
+        if state.strays() > self.bounds.strays as usize {
+            return None;
+        }
+        let passes = if action == Action::Tick { TICK } else { Duration::ZERO };
+        let reached = state.reached;
+        let after = state.canonical_after(passes);
+        self.coverage.note(&self.bounds, before, &after, (action, reached));
         (after != *before).then_some(after)
     }
 

@@ -1,10 +1,15 @@
 //! A state of the world: memcached, two brokers, two clients, and the commands under way between them.
 //!
 //! No instant is absolute. A time is kept as what is left of it, or as an age that stops counting when nobody cares
-//! any more. So a world at rest is the same state whenever that is.
+//! any more. So a world at rest is the same state whenever that is. The clocks of the shipped cores always show the same
+//! moment: what they have noted moves into the past.
+
+use lockbroker_core::{Broker as Core, RequestId, StreamKey};
 
 /// A grant's or a linger's id; 0 is none.
 pub type Id = u8;
+/// The bit that all ids of lingers have.
+pub const LINGER: Id = 0x80;
 /// An epoch of the shard.
 pub type Epoch = u8;
 /// A fencing token; 0 where tokens are not followed.
@@ -15,15 +20,27 @@ pub type Token = u8;
 pub struct State {
     pub memcached: Memcached,
     pub brokers: [Broker; 2],
-    /// Each broker's keeper of the lock for each client.
-    pub keepers: [[Keeper; 2]; 2],
+    /// The shipped core of each broker that is alive.
+    pub cores: [Option<Core>; 2],
+    /// The stream of each client at each broker.
+    pub links: [[Option<Link>; 2]; 2],
     pub clients: [Client; 2],
     /// Batches under way, in no order.
     pub flights: Vec<Flight>,
-    /// Grants that nobody wants, and who deletes them.
-    pub unwanted: Vec<(u8, Id)>,
+    /// The number of ids that are in use: those up to this one.
+    pub ids: u8,
     pub left: Left,
     pub ghost: Ghost,
+    pub reached: Reached,
+}
+
+/// The branches and sends of the step that led here, for the coverage. A state forgets them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub struct Reached {
+    /// By [`lockbroker_core::env::Mark`].
+    pub marks: u64,
+    /// By the place in [`crate::coverage::STEPS`].
+    pub sends: u64,
 }
 
 /// The contents of memcached: one shard with one lock.
@@ -74,7 +91,6 @@ pub enum Phase {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Broker {
-    pub dead: bool,
     pub phase: Phase,
     /// The highest token that came in an answer.
     pub seen: Token,
@@ -86,50 +102,14 @@ pub struct Broker {
     pub quarantine: Option<u8>,
 }
 
-/// A broker's work on one client's lock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
-pub enum Doing {
-    #[default]
-    Nothing,
-    /// Tries to get it, or waits in line.
-    Wants,
-    Holds,
-    /// Gives it to the other client, who waits here.
-    HandsOver,
-    Reattaches,
-    Releases,
-    Lingers,
-}
-
-/// The stream on which a keeper hears from its client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
-pub enum Stream {
-    #[default]
-    Live,
-    /// The client has ended it.
-    Word,
-    /// The broker takes the client to be silent.
-    Silence,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
-pub struct Keeper {
-    pub doing: Doing,
-    pub stream: Stream,
+/// The stream of a client at a broker, until the broker has forgotten it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Link {
+    pub key: StreamKey,
     /// True while what the broker says reaches the client, and the other way round.
     pub connected: bool,
-    /// The id that it acts for.
-    pub id: Id,
-    /// The id that it is to become: by a reattach or a linger.
-    pub next: Id,
-    /// The rest of the lease, or of the linger.
-    pub lease: u8,
-    /// The time for which the client may believe what the broker before has told it.
-    pub protected: u8,
-    /// The grant has been told to the client.
-    pub told: bool,
-    /// An earlier try may have been carried out.
-    pub unsure: bool,
+    /// True until the broker takes it as ended.
+    pub live: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
@@ -148,7 +128,8 @@ pub struct Client {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Owner {
-    Keeper(u8, u8),
+    /// A hold or an errand of this broker.
+    Core(u8, RequestId),
     Probe(u8),
     /// Given up: what it comes to interests nobody.
     Nobody,
@@ -162,7 +143,7 @@ pub enum Op {
     Reassert { id: Id, ttl: u8 },
     HandOver { from: Id, to: Id, ttl: u8 },
     Reattach { from: Id, to: Id, ttl: u8 },
-    Linger { from: Id, to: Id, ttl: u8 },
+    Linger { from: Id, to: Id, ttl: u8, certain: bool },
     Remove { id: Id },
     Look,
     Begin(Epoch),
@@ -237,6 +218,8 @@ pub struct Ghost {
     pub token_fell: bool,
     pub linger_cut: bool,
     pub lease_lost: bool,
+    /// The grant whose answer is brought, if it landed while a linger was not over.
+    pub cutter: Option<Id>,
     /// A batch has been cut in two, for a loss of memory to come in between.
     pub cutting: bool,
 }
@@ -259,6 +242,14 @@ impl Op {
     /// Returns true if it may make a new grant.
     pub fn grants(self) -> bool {
         matches!(self, Op::Grant { .. } | Op::HandOver { .. })
+    }
+
+    /// Returns the grant that it may make.
+    pub fn makes(self) -> Option<Id> {
+        match self {
+            Op::Grant { id, .. } | Op::HandOver { to: id, .. } => Some(id),
+            _ => None,
+        }
     }
 
     /// Returns true if it makes an item live on.
@@ -291,10 +282,11 @@ impl Memcached {
 }
 
 impl State {
-    /// Returns true if a keeper waits for an answer.
-    pub fn is_busy(&self, broker: usize, client: usize) -> bool {
-        let owner = Owner::Keeper(broker as u8, client as u8);
-        self.flights.iter().any(|flight| flight.owner == owner)
+    /// Returns true if a client waits for a lock that it may still get.
+    pub fn waits(&self, client: usize) -> bool {
+        let Client { at, id, .. } = self.clients[client];
+        let link = at.and_then(|at| self.links[at as usize][client]);
+        id == 0 && link.is_some_and(|link| link.live)
     }
 
     pub fn strays(&self) -> usize {
@@ -303,19 +295,5 @@ impl State {
 
     pub fn fence(&self, epoch: Epoch) -> Option<&Fence> {
         self.memcached.fences.iter().find(|fence| fence.epoch == epoch)
-    }
-
-    /// Returns an id that nobody has. A canonical state has used the lowest ones.
-    pub fn fresh_id(&self) -> Id {
-        let mut highest = 0;
-        self.each_id(|id| highest = highest.max(id));
-        highest + 1
-    }
-
-    /// Returns an epoch that nobody has.
-    pub fn fresh_epoch(&self) -> Epoch {
-        let mut highest = 0;
-        self.each_epoch(|epoch| highest = highest.max(epoch));
-        highest + 1
     }
 }

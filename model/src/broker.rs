@@ -1,0 +1,405 @@
+//! Brokers: the shipped core, and what the world does with what it says.
+//!
+//! A tick is two seconds of the core's time. Within a tick a broker takes any number of turns. Its clock then shows the
+//! beginning of the tick; and a little later when it looks by itself, so that its short pauses are over.
+
+use std::time::Duration;
+
+use lockbroker_core::env::{Env, Mark};
+use lockbroker_core::event::{Event, LostReason};
+use lockbroker_core::lock::{GrantId, LingerId, LockId, LockName, Owner as Label};
+use lockbroker_core::request::{LockRequest, Mode, Settings, StoreTraits, StreamEnd};
+use lockbroker_core::rules::Rule;
+use lockbroker_core::store::{Change, ItemState, LockStatus, Reply, Request, StoreError};
+use lockbroker_core::{Broker as Core, Item as News, Output, Read, RequestId, StreamKey, Time};
+
+use crate::model::Model;
+use crate::rules::{MARGIN, Rules};
+use crate::state::{Id, LINGER, Link, Op, Owner, State, Token};
+
+/// The length of a tick: the margin of a lease.
+pub const TICK: Duration = Duration::from_secs(2);
+/// The beginning of the tick that it is, for every broker.
+pub const NOW: Time = Time::from_nanos(1_000_000_000_000_000);
+/// When a broker looks by itself: after every pause that is shorter than this.
+pub const SOON: Duration = Duration::from_millis(60);
+/// The least pause that a broker makes.
+pub const PAUSE: Duration = Duration::from_millis(1);
+
+/// Returns so many ticks.
+pub(crate) fn ticks(number: u8) -> Duration {
+    TICK * number.into()
+}
+
+/// Returns the number of whole ticks that are left until then.
+fn ticks_left(until: Time) -> u8 {
+    u8::try_from(until.since(NOW).as_secs() / TICK.as_secs()).unwrap_or(u8::MAX)
+}
+
+pub(crate) fn of_grant(id: GrantId) -> Id {
+    (id.get() - GrantId::from_random(0).get()) as Id
+}
+
+pub(crate) fn of_linger(id: LingerId) -> Id {
+    (id.get() - LingerId::from_random(0).get()) as Id | LINGER
+}
+
+pub(crate) fn grant_id(id: Id) -> GrantId {
+    GrantId::from_random(id.into())
+}
+
+pub(crate) fn linger_id(id: Id) -> LingerId {
+    LingerId::from_random((id & !LINGER).into())
+}
+
+fn of_item(state: ItemState) -> Id {
+    match state {
+        ItemState::Held(id) => of_grant(id),
+        ItemState::Lingering(id) => of_linger(id),
+    }
+}
+
+/// The outside of a core.
+struct Outside<'a> {
+    now: Time,
+    ids: &'a mut u8,
+    marks: &'a mut u64,
+    rules: &'a Rules,
+}
+
+impl Env for Outside<'_> {
+    fn now(&self) -> Time {
+        self.now
+    }
+
+    fn grant_id(&mut self) -> GrantId {
+        *self.ids += 1;
+        grant_id(*self.ids)
+    }
+
+    fn linger_id(&mut self) -> LingerId {
+        *self.ids += 1;
+        linger_id(*self.ids)
+    }
+
+    fn spread(&mut self, _: Duration, _: Duration) -> Duration {
+        PAUSE
+    }
+
+    fn mark(&mut self, mark: Mark) {
+        *self.marks |= 1 << mark as u64;
+    }
+
+    fn breaks(&self, rule: Rule) -> bool {
+        let rules = self.rules;
+        !match rule {
+            Rule::AnswerInTime => rules.answer_in_time,
+            Rule::LostIsFinal => rules.lost_is_final,
+            Rule::NewIdOnReattach => rules.reattach_new_id,
+            Rule::NewIdStays => rules.reattach_never_undone,
+            Rule::Protected => rules.reattach_protected,
+            Rule::Silence => rules.silence_waits,
+            Rule::CleanUp | Rule::HandOverCleanedUp => rules.scrub,
+            Rule::LingerKeepsLife => rules.linger_never_shortens,
+            Rule::MovingReleaseLingers => rules.moving_release_lingers,
+            Rule::ItemOutlivesLinger => rules.item_outlives_linger,
+            _ => true,
+        }
+    }
+}
+
+/// What a turn leaves to be done at another broker.
+#[derive(Default)]
+struct After {
+    hang_up: Option<(usize, usize)>,
+}
+
+impl Model {
+    /// Makes a broker that has no locks.
+    pub(crate) fn new_core(&self) -> Core {
+        let settings = Settings {
+            default_ttl: ticks(self.bounds.max_ttl()),
+            max_ttl: ticks(self.bounds.max_ttl()),
+            poll_interval: PAUSE,
+            max_locks: std::num::NonZeroUsize::MAX,
+            max_waiters: std::num::NonZeroUsize::MAX,
+        };
+        Core::new(settings, StoreTraits { is_shared: true, can_be_woken: false }, 1)
+    }
+
+    fn outside<'a>(&'a self, now: Time, ids: &'a mut u8, marks: &'a mut u64) -> Outside<'a> {
+        Outside { now, ids, marks, rules: &self.rules }
+    }
+
+    /// Returns the name of the lock, or of the permit, that a client asks for.
+    fn name(&self, client: usize) -> &LockName {
+        &self.names[usize::from(self.is_shared(client))]
+    }
+
+    /// Returns true if this client asks for a permit.
+    pub(crate) fn is_shared(&self, client: usize) -> bool {
+        self.bounds.shared && client == 1
+    }
+
+    /// Returns what a client has in its hands to reattach or release its lock with.
+    fn lock_id(&self, client: usize, id: Id) -> LockId {
+        let token = lockbroker_core::lock::FencingToken::FIRST;
+        LockId { grant: grant_id(id), token, linger: ticks(self.bounds.linger[client]) }
+    }
+
+    /// Opens a stream on which a client asks for the lock, or, with the id that it has, reattaches it.
+    pub(crate) fn begin(&self, state: &mut State, broker: usize, client: usize, held: Option<Id>) {
+        let mode = match held {
+            None => Mode::Wait { max_wait: None, poll_interval: None },
+            Some(id) => Mode::Reattach(self.lock_id(client, id)),
+        };
+        let request = LockRequest {
+            name: self.name(client).clone(),
+            ttl: ticks(self.bounds.ttl[client]),
+            linger: ticks(self.bounds.linger[client]),
+            owner: Label::default(),
+            mode,
+        };
+        let core = state.cores[broker].as_mut().expect("a broker that is asked is alive");
+        let key = core.stream(None);
+        state.links[broker][client] = Some(Link { key, connected: true, live: true });
+        self.turn(state, broker, NOW, |core, outside| drop(core.begin_alone(key, request, outside)));
+    }
+
+    /// Calls Release at a broker.
+    pub(crate) fn call_release(&self, state: &mut State, broker: usize, client: usize, id: Id) {
+        let (name, lock_id) = (self.name(client), self.lock_id(client, id));
+        self.turn(state, broker, NOW, |core, outside| core.release(0, name, lock_id, outside));
+    }
+
+    /// Lets a broker know how a stream has ended.
+    pub(crate) fn end_stream(&self, state: &mut State, broker: usize, client: usize, by: StreamEnd) {
+        let Some(link) = &mut state.links[broker][client] else { return };
+        (link.connected, link.live) = (false, false);
+        let key = link.key;
+        self.turn(state, broker, NOW, |core, outside| {
+            core.end(key, by, outside);
+            core.stop_reading(key, outside);
+        });
+    }
+
+    /// Returns true if something is due at a broker, or will be within this tick.
+    pub(crate) fn is_due(state: &State, broker: usize) -> bool {
+        let due = state.cores[broker].as_ref().and_then(Core::due);
+        due.is_some_and(|due| due <= NOW + SOON)
+    }
+
+    /// Lets a broker look by itself.
+    pub(crate) fn time_out(&self, state: &mut State, broker: usize) {
+        self.turn(state, broker, NOW + SOON, |core, outside| core.timeout(outside));
+    }
+
+    /// Brings a broker the answer to a request.
+    pub(crate) fn answer(&self, state: &mut State, broker: usize, id: RequestId, reply: Reply) {
+        self.turn(state, broker, NOW, |core, outside| core.answered(id, reply, outside));
+    }
+
+    /// Lets a broker's core take a turn, and does what it says.
+    fn turn(&self, state: &mut State, broker: usize, now: Time, act: impl FnOnce(&mut Core, &mut Outside<'_>)) {
+        let Some(mut core) = state.cores[broker].take() else { return };
+        let mut after = After::default();
+        let mut outside = self.outside(now, &mut state.ids, &mut state.reached.marks);
+        act(&mut core, &mut outside);
+        while let Some(output) = core.output() {
+            match output {
+                Output::Ask { id, name, request } => {
+                    if let Some(reply) = self.ask_store(state, broker, id, &name, request) {
+                        let mut outside = self.outside(now, &mut state.ids, &mut state.reached.marks);
+                        core.answered(id, reply, &mut outside);
+                    }
+                }
+                Output::GiveUp(id) => self.drop_request(state, broker, id),
+                Output::Readable(key) => self.read(state, &mut core, broker, (key, now), &mut after),
+                Output::Silent(_) => unreachable!("there are no Sessions"),
+                Output::Note { .. } | Output::Released { .. } | Output::Looked { .. } | Output::Drained => {}
+            }
+        }
+        for link in &mut state.links[broker] {
+            *link = link.filter(|link| core.has_stream(link.key));
+        }
+        state.cores[broker] = Some(core);
+        if let Some((broker, client)) = after.hang_up {
+            self.hang_up(state, broker, client);
+        }
+    }
+
+    /// Reads what a broker has to tell a client.
+    fn read(
+        &self,
+        state: &mut State,
+        core: &mut Core,
+        broker: usize,
+        (key, now): (StreamKey, Time),
+        after: &mut After,
+    ) {
+        let link = |link: &Option<Link>| link.is_some_and(|link| link.key == key && link.live);
+        let Some(client) = state.links[broker].iter().position(link) else { return };
+        loop {
+            let mut outside = self.outside(now, &mut state.ids, &mut state.reached.marks);
+            match core.read(key, &mut outside) {
+                Read::Item(News::Event(_, event)) => self.hear(state, broker, client, event, after),
+                Read::Item(_) | Read::Nothing => break,
+                Read::End => {
+                    core.stop_reading(key, &mut outside);
+                    let ended = state.links[broker][client].as_mut();
+                    ended.into_iter().for_each(|link| (link.connected, link.live) = (false, false));
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Lets a client hear of its lock, if what the broker says reaches it.
+    fn hear(&self, state: &mut State, broker: usize, client: usize, event: Event, after: &mut After) {
+        let here = Some(broker as u8);
+        let link = state.links[broker][client].expect("it was read");
+        let hears = link.connected && link.live;
+        let held = state.clients[client];
+        let is_mover = held.moving_to == here;
+        match event {
+            Event::Acquired { lock_id, until } => {
+                let (id, lease) = (of_grant(lock_id.grant), ticks_left(until));
+                if !is_mover {
+                    self.note_grant(state, (lock_id.token.get() - 1) as Token, id);
+                }
+                let told = &mut state.clients[client];
+                if hears && is_mover && held.valid > 0 {
+                    // It takes that up only while the old validity lasts (R11).
+                    (told.at, told.moving_to, told.id, told.valid) = (here, None, id, lease);
+                    after.hang_up = held.at.map(|at| (at as usize, client));
+                } else if hears && held.at == here && held.id == 0 && lease > 0 {
+                    (told.id, told.valid, told.moved) = (id, lease, false);
+                    state.ghost.linger[client] = self.bounds.linger[client];
+                }
+            }
+            Event::Renewed { until } if hears && held.at == here => {
+                state.clients[client].valid = ticks_left(until);
+                state.ghost.linger[client] = self.bounds.linger[client];
+            }
+            Event::Lost(reason) => {
+                if held.at == here && held.id != 0 && !held.moved {
+                    let unkept = match reason {
+                        LostReason::Expired => hears && self.bounds.prompt && !self.is_excused(state),
+                        LostReason::Gone | LostReason::TakenOver => held.valid > 0,
+                    };
+                    state.ghost.lease_lost |= unkept;
+                }
+                if hears && held.at == here && held.moving_to.is_none() {
+                    state.clients[client].valid = 0;
+                }
+            }
+            Event::NotAcquired { .. } | Event::Failed(_) if hears && is_mover => {
+                state.clients[client].moving_to = None;
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes note of a grant that is told.
+    fn note_grant(&self, state: &mut State, token: Token, id: Id) {
+        let ghost = &mut state.ghost;
+        if self.bounds.tokens.is_some() {
+            ghost.token_fell |= token <= ghost.told;
+            ghost.told = ghost.told.max(token);
+        }
+        ghost.linger_cut |= ghost.cutter == Some(id);
+    }
+
+    /// Returns true if something happened after which a lease may run out, although its client was there and everybody was
+    /// prompt: a memcached that is away for too long, a broker that dies between a grant and its undoing, and a holder that
+    /// re-asserts what was released through another broker.
+    fn is_excused(&self, state: &State) -> bool {
+        let (left, most) = (&state.left, &self.bounds);
+        left.stops < most.stops || left.deaths < most.deaths || left.releases < most.releases_elsewhere
+    }
+
+    /// Asks the store. Returns the answer if it comes at once.
+    fn ask_store(
+        &self,
+        state: &mut State,
+        broker: usize,
+        id: RequestId,
+        name: &LockName,
+        request: Request,
+    ) -> Option<Reply> {
+        let shared = *name == self.names[1];
+        let op = match request {
+            Request::Grant { id, ttl } => Op::Grant { id: of_grant(id), ttl: self.life(ttl) },
+            Request::HandOver { from, to, ttl } => {
+                Op::HandOver { from: of_grant(from), to: of_grant(to), ttl: self.life(ttl) }
+            }
+            Request::Renew { state, ttl, .. } => Op::Renew { id: of_item(state), ttl: self.life(ttl) },
+            Request::Replace { from, to, ttl } => {
+                Op::Reattach { from: of_grant(from), to: of_grant(to), ttl: self.life(ttl) }
+            }
+            Request::Linger { from, to, ttl, certain } => {
+                Op::Linger { from: of_grant(from), to: of_linger(to), ttl: self.life(ttl), certain }
+            }
+            Request::Remove { state } => Op::Remove { id: of_item(state) },
+            Request::Look => return Some(Reply::Status(self.look(state, broker, shared))),
+            Request::Stands(id) => {
+                let status = self.look(state, broker, shared);
+                let held = ItemState::Held(id);
+                let stands = status.map(|status| matches!(status, LockStatus::Taken { state, .. } if state == held));
+                return Some(Reply::Stands(stands));
+            }
+            Request::Watch { .. } => unreachable!("nobody is woken"),
+        };
+        if !id.is_of_errand() && !self.may_send(state, broker, op) {
+            return Some(failed(op, StoreError::unavailable("", None)));
+        }
+        self.send(state, Owner::Core(broker as u8, id), op, shared);
+        None
+    }
+
+    /// Returns the T of an item in ticks: a second of it is for rounding.
+    fn life(&self, ttl: u32) -> u8 {
+        let ticks = (u64::from(ttl) - 1) / TICK.as_secs();
+        ticks as u8 - if self.rules.margin { 0 } else { MARGIN }
+    }
+
+    /// Looks at an item, which takes no time.
+    fn look(&self, state: &State, broker: usize, shared: bool) -> Result<LockStatus, StoreError> {
+        let known = &state.brokers[broker];
+        let memcached = &state.memcached;
+        let item = if shared { memcached.permit } else { memcached.item };
+        let unavailable = Err(StoreError::unavailable("", None));
+        match item {
+            _ if memcached.stopped || known.phase.epoch().is_none() => unavailable,
+            Some(item) => {
+                let state = match item.id & LINGER {
+                    0 => ItemState::Held(grant_id(item.id)),
+                    _ => ItemState::Lingering(linger_id(item.id)),
+                };
+                Ok(LockStatus::Taken { state, owner: Label::default(), expires_in: TICK })
+            }
+            None if known.phase.is_open() || !self.rules.closed_is_unsettled => Ok(LockStatus::Free),
+            None => unavailable,
+        }
+    }
+
+    /// Lets a request go whose answer nobody waits for any more. It may still be carried out.
+    fn drop_request(&self, state: &mut State, broker: usize, id: RequestId) {
+        let owner = Owner::Core(broker as u8, id);
+        let Some(index) = state.flights.iter().position(|flight| flight.owner == owner) else { return };
+        let flight = state.flights.remove(index);
+        if !self.has_landed(&flight) {
+            state.flights.push(crate::canon::stray(flight.op, flight.shared));
+        }
+    }
+}
+
+/// Returns the answer that what was asked was not done, or nobody knows.
+pub(crate) fn failed(op: Op, error: StoreError) -> Reply {
+    if op.grants() { Reply::Granted(Err(error)) } else { Reply::Changed(Err(error)) }
+}
+
+/// Returns the answer to a change.
+pub(crate) fn changed(change: Change) -> Reply {
+    Reply::Changed(Ok(change))
+}
