@@ -3,6 +3,7 @@
 //! A tick is two seconds of the core's time. Within a tick a broker takes any number of turns. Its clock then shows the
 //! beginning of the tick; and a little later when it looks by itself, so that its short pauses are over.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use lockbroker_core::env::{Env, Mark};
@@ -15,7 +16,7 @@ use lockbroker_core::{Broker as Core, Item as News, Output, Read, RequestId, Str
 
 use crate::model::Model;
 use crate::rules::{MARGIN, Rules};
-use crate::state::{Id, LINGER, Link, Op, Owner, State, Token};
+use crate::state::{Id, LINGER, Link, Node, Op, Owner, State, Token};
 
 /// The length of a tick: the margin of a lease.
 pub const TICK: Duration = Duration::from_secs(2);
@@ -116,7 +117,7 @@ struct After {
 
 impl Model {
     /// Makes a broker that has no locks.
-    pub(crate) fn new_core(&self) -> Core {
+    pub(crate) fn new_core(&self) -> Node {
         let settings = Settings {
             default_ttl: ticks(self.bounds.max_ttl()),
             max_ttl: ticks(self.bounds.max_ttl()),
@@ -124,7 +125,7 @@ impl Model {
             max_locks: std::num::NonZeroUsize::MAX,
             max_waiters: std::num::NonZeroUsize::MAX,
         };
-        Core::new(settings, StoreTraits { is_shared: true, can_be_woken: false }, 1)
+        Node::new(Core::new(settings, StoreTraits { is_shared: true, can_be_woken: false }, 1))
     }
 
     fn outside<'a>(&'a self, now: Time, ids: &'a mut u8, marks: &'a mut u64) -> Outside<'a> {
@@ -160,8 +161,8 @@ impl Model {
             owner: Label::default(),
             mode,
         };
-        let core = state.cores[broker].as_mut().expect("a broker that is asked is alive");
-        let key = core.stream(None);
+        let node = state.cores[broker].as_mut().expect("a broker that is asked is alive");
+        let key = Arc::make_mut(&mut node.core).stream(None);
         state.links[broker][client] = Some(Link { key, connected: true, live: true });
         self.turn(state, broker, NOW, |core, outside| drop(core.begin_alone(key, request, outside)));
     }
@@ -185,7 +186,7 @@ impl Model {
 
     /// Returns true if something is due at a broker, or will be within this tick.
     pub(crate) fn is_due(state: &State, broker: usize) -> bool {
-        let due = state.cores[broker].as_ref().and_then(Core::due);
+        let due = state.cores[broker].as_ref().and_then(|node| node.core.due());
         due.is_some_and(|due| due <= NOW + SOON)
     }
 
@@ -201,7 +202,8 @@ impl Model {
 
     /// Lets a broker's core take a turn, and does what it says.
     fn turn(&self, state: &mut State, broker: usize, now: Time, act: impl FnOnce(&mut Core, &mut Outside<'_>)) {
-        let Some(mut core) = state.cores[broker].take() else { return };
+        let Some(node) = state.cores[broker].take() else { return };
+        let mut core = Arc::unwrap_or_clone(node.core);
         let mut after = After::default();
         let mut outside = self.outside(now, &mut state.ids, &mut state.reached.marks);
         act(&mut core, &mut outside);
@@ -222,7 +224,7 @@ impl Model {
         for link in &mut state.links[broker] {
             *link = link.filter(|link| core.has_stream(link.key));
         }
-        state.cores[broker] = Some(core);
+        state.cores[broker] = Some(Node::new(core));
         if let Some((broker, client)) = after.hang_up {
             self.hang_up(state, broker, client);
         }

@@ -2,6 +2,8 @@
 //! ordered, so they are renamed by where they appear. Batches are under way in no order. The tables of the cores are
 //! brought into their normal form, in which times are whole ticks.
 
+use std::cell::Cell;
+use std::sync::Arc;
 use std::time::Duration;
 
 use lockbroker_core::lock::{GrantId, LingerId};
@@ -9,7 +11,7 @@ use lockbroker_core::normal::Normal;
 use lockbroker_core::{RequestId, Time};
 
 use crate::broker::{NOW, PAUSE, SOON, TICK, grant_id, linger_id, of_grant, of_linger};
-use crate::state::{Epoch, Flight, Id, LINGER, Op, Owner, Phase, Stage, State, Verdict};
+use crate::state::{Epoch, Flight, Id, LINGER, Node, Op, Owner, Phase, Stage, State, Verdict};
 
 /// Epochs from here on keep their number: those that a broker uses again and again where the rules let it.
 pub const FIXED_EPOCHS: Epoch = 200;
@@ -34,6 +36,9 @@ struct Names {
     may_stand: [bool; 256],
     /// How far all that is noted moves into the past.
     passes: Duration,
+    /// The ids of one core, and true if it has something to clean up.
+    met: Vec<Id>,
+    cleans_up: Cell<bool>,
 }
 
 impl Names {
@@ -47,6 +52,17 @@ impl Names {
             *new = self.last | *id & LINGER;
         }
         *id = *new;
+    }
+
+    /// Returns true if all ids of a core in its normal form have the names already that they would get.
+    fn would_keep(&mut self, node: &Node) -> bool {
+        let Some(ids) = node.ids.as_ref().filter(|_| self.passes.is_zero()) else { return false };
+        let is_kept = |id: &Id| {
+            let mut name = *id;
+            self.rename(&mut name);
+            name == *id
+        };
+        ids.iter().all(is_kept)
     }
 
     /// Returns a batch with the names that its ids have so far. All others are alike.
@@ -93,17 +109,22 @@ impl Normal for Names {
     fn grant(&mut self, id: &mut GrantId) {
         let mut name = of_grant(*id);
         self.rename(&mut name);
+        self.met.push(name);
         *id = grant_id(name);
     }
 
     fn linger(&mut self, id: &mut LingerId) {
         let mut name = of_linger(*id);
         self.rename(&mut name);
+        self.met.push(name);
         *id = linger_id(name);
     }
 
     fn may_stand(&self, id: GrantId) -> bool {
-        self.may_stand[of_grant(id) as usize]
+        let may_stand = self.may_stand[of_grant(id) as usize];
+        // It is kept, until a later state has it that the item cannot come any more.
+        self.cleans_up.set(self.cleans_up.get() || may_stand);
+        may_stand
     }
 }
 
@@ -180,16 +201,19 @@ impl State {
             _ => true,
         };
         self.flights.retain(stands);
-        let mut names = Names { ids: [0; 256], last: 0, may_stand, passes };
+        let mut names = Names { ids: [0; 256], last: 0, may_stand, passes, met: Vec::new(), cleans_up: Cell::new(false) };
         for item in [&mut self.memcached.item, &mut self.memcached.permit].into_iter().flatten() {
             names.rename(&mut item.id);
         }
-        for (broker, core) in self.cores.iter_mut().enumerate() {
-            let Some(core) = core else { continue };
+        for (broker, node) in self.cores.iter_mut().enumerate() {
+            let Some(node) = node.as_mut().filter(|node| !names.would_keep(node)) else { continue };
             let links = &mut self.links[broker];
             let mut keys = [0, 1].map(|client| links[client].map(|link| link.key));
             let requests = self.flights.iter_mut().filter_map(|flight| request_of(flight, broker));
-            core.normalise(&mut names, &mut keys, requests);
+            names.cleans_up.set(false);
+            Arc::make_mut(&mut node.core).normalise(&mut names, &mut keys, requests);
+            let met = std::mem::take(&mut names.met);
+            node.ids = (!names.cleans_up.get()).then_some(met);
             for (link, key) in links.iter_mut().zip(keys) {
                 *link = link.and_then(|link| key.map(|key| crate::state::Link { key, ..link }));
             }

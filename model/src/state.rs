@@ -4,6 +4,8 @@
 //! any more. So a world at rest is the same state whenever that is. The clocks of the shipped cores always show the same
 //! moment: what they have noted moves into the past.
 
+use std::sync::Arc;
+
 use lockbroker_core::{Broker as Core, RequestId, StreamKey};
 
 /// A grant's or a linger's id; 0 is none.
@@ -21,7 +23,7 @@ pub struct State {
     pub memcached: Memcached,
     pub brokers: [Broker; 2],
     /// The shipped core of each broker that is alive.
-    pub cores: [Option<Core>; 2],
+    pub cores: [Option<Node>; 2],
     /// The stream of each client at each broker.
     pub links: [[Option<Link>; 2]; 2],
     pub clients: [Client; 2],
@@ -100,6 +102,21 @@ pub struct Broker {
     pub clock_known: bool,
     /// The rest of the quarantine where a rule is left out and it begins before its epoch is known.
     pub quarantine: Option<u8>,
+}
+
+/// A core. States in which nothing has happened to it share it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Node {
+    pub core: Arc<Core>,
+    /// The ids that it knows, in the order in which they are met, if it is in its normal form and has nothing to clean up.
+    pub ids: Option<Vec<Id>>,
+}
+
+impl Node {
+    /// Makes one to which something has happened.
+    pub fn new(core: Core) -> Node {
+        Node { core: Arc::new(core), ids: None }
+    }
 }
 
 /// The stream of a client at a broker, until the broker has forgotten it.
