@@ -201,7 +201,8 @@ impl State {
             _ => true,
         };
         self.flights.retain(stands);
-        let mut names = Names { ids: [0; 256], last: 0, may_stand, passes, met: Vec::new(), cleans_up: Cell::new(false) };
+        let mut names =
+            Names { ids: [0; 256], last: 0, may_stand, passes, met: Vec::new(), cleans_up: Cell::new(false) };
         for item in [&mut self.memcached.item, &mut self.memcached.permit].into_iter().flatten() {
             names.rename(&mut item.id);
         }
