@@ -247,6 +247,33 @@ mod tests {
     }
 
     #[test]
+    fn values_that_are_numbered_anew_are_found_under_their_new_keys_alone() {
+        let mut slab = Slab::new();
+        let old: Vec<_> = (0..200).map(|value| slab.insert(value)).collect();
+        let gone = old[7];
+        slab.remove(gone);
+        let moved = slab.renumber(|_, value| std::cmp::Reverse(*value));
+        assert_eq!((moved.len(), slab.len(), moved.get(&gone)), (199, 199, None));
+        for (value, key) in old.iter().enumerate().filter(|(_, key)| **key != gone) {
+            assert_eq!(slab.get(moved[key]), Some(&value));
+        }
+        assert!(slab.values().is_sorted_by_key(|value| std::cmp::Reverse(*value)), "by rank");
+        // What is made now is not taken for what was there before, and numbers begin where the last one ended.
+        let next = slab.insert(1_000);
+        assert!(moved.values().all(|key| *key != next));
+        assert_eq!((next.slot, slab.get(Key::NOBODY)), (199, None));
+        // The same values are equal, whatever they were called.
+        let again = |values: &[usize]| {
+            let mut slab = Slab::new();
+            let keys: Vec<_> = values.iter().map(|value| slab.insert(*value)).collect();
+            slab.remove(keys[0]);
+            slab.renumber(|_, value| *value);
+            slab
+        };
+        assert!(again(&[9, 1, 2]) == again(&[8, 2, 1]));
+    }
+
+    #[test]
     fn the_lowest_free_slot_is_used_first() {
         let mut slab = Slab::new();
         let keys: Vec<_> = (0..200).map(|value| slab.insert(value)).collect();
