@@ -206,10 +206,7 @@ async fn serve_by(config: &Config, telemetry: &Telemetry) -> anyhow::Result<()> 
                 allow_unsafe: config.broker.allow_unsafe_store,
                 note: Some(BrokerNote::new(&place(&listeners)?)),
             };
-            let mut store = MemcachedStore::start(&settings, &metrics);
-            if let Some(socket) = wake_ups {
-                store = store.with_wake_ups(socket);
-            }
+            let store = MemcachedStore::new(&settings, wake_ups, &metrics);
             serve_on(listeners, admin, policy, store, config, &metrics).await
         }
     }
@@ -304,7 +301,6 @@ async fn serve_on(
     };
     tokio::select! {
         served = served => Ok(served?),
-        () = broker.heed_wakes() => unreachable!("heeds them for ever"),
         () = two_signals => {
             broker.abandon();
             anyhow::bail!("stopped by a second signal before the last lock had gone")

@@ -47,6 +47,15 @@ impl RequestId {
 pub(crate) enum Asker {
     Hold(HoldKey),
     Errand(ErrandKey),
+    /// Somebody who uses a store without a broker.
+    Outside,
+}
+
+impl RequestId {
+    /// Names a request of somebody who uses a store without a broker.
+    pub fn outside(number: u32) -> RequestId {
+        RequestId { asker: Asker::Outside, number }
+    }
 }
 
 /// Names one that looks anew by itself at a time that was set.
@@ -337,7 +346,7 @@ impl Broker {
             Asker::Errand(errand) if cx.core.errands.get(errand).is_some_and(|errand| errand.request == id.number) => {
                 cx.step_errand(errand, Stimulus::Answer(reply));
             }
-            Asker::Errand(_) => {}
+            Asker::Errand(_) | Asker::Outside => {}
         });
     }
 

@@ -231,6 +231,8 @@ pub enum Refusal {
     NoMemory,
     /// The item is no number to add to (CLIENT_ERROR).
     NotANumber,
+    /// Another reason (SERVER_ERROR).
+    Other,
 }
 
 /// An answer of a memcached.

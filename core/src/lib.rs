@@ -22,6 +22,7 @@ mod queue;
 pub mod request;
 pub mod rules;
 mod session;
+pub mod shard;
 mod slab;
 pub mod store;
 mod table;

@@ -57,6 +57,14 @@ fn nanos(span: Duration) -> u64 {
     u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }
 
+/// The greatest difference in speed of two machines' clocks (A1): 200 parts per million, a bad crystal.
+const DRIFT_PPM: u32 = 200;
+
+/// Returns how far two machines' clocks may drift apart within `span`.
+pub(crate) fn drift(span: Duration) -> Duration {
+    span * DRIFT_PPM / 1_000_000
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

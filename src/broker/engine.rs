@@ -5,15 +5,12 @@ use std::time::Duration;
 
 use foldhash::{HashMap, HashMapExt};
 use lockbroker_core::env::{Env, Observed};
-use lockbroker_core::request::StoreTraits;
 use lockbroker_core::rules::Rule;
-use lockbroker_core::store::{Note, Request};
-use lockbroker_core::{Broker as Core, Call, Output, RequestId, Seen, StreamKey, Time};
+use lockbroker_core::{Broker as Core, Call, Output, Seen, StreamKey, Time};
 use rand::RngExt;
 use tokio::sync::{Notify, oneshot, watch};
 
 use super::metrics::LockMetrics;
-use super::store_task::Answer;
 use super::streams::Shared;
 use super::{Ended, Failure, Settings};
 use crate::clock::Moment;
@@ -21,18 +18,10 @@ use crate::ids;
 use crate::lock::{GrantId, LingerId, LockId, LockName};
 use crate::metrics::Metrics;
 use crate::mutations;
-use crate::store::LockStore;
+use crate::store::{Order, StoreEvent, StoreTraits};
 
-/// How many answers are brought to the core before others have their turn.
-const ANSWERS_AT_ONCE: usize = 256;
-
-/// What the store is to be asked or told.
-#[derive(Debug)]
-pub(super) enum Order {
-    Ask(RequestId, LockName, Request),
-    GiveUp(RequestId),
-    Note(LockName, Note),
-}
+/// How many events are brought to the core before others have their turn.
+const EVENTS_AT_ONCE: usize = 256;
 
 /// The core of a broker, and what its outputs need.
 #[derive(Debug)]
@@ -68,8 +57,7 @@ pub(super) struct Outside {
 
 impl Engine {
     /// Makes the core of a broker.
-    pub(super) fn new<S: LockStore>(store: &S, settings: Settings, metrics: &Metrics) -> Arc<Engine> {
-        let traits = StoreTraits { is_shared: store.is_shared(), can_be_woken: store.can_be_woken() };
+    pub(super) fn new(traits: StoreTraits, settings: Settings, metrics: &Metrics) -> Arc<Engine> {
         let state = State {
             core: Core::new(settings, traits, rand::rng().random()),
             outside: Outside { metrics: LockMetrics::new(metrics, &settings), now: now() },
@@ -155,14 +143,17 @@ impl Engine {
         }
     }
 
-    /// Brings the core the store's answers and the time, and takes its orders, for an empty list. Returns when to come
+    /// Brings the core what came of the store, and the time, and takes its orders, for an empty list. Returns when to come
     /// again; from now on the alarm rings for an earlier moment only.
-    pub(super) fn exchange(&self, answers: &mut Vec<Answer>, orders: &mut Vec<Order>) -> Option<Moment> {
+    pub(super) fn exchange(&self, events: &mut Vec<StoreEvent>, orders: &mut Vec<Order>) -> Option<Moment> {
         let mut state = self.state();
         let State { core, outside, .. } = &mut *state;
         // Not too many, so that others have the core in between.
-        for (id, reply) in answers.drain(..answers.len().min(ANSWERS_AT_ONCE)) {
-            core.answered(id, reply, outside);
+        for event in events.drain(..events.len().min(EVENTS_AT_ONCE)) {
+            match event {
+                StoreEvent::Answer(id, reply) => core.answered(id, reply, outside),
+                StoreEvent::Woken(hint) => core.woken(hint, outside),
+            }
         }
         if core.due().is_some_and(|due| due <= outside.now) {
             core.timeout(outside);

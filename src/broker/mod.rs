@@ -36,28 +36,22 @@ pub fn moment(time: Time) -> Moment {
 }
 
 /// Hands out the locks of one store. Cloning shares it.
-#[derive(Debug)]
-pub struct Broker<S> {
+#[derive(Debug, Clone)]
+pub struct Broker {
     engine: Arc<Engine>,
-    store: Arc<S>,
+    ready: watch::Receiver<bool>,
 }
 
-impl<S> Clone for Broker<S> {
-    fn clone(&self) -> Broker<S> {
-        Broker { engine: Arc::clone(&self.engine), store: Arc::clone(&self.store) }
-    }
-}
-
-impl<S: LockStore> Broker<S> {
+impl Broker {
     /// Makes a broker for the locks of `store`, which it counts among `metrics`, on the current tokio runtime.
-    pub fn new(store: S, settings: Settings, metrics: &Metrics) -> Broker<S> {
-        let store = Arc::new(store);
-        let engine = Engine::new(&*store, settings, metrics);
+    pub fn new(store: impl LockStore, settings: Settings, metrics: &Metrics) -> Broker {
+        let ready = store.ready();
+        let engine = Engine::new(store.traits(), settings, metrics);
         // One task sees to what all streams ask, so it takes all that is ready in its turn: with tokio's budget that would be
         // 128 answers for each time that thousands of streams have theirs. It bounds itself what others wait for.
-        let task = store_task::run(Arc::downgrade(&engine), engine.alarm(), Arc::clone(&store));
+        let task = store_task::run(Arc::downgrade(&engine), engine.alarm(), store);
         tokio::spawn(tokio::task::unconstrained(task));
-        Broker { engine, store }
+        Broker { engine, ready }
     }
 
     /// Returns the limits and defaults.
@@ -67,7 +61,7 @@ impl<S: LockStore> Broker<S> {
 
     /// Returns a flag that is true while locks can be granted.
     pub fn ready(&self) -> watch::Receiver<bool> {
-        self.store.ready()
+        self.ready.clone()
     }
 
     /// Begins to get a lock for a stream of its own. What comes of it is told there.
@@ -129,14 +123,6 @@ impl<S: LockStore> Broker<S> {
     pub async fn look(&self, name: &LockName, lock_id: Option<LockId>) -> Result<Seen, Failure> {
         let ending = || Err(StoreError::uncertain("the broker is ending").into());
         self.engine.look(name, lock_id).await.unwrap_or_else(|_| ending())
-    }
-
-    /// Heeds what other brokers say of locks that may be free, for ever.
-    pub async fn heed_wakes(&self) {
-        loop {
-            let hint = self.store.next_wake().await;
-            self.engine.turn(|core, outside| core.woken(hint, outside));
-        }
     }
 
     /// Takes no new work and tells every stream, so that clients reattach elsewhere. Locks are renewed for as long as

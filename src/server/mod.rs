@@ -33,7 +33,6 @@ use crate::proto::lock_service_server::{LockService, LockServiceServer, SERVICE_
 use crate::quota::Quota;
 use crate::service::connection::TrackedIo;
 use crate::service::timeouts::{Idle, Timeouts};
-use crate::store::LockStore;
 
 #[cfg(any(fuzzing, debug_assertions))]
 pub use authority::fuzzing;
@@ -108,7 +107,7 @@ pub trait Lifecycle {
     fn abandon(&self);
 }
 
-impl<S: LockStore> Lifecycle for Broker<S> {
+impl Lifecycle for Broker {
     fn ready(&self) -> watch::Receiver<bool> {
         Broker::ready(self)
     }

@@ -34,18 +34,17 @@ use crate::proto::{
     WaitAcquireRequest, WaitAcquireResponse,
 };
 use crate::reloaded::Reloaded;
-use crate::store::LockStore;
 
 /// `lockbroker.v1.LockService` for the locks of one broker.
 #[derive(Debug)]
-pub struct Service<S> {
-    broker: Broker<S>,
+pub struct Service {
+    broker: Broker,
     authorizer: Authorizer,
 }
 
-impl<S: LockStore> Service<S> {
+impl Service {
     /// Makes the service for this broker's locks. `policy` decides who may use it; without one, everybody may.
-    pub fn new(broker: Broker<S>, policy: Option<Reloaded<Policy>>) -> Service<S> {
+    pub fn new(broker: Broker, policy: Option<Reloaded<Policy>>) -> Service {
         Service { broker, authorizer: Authorizer::new(policy) }
     }
 
@@ -88,7 +87,7 @@ impl Arrival {
 }
 
 #[tonic::async_trait]
-impl<S: LockStore> LockService for Service<S> {
+impl LockService for Service {
     type AcquireStream = LockStream<AcquireResponse>;
     type WaitAcquireStream = LockStream<WaitAcquireResponse>;
     type SessionStream = SessionStream;

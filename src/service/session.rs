@@ -20,7 +20,6 @@ use crate::client::ErrorReason;
 use crate::policy::Action;
 use crate::proto::session_request::Kind;
 use crate::proto::{EndLock, Heartbeat, OpenSession, SessionRequest};
-use crate::store::LockStore;
 
 /// The longest time until a client opens its Session.
 const OPENS_WITHIN: Duration = Duration::from_secs(10);
@@ -52,8 +51,8 @@ impl From<StreamEnd> for Close {
 }
 
 /// Starts a Session in the background and returns what its client reads.
-pub(super) fn start<S: LockStore>(
-    broker: Broker<S>,
+pub(super) fn start(
+    broker: Broker,
     authorizer: Authorizer,
     requests: Streaming<SessionRequest>,
     connection: Option<Arc<Connection>>,
@@ -75,8 +74,8 @@ struct Client {
 }
 
 /// Runs a Session from its first message to its last.
-async fn drive<S: LockStore>(
-    broker: Broker<S>,
+async fn drive(
+    broker: Broker,
     authorizer: Authorizer,
     mut client: Client,
     (stream, ender): (StreamKey, StreamEnder),
@@ -141,7 +140,7 @@ async fn drive<S: LockStore>(
 }
 
 /// Waits for the message that opens the Session.
-async fn open<S: LockStore>(broker: &Broker<S>, client: &mut Client, stream: StreamKey) -> Result<Session, Close> {
+async fn open(broker: &Broker, client: &mut Client, stream: StreamKey) -> Result<Session, Close> {
     let first = tokio::time::timeout(OPENS_WITHIN, client.next()).await.unwrap_or_else(|_| {
         let why = format!("open: did not come within {OPENS_WITHIN:?}; it is the first message of a Session");
         Err(Close::Refused(reply::error(ErrorReason::RequestIncomplete, why)))

@@ -1,14 +1,15 @@
 //! The embedded store: one broker's locks in its own memory, gone when it ends.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use lockbroker_core::request::StoreTraits;
+use lockbroker_core::store::{Note, Reply, Request, Watch};
 use tokio::sync::watch;
 
-use super::{Change, Granted, ItemState, LockStatus, LockStore, StoreError};
+use super::{Change, Granted, ItemState, LockStatus, LockStore, Order, StoreError, StoreEvent};
 use crate::clock::Moment;
-use crate::lock::{FencingToken, GrantId, LingerId, LockName, Owner};
+use crate::lock::{FencingToken, GrantId, LockName, Owner};
 
 #[derive(Debug)]
 struct Item {
@@ -17,18 +18,13 @@ struct Item {
     expires: Moment,
 }
 
-#[derive(Debug, Default)]
-struct Items {
-    by_name: HashMap<LockName, Item>,
-    last_token: u64,
-    /// The number of items at which expired ones are swept.
-    sweep_at: usize,
-}
-
 /// Locks in this process's memory.
 #[derive(Debug)]
 pub struct MemoryStore {
-    items: Mutex<Items>,
+    items: HashMap<LockName, Item>,
+    last_token: u64,
+    /// The number of items at which expired ones are swept.
+    sweep_at: usize,
     ready: watch::Sender<bool>,
 }
 
@@ -37,27 +33,46 @@ impl MemoryStore {
     pub fn new() -> MemoryStore {
         let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let last_token = u64::try_from(since_1970.as_micros()).unwrap_or(0).min(FencingToken::LIMIT / 2);
-        MemoryStore { items: Mutex::new(Items { last_token, ..Items::default() }), ready: watch::Sender::new(true) }
+        MemoryStore { items: HashMap::new(), last_token, sweep_at: 0, ready: watch::Sender::new(true) }
     }
 
-    fn items(&self) -> MutexGuard<'_, Items> {
-        // No code panics while it holds the lock; if one did, the map would still be whole.
-        self.items.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Default for MemoryStore {
-    fn default() -> MemoryStore {
-        MemoryStore::new()
-    }
-}
-
-impl Items {
-    fn live(&mut self, name: &LockName) -> Option<&mut Item> {
-        if self.by_name.get(name)?.expires.has_passed() {
-            self.by_name.remove(name);
+    /// Carries out a request.
+    pub fn answer(&mut self, name: &LockName, request: &Request) -> Reply {
+        match *request {
+            Request::Grant { id, ttl } => Reply::Granted(self.grant(name, id, ttl)),
+            Request::HandOver { from, to, ttl } => Reply::Granted(self.hand_over(name, from, to, ttl)),
+            Request::Renew { state, ttl, .. } => Reply::Changed(Ok(self.change(name, state, state, ttl))),
+            Request::Replace { from, to, ttl } => {
+                Reply::Changed(Ok(self.change(name, ItemState::Held(from), ItemState::Held(to), ttl)))
+            }
+            Request::Linger { from, to, ttl, .. } => {
+                Reply::Changed(Ok(self.change(name, ItemState::Held(from), ItemState::Lingering(to), ttl)))
+            }
+            Request::Remove { state } => Reply::Changed(Ok(self.remove(name, state))),
+            Request::Look => Reply::Status(Ok(self.look(name))),
+            Request::Stands(id) => {
+                Reply::Stands(Ok(self.live(name).is_some_and(|item| item.state == ItemState::Held(id))))
+            }
+            // Nobody else has this store.
+            Request::Watch { .. } => Reply::Watching(Watch::No),
         }
-        self.by_name.get_mut(name)
+    }
+
+    /// Takes a note.
+    pub fn note(&mut self, name: &LockName, note: Note) {
+        if let Note::Describe { id, owner, .. } = note
+            && let Some(item) = self.live(name)
+            && item.state == ItemState::Held(id)
+        {
+            item.owner = owner;
+        }
+    }
+
+    fn live(&mut self, name: &LockName) -> Option<&mut Item> {
+        if self.items.get(name)?.expires.has_passed() {
+            self.items.remove(name);
+        }
+        self.items.get_mut(name)
     }
 
     fn next_token(&mut self) -> Result<FencingToken, StoreError> {
@@ -69,11 +84,11 @@ impl Items {
     /// since.
     fn sweep(&mut self) {
         const SMALLEST: usize = 1024;
-        if self.by_name.len() >= self.sweep_at.max(SMALLEST) {
+        if self.items.len() >= self.sweep_at.max(SMALLEST) {
             let now = Moment::now();
-            self.by_name.retain(|_, item| item.expires > now);
-            self.sweep_at = self.by_name.len() * 2;
-            self.by_name.shrink_to(self.sweep_at);
+            self.items.retain(|_, item| item.expires > now);
+            self.sweep_at = self.items.len() * 2;
+            self.items.shrink_to(self.sweep_at);
         }
     }
 
@@ -88,6 +103,52 @@ impl Items {
             }
         }
     }
+
+    fn grant(&mut self, name: &LockName, id: GrantId, ttl: u32) -> Result<Granted, StoreError> {
+        if self.live(name).is_some() {
+            return Ok(Granted::No);
+        }
+        let token = self.next_token()?;
+        self.sweep();
+        let item = Item { state: ItemState::Held(id), owner: Owner::default(), expires: expiry(ttl) };
+        self.items.insert(name.clone(), item);
+        Ok(Granted::Yes(token))
+    }
+
+    fn hand_over(&mut self, name: &LockName, from: GrantId, to: GrantId, ttl: u32) -> Result<Granted, StoreError> {
+        match self.change(name, ItemState::Held(from), ItemState::Held(to), ttl) {
+            Change::Done => {
+                if let Some(item) = self.live(name) {
+                    item.owner = Owner::default();
+                }
+                self.next_token().map(Granted::Yes)
+            }
+            Change::Gone | Change::TakenOver => Ok(Granted::No),
+        }
+    }
+
+    fn remove(&mut self, name: &LockName, state: ItemState) -> Change {
+        let change = self.change(name, state, state, 1);
+        if change == Change::Done {
+            self.items.remove(name);
+        }
+        change
+    }
+
+    fn look(&mut self, name: &LockName) -> LockStatus {
+        match self.live(name) {
+            None => LockStatus::Free,
+            Some(item) => {
+                LockStatus::Taken { state: item.state, owner: item.owner.clone(), expires_in: item.expires.remaining() }
+            }
+        }
+    }
+}
+
+impl Default for MemoryStore {
+    fn default() -> MemoryStore {
+        MemoryStore::new()
+    }
 }
 
 fn expiry(ttl: u32) -> Moment {
@@ -95,81 +156,27 @@ fn expiry(ttl: u32) -> Moment {
 }
 
 impl LockStore for MemoryStore {
-    async fn grant(&self, name: &LockName, id: GrantId, ttl: u32) -> Result<Granted, StoreError> {
-        let mut items = self.items();
-        if items.live(name).is_some() {
-            return Ok(Granted::No);
-        }
-        let token = items.next_token()?;
-        items.sweep();
-        let item = Item { state: ItemState::Held(id), owner: Owner::default(), expires: expiry(ttl) };
-        items.by_name.insert(name.clone(), item);
-        Ok(Granted::Yes(token))
-    }
-
-    async fn hand_over(&self, name: &LockName, from: GrantId, to: GrantId, ttl: u32) -> Result<Granted, StoreError> {
-        let mut items = self.items();
-        match items.change(name, ItemState::Held(from), ItemState::Held(to), ttl) {
-            Change::Done => {
-                if let Some(item) = items.live(name) {
-                    item.owner = Owner::default();
-                }
-                items.next_token().map(Granted::Yes)
-            }
-            Change::Gone | Change::TakenOver => Ok(Granted::No),
-        }
-    }
-
-    async fn renew(&self, name: &LockName, state: ItemState, _: &Owner, ttl: u32) -> Result<Change, StoreError> {
-        Ok(self.items().change(name, state, state, ttl))
-    }
-
-    async fn replace(&self, name: &LockName, from: GrantId, to: GrantId, ttl: u32) -> Result<Change, StoreError> {
-        Ok(self.items().change(name, ItemState::Held(from), ItemState::Held(to), ttl))
-    }
-
-    async fn linger(
-        &self,
-        name: &LockName,
-        from: GrantId,
-        to: LingerId,
-        ttl: u32,
-        _certain: bool,
-    ) -> Result<Change, StoreError> {
-        Ok(self.items().change(name, ItemState::Held(from), ItemState::Lingering(to), ttl))
-    }
-
-    async fn remove(&self, name: &LockName, state: ItemState) -> Result<Change, StoreError> {
-        let mut items = self.items();
-        let change = items.change(name, state, state, 1);
-        if change == Change::Done {
-            items.by_name.remove(name);
-        }
-        Ok(change)
-    }
-
-    async fn look(&self, name: &LockName) -> Result<LockStatus, StoreError> {
-        Ok(match self.items().live(name) {
-            None => LockStatus::Free,
-            Some(item) => {
-                LockStatus::Taken { state: item.state, owner: item.owner.clone(), expires_in: item.expires.remaining() }
-            }
-        })
-    }
-
-    fn is_shared(&self) -> bool {
-        false
-    }
-
-    fn describe(&self, name: &LockName, id: GrantId, owner: &Owner, _: u32) {
-        if let Some(item) = self.items().live(name)
-            && item.state == ItemState::Held(id)
-        {
-            item.owner = owner.clone();
-        }
+    fn traits(&self) -> StoreTraits {
+        StoreTraits { is_shared: false, can_be_woken: false }
     }
 
     fn ready(&self) -> watch::Receiver<bool> {
         self.ready.subscribe()
+    }
+
+    fn take(&mut self, orders: &mut Vec<Order>, events: &mut Vec<StoreEvent>) {
+        for order in orders.drain(..) {
+            match order {
+                Order::Ask(id, name, request) => {
+                    events.push(StoreEvent::Answer(id, self.answer(&name, &request)));
+                }
+                Order::GiveUp(_) => {}
+                Order::Note(name, note) => self.note(&name, note),
+            }
+        }
+    }
+
+    async fn drive(&mut self, _: &mut Vec<StoreEvent>) {
+        std::future::pending().await
     }
 }

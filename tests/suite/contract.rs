@@ -9,7 +9,7 @@ use lockbroker::store::memcached::{self, MemcachedSettings, MemcachedStore, Open
 use lockbroker::store::{Change, Granted, ItemState, LockStatus, LockStore, MemoryStore, Store};
 use tokio::time::timeout;
 
-use crate::support::{Memcached, SOON, eventually};
+use crate::support::{Asked, Memcached, SOON, eventually};
 
 /// Long enough for nothing to expire within a test.
 const LONG: u32 = 60;
@@ -19,7 +19,7 @@ macro_rules! contract {
         mod on_memory {
             $(#[tokio::test]
             async fn $promise() {
-                super::$promise(super::MemoryStore::new()).await;
+                super::$promise(super::Asked::new(super::MemoryStore::new())).await;
             })*
         }
         mod on_memcached {
@@ -47,7 +47,7 @@ contract![
     all_names_are_locks_of_their_own,
 ];
 
-async fn of_many_who_ask_at_once_one_is_granted(store: impl LockStore) {
+async fn of_many_who_ask_at_once_one_is_granted(store: Asked) {
     let name = name("contended");
     let ids: Vec<_> = (0..50).map(|_| grant_id()).collect();
     let answers = futures_util::future::join_all(ids.iter().map(|&id| store.grant(&name, id, LONG))).await;
@@ -57,7 +57,7 @@ async fn of_many_who_ask_at_once_one_is_granted(store: impl LockStore) {
     assert_eq!(state(&store, &name).await, Some(ItemState::Held(*won[0].1)));
 }
 
-async fn tokens_rise_with_every_grant_and_every_hand_over(store: impl LockStore) {
+async fn tokens_rise_with_every_grant_and_every_hand_over(store: Asked) {
     let name = name("fenced");
     let mut last = None;
     for _ in 0..20 {
@@ -72,7 +72,7 @@ async fn tokens_rise_with_every_grant_and_every_hand_over(store: impl LockStore)
     }
 }
 
-async fn only_the_mark_it_carries_renews_a_lock(store: impl LockStore) {
+async fn only_the_mark_it_carries_renews_a_lock(store: Asked) {
     let (name, id, nobody) = (name("renewed"), grant_id(), Owner::default());
     assert_eq!(store.renew(&name, ItemState::Held(id), &nobody, LONG).await, Ok(Change::Gone), "there is none yet");
     assert_eq!(state(&store, &name).await, None, "a renewal creates nothing");
@@ -84,7 +84,7 @@ async fn only_the_mark_it_carries_renews_a_lock(store: impl LockStore) {
     assert_eq!(state(&store, &name).await, Some(ItemState::Held(id)));
 }
 
-async fn a_hand_over_is_a_new_grant_and_needs_the_holders_id(store: impl LockStore) {
+async fn a_hand_over_is_a_new_grant_and_needs_the_holders_id(store: Asked) {
     let (name, first, second, third) = (name("handed"), grant_id(), grant_id(), grant_id());
     assert_eq!(store.hand_over(&name, first, second, LONG).await, Ok(Granted::No), "nobody has it");
     assert_eq!(state(&store, &name).await, None);
@@ -97,7 +97,7 @@ async fn a_hand_over_is_a_new_grant_and_needs_the_holders_id(store: impl LockSto
     assert_eq!(state(&store, &name).await, Some(ItemState::Held(second)));
 }
 
-async fn a_replaced_mark_keeps_the_lock(store: impl LockStore) {
+async fn a_replaced_mark_keeps_the_lock(store: Asked) {
     let (name, old, new) = (name("reattached"), grant_id(), grant_id());
     assert_eq!(store.replace(&name, old, new, LONG).await, Ok(Change::Gone));
     grant(&store, &name, old).await;
@@ -108,7 +108,7 @@ async fn a_replaced_mark_keeps_the_lock(store: impl LockStore) {
     assert_eq!(store.replace(&name, old, new, LONG).await, Ok(Change::TakenOver));
 }
 
-async fn only_the_mark_it_carries_removes_a_lock(store: impl LockStore) {
+async fn only_the_mark_it_carries_removes_a_lock(store: Asked) {
     let (name, id) = (name("removed"), grant_id());
     assert_eq!(store.remove(&name, ItemState::Held(id)).await, Ok(Change::Gone));
     grant(&store, &name, id).await;
@@ -120,7 +120,7 @@ async fn only_the_mark_it_carries_removes_a_lock(store: impl LockStore) {
     assert_eq!(store.look(&name).await, Ok(LockStatus::Free));
 }
 
-async fn a_lock_that_lingers_is_not_granted(store: impl LockStore) {
+async fn a_lock_that_lingers_is_not_granted(store: Asked) {
     let (name, id, linger) = (name("lingering"), grant_id(), linger_id());
     let (held, lingering) = (ItemState::Held(id), ItemState::Lingering(linger));
     let before = grant(&store, &name, id).await;
@@ -133,7 +133,7 @@ async fn a_lock_that_lingers_is_not_granted(store: impl LockStore) {
     assert!(grant(&store, &name, grant_id()).await > before);
 }
 
-async fn what_comes_late_touches_nothing(store: impl LockStore) {
+async fn what_comes_late_touches_nothing(store: Asked) {
     let (name, late, now) = (name("late"), grant_id(), grant_id());
     grant(&store, &name, late).await;
     assert!(matches!(store.hand_over(&name, late, now, LONG).await, Ok(Granted::Yes(_))));
@@ -148,7 +148,7 @@ async fn what_comes_late_touches_nothing(store: impl LockStore) {
     assert!(left > seconds(LONG / 2), "its ttl is untouched as well: {left:?}");
 }
 
-async fn a_lock_nobody_renews_expires_in_its_time(store: impl LockStore) {
+async fn a_lock_nobody_renews_expires_in_its_time(store: Asked) {
     let store = &store;
     let watch = async |ttl: u32| {
         let name = name(&format!("expires after {ttl} s"));
@@ -178,7 +178,7 @@ async fn a_lock_nobody_renews_expires_in_its_time(store: impl LockStore) {
     tokio::join!(watch(2), watch(3), watch(4));
 }
 
-async fn a_renewal_sets_the_ttl_whether_it_grows_or_shrinks(store: impl LockStore) {
+async fn a_renewal_sets_the_ttl_whether_it_grows_or_shrinks(store: Asked) {
     let (name, id) = (name("longer and shorter"), grant_id());
     grant_for(&store, &name, id, 2).await;
     assert_eq!(store.renew(&name, ItemState::Held(id), &Owner::default(), LONG).await, Ok(Change::Done));
@@ -189,7 +189,7 @@ async fn a_renewal_sets_the_ttl_whether_it_grows_or_shrinks(store: impl LockStor
     assert_eq!(store.renew(&name, ItemState::Held(id), &Owner::default(), LONG).await, Ok(Change::Gone));
 }
 
-async fn a_label_is_shown_with_its_own_grant_only(store: impl LockStore) {
+async fn a_label_is_shown_with_its_own_grant_only(store: Asked) {
     let (name, first, second) = (name("labelled"), grant_id(), grant_id());
     let alice = Owner::new("alice on host 1: 🔧").unwrap();
     grant(&store, &name, first).await;
@@ -212,7 +212,7 @@ async fn a_label_is_shown_with_its_own_grant_only(store: impl LockStore) {
     assert_eq!(owner(&store, &name).await, Owner::default());
 }
 
-async fn all_names_are_locks_of_their_own(store: impl LockStore) {
+async fn all_names_are_locks_of_their_own(store: Asked) {
     let mut names: Vec<String> = [
         // Each near the next one for a key that was cut, trimmed, folded, encoded or decoded.
         "a",
@@ -277,7 +277,7 @@ async fn all_names_are_locks_of_their_own(store: impl LockStore) {
 }
 
 /// The store of one memcached, opened by hand.
-async fn open_store_on(server: &Memcached) -> MemcachedStore {
+async fn open_store_on(server: &Memcached) -> Asked {
     let Ok(Store::Memcached(shards)) = server.store().parse() else { panic!("{}", server.store()) };
     let settings = MemcachedSettings {
         note: None,
@@ -289,8 +289,10 @@ async fn open_store_on(server: &Memcached) -> MemcachedStore {
     for (shard, opened) in memcached::open(&settings).await {
         assert_eq!(opened, Ok(Opened::Opened), "{shard}");
     }
-    let store = MemcachedStore::start(&settings, &Metrics::default());
-    timeout(SOON, store.ready().wait_for(|ready| *ready)).await.expect("the shard opens").unwrap();
+    let store = MemcachedStore::new(&settings, None, &Metrics::default());
+    let mut ready = store.ready();
+    let store = Asked::new(store);
+    timeout(SOON, ready.wait_for(|ready| *ready)).await.expect("the shard opens").unwrap();
     store
 }
 
@@ -303,11 +305,11 @@ fn seconds(ttl: u32) -> Duration {
 }
 
 /// Grants a lock that must be free.
-async fn grant(store: &impl LockStore, name: &LockName, id: GrantId) -> FencingToken {
+async fn grant(store: &Asked, name: &LockName, id: GrantId) -> FencingToken {
     grant_for(store, name, id, LONG).await
 }
 
-async fn grant_for(store: &impl LockStore, name: &LockName, id: GrantId, ttl: u32) -> FencingToken {
+async fn grant_for(store: &Asked, name: &LockName, id: GrantId, ttl: u32) -> FencingToken {
     match store.grant(name, id, ttl).await {
         Ok(Granted::Yes(token)) => token,
         other => panic!("{other:?} for {name:?}, which is free"),
@@ -315,21 +317,21 @@ async fn grant_for(store: &impl LockStore, name: &LockName, id: GrantId, ttl: u3
 }
 
 /// The state and the time left of a lock that must have an item.
-async fn item(store: &impl LockStore, name: &LockName) -> (ItemState, Duration) {
+async fn item(store: &Asked, name: &LockName) -> (ItemState, Duration) {
     match store.look(name).await {
         Ok(LockStatus::Taken { state, expires_in, .. }) => (state, expires_in),
         other => panic!("{other:?} for {name:?}, which is held"),
     }
 }
 
-async fn state(store: &impl LockStore, name: &LockName) -> Option<ItemState> {
+async fn state(store: &Asked, name: &LockName) -> Option<ItemState> {
     match store.look(name).await.unwrap() {
         LockStatus::Taken { state, .. } => Some(state),
         LockStatus::Free => None,
     }
 }
 
-async fn owner(store: &impl LockStore, name: &LockName) -> Owner {
+async fn owner(store: &Asked, name: &LockName) -> Owner {
     match store.look(name).await.unwrap() {
         LockStatus::Taken { owner, .. } => owner,
         LockStatus::Free => Owner::default(),

@@ -4,18 +4,25 @@
 use lockbroker::ids::grant_id;
 use std::future::poll_fn;
 use std::num::NonZeroUsize;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
 
 use lockbroker::broker::{
     Broker, Cause, ClientStream, Ended, Event, Failure, Item, LockRequest, LostReason, Mode, Reason, Settings,
     StreamEnd, moment,
 };
 use lockbroker::clock::{self, Moment, notice};
-use lockbroker::lock::{FencingToken, GrantId, LingerId, LockId, LockName, Owner, lease};
+use lockbroker::lock::{FencingToken, GrantId, LockId, LockName, Owner, lease};
 use lockbroker::metrics::Metrics;
-use lockbroker::store::{Change, Granted, ItemState, LockStatus, LockStore, MemoryStore, StoreError};
+use lockbroker::store::{
+    Change, Granted, ItemState, LockStatus, LockStore, MemoryStore, Order, Reply, Request, StoreError, StoreEvent,
+    StoreTraits, Watch,
+};
 use tokio::sync::watch;
 use tokio::time::{advance, sleep, timeout};
 
@@ -104,7 +111,7 @@ async fn an_answer_that_comes_after_the_loss_was_told_does_not_revive_the_lock()
     assert_eq!(next(&standing).await, Event::Lost(LostReason::Expired));
     store.takes(Duration::ZERO);
     sleep(moment(until).remaining() - 10 * MS).await;
-    assert!(is_held(&store).await);
+    assert!(is_held(&store));
     assert_eq!(broker.look(&name(), Some(lock_id)).await.unwrap().lease_end, None, "nobody is told that it is valid");
     assert_eq!(poll_fn(|cx| standing.poll_next(cx)).await, None, "it was told the last");
     assert_free_within(&store, 50 * MS).await;
@@ -118,7 +125,7 @@ async fn a_client_that_gives_up_a_lost_lock_releases_it_at_once() {
     store.is_away(true);
     assert_eq!(next(&standing).await, Event::Lost(LostReason::Expired));
     store.is_away(false);
-    assert!(is_held(&store).await);
+    assert!(is_held(&store));
     assert_eq!(broker.release(&name(), lock_id).await, Ok(Ended::Released));
     assert_free_within(&store, MS).await;
 }
@@ -175,8 +182,8 @@ async fn a_silent_session_is_told_nothing_that_would_pass_for_an_answer() {
     // What it asks now is nobody's any more.
     session.turn(|turn| turn.begin(2, LockRequest { name: LockName::new("another").unwrap(), ..ask(Mode::Once) }));
     sleep(MS).await;
-    let another = store.0.memory.look(&LockName::new("another").unwrap()).await.unwrap();
-    assert_eq!(another, LockStatus::Free);
+    let another = store.answer(&LockName::new("another").unwrap(), &Request::Look);
+    assert_eq!(another, Reply::Status(Ok(LockStatus::Free)));
     session.close(StreamEnd::Unresponsive);
     assert_eq!(next().await, None);
     drop(holder);
@@ -193,7 +200,7 @@ async fn a_silent_session_that_is_closed_after_all_releases_at_once() {
     session.silent().await;
     // It may believe in what the broker before told it.
     sleep(MS).await;
-    assert!(is_held(&store).await);
+    assert!(is_held(&store));
     session.close(StreamEnd::Closed);
     assert_free_within(&store, MS).await;
     drop(stream);
@@ -206,7 +213,7 @@ async fn a_silent_client_keeps_its_lock_for_as_long_as_it_may_believe_in_it() {
     let Event::Acquired { until, .. } = next(&standing).await else { panic!() };
     standing.end(StreamEnd::Unresponsive);
     sleep(moment(until).remaining() - 10 * MS).await;
-    assert!(is_held(&store).await);
+    assert!(is_held(&store));
     assert_free_within(&store, 50 * MS).await;
 }
 
@@ -215,7 +222,7 @@ async fn a_grant_that_a_silent_client_has_not_read_is_released_at_once() {
     let (broker, store) = broker();
     let standing = broker.begin(ask(Mode::Once)).unwrap();
     sleep(MS).await;
-    assert!(is_held(&store).await);
+    assert!(is_held(&store));
     standing.end(StreamEnd::Unresponsive);
     assert_free_within(&store, MS).await;
 }
@@ -240,7 +247,7 @@ async fn a_reattached_lock_is_kept_for_max_ttl_through_silence_but_not_through_a
             // Never read: but the client may still believe in what it was told before.
             third.end(StreamEnd::Unresponsive);
             sleep(TTL - 10 * MS).await;
-            assert!(is_held(&store).await);
+            assert!(is_held(&store));
             assert_free_within(&store, 50 * MS).await;
         }
     }
@@ -257,7 +264,7 @@ async fn a_silent_client_that_speaks_after_all_is_heard_at_once() {
         second.end(StreamEnd::Unresponsive);
         // Its own lease is over, but not what the client may have been told before the reattach.
         sleep(ttl).await;
-        assert!(is_held(&store).await);
+        assert!(is_held(&store));
         if by_release {
             assert_eq!(timeout(MS, broker.release(&name(), new)).await, Ok(Ok(Ended::Released)));
         } else {
@@ -313,7 +320,7 @@ async fn a_lock_that_somebody_else_has_deleted_is_lost_and_not_released() {
             let lock_id = acquired(&first).await;
             let waiter = waits_behind.then(|| broker.begin(ask(waiting(None))).unwrap());
             sleep(MS).await;
-            store.lets_go(lock_id.grant).await;
+            store.lets_go(lock_id.grant);
             if by_release {
                 assert_eq!(broker.release(&name(), lock_id).await, Ok(Ended::NotHeld));
             } else {
@@ -344,7 +351,7 @@ async fn a_client_that_leaves_in_mid_reattach_leaves_the_linger() {
         second.end(StreamEnd::Closed);
         let left = Moment::now();
         // The first one believes that it has it: what it renews now is not its lock any more.
-        while is_held(&store).await {
+        while is_held(&store) {
             sleep(MS).await;
         }
         let lingered = left.elapsed();
@@ -443,7 +450,7 @@ async fn a_line_behind_a_holder_goes_on_after_a_release_elsewhere() {
                 holder.end(StreamEnd::Unresponsive);
             }
             sleep(7 * MS).await;
-            store.lets_go(lock_id.grant).await;
+            store.lets_go(lock_id.grant);
             // Behind a silent client nothing is renewed; its lease ends.
             let at_last = if silent { TTL } else { TTL / 3 };
             let limit = interval.unwrap_or(POLL).mul_f64(1.2).min(at_last) + 5 * MS;
@@ -464,12 +471,12 @@ async fn a_look_that_shows_what_is_not_so_ends_nothing() {
     let waiter = broker.begin(ask(waiting(None))).unwrap();
     store.shows_nothing(true);
     sleep(2 * TTL).await;
-    assert!(is_held(&store).await);
+    assert!(is_held(&store));
     assert!(matches!(next(&holder).await, Event::Renewed { until: renewed } if renewed > until));
     // Neither is the lock of a silent client deleted, in which that may believe.
     let told = Moment::now();
     holder.end(StreamEnd::Unresponsive);
-    while is_held(&store).await && told.elapsed() < TTL {
+    while is_held(&store) && told.elapsed() < TTL {
         sleep(MS).await;
     }
     assert!(told.elapsed() >= lease(TTL) - TTL / 3, "{:?}", told.elapsed());
@@ -516,7 +523,7 @@ async fn looks_are_bounded_however_many_names_are_contended() {
 async fn the_interval_of_one_that_leaves_binds_nobody_behind_it() {
     for leaves_by_itself in [false, true] {
         let (broker, store) = broker();
-        let elsewhere = store.is_held_elsewhere().await;
+        let elsewhere = store.is_held_elsewhere();
         let max_wait = leaves_by_itself.then_some(5 * MS);
         let rarely = Mode::Wait { max_wait, poll_interval: Some(60_000 * MS) };
         let first = broker.begin(ask(rarely)).unwrap();
@@ -528,7 +535,7 @@ async fn the_interval_of_one_that_leaves_binds_nobody_behind_it() {
             first.end(StreamEnd::Closed);
         }
         assert!(matches!(next(&first).await, Event::NotAcquired { .. }));
-        store.lets_go(elsewhere).await;
+        store.lets_go(elsewhere);
         let free = Moment::now();
         acquired(&second).await;
         assert!(free.elapsed() <= POLL.mul_f64(1.2) + 5 * MS, "{:?}", free.elapsed());
@@ -538,7 +545,7 @@ async fn the_interval_of_one_that_leaves_binds_nobody_behind_it() {
         acquired(&third).await;
         third.end(StreamEnd::Closed);
         assert_free_within(&store, MS).await;
-        let elsewhere = store.is_held_elsewhere().await;
+        let elsewhere = store.is_held_elsewhere();
         let often = broker.begin(ask(polling(Some(10 * MS)))).unwrap();
         sleep(MS).await;
         let rarely = broker.begin(ask(polling(Some(1_000 * MS)))).unwrap();
@@ -546,7 +553,7 @@ async fn the_interval_of_one_that_leaves_binds_nobody_behind_it() {
         often.end(StreamEnd::Closed);
         let at_the_head = Moment::now();
         sleep(MS).await;
-        store.lets_go(elsewhere).await;
+        store.lets_go(elsewhere);
         acquired(&rarely).await;
         let waited = at_the_head.elapsed();
         assert!(waited >= 1_000 * MS && waited <= 1_205 * MS, "{waited:?}");
@@ -558,7 +565,7 @@ async fn a_head_that_leaves_while_it_polls_leaves_the_line_as_it_was() {
     for left_after in 0..40 {
         let (broker, store) = broker();
         store.takes(10 * MS);
-        let elsewhere = store.is_held_elsewhere().await;
+        let elsewhere = store.is_held_elsewhere();
         let first = broker.begin(ask(polling(Some(60_000 * MS)))).unwrap();
         let second = broker.begin(ask(waiting(None))).unwrap();
         sleep(left_after * MS / 2).await;
@@ -566,7 +573,7 @@ async fn a_head_that_leaves_while_it_polls_leaves_the_line_as_it_was() {
         if left_after % 2 == 0 {
             sleep(20 * MS).await;
         }
-        store.lets_go(elsewhere).await;
+        store.lets_go(elsewhere);
         let free = Moment::now();
         acquired(&second).await;
         assert!(free.elapsed() <= POLL.mul_f64(1.2) + 80 * MS, "left after {left_after}: {:?}", free.elapsed());
@@ -578,7 +585,7 @@ async fn a_head_that_leaves_while_it_polls_leaves_the_line_as_it_was() {
 #[tokio::test(start_paused = true)]
 async fn a_release_of_anothers_grant_here_is_not_lost_on_a_poll_under_way() {
     let (broker, store) = broker();
-    let grant = store.is_held_elsewhere().await;
+    let grant = store.is_held_elsewhere();
     store.takes(10 * MS);
     let waiter = broker.begin(ask(polling(Some(60_000 * MS)))).unwrap();
     // The poll has found the lock taken, and has not told so yet.
@@ -598,8 +605,8 @@ async fn a_release_of_anothers_grant_here_lets_the_line_behind_a_stale_holder_go
     let lock_id = acquired(&holder).await;
     let waiter = broker.begin(ask(polling(Some(60_000 * MS)))).unwrap();
     sleep(MS).await;
-    store.lets_go(lock_id.grant).await;
-    let grant = store.is_held_elsewhere().await;
+    store.lets_go(lock_id.grant);
+    let grant = store.is_held_elsewhere();
     let lock_id = LockId { grant, token: FencingToken::new(1).unwrap(), linger: Duration::ZERO };
     assert_eq!(broker.release(&name(), lock_id).await, Ok(Ended::Released));
     timeout(10 * MS, acquired(&waiter)).await.expect("at once");
@@ -686,7 +693,7 @@ async fn a_broker_that_drains_keeps_what_is_held_and_lets_waiters_go() {
     holder.end(StreamEnd::Closed);
     drop(holder);
     broker.drained().await;
-    assert!(!is_held(&store).await);
+    assert!(!is_held(&store));
 }
 
 #[tokio::test(start_paused = true)]
@@ -705,18 +712,23 @@ async fn nothing_asks_the_store_when_all_is_over() {
 // ---- the store --------------------------------------------------------------------------------------------------
 
 /// The embedded store behind a network. Cloning shares it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 struct Network(Arc<Behind>);
 
-#[derive(Debug)]
 struct Behind {
-    memory: MemoryStore,
+    memory: Mutex<MemoryStore>,
     takes_micros: AtomicU64,
     lost_answers: AtomicU32,
-    away: watch::Sender<bool>,
+    away: AtomicBool,
     /// A look finds nothing, whatever there is.
     shows_nothing: AtomicBool,
     looks: AtomicU32,
+}
+
+/// What a broker has of it: commands under way as well.
+struct Carrier {
+    network: Network,
+    under_way: FuturesUnordered<BoxFuture<'static, StoreEvent>>,
 }
 
 impl Network {
@@ -730,114 +742,122 @@ impl Network {
         self.0.lost_answers.store(count, Ordering::Relaxed);
     }
 
-    /// Looks for lines find nothing from now on, whatever there is.
+    /// Looks for queues find nothing from now on, whatever there is.
     fn shows_nothing(&self, nothing: bool) {
         self.0.shows_nothing.store(nothing, Ordering::Relaxed);
     }
 
-    /// How many looks there have been for lines behind holders.
+    /// How many looks there have been for queues behind holders.
     fn looks(&self) -> u32 {
         self.0.looks.load(Ordering::Relaxed)
     }
 
     /// Another broker is granted the lock.
-    async fn is_held_elsewhere(&self) -> GrantId {
+    fn is_held_elsewhere(&self) -> GrantId {
         let id = grant_id();
-        assert!(matches!(self.0.memory.grant(&name(), id, 3_600).await, Ok(Granted::Yes(_))));
+        let granted = self.answer(&name(), &Request::Grant { id, ttl: 3_600 });
+        assert!(matches!(granted, Reply::Granted(Ok(Granted::Yes(_)))));
         id
     }
 
     /// Another broker releases this grant.
-    async fn lets_go(&self, id: GrantId) {
-        assert_eq!(self.0.memory.remove(&name(), ItemState::Held(id)).await, Ok(Change::Done));
+    fn lets_go(&self, id: GrantId) {
+        let removed = self.answer(&name(), &Request::Remove { state: ItemState::Held(id) });
+        assert_eq!(removed, Reply::Changed(Ok(Change::Done)));
+    }
+
+    /// Looks past the network.
+    fn status(&self) -> LockStatus {
+        let Reply::Status(Ok(status)) = self.answer(&name(), &Request::Look) else { panic!("a look shows a status") };
+        status
     }
 
     /// Commands do not even get there.
     fn is_away(&self, away: bool) {
-        self.0.away.send_replace(away);
+        self.0.away.store(away, Ordering::Relaxed);
     }
 
-    async fn carry<T>(&self, command: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    fn answer(&self, name: &LockName, request: &Request) -> Reply {
+        self.0.memory.lock().unwrap().answer(name, request)
+    }
+
+    async fn carry(self, name: LockName, request: Request) -> Reply {
+        if matches!(request, Request::Stands(_)) {
+            self.0.looks.fetch_add(1, Ordering::Relaxed);
+        }
         let half = Duration::from_micros(self.0.takes_micros.load(Ordering::Relaxed) / 2);
         sleep(half).await;
-        if *self.0.away.borrow() {
+        if self.0.away.load(Ordering::Relaxed) {
             let cause = Cause::StoreUnavailable;
-            return Err(StoreError::Unavailable { why: "away".into(), cause, retry_after: None });
+            return failed(&request, StoreError::Unavailable { why: "away".into(), cause, retry_after: None });
         }
-        let result = command.await;
+        let reply = self.answer(&name, &request);
         sleep(half).await;
         let losing = |left: u32| left.checked_sub(1);
         if self.0.lost_answers.fetch_update(Ordering::Relaxed, Ordering::Relaxed, losing).is_ok() {
-            return Err(StoreError::Uncertain { why: "the answer was lost".into() });
+            return failed(&request, StoreError::Uncertain { why: "the answer was lost".into() });
         }
-        result
+        match reply {
+            Reply::Stands(Ok(stands)) => Reply::Stands(Ok(stands && !self.0.shows_nothing.load(Ordering::Relaxed))),
+            reply => reply,
+        }
     }
 }
 
-impl LockStore for Network {
-    async fn grant(&self, name: &LockName, id: GrantId, ttl: u32) -> Result<Granted, StoreError> {
-        self.carry(self.0.memory.grant(name, id, ttl)).await
+fn failed(request: &Request, error: StoreError) -> Reply {
+    match request {
+        Request::Grant { .. } | Request::HandOver { .. } => Reply::Granted(Err(error)),
+        Request::Look => Reply::Status(Err(error)),
+        Request::Stands(_) => Reply::Stands(Err(error)),
+        Request::Watch { .. } => Reply::Watching(Watch::No),
+        _ => Reply::Changed(Err(error)),
     }
+}
 
-    async fn hand_over(&self, name: &LockName, from: GrantId, to: GrantId, ttl: u32) -> Result<Granted, StoreError> {
-        self.carry(self.0.memory.hand_over(name, from, to, ttl)).await
-    }
-
-    async fn renew(&self, name: &LockName, state: ItemState, owner: &Owner, ttl: u32) -> Result<Change, StoreError> {
-        self.carry(self.0.memory.renew(name, state, owner, ttl)).await
-    }
-
-    async fn replace(&self, name: &LockName, from: GrantId, to: GrantId, ttl: u32) -> Result<Change, StoreError> {
-        self.carry(self.0.memory.replace(name, from, to, ttl)).await
-    }
-
-    async fn linger(
-        &self,
-        name: &LockName,
-        from: GrantId,
-        to: LingerId,
-        ttl: u32,
-        certain: bool,
-    ) -> Result<Change, StoreError> {
-        self.carry(self.0.memory.linger(name, from, to, ttl, certain)).await
-    }
-
-    async fn remove(&self, name: &LockName, state: ItemState) -> Result<Change, StoreError> {
-        self.carry(self.0.memory.remove(name, state)).await
-    }
-
-    async fn look(&self, name: &LockName) -> Result<LockStatus, StoreError> {
-        self.carry(self.0.memory.look(name)).await
-    }
-
-    async fn stands(&self, name: &LockName, id: GrantId) -> Result<bool, StoreError> {
-        self.0.looks.fetch_add(1, Ordering::Relaxed);
-        let found = self.carry(self.0.memory.stands(name, id)).await?;
-        Ok(found && !self.0.shows_nothing.load(Ordering::Relaxed))
-    }
-
-    fn describe(&self, name: &LockName, id: GrantId, owner: &Owner, ttl: u32) {
-        self.0.memory.describe(name, id, owner, ttl);
+impl LockStore for Carrier {
+    fn traits(&self) -> StoreTraits {
+        StoreTraits { is_shared: true, can_be_woken: false }
     }
 
     fn ready(&self) -> watch::Receiver<bool> {
-        self.0.memory.ready()
+        self.network.0.memory.lock().unwrap().ready()
+    }
+
+    fn take(&mut self, orders: &mut Vec<Order>, _: &mut Vec<StoreEvent>) {
+        for order in orders.drain(..) {
+            match order {
+                Order::Ask(id, name, request) => {
+                    let network = self.network.clone();
+                    let carried = async move { StoreEvent::Answer(id, network.carry(name, request).await) };
+                    self.under_way.push(Box::pin(carried));
+                }
+                Order::GiveUp(_) => {}
+                Order::Note(name, note) => self.network.0.memory.lock().unwrap().note(&name, note),
+            }
+        }
+    }
+
+    async fn drive(&mut self, events: &mut Vec<StoreEvent>) {
+        match self.under_way.next().await {
+            Some(event) => events.push(event),
+            None => std::future::pending().await,
+        }
     }
 }
 
 // ---- helpers ----------------------------------------------------------------------------------------------------
 
-fn broker() -> (Broker<Network>, Network) {
+fn broker() -> (Broker, Network) {
     broker_for(1_000)
 }
 
-fn broker_for(locks: usize) -> (Broker<Network>, Network) {
+fn broker_for(locks: usize) -> (Broker, Network) {
     clock::follow_tokio();
     let behind = Behind {
-        memory: MemoryStore::new(),
+        memory: Mutex::new(MemoryStore::new()),
         takes_micros: AtomicU64::new(0),
         lost_answers: AtomicU32::new(0),
-        away: watch::Sender::new(false),
+        away: AtomicBool::new(false),
         shows_nothing: AtomicBool::new(false),
         looks: AtomicU32::new(0),
     };
@@ -845,7 +865,8 @@ fn broker_for(locks: usize) -> (Broker<Network>, Network) {
     let locks = NonZeroUsize::new(locks).unwrap();
     let settings =
         Settings { default_ttl: TTL, max_ttl: TTL, poll_interval: POLL, max_locks: locks, max_waiters: locks };
-    (Broker::new(store.clone(), settings, &Metrics::default()), store)
+    let carrier = Carrier { network: store.clone(), under_way: FuturesUnordered::new() };
+    (Broker::new(carrier, settings, &Metrics::default()), store)
 }
 
 fn name() -> LockName {
@@ -891,26 +912,25 @@ async fn after_renewals(standing: &ClientStream) -> Event {
     }
 }
 
-async fn held(broker: &Broker<Network>) -> ClientStream {
+async fn held(broker: &Broker) -> ClientStream {
     let standing = broker.begin(ask(Mode::Once)).unwrap();
     acquired(&standing).await;
     standing
 }
 
-/// Looks past the network.
-async fn is_held(store: &Network) -> bool {
-    store.0.memory.look(&name()).await.unwrap() != LockStatus::Free
+fn is_held(store: &Network) -> bool {
+    store.status() != LockStatus::Free
 }
 
 async fn assert_free_within(store: &Network, limit: Duration) {
     let asked = Moment::now();
     // Whatever is ready to run does so before the clock moves.
     sleep(Duration::from_micros(1)).await;
-    while is_held(store).await {
+    while is_held(store) {
         assert!(asked.elapsed() < limit, "still held after {:?}", asked.elapsed());
         sleep(MS).await;
     }
     // And stays free: nothing lands later.
     sleep(Duration::from_secs(1)).await;
-    assert!(!is_held(store).await, "held again");
+    assert!(!is_held(store), "held again");
 }

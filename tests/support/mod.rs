@@ -15,6 +15,7 @@ mod memcached;
 mod process;
 mod proxy;
 mod scrape;
+mod store;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -30,6 +31,7 @@ pub use memcached::Memcached;
 pub use process::{Process, show_logs};
 pub use proxy::Proxy;
 pub use scrape::{Answer, Scrape, http};
+pub use store::Asked;
 
 /// The deadline of what should happen at once: generous, because two cores may be compiling next door.
 pub const SOON: Duration = Duration::from_secs(10);

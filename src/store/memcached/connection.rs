@@ -4,12 +4,19 @@
 //! those behind it are never read. So commands are written by a second handle of the same socket, and each answer is
 //! received by itself.
 
-use memcache::exp::{AsyncMetaConnection, Error, MetaCommand, MetaResponse};
+use std::io;
+use std::time::Duration;
+
+use lockbroker_core::command::{Command, Reply};
+use memcache::exp::{AsyncMetaConnection, Error};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
-/// What a memcached said to one command, or, by a SERVER_ERROR, why it did not carry it out.
-pub(super) type Said = Result<MetaResponse, String>;
+use super::wire::{self, Wire};
+
+/// How long one exchange with a memcached, or one step of connecting, may take.
+pub(super) const BOUND: Duration = Duration::from_secs(1);
 
 /// Commands go up together and are answered in their order, a line each.
 pub(super) struct Connection {
@@ -19,13 +26,13 @@ pub(super) struct Connection {
 
 impl Connection {
     /// On a socket on which nothing is under way.
-    pub(super) fn new(stream: TcpStream) -> std::io::Result<Connection> {
+    pub(super) fn new(stream: TcpStream) -> io::Result<Connection> {
         let stream = stream.into_std()?;
         let commands = TcpStream::from_std(stream.try_clone()?)?;
         Ok(Connection { commands, answers: AsyncMetaConnection::from_stream(TcpStream::from_std(stream)?) })
     }
 
-    /// Sends the commands and reads what is said to each.
+    /// Sends the commands, and reads what is said to each within [`BOUND`].
     ///
     /// # Errors
     /// Nobody knows what any of them came to, nor to which the next answer belongs: the connection is of no use any
@@ -33,27 +40,32 @@ impl Connection {
     ///
     /// # Cancel safety
     /// As after an error.
-    pub(super) async fn exchange(&mut self, commands: &[MetaCommand]) -> Result<Vec<Said>, Error> {
+    pub(super) async fn exchange(&mut self, wire: &Wire, commands: &[Command]) -> Result<Vec<Reply>, Error> {
+        match timeout(BOUND, self.exchange_in_time(wire, commands)).await {
+            Ok(result) => result,
+            Err(_) => Err(io::Error::from(io::ErrorKind::TimedOut).into()),
+        }
+    }
+
+    async fn exchange_in_time(&mut self, wire: &Wire, commands: &[Command]) -> Result<Vec<Reply>, Error> {
         let mut payload = Vec::new();
         for command in commands {
-            command.encode_into(&mut payload)?;
+            wire.command(command).encode_into(&mut payload)?;
         }
         self.commands.write_all(&payload).await?;
         let mut said = Vec::with_capacity(commands.len());
-        for _ in commands {
+        for command in commands {
             said.push(match self.answers.receive().await {
-                Ok(response) => Ok(response),
+                Ok(response) => wire::read(command, &response).ok_or_else(|| odd(&format!("{:?}", response.rc())))?,
                 // One line, whatever the command was: the next one is the next command's.
-                Err(Error::Server(why)) => Err(why),
+                Err(Error::Server(why)) => wire::read_refusal(&why),
                 Err(error) => return Err(error),
             });
         }
         Ok(said)
     }
+}
 
-    /// As [`exchange`](Connection::exchange), where one refusal spoils all.
-    pub(super) async fn all(&mut self, commands: &[MetaCommand]) -> Result<Vec<MetaResponse>, Error> {
-        let said = self.exchange(commands).await?;
-        said.into_iter().map(|said| said.map_err(Error::Server)).collect()
-    }
+fn odd(what: &str) -> Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("it answered {what}")).into()
 }

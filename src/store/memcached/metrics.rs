@@ -1,8 +1,10 @@
 //! The metrics of shards.
 
+use std::time::Duration;
+
 use crate::metrics::{Buckets, Counter, Counters, Gauge, Gauges, Histogram, Histograms, Metrics};
-use crate::store::StoreError;
-use crate::store::memcached::epoch::Distrust;
+use lockbroker_core::shard::{Distrust, ShardState, ShardStatus};
+use lockbroker_core::store::{Reply, StoreError};
 
 /// Buckets from 0.1 ms to 1.6 s; no exchange takes longer than a second.
 const LATENCIES: Buckets = Buckets { first: 0.0001, factor: 4.0, count: 8 };
@@ -30,7 +32,7 @@ pub(super) struct ShardMetrics {
     pub(super) is_unsafe: Gauge,
     distrusted: [(Distrust, Gauge); 3],
     /// The number of jobs that wait for a batch.
-    pub(super) waiting: Gauge,
+    waiting: Gauge,
     /// The time from sending a batch to its answer, or to giving it up.
     pub(super) batch: Histogram,
     /// The number of commands in a batch.
@@ -43,19 +45,6 @@ pub(super) struct ErrorMetrics {
     unavailable: Counter,
     uncertain: Counter,
     full: Counter,
-}
-
-/// The state of a shard.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ShardState {
-    /// Cannot be reached, or has not yet said what it is.
-    Connecting,
-    /// Cannot keep locks, or belongs to others.
-    Refused,
-    /// Waits in quarantine, and grants nothing.
-    Closed,
-    /// Grants locks.
-    Open,
 }
 
 impl StoreMetrics {
@@ -105,7 +94,12 @@ impl StoreMetrics {
             batch: self.batch.of(&[label]),
             commands: self.commands.of(&[label]),
         };
-        shard.show(ShardState::Connecting, 0);
+        shard.show(&ShardStatus {
+            state: ShardState::Connecting,
+            quarantine: Duration::ZERO,
+            distrust: None,
+            waiting: 0,
+        });
         let errors =
             ErrorMetrics { unavailable: error("unavailable"), uncertain: error("uncertain"), full: error("full") };
         (shard, errors)
@@ -113,24 +107,29 @@ impl StoreMetrics {
 }
 
 impl ShardMetrics {
-    /// Shows how the shard serves, and for how many seconds it will still grant nothing.
-    pub(super) fn show(&self, state: ShardState, quarantine: u32) {
+    /// Shows how the shard is.
+    pub(super) fn show(&self, status: &ShardStatus) {
+        let ShardStatus { state, quarantine, distrust, waiting } = *status;
         for (each, gauge) in &self.states {
             gauge.set(*each == state);
         }
-        self.quarantine.set(quarantine);
-    }
-
-    /// Shows why the shard is not trusted, if it is not.
-    pub(super) fn show_distrust(&self, why: Option<Distrust>) {
+        // An hour at the most.
+        self.quarantine.set(quarantine.as_secs_f64().ceil() as u32);
         for (each, gauge) in &self.distrusted {
-            gauge.set(why == Some(*each));
+            gauge.set(distrust == Some(*each));
         }
+        self.waiting.set(i64::try_from(waiting).unwrap_or(i64::MAX));
     }
 }
 
 impl ErrorMetrics {
-    pub(super) fn count(&self, error: &StoreError) {
+    /// Counts an answer that tells of an error.
+    pub(super) fn count(&self, reply: &Reply) {
+        let error = match reply {
+            Reply::Granted(Err(error)) | Reply::Changed(Err(error)) => error,
+            Reply::Status(Err(error)) | Reply::Stands(Err(error)) => error,
+            _ => return,
+        };
         match error {
             StoreError::Unavailable { .. } => self.unavailable.inc(),
             StoreError::Uncertain { .. } => self.uncertain.inc(),

@@ -1,33 +1,18 @@
 //! Opens shards: chooses the first fencing token of a new epoch, and does what operators ask for by hand.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime};
 
-use memcache::exp::{MetaCommand, MetaResponse};
-use tokio::time::timeout;
+use lockbroker_core::command::{Command, Reply};
+use lockbroker_core::shard::state_item::{Epoch, Generation, Stamp, StateItem, Unusable, Witness};
+use lockbroker_core::shard::{LIVES, PLACES, fingerprint, first_token, protocol};
+use rand::RngExt;
 
-use super::commands::{self, Keys};
 use super::connection::Connection;
-use super::placement::fingerprint;
-use super::server::{BOUND, dial};
-use super::state_item::{Epoch, Generation, Stamp, StateItem, Unusable, Witness};
+use super::outside::wall_micros;
+use super::server::dial;
+use super::wire::Wire;
 use super::{MemcachedSettings, ShardAddress, presence};
 use crate::lock::FencingToken;
-
-/// The beginning of 2024 and of 2038, in seconds since 1970. A clock outside is not set, and memcached's absolute
-/// times end in January 2038.
-const SANE_CLOCK: std::ops::Range<u64> = 1_704_067_200..2_145_916_800;
-/// The least distance from the highest token that this broker has seen to the first of a new epoch (R17).
-const TOKEN_GAP: u64 = 1_000_000;
-
-/// Returns the number after which the fencing tokens of a new epoch begin: the wall clock in microseconds, or a number
-/// above `highest_seen` if that clock was set back. Returns none if the wall clock cannot be right.
-pub(super) fn start(highest_seen: u64) -> Option<u64> {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?;
-    let micros = u64::try_from(now.as_micros()).ok()?;
-    let start = micros.max(highest_seen + TOKEN_GAP);
-    (SANE_CLOCK.contains(&now.as_secs()) && start < FencingToken::LIMIT).then_some(start)
-}
 
 /// The number of places for brokers' notes that one exchange looks at.
 const LOOKED_AT_ONCE: usize = 512;
@@ -57,9 +42,9 @@ pub enum Opened {
 /// # Cancel safety
 /// Shards that have been opened stay open.
 pub async fn open(settings: &MemcachedSettings) -> Vec<(ShardAddress, Result<Opened, String>)> {
-    let keys = Keys::new(&settings.key_prefix);
-    let ours = fingerprint(&settings.shards, settings.max_ttl);
-    let reached = reach(settings, &keys).await;
+    let wire = &Wire::new(&settings.key_prefix);
+    let ours = fingerprint(&settings.members(), settings.max_ttl);
+    let reached = reach(settings, wire).await;
     let contradicts = |found: &Result<(Connection, StateItem), String>| match found {
         Ok((_, StateItem::Shows { fingerprint, .. })) => *fingerprint != ours,
         Ok((_, StateItem::Unusable { .. })) => true,
@@ -78,7 +63,7 @@ pub async fn open(settings: &MemcachedSettings) -> Vec<(ShardAddress, Result<Ope
                      --max-ttl, or to another version (use the brokers' own, or `lockbroker shard adopt`)"
                     .to_owned())
             }
-            Ok((connection, state)) => open_one(connection, &keys, Stamp::fresh(generation), ours, state).await,
+            Ok((connection, state)) => open_one(connection, wire, fresh(generation), ours, state).await,
         };
         results.push((shard.clone(), result));
     }
@@ -107,12 +92,12 @@ fn highest_generation(states: impl Iterator<Item = StateItem>) -> Option<Generat
 /// # Cancel safety
 /// Shards already adopted stay so; call it again.
 pub async fn adopt(settings: &MemcachedSettings, force: bool) -> Vec<(ShardAddress, Result<(), String>)> {
-    let keys = Keys::new(&settings.key_prefix);
-    let ours = fingerprint(&settings.shards, settings.max_ttl);
+    let wire = &Wire::new(&settings.key_prefix);
+    let ours = fingerprint(&settings.members(), settings.max_ttl);
     let mut surveys = Vec::new();
-    for found in reach(settings, &keys).await {
+    for found in reach(settings, wire).await {
         surveys.push(match found {
-            Ok((connection, state)) => survey(connection, &keys, state).await,
+            Ok((connection, state)) => survey(connection, wire, state).await,
             Err(why) => Err(why),
         });
     }
@@ -126,14 +111,14 @@ pub async fn adopt(settings: &MemcachedSettings, force: bool) -> Vec<(ShardAddre
     let generation = last.map_or(Some(Generation::FIRST), Generation::next);
     let mut results = Vec::new();
     for (shard, survey) in settings.shards.iter().zip(surveys) {
-        let result = match (survey, start(highest), generation) {
+        let result = match (survey, first_token(wall_micros(), highest), generation) {
             (Err(why), ..) => Err(why),
             (Ok(_), ..) if !all_reached => Err("not touched: another shard was not to be had".to_owned()),
             (Ok(_), ..) if let Some(running) = &running => Err(running.clone()),
             (Ok(_), None, _) => Err(WRONG_CLOCK.to_owned()),
             (Ok(_), _, None) => Err(LAST_GENERATION.to_owned()),
             (Ok(survey), Some(start), Some(generation)) => {
-                adopt_one(survey, &keys, Stamp::fresh(generation), ours, start).await
+                adopt_one(survey, wire, fresh(generation), ours, start).await
             }
         };
         results.push((shard.clone(), result));
@@ -151,34 +136,34 @@ struct Survey {
 }
 
 /// Returns the highest token of an epoch; 0 if it has none.
-async fn highest_token(connection: &mut Connection, keys: &Keys, epoch: Epoch) -> Result<u64, String> {
-    let responses = exchange(connection, vec![keys.highest_token(epoch)]).await?;
-    let token = commands::read_fence(&responses[0]).map_err(|error| error.to_string())?;
+async fn highest_token(connection: &mut Connection, wire: &Wire, epoch: Epoch) -> Result<u64, String> {
+    let responses = exchange(connection, wire, vec![protocol::highest_token(epoch)]).await?;
+    let token = protocol::read_fence(&responses[0]).map_err(|error| error.to_string())?;
     Ok(token.map_or(0, FencingToken::get))
 }
 
 /// Reads a shard's highest token, and the brokers that have noted themselves there: adopting depends on both.
-async fn survey(mut connection: Connection, keys: &Keys, state: StateItem) -> Result<Survey, String> {
+async fn survey(mut connection: Connection, wire: &Wire, state: StateItem) -> Result<Survey, String> {
     let token = match state {
         StateItem::Missing => 0,
         StateItem::Shows { stamp: Stamp { epoch, .. }, .. }
         | StateItem::Unusable { why: Unusable::Older { epoch }, .. } => {
-            highest_token(&mut connection, keys, epoch).await?
+            highest_token(&mut connection, wire, epoch).await?
         }
         StateItem::Unusable { why, .. } => return Err(format!("not touched: {why}")),
     };
     let mut brokers = Vec::new();
-    let places: Vec<u16> = (0..presence::PLACES).collect();
+    let places: Vec<u16> = (0..PLACES).collect();
     for places in places.chunks(LOOKED_AT_ONCE) {
-        let looks = places.iter().map(|place| keys.look_for_broker(*place)).collect();
-        brokers.extend(exchange(&mut connection, looks).await?.iter().filter_map(presence::read));
+        let looks = places.iter().map(|place| protocol::look_for_broker(*place)).collect();
+        brokers.extend(exchange(&mut connection, wire, looks).await?.iter().filter_map(presence::read));
     }
     Ok(Survey { connection, state, token, brokers })
 }
 
 /// Lists the brokers that are in the way of adopting shards.
 fn still_running(brokers: Vec<presence::Seen>) -> String {
-    let lives = presence::LIVES;
+    let lives = LIVES;
     let shown: Vec<_> = brokers.iter().take(MAX_SHOWN).map(ToString::to_string).collect();
     let more = if brokers.len() > MAX_SHOWN { "; and others" } else { "" };
     format!(
@@ -188,19 +173,19 @@ fn still_running(brokers: Vec<presence::Seen>) -> String {
     )
 }
 
-async fn adopt_one(survey: Survey, keys: &Keys, stamp: Stamp, ours: u64, start: u64) -> Result<(), String> {
+async fn adopt_one(survey: Survey, wire: &Wire, stamp: Stamp, ours: u64, start: u64) -> Result<(), String> {
     let Survey { mut connection, state, .. } = survey;
     // The tokens first: once its state shows, the shard is open.
-    let mut batch = vec![keys.open(stamp.epoch, start)];
+    let mut batch = vec![protocol::open(stamp.epoch, start)];
     // By compare: should the deletion land late, it meets another S, and does nothing.
     match state {
         StateItem::Missing => {}
-        StateItem::Shows { stamp, .. } => batch.push(keys.forget_state(stamp.cas())),
-        StateItem::Unusable { cas, .. } => batch.push(keys.forget_state(cas)),
+        StateItem::Shows { stamp, .. } => batch.push(protocol::forget_s(stamp.cas())),
+        StateItem::Unusable { cas, .. } => batch.push(protocol::forget_s(cas)),
     }
-    batch.extend([keys.begin(stamp, ours), keys.witness()]);
-    let responses = exchange(&mut connection, batch).await?;
-    match responses.last().map(commands::read_witness) {
+    batch.extend([protocol::begin(stamp, ours), protocol::witness()]);
+    let responses = exchange(&mut connection, wire, batch).await?;
+    match responses.last().map(protocol::read_witness) {
         Some(Ok(Witness::Shows(shown))) if shown == stamp => Ok(()),
         Some(Err(error)) => Err(error.to_string()),
         _ => Err("a broker set it up meanwhile: stop all brokers first".to_owned()),
@@ -208,29 +193,29 @@ async fn adopt_one(survey: Survey, keys: &Keys, stamp: Stamp, ours: u64, start: 
 }
 
 /// Connects to every shard and reads its state.
-async fn reach(settings: &MemcachedSettings, keys: &Keys) -> Vec<Result<(Connection, StateItem), String>> {
+async fn reach(settings: &MemcachedSettings, wire: &Wire) -> Vec<Result<(Connection, StateItem), String>> {
     let mut reached = Vec::new();
     for shard in &settings.shards {
         reached.push(match dial(shard, None).await {
-            Ok(dialled) => match dialled.facts.refusal(settings.allow_unsafe) {
-                None => look(dialled.connection, keys).await,
+            Ok((connection, _, facts)) => match facts.refusal(settings.allow_unsafe) {
+                None => look(connection, wire).await,
                 Some(why) => Err(format!("cannot keep locks: {why}")),
             },
-            Err(unreached) => Err(unreached.why),
+            Err(unreached) => Err(unreached.why.to_string()),
         });
     }
     reached
 }
 
-async fn look(mut connection: Connection, keys: &Keys) -> Result<(Connection, StateItem), String> {
-    let responses = exchange(&mut connection, vec![keys.read_state()]).await?;
-    let state = commands::read_state(&responses[0]).map_err(|error| error.to_string())?;
+async fn look(mut connection: Connection, wire: &Wire) -> Result<(Connection, StateItem), String> {
+    let responses = exchange(&mut connection, wire, vec![protocol::read_s()]).await?;
+    let state = protocol::read_state(&responses[0]).map_err(|error| error.to_string())?;
     Ok((connection, state))
 }
 
 async fn open_one(
     mut connection: Connection,
-    keys: &Keys,
+    wire: &Wire,
     fresh: Stamp,
     ours: u64,
     state: StateItem,
@@ -239,38 +224,33 @@ async fn open_one(
         StateItem::Shows { stamp, .. } => stamp.epoch,
         StateItem::Unusable { why, .. } => return Err(why.to_string()),
         StateItem::Missing => {
-            let responses = exchange(&mut connection, vec![keys.begin(fresh, ours), keys.read_state()]).await?;
-            match commands::read_state(&responses[1]).map_err(|error| error.to_string())? {
+            let responses =
+                exchange(&mut connection, wire, vec![protocol::begin(fresh, ours), protocol::read_s()]).await?;
+            match protocol::read_state(&responses[1]).map_err(|error| error.to_string())? {
                 StateItem::Shows { stamp, fingerprint } if fingerprint == ours => stamp.epoch,
                 _ => return Err("somebody else set the shard up meanwhile".to_owned()),
             }
         }
     };
-    let start = start(0).ok_or(WRONG_CLOCK)?;
-    let responses = exchange(&mut connection, vec![keys.highest_token(epoch), keys.open(epoch, start)]).await?;
-    match commands::read_fence(&responses[0]).map_err(|error| error.to_string())? {
+    let start = first_token(wall_micros(), 0).ok_or(WRONG_CLOCK)?;
+    let responses =
+        exchange(&mut connection, wire, vec![protocol::highest_token(epoch), protocol::open(epoch, start)]).await?;
+    match protocol::read_fence(&responses[0]).map_err(|error| error.to_string())? {
         Some(_) => Ok(Opened::WasOpen),
         None => Ok(Opened::Opened),
     }
 }
 
-async fn exchange(connection: &mut Connection, batch: Vec<MetaCommand>) -> Result<Vec<MetaResponse>, String> {
-    match timeout(BOUND, connection.all(&batch)).await {
-        Ok(Ok(responses)) => Ok(responses),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!("no answer within {:?}", Duration::from_secs(BOUND.as_secs()))),
-    }
+/// Returns a stamp that nobody has used before.
+fn fresh(generation: Generation) -> Stamp {
+    Stamp { epoch: Epoch::from_random(rand::rng().random()), generation }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tokens_of_a_new_epoch_come_after_all_that_was_seen() {
-        let now = start(0).expect("this machine's clock is right");
-        assert!(now > 1_704_067_200_000_000);
-        assert_eq!(start(now * 2), Some(now * 2 + TOKEN_GAP));
-        assert_eq!(start(FencingToken::LIMIT), None);
+/// Exchanges commands for answers, where one refusal spoils all.
+async fn exchange(connection: &mut Connection, wire: &Wire, batch: Vec<Command>) -> Result<Vec<Reply>, String> {
+    let said = connection.exchange(wire, &batch).await.map_err(|error| error.to_string())?;
+    match said.iter().find(|said| matches!(said, Reply::Refused(_))) {
+        Some(_) => Err("it refused: it may have no memory left".to_owned()),
+        None => Ok(said),
     }
 }

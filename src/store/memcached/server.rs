@@ -4,18 +4,17 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::ShardAddress;
-use super::connection::Connection;
 use lockbroker_core::failure::Cause;
+use lockbroker_core::shard::{Dialled, LinkId, Process, Unreached};
 
-/// How long one exchange with a memcached, or one step of connecting, may take.
-pub(super) const BOUND: Duration = Duration::from_secs(1);
+use super::ShardAddress;
+use super::connection::{BOUND, Connection};
 
 /// The oldest memcached with the `E` flag on `ma` and `md`.
 const OLDEST: Version = Version(1, 6, 27);
@@ -172,65 +171,55 @@ impl ServerFacts {
     }
 }
 
-/// One memcached process. Another one has another memory, and a clock of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Process {
-    pid: u64,
-    /// In seconds since 1970, by its own wall clock.
-    began: u64,
-}
-
-/// A connection on which the server has said what it is.
-pub(super) struct Dialled {
-    pub(super) connection: Connection,
-    pub(super) address: SocketAddr,
-    pub(super) facts: ServerFacts,
+/// Connects as the shards ask for it: to `address`, or to what the shard's name resolves to.
+pub(super) async fn connect(
+    shard: &ShardAddress,
+    address: Option<SocketAddr>,
+    link: LinkId,
+    allow_unsafe: bool,
+) -> Result<(Connection, Dialled, ServerFacts), Unreached> {
+    let (connection, address, facts) = dial(shard, address).await?;
+    let refusal = facts.refusal(allow_unsafe).map(Into::into);
+    let dialled = Dialled { link, address, process: facts.process(), refusal };
+    Ok((connection, dialled, facts))
 }
 
 /// Resolves the shard's name unless `address` says where the other connections lead, connects, and asks the
 /// server what it is. The error is for the person who reads it.
 ///
 /// A name with several addresses stands for the lowest of them, for all brokers have to meet at one server.
-pub(super) async fn dial(shard: &ShardAddress, address: Option<SocketAddr>) -> Result<Dialled, Unreached> {
+pub(super) async fn dial(
+    shard: &ShardAddress,
+    address: Option<SocketAddr>,
+) -> Result<(Connection, SocketAddr, ServerFacts), Unreached> {
     let address = match address {
         Some(address) => address,
         None => resolve(shard).await?,
     };
     let mut stream = within("connecting", TcpStream::connect(address)).await?;
-    stream.set_nodelay(true).map_err(|error| error.to_string())?;
+    stream.set_nodelay(true).map_err(|error| unreached(error.to_string()))?;
     let facts = within("asking for version and settings", ask(&mut stream)).await?;
-    let connection = Connection::new(stream).map_err(|error| error.to_string())?;
-    Ok(Dialled { connection, address, facts })
+    let connection = Connection::new(stream).map_err(|error| unreached(error.to_string()))?;
+    Ok((connection, address, facts))
 }
 
-/// Why there is no connection to a server.
-#[derive(Debug)]
-pub(super) struct Unreached {
-    /// The explanation, for the person who reads it.
-    pub(super) why: String,
-    /// The reason, for programs. It says if another try may help, or only the operator.
-    pub(super) reason: Cause,
-}
-
-impl From<String> for Unreached {
-    fn from(why: String) -> Unreached {
-        Unreached { why, reason: Cause::StoreUnavailable }
-    }
+fn unreached(why: String) -> Unreached {
+    Unreached { why: why.into(), reason: Cause::StoreUnavailable }
 }
 
 async fn resolve(shard: &ShardAddress) -> Result<SocketAddr, Unreached> {
     let addresses = within("resolving the name", tokio::net::lookup_host((shard.host.as_str(), shard.port))).await?;
-    addresses.min().ok_or_else(|| "the name has no address".to_owned().into())
+    addresses.min().ok_or_else(|| unreached("the name has no address".to_owned()))
 }
 
 async fn within<T>(what: &str, step: impl Future<Output = std::io::Result<T>>) -> Result<T, Unreached> {
     match timeout(BOUND, step).await {
         Ok(Ok(done)) => Ok(done),
         Ok(Err(error)) if error.kind() == ErrorKind::Unsupported => {
-            Err(Unreached { why: format!("{what}: {error}"), reason: Cause::StoreRefused })
+            Err(Unreached { why: format!("{what}: {error}").into(), reason: Cause::StoreRefused })
         }
-        Ok(Err(error)) => Err(format!("{what}: {error}").into()),
-        Err(_) => Err(format!("{what}: no answer within {BOUND:?}").into()),
+        Ok(Err(error)) => Err(unreached(format!("{what}: {error}"))),
+        Err(_) => Err(unreached(format!("{what}: no answer within {BOUND:?}"))),
     }
 }
 

@@ -11,9 +11,12 @@
 //! and the place of `FF`, so that every version can tell that another one is needed.
 
 use std::fmt;
+use std::sync::Arc;
+
+use crate::command::Value;
 
 /// The format of what brokers keep in memcached. Format 1 had no number: its epoch was in the value of S.
-pub(super) const FORMAT: u64 = 2;
+pub const FORMAT: u64 = 2;
 
 /// The digits of a value of S, in every format that has a number.
 const VALUE_DIGITS: usize = 20;
@@ -28,24 +31,26 @@ const FINGERPRINT_AT: u64 = 1_000;
 const FORMATS: u64 = 100;
 const GENERATIONS: u64 = 100_000;
 /// Fingerprints have nine decimal digits.
-pub(super) const FINGERPRINTS: u64 = 1_000_000_000;
+pub const FINGERPRINTS: u64 = 1_000_000_000;
 
 /// A random number that tells one life of a shard's memory from the next: fourteen digits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Epoch(u64);
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Epoch(u64);
 
 impl Epoch {
-    pub(super) const FIRST: u64 = 10_000_000_000_000;
-    pub(super) const LAST: u64 = 99_999_999_999_999;
+    /// The lowest number.
+    pub const FIRST: u64 = 10_000_000_000_000;
+    /// The highest number.
+    pub const LAST: u64 = 99_999_999_999_999;
 
-    /// Draws a fresh one, for each command that creates S (R14).
-    pub(super) fn random() -> Epoch {
-        Epoch(rand::RngExt::random_range(&mut rand::rng(), Epoch::FIRST..=Epoch::LAST))
+    /// Makes an epoch of a random number, afresh for each command that creates S (R14).
+    pub fn from_random(number: u64) -> Epoch {
+        Epoch(Epoch::FIRST + number % (Epoch::LAST - Epoch::FIRST + 1))
     }
 
-    #[cfg(test)]
-    pub(super) fn of(number: u64) -> Epoch {
-        Epoch(number)
+    /// Returns the number.
+    pub fn get(self) -> u64 {
+        self.0
     }
 }
 
@@ -56,18 +61,19 @@ impl fmt::Display for Epoch {
 }
 
 /// The number of a topology: each change of the servers, their weights or `--max-ttl` takes the next one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Generation(u32);
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Generation(u32);
 
 impl Generation {
-    pub(super) const FIRST: Generation = Generation(1);
+    /// The first one.
+    pub const FIRST: Generation = Generation(1);
 
     fn new(number: u64) -> Option<Generation> {
         (1..GENERATIONS).contains(&number).then_some(Generation(number as u32))
     }
 
     /// Returns the next one. Returns none after 99,999.
-    pub(super) fn next(self) -> Option<Generation> {
+    pub fn next(self) -> Option<Generation> {
         Generation::new(u64::from(self.0) + 1)
     }
 }
@@ -79,25 +85,22 @@ impl fmt::Display for Generation {
 }
 
 /// The meaning of the CAS of S. No two values of S ever have the same one (docs/safety.md, section 6).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stamp {
-    pub(super) epoch: Epoch,
-    pub(super) generation: Generation,
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Stamp {
+    /// The epoch.
+    pub epoch: Epoch,
+    /// The generation.
+    pub generation: Generation,
 }
 
 impl Stamp {
-    /// Returns a stamp that nobody has used before.
-    pub(super) fn fresh(generation: Generation) -> Stamp {
-        Stamp { epoch: Epoch::random(), generation }
-    }
-
     /// Returns it as a CAS: neither 0 nor the greatest one, which stand for "none" in commands.
-    pub(super) fn cas(self) -> u64 {
+    pub fn cas(self) -> u64 {
         self.epoch.0 * GENERATIONS + u64::from(self.generation.0)
     }
 
     /// Reads a CAS. Returns none for one that memcached has counted itself, as under an S of format 1.
-    pub(super) fn of_cas(cas: u64) -> Option<Stamp> {
+    pub fn of_cas(cas: u64) -> Option<Stamp> {
         let epoch = cas / GENERATIONS;
         let generation = Generation::new(cas % GENERATIONS)?;
         (Epoch::FIRST..=Epoch::LAST).contains(&epoch).then_some(Stamp { epoch: Epoch(epoch), generation })
@@ -105,7 +108,7 @@ impl Stamp {
 
     /// Returns the value with which S is created under this stamp. Its vote is 0, which is none: this version casts none,
     /// and refuses a shard where brokers do.
-    pub(super) fn value(self, fingerprint: u64) -> u64 {
+    pub fn value(self, fingerprint: u64) -> u64 {
         debug_assert!(fingerprint < FINGERPRINTS, "{fingerprint} has more than nine digits");
         let generation = u64::from(self.generation.0);
         LEADING_ONE + FORMAT * FORMAT_AT + generation * GENERATION_AT + fingerprint * FINGERPRINT_AT
@@ -113,8 +116,8 @@ impl Stamp {
 }
 
 /// The answer of the witness, which reads the CAS of S alone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Witness {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Witness {
     /// There is no S: the memory was lost.
     Missing,
     /// The stamp of S.
@@ -124,25 +127,44 @@ pub(super) enum Witness {
 }
 
 /// The whole of S, as a probe reads it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum StateItem {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum StateItem {
     /// There is none: the memory was lost.
     Missing,
     /// The shard belongs to brokers with this topology.
-    Shows { stamp: Stamp, fingerprint: u64 },
+    Shows {
+        /// Its CAS.
+        stamp: Stamp,
+        /// Its topology.
+        fingerprint: u64,
+    },
     /// This version cannot use the shard.
-    Unusable { cas: u64, why: Unusable },
+    Unusable {
+        /// Its CAS.
+        cas: u64,
+        /// The reason.
+        why: Unusable,
+    },
 }
 
 /// The reason for which this version cannot use an S.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Unusable {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Unusable {
     /// It has format 1. Its fencing tokens are those of this epoch.
-    Older { epoch: Epoch },
+    Older {
+        /// That epoch.
+        epoch: Epoch,
+    },
     /// It has a later format.
-    Newer { format: u64 },
+    Newer {
+        /// That format.
+        format: u64,
+    },
     /// Its servers have changed while brokers ran, and it now belongs to this generation.
-    Moved { generation: Generation },
+    Moved {
+        /// That generation.
+        generation: Generation,
+    },
     /// It has been created with a vote.
     Voted,
     /// It is no S.
@@ -183,9 +205,12 @@ impl fmt::Display for Unusable {
 
 impl StateItem {
     /// Makes sense of the CAS and the value of an S that is there.
-    pub(super) fn of(cas: u64, value: &[u8]) -> StateItem {
-        let digits = std::str::from_utf8(value).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
-        match digits {
+    pub fn of(cas: u64, value: &Value) -> StateItem {
+        let text = match value {
+            Value::Number(number) => number.to_string().into(),
+            Value::Text(text) => Arc::clone(text),
+        };
+        match Some(&*text).filter(|text| text.bytes().all(|byte| byte.is_ascii_digit())) {
             Some(digits) if digits.len() == VALUE_DIGITS => StateItem::numbered(cas, digits),
             Some(digits) if digits.len() == OLDER_DIGITS && Stamp::of_cas(cas).is_none() => {
                 match digits[..OLDER_EPOCH_DIGITS].parse() {
@@ -223,7 +248,7 @@ mod tests {
     use super::*;
 
     fn read(cas: u64, value: &str) -> StateItem {
-        StateItem::of(cas, value.as_bytes())
+        StateItem::of(cas, &Value::Text(value.into()))
     }
 
     fn why(cas: u64, value: &str) -> Option<Unusable> {
@@ -304,7 +329,8 @@ mod tests {
         for (cas, value) in odd {
             assert_eq!(why(cas, value), Some(Unusable::Strange), "{cas} {value}");
         }
-        assert_eq!(StateItem::of(5, b"\xff\xfe"), StateItem::Unusable { cas: 5, why: Unusable::Strange });
+        let number = Value::Number(10_200_007_987_654_321_000);
+        assert!(matches!(StateItem::of(cas, &number), StateItem::Shows { .. }));
     }
 
     #[test]

@@ -6,13 +6,13 @@ use std::fmt;
 use std::time::Duration;
 
 use super::state_item::{Epoch, Stamp, StateItem, Unusable, Witness};
-use crate::clock::Moment;
+use crate::Time;
 
 /// The most past epochs that are remembered. Each loss of memory adds one.
 const REMEMBERED: usize = 64;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Phase {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Phase {
     /// S has not been read yet, or shows a stamp that has not.
     Unread,
     /// S is missing: restarted, flushed or evicted.
@@ -20,7 +20,7 @@ pub(super) enum Phase {
     /// S was read; whether its epoch is open is yet to be seen.
     Found { stamp: Stamp },
     /// In quarantine, since the arrival of the answer that first showed this epoch without its fences.
-    Closed { stamp: Stamp, since: Moment },
+    Closed { stamp: Stamp, since: Time },
     /// Grants locks.
     Open { stamp: Stamp },
     /// Belongs to brokers with another server list, other weights or another `--max-ttl`.
@@ -33,8 +33,8 @@ pub(super) enum Phase {
 }
 
 /// Why a memory is not the one that was known before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Distrust {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Distrust {
     /// It shows an epoch that was over.
     EpochCameBack,
     /// It gave a fencing token that had been given in the same epoch.
@@ -64,8 +64,9 @@ impl fmt::Display for Distrust {
     }
 }
 
-#[derive(Debug)]
-pub(super) struct EpochState {
+/// What is known of a shard's epoch.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct EpochState {
     ours: u64,
     phase: Phase,
     changes: u64,
@@ -77,21 +78,21 @@ pub(super) struct EpochState {
 
 impl EpochState {
     /// Knows nothing yet; `ours` is the fingerprint of this broker's topology.
-    pub(super) fn new(ours: u64) -> EpochState {
+    pub(crate) fn new(ours: u64) -> EpochState {
         EpochState { ours, phase: Phase::Unread, changes: 0, over: VecDeque::new(), highest_token: 0 }
     }
 
-    pub(super) fn phase(&self) -> Phase {
+    pub(crate) fn phase(&self) -> Phase {
         self.phase
     }
 
     /// Counts the changes of what S shows: what was sent before the latest one does not count.
-    pub(super) fn changes(&self) -> u64 {
+    pub(crate) fn changes(&self) -> u64 {
         self.changes
     }
 
     /// Returns the stamp of S, if S was read and is ours.
-    pub(super) fn stamp(&self) -> Option<Stamp> {
+    pub(crate) fn stamp(&self) -> Option<Stamp> {
         match self.phase {
             Phase::Found { stamp } | Phase::Closed { stamp, .. } | Phase::Open { stamp } => Some(stamp),
             Phase::Unread | Phase::Lost | Phase::Foreign { .. } | Phase::Unusable { .. } | Phase::Distrusted { .. } => {
@@ -100,17 +101,17 @@ impl EpochState {
         }
     }
 
-    pub(super) fn epoch(&self) -> Option<Epoch> {
+    pub(crate) fn epoch(&self) -> Option<Epoch> {
         self.stamp().map(|stamp| stamp.epoch)
     }
 
-    pub(super) fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         matches!(self.phase, Phase::Open { .. })
     }
 
     /// Takes note of the witness of a batch. Returns true if S is the one that was read before. A stamp that nobody here
     /// has read tells nothing but that: whose it is stands in the value, for a probe to read.
-    pub(super) fn witnessed(&mut self, witness: Witness) -> bool {
+    pub(crate) fn witnessed(&mut self, witness: Witness) -> bool {
         let next = match witness {
             Witness::Missing => Phase::Lost,
             Witness::Shows(stamp) if self.stamp() == Some(stamp) => return true,
@@ -122,7 +123,7 @@ impl EpochState {
     }
 
     /// Takes note of the whole of S. Returns true if it is the one that was read before.
-    pub(super) fn read(&mut self, state: StateItem) -> bool {
+    pub(crate) fn read(&mut self, state: StateItem) -> bool {
         let next = match state {
             StateItem::Missing => Phase::Lost,
             StateItem::Unusable { why, .. } => Phase::Unusable { why },
@@ -144,7 +145,7 @@ impl EpochState {
     }
 
     /// Takes note of a proof that the memory is not the one that was known before (R15a); `also` is the epoch of another one.
-    pub(super) fn distrust(&mut self, why: Distrust, also: Option<Epoch>) {
+    pub(crate) fn distrust(&mut self, why: Distrust, also: Option<Epoch>) {
         self.over.extend(also);
         self.change_to(Phase::Distrusted { why });
     }
@@ -161,18 +162,23 @@ impl EpochState {
         self.highest_token = 0;
     }
 
+    /// Returns true if S is known to be what brokers make, of whatever version and topology.
+    pub(crate) fn is_of_brokers(&self) -> bool {
+        !matches!(self.phase, Phase::Unread | Phase::Unusable { why: Unusable::Strange })
+    }
+
     /// The highest token seen in the present epoch; 0 if none was.
-    pub(super) fn highest_token(&self) -> u64 {
+    pub(crate) fn highest_token(&self) -> u64 {
         self.highest_token
     }
 
     /// Takes note of a token of the present epoch.
-    pub(super) fn token_seen(&mut self, token: u64) {
+    pub(crate) fn token_seen(&mut self, token: u64) {
         self.highest_token = self.highest_token.max(token);
     }
 
     /// Takes note of whether the fences of `epoch` were there, in a batch whose witness showed `epoch`.
-    pub(super) fn fences_seen(&mut self, epoch: Epoch, there: bool, arrived: Moment) {
+    pub(crate) fn fences_seen(&mut self, epoch: Epoch, there: bool, arrived: Time) {
         let Some(stamp) = self.stamp().filter(|stamp| stamp.epoch == epoch) else { return };
         self.phase = match self.phase {
             _ if there => Phase::Open { stamp },
@@ -182,9 +188,9 @@ impl EpochState {
     }
 
     /// What is left of the quarantine, if the shard is closed.
-    pub(super) fn quarantine_left(&self, max_ttl: Duration) -> Option<Duration> {
+    pub(crate) fn quarantine_left(&self, max_ttl: Duration, now: Time) -> Option<Duration> {
         match self.phase {
-            Phase::Closed { since, .. } => Some((since + max_ttl).remaining()),
+            Phase::Closed { since, .. } => Some((since + max_ttl).since(now)),
             _ => None,
         }
     }
@@ -192,13 +198,21 @@ impl EpochState {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
     use super::*;
-    use crate::store::memcached::state_item::Generation;
+    use crate::shard::state_item::{Epoch, Generation};
 
     const OURS: u64 = 7;
 
+    fn at(millis: u64) -> Time {
+        Time::from_nanos((1 << 40) + millis * 1_000_000)
+    }
+
     fn fresh() -> Stamp {
-        Stamp::fresh(Generation::FIRST)
+        static DRAWN: AtomicU64 = AtomicU64::new(0);
+        let epoch = Epoch::from_random(DRAWN.fetch_add(1, Ordering::Relaxed));
+        Stamp { epoch, generation: Generation::FIRST }
     }
 
     fn shows(stamp: Stamp) -> StateItem {
@@ -208,27 +222,25 @@ mod tests {
     fn open(stamp: Stamp) -> EpochState {
         let mut state = EpochState::new(OURS);
         assert!(!state.read(shows(stamp)), "an epoch first seen was not known before");
-        state.fences_seen(stamp.epoch, true, Moment::now());
+        state.fences_seen(stamp.epoch, true, at(0));
         assert!(state.is_open());
         state
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn quarantine_counts_from_the_first_answer_without_fences() {
-        crate::clock::follow_tokio();
+    #[test]
+    fn quarantine_counts_from_the_first_answer_without_fences() {
         let stamp = fresh();
         let mut state = EpochState::new(OURS);
         state.read(shows(stamp));
-        let first = Moment::now();
+        let first = at(0);
         state.fences_seen(stamp.epoch, false, first);
-        tokio::time::advance(Duration::from_secs(4)).await;
-        state.fences_seen(stamp.epoch, false, Moment::now());
+        state.fences_seen(stamp.epoch, false, at(4_000));
         assert_eq!(state.phase(), Phase::Closed { stamp, since: first });
-        assert_eq!(state.quarantine_left(Duration::from_secs(5)), Some(Duration::from_secs(1)));
+        assert_eq!(state.quarantine_left(Duration::from_secs(5), at(4_000)), Some(Duration::from_secs(1)));
     }
 
-    #[tokio::test]
-    async fn another_stamp_or_none_makes_what_was_sent_worthless() {
+    #[test]
+    fn another_stamp_or_none_makes_what_was_sent_worthless() {
         let first = fresh();
         let mut state = open(first);
         let before = state.changes();
@@ -241,8 +253,8 @@ mod tests {
     }
 
     /// The epoch alone does not say to whom the shard belongs, nor a stamp that was not read.
-    #[tokio::test]
-    async fn a_stamp_counts_only_with_the_value_that_was_read_under_it() {
+    #[test]
+    fn a_stamp_counts_only_with_the_value_that_was_read_under_it() {
         let first = fresh();
         let next = Stamp { generation: Generation::FIRST.next().unwrap(), ..first };
         for witness in [Witness::Shows(next), Witness::Shows(fresh()), Witness::Odd] {
@@ -259,17 +271,17 @@ mod tests {
         assert_eq!(state.phase(), Phase::Foreign { fingerprint: 8 });
     }
 
-    #[tokio::test]
-    async fn fences_that_are_gone_close_the_shard() {
+    #[test]
+    fn fences_that_are_gone_close_the_shard() {
         let stamp = fresh();
         let mut state = open(stamp);
-        let now = Moment::now();
+        let now = at(0);
         state.fences_seen(stamp.epoch, false, now);
         assert_eq!(state.phase(), Phase::Closed { stamp, since: now });
     }
 
-    #[tokio::test]
-    async fn an_epoch_that_is_over_is_never_used_again() {
+    #[test]
+    fn an_epoch_that_is_over_is_never_used_again() {
         let (first, second) = (fresh(), fresh());
         let mut state = open(first);
         state.witnessed(Witness::Missing);
@@ -287,8 +299,8 @@ mod tests {
         assert_eq!(state.phase(), came_back, "a witness shows it as well");
     }
 
-    #[tokio::test]
-    async fn of_two_memories_at_one_address_neither_is_used() {
+    #[test]
+    fn of_two_memories_at_one_address_neither_is_used() {
         let (here, there) = (fresh(), fresh());
         let mut state = open(here);
         state.distrust(Distrust::SeveralServers, Some(there.epoch));
@@ -298,8 +310,8 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn tokens_are_compared_within_their_epoch() {
+    #[test]
+    fn tokens_are_compared_within_their_epoch() {
         let mut state = open(fresh());
         state.token_seen(9);
         state.token_seen(7);
@@ -308,8 +320,8 @@ mod tests {
         assert_eq!(state.highest_token(), 0);
     }
 
-    #[tokio::test]
-    async fn somebody_elses_shard_is_never_used() {
+    #[test]
+    fn somebody_elses_shard_is_never_used() {
         let mut state = EpochState::new(OURS);
         assert!(!state.read(StateItem::Shows { stamp: fresh(), fingerprint: 8 }));
         assert_eq!(state.phase(), Phase::Foreign { fingerprint: 8 });

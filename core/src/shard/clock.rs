@@ -11,7 +11,8 @@
 
 use std::time::Duration;
 
-use crate::clock::{Moment, drift};
+use crate::Time;
+use crate::time::drift;
 
 /// By how much the sum of an answer that counts may be later than that of a tick.
 const TOLERANCE: Duration = Duration::from_secs(2);
@@ -27,35 +28,35 @@ const GOOD_FOR: Duration = Duration::from_secs(60);
 /// Nothing counts before it has been seen to tick (R18a): whoever meets a server that goes on after a stop cannot tell it
 /// from one that has been running. The reference is never given up. It rises with each tick that shows more, and falls
 /// by what two clocks may drift apart, so neither drift nor the phase of the ticks is taken for a lag.
-#[derive(Debug, Default)]
-pub(super) struct ServerClock {
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub(crate) struct ServerClock {
     /// What it has shown last.
     shown: Option<Shown>,
     reference: Option<Reference>,
     /// Whether the latest answer counted.
     runs: bool,
     /// When a tick was last seen closely.
-    seen_closely: Option<Moment>,
+    seen_closely: Option<Time>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Shown {
     /// When the last command was sent that showed it.
-    sent: Moment,
-    arrived: Moment,
+    sent: Time,
+    arrived: Time,
     left: Duration,
 }
 
 /// E comes after `sum - 1 s`, as seen at the moment `at`.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Reference {
-    sum: Moment,
-    at: Moment,
+    sum: Time,
+    at: Time,
 }
 
 impl Reference {
     /// Returns the sum that is as certain for the whole of `from..to`.
-    fn between(self, from: Moment, to: Moment) -> Moment {
+    fn between(self, from: Time, to: Time) -> Time {
         self.sum - drift(to.since(self.at.min(from)))
     }
 }
@@ -63,7 +64,7 @@ impl Reference {
 impl ServerClock {
     /// Takes note of an answer to what was sent at `sent`, and says whether what came with it counts: whether what it
     /// stored lives, from that moment on, for all of its T less 3 s. An answer that takes its time is no lag.
-    pub(super) fn counts(&mut self, sent: Moment, arrived: Moment, left: Duration) -> bool {
+    pub(crate) fn counts(&mut self, sent: Time, arrived: Time, left: Duration) -> bool {
         let answer = Shown { sent, arrived, left };
         match self.shown {
             Some(shown) if left > shown.left && sent >= shown.arrived => {
@@ -92,7 +93,7 @@ impl ServerClock {
     }
 
     /// Takes note of a tick between the sending of one command, at `asked`, and the answer to another.
-    fn ticked(&mut self, asked: Moment, answer: Shown) {
+    fn ticked(&mut self, asked: Time, answer: Shown) {
         let tick = Reference { sum: asked + answer.left, at: asked };
         if self.reference.is_none_or(|known| tick.sum > known.between(asked, answer.arrived)) {
             self.reference = Some(tick);
@@ -103,12 +104,12 @@ impl ServerClock {
     }
 
     /// Says whether it has been seen to tick, and does not lag.
-    pub(super) fn runs(&self) -> bool {
+    pub(crate) fn runs(&self) -> bool {
         self.runs
     }
 
     /// Says whether a tick should be looked for closely, which takes a second: the last one is too long ago.
-    pub(super) fn wants_a_tick(&self, now: Moment) -> bool {
+    pub(crate) fn wants_a_tick(&self, now: Time) -> bool {
         self.seen_closely.is_none_or(|seen| now.since(seen) >= GOOD_FOR)
     }
 }
@@ -201,7 +202,7 @@ mod tests {
 
     /// A server, the way to it, and what a broker makes of its clock.
     struct World {
-        start: Moment,
+        start: Time,
         ticks: Ticks,
         stops: Vec<(f64, f64)>,
         ttl: f64,
@@ -212,7 +213,7 @@ mod tests {
     }
 
     impl World {
-        fn moment(&self, at: f64) -> Moment {
+        fn moment(&self, at: f64) -> Time {
             self.start + Duration::from_secs_f64(at)
         }
 
@@ -326,7 +327,7 @@ mod tests {
             const EPISODE: f64 = 1_800.0;
             let Run { stops, drift, period, meets, mut away, until, stores } = self;
             let ticks = Ticks::new(random.random_range(0.0..1.0), period, drift, &stops, until + 60.0);
-            let start = Moment::now();
+            let start = Time::from_nanos(1 << 62);
             let mut world = World {
                 start,
                 ticks,
@@ -445,7 +446,7 @@ mod tests {
     }
 
     /// Asks every 100 ms, with answers that take no time, and says when one counted.
-    fn ask(clock: &mut ServerClock, start: Moment, from: f64, to: f64, stopped: f64) -> Vec<bool> {
+    fn ask(clock: &mut ServerClock, start: Time, from: f64, to: f64, stopped: f64) -> Vec<bool> {
         let tenths = (from * 10.0).round() as u32..(to * 10.0).round() as u32;
         let answers = tenths.map(|tenth| {
             let at = f64::from(tenth) / 10.0;
@@ -457,14 +458,14 @@ mod tests {
 
     #[test]
     fn a_running_clock_counts_from_its_first_tick_on() {
-        let (start, mut clock) = (Moment::now(), ServerClock::default());
+        let (start, mut clock) = (Time::from_nanos(1 << 62), ServerClock::default());
         assert_eq!(ask(&mut clock, start, 0.5, 1.0, 0.0), [false; 5]);
         assert_eq!(ask(&mut clock, start, 1.0, 61.0, 0.0), [true; 600]);
     }
 
     #[test]
     fn a_stop_shows_until_the_clock_has_caught_up() {
-        let (start, mut clock) = (Moment::now(), ServerClock::default());
+        let (start, mut clock) = (Time::from_nanos(1 << 62), ServerClock::default());
         ask(&mut clock, start, 0.5, 10.0, 0.0);
         assert_eq!(ask(&mut clock, start, 17.0, 17.2, 7.0), [false; 2]);
         assert_eq!(ask(&mut clock, start, 17.2, 20.0, 0.0), [true; 28], "memcached catches up by itself");
@@ -472,20 +473,20 @@ mod tests {
 
     #[test]
     fn a_server_that_is_met_after_a_stop_is_not_believed() {
-        let (start, mut clock) = (Moment::now(), ServerClock::default());
+        let (start, mut clock) = (Time::from_nanos(1 << 62), ServerClock::default());
         assert_eq!(ask(&mut clock, start, 17.0, 17.2, 7.0), [false; 2]);
         assert_eq!(ask(&mut clock, start, 17.2, 20.0, 0.0), [true; 28]);
     }
 
     /// One answer that takes no time, `at` seconds after the start, by a clock that has come this far.
-    fn counts(clock: &mut ServerClock, start: Moment, at: f64, shows: f64) -> bool {
+    fn counts(clock: &mut ServerClock, start: Time, at: f64, shows: f64) -> bool {
         let now = start + Duration::from_secs_f64(at);
         clock.counts(now, now, Duration::from_secs(EXPIRES - shows.floor() as u64))
     }
 
     #[test]
     fn a_tick_of_long_ago_proves_less() {
-        let (start, mut clock) = (Moment::now(), ServerClock::default());
+        let (start, mut clock) = (Time::from_nanos(1 << 62), ServerClock::default());
         ask(&mut clock, start, 0.5, 10.0, 0.0);
         // Within seven hours it may have gained 5 s, which would hide that it was stopped for 4.
         assert!(!counts(&mut clock, start, 25_000.1, 25_000.1 + 5.0 - 4.0));
@@ -493,7 +494,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_was_set_forward_hides_no_lag() {
-        let (start, mut clock) = (Moment::now(), ServerClock::default());
+        let (start, mut clock) = (Time::from_nanos(1 << 62), ServerClock::default());
         ask(&mut clock, start, 0.5, 10.0, 0.0);
         assert!(counts(&mut clock, start, 10.5, 20.5));
         assert!(!counts(&mut clock, start, 15.5, 25.5 - 4.0));
@@ -501,7 +502,7 @@ mod tests {
 
     #[test]
     fn a_tick_is_looked_for_once_a_minute() {
-        let (start, mut clock) = (Moment::now(), ServerClock::default());
+        let (start, mut clock) = (Time::from_nanos(1 << 62), ServerClock::default());
         let after = |seconds| start + Duration::from_secs(seconds);
         assert!(clock.wants_a_tick(start));
         ask(&mut clock, start, 0.5, 1.1, 0.0);
@@ -515,7 +516,7 @@ mod tests {
     /// As after a flush: its whole life is before it.
     #[test]
     fn a_state_that_is_created_anew_is_watched_anew() {
-        let (start, mut clock) = (Moment::now(), ServerClock::default());
+        let (start, mut clock) = (Time::from_nanos(1 << 62), ServerClock::default());
         ask(&mut clock, start, 2_000.5, 2_010.0, 0.0);
         assert_eq!(ask(&mut clock, start, 2_010.5, 2_011.0, 1_000.0), [false; 5]);
         assert_eq!(ask(&mut clock, start, 2_011.0, 2_020.0, 1_000.0), [true; 90]);
@@ -523,7 +524,7 @@ mod tests {
 
     #[test]
     fn a_lag_that_stays_is_taken_for_right() {
-        let (start, mut clock) = (Moment::now(), ServerClock::default());
+        let (start, mut clock) = (Time::from_nanos(1 << 62), ServerClock::default());
         ask(&mut clock, start, 0.5, 10.0, 0.0);
         assert_eq!(ask(&mut clock, start, 100.5, 101.0, 50.0), [false; 5]);
         assert_eq!(ask(&mut clock, start, 101.0, 110.0, 50.0), [true; 90]);

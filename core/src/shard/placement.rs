@@ -4,28 +4,28 @@ use std::time::Duration;
 
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-use super::ShardAddress;
+use super::Member;
 use super::state_item::FINGERPRINTS;
 use crate::lock::LockName;
 
 /// The shards with their weights. Changing how it places a name changes who guards it: two brokers that
 /// disagree would grant the same lock twice. So the hash (XXH3, fixed by its specification), the
 /// formula and the logarithm (in software, the same on every platform) are fixed for all time.
-#[derive(Debug, Clone)]
-pub(super) struct Placement {
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Placement {
     /// The hash seed and the weight of each shard.
     shards: Vec<(u64, f64)>,
 }
 
 impl Placement {
-    pub(super) fn new(shards: &[ShardAddress]) -> Placement {
-        let shards = shards.iter().map(|shard| (xxh3_64(shard.to_string().as_bytes()), f64::from(shard.weight)));
+    pub(crate) fn new(shards: &[Member]) -> Placement {
+        let shards = shards.iter().map(|shard| (xxh3_64(shard.address.as_bytes()), f64::from(shard.weight)));
         Placement { shards: shards.collect() }
     }
 
     /// The index of the shard that guards `name`: weighted rendezvous hashing, by which every shard draws a
     /// number for the name and the greatest one wins, the heavier shards drawing greater numbers.
-    pub(super) fn shard_of(&self, name: &LockName) -> usize {
+    pub(crate) fn shard_of(&self, name: &LockName) -> usize {
         let draw = |&(seed, weight): &(u64, f64)| {
             let hash = xxh3_64_with_seed(name.as_str().as_bytes(), seed);
             // The upper 53 bits, made a number strictly between 0 and 1.
@@ -39,8 +39,8 @@ impl Placement {
 
 /// A topology as nine decimal digits (R20): the same for the same shards, weights and `--max-ttl`, in whatever order
 /// the shards are listed.
-pub(super) fn fingerprint(shards: &[ShardAddress], max_ttl: Duration) -> u64 {
-    let mut lines: Vec<String> = shards.iter().map(|shard| format!("{shard}={}\n", shard.weight)).collect();
+pub fn fingerprint(shards: &[Member], max_ttl: Duration) -> u64 {
+    let mut lines: Vec<String> = shards.iter().map(|shard| format!("{}={}\n", shard.address, shard.weight)).collect();
     lines.sort_unstable();
     lines.push(format!("max-ttl {} ms", max_ttl.as_millis()));
     xxh3_64(lines.concat().as_bytes()) % FINGERPRINTS
@@ -52,10 +52,13 @@ mod tests {
 
     use super::*;
 
-    fn topology() -> impl Strategy<Value = Vec<ShardAddress>> {
+    fn topology() -> impl Strategy<Value = Vec<Member>> {
         let shards = prop::collection::btree_map("[a-z]{1,8}:[1-9][0-9]{0,3}", 1u32..=8, 1..6);
         shards.prop_map(|shards| {
-            shards.iter().map(|(address, weight)| format!("{address}={weight}").parse().unwrap()).collect()
+            shards
+                .iter()
+                .map(|(address, weight)| Member { address: address.as_str().into(), weight: *weight })
+                .collect()
         })
     }
 
@@ -83,13 +86,17 @@ mod tests {
                 let share = f64::from(shard.weight) / weights;
                 // Six standard deviations of a fair draw.
                 let tolerance = 6.0 * (2_000.0 * share * (1.0 - share)).sqrt();
-                prop_assert!((count - 2_000.0 * share).abs() <= tolerance, "{shard}: {count} of 2,000");
+                prop_assert!((count - 2_000.0 * share).abs() <= tolerance, "{shard:?}: {count} of 2,000");
             }
         }
     }
 
-    fn shards(list: &str) -> Vec<ShardAddress> {
-        list.split(',').map(|shard| shard.parse().unwrap()).collect()
+    fn shards(list: &str) -> Vec<Member> {
+        let member = |shard: &str| {
+            let (address, weight) = shard.split_once('=').unwrap_or((shard, "1"));
+            Member { address: address.into(), weight: weight.parse().unwrap() }
+        };
+        list.split(',').map(member).collect()
     }
 
     fn names() -> impl Iterator<Item = LockName> {

@@ -1,0 +1,151 @@
+//! The batches in which jobs travel: the clock first where a job grants or renews, then the jobs, then
+//! the fences where a job may grant, and the witness last. A batch is not a transaction: others' commands
+//! come between, which is why what it came to counts only if the witness at its end shows the epoch that was
+//! known before (R13).
+
+use std::time::Duration;
+
+use super::job::{self, Job, Kind, Outcome, Seen};
+use super::protocol::{self, Unexpected, Watcher};
+use super::state_item::{Epoch, Witness};
+use crate::command::{Command, Reply as Said};
+use crate::lock::FencingToken;
+use crate::store::StoreError;
+
+/// Jobs of one kind on their way to the server together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Batch {
+    /// Each with the number of its commands.
+    jobs: Vec<(Job, usize)>,
+    kind: Kind,
+    timed: bool,
+    grants: u64,
+}
+
+/// What a batch says of the shard itself.
+#[derive(Debug)]
+pub(crate) struct Evidence {
+    /// How long S had left, if the batch asked.
+    pub(crate) clock: Option<Option<Duration>>,
+    /// The highest token of the batch, if it may have granted; none if the epoch is closed. An error spoils its grants alone.
+    pub(crate) fence: Option<Result<Option<FencingToken>, StoreError>>,
+    pub(crate) witness: Witness,
+}
+
+impl Batch {
+    pub(crate) fn new(jobs: Vec<Job>, kind: Kind) -> Batch {
+        let grants = jobs.iter().filter(|job| job.op.grants()).count() as u64;
+        let timed = jobs.iter().any(|job| job.op.extends());
+        Batch { jobs: jobs.into_iter().map(|job| (job, 0)).collect(), kind, timed, grants }
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.jobs.is_empty()
+    }
+
+    /// Returns how many tokens it draws.
+    pub(crate) fn grants(&self) -> u64 {
+        self.grants
+    }
+
+    /// Returns the commands, for a shard whose epoch is `epoch`.
+    pub(crate) fn commands(&mut self, epoch: Option<Epoch>, me: Option<&Watcher>, compares: bool) -> Vec<Command> {
+        let mut commands = Vec::with_capacity(self.jobs.len() + 3);
+        if self.timed {
+            commands.push(protocol::clock());
+        }
+        for (Job { name, op, .. }, count) in &mut self.jobs {
+            *count = op.commands(name, me, compares, &mut commands);
+        }
+        if let Some(epoch) = epoch.filter(|_| self.grants > 0) {
+            // Raised after the locks are held and before anybody hears of it.
+            commands.push(protocol::fence(epoch, self.grants));
+        }
+        if self.kind == Kind::Item {
+            commands.push(protocol::witness());
+        }
+        commands
+    }
+
+    /// Reads what the batch says of the shard.
+    pub(crate) fn evidence(&self, said: &[Said], shard: &str) -> Result<Evidence, StoreError> {
+        let from_the_end = |index: usize| said.iter().rev().nth(index).ok_or_else(|| answers_missing(shard));
+        let clock = self.timed.then(|| said.first().and_then(protocol::read_clock));
+        let fence = match self.grants {
+            0 => None,
+            _ => Some(read(from_the_end(1)?, protocol::read_fence, shard)),
+        };
+        Ok(Evidence { clock, fence, witness: read(from_the_end(0)?, protocol::read_witness, shard)? })
+    }
+
+    /// Returns what each job of a batch that counts came to. What the shard has refused to do for one of them is no concern
+    /// of the others.
+    pub(crate) fn settle(
+        self,
+        said: &[Said],
+        fence: Option<Result<Option<FencingToken>, StoreError>>,
+        seen: &Seen<'_>,
+    ) -> Vec<(Job, Outcome)> {
+        let mut rest = said.get(usize::from(self.timed)..).unwrap_or_default();
+        let mut token = Tokens { fence, grants: self.grants, drawn: 0 };
+        let mut settled = Vec::with_capacity(self.jobs.len());
+        for (job, count) in self.jobs {
+            let (own, others) = rest.split_at(count.min(rest.len()));
+            rest = others;
+            let drawn = if job.op.grants() { token.next() } else { Err(lost_tokens()) };
+            let outcome = job.op.clone().outcome(own, drawn, seen);
+            settled.push((job, outcome));
+        }
+        settled
+    }
+
+    /// Returns what each job of a batch of notes came to.
+    pub(crate) fn noted(self, said: &[Said]) -> Vec<(Job, Outcome)> {
+        let answered = self.jobs.into_iter().zip(said);
+        answered.map(|((job, _), said)| (job.clone(), job.op.noted(said))).collect()
+    }
+
+    /// Returns its jobs, of which nobody knows what they came to.
+    pub(crate) fn into_jobs(self) -> impl Iterator<Item = Job> {
+        self.jobs.into_iter().map(|(job, _)| job)
+    }
+}
+
+/// The fencing tokens of a batch. The fences were raised by the number of grants asked for, so each has one of its own.
+struct Tokens {
+    fence: Option<Result<Option<FencingToken>, StoreError>>,
+    grants: u64,
+    drawn: u64,
+}
+
+impl Tokens {
+    fn next(&mut self) -> Result<FencingToken, StoreError> {
+        self.drawn += 1;
+        let top = match &self.fence {
+            Some(Ok(Some(top))) => top.get(),
+            Some(Err(error)) => return Err(error.clone()),
+            Some(Ok(None)) | None => return Err(lost_tokens()),
+        };
+        let below = top.checked_sub(self.grants);
+        below.and_then(|below| FencingToken::new(below + self.drawn)).ok_or_else(lost_tokens)
+    }
+}
+
+fn lost_tokens() -> StoreError {
+    StoreError::uncertain("the shard lost its fencing tokens while it granted the lock")
+}
+
+fn answers_missing(shard: &str) -> StoreError {
+    StoreError::uncertain(format!("memcached {shard} did not answer all it was asked"))
+}
+
+fn read<T>(said: &Said, read: impl FnOnce(&Said) -> Result<T, Unexpected>, shard: &str) -> Result<T, StoreError> {
+    match said {
+        Said::Refused(refusal) => Err(job::refused(shard, *refusal)),
+        said => Ok(read(said)?),
+    }
+}

@@ -1,0 +1,333 @@
+//! What there is to do to one lock on its shard: which commands that takes, and what their answers mean.
+
+use std::net::SocketAddr;
+
+use super::protocol::{self, CasOutcome, Unexpected, Watcher};
+use crate::broker::RequestId;
+use crate::command::{Command, Refusal, Reply as Said};
+use crate::lock::{FencingToken, GrantId, LockName, Owner};
+use crate::store::{Change, Granted, ItemState, LockStatus, Reply, Request, StoreError, Watch};
+
+/// One thing to do to one lock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Op {
+    /// Create the item as a new grant.
+    Grant { id: GrantId, ttl: u32 },
+    /// Give the lock to another grant.
+    HandOver { from: GrantId, to: GrantId, ttl: u32 },
+    /// Change the item that carries `from`. `reasserts`: create it again if it went with the store's memory (R16).
+    Replace { from: ItemState, to: ItemState, ttl: u32, touches_owner: bool, reasserts: bool },
+    /// Create the item again, after a loss.
+    Reassert { state: ItemState, ttl: u32 },
+    /// Delete the item that carries this state, and take the note of who is to be woken then.
+    Remove { state: ItemState, wakes: bool },
+    /// Read the item and the owner's label.
+    Look,
+    /// Read the item.
+    Stands(GrantId),
+    /// Note that this broker is to be woken; for longer, if it was noted before.
+    Watch { kept: bool, ttl: u32 },
+    /// Read which broker is to be woken for a queue behind the holder.
+    LookForQueue,
+    /// Write a note. What it says claims nothing, and it may be refused.
+    Note(Command),
+}
+
+/// In which kind of batch a job travels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Kind {
+    /// It is about a lock's item: its batch ends with a witness.
+    Item,
+    /// It claims nothing.
+    Note,
+}
+
+/// The verdict on `Exists` and `Missing`: whether they are the last word of a shard, or else why not, and until when.
+pub(crate) type LastWord = Result<(), StoreError>;
+
+/// What an op came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    /// For whoever asked.
+    pub(crate) reply: Option<Reply>,
+    /// What is to be done now, before there is a reply.
+    pub(crate) next: Option<Op>,
+    /// Who is to be woken: its note has been taken.
+    pub(crate) wakes: Option<SocketAddr>,
+}
+
+impl Outcome {
+    fn reply(reply: Reply) -> Outcome {
+        Outcome { reply: Some(reply), ..Outcome::default() }
+    }
+}
+
+/// The shard of a batch that counts, as its jobs see it.
+#[derive(Debug)]
+pub(crate) struct Seen<'a> {
+    /// Its address.
+    pub(crate) shard: &'a str,
+    pub(crate) last_word: &'a LastWord,
+}
+
+impl Op {
+    /// Turns a request into its first op. `wakes`: brokers wake each other.
+    pub(crate) fn of(request: Request, wakes: bool) -> Op {
+        match request {
+            Request::Grant { id, ttl } => Op::Grant { id, ttl },
+            Request::HandOver { from, to, ttl } => Op::HandOver { from, to, ttl },
+            Request::Renew { state, owner, ttl } => {
+                Op::Replace { from: state, to: state, ttl, touches_owner: !owner.is_empty(), reasserts: true }
+            }
+            Request::Replace { from, to, ttl } => {
+                let (from, to) = (ItemState::Held(from), ItemState::Held(to));
+                Op::Replace { from, to, ttl, touches_owner: false, reasserts: false }
+            }
+            Request::Linger { from, to, ttl, certain } => {
+                let (from, to) = (ItemState::Held(from), ItemState::Lingering(to));
+                Op::Replace { from, to, ttl, touches_owner: false, reasserts: certain }
+            }
+            Request::Remove { state } => Op::Remove { state, wakes },
+            Request::Look => Op::Look,
+            Request::Stands(id) => Op::Stands(id),
+            Request::Watch { kept, ttl } => Op::Watch { kept, ttl },
+        }
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        match self {
+            Op::Watch { .. } | Op::LookForQueue | Op::Note(_) => Kind::Note,
+            _ => Kind::Item,
+        }
+    }
+
+    /// Returns true if it may make a new grant, and so needs an open shard and a fencing token.
+    pub(crate) fn grants(&self) -> bool {
+        matches!(self, Op::Grant { .. } | Op::HandOver { .. })
+    }
+
+    /// Returns true if it renews a lease.
+    pub(crate) fn renews(&self) -> bool {
+        matches!(self, Op::Replace { from, to, .. } if from == to)
+    }
+
+    /// Returns true if it needs memory, and may be refused for want of it.
+    pub(crate) fn creates(&self) -> bool {
+        matches!(self, Op::Grant { .. } | Op::Reassert { .. })
+    }
+
+    /// Returns true if it only reads.
+    pub(crate) fn looks(&self) -> bool {
+        matches!(self, Op::Look | Op::Stands(_))
+    }
+
+    /// Returns true if it serves a lock that somebody holds: renews, re-asserts, moves or releases it.
+    pub(crate) fn serves_a_holder(&self) -> bool {
+        matches!(self, Op::Replace { .. } | Op::Reassert { .. } | Op::Remove { .. })
+    }
+
+    /// Returns true if it makes an item live on, so that the server's clock matters.
+    pub(crate) fn extends(&self) -> bool {
+        matches!(self, Op::Grant { .. } | Op::HandOver { .. } | Op::Replace { .. } | Op::Reassert { .. })
+    }
+
+    /// Returns true if nothing of it is left to do when nobody waits for its answer any more. A renewal that is under way
+    /// then re-asserts nothing.
+    pub(crate) fn can_be_given_up(&self) -> bool {
+        self.looks() || self.renews()
+    }
+
+    /// Adds its commands to a batch, and returns how many they are. `compares`: see [`Rule::IdsCompared`].
+    ///
+    /// [`Rule::IdsCompared`]: crate::rules::Rule::IdsCompared
+    pub(crate) fn commands(
+        &self,
+        name: &LockName,
+        me: Option<&Watcher>,
+        compares: bool,
+        batch: &mut Vec<Command>,
+    ) -> usize {
+        let before = batch.len();
+        match self {
+            Op::Grant { id, ttl } => batch.push(protocol::create(name, ItemState::Held(*id), *ttl)),
+            Op::Reassert { state, ttl } => batch.push(protocol::create(name, *state, *ttl)),
+            Op::HandOver { from, to, ttl } => {
+                let (from, to) = (ItemState::Held(*from), ItemState::Held(*to));
+                batch.push(blind_unless(compares, protocol::replace(name, from, to, *ttl)));
+            }
+            Op::Replace { from, to, ttl, touches_owner, .. } => {
+                batch.push(blind_unless(compares, protocol::replace(name, *from, *to, *ttl)));
+                batch.extend(touches_owner.then(|| protocol::touch_owner(name, *ttl)));
+            }
+            Op::Remove { state, wakes } => {
+                batch.push(blind_unless(compares, protocol::remove(name, *state)));
+                // After the deletion: whoever has noted itself before sees that the lock is free, or is seen here.
+                batch.extend(wakes.then(|| protocol::take_watcher(name)));
+            }
+            Op::Look => batch.extend([protocol::look(name), protocol::look_for_owner(name)]),
+            Op::Stands(_) => batch.push(protocol::look(name)),
+            Op::Watch { kept: true, ttl } => batch.extend(me.map(|me| protocol::keep_watching(name, me, *ttl))),
+            Op::Watch { kept: false, ttl } => batch.extend(me.map(|me| protocol::watch(name, me, *ttl))),
+            Op::LookForQueue => batch.push(protocol::look_for_queue(name)),
+            Op::Note(command) => batch.push(command.clone()),
+        }
+        batch.len() - before
+    }
+
+    /// Reads what memcached has said to its commands, in a batch that counts. `token` is the one that a grant gets.
+    pub(crate) fn outcome(self, said: &[Said], token: Result<FencingToken, StoreError>, seen: &Seen<'_>) -> Outcome {
+        let Some(first) = said.first() else { return Outcome::default() };
+        match self {
+            Op::Grant { id, .. } => {
+                let created = self.read(first, |said| protocol::read_create(said, ItemState::Held(id)), seen);
+                Outcome::reply(Reply::Granted(created.and_then(|created| granted(created, token))))
+            }
+            Op::HandOver { .. } => {
+                let changed = self.read(first, protocol::read_change, seen);
+                Outcome::reply(Reply::Granted(changed.and_then(|changed| match changed {
+                    CasOutcome::Done => granted(changed, token),
+                    _ => settled(changed, seen.last_word).map(|_| Granted::No),
+                })))
+            }
+            Op::Replace { to, ttl, reasserts, .. } => match self.read(first, protocol::read_change, seen) {
+                Ok(CasOutcome::Missing) if reasserts && seen.last_word.is_err() => {
+                    // If something else is there, the next try finds out if that is ours, from an earlier re-assertion
+                    // whose answer was lost.
+                    Outcome { next: Some(Op::Reassert { state: to, ttl }), ..Outcome::default() }
+                }
+                changed => Outcome::changed(changed, seen.last_word),
+            },
+            Op::Reassert { state, .. } => {
+                let created = self.read(first, |said| protocol::read_create(said, state), seen);
+                // What is there may be ours, from an earlier re-assertion whose answer was lost. The next renewal finds out.
+                let unsure = || seen.last_word.clone().err().unwrap_or_else(|| reasserted_before(seen.shard));
+                Outcome::changed(created, &Err(unsure()))
+            }
+            Op::Remove { .. } => {
+                let removed = self.read(first, protocol::read_change, seen);
+                // Whatever the outcome of the deletion, the broker that was taken off the list must hear of it.
+                let wakes = said.get(1).and_then(protocol::read_address);
+                Outcome { wakes, ..Outcome::changed(removed, seen.last_word) }
+            }
+            Op::Look => Outcome::reply(Reply::Status(self.status(first, said.get(1), seen))),
+            Op::Stands(id) => Outcome::reply(Reply::Stands(self.stands(id, first, seen))),
+            Op::Watch { .. } | Op::LookForQueue | Op::Note(_) => self.noted(first),
+        }
+    }
+
+    /// Reads what memcached has said to its one command, which stands in a batch without a witness.
+    pub(crate) fn noted(self, said: &Said) -> Outcome {
+        let done = matches!(said, Said::Done(_));
+        match self {
+            Op::Watch { kept: true, .. } if done => Outcome::reply(Reply::Watching(Watch::Kept)),
+            Op::Watch { kept: true, ttl } => {
+                Outcome { next: Some(Op::Watch { kept: false, ttl }), ..Outcome::default() }
+            }
+            Op::Watch { kept: false, .. } if done => Outcome::reply(Reply::Watching(Watch::Begun)),
+            Op::Watch { kept: false, .. } => Outcome::reply(Reply::Watching(Watch::No)),
+            Op::LookForQueue => Outcome { wakes: protocol::read_address(said), ..Outcome::default() },
+            _ => Outcome::default(),
+        }
+    }
+
+    /// Returns the reply that tells of an error.
+    pub(crate) fn failed(&self, error: StoreError) -> Reply {
+        match self {
+            Op::Grant { .. } | Op::HandOver { .. } => Reply::Granted(Err(error)),
+            Op::Replace { .. } | Op::Reassert { .. } | Op::Remove { .. } => Reply::Changed(Err(error)),
+            Op::Look => Reply::Status(Err(error)),
+            Op::Stands(_) => Reply::Stands(Err(error)),
+            Op::Watch { .. } | Op::LookForQueue | Op::Note(_) => Reply::Watching(Watch::No),
+        }
+    }
+
+    /// Reads an answer that memcached may have refused to give. Only what needs memory is refused for want of it.
+    fn read<T>(
+        &self,
+        said: &Said,
+        read: impl FnOnce(&Said) -> Result<T, Unexpected>,
+        seen: &Seen<'_>,
+    ) -> Result<T, StoreError> {
+        match said {
+            Said::Refused(_) if self.creates() => {
+                Err(StoreError::Full { why: format!("memcached {} has no memory left for locks", seen.shard).into() })
+            }
+            Said::Refused(refusal) => Err(refused(seen.shard, *refusal)),
+            _ => Ok(read(said)?),
+        }
+    }
+
+    fn status(&self, item: &Said, label: Option<&Said>, seen: &Seen<'_>) -> Result<LockStatus, StoreError> {
+        match self.read(item, protocol::read_look, seen)? {
+            Some((state, expires_in)) => {
+                let owner = label.map_or_else(Owner::default, |label| protocol::read_owner(label, state));
+                Ok(LockStatus::Taken { state, owner, expires_in })
+            }
+            // In a closed shard its holder may be about to re-assert it.
+            None => seen.last_word.clone().map(|()| LockStatus::Free),
+        }
+    }
+
+    fn stands(&self, id: GrantId, item: &Said, seen: &Seen<'_>) -> Result<bool, StoreError> {
+        match self.read(item, protocol::read_look, seen)? {
+            Some((state, _)) if state == ItemState::Held(id) => Ok(true),
+            _ => seen.last_word.clone().map(|()| false),
+        }
+    }
+}
+
+impl Outcome {
+    fn changed(changed: Result<CasOutcome, StoreError>, last_word: &LastWord) -> Outcome {
+        Outcome::reply(Reply::Changed(changed.and_then(|changed| settled(changed, last_word))))
+    }
+}
+
+/// Tells that memcached did not carry out a command.
+pub(crate) fn refused(shard: &str, refusal: Refusal) -> StoreError {
+    let why = match refusal {
+        Refusal::NoMemory => "it has no memory left",
+        Refusal::NotANumber => "somebody else uses its keys",
+        Refusal::Other => "it refused",
+    };
+    StoreError::uncertain(format!("memcached {shard} could not do it: {why}"))
+}
+
+fn reasserted_before(shard: &str) -> StoreError {
+    StoreError::unavailable(format!("memcached {shard} has an item again for a lock that it had lost"), None)
+}
+
+/// Leaves the comparison out of a command on a lock's item, where a test wants that.
+fn blind_unless(compares: bool, mut command: Command) -> Command {
+    if let Command::Delete { compare, .. } = &mut command
+        && !compares
+    {
+        *compare = None;
+    }
+    command
+}
+
+/// Turns an outcome into a grant. An answer without a token grants nothing.
+fn granted(outcome: CasOutcome, token: Result<FencingToken, StoreError>) -> Result<Granted, StoreError> {
+    match outcome {
+        CasOutcome::Done => token.map(Granted::Yes),
+        CasOutcome::Exists | CasOutcome::Missing => Ok(Granted::No),
+    }
+}
+
+/// Turns an outcome into a [`Change`]. In a closed shard "another state" may be a grant that is about to be undone, and "no
+/// item" a memory that was just lost (R16). So there neither is final.
+fn settled(outcome: CasOutcome, last_word: &LastWord) -> Result<Change, StoreError> {
+    match outcome {
+        CasOutcome::Done => Ok(Change::Done),
+        CasOutcome::Exists => last_word.clone().map(|()| Change::TakenOver),
+        CasOutcome::Missing => last_word.clone().map(|()| Change::Gone),
+    }
+}
+
+/// An [`Op`] under way, and who waits for what it comes to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Job {
+    pub(crate) name: LockName,
+    pub(crate) asker: Option<RequestId>,
+    pub(crate) op: Op,
+}

@@ -1,0 +1,430 @@
+//! The shards of a store: what a broker knows of each memcached, and the commands by which it asks them.
+//!
+//! A turn is a call of one of the methods of [`Shards`]. What comes of it are outputs: commands to be sent, connections to be
+//! made, answers. What has been asked waits until [`Shards::flush`], so that all that is asked in one turn of a broker
+//! travels together.
+
+mod batch;
+mod clock;
+pub mod env;
+mod epoch;
+mod health;
+mod job;
+mod link;
+mod phase;
+mod placement;
+mod presence;
+pub mod protocol;
+mod queues;
+mod server;
+pub mod state_item;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::Time;
+use crate::broker::RequestId;
+use crate::command::{Command, Reply as Said};
+use crate::lock::LockName;
+use crate::request::StoreTraits;
+use crate::store::{Note, Reply, Request, StoreError, Watch};
+use crate::table::{self, Table};
+
+pub use env::Env;
+pub use epoch::Distrust;
+pub use link::{Dialled, LinkId, Process, Unreached};
+pub use phase::{FOREIGN, first_token};
+pub use placement::fingerprint;
+pub use presence::{LIVES, PLACES};
+pub use protocol::Watcher;
+
+use health::ShardHealth;
+use job::{Job, Op};
+use placement::Placement;
+use server::Shard;
+use state_item::Witness;
+
+/// One memcached, as the topology names it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Member {
+    /// Its address, as all brokers write it.
+    pub address: Arc<str>,
+    /// The share of the names that it gets, relative to the others.
+    pub weight: u32,
+}
+
+/// The settings of the shards.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// The servers, in any order; at least one, each once.
+    pub members: Vec<Member>,
+    /// The longest ttl that any broker grants.
+    pub max_ttl: Duration,
+    /// The note that this broker leaves on each shard. None for a process that is not a broker.
+    pub note: Option<Arc<str>>,
+    /// This broker, as others are to wake it. None where brokers do not wake each other.
+    pub watcher: Option<Watcher>,
+}
+
+/// The state of a shard, as it is shown to people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ShardState {
+    /// Cannot be reached, or has not yet said what it is.
+    Connecting,
+    /// Cannot keep locks, or belongs to others.
+    Refused,
+    /// Waits in quarantine, and grants nothing.
+    Closed,
+    /// Grants locks.
+    Open,
+}
+
+/// What there is to show of a shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ShardStatus {
+    /// Its state.
+    pub state: ShardState,
+    /// For how long it will still grant nothing.
+    pub quarantine: Duration,
+    /// The reason for which it is not trusted, if it is not.
+    pub distrust: Option<Distrust>,
+    /// The number of jobs that wait for a batch.
+    pub waiting: usize,
+}
+
+/// Something that people should read of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum News {
+    /// A server process is met for the first time, on this connection.
+    Met(LinkId),
+    /// It has answered, for the first time since it was in trouble.
+    Connected(SocketAddr),
+    /// It cannot be reached, or a connection broke.
+    Trouble(Arc<str>),
+    /// It cannot keep locks.
+    CannotKeepLocks(Arc<str>),
+    /// It has lost its memory, or is new.
+    Lost,
+    /// It is not used, for this reason.
+    NotUsed(Arc<str>),
+    /// It does not take the shard's state.
+    StateRefused(Arc<str>),
+    /// It grants nothing for so long.
+    Closed(Duration),
+    /// It stays closed, since the date by this machine's clock cannot be right.
+    WrongDate,
+    /// It grants locks.
+    GrantsLocks,
+}
+
+/// An order to whoever drives the shards.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// Bring this to the broker.
+    Answer {
+        /// The shard that was asked.
+        shard: usize,
+        /// The request.
+        id: RequestId,
+        /// The answer.
+        reply: Reply,
+    },
+    /// Connect to a shard, and call [`Shards::dialled`].
+    Dial {
+        /// The shard.
+        shard: usize,
+        /// Where the other connections lead. If not given, the shard's name is resolved.
+        address: Option<SocketAddr>,
+    },
+    /// Connect to a shard anew, read its witness there, and call [`Shards::compared`].
+    Compare {
+        /// The shard.
+        shard: usize,
+    },
+    /// Send commands, and call [`Shards::answered`].
+    Send {
+        /// The shard.
+        shard: usize,
+        /// The connection, on which nothing else is under way.
+        link: LinkId,
+        /// The commands.
+        commands: Vec<Command>,
+    },
+    /// End a connection on which nothing is under way.
+    Hangup {
+        /// The shard.
+        shard: usize,
+        /// The connection.
+        link: LinkId,
+    },
+    /// Wake another broker.
+    Wake {
+        /// The broker.
+        broker: SocketAddr,
+        /// The lock that may be free.
+        name: LockName,
+    },
+    /// Locks can be granted from now on, or none any more.
+    Ready(bool),
+    /// Tell people.
+    News {
+        /// The shard.
+        shard: usize,
+        /// The news.
+        news: News,
+    },
+}
+
+/// What all shards share.
+#[derive(Debug, Clone)]
+pub(crate) struct Common {
+    settings: Settings,
+    fingerprint: u64,
+    health: ShardHealth,
+    /// The requests under way that can be given up, and whether somebody waits for their answers.
+    wanted: Table<RequestId, bool>,
+    outputs: VecDeque<Output>,
+}
+
+/// One shard in a turn, and what it needs.
+pub(crate) struct Turn<'a, E> {
+    shard: &'a mut Shard,
+    common: &'a mut Common,
+    env: &'a mut E,
+    now: Time,
+}
+
+impl Common {
+    fn is_wanted(&self, job: &Job) -> bool {
+        job.asker.and_then(|id| self.wanted.get(&id)).is_none_or(|wanted| *wanted)
+    }
+}
+
+/// The shards of one store.
+#[derive(Debug, Clone)]
+pub struct Shards {
+    placement: Placement,
+    shards: Vec<Shard>,
+    common: Common,
+}
+
+impl Shards {
+    /// Makes the shards, of which nothing is known yet. `seed` spreads what is kept in tables.
+    pub fn new(settings: Settings, seed: u64, env: &mut impl Env) -> Shards {
+        let now = env.now();
+        let fingerprint = fingerprint(&settings.members, settings.max_ttl);
+        let mut shard = |(index, member): (usize, &Member)| {
+            Shard::new(index, Arc::clone(&member.address), fingerprint, settings.note.clone(), now, env)
+        };
+        let shards: Vec<Shard> = settings.members.iter().enumerate().map(&mut shard).collect();
+        let placement = Placement::new(&settings.members);
+        let health = ShardHealth::new(shards.len());
+        let common = Common { settings, fingerprint, health, wanted: table::new(seed), outputs: VecDeque::new() };
+        Shards { placement, shards, common }
+    }
+
+    /// Returns what a broker needs to know of this store.
+    pub fn traits(&self) -> StoreTraits {
+        StoreTraits { is_shared: true, can_be_woken: self.common.settings.watcher.is_some() }
+    }
+
+    /// Returns the index of the shard that guards a name.
+    pub fn shard_of(&self, name: &LockName) -> usize {
+        self.placement.shard_of(name)
+    }
+
+    fn turn<'a, E: Env>(&'a mut self, shard: usize, env: &'a mut E) -> Option<Turn<'a, E>> {
+        let now = env.now();
+        Some(Turn { shard: self.shards.get_mut(shard)?, common: &mut self.common, env, now })
+    }
+
+    /// Takes a request. Its answer comes within a few seconds, whatever the shard does. [`Shards::flush`] sends it.
+    pub fn ask(&mut self, id: RequestId, name: &LockName, request: Request, env: &mut impl Env) {
+        let shard = self.shard_of(name);
+        let wakes = self.common.settings.watcher.is_some();
+        if matches!(request, Request::Watch { .. }) && !wakes {
+            self.common.outputs.push_back(Output::Answer { shard, id, reply: Reply::Watching(Watch::No) });
+            return;
+        }
+        let op = Op::of(request, wakes);
+        if op.can_be_given_up() {
+            self.common.wanted.insert(id, true);
+        }
+        if let Some(mut turn) = self.turn(shard, env) {
+            turn.take(Job { name: name.clone(), asker: Some(id), op });
+        }
+    }
+
+    /// Takes note that nobody waits for the answer to a request any more. What is left of it to do need not be done: a look is
+    /// not sent, and a renewal re-asserts nothing.
+    pub fn give_up(&mut self, id: RequestId) {
+        if let Some(wanted) = self.common.wanted.get_mut(&id) {
+            *wanted = false;
+        }
+    }
+
+    /// Takes a note: best effort, and nothing depends on it. [`Shards::flush`] sends it.
+    pub fn note(&mut self, name: &LockName, note: Note, env: &mut impl Env) {
+        let watcher = self.common.settings.watcher;
+        let op = match (note, watcher) {
+            (Note::Describe { owner, .. }, _) if owner.is_empty() => return,
+            (Note::Describe { id, owner, ttl }, _) => Op::Note(protocol::describe(name, id, &owner, ttl)),
+            (Note::Unwatch, Some(me)) => Op::Note(protocol::unwatch(name, &me)),
+            (Note::QueueHere { ttl }, Some(me)) => Op::Note(protocol::note_queue(name, me.address, ttl)),
+            (Note::WakeQueue, Some(_)) => Op::LookForQueue,
+            (Note::Unwatch | Note::QueueHere { .. } | Note::WakeQueue, None) => return,
+        };
+        let shard = self.shard_of(name);
+        if let Some(mut turn) = self.turn(shard, env) {
+            turn.take(Job { name: name.clone(), asker: None, op });
+        }
+    }
+
+    /// Takes a connection that was asked for, or why there is none.
+    pub fn dialled(&mut self, shard: usize, dialled: Result<Dialled, Unreached>, env: &mut impl Env) {
+        if let Some(mut turn) = self.turn(shard, env) {
+            turn.dialled(dialled);
+            turn.sort_anew();
+        }
+    }
+
+    /// Takes the witness that another connection has shown. None if nothing was to be learned.
+    pub fn compared(&mut self, shard: usize, witness: Option<Witness>, env: &mut impl Env) {
+        if let Some(mut turn) = self.turn(shard, env) {
+            turn.compared(witness);
+            turn.sort_anew();
+        }
+    }
+
+    /// Takes the answers to what was sent on a connection, one for each command, or the reason why it is of no use any more.
+    pub fn answered(&mut self, shard: usize, link: LinkId, said: Result<Vec<Said>, Arc<str>>, env: &mut impl Env) {
+        if let Some(mut turn) = self.turn(shard, env) {
+            turn.answered(link, said);
+            turn.sort_anew();
+        }
+    }
+
+    /// Sends what waits, and does what is due.
+    pub fn flush(&mut self, env: &mut impl Env) {
+        for shard in 0..self.shards.len() {
+            let Some(mut turn) = self.turn(shard, env) else { continue };
+            turn.turn_down_the_impatient();
+            turn.launch();
+            turn.publish();
+        }
+    }
+
+    /// Returns when [`Shards::flush`] is to be called next.
+    pub fn due(&self) -> Option<Time> {
+        let due = |shard: &Shard| [shard.next_wake(), shard.queues.impatient_at()].into_iter().flatten().min();
+        self.shards.iter().filter_map(due).min()
+    }
+
+    /// Takes the next thing that is to be done outside.
+    pub fn output(&mut self) -> Option<Output> {
+        self.common.outputs.pop_front()
+    }
+
+    /// Returns what there is to show of a shard.
+    pub fn status(&self, shard: usize, now: Time) -> ShardStatus {
+        self.shards[shard].status(self.common.settings.max_ttl, now)
+    }
+}
+
+impl<E: Env> Turn<'_, E> {
+    fn output(&mut self, output: Output) {
+        self.common.outputs.push_back(output);
+    }
+
+    fn tell(&mut self, news: News) {
+        let shard = self.shard.index;
+        self.output(Output::News { shard, news });
+    }
+
+    /// Queues a job, or turns it down if the shard cannot serve it. What serves a lock that is held waits for a shard
+    /// that will be back: it may be soon enough.
+    fn take(&mut self, job: Job) {
+        match self.refusal(&job.op) {
+            None => {
+                if let Some(let_go) = self.shard.queues.push(job) {
+                    let error = StoreError::unavailable("a note was let go: too many wait to be sent", None);
+                    self.fail(let_go, error);
+                }
+            }
+            Some(_) if job.op.serves_a_holder() && self.shard.may_come_back() => {
+                self.shard.queues.park(job, self.now);
+            }
+            Some(error) => self.fail(job, error),
+        }
+    }
+
+    fn fail(&mut self, job: Job, error: StoreError) {
+        self.answer(job.asker, job.op.failed(error));
+    }
+
+    /// Does not do what nobody waits for any more.
+    fn give_up(&mut self, job: Job) {
+        self.fail(job, StoreError::unavailable("the request was given up", None));
+    }
+
+    /// Answers whoever has asked, if anybody has.
+    fn answer(&mut self, asker: Option<RequestId>, reply: Reply) {
+        let Some(id) = asker else { return };
+        self.common.wanted.remove(&id);
+        let shard = self.shard.index;
+        self.output(Output::Answer { shard, id, reply });
+    }
+
+    /// Brings what jobs have come to: answers them, wakes others, and takes what is to be done next.
+    fn bring(&mut self, settled: Vec<(Job, job::Outcome)>) {
+        for (job, outcome) in settled {
+            if let Some(broker) = outcome.wakes {
+                self.wake(broker, &job.name);
+            }
+            if let Some(reply) = outcome.reply {
+                self.answer(job.asker, reply);
+            }
+            let Some(op) = outcome.next else { continue };
+            let next = Job { op, ..job };
+            match self.common.is_wanted(&next) {
+                true => self.take(next),
+                // The lock is lost: nobody re-asserts it any more.
+                false => self.give_up(next),
+            }
+        }
+    }
+
+    fn wake(&mut self, broker: SocketAddr, name: &LockName) {
+        // Whoever lets go here sees to the queue here.
+        if self.common.settings.watcher.is_some_and(|me| me.address != broker) {
+            self.output(Output::Wake { broker, name: name.clone() });
+        }
+    }
+
+    /// Looks anew at what waits, after something has changed.
+    fn sort_anew(&mut self) {
+        let serves = self.shard.serves();
+        if serves || !self.shard.may_come_back() {
+            let parked = self.shard.queues.take_parked();
+            parked.into_iter().for_each(|job| self.take(job));
+        }
+        if !serves || !self.shard.is_open() {
+            let waiting = self.shard.queues.take_waiting();
+            waiting.into_iter().for_each(|job| self.take(job));
+        }
+    }
+
+    /// Turns down what has waited long enough for the shard to come back.
+    fn turn_down_the_impatient(&mut self) {
+        while let Some(job) = self.shard.queues.next_impatient(self.now) {
+            match self.refusal(&job.op) {
+                Some(error) => self.fail(job, error),
+                None => drop(self.shard.queues.push(job)),
+            }
+        }
+    }
+}

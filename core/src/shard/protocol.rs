@@ -1,0 +1,314 @@
+//! The commands of the protocol on memcached, and what their answers say.
+//!
+//! A lock's item is created by `ma` and changed only by `md … I`, which compares and sets ttl and CAS in one
+//! step. It is never written with `ms`, because a failed `ms` deletes what was there, nor touched with
+//! `mg … T`, which sets anybody's ttl.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::presence::LIVES;
+use super::state_item::{Epoch, Stamp, StateItem, Witness};
+use crate::command::{Cas, Command, Create, InPlace, Key, Left, Mode, Reply, Shown, Ttl, Value, Want};
+use crate::lock::{FencingToken, GrantId, LingerId, LockName, Owner};
+use crate::store::{ItemState, StoreError};
+
+/// S never expires by itself. A date a little before memcached's own end of time in January 2038.
+const STATE_EXPIRES: Ttl = Ttl::Until(2_147_480_000);
+
+const CAS: Want = Want { cas: true, left: false, value: false };
+const LEFT: Want = Want { cas: false, left: true, value: false };
+const VALUE: Want = Want { cas: false, left: false, value: true };
+const NOTHING: Want = Want { cas: false, left: false, value: false };
+
+/// A broker as one that is to be woken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Watcher {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Tells its notes from those of others: the CAS of their items. Not 0.
+    pub id: u64,
+}
+
+/// Reads an item and leaves its time of use as it is (`u`).
+fn look_at(key: Key, want: Want) -> Command {
+    Command::Get { key, bump: false, touch: None, want }
+}
+
+/// Creates an item that is not there, and changes none that is.
+fn create_item(key: Key, ttl: Ttl, initial: u64, new_cas: Option<Cas>, want: Want) -> Command {
+    let create = Some(Create { ttl, initial });
+    Command::Arithmetic { key, delta: 0, create, compare: Some(Cas::SENTINEL), new_cas, want }
+}
+
+/// Compares an item's number, and sets ttl and number in place: without memory.
+fn change_item(key: Key, compare: Option<Cas>, ttl: u32, new_cas: u64) -> Command {
+    let in_place = Some(InPlace { ttl: Some(Ttl::Seconds(ttl)), new_cas: Some(Cas(new_cas)) });
+    Command::Delete { key, compare, in_place }
+}
+
+fn write_note(key: Key, mode: Mode, ttl: u32, new_cas: Option<u64>, text: String) -> Command {
+    Command::Set { key, mode, ttl: Ttl::Seconds(ttl), new_cas: new_cas.map(Cas), value: Value::Text(text.into()) }
+}
+
+/// Creates the item of a lock that has none: the grant, and the re-assertion after a loss.
+pub fn create(name: &LockName, state: ItemState, ttl: u32) -> Command {
+    let id = number(state);
+    create_item(Key::Lock(name.clone()), Ttl::Seconds(ttl), id, Some(Cas(id)), CAS)
+}
+
+/// Changes an item that carries `from`: renewal, hand-over, reattach, the beginning of a linger.
+pub fn replace(name: &LockName, from: ItemState, to: ItemState, ttl: u32) -> Command {
+    change_item(Key::Lock(name.clone()), Some(Cas(number(from))), ttl, number(to))
+}
+
+/// Deletes an item that carries `state`.
+pub fn remove(name: &LockName, state: ItemState) -> Command {
+    Command::Delete { key: Key::Lock(name.clone()), compare: Some(Cas(number(state))), in_place: None }
+}
+
+/// Reads a lock's item.
+pub fn look(name: &LockName) -> Command {
+    look_at(Key::Lock(name.clone()), Want { cas: true, left: true, value: false })
+}
+
+/// Reads the clock: how long S has left to live.
+pub fn clock() -> Command {
+    look_at(Key::State, LEFT)
+}
+
+/// Reads the witness: if S is still the one that was read. `u` leaves the time of S as it is, or a `flush_all` in
+/// this second could spare S and hide itself (R13a).
+pub fn witness() -> Command {
+    look_at(Key::State, CAS)
+}
+
+/// Reads the whole of S.
+pub fn read_s() -> Command {
+    look_at(Key::State, Want { cas: true, left: false, value: true })
+}
+
+/// Raises the fencing tokens of `epoch` by `grants`.
+pub fn fence(epoch: Epoch, grants: u64) -> Command {
+    let key = Key::Fence(epoch.get());
+    Command::Arithmetic { key, delta: grants, create: None, compare: None, new_cas: None, want: VALUE }
+}
+
+/// Reads the highest token of `epoch`.
+pub fn highest_token(epoch: Epoch) -> Command {
+    look_at(Key::Fence(epoch.get()), VALUE)
+}
+
+/// Deletes the S with this CAS: only by an operator's hand.
+pub fn forget_s(cas: u64) -> Command {
+    Command::Delete { key: Key::State, compare: Some(Cas(cas)), in_place: None }
+}
+
+/// Creates S on a shard that has none, and so begins an epoch there.
+pub fn begin(stamp: Stamp, fingerprint: u64) -> Command {
+    create_item(Key::State, STATE_EXPIRES, stamp.value(fingerprint), Some(Cas(stamp.cas())), NOTHING)
+}
+
+/// Opens `epoch`: its tokens come after `start`.
+pub fn open(epoch: Epoch, start: u64) -> Command {
+    create_item(Key::Fence(epoch.get()), Ttl::Never, start, None, NOTHING)
+}
+
+/// Notes an owner's label, for the grant that it belongs to.
+pub fn describe(name: &LockName, id: GrantId, owner: &Owner, ttl: u32) -> Command {
+    let text = format!("{} {}", id.get(), owner.as_str());
+    write_note(Key::Owner(name.clone()), Mode::Always, ttl, None, text)
+}
+
+/// Sets the ttl of an owner's label.
+pub fn touch_owner(name: &LockName, ttl: u32) -> Command {
+    let touch = Some(Ttl::Seconds(ttl));
+    Command::Get { key: Key::Owner(name.clone()), bump: false, touch, want: NOTHING }
+}
+
+/// Reads an owner's label.
+pub fn look_for_owner(name: &LockName) -> Command {
+    look_at(Key::Owner(name.clone()), VALUE)
+}
+
+/// Notes who is woken when the lock is let go, if nobody is yet. `ms` here and in what follows: that it deletes
+/// what it fails to write costs a poll.
+pub fn watch(name: &LockName, watcher: &Watcher, ttl: u32) -> Command {
+    let Watcher { address, id } = watcher;
+    write_note(Key::Watcher(name.clone()), Mode::IfMissing, ttl, Some(*id), address.to_string())
+}
+
+/// Notes it for longer, if this is the one.
+pub fn keep_watching(name: &LockName, watcher: &Watcher, ttl: u32) -> Command {
+    let Watcher { address, id } = watcher;
+    write_note(Key::Watcher(name.clone()), Mode::IfCas(Cas(*id)), ttl, Some(*id), address.to_string())
+}
+
+/// Deletes the note, if this is the one.
+pub fn unwatch(name: &LockName, watcher: &Watcher) -> Command {
+    Command::Delete { key: Key::Watcher(name.clone()), compare: Some(Cas(watcher.id)), in_place: None }
+}
+
+/// Reads who is to be woken, and ends the note in the same step: the next one waits for the next release.
+pub fn take_watcher(name: &LockName) -> Command {
+    Command::Get { key: Key::Watcher(name.clone()), bump: true, touch: Some(Ttl::Ended), want: VALUE }
+}
+
+/// Notes where a queue stands behind the lock's holder.
+pub fn note_queue(name: &LockName, address: SocketAddr, ttl: u32) -> Command {
+    write_note(Key::Line(name.clone()), Mode::Always, ttl, None, address.to_string())
+}
+
+/// Reads where a queue stands behind the lock's holder.
+pub fn look_for_queue(name: &LockName) -> Command {
+    look_at(Key::Line(name.clone()), VALUE)
+}
+
+/// Takes a place for a broker's note, if it is free.
+pub fn note_broker(place: u16, id: u64, note: &str) -> Command {
+    write_note(Key::Broker(place), Mode::IfMissing, LIVES, Some(id), note.to_owned())
+}
+
+/// Notes it for longer, if the place is still its own. Needs no memory: a failed `ms` would delete the note, and a full
+/// server give its memory to a lock.
+pub fn keep_noted(place: u16, id: u64) -> Command {
+    change_item(Key::Broker(place), Some(Cas(id)), LIVES, id)
+}
+
+/// Reads a broker's note.
+pub fn look_for_broker(place: u16) -> Command {
+    look_at(Key::Broker(place), Want { cas: true, left: true, value: true })
+}
+
+fn number(state: ItemState) -> u64 {
+    match state {
+        ItemState::Held(id) => id.get(),
+        ItemState::Lingering(id) => id.get(),
+    }
+}
+
+/// A memcached answered what none answers: nothing that came with it counts.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("memcached answered {0}")]
+pub struct Unexpected(String);
+
+impl From<Unexpected> for StoreError {
+    fn from(error: Unexpected) -> StoreError {
+        StoreError::uncertain(error.to_string())
+    }
+}
+
+fn unexpected<T>(what: &str, reply: &Reply) -> Result<T, Unexpected> {
+    Err(Unexpected(format!("{reply:?} to a {what}")))
+}
+
+/// Reads the witness of a batch.
+///
+/// # Errors
+/// It is no such answer.
+pub fn read_witness(reply: &Reply) -> Result<Witness, Unexpected> {
+    match reply {
+        Reply::Missing => Ok(Witness::Missing),
+        Reply::Done(Shown { cas: Some(Cas(cas)), .. }) => Ok(Stamp::of_cas(*cas).map_or(Witness::Odd, Witness::Shows)),
+        _ => unexpected("look at the shard's state", reply),
+    }
+}
+
+/// Reads what a probe finds in S.
+///
+/// # Errors
+/// It is no such answer.
+pub fn read_state(reply: &Reply) -> Result<StateItem, Unexpected> {
+    match reply {
+        Reply::Missing => Ok(StateItem::Missing),
+        Reply::Done(Shown { cas: Some(Cas(cas)), value: Some(value), .. }) => Ok(StateItem::of(*cas, value)),
+        _ => unexpected("look at the shard's state", reply),
+    }
+}
+
+/// Reads how long S has left, if it is there.
+pub(crate) fn read_clock(reply: &Reply) -> Option<Duration> {
+    match reply {
+        Reply::Done(Shown { left: Some(Left::Seconds(left)), .. }) => Some(Duration::from_secs((*left).into())),
+        _ => None,
+    }
+}
+
+/// Reads the highest token of the batch. None if the epoch is closed.
+///
+/// # Errors
+/// It is no such answer.
+pub fn read_fence(reply: &Reply) -> Result<Option<FencingToken>, Unexpected> {
+    match reply {
+        Reply::Missing => Ok(None),
+        Reply::Done(Shown { value: Some(Value::Number(token)), .. }) => match FencingToken::new(*token) {
+            Some(token) => Ok(Some(token)),
+            None => unexpected("rise of the fencing tokens", reply),
+        },
+        _ => unexpected("rise of the fencing tokens", reply),
+    }
+}
+
+/// The outcome of a command on a lock's item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum CasOutcome {
+    /// Created, changed or deleted.
+    Done,
+    /// There is an item with another state.
+    Exists,
+    /// There is no item.
+    Missing,
+}
+
+/// Reads the answer to `create` with this state. It is done only if the CAS that comes back is the one sent.
+pub(crate) fn read_create(reply: &Reply, state: ItemState) -> Result<CasOutcome, Unexpected> {
+    match reply {
+        Reply::Done(Shown { cas: Some(Cas(cas)), .. }) if *cas == number(state) => Ok(CasOutcome::Done),
+        Reply::Exists => Ok(CasOutcome::Exists),
+        _ => unexpected("grant", reply),
+    }
+}
+
+/// Reads the answer to `replace` or `remove`.
+pub(crate) fn read_change(reply: &Reply) -> Result<CasOutcome, Unexpected> {
+    match reply {
+        Reply::Done(_) => Ok(CasOutcome::Done),
+        Reply::Exists => Ok(CasOutcome::Exists),
+        Reply::Missing => Ok(CasOutcome::Missing),
+        _ => unexpected("change of a lock", reply),
+    }
+}
+
+/// Reads what a look has found: the state and the time left, if there is an item.
+pub(crate) fn read_look(reply: &Reply) -> Result<Option<(ItemState, Duration)>, Unexpected> {
+    let (cas, left) = match reply {
+        Reply::Missing => return Ok(None),
+        Reply::Done(Shown { cas: Some(Cas(cas)), left: Some(Left::Seconds(left)), .. }) => (*cas, *left),
+        _ => return unexpected("look at a lock, which is not one of ours", reply),
+    };
+    let held = GrantId::new(cas).map(ItemState::Held);
+    match held.or_else(|| LingerId::new(cas).map(ItemState::Lingering)) {
+        Some(state) => Ok(Some((state, Duration::from_secs(left.into())))),
+        None => unexpected("look at a lock, which is not one of ours", reply),
+    }
+}
+
+fn text(reply: &Reply) -> Option<&str> {
+    match reply {
+        Reply::Done(Shown { value: Some(Value::Text(text)), .. }) => Some(text),
+        _ => None,
+    }
+}
+
+/// Reads the label noted for `state`, if there is one. A label of another grant is none.
+pub(crate) fn read_owner(reply: &Reply, state: ItemState) -> Owner {
+    match text(reply).and_then(|value| value.split_once(' ')) {
+        Some((id, owner)) if id == number(state).to_string() => Owner::new(owner).unwrap_or_default(),
+        _ => Owner::default(),
+    }
+}
+
+/// Reads where the broker listens that is to be woken, if there is one.
+pub(crate) fn read_address(reply: &Reply) -> Option<SocketAddr> {
+    text(reply)?.trim_end().parse().ok()
+}

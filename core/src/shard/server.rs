@@ -1,0 +1,407 @@
+//! One shard: the server behind it, its connections, and what is under way on them.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::batch::Batch;
+use super::clock::ServerClock;
+use super::epoch::{EpochState, Phase};
+use super::health::View;
+use super::job::Kind;
+use super::link::{Link, LinkId, Process};
+use super::presence::Presence;
+use super::queues::Queues;
+use super::state_item::{Epoch, Stamp};
+use super::{Env, News, Output, ShardState, ShardStatus, Turn, presence, protocol};
+use crate::Time;
+use crate::command::{Command, Reply as Said};
+use crate::failure::Cause;
+use crate::rules::Rule;
+use crate::store::StoreError;
+
+/// How many connections a broker has to a shard at the most.
+const MAX_CONNECTIONS: usize = 3;
+/// How often a shard is asked that is closed, or whose clock is to be seen ticking.
+pub(crate) const EAGER_CHECK: Duration = Duration::from_millis(100);
+
+/// What is on its way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Payload {
+    Jobs(Batch),
+    Probe(Probe),
+    /// The broker's note of itself.
+    Presence,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Probe {
+    /// The clock, the fences if the epoch is known, and S.
+    Look,
+    /// Begin an epoch on a shard that has none.
+    Begin(Stamp),
+    /// Open the present epoch: its tokens come after this number.
+    Open(u64),
+}
+
+/// What was known when something was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Sent {
+    pub(crate) at: Time,
+    pub(crate) process: u64,
+    pub(crate) epoch: Option<Epoch>,
+    pub(crate) changes: u64,
+    pub(crate) open: bool,
+    /// The highest token seen in the epoch.
+    pub(crate) token: u64,
+}
+
+/// Commands that were sent on a connection, and are not answered yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct UnderWay {
+    link: LinkId,
+    payload: Payload,
+    /// How many they are.
+    count: usize,
+    sent: Sent,
+}
+
+/// A new connection has shown another S than the old ones had. That is two servers if an old one, asked again after
+/// `since`, still shows what it did: no epoch comes back on one server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Doubt {
+    pub(crate) since: Time,
+    pub(crate) changes: u64,
+    /// The epoch that the new connection showed.
+    pub(crate) epoch: Option<Epoch>,
+}
+
+/// What a broker knows of one shard.
+#[derive(Debug, Clone)]
+pub(crate) struct Shard {
+    pub(crate) index: usize,
+    pub(crate) address: Arc<str>,
+    pub(crate) link: Link,
+    pub(crate) state: EpochState,
+    /// The server that it is, and its clock, kept while it cannot be reached: it may be the same one.
+    pub(crate) server: Option<(SocketAddr, Process)>,
+    pub(crate) clock: ServerClock,
+    /// Counts the server processes: neither a connection to an earlier one nor what it still says is used.
+    pub(crate) process: u64,
+    pub(crate) idle: Vec<LinkId>,
+    under_way: Vec<UnderWay>,
+    pub(crate) dialling: bool,
+    pub(crate) presence: Option<Presence>,
+    noting: bool,
+    next_note: Time,
+    /// The count of changes before the comparison that is under way.
+    pub(crate) comparing: Option<u64>,
+    pub(crate) next_comparison: Time,
+    pub(crate) doubt: Option<Doubt>,
+    /// True if the server has been reached, or not reached, at least once.
+    pub(crate) tried: bool,
+    /// True if the server has answered since the last trouble with it.
+    pub(crate) well: bool,
+    /// The last trouble that was told: the same is not told again until the server has answered.
+    pub(crate) trouble: Arc<str>,
+    /// True if it was told that the present epoch grants locks.
+    told_open: bool,
+    pub(crate) queues: Queues,
+    pub(crate) probing: bool,
+    pub(crate) next_check: Time,
+    pub(crate) next_dial: Time,
+    pub(crate) next_countdown: Time,
+    /// How many attempts to connect have failed in a row.
+    pub(crate) failures: u8,
+    /// The highest token that was seen in any epoch.
+    pub(crate) highest_token: u64,
+}
+
+impl Shard {
+    pub(crate) fn new(
+        index: usize,
+        address: Arc<str>,
+        fingerprint: u64,
+        note: Option<Arc<str>>,
+        now: Time,
+        env: &mut impl Env,
+    ) -> Shard {
+        Shard {
+            index,
+            address,
+            link: Link::Down("it has not been reached yet".into(), Cause::StoreUnavailable),
+            state: EpochState::new(fingerprint),
+            server: None,
+            clock: ServerClock::default(),
+            process: 0,
+            idle: Vec::new(),
+            under_way: Vec::new(),
+            dialling: false,
+            presence: note.map(|note| Presence::new(note, env)),
+            noting: false,
+            next_note: now,
+            comparing: None,
+            next_comparison: now,
+            doubt: None,
+            tried: false,
+            well: false,
+            trouble: "".into(),
+            told_open: false,
+            queues: Queues::default(),
+            probing: false,
+            next_check: now,
+            next_dial: now,
+            next_countdown: now,
+            failures: 0,
+            highest_token: 0,
+        }
+    }
+
+    pub(crate) fn is_up(&self) -> bool {
+        matches!(self.link, Link::Up { .. })
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.state.is_open()
+    }
+
+    /// Returns the number of connections that are of use.
+    pub(crate) fn connections(&self) -> usize {
+        self.idle.len() + self.under_way.len()
+    }
+
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.under_way.is_empty()
+    }
+
+    /// Returns true if it can serve jobs now.
+    pub(crate) fn serves(&self) -> bool {
+        self.is_up() && self.state.epoch().is_some() && self.clock.runs()
+    }
+
+    /// Returns when there is something to do that no job and no answer asks for.
+    pub(crate) fn next_wake(&self) -> Option<Time> {
+        match self.link {
+            Link::Up { .. } if self.idle.is_empty() => {
+                let wanted = self.queues.waiting() > 0 || self.under_way.is_empty();
+                (wanted && self.may_dial()).then_some(self.next_dial)
+            }
+            Link::Up { .. } => {
+                let check = (!self.probing).then_some(self.next_check);
+                let comparison = self.may_compare().then_some(self.next_comparison);
+                let note = self.may_note().then_some(self.next_note);
+                [check, comparison, note].into_iter().flatten().min()
+            }
+            Link::Down(..) | Link::Refused(_) => self.may_dial().then_some(self.next_dial),
+        }
+    }
+
+    /// Returns true if another connection makes sense, when it is time.
+    pub(crate) fn may_dial(&self) -> bool {
+        let limit = if self.is_up() { MAX_CONNECTIONS } else { 1 };
+        !self.dialling && self.connections() < limit
+    }
+
+    /// Returns true if the broker may note itself now: on what is known to be a shard of brokers.
+    fn may_note(&self) -> bool {
+        self.presence.is_some() && !self.noting && !self.idle.is_empty() && self.state.is_of_brokers()
+    }
+
+    /// Returns what there is to show of it.
+    pub(crate) fn status(&self, max_ttl: Duration, now: Time) -> ShardStatus {
+        let state = match (&self.link, self.state.phase()) {
+            (Link::Refused(_), _) | (_, Phase::Foreign { .. } | Phase::Unusable { .. } | Phase::Distrusted { .. }) => {
+                ShardState::Refused
+            }
+            (Link::Down(..), _) => ShardState::Connecting,
+            (Link::Up { .. }, Phase::Open { .. }) if self.clock.runs() => ShardState::Open,
+            (Link::Up { .. }, Phase::Closed { .. }) => ShardState::Closed,
+            (Link::Up { .. }, Phase::Unread | Phase::Lost | Phase::Found { .. } | Phase::Open { .. }) => {
+                ShardState::Connecting
+            }
+        };
+        let distrust = match self.state.phase() {
+            Phase::Distrusted { why } => Some(why),
+            _ => None,
+        };
+        let quarantine = self.state.quarantine_left(max_ttl, now).unwrap_or_default();
+        ShardStatus { state, quarantine, distrust, waiting: self.queues.waiting() }
+    }
+
+    /// Returns how the other shards see it.
+    fn view(&self) -> View {
+        match (&self.link, self.state.phase()) {
+            (_, Phase::Foreign { .. } | Phase::Unusable { .. }) => View::Contradicts,
+            (Link::Up { .. }, Phase::Distrusted { .. }) => View::Away,
+            (Link::Up { .. }, Phase::Open { .. }) if self.clock.runs() => View::Open,
+            (Link::Up { .. }, Phase::Unread) => View::Unknown,
+            (Link::Up { .. }, _) => View::Agrees,
+            (Link::Refused(_), _) => View::Away,
+            (Link::Down(..), _) if !self.tried => View::Unknown,
+            (Link::Down(..), _) => View::Away,
+        }
+    }
+}
+
+impl<E: Env> Turn<'_, E> {
+    /// Sends off all that can be sent now.
+    pub(crate) fn launch(&mut self) {
+        let now = self.now;
+        let Link::Up { address } = self.shard.link else {
+            if self.shard.may_dial() && now >= self.shard.next_dial {
+                self.dial(None);
+            }
+            return;
+        };
+        if self.shard.may_compare() && now >= self.shard.next_comparison {
+            self.compare();
+        }
+        if !self.shard.probing && now >= self.shard.next_check {
+            self.launch_probe();
+        }
+        if self.shard.may_note() && now >= self.shard.next_note {
+            self.launch_note();
+        }
+        while self.shard.queues.waiting() > 0 || self.shard.connections() == 0 {
+            let Some(link) = self.shard.idle.pop() else {
+                if self.shard.may_dial() && now >= self.shard.next_dial {
+                    self.dial(Some(address));
+                }
+                return;
+            };
+            let mut given_up = Vec::new();
+            let common = &*self.common;
+            let batch = self.shard.queues.next_batch(|job| common.is_wanted(job), &mut given_up);
+            given_up.into_iter().for_each(|job| self.give_up(job));
+            if batch.is_empty() {
+                self.shard.idle.push(link);
+                continue;
+            }
+            self.send(link, Payload::Jobs(batch));
+        }
+    }
+
+    fn launch_note(&mut self) {
+        if let Some(link) = self.shard.idle.pop() {
+            self.shard.noting = true;
+            self.send(link, Payload::Presence);
+        }
+    }
+
+    pub(crate) fn send(&mut self, link: LinkId, mut payload: Payload) {
+        let commands = self.commands(&mut payload);
+        let state = &self.shard.state;
+        let sent = Sent {
+            at: self.now,
+            process: self.shard.process,
+            epoch: state.epoch(),
+            changes: state.changes(),
+            open: state.is_open(),
+            token: state.highest_token(),
+        };
+        self.shard.under_way.push(UnderWay { link, payload, count: commands.len(), sent });
+        let shard = self.shard.index;
+        self.output(Output::Send { shard, link, commands });
+    }
+
+    fn commands(&self, payload: &mut Payload) -> Vec<Command> {
+        let epoch = self.shard.state.epoch();
+        let mut commands = match (payload, epoch) {
+            (Payload::Jobs(batch), epoch) => {
+                let compares = !self.env.breaks(Rule::IdsCompared);
+                return batch.commands(epoch, self.common.settings.watcher.as_ref(), compares);
+            }
+            (Payload::Presence, _) => return self.shard.presence.iter().map(Presence::command).collect(),
+            (Payload::Probe(Probe::Begin(stamp)), _) => vec![protocol::begin(*stamp, self.common.fingerprint)],
+            (Payload::Probe(Probe::Open(start)), Some(epoch)) => vec![protocol::open(epoch, *start)],
+            (Payload::Probe(_), Some(epoch)) => vec![protocol::clock(), protocol::highest_token(epoch)],
+            (Payload::Probe(_), None) => vec![protocol::clock()],
+        };
+        commands.push(protocol::read_s());
+        commands
+    }
+
+    /// Takes the answers to what was sent on a connection.
+    pub(crate) fn answered(&mut self, link: LinkId, said: Result<Vec<Said>, Arc<str>>) {
+        let Some(at) = self.shard.under_way.iter().position(|under_way| under_way.link == link) else { return };
+        let UnderWay { payload, sent, count, .. } = self.shard.under_way.swap_remove(at);
+        match payload {
+            Payload::Probe(_) => {
+                self.shard.probing = false;
+                // From its sending: slow answers are asked for without a pause, or they would show no ticks.
+                self.shard.next_check = sent.at + EAGER_CHECK;
+            }
+            Payload::Presence => {
+                self.shard.noting = false;
+                self.shard.next_note = self.now + presence::RENEWED;
+            }
+            Payload::Jobs(_) => {}
+        }
+        let said = match said {
+            Ok(said) if said.len() == count => said,
+            Ok(_) => return self.exchange_failed("it did not answer all that it was asked", payload),
+            Err(why) => return self.exchange_failed(&why, payload),
+        };
+        let same_process = sent.process == self.shard.process;
+        if same_process {
+            self.shard.idle.push(link);
+        } else {
+            self.hang_up(link);
+        }
+        self.heard();
+        let fresh = same_process && sent.changes == self.shard.state.changes();
+        match payload {
+            Payload::Jobs(batch) if batch.kind() == Kind::Note => {
+                let noted = batch.noted(&said);
+                self.bring(noted);
+            }
+            Payload::Jobs(batch) => self.jobs_landed(batch, &said, fresh.then_some(sent), sent.at),
+            Payload::Presence => self.noted(&said),
+            Payload::Probe(probe) if fresh => self.probe_landed(probe, &said, sent),
+            Payload::Probe(_) => {}
+        }
+    }
+
+    /// Takes note of what became of the broker's note. What was refused is tried again when it is due.
+    fn noted(&mut self, said: &[Said]) {
+        let Turn { shard, env, now, .. } = self;
+        if let (Some(presence), Some(reply)) = (&mut shard.presence, said.first())
+            && !matches!(reply, Said::Refused(_))
+            && !presence.answered(reply, *env)
+        {
+            shard.next_note = *now + EAGER_CHECK;
+        }
+    }
+
+    /// Ends all connections on which nothing is under way: they lead to a process that has gone, or may be as dead as one that
+    /// has broken.
+    pub(crate) fn hang_up_idle(&mut self) {
+        let idle = std::mem::take(&mut self.shard.idle);
+        idle.into_iter().for_each(|link| self.hang_up(link));
+    }
+
+    pub(crate) fn hang_up(&mut self, link: LinkId) {
+        let shard = self.shard.index;
+        self.output(Output::Hangup { shard, link });
+    }
+
+    /// Answers every job of a batch with the same error.
+    pub(crate) fn fail_all(&mut self, batch: Batch, error: &StoreError) {
+        batch.into_jobs().for_each(|job| self.fail(job, error.clone()));
+    }
+
+    /// Tells the other shards, and whoever watches the broker, how this one is.
+    pub(crate) fn publish(&mut self) {
+        let view = self.shard.view();
+        let grants = view == View::Open;
+        // Once for each epoch: a clock that lags for a moment closes nothing.
+        if grants && !std::mem::replace(&mut self.shard.told_open, true) {
+            self.tell(News::GrantsLocks);
+        } else if !grants {
+            self.shard.told_open &= self.shard.is_open();
+        }
+        if let Some(ready) = self.common.health.publish(self.shard.index, view) {
+            self.output(Output::Ready(ready));
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! Commands as the bytes of memcached's meta protocol, and its answers as values.
+
+use memcache::exp::{MetaCommand, MetaOp, MetaResponse, ReturnCode};
+
+use lockbroker_core::command::{Cas, Command, Key, Left, Mode, Refusal, Reply, Shown, Stale, Ttl, Value, Want};
+
+/// The keys of one deployment on a memcached that others may use too.
+#[derive(Debug, Clone)]
+pub(super) struct Wire {
+    prefix: String,
+}
+
+impl Wire {
+    pub(super) fn new(prefix: &str) -> Wire {
+        Wire { prefix: prefix.to_owned() }
+    }
+
+    /// Returns a command as the `memcache` crate sends it.
+    pub(super) fn command(&self, command: &Command) -> MetaCommand {
+        let mut flags = Flags::default();
+        let op = match command {
+            Command::Get { bump, touch, want, .. } => {
+                flags.when(!bump, "u").wants(*want).ttl("T", *touch);
+                MetaOp::Get
+            }
+            Command::Arithmetic { delta, create, compare, new_cas, want, .. } => {
+                if let Some(create) = create {
+                    flags.ttl("N", Some(create.ttl)).number("J", Some(create.initial));
+                }
+                flags.number("D", Some(*delta)).cas("C", *compare).cas("E", *new_cas).wants(*want);
+                MetaOp::Arithmetic
+            }
+            Command::Delete { compare, in_place, .. } => {
+                flags.cas("C", *compare);
+                if let Some(change) = in_place {
+                    flags.when(true, "I").ttl("T", change.ttl).cas("E", change.new_cas);
+                }
+                MetaOp::Delete
+            }
+            Command::Set { mode, ttl, new_cas, .. } => {
+                match mode {
+                    Mode::Always => {}
+                    Mode::IfMissing => drop(flags.when(true, "ME")),
+                    Mode::IfCas(cas) => drop(flags.cas("C", Some(*cas))),
+                }
+                flags.ttl("T", Some(*ttl)).cas("E", *new_cas);
+                MetaOp::Set
+            }
+        };
+        let mut line = MetaCommand::new(op, self.key(command.key()));
+        if !flags.text.is_empty() {
+            line = line.flag(flags.text);
+        }
+        match command {
+            Command::Set { value: Value::Number(number), .. } => line.value(number.to_string()),
+            Command::Set { value: Value::Text(text), .. } => line.value(text.to_string()),
+            _ => line,
+        }
+    }
+
+    fn key(&self, key: &Key) -> Vec<u8> {
+        let join = |kind: &str, rest: &str| [self.prefix.as_bytes(), kind.as_bytes(), rest.as_bytes()].concat();
+        match key {
+            Key::State => join("S", ""),
+            Key::Fence(epoch) => join("F:", itoa::Buffer::new().format(*epoch)),
+            Key::Lock(name) => join("L:", name.as_str()),
+            Key::Owner(name) => join("O:", name.as_str()),
+            Key::Watcher(name) => join("W:", name.as_str()),
+            Key::Line(name) => join("H:", name.as_str()),
+            Key::Broker(place) => join("B:", itoa::Buffer::new().format(*place)),
+        }
+    }
+}
+
+/// Flags with numbers. There are some in every command, so they are not left to `format!`, which costs four times as
+/// much.
+#[derive(Default)]
+struct Flags {
+    text: String,
+}
+
+impl Flags {
+    fn when(&mut self, set: bool, flag: &str) -> &mut Flags {
+        if set {
+            if self.text.is_empty() {
+                const LONGEST: usize = 120;
+                self.text.reserve(LONGEST);
+            } else {
+                self.text.push(' ');
+            }
+            self.text.push_str(flag);
+        }
+        self
+    }
+
+    fn number(&mut self, flag: &str, number: Option<u64>) -> &mut Flags {
+        if let Some(number) = number {
+            self.when(true, flag);
+            self.text.push_str(itoa::Buffer::new().format(number));
+        }
+        self
+    }
+
+    fn cas(&mut self, flag: &str, cas: Option<Cas>) -> &mut Flags {
+        self.number(flag, cas.map(|Cas(number)| number))
+    }
+
+    fn ttl(&mut self, flag: &str, ttl: Option<Ttl>) -> &mut Flags {
+        match ttl {
+            None => self,
+            Some(Ttl::Never) => self.number(flag, Some(0)),
+            Some(Ttl::Seconds(number) | Ttl::Until(number)) => self.number(flag, Some(number.into())),
+            Some(Ttl::Ended) => {
+                self.when(true, flag);
+                self.text.push_str("-1");
+                self
+            }
+        }
+    }
+
+    fn wants(&mut self, want: Want) -> &mut Flags {
+        self.when(want.cas, "c").when(want.left, "t").when(want.value, "v")
+    }
+}
+
+/// Reads the answer to a command. None if it is one that no memcached gives.
+pub(super) fn read(command: &Command, response: &MetaResponse) -> Option<Reply> {
+    Some(match response.rc() {
+        ReturnCode::Hd | ReturnCode::Va => Reply::Done(shown(command, response)),
+        ReturnCode::Ex => Reply::Exists,
+        ReturnCode::En | ReturnCode::Nf => Reply::Missing,
+        ReturnCode::Ns => Reply::NotStored,
+        _ => return None,
+    })
+}
+
+/// Reads a SERVER_ERROR.
+pub(super) fn read_refusal(why: &str) -> Reply {
+    let is_full = why.to_ascii_lowercase().contains("out of memory");
+    tracing::debug!(why, "memcached refused a command");
+    Reply::Refused(if is_full { Refusal::NoMemory } else { Refusal::Other })
+}
+
+fn shown(command: &Command, response: &MetaResponse) -> Shown {
+    let mut shown = Shown::default();
+    let mut marks = (false, false);
+    for flag in response.flags() {
+        let Some((letter, rest)) = flag.split_first() else { continue };
+        let number = || std::str::from_utf8(rest).ok();
+        match letter {
+            b'c' => shown.cas = number().and_then(|cas| cas.parse().ok()).map(Cas),
+            b't' if rest == b"-1" => shown.left = Some(Left::Forever),
+            b't' => shown.left = number().and_then(|left| left.parse().ok()).map(Left::Seconds),
+            b'W' => marks.0 = true,
+            b'Z' => marks.1 = true,
+            _ => {}
+        }
+    }
+    shown.stale = match marks {
+        (true, _) => Stale::First,
+        (false, true) => Stale::Again,
+        (false, false) => Stale::No,
+    };
+    shown.value = response.value().and_then(|value| std::str::from_utf8(value).ok()).map(|text| {
+        let counts = matches!(command.key(), Key::State | Key::Fence(_));
+        // Zeros in front would be lost.
+        let digits = Some(text.trim_end()).filter(|text| counts && !text.starts_with(['0', '+']));
+        digits.and_then(|digits| digits.parse().ok()).map_or_else(|| Value::Text(text.into()), Value::Number)
+    });
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::lock::{GrantId, LingerId, LockName, Owner};
+    use crate::store::ItemState;
+    use lockbroker_core::shard::Watcher;
+    use lockbroker_core::shard::protocol;
+    use lockbroker_core::shard::state_item::{Epoch, Stamp};
+
+    proptest! {
+        /// Names and prefixes of visible ASCII go as they are, others as base64: neither way may two meet.
+        #[test]
+        fn every_name_has_keys_of_its_own(
+            prefix in "[!-~]{0,48}",
+            names in prop::collection::hash_set("\\PC{1,32}|[SFLOBWH:0-9]{1,12}|[A-Za-z0-9+/=:]{1,48}", 2..20),
+            epoch: u64,
+        ) {
+            let wire = Wire::new(&prefix);
+            let key = |command: Command| {
+                let line = wire.command(&command).encode().unwrap();
+                let words: Vec<_> = line[..line.len() - 2].split(|&byte| byte == b' ').collect();
+                (words[1].to_vec(), words.contains(&b"b".as_slice()))
+            };
+            let mut seen = HashSet::new();
+            prop_assert!(seen.insert(key(protocol::clock())));
+            prop_assert!(seen.insert(key(protocol::highest_token(Epoch::from_random(epoch)))));
+            prop_assert!(seen.insert(key(protocol::look_for_broker(7))));
+            for name in names.iter().filter_map(|name| LockName::new(name).ok()) {
+                for command in [protocol::look(&name), protocol::look_for_owner(&name)] {
+                    let key = key(command);
+                    prop_assert!(key.0.len() <= memcache::exp::MAX_KEY_LENGTH, "{} bytes", key.0.len());
+                    prop_assert!(seen.insert(key), "{name:?} shares a key");
+                }
+            }
+        }
+
+        /// Whatever the line of an answer says, reading it ends in a value or in none.
+        #[test]
+        fn no_answer_is_too_odd_to_be_read(
+            line in "(HD|EX|NF|EN|NS|MN|VA|XX)( [!-~]{0,24}){0,4}|[ -~]{0,40}",
+            id in 10_000_000_000_000_000_000..u64::MAX,
+        ) {
+            let Ok(response) = MetaResponse::parse_header(line.as_bytes()) else { return Ok(()) };
+            let state = ItemState::Held(GrantId::new(id).unwrap());
+            let grant = protocol::create(&LockName::new("job").unwrap(), state, 5);
+            if let Some(Reply::Done(Shown { cas: Some(Cas(cas)), .. })) = read(&grant, &response) {
+                prop_assert!(line.contains(&format!("c{cas}")), "granted by {line:?}");
+            }
+        }
+    }
+
+    fn line(wire: &Wire, command: &Command) -> String {
+        String::from_utf8(wire.command(command).encode().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn commands_are_byte_for_byte_those_of_the_protocol() {
+        let name = &LockName::new("job").unwrap();
+        let id = GrantId::new(12_345_678_901_234_567_890).unwrap();
+        let held = ItemState::Held(id);
+        let linger = ItemState::Lingering(LingerId::new(1_234_567_890_123_456_789).unwrap());
+        let stamp = Stamp::of_cas(1_234_567_890_123_400_007).unwrap();
+        let epoch = stamp.epoch;
+        let watcher = &Watcher { address: "10.0.0.7:28553".parse().unwrap(), id: 77 };
+        for (command, expected) in [
+            (
+                protocol::create(name, held, 15),
+                "ma lb:L:job N15 J12345678901234567890 D0 C18446744073709551615 E12345678901234567890 c",
+            ),
+            (protocol::replace(name, held, linger, 12), "md lb:L:job C12345678901234567890 I T12 E1234567890123456789"),
+            (protocol::remove(name, linger), "md lb:L:job C1234567890123456789"),
+            (protocol::look(name), "mg lb:L:job u c t"),
+            (protocol::clock(), "mg lb:S u t"),
+            (protocol::witness(), "mg lb:S u c"),
+            (protocol::read_s(), "mg lb:S u c v"),
+            (protocol::fence(epoch, 3), "ma lb:F:12345678901234 D3 v"),
+            (protocol::highest_token(epoch), "mg lb:F:12345678901234 u v"),
+            (protocol::open(epoch, 77), "ma lb:F:12345678901234 N0 J77 D0 C18446744073709551615"),
+            (
+                protocol::describe(name, id, &Owner::new("me").unwrap(), 15),
+                "ms lb:O:job 23 T15\r\n12345678901234567890 me",
+            ),
+            (protocol::touch_owner(name, 15), "mg lb:O:job u T15"),
+            (protocol::look_for_owner(name), "mg lb:O:job u v"),
+            (protocol::watch(name, watcher, 5), "ms lb:W:job 14 ME T5 E77\r\n10.0.0.7:28553"),
+            (protocol::keep_watching(name, watcher, 5), "ms lb:W:job 14 C77 T5 E77\r\n10.0.0.7:28553"),
+            (protocol::unwatch(name, watcher), "md lb:W:job C77"),
+            (protocol::take_watcher(name), "mg lb:W:job v T-1"),
+            (protocol::note_queue(name, watcher.address, 15), "ms lb:H:job 14 T15\r\n10.0.0.7:28553"),
+            (protocol::look_for_queue(name), "mg lb:H:job u v"),
+            (protocol::note_broker(7, 77, "1 0.1.0 here"), "ms lb:B:7 12 ME T15 E77\r\n1 0.1.0 here"),
+            (protocol::keep_noted(7, 77), "md lb:B:7 C77 I T15 E77"),
+            (protocol::look_for_broker(7), "mg lb:B:7 u c t v"),
+            (
+                protocol::begin(stamp, 42),
+                "ma lb:S N2147480000 J10200007000000042000 D0 C18446744073709551615 E1234567890123400007",
+            ),
+            (protocol::forget_s(77), "md lb:S C77"),
+        ] {
+            assert_eq!(line(&Wire::new("lb:"), &command), format!("{expected}\r\n"));
+        }
+    }
+
+    #[test]
+    fn the_longest_name_and_prefix_fit_into_a_key() {
+        let name = LockName::new(&" ".repeat(128)).unwrap();
+        let line = line(&Wire::new(&"p".repeat(48)), &protocol::look(&name));
+        assert!(line.ends_with(" u c t b\r\n"), "a key with spaces goes as base64");
+    }
+}
