@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use lockbroker_core::env::{Env, Mark, Observed};
 use lockbroker_core::lock::{GrantId, LingerId};
+use lockbroker_core::shard::{self, Shards};
 use lockbroker_core::request::StreamEnd;
 use lockbroker_core::rules::Rule;
 use lockbroker_core::{Broker, Output, StreamKey, Time};
@@ -13,7 +14,8 @@ use crate::choices::Choices;
 use crate::event::Event;
 use crate::marks::Marks;
 use crate::report::Report;
-use crate::store::View;
+use crate::exchanges::Order;
+use crate::servers::DATE;
 use crate::time::{Clock, MS, SEC, nanos};
 use crate::world::World;
 
@@ -30,8 +32,13 @@ pub struct Node {
     deferred: VecDeque<Event>,
     /// When its core is called next.
     scheduled: Option<u64>,
-    /// What it knows of the shards.
-    pub views: Vec<View>,
+    /// Its shards, while it lives.
+    pub shards: Option<Shards>,
+    /// What its task is to take there.
+    pub orders: Vec<Order>,
+    pub task_planned: bool,
+    /// When its shards are called next.
+    pub task_due: Option<u64>,
     /// The shards that it does not reach.
     pub cut: Vec<bool>,
     pub draining: bool,
@@ -51,7 +58,10 @@ impl Node {
             pause: 0,
             deferred: VecDeque::new(),
             scheduled: None,
-            views: vec![View::default(); shards],
+            shards: None,
+            orders: Vec::new(),
+            task_planned: false,
+            task_due: None,
             cut: vec![false; shards],
             draining: false,
             streams: BTreeMap::new(),
@@ -69,6 +79,7 @@ impl Node {
 #[derive(Debug)]
 pub struct Outside<'a> {
     now: Time,
+    wall_micros: u64,
     choices: &'a mut Choices,
     ids: &'a mut u64,
     rule: Option<Rule>,
@@ -108,33 +119,62 @@ impl Env for Outside<'_> {
     }
 }
 
+impl shard::Env for Outside<'_> {
+    fn now(&self) -> Time {
+        self.now
+    }
+
+    fn wall_micros(&self) -> Option<u64> {
+        Some(self.wall_micros)
+    }
+
+    fn random(&mut self) -> u64 {
+        *self.ids += 1;
+        *self.ids
+    }
+
+    fn spread(&mut self, span: Duration, extra: Duration) -> Duration {
+        Env::spread(self, span, extra)
+    }
+
+    fn breaks(&self, rule: Rule) -> bool {
+        Env::breaks(self, rule)
+    }
+}
+
 impl World {
     /// Lets a broker's core take a turn, and does what it says.
     pub fn turn<T>(&mut self, broker: usize, act: impl FnOnce(&mut Broker, &mut Outside<'_>) -> T) -> Option<T> {
-        let node = &mut self.brokers[broker];
-        let mut outside = Outside {
-            now: node.clock.time(self.now),
+        // Taken out for as long as it takes its turn, since its outside is the rest of the world.
+        let mut core = self.brokers[broker].core.take()?;
+        let result = act(&mut core, &mut self.outside(broker));
+        self.brokers[broker].core = Some(core);
+        self.carry_out(broker);
+        Some(result)
+    }
+
+    /// Returns time and chance as a broker has them.
+    pub fn outside(&mut self, broker: usize) -> Outside<'_> {
+        Outside {
+            now: self.brokers[broker].clock.time(self.now),
+            // Their clocks are set a little differently.
+            wall_micros: DATE * 1_000_000 + self.now / 1_000 + broker as u64 * 700_000,
             choices: &mut self.choices,
             ids: &mut self.ids,
             rule: self.rule,
             marks: &mut self.marks,
             report: &mut self.report,
-        };
-        let core = node.core.as_mut()?;
-        let result = act(core, &mut outside);
-        self.carry_out(broker);
-        Some(result)
+        }
     }
 
     fn carry_out(&mut self, broker: usize) {
         while let Some(output) = self.brokers[broker].core.as_mut().and_then(Broker::output) {
             match output {
-                // It may be carried out all the same.
-                Output::GiveUp(_) => {}
+                Output::GiveUp(id) => self.order(broker, Order::GiveUp(id)),
                 Output::Readable(stream) => self.readable(broker, stream),
                 Output::Silent(stream) => self.silent(broker, stream),
-                Output::Ask { id, name, request } => self.ask(broker, id, &name, request),
-                Output::Note { name, note } => self.tell_store(broker, &name, note),
+                Output::Ask { id, name, request } => self.order(broker, Order::Ask(id, name, request)),
+                Output::Note { name, note } => self.order(broker, Order::Note(name, note)),
                 Output::Released { call, result } => self.answer_call(call, result.is_ok()),
                 Output::Looked { call, result } => self.answer_call(call, result.is_ok()),
                 Output::Drained => {
@@ -224,12 +264,20 @@ impl World {
         node.scheduled = None;
         node.draining = false;
         node.trouble = self.now;
-        node.views.fill(View::default());
         let life = node.life;
         self.note("start", [broker as u64, life.into(), 0]);
-        for shard in 0..self.shards.len() {
-            self.plan_in(MS, Event::Probe { broker, life, shard });
-        }
+        let watcher = traits.can_be_woken.then(|| self.watcher(broker, life));
+        let settings = shard::Settings {
+            members: self.members.clone(),
+            max_ttl: settings.max_ttl,
+            note: Some("a broker".into()),
+            watcher,
+        };
+        let shards = Shards::new(settings, broker as u64 + 11, &mut self.outside(broker));
+        let node = &mut self.brokers[broker];
+        (node.shards, node.task_due, node.task_planned) = (Some(shards), None, false);
+        node.orders.clear();
+        self.plan(self.now, Event::TaskDue { broker, life });
     }
 
     /// Drains a broker, which ends when it has drained, or when the grace is over.
@@ -270,6 +318,8 @@ impl World {
         self.note("kill", [broker as u64, told.into(), 0]);
         let node = &mut self.brokers[broker];
         node.trouble = self.now;
+        node.shards = None;
+        node.orders.clear();
         node.streams.clear();
         node.deferred.clear();
         node.pause += node.pause % 2;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use lockbroker_core::lock::GrantId;
 use lockbroker_core::store::ItemState;
 
+use crate::servers::Item;
 use crate::time::{SEC, nanos};
 use crate::words;
 use crate::world::World;
@@ -53,6 +54,8 @@ pub struct Checker {
     pub changed: Vec<u64>,
     /// The names that have been had since all faults ended.
     pub had: Vec<bool>,
+    /// The items of the names, as commands have left them.
+    pub items: Vec<Option<Item>>,
 }
 
 impl Checker {
@@ -71,6 +74,7 @@ impl Checker {
             moved: vec![0; names],
             changed: vec![0; names],
             had: vec![false; names],
+            items: vec![None; names],
         }
     }
 
@@ -149,7 +153,7 @@ impl World {
     fn belief_began(&mut self, believer: &Believer) {
         let Believer { name, client, token, .. } = *believer;
         self.note("believes", [name as u64, client as u64, token]);
-        let epoch = self.shards[self.shard_of(name)].epoch;
+        let epoch = self.machines[self.shard_of(name)].losses;
         if self.calm {
             self.check.had[name] = true;
         }
@@ -175,29 +179,26 @@ impl World {
 
     /// Checks that a believer's item stands under its id, unless the shard is closed.
     fn check_item(&mut self, believer: &Believer) {
-        let shard = &self.shards[self.shard_of(believer.name)];
-        if !shard.open {
+        if !self.is_open(self.shard_of(believer.name)) {
             return;
         }
-        let stands = match shard.item(believer.name, self.now).map(|item| item.state) {
+        let state = self.item_state(believer.name);
+        let stands = match state {
             Some(ItemState::Held(id)) => self.check.descends(GrantId::get(id), believer.id),
             Some(ItemState::Lingering(_)) | None => false,
         };
-        let sure = shard.items.get(&believer.name).map_or(0, |item| item.sure);
+        let Believer { client, name, .. } = *believer;
+        let sure = self.check.items[name].map_or(0, |item| item.sure());
         if stands && sure < believer.until {
             let short = (believer.until - sure) as f64 / SEC as f64;
-            let Believer { client, name, .. } = believer;
             self.check.fail(format!(
                 "client {client} believes in n{name} for {short} s longer than its item is sure to live"
             ));
         } else if !stands {
-            let item = shard.items.get(&believer.name);
-            let item = item.map(|item| format!("{} until {}", words::state(item.state), item.expires / 1_000_000));
+            let item = state.map(words::state);
             let left = (believer.until - self.now.min(believer.until)) as f64 / SEC as f64;
             self.check.fail(format!(
-                "client {} believes in n{} as {} for {left} s more, and its item is {item:?}",
-                believer.client,
-                believer.name,
+                "client {client} believes in n{name} as {} for {left} s more, and its item is {item:?}",
                 words::number(believer.id)
             ));
         }
@@ -217,18 +218,18 @@ impl World {
         }
     }
 
-    /// Forgets what has expired. No item of a broker that is well is left to do so, but for those of reattaches.
-    pub fn sweep(&mut self, shard: usize) {
-        for (name, item) in self.shards[shard].sweep(self.now) {
-            let ItemState::Held(id) = item.state else { continue };
-            let Some((broker, life, _)) = self.check.askers.get(&id.get()).copied() else { continue };
-            let well = self.is_well(shard, 4 * SEC) && self.broker_trouble(broker) + 4 * SEC < item.expires;
-            let alive = self.brokers[broker].life == life && self.shards[shard].trouble + 4 * SEC < item.expires;
-            let few = self.options.settings.max_locks.get() < 100;
-            if item.whole && well && alive && !few && self.options.dawdle == 0 {
-                let id = words::number(id.get());
-                self.check.fail(format!("broker {broker} left the item of n{name} to expire, held as {id}"));
-            }
+    /// Checks that no item of a broker that is well was left to expire, but for those of reattaches.
+    pub fn check_expired(&mut self, name: usize, item: &Item) {
+        let ItemState::Held(id) = item.state else { return };
+        let Some((broker, life, _)) = self.check.askers.get(&id.get()).copied() else { return };
+        let shard = self.shard_of(name);
+        let since = nanos(std::time::Duration::from_secs(item.ttl.into())) + 4 * SEC;
+        let well = self.is_well(shard, since) && self.broker_trouble(broker) + since < self.now;
+        let alive = self.brokers[broker].life == life;
+        let few = self.options.settings.max_locks.get() < 100;
+        if item.whole && well && alive && !few && self.options.dawdle == 0 {
+            let id = words::number(id.get());
+            self.check.fail(format!("broker {broker} left the item of n{name} to expire, held as {id}"));
         }
     }
 

@@ -16,12 +16,24 @@ pub enum Event {
     Start { broker: usize },
     /// A broker that drains ends.
     Stop { broker: usize, life: u32 },
-    /// A command is carried out.
-    Carry { ask: u64 },
-    /// A command's answer arrives.
-    Answer { ask: u64 },
-    /// A broker asks a shard how it is.
-    Probe { broker: usize, life: u32, shard: usize },
+    /// A broker's task takes its orders to its shards.
+    Task { broker: usize, life: u32 },
+    /// Something is due at a broker's shards.
+    TaskDue { broker: usize, life: u32 },
+    /// A broker has connected to a server, or has not.
+    Dialled { broker: usize, life: u32, shard: usize },
+    /// A broker has compared what another connection shows.
+    Compared { broker: usize, life: u32, shard: usize },
+    /// Commands are carried out.
+    Carry { exchange: u64 },
+    /// Their answers arrive at the broker.
+    Said { broker: usize, exchange: u64 },
+    /// Their connection breaks.
+    Broke { exchange: u64 },
+    /// The broker waits for their answers no longer.
+    GivenUp { exchange: u64 },
+    /// What has expired is looked for.
+    Sweep,
     /// A wake-up hint arrives.
     Hint { broker: usize, name: usize },
     /// Something arrives at the broker's end of a connection.
@@ -67,6 +79,10 @@ pub enum Mend {
     Slow { shard: usize },
     /// A shard has memory.
     Full { shard: usize },
+    /// A server's process goes on.
+    Stop { shard: usize },
+    /// A server's process is started.
+    Down { shard: usize },
     /// A connection carries again what it is given.
     BlackHole { conn: usize },
 }
@@ -77,7 +93,11 @@ impl Event {
         match self {
             Event::Timer { broker, .. }
             | Event::Stop { broker, .. }
-            | Event::Probe { broker, .. }
+            | Event::Task { broker, .. }
+            | Event::TaskDue { broker, .. }
+            | Event::Dialled { broker, .. }
+            | Event::Compared { broker, .. }
+            | Event::Said { broker, .. }
             | Event::Hint { broker, .. }
             | Event::Settled { broker, .. }
             | Event::Unread { broker, .. } => Some(*broker),

@@ -25,12 +25,12 @@ impl World {
         self.note("fault", [fault as u64, 0, 0]);
         self.say(|| format!("{fault:?}"));
         match fault {
-            Fault::Pause | Fault::Kill | Fault::Drain | Fault::Cut => self.break_broker(fault),
-            Fault::Loss | Fault::Uncertain | Fault::Slow | Fault::Full => self.break_shard(fault),
+            Fault::Pause | Fault::Kill | Fault::Drain | Fault::Cut | Fault::Broken => self.break_broker(fault),
+            Fault::Loss | Fault::Uncertain | Fault::Slow | Fault::Full | Fault::Stop | Fault::Down => {
+                self.break_shard(fault);
+            }
             Fault::BlackHole | Fault::Reset => self.break_conn(fault),
             Fault::ClientDeath | Fault::ClientPause => self.break_client(fault),
-            // That has a rate of its own.
-            Fault::Refused => {}
         }
     }
 
@@ -59,6 +59,11 @@ impl World {
                 self.kill(broker, told);
             }
             Fault::Drain => self.drain(broker, span),
+            Fault::Broken => {
+                let shard = self.among(self.options.shards);
+                self.machines[shard].trouble = self.now;
+                self.break_links_where(|link| link.broker == broker && link.shard == shard);
+            }
             _ => {
                 let shard = self.among(self.options.shards);
                 self.brokers[broker].cut[shard] = true;
@@ -73,17 +78,30 @@ impl World {
         self.count(fault, held);
         let span = self.span();
         match fault {
-            Fault::Loss => self.lose_memory(shard),
+            Fault::Loss => {
+                let flushes = self.among(3) == 1;
+                self.lose_memory(shard, flushes);
+            }
+            Fault::Stop => {
+                self.stop_server(shard);
+                self.plan_in(span, Event::Mend { mend: Mend::Stop { shard } });
+            }
+            Fault::Down => {
+                self.lose_memory(shard, false);
+                self.machines[shard].down = true;
+                self.plan_in(span, Event::Mend { mend: Mend::Down { shard } });
+            }
             Fault::Uncertain => {
-                self.shards[shard].uncertain = true;
+                self.machines[shard].uncertain = true;
                 self.plan_in(span, Event::Mend { mend: Mend::Uncertain { shard } });
             }
             Fault::Slow => {
-                self.shards[shard].slow = true;
+                self.machines[shard].slow = true;
                 self.plan_in(span, Event::Mend { mend: Mend::Slow { shard } });
             }
             _ => {
-                self.shards[shard].full = true;
+                self.machines[shard].full = true;
+                self.machines[shard].server.set_full(true);
                 self.plan_in(span, Event::Mend { mend: Mend::Full { shard } });
             }
         }
@@ -181,19 +199,25 @@ impl World {
         match mend {
             Mend::Cut { broker, shard } => {
                 self.brokers[broker].cut[shard] = false;
-                self.shards[shard].trouble = self.now;
+                self.machines[shard].trouble = self.now;
             }
             Mend::Uncertain { shard } => {
-                self.shards[shard].uncertain = false;
-                self.shards[shard].trouble = self.now;
+                self.machines[shard].uncertain = false;
+                self.machines[shard].trouble = self.now;
             }
             Mend::Slow { shard } => {
-                self.shards[shard].slow = false;
-                self.shards[shard].trouble = self.now;
+                self.machines[shard].slow = false;
+                self.machines[shard].trouble = self.now;
             }
             Mend::Full { shard } => {
-                self.shards[shard].full = false;
-                self.shards[shard].trouble = self.now;
+                self.machines[shard].full = false;
+                self.machines[shard].server.set_full(false);
+                self.machines[shard].trouble = self.now;
+            }
+            Mend::Stop { shard } => self.resume_server(shard),
+            Mend::Down { shard } => {
+                self.machines[shard].trouble = self.now;
+                self.machines[shard].down = false;
             }
             Mend::BlackHole { conn } => {
                 // A connection of which an end is gone stays as it is.

@@ -20,7 +20,9 @@ impl World {
         }
         self.calm = true;
         self.healed = self.now;
-        for shard in 0..self.shards.len() {
+        for shard in 0..self.machines.len() {
+            self.mend(Mend::Stop { shard });
+            self.mend(Mend::Down { shard });
             self.mend(Mend::Uncertain { shard });
             self.mend(Mend::Slow { shard });
             self.mend(Mend::Full { shard });
@@ -39,7 +41,7 @@ impl World {
         }
         self.calls.clear();
         let bound =
-            plus_drift(self.max_ttl() + nanos(self.options.longest_linger())) + 6 * SEC + self.ping_time() + SEC;
+            plus_drift(self.max_ttl() + nanos(self.options.longest_linger())) + 9 * SEC + self.ping_time() + SEC;
         for name in 0..self.names.len() {
             self.plan_probe(name);
         }
@@ -81,8 +83,7 @@ impl World {
         self.note("judge", [0, 0, 0]);
         for name in 0..self.names.len() {
             if !self.check.had[name] {
-                let item =
-                    self.shards[self.shard_of(name)].items.get(&name).map(|item| crate::words::state(item.state));
+                let item = self.item_state(name).map(crate::words::state);
                 self.check.fail(format!("n{name} could not be had: its item is {item:?}"));
             }
         }

@@ -7,13 +7,13 @@
 #![allow(missing_docs)]
 
 mod acts;
-mod asks;
 mod brokers;
 mod check;
 mod choices;
 mod client;
 pub mod command;
 mod event;
+mod exchanges;
 mod faults;
 mod finish;
 pub mod marks;
@@ -23,8 +23,8 @@ mod net;
 mod options;
 mod report;
 pub mod scenario;
+mod servers;
 pub mod shrink;
-mod store;
 mod streams;
 mod time;
 mod words;

@@ -221,10 +221,12 @@ impl World {
     }
 
     /// Returns true if nothing went wrong lately between the brokers and a shard.
-    pub fn is_well(&self, shard: usize, since: u64) -> bool {
+    pub fn is_well(&mut self, shard: usize, since: u64) -> bool {
         let cut = self.brokers.iter().any(|node| node.cut[shard]);
-        let shard = &self.shards[shard];
-        let busy = shard.slow || shard.uncertain || shard.full || !shard.open || cut;
+        let open = self.is_open(shard);
+        let shard = &self.machines[shard];
+        let stopped = shard.down || shard.server.clock().is_stopped();
+        let busy = shard.slow || shard.uncertain || shard.full || stopped || !open || cut;
         !busy && self.now > since && shard.trouble + since < self.now
     }
 

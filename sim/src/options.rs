@@ -35,13 +35,17 @@ pub enum Fault {
     Slow,
     /// A shard has no memory for a while.
     Full,
-    /// A broker is not able to send to a shard for a moment.
-    Refused,
+    /// The connections of a broker to a shard break.
+    Broken,
+    /// A server's process is stopped for a while.
+    Stop,
+    /// A server's process ends, and the next one begins after a while.
+    Down,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Fault; 13] = [
+    pub const ALL: [Fault; 15] = [
         Fault::Pause,
         Fault::Kill,
         Fault::Drain,
@@ -54,7 +58,9 @@ impl Fault {
         Fault::Uncertain,
         Fault::Slow,
         Fault::Full,
-        Fault::Refused,
+        Fault::Broken,
+        Fault::Stop,
+        Fault::Down,
     ];
 }
 

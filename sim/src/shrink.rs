@@ -9,6 +9,9 @@ use crate::marks::Marks;
 use crate::report::Report;
 use crate::world::World;
 
+/// How often a memcached does what it seldom does, of 1,024 times that it could.
+const ODD_IN_1024: u64 = 60;
+
 /// For how long choices are made plainer.
 const SHRINK_SECONDS: f64 = 40.0;
 
@@ -28,7 +31,7 @@ pub struct Run {
 
 /// Runs a seed.
 pub fn seeded(seed: u64, rule: Option<Rule>, traced: bool) -> Run {
-    run(Choices::seeded(seed, 0), rule, traced)
+    run(Choices::seeded(seed, ODD_IN_1024), rule, traced)
 }
 
 /// Runs a list of choices.

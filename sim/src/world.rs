@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 
 use lockbroker_core::lock::{LockName, WakeHint};
 use lockbroker_core::rules::Rule;
+use lockbroker_core::shard::{Member, fingerprint};
 
 use crate::brokers::Node;
 use crate::check::Checker;
@@ -14,7 +15,8 @@ use crate::marks::Marks;
 use crate::net::Conn;
 use crate::options::Options;
 use crate::report::Report;
-use crate::store::{Ask, Shard};
+use crate::exchanges::{Exchange, Link};
+use crate::servers::Machine;
 use crate::time::{Clock, MS, SEC};
 
 /// A deployment.
@@ -25,9 +27,16 @@ pub struct World {
     pub now: u64,
     pub brokers: Vec<Node>,
     pub clients: Vec<Client>,
-    pub shards: Vec<Shard>,
+    pub machines: Vec<Machine>,
+    /// The servers, as brokers name them.
+    pub members: Vec<Member>,
+    pub fingerprint: u64,
+    /// The shard of each name.
+    placed: Vec<usize>,
+    /// The connections of brokers to servers, those that have ended too.
+    pub links: Vec<Link>,
     pub conns: Vec<Conn>,
-    pub asks: BTreeMap<u64, Ask>,
+    pub exchanges: BTreeMap<u64, Exchange>,
     pub calls: BTreeMap<u64, CallUnderWay>,
     pub names: Vec<LockName>,
     pub check: Checker,
@@ -40,7 +49,7 @@ pub struct World {
     pub healed: u64,
     /// How many ids have been drawn.
     pub ids: u64,
-    pub next_ask: u64,
+    pub next_exchange: u64,
     pub next_call: u64,
     trace: Trace,
     heap: BinaryHeap<Planned>,
@@ -79,12 +88,18 @@ impl World {
         };
         let brokers = (0..options.brokers).map(|b| Node::new(clock(1 + b as u64), options.shards)).collect();
         let clients = (0..options.clients).map(|c| Client::new(clock(50 + c as u64))).collect();
+        let member = |shard| Member { address: format!("s{shard}:11211").into(), weight: 1 };
+        let members: Vec<Member> = (0..options.shards).map(member).collect();
         let mut world = World {
             brokers,
             clients,
-            shards: vec![Shard::new(); options.shards],
+            machines: Vec::new(),
+            placed: Vec::new(),
+            fingerprint: fingerprint(&members, options.settings.max_ttl),
+            members,
+            links: Vec::new(),
             conns: Vec::new(),
-            asks: BTreeMap::new(),
+            exchanges: BTreeMap::new(),
             calls: BTreeMap::new(),
             check: Checker::new(options.names),
             names,
@@ -94,7 +109,7 @@ impl World {
             calm: false,
             healed: 0,
             ids: 0,
-            next_ask: 0,
+            next_exchange: 0,
             next_call: 0,
             now: 0,
             trace: Trace { hash: 0xcbf2_9ce4_8422_2325, lines: traced.then(Vec::new) },
@@ -103,9 +118,14 @@ impl World {
             options,
             choices,
         };
+        world.start_servers();
         for broker in 0..world.brokers.len() {
             world.start(broker);
         }
+        if let Some(shards) = &world.brokers[0].shards {
+            world.placed = world.names.iter().map(|name| shards.shard_of(name)).collect();
+        }
+        world.plan(SEC, Event::Sweep);
         for client in 0..world.clients.len() {
             world.plan(client as u64 * 7 * MS, Event::Act { client });
         }
@@ -148,9 +168,18 @@ impl World {
             Event::Resume { broker, pause } => self.resume(broker, pause),
             Event::Start { broker } => self.start(broker),
             Event::Stop { broker, life } => self.stop(broker, life),
-            Event::Carry { ask } => self.carry(ask),
-            Event::Answer { ask } => self.answer(ask),
-            Event::Probe { broker, life, shard } => self.probe(broker, life, shard),
+            Event::Task { broker, life } => self.task(broker, life),
+            Event::TaskDue { broker, life } => self.task_due(broker, life),
+            Event::Dialled { broker, life, shard } => self.dialled(broker, life, shard),
+            Event::Compared { broker, life, shard } => self.compared(broker, life, shard),
+            Event::Carry { exchange } => self.carry_exchange(exchange),
+            Event::Said { exchange, .. } => self.said(exchange),
+            Event::Broke { exchange } => self.broke(exchange, "the connection broke"),
+            Event::GivenUp { exchange } => self.broke(exchange, "no answer came in time"),
+            Event::Sweep => {
+                (0..self.names.len()).for_each(|name| self.expire_item(name));
+                self.plan_in(SEC, Event::Sweep);
+            }
             Event::Hint { broker, name } => self.hint(broker, name),
             Event::Up { conn } => self.up(conn),
             Event::Down { conn } => self.down(conn),
@@ -204,7 +233,7 @@ impl World {
 
     /// Returns the shard of a name.
     pub fn shard_of(&self, name: usize) -> usize {
-        name % self.shards.len()
+        self.placed[name]
     }
 
     /// Returns the number of a name.

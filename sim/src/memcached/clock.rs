@@ -50,6 +50,11 @@ impl Clock {
         self.due
     }
 
+    /// Returns true if it is behind its machine's clock, by more than the handler's period.
+    pub fn lags(&self, now: Time) -> bool {
+        self.stopped || self.due < now
+    }
+
     /// Returns true while the process is stopped.
     pub fn is_stopped(&self) -> bool {
         self.stopped

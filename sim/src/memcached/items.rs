@@ -113,6 +113,11 @@ impl Items {
         self.table.get_mut(key)
     }
 
+    /// Returns the number of an item that lives.
+    pub(super) fn peek(&self, key: &Key, second: u32) -> Option<u64> {
+        self.table.get(key).filter(|item| !self.is_dead(item, second)).map(|item| item.cas)
+    }
+
     /// Returns an item that the command at hand has found or stored.
     pub(super) fn known(&mut self, key: &Key) -> &mut Item {
         self.table.get_mut(key).expect("a command looks again only for what it has seen")
@@ -153,7 +158,7 @@ impl Items {
         let class = Class::of(settings.smallest_bytes, key_bytes(settings.prefix_bytes, key), value);
         let room = class.holds(settings.room);
         self.memory.let_go(context.second);
-        if settings.shared && context.choices.odd() {
+        if settings.full || (settings.shared && context.choices.odd()) {
             return None;
         }
         if self.memory.is_full(class, room) && !self.reclaim(class, room, context) {

@@ -28,6 +28,8 @@ pub struct Settings {
     pub room: Room,
     /// Others use its memory too: any command that needs some may be refused, however few items there are here.
     pub shared: bool,
+    /// There is no memory left for anything.
+    pub full: bool,
     /// Throws items out when memory is full (no `-M`). Brokers refuse such a server.
     pub evicts: bool,
     /// Lets clients flush (no `-F`).
@@ -43,6 +45,7 @@ impl Default for Settings {
             smallest_bytes: memory::SMALLEST,
             room: Room::Ample,
             shared: false,
+            full: false,
             evicts: false,
             flushes: true,
             connections: 1_000,
@@ -96,6 +99,17 @@ impl Server {
     /// Notes that a connection has ended.
     pub fn disconnect(&mut self) {
         self.connections = self.connections.saturating_sub(1);
+    }
+
+    /// Refuses all that needs memory from now on, or no more.
+    pub fn set_full(&mut self, full: bool) {
+        self.settings.full = full;
+    }
+
+    /// Returns the number of an item that lives, without leaving a trace.
+    pub fn peek(&mut self, key: &Key, now: Time, choices: &mut Choices) -> Option<u64> {
+        self.clock.advance(now, choices);
+        self.items.peek(key, self.clock.shows())
     }
 
     /// Carries out a command.
