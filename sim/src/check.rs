@@ -223,8 +223,7 @@ impl World {
         let ItemState::Held(id) = item.state else { return };
         let Some((broker, life, _)) = self.check.askers.get(&id.get()).copied() else { return };
         let shard = self.shard_of(name);
-        let since = nanos(std::time::Duration::from_secs(item.ttl.into())) + 4 * SEC;
-        let well = self.is_well(shard, since) && self.broker_trouble(broker) + since < self.now;
+        let well = self.is_well(shard, 4 * SEC) && self.broker_trouble(broker) + 4 * SEC < self.now;
         let alive = self.brokers[broker].life == life;
         let few = self.options.settings.max_locks.get() < 100;
         if item.whole && well && alive && !few && self.options.dawdle == 0 {

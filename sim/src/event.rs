@@ -21,7 +21,7 @@ pub enum Event {
     /// Something is due at a broker's shards.
     TaskDue { broker: usize, life: u32 },
     /// A broker has connected to a server, or has not.
-    Dialled { broker: usize, life: u32, shard: usize },
+    Dialled { broker: usize, life: u32, shard: usize, until: u64 },
     /// A broker has compared what another connection shows.
     Compared { broker: usize, life: u32, shard: usize },
     /// Commands are carried out.

@@ -3,13 +3,13 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use lockbroker_core::RequestId;
 use lockbroker_core::command::{Command, Reply as Said};
 use lockbroker_core::failure::Cause;
 use lockbroker_core::lock::LockName;
 use lockbroker_core::shard::state_item::Witness;
 use lockbroker_core::shard::{Dialled, LinkId, Output, Process, Shards, Unreached, protocol};
 use lockbroker_core::store::{Note, Reply, Request, StoreError};
-use lockbroker_core::RequestId;
 
 use crate::brokers::Outside;
 use crate::event::Event;
@@ -191,20 +191,26 @@ impl World {
     fn dial(&mut self, broker: usize, shard: usize) {
         let life = self.brokers[broker].life;
         let after = if self.is_cut(broker, shard) { [BOUND, HOP][self.among(2)] } else { 2 * self.hop(shard) };
-        self.plan_in(after, Event::Dialled { broker, life, shard });
+        let until = self.now + BOUND;
+        self.plan_in(after, Event::Dialled { broker, life, shard, until });
     }
 
-    /// Tells a broker's shards of a connection.
-    pub fn dialled(&mut self, broker: usize, life: u32, shard: usize) {
+    /// Tells a broker's shards of a connection, or that there is none.
+    pub fn dialled(&mut self, broker: usize, life: u32, shard: usize, until: u64) {
         if self.brokers[broker].life != life {
             return;
         }
-        let machine = &self.machines[shard];
-        let stopped = machine.server.clock().is_stopped();
+        let stopped = self.machines[shard].server.clock().is_stopped();
+        if stopped && self.now < until && !self.is_cut(broker, shard) {
+            // Its kernel takes the connection, and the process answers when it goes on.
+            let after = (10 * MS).min(until - self.now);
+            return self.plan_in(after, Event::Dialled { broker, life, shard, until });
+        }
         let dialled = if self.is_cut(broker, shard) || stopped {
             Err(Unreached { why: "it cannot be reached".into(), reason: Cause::StoreUnavailable })
         } else {
             let link = self.links.len() as u64;
+            let machine = &self.machines[shard];
             let process = Process { pid: machine.process, began: machine.began };
             self.links.push(Link { broker, life, shard, process: machine.process, open: true });
             let address = SocketAddr::from(([10, 0, 0, 1], 11_211 + shard as u16));
@@ -220,11 +226,8 @@ impl World {
             return;
         }
         let reached = !self.is_cut(broker, shard) && !self.machines[shard].server.clock().is_stopped();
-        let witness: Option<Witness> = if reached {
-            protocol::read_witness(&self.execute(shard, &protocol::witness())).ok()
-        } else {
-            None
-        };
+        let witness: Option<Witness> =
+            if reached { protocol::read_witness(&self.execute(shard, &protocol::witness())).ok() } else { None };
         self.shards_turn(broker, |shards, outside| shards.compared(shard, witness, outside));
     }
 
@@ -243,7 +246,7 @@ impl World {
         self.exchanges.insert(number, exchange);
         // Whatever happens, the broker gives it up then.
         self.plan_in(BOUND, Event::GivenUp { exchange: number });
-        let rate = if self.machines[shard].uncertain { 300_000 } else { 2_000 };
+        let rate = if self.machines[shard].uncertain { 300_000 } else { 5_000 };
         let uncertain = self.options.has(Fault::Uncertain) && self.odd(rate);
         if self.is_cut(broker, shard) || uncertain {
             self.machines[shard].trouble = self.now;

@@ -22,6 +22,10 @@ impl World {
             return;
         }
         let fault = self.options.faults[at - 1];
+        // A shard that has lost its memory grants nothing for long, so that there is little left for other faults to hit.
+        if matches!(fault, Fault::Loss | Fault::Down) && self.among(8) != 7 {
+            return;
+        }
         self.note("fault", [fault as u64, 0, 0]);
         self.say(|| format!("{fault:?}"));
         match fault {
@@ -85,6 +89,11 @@ impl World {
             Fault::Stop => {
                 self.stop_server(shard);
                 self.plan_in(span, Event::Mend { mend: Mend::Stop { shard } });
+                if self.among(3) == 2 {
+                    // As where both are on one machine: the broker's connections live through it.
+                    let (broker, later) = (self.among(self.options.brokers), self.choices.spread(40) * MS);
+                    self.pause_broker(broker, span + later);
+                }
             }
             Fault::Down => {
                 self.lose_memory(shard, false);

@@ -11,11 +11,11 @@ use crate::check::Checker;
 use crate::choices::Choices;
 use crate::client::Client;
 use crate::event::{Event, Planned};
+use crate::exchanges::{Exchange, Link};
 use crate::marks::Marks;
 use crate::net::Conn;
 use crate::options::Options;
 use crate::report::Report;
-use crate::exchanges::{Exchange, Link};
 use crate::servers::Machine;
 use crate::time::{Clock, MS, SEC};
 
@@ -170,7 +170,7 @@ impl World {
             Event::Stop { broker, life } => self.stop(broker, life),
             Event::Task { broker, life } => self.task(broker, life),
             Event::TaskDue { broker, life } => self.task_due(broker, life),
-            Event::Dialled { broker, life, shard } => self.dialled(broker, life, shard),
+            Event::Dialled { broker, life, shard, until } => self.dialled(broker, life, shard, until),
             Event::Compared { broker, life, shard } => self.compared(broker, life, shard),
             Event::Carry { exchange } => self.carry_exchange(exchange),
             Event::Said { exchange, .. } => self.said(exchange),

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::sync::Notify;
 
 use super::engine::Engine;
@@ -18,10 +19,17 @@ const ROUNDS_AT_ONCE: usize = 8;
 /// Runs until the broker is dropped.
 pub(super) async fn run(engine: Weak<Engine>, alarm: Arc<Notify>, mut store: impl LockStore) {
     let (mut orders, mut events) = (Vec::new(), Vec::new());
+    let mut rounds = 0_usize;
     loop {
         // Answers, and then orders, until there are neither: a turn on the answers may leave orders behind.
-        let mut rounds = 0;
         let due = loop {
+            rounds = rounds.wrapping_add(1);
+            if rounds % ROUNDS_AT_ONCE == 0 {
+                // On several threads there may always be orders, and hints may come faster than they are heeded. The store
+                // goes on all the same, and others are to have this thread too.
+                let _ = store.drive(&mut events).now_or_never();
+                tokio::task::yield_now().await;
+            }
             let Some(engine) = engine.upgrade() else { return };
             let due = engine.exchange(&mut events, &mut orders);
             drop(engine);
@@ -30,11 +38,6 @@ pub(super) async fn run(engine: Weak<Engine>, alarm: Arc<Notify>, mut store: imp
             }
             if !orders.is_empty() {
                 store.take(&mut orders, &mut events);
-            }
-            rounds += 1;
-            if rounds % ROUNDS_AT_ONCE == 0 {
-                // On several threads there may always be orders. Others are to have this thread too.
-                tokio::task::yield_now().await;
             }
         };
         let wake = due.map(|due| due.min(Moment::now() + LONGEST_SLEEP));

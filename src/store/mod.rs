@@ -48,7 +48,7 @@ pub trait LockStore: Send + 'static {
 
     /// Takes all `orders`. Adds to `events` what can be said at once.
     ///
-    /// Each request is answered once, within a few seconds, whatever happens. The life of an item counts from before this
+    /// Each request is answered once, within a few seconds, whatever happens; one that was given up may have no answer. The life of an item counts from before this
     /// call (R2). What was ordered may still be carried out after the store is dropped, as after
     /// [`StoreError::Uncertain`].
     fn take(&mut self, orders: &mut Vec<Order>, events: &mut Vec<StoreEvent>);

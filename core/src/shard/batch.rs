@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::job::{self, Job, Kind, Outcome, Seen};
 use super::protocol::{self, Unexpected, Watcher};
 use super::state_item::{Epoch, Witness};
-use crate::command::{Command, Reply as Said};
+use crate::command::{Command, Refusal, Reply as Said};
 use crate::lock::FencingToken;
 use crate::store::StoreError;
 
@@ -27,7 +27,8 @@ pub(crate) struct Batch {
 pub(crate) struct Evidence {
     /// How long S had left, if the batch asked.
     pub(crate) clock: Option<Option<Duration>>,
-    /// The highest token of the batch, if it may have granted; none if the epoch is closed. An error spoils its grants alone.
+    /// The highest token of the batch, if it may have granted; none if the epoch is closed. That it was refused spoils the
+    /// batch's grants alone.
     pub(crate) fence: Option<Result<Option<FencingToken>, StoreError>>,
     pub(crate) witness: Witness,
 }
@@ -77,7 +78,10 @@ impl Batch {
         let clock = self.timed.then(|| said.first().and_then(protocol::read_clock));
         let fence = match self.grants {
             0 => None,
-            _ => Some(read(from_the_end(1)?, protocol::read_fence, shard)),
+            _ => match from_the_end(1)? {
+                Said::Refused(refusal) => Some(Err(job::refused(shard, *refusal))),
+                said => Some(Ok(protocol::read_fence(said)?)),
+            },
         };
         Ok(Evidence { clock, fence, witness: read(from_the_end(0)?, protocol::read_witness, shard)? })
     }
@@ -105,8 +109,9 @@ impl Batch {
 
     /// Returns what each job of a batch of notes came to.
     pub(crate) fn noted(self, said: &[Said]) -> Vec<(Job, Outcome)> {
-        let answered = self.jobs.into_iter().zip(said);
-        answered.map(|((job, _), said)| (job.clone(), job.op.noted(said))).collect()
+        let mut said = said.iter();
+        let missing = Said::Refused(Refusal::Other);
+        self.jobs.into_iter().map(|(job, _)| (job.clone(), job.op.noted(said.next().unwrap_or(&missing)))).collect()
     }
 
     /// Returns its jobs, of which nobody knows what they came to.
@@ -147,5 +152,73 @@ fn read<T>(said: &Said, read: impl FnOnce(&Said) -> Result<T, Unexpected>, shard
     match said {
         Said::Refused(refusal) => Err(job::refused(shard, *refusal)),
         said => Ok(read(said)?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::command::{Cas, Left, Shown, Value};
+    use crate::lock::{GrantId, LockName};
+    use crate::shard::job::Op;
+    use crate::store::{Granted, ItemState, Reply};
+
+    const SHARD: &str = "memcached.test:11211";
+
+    fn any_answer() -> impl Strategy<Value = Said> {
+        let cas = prop_oneof![Just(GrantId::from_random(0).get()), Just(GrantId::from_random(1).get()), any::<u64>()];
+        let value = prop_oneof![any::<u64>().prop_map(Value::Number), Just(Value::Text("odd".into()))];
+        let shown = (prop::option::of(cas), prop::option::of(any::<u32>()), prop::option::of(value)).prop_map(
+            |(cas, left, value)| Shown { cas: cas.map(Cas), left: left.map(Left::Seconds), value, ..Shown::default() },
+        );
+        prop_oneof![
+            shown.prop_map(Said::Done),
+            Just(Said::Exists),
+            Just(Said::Missing),
+            Just(Said::NotStored),
+            prop_oneof![Just(Refusal::NoMemory), Just(Refusal::Other)].prop_map(Said::Refused),
+        ]
+    }
+
+    fn ops() -> Vec<Op> {
+        let [old, new] = [0, 1].map(GrantId::from_random);
+        let held = ItemState::Held(old);
+        vec![
+            Op::Replace { from: held, to: held, ttl: 15, touches_owner: true, reasserts: true },
+            Op::HandOver { from: old, to: new, ttl: 15 },
+            Op::Grant { id: new, ttl: 15 },
+            Op::Remove { state: held, wakes: true },
+            Op::Look,
+            Op::Stands(old),
+            Op::Reassert { state: held, ttl: 15 },
+        ]
+    }
+
+    proptest! {
+        /// Whatever a memcached answers, every job has one outcome, and none is granted without an answer that says so.
+        #[test]
+        fn nothing_is_granted_without_an_answer_that_says_so(
+            said in prop::collection::vec(any_answer(), 0..14),
+            open: bool,
+        ) {
+            let name = LockName::new("job").unwrap();
+            let jobs = ops().into_iter().map(|op| Job { name: name.clone(), asker: None, op }).collect();
+            let mut batch = Batch::new(jobs, Kind::Item);
+            let commands = batch.commands(Some(Epoch::from_random(0)), None, true);
+            prop_assert!(said.len() <= commands.len());
+            let Ok(evidence) = batch.evidence(&said, SHARD) else { return Ok(()) };
+            let last_word = if open { Ok(()) } else { Err(StoreError::unavailable("closed", None)) };
+            let settled = batch.settle(&said, evidence.fence, &Seen { shard: SHARD, last_word: &last_word });
+            prop_assert_eq!(settled.len(), ops().len());
+            for (job, outcome) in settled {
+                prop_assert!(outcome.reply.is_some() != outcome.next.is_some(), "{job:?}: {outcome:?}");
+                if let Some(Reply::Granted(Ok(Granted::Yes(token)))) = outcome.reply {
+                    prop_assert!(said.iter().any(|said| matches!(said, Said::Done(_))));
+                    prop_assert!(token.get() > 0);
+                }
+            }
+        }
     }
 }

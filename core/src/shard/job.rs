@@ -106,8 +106,12 @@ impl Op {
         matches!(self, Op::Grant { .. } | Op::HandOver { .. })
     }
 
-    /// Returns true if it renews a lease.
-    pub(crate) fn renews(&self) -> bool {
+    /// Returns true if a lock is lost where it comes late.
+    pub(crate) fn keeps_a_lock(&self) -> bool {
+        self.renews() || matches!(self, Op::Reassert { .. })
+    }
+
+    fn renews(&self) -> bool {
         matches!(self, Op::Replace { from, to, .. } if from == to)
     }
 
@@ -176,7 +180,9 @@ impl Op {
 
     /// Reads what memcached has said to its commands, in a batch that counts. `token` is the one that a grant gets.
     pub(crate) fn outcome(self, said: &[Said], token: Result<FencingToken, StoreError>, seen: &Seen<'_>) -> Outcome {
-        let Some(first) = said.first() else { return Outcome::default() };
+        let Some(first) = said.first() else {
+            return Outcome::reply(self.failed(StoreError::uncertain("memcached did not answer this")));
+        };
         match self {
             Op::Grant { id, .. } => {
                 let created = self.read(first, |said| protocol::read_create(said, ItemState::Held(id)), seen);

@@ -48,6 +48,9 @@ use placement::Placement;
 use server::Shard;
 use state_item::Witness;
 
+/// How many entries a table keeps room for, however few it has.
+const SPARE: usize = 1024;
+
 /// One memcached, as the topology names it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Member {
@@ -153,6 +156,8 @@ pub enum Output {
         link: LinkId,
         /// The commands.
         commands: Vec<Command>,
+        /// True for a batch of what was asked, false for what the shards ask by themselves.
+        is_batch: bool,
     },
     /// End a connection on which nothing is under way.
     Hangup {
@@ -242,7 +247,8 @@ impl Shards {
         Some(Turn { shard: self.shards.get_mut(shard)?, common: &mut self.common, env, now })
     }
 
-    /// Takes a request. Its answer comes within a few seconds, whatever the shard does. [`Shards::flush`] sends it.
+    /// Takes a request. Its answer comes within a few seconds, whatever the shard does, and no second one. [`Shards::flush`]
+    /// sends it.
     pub fn ask(&mut self, id: RequestId, name: &LockName, request: Request, env: &mut impl Env) {
         let shard = self.shard_of(name);
         let wakes = self.common.settings.watcher.is_some();
@@ -260,7 +266,7 @@ impl Shards {
     }
 
     /// Takes note that nobody waits for the answer to a request any more. What is left of it to do need not be done: a look is
-    /// not sent, and a renewal re-asserts nothing.
+    /// not sent, and a renewal re-asserts nothing. There may be no answer.
     pub fn give_up(&mut self, id: RequestId) {
         if let Some(wanted) = self.common.wanted.get_mut(&id) {
             *wanted = false;
@@ -374,7 +380,14 @@ impl<E: Env> Turn<'_, E> {
     /// Answers whoever has asked, if anybody has.
     fn answer(&mut self, asker: Option<RequestId>, reply: Reply) {
         let Some(id) = asker else { return };
-        self.common.wanted.remove(&id);
+        let wanted = &mut self.common.wanted;
+        if wanted.remove(&id) == Some(false) {
+            // Nobody waits for it.
+            return;
+        }
+        if wanted.capacity() > SPARE && wanted.len() < wanted.capacity() / 4 {
+            wanted.shrink_to(wanted.capacity() / 2);
+        }
         let shard = self.shard.index;
         self.output(Output::Answer { shard, id, reply });
     }
@@ -423,6 +436,7 @@ impl<E: Env> Turn<'_, E> {
         while let Some(job) = self.shard.queues.next_impatient(self.now) {
             match self.refusal(&job.op) {
                 Some(error) => self.fail(job, error),
+                // It serves a lock, so it is no note that another would have to make room for.
                 None => drop(self.shard.queues.push(job)),
             }
         }

@@ -233,7 +233,7 @@ impl<E: Env> Turn<'_, E> {
     /// Handles what S has just shown, after so many `changes`. Returns true if it is the one that was `known`, and nothing
     /// speaks against it.
     fn learned(&mut self, changes: u64, known: bool, sent: Time) -> bool {
-        if let Some(doubt) = self.shard.doubt.take_if(|doubt| sent >= doubt.since || doubt.changes != changes)
+        if let Some(doubt) = self.shard.doubt.take_if(|doubt| sent > doubt.since || doubt.changes != changes)
             && known
             && doubt.changes == changes
         {

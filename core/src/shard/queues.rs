@@ -4,11 +4,13 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::batch::Batch;
-use super::job::{Job, Kind};
+use super::job::{Job, Kind, Op};
 use crate::Time;
 
 /// How many jobs travel together at the most: what a memcached answers in well under a millisecond.
 pub(crate) const MAX_BATCH: usize = 256;
+/// How many of them are renewals, where others wait.
+const MAX_RENEWALS: usize = 192;
 /// How many notes wait at the most; the oldest is let go for a new one.
 const MAX_NOTES: usize = 1024;
 /// How many changes and looks may wait before more looks are refused: those of all locks are bounded by their number, looks
@@ -21,7 +23,7 @@ const PARKED: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Queues {
     creates: VecDeque<Job>,
-    /// Go first: a renewal that comes late costs a lock, all else only time.
+    /// What keeps a lock goes first: if it comes late that costs the lock, all else only time.
     renewals: VecDeque<Job>,
     changes: VecDeque<Job>,
     notes: VecDeque<Job>,
@@ -44,8 +46,8 @@ impl Queues {
     /// Puts a job in line for a batch. Returns a note that has to make room.
     pub(crate) fn push(&mut self, job: Job) -> Option<Job> {
         match job.op.kind() {
+            Kind::Item if job.op.keeps_a_lock() => self.renewals.push_back(job),
             Kind::Item if job.op.creates() => self.creates.push_back(job),
-            Kind::Item if job.op.renews() => self.renewals.push_back(job),
             Kind::Item => self.changes.push_back(job),
             Kind::Note => {
                 self.notes.push_back(job);
@@ -61,25 +63,27 @@ impl Queues {
     /// other changes take turns at being first. Notes go when there is nothing else.
     pub(crate) fn next_batch(&mut self, wanted: impl Fn(&Job) -> bool, given_up: &mut Vec<Job>) -> Batch {
         let mut jobs = Vec::new();
-        let mut fill = |jobs: &mut Vec<Job>, queue: &mut VecDeque<Job>| {
-            while jobs.len() < MAX_BATCH
+        let mut fill = |jobs: &mut Vec<Job>, queue: &mut VecDeque<Job>, room: usize| {
+            while jobs.len() < room
                 && let Some(job) = queue.pop_front()
             {
-                if !job.op.looks() || wanted(&job) { jobs.push(job) } else { given_up.push(job) }
+                let is_idle = job.op.looks() || matches!(job.op, Op::Reassert { .. });
+                if !is_idle || wanted(&job) { jobs.push(job) } else { given_up.push(job) }
             }
         };
-        fill(&mut jobs, &mut self.renewals);
+        let others_wait = self.creates.len() + self.changes.len() > 0;
+        fill(&mut jobs, &mut self.renewals, if others_wait { MAX_RENEWALS } else { MAX_BATCH });
         self.creates_are_first = !self.creates_are_first;
         let (first, second) = match self.creates_are_first {
             true => (&mut self.creates, &mut self.changes),
             false => (&mut self.changes, &mut self.creates),
         };
-        fill(&mut jobs, first);
-        fill(&mut jobs, second);
+        fill(&mut jobs, first, MAX_BATCH);
+        fill(&mut jobs, second, MAX_BATCH);
         if !jobs.is_empty() {
             return Batch::new(jobs, Kind::Item);
         }
-        fill(&mut jobs, &mut self.notes);
+        fill(&mut jobs, &mut self.notes, MAX_BATCH);
         Batch::new(jobs, Kind::Note)
     }
 
@@ -114,7 +118,6 @@ impl Queues {
 mod tests {
     use super::*;
     use crate::lock::{GrantId, LockName};
-    use crate::shard::job::Op;
     use crate::store::ItemState;
 
     fn job(op: Op) -> Job {
@@ -142,7 +145,30 @@ mod tests {
         queues.push(renewal());
         let batch = ops(queues.next_batch(|_| true, &mut Vec::new()));
         assert_eq!(batch.len(), MAX_BATCH);
-        assert!(batch[0].renews());
+        assert!(batch[0].keeps_a_lock());
+    }
+
+    #[test]
+    fn grants_have_room_beside_all_renewals() {
+        let mut queues = Queues::default();
+        (0..10 * MAX_BATCH).for_each(|_| drop(queues.push(renewal())));
+        assert_eq!(ops(queues.next_batch(|_| true, &mut Vec::new())).len(), MAX_BATCH);
+        queues.push(grant());
+        assert_eq!(queues.next_batch(|_| true, &mut Vec::new()).grants(), 1);
+    }
+
+    #[test]
+    fn a_reassertion_goes_with_the_renewals_if_it_is_still_wanted() {
+        let mut queues = Queues::default();
+        let state = ItemState::Held(GrantId::from_random(1));
+        let reassertion = job(Op::Reassert { state, ttl: 5 });
+        (0..10 * MAX_BATCH).for_each(|_| drop(queues.push(job(Op::Look))));
+        queues.push(reassertion.clone());
+        assert_eq!(ops(queues.next_batch(|_| true, &mut Vec::new()))[0], reassertion.op);
+        queues.push(reassertion.clone());
+        let mut given_up = Vec::new();
+        queues.next_batch(|_| false, &mut given_up);
+        assert_eq!(given_up[0], reassertion);
     }
 
     #[test]

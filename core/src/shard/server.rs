@@ -299,9 +299,10 @@ impl<E: Env> Turn<'_, E> {
             open: state.is_open(),
             token: state.highest_token(),
         };
+        let is_batch = matches!(payload, Payload::Jobs(_));
         self.shard.under_way.push(UnderWay { link, payload, count: commands.len(), sent });
         let shard = self.shard.index;
-        self.output(Output::Send { shard, link, commands });
+        self.output(Output::Send { shard, link, commands, is_batch });
     }
 
     fn commands(&self, payload: &mut Payload) -> Vec<Command> {
@@ -339,7 +340,10 @@ impl<E: Env> Turn<'_, E> {
         }
         let said = match said {
             Ok(said) if said.len() == count => said,
-            Ok(_) => return self.exchange_failed("it did not answer all that it was asked", payload),
+            Ok(_) => {
+                self.hang_up(link);
+                return self.exchange_failed("it did not answer all that it was asked", payload);
+            }
             Err(why) => return self.exchange_failed(&why, payload),
         };
         let same_process = sent.process == self.shard.process;

@@ -71,7 +71,13 @@ impl MemcachedSettings {
 enum Landed {
     Dialled(usize, Result<(Connection, Dialled, ServerFacts), Unreached>),
     Compared(usize, Option<Witness>),
-    Exchanged { shard: usize, link: LinkId, connection: Connection, said: Result<Vec<Said>, Arc<str>>, took: Duration },
+    Exchanged {
+        shard: usize,
+        link: LinkId,
+        connection: Connection,
+        said: Result<Vec<Said>, Arc<str>>,
+        took: Option<Duration>,
+    },
 }
 
 /// What is shown of one shard.
@@ -142,7 +148,7 @@ impl MemcachedStore {
                     self.shown[shard].errors.count(&reply);
                     events.push(StoreEvent::Answer(id, reply));
                 }
-                Output::Send { shard, link, commands } => self.send(shard, link, commands),
+                Output::Send { shard, link, commands, is_batch } => self.send(shard, link, commands, is_batch),
                 Output::Dial { shard, address } => {
                     self.last_link += 1;
                     let (link, unsafe_too) = (LinkId(self.last_link), self.allow_unsafe);
@@ -162,20 +168,31 @@ impl MemcachedStore {
                         socket.send(WakeHint::of(&name), broker);
                     }
                 }
-                Output::Ready(ready) => drop(self.ready.send_replace(ready)),
+                Output::Ready(ready) => {
+                    // First: who sees that the broker is ready, or not, finds in the metrics why.
+                    self.show();
+                    self.ready.send_replace(ready);
+                }
                 Output::News { shard, news } => self.tell(shard, &news),
             }
         }
     }
 
-    fn send(&mut self, shard: usize, link: LinkId, commands: Vec<Command>) {
-        let Some(mut connection) = self.links.remove(&link) else { return };
-        self.shown[shard].metrics.commands.observe_count(commands.len());
+    fn send(&mut self, shard: usize, link: LinkId, commands: Vec<Command>, is_batch: bool) {
+        let Some(mut connection) = self.links.remove(&link) else {
+            // The shards know of no other connections than those that they were told of.
+            debug_assert!(false, "there is no such connection");
+            return self.shards.answered(shard, link, Err("there is no connection".into()), &mut self.outside);
+        };
+        if is_batch {
+            self.shown[shard].metrics.commands.observe_count(commands.len());
+        }
         let wire = Arc::clone(&self.wire);
         let sent = self.outside.moment();
         self.flights.push(Box::pin(async move {
             let said = connection.exchange(&wire, &commands).await.map_err(|error| error.to_string().into());
-            Landed::Exchanged { shard, link, connection, said, took: Moment::now().since(sent) }
+            let took = is_batch.then(|| Moment::now().since(sent));
+            Landed::Exchanged { shard, link, connection, said, took }
         }));
     }
 
@@ -205,7 +222,9 @@ impl MemcachedStore {
             }
             Landed::Compared(shard, witness) => shards.compared(shard, witness, outside),
             Landed::Exchanged { shard, link, connection, said, took } => {
-                shown[shard].metrics.batch.observe(took);
+                if let Some(took) = took {
+                    shown[shard].metrics.batch.observe(took);
+                }
                 if said.is_ok() {
                     links.insert(link, connection);
                 }

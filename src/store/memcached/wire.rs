@@ -161,11 +161,17 @@ fn shown(command: &Command, response: &MetaResponse) -> Shown {
         (false, true) => Stale::Again,
         (false, false) => Stale::No,
     };
-    shown.value = response.value().and_then(|value| std::str::from_utf8(value).ok()).map(|text| {
-        let counts = matches!(command.key(), Key::State | Key::Fence(_));
-        // Zeros in front would be lost.
-        let digits = Some(text.trim_end()).filter(|text| counts && !text.starts_with(['0', '+']));
-        digits.and_then(|digits| digits.parse().ok()).map_or_else(|| Value::Text(text.into()), Value::Number)
+    shown.value = response.value().map(|value| {
+        let text = String::from_utf8_lossy(value);
+        // Blanks follow a number that has become shorter. Zeros in front would be lost.
+        let digits = match command.key() {
+            Key::Fence(_) => text.trim_end(),
+            Key::State => &text,
+            _ => "",
+        };
+        let number =
+            Some(digits).filter(|digits| !digits.starts_with(['0', '+'])).and_then(|digits| digits.parse().ok());
+        number.map_or_else(|| Value::Text(text.as_ref().into()), Value::Number)
     });
     shown
 }
