@@ -24,7 +24,7 @@ pub(super) async fn run(engine: Weak<Engine>, alarm: Arc<Notify>, mut store: imp
         // Answers, and then orders, until there are neither: a turn on the answers may leave orders behind.
         let due = loop {
             rounds = rounds.wrapping_add(1);
-            if rounds % ROUNDS_AT_ONCE == 0 {
+            if rounds.is_multiple_of(ROUNDS_AT_ONCE) {
                 // On several threads there may always be orders, and hints may come faster than they are heeded. The store
                 // goes on all the same, and others are to have this thread too.
                 let _ = store.drive(&mut events).now_or_never();

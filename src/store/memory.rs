@@ -177,6 +177,6 @@ impl LockStore for MemoryStore {
     }
 
     async fn drive(&mut self, _: &mut Vec<StoreEvent>) {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }

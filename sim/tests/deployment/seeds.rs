@@ -7,7 +7,7 @@ use lockbroker_sim::shrink;
 /// Branches that take a coincidence which fixed seeds do not have to bring.
 const RARE: &[Mark] = &[Mark::HandOverCrossed, Mark::LeaverTookHandOver];
 /// The seeds that run with every change. More by night.
-const SEEDS: u64 = 220;
+const SEEDS: u64 = 300;
 
 #[test]
 fn a_seed_is_one_run_and_violates_nothing() {
