@@ -1,6 +1,5 @@
 //! What a broker tells those who watch it.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::support::{
@@ -259,16 +258,28 @@ async fn every_metric_moves_and_is_documented() {
         let mut stub = stub.clone();
         async move { stub.get_lock(GetLockRequest { name: "b".into(), ..Default::default() }).await.unwrap_err().code() }
     };
-    // What is asked behind the look that is under way waits its turn.
-    let mut third = stub.clone();
-    let behind = async {
+    // What is asked behind it waits its turn, once each of the broker's connections is taken.
+    let mut others = Vec::new();
+    for _ in 0..4 {
+        others.push(broker.stub().await);
+    }
+    let behind = async |pause: u32, stub: &mut Stub| {
+        tokio::time::sleep(Duration::from_millis(50) * pause).await;
         let lock_id = format!("ffff{:012x}{:014x}000000", 1, 1);
-        third.release(ReleaseRequest { name: "e".into(), lock_id }).await.unwrap_err().code()
+        stub.release(ReleaseRequest { name: "e".into(), lock_id }).await.unwrap_err().code()
+    };
+    let looks = async {
+        let (one, two) = (std::pin::pin!(look(&mut stub)), std::pin::pin!(look(&mut other)));
+        let (shed, under_way) = futures_util::future::select(one, two).await.factor_first();
+        let behind = others.iter_mut().zip(1..).map(|(stub, pause)| behind(pause, stub));
+        let (waited, released) = tokio::join!(under_way, futures_util::future::join_all(behind));
+        (shed, waited, released)
     };
     let waits = watch.until("something waits for it", |scrape| scrape.sum("lockbroker_shard_waiting", &[]) >= 1.0);
-    let (one, two, released, _) = tokio::join!(look(&mut stub), look(&mut other), behind, waits);
-    assert_eq!(released, Code::Unavailable);
-    assert_eq!(BTreeSet::from([one as i32, two as i32]), BTreeSet::from([8, 14]), "one exhausted, one unavailable");
+    let ((shed, waited, released), _) = tokio::join!(looks, waits);
+    assert_eq!((shed, waited), (Code::ResourceExhausted, Code::Unavailable));
+    // Twice --max-locks of them.
+    assert_eq!(released[..2], [Code::Unavailable; 2], "{released:?}");
     let hung = watch.look().await;
     assert!(hung.sum("lockbroker_store_errors_total", &[("kind", "uncertain")]) >= 1.0);
     assert_eq!(hung.sum("lockbroker_rpcs_shed_total", &[]), 1.0);

@@ -34,7 +34,7 @@ fn assert_missing_none(marks: &Marks) {
 /// A debug build and a release come to the same.
 #[test]
 fn a_seed_is_the_same_run_in_every_build() {
-    assert_eq!(format!("{:016x}", shrink::seeded(7, None, false).hash), "9b7f7f29bba51e6f");
+    assert_eq!(format!("{:016x}", shrink::seeded(7, None, false).hash), "1763e697ed3aa3d4");
 }
 
 #[test]
