@@ -137,6 +137,7 @@ impl RequestId {
         match &mut self.asker {
             Asker::Hold(key) => *key = holds.get(key).copied().unwrap_or(HoldKey::NOBODY),
             Asker::Errand(key) => *key = errands.get(key).copied().unwrap_or(ErrandKey::NOBODY),
+            Asker::Outside => {}
         }
     }
 }
