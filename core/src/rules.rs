@@ -3,7 +3,7 @@
 /// A rule that a test can make a broker leave out (docs/safety.md). What ships leaves out none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Rule {
-    /// Renewals and releases name the id that they act for (R1).
+    /// Every change of a lock's item names the id that it acts for (R1).
     IdsCompared,
     /// A reattach gives the grant a new id (R10).
     NewIdOnReattach,
@@ -18,6 +18,8 @@ pub enum Rule {
     ResetIsSilence,
     /// Answers that a memcached gives by a clock that lags do not count (R18).
     ClockLag,
+    /// A batch counts only if its witness shows the stamp that was known before (R13).
+    Witness,
     /// A grant is sent only to a shard that is known to be open (R20a).
     GrantOnlyIfOpen,
     /// A grant that was sent before the latest heartbeat came is renewed before it is announced (R19).
@@ -62,6 +64,7 @@ impl Rule {
         ("silence", Rule::Silence),
         ("reset-is-silence", Rule::ResetIsSilence),
         ("clock-lag", Rule::ClockLag),
+        ("witness", Rule::Witness),
         ("grant-only-if-open", Rule::GrantOnlyIfOpen),
         ("announced-after-heartbeat", Rule::AnnouncedAfterHeartbeat),
         ("ack-at-end", Rule::AckAtEnd),

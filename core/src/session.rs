@@ -371,7 +371,9 @@ impl<E: Env> Cx<'_, E> {
     /// Takes note that a stream is not read any more.
     pub(crate) fn stop_reading(&mut self, key: StreamKey) {
         let Some(stream) = self.core.streams.get_mut(key) else { return };
-        stream.is_read = false;
+        if !std::mem::replace(&mut stream.is_read, false) {
+            return;
+        }
         if matches!(stream.kind, Kind::Alone(_)) {
             self.core.unfinished -= 1;
         }

@@ -6,8 +6,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::broker::RequestId;
 use crate::failure::Cause;
-use crate::lock::{FencingToken, GrantId, LingerId, Owner};
+use crate::lock::{FencingToken, GrantId, LingerId, LockName, Owner};
 
 /// The state that an item shows: held under a grant, or lingering after one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -212,6 +213,17 @@ pub enum Note {
     },
     /// Wakes the broker that has noted a queue behind the holder: for whoever ends a grant that another broker keeps.
     WakeQueue,
+}
+
+/// An order to a store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Order {
+    /// Carry out a request, and bring the answer.
+    Ask(RequestId, LockName, Request),
+    /// Nobody waits for the answer to this request any more. What is left of it to do need not be done.
+    GiveUp(RequestId),
+    /// Take a note.
+    Note(LockName, Note),
 }
 
 /// The store's answer to a [`Request`].

@@ -8,11 +8,11 @@ use lockbroker_core::lock::{GrantId, LingerId};
 use lockbroker_core::request::StreamEnd;
 use lockbroker_core::rules::Rule;
 use lockbroker_core::shard::{self, Shards};
+use lockbroker_core::store::Order;
 use lockbroker_core::{Broker, Output, StreamKey, Time};
 
 use crate::choices::Choices;
 use crate::event::Event;
-use crate::exchanges::Order;
 use crate::marks::Marks;
 use crate::report::Report;
 use crate::servers::DATE;

@@ -1,4 +1,4 @@
-//! Connections of brokers to servers, and the commands that are under way on them.
+//! The task of a broker that drives its shards, its connections to servers, and the commands that are under way on them.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use lockbroker_core::failure::Cause;
 use lockbroker_core::lock::LockName;
 use lockbroker_core::shard::state_item::Witness;
 use lockbroker_core::shard::{Dialled, LinkId, Output, Process, Shards, Unreached, protocol};
-use lockbroker_core::store::{Note, Reply, Request, StoreError};
+use lockbroker_core::store::{Order, Reply, Request, StoreError};
 
 use crate::brokers::Outside;
 use crate::event::Event;
@@ -23,14 +23,6 @@ const BOUND: u64 = SEC;
 /// How long a message to a server is under way.
 const HOP: u64 = 100_000;
 
-/// What a broker has ordered of its shards, until its task takes it there.
-#[derive(Debug, Clone)]
-pub enum Order {
-    Ask(RequestId, LockName, Request),
-    GiveUp(RequestId),
-    Note(LockName, Note),
-}
-
 /// A connection of a broker to a server.
 #[derive(Debug, Clone, Copy)]
 pub struct Link {
@@ -39,8 +31,6 @@ pub struct Link {
     pub shard: usize,
     /// The process that it leads to.
     pub process: u64,
-    /// False once the broker has ended it.
-    pub open: bool,
 }
 
 /// Commands that were sent on a connection.
@@ -154,7 +144,7 @@ impl World {
                 self.plan_in(after, Event::Compared { broker, life, shard });
             }
             Output::Send { link, commands, .. } => self.send_commands(link.0, commands),
-            Output::Hangup { link, .. } => self.links[link.0 as usize].open = false,
+            Output::Hangup { .. } => {}
             Output::Wake { broker: address, name } => {
                 let (woken, name) = (usize::from(address.port()), self.number_of(&name));
                 if !self.odd(100_000) {
@@ -212,7 +202,7 @@ impl World {
             let link = self.links.len() as u64;
             let machine = &self.machines[shard];
             let process = Process { pid: machine.process, began: machine.began };
-            self.links.push(Link { broker, life, shard, process: machine.process, open: true });
+            self.links.push(Link { broker, life, shard, process: machine.process });
             let address = SocketAddr::from(([10, 0, 0, 1], 11_211 + shard as u16));
             Ok(Dialled { link: LinkId(link), address, process: Some(process), refusal: None })
         };
@@ -337,26 +327,23 @@ impl World {
         exchange.over = true;
         let link = exchange.link;
         // What it still has to do, it does.
-        let is_done = exchange.said.len() == exchange.commands.len() || exchange.answer_lost && said.is_ok();
+        let is_done = exchange.said.len() == exchange.commands.len();
         if is_done {
             self.exchanges.remove(&number);
         }
         let Link { broker, life, shard, .. } = self.links[link as usize];
-        if said.is_err() {
-            self.links[link as usize].open = false;
-        }
         self.note("said", [broker as u64, shard as u64, said.is_ok().into()]);
         if self.brokers[broker].life == life {
             self.shards_turn(broker, |shards, outside| shards.answered(shard, LinkId(link), said, outside));
         }
     }
 
-    /// Breaks all connections to a server.
+    /// Breaks the exchanges under way with a server.
     pub fn break_links(&mut self, shard: usize) {
         self.break_links_where(|link| link.shard == shard);
     }
 
-    /// Breaks the connections of which that is true: what is under way on them ends.
+    /// Breaks the exchanges under way on connections of which `breaks` is true.
     pub fn break_links_where(&mut self, breaks: impl Fn(&Link) -> bool) {
         let broken: Vec<u64> = self
             .exchanges

@@ -164,7 +164,7 @@ impl World {
         }
     }
 
-    /// Lets a server lose its memory: its process ends and begins anew (0), or somebody flushes it.
+    /// Lets a server lose its memory: by a flush if `flushes`, else by a restart. One that is stopped restarts.
     pub fn lose_memory(&mut self, shard: usize, flushes: bool) {
         self.machines[shard].losses += 1;
         self.machines[shard].trouble = self.now;

@@ -143,7 +143,7 @@ impl Engine {
         }
     }
 
-    /// Brings the core what came of the store, and the time, and takes its orders, for an empty list. Returns when to come
+    /// Brings the core what came of the store, and the time, and puts its orders into `orders`, which must be empty. Returns when to come
     /// again; from now on the alarm rings for an earlier moment only.
     pub(super) fn exchange(&self, events: &mut Vec<StoreEvent>, orders: &mut Vec<Order>) -> Option<Moment> {
         let mut state = self.state();

@@ -47,8 +47,8 @@ impl Broker {
     pub fn new(store: impl LockStore, settings: Settings, metrics: &Metrics) -> Broker {
         let ready = store.ready();
         let engine = Engine::new(store.traits(), settings, metrics);
-        // One task sees to what all streams ask, so it takes all that is ready in its turn: with tokio's budget that would be
-        // 128 answers for each time that thousands of streams have theirs. It bounds itself what others wait for.
+        // One task serves what all streams ask. tokio's budget would stop it after 128 answers, while thousands of streams have
+        // their turns. It stops itself, after so many events and rounds.
         let task = store_task::run(Arc::downgrade(&engine), engine.alarm(), store);
         tokio::spawn(tokio::task::unconstrained(task));
         Broker { engine, ready }

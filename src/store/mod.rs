@@ -10,26 +10,17 @@ pub mod memcached;
 pub use address::{InvalidStore, MAX_WEIGHT, ShardAddress, Store};
 pub use lockbroker_core::RequestId;
 pub use lockbroker_core::request::StoreTraits;
-pub use lockbroker_core::store::{Change, Granted, ItemState, LockStatus, Note, Reply, Request, StoreError, Watch};
+pub use lockbroker_core::store::{
+    Change, Granted, ItemState, LockStatus, Note, Order, Reply, Request, StoreError, Watch,
+};
 pub use memory::MemoryStore;
 
 use std::future::Future;
 use tokio::sync::watch;
 
-use crate::lock::{LockName, WakeHint};
+use crate::lock::WakeHint;
 
-/// What a store is to do.
-#[derive(Debug, Clone)]
-pub enum Order {
-    /// Carry out a request, and bring the answer.
-    Ask(RequestId, LockName, Request),
-    /// Nobody waits for the answer to this request any more. What is left of it to do need not be done.
-    GiveUp(RequestId),
-    /// Take a note.
-    Note(LockName, Note),
-}
-
-/// What comes of it.
+/// An event of a store.
 #[derive(Debug, Clone)]
 pub enum StoreEvent {
     /// The answer to a request.
@@ -48,8 +39,8 @@ pub trait LockStore: Send + 'static {
 
     /// Takes all `orders`. Adds to `events` what can be said at once.
     ///
-    /// Each request is answered once, within a few seconds, whatever happens; one that was given up may have no answer. The life of an item counts from before this
-    /// call (R2). What was ordered may still be carried out after the store is dropped, as after
+    /// Each request is answered once, within a few seconds, whatever happens. One that was given up may stay unanswered. The
+    /// life of an item counts from before this call (R2). What was ordered may still be carried out after the store is dropped, as after
     /// [`StoreError::Uncertain`].
     fn take(&mut self, orders: &mut Vec<Order>, events: &mut Vec<StoreEvent>);
 

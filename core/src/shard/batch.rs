@@ -1,7 +1,8 @@
 //! The batches in which jobs travel: the clock first where a job grants or renews, then the jobs, then
 //! the fences where a job may grant, and the witness last. A batch is not a transaction: others' commands
-//! come between, which is why what it came to counts only if the witness at its end shows the epoch that was
-//! known before (R13).
+//! come between. So what it came to counts only if the witness at its end shows the epoch that was
+//! known before (R13). A restart of memcached breaks the connection, and then nothing of the batch counts; the witness is for
+//! a memory that is lost behind a living connection. A batch of notes has no witness: it claims nothing.
 
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ pub(crate) struct Batch {
     grants: u64,
 }
 
-/// What a batch says of the shard itself.
+/// The evidence that a batch gives of the shard itself.
 #[derive(Debug)]
 pub(crate) struct Evidence {
     /// How long S had left, if the batch asked.
@@ -64,7 +65,7 @@ impl Batch {
         }
         if let Some(epoch) = epoch.filter(|_| self.grants > 0) {
             // Raised after the locks are held and before anybody hears of it.
-            commands.push(protocol::fence(epoch, self.grants));
+            commands.push(protocol::raise_fence(epoch, self.grants));
         }
         if self.kind == Kind::Item {
             commands.push(protocol::witness());
@@ -109,6 +110,7 @@ impl Batch {
 
     /// Returns what each job of a batch of notes came to.
     pub(crate) fn noted(self, said: &[Said]) -> Vec<(Job, Outcome)> {
+        debug_assert!(self.jobs.iter().all(|(_, count)| *count == 1), "a note is one command");
         let mut said = said.iter();
         let missing = Said::Refused(Refusal::Other);
         self.jobs.into_iter().map(|(job, _)| (job.clone(), job.op.noted(said.next().unwrap_or(&missing)))).collect()

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::Time;
 use crate::rules::Rule;
 
-/// The outside of the shards, as whoever drives them makes it.
+/// The outside of the shards, as the driver makes it.
 pub trait Env {
     /// Returns what time it is. It is fixed for one call of [`Shards`](super::Shards).
     fn now(&self) -> Time;

@@ -33,7 +33,7 @@ pub(crate) enum Op {
     Note(Command),
 }
 
-/// In which kind of batch a job travels.
+/// The kind of batch in which a job travels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Kind {
     /// It is about a lock's item: its batch ends with a witness.
@@ -45,14 +45,14 @@ pub(crate) enum Kind {
 /// The verdict on `Exists` and `Missing`: whether they are the last word of a shard, or else why not, and until when.
 pub(crate) type LastWord = Result<(), StoreError>;
 
-/// What an op came to.
+/// The outcome of an op.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Outcome {
-    /// For whoever asked.
+    /// The answer for the asker.
     pub(crate) reply: Option<Reply>,
-    /// What is to be done now, before there is a reply.
+    /// The op that comes next, before there is a reply.
     pub(crate) next: Option<Op>,
-    /// Who is to be woken: its note has been taken.
+    /// The broker that is to be woken: its note has been taken.
     pub(crate) wakes: Option<SocketAddr>,
 }
 
@@ -97,13 +97,18 @@ impl Op {
     pub(crate) fn kind(&self) -> Kind {
         match self {
             Op::Watch { .. } | Op::LookForQueue | Op::Note(_) => Kind::Note,
-            _ => Kind::Item,
+            Op::Grant { .. } | Op::HandOver { .. } | Op::Replace { .. } | Op::Reassert { .. } => Kind::Item,
+            Op::Remove { .. } | Op::Look | Op::Stands(_) => Kind::Item,
         }
     }
 
     /// Returns true if it may make a new grant, and so needs an open shard and a fencing token.
     pub(crate) fn grants(&self) -> bool {
-        matches!(self, Op::Grant { .. } | Op::HandOver { .. })
+        match self {
+            Op::Grant { .. } | Op::HandOver { .. } => true,
+            Op::Replace { .. } | Op::Reassert { .. } | Op::Remove { .. } | Op::Look | Op::Stands(_) => false,
+            Op::Watch { .. } | Op::LookForQueue | Op::Note(_) => false,
+        }
     }
 
     /// Returns true if a lock is lost where it comes late.
@@ -132,7 +137,11 @@ impl Op {
 
     /// Returns true if it makes an item live on, so that the server's clock matters.
     pub(crate) fn extends(&self) -> bool {
-        matches!(self, Op::Grant { .. } | Op::HandOver { .. } | Op::Replace { .. } | Op::Reassert { .. })
+        match self {
+            Op::Grant { .. } | Op::HandOver { .. } | Op::Replace { .. } | Op::Reassert { .. } => true,
+            Op::Remove { .. } | Op::Look | Op::Stands(_) => false,
+            Op::Watch { .. } | Op::LookForQueue | Op::Note(_) => false,
+        }
     }
 
     /// Returns true if nothing of it is left to do when nobody waits for its answer any more. A renewal that is under way
@@ -217,6 +226,7 @@ impl Op {
             }
             Op::Look => Outcome::reply(Reply::Status(self.status(first, said.get(1), seen))),
             Op::Stands(id) => Outcome::reply(Reply::Stands(self.stands(id, first, seen))),
+            // These travel in batches of their own.
             Op::Watch { .. } | Op::LookForQueue | Op::Note(_) => self.noted(first),
         }
     }

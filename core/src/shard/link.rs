@@ -11,7 +11,7 @@ use super::{Env, News, Output, Turn};
 use crate::failure::Cause;
 use crate::store::StoreError;
 
-/// How often, on the average, a new connection is compared with the old ones while the shard is open.
+/// The mean interval at which a new connection is compared with the old ones while the shard is open.
 const COMPARED: Duration = Duration::from_secs(20);
 /// The same while it is not, so that two servers show before they grant.
 const COMPARED_CLOSED: Duration = Duration::from_secs(1);
@@ -19,10 +19,11 @@ const COMPARED_CLOSED: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 /// The longest one, before jitter: a lease that waits for a memcached to come back has few seconds left.
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
-/// How often a server is tried again that cannot keep locks, and how often it is told how long a shard stays closed.
+/// The interval at which a server is tried again that cannot keep locks, and at which it is told how long a shard stays
+/// closed.
 pub(crate) const COUNTDOWN: Duration = Duration::from_secs(5);
 
-/// A connection to a shard. Whoever drives the shards chooses the number, and none twice.
+/// A connection to a shard. The driver chooses the number, and none twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LinkId(pub u64);
 
@@ -57,7 +58,7 @@ pub struct Unreached {
     pub reason: Cause,
 }
 
-/// How a shard is reached.
+/// The way to a shard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Link {
     /// Cannot be reached, or not yet.

@@ -86,7 +86,7 @@ pub enum ShardState {
     Open,
 }
 
-/// What there is to show of a shard.
+/// A shard, as it is shown to people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ShardStatus {
     /// Its state.
@@ -124,7 +124,7 @@ pub enum News {
     GrantsLocks,
 }
 
-/// An order to whoever drives the shards.
+/// An order to the driver.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
     /// Bring this to the broker.
@@ -184,7 +184,7 @@ pub enum Output {
     },
 }
 
-/// What all shards share.
+/// The things that all shards share.
 #[derive(Debug, Clone)]
 pub(crate) struct Common {
     settings: Settings,
@@ -247,8 +247,7 @@ impl Shards {
         Some(Turn { shard: self.shards.get_mut(shard)?, common: &mut self.common, env, now })
     }
 
-    /// Takes a request. Its answer comes within a few seconds, whatever the shard does, and no second one. [`Shards::flush`]
-    /// sends it.
+    /// Takes a request. It has one answer, within a few seconds, whatever the shard does. [`Shards::flush`] sends it.
     pub fn ask(&mut self, id: RequestId, name: &LockName, request: Request, env: &mut impl Env) {
         let shard = self.shard_of(name);
         let wakes = self.common.settings.watcher.is_some();
@@ -372,12 +371,12 @@ impl<E: Env> Turn<'_, E> {
         self.answer(job.asker, job.op.failed(error));
     }
 
-    /// Does not do what nobody waits for any more.
-    fn give_up(&mut self, job: Job) {
-        self.fail(job, StoreError::unavailable("the request was given up", None));
+    /// Forgets a job that nobody waits for any more.
+    fn give_up(&mut self, job: &Job) {
+        job.asker.map(|id| self.common.wanted.remove(&id));
     }
 
-    /// Answers whoever has asked, if anybody has.
+    /// Answers the asker, if there is one.
     fn answer(&mut self, asker: Option<RequestId>, reply: Reply) {
         let Some(id) = asker else { return };
         let wanted = &mut self.common.wanted;
@@ -402,17 +401,13 @@ impl<E: Env> Turn<'_, E> {
                 self.answer(job.asker, reply);
             }
             let Some(op) = outcome.next else { continue };
-            let next = Job { op, ..job };
-            match self.common.is_wanted(&next) {
-                true => self.take(next),
-                // The lock is lost: nobody re-asserts it any more.
-                false => self.give_up(next),
-            }
+            // One that nobody waits for any more is left out when its batch is made.
+            self.take(Job { op, ..job });
         }
     }
 
     fn wake(&mut self, broker: SocketAddr, name: &LockName) {
-        // Whoever lets go here sees to the queue here.
+        // A release here has seen to the queue here.
         if self.common.settings.watcher.is_some_and(|me| me.address != broker) {
             self.output(Output::Wake { broker, name: name.clone() });
         }
@@ -431,7 +426,7 @@ impl<E: Env> Turn<'_, E> {
         }
     }
 
-    /// Turns down what has waited long enough for the shard to come back.
+    /// Ends the wait of those that have waited long enough for the shard to come back: queues what can be served, fails the rest.
     fn turn_down_the_impatient(&mut self) {
         while let Some(job) = self.shard.queues.next_impatient(self.now) {
             match self.refusal(&job.op) {

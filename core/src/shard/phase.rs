@@ -37,7 +37,7 @@ pub fn first_token(wall_micros: Option<u64>, highest_seen: u64) -> Option<u64> {
 }
 
 impl Shard {
-    /// Returns true if the shard is in a state that passes.
+    /// Returns true if the shard serves no holder now, and may again within a second.
     pub(crate) fn may_come_back(&self) -> bool {
         match (&self.link, self.state.phase()) {
             (Link::Refused(_), _) | (_, Phase::Foreign { .. } | Phase::Unusable { .. } | Phase::Distrusted { .. }) => {
@@ -88,13 +88,19 @@ impl<E: Env> Turn<'_, E> {
         Some(StoreError::unavailable(why, retry_after))
     }
 
-    /// Tells why nothing but a success is the last word of a shard that is closed, or was when it was asked.
+    /// Returns the error for an answer that is not final, since the shard is closed.
     fn closed(&self) -> StoreError {
         let left = self.shard.state.quarantine_left(self.common.settings.max_ttl, self.now).unwrap_or_default();
         let (shard, seconds) = (&self.shard.address, left.as_secs_f64().ceil().max(1.0));
         let why = format!("memcached {shard} is new or has lost its memory, and grants nothing for {seconds} s");
         // When that is over the next probe opens the shard.
         StoreError::unavailable(why, Some(left + EAGER_CHECK)).because(Cause::StoreQuarantined)
+    }
+
+    /// Returns the error for an answer that is not final, since the shard was closed when it was asked.
+    fn was_closed(&self) -> StoreError {
+        let why = format!("memcached {} was in quarantine when it was asked, and grants locks now", self.shard.address);
+        StoreError::unavailable(why, Some(EAGER_CHECK)).because(Cause::StoreQuarantined)
     }
 
     /// Asks the shard how it is, or moves it on to its next phase.
@@ -137,7 +143,7 @@ impl<E: Env> Turn<'_, E> {
         let in_time = clock.is_none_or(|left| self.clock_counts(left, sent_at))
             || self.env.breaks(Rule::ClockLag)
             || self.env.breaks(Rule::AnswerInTime);
-        if !self.witnessed(witness, sent_at) {
+        if !self.witnessed(witness, sent_at) && !self.env.breaks(Rule::Witness) {
             let why = "the shard lost its memory while the command was under way";
             return self.fail_all(batch, &StoreError::uncertain(why));
         }
@@ -158,7 +164,11 @@ impl<E: Env> Turn<'_, E> {
             self.token_seen(*top);
         }
         // What was sent into a closed shard may have been carried out before it opened.
-        let last_word: LastWord = if known.open && self.shard.is_open() { Ok(()) } else { Err(self.closed()) };
+        let last_word: LastWord = match (known.open, self.shard.is_open()) {
+            (true, true) => Ok(()),
+            (_, false) => Err(self.closed()),
+            (false, true) => Err(self.was_closed()),
+        };
         let settled = batch.settle(said, fence, &Seen { shard: &address, last_word: &last_word });
         self.bring(settled);
     }

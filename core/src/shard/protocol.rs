@@ -84,12 +84,12 @@ pub fn witness() -> Command {
 }
 
 /// Reads the whole of S.
-pub fn read_s() -> Command {
+pub fn probe() -> Command {
     look_at(Key::State, Want { cas: true, left: false, value: true })
 }
 
 /// Raises the fencing tokens of `epoch` by `grants`.
-pub fn fence(epoch: Epoch, grants: u64) -> Command {
+pub fn raise_fence(epoch: Epoch, grants: u64) -> Command {
     let key = Key::Fence(epoch.get());
     Command::Arithmetic { key, delta: grants, create: None, compare: None, new_cas: None, want: VALUE }
 }
@@ -100,7 +100,7 @@ pub fn highest_token(epoch: Epoch) -> Command {
 }
 
 /// Deletes the S with this CAS: only by an operator's hand.
-pub fn forget_s(cas: u64) -> Command {
+pub fn delete_s(cas: u64) -> Command {
     Command::Delete { key: Key::State, compare: Some(Cas(cas)), in_place: None }
 }
 
@@ -243,9 +243,9 @@ pub fn read_fence(reply: &Reply) -> Result<Option<FencingToken>, Unexpected> {
         Reply::Missing => Ok(None),
         Reply::Done(Shown { value: Some(Value::Number(token)), .. }) => match FencingToken::new(*token) {
             Some(token) => Ok(Some(token)),
-            None => unexpected("rise of the fencing tokens", reply),
+            None => unexpected("question for fencing tokens", reply),
         },
-        _ => unexpected("rise of the fencing tokens", reply),
+        _ => unexpected("question for fencing tokens", reply),
     }
 }
 
@@ -284,12 +284,12 @@ pub(crate) fn read_look(reply: &Reply) -> Result<Option<(ItemState, Duration)>, 
     let (cas, left) = match reply {
         Reply::Missing => return Ok(None),
         Reply::Done(Shown { cas: Some(Cas(cas)), left: Some(Left::Seconds(left)), .. }) => (*cas, *left),
-        _ => return unexpected("look at a lock, which is not one of ours", reply),
+        _ => return unexpected("look at a lock: the item is not lockbroker's", reply),
     };
     let held = GrantId::new(cas).map(ItemState::Held);
     match held.or_else(|| LingerId::new(cas).map(ItemState::Lingering)) {
         Some(state) => Ok(Some((state, Duration::from_secs(left.into())))),
-        None => unexpected("look at a lock, which is not one of ours", reply),
+        None => unexpected("look at a lock: the item is not lockbroker's", reply),
     }
 }
 

@@ -7,16 +7,16 @@ use super::batch::Batch;
 use super::job::{Job, Kind, Op};
 use crate::Time;
 
-/// How many jobs travel together at the most: what a memcached answers in well under a millisecond.
+/// The most jobs that travel together: what a memcached answers in well under a millisecond.
 pub(crate) const MAX_BATCH: usize = 256;
-/// How many of them are renewals, where others wait.
+/// The most of them that are renewals, where others wait.
 const MAX_RENEWALS: usize = 192;
-/// How many notes wait at the most; the oldest is let go for a new one.
+/// The most notes that wait; the oldest is let go for a new one.
 const MAX_NOTES: usize = 1024;
-/// How many changes and looks may wait before more looks are refused: those of all locks are bounded by their number, looks
-/// come from whoever asks.
+/// The number of changes and looks that may wait before more looks are refused: the changes are bounded by the number of
+/// locks, looks are not.
 const MANY_CHANGES: usize = 16 * 1024;
-/// How long a job waits for a shard to come back. What it serves has some seconds left, and its hold asks again.
+/// The time for which a job waits for a shard to come back. What it serves has some seconds left, and its hold asks again.
 const PARKED: Duration = Duration::from_secs(1);
 
 /// The jobs that wait.

@@ -20,12 +20,12 @@ use crate::failure::Cause;
 use crate::rules::Rule;
 use crate::store::StoreError;
 
-/// How many connections a broker has to a shard at the most.
+/// The most connections that a broker has to a shard.
 const MAX_CONNECTIONS: usize = 3;
-/// How often a shard is asked that is closed, or whose clock is to be seen ticking.
+/// The interval at which a shard is asked that is closed, or whose clock is to be seen ticking.
 pub(crate) const EAGER_CHECK: Duration = Duration::from_millis(100);
 
-/// What is on its way.
+/// Commands that travel together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Payload {
     Jobs(Batch),
@@ -44,7 +44,7 @@ pub(crate) enum Probe {
     Open(u64),
 }
 
-/// What was known when something was sent.
+/// The knowledge with which something was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Sent {
     pub(crate) at: Time,
@@ -76,7 +76,7 @@ pub(crate) struct Doubt {
     pub(crate) epoch: Option<Epoch>,
 }
 
-/// What a broker knows of one shard.
+/// One shard, as a broker knows it.
 #[derive(Debug, Clone)]
 pub(crate) struct Shard {
     pub(crate) index: usize,
@@ -272,7 +272,7 @@ impl<E: Env> Turn<'_, E> {
             let mut given_up = Vec::new();
             let common = &*self.common;
             let batch = self.shard.queues.next_batch(|job| common.is_wanted(job), &mut given_up);
-            given_up.into_iter().for_each(|job| self.give_up(job));
+            given_up.iter().for_each(|job| self.give_up(job));
             if batch.is_empty() {
                 self.shard.idle.push(link);
                 continue;
@@ -318,7 +318,7 @@ impl<E: Env> Turn<'_, E> {
             (Payload::Probe(_), Some(epoch)) => vec![protocol::clock(), protocol::highest_token(epoch)],
             (Payload::Probe(_), None) => vec![protocol::clock()],
         };
-        commands.push(protocol::read_s());
+        commands.push(protocol::probe());
         commands
     }
 
@@ -394,7 +394,7 @@ impl<E: Env> Turn<'_, E> {
         batch.into_jobs().for_each(|job| self.fail(job, error.clone()));
     }
 
-    /// Tells the other shards, and whoever watches the broker, how this one is.
+    /// Tells the other shards, and the driver, how this one is.
     pub(crate) fn publish(&mut self) {
         let view = self.shard.view();
         let grants = view == View::Open;

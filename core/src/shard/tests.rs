@@ -1,9 +1,15 @@
-//! An outside for tests.
+//! Shards beside a small memcached: what is asked of it, when, and what its answers are worth.
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::Env;
-use crate::Time;
+use super::*;
+use crate::command::{Cas, Key, Left, Refusal, Shown, Value};
+use crate::lock::{GrantId, Owner};
+use crate::store::{Change, Granted, ItemState, LockStatus};
+
+const MAX_TTL: Duration = Duration::from_secs(10);
 
 /// An outside whose numbers are drawn in order.
 #[derive(Debug, Clone)]
@@ -35,4 +41,313 @@ impl Env for Outside {
     fn spread(&mut self, span: Duration, _extra: Duration) -> Duration {
         span
     }
+}
+
+/// A memcached that keeps what brokers write, without memory's end. Items live for ever.
+#[derive(Debug, Default)]
+struct Memory {
+    items: BTreeMap<Key, (u64, u64)>,
+    /// How many locks' items it was asked to create.
+    created: usize,
+}
+
+impl Memory {
+    fn execute(&mut self, command: &Command, now: Time) -> Said {
+        let key = command.key();
+        let found = self.items.get(key).copied();
+        match command {
+            Command::Get { want, .. } => match found {
+                None => Said::Missing,
+                Some((cas, value)) => Said::Done(Shown {
+                    cas: want.cas.then_some(Cas(cas)),
+                    left: want.left.then(|| Left::Seconds(300_000_000 - (now.nanos() / 1_000_000_000) as u32)),
+                    value: want.value.then_some(Value::Number(value)),
+                    ..Shown::default()
+                }),
+            },
+            Command::Arithmetic { create: Some(create), new_cas, want, .. } => {
+                if found.is_some() {
+                    return Said::Exists;
+                }
+                let cas = new_cas.map_or(1, |Cas(cas)| cas);
+                self.created += usize::from(matches!(key, Key::Lock(_)));
+                self.items.insert(key.clone(), (cas, create.initial));
+                Said::Done(Shown { cas: want.cas.then_some(Cas(cas)), ..Shown::default() })
+            }
+            Command::Arithmetic { delta, .. } => match self.items.get_mut(key) {
+                None => Said::Missing,
+                Some((_, value)) => {
+                    *value += delta;
+                    Said::Done(Shown { value: Some(Value::Number(*value)), ..Shown::default() })
+                }
+            },
+            Command::Delete { compare, in_place, .. } => match (found, compare, in_place) {
+                (None, ..) => Said::Missing,
+                (Some((cas, _)), Some(Cas(wanted)), _) if cas != *wanted => Said::Exists,
+                (Some((_, value)), _, Some(change)) => {
+                    let cas = change.new_cas.map_or(1, |Cas(cas)| cas);
+                    self.items.insert(key.clone(), (cas, value));
+                    Said::Done(Shown::default())
+                }
+                (Some(_), _, None) => {
+                    self.items.remove(key);
+                    Said::Done(Shown::default())
+                }
+            },
+            Command::Set { .. } => Said::Refused(Refusal::Other),
+        }
+    }
+}
+
+/// Shards, and the one memcached behind them.
+struct Bench {
+    shards: Shards,
+    env: Outside,
+    memory: Memory,
+    answers: BTreeMap<RequestId, Reply>,
+    /// Commands whose answers are held back, where that is wanted.
+    held_back: Option<Vec<(LinkId, Vec<Command>)>>,
+    reachable: bool,
+    process: u64,
+    last_link: u64,
+    asked: u32,
+}
+
+impl Bench {
+    fn new() -> Bench {
+        let mut env = Outside::default();
+        let members = vec![Member { address: "memcached.test:11211".into(), weight: 1 }];
+        let settings = Settings { members, max_ttl: MAX_TTL, note: None, watcher: None };
+        let shards = Shards::new(settings, 1, &mut env);
+        let (memory, answers) = (Memory::default(), BTreeMap::new());
+        let (reachable, process, last_link, asked) = (true, 1, 0, 0);
+        Bench { shards, env, memory, answers, held_back: None, reachable, process, last_link, asked }
+    }
+
+    /// Makes one that grants locks.
+    fn open() -> Bench {
+        let mut bench = Bench::new();
+        bench.pass(MAX_TTL + Duration::from_secs(3));
+        assert_eq!(bench.state(), ShardState::Open);
+        bench
+    }
+
+    fn state(&self) -> ShardState {
+        self.shards.status(0, self.env.now).state
+    }
+
+    /// Lets time pass, in steps of 10 ms.
+    fn pass(&mut self, span: Duration) {
+        let until = self.env.now + span;
+        while self.env.now < until {
+            self.env.now = self.env.now + Duration::from_millis(10);
+            self.turn();
+        }
+    }
+
+    /// Sends what waits, and brings all answers.
+    fn turn(&mut self) {
+        self.shards.flush(&mut self.env);
+        while let Some(output) = self.shards.output() {
+            match output {
+                Output::Answer { id, reply, .. } => {
+                    assert_eq!(self.answers.insert(id, reply), None, "a request has one answer");
+                }
+                Output::Dial { shard, .. } => {
+                    let dialled = self.dial();
+                    self.shards.dialled(shard, dialled, &mut self.env);
+                }
+                Output::Compare { shard } => self.shards.compared(shard, None, &mut self.env),
+                Output::Send { link, commands, .. } => match &mut self.held_back {
+                    Some(held_back) => held_back.push((link, commands)),
+                    None => self.answer(link, &commands),
+                },
+                Output::Hangup { .. } | Output::News { .. } | Output::Ready(_) | Output::Wake { .. } => {}
+            }
+            self.shards.flush(&mut self.env);
+        }
+    }
+
+    fn dial(&mut self) -> Result<Dialled, Unreached> {
+        if !self.reachable {
+            return Err(Unreached { why: "nobody answers".into(), reason: crate::failure::Cause::StoreUnavailable });
+        }
+        self.last_link += 1;
+        let process = Some(Process { pid: self.process, began: 1 });
+        let address = SocketAddr::from(([127, 0, 0, 1], 11_211));
+        Ok(Dialled { link: LinkId(self.last_link), address, process, refusal: None })
+    }
+
+    fn answer(&mut self, link: LinkId, commands: &[Command]) {
+        let said = match self.reachable {
+            true => Ok(commands.iter().map(|command| self.memory.execute(command, self.env.now)).collect()),
+            false => Err("the connection broke".into()),
+        };
+        self.shards.answered(0, link, said, &mut self.env);
+    }
+
+    fn ask(&mut self, request: Request) -> RequestId {
+        self.asked += 1;
+        let id = RequestId::outside(self.asked);
+        self.shards.ask(id, &name(), request, &mut self.env);
+        self.turn();
+        id
+    }
+
+    fn reply(&self, id: RequestId) -> Option<&Reply> {
+        self.answers.get(&id)
+    }
+
+    /// Grants the lock under an id.
+    fn grant(&mut self, id: GrantId) {
+        let asked = self.ask(Request::Grant { id, ttl: 10 });
+        assert!(matches!(self.reply(asked), Some(Reply::Granted(Ok(Granted::Yes(_))))), "{:?}", self.reply(asked));
+    }
+}
+
+fn name() -> LockName {
+    LockName::new("job").unwrap()
+}
+
+fn renewal(id: GrantId) -> Request {
+    Request::Renew { state: ItemState::Held(id), owner: Owner::default(), ttl: 10 }
+}
+
+const ID: fn(u64) -> GrantId = GrantId::from_random;
+
+#[test]
+fn a_memory_without_state_grants_nothing_for_the_longest_ttl() {
+    let mut bench = Bench::new();
+    bench.pass(Duration::from_secs(2));
+    assert_eq!(bench.state(), ShardState::Closed);
+    let refused = bench.ask(Request::Grant { id: ID(1), ttl: 10 });
+    assert!(matches!(bench.reply(refused), Some(Reply::Granted(Err(StoreError::Unavailable { .. })))));
+    bench.pass(MAX_TTL - Duration::from_millis(2_100));
+    assert_eq!(bench.state(), ShardState::Closed);
+    bench.pass(Duration::from_secs(1));
+    assert_eq!(bench.state(), ShardState::Open);
+    assert_eq!(bench.memory.created, 0, "no grant was sent (R20a)");
+    bench.grant(ID(2));
+}
+
+#[test]
+fn a_lock_lives_through_a_flush_between_its_renewal_and_the_witness() {
+    let mut bench = Bench::open();
+    bench.grant(ID(1));
+    bench.held_back = Some(Vec::new());
+    let renewed = bench.ask(renewal(ID(1)));
+    let mut sent = bench.held_back.take().expect("it was held back");
+    let (link, commands) = sent.pop().expect("a batch was sent");
+    let split = commands.len() - 1;
+    let mut said: Vec<Said> =
+        commands[..split].iter().map(|command| bench.memory.execute(command, bench.env.now)).collect();
+    bench.memory.items.clear();
+    said.push(bench.memory.execute(&commands[split], bench.env.now));
+    bench.shards.answered(0, link, Ok(said), &mut bench.env);
+    sent.into_iter().for_each(|(link, commands)| bench.answer(link, &commands));
+    bench.turn();
+    let uncertain =
+        Some(Reply::Changed(Err(StoreError::uncertain("the shard lost its memory while the command was under way"))));
+    assert_eq!(bench.reply(renewed).cloned(), uncertain, "the witness came after the loss (R13)");
+    let again = bench.ask(renewal(ID(1)));
+    bench.pass(Duration::from_millis(1_500));
+    let again = match bench.reply(again) {
+        Some(Reply::Changed(Err(StoreError::Unavailable { .. }))) => bench.ask(renewal(ID(1))),
+        _ => again,
+    };
+    bench.pass(Duration::from_secs(1));
+    assert_eq!(bench.reply(again), Some(&Reply::Changed(Ok(Change::Done))), "it was created again (R16)");
+    assert_eq!(bench.state(), ShardState::Closed);
+    let look = bench.ask(Request::Look);
+    let held = ItemState::Held(ID(1));
+    assert!(matches!(bench.reply(look), Some(Reply::Status(Ok(LockStatus::Taken { state, .. }))) if *state == held));
+}
+
+#[test]
+fn in_a_closed_shard_nothing_but_a_success_is_final() {
+    let mut bench = Bench::new();
+    bench.pass(Duration::from_secs(3));
+    assert_eq!(bench.state(), ShardState::Closed);
+    for request in [Request::Look, Request::Stands(ID(1)), Request::Remove { state: ItemState::Held(ID(1)) }] {
+        let asked = bench.ask(request);
+        let reply = bench.reply(asked).cloned();
+        let unavailable = match &reply {
+            Some(Reply::Status(Err(error)) | Reply::Stands(Err(error)) | Reply::Changed(Err(error))) => {
+                matches!(error, StoreError::Unavailable { .. })
+            }
+            _ => false,
+        };
+        assert!(unavailable, "{reply:?}");
+    }
+    let renewed = bench.ask(renewal(ID(1)));
+    assert_eq!(bench.reply(renewed), Some(&Reply::Changed(Ok(Change::Done))));
+    let other = bench.ask(renewal(ID(2)));
+    assert!(matches!(bench.reply(other), Some(Reply::Changed(Err(StoreError::Unavailable { .. })))), "not TakenOver");
+}
+
+#[test]
+fn what_serves_a_holder_waits_a_second_for_a_shard_and_no_longer() {
+    let mut bench = Bench::open();
+    bench.grant(ID(1));
+    bench.reachable = false;
+    // It finds out, by what is under way.
+    bench.ask(Request::Look);
+    let parked = bench.ask(renewal(ID(1)));
+    let refused = bench.ask(Request::Look);
+    assert!(matches!(bench.reply(refused), Some(Reply::Status(Err(StoreError::Unavailable { .. })))));
+    assert_eq!(bench.reply(parked), None);
+    bench.pass(Duration::from_millis(900));
+    assert_eq!(bench.reply(parked), None);
+    bench.pass(Duration::from_millis(200));
+    assert!(matches!(bench.reply(parked), Some(Reply::Changed(Err(StoreError::Unavailable { .. })))));
+    let in_time = bench.ask(renewal(ID(1)));
+    bench.reachable = true;
+    bench.pass(Duration::from_millis(900));
+    assert_eq!(bench.reply(in_time), Some(&Reply::Changed(Ok(Change::Done))));
+}
+
+#[test]
+fn what_nobody_waits_for_is_not_sent() {
+    let mut bench = Bench::open();
+    bench.held_back = Some(Vec::new());
+    // Each takes a connection.
+    for _ in 0..3 {
+        bench.ask(Request::Look);
+    }
+    let looks = bench.ask(Request::Stands(ID(1)));
+    assert_eq!(bench.shards.status(0, bench.env.now).waiting, 1);
+    bench.shards.give_up(looks);
+    let under_way = bench.held_back.replace(Vec::new()).expect("it was held back");
+    under_way.into_iter().for_each(|(link, commands)| bench.answer(link, &commands));
+    bench.turn();
+    assert_eq!(bench.shards.status(0, bench.env.now).waiting, 0);
+    assert!(bench.shards.common.wanted.is_empty(), "nothing is left of it");
+    assert_eq!(bench.reply(looks), None);
+}
+
+#[test]
+fn a_reassertion_that_nobody_waits_for_is_not_sent() {
+    let mut bench = Bench::new();
+    bench.pass(Duration::from_secs(3));
+    bench.held_back = Some(Vec::new());
+    let renewed = bench.ask(renewal(ID(1)));
+    bench.shards.give_up(renewed);
+    let under_way = bench.held_back.take().expect("it was held back");
+    under_way.into_iter().for_each(|(link, commands)| bench.answer(link, &commands));
+    bench.turn();
+    assert_eq!((bench.memory.created, bench.reply(renewed)), (0, None));
+    assert!(bench.shards.common.wanted.is_empty());
+}
+
+#[test]
+fn a_token_that_was_given_before_makes_a_memory_an_old_one() {
+    let mut bench = Bench::open();
+    bench.grant(ID(1));
+    let fence = bench.memory.items.iter_mut().find(|(key, _)| matches!(key, Key::Fence(_))).expect("it is open");
+    fence.1.1 -= 1;
+    bench.ask(Request::Remove { state: ItemState::Held(ID(1)) });
+    let again = bench.ask(Request::Grant { id: ID(2), ttl: 10 });
+    assert!(matches!(bench.reply(again), Some(Reply::Granted(Err(StoreError::Uncertain { .. })))));
+    assert_eq!(bench.shards.status(0, bench.env.now).distrust, Some(Distrust::TokensFell));
+    assert_eq!(bench.state(), ShardState::Refused);
 }

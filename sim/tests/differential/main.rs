@@ -6,7 +6,6 @@
 
 mod clock;
 mod explore;
-mod protocol;
 mod rare;
 mod real;
 mod script;

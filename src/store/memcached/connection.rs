@@ -25,7 +25,7 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// On a socket on which nothing is under way.
+    /// Makes a connection of a socket on which nothing is under way.
     pub(super) fn new(stream: TcpStream) -> io::Result<Connection> {
         let stream = stream.into_std()?;
         let commands = TcpStream::from_std(stream.try_clone()?)?;
@@ -58,7 +58,7 @@ impl Connection {
             said.push(match self.answers.receive().await {
                 Ok(response) => wire::read(command, &response).ok_or_else(|| odd(&format!("{:?}", response.rc())))?,
                 // One line, whatever the command was: the next one is the next command's.
-                Err(Error::Server(why)) => wire::read_refusal(&why),
+                Err(Error::Server(why) | Error::Rejected(why)) => wire::read_refusal(&why).ok_or_else(|| odd(&why))?,
                 Err(error) => return Err(error),
             });
         }

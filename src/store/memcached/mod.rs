@@ -67,7 +67,7 @@ impl MemcachedSettings {
     }
 }
 
-/// What has come of something that took time.
+/// The outcome of something that took time.
 enum Landed {
     Dialled(usize, Result<(Connection, Dialled, ServerFacts), Unreached>),
     Compared(usize, Option<Witness>),
@@ -80,7 +80,7 @@ enum Landed {
     },
 }
 
-/// What is shown of one shard.
+/// One shard, as it is shown to people.
 struct Shown {
     address: ShardAddress,
     metrics: ShardMetrics,
@@ -275,7 +275,7 @@ impl LockStore for MemcachedStore {
             self.outside.read_clock();
             self.shards.flush(&mut self.outside);
             self.carry_out(events);
-            // Those of other servers have been told by now.
+            // `Met` has taken what it needs.
             self.facts.clear();
             self.show();
             if !events.is_empty() {

@@ -1,4 +1,4 @@
-//! Opens shards: chooses the first fencing token of a new epoch, and does what operators ask for by hand.
+//! Opens and adopts shards by hand, for `lockbroker shard`.
 
 use std::collections::BTreeMap;
 
@@ -180,8 +180,8 @@ async fn adopt_one(survey: Survey, wire: &Wire, stamp: Stamp, ours: u64, start: 
     // By compare: should the deletion land late, it meets another S, and does nothing.
     match state {
         StateItem::Missing => {}
-        StateItem::Shows { stamp, .. } => batch.push(protocol::forget_s(stamp.cas())),
-        StateItem::Unusable { cas, .. } => batch.push(protocol::forget_s(cas)),
+        StateItem::Shows { stamp, .. } => batch.push(protocol::delete_s(stamp.cas())),
+        StateItem::Unusable { cas, .. } => batch.push(protocol::delete_s(cas)),
     }
     batch.extend([protocol::begin(stamp, ours), protocol::witness()]);
     let responses = exchange(&mut connection, wire, batch).await?;
@@ -208,7 +208,7 @@ async fn reach(settings: &MemcachedSettings, wire: &Wire) -> Vec<Result<(Connect
 }
 
 async fn look(mut connection: Connection, wire: &Wire) -> Result<(Connection, StateItem), String> {
-    let responses = exchange(&mut connection, wire, vec![protocol::read_s()]).await?;
+    let responses = exchange(&mut connection, wire, vec![protocol::probe()]).await?;
     let state = protocol::read_state(&responses[0]).map_err(|error| error.to_string())?;
     Ok((connection, state))
 }
@@ -225,7 +225,7 @@ async fn open_one(
         StateItem::Unusable { why, .. } => return Err(why.to_string()),
         StateItem::Missing => {
             let responses =
-                exchange(&mut connection, wire, vec![protocol::begin(fresh, ours), protocol::read_s()]).await?;
+                exchange(&mut connection, wire, vec![protocol::begin(fresh, ours), protocol::probe()]).await?;
             match protocol::read_state(&responses[1]).map_err(|error| error.to_string())? {
                 StateItem::Shows { stamp, fingerprint } if fingerprint == ours => stamp.epoch,
                 _ => return Err("somebody else set the shard up meanwhile".to_owned()),

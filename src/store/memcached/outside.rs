@@ -1,4 +1,4 @@
-//! Time and chance for the shards.
+//! What the shards are given from outside.
 
 use std::time::{Duration, SystemTime};
 

@@ -134,11 +134,17 @@ pub(super) fn read(command: &Command, response: &MetaResponse) -> Option<Reply> 
     })
 }
 
-/// Reads a SERVER_ERROR.
-pub(super) fn read_refusal(why: &str) -> Reply {
-    let is_full = why.to_ascii_lowercase().contains("out of memory");
+/// Reads a SERVER_ERROR or a CLIENT_ERROR. None if it says that the command was not understood.
+pub(super) fn read_refusal(why: &str) -> Option<Reply> {
     tracing::debug!(why, "memcached refused a command");
-    Reply::Refused(if is_full { Refusal::NoMemory } else { Refusal::Other })
+    let why = why.to_ascii_lowercase();
+    let refusal = match () {
+        () if why.contains("out of memory") => Refusal::NoMemory,
+        () if why.contains("non-numeric") => Refusal::NotANumber,
+        () if why.starts_with("bad ") || why.contains("too long") => return None,
+        () => Refusal::Other,
+    };
+    Some(Reply::Refused(refusal))
 }
 
 fn shown(command: &Command, response: &MetaResponse) -> Shown {
@@ -254,8 +260,8 @@ mod tests {
             (protocol::look(name), "mg lb:L:job u c t"),
             (protocol::clock(), "mg lb:S u t"),
             (protocol::witness(), "mg lb:S u c"),
-            (protocol::read_s(), "mg lb:S u c v"),
-            (protocol::fence(epoch, 3), "ma lb:F:12345678901234 D3 v"),
+            (protocol::probe(), "mg lb:S u c v"),
+            (protocol::raise_fence(epoch, 3), "ma lb:F:12345678901234 D3 v"),
             (protocol::highest_token(epoch), "mg lb:F:12345678901234 u v"),
             (protocol::open(epoch, 77), "ma lb:F:12345678901234 N0 J77 D0 C18446744073709551615"),
             (
@@ -270,16 +276,29 @@ mod tests {
             (protocol::take_watcher(name), "mg lb:W:job v T-1"),
             (protocol::note_queue(name, watcher.address, 15), "ms lb:H:job 14 T15\r\n10.0.0.7:28553"),
             (protocol::look_for_queue(name), "mg lb:H:job u v"),
-            (protocol::note_broker(7, 77, "1 0.1.0 here"), "ms lb:B:7 12 ME T15 E77\r\n1 0.1.0 here"),
+            (protocol::note_broker(7, 77, "2 0.1.0 here"), "ms lb:B:7 12 ME T15 E77\r\n2 0.1.0 here"),
             (protocol::keep_noted(7, 77), "md lb:B:7 C77 I T15 E77"),
             (protocol::look_for_broker(7), "mg lb:B:7 u c t v"),
             (
                 protocol::begin(stamp, 42),
                 "ma lb:S N2147480000 J10200007000000042000 D0 C18446744073709551615 E1234567890123400007",
             ),
-            (protocol::forget_s(77), "md lb:S C77"),
+            (protocol::delete_s(77), "md lb:S C77"),
         ] {
             assert_eq!(line(&Wire::new("lb:"), &command), format!("{expected}\r\n"));
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_of_one_command_alone_unless_that_was_not_understood() {
+        for (why, refusal) in [
+            ("out of memory storing object", Some(Refusal::NoMemory)),
+            ("cannot increment or decrement non-numeric value", Some(Refusal::NotANumber)),
+            ("temporary failure", Some(Refusal::Other)),
+            ("bad command line format", None),
+            ("line too long", None),
+        ] {
+            assert_eq!(read_refusal(why), refusal.map(Reply::Refused), "{why}");
         }
     }
 
