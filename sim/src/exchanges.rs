@@ -286,6 +286,10 @@ impl World {
         }
         let is_done = exchange.said.len() == commands.len();
         if !is_done {
+            if self.options.has(Fault::Loss) && self.odd(20_000) {
+                // Within a batch, where only the witness shows it.
+                self.lose_memory(shard, true);
+            }
             let after = 1 + self.choices.spread(300) * MS;
             self.plan_in(after, Event::Carry { exchange: number });
         } else if exchange.answer_lost || exchange.over {

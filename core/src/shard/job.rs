@@ -144,10 +144,10 @@ impl Op {
         }
     }
 
-    /// Returns true if nothing of it is left to do when nobody waits for its answer any more. A renewal that is under way
-    /// then re-asserts nothing.
+    /// Returns true if it need not be done when nobody waits for its answer any more. A grant that was given up is deleted, so it
+    /// is best not sent at all. A renewal that is under way then re-asserts nothing. A release has to be done all the same.
     pub(crate) fn can_be_given_up(&self) -> bool {
-        self.looks() || self.renews()
+        self.looks() || self.renews() || self.grants()
     }
 
     /// Adds its commands to a batch, and returns how many they are. `compares`: see [`Rule::IdsCompared`].

@@ -264,8 +264,8 @@ impl Shards {
         }
     }
 
-    /// Takes note that nobody waits for the answer to a request any more. What is left of it to do need not be done: a look is
-    /// not sent, and a renewal re-asserts nothing. There may be no answer.
+    /// Takes note that nobody waits for the answer to a request any more. What is left of it to do need not be done: a look, a
+    /// grant or a renewal that waits is not sent, and a renewal that is under way re-asserts nothing. There may be no answer.
     pub fn give_up(&mut self, id: RequestId) {
         if let Some(wanted) = self.common.wanted.get_mut(&id) {
             *wanted = false;

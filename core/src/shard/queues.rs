@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::batch::Batch;
-use super::job::{Job, Kind, Op};
+use super::job::{Job, Kind};
 use crate::Time;
 
 /// The most jobs that travel together: what a memcached answers in well under a millisecond.
@@ -67,8 +67,7 @@ impl Queues {
             while jobs.len() < room
                 && let Some(job) = queue.pop_front()
             {
-                let is_idle = job.op.looks() || matches!(job.op, Op::Reassert { .. });
-                if !is_idle || wanted(&job) { jobs.push(job) } else { given_up.push(job) }
+                if wanted(&job) { jobs.push(job) } else { given_up.push(job) }
             }
         };
         let others_wait = self.creates.len() + self.changes.len() > 0;
@@ -118,6 +117,7 @@ impl Queues {
 mod tests {
     use super::*;
     use crate::lock::{GrantId, LockName};
+    use crate::shard::job::Op;
     use crate::store::ItemState;
 
     fn job(op: Op) -> Job {
@@ -189,7 +189,7 @@ mod tests {
         (0..10 * MAX_BATCH).for_each(|_| drop(queues.push(job(Op::Look))));
         queues.push(renewal());
         let mut given_up = Vec::new();
-        assert_eq!(ops(queues.next_batch(|_| false, &mut given_up)).len(), 1);
+        assert_eq!(ops(queues.next_batch(|job| !job.op.looks(), &mut given_up)).len(), 1);
         assert_eq!(given_up.len(), 10 * MAX_BATCH);
         assert_eq!(queues.waiting(), 0);
         (0..MANY_CHANGES - 1).for_each(|_| drop(queues.push(job(Op::Look))));

@@ -314,15 +314,16 @@ fn what_nobody_waits_for_is_not_sent() {
     for _ in 0..3 {
         bench.ask(Request::Look);
     }
-    let looks = bench.ask(Request::Stands(ID(1)));
-    assert_eq!(bench.shards.status(0, bench.env.now).waiting, 1);
-    bench.shards.give_up(looks);
+    let given_up = [bench.ask(Request::Stands(ID(1))), bench.ask(Request::Grant { id: ID(2), ttl: 10 })];
+    assert_eq!(bench.shards.status(0, bench.env.now).waiting, 2);
+    given_up.into_iter().for_each(|id| bench.shards.give_up(id));
     let under_way = bench.held_back.replace(Vec::new()).expect("it was held back");
     under_way.into_iter().for_each(|(link, commands)| bench.answer(link, &commands));
     bench.turn();
     assert_eq!(bench.shards.status(0, bench.env.now).waiting, 0);
     assert!(bench.shards.common.wanted.is_empty(), "nothing is left of it");
-    assert_eq!(bench.reply(looks), None);
+    assert!(given_up.iter().all(|id| bench.reply(*id).is_none()));
+    assert_eq!(bench.memory.created, 0);
 }
 
 #[test]

@@ -8,7 +8,8 @@ use lockbroker_sim::scenario::Scenario;
 use lockbroker_sim::shrink;
 
 /// Rules that nothing breaks as long as a name has one holder (docs/safety.md): permits need them, which only the model has.
-const NOT_SEARCHED: &[Rule] = &[Rule::GrantOnlyIfOpen, Rule::LostIsFinal];
+/// And the witness: a flush has to spare the fence, between two commands of one batch.
+const NOT_SEARCHED: &[Rule] = &[Rule::GrantOnlyIfOpen, Rule::LostIsFinal, Rule::Witness];
 
 fn scenarios() -> Vec<(PathBuf, Scenario)> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("scenarios");
@@ -40,7 +41,7 @@ fn every_scenario_needs_its_rule() {
 fn every_rule_left_out_is_noticed() {
     for (name, rule) in Rule::ALL.iter().filter(|(_, rule)| !NOT_SEARCHED.contains(rule)) {
         let began = shrink::cpu_seconds();
-        let noticed = (1..).take_while(|_| shrink::cpu_seconds() < began + 60.0);
+        let noticed = (1..).take_while(|_| shrink::cpu_seconds() < began + 300.0);
         let mut noticed = noticed.filter(|seed| shrink::seeded(*seed, Some(*rule), false).violation.is_some());
         let seed = noticed.next().unwrap_or_else(|| panic!("nothing noticed that {name} is left out"));
         println!("{name}: seed {seed}, {:.1} CPU seconds", shrink::cpu_seconds() - began);
