@@ -109,7 +109,7 @@ impl Env for Outside<'_> {
     }
 }
 
-/// What a turn leaves to be done at another broker.
+/// The things that a turn leaves to be done at another broker.
 #[derive(Default)]
 struct After {
     hang_up: Option<(usize, usize)>,

@@ -1,4 +1,4 @@
-//! What a broker knows of the shard: sending batches, what their answers prove, and what the shard makes of them.
+//! The shard, as a broker of the model knows it: sending batches, what their answers prove, and what the shard makes of them.
 
 use lockbroker_core::lock::FencingToken;
 use lockbroker_core::store::{Change, Granted, Reply, StoreError};
@@ -8,7 +8,7 @@ use crate::model::Model;
 use crate::rules::MARGIN;
 use crate::state::{Epoch, Flight, LINGER, Left, Op, Owner, Phase, Stage, State, Token, Verdict};
 
-/// What comes of a batch that has landed.
+/// The outcome of a batch that has landed.
 enum Landed {
     Answer(Reply),
     /// The item went with the memory, and is created again.

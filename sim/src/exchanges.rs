@@ -18,9 +18,9 @@ use crate::time::{MS, SEC};
 use crate::words;
 use crate::world::World;
 
-/// When a broker gives up what it has sent.
+/// The time after which a broker gives up what it has sent.
 const BOUND: u64 = SEC;
-/// How long a message to a server is under way.
+/// The time for which a message to a server is under way.
 const HOP: u64 = 100_000;
 
 /// A connection of a broker to a server.

@@ -20,7 +20,7 @@ pub struct Machine {
     pub clock: Clock,
     /// Counts its processes. A connection leads to one of them.
     pub process: u64,
-    /// When the present one began.
+    /// The beginning of the present one.
     pub began: u64,
     /// Counts the losses of memory.
     pub losses: u64,

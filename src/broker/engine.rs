@@ -20,7 +20,7 @@ use crate::metrics::Metrics;
 use crate::mutations;
 use crate::store::{Order, StoreEvent, StoreTraits};
 
-/// How many events are brought to the core before others have their turn.
+/// The number of events that are brought to the core before others have their turn.
 const EVENTS_AT_ONCE: usize = 256;
 
 /// The core of a broker, and what its outputs need.

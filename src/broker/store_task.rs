@@ -13,7 +13,7 @@ use crate::store::LockStore;
 /// The longest sleep: tokio's timers stand still during a suspend, and leases do not.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
-/// How many times the core is asked for orders before other tasks have their turn.
+/// The number of times that the core is asked for orders before other tasks have their turn.
 const ROUNDS_AT_ONCE: usize = 8;
 
 /// Runs until the broker is dropped.

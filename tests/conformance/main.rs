@@ -45,7 +45,7 @@ struct Options {
     #[arg(long = "testee", value_name = "LANGUAGE=PATH", value_parser = testee, required = true)]
     testees: Vec<Program>,
     /// The number of scenarios that run at the same time, of whatever languages.
-    #[arg(long, default_value_t = 32)]
+    #[arg(long, default_value_t = 18)]
     beside: usize,
     /// Lets each testee break one rule after the other, and runs the scenarios that must then fail.
     #[arg(long, group = "instead")]

@@ -26,7 +26,7 @@ pub(crate) struct Batch {
 /// The evidence that a batch gives of the shard itself.
 #[derive(Debug)]
 pub(crate) struct Evidence {
-    /// How long S had left, if the batch asked.
+    /// The time that S had left, if the batch asked.
     pub(crate) clock: Option<Option<Duration>>,
     /// The highest token of the batch, if it may have granted; none if the epoch is closed. That it was refused spoils the
     /// batch's grants alone.

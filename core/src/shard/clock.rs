@@ -1,4 +1,4 @@
-//! How far a memcached's own clock has come.
+//! A memcached's own clock, and how far it has come.
 //!
 //! A memcached that was stopped (SIGSTOP, a VM's pause) answers for some milliseconds by its old clock, and what
 //! it stores then dies early by the length of the stop. What S has left to live shows that clock: the sum of a moment
@@ -14,13 +14,13 @@ use std::time::Duration;
 use crate::Time;
 use crate::time::drift;
 
-/// By how much the sum of an answer that counts may be later than that of a tick.
+/// The most by which the sum of an answer that counts may be later than that of a tick.
 const TOLERANCE: Duration = Duration::from_secs(2);
-/// What a clock of whole seconds leaves open.
+/// The time that a clock of whole seconds leaves open.
 const WHOLE: Duration = Duration::from_secs(1);
-/// Between the sending of a command and the answer that shows a tick, where the tick says most.
+/// The longest time from the sending of a command to the answer that shows a tick, for the tick to say most.
 const CLOSE: Duration = Duration::from_millis(250);
-/// How long a tick that was seen closely says enough. memcached's ticks wander by 3 ms a second at the most.
+/// The time for which a tick that was seen closely says enough. memcached's ticks wander by 3 ms a second at the most.
 const GOOD_FOR: Duration = Duration::from_secs(60);
 
 /// The clock of one server process.
@@ -30,18 +30,18 @@ const GOOD_FOR: Duration = Duration::from_secs(60);
 /// by what two clocks may drift apart, so neither drift nor the phase of the ticks is taken for a lag.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct ServerClock {
-    /// What it has shown last.
+    /// The latest that it has shown.
     shown: Option<Shown>,
     reference: Option<Reference>,
-    /// Whether the latest answer counted.
+    /// True if the latest answer counted.
     runs: bool,
-    /// When a tick was last seen closely.
+    /// The moment at which a tick was last seen closely.
     seen_closely: Option<Time>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Shown {
-    /// When the last command was sent that showed it.
+    /// The moment at which the last command was sent that showed it.
     sent: Time,
     arrived: Time,
     left: Duration,

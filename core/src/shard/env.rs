@@ -1,4 +1,4 @@
-//! What the shards are given from outside: time and chance.
+//! Time and chance, which the shards are given from outside.
 
 use std::time::Duration;
 

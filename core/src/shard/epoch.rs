@@ -1,4 +1,4 @@
-//! What a broker knows of a shard's epoch: whether its memory was lost, and whether enough time has passed since
+//! A shard's epoch, as a broker knows it: if its memory was lost, and if enough time has passed since
 //! for nobody to believe in a lock that went with it.
 
 use std::collections::VecDeque;
@@ -32,7 +32,7 @@ pub(crate) enum Phase {
     Distrusted { why: Distrust },
 }
 
-/// Why a memory is not the one that was known before.
+/// The reason for which a memory is not the one that was known before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Distrust {
     /// It shows an epoch that was over.
@@ -44,7 +44,7 @@ pub enum Distrust {
 }
 
 impl fmt::Display for Distrust {
-    /// What happened, and what to do.
+    /// Tells what happened, and what to do.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Distrust::EpochCameBack => {
@@ -64,7 +64,7 @@ impl fmt::Display for Distrust {
     }
 }
 
-/// What is known of a shard's epoch.
+/// The knowledge of a shard's epoch.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct EpochState {
     ours: u64,
@@ -187,7 +187,7 @@ impl EpochState {
         };
     }
 
-    /// What is left of the quarantine, if the shard is closed.
+    /// Returns what is left of the quarantine, if the shard is closed.
     pub(crate) fn quarantine_left(&self, max_ttl: Duration, now: Time) -> Option<Duration> {
         match self.phase {
             Phase::Closed { since, .. } => Some((since + max_ttl).since(now)),

@@ -1,8 +1,8 @@
-//! What the shards of one store know of each other.
+//! The health of the shards of one store, as they see each other.
 
 use super::state_item::Generation;
 
-/// How a broker sees one of its shards.
+/// One shard, as the others see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum View {
     /// Not read yet.
@@ -17,7 +17,7 @@ pub(crate) enum View {
     Contradicts,
 }
 
-/// How a broker sees all its shards.
+/// All shards, as they see each other.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct ShardHealth {
     views: Vec<View>,

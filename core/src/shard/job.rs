@@ -1,4 +1,4 @@
-//! What there is to do to one lock on its shard: which commands that takes, and what their answers mean.
+//! Jobs: one thing to do to one lock on its shard, the commands that it takes, and what their answers mean.
 
 use std::net::SocketAddr;
 

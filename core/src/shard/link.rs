@@ -1,4 +1,4 @@
-//! How a shard is reached.
+//! The way to a shard: dialling, comparing, and what happens when a connection breaks.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ pub struct LinkId(pub u64);
 pub struct Process {
     /// Its id, which alone does not say which it is: in a container it is 1 every time.
     pub pid: u64,
-    /// When it began, in seconds since 1970, by its own wall clock.
+    /// The time of its beginning, in seconds since 1970, by its own wall clock.
     pub began: u64,
 }
 
@@ -45,7 +45,7 @@ pub struct Dialled {
     pub address: SocketAddr,
     /// The process that answers there, if it says which it is.
     pub process: Option<Process>,
-    /// Why the server cannot keep locks, and what to do; none if it can.
+    /// The reason why the server cannot keep locks, and what to do; none if it can.
     pub refusal: Option<Arc<str>>,
 }
 

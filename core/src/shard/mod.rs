@@ -48,7 +48,7 @@ use placement::Placement;
 use server::Shard;
 use state_item::Witness;
 
-/// How many entries a table keeps room for, however few it has.
+/// The number of entries for which a table keeps room, however few it has.
 const SPARE: usize = 1024;
 
 /// One memcached, as the topology names it.
@@ -91,7 +91,7 @@ pub enum ShardState {
 pub struct ShardStatus {
     /// Its state.
     pub state: ShardState,
-    /// For how long it will still grant nothing.
+    /// The time for which it will still grant nothing.
     pub quarantine: Duration,
     /// The reason for which it is not trusted, if it is not.
     pub distrust: Option<Distrust>,

@@ -1,4 +1,4 @@
-//! What is known of the memory behind a shard, and whom that lets it serve.
+//! The memory behind a shard: probes, what answers prove of it, and whom that lets the shard serve.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::lock::FencingToken;
 use crate::rules::Rule;
 use crate::store::StoreError;
 
-/// How often an idle, open shard is asked if it is still the same.
+/// The interval at which an idle, open shard is asked if it is still the same.
 const IDLE_CHECK: Duration = Duration::from_secs(1);
 /// The beginning of 2024 and of 2038, in seconds since 1970. A clock outside is not set, and memcached's dates end in
 /// January 2038.

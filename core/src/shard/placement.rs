@@ -1,4 +1,4 @@
-//! Which shard a name lives on, and the fingerprint by which brokers tell that they agree on it.
+//! The placement of names on shards, and the fingerprint that tells brokers that they agree on it.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ impl Placement {
         Placement { shards: shards.collect() }
     }
 
-    /// The index of the shard that guards `name`: weighted rendezvous hashing, by which every shard draws a
+    /// Returns the index of the shard that guards `name`: weighted rendezvous hashing, by which every shard draws a
     /// number for the name and the greatest one wins, the heavier shards drawing greater numbers.
     pub(crate) fn shard_of(&self, name: &LockName) -> usize {
         let draw = |&(seed, weight): &(u64, f64)| {
@@ -37,7 +37,7 @@ impl Placement {
     }
 }
 
-/// A topology as nine decimal digits (R20): the same for the same shards, weights and `--max-ttl`, in whatever order
+/// Returns a topology as nine decimal digits (R20): the same for the same shards, weights and `--max-ttl`, in whatever order
 /// the shards are listed.
 pub fn fingerprint(shards: &[Member], max_ttl: Duration) -> u64 {
     let mut lines: Vec<String> = shards.iter().map(|shard| format!("{}={}\n", shard.address, shard.weight)).collect();

@@ -23,7 +23,7 @@ const PARKED: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Queues {
     creates: VecDeque<Job>,
-    /// What keeps a lock goes first: if it comes late that costs the lock, all else only time.
+    /// Jobs that keep a lock. They go first: one that comes late costs the lock, all else only time.
     renewals: VecDeque<Job>,
     changes: VecDeque<Job>,
     notes: VecDeque<Job>,

@@ -61,7 +61,7 @@ pub(crate) struct Sent {
 struct UnderWay {
     link: LinkId,
     payload: Payload,
-    /// How many they are.
+    /// The number of commands.
     count: usize,
     sent: Sent,
 }
@@ -111,7 +111,7 @@ pub(crate) struct Shard {
     pub(crate) next_check: Time,
     pub(crate) next_dial: Time,
     pub(crate) next_countdown: Time,
-    /// How many attempts to connect have failed in a row.
+    /// The number of attempts to connect that have failed in a row.
     pub(crate) failures: u8,
     /// The highest token that was seen in any epoch.
     pub(crate) highest_token: u64,

@@ -47,7 +47,7 @@ impl Env for Outside {
 #[derive(Debug, Default)]
 struct Memory {
     items: BTreeMap<Key, (u64, u64)>,
-    /// How many locks' items it was asked to create.
+    /// The number of locks' items that it has created.
     created: usize,
 }
 

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use super::wire::{self, Wire};
 
-/// How long one exchange with a memcached, or one step of connecting, may take.
+/// The longest time for one exchange with a memcached, or one step of connecting.
 pub(super) const BOUND: Duration = Duration::from_secs(1);
 
 /// Commands go up together and are answered in their order, a line each.

@@ -1,4 +1,4 @@
-//! What people read of a shard in the log.
+//! Lines of the log about shards.
 
 use lockbroker_core::shard::News;
 

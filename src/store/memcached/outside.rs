@@ -1,4 +1,4 @@
-//! What the shards are given from outside.
+//! The outside of the shards.
 
 use std::time::{Duration, SystemTime};
 
