@@ -19,6 +19,14 @@ pub enum ItemState {
     Lingering(LingerId),
 }
 
+impl ItemState {
+    /// Returns the state that an item's number stands for, if it is a lock's.
+    pub fn of_number(number: u64) -> Option<ItemState> {
+        let held = GrantId::new(number).map(ItemState::Held);
+        held.or_else(|| LingerId::new(number).map(ItemState::Lingering))
+    }
+}
+
 /// The outcome of an attempt to get a lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Granted {

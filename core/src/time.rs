@@ -57,6 +57,13 @@ fn nanos(span: Duration) -> u64 {
     u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }
 
+/// Counts one more failure in a row, and returns the pause after it: `first`, doubled each time, up to `longest`.
+pub(crate) fn backoff(failures: &mut u8, first: Duration, longest: Duration) -> Duration {
+    let pause = (first * 2_u32.saturating_pow((*failures).into())).min(longest);
+    *failures = failures.saturating_add(1);
+    pause
+}
+
 /// The greatest difference in speed of two machines' clocks (A1): 200 parts per million, a bad crystal.
 const DRIFT_PPM: u32 = 200;
 

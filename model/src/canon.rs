@@ -34,7 +34,7 @@ struct Names {
     last: u8,
     /// The ids that an item may carry, now or later.
     may_stand: [bool; 256],
-    /// How far all that is noted moves into the past.
+    /// The time by which all that is noted moves into the past.
     passes: Duration,
     /// The ids of one core, and true if it has something to clean up.
     met: Vec<Id>,

@@ -26,20 +26,7 @@ impl Model {
         };
         let epoch = state.brokers[broker].phase.epoch().unwrap_or(0);
         state.reached.sends |= crate::coverage::send(op);
-        state.flights.push(Flight {
-            owner,
-            op,
-            shared,
-            stage: self.first_stage(op),
-            age: 0,
-            epoch,
-            stale: false,
-            lag: 0,
-            verdict: Verdict::Missing,
-            token: None,
-            witness: None,
-            cuts_linger: false,
-        });
+        state.flights.push(Flight { owner, stage: self.first_stage(op), epoch, ..crate::canon::stray(op, shared) });
     }
 
     fn may_grant(&self, state: &State, broker: usize) -> bool {

@@ -34,7 +34,7 @@ pub struct Node {
     scheduled: Option<u64>,
     /// Its shards, while it lives.
     pub shards: Option<Shards>,
-    /// What its task is to take there.
+    /// The orders that its task is to take there.
     pub orders: Vec<Order>,
     pub task_planned: bool,
     /// When its shards are called next.

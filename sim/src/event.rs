@@ -32,7 +32,7 @@ pub enum Event {
     Broke { exchange: u64 },
     /// The broker waits for their answers no longer.
     GivenUp { exchange: u64 },
-    /// What has expired is looked for.
+    /// Items that have expired are looked for.
     Sweep,
     /// A wake-up hint arrives.
     Hint { broker: usize, name: usize },

@@ -116,13 +116,7 @@ impl World {
         self.brokers[broker].task_planned = false;
         let orders = std::mem::take(&mut self.brokers[broker].orders);
         self.shards_turn(broker, |shards, outside| {
-            for order in orders {
-                match order {
-                    Order::Ask(id, name, request) => shards.ask(id, &name, request, outside),
-                    Order::GiveUp(id) => shards.give_up(id),
-                    Order::Note(name, note) => shards.note(&name, note, outside),
-                }
-            }
+            orders.into_iter().for_each(|order| shards.order(order, outside));
         });
     }
 

@@ -1,7 +1,6 @@
 //! The memcached servers: their processes, their machines' clocks, and what brokers' commands do to them.
 
 use lockbroker_core::command::{Cas, Command, Key, Reply};
-use lockbroker_core::lock::{GrantId, LingerId};
 use lockbroker_core::shard::protocol;
 use lockbroker_core::shard::state_item::{Epoch, Generation, Stamp};
 use lockbroker_core::store::ItemState;
@@ -56,12 +55,6 @@ impl Item {
     }
 }
 
-/// Returns the state that a number stands for.
-pub(crate) fn state_of(cas: u64) -> Option<ItemState> {
-    let held = GrantId::new(cas).map(ItemState::Held);
-    held.or_else(|| LingerId::new(cas).map(ItemState::Lingering))
-}
-
 impl World {
     /// Starts the servers, with epochs that are open.
     pub fn start_servers(&mut self) {
@@ -106,7 +99,7 @@ impl World {
     /// Returns the state of a lock's item.
     pub fn item_state(&mut self, name: usize) -> Option<ItemState> {
         let key = Key::Lock(self.names[name].clone());
-        self.peek(self.shard_of(name), &key).and_then(state_of)
+        self.peek(self.shard_of(name), &key).and_then(ItemState::of_number)
     }
 
     /// Returns true if a shard grants locks.
@@ -139,7 +132,7 @@ impl World {
             _ => return reply,
         };
         let lockbroker_core::command::Ttl::Seconds(ttl) = ttl else { return reply };
-        let Some(state) = state_of(state) else { return reply };
+        let Some(state) = ItemState::of_number(state) else { return reply };
         let before = self.check.items[name].map(|item| item.state);
         if before != Some(state) {
             self.check.changed[name] = self.now;

@@ -36,6 +36,7 @@ use crate::rules::Rule;
 use crate::session::StreamKey;
 use crate::slab::Key;
 use crate::store::Reply;
+use crate::time::backoff;
 
 /// The longest pause before a store that did not answer is asked again.
 pub(crate) const LONGEST_RETRY: Duration = Duration::from_secs(1);
@@ -312,8 +313,7 @@ impl<E: Env> Cx<'_, E> {
 
     /// Counts one more failure in a row, and returns the pause after it.
     pub(crate) fn retry_pause(&mut self, failures: &mut u8) -> Duration {
-        let pause = (FIRST_RETRY * 2_u32.saturating_pow((*failures).into())).min(LONGEST_RETRY);
-        *failures = failures.saturating_add(1);
+        let pause = backoff(failures, FIRST_RETRY, LONGEST_RETRY);
         self.env.spread(pause, pause)
     }
 

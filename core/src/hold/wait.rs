@@ -15,7 +15,7 @@ use crate::request::Mode;
 
 /// How often a stream that waits alone is told its place, so that it is never idle for long.
 const TELL_PLACE: Duration = Duration::from_secs(5);
-/// How long a wait that is over waits for the store to say who holds the lock. It has nothing to gain, so this may be
+/// Limits how long a wait that is over gives the store to say who holds the lock. It has nothing to gain, so this may be
 /// longer than the last attempt: people look for the holder by its label.
 const LAST_LOOK: Duration = Duration::from_millis(100);
 

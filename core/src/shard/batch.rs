@@ -101,8 +101,8 @@ impl Batch {
         for (job, count) in self.jobs {
             let (own, others) = rest.split_at(count.min(rest.len()));
             rest = others;
-            let drawn = if job.op.grants() { token.next() } else { Err(lost_tokens()) };
-            let outcome = job.op.clone().outcome(own, drawn, seen);
+            let drawn = job.op.grants().then(|| token.next());
+            let outcome = job.op.outcome(own, drawn, seen);
             settled.push((job, outcome));
         }
         settled
@@ -113,7 +113,11 @@ impl Batch {
         debug_assert!(self.jobs.iter().all(|(_, count)| *count == 1), "a note is one command");
         let mut said = said.iter();
         let missing = Said::Refused(Refusal::Other);
-        self.jobs.into_iter().map(|(job, _)| (job.clone(), job.op.noted(said.next().unwrap_or(&missing)))).collect()
+        let settle = |(job, _): (Job, usize)| {
+            let outcome = job.op.noted(said.next().unwrap_or(&missing));
+            (job, outcome)
+        };
+        self.jobs.into_iter().map(settle).collect()
     }
 
     /// Returns its jobs, of which nobody knows what they came to.
@@ -142,7 +146,7 @@ impl Tokens {
     }
 }
 
-fn lost_tokens() -> StoreError {
+pub(crate) fn lost_tokens() -> StoreError {
     StoreError::uncertain("the shard lost its fencing tokens while it granted the lock")
 }
 

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use super::batch::lost_tokens;
 use super::protocol::{self, CasOutcome, Unexpected, Watcher};
 use crate::broker::RequestId;
 use crate::command::{Command, Refusal, Reply as Said};
@@ -188,32 +189,38 @@ impl Op {
     }
 
     /// Reads what memcached has said to its commands, in a batch that counts. `token` is the one that a grant gets.
-    pub(crate) fn outcome(self, said: &[Said], token: Result<FencingToken, StoreError>, seen: &Seen<'_>) -> Outcome {
+    pub(crate) fn outcome(
+        &self,
+        said: &[Said],
+        token: Option<Result<FencingToken, StoreError>>,
+        seen: &Seen<'_>,
+    ) -> Outcome {
+        let token = || token.unwrap_or_else(|| Err(lost_tokens()));
         let Some(first) = said.first() else {
             return Outcome::reply(self.failed(StoreError::uncertain("memcached did not answer this")));
         };
         match self {
             Op::Grant { id, .. } => {
-                let created = self.read(first, |said| protocol::read_create(said, ItemState::Held(id)), seen);
-                Outcome::reply(Reply::Granted(created.and_then(|created| granted(created, token))))
+                let created = self.read(first, |said| protocol::read_create(said, ItemState::Held(*id)), seen);
+                Outcome::reply(Reply::Granted(created.and_then(|created| granted(created, token()))))
             }
             Op::HandOver { .. } => {
                 let changed = self.read(first, protocol::read_change, seen);
                 Outcome::reply(Reply::Granted(changed.and_then(|changed| match changed {
-                    CasOutcome::Done => granted(changed, token),
+                    CasOutcome::Done => granted(changed, token()),
                     _ => settled(changed, seen.last_word).map(|_| Granted::No),
                 })))
             }
             Op::Replace { to, ttl, reasserts, .. } => match self.read(first, protocol::read_change, seen) {
-                Ok(CasOutcome::Missing) if reasserts && seen.last_word.is_err() => {
+                Ok(CasOutcome::Missing) if *reasserts && seen.last_word.is_err() => {
                     // If something else is there, the next try finds out if that is ours, from an earlier re-assertion
                     // whose answer was lost.
-                    Outcome { next: Some(Op::Reassert { state: to, ttl }), ..Outcome::default() }
+                    Outcome { next: Some(Op::Reassert { state: *to, ttl: *ttl }), ..Outcome::default() }
                 }
                 changed => Outcome::changed(changed, seen.last_word),
             },
             Op::Reassert { state, .. } => {
-                let created = self.read(first, |said| protocol::read_create(said, state), seen);
+                let created = self.read(first, |said| protocol::read_create(said, *state), seen);
                 // What is there may be ours, from an earlier re-assertion whose answer was lost. The next renewal finds out.
                 let unsure = || seen.last_word.clone().err().unwrap_or_else(|| reasserted_before(seen.shard));
                 Outcome::changed(created, &Err(unsure()))
@@ -225,19 +232,19 @@ impl Op {
                 Outcome { wakes, ..Outcome::changed(removed, seen.last_word) }
             }
             Op::Look => Outcome::reply(Reply::Status(self.status(first, said.get(1), seen))),
-            Op::Stands(id) => Outcome::reply(Reply::Stands(self.stands(id, first, seen))),
+            Op::Stands(id) => Outcome::reply(Reply::Stands(self.stands(*id, first, seen))),
             // These travel in batches of their own.
             Op::Watch { .. } | Op::LookForQueue | Op::Note(_) => self.noted(first),
         }
     }
 
     /// Reads what memcached has said to its one command, which stands in a batch without a witness.
-    pub(crate) fn noted(self, said: &Said) -> Outcome {
+    pub(crate) fn noted(&self, said: &Said) -> Outcome {
         let done = matches!(said, Said::Done(_));
         match self {
             Op::Watch { kept: true, .. } if done => Outcome::reply(Reply::Watching(Watch::Kept)),
             Op::Watch { kept: true, ttl } => {
-                Outcome { next: Some(Op::Watch { kept: false, ttl }), ..Outcome::default() }
+                Outcome { next: Some(Op::Watch { kept: false, ttl: *ttl }), ..Outcome::default() }
             }
             Op::Watch { kept: false, .. } if done => Outcome::reply(Reply::Watching(Watch::Begun)),
             Op::Watch { kept: false, .. } => Outcome::reply(Reply::Watching(Watch::No)),

@@ -10,6 +10,7 @@ use super::state_item::Witness;
 use super::{Env, News, Output, Turn};
 use crate::failure::Cause;
 use crate::store::StoreError;
+use crate::time::backoff;
 
 /// The mean interval at which a new connection is compared with the old ones while the shard is open.
 const COMPARED: Duration = Duration::from_secs(20);
@@ -139,8 +140,7 @@ impl<E: Env> Turn<'_, E> {
     }
 
     fn dial_later(&mut self) {
-        let pause = (FIRST_PAUSE * 2_u32.saturating_pow(self.shard.failures.into())).min(LONGEST_PAUSE);
-        self.shard.failures = self.shard.failures.saturating_add(1);
+        let pause = backoff(&mut self.shard.failures, FIRST_PAUSE, LONGEST_PAUSE);
         self.shard.next_dial = self.now + self.env.spread(pause, pause);
     }
 

@@ -31,7 +31,7 @@ use crate::broker::RequestId;
 use crate::command::{Command, Reply as Said};
 use crate::lock::LockName;
 use crate::request::StoreTraits;
-use crate::store::{Note, Reply, Request, StoreError, Watch};
+use crate::store::{Note, Order, Reply, Request, StoreError, Watch};
 use crate::table::{self, Table};
 
 pub use env::Env;
@@ -247,8 +247,17 @@ impl Shards {
         Some(Turn { shard: self.shards.get_mut(shard)?, common: &mut self.common, env, now })
     }
 
+    /// Takes an order. [`Shards::flush`] sends what it takes.
+    pub fn order(&mut self, order: Order, env: &mut impl Env) {
+        match order {
+            Order::Ask(id, name, request) => self.ask(id, &name, request, env),
+            Order::GiveUp(id) => self.give_up(id),
+            Order::Note(name, note) => self.note(&name, note, env),
+        }
+    }
+
     /// Takes a request. It has one answer, within a few seconds, whatever the shard does. [`Shards::flush`] sends it.
-    pub fn ask(&mut self, id: RequestId, name: &LockName, request: Request, env: &mut impl Env) {
+    fn ask(&mut self, id: RequestId, name: &LockName, request: Request, env: &mut impl Env) {
         let shard = self.shard_of(name);
         let wakes = self.common.settings.watcher.is_some();
         if matches!(request, Request::Watch { .. }) && !wakes {
@@ -266,14 +275,14 @@ impl Shards {
 
     /// Takes note that nobody waits for the answer to a request any more. What is left of it to do need not be done: a look, a
     /// grant or a renewal that waits is not sent, and a renewal that is under way re-asserts nothing. There may be no answer.
-    pub fn give_up(&mut self, id: RequestId) {
+    fn give_up(&mut self, id: RequestId) {
         if let Some(wanted) = self.common.wanted.get_mut(&id) {
             *wanted = false;
         }
     }
 
     /// Takes a note: best effort, and nothing depends on it. [`Shards::flush`] sends it.
-    pub fn note(&mut self, name: &LockName, note: Note, env: &mut impl Env) {
+    fn note(&mut self, name: &LockName, note: Note, env: &mut impl Env) {
         let watcher = self.common.settings.watcher;
         let op = match (note, watcher) {
             (Note::Describe { owner, .. }, _) if owner.is_empty() => return,

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::presence::LIVES;
 use super::state_item::{Epoch, Stamp, StateItem, Witness};
 use crate::command::{Cas, Command, Create, InPlace, Key, Left, Mode, Reply, Shown, Ttl, Value, Want};
-use crate::lock::{FencingToken, GrantId, LingerId, LockName, Owner};
+use crate::lock::{FencingToken, GrantId, LockName, Owner};
 use crate::store::{ItemState, StoreError};
 
 /// S never expires by itself. A date a little before memcached's own end of time in January 2038.
@@ -286,8 +286,7 @@ pub(crate) fn read_look(reply: &Reply) -> Result<Option<(ItemState, Duration)>, 
         Reply::Done(Shown { cas: Some(Cas(cas)), left: Some(Left::Seconds(left)), .. }) => (*cas, *left),
         _ => return unexpected("look at a lock: the item is not lockbroker's", reply),
     };
-    let held = GrantId::new(cas).map(ItemState::Held);
-    match held.or_else(|| LingerId::new(cas).map(ItemState::Lingering)) {
+    match ItemState::of_number(cas) {
         Some(state) => Ok(Some((state, Duration::from_secs(left.into())))),
         None => unexpected("look at a lock: the item is not lockbroker's", reply),
     }

@@ -152,17 +152,17 @@ pub enum StateItem {
 pub enum Unusable {
     /// It has format 1. Its fencing tokens are those of this epoch.
     Older {
-        /// That epoch.
+        /// The epoch.
         epoch: Epoch,
     },
     /// It has a later format.
     Newer {
-        /// That format.
+        /// The format.
         format: u64,
     },
     /// Its servers have changed while brokers ran, and it now belongs to this generation.
     Moved {
-        /// That generation.
+        /// The generation.
         generation: Generation,
     },
     /// It has been created with a vote.

@@ -260,11 +260,7 @@ impl LockStore for MemcachedStore {
     fn take(&mut self, orders: &mut Vec<Order>, events: &mut Vec<StoreEvent>) {
         self.outside.read_clock();
         for order in orders.drain(..) {
-            match order {
-                Order::Ask(id, name, request) => self.shards.ask(id, &name, request, &mut self.outside),
-                Order::GiveUp(id) => self.shards.give_up(id),
-                Order::Note(name, note) => self.shards.note(&name, note, &mut self.outside),
-            }
+            self.shards.order(order, &mut self.outside);
         }
         self.shards.flush(&mut self.outside);
         self.carry_out(events);
