@@ -4,7 +4,7 @@ use crate::broker::{Asker, Call, Cx, Output, RequestId, Seen};
 use crate::env::{Env, Observed};
 use crate::errand::ErrandKey;
 use crate::failure::Failure;
-use crate::hold::{End, Hold, HoldKey, Releasing, State};
+use crate::hold::{End, Hold, HoldKey, ReleaseCall, Releasing, State};
 use crate::lock::{LockId, LockName};
 use crate::request::Ended;
 use crate::store::{ItemState, LockStatus, Note, Request, StoreError};
@@ -85,7 +85,8 @@ impl<E: Env> Cx<'_, E> {
 
     /// Sees to what somebody wanted of a hold that ends otherwise: a Release call goes to the store itself.
     pub(crate) fn fall_back(&mut self, me: HoldKey, end: End) {
-        if let End::Release(call, lock_id) = end {
+        if let End::Release(release) = end {
+            let ReleaseCall { call, lock_id } = *release;
             let name = self.hold(me).name.clone();
             self.release_by_id(call, &name, lock_id);
         }

@@ -12,7 +12,7 @@ use crate::env::{Env, Mark, Observed};
 use crate::errand::{Errand, ErrandKey, Task};
 use crate::event::{Event, LockRef};
 use crate::failure::Failure;
-use crate::hold::{End, Hold, HoldKey, Stimulus};
+use crate::hold::{End, Hold, HoldKey, ReleaseCall, Stimulus};
 use crate::lock::{LockId, LockName, WakeHint};
 use crate::names::Names;
 use crate::outbox::{Item, Read};
@@ -21,7 +21,7 @@ use crate::rules::Rule;
 use crate::session::{Stream, StreamKey};
 use crate::slab::Slab;
 use crate::store::{LockStatus, Note, Reply, Request};
-use crate::timers::Timers;
+use crate::timers::{Place, Table, Timers};
 
 /// A number by which whoever drives the core knows a call again.
 pub type Call = u64;
@@ -58,9 +58,8 @@ impl RequestId {
     }
 }
 
-/// Names one that looks anew by itself at a time that was set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Timed {
+/// One that looks anew by itself.
+enum Timed {
     Hold(HoldKey),
     Stream(StreamKey),
     Errand(ErrandKey),
@@ -148,7 +147,7 @@ pub(crate) struct Core {
     pub(crate) streams: Slab<Stream>,
     pub(crate) errands: Slab<Errand>,
     pub(crate) names: Names,
-    pub(crate) timers: Timers<Timed>,
+    pub(crate) timers: Timers<Place>,
     /// The holds that are to look at what there is to do, in this turn.
     pub(crate) work: VecDeque<HoldKey>,
     /// The holds that are to hear that the broker is going away, some in each turn.
@@ -354,7 +353,7 @@ impl Broker {
     pub fn release(&mut self, call: Call, name: &LockName, lock_id: LockId, env: &mut impl Env) {
         self.turn(env, |cx| {
             let holder = cx.holder(name, lock_id.grant);
-            match holder.filter(|hold| cx.note_end(*hold, End::Release(call, lock_id))) {
+            match holder.filter(|hold| cx.note_end(*hold, End::Release(Box::new(ReleaseCall { call, lock_id })))) {
                 Some(hold) => cx.look_later(hold),
                 None => cx.release_by_id(call, name, lock_id),
             }
@@ -408,6 +407,28 @@ impl Broker {
 }
 
 impl Core {
+    /// Takes out the next that is due, and its time.
+    fn next_due(&mut self) -> Option<Timed> {
+        let place = self.timers.pop(self.now)?;
+        match place.table() {
+            Table::Holds => {
+                let key = self.holds.key_in(place.slot())?;
+                self.holds.get_mut(key)?.due = None;
+                Some(Timed::Hold(key))
+            }
+            Table::Streams => {
+                let key = self.streams.key_in(place.slot())?;
+                self.streams.get_mut(key)?.due = None;
+                Some(Timed::Stream(key))
+            }
+            Table::Errands => {
+                let key = self.errands.key_in(place.slot())?;
+                self.errands.get_mut(key)?.due = None;
+                Some(Timed::Errand(key))
+            }
+        }
+    }
+
     /// Takes one of those that may look by themselves at this time. Returns false if there have been enough.
     pub(crate) fn has_budget(&mut self, now: Time) -> bool {
         if self.budget.0 != now {
@@ -424,7 +445,7 @@ impl<E: Env> Cx<'_, E> {
     fn fire(&mut self) {
         let mut due = Vec::new();
         while self.core.timers.first().is_some_and(|first| first <= self.now) && self.core.has_budget(self.now) {
-            due.extend(self.core.timers.pop(self.now));
+            due.extend(self.core.next_due());
         }
         while !self.core.to_drain.is_empty() && self.core.has_budget(self.now) {
             let drained = self.core.to_drain.pop();
@@ -432,24 +453,9 @@ impl<E: Env> Cx<'_, E> {
         }
         for timed in due {
             match timed {
-                Timed::Hold(key) => {
-                    if let Some(hold) = self.core.holds.get_mut(key) {
-                        hold.due = None;
-                        self.core.work.push_back(key);
-                    }
-                }
-                Timed::Stream(key) => {
-                    if let Some(stream) = self.core.streams.get_mut(key) {
-                        stream.due = None;
-                        self.step_stream(key);
-                    }
-                }
-                Timed::Errand(key) => {
-                    if let Some(errand) = self.core.errands.get_mut(key) {
-                        errand.due = None;
-                        self.step_errand(key, Stimulus::Look);
-                    }
-                }
+                Timed::Hold(key) => self.core.work.push_back(key),
+                Timed::Stream(key) => self.step_stream(key),
+                Timed::Errand(key) => self.step_errand(key, Stimulus::Look),
             }
         }
     }
@@ -469,7 +475,7 @@ impl<E: Env> Cx<'_, E> {
     pub(crate) fn wake_hold_at(&mut self, me: HoldKey, at: Option<Time>) {
         let Core { timers, holds, .. } = &mut *self.core;
         if let Some(hold) = holds.get_mut(me) {
-            timers.set(Timed::Hold(me), &mut hold.due, at);
+            timers.set(Place::of_hold(me), &mut hold.due, at);
         }
     }
 
@@ -477,7 +483,7 @@ impl<E: Env> Cx<'_, E> {
     pub(crate) fn wake_stream_at(&mut self, key: StreamKey, at: Option<Time>) {
         let Core { timers, streams, .. } = &mut *self.core;
         if let Some(stream) = streams.get_mut(key) {
-            timers.set(Timed::Stream(key), &mut stream.due, at);
+            timers.set(Place::of_stream(key), &mut stream.due, at);
         }
     }
 
@@ -485,7 +491,7 @@ impl<E: Env> Cx<'_, E> {
     pub(crate) fn wake_errand_at(&mut self, key: ErrandKey, at: Option<Time>) {
         let Core { timers, errands, .. } = &mut *self.core;
         if let Some(errand) = errands.get_mut(key) {
-            timers.set(Timed::Errand(key), &mut errand.due, at);
+            timers.set(Place::of_errand(key), &mut errand.due, at);
         }
     }
 

@@ -63,7 +63,7 @@ pub(crate) struct Session {
     visits: Visits,
     phase: Phase,
     /// What each lock is told when it is looked at, once all are to end.
-    end: Option<End>,
+    end: Option<StreamEnd>,
 }
 
 /// What a Session's client may still do.
@@ -216,7 +216,7 @@ impl<E: Env> Cx<'_, E> {
         self.write(key, Outbox::seal);
         self.core.outputs.push_back(Output::Silent(key));
         self.env.mark(Mark::SessionSilent);
-        self.end_locks(key, End::Unresponsive);
+        self.end_locks(key, StreamEnd::Unresponsive);
     }
 
     /// Acknowledges the latest heartbeat with what has been renewed since, if that is worth telling.
@@ -276,7 +276,7 @@ impl<E: Env> Cx<'_, E> {
                 session.visits = Visits { next: lock_ref.wrapping_add(1), left: left - 1 };
             }
             if let Some(end) = end {
-                self.note_end(hold, end);
+                self.note_end(hold, end.into());
             }
             self.look_later(hold);
         }
@@ -307,16 +307,12 @@ impl<E: Env> Cx<'_, E> {
     /// Ends a stream. If its client closed it, it goes on until everything on it has been released, or that takes too long,
     /// so that its end tells the client so.
     pub(crate) fn end_stream(&mut self, key: StreamKey, by: StreamEnd) {
-        let end = match by {
-            StreamEnd::Closed => End::Closed,
-            StreamEnd::Unresponsive => End::Unresponsive,
-        };
         let Some(stream) = self.core.streams.get(key) else { return };
         match &stream.kind {
             Kind::New => self.finish_stream(key),
             Kind::Alone(hold) => {
                 if let Some(hold) = *hold {
-                    self.end_hold_by(hold, end);
+                    self.end_hold_by(hold, by.into());
                 }
             }
             Kind::Session(session) => {
@@ -327,7 +323,7 @@ impl<E: Env> Cx<'_, E> {
                 }
                 // A client that is heard after all closes its locks.
                 if was_listening || by == StreamEnd::Closed {
-                    self.end_locks(key, end);
+                    self.end_locks(key, by);
                 }
                 if was_listening && by == StreamEnd::Closed {
                     self.close_session(key);
@@ -348,7 +344,7 @@ impl<E: Env> Cx<'_, E> {
     }
 
     /// Tells all locks of a Session to end. They come to it some at a time.
-    fn end_locks(&mut self, key: StreamKey, end: End) {
+    fn end_locks(&mut self, key: StreamKey, end: StreamEnd) {
         let Some(session) = self.core.streams.get_mut(key).and_then(Stream::session_mut) else { return };
         session.end = Some(end);
         session.visits.left = session.locks.len();

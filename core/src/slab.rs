@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
+use std::num::NonZeroU32;
 
 /// Names a value of a [`Slab`] for as long as that is there, and nothing afterwards.
 pub struct Key<T> {
     slot: u32,
-    generation: u32,
+    /// Never 0, so that an `Option<Key>` takes no more room than a key.
+    generation: NonZeroU32,
     of: PhantomData<fn() -> T>,
 }
 
@@ -21,9 +23,11 @@ pub(crate) struct Slab<T> {
     with_room: BTreeSet<u32>,
     len: usize,
     /// One count for all slots: those of a page that was given back must not begin anew.
-    generation: u32,
+    generation: NonZeroU32,
 }
 
+/// The first generation.
+const FIRST: NonZeroU32 = NonZeroU32::MIN;
 /// The number of slots of a page: that of the bits in `used`.
 const PAGE: u32 = u64::BITS;
 
@@ -37,17 +41,17 @@ struct Page<T> {
 
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Slot<T> {
-    generation: u32,
+    generation: NonZeroU32,
     value: Option<T>,
 }
 
 impl<T> Slab<T> {
     pub(crate) fn new() -> Slab<T> {
-        Slab { pages: Vec::new(), with_room: BTreeSet::new(), len: 0, generation: 0 }
+        Slab { pages: Vec::new(), with_room: BTreeSet::new(), len: 0, generation: FIRST }
     }
 
     pub(crate) fn insert(&mut self, value: T) -> Key<T> {
-        self.generation = self.generation.wrapping_add(1);
+        self.generation = self.generation.checked_add(1).unwrap_or(FIRST);
         self.len += 1;
         let number = self.with_room.first().copied().unwrap_or_else(|| self.add_page());
         let page = &mut self.pages[number as usize];
@@ -82,6 +86,12 @@ impl<T> Slab<T> {
     pub(crate) fn get_mut(&mut self, key: Key<T>) -> Option<&mut T> {
         let slot = self.pages.get_mut((key.slot / PAGE) as usize)?.slots.get_mut((key.slot % PAGE) as usize)?;
         slot.value.as_mut().filter(|_| slot.generation == key.generation)
+    }
+
+    /// Returns the key of what is in a slot now.
+    pub(crate) fn key_in(&self, slot: u32) -> Option<Key<T>> {
+        let found = self.pages.get((slot / PAGE) as usize)?.slots.get((slot % PAGE) as usize)?;
+        found.value.as_ref().map(|_| Key { slot, generation: found.generation, of: PhantomData })
     }
 
     pub(crate) fn remove(&mut self, key: Key<T>) -> Option<T> {
@@ -140,7 +150,7 @@ impl<T> Slab<T> {
             .filter_map(|(Slot { generation, value }, slot)| Some((Key { slot, generation, of: PhantomData }, value?)))
             .collect();
         values.sort_by_cached_key(|(key, value)| rank(*key, value));
-        self.generation = 1;
+        self.generation = FIRST;
         self.len = values.len();
         let mut moved = BTreeMap::new();
         for ((key, value), slot) in values.into_iter().zip(0..) {
@@ -149,20 +159,25 @@ impl<T> Slab<T> {
             }
             let page = self.pages.last_mut().expect("it was just added");
             page.used |= 1 << (slot % PAGE);
-            page.slots.push(Slot { generation: 1, value: Some(value) });
+            page.slots.push(Slot { generation: FIRST, value: Some(value) });
             if page.used == u64::MAX {
                 self.with_room.remove(&(slot / PAGE));
             }
             // One generation for all: a key that is not among these is forgotten.
-            moved.insert(key, Key { slot, generation: 1, of: PhantomData });
+            moved.insert(key, Key { slot, generation: FIRST, of: PhantomData });
         }
         moved
     }
 }
 
 impl<T> Key<T> {
+    /// Returns the slot, which has another value later.
+    pub(crate) fn slot(self) -> u32 {
+        self.slot
+    }
+
     /// Names no value, whatever is inserted.
-    pub(crate) const NOBODY: Key<T> = Key { slot: u32::MAX, generation: 0, of: PhantomData };
+    pub(crate) const NOBODY: Key<T> = Key { slot: u32::MAX, generation: FIRST, of: PhantomData };
 }
 
 impl<T> Copy for Key<T> {}

@@ -25,6 +25,14 @@ impl ItemState {
         let held = GrantId::new(number).map(ItemState::Held);
         held.or_else(|| LingerId::new(number).map(ItemState::Lingering))
     }
+
+    /// Returns the number that stands for it in an item.
+    pub fn number(self) -> u64 {
+        match self {
+            ItemState::Held(id) => id.get(),
+            ItemState::Lingering(id) => id.get(),
+        }
+    }
 }
 
 /// The outcome of an attempt to get a lock.

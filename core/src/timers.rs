@@ -3,6 +3,56 @@
 use std::collections::BTreeSet;
 
 use crate::Time;
+use crate::errand::ErrandKey;
+use crate::hold::HoldKey;
+use crate::session::StreamKey;
+
+/// The place of one that has a time: its table and its slot there. Whoever goes takes its time along, so its generation is
+/// left out: each lock that is held has a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Place(u32);
+
+/// A table of those that have times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Table {
+    Holds,
+    Streams,
+    Errands,
+}
+
+/// The bits of a place in which its slot stands: for a thousand million.
+const SLOT_BITS: u32 = 30;
+
+impl Place {
+    pub(crate) fn of_hold(key: HoldKey) -> Place {
+        Place::new(0, key.slot())
+    }
+
+    pub(crate) fn of_stream(key: StreamKey) -> Place {
+        Place::new(1, key.slot())
+    }
+
+    pub(crate) fn of_errand(key: ErrandKey) -> Place {
+        Place::new(2, key.slot())
+    }
+
+    fn new(table: u32, slot: u32) -> Place {
+        debug_assert!(slot < 1 << SLOT_BITS, "quotas keep their number far below 2^30");
+        Place(table << SLOT_BITS | slot)
+    }
+
+    pub(crate) fn table(self) -> Table {
+        match self.0 >> SLOT_BITS {
+            0 => Table::Holds,
+            1 => Table::Streams,
+            _ => Table::Errands,
+        }
+    }
+
+    pub(crate) fn slot(self) -> u32 {
+        self.0 & ((1 << SLOT_BITS) - 1)
+    }
+}
 
 /// One time for each key. Whoever keeps a key keeps its time beside it, so that it can be taken out again.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

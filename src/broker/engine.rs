@@ -18,7 +18,7 @@ use crate::ids;
 use crate::lock::{GrantId, LingerId, LockId, LockName};
 use crate::metrics::Metrics;
 use crate::mutations;
-use crate::store::{Order, StoreEvent, StoreTraits};
+use crate::store::{Order, StoreEvent, StoreTraits, now};
 
 /// The number of events that are brought to the core before others have their turn.
 const EVENTS_AT_ONCE: usize = 256;
@@ -230,10 +230,6 @@ impl Engine {
         // It cannot fail while the sender is here.
         let _ = self.drained.subscribe().wait_for(|drained| *drained).await;
     }
-}
-
-fn now() -> Time {
-    Time::from_nanos(Moment::now().nanos())
 }
 
 impl Drop for Engine {

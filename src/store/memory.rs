@@ -3,25 +3,28 @@
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
+use lockbroker_core::Time;
 use lockbroker_core::request::StoreTraits;
 use lockbroker_core::store::{Note, Reply, Request, Watch};
 use tokio::sync::watch;
 
-use super::{Change, Granted, ItemState, LockStatus, LockStore, Order, StoreError, StoreEvent};
-use crate::clock::Moment;
+use super::{Change, Granted, ItemState, LockStatus, LockStore, Order, StoreError, StoreEvent, now};
 use crate::lock::{FencingToken, GrantId, LockName, Owner};
 
 #[derive(Debug)]
 struct Item {
-    state: ItemState,
+    /// That of its state: each lock has an item, and a number takes half the room.
+    number: u64,
     owner: Owner,
-    expires: Moment,
+    expires: Time,
 }
 
 /// Locks in this process's memory.
 #[derive(Debug)]
 pub struct MemoryStore {
     items: HashMap<LockName, Item>,
+    /// Read once for all that is carried out together.
+    now: Time,
     last_token: u64,
     /// The number of items at which expired ones are swept.
     sweep_at: usize,
@@ -33,11 +36,16 @@ impl MemoryStore {
     pub fn new() -> MemoryStore {
         let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let last_token = u64::try_from(since_1970.as_micros()).unwrap_or(0).min(FencingToken::LIMIT / 2);
-        MemoryStore { items: HashMap::new(), last_token, sweep_at: 0, ready: watch::Sender::new(true) }
+        MemoryStore { items: HashMap::new(), now: now(), last_token, sweep_at: 0, ready: watch::Sender::new(true) }
     }
 
     /// Carries out a request.
     pub fn answer(&mut self, name: &LockName, request: &Request) -> Reply {
+        self.now = now();
+        self.carry_out(name, request)
+    }
+
+    fn carry_out(&mut self, name: &LockName, request: &Request) -> Reply {
         match *request {
             Request::Grant { id, ttl } => Reply::Granted(self.grant(name, id, ttl)),
             Request::HandOver { from, to, ttl } => Reply::Granted(self.hand_over(name, from, to, ttl)),
@@ -50,9 +58,7 @@ impl MemoryStore {
             }
             Request::Remove { state } => Reply::Changed(Ok(self.remove(name, state))),
             Request::Look => Reply::Status(Ok(self.look(name))),
-            Request::Stands(id) => {
-                Reply::Stands(Ok(self.live(name).is_some_and(|item| item.state == ItemState::Held(id))))
-            }
+            Request::Stands(id) => Reply::Stands(Ok(self.live(name).is_some_and(|item| item.number == id.get()))),
             // Nobody else has this store.
             Request::Watch { .. } => Reply::Watching(Watch::No),
         }
@@ -62,17 +68,22 @@ impl MemoryStore {
     pub fn note(&mut self, name: &LockName, note: Note) {
         if let Note::Describe { id, owner, .. } = note
             && let Some(item) = self.live(name)
-            && item.state == ItemState::Held(id)
+            && item.number == id.get()
         {
             item.owner = owner;
         }
     }
 
     fn live(&mut self, name: &LockName) -> Option<&mut Item> {
-        if self.items.get(name)?.expires.has_passed() {
+        if self.items.get(name)?.expires <= self.now {
             self.items.remove(name);
+            return None;
         }
         self.items.get_mut(name)
+    }
+
+    fn expiry(&self, ttl: u32) -> Time {
+        self.now + Duration::from_secs(ttl.into())
     }
 
     fn next_token(&mut self) -> Result<FencingToken, StoreError> {
@@ -85,20 +96,20 @@ impl MemoryStore {
     fn sweep(&mut self) {
         const SMALLEST: usize = 1024;
         if self.items.len() >= self.sweep_at.max(SMALLEST) {
-            let now = Moment::now();
-            self.items.retain(|_, item| item.expires > now);
+            self.items.retain(|_, item| item.expires > self.now);
             self.sweep_at = self.items.len() * 2;
             self.items.shrink_to(self.sweep_at);
         }
     }
 
     fn change(&mut self, name: &LockName, from: ItemState, to: ItemState, ttl: u32) -> Change {
+        let expires = self.expiry(ttl);
         match self.live(name) {
             None => Change::Gone,
-            Some(item) if item.state != from => Change::TakenOver,
+            Some(item) if item.number != from.number() => Change::TakenOver,
             Some(item) => {
-                item.state = to;
-                item.expires = expiry(ttl);
+                item.number = to.number();
+                item.expires = expires;
                 Change::Done
             }
         }
@@ -110,7 +121,7 @@ impl MemoryStore {
         }
         let token = self.next_token()?;
         self.sweep();
-        let item = Item { state: ItemState::Held(id), owner: Owner::default(), expires: expiry(ttl) };
+        let item = Item { number: id.get(), owner: Owner::default(), expires: self.expiry(ttl) };
         self.items.insert(name.clone(), item);
         Ok(Granted::Yes(token))
     }
@@ -136,12 +147,13 @@ impl MemoryStore {
     }
 
     fn look(&mut self, name: &LockName) -> LockStatus {
-        match self.live(name) {
-            None => LockStatus::Free,
-            Some(item) => {
-                LockStatus::Taken { state: item.state, owner: item.owner.clone(), expires_in: item.expires.remaining() }
-            }
-        }
+        let now = self.now;
+        let item = self.live(name);
+        let taken = item.and_then(|item| {
+            let state = ItemState::of_number(item.number)?;
+            Some(LockStatus::Taken { state, owner: item.owner.clone(), expires_in: item.expires.since(now) })
+        });
+        taken.unwrap_or(LockStatus::Free)
     }
 }
 
@@ -149,10 +161,6 @@ impl Default for MemoryStore {
     fn default() -> MemoryStore {
         MemoryStore::new()
     }
-}
-
-fn expiry(ttl: u32) -> Moment {
-    Moment::now() + Duration::from_secs(ttl.into())
 }
 
 impl LockStore for MemoryStore {
@@ -165,10 +173,11 @@ impl LockStore for MemoryStore {
     }
 
     fn take(&mut self, orders: &mut Vec<Order>, events: &mut Vec<StoreEvent>) {
+        self.now = now();
         for order in orders.drain(..) {
             match order {
                 Order::Ask(id, name, request) => {
-                    events.push(StoreEvent::Answer(id, self.answer(&name, &request)));
+                    events.push(StoreEvent::Answer(id, self.carry_out(&name, &request)));
                 }
                 Order::GiveUp(_) => {}
                 Order::Note(name, note) => self.note(&name, note),

@@ -59,7 +59,7 @@ impl Expiring {
         match cx.take_end(me) {
             Some(End::Superseded) => return self.not_ours(me, cx),
             Some(End::Closed) => return self.release(me, None, ReleaseCause::Closed, cx),
-            Some(End::Release(caller, _)) => return self.release(me, Some(caller), ReleaseCause::ReleaseCall, cx),
+            Some(End::Release(by)) => return self.release(me, Some(by.call), ReleaseCause::ReleaseCall, cx),
             Some(End::Unresponsive) | None => {}
         }
         if cx.now >= self.believed_until {

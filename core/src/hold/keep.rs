@@ -191,7 +191,7 @@ impl Held {
     fn announce<E: Env>(&mut self, me: HoldKey, cx: &mut Cx<'_, E>) {
         let Grant { id, token, sent, .. } = self.grant;
         if !cx.hold(me).is_announced() && cx.hold(me).counts(sent, cx.now) {
-            let lock_id = LockId { grant: id, token, linger: cx.hold(me).linger };
+            let lock_id = LockId { grant: id, token, linger: cx.hold(me).linger() };
             let until = cx.hold(me).lease_end(&self.grant);
             if cx.announce(me, sent, Event::Acquired { lock_id, until }) {
                 let (owner, ttl) = (cx.hold(me).owner.clone(), self.item_ttl(me, cx));
@@ -211,7 +211,7 @@ impl Held {
     fn renew_at<E: Env>(&self, me: HoldKey, cx: &Cx<'_, E>) -> Time {
         let Grant { sent, .. } = self.grant;
         match cx.heartbeat_of(me) {
-            None => sent + cx.hold(me).ttl / 3,
+            None => sent + cx.hold(me).ttl() / 3,
             Some(arrived) if arrived > sent => arrived,
             // The next one comes here.
             Some(_) => cx.hold(me).lease_end(&self.grant),
@@ -221,7 +221,7 @@ impl Held {
     /// Returns when the lock counts as lost (R6a). Renewals that are answered after the next heartbeat only keep the lease,
     /// and cover nothing: a client whose validity is over has lost the lock, though the store still has it (R19).
     fn lost_at<E: Env>(&self, me: HoldKey, cx: &Cx<'_, E>) -> Time {
-        let (ttl, lease_end) = (cx.hold(me).ttl, cx.hold(me).lease_end(&self.grant));
+        let (ttl, lease_end) = (cx.hold(me).ttl(), cx.hold(me).lease_end(&self.grant));
         let covered_until = cx.covered_since(me).map(|since| since + lease(ttl));
         let covered_until = covered_until.filter(|_| !cx.env.breaks(Rule::CoverCounts));
         let notice = if cx.env.breaks(Rule::LostInTime) { Duration::ZERO } else { notice(ttl) };
@@ -295,7 +295,7 @@ impl Held {
             End::Unresponsive if cx.env.breaks(Rule::Silence) => (None, ReleaseCause::Silent),
             End::Unresponsive | End::Superseded => return self.expire(me, delivered, false, cx),
             End::Closed => (None, ReleaseCause::Closed),
-            End::Release(caller, _) => (Some(caller), ReleaseCause::ReleaseCall),
+            End::Release(by) => (Some(by.call), ReleaseCause::ReleaseCall),
         };
         cx.end_hold(self.since);
         HandingOver::begin(me, Release::kept(self.grant, (delivered, false), caller, cause), cx)
@@ -324,7 +324,7 @@ impl Held {
 impl Grant {
     /// Returns the T of its item: no shorter than `--max-ttl` while its new id is protected (R12).
     pub(super) fn item_ttl<E: Env>(&self, me: HoldKey, linger: Duration, cx: &Cx<'_, E>) -> u32 {
-        let ttl = cx.hold(me).ttl;
+        let ttl = cx.hold(me).ttl();
         match self.protected_until {
             Some(until) if cx.now < until => item_ttl(ttl.max(cx.core.settings.max_ttl), linger),
             _ => item_ttl(ttl, linger),

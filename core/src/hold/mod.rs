@@ -31,12 +31,12 @@ use crate::event::{Event, LockRef, LostReason, Reason, SESSION};
 use crate::failure::Failure;
 use crate::lock::{FencingToken, GrantId, LockId, LockName, Owner, item_ttl, lease, notice};
 use crate::normal::{Form, Normal};
-use crate::request::{LockRequest, Mode};
+use crate::request::{LockRequest, Mode, StreamEnd};
 use crate::rules::Rule;
 use crate::session::StreamKey;
 use crate::slab::Key;
 use crate::store::Reply;
-use crate::time::backoff;
+use crate::time::{Span, backoff};
 
 /// The longest pause before a store that did not answer is asked again.
 pub(crate) const LONGEST_RETRY: Duration = Duration::from_secs(1);
@@ -51,8 +51,8 @@ pub(crate) type HoldKey = Key<Hold>;
 pub(crate) struct Hold {
     pub(crate) name: LockName,
     pub(crate) owner: Owner,
-    pub(crate) ttl: Duration,
-    pub(crate) linger: Duration,
+    ttl: Span,
+    linger: Span,
     /// Whom to tell what happens. None once the last has been told and the grant has ended, and where a Release call names
     /// a grant that is kept by nobody here.
     pub(crate) subscriber: Option<Subscriber>,
@@ -163,16 +163,32 @@ impl State {
 }
 
 /// Why a hold is to end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum End {
     /// Its client ended it: a cancel, a half-close, a closed connection, an `EndLock`. Release now.
     Closed,
     /// Its stream fell silent. Renew no more, and release when the client no longer believes.
     Unresponsive,
     /// A Release call names this grant, and waits for what comes of it.
-    Release(Call, LockId),
+    Release(Box<ReleaseCall>),
     /// Another hold of this broker has a later grant of the lock.
     Superseded,
+}
+
+impl From<StreamEnd> for End {
+    fn from(by: StreamEnd) -> End {
+        match by {
+            StreamEnd::Closed => End::Closed,
+            StreamEnd::Unresponsive => End::Unresponsive,
+        }
+    }
+}
+
+/// A Release call, and the grant that it names.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct ReleaseCall {
+    pub(crate) call: Call,
+    pub(crate) lock_id: LockId,
 }
 
 /// A lock that is ours in the store.
@@ -217,8 +233,8 @@ impl Hold {
         Hold {
             name,
             owner: Owner::default(),
-            ttl,
-            linger,
+            ttl: ttl.into(),
+            linger: linger.into(),
             subscriber: None,
             end: None,
             has_room: true,
@@ -230,14 +246,24 @@ impl Hold {
         }
     }
 
+    /// Returns for how long a grant stands without renewal.
+    pub(crate) fn ttl(&self) -> Duration {
+        self.ttl.into()
+    }
+
+    /// Returns for how long nobody can acquire after the release.
+    pub(crate) fn linger(&self) -> Duration {
+        self.linger.into()
+    }
+
     /// Returns until when the grant may be believed in.
     fn lease_end(&self, grant: &Grant) -> Time {
-        grant.sent + lease(self.ttl)
+        grant.sent + lease(self.ttl())
     }
 
     /// Returns true if an answer that comes now to a command sent at `sent` still counts for this lock.
     fn counts(&self, sent: Time, now: Time) -> bool {
-        counts(sent, self.ttl, now)
+        counts(sent, self.ttl(), now)
     }
 
     /// Returns true while a Release call, or the end of its stream, still makes a difference.
@@ -303,12 +329,12 @@ impl<E: Env> Cx<'_, E> {
 
     /// Returns the T of a fresh item.
     fn fresh_item_ttl(&self, me: HoldKey) -> u32 {
-        item_ttl(self.hold(me).ttl, self.linger_of_item(me))
+        item_ttl(self.hold(me).ttl(), self.linger_of_item(me))
     }
 
     /// Returns the linger that is part of the T of an item that is held.
     fn linger_of_item(&self, me: HoldKey) -> Duration {
-        if self.env.breaks(Rule::ItemOutlivesLinger) { Duration::ZERO } else { self.hold(me).linger }
+        if self.env.breaks(Rule::ItemOutlivesLinger) { Duration::ZERO } else { self.hold(me).linger() }
     }
 
     /// Counts one more failure in a row, and returns the pause after it.
@@ -378,17 +404,17 @@ impl Hold {
     pub(crate) fn normalise(&mut self, form: &mut Form<'_, impl Normal>) {
         self.request = 0;
         form.pause(&mut self.due);
-        let announced = self.is_announced();
+        let (announced, ttl) = (self.is_announced(), self.ttl());
         if let Some(client) = &mut self.subscriber {
             form.stream(&mut client.stream);
             if let Some(covered) = &mut client.covered {
-                if client.lock_ref == SESSION { form.shown(covered) } else { form.since(covered, self.ttl) }
+                if client.lock_ref == SESSION { form.shown(covered) } else { form.since(covered, ttl) }
             }
         }
-        if let Some(End::Release(_, lock_id)) = &mut self.end {
-            form.grant(&mut lock_id.grant);
+        if let Some(End::Release(release)) = &mut self.end {
+            form.grant(&mut release.lock_id.grant);
         }
-        let (lease, span) = (lease(self.ttl), lease(self.ttl) + self.linger);
+        let (lease, span) = (lease(ttl), lease(ttl) + self.linger());
         match &mut self.state {
             State::Trying(trying) => trying.normalise(lease, form),
             State::Inspecting(inspecting) => inspecting.normalise(form),
@@ -427,7 +453,7 @@ mod tests {
     #[test]
     fn a_hold_is_small() {
         // Each lock that is held costs one.
-        assert!(size_of::<Hold>() <= 248, "{}", size_of::<Hold>());
+        assert!(size_of::<Hold>() <= 184, "{}", size_of::<Hold>());
     }
 
     #[test]

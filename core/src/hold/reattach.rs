@@ -51,7 +51,7 @@ impl Reattaching {
     pub(crate) fn begin<E: Env>(me: HoldKey, lock_id: LockId, cx: &mut Cx<'_, E>) -> State {
         let old = lock_id.grant;
         let new = if cx.env.breaks(Rule::NewIdOnReattach) { old } else { cx.env.grant_id() };
-        let (ttl, linger) = (cx.hold(me).ttl, cx.hold(me).linger);
+        let (ttl, linger) = (cx.hold(me).ttl(), cx.hold(me).linger());
         let reattaching = Reattaching {
             asked: cx.now,
             lock_id,
@@ -158,7 +158,7 @@ impl Reattaching {
     /// The client has left while its reattach was under way. If it closed its stream that releases the lock, under
     /// whichever id. If it fell silent, it may believe in the old one, and nothing is done.
     fn released<E: Env>(&self, me: HoldKey, end: End, cx: &mut Cx<'_, E>) {
-        let linger = cx.hold(me).linger;
+        let linger = cx.hold(me).linger();
         match end {
             End::Closed | End::Release(..) if linger.is_zero() || cx.env.breaks(Rule::MovingReleaseLingers) => {
                 cx.env.mark(Mark::MovingDeleted);

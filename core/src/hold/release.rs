@@ -133,7 +133,7 @@ impl Release {
 
     /// Returns for how long the lock lingers.
     fn linger<E: Env>(&self, me: HoldKey, cx: &Cx<'_, E>) -> Duration {
-        if self.delivered { cx.hold(me).linger } else { Duration::ZERO }
+        if self.delivered { cx.hold(me).linger() } else { Duration::ZERO }
     }
 }
 
@@ -162,7 +162,7 @@ impl HandingOver {
         let name = cx.hold(me).name.clone();
         let next = if release.linger(me, cx).is_zero() { cx.next_waiter(&name) } else { None };
         let Some((ticket, to)) = next else { return Releasing::begin(me, release, cx) };
-        let (ttl, life) = (cx.hold(to.hold).ttl, cx.fresh_item_ttl(to.hold));
+        let (ttl, life) = (cx.hold(to.hold).ttl(), cx.fresh_item_ttl(to.hold));
         let new = cx.env.grant_id();
         cx.ask(me, Request::HandOver { from: release.grant.id, to: new, ttl: life });
         State::HandingOver(Box::new(HandingOver { release, ticket, to, ttl, life, new, sent: cx.now }))
@@ -252,7 +252,7 @@ impl Releasing {
         let alone_until = (cx.hold(me).lease_end(&grant) + linger).min(grant.sent + max_ttl);
         let tries = Duration::from_secs(item_ttl(max_ttl, linger).into());
         let short = cx.env.breaks(Rule::LingerKeepsLife);
-        let life = if short { item_ttl(Duration::ZERO, linger) } else { grant.item_ttl(me, cx.hold(me).linger, cx) };
+        let life = if short { item_ttl(Duration::ZERO, linger) } else { grant.item_ttl(me, cx.hold(me).linger(), cx) };
         Releasing::begin_with(me, release, (linger, life, tries), Some(alone_until), cx)
     }
 

@@ -4,6 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use data_encoding::HEXLOWER;
+
 use super::lease::MAX_LINGER;
 
 /// The lowest number of a held lock's id. Lower numbers belong to lingers.
@@ -112,7 +114,12 @@ pub struct MalformedLockId;
 impl LockId {
     /// Returns the text that clients get. There is no `Display`, so that no log line prints the id by accident.
     pub fn expose(&self) -> String {
-        format!("{:016x}{:014x}{:06x}", self.grant.0, self.token.0, self.linger.as_millis())
+        let millis = u32::try_from(self.linger.as_millis()).unwrap_or(u32::MAX);
+        let mut bytes = [0; 18];
+        bytes[..8].copy_from_slice(&self.grant.0.to_be_bytes());
+        bytes[8..15].copy_from_slice(&self.token.0.to_be_bytes()[1..]);
+        bytes[15..].copy_from_slice(&millis.to_be_bytes()[1..]);
+        HEXLOWER.encode(&bytes)
     }
 }
 

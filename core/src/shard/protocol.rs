@@ -53,18 +53,18 @@ fn write_note(key: Key, mode: Mode, ttl: u32, new_cas: Option<u64>, text: String
 
 /// Creates the item of a lock that has none: the grant, and the re-assertion after a loss.
 pub fn create(name: &LockName, state: ItemState, ttl: u32) -> Command {
-    let id = number(state);
+    let id = state.number();
     create_item(Key::Lock(name.clone()), Ttl::Seconds(ttl), id, Some(Cas(id)), CAS)
 }
 
 /// Changes an item that carries `from`: renewal, hand-over, reattach, the beginning of a linger.
 pub fn replace(name: &LockName, from: ItemState, to: ItemState, ttl: u32) -> Command {
-    change_item(Key::Lock(name.clone()), Some(Cas(number(from))), ttl, number(to))
+    change_item(Key::Lock(name.clone()), Some(Cas(from.number())), ttl, to.number())
 }
 
 /// Deletes an item that carries `state`.
 pub fn remove(name: &LockName, state: ItemState) -> Command {
-    Command::Delete { key: Key::Lock(name.clone()), compare: Some(Cas(number(state))), in_place: None }
+    Command::Delete { key: Key::Lock(name.clone()), compare: Some(Cas(state.number())), in_place: None }
 }
 
 /// Reads a lock's item.
@@ -180,13 +180,6 @@ pub fn look_for_broker(place: u16) -> Command {
     look_at(Key::Broker(place), Want { cas: true, left: true, value: true })
 }
 
-fn number(state: ItemState) -> u64 {
-    match state {
-        ItemState::Held(id) => id.get(),
-        ItemState::Lingering(id) => id.get(),
-    }
-}
-
 /// A memcached answered what none answers: nothing that came with it counts.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("memcached answered {0}")]
@@ -263,7 +256,7 @@ pub(crate) enum CasOutcome {
 /// Reads the answer to `create` with this state. It is done only if the CAS that comes back is the one sent.
 pub(crate) fn read_create(reply: &Reply, state: ItemState) -> Result<CasOutcome, Unexpected> {
     match reply {
-        Reply::Done(Shown { cas: Some(Cas(cas)), .. }) if *cas == number(state) => Ok(CasOutcome::Done),
+        Reply::Done(Shown { cas: Some(Cas(cas)), .. }) if *cas == state.number() => Ok(CasOutcome::Done),
         Reply::Exists => Ok(CasOutcome::Exists),
         _ => unexpected("grant", reply),
     }
@@ -302,7 +295,7 @@ fn text(reply: &Reply) -> Option<&str> {
 /// Reads the label noted for `state`, if there is one. A label of another grant is none.
 pub(crate) fn read_owner(reply: &Reply, state: ItemState) -> Owner {
     match text(reply).and_then(|value| value.split_once(' ')) {
-        Some((id, owner)) if id == number(state).to_string() => Owner::new(owner).unwrap_or_default(),
+        Some((id, owner)) if id == state.number().to_string() => Owner::new(owner).unwrap_or_default(),
         _ => Owner::default(),
     }
 }
