@@ -35,6 +35,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio_rustls::rustls::ServerConfig;
 
+// Tools that count what is allocated replace the system's allocator, and see no other.
+#[cfg(not(lockbroker_system_allocator))]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

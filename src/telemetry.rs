@@ -89,7 +89,7 @@ pub fn init(log: &LogOptions, traces: &TraceOptions, audit: Option<&Path>) -> Re
         }
         None => None,
     };
-    let mut layers = layers(log, audit.as_ref());
+    let layers = layers(log, audit.as_ref());
     let TraceOptions {
         #[cfg(feature = "otlp")]
         otlp_endpoint,
@@ -97,7 +97,7 @@ pub fn init(log: &LogOptions, traces: &TraceOptions, audit: Option<&Path>) -> Re
     #[cfg(feature = "otlp")]
     let traces = otlp_endpoint.as_ref().map(Traces::start).transpose()?;
     #[cfg(feature = "otlp")]
-    layers.extend(traces.as_ref().map(|traces| traces.layer().boxed()));
+    let layers: Vec<Part> = layers.into_iter().chain(traces.as_ref().map(|traces| traces.layer().boxed())).collect();
 
     tracing_subscriber::registry().with(layers).try_init()?;
     Ok(Telemetry {

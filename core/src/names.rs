@@ -74,10 +74,7 @@ impl Names {
     }
 
     pub(crate) fn get_or_insert(&mut self, name: &LockName) -> &mut Entry {
-        if !self.entries.contains_key(name) {
-            self.entries.insert(name.clone(), Entry::default());
-        }
-        self.entries.get_mut(name).expect("it was just inserted")
+        self.entries.entry(name.clone()).or_default()
     }
 
     /// Adds one at the end of the queue. Returns its ticket, and true if it is the first that waits behind a holder.
@@ -93,10 +90,11 @@ impl Names {
     /// Forgets a name that nobody holds or waits for.
     pub(crate) fn forget_if_empty(&mut self, name: &LockName) {
         const SMALLEST: usize = 64;
-        if !self.entries.get(name).is_some_and(Entry::is_empty) {
+        let std::collections::hash_map::Entry::Occupied(found) = self.entries.entry(name.clone()) else { return };
+        if !found.get().is_empty() {
             return;
         }
-        if self.entries.remove(name).and_then(|entry| entry.queue?.wakeups).is_some() {
+        if found.remove().queue.is_some_and(|queue| queue.wakeups.is_some()) {
             self.by_hint.remove(&WakeHint::of(name));
         }
         // With room for twice as many as there are, so that it is seldom made anew.

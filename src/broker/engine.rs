@@ -51,7 +51,7 @@ struct State {
 #[derive(Debug)]
 pub(super) struct Outside {
     metrics: LockMetrics,
-    /// Read once whenever the engine is locked: all that the core is told until then happens at one time.
+    /// Read once a turn: all that the core is told in it happens at one time.
     now: Time,
 }
 
@@ -83,7 +83,12 @@ impl Engine {
 
     fn state(&self) -> MutexGuard<'_, State> {
         // The core does not panic; if it did in a test, what it left behind is what there is.
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads the clock for a turn.
+    fn state_now(&self) -> MutexGuard<'_, State> {
+        let mut state = self.state();
         state.outside.now = now();
         state
     }
@@ -95,7 +100,7 @@ impl Engine {
 
     /// Does the same with what is kept beside the core.
     fn turn_on<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
-        let mut state = self.state();
+        let mut state = self.state_now();
         let result = act(&mut state);
         self.carry_out(&mut state);
         self.ring(&mut state);
@@ -146,7 +151,7 @@ impl Engine {
     /// Brings the core what came of the store, and the time, and puts its orders into `orders`, which must be empty. Returns when to come
     /// again; from now on the alarm rings for an earlier moment only.
     pub(super) fn exchange(&self, events: &mut Vec<StoreEvent>, orders: &mut Vec<Order>) -> Option<Moment> {
-        let mut state = self.state();
+        let mut state = self.state_now();
         let State { core, outside, .. } = &mut *state;
         // Not too many, so that others have the core in between.
         for event in events.drain(..events.len().min(EVENTS_AT_ONCE)) {
@@ -172,10 +177,9 @@ impl Engine {
         (key, shared)
     }
 
-    /// Returns the flag that says that a Session's client is not heard any more.
-    pub(super) fn silence_of(&self, key: StreamKey) -> watch::Receiver<bool> {
-        let state = self.state();
-        state.streams.get(&key).map_or_else(|| watch::Sender::new(false).subscribe(), |shared| shared.silence())
+    /// Returns what the engine shares with the handles of a stream.
+    pub(super) fn shared(&self, key: StreamKey) -> Arc<Shared> {
+        self.state().streams.get(&key).cloned().unwrap_or_default()
     }
 
     /// Takes note that nobody reads a stream any more.

@@ -6,22 +6,17 @@ use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
 use lockbroker_core::{Broker as Core, Item, Read, StreamKey};
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 use super::engine::{Engine, Outside};
 use super::{Failure, LockRef, LockRequest, ProtocolError, StreamEnd};
 
 /// What the engine and the handles of one stream share.
-#[derive(Debug)]
+/// Each lock on a stream of its own has one, so it is small.
+#[derive(Debug, Default)]
 pub(super) struct Shared {
     reader: AtomicWaker,
-    silent: watch::Sender<bool>,
-}
-
-impl Default for Shared {
-    fn default() -> Shared {
-        Shared { reader: AtomicWaker::new(), silent: watch::Sender::new(false) }
-    }
+    silent: Notify,
 }
 
 impl Shared {
@@ -29,12 +24,9 @@ impl Shared {
         self.reader.wake();
     }
 
-    pub(super) fn silence(&self) -> watch::Receiver<bool> {
-        self.silent.subscribe()
-    }
-
+    /// Lets the Session hear of it, even if it listens only later.
     pub(super) fn fall_silent(&self) {
-        self.silent.send_replace(true);
+        self.silent.notify_one();
     }
 }
 
@@ -104,15 +96,16 @@ pub struct Session {
     engine: Arc<Engine>,
     key: StreamKey,
     ttl: Duration,
-    silent: watch::Receiver<bool>,
+    shared: Arc<Shared>,
+    is_silent: bool,
     closed: bool,
 }
 
 impl Session {
     pub(super) fn open(engine: &Arc<Engine>, key: StreamKey, ttl: Duration) -> Result<Session, Failure> {
         engine.turn(|core, outside| core.open(key, ttl, outside))?;
-        let silent = engine.silence_of(key);
-        Ok(Session { engine: Arc::clone(engine), key, ttl, silent, closed: false })
+        let shared = engine.shared(key);
+        Ok(Session { engine: Arc::clone(engine), key, ttl, shared, is_silent: false, closed: false })
     }
 
     /// Returns the ttl of all its locks.
@@ -131,9 +124,9 @@ impl Session {
     /// # Cancel safety
     /// Nothing is lost; call it again.
     pub async fn silent(&mut self) {
-        if self.silent.wait_for(|silent| *silent).await.is_err() {
-            // Nobody reads the stream any more, and whoever drives the Session hears that otherwise.
-            std::future::pending::<()>().await;
+        if !self.is_silent {
+            self.shared.silent.notified().await;
+            self.is_silent = true;
         }
     }
 

@@ -98,23 +98,13 @@ pub fn follow_tokio() {
 ///
 /// # Cancel safety
 /// Dropping the future leaves nothing behind.
-#[expect(
-    clippy::manual_async_fn,
-    reason = "an async fn has room for its argument twice, and each held lock sleeps here"
-)]
-pub fn sleep_until(moment: Moment) -> impl Future<Output = ()> + Send {
-    async move {
-        loop {
-            // In a block, so that the time left takes no room while it passes.
-            let sleep = {
-                let left = moment.remaining();
-                if left.is_zero() {
-                    return;
-                }
-                tokio::time::sleep(left)
-            };
-            sleep.await;
+pub async fn sleep_until(moment: Moment) {
+    loop {
+        let left = moment.remaining();
+        if left.is_zero() {
+            return;
         }
+        tokio::time::sleep(left).await;
     }
 }
 
