@@ -7,7 +7,7 @@ use crate::failure::Failure;
 use crate::hold::{End, Hold, HoldKey, ReleaseCall, Releasing, State};
 use crate::lock::{LockId, LockName};
 use crate::request::Ended;
-use crate::store::{ItemState, LockStatus, Note, Request, StoreError};
+use crate::store::{ItemState, LockStatus, Note, Order, Request, StoreError};
 
 impl<E: Env> Cx<'_, E> {
     /// Asks the store for a hold, which gives up what it asked before.
@@ -17,7 +17,7 @@ impl<E: Env> Cx<'_, E> {
         hold.request = hold.request.wrapping_add(1);
         hold.asks = true;
         let (number, name) = (hold.request, hold.name.clone());
-        self.core.outputs.push_back(Output::Ask { id: RequestId { asker: Asker::Hold(me), number }, name, request });
+        self.order(Order::Ask(RequestId { asker: Asker::Hold(me), number }, name, request));
     }
 
     /// Gives up what a hold has asked, if that is under way: the answer is passed over.
@@ -26,7 +26,7 @@ impl<E: Env> Cx<'_, E> {
         if std::mem::take(&mut hold.asks) {
             let number = hold.request;
             hold.request = number.wrapping_add(1);
-            self.core.outputs.push_back(Output::GiveUp(RequestId { asker: Asker::Hold(me), number }));
+            self.order(Order::GiveUp(RequestId { asker: Asker::Hold(me), number }));
         }
     }
 
@@ -36,7 +36,11 @@ impl<E: Env> Cx<'_, E> {
         errand.request = errand.request.wrapping_add(1);
         let (number, name) = (errand.request, errand.name.clone());
         let id = RequestId { asker: Asker::Errand(key), number };
-        self.core.outputs.push_back(Output::Ask { id, name, request });
+        self.order(Order::Ask(id, name, request));
+    }
+
+    fn order(&mut self, order: Order) {
+        self.core.outputs.push_back(Output::Order(order));
     }
 
     /// Tells the store something about a hold's lock.
@@ -47,7 +51,7 @@ impl<E: Env> Cx<'_, E> {
 
     /// Tells the store something about a lock.
     pub(crate) fn note_of(&mut self, name: &LockName, note: Note) {
-        self.core.outputs.push_back(Output::Note { name: name.clone(), note });
+        self.order(Order::Note(name.clone(), note));
     }
 
     /// Takes note that the store did not do something, which is tried again.

@@ -20,7 +20,7 @@ use crate::request::{Ended, LockRequest, ProtocolError, Settings, StoreTraits, S
 use crate::rules::Rule;
 use crate::session::{Stream, StreamKey};
 use crate::slab::Slab;
-use crate::store::{LockStatus, Note, Reply, Request};
+use crate::store::{LockStatus, Order, Reply};
 use crate::timers::{Place, Table, Timers};
 
 /// A number by which whoever drives the core knows a call again.
@@ -37,6 +37,11 @@ pub struct RequestId {
 }
 
 impl RequestId {
+    /// Names a request of somebody who uses a store without a broker.
+    pub fn outside(number: u32) -> RequestId {
+        RequestId { asker: Asker::Outside, number }
+    }
+
     /// Returns true if no hold asks, but an errand: to clean up, or to let a lock linger that was in mid-reattach.
     pub fn is_of_errand(self) -> bool {
         matches!(self.asker, Asker::Errand(_))
@@ -49,13 +54,6 @@ pub(crate) enum Asker {
     Errand(ErrandKey),
     /// Somebody who uses a store without a broker.
     Outside,
-}
-
-impl RequestId {
-    /// Names a request of somebody who uses a store without a broker.
-    pub fn outside(number: u32) -> RequestId {
-        RequestId { asker: Asker::Outside, number }
-    }
 }
 
 /// One that looks anew by itself.
@@ -73,24 +71,8 @@ pub enum Output {
     /// A Session's client was not heard for so long that its locks are lost. They are being given up. Whoever drives it says
     /// so to the client, and calls [`Broker::end`]; a few seconds later the stream ends by itself.
     Silent(StreamKey),
-    /// Ask the store, and bring the answer.
-    Ask {
-        /// For the answer.
-        id: RequestId,
-        /// The lock.
-        name: LockName,
-        /// The request.
-        request: Request,
-    },
-    /// Nobody waits for the answer to this request any more. What is left of it to do need not be done.
-    GiveUp(RequestId),
-    /// Tell the store.
-    Note {
-        /// The lock.
-        name: LockName,
-        /// The note.
-        note: Note,
-    },
+    /// Bring the store an order.
+    Order(Order),
     /// A Release call is answered.
     Released {
         /// The call.

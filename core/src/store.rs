@@ -232,7 +232,7 @@ pub enum Note {
 }
 
 /// An order to a store.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Order {
     /// Carry out a request, and bring the answer.
     Ask(RequestId, LockName, Request),

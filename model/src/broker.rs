@@ -11,7 +11,7 @@ use lockbroker_core::event::{Event, LostReason};
 use lockbroker_core::lock::{GrantId, LingerId, LockId, LockName, Owner as Label};
 use lockbroker_core::request::{LockRequest, Mode, Settings, StoreTraits, StreamEnd};
 use lockbroker_core::rules::Rule;
-use lockbroker_core::store::{Change, ItemState, LockStatus, Reply, Request, StoreError};
+use lockbroker_core::store::{Change, ItemState, LockStatus, Order, Reply, Request, StoreError};
 use lockbroker_core::{Broker as Core, Item as News, Output, Read, RequestId, StreamKey, Time};
 
 use crate::model::Model;
@@ -209,16 +209,16 @@ impl Model {
         act(&mut core, &mut outside);
         while let Some(output) = core.output() {
             match output {
-                Output::Ask { id, name, request } => {
+                Output::Order(Order::Ask(id, name, request)) => {
                     if let Some(reply) = self.ask_store(state, broker, id, &name, request) {
                         let mut outside = self.outside(now, &mut state.ids, &mut state.reached.marks);
                         core.answered(id, reply, &mut outside);
                     }
                 }
-                Output::GiveUp(id) => self.drop_request(state, broker, id),
+                Output::Order(Order::GiveUp(id)) => self.drop_request(state, broker, id),
                 Output::Readable(key) => self.read(state, &mut core, broker, (key, now), &mut after),
                 Output::Silent(_) => unreachable!("there are no Sessions"),
-                Output::Note { .. } | Output::Released { .. } | Output::Looked { .. } | Output::Drained => {}
+                Output::Order(Order::Note(..)) | Output::Released { .. } | Output::Looked { .. } | Output::Drained => {}
             }
         }
         for link in &mut state.links[broker] {

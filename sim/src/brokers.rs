@@ -170,11 +170,9 @@ impl World {
     fn carry_out(&mut self, broker: usize) {
         while let Some(output) = self.brokers[broker].core.as_mut().and_then(Broker::output) {
             match output {
-                Output::GiveUp(id) => self.order(broker, Order::GiveUp(id)),
+                Output::Order(order) => self.order(broker, order),
                 Output::Readable(stream) => self.readable(broker, stream),
                 Output::Silent(stream) => self.silent(broker, stream),
-                Output::Ask { id, name, request } => self.order(broker, Order::Ask(id, name, request)),
-                Output::Note { name, note } => self.order(broker, Order::Note(name, note)),
                 Output::Released { call, result } => self.answer_call(call, result.is_ok()),
                 Output::Looked { call, result } => self.answer_call(call, result.is_ok()),
                 Output::Drained => {

@@ -120,9 +120,7 @@ impl Engine {
                         shared.fall_silent();
                     }
                 }
-                Output::Ask { id, name, request } => state.orders.push(Order::Ask(id, name, request)),
-                Output::GiveUp(id) => state.orders.push(Order::GiveUp(id)),
-                Output::Note { name, note } => state.orders.push(Order::Note(name, note)),
+                Output::Order(order) => state.orders.push(order),
                 // Whoever called may have left.
                 Output::Released { call, result } => {
                     state.releases.remove(&call).map(|caller| caller.send(result));
