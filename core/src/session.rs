@@ -78,10 +78,12 @@ enum Phase {
 }
 
 /// The locks of a Session that are still to be looked at: from `next` on, round the end, so many.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Visits {
     next: LockRef,
     left: usize,
+    /// When the last of them was looked at. Of several Sessions the one whose turn was longest ago goes on first.
+    last: Time,
 }
 
 impl Session {
@@ -163,7 +165,7 @@ impl<E: Env> Cx<'_, E> {
             last_ref: SESSION,
             last_seq: 0,
             last_heartbeat: now,
-            visits: Visits::default(),
+            visits: Visits { next: SESSION, left: 0, last: now },
             phase: Phase::Listening,
             end: None,
         }));
@@ -175,11 +177,10 @@ impl<E: Env> Cx<'_, E> {
 
     /// Sets when a Session looks at itself.
     fn wake_session(&mut self, key: StreamKey) {
-        let now = self.now;
         let Some(stream) = self.core.streams.get(key) else { return };
         let Some(session) = stream.session() else { return };
-        // Later than now, so that others have their turn before.
-        let visit = (session.visits.left > 0).then(|| now + Duration::from_nanos(1));
+        // After all that was due before, and after the Sessions that have had no turn since.
+        let visit = (session.visits.left > 0).then(|| session.visits.last + Duration::from_nanos(1));
         let silent_at = session.last_heartbeat + lease(session.ttl);
         let due = match session.phase {
             Phase::Listening => [Some(silent_at), session.ledger.ack_at(session.ttl), visit],
@@ -273,7 +274,7 @@ impl<E: Env> Cx<'_, E> {
                 return;
             }
             if let Some(session) = self.core.streams.get_mut(key).and_then(Stream::session_mut) {
-                session.visits = Visits { next: lock_ref.wrapping_add(1), left: left - 1 };
+                session.visits = Visits { next: lock_ref.wrapping_add(1), left: left - 1, last: self.now };
             }
             if let Some(end) = end {
                 self.note_end(hold, end.into());
