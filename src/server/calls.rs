@@ -144,7 +144,7 @@ const FULL: &str = "this broker has as many calls open as it may: raise --max-st
 
 /// Ends `call` if `headers` carry a status.
 fn end_by(call: &mut Option<Call>, headers: &HeaderMap) {
-    if let Some(status) = headers.get("grpc-status") {
+    if let Some(status) = headers.get(tonic::Status::GRPC_STATUS) {
         end(call, Code::from_bytes(status.as_bytes()));
     }
 }

@@ -71,7 +71,7 @@ impl<F: Future<Output = Result<Response<Body>, Infallible>>> Future for ExplainF
 }
 
 fn explain(headers: &mut HeaderMap) {
-    let is_error = headers.get("grpc-status").is_some_and(|status| status != "0");
+    let is_error = headers.get(Status::GRPC_STATUS).is_some_and(|status| status != "0");
     if is_error && let Some(status) = Status::from_header_map(headers) {
         // Cannot fail: it writes what is ASCII.
         let _ = service::explained(status).add_header(headers);
