@@ -19,14 +19,35 @@ pub struct Choices {
 
 #[derive(Debug, Clone)]
 enum Source {
-    Seeded { state: u64, odd_in_1024: u64 },
+    Seeded {
+        state: u64,
+        odd_in_1024: u64,
+        /// The answer to the first question, if it is not left to chance.
+        first: Option<u64>,
+    },
     Recorded { answers: Vec<u64>, next: usize },
 }
 
 impl Choices {
     /// Draws from a seed. Of 1,024 picks `odd_in_1024` are odd.
     pub fn seeded(seed: u64, odd_in_1024: u64) -> Choices {
-        Choices { source: Source::Seeded { state: seed, odd_in_1024 }, asked: Vec::new() }
+        Choices { source: Source::Seeded { state: seed, odd_in_1024, first: None }, asked: Vec::new() }
+    }
+
+    /// Answers the first question so, and leaves the others to chance.
+    #[must_use]
+    pub fn beginning_with(mut self, answer: u64) -> Choices {
+        if let Source::Seeded { first, .. } = &mut self.source {
+            *first = Some(answer);
+        }
+        self
+    }
+
+    /// Lets so many of 1,024 picks be odd from now on.
+    pub fn pick_odd(&mut self, in_1024: u64) {
+        if let Source::Seeded { odd_in_1024, .. } = &mut self.source {
+            *odd_in_1024 = in_1024;
+        }
     }
 
     /// Answers as before. When the list is at its end, and where an answer is out of bounds, with 0.
@@ -37,7 +58,7 @@ impl Choices {
     /// Returns a number below `bound`, mostly 0.
     pub fn pick(&mut self, bound: u64) -> u64 {
         let odd = match &mut self.source {
-            Source::Seeded { state, odd_in_1024 } => draw(state) % 1024 < *odd_in_1024,
+            Source::Seeded { state, odd_in_1024, .. } => draw(state) % 1024 < *odd_in_1024,
             Source::Recorded { .. } => true,
         };
         let answer = match &mut self.source {
@@ -56,7 +77,10 @@ impl Choices {
     /// Returns a number below `bound`; all are as likely.
     pub fn spread(&mut self, bound: u64) -> u64 {
         let answer = match &mut self.source {
-            Source::Seeded { state, .. } => draw(state) % bound.max(1),
+            Source::Seeded { state, first, .. } => {
+                let drawn = draw(state) % bound.max(1);
+                first.take().unwrap_or(drawn)
+            }
             recorded => next(recorded),
         };
         self.note(bound, answer)

@@ -91,6 +91,7 @@ fn many(args: &[String], rule: Option<Rule>) -> ExitCode {
     }
     print!("{report}");
     println!("{} of {} marks reached; missing: {:?}", marks.reached(), Mark::ALL.len(), marks.missing());
+    println!("all: {marks:?}");
     let minutes = (shrink::cpu_seconds() - began) / 60.0;
     println!("{:.2} CPU minutes, {:.0} simulated hours a CPU minute", minutes, report.hours() / minutes);
     if failures > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }

@@ -29,9 +29,9 @@ pub enum Event {
     /// Their answers arrive at the broker.
     Said { broker: usize, exchange: u64 },
     /// Their connection breaks.
-    Broke { exchange: u64 },
+    Broke { broker: usize, exchange: u64 },
     /// The broker waits for their answers no longer.
-    GivenUp { exchange: u64 },
+    GivenUp { broker: usize, exchange: u64 },
     /// Items that have expired are looked for.
     Sweep,
     /// A wake-up hint arrives.
@@ -98,6 +98,8 @@ impl Event {
             | Event::Dialled { broker, .. }
             | Event::Compared { broker, .. }
             | Event::Said { broker, .. }
+            | Event::Broke { broker, .. }
+            | Event::GivenUp { broker, .. }
             | Event::Hint { broker, .. }
             | Event::Settled { broker, .. }
             | Event::Unread { broker, .. } => Some(*broker),

@@ -229,25 +229,25 @@ impl World {
         };
         self.exchanges.insert(number, exchange);
         // Whatever happens, the broker gives it up then.
-        self.plan_in(BOUND, Event::GivenUp { exchange: number });
+        self.plan_in(BOUND, Event::GivenUp { broker, exchange: number });
         let rate = if self.machines[shard].uncertain { 300_000 } else { 5_000 };
         let uncertain = self.options.has(Fault::Uncertain) && self.odd(rate);
         if self.is_cut(broker, shard) || uncertain {
             self.machines[shard].trouble = self.now;
-            return self.send_into_the_dark(number);
+            return self.send_into_the_dark(broker, number);
         }
         let after = self.hop(shard);
         self.plan_in(after, Event::Carry { exchange: number });
     }
 
     /// Loses commands, or their answer, or brings them late.
-    fn send_into_the_dark(&mut self, exchange: u64) {
+    fn send_into_the_dark(&mut self, broker: usize, exchange: u64) {
         if let Some(exchange) = self.exchanges.get_mut(&exchange) {
             exchange.answer_lost = true;
         }
         let carried = match self.among(5) {
             0 => None,
-            1 => return self.plan_in(HOP, Event::Broke { exchange }),
+            1 => return self.plan_in(HOP, Event::Broke { broker, exchange }),
             2 => Some(HOP),
             3 => Some(self.choices.spread(1_500) * MS),
             _ => Some(self.choices.spread(40_000) * MS),
@@ -343,15 +343,13 @@ impl World {
 
     /// Breaks the exchanges under way on connections of which `breaks` is true.
     pub fn break_links_where(&mut self, breaks: impl Fn(&Link) -> bool) {
-        let broken: Vec<u64> = self
-            .exchanges
-            .iter()
-            .filter(|(_, exchange)| !exchange.over && breaks(&self.links[exchange.link as usize]))
-            .map(|(number, _)| *number)
-            .collect();
-        for exchange in broken {
+        let under_way = self.exchanges.iter().filter(|(_, exchange)| !exchange.over);
+        let links = under_way.map(|(number, exchange)| (*number, self.links[exchange.link as usize]));
+        let broken: Vec<(u64, usize)> =
+            links.filter(|(_, link)| breaks(link)).map(|(number, link)| (number, link.broker)).collect();
+        for (exchange, broker) in broken {
             let delay = self.delay();
-            self.plan_in(delay, Event::Broke { exchange });
+            self.plan_in(delay, Event::Broke { broker, exchange });
         }
     }
 

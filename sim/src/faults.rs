@@ -4,7 +4,7 @@ use crate::client::{Client, Phase};
 use crate::event::{Event, Mend};
 use crate::net::{Down, Up};
 use crate::options::Fault;
-use crate::time::{MS, SEC};
+use crate::time::MS;
 use crate::world::World;
 
 impl World {
@@ -23,7 +23,7 @@ impl World {
         }
         let fault = self.options.faults[at - 1];
         // A shard that has lost its memory grants nothing for long, so that there is little left for other faults to hit.
-        if matches!(fault, Fault::Loss | Fault::Down) && self.among(8) != 7 {
+        if matches!(fault, Fault::Loss | Fault::Down) && self.among(8) < 8 - self.options.losses {
             return;
         }
         self.note("fault", [fault as u64, 0, 0]);
@@ -39,7 +39,8 @@ impl World {
     }
 
     fn span(&mut self) -> u64 {
-        let most = [SEC, 4 * SEC, 15 * SEC, 45 * SEC][self.among(4)];
+        let which = self.among(self.options.spans.len());
+        let most = self.options.spans[which];
         (1 + self.choices.spread(most / MS)) * MS
     }
 
@@ -89,7 +90,7 @@ impl World {
             Fault::Stop => {
                 self.stop_server(shard);
                 self.plan_in(span, Event::Mend { mend: Mend::Stop { shard } });
-                if self.among(3) == 2 {
+                if self.among(3) >= 3 - self.options.together {
                     // As where both are on one machine: the broker's connections live through it.
                     let (broker, later) = (self.among(self.options.brokers), self.choices.spread(40) * MS);
                     self.pause_broker(broker, span + later);
@@ -110,7 +111,10 @@ impl World {
             }
             _ => {
                 self.machines[shard].full = true;
-                self.machines[shard].server.set_full(true);
+                match self.among(4) {
+                    0 => self.machines[shard].server.set_full(true),
+                    _ => self.machines[shard].server.set_shared(true),
+                }
                 self.plan_in(span, Event::Mend { mend: Mend::Full { shard } });
             }
         }
@@ -221,6 +225,7 @@ impl World {
             Mend::Full { shard } => {
                 self.machines[shard].full = false;
                 self.machines[shard].server.set_full(false);
+                self.machines[shard].server.set_shared(false);
                 self.machines[shard].trouble = self.now;
             }
             Mend::Stop { shard } => self.resume_server(shard),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use lockbroker_core::request::{Settings, StoreTraits};
 
 use crate::choices::Choices;
+use crate::themes::Theme;
 use crate::time::{MS, SEC};
 
 /// A fault that a run can have.
@@ -33,7 +34,7 @@ pub enum Fault {
     Uncertain,
     /// A shard answers slowly for a while.
     Slow,
-    /// A shard has no memory for a while.
+    /// A shard has no memory for a while, or too little.
     Full,
     /// The connections of a broker to a shard break.
     Broken,
@@ -83,6 +84,14 @@ pub struct Options {
     pub faults: Vec<Fault>,
     /// The mean time between two faults.
     pub fault_every: u64,
+    /// Of eight losses of memory that are drawn so many happen.
+    pub losses: usize,
+    /// True if servers refuse some of what needs memory throughout.
+    pub scarce: bool,
+    /// The longest times that a fault may last, of which one is drawn for each.
+    pub spans: Vec<u64>,
+    /// Of three servers that are stopped so many stand still with a broker.
+    pub together: usize,
     /// For how long there are faults.
     pub length: u64,
     /// How often a client acts.
@@ -112,6 +121,13 @@ pub struct Options {
 impl Options {
     /// Draws them.
     pub fn draw(choices: &mut Choices) -> Options {
+        let theme = Theme::draw(choices);
+        let mut options = Options::mixture(choices);
+        theme.shape(&mut options, choices);
+        options
+    }
+
+    fn mixture(choices: &mut Choices) -> Options {
         let secs = Duration::from_secs;
         let max_ttl = secs([15, 6, 10, 20, 30][choices.spread(5) as usize]);
         let mut ttls = vec![secs(5)];
@@ -144,6 +160,10 @@ impl Options {
             traits: StoreTraits { is_shared: true, can_be_woken: choices.spread(3) > 0 },
             faults,
             fault_every: [1_000, 250, 4_000, 10_000][choices.spread(4) as usize] * MS,
+            losses: 1,
+            scarce: false,
+            spans: [1, 4, 15, 45].map(|seconds| seconds * SEC).to_vec(),
+            together: 1,
             length: (30 + choices.spread(120)) * SEC,
             tick: [200, 30, 1_000][choices.spread(3) as usize] * MS,
             hold: [5, 1, 15, 40][choices.spread(4) as usize] * SEC,

@@ -61,6 +61,7 @@ impl World {
         for shard in 0..self.options.shards {
             let ppm = if self.options.drift { [0, 100, -100][self.among(3)] } else { 0 };
             let clock = Clock::new((100 + shard as u64) * 1_000 * SEC + self.choices.spread(SEC), ppm);
+            let scarce = self.options.scarce;
             let server = Server::new(Settings::default(), clock.time(0), DATE, &mut self.choices);
             self.machines.push(Machine {
                 server,
@@ -71,7 +72,7 @@ impl World {
                 down: false,
                 uncertain: false,
                 slow: false,
-                full: false,
+                full: scarce,
                 waiting: Vec::new(),
                 trouble: 0,
             });
@@ -79,6 +80,7 @@ impl World {
             let stamp = Stamp { epoch: Epoch::from_random(self.ids), generation: Generation::FIRST };
             let opens = [protocol::open(stamp.epoch, DATE * 1_000_000), protocol::begin(stamp, self.fingerprint)];
             opens.iter().for_each(|command| drop(self.execute(shard, command)));
+            self.machines[shard].server.set_shared(scarce);
         }
     }
 
@@ -174,7 +176,6 @@ impl World {
             machine.process += 1;
             machine.began = DATE + self.now / SEC;
             machine.server.restart(Restart::Cold, now, DATE + self.now / SEC, &mut self.choices);
-            machine.server.set_full(machine.full);
             self.break_links(shard);
         }
         for name in 0..self.names.len() {

@@ -89,6 +89,8 @@ impl World {
     fn take_on_session(&mut self, conn: usize, message: Up) {
         let broker = self.conns[conn].broker;
         let Some(stream) = self.conns[conn].stream.filter(|_| !self.conns[conn].closing) else { return };
+        let begins = matches!(message, Up::Begin(..));
+        let before = self.made_to_hold(broker);
         let broken = self.turn(broker, |core, outside| match message {
             Up::Heartbeat(seq) => core.heartbeat(stream, seq, outside).is_err(),
             Up::End(lock_ref) => core.end_lock(stream, lock_ref, outside).is_err(),
@@ -101,11 +103,20 @@ impl World {
             },
             _ => false,
         });
+        if begins && self.conns[conn].closing && self.made_to_hold(broker) > before {
+            self.check.fail(format!("broker {broker} took a request of a Session that it has found silent"));
+        }
         // Whoever breaks the rules is not listened to any more, and may believe on.
         if broken == Some(true) {
             self.conns[conn].closing = true;
             self.turn(broker, |core, outside| core.end(stream, StreamEnd::Unresponsive, outside));
         }
+    }
+
+    /// Returns how much clients make a broker hold.
+    fn made_to_hold(&self, broker: usize) -> usize {
+        let counts = self.brokers[broker].core.as_ref().map(|core| core.counts());
+        counts.map_or(0, |counts| counts.locks + counts.waits)
     }
 
     fn new_stream(&mut self, conn: usize, is_session: bool) -> StreamKey {

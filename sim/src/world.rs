@@ -174,8 +174,8 @@ impl World {
             Event::Compared { broker, life, shard } => self.compared(broker, life, shard),
             Event::Carry { exchange } => self.carry_exchange(exchange),
             Event::Said { exchange, .. } => self.said(exchange),
-            Event::Broke { exchange } => self.broke(exchange, "the connection broke"),
-            Event::GivenUp { exchange } => self.broke(exchange, "no answer came in time"),
+            Event::Broke { exchange, .. } => self.broke(exchange, "the connection broke"),
+            Event::GivenUp { exchange, .. } => self.broke(exchange, "no answer came in time"),
             Event::Sweep => {
                 (0..self.names.len()).for_each(|name| self.expire_item(name));
                 self.plan_in(SEC, Event::Sweep);

@@ -231,7 +231,7 @@ impl Items {
 
     /// Carries out a `flush_all`.
     pub(super) fn flush(&mut self, second: u32, choices: &mut Choices) {
-        let spared: Vec<_> = self.may_be_spared(second).into_iter().filter(|_| choices.odd()).collect();
+        let spared: Vec<_> = self.may_be_spared(second).into_iter().filter(|_| choices.spread(2) == 1).collect();
         for key in &spared {
             self.table.entry(key.clone()).and_modify(|item| item.used = second);
         }

@@ -106,6 +106,11 @@ impl Server {
         self.settings.full = full;
     }
 
+    /// Refuses some of what needs memory from now on, or no more.
+    pub fn set_shared(&mut self, shared: bool) {
+        self.settings.shared = shared;
+    }
+
     /// Returns the number of an item that lives, without leaving a trace.
     pub fn peek(&mut self, key: &Key, now: Time, choices: &mut Choices) -> Option<u64> {
         self.clock.advance(now, choices);

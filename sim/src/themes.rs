@@ -1,0 +1,128 @@
+//! What a run is rich in. Half of all runs are a mixture of everything; the others lean to one side, so that what takes a
+//! coincidence comes about. The search for a rule that is left out leans to the side on which that rule rests.
+
+use std::time::Duration;
+
+use lockbroker_core::rules::Rule;
+
+use crate::choices::Choices;
+use crate::options::{Fault, Options};
+use crate::time::{MS, SEC};
+
+/// What a run is rich in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Theme {
+    /// Nothing in particular.
+    Mixed,
+    /// Many wait for few names, which are let go soon.
+    Hot,
+    /// The same, and servers answer late, and refuse some for want of memory.
+    Refusals,
+    /// The same, and answers of the servers are lost.
+    LostAnswers,
+    /// Locks are held for long on Sessions, and the servers are slow, or do not answer.
+    Renewals,
+    /// Servers stand still together with a broker.
+    Standstill,
+    /// Servers are flushed while locks are held and asked for.
+    Flushes,
+    /// Locks are moved, in vain too.
+    Moves,
+}
+
+impl Theme {
+    /// All of them.
+    pub const ALL: [Theme; 8] = [
+        Theme::Mixed,
+        Theme::Hot,
+        Theme::Refusals,
+        Theme::LostAnswers,
+        Theme::Renewals,
+        Theme::Standstill,
+        Theme::Flushes,
+        Theme::Moves,
+    ];
+
+    /// Draws one: mixed as often as not.
+    pub fn draw(choices: &mut Choices) -> Theme {
+        let drawn = choices.spread(2 * (Theme::ALL.len() as u64 - 1));
+        Theme::ALL.get(drawn as usize).copied().unwrap_or(Theme::Mixed)
+    }
+
+    /// Returns the theme in which it is soonest noticed that a rule is left out.
+    pub fn of(rule: Rule) -> Theme {
+        match rule {
+            Rule::CoverCounts | Rule::LostInTime | Rule::AckAtEnd => Theme::Renewals,
+            Rule::ClockLag | Rule::SilentTakesNothing => Theme::Standstill,
+            Rule::Witness => Theme::Flushes,
+            Rule::HandOverCleanedUp | Rule::CleanUp => Theme::LostAnswers,
+            Rule::GrantOnlyIfOpen => Theme::Refusals,
+            Rule::NewIdStays => Theme::Moves,
+            _ => Theme::Mixed,
+        }
+    }
+
+    /// Gives a run what this theme has more of.
+    pub fn shape(self, options: &mut Options, choices: &mut Choices) {
+        let keep = |options: &mut Options, faults: &[Fault]| options.faults = faults.to_vec();
+        match self {
+            Theme::Mixed => {}
+            Theme::Hot => heat(options, choices),
+            Theme::Refusals => {
+                heat(options, choices);
+                keep(options, &[]);
+                choices.pick_odd(150);
+                (options.scarce, options.dawdle, options.stall) = (true, 30_000, 0);
+                (options.names, options.clients, options.brokers) = (1, 8, 2);
+                (options.waits, options.hold, options.alone) = (5, 50 * MS, 0);
+                options.lingers = vec![Duration::ZERO];
+            }
+            Theme::LostAnswers => {
+                heat(options, choices);
+                keep(options, &[Fault::Uncertain, Fault::Broken]);
+                (options.dawdle, options.stall, options.fault_every) = (0, 0, 5 * SEC);
+            }
+            Theme::Renewals => {
+                keep(options, &[Fault::Uncertain, Fault::Slow, Fault::Full, Fault::Stop, Fault::Cut]);
+                (options.dawdle, options.stall, options.alone) = (0, 0, 0);
+                (options.tick, options.hold, options.fault_every) = (200 * MS, 40 * SEC, 4 * SEC);
+            }
+            Theme::Standstill => {
+                // What clients have sent meanwhile comes first when the broker goes on, and it asks the server at once.
+                keep(options, &[Fault::Stop]);
+                (options.together, options.spans, options.fault_every) = (3, vec![15 * SEC], 6 * SEC);
+                (options.clients, options.brokers, options.tick) = (8, 1, 30 * MS);
+                options.hold = 5 * SEC;
+            }
+            Theme::Flushes => {
+                heat(options, choices);
+                keep(options, &[Fault::Loss]);
+                (options.losses, options.names, options.hold) = (8, 3, 5 * SEC);
+                options.settings.max_ttl = Duration::from_secs(6);
+                options.fault_every = 5 * SEC;
+            }
+            Theme::Moves => {
+                keep(options, &[Fault::Cut]);
+                // A reattach is given up after 10 s, within the validity that the lock had before.
+                options.settings.max_ttl = Duration::from_secs(15);
+                options.ttls = vec![Duration::from_secs(15)];
+                (options.moves, options.brokers) = (true, 2);
+                (options.stall, options.dawdle) = ([0, 200][choices.spread(2) as usize], 0);
+                (options.clients, options.names) = (8, 5);
+                (options.tick, options.hold) = (100 * MS, 40 * SEC);
+                (options.waits, options.spans, options.fault_every) = (0, vec![15 * SEC], 8 * SEC);
+            }
+        }
+        options.ttls.retain(|ttl| *ttl <= options.settings.max_ttl);
+    }
+}
+
+/// Lets many wait for few names, which are let go soon.
+fn heat(options: &mut Options, choices: &mut Choices) {
+    options.names = 1 + choices.spread(2) as usize;
+    options.clients = 5 + choices.spread(4) as usize;
+    options.hold = [50, 300, 1_000][choices.spread(3) as usize] * MS;
+    options.tick = 30 * MS;
+    options.waits = 6 + choices.spread(4);
+    options.shards = 1;
+}
