@@ -21,6 +21,11 @@ impl World {
         if self.clients[client].is_paused() || !self.clients[client].alive {
             return;
         }
+        if self.clients[client].shipped.is_some() {
+            self.act_shipped(client);
+            let tick = self.options.tick;
+            return self.plan_in(tick, Event::Act { client });
+        }
         self.ask_for_probe(client);
         self.expire(client);
         self.beat(client);
@@ -161,7 +166,7 @@ impl World {
         }
     }
 
-    fn pick_lock(&mut self, client: usize, like: impl Fn(&Lock) -> bool) -> Option<u64> {
+    pub fn pick_lock(&mut self, client: usize, like: impl Fn(&Lock) -> bool) -> Option<u64> {
         let keys: Vec<u64> =
             self.clients[client].locks.iter().filter(|(_, lock)| like(lock)).map(|(key, _)| *key).collect();
         let at = self.among(keys.len());
@@ -274,20 +279,21 @@ impl World {
         self.make_call(client, lock.name, id, Some(lock.home), false);
     }
 
-    fn make_call(
+    pub fn make_call(
         &mut self,
         client: usize,
         name: usize,
         id: lockbroker_core::lock::LockId,
         home: Option<Place>,
         looks: bool,
-    ) {
+    ) -> u64 {
         let broker = self.among(self.options.brokers);
         self.next_call += 1;
         let call = self.next_call;
-        self.calls.insert(call, CallUnderWay { client, broker, name, id, home, looks });
+        self.calls.insert(call, CallUnderWay { client, broker, name, id, home, key: None, looks });
         let delay = self.delay();
         self.plan_in(delay, Event::Call { call });
+        call
     }
 
     fn look(&mut self, client: usize) {
@@ -357,6 +363,7 @@ impl World {
                 self.conns[place.conn].client_open = false;
                 self.send_up(place.conn, Up::Reset);
             }
+            Kind::Shipped => {}
             Kind::Session(session) => {
                 session.mute = true;
                 self.clients[client].trouble = self.now + 20 * SEC;

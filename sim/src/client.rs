@@ -7,6 +7,7 @@ use std::time::Duration;
 use lockbroker_core::event::LockRef;
 use lockbroker_core::lock::LockId;
 
+use crate::shipped::Shipped;
 use crate::time::Clock;
 
 /// A stream of a client's.
@@ -26,6 +27,8 @@ pub enum Kind {
     Alone { sent: u64 },
     /// A Session.
     Session(Box<Session>),
+    /// A Session of a shipped client, which knows of it what there is to know.
+    Shipped,
 }
 
 /// A Session, as its client has it. Times are of the client's clock.
@@ -82,7 +85,7 @@ pub struct Lock {
 }
 
 /// A client.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Client {
     pub clock: Clock,
     pub alive: bool,
@@ -95,6 +98,8 @@ pub struct Client {
     pub trouble: u64,
     /// The name that it has to have once, for one that asks when all faults are over.
     pub probes: Option<usize>,
+    /// The shipped client that it is, if it is no stub.
+    pub shipped: Option<Box<Shipped>>,
 }
 
 impl Client {
@@ -109,6 +114,7 @@ impl Client {
             next_key: 0,
             trouble: 0,
             probes: None,
+            shipped: None,
         }
     }
 
@@ -156,7 +162,7 @@ impl Link {
     pub fn session(&self) -> Option<&Session> {
         match &self.kind {
             Kind::Session(session) => Some(session),
-            Kind::Alone { .. } => None,
+            Kind::Alone { .. } | Kind::Shipped => None,
         }
     }
 
@@ -164,7 +170,7 @@ impl Link {
     pub fn session_mut(&mut self) -> Option<&mut Session> {
         match &mut self.kind {
             Kind::Session(session) => Some(session),
-            Kind::Alone { .. } => None,
+            Kind::Alone { .. } | Kind::Shipped => None,
         }
     }
 }

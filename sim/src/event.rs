@@ -54,6 +54,10 @@ pub enum Event {
     Called { call: u64, done: bool },
     /// A client acts.
     Act { client: usize },
+    /// A shipped client's core is to be called.
+    ClientDue { client: usize },
+    /// A shipped client has connected to a broker, or has not.
+    ClientDialled { client: usize, conn: usize },
     /// A client that stood still goes on.
     ClientResume { client: usize, pause: u32 },
     /// A fault is due.

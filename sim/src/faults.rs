@@ -196,7 +196,11 @@ impl World {
             }
         }
         let Client { clock, next_key, pause, .. } = self.clients[client];
-        let fresh = Client { next_key, pause: pause + 2 * (pause % 2), trouble: self.now, ..Client::new(clock) };
+        let shipped = match self.clients[client].shipped {
+            Some(_) => self.options.draw_shipped(clock.at(self.now), &mut self.choices),
+            None => None,
+        };
+        let fresh = Client { next_key, shipped, pause: pause + 2 * (pause % 2), trouble: self.now, ..Client::new(clock) };
         let was_paused = self.clients[client].is_paused();
         self.clients[client] = fresh;
         if was_paused {

@@ -24,6 +24,7 @@ mod options;
 mod report;
 pub mod scenario;
 mod servers;
+mod shipped;
 pub mod shrink;
 mod streams;
 mod themes;

@@ -24,6 +24,9 @@ impl World {
     }
 
     fn hear(&mut self, client: usize, conn: usize, message: Down) {
+        if self.clients[client].shipped.is_some() {
+            return self.client_hears(client, conn, message);
+        }
         match message {
             Down::Opened { ttl, expires } => {
                 let Some(session) = self.clients[client].links.get_mut(&conn).and_then(|link| link.session_mut())
@@ -68,7 +71,7 @@ impl World {
         match self.clients[client].links.get(&place.conn).map(|link| &link.kind) {
             Some(Kind::Alone { sent }) => sent + expires,
             Some(Kind::Session(session)) => session.covered_until,
-            None => 0,
+            Some(Kind::Shipped) | None => 0,
         }
     }
 
@@ -170,6 +173,7 @@ impl World {
         let Some(link) = self.clients[client].links.get_mut(&place.conn).filter(|link| link.open) else { return };
         match &link.kind {
             Kind::Session(session) if session.mute => {}
+            Kind::Shipped => {}
             Kind::Session(_) => self.send_up(place.conn, Up::End(place.lock_ref)),
             Kind::Alone { .. } => {
                 link.open = false;
@@ -191,6 +195,7 @@ impl World {
         for conn in conns {
             self.plan(self.now, Event::Down { conn });
         }
+        self.client_goes_on(client);
         self.plan(self.now, Event::Act { client });
     }
 
@@ -198,6 +203,9 @@ impl World {
     pub fn called(&mut self, call: u64, done: bool) {
         let Some(call) = self.calls.remove(&call) else { return };
         self.note("called", [call.client as u64, call.name as u64, done.into()]);
+        if let Some(key) = call.key {
+            return self.client_called(call.client, key, done);
+        }
         if let Some(home) = call.home {
             self.give_up_place(call.client, home);
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use lockbroker_core::request::{Settings, StoreTraits};
 
 use crate::choices::Choices;
+use crate::shipped::Shipped;
 use crate::themes::Theme;
 use crate::time::{MS, SEC};
 
@@ -114,6 +115,8 @@ pub struct Options {
     pub waits: u64,
     /// Of ten requests so many have a stream of their own.
     pub alone: u64,
+    /// Of ten clients so many are the shipped one.
+    pub shipped: u64,
     /// True if clocks differ.
     pub drift: bool,
 }
@@ -175,8 +178,18 @@ impl Options {
             moves: choices.spread(2) == 1,
             waits: choices.spread(11),
             alone: choices.spread(11),
+            shipped: choices.spread(11),
             drift: choices.spread(2) == 1,
         }
+    }
+
+    /// Draws if a client is the shipped one, by a clock that shows `now`.
+    pub fn draw_shipped(&self, now: u64, choices: &mut Choices) -> Option<Box<Shipped>> {
+        if choices.spread(10) >= self.shipped {
+            return None;
+        }
+        let ttl = self.ttls[choices.spread(self.ttls.len() as u64) as usize];
+        Some(Box::new(Shipped::new(self.brokers, ttl, now, choices)))
     }
 
     /// Returns true if a run has this fault.

@@ -16,6 +16,8 @@ pub struct Report {
     pub events: u64,
     pub asks: u64,
     pub grants: u64,
+    /// The grants of shipped clients.
+    pub shipped: u64,
     pub moves: u64,
     pub handed_over: u64,
     pub lost: u64,
@@ -43,6 +45,7 @@ impl Report {
         self.grants += other.grants;
         self.moves += other.moves;
         self.handed_over += other.handed_over;
+        self.shipped += other.shipped;
         self.lost += other.lost;
         self.ran_out += other.ran_out;
         self.quarantined += other.quarantined;
@@ -62,7 +65,8 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} seeds, {:.2} simulated hours, {} events", self.seeds, self.hours(), self.events)?;
         writeln!(f, "{} requests to shards, {} of them refused in quarantine", self.asks, self.quarantined)?;
-        writeln!(f, "{} grants, {} reattached, {} handed over", self.grants, self.moves, self.handed_over)?;
+        writeln!(f, "{} grants, {} of them to shipped clients, {} reattached", self.grants, self.shipped, self.moves)?;
+        writeln!(f, "{} handed over", self.handed_over)?;
         writeln!(f, "{} told lost, {} ran out", self.lost, self.ran_out)?;
         for (number, fault) in Fault::ALL.iter().enumerate() {
             let (all, hits) = (self.faults[number], self.hits[number]);

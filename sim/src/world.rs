@@ -65,6 +65,8 @@ pub struct CallUnderWay {
     pub id: lockbroker_core::lock::LockId,
     /// The place where the client ends the lock too, once the call is answered.
     pub home: Option<crate::client::Place>,
+    /// The lock of a shipped client that it releases.
+    pub key: Option<u64>,
     /// True if it looks only.
     pub looks: bool,
 }
@@ -87,7 +89,10 @@ impl World {
             Clock::new(at * 1_000 * SEC, ppm)
         };
         let brokers = (0..options.brokers).map(|b| Node::new(clock(1 + b as u64), options.shards)).collect();
-        let clients = (0..options.clients).map(|c| Client::new(clock(50 + c as u64))).collect();
+        let mut clients: Vec<Client> = (0..options.clients).map(|c| Client::new(clock(50 + c as u64))).collect();
+        for client in &mut clients {
+            client.shipped = options.draw_shipped(client.clock.at(0), &mut choices);
+        }
         let member = |shard| Member { address: format!("s{shard}:11211").into(), weight: 1 };
         let members: Vec<Member> = (0..options.shards).map(member).collect();
         let mut world = World {
@@ -190,6 +195,8 @@ impl World {
             Event::Call { call } => self.call(call),
             Event::Called { call, done } => self.called(call, done),
             Event::Act { client } => self.act(client),
+            Event::ClientDue { client } => self.client_due(client),
+            Event::ClientDialled { client, conn } => self.client_dialled(client, conn),
             Event::ClientResume { client, pause } => self.client_resume(client, pause),
             Event::Fault => self.fault(),
             Event::Mend { mend } => self.mend(mend),

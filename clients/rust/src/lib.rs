@@ -35,7 +35,9 @@ mod brokers;
 #[doc(hidden)]
 pub mod clock;
 mod connector;
-mod core;
+// Public for the simulator alone: no part of the interface.
+#[doc(hidden)]
+pub mod core;
 mod environment;
 mod error;
 mod error_reason;

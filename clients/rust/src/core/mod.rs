@@ -25,9 +25,9 @@ pub(crate) use dialer::share;
 use elsewhere::Elsewhere;
 use link::{At, Link, Links, Phase, Terms};
 use lock::{Lock, Next, State};
-pub use types::LostReason;
-pub(crate) use types::{
-    Code, Event, Failure, Input, Key, LinkId, LockSpec, Message, Output, Refusal, RefusalReason, Request, Wait,
+pub use types::{
+    Code, Event, Failure, Input, Key, LinkId, LockRef, LockSpec, LostReason, Message, Output, Refusal, RefusalReason,
+    Request, Wait, WaitLeft,
 };
 use validity::RunOut;
 
@@ -43,15 +43,15 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(50);
 const INTERNAL: i32 = 13;
 
 /// The source of randomness: numbers from 0 up to 1.
-pub(crate) type Chance = Box<dyn FnMut() -> f64 + Send>;
+pub type Chance = Box<dyn FnMut() -> f64 + Send>;
 
 /// The settings that the core is told once.
 #[derive(Debug, Clone)]
-pub(crate) struct Settings {
+pub struct Settings {
     /// The endpoints, as people name them; at least one.
-    pub(crate) endpoints: Vec<String>,
+    pub endpoints: Vec<String>,
     /// The longest time that an answer may take beyond a wait.
-    pub(crate) answer_timeout: Duration,
+    pub answer_timeout: Duration,
 }
 
 /// A call that waits, and until when.
@@ -65,18 +65,20 @@ struct Pending {
 
 /// A held lock, as its holder may believe in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Held {
-    pub(crate) lock_id: String,
-    pub(crate) ttl: Duration,
+pub struct Held {
+    /// The id of the grant.
+    pub lock_id: String,
+    /// The ttl as granted.
+    pub ttl: Duration,
     /// The end of its validity.
-    pub(crate) until: Moment,
+    pub until: Moment,
     /// Its stream has ended against the client's will. The broker may have taken that for the client's end, so `until`
     /// only bounds a reattach.
-    pub(crate) is_broken: bool,
+    pub is_broken: bool,
 }
 
 /// The state of a client's Session, on whatever streams it is.
-pub(crate) struct Core {
+pub struct Core {
     settings: Settings,
     chance: Chance,
     locks: BTreeMap<Key, Lock>,
@@ -94,7 +96,8 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    pub(crate) fn new(settings: Settings, chance: Chance, now: Moment) -> Core {
+    /// Makes one that has nothing. `now` is the moment of its first dial.
+    pub fn new(settings: Settings, chance: Chance, now: Moment) -> Core {
         let endpoints = settings.endpoints.len();
         Core {
             dialer: Dialer::new(endpoints, settings.answer_timeout, now),
@@ -113,7 +116,7 @@ impl Core {
 
     /// Takes what has happened by `now`, and returns what is to be done. What time has ended comes before the input: a
     /// message that is read too late revives nothing.
-    pub(crate) fn handle(&mut self, now: Moment, input: Input) -> Vec<Output> {
+    pub fn handle(&mut self, now: Moment, input: Input) -> Vec<Output> {
         let mut out = Vec::new();
         // But a broker whose message waited here for long is not silent.
         if let Input::Message { link, .. } = &input
@@ -142,7 +145,7 @@ impl Core {
     }
 
     /// Returns the moment at which to come back if nothing happens before.
-    pub(crate) fn due(&self) -> Option<Moment> {
+    pub fn due(&self) -> Option<Moment> {
         let links = self.links.all.iter().filter_map(Link::due);
         let checks = self.checks.first().map(|&(at, _)| at);
         links
@@ -154,7 +157,7 @@ impl Core {
     }
 
     /// Returns a lock that is held and not given up.
-    pub(crate) fn held(&self, key: Key) -> Option<Held> {
+    pub fn held(&self, key: Key) -> Option<Held> {
         let lock = self.locks.get(&key)?;
         let (State::Held(home) | State::Moving { home, .. }) = lock.state else { return None };
         let link = self.links.get(home.link)?;
@@ -163,17 +166,17 @@ impl Core {
     }
 
     /// Returns the number of the endpoint to try next.
-    pub(crate) fn next_endpoint(&self) -> usize {
+    pub fn next_endpoint(&self) -> usize {
         self.dialer.endpoint
     }
 
     /// Returns the number of the endpoint that a link leads to, or would lead to.
-    pub(crate) fn endpoint(&self, id: LinkId) -> Option<usize> {
+    pub fn endpoint(&self, id: LinkId) -> Option<usize> {
         self.links.get(id).map(|link| link.endpoint).or_else(|| self.dialer.endpoint_of(id))
     }
 
     /// Returns true while there are locks that only a call can release.
-    pub(crate) fn is_releasing_elsewhere(&self) -> bool {
+    pub fn is_releasing_elsewhere(&self) -> bool {
         !self.elsewhere.is_empty()
     }
 

@@ -5,15 +5,15 @@ use std::time::Duration;
 use crate::clock::Moment;
 
 /// The client's own number for one call and for its lock. It rises.
-pub(crate) type Key = u64;
+pub type Key = u64;
 /// Tells the streams of one client apart.
-pub(crate) type LinkId = u64;
+pub type LinkId = u64;
 /// A lock's handle on one stream.
-pub(crate) type LockRef = i64;
+pub type LockRef = i64;
 
 /// Something that has happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Input {
+pub enum Input {
     /// A call wants a lock.
     Acquire {
         /// A new key.
@@ -64,7 +64,7 @@ pub(crate) enum Input {
 
 /// Something to do. Outputs are carried out in their order.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Output {
+pub enum Output {
     /// Make a new connection; [`Input::Dialled`] answers.
     Dial {
         /// The link that it is for.
@@ -139,27 +139,27 @@ pub(crate) enum Output {
 
 /// A lock that is asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct LockSpec {
+pub struct LockSpec {
     /// The name.
-    pub(crate) name: String,
+    pub name: String,
     /// The linger; none for the broker's default.
-    pub(crate) linger: Option<Duration>,
+    pub linger: Option<Duration>,
     /// The label that others see; empty for none.
-    pub(crate) owner: String,
+    pub owner: String,
 }
 
 /// The way to wait for a lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Wait {
+pub struct Wait {
     /// The end of the wait; none to wait for as long as it takes.
-    pub(crate) until: Option<Moment>,
+    pub until: Option<Moment>,
     /// The least time between two of the broker's polls; none for the broker's choice.
-    pub(crate) poll_interval: Option<Duration>,
+    pub poll_interval: Option<Duration>,
 }
 
 /// A message to a broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Request {
+pub enum Request {
     /// Opens the Session; with the ttl of the settings.
     Open,
     /// The client lives.
@@ -187,16 +187,16 @@ pub(crate) enum Request {
 
 /// A wait, as a broker is told of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct WaitLeft {
+pub struct WaitLeft {
     /// The time that is left; none to wait for as long as it takes.
-    pub(crate) max_wait: Option<Duration>,
+    pub max_wait: Option<Duration>,
     /// As in [`Wait`].
-    pub(crate) poll_interval: Option<Duration>,
+    pub poll_interval: Option<Duration>,
 }
 
 /// A message from a broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Message {
+pub enum Message {
     /// The Session is open.
     Opened {
         /// The ttl as granted.
@@ -230,7 +230,7 @@ pub(crate) enum Message {
 
 /// Something that happened to a lock.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Event {
+pub enum Event {
     /// It is granted, or reattached.
     Acquired {
         /// The id of the grant.
@@ -250,16 +250,16 @@ pub(crate) enum Event {
 
 /// The reason for which a lock was not acquired, and who has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Refusal {
+pub struct Refusal {
     /// The reason.
-    pub(crate) reason: RefusalReason,
+    pub reason: RefusalReason,
     /// The label of the present holder; empty if it has none or it is not known.
-    pub(crate) owner: String,
+    pub owner: String,
 }
 
 /// The reason for which a lock was not acquired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum RefusalReason {
+pub enum RefusalReason {
     /// Somebody holds it.
     Held,
     /// It was released a short while ago, with a linger.
@@ -290,27 +290,27 @@ pub enum LostReason {
 
 /// A failure, as a broker or the way to it tells it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Failure {
+pub struct Failure {
     /// The kind, by which a program decides.
-    pub(crate) code: Code,
+    pub code: Code,
     /// The words, for people.
-    pub(crate) message: String,
+    pub message: String,
     /// The broker's reason, for programs; empty if it gave none.
-    pub(crate) reason: String,
+    pub reason: String,
     /// The time after which another try makes sense, if the broker said one.
-    pub(crate) retry_after: Option<Duration>,
+    pub retry_after: Option<Duration>,
 }
 
 impl Failure {
     /// Makes a failure that passes: nobody answers, or cannot at the moment.
-    pub(crate) fn unavailable(message: impl Into<String>) -> Failure {
+    pub fn unavailable(message: impl Into<String>) -> Failure {
         Failure { code: Code::Unavailable, message: message.into(), reason: String::new(), retry_after: None }
     }
 }
 
 /// The kind of a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Code {
+pub enum Code {
     /// gRPC's INVALID_ARGUMENT.
     InvalidArgument,
     /// gRPC's PERMISSION_DENIED.
