@@ -11,6 +11,8 @@ use crate::{Report, scenario, shrink};
 
 /// The seed with which runs begin that name none.
 const FIRST: u64 = 1;
+/// A mark that so many seeds have not reached is rare.
+const COMMON: u64 = 300;
 
 /// Runs what the arguments ask for.
 pub fn main() -> ExitCode {
@@ -83,7 +85,11 @@ fn many(args: &[String], rule: Option<Rule>) -> ExitCode {
         }
         let run = shrink::seeded(seed, rule, false);
         report.add(&run.report);
-        marks.add(&run.marks);
+        for mark in marks.add(&run.marks) {
+            if seed - first >= COMMON {
+                println!("seed {seed} is the first to reach {mark:?}");
+            }
+        }
         if let Some(violation) = run.violation {
             println!("seed {seed}: {violation}");
             failures += 1;
@@ -91,7 +97,6 @@ fn many(args: &[String], rule: Option<Rule>) -> ExitCode {
     }
     print!("{report}");
     println!("{} of {} marks reached; missing: {:?}", marks.reached(), Mark::ALL.len(), marks.missing());
-    println!("all: {marks:?}");
     let minutes = (shrink::cpu_seconds() - began) / 60.0;
     println!("{:.2} CPU minutes, {:.0} simulated hours a CPU minute", minutes, report.hours() / minutes);
     if failures > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }

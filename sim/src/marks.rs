@@ -14,11 +14,13 @@ impl Marks {
         *self.0.entry(mark).or_default() += 1;
     }
 
-    /// Adds another's.
-    pub fn add(&mut self, other: &Marks) {
+    /// Adds another's. Returns the branches that were not taken before.
+    pub fn add(&mut self, other: &Marks) -> Vec<Mark> {
+        let new = other.0.keys().filter(|mark| !self.0.contains_key(mark)).copied().collect();
         for (mark, count) in &other.0 {
             *self.0.entry(*mark).or_default() += count;
         }
+        new
     }
 
     /// Returns the branches that were not taken.
