@@ -163,8 +163,6 @@ pub enum Mark {
     GrantUncertain,
     /// An attempt was given up, for the wait was over or the client gone.
     AttemptAbandoned,
-    /// A hand-over crossed a grant, and is cleaned up.
-    HandOverCrossed,
     /// One that leaves takes a hand-over that was under way, to release it.
     LeaverTookHandOver,
     /// A place was told.
@@ -237,7 +235,6 @@ impl Mark {
         Mark::GrantTooLate,
         Mark::GrantUncertain,
         Mark::AttemptAbandoned,
-        Mark::HandOverCrossed,
         Mark::LeaverTookHandOver,
         Mark::PlaceTold,
         Mark::NoRoomForGrant,

@@ -52,6 +52,10 @@ pub enum Rule {
     ItemOutlivesLinger,
     /// A lock that was told lost is released when its validity is over, and not before (R6a).
     LostWaits,
+    /// The state of a shard that has none begins with an epoch of its own, so that no fence of an earlier one opens it.
+    FreshEpoch,
+    /// Nothing counts of a server whose clock was not seen to tick (R18a).
+    FirstTick,
 }
 
 impl Rule {
@@ -81,6 +85,8 @@ impl Rule {
         ("lost-is-final", Rule::LostIsFinal),
         ("item-outlives-linger", Rule::ItemOutlivesLinger),
         ("lost-waits", Rule::LostWaits),
+        ("fresh-epoch", Rule::FreshEpoch),
+        ("first-tick", Rule::FirstTick),
     ];
 
     /// Returns the rule that a test names so.

@@ -93,7 +93,11 @@ impl World {
                 if self.among(3) >= 3 - self.options.together {
                     // As where both are on one machine: the broker's connections live through it.
                     let (broker, later) = (self.among(self.options.brokers), self.choices.spread(40) * MS);
-                    self.pause_broker(broker, span + later);
+                    match self.among(4) {
+                        // The next one meets the server when that goes on.
+                        3 => self.kill(broker, true),
+                        _ => self.pause_broker(broker, span + later),
+                    }
                 }
             }
             Fault::Down => {

@@ -53,10 +53,9 @@ impl Theme {
     pub fn of(rule: Rule) -> Theme {
         match rule {
             Rule::CoverCounts | Rule::LostInTime | Rule::AckAtEnd => Theme::Renewals,
-            Rule::ClockLag | Rule::SilentTakesNothing => Theme::Standstill,
-            Rule::Witness => Theme::Flushes,
+            Rule::ClockLag | Rule::FirstTick | Rule::SilentTakesNothing => Theme::Standstill,
+            Rule::Witness | Rule::FreshEpoch => Theme::Flushes,
             Rule::HandOverCleanedUp | Rule::CleanUp => Theme::LostAnswers,
-            Rule::GrantOnlyIfOpen => Theme::Refusals,
             Rule::NewIdStays => Theme::Moves,
             _ => Theme::Mixed,
         }
@@ -92,7 +91,8 @@ impl Theme {
                 keep(options, &[Fault::Stop]);
                 (options.together, options.spans, options.fault_every) = (3, vec![15 * SEC], 6 * SEC);
                 (options.clients, options.brokers, options.tick) = (8, 1, 30 * MS);
-                options.hold = 5 * SEC;
+                // One that is shipped waits for a moment before it asks again.
+                (options.hold, options.shipped) = (5 * SEC, 0);
             }
             Theme::Flushes => {
                 heat(options, choices);

@@ -135,9 +135,9 @@ impl Waiting {
     /// Takes a grant that the store gave to its attempt.
     fn granted<E: Env>(mut self, me: HoldKey, grant: Grant, cx: &mut Cx<'_, E>) -> State {
         let (name, life) = (cx.hold(me).name.clone(), cx.fresh_item_ttl(me));
-        // Nobody hands us the lock that we have just been granted. What crossed it is seen to all the same.
+        // Nobody hands us the lock that we have just been granted: the item would have had both ids within one lease. Only a
+        // store that breaks its promise does that, and what it handed over is cleaned up.
         if let Some(handed) = self.handed.take() {
-            cx.env.mark(Mark::HandOverCrossed);
             cx.clean_up(me, handed.id, life);
             cx.let_go(&name, handed.id, cx.now);
         }

@@ -108,6 +108,11 @@ impl ServerClock {
         self.runs
     }
 
+    /// Says whether it has been seen to tick.
+    pub(crate) fn has_ticked(&self) -> bool {
+        self.reference.is_some()
+    }
+
     /// Says whether a tick should be looked for closely, which takes a second: the last one is too long ago.
     pub(crate) fn wants_a_tick(&self, now: Time) -> bool {
         self.seen_closely.is_none_or(|seen| now.since(seen) >= GOOD_FOR)

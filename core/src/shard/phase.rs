@@ -62,7 +62,7 @@ impl<E: Env> Turn<'_, E> {
                 return Some(self.closed());
             }
             (Link::Up { .. }, Phase::Open { .. } | Phase::Closed { .. })
-                if op.extends() && !self.shard.clock.runs() =>
+                if op.extends() && !self.clock_runs() =>
             {
                 let why = format!("memcached {shard} is being watched for a second: its clock may stand still");
                 (why, Some(EAGER_CHECK))
@@ -109,7 +109,7 @@ impl<E: Env> Turn<'_, E> {
         let start = first_token(self.env.wall_micros(), self.shard.highest_token);
         let probe = match (self.shard.state.phase(), start) {
             (Phase::Lost, _) if self.common.health.may_begin(self.shard.index) => {
-                let epoch = Epoch::from_random(self.env.random());
+                let epoch = Epoch::from_random(if self.env.breaks(Rule::FreshEpoch) { 0 } else { self.env.random() });
                 Probe::Begin(Stamp { epoch, generation: self.common.health.generation() })
             }
             (Phase::Closed { since, .. }, Some(start)) if self.now >= since + self.quarantine() => Probe::Open(start),
@@ -220,7 +220,13 @@ impl<E: Env> Turn<'_, E> {
 
     /// Takes note of what S has left to live. Returns true if the server's clock has come as far as it should (R18).
     fn clock_counts(&mut self, left: Option<Duration>, sent: Time) -> bool {
-        left.is_some_and(|left| self.shard.clock.counts(sent, self.now, left))
+        left.is_some_and(|left| self.shard.clock.counts(sent, self.now, left) || self.clock_runs())
+    }
+
+    /// Returns true if the server's clock has been seen to tick, and does not lag.
+    fn clock_runs(&self) -> bool {
+        let clock = &self.shard.clock;
+        clock.runs() || (!clock.has_ticked() && self.env.breaks(Rule::FirstTick))
     }
 
     /// Takes note of the witness of what was sent then. Returns true if S is the one that was read before (R13).
