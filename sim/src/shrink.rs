@@ -14,7 +14,9 @@ use crate::world::World;
 const ODD_IN_1024: u64 = 60;
 
 /// For how long choices are made plainer.
-const SHRINK_SECONDS: f64 = 40.0;
+const SHRINK_SECONDS: f64 = 12.0;
+/// So many choices at the beginning say what the run is like: how large it is, and which faults it has.
+const OPTIONS: usize = 60;
 
 /// What came of a run.
 #[derive(Debug, Clone)]
@@ -69,24 +71,31 @@ pub fn shrink(answers: Vec<u64>, rule: Option<Rule>) -> Vec<u64> {
         return best;
     }
     let until = cpu_seconds() + SHRINK_SECONDS;
+    // The plainer the run, the sooner each of the others is tried.
+    clear(&mut best, 1, OPTIONS, &|answers: &[u64]| cpu_seconds() < until && fails(answers));
     let mut span = best.len().next_power_of_two() / 2;
     while span > 0 && cpu_seconds() < until {
-        let mut at = 0;
-        while at < best.len() && cpu_seconds() < until {
-            let end = (at + span).min(best.len());
-            if best[at..end].iter().any(|answer| *answer != 0) {
-                let mut plainer = best.clone();
-                plainer[at..end].fill(0);
-                let plainer = trim(plainer);
-                if fails(&plainer) {
-                    best = plainer;
-                }
-            }
-            at = end;
-        }
+        clear(&mut best, span, usize::MAX, &|answers: &[u64]| cpu_seconds() < until && fails(answers));
         span /= 2;
     }
     best
+}
+
+/// Makes spans of choices 0, as far as `most`, where the run still fails.
+fn clear(best: &mut Vec<u64>, span: usize, most: usize, fails: &dyn Fn(&[u64]) -> bool) {
+    let mut at = 0;
+    while at < best.len().min(most) {
+        let end = (at + span).min(best.len());
+        if best[at..end].iter().any(|answer| *answer != 0) {
+            let mut plainer = best.clone();
+            plainer[at..end].fill(0);
+            let plainer = trim(plainer);
+            if fails(&plainer) {
+                *best = plainer;
+            }
+        }
+        at = end;
+    }
 }
 
 fn trim(mut answers: Vec<u64>) -> Vec<u64> {

@@ -4,15 +4,15 @@ use lockbroker_core::env::Mark;
 use lockbroker_sim::marks::Marks;
 use lockbroker_sim::shrink;
 
-/// Branches that take a coincidence which fixed seeds do not have to bring.
-const RARE: &[Mark] = &[Mark::HandOverCrossed, Mark::LeaverTookHandOver];
 /// The seeds that run with every change. More by night.
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 150;
+/// More of them, for branches that take a coincidence. Many runs name the first seed that reaches one.
+const RARE: &[u64] = &[449];
 
 #[test]
 fn a_seed_is_one_run_and_violates_nothing() {
     let mut marks = Marks::default();
-    for seed in 1..=SEEDS {
+    for seed in (1..=SEEDS).chain(RARE.iter().copied()) {
         let first = shrink::seeded(seed, None, false);
         assert_eq!(first.violation, None, "seed {seed}");
         marks.add(&first.marks);
@@ -27,24 +27,20 @@ fn a_seed_is_one_run_and_violates_nothing() {
 }
 
 fn assert_missing_none(marks: &Marks) {
-    let missing: Vec<Mark> = marks.missing().into_iter().filter(|mark| !RARE.contains(mark)).collect();
+    let missing: Vec<Mark> = marks.missing();
     assert!(missing.is_empty(), "no seed reached {missing:?}");
 }
 
 /// A debug build and a release come to the same.
 #[test]
 fn a_seed_is_the_same_run_in_every_build() {
-    assert_eq!(format!("{:016x}", shrink::seeded(7, None, false).hash), "1763e697ed3aa3d4");
+    assert_eq!(format!("{:016x}", shrink::seeded(7, None, false).hash), "8743083a03f6f0b9");
 }
 
 #[test]
-#[ignore = "takes a minute: scripts/night runs it"]
-fn many_seeds_reach_every_mark_and_violate_nothing() {
-    let mut marks = Marks::default();
+#[ignore = "takes minutes: scripts/night runs it"]
+fn many_seeds_violate_nothing() {
     for seed in 1..=1_500 {
-        let run = shrink::seeded(seed, None, false);
-        assert_eq!(run.violation, None, "seed {seed}");
-        marks.add(&run.marks);
+        assert_eq!(shrink::seeded(seed, None, false).violation, None, "seed {seed}");
     }
-    assert_missing_none(&marks);
 }
