@@ -25,7 +25,10 @@ enum Source {
         /// The answer to the first question, if it is not left to chance.
         first: Option<u64>,
     },
-    Recorded { answers: Vec<u64>, next: usize },
+    Recorded {
+        answers: Vec<u64>,
+        next: usize,
+    },
 }
 
 impl Choices {

@@ -204,7 +204,8 @@ impl World {
             Some(_) => self.options.draw_shipped(clock.at(self.now), &mut self.choices),
             None => None,
         };
-        let fresh = Client { next_key, shipped, pause: pause + 2 * (pause % 2), trouble: self.now, ..Client::new(clock) };
+        let fresh =
+            Client { next_key, shipped, pause: pause + 2 * (pause % 2), trouble: self.now, ..Client::new(clock) };
         let was_paused = self.clients[client].is_paused();
         self.clients[client] = fresh;
         if was_paused {

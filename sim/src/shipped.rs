@@ -49,7 +49,14 @@ impl Shipped {
         let chance = Box::new(move || own.spread(1 << 16) as f64 / f64::from(1 << 16));
         let core = Core::new(settings, chance, Moment::from_nanos(now));
         let ttl = crate::time::nanos(ttl);
-        Shipped { core, ttl, conns: BTreeMap::new(), due: None, dialled: Vec::new(), heard: Place { conn: 0, lock_ref: 0 } }
+        Shipped {
+            core,
+            ttl,
+            conns: BTreeMap::new(),
+            due: None,
+            dialled: Vec::new(),
+            heard: Place { conn: 0, lock_ref: 0 },
+        }
     }
 
     fn link_of(&self, conn: usize) -> Option<LinkId> {
@@ -234,7 +241,9 @@ impl World {
 
     /// Brings a shipped client what has arrived for it.
     pub fn client_hears(&mut self, client: usize, conn: usize, message: Down) {
-        let Some(link) = self.clients[client].shipped.as_ref().and_then(|shipped| shipped.link_of(conn)) else { return };
+        let Some(link) = self.clients[client].shipped.as_ref().and_then(|shipped| shipped.link_of(conn)) else {
+            return;
+        };
         let message = match message {
             Down::Opened { ttl, expires } => {
                 let span = Duration::from_nanos;

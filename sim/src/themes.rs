@@ -52,8 +52,8 @@ impl Theme {
     /// Returns the theme in which it is soonest noticed that a rule is left out.
     pub fn of(rule: Rule) -> Theme {
         match rule {
-            Rule::CoverCounts | Rule::LostInTime | Rule::AckAtEnd => Theme::Renewals,
-            Rule::ClockLag | Rule::FirstTick | Rule::SilentTakesNothing => Theme::Standstill,
+            Rule::CoverCounts | Rule::LostInTime => Theme::Renewals,
+            Rule::AnswerInTime | Rule::ClockLag | Rule::FirstTick | Rule::SilentTakesNothing => Theme::Standstill,
             Rule::Witness | Rule::FreshEpoch => Theme::Flushes,
             Rule::HandOverCleanedUp | Rule::CleanUp => Theme::LostAnswers,
             Rule::NewIdStays => Theme::Moves,

@@ -61,9 +61,7 @@ impl<E: Env> Turn<'_, E> {
             (Link::Up { .. }, Phase::Closed { .. }) if op.grants() && !self.env.breaks(Rule::GrantOnlyIfOpen) => {
                 return Some(self.closed());
             }
-            (Link::Up { .. }, Phase::Open { .. } | Phase::Closed { .. })
-                if op.extends() && !self.clock_runs() =>
-            {
+            (Link::Up { .. }, Phase::Open { .. } | Phase::Closed { .. }) if op.extends() && !self.clock_runs() => {
                 let why = format!("memcached {shard} is being watched for a second: its clock may stand still");
                 (why, Some(EAGER_CHECK))
             }

@@ -46,7 +46,10 @@ fn every_rule_left_out_is_noticed() {
         let mut found: Vec<f64> = (0..SEARCHES).filter_map(|search| search_for(*rule, search)).collect();
         found.sort_by(f64::total_cmp);
         println!("{name}: noticed in {} of {SEARCHES} searches, after {found:.1?} CPU seconds", found.len());
-        assert!(2 * found.len() as u64 > SEARCHES, "{name} is left out, and it takes more than {BOUND} s to notice that");
+        assert!(
+            2 * found.len() as u64 > SEARCHES,
+            "{name} is left out, and it takes more than {BOUND} s to notice that"
+        );
     }
 }
 
