@@ -105,9 +105,8 @@ fn trim(mut answers: Vec<u64>) -> Vec<u64> {
     answers
 }
 
-/// Returns the seconds for which this process has run on a CPU.
+/// Returns the seconds for which this thread has run on a CPU.
 pub fn cpu_seconds() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/schedstat").unwrap_or_default();
-    let nanos: f64 = stat.split_whitespace().next().and_then(|nanos| nanos.parse().ok()).unwrap_or(0.0);
-    nanos / 1e9
+    let ran = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    ran.tv_sec as f64 + ran.tv_nsec as f64 / 1e9
 }

@@ -61,7 +61,8 @@ impl Theme {
         }
     }
 
-    /// Gives a run what this theme has more of.
+    /// Gives a run what this theme has more of. The shipped client is left out where it is too careful: it waits for a moment
+    /// before it asks again, and takes a notice off what it believes.
     pub fn shape(self, options: &mut Options, choices: &mut Choices) {
         let keep = |options: &mut Options, faults: &[Fault]| options.faults = faults.to_vec();
         match self {
@@ -78,6 +79,7 @@ impl Theme {
             }
             Theme::LostAnswers => {
                 heat(options, choices);
+                options.shipped = 0;
                 keep(options, &[Fault::Uncertain, Fault::Broken]);
                 (options.dawdle, options.stall, options.fault_every) = (0, 0, 5 * SEC);
             }
@@ -85,13 +87,13 @@ impl Theme {
                 keep(options, &[Fault::Uncertain, Fault::Slow, Fault::Full, Fault::Stop, Fault::Cut]);
                 (options.dawdle, options.stall, options.alone) = (0, 0, 0);
                 (options.tick, options.hold, options.fault_every) = (200 * MS, 40 * SEC, 4 * SEC);
+                options.shipped = 0;
             }
             Theme::Standstill => {
                 // What clients have sent meanwhile comes first when the broker goes on, and it asks the server at once.
                 keep(options, &[Fault::Stop]);
                 (options.together, options.spans, options.fault_every) = (3, vec![15 * SEC], 6 * SEC);
                 (options.clients, options.brokers, options.tick) = (8, 1, 30 * MS);
-                // One that is shipped waits for a moment before it asks again.
                 (options.hold, options.shipped) = (5 * SEC, 0);
             }
             Theme::Flushes => {
@@ -99,7 +101,7 @@ impl Theme {
                 keep(options, &[Fault::Loss]);
                 (options.losses, options.names, options.hold) = (8, 3, 5 * SEC);
                 options.settings.max_ttl = Duration::from_secs(6);
-                options.fault_every = 5 * SEC;
+                (options.fault_every, options.shipped) = (5 * SEC, 0);
             }
             Theme::Moves => {
                 keep(options, &[Fault::Cut]);
@@ -111,6 +113,7 @@ impl Theme {
                 (options.clients, options.names) = (8, 5);
                 (options.tick, options.hold) = (100 * MS, 40 * SEC);
                 (options.waits, options.spans, options.fault_every) = (0, vec![15 * SEC], 8 * SEC);
+                options.shipped = 0;
             }
         }
         options.ttls.retain(|ttl| *ttl <= options.settings.max_ttl);
