@@ -11,11 +11,12 @@ use lockbroker_core::event::{Event, LostReason};
 use lockbroker_core::lock::{GrantId, LingerId, LockId, LockName, Owner as Label};
 use lockbroker_core::request::{LockRequest, Mode, Settings, StoreTraits, StreamEnd};
 use lockbroker_core::rules::Rule;
-use lockbroker_core::store::{Change, ItemState, LockStatus, Order, Reply, Request, StoreError};
+use lockbroker_core::shard::machine::Op as Shipped;
+use lockbroker_core::store::{Change, ItemState, Order, Reply, Request, StoreError};
 use lockbroker_core::{Broker as Core, Item as News, Output, Read, RequestId, StreamKey, Time};
 
 use crate::model::Model;
-use crate::rules::{MARGIN, Rules};
+use crate::rules::Rules;
 use crate::state::{Id, LINGER, Link, Node, Op, Owner, State, Token};
 
 /// The length of a tick: the margin of a lease.
@@ -30,6 +31,16 @@ pub const PAUSE: Duration = Duration::from_millis(1);
 /// Returns so many ticks.
 pub(crate) fn ticks(number: u8) -> Duration {
     TICK * number.into()
+}
+
+/// Returns the ticks of a T: a second of it is for rounding.
+pub(crate) fn ticks_of(seconds: u32) -> u8 {
+    ((seconds - 1) / TICK.as_secs() as u32) as u8
+}
+
+/// Returns the T of so many ticks.
+pub(crate) fn seconds(ticks: u8) -> u32 {
+    u32::from(ticks) * TICK.as_secs() as u32 + 1
 }
 
 /// Returns the number of whole ticks that are left until then.
@@ -53,7 +64,7 @@ pub(crate) fn linger_id(id: Id) -> LingerId {
     LingerId::from_random((id & !LINGER).into())
 }
 
-fn of_item(state: ItemState) -> Id {
+pub(crate) fn of_item(state: ItemState) -> Id {
     match state {
         ItemState::Held(id) => of_grant(id),
         ItemState::Lingering(id) => of_linger(id),
@@ -330,59 +341,15 @@ impl Model {
         request: Request,
     ) -> Option<Reply> {
         let shared = *name == self.names[1];
-        let op = match request {
-            Request::Grant { id, ttl } => Op::Grant { id: of_grant(id), ttl: self.life(ttl) },
-            Request::HandOver { from, to, ttl } => {
-                Op::HandOver { from: of_grant(from), to: of_grant(to), ttl: self.life(ttl) }
-            }
-            Request::Renew { state, ttl, .. } => Op::Renew { id: of_item(state), ttl: self.life(ttl) },
-            Request::Replace { from, to, ttl } => {
-                Op::Reattach { from: of_grant(from), to: of_grant(to), ttl: self.life(ttl) }
-            }
-            Request::Linger { from, to, ttl, certain } => {
-                Op::Linger { from: of_grant(from), to: of_linger(to), ttl: self.life(ttl), certain }
-            }
-            Request::Remove { state } => Op::Remove { id: of_item(state) },
-            Request::Look => return Some(Reply::Status(self.look(state, broker, shared))),
-            Request::Stands(id) => {
-                let status = self.look(state, broker, shared);
-                let held = ItemState::Held(id);
-                let stands = status.map(|status| matches!(status, LockStatus::Taken { state, .. } if state == held));
-                return Some(Reply::Stands(stands));
-            }
-            Request::Watch { .. } => unreachable!("nobody is woken"),
-        };
+        let op = Op::packed(&Shipped::of(request, false));
+        if matches!(op, Op::Look | Op::Stands { .. }) {
+            return Some(self.look(state, broker, op, shared));
+        }
         if !id.is_of_errand() && !self.may_send(state, broker, op) {
-            return Some(failed(op, StoreError::unavailable("", None)));
+            return Some(op.shipped().failed(StoreError::unavailable("", None)));
         }
         self.send(state, Owner::Core(broker as u8, id), op, shared);
         None
-    }
-
-    /// Returns the T of an item in ticks: a second of it is for rounding.
-    fn life(&self, ttl: u32) -> u8 {
-        let ticks = (u64::from(ttl) - 1) / TICK.as_secs();
-        ticks as u8 - if self.rules.margin { 0 } else { MARGIN }
-    }
-
-    /// Looks at an item, which takes no time.
-    fn look(&self, state: &State, broker: usize, shared: bool) -> Result<LockStatus, StoreError> {
-        let known = &state.brokers[broker];
-        let memcached = &state.memcached;
-        let item = if shared { memcached.permit } else { memcached.item };
-        let unavailable = Err(StoreError::unavailable("", None));
-        match item {
-            _ if memcached.stopped || known.phase.epoch().is_none() => unavailable,
-            Some(item) => {
-                let state = match item.id & LINGER {
-                    0 => ItemState::Held(grant_id(item.id)),
-                    _ => ItemState::Lingering(linger_id(item.id)),
-                };
-                Ok(LockStatus::Taken { state, owner: Label::default(), expires_in: TICK })
-            }
-            None if known.phase.is_open() || !self.rules.closed_is_unsettled => Ok(LockStatus::Free),
-            None => unavailable,
-        }
     }
 
     /// Lets a request go whose answer nobody waits for any more. It may still be carried out.
@@ -390,15 +357,10 @@ impl Model {
         let owner = Owner::Core(broker as u8, id);
         let Some(index) = state.flights.iter().position(|flight| flight.owner == owner) else { return };
         let flight = state.flights.remove(index);
-        if !self.has_landed(&flight) {
+        if !flight.landed {
             state.flights.push(crate::canon::stray(flight.op, flight.shared));
         }
     }
-}
-
-/// Returns the answer that what was asked was not done, or nobody knows.
-pub(crate) fn failed(op: Op, error: StoreError) -> Reply {
-    if op.grants() { Reply::Granted(Err(error)) } else { Reply::Changed(Err(error)) }
 }
 
 /// Returns the answer to a change.

@@ -8,10 +8,13 @@ use std::time::Duration;
 
 use lockbroker_core::lock::{GrantId, LingerId};
 use lockbroker_core::normal::Normal;
+use lockbroker_core::shard::machine::Normal as NormalMemory;
+use lockbroker_core::shard::state_item::Epoch as ShippedEpoch;
 use lockbroker_core::{RequestId, Time};
 
-use crate::broker::{NOW, PAUSE, SOON, TICK, grant_id, linger_id, of_grant, of_linger};
-use crate::state::{Epoch, Flight, Id, LINGER, Node, Op, Owner, Phase, Stage, State, Verdict};
+use crate::broker::{NOW, PAUSE, SOON, TICK, grant_id, linger_id, of_grant, of_linger, ticks};
+use crate::model::Model;
+use crate::state::{Epoch, Flight, Id, LINGER, MOST_COMMANDS, Node, Op, Owner, State, Word, epoch_of, of_epoch};
 
 /// Epochs from here on keep their number: those that a broker uses again and again where the rules let it.
 pub const FIXED_EPOCHS: Epoch = 200;
@@ -19,12 +22,12 @@ pub const FIXED_EPOCHS: Epoch = 200;
 /// Calls `visit` with the ids of a batch.
 fn ids_of(op: &mut Op, visit: &mut impl FnMut(&mut Id)) {
     match op {
-        Op::Grant { id, .. } | Op::Renew { id, .. } | Op::Reassert { id, .. } | Op::Remove { id } => visit(id),
-        Op::HandOver { from, to, .. } | Op::Reattach { from, to, .. } | Op::Linger { from, to, .. } => {
+        Op::Grant { id, .. } | Op::Reassert { id, .. } | Op::Remove { id } | Op::Stands { id } => visit(id),
+        Op::HandOver { from, to, .. } | Op::Replace { from, to, .. } => {
             visit(from);
             visit(to);
         }
-        Op::Look | Op::Begin(_) | Op::Open(..) => {}
+        Op::Look | Op::Probe | Op::Begin(_) | Op::Open(..) => {}
     }
 }
 
@@ -79,10 +82,7 @@ impl Normal for Names {
     }
 
     fn since(&mut self, time: &mut Time, span: Duration) {
-        let ago = NOW.since(*time) + self.passes;
-        let most = span.as_nanos().div_ceil(TICK.as_nanos());
-        let ticks = (ago.as_nanos().div_ceil(TICK.as_nanos())).min(most);
-        *time = NOW - TICK * ticks as u32;
+        since(time, span, self.passes);
     }
 
     fn until(&mut self, time: &mut Time) {
@@ -128,70 +128,116 @@ impl Normal for Names {
     }
 }
 
-impl State {
+/// Moves a moment at which something began into the past, in whole ticks, up to where that makes no difference.
+fn since(time: &mut Time, span: Duration, passes: Duration) {
+    let ago = NOW.since(*time) + passes;
+    let most = span.as_nanos().div_ceil(TICK.as_nanos());
+    let ticks = (ago.as_nanos().div_ceil(TICK.as_nanos())).min(most);
+    *time = NOW - TICK * ticks as u32;
+}
+
+/// New names for epochs, in the order in which they are met.
+struct Epochs {
+    names: [Epoch; 256],
+    last: Epoch,
+    may_show: [bool; 256],
+    passes: Duration,
+    /// True if tokens are followed.
+    tokens: bool,
+}
+
+impl Epochs {
+    fn rename(&mut self, epoch: &mut Epoch) {
+        if *epoch == 0 || *epoch >= FIXED_EPOCHS {
+            return;
+        }
+        let new = &mut self.names[*epoch as usize];
+        if *new == 0 {
+            self.last += 1;
+            *new = self.last;
+        }
+        *epoch = *new;
+    }
+}
+
+impl NormalMemory for Epochs {
+    fn since(&mut self, time: &mut Time, span: Duration) {
+        since(time, span, self.passes);
+    }
+
+    fn epoch(&mut self, epoch: &mut ShippedEpoch) {
+        let mut name = of_epoch(*epoch);
+        self.rename(&mut name);
+        *epoch = epoch_of(name);
+    }
+
+    fn may_show(&self, epoch: ShippedEpoch) -> bool {
+        self.may_show[of_epoch(epoch) as usize]
+    }
+
+    fn token(&mut self, token: &mut u64) {
+        *token *= u64::from(self.tokens);
+    }
+}
+
+impl Flight {
+    /// Returns the epoch that S has shown it.
+    fn shown(&mut self) -> Option<&mut Epoch> {
+        let last = usize::from(self.count).checked_sub(1)?;
+        match &mut self.said[last] {
+            Word::Done(epoch) => Some(epoch),
+            _ => None,
+        }
+    }
+
     fn visit_epochs(&mut self, mut visit: impl FnMut(&mut Epoch)) {
-        if let Some(epoch) = &mut self.memcached.epoch {
+        visit(&mut self.epoch);
+        self.shown().into_iter().for_each(&mut visit);
+        if let Op::Begin(epoch) | Op::Open(epoch, _) = &mut self.op {
             visit(epoch);
         }
-        for broker in &mut self.brokers {
-            match &mut broker.phase {
-                Phase::Found(epoch) | Phase::Closed(epoch, _) | Phase::Open(epoch) => visit(epoch),
-                Phase::Unread | Phase::Lost => {}
-            }
+    }
+}
+
+impl State {
+    /// Returns the epochs that anybody knows, or may come to know.
+    fn epochs(&self) -> impl Iterator<Item = Epoch> {
+        let mut epochs: Vec<Epoch> = self.memcached.epoch.into_iter().collect();
+        epochs.extend(self.brokers.iter().filter_map(|broker| broker.memory.epoch()).map(of_epoch));
+        for mut flight in self.flights.iter().copied() {
+            flight.visit_epochs(|epoch| epochs.push(*epoch));
         }
-        for flight in &mut self.flights {
-            visit(&mut flight.epoch);
-            if let Some(epoch) = &mut flight.witness {
-                visit(epoch);
-            }
-            if let Op::Begin(epoch) | Op::Open(epoch, _) = &mut flight.op {
-                visit(epoch);
-            }
-        }
+        epochs.into_iter()
     }
 
     /// Returns an epoch that nobody has.
     pub fn fresh_epoch(&self) -> Epoch {
-        let mut highest = 0;
-        // A state is small, and this runs only where an epoch is drawn.
-        self.clone().visit_epochs(|epoch| {
-            if *epoch < FIXED_EPOCHS {
-                highest = highest.max(*epoch);
-            }
-        });
-        highest + 1
+        self.epochs().filter(|epoch| *epoch < FIXED_EPOCHS).max().unwrap_or(0) + 1
     }
 
-    /// Returns the one state that stands for all that differ from this one in names only.
-    pub(crate) fn canonical(self) -> State {
-        self.canonical_after(Duration::ZERO)
-    }
-
-    /// Does the same when so much time has passed for the cores.
-    pub(crate) fn canonical_after(mut self, passes: Duration) -> State {
-        self.reached = Default::default();
+    /// Returns the epochs that S may show, now or later, or an answer that is under way.
+    fn may_show(&mut self) -> [bool; 256] {
+        let mut may_show = [false; 256];
+        may_show[FIXED_EPOCHS as usize..].fill(true);
+        self.memcached.epoch.into_iter().for_each(|epoch| may_show[epoch as usize] = true);
         for flight in &mut self.flights {
-            if flight.owner == Owner::Nobody {
-                *flight = stray(flight.op, flight.shared);
+            if let Op::Begin(epoch) = flight.op {
+                may_show[epoch as usize] = true;
             }
+            flight.shown().into_iter().for_each(|epoch| may_show[*epoch as usize] = true);
         }
-        self.forget_fences();
-        self.rename_ids(passes);
-        let mut epochs = [0; FIXED_EPOCHS as usize];
-        let mut last = 0;
-        self.visit_epochs(|epoch| {
-            if *epoch < FIXED_EPOCHS {
-                rename(epoch, &mut epochs, &mut last);
-            }
-        });
-        for fence in &mut self.memcached.fences {
-            if fence.epoch < FIXED_EPOCHS {
-                fence.epoch = epochs[fence.epoch as usize];
-            }
-        }
+        may_show
+    }
+
+    /// Brings what brokers know of the memory into its normal form.
+    fn rename_epochs(&mut self, passes: Duration, (max_ttl, tokens): (Duration, bool)) {
+        let may_show = self.may_show();
+        let mut epochs = Epochs { names: [0; 256], last: 0, may_show, passes, tokens };
+        self.memcached.epoch.iter_mut().for_each(|epoch| epochs.rename(epoch));
+        self.brokers.iter_mut().for_each(|broker| broker.memory.normalise(&mut epochs, max_ttl));
+        self.flights.iter_mut().for_each(|flight| flight.visit_epochs(|epoch| epochs.rename(epoch)));
+        self.memcached.fences.iter_mut().for_each(|fence| epochs.rename(&mut fence.epoch));
         self.memcached.fences.sort_unstable();
-        self.flights.sort_unstable();
-        self
     }
 
     fn rename_ids(&mut self, passes: Duration) {
@@ -238,7 +284,7 @@ impl State {
         // The fences of an epoch that nobody knows of are never asked for again.
         if self.memcached.fences.len() > 1 {
             let mut known = [false; 256];
-            self.visit_epochs(|epoch| known[*epoch as usize] = true);
+            self.epochs().for_each(|epoch| known[epoch as usize] = true);
             self.memcached.fences.retain(|fence| known[fence.epoch as usize] || fence.epoch >= FIXED_EPOCHS);
         }
     }
@@ -255,9 +301,8 @@ fn request_of(flight: &mut Flight, broker: usize) -> Option<&mut RequestId> {
 fn created(op: Op) -> Option<Id> {
     match op {
         Op::Grant { id, .. } | Op::Reassert { id, .. } => Some(id),
-        Op::HandOver { to, .. } | Op::Reattach { to, .. } | Op::Linger { to, .. } => Some(to),
-        // A reattach may still be under way to the id that this one keeps alive.
-        Op::Renew { id, .. } => Some(id),
+        // Where a renewal keeps an id alive, a reattach to that may still be under way.
+        Op::HandOver { to, .. } | Op::Replace { to, .. } => Some(to),
         _ => None,
     }
 }
@@ -268,26 +313,40 @@ pub(crate) fn stray(op: Op, shared: bool) -> Flight {
         owner: Owner::Nobody,
         op,
         shared,
-        stage: Stage::Command,
+        count: 0,
+        carried_out: 0,
+        landed: op == Op::Probe,
         age: 0,
         epoch: 0,
         stale: false,
-        lag: 0,
-        verdict: Verdict::Missing,
-        token: None,
-        witness: None,
+        open: false,
+        token: 0,
+        said: [Word::None; MOST_COMMANDS],
         cuts_linger: false,
     }
 }
 
-fn rename(name: &mut u8, names: &mut [u8], last: &mut u8) {
-    if *name == 0 {
-        return;
+impl Model {
+    /// Returns the one state that stands for all that differ from this one in names only.
+    pub(crate) fn canonical(&self, state: State) -> State {
+        self.canonical_after(state, Duration::ZERO)
     }
-    let new = &mut names[*name as usize];
-    if *new == 0 {
-        *last += 1;
-        *new = *last;
+
+    /// Does the same when so much time has passed for the cores.
+    pub(crate) fn canonical_after(&self, mut state: State, passes: Duration) -> State {
+        state.reached = Default::default();
+        for flight in &mut state.flights {
+            if flight.owner == Owner::Nobody {
+                *flight = stray(flight.op, flight.shared);
+            } else if flight.stale {
+                // Whatever it has been told counts for nothing.
+                (flight.open, flight.token, flight.said) = (false, 0, [Word::None; MOST_COMMANDS]);
+            }
+        }
+        state.forget_fences();
+        state.rename_ids(passes);
+        state.rename_epochs(passes, (ticks(self.bounds.max_ttl()), self.bounds.tokens.is_some()));
+        state.flights.sort_unstable();
+        state
     }
-    *name = *new;
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::memcached::Loss;
 use crate::model::Action;
 use crate::rules::Bounds;
-use crate::state::{LINGER, Op, Reached, Stage, State, Verdict};
+use crate::state::{LINGER, Op, Reached, State};
 
 /// A fault, as a bit.
 pub const FAULTS: [&str; 8] =
@@ -81,15 +81,15 @@ fn bit(name: &str) -> u64 {
 pub(crate) fn send(op: Op) -> u64 {
     match op {
         Op::Grant { .. } => bit("send grant"),
-        Op::Renew { id, .. } if id & LINGER > 0 => bit("renew linger"),
-        Op::Renew { .. } => bit("send renewal"),
+        Op::Replace { from, .. } if from & LINGER > 0 => bit("renew linger"),
+        Op::Replace { from, to, .. } if from == to => bit("send renewal"),
+        Op::Replace { to, .. } if to & LINGER > 0 => bit("send linger"),
+        Op::Replace { .. } => bit("send reattach"),
         Op::Reassert { .. } => bit("send re-assertion"),
         Op::HandOver { .. } => bit("send hand-over"),
-        Op::Reattach { .. } => bit("send reattach"),
-        Op::Linger { .. } => bit("send linger"),
         Op::Remove { id } if id & LINGER > 0 => bit("end linger"),
         Op::Remove { .. } => bit("send release"),
-        Op::Look | Op::Begin(_) | Op::Open(..) => 0,
+        Op::Look | Op::Stands { .. } | Op::Probe | Op::Begin(_) | Op::Open(..) => 0,
     }
 }
 
@@ -117,24 +117,23 @@ fn step(before: &State, action: Action) -> &'static str {
         Action::Command { .. } => "command",
         Action::Cut { .. } => "batch cut by a loss",
         Action::Answer { flight, op } => {
-            let flight = &before.flights[flight as usize];
-            let done = flight.verdict == Verdict::Done && flight.stage == Stage::Arrival;
+            let done = before.flights[flight as usize].is_done();
             match (op, done) {
                 (Op::Grant { .. }, true) => "grant: done",
                 (Op::Grant { .. }, false) => "grant: refused",
-                (Op::Renew { .. }, true) => "renewal: done",
-                (Op::Renew { .. }, false) => "renewal: refused",
+                (Op::Replace { from, to, .. }, true) if from == to => "renewal: done",
+                (Op::Replace { from, to, .. }, false) if from == to => "renewal: refused",
+                (Op::Replace { to, .. }, true) if to & LINGER > 0 => "linger: done",
+                (Op::Replace { to, .. }, false) if to & LINGER > 0 => "linger: refused",
+                (Op::Replace { .. }, true) => "reattach: done",
+                (Op::Replace { .. }, false) => "reattach: refused",
                 (Op::Reassert { .. }, true) => "re-assertion: done",
                 (Op::Reassert { .. }, false) => "re-assertion: refused",
                 (Op::HandOver { .. }, true) => "hand-over: done",
                 (Op::HandOver { .. }, false) => "hand-over: refused",
-                (Op::Reattach { .. }, true) => "reattach: done",
-                (Op::Reattach { .. }, false) => "reattach: refused",
-                (Op::Linger { .. }, true) => "linger: done",
-                (Op::Linger { .. }, false) => "linger: refused",
                 (Op::Remove { .. }, true) => "release: done",
                 (Op::Remove { .. }, false) => "release: refused",
-                (Op::Look | Op::Begin(_) | Op::Open(..), _) => "command",
+                (Op::Look | Op::Stands { .. } | Op::Probe | Op::Begin(_) | Op::Open(..), _) => "command",
             }
         }
         Action::Lose(Loss::Whole) => "loss: whole",

@@ -1,8 +1,17 @@
 //! Memcached: its commands, one at a time, its clock, and the ways in which it forgets.
 
+use std::time::Duration;
+
+use lockbroker_core::command::{Cas, Command, InPlace, Key, Left, Reply, Shown, Ttl, Value};
+use lockbroker_core::lock::FencingToken;
+use lockbroker_core::shard::state_item::{Epoch, Stamp};
+use lockbroker_core::store::ItemState;
+
+use crate::broker::{TICK, grant_id, linger_id, of_item, ticks_of};
 use crate::model::Model;
 use crate::rules::MARGIN;
-use crate::state::{Epoch, Fence, Flight, Id, Item, Op, Owner, Stage, State, Token, Verdict};
+use crate::shard::stamp;
+use crate::state::{Fence, Flight, Id, Item, LINGER, Op, Owner, State, Token, Word, of_epoch};
 
 /// A loss of memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -21,58 +30,110 @@ pub enum Loss {
 /// Stops from here on are all the same: no item lives for longer.
 const LONG: u8 = 6;
 
-impl Model {
-    /// Returns the commands of a batch in their order, and its answer.
-    fn order(&self, op: Op) -> &'static [Stage] {
-        match (op.grants(), op.extends()) {
-            (true, _) if self.bounds.shared => {
-                &[Stage::Clock, Stage::Command, Stage::Look, Stage::Fence, Stage::Witness, Stage::Arrival]
-            }
-            (true, _) => match (self.rules.fence_after_lock, self.rules.witness_last) {
-                (true, true) => &[Stage::Clock, Stage::Command, Stage::Fence, Stage::Witness, Stage::Arrival],
-                (true, false) => &[Stage::Clock, Stage::Witness, Stage::Command, Stage::Fence, Stage::Arrival],
-                (false, _) => &[Stage::Clock, Stage::Fence, Stage::Command, Stage::Witness, Stage::Arrival],
-            },
-            (false, true) if !self.rules.witness_last => {
-                &[Stage::Clock, Stage::Witness, Stage::Command, Stage::Arrival]
-            }
-            (false, true) => &[Stage::Clock, Stage::Command, Stage::Witness, Stage::Arrival],
-            // A look has no command of its own.
-            (false, false) if op == Op::Look => &[Stage::Clock, Stage::Fence, Stage::Witness, Stage::Arrival],
-            (false, false) => &[Stage::Command, Stage::Witness, Stage::Arrival],
+/// The topology of all brokers.
+pub(crate) const FINGERPRINT: u64 = 7;
+/// What S has left to live by a clock that does not lag.
+const LEFT: u32 = 300_000_000;
+
+/// Returns a token as the shipped core has it.
+pub(crate) fn token(token: Token) -> FencingToken {
+    FencingToken::new(u64::from(token) + 1).expect("tokens are few")
+}
+
+/// Returns the ticks by which a clock lags that shows this.
+pub(crate) fn lag(left: Duration) -> u8 {
+    ((left.as_secs() - u64::from(LEFT)) / TICK.as_secs()) as u8
+}
+
+/// Returns an answer as the shipped core has it.
+pub(crate) fn reply(command: &Command, word: Word) -> Reply {
+    let shows = match word {
+        Word::None => unreachable!("all commands were carried out"),
+        Word::Exists => return Reply::Exists,
+        Word::Missing => return Reply::Missing,
+        Word::Done(shows) => shows,
+    };
+    let (Command::Get { want, .. } | Command::Arithmetic { want, .. }) = command else {
+        return Reply::Done(Shown::default());
+    };
+    let left = |ticks: u8| Some(Left::Seconds(LEFT + u32::from(ticks) * TICK.as_secs() as u32));
+    let mut shown = Shown::default();
+    match command.key() {
+        Key::State if want.left => shown.left = left(shows),
+        Key::State => {
+            shown.cas = want.cas.then_some(Cas(stamp(shows).cas()));
+            shown.value = want.value.then(|| Value::Number(stamp(shows).value(FINGERPRINT)));
+        }
+        Key::Fence(_) => shown.value = want.value.then(|| Value::Number(token(shows).get())),
+        _ => {
+            let carried = if let Command::Arithmetic { new_cas, .. } = command { *new_cas } else { None };
+            shown.cas = want.cas.then(|| carried.unwrap_or(Cas(number(shows))));
+            shown.left = if want.left { left(0) } else { None };
         }
     }
+    Reply::Done(shown)
+}
 
-    pub(crate) fn first_stage(&self, op: Op) -> Stage {
-        self.order(op)[0]
+/// Returns the number that the item of an id carries.
+fn number(id: Id) -> u64 {
+    if id & LINGER == 0 { grant_id(id).get() } else { linger_id(id).get() }
+}
+
+fn id_of(Cas(number): Cas) -> Id {
+    ItemState::of_number(number).map_or(0, of_item)
+}
+
+/// The part that a command plays in its batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Part {
+    Clock,
+    /// Changes the lock's item, or creates S or F.
+    Change,
+    /// Looks at an item.
+    Look,
+    Fence,
+    Witness,
+}
+
+fn part(command: &Command) -> Part {
+    match command {
+        Command::Get { key: Key::State, want, .. } if want.left => Part::Clock,
+        Command::Get { key: Key::State, .. } => Part::Witness,
+        Command::Get { key: Key::Fence(_), .. } => Part::Fence,
+        Command::Get { .. } => Part::Look,
+        Command::Arithmetic { key: Key::Fence(_), create: None, .. } => Part::Fence,
+        _ => Part::Change,
     }
+}
 
-    fn after(&self, op: Op, stage: Stage) -> Stage {
-        let order = self.order(op);
-        let at = order.iter().position(|other| *other == stage).expect("a stage of this batch");
-        order[at + 1]
-    }
-
-    /// Returns true if the command that changes something has been carried out, or there is none.
-    pub(crate) fn has_landed(&self, flight: &Flight) -> bool {
-        let order = self.order(flight.op);
-        let at = |stage| order.iter().position(|other| *other == stage);
-        at(Stage::Command).is_none_or(|command| at(flight.stage) > Some(command))
+impl Model {
+    /// Returns the order in which the commands of a batch are carried out: the one in which they were sent, unless a rule is
+    /// left out.
+    fn order(&self, op: Op, commands: &[Command]) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..commands.len()).collect();
+        if !self.in_order() && op.extends() {
+            order.sort_by_key(|at| match part(&commands[*at]) {
+                Part::Witness if !self.rules.witness_last => (Part::Clock, 1),
+                Part::Fence if !self.rules.fence_after_lock => (Part::Clock, 1),
+                part => (part, 0),
+            });
+        }
+        order
     }
 
     /// Returns true if others' commands may come between the last command of a batch and this one. Fences and witness
     /// touch other items than the locks' commands do. So the order of these makes a difference only where memory is
     /// lost in between, and `cut` sees to that. Tokens are the exception, since two batches may draw from the same
     /// fences.
-    fn comes_apart(&self, next: Stage, op: Op) -> bool {
+    fn comes_apart(&self, next: Part, op: Op) -> bool {
         match next {
-            Stage::Clock | Stage::Arrival => true,
-            Stage::Command => self.bounds.apart || self.bounds.stops > 0 || !self.in_order(),
+            Part::Clock => true,
+            Part::Change => self.bounds.apart || self.bounds.stops > 0 || !self.in_order(),
             // Between its creation and these, the item in the way may come, and the shard be opened.
-            Stage::Look => true,
-            Stage::Fence if self.bounds.shared => op.grants(),
-            Stage::Fence => self.bounds.apart || op.grants() && self.bounds.tokens.is_some(),
-            Stage::Witness => self.bounds.apart,
+            Part::Look => true,
+            Part::Fence if self.bounds.shared => op.grants(),
+            Part::Fence => self.bounds.apart || op.grants() && self.bounds.tokens.is_some(),
+            Part::Witness => self.bounds.apart,
         }
     }
 
@@ -82,18 +143,43 @@ impl Model {
 
     /// Carries out the next command of the batch, and those after it that nothing comes between.
     pub(crate) fn advance(&self, state: &mut State, index: usize) {
+        let mut flight = state.flights[index];
+        let mut commands = self.commands(&flight);
+        if flight.owner == Owner::Nobody {
+            state.flights.remove(index);
+            commands.retain(|command| part(command) == Part::Change);
+            for command in &commands {
+                self.execute(state, &flight, command);
+            }
+            return;
+        }
+        let order = self.order(flight.op, &commands);
         loop {
-            let mut flight = state.flights[index];
-            self.carry_out(state, &mut flight);
-            if flight.owner == Owner::Nobody {
-                state.flights.remove(index);
+            self.carry_out_of(state, &mut flight, &commands, &order);
+            let next = order.get(flight.carried_out as usize);
+            if next.is_none_or(|next| self.comes_apart(part(&commands[*next]), flight.op)) {
+                state.flights[index] = flight;
                 return;
             }
-            flight.stage = self.after(flight.op, flight.stage);
-            state.flights[index] = flight;
-            if self.comes_apart(flight.stage, flight.op) {
-                return;
-            }
+        }
+    }
+
+    /// Carries out the next command of a batch.
+    pub(crate) fn carry_out(&self, state: &mut State, flight: &mut Flight) {
+        let commands = self.commands(flight);
+        let order = self.order(flight.op, &commands);
+        self.carry_out_of(state, flight, &commands, &order);
+    }
+
+    fn carry_out_of(&self, state: &mut State, flight: &mut Flight, commands: &[Command], order: &[usize]) {
+        let at = order[flight.carried_out as usize];
+        let command = &commands[at];
+        flight.said[at] = self.execute(state, flight, command);
+        flight.carried_out += 1;
+        if part(command) == Part::Change {
+            flight.landed = true;
+            let cut = state.ghost.linger.iter().any(|left| *left > 0);
+            flight.cuts_linger = flight.op.grants() && flight.is_done() && cut;
         }
     }
 
@@ -101,7 +187,7 @@ impl Model {
     pub(crate) fn may_cut(&self, state: &State, flight: &Flight) -> bool {
         state.left.losses > 0
             && !self.bounds.apart
-            && flight.stage != Stage::Arrival
+            && !flight.is_answer()
             && flight.owner != Owner::Nobody
             && !Model::is_clean_up(flight)
     }
@@ -110,126 +196,115 @@ impl Model {
     pub(crate) fn cut(&self, state: &mut State, index: usize) {
         let mut flight = state.flights[index];
         self.carry_out(state, &mut flight);
-        flight.stage = self.after(flight.op, flight.stage);
         state.flights[index] = flight;
         state.ghost.cutting = true;
     }
 
-    fn carry_out(&self, state: &mut State, flight: &mut Flight) {
-        match flight.stage {
-            Stage::Clock => {
-                flight.lag = state.memcached.lag;
-                self.read_state(state);
+    /// Carries out one command.
+    fn execute(&self, state: &mut State, flight: &Flight, command: &Command) -> Word {
+        match (command.key(), command) {
+            (Key::State, Command::Get { want, .. }) if !want.left && self.is_fence_the_witness(state, flight) => {
+                Word::Done(flight.epoch)
             }
-            Stage::Command => {
-                flight.verdict = self.command(state, flight.op, flight.shared);
-                let cut = state.ghost.linger.iter().any(|left| *left > 0);
-                flight.cuts_linger = flight.op.grants() && flight.verdict == Verdict::Done && cut;
+            (Key::State, Command::Get { bump, want, .. }) => {
+                let memcached = &mut state.memcached;
+                let Some(epoch) = memcached.epoch else { return Word::Missing };
+                // What is read without `u` counts as used in this tick.
+                let uses = *bump || !self.rules.witness_unread;
+                memcached.epoch_fresh |= uses && self.bounds.losses.flush;
+                Word::Done(if want.left { memcached.lag } else { epoch })
             }
-            Stage::Look if state.memcached.slot(!flight.shared).is_some() => flight.verdict = Verdict::Exists,
-            Stage::Look => {}
-            Stage::Fence if flight.op == Op::Look => {
-                flight.verdict = match state.fence(flight.epoch) {
-                    Some(_) => Verdict::Done,
-                    None => Verdict::Missing,
-                };
+            (Key::State, Command::Arithmetic { create: Some(_), new_cas: Some(Cas(cas)), .. }) => {
+                let memcached = &mut state.memcached;
+                if memcached.epoch.is_some() {
+                    return Word::Exists;
+                }
+                memcached.epoch = Stamp::of_cas(*cas).map(|stamp| of_epoch(stamp.epoch));
+                memcached.epoch_fresh = self.bounds.losses.flush;
+                Word::Done(0)
             }
-            Stage::Fence => flight.token = self.draw(state, flight.epoch),
-            Stage::Witness if self.rules.witness_unwritten => {
-                flight.witness = state.memcached.epoch;
-                self.read_state(state);
-            }
-            Stage::Witness => {
-                // F<e> stands in for S wherever the epoch is known; who knows none still has to read S.
-                let known = flight.epoch != 0 && flight.op.grants();
-                flight.witness = match state.fence(flight.epoch) {
-                    Some(_) if known => Some(flight.epoch),
-                    _ => state.memcached.epoch,
-                };
-            }
-            Stage::Arrival => unreachable!("an answer is no command"),
+            (Key::Fence(epoch), command) => self.execute_on_fences(state, epoch - Epoch::FIRST, command),
+            (Key::Lock(name), command) => self.execute_on_lock(state, flight.op, *name == self.names[1], command),
+            (Key::Owner(_), Command::Get { .. }) => Word::Missing,
+            _ => unreachable!("brokers do not send {command:?}"),
         }
     }
 
-    /// Reads S: without `u`, memcached takes it for used in this tick.
-    fn read_state(&self, state: &mut State) {
-        let memcached = &mut state.memcached;
-        memcached.epoch_fresh |= !self.rules.witness_unread && self.bounds.losses.flush && memcached.epoch.is_some();
+    /// Returns true if F<e> stands in for S, with a rule left out, where the epoch is known. Who knows none still has to read S.
+    fn is_fence_the_witness(&self, state: &State, flight: &Flight) -> bool {
+        !self.rules.witness_unwritten && flight.op.grants() && state.fence(flight.epoch).is_some()
     }
 
-    /// Raises the fencing tokens of an epoch, if they are there.
-    fn draw(&self, state: &mut State, epoch: Epoch) -> Option<Token> {
-        let fresh = self.bounds.losses.flush;
+    fn execute_on_fences(&self, state: &mut State, epoch: u64, command: &Command) -> Word {
+        let (epoch, flushed) = (epoch as u8, self.bounds.losses.flush);
         let followed = self.bounds.tokens.is_some();
-        let fence = state.memcached.fences.iter_mut().find(|fence| fence.epoch == epoch)?;
-        fence.fresh = fresh;
-        if !followed {
-            return Some(0);
-        }
-        fence.token += 1;
-        state.ghost.drawn.push((fence.token, 0));
-        Some(fence.token)
-    }
-
-    /// Carries out one command on the lock's item, or on S or F.
-    fn command(&self, state: &mut State, op: Op, shared: bool) -> Verdict {
-        let rules = &self.rules;
-        match op {
-            Op::Grant { id, ttl } | Op::Reassert { id, ttl } => self.create(state, id, ttl, shared),
-            Op::Renew { id, ttl } => self.change(state, (id, id), ttl, rules.renewal_compares, shared),
-            Op::HandOver { from, to, ttl } => self.change(state, (from, to), ttl, rules.hand_over_compares, shared),
-            Op::Reattach { from, to, ttl } | Op::Linger { from, to, ttl, .. } => {
-                self.change(state, (from, to), ttl, true, shared)
+        let fence = state.memcached.fences.iter_mut().find(|fence| fence.epoch == epoch);
+        match (command, fence) {
+            (Command::Arithmetic { create: Some(_), .. }, Some(_)) => Word::Exists,
+            (Command::Arithmetic { create: Some(create), .. }, None) => {
+                let fence = Fence { epoch, token: (create.initial - 1) as Token, fresh: flushed };
+                state.memcached.fences.push(fence);
+                Word::Done(0)
             }
-            Op::Remove { id } => match *state.memcached.slot(shared) {
-                None => Verdict::Missing,
-                Some(item) if item.id != id && rules.release_compares => Verdict::Exists,
-                Some(_) => {
-                    *state.memcached.slot(shared) = None;
-                    Verdict::Done
-                }
-            },
-            Op::Begin(epoch) => match state.memcached.epoch {
-                Some(_) => Verdict::Exists,
-                None => {
-                    state.memcached.epoch = Some(epoch);
-                    state.memcached.epoch_fresh = self.bounds.losses.flush;
-                    Verdict::Done
-                }
-            },
-            Op::Open(epoch, token) => match state.fence(epoch) {
-                Some(_) => Verdict::Exists,
-                None => {
-                    let fresh = self.bounds.losses.flush;
-                    state.memcached.fences.push(Fence { epoch, token, fresh });
-                    Verdict::Done
-                }
-            },
-            Op::Look => unreachable!("a look has no command of its own"),
-        }
-    }
-
-    fn create(&self, state: &mut State, id: Id, ttl: u8, shared: bool) -> Verdict {
-        if state.memcached.slot(shared).is_some() {
-            return Verdict::Exists;
-        }
-        *state.memcached.slot(shared) = Some(self.item(state, id, ttl));
-        Verdict::Done
-    }
-
-    fn change(&self, state: &mut State, (from, to): (Id, Id), ttl: u8, compares: bool, shared: bool) -> Verdict {
-        match *state.memcached.slot(shared) {
-            None => Verdict::Missing,
-            Some(item) if item.id != from && compares => Verdict::Exists,
-            Some(_) => {
-                *state.memcached.slot(shared) = Some(self.item(state, to, ttl));
-                Verdict::Done
+            (_, None) => Word::Missing,
+            (Command::Get { bump, .. }, Some(fence)) => {
+                fence.fresh |= *bump && flushed;
+                Word::Done(fence.token)
             }
+            (Command::Arithmetic { delta, .. }, Some(fence)) => {
+                fence.fresh = flushed;
+                if followed {
+                    fence.token += *delta as Token;
+                    state.ghost.drawn.push((fence.token, 0));
+                }
+                Word::Done(fence.token)
+            }
+            (command, Some(_)) => unreachable!("brokers do not send {command:?}"),
         }
     }
 
-    fn item(&self, state: &State, id: Id, ttl: u8) -> Item {
-        Item { id, left: ttl, stored_late: state.memcached.lag > 0, fresh: self.bounds.losses.flush }
+    fn execute_on_lock(&self, state: &mut State, op: Op, shared: bool, command: &Command) -> Word {
+        let compares = match op {
+            Op::Replace { from, to, .. } => from != to || self.rules.renewal_compares,
+            Op::HandOver { .. } => self.rules.hand_over_compares,
+            Op::Remove { .. } => self.rules.release_compares,
+            _ => true,
+        };
+        let is_other = |item: Item, compare: &Option<Cas>| compares && compare.is_some_and(|cas| id_of(cas) != item.id);
+        let stored_late = state.memcached.lag > 0;
+        let fresh = self.bounds.losses.flush;
+        let slot = state.memcached.slot(shared);
+        match (command, *slot) {
+            // The look of a grant at the item that it must not stand beside.
+            (Command::Get { .. }, Some(_)) if op.grants() => Word::Exists,
+            (Command::Get { .. }, Some(item)) => Word::Done(item.id),
+            (Command::Arithmetic { create: Some(create), new_cas: Some(cas), .. }, None) => {
+                *slot = Some(Item { id: id_of(*cas), left: self.life(create.ttl), stored_late, fresh });
+                Word::Done(0)
+            }
+            (Command::Arithmetic { compare, .. }, Some(item)) if is_other(item, compare) => Word::Exists,
+            (Command::Arithmetic { new_cas: Some(cas), .. }, Some(item)) => {
+                *slot = Some(Item { id: id_of(*cas), fresh, ..item });
+                Word::Done(0)
+            }
+            (_, None) => Word::Missing,
+            (Command::Delete { compare, .. }, Some(item)) if is_other(item, compare) => Word::Exists,
+            (Command::Delete { in_place: Some(InPlace { ttl: Some(ttl), new_cas: Some(cas) }), .. }, Some(_)) => {
+                *slot = Some(Item { id: id_of(*cas), left: self.life(*ttl), stored_late, fresh });
+                Word::Done(0)
+            }
+            (Command::Delete { in_place: None, .. }, Some(_)) => {
+                *slot = None;
+                Word::Done(0)
+            }
+            (command, Some(_)) => unreachable!("brokers do not send {command:?}"),
+        }
+    }
+
+    /// Returns the T of an item in ticks.
+    fn life(&self, ttl: Ttl) -> u8 {
+        let Ttl::Seconds(seconds) = ttl else { unreachable!("locks end") };
+        ticks_of(seconds) - if self.rules.margin { 0 } else { MARGIN }
     }
 
     /// Returns the losses of memory that make a difference now.

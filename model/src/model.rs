@@ -4,15 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lockbroker_core::lock::LockName;
+use lockbroker_core::shard::machine::EpochState;
 use lockbroker_core::store::Change;
 
 use crate::broker::{TICK, changed};
 use crate::coverage::Coverage;
-use crate::memcached::Loss;
+use crate::memcached::{FINGERPRINT, Loss};
 use crate::properties;
 use crate::rules::{Bounds, Rules};
-use crate::shard::is_answer;
-use crate::state::{Broker, Client, Fence, Flight, Left, Op, Owner, Phase, State};
+use crate::state::{Broker, Client, Fence, Flight, Left, Op, Owner, State};
 
 /// More than any look needs to come to something.
 const MOST_STEPS: usize = 50;
@@ -139,11 +139,11 @@ impl Model {
 
     fn initial(&self) -> State {
         let bounds = &self.bounds;
-        let phase = if bounds.new_server { Phase::Unread } else { Phase::Open(1) };
-        let broker = || Broker { phase, seen: 0, reference: 0, clock_known: !bounds.new_server, quarantine: None };
+        let memory = if bounds.new_server { EpochState::new(FINGERPRINT) } else { crate::shard::open(1) };
+        let broker = Broker { memory, reference: 0, clock_known: !bounds.new_server, closed_from: None };
         let mut state = State {
             memcached: Default::default(),
-            brokers: [broker(), broker()],
+            brokers: [broker.clone(), broker],
             cores: [Some(self.new_core()), Some(self.new_core())],
             links: [[None; 2]; 2],
             clients: [Client::default(); 2],
@@ -263,11 +263,11 @@ impl Model {
                     }
                     actions.push(Action::NoCommand { flight: index, op });
                 }
-                _ if is_answer(flight) => actions.push(Action::Answer { flight: index, op }),
+                _ if flight.is_answer() => actions.push(Action::Answer { flight: index, op }),
                 _ if answers => actions.push(Action::Command { flight: index, op }),
                 _ => {}
             }
-            let landed = self.has_landed(flight);
+            let landed = flight.landed;
             if flight.owner != Owner::Nobody && self.bounds.strays > 0 && (room || landed) {
                 actions.push(Action::GiveUp { flight: index, op });
             }
@@ -349,10 +349,7 @@ impl Model {
     fn tick(&self, state: &mut State) {
         self.pass_time_in_memcached(state);
         for known in &mut state.brokers {
-            if let Phase::Closed(_, left) = &mut known.phase {
-                *left = left.saturating_sub(1);
-            }
-            known.quarantine = known.quarantine.map(|left| left.saturating_sub(1));
+            known.closed_from = known.closed_from.map(|ago| (ago + 1).min(self.bounds.max_ttl()));
         }
         for (client, linger) in state.clients.iter_mut().zip(&mut state.ghost.linger) {
             if client.valid == 0 {
@@ -396,12 +393,12 @@ impl Model {
             let is_next =
                 |flight: &Flight| of_broker(flight) && (!Model::is_clean_up(flight) || self.finds(&state, flight));
             match state.flights.iter().position(is_next) {
-                None => return state.canonical() != *before,
-                Some(index) if is_answer(&state.flights[index]) => {
+                None => return self.canonical(state) != *before,
+                Some(index) if state.flights[index].is_answer() => {
                     let flight = state.flights.remove(index);
                     self.arrive(&mut state, flight);
                 }
-                Some(_) if state.memcached.stopped => return state.canonical() != *before,
+                Some(_) if state.memcached.stopped => return self.canonical(state) != *before,
                 Some(index) if Model::is_clean_up(&state.flights[index]) => self.clean_up(&mut state, index),
                 Some(index) => self.advance(&mut state, index),
             }
@@ -419,7 +416,7 @@ impl Model {
                 Owner::Core(owner, _) | Owner::Probe(owner) => owner == broker,
                 Owner::Nobody => false,
             };
-            if of_the_dead && !self.has_landed(flight) && !Model::is_clean_up(flight) {
+            if of_the_dead && !flight.landed && !Model::is_clean_up(flight) {
                 strays.push(crate::canon::stray(flight.op, flight.shared));
             }
             !of_the_dead
@@ -429,7 +426,7 @@ impl Model {
         state.links[broker as usize] = [None; 2];
         state.cores[broker as usize] = None;
         state.brokers[broker as usize] =
-            Broker { phase: Phase::Unread, seen: 0, reference: 0, clock_known: false, quarantine: None };
+            Broker { memory: EpochState::new(FINGERPRINT), reference: 0, clock_known: false, closed_from: None };
     }
 }
 
@@ -438,7 +435,7 @@ impl stateright::Model for Model {
     type Action = Action;
 
     fn init_states(&self) -> Vec<State> {
-        vec![self.initial().canonical()]
+        vec![self.canonical(self.initial())]
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
@@ -453,7 +450,7 @@ impl stateright::Model for Model {
         }
         let passes = if action == Action::Tick { TICK } else { Duration::ZERO };
         let reached = state.reached;
-        let after = state.canonical_after(passes);
+        let after = self.canonical_after(state, passes);
         self.coverage.note(&self.bounds, before, &after, (action, reached));
         (after != *before).then_some(after)
     }

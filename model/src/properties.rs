@@ -66,7 +66,7 @@ fn recovers(model: &Model, mut state: State) -> bool {
             Some((_, action)) => {
                 model.apply(&mut state, *action);
                 let passes = if *action == Action::Tick { TICK } else { Duration::ZERO };
-                state = state.canonical_after(passes);
+                state = model.canonical_after(state, passes);
             }
             None => return false,
         }

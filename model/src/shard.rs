@@ -1,18 +1,42 @@
-//! The shard, as a broker of the model knows it: sending batches, what their answers prove, and what the shard makes of them.
+//! A broker's shard: the shipped machine of what is known of a memory (`core::shard::machine`), what is sent by it, and
+//! what its answers come to. Clocks are the model's own: a lag is counted in ticks.
 
-use lockbroker_core::lock::FencingToken;
-use lockbroker_core::store::{Change, Granted, Reply, StoreError};
+use std::time::Duration;
 
-use crate::broker::{changed, failed};
+use lockbroker_core::Time;
+use lockbroker_core::command::{Command, Reply as Said};
+use lockbroker_core::shard::machine::{
+    Batch, EpochState, Finality, Found, Job, Kind, LastWord, Op as Shipped, Outcome, Phase, Probe, Seen, Sent,
+};
+use lockbroker_core::shard::state_item::{Generation, Stamp, StateItem};
+use lockbroker_core::store::{Reply, StoreError};
+
+use crate::broker::{NOW, TICK, ticks};
+use crate::canon::FIXED_EPOCHS;
+use crate::memcached::{self, FINGERPRINT};
 use crate::model::Model;
 use crate::rules::MARGIN;
-use crate::state::{Epoch, Flight, LINGER, Left, Op, Owner, Phase, Stage, State, Token, Verdict};
+use crate::state::{Epoch, Flight, LINGER, Left, Op, Owner, State, Token, Word, epoch_of};
 
-/// The outcome of a batch that has landed.
-enum Landed {
-    Answer(Reply),
-    /// The item went with the memory, and is created again.
-    Again(Op),
+/// Returns what S shows in this epoch.
+pub(crate) fn stamp(epoch: Epoch) -> Stamp {
+    Stamp { epoch: epoch_of(epoch), generation: Generation::FIRST }
+}
+
+fn shows(epoch: Option<Epoch>) -> StateItem {
+    epoch.map_or(StateItem::Missing, |epoch| StateItem::Shows { stamp: stamp(epoch), fingerprint: FINGERPRINT })
+}
+
+/// Returns the knowledge of a memory with an open epoch.
+pub(crate) fn open(epoch: Epoch) -> EpochState {
+    let mut memory = EpochState::new(FINGERPRINT);
+    for _ in 0..2 {
+        let found = Found { clock: None, fence: Some(Ok(Some(memcached::token(0)))), state: shows(Some(epoch)) };
+        let sent = memory.sent(NOW);
+        memory.probed(Probe::Look, &found, &sent, NOW);
+    }
+    assert!(memory.is_open(), "S was read, and then the fences");
+    memory
 }
 
 impl Model {
@@ -24,25 +48,86 @@ impl Model {
             Owner::Core(broker, _) | Owner::Probe(broker) => broker as usize,
             Owner::Nobody => unreachable!("somebody sends"),
         };
-        let epoch = state.brokers[broker].phase.epoch().unwrap_or(0);
         state.reached.sends |= crate::coverage::send(op);
-        state.flights.push(Flight { owner, stage: self.first_stage(op), epoch, ..crate::canon::stray(op, shared) });
+        let flight = self.flight(&state.brokers[broker].memory, owner, op, shared);
+        state.flights.push(flight);
     }
 
-    fn may_grant(&self, state: &State, broker: usize) -> bool {
-        let known = &state.brokers[broker];
-        let open = match self.rules.grant_only_if_open {
-            true => known.phase.is_open(),
-            false => known.phase.epoch().is_some(),
+    /// Returns a batch, or a probe, that is sent with this knowledge.
+    fn flight(&self, memory: &EpochState, owner: Owner, op: Op, shared: bool) -> Flight {
+        let sent = memory.sent(NOW);
+        let epoch = sent.epoch.map_or(0, crate::state::of_epoch);
+        let token = if self.bounds.tokens.is_some() { sent.token as Token } else { 0 };
+        let mut flight = Flight { owner, epoch, open: sent.open, token, ..crate::canon::stray(op, shared) };
+        flight.count = self.commands(&flight).len() as u8;
+        flight
+    }
+
+    /// Returns the commands of a batch, or of a probe, as the shipped core makes them.
+    pub(crate) fn commands(&self, flight: &Flight) -> Vec<Command> {
+        let epoch = (flight.epoch != 0).then(|| epoch_of(flight.epoch));
+        let mut commands = match self.batch(flight) {
+            Ok(mut batch) => batch.commands(epoch, None, true),
+            Err(Probe::Open(start)) => match flight.op {
+                Op::Open(epoch, _) => Probe::Open(start).commands(Some(epoch_of(epoch)), FINGERPRINT),
+                _ => unreachable!("it opens"),
+            },
+            Err(probe) => probe.commands(epoch, FINGERPRINT),
         };
-        open && (self.bounds.tokens.is_none() || state.left.draws > 0)
+        if self.looks_besides(flight) {
+            let at = commands.iter().position(|command| !matches!(command, Command::Get { .. })).map_or(0, |at| at + 1);
+            commands.insert(at, self.look_at(!flight.shared));
+        }
+        commands
+    }
+
+    /// Returns true for a grant that must not stand beside another item. The shipped core grants no permits yet, so the look
+    /// at the other item is the model's.
+    fn looks_besides(&self, flight: &Flight) -> bool {
+        self.bounds.shared && flight.op.grants()
+    }
+
+    fn look_at(&self, shared: bool) -> Command {
+        lockbroker_core::shard::protocol::look(&self.names[usize::from(shared)])
+    }
+
+    /// Returns the batch, or the probe.
+    fn batch(&self, flight: &Flight) -> Result<Batch, Probe> {
+        let op = match flight.op {
+            Op::Probe => return Err(Probe::Look),
+            Op::Begin(epoch) => return Err(Probe::Begin(stamp(epoch))),
+            Op::Open(_, token) => return Err(Probe::Open(memcached::token(token).get())),
+            op => self.shipped(op),
+        };
+        let name = self.names[usize::from(flight.shared)].clone();
+        Ok(Batch::new(vec![Job { name, asker: None, op }], Kind::Item))
+    }
+
+    /// Returns an op as the shipped core has it, but for the rules that are left out.
+    pub(crate) fn shipped(&self, op: Op) -> Shipped {
+        let rules = &self.rules;
+        let op = op.shipped();
+        match op {
+            Shipped::Replace { from, to, ttl, touches_owner, reasserts } => {
+                let held = |state| crate::broker::of_item(state) & LINGER == 0;
+                let allowed = match (held(from), held(to)) {
+                    (true, true) => rules.reassert,
+                    (true, false) => rules.release_creates_linger,
+                    _ => rules.reassert_linger,
+                };
+                Shipped::Replace { from, to, ttl, touches_owner, reasserts: reasserts && allowed }
+            }
+            op => op,
+        }
     }
 
     /// Returns true if the shard serves this now. What it does not serve is refused at once.
     pub(crate) fn may_send(&self, state: &State, broker: usize, op: Op) -> bool {
         let known = &state.brokers[broker];
         let clock = !op.extends() || known.clock_known || !self.rules.clock_learned;
-        known.phase.epoch().is_some() && clock && (!op.grants() || self.may_grant(state, broker))
+        let draws = !op.grants() || self.bounds.tokens.is_none() || state.left.draws > 0;
+        let serves = known.memory.serves(&op.shipped(), !self.rules.grant_only_if_open);
+        serves.is_ok() && clock && draws
     }
 
     fn will_draw(&self, left: &mut Left) {
@@ -51,59 +136,82 @@ impl Model {
         }
     }
 
-    /// Returns what a broker may ask the shard, or do to it; none where the answer would tell it nothing.
+    /// Returns what a broker asks the shard next, or does to it; none where the answer would tell it nothing.
     pub(crate) fn probe(&self, state: &State, broker: usize) -> Option<Op> {
         let owner = Owner::Probe(broker as u8);
         if state.cores[broker].is_none() || state.flights.iter().any(|flight| flight.owner == owner) {
             return None;
         }
         let known = &state.brokers[broker];
-        let epoch = known.phase.epoch();
-        let fences = epoch.is_some_and(|epoch| state.fence(epoch).is_some());
-        let same = state.memcached.epoch.is_some() && state.memcached.epoch == epoch;
-        let learns_clock = self.rules.clock_learned && !known.clock_known && state.memcached.lag == 0;
-        match known.phase {
-            Phase::Unread | Phase::Found(_) => Some(Op::Look),
-            Phase::Lost if state.memcached.epoch.is_some() => Some(Op::Look),
-            Phase::Lost => Some(Op::Begin(match self.rules.fresh_epoch {
-                true => state.fresh_epoch(),
-                false => crate::canon::FIXED_EPOCHS + broker as u8,
-            })),
-            Phase::Closed(..) if fences || !same => Some(Op::Look),
-            Phase::Closed(epoch, 0) => Some(Op::Open(epoch, self.first_token(state, broker))),
-            Phase::Closed(..) => None,
-            Phase::Open(_) => (!fences || !same || learns_clock).then_some(Op::Look),
+        let quarantine = match (self.rules.quarantine, self.rules.quarantine_length) {
+            (false, _) => Duration::ZERO,
+            (true, false) => ticks(self.bounds.max_ttl() - 2 * MARGIN),
+            (true, true) => ticks(self.bounds.max_ttl()),
+        };
+        let start = self.first_token(state, broker);
+        let begin = || match self.rules.fresh_epoch {
+            true => state.fresh_epoch(),
+            false => FIXED_EPOCHS + broker as u8,
+        };
+        let next = known.memory.next_probe(NOW, quarantine, Some(start), || Some(stamp(begin())));
+        match next {
+            Probe::Begin(stamp) => Some(Op::Begin(crate::state::of_epoch(stamp.epoch))),
+            Probe::Open(start) => Some(Op::Open(known.memory.epoch().map(crate::state::of_epoch)?, (start - 1) as Token)),
+            Probe::Look => {
+                let learns_clock = self.rules.clock_learned && !known.clock_known && state.memcached.lag == 0;
+                (learns_clock || self.would_learn(state, &known.memory)).then_some(Op::Probe)
+            }
         }
     }
 
+    /// Returns true if a look now would change what is known.
+    fn would_learn(&self, state: &State, memory: &EpochState) -> bool {
+        let sent = memory.sent(NOW);
+        let fence = sent.epoch.map(|epoch| {
+            let fence = state.fence(crate::state::of_epoch(epoch));
+            Ok(fence.map(|fence| memcached::token(fence.token)))
+        });
+        let found = Found { clock: None, fence, state: shows(state.memcached.epoch) };
+        let mut after = memory.clone();
+        after.probed(Probe::Look, &found, &sent, NOW);
+        after.phase() != memory.phase()
+    }
+
     /// Returns the token after which those of an epoch that is opened now begin. The brokers' wall clocks differ by
-    /// less than the longest ttl (A7), so that much of the past may be missing from them.
-    fn first_token(&self, state: &State, broker: usize) -> Token {
+    /// less than the longest ttl (A7), so that much of the past may be missing from them. The distance that the shipped
+    /// core keeps to what it has seen is left out.
+    fn first_token(&self, state: &State, broker: usize) -> u64 {
+        let by_the_wall = memcached::token(state.ghost.drawn_long_ago).get();
         match self.rules.fence_start {
-            true => state.ghost.drawn_long_ago.max(state.brokers[broker].seen),
-            false => 0,
+            true if self.bounds.tokens.is_some() => by_the_wall.max(state.brokers[broker].memory.highest_ever()),
+            _ => memcached::token(0).get(),
         }
     }
 
     /// Handles an answer that arrives.
     pub(crate) fn arrive(&self, state: &mut State, flight: Flight) {
         match flight.owner {
-            Owner::Probe(broker) => self.probe_landed(state, broker as usize, flight),
-            Owner::Core(broker, id) => match self.job_landed(state, broker as usize, flight) {
-                Landed::Again(op) => self.send(state, flight.owner, op, flight.shared),
-                Landed::Answer(reply) => {
-                    state.ghost.cutter = flight.op.makes().filter(|_| flight.cuts_linger);
-                    self.answer(state, broker as usize, id, reply);
-                    state.ghost.cutter = None;
-                }
-            },
+            Owner::Probe(broker) => self.probe_landed(state, broker as usize, &flight),
+            Owner::Core(broker, id) => {
+                let outcome = self.job_landed(state, broker as usize, &flight);
+                let reply = match outcome.next.map(|op| Op::packed(&op)) {
+                    None => outcome.reply,
+                    Some(next) if self.may_send(state, broker as usize, next) => {
+                        return self.send(state, flight.owner, next, flight.shared);
+                    }
+                    Some(next) => Some(next.shipped().failed(StoreError::unavailable("", None))),
+                };
+                state.ghost.cutter = flight.op.makes().filter(|_| flight.cuts_linger);
+                self.answer(state, broker as usize, id, reply.expect("a job has an answer, or goes on"));
+                state.ghost.cutter = None;
+            }
             Owner::Nobody => unreachable!("nobody waits for it"),
         }
     }
 
     /// Gives up waiting for an answer. What has not been carried out may still be.
     pub(crate) fn give_up(&self, state: &mut State, flight: Flight) {
-        if !self.has_landed(&flight) {
+        if !flight.landed {
             state.flights.push(crate::canon::stray(flight.op, flight.shared));
         }
         if let Owner::Core(broker, id) = flight.owner {
@@ -115,68 +223,52 @@ impl Model {
     pub(crate) fn probe_at_once(&self, state: &mut State, broker: u8, op: Op) {
         self.send(state, Owner::Probe(broker), op, false);
         let last = state.flights.len() - 1;
-        while !is_answer(&state.flights[last]) {
+        while !state.flights[last].is_answer() {
             self.advance(state, last);
         }
         let flight = state.flights.remove(last);
-        let knew = state.brokers[broker as usize].phase;
+        let knew = state.brokers[broker as usize].memory.phase();
         self.arrive(state, flight);
         // An epoch that has been found is looked at again at once.
-        let knows = state.brokers[broker as usize].phase;
-        if knows != knew && matches!(knows, Phase::Found(_)) {
-            self.probe_at_once(state, broker, Op::Look);
+        let knows = state.brokers[broker as usize].memory.phase();
+        if knows != knew && matches!(knows, Phase::Found { .. }) {
+            self.probe_at_once(state, broker, Op::Probe);
         }
     }
 
-    fn probe_landed(&self, state: &mut State, broker: usize, flight: Flight) {
-        if flight.stale {
-            return;
+    /// Looks at an item at once. Returns the answer.
+    pub(crate) fn look(&self, state: &mut State, broker: usize, op: Op, shared: bool) -> Reply {
+        if state.memcached.stopped || !self.may_send(state, broker, op) {
+            return op.shipped().failed(StoreError::unavailable("", None));
         }
-        if flight.op == Op::Look {
-            self.clock_seen(state, broker, &flight);
+        let owner = Owner::Probe(broker as u8);
+        let mut flight = self.flight(&state.brokers[broker].memory, owner, op, shared);
+        while !flight.is_answer() {
+            self.carry_out(state, &mut flight);
         }
-        let before = state.brokers[broker].phase.epoch();
-        if !self.witnessed(state, broker, &flight) {
-            return;
-        }
-        match (flight.op, before) {
-            (Op::Look, Some(epoch)) => {
-                let there = flight.verdict == Verdict::Done;
-                self.fences_seen(state, broker, epoch, there);
-            }
-            (Op::Open(..), Some(epoch)) => self.fences_seen(state, broker, epoch, true),
-            _ => {}
-        }
+        self.job_landed(state, broker, &flight).reply.expect("a look is one step")
     }
 
-    /// Takes note of where memcached's clock stands. Returns whether it has come as far as it should.
-    fn clock_seen(&self, state: &mut State, broker: usize, flight: &Flight) -> bool {
+    /// Lets a broker learn of its memory.
+    fn learn<T>(
+        &self,
+        state: &mut State,
+        broker: usize,
+        age: u8,
+        learn: impl FnOnce(&mut EpochState, Time) -> T,
+    ) -> T {
         let known = &mut state.brokers[broker];
-        known.reference = known.reference.min(flight.lag);
-        if flight.op == Op::Look && state.memcached.lag == 0 {
-            known.clock_known = true;
-            known.reference = 0;
-        }
-        flight.lag <= known.reference + MARGIN || !self.rules.clock_lag
-    }
-
-    /// Takes note of what S showed. Returns whether it is the epoch that was known before.
-    fn witnessed(&self, state: &mut State, broker: usize, flight: &Flight) -> bool {
-        let known = &mut state.brokers[broker];
-        let next = match flight.witness {
-            None => Phase::Lost,
-            Some(epoch) if known.phase.epoch() == Some(epoch) => return true,
-            Some(epoch) => Phase::Found(epoch),
-        };
-        if known.phase != next {
-            known.phase = next;
-            let full = self.bounds.max_ttl();
-            match next {
+        let changes = known.memory.changes();
+        let closed_from = known.closed_from.map_or(NOW, |ago| NOW - TICK * ago.into());
+        let learned = learn(&mut known.memory, closed_from);
+        if known.memory.changes() != changes {
+            match known.memory.phase() {
                 Phase::Lost if !self.rules.quarantine_per_epoch => {
-                    known.quarantine.get_or_insert(full);
+                    known.closed_from.get_or_insert(0);
                 }
-                Phase::Found(_) if !self.rules.quarantine_from_arrival => {
-                    known.quarantine = Some(full.saturating_sub(flight.age));
+                Phase::Lost => known.closed_from = None,
+                _ if !self.rules.quarantine_from_arrival => {
+                    known.closed_from.get_or_insert(age);
                 }
                 _ => {}
             }
@@ -186,95 +278,90 @@ impl Model {
             };
             state.flights.iter_mut().filter(of_this_broker).for_each(|flight| flight.stale = true);
         }
-        false
+        if known.memory.is_open() {
+            known.closed_from = None;
+        }
+        learned
     }
 
-    fn fences_seen(&self, state: &mut State, broker: usize, epoch: Epoch, there: bool) {
-        let known = &mut state.brokers[broker];
-        if known.phase.epoch() != Some(epoch) {
+    /// Returns the knowledge with which a batch was sent whose broker has not changed its mind since.
+    fn sent(&self, memory: &EpochState, flight: &Flight) -> Sent {
+        Sent {
+            at: NOW - TICK * flight.age.into(),
+            epoch: (flight.epoch != 0).then(|| epoch_of(flight.epoch)),
+            changes: memory.changes(),
+            open: flight.open,
+            token: flight.token.into(),
+        }
+    }
+
+    fn probe_landed(&self, state: &mut State, broker: usize, flight: &Flight) {
+        if flight.stale {
             return;
         }
-        known.phase = match known.phase {
-            _ if there => {
-                known.quarantine = None;
-                Phase::Open(epoch)
-            }
-            closed @ Phase::Closed(..) => closed,
-            _ => {
-                let full = self.bounds.max_ttl();
-                let left = match (self.rules.quarantine, self.rules.quarantine_length) {
-                    (false, _) => 0,
-                    (true, false) => full - 2 * MARGIN,
-                    (true, true) => full,
-                };
-                Phase::Closed(epoch, left.min(known.quarantine.unwrap_or(full)))
-            }
-        };
+        let Err(probe) = self.batch(flight) else { unreachable!("it is a probe") };
+        let found = probe.evidence(&self.said(flight), "").expect("memcached answers");
+        if let Some(left) = found.clock {
+            self.clock_counts(state, broker, left, true);
+        }
+        let sent = self.sent(&state.brokers[broker].memory, flight);
+        self.learn(state, broker, flight.age, |memory, now| memory.probed(probe, &found, &sent, now));
+    }
+
+    /// Takes note of where memcached's clock stands. Returns true if it has come as far as it should.
+    fn clock_counts(&self, state: &mut State, broker: usize, left: Option<Duration>, probes: bool) -> bool {
+        let Some(lag) = left.map(memcached::lag) else { return false };
+        let known = &mut state.brokers[broker];
+        known.reference = known.reference.min(lag);
+        if probes && state.memcached.lag == 0 {
+            known.clock_known = true;
+            known.reference = 0;
+        }
+        lag <= known.reference + MARGIN || !self.rules.clock_lag
+    }
+
+    /// Returns the answers that a batch of the shipped core has.
+    fn said(&self, flight: &Flight) -> Vec<Said> {
+        let commands = self.commands(flight);
+        let mut said: Vec<Said> =
+            commands.iter().zip(flight.said).map(|(command, word)| memcached::reply(command, word)).collect();
+        if self.looks_besides(flight) {
+            said.remove(flight.op.place() + 1);
+        }
+        said
     }
 
     /// Returns what the answer to a job comes to, by what it proves of the shard.
-    fn job_landed(&self, state: &mut State, broker: usize, flight: Flight) -> Landed {
-        let unknown = Landed::Answer(uncertain(flight.op));
-        if flight.stale || state.brokers[broker].phase.epoch() != Some(flight.epoch) {
-            return unknown;
+    fn job_landed(&self, state: &mut State, broker: usize, flight: &Flight) -> Outcome {
+        let unknown = || Outcome { reply: Some(uncertain(flight.op)), ..Outcome::default() };
+        let Ok(mut batch) = self.batch(flight) else { unreachable!("no hold sends probes") };
+        if flight.stale {
+            return unknown();
         }
-        let clock_counts = !flight.op.extends() || self.clock_seen(state, broker, &flight);
-        let same_memory = self.witnessed(state, broker, &flight) || !self.rules.witness;
-        if !same_memory || !clock_counts {
-            return unknown;
+        // The number of commands of each job is counted as they are made.
+        batch.commands((flight.epoch != 0).then(|| epoch_of(flight.epoch)), None, true);
+        let said = self.said(flight);
+        let Ok(evidence) = batch.evidence(&said, "") else { return unknown() };
+        let in_time = evidence.clock.is_none_or(|left| self.clock_counts(state, broker, left, false));
+        let sent = self.sent(&state.brokers[broker].memory, flight);
+        let blind = !self.rules.witness;
+        let judged =
+            self.learn(state, broker, flight.age, |memory, now| memory.judge(&evidence, &sent, now, in_time, blind));
+        let last_word: LastWord = match judged {
+            Ok(Finality::Final) => Ok(()),
+            Ok(_) if !self.rules.closed_is_unsettled => Ok(()),
+            Ok(Finality::Closed | Finality::WasClosed) => Err(StoreError::unavailable("", None)),
+            Err(_) => return unknown(),
+        };
+        if self.looks_besides(flight) && flight.said[flight.op.place() + 1] == Word::Exists {
+            // It was created beside the one that is in the way.
+            return unknown();
         }
-        if flight.op.grants() {
-            self.fences_seen(state, broker, flight.epoch, flight.token.is_some());
-            let known = &mut state.brokers[broker];
-            known.seen = known.seen.max(flight.token.unwrap_or(0));
-        }
-        let open = state.brokers[broker].phase.is_open() || !self.rules.closed_is_unsettled;
-        self.settle(&flight, open)
-    }
-
-    /// Returns what an answer that counts comes to.
-    fn settle(&self, flight: &Flight, open: bool) -> Landed {
-        let closed = || failed(flight.op, StoreError::unavailable("", None));
-        Landed::Answer(match (flight.op, flight.verdict) {
-            (op, Verdict::Done) if op.grants() => match flight.token {
-                Some(token) => Reply::Granted(Ok(Granted::Yes(fencing_token(token)))),
-                None => uncertain(op),
-            },
-            // The item may have been created beside the one that is in the way.
-            (Op::Grant { .. }, _) if self.bounds.shared => uncertain(flight.op),
-            (Op::Grant { .. }, _) => Reply::Granted(Ok(Granted::No)),
-            (Op::HandOver { .. }, _) if open => Reply::Granted(Ok(Granted::No)),
-            (Op::Look | Op::Begin(_) | Op::Open(..), _) => unreachable!("no hold sends these"),
-            (_, Verdict::Done) => changed(Change::Done),
-            (Op::Renew { id, ttl }, Verdict::Missing) if !open => {
-                let allowed = if id & LINGER > 0 { self.rules.reassert_linger } else { self.rules.reassert };
-                if allowed {
-                    return Landed::Again(Op::Reassert { id, ttl });
-                }
-                changed(Change::Gone)
-            }
-            (Op::Linger { to, ttl, certain: true, .. }, Verdict::Missing)
-                if !open && self.rules.release_creates_linger =>
-            {
-                return Landed::Again(Op::Reassert { id: to, ttl });
-            }
-            (Op::Reassert { .. }, _) => closed(),
-            (_, Verdict::Missing) if open => changed(Change::Gone),
-            (_, Verdict::Exists) if open => changed(Change::TakenOver),
-            _ => closed(),
-        })
+        let settled = batch.settle(&said, evidence.fence, &Seen { shard: "", last_word: &last_word });
+        settled.into_iter().next().expect("a batch of one").1
     }
 }
 
 fn uncertain(op: Op) -> Reply {
-    failed(op, StoreError::uncertain(""))
-}
-
-fn fencing_token(token: Token) -> FencingToken {
-    FencingToken::new(u64::from(token) + 1).expect("tokens are few")
-}
-
-/// Returns true if only the answer is still to come.
-pub(crate) fn is_answer(flight: &Flight) -> bool {
-    flight.stage == Stage::Arrival
+    op.shipped().failed(StoreError::uncertain(""))
 }

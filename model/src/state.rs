@@ -6,7 +6,12 @@
 
 use std::sync::Arc;
 
+use lockbroker_core::shard::machine::{EpochState, Op as Shipped};
+use lockbroker_core::shard::state_item::Epoch as ShippedEpoch;
+use lockbroker_core::store::ItemState;
 use lockbroker_core::{Broker as Core, RequestId, StreamKey};
+
+use crate::broker::{grant_id, linger_id, of_grant, of_item, seconds, ticks_of};
 
 /// A grant's or a linger's id; 0 is none.
 pub type Id = u8;
@@ -81,27 +86,16 @@ pub struct Item {
 }
 
 /// A broker's knowledge of the shard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Phase {
-    Unread,
-    Lost,
-    Found(Epoch),
-    /// Closed, with what is left of the quarantine.
-    Closed(Epoch, u8),
-    Open(Epoch),
-}
-
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Broker {
-    pub phase: Phase,
-    /// The highest token that came in an answer.
-    pub seen: Token,
+    /// The shipped machine.
+    pub memory: EpochState,
     /// The ticks by which memcached's clock was behind where this broker takes it to be right.
     pub reference: u8,
     /// True once it has seen memcached's clock run.
     pub clock_known: bool,
-    /// The rest of the quarantine where a rule is left out and it begins before its epoch is known.
-    pub quarantine: Option<u8>,
+    /// The number of ticks ago that a quarantine counts from, where a rule is left out and it begins before it should.
+    pub closed_from: Option<u8>,
 }
 
 /// A core. States in which nothing has happened to it share it.
@@ -152,39 +146,54 @@ pub enum Owner {
     Nobody,
 }
 
-/// The purpose of a batch.
+/// The purpose of a batch: an op of the shipped core in few bytes, or a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Op {
-    Grant { id: Id, ttl: u8 },
-    Renew { id: Id, ttl: u8 },
-    Reassert { id: Id, ttl: u8 },
-    HandOver { from: Id, to: Id, ttl: u8 },
-    Reattach { from: Id, to: Id, ttl: u8 },
-    Linger { from: Id, to: Id, ttl: u8, certain: bool },
-    Remove { id: Id },
+    Grant {
+        id: Id,
+        ttl: u8,
+    },
+    HandOver {
+        from: Id,
+        to: Id,
+        ttl: u8,
+    },
+    /// A renewal, a reattach, or the beginning of a linger.
+    Replace {
+        from: Id,
+        to: Id,
+        ttl: u8,
+        reasserts: bool,
+    },
+    Reassert {
+        id: Id,
+        ttl: u8,
+    },
+    Remove {
+        id: Id,
+    },
     Look,
+    Stands {
+        id: Id,
+    },
+    Probe,
     Begin(Epoch),
     Open(Epoch, Token),
 }
 
-/// The commands of a batch, and its answer.
+/// An answer of memcached in few bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Stage {
-    Clock,
-    Command,
-    /// Looks at the item that a grant must not stand beside.
-    Look,
-    Fence,
-    Witness,
-    Arrival,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Verdict {
-    Done,
+pub enum Word {
+    /// It has not answered yet.
+    None,
+    /// Done. What it shows is a lag, an epoch, a token or an id, as the command asks.
+    Done(u8),
     Exists,
     Missing,
 }
+
+/// The most commands that a batch has: the clock, the lock's, one of a permit, the fences, the witness.
+pub const MOST_COMMANDS: usize = 5;
 
 /// A batch under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -193,18 +202,21 @@ pub struct Flight {
     pub op: Op,
     /// It acts on the permit, and not on the lock.
     pub shared: bool,
-    /// The command or answer that comes next.
-    pub stage: Stage,
+    /// The number of its commands, and how many were carried out.
+    pub count: u8,
+    pub carried_out: u8,
+    /// True if the one command that changes something was carried out, or there is none.
+    pub landed: bool,
     /// Ticks since it was sent.
     pub age: u8,
     /// The epoch that the broker knew then, and whether it has changed its mind since.
     pub epoch: Epoch,
     pub stale: bool,
-    pub lag: u8,
-    pub verdict: Verdict,
-    /// The answer of the fences: none where F<e> is missing, or not asked for.
-    pub token: Option<Token>,
-    pub witness: Option<Epoch>,
+    /// True if the broker knew the shard as open, and the highest token that it had seen.
+    pub open: bool,
+    pub token: Token,
+    /// The answers, in the order of the commands.
+    pub said: [Word; MOST_COMMANDS],
     /// The grant landed while a linger was not over.
     pub cuts_linger: bool,
 }
@@ -241,24 +253,84 @@ pub struct Ghost {
     pub cutting: bool,
 }
 
-impl Phase {
-    /// Returns the epoch that is known, if one is.
-    pub fn epoch(self) -> Option<Epoch> {
-        match self {
-            Phase::Found(epoch) | Phase::Closed(epoch, _) | Phase::Open(epoch) => Some(epoch),
-            Phase::Unread | Phase::Lost => None,
-        }
+/// Returns an epoch as the shipped core has it.
+pub fn epoch_of(epoch: Epoch) -> ShippedEpoch {
+    ShippedEpoch::from_random(epoch.into())
+}
+
+/// Returns an epoch of the shipped core.
+pub fn of_epoch(epoch: ShippedEpoch) -> Epoch {
+    (epoch.get() - ShippedEpoch::FIRST) as Epoch
+}
+
+fn item_of(id: Id) -> ItemState {
+    match id & LINGER {
+        0 => ItemState::Held(grant_id(id)),
+        _ => ItemState::Lingering(linger_id(id)),
+    }
+}
+
+impl Flight {
+    /// Returns true if only the answer is still to come.
+    pub fn is_answer(&self) -> bool {
+        self.carried_out == self.count
     }
 
-    pub fn is_open(self) -> bool {
-        matches!(self, Phase::Open(_))
+    /// Returns true if the lock's command was answered by "done".
+    pub fn is_done(&self) -> bool {
+        matches!(self.said[self.op.place()], Word::Done(_))
     }
 }
 
 impl Op {
+    /// Packs an op of the shipped core.
+    pub fn packed(op: &Shipped) -> Op {
+        match *op {
+            Shipped::Grant { id, ttl } => Op::Grant { id: of_grant(id), ttl: ticks_of(ttl) },
+            Shipped::HandOver { from, to, ttl } => {
+                Op::HandOver { from: of_grant(from), to: of_grant(to), ttl: ticks_of(ttl) }
+            }
+            Shipped::Replace { from, to, ttl, touches_owner, reasserts } => {
+                assert!(!touches_owner, "there are no labels");
+                Op::Replace { from: of_item(from), to: of_item(to), ttl: ticks_of(ttl), reasserts }
+            }
+            Shipped::Reassert { state, ttl } => Op::Reassert { id: of_item(state), ttl: ticks_of(ttl) },
+            Shipped::Remove { state, wakes } => {
+                assert!(!wakes, "nobody is woken");
+                Op::Remove { id: of_item(state) }
+            }
+            Shipped::Look => Op::Look,
+            Shipped::Stands(id) => Op::Stands { id: of_grant(id) },
+            Shipped::Watch { .. } | Shipped::LookForQueue | Shipped::Note(_) => unreachable!("there are no notes"),
+        }
+    }
+
+    /// Returns it as the shipped core has it.
+    pub fn shipped(self) -> Shipped {
+        match self {
+            Op::Grant { id, ttl } => Shipped::Grant { id: grant_id(id), ttl: seconds(ttl) },
+            Op::HandOver { from, to, ttl } => {
+                Shipped::HandOver { from: grant_id(from), to: grant_id(to), ttl: seconds(ttl) }
+            }
+            Op::Replace { from, to, ttl, reasserts } => {
+                let (from, to) = (item_of(from), item_of(to));
+                Shipped::Replace { from, to, ttl: seconds(ttl), touches_owner: false, reasserts }
+            }
+            Op::Reassert { id, ttl } => Shipped::Reassert { state: item_of(id), ttl: seconds(ttl) },
+            Op::Remove { id } => Shipped::Remove { state: item_of(id), wakes: false },
+            Op::Look => Shipped::Look,
+            Op::Stands { id } => Shipped::Stands(grant_id(id)),
+            Op::Probe | Op::Begin(_) | Op::Open(..) => unreachable!("a probe is no job"),
+        }
+    }
+
+    pub fn is_probe(self) -> bool {
+        matches!(self, Op::Probe | Op::Begin(_) | Op::Open(..))
+    }
+
     /// Returns true if it may make a new grant.
     pub fn grants(self) -> bool {
-        matches!(self, Op::Grant { .. } | Op::HandOver { .. })
+        !self.is_probe() && self.shipped().grants()
     }
 
     /// Returns the grant that it may make.
@@ -271,7 +343,12 @@ impl Op {
 
     /// Returns true if it makes an item live on.
     pub fn extends(self) -> bool {
-        !matches!(self, Op::Remove { .. } | Op::Look | Op::Begin(_) | Op::Open(..))
+        !self.is_probe() && self.shipped().extends()
+    }
+
+    /// Returns the place of the lock's command among those of its batch: after the clock, if that is asked for.
+    pub fn place(self) -> usize {
+        usize::from(self.extends())
     }
 }
 

@@ -15,7 +15,7 @@ use crate::store::StoreError;
 
 /// Jobs of one kind on their way to the server together.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Batch {
+pub struct Batch {
     /// Each with the number of its commands.
     jobs: Vec<(Job, usize)>,
     kind: Kind,
@@ -25,17 +25,21 @@ pub(crate) struct Batch {
 
 /// The evidence that a batch gives of the shard itself.
 #[derive(Debug)]
-pub(crate) struct Evidence {
+pub struct Evidence {
     /// The time that S had left, if the batch asked.
-    pub(crate) clock: Option<Option<Duration>>,
+    pub clock: Option<Option<Duration>>,
     /// The highest token of the batch, if it may have granted; none if the epoch is closed. That it was refused spoils the
     /// batch's grants alone.
-    pub(crate) fence: Option<Result<Option<FencingToken>, StoreError>>,
-    pub(crate) witness: Witness,
+    pub fence: Option<Result<Option<FencingToken>, StoreError>>,
+    /// The number of tokens that the batch drew.
+    pub grants: u64,
+    /// The epoch and the generation that S shows.
+    pub witness: Witness,
 }
 
 impl Batch {
-    pub(crate) fn new(jobs: Vec<Job>, kind: Kind) -> Batch {
+    /// Makes one.
+    pub fn new(jobs: Vec<Job>, kind: Kind) -> Batch {
         let grants = jobs.iter().filter(|job| job.op.grants()).count() as u64;
         let timed = jobs.iter().any(|job| job.op.extends());
         Batch { jobs: jobs.into_iter().map(|job| (job, 0)).collect(), kind, timed, grants }
@@ -49,13 +53,14 @@ impl Batch {
         self.jobs.is_empty()
     }
 
-    /// Returns how many tokens it draws.
+    #[cfg(test)]
     pub(crate) fn grants(&self) -> u64 {
         self.grants
     }
 
-    /// Returns the commands, for a shard whose epoch is `epoch`.
-    pub(crate) fn commands(&mut self, epoch: Option<Epoch>, me: Option<&Watcher>, compares: bool) -> Vec<Command> {
+    /// Returns the commands, for a shard whose epoch is `epoch`. `me` is this broker, as others are to wake it. `compares`: they
+    /// name the ids that they act for.
+    pub fn commands(&mut self, epoch: Option<Epoch>, me: Option<&Watcher>, compares: bool) -> Vec<Command> {
         let mut commands = Vec::with_capacity(self.jobs.len() + 3);
         if self.timed {
             commands.push(protocol::clock());
@@ -74,7 +79,10 @@ impl Batch {
     }
 
     /// Reads what the batch says of the shard.
-    pub(crate) fn evidence(&self, said: &[Said], shard: &str) -> Result<Evidence, StoreError> {
+    ///
+    /// # Errors
+    /// It is not the answer to such a batch, or its witness was refused.
+    pub fn evidence(&self, said: &[Said], shard: &str) -> Result<Evidence, StoreError> {
         let from_the_end = |index: usize| said.iter().rev().nth(index).ok_or_else(|| answers_missing(shard));
         let clock = self.timed.then(|| said.first().and_then(protocol::read_clock));
         let fence = match self.grants {
@@ -84,12 +92,13 @@ impl Batch {
                 said => Some(Ok(protocol::read_fence(said)?)),
             },
         };
-        Ok(Evidence { clock, fence, witness: read(from_the_end(0)?, protocol::read_witness, shard)? })
+        let grants = self.grants;
+        Ok(Evidence { clock, fence, grants, witness: read(from_the_end(0)?, protocol::read_witness, shard)? })
     }
 
     /// Returns what each job of a batch that counts came to. What the shard has refused to do for one of them is no concern
     /// of the others.
-    pub(crate) fn settle(
+    pub fn settle(
         self,
         said: &[Said],
         fence: Option<Result<Option<FencingToken>, StoreError>>,
@@ -150,7 +159,7 @@ pub(crate) fn lost_tokens() -> StoreError {
     StoreError::uncertain("the shard lost its fencing tokens while it granted the lock")
 }
 
-fn answers_missing(shard: &str) -> StoreError {
+pub(crate) fn answers_missing(shard: &str) -> StoreError {
     StoreError::uncertain(format!("memcached {shard} did not answer all it was asked"))
 }
 

@@ -5,31 +5,54 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
 
+use super::proof::Doubt;
 use super::state_item::{Epoch, Stamp, StateItem, Unusable, Witness};
 use crate::Time;
+use crate::lock::FencingToken;
 
 /// The most past epochs that are remembered. Each loss of memory adds one.
 const REMEMBERED: usize = 64;
 
+/// What is known of a memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Phase {
+pub enum Phase {
     /// S has not been read yet, or shows a stamp that has not.
     Unread,
     /// S is missing: restarted, flushed or evicted.
     Lost,
     /// S was read; whether its epoch is open is yet to be seen.
-    Found { stamp: Stamp },
-    /// In quarantine, since the arrival of the answer that first showed this epoch without its fences.
-    Closed { stamp: Stamp, since: Time },
+    Found {
+        /// What S shows.
+        stamp: Stamp,
+    },
+    /// In quarantine.
+    Closed {
+        /// What S shows.
+        stamp: Stamp,
+        /// The arrival of the answer that first showed this epoch without its fences.
+        since: Time,
+    },
     /// Grants locks.
-    Open { stamp: Stamp },
+    Open {
+        /// What S shows.
+        stamp: Stamp,
+    },
     /// Belongs to brokers with another server list, other weights or another `--max-ttl`.
-    Foreign { fingerprint: u64 },
+    Foreign {
+        /// Their topology.
+        fingerprint: u64,
+    },
     /// Has an S that this version cannot use.
-    Unusable { why: Unusable },
+    Unusable {
+        /// The reason.
+        why: Unusable,
+    },
     /// Has shown a memory that is not the one that was known before, and serves nobody until S shows an epoch that
     /// nobody has seen yet.
-    Distrusted { why: Distrust },
+    Distrusted {
+        /// The reason.
+        why: Distrust,
+    },
 }
 
 /// The reason for which a memory is not the one that was known before.
@@ -64,9 +87,9 @@ impl fmt::Display for Distrust {
     }
 }
 
-/// The knowledge of a shard's epoch.
+/// The knowledge of the memory behind a shard. [`proof`](super::proof) has what answers prove of it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct EpochState {
+pub struct EpochState {
     ours: u64,
     phase: Phase,
     changes: u64,
@@ -74,20 +97,32 @@ pub(crate) struct EpochState {
     over: VecDeque<Epoch>,
     /// The highest token seen in the present epoch.
     highest_token: u64,
+    /// The highest token seen in any epoch.
+    highest_ever: u64,
+    pub(super) doubt: Option<Doubt>,
 }
 
 impl EpochState {
     /// Knows nothing yet; `ours` is the fingerprint of this broker's topology.
-    pub(crate) fn new(ours: u64) -> EpochState {
-        EpochState { ours, phase: Phase::Unread, changes: 0, over: VecDeque::new(), highest_token: 0 }
+    pub fn new(ours: u64) -> EpochState {
+        EpochState {
+            ours,
+            phase: Phase::Unread,
+            changes: 0,
+            over: VecDeque::new(),
+            highest_token: 0,
+            highest_ever: 0,
+            doubt: None,
+        }
     }
 
-    pub(crate) fn phase(&self) -> Phase {
+    /// Returns what is known of it.
+    pub fn phase(&self) -> Phase {
         self.phase
     }
 
     /// Counts the changes of what S shows: what was sent before the latest one does not count.
-    pub(crate) fn changes(&self) -> u64 {
+    pub fn changes(&self) -> u64 {
         self.changes
     }
 
@@ -101,11 +136,13 @@ impl EpochState {
         }
     }
 
-    pub(crate) fn epoch(&self) -> Option<Epoch> {
+    /// Returns the epoch, if S was read and is ours.
+    pub fn epoch(&self) -> Option<Epoch> {
         self.stamp().map(|stamp| stamp.epoch)
     }
 
-    pub(crate) fn is_open(&self) -> bool {
+    /// Returns true if it grants locks.
+    pub fn is_open(&self) -> bool {
         matches!(self.phase, Phase::Open { .. })
     }
 
@@ -167,14 +204,21 @@ impl EpochState {
         !matches!(self.phase, Phase::Unread | Phase::Unusable { why: Unusable::Strange })
     }
 
-    /// The highest token seen in the present epoch; 0 if none was.
+    /// Returns the highest token seen in the present epoch; 0 if none was.
     pub(crate) fn highest_token(&self) -> u64 {
         self.highest_token
     }
 
-    /// Takes note of a token of the present epoch.
-    pub(crate) fn token_seen(&mut self, token: u64) {
+    /// Returns the highest token seen in any epoch; 0 if none was.
+    pub fn highest_ever(&self) -> u64 {
+        self.highest_ever
+    }
+
+    /// Takes note of the highest token of a batch, or of a probe.
+    pub(crate) fn token_seen(&mut self, token: Option<FencingToken>) {
+        let token = token.map_or(0, FencingToken::get);
         self.highest_token = self.highest_token.max(token);
+        self.highest_ever = self.highest_ever.max(token);
     }
 
     /// Takes note of whether the fences of `epoch` were there, in a batch whose witness showed `epoch`.
@@ -193,6 +237,37 @@ impl EpochState {
             Phase::Closed { since, .. } => Some((since + max_ttl).since(now)),
             _ => None,
         }
+    }
+}
+
+/// Changes the moments, epochs and tokens in what is known of a memory, so that what makes no difference is the same.
+pub trait Normal {
+    /// Changes a moment at which something began. It makes no difference any more when that is `span` ago.
+    fn since(&mut self, time: &mut Time, span: Duration);
+    /// Changes an epoch.
+    fn epoch(&mut self, epoch: &mut Epoch);
+    /// Returns true if a memory may show this epoch, now or later.
+    fn may_show(&self, epoch: Epoch) -> bool;
+    /// Changes the highest token that was seen.
+    fn token(&mut self, token: &mut u64);
+}
+
+impl EpochState {
+    /// Brings it into its normal form, in a deployment with this `max_ttl`. The caller sees to it that what was sent before
+    /// counts only if it [is current](EpochState::is_current) now.
+    pub fn normalise(&mut self, outside: &mut impl Normal, max_ttl: Duration) {
+        self.changes = 0;
+        if let Phase::Found { stamp } | Phase::Closed { stamp, .. } | Phase::Open { stamp } = &mut self.phase {
+            outside.epoch(&mut stamp.epoch);
+        }
+        if let Phase::Closed { since, .. } = &mut self.phase {
+            outside.since(since, max_ttl);
+        }
+        self.over.retain(|epoch| outside.may_show(*epoch));
+        self.over.iter_mut().for_each(|epoch| outside.epoch(epoch));
+        self.over.make_contiguous().sort_unstable_by_key(|epoch| epoch.get());
+        outside.token(&mut self.highest_token);
+        outside.token(&mut self.highest_ever);
     }
 }
 
@@ -313,11 +388,11 @@ mod tests {
     #[test]
     fn tokens_are_compared_within_their_epoch() {
         let mut state = open(fresh());
-        state.token_seen(9);
-        state.token_seen(7);
+        state.token_seen(FencingToken::new(9));
+        state.token_seen(FencingToken::new(7));
         assert_eq!(state.highest_token(), 9);
         state.read(shows(fresh()));
-        assert_eq!(state.highest_token(), 0);
+        assert_eq!((state.highest_token(), state.highest_ever()), (0, 9));
     }
 
     #[test]

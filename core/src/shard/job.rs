@@ -11,23 +11,61 @@ use crate::store::{Change, Granted, ItemState, LockStatus, Reply, Request, Store
 
 /// One thing to do to one lock.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Op {
+pub enum Op {
     /// Create the item as a new grant.
-    Grant { id: GrantId, ttl: u32 },
+    Grant {
+        /// The new id.
+        id: GrantId,
+        /// The item's ttl in seconds.
+        ttl: u32,
+    },
     /// Give the lock to another grant.
-    HandOver { from: GrantId, to: GrantId, ttl: u32 },
-    /// Change the item that carries `from`. `reasserts`: create it again if it went with the store's memory (R16).
-    Replace { from: ItemState, to: ItemState, ttl: u32, touches_owner: bool, reasserts: bool },
+    HandOver {
+        /// The id that the item carries.
+        from: GrantId,
+        /// The new id.
+        to: GrantId,
+        /// The item's ttl in seconds.
+        ttl: u32,
+    },
+    /// Change the item that carries `from`.
+    Replace {
+        /// What the item carries.
+        from: ItemState,
+        /// What it is to carry.
+        to: ItemState,
+        /// Its ttl in seconds.
+        ttl: u32,
+        /// True if the owner's label is to live as long.
+        touches_owner: bool,
+        /// True if the item is created again where it went with the store's memory (R16).
+        reasserts: bool,
+    },
     /// Create the item again, after a loss.
-    Reassert { state: ItemState, ttl: u32 },
-    /// Delete the item that carries this state, and take the note of who is to be woken then.
-    Remove { state: ItemState, wakes: bool },
+    Reassert {
+        /// What the item carries.
+        state: ItemState,
+        /// Its ttl in seconds.
+        ttl: u32,
+    },
+    /// Delete the item that carries this state.
+    Remove {
+        /// What the item carries.
+        state: ItemState,
+        /// True if the note is taken of who is to be woken then.
+        wakes: bool,
+    },
     /// Read the item and the owner's label.
     Look,
     /// Read the item.
     Stands(GrantId),
-    /// Note that this broker is to be woken; for longer, if it was noted before.
-    Watch { kept: bool, ttl: u32 },
+    /// Note that this broker is to be woken.
+    Watch {
+        /// True if it was noted before, and is noted for longer.
+        kept: bool,
+        /// For how many seconds.
+        ttl: u32,
+    },
     /// Read which broker is to be woken for a queue behind the holder.
     LookForQueue,
     /// Write a note. What it says claims nothing, and it may be refused.
@@ -36,7 +74,7 @@ pub(crate) enum Op {
 
 /// The kind of batch in which a job travels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Kind {
+pub enum Kind {
     /// It is about a lock's item: its batch ends with a witness.
     Item,
     /// It claims nothing.
@@ -44,17 +82,17 @@ pub(crate) enum Kind {
 }
 
 /// The verdict on `Exists` and `Missing`: whether they are the last word of a shard, or else why not, and until when.
-pub(crate) type LastWord = Result<(), StoreError>;
+pub type LastWord = Result<(), StoreError>;
 
 /// The outcome of an op.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Outcome {
+pub struct Outcome {
     /// The answer for the asker.
-    pub(crate) reply: Option<Reply>,
+    pub reply: Option<Reply>,
     /// The op that comes next, before there is a reply.
-    pub(crate) next: Option<Op>,
+    pub next: Option<Op>,
     /// The broker that is to be woken: its note has been taken.
-    pub(crate) wakes: Option<SocketAddr>,
+    pub wakes: Option<SocketAddr>,
 }
 
 impl Outcome {
@@ -65,15 +103,16 @@ impl Outcome {
 
 /// The shard of a batch that counts, as its jobs see it.
 #[derive(Debug)]
-pub(crate) struct Seen<'a> {
+pub struct Seen<'a> {
     /// Its address.
-    pub(crate) shard: &'a str,
-    pub(crate) last_word: &'a LastWord,
+    pub shard: &'a str,
+    /// The worth of "another state" and "no item".
+    pub last_word: &'a LastWord,
 }
 
 impl Op {
     /// Turns a request into its first op. `wakes`: brokers wake each other.
-    pub(crate) fn of(request: Request, wakes: bool) -> Op {
+    pub fn of(request: Request, wakes: bool) -> Op {
         match request {
             Request::Grant { id, ttl } => Op::Grant { id, ttl },
             Request::HandOver { from, to, ttl } => Op::HandOver { from, to, ttl },
@@ -95,7 +134,8 @@ impl Op {
         }
     }
 
-    pub(crate) fn kind(&self) -> Kind {
+    /// Returns the kind of batch in which it travels.
+    pub fn kind(&self) -> Kind {
         match self {
             Op::Watch { .. } | Op::LookForQueue | Op::Note(_) => Kind::Note,
             Op::Grant { .. } | Op::HandOver { .. } | Op::Replace { .. } | Op::Reassert { .. } => Kind::Item,
@@ -104,7 +144,7 @@ impl Op {
     }
 
     /// Returns true if it may make a new grant, and so needs an open shard and a fencing token.
-    pub(crate) fn grants(&self) -> bool {
+    pub fn grants(&self) -> bool {
         match self {
             Op::Grant { .. } | Op::HandOver { .. } => true,
             Op::Replace { .. } | Op::Reassert { .. } | Op::Remove { .. } | Op::Look | Op::Stands(_) => false,
@@ -137,7 +177,7 @@ impl Op {
     }
 
     /// Returns true if it makes an item live on, so that the server's clock matters.
-    pub(crate) fn extends(&self) -> bool {
+    pub fn extends(&self) -> bool {
         match self {
             Op::Grant { .. } | Op::HandOver { .. } | Op::Replace { .. } | Op::Reassert { .. } => true,
             Op::Remove { .. } | Op::Look | Op::Stands(_) => false,
@@ -254,7 +294,7 @@ impl Op {
     }
 
     /// Returns the reply that tells of an error.
-    pub(crate) fn failed(&self, error: StoreError) -> Reply {
+    pub fn failed(&self, error: StoreError) -> Reply {
         match self {
             Op::Grant { .. } | Op::HandOver { .. } => Reply::Granted(Err(error)),
             Op::Replace { .. } | Op::Reassert { .. } | Op::Remove { .. } => Reply::Changed(Err(error)),
@@ -349,8 +389,11 @@ fn settled(outcome: CasOutcome, last_word: &LastWord) -> Result<Change, StoreErr
 
 /// An [`Op`] under way, and who waits for what it comes to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Job {
-    pub(crate) name: LockName,
-    pub(crate) asker: Option<RequestId>,
-    pub(crate) op: Op,
+pub struct Job {
+    /// The lock.
+    pub name: LockName,
+    /// The request that is answered, if one is.
+    pub asker: Option<RequestId>,
+    /// What to do.
+    pub op: Op,
 }

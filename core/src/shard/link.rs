@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::clock::ServerClock;
-use super::server::{Doubt, Payload, Shard};
+use super::server::{Payload, Shard};
 use super::state_item::Witness;
 use super::{Env, News, Output, Turn};
 use crate::failure::Cause;
@@ -72,7 +72,7 @@ pub(crate) enum Link {
 
 impl Shard {
     pub(crate) fn may_compare(&self) -> bool {
-        self.comparing.is_none() && self.doubt.is_none() && self.state.epoch().is_some()
+        self.comparing.is_none() && self.state.doubt.is_none() && self.state.epoch().is_some()
     }
 }
 
@@ -96,12 +96,7 @@ impl<E: Env> Turn<'_, E> {
         // At random, so that brokers do not keep step with a balancer that goes round.
         self.shard.next_comparison = self.now + self.env.spread(pause / 2, pause);
         let Some(witness) = witness else { return };
-        let epoch = match witness {
-            Witness::Shows(stamp) => Some(stamp.epoch),
-            Witness::Missing | Witness::Odd => None,
-        };
-        if changes == self.shard.state.changes() && epoch != self.shard.state.epoch() {
-            self.shard.doubt = Some(Doubt { since: self.now, changes, epoch });
+        if self.shard.state.compared(witness, changes, self.now) {
             self.shard.next_check = self.now;
         }
     }

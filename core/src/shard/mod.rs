@@ -14,6 +14,7 @@ mod link;
 mod phase;
 mod placement;
 mod presence;
+mod proof;
 pub mod protocol;
 mod queues;
 mod server;
@@ -41,6 +42,14 @@ pub use phase::{FOREIGN, first_token};
 pub use placement::fingerprint;
 pub use presence::{LIVES, PLACES};
 pub use protocol::Watcher;
+
+/// The machines of a shard, which have no tables: for whoever explores all that they can come to.
+pub mod machine {
+    pub use super::batch::{Batch, Evidence};
+    pub use super::epoch::{EpochState, Normal, Phase};
+    pub use super::job::{Job, Kind, LastWord, Op, Outcome, Seen};
+    pub use super::proof::{Finality, Found, Probe, Sent, Unserved, Void};
+}
 
 use health::ShardHealth;
 use job::{Job, Op};

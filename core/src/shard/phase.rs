@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use super::batch::{Batch, Evidence};
-use super::epoch::{Distrust, Phase};
-use super::job::{self, LastWord, Op, Seen};
+use super::batch::Batch;
+use super::epoch::Phase;
+use super::job::{LastWord, Op, Seen};
 use super::link::{COUNTDOWN, Link};
-use super::server::{EAGER_CHECK, Payload, Probe, Sent, Shard};
-use super::state_item::{Epoch, Stamp, StateItem, Witness};
-use super::{Env, News, Turn, protocol};
+use super::proof::{Finality, Probe, Sent, Unserved, Void};
+use super::server::{EAGER_CHECK, Payload, Shard};
+use super::state_item::{Epoch, Stamp};
+use super::{Env, News, Turn};
 use crate::Time;
 use crate::command::Reply as Said;
 use crate::failure::Cause;
@@ -57,31 +58,30 @@ impl<E: Env> Turn<'_, E> {
             let why = format!("memcached {shard} is refused: {why}");
             Some(StoreError::unavailable(why, None).because(Cause::StoreRefused))
         };
-        let (why, retry_after) = match (&self.shard.link, self.shard.state.phase()) {
-            (Link::Up { .. }, Phase::Closed { .. }) if op.grants() && !self.env.breaks(Rule::GrantOnlyIfOpen) => {
-                return Some(self.closed());
-            }
-            (Link::Up { .. }, Phase::Open { .. } | Phase::Closed { .. }) if op.extends() && !self.clock_runs() => {
-                let why = format!("memcached {shard} is being watched for a second: its clock may stand still");
-                (why, Some(EAGER_CHECK))
-            }
-            (Link::Up { .. }, Phase::Open { .. } | Phase::Closed { .. })
-                if op.looks() && self.shard.queues.has_many_changes() =>
-            {
-                (format!("memcached {shard} is asked more than it can answer; looks have to wait"), None)
-            }
-            (Link::Up { .. }, Phase::Open { .. } | Phase::Closed { .. }) => return None,
-            (Link::Down(why, reason), _) => {
+        match &self.shard.link {
+            Link::Down(why, reason) => {
                 let why = format!("memcached {shard} cannot be reached: {why}");
                 return Some(StoreError::unavailable(why, None).because(*reason));
             }
-            (Link::Refused(why), _) => return refused(why),
-            (_, Phase::Foreign { .. }) => return refused(&FOREIGN),
-            (_, Phase::Unusable { why }) => return refused(&why),
-            (_, Phase::Distrusted { why }) => return refused(&why),
-            (_, Phase::Unread | Phase::Lost | Phase::Found { .. }) => {
+            Link::Refused(why) => return refused(why),
+            Link::Up { .. } => {}
+        }
+        let (why, retry_after) = match self.shard.state.serves(op, self.env.breaks(Rule::GrantOnlyIfOpen)) {
+            Err(Unserved::Closed) => return Some(self.closed()),
+            Err(Unserved::Foreign) => return refused(&FOREIGN),
+            Err(Unserved::Unusable(why)) => return refused(&why),
+            Err(Unserved::Distrusted(why)) => return refused(&why),
+            Err(Unserved::Asked) => {
                 (format!("memcached {shard} is being asked whether its memory is whole"), Some(EAGER_CHECK))
             }
+            Ok(()) if op.extends() && !self.clock_runs() => {
+                let why = format!("memcached {shard} is being watched for a second: its clock may stand still");
+                (why, Some(EAGER_CHECK))
+            }
+            Ok(()) if op.looks() && self.shard.queues.has_many_changes() => {
+                (format!("memcached {shard} is asked more than it can answer; looks have to wait"), None)
+            }
+            Ok(()) => return None,
         };
         Some(StoreError::unavailable(why, retry_after))
     }
@@ -104,15 +104,16 @@ impl<E: Env> Turn<'_, E> {
     /// Asks the shard how it is, or moves it on to its next phase.
     pub(crate) fn launch_probe(&mut self) {
         let Some(link) = self.shard.idle.pop() else { return };
-        let start = first_token(self.env.wall_micros(), self.shard.highest_token);
-        let probe = match (self.shard.state.phase(), start) {
-            (Phase::Lost, _) if self.common.health.may_begin(self.shard.index) => {
-                let epoch = Epoch::from_random(if self.env.breaks(Rule::FreshEpoch) { 0 } else { self.env.random() });
-                Probe::Begin(Stamp { epoch, generation: self.common.health.generation() })
-            }
-            (Phase::Closed { since, .. }, Some(start)) if self.now >= since + self.quarantine() => Probe::Open(start),
-            _ => Probe::Look,
-        };
+        let quarantine = self.quarantine();
+        let Turn { shard, common, env, now } = self;
+        let start = first_token(env.wall_micros(), shard.state.highest_ever());
+        let probe = shard.state.next_probe(*now, quarantine, start, || {
+            let health = &common.health;
+            health.may_begin(shard.index).then(|| {
+                let epoch = Epoch::from_random(if env.breaks(Rule::FreshEpoch) { 0 } else { env.random() });
+                Stamp { epoch, generation: health.generation() }
+            })
+        });
         self.shard.probing = true;
         self.send(link, Payload::Probe(probe));
     }
@@ -125,12 +126,12 @@ impl<E: Env> Turn<'_, E> {
     /// Takes note of what a batch says of the shard, and brings what its jobs have come to. `known`: what was known when it
     /// was sent, if that is still so.
     pub(crate) fn jobs_landed(&mut self, batch: Batch, said: &[Said], known: Option<Sent>, sent_at: Time) {
-        let Some((epoch, known)) = known.and_then(|sent| Some((sent.epoch?, sent))) else {
+        let Some(known) = known.filter(|sent| sent.epoch.is_some()) else {
             let why = "the shard's epoch changed while the command was under way";
             return self.fail_all(batch, &StoreError::uncertain(why));
         };
         let address = std::sync::Arc::clone(&self.shard.address);
-        let Evidence { clock, fence, witness } = match batch.evidence(said, &address) {
+        let evidence = match batch.evidence(said, &address) {
             Ok(evidence) => evidence,
             Err(error) => {
                 // It may be that answers and commands no longer go together.
@@ -138,76 +139,45 @@ impl<E: Env> Turn<'_, E> {
                 return self.fail_all(batch, &error);
             }
         };
-        let in_time = clock.is_none_or(|left| self.clock_counts(left, sent_at))
+        let in_time = evidence.clock.is_none_or(|left| self.clock_counts(left, sent_at))
             || self.env.breaks(Rule::ClockLag)
             || self.env.breaks(Rule::AnswerInTime);
-        if !self.witnessed(witness, sent_at) && !self.env.breaks(Rule::Witness) {
-            let why = "the shard lost its memory while the command was under way";
-            return self.fail_all(batch, &StoreError::uncertain(why));
-        }
-        if let Some(Ok(Some(top))) = &fence
-            && top.get() < known.token + batch.grants()
-        {
-            self.distrust(Distrust::TokensFell, None);
-            let why = "the shard gave a fencing token twice: its memory is an old one";
-            return self.fail_all(batch, &StoreError::uncertain(why));
-        }
-        if !in_time {
-            self.shard.next_check = self.now;
-            let why = "memcached was stopped for a while, and its clock lags";
-            return self.fail_all(batch, &StoreError::uncertain(why));
-        }
-        if let Some(Ok(top)) = &fence {
-            self.fences_seen(epoch, top.is_some());
-            self.token_seen(*top);
-        }
-        // What was sent into a closed shard may have been carried out before it opened.
-        let last_word: LastWord = match (known.open, self.shard.is_open()) {
-            (true, true) => Ok(()),
-            (_, false) => Err(self.closed()),
-            (false, true) => Err(self.was_closed()),
+        let blind = self.env.breaks(Rule::Witness);
+        let before = self.known();
+        let judged = self.shard.state.judge(&evidence, &known, self.now, in_time, blind);
+        self.learned(before);
+        let last_word: LastWord = match judged {
+            Ok(Finality::Final) => Ok(()),
+            Ok(Finality::Closed) => Err(self.closed()),
+            Ok(Finality::WasClosed) => Err(self.was_closed()),
+            Err(void) => {
+                if void == Void::ClockLags {
+                    self.shard.next_check = self.now;
+                }
+                return self.fail_all(batch, &StoreError::uncertain(void.to_string()));
+            }
         };
-        let settled = batch.settle(said, fence, &Seen { shard: &address, last_word: &last_word });
+        let settled = batch.settle(said, evidence.fence, &Seen { shard: &address, last_word: &last_word });
         self.bring(settled);
     }
 
+    /// Takes note of what a probe has found.
     pub(crate) fn probe_landed(&mut self, probe: Probe, said: &[Said], sent: Sent) {
-        if let Some(refusal) = said.iter().find_map(|said| match said {
-            Said::Refused(refusal) => Some(*refusal),
-            _ => None,
-        }) {
-            let error = job::refused(&self.shard.address, refusal);
-            return self.probe_refused(&error.to_string());
-        }
-        let state = match said.last().map(protocol::read_state) {
-            Some(Ok(state)) => state,
-            Some(Err(error)) => return self.probe_refused(&error.to_string()),
-            None => return,
+        let found = match probe.evidence(said, &self.shard.address) {
+            Ok(found) => found,
+            Err(error) => return self.probe_refused(&error.to_string()),
         };
-        if probe == Probe::Look {
-            let left = said.first().and_then(protocol::read_clock);
+        if let Some(left) = found.clock {
             self.clock_counts(left, sent.at);
         }
-        if !self.state_read(state, sent.at) {
-            // Whatever it is now, go on at once.
-            if matches!(self.shard.state.phase(), Phase::Found { .. }) {
-                self.shard.next_check = self.now;
-            }
+        let before = self.known();
+        let known = self.shard.state.probed(probe, &found, &sent, self.now);
+        self.learned(before);
+        if !known {
             return;
         }
-        match (probe, sent.epoch) {
-            (Probe::Look, Some(epoch)) => match said.get(1).map(protocol::read_fence) {
-                Some(Ok(Some(token))) if token.get() < sent.token => return self.distrust(Distrust::TokensFell, None),
-                Some(Ok(token)) => {
-                    self.fences_seen(epoch, token.is_some());
-                    self.token_seen(token);
-                }
-                Some(Err(error)) => self.probe_refused(&error.to_string()),
-                None => {}
-            },
-            // Opened by this command, or by another broker's before it.
-            (Probe::Open(_), Some(epoch)) => self.fences_seen(epoch, true),
-            _ => {}
+        if let Some(Err(error)) = found.fence {
+            self.probe_refused(&error.to_string());
         }
         let clock = &self.shard.clock;
         if self.shard.is_open() && clock.runs() && !clock.wants_a_tick(self.now) {
@@ -227,67 +197,32 @@ impl<E: Env> Turn<'_, E> {
         clock.runs() || (!clock.has_ticked() && self.env.breaks(Rule::FirstTick))
     }
 
-    /// Takes note of the witness of what was sent then. Returns true if S is the one that was read before (R13).
-    fn witnessed(&mut self, witness: Witness, sent: Time) -> bool {
-        let before = self.shard.state.changes();
-        let known = self.shard.state.witnessed(witness);
-        self.learned(before, known, sent)
+    /// Returns the count of changes of what S shows, and true if the shard is open.
+    fn known(&self) -> (u64, bool) {
+        (self.shard.state.changes(), self.shard.is_open())
     }
 
-    /// Takes note of the whole of S, as what was sent then found it. Returns true if S is the one that was read before.
-    fn state_read(&mut self, state: StateItem, sent: Time) -> bool {
-        let before = self.shard.state.changes();
-        let known = self.shard.state.read(state);
-        if let Some(stamp) = self.shard.state.stamp() {
+    /// Handles what an answer has changed in what was known before: tells it, and asks anew at once.
+    fn learned(&mut self, (changes, was_open): (u64, bool)) {
+        let state = &self.shard.state;
+        if let Some(stamp) = state.stamp() {
             self.common.health.generation_seen(stamp.generation);
         }
-        self.learned(before, known, sent)
-    }
-
-    /// Handles what S has just shown, after so many `changes`. Returns true if it is the one that was `known`, and nothing
-    /// speaks against it.
-    fn learned(&mut self, changes: u64, known: bool, sent: Time) -> bool {
-        if let Some(doubt) = self.shard.doubt.take_if(|doubt| sent > doubt.since || doubt.changes != changes)
-            && known
-            && doubt.changes == changes
-        {
-            self.distrust(Distrust::SeveralServers, doubt.epoch);
-            return false;
-        }
-        if self.shard.state.changes() != changes {
-            match self.shard.state.phase() {
-                Phase::Lost => self.tell(News::Lost),
-                Phase::Foreign { .. } => self.tell(News::NotUsed(FOREIGN.into())),
-                Phase::Unusable { why } => self.tell(News::NotUsed(why.to_string().into())),
-                Phase::Distrusted { why } => self.tell(News::NotUsed(why.to_string().into())),
-                _ => {}
-            }
+        if was_open && !state.is_open() {
             self.shard.next_check = self.now;
-            self.shard.next_countdown = self.now;
         }
-        known
-    }
-
-    /// Refuses the shard until it shows an epoch that is new; `also` is an epoch that another server shows (R15a).
-    fn distrust(&mut self, why: Distrust, also: Option<Epoch>) {
-        self.tell(News::NotUsed(why.to_string().into()));
-        self.shard.state.distrust(why, also);
+        if state.changes() == changes {
+            return;
+        }
+        match state.phase() {
+            Phase::Lost => self.tell(News::Lost),
+            Phase::Foreign { .. } => self.tell(News::NotUsed(FOREIGN.into())),
+            Phase::Unusable { why } => self.tell(News::NotUsed(why.to_string().into())),
+            Phase::Distrusted { why } => self.tell(News::NotUsed(why.to_string().into())),
+            _ => {}
+        }
         self.shard.next_check = self.now;
-    }
-
-    /// Takes note of the highest token of a batch, or of a probe.
-    fn token_seen(&mut self, token: Option<FencingToken>) {
-        let token = token.map_or(0, FencingToken::get);
-        self.shard.state.token_seen(token);
-        self.shard.highest_token = self.shard.highest_token.max(token);
-    }
-
-    fn fences_seen(&mut self, epoch: Epoch, there: bool) {
-        let was_open = self.shard.is_open();
-        self.shard.state.fences_seen(epoch, there, self.now);
-        if was_open && !self.shard.is_open() {
-            self.shard.next_check = self.now;
-        }
+        self.shard.next_countdown = self.now;
     }
 
     pub(crate) fn probe_refused(&mut self, why: &str) {

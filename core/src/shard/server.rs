@@ -11,9 +11,9 @@ use super::health::View;
 use super::job::Kind;
 use super::link::{Link, LinkId, Process};
 use super::presence::Presence;
+use super::proof::{Probe, Sent};
 use super::queues::Queues;
-use super::state_item::{Epoch, Stamp};
-use super::{Env, News, Output, ShardState, ShardStatus, Turn, presence, protocol};
+use super::{Env, News, Output, ShardState, ShardStatus, Turn, presence};
 use crate::Time;
 use crate::command::{Command, Reply as Said};
 use crate::failure::Cause;
@@ -34,28 +34,6 @@ pub(crate) enum Payload {
     Presence,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Probe {
-    /// The clock, the fences if the epoch is known, and S.
-    Look,
-    /// Begin an epoch on a shard that has none.
-    Begin(Stamp),
-    /// Open the present epoch: its tokens come after this number.
-    Open(u64),
-}
-
-/// The knowledge with which something was sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Sent {
-    pub(crate) at: Time,
-    pub(crate) process: u64,
-    pub(crate) epoch: Option<Epoch>,
-    pub(crate) changes: u64,
-    pub(crate) open: bool,
-    /// The highest token seen in the epoch.
-    pub(crate) token: u64,
-}
-
 /// Commands that were sent on a connection, and are not answered yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct UnderWay {
@@ -64,16 +42,8 @@ struct UnderWay {
     /// The number of commands.
     count: usize,
     sent: Sent,
-}
-
-/// A new connection has shown another S than the old ones had. That is two servers if an old one, asked again after
-/// `since`, still shows what it did: no epoch comes back on one server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Doubt {
-    pub(crate) since: Time,
-    pub(crate) changes: u64,
-    /// The epoch that the new connection showed.
-    pub(crate) epoch: Option<Epoch>,
+    /// The server process.
+    process: u64,
 }
 
 /// One shard, as a broker knows it.
@@ -97,7 +67,6 @@ pub(crate) struct Shard {
     /// The count of changes before the comparison that is under way.
     pub(crate) comparing: Option<u64>,
     pub(crate) next_comparison: Time,
-    pub(crate) doubt: Option<Doubt>,
     /// True if the server has been reached, or not reached, at least once.
     pub(crate) tried: bool,
     /// True if the server has answered since the last trouble with it.
@@ -113,8 +82,6 @@ pub(crate) struct Shard {
     pub(crate) next_countdown: Time,
     /// The number of attempts to connect that have failed in a row.
     pub(crate) failures: u8,
-    /// The highest token that was seen in any epoch.
-    pub(crate) highest_token: u64,
 }
 
 impl Shard {
@@ -142,7 +109,6 @@ impl Shard {
             next_note: now,
             comparing: None,
             next_comparison: now,
-            doubt: None,
             tried: false,
             well: false,
             trouble: "".into(),
@@ -153,7 +119,6 @@ impl Shard {
             next_dial: now,
             next_countdown: now,
             failures: 0,
-            highest_token: 0,
         }
     }
 
@@ -290,42 +255,29 @@ impl<E: Env> Turn<'_, E> {
 
     pub(crate) fn send(&mut self, link: LinkId, mut payload: Payload) {
         let commands = self.commands(&mut payload);
-        let state = &self.shard.state;
-        let sent = Sent {
-            at: self.now,
-            process: self.shard.process,
-            epoch: state.epoch(),
-            changes: state.changes(),
-            open: state.is_open(),
-            token: state.highest_token(),
-        };
+        let (sent, process) = (self.shard.state.sent(self.now), self.shard.process);
         let is_batch = matches!(payload, Payload::Jobs(_));
-        self.shard.under_way.push(UnderWay { link, payload, count: commands.len(), sent });
+        self.shard.under_way.push(UnderWay { link, payload, count: commands.len(), sent, process });
         let shard = self.shard.index;
         self.output(Output::Send { shard, link, commands, is_batch });
     }
 
     fn commands(&self, payload: &mut Payload) -> Vec<Command> {
         let epoch = self.shard.state.epoch();
-        let mut commands = match (payload, epoch) {
-            (Payload::Jobs(batch), epoch) => {
+        match payload {
+            Payload::Jobs(batch) => {
                 let compares = !self.env.breaks(Rule::IdsCompared);
-                return batch.commands(epoch, self.common.settings.watcher.as_ref(), compares);
+                batch.commands(epoch, self.common.settings.watcher.as_ref(), compares)
             }
-            (Payload::Presence, _) => return self.shard.presence.iter().map(Presence::command).collect(),
-            (Payload::Probe(Probe::Begin(stamp)), _) => vec![protocol::begin(*stamp, self.common.fingerprint)],
-            (Payload::Probe(Probe::Open(start)), Some(epoch)) => vec![protocol::open(epoch, *start)],
-            (Payload::Probe(_), Some(epoch)) => vec![protocol::clock(), protocol::highest_token(epoch)],
-            (Payload::Probe(_), None) => vec![protocol::clock()],
-        };
-        commands.push(protocol::probe());
-        commands
+            Payload::Presence => self.shard.presence.iter().map(Presence::command).collect(),
+            Payload::Probe(probe) => probe.commands(epoch, self.common.fingerprint),
+        }
     }
 
     /// Takes the answers to what was sent on a connection.
     pub(crate) fn answered(&mut self, link: LinkId, said: Result<Vec<Said>, Arc<str>>) {
         let Some(at) = self.shard.under_way.iter().position(|under_way| under_way.link == link) else { return };
-        let UnderWay { payload, sent, count, .. } = self.shard.under_way.swap_remove(at);
+        let UnderWay { payload, sent, count, process, .. } = self.shard.under_way.swap_remove(at);
         match payload {
             Payload::Probe(_) => {
                 self.shard.probing = false;
@@ -346,14 +298,14 @@ impl<E: Env> Turn<'_, E> {
             }
             Err(why) => return self.exchange_failed(&why, payload),
         };
-        let same_process = sent.process == self.shard.process;
+        let same_process = process == self.shard.process;
         if same_process {
             self.shard.idle.push(link);
         } else {
             self.hang_up(link);
         }
         self.heard();
-        let fresh = same_process && sent.changes == self.shard.state.changes();
+        let fresh = same_process && self.shard.state.is_current(&sent);
         match payload {
             Payload::Jobs(batch) if batch.kind() == Kind::Note => {
                 let noted = batch.noted(&said);

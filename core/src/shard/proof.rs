@@ -1,0 +1,268 @@
+//! What answers prove of the memory behind a shard, and what is asked of it next: the machine of one shard, without its
+//! connections, its queues and its clock.
+
+use std::time::Duration;
+
+use super::batch::Evidence;
+use super::epoch::{Distrust, EpochState, Phase};
+use super::job::{self, Op};
+use super::protocol::{self, Unexpected};
+use super::state_item::{Epoch, Stamp, StateItem, Unusable, Witness};
+use crate::Time;
+use crate::command::{Command, Reply as Said};
+use crate::lock::FencingToken;
+use crate::store::StoreError;
+
+/// A question about the memory, or a step to its next phase.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Probe {
+    /// The clock, the fences if the epoch is known, and S.
+    Look,
+    /// Begin an epoch on a shard that has none.
+    Begin(Stamp),
+    /// Open the present epoch: its tokens come after this number.
+    Open(u64),
+}
+
+/// The evidence that a probe gives of the shard.
+#[derive(Debug)]
+pub struct Found {
+    /// The time that S had left, where the probe asked.
+    pub clock: Option<Option<Duration>>,
+    /// The highest token of the epoch, where the probe asked; none if the epoch is closed.
+    pub fence: Option<Result<Option<FencingToken>, Unexpected>>,
+    /// The whole of S.
+    pub state: StateItem,
+}
+
+impl Probe {
+    /// Returns the commands, for a shard whose epoch is `epoch`, and brokers whose topology has this fingerprint.
+    pub fn commands(self, epoch: Option<Epoch>, fingerprint: u64) -> Vec<Command> {
+        let mut commands = match (self, epoch) {
+            (Probe::Begin(stamp), _) => vec![protocol::begin(stamp, fingerprint)],
+            (Probe::Open(start), Some(epoch)) => vec![protocol::open(epoch, start)],
+            (_, Some(epoch)) => vec![protocol::clock(), protocol::highest_token(epoch)],
+            (_, None) => vec![protocol::clock()],
+        };
+        commands.push(protocol::probe());
+        commands
+    }
+
+    /// Reads what it has found.
+    ///
+    /// # Errors
+    /// The server has refused a command, or answered what none answers.
+    pub fn evidence(self, said: &[Said], shard: &str) -> Result<Found, StoreError> {
+        let refusal = said.iter().find_map(|said| match said {
+            Said::Refused(refusal) => Some(*refusal),
+            _ => None,
+        });
+        if let Some(refusal) = refusal {
+            return Err(job::refused(shard, refusal));
+        }
+        let state = said.last().ok_or_else(|| super::batch::answers_missing(shard))?;
+        let looks = self == Probe::Look;
+        Ok(Found {
+            clock: looks.then(|| said.first().and_then(protocol::read_clock)),
+            fence: (looks && said.len() == 3).then(|| protocol::read_fence(&said[1])),
+            state: protocol::read_state(state)?,
+        })
+    }
+}
+
+/// The knowledge with which something was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sent {
+    /// When.
+    pub at: Time,
+    /// The epoch.
+    pub epoch: Option<Epoch>,
+    /// The number of changes of what S shows.
+    pub changes: u64,
+    /// True if the shard was open.
+    pub open: bool,
+    /// The highest token seen in the epoch.
+    pub token: u64,
+}
+
+/// The reason for which a batch does not count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Void {
+    /// Its witness shows another S, or none.
+    #[error("the shard lost its memory while the command was under way")]
+    MemoryLost,
+    /// It gave a fencing token that had been given before.
+    #[error("the shard gave a fencing token twice: its memory is an old one")]
+    TokensFell,
+    /// The server's clock lags.
+    #[error("memcached was stopped for a while, and its clock lags")]
+    ClockLags,
+}
+
+/// The worth of "another id" and "no item" in the answers of a batch that counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finality {
+    /// They are the shard's last word.
+    Final,
+    /// They are not, since the shard is closed (R16).
+    Closed,
+    /// They are not, since it was closed when it was asked.
+    WasClosed,
+}
+
+/// The reason for which a memory does not serve an op now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unserved {
+    /// It is being asked if it is whole.
+    Asked,
+    /// It is closed, and a new grant was asked for.
+    Closed,
+    /// It belongs to brokers with another topology.
+    Foreign,
+    /// This version cannot use it.
+    Unusable(Unusable),
+    /// It is not the one that was known before.
+    Distrusted(Distrust),
+}
+
+/// A new connection has shown another S than the old ones had. That is two servers if an old one, asked again after
+/// `since`, still shows what it did: no epoch comes back on one server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Doubt {
+    since: Time,
+    changes: u64,
+    /// The epoch that the new connection showed.
+    epoch: Option<Epoch>,
+}
+
+impl EpochState {
+    /// Says if the memory serves an op now. `grants_closed`: a closed one grants too.
+    ///
+    /// # Errors
+    /// It does not, for this reason.
+    pub fn serves(&self, op: &Op, grants_closed: bool) -> Result<(), Unserved> {
+        match self.phase() {
+            Phase::Open { .. } => Ok(()),
+            Phase::Closed { .. } if op.grants() && !grants_closed => Err(Unserved::Closed),
+            Phase::Closed { .. } => Ok(()),
+            Phase::Unread | Phase::Lost | Phase::Found { .. } => Err(Unserved::Asked),
+            Phase::Foreign { .. } => Err(Unserved::Foreign),
+            Phase::Unusable { why } => Err(Unserved::Unusable(why)),
+            Phase::Distrusted { why } => Err(Unserved::Distrusted(why)),
+        }
+    }
+
+    /// Returns what to ask the memory next, or how to move it on. A closed one stays so for `quarantine` (R15), and is opened
+    /// with tokens that come after `start`, if that is known. `begin` is the stamp of a new epoch, if one may begin.
+    pub fn next_probe(
+        &self,
+        now: Time,
+        quarantine: Duration,
+        start: Option<u64>,
+        begin: impl FnOnce() -> Option<Stamp>,
+    ) -> Probe {
+        match (self.phase(), start) {
+            (Phase::Lost, _) => begin().map_or(Probe::Look, Probe::Begin),
+            (Phase::Closed { since, .. }, Some(start)) if now >= since + quarantine => Probe::Open(start),
+            _ => Probe::Look,
+        }
+    }
+
+    /// Returns the knowledge with which something is sent now.
+    pub fn sent(&self, at: Time) -> Sent {
+        Sent { at, epoch: self.epoch(), changes: self.changes(), open: self.is_open(), token: self.highest_token() }
+    }
+
+    /// Returns true if S has shown nothing else since this was sent.
+    pub fn is_current(&self, sent: &Sent) -> bool {
+        sent.changes == self.changes()
+    }
+
+    /// Takes note of what a batch says of the memory. `in_time`: the server's clock does not lag. `blind`: the witness does not
+    /// count. Returns what the answers are worth.
+    ///
+    /// # Errors
+    /// Nothing that the batch says counts.
+    pub fn judge(
+        &mut self,
+        evidence: &Evidence,
+        sent: &Sent,
+        now: Time,
+        in_time: bool,
+        blind: bool,
+    ) -> Result<Finality, Void> {
+        let changes = self.changes();
+        let known = self.witnessed(evidence.witness);
+        if !self.is_trusted(changes, known, sent) && !blind {
+            return Err(Void::MemoryLost);
+        }
+        if let Some(Ok(Some(top))) = &evidence.fence
+            && top.get() < sent.token + evidence.grants
+        {
+            self.distrust(Distrust::TokensFell, None);
+            return Err(Void::TokensFell);
+        }
+        if !in_time {
+            return Err(Void::ClockLags);
+        }
+        if let (Some(Ok(top)), Some(epoch)) = (&evidence.fence, sent.epoch) {
+            self.fences_seen(epoch, top.is_some(), now);
+            self.token_seen(*top);
+        }
+        // What was sent into a closed shard may have been carried out before it opened.
+        Ok(match (sent.open, self.is_open()) {
+            (true, true) => Finality::Final,
+            (_, false) => Finality::Closed,
+            (false, true) => Finality::WasClosed,
+        })
+    }
+
+    /// Takes note of what a probe has found. Returns true if it is the memory that was known before, and nothing speaks against
+    /// it.
+    pub fn probed(&mut self, probe: Probe, found: &Found, sent: &Sent, now: Time) -> bool {
+        let changes = self.changes();
+        let known = self.read(found.state);
+        if !self.is_trusted(changes, known, sent) {
+            return false;
+        }
+        match (probe, &found.fence, sent.epoch) {
+            (_, Some(Ok(Some(token))), _) if token.get() < sent.token => {
+                self.distrust(Distrust::TokensFell, None);
+                return false;
+            }
+            (_, Some(Ok(token)), Some(epoch)) => {
+                self.fences_seen(epoch, token.is_some(), now);
+                self.token_seen(*token);
+            }
+            // Opened by this command, or by another broker's before it.
+            (Probe::Open(_), _, Some(epoch)) => self.fences_seen(epoch, true, now),
+            _ => {}
+        }
+        true
+    }
+
+    /// Takes note of the witness that a new connection has shown, before so many `changes`. Returns true if that casts a doubt.
+    pub(crate) fn compared(&mut self, witness: Witness, changes: u64, now: Time) -> bool {
+        let epoch = match witness {
+            Witness::Shows(stamp) => Some(stamp.epoch),
+            Witness::Missing | Witness::Odd => None,
+        };
+        let doubtful = changes == self.changes() && epoch != self.epoch();
+        if doubtful {
+            self.doubt = Some(Doubt { since: now, changes, epoch });
+        }
+        doubtful
+    }
+
+    /// Returns true if what S has shown, after so many `changes`, was `known`, and no other connection contradicts it.
+    fn is_trusted(&mut self, changes: u64, known: bool, sent: &Sent) -> bool {
+        if let Some(doubt) = self.doubt.take_if(|doubt| sent.at > doubt.since || doubt.changes != changes)
+            && known
+            && doubt.changes == changes
+        {
+            self.distrust(Distrust::SeveralServers, doubt.epoch);
+            return false;
+        }
+        known
+    }
+}
