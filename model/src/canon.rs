@@ -200,19 +200,24 @@ impl Flight {
 }
 
 impl State {
-    /// Returns the epochs that anybody knows, or may come to know.
-    fn epochs(&self) -> impl Iterator<Item = Epoch> {
-        let mut epochs: Vec<Epoch> = self.memcached.epoch.into_iter().collect();
-        epochs.extend(self.brokers.iter().filter_map(|broker| broker.memory.epoch()).map(of_epoch));
+    /// Calls `visit` with the epochs that anybody knows, or may come to know.
+    fn visit_epochs(&self, mut visit: impl FnMut(Epoch)) {
+        self.memcached.epoch.into_iter().for_each(&mut visit);
+        self.brokers.iter().filter_map(|broker| broker.memory.epoch()).map(of_epoch).for_each(&mut visit);
         for mut flight in self.flights.iter().copied() {
-            flight.visit_epochs(|epoch| epochs.push(*epoch));
+            flight.visit_epochs(|epoch| visit(*epoch));
         }
-        epochs.into_iter()
     }
 
     /// Returns an epoch that nobody has.
     pub fn fresh_epoch(&self) -> Epoch {
-        self.epochs().filter(|epoch| *epoch < FIXED_EPOCHS).max().unwrap_or(0) + 1
+        let mut highest = 0;
+        self.visit_epochs(|epoch| {
+            if epoch < FIXED_EPOCHS {
+                highest = highest.max(epoch);
+            }
+        });
+        highest + 1
     }
 
     /// Returns the epochs that S may show, now or later, or an answer that is under way.
@@ -282,11 +287,10 @@ impl State {
 
     fn forget_fences(&mut self) {
         // The fences of an epoch that nobody knows of are never asked for again.
-        if self.memcached.fences.len() > 1 {
-            let mut known = [false; 256];
-            self.epochs().for_each(|epoch| known[epoch as usize] = true);
-            self.memcached.fences.retain(|fence| known[fence.epoch as usize] || fence.epoch >= FIXED_EPOCHS);
-        }
+        let mut known = [false; 256];
+        known[FIXED_EPOCHS as usize..].fill(true);
+        self.visit_epochs(|epoch| known[epoch as usize] = true);
+        self.memcached.fences.retain(|fence| known[fence.epoch as usize]);
     }
 }
 
