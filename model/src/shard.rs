@@ -335,7 +335,7 @@ impl Model {
     fn job_landed(&self, state: &mut State, broker: usize, flight: &Flight) -> Outcome {
         let unknown = || Outcome { reply: Some(uncertain(flight.op)), ..Outcome::default() };
         let Ok(mut batch) = self.batch(flight) else { unreachable!("no hold sends probes") };
-        if flight.stale {
+        if flight.stale || flight.epoch == 0 {
             return unknown();
         }
         // The number of commands of each job is counted as they are made.
