@@ -156,7 +156,9 @@ impl Model {
         let next = known.memory.next_probe(NOW, quarantine, Some(start), || Some(stamp(begin())));
         match next {
             Probe::Begin(stamp) => Some(Op::Begin(crate::state::of_epoch(stamp.epoch))),
-            Probe::Open(start) => Some(Op::Open(known.memory.epoch().map(crate::state::of_epoch)?, (start - 1) as Token)),
+            Probe::Open(start) => {
+                Some(Op::Open(known.memory.epoch().map(crate::state::of_epoch)?, (start - 1) as Token))
+            }
             Probe::Look => {
                 let learns_clock = self.rules.clock_learned && !known.clock_known && state.memcached.lag == 0;
                 (learns_clock || self.would_learn(state, &known.memory)).then_some(Op::Probe)
@@ -250,13 +252,7 @@ impl Model {
     }
 
     /// Lets a broker learn of its memory.
-    fn learn<T>(
-        &self,
-        state: &mut State,
-        broker: usize,
-        age: u8,
-        learn: impl FnOnce(&mut EpochState, Time) -> T,
-    ) -> T {
+    fn learn<T>(&self, state: &mut State, broker: usize, age: u8, learn: impl FnOnce(&mut EpochState, Time) -> T) -> T {
         let known = &mut state.brokers[broker];
         let changes = known.memory.changes();
         let closed_from = known.closed_from.map_or(NOW, |ago| NOW - TICK * ago.into());
