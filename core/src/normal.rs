@@ -114,7 +114,7 @@ impl Broker {
         let core = &mut self.core;
         debug_assert!(core.outputs.is_empty() && core.work.is_empty(), "a turn is over");
         core.drop_idle_clean_ups(outside);
-        core.forget_what_was_read();
+        core.number_what_is_unread();
         let order: Vec<StreamKey> = streams.iter().flatten().copied().collect();
         let place = |key: StreamKey| order.iter().position(|other| *other == key).unwrap_or(usize::MAX);
         let stream_keys = core.streams.renumber(|key, _| place(key));
@@ -164,13 +164,11 @@ impl Core {
         tickets.into_iter().zip(0..).collect()
     }
 
-    /// Forgets the numbers of items that have been read.
-    fn forget_what_was_read(&mut self) {
+    /// Numbers the items anew that wait to be read, and forgets the numbers of those that have been read.
+    fn number_what_is_unread(&mut self) {
         for client in self.holds.values_mut().filter_map(|hold| hold.subscriber.as_mut()) {
             let stream = self.streams.get(client.stream);
-            if !stream.is_some_and(|stream| stream.outbox.has(client.told)) {
-                client.told = u64::MAX;
-            }
+            client.told = stream.and_then(|stream| stream.outbox.place(client.told)).unwrap_or(u64::MAX);
         }
     }
 

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::event::{Ack, Event, LockRef};
+use crate::normal::{Form, Normal};
 
 /// One thing to write to a client's stream.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -138,15 +139,26 @@ impl Outbox {
 }
 
 impl Outbox {
-    /// Returns true if the item with this number waits to be read.
-    pub(crate) fn has(&self, number: u64) -> bool {
-        self.items.binary_search_by_key(&number, |(number, _)| *number).is_ok()
+    /// Returns the place at which the item with this number waits to be read. That is its number in the normal form.
+    pub(crate) fn place(&self, number: u64) -> Option<u64> {
+        let found = self.items.binary_search_by_key(&number, |(number, _)| *number);
+        found.ok().map(|place| place as u64)
     }
 
-    /// Numbers the items anew that are still to come, where none waits to be read.
-    pub(crate) fn normalise(&mut self) {
-        if self.items.is_empty() {
-            self.next = 0;
+    /// Brings it into its normal form.
+    pub(crate) fn normalise(&mut self, form: &mut Form<'_, impl Normal>) {
+        self.next = self.items.len() as u64;
+        for ((number, item), place) in self.items.iter_mut().zip(0..) {
+            *number = place;
+            match item {
+                Item::Event(_, Event::Acquired { lock_id, until }) => {
+                    form.grant(&mut lock_id.grant);
+                    form.token(&mut lock_id.token);
+                    form.until_any([until]);
+                }
+                Item::Event(_, Event::Renewed { until }) => form.until_any([until]),
+                Item::Opened { .. } | Item::Event(..) | Item::Ack(_) => {}
+            }
         }
     }
 }

@@ -446,7 +446,7 @@ impl<E: Env> Cx<'_, E> {
 impl Stream {
     /// Brings it into its normal form.
     pub(crate) fn normalise(&mut self, form: &mut Form<'_, impl Normal>) {
-        self.outbox.normalise();
+        self.outbox.normalise(form);
         form.pause(&mut self.due);
         match &mut self.kind {
             Kind::New => {}

@@ -217,6 +217,7 @@ impl State {
                 highest = highest.max(epoch);
             }
         });
+        debug_assert!(self.memcached.fences.iter().all(|fence| fence.epoch <= highest || fence.epoch >= FIXED_EPOCHS));
         highest + 1
     }
 
@@ -347,8 +348,9 @@ impl Model {
                 (flight.open, flight.token, flight.said) = (false, 0, [Word::None; MOST_COMMANDS]);
             }
         }
-        state.forget_fences();
         state.rename_ids(passes);
+        // Clean-ups that have nothing to do are gone: they know no epoch.
+        state.forget_fences();
         state.rename_epochs(passes, (ticks(self.bounds.max_ttl()), self.bounds.tokens.is_some()));
         state.flights.sort_unstable();
         state

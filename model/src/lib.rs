@@ -12,6 +12,7 @@ pub mod coverage;
 pub mod memcached;
 pub mod model;
 pub mod rules;
+pub mod sessions;
 mod shard;
 pub mod state;
 pub mod teeth;

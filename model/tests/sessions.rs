@@ -1,0 +1,28 @@
+//! Explores Sessions to the end, and leaves out each rule that they rest on.
+
+use lockbroker_model::sessions::{ALL, Model, RULES};
+use stateright::{Checker, HasDiscoveries, Model as _};
+
+#[test]
+fn no_property_of_sessions_is_broken() {
+    for bounds in ALL {
+        let checker = Model::new(*bounds, None).checker().threads(2).spawn_bfs().join();
+        let (states, generated) = (checker.unique_state_count(), checker.state_count());
+        println!("{:28} {states:>9} states {generated:>10} generated, depth {:>3}", bounds.name, checker.max_depth());
+        checker.assert_properties();
+    }
+}
+
+#[test]
+fn each_rule_of_sessions_is_needed() {
+    for mutilation in RULES {
+        let model = Model::new(mutilation.bounds, Some(mutilation.rule));
+        let wanted = HasDiscoveries::AnyOf([mutilation.breaks].into());
+        let checker = model.checker().threads(2).finish_when(wanted).spawn_bfs().join();
+        let Some(path) = checker.discovery(mutilation.breaks) else {
+            panic!("nothing goes wrong without {:?}", mutilation.rule)
+        };
+        let (states, steps) = (checker.unique_state_count(), path.into_actions());
+        println!("without {:?}: {states} states, {} steps: {steps:?}", mutilation.rule, steps.len());
+    }
+}
