@@ -14,7 +14,7 @@ use lockbroker_core::normal::Normal;
 use lockbroker_core::request::{LockRequest, Mode, Settings, StoreTraits, StreamEnd};
 use lockbroker_core::rules::Rule;
 use lockbroker_core::shard::machine::Op as Shipped;
-use lockbroker_core::store::{Change, Granted, ItemState, LockStatus, Reply};
+use lockbroker_core::store::{Change, Granted, ItemState, LockStatus, Order, Reply};
 use lockbroker_core::{Broker as Core, Item as News, Output, Read, RequestId, StreamKey, Time};
 use stateright::Property;
 
@@ -255,12 +255,12 @@ impl Model {
         act(core, key, &mut outside);
         while let Some(output) = core.output() {
             match output {
-                Output::Ask { id, name, request } => {
+                Output::Order(Order::Ask(id, name, request)) => {
                     let op = Op::packed(&Shipped::of(request, false));
                     let lock = u8::from(name == self.names[1]);
                     state.flights.push(Flight { lock, op, done: None, id: Some(id) });
                 }
-                Output::GiveUp(id) => {
+                Output::Order(Order::GiveUp(id)) => {
                     let given_up = state.flights.iter_mut().filter(|flight| flight.id == Some(id));
                     given_up.for_each(|flight| flight.id = None);
                 }
