@@ -1,0 +1,284 @@
+//! A Session with two locks: heartbeats, acks, and a client that reads what it is told when it likes.
+//!
+//! One shipped core, whose store answers late, and one client. Nobody else asks for its locks: a client that believes in
+//! a lock without its item is all that can go wrong, and the item's end comes before any second holder.
+
+mod normal;
+mod steps;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lockbroker_core::event::{Event, LockRef};
+use lockbroker_core::lock::LockName;
+use lockbroker_core::rules::Rule;
+use lockbroker_core::{Broker as Core, Item as News, Read, RequestId, StreamKey, Time};
+use stateright::Property;
+
+use crate::broker::{NOW, SOON, TICK};
+use crate::state::{Id, LINGER, Op};
+use steps::Outside;
+
+/// The names of the properties.
+pub const STANDS: &str = "a lock that its client believes in has its item";
+pub const NO_IDLE_LINGER: &str = "no lock lingers that was given up before its client has read of it";
+
+/// The moment of a step: after all that is noted, which is ranked in microseconds.
+const STEP: Time = Time::from_nanos(NOW.nanos() + 50_000);
+/// The ticks after which nothing makes a difference any more.
+const LONG_AGO: u64 = 8;
+/// The time by which an item may die before its T is over.
+const MARGIN: u8 = 1;
+
+/// The bounds of a configuration. Times are in ticks.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    pub name: &'static str,
+    pub ttl: u8,
+    pub linger: u8,
+    /// The number of locks that the client asks for.
+    pub locks: usize,
+    /// The number of heartbeats that it sends.
+    pub beats: u8,
+    /// True if it gives locks up of its own accord.
+    pub ends: bool,
+    /// The most messages that the client leaves unread.
+    pub unread: usize,
+}
+
+const SMALL: Bounds = Bounds { name: "session", ttl: 3, linger: 0, locks: 1, beats: 2, ends: true, unread: 3 };
+const LINGERS: Bounds = Bounds { name: "session, linger", linger: 1, ..SMALL };
+/// The client keeps its lock, and reads slowly.
+const SLOW: Bounds = Bounds { name: "session, slow", ttl: 4, ends: false, unread: 2, ..SMALL };
+
+/// Two locks, which an ack may cover one by one.
+const TWO: Bounds = Bounds { name: "session, two locks", ttl: 2, locks: 2, beats: 1, ends: false, unread: 2, ..SMALL };
+
+/// The configurations that are explored with every change.
+pub const ALL: &[Bounds] = &[SMALL, LINGERS, SLOW, TWO];
+
+/// A rule of the core left out, and the property that does not hold then.
+#[derive(Clone, Copy, Debug)]
+pub struct Mutilation {
+    pub rule: Rule,
+    pub bounds: Bounds,
+    pub breaks: &'static str,
+}
+
+/// The rules that Sessions rest on, and that can be seen in whole ticks.
+pub const RULES: &[Mutilation] = &[
+    Mutilation { rule: Rule::AnnouncedAfterHeartbeat, bounds: SMALL, breaks: STANDS },
+    Mutilation { rule: Rule::AnswerInTime, bounds: SMALL, breaks: STANDS },
+    Mutilation { rule: Rule::Silence, bounds: TWO, breaks: STANDS },
+    Mutilation { rule: Rule::UnreadGoesAtOnce, bounds: LINGERS, breaks: NO_IDLE_LINGER },
+];
+
+/// One configuration, with all rules or without one.
+#[derive(Clone, Debug)]
+pub struct Model {
+    pub bounds: Bounds,
+    pub rule: Option<Rule>,
+    names: [LockName; 2],
+}
+
+/// The world.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct State {
+    core: Arc<Core>,
+    key: StreamKey,
+    items: [Option<Item>; 2],
+    flights: Vec<Flight>,
+    client: Client,
+    ids: u8,
+}
+
+/// The item of a lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Item {
+    id: Id,
+    /// The rest of its T.
+    left: u8,
+}
+
+/// A request to the store that is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Flight {
+    lock: u8,
+    op: Op,
+    /// None until it has been carried out.
+    done: Option<Said>,
+    /// None if nobody waits for the answer any more.
+    id: Option<RequestId>,
+}
+
+impl Flight {
+    fn is_of_errand(&self) -> bool {
+        self.id.is_some_and(RequestId::is_of_errand)
+    }
+}
+
+/// An answer of the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Said {
+    Done,
+    Exists,
+    Missing,
+}
+
+/// The client, as clients/rust counts its validities.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Client {
+    /// The heartbeats that may still be acknowledged, with the ticks since they were sent.
+    beats: Vec<(u8, u8)>,
+    last_beat: u8,
+    /// The rest of the validity of all locks that are not behind.
+    covered: u8,
+    /// False once its validity is over, or the broker has found it silent: it uses the stream no more.
+    connected: bool,
+    locks: [Lock; 2],
+}
+
+/// A lock, as the client knows it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+struct Lock {
+    /// Its handle; 0 before it is asked for.
+    handle: u8,
+    /// The id that it holds, if it holds it.
+    id: Id,
+    /// The rest of its validity, where the latest ack has left it out.
+    behind: Option<u8>,
+    /// True once the client wants it no more, or was told its last event.
+    over: bool,
+    /// True if it was given up while its grant was unread.
+    ended_unread: bool,
+}
+
+impl Client {
+    /// The broker takes it for silent. Nobody can tell from now on what it will read.
+    fn lose_sight(&mut self) {
+        self.connected = false;
+        self.locks.iter_mut().for_each(|lock| lock.ended_unread = false);
+    }
+
+    fn valid(&self, lock: &Lock) -> u8 {
+        if lock.id == 0 || lock.over { 0 } else { lock.behind.unwrap_or(self.covered) }
+    }
+}
+
+/// One step of the world.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Action {
+    Tick,
+    ItemDies(u8),
+    /// The broker takes the client for silent, which believes on.
+    Silent,
+    Begin(u8),
+    End(u8),
+    Beat,
+    Read,
+    TimeOut,
+    Command(u8),
+    Answer(u8),
+}
+impl stateright::Model for Model {
+    type State = State;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<State> {
+        vec![self.initial().canonical(Duration::ZERO)]
+    }
+
+    fn actions(&self, state: &State, actions: &mut Vec<Action>) {
+        if !stands(state) {
+            return;
+        }
+        actions.push(Action::Tick);
+        let client = &state.client;
+        for (lock, known) in client.locks.iter().enumerate().take(self.bounds.locks) {
+            if client.connected && known.handle == 0 {
+                actions.push(Action::Begin(lock as u8));
+            }
+            if client.connected && self.bounds.ends && known.handle != 0 && !known.over {
+                actions.push(Action::End(lock as u8));
+            }
+            if state.items[lock].is_some_and(|item| item.left <= MARGIN) {
+                actions.push(Action::ItemDies(lock as u8));
+            }
+        }
+        let unread = state.core.unread(state.key);
+        if client.connected && client.last_beat < self.bounds.beats && unread < self.bounds.unread {
+            actions.push(Action::Beat);
+        }
+        if client.connected && unread > 0 {
+            actions.push(Action::Read);
+        }
+        if client.connected {
+            actions.push(Action::Silent);
+        }
+        if state.core.due().is_some_and(|due| due <= NOW + SOON) {
+            actions.push(Action::TimeOut);
+        }
+        for (index, flight) in state.flights.iter().enumerate() {
+            match flight.done {
+                Some(_) => actions.push(Action::Answer(index as u8)),
+                None if Model::is_idle_clean_up(state, flight) => {}
+                None => actions.push(Action::Command(index as u8)),
+            }
+        }
+    }
+
+    fn next_state(&self, before: &State, action: Action) -> Option<State> {
+        let mut state = before.clone();
+        match action {
+            Action::Tick => self.tick(&mut state),
+            Action::ItemDies(lock) => state.items[lock as usize] = None,
+            Action::Silent => self.fall_silent(&mut state),
+            Action::Begin(lock) => self.begin(&mut state, lock as usize),
+            Action::End(lock) => self.end(&mut state, lock as usize),
+            Action::Beat => self.beat(&mut state),
+            Action::Read => self.read(&mut state),
+            Action::TimeOut => self.turn(&mut state, NOW + SOON, |core, _, outside| core.timeout(outside)),
+            Action::Command(flight) => self.carry_out(&mut state, flight as usize),
+            Action::Answer(flight) => self.answer(&mut state, flight as usize),
+        }
+        let passes = if action == Action::Tick { TICK } else { Duration::ZERO };
+        let after = state.canonical(passes);
+        (after != *before).then_some(after)
+    }
+
+    fn properties(&self) -> Vec<Property<Model>> {
+        vec![
+            Property::always(STANDS, |_, state: &State| stands(state)),
+            Property::always(NO_IDLE_LINGER, |_, state: &State| {
+                let lingers = |item: &Option<Item>| item.is_some_and(|item| item.id & LINGER > 0);
+                state.items.iter().zip(&state.client.locks).all(|(item, lock)| {
+                    !(lingers(item) && lock.ended_unread && state.has_unread_grant(lock.handle.into()))
+                })
+            }),
+        ]
+    }
+}
+
+impl State {
+    /// Returns true if the grant of a lock waits to be read, and its end does not.
+    fn has_unread_grant(&self, handle: LockRef) -> bool {
+        let mut core = self.core.as_ref().clone();
+        let mut ids = self.ids;
+        let mut outside = Outside { now: STEP, ids: &mut ids, rule: None };
+        let mut granted = false;
+        while let Read::Item(news) = core.read(self.key, &mut outside) {
+            if let News::Event(of, event) = news
+                && of == handle
+            {
+                granted = matches!(event, Event::Acquired { .. }) || granted && !event.is_last();
+            }
+        }
+        granted
+    }
+}
+
+fn stands(state: &State) -> bool {
+    let client = &state.client;
+    let carries = |item: &Option<Item>, id: Id| item.is_some_and(|item| item.id == id);
+    client.locks.iter().zip(&state.items).all(|(lock, item)| client.valid(lock) == 0 || carries(item, lock.id))
+}
