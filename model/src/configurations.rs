@@ -117,7 +117,7 @@ pub const ALL: &[Bounds] = &[
         ..PROMPT
     },
     Bounds { name: "loss, breaks", slow: true, losses: EVERY, loss_count: 1, breaks: 1, ..PROMPT },
-    Bounds { name: "loss, death", slow: true, losses: EVERY, loss_count: 1, deaths: 1, restarts: true, ..PROMPT },
+    Bounds { name: "loss, death", losses: EVERY, loss_count: 1, deaths: 1, restarts: true, ..PROMPT },
     Bounds { name: "loss, stop", slow: true, ttl: [3, 3], losses: WHOLE, loss_count: 1, stops: 1, ..PROMPT },
     Bounds { name: "loss, stop, alone", ttl: [3, 3], losses: EVERY, loss_count: 1, stops: 1, asks_at: ALONE, ..PROMPT },
     Bounds { name: "loss, late", slow: true, losses: EVERY, loss_count: 1, strays: 1, ..PROMPT },
