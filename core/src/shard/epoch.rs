@@ -87,7 +87,7 @@ impl fmt::Display for Distrust {
     }
 }
 
-/// The knowledge of the memory behind a shard. [`proof`](super::proof) has what answers prove of it.
+/// The knowledge of the memory behind a shard. The module `proof` has what answers prove of it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct EpochState {
     ours: u64,
