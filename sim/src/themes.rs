@@ -28,11 +28,13 @@ pub enum Theme {
     Flushes,
     /// Locks are moved, in vain too.
     Moves,
+    /// Locks are lost on Sessions of many, whose clients read late.
+    SlowReaders,
 }
 
 impl Theme {
     /// All of them.
-    pub const ALL: [Theme; 8] = [
+    pub const ALL: [Theme; 9] = [
         Theme::Mixed,
         Theme::Hot,
         Theme::Refusals,
@@ -41,6 +43,7 @@ impl Theme {
         Theme::Standstill,
         Theme::Flushes,
         Theme::Moves,
+        Theme::SlowReaders,
     ];
 
     /// Draws one: mixed as often as not.
@@ -57,6 +60,7 @@ impl Theme {
             Rule::Witness | Rule::FreshEpoch => Theme::Flushes,
             Rule::HandOverCleanedUp | Rule::CleanUp => Theme::LostAnswers,
             Rule::NewIdStays => Theme::Moves,
+            Rule::AckAtEnd => Theme::SlowReaders,
             _ => Theme::Mixed,
         }
     }
@@ -114,6 +118,13 @@ impl Theme {
                 (options.tick, options.hold) = (100 * MS, 40 * SEC);
                 (options.waits, options.spans, options.fault_every) = (0, vec![15 * SEC], 8 * SEC);
                 options.shipped = 0;
+            }
+            Theme::SlowReaders => {
+                keep(options, &[Fault::Loss, Fault::Uncertain, Fault::Cut]);
+                (options.stall, options.dawdle, options.alone, options.shipped) = (0, 200_000, 0, 0);
+                (options.clients, options.names, options.brokers) = (6, 12, 2);
+                (options.tick, options.hold, options.fault_every) = (100 * MS, 15 * SEC, 4 * SEC);
+                options.spans = vec![4 * SEC];
             }
         }
         options.ttls.retain(|ttl| *ttl <= options.settings.max_ttl);

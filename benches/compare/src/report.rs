@@ -40,7 +40,24 @@ pub struct Row {
     group: Group,
     what: &'static str,
     value: Value,
-    target: &'static str,
+    aim: Option<Aim>,
+}
+
+/// What a figure is to reach.
+#[derive(Debug, Clone, Copy)]
+pub enum Aim {
+    AtMost(f64),
+    AtLeast(f64),
+}
+
+impl Aim {
+    /// Returns the aim in words, and if a figure has reached it.
+    fn of(self, figure: f64) -> (String, bool) {
+        match self {
+            Aim::AtMost(most) => (format!("{most} or less"), figure <= most),
+            Aim::AtLeast(least) => (format!("{least} or more"), figure >= least),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -54,8 +71,8 @@ enum Value {
 }
 
 impl Row {
-    pub const fn plain(group: Group, what: &'static str, target: &'static str) -> Row {
-        Row { group, what, value: Value::Plain, target }
+    pub const fn plain(group: Group, what: &'static str, aim: Option<Aim>) -> Row {
+        Row { group, what, value: Value::Plain, aim }
     }
 
     pub const fn ratio(
@@ -63,9 +80,9 @@ impl Row {
         what: &'static str,
         one: &'static str,
         other: &'static str,
-        target: &'static str,
+        aim: Option<Aim>,
     ) -> Row {
-        Row { group, what, value: Value::Ratio(one, other), target }
+        Row { group, what, value: Value::Ratio(one, other), aim }
     }
 
     pub const fn excess(
@@ -73,9 +90,9 @@ impl Row {
         what: &'static str,
         one: &'static str,
         other: &'static str,
-        target: &'static str,
+        aim: Option<Aim>,
     ) -> Row {
-        Row { group, what, value: Value::Excess(one, other), target }
+        Row { group, what, value: Value::Excess(one, other), aim }
     }
 
     fn label(&self) -> String {
@@ -120,13 +137,16 @@ impl Spread {
 /// Writes the tables, in Markdown: what is aimed at, what grows, and all that was measured.
 pub fn table(samples: &Samples, rows: &[Row], charts: &[Chart]) -> String {
     let mut text =
-        "| what | median | least to most | aim | command, after `cargo run --release --` |\n|---|--:|--:|---|---|\n"
+        "| what | median | least to most | aim | | after `cargo run --release --` |\n|---|--:|--:|---|---|---|\n"
             .to_owned();
     for (row, spread) in rows.iter().filter_map(|row| Some((row, row.spread(samples)?))) {
         let Spread { least, median, most } = spread;
+        let (aim, reached) = row.aim.map(|aim| aim.of(median)).unzip();
+        let met = reached.map(|reached| if reached { "met" } else { "missed" }).unwrap_or_default();
+        let aim = aim.unwrap_or_default();
         let (least, median, most) = (digits(least), digits(median), digits(most));
         let command = format!("--only {}", row.group.name());
-        let _ = writeln!(text, "| {} | {median} | {least} to {most} | {} | `{command}` |", row.label(), row.target);
+        let _ = writeln!(text, "| {} | {median} | {least} to {most} | {aim} | {met} | `{command}` |", row.label());
     }
     text.extend(charts.iter().map(|chart| chart.table(samples)));
     text += "\n| measured | median | least to most |\n|---|--:|--:|\n";
