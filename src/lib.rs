@@ -27,6 +27,7 @@ pub mod server;
 pub mod service;
 pub mod store;
 pub mod telemetry;
+mod times;
 #[cfg(feature = "otlp")]
 mod traces;
 pub mod wake;

@@ -19,9 +19,9 @@ use crate::outbox::{Item, Read};
 use crate::request::{Ended, LockRequest, ProtocolError, Settings, StoreTraits, StreamEnd};
 use crate::rules::Rule;
 use crate::session::{Stream, StreamKey};
-use crate::slab::Slab;
+use crate::slab::{Key, Slab};
 use crate::store::{LockStatus, Order, Reply};
-use crate::timers::{Place, Table, Timers};
+use crate::timers::{Slot, Timed, Timers};
 
 /// A number by which whoever drives the core knows a call again.
 pub type Call = u64;
@@ -56,8 +56,8 @@ pub(crate) enum Asker {
     Outside,
 }
 
-/// One that looks anew by itself.
-enum Timed {
+/// One whose time has come.
+enum Due {
     Hold(HoldKey),
     Stream(StreamKey),
     Errand(ErrandKey),
@@ -129,7 +129,7 @@ pub(crate) struct Core {
     pub(crate) streams: Slab<Stream>,
     pub(crate) errands: Slab<Errand>,
     pub(crate) names: Names,
-    pub(crate) timers: Timers<Place>,
+    pub(crate) timers: Timers,
     /// The holds that are to look at what there is to do, in this turn.
     pub(crate) work: VecDeque<HoldKey>,
     /// The holds that are to hear that the broker is going away, some in each turn.
@@ -390,25 +390,12 @@ impl Broker {
 
 impl Core {
     /// Takes out the next that is due, and its time.
-    fn next_due(&mut self) -> Option<Timed> {
-        let place = self.timers.pop(self.now)?;
-        match place.table() {
-            Table::Holds => {
-                let key = self.holds.key_in(place.slot())?;
-                self.holds.get_mut(key)?.due = None;
-                Some(Timed::Hold(key))
-            }
-            Table::Streams => {
-                let key = self.streams.key_in(place.slot())?;
-                self.streams.get_mut(key)?.due = None;
-                Some(Timed::Stream(key))
-            }
-            Table::Errands => {
-                let key = self.errands.key_in(place.slot())?;
-                self.errands.get_mut(key)?.due = None;
-                Some(Timed::Errand(key))
-            }
-        }
+    fn next_due(&mut self) -> Option<Due> {
+        Some(match self.timers.pop(self.now)?.slot() {
+            Slot::Hold(slot) => Due::Hold(taken(&mut self.holds, slot, |hold| &mut hold.due)?),
+            Slot::Stream(slot) => Due::Stream(taken(&mut self.streams, slot, |stream| &mut stream.due)?),
+            Slot::Errand(slot) => Due::Errand(taken(&mut self.errands, slot, |errand| &mut errand.due)?),
+        })
     }
 
     /// Takes one of those that may look by themselves at this time. Returns false if there have been enough.
@@ -422,6 +409,14 @@ impl Core {
     }
 }
 
+/// Returns the key of what stands in a slot, whose time has been taken out.
+fn taken<T>(table: &mut Slab<T>, slot: u32, due: impl FnOnce(&mut T) -> &mut Option<Time>) -> Option<Key<T>> {
+    let key = table.key_in(slot);
+    debug_assert!(key.is_some(), "whatever is removed takes its time along");
+    *due(table.get_mut(key?)?) = None;
+    key
+}
+
 impl<E: Env> Cx<'_, E> {
     /// Lets what is due look at what there is to do. What sets a time that has come already has its turn in the next one.
     fn fire(&mut self) {
@@ -433,11 +428,11 @@ impl<E: Env> Cx<'_, E> {
             let drained = self.core.to_drain.pop();
             self.core.work.extend(drained);
         }
-        for timed in due {
-            match timed {
-                Timed::Hold(key) => self.core.work.push_back(key),
-                Timed::Stream(key) => self.step_stream(key),
-                Timed::Errand(key) => self.step_errand(key, Stimulus::Look),
+        for due in due {
+            match due {
+                Due::Hold(key) => self.core.work.push_back(key),
+                Due::Stream(key) => self.step_stream(key),
+                Due::Errand(key) => self.step_errand(key, Stimulus::Look),
             }
         }
     }
@@ -457,7 +452,7 @@ impl<E: Env> Cx<'_, E> {
     pub(crate) fn wake_hold_at(&mut self, me: HoldKey, at: Option<Time>) {
         let Core { timers, holds, .. } = &mut *self.core;
         if let Some(hold) = holds.get_mut(me) {
-            timers.set(Place::of_hold(me), &mut hold.due, at);
+            timers.set(Timed::hold(me), &mut hold.due, at);
         }
     }
 
@@ -465,7 +460,7 @@ impl<E: Env> Cx<'_, E> {
     pub(crate) fn wake_stream_at(&mut self, key: StreamKey, at: Option<Time>) {
         let Core { timers, streams, .. } = &mut *self.core;
         if let Some(stream) = streams.get_mut(key) {
-            timers.set(Place::of_stream(key), &mut stream.due, at);
+            timers.set(Timed::stream(key), &mut stream.due, at);
         }
     }
 
@@ -473,7 +468,7 @@ impl<E: Env> Cx<'_, E> {
     pub(crate) fn wake_errand_at(&mut self, key: ErrandKey, at: Option<Time>) {
         let Core { timers, errands, .. } = &mut *self.core;
         if let Some(errand) = errands.get_mut(key) {
-            timers.set(Place::of_errand(key), &mut errand.due, at);
+            timers.set(Timed::errand(key), &mut errand.due, at);
         }
     }
 

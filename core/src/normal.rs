@@ -14,7 +14,7 @@ use crate::hold::HoldKey;
 use crate::lock::{FencingToken, GrantId, LingerId};
 use crate::queue::Ticket;
 use crate::session::StreamKey;
-use crate::timers::Place;
+use crate::timers::Timed;
 
 /// Changes the moments and ids in the tables of a broker.
 pub trait Normal {
@@ -182,13 +182,13 @@ impl Core {
         self.errands.values_mut().for_each(|errand| errand.normalise(form));
         self.timers.clear();
         for key in self.holds.keys().collect::<Vec<_>>() {
-            self.timers.restore(Place::of_hold(key), self.holds.get(key).and_then(|hold| hold.due));
+            self.timers.restore(Timed::hold(key), self.holds.get(key).and_then(|hold| hold.due));
         }
         for key in self.streams.keys().collect::<Vec<_>>() {
-            self.timers.restore(Place::of_stream(key), self.streams.get(key).and_then(|stream| stream.due));
+            self.timers.restore(Timed::stream(key), self.streams.get(key).and_then(|stream| stream.due));
         }
         for key in self.errands.keys().collect::<Vec<_>>() {
-            self.timers.restore(Place::of_errand(key), self.errands.get(key).and_then(|errand| errand.due));
+            self.timers.restore(Timed::errand(key), self.errands.get(key).and_then(|errand| errand.due));
         }
     }
 }

@@ -52,7 +52,7 @@ pub enum Rule {
     ItemOutlivesLinger,
     /// A lock that was told lost is released when its validity is over, and not before (R6a).
     LostWaits,
-    /// The state of a shard that has none begins with an epoch of its own, so that no fence of an earlier one opens it.
+    /// Each command that creates S has an epoch of its own, so that none comes late and brings one back (R14).
     FreshEpoch,
     /// Nothing counts of a server whose clock was not seen to tick (R18a).
     FirstTick,

@@ -179,7 +179,7 @@ impl<E: Env> Cx<'_, E> {
     fn wake_session(&mut self, key: StreamKey) {
         let Some(stream) = self.core.streams.get(key) else { return };
         let Some(session) = stream.session() else { return };
-        // After all that was due before, and after the Sessions that have had no turn since.
+        // Holds that are due by then go first (`fire`), and so do the Sessions that have had no turn since.
         let visit = (session.visits.left > 0).then(|| session.visits.last + Duration::from_nanos(1));
         let silent_at = session.last_heartbeat + lease(session.ttl);
         let due = match session.phase {

@@ -7,86 +7,82 @@ use crate::errand::ErrandKey;
 use crate::hold::HoldKey;
 use crate::session::StreamKey;
 
-/// The place of one that has a time: its table and its slot there. Whoever goes takes its time along, so its generation is
-/// left out: each lock that is held has a time.
+/// One that has a time, in four bytes: its table, and its slot there. Removing a value removes its time, so a slot is enough.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Place(u32);
+pub(crate) struct Timed(u32);
 
-/// A table of those that have times.
+/// The slot of one that has a time, in its table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Table {
-    Holds,
-    Streams,
-    Errands,
+pub(crate) enum Slot {
+    Hold(u32),
+    Stream(u32),
+    Errand(u32),
 }
 
-/// The bits of a place in which its slot stands: for a thousand million.
+/// The bits in which the slot stands: for a thousand million.
 const SLOT_BITS: u32 = 30;
 
-impl Place {
-    pub(crate) fn of_hold(key: HoldKey) -> Place {
-        Place::new(0, key.slot())
+impl Timed {
+    pub(crate) fn hold(key: HoldKey) -> Timed {
+        Timed::new(0, key.slot())
     }
 
-    pub(crate) fn of_stream(key: StreamKey) -> Place {
-        Place::new(1, key.slot())
+    pub(crate) fn stream(key: StreamKey) -> Timed {
+        Timed::new(1, key.slot())
     }
 
-    pub(crate) fn of_errand(key: ErrandKey) -> Place {
-        Place::new(2, key.slot())
+    pub(crate) fn errand(key: ErrandKey) -> Timed {
+        Timed::new(2, key.slot())
     }
 
-    fn new(table: u32, slot: u32) -> Place {
-        debug_assert!(slot < 1 << SLOT_BITS, "quotas keep their number far below 2^30");
-        Place(table << SLOT_BITS | slot)
+    fn new(table: u32, slot: u32) -> Timed {
+        assert!(slot < 1 << SLOT_BITS, "quotas keep their number far below 2^30");
+        Timed(table << SLOT_BITS | slot)
     }
 
-    pub(crate) fn table(self) -> Table {
+    pub(crate) fn slot(self) -> Slot {
+        let slot = self.0 & ((1 << SLOT_BITS) - 1);
         match self.0 >> SLOT_BITS {
-            0 => Table::Holds,
-            1 => Table::Streams,
-            _ => Table::Errands,
+            0 => Slot::Hold(slot),
+            1 => Slot::Stream(slot),
+            _ => Slot::Errand(slot),
         }
     }
-
-    pub(crate) fn slot(self) -> u32 {
-        self.0 & ((1 << SLOT_BITS) - 1)
-    }
 }
 
-/// One time for each key. Whoever keeps a key keeps its time beside it, so that it can be taken out again.
+/// The times of all that have one. Each keeps its time beside itself, so that it can be taken out again.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Timers<K> {
-    by_time: BTreeSet<(Time, K)>,
+pub(crate) struct Timers {
+    by_time: BTreeSet<(Time, Timed)>,
 }
 
-impl<K: Copy + Ord> Timers<K> {
-    pub(crate) fn new() -> Timers<K> {
+impl Timers {
+    pub(crate) fn new() -> Timers {
         Timers { by_time: BTreeSet::new() }
     }
 
-    /// Sets the time of a key from what it was, which is updated.
-    pub(crate) fn set(&mut self, key: K, due: &mut Option<Time>, to: Option<Time>) {
+    /// Sets a time from what it was, which is updated.
+    pub(crate) fn set(&mut self, timed: Timed, due: &mut Option<Time>, to: Option<Time>) {
         if *due == to {
             return;
         }
         if let Some(due) = due.take() {
-            self.by_time.remove(&(due, key));
+            self.by_time.remove(&(due, timed));
         }
         if let Some(to) = to {
-            self.by_time.insert((to, key));
+            self.by_time.insert((to, timed));
             *due = Some(to);
         }
     }
 
-    /// Forgets all times. Each key is to be put back that still has one.
+    /// Forgets all times. Each is to be put back that still has one.
     pub(crate) fn clear(&mut self) {
         self.by_time.clear();
     }
 
-    /// Puts the time of a key back, if it has one.
-    pub(crate) fn restore(&mut self, key: K, due: Option<Time>) {
-        self.by_time.extend(due.map(|due| (due, key)));
+    /// Puts a time back, if there is one.
+    pub(crate) fn restore(&mut self, timed: Timed, due: Option<Time>) {
+        self.by_time.extend(due.map(|due| (due, timed)));
     }
 
     /// Returns the first time.
@@ -94,13 +90,13 @@ impl<K: Copy + Ord> Timers<K> {
         self.by_time.first().map(|(time, _)| *time)
     }
 
-    /// Takes out the first key whose time has come.
-    pub(crate) fn pop(&mut self, now: Time) -> Option<K> {
+    /// Takes out the first whose time has come.
+    pub(crate) fn pop(&mut self, now: Time) -> Option<Timed> {
         let (time, _) = self.by_time.first()?;
         if *time > now {
             return None;
         }
-        self.by_time.pop_first().map(|(_, key)| key)
+        self.by_time.pop_first().map(|(_, timed)| timed)
     }
 
     pub(crate) fn len(&self) -> usize {

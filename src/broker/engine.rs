@@ -18,7 +18,8 @@ use crate::ids;
 use crate::lock::{GrantId, LingerId, LockId, LockName};
 use crate::metrics::Metrics;
 use crate::mutations;
-use crate::store::{Order, StoreEvent, StoreTraits, now};
+use crate::store::{Order, StoreEvent, StoreTraits};
+use crate::times::{moment, now};
 
 /// The number of events that are brought to the core before others have their turn.
 const EVENTS_AT_ONCE: usize = 256;
@@ -164,7 +165,7 @@ impl Engine {
         self.carry_out(&mut state);
         std::mem::swap(&mut state.orders, orders);
         state.scheduled = state.core.due();
-        state.scheduled.map(super::moment)
+        state.scheduled.map(moment)
     }
 
     /// Makes a stream that nothing has been asked on.

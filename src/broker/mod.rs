@@ -18,10 +18,10 @@ pub use lockbroker_core::{Item, Seen, StreamKey, Time};
 
 use self::engine::Engine;
 pub use self::streams::{ClientStream, Session, SessionTurn, StreamEnder};
-use crate::clock::Moment;
 use crate::lock::{LockId, LockName};
 use crate::metrics::Metrics;
 use crate::store::LockStore;
+pub use crate::times::moment;
 
 /// The longest that a Release call waits for the store.
 const LONGEST_RELEASE: Duration = Duration::from_secs(3);
@@ -29,11 +29,6 @@ const LONGEST_RELEASE: Duration = Duration::from_secs(3);
 const MANY_UNREAD: usize = 8_192;
 /// …and how many where the streams have too many together.
 const FEW_UNREAD: usize = 64;
-
-/// Returns the moment that the core means.
-pub fn moment(time: Time) -> Moment {
-    Moment::from_nanos(time.nanos())
-}
 
 /// Hands out the locks of one store. Cloning shares it.
 #[derive(Debug, Clone)]

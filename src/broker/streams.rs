@@ -11,11 +11,12 @@ use tokio::sync::Notify;
 use super::engine::{Engine, Outside};
 use super::{Failure, LockRef, LockRequest, ProtocolError, StreamEnd};
 
-/// What the engine and the handles of one stream share.
-/// Each lock on a stream of its own has one, so it is small.
+/// The part of a stream that the engine and its handles share. Each lock on a stream of its own has one, so it is small.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
+    /// Woken when there is something to read.
     reader: AtomicWaker,
+    /// Told that the Session's client is not heard any more.
     silent: Notify,
 }
 

@@ -210,6 +210,7 @@ mod tests {
     use super::*;
     use crate::ids::grant_id;
     use crate::lock::{FencingToken, LockId, MAX_LINGER, MAX_TTL, MIN_TTL, item_ttl, lease};
+    use crate::times::time;
 
     /// Makes spans up to `longest`, and often zero, which leaves the least room.
     fn within(longest: Duration) -> impl Strategy<Value = Duration> {
@@ -237,10 +238,6 @@ mod tests {
             assert!(line.contains(&format!(" {told:.3} s ")), "{line:?}: {told}");
             assert!(line.ends_with(&format!(" 12:00:{end:06.3}")), "{line:?}: {end}");
         }
-    }
-
-    fn time(moment: Moment) -> Time {
-        Time::from_nanos(moment.nanos())
     }
 
     proptest! {

@@ -8,8 +8,9 @@ use lockbroker_core::request::StoreTraits;
 use lockbroker_core::store::{Note, Reply, Request, Watch};
 use tokio::sync::watch;
 
-use super::{Change, Granted, ItemState, LockStatus, LockStore, Order, StoreError, StoreEvent, now};
+use super::{Change, Granted, ItemState, LockStatus, LockStore, Order, StoreError, StoreEvent};
 use crate::lock::{FencingToken, GrantId, LockName, Owner};
+use crate::times::now;
 
 #[derive(Debug)]
 struct Item {

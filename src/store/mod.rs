@@ -9,7 +9,6 @@ mod memory;
 pub mod memcached;
 pub use address::{InvalidStore, MAX_WEIGHT, ShardAddress, Store};
 pub use lockbroker_core::RequestId;
-use lockbroker_core::Time;
 pub use lockbroker_core::request::StoreTraits;
 pub use lockbroker_core::store::{
     Change, Granted, ItemState, LockStatus, Note, Order, Reply, Request, StoreError, Watch,
@@ -19,13 +18,7 @@ pub use memory::MemoryStore;
 use std::future::Future;
 use tokio::sync::watch;
 
-use crate::clock::Moment;
 use crate::lock::WakeHint;
-
-/// Returns what time it is on the lease clock, as the core counts it.
-pub(crate) fn now() -> Time {
-    Time::from_nanos(Moment::now().nanos())
-}
 
 /// An event of a store.
 #[derive(Debug, Clone)]

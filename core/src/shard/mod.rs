@@ -43,7 +43,7 @@ pub use placement::fingerprint;
 pub use presence::{LIVES, PLACES};
 pub use protocol::Watcher;
 
-/// The machines of a shard, which have no tables: for whoever explores all that they can come to.
+/// The machines of a shard, which have no tables. For the model, which explores all that they can come to.
 pub mod machine {
     pub use super::batch::{Batch, Evidence};
     pub use super::epoch::{EpochState, Normal, Phase};

@@ -1,4 +1,4 @@
-//! The memory behind a shard: probes, what answers prove of it, and whom that lets the shard serve.
+//! Whom a shard serves now, and what is told and asked when that changes.
 
 use std::time::Duration;
 
@@ -143,7 +143,7 @@ impl<E: Env> Turn<'_, E> {
             || self.env.breaks(Rule::ClockLag)
             || self.env.breaks(Rule::AnswerInTime);
         let blind = self.env.breaks(Rule::Witness);
-        let before = self.known();
+        let before = self.snapshot();
         let judged = self.shard.state.judge(&evidence, &known, self.now, in_time, blind);
         self.learned(before);
         let last_word: LastWord = match judged {
@@ -170,10 +170,10 @@ impl<E: Env> Turn<'_, E> {
         if let Some(left) = found.clock {
             self.clock_counts(left, sent.at);
         }
-        let before = self.known();
-        let known = self.shard.state.probed(probe, &found, &sent, self.now);
+        let before = self.snapshot();
+        let is_same = self.shard.state.probed(probe, &found, &sent, self.now);
         self.learned(before);
-        if !known {
+        if !is_same {
             return;
         }
         if let Some(Err(error)) = found.fence {
@@ -188,17 +188,21 @@ impl<E: Env> Turn<'_, E> {
 
     /// Takes note of what S has left to live. Returns true if the server's clock has come as far as it should (R18).
     fn clock_counts(&mut self, left: Option<Duration>, sent: Time) -> bool {
-        left.is_some_and(|left| self.shard.clock.counts(sent, self.now, left) || self.clock_runs())
+        left.is_some_and(|left| self.shard.clock.counts(sent, self.now, left) || self.trusts_unseen_clock())
     }
 
     /// Returns true if the server's clock has been seen to tick, and does not lag.
     fn clock_runs(&self) -> bool {
-        let clock = &self.shard.clock;
-        clock.runs() || (!clock.has_ticked() && self.env.breaks(Rule::FirstTick))
+        self.shard.clock.runs() || self.trusts_unseen_clock()
+    }
+
+    /// Returns true if a clock counts that was not seen to tick: only without its rule.
+    fn trusts_unseen_clock(&self) -> bool {
+        !self.shard.clock.has_ticked() && self.env.breaks(Rule::FirstTick)
     }
 
     /// Returns the count of changes of what S shows, and true if the shard is open.
-    fn known(&self) -> (u64, bool) {
+    fn snapshot(&self) -> (u64, bool) {
         (self.shard.state.changes(), self.shard.is_open())
     }
 

@@ -9,6 +9,7 @@ use rand::RngExt;
 
 use crate::clock::Moment;
 use crate::mutations;
+use crate::times::time;
 
 /// Time and chance for the shards.
 #[derive(Debug)]
@@ -31,7 +32,7 @@ impl Outside {
     }
 
     pub(super) fn time(&self) -> Time {
-        Time::from_nanos(self.now.nanos())
+        time(self.now)
     }
 
     /// Draws a number that is neither 0 nor the greatest one.
