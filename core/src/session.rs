@@ -455,6 +455,11 @@ impl Stream {
                 let ttl = session.ttl;
                 session.ledger.normalise(ttl, form);
                 form.since(&mut session.last_heartbeat, ttl);
+                match session.visits.left {
+                    // The next round comes to all locks, wherever it begins.
+                    0 => session.visits = Visits { next: SESSION, left: 0, last: form.now },
+                    _ => form.since(&mut session.visits.last, ttl),
+                }
                 session.locks.values_mut().for_each(|hold| form.hold(hold));
                 if let Phase::Closed { until } = &mut session.phase {
                     form.until(until);
