@@ -266,3 +266,203 @@ impl EpochState {
         known
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lock::GrantId;
+    use crate::shard::state_item::Generation;
+
+    const OURS: u64 = 7;
+    const QUARANTINE: Duration = Duration::from_secs(10);
+
+    fn at(seconds: u64) -> Time {
+        Time::from_nanos((1 << 40) + seconds * 1_000_000_000)
+    }
+
+    fn grant() -> Op {
+        Op::Grant { id: GrantId::from_random(1), ttl: 10 }
+    }
+
+    fn stamp(epoch: u64) -> Stamp {
+        Stamp { epoch: Epoch::from_random(epoch), generation: Generation::FIRST }
+    }
+
+    fn token(token: u64) -> FencingToken {
+        FencingToken::new(token).unwrap()
+    }
+
+    /// Returns what a look finds in this epoch, whose highest token this is; none if it is closed.
+    fn found(epoch: u64, highest: Option<u64>) -> Found {
+        let state = StateItem::Shows { stamp: stamp(epoch), fingerprint: OURS };
+        Found { clock: None, fence: Some(Ok(highest.map(token))), state }
+    }
+
+    fn look(memory: &mut EpochState, found: &Found, now: Time) -> bool {
+        let sent = memory.sent(now);
+        memory.probed(Probe::Look, found, &sent, now)
+    }
+
+    /// Returns the knowledge of a memory with epoch 1, which is open if it has a highest token.
+    fn known(highest: Option<u64>) -> EpochState {
+        let mut memory = EpochState::new(OURS);
+        assert!(!look(&mut memory, &found(1, highest), at(0)), "an epoch that was not known before");
+        assert!(look(&mut memory, &found(1, highest), at(0)));
+        memory
+    }
+
+    /// Returns what a batch says that draws a token in epoch 1.
+    fn granted(highest: Option<u64>) -> Evidence {
+        Evidence { clock: None, fence: Some(Ok(highest.map(token))), grants: 1, witness: Witness::Shows(stamp(1)) }
+    }
+
+    /// Judges a batch that is sent now.
+    fn judge(memory: &mut EpochState, evidence: &Evidence, in_time: bool) -> Result<Finality, Void> {
+        let sent = memory.sent(at(1));
+        memory.judge(evidence, &sent, at(1), in_time, false)
+    }
+
+    #[test]
+    fn a_witness_of_another_epoch_makes_a_batch_void() {
+        for witness in [Witness::Shows(stamp(2)), Witness::Missing, Witness::Odd] {
+            let evidence = Evidence { witness, ..granted(Some(6)) };
+            let mut memory = known(Some(5));
+            assert_eq!(judge(&mut memory, &evidence, true), Err(Void::MemoryLost), "{witness:?}");
+            assert_eq!((memory.is_open(), memory.highest_ever()), (false, 5), "{witness:?}");
+        }
+        let blind = Evidence { witness: Witness::Shows(stamp(2)), ..granted(Some(6)) };
+        let mut memory = known(Some(5));
+        let sent = memory.sent(at(1));
+        assert!(memory.judge(&blind, &sent, at(1), true, true).is_ok(), "a test has left the rule out");
+    }
+
+    #[test]
+    fn a_token_that_fell_makes_a_memory_an_old_one() {
+        let fell = Phase::Distrusted { why: Distrust::TokensFell };
+        let mut memory = known(Some(5));
+        assert_eq!(judge(&mut memory, &granted(Some(6)), true), Ok(Finality::Final));
+        assert_eq!(judge(&mut memory, &granted(Some(6)), true), Err(Void::TokensFell), "it was given before");
+        assert_eq!(memory.phase(), fell);
+        let two = Evidence { grants: 2, ..granted(Some(6)) };
+        assert_eq!(judge(&mut known(Some(5)), &two, true), Err(Void::TokensFell), "of two tokens one was");
+        let mut memory = known(Some(5));
+        assert!(look(&mut memory, &found(1, Some(5)), at(1)), "a look draws none");
+        assert!(!look(&mut memory, &found(1, Some(4)), at(1)));
+        assert_eq!(memory.phase(), fell, "a look sees it as well");
+    }
+
+    #[test]
+    fn nothing_counts_of_a_batch_whose_clock_lags() {
+        let mut memory = known(None);
+        assert_eq!(judge(&mut memory, &granted(Some(6)), false), Err(Void::ClockLags));
+        assert_eq!((memory.is_open(), memory.highest_token()), (false, 0));
+    }
+
+    #[test]
+    fn a_last_word_needs_a_shard_that_is_open_and_was() {
+        let mut memory = known(None);
+        let early = memory.sent(at(1));
+        assert_eq!(judge(&mut memory, &granted(None), true), Ok(Finality::Closed));
+        assert_eq!(memory.judge(&granted(Some(6)), &early, at(2), true, false), Ok(Finality::WasClosed));
+        assert_eq!(judge(&mut memory, &granted(Some(7)), true), Ok(Finality::Final));
+        assert_eq!(memory.highest_token(), 7);
+        assert_eq!(judge(&mut memory, &granted(None), true), Ok(Finality::Closed), "its fences are gone");
+    }
+
+    /// Returns a memory of which a new connection has shown epoch 2 after one second.
+    fn doubted() -> EpochState {
+        let mut memory = known(Some(5));
+        let changes = memory.changes();
+        assert!(memory.compared(Witness::Shows(stamp(2)), changes, at(1)));
+        memory
+    }
+
+    #[test]
+    fn a_doubt_arises_where_two_connections_differ_at_one_time() {
+        let mut memory = known(Some(5));
+        let changes = memory.changes();
+        assert!(!memory.compared(Witness::Shows(stamp(1)), changes, at(1)), "they agree");
+        assert!(!memory.compared(Witness::Shows(stamp(2)), changes - 1, at(1)), "S has changed meanwhile");
+        assert!(memory.compared(Witness::Missing, changes, at(1)));
+    }
+
+    #[test]
+    fn a_doubt_ends_in_several_servers_if_an_old_connection_still_shows_what_it_did() {
+        let several = Phase::Distrusted { why: Distrust::SeveralServers };
+        let mut memory = doubted();
+        assert!(look(&mut memory, &found(1, Some(5)), at(1)), "what was sent no later tells nothing of it");
+        assert!(!look(&mut memory, &found(1, Some(5)), at(2)));
+        assert_eq!(memory.phase(), several);
+        assert!(!look(&mut memory, &found(2, Some(5)), at(3)));
+        assert_eq!(memory.phase(), several, "the other memory is not used either");
+        let mut memory = doubted();
+        let sent = memory.sent(at(2));
+        assert_eq!(memory.judge(&granted(Some(6)), &sent, at(2), true, false), Err(Void::MemoryLost));
+        assert_eq!(memory.phase(), several, "a batch shows it as well");
+    }
+
+    #[test]
+    fn a_doubt_goes_away_with_the_memory_that_it_was_about() {
+        let mut memory = doubted();
+        assert!(!look(&mut memory, &found(2, Some(5)), at(2)), "the memory was lost");
+        assert!(look(&mut memory, &found(2, Some(5)), at(3)));
+        assert!(memory.is_open());
+        // One that nobody has asked about yet.
+        let mut memory = doubted();
+        let early = memory.sent(at(1));
+        memory.probed(Probe::Look, &found(2, Some(5)), &early, at(2));
+        assert!(look(&mut memory, &found(2, Some(5)), at(3)), "it was about another memory");
+        assert!(memory.is_open());
+    }
+
+    #[test]
+    fn only_an_open_memory_serves_every_op() {
+        let stands = Op::Stands(GrantId::from_random(1));
+        let mut memory = EpochState::new(OURS);
+        assert_eq!(memory.serves(&stands, false), Err(Unserved::Asked), "not read");
+        assert_eq!(known(Some(5)).serves(&grant(), false), Ok(()));
+        assert_eq!(known(None).serves(&grant(), false), Err(Unserved::Closed));
+        assert_eq!((known(None).serves(&stands, false), known(None).serves(&grant(), true)), (Ok(()), Ok(())));
+        memory.read(StateItem::Shows { stamp: stamp(1), fingerprint: 8 });
+        assert_eq!(memory.serves(&stands, true), Err(Unserved::Foreign));
+        let why = Unusable::Newer { format: 3 };
+        memory.read(StateItem::Unusable { cas: 5, why });
+        assert_eq!(memory.serves(&stands, true), Err(Unserved::Unusable(why)));
+        memory.distrust(Distrust::TokensFell, None);
+        assert_eq!(memory.serves(&stands, true), Err(Unserved::Distrusted(Distrust::TokensFell)));
+        memory.read(StateItem::Missing);
+        assert_eq!(memory.serves(&stands, true), Err(Unserved::Asked));
+        memory.read(found(2, None).state);
+        assert_eq!(memory.serves(&stands, true), Err(Unserved::Asked), "its fences were not read");
+    }
+
+    #[test]
+    fn a_lost_epoch_is_followed_by_another_one_if_one_may_begin() {
+        let mut memory = known(Some(5));
+        memory.read(StateItem::Missing);
+        let next = |begin: Option<Stamp>| memory.next_probe(at(1), QUARANTINE, Some(5), || begin);
+        assert_eq!((next(Some(stamp(2))), next(None)), (Probe::Begin(stamp(2)), Probe::Look));
+    }
+
+    #[test]
+    fn an_epoch_is_opened_when_it_was_closed_for_long_enough() {
+        let memory = known(None);
+        let next = |now, start| memory.next_probe(now, QUARANTINE, start, || Some(stamp(2)));
+        assert_eq!(next(at(0) + QUARANTINE - Duration::from_nanos(1), Some(5)), Probe::Look);
+        assert_eq!(next(at(0) + QUARANTINE, Some(5)), Probe::Open(5));
+        assert_eq!(next(at(0) + QUARANTINE, None), Probe::Look, "nobody knows its first token");
+        assert_eq!(known(Some(5)).next_probe(at(99), QUARANTINE, Some(5), || None), Probe::Look, "it is open");
+    }
+
+    #[test]
+    fn an_epoch_is_open_after_the_answer_to_that() {
+        let opened = |epoch| Found { fence: None, ..found(epoch, None) };
+        let mut memory = known(None);
+        let sent = memory.sent(at(1));
+        assert!(memory.probed(Probe::Open(5), &opened(1), &sent, at(1)));
+        assert!(memory.is_open());
+        let mut memory = known(None);
+        assert!(!memory.probed(Probe::Open(5), &opened(2), &sent, at(1)));
+        assert_eq!(memory.phase(), Phase::Found { stamp: stamp(2) }, "it was another one");
+    }
+}
