@@ -333,7 +333,9 @@ mod tests {
         let blind = Evidence { witness: Witness::Shows(stamp(2)), ..granted(Some(6)) };
         let mut memory = known(Some(5));
         let sent = memory.sent(at(1));
+        assert!(memory.is_current(&sent));
         assert!(memory.judge(&blind, &sent, at(1), true, true).is_ok(), "a test has left the rule out");
+        assert!(!memory.is_current(&sent), "what else was sent then does not count");
     }
 
     #[test]
