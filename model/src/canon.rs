@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use lockbroker_core::lock::{GrantId, LingerId};
 use lockbroker_core::normal::Normal;
-use lockbroker_core::shard::machine::Normal as NormalMemory;
+use lockbroker_core::shard::machine::NormalMemory;
 use lockbroker_core::shard::state_item::Epoch as ShippedEpoch;
 use lockbroker_core::{RequestId, Time};
 
@@ -20,7 +20,7 @@ use crate::state::{Epoch, Flight, Id, LINGER, MOST_COMMANDS, Node, Op, Owner, St
 pub const FIXED_EPOCHS: Epoch = 200;
 
 /// Calls `visit` with the ids of a batch.
-fn ids_of(op: &mut Op, visit: &mut impl FnMut(&mut Id)) {
+pub(crate) fn ids_of(op: &mut Op, visit: &mut impl FnMut(&mut Id)) {
     match op {
         Op::Grant { id, .. } | Op::Reassert { id, .. } | Op::Remove { id } | Op::Stands { id } => visit(id),
         Op::HandOver { from, to, .. } | Op::Replace { from, to, .. } => {
@@ -32,9 +32,9 @@ fn ids_of(op: &mut Op, visit: &mut impl FnMut(&mut Id)) {
 }
 
 /// New names for ids, in the order in which they are met, and whole ticks for times.
-struct Names {
+pub(crate) struct Names {
     ids: [Id; 256],
-    last: u8,
+    pub(crate) last: u8,
     /// The ids that an item may carry, now or later.
     may_stand: [bool; 256],
     /// The time by which all that is noted moves into the past.
@@ -45,7 +45,11 @@ struct Names {
 }
 
 impl Names {
-    fn rename(&mut self, id: &mut Id) {
+    pub(crate) fn new(may_stand: [bool; 256], passes: Duration) -> Names {
+        Names { ids: [0; 256], last: 0, may_stand, passes, met: Vec::new(), cleans_up: Cell::new(false) }
+    }
+
+    pub(crate) fn rename(&mut self, id: &mut Id) {
         if *id == 0 {
             return;
         }
@@ -253,8 +257,7 @@ impl State {
             _ => true,
         };
         self.flights.retain(stands);
-        let mut names =
-            Names { ids: [0; 256], last: 0, may_stand, passes, met: Vec::new(), cleans_up: Cell::new(false) };
+        let mut names = Names::new(may_stand, passes);
         for item in [&mut self.memcached.item, &mut self.memcached.permit].into_iter().flatten() {
             names.rename(&mut item.id);
         }
@@ -303,7 +306,7 @@ fn request_of(flight: &mut Flight, broker: usize) -> Option<&mut RequestId> {
 }
 
 /// Returns the id under which an item may stand when this has been carried out.
-fn created(op: Op) -> Option<Id> {
+pub(crate) fn created(op: Op) -> Option<Id> {
     match op {
         Op::Grant { id, .. } | Op::Reassert { id, .. } => Some(id),
         // Where a renewal keeps an id alive, a reattach to that may still be under way.

@@ -263,7 +263,7 @@ pub fn of_epoch(epoch: ShippedEpoch) -> Epoch {
     (epoch.get() - ShippedEpoch::FIRST) as Epoch
 }
 
-fn item_of(id: Id) -> ItemState {
+pub(crate) fn item_of(id: Id) -> ItemState {
     match id & LINGER {
         0 => ItemState::Held(grant_id(id)),
         _ => ItemState::Lingering(linger_id(id)),

@@ -241,7 +241,7 @@ impl EpochState {
 }
 
 /// Changes the moments, epochs and tokens in what is known of a memory, so that what makes no difference is the same.
-pub trait Normal {
+pub trait NormalMemory {
     /// Changes a moment at which something began. It makes no difference any more when that is `span` ago.
     fn since(&mut self, time: &mut Time, span: Duration);
     /// Changes an epoch.
@@ -254,8 +254,12 @@ pub trait Normal {
 
 impl EpochState {
     /// Brings it into its normal form, in a deployment with this `max_ttl`. The caller sees to it that what was sent before
-    /// counts only if it [is current](EpochState::is_current) now.
-    pub fn normalise(&mut self, outside: &mut impl Normal, max_ttl: Duration) {
+    /// counts only if it [is current](EpochState::is_current) now, and compares no connections.
+    ///
+    /// # Panics
+    /// A connection has cast a doubt, which has no normal form.
+    pub fn normalise(&mut self, outside: &mut impl NormalMemory, max_ttl: Duration) {
+        assert!(self.doubt.is_none(), "nothing was compared");
         self.changes = 0;
         if let Phase::Found { stamp } | Phase::Closed { stamp, .. } | Phase::Open { stamp } = &mut self.phase {
             outside.epoch(&mut stamp.epoch);

@@ -46,7 +46,7 @@ pub use protocol::Watcher;
 /// The machines of a shard, which have no tables. For the model, which explores all that they can come to.
 pub mod machine {
     pub use super::batch::{Batch, Evidence};
-    pub use super::epoch::{EpochState, Normal, Phase};
+    pub use super::epoch::{EpochState, NormalMemory, Phase};
     pub use super::job::{Job, Kind, LastWord, Op, Outcome, Seen};
     pub use super::proof::{Finality, Found, Probe, Sent, Unserved, Void};
 }

@@ -23,6 +23,13 @@ use steps::Outside;
 pub const STANDS: &str = "a lock that its client believes in has its item";
 pub const NO_IDLE_LINGER: &str = "no lock lingers that was given up before its client has read of it";
 
+/// States that must be reached, or the other properties say little. All rules rest on the first one; what R19 says of acks,
+/// on the next two; R6a, on the last one.
+pub const HELD: &str = "a client believes in a lock";
+pub const LEFT_OUT: &str = "a client believes in a lock that the latest ack leaves out";
+pub const ONE_LEFT_OUT: &str = "a client believes in a lock that the latest ack covers, and another one is left out";
+pub const LOST: &str = "a lock is told lost";
+
 /// The moment of a step: after all that is noted, which is ranked in microseconds.
 const STEP: Time = Time::from_nanos(NOW.nanos() + 50_000);
 /// The ticks after which nothing makes a difference any more.
@@ -42,20 +49,26 @@ pub struct Bounds {
     pub beats: u8,
     /// True if it gives locks up of its own accord.
     pub ends: bool,
-    /// The most messages that the client leaves unread.
-    pub unread: usize,
+    /// True if the broker may take it for silent while it believes.
+    pub silence: bool,
+    /// The client sends a heartbeat only while fewer messages than this are unread.
+    pub beats_below: usize,
 }
 
-const SMALL: Bounds = Bounds { name: "session", ttl: 3, linger: 0, locks: 1, beats: 2, ends: true, unread: 3 };
+const SMALL: Bounds =
+    Bounds { name: "session", ttl: 3, linger: 0, locks: 1, beats: 2, ends: true, silence: true, beats_below: 3 };
 const LINGERS: Bounds = Bounds { name: "session, linger", linger: 1, ..SMALL };
 /// The client keeps its lock, and reads slowly.
-const SLOW: Bounds = Bounds { name: "session, slow", ttl: 4, ends: false, unread: 2, ..SMALL };
+const SLOW: Bounds = Bounds { name: "session, slow", ttl: 4, ends: false, beats_below: 2, ..SMALL };
 
+/// Two locks, and the least ttl. It ends before a broker acknowledges in part.
+const TWO: Bounds =
+    Bounds { name: "session, two locks", ttl: 2, locks: 2, beats: 1, ends: false, beats_below: 2, ..SMALL };
 /// Two locks, which an ack may cover one by one.
-const TWO: Bounds = Bounds { name: "session, two locks", ttl: 2, locks: 2, beats: 1, ends: false, unread: 2, ..SMALL };
+const IN_PART: Bounds = Bounds { name: "session, acks in part", ttl: 3, silence: false, beats_below: 1, ..TWO };
 
 /// The configurations that are explored with every change.
-pub const ALL: &[Bounds] = &[SMALL, LINGERS, SLOW, TWO];
+pub const ALL: &[Bounds] = &[SMALL, LINGERS, SLOW, TWO, IN_PART];
 
 /// A rule of the core left out, and the property that does not hold then.
 #[derive(Clone, Copy, Debug)]
@@ -123,6 +136,8 @@ enum Said {
     Done,
     Exists,
     Missing,
+    /// A look has found this.
+    Found(Id),
 }
 
 /// The client, as clients/rust counts its validities.
@@ -160,6 +175,11 @@ impl Client {
         self.locks.iter_mut().for_each(|lock| lock.ended_unread = false);
     }
 
+    /// Returns true if it believes in one of these locks.
+    fn believes(&self, is_one: impl Fn(&Lock) -> bool) -> bool {
+        self.locks.iter().any(|lock| is_one(lock) && self.valid(lock) > 0)
+    }
+
     fn valid(&self, lock: &Lock) -> u8 {
         if lock.id == 0 || lock.over { 0 } else { lock.behind.unwrap_or(self.covered) }
     }
@@ -195,7 +215,9 @@ impl stateright::Model for Model {
         actions.push(Action::Tick);
         let client = &state.client;
         for (lock, known) in client.locks.iter().enumerate().take(self.bounds.locks) {
-            if client.connected && known.handle == 0 {
+            // Which of them is asked for first makes no difference.
+            let is_next = known.handle == 0 && client.locks[..lock].iter().all(|before| before.handle != 0);
+            if client.connected && is_next {
                 actions.push(Action::Begin(lock as u8));
             }
             if client.connected && self.bounds.ends && known.handle != 0 && !known.over {
@@ -206,13 +228,13 @@ impl stateright::Model for Model {
             }
         }
         let unread = state.core.unread(state.key);
-        if client.connected && client.last_beat < self.bounds.beats && unread < self.bounds.unread {
+        if client.connected && client.last_beat < self.bounds.beats && unread < self.bounds.beats_below {
             actions.push(Action::Beat);
         }
         if client.connected && unread > 0 {
             actions.push(Action::Read);
         }
-        if client.connected {
+        if client.connected && self.bounds.silence {
             actions.push(Action::Silent);
         }
         if state.core.due().is_some_and(|due| due <= NOW + SOON) {
@@ -247,7 +269,7 @@ impl stateright::Model for Model {
     }
 
     fn properties(&self) -> Vec<Property<Model>> {
-        vec![
+        let mut properties = vec![
             Property::always(STANDS, |_, state: &State| stands(state)),
             Property::always(NO_IDLE_LINGER, |_, state: &State| {
                 let lingers = |item: &Option<Item>| item.is_some_and(|item| item.id & LINGER > 0);
@@ -255,25 +277,47 @@ impl stateright::Model for Model {
                     !(lingers(item) && lock.ended_unread && state.has_unread_grant(lock.handle.into()))
                 })
             }),
-        ]
+            Property::sometimes(HELD, |_, state: &State| state.client.believes(|_| true)),
+            Property::sometimes(LOST, |_, state: &State| {
+                state.unread().iter().any(|news| matches!(news, News::Event(_, Event::Lost(_))))
+            }),
+        ];
+        if self.bounds.ttl > TWO.ttl {
+            properties.push(Property::sometimes(LEFT_OUT, |_, state: &State| {
+                state.client.believes(|lock| lock.behind.is_some())
+            }));
+        }
+        if self.bounds.ttl > TWO.ttl && self.bounds.locks > 1 {
+            properties.push(Property::sometimes(ONE_LEFT_OUT, |_, state: &State| {
+                let client = &state.client;
+                client.locks.iter().any(|lock| lock.behind.is_some()) && client.believes(|lock| lock.behind.is_none())
+            }));
+        }
+        properties
     }
 }
 
 impl State {
-    /// Returns true if the grant of a lock waits to be read, and its end does not.
-    fn has_unread_grant(&self, handle: LockRef) -> bool {
+    /// Returns what waits to be read.
+    fn unread(&self) -> Vec<News> {
         let mut core = self.core.as_ref().clone();
         let mut ids = self.ids;
         let mut outside = Outside { now: STEP, ids: &mut ids, rule: None };
-        let mut granted = false;
-        while let Read::Item(news) = core.read(self.key, &mut outside) {
-            if let News::Event(of, event) = news
-                && of == handle
-            {
-                granted = matches!(event, Event::Acquired { .. }) || granted && !event.is_last();
+        let next = || match core.read(self.key, &mut outside) {
+            Read::Item(news) => Some(news),
+            Read::Nothing | Read::End => None,
+        };
+        std::iter::from_fn(next).collect()
+    }
+
+    /// Returns true if the grant of a lock waits to be read, and its end does not.
+    fn has_unread_grant(&self, handle: LockRef) -> bool {
+        self.unread().iter().fold(false, |granted, news| match news {
+            News::Event(of, event) if *of == handle => {
+                matches!(event, Event::Acquired { .. }) || granted && !event.is_last()
             }
-        }
-        granted
+            _ => granted,
+        })
     }
 }
 

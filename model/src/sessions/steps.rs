@@ -3,18 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lockbroker_core::env::{Env, Mark};
+use lockbroker_core::env::Env;
 use lockbroker_core::event::{Event, LockRef};
 use lockbroker_core::lock::{FencingToken, GrantId, LingerId, LockName, Owner as Label};
 use lockbroker_core::request::{LockRequest, Mode, Settings, StoreTraits, StreamEnd};
 use lockbroker_core::rules::Rule;
 use lockbroker_core::shard::machine::Op as Shipped;
-use lockbroker_core::store::{Change, Granted, ItemState, LockStatus, Order, Reply};
+use lockbroker_core::store::{Change, Granted, LockStatus, Order, Reply};
 use lockbroker_core::{Broker as Core, Item as News, Output, Read, StreamKey, Time};
 
 use super::{Bounds, Client, Flight, Item, Lock, MARGIN, Model, STEP, Said, State};
 use crate::broker::{NOW, PAUSE, TICK, grant_id, linger_id, of_grant, ticks};
-use crate::state::{Id, LINGER, Op};
+use crate::state::{Id, Op, item_of};
 
 /// The outside of the core.
 pub(super) struct Outside<'a> {
@@ -41,8 +41,6 @@ impl Env for Outside<'_> {
     fn spread(&mut self, _: Duration, _: Duration) -> Duration {
         PAUSE
     }
-
-    fn mark(&mut self, _: Mark) {}
 
     fn breaks(&self, rule: Rule) -> bool {
         self.rule == Some(rule)
@@ -211,8 +209,7 @@ impl Model {
                 said
             }
             Op::Stands { id } => carries(slot, id),
-            Op::Look if slot.is_some() => Said::Exists,
-            Op::Look => Said::Missing,
+            Op::Look => slot.map_or(Said::Missing, |item| Said::Found(item.id)),
             Op::Probe | Op::Begin(_) | Op::Open(..) => unreachable!("the store has no shards"),
         };
         state.flights[index].done = Some(done);
@@ -220,36 +217,23 @@ impl Model {
 
     /// Brings the answer to a request.
     pub(super) fn answer(&self, state: &mut State, index: usize) {
-        let Flight { lock, op, done, id } = state.flights.remove(index);
+        let Flight { op, done, id, .. } = state.flights.remove(index);
         let done = done.expect("it was carried out");
         let reply = match op {
             Op::Grant { .. } | Op::HandOver { .. } => Reply::Granted(Ok(match done {
                 Said::Done => Granted::Yes(FencingToken::FIRST),
                 _ => Granted::No,
             })),
-            Op::Look => Reply::Status(Ok(self.status(state.items[usize::from(lock)]))),
+            Op::Look => Reply::Status(Ok(status(done))),
             Op::Stands { .. } => Reply::Stands(Ok(done == Said::Done)),
             _ => Reply::Changed(Ok(match done {
                 Said::Done => Change::Done,
-                Said::Exists => Change::TakenOver,
+                Said::Exists | Said::Found(_) => Change::TakenOver,
                 Said::Missing => Change::Gone,
             })),
         };
         if let Some(id) = id {
             self.turn(state, STEP, |core, _, outside| core.answered(id, reply, outside));
-        }
-    }
-
-    fn status(&self, item: Option<Item>) -> LockStatus {
-        match item {
-            None => LockStatus::Free,
-            Some(item) => {
-                let state = match item.id & LINGER {
-                    0 => ItemState::Held(grant_id(item.id)),
-                    _ => ItemState::Lingering(linger_id(item.id)),
-                };
-                LockStatus::Taken { state, owner: Label::default(), expires_in: TICK }
-            }
         }
     }
 
@@ -282,5 +266,13 @@ impl Model {
     pub(super) fn is_idle_clean_up(state: &State, flight: &Flight) -> bool {
         let finds = |id| state.items[usize::from(flight.lock)].is_some_and(|item| item.id == id);
         matches!(flight.op, Op::Remove { id } if flight.is_of_errand() && flight.done.is_none() && !finds(id))
+    }
+}
+
+/// Returns what a look has found, which may be over by now.
+fn status(found: Said) -> LockStatus {
+    match found {
+        Said::Found(id) => LockStatus::Taken { state: item_of(id), owner: Label::default(), expires_in: TICK },
+        _ => LockStatus::Free,
     }
 }
