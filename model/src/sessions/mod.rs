@@ -23,7 +23,7 @@ use steps::Outside;
 pub const STANDS: &str = "a lock that its client believes in has its item";
 pub const NO_IDLE_LINGER: &str = "no lock lingers that was given up before its client has read of it";
 
-/// States that must be reached, or the other properties say little. All rules rest on the first one; what R19 says of acks,
+/// States that must be reached, or the other properties say little. What breaks STANDS rests on the first one; what R19 says of acks,
 /// on the next two; R6a, on the last one.
 pub const HELD: &str = "a client believes in a lock";
 pub const LEFT_OUT: &str = "a client believes in a lock that the latest ack leaves out";
