@@ -185,17 +185,19 @@ impl World {
         let node = &mut self.brokers[broker];
         let Some(due) = node.core.as_ref().and_then(Broker::due) else { return };
         if node.scheduled.is_none_or(|scheduled| due.nanos() < scheduled) {
-            node.scheduled = Some(due.nanos());
-            let (at, life) = (node.clock.when(due.nanos()), node.life);
+            let due = due.nanos();
+            node.scheduled = Some(due);
+            let (at, life) = (node.clock.when(due), node.life);
             let late = if self.odd(self.options.dawdle) { self.choices.spread(400) * MS } else { 0 };
-            self.plan(at + late, Event::Timer { broker, life });
+            self.plan(at + late, Event::Timer { broker, life, due });
         }
     }
 
-    /// Calls a broker's core, if its time has come.
-    pub fn timer(&mut self, broker: usize, life: u32) {
-        if self.brokers[broker].life == life {
-            self.brokers[broker].scheduled = None;
+    /// Calls a broker's core, if its time has come: `due` is what was planned last.
+    pub fn timer(&mut self, broker: usize, life: u32, due: u64) {
+        let node = &mut self.brokers[broker];
+        if node.life == life && node.scheduled == Some(due) {
+            node.scheduled = None;
             self.turn(broker, |core, outside| core.timeout(outside));
         }
     }
@@ -273,9 +275,10 @@ impl World {
         };
         let shards = Shards::new(settings, broker as u64 + 11, &mut self.outside(broker));
         let node = &mut self.brokers[broker];
-        (node.shards, node.task_due, node.task_planned) = (Some(shards), None, false);
+        let due = node.clock.at(self.now);
+        (node.shards, node.task_due, node.task_planned) = (Some(shards), Some(due), false);
         node.orders.clear();
-        self.plan(self.now, Event::TaskDue { broker, life });
+        self.plan(self.now, Event::TaskDue { broker, life, due });
     }
 
     /// Drains a broker, which ends when it has drained, or when the grace is over.

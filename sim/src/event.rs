@@ -2,14 +2,15 @@
 
 use std::cmp::Ordering;
 
+use lockbroker_client::clock::Moment;
 use lockbroker_core::StreamKey;
 use lockbroker_core::request::StreamEnd;
 
 /// Something that happens at a moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// A broker's core is to be called.
-    Timer { broker: usize, life: u32 },
+    /// A broker's core is to be called, if `due` is still when.
+    Timer { broker: usize, life: u32, due: u64 },
     /// A broker that stood still goes on.
     Resume { broker: usize, pause: u32 },
     /// A broker starts.
@@ -18,8 +19,8 @@ pub enum Event {
     Stop { broker: usize, life: u32 },
     /// A broker's task takes its orders to its shards.
     Task { broker: usize, life: u32 },
-    /// Something is due at a broker's shards.
-    TaskDue { broker: usize, life: u32 },
+    /// Something is due at a broker's shards, if `due` is still when.
+    TaskDue { broker: usize, life: u32, due: u64 },
     /// A broker has connected to a server, or has not.
     Dialled { broker: usize, life: u32, shard: usize, until: u64 },
     /// A broker has compared what another connection shows.
@@ -54,8 +55,8 @@ pub enum Event {
     Called { call: u64, done: bool },
     /// A client acts.
     Act { client: usize },
-    /// A shipped client's core is to be called.
-    ClientDue { client: usize },
+    /// A shipped client's core is to be called, if `due` is still when.
+    ClientDue { client: usize, due: Moment },
     /// A shipped client has connected to a broker, or has not.
     ClientDialled { client: usize, conn: usize },
     /// A client that stood still goes on.

@@ -102,9 +102,10 @@ impl World {
         let node = &mut self.brokers[broker];
         let Some(due) = due.filter(|_| node.shards.is_some()) else { return };
         if node.task_due.is_none_or(|known| due.nanos() < known) {
-            node.task_due = Some(due.nanos());
-            let (at, life) = (node.clock.when(due.nanos()), node.life);
-            self.plan(at, Event::TaskDue { broker, life });
+            let due = due.nanos();
+            node.task_due = Some(due);
+            let (at, life) = (node.clock.when(due), node.life);
+            self.plan(at, Event::TaskDue { broker, life, due });
         }
     }
 
@@ -120,10 +121,11 @@ impl World {
         });
     }
 
-    /// Lets a broker's shards do what is due.
-    pub fn task_due(&mut self, broker: usize, life: u32) {
-        if self.brokers[broker].life == life {
-            self.brokers[broker].task_due = None;
+    /// Lets a broker's shards do what is due: `due` is what was planned last.
+    pub fn task_due(&mut self, broker: usize, life: u32, due: u64) {
+        let node = &mut self.brokers[broker];
+        if node.life == life && node.task_due == Some(due) {
+            node.task_due = None;
             self.shards_turn(broker, |_, _| ());
         }
     }

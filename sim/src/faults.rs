@@ -200,10 +200,9 @@ impl World {
             }
         }
         let Client { clock, next_key, pause, .. } = self.clients[client];
-        let shipped = match self.clients[client].shipped {
-            Some(_) => self.options.draw_shipped(clock.at(self.now), &mut self.choices),
-            None => None,
-        };
+        // The next one is of the same kind, or shipped clients would become fewer and fewer.
+        let was_shipped = self.clients[client].shipped.is_some();
+        let shipped = was_shipped.then(|| self.options.new_shipped(clock.at(self.now), &mut self.choices));
         let fresh =
             Client { next_key, shipped, pause: pause + 2 * (pause % 2), trouble: self.now, ..Client::new(clock) };
         let was_paused = self.clients[client].is_paused();

@@ -185,11 +185,13 @@ impl Options {
 
     /// Draws if a client is the shipped one, by a clock that shows `now`.
     pub fn draw_shipped(&self, now: u64, choices: &mut Choices) -> Option<Box<Shipped>> {
-        if choices.spread(10) >= self.shipped {
-            return None;
-        }
+        (choices.spread(10) < self.shipped).then(|| self.new_shipped(now, choices))
+    }
+
+    /// Makes a shipped client, by a clock that shows `now`.
+    pub fn new_shipped(&self, now: u64, choices: &mut Choices) -> Box<Shipped> {
         let ttl = self.ttls[choices.spread(self.ttls.len() as u64) as usize];
-        Some(Box::new(Shipped::new(self.brokers, ttl, now, choices)))
+        Box::new(Shipped::new(self.brokers, ttl, now, choices))
     }
 
     /// Returns true if a run has this fault.

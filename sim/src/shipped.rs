@@ -92,15 +92,16 @@ impl World {
         shipped.due = Some(due);
         let at = self.clients[client].clock.when(due.nanos());
         let late = if self.odd(self.options.dawdle) { self.choices.spread(400) * MS } else { 0 };
-        self.plan(at + late, Event::ClientDue { client });
+        self.plan(at + late, Event::ClientDue { client, due });
     }
 
-    /// Calls a shipped client's core, for its time has come, or it has stood still.
-    pub fn client_due(&mut self, client: usize) {
+    /// Calls a shipped client's core, if its time has come: `due` is what was planned last.
+    pub fn client_due(&mut self, client: usize, due: Moment) {
         if self.clients[client].is_paused() {
             return;
         }
-        if let Some(shipped) = &mut self.clients[client].shipped {
+        let shipped = self.clients[client].shipped.as_mut();
+        if let Some(shipped) = shipped.filter(|shipped| shipped.due == Some(due)) {
             shipped.due = None;
             self.tell(client, Input::Timeout);
         }
@@ -278,11 +279,14 @@ impl World {
 
     /// Lets a shipped client go on that stood still.
     pub fn client_goes_on(&mut self, client: usize) {
+        let due = Moment::from_nanos(self.clients[client].clock.at(self.now));
         let Some(shipped) = &mut self.clients[client].shipped else { return };
+        // What was due meanwhile came to nothing.
+        shipped.due = Some(due);
         for conn in std::mem::take(&mut shipped.dialled) {
             self.client_dialled(client, conn);
         }
-        self.plan(self.now, Event::ClientDue { client });
+        self.plan(self.now, Event::ClientDue { client, due });
     }
 
     /// Lets a shipped client's program act.

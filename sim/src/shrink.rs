@@ -63,13 +63,22 @@ fn run(choices: Choices, rule: Option<Rule>, traced: bool) -> Run {
     }
 }
 
-/// Returns plainer choices with which the run fails too: fewer that are not 0.
+/// Returns what sort of violation this is: its first words, without numbers and names.
+pub fn kind(violation: &str) -> String {
+    let first = violation.split([':', ',']).next().unwrap_or_default();
+    let words = first.split_whitespace().filter(|word| !word.contains(|c: char| c.is_ascii_digit()));
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// Returns plainer choices with which the run violates the same: fewer that are not 0.
 pub fn shrink(answers: Vec<u64>, rule: Option<Rule>) -> Vec<u64> {
-    let fails = |answers: &[u64]| recorded(answers.to_vec(), rule, false).violation.is_some();
+    let kind_of = |answers: &[u64]| recorded(answers.to_vec(), rule, false).violation.as_deref().map(kind);
     let mut best = trim(answers);
-    if !fails(&best) {
+    let wanted = kind_of(&best);
+    if wanted.is_none() {
         return best;
     }
+    let fails = |answers: &[u64]| kind_of(answers) == wanted;
     let until = cpu_seconds() + SHRINK_SECONDS;
     // The plainer the run, the sooner each of the others is tried.
     clear(&mut best, 1, OPTIONS, &|answers: &[u64]| cpu_seconds() < until && fails(answers));

@@ -16,9 +16,9 @@ pub enum Theme {
     Mixed,
     /// Many wait for few names, which are let go soon.
     Hot,
-    /// The same, and servers answer late, and refuse some for want of memory.
+    /// Many wait for few names; servers answer late, and refuse some for want of memory.
     Refusals,
-    /// The same, and answers of the servers are lost.
+    /// Many wait for few names, and answers of the servers are lost.
     LostAnswers,
     /// Locks are held for long on Sessions, and the servers are slow, or do not answer.
     Renewals,
@@ -28,7 +28,7 @@ pub enum Theme {
     Flushes,
     /// Locks are moved, in vain too.
     Moves,
-    /// Locks are lost on Sessions of many, whose clients read late.
+    /// Some of a Session's many locks are lost, and its client reads late.
     SlowReaders,
 }
 
@@ -120,10 +120,13 @@ impl Theme {
                 options.shipped = 0;
             }
             Theme::SlowReaders => {
-                keep(options, &[Fault::Loss, Fault::Uncertain, Fault::Cut]);
-                (options.stall, options.dawdle, options.alone, options.shipped) = (0, 200_000, 0, 0);
-                (options.clients, options.names, options.brokers) = (6, 12, 2);
-                (options.tick, options.hold, options.fault_every) = (100 * MS, 15 * SEC, 4 * SEC);
+                // A broker that does not reach one shard loses the locks of that one, while its other renewals go on.
+                keep(options, &[Fault::Cut]);
+                options.settings.max_ttl = Duration::from_secs(6);
+                options.ttls = vec![Duration::from_secs(5)];
+                (options.stall, options.dawdle, options.alone, options.shipped) = (0, 400_000, 0, 0);
+                (options.clients, options.names, options.brokers, options.shards) = (6, 12, 1, 2);
+                (options.tick, options.hold, options.fault_every) = (300 * MS, 40 * SEC, 4 * SEC);
                 options.spans = vec![4 * SEC];
             }
         }

@@ -169,12 +169,12 @@ impl World {
             }
         }
         match event {
-            Event::Timer { broker, life } => self.timer(broker, life),
+            Event::Timer { broker, life, due } => self.timer(broker, life, due),
             Event::Resume { broker, pause } => self.resume(broker, pause),
             Event::Start { broker } => self.start(broker),
             Event::Stop { broker, life } => self.stop(broker, life),
             Event::Task { broker, life } => self.task(broker, life),
-            Event::TaskDue { broker, life } => self.task_due(broker, life),
+            Event::TaskDue { broker, life, due } => self.task_due(broker, life, due),
             Event::Dialled { broker, life, shard, until } => self.dialled(broker, life, shard, until),
             Event::Compared { broker, life, shard } => self.compared(broker, life, shard),
             Event::Carry { exchange } => self.carry_exchange(exchange),
@@ -195,7 +195,7 @@ impl World {
             Event::Call { call } => self.call(call),
             Event::Called { call, done } => self.called(call, done),
             Event::Act { client } => self.act(client),
-            Event::ClientDue { client } => self.client_due(client),
+            Event::ClientDue { client, due } => self.client_due(client, due),
             Event::ClientDialled { client, conn } => self.client_dialled(client, conn),
             Event::ClientResume { client, pause } => self.client_resume(client, pause),
             Event::Fault => self.fault(),

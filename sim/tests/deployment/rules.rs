@@ -1,4 +1,7 @@
 //! Rules left out: the simulator notices each of them.
+//!
+//! `fresh-epoch` is mostly noticed in that a name cannot be had, for brokers refuse an epoch that comes back (R15a). That is
+//! not the danger itself: a fence of an earlier epoch that opens the shard, and then two believers.
 
 use std::fs;
 use std::path::PathBuf;
@@ -27,14 +30,19 @@ fn scenarios() -> Vec<(PathBuf, Scenario)> {
     files.into_iter().map(read).collect()
 }
 
-/// What is kept passes with all rules, and fails without the one that it is about.
+/// What is kept passes with all rules, and fails as it says without the one that it is about.
 #[test]
 fn every_scenario_needs_its_rule() {
     for (file, scenario) in scenarios() {
         assert_eq!(scenario.run(None, false).violation, None, "{} with all rules", file.display());
         if scenario.rule.is_some() {
-            let violation = scenario.run(scenario.rule, false).violation;
-            assert!(violation.is_some(), "{} without its rule", file.display());
+            let violation = scenario.run(scenario.rule, false).violation.unwrap_or_default();
+            assert_eq!(
+                shrink::kind(&violation),
+                shrink::kind(&scenario.violates),
+                "{} without its rule",
+                file.display()
+            );
         }
     }
 }
