@@ -21,8 +21,9 @@ use crate::mutations;
 use crate::store::{Order, StoreEvent, StoreTraits};
 use crate::times::{moment, now};
 
-/// The number of events that are brought to the core before others have their turn.
-const EVENTS_AT_ONCE: usize = 256;
+/// The number of events that are brought to the core before others have their turn. More than a turn's looks can lead to, or
+/// the answers to those would pile up before everybody else's.
+const EVENTS_AT_ONCE: usize = 4096;
 
 /// The core of a broker, and what its outputs need.
 #[derive(Debug)]
@@ -152,6 +153,7 @@ impl Engine {
     pub(super) fn exchange(&self, events: &mut Vec<StoreEvent>, orders: &mut Vec<Order>) -> Option<Moment> {
         let mut state = self.state_now();
         let State { core, outside, .. } = &mut *state;
+        let is_idle = events.is_empty();
         // Not too many, so that others have the core in between.
         for event in events.drain(..events.len().min(EVENTS_AT_ONCE)) {
             match event {
@@ -159,7 +161,8 @@ impl Engine {
                 StoreEvent::Woken(hint) => core.woken(hint, outside),
             }
         }
-        if core.due().is_some_and(|due| due <= outside.now) {
+        // With an event, what is due has looked already. No more is to look before that is answered.
+        if is_idle && core.due().is_some_and(|due| due <= outside.now) {
             core.timeout(outside);
         }
         self.carry_out(&mut state);

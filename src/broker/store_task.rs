@@ -13,25 +13,30 @@ use crate::store::LockStore;
 /// The longest sleep: tokio's timers stand still during a suspend, and leases do not.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
-/// The number of times that the core is asked for orders before other tasks have their turn.
+/// The number of times that the core is asked for orders before other tasks have their turn…
 const ROUNDS_AT_ONCE: usize = 8;
+/// …and the number of orders and events.
+const WORK_AT_ONCE: usize = 1024;
 
 /// Runs until the broker is dropped.
 pub(super) async fn run(engine: Weak<Engine>, alarm: Arc<Notify>, mut store: impl LockStore) {
     let (mut orders, mut events) = (Vec::new(), Vec::new());
-    let mut rounds = 0_usize;
+    let (mut rounds, mut work) = (0, 0);
     loop {
         // Answers, and then orders, until there are neither: a turn on the answers may leave orders behind.
         let due = loop {
-            rounds = rounds.wrapping_add(1);
-            if rounds.is_multiple_of(ROUNDS_AT_ONCE) {
+            rounds += 1;
+            if rounds > ROUNDS_AT_ONCE || work > WORK_AT_ONCE {
+                (rounds, work) = (0, 0);
                 // On several threads there may always be orders, and hints may come faster than they are heeded. The store
                 // goes on all the same, and others are to have this thread too.
                 let _ = store.drive(&mut events).now_or_never();
                 tokio::task::yield_now().await;
             }
             let Some(engine) = engine.upgrade() else { return };
+            work += events.len();
             let due = engine.exchange(&mut events, &mut orders);
+            work += orders.len();
             drop(engine);
             if orders.is_empty() && events.is_empty() {
                 break due;

@@ -128,6 +128,9 @@ impl<'a> Job<'a> {
             self.stop = Stop::Lock(if let Stop::Timeout(moment) = self.stop { moment.min(kill_at) } else { kill_at });
             let why = match lost {
                 Some(reason) => format!("was lost: {reason}"),
+                None if left.is_zero() => {
+                    "has run out, and others may have had it: this process stood still, or no broker renewed it".into()
+                }
                 None => "is about to run out: no broker renews it".into(),
             };
             self.tell_to_stop(&format!("lock {:?} {why}", self.lock.name()));

@@ -20,6 +20,9 @@ struct Item {
     expires: Time,
 }
 
+/// The number of items below which neither sweeping nor giving room back is worth while.
+const SMALLEST: usize = 1024;
+
 /// Locks in this process's memory.
 #[derive(Debug)]
 pub struct MemoryStore {
@@ -95,7 +98,6 @@ impl MemoryStore {
     /// Removes items that expired unseen, so that the map does not grow. The work is proportional to what was added
     /// since.
     fn sweep(&mut self) {
-        const SMALLEST: usize = 1024;
         if self.items.len() >= self.sweep_at.max(SMALLEST) {
             self.items.retain(|_, item| item.expires > self.now);
             self.sweep_at = self.items.len() * 2;
@@ -143,6 +145,10 @@ impl MemoryStore {
         let change = self.change(name, state, state, 1);
         if change == Change::Done {
             self.items.remove(name);
+            // With room for twice as many as there are, so that it is seldom made anew.
+            if self.items.capacity() > SMALLEST && self.items.len() < self.items.capacity() / 4 {
+                self.items.shrink_to(2 * self.items.len());
+            }
         }
         change
     }
