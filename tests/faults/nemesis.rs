@@ -101,8 +101,8 @@ impl Nemesis<'_> {
                 let count = self.rng.random_range(1..=if is_half { 2 } else { 4 });
                 let (prey, ..) = self.find_prey(None).await;
                 let mut clients = self.choose_clients(prey, count);
-                if kind == Kind::ClientResetAtClient {
-                    // It is over at once, and whoever was chosen may have just lost its lock.
+                if matches!(kind, Kind::ClientCut | Kind::ClientResetAtClient) {
+                    // It is over at once, and a client that was chosen may have just lost its lock.
                     let (another, ..) = self.find_prey(None).await;
                     clients.retain(|client| *client != another);
                     clients.push(another);
