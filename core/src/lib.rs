@@ -25,7 +25,7 @@ mod session;
 pub mod shard;
 mod slab;
 pub mod store;
-mod table;
+pub mod table;
 mod telling;
 mod tickets;
 mod time;

@@ -97,13 +97,8 @@ impl Names {
         if found.remove().queue.is_some_and(|queue| queue.wakeups.is_some()) {
             self.by_hint.remove(&WakeHint::of(name));
         }
-        // With room for twice as many as there are, so that it is seldom made anew.
-        if self.entries.len() < self.entries.capacity() / 4 {
-            self.entries.shrink_to((2 * self.entries.len()).max(SMALLEST));
-        }
-        if self.by_hint.len() < self.by_hint.capacity() / 4 {
-            self.by_hint.shrink_to((2 * self.by_hint.len()).max(SMALLEST));
-        }
+        table::give_back_room(&mut self.entries, SMALLEST);
+        table::give_back_room(&mut self.by_hint, SMALLEST);
     }
 
     /// Returns what is known of a queue's wake-ups, which from now on are heeded. None if nobody has waited for this name.

@@ -159,7 +159,7 @@ pub enum Request {
     /// Sets the ttl of an item that carries `state`, and that of the owner's label. If the store has lost its memory and
     /// nobody can have been granted the lock since, creates the item again. Answered by [`Reply::Changed`].
     Renew {
-        /// What the item carries.
+        /// The state that the item carries.
         state: ItemState,
         /// The holder's label.
         owner: Owner,
@@ -189,7 +189,7 @@ pub enum Request {
     },
     /// Deletes an item that carries `state`, and wakes one broker that watches the lock. Answered by [`Reply::Changed`].
     Remove {
-        /// What the item carries.
+        /// The state that the item carries.
         state: ItemState,
     },
     /// Looks at a lock without touching it. A look that finds nothing proves nothing about requests under way. Answered by

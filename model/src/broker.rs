@@ -71,15 +71,21 @@ pub(crate) fn of_item(state: ItemState) -> Id {
     }
 }
 
-/// The outside of a core.
-struct Outside<'a> {
-    now: Time,
-    ids: &'a mut u8,
-    marks: &'a mut u64,
-    rules: &'a Rules,
+/// The rules that a core leaves out.
+pub(crate) trait LeavesOut {
+    /// Returns true if it leaves this one out.
+    fn leaves_out(&self, rule: Rule) -> bool;
 }
 
-impl Env for Outside<'_> {
+/// The outside of a core.
+pub(crate) struct Outside<'a, R> {
+    pub(crate) now: Time,
+    pub(crate) ids: &'a mut u8,
+    pub(crate) marks: &'a mut u64,
+    pub(crate) rules: &'a R,
+}
+
+impl<R: LeavesOut> Env for Outside<'_, R> {
     fn now(&self) -> Time {
         self.now
     }
@@ -103,20 +109,31 @@ impl Env for Outside<'_> {
     }
 
     fn breaks(&self, rule: Rule) -> bool {
-        let rules = self.rules;
+        self.rules.leaves_out(rule)
+    }
+}
+
+impl LeavesOut for Rules {
+    fn leaves_out(&self, rule: Rule) -> bool {
         !match rule {
-            Rule::AnswerInTime => rules.answer_in_time,
-            Rule::LostIsFinal => rules.lost_is_final,
-            Rule::NewIdOnReattach => rules.reattach_new_id,
-            Rule::NewIdStays => rules.reattach_never_undone,
-            Rule::Protected => rules.reattach_protected,
-            Rule::Silence => rules.silence_waits,
-            Rule::CleanUp | Rule::HandOverCleanedUp => rules.scrub,
-            Rule::LingerKeepsLife => rules.linger_never_shortens,
-            Rule::MovingReleaseLingers => rules.moving_release_lingers,
-            Rule::ItemOutlivesLinger => rules.item_outlives_linger,
+            Rule::AnswerInTime => self.answer_in_time,
+            Rule::LostIsFinal => self.lost_is_final,
+            Rule::NewIdOnReattach => self.reattach_new_id,
+            Rule::NewIdStays => self.reattach_never_undone,
+            Rule::Protected => self.reattach_protected,
+            Rule::Silence => self.silence_waits,
+            Rule::CleanUp | Rule::HandOverCleanedUp => self.scrub,
+            Rule::LingerKeepsLife => self.linger_never_shortens,
+            Rule::MovingReleaseLingers => self.moving_release_lingers,
+            Rule::ItemOutlivesLinger => self.item_outlives_linger,
             _ => true,
         }
+    }
+}
+
+impl LeavesOut for Option<Rule> {
+    fn leaves_out(&self, rule: Rule) -> bool {
+        *self == Some(rule)
     }
 }
 
@@ -139,7 +156,7 @@ impl Model {
         Node::new(Core::new(settings, StoreTraits { is_shared: true, can_be_woken: false }, 1))
     }
 
-    fn outside<'a>(&'a self, now: Time, ids: &'a mut u8, marks: &'a mut u64) -> Outside<'a> {
+    fn outside<'a>(&'a self, now: Time, ids: &'a mut u8, marks: &'a mut u64) -> Outside<'a, Rules> {
         Outside { now, ids, marks, rules: &self.rules }
     }
 
@@ -212,7 +229,7 @@ impl Model {
     }
 
     /// Lets a broker's core take a turn, and does what it says.
-    fn turn(&self, state: &mut State, broker: usize, now: Time, act: impl FnOnce(&mut Core, &mut Outside<'_>)) {
+    fn turn(&self, state: &mut State, broker: usize, now: Time, act: impl FnOnce(&mut Core, &mut Outside<'_, Rules>)) {
         let Some(node) = state.cores[broker].take() else { return };
         let mut core = Arc::unwrap_or_clone(node.core);
         let mut after = After::default();

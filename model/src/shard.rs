@@ -296,11 +296,11 @@ impl Model {
             return;
         }
         let Err(probe) = self.batch(flight) else { unreachable!("it is a probe") };
-        let found = probe.evidence(&self.said(flight), "").expect("memcached answers");
+        let sent = self.sent(&state.brokers[broker].memory, flight);
+        let found = probe.evidence(sent.epoch, &self.said(flight), "").expect("memcached answers");
         if let Some(left) = found.clock {
             self.clock_counts(state, broker, left, true);
         }
-        let sent = self.sent(&state.brokers[broker].memory, flight);
         self.learn(state, broker, flight.age, |memory, now| memory.probed(probe, &found, &sent, now));
     }
 

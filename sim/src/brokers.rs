@@ -188,7 +188,7 @@ impl World {
             let due = due.nanos();
             node.scheduled = Some(due);
             let (at, life) = (node.clock.when(due), node.life);
-            let late = if self.odd(self.options.dawdle) { self.choices.spread(400) * MS } else { 0 };
+            let late = self.lateness(400);
             self.plan(at + late, Event::Timer { broker, life, due });
         }
     }

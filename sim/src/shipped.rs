@@ -91,7 +91,7 @@ impl World {
         };
         shipped.due = Some(due);
         let at = self.clients[client].clock.when(due.nanos());
-        let late = if self.odd(self.options.dawdle) { self.choices.spread(400) * MS } else { 0 };
+        let late = self.lateness(400);
         self.plan(at + late, Event::ClientDue { client, due });
     }
 

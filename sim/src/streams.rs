@@ -205,7 +205,7 @@ impl World {
     /// Ends a Session whose client was silent: whoever drives it has heard of that.
     pub fn silent(&mut self, broker: usize, stream: StreamKey) {
         let life = self.brokers[broker].life;
-        let late = if self.odd(self.options.dawdle) { self.choices.spread(500) * MS } else { 0 };
+        let late = self.lateness(500);
         if let Some(&conn) = self.brokers[broker].streams.get(&stream) {
             self.conns[conn].closing = true;
         }

@@ -65,8 +65,7 @@ impl Theme {
         }
     }
 
-    /// Gives a run what this theme has more of. The shipped client is left out where it is too careful: it waits for a moment
-    /// before it asks again, and takes a notice off what it believes.
+    /// Gives a run what this theme has more of.
     pub fn shape(self, options: &mut Options, choices: &mut Choices) {
         let keep = |options: &mut Options, faults: &[Fault]| options.faults = faults.to_vec();
         match self {
@@ -83,7 +82,6 @@ impl Theme {
             }
             Theme::LostAnswers => {
                 heat(options, choices);
-                options.shipped = 0;
                 keep(options, &[Fault::Uncertain, Fault::Broken]);
                 (options.dawdle, options.stall, options.fault_every) = (0, 0, 5 * SEC);
             }
@@ -91,21 +89,20 @@ impl Theme {
                 keep(options, &[Fault::Uncertain, Fault::Slow, Fault::Full, Fault::Stop, Fault::Cut]);
                 (options.dawdle, options.stall, options.alone) = (0, 0, 0);
                 (options.tick, options.hold, options.fault_every) = (200 * MS, 40 * SEC, 4 * SEC);
-                options.shipped = 0;
             }
             Theme::Standstill => {
                 // What clients have sent meanwhile comes first when the broker goes on, and it asks the server at once.
                 keep(options, &[Fault::Stop]);
                 (options.together, options.spans, options.fault_every) = (3, vec![15 * SEC], 6 * SEC);
                 (options.clients, options.brokers, options.tick) = (8, 1, 30 * MS);
-                (options.hold, options.shipped) = (5 * SEC, 0);
+                options.hold = 5 * SEC;
             }
             Theme::Flushes => {
                 heat(options, choices);
                 keep(options, &[Fault::Loss]);
                 (options.losses, options.names, options.hold) = (8, 3, 5 * SEC);
                 options.settings.max_ttl = Duration::from_secs(6);
-                (options.fault_every, options.shipped) = (5 * SEC, 0);
+                options.fault_every = 5 * SEC;
             }
             Theme::Moves => {
                 keep(options, &[Fault::Cut]);
@@ -117,18 +114,22 @@ impl Theme {
                 (options.clients, options.names) = (8, 5);
                 (options.tick, options.hold) = (100 * MS, 40 * SEC);
                 (options.waits, options.spans, options.fault_every) = (0, vec![15 * SEC], 8 * SEC);
-                options.shipped = 0;
             }
             Theme::SlowReaders => {
                 // A broker that does not reach one shard loses the locks of that one, while its other renewals go on.
                 keep(options, &[Fault::Cut]);
                 options.settings.max_ttl = Duration::from_secs(6);
                 options.ttls = vec![Duration::from_secs(5)];
-                (options.stall, options.dawdle, options.alone, options.shipped) = (0, 400_000, 0, 0);
+                (options.stall, options.dawdle, options.alone) = (0, 400_000, 0);
                 (options.clients, options.names, options.brokers, options.shards) = (6, 12, 1, 2);
                 (options.tick, options.hold, options.fault_every) = (300 * MS, 40 * SEC, 4 * SEC);
                 options.spans = vec![4 * SEC];
             }
+        }
+        // The shipped client waits for a moment before it asks again, and takes a notice off what it believes: elsewhere it is
+        // too careful.
+        if !matches!(self, Theme::Mixed | Theme::Hot | Theme::Refusals) {
+            options.shipped = 0;
         }
         options.ttls.retain(|ttl| *ttl <= options.settings.max_ttl);
     }

@@ -238,6 +238,11 @@ impl World {
         }
     }
 
+    /// Returns how late something comes that dawdles now and then: by so many milliseconds at the most.
+    pub fn lateness(&mut self, most: u64) -> u64 {
+        if self.odd(self.options.dawdle) { self.choices.spread(most) * MS } else { 0 }
+    }
+
     /// Returns the shard of a name.
     pub fn shard_of(&self, name: usize) -> usize {
         self.placed[name]

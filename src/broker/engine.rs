@@ -6,6 +6,7 @@ use std::time::Duration;
 use foldhash::{HashMap, HashMapExt};
 use lockbroker_core::env::{Env, Observed};
 use lockbroker_core::rules::Rule;
+use lockbroker_core::table::give_back_room;
 use lockbroker_core::{Broker as Core, Call, Output, Seen, StreamKey, Time};
 use rand::RngExt;
 use tokio::sync::{Notify, oneshot, watch};
@@ -148,8 +149,8 @@ impl Engine {
         }
     }
 
-    /// Brings the core what came of the store, and the time, and puts its orders into `orders`, which must be empty. Returns when to come
-    /// again; from now on the alarm rings for an earlier moment only.
+    /// Brings the core what came of the store, and the time, and puts its orders into `orders`, which must be empty. Returns
+    /// when to come again; from now on the alarm rings for an earlier moment only.
     pub(super) fn exchange(&self, events: &mut Vec<StoreEvent>, orders: &mut Vec<Order>) -> Option<Moment> {
         let mut state = self.state_now();
         let State { core, outside, .. } = &mut *state;
@@ -188,9 +189,7 @@ impl Engine {
     pub(super) fn stop_reading(&self, key: StreamKey) {
         self.turn_on(|State { core, outside, streams, .. }| {
             streams.remove(&key);
-            if streams.capacity() > 64 && streams.len() < streams.capacity() / 4 {
-                streams.shrink_to(2 * streams.len());
-            }
+            give_back_room(streams, 64);
             core.stop_reading(key, outside);
         });
     }

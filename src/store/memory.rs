@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use lockbroker_core::Time;
 use lockbroker_core::request::StoreTraits;
 use lockbroker_core::store::{Note, Reply, Request, Watch};
+use lockbroker_core::table::give_back_room;
 use tokio::sync::watch;
 
 use super::{Change, Granted, ItemState, LockStatus, LockStore, Order, StoreError, StoreEvent};
@@ -145,10 +146,7 @@ impl MemoryStore {
         let change = self.change(name, state, state, 1);
         if change == Change::Done {
             self.items.remove(name);
-            // With room for twice as many as there are, so that it is seldom made anew.
-            if self.items.capacity() > SMALLEST && self.items.len() < self.items.capacity() / 4 {
-                self.items.shrink_to(2 * self.items.len());
-            }
+            give_back_room(&mut self.items, SMALLEST);
         }
         change
     }

@@ -43,7 +43,7 @@ pub struct Row {
     aim: Option<Aim>,
 }
 
-/// What a figure is to reach.
+/// The aim of a figure.
 #[derive(Debug, Clone, Copy)]
 pub enum Aim {
     AtMost(f64),

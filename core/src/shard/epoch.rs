@@ -5,7 +5,6 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
 
-use super::proof::Doubt;
 use super::state_item::{Epoch, Stamp, StateItem, Unusable, Witness};
 use crate::Time;
 use crate::lock::FencingToken;
@@ -13,7 +12,7 @@ use crate::lock::FencingToken;
 /// The most past epochs that are remembered. Each loss of memory adds one.
 const REMEMBERED: usize = 64;
 
-/// What is known of a memory.
+/// The knowledge of a memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Phase {
     /// S has not been read yet, or shows a stamp that has not.
@@ -22,19 +21,19 @@ pub enum Phase {
     Lost,
     /// S was read; whether its epoch is open is yet to be seen.
     Found {
-        /// What S shows.
+        /// The stamp of S.
         stamp: Stamp,
     },
     /// In quarantine.
     Closed {
-        /// What S shows.
+        /// The stamp of S.
         stamp: Stamp,
         /// The arrival of the answer that first showed this epoch without its fences.
         since: Time,
     },
     /// Grants locks.
     Open {
-        /// What S shows.
+        /// The stamp of S.
         stamp: Stamp,
     },
     /// Belongs to brokers with another server list, other weights or another `--max-ttl`.
@@ -100,6 +99,16 @@ pub struct EpochState {
     /// The highest token seen in any epoch.
     highest_ever: u64,
     pub(super) doubt: Option<Doubt>,
+}
+
+/// A new connection has shown another S than the old ones had. That is two servers if an old one, asked again after
+/// `since`, still shows what it did: no epoch comes back on one server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Doubt {
+    pub(super) since: Time,
+    pub(super) changes: u64,
+    /// The epoch that the new connection showed.
+    pub(super) epoch: Option<Epoch>,
 }
 
 impl EpochState {

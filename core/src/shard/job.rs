@@ -30,9 +30,9 @@ pub enum Op {
     },
     /// Change the item that carries `from`.
     Replace {
-        /// What the item carries.
+        /// The state that the item carries.
         from: ItemState,
-        /// What it is to carry.
+        /// The state that it is to carry.
         to: ItemState,
         /// Its ttl in seconds.
         ttl: u32,
@@ -43,14 +43,14 @@ pub enum Op {
     },
     /// Create the item again, after a loss.
     Reassert {
-        /// What the item carries.
+        /// The state that the item carries.
         state: ItemState,
         /// Its ttl in seconds.
         ttl: u32,
     },
     /// Delete the item that carries this state.
     Remove {
-        /// What the item carries.
+        /// The state that the item carries.
         state: ItemState,
         /// True if the note is taken of who is to be woken then.
         wakes: bool,
@@ -394,6 +394,6 @@ pub struct Job {
     pub name: LockName,
     /// The request that is answered, if one is.
     pub asker: Option<RequestId>,
-    /// What to do.
+    /// The thing to do.
     pub op: Op,
 }

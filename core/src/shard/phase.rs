@@ -163,7 +163,7 @@ impl<E: Env> Turn<'_, E> {
 
     /// Takes note of what a probe has found.
     pub(crate) fn probe_landed(&mut self, probe: Probe, said: &[Said], sent: Sent) {
-        let found = match probe.evidence(said, &self.shard.address) {
+        let found = match probe.evidence(sent.epoch, said, &self.shard.address) {
             Ok(found) => found,
             Err(error) => return self.probe_refused(&error.to_string()),
         };

@@ -1,10 +1,10 @@
-//! What answers prove of the memory behind a shard, and what is asked of it next: the machine of one shard, without its
+//! Judges the memory behind a shard by its answers, and says what it is asked next: the machine of one shard, without its
 //! connections, its queues and its clock.
 
 use std::time::Duration;
 
 use super::batch::Evidence;
-use super::epoch::{Distrust, EpochState, Phase};
+use super::epoch::{Distrust, Doubt, EpochState, Phase};
 use super::job::{self, Op};
 use super::protocol::{self, Unexpected};
 use super::state_item::{Epoch, Stamp, StateItem, Unusable, Witness};
@@ -48,11 +48,11 @@ impl Probe {
         commands
     }
 
-    /// Reads what it has found.
+    /// Reads what it has found. `epoch` is the one that was known when it was sent.
     ///
     /// # Errors
     /// The server has refused a command, or answered what none answers.
-    pub fn evidence(self, said: &[Said], shard: &str) -> Result<Found, StoreError> {
+    pub fn evidence(self, epoch: Option<Epoch>, said: &[Said], shard: &str) -> Result<Found, StoreError> {
         let refusal = said.iter().find_map(|said| match said {
             Said::Refused(refusal) => Some(*refusal),
             _ => None,
@@ -64,7 +64,7 @@ impl Probe {
         let looks = self == Probe::Look;
         Ok(Found {
             clock: looks.then(|| said.first().and_then(protocol::read_clock)),
-            fence: (looks && said.len() == 3).then(|| protocol::read_fence(&said[1])),
+            fence: said.get(1).filter(|_| looks && epoch.is_some()).map(protocol::read_fence),
             state: protocol::read_state(state)?,
         })
     }
@@ -123,16 +123,6 @@ pub enum Unserved {
     Unusable(Unusable),
     /// It is not the one that was known before.
     Distrusted(Distrust),
-}
-
-/// A new connection has shown another S than the old ones had. That is two servers if an old one, asked again after
-/// `since`, still shows what it did: no epoch comes back on one server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Doubt {
-    since: Time,
-    changes: u64,
-    /// The epoch that the new connection showed.
-    epoch: Option<Epoch>,
 }
 
 impl EpochState {
@@ -209,7 +199,7 @@ impl EpochState {
             self.fences_seen(epoch, top.is_some(), now);
             self.token_seen(*top);
         }
-        // What was sent into a closed shard may have been carried out before it opened.
+        // A command that was sent into a closed shard may have been carried out before it opened.
         Ok(match (sent.open, self.is_open()) {
             (true, true) => Finality::Final,
             (_, false) => Finality::Closed,

@@ -15,9 +15,8 @@ use lockbroker_core::rules::Rule;
 use lockbroker_core::{Broker as Core, Item as News, Read, RequestId, StreamKey, Time};
 use stateright::Property;
 
-use crate::broker::{NOW, SOON, TICK};
+use crate::broker::{NOW, Outside, SOON, TICK};
 use crate::state::{Id, LINGER, Op};
-use steps::Outside;
 
 /// The names of the properties.
 pub const STANDS: &str = "a lock that its client believes in has its item";
@@ -301,8 +300,8 @@ impl State {
     /// Returns what waits to be read.
     fn unread(&self) -> Vec<News> {
         let mut core = self.core.as_ref().clone();
-        let mut ids = self.ids;
-        let mut outside = Outside { now: STEP, ids: &mut ids, rule: None };
+        let (mut ids, mut marks) = (self.ids, 0);
+        let mut outside = Outside { now: STEP, ids: &mut ids, marks: &mut marks, rules: &None };
         let next = || match core.read(self.key, &mut outside) {
             Read::Item(news) => Some(news),
             Read::Nothing | Read::End => None,

@@ -1,11 +1,9 @@
 //! The steps of the client, of the core and of the store.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use lockbroker_core::env::Env;
 use lockbroker_core::event::{Event, LockRef};
-use lockbroker_core::lock::{FencingToken, GrantId, LingerId, LockName, Owner as Label};
+use lockbroker_core::lock::{FencingToken, LockName, Owner as Label};
 use lockbroker_core::request::{LockRequest, Mode, Settings, StoreTraits, StreamEnd};
 use lockbroker_core::rules::Rule;
 use lockbroker_core::shard::machine::Op as Shipped;
@@ -13,39 +11,8 @@ use lockbroker_core::store::{Change, Granted, LockStatus, Order, Reply};
 use lockbroker_core::{Broker as Core, Item as News, Output, Read, StreamKey, Time};
 
 use super::{Bounds, Client, Flight, Item, Lock, MARGIN, Model, STEP, Said, State};
-use crate::broker::{NOW, PAUSE, TICK, grant_id, linger_id, of_grant, ticks};
+use crate::broker::{NOW, Outside, PAUSE, TICK, of_grant, ticks};
 use crate::state::{Id, Op, item_of};
-
-/// The outside of the core.
-pub(super) struct Outside<'a> {
-    pub(super) now: Time,
-    pub(super) ids: &'a mut u8,
-    pub(super) rule: Option<Rule>,
-}
-
-impl Env for Outside<'_> {
-    fn now(&self) -> Time {
-        self.now
-    }
-
-    fn grant_id(&mut self) -> GrantId {
-        *self.ids += 1;
-        grant_id(*self.ids)
-    }
-
-    fn linger_id(&mut self) -> LingerId {
-        *self.ids += 1;
-        linger_id(*self.ids)
-    }
-
-    fn spread(&mut self, _: Duration, _: Duration) -> Duration {
-        PAUSE
-    }
-
-    fn breaks(&self, rule: Rule) -> bool {
-        self.rule == Some(rule)
-    }
-}
 
 impl Model {
     pub fn new(bounds: Bounds, rule: Option<Rule>) -> Model {
@@ -63,8 +30,8 @@ impl Model {
         };
         let mut core = Core::new(settings, StoreTraits { is_shared: true, can_be_woken: false }, 1);
         let key = core.stream(None);
-        let mut ids = 0;
-        let mut outside = Outside { now: NOW, ids: &mut ids, rule: None };
+        let (mut ids, mut marks) = (0, 0);
+        let mut outside = Outside { now: NOW, ids: &mut ids, marks: &mut marks, rules: &None };
         core.open(key, ticks(self.bounds.ttl), &mut outside).expect("there is room");
         while core.output().is_some() {}
         while let Read::Item(_) = core.read(key, &mut outside) {}
@@ -79,10 +46,16 @@ impl Model {
     }
 
     /// Lets the core take a turn, and does what it says.
-    pub(super) fn turn(&self, state: &mut State, now: Time, act: impl FnOnce(&mut Core, StreamKey, &mut Outside<'_>)) {
+    pub(super) fn turn(
+        &self,
+        state: &mut State,
+        now: Time,
+        act: impl FnOnce(&mut Core, StreamKey, &mut Outside<'_, Option<Rule>>),
+    ) {
         let key = state.key;
         let core = Arc::make_mut(&mut state.core);
-        let mut outside = Outside { now, ids: &mut state.ids, rule: self.rule };
+        let mut marks = 0;
+        let mut outside = Outside { now, ids: &mut state.ids, marks: &mut marks, rules: &self.rule };
         act(core, key, &mut outside);
         while let Some(output) = core.output() {
             match output {
