@@ -86,6 +86,8 @@ pub enum LostReason {
     Gone,
     /// The store has another grant in its place.
     TakenOver,
+    /// An operator revoked it.
+    Revoked,
 }
 
 impl Event {

@@ -315,7 +315,7 @@ impl Model {
                 if held.at == here && held.id != 0 && !held.moved {
                     let unkept = match reason {
                         LostReason::Expired => hears && self.bounds.prompt && !self.is_excused(state),
-                        LostReason::Gone | LostReason::TakenOver => held.valid > 0,
+                        LostReason::Gone | LostReason::TakenOver | LostReason::Revoked => held.valid > 0,
                     };
                     state.ghost.lease_lost |= unkept;
                 }

@@ -248,13 +248,14 @@ impl Label for Outcome {
 }
 
 impl Label for LostReason {
-    const ALL: &'static [LostReason] = &[LostReason::Expired, LostReason::Gone, LostReason::TakenOver];
+    const ALL: &'static [LostReason] = &[LostReason::Expired, LostReason::Gone, LostReason::TakenOver, LostReason::Revoked];
 
     fn label(self) -> &'static str {
         match self {
             LostReason::Expired => "expired",
             LostReason::Gone => "gone",
             LostReason::TakenOver => "taken_over",
+            LostReason::Revoked => "revoked",
         }
     }
 }

@@ -109,6 +109,7 @@ pub(super) fn lost_status(reason: LostReason, lock: &LockName) -> Status {
             (ErrorReason::LostGone, "lost: the store no longer has it; was it released through another broker?")
         }
         LostReason::TakenOver => (ErrorReason::LostTakenOver, "lost: it was reattached or granted elsewhere"),
+        LostReason::Revoked => (ErrorReason::LostRevoked, "lost: an operator revoked it"),
     };
     with_details(reason, about(Some(lock), why), Some(lock), ErrorDetails::new())
 }
@@ -142,6 +143,7 @@ pub(super) fn event(event: Event, received: Option<Moment>) -> LockEvent {
                 LostReason::Expired => lost::Reason::Expired,
                 LostReason::Gone => lost::Reason::Gone,
                 LostReason::TakenOver => lost::Reason::TakenOver,
+                LostReason::Revoked => lost::Reason::Revoked,
             }
             .into(),
         }),
@@ -199,6 +201,7 @@ pub(super) fn seen(seen: Seen, arrived: Moment) -> GetLockResponse {
             owner: owner.as_str().to_owned(),
             free_within: Some(span(expires_in)),
             expires_after_request,
+            ..Default::default()
         },
     }
 }

@@ -193,6 +193,7 @@ impl fmt::Display for LostReason {
             LostReason::Expired => "no renewal got through in time",
             LostReason::Gone => "the store no longer has it",
             LostReason::TakenOver => "another grant took its place",
+            LostReason::Revoked => "an operator revoked it",
             LostReason::Released => "it was released by its lock id",
         })
     }

@@ -77,8 +77,12 @@ reasons! {
     LostGone = "LOST_GONE", Aborted;
     /// The lock is lost: the store has another grant in its place.
     LostTakenOver = "LOST_TAKEN_OVER", Aborted;
+    /// The lock is lost: an operator revoked it.
+    LostRevoked = "LOST_REVOKED", Aborted;
     /// The Session's heartbeats were missing for so long that its locks are lost.
     SessionSilent = "SESSION_SILENT", Aborted;
+    /// The store does not list its keys: memcached runs with `-X`.
+    ListRefused = "LIST_REFUSED", Unimplemented;
     /// The broker failed in a way of which it knows nothing more.
     BrokerFault = "BROKER_FAULT", Internal;
 }

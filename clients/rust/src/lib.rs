@@ -342,6 +342,7 @@ impl Client {
             proto::get_lock_response::State::Free => LockState::Free,
             proto::get_lock_response::State::Held => LockState::Held,
             proto::get_lock_response::State::Lingering => LockState::Lingering,
+            proto::get_lock_response::State::Revoked => LockState::Revoked,
             proto::get_lock_response::State::Unspecified => return Err(unexpected(name, "a lock without a state")),
         };
         Ok(LockInfo {
@@ -349,6 +350,9 @@ impl Client {
             free_within: answer.free_within.as_ref().and_then(from_wire),
             remaining: expires.map(|after| (sent + after).remaining()),
             owner: answer.owner,
+            fencing_token: (answer.fencing_token > 0).then_some(answer.fencing_token),
+            held_for: answer.held_for.as_ref().and_then(from_wire),
+            etag: answer.etag,
         })
     }
 
@@ -380,6 +384,12 @@ pub struct LockInfo {
     /// The time for which the given lock id stays valid, counted from when this answer was returned. None if no lock
     /// id was given, or if this broker does not keep the lock.
     pub remaining: Option<Duration>,
+    /// The holder's fencing token; None if it is not known.
+    pub fencing_token: Option<i64>,
+    /// The time since the lock was granted or last reattached; None if it is not known.
+    pub held_for: Option<Duration>,
+    /// Names what the lock is now, for those who revoke it.
+    pub etag: String,
 }
 
 /// The state of a lock.
@@ -392,6 +402,8 @@ pub enum LockState {
     Held,
     /// It was released and nobody can acquire it yet.
     Lingering,
+    /// It was revoked, and nobody can acquire it until its holder no longer believes in it.
+    Revoked,
 }
 
 impl fmt::Display for LockState {
@@ -400,6 +412,7 @@ impl fmt::Display for LockState {
             LockState::Free => "free",
             LockState::Held => "held",
             LockState::Lingering => "lingering",
+            LockState::Revoked => "revoked",
         })
     }
 }

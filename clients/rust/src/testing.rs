@@ -346,7 +346,8 @@ impl LockService for Service {
             state: if held.is_some() { get_lock_response::State::Held } else { get_lock_response::State::Free }.into(),
             owner: held.map(|held| held.owner.clone()).unwrap_or_default(),
             free_within: held.map(|_| to_wire(TTL)),
-            expires_after_request: None,
+            fencing_token: held.map(|held| held.token).unwrap_or_default(),
+            ..GetLockResponse::default()
         }))
     }
 

@@ -108,6 +108,7 @@ impl From<proto::lost::Reason> for LostReason {
         match reason {
             proto::lost::Reason::Gone => LostReason::Gone,
             proto::lost::Reason::TakenOver => LostReason::TakenOver,
+            proto::lost::Reason::Revoked => LostReason::Revoked,
             proto::lost::Reason::Expired | proto::lost::Reason::Unspecified => LostReason::Expired,
         }
     }

@@ -389,6 +389,7 @@ fn loss(reason: LostReason) -> &'static str {
         LostReason::Expired => "EXPIRED",
         LostReason::Gone => "GONE",
         LostReason::TakenOver => "TAKEN_OVER",
+        LostReason::Revoked => "REVOKED",
         LostReason::Released => "RELEASED",
         _ => "UNKNOWN",
     }

@@ -284,6 +284,8 @@ pub enum LostReason {
     Gone,
     /// The store has another grant in its place.
     TakenOver,
+    /// An operator revoked it.
+    Revoked,
     /// Somebody released it by its lock id.
     Released,
 }

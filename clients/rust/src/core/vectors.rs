@@ -222,6 +222,7 @@ const LOSSES: Names<LostReason> = &[
     (LostReason::Expired, "EXPIRED"),
     (LostReason::Gone, "GONE"),
     (LostReason::TakenOver, "TAKEN_OVER"),
+    (LostReason::Revoked, "REVOKED"),
     (LostReason::Released, "RELEASED"),
 ];
 

@@ -245,6 +245,8 @@ pub mod lost {
         Gone = 2,
         /// The store has another grant in its place: reattached elsewhere, or released and granted anew.
         TakenOver = 3,
+        /// An operator revoked it.
+        Revoked = 4,
     }
     impl Reason {
         /// String value of the enum field names used in the ProtoBuf definition.
@@ -257,6 +259,7 @@ pub mod lost {
                 Self::Expired => "REASON_EXPIRED",
                 Self::Gone => "REASON_GONE",
                 Self::TakenOver => "REASON_TAKEN_OVER",
+                Self::Revoked => "REASON_REVOKED",
             }
         }
         /// Creates an enum from field names used in the ProtoBuf definition.
@@ -266,6 +269,7 @@ pub mod lost {
                 "REASON_EXPIRED" => Some(Self::Expired),
                 "REASON_GONE" => Some(Self::Gone),
                 "REASON_TAKEN_OVER" => Some(Self::TakenOver),
+                "REASON_REVOKED" => Some(Self::Revoked),
                 _ => None,
             }
         }
@@ -392,6 +396,16 @@ pub struct GetLockResponse {
     /// The lock id is valid until this long after the client sent this GetLockRequest.
     #[prost(message, optional, tag = "4")]
     pub expires_after_request: ::core::option::Option<::prost_types::Duration>,
+    /// The holder's fencing token, where known. Unset: 0.
+    #[prost(int64, tag = "6")]
+    pub fencing_token: i64,
+    /// The time since the lock was granted or last reattached, where known. Where another broker granted
+    /// it, this is as exact as the wall clocks of the two.
+    #[prost(message, optional, tag = "7")]
+    pub held_for: ::core::option::Option<::prost_types::Duration>,
+    /// Names what the lock is now, for RevokeLock: a grant, or a linger. It is no secret. Unset when free.
+    #[prost(string, tag = "8")]
+    pub etag: ::prost::alloc::string::String,
 }
 /// Nested message and enum types in `GetLockResponse`.
 pub mod get_lock_response {
@@ -417,6 +431,8 @@ pub mod get_lock_response {
         Held = 2,
         /// It was released and nobody can acquire it yet.
         Lingering = 3,
+        /// It was revoked, and nobody can acquire it until its holder no longer believes in it.
+        Revoked = 4,
     }
     impl State {
         /// String value of the enum field names used in the ProtoBuf definition.
@@ -429,6 +445,7 @@ pub mod get_lock_response {
                 Self::Free => "STATE_FREE",
                 Self::Held => "STATE_HELD",
                 Self::Lingering => "STATE_LINGERING",
+                Self::Revoked => "STATE_REVOKED",
             }
         }
         /// Creates an enum from field names used in the ProtoBuf definition.
@@ -438,6 +455,7 @@ pub mod get_lock_response {
                 "STATE_FREE" => Some(Self::Free),
                 "STATE_HELD" => Some(Self::Held),
                 "STATE_LINGERING" => Some(Self::Lingering),
+                "STATE_REVOKED" => Some(Self::Revoked),
                 _ => None,
             }
         }
@@ -568,6 +586,167 @@ pub struct SessionEvent {
     /// The event.
     #[prost(message, optional, tag = "2")]
     pub event: ::core::option::Option<LockEvent>,
+}
+/// Asks which locks there are.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListLocksRequest {
+    /// The beginning of the names. Unset: all.
+    #[prost(string, tag = "1")]
+    pub prefix: ::prost::alloc::string::String,
+    /// The most locks to list, of 1 to 1,000,000. Unset: 1,000,000.
+    #[prost(int32, tag = "2")]
+    pub limit: i32,
+}
+/// A part of the list.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListLocksResponse {
+    /// Up to 1,000 locks.
+    #[prost(message, repeated, tag = "1")]
+    pub locks: ::prost::alloc::vec::Vec<LockInfo>,
+    /// In the last answer: true if there are more locks than `limit`.
+    #[prost(bool, tag = "2")]
+    pub more: bool,
+}
+/// A lock as the store has it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LockInfo {
+    /// The lock's name.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// HELD, LINGERING or REVOKED.
+    #[prost(enumeration = "get_lock_response::State", tag = "2")]
+    pub state: i32,
+    /// The holder's label, where known and given.
+    #[prost(string, tag = "3")]
+    pub owner: ::prost::alloc::string::String,
+    /// As in GetLockResponse.
+    #[prost(message, optional, tag = "4")]
+    pub free_within: ::core::option::Option<::prost_types::Duration>,
+    /// As in GetLockResponse.
+    #[prost(int64, tag = "5")]
+    pub fencing_token: i64,
+    /// As in GetLockResponse.
+    #[prost(message, optional, tag = "6")]
+    pub held_for: ::core::option::Option<::prost_types::Duration>,
+    /// As in GetLockResponse.
+    #[prost(string, tag = "7")]
+    pub etag: ::prost::alloc::string::String,
+}
+/// Asks who waits.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListWaitersRequest {
+    /// The lock's name. Unset: the waiters of all locks that `prefix` names.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// The beginning of the names. Not together with `name`.
+    #[prost(string, tag = "2")]
+    pub prefix: ::prost::alloc::string::String,
+    /// The most waiters to list, of 1 to 1,000,000. Unset: 1,000,000.
+    #[prost(int32, tag = "3")]
+    pub limit: i32,
+}
+/// A part of the list.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListWaitersResponse {
+    /// Up to 1,000 waiters. Those of one lock stand in the order of their places.
+    #[prost(message, repeated, tag = "1")]
+    pub waiters: ::prost::alloc::vec::Vec<WaiterInfo>,
+    /// In the last answer: true if there are more waiters than `limit`.
+    #[prost(bool, tag = "2")]
+    pub more: bool,
+}
+/// Somebody who waits for a lock.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WaiterInfo {
+    /// The lock's name.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// The place among this broker's waiters for the name; the first is 1.
+    #[prost(int32, tag = "2")]
+    pub position: i32,
+    /// The waiter's label, where given: what it would show as a holder.
+    #[prost(string, tag = "3")]
+    pub owner: ::prost::alloc::string::String,
+    /// The time since it asked.
+    #[prost(message, optional, tag = "4")]
+    pub waited_for: ::core::option::Option<::prost_types::Duration>,
+}
+/// Asks to take a lock from its holder.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RevokeLockRequest {
+    /// The lock's name.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// From GetLock or ListLocks: revoke that grant alone. Unset: whoever holds the lock when the broker looks.
+    #[prost(string, tag = "2")]
+    pub etag: ::prost::alloc::string::String,
+    /// True frees the lock at once, without its linger. Its holder may believe in it for up to --max-ttl
+    /// more: until then there can be TWO HOLDERS. Use it only if the holder is known to be gone.
+    #[prost(bool, tag = "3")]
+    pub immediate: bool,
+}
+/// The effect of a RevokeLock.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RevokeLockResponse {
+    /// The effect.
+    #[prost(enumeration = "revoke_lock_response::Outcome", tag = "1")]
+    pub outcome: i32,
+    /// The label of the holder whose grant was revoked, where known and given.
+    #[prost(string, tag = "2")]
+    pub owner: ::prost::alloc::string::String,
+    /// After REVOKED: somebody else can have the lock after this long, at the latest. 0 if it is free.
+    #[prost(message, optional, tag = "3")]
+    pub free_within: ::core::option::Option<::prost_types::Duration>,
+}
+/// Nested message and enum types in `RevokeLockResponse`.
+pub mod revoke_lock_response {
+    /// The effect of a RevokeLock.
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Outcome {
+        /// Never sent.
+        Unspecified = 0,
+        /// The grant was revoked.
+        Revoked = 1,
+        /// Nobody holds the lock: it is free, it lingers, or it was revoked before.
+        NotHeld = 2,
+        /// The lock is no longer what `etag` names; untouched.
+        Changed = 3,
+    }
+    impl Outcome {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "OUTCOME_UNSPECIFIED",
+                Self::Revoked => "OUTCOME_REVOKED",
+                Self::NotHeld => "OUTCOME_NOT_HELD",
+                Self::Changed => "OUTCOME_CHANGED",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "OUTCOME_UNSPECIFIED" => Some(Self::Unspecified),
+                "OUTCOME_REVOKED" => Some(Self::Revoked),
+                "OUTCOME_NOT_HELD" => Some(Self::NotHeld),
+                "OUTCOME_CHANGED" => Some(Self::Changed),
+                _ => None,
+            }
+        }
+    }
 }
 /// Generated client implementations.
 pub mod lock_service_client {
@@ -1209,6 +1388,487 @@ pub mod lock_service_server {
     /// Generated gRPC service name
     pub const SERVICE_NAME: &str = "lockbroker.v1.LockService";
     impl<T> tonic::server::NamedService for LockServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+/// Generated client implementations.
+pub mod lock_admin_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// Shows what is held and who waits, and ends what has to be ended. It is for operators. A policy allows
+    /// it by verbs of its own: `list` and `revoke`.
+    #[derive(Debug, Clone)]
+    pub struct LockAdminClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl LockAdminClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> LockAdminClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> LockAdminClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            LockAdminClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Lists the locks of the whole store, whichever broker granted them, also if that broker has died. The
+        /// answers together are one list, in no order. A lock that is acquired, released or moved meanwhile may
+        /// be missing.
+        pub async fn list_locks(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListLocksRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::ListLocksResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::proto::SmallCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/lockbroker.v1.LockAdmin/ListLocks",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("lockbroker.v1.LockAdmin", "ListLocks"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// Lists who waits for locks at the broker that is asked. Every broker has waiters of its own.
+        pub async fn list_waiters(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListWaitersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::ListWaitersResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::proto::SmallCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/lockbroker.v1.LockAdmin/ListWaiters",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("lockbroker.v1.LockAdmin", "ListWaiters"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// Takes a lock from its holder. The holder is told `lost` (REVOKED). Nobody else can acquire the lock
+        /// until the holder can no longer believe that it has it: `free_within`, at most --max-ttl, or the
+        /// lock's linger if that is longer.
+        pub async fn revoke_lock(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RevokeLockRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RevokeLockResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::proto::SmallCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/lockbroker.v1.LockAdmin/RevokeLock",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("lockbroker.v1.LockAdmin", "RevokeLock"));
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+#[cfg(feature = "server")]
+pub mod lock_admin_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with LockAdminServer.
+    #[async_trait]
+    pub trait LockAdmin: std::marker::Send + std::marker::Sync + 'static {
+        /// Server streaming response type for the ListLocks method.
+        type ListLocksStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::ListLocksResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Lists the locks of the whole store, whichever broker granted them, also if that broker has died. The
+        /// answers together are one list, in no order. A lock that is acquired, released or moved meanwhile may
+        /// be missing.
+        async fn list_locks(
+            &self,
+            request: tonic::Request<super::ListLocksRequest>,
+        ) -> std::result::Result<tonic::Response<Self::ListLocksStream>, tonic::Status>;
+        /// Server streaming response type for the ListWaiters method.
+        type ListWaitersStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::ListWaitersResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Lists who waits for locks at the broker that is asked. Every broker has waiters of its own.
+        async fn list_waiters(
+            &self,
+            request: tonic::Request<super::ListWaitersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::ListWaitersStream>,
+            tonic::Status,
+        >;
+        /// Takes a lock from its holder. The holder is told `lost` (REVOKED). Nobody else can acquire the lock
+        /// until the holder can no longer believe that it has it: `free_within`, at most --max-ttl, or the
+        /// lock's linger if that is longer.
+        async fn revoke_lock(
+            &self,
+            request: tonic::Request<super::RevokeLockRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RevokeLockResponse>,
+            tonic::Status,
+        >;
+    }
+    /// Shows what is held and who waits, and ends what has to be ended. It is for operators. A policy allows
+    /// it by verbs of its own: `list` and `revoke`.
+    #[derive(Debug)]
+    pub struct LockAdminServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> LockAdminServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for LockAdminServer<T>
+    where
+        T: LockAdmin,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/lockbroker.v1.LockAdmin/ListLocks" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListLocksSvc<T: LockAdmin>(pub Arc<T>);
+                    impl<
+                        T: LockAdmin,
+                    > tonic::server::ServerStreamingService<super::ListLocksRequest>
+                    for ListLocksSvc<T> {
+                        type Response = super::ListLocksResponse;
+                        type ResponseStream = T::ListLocksStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListLocksRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as LockAdmin>::list_locks(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListLocksSvc(inner);
+                        let codec = crate::proto::SmallCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/lockbroker.v1.LockAdmin/ListWaiters" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListWaitersSvc<T: LockAdmin>(pub Arc<T>);
+                    impl<
+                        T: LockAdmin,
+                    > tonic::server::ServerStreamingService<super::ListWaitersRequest>
+                    for ListWaitersSvc<T> {
+                        type Response = super::ListWaitersResponse;
+                        type ResponseStream = T::ListWaitersStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListWaitersRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as LockAdmin>::list_waiters(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListWaitersSvc(inner);
+                        let codec = crate::proto::SmallCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/lockbroker.v1.LockAdmin/RevokeLock" => {
+                    #[allow(non_camel_case_types)]
+                    struct RevokeLockSvc<T: LockAdmin>(pub Arc<T>);
+                    impl<
+                        T: LockAdmin,
+                    > tonic::server::UnaryService<super::RevokeLockRequest>
+                    for RevokeLockSvc<T> {
+                        type Response = super::RevokeLockResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RevokeLockRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as LockAdmin>::revoke_lock(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RevokeLockSvc(inner);
+                        let codec = crate::proto::SmallCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for LockAdminServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "lockbroker.v1.LockAdmin";
+    impl<T> tonic::server::NamedService for LockAdminServer<T> {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
