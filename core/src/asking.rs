@@ -87,12 +87,17 @@ impl<E: Env> Cx<'_, E> {
         }
     }
 
-    /// Sees to what somebody wanted of a hold that ends otherwise: a Release call goes to the store itself.
+    /// Sees to what somebody wanted of a hold that ends otherwise: a call goes to the store itself.
     pub(crate) fn fall_back(&mut self, me: HoldKey, end: End) {
-        if let End::Release(release) = end {
-            let ReleaseCall { call, lock_id } = *release;
-            let name = self.hold(me).name.clone();
-            self.release_by_id(call, &name, lock_id);
+        let name = self.hold(me).name.clone();
+        match end {
+            End::Release(release) => {
+                let ReleaseCall { call, lock_id } = *release;
+                self.release_by_id(call, &name, lock_id);
+            }
+            // It may be held by somebody else by now.
+            End::Revoke(revoke) => self.revoke(*revoke, &name),
+            End::Closed | End::Unresponsive | End::Superseded => {}
         }
     }
 
@@ -121,14 +126,15 @@ impl<E: Env> Cx<'_, E> {
         status: Result<LockStatus, StoreError>,
     ) {
         let result = status.map_err(Failure::from).map(|mut status| {
-            let mut lease_end = None;
-            if let LockStatus::Taken { state: ItemState::Held(id), owner, .. } = &mut status {
-                *owner = self.label_of(name, *id, std::mem::take(owner));
+            let (mut lease_end, mut held_since) = (None, None);
+            if let LockStatus::Taken { state: ItemState::Held(id), label, .. } = &mut status {
+                *label = self.label_of(name, *id, std::mem::take(label));
+                held_since = self.holder(name, *id).and_then(|hold| self.core.holds.get(hold)?.held_since());
                 let asked_about = lock_id.filter(|lock_id| lock_id.grant == *id);
                 let kept = asked_about.and_then(|lock_id| self.holder(name, lock_id.grant));
                 lease_end = kept.and_then(|hold| self.core.holds.get(hold)?.told_lease_end());
             }
-            Seen { status, lease_end }
+            Seen { status, lease_end, held_since }
         });
         self.core.outputs.push_back(Output::Looked { call, result });
     }

@@ -12,11 +12,11 @@ use crate::env::{Env, Mark, Observed};
 use crate::errand::{Errand, ErrandKey, Task};
 use crate::event::{Event, LockRef};
 use crate::failure::Failure;
-use crate::hold::{End, Hold, HoldKey, ReleaseCall, Stimulus};
-use crate::lock::{LockId, LockName, WakeHint};
+use crate::hold::{End, Hold, HoldKey, ReleaseCall, RevokeCall, Stimulus};
+use crate::lock::{GrantId, LockId, LockName, WakeHint};
 use crate::names::Names;
 use crate::outbox::{Item, Read};
-use crate::request::{Ended, LockRequest, ProtocolError, Settings, StoreTraits, StreamEnd};
+use crate::request::{Ended, LockRequest, ProtocolError, Revoked, Settings, StoreTraits, StreamEnd};
 use crate::rules::Rule;
 use crate::session::{Stream, StreamKey};
 use crate::slab::{Key, Slab};
@@ -80,6 +80,13 @@ pub enum Output {
         /// The answer.
         result: Result<Ended, Failure>,
     },
+    /// A revocation is answered.
+    Revoked {
+        /// The call.
+        call: Call,
+        /// The answer.
+        result: Result<Revoked, Failure>,
+    },
     /// A look is answered.
     Looked {
         /// The call.
@@ -98,6 +105,8 @@ pub struct Seen {
     pub status: LockStatus,
     /// The end of the lease, if the lock is held by the id that was asked about, and kept here.
     pub lease_end: Option<Time>,
+    /// When it was granted or last reattached, if it is kept here.
+    pub held_since: Option<Time>,
 }
 
 /// The numbers of what clients can make a broker hold.
@@ -340,6 +349,24 @@ impl Broker {
                 None => cx.release_by_id(call, name, lock_id),
             }
         });
+    }
+
+    /// Takes a lock from its holder, wherever it is kept, and keeps it closed until the holder can no longer believe in it.
+    /// `only`: the one grant that is meant. `immediate`: frees it at once, though that can make two holders.
+    /// [`Output::Revoked`] has the answer.
+    pub fn revoke(
+        &mut self,
+        call: Call,
+        name: &LockName,
+        (only, immediate): (Option<GrantId>, bool),
+        env: &mut impl Env,
+    ) {
+        self.turn(env, |cx| cx.revoke(RevokeCall { call, only, immediate }, name));
+    }
+
+    /// Heeds what another broker says of a lock that is held here: it may have been revoked.
+    pub fn revoked_elsewhere(&mut self, name: &LockName, env: &mut impl Env) {
+        self.turn(env, |cx| cx.revoked_elsewhere(name));
     }
 
     /// Looks at a lock. [`Output::Looked`] has the answer.

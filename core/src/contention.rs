@@ -9,7 +9,7 @@ use crate::hold::{End, HoldKey};
 use crate::lock::{GrantId, LockName, Owner, WakeHint, item_ttl};
 use crate::names::Entry;
 use crate::queue::{Ticket, WaitQueue, Waiter};
-use crate::store::Note;
+use crate::store::{Label, Note};
 
 /// The least time between two looks of a broker for those who wait behind holders, so that these are 10,000 a second at the
 /// most.
@@ -24,9 +24,11 @@ impl<E: Env> Cx<'_, E> {
 
     /// Returns the label of a grant. That of a holder that is kept here is known even before the store has noted it, and
     /// after it has forgotten it.
-    pub(crate) fn label_of(&self, name: &LockName, id: GrantId, noted: Owner) -> Owner {
-        let kept = self.holder(name, id).and_then(|hold| self.core.holds.get(hold));
-        kept.map_or(noted, |hold| hold.owner.clone())
+    pub(crate) fn label_of(&self, name: &LockName, id: GrantId, noted: Label) -> Label {
+        match self.holder(name, id).and_then(|hold| self.core.holds.get(hold)) {
+            Some(hold) => Label { owner: hold.owner.clone(), token: hold.token().or(noted.token), ..noted },
+            None => noted,
+        }
     }
 
     /// Returns the label of the holder here, if there is one.

@@ -18,6 +18,10 @@ pub trait Env {
     fn grant_id(&mut self) -> GrantId;
     /// Draws a fresh linger id.
     fn linger_id(&mut self) -> LingerId;
+    /// Draws the id of a linger that keeps a revoked lock closed.
+    fn revocation_id(&mut self) -> LingerId {
+        self.linger_id().into_revocation()
+    }
     /// Returns a time from `span` to `span + extra`, at random, so that brokers do not act in step.
     fn spread(&mut self, span: Duration, extra: Duration) -> Duration;
     /// Returns true if a rule is to be left out.
@@ -57,6 +61,8 @@ pub enum ReleaseCause {
     Silent,
     /// Its client was told that it is lost, and its validity is over.
     Lost,
+    /// An operator revoked it.
+    Revoked,
 }
 
 /// Something that happened.
@@ -227,6 +233,10 @@ pub enum Mark {
     UnreadLookedFor,
     /// A Session that was found silent took no request.
     SilentTookNothing,
+    /// A lock that is kept here was revoked.
+    RevokedHere,
+    /// A lock that is kept elsewhere, or by nobody, was revoked.
+    RevokedElsewhere,
 }
 
 impl Mark {
@@ -267,5 +277,7 @@ impl Mark {
         Mark::ClosedTooLong,
         Mark::UnreadLookedFor,
         Mark::SilentTookNothing,
+        Mark::RevokedHere,
+        Mark::RevokedElsewhere,
     ];
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::Time;
 use crate::broker::{Call, Cx};
 use crate::env::{Env, Mark, Observed};
-use crate::hold::{Hold, HoldKey, Lingering, Stimulus};
+use crate::hold::{Hold, HoldKey, Lingering, RevokeCall, Stimulus};
 use crate::lock::{GrantId, LingerId, LockId, LockName};
 use crate::normal::{Form, Normal};
 use crate::slab::Key;
@@ -33,6 +33,8 @@ pub(crate) enum Task {
     LingerEither(Box<LingerEither>),
     Watch(Watching),
     Look(Call, Option<LockId>),
+    /// Looks who is to lose the lock.
+    Revoke(RevokeCall),
 }
 
 /// Deletes a grant that nobody wants and whose command may still land (R5): again and again for the life of its item,
@@ -140,6 +142,12 @@ impl<E: Env> Cx<'_, E> {
         self.ask_on_errand(key, Request::Look);
     }
 
+    /// Takes a lock from its holder, wherever it is kept.
+    pub(crate) fn revoke(&mut self, revoke: RevokeCall, name: &LockName) {
+        let key = self.insert_errand(name.clone(), false, Task::Revoke(revoke));
+        self.ask_on_errand(key, Request::Look);
+    }
+
     /// Lets an errand go on.
     pub(crate) fn step_errand(&mut self, key: ErrandKey, stimulus: Stimulus) {
         let Some(errand) = self.core.errands.get_mut(key) else { return };
@@ -154,6 +162,13 @@ impl<E: Env> Cx<'_, E> {
                     None
                 }
                 _ => Some(Task::Look(call, lock_id)),
+            },
+            Task::Revoke(revoke) => match stimulus {
+                Stimulus::Answer(Reply::Status(status)) => {
+                    self.revoke_seen(revoke, &name, status);
+                    None
+                }
+                _ => Some(Task::Revoke(revoke)),
             },
         };
         match next {
@@ -184,8 +199,8 @@ impl<E: Env> Cx<'_, E> {
                 cleanup.again = Some(again);
                 self.wake_errand_at(key, Some(again));
             }
-            Stimulus::Look if self.now >= cleanup.over => return None,
-            Stimulus::Look => {
+            _ if self.now >= cleanup.over => return None,
+            Stimulus::Look | Stimulus::Suspect => {
                 cleanup.again = None;
                 self.ask_on_errand(key, Request::Remove { state: ItemState::Held(cleanup.id) });
             }
@@ -204,7 +219,7 @@ impl<E: Env> Cx<'_, E> {
             (Step::Asking, Stimulus::Answer(Reply::Changed(change))) => match change {
                 Ok(Change::Done) => true,
                 Ok(Change::Gone) => return self.lingers_not(),
-                Ok(Change::TakenOver) => {
+                Ok(Change::TakenOver | Change::Revoked) => {
                     linger.step = Step::Looking;
                     self.ask_on_errand(key, Request::Look);
                     return Some(linger);
@@ -332,6 +347,7 @@ impl Errand {
             }
             Task::Watch(Watching { until }) => form.until(until),
             Task::Look(_, lock_id) => lock_id.iter_mut().for_each(|lock_id| form.grant(&mut lock_id.grant)),
+            Task::Revoke(revoke) => revoke.normalise(form),
         }
     }
 }

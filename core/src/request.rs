@@ -57,6 +57,20 @@ pub enum Ended {
     HeldByAnother,
 }
 
+/// The outcome of a revocation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Revoked {
+    /// The grant was revoked.
+    Revoked {
+        /// For how long the lock stays closed, from now on: until its holder can no longer believe in it, and its linger.
+        closed: Duration,
+    },
+    /// Nobody holds the lock.
+    NotHeld,
+    /// The grant that was meant is not the lock's any more.
+    Changed,
+}
+
 /// A message that a client may not send on a Session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ProtocolError {

@@ -56,6 +56,10 @@ pub enum Rule {
     FreshEpoch,
     /// Nothing counts of a server whose clock was not seen to tick (R18a).
     FirstTick,
+    /// A revoked lock stays closed until its holder can no longer believe in it (R28).
+    RevokedWaits,
+    /// The item of a revoked lock outlives the validity of its holder, renewals since the look included (R28).
+    RevokedLives,
 }
 
 impl Rule {
@@ -87,6 +91,8 @@ impl Rule {
         ("lost-waits", Rule::LostWaits),
         ("fresh-epoch", Rule::FreshEpoch),
         ("first-tick", Rule::FirstTick),
+        ("revoked-waits", Rule::RevokedWaits),
+        ("revoked-lives", Rule::RevokedLives),
     ];
 
     /// Returns the rule that a test names so.

@@ -3,6 +3,7 @@
 //! A store compares and changes one item per lock. It never decides who ought to have the lock. It reports what it did,
 //! or that it does not know.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,6 +55,8 @@ pub enum Change {
     Gone,
     /// The item carries another state.
     TakenOver,
+    /// The item shows that the lock was revoked. Only to [`Request::Renew`]; to everything else that is `TakenOver`.
+    Revoked,
 }
 
 /// The outcome of asking to be woken when a lock is released.
@@ -67,6 +70,19 @@ pub enum Watch {
     No,
 }
 
+/// What is noted of a grant for people who ask who has the lock. It is best effort, and nothing depends on it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Label {
+    /// The holder's own words.
+    pub owner: Owner,
+    /// The fencing token.
+    pub token: Option<FencingToken>,
+    /// When the lock was granted or last reattached, in microseconds since 1970 by the wall clock of the broker that keeps it.
+    pub since: Option<u64>,
+    /// Where that broker hears wake-ups, if it does.
+    pub keeper: Option<SocketAddr>,
+}
+
 /// A lock as the store has it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum LockStatus {
@@ -76,8 +92,8 @@ pub enum LockStatus {
     Taken {
         /// The item's state.
         state: ItemState,
-        /// The holder's label, where it is known and belongs to that grant.
-        owner: Owner,
+        /// What is noted of that grant, where it is known.
+        label: Label,
         /// The longest time until the item is gone if nobody renews it.
         expires_in: Duration,
     },
@@ -217,6 +233,8 @@ pub enum Note {
         id: GrantId,
         /// Its holder's label.
         owner: Owner,
+        /// Its fencing token.
+        token: FencingToken,
         /// For how long.
         ttl: u32,
     },
@@ -229,6 +247,8 @@ pub enum Note {
     },
     /// Wakes the broker that has noted a queue behind the holder: for whoever ends a grant that another broker keeps.
     WakeQueue,
+    /// Tells the broker there that the lock was revoked which it keeps.
+    TellKeeper(SocketAddr),
 }
 
 /// An order to a store.

@@ -100,6 +100,11 @@ impl<R: LeavesOut> Env for Outside<'_, R> {
         linger_id(*self.ids)
     }
 
+    /// All lingers are alike here: only the reason that a client is told differs.
+    fn revocation_id(&mut self) -> LingerId {
+        self.linger_id()
+    }
+
     fn spread(&mut self, _: Duration, _: Duration) -> Duration {
         PAUSE
     }
@@ -126,6 +131,8 @@ impl LeavesOut for Rules {
             Rule::LingerKeepsLife => self.linger_never_shortens,
             Rule::MovingReleaseLingers => self.moving_release_lingers,
             Rule::ItemOutlivesLinger => self.item_outlives_linger,
+            Rule::RevokedWaits => self.revoked_waits,
+            Rule::RevokedLives => self.revoked_lives,
             _ => true,
         }
     }
@@ -201,6 +208,12 @@ impl Model {
         self.turn(state, broker, NOW, |core, outside| core.release(0, name, lock_id, outside));
     }
 
+    /// Revokes the lock at a broker.
+    pub(crate) fn call_revoke(&self, state: &mut State, broker: usize) {
+        let name = &self.names[0];
+        self.turn(state, broker, NOW, |core, outside| core.revoke(0, name, (None, false), outside));
+    }
+
     /// Lets a broker know how a stream has ended.
     pub(crate) fn end_stream(&self, state: &mut State, broker: usize, client: usize, by: StreamEnd) {
         let Some(link) = &mut state.links[broker][client] else { return };
@@ -246,7 +259,8 @@ impl Model {
                 Output::Order(Order::GiveUp(id)) => self.drop_request(state, broker, id),
                 Output::Readable(key) => self.read(state, &mut core, broker, (key, now), &mut after),
                 Output::Silent(_) => unreachable!("there are no Sessions"),
-                Output::Order(Order::Note(..)) | Output::Released { .. } | Output::Looked { .. } | Output::Drained => {}
+                Output::Order(Order::Note(..)) | Output::Drained => {}
+                Output::Released { .. } | Output::Revoked { .. } | Output::Looked { .. } => {}
             }
         }
         for link in &mut state.links[broker] {
@@ -304,18 +318,23 @@ impl Model {
                     after.hang_up = held.at.map(|at| (at as usize, client));
                 } else if hears && held.at == here && held.id == 0 && lease > 0 {
                     (told.id, told.valid, told.moved) = (id, lease, false);
-                    state.ghost.linger[client] = self.bounds.linger[client];
+                    if !state.ghost.revoked {
+                        state.ghost.linger[client] = self.bounds.linger[client];
+                    }
                 }
             }
             Event::Renewed { until } if hears && held.at == here => {
                 state.clients[client].valid = ticks_left(until);
-                state.ghost.linger[client] = self.bounds.linger[client];
+                if !state.ghost.revoked {
+                    state.ghost.linger[client] = self.bounds.linger[client];
+                }
             }
             Event::Lost(reason) => {
                 if held.at == here && held.id != 0 && !held.moved {
                     let unkept = match reason {
+                        LostReason::Revoked => false,
                         LostReason::Expired => hears && self.bounds.prompt && !self.is_excused(state),
-                        LostReason::Gone | LostReason::TakenOver | LostReason::Revoked => held.valid > 0,
+                        LostReason::Gone | LostReason::TakenOver => held.valid > 0 && !state.ghost.revoked,
                     };
                     state.ghost.lease_lost |= unkept;
                 }
@@ -359,7 +378,7 @@ impl Model {
     ) -> Option<Reply> {
         let shared = *name == self.names[1];
         let op = Op::packed(&Shipped::of(request, false));
-        if matches!(op, Op::Look | Op::Stands { .. }) {
+        if op.looks() {
             return Some(self.look(state, broker, op, shared));
         }
         if !id.is_of_errand() && !self.may_send(state, broker, op) {

@@ -27,7 +27,7 @@ pub(crate) fn ids_of(op: &mut Op, visit: &mut impl FnMut(&mut Id)) {
             visit(from);
             visit(to);
         }
-        Op::Look | Op::Probe | Op::Begin(_) | Op::Open(..) => {}
+        Op::Look | Op::LookIfRevoked | Op::Probe | Op::Begin(_) | Op::Open(..) => {}
     }
 }
 

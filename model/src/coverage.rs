@@ -13,13 +13,14 @@ pub const FAULTS: [&str; 8] =
     ["none", "memory lost", "stream broken", "broker dead", "memcached stopped", "moved", "released elsewhere", "late"];
 
 /// The kinds of steps.
-pub const STEPS: [&str; 50] = [
+pub const STEPS: [&str; 51] = [
     "tick",
     "item dies early",
     "ask",
     "leave",
     "reattach",
     "release elsewhere",
+    "revoke",
     "stream breaks",
     "stream silent",
     "looks by itself",
@@ -89,7 +90,7 @@ pub(crate) fn send(op: Op) -> u64 {
         Op::HandOver { .. } => bit("send hand-over"),
         Op::Remove { id } if id & LINGER > 0 => bit("end linger"),
         Op::Remove { .. } => bit("send release"),
-        Op::Look | Op::Stands { .. } | Op::Probe | Op::Begin(_) | Op::Open(..) => 0,
+        Op::Look | Op::Stands { .. } | Op::LookIfRevoked | Op::Probe | Op::Begin(_) | Op::Open(..) => 0,
     }
 }
 
@@ -106,6 +107,7 @@ fn step(before: &State, action: Action) -> &'static str {
         Action::Leave { .. } => "leave",
         Action::Reattach { .. } => "reattach",
         Action::ReleaseElsewhere { .. } => "release elsewhere",
+        Action::Revoke { .. } => "revoke",
         Action::StreamBreaks { .. } => "stream breaks",
         Action::StreamSilent { .. } => "stream silent",
         Action::TimeOut { .. } => "looks by itself",
@@ -133,7 +135,8 @@ fn step(before: &State, action: Action) -> &'static str {
                 (Op::HandOver { .. }, false) => "hand-over: refused",
                 (Op::Remove { .. }, true) => "release: done",
                 (Op::Remove { .. }, false) => "release: refused",
-                (Op::Look | Op::Stands { .. } | Op::Probe | Op::Begin(_) | Op::Open(..), _) => "command",
+                (Op::Look | Op::Stands { .. } | Op::LookIfRevoked, _) => "command",
+                (Op::Probe | Op::Begin(_) | Op::Open(..), _) => "command",
             }
         }
         Action::Lose(Loss::Whole) => "loss: whole",

@@ -273,6 +273,7 @@ impl Model {
         let is_other = |item: Item, compare: &Option<Cas>| compares && compare.is_some_and(|cas| id_of(cas) != item.id);
         let stored_late = state.memcached.lag > 0;
         let fresh = self.bounds.losses.flush;
+        let revoked = state.ghost.revoked;
         let slot = state.memcached.slot(shared);
         match (command, *slot) {
             // The look of a grant at the item that it must not stand beside.
@@ -280,6 +281,8 @@ impl Model {
             (Command::Get { .. }, Some(item)) => Word::Done(item.id),
             (Command::Arithmetic { create: Some(create), new_cas: Some(cas), .. }, None) => {
                 *slot = Some(Item { id: id_of(*cas), left: self.life(create.ttl), stored_late, fresh });
+                // Another grant; what is re-asserted is none.
+                state.ghost.revoked = revoked && !op.grants();
                 Word::Done(0)
             }
             (Command::Arithmetic { compare, .. }, Some(item)) if is_other(item, compare) => Word::Exists,
@@ -289,8 +292,11 @@ impl Model {
             }
             (_, None) => Word::Missing,
             (Command::Delete { compare, .. }, Some(item)) if is_other(item, compare) => Word::Exists,
-            (Command::Delete { in_place: Some(InPlace { ttl: Some(ttl), new_cas: Some(cas) }), .. }, Some(_)) => {
-                *slot = Some(Item { id: id_of(*cas), left: self.life(*ttl), stored_late, fresh });
+            (Command::Delete { in_place: Some(InPlace { ttl: Some(ttl), new_cas: Some(cas) }), .. }, Some(item)) => {
+                let id = id_of(*cas);
+                *slot = Some(Item { id, left: self.life(*ttl), stored_late, fresh });
+                let ends_grant = item.id & LINGER == 0 && id & LINGER != 0;
+                state.ghost.revoked |= ends_grant && self.bounds.revocations > 0;
                 Word::Done(0)
             }
             (Command::Delete { in_place: None, .. }, Some(_)) => {

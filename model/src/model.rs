@@ -12,7 +12,7 @@ use crate::coverage::Coverage;
 use crate::memcached::{FINGERPRINT, Loss};
 use crate::properties;
 use crate::rules::{Bounds, Rules};
-use crate::state::{Broker, Client, Fence, Flight, Left, Op, Owner, State};
+use crate::state::{Broker, Client, Fence, Flight, LINGER, Left, Op, Owner, State};
 
 /// More than any look needs to come to something.
 const MOST_STEPS: usize = 50;
@@ -47,6 +47,9 @@ pub enum Action {
     },
     ReleaseElsewhere {
         client: u8,
+        broker: u8,
+    },
+    Revoke {
         broker: u8,
     },
     StreamBreaks {
@@ -157,6 +160,7 @@ impl Model {
                 stops: bounds.stops,
                 reattaches: bounds.reattaches,
                 releases: bounds.releases_elsewhere,
+                revocations: bounds.revocations,
                 draws: bounds.tokens.unwrap_or(0),
                 asks: [bounds.asks.unwrap_or(0); 2],
             },
@@ -230,6 +234,9 @@ impl Model {
     fn broker_actions(&self, state: &State, actions: &mut Vec<Action>) {
         for broker in 0..2u8 {
             let b = broker as usize;
+            if self.may_revoke(state, b) {
+                actions.push(Action::Revoke { broker });
+            }
             if Model::is_due(state, b) {
                 actions.push(Action::TimeOut { broker });
             }
@@ -304,6 +311,10 @@ impl Model {
             Action::ReleaseElsewhere { client, broker } => {
                 self.release_elsewhere(state, client as usize, broker as usize);
             }
+            Action::Revoke { broker } => {
+                state.left.revocations -= 1;
+                self.call_revoke(state, broker as usize);
+            }
             Action::StreamBreaks { broker, client } => {
                 Model::break_stream(state, broker as usize, client as usize);
             }
@@ -346,13 +357,19 @@ impl Model {
         }
     }
 
+    /// Returns true if an operator may revoke the lock at a broker: there is something to revoke, and the broker sees it.
+    fn may_revoke(&self, state: &State, broker: usize) -> bool {
+        let is_held = state.memcached.item.is_some_and(|item| item.id & LINGER == 0);
+        state.left.revocations > 0 && is_held && state.cores[broker].is_some() && !state.memcached.stopped
+    }
+
     fn tick(&self, state: &mut State) {
         self.pass_time_in_memcached(state);
         for known in &mut state.brokers {
             known.closed_from = known.closed_from.map(|ago| (ago + 1).min(self.bounds.max_ttl()));
         }
         for (client, linger) in state.clients.iter_mut().zip(&mut state.ghost.linger) {
-            if client.valid == 0 {
+            if client.valid == 0 || state.ghost.revoked {
                 *linger = linger.saturating_sub(1);
             }
             client.valid = client.valid.saturating_sub(1);

@@ -73,6 +73,11 @@ pub struct Rules {
     pub release_creates_linger: bool,
     /// A client that ends a stream with a reattach unanswered has released the lock, and a release lingers.
     pub moving_release_lingers: bool,
+    /// A revoked lock stays closed until its holder can no longer believe in it.
+    pub revoked_waits: bool,
+    /// The item of a revoked lock outlives the validity of its holder; left out, it lives for as long as the look showed that
+    /// it would.
+    pub revoked_lives: bool,
     /// A grant that does not count, or of which it is not known what became of it, is deleted.
     pub scrub: bool,
 }
@@ -112,6 +117,8 @@ impl Rules {
         linger_never_shortens: true,
         release_creates_linger: true,
         moving_release_lingers: true,
+        revoked_waits: true,
+        revoked_lives: true,
         scrub: true,
     };
 }
@@ -162,6 +169,8 @@ pub struct Bounds {
     pub reattaches: u8,
     /// The number of times that a client calls Release at the other broker.
     pub releases_elsewhere: u8,
+    /// The number of times that an operator revokes the lock, at either broker.
+    pub revocations: u8,
     /// If set, tokens are followed, and this many drawn.
     pub tokens: Option<u8>,
     /// True if client 1 asks for a permit, an item of its own that shares the lock with other permits but not with the
@@ -198,6 +207,7 @@ impl Bounds {
         stops: 0,
         reattaches: 0,
         releases_elsewhere: 0,
+        revocations: 0,
         tokens: None,
         shared: false,
         stay: false,

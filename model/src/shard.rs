@@ -9,7 +9,7 @@ use lockbroker_core::shard::machine::{
     Batch, EpochState, Finality, Found, Job, Kind, LastWord, Op as Shipped, Outcome, Phase, Probe, Seen, Sent,
 };
 use lockbroker_core::shard::state_item::{Generation, Stamp, StateItem};
-use lockbroker_core::store::{Reply, StoreError};
+use lockbroker_core::store::{LockStatus, Reply, StoreError};
 
 use crate::broker::{NOW, TICK, ticks};
 use crate::canon::FIXED_EPOCHS;
@@ -198,6 +198,7 @@ impl Model {
                 let outcome = self.job_landed(state, broker as usize, &flight);
                 let reply = match outcome.next.map(|op| Op::packed(&op)) {
                     None => outcome.reply,
+                    Some(next) if next.looks() => Some(self.look(state, broker as usize, next, flight.shared)),
                     Some(next) if self.may_send(state, broker as usize, next) => {
                         return self.send(state, flight.owner, next, flight.shared);
                     }
@@ -248,7 +249,13 @@ impl Model {
         while !flight.is_answer() {
             self.carry_out(state, &mut flight);
         }
-        self.job_landed(state, broker, &flight).reply.expect("a look is one step")
+        let mut reply = self.job_landed(state, broker, &flight).reply.expect("a look is one step");
+        if let (Reply::Status(Ok(LockStatus::Taken { expires_in, .. })), Some(item)) =
+            (&mut reply, state.memcached.slot(shared))
+        {
+            *expires_in = ticks(item.left);
+        }
+        reply
     }
 
     /// Lets a broker learn of its memory.

@@ -176,6 +176,7 @@ pub enum Op {
     Stands {
         id: Id,
     },
+    LookIfRevoked,
     Probe,
     Begin(Epoch),
     Open(Epoch, Token),
@@ -230,6 +231,7 @@ pub struct Left {
     pub stops: u8,
     pub reattaches: u8,
     pub releases: u8,
+    pub revocations: u8,
     pub draws: u8,
     pub asks: [u8; 2],
 }
@@ -239,6 +241,8 @@ pub struct Left {
 pub struct Ghost {
     /// The time for which nobody may get the lock because of each client's linger.
     pub linger: [u8; 2],
+    /// True from when the lock was revoked until it is granted again: its linger counts from then.
+    pub revoked: bool,
     /// The highest token ever told.
     pub told: Token,
     /// Tokens drawn lately with their age, and the highest one drawn longer ago.
@@ -301,6 +305,7 @@ impl Op {
             }
             Shipped::Look => Op::Look,
             Shipped::Stands(id) => Op::Stands { id: of_grant(id) },
+            Shipped::LookIfRevoked => Op::LookIfRevoked,
             Shipped::Watch { .. } | Shipped::LookForQueue | Shipped::Note(_) => unreachable!("there are no notes"),
         }
     }
@@ -320,12 +325,18 @@ impl Op {
             Op::Remove { id } => Shipped::Remove { state: item_of(id), wakes: false },
             Op::Look => Shipped::Look,
             Op::Stands { id } => Shipped::Stands(grant_id(id)),
+            Op::LookIfRevoked => Shipped::LookIfRevoked,
             Op::Probe | Op::Begin(_) | Op::Open(..) => unreachable!("a probe is no job"),
         }
     }
 
     pub fn is_probe(self) -> bool {
         matches!(self, Op::Probe | Op::Begin(_) | Op::Open(..))
+    }
+
+    /// Returns true if it only reads an item, which is done at once.
+    pub fn looks(self) -> bool {
+        matches!(self, Op::Look | Op::Stands { .. } | Op::LookIfRevoked)
     }
 
     /// Returns true if it may make a new grant.

@@ -67,5 +67,7 @@ pub const ALL: &[Mutilation] = &[
     without!(item_outlives_linger, Bounds { linger: [1, 0], ..QUIET }, LINGER_WHOLE),
     without!(linger_never_shortens, Bounds { linger: [1, 0], stops: 1, ..ONCE }, LINGER_WHOLE),
     without!(release_creates_linger, Bounds { linger: [6, 0], ..PROMPT }, LINGER_WHOLE),
+    without!(revoked_waits, Bounds { revocations: 1, ..ONCE }, ONE_HOLDER),
+    without!(revoked_lives, Bounds { revocations: 1, ..ONCE }, ONE_HOLDER),
     without!(moving_release_lingers, Bounds { linger: [1, 0], reattaches: 1, ..ONCE }, LINGER_WHOLE),
 ];

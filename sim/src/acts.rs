@@ -10,7 +10,7 @@ use crate::client::{Kind, Link, Lock, Phase, Place, Session};
 use crate::event::Event;
 use crate::net::{Conn, Down, Up};
 use crate::time::{MS, SEC, nanos};
-use crate::world::{CallUnderWay, World};
+use crate::world::{Asked, CallUnderWay, World};
 
 /// The most locks that a client has at a time.
 const MOST: usize = 4;
@@ -217,7 +217,7 @@ impl World {
             name: self.names[lock.name].clone(),
             ttl,
             linger: lock.linger,
-            owner: Owner::default(),
+            owner: owner_of(client),
             mode,
         };
         let Some(conn) = conn else {
@@ -276,21 +276,14 @@ impl World {
         if let Some(place) = lock.moving {
             self.give_up_place(client, place);
         }
-        self.make_call(client, lock.name, id, Some(lock.home), false);
+        self.make_call(client, lock.name, Asked::Release(id), Some(lock.home));
     }
 
-    pub fn make_call(
-        &mut self,
-        client: usize,
-        name: usize,
-        id: lockbroker_core::lock::LockId,
-        home: Option<Place>,
-        looks: bool,
-    ) -> u64 {
+    pub fn make_call(&mut self, client: usize, name: usize, asked: Asked, home: Option<Place>) -> u64 {
         let broker = self.among(self.options.brokers);
         self.next_call += 1;
         let call = self.next_call;
-        self.calls.insert(call, CallUnderWay { client, broker, name, id, home, key: None, looks });
+        self.calls.insert(call, CallUnderWay { client, broker, name, asked, home, key: None });
         let delay = self.delay();
         self.plan_in(delay, Event::Call { call });
         call
@@ -300,7 +293,21 @@ impl World {
         let Some(key) = self.pick_lock(client, |lock| lock.id.is_some()) else { return };
         let lock = &self.clients[client].locks[&key];
         if let Some(id) = lock.id {
-            self.make_call(client, lock.name, id, None, true);
+            self.make_call(client, lock.name, Asked::Look(id), None);
+        }
+    }
+
+    /// Lets an operator revoke a lock, and plans when that is done again.
+    pub fn revoke(&mut self) {
+        if self.calm {
+            return;
+        }
+        let name = self.among(self.options.names);
+        self.check.moved[name] = self.now;
+        self.make_call(0, name, Asked::Revoke, None);
+        if let Some(every) = self.options.revokes_every {
+            let next = every / 2 + self.choices.spread(every / MS) * MS;
+            self.plan_in(next, Event::Revoke);
         }
     }
 
@@ -370,4 +377,10 @@ impl World {
             }
         }
     }
+}
+
+/// Returns the label of a client. Every other one has one.
+pub(crate) fn owner_of(client: usize) -> Owner {
+    let label = if client % 2 == 1 { format!("c{client}") } else { String::new() };
+    Owner::new(&label).expect("it is short")
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lockbroker_core::env::{Env, Mark, Observed};
 use lockbroker_core::lock::{GrantId, LingerId};
-use lockbroker_core::request::StreamEnd;
+use lockbroker_core::request::{Revoked, StreamEnd};
 use lockbroker_core::rules::Rule;
 use lockbroker_core::shard::{self, Shards};
 use lockbroker_core::store::Order;
@@ -175,6 +175,10 @@ impl World {
                 Output::Silent(stream) => self.silent(broker, stream),
                 Output::Released { call, result } => self.answer_call(call, result.is_ok()),
                 Output::Looked { call, result } => self.answer_call(call, result.is_ok()),
+                Output::Revoked { call, result } => {
+                    self.report.revoked += u64::from(matches!(result, Ok(Revoked::Revoked { .. })));
+                    self.answer_call(call, result.is_ok());
+                }
                 Output::Drained => {
                     let life = self.brokers[broker].life;
                     self.plan_in(MS, Event::Stop { broker, life });
@@ -343,6 +347,13 @@ impl World {
         let hint = self.hint_of(name);
         self.note("hint", [broker as u64, name as u64, 0]);
         self.turn(broker, |core, outside| core.woken(hint, outside));
+    }
+
+    /// Lets a broker hear that a lock was revoked which it keeps.
+    pub fn told_of_revocation(&mut self, broker: usize, name: usize) {
+        let revoked = self.names[name].clone();
+        self.note("told", [broker as u64, name as u64, 0]);
+        self.turn(broker, |core, outside| core.revoked_elsewhere(&revoked, outside));
     }
 
     /// Returns when a broker was last in trouble.

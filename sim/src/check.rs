@@ -46,6 +46,8 @@ pub struct Checker {
     pub lineage: BTreeMap<u64, u64>,
     /// When a name's lock was last reattached, or released by a call.
     pub moved: Vec<u64>,
+    /// When a name's lock was revoked that was granted last.
+    pub revoked: Vec<Option<u64>>,
     /// The grants that were told to a client.
     pub told: BTreeSet<u64>,
     /// Which broker asked for an id, in which life, and when.
@@ -72,6 +74,7 @@ impl Checker {
             told: BTreeSet::new(),
             askers: BTreeMap::new(),
             moved: vec![0; names],
+            revoked: vec![None; names],
             changed: vec![0; names],
             had: vec![false; names],
             items: vec![None; names],
@@ -143,8 +146,10 @@ impl World {
     }
 
     fn belief_ended(&mut self, believer: &Believer) {
-        let at = believer.until.min(self.now);
         let Believer { name, token, linger, .. } = *believer;
+        // A linger counts from the revocation, if there was one.
+        let at =
+            [Some(believer.until), Some(self.now), self.check.revoked[name]].into_iter().flatten().min().unwrap_or(0);
         let epoch = self.check.epochs[name];
         self.check.ended[name] = Some(Ended { at, token, linger, epoch });
         self.note("believes no more", [name as u64, believer.client as u64, token]);
@@ -173,6 +178,7 @@ impl World {
         }
         if self.check.tokens[name] != token {
             self.check.epochs[name] = epoch;
+            self.check.revoked[name] = None;
         }
         self.check.tokens[name] = self.check.tokens[name].max(token);
     }
@@ -185,7 +191,9 @@ impl World {
         let state = self.item_state(believer.name);
         let stands = match state {
             Some(ItemState::Held(id)) => self.check.descends(GrantId::get(id), believer.id),
-            Some(ItemState::Lingering(_)) | None => false,
+            // It is closed for all others until this one believes no more.
+            Some(ItemState::Lingering(id)) => id.is_revocation(),
+            None => false,
         };
         let Believer { client, name, .. } = *believer;
         let sure = self.check.items[name].map_or(0, |item| item.sure());

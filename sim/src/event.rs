@@ -37,6 +37,10 @@ pub enum Event {
     Sweep,
     /// A wake-up hint arrives.
     Hint { broker: usize, name: usize },
+    /// The word of another broker arrives that it has revoked a lock.
+    Told { broker: usize, name: usize },
+    /// An operator revokes a lock.
+    Revoke,
     /// Something arrives at the broker's end of a connection.
     Up { conn: usize },
     /// Something arrives at the client's end of a connection.
@@ -106,6 +110,7 @@ impl Event {
             | Event::Broke { broker, .. }
             | Event::GivenUp { broker, .. }
             | Event::Hint { broker, .. }
+            | Event::Told { broker, .. }
             | Event::Settled { broker, .. }
             | Event::Unread { broker, .. } => Some(*broker),
             _ => None,

@@ -79,7 +79,7 @@ impl World {
             Request::Grant { id, .. } | Request::HandOver { to: id, .. } => {
                 self.check.askers.insert(id.get(), (broker, life, self.now));
             }
-            Request::Linger { from, .. } => self.check_linger(name, *from),
+            Request::Linger { from, to, .. } if !to.is_revocation() => self.check_linger(name, *from),
             _ => {}
         }
     }
@@ -146,6 +146,13 @@ impl World {
                 if !self.odd(100_000) {
                     let delay = self.delay();
                     self.plan_in(delay, Event::Hint { broker: woken, name });
+                }
+            }
+            Output::TellKeeper { broker: address, name } => {
+                let (keeper, name) = (usize::from(address.port()), self.number_of(&name));
+                if !self.odd(100_000) {
+                    let delay = self.delay();
+                    self.plan_in(delay, Event::Told { broker: keeper, name });
                 }
             }
             Output::News { shard, news } => self.say(|| format!("broker {broker}, shard {shard}: {news:?}")),

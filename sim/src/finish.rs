@@ -40,8 +40,10 @@ impl World {
             self.plan_in(SEC / 2, Event::Start { broker });
         }
         self.calls.clear();
-        let bound =
-            plus_drift(self.max_ttl() + nanos(self.options.longest_linger())) + 9 * SEC + self.ping_time() + SEC;
+        // The item of a revoked lock whose broker has died lives for so much longer.
+        let revoked = if self.options.revokes_every.is_some() { self.max_ttl() } else { 0 };
+        let life = self.max_ttl() + revoked + nanos(self.options.longest_linger());
+        let bound = plus_drift(life) + 9 * SEC + self.ping_time() + SEC;
         for name in 0..self.names.len() {
             self.plan_probe(name);
         }

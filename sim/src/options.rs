@@ -119,6 +119,8 @@ pub struct Options {
     pub shipped: u64,
     /// True if clocks differ.
     pub drift: bool,
+    /// How often an operator revokes a lock. None: never.
+    pub revokes_every: Option<u64>,
 }
 
 impl Options {
@@ -180,6 +182,7 @@ impl Options {
             alone: choices.spread(11),
             shipped: choices.spread(11),
             drift: choices.spread(2) == 1,
+            revokes_every: [None, None, None, Some(3 * SEC), Some(20 * SEC)][choices.spread(5) as usize],
         }
     }
 

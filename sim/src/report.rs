@@ -22,6 +22,8 @@ pub struct Report {
     pub handed_over: u64,
     pub lost: u64,
     pub ran_out: u64,
+    /// Locks that an operator revoked.
+    pub revoked: u64,
     pub quarantined: u64,
     pub faults: [u64; Fault::ALL.len()],
     /// Those of them that hit a held lock.
@@ -48,6 +50,7 @@ impl Report {
         self.shipped += other.shipped;
         self.lost += other.lost;
         self.ran_out += other.ran_out;
+        self.revoked += other.revoked;
         self.quarantined += other.quarantined;
         for fault in 0..Fault::ALL.len() {
             self.faults[fault] += other.faults[fault];
@@ -67,7 +70,7 @@ impl fmt::Display for Report {
         writeln!(f, "{} requests to shards, {} of them refused in quarantine", self.asks, self.quarantined)?;
         writeln!(f, "{} grants, {} of them to shipped clients, {} reattached", self.grants, self.shipped, self.moves)?;
         writeln!(f, "{} handed over", self.handed_over)?;
-        writeln!(f, "{} told lost, {} ran out", self.lost, self.ran_out)?;
+        writeln!(f, "{} told lost, {} ran out, {} revoked", self.lost, self.ran_out, self.revoked)?;
         for (number, fault) in Fault::ALL.iter().enumerate() {
             let (all, hits) = (self.faults[number], self.hits[number]);
             writeln!(f, "{all:>8} {fault:?}, {hits} of them on a held lock")?;

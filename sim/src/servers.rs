@@ -138,6 +138,9 @@ impl World {
         let before = self.check.items[name].map(|item| item.state);
         if before != Some(state) {
             self.check.changed[name] = self.now;
+            if matches!(state, ItemState::Lingering(id) if id.is_revocation()) {
+                (self.check.moved[name], self.check.revoked[name]) = (self.now, Some(self.now));
+            }
             self.note("item", [broker as u64, name as u64, ttl.into()]);
         }
         self.say(|| format!("n{name} is {} for {ttl} s", crate::words::state(state)));

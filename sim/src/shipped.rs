@@ -9,7 +9,7 @@ use lockbroker_client::core::{
     Core, Event as LockEvent, Failure, Input, Key, LinkId, LockSpec, Message, Output, Refusal, RefusalReason, Request,
     Settings, Wait,
 };
-use lockbroker_core::lock::Owner;
+
 use lockbroker_core::request::{LockRequest, Mode};
 
 use crate::choices::Choices;
@@ -17,7 +17,7 @@ use crate::client::{Client, Kind, Link, Lock, Phase, Place};
 use crate::event::Event;
 use crate::net::{Conn, Down, News, Up};
 use crate::time::{MS, SEC};
-use crate::world::World;
+use crate::world::{Asked, World};
 
 /// The most locks that a client has, or asks for, at a time.
 const MOST: usize = 4;
@@ -135,7 +135,7 @@ impl World {
                 let name = self.names.iter().position(|known| known.as_str() == name).expect("it asked for it");
                 self.check.moved[name] = self.now;
                 let id = lock_id.parse().expect("a broker has told it");
-                let call = self.make_call(client, name, id, None, false);
+                let call = self.make_call(client, name, Asked::Release(id), None);
                 if let Some(call) = self.calls.get_mut(&call) {
                     call.key = Some(key);
                 }
@@ -234,7 +234,7 @@ impl World {
                     self.check.moved[number] = self.now;
                 }
                 let (ttl, linger) = (Duration::from_nanos(ttl), spec.linger.unwrap_or_default());
-                Up::Begin(lock_ref, LockRequest { name, ttl, linger, owner: Owner::default(), mode })
+                Up::Begin(lock_ref, LockRequest { name, ttl, linger, owner: crate::acts::owner_of(client), mode })
             }
         };
         self.send_up(conn, message);

@@ -12,7 +12,7 @@ use crate::client::Kind;
 use crate::event::Event;
 use crate::net::{Conn, Down, News, Up};
 use crate::time::{MS, SEC, less_drift, nanos};
-use crate::world::World;
+use crate::world::{Asked, World};
 
 impl World {
     /// Sends something to a client.
@@ -279,9 +279,10 @@ impl World {
         }
         let name = self.names[under_way.name].clone();
         self.note("call", [call, under_way.broker as u64, under_way.name as u64]);
-        self.turn(under_way.broker, |core, outside| match under_way.looks {
-            false => core.release(call, &name, under_way.id, outside),
-            true => core.look(call, &name, Some(under_way.id), outside),
+        self.turn(under_way.broker, |core, outside| match under_way.asked {
+            Asked::Release(id) => core.release(call, &name, id, outside),
+            Asked::Look(id) => core.look(call, &name, Some(id), outside),
+            Asked::Revoke => core.revoke(call, &name, (None, false), outside),
         });
     }
 

@@ -30,11 +30,13 @@ pub enum Theme {
     Moves,
     /// Some of a Session's many locks are lost, and its client reads late.
     SlowReaders,
+    /// Locks that are held for long are revoked, and wanted.
+    Revocations,
 }
 
 impl Theme {
     /// All of them.
-    pub const ALL: [Theme; 9] = [
+    pub const ALL: [Theme; 10] = [
         Theme::Mixed,
         Theme::Hot,
         Theme::Refusals,
@@ -44,6 +46,7 @@ impl Theme {
         Theme::Flushes,
         Theme::Moves,
         Theme::SlowReaders,
+        Theme::Revocations,
     ];
 
     /// Draws one: mixed as often as not.
@@ -61,6 +64,7 @@ impl Theme {
             Rule::HandOverCleanedUp | Rule::CleanUp => Theme::LostAnswers,
             Rule::NewIdStays => Theme::Moves,
             Rule::AckAtEnd => Theme::SlowReaders,
+            Rule::RevokedWaits | Rule::RevokedLives => Theme::Revocations,
             _ => Theme::Mixed,
         }
     }
@@ -124,6 +128,13 @@ impl Theme {
                 (options.clients, options.names, options.brokers, options.shards) = (6, 12, 1, 2);
                 (options.tick, options.hold, options.fault_every) = (300 * MS, 40 * SEC, 4 * SEC);
                 options.spans = vec![4 * SEC];
+            }
+            Theme::Revocations => {
+                keep(options, &[Fault::Slow, Fault::Kill]);
+                options.revokes_every = Some(SEC / 2);
+                options.lingers = vec![Duration::ZERO];
+                (options.stall, options.names, options.clients, options.brokers) = (0, 3, 6, 3);
+                (options.tick, options.hold, options.fault_every) = (100 * MS, 40 * SEC, 4 * SEC);
             }
         }
         // The shipped client waits for a moment before it asks again, and takes a notice off what it believes: elsewhere it is

@@ -15,6 +15,9 @@ pub(crate) fn number(id: u64) -> u64 {
 pub(crate) fn state(state: ItemState) -> String {
     match state {
         ItemState::Held(id) => format!("held {}", number(id.get())),
+        ItemState::Lingering(id) if id.is_revocation() => {
+            format!("revoked {}", id.get() - LingerId::from_random(0).into_revocation().get())
+        }
         ItemState::Lingering(id) => format!("lingering {}", number(id.get())),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BinaryHeap};
 
-use lockbroker_core::lock::{LockName, WakeHint};
+use lockbroker_core::lock::{LockId, LockName, WakeHint};
 use lockbroker_core::rules::Rule;
 use lockbroker_core::shard::{Member, fingerprint};
 
@@ -56,19 +56,25 @@ pub struct World {
     seq: u64,
 }
 
-/// A Release call.
+/// What a call asks for.
+#[derive(Debug, Clone, Copy)]
+pub enum Asked {
+    Release(LockId),
+    Look(LockId),
+    Revoke,
+}
+
+/// A call.
 #[derive(Debug, Clone)]
 pub struct CallUnderWay {
     pub client: usize,
     pub broker: usize,
     pub name: usize,
-    pub id: lockbroker_core::lock::LockId,
+    pub asked: Asked,
     /// The place where the client ends the lock too, once the call is answered.
     pub home: Option<crate::client::Place>,
     /// The lock of a shipped client that it releases.
     pub key: Option<u64>,
-    /// True if it looks only.
-    pub looks: bool,
 }
 
 /// What happened: as a number by which two runs are compared, and in words if somebody wants to read it.
@@ -134,6 +140,9 @@ impl World {
         for client in 0..world.clients.len() {
             world.plan(client as u64 * 7 * MS, Event::Act { client });
         }
+        if let Some(every) = world.options.revokes_every {
+            world.plan(every, Event::Revoke);
+        }
         if !world.options.faults.is_empty() {
             world.plan(world.options.fault_every, Event::Fault);
         }
@@ -186,6 +195,8 @@ impl World {
                 self.plan_in(SEC, Event::Sweep);
             }
             Event::Hint { broker, name } => self.hint(broker, name),
+            Event::Told { broker, name } => self.told_of_revocation(broker, name),
+            Event::Revoke => self.revoke(),
             Event::Up { conn } => self.up(conn),
             Event::Down { conn } => self.down(conn),
             Event::Read { conn } => self.read(conn),

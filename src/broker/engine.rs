@@ -13,7 +13,7 @@ use tokio::sync::{Notify, oneshot, watch};
 
 use super::metrics::LockMetrics;
 use super::streams::Shared;
-use super::{Ended, Failure, Settings};
+use super::{Ended, Failure, Revoked, Settings};
 use crate::clock::Moment;
 use crate::ids;
 use crate::lock::{GrantId, LingerId, LockId, LockName};
@@ -42,6 +42,7 @@ struct State {
     outside: Outside,
     streams: HashMap<StreamKey, Arc<Shared>>,
     releases: HashMap<Call, oneshot::Sender<Result<Ended, Failure>>>,
+    revocations: HashMap<Call, oneshot::Sender<Result<Revoked, Failure>>>,
     looks: HashMap<Call, oneshot::Sender<Result<Seen, Failure>>>,
     last_call: Call,
     /// For the store's task.
@@ -66,6 +67,7 @@ impl Engine {
             outside: Outside { metrics: LockMetrics::new(metrics, &settings), now: now() },
             streams: HashMap::new(),
             releases: HashMap::new(),
+            revocations: HashMap::new(),
             looks: HashMap::new(),
             last_call: 0,
             orders: Vec::new(),
@@ -128,6 +130,9 @@ impl Engine {
                 Output::Released { call, result } => {
                     state.releases.remove(&call).map(|caller| caller.send(result));
                 }
+                Output::Revoked { call, result } => {
+                    state.revocations.remove(&call).map(|caller| caller.send(result));
+                }
                 Output::Looked { call, result } => {
                     state.looks.remove(&call).map(|caller| caller.send(result));
                 }
@@ -160,6 +165,7 @@ impl Engine {
             match event {
                 StoreEvent::Answer(id, reply) => core.answered(id, reply, outside),
                 StoreEvent::Woken(hint) => core.woken(hint, outside),
+                StoreEvent::RevokedElsewhere(name) => core.revoked_elsewhere(&name, outside),
             }
         }
         // With an event, what is due has looked already. No more is to look before that is answered.
@@ -217,6 +223,21 @@ impl Engine {
             *last_call += 1;
             releases.insert(*last_call, caller);
             core.release(*last_call, name, lock_id, outside);
+        });
+        answer
+    }
+
+    pub(super) fn revoke(
+        &self,
+        name: &LockName,
+        only: Option<GrantId>,
+        immediate: bool,
+    ) -> oneshot::Receiver<Result<Revoked, Failure>> {
+        let (caller, answer) = oneshot::channel();
+        self.turn_on(|State { core, outside, revocations, last_call, .. }| {
+            *last_call += 1;
+            revocations.insert(*last_call, caller);
+            core.revoke(*last_call, name, (only, immediate), outside);
         });
         answer
     }

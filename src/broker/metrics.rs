@@ -202,8 +202,13 @@ impl Outcome {
 }
 
 impl Label for ReleaseCause {
-    const ALL: &'static [ReleaseCause] =
-        &[ReleaseCause::Closed, ReleaseCause::ReleaseCall, ReleaseCause::Silent, ReleaseCause::Lost];
+    const ALL: &'static [ReleaseCause] = &[
+        ReleaseCause::Closed,
+        ReleaseCause::ReleaseCall,
+        ReleaseCause::Silent,
+        ReleaseCause::Lost,
+        ReleaseCause::Revoked,
+    ];
 
     fn label(self) -> &'static str {
         match self {
@@ -211,6 +216,7 @@ impl Label for ReleaseCause {
             ReleaseCause::ReleaseCall => "release_call",
             ReleaseCause::Silent => "silent",
             ReleaseCause::Lost => "lost",
+            ReleaseCause::Revoked => "revoked",
         }
     }
 }
@@ -248,7 +254,8 @@ impl Label for Outcome {
 }
 
 impl Label for LostReason {
-    const ALL: &'static [LostReason] = &[LostReason::Expired, LostReason::Gone, LostReason::TakenOver, LostReason::Revoked];
+    const ALL: &'static [LostReason] =
+        &[LostReason::Expired, LostReason::Gone, LostReason::TakenOver, LostReason::Revoked];
 
     fn label(self) -> &'static str {
         match self {

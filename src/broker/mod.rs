@@ -13,12 +13,12 @@ use tokio::sync::watch;
 
 pub use lockbroker_core::event::{Ack, Event, LockRef, LostReason, Reason, SESSION};
 pub use lockbroker_core::failure::{Cause, Failure};
-pub use lockbroker_core::request::{Ended, LockRequest, Mode, ProtocolError, Settings, StreamEnd};
+pub use lockbroker_core::request::{Ended, LockRequest, Mode, ProtocolError, Revoked, Settings, StreamEnd};
 pub use lockbroker_core::{Item, Seen, StreamKey, Time};
 
 use self::engine::Engine;
 pub use self::streams::{ClientStream, Session, SessionTurn, StreamEnder};
-use crate::lock::{LockId, LockName};
+use crate::lock::{GrantId, LockId, LockName};
 use crate::metrics::Metrics;
 use crate::store::LockStore;
 pub use crate::times::moment;
@@ -108,6 +108,20 @@ impl Broker {
     pub async fn release(&self, name: &LockName, lock_id: LockId) -> Result<Ended, Failure> {
         let late = || Failure::unavailable("the store did not answer; the release is tried again and again");
         let answer = self.engine.release(name, lock_id);
+        tokio::time::timeout(LONGEST_RELEASE, answer).await.ok().and_then(Result::ok).unwrap_or_else(|| Err(late()))
+    }
+
+    /// Takes a lock from its holder, wherever it is kept, and keeps it closed until the holder can no longer believe in it.
+    /// `only`: the one grant that is meant. `immediate`: frees it at once, which can make two holders.
+    ///
+    /// # Errors
+    /// As [`Broker::release`].
+    ///
+    /// # Cancel safety
+    /// The revocation goes on.
+    pub async fn revoke(&self, name: &LockName, only: Option<GrantId>, immediate: bool) -> Result<Revoked, Failure> {
+        let late = || Failure::unavailable("the store did not answer; the lock is tried to be revoked again and again");
+        let answer = self.engine.revoke(name, only, immediate);
         tokio::time::timeout(LONGEST_RELEASE, answer).await.ok().and_then(Result::ok).unwrap_or_else(|| Err(late()))
     }
 

@@ -1,7 +1,7 @@
 //! Converts answers and events from the domain to the wire.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
@@ -15,7 +15,7 @@ use crate::proto::{
     Acquired, Draining, Failed, GetLockResponse, LockEvent, Lost, NotAcquired, Queued, ReleaseResponse, Released,
     Renewed, get_lock_response, lost, not_acquired, release_response,
 };
-use crate::store::{ItemState, LockStatus};
+use crate::store::{ItemState, Label, LockStatus};
 
 /// The time after which another try makes sense, where nothing better is known.
 const RETRY: Duration = Duration::from_secs(1);
@@ -184,7 +184,7 @@ pub(super) fn released(ended: Ended) -> ReleaseResponse {
 
 /// Converts what a look at a lock showed, for a request that arrived at `arrived`.
 pub(super) fn seen(seen: Seen, arrived: Moment) -> GetLockResponse {
-    let Seen { status: look, lease_end } = seen;
+    let Seen { status: look, lease_end, held_since } = seen;
     let expires_after_request = lease_end.map(|until| span(less_drift(moment(until).since(arrived))));
     match look {
         LockStatus::Free => GetLockResponse {
@@ -192,18 +192,38 @@ pub(super) fn seen(seen: Seen, arrived: Moment) -> GetLockResponse {
             expires_after_request,
             ..Default::default()
         },
-        LockStatus::Taken { state, owner, expires_in } => GetLockResponse {
-            state: match state {
-                ItemState::Held(_) => get_lock_response::State::Held,
-                ItemState::Lingering(_) => get_lock_response::State::Lingering,
-            }
-            .into(),
-            owner: owner.as_str().to_owned(),
+        LockStatus::Taken { state, label, expires_in } => GetLockResponse {
+            state: state_of(state).into(),
+            fencing_token: token_of(&label),
+            held_for: held_since.map(|since| moment(since).elapsed()).or_else(|| held_for(&label)).map(span),
+            owner: label.owner.as_str().to_owned(),
             free_within: Some(span(expires_in)),
             expires_after_request,
-            ..Default::default()
+            etag: String::new(),
         },
     }
+}
+
+/// Returns what the state of an item is called on the wire.
+pub(super) fn state_of(state: ItemState) -> get_lock_response::State {
+    match state {
+        ItemState::Held(_) => get_lock_response::State::Held,
+        ItemState::Lingering(id) if id.is_revocation() => get_lock_response::State::Revoked,
+        ItemState::Lingering(_) => get_lock_response::State::Lingering,
+    }
+}
+
+/// Returns the token that is noted of a grant; 0 if none is.
+pub(super) fn token_of(label: &Label) -> i64 {
+    // Below 2^53 by its type.
+    label.token.map_or(0, |token| token.get() as i64)
+}
+
+/// Returns how long ago a lock was granted or last reattached, as the broker has noted it that keeps it.
+pub(super) fn held_for(label: &Label) -> Option<Duration> {
+    let granted = SystemTime::UNIX_EPOCH.checked_add(Duration::from_micros(label.since?))?;
+    // Where that broker's clock is ahead of ours, it was just now.
+    Some(SystemTime::now().duration_since(granted).unwrap_or_default())
 }
 
 #[cfg(test)]

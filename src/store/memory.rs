@@ -9,8 +9,8 @@ use lockbroker_core::store::{Note, Reply, Request, Watch};
 use lockbroker_core::table::give_back_room;
 use tokio::sync::watch;
 
-use super::{Change, Granted, ItemState, LockStatus, LockStore, Order, StoreError, StoreEvent};
-use crate::lock::{FencingToken, GrantId, LockName, Owner};
+use super::{Change, Granted, ItemState, Label, LockStatus, LockStore, Order, StoreError, StoreEvent};
+use crate::lock::{FencingToken, GrantId, LingerId, LockName, Owner};
 use crate::times::now;
 
 #[derive(Debug)]
@@ -54,7 +54,7 @@ impl MemoryStore {
         match *request {
             Request::Grant { id, ttl } => Reply::Granted(self.grant(name, id, ttl)),
             Request::HandOver { from, to, ttl } => Reply::Granted(self.hand_over(name, from, to, ttl)),
-            Request::Renew { state, ttl, .. } => Reply::Changed(Ok(self.change(name, state, state, ttl))),
+            Request::Renew { state, ttl, .. } => Reply::Changed(Ok(self.renew(name, state, ttl))),
             Request::Replace { from, to, ttl } => {
                 Reply::Changed(Ok(self.change(name, ItemState::Held(from), ItemState::Held(to), ttl)))
             }
@@ -119,6 +119,15 @@ impl MemoryStore {
         }
     }
 
+    fn renew(&mut self, name: &LockName, state: ItemState, ttl: u32) -> Change {
+        let change = self.change(name, state, state, ttl);
+        let stands = if change == Change::TakenOver { self.live(name).map(|item| item.number) } else { None };
+        match stands.and_then(LingerId::new) {
+            Some(linger) if linger.is_revocation() && matches!(state, ItemState::Held(_)) => Change::Revoked,
+            _ => change,
+        }
+    }
+
     fn grant(&mut self, name: &LockName, id: GrantId, ttl: u32) -> Result<Granted, StoreError> {
         if self.live(name).is_some() {
             return Ok(Granted::No);
@@ -138,7 +147,7 @@ impl MemoryStore {
                 }
                 self.next_token().map(Granted::Yes)
             }
-            Change::Gone | Change::TakenOver => Ok(Granted::No),
+            Change::Gone | Change::TakenOver | Change::Revoked => Ok(Granted::No),
         }
     }
 
@@ -156,7 +165,8 @@ impl MemoryStore {
         let item = self.live(name);
         let taken = item.and_then(|item| {
             let state = ItemState::of_number(item.number)?;
-            Some(LockStatus::Taken { state, owner: item.owner.clone(), expires_in: item.expires.since(now) })
+            let label = Label { owner: item.owner.clone(), ..Label::default() };
+            Some(LockStatus::Taken { state, label, expires_in: item.expires.since(now) })
         });
         taken.unwrap_or(LockStatus::Free)
     }

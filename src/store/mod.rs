@@ -11,14 +11,14 @@ pub use address::{InvalidStore, MAX_WEIGHT, ShardAddress, Store};
 pub use lockbroker_core::RequestId;
 pub use lockbroker_core::request::StoreTraits;
 pub use lockbroker_core::store::{
-    Change, Granted, ItemState, LockStatus, Note, Order, Reply, Request, StoreError, Watch,
+    Change, Granted, ItemState, Label, LockStatus, Note, Order, Reply, Request, StoreError, Watch,
 };
 pub use memory::MemoryStore;
 
 use std::future::Future;
 use tokio::sync::watch;
 
-use crate::lock::WakeHint;
+use crate::lock::{LockName, WakeHint};
 
 /// An event of a store.
 #[derive(Debug, Clone)]
@@ -27,6 +27,8 @@ pub enum StoreEvent {
     Answer(RequestId, Reply),
     /// Another broker says that a lock may be free: a hint, which proves nothing.
     Woken(WakeHint),
+    /// Another broker says that it has revoked a lock which is held here: a hint too.
+    RevokedElsewhere(LockName),
 }
 
 /// Keeps the items of locks, for one task that drives it. [`Request`] says what it does.

@@ -70,7 +70,7 @@ impl Attempt {
                     }
                 })
             }
-            Stimulus::Answer(_) | Stimulus::Look => {
+            _ => {
                 if cx.hold(me).end.is_some() {
                     let leaving = cx.now + LEAVING;
                     self.limit = Some(self.limit.map_or(leaving, |limit| limit.min(leaving)));
@@ -142,7 +142,7 @@ impl Inspecting {
         let status = match stimulus {
             Stimulus::Answer(Reply::Status(status)) => status.ok(),
             Stimulus::Look if self.limit.is_some_and(|limit| cx.now >= limit) => None,
-            Stimulus::Answer(_) | Stimulus::Look => {
+            _ => {
                 cx.wake_hold_at(me, self.limit);
                 return State::Inspecting(self);
             }
@@ -151,8 +151,8 @@ impl Inspecting {
         let name = cx.hold(me).name.clone();
         let (seen, owner) = match status {
             Some(LockStatus::Taken { state: ItemState::Lingering(_), .. }) => (Reason::Lingering, Owner::default()),
-            Some(LockStatus::Taken { state: ItemState::Held(id), owner, .. }) => {
-                (Reason::Held, cx.label_of(&name, id, owner))
+            Some(LockStatus::Taken { state: ItemState::Held(id), label, .. }) => {
+                (Reason::Held, cx.label_of(&name, id, label).owner)
             }
             // It was held when we asked.
             Some(LockStatus::Free) => (Reason::Held, Owner::default()),

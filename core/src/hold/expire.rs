@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::keep::Look;
-use super::release::Release;
+use super::release::{Caller, Release};
 use super::{End, Grant, HandingOver, HoldKey, State, Stimulus};
 use crate::Time;
-use crate::broker::{Call, Cx};
+use crate::broker::Cx;
 use crate::env::{Env, Mark, ReleaseCause};
 use crate::normal::{Form, Normal};
 use crate::rules::Rule;
@@ -17,7 +17,7 @@ use crate::rules::Rule;
 pub(crate) struct Expiring {
     pub(super) grant: Grant,
     /// When the lock was granted.
-    since: Time,
+    pub(super) since: Time,
     /// True if its client can have known of it.
     delivered: bool,
     /// True if its client knows that it is lost.
@@ -35,8 +35,11 @@ impl Expiring {
         cx: &mut Cx<'_, E>,
     ) -> State {
         let waits = delivered && !(told && cx.env.breaks(Rule::LostWaits));
-        let told_until = if waits { cx.hold(me).lease_end(&grant) } else { cx.now };
-        let believed_until = grant.protected_until.map_or(told_until, |until| until.max(told_until));
+        let believed_until = if waits {
+            cx.believed_until(me, &grant)
+        } else {
+            grant.protected_until.map_or(cx.now, |until| until.max(cx.now))
+        };
         cx.look_later(me);
         State::Expiring(Box::new(Expiring { grant, since, delivered, told, believed_until, look: None }))
     }
@@ -59,7 +62,14 @@ impl Expiring {
         match cx.take_end(me) {
             Some(End::Superseded) => return self.not_ours(me, cx),
             Some(End::Closed) => return self.release(me, None, ReleaseCause::Closed, cx),
-            Some(End::Release(by)) => return self.release(me, Some(by.call), ReleaseCause::ReleaseCall, cx),
+            Some(End::Release(by)) => {
+                return self.release(me, Some(Caller::Release(by.call)), ReleaseCause::ReleaseCall, cx);
+            }
+            Some(End::Revoke(revoke)) => {
+                cx.give_up(me);
+                let heard = (self.delivered, self.told);
+                return cx.revoke_kept(me, (self.grant, self.since), heard, *revoke);
+            }
             Some(End::Unresponsive) | None => {}
         }
         if cx.now >= self.believed_until {
@@ -82,10 +92,18 @@ impl Expiring {
         State::Over
     }
 
-    fn release<E: Env>(self, me: HoldKey, caller: Option<Call>, cause: ReleaseCause, cx: &mut Cx<'_, E>) -> State {
+    fn release<E: Env>(self, me: HoldKey, caller: Option<Caller>, cause: ReleaseCause, cx: &mut Cx<'_, E>) -> State {
         cx.give_up(me);
         cx.end_hold(self.since);
         HandingOver::begin(me, Release::kept(self.grant, (self.delivered, self.told), caller, cause), cx)
+    }
+}
+
+impl<E: Env> Cx<'_, E> {
+    /// Returns until when the client can believe in a grant of which it has heard.
+    pub(super) fn believed_until(&self, me: HoldKey, grant: &Grant) -> Time {
+        let told_until = self.hold(me).lease_end(grant);
+        grant.protected_until.map_or(told_until, |until| until.max(told_until))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::release::Release;
+use super::release::{Caller, Release};
 use super::{End, Expiring, Grant, HandingOver, HoldKey, State, Stimulus};
 use crate::Time;
 use crate::broker::Cx;
@@ -22,7 +22,7 @@ const LAST_PAUSE: u8 = 2;
 pub(crate) struct Held {
     pub(super) grant: Grant,
     /// When the lock was granted.
-    since: Time,
+    pub(super) since: Time,
     draining_told: bool,
     /// How many renewals have failed in a row, and when to try again.
     failures: u8,
@@ -140,6 +140,10 @@ impl Held {
                 cx.wake_hold_at(me, Some(lost_at));
                 return State::Held(self);
             }
+            (_, Stimulus::Suspect) if self.may_be_gone(me, cx) => {
+                let due = self.renew_at(me, cx);
+                return self.renew(me, due, cx);
+            }
             (Step::Looking(look), stimulus) => {
                 self.step = Step::Resting;
                 match look.on(me, self.grant.id, &stimulus, cx) {
@@ -156,6 +160,12 @@ impl Held {
             (Step::Resting, _) => {}
         }
         self.look(me, cx)
+    }
+
+    /// Returns true if a hint that the lock was revoked is heeded. Forged ones cost a renewal in 20 ms each.
+    fn may_be_gone<E: Env>(&self, me: HoldKey, cx: &Cx<'_, E>) -> bool {
+        const PAUSE: Duration = Duration::from_millis(20);
+        cx.hold(me).end.is_none() && cx.now < self.lost_at(me, cx) && cx.now.since(self.grant.sent) >= PAUSE
     }
 
     /// Looks what there is to do while the store is not asked.
@@ -196,7 +206,7 @@ impl Held {
             if cx.announce(me, sent, Event::Acquired { lock_id, until }) {
                 let (owner, ttl) = (cx.hold(me).owner.clone(), self.item_ttl(me, cx));
                 if !owner.is_empty() {
-                    cx.note(me, Note::Describe { id, owner, ttl });
+                    cx.note(me, Note::Describe { id, owner, token, ttl });
                 }
             }
         }
@@ -267,6 +277,7 @@ impl Held {
             Ok(Change::Done) => None,
             Ok(Change::Gone) => Some(LostReason::Gone),
             Ok(Change::TakenOver) => Some(LostReason::TakenOver),
+            Ok(Change::Revoked) => Some(LostReason::Revoked),
             Err(error) => {
                 cx.retried(me, "renewing", &error);
                 self.failures = self.failures.min(LAST_PAUSE);
@@ -288,14 +299,21 @@ impl Held {
             cx.env.mark(Mark::Superseded);
             return self.lost(me, LostReason::TakenOver, cx);
         }
+        let end = match end {
+            End::Revoke(revoke) => {
+                let heard = (self.grant.is_known(announced), false);
+                return cx.revoke_kept(me, (self.grant, self.since), heard, *revoke);
+            }
+            end => end,
+        };
         // A grant that its client has not read is released at once, and does not linger (R8).
         let unread = !cx.env.breaks(Rule::UnreadGoesAtOnce) && cx.retract_grant(me);
         let delivered = self.grant.is_known(announced && !unread);
         let (caller, cause) = match end {
             End::Unresponsive if cx.env.breaks(Rule::Silence) => (None, ReleaseCause::Silent),
-            End::Unresponsive | End::Superseded => return self.expire(me, delivered, false, cx),
+            End::Unresponsive | End::Superseded | End::Revoke(_) => return self.expire(me, delivered, false, cx),
             End::Closed => (None, ReleaseCause::Closed),
-            End::Release(by) => (Some(by.call), ReleaseCause::ReleaseCall),
+            End::Release(by) => (Some(Caller::Release(by.call)), ReleaseCause::ReleaseCall),
         };
         cx.end_hold(self.since);
         HandingOver::begin(me, Release::kept(self.grant, (delivered, false), caller, cause), cx)

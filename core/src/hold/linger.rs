@@ -73,7 +73,7 @@ impl Lingering {
             }
             (Step::Pausing { .. }, _) => self.remove(me, cx),
             (Step::Renewing, Stimulus::Answer(Reply::Changed(renewed))) => match renewed {
-                Ok(Change::Gone | Change::TakenOver) => self.open(me, cx),
+                Ok(Change::Gone | Change::TakenOver | Change::Revoked) => self.open(me, cx),
                 Ok(Change::Done) => self.rest(me, cx),
                 Err(error) => {
                     cx.retried(me, "renewing the linger of", &error);

@@ -12,6 +12,7 @@ mod keep;
 mod linger;
 mod reattach;
 mod release;
+mod revoke;
 mod wait;
 
 use std::time::Duration;
@@ -23,6 +24,7 @@ pub(crate) use self::keep::Held;
 pub(crate) use self::linger::Lingering;
 pub(crate) use self::reattach::Reattaching;
 pub(crate) use self::release::{HandingOver, Releasing};
+pub(crate) use self::revoke::RevokeCall;
 pub(crate) use self::wait::Waiting;
 use crate::Time;
 use crate::broker::{Call, Cx};
@@ -171,6 +173,8 @@ pub(crate) enum End {
     Unresponsive,
     /// A Release call names this grant, and waits for what comes of it.
     Release(Box<ReleaseCall>),
+    /// An operator revokes this grant, and waits for what comes of it.
+    Revoke(Box<RevokeCall>),
     /// Another hold of this broker has a later grant of the lock.
     Superseded,
 }
@@ -210,6 +214,8 @@ pub(crate) enum Stimulus {
     Look,
     /// The store has answered the request that is under way.
     Answer(Reply),
+    /// Somebody says that the lock was revoked elsewhere. Only one that holds it hears of that.
+    Suspect,
 }
 
 impl Grant {
@@ -280,6 +286,24 @@ impl Hold {
         match &self.state {
             State::Held(held) if self.is_announced() => Some(self.lease_end(&held.grant)),
             State::Expiring(expiring) if !expiring.told && self.is_announced() => Some(self.lease_end(&expiring.grant)),
+            _ => None,
+        }
+    }
+
+    /// Returns the token of the grant that it has.
+    pub(crate) fn token(&self) -> Option<FencingToken> {
+        match &self.state {
+            State::Held(held) => Some(held.grant.token),
+            State::Expiring(expiring) => Some(expiring.grant.token),
+            _ => None,
+        }
+    }
+
+    /// Returns when the grant began that it has.
+    pub(crate) fn held_since(&self) -> Option<Time> {
+        match &self.state {
+            State::Held(held) => Some(held.since),
+            State::Expiring(expiring) => Some(expiring.since),
             _ => None,
         }
     }
@@ -411,8 +435,10 @@ impl Hold {
                 if client.lock_ref == SESSION { form.shown(covered) } else { form.since(covered, ttl) }
             }
         }
-        if let Some(End::Release(release)) = &mut self.end {
-            form.grant(&mut release.lock_id.grant);
+        match &mut self.end {
+            Some(End::Release(release)) => form.grant(&mut release.lock_id.grant),
+            Some(End::Revoke(revoke)) => revoke.normalise(form),
+            _ => {}
         }
         let (lease, span) = (lease(ttl), lease(ttl) + self.linger());
         match &mut self.state {

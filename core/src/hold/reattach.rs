@@ -119,13 +119,15 @@ impl Reattaching {
                 StoreError::uncertain("the store answered too late")
             }
             // An earlier try may have landed after all.
-            Ok(Change::TakenOver) if self.from == self.old => {
+            Ok(Change::TakenOver | Change::Revoked) if self.from == self.old => {
                 cx.env.mark(Mark::SwapLookedFor);
                 cx.ask(me, Request::Look);
                 self.step = Step::Looking;
                 return State::Reattaching(self);
             }
-            Ok(Change::Gone | Change::TakenOver) => return cx.refuse(me, not_acquired(Reason::NotReattachable)),
+            Ok(Change::Gone | Change::TakenOver | Change::Revoked) => {
+                return cx.refuse(me, not_acquired(Reason::NotReattachable));
+            }
             Err(error) => error,
         };
         if cx.hold(me).end.is_some() {
@@ -167,7 +169,8 @@ impl Reattaching {
                 }
             }
             End::Closed | End::Release(..) => cx.linger_either(me, [self.old, self.new], linger, self.life),
-            End::Unresponsive | End::Superseded => {}
+            // Only a holder is revoked.
+            End::Unresponsive | End::Superseded | End::Revoke(_) => {}
         }
         cx.fall_back(me, end);
     }

@@ -2,6 +2,7 @@
 //! comes here when its client ended it, when somebody called Release with its id, or when no client can believe in it any
 //! more (R6).
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::{Grant, HoldKey, Lingering, State, Stimulus, counts};
@@ -13,7 +14,7 @@ use crate::failure::Failure;
 use crate::lock::{FencingToken, GrantId, LingerId, LockId, item_ttl, lease};
 use crate::normal::{Form, Normal};
 use crate::queue::{Ticket, Waiter};
-use crate::request::Ended;
+use crate::request::{Ended, Revoked};
 use crate::rules::Rule;
 use crate::store::{Change, Granted, ItemState, LockStatus, Note, Reply, Request, StoreError};
 
@@ -21,6 +22,15 @@ use crate::store::{Change, Granted, ItemState, LockStatus, Note, Reply, Request,
 const ANSWER_WITHIN: Duration = Duration::from_millis(1_500);
 /// How long a lock is left to other brokers, in poll intervals: a poll comes after 1.2 of them at the most.
 const FAIR_PAUSE: f64 = 1.3;
+
+/// Whoever called for the end of a grant, and waits for what comes of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Caller {
+    /// A Release call.
+    Release(Call),
+    /// A revocation.
+    Revoke(Call),
+}
 
 /// A grant that is to be ended, and who is to hear of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -33,13 +43,15 @@ pub(super) struct Release {
     delivered: bool,
     /// True if its client has been told the last event.
     told: bool,
-    /// Whoever called Release, until that is answered.
-    caller: Option<Call>,
+    /// Whoever called for it, until that is answered.
+    caller: Option<Caller>,
     cause: ReleaseCause,
     /// True if an earlier request may have ended the grant.
     unsure: bool,
-    /// True if it was kept here, and false if a Release call names a grant of another broker's.
+    /// True if it was kept here, and false if a call names a grant of another broker's.
     kept: bool,
+    /// Where the broker that keeps it hears that it was revoked.
+    keeper: Option<SocketAddr>,
 }
 
 /// What a release came to.
@@ -58,16 +70,46 @@ impl Release {
     pub(super) fn kept(
         grant: Grant,
         (delivered, told): (bool, bool),
-        caller: Option<Call>,
+        caller: Option<Caller>,
         cause: ReleaseCause,
     ) -> Release {
-        Release { grant, token: grant.token, delivered, told, caller, cause, unsure: false, kept: true }
+        Release { grant, token: grant.token, delivered, told, caller, cause, unsure: false, kept: true, keeper: None }
     }
 
-    fn answer<E: Env>(&mut self, result: Result<Ended, Failure>, cx: &mut Cx<'_, E>) {
-        if let Some(caller) = self.caller.take() {
-            cx.answer_release(caller, result);
+    /// Ends a grant that nobody keeps here.
+    fn elsewhere(grant: Grant, caller: Caller, cause: ReleaseCause, keeper: Option<SocketAddr>) -> Release {
+        let kept = Release::kept(grant, (true, true), Some(caller), cause);
+        Release { kept: false, keeper, ..kept }
+    }
+
+    /// Revokes a grant that another broker keeps, or nobody.
+    pub(super) fn revoked_elsewhere(grant: Grant, caller: Caller, keeper: Option<SocketAddr>) -> Release {
+        Release::elsewhere(grant, caller, ReleaseCause::Revoked, keeper)
+    }
+
+    /// Answers whoever called. `closed`: for how long the lock stays closed.
+    fn answer<E: Env>(&mut self, result: Result<Ended, Failure>, closed: Duration, cx: &mut Cx<'_, E>) {
+        match self.caller.take() {
+            None => {}
+            Some(Caller::Release(call)) => cx.answer_release(call, result),
+            Some(Caller::Revoke(call)) => {
+                let revoked = |ended| match ended {
+                    Ended::Released => Revoked::Revoked { closed },
+                    Ended::NotHeld => Revoked::NotHeld,
+                    Ended::HeldByAnother => Revoked::Changed,
+                };
+                cx.answer_revoke(call, result.map(revoked));
+            }
         }
+    }
+
+    /// Returns for how long it is tried to end a grant that is kept here and lingers, and until when it is certain that nobody
+    /// else has been granted the lock: until its item may have run out, and until a memory lost since the last renewal may have
+    /// been opened again.
+    pub(super) fn efforts<E: Env>(&self, me: HoldKey, linger: Duration, cx: &Cx<'_, E>) -> (Duration, Time) {
+        let (grant, max_ttl) = (self.grant, cx.core.settings.max_ttl);
+        let alone_until = (cx.hold(me).lease_end(&grant) + linger).min(grant.sent + max_ttl);
+        (Duration::from_secs(item_ttl(max_ttl, linger).into()), alone_until)
     }
 
     /// Tells the client the last event, unless it has been told.
@@ -121,13 +163,22 @@ impl Release {
             Released::NotOurs(LostReason::TakenOver) => State::Over,
             Released::Lingering(id, until) => {
                 cx.note(me, Note::WakeQueue);
+                self.tell_keeper(me, cx);
                 Lingering::begin(me, id, until, None, cx)
             }
             Released::Ended | Released::NotOurs(_) => {
                 cx.note(me, Note::WakeQueue);
+                self.tell_keeper(me, cx);
                 cx.released_elsewhere(&name);
                 State::Over
             }
+        }
+    }
+
+    /// Tells the broker that keeps a revoked grant, so that its client hears of it now and not with the next renewal.
+    fn tell_keeper<E: Env>(&self, me: HoldKey, cx: &mut Cx<'_, E>) {
+        if let Some(keeper) = self.keeper {
+            cx.note(me, Note::TellKeeper(keeper));
         }
     }
 
@@ -175,7 +226,7 @@ impl HandingOver {
         let sent = cx.counted_from(sent);
         match answer {
             Ok(Granted::Yes(token)) if counts(sent, ttl, cx.now) => {
-                release.answer(Ok(Ended::Released), cx);
+                release.answer(Ok(Ended::Released), Duration::ZERO, cx);
                 release.tell(me, None, cx);
                 cx.env.observe(Observed::HandedOver);
                 let grant = Grant { id: new, token, sent, protected_until: None };
@@ -246,14 +297,24 @@ enum Step {
 
 impl Releasing {
     fn begin<E: Env>(me: HoldKey, release: Release, cx: &mut Cx<'_, E>) -> State {
-        let (linger, max_ttl) = (release.linger(me, cx), cx.core.settings.max_ttl);
-        let grant = release.grant;
-        // Until its item may have run out, and until a memory lost since the last renewal may have been opened again.
-        let alone_until = (cx.hold(me).lease_end(&grant) + linger).min(grant.sent + max_ttl);
-        let tries = Duration::from_secs(item_ttl(max_ttl, linger).into());
+        let (linger, grant) = (release.linger(me, cx), release.grant);
+        let (tries, alone_until) = release.efforts(me, linger, cx);
         let short = cx.env.breaks(Rule::LingerKeepsLife);
         let life = if short { item_ttl(Duration::ZERO, linger) } else { grant.item_ttl(me, cx.hold(me).linger(), cx) };
+        let linger = (!linger.is_zero()).then(|| (cx.env.linger_id(), linger));
         Releasing::begin_with(me, release, (linger, life, tries), Some(alone_until), cx)
+    }
+
+    /// Makes the item of a grant a revocation, which keeps the lock closed for a time; if that is zero, deletes it.
+    pub(super) fn revoked<E: Env>(
+        me: HoldKey,
+        release: Release,
+        (closed, life, tries): (Duration, u32, Duration),
+        alone_until: Option<Time>,
+        cx: &mut Cx<'_, E>,
+    ) -> State {
+        let linger = (!closed.is_zero()).then(|| (cx.env.revocation_id(), closed));
+        Releasing::begin_with(me, release, (linger, life, tries), alone_until, cx)
     }
 
     /// Releases a grant that nobody keeps here. It is tried for `--max-ttl`, whatever linger the caller's id names: whoever
@@ -261,29 +322,23 @@ impl Releasing {
     pub(crate) fn by_id<E: Env>(me: HoldKey, lock_id: LockId, caller: Call, cx: &mut Cx<'_, E>) -> State {
         let LockId { grant: id, token, linger } = lock_id;
         let max_ttl = cx.core.settings.max_ttl;
-        let release = Release {
-            grant: Grant { id, token, sent: cx.now, protected_until: None },
-            token,
-            delivered: true,
-            told: true,
-            caller: Some(caller),
-            cause: ReleaseCause::ReleaseCall,
-            unsure: false,
-            kept: false,
-        };
-        Releasing::begin_with(me, release, (linger, item_ttl(max_ttl, linger), max_ttl), None, cx)
+        let grant = Grant { id, token, sent: cx.now, protected_until: None };
+        let release = Release::elsewhere(grant, Caller::Release(caller), ReleaseCause::ReleaseCall, None);
+        let life = item_ttl(max_ttl, linger);
+        let linger = (!linger.is_zero()).then(|| (cx.env.linger_id(), linger));
+        Releasing::begin_with(me, release, (linger, life, max_ttl), None, cx)
     }
 
     fn begin_with<E: Env>(
         me: HoldKey,
         release: Release,
-        (linger, life, tries): (Duration, u32, Duration),
+        (linger, life, tries): (Option<(LingerId, Duration)>, u32, Duration),
         alone_until: Option<Time>,
         cx: &mut Cx<'_, E>,
     ) -> State {
         let releasing = Releasing {
             release,
-            linger: (!linger.is_zero()).then(|| (cx.env.linger_id(), linger)),
+            linger,
             life,
             over: cx.now + tries,
             answer_by: cx.now + ANSWER_WITHIN,
@@ -313,7 +368,7 @@ impl Releasing {
             (Step::Ending, Stimulus::Answer(Reply::Changed(change))) => self.changed(me, change, cx),
             (Step::LookingForLinger, Stimulus::Answer(Reply::Status(status))) => {
                 let lingers = |(id, _): (LingerId, Duration)| matches!(&status, Ok(LockStatus::Taken { state, .. }) if *state == ItemState::Lingering(id));
-                self.release.answer(Ok(Ended::Released), cx);
+                self.answer(Ok(Ended::Released), cx);
                 let released = match self.linger.filter(|linger| lingers(*linger)) {
                     Some((id, linger)) => Released::Lingering(id, cx.now + linger),
                     None => Released::Ended,
@@ -326,7 +381,7 @@ impl Releasing {
                     Ok(LockStatus::Taken { .. } | LockStatus::Free) => Ok(Ended::NotHeld),
                     Err(error) => Err(error.into()),
                 };
-                self.release.answer(whose, cx);
+                self.answer(whose, cx);
                 self.release.finish(me, Released::NotOurs(LostReason::TakenOver), cx)
             }
             (Step::Pausing { until }, _) if cx.now >= until => self.end(me, cx),
@@ -350,25 +405,34 @@ impl Releasing {
             (Ok(Change::Done), None) => (Ok(Ended::Released), Released::Ended),
             (Ok(Change::Done), Some((id, linger))) => (Ok(Ended::Released), Released::Lingering(id, cx.now + linger)),
             // An earlier try may be what ended it.
-            (Ok(Change::TakenOver), Some(_)) if release.unsure => {
+            (Ok(Change::TakenOver | Change::Revoked), Some(_)) if release.unsure => {
                 cx.env.mark(Mark::LingerLookedFor);
                 cx.ask(me, Request::Look);
                 self.step = Step::LookingForLinger;
                 return State::Releasing(self);
             }
-            (Ok(Change::Gone | Change::TakenOver), _) if release.unsure => (Ok(Ended::Released), Released::Ended),
+            (Ok(Change::Gone | Change::TakenOver | Change::Revoked), _) if release.unsure => {
+                (Ok(Ended::Released), Released::Ended)
+            }
             (Ok(Change::Gone), _) => (Ok(Ended::NotHeld), Released::NotOurs(LostReason::Gone)),
-            (Ok(Change::TakenOver), _) if release.caller.is_some() => {
+            (Ok(Change::TakenOver | Change::Revoked), _) if release.caller.is_some() => {
                 cx.env.mark(Mark::WhoseLookedFor);
                 cx.ask(me, Request::Look);
                 self.step = Step::LookingWhose;
                 return State::Releasing(self);
             }
-            (Ok(Change::TakenOver), _) => (Ok(Ended::HeldByAnother), Released::NotOurs(LostReason::TakenOver)),
+            (Ok(Change::TakenOver | Change::Revoked), _) => {
+                (Ok(Ended::HeldByAnother), Released::NotOurs(LostReason::TakenOver))
+            }
             (Err(error), _) => return self.failed(me, error, cx),
         };
-        release.answer(answer, cx);
+        self.answer(answer, cx);
         self.release.finish(me, released, cx)
+    }
+
+    fn answer<E: Env>(&mut self, result: Result<Ended, Failure>, cx: &mut Cx<'_, E>) {
+        let closed = self.linger.map_or(Duration::ZERO, |(_, linger)| linger);
+        self.release.answer(result, closed, cx);
     }
 
     fn failed<E: Env>(mut self: Box<Self>, me: HoldKey, error: StoreError, cx: &mut Cx<'_, E>) -> State {
@@ -376,7 +440,7 @@ impl Releasing {
         cx.retried(me, "releasing", &error);
         if cx.now >= self.answer_by {
             cx.env.mark(Mark::CallerToldLate);
-            self.release.answer(Err(error.into()), cx);
+            self.answer(Err(error.into()), cx);
         }
         if cx.now >= self.over {
             cx.env.mark(Mark::ReleaseGivenUp);

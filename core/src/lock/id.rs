@@ -13,6 +13,8 @@ const FIRST_GRANT: u64 = 10_000_000_000_000_000_000;
 /// 2^64-1 is the sentinel that no item ever has.
 const LAST_GRANT: u64 = u64::MAX - 1;
 const FIRST_LINGER: u64 = FIRST_GRANT / 10;
+/// From here on a linger keeps a revoked lock closed.
+const FIRST_REVOCATION: u64 = FIRST_LINGER * 9;
 
 /// Names one grant: random, from 1e19 to 2^64-2, never used again. Never printed: it is a capability.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -42,14 +44,24 @@ impl fmt::Debug for GrantId {
     }
 }
 
-/// Names one linger: random, from 1e18 to below 1e19.
+/// Names one linger: random, from 1e18 to below 1e19. From 9e18 on it is a revocation: what keeps a revoked lock closed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LingerId(u64);
 
 impl LingerId {
-    /// Makes an id of a random number.
+    /// Makes the id of a linger after a release, of a random number.
     pub fn from_random(number: u64) -> LingerId {
-        LingerId(FIRST_LINGER + number % (FIRST_GRANT - FIRST_LINGER))
+        LingerId(FIRST_LINGER + number % (FIRST_REVOCATION - FIRST_LINGER))
+    }
+
+    /// Makes the id of a revocation, as random as this one's.
+    pub fn into_revocation(self) -> LingerId {
+        LingerId(FIRST_REVOCATION + self.0 % (FIRST_GRANT - FIRST_REVOCATION))
+    }
+
+    /// Returns true if a revoked lock is kept closed by it.
+    pub fn is_revocation(self) -> bool {
+        self.0 >= FIRST_REVOCATION
     }
 
     /// Returns the id with this number, or none if the number is not a linger's.
@@ -181,7 +193,10 @@ mod tests {
     fn random_ids_stay_in_their_ranges() {
         for number in [0, 1, LAST_GRANT - FIRST_GRANT, LAST_GRANT - FIRST_GRANT + 1, u64::MAX - 1, u64::MAX] {
             assert!(GrantId::new(GrantId::from_random(number).get()).is_some());
-            assert!(LingerId::new(LingerId::from_random(number).get()).is_some());
+            let linger = LingerId::from_random(number);
+            assert!(LingerId::new(linger.get()).is_some() && !linger.is_revocation());
+            let revocation = linger.into_revocation();
+            assert!(LingerId::new(revocation.get()).is_some() && revocation.is_revocation());
         }
         assert!(GrantId::new(u64::MAX).is_none());
         assert!(GrantId::new(FIRST_GRANT - 1).is_none());

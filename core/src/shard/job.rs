@@ -6,8 +6,8 @@ use super::batch::lost_tokens;
 use super::protocol::{self, CasOutcome, Unexpected, Watcher};
 use crate::broker::RequestId;
 use crate::command::{Command, Refusal, Reply as Said};
-use crate::lock::{FencingToken, GrantId, LockName, Owner};
-use crate::store::{Change, Granted, ItemState, LockStatus, Reply, Request, StoreError, Watch};
+use crate::lock::{FencingToken, GrantId, LockName};
+use crate::store::{Change, Granted, ItemState, Label, LockStatus, Reply, Request, StoreError, Watch};
 
 /// One thing to do to one lock.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +66,8 @@ pub enum Op {
         /// For how many seconds.
         ttl: u32,
     },
+    /// Read if the item that stands in the way of a renewal is a revocation.
+    LookIfRevoked,
     /// Read which broker is to be woken for a queue behind the holder.
     LookForQueue,
     /// Write a note. What it says claims nothing, and it may be refused.
@@ -139,7 +141,7 @@ impl Op {
         match self {
             Op::Watch { .. } | Op::LookForQueue | Op::Note(_) => Kind::Note,
             Op::Grant { .. } | Op::HandOver { .. } | Op::Replace { .. } | Op::Reassert { .. } => Kind::Item,
-            Op::Remove { .. } | Op::Look | Op::Stands(_) => Kind::Item,
+            Op::Remove { .. } | Op::Look | Op::Stands(_) | Op::LookIfRevoked => Kind::Item,
         }
     }
 
@@ -147,7 +149,8 @@ impl Op {
     pub fn grants(&self) -> bool {
         match self {
             Op::Grant { .. } | Op::HandOver { .. } => true,
-            Op::Replace { .. } | Op::Reassert { .. } | Op::Remove { .. } | Op::Look | Op::Stands(_) => false,
+            Op::Replace { .. } | Op::Reassert { .. } | Op::Remove { .. } => false,
+            Op::Look | Op::Stands(_) | Op::LookIfRevoked => false,
             Op::Watch { .. } | Op::LookForQueue | Op::Note(_) => false,
         }
     }
@@ -161,6 +164,10 @@ impl Op {
         matches!(self, Op::Replace { from, to, .. } if from == to)
     }
 
+    fn renews_a_grant(&self) -> bool {
+        self.renews() && matches!(self, Op::Replace { from: ItemState::Held(_), .. })
+    }
+
     /// Returns true if it needs memory, and may be refused for want of it.
     pub(crate) fn creates(&self) -> bool {
         matches!(self, Op::Grant { .. } | Op::Reassert { .. })
@@ -168,7 +175,7 @@ impl Op {
 
     /// Returns true if it only reads.
     pub(crate) fn looks(&self) -> bool {
-        matches!(self, Op::Look | Op::Stands(_))
+        matches!(self, Op::Look | Op::Stands(_) | Op::LookIfRevoked)
     }
 
     /// Returns true if it serves a lock that somebody holds: renews, re-asserts, moves or releases it.
@@ -180,7 +187,7 @@ impl Op {
     pub fn extends(&self) -> bool {
         match self {
             Op::Grant { .. } | Op::HandOver { .. } | Op::Replace { .. } | Op::Reassert { .. } => true,
-            Op::Remove { .. } | Op::Look | Op::Stands(_) => false,
+            Op::Remove { .. } | Op::Look | Op::Stands(_) | Op::LookIfRevoked => false,
             Op::Watch { .. } | Op::LookForQueue | Op::Note(_) => false,
         }
     }
@@ -219,7 +226,7 @@ impl Op {
                 batch.extend(wakes.then(|| protocol::take_watcher(name)));
             }
             Op::Look => batch.extend([protocol::look(name), protocol::look_for_owner(name)]),
-            Op::Stands(_) => batch.push(protocol::look(name)),
+            Op::Stands(_) | Op::LookIfRevoked => batch.push(protocol::look(name)),
             Op::Watch { kept: true, ttl } => batch.extend(me.map(|me| protocol::keep_watching(name, me, *ttl))),
             Op::Watch { kept: false, ttl } => batch.extend(me.map(|me| protocol::watch(name, me, *ttl))),
             Op::LookForQueue => batch.push(protocol::look_for_queue(name)),
@@ -257,6 +264,10 @@ impl Op {
                     // whose answer was lost.
                     Outcome { next: Some(Op::Reassert { state: *to, ttl: *ttl }), ..Outcome::default() }
                 }
+                // It is another grant's, and that is final. Its client is to hear if an operator did that.
+                Ok(CasOutcome::Exists) if self.renews_a_grant() && seen.last_word.is_ok() => {
+                    Outcome { next: Some(Op::LookIfRevoked), ..Outcome::default() }
+                }
                 changed => Outcome::changed(changed, seen.last_word),
             },
             Op::Reassert { state, .. } => {
@@ -273,6 +284,12 @@ impl Op {
             }
             Op::Look => Outcome::reply(Reply::Status(self.status(first, said.get(1), seen))),
             Op::Stands(id) => Outcome::reply(Reply::Stands(self.stands(*id, first, seen))),
+            Op::LookIfRevoked => match self.read(first, protocol::read_look, seen) {
+                Ok(Some((ItemState::Lingering(id), _))) if id.is_revocation() => {
+                    Outcome::reply(Reply::Changed(Ok(Change::Revoked)))
+                }
+                _ => Outcome::reply(Reply::Changed(Ok(Change::TakenOver))),
+            },
             // These travel in batches of their own.
             Op::Watch { .. } | Op::LookForQueue | Op::Note(_) => self.noted(first),
         }
@@ -300,6 +317,8 @@ impl Op {
             Op::Replace { .. } | Op::Reassert { .. } | Op::Remove { .. } => Reply::Changed(Err(error)),
             Op::Look => Reply::Status(Err(error)),
             Op::Stands(_) => Reply::Stands(Err(error)),
+            // That the grant is gone is known.
+            Op::LookIfRevoked => Reply::Changed(Ok(Change::TakenOver)),
             Op::Watch { .. } | Op::LookForQueue | Op::Note(_) => Reply::Watching(Watch::No),
         }
     }
@@ -323,8 +342,8 @@ impl Op {
     fn status(&self, item: &Said, label: Option<&Said>, seen: &Seen<'_>) -> Result<LockStatus, StoreError> {
         match self.read(item, protocol::read_look, seen)? {
             Some((state, expires_in)) => {
-                let owner = label.map_or_else(Owner::default, |label| protocol::read_owner(label, state));
-                Ok(LockStatus::Taken { state, owner, expires_in })
+                let label = label.map_or_else(Label::default, |label| protocol::read_label(label, state));
+                Ok(LockStatus::Taken { state, label, expires_in })
             }
             // In a closed shard its holder may be about to re-assert it.
             None => seen.last_word.clone().map(|()| LockStatus::Free),

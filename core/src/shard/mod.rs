@@ -32,7 +32,7 @@ use crate::broker::RequestId;
 use crate::command::{Command, Reply as Said};
 use crate::lock::LockName;
 use crate::request::StoreTraits;
-use crate::store::{Note, Order, Reply, Request, StoreError, Watch};
+use crate::store::{Label, Note, Order, Reply, Request, StoreError, Watch};
 use crate::table::{self, Table};
 
 pub use env::Env;
@@ -182,6 +182,13 @@ pub enum Output {
         /// The lock that may be free.
         name: LockName,
     },
+    /// Tell another broker that a lock was revoked which it keeps.
+    TellKeeper {
+        /// The broker.
+        broker: SocketAddr,
+        /// The lock.
+        name: LockName,
+    },
     /// Locks can be granted from now on, or none any more.
     Ready(bool),
     /// Tell people.
@@ -295,11 +302,18 @@ impl Shards {
         let watcher = self.common.settings.watcher;
         let op = match (note, watcher) {
             (Note::Describe { owner, .. }, _) if owner.is_empty() => return,
-            (Note::Describe { id, owner, ttl }, _) => Op::Note(protocol::describe(name, id, &owner, ttl)),
+            (Note::Describe { id, owner, token, ttl }, me) => {
+                let keeper = me.map(|me| me.address);
+                let label = Label { owner, token: Some(token), since: env.wall_micros(), keeper };
+                Op::Note(protocol::describe(name, id, &label, ttl))
+            }
             (Note::Unwatch, Some(me)) => Op::Note(protocol::unwatch(name, &me)),
             (Note::QueueHere { ttl }, Some(me)) => Op::Note(protocol::note_queue(name, me.address, ttl)),
             (Note::WakeQueue, Some(_)) => Op::LookForQueue,
-            (Note::Unwatch | Note::QueueHere { .. } | Note::WakeQueue, None) => return,
+            (Note::TellKeeper(broker), Some(_)) => {
+                return self.common.outputs.push_back(Output::TellKeeper { broker, name: name.clone() });
+            }
+            (Note::Unwatch | Note::QueueHere { .. } | Note::WakeQueue | Note::TellKeeper(_), None) => return,
         };
         let shard = self.shard_of(name);
         if let Some(mut turn) = self.turn(shard, env) {

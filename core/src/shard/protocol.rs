@@ -11,7 +11,7 @@ use super::presence::LIVES;
 use super::state_item::{Epoch, Stamp, StateItem, Witness};
 use crate::command::{Cas, Command, Create, InPlace, Key, Left, Mode, Reply, Shown, Ttl, Value, Want};
 use crate::lock::{FencingToken, GrantId, LockName, Owner};
-use crate::store::{ItemState, StoreError};
+use crate::store::{ItemState, Label, StoreError};
 
 /// S never expires by itself. A date a little before memcached's own end of time in January 2038.
 const STATE_EXPIRES: Ttl = Ttl::Until(2_147_480_000);
@@ -114,9 +114,13 @@ pub fn open(epoch: Epoch, start: u64) -> Command {
     create_item(Key::Fence(epoch.get()), Ttl::Never, start, None, NOTHING)
 }
 
-/// Notes an owner's label, for the grant that it belongs to.
-pub fn describe(name: &LockName, id: GrantId, owner: &Owner, ttl: u32) -> Command {
-    let text = format!("{} {}", id.get(), owner.as_str());
+/// Notes a label for the grant that it belongs to: its number, token, time and keeper, and then its owner's own words.
+pub fn describe(name: &LockName, id: GrantId, label: &Label, ttl: u32) -> Command {
+    let Label { owner, token, since, keeper } = label;
+    let number = |number: Option<u64>| number.unwrap_or(0);
+    let keeper = keeper.map(|keeper| keeper.to_string()).unwrap_or_default();
+    let (id, token, since) = (id.get(), number(token.map(FencingToken::get)), number(*since));
+    let text = format!("{id},{token},{since},{keeper} {}", owner.as_str());
     write_note(Key::Owner(name.clone()), Mode::Always, ttl, None, text)
 }
 
@@ -293,11 +297,21 @@ fn text(reply: &Reply) -> Option<&str> {
 }
 
 /// Reads the label noted for `state`, if there is one. A label of another grant is none.
-pub(crate) fn read_owner(reply: &Reply, state: ItemState) -> Owner {
-    match text(reply).and_then(|value| value.split_once(' ')) {
-        Some((id, owner)) if id == state.number().to_string() => Owner::new(owner).unwrap_or_default(),
-        _ => Owner::default(),
-    }
+pub fn read_label(reply: &Reply, state: ItemState) -> Label {
+    let read = |text: &str| {
+        let (noted, owner) = text.split_once(' ')?;
+        let mut noted = noted.splitn(4, ',');
+        let mut number = || noted.next()?.parse::<u64>().ok();
+        let (id, token, since) = (number()?, number()?, number()?);
+        let label = Label {
+            owner: Owner::new(owner).unwrap_or_default(),
+            token: FencingToken::new(token),
+            since: (since > 0).then_some(since),
+            keeper: noted.next().and_then(|keeper| keeper.parse().ok()),
+        };
+        (id == state.number()).then_some(label)
+    };
+    text(reply).and_then(read).unwrap_or_default()
 }
 
 /// Reads where the broker listens that is to be woken, if there is one.

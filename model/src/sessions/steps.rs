@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use lockbroker_core::event::{Event, LockRef};
-use lockbroker_core::lock::{FencingToken, LockName, Owner as Label};
+use lockbroker_core::lock::{FencingToken, LockName, Owner};
 use lockbroker_core::request::{LockRequest, Mode, Settings, StoreTraits, StreamEnd};
 use lockbroker_core::rules::Rule;
 use lockbroker_core::shard::machine::Op as Shipped;
-use lockbroker_core::store::{Change, Granted, LockStatus, Order, Reply};
+use lockbroker_core::store::{Change, Granted, Label, LockStatus, Order, Reply};
 use lockbroker_core::{Broker as Core, Item as News, Output, Read, StreamKey, Time};
 
 use super::{Bounds, Client, Flight, Item, Lock, MARGIN, Model, STEP, Said, State};
@@ -85,7 +85,7 @@ impl Model {
             name: self.names[lock].clone(),
             ttl: ticks(self.bounds.ttl),
             linger: ticks(self.bounds.linger),
-            owner: Label::default(),
+            owner: Owner::default(),
             mode: Mode::Wait { max_wait: None, poll_interval: None },
         };
         self.turn(state, STEP, |core, key, outside| {
@@ -183,7 +183,7 @@ impl Model {
             }
             Op::Stands { id } => carries(slot, id),
             Op::Look => slot.map_or(Said::Missing, |item| Said::Found(item.id)),
-            Op::Probe | Op::Begin(_) | Op::Open(..) => unreachable!("the store has no shards"),
+            Op::LookIfRevoked | Op::Probe | Op::Begin(_) | Op::Open(..) => unreachable!("the store has no shards"),
         };
         state.flights[index].done = Some(done);
     }
@@ -245,7 +245,7 @@ impl Model {
 /// Returns what a look has found, which may be over by now.
 fn status(found: Said) -> LockStatus {
     match found {
-        Said::Found(id) => LockStatus::Taken { state: item_of(id), owner: Label::default(), expires_in: TICK },
+        Said::Found(id) => LockStatus::Taken { state: item_of(id), label: Label::default(), expires_in: TICK },
         _ => LockStatus::Free,
     }
 }

@@ -40,7 +40,7 @@ use super::{LockStore, Order, ShardAddress, StoreEvent};
 use crate::clock::{Moment, sleep_until};
 use crate::lock::WakeHint;
 use crate::metrics::Metrics;
-use crate::wake::WakeSocket;
+use crate::wake::{Hint, WakeSocket};
 
 /// The longest `--key-prefix`, in bytes: with the longest name it still fits into memcached's 250 bytes of key.
 pub const MAX_KEY_PREFIX_BYTES: usize = 48;
@@ -165,7 +165,12 @@ impl MemcachedStore {
                 Output::Hangup { link, .. } => drop(self.links.remove(&link)),
                 Output::Wake { broker, name } => {
                     if let Some(socket) = &self.wake_ups {
-                        socket.send(WakeHint::of(&name), broker);
+                        socket.send(&Hint::Free(WakeHint::of(&name)), broker);
+                    }
+                }
+                Output::TellKeeper { broker, name } => {
+                    if let Some(socket) = &self.wake_ups {
+                        socket.send(&Hint::Revoked(name), broker);
                     }
                 }
                 Output::Ready(ready) => {
@@ -286,7 +291,10 @@ impl LockStore for MemcachedStore {
                         self.land(landed);
                     }
                 }
-                hint = next_hint(self.wake_ups.as_ref()) => events.push(StoreEvent::Woken(hint)),
+                hint = next_hint(self.wake_ups.as_ref()) => events.push(match hint {
+                    Hint::Free(hint) => StoreEvent::Woken(hint),
+                    Hint::Revoked(name) => StoreEvent::RevokedElsewhere(name),
+                }),
                 () = sleep_until(due.unwrap_or_else(Moment::now)), if due.is_some() => {}
             }
         }
@@ -294,7 +302,7 @@ impl LockStore for MemcachedStore {
 }
 
 /// Waits for the next hint that reaches this broker.
-async fn next_hint(wake_ups: Option<&WakeSocket>) -> WakeHint {
+async fn next_hint(wake_ups: Option<&WakeSocket>) -> Hint {
     match wake_ups {
         Some(socket) => socket.next().await,
         None => std::future::pending().await,

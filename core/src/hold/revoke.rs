@@ -1,0 +1,125 @@
+//! Taking a lock from its holder, by an operator's word (R28). The item becomes a linger of its own kind, a revocation,
+//! which keeps everybody out until the holder can no longer believe in the lock.
+
+use std::time::Duration;
+
+use super::release::{Caller, Release};
+use super::{End, Grant, HandingOver, Hold, HoldKey, Releasing, State, Stimulus};
+use crate::Time;
+use crate::broker::{Call, Cx, Output};
+use crate::env::{Env, Mark, ReleaseCause};
+use crate::event::LostReason;
+use crate::failure::Failure;
+use crate::lock::{FencingToken, GrantId, LockName, item_ttl};
+use crate::normal::{Form, Normal};
+use crate::request::Revoked;
+use crate::rules::Rule;
+use crate::store::{ItemState, Label, LockStatus, StoreError};
+
+/// An order to take a lock from its holder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct RevokeCall {
+    pub(crate) call: Call,
+    /// The only grant that is meant. None: whichever the look shows.
+    pub(crate) only: Option<GrantId>,
+    /// True if the lock is freed at once, though its holder may believe in it.
+    pub(crate) immediate: bool,
+}
+
+impl<E: Env> Cx<'_, E> {
+    /// Revokes what a look has shown. A grant that is kept here is told so. Any other is ended in the store.
+    pub(crate) fn revoke_seen(&mut self, revoke: RevokeCall, name: &LockName, seen: Result<LockStatus, StoreError>) {
+        let (id, label, left) = match seen {
+            Err(error) => return self.answer_revoke(revoke.call, Err(error.into())),
+            Ok(LockStatus::Taken { state: ItemState::Held(id), label, expires_in }) => (id, label, expires_in),
+            Ok(LockStatus::Free | LockStatus::Taken { .. }) => {
+                return self.answer_revoke(revoke.call, Ok(Revoked::NotHeld));
+            }
+        };
+        if revoke.only.is_some_and(|only| only != id) {
+            return self.answer_revoke(revoke.call, Ok(Revoked::Changed));
+        }
+        match self.holder(name, id).filter(|hold| self.note_end(*hold, End::Revoke(Box::new(revoke)))) {
+            Some(hold) => self.look_later(hold),
+            None => self.revoke_elsewhere(revoke, name, (id, left), &label),
+        }
+    }
+
+    /// Revokes a grant that another broker keeps, or nobody. A look has shown that its item had `left` to live.
+    fn revoke_elsewhere(
+        &mut self,
+        revoke: RevokeCall,
+        name: &LockName,
+        (id, left): (GrantId, Duration),
+        label: &Label,
+    ) {
+        if !self.count_reserved() {
+            let full = self.full();
+            return self.answer_revoke(revoke.call, Err(full));
+        }
+        self.env.mark(Mark::RevokedElsewhere);
+        let max_ttl = self.core.settings.max_ttl;
+        // Its holder was last told of a validity before this command arrives. What runs longer is its linger.
+        let closed =
+            if revoke.immediate || self.env.breaks(Rule::RevokedWaits) { Duration::ZERO } else { left.max(max_ttl) };
+        // The life that it had, and what a renewal after the look may have given it. The sum, and not the greater: so a clock
+        // that lags (R18) shortens the one by no more than it has lengthened the other.
+        let life =
+            if self.env.breaks(Rule::RevokedLives) { item_ttl(left, Duration::ZERO) } else { item_ttl(max_ttl, left) };
+        let me = self.core.holds.insert(Hold::without_client(name.clone(), max_ttl, closed));
+        let grant =
+            Grant { id, token: label.token.unwrap_or(FencingToken::FIRST), sent: self.now, protected_until: None };
+        let release = Release::revoked_elsewhere(grant, Caller::Revoke(revoke.call), label.keeper);
+        let state = Releasing::revoked(me, release, (closed, life, max_ttl), None, self);
+        self.settle_in(me, state);
+    }
+
+    /// Answers a revocation.
+    pub(crate) fn answer_revoke(&mut self, call: Call, result: Result<Revoked, Failure>) {
+        self.core.outputs.push_back(Output::Revoked { call, result });
+    }
+
+    /// Revokes a grant that is kept here. `delivered` and `told`: its client can know of it, and knows that it is lost.
+    pub(super) fn revoke_kept(
+        &mut self,
+        me: HoldKey,
+        (grant, since): (Grant, Time),
+        (delivered, told): (bool, bool),
+        revoke: RevokeCall,
+    ) -> State {
+        self.env.mark(Mark::RevokedHere);
+        if !told {
+            self.tell_lost(me, grant.token, LostReason::Revoked, delivered);
+        }
+        self.end_hold(since);
+        let caller = Some(Caller::Revoke(revoke.call));
+        let at_once = revoke.immediate || !delivered;
+        let release = Release::kept(grant, (!at_once, true), caller, ReleaseCause::Revoked);
+        if at_once {
+            return HandingOver::begin(me, release, self);
+        }
+        let waits = !self.env.breaks(Rule::RevokedWaits);
+        let believed_until = if waits { self.believed_until(me, &grant) } else { self.now };
+        let closed = believed_until.since(self.now) + self.hold(me).linger();
+        let life = grant.item_ttl(me, self.hold(me).linger(), self);
+        let (tries, alone_until) = release.efforts(me, self.hold(me).linger(), self);
+        Releasing::revoked(me, release, (closed, life, tries), Some(alone_until), self)
+    }
+
+    /// Heeds another broker's word that it has revoked a lock that is kept here. It is a hint: anybody may have said it. So the
+    /// lock is renewed, and that finds out.
+    pub(crate) fn revoked_elsewhere(&mut self, name: &LockName) {
+        let holder = self.core.names.get(name).and_then(|entry| entry.holder);
+        let holds = |me: &HoldKey| self.core.holds.get(*me).is_some_and(|hold| matches!(hold.state, State::Held(_)));
+        if let Some(me) = holder.map(|(_, me)| me).filter(holds) {
+            self.step(me, Stimulus::Suspect);
+        }
+    }
+}
+
+impl RevokeCall {
+    /// Brings it into its normal form.
+    pub(crate) fn normalise(&mut self, form: &mut Form<'_, impl Normal>) {
+        self.only.iter_mut().for_each(|id| form.grant(id));
+    }
+}
