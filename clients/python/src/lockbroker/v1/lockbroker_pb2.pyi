@@ -130,10 +130,12 @@ class Lost(_message.Message):
         REASON_EXPIRED: _ClassVar[Lost.Reason]
         REASON_GONE: _ClassVar[Lost.Reason]
         REASON_TAKEN_OVER: _ClassVar[Lost.Reason]
+        REASON_REVOKED: _ClassVar[Lost.Reason]
     REASON_UNSPECIFIED: Lost.Reason
     REASON_EXPIRED: Lost.Reason
     REASON_GONE: Lost.Reason
     REASON_TAKEN_OVER: Lost.Reason
+    REASON_REVOKED: Lost.Reason
     REASON_FIELD_NUMBER: _ClassVar[int]
     reason: Lost.Reason
     def __init__(self, reason: _Optional[_Union[Lost.Reason, str]] = ...) -> None: ...
@@ -193,26 +195,34 @@ class GetLockRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ..., lock_id: _Optional[str] = ...) -> None: ...
 
 class GetLockResponse(_message.Message):
-    __slots__ = ("state", "owner", "free_within", "expires_after_request")
+    __slots__ = ("state", "owner", "free_within", "expires_after_request", "fencing_token", "held_for", "etag")
     class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         STATE_UNSPECIFIED: _ClassVar[GetLockResponse.State]
         STATE_FREE: _ClassVar[GetLockResponse.State]
         STATE_HELD: _ClassVar[GetLockResponse.State]
         STATE_LINGERING: _ClassVar[GetLockResponse.State]
+        STATE_REVOKED: _ClassVar[GetLockResponse.State]
     STATE_UNSPECIFIED: GetLockResponse.State
     STATE_FREE: GetLockResponse.State
     STATE_HELD: GetLockResponse.State
     STATE_LINGERING: GetLockResponse.State
+    STATE_REVOKED: GetLockResponse.State
     STATE_FIELD_NUMBER: _ClassVar[int]
     OWNER_FIELD_NUMBER: _ClassVar[int]
     FREE_WITHIN_FIELD_NUMBER: _ClassVar[int]
     EXPIRES_AFTER_REQUEST_FIELD_NUMBER: _ClassVar[int]
+    FENCING_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    HELD_FOR_FIELD_NUMBER: _ClassVar[int]
+    ETAG_FIELD_NUMBER: _ClassVar[int]
     state: GetLockResponse.State
     owner: str
     free_within: _duration_pb2.Duration
     expires_after_request: _duration_pb2.Duration
-    def __init__(self, state: _Optional[_Union[GetLockResponse.State, str]] = ..., owner: _Optional[str] = ..., free_within: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., expires_after_request: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    fencing_token: int
+    held_for: _duration_pb2.Duration
+    etag: str
+    def __init__(self, state: _Optional[_Union[GetLockResponse.State, str]] = ..., owner: _Optional[str] = ..., free_within: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., expires_after_request: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., fencing_token: _Optional[int] = ..., held_for: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., etag: _Optional[str] = ...) -> None: ...
 
 class SessionRequest(_message.Message):
     __slots__ = ("open", "heartbeat", "begin", "end")
@@ -293,3 +303,97 @@ class SessionEvent(_message.Message):
     lock_ref: int
     event: LockEvent
     def __init__(self, lock_ref: _Optional[int] = ..., event: _Optional[_Union[LockEvent, _Mapping]] = ...) -> None: ...
+
+class ListLocksRequest(_message.Message):
+    __slots__ = ("prefix", "limit")
+    PREFIX_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    prefix: str
+    limit: int
+    def __init__(self, prefix: _Optional[str] = ..., limit: _Optional[int] = ...) -> None: ...
+
+class ListLocksResponse(_message.Message):
+    __slots__ = ("locks", "more")
+    LOCKS_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
+    locks: _containers.RepeatedCompositeFieldContainer[LockInfo]
+    more: bool
+    def __init__(self, locks: _Optional[_Iterable[_Union[LockInfo, _Mapping]]] = ..., more: bool = ...) -> None: ...
+
+class LockInfo(_message.Message):
+    __slots__ = ("name", "state", "owner", "free_within", "fencing_token", "held_for", "etag")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    OWNER_FIELD_NUMBER: _ClassVar[int]
+    FREE_WITHIN_FIELD_NUMBER: _ClassVar[int]
+    FENCING_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    HELD_FOR_FIELD_NUMBER: _ClassVar[int]
+    ETAG_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    state: GetLockResponse.State
+    owner: str
+    free_within: _duration_pb2.Duration
+    fencing_token: int
+    held_for: _duration_pb2.Duration
+    etag: str
+    def __init__(self, name: _Optional[str] = ..., state: _Optional[_Union[GetLockResponse.State, str]] = ..., owner: _Optional[str] = ..., free_within: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., fencing_token: _Optional[int] = ..., held_for: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., etag: _Optional[str] = ...) -> None: ...
+
+class ListWaitersRequest(_message.Message):
+    __slots__ = ("name", "prefix", "limit")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    PREFIX_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    prefix: str
+    limit: int
+    def __init__(self, name: _Optional[str] = ..., prefix: _Optional[str] = ..., limit: _Optional[int] = ...) -> None: ...
+
+class ListWaitersResponse(_message.Message):
+    __slots__ = ("waiters", "more")
+    WAITERS_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
+    waiters: _containers.RepeatedCompositeFieldContainer[WaiterInfo]
+    more: bool
+    def __init__(self, waiters: _Optional[_Iterable[_Union[WaiterInfo, _Mapping]]] = ..., more: bool = ...) -> None: ...
+
+class WaiterInfo(_message.Message):
+    __slots__ = ("name", "position", "owner", "waited_for")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    OWNER_FIELD_NUMBER: _ClassVar[int]
+    WAITED_FOR_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    position: int
+    owner: str
+    waited_for: _duration_pb2.Duration
+    def __init__(self, name: _Optional[str] = ..., position: _Optional[int] = ..., owner: _Optional[str] = ..., waited_for: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class RevokeLockRequest(_message.Message):
+    __slots__ = ("name", "etag", "immediate")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ETAG_FIELD_NUMBER: _ClassVar[int]
+    IMMEDIATE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    etag: str
+    immediate: bool
+    def __init__(self, name: _Optional[str] = ..., etag: _Optional[str] = ..., immediate: bool = ...) -> None: ...
+
+class RevokeLockResponse(_message.Message):
+    __slots__ = ("outcome", "owner", "free_within")
+    class Outcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        OUTCOME_UNSPECIFIED: _ClassVar[RevokeLockResponse.Outcome]
+        OUTCOME_REVOKED: _ClassVar[RevokeLockResponse.Outcome]
+        OUTCOME_NOT_HELD: _ClassVar[RevokeLockResponse.Outcome]
+        OUTCOME_CHANGED: _ClassVar[RevokeLockResponse.Outcome]
+    OUTCOME_UNSPECIFIED: RevokeLockResponse.Outcome
+    OUTCOME_REVOKED: RevokeLockResponse.Outcome
+    OUTCOME_NOT_HELD: RevokeLockResponse.Outcome
+    OUTCOME_CHANGED: RevokeLockResponse.Outcome
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    OWNER_FIELD_NUMBER: _ClassVar[int]
+    FREE_WITHIN_FIELD_NUMBER: _ClassVar[int]
+    outcome: RevokeLockResponse.Outcome
+    owner: str
+    free_within: _duration_pb2.Duration
+    def __init__(self, outcome: _Optional[_Union[RevokeLockResponse.Outcome, str]] = ..., owner: _Optional[str] = ..., free_within: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...

@@ -283,3 +283,174 @@ class LockService(object):
             timeout,
             metadata,
             _registered_method=True)
+
+
+class LockAdminStub(object):
+    """Shows what is held and who waits, and ends what has to be ended. It is for operators. A policy allows
+    it by verbs of its own: `list` and `revoke`.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.ListLocks = channel.unary_stream(
+                '/lockbroker.v1.LockAdmin/ListLocks',
+                request_serializer=lockbroker_dot_v1_dot_lockbroker__pb2.ListLocksRequest.SerializeToString,
+                response_deserializer=lockbroker_dot_v1_dot_lockbroker__pb2.ListLocksResponse.FromString,
+                _registered_method=True)
+        self.ListWaiters = channel.unary_stream(
+                '/lockbroker.v1.LockAdmin/ListWaiters',
+                request_serializer=lockbroker_dot_v1_dot_lockbroker__pb2.ListWaitersRequest.SerializeToString,
+                response_deserializer=lockbroker_dot_v1_dot_lockbroker__pb2.ListWaitersResponse.FromString,
+                _registered_method=True)
+        self.RevokeLock = channel.unary_unary(
+                '/lockbroker.v1.LockAdmin/RevokeLock',
+                request_serializer=lockbroker_dot_v1_dot_lockbroker__pb2.RevokeLockRequest.SerializeToString,
+                response_deserializer=lockbroker_dot_v1_dot_lockbroker__pb2.RevokeLockResponse.FromString,
+                _registered_method=True)
+
+
+class LockAdminServicer(object):
+    """Shows what is held and who waits, and ends what has to be ended. It is for operators. A policy allows
+    it by verbs of its own: `list` and `revoke`.
+    """
+
+    def ListLocks(self, request, context):
+        """Lists the locks of the whole store, whichever broker granted them, also if that broker has died. The
+        answers together are one list, in no order. A lock that is acquired, released or moved meanwhile may
+        be missing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListWaiters(self, request, context):
+        """Lists who waits for locks at the broker that is asked. Every broker has waiters of its own.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeLock(self, request, context):
+        """Takes a lock from its holder. The holder is told `lost` (REVOKED). Nobody else can acquire the lock
+        until the holder can no longer believe that it has it: `free_within`, at most --max-ttl, or the
+        lock's linger if that is longer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_LockAdminServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'ListLocks': grpc.unary_stream_rpc_method_handler(
+                    servicer.ListLocks,
+                    request_deserializer=lockbroker_dot_v1_dot_lockbroker__pb2.ListLocksRequest.FromString,
+                    response_serializer=lockbroker_dot_v1_dot_lockbroker__pb2.ListLocksResponse.SerializeToString,
+            ),
+            'ListWaiters': grpc.unary_stream_rpc_method_handler(
+                    servicer.ListWaiters,
+                    request_deserializer=lockbroker_dot_v1_dot_lockbroker__pb2.ListWaitersRequest.FromString,
+                    response_serializer=lockbroker_dot_v1_dot_lockbroker__pb2.ListWaitersResponse.SerializeToString,
+            ),
+            'RevokeLock': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeLock,
+                    request_deserializer=lockbroker_dot_v1_dot_lockbroker__pb2.RevokeLockRequest.FromString,
+                    response_serializer=lockbroker_dot_v1_dot_lockbroker__pb2.RevokeLockResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'lockbroker.v1.LockAdmin', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('lockbroker.v1.LockAdmin', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class LockAdmin(object):
+    """Shows what is held and who waits, and ends what has to be ended. It is for operators. A policy allows
+    it by verbs of its own: `list` and `revoke`.
+    """
+
+    @staticmethod
+    def ListLocks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/lockbroker.v1.LockAdmin/ListLocks',
+            lockbroker_dot_v1_dot_lockbroker__pb2.ListLocksRequest.SerializeToString,
+            lockbroker_dot_v1_dot_lockbroker__pb2.ListLocksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListWaiters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/lockbroker.v1.LockAdmin/ListWaiters',
+            lockbroker_dot_v1_dot_lockbroker__pb2.ListWaitersRequest.SerializeToString,
+            lockbroker_dot_v1_dot_lockbroker__pb2.ListWaitersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeLock(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lockbroker.v1.LockAdmin/RevokeLock',
+            lockbroker_dot_v1_dot_lockbroker__pb2.RevokeLockRequest.SerializeToString,
+            lockbroker_dot_v1_dot_lockbroker__pb2.RevokeLockResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)

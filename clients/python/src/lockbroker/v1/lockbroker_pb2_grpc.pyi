@@ -53,7 +53,9 @@ comes with a google.rpc.RetryInfo, INVALID_FIELD with a google.rpc.BadRequest th
   LOST_EXPIRED          ABORTED             after `lost`: no renewal got through in time
   LOST_GONE             ABORTED             after `lost`: the store no longer has the grant
   LOST_TAKEN_OVER       ABORTED             after `lost`: another grant took its place
+  LOST_REVOKED          ABORTED             after `lost`: an operator revoked the lock
   SESSION_SILENT        ABORTED             the Session's heartbeats were missing for too long
+  LIST_REFUSED          UNIMPLEMENTED       the store does not list its keys: memcached runs with -X
   BROKER_FAULT          INTERNAL            the broker failed
 """
 
@@ -218,3 +220,99 @@ class LockServiceServicer(metaclass=abc.ABCMeta):
         """
 
 def add_LockServiceServicer_to_server(servicer: LockServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...
+
+class LockAdminStub:
+    """Shows what is held and who waits, and ends what has to be ended. It is for operators. A policy allows
+    it by verbs of its own: `list` and `revoke`.
+    """
+
+    def __init__(self, channel: typing.Union[grpc.Channel, grpc.aio.Channel]) -> None: ...
+    ListLocks: grpc.UnaryStreamMultiCallable[
+        lockbroker.v1.lockbroker_pb2.ListLocksRequest,
+        lockbroker.v1.lockbroker_pb2.ListLocksResponse,
+    ]
+    """Lists the locks of the whole store, whichever broker granted them, also if that broker has died. The
+    answers together are one list, in no order. A lock that is acquired, released or moved meanwhile may
+    be missing.
+    """
+
+    ListWaiters: grpc.UnaryStreamMultiCallable[
+        lockbroker.v1.lockbroker_pb2.ListWaitersRequest,
+        lockbroker.v1.lockbroker_pb2.ListWaitersResponse,
+    ]
+    """Lists who waits for locks at the broker that is asked. Every broker has waiters of its own."""
+
+    RevokeLock: grpc.UnaryUnaryMultiCallable[
+        lockbroker.v1.lockbroker_pb2.RevokeLockRequest,
+        lockbroker.v1.lockbroker_pb2.RevokeLockResponse,
+    ]
+    """Takes a lock from its holder. The holder is told `lost` (REVOKED). Nobody else can acquire the lock
+    until the holder can no longer believe that it has it: `free_within`, at most --max-ttl, or the
+    lock's linger if that is longer.
+    """
+
+class LockAdminAsyncStub:
+    """Shows what is held and who waits, and ends what has to be ended. It is for operators. A policy allows
+    it by verbs of its own: `list` and `revoke`.
+    """
+
+    ListLocks: grpc.aio.UnaryStreamMultiCallable[
+        lockbroker.v1.lockbroker_pb2.ListLocksRequest,
+        lockbroker.v1.lockbroker_pb2.ListLocksResponse,
+    ]
+    """Lists the locks of the whole store, whichever broker granted them, also if that broker has died. The
+    answers together are one list, in no order. A lock that is acquired, released or moved meanwhile may
+    be missing.
+    """
+
+    ListWaiters: grpc.aio.UnaryStreamMultiCallable[
+        lockbroker.v1.lockbroker_pb2.ListWaitersRequest,
+        lockbroker.v1.lockbroker_pb2.ListWaitersResponse,
+    ]
+    """Lists who waits for locks at the broker that is asked. Every broker has waiters of its own."""
+
+    RevokeLock: grpc.aio.UnaryUnaryMultiCallable[
+        lockbroker.v1.lockbroker_pb2.RevokeLockRequest,
+        lockbroker.v1.lockbroker_pb2.RevokeLockResponse,
+    ]
+    """Takes a lock from its holder. The holder is told `lost` (REVOKED). Nobody else can acquire the lock
+    until the holder can no longer believe that it has it: `free_within`, at most --max-ttl, or the
+    lock's linger if that is longer.
+    """
+
+class LockAdminServicer(metaclass=abc.ABCMeta):
+    """Shows what is held and who waits, and ends what has to be ended. It is for operators. A policy allows
+    it by verbs of its own: `list` and `revoke`.
+    """
+
+    @abc.abstractmethod
+    def ListLocks(
+        self,
+        request: lockbroker.v1.lockbroker_pb2.ListLocksRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[lockbroker.v1.lockbroker_pb2.ListLocksResponse], collections.abc.AsyncIterator[lockbroker.v1.lockbroker_pb2.ListLocksResponse]]:
+        """Lists the locks of the whole store, whichever broker granted them, also if that broker has died. The
+        answers together are one list, in no order. A lock that is acquired, released or moved meanwhile may
+        be missing.
+        """
+
+    @abc.abstractmethod
+    def ListWaiters(
+        self,
+        request: lockbroker.v1.lockbroker_pb2.ListWaitersRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[lockbroker.v1.lockbroker_pb2.ListWaitersResponse], collections.abc.AsyncIterator[lockbroker.v1.lockbroker_pb2.ListWaitersResponse]]:
+        """Lists who waits for locks at the broker that is asked. Every broker has waiters of its own."""
+
+    @abc.abstractmethod
+    def RevokeLock(
+        self,
+        request: lockbroker.v1.lockbroker_pb2.RevokeLockRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[lockbroker.v1.lockbroker_pb2.RevokeLockResponse, collections.abc.Awaitable[lockbroker.v1.lockbroker_pb2.RevokeLockResponse]]:
+        """Takes a lock from its holder. The holder is told `lost` (REVOKED). Nobody else can acquire the lock
+        until the holder can no longer believe that it has it: `free_within`, at most --max-ttl, or the
+        lock's linger if that is longer.
+        """
+
+def add_LockAdminServicer_to_server(servicer: LockAdminServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

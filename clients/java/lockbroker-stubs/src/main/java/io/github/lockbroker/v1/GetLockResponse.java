@@ -23,6 +23,7 @@ private static final long serialVersionUID = 0L;
   private GetLockResponse() {
     state_ = 0;
     owner_ = "";
+    etag_ = "";
   }
 
   @java.lang.Override
@@ -86,6 +87,14 @@ private static final long serialVersionUID = 0L;
      * <code>STATE_LINGERING = 3;</code>
      */
     STATE_LINGERING(3),
+    /**
+     * <pre>
+     * It was revoked, and nobody can acquire it until its holder no longer believes in it.
+     * </pre>
+     *
+     * <code>STATE_REVOKED = 4;</code>
+     */
+    STATE_REVOKED(4),
     UNRECOGNIZED(-1),
     ;
 
@@ -121,6 +130,14 @@ private static final long serialVersionUID = 0L;
      * <code>STATE_LINGERING = 3;</code>
      */
     public static final int STATE_LINGERING_VALUE = 3;
+    /**
+     * <pre>
+     * It was revoked, and nobody can acquire it until its holder no longer believes in it.
+     * </pre>
+     *
+     * <code>STATE_REVOKED = 4;</code>
+     */
+    public static final int STATE_REVOKED_VALUE = 4;
 
 
     public final int getNumber() {
@@ -151,6 +168,7 @@ private static final long serialVersionUID = 0L;
         case 1: return STATE_FREE;
         case 2: return STATE_HELD;
         case 3: return STATE_LINGERING;
+        case 4: return STATE_REVOKED;
         default: return null;
       }
     }
@@ -360,6 +378,109 @@ private static final long serialVersionUID = 0L;
     return expiresAfterRequest_ == null ? com.google.protobuf.Duration.getDefaultInstance() : expiresAfterRequest_;
   }
 
+  public static final int FENCING_TOKEN_FIELD_NUMBER = 6;
+  private long fencingToken_ = 0L;
+  /**
+   * <pre>
+   * The holder's fencing token, where known. Unset: 0.
+   * </pre>
+   *
+   * <code>int64 fencing_token = 6;</code>
+   * @return The fencingToken.
+   */
+  @java.lang.Override
+  public long getFencingToken() {
+    return fencingToken_;
+  }
+
+  public static final int HELD_FOR_FIELD_NUMBER = 7;
+  private com.google.protobuf.Duration heldFor_;
+  /**
+   * <pre>
+   * The time since the lock was granted or last reattached, where known. Where another broker granted
+   * it, this is as exact as the wall clocks of the two.
+   * </pre>
+   *
+   * <code>.google.protobuf.Duration held_for = 7;</code>
+   * @return Whether the heldFor field is set.
+   */
+  @java.lang.Override
+  public boolean hasHeldFor() {
+    return ((bitField0_ & 0x00000004) != 0);
+  }
+  /**
+   * <pre>
+   * The time since the lock was granted or last reattached, where known. Where another broker granted
+   * it, this is as exact as the wall clocks of the two.
+   * </pre>
+   *
+   * <code>.google.protobuf.Duration held_for = 7;</code>
+   * @return The heldFor.
+   */
+  @java.lang.Override
+  public com.google.protobuf.Duration getHeldFor() {
+    return heldFor_ == null ? com.google.protobuf.Duration.getDefaultInstance() : heldFor_;
+  }
+  /**
+   * <pre>
+   * The time since the lock was granted or last reattached, where known. Where another broker granted
+   * it, this is as exact as the wall clocks of the two.
+   * </pre>
+   *
+   * <code>.google.protobuf.Duration held_for = 7;</code>
+   */
+  @java.lang.Override
+  public com.google.protobuf.DurationOrBuilder getHeldForOrBuilder() {
+    return heldFor_ == null ? com.google.protobuf.Duration.getDefaultInstance() : heldFor_;
+  }
+
+  public static final int ETAG_FIELD_NUMBER = 8;
+  @SuppressWarnings("serial")
+  private volatile java.lang.Object etag_ = "";
+  /**
+   * <pre>
+   * Names what the lock is now, for RevokeLock: a grant, or a linger. It is no secret. Unset when free.
+   * </pre>
+   *
+   * <code>string etag = 8;</code>
+   * @return The etag.
+   */
+  @java.lang.Override
+  public java.lang.String getEtag() {
+    java.lang.Object ref = etag_;
+    if (ref instanceof java.lang.String) {
+      return (java.lang.String) ref;
+    } else {
+      com.google.protobuf.ByteString bs = 
+          (com.google.protobuf.ByteString) ref;
+      java.lang.String s = bs.toStringUtf8();
+      etag_ = s;
+      return s;
+    }
+  }
+  /**
+   * <pre>
+   * Names what the lock is now, for RevokeLock: a grant, or a linger. It is no secret. Unset when free.
+   * </pre>
+   *
+   * <code>string etag = 8;</code>
+   * @return The bytes for etag.
+   */
+  @java.lang.Override
+  public com.google.protobuf.ByteString
+      getEtagBytes() {
+    java.lang.Object ref = etag_;
+    if (ref instanceof java.lang.String) {
+      com.google.protobuf.ByteString b = 
+          com.google.protobuf.ByteString.copyFromUtf8(
+              (java.lang.String) ref);
+      etag_ = b;
+      return b;
+    } else {
+      return (com.google.protobuf.ByteString) ref;
+    }
+  }
+
   private byte memoizedIsInitialized = -1;
   @java.lang.Override
   public final boolean isInitialized() {
@@ -386,6 +507,15 @@ private static final long serialVersionUID = 0L;
     if (((bitField0_ & 0x00000002) != 0)) {
       output.writeMessage(4, getExpiresAfterRequest());
     }
+    if (fencingToken_ != 0L) {
+      output.writeInt64(6, fencingToken_);
+    }
+    if (((bitField0_ & 0x00000004) != 0)) {
+      output.writeMessage(7, getHeldFor());
+    }
+    if (!com.google.protobuf.GeneratedMessageV3.isStringEmpty(etag_)) {
+      com.google.protobuf.GeneratedMessageV3.writeString(output, 8, etag_);
+    }
     getUnknownFields().writeTo(output);
   }
 
@@ -409,6 +539,17 @@ private static final long serialVersionUID = 0L;
     if (((bitField0_ & 0x00000002) != 0)) {
       size += com.google.protobuf.CodedOutputStream
         .computeMessageSize(4, getExpiresAfterRequest());
+    }
+    if (fencingToken_ != 0L) {
+      size += com.google.protobuf.CodedOutputStream
+        .computeInt64Size(6, fencingToken_);
+    }
+    if (((bitField0_ & 0x00000004) != 0)) {
+      size += com.google.protobuf.CodedOutputStream
+        .computeMessageSize(7, getHeldFor());
+    }
+    if (!com.google.protobuf.GeneratedMessageV3.isStringEmpty(etag_)) {
+      size += com.google.protobuf.GeneratedMessageV3.computeStringSize(8, etag_);
     }
     size += getUnknownFields().getSerializedSize();
     memoizedSize = size;
@@ -438,6 +579,15 @@ private static final long serialVersionUID = 0L;
       if (!getExpiresAfterRequest()
           .equals(other.getExpiresAfterRequest())) return false;
     }
+    if (getFencingToken()
+        != other.getFencingToken()) return false;
+    if (hasHeldFor() != other.hasHeldFor()) return false;
+    if (hasHeldFor()) {
+      if (!getHeldFor()
+          .equals(other.getHeldFor())) return false;
+    }
+    if (!getEtag()
+        .equals(other.getEtag())) return false;
     if (!getUnknownFields().equals(other.getUnknownFields())) return false;
     return true;
   }
@@ -461,6 +611,15 @@ private static final long serialVersionUID = 0L;
       hash = (37 * hash) + EXPIRES_AFTER_REQUEST_FIELD_NUMBER;
       hash = (53 * hash) + getExpiresAfterRequest().hashCode();
     }
+    hash = (37 * hash) + FENCING_TOKEN_FIELD_NUMBER;
+    hash = (53 * hash) + com.google.protobuf.Internal.hashLong(
+        getFencingToken());
+    if (hasHeldFor()) {
+      hash = (37 * hash) + HELD_FOR_FIELD_NUMBER;
+      hash = (53 * hash) + getHeldFor().hashCode();
+    }
+    hash = (37 * hash) + ETAG_FIELD_NUMBER;
+    hash = (53 * hash) + getEtag().hashCode();
     hash = (29 * hash) + getUnknownFields().hashCode();
     memoizedHashCode = hash;
     return hash;
@@ -597,6 +756,7 @@ private static final long serialVersionUID = 0L;
               .alwaysUseFieldBuilders) {
         getFreeWithinFieldBuilder();
         getExpiresAfterRequestFieldBuilder();
+        getHeldForFieldBuilder();
       }
     }
     @java.lang.Override
@@ -615,6 +775,13 @@ private static final long serialVersionUID = 0L;
         expiresAfterRequestBuilder_.dispose();
         expiresAfterRequestBuilder_ = null;
       }
+      fencingToken_ = 0L;
+      heldFor_ = null;
+      if (heldForBuilder_ != null) {
+        heldForBuilder_.dispose();
+        heldForBuilder_ = null;
+      }
+      etag_ = "";
       return this;
     }
 
@@ -666,6 +833,18 @@ private static final long serialVersionUID = 0L;
             ? expiresAfterRequest_
             : expiresAfterRequestBuilder_.build();
         to_bitField0_ |= 0x00000002;
+      }
+      if (((from_bitField0_ & 0x00000010) != 0)) {
+        result.fencingToken_ = fencingToken_;
+      }
+      if (((from_bitField0_ & 0x00000020) != 0)) {
+        result.heldFor_ = heldForBuilder_ == null
+            ? heldFor_
+            : heldForBuilder_.build();
+        to_bitField0_ |= 0x00000004;
+      }
+      if (((from_bitField0_ & 0x00000040) != 0)) {
+        result.etag_ = etag_;
       }
       result.bitField0_ |= to_bitField0_;
     }
@@ -728,6 +907,17 @@ private static final long serialVersionUID = 0L;
       if (other.hasExpiresAfterRequest()) {
         mergeExpiresAfterRequest(other.getExpiresAfterRequest());
       }
+      if (other.getFencingToken() != 0L) {
+        setFencingToken(other.getFencingToken());
+      }
+      if (other.hasHeldFor()) {
+        mergeHeldFor(other.getHeldFor());
+      }
+      if (!other.getEtag().isEmpty()) {
+        etag_ = other.etag_;
+        bitField0_ |= 0x00000040;
+        onChanged();
+      }
       this.mergeUnknownFields(other.getUnknownFields());
       onChanged();
       return this;
@@ -778,6 +968,23 @@ private static final long serialVersionUID = 0L;
               bitField0_ |= 0x00000008;
               break;
             } // case 34
+            case 48: {
+              fencingToken_ = input.readInt64();
+              bitField0_ |= 0x00000010;
+              break;
+            } // case 48
+            case 58: {
+              input.readMessage(
+                  getHeldForFieldBuilder().getBuilder(),
+                  extensionRegistry);
+              bitField0_ |= 0x00000020;
+              break;
+            } // case 58
+            case 66: {
+              etag_ = input.readStringRequireUtf8();
+              bitField0_ |= 0x00000040;
+              break;
+            } // case 66
             default: {
               if (!super.parseUnknownField(input, extensionRegistry, tag)) {
                 done = true; // was an endgroup tag
@@ -1281,6 +1488,308 @@ private static final long serialVersionUID = 0L;
         expiresAfterRequest_ = null;
       }
       return expiresAfterRequestBuilder_;
+    }
+
+    private long fencingToken_ ;
+    /**
+     * <pre>
+     * The holder's fencing token, where known. Unset: 0.
+     * </pre>
+     *
+     * <code>int64 fencing_token = 6;</code>
+     * @return The fencingToken.
+     */
+    @java.lang.Override
+    public long getFencingToken() {
+      return fencingToken_;
+    }
+    /**
+     * <pre>
+     * The holder's fencing token, where known. Unset: 0.
+     * </pre>
+     *
+     * <code>int64 fencing_token = 6;</code>
+     * @param value The fencingToken to set.
+     * @return This builder for chaining.
+     */
+    public Builder setFencingToken(long value) {
+
+      fencingToken_ = value;
+      bitField0_ |= 0x00000010;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * The holder's fencing token, where known. Unset: 0.
+     * </pre>
+     *
+     * <code>int64 fencing_token = 6;</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearFencingToken() {
+      bitField0_ = (bitField0_ & ~0x00000010);
+      fencingToken_ = 0L;
+      onChanged();
+      return this;
+    }
+
+    private com.google.protobuf.Duration heldFor_;
+    private com.google.protobuf.SingleFieldBuilderV3<
+        com.google.protobuf.Duration, com.google.protobuf.Duration.Builder, com.google.protobuf.DurationOrBuilder> heldForBuilder_;
+    /**
+     * <pre>
+     * The time since the lock was granted or last reattached, where known. Where another broker granted
+     * it, this is as exact as the wall clocks of the two.
+     * </pre>
+     *
+     * <code>.google.protobuf.Duration held_for = 7;</code>
+     * @return Whether the heldFor field is set.
+     */
+    public boolean hasHeldFor() {
+      return ((bitField0_ & 0x00000020) != 0);
+    }
+    /**
+     * <pre>
+     * The time since the lock was granted or last reattached, where known. Where another broker granted
+     * it, this is as exact as the wall clocks of the two.
+     * </pre>
+     *
+     * <code>.google.protobuf.Duration held_for = 7;</code>
+     * @return The heldFor.
+     */
+    public com.google.protobuf.Duration getHeldFor() {
+      if (heldForBuilder_ == null) {
+        return heldFor_ == null ? com.google.protobuf.Duration.getDefaultInstance() : heldFor_;
+      } else {
+        return heldForBuilder_.getMessage();
+      }
+    }
+    /**
+     * <pre>
+     * The time since the lock was granted or last reattached, where known. Where another broker granted
+     * it, this is as exact as the wall clocks of the two.
+     * </pre>
+     *
+     * <code>.google.protobuf.Duration held_for = 7;</code>
+     */
+    public Builder setHeldFor(com.google.protobuf.Duration value) {
+      if (heldForBuilder_ == null) {
+        if (value == null) {
+          throw new NullPointerException();
+        }
+        heldFor_ = value;
+      } else {
+        heldForBuilder_.setMessage(value);
+      }
+      bitField0_ |= 0x00000020;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * The time since the lock was granted or last reattached, where known. Where another broker granted
+     * it, this is as exact as the wall clocks of the two.
+     * </pre>
+     *
+     * <code>.google.protobuf.Duration held_for = 7;</code>
+     */
+    public Builder setHeldFor(
+        com.google.protobuf.Duration.Builder builderForValue) {
+      if (heldForBuilder_ == null) {
+        heldFor_ = builderForValue.build();
+      } else {
+        heldForBuilder_.setMessage(builderForValue.build());
+      }
+      bitField0_ |= 0x00000020;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * The time since the lock was granted or last reattached, where known. Where another broker granted
+     * it, this is as exact as the wall clocks of the two.
+     * </pre>
+     *
+     * <code>.google.protobuf.Duration held_for = 7;</code>
+     */
+    public Builder mergeHeldFor(com.google.protobuf.Duration value) {
+      if (heldForBuilder_ == null) {
+        if (((bitField0_ & 0x00000020) != 0) &&
+          heldFor_ != null &&
+          heldFor_ != com.google.protobuf.Duration.getDefaultInstance()) {
+          getHeldForBuilder().mergeFrom(value);
+        } else {
+          heldFor_ = value;
+        }
+      } else {
+        heldForBuilder_.mergeFrom(value);
+      }
+      if (heldFor_ != null) {
+        bitField0_ |= 0x00000020;
+        onChanged();
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * The time since the lock was granted or last reattached, where known. Where another broker granted
+     * it, this is as exact as the wall clocks of the two.
+     * </pre>
+     *
+     * <code>.google.protobuf.Duration held_for = 7;</code>
+     */
+    public Builder clearHeldFor() {
+      bitField0_ = (bitField0_ & ~0x00000020);
+      heldFor_ = null;
+      if (heldForBuilder_ != null) {
+        heldForBuilder_.dispose();
+        heldForBuilder_ = null;
+      }
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * The time since the lock was granted or last reattached, where known. Where another broker granted
+     * it, this is as exact as the wall clocks of the two.
+     * </pre>
+     *
+     * <code>.google.protobuf.Duration held_for = 7;</code>
+     */
+    public com.google.protobuf.Duration.Builder getHeldForBuilder() {
+      bitField0_ |= 0x00000020;
+      onChanged();
+      return getHeldForFieldBuilder().getBuilder();
+    }
+    /**
+     * <pre>
+     * The time since the lock was granted or last reattached, where known. Where another broker granted
+     * it, this is as exact as the wall clocks of the two.
+     * </pre>
+     *
+     * <code>.google.protobuf.Duration held_for = 7;</code>
+     */
+    public com.google.protobuf.DurationOrBuilder getHeldForOrBuilder() {
+      if (heldForBuilder_ != null) {
+        return heldForBuilder_.getMessageOrBuilder();
+      } else {
+        return heldFor_ == null ?
+            com.google.protobuf.Duration.getDefaultInstance() : heldFor_;
+      }
+    }
+    /**
+     * <pre>
+     * The time since the lock was granted or last reattached, where known. Where another broker granted
+     * it, this is as exact as the wall clocks of the two.
+     * </pre>
+     *
+     * <code>.google.protobuf.Duration held_for = 7;</code>
+     */
+    private com.google.protobuf.SingleFieldBuilderV3<
+        com.google.protobuf.Duration, com.google.protobuf.Duration.Builder, com.google.protobuf.DurationOrBuilder> 
+        getHeldForFieldBuilder() {
+      if (heldForBuilder_ == null) {
+        heldForBuilder_ = new com.google.protobuf.SingleFieldBuilderV3<
+            com.google.protobuf.Duration, com.google.protobuf.Duration.Builder, com.google.protobuf.DurationOrBuilder>(
+                getHeldFor(),
+                getParentForChildren(),
+                isClean());
+        heldFor_ = null;
+      }
+      return heldForBuilder_;
+    }
+
+    private java.lang.Object etag_ = "";
+    /**
+     * <pre>
+     * Names what the lock is now, for RevokeLock: a grant, or a linger. It is no secret. Unset when free.
+     * </pre>
+     *
+     * <code>string etag = 8;</code>
+     * @return The etag.
+     */
+    public java.lang.String getEtag() {
+      java.lang.Object ref = etag_;
+      if (!(ref instanceof java.lang.String)) {
+        com.google.protobuf.ByteString bs =
+            (com.google.protobuf.ByteString) ref;
+        java.lang.String s = bs.toStringUtf8();
+        etag_ = s;
+        return s;
+      } else {
+        return (java.lang.String) ref;
+      }
+    }
+    /**
+     * <pre>
+     * Names what the lock is now, for RevokeLock: a grant, or a linger. It is no secret. Unset when free.
+     * </pre>
+     *
+     * <code>string etag = 8;</code>
+     * @return The bytes for etag.
+     */
+    public com.google.protobuf.ByteString
+        getEtagBytes() {
+      java.lang.Object ref = etag_;
+      if (ref instanceof String) {
+        com.google.protobuf.ByteString b = 
+            com.google.protobuf.ByteString.copyFromUtf8(
+                (java.lang.String) ref);
+        etag_ = b;
+        return b;
+      } else {
+        return (com.google.protobuf.ByteString) ref;
+      }
+    }
+    /**
+     * <pre>
+     * Names what the lock is now, for RevokeLock: a grant, or a linger. It is no secret. Unset when free.
+     * </pre>
+     *
+     * <code>string etag = 8;</code>
+     * @param value The etag to set.
+     * @return This builder for chaining.
+     */
+    public Builder setEtag(
+        java.lang.String value) {
+      if (value == null) { throw new NullPointerException(); }
+      etag_ = value;
+      bitField0_ |= 0x00000040;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * Names what the lock is now, for RevokeLock: a grant, or a linger. It is no secret. Unset when free.
+     * </pre>
+     *
+     * <code>string etag = 8;</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearEtag() {
+      etag_ = getDefaultInstance().getEtag();
+      bitField0_ = (bitField0_ & ~0x00000040);
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * Names what the lock is now, for RevokeLock: a grant, or a linger. It is no secret. Unset when free.
+     * </pre>
+     *
+     * <code>string etag = 8;</code>
+     * @param value The bytes for etag to set.
+     * @return This builder for chaining.
+     */
+    public Builder setEtagBytes(
+        com.google.protobuf.ByteString value) {
+      if (value == null) { throw new NullPointerException(); }
+      checkByteStringIsUtf8(value);
+      etag_ = value;
+      bitField0_ |= 0x00000040;
+      onChanged();
+      return this;
     }
     @java.lang.Override
     public final Builder setUnknownFields(

@@ -103,4 +103,64 @@ public interface GetLockResponseOrBuilder extends
    * <code>.google.protobuf.Duration expires_after_request = 4;</code>
    */
   com.google.protobuf.DurationOrBuilder getExpiresAfterRequestOrBuilder();
+
+  /**
+   * <pre>
+   * The holder's fencing token, where known. Unset: 0.
+   * </pre>
+   *
+   * <code>int64 fencing_token = 6;</code>
+   * @return The fencingToken.
+   */
+  long getFencingToken();
+
+  /**
+   * <pre>
+   * The time since the lock was granted or last reattached, where known. Where another broker granted
+   * it, this is as exact as the wall clocks of the two.
+   * </pre>
+   *
+   * <code>.google.protobuf.Duration held_for = 7;</code>
+   * @return Whether the heldFor field is set.
+   */
+  boolean hasHeldFor();
+  /**
+   * <pre>
+   * The time since the lock was granted or last reattached, where known. Where another broker granted
+   * it, this is as exact as the wall clocks of the two.
+   * </pre>
+   *
+   * <code>.google.protobuf.Duration held_for = 7;</code>
+   * @return The heldFor.
+   */
+  com.google.protobuf.Duration getHeldFor();
+  /**
+   * <pre>
+   * The time since the lock was granted or last reattached, where known. Where another broker granted
+   * it, this is as exact as the wall clocks of the two.
+   * </pre>
+   *
+   * <code>.google.protobuf.Duration held_for = 7;</code>
+   */
+  com.google.protobuf.DurationOrBuilder getHeldForOrBuilder();
+
+  /**
+   * <pre>
+   * Names what the lock is now, for RevokeLock: a grant, or a linger. It is no secret. Unset when free.
+   * </pre>
+   *
+   * <code>string etag = 8;</code>
+   * @return The etag.
+   */
+  java.lang.String getEtag();
+  /**
+   * <pre>
+   * Names what the lock is now, for RevokeLock: a grant, or a linger. It is no secret. Unset when free.
+   * </pre>
+   *
+   * <code>string etag = 8;</code>
+   * @return The bytes for etag.
+   */
+  com.google.protobuf.ByteString
+      getEtagBytes();
 }

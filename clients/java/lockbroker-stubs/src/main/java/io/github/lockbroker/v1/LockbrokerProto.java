@@ -155,6 +155,46 @@ public final class LockbrokerProto {
   static final 
     com.google.protobuf.GeneratedMessageV3.FieldAccessorTable
       internal_static_lockbroker_v1_SessionEvent_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_lockbroker_v1_ListLocksRequest_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessageV3.FieldAccessorTable
+      internal_static_lockbroker_v1_ListLocksRequest_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_lockbroker_v1_ListLocksResponse_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessageV3.FieldAccessorTable
+      internal_static_lockbroker_v1_ListLocksResponse_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_lockbroker_v1_LockInfo_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessageV3.FieldAccessorTable
+      internal_static_lockbroker_v1_LockInfo_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_lockbroker_v1_ListWaitersRequest_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessageV3.FieldAccessorTable
+      internal_static_lockbroker_v1_ListWaitersRequest_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_lockbroker_v1_ListWaitersResponse_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessageV3.FieldAccessorTable
+      internal_static_lockbroker_v1_ListWaitersResponse_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_lockbroker_v1_WaiterInfo_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessageV3.FieldAccessorTable
+      internal_static_lockbroker_v1_WaiterInfo_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_lockbroker_v1_RevokeLockRequest_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessageV3.FieldAccessorTable
+      internal_static_lockbroker_v1_RevokeLockRequest_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_lockbroker_v1_RevokeLockResponse_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessageV3.FieldAccessorTable
+      internal_static_lockbroker_v1_RevokeLockResponse_fieldAccessorTable;
 
   public static com.google.protobuf.Descriptors.FileDescriptor
       getDescriptor() {
@@ -200,69 +240,102 @@ public final class LockbrokerProto {
       "REASON_CANCELLED\020\004\022\033\n\027REASON_NOT_REATTAC" +
       "HABLE\020\005\"\032\n\006Queued\022\020\n\010position\030\001 \001(\005\"C\n\007R" +
       "enewed\0228\n\025expires_after_request\030\001 \001(\0132\031." +
-      "google.protobuf.Duration\"\220\001\n\004Lost\022*\n\006rea" +
-      "son\030\001 \001(\0162\032.lockbroker.v1.Lost.Reason\"\\\n" +
+      "google.protobuf.Duration\"\244\001\n\004Lost\022*\n\006rea" +
+      "son\030\001 \001(\0162\032.lockbroker.v1.Lost.Reason\"p\n" +
       "\006Reason\022\026\n\022REASON_UNSPECIFIED\020\000\022\022\n\016REASO" +
       "N_EXPIRED\020\001\022\017\n\013REASON_GONE\020\002\022\025\n\021REASON_T" +
-      "AKEN_OVER\020\003\"\n\n\010Released\"4\n\010Draining\022(\n\005g" +
-      "race\030\001 \001(\0132\031.google.protobuf.Duration\"g\n" +
-      "\006Failed\022\014\n\004code\030\001 \001(\005\022\017\n\007message\030\002 \001(\t\022." +
-      "\n\013retry_after\030\003 \001(\0132\031.google.protobuf.Du" +
-      "ration\022\016\n\006reason\030\004 \001(\t\"/\n\016ReleaseRequest" +
-      "\022\014\n\004name\030\001 \001(\t\022\017\n\007lock_id\030\002 \001(\t\"\267\001\n\017Rele" +
-      "aseResponse\0227\n\007outcome\030\001 \001(\0162&.lockbroke" +
-      "r.v1.ReleaseResponse.Outcome\"k\n\007Outcome\022" +
-      "\027\n\023OUTCOME_UNSPECIFIED\020\000\022\024\n\020OUTCOME_RELE" +
-      "ASED\020\001\022\024\n\020OUTCOME_NOT_HELD\020\002\022\033\n\027OUTCOME_" +
-      "HELD_BY_ANOTHER\020\003\"/\n\016GetLockRequest\022\014\n\004n" +
-      "ame\030\001 \001(\t\022\017\n\007lock_id\030\002 \001(\t\"\224\002\n\017GetLockRe" +
-      "sponse\0223\n\005state\030\001 \001(\0162$.lockbroker.v1.Ge" +
-      "tLockResponse.State\022\r\n\005owner\030\002 \001(\t\022.\n\013fr" +
-      "ee_within\030\003 \001(\0132\031.google.protobuf.Durati" +
-      "on\0228\n\025expires_after_request\030\004 \001(\0132\031.goog" +
-      "le.protobuf.Duration\"S\n\005State\022\025\n\021STATE_U" +
-      "NSPECIFIED\020\000\022\016\n\nSTATE_FREE\020\001\022\016\n\nSTATE_HE" +
-      "LD\020\002\022\023\n\017STATE_LINGERING\020\003\"\305\001\n\016SessionReq" +
-      "uest\022*\n\004open\030\001 \001(\0132\032.lockbroker.v1.OpenS" +
-      "essionH\000\022-\n\theartbeat\030\002 \001(\0132\030.lockbroker" +
-      ".v1.HeartbeatH\000\022)\n\005begin\030\003 \001(\0132\030.lockbro" +
-      "ker.v1.BeginLockH\000\022%\n\003end\030\004 \001(\0132\026.lockbr" +
-      "oker.v1.EndLockH\000B\006\n\004kind\"5\n\013OpenSession" +
-      "\022&\n\003ttl\030\001 \001(\0132\031.google.protobuf.Duration" +
-      "\"\030\n\tHeartbeat\022\013\n\003seq\030\001 \001(\003\"\205\001\n\tBeginLock" +
-      "\022\020\n\010lock_ref\030\001 \001(\003\022%\n\004lock\030\002 \001(\0132\027.lockb" +
-      "roker.v1.LockSpec\022%\n\004wait\030\003 \001(\0132\027.lockbr" +
-      "oker.v1.WaitSpec\022\030\n\020reattach_lock_id\030\004 \001" +
-      "(\t\"\033\n\007EndLock\022\020\n\010lock_ref\030\001 \001(\003\"\255\001\n\017Sess" +
-      "ionResponse\022.\n\006opened\030\001 \001(\0132\034.lockbroker" +
-      ".v1.SessionOpenedH\000\0224\n\rheartbeat_ack\030\002 \001" +
-      "(\0132\033.lockbroker.v1.HeartbeatAckH\000\022,\n\005eve" +
-      "nt\030\003 \001(\0132\033.lockbroker.v1.SessionEventH\000B" +
-      "\006\n\004kind\"\245\001\n\rSessionOpened\022&\n\003ttl\030\001 \001(\0132\031" +
-      ".google.protobuf.Duration\0225\n\022expires_aft" +
-      "er_open\030\002 \001(\0132\031.google.protobuf.Duration" +
-      "\0225\n\022heartbeat_interval\030\003 \001(\0132\031.google.pr" +
-      "otobuf.Duration\"l\n\014HeartbeatAck\022\013\n\003seq\030\001" +
-      " \001(\003\022:\n\027expires_after_heartbeat\030\002 \001(\0132\031." +
-      "google.protobuf.Duration\022\023\n\013not_renewed\030" +
-      "\003 \003(\003\"I\n\014SessionEvent\022\020\n\010lock_ref\030\001 \001(\003\022" +
-      "\'\n\005event\030\002 \001(\0132\030.lockbroker.v1.LockEvent" +
-      "2\223\003\n\013LockService\022J\n\007Acquire\022\035.lockbroker" +
-      ".v1.AcquireRequest\032\036.lockbroker.v1.Acqui" +
-      "reResponse0\001\022V\n\013WaitAcquire\022!.lockbroker" +
-      ".v1.WaitAcquireRequest\032\".lockbroker.v1.W" +
-      "aitAcquireResponse0\001\022H\n\007Release\022\035.lockbr" +
-      "oker.v1.ReleaseRequest\032\036.lockbroker.v1.R" +
-      "eleaseResponse\022H\n\007GetLock\022\035.lockbroker.v" +
-      "1.GetLockRequest\032\036.lockbroker.v1.GetLock" +
-      "Response\022L\n\007Session\022\035.lockbroker.v1.Sess" +
-      "ionRequest\032\036.lockbroker.v1.SessionRespon" +
-      "se(\0010\001B\304\001\n\027io.github.lockbroker.v1B\017Lock" +
-      "brokerProtoP\001ZFgithub.com/lockbroker/loc" +
-      "kbroker/clients/go/lockbroker/v1;lockbro" +
-      "kerv1\242\002\003LKB\252\002\rLockbroker.V1\312\002\rLockbroker" +
-      "\\V1\342\002\026Lockbroker\\V1\\Metadata\352\002\016Lockbroke" +
-      "r::V1b\006proto3"
+      "AKEN_OVER\020\003\022\022\n\016REASON_REVOKED\020\004\"\n\n\010Relea" +
+      "sed\"4\n\010Draining\022(\n\005grace\030\001 \001(\0132\031.google." +
+      "protobuf.Duration\"g\n\006Failed\022\014\n\004code\030\001 \001(" +
+      "\005\022\017\n\007message\030\002 \001(\t\022.\n\013retry_after\030\003 \001(\0132" +
+      "\031.google.protobuf.Duration\022\016\n\006reason\030\004 \001" +
+      "(\t\"/\n\016ReleaseRequest\022\014\n\004name\030\001 \001(\t\022\017\n\007lo" +
+      "ck_id\030\002 \001(\t\"\267\001\n\017ReleaseResponse\0227\n\007outco" +
+      "me\030\001 \001(\0162&.lockbroker.v1.ReleaseResponse" +
+      ".Outcome\"k\n\007Outcome\022\027\n\023OUTCOME_UNSPECIFI" +
+      "ED\020\000\022\024\n\020OUTCOME_RELEASED\020\001\022\024\n\020OUTCOME_NO" +
+      "T_HELD\020\002\022\033\n\027OUTCOME_HELD_BY_ANOTHER\020\003\"/\n" +
+      "\016GetLockRequest\022\014\n\004name\030\001 \001(\t\022\017\n\007lock_id" +
+      "\030\002 \001(\t\"\371\002\n\017GetLockResponse\0223\n\005state\030\001 \001(" +
+      "\0162$.lockbroker.v1.GetLockResponse.State\022" +
+      "\r\n\005owner\030\002 \001(\t\022.\n\013free_within\030\003 \001(\0132\031.go" +
+      "ogle.protobuf.Duration\0228\n\025expires_after_" +
+      "request\030\004 \001(\0132\031.google.protobuf.Duration" +
+      "\022\025\n\rfencing_token\030\006 \001(\003\022+\n\010held_for\030\007 \001(" +
+      "\0132\031.google.protobuf.Duration\022\014\n\004etag\030\010 \001" +
+      "(\t\"f\n\005State\022\025\n\021STATE_UNSPECIFIED\020\000\022\016\n\nST" +
+      "ATE_FREE\020\001\022\016\n\nSTATE_HELD\020\002\022\023\n\017STATE_LING" +
+      "ERING\020\003\022\021\n\rSTATE_REVOKED\020\004\"\305\001\n\016SessionRe" +
+      "quest\022*\n\004open\030\001 \001(\0132\032.lockbroker.v1.Open" +
+      "SessionH\000\022-\n\theartbeat\030\002 \001(\0132\030.lockbroke" +
+      "r.v1.HeartbeatH\000\022)\n\005begin\030\003 \001(\0132\030.lockbr" +
+      "oker.v1.BeginLockH\000\022%\n\003end\030\004 \001(\0132\026.lockb" +
+      "roker.v1.EndLockH\000B\006\n\004kind\"5\n\013OpenSessio" +
+      "n\022&\n\003ttl\030\001 \001(\0132\031.google.protobuf.Duratio" +
+      "n\"\030\n\tHeartbeat\022\013\n\003seq\030\001 \001(\003\"\205\001\n\tBeginLoc" +
+      "k\022\020\n\010lock_ref\030\001 \001(\003\022%\n\004lock\030\002 \001(\0132\027.lock" +
+      "broker.v1.LockSpec\022%\n\004wait\030\003 \001(\0132\027.lockb" +
+      "roker.v1.WaitSpec\022\030\n\020reattach_lock_id\030\004 " +
+      "\001(\t\"\033\n\007EndLock\022\020\n\010lock_ref\030\001 \001(\003\"\255\001\n\017Ses" +
+      "sionResponse\022.\n\006opened\030\001 \001(\0132\034.lockbroke" +
+      "r.v1.SessionOpenedH\000\0224\n\rheartbeat_ack\030\002 " +
+      "\001(\0132\033.lockbroker.v1.HeartbeatAckH\000\022,\n\005ev" +
+      "ent\030\003 \001(\0132\033.lockbroker.v1.SessionEventH\000" +
+      "B\006\n\004kind\"\245\001\n\rSessionOpened\022&\n\003ttl\030\001 \001(\0132" +
+      "\031.google.protobuf.Duration\0225\n\022expires_af" +
+      "ter_open\030\002 \001(\0132\031.google.protobuf.Duratio" +
+      "n\0225\n\022heartbeat_interval\030\003 \001(\0132\031.google.p" +
+      "rotobuf.Duration\"l\n\014HeartbeatAck\022\013\n\003seq\030" +
+      "\001 \001(\003\022:\n\027expires_after_heartbeat\030\002 \001(\0132\031" +
+      ".google.protobuf.Duration\022\023\n\013not_renewed" +
+      "\030\003 \003(\003\"I\n\014SessionEvent\022\020\n\010lock_ref\030\001 \001(\003" +
+      "\022\'\n\005event\030\002 \001(\0132\030.lockbroker.v1.LockEven" +
+      "t\"1\n\020ListLocksRequest\022\016\n\006prefix\030\001 \001(\t\022\r\n" +
+      "\005limit\030\002 \001(\005\"I\n\021ListLocksResponse\022&\n\005loc" +
+      "ks\030\001 \003(\0132\027.lockbroker.v1.LockInfo\022\014\n\004mor" +
+      "e\030\002 \001(\010\"\336\001\n\010LockInfo\022\014\n\004name\030\001 \001(\t\0223\n\005st" +
+      "ate\030\002 \001(\0162$.lockbroker.v1.GetLockRespons" +
+      "e.State\022\r\n\005owner\030\003 \001(\t\022.\n\013free_within\030\004 " +
+      "\001(\0132\031.google.protobuf.Duration\022\025\n\rfencin" +
+      "g_token\030\005 \001(\003\022+\n\010held_for\030\006 \001(\0132\031.google" +
+      ".protobuf.Duration\022\014\n\004etag\030\007 \001(\t\"A\n\022List" +
+      "WaitersRequest\022\014\n\004name\030\001 \001(\t\022\016\n\006prefix\030\002" +
+      " \001(\t\022\r\n\005limit\030\003 \001(\005\"O\n\023ListWaitersRespon" +
+      "se\022*\n\007waiters\030\001 \003(\0132\031.lockbroker.v1.Wait" +
+      "erInfo\022\014\n\004more\030\002 \001(\010\"j\n\nWaiterInfo\022\014\n\004na" +
+      "me\030\001 \001(\t\022\020\n\010position\030\002 \001(\005\022\r\n\005owner\030\003 \001(" +
+      "\t\022-\n\nwaited_for\030\004 \001(\0132\031.google.protobuf." +
+      "Duration\"B\n\021RevokeLockRequest\022\014\n\004name\030\001 " +
+      "\001(\t\022\014\n\004etag\030\002 \001(\t\022\021\n\timmediate\030\003 \001(\010\"\363\001\n" +
+      "\022RevokeLockResponse\022:\n\007outcome\030\001 \001(\0162).l" +
+      "ockbroker.v1.RevokeLockResponse.Outcome\022" +
+      "\r\n\005owner\030\002 \001(\t\022.\n\013free_within\030\003 \001(\0132\031.go" +
+      "ogle.protobuf.Duration\"b\n\007Outcome\022\027\n\023OUT" +
+      "COME_UNSPECIFIED\020\000\022\023\n\017OUTCOME_REVOKED\020\001\022" +
+      "\024\n\020OUTCOME_NOT_HELD\020\002\022\023\n\017OUTCOME_CHANGED" +
+      "\020\0032\223\003\n\013LockService\022J\n\007Acquire\022\035.lockbrok" +
+      "er.v1.AcquireRequest\032\036.lockbroker.v1.Acq" +
+      "uireResponse0\001\022V\n\013WaitAcquire\022!.lockbrok" +
+      "er.v1.WaitAcquireRequest\032\".lockbroker.v1" +
+      ".WaitAcquireResponse0\001\022H\n\007Release\022\035.lock" +
+      "broker.v1.ReleaseRequest\032\036.lockbroker.v1" +
+      ".ReleaseResponse\022H\n\007GetLock\022\035.lockbroker" +
+      ".v1.GetLockRequest\032\036.lockbroker.v1.GetLo" +
+      "ckResponse\022L\n\007Session\022\035.lockbroker.v1.Se" +
+      "ssionRequest\032\036.lockbroker.v1.SessionResp" +
+      "onse(\0010\0012\210\002\n\tLockAdmin\022P\n\tListLocks\022\037.lo" +
+      "ckbroker.v1.ListLocksRequest\032 .lockbroke" +
+      "r.v1.ListLocksResponse0\001\022V\n\013ListWaiters\022" +
+      "!.lockbroker.v1.ListWaitersRequest\032\".loc" +
+      "kbroker.v1.ListWaitersResponse0\001\022Q\n\nRevo" +
+      "keLock\022 .lockbroker.v1.RevokeLockRequest" +
+      "\032!.lockbroker.v1.RevokeLockResponseB\304\001\n\027" +
+      "io.github.lockbroker.v1B\017LockbrokerProto" +
+      "P\001ZFgithub.com/lockbroker/lockbroker/cli" +
+      "ents/go/lockbroker/v1;lockbrokerv1\242\002\003LKB" +
+      "\252\002\rLockbroker.V1\312\002\rLockbroker\\V1\342\002\026Lockb" +
+      "roker\\V1\\Metadata\352\002\016Lockbroker::V1b\006prot" +
+      "o3"
     };
     descriptor = com.google.protobuf.Descriptors.FileDescriptor
       .internalBuildGeneratedFileFrom(descriptorData,
@@ -382,7 +455,7 @@ public final class LockbrokerProto {
     internal_static_lockbroker_v1_GetLockResponse_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_lockbroker_v1_GetLockResponse_descriptor,
-        new java.lang.String[] { "State", "Owner", "FreeWithin", "ExpiresAfterRequest", });
+        new java.lang.String[] { "State", "Owner", "FreeWithin", "ExpiresAfterRequest", "FencingToken", "HeldFor", "Etag", });
     internal_static_lockbroker_v1_SessionRequest_descriptor =
       getDescriptor().getMessageTypes().get(19);
     internal_static_lockbroker_v1_SessionRequest_fieldAccessorTable = new
@@ -437,6 +510,54 @@ public final class LockbrokerProto {
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_lockbroker_v1_SessionEvent_descriptor,
         new java.lang.String[] { "LockRef", "Event", });
+    internal_static_lockbroker_v1_ListLocksRequest_descriptor =
+      getDescriptor().getMessageTypes().get(28);
+    internal_static_lockbroker_v1_ListLocksRequest_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
+        internal_static_lockbroker_v1_ListLocksRequest_descriptor,
+        new java.lang.String[] { "Prefix", "Limit", });
+    internal_static_lockbroker_v1_ListLocksResponse_descriptor =
+      getDescriptor().getMessageTypes().get(29);
+    internal_static_lockbroker_v1_ListLocksResponse_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
+        internal_static_lockbroker_v1_ListLocksResponse_descriptor,
+        new java.lang.String[] { "Locks", "More", });
+    internal_static_lockbroker_v1_LockInfo_descriptor =
+      getDescriptor().getMessageTypes().get(30);
+    internal_static_lockbroker_v1_LockInfo_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
+        internal_static_lockbroker_v1_LockInfo_descriptor,
+        new java.lang.String[] { "Name", "State", "Owner", "FreeWithin", "FencingToken", "HeldFor", "Etag", });
+    internal_static_lockbroker_v1_ListWaitersRequest_descriptor =
+      getDescriptor().getMessageTypes().get(31);
+    internal_static_lockbroker_v1_ListWaitersRequest_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
+        internal_static_lockbroker_v1_ListWaitersRequest_descriptor,
+        new java.lang.String[] { "Name", "Prefix", "Limit", });
+    internal_static_lockbroker_v1_ListWaitersResponse_descriptor =
+      getDescriptor().getMessageTypes().get(32);
+    internal_static_lockbroker_v1_ListWaitersResponse_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
+        internal_static_lockbroker_v1_ListWaitersResponse_descriptor,
+        new java.lang.String[] { "Waiters", "More", });
+    internal_static_lockbroker_v1_WaiterInfo_descriptor =
+      getDescriptor().getMessageTypes().get(33);
+    internal_static_lockbroker_v1_WaiterInfo_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
+        internal_static_lockbroker_v1_WaiterInfo_descriptor,
+        new java.lang.String[] { "Name", "Position", "Owner", "WaitedFor", });
+    internal_static_lockbroker_v1_RevokeLockRequest_descriptor =
+      getDescriptor().getMessageTypes().get(34);
+    internal_static_lockbroker_v1_RevokeLockRequest_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
+        internal_static_lockbroker_v1_RevokeLockRequest_descriptor,
+        new java.lang.String[] { "Name", "Etag", "Immediate", });
+    internal_static_lockbroker_v1_RevokeLockResponse_descriptor =
+      getDescriptor().getMessageTypes().get(35);
+    internal_static_lockbroker_v1_RevokeLockResponse_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
+        internal_static_lockbroker_v1_RevokeLockResponse_descriptor,
+        new java.lang.String[] { "Outcome", "Owner", "FreeWithin", });
     com.google.protobuf.DurationProto.getDescriptor();
   }
 

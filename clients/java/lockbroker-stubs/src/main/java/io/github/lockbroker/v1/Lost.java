@@ -86,6 +86,14 @@ private static final long serialVersionUID = 0L;
      * <code>REASON_TAKEN_OVER = 3;</code>
      */
     REASON_TAKEN_OVER(3),
+    /**
+     * <pre>
+     * An operator revoked it.
+     * </pre>
+     *
+     * <code>REASON_REVOKED = 4;</code>
+     */
+    REASON_REVOKED(4),
     UNRECOGNIZED(-1),
     ;
 
@@ -121,6 +129,14 @@ private static final long serialVersionUID = 0L;
      * <code>REASON_TAKEN_OVER = 3;</code>
      */
     public static final int REASON_TAKEN_OVER_VALUE = 3;
+    /**
+     * <pre>
+     * An operator revoked it.
+     * </pre>
+     *
+     * <code>REASON_REVOKED = 4;</code>
+     */
+    public static final int REASON_REVOKED_VALUE = 4;
 
 
     public final int getNumber() {
@@ -151,6 +167,7 @@ private static final long serialVersionUID = 0L;
         case 1: return REASON_EXPIRED;
         case 2: return REASON_GONE;
         case 3: return REASON_TAKEN_OVER;
+        case 4: return REASON_REVOKED;
         default: return null;
       }
     }
