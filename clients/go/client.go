@@ -258,6 +258,8 @@ const (
 	StateHeld
 	// StateLingering: it was released and nobody can acquire it yet.
 	StateLingering
+	// StateRevoked: it was revoked, and nobody can acquire it until its holder no longer believes in it.
+	StateRevoked
 )
 
 func (s LockState) String() string {
@@ -268,6 +270,8 @@ func (s LockState) String() string {
 		return "held"
 	case StateLingering:
 		return "lingering"
+	case StateRevoked:
+		return "revoked"
 	}
 	return fmt.Sprintf("state %d", int(s))
 }
@@ -283,6 +287,13 @@ type LockInfo struct {
 	// Remaining is the time for which the given lock id stays valid, counted from when the answer came. 0 if no lock id was
 	// given, or if this broker does not keep the lock.
 	Remaining time.Duration
+	// Token is the holder's fencing token; 0 if it is not known.
+	Token int64
+	// HeldFor is the time since the lock was granted or last reattached; 0 if it is not known. Where another broker granted
+	// it, this is as exact as the wall clocks of the two.
+	HeldFor time.Duration
+	// Etag names what the lock is now, for those who revoke it. It is no secret. Empty when free.
+	Etag string
 }
 
 // Get looks at a lock without touching it. If lockID, which may be empty, names the present grant and the broker keeps it, the
@@ -297,7 +308,7 @@ func (c *Client) Get(ctx context.Context, name, lockID string) (LockInfo, error)
 	if err != nil {
 		return LockInfo{}, err
 	}
-	info := LockInfo{Owner: answer.GetOwner()}
+	info := LockInfo{Owner: answer.GetOwner(), Token: answer.GetFencingToken(), Etag: answer.GetEtag()}
 	switch answer.GetState() {
 	case pb.GetLockResponse_STATE_FREE:
 		info.State = StateFree
@@ -305,10 +316,13 @@ func (c *Client) Get(ctx context.Context, name, lockID string) (LockInfo, error)
 		info.State = StateHeld
 	case pb.GetLockResponse_STATE_LINGERING:
 		info.State = StateLingering
+	case pb.GetLockResponse_STATE_REVOKED:
+		info.State = StateRevoked
 	default:
 		return LockInfo{}, unexpected(name, "a lock without a state")
 	}
 	info.FreeWithin, _ = fromWire(answer.GetFreeWithin())
+	info.HeldFor, _ = fromWire(answer.GetHeldFor())
 	if expires, ok := fromWire(answer.GetExpiresAfterRequest()); ok {
 		info.Remaining = sent.Add(expires).Remaining()
 	}

@@ -129,6 +129,8 @@ const (
 	LostGone = LostReason(core.LostGone)
 	// LostTakenOver: the store has another grant in its place.
 	LostTakenOver = LostReason(core.LostTakenOver)
+	// LostRevoked: an operator revoked it.
+	LostRevoked = LostReason(core.LostRevoked)
 	// LostReleased: somebody released it by its lock id.
 	LostReleased = LostReason(core.LostReleased)
 )
@@ -141,6 +143,8 @@ func (r LostReason) String() string {
 		return "the store no longer has it"
 	case LostTakenOver:
 		return "another grant took its place"
+	case LostRevoked:
+		return "an operator revoked it"
 	case LostReleased:
 		return "it was released by its lock id"
 	}

@@ -55,8 +55,12 @@ const (
 	ReasonLostGone ErrorReason = "LOST_GONE"
 	// ReasonLostTakenOver: the lock is lost: the store has another grant in its place.
 	ReasonLostTakenOver ErrorReason = "LOST_TAKEN_OVER"
+	// ReasonLostRevoked: the lock is lost: an operator revoked it.
+	ReasonLostRevoked ErrorReason = "LOST_REVOKED"
 	// ReasonSessionSilent: the Session's heartbeats were missing for so long that its locks are lost.
 	ReasonSessionSilent ErrorReason = "SESSION_SILENT"
+	// ReasonListRefused: the store does not list its keys: memcached runs with `-X`.
+	ReasonListRefused ErrorReason = "LIST_REFUSED"
 	// ReasonBrokerFault: the broker failed in a way of which it knows nothing more.
 	ReasonBrokerFault ErrorReason = "BROKER_FAULT"
 )

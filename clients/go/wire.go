@@ -149,6 +149,8 @@ func fromLoss(reason pb.Lost_Reason) core.LostReason {
 		return core.LostGone
 	case pb.Lost_REASON_TAKEN_OVER:
 		return core.LostTakenOver
+	case pb.Lost_REASON_REVOKED:
+		return core.LostRevoked
 	}
 	return core.LostExpired
 }

@@ -3,6 +3,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -19,9 +20,10 @@ use tokio::time::timeout;
 use tokio_stream::wrappers::{TcpListenerStream, UnboundedReceiverStream};
 use tonic::body::Body;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
-use tonic::server::{Grpc, NamedService, StreamingService};
+use tonic::server::{Grpc, NamedService, StreamingService, UnaryService};
 use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
+use tonic_prost::ProstCodec;
 
 use crate::support::{SOON, span};
 
@@ -35,6 +37,7 @@ pub(crate) const UNKNOWN: &[u8] = b"\x9a\x06\x05later";
 pub(crate) struct Scripted {
     address: SocketAddr,
     sessions: mpsc::UnboundedReceiver<Session>,
+    look: Arc<Mutex<Option<GetLockResponse>>>,
     serving: JoinHandle<()>,
 }
 
@@ -43,11 +46,13 @@ impl Scripted {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (arrived, sessions) = mpsc::unbounded_channel();
+        let look = Arc::new(Mutex::new(None));
+        let service = Sessions { arrived, look: Arc::clone(&look) };
         let serving = tokio::spawn(async move {
-            let server = Server::builder().add_service(Sessions { arrived });
+            let server = Server::builder().add_service(service);
             server.serve_with_incoming(TcpListenerStream::new(listener)).await.unwrap();
         });
-        Self { address, sessions, serving }
+        Self { address, sessions, look, serving }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -56,6 +61,11 @@ impl Scripted {
 
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// Answers every GetLock with this from now on.
+    pub(crate) fn shows(&self, look: GetLockResponse) {
+        *self.look.lock().unwrap() = Some(look);
     }
 
     /// Returns the client's next Session. Its `open` has been read, and not answered.
@@ -171,10 +181,11 @@ impl Session {
     }
 }
 
-/// Hands every Session to the scenario, and has no other call.
+/// Hands every Session to the scenario, and answers looks as that has said. It has no other call.
 #[derive(Clone)]
 struct Sessions {
     arrived: mpsc::UnboundedSender<Session>,
+    look: Arc<Mutex<Option<GetLockResponse>>>,
 }
 
 impl NamedService for Sessions {
@@ -193,8 +204,11 @@ impl tower::Service<http::Request<Body>> for Sessions {
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let service = self.clone();
         Box::pin(async move {
-            if request.uri().path().ends_with("/Session") {
+            let path = request.uri().path();
+            if path.ends_with("/Session") {
                 Ok(Grpc::new(Raw).streaming(service, request).await)
+            } else if path.ends_with("/GetLock") {
+                Ok(Grpc::new(ProstCodec::<GetLockResponse, GetLockRequest>::default()).unary(service, request).await)
             } else {
                 Ok(Status::unimplemented("not in the script").into_http())
             }
@@ -212,6 +226,16 @@ impl StreamingService<SessionRequest> for Sessions {
         let _ = self.arrived.send(Session { requests: request.into_inner(), responses });
         let stream: Self::ResponseStream = Box::pin(UnboundedReceiverStream::new(queue));
         std::future::ready(Ok(Response::new(stream)))
+    }
+}
+
+impl UnaryService<GetLockRequest> for Sessions {
+    type Response = GetLockResponse;
+    type Future = std::future::Ready<Result<Response<GetLockResponse>, Status>>;
+
+    fn call(&mut self, _: Request<GetLockRequest>) -> Self::Future {
+        let look = self.look.lock().unwrap().clone();
+        std::future::ready(look.map(Response::new).ok_or_else(|| Status::unimplemented("not in the script")))
     }
 }
 

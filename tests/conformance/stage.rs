@@ -23,7 +23,7 @@ pub(crate) const TTL: Duration = Duration::from_secs(15);
 /// After this a lock whose holder is gone has been granted to the next, with what memcached and a busy machine take.
 pub(crate) const FREE: Duration = Duration::from_secs(25);
 /// Long enough for a holder that goes on acting to be seen.
-const ACTS_ON: Duration = Duration::from_millis(500);
+pub(crate) const ACTS_ON: Duration = Duration::from_millis(500);
 
 /// Is shared by one language's scenarios: brokers and a testee that nothing is done to.
 #[derive(Debug)]

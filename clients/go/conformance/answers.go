@@ -18,6 +18,7 @@ var losses = map[lockbroker.LostReason]string{
 	lockbroker.LostExpired:   "EXPIRED",
 	lockbroker.LostGone:      "GONE",
 	lockbroker.LostTakenOver: "TAKEN_OVER",
+	lockbroker.LostRevoked:   "REVOKED",
 	lockbroker.LostReleased:  "RELEASED",
 }
 

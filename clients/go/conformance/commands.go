@@ -196,7 +196,17 @@ func (t *testee) adopt(ctx context.Context, told command) (answer, error) {
 
 func (t *testee) get(ctx context.Context, told command) (answer, error) {
 	info, err := t.client(told).Get(ctx, told.Name, "")
-	return answer{"held": info.State == lockbroker.StateHeld, "owner": info.Owner}, err
+	found := answer{
+		"held": info.State == lockbroker.StateHeld, "state": strings.ToUpper(info.State.String()), "owner": info.Owner,
+		"token": nil, "held_ms": nil, "etag": info.Etag,
+	}
+	if info.Token != 0 {
+		found["token"] = info.Token
+	}
+	if info.HeldFor != 0 {
+		found["held_ms"] = info.HeldFor.Milliseconds()
+	}
+	return found, err
 }
 
 func (t *testee) work(_ context.Context, told command) (answer, error) {

@@ -112,6 +112,7 @@ func (b *Broker) Lose(t testing.TB, name string, reason lockbroker.LostReason) {
 	} else {
 		lock.lose(map[lockbroker.LostReason]pb.Lost_Reason{
 			lockbroker.LostGone: pb.Lost_REASON_GONE, lockbroker.LostTakenOver: pb.Lost_REASON_TAKEN_OVER,
+			lockbroker.LostRevoked: pb.Lost_REASON_REVOKED,
 		}[reason])
 	}
 	b.grantNext(lock)
@@ -258,7 +259,7 @@ func (s *service) GetLock(_ context.Context, request *pb.GetLockRequest) (*pb.Ge
 	switch {
 	case lock.holder != nil:
 		answer.State, answer.Owner = pb.GetLockResponse_STATE_HELD, lock.holder.owner
-		answer.FreeWithin = span(s.broker.ttl)
+		answer.FreeWithin, answer.FencingToken = span(s.broker.ttl), lock.holder.token
 		if lock.holder.id == request.GetLockId() {
 			answer.ExpiresAfterRequest = span(s.broker.validity())
 		}

@@ -85,7 +85,8 @@ func TestItGrantsAndRefuses(t *testing.T) {
 	if lock, err = client.Lock(t.Context(), "job 2"); err != nil {
 		t.Fatal(err)
 	}
-	if info, err := client.Get(t.Context(), "job 2", lock.ID()); err != nil || info.State != lockbroker.StateHeld {
+	info, err := client.Get(t.Context(), "job 2", lock.ID())
+	if err != nil || info.State != lockbroker.StateHeld || info.Token != lock.Token() {
 		t.Errorf("have %+v, %v", info, err)
 	}
 	client.Close()
@@ -99,7 +100,8 @@ func TestItLosesOnCommand(t *testing.T) {
 	broker := lockbrokertest.Start(t)
 	client := connect(t, broker)
 	for _, reason := range []lockbroker.LostReason{
-		lockbroker.LostExpired, lockbroker.LostGone, lockbroker.LostTakenOver, lockbroker.LostReleased,
+		lockbroker.LostExpired, lockbroker.LostGone, lockbroker.LostTakenOver, lockbroker.LostRevoked,
+		lockbroker.LostReleased,
 	} {
 		lock, err := client.TryLock(t.Context(), "job")
 		if err != nil {

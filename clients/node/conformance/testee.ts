@@ -119,8 +119,8 @@ const commands: Record<string, (told: Command, signal: AbortSignal) => Promise<A
     return keep(told.lock, await find(clients, told.client).adopt(told.name, told.lock_id, { signal }));
   },
   async get(told, signal) {
-    const { state, owner } = await find(clients, told.client).get(told.name, { signal });
-    return { held: state === "HELD", owner };
+    const { state, owner, fencingToken, heldFor, etag } = await find(clients, told.client).get(told.name, { signal });
+    return { held: state === "HELD", state, owner, token: fencingToken ?? null, held_ms: heldFor ?? null, etag };
   },
   work(told) {
     const lock = find(locks, told.lock);

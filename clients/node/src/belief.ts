@@ -16,7 +16,7 @@ export type Look =
 
 /** The word for each way to be over. All other positive words are the end of the validity, in microseconds; negative ones
  * that of a lock whose stream is broken. */
-const OVER: readonly LostReason[] = ["EXPIRED", "GONE", "TAKEN_OVER", "RELEASED"];
+const OVER: readonly LostReason[] = ["EXPIRED", "GONE", "TAKEN_OVER", "REVOKED", "RELEASED"];
 
 /** A word that both threads change by compare and swap only. Once it says that the lock is over, it stays so. */
 export class Belief {

@@ -63,7 +63,9 @@ export type BrokerReason =
   | "LOST_EXPIRED"
   | "LOST_GONE"
   | "LOST_TAKEN_OVER"
+  | "LOST_REVOKED"
   | "SESSION_SILENT"
+  | "LIST_REFUSED"
   | "BROKER_FAULT"
   // One of a later version.
   | (string & {});
@@ -132,6 +134,7 @@ const LOSSES: Record<LostReason, string> = {
   EXPIRED: "no renewal got through in time",
   GONE: "the store no longer has it",
   TAKEN_OVER: "another grant took its place",
+  REVOKED: "an operator revoked it",
   RELEASED: "it was released by its lock id",
 };
 
@@ -141,8 +144,8 @@ export class LostError extends LockbrokerError {
   declare readonly code: "LOST";
   /**
    * `EXPIRED`: no renewal got through in time, by the broker's clock or by the client's. `GONE`: the store no longer has the
-   * grant. `TAKEN_OVER`: the store has another grant in its place; a release may find that, too. `RELEASED`: somebody released
-   * it by its lock id.
+   * grant. `TAKEN_OVER`: the store has another grant in its place; a release may find that, too. `REVOKED`: an operator revoked
+   * it. `RELEASED`: somebody released it by its lock id.
    */
   declare readonly reason: LostReason;
 

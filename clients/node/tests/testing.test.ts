@@ -26,6 +26,7 @@ describe("the broker for tests", { concurrency: true }, () => {
     assert.equal(await lock.release(), true);
     const next = await waiting;
     assert.ok(next.fencingToken > lock.fencingToken);
+    assert.equal((await client.get("x")).fencingToken, next.fencingToken);
     assert.equal(await client.release("x", next.lockId), "RELEASED");
     await loses(() => aborted(next.signal).then(() => next.check()), "RELEASED");
     assert.equal(await client.release("x", next.lockId), "NOT_HELD");
@@ -50,7 +51,7 @@ describe("the broker for tests", { concurrency: true }, () => {
     await eventually("nobody waits", () => broker.waiters("x") === 0);
   });
 
-  for (const reason of ["EXPIRED", "GONE", "TAKEN_OVER", "RELEASED"] as const) {
+  for (const reason of ["EXPIRED", "GONE", "TAKEN_OVER", "REVOKED", "RELEASED"] as const) {
     test(`loses a lock: ${reason}`, async (t) => {
       const [broker, client] = await start(t);
       assert.throws(() => broker.lose("x"), /no client holds/);

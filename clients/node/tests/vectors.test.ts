@@ -21,7 +21,7 @@ const CODES = [
   "INTERNAL",
 ];
 const REFUSALS = ["HELD", "LINGERING", "MAX_WAIT", "NOT_REATTACHABLE", "CANCELLED"];
-const LOSSES = ["EXPIRED", "GONE", "TAKEN_OVER", "RELEASED"];
+const LOSSES = ["EXPIRED", "GONE", "TAKEN_OVER", "REVOKED", "RELEASED"];
 
 let cases = 0;
 for (const file of readdirSync(folder).filter((name) => name.endsWith(".jsonl"))) {

@@ -68,7 +68,14 @@ def checked(lock: Guard) -> Answer:
 
 def info(found: lockbroker.LockInfo) -> Answer:
     """Answers with a lock as others see it."""
-    return {"held": found.state is lockbroker.LockState.HELD, "owner": found.owner}
+    return {
+        "held": found.state is lockbroker.LockState.HELD,
+        "state": found.state.name,
+        "owner": found.owner,
+        "token": found.fencing_token,
+        "held_ms": None if found.held_for is None else round(found.held_for * 1000),
+        "etag": found.etag,
+    }
 
 
 def failed(error: BaseException) -> Answer:

@@ -38,8 +38,10 @@ def test_grants_and_shows_who_has_what(broker: Broker, client: lockbroker.Client
         info = client.get("x", lock.lock_id)
         assert (info.state, info.owner) == (LockState.HELD, "me")
         assert info.remaining
+        assert info.fencing_token == lock.fencing_token
     assert broker.holder("x") is None
-    assert client.get("x").state is LockState.FREE
+    info = client.get("x")
+    assert (info.state, info.fencing_token, info.held_for, info.etag) == (LockState.FREE, None, None, "")
     with client.lock("x") as lock:
         assert lock.fencing_token == 2
 
@@ -57,7 +59,7 @@ def test_somebody_else_has_it(broker: Broker, client: lockbroker.Client) -> None
 
 
 def test_loses(broker: Broker, client: lockbroker.Client) -> None:
-    for reason in (LostReason.GONE, LostReason.EXPIRED, LostReason.TAKEN_OVER):
+    for reason in (LostReason.GONE, LostReason.EXPIRED, LostReason.TAKEN_OVER, LostReason.REVOKED):
         with pytest.raises(Lost) as lost, client.lock("x") as lock:
             broker.lose("x", reason)
             lock.wait_lost(5)

@@ -104,6 +104,13 @@ impl TestBroker {
         state.hand_over(name);
     }
 
+    /// Has the client that holds the lock `name` lose it as if an operator revoked it; the next in line gets it.
+    pub fn revoke(&self, name: &str) {
+        let mut state = lock(&self.state);
+        state.end(name, lost(lost::Reason::Revoked));
+        state.hand_over(name);
+    }
+
     /// Returns true if somebody holds the lock `name`.
     pub fn is_held(&self, name: &str) -> bool {
         lock(&self.state).held.contains_key(name)
@@ -391,7 +398,11 @@ mod tests {
         assert_eq!(second.lost().await, LostReason::Released);
         let third = one.acquire("a").await.unwrap().guard().unwrap();
         assert!(third.fencing_token() > second.fencing_token());
-        drop((third, one));
+        assert_eq!(other.get("a", None).await.unwrap().fencing_token, Some(third.fencing_token()));
+        broker.revoke("a");
+        assert_eq!(third.lost().await, LostReason::Revoked);
+        let fourth = one.acquire("a").await.unwrap().guard().unwrap();
+        drop((third, fourth, one));
         while broker.is_held("a") {
             tokio::task::yield_now().await;
         }

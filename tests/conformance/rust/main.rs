@@ -302,7 +302,14 @@ impl Testee {
 
     async fn get(&self, command: &Value) -> Answered {
         let info = self.client(command)?.get(text(command, "name"), None).await?;
-        Ok(json!({"held": info.state == LockState::Held, "owner": info.owner}))
+        Ok(json!({
+            "held": info.state == LockState::Held,
+            "state": info.state.to_string().to_uppercase(),
+            "owner": info.owner,
+            "token": info.fencing_token,
+            "held_ms": info.held_for.map(|held_for| held_for.as_millis() as u64),
+            "etag": info.etag,
+        }))
     }
 
     fn work(&self, command: &Value) -> Answered {

@@ -2,12 +2,15 @@
 
 use std::time::{Duration, Instant};
 
+use lockbroker::proto::GetLockResponse;
+use lockbroker::proto::get_lock_response::State;
 use serde_json::json;
 use tokio::time::sleep;
 
 use super::Scenario;
+use crate::scripted::Scripted;
 use crate::stage::{AT_ONCE, Client, Rival, Stage, in_line, in_line_within, is_free, is_freed};
-use crate::support::Proxy;
+use crate::support::{Proxy, span};
 
 pub(super) const ALL: &[Scenario] = &[
     Scenario::new("ask-try", "One try gets a free lock, each time with a higher token.", |stage| {
@@ -37,6 +40,11 @@ pub(super) const ALL: &[Scenario] = &[
     Scenario::new("ask-get", "A look says whether a lock is held, and the holder's label.", |stage| {
         Box::pin(get(stage))
     }),
+    Scenario::new(
+        "ask-get-details",
+        "A look says the holder's token, for how long it has the lock, and the etag; and that the lock was revoked.",
+        |stage| Box::pin(get_details(stage)),
+    ),
     Scenario::new(
         "ask-bad-input",
         "What no broker takes is INVALID, however long, and costs no other lock of the client.",
@@ -202,6 +210,32 @@ async fn get(stage: Stage) {
     let seen = client.ask("get", json!({"name": name})).await;
     assert_eq!((seen.get("held"), seen.get("owner")), (&json!(true), &json!("host 8")));
     lock.release().await;
+}
+
+async fn get_details(stage: Stage) {
+    let (broker, name) = (Scripted::start().await, stage.name());
+    let client = stage.client_of(&[broker.url()]).await;
+    let look = async |shown: GetLockResponse| {
+        broker.shows(shown);
+        let seen = client.ask("get", json!({"name": name})).await;
+        let number = |field| if seen.has(field) { seen.get(field).as_i64() } else { None };
+        let text = |field: &str| seen.get(field).as_str().map(str::to_owned).expect("a text");
+        (text("state"), number("token"), number("held_ms"), text("etag"))
+    };
+    let held = GetLockResponse {
+        state: State::Held.into(),
+        // As large as a number of JavaScript's takes.
+        fencing_token: (1 << 53) - 1,
+        held_for: span(Duration::from_millis(90_061_500)),
+        etag: "tag-1".into(),
+        ..GetLockResponse::default()
+    };
+    let told = ("HELD".to_owned(), Some((1 << 53) - 1), Some(90_061_500), "tag-1".to_owned());
+    assert_eq!(look(held).await, told);
+    let revoked = GetLockResponse { state: State::Revoked.into(), etag: "tag-2".into(), ..GetLockResponse::default() };
+    assert_eq!(look(revoked).await, ("REVOKED".to_owned(), None, None, "tag-2".to_owned()));
+    let free = GetLockResponse { state: State::Free.into(), ..GetLockResponse::default() };
+    assert_eq!(look(free).await, ("FREE".to_owned(), None, None, String::new()));
 }
 
 /// More milliseconds than there are in 365 days, which brokers take for as long as it takes.

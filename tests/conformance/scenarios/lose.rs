@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
+use lockbroker::proto::lock_event::Kind;
+use lockbroker::proto::{Lost, lost};
 use serde_json::json;
 use tokio::time::sleep;
 
 use super::Scenario;
-use crate::stage::{AT_ONCE, Client, FREE, Held, Rival, Stage, TTL, contended, is_freed, now};
+use super::odd::held;
+use crate::scripted::Scripted;
+use crate::stage::{ACTS_ON, AT_ONCE, Client, FREE, Held, Rival, Stage, TTL, contended, is_freed, now};
 use crate::support::*;
 
 pub(super) const ALL: &[Scenario] = &[
@@ -46,6 +50,11 @@ pub(super) const ALL: &[Scenario] = &[
     Scenario::new("lose-released", "Somebody releases the lock by its id: it is told at once.", |stage| {
         Box::pin(released(stage))
     }),
+    Scenario::new(
+        "lose-revoked",
+        "An operator revokes the lock: it is told at once, with REVOKED, and the client keeps its other locks.",
+        |stage| Box::pin(revoked(stage)),
+    ),
 ];
 
 async fn hold(stage: Stage) {
@@ -171,4 +180,21 @@ async fn released(stage: Stage) {
     let outcome = release(&mut brokers.first.stub().await, &name, &lock.lock_id).await;
     assert_eq!(outcome, Outcome::Released);
     lock.is_lost("RELEASED", AT_ONCE).await;
+}
+
+async fn revoked(stage: Stage) {
+    let mut broker = Scripted::start().await;
+    let (client, lock, mut session, lock_ref) = held(&stage, &mut broker).await;
+    let (other, call) = client.asking("try", "other", json!({}));
+    let other_ref = session.begin().await.lock_ref;
+    session.grant(other_ref, "two");
+    let other = other.granted(&call.answer().await);
+    lock.work().await;
+    session.event(lock_ref, Kind::Lost(Lost { reason: lost::Reason::Revoked.into() }));
+    lock.is_lost("REVOKED", AT_ONCE).await;
+    let acts = lock.acts().len();
+    assert_eq!(lock.ask("release").await.get("lost")["reason"], "REVOKED");
+    assert!(other.is_held().await);
+    sleep(ACTS_ON).await;
+    assert_eq!(lock.acts().len(), acts, "it acts on");
 }

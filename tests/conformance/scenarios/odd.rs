@@ -62,7 +62,7 @@ pub(super) const ALL: &[Scenario] = &[
 ];
 
 /// A client of a scripted broker, and its Session with one lock granted.
-async fn held(stage: &Stage, broker: &mut Scripted) -> (Client, Held, Session, i64) {
+pub(super) async fn held(stage: &Stage, broker: &mut Scripted) -> (Client, Held, Session, i64) {
     let url = broker.url();
     held_by_way_of(stage, broker, url).await
 }

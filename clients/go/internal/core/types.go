@@ -285,6 +285,8 @@ const (
 	LostGone
 	// LostTakenOver: the store has another grant in its place.
 	LostTakenOver
+	// LostRevoked: an operator revoked it.
+	LostRevoked
 	// LostReleased: somebody released it by its lock id.
 	LostReleased
 )

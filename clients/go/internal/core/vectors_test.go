@@ -252,7 +252,8 @@ var refusals = map[string]RefusalReason{
 }
 
 var losses = map[string]LostReason{
-	"EXPIRED": LostExpired, "GONE": LostGone, "TAKEN_OVER": LostTakenOver, "RELEASED": LostReleased,
+	"EXPIRED": LostExpired, "GONE": LostGone, "TAKEN_OVER": LostTakenOver, "REVOKED": LostRevoked,
+	"RELEASED": LostReleased,
 }
 
 func byName[T any](names map[string]T, name any) T {

@@ -145,7 +145,7 @@ export interface Refusal {
 export type RefusalReason = "HELD" | "LINGERING" | "MAX_WAIT" | "NOT_REATTACHABLE" | "CANCELLED" | "UNKNOWN";
 
 /** The way in which a lock was lost. */
-export type LostReason = "EXPIRED" | "GONE" | "TAKEN_OVER" | "RELEASED";
+export type LostReason = "EXPIRED" | "GONE" | "TAKEN_OVER" | "REVOKED" | "RELEASED";
 
 /** A failure, as a broker or the way to it tells it. */
 export interface Failure {

@@ -20,6 +20,7 @@ const STATES: Partial<Record<State, LockInfo["state"]>> = {
   [State.FREE]: "FREE",
   [State.HELD]: "HELD",
   [State.LINGERING]: "LINGERING",
+  [State.REVOKED]: "REVOKED",
 };
 
 /** The brokers of a client, which are asked in turn. */
@@ -72,6 +73,9 @@ export class Brokers {
       owner: answer.owner,
       freeWithin: fromWire(answer.freeWithin) ?? 0,
       remaining: expires === undefined ? 0 : Math.max(0, sent + expires - now()),
+      fencingToken: Number(answer.fencingToken) || undefined,
+      heldFor: fromWire(answer.heldFor),
+      etag: answer.etag,
     };
   }
 

@@ -23,8 +23,11 @@ export type ReleaseOutcome = "RELEASED" | "NOT_HELD" | "HELD_BY_ANOTHER";
 
 /** A lock as others see it. */
 export interface LockInfo {
-  /** `LINGERING`: it was released and nobody can acquire it yet. */
-  readonly state: "FREE" | "HELD" | "LINGERING";
+  /**
+   * `LINGERING`: it was released and nobody can acquire it yet. `REVOKED`: it was revoked, and nobody can acquire it until its
+   * holder no longer believes in it.
+   */
+  readonly state: "FREE" | "HELD" | "LINGERING" | "REVOKED";
   /** The holder's label; empty if it has none or it is not known. */
   readonly owner: string;
   /** The lock is free this long after the broker looked, at the latest, if nobody renews it, in milliseconds; 0 when free. */
@@ -34,6 +37,15 @@ export interface LockInfo {
    * was given, or if this broker does not keep the lock.
    */
   readonly remaining: number;
+  /** The holder's fencing token; undefined if it is not known. */
+  readonly fencingToken: number | undefined;
+  /**
+   * The time since the lock was granted or last reattached, in milliseconds; undefined if it is not known. Where another broker
+   * granted it, this is as exact as the wall clocks of the two.
+   */
+  readonly heldFor: number | undefined;
+  /** Names what the lock is now, for those who revoke it. It is no secret. Empty when free. */
+  readonly etag: string;
 }
 
 export type Command =

@@ -128,6 +128,7 @@ const LOSSES: Partial<Record<pb.Lost_Reason, LostReason>> = {
   [pb.Lost_Reason.EXPIRED]: "EXPIRED",
   [pb.Lost_Reason.GONE]: "GONE",
   [pb.Lost_Reason.TAKEN_OVER]: "TAKEN_OVER",
+  [pb.Lost_Reason.REVOKED]: "REVOKED",
 };
 
 /** Reads a status code. Where nobody has answered in time, it makes no difference which side's time it was. */

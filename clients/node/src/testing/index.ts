@@ -52,6 +52,7 @@ const LOSSES: Record<Exclude<LostReason, "RELEASED">, Lost> = {
   EXPIRED: Lost.EXPIRED,
   GONE: Lost.GONE,
   TAKEN_OVER: Lost.TAKEN_OVER,
+  REVOKED: Lost.REVOKED,
 };
 
 /** A broker for tests. */
@@ -183,7 +184,8 @@ export class TestBroker implements AsyncDisposable {
       return create(GetLockResponseSchema, told);
     }
     const expiresAfterRequest = holder.id === lockId ? toWire(validity(this.#ttl)) : undefined;
-    const freeWithin = toWire(this.#ttl);
-    return create(GetLockResponseSchema, { state: State.HELD, owner: holder.owner, freeWithin, expiresAfterRequest });
+    const [freeWithin, fencingToken] = [toWire(this.#ttl), BigInt(holder.token)];
+    const told = { state: State.HELD, owner: holder.owner, freeWithin, expiresAfterRequest, fencingToken };
+    return create(GetLockResponseSchema, told);
   }
 }

@@ -33,6 +33,8 @@ class LockState(enum.Enum):
     """Somebody holds it."""
     LINGERING = "lingering"
     """It was released and nobody can acquire it yet."""
+    REVOKED = "revoked"
+    """It was revoked, and nobody can acquire it until its holder no longer believes in it."""
 
 
 class ReleaseOutcome(enum.Enum):
@@ -57,6 +59,13 @@ class LockInfo:
     """The lock is free so many seconds after the broker looked, at the latest, if nobody renews it. None when free."""
     remaining: float | None
     """The seconds for which the given lock id stays valid. None if none was given, or the broker does not keep it."""
+    fencing_token: int | None
+    """The holder's fencing token. None if it is not known."""
+    held_for: float | None
+    """The seconds since the lock was granted or last reattached. None if they are not known. Where another broker granted
+    it, they are as exact as the wall clocks of the two."""
+    etag: str
+    """Names what the lock is now, for those who revoke it. It is no secret. Empty when free."""
 
 
 _MAX_TEXT_BYTES = 1024
@@ -326,18 +335,21 @@ def lock_info(name: str, answer: Answer, sent: int) -> LockInfo:
     """Reads the answer of GetLock, which was sent at `sent`."""
     if isinstance(answer, t.Failure):
         raise from_failure(name, answer)
-    states = {1: LockState.FREE, 2: LockState.HELD, 3: LockState.LINGERING}
+    states = {1: LockState.FREE, 2: LockState.HELD, 3: LockState.LINGERING, 4: LockState.REVOKED}
     if answer.state not in states:
         raise Unexpected(name, "a lock without a state")
-    free_within, expires = (
+    free_within, expires, held_for = (
         wire.from_wire(getattr(answer, field)) if answer.HasField(field) else None
-        for field in ("free_within", "expires_after_request")
+        for field in ("free_within", "expires_after_request", "held_for")
     )
     return LockInfo(
         states[answer.state],
         answer.owner,
         None if free_within is None else free_within / t.SECOND,
         None if expires is None else max(sent + expires - _clock.now(), 0) / t.SECOND,
+        answer.fencing_token if answer.fencing_token > 0 else None,
+        None if held_for is None else held_for / t.SECOND,
+        answer.etag,
     )
 
 

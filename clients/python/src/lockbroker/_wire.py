@@ -95,7 +95,7 @@ _REFUSALS = {
     4: t.RefusalReason.CANCELLED,
     5: t.RefusalReason.NOT_REATTACHABLE,
 }
-_LOSSES = {2: t.LostReason.GONE, 3: t.LostReason.TAKEN_OVER}
+_LOSSES = {2: t.LostReason.GONE, 3: t.LostReason.TAKEN_OVER, 4: t.LostReason.REVOKED}
 
 
 def _event(event: pb.LockEvent) -> t.Event | None:

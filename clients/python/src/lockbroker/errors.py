@@ -58,8 +58,12 @@ class ErrorReason(str, enum.Enum):
     """The lock is lost: the store no longer has the grant."""
     LOST_TAKEN_OVER = "LOST_TAKEN_OVER"
     """The lock is lost: the store has another grant in its place."""
+    LOST_REVOKED = "LOST_REVOKED"
+    """The lock is lost: an operator revoked it."""
     SESSION_SILENT = "SESSION_SILENT"
     """The Session's heartbeats were missing for so long that its locks are lost."""
+    LIST_REFUSED = "LIST_REFUSED"
+    """The store does not list its keys: memcached runs with `-X`."""
     BROKER_FAULT = "BROKER_FAULT"
     """The broker failed."""
 

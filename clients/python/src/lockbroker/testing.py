@@ -34,7 +34,7 @@ from .errors import DOMAIN, ErrorReason, LostReason
 
 __all__ = ["Broker", "Holder"]
 
-_LOSSES = {LostReason.EXPIRED: 1, LostReason.GONE: 2, LostReason.TAKEN_OVER: 3}
+_LOSSES = {LostReason.EXPIRED: 1, LostReason.GONE: 2, LostReason.TAKEN_OVER: 3, LostReason.REVOKED: 4}
 
 CODES: dict[ErrorReason, grpc.StatusCode] = {
     ErrorReason.INVALID_FIELD: grpc.StatusCode.INVALID_ARGUMENT,
@@ -59,7 +59,9 @@ CODES: dict[ErrorReason, grpc.StatusCode] = {
     ErrorReason.LOST_EXPIRED: grpc.StatusCode.ABORTED,
     ErrorReason.LOST_GONE: grpc.StatusCode.ABORTED,
     ErrorReason.LOST_TAKEN_OVER: grpc.StatusCode.ABORTED,
+    ErrorReason.LOST_REVOKED: grpc.StatusCode.ABORTED,
     ErrorReason.SESSION_SILENT: grpc.StatusCode.ABORTED,
+    ErrorReason.LIST_REFUSED: grpc.StatusCode.UNIMPLEMENTED,
     ErrorReason.BROKER_FAULT: grpc.StatusCode.INTERNAL,
 }
 """The status that each reason comes with."""
@@ -357,6 +359,7 @@ class Broker:
                 owner=held.owner,
                 free_within=wire.to_wire(self._ttl),
                 expires_after_request=wire.to_wire(valid),
+                fencing_token=held.token,
             )
 
     def _abort_if_failing(self, name: str, context: Any) -> None:

@@ -39,6 +39,8 @@ class LostReason(enum.Enum):
     """The store no longer has the grant: released elsewhere, or gone with the store's memory."""
     TAKEN_OVER = "another grant took its place"
     """The store has another grant in its place: it was adopted, or released and granted anew."""
+    REVOKED = "an operator revoked it"
+    """An operator revoked it."""
     RELEASED = "it was released by its lock id"
     """Somebody released it by its lock id."""
     ENDED = "it was released here"

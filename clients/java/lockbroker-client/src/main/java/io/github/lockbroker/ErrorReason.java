@@ -81,8 +81,14 @@ public final class ErrorReason {
   /** The lock is lost: the store has another grant in its place. */
   public static final String LOST_TAKEN_OVER = "LOST_TAKEN_OVER";
 
+  /** The lock is lost: an operator revoked it. */
+  public static final String LOST_REVOKED = "LOST_REVOKED";
+
   /** The Session's heartbeats were missing for so long that its locks are lost. */
   public static final String SESSION_SILENT = "SESSION_SILENT";
+
+  /** The store does not list its keys: memcached runs with {@code -X}. */
+  public static final String LIST_REFUSED = "LIST_REFUSED";
 
   /** The broker failed in a way of which it knows nothing more. */
   public static final String BROKER_FAULT = "BROKER_FAULT";

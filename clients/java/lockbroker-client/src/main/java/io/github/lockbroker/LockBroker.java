@@ -13,6 +13,7 @@ import java.time.Duration;
 import java.util.List;
 import java.util.Objects;
 import java.util.Optional;
+import java.util.OptionalLong;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.atomic.AtomicLong;
@@ -334,15 +335,21 @@ public final class LockBroker implements AutoCloseable {
           case STATE_FREE -> LockState.FREE;
           case STATE_HELD -> LockState.HELD;
           case STATE_LINGERING -> LockState.LINGERING;
+          case STATE_REVOKED -> LockState.REVOKED;
           default -> throw Failures.unexpected(name, "a lock without a state");
         };
     Long free = Wire.nanos(answer.hasFreeWithin(), answer.getFreeWithin());
     Long expires = Wire.nanos(answer.hasExpiresAfterRequest(), answer.getExpiresAfterRequest());
+    Long heldFor = Wire.nanos(answer.hasHeldFor(), answer.getHeldFor());
+    long token = answer.getFencingToken();
     return new LockInfo(
         state,
         answer.getOwner(),
         Duration.ofNanos(free == null ? 0 : free),
-        Duration.ofNanos(expires == null ? 0 : Clock.remaining(Moments.after(sent, expires))));
+        Duration.ofNanos(expires == null ? 0 : Clock.remaining(Moments.after(sent, expires))),
+        token > 0 ? OptionalLong.of(token) : OptionalLong.empty(),
+        Optional.ofNullable(heldFor).map(Duration::ofNanos),
+        answer.getEtag());
   }
 
   /**

@@ -7,5 +7,7 @@ public enum LockState {
   /** Somebody holds it. */
   HELD,
   /** It was released and nobody can acquire it yet. */
-  LINGERING
+  LINGERING,
+  /** It was revoked, and nobody can acquire it until its holder no longer believes in it. */
+  REVOKED
 }

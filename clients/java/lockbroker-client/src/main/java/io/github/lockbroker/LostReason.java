@@ -8,6 +8,8 @@ public enum LostReason {
   GONE("the store no longer has it"),
   /** The store has another grant in its place. */
   TAKEN_OVER("another grant took its place"),
+  /** An operator revoked it. */
+  REVOKED("an operator revoked it"),
   /** Somebody released it by its lock id. */
   RELEASED("it was released by its lock id");
 

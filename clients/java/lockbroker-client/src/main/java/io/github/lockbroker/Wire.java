@@ -180,6 +180,7 @@ final class Wire {
     return switch (reason) {
       case REASON_GONE -> Loss.GONE;
       case REASON_TAKEN_OVER -> Loss.TAKEN_OVER;
+      case REASON_REVOKED -> Loss.REVOKED;
       default -> Loss.EXPIRED;
     };
   }

@@ -60,7 +60,7 @@ final class TestService extends LockServiceGrpc.LockServiceImplBase {
       TestLock lock = broker.lock(request.getName());
       if (lock.holder != null) {
         answer.setState(GetLockResponse.State.STATE_HELD).setOwner(lock.holder.owner);
-        answer.setFreeWithin(span(broker.ttlMillis()));
+        answer.setFreeWithin(span(broker.ttlMillis())).setFencingToken(lock.holder.token);
         if (lock.holder.id.equals(request.getLockId())) {
           answer.setExpiresAfterRequest(span(broker.validityMillis()));
         }

@@ -223,6 +223,7 @@ final class TestSession implements StreamObserver<SessionRequest> {
         switch (reason) {
           case GONE -> Lost.Reason.REASON_GONE;
           case TAKEN_OVER -> Lost.Reason.REASON_TAKEN_OVER;
+          case REVOKED -> Lost.Reason.REASON_REVOKED;
           default -> Lost.Reason.REASON_EXPIRED;
         };
     say(ref, LockEvent.newBuilder().setLost(Lost.newBuilder().setReason(told)));

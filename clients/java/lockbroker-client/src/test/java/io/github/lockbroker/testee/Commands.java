@@ -165,7 +165,12 @@ final class Commands {
 
   private JsonObject get(Command told) throws InterruptedException {
     LockInfo info = client(told).get(told.name());
-    return Answers.of("held", info.state() == LockState.HELD, "owner", info.owner());
+    JsonObject found = Answers.of("held", info.state() == LockState.HELD, "owner", info.owner());
+    found.addProperty("state", info.state().name());
+    info.fencingToken().ifPresent(token -> found.addProperty("token", token));
+    info.heldFor().ifPresent(heldFor -> found.addProperty("held_ms", heldFor.toMillis()));
+    found.addProperty("etag", info.etag());
+    return found;
   }
 
   private JsonObject work(Command told) {

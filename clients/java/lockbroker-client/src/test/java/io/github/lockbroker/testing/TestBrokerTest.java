@@ -11,6 +11,7 @@ import io.github.lockbroker.HeldLock;
 import io.github.lockbroker.LockBroker;
 import io.github.lockbroker.LockBrokerException;
 import io.github.lockbroker.LockBrokerException.Kind;
+import io.github.lockbroker.LockInfo;
 import io.github.lockbroker.LockOption;
 import io.github.lockbroker.LockState;
 import io.github.lockbroker.LostReason;
@@ -22,6 +23,7 @@ import io.github.lockbroker.harness.Scenario;
 import java.time.Duration;
 import java.util.Map;
 import java.util.Optional;
+import java.util.OptionalLong;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
@@ -53,7 +55,9 @@ class TestBrokerTest extends Scenario {
     lock.release();
     assertEquals(NotAcquiredReason.LINGERING, refused(client, "job").reason());
     HeldLock again = acquire(client, "job");
-    assertEquals(LockState.HELD, client.get("job", again.lockId()).state());
+    LockInfo info = client.get("job", again.lockId());
+    assertEquals(LockState.HELD, info.state());
+    assertEquals(OptionalLong.of(again.fencingToken()), info.fencingToken());
     client.close();
     assertEquals(Optional.empty(), broker.holder("job"));
   }

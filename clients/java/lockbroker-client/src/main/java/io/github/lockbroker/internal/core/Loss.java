@@ -8,6 +8,8 @@ public enum Loss {
   GONE,
   /** The store has another grant in its place. */
   TAKEN_OVER,
+  /** An operator revoked it. */
+  REVOKED,
   /** Somebody released it by its lock id. */
   RELEASED
 }
