@@ -333,7 +333,7 @@ async fn state(store: &Asked, name: &LockName) -> Option<ItemState> {
 
 async fn owner(store: &Asked, name: &LockName) -> Owner {
     match store.look(name).await.unwrap() {
-        LockStatus::Taken { owner, .. } => owner,
+        LockStatus::Taken { label, .. } => label.owner,
         LockStatus::Free => Owner::default(),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use lockbroker::lock::{GrantId, LingerId, LockName, Owner};
+use lockbroker::lock::{FencingToken, GrantId, LingerId, LockName, Owner};
 use lockbroker::store::{
     Change, Granted, ItemState, LockStatus, LockStore, Note, Order, Reply, Request, RequestId, StoreError, StoreEvent,
 };
@@ -118,7 +118,7 @@ impl Asked {
     }
 
     pub fn describe(&self, name: &LockName, id: GrantId, owner: &Owner, ttl: u32) {
-        let note = Note::Describe { id, owner: owner.clone(), ttl };
+        let note = Note::Describe { id, owner: owner.clone(), token: FencingToken::FIRST, ttl };
         self.orders.send((Order::Note(name.clone(), note), None)).expect("the store is driven");
     }
 }

@@ -189,8 +189,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::lock::{GrantId, LingerId, LockName, Owner};
-    use crate::store::ItemState;
+    use crate::lock::{FencingToken, GrantId, LingerId, LockName, Owner};
+    use crate::store::{ItemState, Label};
     use lockbroker_core::shard::Watcher;
     use lockbroker_core::shard::protocol;
     use lockbroker_core::shard::state_item::{Epoch, Stamp};
@@ -247,6 +247,12 @@ mod tests {
         let id = GrantId::new(12_345_678_901_234_567_890).unwrap();
         let held = ItemState::Held(id);
         let linger = ItemState::Lingering(LingerId::new(1_234_567_890_123_456_789).unwrap());
+        let label = &Label {
+            owner: Owner::new("me").unwrap(),
+            token: FencingToken::new(7),
+            since: Some(1_795_000_000_000_000),
+            keeper: Some("10.0.0.7:28553".parse().unwrap()),
+        };
         let stamp = Stamp::of_cas(1_234_567_890_123_400_007).unwrap();
         let epoch = stamp.epoch;
         let watcher = &Watcher { address: "10.0.0.7:28553".parse().unwrap(), id: 77 };
@@ -265,8 +271,8 @@ mod tests {
             (protocol::highest_token(epoch), "mg lb:F:12345678901234 u v"),
             (protocol::open(epoch, 77), "ma lb:F:12345678901234 N0 J77 D0 C18446744073709551615"),
             (
-                protocol::describe(name, id, &Owner::new("me").unwrap(), 15),
-                "ms lb:O:job 23 T15\r\n12345678901234567890 me",
+                protocol::describe(name, id, label, 15),
+                "ms lb:O:job 51 T15\r\n12345678901234567890,7,1795000000000000,10.0.0.7:28553 me",
             ),
             (protocol::touch_owner(name, 15), "mg lb:O:job u T15"),
             (protocol::look_for_owner(name), "mg lb:O:job u v"),
