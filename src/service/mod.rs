@@ -4,6 +4,8 @@
 mod authorizer;
 pub mod connection;
 mod connection_end;
+#[cfg_attr(not(test), expect(dead_code, reason = "what shows locks is still to come"))]
+mod etag;
 mod frames;
 mod parse;
 mod pings;
