@@ -14,6 +14,7 @@ pub mod event;
 pub mod failure;
 mod hold;
 mod ledger;
+pub mod listing;
 pub mod lock;
 mod names;
 pub mod normal;

@@ -136,6 +136,18 @@ impl<T> Slab<T> {
         self.pages.iter().flat_map(|page| &page.slots).filter_map(|slot| slot.value.as_ref())
     }
 
+    /// Returns the values of `count` slots from `first` on, which is the first of a page.
+    pub(crate) fn values_in(&self, first: u32, count: u32) -> impl Iterator<Item = &T> {
+        debug_assert!(first.is_multiple_of(PAGE) && count.is_multiple_of(PAGE), "pages are visited whole");
+        let pages = self.pages.iter().skip((first / PAGE) as usize).take((count / PAGE) as usize);
+        pages.flat_map(|page| &page.slots).filter_map(|slot| slot.value.as_ref())
+    }
+
+    /// Returns the number of slots.
+    pub(crate) fn slots(&self) -> u32 {
+        self.pages.len() as u32 * PAGE
+    }
+
     /// Returns all values, by slot, to change them.
     pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
         self.pages.iter_mut().flat_map(|page| &mut page.slots).filter_map(|slot| slot.value.as_mut())

@@ -4,10 +4,12 @@
 //! did, or that it does not know.
 
 mod address;
+mod listing;
 mod memory;
 
 pub mod memcached;
 pub use address::{InvalidStore, MAX_WEIGHT, ShardAddress, Store};
+pub use listing::{CHUNK, Chunk, ChunkSender, ListError, Listed, Lister, Listing, MOST_LISTED};
 pub use lockbroker_core::RequestId;
 pub use lockbroker_core::request::StoreTraits;
 pub use lockbroker_core::store::{
@@ -16,6 +18,7 @@ pub use lockbroker_core::store::{
 pub use memory::MemoryStore;
 
 use std::future::Future;
+use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::lock::{LockName, WakeHint};
@@ -38,6 +41,11 @@ pub trait LockStore: Send + 'static {
 
     /// Returns a flag that is true while at least one part of the store can grant locks.
     fn ready(&self) -> watch::Receiver<bool>;
+
+    /// Returns what lists the locks, while another drives the store.
+    fn lister(&self) -> Arc<dyn Lister> {
+        Arc::new(listing::NoLister)
+    }
 
     /// Takes all `orders`. Adds to `events` what can be said at once.
     ///

@@ -221,8 +221,13 @@ impl<E: Env> Cx<'_, E> {
 
 impl Waiting {
     /// Returns its ticket.
-    pub(super) fn ticket(&self) -> Ticket {
+    pub(crate) fn ticket(&self) -> Ticket {
         self.ticket
+    }
+
+    /// Returns when it was asked for.
+    pub(crate) fn asked(&self) -> Time {
+        self.asked
     }
 
     /// Brings it into its normal form, in which it has told its place for the last time. Returns when it would have told it

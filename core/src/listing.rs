@@ -1,0 +1,69 @@
+//! Lists who waits, for people. Changes nothing, and makes nobody wait for long.
+
+use crate::Time;
+use crate::broker::Broker;
+use crate::hold::State;
+use crate::lock::{LockName, Owner};
+
+/// The number of slots that are looked at in one go: some ten microseconds, for which everybody else waits.
+const SLOTS_AT_ONCE: u32 = 1024;
+
+/// The names of which the waiters are listed.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Which {
+    /// This one.
+    Name(LockName),
+    /// Those that begin so.
+    Prefix(Box<str>),
+}
+
+/// One that waits for a lock. They sort by the names of their locks, and then in the order in which they came.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct SeenWaiter {
+    /// The lock.
+    pub name: LockName,
+    /// Rises from one that waits to those who came later, and stays for as long as it waits.
+    pub ticket: u64,
+    /// Its label.
+    pub owner: Owner,
+    /// When it asked.
+    pub since: Time,
+}
+
+/// A place in the table of a broker, from which a list goes on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Cursor(u32);
+
+impl Which {
+    fn has(&self, name: &LockName) -> bool {
+        match self {
+            Which::Name(this) => this == name,
+            Which::Prefix(prefix) => name.as_str().starts_with(&**prefix),
+        }
+    }
+}
+
+impl Broker {
+    /// Adds those who wait for the locks `which`, of a part of the table, to `found`: at most a thousand. Returns where the
+    /// rest of the table begins; none at its end.
+    ///
+    /// Called again and again until the end, it finds everybody once who waits for the whole of that time. It may or may not
+    /// find those who come or go meanwhile. Those who are being handed the lock still wait.
+    pub fn waiters(&self, which: &Which, from: Cursor, found: &mut Vec<SeenWaiter>) -> Option<Cursor> {
+        if let Which::Name(name) = which
+            && self.core.names.get(name).is_none_or(|entry| entry.queue.is_none())
+        {
+            return None;
+        }
+        for hold in self.core.holds.values_in(from.0, SLOTS_AT_ONCE) {
+            if let State::Waiting(waiting) = &hold.state
+                && which.has(&hold.name)
+            {
+                let (ticket, since) = (waiting.ticket(), waiting.asked());
+                found.push(SeenWaiter { name: hold.name.clone(), ticket, owner: hold.owner.clone(), since });
+            }
+        }
+        let next = from.0.saturating_add(SLOTS_AT_ONCE);
+        (next < self.core.holds.slots()).then_some(Cursor(next))
+    }
+}

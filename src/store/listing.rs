@@ -1,0 +1,87 @@
+//! Lists all locks of a store, beside the task that drives it, for people who ask who holds what.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::sync::mpsc;
+
+use super::{ItemState, StoreError};
+use crate::lock::{LockName, Owner};
+
+/// The most locks of one [`Chunk`].
+pub const CHUNK: usize = 1_000;
+/// The most locks of one list.
+pub const MOST_LISTED: usize = 1_000_000;
+
+/// The locks to list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listing {
+    /// The beginning of their names. Empty: all locks.
+    pub prefix: Arc<str>,
+    /// The most of them: 1 to [`MOST_LISTED`].
+    pub limit: usize,
+}
+
+/// A lock as the store has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Its name.
+    pub name: LockName,
+    /// The item's state.
+    pub state: ItemState,
+    /// The holder's label, where it is known and belongs to that grant.
+    pub owner: Owner,
+    /// The longest time until the item is gone if nobody renews it.
+    pub expires_in: Duration,
+}
+
+/// A part of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chunk {
+    /// Up to [`CHUNK`] locks.
+    pub locks: Vec<Listed>,
+    /// In the last chunk: true if there are more locks than the limit.
+    pub more: bool,
+}
+
+/// The reason for which there is no list.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ListError {
+    /// The store does not list its keys, and would not the next time.
+    #[error("{why}")]
+    Refused {
+        /// The explanation, with what mends it.
+        why: Arc<str>,
+    },
+    /// The store cannot be asked now.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+}
+
+/// The place to which a list goes. It holds few chunks, so whoever lists goes on only as fast as they are taken.
+pub type ChunkSender = mpsc::Sender<Result<Chunk, ListError>>;
+
+/// Lists the locks of one store, while its task does other things.
+pub trait Lister: fmt::Debug + Send + Sync + 'static {
+    /// Sends the locks to `to` in chunks, in no order, or the error for which the list ends. An empty list is one chunk.
+    ///
+    /// A lock that stands for the whole of that time is listed once. One that is acquired or released meanwhile may be missing.
+    ///
+    /// # Cancel safety
+    /// Ends soon when dropped, or when nobody takes from `to` any more. Nothing is left behind.
+    fn list(&self, listing: Listing, to: ChunkSender) -> BoxFuture<'static, ()>;
+}
+
+/// Lists nothing.
+#[derive(Debug)]
+pub(super) struct NoLister;
+
+impl Lister for NoLister {
+    fn list(&self, _: Listing, to: ChunkSender) -> BoxFuture<'static, ()> {
+        async move { drop(to.send(Err(ListError::Refused { why: "this store does not list its locks".into() })).await) }
+            .boxed()
+    }
+}
