@@ -4,8 +4,10 @@
 //! and is the only one that knows the `memcache` crate.
 
 mod connection;
+mod dump;
 #[cfg(any(fuzzing, debug_assertions))]
 pub mod fuzzing;
+mod listing;
 mod metrics;
 mod news;
 mod opening;
@@ -25,18 +27,21 @@ use futures_util::{FutureExt, StreamExt};
 use lockbroker_core::command::{Command, Reply as Said};
 use lockbroker_core::request::StoreTraits;
 use lockbroker_core::shard::state_item::Witness;
-use lockbroker_core::shard::{Dialled, LinkId, Member, News, Output, Settings, Shards, Unreached, Watcher, protocol};
+use lockbroker_core::shard::{
+    Dialled, LinkId, Member, News, Output, Settings, Shards, Unreached, Watcher, fingerprint, protocol,
+};
 use tokio::sync::watch;
 
 pub use opening::{Opened, adopt, open};
 pub use presence::BrokerNote;
 
 use self::connection::Connection;
+use self::listing::MemcachedLister;
 use self::metrics::{ErrorMetrics, ShardMetrics, StoreMetrics};
 use self::outside::Outside;
 use self::server::ServerFacts;
 use self::wire::Wire;
-use super::{LockStore, Order, ShardAddress, StoreEvent};
+use super::{Lister, LockStore, Order, ShardAddress, StoreEvent};
 use crate::clock::{Moment, sleep_until};
 use crate::lock::WakeHint;
 use crate::metrics::Metrics;
@@ -99,6 +104,7 @@ pub struct MemcachedStore {
     /// The connections on which nothing is under way.
     links: HashMap<LinkId, Connection>,
     last_link: u64,
+    lister: MemcachedLister,
     flights: FuturesUnordered<BoxFuture<'static, Landed>>,
     /// The facts of servers that have just been met.
     facts: HashMap<LinkId, ServerFacts>,
@@ -116,7 +122,9 @@ impl MemcachedStore {
     pub fn new(settings: &MemcachedSettings, wake_ups: Option<WakeSocket>, metrics: &Metrics) -> MemcachedStore {
         let mut outside = Outside::new();
         let watcher = wake_ups.as_ref().map(|socket| Watcher { address: socket.address(), id: outside.fresh_id() });
-        let members = settings.members();
+        let (members, wire) = (settings.members(), Arc::new(Wire::new(&settings.key_prefix)));
+        let fingerprint = fingerprint(&members, settings.max_ttl);
+        let lister = MemcachedLister::new(&settings.shards, fingerprint, &wire, settings.allow_unsafe);
         let note = settings.note.as_ref().map(|note| note.as_str().into());
         let core = Settings { members, max_ttl: settings.max_ttl, note, watcher };
         let metrics = StoreMetrics::new(metrics);
@@ -129,12 +137,13 @@ impl MemcachedStore {
             shards: Shards::new(core, seed, &mut outside),
             outside,
             shown: settings.shards.iter().map(show).collect(),
-            wire: Arc::new(Wire::new(&settings.key_prefix)),
+            wire,
             allow_unsafe: settings.allow_unsafe,
             wake_ups,
             ready: watch::Sender::new(false),
             links: HashMap::new(),
             last_link: 0,
+            lister,
             flights: FuturesUnordered::new(),
             facts: HashMap::new(),
         }
@@ -260,6 +269,10 @@ impl LockStore for MemcachedStore {
 
     fn ready(&self) -> watch::Receiver<bool> {
         self.ready.subscribe()
+    }
+
+    fn lister(&self) -> Arc<dyn Lister> {
+        Arc::new(self.lister.clone())
     }
 
     fn take(&mut self, orders: &mut Vec<Order>, events: &mut Vec<StoreEvent>) {

@@ -15,6 +15,11 @@ impl Wire {
         Wire { prefix: prefix.to_owned() }
     }
 
+    /// Returns what the keys of all locks begin with, and no others.
+    pub(super) fn locks(&self) -> String {
+        format!("{}L:", self.prefix)
+    }
+
     /// Returns a command as the `memcache` crate sends it.
     pub(super) fn command(&self, command: &Command) -> MetaCommand {
         let mut flags = Flags::default();

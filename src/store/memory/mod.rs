@@ -1,15 +1,22 @@
 //! The embedded store: one broker's locks in its own memory, gone when it ends.
 
+mod lister;
+
 use std::collections::HashMap;
+use std::hash::BuildHasher;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use foldhash::fast::RandomState;
 use lockbroker_core::Time;
 use lockbroker_core::request::StoreTraits;
 use lockbroker_core::store::{Note, Reply, Request, Watch};
 use lockbroker_core::table::give_back_room;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
+use tokio::task::yield_now;
 
-use super::{Change, Granted, ItemState, Label, LockStatus, LockStore, Order, StoreError, StoreEvent};
+use self::lister::{MemoryLister, Question};
+use super::{Change, Granted, ItemState, Label, Listed, Lister, LockStatus, LockStore, Order, StoreError, StoreEvent};
 use crate::lock::{FencingToken, GrantId, LingerId, LockName, Owner};
 use crate::times::now;
 
@@ -21,19 +28,31 @@ struct Item {
     expires: Time,
 }
 
-/// The number of items below which neither sweeping nor giving room back is worth while.
-const SMALLEST: usize = 1024;
+/// The number of parts of the table. A list of the locks is made part by part, and others have their turn in between.
+const PARTS: usize = 256;
+/// The number of items of a part below which neither sweeping nor giving room back is worth while.
+const SMALLEST: usize = 4;
+
+/// The items of some names. A name stays in its part.
+#[derive(Debug, Default)]
+struct Part {
+    items: HashMap<LockName, Item>,
+    /// The number of items at which expired ones are swept.
+    sweep_at: usize,
+}
 
 /// Locks in this process's memory.
 #[derive(Debug)]
 pub struct MemoryStore {
-    items: HashMap<LockName, Item>,
+    parts: Vec<Part>,
+    /// Says which part a name is in. Who knows it could make lists slow, and nothing else.
+    spread: RandomState,
     /// Read once for all that is carried out together.
     now: Time,
     last_token: u64,
-    /// The number of items at which expired ones are swept.
-    sweep_at: usize,
     ready: watch::Sender<bool>,
+    lister: MemoryLister,
+    questions: mpsc::Receiver<Question>,
 }
 
 impl MemoryStore {
@@ -41,7 +60,16 @@ impl MemoryStore {
     pub fn new() -> MemoryStore {
         let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let last_token = u64::try_from(since_1970.as_micros()).unwrap_or(0).min(FencingToken::LIMIT / 2);
-        MemoryStore { items: HashMap::new(), now: now(), last_token, sweep_at: 0, ready: watch::Sender::new(true) }
+        let (lister, questions) = MemoryLister::new();
+        MemoryStore {
+            parts: std::iter::repeat_with(Part::default).take(PARTS).collect(),
+            spread: RandomState::default(),
+            now: now(),
+            last_token,
+            ready: watch::Sender::new(true),
+            lister,
+            questions,
+        }
     }
 
     /// Carries out a request.
@@ -79,12 +107,19 @@ impl MemoryStore {
         }
     }
 
+    fn part(&mut self, name: &LockName) -> &mut Part {
+        let hash = self.spread.hash_one(name.as_str()) as usize;
+        &mut self.parts[hash % PARTS]
+    }
+
     fn live(&mut self, name: &LockName) -> Option<&mut Item> {
-        if self.items.get(name)?.expires <= self.now {
-            self.items.remove(name);
+        let now = self.now;
+        let Part { items, .. } = self.part(name);
+        if items.get(name)?.expires <= now {
+            items.remove(name);
             return None;
         }
-        self.items.get_mut(name)
+        items.get_mut(name)
     }
 
     fn expiry(&self, ttl: u32) -> Time {
@@ -94,16 +129,6 @@ impl MemoryStore {
     fn next_token(&mut self) -> Result<FencingToken, StoreError> {
         self.last_token += 1;
         FencingToken::new(self.last_token).ok_or_else(|| StoreError::unavailable("fencing tokens are used up", None))
-    }
-
-    /// Removes items that expired unseen, so that the map does not grow. The work is proportional to what was added
-    /// since.
-    fn sweep(&mut self) {
-        if self.items.len() >= self.sweep_at.max(SMALLEST) {
-            self.items.retain(|_, item| item.expires > self.now);
-            self.sweep_at = self.items.len() * 2;
-            self.items.shrink_to(self.sweep_at);
-        }
     }
 
     fn change(&mut self, name: &LockName, from: ItemState, to: ItemState, ttl: u32) -> Change {
@@ -133,9 +158,11 @@ impl MemoryStore {
             return Ok(Granted::No);
         }
         let token = self.next_token()?;
-        self.sweep();
         let item = Item { number: id.get(), owner: Owner::default(), expires: self.expiry(ttl) };
-        self.items.insert(name.clone(), item);
+        let now = self.now;
+        let part = self.part(name);
+        part.sweep(now);
+        part.items.insert(name.clone(), item);
         Ok(Granted::Yes(token))
     }
 
@@ -154,8 +181,9 @@ impl MemoryStore {
     fn remove(&mut self, name: &LockName, state: ItemState) -> Change {
         let change = self.change(name, state, state, 1);
         if change == Change::Done {
-            self.items.remove(name);
-            give_back_room(&mut self.items, SMALLEST);
+            let Part { items, .. } = self.part(name);
+            items.remove(name);
+            give_back_room(items, SMALLEST);
         }
         change
     }
@@ -169,6 +197,30 @@ impl MemoryStore {
             Some(LockStatus::Taken { state, label, expires_in: item.expires.since(now) })
         });
         taken.unwrap_or(LockStatus::Free)
+    }
+}
+
+impl Part {
+    /// Removes items that expired unseen, so that the map does not grow. The work is proportional to what was added
+    /// since.
+    fn sweep(&mut self, now: Time) {
+        let Part { items, sweep_at } = self;
+        if items.len() >= (*sweep_at).max(SMALLEST) {
+            items.retain(|_, item| item.expires > now);
+            *sweep_at = items.len() * 2;
+            items.shrink_to(*sweep_at);
+        }
+    }
+
+    /// Returns the locks whose names begin with `prefix`.
+    fn list(&self, prefix: &str, now: Time) -> Vec<Listed> {
+        let begins = self.items.iter().filter(|(name, item)| item.expires > now && name.as_str().starts_with(prefix));
+        let listed = begins.filter_map(|(name, item)| {
+            let state = ItemState::of_number(item.number)?;
+            let expires_in = item.expires.since(now);
+            Some(Listed { name: name.clone(), state, owner: item.owner.clone(), expires_in })
+        });
+        listed.collect()
     }
 }
 
@@ -187,6 +239,10 @@ impl LockStore for MemoryStore {
         self.ready.subscribe()
     }
 
+    fn lister(&self) -> Arc<dyn Lister> {
+        Arc::new(self.lister.clone())
+    }
+
     fn take(&mut self, orders: &mut Vec<Order>, events: &mut Vec<StoreEvent>) {
         self.now = now();
         for order in orders.drain(..) {
@@ -201,6 +257,12 @@ impl LockStore for MemoryStore {
     }
 
     async fn drive(&mut self, _: &mut Vec<StoreEvent>) {
-        std::future::pending::<()>().await;
+        // The store has a sender itself, so the questions never end.
+        while let Some(Question { part, prefix, answer }) = self.questions.recv().await {
+            // Whoever asked may have gone.
+            let _ = answer.send(self.parts[part].list(&prefix, now()));
+            // On several threads the next question may be there already, and orders are to have their turn first.
+            yield_now().await;
+        }
     }
 }

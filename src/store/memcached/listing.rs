@@ -1,0 +1,237 @@
+//! Lists the locks of all shards, each on connections of its own, made when somebody asks. So a list holds up no lock.
+
+use std::fmt;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use backon::{ExponentialBuilder, Retryable};
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, try_join_all};
+use lockbroker_core::failure::Cause;
+use lockbroker_core::shard::state_item::{Stamp, StateItem, Witness};
+use lockbroker_core::shard::{FOREIGN, protocol};
+use tokio::net::TcpStream;
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+
+use super::connection::Connection;
+use super::dump::{DumpError, Found, Lines, Pattern, ServerTime};
+use super::server;
+use super::wire::Wire;
+use crate::clock::Moment;
+use crate::lock::Owner;
+use crate::store::listing::{CHUNK, Chunk, ChunkSender, ListError, Listed, Lister, Listing};
+use crate::store::{ItemState, ShardAddress, StoreError};
+
+/// The longest time until the first locks are there, waiting for others' lists included.
+const LONGEST: Duration = Duration::from_secs(20);
+/// The number of labels that are asked for at once. Others have their turn after each.
+const LABELS_AT_ONCE: usize = 100;
+/// The pauses before a server is asked again that shows no keys now, some four seconds together. Growing takes a table of
+/// a million items less than a second.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+const TRIES: usize = 12;
+
+/// Lists the locks of a deployment's shards.
+#[derive(Clone)]
+pub(super) struct MemcachedLister(Arc<Shared>);
+
+struct Shared {
+    shards: Vec<ShardAddress>,
+    /// The topology, as the shards' state shows it.
+    fingerprint: u64,
+    wire: Arc<Wire>,
+    allow_unsafe: bool,
+    /// A server shows its keys to one at a time.
+    turn: Mutex<()>,
+}
+
+/// The locks of one shard.
+struct Dump {
+    /// For the labels. None once it is of no use any more.
+    connection: Option<Connection>,
+    time: ServerTime,
+    locks: Vec<Found>,
+}
+
+/// The number of locks that are still wanted, of all shards together.
+struct Wanted(AtomicUsize);
+
+impl Wanted {
+    /// Takes one more. The one too many is told from the others.
+    fn take(&self) -> bool {
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+    }
+}
+
+impl fmt::Debug for MemcachedLister {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemcachedLister").field("shards", &self.0.shards).finish_non_exhaustive()
+    }
+}
+
+impl MemcachedLister {
+    pub(super) fn new(shards: &[ShardAddress], fingerprint: u64, wire: &Arc<Wire>, allow_unsafe: bool) -> Self {
+        let (shards, wire) = (shards.to_vec(), Arc::clone(wire));
+        MemcachedLister(Arc::new(Shared { shards, fingerprint, wire, allow_unsafe, turn: Mutex::new(()) }))
+    }
+}
+
+impl Lister for MemcachedLister {
+    fn list(&self, listing: Listing, to: ChunkSender) -> BoxFuture<'static, ()> {
+        let lister = Arc::clone(&self.0);
+        async move {
+            tokio::select! {
+                // Whoever asked has gone.
+                () = to.closed() => {}
+                listed = lister.list_to(&listing, &to) => if let Err(error) = listed {
+                    drop(to.send(Err(error)).await);
+                },
+            }
+        }
+        .boxed()
+    }
+}
+
+impl Shared {
+    async fn list_to(&self, listing: &Listing, to: &ChunkSender) -> Result<(), ListError> {
+        let pattern = Pattern::new(&self.wire.locks(), &listing.prefix);
+        // One more: it tells that there are more.
+        let wanted = Wanted(AtomicUsize::new(listing.limit + 1));
+        let dumps = timeout(LONGEST, self.dump_all(&pattern, &wanted)).await;
+        let late =
+            || StoreError::unavailable(format!("the servers were not asked for their keys within {LONGEST:?}"), None);
+        let dumps = dumps.map_err(|_| late())??;
+        let all = dumps.iter().map(|dump| dump.locks.len()).sum::<usize>();
+        let (more, mut left) = (all > listing.limit, all.min(listing.limit));
+        if left == 0 {
+            return send(to, Vec::new(), more).await;
+        }
+        for mut dump in dumps {
+            for locks in std::mem::take(&mut dump.locks).chunks(CHUNK) {
+                let locks = &locks[..locks.len().min(left)];
+                if locks.is_empty() {
+                    break;
+                }
+                left -= locks.len();
+                let listed = dump.describe(&self.wire, locks).await;
+                send(to, listed, more && left == 0).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks all shards for their locks. Fails if one of them is away: a list of the others would look whole.
+    async fn dump_all(&self, pattern: &Pattern, wanted: &Wanted) -> Result<Vec<Dump>, ListError> {
+        let _turn = self.turn.lock().await;
+        try_join_all(self.shards.iter().map(|shard| self.dump(shard, pattern, wanted))).await
+    }
+
+    async fn dump(&self, shard: &ShardAddress, pattern: &Pattern, wanted: &Wanted) -> Result<Dump, ListError> {
+        let away = |cause, why: &str| StoreError::unavailable(format!("memcached {shard}: {why}"), None).because(cause);
+        let broken = |error: &dyn fmt::Display| away(Cause::StoreUnavailable, &error.to_string());
+        let dialled = server::dial(shard, None).await;
+        let (mut connection, address, facts) = dialled.map_err(|unreached| away(unreached.reason, &unreached.why))?;
+        if let Some(why) = facts.refusal(self.allow_unsafe) {
+            return Err(away(Cause::StoreRefused, &why).into());
+        }
+        let before = self.state(&mut connection).await.map_err(|(cause, why)| away(cause, &why))?;
+        let dump = || async {
+            let mut locks = Vec::new();
+            let mut lines = Lines::new(TcpStream::connect(address).await?);
+            let take = |found| match wanted.take() {
+                true => {
+                    locks.push(found);
+                    ControlFlow::Continue(())
+                }
+                false => ControlFlow::Break(()),
+            };
+            let time = lines.dump(pattern, take).await?;
+            Ok((time, locks))
+        };
+        // One that is busy has shown no lock, so nothing is taken twice.
+        let pauses = ExponentialBuilder::default().with_min_delay(FIRST_PAUSE).with_max_delay(LONGEST_PAUSE);
+        let dumped = dump.retry(pauses.with_max_times(TRIES)).when(|error| matches!(error, DumpError::Busy(_))).await;
+        let (time, locks) = dumped.map_err(|error| match error {
+            DumpError::Forbidden(_) => ListError::Refused { why: format!("memcached {shard}: {error}").into() },
+            error => ListError::Store(broken(&error)),
+        })?;
+        let said = connection.exchange(&self.wire, &[protocol::witness()]).await.map_err(|error| broken(&error))?;
+        match said.first().map(protocol::read_witness) {
+            Some(Ok(Witness::Shows(after))) if after == before => {}
+            _ => return Err(away(Cause::StoreQuarantined, "it has lost its memory while it was asked").into()),
+        }
+        Ok(Dump { connection: Some(connection), time, locks })
+    }
+
+    /// Returns what the state of a shard shows whose memory is whole. Otherwise there are locks that it does not have.
+    async fn state(&self, connection: &mut Connection) -> Result<Stamp, (Cause, String)> {
+        let away = |error: &dyn fmt::Display| (Cause::StoreUnavailable, error.to_string());
+        let said = connection.exchange(&self.wire, &[protocol::probe()]).await.map_err(|error| away(&error))?;
+        let stamp = match protocol::read_state(&said[0]).map_err(|error| away(&error))? {
+            StateItem::Missing => return Err((Cause::StoreQuarantined, "it has lost its memory, or is new".into())),
+            StateItem::Unusable { why, .. } => return Err((Cause::StoreRefused, why.to_string())),
+            StateItem::Shows { fingerprint, .. } if fingerprint != self.fingerprint => {
+                return Err((Cause::StoreRefused, FOREIGN.into()));
+            }
+            StateItem::Shows { stamp, .. } => stamp,
+        };
+        let fence = protocol::highest_token(stamp.epoch);
+        let said = connection.exchange(&self.wire, &[fence]).await.map_err(|error| away(&error))?;
+        match protocol::read_fence(&said[0]).map_err(|error| away(&error))? {
+            Some(_) => Ok(stamp),
+            None => {
+                let why = "it has lost its memory, and locks may stand that it does not know of; try again when it grants \
+                           locks";
+                Err((Cause::StoreQuarantined, why.into()))
+            }
+        }
+    }
+}
+
+impl Dump {
+    /// Adds to locks what is told of them elsewhere.
+    async fn describe(&mut self, wire: &Wire, locks: &[Found]) -> Vec<Listed> {
+        let mut listed = Vec::with_capacity(locks.len());
+        for locks in locks.chunks(LABELS_AT_ONCE) {
+            let labels = self.labels(wire, locks).await;
+            let seconds = self.time.seconds + Moment::now().since(self.time.read).as_secs();
+            for (found, owner) in locks.iter().zip(labels) {
+                let Some(state) = ItemState::of_number(found.number) else { continue };
+                let expires_in = Duration::from_secs(found.expires.saturating_sub(seconds));
+                listed.push(Listed { name: found.name.clone(), state, owner, expires_in });
+            }
+        }
+        listed
+    }
+
+    /// Reads the labels of their owners, which are best effort: if the connection breaks, there are none.
+    async fn labels(&mut self, wire: &Wire, locks: &[Found]) -> Vec<Owner> {
+        let none = || vec![Owner::default(); locks.len()];
+        let Some(connection) = &mut self.connection else { return none() };
+        let looks: Vec<_> = locks.iter().map(|found| protocol::look_for_owner(&found.name)).collect();
+        match connection.exchange(wire, &looks).await {
+            Ok(said) => {
+                let read = |(found, said): (&Found, _)| {
+                    ItemState::of_number(found.number)
+                        .map_or_else(Owner::default, |state| protocol::read_owner(said, state))
+                };
+                locks.iter().zip(&said).map(read).collect()
+            }
+            Err(error) => {
+                tracing::debug!(%error, "no labels for a list of locks");
+                self.connection = None;
+                none()
+            }
+        }
+    }
+}
+
+/// Sends a chunk. Whoever asked may have gone, which ends the list elsewhere.
+async fn send(to: &ChunkSender, locks: Vec<Listed>, more: bool) -> Result<(), ListError> {
+    let _ = to.send(Ok(Chunk { locks, more })).await;
+    Ok(())
+}
