@@ -85,6 +85,11 @@ pub(crate) fn denied(name: &LockName, caller: Option<&str>, to: &str) {
     tracing::info!(target: TARGET, event = "denied", name = name.as_str(), caller, to);
 }
 
+/// Notes that the policy refused `caller` what it wanted `to` do with all locks whose names begin so.
+pub(crate) fn denied_prefix(prefix: &str, caller: Option<&str>, to: &str) {
+    tracing::info!(target: TARGET, event = "denied", prefix, caller, to);
+}
+
 /// The file that the audit's lines go to.
 #[derive(Debug, Clone)]
 pub(crate) struct AuditFile(Output);

@@ -290,7 +290,7 @@ async fn serve_on(
     let BrokerOptions { default_ttl, max_ttl, poll_interval, max_locks, max_waiters, .. } = config.broker;
     let settings = Settings { default_ttl, max_ttl, poll_interval, max_locks, max_waiters };
     let broker = Broker::new(store, settings, metrics);
-    let service = Service::new(broker.clone(), policy);
+    let service = Service::new(broker.clone(), policy, metrics);
     let (stop, stopped) = oneshot::channel::<()>();
     let served = server::run(listeners, admin, service, broker.clone(), &config.transport, metrics, async {
         // An error means that the sender was dropped, and this future with it.

@@ -57,6 +57,10 @@ pub enum Action {
     Release,
     /// Ask who has it.
     Look,
+    /// List it with others whose names begin alike, and those who wait for it.
+    List,
+    /// Take it from its holder.
+    Revoke,
 }
 
 /// The reason for which a caller is refused.
@@ -91,13 +95,25 @@ impl Policy {
     /// # Errors
     /// Returns the reason if the policy does not allow it. The answer does not depend on whether the lock exists.
     pub fn check(&self, caller: &[Identity], action: Action, name: &LockName) -> Result<(), Refusal> {
-        let allows = |rule: &Rule| {
-            rule.may.contains(&action) && rule.prefixes.iter().any(|prefix| name.as_str().starts_with(prefix))
-        };
-        if self.rules_about(caller).any(allows) {
+        self.check_prefix(caller, action, name.as_str())
+    }
+
+    /// Checks that `caller` may do `action` with all locks whose names begin with `prefix`. One of the rules has to allow it for
+    /// all of them.
+    ///
+    /// # Errors
+    /// As [`Policy::check`].
+    pub fn check_prefix(&self, caller: &[Identity], action: Action, prefix: &str) -> Result<(), Refusal> {
+        if self.prefixes(caller, action).any(|allowed| prefix.starts_with(allowed)) {
             return Ok(());
         }
         Err(if self.knows(caller) { Refusal::Denied } else { Refusal::Unknown })
+    }
+
+    /// Returns the beginnings of the names with which `caller` may do `action`.
+    pub fn prefixes(&self, caller: &[Identity], action: Action) -> impl Iterator<Item = &str> {
+        let allows = move |rule: &&Rule| rule.may.contains(&action);
+        self.rules_about(caller).filter(allows).flat_map(|rule| &rule.prefixes).map(String::as_str)
     }
 
     /// Returns true if at least one rule names `caller`.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use foldhash::{HashMap, HashMapExt};
 use lockbroker_core::env::{Env, Observed};
+use lockbroker_core::listing::{Cursor, SeenWaiter, Which};
 use lockbroker_core::rules::Rule;
 use lockbroker_core::table::give_back_room;
 use lockbroker_core::{Broker as Core, Call, Output, Seen, StreamKey, Time};
@@ -250,6 +251,11 @@ impl Engine {
             core.look(*last_call, name, lock_id, outside);
         });
         answer
+    }
+
+    /// Adds a part of those who wait to `found`, without a turn. Returns where the next part begins.
+    pub(super) fn waiters(&self, which: &Which, from: Cursor, found: &mut Vec<SeenWaiter>) -> Option<Cursor> {
+        self.state().core.waiters(which, from, found)
     }
 
     pub(super) async fn drained(&self) {

@@ -1,6 +1,7 @@
 //! The broker: the core, driven. Takes what clients ask and what the store answers to the core, and does what the core says.
 
 mod engine;
+mod listing;
 mod metrics;
 mod store_task;
 mod streams;
@@ -13,14 +14,16 @@ use tokio::sync::watch;
 
 pub use lockbroker_core::event::{Ack, Event, LockRef, LostReason, Reason, SESSION};
 pub use lockbroker_core::failure::{Cause, Failure};
+pub use lockbroker_core::listing::Which;
 pub use lockbroker_core::request::{Ended, LockRequest, Mode, ProtocolError, Revoked, Settings, StreamEnd};
 pub use lockbroker_core::{Item, Seen, StreamKey, Time};
 
 use self::engine::Engine;
+pub use self::listing::Waiter;
 pub use self::streams::{ClientStream, Session, SessionTurn, StreamEnder};
 use crate::lock::{GrantId, LockId, LockName};
 use crate::metrics::Metrics;
-use crate::store::LockStore;
+use crate::store::{Lister, LockStore};
 pub use crate::times::moment;
 
 /// The longest that a Release call waits for the store.
@@ -35,18 +38,19 @@ const FEW_UNREAD: usize = 64;
 pub struct Broker {
     engine: Arc<Engine>,
     ready: watch::Receiver<bool>,
+    lister: Arc<dyn Lister>,
 }
 
 impl Broker {
     /// Makes a broker for the locks of `store`, which it counts among `metrics`, on the current tokio runtime.
     pub fn new(store: impl LockStore, settings: Settings, metrics: &Metrics) -> Broker {
-        let ready = store.ready();
+        let (ready, lister) = (store.ready(), store.lister());
         let engine = Engine::new(store.traits(), settings, metrics);
         // One task serves what all streams ask. tokio's budget would stop it after 128 answers, while thousands of streams have
         // their turns. It stops itself, after so many events and rounds.
         let task = store_task::run(Arc::downgrade(&engine), engine.alarm(), store);
         tokio::spawn(tokio::task::unconstrained(task));
-        Broker { engine, ready }
+        Broker { engine, ready, lister }
     }
 
     /// Returns the limits and defaults.

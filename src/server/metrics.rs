@@ -5,13 +5,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tonic::Code;
 
-use super::LOCK_SERVICE;
 use super::dispatch::method_of;
+use super::{LOCK_ADMIN, LOCK_SERVICE};
 use crate::metrics::{By, Counter, Gauge, Label, Metrics};
 use crate::service::connection::ConnectionMetrics;
 
-/// The calls of the lock service, the most frequent first.
-const METHODS: [&str; 5] = ["Acquire", "WaitAcquire", "Release", "Session", "GetLock"];
+/// The calls of the lock services, the most frequent first. No two have the same name.
+const METHODS: [&str; 8] =
+    ["Acquire", "WaitAcquire", "Release", "Session", "GetLock", "ListLocks", "ListWaiters", "RevokeLock"];
 /// The label of all other calls: health checks, reflection, methods that do not exist.
 const OTHER: &str = "other";
 
@@ -75,7 +76,7 @@ impl ServerMetrics {
 impl CallMetrics {
     /// Returns the metrics of the method that a path names.
     pub(super) fn of(&self, path: &str) -> &Arc<MethodMetrics> {
-        let name = method_of(path, LOCK_SERVICE);
+        let name = method_of(path, LOCK_SERVICE).or_else(|| method_of(path, LOCK_ADMIN));
         self.methods.iter().find(|(known, _)| name == Some(known)).map_or(&self.other, |(_, method)| method)
     }
 }

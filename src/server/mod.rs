@@ -15,6 +15,7 @@ mod socket;
 mod socket_file;
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
@@ -29,6 +30,7 @@ use crate::broker::Broker;
 use crate::config::TransportOptions;
 use crate::metrics::Metrics;
 use crate::proto::FILE_DESCRIPTOR_SET;
+use crate::proto::lock_admin_server::{self, LockAdmin, LockAdminServer};
 use crate::proto::lock_service_server::{LockService, LockServiceServer, SERVICE_NAME};
 use crate::quota::Quota;
 use crate::service::connection::TrackedIo;
@@ -46,6 +48,7 @@ use shed::Shed;
 pub use socket::Socket;
 
 const LOCK_SERVICE: &str = SERVICE_NAME;
+const LOCK_ADMIN: &str = lock_admin_server::SERVICE_NAME;
 
 /// The longest message that a client may send. The longest that makes sense has some 500 bytes.
 pub const MAX_REQUEST_BYTES: usize = 4 * 1024;
@@ -138,7 +141,7 @@ impl Lifecycle for Broker {
 ///
 /// # Errors
 /// Returns none that the operator could do anything about. Accepting is tried again for as long as it fails.
-pub async fn run<S: LockService>(
+pub async fn run<S: LockService + LockAdmin>(
     listeners: Vec<Listener>,
     admin: Option<Listener>,
     service: S,
@@ -153,11 +156,15 @@ pub async fn run<S: LockService>(
     let streams = Quota::new(metrics, "max_streams", options.max_streams);
     let (health, health_service) = Health::new(ready).await;
     let _admin = admin.map(|admin| admin::serve(admin, Routes::new(health_service.clone()), metrics.clone()));
+    let service = Arc::new(service);
     // The limit holds for what is decompressed as well. Answers are shorter than gzip's own frame: they go as they are.
-    let locks = LockServiceServer::new(service)
+    let locks = LockServiceServer::from_arc(Arc::clone(&service))
         .max_decoding_message_size(MAX_REQUEST_BYTES)
         .accept_compressed(CompressionEncoding::Gzip);
-    let services = Dispatch { locks, rest: other_services(health_service) };
+    let for_operators = LockAdminServer::from_arc(service)
+        .max_decoding_message_size(MAX_REQUEST_BYTES)
+        .accept_compressed(CompressionEncoding::Gzip);
+    let services = Dispatch { locks, rest: other_services(health_service).add_service(for_operators).prepare() };
 
     let TransportOptions { keepalive_interval, keepalive_timeout, max_concurrent_rpcs, .. } = *options;
     let (idle, stuck) = (Idle::WithoutCalls(options.idle_timeout), keepalive_interval + keepalive_timeout);
@@ -210,7 +217,7 @@ pub async fn run<S: LockService>(
     tokio::time::timeout(FAREWELL, serving).await.unwrap_or(Ok(()))
 }
 
-/// Makes the services beside that of locks: health checks and reflection.
+/// Makes the services that every server has: health checks and reflection.
 fn other_services(health: HealthServer<impl health_server::Health>) -> Routes {
     Routes::new(health.accept_compressed(CompressionEncoding::Gzip))
         .add_service(
@@ -227,7 +234,6 @@ fn other_services(health: HealthServer<impl health_server::Health>) -> Routes {
                 .max_decoding_message_size(MAX_REQUEST_BYTES)
                 .accept_compressed(CompressionEncoding::Gzip),
         )
-        .prepare()
 }
 
 fn reflection() -> tonic_reflection::server::Builder<'static> {

@@ -2,7 +2,8 @@
 //!
 //! It never refuses calls that end a grant or keep one alive, nor health checks: refusing these under load makes the
 //! load worse. `--max-locks` bounds `Acquire`, and `--max-waiters` the streams of `WaitAcquire`. So this counts calls
-//! whose answer has not begun: a `GetLock` until it is answered, a `WaitAcquire` until its stream is open.
+//! whose answer has not begun: a `GetLock` until it is answered, a `WaitAcquire` until its stream is open, a list until its
+//! first part is there.
 
 use std::convert::Infallible;
 use std::num::NonZeroUsize;
@@ -18,8 +19,8 @@ use tower::limit::ConcurrencyLimit;
 use tower::load_shed::LoadShed;
 use tower::util::{Oneshot, ServiceExt};
 
-use super::LOCK_SERVICE;
 use super::dispatch::method_of;
+use super::{LOCK_ADMIN, LOCK_SERVICE};
 use crate::client::ErrorReason;
 use crate::metrics::Counter;
 use crate::service;
@@ -45,6 +46,7 @@ impl<S: Clone> Shed<S> {
 fn can_wait(path: &str) -> bool {
     match method_of(path, LOCK_SERVICE) {
         Some(method) => matches!(method, "WaitAcquire" | "GetLock"),
+        None if matches!(method_of(path, LOCK_ADMIN), Some("ListLocks" | "ListWaiters")) => true,
         None => path.starts_with("/grpc.reflection."),
     }
 }

@@ -9,6 +9,9 @@ use crate::lock::LockName;
 use crate::policy::{Action, Identity, Policy, Refusal};
 use crate::reloaded::Reloaded;
 
+/// The most prefixes that a message names.
+const MAX_SHOWN: usize = 10;
+
 /// Holds the policy, which is read again when its file changes.
 #[derive(Debug, Clone)]
 pub(super) struct Authorizer(Option<Reloaded<Policy>>);
@@ -28,17 +31,34 @@ impl Authorizer {
     ) -> Result<(), Failure> {
         let Some(policy) = &self.0 else { return Ok(()) };
         policy.now().check(caller(connection), action, name).map_err(|refusal| {
-            let to = match action {
-                Action::Acquire => "acquire",
-                Action::Release => "release",
-                Action::Look => "look at",
-            };
+            let to = verb(action);
             audit::denied(name, audit::caller(caller(connection)).as_deref(), to);
             match refusal {
                 Refusal::Unknown => unknown(),
                 Refusal::Denied => Failure::Denied {
                     why: format!("the policy does not let this caller {to} locks of this name").into(),
                 },
+            }
+        })
+    }
+
+    /// Checks that the client of `connection` may do `action` with all locks whose names begin with `prefix`. One that may do it
+    /// with some is told with which: it could find out by trying.
+    pub(super) fn check_prefix(
+        &self,
+        connection: Option<&Arc<Connection>>,
+        action: Action,
+        prefix: &str,
+    ) -> Result<(), Failure> {
+        let Some(policy) = &self.0 else { return Ok(()) };
+        let (policy, caller) = (policy.now(), caller(connection));
+        policy.check_prefix(caller, action, prefix).map_err(|refusal| {
+            let to = verb(action);
+            audit::denied_prefix(prefix, audit::caller(caller).as_deref(), to);
+            let allowed: Vec<_> = policy.prefixes(caller, action).take(MAX_SHOWN + 1).collect();
+            match refusal {
+                Refusal::Unknown => unknown(),
+                Refusal::Denied => Failure::Denied { why: only(to, &allowed).into() },
             }
         })
     }
@@ -50,6 +70,27 @@ impl Authorizer {
             _ => Ok(()),
         }
     }
+}
+
+/// Says what an action is, behind "may".
+fn verb(action: Action) -> &'static str {
+    match action {
+        Action::Acquire => "acquire",
+        Action::Release => "release",
+        Action::Look => "look at",
+        Action::List => "list",
+        Action::Revoke => "revoke",
+    }
+}
+
+/// Says with which locks a caller may do something that it may not do with all.
+fn only(to: &str, prefixes: &[&str]) -> String {
+    if prefixes.is_empty() {
+        return format!("the policy does not let this caller {to} locks");
+    }
+    let shown: Vec<_> = prefixes.iter().take(MAX_SHOWN).map(|prefix| format!("{prefix:?}")).collect();
+    let others = if prefixes.len() > MAX_SHOWN { " and others" } else { "" };
+    format!("the policy lets this caller {to} only locks whose names begin with {}{others}", shown.join(" or "))
 }
 
 fn caller(connection: Option<&Arc<Connection>>) -> &[Identity] {

@@ -1,10 +1,11 @@
 //! The gRPC side of the broker: converts between the wire and the domain, and finds out how clients' connections end.
 //! The only place that makes a `tonic::Status`.
 
+mod admin;
 mod authorizer;
+mod chunks;
 pub mod connection;
 mod connection_end;
-#[cfg_attr(not(test), expect(dead_code, reason = "what shows locks is still to come"))]
 mod etag;
 mod frames;
 mod parse;
@@ -29,25 +30,30 @@ use crate::audit;
 use crate::broker::{Broker, Failure, LockRequest};
 use crate::clock::Moment;
 use crate::lock::LockName;
+use crate::metrics::Metrics;
 use crate::policy::{Action, Policy};
 use crate::proto::lock_service_server::LockService;
 use crate::proto::{
     AcquireRequest, AcquireResponse, GetLockRequest, GetLockResponse, ReleaseRequest, ReleaseResponse, SessionRequest,
     WaitAcquireRequest, WaitAcquireResponse,
 };
+use crate::quota::Quota;
 use crate::reloaded::Reloaded;
 
-/// `lockbroker.v1.LockService` for the locks of one broker.
+/// `lockbroker.v1.LockService` and `LockAdmin` for the locks of one broker.
 #[derive(Debug)]
 pub struct Service {
     broker: Broker,
     authorizer: Authorizer,
+    lists: Quota,
 }
 
 impl Service {
-    /// Makes the service for this broker's locks. `policy` decides who may use it; without one, everybody may.
-    pub fn new(broker: Broker, policy: Option<Reloaded<Policy>>) -> Service {
-        Service { broker, authorizer: Authorizer::new(policy) }
+    /// Makes the service for this broker's locks. `policy` decides who may use it; without one, everybody may. `metrics` counts
+    /// the lists that are under way.
+    pub fn new(broker: Broker, policy: Option<Reloaded<Policy>>, metrics: &Metrics) -> Service {
+        let lists = Quota::new(metrics, "max_lists", admin::MAX_LISTS);
+        Service { broker, authorizer: Authorizer::new(policy), lists }
     }
 
     fn limits(&self) -> Limits {

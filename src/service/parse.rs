@@ -11,6 +11,7 @@ use crate::broker::{LockRequest, Mode, Settings};
 use crate::client::ErrorReason;
 use crate::lock::{LockId, LockName, MAX_LINGER, MIN_TTL, Owner};
 use crate::proto::{AcquireRequest, BeginLock, LockSpec, WaitAcquireRequest, WaitSpec};
+use crate::store::MOST_LISTED;
 
 /// The wait from which on a request waits until its client leaves.
 const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -29,6 +30,20 @@ pub(super) fn invalid(field: impl Into<String>, why: impl std::fmt::Display) -> 
 
 pub(super) fn name(text: &str, field: &str) -> Result<LockName, Status> {
     LockName::new(text).map_err(|why| invalid(field, why))
+}
+
+/// Checks the beginning of names: it is empty, or as a name may be.
+pub(super) fn prefix(text: &str, field: &str) -> Result<(), Status> {
+    if text.is_empty() { Ok(()) } else { name(text, field).map(drop) }
+}
+
+/// Reads the most entries that a list may have; unset, as many as a list can.
+pub(super) fn limit(sent: i32, field: &str) -> Result<usize, Status> {
+    match usize::try_from(sent) {
+        Ok(0) => Ok(MOST_LISTED),
+        Ok(limit @ 1..=MOST_LISTED) => Ok(limit),
+        _ => Err(invalid(field, format!("is {sent}; it may be 1 to {MOST_LISTED}"))),
+    }
 }
 
 pub(super) fn lock_id(text: &str, field: &str) -> Result<LockId, Status> {

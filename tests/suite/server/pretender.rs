@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::Parser;
 use lockbroker::config::{ListenAddress, ServeArgs, TransportOptions};
 use lockbroker::metrics::Metrics;
+use lockbroker::proto::lock_admin_server::LockAdmin;
 use lockbroker::proto::lock_service_client::LockServiceClient;
 use lockbroker::proto::lock_service_server::LockService;
 use lockbroker::proto::*;
@@ -154,6 +155,25 @@ impl LockService for Pretender {
         self.looks.send_modify(|looks| *looks += 1);
         until(&self.looks_answered, |answered| *answered).await;
         Ok(Response::new(GetLockResponse::default()))
+    }
+}
+
+/// It lists and revokes nothing.
+#[tonic::async_trait]
+impl LockAdmin for Pretender {
+    type ListLocksStream = Held<ListLocksResponse>;
+    type ListWaitersStream = Held<ListWaitersResponse>;
+
+    async fn list_locks(&self, _: Request<ListLocksRequest>) -> Result<Response<Self::ListLocksStream>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn list_waiters(&self, _: Request<ListWaitersRequest>) -> Result<Response<Self::ListWaitersStream>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn revoke_lock(&self, _: Request<RevokeLockRequest>) -> Result<Response<RevokeLockResponse>, Status> {
+        Err(Status::unimplemented(""))
     }
 }
 
