@@ -14,8 +14,10 @@ use lockbroker::cli::bound::{self, BoundArgs};
 use lockbroker::cli::environment::{self, origin};
 use lockbroker::cli::get::{self, GetArgs};
 use lockbroker::cli::health::{self, HealthArgs};
+use lockbroker::cli::list::{self, ListArgs};
 use lockbroker::cli::run::{self, RunArgs};
 use lockbroker::cli::signals;
+use lockbroker::cli::waiters::{self, WaitersArgs};
 use lockbroker::cli::watch::{self, WatchArgs};
 use lockbroker::config::{
     AdoptArgs, Advertised, BrokerOptions, Config, ListenAddress, ServeArgs, ShardArgs, TraceOptions, TransportOptions,
@@ -56,6 +58,10 @@ enum Command {
     Run(RunArgs),
     /// Show who holds a lock
     Get(GetArgs),
+    /// Show who holds which locks
+    List(ListArgs),
+    /// Show who waits for a lock
+    Waiters(WaitersArgs),
     /// Say whether a broker is of use
     Health(HealthArgs),
     /// Measure a broker
@@ -115,6 +121,8 @@ fn start(command: Command) -> ExitCode {
 async fn client(command: Command) -> ExitCode {
     match command {
         Command::Get(args) => get::run(args).await,
+        Command::List(args) => list::run(args).await,
+        Command::Waiters(args) => waiters::run(args).await,
         Command::Health(args) => health::run(args).await,
         Command::Bench(args) => bench::run(args).await,
         Command::Shard(command) => shards(command).await.unwrap_or_else(|error| failure(&error)),

@@ -11,13 +11,13 @@ use crate::client::{Client, ClientBuilder, DEFAULT_SERVER, Error, ErrorReason};
 use crate::output::say;
 
 /// Wrong usage, as clap has it.
-const USAGE: u8 = 2;
+pub(super) const USAGE: u8 = 2;
 /// EX_UNAVAILABLE of sysexits.h: no broker answered, or none can do it.
-const UNAVAILABLE: u8 = 69;
+pub(super) const UNAVAILABLE: u8 = 69;
 /// EX_PROTOCOL: the server is no broker that this client understands.
-const PROTOCOL: u8 = 76;
+pub(super) const PROTOCOL: u8 = 76;
 /// EX_NOPERM: refused by the policy, or because of a certificate.
-const REFUSED: u8 = 77;
+pub(super) const REFUSED: u8 = 77;
 /// The shell's exit code for a command that cannot be run.
 pub(super) const NOT_EXECUTABLE: u8 = 126;
 
@@ -88,13 +88,15 @@ pub(super) fn from_background<T>(act: impl FnOnce() -> T) -> T {
 }
 
 /// The arguments that set fields of requests, by the fields' paths on the wire, and what else there is to say of them.
-const ARGUMENTS: [(&str, &str, &str); 6] = [
+const ARGUMENTS: [(&str, &str, &str); 8] = [
     ("open.ttl", "--ttl", "; the broker's --max-ttl is the most"),
     ("begin.lock.linger", "--linger", ""),
     ("begin.lock.owner", "--owner", ""),
     ("begin.wait.max_wait", "--wait", ""),
     ("begin.lock.name", "NAME", ""),
     ("name", "NAME", ""),
+    ("prefix", "PREFIX", ""),
+    ("limit", "--limit", ""),
 ];
 
 /// Says what is wrong with a request by the argument that is to be changed; none if no argument sets that field.

@@ -1,5 +1,9 @@
 //! Parses an endpoint as people write it, and connects to it.
 
+use std::collections::BTreeSet;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
 use tonic::transport::{self, Channel, Endpoint};
 
 use super::error::{Error, chain};
@@ -22,6 +26,9 @@ pub struct Connector {
     /// The files for TLS; none for plain text.
     #[cfg(feature = "tls")]
     tls: Option<Arc<ClientFiles>>,
+    /// The name that the certificate has to be for, where that is not the endpoint's host.
+    #[cfg(feature = "tls")]
+    host: Option<Arc<str>>,
 }
 
 impl Connector {
@@ -42,6 +49,8 @@ impl Connector {
                 trouble,
                 #[cfg(feature = "tls")]
                 tls: None,
+                #[cfg(feature = "tls")]
+                host: None,
             });
         }
         let wrong = |reason: String| Error::Endpoint { endpoint: text.into(), reason };
@@ -55,7 +64,8 @@ impl Connector {
             let port = endpoint.uri().port_u16().unwrap_or(443);
             let plain = Endpoint::from_shared(format!("http://{host}:{port}")).map_err(|error| wrong(chain(&error)))?;
             let origin = endpoint.uri().clone();
-            Ok(Connector { name, endpoint: plain.origin(origin), trouble, tls: Some(Arc::new(files.clone())) })
+            let tls = Some(Arc::new(files.clone()));
+            Ok(Connector { name, endpoint: plain.origin(origin), trouble, tls, host: None })
         }
     }
 
@@ -69,11 +79,46 @@ impl Connector {
         self.trouble.clone()
     }
 
+    /// Resolves the endpoint's name, and returns a connector for each address behind it. Those are named as addresses. An
+    /// endpoint with a single address stays as it is.
+    ///
+    /// # Errors
+    /// The name cannot be resolved.
+    pub async fn each(&self) -> io::Result<Vec<Connector>> {
+        let uri = self.endpoint.uri();
+        let host = uri.host().unwrap_or_default();
+        if self.is_unix() || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok() {
+            return Ok(vec![self.clone()]);
+        }
+        // An endpoint has the port of its scheme where it names none, and that for TLS names its own.
+        let port = uri.port_u16().unwrap_or(80);
+        let addresses: BTreeSet<SocketAddr> = tokio::net::lookup_host((host, port)).await?.collect();
+        if addresses.len() < 2 {
+            return Ok(vec![self.clone()]);
+        }
+        addresses.into_iter().map(|address| self.at(address)).collect()
+    }
+
+    /// Returns a connector to one address behind the endpoint's name, for which certificates are good as before.
+    fn at(&self, address: SocketAddr) -> io::Result<Connector> {
+        let (name, origin) = (address.to_string(), self.endpoint.uri().clone());
+        let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(io::Error::other)?;
+        Ok(Connector {
+            trouble: Trouble::new(&name),
+            name,
+            endpoint: endpoint.origin(origin.clone()),
+            #[cfg(feature = "tls")]
+            tls: self.tls.clone(),
+            #[cfg(feature = "tls")]
+            host: origin.host().map(Arc::from),
+        })
+    }
+
     /// Makes a new connection.
     pub async fn connect(&self) -> Result<Channel, transport::Error> {
         #[cfg(feature = "tls")]
         if let Some(files) = &self.tls {
-            let connector = crate::tls::connector(Arc::clone(files), self.trouble());
+            let connector = crate::tls::connector(Arc::clone(files), self.host.clone(), self.trouble());
             return self.endpoint.connect_with_connector(connector).await;
         }
         match self.is_unix() {
@@ -86,7 +131,7 @@ impl Connector {
     pub fn connect_lazy(&self) -> Channel {
         #[cfg(feature = "tls")]
         if let Some(files) = &self.tls {
-            let connector = crate::tls::connector(Arc::clone(files), self.trouble());
+            let connector = crate::tls::connector(Arc::clone(files), self.host.clone(), self.trouble());
             return self.endpoint.connect_with_connector_lazy(connector);
         }
         match self.is_unix() {

@@ -66,18 +66,21 @@ fn system_roots() -> RootCertStore {
 }
 
 /// Connects by TLS, and notes in `trouble` why the two sides cannot agree. Reads the files for every connection, so
-/// that a connection made after a certificate was renewed shows the new one.
+/// that a connection made after a certificate was renewed shows the new one. The broker's certificate has to be for `host`,
+/// or for that of the endpoint.
 pub(crate) fn connector(
     files: Arc<ClientFiles>,
+    host: Option<Arc<str>>,
     trouble: Trouble,
 ) -> impl Service<Uri, Response = TokioIo<Noted>, Error = BoxError, Future: Send> + Send + 'static {
     let mut tcp = HttpConnector::new();
     tcp.set_nodelay(true);
     service_fn(move |broker: Uri| {
-        let (mut tcp, files, trouble) = (tcp.clone(), Arc::clone(&files), trouble.clone());
+        let (mut tcp, files, host, trouble) = (tcp.clone(), Arc::clone(&files), host.clone(), trouble.clone());
         async move {
             let config = Arc::new(files.read()?);
-            let host = broker.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+            let host =
+                host.as_deref().or(broker.host()).unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
             let name = ServerName::try_from(host.to_owned())?;
             let io = tcp.call(broker).await?.into_inner();
             let connected = TlsConnector::from(config).connect(name, io).await;

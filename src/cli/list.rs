@@ -1,0 +1,93 @@
+//! `lockbroker list`: shows who has which locks.
+
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+
+use super::common::ServerArgs;
+use super::lists::{Entry, Failed, Key, List, ShowArgs, as_seconds, ask, plain, seconds};
+use crate::proto::get_lock_response::State;
+use crate::proto::{ListLocksRequest, ListLocksResponse, LockInfo};
+
+/// Show who has which locks
+///
+/// Lists what the store has, whichever broker granted it, also if that broker has died. A lock that is acquired or released
+/// meanwhile may be missing.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Exit codes: 0 answered, whatever the answer; 69 no broker, or none that can do it; 77 refused, by \
+    the policy or for a certificate; 74 the answer cannot be written; 76 what answers is no broker, or \
+    no TLS where https:// is said, or the other way round; 2 wrong usage."
+)]
+pub struct ListArgs {
+    /// The beginning of the locks' names; without this, all locks
+    #[arg(default_value = "", hide_default_value = true)]
+    prefix: String,
+    #[command(flatten)]
+    show: ShowArgs,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// Runs the command.
+pub async fn run(args: ListArgs) -> ExitCode {
+    args.show.show(async || locks(&args).await).await
+}
+
+/// Asks one broker after the other until one answers: all of them have the same store.
+async fn locks(args: &ListArgs) -> Result<List<LockInfo>, Failed> {
+    let mut last = None;
+    for connector in args.server.client().connectors().map_err(Failed::Client)? {
+        let mut list = List { entries: Vec::new(), more: false, failed: Vec::new() };
+        let request = ListLocksRequest { prefix: args.prefix.clone(), limit: args.show.limit() };
+        let take = |ListLocksResponse { locks, more }| {
+            list.entries.extend(locks);
+            list.more |= more;
+        };
+        match ask(&connector, async |mut stub| stub.list_locks(request).await, take).await {
+            Ok(()) => {
+                list.entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+                return Ok(list);
+            }
+            Err(failed) if failed.is_temporary() => last = Some(failed),
+            Err(failed) => return Err(failed),
+        }
+    }
+    Err(last.expect("there is at least one broker"))
+}
+
+fn state(lock: &LockInfo) -> &'static str {
+    match lock.state() {
+        State::Held => "held",
+        State::Lingering => "lingering",
+        State::Revoked => "revoked",
+        State::Free => "free",
+        State::Unspecified => "unknown",
+    }
+}
+
+impl Entry for LockInfo {
+    const COLUMNS: &'static [&'static str] = &["NAME", "STATE", "OWNER", "HELD FOR", "EXPIRES", "TOKEN"];
+
+    fn key(&self) -> Key {
+        [self.name.clone(), self.etag.clone(), String::new()]
+    }
+
+    fn cells(&self) -> Vec<String> {
+        let token = if self.fencing_token == 0 { "-".to_owned() } else { self.fencing_token.to_string() };
+        let (held_for, expires) = (seconds(self.held_for), seconds(self.free_within));
+        vec![plain(&self.name), state(self).to_owned(), plain(&self.owner), held_for, expires, token]
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "name": self.name,
+            "state": state(self),
+            "owner": self.owner,
+            "held_for_seconds": as_seconds(self.held_for),
+            "free_within_seconds": as_seconds(self.free_within),
+            "fencing_token": (self.fencing_token != 0).then_some(self.fencing_token),
+            "etag": self.etag,
+        })
+    }
+}

@@ -1,0 +1,110 @@
+//! `lockbroker waiters`: shows who waits for a lock.
+
+use std::process::ExitCode;
+
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+
+use super::common::ServerArgs;
+use super::lists::{Entry, Failed, Key, List, ShowArgs, as_seconds, ask, plain, seconds};
+use crate::client::Connector;
+use crate::proto::{ListWaitersRequest, ListWaitersResponse, WaiterInfo};
+
+/// Show who waits for a lock, at each broker
+///
+/// Every broker has waiters of its own. So all brokers that --server names are asked, and where it names a host with several
+/// addresses, such as a headless Service of Kubernetes, those at all of them.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Exit codes: 0 all have answered, whatever the answer; 69 a broker is missing, or cannot do it: the \
+    others' waiters are shown; 77 refused, by the policy or for a certificate; 74 the answer cannot be written; 76 what \
+    answers is no broker, or no TLS where https:// is said, or the other way round; 2 wrong usage."
+)]
+pub struct WaitersArgs {
+    /// The lock's name
+    #[arg(required_unless_present = "prefix")]
+    name: Option<String>,
+    /// List those who wait for all locks whose names begin so; \"\" is the beginning of all names
+    #[arg(long, value_name = "PREFIX", conflicts_with = "name")]
+    prefix: Option<String>,
+    #[command(flatten)]
+    show: ShowArgs,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// One that waits, and the broker at which it does.
+struct Waiting {
+    broker: String,
+    waiter: WaiterInfo,
+}
+
+/// Runs the command.
+pub async fn run(args: WaitersArgs) -> ExitCode {
+    args.show.show(async || waiters(&args).await).await
+}
+
+/// Asks all brokers.
+async fn waiters(args: &WaitersArgs) -> Result<List<Waiting>, Failed> {
+    let mut connectors = Vec::new();
+    let mut list = List { entries: Vec::new(), more: false, failed: Vec::new() };
+    for connector in args.server.client().connectors().map_err(Failed::Client)? {
+        match connector.each().await {
+            Ok(each) => connectors.extend(each),
+            Err(error) => list.failed.push(Failed::Unresolved(connector.name().to_owned(), error)),
+        }
+    }
+    let mut has_answer = false;
+    for answer in join_all(connectors.iter().map(|connector| waiters_at(args, connector))).await {
+        match answer {
+            Ok((waiters, more)) => {
+                has_answer = true;
+                list.entries.extend(waiters);
+                list.more |= more;
+            }
+            Err(failed) => list.failed.push(failed),
+        }
+    }
+    let place = |one: &Waiting| (one.waiter.name.clone(), one.broker.clone(), one.waiter.position);
+    list.entries.sort_by_cached_key(place);
+    if has_answer { Ok(list) } else { Err(list.failed.swap_remove(0)) }
+}
+
+async fn waiters_at(args: &WaitersArgs, connector: &Connector) -> Result<(Vec<Waiting>, bool), Failed> {
+    let (mut waiters, mut more) = (Vec::new(), false);
+    let request = ListWaitersRequest {
+        name: args.name.clone().unwrap_or_default(),
+        prefix: args.prefix.clone().unwrap_or_default(),
+        limit: args.show.limit(),
+    };
+    let take = |part: ListWaitersResponse| {
+        let at = |waiter| Waiting { broker: connector.name().to_owned(), waiter };
+        waiters.extend(part.waiters.into_iter().map(at));
+        more |= part.more;
+    };
+    ask(connector, async |mut stub| stub.list_waiters(request).await, take).await?;
+    Ok((waiters, more))
+}
+
+impl Entry for Waiting {
+    const COLUMNS: &'static [&'static str] = &["NAME", "PLACE", "OWNER", "WAITED", "BROKER"];
+
+    fn key(&self) -> Key {
+        [self.waiter.name.clone(), self.broker.clone(), self.waiter.owner.clone()]
+    }
+
+    fn cells(&self) -> Vec<String> {
+        let WaiterInfo { name, position, owner, waited_for } = &self.waiter;
+        vec![plain(name), position.to_string(), plain(owner), seconds(*waited_for), plain(&self.broker)]
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "name": self.waiter.name,
+            "position": self.waiter.position,
+            "owner": self.waiter.owner,
+            "waited_for_seconds": as_seconds(self.waiter.waited_for),
+            "broker": self.broker,
+        })
+    }
+}
