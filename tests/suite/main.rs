@@ -25,6 +25,7 @@ mod health_command;
 mod holds;
 mod limits;
 mod lingers;
+mod listing;
 mod metrics;
 mod moves;
 mod notice;

@@ -7,9 +7,10 @@ use std::process::{Command, Output};
 
 use crate::support::*;
 use lockbroker::client::{Client, Error, ErrorReason};
+use lockbroker::proto::lock_admin_client::LockAdminClient;
 use lockbroker::proto::lock_event::Kind;
 use lockbroker::proto::lock_service_client::LockServiceClient;
-use lockbroker::proto::{Failed, GetLockRequest, ReleaseRequest};
+use lockbroker::proto::{Failed, GetLockRequest, ListLocksRequest, ListWaitersRequest, ReleaseRequest};
 use rustix::process::{getegid, geteuid};
 use tempfile::TempDir;
 use tonic::transport::{Channel, Endpoint};
@@ -135,6 +136,49 @@ async fn whom_no_rule_knows_may_nothing_but_ask_for_health_and_reflection() {
     let output = run(&["run", "--server", &guarded.broker.url(), "a", "--", "true"]);
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.code() == Some(77) && stderr.contains("not allowed"), "{stderr}");
+}
+
+#[tokio::test]
+async fn a_list_is_of_what_a_rule_covers_or_is_refused_with_what_that_is() {
+    let rules = for_us(r#"["list"]"#, r#"["a/", "b/"]"#) + &for_us(r#"["acquire", "look"]"#, r#"[""]"#);
+    let folder = tempfile::tempdir().unwrap();
+    let audit = folder.path().join("audit.jsonl");
+    let guarded = Guarded::start(&rules, &["--audit", audit.to_str().unwrap()]).await;
+    let _held = acquire(&mut guarded.stub().await, once("a/1")).await;
+    let channel = Endpoint::from_shared(guarded.socket.clone()).unwrap().connect().await.unwrap();
+    let mut admin = LockAdminClient::new(channel);
+    let locks = |prefix: &str| ListLocksRequest { prefix: prefix.into(), limit: 0 };
+    let waiters = |name: &str, prefix: &str| ListWaitersRequest { name: name.into(), prefix: prefix.into(), limit: 0 };
+    for prefix in ["a/", "a/1", "b/"] {
+        admin.list_locks(locks(prefix)).await.unwrap();
+        admin.list_waiters(waiters("", prefix)).await.unwrap();
+        admin.list_waiters(waiters(prefix, "")).await.unwrap();
+    }
+    for prefix in ["", "a", "c/"] {
+        for refused in [
+            admin.list_locks(locks(prefix)).await.map(drop).unwrap_err(),
+            admin.list_waiters(waiters("", prefix)).await.map(drop).unwrap_err(),
+        ] {
+            assert_eq!((refused.code(), &*reason(&refused)), (Code::PermissionDenied, "POLICY_DENIED"));
+            assert!(refused.message().contains(r#""a/" or "b/""#), "{refused:?}");
+        }
+    }
+    assert_eq!(code(admin.list_waiters(waiters("c", "")).await.map(drop)), Code::PermissionDenied);
+    let denied = || fs::read_to_string(&audit).unwrap().lines().filter(|line| line.contains(r#""denied""#)).count();
+    eventually(SOON, "each refusal is a line", async || denied() == 7).await;
+    let output = run(&["list", "--server", &guarded.socket]);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(77) && stderr.contains("a/") && stderr.contains("--policy"), "{stderr}");
+    assert!(run(&["list", "a/", "--server", &guarded.socket]).status.success());
+    // Who may do everything else may not list.
+    let others = Guarded::start(&for_us(r#"["acquire", "release", "look", "revoke"]"#, r#"[""]"#), &[]).await;
+    let output = run(&["list", "a/", "--server", &others.socket]);
+    assert_eq!(output.status.code(), Some(77), "{output:?}");
+    assert_eq!(
+        run(&["waiters", "a/1", "--server", &others.broker.url()]).status.code(),
+        Some(77),
+        "nobody knows this caller"
+    );
 }
 
 #[tokio::test]
