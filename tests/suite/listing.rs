@@ -79,14 +79,23 @@ fn owned(name: &str, owner: &str) -> AcquireRequest {
 /// Acquires locks on a Session, which is returned with them.
 async fn hold(broker: &Broker, names: impl Iterator<Item = String>) -> RawSession {
     let mut session = RawSession::open(&mut broker.stub().await, Some(Duration::from_secs(15))).await;
-    let mut count = 0;
-    for (name, lock_ref) in names.zip(1..) {
-        session.begin(begin(lock_ref, &name));
-        count = lock_ref;
-    }
-    for _ in 0..count {
-        let (_, event) = session.next_event().await;
-        assert!(matches!(event, Kind::Acquired(_)), "{event:?}");
+    let mut asked: BTreeMap<i64, String> = (1..).zip(names).collect();
+    asked.iter().for_each(|(lock_ref, name)| session.begin(begin(*lock_ref, name)));
+    let mut last = asked.keys().last().copied().unwrap_or_default();
+    while !asked.is_empty() {
+        let (lock_ref, event) = session.next_event().await;
+        let name = asked.remove(&lock_ref).unwrap();
+        match event {
+            Kind::Acquired(_) => {}
+            // One shard is ready before the other.
+            Kind::Failed(failed) if failed.reason == "STORE_UNAVAILABLE" => {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                last += 1;
+                session.begin(begin(last, &name));
+                asked.insert(last, name);
+            }
+            other => panic!("{other:?} where {name:?} was to be acquired"),
+        }
     }
     session
 }
