@@ -80,6 +80,11 @@ pub(crate) fn release_called(name: &LockName, caller: Option<&str>, token: Fenci
     tracing::info!(target: TARGET, event = "release_called", name = name.as_str(), caller, token = token.get(), outcome);
 }
 
+/// Notes that `caller` wanted a lock revoked, and what came of it.
+pub(crate) fn revoke_called(name: &LockName, caller: Option<&str>, immediate: bool, outcome: &str) {
+    tracing::info!(target: TARGET, event = "revoke_called", name = name.as_str(), caller, immediate, outcome);
+}
+
 /// Notes that the policy refused `caller` what it wanted `to` do with a lock.
 pub(crate) fn denied(name: &LockName, caller: Option<&str>, to: &str) {
     tracing::info!(target: TARGET, event = "denied", name = name.as_str(), caller, to);

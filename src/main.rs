@@ -15,6 +15,7 @@ use lockbroker::cli::environment::{self, origin};
 use lockbroker::cli::get::{self, GetArgs};
 use lockbroker::cli::health::{self, HealthArgs};
 use lockbroker::cli::list::{self, ListArgs};
+use lockbroker::cli::revoke::{self, RevokeArgs};
 use lockbroker::cli::run::{self, RunArgs};
 use lockbroker::cli::signals;
 use lockbroker::cli::waiters::{self, WaitersArgs};
@@ -62,6 +63,8 @@ enum Command {
     List(ListArgs),
     /// Show who waits for a lock
     Waiters(WaitersArgs),
+    /// Take a lock from its holder
+    Revoke(RevokeArgs),
     /// Say whether a broker is of use
     Health(HealthArgs),
     /// Measure a broker
@@ -123,6 +126,7 @@ async fn client(command: Command) -> ExitCode {
         Command::Get(args) => get::run(args).await,
         Command::List(args) => list::run(args).await,
         Command::Waiters(args) => waiters::run(args).await,
+        Command::Revoke(args) => revoke::run(args).await,
         Command::Health(args) => health::run(args).await,
         Command::Bench(args) => bench::run(args).await,
         Command::Shard(command) => shards(command).await.unwrap_or_else(|error| failure(&error)),

@@ -3,7 +3,7 @@
 use crate::Time;
 use crate::broker::Broker;
 use crate::hold::State;
-use crate::lock::{LockName, Owner};
+use crate::lock::{FencingToken, GrantId, LockName, Owner};
 
 /// The number of slots that are looked at in one go: some ten microseconds, for which everybody else waits.
 const SLOTS_AT_ONCE: u32 = 1024;
@@ -43,7 +43,23 @@ impl Which {
     }
 }
 
+/// What a broker knows of a grant that it keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Kept {
+    /// Its fencing token.
+    pub token: FencingToken,
+    /// When it was granted or last reattached.
+    pub since: Time,
+}
+
 impl Broker {
+    /// Returns what is known of a grant, if it is kept here.
+    pub fn kept(&self, name: &LockName, id: GrantId) -> Option<Kept> {
+        let (held, hold) = self.core.names.get(name)?.holder?;
+        let hold = self.core.holds.get(hold).filter(|_| held == id)?;
+        Some(Kept { token: hold.token()?, since: hold.held_since()? })
+    }
+
     /// Adds those who wait for the locks `which`, of a part of the table, to `found`: at most a thousand. Returns where the
     /// rest of the table begins; none at its end.
     ///

@@ -318,6 +318,8 @@ impl Model {
                     after.hang_up = held.at.map(|at| (at as usize, client));
                 } else if hears && held.at == here && held.id == 0 && lease > 0 {
                     (told.id, told.valid, told.moved) = (id, lease, false);
+                    // It may have been revoked before its client has heard of it.
+                    state.ghost.revoked &= !state.memcached.carries(id);
                     if !state.ghost.revoked {
                         state.ghost.linger[client] = self.bounds.linger[client];
                     }
@@ -361,10 +363,11 @@ impl Model {
 
     /// Returns true if something happened after which a lease may run out, although its client was there and everybody was
     /// prompt: a memcached that is away for too long, a broker that dies between a grant and its undoing, and a holder that
-    /// re-asserts what was released through another broker.
+    /// re-asserts what was released or revoked through another broker.
     fn is_excused(&self, state: &State) -> bool {
         let (left, most) = (&state.left, &self.bounds);
-        left.stops < most.stops || left.deaths < most.deaths || left.releases < most.releases_elsewhere
+        let ended = left.releases < most.releases_elsewhere || left.revocations < most.revocations;
+        left.stops < most.stops || left.deaths < most.deaths || ended
     }
 
     /// Asks the store. Returns the answer if it comes at once.

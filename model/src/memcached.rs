@@ -273,7 +273,6 @@ impl Model {
         let is_other = |item: Item, compare: &Option<Cas>| compares && compare.is_some_and(|cas| id_of(cas) != item.id);
         let stored_late = state.memcached.lag > 0;
         let fresh = self.bounds.losses.flush;
-        let revoked = state.ghost.revoked;
         let slot = state.memcached.slot(shared);
         match (command, *slot) {
             // The look of a grant at the item that it must not stand beside.
@@ -281,8 +280,6 @@ impl Model {
             (Command::Get { .. }, Some(item)) => Word::Done(item.id),
             (Command::Arithmetic { create: Some(create), new_cas: Some(cas), .. }, None) => {
                 *slot = Some(Item { id: id_of(*cas), left: self.life(create.ttl), stored_late, fresh });
-                // Another grant; what is re-asserted is none.
-                state.ghost.revoked = revoked && !op.grants();
                 Word::Done(0)
             }
             (Command::Arithmetic { compare, .. }, Some(item)) if is_other(item, compare) => Word::Exists,

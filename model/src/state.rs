@@ -241,7 +241,7 @@ pub struct Left {
 pub struct Ghost {
     /// The time for which nobody may get the lock because of each client's linger.
     pub linger: [u8; 2],
-    /// True from when the lock was revoked until it is granted again: its linger counts from then.
+    /// True from when the lock was revoked until a client has another grant of it: its linger counts from then.
     pub revoked: bool,
     /// The highest token ever told.
     pub told: Token,

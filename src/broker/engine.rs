@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use foldhash::{HashMap, HashMapExt};
 use lockbroker_core::env::{Env, Observed};
-use lockbroker_core::listing::{Cursor, SeenWaiter, Which};
+use lockbroker_core::listing::{Cursor, Kept, SeenWaiter, Which};
 use lockbroker_core::rules::Rule;
 use lockbroker_core::table::give_back_room;
 use lockbroker_core::{Broker as Core, Call, Output, Seen, StreamKey, Time};
@@ -20,7 +20,7 @@ use crate::ids;
 use crate::lock::{GrantId, LingerId, LockId, LockName};
 use crate::metrics::Metrics;
 use crate::mutations;
-use crate::store::{Order, StoreEvent, StoreTraits};
+use crate::store::{ItemState, Listed, Order, StoreEvent, StoreTraits};
 use crate::times::{moment, now};
 
 /// The number of events that are brought to the core before others have their turn. More than a turn's looks can lead to, or
@@ -256,6 +256,16 @@ impl Engine {
     /// Adds a part of those who wait to `found`, without a turn. Returns where the next part begins.
     pub(super) fn waiters(&self, which: &Which, from: Cursor, found: &mut Vec<SeenWaiter>) -> Option<Cursor> {
         self.state().core.waiters(which, from, found)
+    }
+
+    /// Returns what is known of these locks where they are kept here, without a turn.
+    pub(super) fn kept(&self, locks: &[Listed]) -> Vec<Option<Kept>> {
+        let state = self.state();
+        let kept = |lock: &Listed| match lock.state {
+            ItemState::Held(id) => state.core.kept(&lock.name, id),
+            ItemState::Lingering(_) => None,
+        };
+        locks.iter().map(kept).collect()
     }
 
     pub(super) async fn drained(&self) {

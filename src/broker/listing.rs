@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use lockbroker_core::listing::{Cursor, SeenWaiter, Which};
+use lockbroker_core::listing::{Cursor, Kept, SeenWaiter, Which};
 use tokio::task::{spawn_blocking, yield_now};
 
 use super::Broker;
 use crate::lock::{LockName, Owner};
-use crate::store::{ChunkSender, Listing};
+use crate::store::{ChunkSender, Listed, Listing};
 use crate::times::now;
 
 /// One that waits for a lock at this broker.
@@ -27,6 +27,11 @@ impl Broker {
     /// Lists locks of the whole store, whichever broker keeps them, to `to`. As [`Lister::list`](crate::store::Lister::list).
     pub fn list(&self, listing: Listing, to: ChunkSender) -> impl Future<Output = ()> + Send + use<> {
         self.lister.list(listing, to)
+    }
+
+    /// Returns what is known of these locks where this broker keeps them, up to a chunk of them.
+    pub fn kept(&self, locks: &[Listed]) -> Vec<Option<Kept>> {
+        self.engine.kept(locks)
     }
 
     /// Returns those who wait here for the locks `which`, at most `limit`, and true if there are more. Those of one lock stand in

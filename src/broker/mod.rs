@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 pub use lockbroker_core::event::{Ack, Event, LockRef, LostReason, Reason, SESSION};
 pub use lockbroker_core::failure::{Cause, Failure};
-pub use lockbroker_core::listing::Which;
+pub use lockbroker_core::listing::{Kept, Which};
 pub use lockbroker_core::request::{Ended, LockRequest, Mode, ProtocolError, Revoked, Settings, StreamEnd};
 pub use lockbroker_core::{Item, Seen, StreamKey, Time};
 

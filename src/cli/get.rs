@@ -43,6 +43,12 @@ fn text(lock: &LockInfo) -> String {
         let owner = if lock.owner.is_empty() { "unknown" } else { &lock.owner };
         text += &format!("owner: {owner}\n");
     }
+    if let Some(token) = lock.fencing_token {
+        text += &format!("fencing token: {token}\n");
+    }
+    if let Some(held_for) = lock.held_for {
+        text += &format!("held for: {}\n", to_tenths(held_for));
+    }
     if let Some(expires_in) = lock.free_within {
         text += &format!("expires in: {} at most, unless it is renewed\n", to_tenths(expires_in));
     }
@@ -55,6 +61,9 @@ fn json(name: &str, lock: &LockInfo) -> serde_json::Value {
         "state": lock.state.to_string(),
         "owner": lock.owner,
         "free_within_seconds": lock.free_within.map(|span| span.as_secs_f64()),
+        "fencing_token": lock.fencing_token,
+        "held_for_seconds": lock.held_for.map(|span| span.as_secs_f64()),
+        "etag": lock.etag,
     })
 }
 

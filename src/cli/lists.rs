@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rustix::termios::tcgetwinsize;
 use serde_json::{Value, json};
+use tokio::time::error::Elapsed;
 use tokio::time::{sleep, timeout};
 use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
@@ -207,26 +208,42 @@ pub(super) fn as_seconds(span: Option<prost_types::Duration>) -> Option<f64> {
     span.and_then(|span| Duration::try_from(span).ok()).map(|span| span.as_secs_f64())
 }
 
-/// Connects to a broker, calls it, and reads all parts of its answer; `take` says of a part if it is the last that counts.
+/// Connects to a broker, calls it, and reads all parts of its answer.
 pub(super) async fn ask<R>(
     connector: &Connector,
     call: impl AsyncFnOnce(LockAdminClient<Channel>) -> Result<tonic::Response<Streaming<R>>, Status>,
     mut take: impl FnMut(R),
 ) -> Result<(), Failed> {
-    let name = connector.name();
-    let failed = |status: Status| match connector.trouble().take() {
-        Some(error) => Failed::Client(error),
-        None => Failed::Answer(name.to_owned(), status),
-    };
-    let late = |_| Failed::NoAnswer(name.to_owned());
-    let channel = timeout(DEFAULT_ANSWER_TIMEOUT, connector.connect()).await.map_err(late)?;
-    let channel = channel.map_err(|error| failed(Status::from_error(Box::new(error))))?;
-    let answer = timeout(ANSWER, call(LockAdminClient::new(channel))).await.map_err(late)?;
-    let mut parts = answer.map_err(failed)?.into_inner();
-    while let Some(part) = timeout(ANSWER, parts.message()).await.map_err(late)?.map_err(failed)? {
+    let mut parts = ask_once(connector, call).await?;
+    let part = async |parts: &mut Streaming<R>| timeout(ANSWER, parts.message()).await;
+    while let Some(part) = answer(connector, part(&mut parts).await)? {
         take(part);
     }
     Ok(())
+}
+
+/// Connects to a broker, and calls it.
+pub(super) async fn ask_once<R>(
+    connector: &Connector,
+    call: impl AsyncFnOnce(LockAdminClient<Channel>) -> Result<tonic::Response<R>, Status>,
+) -> Result<R, Failed> {
+    let channel = timeout(DEFAULT_ANSWER_TIMEOUT, connector.connect()).await;
+    let channel = channel.map(|connected| connected.map_err(|error| Status::from_error(Box::new(error))));
+    let stub = LockAdminClient::new(answer(connector, channel)?);
+    Ok(answer(connector, timeout(ANSWER, call(stub)).await)?.into_inner())
+}
+
+/// Says why there is no answer, if there is none.
+fn answer<R>(connector: &Connector, answer: Result<Result<R, Status>, Elapsed>) -> Result<R, Failed> {
+    let name = || connector.name().to_owned();
+    match answer {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(status)) => Err(match connector.trouble().take() {
+            Some(error) => Failed::Client(error),
+            None => Failed::Answer(name(), status),
+        }),
+        Err(_) => Err(Failed::NoAnswer(name())),
+    }
 }
 
 impl Failed {
@@ -266,7 +283,7 @@ impl Failed {
                 (None, Code::PermissionDenied | Code::Unauthenticated) => {
                     format!("{}; the broker's --policy says who may do what", status.message())
                 }
-                (None, _) => format!("the broker at {name} cannot list: {}", status.message()),
+                (None, _) => format!("the broker at {name} cannot do it: {}", status.message()),
             },
         }
     }

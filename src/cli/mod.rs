@@ -9,6 +9,7 @@ pub mod health;
 pub mod list;
 mod lists;
 mod processes;
+pub mod revoke;
 pub mod run;
 pub mod signals;
 mod supervise;

@@ -1,24 +1,25 @@
-//! `lockbroker.v1.LockAdmin`: lists locks and waiters, for operators.
+//! `lockbroker.v1.LockAdmin`: lists locks and waiters and revokes locks, for operators.
 
 use std::num::NonZeroUsize;
 
 use tonic::{Request, Response, Status};
+use tracing::Span;
 
 use super::chunks::Chunks;
 use super::etag::etag;
 use super::{Arrival, Service, parse, reply};
-use crate::broker::{Failure, Waiter, Which};
+use crate::audit;
+use crate::broker::{Failure, Kept, Revoked, Waiter, Which};
 use crate::client::ErrorReason;
-use crate::lock::LockName;
+use crate::lock::{LockName, Owner};
 use crate::policy::Action;
-use crate::proto::get_lock_response::State;
 use crate::proto::lock_admin_server::LockAdmin;
 use crate::proto::{
     ListLocksRequest, ListLocksResponse, ListWaitersRequest, ListWaitersResponse, LockInfo, RevokeLockRequest,
     RevokeLockResponse, WaiterInfo,
 };
 use crate::quota::Share;
-use crate::store::{CHUNK, Chunk, ItemState, ListError, Listed, Listing};
+use crate::store::{CHUNK, Chunk, ItemState, ListError, Listed, Listing, LockStatus};
 
 /// The most lists that are under way at once: one is made, and the others wait, or are read by their clients. Each may take a
 /// hundred bytes for a lock.
@@ -48,9 +49,16 @@ impl LockAdmin for Service {
         self.authorizer.check_prefix(connection.as_ref(), Action::List, &prefix).map_err(denied)?;
         let room = self.room_for_list()?;
         let listing = Listing { prefix: prefix.into(), limit };
-        let chunks =
-            Chunks::start(room, |to| self.broker.list(listing, to), |chunk| chunk.map(locks).map_err(unlisted));
-        chunks.await.map(Response::new)
+        let broker = self.broker.clone();
+        let read = move |chunk: Result<Chunk, ListError>| match chunk {
+            Ok(Chunk { locks, more }) => {
+                let kept = broker.kept(&locks);
+                let locks = locks.into_iter().zip(kept).map(lock).collect();
+                Ok(ListLocksResponse { locks, more })
+            }
+            Err(error) => Err(unlisted(error)),
+        };
+        Chunks::start(room, |to| self.broker.list(listing, to), read).await.map(Response::new)
     }
 
     async fn list_waiters(
@@ -88,8 +96,32 @@ impl LockAdmin for Service {
         Chunks::start(room, make, |(found, more)| Ok(waiters(found, more))).await.map(Response::new)
     }
 
-    async fn revoke_lock(&self, _: Request<RevokeLockRequest>) -> Result<Response<RevokeLockResponse>, Status> {
-        Err(reply::error(ErrorReason::UnknownMethod, "this broker does not revoke locks yet"))
+    async fn revoke_lock(&self, request: Request<RevokeLockRequest>) -> Result<Response<RevokeLockResponse>, Status> {
+        let connection = Arrival::of(&request).connection;
+        let RevokeLockRequest { name, etag: only, immediate } = request.into_inner();
+        let name = parse::name(&name, "name")?;
+        Span::current().record("lock", name.as_str());
+        self.authorizer.check(connection.as_ref(), Action::Revoke, &name).map_err(super::about(&name))?;
+        let caller = super::caller(connection.as_ref());
+        let revoked = self.revoke(&name, &only, immediate).await;
+        let outcome = reply::outcome_of_revocation(&revoked);
+        audit::revoke_called(&name, caller.as_deref(), immediate, outcome);
+        let (revoked, owner) = revoked.map_err(super::about(&name))?;
+        Ok(Response::new(reply::revoked(revoked, &owner)))
+    }
+}
+
+impl Service {
+    /// Revokes a lock, or the one grant of it that an etag names. Returns the label of its holder too.
+    async fn revoke(&self, name: &LockName, only: &str, immediate: bool) -> Result<(Revoked, Owner), Failure> {
+        let LockStatus::Taken { state, label, .. } = self.broker.look(name, None).await?.status else {
+            return Ok((Revoked::NotHeld, Owner::default()));
+        };
+        if !only.is_empty() && only != etag(state) {
+            return Ok((Revoked::Changed, Owner::default()));
+        }
+        let ItemState::Held(id) = state else { return Ok((Revoked::NotHeld, Owner::default())) };
+        Ok((self.broker.revoke(name, Some(id), immediate).await?, label.owner))
     }
 }
 
@@ -104,22 +136,18 @@ fn unlisted(error: ListError) -> Status {
     }
 }
 
-fn locks(Chunk { locks, more }: Chunk) -> ListLocksResponse {
-    ListLocksResponse { locks: locks.into_iter().map(lock).collect(), more }
-}
-
-fn lock(Listed { name, state, owner, expires_in }: Listed) -> LockInfo {
+/// Shows a lock as the store has it, and as it is known here where it is kept here.
+fn lock((listed, kept): (Listed, Option<Kept>)) -> LockInfo {
+    let Listed { name, state, mut label, expires_in } = listed;
+    label.token = kept.map(|kept| kept.token).or(label.token);
     LockInfo {
         name: name.as_str().to_owned(),
-        state: match state {
-            ItemState::Held(_) => State::Held,
-            ItemState::Lingering(_) => State::Lingering,
-        }
-        .into(),
-        owner: owner.as_str().to_owned(),
+        state: reply::state_of(state).into(),
         free_within: Some(reply::span(expires_in)),
+        fencing_token: reply::token_of(&label),
+        held_for: reply::held_for(kept.map(|kept| kept.since), &label),
+        owner: label.owner.as_str().to_owned(),
         etag: etag(state),
-        ..LockInfo::default()
     }
 }
 

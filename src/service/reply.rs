@@ -6,14 +6,15 @@ use std::time::{Duration, SystemTime};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
-use crate::broker::{Cause, Ended, Event, Failure, LostReason, Reason, Seen, Time, moment};
+use super::etag::etag;
+use crate::broker::{Cause, Ended, Event, Failure, LostReason, Reason, Revoked, Seen, Time, moment};
 use crate::client::{ERROR_DOMAIN, ErrorReason};
 use crate::clock::{Moment, less_drift};
-use crate::lock::LockName;
+use crate::lock::{LockName, Owner};
 use crate::proto::lock_event::Kind;
 use crate::proto::{
     Acquired, Draining, Failed, GetLockResponse, LockEvent, Lost, NotAcquired, Queued, ReleaseResponse, Released,
-    Renewed, get_lock_response, lost, not_acquired, release_response,
+    Renewed, RevokeLockResponse, get_lock_response, lost, not_acquired, release_response, revoke_lock_response,
 };
 use crate::store::{ItemState, Label, LockStatus};
 
@@ -195,11 +196,11 @@ pub(super) fn seen(seen: Seen, arrived: Moment) -> GetLockResponse {
         LockStatus::Taken { state, label, expires_in } => GetLockResponse {
             state: state_of(state).into(),
             fencing_token: token_of(&label),
-            held_for: held_since.map(|since| moment(since).elapsed()).or_else(|| held_for(&label)).map(span),
+            held_for: held_for(held_since, &label),
             owner: label.owner.as_str().to_owned(),
             free_within: Some(span(expires_in)),
             expires_after_request,
-            etag: String::new(),
+            etag: etag(state),
         },
     }
 }
@@ -219,11 +220,42 @@ pub(super) fn token_of(label: &Label) -> i64 {
     label.token.map_or(0, |token| token.get() as i64)
 }
 
-/// Returns how long ago a lock was granted or last reattached, as the broker has noted it that keeps it.
-pub(super) fn held_for(label: &Label) -> Option<Duration> {
-    let granted = SystemTime::UNIX_EPOCH.checked_add(Duration::from_micros(label.since?))?;
-    // Where that broker's clock is ahead of ours, it was just now.
-    Some(SystemTime::now().duration_since(granted).unwrap_or_default())
+/// Returns how long ago a lock was granted or last reattached: since `kept_since` if it is kept here, or as the broker has
+/// noted it that keeps it.
+pub(super) fn held_for(kept_since: Option<Time>, label: &Label) -> Option<prost_types::Duration> {
+    let noted = || {
+        let granted = SystemTime::UNIX_EPOCH.checked_add(Duration::from_micros(label.since?))?;
+        // Where that broker's clock is ahead of ours, it was just now.
+        Some(SystemTime::now().duration_since(granted).unwrap_or_default())
+    };
+    kept_since.map(|since| moment(since).elapsed()).or_else(noted).map(span)
+}
+
+/// Returns the audit's word for the outcome of a revocation.
+pub(super) fn outcome_of_revocation(revoked: &Result<(Revoked, Owner), Failure>) -> &'static str {
+    match revoked {
+        Ok((Revoked::Revoked { .. }, _)) => "revoked",
+        Ok((Revoked::NotHeld, _)) => "not_held",
+        Ok((Revoked::Changed, _)) => "changed",
+        Err(_) => "failed",
+    }
+}
+
+/// Converts the outcome of a revocation. `owner`: the label of the holder before.
+pub(super) fn revoked(revoked: Revoked, owner: &Owner) -> RevokeLockResponse {
+    match revoked {
+        Revoked::Revoked { closed } => RevokeLockResponse {
+            outcome: revoke_lock_response::Outcome::Revoked.into(),
+            owner: owner.as_str().to_owned(),
+            free_within: Some(span(closed)),
+        },
+        Revoked::NotHeld => {
+            RevokeLockResponse { outcome: revoke_lock_response::Outcome::NotHeld.into(), ..Default::default() }
+        }
+        Revoked::Changed => {
+            RevokeLockResponse { outcome: revoke_lock_response::Outcome::Changed.into(), ..Default::default() }
+        }
+    }
 }
 
 #[cfg(test)]

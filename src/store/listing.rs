@@ -8,8 +8,8 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 
-use super::{ItemState, StoreError};
-use crate::lock::{LockName, Owner};
+use super::{ItemState, Label, StoreError};
+use crate::lock::LockName;
 
 /// The most locks of one [`Chunk`].
 pub const CHUNK: usize = 1_000;
@@ -32,8 +32,8 @@ pub struct Listed {
     pub name: LockName,
     /// The item's state.
     pub state: ItemState,
-    /// The holder's label, where it is known and belongs to that grant.
-    pub owner: Owner,
+    /// What is noted of that grant, where it is known.
+    pub label: Label,
     /// The longest time until the item is gone if nobody renews it.
     pub expires_in: Duration,
 }

@@ -42,6 +42,7 @@ mod quarantine;
 mod reattach;
 mod release;
 mod restart;
+mod revoke;
 mod rolling;
 mod rules;
 mod run;

@@ -14,6 +14,8 @@ use crate::request::Mode;
 use crate::rules::Rule;
 use crate::store::{Change, ItemState, Note, Reply, Request, StoreError};
 
+/// The least time from a renewal to the next that a hint asks for: so forged hints cost fifty renewals a second at most.
+const SUSPECT_AFTER: Duration = Duration::from_millis(20);
 /// After so many renewals that failed the pauses grow no longer: a lease that waits for its store has few seconds left.
 const LAST_PAUSE: u8 = 2;
 
@@ -27,6 +29,8 @@ pub(crate) struct Held {
     /// How many renewals have failed in a row, and when to try again.
     failures: u8,
     retry_at: Option<Time>,
+    /// True if somebody says that it was revoked elsewhere, and no renewal has been sent since.
+    suspected: bool,
     step: Step,
 }
 
@@ -113,11 +117,13 @@ impl Held {
             draining_told: false,
             failures: 0,
             retry_at: None,
+            suspected: false,
             step: Step::Resting,
         })
     }
 
     pub(crate) fn on<E: Env>(mut self, me: HoldKey, stimulus: Stimulus, cx: &mut Cx<'_, E>) -> State {
+        self.suspected |= matches!(stimulus, Stimulus::Suspect);
         if matches!(self.step, Step::Looking(_)) && cx.hold(me).end.is_some() {
             cx.give_up(me);
             self.step = Step::Resting;
@@ -140,10 +146,6 @@ impl Held {
                 cx.wake_hold_at(me, Some(lost_at));
                 return State::Held(self);
             }
-            (_, Stimulus::Suspect) if self.may_be_gone(me, cx) => {
-                let due = self.renew_at(me, cx);
-                return self.renew(me, due, cx);
-            }
             (Step::Looking(look), stimulus) => {
                 self.step = Step::Resting;
                 match look.on(me, self.grant.id, &stimulus, cx) {
@@ -162,12 +164,6 @@ impl Held {
         self.look(me, cx)
     }
 
-    /// Returns true if a hint that the lock was revoked is heeded. Forged ones cost a renewal in 20 ms each.
-    fn may_be_gone<E: Env>(&self, me: HoldKey, cx: &Cx<'_, E>) -> bool {
-        const PAUSE: Duration = Duration::from_millis(20);
-        cx.hold(me).end.is_none() && cx.now < self.lost_at(me, cx) && cx.now.since(self.grant.sent) >= PAUSE
-    }
-
     /// Looks what there is to do while the store is not asked.
     fn look<E: Env>(mut self, me: HoldKey, cx: &mut Cx<'_, E>) -> State {
         if let Some(end) = cx.take_end(me) {
@@ -181,7 +177,8 @@ impl Held {
             cx.tell_lost(me, self.grant.token, LostReason::Expired, announced);
             return self.expire(me, announced, true, cx);
         }
-        let due = self.retry_at.map_or(renew_at, |retry| retry.max(renew_at)).min(lost_at);
+        let suspected_at = if self.suspected { self.grant.sent + SUSPECT_AFTER } else { Time::NEVER };
+        let due = self.retry_at.map_or(renew_at, |retry| retry.max(renew_at)).min(suspected_at).min(lost_at);
         if cx.now >= due {
             return self.renew(me, renew_at, cx);
         }
@@ -242,6 +239,7 @@ impl Held {
         let (owner, ttl) = (cx.hold(me).owner.clone(), self.item_ttl(me, cx));
         cx.ask(me, Request::Renew { state: ItemState::Held(self.grant.id), owner, ttl });
         let lost_at = self.lost_at(me, cx);
+        self.suspected = false;
         self.step = Step::Renewing { sent: cx.now, due, lost_at };
         cx.wake_hold_at(me, Some(lost_at));
         State::Held(self)

@@ -21,9 +21,8 @@ use super::dump::{DumpError, Found, Lines, Pattern, ServerTime};
 use super::server;
 use super::wire::Wire;
 use crate::clock::Moment;
-use crate::lock::Owner;
 use crate::store::listing::{CHUNK, Chunk, ChunkSender, ListError, Listed, Lister, Listing};
-use crate::store::{ItemState, ShardAddress, StoreError};
+use crate::store::{ItemState, Label, ShardAddress, StoreError};
 
 /// The longest time until the first locks are there, waiting for others' lists included.
 const LONGEST: Duration = Duration::from_secs(20);
@@ -199,25 +198,25 @@ impl Dump {
         for locks in locks.chunks(LABELS_AT_ONCE) {
             let labels = self.labels(wire, locks).await;
             let seconds = self.time.seconds + Moment::now().since(self.time.read).as_secs();
-            for (found, owner) in locks.iter().zip(labels) {
+            for (found, label) in locks.iter().zip(labels) {
                 let Some(state) = ItemState::of_number(found.number) else { continue };
                 let expires_in = Duration::from_secs(found.expires.saturating_sub(seconds));
-                listed.push(Listed { name: found.name.clone(), state, owner, expires_in });
+                listed.push(Listed { name: found.name.clone(), state, label, expires_in });
             }
         }
         listed
     }
 
     /// Reads the labels of their owners, which are best effort: if the connection breaks, there are none.
-    async fn labels(&mut self, wire: &Wire, locks: &[Found]) -> Vec<Owner> {
-        let none = || vec![Owner::default(); locks.len()];
+    async fn labels(&mut self, wire: &Wire, locks: &[Found]) -> Vec<Label> {
+        let none = || vec![Label::default(); locks.len()];
         let Some(connection) = &mut self.connection else { return none() };
         let looks: Vec<_> = locks.iter().map(|found| protocol::look_for_owner(&found.name)).collect();
         match connection.exchange(wire, &looks).await {
             Ok(said) => {
                 let read = |(found, said): (&Found, _)| {
                     ItemState::of_number(found.number)
-                        .map_or_else(Owner::default, |state| protocol::read_owner(said, state))
+                        .map_or_else(Label::default, |state| protocol::read_label(said, state))
                 };
                 locks.iter().zip(&said).map(read).collect()
             }

@@ -218,7 +218,8 @@ impl Part {
         let listed = begins.filter_map(|(name, item)| {
             let state = ItemState::of_number(item.number)?;
             let expires_in = item.expires.since(now);
-            Some(Listed { name: name.clone(), state, owner: item.owner.clone(), expires_in })
+            let label = Label { owner: item.owner.clone(), ..Label::default() };
+            Some(Listed { name: name.clone(), state, label, expires_in })
         });
         listed.collect()
     }

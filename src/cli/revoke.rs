@@ -1,0 +1,105 @@
+//! `lockbroker revoke`: takes a lock from its holder.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::common::ServerArgs;
+use super::lists::{Failed, as_seconds, ask_once, plain};
+use crate::output::{print, say};
+use crate::proto::revoke_lock_response::Outcome;
+use crate::proto::{RevokeLockRequest, RevokeLockResponse};
+
+/// The exit code if there was nothing to revoke.
+const NOTHING: u8 = 1;
+
+/// Take a lock from its holder
+///
+/// The holder is told that it has lost the lock, and `lockbroker run` stops its command. Nobody else can have the lock until
+/// the holder can no longer believe in it: at most --max-ttl of the brokers, or the lock's linger if that is longer. A holder
+/// that asks again stands in line like everybody else.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Exit codes: 0 revoked; 1 nobody holds the lock, or not the grant of --etag any more; 69 no broker, or none \
+    that can do it; 77 refused, by the policy or for a certificate; 74 the answer cannot be written; 76 what answers is no \
+    broker, or no TLS where https:// is said, or the other way round; 2 wrong usage."
+)]
+pub struct RevokeArgs {
+    /// The lock's name
+    name: String,
+    /// Revoke this grant alone: the etag that `get --json` or `list --json` shows [default: whoever holds the lock now]
+    #[arg(long, value_name = "ETAG")]
+    etag: Option<String>,
+    /// Free the lock at once, without its linger. Its holder may act for up to --max-ttl more, beside the next one: use this
+    /// only if you know that the holder is gone
+    #[arg(long)]
+    immediate: bool,
+    /// Write one line of JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// Runs the command.
+pub async fn run(args: RevokeArgs) -> ExitCode {
+    match revoke(&args).await {
+        Ok(revoked) => tell(&args, &revoked),
+        Err(failed) => failed.tell(),
+    }
+}
+
+/// Asks one broker after the other until one answers: any of them can do it.
+async fn revoke(args: &RevokeArgs) -> Result<RevokeLockResponse, Failed> {
+    let mut last = None;
+    for connector in args.server.client().connectors().map_err(Failed::Client)? {
+        let etag = args.etag.clone().unwrap_or_default();
+        let request = RevokeLockRequest { name: args.name.clone(), etag, immediate: args.immediate };
+        match ask_once(&connector, async |mut stub| stub.revoke_lock(request).await).await {
+            Err(failed) if failed.is_temporary() => last = Some(failed),
+            answer => return answer,
+        }
+    }
+    Err(last.expect("there is at least one broker"))
+}
+
+fn tell(args: &RevokeArgs, revoked: &RevokeLockResponse) -> ExitCode {
+    let (word, is_done) = match revoked.outcome() {
+        Outcome::Revoked => ("revoked", true),
+        Outcome::NotHeld => ("not_held", false),
+        Outcome::Changed => ("changed", false),
+        Outcome::Unspecified => ("unknown", false),
+    };
+    let code = if is_done { ExitCode::SUCCESS } else { ExitCode::from(NOTHING) };
+    let printed = if args.json {
+        print(&format!(
+            "{}\n",
+            json!({
+                "name": args.name,
+                "outcome": word,
+                "owner": revoked.owner,
+                "free_within_seconds": as_seconds(revoked.free_within),
+            })
+        ))
+    } else if is_done {
+        print(&text(revoked))
+    } else {
+        let why = match revoked.outcome() {
+            Outcome::Changed => "is not held under that etag any more",
+            _ => "is not held by anybody",
+        };
+        say(format_args!("lock {:?} {why}; nothing was revoked", args.name));
+        ExitCode::SUCCESS
+    };
+    if printed == ExitCode::SUCCESS { code } else { printed }
+}
+
+fn text(revoked: &RevokeLockResponse) -> String {
+    let owner = if revoked.owner.is_empty() { "a holder without a label".to_owned() } else { plain(&revoked.owner) };
+    let free_within = revoked.free_within.and_then(|span| Duration::try_from(span).ok()).unwrap_or_default();
+    match free_within {
+        Duration::ZERO => format!("revoked from {owner}; it is free\n"),
+        span => format!("revoked from {owner}; it is free in {:.1} s at most\n", span.as_secs_f64()),
+    }
+}
