@@ -120,6 +120,11 @@ impl Gauge {
         self.0.set(value.into());
     }
 
+    /// Returns the current number.
+    pub(crate) fn get(&self) -> i64 {
+        self.0.get()
+    }
+
     /// Counts one more, and returns how many there were before; [`Gauge::end`] follows.
     pub(crate) fn begin(&self) -> i64 {
         self.0.inc()
@@ -234,5 +239,10 @@ impl<L: Label> By<L> {
         if let Some((_, counter)) = counter {
             counter.inc();
         }
+    }
+
+    /// Returns the number of all events with values that are `counted`.
+    pub(crate) fn sum(&self, counted: impl Fn(L) -> bool) -> u64 {
+        self.0.iter().filter(|(value, _)| counted(*value)).map(|(_, counter)| counter.get()).sum()
     }
 }

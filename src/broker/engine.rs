@@ -12,7 +12,7 @@ use lockbroker_core::{Broker as Core, Call, Output, Seen, StreamKey, Time};
 use rand::RngExt;
 use tokio::sync::{Notify, oneshot, watch};
 
-use super::metrics::LockMetrics;
+use super::metrics::{Counted, LockMetrics};
 use super::streams::Shared;
 use super::{Ended, Failure, Revoked, Settings};
 use crate::clock::Moment;
@@ -32,6 +32,7 @@ const EVENTS_AT_ONCE: usize = 4096;
 pub(super) struct Engine {
     state: Mutex<State>,
     settings: Settings,
+    counted: Counted,
     /// Rung when there are orders, or the core is to be called earlier than was known.
     alarm: Arc<Notify>,
     drained: watch::Sender<bool>,
@@ -63,9 +64,11 @@ pub(super) struct Outside {
 impl Engine {
     /// Makes the core of a broker.
     pub(super) fn new(traits: StoreTraits, settings: Settings, metrics: &Metrics) -> Arc<Engine> {
+        let metrics = LockMetrics::new(metrics, &settings);
+        let counted = metrics.counted();
         let state = State {
             core: Core::new(settings, traits, rand::rng().random()),
-            outside: Outside { metrics: LockMetrics::new(metrics, &settings), now: now() },
+            outside: Outside { metrics, now: now() },
             streams: HashMap::new(),
             releases: HashMap::new(),
             revocations: HashMap::new(),
@@ -76,11 +79,15 @@ impl Engine {
         };
         let alarm = Arc::new(Notify::new());
         let drained = watch::Sender::new(false);
-        Arc::new(Engine { state: Mutex::new(state), settings, alarm, drained })
+        Arc::new(Engine { state: Mutex::new(state), settings, counted, alarm, drained })
     }
 
     pub(super) fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    pub(super) fn counted(&self) -> &Counted {
+        &self.counted
     }
 
     pub(super) fn alarm(&self) -> Arc<Notify> {

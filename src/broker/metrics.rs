@@ -3,6 +3,7 @@
 use lockbroker_core::Counts;
 use lockbroker_core::env::{Limit, Observed, ReleaseCause, Subject};
 
+use super::overview::Totals;
 use super::{Failure, LostReason, Mode, Reason, Settings};
 use crate::audit;
 use crate::metrics::{Buckets, By, Counter, Gauge, Histogram, Label, Metrics};
@@ -26,6 +27,7 @@ pub(super) struct LockMetrics {
     renewal_lag: Histogram,
     heartbeat_lag: Histogram,
     lost: By<LostReason>,
+    released: By<ReleaseCause>,
     hand_overs: Counter,
     shown: Counts,
 }
@@ -54,6 +56,43 @@ enum Outcome {
     Exhausted,
     Invalid,
     Denied,
+}
+
+/// The counts that the page shows.
+#[derive(Debug, Clone)]
+pub(super) struct Counted {
+    held: Gauge,
+    waiting: Gauge,
+    outcomes: By<Outcome>,
+    released: By<ReleaseCause>,
+    lost: By<LostReason>,
+    hand_overs: Counter,
+}
+
+impl Counted {
+    /// Returns the number of locks held here, and of requests that wait here.
+    pub(super) fn present(&self) -> (i64, i64) {
+        (self.held.get(), self.waiting.get())
+    }
+
+    /// Returns what has been counted since the broker began.
+    pub(super) fn totals(&self) -> Totals {
+        let grants = self.outcomes.sum(|outcome| outcome == Outcome::Acquired);
+        // Neither is refused: one has its lock, the other has changed its mind.
+        let refusals = self.outcomes.sum(|outcome| {
+            !matches!(
+                outcome,
+                Outcome::Acquired | Outcome::Reattached | Outcome::NotAcquired(Reason::Cancelled)
+            )
+        });
+        Totals {
+            grants,
+            refusals,
+            releases: self.released.sum(|cause| cause != ReleaseCause::Lost),
+            hand_overs: self.hand_overs.get(),
+            losses: self.lost.sum(|_| true),
+        }
+    }
 }
 
 /// From a millisecond to four minutes.
@@ -93,6 +132,7 @@ impl LockMetrics {
                 LAGS,
             ),
             lost: metrics.counters("locks_lost", "Locks lost whose clients believed in them").by("reason", &[]),
+            released: metrics.counters("releases", "Locks released through this broker").by("cause", &[]),
             hand_overs: metrics.counter("hand_overs", "Locks handed from their holder to a waiter of this broker"),
             shown: Counts::default(),
         }
@@ -148,6 +188,7 @@ impl LockMetrics {
                 };
             }
             Observed::Released { subject, token, cause } => {
+                self.released.inc(cause);
                 if let Some(audited) = audited(subject) {
                     audited.released(token, cause);
                 }
@@ -165,6 +206,18 @@ impl LockMetrics {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// Returns what people are shown of it. It follows the counts.
+    pub(super) fn counted(&self) -> Counted {
+        Counted {
+            held: self.held.clone(),
+            waiting: self.waiting.clone(),
+            outcomes: self.outcomes.clone(),
+            released: self.released.clone(),
+            lost: self.lost.clone(),
+            hand_overs: self.hand_overs.clone(),
         }
     }
 

@@ -3,6 +3,7 @@
 mod engine;
 mod listing;
 mod metrics;
+mod overview;
 mod store_task;
 mod streams;
 
@@ -20,10 +21,11 @@ pub use lockbroker_core::{Item, Seen, StreamKey, Time};
 
 use self::engine::Engine;
 pub use self::listing::Waiter;
+pub use self::overview::{Overview, Totals};
 pub use self::streams::{ClientStream, Session, SessionTurn, StreamEnder};
 use crate::lock::{GrantId, LockId, LockName};
 use crate::metrics::Metrics;
-use crate::store::{Lister, LockStore};
+use crate::store::{Lister, LockStore, ShardView};
 pub use crate::times::moment;
 
 /// The longest that a Release call waits for the store.
@@ -38,19 +40,20 @@ const FEW_UNREAD: usize = 64;
 pub struct Broker {
     engine: Arc<Engine>,
     ready: watch::Receiver<bool>,
+    shards: watch::Receiver<Vec<ShardView>>,
     lister: Arc<dyn Lister>,
 }
 
 impl Broker {
     /// Makes a broker for the locks of `store`, which it counts among `metrics`, on the current tokio runtime.
     pub fn new(store: impl LockStore, settings: Settings, metrics: &Metrics) -> Broker {
-        let (ready, lister) = (store.ready(), store.lister());
+        let (ready, shards, lister) = (store.ready(), store.shards(), store.lister());
         let engine = Engine::new(store.traits(), settings, metrics);
         // One task serves what all streams ask. tokio's budget would stop it after 128 answers, while thousands of streams have
         // their turns. It stops itself, after so many events and rounds.
         let task = store_task::run(Arc::downgrade(&engine), engine.alarm(), store);
         tokio::spawn(tokio::task::unconstrained(task));
-        Broker { engine, ready, lister }
+        Broker { engine, ready, shards, lister }
     }
 
     /// Returns the limits and defaults.
@@ -61,6 +64,13 @@ impl Broker {
     /// Returns a flag that is true while locks can be granted.
     pub fn ready(&self) -> watch::Receiver<bool> {
         self.ready.clone()
+    }
+
+    /// Returns how it is now.
+    pub fn overview(&self) -> Overview {
+        let counted = self.engine.counted();
+        let (held, waiting) = counted.present();
+        Overview { held, waiting, totals: counted.totals(), shards: self.shards.borrow().clone() }
     }
 
     /// Begins to get a lock for a stream of its own. What comes of it is told there.

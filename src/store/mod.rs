@@ -12,6 +12,7 @@ pub use address::{InvalidStore, MAX_WEIGHT, ShardAddress, Store};
 pub use listing::{CHUNK, Chunk, ChunkSender, ListError, Listed, Lister, Listing, MOST_LISTED};
 pub use lockbroker_core::RequestId;
 pub use lockbroker_core::request::StoreTraits;
+pub use lockbroker_core::shard::ShardState;
 pub use lockbroker_core::store::{
     Change, Granted, ItemState, Label, LockStatus, Note, Order, Reply, Request, StoreError, Watch,
 };
@@ -21,7 +22,21 @@ use std::future::Future;
 use std::sync::Arc;
 use tokio::sync::watch;
 
+use crate::clock::Moment;
 use crate::lock::{LockName, WakeHint};
+
+/// A part of a store, as it is shown to people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShardView {
+    /// Its address, as `--store` has it.
+    pub address: Arc<str>,
+    /// Its state.
+    pub state: ShardState,
+    /// The moment at which a closed one opens, if nothing comes between.
+    pub opens_at: Option<Moment>,
+    /// The reason for which it does not grant locks, where there is more to say than its state does.
+    pub why: Option<Arc<str>>,
+}
 
 /// An event of a store.
 #[derive(Debug, Clone)]
@@ -45,6 +60,11 @@ pub trait LockStore: Send + 'static {
     /// Returns what lists the locks, while another drives the store.
     fn lister(&self) -> Arc<dyn Lister> {
         Arc::new(listing::NoLister)
+    }
+
+    /// Returns its parts as they are now, in the order of `--store`. None for a store that has no parts.
+    fn shards(&self) -> watch::Receiver<Vec<ShardView>> {
+        watch::channel(Vec::new()).1
     }
 
     /// Takes all `orders`. Adds to `events` what can be said at once.

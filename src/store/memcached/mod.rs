@@ -3,6 +3,7 @@
 //! ARCHITECTURE.md has the protocol, docs/safety.md the reasons. This module never decides who ought to have a lock,
 //! and is the only one that knows the `memcache` crate.
 
+mod board;
 mod connection;
 mod dump;
 #[cfg(any(fuzzing, debug_assertions))]
@@ -35,13 +36,14 @@ use tokio::sync::watch;
 pub use opening::{Opened, adopt, open};
 pub use presence::BrokerNote;
 
+use self::board::Board;
 use self::connection::Connection;
 use self::listing::MemcachedLister;
 use self::metrics::{ErrorMetrics, ShardMetrics, StoreMetrics};
 use self::outside::Outside;
 use self::server::ServerFacts;
 use self::wire::Wire;
-use super::{Lister, LockStore, Order, ShardAddress, StoreEvent};
+use super::{Lister, LockStore, Order, ShardAddress, ShardView, StoreEvent};
 use crate::clock::{Moment, sleep_until};
 use crate::lock::WakeHint;
 use crate::metrics::Metrics;
@@ -97,6 +99,7 @@ pub struct MemcachedStore {
     shards: Shards,
     outside: Outside,
     shown: Vec<Shown>,
+    board: Board,
     wire: Arc<Wire>,
     allow_unsafe: bool,
     wake_ups: Option<WakeSocket>,
@@ -137,6 +140,7 @@ impl MemcachedStore {
             shards: Shards::new(core, seed, &mut outside),
             outside,
             shown: settings.shards.iter().map(show).collect(),
+            board: Board::new(&settings.shards),
             wire,
             allow_unsafe: settings.allow_unsafe,
             wake_ups,
@@ -218,6 +222,7 @@ impl MemcachedStore {
             metrics.is_unsafe.set(!facts.dangers().is_empty());
             news::log_facts(address, &facts);
         }
+        self.board.hear(shard, news);
         news::log(address, news);
     }
 
@@ -250,7 +255,9 @@ impl MemcachedStore {
     /// Shows how the shards are.
     fn show(&self) {
         for (shard, Shown { metrics, .. }) in self.shown.iter().enumerate() {
-            metrics.show(&self.shards.status(shard, self.outside.time()));
+            let status = self.shards.status(shard, self.outside.time());
+            metrics.show(&status);
+            self.board.show(shard, &status, self.outside.moment());
         }
     }
 }
@@ -273,6 +280,10 @@ impl LockStore for MemcachedStore {
 
     fn lister(&self) -> Arc<dyn Lister> {
         Arc::new(self.lister.clone())
+    }
+
+    fn shards(&self) -> watch::Receiver<Vec<ShardView>> {
+        self.board.subscribe()
     }
 
     fn take(&mut self, orders: &mut Vec<Order>, events: &mut Vec<StoreEvent>) {
