@@ -27,7 +27,7 @@ use lockbroker::metrics::Metrics;
 use lockbroker::output;
 use lockbroker::policy::Policy;
 use lockbroker::reloaded::Reloaded;
-use lockbroker::server::{self, Listener};
+use lockbroker::server::{self, Admin, Listener};
 use lockbroker::service::Service;
 use lockbroker::store::memcached::{self, BrokerNote, MemcachedSettings, MemcachedStore, Opened};
 use lockbroker::store::{LockStore, MemoryStore, Store};
@@ -169,6 +169,16 @@ fn warn_of_access(config: &Config) {
     {
         tracing::warn!(%address, "there is no --policy: whoever can connect may acquire and release every lock");
     }
+    if config.policy.is_some()
+        && !config.page.is_off
+        && let Some(address) = config.admin_listen.filter(|address| !address.ip().is_loopback())
+    {
+        tracing::warn!(
+            %address,
+            "whoever can connect here sees the names and owners of all locks, whatever --policy says; --no-admin-page leaves \
+             that page out"
+        );
+    }
     let knows_clients = config.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
     let tcp = config.listen.iter().find(|address| matches!(address, ListenAddress::Tcp(_)));
     if config.policy.is_some()
@@ -229,7 +239,7 @@ async fn serve_by(config: &Config, telemetry: &Telemetry) -> anyhow::Result<()> 
 /// The sockets that a broker listens on.
 struct Sockets {
     listeners: Vec<Listener>,
-    admin: Option<Listener>,
+    admin: Option<Admin>,
     /// The socket for wake-ups; none without `--advertise`, and on the embedded store.
     wake_ups: Option<WakeSocket>,
 }
@@ -255,7 +265,8 @@ impl Sockets {
         if let Some(address) = config.admin_listen {
             let listener = Listener::tcp(address);
             let from = origin("--admin-listen", "LOCKBROKER_ADMIN_LISTEN");
-            admin = Some(listener.with_context(|| format!("cannot listen on {address} ({from})"))?);
+            let listener = listener.with_context(|| format!("cannot listen on {address} ({from})"))?;
+            admin = Some(Admin { listener, page: config.page.clone() });
         }
         let mut wake_ups = None;
         if let (Some(Advertised(address)), Store::Memcached(_)) = (config.broker.advertise, &config.store) {
@@ -270,7 +281,7 @@ impl Sockets {
             tracing::info!(address = %listener.address()?, "listening");
         }
         if let Some(admin) = &admin {
-            tracing::info!(address = %admin.address()?, "listening for health checks and scrapes");
+            tracing::info!(address = %admin.listener.address()?, "listening for health checks and scrapes");
         }
         if let Some(socket) = &wake_ups {
             tracing::info!(address = %socket.address(), "to be woken by other brokers");
@@ -292,7 +303,7 @@ fn place(listeners: &[Listener]) -> io::Result<String> {
 /// Runs a broker on `store` until it is told to stop.
 async fn serve_on(
     listeners: Vec<Listener>,
-    admin: Option<Listener>,
+    admin: Option<Admin>,
     policy: Option<Reloaded<Policy>>,
     store: impl LockStore,
     config: &Config,

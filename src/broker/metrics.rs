@@ -80,10 +80,7 @@ impl Counted {
         let grants = self.outcomes.sum(|outcome| outcome == Outcome::Acquired);
         // Neither is refused: one has its lock, the other has changed its mind.
         let refusals = self.outcomes.sum(|outcome| {
-            !matches!(
-                outcome,
-                Outcome::Acquired | Outcome::Reattached | Outcome::NotAcquired(Reason::Cancelled)
-            )
+            !matches!(outcome, Outcome::Acquired | Outcome::Reattached | Outcome::NotAcquired(Reason::Cancelled))
         });
         Totals {
             grants,

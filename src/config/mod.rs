@@ -4,6 +4,7 @@
 //! Reads and checks them; opens nothing.
 
 mod listen;
+mod page;
 
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
@@ -23,6 +24,7 @@ use crate::tls::ServerFiles;
 use crate::wake::DEFAULT_PORT;
 use listen::TlsArgs;
 pub use listen::{ListenAddress, SocketGroup, SocketMode, SocketOptions};
+pub use page::{HostName, PageOptions};
 
 /// The flags of `lockbroker serve`.
 #[derive(Debug, Clone, Args)]
@@ -37,10 +39,13 @@ pub struct ServeArgs {
     )]
     listen: Vec<ListenAddress>,
 
-    /// Address and port to serve health checks and Prometheus' /metrics on, in plain text and without the lock
-    /// service
+    /// Address and port to serve health checks, Prometheus' /metrics and a page for operators on, in plain text and
+    /// without the lock service
     #[arg(long, env = "LOCKBROKER_ADMIN_LISTEN", value_name = "ADDRESS:PORT", value_parser = listen::tcp_address)]
     admin_listen: Option<SocketAddr>,
+
+    #[command(flatten)]
+    page: PageOptions,
 
     #[command(flatten)]
     sockets: SocketOptions,
@@ -95,8 +100,10 @@ pub struct Config {
     pub tls: Option<ServerFiles>,
     /// The file of the policy; none: everybody may do everything.
     pub policy: Option<PolicyFile>,
-    /// The address for health checks and metrics, if there is one.
+    /// The address for health checks, metrics and the page, if there is one.
     pub admin_listen: Option<SocketAddr>,
+    /// The page there.
+    pub page: PageOptions,
     /// The place of the locks.
     pub store: Store,
     /// The broker's promises and limits.
@@ -323,7 +330,7 @@ impl ServeArgs {
     /// # Errors
     /// One line for the operator; its [`exit`](clap::Error::exit) ends the process with code 2.
     pub fn resolve(self) -> Result<Config, clap::Error> {
-        let ServeArgs { listen, admin_listen, sockets, tls, policy, store, ttls, broker, transport, .. } = self;
+        let ServeArgs { listen, admin_listen, page, sockets, tls, policy, store, ttls, broker, transport, .. } = self;
         let (default_ttl, max_ttl) = ttls.resolve()?;
         let broker = BrokerOptions { default_ttl, max_ttl, ..broker };
         let store = match (store, listen.iter().find(|address| !address.is_local())) {
@@ -338,7 +345,7 @@ impl ServeArgs {
             }
         };
         let (tls, policy) = (tls.files(), policy.map(PolicyFile));
-        Ok(Config { listen, admin_listen, sockets, tls, policy, store, broker, transport })
+        Ok(Config { listen, admin_listen, page, sockets, tls, policy, store, broker, transport })
     }
 }
 

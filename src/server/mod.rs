@@ -1,5 +1,5 @@
 //! Runs the broker's network side: listeners, TLS, HTTP/2 limits, health checks, metrics, draining and shutdown.
-//! [`run`] routes calls to the lock service, and sees the broker only through [`Lifecycle`].
+//! [`run`] routes calls to the lock service, and sees the broker only through [`Lifecycle`] and [`Watched`].
 
 mod admin;
 mod authority;
@@ -13,6 +13,7 @@ pub mod open_files;
 mod shed;
 mod socket;
 mod socket_file;
+mod watched;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -27,7 +28,7 @@ use tonic_health::pb::health_server::{self, HealthServer};
 use tower::layer::layer_fn;
 
 use crate::broker::Broker;
-use crate::config::TransportOptions;
+use crate::config::{PageOptions, TransportOptions};
 use crate::metrics::Metrics;
 use crate::proto::FILE_DESCRIPTOR_SET;
 use crate::proto::lock_admin_server::{self, LockAdmin, LockAdminServer};
@@ -46,6 +47,7 @@ pub use listen::Listener;
 use metrics::ServerMetrics;
 use shed::Shed;
 pub use socket::Socket;
+pub use watched::{Lock, LockState, Part, Watched};
 
 const LOCK_SERVICE: &str = SERVICE_NAME;
 const LOCK_ADMIN: &str = lock_admin_server::SERVICE_NAME;
@@ -128,13 +130,22 @@ impl Lifecycle for Broker {
     }
 }
 
+/// The admin listener and what is served there.
+#[derive(Debug)]
+pub struct Admin {
+    /// The listener.
+    pub listener: Listener,
+    /// The settings of the page.
+    pub page: PageOptions,
+}
+
 /// Serves `service` on `listeners` until `shutdown` is ready and the broker has been drained.
 ///
 /// After `shutdown` the health service says NOT_SERVING and `broker` drains. Everything is still served, new
 /// connections included, until the last lock has gone, at most for `options.drain`. Then the listeners close and
 /// connections are told to go. A client that still holds locks then loses its connection when the runtime ends.
 ///
-/// `admin`, if there is one, serves health checks and `metrics` to the very end.
+/// `admin`, if there is one, serves health checks, `metrics` and the page to the very end.
 ///
 /// Connections run in tasks of their own. If the future is dropped before it is ready, they go on running, and the
 /// listeners are closed.
@@ -143,9 +154,9 @@ impl Lifecycle for Broker {
 /// Returns none that the operator could do anything about. Accepting is tried again for as long as it fails.
 pub async fn run<S: LockService + LockAdmin>(
     listeners: Vec<Listener>,
-    admin: Option<Listener>,
+    admin: Option<Admin>,
     service: S,
-    broker: impl Lifecycle,
+    broker: impl Lifecycle + Watched + Clone,
     options: &TransportOptions,
     metrics: &Metrics,
     shutdown: impl Future<Output = ()>,
@@ -154,8 +165,11 @@ pub async fn run<S: LockService + LockAdmin>(
     let may_connect = options.max_connections.unwrap_or(open_files::MAX_CONNECTIONS);
     let may_connect = Quota::new(metrics, "max_connections", may_connect);
     let streams = Quota::new(metrics, "max_streams", options.max_streams);
-    let (health, health_service) = Health::new(ready).await;
-    let _admin = admin.map(|admin| admin::serve(admin, Routes::new(health_service.clone()), metrics.clone()));
+    let (health, health_service) = Health::new(ready.clone()).await;
+    let _admin = admin.map(|Admin { listener, page: PageOptions { hosts, is_off } }| {
+        let page = (!is_off).then(|| admin::Page::new(broker.clone(), hosts, metrics, ready, draining.clone()));
+        admin::serve(listener, Routes::new(health_service.clone()), metrics.clone(), page)
+    });
     let service = Arc::new(service);
     // The limit holds for what is decompressed as well. Answers are shorter than gzip's own frame: they go as they are.
     let locks = LockServiceServer::from_arc(Arc::clone(&service))

@@ -1,7 +1,7 @@
 //! Converts answers and events from the domain to the wire.
 
 use std::collections::HashMap;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
@@ -17,6 +17,7 @@ use crate::proto::{
     Renewed, RevokeLockResponse, get_lock_response, lost, not_acquired, release_response, revoke_lock_response,
 };
 use crate::store::{ItemState, Label, LockStatus};
+use crate::times::since_date;
 
 /// The time after which another try makes sense, where nothing better is known.
 const RETRY: Duration = Duration::from_secs(1);
@@ -223,11 +224,8 @@ pub(super) fn token_of(label: &Label) -> i64 {
 /// Returns how long ago a lock was granted or last reattached: since `kept_since` if it is kept here, or as the broker has
 /// noted it that keeps it.
 pub(super) fn held_for(kept_since: Option<Time>, label: &Label) -> Option<prost_types::Duration> {
-    let noted = || {
-        let granted = SystemTime::UNIX_EPOCH.checked_add(Duration::from_micros(label.since?))?;
-        // Where that broker's clock is ahead of ours, it was just now.
-        Some(SystemTime::now().duration_since(granted).unwrap_or_default())
-    };
+    // Where that broker's clock is ahead of ours, it was just now.
+    let noted = || label.since.map(since_date);
     kept_since.map(|since| moment(since).elapsed()).or_else(noted).map(span)
 }
 

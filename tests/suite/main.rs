@@ -5,6 +5,7 @@
 //! ./scripts/test --test suite lingers::
 //! ```
 
+mod admin_page;
 mod adopt;
 mod alerts;
 mod audit;

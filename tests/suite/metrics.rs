@@ -26,7 +26,7 @@ async fn the_admin_listener_serves_metrics_and_health_and_nothing_else() {
     assert!(answer.headers.contains("content-type: text/plain; version=0.0.4"), "{}", answer.headers);
     assert!(answer.body.contains("# TYPE lockbroker_locks_held gauge\n"), "{}", answer.body);
     assert_eq!(http(admin, "POST", "/metrics").await.status, 405);
-    for path in ["/", "/metrics/", "/lockbroker.v1.LockService/Acquire"] {
+    for path in ["/index.html", "/metrics/", "/lockbroker.v1.LockService/Acquire"] {
         assert_eq!(http(admin, "GET", path).await.status, 404, "{path}");
     }
 

@@ -30,7 +30,7 @@ pub use locks::*;
 pub use memcached::Memcached;
 pub use process::{Process, show_logs};
 pub use proxy::Proxy;
-pub use scrape::{Answer, Scrape, http};
+pub use scrape::{Answer, Scrape, http, http_with};
 pub use store::Asked;
 
 /// The deadline of what should happen at once: generous, because two cores may be compiling next door.

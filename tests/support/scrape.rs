@@ -19,9 +19,14 @@ pub struct Answer {
 
 /// Asks for a path, on a connection of its own.
 pub async fn http(address: SocketAddr, method: &str, path: &str) -> Answer {
+    http_with(address, method, path, &address.to_string(), "").await
+}
+
+/// Asks for a path of this host, with more `headers`: lines with their ends.
+pub async fn http_with(address: SocketAddr, method: &str, path: &str, host: &str, headers: &str) -> Answer {
     let exchange = async {
         let mut stream = TcpStream::connect(address).await?;
-        let request = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        let request = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{headers}\r\n");
         stream.write_all(request.as_bytes()).await?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await?;

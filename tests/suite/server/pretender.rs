@@ -7,13 +7,15 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use clap::Parser;
+use lockbroker::broker::{Overview, Waiter};
 use lockbroker::config::{ListenAddress, ServeArgs, TransportOptions};
 use lockbroker::metrics::Metrics;
 use lockbroker::proto::lock_admin_server::LockAdmin;
 use lockbroker::proto::lock_service_client::LockServiceClient;
 use lockbroker::proto::lock_service_server::LockService;
 use lockbroker::proto::*;
-use lockbroker::server::{self, Lifecycle, Listener};
+use lockbroker::server::{self, Lifecycle, Listener, Part, Watched};
+use lockbroker::store::Listing;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_stream::Stream;
@@ -117,6 +119,20 @@ impl Lifecycle for Pretender {
 
     async fn drained(&self) {
         self.held.subscribe().wait_for(|held| *held == 0).await.unwrap();
+    }
+}
+
+impl Watched for Pretender {
+    fn overview(&self) -> Overview {
+        Overview::default()
+    }
+
+    async fn locks(&self, _: Listing) -> Result<Part<server::Lock>, String> {
+        Err("it has none".to_owned())
+    }
+
+    async fn waiters(&self, _: &str, _: usize) -> Part<Waiter> {
+        Part { rows: Vec::new(), more: false }
     }
 }
 

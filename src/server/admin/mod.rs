@@ -1,12 +1,20 @@
-//! The admin listener: health checks over HTTP/2 and `GET /metrics`, for operators and probes. It speaks plain text,
-//! since neither Kubernetes' probes nor most Prometheus set-ups speak TLS with client certificates. It does not serve
-//! the lock service.
+//! The admin listener: health checks over HTTP/2, `GET /metrics`, and a page, for operators and probes. It speaks plain
+//! text, since neither Kubernetes' probes nor most Prometheus set-ups speak TLS with client certificates. It does not
+//! serve the lock service, and changes nothing.
+
+mod cached;
+mod guard;
+mod json;
+mod page;
+mod query;
 
 use std::convert::Infallible;
 use std::future::ready;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use futures_util::future::Either;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use tokio_stream::StreamExt;
@@ -17,11 +25,14 @@ use tonic::transport;
 use tower::{Service, service_fn};
 
 use super::explain::Explain;
+use super::watched::Watched;
 use super::{Listener, MAX_FRAME_BYTES, MAX_HEADER_BYTES, listen};
 use crate::metrics::{CONTENT_TYPE, Metrics};
 use crate::quota::Quota;
 use crate::service::connection::TrackedIo;
 use crate::service::timeouts::{Idle, Timeouts};
+
+pub(super) use page::Page;
 
 const METRICS: &str = "/metrics";
 
@@ -40,8 +51,13 @@ const CONNECTIONS_FULL: &str = "find out who connects so often to --admin-listen
 /// The longest silence of a connection: longer than most intervals of scrapes, and than the pings of HTTP/2.
 const IDLE: Duration = Duration::from_secs(120);
 
-/// Serves health checks by `health`, and `metrics`, until the result is dropped.
-pub(super) fn serve(listener: Listener, health: Routes, metrics: Metrics) -> AbortOnDropHandle<()> {
+/// Serves health checks by `health`, `metrics`, and the page, if there is one, until the result is dropped.
+pub(super) fn serve(
+    listener: Listener,
+    health: Routes,
+    metrics: Metrics,
+    page: Option<Page<impl Watched>>,
+) -> AbortOnDropHandle<()> {
     let connections = Quota::new(&metrics, "admin_connections", MAX_CONNECTIONS);
     let incoming = listen::incoming(vec![listener], connections, CONNECTIONS_FULL).map(|(io, room)| {
         let timeouts = Timeouts::new(Idle::WithoutBytes(IDLE), 2 * KEEPALIVE);
@@ -56,7 +72,7 @@ pub(super) fn serve(listener: Listener, health: Routes, metrics: Metrics) -> Abo
         .http2_max_header_list_size(MAX_HEADER_BYTES)
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
-        .serve_with_incoming(service(health, metrics), incoming);
+        .serve_with_incoming(service(health, metrics, page.map(Arc::new)), incoming);
     AbortOnDropHandle::new(tokio::spawn(async move {
         if let Err(error) = serving.await {
             tracing::error!(%error, "the admin listener has ended");
@@ -67,16 +83,22 @@ pub(super) fn serve(listener: Listener, health: Routes, metrics: Metrics) -> Abo
 fn service(
     health: Routes,
     metrics: Metrics,
+    page: Option<Arc<Page<impl Watched>>>,
 ) -> impl Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send> + Clone + Send {
     let mut health = Explain(health);
     service_fn(move |request: Request<Body>| {
         let is_grpc = request.version() == Version::HTTP_2 && request.method() == Method::POST;
-        match request.uri().path() {
-            METRICS if request.method() == Method::GET => Either::Left(ready(Ok(exposition(&metrics)))),
-            METRICS => Either::Left(ready(Ok(empty(StatusCode::METHOD_NOT_ALLOWED)))),
-            _ if is_grpc => Either::Right(health.call(request)),
-            _ => Either::Left(ready(Ok(empty(StatusCode::NOT_FOUND)))),
-        }
+        let response = match (request.uri().path(), &page) {
+            (METRICS, _) if request.method() == Method::GET => exposition(&metrics),
+            (METRICS, _) => empty(StatusCode::METHOD_NOT_ALLOWED),
+            (path, Some(page)) if page::has(path) => {
+                let page = Arc::clone(page);
+                return Either::Right(Either::Left(async move { Ok(page.answer(request).await) }.boxed()));
+            }
+            _ if is_grpc => return Either::Right(Either::Right(health.call(request))),
+            _ => empty(StatusCode::NOT_FOUND),
+        };
+        Either::Left(ready(Ok(response)))
     })
 }
 
