@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::support::*;
 use lockbroker::proto::get_lock_response::State;
@@ -13,6 +13,8 @@ use lockbroker::proto::{
     WaitAcquireRequest, WaiterInfo,
 };
 use serde_json::Value;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpSocket;
 use tokio::time::timeout;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status, Streaming};
@@ -250,6 +252,42 @@ async fn a_memcached_that_does_not_show_its_keys_is_named_with_the_flag() {
         let (_, _held) = acquire(&mut broker.stub().await, once("a")).await;
         assert!(waiters(&broker, "a", "").await.is_empty());
     }
+}
+
+/// memcached's thread that is asked for keys waits until another has got all of them, and so do all whom it serves.
+#[tokio::test]
+async fn a_memcached_that_shows_its_keys_to_somebody_who_does_not_read_is_not_asked() {
+    let memcached = Memcached::start(&[]).await;
+    let broker = Broker::on(&memcached).await;
+    let mut stub = broker.stub().await;
+    let (_, _held) = acquire(&mut stub, once("a")).await;
+    for part in 0..20 {
+        let items: Vec<_> = (0..1_000).map(|n| format!("ms other-{part}-{n} 0 q\r\n")).collect();
+        memcached.command(&items.join("\r\n")).await;
+    }
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(2_048).unwrap();
+    let mut idle = socket.connect(memcached.address()).await.unwrap();
+    idle.write_all(b"lru_crawler metadump hash\r\n").await.unwrap();
+    eventually(SOON, "it is busy", async || memcached.stat("lru_crawler_running").await == 1).await;
+
+    let (status, looks) = tokio::join!(list(&broker, beginning("")), async {
+        for _ in 0..100 {
+            let asked = Instant::now();
+            look(&mut stub, "a").await;
+            assert!(asked.elapsed() < Duration::from_millis(900), "a look took {:?}", asked.elapsed());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    let ((), status) = (looks, status.unwrap_err());
+    assert_eq!((status.code(), &*reason(&status)), (Code::Unavailable, "STORE_UNAVAILABLE"));
+    assert!(status.message().contains("somebody else"), "{status:?}");
+    // One that is busy for a moment is asked again.
+    let (list, ()) = tokio::join!(list(&broker, beginning("")), async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        drop(idle);
+    });
+    assert_eq!(list.unwrap().0.len(), 1);
 }
 
 #[tokio::test]

@@ -41,7 +41,7 @@ pub(super) struct ServerTime {
 /// The reason for which a server showed no keys, or not all.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DumpError {
-    /// It will soon: its table grows, or it goes through it for somebody else. It has shown none.
+    /// It will soon: its table grows, or it shows its keys to somebody else. It has shown none here.
     #[error("it shows its keys to nobody now: {0}")]
     Busy(String),
     /// It never will. Says which flag forbids it.
@@ -131,19 +131,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Lines<S> {
         Ok(line.strip_suffix(b"\r").unwrap_or(line))
     }
 
-    /// Asks what time it is.
-    async fn time(&mut self) -> Result<ServerTime> {
+    /// Asks what time it is, and makes sure that the server goes through its table for nobody else.
+    ///
+    /// If it does, it must not be asked for its keys: the thread of its that is asked waits until that is over, and with
+    /// it all connections that it serves, also those by which locks are renewed. (Found with memcached 1.6.38.)
+    async fn time(&mut self) -> std::result::Result<ServerTime, DumpError> {
         self.stream.write_all(b"stats\r\n").await?;
-        let mut seconds = None;
+        let (mut seconds, mut busy) = (None, false);
         loop {
             match self.next().await? {
                 b"END" => break,
+                b"STAT lru_crawler_running 1" => busy = true,
                 line => match line.strip_prefix(b"STAT time ").map(str::from_utf8) {
                     Some(Ok(number)) => seconds = number.parse().ok(),
                     _ if line.starts_with(b"STAT ") => {}
-                    _ => return Err(odd(line)),
+                    _ => return Err(odd(line).into()),
                 },
             }
+        }
+        if busy {
+            return Err(DumpError::Busy("it shows them to somebody else".to_owned()));
         }
         let seconds = seconds.ok_or_else(|| Error::new(ErrorKind::InvalidData, "it does not say what time it is"))?;
         Ok(ServerTime { seconds, read: Moment::now() })
@@ -192,4 +199,114 @@ fn refusal(line: &[u8]) -> DumpError {
 fn odd(line: &[u8]) -> Error {
     let heard: String = String::from_utf8_lossy(line).chars().take(80).collect();
     Error::new(ErrorKind::InvalidData, format!("it answered {heard:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncBufReadExt, BufReader};
+
+    use super::*;
+
+    const STATS: &str = "STAT pid 1\r\nSTAT time 1000\r\nSTAT lru_crawler_running 0\r\nEND\r\n";
+    /// What memcached 1.6.38 shows of a lock that is held, of one that lingers, and of other items.
+    const DUMP: &str = "\
+        key=lb%3AL%3Aa%20b%25%C3%A4 exp=1015 la=900 cas=12345678901234567890 fetch=no cls=2 size=104 flags=0\r\n\
+        key=lb%3AO%3Aa%20b exp=1015 la=900 cas=7 fetch=no cls=2 size=104 flags=0\r\n\
+        key=lb%3AL%3Alingers exp=1060 la=900 cas=1234567890123456789 fetch=yes cls=2 size=104 flags=0\r\n\
+        key=lb%3AL%3Anever exp=-1 la=900 cas=12345678901234567890 fetch=yes cls=2 size=104 flags=0\r\n\
+        key=lb%3AL%3Anot-ours exp=1015 la=900 cas=17 fetch=yes cls=2 size=104 flags=0\r\n\
+        key=lb%3AL%3A exp=1015 la=900 cas=12345678901234567890 fetch=yes cls=2 size=104 flags=0\r\n\
+        key=lb%3AL%3A%0A exp=1015 la=900 cas=12345678901234567890 fetch=yes cls=2 size=104 flags=0\r\n\
+        key=lb%3AL%3A%FF exp=1015 la=900 cas=12345678901234567890 fetch=yes cls=2 size=104 flags=0\r\n\
+        key=lb%3AS exp=2147480000 la=900 cas=1234567890123400007 fetch=yes cls=2 size=104 flags=0\r\nEND\r\n";
+
+    /// Asks a server that answers so to `stats` and to the question for its keys, in pieces of `piece` bytes.
+    async fn ask(
+        prefix: &str,
+        stats: &str,
+        dump: &str,
+        piece: usize,
+        most: usize,
+    ) -> std::result::Result<(u64, Vec<Found>), DumpError> {
+        let (ours, theirs) = tokio::io::duplex(1 << 16);
+        let answers = [stats.to_owned(), dump.to_owned()];
+        tokio::spawn(async move {
+            let mut theirs = BufReader::new(theirs);
+            for (question, answer) in ["stats\r\n", "lru_crawler metadump hash\r\n"].into_iter().zip(answers) {
+                let mut line = String::new();
+                theirs.read_line(&mut line).await.unwrap();
+                assert_eq!(line, question, "one at a time");
+                assert!(theirs.buffer().is_empty());
+                for bytes in answer.as_bytes().chunks(piece) {
+                    // It may have enough.
+                    if theirs.write_all(bytes).await.is_err() {
+                        return;
+                    }
+                    yield_now().await;
+                }
+            }
+        });
+        let mut found = Vec::new();
+        let take = |lock| {
+            found.push(lock);
+            if found.len() < most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        };
+        let time = Lines::new(ours).dump(&Pattern::new("lb:L:", prefix), take).await?;
+        Ok((time.seconds, found))
+    }
+
+    fn found(name: &str, number: u64, expires: u64) -> Found {
+        Found { name: LockName::new(name).unwrap(), number, expires }
+    }
+
+    #[tokio::test]
+    async fn locks_are_read_and_nothing_else_however_the_bytes_come() {
+        let held = found("a b%\u{e4}", 12_345_678_901_234_567_890, 1_015);
+        let lingers = found("lingers", 1_234_567_890_123_456_789, 1_060);
+        for piece in [1, 7, 100, 1 << 16] {
+            let all = vec![held.clone(), lingers.clone()];
+            assert_eq!(ask("", STATS, DUMP, piece, 9).await.unwrap(), (1_000, all));
+            assert_eq!(ask("", STATS, DUMP, piece, 1).await.unwrap().1, [held.clone()]);
+            assert_eq!(ask("a b%", STATS, DUMP, piece, 9).await.unwrap().1, [held.clone()]);
+            assert_eq!(ask("l", STATS, DUMP, piece, 9).await.unwrap().1, [lingers.clone()]);
+            assert!(ask("a%20", STATS, DUMP, piece, 9).await.unwrap().1.is_empty());
+        }
+        assert_eq!(ask("", STATS, "END\r\n", 9, 9).await.unwrap().1, []);
+    }
+
+    #[tokio::test]
+    async fn one_that_shows_its_keys_to_somebody_else_is_not_asked() {
+        let busy = STATS.replace("running 0", "running 1");
+        // The script would be asked.
+        let error = ask("", &busy, DUMP, 99, 9).await.unwrap_err();
+        assert!(matches!(error, DumpError::Busy(_)), "{error}");
+        for line in ["BUSY currently processing crawler request\r\n", "ERROR locked try again later\r\n"] {
+            let error = ask("", STATS, line, 99, 9).await.unwrap_err();
+            assert!(matches!(error, DumpError::Busy(_)), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_no_list_of_keys_is_an_error() {
+        for (line, flag) in
+            [("ERROR metadump not allowed", "-X"), ("CLIENT_ERROR lru crawler disabled", "-o no_lru_crawler")]
+        {
+            match ask("", STATS, &format!("{line}\r\n"), 99, 9).await.unwrap_err() {
+                DumpError::Forbidden(why) => assert!(why.contains(flag), "{why}"),
+                other => panic!("{other}"),
+            }
+        }
+        let cut = &DUMP[..DUMP.len() - 5];
+        let endless = "x".repeat(AT_ONCE + 1);
+        for (stats, dump) in [
+            (STATS, "SERVER_ERROR out of memory\r\n"),
+            (STATS, cut),
+            (STATS, &*endless),
+            ("HTTP/1.1 400 Bad Request\r\n", ""),
+            ("STAT pid 1\r\nEND\r\n", ""),
+        ] {
+            let error = ask("", stats, dump, 1 << 16, 99).await.unwrap_err();
+            assert!(matches!(error, DumpError::Broken(_)), "{error}");
+        }
+    }
 }
