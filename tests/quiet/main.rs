@@ -5,6 +5,7 @@ mod cost;
 mod fairness;
 mod hand_over_cost;
 mod kill;
+mod listing;
 mod races;
 mod release_elsewhere;
 #[path = "../support/mod.rs"]

@@ -1,0 +1,59 @@
+//! A list of many locks is there soon, and delays nobody: the times of other clients' cycles, with lists and without.
+
+use std::time::{Duration, Instant};
+
+use crate::support::{Broker, Memcached, Process, eventually, lockbroker, run};
+use serde_json::Value;
+
+const LOCKS: usize = 100_000;
+/// Longer than a debug build takes to acquire them all.
+const ACQUIRED_WITHIN: Duration = Duration::from_secs(180);
+/// The list itself, with the time in which the command starts and writes it. 0.9 s on a release build and two cores; a debug
+/// build takes some four times as long.
+const LISTED_WITHIN: Duration = Duration::from_secs(8);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_thousand_locks_are_listed_soon_and_nobody_waits_for_it() {
+    let _quiet = crate::quiet().await;
+    let memcached = Memcached::start(&["-m", "256"]).await;
+    let broker = Broker::on_store(&memcached.store(), &Broker::WATCHED).await;
+    let locks = LOCKS.to_string();
+    let hold =
+        ["bench", "hold", "--locks", &locks, "--concurrency", "512", "--duration", "10m", "--server", &broker.url()];
+    let mut holder = Process::spawn("bench hold", &mut lockbroker(&hold));
+    eventually(ACQUIRED_WITHIN, "all are held", async || {
+        broker.scrape().await.sum("lockbroker_locks_held", &[]) >= LOCKS as f64
+    })
+    .await;
+
+    let alone = p99(&broker);
+    let url = broker.url();
+    let lists = std::thread::spawn(move || {
+        let mut took = Vec::new();
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_secs(5) {
+            let asked = Instant::now();
+            let output = run(&["list", "--json", "--server", &url]);
+            assert!(output.status.success(), "{output:?}");
+            took.push((asked.elapsed(), output.stdout.iter().filter(|&&byte| byte == b'\n').count()));
+        }
+        took
+    });
+    let beside = p99(&broker);
+    let lists = lists.join().unwrap();
+    println!("{LOCKS} locks were listed in {lists:.2?}");
+    println!("p99 of a cycle of others: {alone:.2} ms alone, {beside:.2} ms beside the lists");
+    holder.kill();
+    assert!(lists.iter().all(|(took, count)| *took < LISTED_WITHIN && *count >= LOCKS), "{lists:?}");
+    assert!(beside < 10.0 * alone + 20.0, "{beside} ms beside lists, {alone} ms alone");
+}
+
+/// The time of one client's cycle, in milliseconds.
+fn p99(broker: &Broker) -> f64 {
+    let cycle = ["bench", "cycle", "--concurrency", "1", "--duration", "5s", "--json", "-", "--server"];
+    let output = run(&[&cycle[..], &[&broker.url()]].concat());
+    assert!(output.status.success(), "{output:?}");
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    println!("{found:#}");
+    found["step_ms"]["p99"].as_f64().unwrap_or(f64::NAN)
+}
