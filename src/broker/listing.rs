@@ -24,7 +24,7 @@ pub struct Waiter {
 }
 
 impl Broker {
-    /// Lists locks of the whole store, whichever broker keeps them, to `to`. As [`Lister::list`](crate::store::Lister::list).
+    /// Lists locks of the whole store to `to`. As [`Lister::list`](crate::store::Lister::list): for short lists, or from where nobody waits.
     pub fn list(&self, listing: Listing, to: ChunkSender) -> impl Future<Output = ()> + Send + use<> {
         self.lister.list(listing, to)
     }
@@ -35,26 +35,36 @@ impl Broker {
     }
 
     /// Returns those who wait here for the locks `which`, at most `limit`, and true if there are more. Those of one lock stand in
-    /// the order of their places.
+    /// the order of their places. As [`Broker::find_waiters`].
+    ///
+    /// # Cancel safety
+    /// Nothing is left behind, but for a sorting that goes on to its end.
+    pub async fn waiters(&self, which: &Which, limit: usize) -> (Vec<Waiter>, bool) {
+        let found = self.find_waiters(which).await;
+        // It fails only if the runtime ends.
+        spawn_blocking(move || in_order(found, limit)).await.unwrap_or_default()
+    }
+
+    /// Returns those who wait here for the locks `which`, in no order: [`in_order`] puts them in theirs.
     ///
     /// Whoever waits for the whole of that time is among them. Clients are served meanwhile, so those who come or go may be
     /// missing, or count in others' places all the same.
     ///
     /// # Cancel safety
-    /// Nothing is left behind, but for a sorting that goes on to its end.
-    pub async fn waiters(&self, which: Which, limit: usize) -> (Vec<Waiter>, bool) {
+    /// Nothing is left behind.
+    pub async fn find_waiters(&self, which: &Which) -> Vec<SeenWaiter> {
         let (mut found, mut cursor) = (Vec::new(), Some(Cursor::default()));
         while let Some(from) = cursor {
-            cursor = self.engine.waiters(&which, from, &mut found);
+            cursor = self.engine.waiters(which, from, &mut found);
             yield_now().await;
         }
-        // A million take longer than anybody else is to wait. It fails only if the runtime ends.
-        spawn_blocking(move || in_order(found, limit)).await.unwrap_or_default()
+        found
     }
 }
 
-/// Sorts those who wait, and gives each its place.
-fn in_order(mut found: Vec<SeenWaiter>, limit: usize) -> (Vec<Waiter>, bool) {
+/// Sorts those who wait, and gives each its place. Returns the first `limit`, and true if there are more. Those of one lock
+/// stand in the order of their places. A million take a second.
+pub fn in_order(mut found: Vec<SeenWaiter>, limit: usize) -> (Vec<Waiter>, bool) {
     found.sort_unstable_by(|a, b| (&a.name, a.ticket).cmp(&(&b.name, b.ticket)));
     let (more, now) = (found.len() > limit, now());
     let (mut last, mut position) = (None, 0);

@@ -15,12 +15,12 @@ use tokio::sync::watch;
 
 pub use lockbroker_core::event::{Ack, Event, LockRef, LostReason, Reason, SESSION};
 pub use lockbroker_core::failure::{Cause, Failure};
-pub use lockbroker_core::listing::{Kept, Which};
+pub use lockbroker_core::listing::{Kept, SeenWaiter, Which};
 pub use lockbroker_core::request::{Ended, LockRequest, Mode, ProtocolError, Revoked, Settings, StreamEnd};
 pub use lockbroker_core::{Item, Seen, StreamKey, Time};
 
 use self::engine::Engine;
-pub use self::listing::Waiter;
+pub use self::listing::{Waiter, in_order};
 pub use self::overview::{Overview, Totals};
 pub use self::streams::{ClientStream, Session, SessionTurn, StreamEnder};
 use crate::lock::{GrantId, LockId, LockName};

@@ -104,7 +104,7 @@ impl Watched for Broker {
     }
 
     async fn waiters(&self, prefix: &str, limit: usize) -> Part<Waiter> {
-        let (rows, more) = Broker::waiters(self, Which::Prefix(prefix.into()), limit).await;
+        let (rows, more) = Broker::waiters(self, &Which::Prefix(prefix.into()), limit).await;
         Part { rows, more }
     }
 }

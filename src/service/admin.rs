@@ -2,6 +2,9 @@
 
 use std::num::NonZeroUsize;
 
+use futures_util::future::join;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
 use tonic::{Request, Response, Status};
 use tracing::Span;
 
@@ -9,7 +12,7 @@ use super::chunks::Chunks;
 use super::etag::etag;
 use super::{Arrival, Service, parse, reply};
 use crate::audit;
-use crate::broker::{Failure, Kept, Revoked, Waiter, Which};
+use crate::broker::{Broker, Failure, Kept, Revoked, Waiter, Which, in_order};
 use crate::client::ErrorReason;
 use crate::lock::{LockName, Owner};
 use crate::policy::Action;
@@ -19,7 +22,7 @@ use crate::proto::{
     RevokeLockResponse, WaiterInfo,
 };
 use crate::quota::Share;
-use crate::store::{CHUNK, Chunk, ItemState, ListError, Listed, Listing, LockStatus};
+use crate::store::{CHUNK, Chunk, ItemState, ListError, Listed, Listing, LockStatus, StoreError};
 
 /// The most lists that are under way at once: one is made, and the others wait, or are read by their clients. Each may take a
 /// hundred bytes for a lock.
@@ -49,16 +52,9 @@ impl LockAdmin for Service {
         self.authorizer.check_prefix(connection.as_ref(), Action::List, &prefix).map_err(denied)?;
         let room = self.room_for_list()?;
         let listing = Listing { prefix: prefix.into(), limit };
-        let broker = self.broker.clone();
-        let read = move |chunk: Result<Chunk, ListError>| match chunk {
-            Ok(Chunk { locks, more }) => {
-                let kept = broker.kept(&locks);
-                let locks = locks.into_iter().zip(kept).map(lock).collect();
-                Ok(ListLocksResponse { locks, more })
-            }
-            Err(error) => Err(unlisted(error)),
-        };
-        Chunks::start(room, |to| self.broker.list(listing, to), read).await.map(Response::new)
+        let (broker, serving) = (self.broker.clone(), Handle::current());
+        let make = move |to| list_to(broker, serving, listing, to);
+        Chunks::start(room, make, |part| part.map(locks).map_err(unlisted)).await.map(Response::new)
     }
 
     async fn list_waiters(
@@ -81,9 +77,9 @@ impl LockAdmin for Service {
             Which::Name(name)
         };
         let room = self.room_for_list()?;
-        let broker = self.broker.clone();
-        let make = |to: tokio::sync::mpsc::Sender<(Vec<Waiter>, bool)>| async move {
-            let (found, more) = broker.waiters(which, limit).await;
+        let found = self.broker.find_waiters(&which).await;
+        let make = move |to: mpsc::Sender<(Vec<Waiter>, bool)>| async move {
+            let (found, more) = in_order(found, limit);
             let mut rest = found.into_iter().peekable();
             loop {
                 let chunk: Vec<_> = rest.by_ref().take(CHUNK).collect();
@@ -134,6 +130,40 @@ fn unlisted(error: ListError) -> Status {
         ListError::Refused { why } => reply::error(ErrorReason::ListRefused, &*why),
         ListError::Store(error) => reply::status(error.into(), None),
     }
+}
+
+/// A chunk, and what is known of its locks where they are kept here.
+type Part = (Chunk, Vec<Option<Kept>>);
+
+/// Lists locks, with what this broker knows of them. That it is asked in `serving`, its own runtime: this thread, which gets
+/// less of the processors, is not to have the lock that everybody there waits for.
+async fn list_to(broker: Broker, serving: Handle, listing: Listing, to: mpsc::Sender<Result<Part, ListError>>) {
+    let (chunks, mut taken) = mpsc::channel(1);
+    let list = broker.list(listing, chunks);
+    let complete = async move {
+        while let Some(chunk) = taken.recv().await {
+            let part = match chunk {
+                Ok(chunk) => {
+                    let broker = broker.clone();
+                    let asked = serving.spawn(async move {
+                        let kept = broker.kept(&chunk.locks);
+                        (chunk, kept)
+                    });
+                    asked.await.map_err(|_| StoreError::unavailable("the broker is ending", None).into())
+                }
+                Err(error) => Err(error),
+            };
+            // Whoever asked may have gone.
+            if to.send(part).await.is_err() {
+                break;
+            }
+        }
+    };
+    join(list, complete).await;
+}
+
+fn locks((Chunk { locks, more }, kept): Part) -> ListLocksResponse {
+    ListLocksResponse { locks: locks.into_iter().zip(kept).map(lock).collect(), more }
 }
 
 /// Shows a lock as the store has it, and as it is known here where it is kept here.

@@ -7,7 +7,10 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::Stream;
+use futures_util::future::join;
+use tokio::runtime::Builder;
 use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
 use tonic::Status;
 
 use super::reply;
@@ -30,30 +33,45 @@ pub struct Chunks<R> {
 type End = Arc<OnceLock<Result<(), Status>>>;
 
 impl<R: Send + 'static> Chunks<R> {
-    /// Lets `make` make chunks, each of which `read` turns into a part of the answer. Returns when the first is there.
+    /// Lets `make` make chunks, each of which `read` turns into a part of the answer. Both run in a thread of their own: a long
+    /// answer is work for a second, for which others are not to wait. Returns when the first part is there.
     ///
     /// # Errors
     /// That of the first chunk.
     ///
     /// # Cancel safety
     /// `make` ends.
-    pub(super) async fn start<C: Send + 'static, M: Future<Output = ()> + Send + 'static>(
+    pub(super) async fn start<C: Send + 'static, M: Future<Output = ()>>(
         room: Share,
-        make: impl FnOnce(mpsc::Sender<C>) -> M,
+        make: impl FnOnce(mpsc::Sender<C>) -> M + Send + 'static,
         read: impl Fn(C) -> Result<R, Status> + Send + 'static,
     ) -> Result<Chunks<R>, Status> {
-        let (to, chunks) = mpsc::channel(1);
+        Chunks::start_unread(UNREAD, room, make, read).await
+    }
+
+    async fn start_unread<C: Send + 'static, M: Future<Output = ()>>(
+        unread: Duration,
+        room: Share,
+        make: impl FnOnce(mpsc::Sender<C>) -> M + Send + 'static,
+        read: impl Fn(C) -> Result<R, Status> + Send + 'static,
+    ) -> Result<Chunks<R>, Status> {
         let (parts, mut rest) = mpsc::channel(1);
-        let (make, end) = (make(to), End::default());
+        let end = End::default();
         let ended = Arc::clone(&end);
-        tokio::spawn(async move {
-            tokio::select! {
-                // Its client has gone.
-                () = parts.closed() => {}
-                ((), how) = futures_util::future::join(make, forward(chunks, &parts, read)) => {
-                    let _ = ended.set(how);
+        // With a runtime of its own, it does not mind that the broker's may end before it.
+        spawn_blocking(move || {
+            // Without one, the answer ends as its maker does without a word.
+            let Ok(runtime) = Builder::new_current_thread().enable_all().build() else { return };
+            runtime.block_on(async {
+                let (to, chunks) = mpsc::channel(1);
+                tokio::select! {
+                    // Its client has gone.
+                    () = parts.closed() => {}
+                    ((), how) = join(make(to), forward(chunks, &parts, unread, read)) => {
+                        let _ = ended.set(how);
+                    }
                 }
-            }
+            });
         });
         let first = rest.recv().await.transpose()?;
         Ok(Chunks { first, rest, end, _room: room })
@@ -64,11 +82,12 @@ impl<R: Send + 'static> Chunks<R> {
 async fn forward<C, R>(
     mut chunks: mpsc::Receiver<C>,
     parts: &mpsc::Sender<Result<R, Status>>,
+    unread: Duration,
     read: impl Fn(C) -> Result<R, Status>,
 ) -> Result<(), Status> {
     while let Some(chunk) = chunks.recv().await {
-        if parts.send_timeout(read(chunk), UNREAD).await.is_err() {
-            let why = format!("nothing of the answer was read for {UNREAD:?}");
+        if parts.send_timeout(read(chunk), unread).await.is_err() {
+            let why = format!("nothing of the answer was read for {unread:?}");
             return Err(reply::error(ErrorReason::DeadlineOver, why));
         }
     }
@@ -103,6 +122,9 @@ mod tests {
     use crate::metrics::Metrics;
     use crate::quota::Quota;
 
+    /// The longest that a client may take nothing. The threads have clocks of their own, so it passes.
+    const SHORT: Duration = Duration::from_secs(1);
+
     fn quota() -> Quota {
         Quota::new(&Metrics::default(), "test", NonZeroUsize::MIN)
     }
@@ -115,16 +137,16 @@ mod tests {
                 }
             }
         };
-        Chunks::start(quota.take().unwrap(), make, Ok).await.unwrap()
+        Chunks::start_unread(SHORT, quota.take().unwrap(), make, Ok).await.unwrap()
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn an_answer_that_nobody_reads_ends_with_an_error() {
         let quota = quota();
         let whole: Vec<_> = numbers(&quota, 5).await.map(Result::unwrap).collect().await;
         assert_eq!(whole, [0, 1, 2, 3, 4]);
         let mut slow = numbers(&quota, 5).await;
-        tokio::time::sleep(UNREAD + Duration::from_secs(1)).await;
+        tokio::time::sleep(SHORT * 3 / 2).await;
         let mut read = Vec::new();
         let status = loop {
             match slow.next().await.unwrap() {
@@ -138,7 +160,7 @@ mod tests {
         let mut steady = numbers(&quota, 5).await;
         for number in 0..5 {
             // The first two are there already.
-            tokio::time::sleep(UNREAD / 2 - Duration::from_secs(1)).await;
+            tokio::time::sleep(SHORT / 4).await;
             assert_eq!(steady.next().await.unwrap().unwrap(), number);
         }
         assert!(steady.next().await.is_none());

@@ -64,7 +64,8 @@ pub enum ListError {
 /// The place to which a list goes. It holds few chunks, so whoever lists goes on only as fast as they are taken.
 pub type ChunkSender = mpsc::Sender<Result<Chunk, ListError>>;
 
-/// Lists the locks of one store, while its task does other things.
+/// Lists the locks of one store, while its task does other things. A long list is work for a second: call it where nobody
+/// waits for that.
 pub trait Lister: fmt::Debug + Send + Sync + 'static {
     /// Sends the locks to `to` in chunks, in no order, or the error for which the list ends. An empty list is one chunk.
     ///

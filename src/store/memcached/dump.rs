@@ -17,7 +17,7 @@ use crate::lock::LockName;
 /// The characters that memcached shows as they are. It shows every other byte of a key as `%` and two digits.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// The bytes that are read at once: some 600 lines, and less than a millisecond's work. Others have their turn after each.
+/// The bytes that are read at once: some 600 lines.
 const AT_ONCE: usize = 64 * 1024;
 
 /// A lock as a dump shows it, in little room: there may be a million.
@@ -120,6 +120,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Lines<S> {
             if self.end == self.buffer.len() {
                 return Err(Error::new(ErrorKind::InvalidData, "it answers with a line that does not end"));
             }
+            // Others have their turn, where this thread has others.
             yield_now().await;
             match self.stream.read(&mut self.buffer[self.end..]).await? {
                 0 => return Err(ErrorKind::UnexpectedEof.into()),

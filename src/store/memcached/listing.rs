@@ -26,8 +26,9 @@ use crate::store::{ItemState, Label, ShardAddress, StoreError};
 
 /// The longest time until the first locks are there, waiting for others' lists included.
 const LONGEST: Duration = Duration::from_secs(20);
-/// The number of labels that are asked for at once. Others have their turn after each.
-const LABELS_AT_ONCE: usize = 100;
+/// The number of labels that are asked for at once. All questions are sent before an answer is read, so both must have room on
+/// the way: 40 KiB each with the longest names.
+const LABELS_AT_ONCE: usize = 250;
 /// The pauses before a server is asked again that shows no keys now, some four seconds together. Growing takes a table of
 /// a million items less than a second.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
