@@ -4,13 +4,14 @@
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
+use std::thread;
 use std::time::Duration;
 
 use futures_util::Stream;
 use futures_util::future::join;
+use rustix::process::nice;
 use tokio::runtime::Builder;
 use tokio::sync::mpsc;
-use tokio::task::spawn_blocking;
 use tonic::Status;
 
 use super::reply;
@@ -19,6 +20,9 @@ use crate::quota::Share;
 
 /// The longest that a client may take none of what there is.
 const UNREAD: Duration = Duration::from_secs(30);
+
+/// How much less of the processors its thread gets, as nice(1) counts it.
+const NICE: i32 = 10;
 
 /// The parts of an answer. Dropping it ends what makes them.
 #[derive(Debug)]
@@ -33,8 +37,9 @@ pub struct Chunks<R> {
 type End = Arc<OnceLock<Result<(), Status>>>;
 
 impl<R: Send + 'static> Chunks<R> {
-    /// Lets `make` make chunks, each of which `read` turns into a part of the answer. Both run in a thread of their own: a long
-    /// answer is work for a second, for which others are not to wait. Returns when the first part is there.
+    /// Lets `make` make chunks, each of which `read` turns into a part of the answer. Both run in a thread of their own, which
+    /// gets less of the processors than others: a long answer is work for a second, for which nobody else is to wait. Returns
+    /// when the first part is there.
     ///
     /// # Errors
     /// That of the first chunk.
@@ -58,9 +63,10 @@ impl<R: Send + 'static> Chunks<R> {
         let (parts, mut rest) = mpsc::channel(1);
         let end = End::default();
         let ended = Arc::clone(&end);
-        // With a runtime of its own, it does not mind that the broker's may end before it.
-        spawn_blocking(move || {
-            // Without one, the answer ends as its maker does without a word.
+        let work = move || {
+            // Where that is not allowed, it goes without.
+            let _ = nice(NICE);
+            // With a runtime of its own, it does not mind that the broker's may end before it.
             let Ok(runtime) = Builder::new_current_thread().enable_all().build() else { return };
             runtime.block_on(async {
                 let (to, chunks) = mpsc::channel(1);
@@ -72,7 +78,9 @@ impl<R: Send + 'static> Chunks<R> {
                     }
                 }
             });
-        });
+        };
+        // Without one, the answer ends as its maker does without a word.
+        let _ = thread::Builder::new().name("list".into()).spawn(work);
         let first = rest.recv().await.transpose()?;
         Ok(Chunks { first, rest, end, _room: room })
     }

@@ -11,8 +11,8 @@ use tokio::sync::mpsc;
 use super::{ItemState, Label, StoreError};
 use crate::lock::LockName;
 
-/// The most locks of one [`Chunk`].
-pub const CHUNK: usize = 1_000;
+/// The most locks of one [`Chunk`]: the thread that serves all clients encodes a chunk in one go.
+pub const CHUNK: usize = 250;
 /// The most locks of one list.
 pub const MOST_LISTED: usize = 1_000_000;
 

@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status, Streaming};
 
-/// More than three chunks.
+/// More than fit into a few chunks.
 const MANY: usize = 3_500;
 
 async fn admin(broker: &Broker) -> LockAdminClient<Channel> {
@@ -156,7 +156,7 @@ async fn thousands_of_locks_come_in_chunks_each_once() {
         let (_, _other) = acquire(&mut broker.stub().await, once("other")).await;
 
         let (found, chunks, more) = list(&broker, beginning("many/")).await.unwrap();
-        assert_eq!((chunks, more), (vec![1_000, 1_000, 1_000, 500], false));
+        assert!(chunks.len() > 3 && chunks.iter().all(|count| (1..=1_000).contains(count)) && !more, "{chunks:?}");
         assert_eq!(found.into_iter().map(|lock| lock.name).collect::<BTreeSet<_>>(), wanted);
         for (limit, expected) in [(1, 1), (1_000, 1_000), (1_001, 1_001), (MANY, MANY), (MANY + 1, MANY)] {
             let request = ListLocksRequest { limit: limit.try_into().unwrap(), ..beginning("many/") };
