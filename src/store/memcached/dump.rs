@@ -262,14 +262,14 @@ mod tests {
 
     #[tokio::test]
     async fn locks_are_read_and_nothing_else_however_the_bytes_come() {
-        let held = found("a b%\u{e4}", 12_345_678_901_234_567_890, 1_015);
-        let lingers = found("lingers", 1_234_567_890_123_456_789, 1_060);
+        let held = vec![found("a b%\u{e4}", 12_345_678_901_234_567_890, 1_015)];
+        let lingers = vec![found("lingers", 1_234_567_890_123_456_789, 1_060)];
         for piece in [1, 7, 100, 1 << 16] {
-            let all = vec![held.clone(), lingers.clone()];
+            let all = [held.clone(), lingers.clone()].concat();
             assert_eq!(ask("", STATS, DUMP, piece, 9).await.unwrap(), (1_000, all));
-            assert_eq!(ask("", STATS, DUMP, piece, 1).await.unwrap().1, [held.clone()]);
-            assert_eq!(ask("a b%", STATS, DUMP, piece, 9).await.unwrap().1, [held.clone()]);
-            assert_eq!(ask("l", STATS, DUMP, piece, 9).await.unwrap().1, [lingers.clone()]);
+            assert_eq!(ask("", STATS, DUMP, piece, 1).await.unwrap().1, held);
+            assert_eq!(ask("a b%", STATS, DUMP, piece, 9).await.unwrap().1, held);
+            assert_eq!(ask("l", STATS, DUMP, piece, 9).await.unwrap().1, lingers);
             assert!(ask("a%20", STATS, DUMP, piece, 9).await.unwrap().1.is_empty());
         }
         assert_eq!(ask("", STATS, "END\r\n", 9, 9).await.unwrap().1, []);
