@@ -181,7 +181,7 @@ mod tests {
         let make = |to: mpsc::Sender<u32>| async move {
             let _alive = alive;
             let _ = to.send(1).await;
-            std::future::pending().await
+            std::future::pending::<()>().await;
         };
         let chunks = Chunks::start(quota.take().unwrap(), make, Ok).await.unwrap();
         assert!(quota.take().is_none());
