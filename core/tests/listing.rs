@@ -113,7 +113,7 @@ fn whoever_waits_all_the_time_is_listed_once_and_in_order() {
         let owners: Vec<usize> =
             found.iter().filter(|one| one.name == *this).map(|one| one.owner.as_str().parse().unwrap()).collect();
         assert!(owners.is_sorted() && owners.iter().all(|owner| owner % 2 == is_of));
-        let stays = |n: &usize| n % 2 == is_of && !(*n < 1_000 && n % 4 == 0);
+        let stays = |n: &usize| n % 2 == is_of && !(*n < 1_000 && n.is_multiple_of(4));
         let missed = (0..5_000).filter(stays).filter(|n| owners.binary_search(n).is_err()).count();
         assert_eq!((missed, owners.windows(2).filter(|pair| pair[0] == pair[1]).count()), (0, 0));
     }
