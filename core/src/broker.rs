@@ -13,10 +13,10 @@ use crate::errand::{Errand, ErrandKey, Task};
 use crate::event::{Event, LockRef};
 use crate::failure::Failure;
 use crate::hold::{End, Hold, HoldKey, ReleaseCall, RevokeCall, Stimulus};
-use crate::lock::{GrantId, LockId, LockName, WakeHint};
+use crate::lock::{GrantId, LeaseId, LockId, LockName, WakeHint};
 use crate::names::Names;
 use crate::outbox::{Item, Read};
-use crate::request::{Ended, LockRequest, ProtocolError, Revoked, Settings, StoreTraits, StreamEnd};
+use crate::request::{Ended, LeaseRenewal, LockRequest, ProtocolError, Revoked, Settings, StoreTraits, StreamEnd};
 use crate::rules::Rule;
 use crate::session::{Stream, StreamKey};
 use crate::slab::{Key, Slab};
@@ -86,6 +86,13 @@ pub enum Output {
         call: Call,
         /// The answer.
         result: Result<Revoked, Failure>,
+    },
+    /// The renewal of a lease is answered.
+    LeaseRenewed {
+        /// The call.
+        call: Call,
+        /// The answer.
+        result: Result<LeaseRenewal, Failure>,
     },
     /// A look is answered.
     Looked {
@@ -362,6 +369,20 @@ impl Broker {
         env: &mut impl Env,
     ) {
         self.turn(env, |cx| cx.revoke(RevokeCall { call, only, immediate }, name));
+    }
+
+    /// Makes the lock that was announced on a stream of its own a lease: from now on its client has no stream, and renews it by
+    /// calls. The stream is over. Returns false if the lock is not held any more: what became of it is told there.
+    pub fn make_lease(&mut self, stream: StreamKey, env: &mut impl Env) -> bool {
+        self.turn(env, |cx| {
+            let hold = cx.core.streams.get(stream).and_then(Stream::alone);
+            hold.is_some_and(|hold| cx.make_lease(hold))
+        })
+    }
+
+    /// Renews a lease, whichever broker has granted it. [`Output::LeaseRenewed`] has the answer.
+    pub fn renew_lease(&mut self, call: Call, name: &LockName, lease: LeaseId, env: &mut impl Env) {
+        self.turn(env, |cx| cx.renew_lease(call, name, lease));
     }
 
     /// Heeds what another broker says of a lock that is held here: it may have been revoked.

@@ -22,6 +22,11 @@ impl<E: Env> Cx<'_, E> {
         (held == id).then_some(hold)
     }
 
+    /// Returns true if somebody has the lock here.
+    pub(crate) fn is_held_here(&self, name: &LockName) -> bool {
+        self.core.names.get(name).is_some_and(|entry| entry.holder.is_some())
+    }
+
     /// Returns the label of a grant. That of a holder that is kept here is known even before the store has noted it, and
     /// after it has forgotten it.
     pub(crate) fn label_of(&self, name: &LockName, id: GrantId, noted: Label) -> Label {

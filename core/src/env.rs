@@ -237,6 +237,8 @@ pub enum Mark {
     RevokedHere,
     /// A lock that is kept elsewhere, or by nobody, was revoked.
     RevokedElsewhere,
+    /// A lease was over, as far as is known here.
+    LeaseOver,
 }
 
 impl Mark {
@@ -279,5 +281,6 @@ impl Mark {
         Mark::SilentTookNothing,
         Mark::RevokedHere,
         Mark::RevokedElsewhere,
+        Mark::LeaseOver,
     ];
 }

@@ -3,6 +3,8 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use crate::Time;
+use crate::event::LostReason;
 use crate::lock::{LockId, LockName, Owner};
 
 /// A request for a lock.
@@ -55,6 +57,18 @@ pub enum Ended {
     NotHeld,
     /// Somebody else holds it.
     HeldByAnother,
+}
+
+/// The outcome of renewing a lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum LeaseRenewal {
+    /// It is good until then.
+    Renewed {
+        /// The end of the lease.
+        until: Time,
+    },
+    /// It is lost.
+    Lost(LostReason),
 }
 
 /// The outcome of a revocation.

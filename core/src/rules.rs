@@ -60,6 +60,8 @@ pub enum Rule {
     RevokedWaits,
     /// The item of a revoked lock outlives the validity of its holder, renewals since the look included (R28).
     RevokedLives,
+    /// A renewal of a lease creates nothing at a broker where the lease is not known to be good (R29).
+    LeaseNotRecreated,
 }
 
 impl Rule {
@@ -93,6 +95,7 @@ impl Rule {
         ("first-tick", Rule::FirstTick),
         ("revoked-waits", Rule::RevokedWaits),
         ("revoked-lives", Rule::RevokedLives),
+        ("lease-not-recreated", Rule::LeaseNotRecreated),
     ];
 
     /// Returns the rule that a test names so.

@@ -102,6 +102,14 @@ impl Stream {
         Stream { outbox, caller, kind: Kind::New, subscribers: 0, is_read: true, is_over: false, due: None }
     }
 
+    /// Returns the one lock of a stream that has no other.
+    pub(crate) fn alone(&self) -> Option<HoldKey> {
+        match self.kind {
+            Kind::Alone(hold) => hold,
+            Kind::New | Kind::Session(_) => None,
+        }
+    }
+
     pub(crate) fn session(&self) -> Option<&Session> {
         match &self.kind {
             Kind::Session(session) => Some(session),

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use lockbroker_core::env::{Env, Mark};
 use lockbroker_core::event::{Event, LostReason};
-use lockbroker_core::lock::{GrantId, LingerId, LockId, LockName, Owner as Label};
-use lockbroker_core::request::{LockRequest, Mode, Settings, StoreTraits, StreamEnd};
+use lockbroker_core::failure::Failure;
+use lockbroker_core::lock::{GrantId, LeaseId, LingerId, LockId, LockName, Owner as Label};
+use lockbroker_core::request::{LeaseRenewal, LockRequest, Mode, Settings, StoreTraits, StreamEnd};
 use lockbroker_core::rules::Rule;
 use lockbroker_core::shard::machine::Op as Shipped;
 use lockbroker_core::store::{Change, ItemState, Order, Reply, Request, StoreError};
@@ -133,6 +134,7 @@ impl LeavesOut for Rules {
             Rule::ItemOutlivesLinger => self.item_outlives_linger,
             Rule::RevokedWaits => self.revoked_waits,
             Rule::RevokedLives => self.revoked_lives,
+            Rule::LeaseNotRecreated => self.lease_not_recreated,
             _ => true,
         }
     }
@@ -208,6 +210,45 @@ impl Model {
         self.turn(state, broker, NOW, |core, outside| core.release(0, name, lock_id, outside));
     }
 
+    /// Renews a lease at a broker.
+    pub(crate) fn call_renew(&self, state: &mut State, broker: usize, client: usize, id: Id) {
+        let lease = LeaseId { lock: self.lock_id(client, id), ttl: ticks(self.bounds.ttl[client]) };
+        let name = self.name(client);
+        self.turn(state, broker, NOW, |core, outside| core.renew_lease(client as u64, name, lease, outside));
+    }
+
+    /// Lets a client hear what came of the renewal of its lease.
+    fn renewed(&self, state: &mut State, client: usize, result: Result<LeaseRenewal, Failure>) {
+        let held = &mut state.clients[client];
+        held.calls = None;
+        if !held.leased {
+            // It has left meanwhile.
+            return;
+        }
+        match result {
+            Ok(LeaseRenewal::Renewed { until }) => {
+                held.valid = held.valid.max(ticks_left(until));
+                if !state.ghost.revoked {
+                    state.ghost.linger[client] = self.bounds.linger[client];
+                }
+            }
+            Ok(LeaseRenewal::Lost(reason)) => {
+                state.ghost.lease_lost |= held.valid > 0 && self.is_unkept(state, client, reason, true);
+                state.clients[client].valid = 0;
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Returns true if a client that is told of this loss should have kept its lock.
+    fn is_unkept(&self, state: &State, client: usize, reason: LostReason, hears: bool) -> bool {
+        match reason {
+            LostReason::Revoked => false,
+            LostReason::Expired => hears && self.bounds.prompt && !self.is_excused(state),
+            LostReason::Gone | LostReason::TakenOver => state.clients[client].valid > 0 && !state.ghost.revoked,
+        }
+    }
+
     /// Revokes the lock at a broker.
     pub(crate) fn call_revoke(&self, state: &mut State, broker: usize) {
         let name = &self.names[0];
@@ -261,6 +302,7 @@ impl Model {
                 Output::Silent(_) => unreachable!("there are no Sessions"),
                 Output::Order(Order::Note(..)) | Output::Drained => {}
                 Output::Released { .. } | Output::Revoked { .. } | Output::Looked { .. } => {}
+                Output::LeaseRenewed { call, result } => self.renewed(state, call as usize, result),
             }
         }
         for link in &mut state.links[broker] {
@@ -286,7 +328,15 @@ impl Model {
         loop {
             let mut outside = self.outside(now, &mut state.ids, &mut state.reached.marks);
             match core.read(key, &mut outside) {
-                Read::Item(News::Event(_, event)) => self.hear(state, broker, client, event, after),
+                Read::Item(News::Event(_, event)) => {
+                    self.hear(state, broker, client, event, after);
+                    if self.bounds.leases[client] && state.clients[client].id != 0 {
+                        let mut outside = self.outside(now, &mut state.ids, &mut state.reached.marks);
+                        state.clients[client].leased = core.make_lease(key, &mut outside);
+                        core.stop_reading(key, &mut outside);
+                        return;
+                    }
+                }
                 Read::Item(_) | Read::Nothing => break,
                 Read::End => {
                     core.stop_reading(key, &mut outside);
@@ -333,12 +383,7 @@ impl Model {
             }
             Event::Lost(reason) => {
                 if held.at == here && held.id != 0 && !held.moved {
-                    let unkept = match reason {
-                        LostReason::Revoked => false,
-                        LostReason::Expired => hears && self.bounds.prompt && !self.is_excused(state),
-                        LostReason::Gone | LostReason::TakenOver => held.valid > 0 && !state.ghost.revoked,
-                    };
-                    state.ghost.lease_lost |= unkept;
+                    state.ghost.lease_lost |= self.is_unkept(state, client, reason, hears);
                 }
                 if hears && held.at == here && held.moving_to.is_none() {
                     state.clients[client].valid = 0;
@@ -382,7 +427,7 @@ impl Model {
         let shared = *name == self.names[1];
         let op = Op::packed(&Shipped::of(request, false));
         if op.looks() {
-            return Some(self.look(state, broker, op, shared));
+            return self.look(state, Owner::Core(broker as u8, id), op, shared);
         }
         if !id.is_of_errand() && !self.may_send(state, broker, op) {
             return Some(op.shipped().failed(StoreError::unavailable("", None)));

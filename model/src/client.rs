@@ -3,7 +3,7 @@
 use lockbroker_core::request::StreamEnd;
 
 use crate::model::Model;
-use crate::state::State;
+use crate::state::{Client, State};
 
 impl Model {
     /// Returns true if the client may begin something at a broker: it has no stream there.
@@ -13,6 +13,7 @@ impl Model {
 
     pub(crate) fn may_ask(&self, state: &State, client: usize, broker: usize) -> bool {
         state.clients[client].at.is_none()
+            && state.clients[client].calls.is_none()
             && (self.bounds.asks.is_none() || state.left.asks[client] > 0)
             && self.bounds.asks_at[client][broker]
             && Model::may_begin(state, client, broker)
@@ -33,14 +34,29 @@ impl Model {
     }
 
     pub(crate) fn leave(&self, state: &mut State, client: usize) {
-        let gone = std::mem::take(&mut state.clients[client]);
+        let gone = state.clients[client];
+        state.clients[client] = Client { calls: gone.calls, ..Client::default() };
         for broker in [gone.at, gone.moving_to].into_iter().flatten() {
             self.hang_up(state, broker as usize, client);
         }
     }
 
+    pub(crate) fn may_renew(&self, state: &State, client: usize, broker: usize) -> bool {
+        let held = &state.clients[client];
+        held.leased && held.calls.is_none() && state.cores[broker].is_some()
+    }
+
+    /// Renews a lease at a broker, which may not be the one that granted it. A client that calls too late takes the answer for
+    /// what it says.
+    pub(crate) fn renew_lease(&self, state: &mut State, client: usize, broker: usize) {
+        let held = &mut state.clients[client];
+        held.calls = Some(broker as u8);
+        let id = held.id;
+        self.call_renew(state, broker, client, id);
+    }
+
     pub(crate) fn may_reattach(&self, state: &State, client: usize, broker: usize) -> bool {
-        state.left.reattaches > 0 && Model::holds_elsewhere(state, client, broker)
+        state.left.reattaches > 0 && !state.clients[client].leased && Model::holds_elsewhere(state, client, broker)
     }
 
     fn holds_elsewhere(state: &State, client: usize, broker: usize) -> bool {
@@ -61,13 +77,16 @@ impl Model {
     }
 
     pub(crate) fn may_release_elsewhere(&self, state: &State, client: usize, broker: usize) -> bool {
-        state.left.releases > 0 && Model::holds_elsewhere(state, client, broker)
+        let held = &state.clients[client];
+        let lease = held.leased && held.valid > 0 && state.cores[broker].is_some();
+        state.left.releases > 0 && (lease || Model::holds_elsewhere(state, client, broker))
     }
 
     /// Calls Release at a broker that does not have the client's lock. Its stream stays as it is.
     pub(crate) fn release_elsewhere(&self, state: &mut State, client: usize, broker: usize) {
         state.left.releases -= 1;
-        let held = std::mem::take(&mut state.clients[client]);
+        let held = state.clients[client];
+        state.clients[client] = Client { calls: held.calls, ..Client::default() };
         let at = held.at.and_then(|at| state.links[at as usize][client].as_mut());
         if let Some(link) = at {
             link.connected = false;

@@ -13,7 +13,7 @@ pub const FAULTS: [&str; 8] =
     ["none", "memory lost", "stream broken", "broker dead", "memcached stopped", "moved", "released elsewhere", "late"];
 
 /// The kinds of steps.
-pub const STEPS: [&str; 51] = [
+pub const STEPS: [&str; 52] = [
     "tick",
     "item dies early",
     "ask",
@@ -21,6 +21,7 @@ pub const STEPS: [&str; 51] = [
     "reattach",
     "release elsewhere",
     "revoke",
+    "renew lease",
     "stream breaks",
     "stream silent",
     "looks by itself",
@@ -90,7 +91,8 @@ pub(crate) fn send(op: Op) -> u64 {
         Op::HandOver { .. } => bit("send hand-over"),
         Op::Remove { id } if id & LINGER > 0 => bit("end linger"),
         Op::Remove { .. } => bit("send release"),
-        Op::Look | Op::Stands { .. } | Op::LookIfRevoked | Op::Probe | Op::Begin(_) | Op::Open(..) => 0,
+        Op::Look | Op::Stands { .. } | Op::Keep { .. } | Op::LookIfRevoked => 0,
+        Op::Probe | Op::Begin(_) | Op::Open(..) => 0,
     }
 }
 
@@ -108,6 +110,7 @@ fn step(before: &State, action: Action) -> &'static str {
         Action::Reattach { .. } => "reattach",
         Action::ReleaseElsewhere { .. } => "release elsewhere",
         Action::Revoke { .. } => "revoke",
+        Action::RenewLease { .. } => "renew lease",
         Action::StreamBreaks { .. } => "stream breaks",
         Action::StreamSilent { .. } => "stream silent",
         Action::TimeOut { .. } => "looks by itself",
@@ -135,7 +138,7 @@ fn step(before: &State, action: Action) -> &'static str {
                 (Op::HandOver { .. }, false) => "hand-over: refused",
                 (Op::Remove { .. }, true) => "release: done",
                 (Op::Remove { .. }, false) => "release: refused",
-                (Op::Look | Op::Stands { .. } | Op::LookIfRevoked, _) => "command",
+                (Op::Look | Op::Stands { .. } | Op::Keep { .. } | Op::LookIfRevoked, _) => "command",
                 (Op::Probe | Op::Begin(_) | Op::Open(..), _) => "command",
             }
         }

@@ -52,6 +52,10 @@ pub enum Action {
     Revoke {
         broker: u8,
     },
+    RenewLease {
+        client: u8,
+        broker: u8,
+    },
     StreamBreaks {
         broker: u8,
         client: u8,
@@ -218,6 +222,9 @@ impl Model {
                 if self.may_release_elsewhere(state, c, b) {
                     actions.push(Action::ReleaseElsewhere { client, broker });
                 }
+                if self.may_renew(state, c, b) {
+                    actions.push(Action::RenewLease { client, broker });
+                }
                 if self.may_break(state, b, c) {
                     actions.push(Action::StreamBreaks { broker, client });
                 }
@@ -311,6 +318,7 @@ impl Model {
             Action::ReleaseElsewhere { client, broker } => {
                 self.release_elsewhere(state, client as usize, broker as usize);
             }
+            Action::RenewLease { client, broker } => self.renew_lease(state, client as usize, broker as usize),
             Action::Revoke { broker } => {
                 state.left.revocations -= 1;
                 self.call_revoke(state, broker as usize);
@@ -441,6 +449,7 @@ impl Model {
         let room = (self.bounds.strays as usize).saturating_sub(state.strays());
         state.flights.extend(strays.into_iter().take(room));
         state.links[broker as usize] = [None; 2];
+        state.clients.iter_mut().for_each(|client| client.calls = client.calls.filter(|at| *at != broker));
         state.cores[broker as usize] = None;
         state.brokers[broker as usize] =
             Broker { memory: EpochState::new(FINGERPRINT), reference: 0, clock_known: false, closed_from: None };

@@ -78,6 +78,8 @@ pub struct Rules {
     /// The item of a revoked lock outlives the validity of its holder; left out, it lives for as long as the look showed that
     /// it would.
     pub revoked_lives: bool,
+    /// A renewal of a lease creates nothing at a broker where the lease is not known to be good.
+    pub lease_not_recreated: bool,
     /// A grant that does not count, or of which it is not known what became of it, is deleted.
     pub scrub: bool,
 }
@@ -119,6 +121,7 @@ impl Rules {
         moving_release_lingers: true,
         revoked_waits: true,
         revoked_lives: true,
+        lease_not_recreated: true,
         scrub: true,
     };
 }
@@ -171,6 +174,8 @@ pub struct Bounds {
     pub releases_elsewhere: u8,
     /// The number of times that an operator revokes the lock, at either broker.
     pub revocations: u8,
+    /// The clients that take leases: they have no stream, and renew by calls at either broker.
+    pub leases: [bool; 2],
     /// If set, tokens are followed, and this many drawn.
     pub tokens: Option<u8>,
     /// True if client 1 asks for a permit, an item of its own that shares the lock with other permits but not with the
@@ -208,6 +213,7 @@ impl Bounds {
         reattaches: 0,
         releases_elsewhere: 0,
         revocations: 0,
+        leases: [false; 2],
         tokens: None,
         shared: false,
         stay: false,

@@ -198,7 +198,7 @@ impl Model {
                 let outcome = self.job_landed(state, broker as usize, &flight);
                 let reply = match outcome.next.map(|op| Op::packed(&op)) {
                     None => outcome.reply,
-                    Some(next) if next.looks() => Some(self.look(state, broker as usize, next, flight.shared)),
+                    Some(next) if next.looks() => self.look(state, flight.owner, next, flight.shared),
                     Some(next) if self.may_send(state, broker as usize, next) => {
                         return self.send(state, flight.owner, next, flight.shared);
                     }
@@ -239,23 +239,32 @@ impl Model {
         }
     }
 
-    /// Looks at an item at once. Returns the answer.
-    pub(crate) fn look(&self, state: &mut State, broker: usize, op: Op, shared: bool) -> Reply {
+    /// Looks at an item at once. Returns the answer; none if something is to be done first, which has been sent.
+    pub(crate) fn look(&self, state: &mut State, owner: Owner, op: Op, shared: bool) -> Option<Reply> {
+        let Owner::Core(broker, _) = owner else { unreachable!("a core looks") };
+        let broker = broker as usize;
         if state.memcached.stopped || !self.may_send(state, broker, op) {
-            return op.shipped().failed(StoreError::unavailable("", None));
+            return Some(op.shipped().failed(StoreError::unavailable("", None)));
         }
-        let owner = Owner::Probe(broker as u8);
         let mut flight = self.flight(&state.brokers[broker].memory, owner, op, shared);
         while !flight.is_answer() {
             self.carry_out(state, &mut flight);
         }
-        let mut reply = self.job_landed(state, broker, &flight).reply.expect("a look is one step");
+        let outcome = self.job_landed(state, broker, &flight);
+        if let Some(next) = outcome.next.map(|op| Op::packed(&op)) {
+            if !self.may_send(state, broker, next) {
+                return Some(next.shipped().failed(StoreError::unavailable("", None)));
+            }
+            self.send(state, owner, next, shared);
+            return None;
+        }
+        let mut reply = outcome.reply.expect("a look has an answer, or goes on");
         if let (Reply::Status(Ok(LockStatus::Taken { expires_in, .. })), Some(item)) =
             (&mut reply, state.memcached.slot(shared))
         {
             *expires_in = ticks(item.left);
         }
-        reply
+        Some(reply)
     }
 
     /// Lets a broker learn of its memory.

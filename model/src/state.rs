@@ -135,6 +135,10 @@ pub struct Client {
     pub valid: u8,
     /// True if it has ever moved or called Release elsewhere since it got the lock.
     pub moved: bool,
+    /// True if what it holds is a lease: there is no stream.
+    pub leased: bool,
+    /// The broker at which it renews its lease, until that answers.
+    pub calls: Option<u8>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -175,6 +179,10 @@ pub enum Op {
     Look,
     Stands {
         id: Id,
+    },
+    Keep {
+        id: Id,
+        ttl: u8,
     },
     LookIfRevoked,
     Probe,
@@ -305,6 +313,7 @@ impl Op {
             }
             Shipped::Look => Op::Look,
             Shipped::Stands(id) => Op::Stands { id: of_grant(id) },
+            Shipped::Keep { id, ttl } => Op::Keep { id: of_grant(id), ttl: ticks_of(ttl) },
             Shipped::LookIfRevoked => Op::LookIfRevoked,
             Shipped::Watch { .. } | Shipped::LookForQueue | Shipped::Note(_) => unreachable!("there are no notes"),
         }
@@ -325,6 +334,7 @@ impl Op {
             Op::Remove { id } => Shipped::Remove { state: item_of(id), wakes: false },
             Op::Look => Shipped::Look,
             Op::Stands { id } => Shipped::Stands(grant_id(id)),
+            Op::Keep { id, ttl } => Shipped::Keep { id: grant_id(id), ttl: seconds(ttl) },
             Op::LookIfRevoked => Shipped::LookIfRevoked,
             Op::Probe | Op::Begin(_) | Op::Open(..) => unreachable!("a probe is no job"),
         }
@@ -336,7 +346,7 @@ impl Op {
 
     /// Returns true if it only reads an item, which is done at once.
     pub fn looks(self) -> bool {
-        matches!(self, Op::Look | Op::Stands { .. } | Op::LookIfRevoked)
+        matches!(self, Op::Look | Op::Stands { .. } | Op::Keep { .. } | Op::LookIfRevoked)
     }
 
     /// Returns true if it may make a new grant.

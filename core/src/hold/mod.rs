@@ -9,6 +9,7 @@
 mod acquire;
 mod expire;
 mod keep;
+mod leased;
 mod linger;
 mod reattach;
 mod release;
@@ -21,6 +22,7 @@ pub(crate) use self::acquire::going_away;
 pub(crate) use self::acquire::{Inspecting, Trying};
 pub(crate) use self::expire::Expiring;
 pub(crate) use self::keep::Held;
+pub(crate) use self::leased::Leased;
 pub(crate) use self::linger::Lingering;
 pub(crate) use self::reattach::Reattaching;
 pub(crate) use self::release::{HandingOver, Releasing};
@@ -98,6 +100,8 @@ pub(crate) enum State {
     Reattaching(Box<Reattaching>),
     /// Has the lock, and renews it.
     Held(Held),
+    /// Knows of a lease, whose client has no stream.
+    Leased(Box<Leased>),
     /// Renews no more, and waits until its client no longer believes in the lock.
     Expiring(Box<Expiring>),
     /// Gives the lock to the first that waits here.
@@ -120,7 +124,8 @@ const LIFE: &[(StateName, &[StateName])] = {
         (Inspecting, &[Over]),
         (Waiting, &[Held, Inspecting, Over]),
         (Reattaching, &[Held, Over]),
-        (Held, &[Expiring, HandingOver, Releasing, Frozen, Over]),
+        (Held, &[Leased, Expiring, HandingOver, Releasing, Frozen, Over]),
+        (Leased, &[HandingOver, Releasing, Over]),
         (Expiring, &[HandingOver, Releasing, Over]),
         (HandingOver, &[Releasing, Over]),
         (Releasing, &[Lingering, Over]),
@@ -138,6 +143,7 @@ enum StateName {
     Waiting,
     Reattaching,
     Held,
+    Leased,
     Expiring,
     HandingOver,
     Releasing,
@@ -154,6 +160,7 @@ impl State {
             State::Waiting(_) => StateName::Waiting,
             State::Reattaching(_) => StateName::Reattaching,
             State::Held(_) => StateName::Held,
+            State::Leased(_) => StateName::Leased,
             State::Expiring(_) => StateName::Expiring,
             State::HandingOver(_) => StateName::HandingOver,
             State::Releasing(_) => StateName::Releasing,
@@ -276,7 +283,7 @@ impl Hold {
     pub(crate) fn heeds(&self) -> bool {
         match self.state {
             State::Trying(_) | State::Inspecting(_) | State::Waiting(_) | State::Reattaching(_) => true,
-            State::Held(_) | State::Expiring(_) => true,
+            State::Held(_) | State::Leased(_) | State::Expiring(_) => true,
             State::HandingOver(_) | State::Releasing(_) | State::Lingering(_) | State::Frozen | State::Over => false,
         }
     }
@@ -285,6 +292,7 @@ impl Hold {
     pub(crate) fn told_lease_end(&self) -> Option<Time> {
         match &self.state {
             State::Held(held) if self.is_announced() => Some(self.lease_end(&held.grant)),
+            State::Leased(leased) => Some(self.lease_end(&leased.grant)),
             State::Expiring(expiring) if !expiring.told && self.is_announced() => Some(self.lease_end(&expiring.grant)),
             _ => None,
         }
@@ -294,6 +302,7 @@ impl Hold {
     pub(crate) fn token(&self) -> Option<FencingToken> {
         match &self.state {
             State::Held(held) => Some(held.grant.token),
+            State::Leased(leased) => Some(leased.grant.token),
             State::Expiring(expiring) => Some(expiring.grant.token),
             _ => None,
         }
@@ -303,6 +312,7 @@ impl Hold {
     pub(crate) fn held_since(&self) -> Option<Time> {
         match &self.state {
             State::Held(held) => Some(held.since),
+            State::Leased(leased) => Some(leased.since),
             State::Expiring(expiring) => Some(expiring.since),
             _ => None,
         }
@@ -326,6 +336,7 @@ impl<E: Env> Cx<'_, E> {
             State::Waiting(waiting) => waiting.on(me, stimulus, self),
             State::Reattaching(reattaching) => reattaching.on(me, stimulus, self),
             State::Held(held) => held.on(me, stimulus, self),
+            State::Leased(leased) => leased.on(me, stimulus, self),
             State::Expiring(expiring) => expiring.on(me, stimulus, self),
             State::HandingOver(handing) => handing.on(me, stimulus, self),
             State::Releasing(releasing) => releasing.on(me, stimulus, self),
@@ -450,6 +461,7 @@ impl Hold {
             }
             State::Reattaching(reattaching) => reattaching.normalise(lease, form),
             State::Held(held) => held.normalise((span, announced), form),
+            State::Leased(leased) => leased.normalise(span, form),
             State::Expiring(expiring) => expiring.normalise(span, form),
             State::HandingOver(handing) => handing.normalise(span, form),
             State::Releasing(releasing) => releasing.normalise(form),

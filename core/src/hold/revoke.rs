@@ -39,7 +39,9 @@ impl<E: Env> Cx<'_, E> {
         if revoke.only.is_some_and(|only| only != id) {
             return self.answer_revoke(revoke.call, Ok(Revoked::Changed));
         }
-        match self.holder(name, id).filter(|hold| self.note_end(*hold, End::Revoke(Box::new(revoke)))) {
+        // Another broker may have renewed a lease since, so what is known here of its end is not all.
+        let keeper = self.holder(name, id).filter(|hold| !matches!(self.hold(*hold).state, State::Leased(_)));
+        match keeper.filter(|hold| self.note_end(*hold, End::Revoke(Box::new(revoke)))) {
             Some(hold) => self.look_later(hold),
             None => self.revoke_elsewhere(revoke, name, (id, left), &label),
         }

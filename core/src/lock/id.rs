@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use data_encoding::HEXLOWER;
 
-use super::lease::MAX_LINGER;
+use super::lease::{MAX_LINGER, MAX_TTL, MIN_TTL};
 
 /// The lowest number of a held lock's id. Lower numbers belong to lingers.
 const FIRST_GRANT: u64 = 10_000_000_000_000_000_000;
@@ -116,6 +116,42 @@ pub struct LockId {
     pub token: FencingToken,
     /// Its linger, in whole milliseconds.
     pub linger: Duration,
+}
+
+/// The id that a client gets for a lease: that of its lock, and its ttl, which stays the same (R29). Written as 44 hexadecimal
+/// digits: the 36 of the lock id, and 8 of the ttl in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct LeaseId {
+    /// The lock's id.
+    pub lock: LockId,
+    /// The lease's ttl, in whole milliseconds.
+    pub ttl: Duration,
+}
+
+impl LeaseId {
+    /// Returns the text that clients get.
+    pub fn expose(&self) -> String {
+        let millis = u32::try_from(self.ttl.as_millis()).unwrap_or(u32::MAX);
+        self.lock.expose() + &HEXLOWER.encode(&millis.to_be_bytes())
+    }
+}
+
+impl FromStr for LeaseId {
+    type Err = MalformedLockId;
+
+    fn from_str(text: &str) -> Result<LeaseId, MalformedLockId> {
+        let (lock, millis) = text.split_at_checked(36).ok_or(MalformedLockId)?;
+        let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+        if millis.len() != 8 || !millis.bytes().all(is_digit) {
+            return Err(MalformedLockId);
+        }
+        let millis = u32::from_str_radix(millis, 16).map_err(|_| MalformedLockId)?;
+        let ttl = Duration::from_millis(millis.into());
+        if !(MIN_TTL..=MAX_TTL).contains(&ttl) {
+            return Err(MalformedLockId);
+        }
+        Ok(LeaseId { lock: lock.parse()?, ttl })
+    }
 }
 
 /// A text that is no lock id.

@@ -1,0 +1,258 @@
+//! A lease: a grant whose client has no stream, and renews it by calls, at any broker (R29). What is kept here is a record of
+//! it, which renews nothing by itself and deletes nothing: another broker may have renewed it since.
+
+use std::time::Duration;
+
+use super::release::{Caller, Release};
+use super::{End, Grant, HandingOver, Hold, HoldKey, State, Stimulus};
+use crate::Time;
+use crate::broker::{Call, Cx, Output};
+use crate::env::{Env, Mark, ReleaseCause};
+use crate::event::LostReason;
+use crate::failure::Failure;
+use crate::lock::{LeaseId, LockName};
+use crate::normal::{Form, Normal};
+use crate::request::LeaseRenewal;
+use crate::rules::Rule;
+use crate::store::{Change, ItemState, Reply, Request, StoreError};
+
+/// Knows of a lease until it is over, as far as is known here.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Leased {
+    pub(super) grant: Grant,
+    /// When the lock was granted, or first renewed here.
+    pub(super) since: Time,
+    /// False while a first renewal finds out if there is such a grant: another broker has granted it.
+    known: bool,
+    /// When to look if the item still stands.
+    keep_at: Time,
+    /// The number of looks in a row that failed.
+    failures: u8,
+    /// The calls for the next renewal.
+    calls: Vec<Call>,
+    step: Step,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Step {
+    Resting,
+    /// Looks if the item stands, and creates it again if the store has lost its memory.
+    Keeping { sent: Time },
+    /// Renews it for these calls, by a command sent then.
+    Renewing { sent: Time, calls: Vec<Call> },
+}
+
+impl Leased {
+    /// Keeps a grant for a client without a stream.
+    pub(super) fn begin<E: Env>(me: HoldKey, grant: Grant, since: Time, cx: &mut Cx<'_, E>) -> State {
+        cx.look_later(me);
+        let keep_at = cx.keep_at(me, grant.sent);
+        let (calls, step) = (Vec::new(), Step::Resting);
+        State::Leased(Box::new(Leased { grant, since, known: true, keep_at, failures: 0, calls, step }))
+    }
+
+    /// Renews a grant of which nothing is known here.
+    fn elsewhere<E: Env>(me: HoldKey, lease: LeaseId, call: Call, cx: &mut Cx<'_, E>) -> State {
+        let grant = Grant { id: lease.lock.grant, token: lease.lock.token, sent: cx.now, protected_until: None };
+        let (since, keep_at, calls, step) = (cx.now, cx.now, vec![call], Step::Resting);
+        let leased = Leased { grant, since, known: false, keep_at, failures: 0, calls, step };
+        Box::new(leased).renew(me, cx)
+    }
+
+    pub(crate) fn on<E: Env>(mut self: Box<Self>, me: HoldKey, stimulus: Stimulus, cx: &mut Cx<'_, E>) -> State {
+        let heeds = cx.hold(me).end.is_some();
+        match (std::mem::replace(&mut self.step, Step::Resting), stimulus) {
+            (Step::Renewing { sent, calls }, Stimulus::Answer(Reply::Changed(renewed))) => {
+                return self.renewed(me, (sent, calls), renewed, cx);
+            }
+            (Step::Keeping { sent }, Stimulus::Answer(Reply::Changed(kept))) => {
+                let name = cx.hold(me).name.clone();
+                cx.polled(&name, sent, None);
+                match kept {
+                    Ok(Change::Done) => (self.keep_at, self.failures) = (cx.keep_at(me, sent), 0),
+                    Ok(Change::Gone | Change::TakenOver | Change::Revoked) => return self.over(me, cx),
+                    Err(error) => {
+                        cx.retried(me, "keeping", &error);
+                        self.keep_at = cx.now + cx.retry_pause(&mut self.failures);
+                    }
+                }
+            }
+            (Step::Keeping { .. }, _) if heeds || !self.calls.is_empty() => cx.give_up(me),
+            // Nobody is heeded before the answer: what ends the lease would cross the renewal.
+            (step @ (Step::Renewing { .. } | Step::Keeping { .. }), _) => {
+                self.step = step;
+                return State::Leased(self);
+            }
+            (Step::Resting, _) => {}
+        }
+        self.look(me, cx)
+    }
+
+    /// Looks what there is to do while the store is not asked.
+    fn look<E: Env>(mut self: Box<Self>, me: HoldKey, cx: &mut Cx<'_, E>) -> State {
+        match cx.take_end(me) {
+            Some(End::Release(by)) => {
+                self.answer_all(Ok(LeaseRenewal::Lost(LostReason::Gone)), cx);
+                cx.end_hold(self.since);
+                let caller = Some(Caller::Release(by.call));
+                let release = Release::kept(self.grant, (true, true), caller, ReleaseCause::ReleaseCall);
+                return HandingOver::begin(me, release, cx);
+            }
+            Some(End::Superseded) => {
+                self.answer_all(Ok(LeaseRenewal::Lost(LostReason::TakenOver)), cx);
+                return self.over(me, cx);
+            }
+            // It has no stream, and a revocation goes to the store.
+            Some(End::Closed | End::Unresponsive | End::Revoke(_)) | None => {}
+        }
+        if !self.calls.is_empty() {
+            return self.renew(me, cx);
+        }
+        let over = cx.hold(me).lease_end(&self.grant);
+        if cx.now >= over {
+            cx.env.mark(Mark::LeaseOver);
+            return self.over(me, cx);
+        }
+        let keep_at = cx.look_at(me, self.grant.id).map_or(self.keep_at, |at| at.min(self.keep_at));
+        if cx.now >= keep_at {
+            let (id, ttl) = (self.grant.id, cx.fresh_item_ttl(me));
+            cx.ask(me, Request::Keep { id, ttl });
+            self.step = Step::Keeping { sent: cx.now };
+        } else {
+            cx.wake_hold_at(me, Some(keep_at.min(over)));
+        }
+        State::Leased(self)
+    }
+
+    fn renew<E: Env>(mut self: Box<Self>, me: HoldKey, cx: &mut Cx<'_, E>) -> State {
+        let (id, ttl, owner) = (self.grant.id, cx.fresh_item_ttl(me), cx.hold(me).owner.clone());
+        // Without a lease that is good here nobody knows if the item went with the memory, or before.
+        let is_good = self.known && cx.now < cx.hold(me).lease_end(&self.grant);
+        cx.ask(me, match is_good || cx.env.breaks(Rule::LeaseNotRecreated) {
+            true => Request::Renew { state: ItemState::Held(id), owner, ttl },
+            false => Request::Replace { from: id, to: id, ttl },
+        });
+        self.step = Step::Renewing { sent: cx.now, calls: std::mem::take(&mut self.calls) };
+        State::Leased(self)
+    }
+
+    /// Takes note of what a renewal came to, and tells those who called.
+    fn renewed<E: Env>(
+        mut self: Box<Self>,
+        me: HoldKey,
+        (sent, calls): (Time, Vec<Call>),
+        renewed: Result<Change, StoreError>,
+        cx: &mut Cx<'_, E>,
+    ) -> State {
+        let (sent, name) = (cx.counted_from(sent), cx.hold(me).name.clone());
+        let (result, stands) = match renewed {
+            Ok(Change::Done) if cx.hold(me).counts(sent, cx.now) => {
+                (self.grant.sent, self.keep_at) = (sent, cx.keep_at(me, sent));
+                // Somebody here may have been granted the lock since that command: who of the two is the later one cannot be
+                // told. So no record is kept then, which costs what it would create again after a loss.
+                if !self.known && !cx.is_held_here(&name) {
+                    self.known = true;
+                    cx.become_holder(me, self.grant.id);
+                    cx.core.counts.held += 1;
+                }
+                (Ok(LeaseRenewal::Renewed { until: cx.hold(me).lease_end(&self.grant) }), true)
+            }
+            Ok(Change::Done) => (Err(Failure::unavailable("the store renewed the lease too late")), true),
+            Ok(Change::Gone) => (Ok(LeaseRenewal::Lost(LostReason::Gone)), false),
+            Ok(Change::TakenOver) => (Ok(LeaseRenewal::Lost(LostReason::TakenOver)), false),
+            Ok(Change::Revoked) => (Ok(LeaseRenewal::Lost(LostReason::Revoked)), false),
+            Err(error) => (Err(error.into()), true),
+        };
+        for call in calls {
+            cx.answer_renewal(call, result.clone());
+        }
+        match stands && self.known {
+            true => self.look(me, cx),
+            false => {
+                self.answer_all(result, cx);
+                self.over(me, cx)
+            }
+        }
+    }
+
+    /// Answers the calls that wait for the next renewal.
+    fn answer_all<E: Env>(&mut self, result: Result<LeaseRenewal, Failure>, cx: &mut Cx<'_, E>) {
+        for call in std::mem::take(&mut self.calls) {
+            cx.answer_renewal(call, result.clone());
+        }
+    }
+
+    /// Forgets the lease. Its item is left as it is.
+    fn over<E: Env>(self, me: HoldKey, cx: &mut Cx<'_, E>) -> State {
+        if self.known {
+            cx.end_hold(self.since);
+            cx.let_go_now(me, self.grant.id);
+        }
+        State::Over
+    }
+}
+
+impl<E: Env> Cx<'_, E> {
+    /// Renews a lease, wherever it was granted.
+    pub(crate) fn renew_lease(&mut self, call: Call, name: &LockName, lease: LeaseId) {
+        if let Some(me) = self.holder(name, lease.lock.grant) {
+            match &mut self.hold_mut(me).state {
+                State::Leased(leased) => {
+                    leased.calls.push(call);
+                    return self.look_later(me);
+                }
+                State::Held(_) | State::Expiring(_) => {
+                    let why = "this lock is held on a stream, which renews it";
+                    return self.answer_renewal(call, Err(Failure::Invalid { why: why.into() }));
+                }
+                // It is about to end.
+                _ => {}
+            }
+        }
+        if !self.count_reserved() {
+            let full = self.full();
+            return self.answer_renewal(call, Err(full));
+        }
+        let me = self.core.holds.insert(Hold::without_client(name.clone(), lease.ttl, lease.lock.linger));
+        let state = Leased::elsewhere(me, lease, call, self);
+        self.settle_in(me, state);
+    }
+
+    /// Returns when to look at the item of a lease that stood at `sent`: soon enough for the next look, if that fails.
+    fn keep_at(&self, me: HoldKey, sent: Time) -> Time {
+        sent + self.hold(me).ttl() / 3
+    }
+
+    fn answer_renewal(&mut self, call: Call, result: Result<LeaseRenewal, Failure>) {
+        self.core.outputs.push_back(Output::LeaseRenewed { call, result });
+    }
+
+    /// Makes the lock that was announced on a stream of its own a lease. Returns false if there is none any more.
+    pub(crate) fn make_lease(&mut self, me: HoldKey) -> bool {
+        let hold = self.hold_mut(me);
+        let State::Held(held) = &hold.state else { return false };
+        if hold.end.is_some() || !hold.is_announced() {
+            return false;
+        }
+        let (grant, since) = (held.grant, held.since);
+        self.give_up(me);
+        self.detach(me);
+        let state = Leased::begin(me, grant, since, self);
+        self.hold_mut(me).state = state;
+        true
+    }
+}
+
+impl Leased {
+    /// Brings it into its normal form.
+    pub(super) fn normalise(&mut self, span: Duration, form: &mut Form<'_, impl Normal>) {
+        self.grant.normalise((span, true), form);
+        form.shown(&mut self.since);
+        form.pause([&mut self.keep_at]);
+        self.failures = 0;
+        match &mut self.step {
+            Step::Resting => {}
+            Step::Keeping { sent } | Step::Renewing { sent, .. } => form.since(sent, span),
+        }
+    }
+}
