@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use lockbroker_core::lock::Owner;
+use lockbroker_core::lock::{LeaseId, Owner};
 use lockbroker_core::request::{LockRequest, Mode};
 
 use crate::client::{Kind, Link, Lock, Phase, Place, Session};
@@ -30,6 +30,7 @@ impl World {
         self.expire(client);
         self.beat(client);
         self.reattach_what_broke(client);
+        self.renew_leases(client);
         self.let_go(client);
         self.close_idle(client);
         if !self.calm {
@@ -42,7 +43,8 @@ impl World {
     /// Loses what has run out.
     fn expire(&mut self, client: usize) {
         let local = self.clients[client].clock.at(self.now);
-        let over = |lock: &Lock| lock.phase != Phase::Asked && lock.until <= local;
+        // Those who have a lease may try to renew it when it is too late.
+        let over = |lock: &Lock| lock.phase != Phase::Asked && lock.until <= local && !lock.lease;
         let keys: Vec<u64> =
             self.clients[client].locks.iter().filter(|(_, lock)| over(lock)).map(|(key, _)| *key).collect();
         for key in keys {
@@ -55,6 +57,27 @@ impl World {
                 }
             }
             self.forget(client, key);
+        }
+    }
+
+    /// Renews leases, at any broker.
+    fn renew_leases(&mut self, client: usize) {
+        let local = self.clients[client].clock.at(self.now);
+        let due = |lock: &&mut Lock| {
+            lock.lease && lock.phase == Phase::Held && lock.moving.is_none() && lock.renew_at <= local
+        };
+        let mut renewals = Vec::new();
+        for (key, lock) in
+            self.clients[client].locks.iter_mut().map(|(key, lock)| (*key, lock)).filter(|(_, lock)| due(&lock))
+        {
+            lock.renew_at = local + nanos(lock.ttl) / 3;
+            renewals.extend(lock.id.map(|id| (key, lock.name, LeaseId { lock: id, ttl: lock.ttl })));
+        }
+        for (key, name, lease) in renewals {
+            let call = self.make_call(client, name, Asked::Renew(lease), None);
+            if let Some(call) = self.calls.get_mut(&call) {
+                call.key = Some(key);
+            }
         }
     }
 
@@ -113,7 +136,11 @@ impl World {
         let keys: Vec<u64> =
             self.clients[client].locks.iter().filter(|(_, lock)| done(lock)).map(|(key, _)| *key).collect();
         for key in keys {
-            match self.options.moves && self.among(4) == 3 {
+            let by_call = match self.clients[client].locks.get(&key).is_some_and(|lock| lock.lease) {
+                true => self.among(2) == 1,
+                false => self.options.moves && self.among(4) == 3,
+            };
+            match by_call {
                 true => self.release_by_call(client, key),
                 false => self.forget(client, key),
             }
@@ -191,7 +218,8 @@ impl World {
         let local = self.clients[client].clock.at(self.now);
         let ttl = conn.map_or(ttl, |conn| self.ttl_of(client, conn));
         let hold = self.choices.spread(self.options.hold / MS) * MS;
-        let mut lock = Lock { let_go: local + hold, ..Lock::wanted(name, ttl, linger) };
+        let lease = conn.is_none() && self.choices.spread(10) < self.options.leases;
+        let mut lock = Lock { let_go: local + hold, lease, ..Lock::wanted(name, ttl, linger) };
         lock.home = self.begin(client, conn, &lock, mode);
         let client = &mut self.clients[client];
         client.next_key += 1;
@@ -224,7 +252,9 @@ impl World {
             let conn = self.connect(client);
             let sent = self.clients[client].clock.at(self.now);
             self.clients[client].links.insert(conn, Link { kind: Kind::Alone { sent }, open: true, draining: false });
-            self.send_up(conn, Up::Alone(request));
+            let is_lease = lock.lease && !matches!(mode, Mode::Reattach(_));
+            self.conns[conn].is_lease = is_lease;
+            self.send_up(conn, if is_lease { Up::Lease(request) } else { Up::Alone(request) });
             return Place { conn, lock_ref: 0 };
         };
         let session = self.clients[client].links.get_mut(&conn).and_then(Link::session_mut);
@@ -283,7 +313,9 @@ impl World {
         let broker = self.among(self.options.brokers);
         self.next_call += 1;
         let call = self.next_call;
-        self.calls.insert(call, CallUnderWay { client, broker, name, asked, home, key: None });
+        let sent = self.clients[client].clock.at(self.now);
+        let under_way = CallUnderWay { client, broker, name, asked, home, key: None, sent, arrived: 0, renewed: None };
+        self.calls.insert(call, under_way);
         let delay = self.delay();
         self.plan_in(delay, Event::Call { call });
         call

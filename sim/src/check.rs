@@ -48,6 +48,8 @@ pub struct Checker {
     pub moved: Vec<u64>,
     /// When a name's lock was revoked that was granted last.
     pub revoked: Vec<Option<u64>>,
+    /// The grants that were made leases: their items are left to expire.
+    pub leases: BTreeSet<u64>,
     /// The grants that were told to a client.
     pub told: BTreeSet<u64>,
     /// Which broker asked for an id, in which life, and when.
@@ -71,6 +73,7 @@ impl Checker {
             tokens: vec![0; names],
             epochs: vec![0; names],
             lineage: BTreeMap::new(),
+            leases: BTreeSet::new(),
             told: BTreeSet::new(),
             askers: BTreeMap::new(),
             moved: vec![0; names],
@@ -229,6 +232,9 @@ impl World {
     /// Checks that no item of a broker that is well was left to expire, but for those of reattaches.
     pub fn check_expired(&mut self, name: usize, item: &Item) {
         let ItemState::Held(id) = item.state else { return };
+        if self.check.leases.contains(&id.get()) {
+            return;
+        }
         let Some((broker, life, _)) = self.check.askers.get(&id.get()).copied() else { return };
         let shard = self.shard_of(name);
         let well = self.is_well(shard, 4 * SEC) && self.broker_trouble(broker) + 4 * SEC < self.now;

@@ -82,6 +82,10 @@ pub struct Lock {
     pub settled: bool,
     /// When its client lets it go.
     pub let_go: u64,
+    /// True if it is a lease: it has no stream once it is held.
+    pub lease: bool,
+    /// When its client renews a lease next.
+    pub renew_at: u64,
 }
 
 /// A client.
@@ -148,7 +152,8 @@ impl Lock {
     pub fn wanted(name: usize, ttl: Duration, linger: Duration) -> Lock {
         let home = Place { conn: 0, lock_ref: 0 };
         let (phase, until, let_go) = (Phase::Asked, 0, 0);
-        Lock { name, ttl, linger, phase, id: None, until, home, moving: None, settled: false, let_go }
+        let (moving, settled, lease, renew_at) = (None, false, false, 0);
+        Lock { name, ttl, linger, phase, id: None, until, home, moving, settled, let_go, lease, renew_at }
     }
 
     /// Returns true if its client believes in it.

@@ -1,10 +1,12 @@
 //! The client's end of connections: what it makes of what it is told.
 
+use lockbroker_core::lock::LeaseId;
+
 use crate::client::{Kind, Lock, Phase, Place};
 use crate::event::Event;
 use crate::net::{Down, News, Up};
-use crate::time::SEC;
-use crate::world::World;
+use crate::time::{SEC, nanos};
+use crate::world::{Asked, CallUnderWay, World};
 
 impl World {
     /// Takes what has arrived at the client's end.
@@ -93,6 +95,9 @@ impl World {
                     let home = lock.home;
                     (lock.phase, lock.id, lock.until) = (Phase::Held, Some(lock_id), until);
                     (lock.home, lock.moving, lock.settled) = (place, None, false);
+                    // A lease that is moved is held on its new stream.
+                    lock.lease &= !moving;
+                    lock.renew_at = local + nanos(lock.ttl) / 3;
                     // The old place is forgotten: that broker finds out by itself, or is told.
                     if moving && home != place && self.among(2) == 1 {
                         self.give_up_place(client, home);
@@ -153,7 +158,7 @@ impl World {
             if lock.moving.is_some_and(|place| place.conn == conn) {
                 lock.moving = None;
             }
-            if lock.home.conn == conn {
+            if lock.home.conn == conn && !lock.lease {
                 lock.phase = Phase::Broken;
             }
         }
@@ -203,11 +208,39 @@ impl World {
     pub fn called(&mut self, call: u64, done: bool) {
         let Some(call) = self.calls.remove(&call) else { return };
         self.note("called", [call.client as u64, call.name as u64, done.into()]);
+        if let (Asked::Renew(lease), Some(key)) = (call.asked, call.key) {
+            return self.lease_renewed(&call, key, lease);
+        }
         if let Some(key) = call.key {
             return self.client_called(call.client, key, done);
         }
         if let Some(home) = call.home {
             self.give_up_place(call.client, home);
+        }
+    }
+
+    /// Takes what the renewal of a lease came to: for what it says, however late.
+    fn lease_renewed(&mut self, call: &CallUnderWay, key: u64, lease: LeaseId) {
+        if !self.clients[call.client].alive || self.clients[call.client].is_paused() {
+            return;
+        }
+        let local = self.clients[call.client].clock.at(self.now);
+        let lock = self.clients[call.client].locks.get_mut(&key);
+        let Some(lock) = lock.filter(|lock| lock.lease && lock.id == Some(lease.lock)) else { return };
+        match call.renewed {
+            Some(Some(expires)) => lock.until = lock.until.max(call.sent + expires),
+            Some(None) => {
+                let (lock, was_valid) = (lock.clone(), lock.until > local);
+                self.clients[call.client].locks.remove(&key);
+                self.report.lost += 1;
+                let since = crate::time::nanos(lock.ttl) + 3 * SEC;
+                let is_well =
+                    self.is_well(self.shard_of(lock.name), since) && self.check.moved[lock.name] + since < self.now;
+                if was_valid && is_well {
+                    self.check.fail(format!("client {} lost the lease of n{} without a cause", call.client, lock.name));
+                }
+            }
+            None => {}
         }
     }
 

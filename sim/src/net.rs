@@ -14,6 +14,8 @@ pub enum Up {
     Open { ttl: u64 },
     /// Asks for a lock on a stream of its own.
     Alone(LockRequest),
+    /// Asks for a lease.
+    Lease(LockRequest),
     /// The client lives.
     Heartbeat(i64),
     /// Asks for a lock on a Session.
@@ -102,6 +104,8 @@ pub struct Conn {
     /// The broker's stream, once the client has begun it.
     pub stream: Option<StreamKey>,
     pub is_session: bool,
+    /// True if a lease is asked for on it.
+    pub is_lease: bool,
     pub up: Pipe<Up>,
     pub down: Pipe<Down>,
     /// True until the broker takes the stream as ended.
@@ -129,6 +133,7 @@ impl Conn {
             life,
             stream: None,
             is_session: false,
+            is_lease: false,
             up: Pipe::new(),
             down: Pipe::new(),
             broker_open: true,

@@ -119,6 +119,8 @@ pub struct Options {
     pub shipped: u64,
     /// True if clocks differ.
     pub drift: bool,
+    /// Of ten requests for a stream of its own so many ask for a lease instead.
+    pub leases: u64,
     /// How often an operator revokes a lock. None: never.
     pub revokes_every: Option<u64>,
 }
@@ -182,6 +184,7 @@ impl Options {
             alone: choices.spread(11),
             shipped: choices.spread(11),
             drift: choices.spread(2) == 1,
+            leases: [0, 0, 3, 8][choices.spread(4) as usize],
             revokes_every: [None, None, None, Some(3 * SEC), Some(20 * SEC)][choices.spread(5) as usize],
         }
     }

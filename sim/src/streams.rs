@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use lockbroker_core::event::Event as LockEvent;
+use lockbroker_core::failure::Failure;
 use lockbroker_core::lock::lease;
-use lockbroker_core::request::{LockRequest, StreamEnd};
+use lockbroker_core::request::{LeaseRenewal, LockRequest, StreamEnd};
 use lockbroker_core::rules::Rule;
 use lockbroker_core::{Item, Read, StreamKey};
 
@@ -59,7 +60,7 @@ impl World {
                     self.turn(broker, |core, outside| core.end(stream, StreamEnd::Closed, outside));
                 }
             }
-            Up::Alone(request) => {
+            Up::Alone(request) | Up::Lease(request) => {
                 let stream = self.new_stream(conn, false);
                 self.conns[conn].received = self.brokers[broker].clock.at(self.now);
                 let client = &self.clients[self.conns[conn].client];
@@ -153,6 +154,18 @@ impl World {
         loop {
             let read = self.turn(broker, |core, outside| core.read(stream, outside));
             match read {
+                Some(Read::Item(Item::Event(_, LockEvent::Acquired { lock_id, until })))
+                    if self.conns[conn].is_lease =>
+                {
+                    // Whoever answers the call lets the stream go first. If it cannot, what became of the lock comes next.
+                    if self.turn(broker, |core, outside| core.make_lease(stream, outside)) == Some(true) {
+                        self.check.leases.insert(lock_id.grant.get());
+                        let message = self.message(conn, Item::Event(0, LockEvent::Acquired { lock_id, until }));
+                        self.send_down(conn, message);
+                        self.send_down(conn, Down::End);
+                        return self.stop_reading(conn);
+                    }
+                }
                 Some(Read::Item(item)) => {
                     let message = self.message(conn, item);
                     self.send_down(conn, message);
@@ -279,11 +292,28 @@ impl World {
         }
         let name = self.names[under_way.name].clone();
         self.note("call", [call, under_way.broker as u64, under_way.name as u64]);
+        let arrived = self.brokers[under_way.broker].clock.at(self.now);
+        self.calls.entry(call).and_modify(|call| call.arrived = arrived);
         self.turn(under_way.broker, |core, outside| match under_way.asked {
             Asked::Release(id) => core.release(call, &name, id, outside),
             Asked::Look(id) => core.look(call, &name, Some(id), outside),
             Asked::Revoke => core.revoke(call, &name, (None, false), outside),
+            Asked::Renew(lease) => core.renew_lease(call, &name, lease, outside),
         });
+    }
+
+    /// Brings the answer to the renewal of a lease.
+    pub fn answer_renewal(&mut self, call: u64, result: &Result<LeaseRenewal, Failure>) {
+        self.calls.entry(call).and_modify(|call| {
+            call.renewed = match result {
+                Ok(LeaseRenewal::Renewed { until }) => {
+                    Some(Some(less_drift(until.nanos().saturating_sub(call.arrived))))
+                }
+                Ok(LeaseRenewal::Lost(_)) => Some(None),
+                Err(_) => None,
+            };
+        });
+        self.answer_call(call, result.is_ok());
     }
 
     /// Brings a call's answer.
@@ -312,7 +342,7 @@ fn begin(
 fn kind(message: &Up) -> u64 {
     match message {
         Up::Open { .. } => 1,
-        Up::Alone(_) => 2,
+        Up::Alone(_) | Up::Lease(_) => 2,
         Up::Heartbeat(_) => 3,
         Up::Begin(..) => 4,
         Up::End(_) => 5,

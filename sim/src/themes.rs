@@ -32,11 +32,13 @@ pub enum Theme {
     SlowReaders,
     /// Locks that are held for long are revoked, and wanted.
     Revocations,
+    /// Leases are renewed at any broker, some of them too late, and servers lose their memory.
+    Leases,
 }
 
 impl Theme {
     /// All of them.
-    pub const ALL: [Theme; 10] = [
+    pub const ALL: [Theme; 11] = [
         Theme::Mixed,
         Theme::Hot,
         Theme::Refusals,
@@ -47,6 +49,7 @@ impl Theme {
         Theme::Moves,
         Theme::SlowReaders,
         Theme::Revocations,
+        Theme::Leases,
     ];
 
     /// Draws one: mixed as often as not.
@@ -65,6 +68,7 @@ impl Theme {
             Rule::NewIdStays => Theme::Moves,
             Rule::AckAtEnd => Theme::SlowReaders,
             Rule::RevokedWaits | Rule::RevokedLives => Theme::Revocations,
+            Rule::LeaseNotRecreated => Theme::Leases,
             _ => Theme::Mixed,
         }
     }
@@ -129,9 +133,17 @@ impl Theme {
                 (options.tick, options.hold, options.fault_every) = (300 * MS, 40 * SEC, 4 * SEC);
                 options.spans = vec![4 * SEC];
             }
+            Theme::Leases => {
+                keep(options, &[Fault::Loss, Fault::ClientPause]);
+                (options.leases, options.alone, options.losses) = (8, 8, 8);
+                (options.stall, options.names, options.clients, options.brokers) = (0, 2, 8, 3);
+                options.settings.max_ttl = Duration::from_secs(6);
+                (options.tick, options.hold, options.fault_every) = (100 * MS, 40 * SEC, 5 * SEC);
+            }
             Theme::Revocations => {
                 keep(options, &[Fault::Slow, Fault::Kill]);
                 options.revokes_every = Some(SEC / 2);
+                options.leases = 3;
                 options.lingers = vec![Duration::ZERO];
                 (options.stall, options.names, options.clients, options.brokers) = (0, 3, 6, 3);
                 (options.tick, options.hold, options.fault_every) = (100 * MS, 40 * SEC, 4 * SEC);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BinaryHeap};
 
-use lockbroker_core::lock::{LockId, LockName, WakeHint};
+use lockbroker_core::lock::{LeaseId, LockId, LockName, WakeHint};
 use lockbroker_core::rules::Rule;
 use lockbroker_core::shard::{Member, fingerprint};
 
@@ -62,6 +62,7 @@ pub enum Asked {
     Release(LockId),
     Look(LockId),
     Revoke,
+    Renew(LeaseId),
 }
 
 /// A call.
@@ -75,6 +76,11 @@ pub struct CallUnderWay {
     pub home: Option<crate::client::Place>,
     /// The lock of a shipped client that it releases.
     pub key: Option<u64>,
+    /// When it was made, by its client's clock, and when it arrived, by its broker's.
+    pub sent: u64,
+    pub arrived: u64,
+    /// For how long a lease is good from when the call was made; none if it is lost. Not set if nobody knows.
+    pub renewed: Option<Option<u64>>,
 }
 
 /// What happened: as a number by which two runs are compared, and in words if somebody wants to read it.

@@ -14,10 +14,10 @@ use tokio::sync::{Notify, oneshot, watch};
 
 use super::metrics::{Counted, LockMetrics};
 use super::streams::Shared;
-use super::{Ended, Failure, Revoked, Settings};
+use super::{Ended, Failure, LeaseRenewal, Revoked, Settings};
 use crate::clock::Moment;
 use crate::ids;
-use crate::lock::{GrantId, LingerId, LockId, LockName};
+use crate::lock::{GrantId, LeaseId, LingerId, LockId, LockName};
 use crate::metrics::Metrics;
 use crate::mutations;
 use crate::store::{ItemState, Listed, Order, StoreEvent, StoreTraits};
@@ -44,6 +44,7 @@ struct State {
     outside: Outside,
     streams: HashMap<StreamKey, Arc<Shared>>,
     releases: HashMap<Call, oneshot::Sender<Result<Ended, Failure>>>,
+    renewals: HashMap<Call, oneshot::Sender<Result<LeaseRenewal, Failure>>>,
     revocations: HashMap<Call, oneshot::Sender<Result<Revoked, Failure>>>,
     looks: HashMap<Call, oneshot::Sender<Result<Seen, Failure>>>,
     last_call: Call,
@@ -71,6 +72,7 @@ impl Engine {
             outside: Outside { metrics, now: now() },
             streams: HashMap::new(),
             releases: HashMap::new(),
+            renewals: HashMap::new(),
             revocations: HashMap::new(),
             looks: HashMap::new(),
             last_call: 0,
@@ -137,6 +139,9 @@ impl Engine {
                 // Whoever called may have left.
                 Output::Released { call, result } => {
                     state.releases.remove(&call).map(|caller| caller.send(result));
+                }
+                Output::LeaseRenewed { call, result } => {
+                    state.renewals.remove(&call).map(|caller| caller.send(result));
                 }
                 Output::Revoked { call, result } => {
                     state.revocations.remove(&call).map(|caller| caller.send(result));
@@ -231,6 +236,20 @@ impl Engine {
             *last_call += 1;
             releases.insert(*last_call, caller);
             core.release(*last_call, name, lock_id, outside);
+        });
+        answer
+    }
+
+    pub(super) fn renew_lease(
+        &self,
+        name: &LockName,
+        lease: LeaseId,
+    ) -> oneshot::Receiver<Result<LeaseRenewal, Failure>> {
+        let (caller, answer) = oneshot::channel();
+        self.turn_on(|State { core, outside, renewals, last_call, .. }| {
+            *last_call += 1;
+            renewals.insert(*last_call, caller);
+            core.renew_lease(*last_call, name, lease, outside);
         });
         answer
     }

@@ -16,14 +16,16 @@ use tokio::sync::watch;
 pub use lockbroker_core::event::{Ack, Event, LockRef, LostReason, Reason, SESSION};
 pub use lockbroker_core::failure::{Cause, Failure};
 pub use lockbroker_core::listing::{Kept, SeenWaiter, Which};
-pub use lockbroker_core::request::{Ended, LockRequest, Mode, ProtocolError, Revoked, Settings, StreamEnd};
+pub use lockbroker_core::request::{
+    Ended, LeaseRenewal, LockRequest, Mode, ProtocolError, Revoked, Settings, StreamEnd,
+};
 pub use lockbroker_core::{Item, Seen, StreamKey, Time};
 
 use self::engine::Engine;
 pub use self::listing::{Waiter, in_order};
 pub use self::overview::{Overview, Totals};
 pub use self::streams::{ClientStream, Session, SessionTurn, StreamEnder};
-use crate::lock::{GrantId, LockId, LockName};
+use crate::lock::{GrantId, LeaseId, LockId, LockName};
 use crate::metrics::Metrics;
 use crate::store::{Lister, LockStore, ShardView};
 pub use crate::times::moment;
@@ -122,6 +124,20 @@ impl Broker {
     pub async fn release(&self, name: &LockName, lock_id: LockId) -> Result<Ended, Failure> {
         let late = || Failure::unavailable("the store did not answer; the release is tried again and again");
         let answer = self.engine.release(name, lock_id);
+        tokio::time::timeout(LONGEST_RELEASE, answer).await.ok().and_then(Result::ok).unwrap_or_else(|| Err(late()))
+    }
+
+    /// Renews a lease, whichever broker has granted it.
+    ///
+    /// # Errors
+    /// [`Failure::Unavailable`] if the store did not answer in time: the lease may have been renewed all the same.
+    /// [`Failure::Exhausted`] if this broker has twice `--max-locks` locks, releases and clean-ups.
+    ///
+    /// # Cancel safety
+    /// The renewal goes on.
+    pub async fn renew_lease(&self, name: &LockName, lease: LeaseId) -> Result<LeaseRenewal, Failure> {
+        let late = || Failure::unavailable("the store did not answer; the lease may have been renewed or not");
+        let answer = self.engine.renew_lease(name, lease);
         tokio::time::timeout(LONGEST_RELEASE, answer).await.ok().and_then(Result::ok).unwrap_or_else(|| Err(late()))
     }
 

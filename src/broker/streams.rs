@@ -67,6 +67,12 @@ impl ClientStream {
         }
     }
 
+    /// Makes the lock that was announced on this stream, which has no other, a lease. The stream is over. Returns false if the
+    /// lock is not held any more: what became of it is told here.
+    pub fn make_lease(&self) -> bool {
+        self.engine.turn(|core, outside| core.make_lease(self.key, outside))
+    }
+
     /// Ends the stream. One whose client was unresponsive may still be closed by it.
     pub fn end(&self, by: StreamEnd) {
         self.ender().end(by);

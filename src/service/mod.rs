@@ -8,6 +8,7 @@ pub mod connection;
 mod connection_end;
 mod etag;
 mod frames;
+mod leases;
 mod parse;
 mod pings;
 mod reply;
@@ -34,8 +35,9 @@ use crate::metrics::Metrics;
 use crate::policy::{Action, Policy};
 use crate::proto::lock_service_server::LockService;
 use crate::proto::{
-    AcquireRequest, AcquireResponse, GetLockRequest, GetLockResponse, ReleaseRequest, ReleaseResponse, SessionRequest,
-    WaitAcquireRequest, WaitAcquireResponse,
+    AcquireLeaseRequest, AcquireLeaseResponse, AcquireRequest, AcquireResponse, GetLockRequest, GetLockResponse,
+    ReleaseRequest, ReleaseResponse, RenewLeaseRequest, RenewLeaseResponse, SessionRequest, WaitAcquireRequest,
+    WaitAcquireResponse,
 };
 use crate::quota::Quota;
 use crate::reloaded::Reloaded;
@@ -111,6 +113,17 @@ impl LockService for Service {
     ) -> Result<Response<Self::WaitAcquireStream>, Status> {
         let arrival = Arrival::of(&request);
         self.begin(self.limits().wait_acquire(request.into_inner())?, arrival)
+    }
+
+    async fn acquire_lease(
+        &self,
+        request: Request<AcquireLeaseRequest>,
+    ) -> Result<Response<AcquireLeaseResponse>, Status> {
+        self.acquire_a_lease(request).await
+    }
+
+    async fn renew_lease(&self, request: Request<RenewLeaseRequest>) -> Result<Response<RenewLeaseResponse>, Status> {
+        self.renew_a_lease(request).await
     }
 
     async fn release(&self, request: Request<ReleaseRequest>) -> Result<Response<ReleaseResponse>, Status> {

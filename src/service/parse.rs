@@ -9,8 +9,8 @@ use tonic_types::ErrorDetails;
 use super::reply;
 use crate::broker::{LockRequest, Mode, Settings};
 use crate::client::ErrorReason;
-use crate::lock::{LockId, LockName, MAX_LINGER, MIN_TTL, Owner};
-use crate::proto::{AcquireRequest, BeginLock, LockSpec, WaitAcquireRequest, WaitSpec};
+use crate::lock::{LeaseId, LockId, LockName, MAX_LINGER, MIN_TTL, Owner};
+use crate::proto::{AcquireLeaseRequest, AcquireRequest, BeginLock, LockSpec, WaitAcquireRequest, WaitSpec};
 use crate::store::MOST_LISTED;
 
 /// The wait from which on a request waits until its client leaves.
@@ -19,6 +19,8 @@ const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
 const MOST_SECONDS: i64 = 315_576_000_000;
 const SHORTEST_POLL: Duration = Duration::from_millis(1);
 const LONGEST_POLL: Duration = Duration::from_secs(3600);
+/// The longest wait for a lease: a call that takes longer is cut off by many a proxy.
+const LONGEST_LEASE_WAIT: Duration = Duration::from_secs(30);
 
 /// Makes INVALID_ARGUMENT for this field, named by its path from the request.
 pub(super) fn invalid(field: impl Into<String>, why: impl std::fmt::Display) -> Status {
@@ -46,8 +48,12 @@ pub(super) fn limit(sent: i32, field: &str) -> Result<usize, Status> {
     }
 }
 
+/// Reads the id of a lock, or of a lease, which has that of its lock.
 pub(super) fn lock_id(text: &str, field: &str) -> Result<LockId, Status> {
-    text.parse().map_err(|why| invalid(field, why))
+    match text.parse::<LeaseId>() {
+        Ok(lease) => Ok(lease.lock),
+        Err(_) => text.parse().map_err(|why| invalid(field, why)),
+    }
 }
 
 /// Reads a duration as it was sent, rounded up to whole milliseconds.
@@ -108,6 +114,33 @@ impl Limits {
         let WaitAcquireRequest { lock, ttl, wait } = request;
         let ttl = self.ttl(ttl, "ttl")?;
         ask(lock, ttl, self.wait(wait.unwrap_or_default(), "wait")?, "lock")
+    }
+
+    pub(super) fn lease(&self, request: AcquireLeaseRequest) -> Result<LockRequest, Status> {
+        let AcquireLeaseRequest { lock, ttl, wait } = request;
+        let ttl = self.ttl(ttl, "ttl")?;
+        let mode = match wait.map(|wait| self.wait(wait, "wait")).transpose()? {
+            None => Mode::Once,
+            Some(Mode::Wait { max_wait, poll_interval }) => {
+                let max_wait = max_wait.unwrap_or(LONGEST_LEASE_WAIT);
+                let max_wait = Some(within(max_wait, Duration::ZERO, LONGEST_LEASE_WAIT, "wait.max_wait")?);
+                Mode::Wait { max_wait, poll_interval }
+            }
+            Some(mode) => mode,
+        };
+        ask(lock, ttl, mode, "lock")
+    }
+
+    /// Reads the id of a lease, with which it can be renewed.
+    pub(super) fn lease_id(&self, text: &str, field: &str) -> Result<LeaseId, Status> {
+        let lease: LeaseId = text.parse().map_err(|_| match text.parse::<LockId>() {
+            Ok(_) => {
+                invalid(field, "is that of a lock on a stream, which renews it; RenewLease takes ids of AcquireLease")
+            }
+            Err(_) => invalid(field, "is no lease id: those have 44 characters and come from AcquireLease"),
+        })?;
+        within(lease.ttl, MIN_TTL, self.max_ttl, field)?;
+        Ok(lease)
     }
 
     /// Converts a `BeginLock` of a Session whose ttl is `ttl`.

@@ -7,14 +7,15 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use super::etag::etag;
-use crate::broker::{Cause, Ended, Event, Failure, LostReason, Reason, Revoked, Seen, Time, moment};
+use crate::broker::{Cause, Ended, Event, Failure, LeaseRenewal, LostReason, Reason, Revoked, Seen, Time, moment};
 use crate::client::{ERROR_DOMAIN, ErrorReason};
 use crate::clock::{Moment, less_drift};
 use crate::lock::{LockName, Owner};
 use crate::proto::lock_event::Kind;
 use crate::proto::{
     Acquired, Draining, Failed, GetLockResponse, LockEvent, Lost, NotAcquired, Queued, ReleaseResponse, Released,
-    Renewed, RevokeLockResponse, get_lock_response, lost, not_acquired, release_response, revoke_lock_response,
+    RenewLeaseResponse, Renewed, RevokeLockResponse, get_lock_response, lost, not_acquired, release_response,
+    renew_lease_response, revoke_lock_response,
 };
 use crate::store::{ItemState, Label, LockStatus};
 use crate::times::since_date;
@@ -140,20 +141,34 @@ pub(super) fn event(event: Event, received: Option<Moment>) -> LockEvent {
         }),
         Event::Queued { position } => Kind::Queued(Queued { position: i32::try_from(position).unwrap_or(i32::MAX) }),
         Event::Renewed { until } => Kind::Renewed(Renewed { expires_after_request: expires_after_request(until) }),
-        Event::Lost(reason) => Kind::Lost(Lost {
-            reason: match reason {
-                LostReason::Expired => lost::Reason::Expired,
-                LostReason::Gone => lost::Reason::Gone,
-                LostReason::TakenOver => lost::Reason::TakenOver,
-                LostReason::Revoked => lost::Reason::Revoked,
-            }
-            .into(),
-        }),
+        Event::Lost(reason) => Kind::Lost(lost(reason)),
         Event::Released => Kind::Released(Released {}),
         Event::Draining { grace } => Kind::Draining(Draining { grace: Some(span(grace)) }),
         Event::Failed(failure) => Kind::Failed(failed(failure)),
     };
     LockEvent { kind: Some(kind) }
+}
+
+fn lost(reason: LostReason) -> Lost {
+    let reason = match reason {
+        LostReason::Expired => lost::Reason::Expired,
+        LostReason::Gone => lost::Reason::Gone,
+        LostReason::TakenOver => lost::Reason::TakenOver,
+        LostReason::Revoked => lost::Reason::Revoked,
+    };
+    Lost { reason: reason.into() }
+}
+
+/// Converts what the renewal of a lease came to, for a request that arrived at `arrived`.
+pub(super) fn lease_renewed(renewed: LeaseRenewal, arrived: Moment) -> RenewLeaseResponse {
+    let result = match renewed {
+        LeaseRenewal::Renewed { until } => {
+            let valid = span(less_drift(moment(until).since(arrived)));
+            renew_lease_response::Result::Renewed(Renewed { expires_after_request: Some(valid) })
+        }
+        LeaseRenewal::Lost(reason) => renew_lease_response::Result::Lost(lost(reason)),
+    };
+    RenewLeaseResponse { result: Some(result) }
 }
 
 fn failed(failure: Failure) -> Failed {

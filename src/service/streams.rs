@@ -36,6 +36,13 @@ impl<R> LockStream<R> {
     pub(super) fn new(stream: ClientStream, arrival: Arrival, name: LockName) -> LockStream<R> {
         LockStream { stream, arrival, name, over: false, lost: None, response: PhantomData }
     }
+
+    /// Makes the lock that was announced on it a lease, which the end of the stream does not end. Returns false if the lock is
+    /// not held any more.
+    pub(super) fn make_lease(&mut self) -> bool {
+        self.over = self.stream.make_lease();
+        self.over
+    }
 }
 
 impl<R: From<LockEvent>> Stream for LockStream<R> {

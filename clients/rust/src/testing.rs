@@ -358,6 +358,14 @@ impl LockService for Service {
         }))
     }
 
+    async fn acquire_lease(&self, _: Request<AcquireLeaseRequest>) -> Result<Response<AcquireLeaseResponse>, Status> {
+        Err(Status::unimplemented("the broker for tests knows Session, Release and GetLock"))
+    }
+
+    async fn renew_lease(&self, _: Request<RenewLeaseRequest>) -> Result<Response<RenewLeaseResponse>, Status> {
+        Err(Status::unimplemented("the broker for tests knows Session, Release and GetLock"))
+    }
+
     async fn acquire(&self, _: Request<AcquireRequest>) -> Result<Response<Self::AcquireStream>, Status> {
         Err(Status::unimplemented("the broker for tests knows Session, Release and GetLock"))
     }

@@ -37,9 +37,14 @@ pub(crate) struct Leased {
 enum Step {
     Resting,
     /// Looks if the item stands, and creates it again if the store has lost its memory.
-    Keeping { sent: Time },
+    Keeping {
+        sent: Time,
+    },
     /// Renews it for these calls, by a command sent then.
-    Renewing { sent: Time, calls: Vec<Call> },
+    Renewing {
+        sent: Time,
+        calls: Vec<Call>,
+    },
 }
 
 impl Leased {
@@ -128,10 +133,13 @@ impl Leased {
         let (id, ttl, owner) = (self.grant.id, cx.fresh_item_ttl(me), cx.hold(me).owner.clone());
         // Without a lease that is good here nobody knows if the item went with the memory, or before.
         let is_good = self.known && cx.now < cx.hold(me).lease_end(&self.grant);
-        cx.ask(me, match is_good || cx.env.breaks(Rule::LeaseNotRecreated) {
-            true => Request::Renew { state: ItemState::Held(id), owner, ttl },
-            false => Request::Replace { from: id, to: id, ttl },
-        });
+        cx.ask(
+            me,
+            match is_good || cx.env.breaks(Rule::LeaseNotRecreated) {
+                true => Request::Renew { state: ItemState::Held(id), owner, ttl },
+                false => Request::Replace { from: id, to: id, ttl },
+            },
+        );
         self.step = Step::Renewing { sent: cx.now, calls: std::mem::take(&mut self.calls) };
         State::Leased(self)
     }

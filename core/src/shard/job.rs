@@ -336,7 +336,9 @@ impl Op {
     pub fn failed(&self, error: StoreError) -> Reply {
         match self {
             Op::Grant { .. } | Op::HandOver { .. } => Reply::Granted(Err(error)),
-            Op::Replace { .. } | Op::Reassert { .. } | Op::Remove { .. } | Op::Keep { .. } => Reply::Changed(Err(error)),
+            Op::Replace { .. } | Op::Reassert { .. } | Op::Remove { .. } | Op::Keep { .. } => {
+                Reply::Changed(Err(error))
+            }
             Op::Look => Reply::Status(Err(error)),
             Op::Stands(_) => Reply::Stands(Err(error)),
             // That the grant is gone is known.

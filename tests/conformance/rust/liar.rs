@@ -160,6 +160,14 @@ impl LockService for Liar {
         self.broker().await?.release(request.into_inner()).await
     }
 
+    async fn acquire_lease(&self, _: Request<AcquireLeaseRequest>) -> Result<Response<AcquireLeaseResponse>, Status> {
+        Err(Status::unimplemented("not in the script"))
+    }
+
+    async fn renew_lease(&self, _: Request<RenewLeaseRequest>) -> Result<Response<RenewLeaseResponse>, Status> {
+        Err(Status::unimplemented("not in the script"))
+    }
+
     async fn get_lock(&self, request: Request<GetLockRequest>) -> Result<Response<GetLockResponse>, Status> {
         self.broker().await?.get_lock(request.into_inner()).await
     }

@@ -162,6 +162,14 @@ impl LockService for Pretender {
         Ok(Response::new(ReleaseResponse::default()))
     }
 
+    async fn acquire_lease(&self, _: Request<AcquireLeaseRequest>) -> Result<Response<AcquireLeaseResponse>, Status> {
+        Err(Status::unimplemented("not pretended"))
+    }
+
+    async fn renew_lease(&self, _: Request<RenewLeaseRequest>) -> Result<Response<RenewLeaseResponse>, Status> {
+        Err(Status::unimplemented("not pretended"))
+    }
+
     async fn get_lock(&self, request: Request<GetLockRequest>) -> Result<Response<GetLockResponse>, Status> {
         if request.get_ref().name.is_empty() {
             // With a reason, as the broker's own: what has none is explained on the way.

@@ -206,8 +206,8 @@ pub struct Queued {
 /// The grant was renewed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Renewed {
-    /// The validity as in Acquired, from the same request: so it grows with every renewal (13 s, 18 s,
-    /// 23 s, ...). Since clocks may run apart, it is shorter by 0.72 s for each hour since the request.
+    /// The validity as in Acquired, from the same request: so on a stream it grows with every renewal (13 s,
+    /// 18 s, 23 s, ...). Since clocks may run apart, it is shorter by 0.72 s for each hour since the request.
     /// To hold a lock for hours, use a Session, or ask GetLock with the lock id: its answer counts from
     /// that request.
     #[prost(message, optional, tag = "1")]
@@ -301,6 +301,70 @@ pub struct Failed {
     /// The reason, for programs: one of google.rpc.ErrorInfo, as listed at the top.
     #[prost(string, tag = "4")]
     pub reason: ::prost::alloc::string::String,
+}
+/// Asks for a lease.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AcquireLeaseRequest {
+    /// The lock.
+    #[prost(message, optional, tag = "1")]
+    pub lock: ::core::option::Option<LockSpec>,
+    /// The ttl, as in AcquireRequest. It stays the same for as long as the lease is renewed.
+    #[prost(message, optional, tag = "2")]
+    pub ttl: ::core::option::Option<::prost_types::Duration>,
+    /// The way to wait. `max_wait` is at most 30 s, and 30 s if it is unset. Unset: try once.
+    #[prost(message, optional, tag = "3")]
+    pub wait: ::core::option::Option<WaitSpec>,
+}
+/// The answer to AcquireLease.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AcquireLeaseResponse {
+    /// Exactly one is set.
+    #[prost(oneof = "acquire_lease_response::Result", tags = "1, 2")]
+    pub result: ::core::option::Option<acquire_lease_response::Result>,
+}
+/// Nested message and enum types in `AcquireLeaseResponse`.
+pub mod acquire_lease_response {
+    /// Exactly one is set.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Result {
+        /// The lease. Its `lock_id` is longer than that of a lock on a stream, and RenewLease takes no other.
+        /// It is also good for Release, GetLock, and `reattach_lock_id`, which makes the lease a stream's lock.
+        #[prost(message, tag = "1")]
+        Acquired(super::Acquired),
+        /// The lock was not acquired.
+        #[prost(message, tag = "2")]
+        NotAcquired(super::NotAcquired),
+    }
+}
+/// Asks to renew a lease.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RenewLeaseRequest {
+    /// The lock's name.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// The lock id, from AcquireLease.
+    #[prost(string, tag = "2")]
+    pub lock_id: ::prost::alloc::string::String,
+}
+/// The answer to RenewLease.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RenewLeaseResponse {
+    /// Exactly one is set.
+    #[prost(oneof = "renew_lease_response::Result", tags = "1, 2")]
+    pub result: ::core::option::Option<renew_lease_response::Result>,
+}
+/// Nested message and enum types in `RenewLeaseResponse`.
+pub mod renew_lease_response {
+    /// Exactly one is set.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Result {
+        /// The lease is good: `expires_after_request` counts from when the client sent this RenewLeaseRequest.
+        #[prost(message, tag = "1")]
+        Renewed(super::Renewed),
+        /// The lease is lost: it has run out, or somebody ended it.
+        #[prost(message, tag = "2")]
+        Lost(super::Lost),
+    }
 }
 /// Asks to release a lock.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -921,6 +985,60 @@ pub mod lock_service_client {
                 .insert(GrpcMethod::new("lockbroker.v1.LockService", "Release"));
             self.inner.unary(req, path, codec).await
         }
+        /// Takes a lock for a client that can hold no stream: a cron job, a web page, a function. The lock
+        /// stands for its ttl. RenewLease prolongs it, Release ends it, and so does the end of the ttl. The
+        /// answer comes when the lock is acquired, or when `max_wait` is over. A call that is cancelled before
+        /// it is answered leaves no lock behind. If the answer is lost on its way, the lock stands for its ttl.
+        pub async fn acquire_lease(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AcquireLeaseRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::AcquireLeaseResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::proto::SmallCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/lockbroker.v1.LockService/AcquireLease",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("lockbroker.v1.LockService", "AcquireLease"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Renews a lease for its ttl, at any broker. Only leases have this: a stream renews its own locks. An
+        /// error says nothing about the lease: try again, for as long as it is valid.
+        pub async fn renew_lease(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RenewLeaseRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RenewLeaseResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::proto::SmallCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/lockbroker.v1.LockService/RenewLease",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("lockbroker.v1.LockService", "RenewLease"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Looks at a lock without touching it.
         pub async fn get_lock(
             &mut self,
@@ -1025,6 +1143,26 @@ pub mod lock_service_server {
             &self,
             request: tonic::Request<super::ReleaseRequest>,
         ) -> std::result::Result<tonic::Response<super::ReleaseResponse>, tonic::Status>;
+        /// Takes a lock for a client that can hold no stream: a cron job, a web page, a function. The lock
+        /// stands for its ttl. RenewLease prolongs it, Release ends it, and so does the end of the ttl. The
+        /// answer comes when the lock is acquired, or when `max_wait` is over. A call that is cancelled before
+        /// it is answered leaves no lock behind. If the answer is lost on its way, the lock stands for its ttl.
+        async fn acquire_lease(
+            &self,
+            request: tonic::Request<super::AcquireLeaseRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::AcquireLeaseResponse>,
+            tonic::Status,
+        >;
+        /// Renews a lease for its ttl, at any broker. Only leases have this: a stream renews its own locks. An
+        /// error says nothing about the lease: try again, for as long as it is valid.
+        async fn renew_lease(
+            &self,
+            request: tonic::Request<super::RenewLeaseRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RenewLeaseResponse>,
+            tonic::Status,
+        >;
         /// Looks at a lock without touching it.
         async fn get_lock(
             &self,
@@ -1243,6 +1381,96 @@ pub mod lock_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ReleaseSvc(inner);
+                        let codec = crate::proto::SmallCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/lockbroker.v1.LockService/AcquireLease" => {
+                    #[allow(non_camel_case_types)]
+                    struct AcquireLeaseSvc<T: LockService>(pub Arc<T>);
+                    impl<
+                        T: LockService,
+                    > tonic::server::UnaryService<super::AcquireLeaseRequest>
+                    for AcquireLeaseSvc<T> {
+                        type Response = super::AcquireLeaseResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::AcquireLeaseRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as LockService>::acquire_lease(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = AcquireLeaseSvc(inner);
+                        let codec = crate::proto::SmallCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/lockbroker.v1.LockService/RenewLease" => {
+                    #[allow(non_camel_case_types)]
+                    struct RenewLeaseSvc<T: LockService>(pub Arc<T>);
+                    impl<
+                        T: LockService,
+                    > tonic::server::UnaryService<super::RenewLeaseRequest>
+                    for RenewLeaseSvc<T> {
+                        type Response = super::RenewLeaseResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RenewLeaseRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as LockService>::renew_lease(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RenewLeaseSvc(inner);
                         let codec = crate::proto::SmallCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

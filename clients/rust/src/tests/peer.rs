@@ -238,6 +238,14 @@ impl LockService for Scripted {
         Err(Status::unimplemented("not in the script"))
     }
 
+    async fn acquire_lease(&self, _: Request<AcquireLeaseRequest>) -> Result<Response<AcquireLeaseResponse>, Status> {
+        Err(Status::unimplemented("not in the script"))
+    }
+
+    async fn renew_lease(&self, _: Request<RenewLeaseRequest>) -> Result<Response<RenewLeaseResponse>, Status> {
+        Err(Status::unimplemented("not in the script"))
+    }
+
     async fn get_lock(&self, _: Request<GetLockRequest>) -> Result<Response<GetLockResponse>, Status> {
         Err(Status::unimplemented("not in the script"))
     }
