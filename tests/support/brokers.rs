@@ -16,10 +16,15 @@ pub struct Brokers {
 
 impl Brokers {
     pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    pub async fn start_with(arguments: &[&str]) -> Self {
         let memcached = Memcached::start(&[]).await;
         let folder = tempfile::tempdir().unwrap();
-        let first = Broker::on_store(&memcached.store(), &["--listen", &socket_in(&folder)]).await;
-        let second = Broker::on_store(&memcached.store(), &[]).await;
+        let first =
+            Broker::on_store(&memcached.store(), &[&["--listen", &socket_in(&folder)], arguments].concat()).await;
+        let second = Broker::on_store(&memcached.store(), arguments).await;
         Self { memcached, first, second, folder }
     }
 

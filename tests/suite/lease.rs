@@ -1,0 +1,226 @@
+//! A lease is held without a stream: renewed by calls at any broker, released by one, and over with its ttl.
+
+use std::time::{Duration, Instant};
+
+use crate::support::*;
+use lockbroker::proto::acquire_lease_response::Result as Acquiring;
+use lockbroker::proto::get_lock_response::State;
+use lockbroker::proto::lock_event::Kind;
+use lockbroker::proto::renew_lease_response::Result as Renewal;
+use lockbroker::proto::{
+    AcquireLeaseRequest, AcquireLeaseResponse, Acquired, GetLockRequest, RenewLeaseRequest, WaitSpec, lost, not_acquired,
+};
+use tokio::time::{sleep, timeout};
+use tonic::{Code, Status};
+
+/// The shortest ttl, as the longest one too: so a lock that nobody renews is free again soon.
+const SHORT: &[&str] = &["--max-ttl", "5s", "--default-ttl", "5s"];
+const TTL: Duration = Duration::from_secs(5);
+
+fn the(name: &str) -> AcquireLeaseRequest {
+    AcquireLeaseRequest { lock: lock(name), ..AcquireLeaseRequest::default() }
+}
+
+async fn ask(broker: &Broker, request: AcquireLeaseRequest) -> Result<Acquiring, Status> {
+    let answer: AcquireLeaseResponse = broker.stub().await.acquire_lease(request).await?.into_inner();
+    Ok(answer.result.expect("it is set"))
+}
+
+async fn acquire_lease(broker: &Broker, request: AcquireLeaseRequest) -> Acquired {
+    match ask(broker, request).await.unwrap() {
+        Acquiring::Acquired(acquired) => acquired,
+        Acquiring::NotAcquired(why) => panic!("{why:?}"),
+    }
+}
+
+async fn try_renew(broker: &Broker, name: &str, lock_id: &str) -> Result<Renewal, Status> {
+    let request = RenewLeaseRequest { name: name.to_owned(), lock_id: lock_id.to_owned() };
+    Ok(broker.stub().await.renew_lease(request).await?.into_inner().result.expect("it is set"))
+}
+
+/// Renews a lease, which must be good. Returns until when it is.
+async fn renew(broker: &Broker, name: &str, lock_id: &str) -> Instant {
+    let sent = Instant::now();
+    match try_renew(broker, name, lock_id).await.unwrap() {
+        Renewal::Renewed(renewed) => sent + duration(renewed.expires_after_request),
+        Renewal::Lost(lost) => panic!("{lost:?}"),
+    }
+}
+
+async fn why_lost(broker: &Broker, name: &str, lock_id: &str) -> lost::Reason {
+    match try_renew(broker, name, lock_id).await.unwrap() {
+        Renewal::Lost(lost) => lost.reason(),
+        Renewal::Renewed(renewed) => panic!("{renewed:?}"),
+    }
+}
+
+#[tokio::test]
+async fn it_stands_for_its_ttl_after_the_call_and_its_connection_are_over() {
+    for (_memcached, broker) in brokers(SHORT).await {
+        let sent = Instant::now();
+        let lease = acquire_lease(&broker, the("job")).await;
+        let valid = duration(lease.expires_after_request);
+        assert!(valid > Duration::from_millis(2_900) && valid < Duration::from_secs(3), "{valid:?}");
+        assert_eq!(lease.lock_id.len(), 44);
+        let seen = look(&mut broker.stub().await, "job").await;
+        assert_eq!((seen.state(), seen.fencing_token), (State::Held, lease.fencing_token));
+        let Acquiring::NotAcquired(why) = ask(&broker, the("job")).await.unwrap() else { panic!("two holders") };
+        assert_eq!(why.reason(), not_acquired::Reason::Held);
+        let wait = Some(WaitSpec { max_wait: span(Duration::from_secs(30)), ..WaitSpec::default() });
+        let next = acquire_lease(&broker, AcquireLeaseRequest { wait, ..the("job") }).await;
+        assert!(sent.elapsed() > valid, "{:?}", sent.elapsed());
+        assert!(sent.elapsed() < TTL + Duration::from_secs(3), "{:?}", sent.elapsed());
+        assert!(next.fencing_token > lease.fencing_token);
+        assert_eq!(why_lost(&broker, "job", &lease.lock_id).await, lost::Reason::TakenOver);
+    }
+}
+
+#[tokio::test]
+async fn it_is_renewed_at_any_broker_and_released_at_any() {
+    let both = Brokers::start_with(SHORT).await;
+    let (here, there) = (&both.first, &both.second);
+    let lease = acquire_lease(here, the("job")).await;
+    // For longer than it would stand.
+    let began = Instant::now();
+    let mut good_until = began + duration(lease.expires_after_request);
+    for broker in [there, there, here, there, there, there] {
+        sleep(TTL / 3).await;
+        assert!(Instant::now() < good_until);
+        let until = renew(broker, "job", &lease.lock_id).await;
+        assert!(until > good_until);
+        good_until = until;
+    }
+    assert!(began.elapsed() > 2 * TTL - Duration::from_millis(100));
+    let seen = look(&mut there.stub().await, "job").await;
+    assert_eq!((seen.state(), seen.fencing_token), (State::Held, lease.fencing_token));
+    let asked = GetLockRequest { name: "job".to_owned(), lock_id: lease.lock_id.clone() };
+    let seen = there.stub().await.get_lock(asked).await.unwrap().into_inner();
+    assert!(duration(seen.expires_after_request) > Duration::from_secs(1), "the broker that has renewed it knows");
+    assert_eq!(release(&mut here.stub().await, "job", &lease.lock_id).await, Outcome::Released);
+    acquire(&mut here.stub().await, once("job")).await;
+    assert_ne!(why_lost(there, "job", &lease.lock_id).await, lost::Reason::Expired);
+}
+
+#[tokio::test]
+async fn it_outlives_its_broker_and_its_memcached() {
+    let mut both = Brokers::start_with(SHORT).await;
+    let lease = acquire_lease(&both.first, the("job")).await;
+    both.first.kill();
+    renew(&both.second, "job", &lease.lock_id).await;
+    // Who has renewed it creates it again.
+    both.memcached.restart().await;
+    eventually(SOON, "it is there again", async || {
+        both.memcached.command("mg lockbroker:L:job c").await.starts_with("HD")
+    })
+    .await;
+    let renewed = timeout(TTL, async {
+        loop {
+            if let Ok(Renewal::Renewed(_)) = try_renew(&both.second, "job", &lease.lock_id).await {
+                break;
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+    });
+    renewed.await.expect("a lease survives a restart as a lock does");
+}
+
+#[tokio::test]
+async fn a_call_that_is_cancelled_leaves_no_lock_behind() {
+    for (_memcached, broker) in brokers(SHORT).await {
+        let (_, held) = acquire(&mut broker.stub().await, once("job")).await;
+        let wait = Some(WaitSpec::default());
+        let mut stub = broker.stub().await;
+        let asking = tokio::spawn(async move { stub.acquire_lease(AcquireLeaseRequest { wait, ..the("job") }).await });
+        broker_waits(&broker).await;
+        asking.abort();
+        drop(held);
+        freed(&mut broker.stub().await, "job").await;
+        acquire(&mut broker.stub().await, once("job")).await;
+    }
+}
+
+/// Waits until somebody waits at this broker.
+async fn broker_waits(broker: &Broker) {
+    let endpoint = tonic::transport::Endpoint::from_shared(broker.url()).unwrap();
+    let channel = endpoint.connect().await.unwrap();
+    let mut admin = lockbroker::proto::lock_admin_client::LockAdminClient::new(channel);
+    for _ in 0..100 {
+        let request = lockbroker::proto::ListWaitersRequest { name: "job".to_owned(), ..Default::default() };
+        let mut stream = admin.list_waiters(request).await.unwrap().into_inner();
+        if stream.message().await.unwrap().is_some_and(|part| !part.waiters.is_empty()) {
+            return;
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+    panic!("nobody waits");
+}
+
+#[tokio::test]
+async fn a_lease_becomes_a_lock_on_a_stream_by_a_reattach() {
+    let both = Brokers::start_with(SHORT).await;
+    let lease = acquire_lease(&both.first, the("job")).await;
+    let (held, mut stream) = acquire(&mut both.second.stub().await, reattach("job", &lease.lock_id)).await;
+    assert_eq!((held.fencing_token, held.lock_id.len()), (lease.fencing_token, 36));
+    assert_eq!(why_lost(&both.second, "job", &lease.lock_id).await, lost::Reason::TakenOver);
+    assert!(matches!(next_event(&mut stream).await, Kind::Renewed(_)));
+    // And the other way round there is nothing: a stream renews its own locks.
+    let status = try_renew(&both.second, "job", &held.lock_id).await.unwrap_err();
+    assert_eq!((status.code(), reason(&status).as_str()), (Code::InvalidArgument, "INVALID_FIELD"));
+    assert!(status.message().contains("a lock on a stream"), "{}", status.message());
+}
+
+#[tokio::test]
+async fn its_linger_is_kept_however_it_ends() {
+    for (_memcached, broker) in brokers(SHORT).await {
+        for ends in [true, false] {
+            let name = if ends { "released" } else { "over" };
+            let sent = Instant::now();
+            let lease =
+                acquire_lease(&broker, AcquireLeaseRequest { lock: lingering(name, TTL), ..the(name) }).await;
+            if ends {
+                assert_eq!(release(&mut broker.stub().await, name, &lease.lock_id).await, Outcome::Released);
+                assert_eq!(look(&mut broker.stub().await, name).await.state(), State::Lingering);
+            }
+            let (_, mut waiting) = queue(&mut broker.stub().await, wait(name)).await;
+            granted_whenever(&mut waiting).await;
+            let least = if ends { TTL } else { duration(lease.expires_after_request) + TTL };
+            assert!(sent.elapsed() >= least, "{name}: {:?}", sent.elapsed());
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_told_by_its_field() {
+    let broker = Broker::memory().await;
+    let lease = acquire_lease(&broker, the("job")).await;
+    let longer = format!("{}ffffffff", &lease.lock_id[..36]);
+    let wait = |seconds| Some(WaitSpec { max_wait: span(Duration::from_secs(seconds)), ..WaitSpec::default() });
+    for (request, field) in [
+        (AcquireLeaseRequest { wait: wait(31), ..the("a") }, "wait.max_wait"),
+        (AcquireLeaseRequest { ttl: span(Duration::from_secs(16)), ..the("a") }, "ttl"),
+        (the(""), "lock.name"),
+    ] {
+        let status = ask(&broker, request).await.unwrap_err();
+        assert_eq!((status.code(), reason(&status).as_str()), (Code::InvalidArgument, "INVALID_FIELD"));
+        assert!(status.message().starts_with(field), "{}", status.message());
+    }
+    for wrong in ["", "x", &lease.lock_id[..43], &longer, &lease.lock_id.to_uppercase()] {
+        let status = try_renew(&broker, "job", wrong).await.unwrap_err();
+        assert!(status.message().starts_with("lock_id: "), "{}", status.message());
+        assert_eq!(status.code(), Code::InvalidArgument);
+    }
+    renew(&broker, "job", &lease.lock_id).await;
+}
+
+#[tokio::test]
+async fn an_operator_revokes_it() {
+    let both = Brokers::start_with(SHORT).await;
+    for by in [&both.first, &both.second] {
+        let name = by.url();
+        let lease = acquire_lease(&both.first, the(&name)).await;
+        let done = output(&mut lockbroker(&["revoke", "--server", &by.url(), &name]));
+        assert!(done.status.success(), "{done:?}");
+        assert_eq!(why_lost(&both.first, &name, &lease.lock_id).await, lost::Reason::Revoked);
+        assert_eq!(look(&mut both.second.stub().await, &name).await.state(), State::Revoked);
+    }
+}
