@@ -68,7 +68,7 @@ impl World {
         };
         let mut renewals = Vec::new();
         for (key, lock) in
-            self.clients[client].locks.iter_mut().map(|(key, lock)| (*key, lock)).filter(|(_, lock)| due(&lock))
+            self.clients[client].locks.iter_mut().map(|(key, lock)| (*key, lock)).filter(|(_, lock)| due(lock))
         {
             lock.renew_at = local + nanos(lock.ttl) / 3;
             renewals.extend(lock.id.map(|id| (key, lock.name, LeaseId { lock: id, ttl: lock.ttl })));

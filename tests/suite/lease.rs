@@ -8,7 +8,8 @@ use lockbroker::proto::get_lock_response::State;
 use lockbroker::proto::lock_event::Kind;
 use lockbroker::proto::renew_lease_response::Result as Renewal;
 use lockbroker::proto::{
-    AcquireLeaseRequest, AcquireLeaseResponse, Acquired, GetLockRequest, RenewLeaseRequest, WaitSpec, lost, not_acquired,
+    AcquireLeaseRequest, AcquireLeaseResponse, Acquired, GetLockRequest, RenewLeaseRequest, WaitSpec, lost,
+    not_acquired,
 };
 use tokio::time::{sleep, timeout};
 use tonic::{Code, Status};
@@ -175,8 +176,7 @@ async fn its_linger_is_kept_however_it_ends() {
         for ends in [true, false] {
             let name = if ends { "released" } else { "over" };
             let sent = Instant::now();
-            let lease =
-                acquire_lease(&broker, AcquireLeaseRequest { lock: lingering(name, TTL), ..the(name) }).await;
+            let lease = acquire_lease(&broker, AcquireLeaseRequest { lock: lingering(name, TTL), ..the(name) }).await;
             if ends {
                 assert_eq!(release(&mut broker.stub().await, name, &lease.lock_id).await, Outcome::Released);
                 assert_eq!(look(&mut broker.stub().await, name).await.state(), State::Lingering);

@@ -183,7 +183,9 @@ impl Model {
             }
             Op::Stands { id } => carries(slot, id),
             Op::Look => slot.map_or(Said::Missing, |item| Said::Found(item.id)),
-            Op::Keep { .. } | Op::LookIfRevoked | Op::Probe | Op::Begin(_) | Op::Open(..) => unreachable!("the store has no shards"),
+            Op::Keep { .. } | Op::LookIfRevoked | Op::Probe | Op::Begin(_) | Op::Open(..) => {
+                unreachable!("the store has no shards")
+            }
         };
         state.flights[index].done = Some(done);
     }

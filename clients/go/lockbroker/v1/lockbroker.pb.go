@@ -259,7 +259,7 @@ func (x ReleaseResponse_Outcome) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ReleaseResponse_Outcome.Descriptor instead.
 func (ReleaseResponse_Outcome) EnumDescriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{16, 0}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{20, 0}
 }
 
 // The state of a lock.
@@ -320,7 +320,7 @@ func (x GetLockResponse_State) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use GetLockResponse_State.Descriptor instead.
 func (GetLockResponse_State) EnumDescriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{18, 0}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{22, 0}
 }
 
 // The effect of a RevokeLock.
@@ -377,7 +377,7 @@ func (x RevokeLockResponse_Outcome) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use RevokeLockResponse_Outcome.Descriptor instead.
 func (RevokeLockResponse_Outcome) EnumDescriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{35, 0}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{39, 0}
 }
 
 // A lock to ask for, and its properties.
@@ -1091,8 +1091,8 @@ func (x *Queued) GetPosition() int32 {
 // The grant was renewed.
 type Renewed struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The validity as in Acquired, from the same request: so it grows with every renewal (13 s, 18 s,
-	// 23 s, ...). Since clocks may run apart, it is shorter by 0.72 s for each hour since the request.
+	// The validity as in Acquired, from the same request: so on a stream it grows with every renewal (13 s,
+	// 18 s, 23 s, ...). Since clocks may run apart, it is shorter by 0.72 s for each hour since the request.
 	// To hold a lock for hours, use a Session, or ask GetLock with the lock id: its answer counts from
 	// that request.
 	ExpiresAfterRequest *durationpb.Duration `protobuf:"bytes,1,opt,name=expires_after_request,json=expiresAfterRequest,proto3" json:"expires_after_request,omitempty"`
@@ -1341,6 +1341,300 @@ func (x *Failed) GetReason() string {
 	return ""
 }
 
+// Asks for a lease.
+type AcquireLeaseRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The lock.
+	Lock *LockSpec `protobuf:"bytes,1,opt,name=lock,proto3" json:"lock,omitempty"`
+	// The ttl, as in AcquireRequest. It stays the same for as long as the lease is renewed.
+	Ttl *durationpb.Duration `protobuf:"bytes,2,opt,name=ttl,proto3" json:"ttl,omitempty"`
+	// The way to wait. `max_wait` is at most 30 s, and 30 s if it is unset. Unset: try once.
+	Wait          *WaitSpec `protobuf:"bytes,3,opt,name=wait,proto3" json:"wait,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AcquireLeaseRequest) Reset() {
+	*x = AcquireLeaseRequest{}
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AcquireLeaseRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AcquireLeaseRequest) ProtoMessage() {}
+
+func (x *AcquireLeaseRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AcquireLeaseRequest.ProtoReflect.Descriptor instead.
+func (*AcquireLeaseRequest) Descriptor() ([]byte, []int) {
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *AcquireLeaseRequest) GetLock() *LockSpec {
+	if x != nil {
+		return x.Lock
+	}
+	return nil
+}
+
+func (x *AcquireLeaseRequest) GetTtl() *durationpb.Duration {
+	if x != nil {
+		return x.Ttl
+	}
+	return nil
+}
+
+func (x *AcquireLeaseRequest) GetWait() *WaitSpec {
+	if x != nil {
+		return x.Wait
+	}
+	return nil
+}
+
+// The answer to AcquireLease.
+type AcquireLeaseResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Exactly one is set.
+	//
+	// Types that are valid to be assigned to Result:
+	//
+	//	*AcquireLeaseResponse_Acquired
+	//	*AcquireLeaseResponse_NotAcquired
+	Result        isAcquireLeaseResponse_Result `protobuf_oneof:"result"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AcquireLeaseResponse) Reset() {
+	*x = AcquireLeaseResponse{}
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AcquireLeaseResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AcquireLeaseResponse) ProtoMessage() {}
+
+func (x *AcquireLeaseResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AcquireLeaseResponse.ProtoReflect.Descriptor instead.
+func (*AcquireLeaseResponse) Descriptor() ([]byte, []int) {
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *AcquireLeaseResponse) GetResult() isAcquireLeaseResponse_Result {
+	if x != nil {
+		return x.Result
+	}
+	return nil
+}
+
+func (x *AcquireLeaseResponse) GetAcquired() *Acquired {
+	if x != nil {
+		if x, ok := x.Result.(*AcquireLeaseResponse_Acquired); ok {
+			return x.Acquired
+		}
+	}
+	return nil
+}
+
+func (x *AcquireLeaseResponse) GetNotAcquired() *NotAcquired {
+	if x != nil {
+		if x, ok := x.Result.(*AcquireLeaseResponse_NotAcquired); ok {
+			return x.NotAcquired
+		}
+	}
+	return nil
+}
+
+type isAcquireLeaseResponse_Result interface {
+	isAcquireLeaseResponse_Result()
+}
+
+type AcquireLeaseResponse_Acquired struct {
+	// The lease. Its `lock_id` is longer than that of a lock on a stream, and RenewLease takes no other.
+	// It is also good for Release, GetLock, and `reattach_lock_id`, which makes the lease a stream's lock.
+	Acquired *Acquired `protobuf:"bytes,1,opt,name=acquired,proto3,oneof"`
+}
+
+type AcquireLeaseResponse_NotAcquired struct {
+	// The lock was not acquired.
+	NotAcquired *NotAcquired `protobuf:"bytes,2,opt,name=not_acquired,json=notAcquired,proto3,oneof"`
+}
+
+func (*AcquireLeaseResponse_Acquired) isAcquireLeaseResponse_Result() {}
+
+func (*AcquireLeaseResponse_NotAcquired) isAcquireLeaseResponse_Result() {}
+
+// Asks to renew a lease.
+type RenewLeaseRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The lock's name.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The lock id, from AcquireLease.
+	LockId        string `protobuf:"bytes,2,opt,name=lock_id,json=lockId,proto3" json:"lock_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RenewLeaseRequest) Reset() {
+	*x = RenewLeaseRequest{}
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RenewLeaseRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RenewLeaseRequest) ProtoMessage() {}
+
+func (x *RenewLeaseRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RenewLeaseRequest.ProtoReflect.Descriptor instead.
+func (*RenewLeaseRequest) Descriptor() ([]byte, []int) {
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *RenewLeaseRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RenewLeaseRequest) GetLockId() string {
+	if x != nil {
+		return x.LockId
+	}
+	return ""
+}
+
+// The answer to RenewLease.
+type RenewLeaseResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Exactly one is set.
+	//
+	// Types that are valid to be assigned to Result:
+	//
+	//	*RenewLeaseResponse_Renewed
+	//	*RenewLeaseResponse_Lost
+	Result        isRenewLeaseResponse_Result `protobuf_oneof:"result"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RenewLeaseResponse) Reset() {
+	*x = RenewLeaseResponse{}
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RenewLeaseResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RenewLeaseResponse) ProtoMessage() {}
+
+func (x *RenewLeaseResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RenewLeaseResponse.ProtoReflect.Descriptor instead.
+func (*RenewLeaseResponse) Descriptor() ([]byte, []int) {
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *RenewLeaseResponse) GetResult() isRenewLeaseResponse_Result {
+	if x != nil {
+		return x.Result
+	}
+	return nil
+}
+
+func (x *RenewLeaseResponse) GetRenewed() *Renewed {
+	if x != nil {
+		if x, ok := x.Result.(*RenewLeaseResponse_Renewed); ok {
+			return x.Renewed
+		}
+	}
+	return nil
+}
+
+func (x *RenewLeaseResponse) GetLost() *Lost {
+	if x != nil {
+		if x, ok := x.Result.(*RenewLeaseResponse_Lost); ok {
+			return x.Lost
+		}
+	}
+	return nil
+}
+
+type isRenewLeaseResponse_Result interface {
+	isRenewLeaseResponse_Result()
+}
+
+type RenewLeaseResponse_Renewed struct {
+	// The lease is good: `expires_after_request` counts from when the client sent this RenewLeaseRequest.
+	Renewed *Renewed `protobuf:"bytes,1,opt,name=renewed,proto3,oneof"`
+}
+
+type RenewLeaseResponse_Lost struct {
+	// The lease is lost: it has run out, or somebody ended it.
+	Lost *Lost `protobuf:"bytes,2,opt,name=lost,proto3,oneof"`
+}
+
+func (*RenewLeaseResponse_Renewed) isRenewLeaseResponse_Result() {}
+
+func (*RenewLeaseResponse_Lost) isRenewLeaseResponse_Result() {}
+
 // Asks to release a lock.
 type ReleaseRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1354,7 +1648,7 @@ type ReleaseRequest struct {
 
 func (x *ReleaseRequest) Reset() {
 	*x = ReleaseRequest{}
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[15]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1366,7 +1660,7 @@ func (x *ReleaseRequest) String() string {
 func (*ReleaseRequest) ProtoMessage() {}
 
 func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[15]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1379,7 +1673,7 @@ func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseRequest.ProtoReflect.Descriptor instead.
 func (*ReleaseRequest) Descriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{15}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ReleaseRequest) GetName() string {
@@ -1407,7 +1701,7 @@ type ReleaseResponse struct {
 
 func (x *ReleaseResponse) Reset() {
 	*x = ReleaseResponse{}
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[16]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1419,7 +1713,7 @@ func (x *ReleaseResponse) String() string {
 func (*ReleaseResponse) ProtoMessage() {}
 
 func (x *ReleaseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[16]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1432,7 +1726,7 @@ func (x *ReleaseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseResponse.ProtoReflect.Descriptor instead.
 func (*ReleaseResponse) Descriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{16}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ReleaseResponse) GetOutcome() ReleaseResponse_Outcome {
@@ -1456,7 +1750,7 @@ type GetLockRequest struct {
 
 func (x *GetLockRequest) Reset() {
 	*x = GetLockRequest{}
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[17]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1468,7 +1762,7 @@ func (x *GetLockRequest) String() string {
 func (*GetLockRequest) ProtoMessage() {}
 
 func (x *GetLockRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[17]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1481,7 +1775,7 @@ func (x *GetLockRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetLockRequest.ProtoReflect.Descriptor instead.
 func (*GetLockRequest) Descriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{17}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *GetLockRequest) GetName() string {
@@ -1523,7 +1817,7 @@ type GetLockResponse struct {
 
 func (x *GetLockResponse) Reset() {
 	*x = GetLockResponse{}
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[18]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1535,7 +1829,7 @@ func (x *GetLockResponse) String() string {
 func (*GetLockResponse) ProtoMessage() {}
 
 func (x *GetLockResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[18]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1548,7 +1842,7 @@ func (x *GetLockResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetLockResponse.ProtoReflect.Descriptor instead.
 func (*GetLockResponse) Descriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{18}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *GetLockResponse) GetState() GetLockResponse_State {
@@ -1618,7 +1912,7 @@ type SessionRequest struct {
 
 func (x *SessionRequest) Reset() {
 	*x = SessionRequest{}
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[19]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1630,7 +1924,7 @@ func (x *SessionRequest) String() string {
 func (*SessionRequest) ProtoMessage() {}
 
 func (x *SessionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[19]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1643,7 +1937,7 @@ func (x *SessionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionRequest.ProtoReflect.Descriptor instead.
 func (*SessionRequest) Descriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{19}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *SessionRequest) GetKind() isSessionRequest_Kind {
@@ -1732,7 +2026,7 @@ type OpenSession struct {
 
 func (x *OpenSession) Reset() {
 	*x = OpenSession{}
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[20]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1744,7 +2038,7 @@ func (x *OpenSession) String() string {
 func (*OpenSession) ProtoMessage() {}
 
 func (x *OpenSession) ProtoReflect() protoreflect.Message {
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[20]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1757,7 +2051,7 @@ func (x *OpenSession) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenSession.ProtoReflect.Descriptor instead.
 func (*OpenSession) Descriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{20}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *OpenSession) GetTtl() *durationpb.Duration {
@@ -1778,7 +2072,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[21]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1790,7 +2084,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[21]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1803,7 +2097,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{21}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Heartbeat) GetSeq() int64 {
@@ -1830,7 +2124,7 @@ type BeginLock struct {
 
 func (x *BeginLock) Reset() {
 	*x = BeginLock{}
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[22]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1842,7 +2136,7 @@ func (x *BeginLock) String() string {
 func (*BeginLock) ProtoMessage() {}
 
 func (x *BeginLock) ProtoReflect() protoreflect.Message {
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[22]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1855,7 +2149,7 @@ func (x *BeginLock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BeginLock.ProtoReflect.Descriptor instead.
 func (*BeginLock) Descriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{22}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *BeginLock) GetLockRef() int64 {
@@ -1900,7 +2194,7 @@ type EndLock struct {
 
 func (x *EndLock) Reset() {
 	*x = EndLock{}
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[23]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1912,7 +2206,7 @@ func (x *EndLock) String() string {
 func (*EndLock) ProtoMessage() {}
 
 func (x *EndLock) ProtoReflect() protoreflect.Message {
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[23]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1925,7 +2219,7 @@ func (x *EndLock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndLock.ProtoReflect.Descriptor instead.
 func (*EndLock) Descriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{23}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *EndLock) GetLockRef() int64 {
@@ -1952,7 +2246,7 @@ type SessionResponse struct {
 
 func (x *SessionResponse) Reset() {
 	*x = SessionResponse{}
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[24]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1964,7 +2258,7 @@ func (x *SessionResponse) String() string {
 func (*SessionResponse) ProtoMessage() {}
 
 func (x *SessionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[24]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1977,7 +2271,7 @@ func (x *SessionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionResponse.ProtoReflect.Descriptor instead.
 func (*SessionResponse) Descriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{24}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *SessionResponse) GetKind() isSessionResponse_Kind {
@@ -2054,7 +2348,7 @@ type SessionOpened struct {
 
 func (x *SessionOpened) Reset() {
 	*x = SessionOpened{}
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[25]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2066,7 +2360,7 @@ func (x *SessionOpened) String() string {
 func (*SessionOpened) ProtoMessage() {}
 
 func (x *SessionOpened) ProtoReflect() protoreflect.Message {
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[25]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2079,7 +2373,7 @@ func (x *SessionOpened) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionOpened.ProtoReflect.Descriptor instead.
 func (*SessionOpened) Descriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{25}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *SessionOpened) GetTtl() *durationpb.Duration {
@@ -2119,7 +2413,7 @@ type HeartbeatAck struct {
 
 func (x *HeartbeatAck) Reset() {
 	*x = HeartbeatAck{}
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[26]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2131,7 +2425,7 @@ func (x *HeartbeatAck) String() string {
 func (*HeartbeatAck) ProtoMessage() {}
 
 func (x *HeartbeatAck) ProtoReflect() protoreflect.Message {
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[26]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2144,7 +2438,7 @@ func (x *HeartbeatAck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatAck.ProtoReflect.Descriptor instead.
 func (*HeartbeatAck) Descriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{26}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *HeartbeatAck) GetSeq() int64 {
@@ -2181,7 +2475,7 @@ type SessionEvent struct {
 
 func (x *SessionEvent) Reset() {
 	*x = SessionEvent{}
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[27]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2193,7 +2487,7 @@ func (x *SessionEvent) String() string {
 func (*SessionEvent) ProtoMessage() {}
 
 func (x *SessionEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[27]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2206,7 +2500,7 @@ func (x *SessionEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionEvent.ProtoReflect.Descriptor instead.
 func (*SessionEvent) Descriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{27}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *SessionEvent) GetLockRef() int64 {
@@ -2236,7 +2530,7 @@ type ListLocksRequest struct {
 
 func (x *ListLocksRequest) Reset() {
 	*x = ListLocksRequest{}
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[28]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2248,7 +2542,7 @@ func (x *ListLocksRequest) String() string {
 func (*ListLocksRequest) ProtoMessage() {}
 
 func (x *ListLocksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[28]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2261,7 +2555,7 @@ func (x *ListLocksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListLocksRequest.ProtoReflect.Descriptor instead.
 func (*ListLocksRequest) Descriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{28}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ListLocksRequest) GetPrefix() string {
@@ -2291,7 +2585,7 @@ type ListLocksResponse struct {
 
 func (x *ListLocksResponse) Reset() {
 	*x = ListLocksResponse{}
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[29]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2303,7 +2597,7 @@ func (x *ListLocksResponse) String() string {
 func (*ListLocksResponse) ProtoMessage() {}
 
 func (x *ListLocksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[29]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2316,7 +2610,7 @@ func (x *ListLocksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListLocksResponse.ProtoReflect.Descriptor instead.
 func (*ListLocksResponse) Descriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{29}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ListLocksResponse) GetLocks() []*LockInfo {
@@ -2356,7 +2650,7 @@ type LockInfo struct {
 
 func (x *LockInfo) Reset() {
 	*x = LockInfo{}
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[30]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2368,7 +2662,7 @@ func (x *LockInfo) String() string {
 func (*LockInfo) ProtoMessage() {}
 
 func (x *LockInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[30]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2381,7 +2675,7 @@ func (x *LockInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LockInfo.ProtoReflect.Descriptor instead.
 func (*LockInfo) Descriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{30}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *LockInfo) GetName() string {
@@ -2448,7 +2742,7 @@ type ListWaitersRequest struct {
 
 func (x *ListWaitersRequest) Reset() {
 	*x = ListWaitersRequest{}
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[31]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2460,7 +2754,7 @@ func (x *ListWaitersRequest) String() string {
 func (*ListWaitersRequest) ProtoMessage() {}
 
 func (x *ListWaitersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[31]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2473,7 +2767,7 @@ func (x *ListWaitersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWaitersRequest.ProtoReflect.Descriptor instead.
 func (*ListWaitersRequest) Descriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{31}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ListWaitersRequest) GetName() string {
@@ -2510,7 +2804,7 @@ type ListWaitersResponse struct {
 
 func (x *ListWaitersResponse) Reset() {
 	*x = ListWaitersResponse{}
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[32]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2522,7 +2816,7 @@ func (x *ListWaitersResponse) String() string {
 func (*ListWaitersResponse) ProtoMessage() {}
 
 func (x *ListWaitersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[32]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2535,7 +2829,7 @@ func (x *ListWaitersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWaitersResponse.ProtoReflect.Descriptor instead.
 func (*ListWaitersResponse) Descriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{32}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ListWaitersResponse) GetWaiters() []*WaiterInfo {
@@ -2569,7 +2863,7 @@ type WaiterInfo struct {
 
 func (x *WaiterInfo) Reset() {
 	*x = WaiterInfo{}
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[33]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2581,7 +2875,7 @@ func (x *WaiterInfo) String() string {
 func (*WaiterInfo) ProtoMessage() {}
 
 func (x *WaiterInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[33]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2594,7 +2888,7 @@ func (x *WaiterInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaiterInfo.ProtoReflect.Descriptor instead.
 func (*WaiterInfo) Descriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{33}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *WaiterInfo) GetName() string {
@@ -2641,7 +2935,7 @@ type RevokeLockRequest struct {
 
 func (x *RevokeLockRequest) Reset() {
 	*x = RevokeLockRequest{}
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[34]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2653,7 +2947,7 @@ func (x *RevokeLockRequest) String() string {
 func (*RevokeLockRequest) ProtoMessage() {}
 
 func (x *RevokeLockRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[34]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2666,7 +2960,7 @@ func (x *RevokeLockRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeLockRequest.ProtoReflect.Descriptor instead.
 func (*RevokeLockRequest) Descriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{34}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *RevokeLockRequest) GetName() string {
@@ -2705,7 +2999,7 @@ type RevokeLockResponse struct {
 
 func (x *RevokeLockResponse) Reset() {
 	*x = RevokeLockResponse{}
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[35]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2717,7 +3011,7 @@ func (x *RevokeLockResponse) String() string {
 func (*RevokeLockResponse) ProtoMessage() {}
 
 func (x *RevokeLockResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[35]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2730,7 +3024,7 @@ func (x *RevokeLockResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeLockResponse.ProtoReflect.Descriptor instead.
 func (*RevokeLockResponse) Descriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{35}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *RevokeLockResponse) GetOutcome() RevokeLockResponse_Outcome {
@@ -2823,7 +3117,22 @@ const file_lockbroker_v1_lockbroker_proto_rawDesc = "" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12:\n" +
 	"\vretry_after\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\n" +
 	"retryAfter\x12\x16\n" +
-	"\x06reason\x18\x04 \x01(\tR\x06reason\"=\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"\x9c\x01\n" +
+	"\x13AcquireLeaseRequest\x12+\n" +
+	"\x04lock\x18\x01 \x01(\v2\x17.lockbroker.v1.LockSpecR\x04lock\x12+\n" +
+	"\x03ttl\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x12+\n" +
+	"\x04wait\x18\x03 \x01(\v2\x17.lockbroker.v1.WaitSpecR\x04wait\"\x98\x01\n" +
+	"\x14AcquireLeaseResponse\x125\n" +
+	"\bacquired\x18\x01 \x01(\v2\x17.lockbroker.v1.AcquiredH\x00R\bacquired\x12?\n" +
+	"\fnot_acquired\x18\x02 \x01(\v2\x1a.lockbroker.v1.NotAcquiredH\x00R\vnotAcquiredB\b\n" +
+	"\x06result\"@\n" +
+	"\x11RenewLeaseRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x17\n" +
+	"\alock_id\x18\x02 \x01(\tR\x06lockId\"}\n" +
+	"\x12RenewLeaseResponse\x122\n" +
+	"\arenewed\x18\x01 \x01(\v2\x16.lockbroker.v1.RenewedH\x00R\arenewed\x12)\n" +
+	"\x04lost\x18\x02 \x01(\v2\x13.lockbroker.v1.LostH\x00R\x04lostB\b\n" +
+	"\x06result\"=\n" +
 	"\x0eReleaseRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x17\n" +
 	"\alock_id\x18\x02 \x01(\tR\x06lockId\"\xc0\x01\n" +
@@ -2930,11 +3239,14 @@ const file_lockbroker_v1_lockbroker_proto_rawDesc = "" +
 	"\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fOUTCOME_REVOKED\x10\x01\x12\x14\n" +
 	"\x10OUTCOME_NOT_HELD\x10\x02\x12\x13\n" +
-	"\x0fOUTCOME_CHANGED\x10\x032\x93\x03\n" +
+	"\x0fOUTCOME_CHANGED\x10\x032\xbf\x04\n" +
 	"\vLockService\x12J\n" +
 	"\aAcquire\x12\x1d.lockbroker.v1.AcquireRequest\x1a\x1e.lockbroker.v1.AcquireResponse0\x01\x12V\n" +
 	"\vWaitAcquire\x12!.lockbroker.v1.WaitAcquireRequest\x1a\".lockbroker.v1.WaitAcquireResponse0\x01\x12H\n" +
-	"\aRelease\x12\x1d.lockbroker.v1.ReleaseRequest\x1a\x1e.lockbroker.v1.ReleaseResponse\x12H\n" +
+	"\aRelease\x12\x1d.lockbroker.v1.ReleaseRequest\x1a\x1e.lockbroker.v1.ReleaseResponse\x12W\n" +
+	"\fAcquireLease\x12\".lockbroker.v1.AcquireLeaseRequest\x1a#.lockbroker.v1.AcquireLeaseResponse\x12Q\n" +
+	"\n" +
+	"RenewLease\x12 .lockbroker.v1.RenewLeaseRequest\x1a!.lockbroker.v1.RenewLeaseResponse\x12H\n" +
 	"\aGetLock\x12\x1d.lockbroker.v1.GetLockRequest\x1a\x1e.lockbroker.v1.GetLockResponse\x12L\n" +
 	"\aSession\x12\x1d.lockbroker.v1.SessionRequest\x1a\x1e.lockbroker.v1.SessionResponse(\x010\x012\x88\x02\n" +
 	"\tLockAdmin\x12P\n" +
@@ -2957,7 +3269,7 @@ func file_lockbroker_v1_lockbroker_proto_rawDescGZIP() []byte {
 }
 
 var file_lockbroker_v1_lockbroker_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_lockbroker_v1_lockbroker_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
+var file_lockbroker_v1_lockbroker_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
 var file_lockbroker_v1_lockbroker_proto_goTypes = []any{
 	(NotAcquired_Reason)(0),         // 0: lockbroker.v1.NotAcquired.Reason
 	(Lost_Reason)(0),                // 1: lockbroker.v1.Lost.Reason
@@ -2979,37 +3291,41 @@ var file_lockbroker_v1_lockbroker_proto_goTypes = []any{
 	(*Released)(nil),                // 17: lockbroker.v1.Released
 	(*Draining)(nil),                // 18: lockbroker.v1.Draining
 	(*Failed)(nil),                  // 19: lockbroker.v1.Failed
-	(*ReleaseRequest)(nil),          // 20: lockbroker.v1.ReleaseRequest
-	(*ReleaseResponse)(nil),         // 21: lockbroker.v1.ReleaseResponse
-	(*GetLockRequest)(nil),          // 22: lockbroker.v1.GetLockRequest
-	(*GetLockResponse)(nil),         // 23: lockbroker.v1.GetLockResponse
-	(*SessionRequest)(nil),          // 24: lockbroker.v1.SessionRequest
-	(*OpenSession)(nil),             // 25: lockbroker.v1.OpenSession
-	(*Heartbeat)(nil),               // 26: lockbroker.v1.Heartbeat
-	(*BeginLock)(nil),               // 27: lockbroker.v1.BeginLock
-	(*EndLock)(nil),                 // 28: lockbroker.v1.EndLock
-	(*SessionResponse)(nil),         // 29: lockbroker.v1.SessionResponse
-	(*SessionOpened)(nil),           // 30: lockbroker.v1.SessionOpened
-	(*HeartbeatAck)(nil),            // 31: lockbroker.v1.HeartbeatAck
-	(*SessionEvent)(nil),            // 32: lockbroker.v1.SessionEvent
-	(*ListLocksRequest)(nil),        // 33: lockbroker.v1.ListLocksRequest
-	(*ListLocksResponse)(nil),       // 34: lockbroker.v1.ListLocksResponse
-	(*LockInfo)(nil),                // 35: lockbroker.v1.LockInfo
-	(*ListWaitersRequest)(nil),      // 36: lockbroker.v1.ListWaitersRequest
-	(*ListWaitersResponse)(nil),     // 37: lockbroker.v1.ListWaitersResponse
-	(*WaiterInfo)(nil),              // 38: lockbroker.v1.WaiterInfo
-	(*RevokeLockRequest)(nil),       // 39: lockbroker.v1.RevokeLockRequest
-	(*RevokeLockResponse)(nil),      // 40: lockbroker.v1.RevokeLockResponse
-	(*durationpb.Duration)(nil),     // 41: google.protobuf.Duration
+	(*AcquireLeaseRequest)(nil),     // 20: lockbroker.v1.AcquireLeaseRequest
+	(*AcquireLeaseResponse)(nil),    // 21: lockbroker.v1.AcquireLeaseResponse
+	(*RenewLeaseRequest)(nil),       // 22: lockbroker.v1.RenewLeaseRequest
+	(*RenewLeaseResponse)(nil),      // 23: lockbroker.v1.RenewLeaseResponse
+	(*ReleaseRequest)(nil),          // 24: lockbroker.v1.ReleaseRequest
+	(*ReleaseResponse)(nil),         // 25: lockbroker.v1.ReleaseResponse
+	(*GetLockRequest)(nil),          // 26: lockbroker.v1.GetLockRequest
+	(*GetLockResponse)(nil),         // 27: lockbroker.v1.GetLockResponse
+	(*SessionRequest)(nil),          // 28: lockbroker.v1.SessionRequest
+	(*OpenSession)(nil),             // 29: lockbroker.v1.OpenSession
+	(*Heartbeat)(nil),               // 30: lockbroker.v1.Heartbeat
+	(*BeginLock)(nil),               // 31: lockbroker.v1.BeginLock
+	(*EndLock)(nil),                 // 32: lockbroker.v1.EndLock
+	(*SessionResponse)(nil),         // 33: lockbroker.v1.SessionResponse
+	(*SessionOpened)(nil),           // 34: lockbroker.v1.SessionOpened
+	(*HeartbeatAck)(nil),            // 35: lockbroker.v1.HeartbeatAck
+	(*SessionEvent)(nil),            // 36: lockbroker.v1.SessionEvent
+	(*ListLocksRequest)(nil),        // 37: lockbroker.v1.ListLocksRequest
+	(*ListLocksResponse)(nil),       // 38: lockbroker.v1.ListLocksResponse
+	(*LockInfo)(nil),                // 39: lockbroker.v1.LockInfo
+	(*ListWaitersRequest)(nil),      // 40: lockbroker.v1.ListWaitersRequest
+	(*ListWaitersResponse)(nil),     // 41: lockbroker.v1.ListWaitersResponse
+	(*WaiterInfo)(nil),              // 42: lockbroker.v1.WaiterInfo
+	(*RevokeLockRequest)(nil),       // 43: lockbroker.v1.RevokeLockRequest
+	(*RevokeLockResponse)(nil),      // 44: lockbroker.v1.RevokeLockResponse
+	(*durationpb.Duration)(nil),     // 45: google.protobuf.Duration
 }
 var file_lockbroker_v1_lockbroker_proto_depIdxs = []int32{
-	41, // 0: lockbroker.v1.LockSpec.linger:type_name -> google.protobuf.Duration
-	41, // 1: lockbroker.v1.WaitSpec.max_wait:type_name -> google.protobuf.Duration
-	41, // 2: lockbroker.v1.WaitSpec.poll_interval:type_name -> google.protobuf.Duration
+	45, // 0: lockbroker.v1.LockSpec.linger:type_name -> google.protobuf.Duration
+	45, // 1: lockbroker.v1.WaitSpec.max_wait:type_name -> google.protobuf.Duration
+	45, // 2: lockbroker.v1.WaitSpec.poll_interval:type_name -> google.protobuf.Duration
 	5,  // 3: lockbroker.v1.AcquireRequest.lock:type_name -> lockbroker.v1.LockSpec
-	41, // 4: lockbroker.v1.AcquireRequest.ttl:type_name -> google.protobuf.Duration
+	45, // 4: lockbroker.v1.AcquireRequest.ttl:type_name -> google.protobuf.Duration
 	5,  // 5: lockbroker.v1.WaitAcquireRequest.lock:type_name -> lockbroker.v1.LockSpec
-	41, // 6: lockbroker.v1.WaitAcquireRequest.ttl:type_name -> google.protobuf.Duration
+	45, // 6: lockbroker.v1.WaitAcquireRequest.ttl:type_name -> google.protobuf.Duration
 	6,  // 7: lockbroker.v1.WaitAcquireRequest.wait:type_name -> lockbroker.v1.WaitSpec
 	11, // 8: lockbroker.v1.AcquireResponse.event:type_name -> lockbroker.v1.LockEvent
 	11, // 9: lockbroker.v1.WaitAcquireResponse.event:type_name -> lockbroker.v1.LockEvent
@@ -3021,61 +3337,72 @@ var file_lockbroker_v1_lockbroker_proto_depIdxs = []int32{
 	17, // 15: lockbroker.v1.LockEvent.released:type_name -> lockbroker.v1.Released
 	18, // 16: lockbroker.v1.LockEvent.draining:type_name -> lockbroker.v1.Draining
 	19, // 17: lockbroker.v1.LockEvent.failed:type_name -> lockbroker.v1.Failed
-	41, // 18: lockbroker.v1.Acquired.expires_after_request:type_name -> google.protobuf.Duration
+	45, // 18: lockbroker.v1.Acquired.expires_after_request:type_name -> google.protobuf.Duration
 	0,  // 19: lockbroker.v1.NotAcquired.reason:type_name -> lockbroker.v1.NotAcquired.Reason
-	41, // 20: lockbroker.v1.Renewed.expires_after_request:type_name -> google.protobuf.Duration
+	45, // 20: lockbroker.v1.Renewed.expires_after_request:type_name -> google.protobuf.Duration
 	1,  // 21: lockbroker.v1.Lost.reason:type_name -> lockbroker.v1.Lost.Reason
-	41, // 22: lockbroker.v1.Draining.grace:type_name -> google.protobuf.Duration
-	41, // 23: lockbroker.v1.Failed.retry_after:type_name -> google.protobuf.Duration
-	2,  // 24: lockbroker.v1.ReleaseResponse.outcome:type_name -> lockbroker.v1.ReleaseResponse.Outcome
-	3,  // 25: lockbroker.v1.GetLockResponse.state:type_name -> lockbroker.v1.GetLockResponse.State
-	41, // 26: lockbroker.v1.GetLockResponse.free_within:type_name -> google.protobuf.Duration
-	41, // 27: lockbroker.v1.GetLockResponse.expires_after_request:type_name -> google.protobuf.Duration
-	41, // 28: lockbroker.v1.GetLockResponse.held_for:type_name -> google.protobuf.Duration
-	25, // 29: lockbroker.v1.SessionRequest.open:type_name -> lockbroker.v1.OpenSession
-	26, // 30: lockbroker.v1.SessionRequest.heartbeat:type_name -> lockbroker.v1.Heartbeat
-	27, // 31: lockbroker.v1.SessionRequest.begin:type_name -> lockbroker.v1.BeginLock
-	28, // 32: lockbroker.v1.SessionRequest.end:type_name -> lockbroker.v1.EndLock
-	41, // 33: lockbroker.v1.OpenSession.ttl:type_name -> google.protobuf.Duration
-	5,  // 34: lockbroker.v1.BeginLock.lock:type_name -> lockbroker.v1.LockSpec
-	6,  // 35: lockbroker.v1.BeginLock.wait:type_name -> lockbroker.v1.WaitSpec
-	30, // 36: lockbroker.v1.SessionResponse.opened:type_name -> lockbroker.v1.SessionOpened
-	31, // 37: lockbroker.v1.SessionResponse.heartbeat_ack:type_name -> lockbroker.v1.HeartbeatAck
-	32, // 38: lockbroker.v1.SessionResponse.event:type_name -> lockbroker.v1.SessionEvent
-	41, // 39: lockbroker.v1.SessionOpened.ttl:type_name -> google.protobuf.Duration
-	41, // 40: lockbroker.v1.SessionOpened.expires_after_open:type_name -> google.protobuf.Duration
-	41, // 41: lockbroker.v1.SessionOpened.heartbeat_interval:type_name -> google.protobuf.Duration
-	41, // 42: lockbroker.v1.HeartbeatAck.expires_after_heartbeat:type_name -> google.protobuf.Duration
-	11, // 43: lockbroker.v1.SessionEvent.event:type_name -> lockbroker.v1.LockEvent
-	35, // 44: lockbroker.v1.ListLocksResponse.locks:type_name -> lockbroker.v1.LockInfo
-	3,  // 45: lockbroker.v1.LockInfo.state:type_name -> lockbroker.v1.GetLockResponse.State
-	41, // 46: lockbroker.v1.LockInfo.free_within:type_name -> google.protobuf.Duration
-	41, // 47: lockbroker.v1.LockInfo.held_for:type_name -> google.protobuf.Duration
-	38, // 48: lockbroker.v1.ListWaitersResponse.waiters:type_name -> lockbroker.v1.WaiterInfo
-	41, // 49: lockbroker.v1.WaiterInfo.waited_for:type_name -> google.protobuf.Duration
-	4,  // 50: lockbroker.v1.RevokeLockResponse.outcome:type_name -> lockbroker.v1.RevokeLockResponse.Outcome
-	41, // 51: lockbroker.v1.RevokeLockResponse.free_within:type_name -> google.protobuf.Duration
-	7,  // 52: lockbroker.v1.LockService.Acquire:input_type -> lockbroker.v1.AcquireRequest
-	8,  // 53: lockbroker.v1.LockService.WaitAcquire:input_type -> lockbroker.v1.WaitAcquireRequest
-	20, // 54: lockbroker.v1.LockService.Release:input_type -> lockbroker.v1.ReleaseRequest
-	22, // 55: lockbroker.v1.LockService.GetLock:input_type -> lockbroker.v1.GetLockRequest
-	24, // 56: lockbroker.v1.LockService.Session:input_type -> lockbroker.v1.SessionRequest
-	33, // 57: lockbroker.v1.LockAdmin.ListLocks:input_type -> lockbroker.v1.ListLocksRequest
-	36, // 58: lockbroker.v1.LockAdmin.ListWaiters:input_type -> lockbroker.v1.ListWaitersRequest
-	39, // 59: lockbroker.v1.LockAdmin.RevokeLock:input_type -> lockbroker.v1.RevokeLockRequest
-	9,  // 60: lockbroker.v1.LockService.Acquire:output_type -> lockbroker.v1.AcquireResponse
-	10, // 61: lockbroker.v1.LockService.WaitAcquire:output_type -> lockbroker.v1.WaitAcquireResponse
-	21, // 62: lockbroker.v1.LockService.Release:output_type -> lockbroker.v1.ReleaseResponse
-	23, // 63: lockbroker.v1.LockService.GetLock:output_type -> lockbroker.v1.GetLockResponse
-	29, // 64: lockbroker.v1.LockService.Session:output_type -> lockbroker.v1.SessionResponse
-	34, // 65: lockbroker.v1.LockAdmin.ListLocks:output_type -> lockbroker.v1.ListLocksResponse
-	37, // 66: lockbroker.v1.LockAdmin.ListWaiters:output_type -> lockbroker.v1.ListWaitersResponse
-	40, // 67: lockbroker.v1.LockAdmin.RevokeLock:output_type -> lockbroker.v1.RevokeLockResponse
-	60, // [60:68] is the sub-list for method output_type
-	52, // [52:60] is the sub-list for method input_type
-	52, // [52:52] is the sub-list for extension type_name
-	52, // [52:52] is the sub-list for extension extendee
-	0,  // [0:52] is the sub-list for field type_name
+	45, // 22: lockbroker.v1.Draining.grace:type_name -> google.protobuf.Duration
+	45, // 23: lockbroker.v1.Failed.retry_after:type_name -> google.protobuf.Duration
+	5,  // 24: lockbroker.v1.AcquireLeaseRequest.lock:type_name -> lockbroker.v1.LockSpec
+	45, // 25: lockbroker.v1.AcquireLeaseRequest.ttl:type_name -> google.protobuf.Duration
+	6,  // 26: lockbroker.v1.AcquireLeaseRequest.wait:type_name -> lockbroker.v1.WaitSpec
+	12, // 27: lockbroker.v1.AcquireLeaseResponse.acquired:type_name -> lockbroker.v1.Acquired
+	13, // 28: lockbroker.v1.AcquireLeaseResponse.not_acquired:type_name -> lockbroker.v1.NotAcquired
+	15, // 29: lockbroker.v1.RenewLeaseResponse.renewed:type_name -> lockbroker.v1.Renewed
+	16, // 30: lockbroker.v1.RenewLeaseResponse.lost:type_name -> lockbroker.v1.Lost
+	2,  // 31: lockbroker.v1.ReleaseResponse.outcome:type_name -> lockbroker.v1.ReleaseResponse.Outcome
+	3,  // 32: lockbroker.v1.GetLockResponse.state:type_name -> lockbroker.v1.GetLockResponse.State
+	45, // 33: lockbroker.v1.GetLockResponse.free_within:type_name -> google.protobuf.Duration
+	45, // 34: lockbroker.v1.GetLockResponse.expires_after_request:type_name -> google.protobuf.Duration
+	45, // 35: lockbroker.v1.GetLockResponse.held_for:type_name -> google.protobuf.Duration
+	29, // 36: lockbroker.v1.SessionRequest.open:type_name -> lockbroker.v1.OpenSession
+	30, // 37: lockbroker.v1.SessionRequest.heartbeat:type_name -> lockbroker.v1.Heartbeat
+	31, // 38: lockbroker.v1.SessionRequest.begin:type_name -> lockbroker.v1.BeginLock
+	32, // 39: lockbroker.v1.SessionRequest.end:type_name -> lockbroker.v1.EndLock
+	45, // 40: lockbroker.v1.OpenSession.ttl:type_name -> google.protobuf.Duration
+	5,  // 41: lockbroker.v1.BeginLock.lock:type_name -> lockbroker.v1.LockSpec
+	6,  // 42: lockbroker.v1.BeginLock.wait:type_name -> lockbroker.v1.WaitSpec
+	34, // 43: lockbroker.v1.SessionResponse.opened:type_name -> lockbroker.v1.SessionOpened
+	35, // 44: lockbroker.v1.SessionResponse.heartbeat_ack:type_name -> lockbroker.v1.HeartbeatAck
+	36, // 45: lockbroker.v1.SessionResponse.event:type_name -> lockbroker.v1.SessionEvent
+	45, // 46: lockbroker.v1.SessionOpened.ttl:type_name -> google.protobuf.Duration
+	45, // 47: lockbroker.v1.SessionOpened.expires_after_open:type_name -> google.protobuf.Duration
+	45, // 48: lockbroker.v1.SessionOpened.heartbeat_interval:type_name -> google.protobuf.Duration
+	45, // 49: lockbroker.v1.HeartbeatAck.expires_after_heartbeat:type_name -> google.protobuf.Duration
+	11, // 50: lockbroker.v1.SessionEvent.event:type_name -> lockbroker.v1.LockEvent
+	39, // 51: lockbroker.v1.ListLocksResponse.locks:type_name -> lockbroker.v1.LockInfo
+	3,  // 52: lockbroker.v1.LockInfo.state:type_name -> lockbroker.v1.GetLockResponse.State
+	45, // 53: lockbroker.v1.LockInfo.free_within:type_name -> google.protobuf.Duration
+	45, // 54: lockbroker.v1.LockInfo.held_for:type_name -> google.protobuf.Duration
+	42, // 55: lockbroker.v1.ListWaitersResponse.waiters:type_name -> lockbroker.v1.WaiterInfo
+	45, // 56: lockbroker.v1.WaiterInfo.waited_for:type_name -> google.protobuf.Duration
+	4,  // 57: lockbroker.v1.RevokeLockResponse.outcome:type_name -> lockbroker.v1.RevokeLockResponse.Outcome
+	45, // 58: lockbroker.v1.RevokeLockResponse.free_within:type_name -> google.protobuf.Duration
+	7,  // 59: lockbroker.v1.LockService.Acquire:input_type -> lockbroker.v1.AcquireRequest
+	8,  // 60: lockbroker.v1.LockService.WaitAcquire:input_type -> lockbroker.v1.WaitAcquireRequest
+	24, // 61: lockbroker.v1.LockService.Release:input_type -> lockbroker.v1.ReleaseRequest
+	20, // 62: lockbroker.v1.LockService.AcquireLease:input_type -> lockbroker.v1.AcquireLeaseRequest
+	22, // 63: lockbroker.v1.LockService.RenewLease:input_type -> lockbroker.v1.RenewLeaseRequest
+	26, // 64: lockbroker.v1.LockService.GetLock:input_type -> lockbroker.v1.GetLockRequest
+	28, // 65: lockbroker.v1.LockService.Session:input_type -> lockbroker.v1.SessionRequest
+	37, // 66: lockbroker.v1.LockAdmin.ListLocks:input_type -> lockbroker.v1.ListLocksRequest
+	40, // 67: lockbroker.v1.LockAdmin.ListWaiters:input_type -> lockbroker.v1.ListWaitersRequest
+	43, // 68: lockbroker.v1.LockAdmin.RevokeLock:input_type -> lockbroker.v1.RevokeLockRequest
+	9,  // 69: lockbroker.v1.LockService.Acquire:output_type -> lockbroker.v1.AcquireResponse
+	10, // 70: lockbroker.v1.LockService.WaitAcquire:output_type -> lockbroker.v1.WaitAcquireResponse
+	25, // 71: lockbroker.v1.LockService.Release:output_type -> lockbroker.v1.ReleaseResponse
+	21, // 72: lockbroker.v1.LockService.AcquireLease:output_type -> lockbroker.v1.AcquireLeaseResponse
+	23, // 73: lockbroker.v1.LockService.RenewLease:output_type -> lockbroker.v1.RenewLeaseResponse
+	27, // 74: lockbroker.v1.LockService.GetLock:output_type -> lockbroker.v1.GetLockResponse
+	33, // 75: lockbroker.v1.LockService.Session:output_type -> lockbroker.v1.SessionResponse
+	38, // 76: lockbroker.v1.LockAdmin.ListLocks:output_type -> lockbroker.v1.ListLocksResponse
+	41, // 77: lockbroker.v1.LockAdmin.ListWaiters:output_type -> lockbroker.v1.ListWaitersResponse
+	44, // 78: lockbroker.v1.LockAdmin.RevokeLock:output_type -> lockbroker.v1.RevokeLockResponse
+	69, // [69:79] is the sub-list for method output_type
+	59, // [59:69] is the sub-list for method input_type
+	59, // [59:59] is the sub-list for extension type_name
+	59, // [59:59] is the sub-list for extension extendee
+	0,  // [0:59] is the sub-list for field type_name
 }
 
 func init() { file_lockbroker_v1_lockbroker_proto_init() }
@@ -3093,13 +3420,21 @@ func file_lockbroker_v1_lockbroker_proto_init() {
 		(*LockEvent_Draining)(nil),
 		(*LockEvent_Failed)(nil),
 	}
-	file_lockbroker_v1_lockbroker_proto_msgTypes[19].OneofWrappers = []any{
+	file_lockbroker_v1_lockbroker_proto_msgTypes[16].OneofWrappers = []any{
+		(*AcquireLeaseResponse_Acquired)(nil),
+		(*AcquireLeaseResponse_NotAcquired)(nil),
+	}
+	file_lockbroker_v1_lockbroker_proto_msgTypes[18].OneofWrappers = []any{
+		(*RenewLeaseResponse_Renewed)(nil),
+		(*RenewLeaseResponse_Lost)(nil),
+	}
+	file_lockbroker_v1_lockbroker_proto_msgTypes[23].OneofWrappers = []any{
 		(*SessionRequest_Open)(nil),
 		(*SessionRequest_Heartbeat)(nil),
 		(*SessionRequest_Begin)(nil),
 		(*SessionRequest_End)(nil),
 	}
-	file_lockbroker_v1_lockbroker_proto_msgTypes[24].OneofWrappers = []any{
+	file_lockbroker_v1_lockbroker_proto_msgTypes[28].OneofWrappers = []any{
 		(*SessionResponse_Opened)(nil),
 		(*SessionResponse_HeartbeatAck)(nil),
 		(*SessionResponse_Event)(nil),
@@ -3110,7 +3445,7 @@ func file_lockbroker_v1_lockbroker_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lockbroker_v1_lockbroker_proto_rawDesc), len(file_lockbroker_v1_lockbroker_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   36,
+			NumMessages:   40,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -76,11 +76,13 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	LockService_Acquire_FullMethodName     = "/lockbroker.v1.LockService/Acquire"
-	LockService_WaitAcquire_FullMethodName = "/lockbroker.v1.LockService/WaitAcquire"
-	LockService_Release_FullMethodName     = "/lockbroker.v1.LockService/Release"
-	LockService_GetLock_FullMethodName     = "/lockbroker.v1.LockService/GetLock"
-	LockService_Session_FullMethodName     = "/lockbroker.v1.LockService/Session"
+	LockService_Acquire_FullMethodName      = "/lockbroker.v1.LockService/Acquire"
+	LockService_WaitAcquire_FullMethodName  = "/lockbroker.v1.LockService/WaitAcquire"
+	LockService_Release_FullMethodName      = "/lockbroker.v1.LockService/Release"
+	LockService_AcquireLease_FullMethodName = "/lockbroker.v1.LockService/AcquireLease"
+	LockService_RenewLease_FullMethodName   = "/lockbroker.v1.LockService/RenewLease"
+	LockService_GetLock_FullMethodName      = "/lockbroker.v1.LockService/GetLock"
+	LockService_Session_FullMethodName      = "/lockbroker.v1.LockService/Session"
 )
 
 // LockServiceClient is the client API for LockService service.
@@ -101,6 +103,14 @@ type LockServiceClient interface {
 	// Releases the grant that a lock id names, from any connection and at any broker. Idempotent. A
 	// stale id, or that of another lock, changes nothing; the outcome says so with status OK.
 	Release(ctx context.Context, in *ReleaseRequest, opts ...grpc.CallOption) (*ReleaseResponse, error)
+	// Takes a lock for a client that can hold no stream: a cron job, a web page, a function. The lock
+	// stands for its ttl. RenewLease prolongs it, Release ends it, and so does the end of the ttl. The
+	// answer comes when the lock is acquired, or when `max_wait` is over. A call that is cancelled before
+	// it is answered leaves no lock behind. If the answer is lost on its way, the lock stands for its ttl.
+	AcquireLease(ctx context.Context, in *AcquireLeaseRequest, opts ...grpc.CallOption) (*AcquireLeaseResponse, error)
+	// Renews a lease for its ttl, at any broker. Only leases have this: a stream renews its own locks. An
+	// error says nothing about the lease: try again, for as long as it is valid.
+	RenewLease(ctx context.Context, in *RenewLeaseRequest, opts ...grpc.CallOption) (*RenewLeaseResponse, error)
 	// Looks at a lock without touching it.
 	GetLock(ctx context.Context, in *GetLockRequest, opts ...grpc.CallOption) (*GetLockResponse, error)
 	// Many locks on one stream. The client sends `open` first and then heartbeats, and begins and ends
@@ -165,6 +175,26 @@ func (c *lockServiceClient) Release(ctx context.Context, in *ReleaseRequest, opt
 	return out, nil
 }
 
+func (c *lockServiceClient) AcquireLease(ctx context.Context, in *AcquireLeaseRequest, opts ...grpc.CallOption) (*AcquireLeaseResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AcquireLeaseResponse)
+	err := c.cc.Invoke(ctx, LockService_AcquireLease_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *lockServiceClient) RenewLease(ctx context.Context, in *RenewLeaseRequest, opts ...grpc.CallOption) (*RenewLeaseResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RenewLeaseResponse)
+	err := c.cc.Invoke(ctx, LockService_RenewLease_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *lockServiceClient) GetLock(ctx context.Context, in *GetLockRequest, opts ...grpc.CallOption) (*GetLockResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GetLockResponse)
@@ -206,6 +236,14 @@ type LockServiceServer interface {
 	// Releases the grant that a lock id names, from any connection and at any broker. Idempotent. A
 	// stale id, or that of another lock, changes nothing; the outcome says so with status OK.
 	Release(context.Context, *ReleaseRequest) (*ReleaseResponse, error)
+	// Takes a lock for a client that can hold no stream: a cron job, a web page, a function. The lock
+	// stands for its ttl. RenewLease prolongs it, Release ends it, and so does the end of the ttl. The
+	// answer comes when the lock is acquired, or when `max_wait` is over. A call that is cancelled before
+	// it is answered leaves no lock behind. If the answer is lost on its way, the lock stands for its ttl.
+	AcquireLease(context.Context, *AcquireLeaseRequest) (*AcquireLeaseResponse, error)
+	// Renews a lease for its ttl, at any broker. Only leases have this: a stream renews its own locks. An
+	// error says nothing about the lease: try again, for as long as it is valid.
+	RenewLease(context.Context, *RenewLeaseRequest) (*RenewLeaseResponse, error)
 	// Looks at a lock without touching it.
 	GetLock(context.Context, *GetLockRequest) (*GetLockResponse, error)
 	// Many locks on one stream. The client sends `open` first and then heartbeats, and begins and ends
@@ -230,6 +268,12 @@ func (UnimplementedLockServiceServer) WaitAcquire(*WaitAcquireRequest, grpc.Serv
 }
 func (UnimplementedLockServiceServer) Release(context.Context, *ReleaseRequest) (*ReleaseResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Release not implemented")
+}
+func (UnimplementedLockServiceServer) AcquireLease(context.Context, *AcquireLeaseRequest) (*AcquireLeaseResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method AcquireLease not implemented")
+}
+func (UnimplementedLockServiceServer) RenewLease(context.Context, *RenewLeaseRequest) (*RenewLeaseResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RenewLease not implemented")
 }
 func (UnimplementedLockServiceServer) GetLock(context.Context, *GetLockRequest) (*GetLockResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetLock not implemented")
@@ -298,6 +342,42 @@ func _LockService_Release_Handler(srv interface{}, ctx context.Context, dec func
 	return interceptor(ctx, in, info, handler)
 }
 
+func _LockService_AcquireLease_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AcquireLeaseRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LockServiceServer).AcquireLease(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: LockService_AcquireLease_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LockServiceServer).AcquireLease(ctx, req.(*AcquireLeaseRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _LockService_RenewLease_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RenewLeaseRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LockServiceServer).RenewLease(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: LockService_RenewLease_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LockServiceServer).RenewLease(ctx, req.(*RenewLeaseRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _LockService_GetLock_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GetLockRequest)
 	if err := dec(in); err != nil {
@@ -333,6 +413,14 @@ var LockService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Release",
 			Handler:    _LockService_Release_Handler,
+		},
+		{
+			MethodName: "AcquireLease",
+			Handler:    _LockService_AcquireLease_Handler,
+		},
+		{
+			MethodName: "RenewLease",
+			Handler:    _LockService_RenewLease_Handler,
 		},
 		{
 			MethodName: "GetLock",

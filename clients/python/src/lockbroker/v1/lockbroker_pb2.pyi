@@ -162,6 +162,40 @@ class Failed(_message.Message):
     reason: str
     def __init__(self, code: _Optional[int] = ..., message: _Optional[str] = ..., retry_after: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., reason: _Optional[str] = ...) -> None: ...
 
+class AcquireLeaseRequest(_message.Message):
+    __slots__ = ("lock", "ttl", "wait")
+    LOCK_FIELD_NUMBER: _ClassVar[int]
+    TTL_FIELD_NUMBER: _ClassVar[int]
+    WAIT_FIELD_NUMBER: _ClassVar[int]
+    lock: LockSpec
+    ttl: _duration_pb2.Duration
+    wait: WaitSpec
+    def __init__(self, lock: _Optional[_Union[LockSpec, _Mapping]] = ..., ttl: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., wait: _Optional[_Union[WaitSpec, _Mapping]] = ...) -> None: ...
+
+class AcquireLeaseResponse(_message.Message):
+    __slots__ = ("acquired", "not_acquired")
+    ACQUIRED_FIELD_NUMBER: _ClassVar[int]
+    NOT_ACQUIRED_FIELD_NUMBER: _ClassVar[int]
+    acquired: Acquired
+    not_acquired: NotAcquired
+    def __init__(self, acquired: _Optional[_Union[Acquired, _Mapping]] = ..., not_acquired: _Optional[_Union[NotAcquired, _Mapping]] = ...) -> None: ...
+
+class RenewLeaseRequest(_message.Message):
+    __slots__ = ("name", "lock_id")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    LOCK_ID_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    lock_id: str
+    def __init__(self, name: _Optional[str] = ..., lock_id: _Optional[str] = ...) -> None: ...
+
+class RenewLeaseResponse(_message.Message):
+    __slots__ = ("renewed", "lost")
+    RENEWED_FIELD_NUMBER: _ClassVar[int]
+    LOST_FIELD_NUMBER: _ClassVar[int]
+    renewed: Renewed
+    lost: Lost
+    def __init__(self, renewed: _Optional[_Union[Renewed, _Mapping]] = ..., lost: _Optional[_Union[Lost, _Mapping]] = ...) -> None: ...
+
 class ReleaseRequest(_message.Message):
     __slots__ = ("name", "lock_id")
     NAME_FIELD_NUMBER: _ClassVar[int]

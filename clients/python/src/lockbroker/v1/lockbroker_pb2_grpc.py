@@ -50,6 +50,16 @@ class LockServiceStub(object):
                 request_serializer=lockbroker_dot_v1_dot_lockbroker__pb2.ReleaseRequest.SerializeToString,
                 response_deserializer=lockbroker_dot_v1_dot_lockbroker__pb2.ReleaseResponse.FromString,
                 _registered_method=True)
+        self.AcquireLease = channel.unary_unary(
+                '/lockbroker.v1.LockService/AcquireLease',
+                request_serializer=lockbroker_dot_v1_dot_lockbroker__pb2.AcquireLeaseRequest.SerializeToString,
+                response_deserializer=lockbroker_dot_v1_dot_lockbroker__pb2.AcquireLeaseResponse.FromString,
+                _registered_method=True)
+        self.RenewLease = channel.unary_unary(
+                '/lockbroker.v1.LockService/RenewLease',
+                request_serializer=lockbroker_dot_v1_dot_lockbroker__pb2.RenewLeaseRequest.SerializeToString,
+                response_deserializer=lockbroker_dot_v1_dot_lockbroker__pb2.RenewLeaseResponse.FromString,
+                _registered_method=True)
         self.GetLock = channel.unary_unary(
                 '/lockbroker.v1.LockService/GetLock',
                 request_serializer=lockbroker_dot_v1_dot_lockbroker__pb2.GetLockRequest.SerializeToString,
@@ -93,6 +103,24 @@ class LockServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AcquireLease(self, request, context):
+        """Takes a lock for a client that can hold no stream: a cron job, a web page, a function. The lock
+        stands for its ttl. RenewLease prolongs it, Release ends it, and so does the end of the ttl. The
+        answer comes when the lock is acquired, or when `max_wait` is over. A call that is cancelled before
+        it is answered leaves no lock behind. If the answer is lost on its way, the lock stands for its ttl.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RenewLease(self, request, context):
+        """Renews a lease for its ttl, at any broker. Only leases have this: a stream renews its own locks. An
+        error says nothing about the lease: try again, for as long as it is valid.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetLock(self, request, context):
         """Looks at a lock without touching it.
         """
@@ -126,6 +154,16 @@ def add_LockServiceServicer_to_server(servicer, server):
                     servicer.Release,
                     request_deserializer=lockbroker_dot_v1_dot_lockbroker__pb2.ReleaseRequest.FromString,
                     response_serializer=lockbroker_dot_v1_dot_lockbroker__pb2.ReleaseResponse.SerializeToString,
+            ),
+            'AcquireLease': grpc.unary_unary_rpc_method_handler(
+                    servicer.AcquireLease,
+                    request_deserializer=lockbroker_dot_v1_dot_lockbroker__pb2.AcquireLeaseRequest.FromString,
+                    response_serializer=lockbroker_dot_v1_dot_lockbroker__pb2.AcquireLeaseResponse.SerializeToString,
+            ),
+            'RenewLease': grpc.unary_unary_rpc_method_handler(
+                    servicer.RenewLease,
+                    request_deserializer=lockbroker_dot_v1_dot_lockbroker__pb2.RenewLeaseRequest.FromString,
+                    response_serializer=lockbroker_dot_v1_dot_lockbroker__pb2.RenewLeaseResponse.SerializeToString,
             ),
             'GetLock': grpc.unary_unary_rpc_method_handler(
                     servicer.GetLock,
@@ -220,6 +258,60 @@ class LockService(object):
             '/lockbroker.v1.LockService/Release',
             lockbroker_dot_v1_dot_lockbroker__pb2.ReleaseRequest.SerializeToString,
             lockbroker_dot_v1_dot_lockbroker__pb2.ReleaseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AcquireLease(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lockbroker.v1.LockService/AcquireLease',
+            lockbroker_dot_v1_dot_lockbroker__pb2.AcquireLeaseRequest.SerializeToString,
+            lockbroker_dot_v1_dot_lockbroker__pb2.AcquireLeaseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RenewLease(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lockbroker.v1.LockService/RenewLease',
+            lockbroker_dot_v1_dot_lockbroker__pb2.RenewLeaseRequest.SerializeToString,
+            lockbroker_dot_v1_dot_lockbroker__pb2.RenewLeaseResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -104,6 +104,24 @@ class LockServiceStub:
     stale id, or that of another lock, changes nothing; the outcome says so with status OK.
     """
 
+    AcquireLease: grpc.UnaryUnaryMultiCallable[
+        lockbroker.v1.lockbroker_pb2.AcquireLeaseRequest,
+        lockbroker.v1.lockbroker_pb2.AcquireLeaseResponse,
+    ]
+    """Takes a lock for a client that can hold no stream: a cron job, a web page, a function. The lock
+    stands for its ttl. RenewLease prolongs it, Release ends it, and so does the end of the ttl. The
+    answer comes when the lock is acquired, or when `max_wait` is over. A call that is cancelled before
+    it is answered leaves no lock behind. If the answer is lost on its way, the lock stands for its ttl.
+    """
+
+    RenewLease: grpc.UnaryUnaryMultiCallable[
+        lockbroker.v1.lockbroker_pb2.RenewLeaseRequest,
+        lockbroker.v1.lockbroker_pb2.RenewLeaseResponse,
+    ]
+    """Renews a lease for its ttl, at any broker. Only leases have this: a stream renews its own locks. An
+    error says nothing about the lease: try again, for as long as it is valid.
+    """
+
     GetLock: grpc.UnaryUnaryMultiCallable[
         lockbroker.v1.lockbroker_pb2.GetLockRequest,
         lockbroker.v1.lockbroker_pb2.GetLockResponse,
@@ -147,6 +165,24 @@ class LockServiceAsyncStub:
     ]
     """Releases the grant that a lock id names, from any connection and at any broker. Idempotent. A
     stale id, or that of another lock, changes nothing; the outcome says so with status OK.
+    """
+
+    AcquireLease: grpc.aio.UnaryUnaryMultiCallable[
+        lockbroker.v1.lockbroker_pb2.AcquireLeaseRequest,
+        lockbroker.v1.lockbroker_pb2.AcquireLeaseResponse,
+    ]
+    """Takes a lock for a client that can hold no stream: a cron job, a web page, a function. The lock
+    stands for its ttl. RenewLease prolongs it, Release ends it, and so does the end of the ttl. The
+    answer comes when the lock is acquired, or when `max_wait` is over. A call that is cancelled before
+    it is answered leaves no lock behind. If the answer is lost on its way, the lock stands for its ttl.
+    """
+
+    RenewLease: grpc.aio.UnaryUnaryMultiCallable[
+        lockbroker.v1.lockbroker_pb2.RenewLeaseRequest,
+        lockbroker.v1.lockbroker_pb2.RenewLeaseResponse,
+    ]
+    """Renews a lease for its ttl, at any broker. Only leases have this: a stream renews its own locks. An
+    error says nothing about the lease: try again, for as long as it is valid.
     """
 
     GetLock: grpc.aio.UnaryUnaryMultiCallable[
@@ -198,6 +234,28 @@ class LockServiceServicer(metaclass=abc.ABCMeta):
     ) -> typing.Union[lockbroker.v1.lockbroker_pb2.ReleaseResponse, collections.abc.Awaitable[lockbroker.v1.lockbroker_pb2.ReleaseResponse]]:
         """Releases the grant that a lock id names, from any connection and at any broker. Idempotent. A
         stale id, or that of another lock, changes nothing; the outcome says so with status OK.
+        """
+
+    @abc.abstractmethod
+    def AcquireLease(
+        self,
+        request: lockbroker.v1.lockbroker_pb2.AcquireLeaseRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[lockbroker.v1.lockbroker_pb2.AcquireLeaseResponse, collections.abc.Awaitable[lockbroker.v1.lockbroker_pb2.AcquireLeaseResponse]]:
+        """Takes a lock for a client that can hold no stream: a cron job, a web page, a function. The lock
+        stands for its ttl. RenewLease prolongs it, Release ends it, and so does the end of the ttl. The
+        answer comes when the lock is acquired, or when `max_wait` is over. A call that is cancelled before
+        it is answered leaves no lock behind. If the answer is lost on its way, the lock stands for its ttl.
+        """
+
+    @abc.abstractmethod
+    def RenewLease(
+        self,
+        request: lockbroker.v1.lockbroker_pb2.RenewLeaseRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[lockbroker.v1.lockbroker_pb2.RenewLeaseResponse, collections.abc.Awaitable[lockbroker.v1.lockbroker_pb2.RenewLeaseResponse]]:
+        """Renews a lease for its ttl, at any broker. Only leases have this: a stream renews its own locks. An
+        error says nothing about the lease: try again, for as long as it is valid.
         """
 
     @abc.abstractmethod

@@ -69,7 +69,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file lockbroker/v1/lockbroker.proto.
  */
 export const file_lockbroker_v1_lockbroker: GenFile = /*@__PURE__*/
-  fileDesc("Ch5sb2NrYnJva2VyL3YxL2xvY2ticm9rZXIucHJvdG8SDWxvY2ticm9rZXIudjEiUgoITG9ja1NwZWMSDAoEbmFtZRgBIAEoCRIpCgZsaW5nZXIYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDQoFb3duZXIYAyABKAkiaQoIV2FpdFNwZWMSKwoIbWF4X3dhaXQYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SMAoNcG9sbF9pbnRlcnZhbBgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiJ5Cg5BY3F1aXJlUmVxdWVzdBIlCgRsb2NrGAEgASgLMhcubG9ja2Jyb2tlci52MS5Mb2NrU3BlYxImCgN0dGwYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SGAoQcmVhdHRhY2hfbG9ja19pZBgDIAEoCSKKAQoSV2FpdEFjcXVpcmVSZXF1ZXN0EiUKBGxvY2sYASABKAsyFy5sb2NrYnJva2VyLnYxLkxvY2tTcGVjEiYKA3R0bBgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIlCgR3YWl0GAMgASgLMhcubG9ja2Jyb2tlci52MS5XYWl0U3BlYyI6Cg9BY3F1aXJlUmVzcG9uc2USJwoFZXZlbnQYASABKAsyGC5sb2NrYnJva2VyLnYxLkxvY2tFdmVudCI+ChNXYWl0QWNxdWlyZVJlc3BvbnNlEicKBWV2ZW50GAEgASgLMhgubG9ja2Jyb2tlci52MS5Mb2NrRXZlbnQi8AIKCUxvY2tFdmVudBIrCghhY3F1aXJlZBgBIAEoCzIXLmxvY2ticm9rZXIudjEuQWNxdWlyZWRIABIyCgxub3RfYWNxdWlyZWQYAiABKAsyGi5sb2NrYnJva2VyLnYxLk5vdEFjcXVpcmVkSAASJwoGcXVldWVkGAMgASgLMhUubG9ja2Jyb2tlci52MS5RdWV1ZWRIABIpCgdyZW5ld2VkGAQgASgLMhYubG9ja2Jyb2tlci52MS5SZW5ld2VkSAASIwoEbG9zdBgFIAEoCzITLmxvY2ticm9rZXIudjEuTG9zdEgAEisKCHJlbGVhc2VkGAYgASgLMhcubG9ja2Jyb2tlci52MS5SZWxlYXNlZEgAEisKCGRyYWluaW5nGAcgASgLMhcubG9ja2Jyb2tlci52MS5EcmFpbmluZ0gAEicKBmZhaWxlZBgIIAEoCzIVLmxvY2ticm9rZXIudjEuRmFpbGVkSABCBgoEa2luZCJsCghBY3F1aXJlZBIPCgdsb2NrX2lkGAEgASgJEhUKDWZlbmNpbmdfdG9rZW4YAiABKAMSOAoVZXhwaXJlc19hZnRlcl9yZXF1ZXN0GAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIuEBCgtOb3RBY3F1aXJlZBIxCgZyZWFzb24YASABKA4yIS5sb2NrYnJva2VyLnYxLk5vdEFjcXVpcmVkLlJlYXNvbhINCgVvd25lchgCIAEoCSKPAQoGUmVhc29uEhYKElJFQVNPTl9VTlNQRUNJRklFRBAAEg8KC1JFQVNPTl9IRUxEEAESFAoQUkVBU09OX0xJTkdFUklORxACEhMKD1JFQVNPTl9NQVhfV0FJVBADEhQKEFJFQVNPTl9DQU5DRUxMRUQQBBIbChdSRUFTT05fTk9UX1JFQVRUQUNIQUJMRRAFIhoKBlF1ZXVlZBIQCghwb3NpdGlvbhgBIAEoBSJDCgdSZW5ld2VkEjgKFWV4cGlyZXNfYWZ0ZXJfcmVxdWVzdBgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiKkAQoETG9zdBIqCgZyZWFzb24YASABKA4yGi5sb2NrYnJva2VyLnYxLkxvc3QuUmVhc29uInAKBlJlYXNvbhIWChJSRUFTT05fVU5TUEVDSUZJRUQQABISCg5SRUFTT05fRVhQSVJFRBABEg8KC1JFQVNPTl9HT05FEAISFQoRUkVBU09OX1RBS0VOX09WRVIQAxISCg5SRUFTT05fUkVWT0tFRBAEIgoKCFJlbGVhc2VkIjQKCERyYWluaW5nEigKBWdyYWNlGAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uImcKBkZhaWxlZBIMCgRjb2RlGAEgASgFEg8KB21lc3NhZ2UYAiABKAkSLgoLcmV0cnlfYWZ0ZXIYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDgoGcmVhc29uGAQgASgJIi8KDlJlbGVhc2VSZXF1ZXN0EgwKBG5hbWUYASABKAkSDwoHbG9ja19pZBgCIAEoCSK3AQoPUmVsZWFzZVJlc3BvbnNlEjcKB291dGNvbWUYASABKA4yJi5sb2NrYnJva2VyLnYxLlJlbGVhc2VSZXNwb25zZS5PdXRjb21lImsKB091dGNvbWUSFwoTT1VUQ09NRV9VTlNQRUNJRklFRBAAEhQKEE9VVENPTUVfUkVMRUFTRUQQARIUChBPVVRDT01FX05PVF9IRUxEEAISGwoXT1VUQ09NRV9IRUxEX0JZX0FOT1RIRVIQAyIvCg5HZXRMb2NrUmVxdWVzdBIMCgRuYW1lGAEgASgJEg8KB2xvY2tfaWQYAiABKAki+QIKD0dldExvY2tSZXNwb25zZRIzCgVzdGF0ZRgBIAEoDjIkLmxvY2ticm9rZXIudjEuR2V0TG9ja1Jlc3BvbnNlLlN0YXRlEg0KBW93bmVyGAIgASgJEi4KC2ZyZWVfd2l0aGluGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEjgKFWV4cGlyZXNfYWZ0ZXJfcmVxdWVzdBgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIVCg1mZW5jaW5nX3Rva2VuGAYgASgDEisKCGhlbGRfZm9yGAcgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEgwKBGV0YWcYCCABKAkiZgoFU3RhdGUSFQoRU1RBVEVfVU5TUEVDSUZJRUQQABIOCgpTVEFURV9GUkVFEAESDgoKU1RBVEVfSEVMRBACEhMKD1NUQVRFX0xJTkdFUklORxADEhEKDVNUQVRFX1JFVk9LRUQQBCLFAQoOU2Vzc2lvblJlcXVlc3QSKgoEb3BlbhgBIAEoCzIaLmxvY2ticm9rZXIudjEuT3BlblNlc3Npb25IABItCgloZWFydGJlYXQYAiABKAsyGC5sb2NrYnJva2VyLnYxLkhlYXJ0YmVhdEgAEikKBWJlZ2luGAMgASgLMhgubG9ja2Jyb2tlci52MS5CZWdpbkxvY2tIABIlCgNlbmQYBCABKAsyFi5sb2NrYnJva2VyLnYxLkVuZExvY2tIAEIGCgRraW5kIjUKC09wZW5TZXNzaW9uEiYKA3R0bBgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiIYCglIZWFydGJlYXQSCwoDc2VxGAEgASgDIoUBCglCZWdpbkxvY2sSEAoIbG9ja19yZWYYASABKAMSJQoEbG9jaxgCIAEoCzIXLmxvY2ticm9rZXIudjEuTG9ja1NwZWMSJQoEd2FpdBgDIAEoCzIXLmxvY2ticm9rZXIudjEuV2FpdFNwZWMSGAoQcmVhdHRhY2hfbG9ja19pZBgEIAEoCSIbCgdFbmRMb2NrEhAKCGxvY2tfcmVmGAEgASgDIq0BCg9TZXNzaW9uUmVzcG9uc2USLgoGb3BlbmVkGAEgASgLMhwubG9ja2Jyb2tlci52MS5TZXNzaW9uT3BlbmVkSAASNAoNaGVhcnRiZWF0X2FjaxgCIAEoCzIbLmxvY2ticm9rZXIudjEuSGVhcnRiZWF0QWNrSAASLAoFZXZlbnQYAyABKAsyGy5sb2NrYnJva2VyLnYxLlNlc3Npb25FdmVudEgAQgYKBGtpbmQipQEKDVNlc3Npb25PcGVuZWQSJgoDdHRsGAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEjUKEmV4cGlyZXNfYWZ0ZXJfb3BlbhgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhI1ChJoZWFydGJlYXRfaW50ZXJ2YWwYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24ibAoMSGVhcnRiZWF0QWNrEgsKA3NlcRgBIAEoAxI6ChdleHBpcmVzX2FmdGVyX2hlYXJ0YmVhdBgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhITCgtub3RfcmVuZXdlZBgDIAMoAyJJCgxTZXNzaW9uRXZlbnQSEAoIbG9ja19yZWYYASABKAMSJwoFZXZlbnQYAiABKAsyGC5sb2NrYnJva2VyLnYxLkxvY2tFdmVudCIxChBMaXN0TG9ja3NSZXF1ZXN0Eg4KBnByZWZpeBgBIAEoCRINCgVsaW1pdBgCIAEoBSJJChFMaXN0TG9ja3NSZXNwb25zZRImCgVsb2NrcxgBIAMoCzIXLmxvY2ticm9rZXIudjEuTG9ja0luZm8SDAoEbW9yZRgCIAEoCCLeAQoITG9ja0luZm8SDAoEbmFtZRgBIAEoCRIzCgVzdGF0ZRgCIAEoDjIkLmxvY2ticm9rZXIudjEuR2V0TG9ja1Jlc3BvbnNlLlN0YXRlEg0KBW93bmVyGAMgASgJEi4KC2ZyZWVfd2l0aGluGAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhUKDWZlbmNpbmdfdG9rZW4YBSABKAMSKwoIaGVsZF9mb3IYBiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDAoEZXRhZxgHIAEoCSJBChJMaXN0V2FpdGVyc1JlcXVlc3QSDAoEbmFtZRgBIAEoCRIOCgZwcmVmaXgYAiABKAkSDQoFbGltaXQYAyABKAUiTwoTTGlzdFdhaXRlcnNSZXNwb25zZRIqCgd3YWl0ZXJzGAEgAygLMhkubG9ja2Jyb2tlci52MS5XYWl0ZXJJbmZvEgwKBG1vcmUYAiABKAgiagoKV2FpdGVySW5mbxIMCgRuYW1lGAEgASgJEhAKCHBvc2l0aW9uGAIgASgFEg0KBW93bmVyGAMgASgJEi0KCndhaXRlZF9mb3IYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iQgoRUmV2b2tlTG9ja1JlcXVlc3QSDAoEbmFtZRgBIAEoCRIMCgRldGFnGAIgASgJEhEKCWltbWVkaWF0ZRgDIAEoCCLzAQoSUmV2b2tlTG9ja1Jlc3BvbnNlEjoKB291dGNvbWUYASABKA4yKS5sb2NrYnJva2VyLnYxLlJldm9rZUxvY2tSZXNwb25zZS5PdXRjb21lEg0KBW93bmVyGAIgASgJEi4KC2ZyZWVfd2l0aGluGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uImIKB091dGNvbWUSFwoTT1VUQ09NRV9VTlNQRUNJRklFRBAAEhMKD09VVENPTUVfUkVWT0tFRBABEhQKEE9VVENPTUVfTk9UX0hFTEQQAhITCg9PVVRDT01FX0NIQU5HRUQQAzKTAwoLTG9ja1NlcnZpY2USSgoHQWNxdWlyZRIdLmxvY2ticm9rZXIudjEuQWNxdWlyZVJlcXVlc3QaHi5sb2NrYnJva2VyLnYxLkFjcXVpcmVSZXNwb25zZTABElYKC1dhaXRBY3F1aXJlEiEubG9ja2Jyb2tlci52MS5XYWl0QWNxdWlyZVJlcXVlc3QaIi5sb2NrYnJva2VyLnYxLldhaXRBY3F1aXJlUmVzcG9uc2UwARJICgdSZWxlYXNlEh0ubG9ja2Jyb2tlci52MS5SZWxlYXNlUmVxdWVzdBoeLmxvY2ticm9rZXIudjEuUmVsZWFzZVJlc3BvbnNlEkgKB0dldExvY2sSHS5sb2NrYnJva2VyLnYxLkdldExvY2tSZXF1ZXN0Gh4ubG9ja2Jyb2tlci52MS5HZXRMb2NrUmVzcG9uc2USTAoHU2Vzc2lvbhIdLmxvY2ticm9rZXIudjEuU2Vzc2lvblJlcXVlc3QaHi5sb2NrYnJva2VyLnYxLlNlc3Npb25SZXNwb25zZSgBMAEyiAIKCUxvY2tBZG1pbhJQCglMaXN0TG9ja3MSHy5sb2NrYnJva2VyLnYxLkxpc3RMb2Nrc1JlcXVlc3QaIC5sb2NrYnJva2VyLnYxLkxpc3RMb2Nrc1Jlc3BvbnNlMAESVgoLTGlzdFdhaXRlcnMSIS5sb2NrYnJva2VyLnYxLkxpc3RXYWl0ZXJzUmVxdWVzdBoiLmxvY2ticm9rZXIudjEuTGlzdFdhaXRlcnNSZXNwb25zZTABElEKClJldm9rZUxvY2sSIC5sb2NrYnJva2VyLnYxLlJldm9rZUxvY2tSZXF1ZXN0GiEubG9ja2Jyb2tlci52MS5SZXZva2VMb2NrUmVzcG9uc2VCxAEKF2lvLmdpdGh1Yi5sb2NrYnJva2VyLnYxQg9Mb2NrYnJva2VyUHJvdG9QAVpGZ2l0aHViLmNvbS9sb2NrYnJva2VyL2xvY2ticm9rZXIvY2xpZW50cy9nby9sb2NrYnJva2VyL3YxO2xvY2ticm9rZXJ2MaICA0xLQqoCDUxvY2ticm9rZXIuVjHKAg1Mb2NrYnJva2VyXFYx4gIWTG9ja2Jyb2tlclxWMVxNZXRhZGF0YeoCDkxvY2ticm9rZXI6OlYxYgZwcm90bzM", [file_google_protobuf_duration]);
+  fileDesc("Ch5sb2NrYnJva2VyL3YxL2xvY2ticm9rZXIucHJvdG8SDWxvY2ticm9rZXIudjEiUgoITG9ja1NwZWMSDAoEbmFtZRgBIAEoCRIpCgZsaW5nZXIYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDQoFb3duZXIYAyABKAkiaQoIV2FpdFNwZWMSKwoIbWF4X3dhaXQYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SMAoNcG9sbF9pbnRlcnZhbBgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiJ5Cg5BY3F1aXJlUmVxdWVzdBIlCgRsb2NrGAEgASgLMhcubG9ja2Jyb2tlci52MS5Mb2NrU3BlYxImCgN0dGwYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SGAoQcmVhdHRhY2hfbG9ja19pZBgDIAEoCSKKAQoSV2FpdEFjcXVpcmVSZXF1ZXN0EiUKBGxvY2sYASABKAsyFy5sb2NrYnJva2VyLnYxLkxvY2tTcGVjEiYKA3R0bBgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIlCgR3YWl0GAMgASgLMhcubG9ja2Jyb2tlci52MS5XYWl0U3BlYyI6Cg9BY3F1aXJlUmVzcG9uc2USJwoFZXZlbnQYASABKAsyGC5sb2NrYnJva2VyLnYxLkxvY2tFdmVudCI+ChNXYWl0QWNxdWlyZVJlc3BvbnNlEicKBWV2ZW50GAEgASgLMhgubG9ja2Jyb2tlci52MS5Mb2NrRXZlbnQi8AIKCUxvY2tFdmVudBIrCghhY3F1aXJlZBgBIAEoCzIXLmxvY2ticm9rZXIudjEuQWNxdWlyZWRIABIyCgxub3RfYWNxdWlyZWQYAiABKAsyGi5sb2NrYnJva2VyLnYxLk5vdEFjcXVpcmVkSAASJwoGcXVldWVkGAMgASgLMhUubG9ja2Jyb2tlci52MS5RdWV1ZWRIABIpCgdyZW5ld2VkGAQgASgLMhYubG9ja2Jyb2tlci52MS5SZW5ld2VkSAASIwoEbG9zdBgFIAEoCzITLmxvY2ticm9rZXIudjEuTG9zdEgAEisKCHJlbGVhc2VkGAYgASgLMhcubG9ja2Jyb2tlci52MS5SZWxlYXNlZEgAEisKCGRyYWluaW5nGAcgASgLMhcubG9ja2Jyb2tlci52MS5EcmFpbmluZ0gAEicKBmZhaWxlZBgIIAEoCzIVLmxvY2ticm9rZXIudjEuRmFpbGVkSABCBgoEa2luZCJsCghBY3F1aXJlZBIPCgdsb2NrX2lkGAEgASgJEhUKDWZlbmNpbmdfdG9rZW4YAiABKAMSOAoVZXhwaXJlc19hZnRlcl9yZXF1ZXN0GAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIuEBCgtOb3RBY3F1aXJlZBIxCgZyZWFzb24YASABKA4yIS5sb2NrYnJva2VyLnYxLk5vdEFjcXVpcmVkLlJlYXNvbhINCgVvd25lchgCIAEoCSKPAQoGUmVhc29uEhYKElJFQVNPTl9VTlNQRUNJRklFRBAAEg8KC1JFQVNPTl9IRUxEEAESFAoQUkVBU09OX0xJTkdFUklORxACEhMKD1JFQVNPTl9NQVhfV0FJVBADEhQKEFJFQVNPTl9DQU5DRUxMRUQQBBIbChdSRUFTT05fTk9UX1JFQVRUQUNIQUJMRRAFIhoKBlF1ZXVlZBIQCghwb3NpdGlvbhgBIAEoBSJDCgdSZW5ld2VkEjgKFWV4cGlyZXNfYWZ0ZXJfcmVxdWVzdBgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiKkAQoETG9zdBIqCgZyZWFzb24YASABKA4yGi5sb2NrYnJva2VyLnYxLkxvc3QuUmVhc29uInAKBlJlYXNvbhIWChJSRUFTT05fVU5TUEVDSUZJRUQQABISCg5SRUFTT05fRVhQSVJFRBABEg8KC1JFQVNPTl9HT05FEAISFQoRUkVBU09OX1RBS0VOX09WRVIQAxISCg5SRUFTT05fUkVWT0tFRBAEIgoKCFJlbGVhc2VkIjQKCERyYWluaW5nEigKBWdyYWNlGAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uImcKBkZhaWxlZBIMCgRjb2RlGAEgASgFEg8KB21lc3NhZ2UYAiABKAkSLgoLcmV0cnlfYWZ0ZXIYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDgoGcmVhc29uGAQgASgJIosBChNBY3F1aXJlTGVhc2VSZXF1ZXN0EiUKBGxvY2sYASABKAsyFy5sb2NrYnJva2VyLnYxLkxvY2tTcGVjEiYKA3R0bBgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIlCgR3YWl0GAMgASgLMhcubG9ja2Jyb2tlci52MS5XYWl0U3BlYyKBAQoUQWNxdWlyZUxlYXNlUmVzcG9uc2USKwoIYWNxdWlyZWQYASABKAsyFy5sb2NrYnJva2VyLnYxLkFjcXVpcmVkSAASMgoMbm90X2FjcXVpcmVkGAIgASgLMhoubG9ja2Jyb2tlci52MS5Ob3RBY3F1aXJlZEgAQggKBnJlc3VsdCIyChFSZW5ld0xlYXNlUmVxdWVzdBIMCgRuYW1lGAEgASgJEg8KB2xvY2tfaWQYAiABKAkibgoSUmVuZXdMZWFzZVJlc3BvbnNlEikKB3JlbmV3ZWQYASABKAsyFi5sb2NrYnJva2VyLnYxLlJlbmV3ZWRIABIjCgRsb3N0GAIgASgLMhMubG9ja2Jyb2tlci52MS5Mb3N0SABCCAoGcmVzdWx0Ii8KDlJlbGVhc2VSZXF1ZXN0EgwKBG5hbWUYASABKAkSDwoHbG9ja19pZBgCIAEoCSK3AQoPUmVsZWFzZVJlc3BvbnNlEjcKB291dGNvbWUYASABKA4yJi5sb2NrYnJva2VyLnYxLlJlbGVhc2VSZXNwb25zZS5PdXRjb21lImsKB091dGNvbWUSFwoTT1VUQ09NRV9VTlNQRUNJRklFRBAAEhQKEE9VVENPTUVfUkVMRUFTRUQQARIUChBPVVRDT01FX05PVF9IRUxEEAISGwoXT1VUQ09NRV9IRUxEX0JZX0FOT1RIRVIQAyIvCg5HZXRMb2NrUmVxdWVzdBIMCgRuYW1lGAEgASgJEg8KB2xvY2tfaWQYAiABKAki+QIKD0dldExvY2tSZXNwb25zZRIzCgVzdGF0ZRgBIAEoDjIkLmxvY2ticm9rZXIudjEuR2V0TG9ja1Jlc3BvbnNlLlN0YXRlEg0KBW93bmVyGAIgASgJEi4KC2ZyZWVfd2l0aGluGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEjgKFWV4cGlyZXNfYWZ0ZXJfcmVxdWVzdBgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIVCg1mZW5jaW5nX3Rva2VuGAYgASgDEisKCGhlbGRfZm9yGAcgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEgwKBGV0YWcYCCABKAkiZgoFU3RhdGUSFQoRU1RBVEVfVU5TUEVDSUZJRUQQABIOCgpTVEFURV9GUkVFEAESDgoKU1RBVEVfSEVMRBACEhMKD1NUQVRFX0xJTkdFUklORxADEhEKDVNUQVRFX1JFVk9LRUQQBCLFAQoOU2Vzc2lvblJlcXVlc3QSKgoEb3BlbhgBIAEoCzIaLmxvY2ticm9rZXIudjEuT3BlblNlc3Npb25IABItCgloZWFydGJlYXQYAiABKAsyGC5sb2NrYnJva2VyLnYxLkhlYXJ0YmVhdEgAEikKBWJlZ2luGAMgASgLMhgubG9ja2Jyb2tlci52MS5CZWdpbkxvY2tIABIlCgNlbmQYBCABKAsyFi5sb2NrYnJva2VyLnYxLkVuZExvY2tIAEIGCgRraW5kIjUKC09wZW5TZXNzaW9uEiYKA3R0bBgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiIYCglIZWFydGJlYXQSCwoDc2VxGAEgASgDIoUBCglCZWdpbkxvY2sSEAoIbG9ja19yZWYYASABKAMSJQoEbG9jaxgCIAEoCzIXLmxvY2ticm9rZXIudjEuTG9ja1NwZWMSJQoEd2FpdBgDIAEoCzIXLmxvY2ticm9rZXIudjEuV2FpdFNwZWMSGAoQcmVhdHRhY2hfbG9ja19pZBgEIAEoCSIbCgdFbmRMb2NrEhAKCGxvY2tfcmVmGAEgASgDIq0BCg9TZXNzaW9uUmVzcG9uc2USLgoGb3BlbmVkGAEgASgLMhwubG9ja2Jyb2tlci52MS5TZXNzaW9uT3BlbmVkSAASNAoNaGVhcnRiZWF0X2FjaxgCIAEoCzIbLmxvY2ticm9rZXIudjEuSGVhcnRiZWF0QWNrSAASLAoFZXZlbnQYAyABKAsyGy5sb2NrYnJva2VyLnYxLlNlc3Npb25FdmVudEgAQgYKBGtpbmQipQEKDVNlc3Npb25PcGVuZWQSJgoDdHRsGAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEjUKEmV4cGlyZXNfYWZ0ZXJfb3BlbhgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhI1ChJoZWFydGJlYXRfaW50ZXJ2YWwYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24ibAoMSGVhcnRiZWF0QWNrEgsKA3NlcRgBIAEoAxI6ChdleHBpcmVzX2FmdGVyX2hlYXJ0YmVhdBgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhITCgtub3RfcmVuZXdlZBgDIAMoAyJJCgxTZXNzaW9uRXZlbnQSEAoIbG9ja19yZWYYASABKAMSJwoFZXZlbnQYAiABKAsyGC5sb2NrYnJva2VyLnYxLkxvY2tFdmVudCIxChBMaXN0TG9ja3NSZXF1ZXN0Eg4KBnByZWZpeBgBIAEoCRINCgVsaW1pdBgCIAEoBSJJChFMaXN0TG9ja3NSZXNwb25zZRImCgVsb2NrcxgBIAMoCzIXLmxvY2ticm9rZXIudjEuTG9ja0luZm8SDAoEbW9yZRgCIAEoCCLeAQoITG9ja0luZm8SDAoEbmFtZRgBIAEoCRIzCgVzdGF0ZRgCIAEoDjIkLmxvY2ticm9rZXIudjEuR2V0TG9ja1Jlc3BvbnNlLlN0YXRlEg0KBW93bmVyGAMgASgJEi4KC2ZyZWVfd2l0aGluGAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhUKDWZlbmNpbmdfdG9rZW4YBSABKAMSKwoIaGVsZF9mb3IYBiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDAoEZXRhZxgHIAEoCSJBChJMaXN0V2FpdGVyc1JlcXVlc3QSDAoEbmFtZRgBIAEoCRIOCgZwcmVmaXgYAiABKAkSDQoFbGltaXQYAyABKAUiTwoTTGlzdFdhaXRlcnNSZXNwb25zZRIqCgd3YWl0ZXJzGAEgAygLMhkubG9ja2Jyb2tlci52MS5XYWl0ZXJJbmZvEgwKBG1vcmUYAiABKAgiagoKV2FpdGVySW5mbxIMCgRuYW1lGAEgASgJEhAKCHBvc2l0aW9uGAIgASgFEg0KBW93bmVyGAMgASgJEi0KCndhaXRlZF9mb3IYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iQgoRUmV2b2tlTG9ja1JlcXVlc3QSDAoEbmFtZRgBIAEoCRIMCgRldGFnGAIgASgJEhEKCWltbWVkaWF0ZRgDIAEoCCLzAQoSUmV2b2tlTG9ja1Jlc3BvbnNlEjoKB291dGNvbWUYASABKA4yKS5sb2NrYnJva2VyLnYxLlJldm9rZUxvY2tSZXNwb25zZS5PdXRjb21lEg0KBW93bmVyGAIgASgJEi4KC2ZyZWVfd2l0aGluGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uImIKB091dGNvbWUSFwoTT1VUQ09NRV9VTlNQRUNJRklFRBAAEhMKD09VVENPTUVfUkVWT0tFRBABEhQKEE9VVENPTUVfTk9UX0hFTEQQAhITCg9PVVRDT01FX0NIQU5HRUQQAzK/BAoLTG9ja1NlcnZpY2USSgoHQWNxdWlyZRIdLmxvY2ticm9rZXIudjEuQWNxdWlyZVJlcXVlc3QaHi5sb2NrYnJva2VyLnYxLkFjcXVpcmVSZXNwb25zZTABElYKC1dhaXRBY3F1aXJlEiEubG9ja2Jyb2tlci52MS5XYWl0QWNxdWlyZVJlcXVlc3QaIi5sb2NrYnJva2VyLnYxLldhaXRBY3F1aXJlUmVzcG9uc2UwARJICgdSZWxlYXNlEh0ubG9ja2Jyb2tlci52MS5SZWxlYXNlUmVxdWVzdBoeLmxvY2ticm9rZXIudjEuUmVsZWFzZVJlc3BvbnNlElcKDEFjcXVpcmVMZWFzZRIiLmxvY2ticm9rZXIudjEuQWNxdWlyZUxlYXNlUmVxdWVzdBojLmxvY2ticm9rZXIudjEuQWNxdWlyZUxlYXNlUmVzcG9uc2USUQoKUmVuZXdMZWFzZRIgLmxvY2ticm9rZXIudjEuUmVuZXdMZWFzZVJlcXVlc3QaIS5sb2NrYnJva2VyLnYxLlJlbmV3TGVhc2VSZXNwb25zZRJICgdHZXRMb2NrEh0ubG9ja2Jyb2tlci52MS5HZXRMb2NrUmVxdWVzdBoeLmxvY2ticm9rZXIudjEuR2V0TG9ja1Jlc3BvbnNlEkwKB1Nlc3Npb24SHS5sb2NrYnJva2VyLnYxLlNlc3Npb25SZXF1ZXN0Gh4ubG9ja2Jyb2tlci52MS5TZXNzaW9uUmVzcG9uc2UoATABMogCCglMb2NrQWRtaW4SUAoJTGlzdExvY2tzEh8ubG9ja2Jyb2tlci52MS5MaXN0TG9ja3NSZXF1ZXN0GiAubG9ja2Jyb2tlci52MS5MaXN0TG9ja3NSZXNwb25zZTABElYKC0xpc3RXYWl0ZXJzEiEubG9ja2Jyb2tlci52MS5MaXN0V2FpdGVyc1JlcXVlc3QaIi5sb2NrYnJva2VyLnYxLkxpc3RXYWl0ZXJzUmVzcG9uc2UwARJRCgpSZXZva2VMb2NrEiAubG9ja2Jyb2tlci52MS5SZXZva2VMb2NrUmVxdWVzdBohLmxvY2ticm9rZXIudjEuUmV2b2tlTG9ja1Jlc3BvbnNlQsQBChdpby5naXRodWIubG9ja2Jyb2tlci52MUIPTG9ja2Jyb2tlclByb3RvUAFaRmdpdGh1Yi5jb20vbG9ja2Jyb2tlci9sb2NrYnJva2VyL2NsaWVudHMvZ28vbG9ja2Jyb2tlci92MTtsb2NrYnJva2VydjGiAgNMS0KqAg1Mb2NrYnJva2VyLlYxygINTG9ja2Jyb2tlclxWMeICFkxvY2ticm9rZXJcVjFcTWV0YWRhdGHqAg5Mb2NrYnJva2VyOjpWMWIGcHJvdG8z", [file_google_protobuf_duration]);
 
 /**
  * A lock to ask for, and its properties.
@@ -492,8 +492,8 @@ export const QueuedSchema: GenMessage<Queued> = /*@__PURE__*/
  */
 export type Renewed = Message<"lockbroker.v1.Renewed"> & {
   /**
-   * The validity as in Acquired, from the same request: so it grows with every renewal (13 s, 18 s,
-   * 23 s, ...). Since clocks may run apart, it is shorter by 0.72 s for each hour since the request.
+   * The validity as in Acquired, from the same request: so on a stream it grows with every renewal (13 s,
+   * 18 s, 23 s, ...). Since clocks may run apart, it is shorter by 0.72 s for each hour since the request.
    * To hold a lock for hours, use a Session, or ask GetLock with the lock id: its answer counts from
    * that request.
    *
@@ -659,6 +659,144 @@ export const FailedSchema: GenMessage<Failed> = /*@__PURE__*/
   messageDesc(file_lockbroker_v1_lockbroker, 14);
 
 /**
+ * Asks for a lease.
+ *
+ * @generated from message lockbroker.v1.AcquireLeaseRequest
+ */
+export type AcquireLeaseRequest = Message<"lockbroker.v1.AcquireLeaseRequest"> & {
+  /**
+   * The lock.
+   *
+   * @generated from field: lockbroker.v1.LockSpec lock = 1;
+   */
+  lock?: LockSpec | undefined;
+
+  /**
+   * The ttl, as in AcquireRequest. It stays the same for as long as the lease is renewed.
+   *
+   * @generated from field: google.protobuf.Duration ttl = 2;
+   */
+  ttl?: Duration | undefined;
+
+  /**
+   * The way to wait. `max_wait` is at most 30 s, and 30 s if it is unset. Unset: try once.
+   *
+   * @generated from field: lockbroker.v1.WaitSpec wait = 3;
+   */
+  wait?: WaitSpec | undefined;
+};
+
+/**
+ * Describes the message lockbroker.v1.AcquireLeaseRequest.
+ * Use `create(AcquireLeaseRequestSchema)` to create a new message.
+ */
+export const AcquireLeaseRequestSchema: GenMessage<AcquireLeaseRequest> = /*@__PURE__*/
+  messageDesc(file_lockbroker_v1_lockbroker, 15);
+
+/**
+ * The answer to AcquireLease.
+ *
+ * @generated from message lockbroker.v1.AcquireLeaseResponse
+ */
+export type AcquireLeaseResponse = Message<"lockbroker.v1.AcquireLeaseResponse"> & {
+  /**
+   * Exactly one is set.
+   *
+   * @generated from oneof lockbroker.v1.AcquireLeaseResponse.result
+   */
+  result: {
+    /**
+     * The lease. Its `lock_id` is longer than that of a lock on a stream, and RenewLease takes no other.
+     * It is also good for Release, GetLock, and `reattach_lock_id`, which makes the lease a stream's lock.
+     *
+     * @generated from field: lockbroker.v1.Acquired acquired = 1;
+     */
+    value: Acquired;
+    case: "acquired";
+  } | {
+    /**
+     * The lock was not acquired.
+     *
+     * @generated from field: lockbroker.v1.NotAcquired not_acquired = 2;
+     */
+    value: NotAcquired;
+    case: "notAcquired";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message lockbroker.v1.AcquireLeaseResponse.
+ * Use `create(AcquireLeaseResponseSchema)` to create a new message.
+ */
+export const AcquireLeaseResponseSchema: GenMessage<AcquireLeaseResponse> = /*@__PURE__*/
+  messageDesc(file_lockbroker_v1_lockbroker, 16);
+
+/**
+ * Asks to renew a lease.
+ *
+ * @generated from message lockbroker.v1.RenewLeaseRequest
+ */
+export type RenewLeaseRequest = Message<"lockbroker.v1.RenewLeaseRequest"> & {
+  /**
+   * The lock's name.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * The lock id, from AcquireLease.
+   *
+   * @generated from field: string lock_id = 2;
+   */
+  lockId: string;
+};
+
+/**
+ * Describes the message lockbroker.v1.RenewLeaseRequest.
+ * Use `create(RenewLeaseRequestSchema)` to create a new message.
+ */
+export const RenewLeaseRequestSchema: GenMessage<RenewLeaseRequest> = /*@__PURE__*/
+  messageDesc(file_lockbroker_v1_lockbroker, 17);
+
+/**
+ * The answer to RenewLease.
+ *
+ * @generated from message lockbroker.v1.RenewLeaseResponse
+ */
+export type RenewLeaseResponse = Message<"lockbroker.v1.RenewLeaseResponse"> & {
+  /**
+   * Exactly one is set.
+   *
+   * @generated from oneof lockbroker.v1.RenewLeaseResponse.result
+   */
+  result: {
+    /**
+     * The lease is good: `expires_after_request` counts from when the client sent this RenewLeaseRequest.
+     *
+     * @generated from field: lockbroker.v1.Renewed renewed = 1;
+     */
+    value: Renewed;
+    case: "renewed";
+  } | {
+    /**
+     * The lease is lost: it has run out, or somebody ended it.
+     *
+     * @generated from field: lockbroker.v1.Lost lost = 2;
+     */
+    value: Lost;
+    case: "lost";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message lockbroker.v1.RenewLeaseResponse.
+ * Use `create(RenewLeaseResponseSchema)` to create a new message.
+ */
+export const RenewLeaseResponseSchema: GenMessage<RenewLeaseResponse> = /*@__PURE__*/
+  messageDesc(file_lockbroker_v1_lockbroker, 18);
+
+/**
  * Asks to release a lock.
  *
  * @generated from message lockbroker.v1.ReleaseRequest
@@ -684,7 +822,7 @@ export type ReleaseRequest = Message<"lockbroker.v1.ReleaseRequest"> & {
  * Use `create(ReleaseRequestSchema)` to create a new message.
  */
 export const ReleaseRequestSchema: GenMessage<ReleaseRequest> = /*@__PURE__*/
-  messageDesc(file_lockbroker_v1_lockbroker, 15);
+  messageDesc(file_lockbroker_v1_lockbroker, 19);
 
 /**
  * The effect of a Release.
@@ -705,7 +843,7 @@ export type ReleaseResponse = Message<"lockbroker.v1.ReleaseResponse"> & {
  * Use `create(ReleaseResponseSchema)` to create a new message.
  */
 export const ReleaseResponseSchema: GenMessage<ReleaseResponse> = /*@__PURE__*/
-  messageDesc(file_lockbroker_v1_lockbroker, 16);
+  messageDesc(file_lockbroker_v1_lockbroker, 20);
 
 /**
  * The effect of a Release.
@@ -746,7 +884,7 @@ export enum ReleaseResponse_Outcome {
  * Describes the enum lockbroker.v1.ReleaseResponse.Outcome.
  */
 export const ReleaseResponse_OutcomeSchema: GenEnum<ReleaseResponse_Outcome> = /*@__PURE__*/
-  enumDesc(file_lockbroker_v1_lockbroker, 16, 0);
+  enumDesc(file_lockbroker_v1_lockbroker, 20, 0);
 
 /**
  * Asks about a lock.
@@ -775,7 +913,7 @@ export type GetLockRequest = Message<"lockbroker.v1.GetLockRequest"> & {
  * Use `create(GetLockRequestSchema)` to create a new message.
  */
 export const GetLockRequestSchema: GenMessage<GetLockRequest> = /*@__PURE__*/
-  messageDesc(file_lockbroker_v1_lockbroker, 17);
+  messageDesc(file_lockbroker_v1_lockbroker, 21);
 
 /**
  * The state of a lock.
@@ -840,7 +978,7 @@ export type GetLockResponse = Message<"lockbroker.v1.GetLockResponse"> & {
  * Use `create(GetLockResponseSchema)` to create a new message.
  */
 export const GetLockResponseSchema: GenMessage<GetLockResponse> = /*@__PURE__*/
-  messageDesc(file_lockbroker_v1_lockbroker, 18);
+  messageDesc(file_lockbroker_v1_lockbroker, 22);
 
 /**
  * The state of a lock.
@@ -888,7 +1026,7 @@ export enum GetLockResponse_State {
  * Describes the enum lockbroker.v1.GetLockResponse.State.
  */
 export const GetLockResponse_StateSchema: GenEnum<GetLockResponse_State> = /*@__PURE__*/
-  enumDesc(file_lockbroker_v1_lockbroker, 18, 0);
+  enumDesc(file_lockbroker_v1_lockbroker, 22, 0);
 
 /**
  * A message on a Session, from the client.
@@ -941,7 +1079,7 @@ export type SessionRequest = Message<"lockbroker.v1.SessionRequest"> & {
  * Use `create(SessionRequestSchema)` to create a new message.
  */
 export const SessionRequestSchema: GenMessage<SessionRequest> = /*@__PURE__*/
-  messageDesc(file_lockbroker_v1_lockbroker, 19);
+  messageDesc(file_lockbroker_v1_lockbroker, 23);
 
 /**
  * Opens a Session.
@@ -962,7 +1100,7 @@ export type OpenSession = Message<"lockbroker.v1.OpenSession"> & {
  * Use `create(OpenSessionSchema)` to create a new message.
  */
 export const OpenSessionSchema: GenMessage<OpenSession> = /*@__PURE__*/
-  messageDesc(file_lockbroker_v1_lockbroker, 20);
+  messageDesc(file_lockbroker_v1_lockbroker, 24);
 
 /**
  * The client lives.
@@ -983,7 +1121,7 @@ export type Heartbeat = Message<"lockbroker.v1.Heartbeat"> & {
  * Use `create(HeartbeatSchema)` to create a new message.
  */
 export const HeartbeatSchema: GenMessage<Heartbeat> = /*@__PURE__*/
-  messageDesc(file_lockbroker_v1_lockbroker, 21);
+  messageDesc(file_lockbroker_v1_lockbroker, 25);
 
 /**
  * Asks for a lock on a Session.
@@ -1025,7 +1163,7 @@ export type BeginLock = Message<"lockbroker.v1.BeginLock"> & {
  * Use `create(BeginLockSchema)` to create a new message.
  */
 export const BeginLockSchema: GenMessage<BeginLock> = /*@__PURE__*/
-  messageDesc(file_lockbroker_v1_lockbroker, 22);
+  messageDesc(file_lockbroker_v1_lockbroker, 26);
 
 /**
  * Ends a lock on a Session: it is released (answered `released`), or its wait is over
@@ -1049,7 +1187,7 @@ export type EndLock = Message<"lockbroker.v1.EndLock"> & {
  * Use `create(EndLockSchema)` to create a new message.
  */
 export const EndLockSchema: GenMessage<EndLock> = /*@__PURE__*/
-  messageDesc(file_lockbroker_v1_lockbroker, 23);
+  messageDesc(file_lockbroker_v1_lockbroker, 27);
 
 /**
  * A message on a Session, from the broker.
@@ -1094,7 +1232,7 @@ export type SessionResponse = Message<"lockbroker.v1.SessionResponse"> & {
  * Use `create(SessionResponseSchema)` to create a new message.
  */
 export const SessionResponseSchema: GenMessage<SessionResponse> = /*@__PURE__*/
-  messageDesc(file_lockbroker_v1_lockbroker, 24);
+  messageDesc(file_lockbroker_v1_lockbroker, 28);
 
 /**
  * The Session is open.
@@ -1129,7 +1267,7 @@ export type SessionOpened = Message<"lockbroker.v1.SessionOpened"> & {
  * Use `create(SessionOpenedSchema)` to create a new message.
  */
 export const SessionOpenedSchema: GenMessage<SessionOpened> = /*@__PURE__*/
-  messageDesc(file_lockbroker_v1_lockbroker, 25);
+  messageDesc(file_lockbroker_v1_lockbroker, 29);
 
 /**
  * A heartbeat has been answered and the locks of the Session renewed.
@@ -1165,7 +1303,7 @@ export type HeartbeatAck = Message<"lockbroker.v1.HeartbeatAck"> & {
  * Use `create(HeartbeatAckSchema)` to create a new message.
  */
 export const HeartbeatAckSchema: GenMessage<HeartbeatAck> = /*@__PURE__*/
-  messageDesc(file_lockbroker_v1_lockbroker, 26);
+  messageDesc(file_lockbroker_v1_lockbroker, 30);
 
 /**
  * Something happened on a Session.
@@ -1193,7 +1331,7 @@ export type SessionEvent = Message<"lockbroker.v1.SessionEvent"> & {
  * Use `create(SessionEventSchema)` to create a new message.
  */
 export const SessionEventSchema: GenMessage<SessionEvent> = /*@__PURE__*/
-  messageDesc(file_lockbroker_v1_lockbroker, 27);
+  messageDesc(file_lockbroker_v1_lockbroker, 31);
 
 /**
  * Asks which locks there are.
@@ -1221,7 +1359,7 @@ export type ListLocksRequest = Message<"lockbroker.v1.ListLocksRequest"> & {
  * Use `create(ListLocksRequestSchema)` to create a new message.
  */
 export const ListLocksRequestSchema: GenMessage<ListLocksRequest> = /*@__PURE__*/
-  messageDesc(file_lockbroker_v1_lockbroker, 28);
+  messageDesc(file_lockbroker_v1_lockbroker, 32);
 
 /**
  * A part of the list.
@@ -1249,7 +1387,7 @@ export type ListLocksResponse = Message<"lockbroker.v1.ListLocksResponse"> & {
  * Use `create(ListLocksResponseSchema)` to create a new message.
  */
 export const ListLocksResponseSchema: GenMessage<ListLocksResponse> = /*@__PURE__*/
-  messageDesc(file_lockbroker_v1_lockbroker, 29);
+  messageDesc(file_lockbroker_v1_lockbroker, 33);
 
 /**
  * A lock as the store has it.
@@ -1312,7 +1450,7 @@ export type LockInfo = Message<"lockbroker.v1.LockInfo"> & {
  * Use `create(LockInfoSchema)` to create a new message.
  */
 export const LockInfoSchema: GenMessage<LockInfo> = /*@__PURE__*/
-  messageDesc(file_lockbroker_v1_lockbroker, 30);
+  messageDesc(file_lockbroker_v1_lockbroker, 34);
 
 /**
  * Asks who waits.
@@ -1347,7 +1485,7 @@ export type ListWaitersRequest = Message<"lockbroker.v1.ListWaitersRequest"> & {
  * Use `create(ListWaitersRequestSchema)` to create a new message.
  */
 export const ListWaitersRequestSchema: GenMessage<ListWaitersRequest> = /*@__PURE__*/
-  messageDesc(file_lockbroker_v1_lockbroker, 31);
+  messageDesc(file_lockbroker_v1_lockbroker, 35);
 
 /**
  * A part of the list.
@@ -1375,7 +1513,7 @@ export type ListWaitersResponse = Message<"lockbroker.v1.ListWaitersResponse"> &
  * Use `create(ListWaitersResponseSchema)` to create a new message.
  */
 export const ListWaitersResponseSchema: GenMessage<ListWaitersResponse> = /*@__PURE__*/
-  messageDesc(file_lockbroker_v1_lockbroker, 32);
+  messageDesc(file_lockbroker_v1_lockbroker, 36);
 
 /**
  * Somebody who waits for a lock.
@@ -1417,7 +1555,7 @@ export type WaiterInfo = Message<"lockbroker.v1.WaiterInfo"> & {
  * Use `create(WaiterInfoSchema)` to create a new message.
  */
 export const WaiterInfoSchema: GenMessage<WaiterInfo> = /*@__PURE__*/
-  messageDesc(file_lockbroker_v1_lockbroker, 33);
+  messageDesc(file_lockbroker_v1_lockbroker, 37);
 
 /**
  * Asks to take a lock from its holder.
@@ -1453,7 +1591,7 @@ export type RevokeLockRequest = Message<"lockbroker.v1.RevokeLockRequest"> & {
  * Use `create(RevokeLockRequestSchema)` to create a new message.
  */
 export const RevokeLockRequestSchema: GenMessage<RevokeLockRequest> = /*@__PURE__*/
-  messageDesc(file_lockbroker_v1_lockbroker, 34);
+  messageDesc(file_lockbroker_v1_lockbroker, 38);
 
 /**
  * The effect of a RevokeLock.
@@ -1488,7 +1626,7 @@ export type RevokeLockResponse = Message<"lockbroker.v1.RevokeLockResponse"> & {
  * Use `create(RevokeLockResponseSchema)` to create a new message.
  */
 export const RevokeLockResponseSchema: GenMessage<RevokeLockResponse> = /*@__PURE__*/
-  messageDesc(file_lockbroker_v1_lockbroker, 35);
+  messageDesc(file_lockbroker_v1_lockbroker, 39);
 
 /**
  * The effect of a RevokeLock.
@@ -1529,7 +1667,7 @@ export enum RevokeLockResponse_Outcome {
  * Describes the enum lockbroker.v1.RevokeLockResponse.Outcome.
  */
 export const RevokeLockResponse_OutcomeSchema: GenEnum<RevokeLockResponse_Outcome> = /*@__PURE__*/
-  enumDesc(file_lockbroker_v1_lockbroker, 35, 0);
+  enumDesc(file_lockbroker_v1_lockbroker, 39, 0);
 
 /**
  * Hands out named locks. Any broker of a deployment answers any call.
@@ -1572,6 +1710,30 @@ export const LockService: GenService<{
     methodKind: "unary";
     input: typeof ReleaseRequestSchema;
     output: typeof ReleaseResponseSchema;
+  },
+  /**
+   * Takes a lock for a client that can hold no stream: a cron job, a web page, a function. The lock
+   * stands for its ttl. RenewLease prolongs it, Release ends it, and so does the end of the ttl. The
+   * answer comes when the lock is acquired, or when `max_wait` is over. A call that is cancelled before
+   * it is answered leaves no lock behind. If the answer is lost on its way, the lock stands for its ttl.
+   *
+   * @generated from rpc lockbroker.v1.LockService.AcquireLease
+   */
+  acquireLease: {
+    methodKind: "unary";
+    input: typeof AcquireLeaseRequestSchema;
+    output: typeof AcquireLeaseResponseSchema;
+  },
+  /**
+   * Renews a lease for its ttl, at any broker. Only leases have this: a stream renews its own locks. An
+   * error says nothing about the lease: try again, for as long as it is valid.
+   *
+   * @generated from rpc lockbroker.v1.LockService.RenewLease
+   */
+  renewLease: {
+    methodKind: "unary";
+    input: typeof RenewLeaseRequestSchema;
+    output: typeof RenewLeaseResponseSchema;
   },
   /**
    * Looks at a lock without touching it.

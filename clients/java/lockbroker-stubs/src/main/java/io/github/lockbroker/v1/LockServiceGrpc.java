@@ -108,6 +108,68 @@ public final class LockServiceGrpc {
     return getReleaseMethod;
   }
 
+  private static volatile io.grpc.MethodDescriptor<io.github.lockbroker.v1.AcquireLeaseRequest,
+      io.github.lockbroker.v1.AcquireLeaseResponse> getAcquireLeaseMethod;
+
+  @io.grpc.stub.annotations.RpcMethod(
+      fullMethodName = SERVICE_NAME + '/' + "AcquireLease",
+      requestType = io.github.lockbroker.v1.AcquireLeaseRequest.class,
+      responseType = io.github.lockbroker.v1.AcquireLeaseResponse.class,
+      methodType = io.grpc.MethodDescriptor.MethodType.UNARY)
+  public static io.grpc.MethodDescriptor<io.github.lockbroker.v1.AcquireLeaseRequest,
+      io.github.lockbroker.v1.AcquireLeaseResponse> getAcquireLeaseMethod() {
+    io.grpc.MethodDescriptor<io.github.lockbroker.v1.AcquireLeaseRequest, io.github.lockbroker.v1.AcquireLeaseResponse> getAcquireLeaseMethod;
+    if ((getAcquireLeaseMethod = LockServiceGrpc.getAcquireLeaseMethod) == null) {
+      synchronized (LockServiceGrpc.class) {
+        if ((getAcquireLeaseMethod = LockServiceGrpc.getAcquireLeaseMethod) == null) {
+          LockServiceGrpc.getAcquireLeaseMethod = getAcquireLeaseMethod =
+              io.grpc.MethodDescriptor.<io.github.lockbroker.v1.AcquireLeaseRequest, io.github.lockbroker.v1.AcquireLeaseResponse>newBuilder()
+              .setType(io.grpc.MethodDescriptor.MethodType.UNARY)
+              .setFullMethodName(generateFullMethodName(SERVICE_NAME, "AcquireLease"))
+              .setSampledToLocalTracing(true)
+              .setRequestMarshaller(io.grpc.protobuf.ProtoUtils.marshaller(
+                  io.github.lockbroker.v1.AcquireLeaseRequest.getDefaultInstance()))
+              .setResponseMarshaller(io.grpc.protobuf.ProtoUtils.marshaller(
+                  io.github.lockbroker.v1.AcquireLeaseResponse.getDefaultInstance()))
+              .setSchemaDescriptor(new LockServiceMethodDescriptorSupplier("AcquireLease"))
+              .build();
+        }
+      }
+    }
+    return getAcquireLeaseMethod;
+  }
+
+  private static volatile io.grpc.MethodDescriptor<io.github.lockbroker.v1.RenewLeaseRequest,
+      io.github.lockbroker.v1.RenewLeaseResponse> getRenewLeaseMethod;
+
+  @io.grpc.stub.annotations.RpcMethod(
+      fullMethodName = SERVICE_NAME + '/' + "RenewLease",
+      requestType = io.github.lockbroker.v1.RenewLeaseRequest.class,
+      responseType = io.github.lockbroker.v1.RenewLeaseResponse.class,
+      methodType = io.grpc.MethodDescriptor.MethodType.UNARY)
+  public static io.grpc.MethodDescriptor<io.github.lockbroker.v1.RenewLeaseRequest,
+      io.github.lockbroker.v1.RenewLeaseResponse> getRenewLeaseMethod() {
+    io.grpc.MethodDescriptor<io.github.lockbroker.v1.RenewLeaseRequest, io.github.lockbroker.v1.RenewLeaseResponse> getRenewLeaseMethod;
+    if ((getRenewLeaseMethod = LockServiceGrpc.getRenewLeaseMethod) == null) {
+      synchronized (LockServiceGrpc.class) {
+        if ((getRenewLeaseMethod = LockServiceGrpc.getRenewLeaseMethod) == null) {
+          LockServiceGrpc.getRenewLeaseMethod = getRenewLeaseMethod =
+              io.grpc.MethodDescriptor.<io.github.lockbroker.v1.RenewLeaseRequest, io.github.lockbroker.v1.RenewLeaseResponse>newBuilder()
+              .setType(io.grpc.MethodDescriptor.MethodType.UNARY)
+              .setFullMethodName(generateFullMethodName(SERVICE_NAME, "RenewLease"))
+              .setSampledToLocalTracing(true)
+              .setRequestMarshaller(io.grpc.protobuf.ProtoUtils.marshaller(
+                  io.github.lockbroker.v1.RenewLeaseRequest.getDefaultInstance()))
+              .setResponseMarshaller(io.grpc.protobuf.ProtoUtils.marshaller(
+                  io.github.lockbroker.v1.RenewLeaseResponse.getDefaultInstance()))
+              .setSchemaDescriptor(new LockServiceMethodDescriptorSupplier("RenewLease"))
+              .build();
+        }
+      }
+    }
+    return getRenewLeaseMethod;
+  }
+
   private static volatile io.grpc.MethodDescriptor<io.github.lockbroker.v1.GetLockRequest,
       io.github.lockbroker.v1.GetLockResponse> getGetLockMethod;
 
@@ -274,6 +336,30 @@ public final class LockServiceGrpc {
 
     /**
      * <pre>
+     * Takes a lock for a client that can hold no stream: a cron job, a web page, a function. The lock
+     * stands for its ttl. RenewLease prolongs it, Release ends it, and so does the end of the ttl. The
+     * answer comes when the lock is acquired, or when `max_wait` is over. A call that is cancelled before
+     * it is answered leaves no lock behind. If the answer is lost on its way, the lock stands for its ttl.
+     * </pre>
+     */
+    default void acquireLease(io.github.lockbroker.v1.AcquireLeaseRequest request,
+        io.grpc.stub.StreamObserver<io.github.lockbroker.v1.AcquireLeaseResponse> responseObserver) {
+      io.grpc.stub.ServerCalls.asyncUnimplementedUnaryCall(getAcquireLeaseMethod(), responseObserver);
+    }
+
+    /**
+     * <pre>
+     * Renews a lease for its ttl, at any broker. Only leases have this: a stream renews its own locks. An
+     * error says nothing about the lease: try again, for as long as it is valid.
+     * </pre>
+     */
+    default void renewLease(io.github.lockbroker.v1.RenewLeaseRequest request,
+        io.grpc.stub.StreamObserver<io.github.lockbroker.v1.RenewLeaseResponse> responseObserver) {
+      io.grpc.stub.ServerCalls.asyncUnimplementedUnaryCall(getRenewLeaseMethod(), responseObserver);
+    }
+
+    /**
+     * <pre>
      * Looks at a lock without touching it.
      * </pre>
      */
@@ -369,6 +455,32 @@ public final class LockServiceGrpc {
 
     /**
      * <pre>
+     * Takes a lock for a client that can hold no stream: a cron job, a web page, a function. The lock
+     * stands for its ttl. RenewLease prolongs it, Release ends it, and so does the end of the ttl. The
+     * answer comes when the lock is acquired, or when `max_wait` is over. A call that is cancelled before
+     * it is answered leaves no lock behind. If the answer is lost on its way, the lock stands for its ttl.
+     * </pre>
+     */
+    public void acquireLease(io.github.lockbroker.v1.AcquireLeaseRequest request,
+        io.grpc.stub.StreamObserver<io.github.lockbroker.v1.AcquireLeaseResponse> responseObserver) {
+      io.grpc.stub.ClientCalls.asyncUnaryCall(
+          getChannel().newCall(getAcquireLeaseMethod(), getCallOptions()), request, responseObserver);
+    }
+
+    /**
+     * <pre>
+     * Renews a lease for its ttl, at any broker. Only leases have this: a stream renews its own locks. An
+     * error says nothing about the lease: try again, for as long as it is valid.
+     * </pre>
+     */
+    public void renewLease(io.github.lockbroker.v1.RenewLeaseRequest request,
+        io.grpc.stub.StreamObserver<io.github.lockbroker.v1.RenewLeaseResponse> responseObserver) {
+      io.grpc.stub.ClientCalls.asyncUnaryCall(
+          getChannel().newCall(getRenewLeaseMethod(), getCallOptions()), request, responseObserver);
+    }
+
+    /**
+     * <pre>
      * Looks at a lock without touching it.
      * </pre>
      */
@@ -449,6 +561,30 @@ public final class LockServiceGrpc {
     public io.github.lockbroker.v1.ReleaseResponse release(io.github.lockbroker.v1.ReleaseRequest request) throws io.grpc.StatusException {
       return io.grpc.stub.ClientCalls.blockingV2UnaryCall(
           getChannel(), getReleaseMethod(), getCallOptions(), request);
+    }
+
+    /**
+     * <pre>
+     * Takes a lock for a client that can hold no stream: a cron job, a web page, a function. The lock
+     * stands for its ttl. RenewLease prolongs it, Release ends it, and so does the end of the ttl. The
+     * answer comes when the lock is acquired, or when `max_wait` is over. A call that is cancelled before
+     * it is answered leaves no lock behind. If the answer is lost on its way, the lock stands for its ttl.
+     * </pre>
+     */
+    public io.github.lockbroker.v1.AcquireLeaseResponse acquireLease(io.github.lockbroker.v1.AcquireLeaseRequest request) throws io.grpc.StatusException {
+      return io.grpc.stub.ClientCalls.blockingV2UnaryCall(
+          getChannel(), getAcquireLeaseMethod(), getCallOptions(), request);
+    }
+
+    /**
+     * <pre>
+     * Renews a lease for its ttl, at any broker. Only leases have this: a stream renews its own locks. An
+     * error says nothing about the lease: try again, for as long as it is valid.
+     * </pre>
+     */
+    public io.github.lockbroker.v1.RenewLeaseResponse renewLease(io.github.lockbroker.v1.RenewLeaseRequest request) throws io.grpc.StatusException {
+      return io.grpc.stub.ClientCalls.blockingV2UnaryCall(
+          getChannel(), getRenewLeaseMethod(), getCallOptions(), request);
     }
 
     /**
@@ -535,6 +671,30 @@ public final class LockServiceGrpc {
 
     /**
      * <pre>
+     * Takes a lock for a client that can hold no stream: a cron job, a web page, a function. The lock
+     * stands for its ttl. RenewLease prolongs it, Release ends it, and so does the end of the ttl. The
+     * answer comes when the lock is acquired, or when `max_wait` is over. A call that is cancelled before
+     * it is answered leaves no lock behind. If the answer is lost on its way, the lock stands for its ttl.
+     * </pre>
+     */
+    public io.github.lockbroker.v1.AcquireLeaseResponse acquireLease(io.github.lockbroker.v1.AcquireLeaseRequest request) {
+      return io.grpc.stub.ClientCalls.blockingUnaryCall(
+          getChannel(), getAcquireLeaseMethod(), getCallOptions(), request);
+    }
+
+    /**
+     * <pre>
+     * Renews a lease for its ttl, at any broker. Only leases have this: a stream renews its own locks. An
+     * error says nothing about the lease: try again, for as long as it is valid.
+     * </pre>
+     */
+    public io.github.lockbroker.v1.RenewLeaseResponse renewLease(io.github.lockbroker.v1.RenewLeaseRequest request) {
+      return io.grpc.stub.ClientCalls.blockingUnaryCall(
+          getChannel(), getRenewLeaseMethod(), getCallOptions(), request);
+    }
+
+    /**
+     * <pre>
      * Looks at a lock without touching it.
      * </pre>
      */
@@ -577,6 +737,32 @@ public final class LockServiceGrpc {
 
     /**
      * <pre>
+     * Takes a lock for a client that can hold no stream: a cron job, a web page, a function. The lock
+     * stands for its ttl. RenewLease prolongs it, Release ends it, and so does the end of the ttl. The
+     * answer comes when the lock is acquired, or when `max_wait` is over. A call that is cancelled before
+     * it is answered leaves no lock behind. If the answer is lost on its way, the lock stands for its ttl.
+     * </pre>
+     */
+    public com.google.common.util.concurrent.ListenableFuture<io.github.lockbroker.v1.AcquireLeaseResponse> acquireLease(
+        io.github.lockbroker.v1.AcquireLeaseRequest request) {
+      return io.grpc.stub.ClientCalls.futureUnaryCall(
+          getChannel().newCall(getAcquireLeaseMethod(), getCallOptions()), request);
+    }
+
+    /**
+     * <pre>
+     * Renews a lease for its ttl, at any broker. Only leases have this: a stream renews its own locks. An
+     * error says nothing about the lease: try again, for as long as it is valid.
+     * </pre>
+     */
+    public com.google.common.util.concurrent.ListenableFuture<io.github.lockbroker.v1.RenewLeaseResponse> renewLease(
+        io.github.lockbroker.v1.RenewLeaseRequest request) {
+      return io.grpc.stub.ClientCalls.futureUnaryCall(
+          getChannel().newCall(getRenewLeaseMethod(), getCallOptions()), request);
+    }
+
+    /**
+     * <pre>
      * Looks at a lock without touching it.
      * </pre>
      */
@@ -590,8 +776,10 @@ public final class LockServiceGrpc {
   private static final int METHODID_ACQUIRE = 0;
   private static final int METHODID_WAIT_ACQUIRE = 1;
   private static final int METHODID_RELEASE = 2;
-  private static final int METHODID_GET_LOCK = 3;
-  private static final int METHODID_SESSION = 4;
+  private static final int METHODID_ACQUIRE_LEASE = 3;
+  private static final int METHODID_RENEW_LEASE = 4;
+  private static final int METHODID_GET_LOCK = 5;
+  private static final int METHODID_SESSION = 6;
 
   private static final class MethodHandlers<Req, Resp> implements
       io.grpc.stub.ServerCalls.UnaryMethod<Req, Resp>,
@@ -621,6 +809,14 @@ public final class LockServiceGrpc {
         case METHODID_RELEASE:
           serviceImpl.release((io.github.lockbroker.v1.ReleaseRequest) request,
               (io.grpc.stub.StreamObserver<io.github.lockbroker.v1.ReleaseResponse>) responseObserver);
+          break;
+        case METHODID_ACQUIRE_LEASE:
+          serviceImpl.acquireLease((io.github.lockbroker.v1.AcquireLeaseRequest) request,
+              (io.grpc.stub.StreamObserver<io.github.lockbroker.v1.AcquireLeaseResponse>) responseObserver);
+          break;
+        case METHODID_RENEW_LEASE:
+          serviceImpl.renewLease((io.github.lockbroker.v1.RenewLeaseRequest) request,
+              (io.grpc.stub.StreamObserver<io.github.lockbroker.v1.RenewLeaseResponse>) responseObserver);
           break;
         case METHODID_GET_LOCK:
           serviceImpl.getLock((io.github.lockbroker.v1.GetLockRequest) request,
@@ -668,6 +864,20 @@ public final class LockServiceGrpc {
               io.github.lockbroker.v1.ReleaseRequest,
               io.github.lockbroker.v1.ReleaseResponse>(
                 service, METHODID_RELEASE)))
+        .addMethod(
+          getAcquireLeaseMethod(),
+          io.grpc.stub.ServerCalls.asyncUnaryCall(
+            new MethodHandlers<
+              io.github.lockbroker.v1.AcquireLeaseRequest,
+              io.github.lockbroker.v1.AcquireLeaseResponse>(
+                service, METHODID_ACQUIRE_LEASE)))
+        .addMethod(
+          getRenewLeaseMethod(),
+          io.grpc.stub.ServerCalls.asyncUnaryCall(
+            new MethodHandlers<
+              io.github.lockbroker.v1.RenewLeaseRequest,
+              io.github.lockbroker.v1.RenewLeaseResponse>(
+                service, METHODID_RENEW_LEASE)))
         .addMethod(
           getGetLockMethod(),
           io.grpc.stub.ServerCalls.asyncUnaryCall(
@@ -733,6 +943,8 @@ public final class LockServiceGrpc {
               .addMethod(getAcquireMethod())
               .addMethod(getWaitAcquireMethod())
               .addMethod(getReleaseMethod())
+              .addMethod(getAcquireLeaseMethod())
+              .addMethod(getRenewLeaseMethod())
               .addMethod(getGetLockMethod())
               .addMethod(getSessionMethod())
               .build();

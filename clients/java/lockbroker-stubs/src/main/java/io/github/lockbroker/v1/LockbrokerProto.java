@@ -91,6 +91,26 @@ public final class LockbrokerProto {
     com.google.protobuf.GeneratedMessageV3.FieldAccessorTable
       internal_static_lockbroker_v1_Failed_fieldAccessorTable;
   static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_lockbroker_v1_AcquireLeaseRequest_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessageV3.FieldAccessorTable
+      internal_static_lockbroker_v1_AcquireLeaseRequest_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_lockbroker_v1_AcquireLeaseResponse_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessageV3.FieldAccessorTable
+      internal_static_lockbroker_v1_AcquireLeaseResponse_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_lockbroker_v1_RenewLeaseRequest_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessageV3.FieldAccessorTable
+      internal_static_lockbroker_v1_RenewLeaseRequest_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_lockbroker_v1_RenewLeaseResponse_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessageV3.FieldAccessorTable
+      internal_static_lockbroker_v1_RenewLeaseResponse_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
     internal_static_lockbroker_v1_ReleaseRequest_descriptor;
   static final 
     com.google.protobuf.GeneratedMessageV3.FieldAccessorTable
@@ -249,93 +269,108 @@ public final class LockbrokerProto {
       "protobuf.Duration\"g\n\006Failed\022\014\n\004code\030\001 \001(" +
       "\005\022\017\n\007message\030\002 \001(\t\022.\n\013retry_after\030\003 \001(\0132" +
       "\031.google.protobuf.Duration\022\016\n\006reason\030\004 \001" +
-      "(\t\"/\n\016ReleaseRequest\022\014\n\004name\030\001 \001(\t\022\017\n\007lo" +
-      "ck_id\030\002 \001(\t\"\267\001\n\017ReleaseResponse\0227\n\007outco" +
-      "me\030\001 \001(\0162&.lockbroker.v1.ReleaseResponse" +
-      ".Outcome\"k\n\007Outcome\022\027\n\023OUTCOME_UNSPECIFI" +
-      "ED\020\000\022\024\n\020OUTCOME_RELEASED\020\001\022\024\n\020OUTCOME_NO" +
-      "T_HELD\020\002\022\033\n\027OUTCOME_HELD_BY_ANOTHER\020\003\"/\n" +
-      "\016GetLockRequest\022\014\n\004name\030\001 \001(\t\022\017\n\007lock_id" +
-      "\030\002 \001(\t\"\371\002\n\017GetLockResponse\0223\n\005state\030\001 \001(" +
-      "\0162$.lockbroker.v1.GetLockResponse.State\022" +
-      "\r\n\005owner\030\002 \001(\t\022.\n\013free_within\030\003 \001(\0132\031.go" +
-      "ogle.protobuf.Duration\0228\n\025expires_after_" +
-      "request\030\004 \001(\0132\031.google.protobuf.Duration" +
-      "\022\025\n\rfencing_token\030\006 \001(\003\022+\n\010held_for\030\007 \001(" +
-      "\0132\031.google.protobuf.Duration\022\014\n\004etag\030\010 \001" +
-      "(\t\"f\n\005State\022\025\n\021STATE_UNSPECIFIED\020\000\022\016\n\nST" +
-      "ATE_FREE\020\001\022\016\n\nSTATE_HELD\020\002\022\023\n\017STATE_LING" +
-      "ERING\020\003\022\021\n\rSTATE_REVOKED\020\004\"\305\001\n\016SessionRe" +
-      "quest\022*\n\004open\030\001 \001(\0132\032.lockbroker.v1.Open" +
-      "SessionH\000\022-\n\theartbeat\030\002 \001(\0132\030.lockbroke" +
-      "r.v1.HeartbeatH\000\022)\n\005begin\030\003 \001(\0132\030.lockbr" +
-      "oker.v1.BeginLockH\000\022%\n\003end\030\004 \001(\0132\026.lockb" +
-      "roker.v1.EndLockH\000B\006\n\004kind\"5\n\013OpenSessio" +
-      "n\022&\n\003ttl\030\001 \001(\0132\031.google.protobuf.Duratio" +
-      "n\"\030\n\tHeartbeat\022\013\n\003seq\030\001 \001(\003\"\205\001\n\tBeginLoc" +
-      "k\022\020\n\010lock_ref\030\001 \001(\003\022%\n\004lock\030\002 \001(\0132\027.lock" +
-      "broker.v1.LockSpec\022%\n\004wait\030\003 \001(\0132\027.lockb" +
-      "roker.v1.WaitSpec\022\030\n\020reattach_lock_id\030\004 " +
-      "\001(\t\"\033\n\007EndLock\022\020\n\010lock_ref\030\001 \001(\003\"\255\001\n\017Ses" +
-      "sionResponse\022.\n\006opened\030\001 \001(\0132\034.lockbroke" +
-      "r.v1.SessionOpenedH\000\0224\n\rheartbeat_ack\030\002 " +
-      "\001(\0132\033.lockbroker.v1.HeartbeatAckH\000\022,\n\005ev" +
-      "ent\030\003 \001(\0132\033.lockbroker.v1.SessionEventH\000" +
-      "B\006\n\004kind\"\245\001\n\rSessionOpened\022&\n\003ttl\030\001 \001(\0132" +
-      "\031.google.protobuf.Duration\0225\n\022expires_af" +
-      "ter_open\030\002 \001(\0132\031.google.protobuf.Duratio" +
-      "n\0225\n\022heartbeat_interval\030\003 \001(\0132\031.google.p" +
-      "rotobuf.Duration\"l\n\014HeartbeatAck\022\013\n\003seq\030" +
-      "\001 \001(\003\022:\n\027expires_after_heartbeat\030\002 \001(\0132\031" +
-      ".google.protobuf.Duration\022\023\n\013not_renewed" +
-      "\030\003 \003(\003\"I\n\014SessionEvent\022\020\n\010lock_ref\030\001 \001(\003" +
-      "\022\'\n\005event\030\002 \001(\0132\030.lockbroker.v1.LockEven" +
-      "t\"1\n\020ListLocksRequest\022\016\n\006prefix\030\001 \001(\t\022\r\n" +
-      "\005limit\030\002 \001(\005\"I\n\021ListLocksResponse\022&\n\005loc" +
-      "ks\030\001 \003(\0132\027.lockbroker.v1.LockInfo\022\014\n\004mor" +
-      "e\030\002 \001(\010\"\336\001\n\010LockInfo\022\014\n\004name\030\001 \001(\t\0223\n\005st" +
-      "ate\030\002 \001(\0162$.lockbroker.v1.GetLockRespons" +
-      "e.State\022\r\n\005owner\030\003 \001(\t\022.\n\013free_within\030\004 " +
-      "\001(\0132\031.google.protobuf.Duration\022\025\n\rfencin" +
-      "g_token\030\005 \001(\003\022+\n\010held_for\030\006 \001(\0132\031.google" +
-      ".protobuf.Duration\022\014\n\004etag\030\007 \001(\t\"A\n\022List" +
-      "WaitersRequest\022\014\n\004name\030\001 \001(\t\022\016\n\006prefix\030\002" +
-      " \001(\t\022\r\n\005limit\030\003 \001(\005\"O\n\023ListWaitersRespon" +
-      "se\022*\n\007waiters\030\001 \003(\0132\031.lockbroker.v1.Wait" +
-      "erInfo\022\014\n\004more\030\002 \001(\010\"j\n\nWaiterInfo\022\014\n\004na" +
-      "me\030\001 \001(\t\022\020\n\010position\030\002 \001(\005\022\r\n\005owner\030\003 \001(" +
-      "\t\022-\n\nwaited_for\030\004 \001(\0132\031.google.protobuf." +
-      "Duration\"B\n\021RevokeLockRequest\022\014\n\004name\030\001 " +
-      "\001(\t\022\014\n\004etag\030\002 \001(\t\022\021\n\timmediate\030\003 \001(\010\"\363\001\n" +
-      "\022RevokeLockResponse\022:\n\007outcome\030\001 \001(\0162).l" +
-      "ockbroker.v1.RevokeLockResponse.Outcome\022" +
-      "\r\n\005owner\030\002 \001(\t\022.\n\013free_within\030\003 \001(\0132\031.go" +
-      "ogle.protobuf.Duration\"b\n\007Outcome\022\027\n\023OUT" +
-      "COME_UNSPECIFIED\020\000\022\023\n\017OUTCOME_REVOKED\020\001\022" +
-      "\024\n\020OUTCOME_NOT_HELD\020\002\022\023\n\017OUTCOME_CHANGED" +
-      "\020\0032\223\003\n\013LockService\022J\n\007Acquire\022\035.lockbrok" +
-      "er.v1.AcquireRequest\032\036.lockbroker.v1.Acq" +
-      "uireResponse0\001\022V\n\013WaitAcquire\022!.lockbrok" +
-      "er.v1.WaitAcquireRequest\032\".lockbroker.v1" +
-      ".WaitAcquireResponse0\001\022H\n\007Release\022\035.lock" +
-      "broker.v1.ReleaseRequest\032\036.lockbroker.v1" +
-      ".ReleaseResponse\022H\n\007GetLock\022\035.lockbroker" +
-      ".v1.GetLockRequest\032\036.lockbroker.v1.GetLo" +
-      "ckResponse\022L\n\007Session\022\035.lockbroker.v1.Se" +
-      "ssionRequest\032\036.lockbroker.v1.SessionResp" +
-      "onse(\0010\0012\210\002\n\tLockAdmin\022P\n\tListLocks\022\037.lo" +
-      "ckbroker.v1.ListLocksRequest\032 .lockbroke" +
-      "r.v1.ListLocksResponse0\001\022V\n\013ListWaiters\022" +
-      "!.lockbroker.v1.ListWaitersRequest\032\".loc" +
-      "kbroker.v1.ListWaitersResponse0\001\022Q\n\nRevo" +
-      "keLock\022 .lockbroker.v1.RevokeLockRequest" +
-      "\032!.lockbroker.v1.RevokeLockResponseB\304\001\n\027" +
-      "io.github.lockbroker.v1B\017LockbrokerProto" +
-      "P\001ZFgithub.com/lockbroker/lockbroker/cli" +
-      "ents/go/lockbroker/v1;lockbrokerv1\242\002\003LKB" +
-      "\252\002\rLockbroker.V1\312\002\rLockbroker\\V1\342\002\026Lockb" +
-      "roker\\V1\\Metadata\352\002\016Lockbroker::V1b\006prot" +
-      "o3"
+      "(\t\"\213\001\n\023AcquireLeaseRequest\022%\n\004lock\030\001 \001(\013" +
+      "2\027.lockbroker.v1.LockSpec\022&\n\003ttl\030\002 \001(\0132\031" +
+      ".google.protobuf.Duration\022%\n\004wait\030\003 \001(\0132" +
+      "\027.lockbroker.v1.WaitSpec\"\201\001\n\024AcquireLeas" +
+      "eResponse\022+\n\010acquired\030\001 \001(\0132\027.lockbroker" +
+      ".v1.AcquiredH\000\0222\n\014not_acquired\030\002 \001(\0132\032.l" +
+      "ockbroker.v1.NotAcquiredH\000B\010\n\006result\"2\n\021" +
+      "RenewLeaseRequest\022\014\n\004name\030\001 \001(\t\022\017\n\007lock_" +
+      "id\030\002 \001(\t\"n\n\022RenewLeaseResponse\022)\n\007renewe" +
+      "d\030\001 \001(\0132\026.lockbroker.v1.RenewedH\000\022#\n\004los" +
+      "t\030\002 \001(\0132\023.lockbroker.v1.LostH\000B\010\n\006result" +
+      "\"/\n\016ReleaseRequest\022\014\n\004name\030\001 \001(\t\022\017\n\007lock" +
+      "_id\030\002 \001(\t\"\267\001\n\017ReleaseResponse\0227\n\007outcome" +
+      "\030\001 \001(\0162&.lockbroker.v1.ReleaseResponse.O" +
+      "utcome\"k\n\007Outcome\022\027\n\023OUTCOME_UNSPECIFIED" +
+      "\020\000\022\024\n\020OUTCOME_RELEASED\020\001\022\024\n\020OUTCOME_NOT_" +
+      "HELD\020\002\022\033\n\027OUTCOME_HELD_BY_ANOTHER\020\003\"/\n\016G" +
+      "etLockRequest\022\014\n\004name\030\001 \001(\t\022\017\n\007lock_id\030\002" +
+      " \001(\t\"\371\002\n\017GetLockResponse\0223\n\005state\030\001 \001(\0162" +
+      "$.lockbroker.v1.GetLockResponse.State\022\r\n" +
+      "\005owner\030\002 \001(\t\022.\n\013free_within\030\003 \001(\0132\031.goog" +
+      "le.protobuf.Duration\0228\n\025expires_after_re" +
+      "quest\030\004 \001(\0132\031.google.protobuf.Duration\022\025" +
+      "\n\rfencing_token\030\006 \001(\003\022+\n\010held_for\030\007 \001(\0132" +
+      "\031.google.protobuf.Duration\022\014\n\004etag\030\010 \001(\t" +
+      "\"f\n\005State\022\025\n\021STATE_UNSPECIFIED\020\000\022\016\n\nSTAT" +
+      "E_FREE\020\001\022\016\n\nSTATE_HELD\020\002\022\023\n\017STATE_LINGER" +
+      "ING\020\003\022\021\n\rSTATE_REVOKED\020\004\"\305\001\n\016SessionRequ" +
+      "est\022*\n\004open\030\001 \001(\0132\032.lockbroker.v1.OpenSe" +
+      "ssionH\000\022-\n\theartbeat\030\002 \001(\0132\030.lockbroker." +
+      "v1.HeartbeatH\000\022)\n\005begin\030\003 \001(\0132\030.lockbrok" +
+      "er.v1.BeginLockH\000\022%\n\003end\030\004 \001(\0132\026.lockbro" +
+      "ker.v1.EndLockH\000B\006\n\004kind\"5\n\013OpenSession\022" +
+      "&\n\003ttl\030\001 \001(\0132\031.google.protobuf.Duration\"" +
+      "\030\n\tHeartbeat\022\013\n\003seq\030\001 \001(\003\"\205\001\n\tBeginLock\022" +
+      "\020\n\010lock_ref\030\001 \001(\003\022%\n\004lock\030\002 \001(\0132\027.lockbr" +
+      "oker.v1.LockSpec\022%\n\004wait\030\003 \001(\0132\027.lockbro" +
+      "ker.v1.WaitSpec\022\030\n\020reattach_lock_id\030\004 \001(" +
+      "\t\"\033\n\007EndLock\022\020\n\010lock_ref\030\001 \001(\003\"\255\001\n\017Sessi" +
+      "onResponse\022.\n\006opened\030\001 \001(\0132\034.lockbroker." +
+      "v1.SessionOpenedH\000\0224\n\rheartbeat_ack\030\002 \001(" +
+      "\0132\033.lockbroker.v1.HeartbeatAckH\000\022,\n\005even" +
+      "t\030\003 \001(\0132\033.lockbroker.v1.SessionEventH\000B\006" +
+      "\n\004kind\"\245\001\n\rSessionOpened\022&\n\003ttl\030\001 \001(\0132\031." +
+      "google.protobuf.Duration\0225\n\022expires_afte" +
+      "r_open\030\002 \001(\0132\031.google.protobuf.Duration\022" +
+      "5\n\022heartbeat_interval\030\003 \001(\0132\031.google.pro" +
+      "tobuf.Duration\"l\n\014HeartbeatAck\022\013\n\003seq\030\001 " +
+      "\001(\003\022:\n\027expires_after_heartbeat\030\002 \001(\0132\031.g" +
+      "oogle.protobuf.Duration\022\023\n\013not_renewed\030\003" +
+      " \003(\003\"I\n\014SessionEvent\022\020\n\010lock_ref\030\001 \001(\003\022\'" +
+      "\n\005event\030\002 \001(\0132\030.lockbroker.v1.LockEvent\"" +
+      "1\n\020ListLocksRequest\022\016\n\006prefix\030\001 \001(\t\022\r\n\005l" +
+      "imit\030\002 \001(\005\"I\n\021ListLocksResponse\022&\n\005locks" +
+      "\030\001 \003(\0132\027.lockbroker.v1.LockInfo\022\014\n\004more\030" +
+      "\002 \001(\010\"\336\001\n\010LockInfo\022\014\n\004name\030\001 \001(\t\0223\n\005stat" +
+      "e\030\002 \001(\0162$.lockbroker.v1.GetLockResponse." +
+      "State\022\r\n\005owner\030\003 \001(\t\022.\n\013free_within\030\004 \001(" +
+      "\0132\031.google.protobuf.Duration\022\025\n\rfencing_" +
+      "token\030\005 \001(\003\022+\n\010held_for\030\006 \001(\0132\031.google.p" +
+      "rotobuf.Duration\022\014\n\004etag\030\007 \001(\t\"A\n\022ListWa" +
+      "itersRequest\022\014\n\004name\030\001 \001(\t\022\016\n\006prefix\030\002 \001" +
+      "(\t\022\r\n\005limit\030\003 \001(\005\"O\n\023ListWaitersResponse" +
+      "\022*\n\007waiters\030\001 \003(\0132\031.lockbroker.v1.Waiter" +
+      "Info\022\014\n\004more\030\002 \001(\010\"j\n\nWaiterInfo\022\014\n\004name" +
+      "\030\001 \001(\t\022\020\n\010position\030\002 \001(\005\022\r\n\005owner\030\003 \001(\t\022" +
+      "-\n\nwaited_for\030\004 \001(\0132\031.google.protobuf.Du" +
+      "ration\"B\n\021RevokeLockRequest\022\014\n\004name\030\001 \001(" +
+      "\t\022\014\n\004etag\030\002 \001(\t\022\021\n\timmediate\030\003 \001(\010\"\363\001\n\022R" +
+      "evokeLockResponse\022:\n\007outcome\030\001 \001(\0162).loc" +
+      "kbroker.v1.RevokeLockResponse.Outcome\022\r\n" +
+      "\005owner\030\002 \001(\t\022.\n\013free_within\030\003 \001(\0132\031.goog" +
+      "le.protobuf.Duration\"b\n\007Outcome\022\027\n\023OUTCO" +
+      "ME_UNSPECIFIED\020\000\022\023\n\017OUTCOME_REVOKED\020\001\022\024\n" +
+      "\020OUTCOME_NOT_HELD\020\002\022\023\n\017OUTCOME_CHANGED\020\003" +
+      "2\277\004\n\013LockService\022J\n\007Acquire\022\035.lockbroker" +
+      ".v1.AcquireRequest\032\036.lockbroker.v1.Acqui" +
+      "reResponse0\001\022V\n\013WaitAcquire\022!.lockbroker" +
+      ".v1.WaitAcquireRequest\032\".lockbroker.v1.W" +
+      "aitAcquireResponse0\001\022H\n\007Release\022\035.lockbr" +
+      "oker.v1.ReleaseRequest\032\036.lockbroker.v1.R" +
+      "eleaseResponse\022W\n\014AcquireLease\022\".lockbro" +
+      "ker.v1.AcquireLeaseRequest\032#.lockbroker." +
+      "v1.AcquireLeaseResponse\022Q\n\nRenewLease\022 ." +
+      "lockbroker.v1.RenewLeaseRequest\032!.lockbr" +
+      "oker.v1.RenewLeaseResponse\022H\n\007GetLock\022\035." +
+      "lockbroker.v1.GetLockRequest\032\036.lockbroke" +
+      "r.v1.GetLockResponse\022L\n\007Session\022\035.lockbr" +
+      "oker.v1.SessionRequest\032\036.lockbroker.v1.S" +
+      "essionResponse(\0010\0012\210\002\n\tLockAdmin\022P\n\tList" +
+      "Locks\022\037.lockbroker.v1.ListLocksRequest\032 " +
+      ".lockbroker.v1.ListLocksResponse0\001\022V\n\013Li" +
+      "stWaiters\022!.lockbroker.v1.ListWaitersReq" +
+      "uest\032\".lockbroker.v1.ListWaitersResponse" +
+      "0\001\022Q\n\nRevokeLock\022 .lockbroker.v1.RevokeL" +
+      "ockRequest\032!.lockbroker.v1.RevokeLockRes" +
+      "ponseB\304\001\n\027io.github.lockbroker.v1B\017Lockb" +
+      "rokerProtoP\001ZFgithub.com/lockbroker/lock" +
+      "broker/clients/go/lockbroker/v1;lockbrok" +
+      "erv1\242\002\003LKB\252\002\rLockbroker.V1\312\002\rLockbroker\\" +
+      "V1\342\002\026Lockbroker\\V1\\Metadata\352\002\016Lockbroker" +
+      "::V1b\006proto3"
     };
     descriptor = com.google.protobuf.Descriptors.FileDescriptor
       .internalBuildGeneratedFileFrom(descriptorData,
@@ -432,128 +467,152 @@ public final class LockbrokerProto {
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_lockbroker_v1_Failed_descriptor,
         new java.lang.String[] { "Code", "Message", "RetryAfter", "Reason", });
-    internal_static_lockbroker_v1_ReleaseRequest_descriptor =
+    internal_static_lockbroker_v1_AcquireLeaseRequest_descriptor =
       getDescriptor().getMessageTypes().get(15);
+    internal_static_lockbroker_v1_AcquireLeaseRequest_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
+        internal_static_lockbroker_v1_AcquireLeaseRequest_descriptor,
+        new java.lang.String[] { "Lock", "Ttl", "Wait", });
+    internal_static_lockbroker_v1_AcquireLeaseResponse_descriptor =
+      getDescriptor().getMessageTypes().get(16);
+    internal_static_lockbroker_v1_AcquireLeaseResponse_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
+        internal_static_lockbroker_v1_AcquireLeaseResponse_descriptor,
+        new java.lang.String[] { "Acquired", "NotAcquired", "Result", });
+    internal_static_lockbroker_v1_RenewLeaseRequest_descriptor =
+      getDescriptor().getMessageTypes().get(17);
+    internal_static_lockbroker_v1_RenewLeaseRequest_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
+        internal_static_lockbroker_v1_RenewLeaseRequest_descriptor,
+        new java.lang.String[] { "Name", "LockId", });
+    internal_static_lockbroker_v1_RenewLeaseResponse_descriptor =
+      getDescriptor().getMessageTypes().get(18);
+    internal_static_lockbroker_v1_RenewLeaseResponse_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
+        internal_static_lockbroker_v1_RenewLeaseResponse_descriptor,
+        new java.lang.String[] { "Renewed", "Lost", "Result", });
+    internal_static_lockbroker_v1_ReleaseRequest_descriptor =
+      getDescriptor().getMessageTypes().get(19);
     internal_static_lockbroker_v1_ReleaseRequest_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_lockbroker_v1_ReleaseRequest_descriptor,
         new java.lang.String[] { "Name", "LockId", });
     internal_static_lockbroker_v1_ReleaseResponse_descriptor =
-      getDescriptor().getMessageTypes().get(16);
+      getDescriptor().getMessageTypes().get(20);
     internal_static_lockbroker_v1_ReleaseResponse_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_lockbroker_v1_ReleaseResponse_descriptor,
         new java.lang.String[] { "Outcome", });
     internal_static_lockbroker_v1_GetLockRequest_descriptor =
-      getDescriptor().getMessageTypes().get(17);
+      getDescriptor().getMessageTypes().get(21);
     internal_static_lockbroker_v1_GetLockRequest_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_lockbroker_v1_GetLockRequest_descriptor,
         new java.lang.String[] { "Name", "LockId", });
     internal_static_lockbroker_v1_GetLockResponse_descriptor =
-      getDescriptor().getMessageTypes().get(18);
+      getDescriptor().getMessageTypes().get(22);
     internal_static_lockbroker_v1_GetLockResponse_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_lockbroker_v1_GetLockResponse_descriptor,
         new java.lang.String[] { "State", "Owner", "FreeWithin", "ExpiresAfterRequest", "FencingToken", "HeldFor", "Etag", });
     internal_static_lockbroker_v1_SessionRequest_descriptor =
-      getDescriptor().getMessageTypes().get(19);
+      getDescriptor().getMessageTypes().get(23);
     internal_static_lockbroker_v1_SessionRequest_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_lockbroker_v1_SessionRequest_descriptor,
         new java.lang.String[] { "Open", "Heartbeat", "Begin", "End", "Kind", });
     internal_static_lockbroker_v1_OpenSession_descriptor =
-      getDescriptor().getMessageTypes().get(20);
+      getDescriptor().getMessageTypes().get(24);
     internal_static_lockbroker_v1_OpenSession_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_lockbroker_v1_OpenSession_descriptor,
         new java.lang.String[] { "Ttl", });
     internal_static_lockbroker_v1_Heartbeat_descriptor =
-      getDescriptor().getMessageTypes().get(21);
+      getDescriptor().getMessageTypes().get(25);
     internal_static_lockbroker_v1_Heartbeat_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_lockbroker_v1_Heartbeat_descriptor,
         new java.lang.String[] { "Seq", });
     internal_static_lockbroker_v1_BeginLock_descriptor =
-      getDescriptor().getMessageTypes().get(22);
+      getDescriptor().getMessageTypes().get(26);
     internal_static_lockbroker_v1_BeginLock_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_lockbroker_v1_BeginLock_descriptor,
         new java.lang.String[] { "LockRef", "Lock", "Wait", "ReattachLockId", });
     internal_static_lockbroker_v1_EndLock_descriptor =
-      getDescriptor().getMessageTypes().get(23);
+      getDescriptor().getMessageTypes().get(27);
     internal_static_lockbroker_v1_EndLock_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_lockbroker_v1_EndLock_descriptor,
         new java.lang.String[] { "LockRef", });
     internal_static_lockbroker_v1_SessionResponse_descriptor =
-      getDescriptor().getMessageTypes().get(24);
+      getDescriptor().getMessageTypes().get(28);
     internal_static_lockbroker_v1_SessionResponse_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_lockbroker_v1_SessionResponse_descriptor,
         new java.lang.String[] { "Opened", "HeartbeatAck", "Event", "Kind", });
     internal_static_lockbroker_v1_SessionOpened_descriptor =
-      getDescriptor().getMessageTypes().get(25);
+      getDescriptor().getMessageTypes().get(29);
     internal_static_lockbroker_v1_SessionOpened_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_lockbroker_v1_SessionOpened_descriptor,
         new java.lang.String[] { "Ttl", "ExpiresAfterOpen", "HeartbeatInterval", });
     internal_static_lockbroker_v1_HeartbeatAck_descriptor =
-      getDescriptor().getMessageTypes().get(26);
+      getDescriptor().getMessageTypes().get(30);
     internal_static_lockbroker_v1_HeartbeatAck_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_lockbroker_v1_HeartbeatAck_descriptor,
         new java.lang.String[] { "Seq", "ExpiresAfterHeartbeat", "NotRenewed", });
     internal_static_lockbroker_v1_SessionEvent_descriptor =
-      getDescriptor().getMessageTypes().get(27);
+      getDescriptor().getMessageTypes().get(31);
     internal_static_lockbroker_v1_SessionEvent_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_lockbroker_v1_SessionEvent_descriptor,
         new java.lang.String[] { "LockRef", "Event", });
     internal_static_lockbroker_v1_ListLocksRequest_descriptor =
-      getDescriptor().getMessageTypes().get(28);
+      getDescriptor().getMessageTypes().get(32);
     internal_static_lockbroker_v1_ListLocksRequest_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_lockbroker_v1_ListLocksRequest_descriptor,
         new java.lang.String[] { "Prefix", "Limit", });
     internal_static_lockbroker_v1_ListLocksResponse_descriptor =
-      getDescriptor().getMessageTypes().get(29);
+      getDescriptor().getMessageTypes().get(33);
     internal_static_lockbroker_v1_ListLocksResponse_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_lockbroker_v1_ListLocksResponse_descriptor,
         new java.lang.String[] { "Locks", "More", });
     internal_static_lockbroker_v1_LockInfo_descriptor =
-      getDescriptor().getMessageTypes().get(30);
+      getDescriptor().getMessageTypes().get(34);
     internal_static_lockbroker_v1_LockInfo_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_lockbroker_v1_LockInfo_descriptor,
         new java.lang.String[] { "Name", "State", "Owner", "FreeWithin", "FencingToken", "HeldFor", "Etag", });
     internal_static_lockbroker_v1_ListWaitersRequest_descriptor =
-      getDescriptor().getMessageTypes().get(31);
+      getDescriptor().getMessageTypes().get(35);
     internal_static_lockbroker_v1_ListWaitersRequest_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_lockbroker_v1_ListWaitersRequest_descriptor,
         new java.lang.String[] { "Name", "Prefix", "Limit", });
     internal_static_lockbroker_v1_ListWaitersResponse_descriptor =
-      getDescriptor().getMessageTypes().get(32);
+      getDescriptor().getMessageTypes().get(36);
     internal_static_lockbroker_v1_ListWaitersResponse_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_lockbroker_v1_ListWaitersResponse_descriptor,
         new java.lang.String[] { "Waiters", "More", });
     internal_static_lockbroker_v1_WaiterInfo_descriptor =
-      getDescriptor().getMessageTypes().get(33);
+      getDescriptor().getMessageTypes().get(37);
     internal_static_lockbroker_v1_WaiterInfo_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_lockbroker_v1_WaiterInfo_descriptor,
         new java.lang.String[] { "Name", "Position", "Owner", "WaitedFor", });
     internal_static_lockbroker_v1_RevokeLockRequest_descriptor =
-      getDescriptor().getMessageTypes().get(34);
+      getDescriptor().getMessageTypes().get(38);
     internal_static_lockbroker_v1_RevokeLockRequest_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_lockbroker_v1_RevokeLockRequest_descriptor,
         new java.lang.String[] { "Name", "Etag", "Immediate", });
     internal_static_lockbroker_v1_RevokeLockResponse_descriptor =
-      getDescriptor().getMessageTypes().get(35);
+      getDescriptor().getMessageTypes().get(39);
     internal_static_lockbroker_v1_RevokeLockResponse_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_lockbroker_v1_RevokeLockResponse_descriptor,

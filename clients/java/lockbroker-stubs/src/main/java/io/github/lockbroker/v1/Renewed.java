@@ -48,8 +48,8 @@ private static final long serialVersionUID = 0L;
   private com.google.protobuf.Duration expiresAfterRequest_;
   /**
    * <pre>
-   * The validity as in Acquired, from the same request: so it grows with every renewal (13 s, 18 s,
-   * 23 s, ...). Since clocks may run apart, it is shorter by 0.72 s for each hour since the request.
+   * The validity as in Acquired, from the same request: so on a stream it grows with every renewal (13 s,
+   * 18 s, 23 s, ...). Since clocks may run apart, it is shorter by 0.72 s for each hour since the request.
    * To hold a lock for hours, use a Session, or ask GetLock with the lock id: its answer counts from
    * that request.
    * </pre>
@@ -63,8 +63,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The validity as in Acquired, from the same request: so it grows with every renewal (13 s, 18 s,
-   * 23 s, ...). Since clocks may run apart, it is shorter by 0.72 s for each hour since the request.
+   * The validity as in Acquired, from the same request: so on a stream it grows with every renewal (13 s,
+   * 18 s, 23 s, ...). Since clocks may run apart, it is shorter by 0.72 s for each hour since the request.
    * To hold a lock for hours, use a Session, or ask GetLock with the lock id: its answer counts from
    * that request.
    * </pre>
@@ -78,8 +78,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The validity as in Acquired, from the same request: so it grows with every renewal (13 s, 18 s,
-   * 23 s, ...). Since clocks may run apart, it is shorter by 0.72 s for each hour since the request.
+   * The validity as in Acquired, from the same request: so on a stream it grows with every renewal (13 s,
+   * 18 s, 23 s, ...). Since clocks may run apart, it is shorter by 0.72 s for each hour since the request.
    * To hold a lock for hours, use a Session, or ask GetLock with the lock id: its answer counts from
    * that request.
    * </pre>
@@ -447,8 +447,8 @@ private static final long serialVersionUID = 0L;
         com.google.protobuf.Duration, com.google.protobuf.Duration.Builder, com.google.protobuf.DurationOrBuilder> expiresAfterRequestBuilder_;
     /**
      * <pre>
-     * The validity as in Acquired, from the same request: so it grows with every renewal (13 s, 18 s,
-     * 23 s, ...). Since clocks may run apart, it is shorter by 0.72 s for each hour since the request.
+     * The validity as in Acquired, from the same request: so on a stream it grows with every renewal (13 s,
+     * 18 s, 23 s, ...). Since clocks may run apart, it is shorter by 0.72 s for each hour since the request.
      * To hold a lock for hours, use a Session, or ask GetLock with the lock id: its answer counts from
      * that request.
      * </pre>
@@ -461,8 +461,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The validity as in Acquired, from the same request: so it grows with every renewal (13 s, 18 s,
-     * 23 s, ...). Since clocks may run apart, it is shorter by 0.72 s for each hour since the request.
+     * The validity as in Acquired, from the same request: so on a stream it grows with every renewal (13 s,
+     * 18 s, 23 s, ...). Since clocks may run apart, it is shorter by 0.72 s for each hour since the request.
      * To hold a lock for hours, use a Session, or ask GetLock with the lock id: its answer counts from
      * that request.
      * </pre>
@@ -479,8 +479,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The validity as in Acquired, from the same request: so it grows with every renewal (13 s, 18 s,
-     * 23 s, ...). Since clocks may run apart, it is shorter by 0.72 s for each hour since the request.
+     * The validity as in Acquired, from the same request: so on a stream it grows with every renewal (13 s,
+     * 18 s, 23 s, ...). Since clocks may run apart, it is shorter by 0.72 s for each hour since the request.
      * To hold a lock for hours, use a Session, or ask GetLock with the lock id: its answer counts from
      * that request.
      * </pre>
@@ -502,8 +502,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The validity as in Acquired, from the same request: so it grows with every renewal (13 s, 18 s,
-     * 23 s, ...). Since clocks may run apart, it is shorter by 0.72 s for each hour since the request.
+     * The validity as in Acquired, from the same request: so on a stream it grows with every renewal (13 s,
+     * 18 s, 23 s, ...). Since clocks may run apart, it is shorter by 0.72 s for each hour since the request.
      * To hold a lock for hours, use a Session, or ask GetLock with the lock id: its answer counts from
      * that request.
      * </pre>
@@ -523,8 +523,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The validity as in Acquired, from the same request: so it grows with every renewal (13 s, 18 s,
-     * 23 s, ...). Since clocks may run apart, it is shorter by 0.72 s for each hour since the request.
+     * The validity as in Acquired, from the same request: so on a stream it grows with every renewal (13 s,
+     * 18 s, 23 s, ...). Since clocks may run apart, it is shorter by 0.72 s for each hour since the request.
      * To hold a lock for hours, use a Session, or ask GetLock with the lock id: its answer counts from
      * that request.
      * </pre>
@@ -551,8 +551,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The validity as in Acquired, from the same request: so it grows with every renewal (13 s, 18 s,
-     * 23 s, ...). Since clocks may run apart, it is shorter by 0.72 s for each hour since the request.
+     * The validity as in Acquired, from the same request: so on a stream it grows with every renewal (13 s,
+     * 18 s, 23 s, ...). Since clocks may run apart, it is shorter by 0.72 s for each hour since the request.
      * To hold a lock for hours, use a Session, or ask GetLock with the lock id: its answer counts from
      * that request.
      * </pre>
@@ -571,8 +571,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The validity as in Acquired, from the same request: so it grows with every renewal (13 s, 18 s,
-     * 23 s, ...). Since clocks may run apart, it is shorter by 0.72 s for each hour since the request.
+     * The validity as in Acquired, from the same request: so on a stream it grows with every renewal (13 s,
+     * 18 s, 23 s, ...). Since clocks may run apart, it is shorter by 0.72 s for each hour since the request.
      * To hold a lock for hours, use a Session, or ask GetLock with the lock id: its answer counts from
      * that request.
      * </pre>
@@ -586,8 +586,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The validity as in Acquired, from the same request: so it grows with every renewal (13 s, 18 s,
-     * 23 s, ...). Since clocks may run apart, it is shorter by 0.72 s for each hour since the request.
+     * The validity as in Acquired, from the same request: so on a stream it grows with every renewal (13 s,
+     * 18 s, 23 s, ...). Since clocks may run apart, it is shorter by 0.72 s for each hour since the request.
      * To hold a lock for hours, use a Session, or ask GetLock with the lock id: its answer counts from
      * that request.
      * </pre>
@@ -604,8 +604,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The validity as in Acquired, from the same request: so it grows with every renewal (13 s, 18 s,
-     * 23 s, ...). Since clocks may run apart, it is shorter by 0.72 s for each hour since the request.
+     * The validity as in Acquired, from the same request: so on a stream it grows with every renewal (13 s,
+     * 18 s, 23 s, ...). Since clocks may run apart, it is shorter by 0.72 s for each hour since the request.
      * To hold a lock for hours, use a Session, or ask GetLock with the lock id: its answer counts from
      * that request.
      * </pre>

@@ -10,8 +10,8 @@ public interface RenewedOrBuilder extends
 
   /**
    * <pre>
-   * The validity as in Acquired, from the same request: so it grows with every renewal (13 s, 18 s,
-   * 23 s, ...). Since clocks may run apart, it is shorter by 0.72 s for each hour since the request.
+   * The validity as in Acquired, from the same request: so on a stream it grows with every renewal (13 s,
+   * 18 s, 23 s, ...). Since clocks may run apart, it is shorter by 0.72 s for each hour since the request.
    * To hold a lock for hours, use a Session, or ask GetLock with the lock id: its answer counts from
    * that request.
    * </pre>
@@ -22,8 +22,8 @@ public interface RenewedOrBuilder extends
   boolean hasExpiresAfterRequest();
   /**
    * <pre>
-   * The validity as in Acquired, from the same request: so it grows with every renewal (13 s, 18 s,
-   * 23 s, ...). Since clocks may run apart, it is shorter by 0.72 s for each hour since the request.
+   * The validity as in Acquired, from the same request: so on a stream it grows with every renewal (13 s,
+   * 18 s, 23 s, ...). Since clocks may run apart, it is shorter by 0.72 s for each hour since the request.
    * To hold a lock for hours, use a Session, or ask GetLock with the lock id: its answer counts from
    * that request.
    * </pre>
@@ -34,8 +34,8 @@ public interface RenewedOrBuilder extends
   com.google.protobuf.Duration getExpiresAfterRequest();
   /**
    * <pre>
-   * The validity as in Acquired, from the same request: so it grows with every renewal (13 s, 18 s,
-   * 23 s, ...). Since clocks may run apart, it is shorter by 0.72 s for each hour since the request.
+   * The validity as in Acquired, from the same request: so on a stream it grows with every renewal (13 s,
+   * 18 s, 23 s, ...). Since clocks may run apart, it is shorter by 0.72 s for each hour since the request.
    * To hold a lock for hours, use a Session, or ask GetLock with the lock id: its answer counts from
    * that request.
    * </pre>
