@@ -93,8 +93,16 @@ pub const ALL: &[Bounds] = &[
     Bounds { name: "lease, release", leases: [true, false], releases_elsewhere: 1, ..PROMPT },
     Bounds { name: "lease, linger", leases: [true, false], linger: [1, 0], ..PROMPT },
     Bounds { name: "lease, revoke", leases: [true, false], revocations: 1, ..PROMPT },
-    Bounds { name: "lease, loss", leases: [true, false], losses: EVERY, loss_count: 1, ..PROMPT },
-    Bounds { name: "lease, two losses", ttl: [3, 3], leases: [true, false], losses: WHOLE, loss_count: 2, ..PROMPT },
+    Bounds { name: "lease, loss", slow: true, leases: [true, false], losses: EVERY, loss_count: 1, ..PROMPT },
+    Bounds {
+        name: "lease, two losses",
+        slow: true,
+        ttl: [3, 3],
+        leases: [true, false],
+        losses: WHOLE,
+        loss_count: 2,
+        ..PROMPT
+    },
     Bounds { name: "shared", shared: true, ..QUIET },
     Bounds { name: "shared, late", slow: true, shared: true, strays: 1, ..ONCE },
     Bounds { name: "shared, loss", slow: true, shared: true, losses: WHOLE, loss_count: 1, ..ONCE },
