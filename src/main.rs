@@ -27,7 +27,7 @@ use lockbroker::metrics::Metrics;
 use lockbroker::output;
 use lockbroker::policy::Policy;
 use lockbroker::reloaded::Reloaded;
-use lockbroker::server::{self, Admin, Listener};
+use lockbroker::server::{self, Admin, Listener, Listeners};
 use lockbroker::service::Service;
 use lockbroker::store::memcached::{self, BrokerNote, MemcachedSettings, MemcachedStore, Opened};
 use lockbroker::store::{LockStore, MemoryStore, Store};
@@ -163,7 +163,8 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
 
 /// Warns where everybody may do everything, and where nobody may do anything.
 fn warn_of_access(config: &Config) {
-    let reachable = config.listen.iter().find(|address| !address.is_local());
+    let listen = || config.listen.iter().chain(&config.http.http_listen);
+    let reachable = listen().find(|address| !address.is_local());
     if config.policy.is_none()
         && let Some(address) = reachable
     {
@@ -180,7 +181,7 @@ fn warn_of_access(config: &Config) {
         );
     }
     let knows_clients = config.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
-    let tcp = config.listen.iter().find(|address| matches!(address, ListenAddress::Tcp(_)));
+    let tcp = listen().find(|address| matches!(address, ListenAddress::Tcp(_)));
     if config.policy.is_some()
         && !knows_clients
         && let Some(address) = tcp
@@ -211,7 +212,7 @@ async fn serve_by(config: &Config, telemetry: &Telemetry) -> anyhow::Result<()> 
     let max_connections = server::open_files::connections(config.transport.max_connections, shards)?;
     let transport = TransportOptions { max_connections: Some(max_connections), ..config.transport.clone() };
     let config = &Config { transport, ..config.clone() };
-    let Sockets { listeners, admin, wake_ups } = Sockets::bind(config, tls).await?;
+    let Sockets { listeners, wake_ups } = Sockets::bind(config, tls).await?;
     warn_of_access(config);
 
     let metrics = Metrics::default();
@@ -221,25 +222,24 @@ async fn serve_by(config: &Config, telemetry: &Telemetry) -> anyhow::Result<()> 
         Store::Memcached(_) => "keeps locks in memcached",
     });
     match &config.store {
-        Store::Memory => serve_on(listeners, admin, policy, MemoryStore::new(), config, &metrics).await,
+        Store::Memory => serve_on(listeners, policy, MemoryStore::new(), config, &metrics).await,
         Store::Memcached(shards) => {
             let settings = MemcachedSettings {
                 shards: shards.clone(),
                 max_ttl: config.broker.max_ttl,
                 key_prefix: config.broker.key_prefix.as_str().to_owned(),
                 allow_unsafe: config.broker.allow_unsafe_store,
-                note: Some(BrokerNote::new(&place(&listeners)?)),
+                note: Some(BrokerNote::new(&place(&listeners.grpc)?)),
             };
             let store = MemcachedStore::new(&settings, wake_ups, &metrics);
-            serve_on(listeners, admin, policy, store, config, &metrics).await
+            serve_on(listeners, policy, store, config, &metrics).await
         }
     }
 }
 
 /// The sockets that a broker listens on.
 struct Sockets {
-    listeners: Vec<Listener>,
-    admin: Option<Admin>,
+    listeners: Listeners,
     /// The socket for wake-ups; none without `--advertise`, and on the embedded store.
     wake_ups: Option<WakeSocket>,
 }
@@ -248,25 +248,20 @@ impl Sockets {
     /// Binds every address that `config` names, and only then logs that the broker listens. If one address is taken,
     /// the log names none.
     async fn bind(config: &Config, tls: Option<Reloaded<ServerConfig>>) -> anyhow::Result<Sockets> {
-        let mut listeners = Vec::new();
+        let mut listeners = Listeners { http_options: config.http.clone(), ..Listeners::default() };
         for address in &config.listen {
-            let listener = match address {
-                ListenAddress::Tcp(address) => Listener::tcp(*address).map(|listener| match &tls {
-                    Some(tls) => listener.with_tls(tls.clone()),
-                    None => listener,
-                }),
-                ListenAddress::Unix(path) => Listener::unix(path, &config.sockets).await,
-            };
-            listeners.push(listener.with_context(|| {
-                format!("cannot listen on {address} ({})", origin("--listen", "LOCKBROKER_LISTEN"))
-            })?);
+            let from = || origin("--listen", "LOCKBROKER_LISTEN");
+            listeners.grpc.push(listen(address, from, config, tls.as_ref()).await?);
         }
-        let mut admin = None;
+        for address in &config.http.http_listen {
+            let from = || origin("--http-listen", "LOCKBROKER_HTTP_LISTEN");
+            listeners.http.push(listen(address, from, config, tls.as_ref()).await?.with_http1());
+        }
         if let Some(address) = config.admin_listen {
             let listener = Listener::tcp(address);
             let from = origin("--admin-listen", "LOCKBROKER_ADMIN_LISTEN");
             let listener = listener.with_context(|| format!("cannot listen on {address} ({from})"))?;
-            admin = Some(Admin { listener, page: config.page.clone() });
+            listeners.admin = Some(Admin { listener, page: config.page.clone() });
         }
         let mut wake_ups = None;
         if let (Some(Advertised(address)), Store::Memcached(_)) = (config.broker.advertise, &config.store) {
@@ -277,17 +272,37 @@ impl Sockets {
             };
             wake_ups = Some(socket.with_context(why)?);
         }
-        for listener in &listeners {
+        for listener in &listeners.grpc {
             tracing::info!(address = %listener.address()?, "listening");
         }
-        if let Some(admin) = &admin {
+        for listener in &listeners.http {
+            tracing::info!(address = %listener.address()?, "listening for JSON over HTTP");
+        }
+        if let Some(admin) = &listeners.admin {
             tracing::info!(address = %admin.listener.address()?, "listening for health checks and scrapes");
         }
         if let Some(socket) = &wake_ups {
             tracing::info!(address = %socket.address(), "to be woken by other brokers");
         }
-        Ok(Sockets { listeners, admin, wake_ups })
+        Ok(Sockets { listeners, wake_ups })
     }
+}
+
+/// Listens for clients on `address`. `from` says where the address comes from.
+async fn listen(
+    address: &ListenAddress,
+    from: impl Fn() -> &'static str,
+    config: &Config,
+    tls: Option<&Reloaded<ServerConfig>>,
+) -> anyhow::Result<Listener> {
+    let listener = match address {
+        ListenAddress::Tcp(address) => Listener::tcp(*address).map(|listener| match tls {
+            Some(tls) => listener.with_tls(tls.clone()),
+            None => listener,
+        }),
+        ListenAddress::Unix(path) => Listener::unix(path, &config.sockets).await,
+    };
+    listener.with_context(|| format!("cannot listen on {address} ({})", from()))
 }
 
 /// Returns where operators find this broker: its machine and its address.
@@ -302,8 +317,7 @@ fn place(listeners: &[Listener]) -> io::Result<String> {
 
 /// Runs a broker on `store` until it is told to stop.
 async fn serve_on(
-    listeners: Vec<Listener>,
-    admin: Option<Admin>,
+    listeners: Listeners,
     policy: Option<Reloaded<Policy>>,
     store: impl LockStore,
     config: &Config,
@@ -315,7 +329,7 @@ async fn serve_on(
     let broker = Broker::new(store, settings, metrics);
     let service = Service::new(broker.clone(), policy, metrics);
     let (stop, stopped) = oneshot::channel::<()>();
-    let served = server::run(listeners, admin, service, broker.clone(), &config.transport, metrics, async {
+    let served = server::run(listeners, service, broker.clone(), &config.transport, metrics, async {
         // An error means that the sender was dropped, and this future with it.
         let _ = stopped.await;
     });

@@ -3,6 +3,7 @@
 //!
 //! Reads and checks them; opens nothing.
 
+mod door;
 mod listen;
 mod page;
 
@@ -22,6 +23,7 @@ use crate::store::memcached::MAX_KEY_PREFIX_BYTES;
 use crate::store::{ShardAddress, Store};
 use crate::tls::ServerFiles;
 use crate::wake::DEFAULT_PORT;
+pub use door::{HttpOptions, HttpOrigin};
 use listen::TlsArgs;
 pub use listen::{ListenAddress, SocketGroup, SocketMode, SocketOptions};
 pub use page::{HostName, PageOptions};
@@ -48,6 +50,9 @@ pub struct ServeArgs {
     page: PageOptions,
 
     #[command(flatten)]
+    http: HttpOptions,
+
+    #[command(flatten)]
     sockets: SocketOptions,
 
     #[command(flatten)]
@@ -57,8 +62,8 @@ pub struct ServeArgs {
     #[arg(long, env = "LOCKBROKER_POLICY", value_name = "FILE")]
     policy: Option<PathBuf>,
 
-    /// Place of the locks: `memory` or `memcached://host:port[=weight],…` [default: memory if every --listen is on
-    /// loopback or a Unix socket]
+    /// Place of the locks: `memory` or `memcached://host:port[=weight],…` [default: memory if every --listen
+    /// and --http-listen is on loopback or a Unix socket]
     #[arg(long, env = "LOCKBROKER_STORE", value_name = "STORE")]
     store: Option<Store>,
 
@@ -94,9 +99,11 @@ pub struct ServeArgs {
 pub struct Config {
     /// The addresses to listen on; at least one.
     pub listen: Vec<ListenAddress>,
-    /// The permissions of the Unix sockets among them.
+    /// The HTTP door, if it has addresses.
+    pub http: HttpOptions,
+    /// The permissions of the Unix sockets among all addresses.
     pub sockets: SocketOptions,
-    /// The files for TLS on the TCP addresses among them; none for plain text.
+    /// The files for TLS on the TCP addresses among them, which are not those of the admin listener; none for plain text.
     pub tls: Option<ServerFiles>,
     /// The file of the policy; none: everybody may do everything.
     pub policy: Option<PolicyFile>,
@@ -330,22 +337,28 @@ impl ServeArgs {
     /// # Errors
     /// One line for the operator; its [`exit`](clap::Error::exit) ends the process with code 2.
     pub fn resolve(self) -> Result<Config, clap::Error> {
-        let ServeArgs { listen, admin_listen, page, sockets, tls, policy, store, ttls, broker, transport, .. } = self;
+        let ServeArgs {
+            listen, admin_listen, page, http, sockets, tls, policy, store, ttls, broker, transport, ..
+        } = self;
         let (default_ttl, max_ttl) = ttls.resolve()?;
         let broker = BrokerOptions { default_ttl, max_ttl, ..broker };
-        let store = match (store, listen.iter().find(|address| !address.is_local())) {
+        let mut reachable = listen.iter().map(|address| ("--listen", address));
+        let mut reachable_by_http = http.http_listen.iter().map(|address| ("--http-listen", address));
+        let is_reachable = |(_, address): &(_, &ListenAddress)| !address.is_local();
+        let reachable = reachable.find(is_reachable).or_else(|| reachable_by_http.find(is_reachable));
+        let store = match (store, reachable) {
             (Some(store), _) => store,
             (None, None) => Store::Memory,
-            (None, Some(address)) => {
+            (None, Some((flag, address))) => {
                 return Err(usage(format!(
-                    "two brokers with a memory each would grant the same lock twice: since --listen {address} is \
+                    "two brokers with a memory each would grant the same lock twice: since {flag} {address} is \
                      reachable from elsewhere, either listen on loopback or a Unix socket, or name the store (--store memcached://…; \
                      --store memory if this will stay the only broker)"
                 )));
             }
         };
         let (tls, policy) = (tls.files(), policy.map(PolicyFile));
-        Ok(Config { listen, admin_listen, page, sockets, tls, policy, store, broker, transport })
+        Ok(Config { listen, admin_listen, page, http, sockets, tls, policy, store, broker, transport })
     }
 }
 
@@ -501,6 +514,7 @@ mod tests {
             assert!(line.contains("loopback") && line.contains("--store"), "{line}");
             assert_eq!(line.trim_end().lines().count(), 1, "{line}");
             assert_eq!(serve(&format!("--listen {listen} --store memory")).unwrap().store, Store::Memory);
+            assert!(refused(&format!("--http-listen {listen}")).contains("--http-listen"));
         }
         assert_eq!(serve("--listen 127.3.2.1:1 --listen [::1]:1").unwrap().store, Store::Memory);
     }

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt, stream};
@@ -34,6 +35,8 @@ pub struct Listener {
     kind: Kind,
     /// The TLS settings; none for plain text.
     tls: Option<Reloaded<ServerConfig>>,
+    /// It is for HTTP/1.1 as well.
+    takes_http1: bool,
 }
 
 #[derive(Debug)]
@@ -55,12 +58,17 @@ impl Listener {
             }
             listens => listens?,
         };
-        Ok(Listener { kind: Kind::Tcp(listener), tls: None })
+        Ok(Listener { kind: Kind::Tcp(listener), tls: None, takes_http1: false })
     }
 
     /// Makes the listener speak TLS. Each connection uses the settings that are current when it comes.
     pub fn with_tls(self, tls: Reloaded<ServerConfig>) -> Listener {
         Listener { tls: Some(tls), ..self }
+    }
+
+    /// Makes the listener take HTTP/1.1 beside HTTP/2.
+    pub fn with_http1(self) -> Listener {
+        Listener { takes_http1: true, ..self }
     }
 
     /// Listens on a Unix socket at `path`, with the permissions that `options` give. Replaces a socket on which nobody
@@ -71,7 +79,7 @@ impl Listener {
     /// there is no such group, or with the operating system's error.
     pub async fn unix(path: &Path, options: &SocketOptions) -> io::Result<Listener> {
         let (listener, file) = SocketFile::listen(path, options).await?;
-        Ok(Listener { kind: Kind::Unix(listener, file), tls: None })
+        Ok(Listener { kind: Kind::Unix(listener, file), tls: None, takes_http1: false })
     }
 
     /// Returns the address on which it listens.
@@ -113,8 +121,20 @@ impl Listener {
     async fn try_accept(&self) -> io::Result<Socket> {
         match &self.kind {
             Kind::Tcp(listener) => Ok(Socket::tcp(listener.accept().await?.0)),
+            Kind::Unix(listener, _) if self.takes_http1 => Ok(Socket::PlainUnix(listener.accept().await?.0)),
             Kind::Unix(listener, _) => Ok(Socket::unix(listener.accept().await?.0)),
         }
+    }
+
+    /// Returns the TLS settings for the next connection.
+    fn tls(&self) -> Option<Arc<ServerConfig>> {
+        let tls = self.tls.as_ref()?.now();
+        if !self.takes_http1 {
+            return Some(tls);
+        }
+        let mut tls = ServerConfig::clone(&tls);
+        tls.alpn_protocols.push(b"http/1.1".to_vec());
+        Some(tls.into())
     }
 }
 
@@ -152,7 +172,7 @@ pub(super) fn incoming(
     let accepted = listeners.into_iter().map(|listener| {
         Box::pin(stream::unfold(listener, async |listener| {
             let socket = listener.accept().await;
-            Some(((socket, listener.tls.as_ref().map(Reloaded::now)), listener))
+            Some(((socket, listener.tls()), listener))
         }))
     });
     // They are polled in a random order, so that no socket starves another.

@@ -1,15 +1,18 @@
 //! Runs the broker's network side: listeners, TLS, HTTP/2 limits, health checks, metrics, draining and shutdown.
 //! [`run`] routes calls to the lock service, and sees the broker only through [`Lifecycle`] and [`Watched`].
 
+mod accepted;
 mod admin;
 mod authority;
 mod calls;
 mod dispatch;
+mod door;
 mod explain;
 mod health;
 mod listen;
 mod metrics;
 pub mod open_files;
+mod origin;
 mod shed;
 mod socket;
 mod socket_file;
@@ -19,24 +22,23 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{oneshot, watch};
-use tokio_stream::StreamExt;
+use futures_util::{FutureExt, StreamExt};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
 use tonic::transport;
 use tonic_health::pb::health_server::{self, HealthServer};
-use tower::layer::layer_fn;
 
 use crate::broker::Broker;
-use crate::config::{PageOptions, TransportOptions};
+use crate::config::{HttpOptions, PageOptions, TransportOptions};
 use crate::metrics::Metrics;
 use crate::proto::FILE_DESCRIPTOR_SET;
 use crate::proto::lock_admin_server::{self, LockAdmin, LockAdminServer};
 use crate::proto::lock_service_server::{LockService, LockServiceServer, SERVICE_NAME};
 use crate::quota::Quota;
-use crate::service::connection::TrackedIo;
-use crate::service::timeouts::{Idle, Timeouts};
 
+use accepted::Accepted;
 #[cfg(any(fuzzing, debug_assertions))]
 pub use authority::fuzzing;
 use calls::Calls;
@@ -45,6 +47,7 @@ use explain::Explain;
 use health::Health;
 pub use listen::Listener;
 use metrics::ServerMetrics;
+use origin::Origins;
 use shed::Shed;
 pub use socket::Socket;
 pub use watched::{Lock, LockState, Part, Watched};
@@ -82,9 +85,6 @@ const MAX_FRAME_BYTES: u32 = 16 * 1024;
 
 /// The most that the headers of one request may take. Room for a token.
 const MAX_HEADER_BYTES: u32 = 16 * 1024;
-
-/// The operator's remedy when there is no room for another connection.
-const CONNECTIONS_FULL: &str = "raise --max-connections, or add brokers";
 
 /// The time after which hyper gives up a client that does not answer a ping. `service::pings` does that.
 const NEVER: Duration = Duration::from_secs(365 * 24 * 3_600);
@@ -139,13 +139,26 @@ pub struct Admin {
     pub page: PageOptions,
 }
 
+/// The listeners of a server.
+#[derive(Debug, Default)]
+pub struct Listeners {
+    /// Those for gRPC.
+    pub grpc: Vec<Listener>,
+    /// Those for JSON over HTTP.
+    pub http: Vec<Listener>,
+    /// Who may use those.
+    pub http_options: HttpOptions,
+    /// That for operators.
+    pub admin: Option<Admin>,
+}
+
 /// Serves `service` on `listeners` until `shutdown` is ready and the broker has been drained.
 ///
 /// After `shutdown` the health service says NOT_SERVING and `broker` drains. Everything is still served, new
 /// connections included, until the last lock has gone, at most for `options.drain`. Then the listeners close and
 /// connections are told to go. A client that still holds locks then loses its connection when the runtime ends.
 ///
-/// `admin`, if there is one, serves health checks, `metrics` and the page to the very end.
+/// The admin listener, if there is one, serves health checks, `metrics` and the page to the very end.
 ///
 /// Connections run in tasks of their own. If the future is dropped before it is ready, they go on running, and the
 /// listeners are closed.
@@ -153,14 +166,14 @@ pub struct Admin {
 /// # Errors
 /// Returns none that the operator could do anything about. Accepting is tried again for as long as it fails.
 pub async fn run<S: LockService + LockAdmin>(
-    listeners: Vec<Listener>,
-    admin: Option<Admin>,
+    listeners: Listeners,
     service: S,
     broker: impl Lifecycle + Watched + Clone,
     options: &TransportOptions,
     metrics: &Metrics,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), transport::Error> {
+    let Listeners { grpc, http, http_options, admin } = listeners;
     let ServerMetrics { ready, draining, connections, shed, calls } = ServerMetrics::new(metrics);
     let may_connect = options.max_connections.unwrap_or(open_files::MAX_CONNECTIONS);
     let may_connect = Quota::new(metrics, "max_connections", may_connect);
@@ -170,42 +183,18 @@ pub async fn run<S: LockService + LockAdmin>(
         let page = (!is_off).then(|| admin::Page::new(broker.clone(), hosts, metrics, ready, draining.clone()));
         admin::serve(listener, Routes::new(health_service.clone()), metrics.clone(), page)
     });
-    let service = Arc::new(service);
-    // The limit holds for what is decompressed as well. Answers are shorter than gzip's own frame: they go as they are.
-    let locks = LockServiceServer::from_arc(Arc::clone(&service))
-        .max_decoding_message_size(MAX_REQUEST_BYTES)
-        .accept_compressed(CompressionEncoding::Gzip);
-    let for_operators = LockAdminServer::from_arc(service)
-        .max_decoding_message_size(MAX_REQUEST_BYTES)
-        .accept_compressed(CompressionEncoding::Gzip);
-    let services = Dispatch { locks, rest: other_services(health_service).add_service(for_operators).prepare() };
+    let services = services(service, health_service);
+    let calls = Calls::new(Explain(Shed::new(services, options.max_concurrent_rpcs, shed)), calls, streams);
 
-    let TransportOptions { keepalive_interval, keepalive_timeout, max_concurrent_rpcs, .. } = *options;
-    let (idle, stuck) = (Idle::WithoutCalls(options.idle_timeout), keepalive_interval + keepalive_timeout);
-    let incoming = listen::incoming(listeners, may_connect, CONNECTIONS_FULL).map(move |(io, room)| {
-        let (transport, caller) = (io.transport(), io.caller());
-        let timeouts = Timeouts::new(idle, stuck);
-        let io = TrackedIo::new(io, transport, keepalive_interval, caller).counted_by(&connections);
-        Ok::<_, Infallible>(io.with_room(room).with_timeouts(timeouts).with_silence(keepalive_timeout))
-    });
-    let (stop, stopped) = oneshot::channel();
-    let serving = transport::Server::builder()
-        .max_concurrent_streams(MAX_STREAMS)
-        .http2_max_pending_accept_reset_streams(Some(MAX_PENDING_RESETS))
-        .http2_max_local_error_reset_streams(Some(MAX_LOCAL_RESETS))
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_frame_size(MAX_FRAME_BYTES)
-        .http2_max_header_list_size(MAX_HEADER_BYTES)
-        .http2_keepalive_interval(Some(keepalive_interval))
-        .http2_keepalive_timeout(Some(NEVER))
-        .layer(layer_fn(move |inner| Calls::new(inner, calls.clone(), streams.clone())))
-        .layer(layer_fn(Explain))
-        .layer(layer_fn(move |inner| Shed::new(inner, max_concurrent_rpcs, shed.clone())))
-        .serve_with_incoming_shutdown(services, incoming, async {
-            // An error means that the sender was dropped, and this future with it.
-            let _ = stopped.await;
-        });
+    let accepted = Accepted { may_connect, connections, options: options.clone() };
+    let (stop, interval) = (CancellationToken::new(), options.keepalive_interval);
+    let by_grpc = grpc_server(interval).serve_with_incoming_shutdown(
+        calls.clone(),
+        accepted.clone().over_grpc(grpc).map(Ok::<_, Infallible>),
+        stop.cancelled(),
+    );
+    let by_http = door::serve(accepted.over_http(http), calls, Origins::new(http_options), interval, stop.cancelled());
+    let serving = async { tokio::try_join!(by_grpc, by_http.map(Ok)).map(drop) };
     tokio::pin!(serving);
 
     tokio::select! {
@@ -227,8 +216,38 @@ pub async fn run<S: LockService + LockAdmin>(
         }
     }
 
-    let _ = stop.send(());
+    stop.cancel();
     tokio::time::timeout(FAREWELL, serving).await.unwrap_or(Ok(()))
+}
+
+/// Makes the settings of the gRPC listeners.
+fn grpc_server(keepalive_interval: Duration) -> transport::Server {
+    transport::Server::builder()
+        .max_concurrent_streams(MAX_STREAMS)
+        .http2_max_pending_accept_reset_streams(Some(MAX_PENDING_RESETS))
+        .http2_max_local_error_reset_streams(Some(MAX_LOCAL_RESETS))
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_frame_size(MAX_FRAME_BYTES)
+        .http2_max_header_list_size(MAX_HEADER_BYTES)
+        .http2_keepalive_interval(Some(keepalive_interval))
+        .http2_keepalive_timeout(Some(NEVER))
+}
+
+/// Makes the services that answer calls.
+fn services<S: LockService + LockAdmin>(
+    service: S,
+    health: HealthServer<impl health_server::Health>,
+) -> Dispatch<LockServiceServer<S>> {
+    let service = Arc::new(service);
+    // The limit holds for what is decompressed as well. Answers are shorter than gzip's own frame: they go as they are.
+    let locks = LockServiceServer::from_arc(Arc::clone(&service))
+        .max_decoding_message_size(MAX_REQUEST_BYTES)
+        .accept_compressed(CompressionEncoding::Gzip);
+    let for_operators = LockAdminServer::from_arc(service)
+        .max_decoding_message_size(MAX_REQUEST_BYTES)
+        .accept_compressed(CompressionEncoding::Gzip);
+    Dispatch { locks, rest: other_services(health).add_service(for_operators).prepare() }
 }
 
 /// Makes the services that every server has: health checks and reflection.

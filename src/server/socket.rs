@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use rustix::net::sockopt;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsAcceptor;
@@ -39,8 +40,10 @@ pub enum Socket {
     },
     /// Over TCP, by TLS.
     Tls(Box<TlsStream<TcpStream>>),
-    /// Over a Unix socket.
+    /// Over a Unix socket, by HTTP/2.
     Unix(Box<AnyAuthority<UnixStream>>),
+    /// Over a Unix socket, by HTTP/1.1 or HTTP/2 with an authority that h2 takes.
+    PlainUnix(UnixStream),
 }
 
 impl Socket {
@@ -61,7 +64,28 @@ impl Socket {
     pub(super) fn transport(&self) -> Transport {
         match self {
             Socket::Tcp { .. } | Socket::Tls(_) => Transport::Tcp,
-            Socket::Unix(_) => Transport::Unix,
+            Socket::Unix(_) | Socket::PlainUnix(_) => Transport::Unix,
+        }
+    }
+
+    /// Lets the kernel ask the client's kernel if it is there after a silence of `interval`, and end the connection if nothing
+    /// comes for `timeout` then: for HTTP/1.1, which has no pings.
+    pub(super) fn keep_alive(&self, interval: Duration, timeout: Duration) {
+        let io = match self {
+            Socket::Tcp { io, .. } => io,
+            Socket::Tls(io) => io.get_ref().0,
+            Socket::Unix(_) | Socket::PlainUnix(_) => return,
+        };
+        // The kernel counts in seconds.
+        let second = Duration::from_secs(1);
+        let unanswered = u32::try_from((interval + timeout).as_millis()).unwrap_or(u32::MAX);
+        let set = sockopt::set_socket_keepalive(io, true)
+            .and_then(|()| sockopt::set_tcp_keepidle(io, interval.max(second)))
+            .and_then(|()| sockopt::set_tcp_keepintvl(io, second))
+            .and_then(|()| sockopt::set_tcp_user_timeout(io, unanswered));
+        // A client that has gone already is found out by the first read.
+        if let Err(error) = set {
+            tracing::debug!(%error, "cannot let the kernel ask for a client");
         }
     }
 
@@ -78,13 +102,19 @@ impl Socket {
                 caller.extend(addressed(io));
                 caller
             }
-            Socket::Unix(io) => match io.get_ref().peer_cred() {
-                Ok(peer) => vec![Identity::Uid(peer.uid()), Identity::Gid(peer.gid())],
-                Err(error) => {
-                    tracing::warn!(%error, "cannot tell whose process is at the other end of a Unix socket");
-                    Caller::new()
-                }
-            },
+            Socket::Unix(io) => process(io.get_ref()),
+            Socket::PlainUnix(io) => process(io),
+        }
+    }
+}
+
+/// Returns the identities of the process at the other end of a Unix socket.
+fn process(io: &UnixStream) -> Caller {
+    match io.peer_cred() {
+        Ok(peer) => vec![Identity::Uid(peer.uid()), Identity::Gid(peer.gid())],
+        Err(error) => {
+            tracing::warn!(%error, "cannot tell whose process is at the other end of a Unix socket");
+            Caller::new()
         }
     }
 }
@@ -169,6 +199,7 @@ macro_rules! each {
             Socket::Tcp { io: $io, .. } => $what,
             Socket::Tls($io) => $what,
             Socket::Unix($io) => $what,
+            Socket::PlainUnix($io) => $what,
         }
     };
 }

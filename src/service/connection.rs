@@ -345,6 +345,10 @@ impl<T: Unpin> TrackedIo<T> {
         if self.kept_back.is_none() {
             let result = write(Pin::new(&mut self.io), cx);
             match self.stuck(cx, result) {
+                // While an answer of HTTP/1.1 is under way and more has come than its request, nothing is read.
+                Poll::Ready(Err(failure)) if self.received.is_other() => {
+                    return self.connection.watch(Poll::Ready(Err(failure)));
+                }
                 Poll::Ready(Err(failure)) => self.keep_back(failure, cx),
                 result => return result,
             }
@@ -362,6 +366,9 @@ impl<T> TrackedIo<T> {
         bufs: impl IntoIterator<Item = &'a [u8]>,
     ) {
         let (&Poll::Ready(Ok(mut length)), Some(pings)) = (length, &mut self.pings) else { return };
+        if self.received.is_other() {
+            return;
+        }
         for buf in bufs {
             let written = &buf[..length.min(buf.len())];
             length -= written.len();
@@ -483,7 +490,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for TrackedIo<T> {
     }
 }
 
-/// No write fails. What cannot be sent is lost, and the next read reports why.
+/// No write fails but for HTTP/1.1. What cannot be sent is lost, and the next read reports why.
 impl<T: AsyncWrite + Unpin> AsyncWrite for TrackedIo<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let result = self.write(cx, buf.len(), |io, cx| io.poll_write(cx, buf));

@@ -23,7 +23,7 @@ const LONGEST_POLL: Duration = Duration::from_secs(3600);
 const LONGEST_LEASE_WAIT: Duration = Duration::from_secs(30);
 
 /// Makes INVALID_ARGUMENT for this field, named by its path from the request.
-pub(super) fn invalid(field: impl Into<String>, why: impl std::fmt::Display) -> Status {
+pub(crate) fn invalid(field: impl Into<String>, why: impl std::fmt::Display) -> Status {
     let field = field.into();
     let message = format!("{field}: {why}");
     let details = ErrorDetails::with_bad_request_violation(field, why.to_string());

@@ -12,6 +12,7 @@ use http_body::{Frame, SizeHint};
 use serde::Serialize;
 use tonic::body::Body;
 
+use super::super::origin;
 use super::super::watched::{Lock, Watched};
 use super::cached::{Cached, MOST_ROWS};
 use super::json::{Locks, Problem, Status, Waiters};
@@ -109,7 +110,7 @@ impl<W: Watched> Page<W> {
     }
 
     async fn get(&self, request: &request::Parts) -> Response<Body> {
-        let host = match guard::host(request, &self.hosts) {
+        let host = match origin::host(request, &self.hosts, "--admin-host") {
             Ok(host) => host,
             Err(why) => return text(StatusCode::FORBIDDEN, TEXT, why),
         };

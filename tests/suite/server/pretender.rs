@@ -14,7 +14,7 @@ use lockbroker::proto::lock_admin_server::LockAdmin;
 use lockbroker::proto::lock_service_client::LockServiceClient;
 use lockbroker::proto::lock_service_server::LockService;
 use lockbroker::proto::*;
-use lockbroker::server::{self, Lifecycle, Listener, Part, Watched};
+use lockbroker::server::{self, Lifecycle, Listener, Listeners, Part, Watched};
 use lockbroker::store::Listing;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
@@ -64,7 +64,8 @@ impl Server {
                 let _ = stopped.await;
             };
             let metrics = Metrics::default();
-            server::run(vec![listener], None, service.clone(), service, &options, &metrics, shutdown).await.unwrap();
+            let listeners = Listeners { grpc: vec![listener], ..Listeners::default() };
+            server::run(listeners, service.clone(), service, &options, &metrics, shutdown).await.unwrap();
         });
         Server { address, broker, stop: Some(stop), ended }
     }
