@@ -245,3 +245,25 @@ impl AsyncWrite for Socket {
         each!(self.get_mut(), io => Pin::new(io).poll_shutdown(cx))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// A client's machine that fails is found out within the same time as by HTTP/2's pings.
+    #[tokio::test]
+    async fn the_kernel_asks_for_a_client_that_is_silent() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let socket = Socket::tcp(listener.accept().await.unwrap().0);
+        socket.keep_alive(Duration::from_secs(5), Duration::from_millis(5_500));
+        let Socket::Tcp { io, .. } = &socket else { unreachable!() };
+        assert!(sockopt::socket_keepalive(io).unwrap());
+        assert_eq!(sockopt::tcp_keepidle(io).unwrap(), Duration::from_secs(5));
+        assert_eq!(sockopt::tcp_user_timeout(io).unwrap(), 10_500);
+        socket.keep_alive(Duration::from_millis(100), Duration::from_millis(100));
+        assert_eq!(sockopt::tcp_keepidle(io).unwrap(), Duration::from_secs(1));
+    }
+}

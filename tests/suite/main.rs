@@ -24,6 +24,7 @@ mod full_memory;
 mod gone;
 mod health_command;
 mod holds;
+mod http;
 mod lease;
 mod limits;
 mod lingers;

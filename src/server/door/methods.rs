@@ -114,7 +114,7 @@ mod tests {
         assert_eq!(read(camel), read(snake));
         assert_eq!(read(camel).lock.unwrap().linger, Some(Duration { seconds: 1, nanos: 500_000_000 }));
         for (json, says) in [
-            (&br#"{"lock": {"nme": "a"}}"#[..], "'nme' at line 1 column 16"),
+            (&br#"{"lock": {"nme": "a"}}"#[..], "'nme' at line 1 column 15"),
             (b"{\n\"lock\": 1}", "line 2 column 9"),
             (br#"{"ttl": "5"}"#, "line 1 column"),
             (br#"{} {}"#, "trailing characters at line 1 column 4"),
