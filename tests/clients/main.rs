@@ -4,6 +4,7 @@
 //! Each says `acting` every 20 ms while it works. The test notes when a line arrives, which is never before it was
 //! written, and holds it against what the brokers do: whether somebody else has been granted the lock.
 
+mod connect;
 mod judge;
 mod losing;
 mod page;
