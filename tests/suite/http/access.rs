@@ -150,3 +150,19 @@ async fn the_limits_are_those_of_grpc() {
         })
         .await;
 }
+
+#[tokio::test]
+async fn a_connection_without_calls_is_closed_and_one_with_a_lock_is_not() {
+    let broker = Broker::start(&[&DOOR[..], &["--idle-timeout", "1s"]].concat()).await;
+    let door = door(&broker).await;
+    let mut holder = Holding::start(door, "Acquire", &lock_json("a"));
+    holder.event("acquired").await;
+    let mut idle = TcpStream::connect(door).await.unwrap();
+    let began = Instant::now();
+    idle.write_all(b"GET /openapi.json HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    timeout(SOON, idle.read_to_end(&mut answer)).await.expect("an end soon").unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 200 OK") && began.elapsed().as_millis() > 900, "{:?}", began.elapsed());
+    // After five times that.
+    holder.event("renewed").await;
+}
