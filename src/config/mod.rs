@@ -220,7 +220,8 @@ pub struct TransportOptions {
     pub max_connections: Option<NonZeroUsize>,
 
     /// Number of calls that may be open at once before more are refused: each Session, each lock held or waited for on
-    /// a stream of its own, each call that is not answered. Release and health checks are refused at twice as many
+    /// a stream of its own, each call that is not answered. Release, RenewLease and health checks are refused at twice
+    /// as many
     #[arg(long, env = "LOCKBROKER_MAX_STREAMS", value_name = "COUNT", default_value = "1000000")]
     pub max_streams: NonZeroUsize,
 

@@ -42,22 +42,32 @@ impl<S> Calls<S> {
         Calls { inner, metrics, streams }
     }
 
-    /// Takes room for a call. Calls that end a lock or check the broker's health still get some when there is none for
+    /// Takes room for a call. Calls that end a lock, keep one or check the broker's health still get some when there is none for
     /// others.
     fn admit(&self, path: &str) -> Option<Share> {
         match path.strip_prefix('/') {
-            Some(RELEASE | HEALTH_CHECK) => self.streams.take_reserved(),
+            Some(RELEASE | RENEW_LEASE | HEALTH_CHECK) => self.streams.take_reserved(),
             _ => self.streams.take(),
         }
     }
 }
 
 const RELEASE: &str = "lockbroker.v1.LockService/Release";
+const RENEW_LEASE: &str = "lockbroker.v1.LockService/RenewLease";
+const ACQUIRE_LEASE: &str = "lockbroker.v1.LockService/AcquireLease";
 const HEALTH_CHECK: &str = "grpc.health.v1.Health/Check";
 
 /// The longest time that a call may take until the headers of its answer. The broker itself takes less. The limit is
 /// for requests whose message does not come.
 const UNANSWERED: Duration = Duration::from_secs(30);
+
+/// The same for a call that may wait for a lock.
+const UNANSWERED_LEASE: Duration = UNANSWERED.saturating_add(service::LONGEST_LEASE_WAIT);
+
+/// Returns the longest time that a call may take until the headers of its answer.
+fn patience(path: &str) -> Duration {
+    if path.strip_prefix('/') == Some(ACQUIRE_LEASE) { UNANSWERED_LEASE } else { UNANSWERED }
+}
 
 impl<S> Service<Request<Body>> for Calls<S>
 where
@@ -73,10 +83,10 @@ where
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let path = request.uri().path();
-        let room = self.admit(path);
+        let (room, patience) = (self.admit(path), patience(path));
         let mut call = Call::begin(path, Arc::clone(self.metrics.of(path)));
         if room.is_none() {
-            return CallFuture { future: None, call: Some(call), unanswered: None };
+            return CallFuture { future: None, call: Some(call), unanswered: None, patience };
         }
         call.room = room;
         call.on = request.extensions().get::<Arc<Connection>>().map(Connection::begin_call);
@@ -88,7 +98,7 @@ where
             let _entered = call.enter();
             self.inner.call(request)
         };
-        CallFuture { future: Some(future), call: Some(call), unanswered: None }
+        CallFuture { future: Some(future), call: Some(call), unanswered: None, patience }
     }
 }
 
@@ -164,6 +174,7 @@ pin_project! {
         call: Option<Call>,
         // Runs once the first poll has brought no answer.
         unanswered: Option<Pin<Box<Sleep>>>,
+        patience: Duration,
     }
 }
 
@@ -180,8 +191,8 @@ where
             None => Ok(service::error(ErrorReason::MaxStreams, FULL).into_http()),
             Some(Poll::Ready(response)) => response,
             Some(Poll::Pending) => {
-                ready!(this.unanswered.get_or_insert_with(|| Box::pin(sleep(UNANSWERED))).as_mut().poll(cx));
-                let why = format!("no whole request came within {UNANSWERED:?}");
+                ready!(this.unanswered.get_or_insert_with(|| Box::pin(sleep(*this.patience))).as_mut().poll(cx));
+                let why = format!("no whole request came within {:?}", this.patience);
                 Ok(service::error(ErrorReason::RequestIncomplete, why).into_http())
             }
         };

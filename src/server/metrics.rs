@@ -11,8 +11,18 @@ use crate::metrics::{By, Counter, Gauge, Label, Metrics};
 use crate::service::connection::ConnectionMetrics;
 
 /// The calls of the lock services, the most frequent first. No two have the same name.
-const METHODS: [&str; 8] =
-    ["Acquire", "WaitAcquire", "Release", "Session", "GetLock", "ListLocks", "ListWaiters", "RevokeLock"];
+const METHODS: [&str; 10] = [
+    "Acquire",
+    "WaitAcquire",
+    "Release",
+    "Session",
+    "AcquireLease",
+    "RenewLease",
+    "GetLock",
+    "ListLocks",
+    "ListWaiters",
+    "RevokeLock",
+];
 /// The label of all other calls: health checks, reflection, methods that do not exist.
 const OTHER: &str = "other";
 

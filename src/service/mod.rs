@@ -21,7 +21,7 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::Span;
 
-pub(crate) use self::parse::invalid;
+pub(crate) use self::parse::{LONGEST_LEASE_WAIT, invalid};
 pub(crate) use self::reply::{error, explained};
 
 use self::authorizer::Authorizer;

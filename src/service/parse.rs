@@ -20,7 +20,7 @@ const MOST_SECONDS: i64 = 315_576_000_000;
 const SHORTEST_POLL: Duration = Duration::from_millis(1);
 const LONGEST_POLL: Duration = Duration::from_secs(3600);
 /// The longest wait for a lease: a call that takes longer is cut off by many a proxy.
-const LONGEST_LEASE_WAIT: Duration = Duration::from_secs(30);
+pub(crate) const LONGEST_LEASE_WAIT: Duration = Duration::from_secs(30);
 
 /// Makes INVALID_ARGUMENT for this field, named by its path from the request.
 pub(crate) fn invalid(field: impl Into<String>, why: impl std::fmt::Display) -> Status {

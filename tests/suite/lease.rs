@@ -224,3 +224,17 @@ async fn an_operator_revokes_it() {
         assert_eq!(look(&mut both.second.stub().await, &name).await.state(), State::Revoked);
     }
 }
+
+/// As long as a call may wait: 30 s are its limit, and what it takes where nothing is said.
+#[tokio::test]
+async fn the_longest_wait_ends_with_an_answer() {
+    let broker = Broker::start(&["--store", "memory"]).await;
+    let mut stub = broker.stub().await;
+    let (_, _held) = acquire(&mut stub, once("job")).await;
+    let (began, waits) = (Instant::now(), AcquireLeaseRequest { wait: Some(WaitSpec::default()), ..the("job") });
+    match ask(&broker, waits).await.unwrap() {
+        Acquiring::NotAcquired(why) => assert_eq!(why.reason(), not_acquired::Reason::MaxWait),
+        Acquiring::Acquired(acquired) => panic!("{acquired:?}"),
+    }
+    assert!(began.elapsed() >= Duration::from_secs(30), "{:?}", began.elapsed());
+}
