@@ -46,6 +46,22 @@ async fn calls_are_answered_as_grpc_answers_them() {
     }
 }
 
+#[tokio::test]
+async fn a_lease_is_held_by_calls_alone() {
+    let broker = Broker::start(&[&DOOR[..], &Broker::WATCHED].concat()).await;
+    let door = door(&broker).await;
+    let lease = call(door, "AcquireLease", &lock_json("a")).json();
+    let mine = json!({ "name": "a", "lockId": lease["acquired"]["lockId"] });
+    assert!(call(door, "RenewLease", &mine).json()["renewed"]["expiresAfterRequest"].is_string());
+    let other = call(door, "AcquireLease", &lock_json("a"));
+    assert_eq!((other.status, &other.json()["notAcquired"]["reason"]), (200, &"REASON_HELD".into()));
+    assert_eq!(call(door, "Release", &mine).json()["outcome"], "OUTCOME_RELEASED");
+    assert_eq!(call(door, "RenewLease", &mine).json()["lost"]["reason"], "REASON_GONE");
+    let calls = broker.scrape().await;
+    let counted = |method| calls.sum("lockbroker_rpcs_total", &[("method", method), ("code", "OK")]);
+    assert_eq!((counted("AcquireLease"), counted("RenewLease")), (2.0, 2.0));
+}
+
 /// As generated clients of Connect ask by default.
 #[tokio::test]
 async fn connects_binary_format_is_taken() {
