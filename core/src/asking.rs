@@ -134,6 +134,12 @@ impl<E: Env> Cx<'_, E> {
                 let kept = asked_about.and_then(|lock_id| self.holder(name, lock_id.grant));
                 lease_end = kept.and_then(|hold| self.core.holds.get(hold)?.told_lease_end());
             }
+            // The item of a linger outlives it.
+            if let LockStatus::Taken { state: ItemState::Lingering(id), expires_in, .. } = &mut status
+                && let Some(until) = self.closed_until(name, *id)
+            {
+                *expires_in = until.since(self.now).min(*expires_in);
+            }
             Seen { status, lease_end, held_since }
         });
         self.core.outputs.push_back(Output::Looked { call, result });

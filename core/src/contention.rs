@@ -6,7 +6,7 @@ use crate::Time;
 use crate::broker::Cx;
 use crate::env::Env;
 use crate::hold::{End, HoldKey};
-use crate::lock::{GrantId, LockName, Owner, WakeHint, item_ttl};
+use crate::lock::{GrantId, LingerId, LockName, Owner, WakeHint, item_ttl};
 use crate::names::Entry;
 use crate::queue::{Ticket, WaitQueue, Waiter};
 use crate::store::{Label, Note};
@@ -22,6 +22,12 @@ impl<E: Env> Cx<'_, E> {
         (held == id).then_some(hold)
     }
 
+    /// Returns until when a lock is closed here that lingers under this id, if this broker keeps that.
+    pub(crate) fn closed_until(&self, name: &LockName, id: LingerId) -> Option<Time> {
+        let (_, keeper) = self.core.names.get(name)?.holder?;
+        self.core.holds.get(keeper)?.closed_until(id)
+    }
+
     /// Returns true if somebody has the lock here.
     pub(crate) fn is_held_here(&self, name: &LockName) -> bool {
         self.core.names.get(name).is_some_and(|entry| entry.holder.is_some())
@@ -31,7 +37,10 @@ impl<E: Env> Cx<'_, E> {
     /// after it has forgotten it.
     pub(crate) fn label_of(&self, name: &LockName, id: GrantId, noted: Label) -> Label {
         match self.holder(name, id).and_then(|hold| self.core.holds.get(hold)) {
-            Some(hold) => Label { owner: hold.owner.clone(), token: hold.token().or(noted.token), ..noted },
+            Some(hold) if hold.has_label() => {
+                Label { owner: hold.owner.clone(), token: hold.token().or(noted.token), ..noted }
+            }
+            Some(hold) => Label { token: hold.token().or(noted.token), ..noted },
             None => noted,
         }
     }

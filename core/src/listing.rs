@@ -48,8 +48,8 @@ impl Which {
 pub struct Kept {
     /// Its fencing token.
     pub token: FencingToken,
-    /// When it was granted or last reattached.
-    pub since: Time,
+    /// When it was granted or last reattached, if that was here.
+    pub since: Option<Time>,
 }
 
 impl Broker {
@@ -57,7 +57,7 @@ impl Broker {
     pub fn kept(&self, name: &LockName, id: GrantId) -> Option<Kept> {
         let (held, hold) = self.core.names.get(name)?.holder?;
         let hold = self.core.holds.get(hold).filter(|_| held == id)?;
-        Some(Kept { token: hold.token()?, since: hold.held_since()? })
+        Some(Kept { token: hold.token()?, since: hold.held_since() })
     }
 
     /// Adds those who wait for the locks `which`, of a part of the table, to `found`: at most a thousand. Returns where the

@@ -50,7 +50,8 @@ fn text(lock: &LockInfo) -> String {
         text += &format!("held for: {}\n", to_tenths(held_for));
     }
     if let Some(expires_in) = lock.free_within {
-        text += &format!("expires in: {} at most, unless it is renewed\n", to_tenths(expires_in));
+        let unless = if lock.state == LockState::Held { ", unless it is renewed" } else { "" };
+        text += &format!("expires in: {} at most{unless}\n", to_tenths(expires_in));
     }
     text
 }

@@ -29,7 +29,7 @@ pub struct RevokeArgs {
     /// The lock's name
     name: String,
     /// Revoke this grant alone: the etag that `get --json` or `list --json` shows [default: whoever holds the lock now]
-    #[arg(long, value_name = "ETAG")]
+    #[arg(long, value_name = "ETAG", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     etag: Option<String>,
     /// Free the lock at once, without its linger. Its holder may act for up to --max-ttl more, beside the next one: use this
     /// only if you know that the holder is gone

@@ -24,7 +24,7 @@ pub struct WaitersArgs {
     /// The lock's name
     #[arg(required_unless_present = "prefix")]
     name: Option<String>,
-    /// List those who wait for all locks whose names begin so; \"\" is the beginning of all names
+    /// List those who wait for all locks whose names begin so; the empty prefix stands for all locks
     #[arg(long, value_name = "PREFIX", conflicts_with = "name")]
     prefix: Option<String>,
     #[command(flatten)]

@@ -77,7 +77,10 @@ impl Lock {
             ItemState::Lingering(_) => LockState::Lingering,
         };
         let token = kept.map(|kept| kept.token).or(label.token);
-        let held_for = kept.map(|kept| moment(kept.since).elapsed()).or_else(|| label.since.map(since_date));
+        let held_for = kept
+            .and_then(|kept| kept.since)
+            .map(|since| moment(since).elapsed())
+            .or_else(|| label.since.map(since_date));
         Lock { name, state, owner: label.owner, token, held_for, expires_in }
     }
 }

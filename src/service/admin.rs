@@ -117,7 +117,9 @@ impl Service {
             return Ok((Revoked::Changed, Owner::default()));
         }
         let ItemState::Held(id) = state else { return Ok((Revoked::NotHeld, Owner::default())) };
-        Ok((self.broker.revoke(name, Some(id), immediate).await?, label.owner))
+        // Without an etag whoever has it by then is meant; the label is then that of the one before.
+        let only = (!only.is_empty()).then_some(id);
+        Ok((self.broker.revoke(name, only, immediate).await?, label.owner))
     }
 }
 
@@ -175,7 +177,7 @@ fn lock((listed, kept): (Listed, Option<Kept>)) -> LockInfo {
         state: reply::state_of(state).into(),
         free_within: Some(reply::span(expires_in)),
         fencing_token: reply::token_of(&label),
-        held_for: reply::held_for(kept.map(|kept| kept.since), &label),
+        held_for: reply::held_for(kept.and_then(|kept| kept.since), &label),
         owner: label.owner.as_str().to_owned(),
         etag: etag(state),
     }

@@ -24,6 +24,8 @@ pub(crate) struct Leased {
     pub(super) since: Time,
     /// False while a first renewal finds out if there is such a grant: another broker has granted it.
     known: bool,
+    /// True if it was granted here, so that its age and its owner are known.
+    pub(super) granted_here: bool,
     /// When to look if the item still stands.
     keep_at: Time,
     /// The number of looks in a row that failed.
@@ -53,19 +55,21 @@ impl Leased {
         cx.look_later(me);
         let keep_at = cx.keep_at(me, grant.sent);
         let (calls, step) = (Vec::new(), Step::Resting);
-        State::Leased(Box::new(Leased { grant, since, known: true, keep_at, failures: 0, calls, step }))
+        let (known, granted_here, failures) = (true, true, 0);
+        State::Leased(Box::new(Leased { grant, since, known, granted_here, keep_at, failures, calls, step }))
     }
 
     /// Renews a grant of which nothing is known here.
     fn elsewhere<E: Env>(me: HoldKey, lease: LeaseId, call: Call, cx: &mut Cx<'_, E>) -> State {
         let grant = Grant { id: lease.lock.grant, token: lease.lock.token, sent: cx.now, protected_until: None };
         let (since, keep_at, calls, step) = (cx.now, cx.now, vec![call], Step::Resting);
-        let leased = Leased { grant, since, known: false, keep_at, failures: 0, calls, step };
+        let (known, granted_here, failures) = (false, false, 0);
+        let leased = Leased { grant, since, known, granted_here, keep_at, failures, calls, step };
         Box::new(leased).renew(me, cx)
     }
 
     pub(crate) fn on<E: Env>(mut self: Box<Self>, me: HoldKey, stimulus: Stimulus, cx: &mut Cx<'_, E>) -> State {
-        let heeds = cx.hold(me).end.is_some();
+        let is_to_end = cx.hold(me).end.is_some();
         match (std::mem::replace(&mut self.step, Step::Resting), stimulus) {
             (Step::Renewing { sent, calls }, Stimulus::Answer(Reply::Changed(renewed))) => {
                 return self.renewed(me, (sent, calls), renewed, cx);
@@ -82,7 +86,7 @@ impl Leased {
                     }
                 }
             }
-            (Step::Keeping { .. }, _) if heeds || !self.calls.is_empty() => cx.give_up(me),
+            (Step::Keeping { .. }, _) if is_to_end || !self.calls.is_empty() => cx.give_up(me),
             // Nobody is heeded before the answer: what ends the lease would cross the renewal.
             (step @ (Step::Renewing { .. } | Step::Keeping { .. }), _) => {
                 self.step = step;
@@ -133,13 +137,12 @@ impl Leased {
         let (id, ttl, owner) = (self.grant.id, cx.fresh_item_ttl(me), cx.hold(me).owner.clone());
         // Without a lease that is good here nobody knows if the item went with the memory, or before.
         let is_good = self.known && cx.now < cx.hold(me).lease_end(&self.grant);
-        cx.ask(
-            me,
-            match is_good || cx.env.breaks(Rule::LeaseNotRecreated) {
-                true => Request::Renew { state: ItemState::Held(id), owner, ttl },
-                false => Request::Replace { from: id, to: id, ttl },
-            },
-        );
+        let request = if is_good || cx.env.breaks(Rule::LeaseNotRecreated) {
+            Request::Renew { state: ItemState::Held(id), owner, ttl }
+        } else {
+            Request::Replace { from: id, to: id, ttl }
+        };
+        cx.ask(me, request);
         self.step = Step::Renewing { sent: cx.now, calls: std::mem::take(&mut self.calls) };
         State::Leased(self)
     }
@@ -174,13 +177,11 @@ impl Leased {
         for call in calls {
             cx.answer_renewal(call, result.clone());
         }
-        match stands && self.known {
-            true => self.look(me, cx),
-            false => {
-                self.answer_all(result, cx);
-                self.over(me, cx)
-            }
+        if stands && self.known {
+            return self.look(me, cx);
         }
+        self.answer_all(result, cx);
+        self.over(me, cx)
     }
 
     /// Answers the calls that wait for the next renewal.

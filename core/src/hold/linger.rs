@@ -114,6 +114,11 @@ impl Lingering {
 }
 
 impl Lingering {
+    /// Returns when the lock is open again, if it lingers under this id.
+    pub(super) fn closed_until(&self, id: LingerId) -> Option<Time> {
+        (self.id == id).then_some(self.until)
+    }
+
     /// Brings it into its normal form.
     pub(super) fn normalise(&mut self, form: &mut Form<'_, impl Normal>) {
         form.linger(&mut self.id);

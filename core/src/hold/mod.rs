@@ -33,7 +33,7 @@ use crate::broker::{Call, Cx};
 use crate::env::{Env, Observed, ReleaseCause};
 use crate::event::{Event, LockRef, LostReason, Reason, SESSION};
 use crate::failure::Failure;
-use crate::lock::{FencingToken, GrantId, LockId, LockName, Owner, item_ttl, lease, notice};
+use crate::lock::{FencingToken, GrantId, LingerId, LockId, LockName, Owner, item_ttl, lease, notice};
 use crate::normal::{Form, Normal};
 use crate::request::{LockRequest, Mode, StreamEnd};
 use crate::rules::Rule;
@@ -308,11 +308,21 @@ impl Hold {
         }
     }
 
-    /// Returns when the grant began that it has.
+    /// Returns true if its label is that of the grant: a lease that another broker has granted is known without.
+    pub(crate) fn has_label(&self) -> bool {
+        if let State::Leased(leased) = &self.state { leased.granted_here } else { true }
+    }
+
+    /// Returns until when it keeps the lock closed under this id, if it does.
+    pub(crate) fn closed_until(&self, id: LingerId) -> Option<Time> {
+        if let State::Lingering(lingering) = &self.state { lingering.closed_until(id) } else { None }
+    }
+
+    /// Returns when the grant began that it has, if that is known.
     pub(crate) fn held_since(&self) -> Option<Time> {
         match &self.state {
             State::Held(held) => Some(held.since),
-            State::Leased(leased) => Some(leased.since),
+            State::Leased(leased) => leased.granted_here.then_some(leased.since),
             State::Expiring(expiring) => Some(expiring.since),
             _ => None,
         }

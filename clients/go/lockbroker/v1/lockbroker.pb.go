@@ -1,7 +1,7 @@
 // Named locks over gRPC.
 //
 // A lock belongs to a session, a session is one stream, and the end of the stream releases the lock.
-// Not getting a lock is an answer (`not_acquired`, status OK); only a failure is an error status.
+// A lease (AcquireLease) belongs to no stream: it ends with its ttl, unless it is renewed. Not getting a lock is an answer (`not_acquired`, status OK); only a failure is an error status.
 //
 // Durations: one that is not set takes the default that its field names; one that is set is taken at
 // its word. Durations are rounded up to whole milliseconds. A negative one is INVALID_ARGUMENT, and so
@@ -1348,7 +1348,8 @@ type AcquireLeaseRequest struct {
 	Lock *LockSpec `protobuf:"bytes,1,opt,name=lock,proto3" json:"lock,omitempty"`
 	// The ttl, as in AcquireRequest. It stays the same for as long as the lease is renewed.
 	Ttl *durationpb.Duration `protobuf:"bytes,2,opt,name=ttl,proto3" json:"ttl,omitempty"`
-	// The way to wait. `max_wait` is at most 30 s, and 30 s if it is unset. Unset: try once.
+	// The way to wait, for at most 30 s: that is also the wait where `wait.max_wait` is unset. If `wait`
+	// is unset: try once.
 	Wait          *WaitSpec `protobuf:"bytes,3,opt,name=wait,proto3" json:"wait,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2575,7 +2576,7 @@ func (x *ListLocksRequest) GetLimit() int32 {
 // A part of the list.
 type ListLocksResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Up to 1,000 locks.
+	// A part of the locks, at most 1,000.
 	Locks []*LockInfo `protobuf:"bytes,1,rep,name=locks,proto3" json:"locks,omitempty"`
 	// In the last answer: true if there are more locks than `limit`.
 	More          bool `protobuf:"varint,2,opt,name=more,proto3" json:"more,omitempty"`
@@ -2794,7 +2795,7 @@ func (x *ListWaitersRequest) GetLimit() int32 {
 // A part of the list.
 type ListWaitersResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Up to 1,000 waiters. Those of one lock stand in the order of their places.
+	// A part of the waiters, at most 1,000. Those of one lock stand in the order of their places.
 	Waiters []*WaiterInfo `protobuf:"bytes,1,rep,name=waiters,proto3" json:"waiters,omitempty"`
 	// In the last answer: true if there are more waiters than `limit`.
 	More          bool `protobuf:"varint,2,opt,name=more,proto3" json:"more,omitempty"`
@@ -2927,7 +2928,8 @@ type RevokeLockRequest struct {
 	// From GetLock or ListLocks: revoke that grant alone. Unset: whoever holds the lock when the broker looks.
 	Etag string `protobuf:"bytes,2,opt,name=etag,proto3" json:"etag,omitempty"`
 	// True frees the lock at once, without its linger. Its holder may believe in it for up to --max-ttl
-	// more: until then there can be TWO HOLDERS. Use it only if the holder is known to be gone.
+	// more: until then there can be TWO HOLDERS. Use it only if the holder is known to be gone. If another
+	// broker kept the lock, its holder is told GONE.
 	Immediate     bool `protobuf:"varint,3,opt,name=immediate,proto3" json:"immediate,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -1,7 +1,7 @@
 // Named locks over gRPC.
 //
 // A lock belongs to a session, a session is one stream, and the end of the stream releases the lock.
-// Not getting a lock is an answer (`not_acquired`, status OK); only a failure is an error status.
+// A lease (AcquireLease) belongs to no stream: it ends with its ttl, unless it is renewed. Not getting a lock is an answer (`not_acquired`, status OK); only a failure is an error status.
 //
 // Durations: one that is not set takes the default that its field names; one that is set is taken at
 // its word. Durations are rounded up to whole milliseconds. A negative one is INVALID_ARGUMENT, and so

@@ -311,7 +311,8 @@ pub struct AcquireLeaseRequest {
     /// The ttl, as in AcquireRequest. It stays the same for as long as the lease is renewed.
     #[prost(message, optional, tag = "2")]
     pub ttl: ::core::option::Option<::prost_types::Duration>,
-    /// The way to wait. `max_wait` is at most 30 s, and 30 s if it is unset. Unset: try once.
+    /// The way to wait, for at most 30 s: that is also the wait where `wait.max_wait` is unset. If `wait`
+    /// is unset: try once.
     #[prost(message, optional, tag = "3")]
     pub wait: ::core::option::Option<WaitSpec>,
 }
@@ -664,7 +665,7 @@ pub struct ListLocksRequest {
 /// A part of the list.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListLocksResponse {
-    /// Up to 1,000 locks.
+    /// A part of the locks, at most 1,000.
     #[prost(message, repeated, tag = "1")]
     pub locks: ::prost::alloc::vec::Vec<LockInfo>,
     /// In the last answer: true if there are more locks than `limit`.
@@ -712,7 +713,7 @@ pub struct ListWaitersRequest {
 /// A part of the list.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListWaitersResponse {
-    /// Up to 1,000 waiters. Those of one lock stand in the order of their places.
+    /// A part of the waiters, at most 1,000. Those of one lock stand in the order of their places.
     #[prost(message, repeated, tag = "1")]
     pub waiters: ::prost::alloc::vec::Vec<WaiterInfo>,
     /// In the last answer: true if there are more waiters than `limit`.
@@ -745,7 +746,8 @@ pub struct RevokeLockRequest {
     #[prost(string, tag = "2")]
     pub etag: ::prost::alloc::string::String,
     /// True frees the lock at once, without its linger. Its holder may believe in it for up to --max-ttl
-    /// more: until then there can be TWO HOLDERS. Use it only if the holder is known to be gone.
+    /// more: until then there can be TWO HOLDERS. Use it only if the holder is known to be gone. If another
+    /// broker kept the lock, its holder is told GONE.
     #[prost(bool, tag = "3")]
     pub immediate: bool,
 }

@@ -1,7 +1,7 @@
 // Named locks over gRPC.
 //
 // A lock belongs to a session, a session is one stream, and the end of the stream releases the lock.
-// Not getting a lock is an answer (`not_acquired`, status OK); only a failure is an error status.
+// A lease (AcquireLease) belongs to no stream: it ends with its ttl, unless it is renewed. Not getting a lock is an answer (`not_acquired`, status OK); only a failure is an error status.
 //
 // Durations: one that is not set takes the default that its field names; one that is set is taken at
 // its word. Durations are rounded up to whole milliseconds. A negative one is INVALID_ARGUMENT, and so
@@ -679,7 +679,8 @@ export type AcquireLeaseRequest = Message<"lockbroker.v1.AcquireLeaseRequest"> &
   ttl?: Duration | undefined;
 
   /**
-   * The way to wait. `max_wait` is at most 30 s, and 30 s if it is unset. Unset: try once.
+   * The way to wait, for at most 30 s: that is also the wait where `wait.max_wait` is unset. If `wait`
+   * is unset: try once.
    *
    * @generated from field: lockbroker.v1.WaitSpec wait = 3;
    */
@@ -1368,7 +1369,7 @@ export const ListLocksRequestSchema: GenMessage<ListLocksRequest> = /*@__PURE__*
  */
 export type ListLocksResponse = Message<"lockbroker.v1.ListLocksResponse"> & {
   /**
-   * Up to 1,000 locks.
+   * A part of the locks, at most 1,000.
    *
    * @generated from field: repeated lockbroker.v1.LockInfo locks = 1;
    */
@@ -1494,7 +1495,7 @@ export const ListWaitersRequestSchema: GenMessage<ListWaitersRequest> = /*@__PUR
  */
 export type ListWaitersResponse = Message<"lockbroker.v1.ListWaitersResponse"> & {
   /**
-   * Up to 1,000 waiters. Those of one lock stand in the order of their places.
+   * A part of the waiters, at most 1,000. Those of one lock stand in the order of their places.
    *
    * @generated from field: repeated lockbroker.v1.WaiterInfo waiters = 1;
    */
@@ -1579,7 +1580,8 @@ export type RevokeLockRequest = Message<"lockbroker.v1.RevokeLockRequest"> & {
 
   /**
    * True frees the lock at once, without its linger. Its holder may believe in it for up to --max-ttl
-   * more: until then there can be TWO HOLDERS. Use it only if the holder is known to be gone.
+   * more: until then there can be TWO HOLDERS. Use it only if the holder is known to be gone. If another
+   * broker kept the lock, its holder is told GONE.
    *
    * @generated from field: bool immediate = 3;
    */

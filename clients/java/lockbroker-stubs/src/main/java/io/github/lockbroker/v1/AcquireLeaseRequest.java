@@ -124,7 +124,8 @@ private static final long serialVersionUID = 0L;
   private io.github.lockbroker.v1.WaitSpec wait_;
   /**
    * <pre>
-   * The way to wait. `max_wait` is at most 30 s, and 30 s if it is unset. Unset: try once.
+   * The way to wait, for at most 30 s: that is also the wait where `wait.max_wait` is unset. If `wait`
+   * is unset: try once.
    * </pre>
    *
    * <code>.lockbroker.v1.WaitSpec wait = 3;</code>
@@ -136,7 +137,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The way to wait. `max_wait` is at most 30 s, and 30 s if it is unset. Unset: try once.
+   * The way to wait, for at most 30 s: that is also the wait where `wait.max_wait` is unset. If `wait`
+   * is unset: try once.
    * </pre>
    *
    * <code>.lockbroker.v1.WaitSpec wait = 3;</code>
@@ -148,7 +150,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The way to wait. `max_wait` is at most 30 s, and 30 s if it is unset. Unset: try once.
+   * The way to wait, for at most 30 s: that is also the wait where `wait.max_wait` is unset. If `wait`
+   * is unset: try once.
    * </pre>
    *
    * <code>.lockbroker.v1.WaitSpec wait = 3;</code>
@@ -904,7 +907,8 @@ private static final long serialVersionUID = 0L;
         io.github.lockbroker.v1.WaitSpec, io.github.lockbroker.v1.WaitSpec.Builder, io.github.lockbroker.v1.WaitSpecOrBuilder> waitBuilder_;
     /**
      * <pre>
-     * The way to wait. `max_wait` is at most 30 s, and 30 s if it is unset. Unset: try once.
+     * The way to wait, for at most 30 s: that is also the wait where `wait.max_wait` is unset. If `wait`
+     * is unset: try once.
      * </pre>
      *
      * <code>.lockbroker.v1.WaitSpec wait = 3;</code>
@@ -915,7 +919,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The way to wait. `max_wait` is at most 30 s, and 30 s if it is unset. Unset: try once.
+     * The way to wait, for at most 30 s: that is also the wait where `wait.max_wait` is unset. If `wait`
+     * is unset: try once.
      * </pre>
      *
      * <code>.lockbroker.v1.WaitSpec wait = 3;</code>
@@ -930,7 +935,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The way to wait. `max_wait` is at most 30 s, and 30 s if it is unset. Unset: try once.
+     * The way to wait, for at most 30 s: that is also the wait where `wait.max_wait` is unset. If `wait`
+     * is unset: try once.
      * </pre>
      *
      * <code>.lockbroker.v1.WaitSpec wait = 3;</code>
@@ -950,7 +956,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The way to wait. `max_wait` is at most 30 s, and 30 s if it is unset. Unset: try once.
+     * The way to wait, for at most 30 s: that is also the wait where `wait.max_wait` is unset. If `wait`
+     * is unset: try once.
      * </pre>
      *
      * <code>.lockbroker.v1.WaitSpec wait = 3;</code>
@@ -968,7 +975,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The way to wait. `max_wait` is at most 30 s, and 30 s if it is unset. Unset: try once.
+     * The way to wait, for at most 30 s: that is also the wait where `wait.max_wait` is unset. If `wait`
+     * is unset: try once.
      * </pre>
      *
      * <code>.lockbroker.v1.WaitSpec wait = 3;</code>
@@ -993,7 +1001,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The way to wait. `max_wait` is at most 30 s, and 30 s if it is unset. Unset: try once.
+     * The way to wait, for at most 30 s: that is also the wait where `wait.max_wait` is unset. If `wait`
+     * is unset: try once.
      * </pre>
      *
      * <code>.lockbroker.v1.WaitSpec wait = 3;</code>
@@ -1010,7 +1019,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The way to wait. `max_wait` is at most 30 s, and 30 s if it is unset. Unset: try once.
+     * The way to wait, for at most 30 s: that is also the wait where `wait.max_wait` is unset. If `wait`
+     * is unset: try once.
      * </pre>
      *
      * <code>.lockbroker.v1.WaitSpec wait = 3;</code>
@@ -1022,7 +1032,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The way to wait. `max_wait` is at most 30 s, and 30 s if it is unset. Unset: try once.
+     * The way to wait, for at most 30 s: that is also the wait where `wait.max_wait` is unset. If `wait`
+     * is unset: try once.
      * </pre>
      *
      * <code>.lockbroker.v1.WaitSpec wait = 3;</code>
@@ -1037,7 +1048,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The way to wait. `max_wait` is at most 30 s, and 30 s if it is unset. Unset: try once.
+     * The way to wait, for at most 30 s: that is also the wait where `wait.max_wait` is unset. If `wait`
+     * is unset: try once.
      * </pre>
      *
      * <code>.lockbroker.v1.WaitSpec wait = 3;</code>

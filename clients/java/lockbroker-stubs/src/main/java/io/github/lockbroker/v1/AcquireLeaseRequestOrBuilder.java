@@ -64,7 +64,8 @@ public interface AcquireLeaseRequestOrBuilder extends
 
   /**
    * <pre>
-   * The way to wait. `max_wait` is at most 30 s, and 30 s if it is unset. Unset: try once.
+   * The way to wait, for at most 30 s: that is also the wait where `wait.max_wait` is unset. If `wait`
+   * is unset: try once.
    * </pre>
    *
    * <code>.lockbroker.v1.WaitSpec wait = 3;</code>
@@ -73,7 +74,8 @@ public interface AcquireLeaseRequestOrBuilder extends
   boolean hasWait();
   /**
    * <pre>
-   * The way to wait. `max_wait` is at most 30 s, and 30 s if it is unset. Unset: try once.
+   * The way to wait, for at most 30 s: that is also the wait where `wait.max_wait` is unset. If `wait`
+   * is unset: try once.
    * </pre>
    *
    * <code>.lockbroker.v1.WaitSpec wait = 3;</code>
@@ -82,7 +84,8 @@ public interface AcquireLeaseRequestOrBuilder extends
   io.github.lockbroker.v1.WaitSpec getWait();
   /**
    * <pre>
-   * The way to wait. `max_wait` is at most 30 s, and 30 s if it is unset. Unset: try once.
+   * The way to wait, for at most 30 s: that is also the wait where `wait.max_wait` is unset. If `wait`
+   * is unset: try once.
    * </pre>
    *
    * <code>.lockbroker.v1.WaitSpec wait = 3;</code>

@@ -10,7 +10,7 @@ public interface ListLocksResponseOrBuilder extends
 
   /**
    * <pre>
-   * Up to 1,000 locks.
+   * A part of the locks, at most 1,000.
    * </pre>
    *
    * <code>repeated .lockbroker.v1.LockInfo locks = 1;</code>
@@ -19,7 +19,7 @@ public interface ListLocksResponseOrBuilder extends
       getLocksList();
   /**
    * <pre>
-   * Up to 1,000 locks.
+   * A part of the locks, at most 1,000.
    * </pre>
    *
    * <code>repeated .lockbroker.v1.LockInfo locks = 1;</code>
@@ -27,7 +27,7 @@ public interface ListLocksResponseOrBuilder extends
   io.github.lockbroker.v1.LockInfo getLocks(int index);
   /**
    * <pre>
-   * Up to 1,000 locks.
+   * A part of the locks, at most 1,000.
    * </pre>
    *
    * <code>repeated .lockbroker.v1.LockInfo locks = 1;</code>
@@ -35,7 +35,7 @@ public interface ListLocksResponseOrBuilder extends
   int getLocksCount();
   /**
    * <pre>
-   * Up to 1,000 locks.
+   * A part of the locks, at most 1,000.
    * </pre>
    *
    * <code>repeated .lockbroker.v1.LockInfo locks = 1;</code>
@@ -44,7 +44,7 @@ public interface ListLocksResponseOrBuilder extends
       getLocksOrBuilderList();
   /**
    * <pre>
-   * Up to 1,000 locks.
+   * A part of the locks, at most 1,000.
    * </pre>
    *
    * <code>repeated .lockbroker.v1.LockInfo locks = 1;</code>

@@ -10,7 +10,7 @@ public interface ListWaitersResponseOrBuilder extends
 
   /**
    * <pre>
-   * Up to 1,000 waiters. Those of one lock stand in the order of their places.
+   * A part of the waiters, at most 1,000. Those of one lock stand in the order of their places.
    * </pre>
    *
    * <code>repeated .lockbroker.v1.WaiterInfo waiters = 1;</code>
@@ -19,7 +19,7 @@ public interface ListWaitersResponseOrBuilder extends
       getWaitersList();
   /**
    * <pre>
-   * Up to 1,000 waiters. Those of one lock stand in the order of their places.
+   * A part of the waiters, at most 1,000. Those of one lock stand in the order of their places.
    * </pre>
    *
    * <code>repeated .lockbroker.v1.WaiterInfo waiters = 1;</code>
@@ -27,7 +27,7 @@ public interface ListWaitersResponseOrBuilder extends
   io.github.lockbroker.v1.WaiterInfo getWaiters(int index);
   /**
    * <pre>
-   * Up to 1,000 waiters. Those of one lock stand in the order of their places.
+   * A part of the waiters, at most 1,000. Those of one lock stand in the order of their places.
    * </pre>
    *
    * <code>repeated .lockbroker.v1.WaiterInfo waiters = 1;</code>
@@ -35,7 +35,7 @@ public interface ListWaitersResponseOrBuilder extends
   int getWaitersCount();
   /**
    * <pre>
-   * Up to 1,000 waiters. Those of one lock stand in the order of their places.
+   * A part of the waiters, at most 1,000. Those of one lock stand in the order of their places.
    * </pre>
    *
    * <code>repeated .lockbroker.v1.WaiterInfo waiters = 1;</code>
@@ -44,7 +44,7 @@ public interface ListWaitersResponseOrBuilder extends
       getWaitersOrBuilderList();
   /**
    * <pre>
-   * Up to 1,000 waiters. Those of one lock stand in the order of their places.
+   * A part of the waiters, at most 1,000. Those of one lock stand in the order of their places.
    * </pre>
    *
    * <code>repeated .lockbroker.v1.WaiterInfo waiters = 1;</code>

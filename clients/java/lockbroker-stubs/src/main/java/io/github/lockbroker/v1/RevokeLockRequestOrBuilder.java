@@ -51,7 +51,8 @@ public interface RevokeLockRequestOrBuilder extends
   /**
    * <pre>
    * True frees the lock at once, without its linger. Its holder may believe in it for up to --max-ttl
-   * more: until then there can be TWO HOLDERS. Use it only if the holder is known to be gone.
+   * more: until then there can be TWO HOLDERS. Use it only if the holder is known to be gone. If another
+   * broker kept the lock, its holder is told GONE.
    * </pre>
    *
    * <code>bool immediate = 3;</code>
