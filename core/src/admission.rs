@@ -89,6 +89,11 @@ impl<E: Env> Cx<'_, E> {
         true
     }
 
+    /// Returns true if there are as many locks as new ones may make.
+    pub(crate) fn is_full(&self) -> bool {
+        self.core.counts.locks > self.core.settings.max_locks.get()
+    }
+
     /// Counts one more, up to twice the limit: for what ends something, or cannot be refused without a loss.
     pub(crate) fn count_reserved(&mut self) -> bool {
         self.count_lock(self.core.settings.max_locks.get().saturating_mul(2))

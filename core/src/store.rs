@@ -208,14 +208,6 @@ pub enum Request {
         /// The state that the item carries.
         state: ItemState,
     },
-    /// Looks if the lock is held under this id. If the store has lost its memory and nobody can have been granted the lock
-    /// since, creates the item again. The item's ttl stays as it is otherwise. Answered by [`Reply::Changed`].
-    Keep {
-        /// The id that the item carries.
-        id: GrantId,
-        /// The item's ttl where it is created again.
-        ttl: u32,
-    },
     /// Looks at a lock without touching it. A look that finds nothing proves nothing about requests under way. Answered by
     /// [`Reply::Status`].
     Look,

@@ -23,7 +23,7 @@ pub const FIXED_EPOCHS: Epoch = 200;
 pub(crate) fn ids_of(op: &mut Op, visit: &mut impl FnMut(&mut Id)) {
     match op {
         Op::Grant { id, .. } | Op::Reassert { id, .. } | Op::Remove { id } => visit(id),
-        Op::Stands { id } | Op::Keep { id, .. } => visit(id),
+        Op::Stands { id } => visit(id),
         Op::HandOver { from, to, .. } | Op::Replace { from, to, .. } => {
             visit(from);
             visit(to);

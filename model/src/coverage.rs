@@ -91,7 +91,7 @@ pub(crate) fn send(op: Op) -> u64 {
         Op::HandOver { .. } => bit("send hand-over"),
         Op::Remove { id } if id & LINGER > 0 => bit("end linger"),
         Op::Remove { .. } => bit("send release"),
-        Op::Look | Op::Stands { .. } | Op::Keep { .. } | Op::LookIfRevoked => 0,
+        Op::Look | Op::Stands { .. } | Op::LookIfRevoked => 0,
         Op::Probe | Op::Begin(_) | Op::Open(..) => 0,
     }
 }
@@ -138,7 +138,7 @@ fn step(before: &State, action: Action) -> &'static str {
                 (Op::HandOver { .. }, false) => "hand-over: refused",
                 (Op::Remove { .. }, true) => "release: done",
                 (Op::Remove { .. }, false) => "release: refused",
-                (Op::Look | Op::Stands { .. } | Op::Keep { .. } | Op::LookIfRevoked, _) => "command",
+                (Op::Look | Op::Stands { .. } | Op::LookIfRevoked, _) => "command",
                 (Op::Probe | Op::Begin(_) | Op::Open(..), _) => "command",
             }
         }

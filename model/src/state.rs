@@ -180,10 +180,6 @@ pub enum Op {
     Stands {
         id: Id,
     },
-    Keep {
-        id: Id,
-        ttl: u8,
-    },
     LookIfRevoked,
     Probe,
     Begin(Epoch),
@@ -313,7 +309,6 @@ impl Op {
             }
             Shipped::Look => Op::Look,
             Shipped::Stands(id) => Op::Stands { id: of_grant(id) },
-            Shipped::Keep { id, ttl } => Op::Keep { id: of_grant(id), ttl: ticks_of(ttl) },
             Shipped::LookIfRevoked => Op::LookIfRevoked,
             Shipped::Watch { .. } | Shipped::LookForQueue | Shipped::Note(_) => unreachable!("there are no notes"),
         }
@@ -334,7 +329,6 @@ impl Op {
             Op::Remove { id } => Shipped::Remove { state: item_of(id), wakes: false },
             Op::Look => Shipped::Look,
             Op::Stands { id } => Shipped::Stands(grant_id(id)),
-            Op::Keep { id, ttl } => Shipped::Keep { id: grant_id(id), ttl: seconds(ttl) },
             Op::LookIfRevoked => Shipped::LookIfRevoked,
             Op::Probe | Op::Begin(_) | Op::Open(..) => unreachable!("a probe is no job"),
         }
@@ -346,7 +340,7 @@ impl Op {
 
     /// Returns true if it only reads an item, which is done at once.
     pub fn looks(self) -> bool {
-        matches!(self, Op::Look | Op::Stands { .. } | Op::Keep { .. } | Op::LookIfRevoked)
+        matches!(self, Op::Look | Op::Stands { .. } | Op::LookIfRevoked)
     }
 
     /// Returns true if it may make a new grant.

@@ -36,7 +36,6 @@ pub(crate) fn request(request: &Request) -> String {
             format!("linger {} as {} for {ttl} s, certain: {certain}", number(from.get()), number(to.get()))
         }
         Request::Remove { state: of } => format!("remove {}", state(*of)),
-        Request::Keep { id, ttl } => format!("keep {} for {ttl} s", number(id.get())),
         Request::Look => "look".to_owned(),
         Request::Stands(id) => format!("stands {}", number(id.get())),
         Request::Watch { kept, ttl } => format!("watch for {ttl} s, kept: {kept}"),

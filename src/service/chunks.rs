@@ -30,7 +30,6 @@ pub struct Chunks<R> {
     first: Option<R>,
     rest: mpsc::Receiver<Result<R, Status>>,
     end: End,
-    _room: Share,
 }
 
 /// The end of an answer. Not set, its maker has gone without a word.
@@ -64,6 +63,8 @@ impl<R: Send + 'static> Chunks<R> {
         let end = End::default();
         let ended = Arc::clone(&end);
         let work = move || {
+            // Given back when the maker ends, whether or not its client reads on.
+            let _room = room;
             // Where that is not allowed, it goes without.
             let _ = nice(NICE);
             // With a runtime of its own, it does not mind that the broker's may end before it.
@@ -82,7 +83,7 @@ impl<R: Send + 'static> Chunks<R> {
         // Without one, the answer ends as its maker does without a word.
         let _ = thread::Builder::new().name("list".into()).spawn(work);
         let first = rest.recv().await.transpose()?;
-        Ok(Chunks { first, rest, end, _room: room })
+        Ok(Chunks { first, rest, end })
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::keep::Look;
 use super::release::{Caller, Release};
 use super::{End, Grant, HandingOver, Hold, HoldKey, State, Stimulus};
 use crate::Time;
@@ -26,10 +27,6 @@ pub(crate) struct Leased {
     known: bool,
     /// True if it was granted here, so that its age and its owner are known.
     pub(super) granted_here: bool,
-    /// When to look if the item still stands.
-    keep_at: Time,
-    /// The number of looks in a row that failed.
-    failures: u8,
     /// The calls for the next renewal.
     calls: Vec<Call>,
     step: Step,
@@ -38,10 +35,8 @@ pub(crate) struct Leased {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Step {
     Resting,
-    /// Looks if the item stands, and creates it again if the store has lost its memory.
-    Keeping {
-        sent: Time,
-    },
+    /// Looks at the store for those who wait behind, or because somebody says that it was revoked.
+    Looking(Look),
     /// Renews it for these calls, by a command sent then.
     Renewing {
         sent: Time,
@@ -53,62 +48,53 @@ impl Leased {
     /// Keeps a grant for a client without a stream.
     pub(super) fn begin<E: Env>(me: HoldKey, grant: Grant, since: Time, cx: &mut Cx<'_, E>) -> State {
         cx.look_later(me);
-        let keep_at = cx.keep_at(me, grant.sent);
-        let (calls, step) = (Vec::new(), Step::Resting);
-        let (known, granted_here, failures) = (true, true, 0);
-        State::Leased(Box::new(Leased { grant, since, known, granted_here, keep_at, failures, calls, step }))
+        let (known, granted_here, calls, step) = (true, true, Vec::new(), Step::Resting);
+        State::Leased(Box::new(Leased { grant, since, known, granted_here, calls, step }))
     }
 
     /// Renews a grant of which nothing is known here.
     fn elsewhere<E: Env>(me: HoldKey, lease: LeaseId, call: Call, cx: &mut Cx<'_, E>) -> State {
         let grant = Grant { id: lease.lock.grant, token: lease.lock.token, sent: cx.now, protected_until: None };
-        let (since, keep_at, calls, step) = (cx.now, cx.now, vec![call], Step::Resting);
-        let (known, granted_here, failures) = (false, false, 0);
-        let leased = Leased { grant, since, known, granted_here, keep_at, failures, calls, step };
-        Box::new(leased).renew(me, cx)
+        let (since, known, granted_here, calls, step) = (cx.now, false, false, vec![call], Step::Resting);
+        Box::new(Leased { grant, since, known, granted_here, calls, step }).renew(me, cx)
     }
 
     pub(crate) fn on<E: Env>(mut self: Box<Self>, me: HoldKey, stimulus: Stimulus, cx: &mut Cx<'_, E>) -> State {
-        let is_to_end = cx.hold(me).end.is_some();
         match (std::mem::replace(&mut self.step, Step::Resting), stimulus) {
             (Step::Renewing { sent, calls }, Stimulus::Answer(Reply::Changed(renewed))) => {
                 return self.renewed(me, (sent, calls), renewed, cx);
             }
-            (Step::Keeping { sent }, Stimulus::Answer(Reply::Changed(kept))) => {
-                let name = cx.hold(me).name.clone();
-                cx.polled(&name, sent, None);
-                match kept {
-                    Ok(Change::Done) => (self.keep_at, self.failures) = (cx.keep_at(me, sent), 0),
-                    Ok(Change::Gone | Change::TakenOver | Change::Revoked) => return self.over(me, cx),
-                    Err(error) => {
-                        cx.retried(me, "keeping", &error);
-                        self.keep_at = cx.now + cx.retry_pause(&mut self.failures);
-                    }
-                }
-            }
-            (Step::Keeping { .. }, _) if is_to_end || !self.calls.is_empty() => cx.give_up(me),
-            // Nobody is heeded before the answer: what ends the lease would cross the renewal.
-            (step @ (Step::Renewing { .. } | Step::Keeping { .. }), _) => {
+            // Nobody is heeded before the answer: what ends the lock would cross the renewal.
+            (step @ Step::Renewing { .. }, _) => {
                 self.step = step;
                 return State::Leased(self);
             }
+            (Step::Looking(look), stimulus) => match look.on(me, self.grant.id, &stimulus, cx) {
+                Ok(look) => self.step = Step::Looking(look),
+                Err(true) => {}
+                // Another broker has ended it. The record deletes nothing, so there is nothing to find out.
+                Err(false) => return self.over(me, cx),
+            },
+            (Step::Resting, Stimulus::Suspect) => self.step = Step::Looking(Look::begin(me, self.grant.id, cx)),
             (Step::Resting, _) => {}
         }
         self.look(me, cx)
     }
 
-    /// Looks what there is to do while the store is not asked.
+    /// Looks what there is to do while it renews nothing.
     fn look<E: Env>(mut self: Box<Self>, me: HoldKey, cx: &mut Cx<'_, E>) -> State {
         match cx.take_end(me) {
             Some(End::Release(by)) => {
-                self.answer_all(Ok(LeaseRenewal::Lost(LostReason::Gone)), cx);
+                cx.give_up(me);
+                self.answer_all(Err(Failure::unavailable("the lease is being released")), cx);
                 cx.end_hold(self.since);
                 let caller = Some(Caller::Release(by.call));
                 let release = Release::kept(self.grant, (true, true), caller, ReleaseCause::ReleaseCall);
                 return HandingOver::begin(me, release, cx);
             }
+            // Somebody has a later grant here, or revokes this one here.
             Some(End::Superseded) => {
-                self.answer_all(Ok(LeaseRenewal::Lost(LostReason::TakenOver)), cx);
+                self.answer_all(Err(Failure::unavailable("the lease is over, as far as is known here")), cx);
                 return self.over(me, cx);
             }
             // It has no stream, and a revocation goes to the store.
@@ -122,14 +108,15 @@ impl Leased {
             cx.env.mark(Mark::LeaseOver);
             return self.over(me, cx);
         }
-        let keep_at = cx.look_at(me, self.grant.id).map_or(self.keep_at, |at| at.min(self.keep_at));
-        if cx.now >= keep_at {
-            let (id, ttl) = (self.grant.id, cx.fresh_item_ttl(me));
-            cx.ask(me, Request::Keep { id, ttl });
-            self.step = Step::Keeping { sent: cx.now };
-        } else {
-            cx.wake_hold_at(me, Some(keep_at.min(over)));
+        let look_at = cx.look_at(me, self.grant.id);
+        if matches!(self.step, Step::Resting) && look_at.is_some_and(|at| cx.now >= at) {
+            self.step = Step::Looking(Look::begin(me, self.grant.id, cx));
         }
+        let look_at = match &self.step {
+            Step::Looking(look) => look.wake_at(),
+            Step::Resting | Step::Renewing { .. } => look_at,
+        };
+        cx.wake_hold_at(me, [Some(over), look_at].into_iter().flatten().min());
         State::Leased(self)
     }
 
@@ -158,10 +145,10 @@ impl Leased {
         let (sent, name) = (cx.counted_from(sent), cx.hold(me).name.clone());
         let (result, stands) = match renewed {
             Ok(Change::Done) if cx.hold(me).counts(sent, cx.now) => {
-                (self.grant.sent, self.keep_at) = (sent, cx.keep_at(me, sent));
-                // Somebody here may have been granted the lock since that command: who of the two is the later one cannot be
-                // told. So no record is kept then, which costs what it would create again after a loss.
-                if !self.known && !cx.is_held_here(&name) {
+                self.grant.sent = sent;
+                // If somebody here has another grant, it cannot be told which of the two is the later one. So no record is
+                // kept then, and none where there is no room. That costs what it would create again after a loss.
+                if !self.known && !cx.is_held_here(&name) && !cx.is_full() {
                     self.known = true;
                     cx.become_holder(me, self.grant.id);
                     cx.core.counts.held += 1;
@@ -193,6 +180,7 @@ impl Leased {
 
     /// Forgets the lease. Its item is left as it is.
     fn over<E: Env>(self, me: HoldKey, cx: &mut Cx<'_, E>) -> State {
+        cx.give_up(me);
         if self.known {
             cx.end_hold(self.since);
             cx.let_go_now(me, self.grant.id);
@@ -227,11 +215,6 @@ impl<E: Env> Cx<'_, E> {
         self.settle_in(me, state);
     }
 
-    /// Returns when to look at the item of a lease that stood at `sent`: soon enough for the next look, if that fails.
-    fn keep_at(&self, me: HoldKey, sent: Time) -> Time {
-        sent + self.hold(me).ttl() / 3
-    }
-
     fn answer_renewal(&mut self, call: Call, result: Result<LeaseRenewal, Failure>) {
         self.core.outputs.push_back(Output::LeaseRenewed { call, result });
     }
@@ -257,11 +240,10 @@ impl Leased {
     pub(super) fn normalise(&mut self, span: Duration, form: &mut Form<'_, impl Normal>) {
         self.grant.normalise((span, true), form);
         form.shown(&mut self.since);
-        form.pause([&mut self.keep_at]);
-        self.failures = 0;
         match &mut self.step {
             Step::Resting => {}
-            Step::Keeping { sent } | Step::Renewing { sent, .. } => form.since(sent, span),
+            Step::Looking(look) => look.normalise(span, form),
+            Step::Renewing { sent, .. } => form.since(sent, span),
         }
     }
 }

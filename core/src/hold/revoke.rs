@@ -41,6 +41,10 @@ impl<E: Env> Cx<'_, E> {
         }
         // Another broker may have renewed a lease since, so what is known here of its end is not all.
         let keeper = self.holder(name, id).filter(|hold| !matches!(self.hold(*hold).state, State::Leased(_)));
+        if let Some(record) = self.holder(name, id).filter(|hold| keeper != Some(*hold)) {
+            // What is known of it here is not to bring it back.
+            self.end_hold_by(record, End::Superseded);
+        }
         match keeper.filter(|hold| self.note_end(*hold, End::Revoke(Box::new(revoke)))) {
             Some(hold) => self.look_later(hold),
             None => self.revoke_elsewhere(revoke, name, (id, left), &label),
@@ -112,7 +116,10 @@ impl<E: Env> Cx<'_, E> {
     /// lock is renewed, and that finds out.
     pub(crate) fn revoked_elsewhere(&mut self, name: &LockName) {
         let holder = self.core.names.get(name).and_then(|entry| entry.holder);
-        let holds = |me: &HoldKey| self.core.holds.get(*me).is_some_and(|hold| matches!(hold.state, State::Held(_)));
+        let holds = |me: &HoldKey| {
+            let hold = self.core.holds.get(*me);
+            hold.is_some_and(|hold| matches!(hold.state, State::Held(_) | State::Leased(_)))
+        };
         if let Some(me) = holder.map(|(_, me)| me).filter(holds) {
             self.step(me, Stimulus::Suspect);
         }

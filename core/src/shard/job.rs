@@ -66,13 +66,6 @@ pub enum Op {
         /// For how many seconds.
         ttl: u32,
     },
-    /// Read the item, and create it again where it went with the store's memory.
-    Keep {
-        /// The id that the item carries.
-        id: GrantId,
-        /// Its ttl in seconds, where it is created again.
-        ttl: u32,
-    },
     /// Read if the item that stands in the way of a renewal is a revocation.
     LookIfRevoked,
     /// Read which broker is to be woken for a queue behind the holder.
@@ -137,7 +130,6 @@ impl Op {
                 Op::Replace { from, to, ttl, touches_owner: false, reasserts: certain }
             }
             Request::Remove { state } => Op::Remove { state, wakes },
-            Request::Keep { id, ttl } => Op::Keep { id, ttl },
             Request::Look => Op::Look,
             Request::Stands(id) => Op::Stands(id),
             Request::Watch { kept, ttl } => Op::Watch { kept, ttl },
@@ -149,7 +141,7 @@ impl Op {
         match self {
             Op::Watch { .. } | Op::LookForQueue | Op::Note(_) => Kind::Note,
             Op::Grant { .. } | Op::HandOver { .. } | Op::Replace { .. } | Op::Reassert { .. } => Kind::Item,
-            Op::Remove { .. } | Op::Look | Op::Stands(_) | Op::Keep { .. } | Op::LookIfRevoked => Kind::Item,
+            Op::Remove { .. } | Op::Look | Op::Stands(_) | Op::LookIfRevoked => Kind::Item,
         }
     }
 
@@ -158,7 +150,7 @@ impl Op {
         match self {
             Op::Grant { .. } | Op::HandOver { .. } => true,
             Op::Replace { .. } | Op::Reassert { .. } | Op::Remove { .. } => false,
-            Op::Look | Op::Stands(_) | Op::Keep { .. } | Op::LookIfRevoked => false,
+            Op::Look | Op::Stands(_) | Op::LookIfRevoked => false,
             Op::Watch { .. } | Op::LookForQueue | Op::Note(_) => false,
         }
     }
@@ -183,7 +175,7 @@ impl Op {
 
     /// Returns true if it only reads.
     pub(crate) fn looks(&self) -> bool {
-        matches!(self, Op::Look | Op::Stands(_) | Op::Keep { .. } | Op::LookIfRevoked)
+        matches!(self, Op::Look | Op::Stands(_) | Op::LookIfRevoked)
     }
 
     /// Returns true if it serves a lock that somebody holds: renews, re-asserts, moves or releases it.
@@ -195,7 +187,7 @@ impl Op {
     pub fn extends(&self) -> bool {
         match self {
             Op::Grant { .. } | Op::HandOver { .. } | Op::Replace { .. } | Op::Reassert { .. } => true,
-            Op::Remove { .. } | Op::Look | Op::Stands(_) | Op::Keep { .. } | Op::LookIfRevoked => false,
+            Op::Remove { .. } | Op::Look | Op::Stands(_) | Op::LookIfRevoked => false,
             Op::Watch { .. } | Op::LookForQueue | Op::Note(_) => false,
         }
     }
@@ -234,7 +226,7 @@ impl Op {
                 batch.extend(wakes.then(|| protocol::take_watcher(name)));
             }
             Op::Look => batch.extend([protocol::look(name), protocol::look_for_owner(name)]),
-            Op::Stands(_) | Op::Keep { .. } | Op::LookIfRevoked => batch.push(protocol::look(name)),
+            Op::Stands(_) | Op::LookIfRevoked => batch.push(protocol::look(name)),
             Op::Watch { kept: true, ttl } => batch.extend(me.map(|me| protocol::keep_watching(name, me, *ttl))),
             Op::Watch { kept: false, ttl } => batch.extend(me.map(|me| protocol::watch(name, me, *ttl))),
             Op::LookForQueue => batch.push(protocol::look_for_queue(name)),
@@ -292,20 +284,6 @@ impl Op {
             }
             Op::Look => Outcome::reply(Reply::Status(self.status(first, said.get(1), seen))),
             Op::Stands(id) => Outcome::reply(Reply::Stands(self.stands(*id, first, seen))),
-            Op::Keep { id, ttl } => {
-                let state = ItemState::Held(*id);
-                let found = self.read(first, protocol::read_look, seen).map(|found| match found {
-                    Some((found, _)) if found == state => CasOutcome::Done,
-                    Some(_) => CasOutcome::Exists,
-                    None => CasOutcome::Missing,
-                });
-                match found {
-                    Ok(CasOutcome::Missing) if seen.last_word.is_err() => {
-                        Outcome { next: Some(Op::Reassert { state, ttl: *ttl }), ..Outcome::default() }
-                    }
-                    found => Outcome::changed(found, seen.last_word),
-                }
-            }
             Op::LookIfRevoked => match self.read(first, protocol::read_look, seen) {
                 Ok(Some((ItemState::Lingering(id), _))) if id.is_revocation() => {
                     Outcome::reply(Reply::Changed(Ok(Change::Revoked)))
@@ -336,9 +314,7 @@ impl Op {
     pub fn failed(&self, error: StoreError) -> Reply {
         match self {
             Op::Grant { .. } | Op::HandOver { .. } => Reply::Granted(Err(error)),
-            Op::Replace { .. } | Op::Reassert { .. } | Op::Remove { .. } | Op::Keep { .. } => {
-                Reply::Changed(Err(error))
-            }
+            Op::Replace { .. } | Op::Reassert { .. } | Op::Remove { .. } => Reply::Changed(Err(error)),
             Op::Look => Reply::Status(Err(error)),
             Op::Stands(_) => Reply::Stands(Err(error)),
             // That the grant is gone is known.

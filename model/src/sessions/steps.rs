@@ -183,7 +183,7 @@ impl Model {
             }
             Op::Stands { id } => carries(slot, id),
             Op::Look => slot.map_or(Said::Missing, |item| Said::Found(item.id)),
-            Op::Keep { .. } | Op::LookIfRevoked | Op::Probe | Op::Begin(_) | Op::Open(..) => {
+            Op::LookIfRevoked | Op::Probe | Op::Begin(_) | Op::Open(..) => {
                 unreachable!("the store has no shards")
             }
         };

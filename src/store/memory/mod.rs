@@ -90,7 +90,6 @@ impl MemoryStore {
                 Reply::Changed(Ok(self.change(name, ItemState::Held(from), ItemState::Lingering(to), ttl)))
             }
             Request::Remove { state } => Reply::Changed(Ok(self.remove(name, state))),
-            Request::Keep { id, .. } => Reply::Changed(Ok(self.keep(name, id))),
             Request::Look => Reply::Status(Ok(self.look(name))),
             Request::Stands(id) => Reply::Stands(Ok(self.live(name).is_some_and(|item| item.number == id.get()))),
             // Nobody else has this store.
@@ -142,14 +141,6 @@ impl MemoryStore {
                 item.expires = expires;
                 Change::Done
             }
-        }
-    }
-
-    fn keep(&mut self, name: &LockName, id: GrantId) -> Change {
-        match self.live(name) {
-            None => Change::Gone,
-            Some(item) if item.number == id.get() => Change::Done,
-            Some(_) => Change::TakenOver,
         }
     }
 

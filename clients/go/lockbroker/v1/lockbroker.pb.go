@@ -2993,7 +2993,8 @@ type RevokeLockResponse struct {
 	Outcome RevokeLockResponse_Outcome `protobuf:"varint,1,opt,name=outcome,proto3,enum=lockbroker.v1.RevokeLockResponse_Outcome" json:"outcome,omitempty"`
 	// The label of the holder whose grant was revoked, where known and given.
 	Owner string `protobuf:"bytes,2,opt,name=owner,proto3" json:"owner,omitempty"`
-	// After REVOKED: somebody else can have the lock after this long, at the latest. 0 if it is free.
+	// After REVOKED: somebody else can have the lock after this long. 0 if it is free. It takes longer if
+	// this broker dies meanwhile.
 	FreeWithin    *durationpb.Duration `protobuf:"bytes,3,opt,name=free_within,json=freeWithin,proto3" json:"free_within,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -760,7 +760,8 @@ pub struct RevokeLockResponse {
     /// The label of the holder whose grant was revoked, where known and given.
     #[prost(string, tag = "2")]
     pub owner: ::prost::alloc::string::String,
-    /// After REVOKED: somebody else can have the lock after this long, at the latest. 0 if it is free.
+    /// After REVOKED: somebody else can have the lock after this long. 0 if it is free. It takes longer if
+    /// this broker dies meanwhile.
     #[prost(message, optional, tag = "3")]
     pub free_within: ::core::option::Option<::prost_types::Duration>,
 }

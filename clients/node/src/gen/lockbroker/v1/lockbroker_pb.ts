@@ -1616,7 +1616,8 @@ export type RevokeLockResponse = Message<"lockbroker.v1.RevokeLockResponse"> & {
   owner: string;
 
   /**
-   * After REVOKED: somebody else can have the lock after this long, at the latest. 0 if it is free.
+   * After REVOKED: somebody else can have the lock after this long. 0 if it is free. It takes longer if
+   * this broker dies meanwhile.
    *
    * @generated from field: google.protobuf.Duration free_within = 3;
    */

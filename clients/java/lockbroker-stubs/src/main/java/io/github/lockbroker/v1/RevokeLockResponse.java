@@ -285,7 +285,8 @@ private static final long serialVersionUID = 0L;
   private com.google.protobuf.Duration freeWithin_;
   /**
    * <pre>
-   * After REVOKED: somebody else can have the lock after this long, at the latest. 0 if it is free.
+   * After REVOKED: somebody else can have the lock after this long. 0 if it is free. It takes longer if
+   * this broker dies meanwhile.
    * </pre>
    *
    * <code>.google.protobuf.Duration free_within = 3;</code>
@@ -297,7 +298,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * After REVOKED: somebody else can have the lock after this long, at the latest. 0 if it is free.
+   * After REVOKED: somebody else can have the lock after this long. 0 if it is free. It takes longer if
+   * this broker dies meanwhile.
    * </pre>
    *
    * <code>.google.protobuf.Duration free_within = 3;</code>
@@ -309,7 +311,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * After REVOKED: somebody else can have the lock after this long, at the latest. 0 if it is free.
+   * After REVOKED: somebody else can have the lock after this long. 0 if it is free. It takes longer if
+   * this broker dies meanwhile.
    * </pre>
    *
    * <code>.google.protobuf.Duration free_within = 3;</code>
@@ -886,7 +889,8 @@ private static final long serialVersionUID = 0L;
         com.google.protobuf.Duration, com.google.protobuf.Duration.Builder, com.google.protobuf.DurationOrBuilder> freeWithinBuilder_;
     /**
      * <pre>
-     * After REVOKED: somebody else can have the lock after this long, at the latest. 0 if it is free.
+     * After REVOKED: somebody else can have the lock after this long. 0 if it is free. It takes longer if
+     * this broker dies meanwhile.
      * </pre>
      *
      * <code>.google.protobuf.Duration free_within = 3;</code>
@@ -897,7 +901,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * After REVOKED: somebody else can have the lock after this long, at the latest. 0 if it is free.
+     * After REVOKED: somebody else can have the lock after this long. 0 if it is free. It takes longer if
+     * this broker dies meanwhile.
      * </pre>
      *
      * <code>.google.protobuf.Duration free_within = 3;</code>
@@ -912,7 +917,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * After REVOKED: somebody else can have the lock after this long, at the latest. 0 if it is free.
+     * After REVOKED: somebody else can have the lock after this long. 0 if it is free. It takes longer if
+     * this broker dies meanwhile.
      * </pre>
      *
      * <code>.google.protobuf.Duration free_within = 3;</code>
@@ -932,7 +938,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * After REVOKED: somebody else can have the lock after this long, at the latest. 0 if it is free.
+     * After REVOKED: somebody else can have the lock after this long. 0 if it is free. It takes longer if
+     * this broker dies meanwhile.
      * </pre>
      *
      * <code>.google.protobuf.Duration free_within = 3;</code>
@@ -950,7 +957,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * After REVOKED: somebody else can have the lock after this long, at the latest. 0 if it is free.
+     * After REVOKED: somebody else can have the lock after this long. 0 if it is free. It takes longer if
+     * this broker dies meanwhile.
      * </pre>
      *
      * <code>.google.protobuf.Duration free_within = 3;</code>
@@ -975,7 +983,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * After REVOKED: somebody else can have the lock after this long, at the latest. 0 if it is free.
+     * After REVOKED: somebody else can have the lock after this long. 0 if it is free. It takes longer if
+     * this broker dies meanwhile.
      * </pre>
      *
      * <code>.google.protobuf.Duration free_within = 3;</code>
@@ -992,7 +1001,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * After REVOKED: somebody else can have the lock after this long, at the latest. 0 if it is free.
+     * After REVOKED: somebody else can have the lock after this long. 0 if it is free. It takes longer if
+     * this broker dies meanwhile.
      * </pre>
      *
      * <code>.google.protobuf.Duration free_within = 3;</code>
@@ -1004,7 +1014,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * After REVOKED: somebody else can have the lock after this long, at the latest. 0 if it is free.
+     * After REVOKED: somebody else can have the lock after this long. 0 if it is free. It takes longer if
+     * this broker dies meanwhile.
      * </pre>
      *
      * <code>.google.protobuf.Duration free_within = 3;</code>
@@ -1019,7 +1030,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * After REVOKED: somebody else can have the lock after this long, at the latest. 0 if it is free.
+     * After REVOKED: somebody else can have the lock after this long. 0 if it is free. It takes longer if
+     * this broker dies meanwhile.
      * </pre>
      *
      * <code>.google.protobuf.Duration free_within = 3;</code>

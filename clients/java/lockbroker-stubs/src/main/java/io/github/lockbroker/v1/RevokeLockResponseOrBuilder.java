@@ -49,7 +49,8 @@ public interface RevokeLockResponseOrBuilder extends
 
   /**
    * <pre>
-   * After REVOKED: somebody else can have the lock after this long, at the latest. 0 if it is free.
+   * After REVOKED: somebody else can have the lock after this long. 0 if it is free. It takes longer if
+   * this broker dies meanwhile.
    * </pre>
    *
    * <code>.google.protobuf.Duration free_within = 3;</code>
@@ -58,7 +59,8 @@ public interface RevokeLockResponseOrBuilder extends
   boolean hasFreeWithin();
   /**
    * <pre>
-   * After REVOKED: somebody else can have the lock after this long, at the latest. 0 if it is free.
+   * After REVOKED: somebody else can have the lock after this long. 0 if it is free. It takes longer if
+   * this broker dies meanwhile.
    * </pre>
    *
    * <code>.google.protobuf.Duration free_within = 3;</code>
@@ -67,7 +69,8 @@ public interface RevokeLockResponseOrBuilder extends
   com.google.protobuf.Duration getFreeWithin();
   /**
    * <pre>
-   * After REVOKED: somebody else can have the lock after this long, at the latest. 0 if it is free.
+   * After REVOKED: somebody else can have the lock after this long. 0 if it is free. It takes longer if
+   * this broker dies meanwhile.
    * </pre>
    *
    * <code>.google.protobuf.Duration free_within = 3;</code>
