@@ -20,7 +20,7 @@ pub struct HttpOptions {
     #[arg(long = "http-host", env = "LOCKBROKER_HTTP_HOST", value_name = "NAME", value_delimiter = ',')]
     pub http_hosts: Vec<HostName>,
 
-    /// A site whose web pages may use --http-listen, such as https://app.example.org; may be given several times
+    /// A site whose web pages may use --http-listen, https://HOST as a browser says it; may be given several times
     /// [default: none]
     #[arg(long = "http-origin", env = "LOCKBROKER_HTTP_ORIGIN", value_name = "SITE", value_delimiter = ',')]
     pub http_origins: Vec<HttpOrigin>,
