@@ -98,7 +98,7 @@ async fn it_is_renewed_at_any_broker_and_released_at_any() {
     let seen = there.stub().await.get_lock(asked).await.unwrap().into_inner();
     assert!(duration(seen.expires_after_request) > Duration::from_secs(1), "the broker that has renewed it knows");
     assert_eq!(release(&mut here.stub().await, "job", &lease.lock_id).await, Outcome::Released);
-    acquire(&mut here.stub().await, once("job")).await;
+    let (_, _held) = acquire(&mut here.stub().await, once("job")).await;
     assert_eq!(why_lost(there, "job", &lease.lock_id).await, lost::Reason::TakenOver);
 }
 

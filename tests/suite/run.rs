@@ -114,10 +114,12 @@ async fn a_second_run_is_refused_or_waits() {
         assert!(output.status.success(), "{output:?}");
         String::from_utf8(output.stdout).unwrap()
     };
-    assert!(get(&["a"]).starts_with("state: held\nowner: the first\nexpires in: "));
+    let text = get(&["a"]);
+    assert!(text.starts_with("state: held\nowner: the first\nfencing token: "), "{text}");
+    assert!(text.contains("\nheld for: ") && text.contains("\nexpires in: "), "{text}");
     assert!(get(&["--json", "a"]).contains(r#""state":"held""#));
     assert_eq!(get(&["b"]), "state: free\n");
-    let free = r#"{"free_within_seconds":null,"name":"a\"b","owner":"","state":"free"}"#;
+    let free = r#"{"etag":"","fencing_token":null,"free_within_seconds":null,"held_for_seconds":null,"name":"a\"b","owner":"","state":"free"}"#;
     assert_eq!(get(&["--json", "a\"b"]).trim_end(), free);
 
     let mut second = Process::spawn("run", &mut held(&broker, &["--wait", "forever", "a", "--", "true"]));
