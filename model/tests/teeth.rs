@@ -62,6 +62,9 @@ needed! {
     item_outlives_linger
     linger_never_shortens
     release_creates_linger
+    revoked_waits
+    revoked_lives
+    lease_not_recreated
     moving_release_lingers
 }
 
