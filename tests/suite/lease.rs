@@ -212,6 +212,12 @@ async fn what_is_wrong_is_told_by_its_field() {
 
 #[tokio::test]
 async fn an_operator_revokes_it() {
+    let memory = Broker::start(&[&["--store", "memory"], SHORT].concat()).await;
+    let lease = acquire_lease(&memory, the("job")).await;
+    let done = output(&mut lockbroker(&["revoke", "--server", &memory.url(), "job"]));
+    assert!(done.status.success(), "{done:?}");
+    assert_eq!(why_lost(&memory, "job", &lease.lock_id).await, lost::Reason::Revoked);
+
     let both = Brokers::start_with(SHORT).await;
     for by in [&both.first, &both.second] {
         let name = by.url();
