@@ -153,7 +153,9 @@ impl World {
         // A linger counts from the revocation, if there was one.
         let at =
             [Some(believer.until), Some(self.now), self.check.revoked[name]].into_iter().flatten().min().unwrap_or(0);
-        let epoch = self.check.epochs[name];
+        // Nothing brings the linger of a lease back that went with the memory (docs/safety.md, 11).
+        let is_lease = self.check.leases.contains(&believer.id) && self.machines[self.shard_of(name)].losses > 0;
+        let epoch = if is_lease { u64::MAX } else { self.check.epochs[name] };
         self.check.ended[name] = Some(Ended { at, token, linger, epoch });
         self.note("believes no more", [name as u64, believer.client as u64, token]);
     }

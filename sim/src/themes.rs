@@ -138,7 +138,8 @@ impl Theme {
                 (options.leases, options.alone, options.losses) = (8, 8, 8);
                 (options.stall, options.names, options.clients, options.brokers) = (0, 2, 8, 3);
                 options.settings.max_ttl = Duration::from_secs(6);
-                (options.tick, options.hold, options.fault_every) = (100 * MS, 40 * SEC, 5 * SEC);
+                // Often too late for a lease of 3 s.
+                (options.tick, options.hold, options.fault_every) = (2_500 * MS, 40 * SEC, 4 * SEC);
             }
             Theme::Revocations => {
                 keep(options, &[Fault::Slow, Fault::Kill]);
