@@ -37,10 +37,10 @@ impl<E: Env> Cx<'_, E> {
     /// after it has forgotten it.
     pub(crate) fn label_of(&self, name: &LockName, id: GrantId, noted: Label) -> Label {
         match self.holder(name, id).and_then(|hold| self.core.holds.get(hold)) {
-            Some(hold) if hold.has_label() => {
-                Label { owner: hold.owner.clone(), token: hold.token().or(noted.token), ..noted }
+            Some(hold) => {
+                let owner = if hold.has_label() { hold.owner.clone() } else { noted.owner };
+                Label { owner, token: hold.token().or(noted.token), ..noted }
             }
-            Some(hold) => Label { token: hold.token().or(noted.token), ..noted },
             None => noted,
         }
     }

@@ -23,7 +23,7 @@ const ANSWER_WITHIN: Duration = Duration::from_millis(1_500);
 /// How long a lock is left to other brokers, in poll intervals: a poll comes after 1.2 of them at the most.
 const FAIR_PAUSE: f64 = 1.3;
 
-/// Whoever called for the end of a grant, and waits for what comes of it.
+/// Names the call for the end of a grant that waits for what comes of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Caller {
     /// A Release call.
@@ -43,7 +43,7 @@ pub(super) struct Release {
     delivered: bool,
     /// True if its client has been told the last event.
     told: bool,
-    /// Whoever called for it, until that is answered.
+    /// The call for it, until that is answered.
     caller: Option<Caller>,
     cause: ReleaseCause,
     /// True if an earlier request may have ended the grant.

@@ -39,16 +39,16 @@ impl<E: Env> Cx<'_, E> {
         if revoke.only.is_some_and(|only| only != id) {
             return self.answer_revoke(revoke.call, Ok(Revoked::Changed));
         }
-        // Another broker may have renewed a lease since, so what is known here of its end is not all.
-        let keeper = self.holder(name, id).filter(|hold| !matches!(self.hold(*hold).state, State::Leased(_)));
-        if let Some(record) = self.holder(name, id).filter(|hold| keeper != Some(*hold)) {
-            // What is known of it here is not to bring it back.
-            self.end_hold_by(record, End::Superseded);
+        match self.holder(name, id) {
+            // Another broker may have renewed a lease since, so what the record knows of its end is not all. The record ends, so
+            // that it does not bring the lease back.
+            Some(record) if matches!(self.hold(record).state, State::Leased(_)) => {
+                self.end_hold_by(record, End::Superseded);
+            }
+            Some(keeper) if self.note_end(keeper, End::Revoke(Box::new(revoke))) => return self.look_later(keeper),
+            Some(_) | None => {}
         }
-        match keeper.filter(|hold| self.note_end(*hold, End::Revoke(Box::new(revoke)))) {
-            Some(hold) => self.look_later(hold),
-            None => self.revoke_elsewhere(revoke, name, (id, left), &label),
-        }
+        self.revoke_elsewhere(revoke, name, (id, left), &label);
     }
 
     /// Revokes a grant that another broker keeps, or nobody. A look has shown that its item had `left` to live.

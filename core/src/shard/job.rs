@@ -317,7 +317,7 @@ impl Op {
             Op::Replace { .. } | Op::Reassert { .. } | Op::Remove { .. } => Reply::Changed(Err(error)),
             Op::Look => Reply::Status(Err(error)),
             Op::Stands(_) => Reply::Stands(Err(error)),
-            // That the grant is gone is known.
+            // Tells what is known without an answer: the grant is gone.
             Op::LookIfRevoked => Reply::Changed(Ok(Change::TakenOver)),
             Op::Watch { .. } | Op::LookForQueue | Op::Note(_) => Reply::Watching(Watch::No),
         }
