@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use super::common::ServerArgs;
-use super::lists::{Entry, Failed, Key, List, ShowArgs, as_seconds, ask, plain, seconds};
+use super::lists::{Entry, Failed, Key, List, ShowArgs, as_seconds, ask, ask_any, plain, seconds};
+use crate::client::Connector;
 use crate::proto::get_lock_response::State;
 use crate::proto::{ListLocksRequest, ListLocksResponse, LockInfo};
 
@@ -31,29 +32,20 @@ pub struct ListArgs {
 
 /// Runs the command.
 pub async fn run(args: ListArgs) -> ExitCode {
-    args.show.show(async || locks(&args).await).await
+    args.show.show(async || ask_any(&args.server, async |connector| locks(&args, connector).await).await).await
 }
 
-/// Asks one broker after the other until one answers: all of them have the same store.
-async fn locks(args: &ListArgs) -> Result<List<LockInfo>, Failed> {
-    let mut last = None;
-    for connector in args.server.client().connectors().map_err(Failed::Client)? {
-        let mut list = List { entries: Vec::new(), more: false, failed: Vec::new() };
-        let request = ListLocksRequest { prefix: args.prefix.clone(), limit: args.show.limit() };
-        let take = |ListLocksResponse { locks, more }| {
-            list.entries.extend(locks);
-            list.more |= more;
-        };
-        match ask(&connector, async |mut stub| stub.list_locks(request).await, take).await {
-            Ok(()) => {
-                list.entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-                return Ok(list);
-            }
-            Err(failed) if failed.is_temporary() => last = Some(failed),
-            Err(failed) => return Err(failed),
-        }
-    }
-    Err(last.expect("there is at least one broker"))
+/// Asks a broker for its locks, in the order of their names.
+async fn locks(args: &ListArgs, connector: &Connector) -> Result<List<LockInfo>, Failed> {
+    let mut list = List { entries: Vec::new(), more: false, failed: Vec::new() };
+    let request = ListLocksRequest { prefix: args.prefix.clone(), limit: args.show.limit() };
+    let take = |ListLocksResponse { locks, more }| {
+        list.entries.extend(locks);
+        list.more |= more;
+    };
+    ask(connector, async |mut stub| stub.list_locks(request).await, take).await?;
+    list.entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    Ok(list)
 }
 
 fn state(lock: &LockInfo) -> &'static str {

@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 
-use super::common::{PROTOCOL, REFUSED, UNAVAILABLE, USAGE, by_option, fail};
+use super::common::{PROTOCOL, REFUSED, ServerArgs, UNAVAILABLE, USAGE, by_option, fail};
 use crate::client::{Connector, DEFAULT_ANSWER_TIMEOUT, Error, broken};
 use crate::output::{print, say};
 use crate::proto::lock_admin_client::LockAdminClient;
@@ -206,6 +206,21 @@ pub(super) fn seconds(span: Option<prost_types::Duration>) -> String {
 /// Returns a span as programs read it.
 pub(super) fn as_seconds(span: Option<prost_types::Duration>) -> Option<f64> {
     span.and_then(|span| Duration::try_from(span).ok()).map(|span| span.as_secs_f64())
+}
+
+/// Asks one broker after the other until one answers: all of them have the same store.
+pub(super) async fn ask_any<R>(
+    server: &ServerArgs,
+    mut ask: impl AsyncFnMut(&Connector) -> Result<R, Failed>,
+) -> Result<R, Failed> {
+    let mut last = None;
+    for connector in server.client().connectors().map_err(Failed::Client)? {
+        match ask(&connector).await {
+            Err(failed) if failed.is_temporary() => last = Some(failed),
+            answer => return answer,
+        }
+    }
+    Err(last.expect("there is at least one broker"))
 }
 
 /// Connects to a broker, calls it, and reads all parts of its answer.

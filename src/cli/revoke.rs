@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::common::ServerArgs;
-use super::lists::{Failed, as_seconds, ask_once, plain};
+use super::lists::{Failed, as_seconds, ask_any, ask_once, plain};
+use crate::client::Connector;
 use crate::output::{print, say};
 use crate::proto::revoke_lock_response::Outcome;
 use crate::proto::{RevokeLockRequest, RevokeLockResponse};
@@ -44,24 +45,16 @@ pub struct RevokeArgs {
 
 /// Runs the command.
 pub async fn run(args: RevokeArgs) -> ExitCode {
-    match revoke(&args).await {
+    match ask_any(&args.server, async |connector| revoke(&args, connector).await).await {
         Ok(revoked) => tell(&args, &revoked),
         Err(failed) => failed.tell(),
     }
 }
 
-/// Asks one broker after the other until one answers: any of them can do it.
-async fn revoke(args: &RevokeArgs) -> Result<RevokeLockResponse, Failed> {
-    let mut last = None;
-    for connector in args.server.client().connectors().map_err(Failed::Client)? {
-        let etag = args.etag.clone().unwrap_or_default();
-        let request = RevokeLockRequest { name: args.name.clone(), etag, immediate: args.immediate };
-        match ask_once(&connector, async |mut stub| stub.revoke_lock(request).await).await {
-            Err(failed) if failed.is_temporary() => last = Some(failed),
-            answer => return answer,
-        }
-    }
-    Err(last.expect("there is at least one broker"))
+async fn revoke(args: &RevokeArgs, connector: &Connector) -> Result<RevokeLockResponse, Failed> {
+    let etag = args.etag.clone().unwrap_or_default();
+    let request = RevokeLockRequest { name: args.name.clone(), etag, immediate: args.immediate };
+    ask_once(connector, async |mut stub| stub.revoke_lock(request).await).await
 }
 
 fn tell(args: &RevokeArgs, revoked: &RevokeLockResponse) -> ExitCode {
