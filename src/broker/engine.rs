@@ -27,6 +27,11 @@ use crate::times::{moment, now};
 /// the answers to those would pile up before everybody else's.
 const EVENTS_AT_ONCE: usize = 4096;
 
+/// Where the answer to a call comes. It fails if the broker ends first.
+pub(super) type Answer<T> = oneshot::Receiver<Result<T, Failure>>;
+/// The callers who wait for their answers.
+type Callers<T> = HashMap<Call, oneshot::Sender<Result<T, Failure>>>;
+
 /// The core of a broker, and what its outputs need.
 #[derive(Debug)]
 pub(super) struct Engine {
@@ -43,10 +48,10 @@ struct State {
     core: Core,
     outside: Outside,
     streams: HashMap<StreamKey, Arc<Shared>>,
-    releases: HashMap<Call, oneshot::Sender<Result<Ended, Failure>>>,
-    renewals: HashMap<Call, oneshot::Sender<Result<LeaseRenewal, Failure>>>,
-    revocations: HashMap<Call, oneshot::Sender<Result<Revoked, Failure>>>,
-    looks: HashMap<Call, oneshot::Sender<Result<Seen, Failure>>>,
+    releases: Callers<Ended>,
+    renewals: Callers<LeaseRenewal>,
+    revocations: Callers<Revoked>,
+    looks: Callers<Seen>,
     last_call: Call,
     /// For the store's task.
     orders: Vec<Order>,
@@ -230,51 +235,37 @@ impl Engine {
         self.state().core.counts().unread > LockMetrics::MAX_UNREAD
     }
 
-    pub(super) fn release(&self, name: &LockName, lock_id: LockId) -> oneshot::Receiver<Result<Ended, Failure>> {
-        let (caller, answer) = oneshot::channel();
-        self.turn_on(|State { core, outside, releases, last_call, .. }| {
-            *last_call += 1;
-            releases.insert(*last_call, caller);
-            core.release(*last_call, name, lock_id, outside);
-        });
-        answer
+    pub(super) fn release(&self, name: &LockName, lock_id: LockId) -> Answer<Ended> {
+        self.call(|state| &mut state.releases, |core, call, outside| core.release(call, name, lock_id, outside))
     }
 
-    pub(super) fn renew_lease(
+    pub(super) fn renew_lease(&self, name: &LockName, lease: LeaseId) -> Answer<LeaseRenewal> {
+        self.call(|state| &mut state.renewals, |core, call, outside| core.renew_lease(call, name, lease, outside))
+    }
+
+    pub(super) fn revoke(&self, name: &LockName, only: Option<GrantId>, immediate: bool) -> Answer<Revoked> {
+        self.call(
+            |state| &mut state.revocations,
+            |core, call, outside| core.revoke(call, name, (only, immediate), outside),
+        )
+    }
+
+    pub(super) fn look(&self, name: &LockName, lock_id: Option<LockId>) -> Answer<Seen> {
+        self.call(|state| &mut state.looks, |core, call, outside| core.look(call, name, lock_id, outside))
+    }
+
+    /// Brings a call to the core. `waiting`: where its caller waits for the answer.
+    fn call<T>(
         &self,
-        name: &LockName,
-        lease: LeaseId,
-    ) -> oneshot::Receiver<Result<LeaseRenewal, Failure>> {
+        waiting: fn(&mut State) -> &mut Callers<T>,
+        bring: impl FnOnce(&mut Core, Call, &mut Outside),
+    ) -> Answer<T> {
         let (caller, answer) = oneshot::channel();
-        self.turn_on(|State { core, outside, renewals, last_call, .. }| {
-            *last_call += 1;
-            renewals.insert(*last_call, caller);
-            core.renew_lease(*last_call, name, lease, outside);
-        });
-        answer
-    }
-
-    pub(super) fn revoke(
-        &self,
-        name: &LockName,
-        only: Option<GrantId>,
-        immediate: bool,
-    ) -> oneshot::Receiver<Result<Revoked, Failure>> {
-        let (caller, answer) = oneshot::channel();
-        self.turn_on(|State { core, outside, revocations, last_call, .. }| {
-            *last_call += 1;
-            revocations.insert(*last_call, caller);
-            core.revoke(*last_call, name, (only, immediate), outside);
-        });
-        answer
-    }
-
-    pub(super) fn look(&self, name: &LockName, lock_id: Option<LockId>) -> oneshot::Receiver<Result<Seen, Failure>> {
-        let (caller, answer) = oneshot::channel();
-        self.turn_on(|State { core, outside, looks, last_call, .. }| {
-            *last_call += 1;
-            looks.insert(*last_call, caller);
-            core.look(*last_call, name, lock_id, outside);
+        self.turn_on(|state| {
+            state.last_call += 1;
+            let call = state.last_call;
+            waiting(state).insert(call, caller);
+            bring(&mut state.core, call, &mut state.outside);
         });
         answer
     }

@@ -21,7 +21,7 @@ pub use lockbroker_core::request::{
 };
 pub use lockbroker_core::{Item, Seen, StreamKey, Time};
 
-use self::engine::Engine;
+use self::engine::{Answer, Engine};
 pub use self::listing::{Waiter, in_order};
 pub use self::overview::{Overview, Totals};
 pub use self::streams::{ClientStream, Session, SessionTurn, StreamEnder};
@@ -30,8 +30,8 @@ use crate::metrics::Metrics;
 use crate::store::{Lister, LockStore, ShardView};
 pub use crate::times::moment;
 
-/// The longest that a Release call waits for the store.
-const LONGEST_RELEASE: Duration = Duration::from_secs(3);
+/// The longest that a call which changes a lock waits for the store.
+const LONGEST_CALL: Duration = Duration::from_secs(3);
 /// How many unread events a stream may have before its client's messages have to wait…
 const MANY_UNREAD: usize = 8_192;
 /// …and how many where the streams have too many together.
@@ -123,8 +123,7 @@ impl Broker {
     /// The release goes on.
     pub async fn release(&self, name: &LockName, lock_id: LockId) -> Result<Ended, Failure> {
         let late = || Failure::unavailable("the store did not answer; the release is tried again and again");
-        let answer = self.engine.release(name, lock_id);
-        tokio::time::timeout(LONGEST_RELEASE, answer).await.ok().and_then(Result::ok).unwrap_or_else(|| Err(late()))
+        in_time(self.engine.release(name, lock_id), late).await
     }
 
     /// Renews a lease, whichever broker has granted it.
@@ -137,8 +136,7 @@ impl Broker {
     /// The renewal goes on.
     pub async fn renew_lease(&self, name: &LockName, lease: LeaseId) -> Result<LeaseRenewal, Failure> {
         let late = || Failure::unavailable("the store did not answer; the lease may have been renewed or not");
-        let answer = self.engine.renew_lease(name, lease);
-        tokio::time::timeout(LONGEST_RELEASE, answer).await.ok().and_then(Result::ok).unwrap_or_else(|| Err(late()))
+        in_time(self.engine.renew_lease(name, lease), late).await
     }
 
     /// Takes a lock from its holder, wherever it is kept, and keeps it closed until the holder can no longer believe in it.
@@ -151,8 +149,7 @@ impl Broker {
     /// The revocation goes on.
     pub async fn revoke(&self, name: &LockName, only: Option<GrantId>, immediate: bool) -> Result<Revoked, Failure> {
         let late = || Failure::unavailable("the store did not answer; the lock is tried to be revoked again and again");
-        let answer = self.engine.revoke(name, only, immediate);
-        tokio::time::timeout(LONGEST_RELEASE, answer).await.ok().and_then(Result::ok).unwrap_or_else(|| Err(late()))
+        in_time(self.engine.revoke(name, only, immediate), late).await
     }
 
     /// Looks at a lock.
@@ -180,4 +177,9 @@ impl Broker {
     pub fn abandon(&self) {
         self.engine.turn(|core, _| core.abandon());
     }
+}
+
+/// Waits for the answer to a call, as long as a caller does; `late` is said of one that does not come.
+async fn in_time<T>(answer: Answer<T>, late: impl FnOnce() -> Failure) -> Result<T, Failure> {
+    tokio::time::timeout(LONGEST_CALL, answer).await.ok().and_then(Result::ok).unwrap_or_else(|| Err(late()))
 }

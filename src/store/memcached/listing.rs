@@ -108,7 +108,8 @@ impl Shared {
         let all = dumps.iter().map(|dump| dump.locks.len()).sum::<usize>();
         let (more, mut left) = (all > listing.limit, all.min(listing.limit));
         if left == 0 {
-            return send(to, Vec::new(), more).await;
+            send(to, Vec::new(), more).await;
+            return Ok(());
         }
         for mut dump in dumps {
             for locks in std::mem::take(&mut dump.locks).chunks(CHUNK) {
@@ -118,7 +119,7 @@ impl Shared {
                 }
                 left -= locks.len();
                 let listed = dump.describe(&self.wire, locks).await;
-                send(to, listed, more && left == 0).await?;
+                send(to, listed, more && left == 0).await;
             }
         }
         Ok(())
@@ -231,7 +232,6 @@ impl Dump {
 }
 
 /// Sends a chunk. Whoever asked may have gone, which ends the list elsewhere.
-async fn send(to: &ChunkSender, locks: Vec<Listed>, more: bool) -> Result<(), ListError> {
+async fn send(to: &ChunkSender, locks: Vec<Listed>, more: bool) {
     let _ = to.send(Ok(Chunk { locks, more })).await;
-    Ok(())
 }
