@@ -34,11 +34,17 @@ pub enum Theme {
     Revocations,
     /// Leases are renewed at any broker, some of them too late, and servers lose their memory.
     Leases,
+    /// Many try for locks that are soon free again, and answers of the servers are lost.
+    LostGrants,
+    /// Servers stand still together with a broker to which little is under way: its connections survive that.
+    QuietStandstill,
+    /// Locks linger.
+    Lingers,
 }
 
 impl Theme {
     /// All of them.
-    pub const ALL: [Theme; 11] = [
+    pub const ALL: [Theme; 14] = [
         Theme::Mixed,
         Theme::Hot,
         Theme::Refusals,
@@ -50,6 +56,9 @@ impl Theme {
         Theme::SlowReaders,
         Theme::Revocations,
         Theme::Leases,
+        Theme::LostGrants,
+        Theme::QuietStandstill,
+        Theme::Lingers,
     ];
 
     /// Draws one: mixed as often as not.
@@ -62,12 +71,15 @@ impl Theme {
     pub fn of(rule: Rule) -> Theme {
         match rule {
             Rule::CoverCounts | Rule::LostInTime => Theme::Renewals,
-            Rule::AnswerInTime | Rule::ClockLag | Rule::FirstTick | Rule::SilentTakesNothing => Theme::Standstill,
+            Rule::ClockLag => Theme::QuietStandstill,
+            Rule::AnswerInTime | Rule::FirstTick | Rule::SilentTakesNothing => Theme::Standstill,
             Rule::Witness | Rule::FreshEpoch => Theme::Flushes,
-            Rule::HandOverCleanedUp | Rule::CleanUp => Theme::LostAnswers,
+            Rule::HandOverCleanedUp => Theme::LostAnswers,
+            Rule::CleanUp => Theme::LostGrants,
             Rule::NewIdStays => Theme::Moves,
             Rule::AckAtEnd => Theme::SlowReaders,
             Rule::RevokedWaits | Rule::RevokedLives => Theme::Revocations,
+            Rule::LingerKeepsLife => Theme::Lingers,
             Rule::LeaseNotRecreated => Theme::Leases,
             _ => Theme::Mixed,
         }
@@ -92,18 +104,26 @@ impl Theme {
                 heat(options, choices);
                 keep(options, &[Fault::Uncertain, Fault::Broken]);
                 (options.dawdle, options.stall, options.fault_every) = (0, 0, 5 * SEC);
+                options.tick = 100 * MS;
             }
             Theme::Renewals => {
                 keep(options, &[Fault::Uncertain, Fault::Slow, Fault::Full, Fault::Stop, Fault::Cut]);
                 (options.dawdle, options.stall, options.alone) = (0, 0, 0);
                 (options.tick, options.hold, options.fault_every) = (200 * MS, 40 * SEC, 4 * SEC);
             }
-            Theme::Standstill => {
-                // What clients have sent meanwhile comes first when the broker goes on, and it asks the server at once.
-                keep(options, &[Fault::Stop]);
-                (options.together, options.spans, options.fault_every) = (3, vec![15 * SEC], 6 * SEC);
-                (options.clients, options.brokers, options.tick) = (8, 1, 30 * MS);
-                options.hold = 5 * SEC;
+            Theme::Standstill => stand_still(options),
+            Theme::QuietStandstill => {
+                stand_still(options);
+                (options.tick, options.shards) = (300 * MS, 1);
+                (options.stall, options.dawdle, options.revokes_every) = (0, 0, None);
+            }
+            Theme::LostGrants => {
+                keep(options, &[Fault::Uncertain, Fault::Broken]);
+                (options.dawdle, options.stall, options.fault_every) = (0, 0, 6 * SEC);
+                // Then all is well for longer than an item lives, so that one which is left to expire is noticed.
+                options.spans = vec![SEC];
+                (options.shards, options.names, options.clients, options.waits) = (1, 4, 6, 0);
+                (options.tick, options.hold) = (50 * MS, 300 * MS);
             }
             Theme::Flushes => {
                 heat(options, choices);
@@ -117,11 +137,13 @@ impl Theme {
                 // A reattach is given up after 10 s, within the validity that the lock had before.
                 options.settings.max_ttl = Duration::from_secs(15);
                 options.ttls = vec![Duration::from_secs(15)];
-                (options.moves, options.brokers) = (true, 2);
+                options.lingers = vec![Duration::from_secs(12)];
+                (options.moves, options.rude, options.brokers) = (true, false, 2);
                 (options.stall, options.dawdle) = ([0, 200][choices.spread(2) as usize], 0);
                 (options.clients, options.names) = (8, 5);
-                (options.tick, options.hold) = (100 * MS, 40 * SEC);
-                (options.waits, options.spans, options.fault_every) = (0, vec![15 * SEC], 8 * SEC);
+                (options.leases, options.revokes_every) = (0, None);
+                (options.tick, options.hold) = (300 * MS, 40 * SEC);
+                (options.waits, options.spans, options.fault_every) = (0, vec![13 * SEC], 3 * SEC);
             }
             Theme::SlowReaders => {
                 // A broker that does not reach one shard loses the locks of that one, while its other renewals go on.
@@ -137,9 +159,15 @@ impl Theme {
                 keep(options, &[Fault::Loss, Fault::ClientPause]);
                 (options.leases, options.alone, options.losses) = (8, 8, 8);
                 (options.stall, options.names, options.clients, options.brokers) = (0, 2, 8, 3);
+                (options.rude, options.revokes_every) = (false, None);
                 options.settings.max_ttl = Duration::from_secs(6);
                 // Often too late for a lease of 3 s.
                 (options.tick, options.hold, options.fault_every) = (2_500 * MS, 40 * SEC, 4 * SEC);
+            }
+            Theme::Lingers => {
+                options.lingers = vec![Duration::from_secs(4)];
+                (options.leases, options.revokes_every) = (0, None);
+                options.tick = 200 * MS;
             }
             Theme::Revocations => {
                 keep(options, &[Fault::Slow, Fault::Kill]);
@@ -157,6 +185,15 @@ impl Theme {
         }
         options.ttls.retain(|ttl| *ttl <= options.settings.max_ttl);
     }
+}
+
+/// Lets servers stand still together with a broker.
+fn stand_still(options: &mut Options) {
+    // What clients have sent meanwhile comes first when the broker goes on, and it asks the server at once.
+    options.faults = vec![Fault::Stop];
+    (options.together, options.spans, options.fault_every) = (3, vec![15 * SEC], 6 * SEC);
+    (options.clients, options.brokers, options.tick) = (8, 1, 30 * MS);
+    options.hold = 5 * SEC;
 }
 
 /// Lets many wait for few names, which are let go soon.
