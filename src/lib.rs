@@ -11,6 +11,7 @@ pub use lockbroker_client::{clock, files, proto};
 /// Names, ids and times of locks, which the core needs too.
 pub use lockbroker_core::lock;
 
+mod accounts;
 mod audit;
 pub mod broker;
 pub mod cli;

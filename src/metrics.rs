@@ -173,7 +173,8 @@ impl family::MetricConstructor<histogram::Histogram> for Buckets {
     }
 }
 
-/// Names of labels and their values. Values come from short lists: no lock's name, no client's.
+/// Names of labels and their values. Values come from short lists: no lock's name, no client's. (`accounts` has labels with names
+/// from the policy, and makes them itself.)
 type Labels = Vec<(&'static str, String)>;
 
 fn labels(labels: &[(&'static str, &str)]) -> Labels {

@@ -45,6 +45,12 @@ const (
 	ReasonMaxConcurrentRpcs ErrorReason = "MAX_CONCURRENT_RPCS"
 	// ReasonMaxStreams: as many streams are open as may be (`--max-streams`).
 	ReasonMaxStreams ErrorReason = "MAX_STREAMS"
+	// ReasonQuotaLocks: the caller has as many locks here as its quota allows (`max_locks` in its policy).
+	ReasonQuotaLocks ErrorReason = "QUOTA_LOCKS"
+	// ReasonQuotaWaiters: as many of the caller's requests wait here as its quota allows (`max_waiters` in its policy).
+	ReasonQuotaWaiters ErrorReason = "QUOTA_WAITERS"
+	// ReasonQuotaRate: the caller asks for locks more often than its quota allows (`max_rate` in its policy).
+	ReasonQuotaRate ErrorReason = "QUOTA_RATE"
 	// ReasonRequestIncomplete: the request did not come whole within 30 s, or a Session's `open` within 10 s.
 	ReasonRequestIncomplete ErrorReason = "REQUEST_INCOMPLETE"
 	// ReasonDeadlineOver: the call's deadline is over.

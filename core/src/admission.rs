@@ -9,7 +9,7 @@ use crate::request::{LockRequest, Mode};
 use crate::session::{Kind, StreamKey};
 
 /// Where a request has found room.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Room {
     /// Among `--max-locks`.
     Lock,
@@ -20,10 +20,22 @@ pub(crate) enum Room {
 impl<E: Env> Cx<'_, E> {
     /// Makes room for what is asked, or says why there is none.
     pub(crate) fn admit(&mut self, stream: StreamKey, request: &LockRequest) -> Result<Room, Failure> {
-        self.room_for(request).inspect_err(|failure| {
+        self.room_and_charge(request).inspect_err(|failure| {
             let caller = self.core.streams.get(stream).and_then(|stream| stream.caller.as_deref());
             let subject = Subject { name: &request.name, owner: &request.owner, caller };
             self.env.observe(Observed::Failed { subject, failure });
+        })
+    }
+
+    /// Does the same, and counts it for its account, which the hold gives back when it is gone.
+    fn room_and_charge(&mut self, request: &LockRequest) -> Result<Room, Failure> {
+        let Some(account) = request.account else { return self.room_for(request) };
+        self.env.charge(account, &request.mode)?;
+        self.room_for(request).inspect_err(|_| {
+            if matches!(request.mode, Mode::Wait { .. }) {
+                self.env.wait_is_over(account);
+            }
+            self.env.lock_is_gone(account);
         })
     }
 
@@ -61,7 +73,7 @@ impl<E: Env> Cx<'_, E> {
     pub(crate) fn begin(&mut self, stream: StreamKey, lock_ref: LockRef, request: LockRequest, room: Room) {
         let mode = request.mode;
         let mut hold = Hold::of_request(request, Subscriber { stream, lock_ref, covered: None, told: 0 });
-        (hold.has_room, hold.waits) = (room == Room::Lock, room == Room::Queue);
+        hold.room = Some(room);
         let me = self.core.holds.insert(hold);
         self.core.unfinished += 1;
         if let Some(stream) = self.core.streams.get_mut(stream) {
@@ -102,20 +114,23 @@ impl<E: Env> Cx<'_, E> {
     /// Takes room among the locks for one that has waited. Returns false if there is none.
     pub(crate) fn take_room(&mut self, me: HoldKey) -> bool {
         let has_room = self.count_lock(self.core.settings.max_locks.get());
-        self.hold_mut(me).has_room = has_room;
+        self.hold_mut(me).room = has_room.then_some(Room::Lock);
         has_room
     }
 
     /// Takes room whatever the limit: for a replacement of something that is about to end.
     pub(crate) fn take_room_always(&mut self, me: HoldKey) {
         self.core.counts.locks += 1;
-        self.hold_mut(me).has_room = true;
+        self.hold_mut(me).room = Some(Room::Lock);
     }
 
     /// Gives up the room of one that waits.
     pub(crate) fn give_up_wait(&mut self, me: HoldKey) {
-        if std::mem::take(&mut self.hold_mut(me).waits) {
+        let hold = self.hold_mut(me);
+        let account = hold.account;
+        if hold.room.take_if(|room| *room == Room::Queue).is_some() {
             self.core.counts.waits -= 1;
+            account.into_iter().for_each(|account| self.env.wait_is_over(account));
         }
     }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::Time;
+use crate::admission::Room;
 use crate::env::{Env, Mark, Observed};
 use crate::errand::{Errand, ErrandKey, Task};
 use crate::event::{Event, LockRef};
@@ -543,9 +544,10 @@ impl<E: Env> Cx<'_, E> {
         self.give_up(me);
         self.detach(me);
         self.wake_hold_at(me, None);
+        self.give_up_wait(me);
         if let Some(hold) = self.core.holds.remove(me) {
-            self.core.counts.locks -= usize::from(hold.has_room);
-            self.core.counts.waits -= usize::from(hold.waits);
+            self.core.counts.locks -= usize::from(hold.room == Some(Room::Lock));
+            hold.account.into_iter().for_each(|account| self.env.lock_is_gone(account));
         }
     }
 

@@ -6,7 +6,7 @@ use crate::Time;
 use crate::event::{LostReason, Reason};
 use crate::failure::Failure;
 use crate::lock::{FencingToken, GrantId, LingerId, LockName, Owner};
-use crate::request::Mode;
+use crate::request::{Account, Mode};
 use crate::rules::Rule;
 use crate::store::StoreError;
 
@@ -32,6 +32,23 @@ pub trait Env {
     /// Takes note that a branch was taken which only rare events lead to, for tests that look if all are.
     fn mark(&mut self, mark: Mark) {
         let _ = mark;
+    }
+    /// Counts a lock that `account` asks for, and the wait for it if it is to wait, or says why there is no room for it. A reattach
+    /// always finds room.
+    ///
+    /// # Errors
+    /// The failure that the client is told.
+    fn charge(&mut self, account: Account, mode: &Mode) -> Result<(), Failure> {
+        let _ = (account, mode);
+        Ok(())
+    }
+    /// Takes note that a wait of `account` is over: it has got the lock, or come to nothing.
+    fn wait_is_over(&mut self, account: Account) {
+        let _ = account;
+    }
+    /// Takes note that a lock of `account` is gone.
+    fn lock_is_gone(&mut self, account: Account) {
+        let _ = account;
     }
     /// Takes note of what happened, for metrics, the audit and the log.
     fn observe(&mut self, observed: Observed<'_>) {

@@ -22,6 +22,12 @@ pub enum Cause {
     MaxLocks,
     /// As many wait at the broker as may.
     MaxWaiters,
+    /// The caller has as many locks at the broker as its quota lets it.
+    QuotaLocks,
+    /// As many of the caller's requests wait at the broker as its quota lets it.
+    QuotaWaiters,
+    /// The caller asks for locks more often than its quota lets it.
+    QuotaRate,
     /// A field of the request is wrong.
     InvalidField,
     /// The policy knows nobody by this connection.
@@ -50,6 +56,8 @@ pub enum Failure {
         why: Arc<str>,
         /// For programs.
         cause: Cause,
+        /// When a new try makes sense, where that is known.
+        retry_after: Option<Duration>,
     },
     /// The request itself does not do.
     #[error("{why}")]
@@ -79,7 +87,7 @@ impl Failure {
 
     /// A limit is reached, of which `cause` says which.
     pub fn exhausted(cause: Cause, why: impl Into<Arc<str>>) -> Failure {
-        Failure::Exhausted { why: why.into(), cause }
+        Failure::Exhausted { why: why.into(), cause, retry_after: None }
     }
 
     /// Returns why, for the person who reads it.

@@ -1,6 +1,6 @@
 //! What clients ask for.
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU16, NonZeroUsize};
 use std::time::Duration;
 
 use crate::Time;
@@ -20,7 +20,13 @@ pub struct LockRequest {
     pub owner: Owner,
     /// How it is wanted.
     pub mode: Mode,
+    /// Whose quota it counts for, if it counts for one.
+    pub account: Option<Account>,
 }
+
+/// Names a count of locks and waits. Whoever drives the core keeps it, and knows whose it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Account(pub NonZeroU16);
 
 /// The way in which a lock is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -197,6 +197,7 @@ impl Model {
             linger: ticks(self.bounds.linger[client]),
             owner: Label::default(),
             mode,
+            account: None,
         };
         let node = state.cores[broker].as_mut().expect("a broker that is asked is alive");
         let key = Arc::make_mut(&mut node.core).stream(None);

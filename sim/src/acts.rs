@@ -6,6 +6,7 @@ use std::time::Duration;
 use lockbroker_core::lock::{LeaseId, Owner};
 use lockbroker_core::request::{LockRequest, Mode};
 
+use crate::brokers::ACCOUNT;
 use crate::client::{Kind, Link, Lock, Phase, Place, Session};
 use crate::event::Event;
 use crate::net::{Conn, Down, Up};
@@ -247,6 +248,7 @@ impl World {
             linger: lock.linger,
             owner: owner_of(client),
             mode,
+            account: Some(ACCOUNT),
         };
         let Some(conn) = conn else {
             let conn = self.connect(client);

@@ -1,11 +1,13 @@
 //! Brokers: the shipped core, its time and chance, and how it stands still, dies and starts.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::num::NonZeroU16;
 use std::time::Duration;
 
 use lockbroker_core::env::{Env, Mark, Observed};
+use lockbroker_core::failure::Failure;
 use lockbroker_core::lock::{GrantId, LingerId};
-use lockbroker_core::request::{Revoked, StreamEnd};
+use lockbroker_core::request::{Account, Mode, Revoked, StreamEnd};
 use lockbroker_core::rules::Rule;
 use lockbroker_core::shard::{self, Shards};
 use lockbroker_core::store::Order;
@@ -23,6 +25,8 @@ use crate::world::World;
 #[derive(Debug)]
 pub struct Node {
     pub core: Option<Broker>,
+    /// The locks and the waits of the account that all clients share.
+    pub charged: Charged,
     pub clock: Clock,
     /// Counts its starts.
     pub life: u32,
@@ -48,11 +52,22 @@ pub struct Node {
     pub trouble: u64,
 }
 
+/// What an account has at a broker.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Charged {
+    locks: usize,
+    waits: usize,
+}
+
+/// The account of all clients.
+pub(crate) const ACCOUNT: Account = Account(NonZeroU16::MIN);
+
 impl Node {
     /// Makes one that is dead.
     pub fn new(clock: Clock, shards: usize) -> Node {
         Node {
             core: None,
+            charged: Charged::default(),
             clock,
             life: 0,
             pause: 0,
@@ -79,6 +94,7 @@ impl Node {
 #[derive(Debug)]
 pub struct Outside<'a> {
     now: Time,
+    charged: &'a mut Charged,
     wall_micros: u64,
     choices: &'a mut Choices,
     ids: &'a mut u64,
@@ -108,6 +124,20 @@ impl Env for Outside<'_> {
 
     fn breaks(&self, rule: Rule) -> bool {
         self.rule == Some(rule)
+    }
+
+    fn charge(&mut self, _: Account, mode: &Mode) -> Result<(), Failure> {
+        self.charged.locks += 1;
+        self.charged.waits += usize::from(matches!(mode, Mode::Wait { .. }));
+        Ok(())
+    }
+
+    fn wait_is_over(&mut self, _: Account) {
+        self.charged.waits = self.charged.waits.checked_sub(1).expect("each wait is over once");
+    }
+
+    fn lock_is_gone(&mut self, _: Account) {
+        self.charged.locks = self.charged.locks.checked_sub(1).expect("each lock is gone once");
     }
 
     fn mark(&mut self, mark: Mark) {
@@ -155,8 +185,10 @@ impl World {
 
     /// Returns time and chance as a broker has them.
     pub fn outside(&mut self, broker: usize) -> Outside<'_> {
+        let node = &mut self.brokers[broker];
         Outside {
-            now: self.brokers[broker].clock.time(self.now),
+            now: node.clock.time(self.now),
+            charged: &mut node.charged,
             // Their clocks are set a little differently.
             wall_micros: DATE * 1_000_000 + self.now / 1_000 + broker as u64 * 700_000,
             choices: &mut self.choices,
@@ -265,6 +297,7 @@ impl World {
             return;
         }
         node.life += 1;
+        node.charged = Charged::default();
         node.core = Some(Broker::new(settings, traits, broker as u64 + 7));
         node.scheduled = None;
         node.draining = false;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use lockbroker_core::request::Mode;
 
+use crate::brokers::Charged;
 use crate::client::{Client, Lock};
 use crate::event::{Event, Mend};
 use crate::time::{SEC, nanos, plus_drift};
@@ -99,12 +100,12 @@ impl World {
     pub fn judge_tables(&mut self) {
         for broker in 0..self.brokers.len() {
             if let Some(core) = &self.brokers[broker].core
-                && !core.is_empty()
+                && (!core.is_empty() || self.brokers[broker].charged != Charged::default())
             {
                 let left = format!("{core:#?}");
-                let counts = core.counts();
+                let (counts, charged) = (core.counts(), self.brokers[broker].charged);
                 self.say(|| left);
-                self.check.fail(format!("broker {broker} is not empty at the end: {counts:?}"));
+                self.check.fail(format!("broker {broker} is not empty at the end: {counts:?}, {charged:?}"));
             }
         }
     }

@@ -234,7 +234,17 @@ impl World {
                     self.check.moved[number] = self.now;
                 }
                 let (ttl, linger) = (Duration::from_nanos(ttl), spec.linger.unwrap_or_default());
-                Up::Begin(lock_ref, LockRequest { name, ttl, linger, owner: crate::acts::owner_of(client), mode })
+                Up::Begin(
+                    lock_ref,
+                    LockRequest {
+                        name,
+                        ttl,
+                        linger,
+                        owner: crate::acts::owner_of(client),
+                        mode,
+                        account: Some(crate::brokers::ACCOUNT),
+                    },
+                )
             }
         };
         self.send_up(conn, message);

@@ -14,7 +14,8 @@ use tokio::sync::{Notify, oneshot, watch};
 
 use super::metrics::{Counted, LockMetrics};
 use super::streams::Shared;
-use super::{Ended, Failure, LeaseRenewal, Revoked, Settings};
+use super::{Account, Ended, Failure, LeaseRenewal, Mode, Revoked, Settings};
+use crate::accounts::Accounts;
 use crate::clock::Moment;
 use crate::ids;
 use crate::lock::{GrantId, LeaseId, LingerId, LockId, LockName};
@@ -38,6 +39,7 @@ pub(super) struct Engine {
     state: Mutex<State>,
     settings: Settings,
     counted: Counted,
+    accounts: Accounts,
     /// Rung when there are orders, or the core is to be called earlier than was known.
     alarm: Arc<Notify>,
     drained: watch::Sender<bool>,
@@ -63,6 +65,7 @@ struct State {
 #[derive(Debug)]
 pub(super) struct Outside {
     metrics: LockMetrics,
+    accounts: Accounts,
     /// Read once a turn: all that the core is told in it happens at one time.
     now: Time,
 }
@@ -70,11 +73,13 @@ pub(super) struct Outside {
 impl Engine {
     /// Makes the core of a broker.
     pub(super) fn new(traits: StoreTraits, settings: Settings, metrics: &Metrics) -> Arc<Engine> {
+        let accounts = Accounts::new(metrics);
         let metrics = LockMetrics::new(metrics, &settings);
         let counted = metrics.counted();
+        let outside = Outside { metrics, accounts: accounts.clone(), now: now() };
         let state = State {
             core: Core::new(settings, traits, rand::rng().random()),
-            outside: Outside { metrics, now: now() },
+            outside,
             streams: HashMap::new(),
             releases: HashMap::new(),
             renewals: HashMap::new(),
@@ -86,7 +91,7 @@ impl Engine {
         };
         let alarm = Arc::new(Notify::new());
         let drained = watch::Sender::new(false);
-        Arc::new(Engine { state: Mutex::new(state), settings, counted, alarm, drained })
+        Arc::new(Engine { state: Mutex::new(state), settings, counted, accounts, alarm, drained })
     }
 
     pub(super) fn settings(&self) -> &Settings {
@@ -95,6 +100,10 @@ impl Engine {
 
     pub(super) fn counted(&self) -> &Counted {
         &self.counted
+    }
+
+    pub(super) fn accounts(&self) -> &Accounts {
+        &self.accounts
     }
 
     pub(super) fn alarm(&self) -> Arc<Notify> {
@@ -317,6 +326,18 @@ impl Env for Outside {
 
     fn breaks(&self, rule: Rule) -> bool {
         mutations::breaks(rule)
+    }
+
+    fn charge(&mut self, account: Account, mode: &Mode) -> Result<(), Failure> {
+        self.accounts.charge(account, mode)
+    }
+
+    fn wait_is_over(&mut self, account: Account) {
+        self.accounts.wait_is_over(account);
+    }
+
+    fn lock_is_gone(&mut self, account: Account) {
+        self.accounts.lock_is_gone(account);
     }
 
     fn observe(&mut self, observed: Observed<'_>) {

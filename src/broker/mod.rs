@@ -17,7 +17,7 @@ pub use lockbroker_core::event::{Ack, Event, LockRef, LostReason, Reason, SESSIO
 pub use lockbroker_core::failure::{Cause, Failure};
 pub use lockbroker_core::listing::{Kept, SeenWaiter, Which};
 pub use lockbroker_core::request::{
-    Ended, LeaseRenewal, LockRequest, Mode, ProtocolError, Revoked, Settings, StreamEnd,
+    Account, Ended, LeaseRenewal, LockRequest, Mode, ProtocolError, Revoked, Settings, StreamEnd,
 };
 pub use lockbroker_core::{Item, Seen, StreamKey, Time};
 
@@ -25,6 +25,7 @@ use self::engine::{Answer, Engine};
 pub use self::listing::{Waiter, in_order};
 pub use self::overview::{Overview, Totals};
 pub use self::streams::{ClientStream, Session, SessionTurn, StreamEnder};
+use crate::accounts::Accounts;
 use crate::lock::{GrantId, LeaseId, LockId, LockName};
 use crate::metrics::Metrics;
 use crate::store::{Lister, LockStore, ShardView};
@@ -61,6 +62,11 @@ impl Broker {
     /// Returns the limits and defaults.
     pub fn settings(&self) -> &Settings {
         self.engine.settings()
+    }
+
+    /// Returns what callers have here whom quotas name.
+    pub(crate) fn accounts(&self) -> &Accounts {
+        self.engine.accounts()
     }
 
     /// Returns a flag that is true while locks can be granted.

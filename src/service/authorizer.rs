@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::connection::Connection;
+use crate::accounts::Accounts;
 use crate::audit;
-use crate::broker::Failure;
+use crate::broker::{Failure, LockRequest};
 use crate::lock::LockName;
 use crate::policy::{Action, Identity, Policy, Refusal};
 use crate::reloaded::Reloaded;
@@ -12,14 +13,25 @@ use crate::reloaded::Reloaded;
 /// The most prefixes that a message names.
 const MAX_SHOWN: usize = 10;
 
-/// Holds the policy, which is read again when its file changes.
+/// Holds the policy, which is read again when its file changes, and the accounts of those to whom it gives quotas.
 #[derive(Debug, Clone)]
-pub(super) struct Authorizer(Option<Reloaded<Policy>>);
+pub(super) struct Authorizer {
+    policy: Option<Reloaded<Policy>>,
+    accounts: Accounts,
+}
 
 impl Authorizer {
     /// Makes one that asks `policy`. Without a policy everybody may do everything.
-    pub(super) fn new(policy: Option<Reloaded<Policy>>) -> Authorizer {
-        Authorizer(policy)
+    pub(super) fn new(policy: Option<Reloaded<Policy>>, accounts: Accounts) -> Authorizer {
+        Authorizer { policy, accounts }
+    }
+
+    /// Checks that the client of `connection` may ask for this lock, and may do so now. Lets the lock count for the client's
+    /// account.
+    pub(super) fn admit(&self, connection: Option<&Arc<Connection>>, request: &mut LockRequest) -> Result<(), Failure> {
+        self.check(connection, Action::Acquire, &request.name)?;
+        request.account = self.accounts.admit(caller(connection), &request.mode)?;
+        Ok(())
     }
 
     /// Checks that the client of `connection` may do `action` with the lock `name`.
@@ -29,7 +41,7 @@ impl Authorizer {
         action: Action,
         name: &LockName,
     ) -> Result<(), Failure> {
-        let Some(policy) = &self.0 else { return Ok(()) };
+        let Some(policy) = &self.policy else { return Ok(()) };
         policy.now().check(caller(connection), action, name).map_err(|refusal| {
             let to = verb(action);
             audit::denied(name, audit::caller(caller(connection)).as_deref(), to);
@@ -50,7 +62,7 @@ impl Authorizer {
         action: Action,
         prefix: &str,
     ) -> Result<(), Failure> {
-        let Some(policy) = &self.0 else { return Ok(()) };
+        let Some(policy) = &self.policy else { return Ok(()) };
         let (policy, caller) = (policy.now(), caller(connection));
         policy.check_prefix(caller, action, prefix).map_err(|refusal| {
             let to = verb(action);
@@ -65,7 +77,7 @@ impl Authorizer {
 
     /// Checks that the client of `connection` may do anything at all.
     pub(super) fn check_known(&self, connection: Option<&Arc<Connection>>) -> Result<(), Failure> {
-        match &self.0 {
+        match &self.policy {
             Some(policy) if !policy.now().knows(caller(connection)) => Err(unknown()),
             _ => Ok(()),
         }

@@ -56,19 +56,21 @@ impl Service {
     /// the lists that are under way.
     pub fn new(broker: Broker, policy: Option<Reloaded<Policy>>, metrics: &Metrics) -> Service {
         let lists = Quota::new(metrics, "max_lists", admin::MAX_LISTS);
-        Service { broker, authorizer: Authorizer::new(policy), lists }
+        if let Some(policy) = &policy {
+            broker.accounts().follow(policy.clone());
+        }
+        let authorizer = Authorizer::new(policy, broker.accounts().clone());
+        Service { broker, authorizer, lists }
     }
 
     fn limits(&self) -> Limits {
         Limits::of(self.broker.settings())
     }
 
-    fn begin<R>(&self, request: LockRequest, arrival: Arrival) -> Result<Response<LockStream<R>>, Status> {
+    fn begin<R>(&self, mut request: LockRequest, arrival: Arrival) -> Result<Response<LockStream<R>>, Status> {
         Span::current().record("lock", request.name.as_str());
-        self.authorizer
-            .check(arrival.connection.as_ref(), Action::Acquire, &request.name)
-            .map_err(about(&request.name))?;
         let name = request.name.clone();
+        self.authorizer.admit(arrival.connection.as_ref(), &mut request).map_err(about(&name))?;
         let stream = self.broker.begin_as(request, caller(arrival.connection.as_ref())).map_err(about(&name))?;
         Ok(Response::new(LockStream::new(stream, arrival, name)))
     }

@@ -184,6 +184,7 @@ fn ask(spec: Option<LockSpec>, ttl: Duration, mode: Mode, path: &str) -> Result<
         linger: linger.transpose()?.unwrap_or_default(),
         owner: Owner::new(&owner).map_err(|why| invalid(format!("{path}.owner"), why))?,
         mode,
+        account: None,
     })
 }
 

@@ -64,6 +64,9 @@ fn reason_of(failure: &Failure) -> ErrorReason {
         Cause::BrokerDraining => ErrorReason::BrokerDraining,
         Cause::MaxLocks => ErrorReason::MaxLocks,
         Cause::MaxWaiters => ErrorReason::MaxWaiters,
+        Cause::QuotaLocks => ErrorReason::QuotaLocks,
+        Cause::QuotaWaiters => ErrorReason::QuotaWaiters,
+        Cause::QuotaRate => ErrorReason::QuotaRate,
         Cause::InvalidField => ErrorReason::InvalidField,
         Cause::UnknownCaller => ErrorReason::UnknownCaller,
         Cause::PolicyDenied => ErrorReason::PolicyDenied,
@@ -100,6 +103,7 @@ pub(crate) fn explained(status: Status) -> Status {
 fn retry_after(failure: &Failure) -> Option<Duration> {
     match failure {
         Failure::Unavailable { retry_after, .. } => Some(retry_after.unwrap_or(RETRY)),
+        Failure::Exhausted { retry_after, .. } => *retry_after,
         _ => None,
     }
 }

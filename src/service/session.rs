@@ -17,7 +17,6 @@ use crate::broker::{
     Broker, Failure, LockRef, LockRequest, ProtocolError, Session, SessionTurn, StreamEnd, StreamEnder, StreamKey,
 };
 use crate::client::ErrorReason;
-use crate::policy::Action;
 use crate::proto::session_request::Kind;
 use crate::proto::{EndLock, Heartbeat, OpenSession, SessionRequest};
 
@@ -95,7 +94,7 @@ async fn drive(
     let ttl = session.ttl();
     let connection = client.connection.clone();
     let gone = client.gone.clone();
-    let admit = |request: &LockRequest| authorizer.check(connection.as_ref(), Action::Acquire, &request.name);
+    let admit = |request: &mut LockRequest| authorizer.admit(connection.as_ref(), request);
     let close = loop {
         // A client that does not read is not read either, heartbeats included. So in the end it counts as silent.
         let backed_up = broker.is_backed_up(stream);
@@ -165,7 +164,7 @@ fn message(
     request: SessionRequest,
     limits: &Limits,
     ttl: Duration,
-    admit: impl Fn(&LockRequest) -> Result<(), Failure>,
+    admit: impl Fn(&mut LockRequest) -> Result<(), Failure>,
 ) -> Result<Message, Close> {
     Ok(match request.kind {
         Some(Kind::Heartbeat(Heartbeat { seq })) => Message::Heartbeat(seq),
@@ -174,7 +173,7 @@ fn message(
             let lock_ref = begin.lock_ref;
             let invalid = |status: Status| Failure::Invalid { why: status.message().into() };
             let request = limits.begin(begin, ttl).map_err(invalid);
-            Message::Begin(lock_ref, request.and_then(|request| admit(&request).map(|()| request)))
+            Message::Begin(lock_ref, request.and_then(|mut request| admit(&mut request).map(|()| request)))
         }
         Some(Kind::Open(_)) => return Err(Close::Refused(parse::invalid("open", "must come only once"))),
         None => {

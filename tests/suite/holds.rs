@@ -874,7 +874,7 @@ fn name() -> LockName {
 }
 
 fn ask(mode: Mode) -> LockRequest {
-    LockRequest { name: name(), ttl: TTL, linger: Duration::ZERO, owner: Owner::default(), mode }
+    LockRequest { name: name(), ttl: TTL, linger: Duration::ZERO, owner: Owner::default(), mode, account: None }
 }
 
 fn waiting(max_wait: Option<Duration>) -> Mode {

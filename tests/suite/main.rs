@@ -42,6 +42,7 @@ mod policy;
 mod proxies;
 mod python;
 mod quarantine;
+mod quotas;
 mod reattach;
 mod release;
 mod restart;

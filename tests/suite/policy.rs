@@ -18,15 +18,15 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
 /// A broker with a policy, on a Unix socket and on a port.
-struct Guarded {
-    folder: TempDir,
-    policy: PathBuf,
-    socket: String,
-    broker: Broker,
+pub(super) struct Guarded {
+    pub(super) folder: TempDir,
+    pub(super) policy: PathBuf,
+    pub(super) socket: String,
+    pub(super) broker: Broker,
 }
 
 impl Guarded {
-    async fn start(policy: &str, arguments: &[&str]) -> Self {
+    pub(super) async fn start(policy: &str, arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("policy.toml");
         fs::write(&file, policy).unwrap();
@@ -39,14 +39,14 @@ impl Guarded {
     }
 
     /// A bare stub over the socket.
-    async fn stub(&self) -> LockServiceClient<Channel> {
+    pub(super) async fn stub(&self) -> LockServiceClient<Channel> {
         let endpoint = Endpoint::from_shared(self.socket.clone()).unwrap();
         LockServiceClient::new(endpoint.connect().await.unwrap())
     }
 }
 
 /// A rule for whoever runs this test.
-fn for_us(may: &str, prefixes: &str) -> String {
+pub(super) fn for_us(may: &str, prefixes: &str) -> String {
     format!("[[rule]]\nwho = [\"uid:{}\"]\nmay = {may}\nprefixes = {prefixes}\n", geteuid().as_raw())
 }
 

@@ -93,9 +93,10 @@ async fn the_page_works_as_it_stands() {
     let [_, serve_socket, run_socket, serve_tls, run_tls, make] = &blocks("sh")[..] else { panic!("six blocks") };
     let serve_socket = serve_socket.replace("runuser -u lockbroker -- ", "");
     shell(folder.path(), &make.replace("broker.example.org", "localhost"));
-    let [policy] = &blocks("toml")[..] else { panic!("one policy") };
-    fs::write(at("policy.toml"), policy).unwrap();
-    PolicyFile(at("policy.toml").into()).make(&policy.clone().into_bytes()).unwrap();
+    let [rules, quotas] = &blocks("toml")[..] else { panic!("rules and quotas") };
+    let policy = format!("{rules}{quotas}");
+    fs::write(at("policy.toml"), &policy).unwrap();
+    PolicyFile(at("policy.toml").into()).make(&policy.into_bytes()).unwrap();
 
     // This machine's places for the page's.
     let memcached = Memcached::start(&[]).await;

@@ -67,6 +67,12 @@ reasons! {
     MaxConcurrentRpcs = "MAX_CONCURRENT_RPCS", ResourceExhausted;
     /// As many streams are open as may be (`--max-streams`).
     MaxStreams = "MAX_STREAMS", ResourceExhausted;
+    /// The caller has as many locks here as its quota allows (`max_locks` in its policy).
+    QuotaLocks = "QUOTA_LOCKS", ResourceExhausted;
+    /// As many of the caller's requests wait here as its quota allows (`max_waiters` in its policy).
+    QuotaWaiters = "QUOTA_WAITERS", ResourceExhausted;
+    /// The caller asks for locks more often than its quota allows (`max_rate` in its policy).
+    QuotaRate = "QUOTA_RATE", ResourceExhausted;
     /// The request did not come whole within 30 s, or a Session's `open` within 10 s.
     RequestIncomplete = "REQUEST_INCOMPLETE", DeadlineExceeded;
     /// The call's deadline is over.

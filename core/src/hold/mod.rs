@@ -29,13 +29,14 @@ pub(crate) use self::release::{HandingOver, Releasing};
 pub(crate) use self::revoke::RevokeCall;
 pub(crate) use self::wait::Waiting;
 use crate::Time;
+use crate::admission::Room;
 use crate::broker::{Call, Cx};
 use crate::env::{Env, Observed, ReleaseCause};
 use crate::event::{Event, LockRef, LostReason, Reason, SESSION};
 use crate::failure::Failure;
 use crate::lock::{FencingToken, GrantId, LingerId, LockId, LockName, Owner, item_ttl, lease, notice};
 use crate::normal::{Form, Normal};
-use crate::request::{LockRequest, Mode, StreamEnd};
+use crate::request::{Account, LockRequest, Mode, StreamEnd};
 use crate::rules::Rule;
 use crate::session::StreamKey;
 use crate::slab::Key;
@@ -62,10 +63,10 @@ pub(crate) struct Hold {
     pub(crate) subscriber: Option<Subscriber>,
     /// What somebody wants of it, and it has not come to yet.
     pub(crate) end: Option<End>,
-    /// True while it counts among `--max-locks`.
-    pub(crate) has_room: bool,
-    /// True while it counts among `--max-waiters`.
-    pub(crate) waits: bool,
+    /// Where it counts.
+    pub(crate) room: Option<Room>,
+    /// Whose quota it counts for until it is gone.
+    pub(crate) account: Option<Account>,
     pub(crate) state: State,
     /// The number of the request that is under way or was the last: the answer to an earlier one is passed over.
     pub(crate) request: u32,
@@ -235,10 +236,10 @@ impl Grant {
 impl Hold {
     /// Makes the record of a lock that a client asks for.
     pub(crate) fn of_request(request: LockRequest, subscriber: Subscriber) -> Hold {
-        let LockRequest { name, ttl, linger, owner, mode } = request;
+        let LockRequest { name, ttl, linger, owner, mode, account } = request;
         // A reattached lock keeps the linger that it was granted with.
         let linger = if let Mode::Reattach(lock_id) = &mode { lock_id.linger } else { linger };
-        Hold { owner, subscriber: Some(subscriber), has_room: false, ..Hold::without_client(name, ttl, linger) }
+        Hold { owner, subscriber: Some(subscriber), room: None, account, ..Hold::without_client(name, ttl, linger) }
     }
 
     /// Makes the record of a lock that is ended here for nobody who keeps it. It counts among `--max-locks`.
@@ -250,8 +251,8 @@ impl Hold {
             linger: linger.into(),
             subscriber: None,
             end: None,
-            has_room: true,
-            waits: false,
+            room: Some(Room::Lock),
+            account: None,
             state: State::Over,
             request: 0,
             asks: false,

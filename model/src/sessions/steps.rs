@@ -87,6 +87,7 @@ impl Model {
             linger: ticks(self.bounds.linger),
             owner: Owner::default(),
             mode: Mode::Wait { max_wait: None, poll_interval: None },
+            account: None,
         };
         self.turn(state, STEP, |core, key, outside| {
             core.take_ref(key, handle.into(), outside).expect("handles rise");

@@ -32,6 +32,9 @@ final class TestSession implements StreamObserver<SessionRequest> {
           ErrorReason.STORE_FULL, Status.Code.RESOURCE_EXHAUSTED,
           ErrorReason.MAX_LOCKS, Status.Code.RESOURCE_EXHAUSTED,
           ErrorReason.MAX_WAITERS, Status.Code.RESOURCE_EXHAUSTED,
+          ErrorReason.QUOTA_LOCKS, Status.Code.RESOURCE_EXHAUSTED,
+          ErrorReason.QUOTA_WAITERS, Status.Code.RESOURCE_EXHAUSTED,
+          ErrorReason.QUOTA_RATE, Status.Code.RESOURCE_EXHAUSTED,
           ErrorReason.BROKER_FAULT, Status.Code.INTERNAL);
 
   /** The time after which a client may ask again for what has failed. */
