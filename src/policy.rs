@@ -244,7 +244,7 @@ impl Files for PolicyFile {
             }
         }
         if policy.quotas.iter().map(|quota| quota.get_ref().who.len()).sum::<usize>() > MAX_QUOTAS {
-            return Err(FileError::at(&self.0, 1, &format!("more than {MAX_QUOTAS} names have quotas")));
+            return Err(FileError::at(&self.0, 1, format!("more than {MAX_QUOTAS} names have quotas")));
         }
         Ok(policy)
     }

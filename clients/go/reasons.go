@@ -24,6 +24,8 @@ const (
 	ReasonUnknownCaller ErrorReason = "UNKNOWN_CALLER"
 	// ReasonPolicyDenied: the policy does not let this caller do that with this name.
 	ReasonPolicyDenied ErrorReason = "POLICY_DENIED"
+	// ReasonOriginRefused: over HTTP: a web page of another site asks, or for a host that is not known.
+	ReasonOriginRefused ErrorReason = "ORIGIN_REFUSED"
 	// ReasonBrokerDraining: the broker is going away. Ask another one.
 	ReasonBrokerDraining ErrorReason = "BROKER_DRAINING"
 	// ReasonStoreUnavailable: the store did not answer, or not in time. What was asked for may still have been done,

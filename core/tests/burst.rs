@@ -74,6 +74,7 @@ impl World {
             linger: Duration::ZERO,
             owner: Owner::default(),
             mode: Mode::Once,
+            account: None,
         };
         self.broker.take_ref(stream, lock_ref, &mut self.outside).unwrap();
         self.broker.begin(stream, lock_ref, request, &mut self.outside);

@@ -68,7 +68,7 @@ impl World {
         self.last_ref += 1;
         let mode = Mode::Wait { max_wait: None, poll_interval: None };
         let owner = Owner::new(owner).unwrap();
-        let request = LockRequest { name: name.clone(), ttl: TTL, linger: Duration::ZERO, owner, mode };
+        let request = LockRequest { name: name.clone(), ttl: TTL, linger: Duration::ZERO, owner, mode, account: None };
         self.broker.take_ref(self.stream, self.last_ref, &mut self.outside).unwrap();
         self.broker.begin(self.stream, self.last_ref, request, &mut self.outside);
         self.last_ref

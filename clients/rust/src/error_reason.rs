@@ -47,6 +47,8 @@ reasons! {
     UnknownCaller = "UNKNOWN_CALLER", Unauthenticated;
     /// The policy does not let this caller do that with this name.
     PolicyDenied = "POLICY_DENIED", PermissionDenied;
+    /// Over HTTP: a web page of another site asks, or for a host that is not known.
+    OriginRefused = "ORIGIN_REFUSED", PermissionDenied;
     /// The broker is going away. Ask another one.
     BrokerDraining = "BROKER_DRAINING", Unavailable;
     /// The store did not answer, or not in time. What was asked for may still have been done, but for a lock that was

@@ -39,7 +39,9 @@ struct Form {
 impl Form {
     /// Returns the form for a content type.
     fn of(kind: Kind, headers: &HeaderMap) -> Option<Form> {
-        let content_type = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
+        // Of two it would be a guess which one counts.
+        let mut all = headers.get_all(header::CONTENT_TYPE).iter();
+        let content_type = all.next().filter(|_| all.next().is_none())?.to_str().ok()?;
         let name = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         let (format, framing) = match (kind, &*name) {
             (Kind::Unary, "application/json") => (Format::Json, None),
@@ -85,7 +87,7 @@ where
     let (parts, body) = request.into_parts();
     let allowed = match origins.check(&parts, site) {
         Ok(allowed) => allowed,
-        Err(why) => return errors::answer(&Status::permission_denied(why)),
+        Err(why) => return errors::answer(&service::error(ErrorReason::OriginRefused, why)),
     };
     let mut response = match allowed {
         Some(_) if parts.method == Verb::OPTIONS => of(StatusCode::NO_CONTENT, "", Body::empty()),
@@ -106,8 +108,9 @@ where
     let path = parts.uri.path();
     if path == OPENAPI_PATH {
         return match parts.method {
-            Verb::GET => of(StatusCode::OK, "application/json", Body::new(OPENAPI.to_owned())),
-            _ => wrong_verb("GET"),
+            // The body is left out of the answer to a HEAD.
+            Verb::GET | Verb::HEAD => of(StatusCode::OK, "application/json", Body::new(OPENAPI.to_owned())),
+            _ => wrong_verb("GET, HEAD"),
         };
     }
     let Some(method) = method(path) else {
@@ -195,7 +198,7 @@ fn timeout(headers: &HeaderMap) -> Result<Option<HeaderValue>, Status> {
 }
 
 fn wrong_verb(allowed: &'static str) -> Response<Body> {
-    let why = format!("only {allowed} is taken here");
+    let why = format!("the method of the request must be one of {allowed}");
     let status = service::error(ErrorReason::UnknownMethod, why);
     let mut response = errors::answer_as(StatusCode::METHOD_NOT_ALLOWED, &status);
     response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));

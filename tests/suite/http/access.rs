@@ -3,6 +3,7 @@
 use std::fs;
 use std::time::Instant;
 
+use lockbroker::proto::get_lock_response::State;
 use rustix::process::geteuid;
 use serde_json::json;
 use tempfile::TempDir;
@@ -110,6 +111,7 @@ async fn web_pages_are_kept_out_unless_their_site_is_named() {
     for headers in [&["origin: http://evil.example"][..], &["origin: null"], &["host: evil.example"]] {
         let got = with(headers);
         assert_eq!((got.status, &got.json()["code"]), (403, &"permission_denied".into()), "{headers:?}");
+        assert_eq!(got.reason(), "ORIGIN_REFUSED");
         assert!(!got.headers.contains("access-control"), "{got:?}");
     }
     let named = with(&["origin: https://app.example.org"]);
@@ -165,4 +167,60 @@ async fn a_connection_without_calls_is_closed_and_one_with_a_lock_is_not() {
     assert!(answer.starts_with(b"HTTP/1.1 200 OK") && began.elapsed().as_millis() > 900, "{:?}", began.elapsed());
     // After five times that.
     holder.event("renewed").await;
+}
+
+/// What a page of another site can make a browser send without asking first.
+#[tokio::test]
+async fn what_a_form_can_send_is_not_taken() {
+    let broker = Broker::start(&DOOR).await;
+    let acquire = url(door(&broker).await, "Acquire");
+    let lock = r#"{"lock": {"name": "a"}, "x": "="}"#;
+    for content_type in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=b"] {
+        let got = curl(&["-H", &format!("content-type: {content_type}"), "-d", lock, &acquire]);
+        assert_eq!((got.status, &*got.reason()), (415, "INVALID_FIELD"), "{content_type}");
+    }
+    let got = curl(&["-H", "content-type;", "-H", "origin: null", "-d", lock, &acquire]);
+    assert_eq!((got.status, &*got.reason()), (403, "ORIGIN_REFUSED"));
+    assert_eq!(look(&mut broker.stub().await, "a").await.state(), State::Free);
+}
+
+#[tokio::test]
+async fn a_body_that_has_no_end_is_refused_and_its_connection_closed() {
+    let broker = Broker::start(&DOOR).await;
+    for path in [&format!("/{SERVICE}/Acquire"), "/nothing"] {
+        let mut endless = TcpStream::connect(door(&broker).await).await.unwrap();
+        let head = "host: localhost\r\ncontent-type: application/json\r\ntransfer-encoding: chunked";
+        let request = format!("POST {path} HTTP/1.1\r\n{head}\r\n\r\n1388\r\n{}\r\n", " ".repeat(5000));
+        endless.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        timeout(SOON, endless.read_to_end(&mut answer)).await.expect("an end soon").unwrap();
+        let status = if path == "/nothing" { 404 } else { 429 };
+        assert!(answer.starts_with(format!("HTTP/1.1 {status} ").as_bytes()), "{}", String::from_utf8_lossy(&answer));
+    }
+}
+
+#[tokio::test]
+async fn a_quota_counts_here_too_and_says_when_to_ask_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("http.sock").to_str().unwrap().to_owned();
+    let us = format!("uid:{}", geteuid().as_raw());
+    let policy = policy(&folder, &us);
+    let quota = format!("[[quota]]\nwho = [{us:?}]\nmax_locks = 1\nmax_rate = 0.2\nburst = 2\n");
+    fs::write(&policy, fs::read_to_string(&policy).unwrap() + &quota).unwrap();
+    let broker = Broker::start(&["--http-listen", &format!("unix:{socket}"), "--policy", &policy]).await;
+    broker.logged(&socket).await;
+    let over = ["--unix-socket", &socket];
+    let ask = |name: &str, method: &str| {
+        let lock = lock_json(name).to_string();
+        curl(&[&over[..], &["--json", &lock, &url("lockbroker", method)]].concat())
+    };
+    assert_eq!(ask("a/1", "AcquireLease").status, 200);
+    let full = ask("a/2", "AcquireLease");
+    assert_eq!((full.status, &*full.reason()), (429, "QUOTA_LOCKS"));
+    assert!(!full.headers.contains("retry-after"), "{full:?}");
+    let often = ask("a/2", "Acquire");
+    assert_eq!((often.status, &*often.reason()), (429, "QUOTA_RATE"));
+    assert!(["retry-after: 5", "retry-after: 4"].iter().any(|after| often.headers.contains(after)), "{often:?}");
+    assert!(often.json()["message"].as_str().unwrap().contains(&us), "{often:?}");
+    assert_eq!(curl(&[&over[..], &ASK, &[&url("lockbroker", "GetLock")]].concat()).status, 200);
 }

@@ -100,7 +100,7 @@ async fn what_is_wrong_is_told_in_connects_form() {
     let get_lock = url(door, "GetLock");
     let long = format!(r#"{{"name": "{}"}}"#, "x".repeat(4096));
     let with = |header: &'static str| vec!["-H", header, "--json", r#"{"name": "a"}"#, &get_lock];
-    let wrong: [(Vec<&str>, u16, &str, &str, &str); 9] = [
+    let wrong: [(Vec<&str>, u16, &str, &str, &str); 10] = [
         (
             vec!["--json", r#"{"name": ""}"#, &get_lock],
             400,
@@ -119,6 +119,13 @@ async fn what_is_wrong_is_told_in_connects_form() {
         (vec!["--json", &long, &get_lock], 429, "resource_exhausted", "MESSAGE_TOO_LARGE", "4096"),
         (vec!["-d", "{}", &get_lock], 415, "invalid_argument", "INVALID_FIELD", "application/json"),
         (vec![&get_lock], 405, "unimplemented", "UNKNOWN_METHOD", "POST"),
+        (
+            vec!["-H", "content-type: text/plain", "-H", "content-type: application/json", "-d", "{}", &get_lock],
+            415,
+            "invalid_argument",
+            "INVALID_FIELD",
+            "content-type",
+        ),
         (with("content-encoding: gzip"), 501, "unimplemented", "UNSUPPORTED_ENCODING", "uncompressed"),
         (with("connect-protocol-version: 2"), 400, "invalid_argument", "INVALID_FIELD", "connect-protocol-version"),
         (with("connect-timeout-ms: soon"), 400, "invalid_argument", "INVALID_FIELD", "connect-timeout-ms"),
@@ -203,6 +210,8 @@ async fn the_description_names_all_calls_that_there_are() {
     let got = curl(&[&format!("http://{}/openapi.json", door(&broker).await)]);
     let description = got.json();
     assert_eq!((got.status, &description["openapi"]), (200, &"3.1.0".into()));
+    let head = curl(&["-I", &format!("http://{}/openapi.json", door(&broker).await)]);
+    assert!(head.status == 200 && head.headers.contains(&format!("content-length: {}", got.bytes.len())), "{head:?}");
     for path in description["paths"].as_object().unwrap().keys() {
         let got = curl(&["--json", "[]", &format!("http://{}{path}", door(&broker).await)]);
         assert_eq!((got.status, &*got.reason()), (400, "INVALID_FIELD"), "{path}");

@@ -30,6 +30,8 @@ class ErrorReason(str, enum.Enum):
     """The policy knows nobody by this connection."""
     POLICY_DENIED = "POLICY_DENIED"
     """The policy does not let this caller do that with this name."""
+    ORIGIN_REFUSED = "ORIGIN_REFUSED"
+    """Over HTTP: a web page of another site asks, or for a host that is not known."""
     BROKER_DRAINING = "BROKER_DRAINING"
     """The broker is going away. Ask another one."""
     STORE_UNAVAILABLE = "STORE_UNAVAILABLE"

@@ -45,6 +45,7 @@ CODES: dict[ErrorReason, grpc.StatusCode] = {
     ErrorReason.UNKNOWN_SERVICE: grpc.StatusCode.NOT_FOUND,
     ErrorReason.UNKNOWN_CALLER: grpc.StatusCode.UNAUTHENTICATED,
     ErrorReason.POLICY_DENIED: grpc.StatusCode.PERMISSION_DENIED,
+    ErrorReason.ORIGIN_REFUSED: grpc.StatusCode.PERMISSION_DENIED,
     ErrorReason.BROKER_DRAINING: grpc.StatusCode.UNAVAILABLE,
     ErrorReason.STORE_UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
     ErrorReason.STORE_QUARANTINED: grpc.StatusCode.UNAVAILABLE,

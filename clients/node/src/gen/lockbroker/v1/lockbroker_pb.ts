@@ -36,6 +36,7 @@
 //   UNKNOWN_SERVICE       NOT_FOUND           a health check of a service that there is not
 //   UNKNOWN_CALLER        UNAUTHENTICATED     the policy knows nobody by this connection
 //   POLICY_DENIED         PERMISSION_DENIED   the policy does not let this caller do that
+//   ORIGIN_REFUSED        PERMISSION_DENIED   over HTTP: a web page of another site asks, or for a host that is not known
 //   BROKER_DRAINING       UNAVAILABLE         the broker is going away: ask another one
 //   STORE_UNAVAILABLE     UNAVAILABLE         the store did not answer, or not in time
 //   STORE_QUARANTINED     UNAVAILABLE         the store lost its memory and grants nothing for a while

@@ -31,6 +31,9 @@ public final class ErrorReason {
   /** The policy does not let this caller do that with this name. */
   public static final String POLICY_DENIED = "POLICY_DENIED";
 
+  /** Over HTTP: a web page of another site asks, or for a host that is not known. */
+  public static final String ORIGIN_REFUSED = "ORIGIN_REFUSED";
+
   /** The broker is going away. Ask another one. */
   public static final String BROKER_DRAINING = "BROKER_DRAINING";
 
