@@ -1,6 +1,6 @@
 //! Reads from a file which callers may do what with which locks. Knows names, not locks.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -83,6 +83,9 @@ pub struct Policy {
     rules: Vec<Spanned<Rule>>,
     #[serde(default, rename = "quota")]
     quotas: Vec<Spanned<QuotaTable>>,
+    /// The limits of each identity that has a quota, and its place in the file.
+    #[serde(skip)]
+    limits: HashMap<Identity, (usize, CallerLimits)>,
 }
 
 /// Allows each caller in `who` each action in `may`, on every lock whose name begins with one of `prefixes`.
@@ -159,17 +162,14 @@ impl Policy {
     /// Returns the identity by which a caller has a quota, and its limits. If several of a caller's identities have one, the
     /// first in the file counts.
     pub fn quota(&self, caller: &[Identity]) -> Option<(&Identity, CallerLimits)> {
-        let mut quotas = self.quotas.iter().map(Spanned::get_ref);
-        quotas.find_map(|quota| {
-            let identity = quota.who.iter().find(|identity| caller.contains(identity))?;
-            Some((identity, quota.limits()))
-        })
+        let all = caller.iter().filter_map(|identity| self.limits.get_key_value(identity));
+        let first = all.min_by_key(|(_, (place, _))| *place);
+        first.map(|(identity, (_, limits))| (identity, *limits))
     }
 
     /// Returns each identity that has a quota, and its limits.
     pub fn quotas(&self) -> impl Iterator<Item = (&Identity, CallerLimits)> {
-        let quotas = self.quotas.iter().map(Spanned::get_ref);
-        quotas.flat_map(|quota| quota.who.iter().map(|identity| (identity, quota.limits())))
+        self.limits.iter().map(|(identity, (_, limits))| (identity, *limits))
     }
 
     /// Checks that `caller` may do `action` with the lock `name`.
@@ -224,7 +224,7 @@ impl Files for PolicyFile {
     fn make(&self, content: &Vec<u8>) -> Result<Policy, FileError> {
         let wrong_at = |offset, why: &str| FileError::at(&self.0, line_of(content, offset), why);
         let text = str::from_utf8(content).map_err(|error| wrong_at(error.valid_up_to(), "not UTF-8"))?;
-        let policy: Policy = toml::from_str(text).map_err(|error| {
+        let mut policy: Policy = toml::from_str(text).map_err(|error| {
             let offset = error.span().map_or(0, |span| span.start);
             wrong_at(offset, &error.message().replace('\n', " "))
         })?;
@@ -235,18 +235,34 @@ impl Files for PolicyFile {
                 return Err(wrong_at(rule.span().start, why));
             }
         }
-        let mut named = HashSet::new();
+        policy.limits = self.limits(&policy, wrong_at)?;
+        Ok(policy)
+    }
+}
+
+impl PolicyFile {
+    /// Checks the quotas, and returns the limits of each identity that has one, with its place in the file.
+    fn limits(
+        &self,
+        policy: &Policy,
+        wrong_at: impl Fn(usize, &str) -> FileError,
+    ) -> Result<HashMap<Identity, (usize, CallerLimits)>, FileError> {
+        let mut limits = HashMap::new();
         for quota in &policy.quotas {
             let wrong = |why: String| wrong_at(quota.span().start, &why);
-            quota.get_ref().check().map_err(wrong)?;
-            if let Some(twice) = quota.get_ref().who.iter().find(|identity| !named.insert(*identity)) {
-                return Err(wrong(format!("{twice} has a quota already: each name may stand in one")));
+            let quota = quota.get_ref();
+            quota.check().map_err(wrong)?;
+            for identity in &quota.who {
+                let place = limits.len();
+                if limits.insert(identity.clone(), (place, quota.limits())).is_some() {
+                    return Err(wrong(format!("{identity} has a quota already: each name may stand in one")));
+                }
+            }
+            if limits.len() > MAX_QUOTAS {
+                return Err(wrong(format!("more than {MAX_QUOTAS} names have quotas")));
             }
         }
-        if policy.quotas.iter().map(|quota| quota.get_ref().who.len()).sum::<usize>() > MAX_QUOTAS {
-            return Err(FileError::at(&self.0, 1, format!("more than {MAX_QUOTAS} names have quotas")));
-        }
-        Ok(policy)
+        Ok(limits)
     }
 }
 
