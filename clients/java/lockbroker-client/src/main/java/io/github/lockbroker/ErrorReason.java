@@ -69,13 +69,13 @@ public final class ErrorReason {
   /** As many streams are open as may be ({@code --max-streams}). */
   public static final String MAX_STREAMS = "MAX_STREAMS";
 
-  /** The caller has as many locks here as its quota allows ({@code max_locks} in its policy). */
+  /** The caller has as many locks here as its quota allows. */
   public static final String QUOTA_LOCKS = "QUOTA_LOCKS";
 
-  /** As many of the caller's requests wait here as its quota allows ({@code max_waiters} in its policy). */
+  /** As many of the caller's requests wait here as its quota allows. */
   public static final String QUOTA_WAITERS = "QUOTA_WAITERS";
 
-  /** The caller asks for locks more often than its quota allows ({@code max_rate} in its policy). */
+  /** The caller asks for locks more often than its quota allows. */
   public static final String QUOTA_RATE = "QUOTA_RATE";
 
   /** The request did not come whole within 30 s, or a Session's {@code open} within 10 s. */
