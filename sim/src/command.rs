@@ -1,42 +1,62 @@
 //! The command: one seed, many hours, a scenario, or the search for a run in which a rule that is left out is noticed.
 
 use std::process::ExitCode;
-use std::str::FromStr;
 
+use clap::Parser;
 use lockbroker_core::env::Mark;
 use lockbroker_core::rules::Rule;
 
 use crate::marks::Marks;
 use crate::{Report, scenario, shrink};
 
-/// The seed with which runs begin that name none.
-const FIRST: u64 = 1;
 /// A mark that so many seeds have not reached is rare.
-const COMMON: u64 = 300;
+const COMMON: u64 = 150;
+
+/// Runs deployments of lockbroker in one thread: 1,000 seeds, unless told otherwise.
+#[derive(Debug, Parser)]
+struct Args {
+    /// Leave out this rule of docs/safety.md, to see that it is noticed.
+    #[arg(long, value_parser = rule)]
+    rule: Option<Rule>,
+    /// Run this seed alone.
+    #[arg(long, conflicts_with_all = ["hours", "count", "first", "failures"])]
+    seed: Option<u64>,
+    /// Say what happens in the run of a seed or a scenario.
+    #[arg(long)]
+    trace: bool,
+    /// Print the plainest run that fails as this seed does.
+    #[arg(long, requires = "seed")]
+    shrink: bool,
+    /// Run the scenario in this file.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["seed", "rule", "hours", "count", "first", "failures"])]
+    replay: Option<String>,
+    /// Run seeds until so many hours have been simulated.
+    #[arg(long)]
+    hours: Option<f64>,
+    /// Run at most so many seeds [default: 1000, or no limit with --hours].
+    #[arg(long)]
+    count: Option<u64>,
+    /// Begin with this seed.
+    #[arg(long, default_value_t = 1)]
+    first: u64,
+    /// End when so many seeds have failed.
+    #[arg(long, default_value_t = 1)]
+    failures: u64,
+}
+
+fn rule(name: &str) -> Result<Rule, String> {
+    let names = || Rule::ALL.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+    Rule::named(name).ok_or_else(|| format!("there are: {}", names()))
+}
 
 /// Runs what the arguments ask for.
 pub fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    let rule = match value::<String>(&args, "--rule") {
-        None => None,
-        Some(name) => match Rule::named(&name) {
-            Some(rule) => Some(rule),
-            None => return fail(&format!("there is no rule {name}")),
-        },
-    };
-    let traced = args.iter().any(|arg| arg == "--trace");
-    if let Some(path) = value::<String>(&args, "--replay") {
-        return replay(&path, traced);
+    let args = Args::parse();
+    match (&args.replay, args.seed) {
+        (Some(path), _) => replay(path, args.trace),
+        (None, Some(seed)) => one(seed, args.rule, args.trace, args.shrink),
+        (None, None) => many(&args),
     }
-    if let Some(seed) = value(&args, "--seed") {
-        return one(seed, rule, traced, args.iter().any(|arg| arg == "--shrink"));
-    }
-    many(&args, rule)
-}
-
-fn value<T: FromStr>(args: &[String], name: &str) -> Option<T> {
-    let at = args.iter().position(|arg| arg == name)?;
-    args.get(at + 1)?.parse().ok()
 }
 
 fn fail(why: &str) -> ExitCode {
@@ -75,11 +95,10 @@ fn one(seed: u64, rule: Option<Rule>, traced: bool, shrinks: bool) -> ExitCode {
 }
 
 /// Runs seeds until so many hours have been simulated, or so many seeds have failed.
-fn many(args: &[String], rule: Option<Rule>) -> ExitCode {
-    let hours: f64 = value(args, "--hours").unwrap_or(f64::MAX);
-    let count: u64 = value(args, "--count").unwrap_or(if hours < f64::MAX { u64::MAX } else { 1_000 });
-    let first = value(args, "--first").unwrap_or(FIRST);
-    let most = value(args, "--failures").unwrap_or(1);
+fn many(args: &Args) -> ExitCode {
+    let hours = args.hours.unwrap_or(f64::MAX);
+    let count = args.count.unwrap_or(if args.hours.is_some() { u64::MAX } else { 1_000 });
+    let (first, most, rule) = (args.first, args.failures, args.rule);
     let (mut report, mut marks, mut failures) = (Report::default(), Marks::default(), 0);
     let began = shrink::cpu_seconds();
     for seed in first.. {

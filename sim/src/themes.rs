@@ -158,7 +158,7 @@ impl Theme {
             Theme::Leases => {
                 keep(options, &[Fault::Loss, Fault::ClientPause]);
                 (options.leases, options.alone, options.losses) = (8, 8, 8);
-                (options.stall, options.names, options.clients, options.brokers) = (0, 2, 8, 3);
+                (options.stall, options.names, options.clients, options.brokers) = (0, 1, 4, 3);
                 (options.rude, options.revokes_every) = (false, None);
                 options.settings.max_ttl = Duration::from_secs(6);
                 // Often too late for a lease of 3 s.
