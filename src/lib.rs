@@ -12,6 +12,7 @@ pub use lockbroker_client::{clock, files, proto};
 pub use lockbroker_core::lock;
 
 mod accounts;
+mod aside;
 mod audit;
 pub mod broker;
 pub mod cli;

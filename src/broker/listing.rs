@@ -1,13 +1,17 @@
 //! Lists locks and those who wait for them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join;
 use lockbroker_core::listing::{Cursor, Kept, SeenWaiter, Which};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
 use tokio::task::{spawn_blocking, yield_now};
 
 use super::Broker;
 use crate::lock::{LockName, Owner};
-use crate::store::{ChunkSender, Listed, Listing};
+use crate::store::{Chunk, ListError, Listed, Listing, StoreError};
 use crate::times::now;
 
 /// One that waits for a lock at this broker.
@@ -23,23 +27,58 @@ pub struct Waiter {
     pub waited: Duration,
 }
 
+/// A part of a list, in the order of the names.
+#[derive(Debug)]
+pub struct KnownChunk {
+    /// The locks, and what is known of each that is kept here.
+    pub locks: Vec<(Listed, Option<Kept>)>,
+    /// In the last part: the number of locks that there are, also beyond the limit. 0 in the others.
+    pub total: usize,
+}
+
 impl Broker {
-    /// Lists locks of the whole store to `to`. As [`Lister::list`](crate::store::Lister::list): for short lists, or from where nobody waits.
-    pub fn list(&self, listing: Listing, to: ChunkSender) -> impl Future<Output = ()> + Send + use<> {
-        self.lister.list(listing, to)
+    /// Lists locks of the whole store, with what this broker knows of them, to `to`. As [`Lister::list`](crate::store::Lister::list):
+    /// run it [`aside`](crate::aside::aside). The broker is asked in `serving`, its own runtime: a thread that gets less of the
+    /// processors is not to have the lock that everybody there waits for.
+    ///
+    /// # Cancel safety
+    /// Ends soon when dropped, or when nobody takes from `to` any more.
+    pub async fn list(self, serving: Handle, listing: Listing, to: mpsc::Sender<Result<KnownChunk, ListError>>) {
+        let (chunks, mut taken) = mpsc::channel(1);
+        let list = self.lister.list(listing, chunks);
+        let complete = async {
+            while let Some(chunk) = taken.recv().await {
+                let part = match chunk {
+                    Ok(chunk) => self.complete(&serving, chunk).await,
+                    Err(error) => Err(error),
+                };
+                // Whoever asked may have gone.
+                if to.send(part).await.is_err() {
+                    break;
+                }
+            }
+            // So that the list ends.
+            drop(taken);
+        };
+        join(list, complete).await;
     }
 
-    /// Returns what is known of these locks where this broker keeps them, up to a chunk of them.
-    pub fn kept(&self, locks: &[Listed]) -> Vec<Option<Kept>> {
-        self.engine.kept(locks)
+    async fn complete(&self, serving: &Handle, Chunk { locks, total }: Chunk) -> Result<KnownChunk, ListError> {
+        let engine = Arc::clone(&self.engine);
+        let asked = serving.spawn(async move {
+            let kept = engine.kept(&locks);
+            let locks = locks.into_iter().zip(kept).collect();
+            KnownChunk { locks, total }
+        });
+        asked.await.map_err(|_| StoreError::unavailable("the broker is ending", None).into())
     }
 
-    /// Returns those who wait here for the locks `which`, at most `limit`, and true if there are more. Those of one lock stand in
-    /// the order of their places. As [`Broker::find_waiters`].
+    /// Returns those who wait here for the locks `which`, the first `limit` of them, and the number of all. They stand in the order
+    /// of names and places. As [`Broker::find_waiters`].
     ///
     /// # Cancel safety
     /// Nothing is left behind, but for a sorting that goes on to its end.
-    pub async fn waiters(&self, which: &Which, limit: usize) -> (Vec<Waiter>, bool) {
+    pub async fn waiters(&self, which: &Which, limit: usize) -> (Vec<Waiter>, usize) {
         let found = self.find_waiters(which).await;
         // It fails only if the runtime ends.
         spawn_blocking(move || in_order(found, limit)).await.unwrap_or_default()
@@ -62,16 +101,16 @@ impl Broker {
     }
 }
 
-/// Sorts those who wait, and gives each its place. Returns the first `limit`, and true if there are more. Those of one lock
-/// stand in the order of their places. A million take a second.
-pub fn in_order(mut found: Vec<SeenWaiter>, limit: usize) -> (Vec<Waiter>, bool) {
+/// Sorts those who wait by names and places, and gives each its place. Returns the first `limit`, and the number of all. A
+/// million take a second.
+pub fn in_order(mut found: Vec<SeenWaiter>, limit: usize) -> (Vec<Waiter>, usize) {
     found.sort_unstable_by(|a, b| (&a.name, a.ticket).cmp(&(&b.name, b.ticket)));
-    let (more, now) = (found.len() > limit, now());
+    let (total, now) = (found.len(), now());
     let (mut last, mut position) = (None, 0);
     let placed = found.into_iter().take(limit).map(|SeenWaiter { name, owner, since, .. }| {
         position = if last.as_ref() == Some(&name) { position + 1 } else { 1 };
         last = Some(name.clone());
         Waiter { name, position, owner, waited: now.since(since) }
     });
-    (placed.collect(), more)
+    (placed.collect(), total)
 }

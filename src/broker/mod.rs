@@ -22,7 +22,7 @@ pub use lockbroker_core::request::{
 pub use lockbroker_core::{Item, Seen, StreamKey, Time};
 
 use self::engine::{Answer, Engine};
-pub use self::listing::{Waiter, in_order};
+pub use self::listing::{KnownChunk, Waiter, in_order};
 pub use self::overview::{Overview, Totals};
 pub use self::streams::{ClientStream, Session, SessionTurn, StreamEnder};
 use crate::accounts::Accounts;

@@ -35,16 +35,15 @@ pub async fn run(args: ListArgs) -> ExitCode {
     args.show.show(async || ask_any(&args.server, async |connector| locks(&args, connector).await).await).await
 }
 
-/// Asks a broker for its locks, in the order of their names.
+/// Asks a broker for the locks, which come in the order of their names.
 async fn locks(args: &ListArgs, connector: &Connector) -> Result<List<LockInfo>, Failed> {
-    let mut list = List { entries: Vec::new(), more: false, failed: Vec::new() };
+    let mut list = List::new();
     let request = ListLocksRequest { prefix: args.prefix.clone(), limit: args.show.limit() };
-    let take = |ListLocksResponse { locks, more }| {
+    let take = |ListLocksResponse { locks, total }| {
         list.entries.extend(locks);
-        list.more |= more;
+        list.total += usize::try_from(total).unwrap_or_default();
     };
     ask(connector, async |mut stub| stub.list_locks(request).await, take).await?;
-    list.entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     Ok(list)
 }
 

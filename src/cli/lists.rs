@@ -32,7 +32,7 @@ pub(super) struct ShowArgs {
     /// List again every 2 s, until interrupted: on a terminal the table, elsewhere and with --json what comes and goes
     #[arg(long)]
     pub(super) watch: bool,
-    /// Most entries to list [default: 1000000]
+    /// Most entries to list, the first by name [default: 1000000]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=1_000_000))]
     limit: Option<i32>,
 }
@@ -68,10 +68,23 @@ pub(super) trait Entry {
 /// A list, and what is to be said of it.
 pub(super) struct List<E> {
     pub(super) entries: Vec<E>,
-    /// True if there are more than were asked for.
-    pub(super) more: bool,
+    /// The number of all that there are, also beyond the limit.
+    pub(super) total: usize,
     /// The brokers that did not answer.
     pub(super) failed: Vec<Failed>,
+}
+
+impl<E> List<E> {
+    /// Returns a list of nothing.
+    pub(super) fn new() -> List<E> {
+        List { entries: Vec::new(), total: 0, failed: Vec::new() }
+    }
+
+    /// Says how many there are, if these are not all.
+    fn rest(&self) -> Option<String> {
+        let (listed, total) = (self.entries.len(), self.total);
+        (listed < total).then(|| format!("these are {listed} of {total}; --limit says how many are listed"))
+    }
 }
 
 impl ShowArgs {
@@ -89,8 +102,8 @@ impl ShowArgs {
             Err(failed) => failed.tell(),
             Ok(list) => {
                 let printed = print(&if self.json { lines(&list.entries) } else { table(&list.entries, None) });
-                if list.more {
-                    say("there are more; --limit says how many are listed");
+                if let Some(text) = list.rest() {
+                    say(text);
                 }
                 let failed = list.failed.iter().fold(None, |_, failed| Some(failed.tell()));
                 if printed == ExitCode::SUCCESS { failed.unwrap_or(printed) } else { printed }
@@ -111,7 +124,8 @@ impl ShowArgs {
                 Err(failed) => return failed.tell(),
                 Ok(list) if redraws => {
                     let failed = list.failed.iter().map(|failed| format!("{}\n", failed.text())).collect::<String>();
-                    format!("\x1b[H\x1b[2J{failed}{}", table(&list.entries, rows()))
+                    let rest = list.rest().map(|rest| rest + "\n").unwrap_or_default();
+                    format!("\x1b[H\x1b[2J{failed}{rest}{}", table(&list.entries, rows()))
                 }
                 // Those of a broker that does not answer may still be there.
                 Ok(list) if !list.failed.is_empty() => {

@@ -60,6 +60,7 @@ async fn revoke(args: &RevokeArgs, connector: &Connector) -> Result<RevokeLockRe
 fn tell(args: &RevokeArgs, revoked: &RevokeLockResponse) -> ExitCode {
     let (word, is_done) = match revoked.outcome() {
         Outcome::Revoked => ("revoked", true),
+        Outcome::Freed => ("freed", true),
         Outcome::NotHeld => ("not_held", false),
         Outcome::Changed => ("changed", false),
         Outcome::Unspecified => ("unknown", false),
@@ -89,6 +90,9 @@ fn tell(args: &RevokeArgs, revoked: &RevokeLockResponse) -> ExitCode {
 }
 
 fn text(revoked: &RevokeLockResponse) -> String {
+    if revoked.outcome() == Outcome::Freed {
+        return "it was revoked before; it is free now\n".to_owned();
+    }
     let owner = if revoked.owner.is_empty() { "a holder without a label".to_owned() } else { plain(&revoked.owner) };
     let free_within = revoked.free_within.and_then(|span| Duration::try_from(span).ok()).unwrap_or_default();
     match free_within {

@@ -47,7 +47,7 @@ pub async fn run(args: WaitersArgs) -> ExitCode {
 /// Asks all brokers.
 async fn waiters(args: &WaitersArgs) -> Result<List<Waiting>, Failed> {
     let mut connectors = Vec::new();
-    let mut list = List { entries: Vec::new(), more: false, failed: Vec::new() };
+    let mut list = List::new();
     for connector in args.server.client().connectors().map_err(Failed::Client)? {
         match connector.each().await {
             Ok(each) => connectors.extend(each),
@@ -57,10 +57,10 @@ async fn waiters(args: &WaitersArgs) -> Result<List<Waiting>, Failed> {
     let mut has_answer = false;
     for answer in join_all(connectors.iter().map(|connector| waiters_at(args, connector))).await {
         match answer {
-            Ok((waiters, more)) => {
+            Ok((waiters, total)) => {
                 has_answer = true;
                 list.entries.extend(waiters);
-                list.more |= more;
+                list.total += total;
             }
             Err(failed) => list.failed.push(failed),
         }
@@ -70,8 +70,8 @@ async fn waiters(args: &WaitersArgs) -> Result<List<Waiting>, Failed> {
     if has_answer { Ok(list) } else { Err(list.failed.swap_remove(0)) }
 }
 
-async fn waiters_at(args: &WaitersArgs, connector: &Connector) -> Result<(Vec<Waiting>, bool), Failed> {
-    let (mut waiters, mut more) = (Vec::new(), false);
+async fn waiters_at(args: &WaitersArgs, connector: &Connector) -> Result<(Vec<Waiting>, usize), Failed> {
+    let (mut waiters, mut total) = (Vec::new(), 0);
     let request = ListWaitersRequest {
         name: args.name.clone().unwrap_or_default(),
         prefix: args.prefix.clone().unwrap_or_default(),
@@ -80,10 +80,10 @@ async fn waiters_at(args: &WaitersArgs, connector: &Connector) -> Result<(Vec<Wa
     let take = |part: ListWaitersResponse| {
         let at = |waiter| Waiting { broker: connector.name().to_owned(), waiter };
         waiters.extend(part.waiters.into_iter().map(at));
-        more |= part.more;
+        total += usize::try_from(part.total).unwrap_or_default();
     };
     ask(connector, async |mut stub| stub.list_waiters(request).await, take).await?;
-    Ok((waiters, more))
+    Ok((waiters, total))
 }
 
 impl Entry for Waiting {

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
 
-use crate::broker::{Broker, Kept, Overview, Waiter, Which, moment};
+use crate::aside::aside;
+use crate::broker::{Broker, Kept, KnownChunk, Overview, Waiter, Which, moment};
 use crate::lock::{FencingToken, LockName, Owner};
-use crate::store::{Chunk, ItemState, ListError, Listed, Listing};
+use crate::store::{ItemState, ListError, Listed, Listing};
 use crate::times::since_date;
 
 /// The interface through which the page sees the broker. Nothing here changes anything.
@@ -14,7 +16,7 @@ pub trait Watched: Send + Sync + 'static {
     /// Returns how the broker is now.
     fn overview(&self) -> Overview;
 
-    /// Lists locks of the whole store, in no order.
+    /// Lists locks of the whole store, in the order of their names.
     ///
     /// # Errors
     /// Says why there is no list, for the person who wants it.
@@ -23,8 +25,8 @@ pub trait Watched: Send + Sync + 'static {
     /// The listing ends soon.
     fn locks(&self, listing: Listing) -> impl Future<Output = Result<Part<Lock>, String>> + Send;
 
-    /// Lists those who wait at this broker for locks whose names begin with `prefix`, `limit` at the most. Those of one lock
-    /// stand in the order of their places.
+    /// Lists those who wait at this broker for locks whose names begin with `prefix`, the first `limit` of them, in the order of
+    /// names and places.
     ///
     /// # Cancel safety
     /// The listing ends.
@@ -36,8 +38,15 @@ pub trait Watched: Send + Sync + 'static {
 pub struct Part<T> {
     /// What was found.
     pub rows: Vec<T>,
-    /// True if there is more.
-    pub more: bool,
+    /// The number of all that there are.
+    pub total: usize,
+}
+
+impl<T> Part<T> {
+    /// Returns true if it has all that there are.
+    pub(super) fn is_whole(&self) -> bool {
+        self.rows.len() >= self.total
+    }
 }
 
 /// A lock of the store. It has no id.
@@ -91,23 +100,34 @@ impl Watched for Broker {
     }
 
     async fn locks(&self, listing: Listing) -> Result<Part<Lock>, String> {
-        let (to, mut from) = mpsc::channel::<Result<Chunk, ListError>>(2);
-        let taking = async {
-            let mut part = Part { rows: Vec::new(), more: false };
-            while let Some(chunk) = from.recv().await {
-                let chunk = chunk.map_err(|error| error.to_string())?;
-                let kept = self.kept(&chunk.locks);
-                part.rows.extend(chunk.locks.into_iter().zip(kept).map(|(listed, kept)| Lock::new(listed, kept)));
-                part.more |= chunk.more;
+        let (broker, serving, (mut to, listed)) = (self.clone(), Handle::current(), oneshot::channel());
+        aside(move || async move {
+            tokio::select! {
+                // Whoever looked at the page has gone.
+                () = to.closed() => {}
+                part = collect(broker, serving, listing) => drop(to.send(part)),
             }
-            Ok(part)
-        };
-        let ((), part) = tokio::join!(self.list(listing, to), taking);
-        part
+        });
+        listed.await.unwrap_or_else(|_| Err("the broker has no thread left for a list".to_owned()))
     }
 
     async fn waiters(&self, prefix: &str, limit: usize) -> Part<Waiter> {
-        let (rows, more) = Broker::waiters(self, &Which::Prefix(prefix.into()), limit).await;
-        Part { rows, more }
+        let (rows, total) = Broker::waiters(self, &Which::Prefix(prefix.into()), limit).await;
+        Part { rows, total }
     }
+}
+
+/// Collects the locks of a list.
+async fn collect(broker: Broker, serving: Handle, listing: Listing) -> Result<Part<Lock>, String> {
+    let (to, mut from) = mpsc::channel::<Result<KnownChunk, ListError>>(2);
+    let taking = async move {
+        let mut part = Part { rows: Vec::new(), total: 0 };
+        while let Some(chunk) = from.recv().await {
+            let KnownChunk { locks, total } = chunk.map_err(|error| error.to_string())?;
+            part.rows.extend(locks.into_iter().map(|(listed, kept)| Lock::new(listed, kept)));
+            part.total += total;
+        }
+        Ok(part)
+    };
+    tokio::join!(broker.list(serving, listing, to), taking).1
 }

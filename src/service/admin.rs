@@ -2,7 +2,6 @@
 
 use std::num::NonZeroUsize;
 
-use futures_util::future::join;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tonic::{Request, Response, Status};
@@ -12,7 +11,7 @@ use super::chunks::Chunks;
 use super::etag::etag;
 use super::{Arrival, Service, parse, reply};
 use crate::audit;
-use crate::broker::{Broker, Failure, Kept, Revoked, Waiter, Which, in_order};
+use crate::broker::{Failure, Kept, KnownChunk, Revoked, Waiter, Which, in_order};
 use crate::client::ErrorReason;
 use crate::lock::{LockName, Owner};
 use crate::policy::Action;
@@ -22,7 +21,7 @@ use crate::proto::{
     RevokeLockResponse, WaiterInfo,
 };
 use crate::quota::Share;
-use crate::store::{CHUNK, Chunk, ItemState, ListError, Listed, Listing, LockStatus, StoreError};
+use crate::store::{CHUNK, ItemState, ListError, Listed, Listing, LockStatus};
 
 /// The most lists that are under way at once: one is made, and the others wait, or are read by their clients. Each may take a
 /// hundred bytes for a lock.
@@ -53,7 +52,7 @@ impl LockAdmin for Service {
         let room = self.room_for_list()?;
         let listing = Listing { prefix: prefix.into(), limit };
         let (broker, serving) = (self.broker.clone(), Handle::current());
-        let make = move |to| list_to(broker, serving, listing, to);
+        let make = move |to| broker.list(serving, listing, to);
         Chunks::start(room, make, |part| part.map(locks).map_err(unlisted)).await.map(Response::new)
     }
 
@@ -78,18 +77,18 @@ impl LockAdmin for Service {
         };
         let room = self.room_for_list()?;
         let found = self.broker.find_waiters(&which).await;
-        let make = move |to: mpsc::Sender<(Vec<Waiter>, bool)>| async move {
-            let (found, more) = in_order(found, limit);
+        let make = move |to: mpsc::Sender<(Vec<Waiter>, usize)>| async move {
+            let (found, total) = in_order(found, limit);
             let mut rest = found.into_iter().peekable();
             loop {
                 let chunk: Vec<_> = rest.by_ref().take(CHUNK).collect();
                 let is_last = rest.peek().is_none();
-                if to.send((chunk, more && is_last)).await.is_err() || is_last {
+                if to.send((chunk, if is_last { total } else { 0 })).await.is_err() || is_last {
                     break;
                 }
             }
         };
-        Chunks::start(room, make, |(found, more)| Ok(waiters(found, more))).await.map(Response::new)
+        Chunks::start(room, make, |(found, total)| Ok(waiters(found, total))).await.map(Response::new)
     }
 
     async fn revoke_lock(&self, request: Request<RevokeLockRequest>) -> Result<Response<RevokeLockResponse>, Status> {
@@ -134,38 +133,13 @@ fn unlisted(error: ListError) -> Status {
     }
 }
 
-/// A chunk, and what is known of its locks where they are kept here.
-type Part = (Chunk, Vec<Option<Kept>>);
-
-/// Lists locks, with what this broker knows of them. That it is asked in `serving`, its own runtime: this thread, which gets
-/// less of the processors, is not to have the lock that everybody there waits for.
-async fn list_to(broker: Broker, serving: Handle, listing: Listing, to: mpsc::Sender<Result<Part, ListError>>) {
-    let (chunks, mut taken) = mpsc::channel(1);
-    let list = broker.list(listing, chunks);
-    let complete = async move {
-        while let Some(chunk) = taken.recv().await {
-            let part = match chunk {
-                Ok(chunk) => {
-                    let broker = broker.clone();
-                    let asked = serving.spawn(async move {
-                        let kept = broker.kept(&chunk.locks);
-                        (chunk, kept)
-                    });
-                    asked.await.map_err(|_| StoreError::unavailable("the broker is ending", None).into())
-                }
-                Err(error) => Err(error),
-            };
-            // Whoever asked may have gone.
-            if to.send(part).await.is_err() {
-                break;
-            }
-        }
-    };
-    join(list, complete).await;
+fn locks(KnownChunk { locks, total }: KnownChunk) -> ListLocksResponse {
+    ListLocksResponse { locks: locks.into_iter().map(lock).collect(), total: shown(total) }
 }
 
-fn locks((Chunk { locks, more }, kept): Part) -> ListLocksResponse {
-    ListLocksResponse { locks: locks.into_iter().zip(kept).map(lock).collect(), more }
+/// Returns a number as it is shown.
+fn shown(number: usize) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
 }
 
 /// Shows a lock as the store has it, and as it is known here where it is kept here.
@@ -183,12 +157,12 @@ fn lock((listed, kept): (Listed, Option<Kept>)) -> LockInfo {
     }
 }
 
-fn waiters(found: Vec<Waiter>, more: bool) -> ListWaitersResponse {
+fn waiters(found: Vec<Waiter>, total: usize) -> ListWaitersResponse {
     let waiter = |Waiter { name, position, owner, waited }: Waiter| WaiterInfo {
         name: name.as_str().to_owned(),
-        position: i32::try_from(position).unwrap_or(i32::MAX),
+        position: shown(position),
         owner: owner.as_str().to_owned(),
         waited_for: Some(reply::span(waited)),
     };
-    ListWaitersResponse { waiters: found.into_iter().map(waiter).collect(), more }
+    ListWaitersResponse { waiters: found.into_iter().map(waiter).collect(), total: shown(total) }
 }

@@ -4,25 +4,20 @@
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
-use std::thread;
 use std::time::Duration;
 
 use futures_util::Stream;
 use futures_util::future::join;
-use rustix::process::nice;
-use tokio::runtime::Builder;
 use tokio::sync::mpsc;
 use tonic::Status;
 
 use super::reply;
+use crate::aside::aside;
 use crate::client::ErrorReason;
 use crate::quota::Share;
 
 /// The longest that a client may take none of what there is.
 const UNREAD: Duration = Duration::from_secs(30);
-
-/// How much less of the processors its thread gets, as nice(1) counts it.
-const NICE: i32 = 10;
 
 /// The parts of an answer. Dropping it ends what makes them.
 #[derive(Debug)]
@@ -36,9 +31,8 @@ pub struct Chunks<R> {
 type End = Arc<OnceLock<Result<(), Status>>>;
 
 impl<R: Send + 'static> Chunks<R> {
-    /// Lets `make` make chunks, each of which `read` turns into a part of the answer. Both run in a thread of their own, which
-    /// gets less of the processors than others: a long answer is work for a second, for which nobody else is to wait. Returns
-    /// when the first part is there.
+    /// Lets `make` make chunks, each of which `read` turns into a part of the answer. Both run [`aside`]: a long answer is work for
+    /// a second, for which nobody else is to wait. Returns when the first part is there.
     ///
     /// # Errors
     /// That of the first chunk.
@@ -62,26 +56,19 @@ impl<R: Send + 'static> Chunks<R> {
         let (parts, mut rest) = mpsc::channel(1);
         let end = End::default();
         let ended = Arc::clone(&end);
-        let work = move || {
+        // Where it is dropped, the answer ends as its maker does without a word.
+        aside(move || async move {
             // Given back when the maker ends, whether or not its client reads on.
             let _room = room;
-            // Where that is not allowed, it goes without.
-            let _ = nice(NICE);
-            // With a runtime of its own, it does not mind that the broker's may end before it.
-            let Ok(runtime) = Builder::new_current_thread().enable_all().build() else { return };
-            runtime.block_on(async {
-                let (to, chunks) = mpsc::channel(1);
-                tokio::select! {
-                    // Its client has gone.
-                    () = parts.closed() => {}
-                    ((), how) = join(make(to), forward(chunks, &parts, unread, read)) => {
-                        let _ = ended.set(how);
-                    }
+            let (to, chunks) = mpsc::channel(1);
+            tokio::select! {
+                // Its client has gone.
+                () = parts.closed() => {}
+                ((), how) = join(make(to), forward(chunks, &parts, unread, read)) => {
+                    let _ = ended.set(how);
                 }
-            });
-        };
-        // Without one, the answer ends as its maker does without a word.
-        let _ = thread::Builder::new().name("list".into()).spawn(work);
+            }
+        });
         let first = rest.recv().await.transpose()?;
         Ok(Chunks { first, rest, end })
     }

@@ -21,7 +21,7 @@ pub const MOST_LISTED: usize = 1_000_000;
 pub struct Listing {
     /// The beginning of their names. Empty: all locks.
     pub prefix: Arc<str>,
-    /// The most of them: 1 to [`MOST_LISTED`].
+    /// The most of them, the first by their names: 1 to [`MOST_LISTED`].
     pub limit: usize,
 }
 
@@ -43,8 +43,8 @@ pub struct Listed {
 pub struct Chunk {
     /// Up to [`CHUNK`] locks.
     pub locks: Vec<Listed>,
-    /// In the last chunk: true if there are more locks than the limit.
-    pub more: bool,
+    /// In the last chunk: the number of locks that there are, also beyond the limit. 0 in the others.
+    pub total: usize,
 }
 
 /// The reason for which there is no list.
@@ -67,7 +67,8 @@ pub type ChunkSender = mpsc::Sender<Result<Chunk, ListError>>;
 /// Lists the locks of one store, while its task does other things. A long list is work for a second: call it where nobody
 /// waits for that.
 pub trait Lister: fmt::Debug + Send + Sync + 'static {
-    /// Sends the locks to `to` in chunks, in no order, or the error for which the list ends. An empty list is one chunk.
+    /// Sends the locks to `to` in chunks, in the order of their names, or the error for which the list ends. An empty list is one
+    /// chunk.
     ///
     /// A lock that stands for the whole of that time is listed once. One that is acquired or released meanwhile may be missing.
     ///

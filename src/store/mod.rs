@@ -4,6 +4,7 @@
 //! did, or that it does not know.
 
 mod address;
+mod first;
 mod listing;
 mod memory;
 

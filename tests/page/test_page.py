@@ -113,8 +113,8 @@ class PageTest(unittest.TestCase):
         deployment.wait(lambda: deployment.json("status.json")["held"] == 1202)
         self.look()
         browser.eventually("500 of them are there", lambda: len(self.rows("locks")) == 500)
-        self.assertIn("There are more", browser.text("#locks .note"))
-        self.assertEqual(browser.text("#locks-count"), "500+")
+        self.assertIn("the first 500 by name of 1,202", browser.text("#locks .note"))
+        self.assertEqual(browser.text("#locks-count"), "1,202")
         self.screenshots("many")
 
         browser.type("#search", "EATER")

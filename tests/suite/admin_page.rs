@@ -1,7 +1,7 @@
 //! The page of the admin listener, without a browser: who gets it, and what it is told. scripts/test-page looks at it in one.
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -157,7 +157,7 @@ async fn locks_and_waiters_are_listed_by_name_and_place() {
     assert_eq!(names(&locks), [injected, "b b", "c"]);
     let rows = &locks["locks"];
     let states = [0, 1, 2].map(|row| rows[row]["state"].as_str().unwrap());
-    assert_eq!((states, &locks["more"]), (["held", "held", "lingering"], &Value::Bool(false)));
+    assert_eq!((states, &locks["total"]), (["held", "held", "lingering"], &Value::from(3)));
     // The broker that keeps it knows; of another's it is noted.
     for (row, token) in [(0, held.fencing_token), (1, second.fencing_token)] {
         assert_eq!(rows[row]["fencing_token"], token, "{rows}");
@@ -176,12 +176,50 @@ async fn locks_and_waiters_are_listed_by_name_and_place() {
     assert_eq!(names(&json(admin, "/locks.json?prefix=b%20").await), ["b b"]);
     assert_eq!(names(&json(admin, "/waiters.json?prefix=b+").await), ["b b"]);
     let cut = json(admin, "/locks.json?limit=2").await;
-    assert_eq!((names(&cut), &cut["more"]), (vec![injected, "b b"], &Value::Bool(true)));
+    assert_eq!((names(&cut), &cut["total"]), (vec![injected, "b b"], &Value::from(3)));
     for wrong in ["limit=0", "limit=10001", "limit=x", "prefix=%0a", "cursor=1"] {
         let answer = http(admin, "GET", &format!("/locks.json?{wrong}")).await;
         assert_eq!(answer.status, 400, "{wrong}");
         assert!(answer.body.contains("\"error\":"), "{answer:?}");
     }
+}
+
+/// A long list is made in a thread of its own, so that nobody waits for it. Of more locks than a list has rows, the first by
+/// name are shown, and how many there are.
+#[tokio::test]
+async fn a_long_list_delays_nothing_else_on_the_listener() {
+    const LOCKS: usize = 60_000;
+    let memcached = Memcached::start(&["-m", "256"]).await;
+    let broker = Broker::on_store(&memcached.store(), &Broker::WATCHED).await;
+    for part in 0..LOCKS / 1_000 {
+        // What brokers that have died would have left.
+        let item = |n| format!("ms lockbroker:L:many/{n:05} 0 T600 E{} q", 12_345_678_901_234_500_000 + n as u64);
+        let items: Vec<_> = (0..1_000).map(|n| item(part * 1_000 + n) + "\r\n").collect();
+        memcached.command(&items.join("\r\n")).await;
+    }
+    let admin = broker.admin().await;
+    let listing = tokio::spawn(async move { json(admin, "/locks.json?limit=10000").await });
+    let tasks = format!("/proc/{}/task", broker.pid());
+    let lists = || {
+        let names = std::fs::read_dir(&tasks).unwrap().filter_map(|task| {
+            // A thread may have gone meanwhile.
+            std::fs::read_to_string(task.ok()?.path().join("comm")).ok()
+        });
+        names.into_iter().any(|name| name == "list\n")
+    };
+    let mut answers_meanwhile = 0;
+    while !listing.is_finished() {
+        let (is_listing, asked) = (lists(), Instant::now());
+        assert_eq!(http(admin, "GET", "/metrics").await.status, 200);
+        assert!(asked.elapsed() < Duration::from_millis(500), "{:?}", asked.elapsed());
+        answers_meanwhile += usize::from(is_listing && lists());
+    }
+    assert!(answers_meanwhile > 0, "nothing was answered while the list was made");
+    let list = listing.await.unwrap();
+    assert_eq!((list["total"].as_u64(), names(&list).len()), (Some(LOCKS as u64), 10_000));
+    assert!(names(&list).iter().enumerate().all(|(n, name)| *name == format!("many/{n:05}")), "not the first");
+    let few = json(admin, "/locks.json?limit=1&prefix=many/5").await;
+    assert_eq!((names(&few), few["total"].as_u64()), (vec!["many/50000"], Some(10_000)));
 }
 
 #[tokio::test]

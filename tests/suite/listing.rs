@@ -36,25 +36,26 @@ async fn open_list(broker: &Broker, request: ListLocksRequest) -> Result<Streami
     Ok(admin(broker).await.list_locks(request).await?.into_inner())
 }
 
-/// A whole list: the locks, how many came in each chunk, and if there are more.
-async fn list(broker: &Broker, request: ListLocksRequest) -> Result<(Vec<LockInfo>, Vec<usize>, bool), Status> {
+/// A whole list: the locks, how many came in each chunk, and how many there are.
+async fn list(broker: &Broker, request: ListLocksRequest) -> Result<(Vec<LockInfo>, Vec<usize>, usize), Status> {
     let mut stream = open_list(broker, request).await?;
-    let (mut locks, mut chunks, mut more) = (Vec::new(), Vec::new(), false);
+    let (mut locks, mut chunks, mut total) = (Vec::new(), Vec::new(), 0);
     while let Some(chunk) = stream.message().await? {
-        assert!(!more, "the last chunk alone says that there are more");
+        assert_eq!(total, 0, "the last chunk alone says how many there are");
         chunks.push(chunk.locks.len());
         locks.extend(chunk.locks);
-        more = chunk.more;
+        total = usize::try_from(chunk.total).unwrap();
     }
-    Ok((locks, chunks, more))
+    assert!(locks.is_sorted_by_key(|lock: &LockInfo| lock.name.clone()));
+    Ok((locks, chunks, total))
 }
 
 /// The locks whose names begin so, by name. No name comes twice.
 async fn locks(broker: &Broker, prefix: &str) -> BTreeMap<String, LockInfo> {
-    let (listed, _, more) = list(broker, beginning(prefix)).await.unwrap();
+    let (listed, _, total) = list(broker, beginning(prefix)).await.unwrap();
     let count = listed.len();
     let locks: BTreeMap<_, _> = listed.into_iter().map(|lock| (lock.name.clone(), lock)).collect();
-    assert_eq!((locks.len(), more), (count, false));
+    assert_eq!((locks.len(), total), (count, count));
     locks
 }
 
@@ -67,8 +68,8 @@ async fn waiters(broker: &Broker, name: &str, prefix: &str) -> Vec<WaiterInfo> {
     let mut stream = admin(broker).await.list_waiters(request).await.unwrap().into_inner();
     let mut waiters = Vec::new();
     while let Some(chunk) = stream.message().await.unwrap() {
-        assert!(!chunk.more);
         waiters.extend(chunk.waiters);
+        assert_eq!(chunk.total, if chunk.total == 0 { 0 } else { waiters.len() as i32 });
     }
     waiters
 }
@@ -155,15 +156,17 @@ async fn thousands_of_locks_come_in_chunks_each_once() {
         let _held = hold(&broker, wanted.iter().cloned()).await;
         let (_, _other) = acquire(&mut broker.stub().await, once("other")).await;
 
-        let (found, chunks, more) = list(&broker, beginning("many/")).await.unwrap();
-        assert!(chunks.len() > 3 && chunks.iter().all(|count| (1..=1_000).contains(count)) && !more, "{chunks:?}");
+        let (found, chunks, total) = list(&broker, beginning("many/")).await.unwrap();
+        assert!(chunks.len() > 3 && chunks.iter().all(|count| (1..=1_000).contains(count)), "{chunks:?}");
+        assert_eq!(total, MANY);
         assert_eq!(found.into_iter().map(|lock| lock.name).collect::<BTreeSet<_>>(), wanted);
         for (limit, expected) in [(1, 1), (1_000, 1_000), (1_001, 1_001), (MANY, MANY), (MANY + 1, MANY)] {
             let request = ListLocksRequest { limit: limit.try_into().unwrap(), ..beginning("many/") };
-            let (found, chunks, more) = list(&broker, request).await.unwrap();
-            let found: BTreeSet<_> = found.into_iter().map(|lock| lock.name).collect();
-            assert!(found.is_subset(&wanted) && chunks.iter().all(|&count| count <= 1_000), "{chunks:?}");
-            assert_eq!((found.len(), more), (expected, limit < MANY), "limit {limit}");
+            let (found, chunks, total) = list(&broker, request).await.unwrap();
+            let found: Vec<_> = found.into_iter().map(|lock| lock.name).collect();
+            assert!(found.iter().eq(wanted.iter().take(expected)), "the first {limit}: {found:?}");
+            assert!(chunks.iter().all(|&count| count <= 1_000), "{chunks:?}");
+            assert_eq!(total, MANY, "limit {limit}");
         }
 
         // Those who do not read their lists keep no more than so many.
@@ -388,7 +391,7 @@ async fn those_who_wait_are_listed_in_their_order_at_their_own_broker() {
         let request = ListWaitersRequest { limit: 1, ..ListWaitersRequest::default() };
         let mut stream = admin(broker).await.list_waiters(request).await.unwrap().into_inner();
         let chunk = next_message(&mut stream).await;
-        assert_eq!((chunk.waiters.len(), chunk.more), (1, true));
+        assert_eq!((chunk.waiters.len(), chunk.total), (1, 2));
     }
 }
 
@@ -438,7 +441,7 @@ async fn the_command_line_shows_both() {
     assert_eq!((&json[0]["state"], &json[0]["fencing_token"]), (&"lingering".into(), &Value::Null));
     assert!(json[1]["free_within_seconds"].as_f64().is_some_and(|within| within > 0.0 && within < 17.0), "{json:?}");
     let few = run(&["list", "--limit", "1", "--server", &url]);
-    assert!(few.status.success() && String::from_utf8(few.stderr).unwrap().contains("--limit"));
+    assert!(few.status.success() && String::from_utf8(few.stderr).unwrap().contains("these are 1 of 2; --limit"));
 
     let (_, _first) = queue(&mut first.stub().await, wait("b \u{1f512}")).await;
     let (_, _second) = queue(&mut second.stub().await, wait("b \u{1f512}")).await;

@@ -33,7 +33,7 @@ pub(super) struct Cached<T>(Mutex<Vec<Arc<Kept<T>>>>);
 #[derive(Debug)]
 pub(super) struct Kept<T> {
     prefix: Box<str>,
-    /// The list, sorted; or why there is none.
+    /// The list, in its order; or why there is none.
     part: Result<Part<T>, String>,
     /// The moment at which it was asked for.
     asked: Moment,
@@ -45,17 +45,12 @@ impl<T> Cached<T> {
         Cached(Mutex::new(Vec::new()))
     }
 
-    /// Returns a list that has all names with this prefix, and maybe others: one that counts still, or a new one, as `list`
-    /// makes and `sort` sorts it. A failure counts as a list does.
+    /// Returns a list that has the first rows with this prefix, and maybe others: one that counts still, or a new one, as `list`
+    /// makes it. A failure counts as a list does.
     ///
     /// # Cancel safety
     /// A list that is being made is given up.
-    pub(super) async fn get<F>(
-        &self,
-        prefix: &str,
-        sort: impl FnOnce(&mut Vec<T>),
-        list: impl FnOnce() -> F,
-    ) -> Arc<Kept<T>>
+    pub(super) async fn get<F>(&self, prefix: &str, list: impl FnOnce() -> F) -> Arc<Kept<T>>
     where
         F: Future<Output = Result<Part<T>, String>>,
     {
@@ -67,10 +62,7 @@ impl<T> Cached<T> {
         }
         let asked = Moment::now();
         let late = || Err(format!("listing took longer than {} s", LONGEST.as_secs()));
-        let mut part = timeout(LONGEST, list()).await.unwrap_or_else(|_| late());
-        if let Ok(part) = &mut part {
-            sort(&mut part.rows);
-        }
+        let part = timeout(LONGEST, list()).await.unwrap_or_else(|_| late());
         let fresh_until = Moment::now() + FRESH.max(asked.elapsed() * FRESH_FOR_ITS_COST);
         let list = Arc::new(Kept { prefix: prefix.into(), part, asked, fresh_until });
         if kept.len() == MOST_LISTS {
@@ -82,7 +74,7 @@ impl<T> Cached<T> {
 }
 
 impl<T> Kept<T> {
-    /// Returns the first `limit` rows that are `wanted`, and true if there are more of them.
+    /// Returns the first `limit` rows that are `wanted`, and the number of all of them.
     ///
     /// # Errors
     /// Says why there is no list.
@@ -90,11 +82,13 @@ impl<T> Kept<T> {
         &'a self,
         limit: usize,
         wanted: impl Fn(&T) -> bool,
-    ) -> Result<(Vec<R>, bool), String> {
+    ) -> Result<(Vec<R>, usize), String> {
         let part = self.part.as_ref().map_err(String::clone)?;
         let mut found = part.rows.iter().filter(|row| wanted(row));
-        let rows = found.by_ref().take(limit).map(R::from).collect();
-        Ok((rows, part.more || found.next().is_some()))
+        let rows: Vec<R> = found.by_ref().take(limit).map(R::from).collect();
+        // One that is not whole serves no other prefix, so all that it counts are wanted.
+        let total = if part.is_whole() { rows.len() + found.count() } else { part.total };
+        Ok((rows, total))
     }
 
     /// Returns the time since it was asked for.
@@ -104,7 +98,7 @@ impl<T> Kept<T> {
 
     /// Returns true if it has all names with this prefix.
     fn serves(&self, prefix: &str) -> bool {
-        let is_whole = self.part.as_ref().is_ok_and(|part| !part.more);
+        let is_whole = self.part.as_ref().is_ok_and(Part::is_whole);
         *self.prefix == *prefix || (is_whole && prefix.starts_with(&*self.prefix))
     }
 }
@@ -116,14 +110,15 @@ mod tests {
     use super::*;
 
     /// Asks for a list, and returns whether it was made anew.
-    async fn is_new(cached: &Cached<u32>, prefix: &str, more: bool) -> bool {
+    async fn is_new(cached: &Cached<u32>, prefix: &str, is_cut: bool) -> bool {
+        let part = Part { rows: vec![1, 2], total: if is_cut { 3 } else { 2 } };
         let made = Cell::new(false);
         let list = || {
             made.set(true);
-            std::future::ready(Ok(Part { rows: vec![2, 1], more }))
+            std::future::ready(Ok(part.clone()))
         };
-        let kept = cached.get(prefix, |rows| rows.sort_unstable(), list).await;
-        assert_eq!(kept.part, Ok(Part { rows: vec![1, 2], more }));
+        let kept = cached.get(prefix, list).await;
+        assert_eq!(kept.part.as_ref(), Ok(&part));
         made.get()
     }
 
@@ -150,11 +145,11 @@ mod tests {
             tokio::time::sleep(Duration::from_secs(4)).await;
             Err("away".to_owned())
         };
-        let first = cached.get("", |_| (), slow).await;
+        let first = cached.get("", slow).await;
         assert_eq!(first.part, Err("away".to_owned()));
         tokio::time::advance(Duration::from_secs(35)).await;
-        assert!(Arc::ptr_eq(&first, &cached.get("", |_| (), slow).await));
-        let endless = cached.get("b", |_| (), std::future::pending).await;
+        assert!(Arc::ptr_eq(&first, &cached.get("", slow).await));
+        let endless = cached.get("b", std::future::pending).await;
         assert!(endless.part.as_ref().is_err_and(|why| why.contains("10 s")), "{endless:?}");
     }
 

@@ -82,8 +82,8 @@ impl Shard {
 #[derive(Debug, Serialize)]
 pub(super) struct Locks<'a> {
     pub(super) locks: Vec<LockRow<'a>>,
-    /// There are more than were asked for.
-    pub(super) more: bool,
+    /// The number of all that there are, also beyond the limit.
+    pub(super) total: usize,
     /// The time since the store was asked: the times of the rows are those of then.
     #[serde(rename = "age_seconds", serialize_with = "seconds")]
     pub(super) age: Duration,
@@ -125,8 +125,8 @@ impl<'a> From<&'a Lock> for LockRow<'a> {
 #[derive(Debug, Serialize)]
 pub(super) struct Waiters<'a> {
     pub(super) waiters: Vec<WaiterRow<'a>>,
-    /// There are more than were asked for.
-    pub(super) more: bool,
+    /// The number of all that there are, also beyond the limit.
+    pub(super) total: usize,
     /// The time since they were listed: the times of the rows are those of then.
     #[serde(rename = "age_seconds", serialize_with = "seconds")]
     pub(super) age: Duration,

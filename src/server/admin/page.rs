@@ -147,20 +147,17 @@ impl<W: Watched> Page<W> {
 
     /// Writes a list of locks. Fails as the listing does.
     async fn locks(&self, Wanted { prefix, limit }: Wanted) -> Result<String, String> {
-        let sort = |rows: &mut Vec<Lock>| rows.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         let listing = Listing { prefix: prefix.as_str().into(), limit: MOST_ROWS };
-        let list = self.locks.get(&prefix, sort, || self.watched.locks(listing)).await;
+        let list = self.locks.get(&prefix, || self.watched.locks(listing)).await;
         let found = list.find(limit, |lock| lock.name.as_str().starts_with(&prefix));
-        found.map(|(locks, more)| written(&Locks { locks, more, age: list.age() }))
+        found.map(|(locks, total)| written(&Locks { locks, total, age: list.age() }))
     }
 
     /// Writes a list of waiters. Fails as the listing does.
     async fn waiters(&self, Wanted { prefix, limit }: Wanted) -> Result<String, String> {
-        let sort =
-            |rows: &mut Vec<Waiter>| rows.sort_unstable_by(|a, b| (&a.name, a.position).cmp(&(&b.name, b.position)));
-        let list = self.waiters.get(&prefix, sort, async || Ok(self.watched.waiters(&prefix, MOST_ROWS).await)).await;
+        let list = self.waiters.get(&prefix, async || Ok(self.watched.waiters(&prefix, MOST_ROWS).await)).await;
         let found = list.find(limit, |waiter| waiter.name.as_str().starts_with(&prefix));
-        found.map(|(waiters, more)| written(&Waiters { waiters, more, age: list.age() }))
+        found.map(|(waiters, total)| written(&Waiters { waiters, total, age: list.age() }))
     }
 }
 

@@ -159,7 +159,7 @@ class List {
   constructor(section, path, table, what) {
     Object.assign(this, { section, path, table, what });
     this.rows = [];
-    this.more = false;
+    this.total = 0;
     this.limit = FEW_ROWS;
     /** The beginning of the names for which the broker was asked. */
     this.prefix = "";
@@ -176,7 +176,7 @@ class List {
       // Somebody has typed on meanwhile.
       if (prefix !== this.prefix) return;
       this.rows = answer[this.what];
-      this.more = answer.more;
+      this.total = answer.total;
       this.since = asked - answer.age_seconds;
       this.problem = null;
     } catch (error) {
@@ -185,6 +185,11 @@ class List {
       this.problem = error.message;
     }
     this.show();
+  }
+
+  /** True if the broker has more than it was asked for. */
+  get more() {
+    return this.total > this.rows.length;
   }
 
   /** Shows what the search finds, and asks the broker for more where that is nothing. */
@@ -203,18 +208,18 @@ class List {
       this.poll.now();
     }
     this.table.show(found, this.since);
-    setText(element(`${this.section}-count`), count(this.rows.length) + (this.more ? "+" : ""));
+    setText(element(`${this.section}-count`), count(this.total));
     this.tell(wanted, found.length);
     element("more").hidden = this.limit === MOST_ROWS || !(lockList.more || waiterList.more);
   }
 
   tell(wanted, found) {
     const begin = this.prefix === "" ? "" : ` whose names begin with “${this.prefix}”`;
-    const all = `the first ${count(this.rows.length)} by name${begin}`;
+    const all = `the first ${count(this.rows.length)} by name of ${count(this.total)}${begin}`;
     if (this.problem) note(this.section, `Not up to date: ${this.problem}`, true);
-    else if (found > 0) note(this.section, this.more ? `These are found among ${all}. There are more.` : "");
+    else if (found > 0) note(this.section, this.more ? `These are found among ${all}.` : "");
     else if (wanted === "") note(this.section, "None.");
-    else note(this.section, this.more ? `Nothing among ${all}. There are more.` : `Nothing that has “${wanted}” in it.`);
+    else note(this.section, this.more ? `Nothing among ${all}.` : `Nothing that has “${wanted}” in it.`);
   }
 }
 

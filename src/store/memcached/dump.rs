@@ -4,7 +4,6 @@
 //! moves between them.
 
 use std::io::{Error, ErrorKind, Result};
-use std::ops::ControlFlow;
 
 use lockbroker_core::store::ItemState;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
@@ -157,15 +156,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Lines<S> {
         Ok(ServerTime { seconds, read: Moment::now() })
     }
 
-    /// Asks for all locks that `pattern` means, and gives each to `take` until that has enough. As fast as the server can:
+    /// Asks for all locks that `pattern` means, and gives each to `take`. As fast as the server can:
     /// while it writes to somebody who does not read, it goes through its table for nobody else.
     ///
     /// # Cancel safety
-    /// The connection is of no use any more. Nor is it if `take` had enough.
+    /// The connection is of no use any more.
     pub(super) async fn dump(
         &mut self,
         pattern: &Pattern,
-        mut take: impl FnMut(Found) -> ControlFlow<()>,
+        mut take: impl FnMut(Found),
     ) -> std::result::Result<ServerTime, DumpError> {
         let time = self.time().await?;
         // By itself: memcached refuses it where it comes together with another command.
@@ -173,11 +172,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Lines<S> {
         loop {
             match self.next().await? {
                 b"END" => return Ok(time),
-                line if line.starts_with(b"key=") => {
-                    if pattern.read(line).map(&mut take) == Some(ControlFlow::Break(())) {
-                        return Ok(time);
-                    }
-                }
+                line if line.starts_with(b"key=") => pattern.read(line).into_iter().for_each(&mut take),
                 line => return Err(refusal(line)),
             }
         }
@@ -227,7 +222,6 @@ mod tests {
         stats: &str,
         dump: &str,
         piece: usize,
-        most: usize,
     ) -> std::result::Result<(u64, Vec<Found>), DumpError> {
         let (ours, theirs) = tokio::io::duplex(1 << 16);
         let answers = [stats.to_owned(), dump.to_owned()];
@@ -239,20 +233,13 @@ mod tests {
                 assert_eq!(line, question, "one at a time");
                 assert!(theirs.buffer().is_empty());
                 for bytes in answer.as_bytes().chunks(piece) {
-                    // It may have enough.
-                    if theirs.write_all(bytes).await.is_err() {
-                        return;
-                    }
+                    theirs.write_all(bytes).await.unwrap();
                     yield_now().await;
                 }
             }
         });
         let mut found = Vec::new();
-        let take = |lock| {
-            found.push(lock);
-            if found.len() < most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-        };
-        let time = Lines::new(ours).dump(&Pattern::new("lb:L:", prefix), take).await?;
+        let time = Lines::new(ours).dump(&Pattern::new("lb:L:", prefix), |lock| found.push(lock)).await?;
         Ok((time.seconds, found))
     }
 
@@ -266,23 +253,22 @@ mod tests {
         let lingers = vec![found("lingers", 1_234_567_890_123_456_789, 1_060)];
         for piece in [1, 7, 100, 1 << 16] {
             let all = [held.clone(), lingers.clone()].concat();
-            assert_eq!(ask("", STATS, DUMP, piece, 9).await.unwrap(), (1_000, all));
-            assert_eq!(ask("", STATS, DUMP, piece, 1).await.unwrap().1, held);
-            assert_eq!(ask("a b%", STATS, DUMP, piece, 9).await.unwrap().1, held);
-            assert_eq!(ask("l", STATS, DUMP, piece, 9).await.unwrap().1, lingers);
-            assert!(ask("a%20", STATS, DUMP, piece, 9).await.unwrap().1.is_empty());
+            assert_eq!(ask("", STATS, DUMP, piece).await.unwrap(), (1_000, all));
+            assert_eq!(ask("a b%", STATS, DUMP, piece).await.unwrap().1, held);
+            assert_eq!(ask("l", STATS, DUMP, piece).await.unwrap().1, lingers);
+            assert!(ask("a%20", STATS, DUMP, piece).await.unwrap().1.is_empty());
         }
-        assert_eq!(ask("", STATS, "END\r\n", 9, 9).await.unwrap().1, []);
+        assert_eq!(ask("", STATS, "END\r\n", 9).await.unwrap().1, []);
     }
 
     #[tokio::test]
     async fn one_that_shows_its_keys_to_somebody_else_is_not_asked() {
         let busy = STATS.replace("running 0", "running 1");
         // The script would be asked.
-        let error = ask("", &busy, DUMP, 99, 9).await.unwrap_err();
+        let error = ask("", &busy, DUMP, 99).await.unwrap_err();
         assert!(matches!(error, DumpError::Busy(_)), "{error}");
         for line in ["BUSY currently processing crawler request\r\n", "ERROR locked try again later\r\n"] {
-            let error = ask("", STATS, line, 99, 9).await.unwrap_err();
+            let error = ask("", STATS, line, 99).await.unwrap_err();
             assert!(matches!(error, DumpError::Busy(_)), "{error}");
         }
     }
@@ -292,7 +278,7 @@ mod tests {
         for (line, flag) in
             [("ERROR metadump not allowed", "-X"), ("CLIENT_ERROR lru crawler disabled", "-o no_lru_crawler")]
         {
-            match ask("", STATS, &format!("{line}\r\n"), 99, 9).await.unwrap_err() {
+            match ask("", STATS, &format!("{line}\r\n"), 99).await.unwrap_err() {
                 DumpError::Forbidden(why) => assert!(why.contains(flag), "{why}"),
                 other => panic!("{other}"),
             }
@@ -306,7 +292,7 @@ mod tests {
             ("HTTP/1.1 400 Bad Request\r\n", ""),
             ("STAT pid 1\r\nEND\r\n", ""),
         ] {
-            let error = ask("", stats, dump, 1 << 16, 99).await.unwrap_err();
+            let error = ask("", stats, dump, 1 << 16).await.unwrap_err();
             assert!(matches!(error, DumpError::Broken(_)), "{error}");
         }
     }

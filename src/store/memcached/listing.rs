@@ -1,14 +1,12 @@
 //! Lists the locks of all shards, each on connections of its own, made when somebody asks. So a list holds up no lock.
 
 use std::fmt;
-use std::ops::ControlFlow;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
 use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, try_join_all};
+use futures_util::future::{BoxFuture, join_all, try_join_all};
 use lockbroker_core::failure::Cause;
 use lockbroker_core::shard::state_item::{Stamp, StateItem, Witness};
 use lockbroker_core::shard::{FOREIGN, protocol};
@@ -21,14 +19,16 @@ use super::dump::{DumpError, Found, Lines, Pattern, ServerTime};
 use super::server;
 use super::wire::Wire;
 use crate::clock::Moment;
+use crate::lock::LockName;
+use crate::store::first::{First, Named};
 use crate::store::listing::{CHUNK, Chunk, ChunkSender, ListError, Listed, Lister, Listing};
 use crate::store::{ItemState, Label, ShardAddress, StoreError};
 
 /// The longest time until the first locks are there, waiting for others' lists included.
 const LONGEST: Duration = Duration::from_secs(20);
-/// The number of labels that are asked for at once. All questions are sent before an answer is read, so both must have room on
-/// the way: 40 KiB each with the longest names.
-const LABELS_AT_ONCE: usize = 250;
+/// All labels of a chunk are asked for before an answer is read, so questions and answers must have room on the way: 40 KiB each
+/// with the longest names.
+const _: () = assert!(CHUNK <= 250);
 /// The pauses before a server is asked again that shows no keys now, some four seconds together. Growing takes a table of
 /// a million items less than a second.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
@@ -49,23 +49,25 @@ struct Shared {
     turn: Mutex<()>,
 }
 
-/// The locks of one shard.
+/// A shard that has shown its locks.
 struct Dump {
     /// For the labels. None once it is of no use any more.
     connection: Option<Connection>,
     time: ServerTime,
-    locks: Vec<Found>,
 }
 
-/// The number of locks that are still wanted, of all shards together.
-struct Wanted(AtomicUsize);
+/// A lock, and the number of its shard.
+#[derive(Debug)]
+struct Of(u32, Found);
 
-impl Wanted {
-    /// Takes one more. The one too many is told from the others.
-    fn take(&self) -> bool {
-        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+impl Named for Of {
+    fn name(&self) -> &LockName {
+        &self.1.name
     }
 }
+
+/// The locks that are to be listed, of all shards together.
+type Wanted = std::sync::Mutex<First<Of>>;
 
 impl fmt::Debug for MemcachedLister {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -99,39 +101,54 @@ impl Lister for MemcachedLister {
 impl Shared {
     async fn list_to(&self, listing: &Listing, to: &ChunkSender) -> Result<(), ListError> {
         let pattern = Pattern::new(&self.wire.locks(), &listing.prefix);
-        // One more: it tells that there are more.
-        let wanted = Wanted(AtomicUsize::new(listing.limit + 1));
+        let wanted = Wanted::new(First::new(listing.limit));
         let dumps = timeout(LONGEST, self.dump_all(&pattern, &wanted)).await;
         let late =
             || StoreError::unavailable(format!("the servers were not asked for their keys within {LONGEST:?}"), None);
-        let dumps = dumps.map_err(|_| late())??;
-        let all = dumps.iter().map(|dump| dump.locks.len()).sum::<usize>();
-        let (more, mut left) = (all > listing.limit, all.min(listing.limit));
-        if left == 0 {
-            send(to, Vec::new(), more).await;
-            return Ok(());
-        }
-        for mut dump in dumps {
-            for locks in std::mem::take(&mut dump.locks).chunks(CHUNK) {
-                let locks = &locks[..locks.len().min(left)];
-                if locks.is_empty() {
-                    break;
-                }
-                left -= locks.len();
-                let listed = dump.describe(&self.wire, locks).await;
-                send(to, listed, more && left == 0).await;
+        let mut dumps = dumps.map_err(|_| late())??;
+        let (found, total) = wanted.into_inner().unwrap_or_else(PoisonError::into_inner).into_sorted();
+        let mut rest = found.into_iter();
+        loop {
+            let chunk: Vec<Of> = rest.by_ref().take(CHUNK).collect();
+            let is_last = rest.len() == 0;
+            let locks = self.describe(&mut dumps, chunk).await;
+            // Whoever asked may have gone.
+            if to.send(Ok(Chunk { locks, total: if is_last { total } else { 0 } })).await.is_err() || is_last {
+                return Ok(());
             }
         }
-        Ok(())
+    }
+
+    /// Adds to locks what is told of them elsewhere.
+    async fn describe(&self, dumps: &mut [Dump], chunk: Vec<Of>) -> Vec<Listed> {
+        let labels = dumps.iter_mut().zip(0..).map(|(dump, shard)| {
+            let locks: Vec<_> = chunk.iter().filter(|of| of.0 == shard).map(|of| &of.1).collect();
+            async move { dump.labels(&self.wire, &locks).await.into_iter() }
+        });
+        let mut labels = join_all(labels).await;
+        let times: Vec<_> = dumps.iter().map(|dump| dump.time).collect();
+        let listed = chunk.into_iter().filter_map(|Of(shard, Found { name, number, expires })| {
+            let (time, label) = (times.get(shard as usize)?, labels.get_mut(shard as usize)?.next()?);
+            let seconds = time.seconds + Moment::now().since(time.read).as_secs();
+            let state = ItemState::of_number(number)?;
+            Some(Listed { name, state, label, expires_in: Duration::from_secs(expires.saturating_sub(seconds)) })
+        });
+        listed.collect()
     }
 
     /// Asks all shards for their locks. Fails if one of them is away: a list of the others would look whole.
     async fn dump_all(&self, pattern: &Pattern, wanted: &Wanted) -> Result<Vec<Dump>, ListError> {
         let _turn = self.turn.lock().await;
-        try_join_all(self.shards.iter().map(|shard| self.dump(shard, pattern, wanted))).await
+        try_join_all(self.shards.iter().zip(0..).map(|shard| self.dump(shard, pattern, wanted))).await
     }
 
-    async fn dump(&self, shard: &ShardAddress, pattern: &Pattern, wanted: &Wanted) -> Result<Dump, ListError> {
+    /// Asks a shard, which has this number, for its locks.
+    async fn dump(
+        &self,
+        (shard, number): (&ShardAddress, u32),
+        pattern: &Pattern,
+        wanted: &Wanted,
+    ) -> Result<Dump, ListError> {
         let away = |cause, why: &str| StoreError::unavailable(format!("memcached {shard}: {why}"), None).because(cause);
         let broken = |error: &dyn fmt::Display| away(Cause::StoreUnavailable, &error.to_string());
         let dialled = server::dial(shard, None).await;
@@ -141,22 +158,14 @@ impl Shared {
         }
         let before = self.state(&mut connection).await.map_err(|(cause, why)| away(cause, &why))?;
         let dump = || async {
-            let mut locks = Vec::new();
             let mut lines = Lines::new(TcpStream::connect(address).await?);
-            let take = |found| match wanted.take() {
-                true => {
-                    locks.push(found);
-                    ControlFlow::Continue(())
-                }
-                false => ControlFlow::Break(()),
-            };
-            let time = lines.dump(pattern, take).await?;
-            Ok((time, locks))
+            let take = |found| wanted.lock().unwrap_or_else(PoisonError::into_inner).add(Of(number, found));
+            lines.dump(pattern, take).await
         };
         // One that is busy has shown no lock, so nothing is taken twice.
         let pauses = ExponentialBuilder::default().with_min_delay(FIRST_PAUSE).with_max_delay(LONGEST_PAUSE);
         let dumped = dump.retry(pauses.with_max_times(TRIES)).when(|error| matches!(error, DumpError::Busy(_))).await;
-        let (time, locks) = dumped.map_err(|error| match error {
+        let time = dumped.map_err(|error| match error {
             DumpError::Forbidden(_) => ListError::Refused { why: format!("memcached {shard}: {error}").into() },
             error => ListError::Store(broken(&error)),
         })?;
@@ -165,7 +174,7 @@ impl Shared {
             Some(Ok(Witness::Shows(after))) if after == before => {}
             _ => return Err(away(Cause::StoreQuarantined, "it has lost its memory while it was asked").into()),
         }
-        Ok(Dump { connection: Some(connection), time, locks })
+        Ok(Dump { connection: Some(connection), time })
     }
 
     /// Returns what the state of a shard shows whose memory is whole. Otherwise there are locks that it does not have.
@@ -194,29 +203,14 @@ impl Shared {
 }
 
 impl Dump {
-    /// Adds to locks what is told of them elsewhere.
-    async fn describe(&mut self, wire: &Wire, locks: &[Found]) -> Vec<Listed> {
-        let mut listed = Vec::with_capacity(locks.len());
-        for locks in locks.chunks(LABELS_AT_ONCE) {
-            let labels = self.labels(wire, locks).await;
-            let seconds = self.time.seconds + Moment::now().since(self.time.read).as_secs();
-            for (found, label) in locks.iter().zip(labels) {
-                let Some(state) = ItemState::of_number(found.number) else { continue };
-                let expires_in = Duration::from_secs(found.expires.saturating_sub(seconds));
-                listed.push(Listed { name: found.name.clone(), state, label, expires_in });
-            }
-        }
-        listed
-    }
-
     /// Reads the labels of their owners, which are best effort: if the connection breaks, there are none.
-    async fn labels(&mut self, wire: &Wire, locks: &[Found]) -> Vec<Label> {
+    async fn labels(&mut self, wire: &Wire, locks: &[&Found]) -> Vec<Label> {
         let none = || vec![Label::default(); locks.len()];
-        let Some(connection) = &mut self.connection else { return none() };
+        let Some(connection) = self.connection.as_mut().filter(|_| !locks.is_empty()) else { return none() };
         let looks: Vec<_> = locks.iter().map(|found| protocol::look_for_owner(&found.name)).collect();
         match connection.exchange(wire, &looks).await {
             Ok(said) => {
-                let read = |(found, said): (&Found, _)| {
+                let read = |(found, said): (&&Found, _)| {
                     ItemState::of_number(found.number)
                         .map_or_else(Label::default, |state| protocol::read_label(said, state))
                 };
@@ -229,9 +223,4 @@ impl Dump {
             }
         }
     }
-}
-
-/// Sends a chunk. Whoever asked may have gone, which ends the list elsewhere.
-async fn send(to: &ChunkSender, locks: Vec<Listed>, more: bool) {
-    let _ = to.send(Ok(Chunk { locks, more })).await;
 }

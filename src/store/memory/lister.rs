@@ -8,7 +8,9 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 
 use super::PARTS;
+use crate::lock::LockName;
 use crate::store::StoreError;
+use crate::store::first::{First, Named};
 use crate::store::listing::{CHUNK, Chunk, ChunkSender, ListError, Listed, Lister, Listing};
 
 /// The most questions that wait for the store. Whoever asks more waits.
@@ -21,6 +23,12 @@ pub(super) struct Question {
     pub(super) prefix: Arc<str>,
     /// Where the answer goes. Whoever asked may have left.
     pub(super) answer: oneshot::Sender<Vec<Listed>>,
+}
+
+impl Named for Listed {
+    fn name(&self) -> &LockName {
+        &self.name
+    }
 }
 
 /// Lists the locks of an embedded store.
@@ -36,30 +44,27 @@ impl MemoryLister {
 
     async fn list_to(self, Listing { prefix, limit }: Listing, to: &ChunkSender) -> Result<(), ListError> {
         let ended = || StoreError::unavailable("the broker is ending", None);
-        let (mut locks, mut left, mut more) = (Vec::new(), limit, false);
+        let mut first = First::new(limit);
         for part in 0..PARTS {
             let (answer, answered) = oneshot::channel();
             let question = Question { part, prefix: Arc::clone(&prefix), answer };
             self.0.send(question).await.map_err(|_| ended())?;
-            let mut found = answered.await.map_err(|_| ended())?;
-            more |= found.len() > left;
-            found.truncate(left);
-            left -= found.len();
-            locks.append(&mut found);
-            while locks.len() > CHUNK {
-                let rest = locks.split_off(CHUNK);
-                let chunk = Chunk { locks: std::mem::replace(&mut locks, rest), more: false };
-                if to.send(Ok(chunk)).await.is_err() {
-                    return Ok(());
-                }
-            }
-            if more {
-                break;
+            answered.await.map_err(|_| ended())?.into_iter().for_each(|found| first.add(found));
+            // Whoever asked has gone.
+            if to.is_closed() {
+                return Ok(());
             }
         }
-        // Whoever asked may have gone.
-        let _ = to.send(Ok(Chunk { locks, more })).await;
-        Ok(())
+        let (found, total) = first.into_sorted();
+        let mut rest = found.into_iter();
+        loop {
+            let locks: Vec<_> = rest.by_ref().take(CHUNK).collect();
+            let is_last = rest.len() == 0;
+            let chunk = Chunk { locks, total: if is_last { total } else { 0 } };
+            if to.send(Ok(chunk)).await.is_err() || is_last {
+                return Ok(());
+            }
+        }
     }
 }
 

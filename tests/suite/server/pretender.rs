@@ -133,7 +133,7 @@ impl Watched for Pretender {
     }
 
     async fn waiters(&self, _: &str, _: usize) -> Part<Waiter> {
-        Part { rows: Vec::new(), more: false }
+        Part { rows: Vec::new(), total: 0 }
     }
 }
 

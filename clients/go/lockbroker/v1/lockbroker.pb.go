@@ -91,7 +91,8 @@ const (
 	NotAcquired_REASON_UNSPECIFIED NotAcquired_Reason = 0
 	// Somebody holds it.
 	NotAcquired_REASON_HELD NotAcquired_Reason = 1
-	// It was released a short while ago and lingers.
+	// It was released a short while ago and lingers, or it was revoked and is still closed. GetLock says
+	// which, and for how long.
 	NotAcquired_REASON_LINGERING NotAcquired_Reason = 2
 	// `max_wait` is over.
 	NotAcquired_REASON_MAX_WAIT NotAcquired_Reason = 3
@@ -335,10 +336,12 @@ const (
 	RevokeLockResponse_OUTCOME_UNSPECIFIED RevokeLockResponse_Outcome = 0
 	// The grant was revoked.
 	RevokeLockResponse_OUTCOME_REVOKED RevokeLockResponse_Outcome = 1
-	// Nobody holds the lock: it is free, it lingers, or it was revoked before.
+	// Nobody holds the lock: it is free, it lingers, or it was revoked before and `immediate` is not set.
 	RevokeLockResponse_OUTCOME_NOT_HELD RevokeLockResponse_Outcome = 2
 	// The lock is no longer what `etag` names; untouched.
 	RevokeLockResponse_OUTCOME_CHANGED RevokeLockResponse_Outcome = 3
+	// Nobody held the lock, which was revoked before and still closed; `immediate` freed it.
+	RevokeLockResponse_OUTCOME_FREED RevokeLockResponse_Outcome = 4
 )
 
 // Enum value maps for RevokeLockResponse_Outcome.
@@ -348,12 +351,14 @@ var (
 		1: "OUTCOME_REVOKED",
 		2: "OUTCOME_NOT_HELD",
 		3: "OUTCOME_CHANGED",
+		4: "OUTCOME_FREED",
 	}
 	RevokeLockResponse_Outcome_value = map[string]int32{
 		"OUTCOME_UNSPECIFIED": 0,
 		"OUTCOME_REVOKED":     1,
 		"OUTCOME_NOT_HELD":    2,
 		"OUTCOME_CHANGED":     3,
+		"OUTCOME_FREED":       4,
 	}
 )
 
@@ -2527,7 +2532,7 @@ type ListLocksRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The beginning of the names. Unset: all.
 	Prefix string `protobuf:"bytes,1,opt,name=prefix,proto3" json:"prefix,omitempty"`
-	// The most locks to list, of 1 to 1,000,000. Unset: 1,000,000.
+	// The most locks to list, of 1 to 1,000,000: the first by name. Unset: 1,000,000.
 	Limit         int32 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2582,8 +2587,9 @@ type ListLocksResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// A part of the locks, at most 1,000.
 	Locks []*LockInfo `protobuf:"bytes,1,rep,name=locks,proto3" json:"locks,omitempty"`
-	// In the last answer: true if there are more locks than `limit`.
-	More          bool `protobuf:"varint,2,opt,name=more,proto3" json:"more,omitempty"`
+	// In the last answer: the number of locks that there are, also beyond `limit`; 2,147,483,647 if they are
+	// more than that. 0 in the others.
+	Total         int32 `protobuf:"varint,2,opt,name=total,proto3" json:"total,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2625,11 +2631,11 @@ func (x *ListLocksResponse) GetLocks() []*LockInfo {
 	return nil
 }
 
-func (x *ListLocksResponse) GetMore() bool {
+func (x *ListLocksResponse) GetTotal() int32 {
 	if x != nil {
-		return x.More
+		return x.Total
 	}
-	return false
+	return 0
 }
 
 // A lock as the store has it.
@@ -2739,7 +2745,7 @@ type ListWaitersRequest struct {
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// The beginning of the names. Not together with `name`.
 	Prefix string `protobuf:"bytes,2,opt,name=prefix,proto3" json:"prefix,omitempty"`
-	// The most waiters to list, of 1 to 1,000,000. Unset: 1,000,000.
+	// The most waiters to list, of 1 to 1,000,000: the first by name and place. Unset: 1,000,000.
 	Limit         int32 `protobuf:"varint,3,opt,name=limit,proto3" json:"limit,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2801,8 +2807,8 @@ type ListWaitersResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// A part of the waiters, at most 1,000. Those of one lock stand in the order of their places.
 	Waiters []*WaiterInfo `protobuf:"bytes,1,rep,name=waiters,proto3" json:"waiters,omitempty"`
-	// In the last answer: true if there are more waiters than `limit`.
-	More          bool `protobuf:"varint,2,opt,name=more,proto3" json:"more,omitempty"`
+	// In the last answer: the number of waiters that there are, as in ListLocksResponse.
+	Total         int32 `protobuf:"varint,2,opt,name=total,proto3" json:"total,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2844,11 +2850,11 @@ func (x *ListWaitersResponse) GetWaiters() []*WaiterInfo {
 	return nil
 }
 
-func (x *ListWaitersResponse) GetMore() bool {
+func (x *ListWaitersResponse) GetTotal() int32 {
 	if x != nil {
-		return x.More
+		return x.Total
 	}
-	return false
+	return 0
 }
 
 // Somebody who waits for a lock.
@@ -2929,11 +2935,13 @@ type RevokeLockRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The lock's name.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// From GetLock or ListLocks: revoke that grant alone. Unset: whoever holds the lock when the broker looks.
+	// From GetLock or ListLocks: revoke that grant alone; with `immediate`, free that revocation alone. It has
+	// 16 hexadecimal digits. Unset: whatever the lock is when the broker looks.
 	Etag string `protobuf:"bytes,2,opt,name=etag,proto3" json:"etag,omitempty"`
-	// True frees the lock at once, without its linger. Its holder may believe in it for up to --max-ttl
-	// more: until then there can be TWO HOLDERS. Use it only if the holder is known to be gone. If another
-	// broker kept the lock, its holder is told GONE.
+	// True frees the lock at once, without its linger, also if it was revoked before and is still closed. Its
+	// holder may believe in it for up to --max-ttl more: until then there can be TWO HOLDERS. Use it only if
+	// the holder is known to be gone. If another broker keeps the lock and the two do not hear each other
+	// (--advertise), the holder is told GONE or TAKEN_OVER, at its next renewal.
 	Immediate     bool `protobuf:"varint,3,opt,name=immediate,proto3" json:"immediate,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3206,10 +3214,10 @@ const file_lockbroker_v1_lockbroker_proto_rawDesc = "" +
 	"\x05event\x18\x02 \x01(\v2\x18.lockbroker.v1.LockEventR\x05event\"@\n" +
 	"\x10ListLocksRequest\x12\x16\n" +
 	"\x06prefix\x18\x01 \x01(\tR\x06prefix\x12\x14\n" +
-	"\x05limit\x18\x02 \x01(\x05R\x05limit\"V\n" +
+	"\x05limit\x18\x02 \x01(\x05R\x05limit\"X\n" +
 	"\x11ListLocksResponse\x12-\n" +
-	"\x05locks\x18\x01 \x03(\v2\x17.lockbroker.v1.LockInfoR\x05locks\x12\x12\n" +
-	"\x04more\x18\x02 \x01(\bR\x04more\"\x9b\x02\n" +
+	"\x05locks\x18\x01 \x03(\v2\x17.lockbroker.v1.LockInfoR\x05locks\x12\x14\n" +
+	"\x05total\x18\x02 \x01(\x05R\x05total\"\x9b\x02\n" +
 	"\bLockInfo\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12:\n" +
 	"\x05state\x18\x02 \x01(\x0e2$.lockbroker.v1.GetLockResponse.StateR\x05state\x12\x14\n" +
@@ -3222,10 +3230,10 @@ const file_lockbroker_v1_lockbroker_proto_rawDesc = "" +
 	"\x12ListWaitersRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06prefix\x18\x02 \x01(\tR\x06prefix\x12\x14\n" +
-	"\x05limit\x18\x03 \x01(\x05R\x05limit\"^\n" +
+	"\x05limit\x18\x03 \x01(\x05R\x05limit\"`\n" +
 	"\x13ListWaitersResponse\x123\n" +
-	"\awaiters\x18\x01 \x03(\v2\x19.lockbroker.v1.WaiterInfoR\awaiters\x12\x12\n" +
-	"\x04more\x18\x02 \x01(\bR\x04more\"\x8c\x01\n" +
+	"\awaiters\x18\x01 \x03(\v2\x19.lockbroker.v1.WaiterInfoR\awaiters\x12\x14\n" +
+	"\x05total\x18\x02 \x01(\x05R\x05total\"\x8c\x01\n" +
 	"\n" +
 	"WaiterInfo\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
@@ -3236,17 +3244,18 @@ const file_lockbroker_v1_lockbroker_proto_rawDesc = "" +
 	"\x11RevokeLockRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04etag\x18\x02 \x01(\tR\x04etag\x12\x1c\n" +
-	"\timmediate\x18\x03 \x01(\bR\timmediate\"\x8f\x02\n" +
+	"\timmediate\x18\x03 \x01(\bR\timmediate\"\xa2\x02\n" +
 	"\x12RevokeLockResponse\x12C\n" +
 	"\aoutcome\x18\x01 \x01(\x0e2).lockbroker.v1.RevokeLockResponse.OutcomeR\aoutcome\x12\x14\n" +
 	"\x05owner\x18\x02 \x01(\tR\x05owner\x12:\n" +
 	"\vfree_within\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\n" +
-	"freeWithin\"b\n" +
+	"freeWithin\"u\n" +
 	"\aOutcome\x12\x17\n" +
 	"\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fOUTCOME_REVOKED\x10\x01\x12\x14\n" +
 	"\x10OUTCOME_NOT_HELD\x10\x02\x12\x13\n" +
-	"\x0fOUTCOME_CHANGED\x10\x032\xbf\x04\n" +
+	"\x0fOUTCOME_CHANGED\x10\x03\x12\x11\n" +
+	"\rOUTCOME_FREED\x10\x042\xbf\x04\n" +
 	"\vLockService\x12J\n" +
 	"\aAcquire\x12\x1d.lockbroker.v1.AcquireRequest\x1a\x1e.lockbroker.v1.AcquireResponse0\x01\x12V\n" +
 	"\vWaitAcquire\x12!.lockbroker.v1.WaitAcquireRequest\x1a\".lockbroker.v1.WaitAcquireResponse0\x01\x12H\n" +

@@ -466,14 +466,14 @@ const (
 // it by verbs of its own: `list` and `revoke`.
 type LockAdminClient interface {
 	// Lists the locks of the whole store, whichever broker granted them, also if that broker has died. The
-	// answers together are one list, in no order. A lock that is acquired, released or moved meanwhile may
-	// be missing.
+	// answers together are one list, in the order of the names' bytes. A lock that is acquired, released or
+	// moved meanwhile may be missing.
 	ListLocks(ctx context.Context, in *ListLocksRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ListLocksResponse], error)
 	// Lists who waits for locks at the broker that is asked. Every broker has waiters of its own.
 	ListWaiters(ctx context.Context, in *ListWaitersRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ListWaitersResponse], error)
 	// Takes a lock from its holder. The holder is told `lost` (REVOKED). Nobody else can acquire the lock
 	// until the holder can no longer believe that it has it: `free_within`, at most --max-ttl, or the
-	// lock's linger if that is longer.
+	// lock's linger if that is longer. `immediate` frees the lock at once, also one that was revoked before.
 	RevokeLock(ctx context.Context, in *RevokeLockRequest, opts ...grpc.CallOption) (*RevokeLockResponse, error)
 }
 
@@ -541,14 +541,14 @@ func (c *lockAdminClient) RevokeLock(ctx context.Context, in *RevokeLockRequest,
 // it by verbs of its own: `list` and `revoke`.
 type LockAdminServer interface {
 	// Lists the locks of the whole store, whichever broker granted them, also if that broker has died. The
-	// answers together are one list, in no order. A lock that is acquired, released or moved meanwhile may
-	// be missing.
+	// answers together are one list, in the order of the names' bytes. A lock that is acquired, released or
+	// moved meanwhile may be missing.
 	ListLocks(*ListLocksRequest, grpc.ServerStreamingServer[ListLocksResponse]) error
 	// Lists who waits for locks at the broker that is asked. Every broker has waiters of its own.
 	ListWaiters(*ListWaitersRequest, grpc.ServerStreamingServer[ListWaitersResponse]) error
 	// Takes a lock from its holder. The holder is told `lost` (REVOKED). Nobody else can acquire the lock
 	// until the holder can no longer believe that it has it: `free_within`, at most --max-ttl, or the
-	// lock's linger if that is longer.
+	// lock's linger if that is longer. `immediate` frees the lock at once, also one that was revoked before.
 	RevokeLock(context.Context, *RevokeLockRequest) (*RevokeLockResponse, error)
 	mustEmbedUnimplementedLockAdminServer()
 }

@@ -157,7 +157,8 @@ pub mod not_acquired {
         Unspecified = 0,
         /// Somebody holds it.
         Held = 1,
-        /// It was released a short while ago and lingers.
+        /// It was released a short while ago and lingers, or it was revoked and is still closed. GetLock says
+        /// which, and for how long.
         Lingering = 2,
         /// `max_wait` is over.
         MaxWait = 3,
@@ -658,7 +659,7 @@ pub struct ListLocksRequest {
     /// The beginning of the names. Unset: all.
     #[prost(string, tag = "1")]
     pub prefix: ::prost::alloc::string::String,
-    /// The most locks to list, of 1 to 1,000,000. Unset: 1,000,000.
+    /// The most locks to list, of 1 to 1,000,000: the first by name. Unset: 1,000,000.
     #[prost(int32, tag = "2")]
     pub limit: i32,
 }
@@ -668,9 +669,10 @@ pub struct ListLocksResponse {
     /// A part of the locks, at most 1,000.
     #[prost(message, repeated, tag = "1")]
     pub locks: ::prost::alloc::vec::Vec<LockInfo>,
-    /// In the last answer: true if there are more locks than `limit`.
-    #[prost(bool, tag = "2")]
-    pub more: bool,
+    /// In the last answer: the number of locks that there are, also beyond `limit`; 2,147,483,647 if they are
+    /// more than that. 0 in the others.
+    #[prost(int32, tag = "2")]
+    pub total: i32,
 }
 /// A lock as the store has it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -706,7 +708,7 @@ pub struct ListWaitersRequest {
     /// The beginning of the names. Not together with `name`.
     #[prost(string, tag = "2")]
     pub prefix: ::prost::alloc::string::String,
-    /// The most waiters to list, of 1 to 1,000,000. Unset: 1,000,000.
+    /// The most waiters to list, of 1 to 1,000,000: the first by name and place. Unset: 1,000,000.
     #[prost(int32, tag = "3")]
     pub limit: i32,
 }
@@ -716,9 +718,9 @@ pub struct ListWaitersResponse {
     /// A part of the waiters, at most 1,000. Those of one lock stand in the order of their places.
     #[prost(message, repeated, tag = "1")]
     pub waiters: ::prost::alloc::vec::Vec<WaiterInfo>,
-    /// In the last answer: true if there are more waiters than `limit`.
-    #[prost(bool, tag = "2")]
-    pub more: bool,
+    /// In the last answer: the number of waiters that there are, as in ListLocksResponse.
+    #[prost(int32, tag = "2")]
+    pub total: i32,
 }
 /// Somebody who waits for a lock.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -742,12 +744,14 @@ pub struct RevokeLockRequest {
     /// The lock's name.
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
-    /// From GetLock or ListLocks: revoke that grant alone. Unset: whoever holds the lock when the broker looks.
+    /// From GetLock or ListLocks: revoke that grant alone; with `immediate`, free that revocation alone. It has
+    /// 16 hexadecimal digits. Unset: whatever the lock is when the broker looks.
     #[prost(string, tag = "2")]
     pub etag: ::prost::alloc::string::String,
-    /// True frees the lock at once, without its linger. Its holder may believe in it for up to --max-ttl
-    /// more: until then there can be TWO HOLDERS. Use it only if the holder is known to be gone. If another
-    /// broker kept the lock, its holder is told GONE.
+    /// True frees the lock at once, without its linger, also if it was revoked before and is still closed. Its
+    /// holder may believe in it for up to --max-ttl more: until then there can be TWO HOLDERS. Use it only if
+    /// the holder is known to be gone. If another broker keeps the lock and the two do not hear each other
+    /// (--advertise), the holder is told GONE or TAKEN_OVER, at its next renewal.
     #[prost(bool, tag = "3")]
     pub immediate: bool,
 }
@@ -785,10 +789,12 @@ pub mod revoke_lock_response {
         Unspecified = 0,
         /// The grant was revoked.
         Revoked = 1,
-        /// Nobody holds the lock: it is free, it lingers, or it was revoked before.
+        /// Nobody holds the lock: it is free, it lingers, or it was revoked before and `immediate` is not set.
         NotHeld = 2,
         /// The lock is no longer what `etag` names; untouched.
         Changed = 3,
+        /// Nobody held the lock, which was revoked before and still closed; `immediate` freed it.
+        Freed = 4,
     }
     impl Outcome {
         /// String value of the enum field names used in the ProtoBuf definition.
@@ -801,6 +807,7 @@ pub mod revoke_lock_response {
                 Self::Revoked => "OUTCOME_REVOKED",
                 Self::NotHeld => "OUTCOME_NOT_HELD",
                 Self::Changed => "OUTCOME_CHANGED",
+                Self::Freed => "OUTCOME_FREED",
             }
         }
         /// Creates an enum from field names used in the ProtoBuf definition.
@@ -810,6 +817,7 @@ pub mod revoke_lock_response {
                 "OUTCOME_REVOKED" => Some(Self::Revoked),
                 "OUTCOME_NOT_HELD" => Some(Self::NotHeld),
                 "OUTCOME_CHANGED" => Some(Self::Changed),
+                "OUTCOME_FREED" => Some(Self::Freed),
                 _ => None,
             }
         }
@@ -1716,8 +1724,8 @@ pub mod lock_admin_client {
             self
         }
         /// Lists the locks of the whole store, whichever broker granted them, also if that broker has died. The
-        /// answers together are one list, in no order. A lock that is acquired, released or moved meanwhile may
-        /// be missing.
+        /// answers together are one list, in the order of the names' bytes. A lock that is acquired, released or
+        /// moved meanwhile may be missing.
         pub async fn list_locks(
             &mut self,
             request: impl tonic::IntoRequest<super::ListLocksRequest>,
@@ -1769,7 +1777,7 @@ pub mod lock_admin_client {
         }
         /// Takes a lock from its holder. The holder is told `lost` (REVOKED). Nobody else can acquire the lock
         /// until the holder can no longer believe that it has it: `free_within`, at most --max-ttl, or the
-        /// lock's linger if that is longer.
+        /// lock's linger if that is longer. `immediate` frees the lock at once, also one that was revoked before.
         pub async fn revoke_lock(
             &mut self,
             request: impl tonic::IntoRequest<super::RevokeLockRequest>,
@@ -1817,8 +1825,8 @@ pub mod lock_admin_server {
             + std::marker::Send
             + 'static;
         /// Lists the locks of the whole store, whichever broker granted them, also if that broker has died. The
-        /// answers together are one list, in no order. A lock that is acquired, released or moved meanwhile may
-        /// be missing.
+        /// answers together are one list, in the order of the names' bytes. A lock that is acquired, released or
+        /// moved meanwhile may be missing.
         async fn list_locks(
             &self,
             request: tonic::Request<super::ListLocksRequest>,
@@ -1839,7 +1847,7 @@ pub mod lock_admin_server {
         >;
         /// Takes a lock from its holder. The holder is told `lost` (REVOKED). Nobody else can acquire the lock
         /// until the holder can no longer believe that it has it: `free_within`, at most --max-ttl, or the
-        /// lock's linger if that is longer.
+        /// lock's linger if that is longer. `immediate` frees the lock at once, also one that was revoked before.
         async fn revoke_lock(
             &self,
             request: tonic::Request<super::RevokeLockRequest>,

@@ -347,12 +347,12 @@ class ListLocksRequest(_message.Message):
     def __init__(self, prefix: _Optional[str] = ..., limit: _Optional[int] = ...) -> None: ...
 
 class ListLocksResponse(_message.Message):
-    __slots__ = ("locks", "more")
+    __slots__ = ("locks", "total")
     LOCKS_FIELD_NUMBER: _ClassVar[int]
-    MORE_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
     locks: _containers.RepeatedCompositeFieldContainer[LockInfo]
-    more: bool
-    def __init__(self, locks: _Optional[_Iterable[_Union[LockInfo, _Mapping]]] = ..., more: bool = ...) -> None: ...
+    total: int
+    def __init__(self, locks: _Optional[_Iterable[_Union[LockInfo, _Mapping]]] = ..., total: _Optional[int] = ...) -> None: ...
 
 class LockInfo(_message.Message):
     __slots__ = ("name", "state", "owner", "free_within", "fencing_token", "held_for", "etag")
@@ -383,12 +383,12 @@ class ListWaitersRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ..., prefix: _Optional[str] = ..., limit: _Optional[int] = ...) -> None: ...
 
 class ListWaitersResponse(_message.Message):
-    __slots__ = ("waiters", "more")
+    __slots__ = ("waiters", "total")
     WAITERS_FIELD_NUMBER: _ClassVar[int]
-    MORE_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
     waiters: _containers.RepeatedCompositeFieldContainer[WaiterInfo]
-    more: bool
-    def __init__(self, waiters: _Optional[_Iterable[_Union[WaiterInfo, _Mapping]]] = ..., more: bool = ...) -> None: ...
+    total: int
+    def __init__(self, waiters: _Optional[_Iterable[_Union[WaiterInfo, _Mapping]]] = ..., total: _Optional[int] = ...) -> None: ...
 
 class WaiterInfo(_message.Message):
     __slots__ = ("name", "position", "owner", "waited_for")
@@ -420,10 +420,12 @@ class RevokeLockResponse(_message.Message):
         OUTCOME_REVOKED: _ClassVar[RevokeLockResponse.Outcome]
         OUTCOME_NOT_HELD: _ClassVar[RevokeLockResponse.Outcome]
         OUTCOME_CHANGED: _ClassVar[RevokeLockResponse.Outcome]
+        OUTCOME_FREED: _ClassVar[RevokeLockResponse.Outcome]
     OUTCOME_UNSPECIFIED: RevokeLockResponse.Outcome
     OUTCOME_REVOKED: RevokeLockResponse.Outcome
     OUTCOME_NOT_HELD: RevokeLockResponse.Outcome
     OUTCOME_CHANGED: RevokeLockResponse.Outcome
+    OUTCOME_FREED: RevokeLockResponse.Outcome
     OUTCOME_FIELD_NUMBER: _ClassVar[int]
     OWNER_FIELD_NUMBER: _ClassVar[int]
     FREE_WITHIN_FIELD_NUMBER: _ClassVar[int]

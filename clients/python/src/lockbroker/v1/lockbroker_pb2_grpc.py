@@ -412,8 +412,8 @@ class LockAdminServicer(object):
 
     def ListLocks(self, request, context):
         """Lists the locks of the whole store, whichever broker granted them, also if that broker has died. The
-        answers together are one list, in no order. A lock that is acquired, released or moved meanwhile may
-        be missing.
+        answers together are one list, in the order of the names' bytes. A lock that is acquired, released or
+        moved meanwhile may be missing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -429,7 +429,7 @@ class LockAdminServicer(object):
     def RevokeLock(self, request, context):
         """Takes a lock from its holder. The holder is told `lost` (REVOKED). Nobody else can acquire the lock
         until the holder can no longer believe that it has it: `free_within`, at most --max-ttl, or the
-        lock's linger if that is longer.
+        lock's linger if that is longer. `immediate` frees the lock at once, also one that was revoked before.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -294,8 +294,8 @@ class LockAdminStub:
         lockbroker.v1.lockbroker_pb2.ListLocksResponse,
     ]
     """Lists the locks of the whole store, whichever broker granted them, also if that broker has died. The
-    answers together are one list, in no order. A lock that is acquired, released or moved meanwhile may
-    be missing.
+    answers together are one list, in the order of the names' bytes. A lock that is acquired, released or
+    moved meanwhile may be missing.
     """
 
     ListWaiters: grpc.UnaryStreamMultiCallable[
@@ -310,7 +310,7 @@ class LockAdminStub:
     ]
     """Takes a lock from its holder. The holder is told `lost` (REVOKED). Nobody else can acquire the lock
     until the holder can no longer believe that it has it: `free_within`, at most --max-ttl, or the
-    lock's linger if that is longer.
+    lock's linger if that is longer. `immediate` frees the lock at once, also one that was revoked before.
     """
 
 class LockAdminAsyncStub:
@@ -323,8 +323,8 @@ class LockAdminAsyncStub:
         lockbroker.v1.lockbroker_pb2.ListLocksResponse,
     ]
     """Lists the locks of the whole store, whichever broker granted them, also if that broker has died. The
-    answers together are one list, in no order. A lock that is acquired, released or moved meanwhile may
-    be missing.
+    answers together are one list, in the order of the names' bytes. A lock that is acquired, released or
+    moved meanwhile may be missing.
     """
 
     ListWaiters: grpc.aio.UnaryStreamMultiCallable[
@@ -339,7 +339,7 @@ class LockAdminAsyncStub:
     ]
     """Takes a lock from its holder. The holder is told `lost` (REVOKED). Nobody else can acquire the lock
     until the holder can no longer believe that it has it: `free_within`, at most --max-ttl, or the
-    lock's linger if that is longer.
+    lock's linger if that is longer. `immediate` frees the lock at once, also one that was revoked before.
     """
 
 class LockAdminServicer(metaclass=abc.ABCMeta):
@@ -354,8 +354,8 @@ class LockAdminServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[lockbroker.v1.lockbroker_pb2.ListLocksResponse], collections.abc.AsyncIterator[lockbroker.v1.lockbroker_pb2.ListLocksResponse]]:
         """Lists the locks of the whole store, whichever broker granted them, also if that broker has died. The
-        answers together are one list, in no order. A lock that is acquired, released or moved meanwhile may
-        be missing.
+        answers together are one list, in the order of the names' bytes. A lock that is acquired, released or
+        moved meanwhile may be missing.
         """
 
     @abc.abstractmethod
@@ -374,7 +374,7 @@ class LockAdminServicer(metaclass=abc.ABCMeta):
     ) -> typing.Union[lockbroker.v1.lockbroker_pb2.RevokeLockResponse, collections.abc.Awaitable[lockbroker.v1.lockbroker_pb2.RevokeLockResponse]]:
         """Takes a lock from its holder. The holder is told `lost` (REVOKED). Nobody else can acquire the lock
         until the holder can no longer believe that it has it: `free_within`, at most --max-ttl, or the
-        lock's linger if that is longer.
+        lock's linger if that is longer. `immediate` frees the lock at once, also one that was revoked before.
         """
 
 def add_LockAdminServicer_to_server(servicer: LockAdminServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

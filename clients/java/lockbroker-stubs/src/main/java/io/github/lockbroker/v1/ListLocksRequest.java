@@ -95,7 +95,7 @@ private static final long serialVersionUID = 0L;
   private int limit_ = 0;
   /**
    * <pre>
-   * The most locks to list, of 1 to 1,000,000. Unset: 1,000,000.
+   * The most locks to list, of 1 to 1,000,000: the first by name. Unset: 1,000,000.
    * </pre>
    *
    * <code>int32 limit = 2;</code>
@@ -554,7 +554,7 @@ private static final long serialVersionUID = 0L;
     private int limit_ ;
     /**
      * <pre>
-     * The most locks to list, of 1 to 1,000,000. Unset: 1,000,000.
+     * The most locks to list, of 1 to 1,000,000: the first by name. Unset: 1,000,000.
      * </pre>
      *
      * <code>int32 limit = 2;</code>
@@ -566,7 +566,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The most locks to list, of 1 to 1,000,000. Unset: 1,000,000.
+     * The most locks to list, of 1 to 1,000,000: the first by name. Unset: 1,000,000.
      * </pre>
      *
      * <code>int32 limit = 2;</code>
@@ -582,7 +582,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The most locks to list, of 1 to 1,000,000. Unset: 1,000,000.
+     * The most locks to list, of 1 to 1,000,000: the first by name. Unset: 1,000,000.
      * </pre>
      *
      * <code>int32 limit = 2;</code>

@@ -30,7 +30,7 @@ public interface ListLocksRequestOrBuilder extends
 
   /**
    * <pre>
-   * The most locks to list, of 1 to 1,000,000. Unset: 1,000,000.
+   * The most locks to list, of 1 to 1,000,000: the first by name. Unset: 1,000,000.
    * </pre>
    *
    * <code>int32 limit = 2;</code>

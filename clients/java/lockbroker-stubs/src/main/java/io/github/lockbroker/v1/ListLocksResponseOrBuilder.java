@@ -54,11 +54,12 @@ public interface ListLocksResponseOrBuilder extends
 
   /**
    * <pre>
-   * In the last answer: true if there are more locks than `limit`.
+   * In the last answer: the number of locks that there are, also beyond `limit`; 2,147,483,647 if they are
+   * more than that. 0 in the others.
    * </pre>
    *
-   * <code>bool more = 2;</code>
-   * @return The more.
+   * <code>int32 total = 2;</code>
+   * @return The total.
    */
-  boolean getMore();
+  int getTotal();
 }

@@ -143,7 +143,7 @@ private static final long serialVersionUID = 0L;
   private int limit_ = 0;
   /**
    * <pre>
-   * The most waiters to list, of 1 to 1,000,000. Unset: 1,000,000.
+   * The most waiters to list, of 1 to 1,000,000: the first by name and place. Unset: 1,000,000.
    * </pre>
    *
    * <code>int32 limit = 3;</code>
@@ -718,7 +718,7 @@ private static final long serialVersionUID = 0L;
     private int limit_ ;
     /**
      * <pre>
-     * The most waiters to list, of 1 to 1,000,000. Unset: 1,000,000.
+     * The most waiters to list, of 1 to 1,000,000: the first by name and place. Unset: 1,000,000.
      * </pre>
      *
      * <code>int32 limit = 3;</code>
@@ -730,7 +730,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The most waiters to list, of 1 to 1,000,000. Unset: 1,000,000.
+     * The most waiters to list, of 1 to 1,000,000: the first by name and place. Unset: 1,000,000.
      * </pre>
      *
      * <code>int32 limit = 3;</code>
@@ -746,7 +746,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The most waiters to list, of 1 to 1,000,000. Unset: 1,000,000.
+     * The most waiters to list, of 1 to 1,000,000: the first by name and place. Unset: 1,000,000.
      * </pre>
      *
      * <code>int32 limit = 3;</code>

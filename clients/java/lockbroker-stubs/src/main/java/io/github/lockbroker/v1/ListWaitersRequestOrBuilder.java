@@ -50,7 +50,7 @@ public interface ListWaitersRequestOrBuilder extends
 
   /**
    * <pre>
-   * The most waiters to list, of 1 to 1,000,000. Unset: 1,000,000.
+   * The most waiters to list, of 1 to 1,000,000: the first by name and place. Unset: 1,000,000.
    * </pre>
    *
    * <code>int32 limit = 3;</code>

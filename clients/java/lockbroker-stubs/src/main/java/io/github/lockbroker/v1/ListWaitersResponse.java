@@ -105,19 +105,19 @@ private static final long serialVersionUID = 0L;
     return waiters_.get(index);
   }
 
-  public static final int MORE_FIELD_NUMBER = 2;
-  private boolean more_ = false;
+  public static final int TOTAL_FIELD_NUMBER = 2;
+  private int total_ = 0;
   /**
    * <pre>
-   * In the last answer: true if there are more waiters than `limit`.
+   * In the last answer: the number of waiters that there are, as in ListLocksResponse.
    * </pre>
    *
-   * <code>bool more = 2;</code>
-   * @return The more.
+   * <code>int32 total = 2;</code>
+   * @return The total.
    */
   @java.lang.Override
-  public boolean getMore() {
-    return more_;
+  public int getTotal() {
+    return total_;
   }
 
   private byte memoizedIsInitialized = -1;
@@ -137,8 +137,8 @@ private static final long serialVersionUID = 0L;
     for (int i = 0; i < waiters_.size(); i++) {
       output.writeMessage(1, waiters_.get(i));
     }
-    if (more_ != false) {
-      output.writeBool(2, more_);
+    if (total_ != 0) {
+      output.writeInt32(2, total_);
     }
     getUnknownFields().writeTo(output);
   }
@@ -153,9 +153,9 @@ private static final long serialVersionUID = 0L;
       size += com.google.protobuf.CodedOutputStream
         .computeMessageSize(1, waiters_.get(i));
     }
-    if (more_ != false) {
+    if (total_ != 0) {
       size += com.google.protobuf.CodedOutputStream
-        .computeBoolSize(2, more_);
+        .computeInt32Size(2, total_);
     }
     size += getUnknownFields().getSerializedSize();
     memoizedSize = size;
@@ -174,8 +174,8 @@ private static final long serialVersionUID = 0L;
 
     if (!getWaitersList()
         .equals(other.getWaitersList())) return false;
-    if (getMore()
-        != other.getMore()) return false;
+    if (getTotal()
+        != other.getTotal()) return false;
     if (!getUnknownFields().equals(other.getUnknownFields())) return false;
     return true;
   }
@@ -191,9 +191,8 @@ private static final long serialVersionUID = 0L;
       hash = (37 * hash) + WAITERS_FIELD_NUMBER;
       hash = (53 * hash) + getWaitersList().hashCode();
     }
-    hash = (37 * hash) + MORE_FIELD_NUMBER;
-    hash = (53 * hash) + com.google.protobuf.Internal.hashBoolean(
-        getMore());
+    hash = (37 * hash) + TOTAL_FIELD_NUMBER;
+    hash = (53 * hash) + getTotal();
     hash = (29 * hash) + getUnknownFields().hashCode();
     memoizedHashCode = hash;
     return hash;
@@ -336,7 +335,7 @@ private static final long serialVersionUID = 0L;
         waitersBuilder_.clear();
       }
       bitField0_ = (bitField0_ & ~0x00000001);
-      more_ = false;
+      total_ = 0;
       return this;
     }
 
@@ -384,7 +383,7 @@ private static final long serialVersionUID = 0L;
     private void buildPartial0(io.github.lockbroker.v1.ListWaitersResponse result) {
       int from_bitField0_ = bitField0_;
       if (((from_bitField0_ & 0x00000002) != 0)) {
-        result.more_ = more_;
+        result.total_ = total_;
       }
     }
 
@@ -458,8 +457,8 @@ private static final long serialVersionUID = 0L;
           }
         }
       }
-      if (other.getMore() != false) {
-        setMore(other.getMore());
+      if (other.getTotal() != 0) {
+        setTotal(other.getTotal());
       }
       this.mergeUnknownFields(other.getUnknownFields());
       onChanged();
@@ -501,7 +500,7 @@ private static final long serialVersionUID = 0L;
               break;
             } // case 10
             case 16: {
-              more_ = input.readBool();
+              total_ = input.readInt32();
               bitField0_ |= 0x00000002;
               break;
             } // case 16
@@ -834,46 +833,46 @@ private static final long serialVersionUID = 0L;
       return waitersBuilder_;
     }
 
-    private boolean more_ ;
+    private int total_ ;
     /**
      * <pre>
-     * In the last answer: true if there are more waiters than `limit`.
+     * In the last answer: the number of waiters that there are, as in ListLocksResponse.
      * </pre>
      *
-     * <code>bool more = 2;</code>
-     * @return The more.
+     * <code>int32 total = 2;</code>
+     * @return The total.
      */
     @java.lang.Override
-    public boolean getMore() {
-      return more_;
+    public int getTotal() {
+      return total_;
     }
     /**
      * <pre>
-     * In the last answer: true if there are more waiters than `limit`.
+     * In the last answer: the number of waiters that there are, as in ListLocksResponse.
      * </pre>
      *
-     * <code>bool more = 2;</code>
-     * @param value The more to set.
+     * <code>int32 total = 2;</code>
+     * @param value The total to set.
      * @return This builder for chaining.
      */
-    public Builder setMore(boolean value) {
+    public Builder setTotal(int value) {
 
-      more_ = value;
+      total_ = value;
       bitField0_ |= 0x00000002;
       onChanged();
       return this;
     }
     /**
      * <pre>
-     * In the last answer: true if there are more waiters than `limit`.
+     * In the last answer: the number of waiters that there are, as in ListLocksResponse.
      * </pre>
      *
-     * <code>bool more = 2;</code>
+     * <code>int32 total = 2;</code>
      * @return This builder for chaining.
      */
-    public Builder clearMore() {
+    public Builder clearTotal() {
       bitField0_ = (bitField0_ & ~0x00000002);
-      more_ = false;
+      total_ = 0;
       onChanged();
       return this;
     }

@@ -54,11 +54,11 @@ public interface ListWaitersResponseOrBuilder extends
 
   /**
    * <pre>
-   * In the last answer: true if there are more waiters than `limit`.
+   * In the last answer: the number of waiters that there are, as in ListLocksResponse.
    * </pre>
    *
-   * <code>bool more = 2;</code>
-   * @return The more.
+   * <code>int32 total = 2;</code>
+   * @return The total.
    */
-  boolean getMore();
+  int getTotal();
 }

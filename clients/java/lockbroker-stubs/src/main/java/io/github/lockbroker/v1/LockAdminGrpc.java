@@ -179,8 +179,8 @@ public final class LockAdminGrpc {
     /**
      * <pre>
      * Lists the locks of the whole store, whichever broker granted them, also if that broker has died. The
-     * answers together are one list, in no order. A lock that is acquired, released or moved meanwhile may
-     * be missing.
+     * answers together are one list, in the order of the names' bytes. A lock that is acquired, released or
+     * moved meanwhile may be missing.
      * </pre>
      */
     default void listLocks(io.github.lockbroker.v1.ListLocksRequest request,
@@ -202,7 +202,7 @@ public final class LockAdminGrpc {
      * <pre>
      * Takes a lock from its holder. The holder is told `lost` (REVOKED). Nobody else can acquire the lock
      * until the holder can no longer believe that it has it: `free_within`, at most --max-ttl, or the
-     * lock's linger if that is longer.
+     * lock's linger if that is longer. `immediate` frees the lock at once, also one that was revoked before.
      * </pre>
      */
     default void revokeLock(io.github.lockbroker.v1.RevokeLockRequest request,
@@ -249,8 +249,8 @@ public final class LockAdminGrpc {
     /**
      * <pre>
      * Lists the locks of the whole store, whichever broker granted them, also if that broker has died. The
-     * answers together are one list, in no order. A lock that is acquired, released or moved meanwhile may
-     * be missing.
+     * answers together are one list, in the order of the names' bytes. A lock that is acquired, released or
+     * moved meanwhile may be missing.
      * </pre>
      */
     public void listLocks(io.github.lockbroker.v1.ListLocksRequest request,
@@ -274,7 +274,7 @@ public final class LockAdminGrpc {
      * <pre>
      * Takes a lock from its holder. The holder is told `lost` (REVOKED). Nobody else can acquire the lock
      * until the holder can no longer believe that it has it: `free_within`, at most --max-ttl, or the
-     * lock's linger if that is longer.
+     * lock's linger if that is longer. `immediate` frees the lock at once, also one that was revoked before.
      * </pre>
      */
     public void revokeLock(io.github.lockbroker.v1.RevokeLockRequest request,
@@ -307,8 +307,8 @@ public final class LockAdminGrpc {
     /**
      * <pre>
      * Lists the locks of the whole store, whichever broker granted them, also if that broker has died. The
-     * answers together are one list, in no order. A lock that is acquired, released or moved meanwhile may
-     * be missing.
+     * answers together are one list, in the order of the names' bytes. A lock that is acquired, released or
+     * moved meanwhile may be missing.
      * </pre>
      */
     @io.grpc.ExperimentalApi("https://github.com/grpc/grpc-java/issues/10918")
@@ -334,7 +334,7 @@ public final class LockAdminGrpc {
      * <pre>
      * Takes a lock from its holder. The holder is told `lost` (REVOKED). Nobody else can acquire the lock
      * until the holder can no longer believe that it has it: `free_within`, at most --max-ttl, or the
-     * lock's linger if that is longer.
+     * lock's linger if that is longer. `immediate` frees the lock at once, also one that was revoked before.
      * </pre>
      */
     public io.github.lockbroker.v1.RevokeLockResponse revokeLock(io.github.lockbroker.v1.RevokeLockRequest request) throws io.grpc.StatusException {
@@ -366,8 +366,8 @@ public final class LockAdminGrpc {
     /**
      * <pre>
      * Lists the locks of the whole store, whichever broker granted them, also if that broker has died. The
-     * answers together are one list, in no order. A lock that is acquired, released or moved meanwhile may
-     * be missing.
+     * answers together are one list, in the order of the names' bytes. A lock that is acquired, released or
+     * moved meanwhile may be missing.
      * </pre>
      */
     public java.util.Iterator<io.github.lockbroker.v1.ListLocksResponse> listLocks(
@@ -391,7 +391,7 @@ public final class LockAdminGrpc {
      * <pre>
      * Takes a lock from its holder. The holder is told `lost` (REVOKED). Nobody else can acquire the lock
      * until the holder can no longer believe that it has it: `free_within`, at most --max-ttl, or the
-     * lock's linger if that is longer.
+     * lock's linger if that is longer. `immediate` frees the lock at once, also one that was revoked before.
      * </pre>
      */
     public io.github.lockbroker.v1.RevokeLockResponse revokeLock(io.github.lockbroker.v1.RevokeLockRequest request) {
@@ -424,7 +424,7 @@ public final class LockAdminGrpc {
      * <pre>
      * Takes a lock from its holder. The holder is told `lost` (REVOKED). Nobody else can acquire the lock
      * until the holder can no longer believe that it has it: `free_within`, at most --max-ttl, or the
-     * lock's linger if that is longer.
+     * lock's linger if that is longer. `immediate` frees the lock at once, also one that was revoked before.
      * </pre>
      */
     public com.google.common.util.concurrent.ListenableFuture<io.github.lockbroker.v1.RevokeLockResponse> revokeLock(

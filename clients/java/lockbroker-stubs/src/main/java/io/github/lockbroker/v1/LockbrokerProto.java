@@ -322,55 +322,55 @@ public final class LockbrokerProto {
       " \003(\003\"I\n\014SessionEvent\022\020\n\010lock_ref\030\001 \001(\003\022\'" +
       "\n\005event\030\002 \001(\0132\030.lockbroker.v1.LockEvent\"" +
       "1\n\020ListLocksRequest\022\016\n\006prefix\030\001 \001(\t\022\r\n\005l" +
-      "imit\030\002 \001(\005\"I\n\021ListLocksResponse\022&\n\005locks" +
-      "\030\001 \003(\0132\027.lockbroker.v1.LockInfo\022\014\n\004more\030" +
-      "\002 \001(\010\"\336\001\n\010LockInfo\022\014\n\004name\030\001 \001(\t\0223\n\005stat" +
-      "e\030\002 \001(\0162$.lockbroker.v1.GetLockResponse." +
-      "State\022\r\n\005owner\030\003 \001(\t\022.\n\013free_within\030\004 \001(" +
-      "\0132\031.google.protobuf.Duration\022\025\n\rfencing_" +
-      "token\030\005 \001(\003\022+\n\010held_for\030\006 \001(\0132\031.google.p" +
-      "rotobuf.Duration\022\014\n\004etag\030\007 \001(\t\"A\n\022ListWa" +
-      "itersRequest\022\014\n\004name\030\001 \001(\t\022\016\n\006prefix\030\002 \001" +
-      "(\t\022\r\n\005limit\030\003 \001(\005\"O\n\023ListWaitersResponse" +
-      "\022*\n\007waiters\030\001 \003(\0132\031.lockbroker.v1.Waiter" +
-      "Info\022\014\n\004more\030\002 \001(\010\"j\n\nWaiterInfo\022\014\n\004name" +
-      "\030\001 \001(\t\022\020\n\010position\030\002 \001(\005\022\r\n\005owner\030\003 \001(\t\022" +
-      "-\n\nwaited_for\030\004 \001(\0132\031.google.protobuf.Du" +
-      "ration\"B\n\021RevokeLockRequest\022\014\n\004name\030\001 \001(" +
-      "\t\022\014\n\004etag\030\002 \001(\t\022\021\n\timmediate\030\003 \001(\010\"\363\001\n\022R" +
-      "evokeLockResponse\022:\n\007outcome\030\001 \001(\0162).loc" +
-      "kbroker.v1.RevokeLockResponse.Outcome\022\r\n" +
-      "\005owner\030\002 \001(\t\022.\n\013free_within\030\003 \001(\0132\031.goog" +
-      "le.protobuf.Duration\"b\n\007Outcome\022\027\n\023OUTCO" +
-      "ME_UNSPECIFIED\020\000\022\023\n\017OUTCOME_REVOKED\020\001\022\024\n" +
-      "\020OUTCOME_NOT_HELD\020\002\022\023\n\017OUTCOME_CHANGED\020\003" +
-      "2\277\004\n\013LockService\022J\n\007Acquire\022\035.lockbroker" +
-      ".v1.AcquireRequest\032\036.lockbroker.v1.Acqui" +
-      "reResponse0\001\022V\n\013WaitAcquire\022!.lockbroker" +
-      ".v1.WaitAcquireRequest\032\".lockbroker.v1.W" +
-      "aitAcquireResponse0\001\022H\n\007Release\022\035.lockbr" +
-      "oker.v1.ReleaseRequest\032\036.lockbroker.v1.R" +
-      "eleaseResponse\022W\n\014AcquireLease\022\".lockbro" +
-      "ker.v1.AcquireLeaseRequest\032#.lockbroker." +
-      "v1.AcquireLeaseResponse\022Q\n\nRenewLease\022 ." +
-      "lockbroker.v1.RenewLeaseRequest\032!.lockbr" +
-      "oker.v1.RenewLeaseResponse\022H\n\007GetLock\022\035." +
-      "lockbroker.v1.GetLockRequest\032\036.lockbroke" +
-      "r.v1.GetLockResponse\022L\n\007Session\022\035.lockbr" +
-      "oker.v1.SessionRequest\032\036.lockbroker.v1.S" +
-      "essionResponse(\0010\0012\210\002\n\tLockAdmin\022P\n\tList" +
-      "Locks\022\037.lockbroker.v1.ListLocksRequest\032 " +
-      ".lockbroker.v1.ListLocksResponse0\001\022V\n\013Li" +
-      "stWaiters\022!.lockbroker.v1.ListWaitersReq" +
-      "uest\032\".lockbroker.v1.ListWaitersResponse" +
-      "0\001\022Q\n\nRevokeLock\022 .lockbroker.v1.RevokeL" +
-      "ockRequest\032!.lockbroker.v1.RevokeLockRes" +
-      "ponseB\304\001\n\027io.github.lockbroker.v1B\017Lockb" +
-      "rokerProtoP\001ZFgithub.com/lockbroker/lock" +
-      "broker/clients/go/lockbroker/v1;lockbrok" +
-      "erv1\242\002\003LKB\252\002\rLockbroker.V1\312\002\rLockbroker\\" +
-      "V1\342\002\026Lockbroker\\V1\\Metadata\352\002\016Lockbroker" +
-      "::V1b\006proto3"
+      "imit\030\002 \001(\005\"J\n\021ListLocksResponse\022&\n\005locks" +
+      "\030\001 \003(\0132\027.lockbroker.v1.LockInfo\022\r\n\005total" +
+      "\030\002 \001(\005\"\336\001\n\010LockInfo\022\014\n\004name\030\001 \001(\t\0223\n\005sta" +
+      "te\030\002 \001(\0162$.lockbroker.v1.GetLockResponse" +
+      ".State\022\r\n\005owner\030\003 \001(\t\022.\n\013free_within\030\004 \001" +
+      "(\0132\031.google.protobuf.Duration\022\025\n\rfencing" +
+      "_token\030\005 \001(\003\022+\n\010held_for\030\006 \001(\0132\031.google." +
+      "protobuf.Duration\022\014\n\004etag\030\007 \001(\t\"A\n\022ListW" +
+      "aitersRequest\022\014\n\004name\030\001 \001(\t\022\016\n\006prefix\030\002 " +
+      "\001(\t\022\r\n\005limit\030\003 \001(\005\"P\n\023ListWaitersRespons" +
+      "e\022*\n\007waiters\030\001 \003(\0132\031.lockbroker.v1.Waite" +
+      "rInfo\022\r\n\005total\030\002 \001(\005\"j\n\nWaiterInfo\022\014\n\004na" +
+      "me\030\001 \001(\t\022\020\n\010position\030\002 \001(\005\022\r\n\005owner\030\003 \001(" +
+      "\t\022-\n\nwaited_for\030\004 \001(\0132\031.google.protobuf." +
+      "Duration\"B\n\021RevokeLockRequest\022\014\n\004name\030\001 " +
+      "\001(\t\022\014\n\004etag\030\002 \001(\t\022\021\n\timmediate\030\003 \001(\010\"\206\002\n" +
+      "\022RevokeLockResponse\022:\n\007outcome\030\001 \001(\0162).l" +
+      "ockbroker.v1.RevokeLockResponse.Outcome\022" +
+      "\r\n\005owner\030\002 \001(\t\022.\n\013free_within\030\003 \001(\0132\031.go" +
+      "ogle.protobuf.Duration\"u\n\007Outcome\022\027\n\023OUT" +
+      "COME_UNSPECIFIED\020\000\022\023\n\017OUTCOME_REVOKED\020\001\022" +
+      "\024\n\020OUTCOME_NOT_HELD\020\002\022\023\n\017OUTCOME_CHANGED" +
+      "\020\003\022\021\n\rOUTCOME_FREED\020\0042\277\004\n\013LockService\022J\n" +
+      "\007Acquire\022\035.lockbroker.v1.AcquireRequest\032" +
+      "\036.lockbroker.v1.AcquireResponse0\001\022V\n\013Wai" +
+      "tAcquire\022!.lockbroker.v1.WaitAcquireRequ" +
+      "est\032\".lockbroker.v1.WaitAcquireResponse0" +
+      "\001\022H\n\007Release\022\035.lockbroker.v1.ReleaseRequ" +
+      "est\032\036.lockbroker.v1.ReleaseResponse\022W\n\014A" +
+      "cquireLease\022\".lockbroker.v1.AcquireLease" +
+      "Request\032#.lockbroker.v1.AcquireLeaseResp" +
+      "onse\022Q\n\nRenewLease\022 .lockbroker.v1.Renew" +
+      "LeaseRequest\032!.lockbroker.v1.RenewLeaseR" +
+      "esponse\022H\n\007GetLock\022\035.lockbroker.v1.GetLo" +
+      "ckRequest\032\036.lockbroker.v1.GetLockRespons" +
+      "e\022L\n\007Session\022\035.lockbroker.v1.SessionRequ" +
+      "est\032\036.lockbroker.v1.SessionResponse(\0010\0012" +
+      "\210\002\n\tLockAdmin\022P\n\tListLocks\022\037.lockbroker." +
+      "v1.ListLocksRequest\032 .lockbroker.v1.List" +
+      "LocksResponse0\001\022V\n\013ListWaiters\022!.lockbro" +
+      "ker.v1.ListWaitersRequest\032\".lockbroker.v" +
+      "1.ListWaitersResponse0\001\022Q\n\nRevokeLock\022 ." +
+      "lockbroker.v1.RevokeLockRequest\032!.lockbr" +
+      "oker.v1.RevokeLockResponseB\304\001\n\027io.github" +
+      ".lockbroker.v1B\017LockbrokerProtoP\001ZFgithu" +
+      "b.com/lockbroker/lockbroker/clients/go/l" +
+      "ockbroker/v1;lockbrokerv1\242\002\003LKB\252\002\rLockbr" +
+      "oker.V1\312\002\rLockbroker\\V1\342\002\026Lockbroker\\V1\\" +
+      "Metadata\352\002\016Lockbroker::V1b\006proto3"
     };
     descriptor = com.google.protobuf.Descriptors.FileDescriptor
       .internalBuildGeneratedFileFrom(descriptorData,
@@ -580,7 +580,7 @@ public final class LockbrokerProto {
     internal_static_lockbroker_v1_ListLocksResponse_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_lockbroker_v1_ListLocksResponse_descriptor,
-        new java.lang.String[] { "Locks", "More", });
+        new java.lang.String[] { "Locks", "Total", });
     internal_static_lockbroker_v1_LockInfo_descriptor =
       getDescriptor().getMessageTypes().get(34);
     internal_static_lockbroker_v1_LockInfo_fieldAccessorTable = new
@@ -598,7 +598,7 @@ public final class LockbrokerProto {
     internal_static_lockbroker_v1_ListWaitersResponse_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_lockbroker_v1_ListWaitersResponse_descriptor,
-        new java.lang.String[] { "Waiters", "More", });
+        new java.lang.String[] { "Waiters", "Total", });
     internal_static_lockbroker_v1_WaiterInfo_descriptor =
       getDescriptor().getMessageTypes().get(37);
     internal_static_lockbroker_v1_WaiterInfo_fieldAccessorTable = new

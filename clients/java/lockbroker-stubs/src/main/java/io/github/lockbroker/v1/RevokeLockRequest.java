@@ -97,7 +97,8 @@ private static final long serialVersionUID = 0L;
   private volatile java.lang.Object etag_ = "";
   /**
    * <pre>
-   * From GetLock or ListLocks: revoke that grant alone. Unset: whoever holds the lock when the broker looks.
+   * From GetLock or ListLocks: revoke that grant alone; with `immediate`, free that revocation alone. It has
+   * 16 hexadecimal digits. Unset: whatever the lock is when the broker looks.
    * </pre>
    *
    * <code>string etag = 2;</code>
@@ -118,7 +119,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * From GetLock or ListLocks: revoke that grant alone. Unset: whoever holds the lock when the broker looks.
+   * From GetLock or ListLocks: revoke that grant alone; with `immediate`, free that revocation alone. It has
+   * 16 hexadecimal digits. Unset: whatever the lock is when the broker looks.
    * </pre>
    *
    * <code>string etag = 2;</code>
@@ -143,9 +145,10 @@ private static final long serialVersionUID = 0L;
   private boolean immediate_ = false;
   /**
    * <pre>
-   * True frees the lock at once, without its linger. Its holder may believe in it for up to --max-ttl
-   * more: until then there can be TWO HOLDERS. Use it only if the holder is known to be gone. If another
-   * broker kept the lock, its holder is told GONE.
+   * True frees the lock at once, without its linger, also if it was revoked before and is still closed. Its
+   * holder may believe in it for up to --max-ttl more: until then there can be TWO HOLDERS. Use it only if
+   * the holder is known to be gone. If another broker keeps the lock and the two do not hear each other
+   * (--advertise), the holder is told GONE or TAKEN_OVER, at its next renewal.
    * </pre>
    *
    * <code>bool immediate = 3;</code>
@@ -629,7 +632,8 @@ private static final long serialVersionUID = 0L;
     private java.lang.Object etag_ = "";
     /**
      * <pre>
-     * From GetLock or ListLocks: revoke that grant alone. Unset: whoever holds the lock when the broker looks.
+     * From GetLock or ListLocks: revoke that grant alone; with `immediate`, free that revocation alone. It has
+     * 16 hexadecimal digits. Unset: whatever the lock is when the broker looks.
      * </pre>
      *
      * <code>string etag = 2;</code>
@@ -649,7 +653,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * From GetLock or ListLocks: revoke that grant alone. Unset: whoever holds the lock when the broker looks.
+     * From GetLock or ListLocks: revoke that grant alone; with `immediate`, free that revocation alone. It has
+     * 16 hexadecimal digits. Unset: whatever the lock is when the broker looks.
      * </pre>
      *
      * <code>string etag = 2;</code>
@@ -670,7 +675,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * From GetLock or ListLocks: revoke that grant alone. Unset: whoever holds the lock when the broker looks.
+     * From GetLock or ListLocks: revoke that grant alone; with `immediate`, free that revocation alone. It has
+     * 16 hexadecimal digits. Unset: whatever the lock is when the broker looks.
      * </pre>
      *
      * <code>string etag = 2;</code>
@@ -687,7 +693,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * From GetLock or ListLocks: revoke that grant alone. Unset: whoever holds the lock when the broker looks.
+     * From GetLock or ListLocks: revoke that grant alone; with `immediate`, free that revocation alone. It has
+     * 16 hexadecimal digits. Unset: whatever the lock is when the broker looks.
      * </pre>
      *
      * <code>string etag = 2;</code>
@@ -701,7 +708,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * From GetLock or ListLocks: revoke that grant alone. Unset: whoever holds the lock when the broker looks.
+     * From GetLock or ListLocks: revoke that grant alone; with `immediate`, free that revocation alone. It has
+     * 16 hexadecimal digits. Unset: whatever the lock is when the broker looks.
      * </pre>
      *
      * <code>string etag = 2;</code>
@@ -721,9 +729,10 @@ private static final long serialVersionUID = 0L;
     private boolean immediate_ ;
     /**
      * <pre>
-     * True frees the lock at once, without its linger. Its holder may believe in it for up to --max-ttl
-     * more: until then there can be TWO HOLDERS. Use it only if the holder is known to be gone. If another
-     * broker kept the lock, its holder is told GONE.
+     * True frees the lock at once, without its linger, also if it was revoked before and is still closed. Its
+     * holder may believe in it for up to --max-ttl more: until then there can be TWO HOLDERS. Use it only if
+     * the holder is known to be gone. If another broker keeps the lock and the two do not hear each other
+     * (--advertise), the holder is told GONE or TAKEN_OVER, at its next renewal.
      * </pre>
      *
      * <code>bool immediate = 3;</code>
@@ -735,9 +744,10 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * True frees the lock at once, without its linger. Its holder may believe in it for up to --max-ttl
-     * more: until then there can be TWO HOLDERS. Use it only if the holder is known to be gone. If another
-     * broker kept the lock, its holder is told GONE.
+     * True frees the lock at once, without its linger, also if it was revoked before and is still closed. Its
+     * holder may believe in it for up to --max-ttl more: until then there can be TWO HOLDERS. Use it only if
+     * the holder is known to be gone. If another broker keeps the lock and the two do not hear each other
+     * (--advertise), the holder is told GONE or TAKEN_OVER, at its next renewal.
      * </pre>
      *
      * <code>bool immediate = 3;</code>
@@ -753,9 +763,10 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * True frees the lock at once, without its linger. Its holder may believe in it for up to --max-ttl
-     * more: until then there can be TWO HOLDERS. Use it only if the holder is known to be gone. If another
-     * broker kept the lock, its holder is told GONE.
+     * True frees the lock at once, without its linger, also if it was revoked before and is still closed. Its
+     * holder may believe in it for up to --max-ttl more: until then there can be TWO HOLDERS. Use it only if
+     * the holder is known to be gone. If another broker keeps the lock and the two do not hear each other
+     * (--advertise), the holder is told GONE or TAKEN_OVER, at its next renewal.
      * </pre>
      *
      * <code>bool immediate = 3;</code>

@@ -72,7 +72,7 @@ private static final long serialVersionUID = 0L;
     OUTCOME_REVOKED(1),
     /**
      * <pre>
-     * Nobody holds the lock: it is free, it lingers, or it was revoked before.
+     * Nobody holds the lock: it is free, it lingers, or it was revoked before and `immediate` is not set.
      * </pre>
      *
      * <code>OUTCOME_NOT_HELD = 2;</code>
@@ -86,6 +86,14 @@ private static final long serialVersionUID = 0L;
      * <code>OUTCOME_CHANGED = 3;</code>
      */
     OUTCOME_CHANGED(3),
+    /**
+     * <pre>
+     * Nobody held the lock, which was revoked before and still closed; `immediate` freed it.
+     * </pre>
+     *
+     * <code>OUTCOME_FREED = 4;</code>
+     */
+    OUTCOME_FREED(4),
     UNRECOGNIZED(-1),
     ;
 
@@ -107,7 +115,7 @@ private static final long serialVersionUID = 0L;
     public static final int OUTCOME_REVOKED_VALUE = 1;
     /**
      * <pre>
-     * Nobody holds the lock: it is free, it lingers, or it was revoked before.
+     * Nobody holds the lock: it is free, it lingers, or it was revoked before and `immediate` is not set.
      * </pre>
      *
      * <code>OUTCOME_NOT_HELD = 2;</code>
@@ -121,6 +129,14 @@ private static final long serialVersionUID = 0L;
      * <code>OUTCOME_CHANGED = 3;</code>
      */
     public static final int OUTCOME_CHANGED_VALUE = 3;
+    /**
+     * <pre>
+     * Nobody held the lock, which was revoked before and still closed; `immediate` freed it.
+     * </pre>
+     *
+     * <code>OUTCOME_FREED = 4;</code>
+     */
+    public static final int OUTCOME_FREED_VALUE = 4;
 
 
     public final int getNumber() {
@@ -151,6 +167,7 @@ private static final long serialVersionUID = 0L;
         case 1: return OUTCOME_REVOKED;
         case 2: return OUTCOME_NOT_HELD;
         case 3: return OUTCOME_CHANGED;
+        case 4: return OUTCOME_FREED;
         default: return null;
       }
     }
