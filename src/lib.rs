@@ -17,6 +17,7 @@ mod audit;
 pub mod broker;
 pub mod cli;
 pub mod config;
+mod etag;
 pub mod ids;
 pub mod metrics;
 mod mutations;

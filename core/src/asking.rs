@@ -136,7 +136,7 @@ impl<E: Env> Cx<'_, E> {
             }
             // The item of a linger outlives it.
             if let LockStatus::Taken { state: ItemState::Lingering(id), expires_in, .. } = &mut status
-                && let Some(until) = self.closed_until(name, *id)
+                && let Some(until) = self.core.closed_until(name, *id)
             {
                 *expires_in = until.since(self.now).min(*expires_in);
             }

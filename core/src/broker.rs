@@ -14,7 +14,7 @@ use crate::errand::{Errand, ErrandKey, Task};
 use crate::event::{Event, LockRef};
 use crate::failure::Failure;
 use crate::hold::{End, Hold, HoldKey, ReleaseCall, RevokeCall, Stimulus};
-use crate::lock::{GrantId, LeaseId, LockId, LockName, WakeHint};
+use crate::lock::{Etag, LeaseId, LockId, LockName, WakeHint};
 use crate::names::Names;
 use crate::outbox::{Item, Read};
 use crate::request::{Ended, LeaseRenewal, LockRequest, ProtocolError, Revoked, Settings, StoreTraits, StreamEnd};
@@ -342,7 +342,7 @@ impl Broker {
                 }
             }
             Asker::Errand(errand) if cx.core.errands.get(errand).is_some_and(|errand| errand.request == id.number) => {
-                cx.step_errand(errand, Stimulus::Answer(reply));
+                cx.step_errand(errand, Some(reply));
             }
             Asker::Errand(_) | Asker::Outside => {}
         });
@@ -360,15 +360,9 @@ impl Broker {
     }
 
     /// Takes a lock from its holder, wherever it is kept, and keeps it closed until the holder can no longer believe in it.
-    /// `only`: the one grant that is meant. `immediate`: frees it at once, though that can make two holders.
-    /// [`Output::Revoked`] has the answer.
-    pub fn revoke(
-        &mut self,
-        call: Call,
-        name: &LockName,
-        (only, immediate): (Option<GrantId>, bool),
-        env: &mut impl Env,
-    ) {
+    /// `only`: the one grant that is meant. `immediate`: frees it at once, also if it was revoked before and is still closed,
+    /// though that can make two holders. [`Output::Revoked`] has the answer.
+    pub fn revoke(&mut self, call: Call, name: &LockName, (only, immediate): (Option<Etag>, bool), env: &mut impl Env) {
         self.turn(env, |cx| cx.revoke(RevokeCall { call, only, immediate }, name));
     }
 
@@ -481,7 +475,7 @@ impl<E: Env> Cx<'_, E> {
             match due {
                 Due::Hold(key) => self.core.work.push_back(key),
                 Due::Stream(key) => self.step_stream(key),
-                Due::Errand(key) => self.step_errand(key, Stimulus::Look),
+                Due::Errand(key) => self.step_errand(key, None),
             }
         }
     }

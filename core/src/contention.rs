@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::Time;
-use crate::broker::Cx;
+use crate::broker::{Core, Cx};
 use crate::env::Env;
 use crate::hold::{End, HoldKey};
 use crate::lock::{GrantId, LingerId, LockName, Owner, WakeHint, item_ttl};
@@ -15,17 +15,19 @@ use crate::store::{Label, Note};
 /// most.
 const LOOK_EVERY: Duration = Duration::from_micros(100);
 
+impl Core {
+    /// Returns until when a lock is closed here that lingers under this id, if this broker keeps that.
+    pub(crate) fn closed_until(&self, name: &LockName, id: LingerId) -> Option<Time> {
+        let (_, keeper) = self.names.get(name)?.holder?;
+        self.holds.get(keeper)?.closed_until(id)
+    }
+}
+
 impl<E: Env> Cx<'_, E> {
     /// Returns the hold that has this grant here.
     pub(crate) fn holder(&self, name: &LockName, id: GrantId) -> Option<HoldKey> {
         let (held, hold) = self.core.names.get(name)?.holder?;
         (held == id).then_some(hold)
-    }
-
-    /// Returns until when a lock is closed here that lingers under this id, if this broker keeps that.
-    pub(crate) fn closed_until(&self, name: &LockName, id: LingerId) -> Option<Time> {
-        let (_, keeper) = self.core.names.get(name)?.holder?;
-        self.core.holds.get(keeper)?.closed_until(id)
     }
 
     /// Returns true if somebody has the lock here.

@@ -5,10 +5,10 @@ use std::time::Duration;
 use crate::Time;
 use crate::event::{LostReason, Reason};
 use crate::failure::Failure;
-use crate::lock::{FencingToken, GrantId, LingerId, LockName, Owner};
+use crate::lock::{Etag, FencingToken, GrantId, LingerId, LockName, Owner};
 use crate::request::{Account, Mode};
 use crate::rules::Rule;
-use crate::store::StoreError;
+use crate::store::{ItemState, StoreError};
 
 /// The outside of the core, as whoever drives it makes it.
 pub trait Env {
@@ -21,6 +21,10 @@ pub trait Env {
     /// Draws the id of a linger that keeps a revoked lock closed.
     fn revocation_id(&mut self) -> LingerId {
         self.linger_id().into_revocation()
+    }
+    /// Returns the etag of an item. By default it is made of the item's number, which is good where nobody is shown etags.
+    fn etag(&self, state: ItemState) -> Etag {
+        Etag::of_digest(state.number())
     }
     /// Returns a time from `span` to `span + extra`, at random, so that brokers do not act in step.
     fn spread(&mut self, span: Duration, extra: Duration) -> Duration;

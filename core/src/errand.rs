@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::Time;
 use crate::broker::{Call, Cx};
 use crate::env::{Env, Mark, Observed};
-use crate::hold::{Hold, HoldKey, Lingering, RevokeCall, Stimulus};
+use crate::hold::{FreeCall, Hold, HoldKey, Lingering, RevokeCall};
 use crate::lock::{GrantId, LingerId, LockId, LockName};
 use crate::normal::{Form, Normal};
 use crate::slab::Key;
@@ -35,6 +35,8 @@ pub(crate) enum Task {
     Look(Call, Option<LockId>),
     /// Looks who is to lose the lock.
     Revoke(RevokeCall),
+    /// Deletes the linger that keeps a revoked lock closed.
+    Free(FreeCall),
 }
 
 /// Deletes a grant that nobody wants and whose command may still land (R5): again and again for the life of its item,
@@ -148,27 +150,40 @@ impl<E: Env> Cx<'_, E> {
         self.ask_on_errand(key, Request::Look);
     }
 
-    /// Lets an errand go on.
-    pub(crate) fn step_errand(&mut self, key: ErrandKey, stimulus: Stimulus) {
+    /// Frees a lock that was revoked: deletes the linger that keeps it closed.
+    pub(crate) fn free(&mut self, free: FreeCall, name: &LockName) {
+        let key = self.insert_errand(name.clone(), false, Task::Free(free));
+        self.ask_on_errand(key, Request::Remove { state: ItemState::Lingering(free.id) });
+    }
+
+    /// Lets an errand go on: the store has answered it, or, without an answer, it is time.
+    pub(crate) fn step_errand(&mut self, key: ErrandKey, answer: Option<Reply>) {
         let Some(errand) = self.core.errands.get_mut(key) else { return };
         let (name, task) = (errand.name.clone(), errand.task.clone());
         let next = match task {
-            Task::CleanUp(cleanup) => self.clean_up_on(key, &name, cleanup, stimulus).map(Task::CleanUp),
-            Task::LingerEither(linger) => self.linger_either_on(key, &name, linger, stimulus).map(Task::LingerEither),
-            Task::Watch(watching) => self.watch_on(key, &name, watching, stimulus).map(Task::Watch),
-            Task::Look(call, lock_id) => match stimulus {
-                Stimulus::Answer(Reply::Status(status)) => {
+            Task::CleanUp(cleanup) => self.clean_up_on(key, &name, cleanup, answer).map(Task::CleanUp),
+            Task::LingerEither(linger) => self.linger_either_on(key, &name, linger, answer).map(Task::LingerEither),
+            Task::Watch(watching) => self.watch_on(key, &name, watching, answer).map(Task::Watch),
+            Task::Look(call, lock_id) => match answer {
+                Some(Reply::Status(status)) => {
                     self.answer_look(call, &name, lock_id, status);
                     None
                 }
                 _ => Some(Task::Look(call, lock_id)),
             },
-            Task::Revoke(revoke) => match stimulus {
-                Stimulus::Answer(Reply::Status(status)) => {
+            Task::Revoke(revoke) => match answer {
+                Some(Reply::Status(status)) => {
                     self.revoke_seen(revoke, &name, status);
                     None
                 }
                 _ => Some(Task::Revoke(revoke)),
+            },
+            Task::Free(free) => match answer {
+                Some(Reply::Changed(change)) => {
+                    self.freed(free, &name, change);
+                    None
+                }
+                _ => Some(Task::Free(free)),
             },
         };
         match next {
@@ -186,21 +201,21 @@ impl<E: Env> Cx<'_, E> {
         key: ErrandKey,
         name: &LockName,
         mut cleanup: CleanUp,
-        stimulus: Stimulus,
+        answer: Option<Reply>,
     ) -> Option<CleanUp> {
-        match stimulus {
-            Stimulus::Answer(Reply::Changed(Ok(Change::Done))) => {
+        match answer {
+            Some(Reply::Changed(Ok(Change::Done))) => {
                 self.env.mark(Mark::CleanedUp);
                 self.released_elsewhere(name);
                 return None;
             }
-            Stimulus::Answer(_) => {
+            Some(_) => {
                 let again = self.now + self.retry_pause(&mut cleanup.failures);
                 cleanup.again = Some(again);
                 self.wake_errand_at(key, Some(again));
             }
-            _ if self.now >= cleanup.over => return None,
-            Stimulus::Look | Stimulus::Suspect => {
+            None if self.now >= cleanup.over => return None,
+            None => {
                 cleanup.again = None;
                 self.ask_on_errand(key, Request::Remove { state: ItemState::Held(cleanup.id) });
             }
@@ -213,10 +228,10 @@ impl<E: Env> Cx<'_, E> {
         key: ErrandKey,
         name: &LockName,
         mut linger: Box<LingerEither>,
-        stimulus: Stimulus,
+        answer: Option<Reply>,
     ) -> Option<Box<LingerEither>> {
-        let lingers = match (linger.step, stimulus) {
-            (Step::Asking, Stimulus::Answer(Reply::Changed(change))) => match change {
+        let lingers = match (linger.step, answer) {
+            (Step::Asking, Some(Reply::Changed(change))) => match change {
                 Ok(Change::Done) => true,
                 Ok(Change::Gone) => return self.lingers_not(),
                 Ok(Change::TakenOver | Change::Revoked) => {
@@ -229,11 +244,11 @@ impl<E: Env> Cx<'_, E> {
                     false
                 }
             },
-            (Step::Looking, Stimulus::Answer(Reply::Status(status))) => {
+            (Step::Looking, Some(Reply::Status(status))) => {
                 let expected = ItemState::Lingering(linger.linger_id);
                 matches!(status, Ok(LockStatus::Taken { state, .. }) if state == expected)
             }
-            (Step::Pausing { until }, Stimulus::Look) if self.now >= until => {
+            (Step::Pausing { until }, None) if self.now >= until => {
                 return self.linger_next(key, linger, 0);
             }
             _ => return Some(linger),
@@ -290,10 +305,10 @@ impl<E: Env> Cx<'_, E> {
         key: ErrandKey,
         name: &LockName,
         watching: Watching,
-        stimulus: Stimulus,
+        answer: Option<Reply>,
     ) -> Option<Watching> {
-        match stimulus {
-            Stimulus::Answer(Reply::Watching(watch)) => {
+        match answer {
+            Some(Reply::Watching(watch)) => {
                 let now = self.now;
                 match self.core.names.wakeups(name) {
                     Some(wakeups) => wakeups.watched(watch, watching.until, now),
@@ -307,7 +322,7 @@ impl<E: Env> Cx<'_, E> {
                     watching
                 })
             }
-            Stimulus::Answer(Reply::Status(status)) => {
+            Some(Reply::Status(status)) => {
                 if status == Ok(LockStatus::Free) {
                     self.env.mark(Mark::FreeWhenWatched);
                     self.released_elsewhere(name);
@@ -347,7 +362,8 @@ impl Errand {
             }
             Task::Watch(Watching { until }) => form.until(until),
             Task::Look(_, lock_id) => lock_id.iter_mut().for_each(|lock_id| form.grant(&mut lock_id.grant)),
-            Task::Revoke(revoke) => revoke.normalise(form),
+            Task::Revoke(_) => {}
+            Task::Free(free) => form.linger(&mut free.id),
         }
     }
 }

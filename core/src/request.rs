@@ -78,16 +78,20 @@ pub enum LeaseRenewal {
 }
 
 /// The outcome of a revocation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Revoked {
     /// The grant was revoked.
     Revoked {
         /// For how long the lock stays closed, from now on: until its holder can no longer believe in it, and its linger.
         closed: Duration,
+        /// The label of the holder that lost it.
+        owner: Owner,
     },
+    /// The lock was revoked before, and was freed early.
+    Freed,
     /// Nobody holds the lock.
     NotHeld,
-    /// The grant that was meant is not the lock's any more.
+    /// The lock is not what was meant any more.
     Changed,
 }
 

@@ -238,6 +238,13 @@ pub enum Note {
         /// For how long.
         ttl: u32,
     },
+    /// Notes that this broker keeps a revoked lock closed under this id, so that another one which frees it can tell.
+    KeepsClosed {
+        /// The linger.
+        id: LingerId,
+        /// For how long.
+        ttl: u32,
+    },
     /// Takes back what [`Request::Watch`] asked for.
     Unwatch,
     /// Notes for `ttl` seconds that a queue stands here behind the lock's holder.
@@ -247,7 +254,7 @@ pub enum Note {
     },
     /// Wakes the broker that has noted a queue behind the holder: for whoever ends a grant that another broker keeps.
     WakeQueue,
-    /// Tells the broker there that the lock was revoked which it keeps.
+    /// Tells the broker there that the lock was revoked which it keeps, or freed which it keeps closed.
     TellKeeper(SocketAddr),
 }
 

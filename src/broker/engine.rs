@@ -17,8 +17,9 @@ use super::streams::Shared;
 use super::{Account, Ended, Failure, LeaseRenewal, Mode, Revoked, Settings};
 use crate::accounts::Accounts;
 use crate::clock::Moment;
+use crate::etag::etag;
 use crate::ids;
-use crate::lock::{GrantId, LeaseId, LingerId, LockId, LockName};
+use crate::lock::{Etag, GrantId, LeaseId, LingerId, LockId, LockName};
 use crate::metrics::Metrics;
 use crate::mutations;
 use crate::store::{ItemState, Listed, Order, StoreEvent, StoreTraits};
@@ -252,7 +253,7 @@ impl Engine {
         self.call(|state| &mut state.renewals, |core, call, outside| core.renew_lease(call, name, lease, outside))
     }
 
-    pub(super) fn revoke(&self, name: &LockName, only: Option<GrantId>, immediate: bool) -> Answer<Revoked> {
+    pub(super) fn revoke(&self, name: &LockName, only: Option<Etag>, immediate: bool) -> Answer<Revoked> {
         self.call(
             |state| &mut state.revocations,
             |core, call, outside| core.revoke(call, name, (only, immediate), outside),
@@ -285,13 +286,20 @@ impl Engine {
     }
 
     /// Returns what is known of these locks where they are kept here, without a turn.
-    pub(super) fn kept(&self, locks: &[Listed]) -> Vec<Option<Kept>> {
-        let state = self.state();
-        let kept = |lock: &Listed| match lock.state {
+    /// Returns what is known of these locks where they are kept here, and corrects the time until a linger ends that this broker
+    /// keeps: its item outlives it.
+    pub(super) fn kept(&self, locks: &mut [Listed]) -> Vec<Option<Kept>> {
+        let (state, now) = (self.state(), now());
+        let kept = |lock: &mut Listed| match lock.state {
             ItemState::Held(id) => state.core.kept(&lock.name, id),
-            ItemState::Lingering(_) => None,
+            ItemState::Lingering(id) => {
+                if let Some(until) = state.core.closed_until(&lock.name, id) {
+                    lock.expires_in = lock.expires_in.min(until.since(now));
+                }
+                None
+            }
         };
-        locks.iter().map(kept).collect()
+        locks.iter_mut().map(kept).collect()
     }
 
     pub(super) async fn drained(&self) {
@@ -318,6 +326,10 @@ impl Env for Outside {
 
     fn linger_id(&mut self) -> LingerId {
         ids::linger_id()
+    }
+
+    fn etag(&self, state: ItemState) -> Etag {
+        etag(state)
     }
 
     fn spread(&mut self, span: Duration, extra: Duration) -> Duration {

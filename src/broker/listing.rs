@@ -63,10 +63,10 @@ impl Broker {
         join(list, complete).await;
     }
 
-    async fn complete(&self, serving: &Handle, Chunk { locks, total }: Chunk) -> Result<KnownChunk, ListError> {
+    async fn complete(&self, serving: &Handle, Chunk { mut locks, total }: Chunk) -> Result<KnownChunk, ListError> {
         let engine = Arc::clone(&self.engine);
         let asked = serving.spawn(async move {
-            let kept = engine.kept(&locks);
+            let kept = engine.kept(&mut locks);
             let locks = locks.into_iter().zip(kept).collect();
             KnownChunk { locks, total }
         });

@@ -26,7 +26,7 @@ pub use self::listing::{KnownChunk, Waiter, in_order};
 pub use self::overview::{Overview, Totals};
 pub use self::streams::{ClientStream, Session, SessionTurn, StreamEnder};
 use crate::accounts::Accounts;
-use crate::lock::{GrantId, LeaseId, LockId, LockName};
+use crate::lock::{Etag, LeaseId, LockId, LockName};
 use crate::metrics::Metrics;
 use crate::store::{Lister, LockStore, ShardView};
 pub use crate::times::moment;
@@ -146,14 +146,15 @@ impl Broker {
     }
 
     /// Takes a lock from its holder, wherever it is kept, and keeps it closed until the holder can no longer believe in it.
-    /// `only`: the one grant that is meant. `immediate`: frees it at once, which can make two holders.
+    /// `only`: the one grant that is meant. `immediate`: frees it at once, also if it was revoked before and is still closed,
+    /// which can make two holders.
     ///
     /// # Errors
     /// As [`Broker::release`].
     ///
     /// # Cancel safety
     /// The revocation goes on.
-    pub async fn revoke(&self, name: &LockName, only: Option<GrantId>, immediate: bool) -> Result<Revoked, Failure> {
+    pub async fn revoke(&self, name: &LockName, only: Option<Etag>, immediate: bool) -> Result<Revoked, Failure> {
         let late = || Failure::unavailable("the store did not answer; the lock is tried to be revoked again and again");
         in_time(self.engine.revoke(name, only, immediate), late).await
     }

@@ -88,7 +88,7 @@ pub(super) fn from_background<T>(act: impl FnOnce() -> T) -> T {
 }
 
 /// The arguments that set fields of requests, by the fields' paths on the wire, and what else there is to say of them.
-const ARGUMENTS: [(&str, &str, &str); 8] = [
+const ARGUMENTS: [(&str, &str, &str); 9] = [
     ("open.ttl", "--ttl", "; the broker's --max-ttl is the most"),
     ("begin.lock.linger", "--linger", ""),
     ("begin.lock.owner", "--owner", ""),
@@ -97,6 +97,7 @@ const ARGUMENTS: [(&str, &str, &str); 8] = [
     ("name", "NAME", ""),
     ("prefix", "PREFIX", ""),
     ("limit", "--limit", ""),
+    ("etag", "--etag", ""),
 ];
 
 /// Says what is wrong with a request by the argument that is to be changed; none if no argument sets that field.

@@ -22,18 +22,18 @@ const NOTHING: u8 = 1;
 /// that asks again stands in line like everybody else.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exit codes: 0 revoked; 1 nobody holds the lock, or not the grant of --etag any more; 69 no broker, or none \
+    after_help = "Exit codes: 0 revoked, or freed; 1 nobody holds the lock, or not the grant of --etag any more; 69 no broker, or none \
     that can do it; 77 refused, by the policy or for a certificate; 74 the answer cannot be written; 76 what answers is no \
     broker, or no TLS where https:// is said, or the other way round; 2 wrong usage."
 )]
 pub struct RevokeArgs {
     /// The lock's name
     name: String,
-    /// Revoke this grant alone: the etag that `get --json` or `list --json` shows [default: whoever holds the lock now]
+    /// Revoke this grant alone, or with --immediate free this revocation alone: the etag that `get --json` or `list --json` shows [default: whatever the lock is now]
     #[arg(long, value_name = "ETAG", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     etag: Option<String>,
-    /// Free the lock at once, without its linger. Its holder may act for up to --max-ttl more, beside the next one: use this
-    /// only if you know that the holder is gone
+    /// Free the lock at once, without its linger, also if it was revoked before and is still closed. Its holder may act for up to
+    /// --max-ttl more, beside the next one: use this only if you know that the holder is gone
     #[arg(long)]
     immediate: bool,
     /// Write one line of JSON

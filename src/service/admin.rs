@@ -8,12 +8,12 @@ use tonic::{Request, Response, Status};
 use tracing::Span;
 
 use super::chunks::Chunks;
-use super::etag::etag;
 use super::{Arrival, Service, parse, reply};
 use crate::audit;
-use crate::broker::{Failure, Kept, KnownChunk, Revoked, Waiter, Which, in_order};
+use crate::broker::{Failure, Kept, KnownChunk, Waiter, Which, in_order};
 use crate::client::ErrorReason;
-use crate::lock::{LockName, Owner};
+use crate::etag::etag;
+use crate::lock::LockName;
 use crate::policy::Action;
 use crate::proto::lock_admin_server::LockAdmin;
 use crate::proto::{
@@ -21,7 +21,7 @@ use crate::proto::{
     RevokeLockResponse, WaiterInfo,
 };
 use crate::quota::Share;
-use crate::store::{CHUNK, ItemState, ListError, Listed, Listing, LockStatus};
+use crate::store::{CHUNK, ListError, Listed, Listing};
 
 /// The most lists that are under way at once: one is made, and the others wait, or are read by their clients. Each may take a
 /// hundred bytes for a lock.
@@ -95,30 +95,14 @@ impl LockAdmin for Service {
         let connection = Arrival::of(&request).connection;
         let RevokeLockRequest { name, etag: only, immediate } = request.into_inner();
         let name = parse::name(&name, "name")?;
+        let only = parse::etag(&only, "etag")?;
         Span::current().record("lock", name.as_str());
         self.authorizer.check(connection.as_ref(), Action::Revoke, &name).map_err(super::about(&name))?;
         let caller = super::caller(connection.as_ref());
-        let revoked = self.revoke(&name, &only, immediate).await;
+        let revoked = self.broker.revoke(&name, only, immediate).await;
         let outcome = reply::outcome_of_revocation(&revoked);
         audit::revoke_called(&name, caller.as_deref(), immediate, outcome);
-        let (revoked, owner) = revoked.map_err(super::about(&name))?;
-        Ok(Response::new(reply::revoked(revoked, &owner)))
-    }
-}
-
-impl Service {
-    /// Revokes a lock, or the one grant of it that an etag names. Returns the label of its holder too.
-    async fn revoke(&self, name: &LockName, only: &str, immediate: bool) -> Result<(Revoked, Owner), Failure> {
-        let LockStatus::Taken { state, label, .. } = self.broker.look(name, None).await?.status else {
-            return Ok((Revoked::NotHeld, Owner::default()));
-        };
-        if !only.is_empty() && only != etag(state) {
-            return Ok((Revoked::Changed, Owner::default()));
-        }
-        let ItemState::Held(id) = state else { return Ok((Revoked::NotHeld, Owner::default())) };
-        // Without an etag whoever has it by then is meant; the label is then that of the one before.
-        let only = (!only.is_empty()).then_some(id);
-        Ok((self.broker.revoke(name, only, immediate).await?, label.owner))
+        Ok(Response::new(reply::revoked(revoked.map_err(super::about(&name))?)))
     }
 }
 
@@ -153,7 +137,7 @@ fn lock((listed, kept): (Listed, Option<Kept>)) -> LockInfo {
         fencing_token: reply::token_of(&label),
         held_for: reply::held_for(kept.and_then(|kept| kept.since), &label),
         owner: label.owner.as_str().to_owned(),
-        etag: etag(state),
+        etag: etag(state).shown(),
     }
 }
 

@@ -6,7 +6,6 @@ mod authorizer;
 mod chunks;
 pub mod connection;
 mod connection_end;
-mod etag;
 mod frames;
 mod leases;
 mod parse;

@@ -9,7 +9,7 @@ use tonic_types::ErrorDetails;
 use super::reply;
 use crate::broker::{LockRequest, Mode, Settings};
 use crate::client::ErrorReason;
-use crate::lock::{LeaseId, LockId, LockName, MAX_LINGER, MIN_TTL, Owner};
+use crate::lock::{Etag, LeaseId, LockId, LockName, MAX_LINGER, MIN_TTL, Owner};
 use crate::proto::{AcquireLeaseRequest, AcquireRequest, BeginLock, LockSpec, WaitAcquireRequest, WaitSpec};
 use crate::store::MOST_LISTED;
 
@@ -46,6 +46,11 @@ pub(super) fn limit(sent: i32, field: &str) -> Result<usize, Status> {
         Ok(limit @ 1..=MOST_LISTED) => Ok(limit),
         _ => Err(invalid(field, format!("is {sent}; it may be 1 to {MOST_LISTED}"))),
     }
+}
+
+/// Reads an etag, if it is set.
+pub(super) fn etag(text: &str, field: &str) -> Result<Option<Etag>, Status> {
+    if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(|why| invalid(field, why)) }
 }
 
 /// Reads the id of a lock, or of a lease, which has that of its lock.

@@ -6,10 +6,10 @@ use std::time::Duration;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
-use super::etag::etag;
 use crate::broker::{Cause, Ended, Event, Failure, LeaseRenewal, LostReason, Reason, Revoked, Seen, Time, moment};
 use crate::client::{ERROR_DOMAIN, ErrorReason};
 use crate::clock::{Moment, less_drift};
+use crate::etag::etag;
 use crate::lock::{LockName, Owner};
 use crate::proto::lock_event::Kind;
 use crate::proto::{
@@ -220,7 +220,7 @@ pub(super) fn seen(seen: Seen, arrived: Moment) -> GetLockResponse {
             owner: label.owner.as_str().to_owned(),
             free_within: Some(span(expires_in)),
             expires_after_request,
-            etag: etag(state),
+            etag: etag(state).shown(),
         },
     }
 }
@@ -249,30 +249,25 @@ pub(super) fn held_for(kept_since: Option<Time>, label: &Label) -> Option<prost_
 }
 
 /// Returns the audit's word for the outcome of a revocation.
-pub(super) fn outcome_of_revocation(revoked: &Result<(Revoked, Owner), Failure>) -> &'static str {
+pub(super) fn outcome_of_revocation(revoked: &Result<Revoked, Failure>) -> &'static str {
     match revoked {
-        Ok((Revoked::Revoked { .. }, _)) => "revoked",
-        Ok((Revoked::NotHeld, _)) => "not_held",
-        Ok((Revoked::Changed, _)) => "changed",
+        Ok(Revoked::Revoked { .. }) => "revoked",
+        Ok(Revoked::Freed) => "freed",
+        Ok(Revoked::NotHeld) => "not_held",
+        Ok(Revoked::Changed) => "changed",
         Err(_) => "failed",
     }
 }
 
-/// Converts the outcome of a revocation. `owner`: the label of the holder before.
-pub(super) fn revoked(revoked: Revoked, owner: &Owner) -> RevokeLockResponse {
-    match revoked {
-        Revoked::Revoked { closed } => RevokeLockResponse {
-            outcome: revoke_lock_response::Outcome::Revoked.into(),
-            owner: owner.as_str().to_owned(),
-            free_within: Some(span(closed)),
-        },
-        Revoked::NotHeld => {
-            RevokeLockResponse { outcome: revoke_lock_response::Outcome::NotHeld.into(), ..Default::default() }
-        }
-        Revoked::Changed => {
-            RevokeLockResponse { outcome: revoke_lock_response::Outcome::Changed.into(), ..Default::default() }
-        }
-    }
+/// Converts the outcome of a revocation.
+pub(super) fn revoked(revoked: Revoked) -> RevokeLockResponse {
+    let (outcome, owner, closed) = match revoked {
+        Revoked::Revoked { closed, owner } => (revoke_lock_response::Outcome::Revoked, owner, Some(closed)),
+        Revoked::Freed => (revoke_lock_response::Outcome::Freed, Owner::default(), Some(Duration::ZERO)),
+        Revoked::NotHeld => (revoke_lock_response::Outcome::NotHeld, Owner::default(), None),
+        Revoked::Changed => (revoke_lock_response::Outcome::Changed, Owner::default(), None),
+    };
+    RevokeLockResponse { outcome: outcome.into(), owner: owner.as_str().to_owned(), free_within: closed.map(span) }
 }
 
 #[cfg(test)]

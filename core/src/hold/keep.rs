@@ -15,7 +15,7 @@ use crate::rules::Rule;
 use crate::store::{Change, ItemState, Note, Reply, Request, StoreError};
 
 /// The least time from a renewal to the next that a hint asks for: so forged hints cost fifty renewals a second at most.
-const SUSPECT_AFTER: Duration = Duration::from_millis(20);
+pub(super) const SUSPECT_AFTER: Duration = Duration::from_millis(20);
 /// After so many renewals that failed the pauses grow no longer: a lease that waits for its store has few seconds left.
 const LAST_PAUSE: u8 = 2;
 
@@ -31,6 +31,8 @@ pub(crate) struct Held {
     retry_at: Option<Time>,
     /// True if somebody says that it was revoked elsewhere, and no renewal has been sent since.
     suspected: bool,
+    /// True if a renewal has been sent because somebody said so, and is not answered.
+    asked_for_that: bool,
     step: Step,
 }
 
@@ -118,6 +120,7 @@ impl Held {
             failures: 0,
             retry_at: None,
             suspected: false,
+            asked_for_that: false,
             step: Step::Resting,
         })
     }
@@ -239,7 +242,7 @@ impl Held {
         let (owner, ttl) = (cx.hold(me).owner.clone(), self.item_ttl(me, cx));
         cx.ask(me, Request::Renew { state: ItemState::Held(self.grant.id), owner, ttl });
         let lost_at = self.lost_at(me, cx);
-        self.suspected = false;
+        self.asked_for_that = std::mem::take(&mut self.suspected);
         self.step = Step::Renewing { sent: cx.now, due, lost_at };
         cx.wake_hold_at(me, Some(lost_at));
         State::Held(self)
@@ -258,6 +261,7 @@ impl Held {
             cx.env.observe(Observed::Renewed { lag });
         }
         let sent = cx.counted_from(sent);
+        let is_said_revoked = std::mem::take(&mut self.asked_for_that) || self.suspected;
         match renewed {
             Ok(Change::Done) if cx.hold(me).counts(sent, cx.now) => {
                 self.grant.sent = sent;
@@ -273,6 +277,8 @@ impl Held {
             }
             // It came too late to count.
             Ok(Change::Done) => None,
+            // An immediate revocation leaves nothing in the store that could tell.
+            Ok(Change::Gone | Change::TakenOver) if is_said_revoked => Some(LostReason::Revoked),
             Ok(Change::Gone) => Some(LostReason::Gone),
             Ok(Change::TakenOver) => Some(LostReason::TakenOver),
             Ok(Change::Revoked) => Some(LostReason::Revoked),
@@ -292,29 +298,38 @@ impl Held {
             // The end of a stream is the end of this process then, and no word of its client's.
             return State::Frozen;
         }
-        let announced = cx.hold(me).is_announced();
-        if end == End::Superseded {
-            cx.env.mark(Mark::Superseded);
-            return self.lost(me, LostReason::TakenOver, cx);
-        }
-        let end = match end {
-            End::Revoke(revoke) => {
-                let heard = (self.grant.is_known(announced), false);
-                return cx.revoke_kept(me, (self.grant, self.since), heard, *revoke);
+        match end {
+            End::Superseded => {
+                cx.env.mark(Mark::Superseded);
+                self.lost(me, LostReason::TakenOver, cx)
             }
-            end => end,
-        };
-        // A grant that its client has not read is released at once, and does not linger (R8).
-        let unread = !cx.env.breaks(Rule::UnreadGoesAtOnce) && cx.retract_grant(me);
-        let delivered = self.grant.is_known(announced && !unread);
-        let (caller, cause) = match end {
-            End::Unresponsive if cx.env.breaks(Rule::Silence) => (None, ReleaseCause::Silent),
-            End::Unresponsive | End::Superseded | End::Revoke(_) => return self.expire(me, delivered, false, cx),
-            End::Closed => (None, ReleaseCause::Closed),
-            End::Release(by) => (Some(Caller::Release(by.call)), ReleaseCause::ReleaseCall),
-        };
+            End::Revoke(revoke) => {
+                let known = self.grant.is_known(cx.hold(me).is_announced());
+                cx.revoke_kept(me, (self.grant, self.since), (known, false), *revoke)
+            }
+            End::Unresponsive if cx.env.breaks(Rule::Silence) => self.release(me, None, ReleaseCause::Silent, cx),
+            End::Unresponsive => {
+                let delivered = self.retract(me, cx);
+                self.expire(me, delivered, false, cx)
+            }
+            End::Closed => self.release(me, None, ReleaseCause::Closed, cx),
+            End::Release(by) => self.release(me, Some(Caller::Release(by.call)), ReleaseCause::ReleaseCall, cx),
+        }
+    }
+
+    /// Releases the lock now.
+    fn release<E: Env>(self, me: HoldKey, caller: Option<Caller>, cause: ReleaseCause, cx: &mut Cx<'_, E>) -> State {
+        let delivered = self.retract(me, cx);
         cx.end_hold(self.since);
         HandingOver::begin(me, Release::kept(self.grant, (delivered, false), caller, cause), cx)
+    }
+
+    /// Takes back a grant that its client has not read: it is released at once, and does not linger (R8). Returns true if the
+    /// client can know of it.
+    fn retract<E: Env>(&self, me: HoldKey, cx: &mut Cx<'_, E>) -> bool {
+        let announced = cx.hold(me).is_announced();
+        let unread = !cx.env.breaks(Rule::UnreadGoesAtOnce) && cx.retract_grant(me);
+        self.grant.is_known(announced && !unread)
     }
 
     /// The lock is not ours any more: there is nothing to release.

@@ -1,12 +1,13 @@
 //! Keeping a lock closed after its release, until its linger is over.
 
+use super::keep::SUSPECT_AFTER;
 use super::{HoldKey, State, Stimulus};
 use crate::Time;
 use crate::broker::Cx;
 use crate::env::{Env, Mark};
 use crate::lock::{GrantId, LingerId, Owner, item_ttl};
 use crate::normal::{Form, Normal};
-use crate::store::{Change, ItemState, Reply, Request};
+use crate::store::{Change, ItemState, Note, Reply, Request};
 
 /// How long the item of a linger that is over is tried to be deleted: it expires by then.
 const REMOVED_WITHIN: std::time::Duration = std::time::Duration::from_secs(2);
@@ -47,6 +48,9 @@ impl Lingering {
     ) -> State {
         let life = item_ttl(cx.core.settings.max_ttl, until.since(cx.now));
         let lingering = Lingering { id, until, life, kept, failures: 0, step: Step::Renewing };
+        if id.is_revocation() && cx.core.store.can_be_woken {
+            cx.note(me, Note::KeepsClosed { id, ttl: life });
+        }
         Box::new(lingering).rest(me, cx)
     }
 
@@ -61,6 +65,13 @@ impl Lingering {
         let state = ItemState::Lingering(self.id);
         match (self.step, stimulus) {
             (Step::Resting { .. }, _) if cx.now >= self.until => self.remove(me, cx),
+            // It finds out by a renewal, as whatever a hint says is found out.
+            (Step::Resting { until }, Stimulus::Suspect) => {
+                let until = until.min(cx.now + SUSPECT_AFTER);
+                self.step = Step::Resting { until };
+                cx.wake_hold_at(me, Some(until));
+                State::Lingering(self)
+            }
             (Step::Resting { until }, _) if cx.now >= until => {
                 cx.ask(me, Request::Renew { state, owner: Owner::default(), ttl: self.life });
                 cx.env.mark(Mark::LingerRenewed);
@@ -114,6 +125,15 @@ impl Lingering {
 }
 
 impl Lingering {
+    /// Ends the linger at that time, if it has this id and would last for longer. Its hold has to look then.
+    pub(super) fn end_at(&mut self, id: LingerId, at: Time) -> bool {
+        let ends = self.id == id && at < self.until;
+        if ends {
+            self.until = at;
+        }
+        ends
+    }
+
     /// Returns when the lock is open again, if it lingers under this id.
     pub(super) fn closed_until(&self, id: LingerId) -> Option<Time> {
         (self.id == id).then_some(self.until)

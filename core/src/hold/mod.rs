@@ -26,7 +26,7 @@ pub(crate) use self::leased::Leased;
 pub(crate) use self::linger::Lingering;
 pub(crate) use self::reattach::Reattaching;
 pub(crate) use self::release::{HandingOver, Releasing};
-pub(crate) use self::revoke::RevokeCall;
+pub(crate) use self::revoke::{FreeCall, RevokeCall};
 pub(crate) use self::wait::Waiting;
 use crate::Time;
 use crate::admission::Room;
@@ -459,7 +459,6 @@ impl Hold {
         }
         match &mut self.end {
             Some(End::Release(release)) => form.grant(&mut release.lock_id.grant),
-            Some(End::Revoke(revoke)) => revoke.normalise(form),
             _ => {}
         }
         let (lease, span) = (lease(ttl), lease(ttl) + self.linger());

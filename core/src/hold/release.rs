@@ -54,6 +54,17 @@ pub(super) struct Release {
     keeper: Option<SocketAddr>,
 }
 
+/// How long a lock is closed after its grant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Closing {
+    /// For how long it lingers, or stays closed after a revocation. Zero: the item is deleted.
+    pub(super) closed: Duration,
+    /// The T of the item that keeps it closed.
+    pub(super) life: u32,
+    /// For how long it is tried.
+    pub(super) tries: Duration,
+}
+
 /// What a release came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Released {
@@ -88,17 +99,18 @@ impl Release {
     }
 
     /// Answers whoever called. `closed`: for how long the lock stays closed.
-    fn answer<E: Env>(&mut self, result: Result<Ended, Failure>, closed: Duration, cx: &mut Cx<'_, E>) {
+    fn answer<E: Env>(&mut self, me: HoldKey, result: Result<Ended, Failure>, closed: Duration, cx: &mut Cx<'_, E>) {
         match self.caller.take() {
             None => {}
             Some(Caller::Release(call)) => cx.answer_release(call, result),
             Some(Caller::Revoke(call)) => {
                 let revoked = |ended| match ended {
-                    Ended::Released => Revoked::Revoked { closed },
+                    Ended::Released => Revoked::Revoked { closed, owner: cx.hold(me).owner.clone() },
                     Ended::NotHeld => Revoked::NotHeld,
                     Ended::HeldByAnother => Revoked::Changed,
                 };
-                cx.answer_revoke(call, result.map(revoked));
+                let result = result.map(revoked);
+                cx.answer_revoke(call, result);
             }
         }
     }
@@ -164,11 +176,19 @@ impl Release {
             Released::Lingering(id, until) => {
                 cx.note(me, Note::WakeQueue);
                 self.tell_keeper(me, cx);
-                Lingering::begin(me, id, until, None, cx)
+                // Those who wait here wait behind it, and looks show when it ends.
+                let kept = (!cx.is_held_here(&name)).then_some(self.grant.id);
+                kept.into_iter().for_each(|id| cx.become_holder(me, id));
+                Lingering::begin(me, id, until, kept, cx)
             }
-            Released::Ended | Released::NotOurs(_) => {
+            Released::Ended => {
                 cx.note(me, Note::WakeQueue);
                 self.tell_keeper(me, cx);
+                cx.released_elsewhere(&name);
+                State::Over
+            }
+            Released::NotOurs(_) => {
+                cx.note(me, Note::WakeQueue);
                 cx.released_elsewhere(&name);
                 State::Over
             }
@@ -226,7 +246,7 @@ impl HandingOver {
         let sent = cx.counted_from(sent);
         match answer {
             Ok(Granted::Yes(token)) if counts(sent, ttl, cx.now) => {
-                release.answer(Ok(Ended::Released), Duration::ZERO, cx);
+                release.answer(me, Ok(Ended::Released), Duration::ZERO, cx);
                 release.tell(me, None, cx);
                 cx.env.observe(Observed::HandedOver);
                 let grant = Grant { id: new, token, sent, protected_until: None };
@@ -301,20 +321,21 @@ impl Releasing {
         let (tries, alone_until) = release.efforts(me, linger, cx);
         let short = cx.env.breaks(Rule::LingerKeepsLife);
         let life = if short { item_ttl(Duration::ZERO, linger) } else { grant.item_ttl(me, cx.hold(me).linger(), cx) };
-        let linger = (!linger.is_zero()).then(|| (cx.env.linger_id(), linger));
-        Releasing::begin_with(me, release, (linger, life, tries), Some(alone_until), cx)
+        let linger_id = (!linger.is_zero()).then(|| cx.env.linger_id());
+        let closing = Closing { closed: linger, life, tries };
+        Releasing::begin_with(me, release, (linger_id, closing), Some(alone_until), cx)
     }
 
     /// Makes the item of a grant a revocation, which keeps the lock closed for a time; if that is zero, deletes it.
     pub(super) fn revoked<E: Env>(
         me: HoldKey,
         release: Release,
-        (closed, life, tries): (Duration, u32, Duration),
+        closing: Closing,
         alone_until: Option<Time>,
         cx: &mut Cx<'_, E>,
     ) -> State {
-        let linger = (!closed.is_zero()).then(|| (cx.env.revocation_id(), closed));
-        Releasing::begin_with(me, release, (linger, life, tries), alone_until, cx)
+        let linger_id = (!closing.closed.is_zero()).then(|| cx.env.revocation_id());
+        Releasing::begin_with(me, release, (linger_id, closing), alone_until, cx)
     }
 
     /// Releases a grant that nobody keeps here. It is tried for `--max-ttl`, whatever linger the caller's id names: whoever
@@ -324,21 +345,22 @@ impl Releasing {
         let max_ttl = cx.core.settings.max_ttl;
         let grant = Grant { id, token, sent: cx.now, protected_until: None };
         let release = Release::elsewhere(grant, Caller::Release(caller), ReleaseCause::ReleaseCall, None);
-        let life = item_ttl(max_ttl, linger);
-        let linger = (!linger.is_zero()).then(|| (cx.env.linger_id(), linger));
-        Releasing::begin_with(me, release, (linger, life, max_ttl), None, cx)
+        let closing = Closing { closed: linger, life: item_ttl(max_ttl, linger), tries: max_ttl };
+        let linger_id = (!linger.is_zero()).then(|| cx.env.linger_id());
+        Releasing::begin_with(me, release, (linger_id, closing), None, cx)
     }
 
     fn begin_with<E: Env>(
         me: HoldKey,
         release: Release,
-        (linger, life, tries): (Option<(LingerId, Duration)>, u32, Duration),
+        (linger_id, closing): (Option<LingerId>, Closing),
         alone_until: Option<Time>,
         cx: &mut Cx<'_, E>,
     ) -> State {
+        let Closing { closed, life, tries } = closing;
         let releasing = Releasing {
             release,
-            linger,
+            linger: linger_id.map(|id| (id, closed)),
             life,
             over: cx.now + tries,
             answer_by: cx.now + ANSWER_WITHIN,
@@ -368,7 +390,7 @@ impl Releasing {
             (Step::Ending, Stimulus::Answer(Reply::Changed(change))) => self.changed(me, change, cx),
             (Step::LookingForLinger, Stimulus::Answer(Reply::Status(status))) => {
                 let lingers = |(id, _): (LingerId, Duration)| matches!(&status, Ok(LockStatus::Taken { state, .. }) if *state == ItemState::Lingering(id));
-                self.answer(Ok(Ended::Released), cx);
+                self.answer(me, Ok(Ended::Released), cx);
                 let released = match self.linger.filter(|linger| lingers(*linger)) {
                     Some((id, linger)) => Released::Lingering(id, cx.now + linger),
                     None => Released::Ended,
@@ -381,7 +403,7 @@ impl Releasing {
                     Ok(LockStatus::Taken { .. } | LockStatus::Free) => Ok(Ended::NotHeld),
                     Err(error) => Err(error.into()),
                 };
-                self.answer(whose, cx);
+                self.answer(me, whose, cx);
                 self.release.finish(me, Released::NotOurs(LostReason::TakenOver), cx)
             }
             (Step::Pausing { until }, _) if cx.now >= until => self.end(me, cx),
@@ -426,13 +448,13 @@ impl Releasing {
             }
             (Err(error), _) => return self.failed(me, error, cx),
         };
-        self.answer(answer, cx);
+        self.answer(me, answer, cx);
         self.release.finish(me, released, cx)
     }
 
-    fn answer<E: Env>(&mut self, result: Result<Ended, Failure>, cx: &mut Cx<'_, E>) {
+    fn answer<E: Env>(&mut self, me: HoldKey, result: Result<Ended, Failure>, cx: &mut Cx<'_, E>) {
         let closed = self.linger.map_or(Duration::ZERO, |(_, linger)| linger);
-        self.release.answer(result, closed, cx);
+        self.release.answer(me, result, closed, cx);
     }
 
     fn failed<E: Env>(mut self: Box<Self>, me: HoldKey, error: StoreError, cx: &mut Cx<'_, E>) -> State {
@@ -440,7 +462,7 @@ impl Releasing {
         cx.retried(me, "releasing", &error);
         if cx.now >= self.answer_by {
             cx.env.mark(Mark::CallerToldLate);
-            self.answer(Err(error.into()), cx);
+            self.answer(me, Err(error.into()), cx);
         }
         if cx.now >= self.over {
             cx.env.mark(Mark::ReleaseGivenUp);

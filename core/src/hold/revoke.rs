@@ -1,44 +1,59 @@
 //! Taking a lock from its holder, by an operator's word (R28). The item becomes a linger of its own kind, a revocation,
 //! which keeps everybody out until the holder can no longer believe in the lock.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::release::{Caller, Release};
+use super::release::{Caller, Closing, Release};
 use super::{End, Grant, HandingOver, Hold, HoldKey, Releasing, State, Stimulus};
 use crate::Time;
 use crate::broker::{Call, Cx, Output};
 use crate::env::{Env, Mark, ReleaseCause};
 use crate::event::LostReason;
 use crate::failure::Failure;
-use crate::lock::{FencingToken, GrantId, LockName, item_ttl};
-use crate::normal::{Form, Normal};
+use crate::lock::{Etag, FencingToken, GrantId, LingerId, LockName, item_ttl};
 use crate::request::Revoked;
 use crate::rules::Rule;
-use crate::store::{ItemState, Label, LockStatus, StoreError};
+use crate::store::{Change, ItemState, Label, LockStatus, Note, StoreError};
 
 /// An order to take a lock from its holder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct RevokeCall {
     pub(crate) call: Call,
-    /// The only grant that is meant. None: whichever the look shows.
-    pub(crate) only: Option<GrantId>,
-    /// True if the lock is freed at once, though its holder may believe in it.
+    /// The only grant that is meant, or the only revocation. None: whichever the look shows.
+    pub(crate) only: Option<Etag>,
+    /// True if the lock is freed at once, though its holder may believe in it; also if it was revoked before.
     pub(crate) immediate: bool,
+}
+
+/// An order to free a lock that was revoked and is closed by this linger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct FreeCall {
+    call: Call,
+    pub(crate) id: LingerId,
+    /// Where the broker that keeps it closed hears of that, if it does.
+    keeper: Option<SocketAddr>,
 }
 
 impl<E: Env> Cx<'_, E> {
     /// Revokes what a look has shown. A grant that is kept here is told so. Any other is ended in the store.
     pub(crate) fn revoke_seen(&mut self, revoke: RevokeCall, name: &LockName, seen: Result<LockStatus, StoreError>) {
-        let (id, label, left) = match seen {
+        let (state, label, left) = match seen {
             Err(error) => return self.answer_revoke(revoke.call, Err(error.into())),
-            Ok(LockStatus::Taken { state: ItemState::Held(id), label, expires_in }) => (id, label, expires_in),
-            Ok(LockStatus::Free | LockStatus::Taken { .. }) => {
-                return self.answer_revoke(revoke.call, Ok(Revoked::NotHeld));
-            }
+            Ok(LockStatus::Taken { state, label, expires_in }) => (state, label, expires_in),
+            Ok(LockStatus::Free) => return self.answer_revoke(revoke.call, Ok(Revoked::NotHeld)),
         };
-        if revoke.only.is_some_and(|only| only != id) {
+        if revoke.only.is_some_and(|only| only != self.env.etag(state)) {
             return self.answer_revoke(revoke.call, Ok(Revoked::Changed));
         }
+        let id = match state {
+            ItemState::Held(id) => id,
+            ItemState::Lingering(id) if revoke.immediate && id.is_revocation() => {
+                return self.free_revoked(revoke.call, name, (id, label.keeper));
+            }
+            ItemState::Lingering(_) => return self.answer_revoke(revoke.call, Ok(Revoked::NotHeld)),
+        };
+        let label = self.label_of(name, id, label);
         match self.holder(name, id) {
             // Another broker may have renewed a lease since, so what the record knows of its end is not all. The record ends, so
             // that it does not bring the lease back.
@@ -72,12 +87,44 @@ impl<E: Env> Cx<'_, E> {
         // that lags (R18) shortens the one by no more than it has lengthened the other.
         let life =
             if self.env.breaks(Rule::RevokedLives) { item_ttl(left, Duration::ZERO) } else { item_ttl(max_ttl, left) };
-        let me = self.core.holds.insert(Hold::without_client(name.clone(), max_ttl, closed));
+        let hold = Hold { owner: label.owner.clone(), ..Hold::without_client(name.clone(), max_ttl, closed) };
+        let me = self.core.holds.insert(hold);
         let grant =
             Grant { id, token: label.token.unwrap_or(FencingToken::FIRST), sent: self.now, protected_until: None };
         let release = Release::revoked_elsewhere(grant, Caller::Revoke(revoke.call), label.keeper);
-        let state = Releasing::revoked(me, release, (closed, life, max_ttl), None, self);
+        let closing = Closing { closed, life, tries: max_ttl };
+        let state = Releasing::revoked(me, release, closing, None, self);
         self.settle_in(me, state);
+    }
+
+    /// Frees a lock that was revoked and is still closed. `keeper`: where the broker that keeps it closed hears of that.
+    /// Otherwise it notices when it renews the linger next.
+    fn free_revoked(&mut self, call: Call, name: &LockName, (id, keeper): (LingerId, Option<SocketAddr>)) {
+        let here = self.core.names.get(name).and_then(|entry| entry.holder);
+        if let Some((_, here)) = here
+            && let Some(hold) = self.core.holds.get_mut(here)
+            && let State::Lingering(lingering) = &mut hold.state
+            && lingering.end_at(id, self.now)
+        {
+            self.look_later(here);
+        }
+        self.free(FreeCall { call, id, keeper }, name);
+    }
+
+    /// Takes note of what freeing a revoked lock came to.
+    pub(crate) fn freed(&mut self, free: FreeCall, name: &LockName, change: Result<Change, StoreError>) {
+        let result = match change {
+            // What is gone was deleted on the same word, or has run out since the look.
+            Ok(Change::Done | Change::Gone) => {
+                self.note_of(name, Note::WakeQueue);
+                free.keeper.into_iter().for_each(|keeper| self.note_of(name, Note::TellKeeper(keeper)));
+                self.released_elsewhere(name);
+                Ok(Revoked::Freed)
+            }
+            Ok(Change::TakenOver | Change::Revoked) => Ok(Revoked::Changed),
+            Err(error) => Err(error.into()),
+        };
+        self.answer_revoke(free.call, result);
     }
 
     /// Answers a revocation.
@@ -109,26 +156,19 @@ impl<E: Env> Cx<'_, E> {
         let closed = believed_until.since(self.now) + self.hold(me).linger();
         let life = grant.item_ttl(me, self.hold(me).linger(), self);
         let (tries, alone_until) = release.efforts(me, self.hold(me).linger(), self);
-        Releasing::revoked(me, release, (closed, life, tries), Some(alone_until), self)
+        Releasing::revoked(me, release, Closing { closed, life, tries }, Some(alone_until), self)
     }
 
-    /// Heeds another broker's word that it has revoked a lock that is kept here. It is a hint: anybody may have said it. So the
-    /// lock is renewed, and that finds out.
+    /// Heeds another broker's word that it has revoked a lock that is kept here, or freed one that is kept closed. It is a hint:
+    /// anybody may have said it. So the item is renewed, and that finds out.
     pub(crate) fn revoked_elsewhere(&mut self, name: &LockName) {
         let holder = self.core.names.get(name).and_then(|entry| entry.holder);
         let holds = |me: &HoldKey| {
             let hold = self.core.holds.get(*me);
-            hold.is_some_and(|hold| matches!(hold.state, State::Held(_) | State::Leased(_)))
+            hold.is_some_and(|hold| matches!(hold.state, State::Held(_) | State::Leased(_) | State::Lingering(_)))
         };
         if let Some(me) = holder.map(|(_, me)| me).filter(holds) {
             self.step(me, Stimulus::Suspect);
         }
-    }
-}
-
-impl RevokeCall {
-    /// Brings it into its normal form.
-    pub(crate) fn normalise(&mut self, form: &mut Form<'_, impl Normal>) {
-        self.only.iter_mut().for_each(|id| form.grant(id));
     }
 }

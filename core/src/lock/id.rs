@@ -141,17 +141,48 @@ impl FromStr for LeaseId {
 
     fn from_str(text: &str) -> Result<LeaseId, MalformedLockId> {
         let (lock, millis) = text.split_at_checked(36).ok_or(MalformedLockId)?;
-        let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-        if millis.len() != 8 || !millis.bytes().all(is_digit) {
-            return Err(MalformedLockId);
-        }
-        let millis = u32::from_str_radix(millis, 16).map_err(|_| MalformedLockId)?;
-        let ttl = Duration::from_millis(millis.into());
+        let ttl = Duration::from_millis(hexadecimal(millis, 8).ok_or(MalformedLockId)?);
         if !(MIN_TTL..=MAX_TTL).contains(&ttl) {
             return Err(MalformedLockId);
         }
         Ok(LeaseId { lock: lock.parse()?, ttl })
     }
+}
+
+/// Names what a lock is now, a grant or a linger, for those who may not know its id. Nobody can work out the id of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Etag(u64);
+
+impl Etag {
+    /// Makes it of the first bytes of a digest of the id.
+    pub fn of_digest(digest: u64) -> Etag {
+        Etag(digest)
+    }
+
+    /// Returns the text that people get: 16 hexadecimal digits in lower case.
+    pub fn shown(self) -> String {
+        HEXLOWER.encode(&self.0.to_be_bytes())
+    }
+}
+
+impl FromStr for Etag {
+    type Err = MalformedEtag;
+
+    fn from_str(text: &str) -> Result<Etag, MalformedEtag> {
+        hexadecimal(text, 16).map(Etag).ok_or(MalformedEtag)
+    }
+}
+
+/// A text that is no etag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("is not an etag: those have 16 hexadecimal digits, as get and list show them")]
+pub struct MalformedEtag;
+
+/// Reads a number of so many hexadecimal digits in lower case, 16 at the most.
+fn hexadecimal(text: &str, digits: usize) -> Option<u64> {
+    let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    let is_number = text.len() == digits && text.bytes().all(is_digit);
+    is_number.then(|| u64::from_str_radix(text, 16).ok())?
 }
 
 /// A text that is no lock id.
@@ -181,18 +212,16 @@ impl FromStr for LockId {
     type Err = MalformedLockId;
 
     fn from_str(text: &str) -> Result<LockId, MalformedLockId> {
-        let digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-        if text.len() != 36 || !text.bytes().all(digit) {
-            return Err(MalformedLockId);
-        }
-        let number = |range| u64::from_str_radix(&text[range], 16).map_err(|_| MalformedLockId);
-        let linger = Duration::from_millis(number(30..36)?);
+        let (grant, rest) = text.split_at_checked(16).ok_or(MalformedLockId)?;
+        let (token, linger) = rest.split_at_checked(14).ok_or(MalformedLockId)?;
+        let number = |text, digits| hexadecimal(text, digits).ok_or(MalformedLockId);
+        let linger = Duration::from_millis(number(linger, 6)?);
         if linger > MAX_LINGER {
             return Err(MalformedLockId);
         }
         Ok(LockId {
-            grant: GrantId::new(number(0..16)?).ok_or(MalformedLockId)?,
-            token: FencingToken::new(number(16..30)?).ok_or(MalformedLockId)?,
+            grant: GrantId::new(number(grant, 16)?).ok_or(MalformedLockId)?,
+            token: FencingToken::new(number(token, 14)?).ok_or(MalformedLockId)?,
             linger,
         })
     }

@@ -32,7 +32,7 @@ use crate::broker::RequestId;
 use crate::command::{Command, Reply as Said};
 use crate::lock::LockName;
 use crate::request::StoreTraits;
-use crate::store::{Label, Note, Order, Reply, Request, StoreError, Watch};
+use crate::store::{ItemState, Label, Note, Order, Reply, Request, StoreError, Watch};
 use crate::table::{self, Table};
 
 pub use env::Env;
@@ -305,7 +305,11 @@ impl Shards {
             (Note::Describe { id, owner, token, ttl }, me) => {
                 let keeper = me.map(|me| me.address);
                 let label = Label { owner, token: Some(token), since: env.wall_micros(), keeper };
-                Op::Note(protocol::describe(name, id, &label, ttl))
+                Op::Note(protocol::describe(name, ItemState::Held(id), &label, ttl))
+            }
+            (Note::KeepsClosed { id, ttl }, Some(me)) => {
+                let label = Label { keeper: Some(me.address), ..Label::default() };
+                Op::Note(protocol::describe(name, ItemState::Lingering(id), &label, ttl))
             }
             (Note::Unwatch, Some(me)) => Op::Note(protocol::unwatch(name, &me)),
             (Note::QueueHere { ttl }, Some(me)) => Op::Note(protocol::note_queue(name, me.address, ttl)),
@@ -313,7 +317,14 @@ impl Shards {
             (Note::TellKeeper(broker), Some(_)) => {
                 return self.common.outputs.push_back(Output::TellKeeper { broker, name: name.clone() });
             }
-            (Note::Unwatch | Note::QueueHere { .. } | Note::WakeQueue | Note::TellKeeper(_), None) => return,
+            (
+                Note::KeepsClosed { .. }
+                | Note::Unwatch
+                | Note::QueueHere { .. }
+                | Note::WakeQueue
+                | Note::TellKeeper(_),
+                None,
+            ) => return,
         };
         let shard = self.shard_of(name);
         if let Some(mut turn) = self.turn(shard, env) {

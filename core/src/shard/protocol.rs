@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::presence::LIVES;
 use super::state_item::{Epoch, Stamp, StateItem, Witness};
 use crate::command::{Cas, Command, Create, InPlace, Key, Left, Mode, Reply, Shown, Ttl, Value, Want};
-use crate::lock::{FencingToken, GrantId, LockName, Owner};
+use crate::lock::{FencingToken, LockName, Owner};
 use crate::store::{ItemState, Label, StoreError};
 
 /// S never expires by itself. A date a little before memcached's own end of time in January 2038.
@@ -114,12 +114,13 @@ pub fn open(epoch: Epoch, start: u64) -> Command {
     create_item(Key::Fence(epoch.get()), Ttl::Never, start, None, NOTHING)
 }
 
-/// Notes a label for the grant that it belongs to: its number, token, time and keeper, and then its owner's own words.
-pub fn describe(name: &LockName, id: GrantId, label: &Label, ttl: u32) -> Command {
+/// Notes a label for the item that it belongs to: its number, token, time and keeper, and then its owner's own words. That of a
+/// revocation has a keeper alone.
+pub fn describe(name: &LockName, of: ItemState, label: &Label, ttl: u32) -> Command {
     let Label { owner, token, since, keeper } = label;
     let number = |number: Option<u64>| number.unwrap_or(0);
     let keeper = keeper.map(|keeper| keeper.to_string()).unwrap_or_default();
-    let (id, token, since) = (id.get(), number(token.map(FencingToken::get)), number(*since));
+    let (id, token, since) = (of.number(), number(token.map(FencingToken::get)), number(*since));
     let text = format!("{id},{token},{since},{keeper} {}", owner.as_str());
     write_note(Key::Owner(name.clone()), Mode::Always, ttl, None, text)
 }

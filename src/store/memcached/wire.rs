@@ -276,7 +276,7 @@ mod tests {
             (protocol::highest_token(epoch), "mg lb:F:12345678901234 u v"),
             (protocol::open(epoch, 77), "ma lb:F:12345678901234 N0 J77 D0 C18446744073709551615"),
             (
-                protocol::describe(name, id, label, 15),
+                protocol::describe(name, ItemState::Held(id), label, 15),
                 "ms lb:O:job 57 T15\r\n12345678901234567890,7,1795000000000000,10.0.0.7:28553 me",
             ),
             (protocol::touch_owner(name, 15), "mg lb:O:job u T15"),
