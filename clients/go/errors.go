@@ -85,7 +85,7 @@ type NotAcquiredReason int
 const (
 	// Held: somebody holds it.
 	Held = NotAcquiredReason(core.RefusedHeld)
-	// Lingering: it was released a short while ago, with a linger.
+	// Lingering: it was released a short while ago and lingers, or it was revoked and is still closed.
 	Lingering = NotAcquiredReason(core.RefusedLingering)
 	// WaitOver: the wait is over.
 	WaitOver = NotAcquiredReason(core.RefusedMaxWait)
@@ -98,7 +98,7 @@ func (r NotAcquiredReason) String() string {
 	case Held:
 		return "held"
 	case Lingering:
-		return "lingering after its release"
+		return "closed after its release or revocation"
 	case WaitOver:
 		return "not free in time"
 	case NotReattachable:

@@ -50,8 +50,11 @@ fn text(lock: &LockInfo) -> String {
         text += &format!("held for: {}\n", to_tenths(held_for));
     }
     if let Some(expires_in) = lock.free_within {
-        let unless = if lock.state == LockState::Held { ", unless it is renewed" } else { "" };
-        text += &format!("expires in: {} at most{unless}\n", to_tenths(expires_in));
+        let within = to_tenths(expires_in);
+        text += &match lock.state {
+            LockState::Held => format!("expires in: {within} at most, unless it is renewed\n"),
+            _ => format!("free in: {within} at most\n"),
+        };
     }
     text
 }

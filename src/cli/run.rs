@@ -14,7 +14,7 @@ use super::processes::{Children, parent};
 use super::signals::{Signals, code_of};
 use super::supervise::{Ended, supervise};
 use super::watch::WatchArgs;
-use crate::client::{Client, Error, LockState, Outcome};
+use crate::client::{Client, Error, LockState, Outcome, Reason};
 use crate::config::duration;
 use crate::output::say;
 
@@ -27,6 +27,8 @@ const TIMEOUT: u8 = 124;
 /// The time after which a wait is reported, and the interval at which its reason is looked at again.
 const SAY_AFTER: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// The longest time that a lock which is closed is looked at, to say for how long.
+const LOOK_WITHIN: Duration = Duration::from_secs(2);
 /// The longest time that the command's end waits for the release to be confirmed. The end of the process releases too.
 const RELEASE_WITHIN: Duration = Duration::from_secs(2);
 /// The pause after a loss before the lock is asked for again.
@@ -118,6 +120,10 @@ async fn hold_and_run(args: &RunArgs) -> Result<ExitCode, Error> {
                     (true, _) => "; the `lockbroker run` that started this one has it, and waits for it to end",
                     (false, None) => "; --wait waits for it",
                     (false, Some(_)) => "",
+                };
+                let why = match why.reason {
+                    Reason::Lingering => closed(args).await.unwrap_or_else(|| why.to_string()),
+                    _ => why.to_string(),
                 };
                 say(format_args!("lock {:?} is {why}{hint}", args.name));
                 return Ok(args.conflict_exit_code.into());
@@ -226,6 +232,23 @@ async fn acquire(args: &RunArgs) -> Result<Outcome, Error> {
     }
 }
 
+/// Says why a lock that nobody holds is closed, and for how long; none if it is not any more, or nobody answers in time.
+async fn closed(args: &RunArgs) -> Option<String> {
+    let client = args.server.client().connect().ok()?;
+    let lock = tokio::time::timeout(LOOK_WITHIN, client.get(&args.name, None)).await.ok()?.ok()?;
+    let why = closed_why(lock.state)?;
+    let left = lock.free_within.unwrap_or_default();
+    Some(format!("{why}, for another {:.1} s at most", left.as_secs_f64()))
+}
+
+fn closed_why(state: LockState) -> Option<&'static str> {
+    match state {
+        LockState::Lingering => Some("lingering after its release"),
+        LockState::Revoked => Some("revoked, and closed until its holder can believe in it no more"),
+        _ => None,
+    }
+}
+
 /// Reports what it waits for, and reports again when that changes. Never returns.
 async fn say_why_it_waits(client: &Client, name: &str) {
     let mut said = String::new();
@@ -236,7 +259,10 @@ async fn say_why_it_waits(client: &Client, name: &str) {
             Ok(lock) if lock.state == LockState::Held && !lock.owner.is_empty() => {
                 format!("lock {name:?} is held by {}", lock.owner)
             }
-            Ok(lock) => format!("lock {name:?} is {}", lock.state),
+            Ok(lock) => match closed_why(lock.state) {
+                Some(why) => format!("lock {name:?} is {why}"),
+                None => format!("lock {name:?} is {}", lock.state),
+            },
             Err(error) => error.to_string(),
         };
         if why != said {

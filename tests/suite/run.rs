@@ -381,8 +381,33 @@ async fn a_lock_that_lingers_is_shown_as_such() {
     assert_eq!(code, Some(0));
     let (code, out, err) = output(lockbroker(&["get", "--server", &broker.url(), "a"]));
     assert_eq!((code, err.as_str()), (Some(0), ""));
-    assert!(out.starts_with("state: lingering\nexpires in: "), "{out}");
+    assert!(out.starts_with("state: lingering\nfree in: "), "{out}");
     let (code, _, err) = output(held(&broker, &["a", "--", "true"]));
     assert_eq!(code, Some(75));
-    assert!(err.contains("lingering") && err.lines().count() == 1, "{err}");
+    assert!(err.contains("lingering after its release, for another ") && err.lines().count() == 1, "{err}");
+}
+
+/// Whoever finds a lock closed by a revocation is told so, and for how long.
+#[tokio::test]
+async fn a_lock_that_was_revoked_is_shown_as_such() {
+    let broker = Broker::memory().await;
+    let mut holder = Process::spawn("lockbroker run", &mut held(&broker, &["a", "--", "sleep", "60"]));
+    let revoke = || output(lockbroker(&["revoke", "--server", &broker.url(), "a"]));
+    eventually(SOON, "it is revoked", async || revoke().0 == Some(0)).await;
+    let (code, out, err) = output(lockbroker(&["get", "--server", &broker.url(), "a"]));
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    assert!(out.starts_with("state: revoked\nfree in: "), "{out}");
+    let (code, _, err) = output(held(&broker, &["a", "--", "true"]));
+    assert_eq!(code, Some(75));
+    assert!(err.contains("is revoked, and closed until ") && err.contains("for another 1"), "{err}");
+    assert!(err.contains(" s at most; --wait waits for it") && err.lines().count() == 1, "{err}");
+    let (code, _, err) = output(held(&broker, &["--wait", "2s", "a", "--", "true"]));
+    assert_eq!(code, Some(75));
+    assert!(err.contains("is revoked, and closed until its holder can believe in it no more; waiting"), "{err}");
+    // Freed early, it is had at once.
+    let (code, out, _) = output(lockbroker(&["revoke", "--immediate", "--server", &broker.url(), "a"]));
+    assert_eq!((code, out.as_str()), (Some(0), "it was revoked before; it is free now\n"));
+    let (code, _, err) = output(held(&broker, &["a", "--", "true"]));
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    holder.kill();
 }

@@ -110,7 +110,7 @@ export class LockbrokerError extends Error {
 
 const REFUSALS: Record<NotAcquiredReason, string> = {
   HELD: "held",
-  LINGERING: "lingering after its release",
+  LINGERING: "closed after its release or revocation",
   MAX_WAIT: "not free in time",
   NOT_REATTACHABLE: "no such grant, or no longer",
 };
@@ -120,7 +120,8 @@ export class NotAcquiredError extends LockbrokerError {
   override readonly name = "NotAcquiredError";
   declare readonly code: "NOT_ACQUIRED";
   /**
-   * `HELD`: somebody holds it. `LINGERING`: it was released a short while ago, with a linger. `MAX_WAIT`: the wait is over.
+   * `HELD`: somebody holds it. `LINGERING`: it was released a short while ago and lingers, or it was revoked and is still
+   * closed. `MAX_WAIT`: the wait is over.
    * `NOT_REATTACHABLE`: the grant to adopt has ended, or has moved on to another lock id.
    */
   declare readonly reason: NotAcquiredReason;

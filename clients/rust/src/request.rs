@@ -89,7 +89,8 @@ pub struct NotAcquired {
 pub enum Reason {
     /// Somebody holds it.
     Held,
-    /// It was released a short while ago, with a linger.
+    /// It was released a short while ago and lingers, or it was revoked and is still closed. [`Client::get`] says which, and for
+    /// how long.
     Lingering,
     /// The wait is over.
     MaxWait,
@@ -101,7 +102,7 @@ impl fmt::Display for NotAcquired {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.reason {
             Reason::Held => "held",
-            Reason::Lingering => "lingering after its release",
+            Reason::Lingering => "closed after its release or revocation",
             Reason::MaxWait => "not free in time",
             Reason::NotReattachable => "no such grant, or no longer",
         })?;

@@ -84,8 +84,8 @@ class NotAcquiredReason(enum.Enum):
 
     HELD = "held"
     """Somebody holds it."""
-    LINGERING = "lingering after its release"
-    """It was released a short while ago, with a linger."""
+    LINGERING = "closed after its release or revocation"
+    """It was released a short while ago and lingers, or it was revoked and is still closed."""
     MAX_WAIT = "not free in time"
     """The wait is over."""
     NOT_REATTACHABLE = "no such grant, or no longer"

@@ -262,7 +262,7 @@ pub struct Refusal {
 pub enum RefusalReason {
     /// Somebody holds it.
     Held,
-    /// It was released a short while ago, with a linger.
+    /// It was released a short while ago and lingers, or it was revoked and is still closed.
     Lingering,
     /// The wait is over.
     MaxWait,

@@ -4,8 +4,8 @@ package io.github.lockbroker;
 public enum NotAcquiredReason {
   /** Somebody holds it. */
   HELD("held"),
-  /** It was released a short while ago, with a linger. */
-  LINGERING("lingering after its release"),
+  /** It was released a short while ago and lingers, or it was revoked and is still closed. */
+  LINGERING("closed after its release or revocation"),
   /** The wait is over. */
   MAX_WAIT("not free in time"),
   /** The grant to adopt has ended, or has moved on to another lock id. */
