@@ -457,9 +457,8 @@ impl Hold {
                 if client.lock_ref == SESSION { form.shown(covered) } else { form.since(covered, ttl) }
             }
         }
-        match &mut self.end {
-            Some(End::Release(release)) => form.grant(&mut release.lock_id.grant),
-            _ => {}
+        if let Some(End::Release(release)) = &mut self.end {
+            form.grant(&mut release.lock_id.grant);
         }
         let (lease, span) = (lease(ttl), lease(ttl) + self.linger());
         match &mut self.state {
