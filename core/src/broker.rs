@@ -14,7 +14,7 @@ use crate::errand::{Errand, ErrandKey, Task};
 use crate::event::{Event, LockRef};
 use crate::failure::Failure;
 use crate::hold::{End, Hold, HoldKey, ReleaseCall, RevokeCall, Stimulus};
-use crate::lock::{Etag, LeaseId, LockId, LockName, WakeHint};
+use crate::lock::{CallKey, Etag, LeaseId, LockId, LockName, WakeHint};
 use crate::names::Names;
 use crate::outbox::{Item, Read};
 use crate::request::{Ended, LeaseRenewal, LockRequest, ProtocolError, Revoked, Settings, StoreTraits, StreamEnd};
@@ -367,11 +367,11 @@ impl Broker {
     }
 
     /// Makes the lock that was announced on a stream of its own a lease: from now on its client has no stream, and renews it by
-    /// calls. The stream is over. Returns false if the lock is not held any more: what became of it is told there.
-    pub fn make_lease(&mut self, stream: StreamKey, env: &mut impl Env) -> bool {
+    /// calls. `call`: the call that it came from, if that had a request id. The stream is over. Returns false if the lock is not held any more: what became of it is told there.
+    pub fn make_lease(&mut self, stream: StreamKey, call: Option<CallKey>, env: &mut impl Env) -> bool {
         self.turn(env, |cx| {
             let hold = cx.core.streams.get(stream).and_then(Stream::alone);
-            hold.is_some_and(|hold| cx.make_lease(hold))
+            hold.is_some_and(|hold| cx.make_lease(hold, call))
         })
     }
 

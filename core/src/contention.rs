@@ -41,7 +41,7 @@ impl<E: Env> Cx<'_, E> {
         match self.holder(name, id).and_then(|hold| self.core.holds.get(hold)) {
             Some(hold) => {
                 let owner = if hold.has_label() { hold.owner.clone() } else { noted.owner };
-                Label { owner, token: hold.token().or(noted.token), ..noted }
+                Label { owner, token: hold.token().or(noted.token), call: hold.call().or(noted.call), ..noted }
             }
             None => noted,
         }

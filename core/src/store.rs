@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::broker::RequestId;
 use crate::failure::Cause;
-use crate::lock::{FencingToken, GrantId, LingerId, LockName, Owner};
+use crate::lock::{CallKey, FencingToken, GrantId, LingerId, LockName, Owner};
 
 /// The state that an item shows: held under a grant, or lingering after one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -79,6 +79,8 @@ pub struct Label {
     pub token: Option<FencingToken>,
     /// When the lock was granted or last reattached, in microseconds since 1970 by the wall clock of the broker that keeps it.
     pub since: Option<u64>,
+    /// The call that it came from, if it is a lease whose call had a request id.
+    pub call: Option<CallKey>,
     /// Where that broker hears wake-ups, if it does.
     pub keeper: Option<SocketAddr>,
 }
@@ -182,7 +184,8 @@ pub enum Request {
         /// The item's ttl.
         ttl: u32,
     },
-    /// Replaces the grant `from` by `to` without a new token: a reattach. Answered by [`Reply::Changed`].
+    /// Replaces the grant `from` by `to` without a new token: a reattach. Where both are the same it renews a lease, and sets the
+    /// ttl of the owner's label too. Answered by [`Reply::Changed`].
     Replace {
         /// The id that the item carries.
         from: GrantId,
@@ -235,6 +238,8 @@ pub enum Note {
         owner: Owner,
         /// Its fencing token.
         token: FencingToken,
+        /// The call that it came from, if it is a lease whose call had a request id.
+        call: Option<CallKey>,
         /// For how long.
         ttl: u32,
     },

@@ -333,7 +333,7 @@ impl Model {
                     self.hear(state, broker, client, event, after);
                     if self.bounds.leases[client] && state.clients[client].id != 0 {
                         let mut outside = self.outside(now, &mut state.ids, &mut state.reached.marks);
-                        state.clients[client].leased = core.make_lease(key, &mut outside);
+                        state.clients[client].leased = core.make_lease(key, None, &mut outside);
                         core.stop_reading(key, &mut outside);
                         return;
                     }

@@ -158,7 +158,7 @@ impl World {
                     if self.conns[conn].is_lease =>
                 {
                     // Whoever answers the call lets the stream go first. If it cannot, what became of the lock comes next.
-                    if self.turn(broker, |core, outside| core.make_lease(stream, outside)) == Some(true) {
+                    if self.turn(broker, |core, outside| core.make_lease(stream, None, outside)) == Some(true) {
                         self.check.leases.insert(lock_id.grant.get());
                         let message = self.message(conn, Item::Event(0, LockEvent::Acquired { lock_id, until }));
                         self.send_down(conn, message);

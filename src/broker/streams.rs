@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 
 use super::engine::{Engine, Outside};
 use super::{Failure, LockRef, LockRequest, ProtocolError, StreamEnd};
+use crate::lock::CallKey;
 
 /// The part of a stream that the engine and its handles share. Each lock on a stream of its own has one, so it is small.
 #[derive(Debug, Default)]
@@ -69,8 +70,8 @@ impl ClientStream {
 
     /// Makes the lock that was announced on this stream, which has no other, a lease. The stream is over. Returns false if the
     /// lock is not held any more: what became of it is told here.
-    pub fn make_lease(&self) -> bool {
-        self.engine.turn(|core, outside| core.make_lease(self.key, outside))
+    pub fn make_lease(&self, call: Option<CallKey>) -> bool {
+        self.engine.turn(|core, outside| core.make_lease(self.key, call, outside))
     }
 
     /// Ends the stream. One whose client was unresponsive may still be closed by it.

@@ -1,18 +1,66 @@
 //! Leases: locks of clients that can hold no stream.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use futures_util::StreamExt;
+use ring::digest::{Context, SHA256};
 use tonic::{Request, Response, Status};
 use tracing::Span;
+use uuid::Uuid;
 
+use super::connection::Connection;
 use super::{Arrival, Service, about, parse, reply};
+use crate::broker::{LeaseRenewal, LockRequest};
 use crate::client::ErrorReason;
-use crate::lock::LeaseId;
-use crate::policy::Action;
+use crate::clock::Moment;
+use crate::lock::{CallKey, LeaseId, LockId, LockName};
+use crate::policy::{Action, Identity};
 use crate::proto::acquire_lease_response::Result as Acquiring;
 use crate::proto::lock_event::Kind;
 use crate::proto::{
     AcquireLeaseRequest, AcquireLeaseResponse, AcquireResponse, Acquired, RenewLeaseRequest, RenewLeaseResponse,
 };
+use crate::store::{ItemState, LockStatus};
+
+/// A call that may be made again, and what it asks for.
+#[derive(Debug)]
+struct Repeats {
+    name: LockName,
+    linger: Duration,
+    ttl: Duration,
+    call: CallKey,
+}
+
+impl Repeats {
+    /// Makes the key of a call: of its request id, of what the lease depends on, and of its caller as a policy would name it. So
+    /// nobody else gets the lease who has seen the request id, and nobody gets another ttl than that of the lease.
+    fn of(request_id: Uuid, request: &LockRequest, connection: Option<&Arc<Connection>>) -> Repeats {
+        let &LockRequest { ref name, ttl, linger, .. } = request;
+        let mut context = Context::new(&SHA256);
+        let mut add = |part: &[u8]| {
+            context.update(&part.len().to_be_bytes());
+            context.update(part);
+        };
+        add(b"lockbroker lease");
+        add(name.as_str().as_bytes());
+        add(&ttl.as_millis().to_be_bytes());
+        add(&linger.as_millis().to_be_bytes());
+        add(request_id.as_bytes());
+        let identities = connection.map_or(&[][..], |connection| connection.caller());
+        // An address proves nothing, and another try may come from another one.
+        let proven = identities.iter().filter(|identity| !matches!(identity, Identity::Address(_)));
+        proven.for_each(|identity| add(identity.to_string().as_bytes()));
+        let digest = context.finish();
+        let first = digest.as_ref().first_chunk().expect("a digest has 32 bytes");
+        let call = CallKey::of_digest(u64::from_be_bytes(*first));
+        Repeats { name: name.clone(), linger, ttl, call }
+    }
+}
+
+fn answer(result: Acquiring) -> Response<AcquireLeaseResponse> {
+    Response::new(AcquireLeaseResponse { result: Some(result) })
+}
 
 impl Service {
     /// Acquires a lock as if for a stream, and then lets the stream go. Dropped before that, it leaves no lock behind.
@@ -21,13 +69,24 @@ impl Service {
         request: Request<AcquireLeaseRequest>,
     ) -> Result<Response<AcquireLeaseResponse>, Status> {
         let arrival = Arrival::of(&request);
-        let request = self.limits().lease(request.into_inner())?;
+        let (request, request_id) = self.limits().lease(request.into_inner())?;
         let ttl = request.ttl;
+        let repeats = request_id.map(|id| Repeats::of(id, &request, arrival.connection.as_ref()));
+        if let Some(repeats) = &repeats {
+            self.authorizer
+                .check(arrival.connection.as_ref(), Action::Acquire, &request.name)
+                .map_err(about(&request.name))?;
+            if let Some(acquired) = self.acquired_before(repeats, arrival.at).await? {
+                return Ok(answer(Acquiring::Acquired(acquired)));
+            }
+        }
+        let arrived = arrival.at;
+        let call = repeats.as_ref().map(|repeats| repeats.call);
         let mut stream = self.begin::<AcquireResponse>(request, arrival)?.into_inner();
         while let Some(event) = stream.next().await {
             let result = match event?.event.and_then(|event| event.kind) {
                 Some(Kind::Acquired(acquired)) => match acquired.lock_id.parse() {
-                    Ok(lock) if stream.make_lease() => {
+                    Ok(lock) if stream.make_lease(call) => {
                         Acquiring::Acquired(Acquired { lock_id: LeaseId { lock, ttl }.expose(), ..acquired })
                     }
                     // What became of it is told next.
@@ -36,9 +95,32 @@ impl Service {
                 Some(Kind::NotAcquired(why)) => Acquiring::NotAcquired(why),
                 _ => continue,
             };
-            return Ok(Response::new(AcquireLeaseResponse { result: Some(result) }));
+            // The first of two calls may have got it while this one tried.
+            let before = match (&result, &repeats) {
+                (Acquiring::NotAcquired(_), Some(repeats)) => self.acquired_before(repeats, arrived).await?,
+                _ => None,
+            };
+            return Ok(answer(before.map_or(result, Acquiring::Acquired)));
         }
         Err(reply::error(ErrorReason::StoreUnavailable, "the lock was granted, and lost before that could be said"))
+    }
+
+    /// Returns the lease that this very call has got before, if it stands, renewed from now on.
+    async fn acquired_before(&self, repeats: &Repeats, arrived: Moment) -> Result<Option<Acquired>, Status> {
+        let Repeats { name, linger, ttl, call } = repeats;
+        let seen = self.broker.look(name, None).await.map_err(about(name))?;
+        let (grant, token) = match seen.status {
+            LockStatus::Taken { state: ItemState::Held(grant), label, .. } if label.call == Some(*call) => {
+                (grant, label.token)
+            }
+            _ => return Ok(None),
+        };
+        let Some(token) = token else { return Ok(None) };
+        let lease = LeaseId { lock: LockId { grant, token, linger: *linger }, ttl: *ttl };
+        match self.broker.renew_lease(name, lease).await.map_err(about(name))? {
+            LeaseRenewal::Renewed { until } => Ok(Some(reply::lease_acquired(&lease, until, arrived))),
+            LeaseRenewal::Lost(_) => Ok(None),
+        }
     }
 
     pub(super) async fn renew_a_lease(

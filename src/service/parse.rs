@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tonic::Status;
 use tonic_types::ErrorDetails;
+use uuid::Uuid;
 
 use super::reply;
 use crate::broker::{LockRequest, Mode, Settings};
@@ -59,6 +60,17 @@ pub(super) fn lock_id(text: &str, field: &str) -> Result<LockId, Status> {
         Ok(lease) => Ok(lease.lock),
         Err(_) => text.parse().map_err(|why| invalid(field, why)),
     }
+}
+
+/// Reads a request id, if it is set. One that is made of something, as of a job's name, would give two callers one lease.
+fn request_id(text: &str, field: &str) -> Result<Option<Uuid>, Status> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let is_fresh = |uuid: &Uuid| matches!(uuid.get_version_num(), 1 | 4 | 6 | 7);
+    let uuid = Uuid::try_parse(text).ok().filter(is_fresh);
+    let why = "is no random UUID (version 4, or 1, 6 or 7); make a new one for each lease, and send it again only to repeat the call";
+    uuid.map(Some).ok_or_else(|| invalid(field, why))
 }
 
 /// Reads a duration as it was sent, rounded up to whole milliseconds.
@@ -121,8 +133,10 @@ impl Limits {
         ask(lock, ttl, self.wait(wait.unwrap_or_default(), "wait")?, "lock")
     }
 
-    pub(super) fn lease(&self, request: AcquireLeaseRequest) -> Result<LockRequest, Status> {
-        let AcquireLeaseRequest { lock, ttl, wait } = request;
+    /// Converts a request for a lease, and its request id.
+    pub(super) fn lease(&self, request: AcquireLeaseRequest) -> Result<(LockRequest, Option<Uuid>), Status> {
+        let AcquireLeaseRequest { lock, ttl, wait, request_id } = request;
+        let request_id = self::request_id(&request_id, "request_id")?;
         let ttl = self.ttl(ttl, "ttl")?;
         let mode = match wait.map(|wait| self.wait(wait, "wait")).transpose()? {
             None => Mode::Once,
@@ -133,7 +147,7 @@ impl Limits {
             }
             Some(mode) => mode,
         };
-        ask(lock, ttl, mode, "lock")
+        Ok((ask(lock, ttl, mode, "lock")?, request_id))
     }
 
     /// Reads the id of a lease, with which it can be renewed.

@@ -10,7 +10,7 @@ use crate::broker::{Cause, Ended, Event, Failure, LeaseRenewal, LostReason, Reas
 use crate::client::{ERROR_DOMAIN, ErrorReason};
 use crate::clock::{Moment, less_drift};
 use crate::etag::etag;
-use crate::lock::{LockName, Owner};
+use crate::lock::{LeaseId, LockId, LockName, Owner};
 use crate::proto::lock_event::Kind;
 use crate::proto::{
     Acquired, Draining, Failed, GetLockResponse, LockEvent, Lost, NotAcquired, Queued, ReleaseResponse, Released,
@@ -126,12 +126,9 @@ pub(super) fn lost_status(reason: LostReason, lock: &LockName) -> Status {
 pub(super) fn event(event: Event, received: Option<Moment>) -> LockEvent {
     let expires_after_request = |until: Time| received.map(|received| span(less_drift(moment(until).since(received))));
     let kind = match event {
-        Event::Acquired { lock_id, until } => Kind::Acquired(Acquired {
-            lock_id: lock_id.expose(),
-            // Below 2^53 by its type.
-            fencing_token: lock_id.token.get() as i64,
-            expires_after_request: expires_after_request(until),
-        }),
+        Event::Acquired { lock_id, until } => {
+            Kind::Acquired(acquired(&lock_id, lock_id.expose(), expires_after_request(until)))
+        }
         Event::NotAcquired { reason, owner } => Kind::NotAcquired(NotAcquired {
             reason: match reason {
                 Reason::Held => not_acquired::Reason::Held,
@@ -164,6 +161,16 @@ fn lost(reason: LostReason) -> Lost {
 }
 
 /// Converts what the renewal of a lease came to, for a request that arrived at `arrived`.
+fn acquired(lock: &LockId, lock_id: String, expires_after_request: Option<prost_types::Duration>) -> Acquired {
+    // Below 2^53 by its type.
+    Acquired { lock_id, fencing_token: lock.token.get() as i64, expires_after_request }
+}
+
+/// Tells of a lease that is good until then, by a request that `arrived`.
+pub(super) fn lease_acquired(lease: &LeaseId, until: Time, arrived: Moment) -> Acquired {
+    acquired(&lease.lock, lease.expose(), Some(span(less_drift(moment(until).since(arrived)))))
+}
+
 pub(super) fn lease_renewed(renewed: LeaseRenewal, arrived: Moment) -> RenewLeaseResponse {
     let result = match renewed {
         LeaseRenewal::Renewed { until } => {

@@ -15,7 +15,7 @@ use super::connection::Connection;
 use super::{Arrival, reply};
 use crate::broker::{Ack, ClientStream, Event, Item, LostReason, StreamEnd, StreamEnder};
 use crate::clock::less_drift;
-use crate::lock::{LockName, lease};
+use crate::lock::{CallKey, LockName, lease};
 use crate::proto::session_response::Kind;
 use crate::proto::{HeartbeatAck, LockEvent, SessionEvent, SessionOpened, SessionResponse};
 
@@ -39,8 +39,8 @@ impl<R> LockStream<R> {
 
     /// Makes the lock that was announced on it a lease, which the end of the stream does not end. Returns false if the lock is
     /// not held any more.
-    pub(super) fn make_lease(&mut self) -> bool {
-        self.over = self.stream.make_lease();
+    pub(super) fn make_lease(&mut self, call: Option<CallKey>) -> bool {
+        self.over = self.stream.make_lease(call);
         self.over
     }
 }

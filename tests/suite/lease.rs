@@ -210,6 +210,51 @@ async fn what_is_wrong_is_told_by_its_field() {
     renew(&broker, "job", &lease.lock_id).await;
 }
 
+/// The answer may be lost on its way. Whoever asks again by the same request id gets the lease that there is.
+#[tokio::test]
+async fn a_call_that_is_made_again_gets_the_same_lease() {
+    let (one, other) = ("0f9f3b56-35a1-4a8f-9d39-5d0c0b6b7f11", "0f9f3b56-35a1-4a8f-9d39-5d0c0b6b7f12");
+    let asks = |name: &str, request_id: &str| AcquireLeaseRequest { request_id: request_id.into(), ..the(name) };
+    let memory = Broker::start(&[&["--store", "memory"], SHORT].concat()).await;
+    let both = Brokers::start_with(SHORT).await;
+    for (first, second) in [(&memory, &memory), (&both.first, &both.first), (&both.first, &both.second)] {
+        let name = second.url();
+        let lease = acquire_lease(first, asks(&name, one)).await;
+        let sent = Instant::now();
+        sleep(Duration::from_secs(1)).await;
+        let again = acquire_lease(second, asks(&name, one)).await;
+        assert_eq!((&again.lock_id, again.fencing_token), (&lease.lock_id, lease.fencing_token));
+        // It counts anew.
+        assert!(duration(again.expires_after_request) > Duration::from_millis(2_900));
+        sleep(TTL.saturating_sub(sent.elapsed())).await;
+        assert_eq!(look(&mut first.stub().await, &name).await.state(), State::Held);
+        for somebody_else in
+            [asks(&name, other), the(&name), AcquireLeaseRequest { lock: lingering(&name, TTL), ..asks(&name, one) }]
+        {
+            let Acquiring::NotAcquired(why) = ask(second, somebody_else).await.unwrap() else { panic!("two holders") };
+            assert_eq!(why.reason(), not_acquired::Reason::Held);
+        }
+        release(&mut second.stub().await, &name, &lease.lock_id).await;
+        // A release is the end: the same call is a new one then.
+        let next = acquire_lease(second, asks(&name, one)).await;
+        assert_ne!(next.lock_id, lease.lock_id);
+        assert!(next.fencing_token > lease.fencing_token);
+        release(&mut second.stub().await, &name, &next.lock_id).await;
+    }
+}
+
+#[tokio::test]
+async fn a_request_id_is_a_fresh_uuid() {
+    let broker = Broker::memory().await;
+    let of_a_name = "886313e1-3b8a-5372-9b90-0c9aee199e5d";
+    for request_id in ["nightly", "00000000-0000-0000-0000-000000000000", of_a_name, "0f9f3b56"] {
+        let request = AcquireLeaseRequest { request_id: request_id.into(), ..the("job") };
+        let status = ask(&broker, request).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument);
+        assert!(status.message().starts_with("request_id: "), "{}", status.message());
+    }
+}
+
 #[tokio::test]
 async fn an_operator_revokes_it() {
     let memory = Broker::start(&[&["--store", "memory"], SHORT].concat()).await;

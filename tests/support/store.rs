@@ -118,7 +118,7 @@ impl Asked {
     }
 
     pub fn describe(&self, name: &LockName, id: GrantId, owner: &Owner, ttl: u32) {
-        let note = Note::Describe { id, owner: owner.clone(), token: FencingToken::FIRST, ttl };
+        let note = Note::Describe { id, owner: owner.clone(), token: FencingToken::FIRST, call: None, ttl };
         self.orders.send((Order::Note(name.clone(), note), None)).expect("the store is driven");
     }
 }

@@ -206,7 +206,7 @@ impl Held {
             if cx.announce(me, sent, Event::Acquired { lock_id, until }) {
                 let (owner, ttl) = (cx.hold(me).owner.clone(), self.item_ttl(me, cx));
                 if !owner.is_empty() {
-                    cx.note(me, Note::Describe { id, owner, token, ttl });
+                    cx.note(me, Note::Describe { id, owner, token, call: None, ttl });
                 }
             }
         }

@@ -11,11 +11,11 @@ use crate::broker::{Call, Cx, Output};
 use crate::env::{Env, Mark, ReleaseCause};
 use crate::event::LostReason;
 use crate::failure::Failure;
-use crate::lock::{LeaseId, LockName};
+use crate::lock::{CallKey, LeaseId, LockName};
 use crate::normal::{Form, Normal};
 use crate::request::LeaseRenewal;
 use crate::rules::Rule;
-use crate::store::{Change, ItemState, Reply, Request, StoreError};
+use crate::store::{Change, ItemState, Note, Reply, Request, StoreError};
 
 /// Knows of a lease until it is over, as far as is known here.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -27,6 +27,8 @@ pub(crate) struct Leased {
     known: bool,
     /// True if it was granted here, so that its age and its owner are known.
     pub(super) granted_here: bool,
+    /// The call that it came from, if that is known and had a request id.
+    pub(super) call: Option<CallKey>,
     /// The calls for the next renewal.
     calls: Vec<Call>,
     step: Step,
@@ -46,17 +48,27 @@ enum Step {
 
 impl Leased {
     /// Keeps a grant for a client without a stream.
-    pub(super) fn begin<E: Env>(me: HoldKey, grant: Grant, since: Time, cx: &mut Cx<'_, E>) -> State {
+    pub(super) fn begin<E: Env>(
+        me: HoldKey,
+        grant: Grant,
+        since: Time,
+        call: Option<CallKey>,
+        cx: &mut Cx<'_, E>,
+    ) -> State {
         cx.look_later(me);
+        let (owner, ttl) = (cx.hold(me).owner.clone(), cx.fresh_item_ttl(me));
+        if call.is_some() {
+            cx.note(me, Note::Describe { id: grant.id, owner, token: grant.token, call, ttl });
+        }
         let (known, granted_here, calls, step) = (true, true, Vec::new(), Step::Resting);
-        State::Leased(Box::new(Leased { grant, since, known, granted_here, calls, step }))
+        State::Leased(Box::new(Leased { grant, since, known, granted_here, call, calls, step }))
     }
 
     /// Renews a grant of which nothing is known here.
     fn elsewhere<E: Env>(me: HoldKey, lease: LeaseId, call: Call, cx: &mut Cx<'_, E>) -> State {
         let grant = Grant { id: lease.lock.grant, token: lease.lock.token, sent: cx.now, protected_until: None };
         let (since, known, granted_here, calls, step) = (cx.now, false, false, vec![call], Step::Resting);
-        Box::new(Leased { grant, since, known, granted_here, calls, step }).renew(me, cx)
+        Box::new(Leased { grant, since, known, granted_here, call: None, calls, step }).renew(me, cx)
     }
 
     pub(crate) fn on<E: Env>(mut self: Box<Self>, me: HoldKey, stimulus: Stimulus, cx: &mut Cx<'_, E>) -> State {
@@ -220,7 +232,7 @@ impl<E: Env> Cx<'_, E> {
     }
 
     /// Makes the lock that was announced on a stream of its own a lease. Returns false if there is none any more.
-    pub(crate) fn make_lease(&mut self, me: HoldKey) -> bool {
+    pub(crate) fn make_lease(&mut self, me: HoldKey, call: Option<CallKey>) -> bool {
         let hold = self.hold_mut(me);
         let State::Held(held) = &hold.state else { return false };
         if hold.end.is_some() || !hold.is_announced() {
@@ -229,7 +241,7 @@ impl<E: Env> Cx<'_, E> {
         let (grant, since) = (held.grant, held.since);
         self.give_up(me);
         self.detach(me);
-        let state = Leased::begin(me, grant, since, self);
+        let state = Leased::begin(me, grant, since, call, self);
         self.hold_mut(me).state = state;
         true
     }

@@ -34,7 +34,7 @@ use crate::broker::{Call, Cx};
 use crate::env::{Env, Observed, ReleaseCause};
 use crate::event::{Event, LockRef, LostReason, Reason, SESSION};
 use crate::failure::Failure;
-use crate::lock::{FencingToken, GrantId, LingerId, LockId, LockName, Owner, item_ttl, lease, notice};
+use crate::lock::{CallKey, FencingToken, GrantId, LingerId, LockId, LockName, Owner, item_ttl, lease, notice};
 use crate::normal::{Form, Normal};
 use crate::request::{Account, LockRequest, Mode, StreamEnd};
 use crate::rules::Rule;
@@ -307,6 +307,11 @@ impl Hold {
             State::Expiring(expiring) => Some(expiring.grant.token),
             _ => None,
         }
+    }
+
+    /// Returns the call that it came from, if it is a lease whose call had a request id.
+    pub(crate) fn call(&self) -> Option<CallKey> {
+        if let State::Leased(leased) = &self.state { leased.call } else { None }
     }
 
     /// Returns true if its label is that of the grant: a lease that another broker has granted is known without.

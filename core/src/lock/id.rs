@@ -1,6 +1,7 @@
 //! Grant ids, linger ids, fencing tokens, and the opaque string that carries them to clients.
 
 use std::fmt;
+use std::num::NonZeroU64;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -99,6 +100,29 @@ impl FencingToken {
     /// Returns the number.
     pub fn get(self) -> u64 {
         self.0
+    }
+}
+
+/// Names the call that a lease came from: a digest of its request id, its caller and what it asked for. The same call made again
+/// has the same key. It is never 0.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct CallKey(NonZeroU64);
+
+impl CallKey {
+    /// Makes the key of a digest.
+    pub fn of_digest(number: u64) -> CallKey {
+        CallKey(NonZeroU64::new(number).unwrap_or(NonZeroU64::MAX))
+    }
+
+    /// Returns the number.
+    pub fn get(self) -> u64 {
+        self.0.get()
+    }
+}
+
+impl fmt::Debug for CallKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CallKey(..)")
     }
 }
 

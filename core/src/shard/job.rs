@@ -123,7 +123,7 @@ impl Op {
             }
             Request::Replace { from, to, ttl } => {
                 let (from, to) = (ItemState::Held(from), ItemState::Held(to));
-                Op::Replace { from, to, ttl, touches_owner: false, reasserts: false }
+                Op::Replace { from, to, ttl, touches_owner: from == to, reasserts: false }
             }
             Request::Linger { from, to, ttl, certain } => {
                 let (from, to) = (ItemState::Held(from), ItemState::Lingering(to));

@@ -301,10 +301,10 @@ impl Shards {
     fn note(&mut self, name: &LockName, note: Note, env: &mut impl Env) {
         let watcher = self.common.settings.watcher;
         let op = match (note, watcher) {
-            (Note::Describe { owner, .. }, _) if owner.is_empty() => return,
-            (Note::Describe { id, owner, token, ttl }, me) => {
+            (Note::Describe { owner, call: None, .. }, _) if owner.is_empty() => return,
+            (Note::Describe { id, owner, token, call, ttl }, me) => {
                 let keeper = me.map(|me| me.address);
-                let label = Label { owner, token: Some(token), since: env.wall_micros(), keeper };
+                let label = Label { owner, token: Some(token), since: env.wall_micros(), call, keeper };
                 Op::Note(protocol::describe(name, ItemState::Held(id), &label, ttl))
             }
             (Note::KeepsClosed { id, ttl }, Some(me)) => {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::presence::LIVES;
 use super::state_item::{Epoch, Stamp, StateItem, Witness};
 use crate::command::{Cas, Command, Create, InPlace, Key, Left, Mode, Reply, Shown, Ttl, Value, Want};
-use crate::lock::{FencingToken, LockName, Owner};
+use crate::lock::{CallKey, FencingToken, LockName, Owner};
 use crate::store::{ItemState, Label, StoreError};
 
 /// S never expires by itself. A date a little before memcached's own end of time in January 2038.
@@ -114,14 +114,15 @@ pub fn open(epoch: Epoch, start: u64) -> Command {
     create_item(Key::Fence(epoch.get()), Ttl::Never, start, None, NOTHING)
 }
 
-/// Notes a label for the item that it belongs to: its number, token, time and keeper, and then its owner's own words. That of a
+/// Notes a label for the item that it belongs to: its number, token, time, call and keeper, and then its owner's own words. That of a
 /// revocation has a keeper alone.
 pub fn describe(name: &LockName, of: ItemState, label: &Label, ttl: u32) -> Command {
-    let Label { owner, token, since, keeper } = label;
+    let Label { owner, token, since, call, keeper } = label;
     let number = |number: Option<u64>| number.unwrap_or(0);
     let keeper = keeper.map(|keeper| keeper.to_string()).unwrap_or_default();
     let (id, token, since) = (of.number(), number(token.map(FencingToken::get)), number(*since));
-    let text = format!("{id},{token},{since},{keeper} {}", owner.as_str());
+    let call = number(call.map(CallKey::get));
+    let text = format!("{id},{token},{since},{call},{keeper} {}", owner.as_str());
     write_note(Key::Owner(name.clone()), Mode::Always, ttl, None, text)
 }
 
@@ -301,13 +302,14 @@ fn text(reply: &Reply) -> Option<&str> {
 pub fn read_label(reply: &Reply, state: ItemState) -> Label {
     let read = |text: &str| {
         let (noted, owner) = text.split_once(' ')?;
-        let mut noted = noted.splitn(4, ',');
+        let mut noted = noted.splitn(5, ',');
         let mut number = || noted.next()?.parse::<u64>().ok();
-        let (id, token, since) = (number()?, number()?, number()?);
+        let (id, token, since, call) = (number()?, number()?, number()?, number()?);
         let label = Label {
             owner: Owner::new(owner).unwrap_or_default(),
             token: FencingToken::new(token),
             since: (since > 0).then_some(since),
+            call: (call > 0).then(|| CallKey::of_digest(call)),
             keeper: noted.next().and_then(|keeper| keeper.parse().ok()),
         };
         (id == state.number()).then_some(label)

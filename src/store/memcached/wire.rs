@@ -194,7 +194,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::lock::{FencingToken, GrantId, LingerId, LockName, Owner};
+    use crate::lock::{CallKey, FencingToken, GrantId, LingerId, LockName, Owner};
     use crate::store::{ItemState, Label};
     use lockbroker_core::shard::Watcher;
     use lockbroker_core::shard::protocol;
@@ -256,6 +256,7 @@ mod tests {
             owner: Owner::new("me").unwrap(),
             token: FencingToken::new(7),
             since: Some(1_795_000_000_000_000),
+            call: Some(CallKey::of_digest(99)),
             keeper: Some("10.0.0.7:28553".parse().unwrap()),
         };
         let stamp = Stamp::of_cas(1_234_567_890_123_400_007).unwrap();
@@ -277,7 +278,7 @@ mod tests {
             (protocol::open(epoch, 77), "ma lb:F:12345678901234 N0 J77 D0 C18446744073709551615"),
             (
                 protocol::describe(name, ItemState::Held(id), label, 15),
-                "ms lb:O:job 57 T15\r\n12345678901234567890,7,1795000000000000,10.0.0.7:28553 me",
+                "ms lb:O:job 60 T15\r\n12345678901234567890,7,1795000000000000,99,10.0.0.7:28553 me",
             ),
             (protocol::touch_owner(name, 15), "mg lb:O:job u T15"),
             (protocol::look_for_owner(name), "mg lb:O:job u v"),

@@ -316,6 +316,12 @@ pub struct AcquireLeaseRequest {
     /// is unset: try once.
     #[prost(message, optional, tag = "3")]
     pub wait: ::core::option::Option<WaitSpec>,
+    /// A name for this call, so that it can be repeated after an answer that did not come: the same call
+    /// with the same `request_id`, at any broker, is answered with the lease that it has got already. A
+    /// random UUID (version 4, 6 or 7), made anew for each lease. Two calls that share one share the lease!
+    /// Unset: if the answer is lost, the lock stands for its ttl, and nobody knows its id.
+    #[prost(string, tag = "4")]
+    pub request_id: ::prost::alloc::string::String,
 }
 /// The answer to AcquireLease.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -999,7 +1005,8 @@ pub mod lock_service_client {
         /// Takes a lock for a client that can hold no stream: a cron job, a web page, a function. The lock
         /// stands for its ttl. RenewLease prolongs it, Release ends it, and so does the end of the ttl. The
         /// answer comes when the lock is acquired, or when `max_wait` is over. A call that is cancelled before
-        /// it is answered leaves no lock behind. If the answer is lost on its way, the lock stands for its ttl.
+        /// it is answered leaves no lock behind. If the answer is lost on its way, the lock stands for its ttl;
+        /// with a `request_id` the call can be repeated, and is answered with the same lease.
         pub async fn acquire_lease(
             &mut self,
             request: impl tonic::IntoRequest<super::AcquireLeaseRequest>,
@@ -1157,7 +1164,8 @@ pub mod lock_service_server {
         /// Takes a lock for a client that can hold no stream: a cron job, a web page, a function. The lock
         /// stands for its ttl. RenewLease prolongs it, Release ends it, and so does the end of the ttl. The
         /// answer comes when the lock is acquired, or when `max_wait` is over. A call that is cancelled before
-        /// it is answered leaves no lock behind. If the answer is lost on its way, the lock stands for its ttl.
+        /// it is answered leaves no lock behind. If the answer is lost on its way, the lock stands for its ttl;
+        /// with a `request_id` the call can be repeated, and is answered with the same lease.
         async fn acquire_lease(
             &self,
             request: tonic::Request<super::AcquireLeaseRequest>,
