@@ -1359,7 +1359,12 @@ type AcquireLeaseRequest struct {
 	Ttl *durationpb.Duration `protobuf:"bytes,2,opt,name=ttl,proto3" json:"ttl,omitempty"`
 	// The way to wait, for at most 30 s: that is also the wait where `wait.max_wait` is unset. If `wait`
 	// is unset: try once.
-	Wait          *WaitSpec `protobuf:"bytes,3,opt,name=wait,proto3" json:"wait,omitempty"`
+	Wait *WaitSpec `protobuf:"bytes,3,opt,name=wait,proto3" json:"wait,omitempty"`
+	// A name for this call, so that it can be repeated after an answer that did not come: the same call
+	// with the same `request_id`, at any broker, is answered with the lease that it has got already. A
+	// random UUID (version 4, 6 or 7), made anew for each lease. Two calls that share one share the lease!
+	// Unset: if the answer is lost, the lock stands for its ttl, and nobody knows its id.
+	RequestId     string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1413,6 +1418,13 @@ func (x *AcquireLeaseRequest) GetWait() *WaitSpec {
 		return x.Wait
 	}
 	return nil
+}
+
+func (x *AcquireLeaseRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
 }
 
 // The answer to AcquireLease.
@@ -3132,11 +3144,13 @@ const file_lockbroker_v1_lockbroker_proto_rawDesc = "" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12:\n" +
 	"\vretry_after\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\n" +
 	"retryAfter\x12\x16\n" +
-	"\x06reason\x18\x04 \x01(\tR\x06reason\"\x9c\x01\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"\xbb\x01\n" +
 	"\x13AcquireLeaseRequest\x12+\n" +
 	"\x04lock\x18\x01 \x01(\v2\x17.lockbroker.v1.LockSpecR\x04lock\x12+\n" +
 	"\x03ttl\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x12+\n" +
-	"\x04wait\x18\x03 \x01(\v2\x17.lockbroker.v1.WaitSpecR\x04wait\"\x98\x01\n" +
+	"\x04wait\x18\x03 \x01(\v2\x17.lockbroker.v1.WaitSpecR\x04wait\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x04 \x01(\tR\trequestId\"\x98\x01\n" +
 	"\x14AcquireLeaseResponse\x125\n" +
 	"\bacquired\x18\x01 \x01(\v2\x17.lockbroker.v1.AcquiredH\x00R\bacquired\x12?\n" +
 	"\fnot_acquired\x18\x02 \x01(\v2\x1a.lockbroker.v1.NotAcquiredH\x00R\vnotAcquiredB\b\n" +

@@ -110,7 +110,8 @@ type LockServiceClient interface {
 	// Takes a lock for a client that can hold no stream: a cron job, a web page, a function. The lock
 	// stands for its ttl. RenewLease prolongs it, Release ends it, and so does the end of the ttl. The
 	// answer comes when the lock is acquired, or when `max_wait` is over. A call that is cancelled before
-	// it is answered leaves no lock behind. If the answer is lost on its way, the lock stands for its ttl.
+	// it is answered leaves no lock behind. If the answer is lost on its way, the lock stands for its ttl;
+	// with a `request_id` the call can be repeated, and is answered with the same lease.
 	AcquireLease(ctx context.Context, in *AcquireLeaseRequest, opts ...grpc.CallOption) (*AcquireLeaseResponse, error)
 	// Renews a lease for its ttl, at any broker. Only leases have this: a stream renews its own locks. An
 	// error says nothing about the lease: try again, for as long as it is valid.
@@ -243,7 +244,8 @@ type LockServiceServer interface {
 	// Takes a lock for a client that can hold no stream: a cron job, a web page, a function. The lock
 	// stands for its ttl. RenewLease prolongs it, Release ends it, and so does the end of the ttl. The
 	// answer comes when the lock is acquired, or when `max_wait` is over. A call that is cancelled before
-	// it is answered leaves no lock behind. If the answer is lost on its way, the lock stands for its ttl.
+	// it is answered leaves no lock behind. If the answer is lost on its way, the lock stands for its ttl;
+	// with a `request_id` the call can be repeated, and is answered with the same lease.
 	AcquireLease(context.Context, *AcquireLeaseRequest) (*AcquireLeaseResponse, error)
 	// Renews a lease for its ttl, at any broker. Only leases have this: a stream renews its own locks. An
 	// error says nothing about the lease: try again, for as long as it is valid.

@@ -107,7 +107,8 @@ class LockServiceServicer(object):
         """Takes a lock for a client that can hold no stream: a cron job, a web page, a function. The lock
         stands for its ttl. RenewLease prolongs it, Release ends it, and so does the end of the ttl. The
         answer comes when the lock is acquired, or when `max_wait` is over. A call that is cancelled before
-        it is answered leaves no lock behind. If the answer is lost on its way, the lock stands for its ttl.
+        it is answered leaves no lock behind. If the answer is lost on its way, the lock stands for its ttl;
+        with a `request_id` the call can be repeated, and is answered with the same lease.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -115,7 +115,8 @@ class LockServiceStub:
     """Takes a lock for a client that can hold no stream: a cron job, a web page, a function. The lock
     stands for its ttl. RenewLease prolongs it, Release ends it, and so does the end of the ttl. The
     answer comes when the lock is acquired, or when `max_wait` is over. A call that is cancelled before
-    it is answered leaves no lock behind. If the answer is lost on its way, the lock stands for its ttl.
+    it is answered leaves no lock behind. If the answer is lost on its way, the lock stands for its ttl;
+    with a `request_id` the call can be repeated, and is answered with the same lease.
     """
 
     RenewLease: grpc.UnaryUnaryMultiCallable[
@@ -178,7 +179,8 @@ class LockServiceAsyncStub:
     """Takes a lock for a client that can hold no stream: a cron job, a web page, a function. The lock
     stands for its ttl. RenewLease prolongs it, Release ends it, and so does the end of the ttl. The
     answer comes when the lock is acquired, or when `max_wait` is over. A call that is cancelled before
-    it is answered leaves no lock behind. If the answer is lost on its way, the lock stands for its ttl.
+    it is answered leaves no lock behind. If the answer is lost on its way, the lock stands for its ttl;
+    with a `request_id` the call can be repeated, and is answered with the same lease.
     """
 
     RenewLease: grpc.aio.UnaryUnaryMultiCallable[
@@ -249,7 +251,8 @@ class LockServiceServicer(metaclass=abc.ABCMeta):
         """Takes a lock for a client that can hold no stream: a cron job, a web page, a function. The lock
         stands for its ttl. RenewLease prolongs it, Release ends it, and so does the end of the ttl. The
         answer comes when the lock is acquired, or when `max_wait` is over. A call that is cancelled before
-        it is answered leaves no lock behind. If the answer is lost on its way, the lock stands for its ttl.
+        it is answered leaves no lock behind. If the answer is lost on its way, the lock stands for its ttl;
+        with a `request_id` the call can be repeated, and is answered with the same lease.
         """
 
     @abc.abstractmethod

@@ -21,6 +21,7 @@ private static final long serialVersionUID = 0L;
     super(builder);
   }
   private AcquireLeaseRequest() {
+    requestId_ = "";
   }
 
   @java.lang.Override
@@ -161,6 +162,59 @@ private static final long serialVersionUID = 0L;
     return wait_ == null ? io.github.lockbroker.v1.WaitSpec.getDefaultInstance() : wait_;
   }
 
+  public static final int REQUEST_ID_FIELD_NUMBER = 4;
+  @SuppressWarnings("serial")
+  private volatile java.lang.Object requestId_ = "";
+  /**
+   * <pre>
+   * A name for this call, so that it can be repeated after an answer that did not come: the same call
+   * with the same `request_id`, at any broker, is answered with the lease that it has got already. A
+   * random UUID (version 4, 6 or 7), made anew for each lease. Two calls that share one share the lease!
+   * Unset: if the answer is lost, the lock stands for its ttl, and nobody knows its id.
+   * </pre>
+   *
+   * <code>string request_id = 4;</code>
+   * @return The requestId.
+   */
+  @java.lang.Override
+  public java.lang.String getRequestId() {
+    java.lang.Object ref = requestId_;
+    if (ref instanceof java.lang.String) {
+      return (java.lang.String) ref;
+    } else {
+      com.google.protobuf.ByteString bs = 
+          (com.google.protobuf.ByteString) ref;
+      java.lang.String s = bs.toStringUtf8();
+      requestId_ = s;
+      return s;
+    }
+  }
+  /**
+   * <pre>
+   * A name for this call, so that it can be repeated after an answer that did not come: the same call
+   * with the same `request_id`, at any broker, is answered with the lease that it has got already. A
+   * random UUID (version 4, 6 or 7), made anew for each lease. Two calls that share one share the lease!
+   * Unset: if the answer is lost, the lock stands for its ttl, and nobody knows its id.
+   * </pre>
+   *
+   * <code>string request_id = 4;</code>
+   * @return The bytes for requestId.
+   */
+  @java.lang.Override
+  public com.google.protobuf.ByteString
+      getRequestIdBytes() {
+    java.lang.Object ref = requestId_;
+    if (ref instanceof java.lang.String) {
+      com.google.protobuf.ByteString b = 
+          com.google.protobuf.ByteString.copyFromUtf8(
+              (java.lang.String) ref);
+      requestId_ = b;
+      return b;
+    } else {
+      return (com.google.protobuf.ByteString) ref;
+    }
+  }
+
   private byte memoizedIsInitialized = -1;
   @java.lang.Override
   public final boolean isInitialized() {
@@ -184,6 +238,9 @@ private static final long serialVersionUID = 0L;
     if (((bitField0_ & 0x00000004) != 0)) {
       output.writeMessage(3, getWait());
     }
+    if (!com.google.protobuf.GeneratedMessageV3.isStringEmpty(requestId_)) {
+      com.google.protobuf.GeneratedMessageV3.writeString(output, 4, requestId_);
+    }
     getUnknownFields().writeTo(output);
   }
 
@@ -204,6 +261,9 @@ private static final long serialVersionUID = 0L;
     if (((bitField0_ & 0x00000004) != 0)) {
       size += com.google.protobuf.CodedOutputStream
         .computeMessageSize(3, getWait());
+    }
+    if (!com.google.protobuf.GeneratedMessageV3.isStringEmpty(requestId_)) {
+      size += com.google.protobuf.GeneratedMessageV3.computeStringSize(4, requestId_);
     }
     size += getUnknownFields().getSerializedSize();
     memoizedSize = size;
@@ -235,6 +295,8 @@ private static final long serialVersionUID = 0L;
       if (!getWait()
           .equals(other.getWait())) return false;
     }
+    if (!getRequestId()
+        .equals(other.getRequestId())) return false;
     if (!getUnknownFields().equals(other.getUnknownFields())) return false;
     return true;
   }
@@ -258,6 +320,8 @@ private static final long serialVersionUID = 0L;
       hash = (37 * hash) + WAIT_FIELD_NUMBER;
       hash = (53 * hash) + getWait().hashCode();
     }
+    hash = (37 * hash) + REQUEST_ID_FIELD_NUMBER;
+    hash = (53 * hash) + getRequestId().hashCode();
     hash = (29 * hash) + getUnknownFields().hashCode();
     memoizedHashCode = hash;
     return hash;
@@ -416,6 +480,7 @@ private static final long serialVersionUID = 0L;
         waitBuilder_.dispose();
         waitBuilder_ = null;
       }
+      requestId_ = "";
       return this;
     }
 
@@ -467,6 +532,9 @@ private static final long serialVersionUID = 0L;
             ? wait_
             : waitBuilder_.build();
         to_bitField0_ |= 0x00000004;
+      }
+      if (((from_bitField0_ & 0x00000008) != 0)) {
+        result.requestId_ = requestId_;
       }
       result.bitField0_ |= to_bitField0_;
     }
@@ -524,6 +592,11 @@ private static final long serialVersionUID = 0L;
       if (other.hasWait()) {
         mergeWait(other.getWait());
       }
+      if (!other.getRequestId().isEmpty()) {
+        requestId_ = other.requestId_;
+        bitField0_ |= 0x00000008;
+        onChanged();
+      }
       this.mergeUnknownFields(other.getUnknownFields());
       onChanged();
       return this;
@@ -571,6 +644,11 @@ private static final long serialVersionUID = 0L;
               bitField0_ |= 0x00000004;
               break;
             } // case 26
+            case 34: {
+              requestId_ = input.readStringRequireUtf8();
+              bitField0_ |= 0x00000008;
+              break;
+            } // case 34
             default: {
               if (!super.parseUnknownField(input, extensionRegistry, tag)) {
                 done = true; // was an endgroup tag
@@ -1066,6 +1144,113 @@ private static final long serialVersionUID = 0L;
         wait_ = null;
       }
       return waitBuilder_;
+    }
+
+    private java.lang.Object requestId_ = "";
+    /**
+     * <pre>
+     * A name for this call, so that it can be repeated after an answer that did not come: the same call
+     * with the same `request_id`, at any broker, is answered with the lease that it has got already. A
+     * random UUID (version 4, 6 or 7), made anew for each lease. Two calls that share one share the lease!
+     * Unset: if the answer is lost, the lock stands for its ttl, and nobody knows its id.
+     * </pre>
+     *
+     * <code>string request_id = 4;</code>
+     * @return The requestId.
+     */
+    public java.lang.String getRequestId() {
+      java.lang.Object ref = requestId_;
+      if (!(ref instanceof java.lang.String)) {
+        com.google.protobuf.ByteString bs =
+            (com.google.protobuf.ByteString) ref;
+        java.lang.String s = bs.toStringUtf8();
+        requestId_ = s;
+        return s;
+      } else {
+        return (java.lang.String) ref;
+      }
+    }
+    /**
+     * <pre>
+     * A name for this call, so that it can be repeated after an answer that did not come: the same call
+     * with the same `request_id`, at any broker, is answered with the lease that it has got already. A
+     * random UUID (version 4, 6 or 7), made anew for each lease. Two calls that share one share the lease!
+     * Unset: if the answer is lost, the lock stands for its ttl, and nobody knows its id.
+     * </pre>
+     *
+     * <code>string request_id = 4;</code>
+     * @return The bytes for requestId.
+     */
+    public com.google.protobuf.ByteString
+        getRequestIdBytes() {
+      java.lang.Object ref = requestId_;
+      if (ref instanceof String) {
+        com.google.protobuf.ByteString b = 
+            com.google.protobuf.ByteString.copyFromUtf8(
+                (java.lang.String) ref);
+        requestId_ = b;
+        return b;
+      } else {
+        return (com.google.protobuf.ByteString) ref;
+      }
+    }
+    /**
+     * <pre>
+     * A name for this call, so that it can be repeated after an answer that did not come: the same call
+     * with the same `request_id`, at any broker, is answered with the lease that it has got already. A
+     * random UUID (version 4, 6 or 7), made anew for each lease. Two calls that share one share the lease!
+     * Unset: if the answer is lost, the lock stands for its ttl, and nobody knows its id.
+     * </pre>
+     *
+     * <code>string request_id = 4;</code>
+     * @param value The requestId to set.
+     * @return This builder for chaining.
+     */
+    public Builder setRequestId(
+        java.lang.String value) {
+      if (value == null) { throw new NullPointerException(); }
+      requestId_ = value;
+      bitField0_ |= 0x00000008;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * A name for this call, so that it can be repeated after an answer that did not come: the same call
+     * with the same `request_id`, at any broker, is answered with the lease that it has got already. A
+     * random UUID (version 4, 6 or 7), made anew for each lease. Two calls that share one share the lease!
+     * Unset: if the answer is lost, the lock stands for its ttl, and nobody knows its id.
+     * </pre>
+     *
+     * <code>string request_id = 4;</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearRequestId() {
+      requestId_ = getDefaultInstance().getRequestId();
+      bitField0_ = (bitField0_ & ~0x00000008);
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * A name for this call, so that it can be repeated after an answer that did not come: the same call
+     * with the same `request_id`, at any broker, is answered with the lease that it has got already. A
+     * random UUID (version 4, 6 or 7), made anew for each lease. Two calls that share one share the lease!
+     * Unset: if the answer is lost, the lock stands for its ttl, and nobody knows its id.
+     * </pre>
+     *
+     * <code>string request_id = 4;</code>
+     * @param value The bytes for requestId to set.
+     * @return This builder for chaining.
+     */
+    public Builder setRequestIdBytes(
+        com.google.protobuf.ByteString value) {
+      if (value == null) { throw new NullPointerException(); }
+      checkByteStringIsUtf8(value);
+      requestId_ = value;
+      bitField0_ |= 0x00000008;
+      onChanged();
+      return this;
     }
     @java.lang.Override
     public final Builder setUnknownFields(

@@ -91,4 +91,30 @@ public interface AcquireLeaseRequestOrBuilder extends
    * <code>.lockbroker.v1.WaitSpec wait = 3;</code>
    */
   io.github.lockbroker.v1.WaitSpecOrBuilder getWaitOrBuilder();
+
+  /**
+   * <pre>
+   * A name for this call, so that it can be repeated after an answer that did not come: the same call
+   * with the same `request_id`, at any broker, is answered with the lease that it has got already. A
+   * random UUID (version 4, 6 or 7), made anew for each lease. Two calls that share one share the lease!
+   * Unset: if the answer is lost, the lock stands for its ttl, and nobody knows its id.
+   * </pre>
+   *
+   * <code>string request_id = 4;</code>
+   * @return The requestId.
+   */
+  java.lang.String getRequestId();
+  /**
+   * <pre>
+   * A name for this call, so that it can be repeated after an answer that did not come: the same call
+   * with the same `request_id`, at any broker, is answered with the lease that it has got already. A
+   * random UUID (version 4, 6 or 7), made anew for each lease. Two calls that share one share the lease!
+   * Unset: if the answer is lost, the lock stands for its ttl, and nobody knows its id.
+   * </pre>
+   *
+   * <code>string request_id = 4;</code>
+   * @return The bytes for requestId.
+   */
+  com.google.protobuf.ByteString
+      getRequestIdBytes();
 }

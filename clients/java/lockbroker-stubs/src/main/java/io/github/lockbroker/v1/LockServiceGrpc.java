@@ -339,7 +339,8 @@ public final class LockServiceGrpc {
      * Takes a lock for a client that can hold no stream: a cron job, a web page, a function. The lock
      * stands for its ttl. RenewLease prolongs it, Release ends it, and so does the end of the ttl. The
      * answer comes when the lock is acquired, or when `max_wait` is over. A call that is cancelled before
-     * it is answered leaves no lock behind. If the answer is lost on its way, the lock stands for its ttl.
+     * it is answered leaves no lock behind. If the answer is lost on its way, the lock stands for its ttl;
+     * with a `request_id` the call can be repeated, and is answered with the same lease.
      * </pre>
      */
     default void acquireLease(io.github.lockbroker.v1.AcquireLeaseRequest request,
@@ -458,7 +459,8 @@ public final class LockServiceGrpc {
      * Takes a lock for a client that can hold no stream: a cron job, a web page, a function. The lock
      * stands for its ttl. RenewLease prolongs it, Release ends it, and so does the end of the ttl. The
      * answer comes when the lock is acquired, or when `max_wait` is over. A call that is cancelled before
-     * it is answered leaves no lock behind. If the answer is lost on its way, the lock stands for its ttl.
+     * it is answered leaves no lock behind. If the answer is lost on its way, the lock stands for its ttl;
+     * with a `request_id` the call can be repeated, and is answered with the same lease.
      * </pre>
      */
     public void acquireLease(io.github.lockbroker.v1.AcquireLeaseRequest request,
@@ -568,7 +570,8 @@ public final class LockServiceGrpc {
      * Takes a lock for a client that can hold no stream: a cron job, a web page, a function. The lock
      * stands for its ttl. RenewLease prolongs it, Release ends it, and so does the end of the ttl. The
      * answer comes when the lock is acquired, or when `max_wait` is over. A call that is cancelled before
-     * it is answered leaves no lock behind. If the answer is lost on its way, the lock stands for its ttl.
+     * it is answered leaves no lock behind. If the answer is lost on its way, the lock stands for its ttl;
+     * with a `request_id` the call can be repeated, and is answered with the same lease.
      * </pre>
      */
     public io.github.lockbroker.v1.AcquireLeaseResponse acquireLease(io.github.lockbroker.v1.AcquireLeaseRequest request) throws io.grpc.StatusException {
@@ -674,7 +677,8 @@ public final class LockServiceGrpc {
      * Takes a lock for a client that can hold no stream: a cron job, a web page, a function. The lock
      * stands for its ttl. RenewLease prolongs it, Release ends it, and so does the end of the ttl. The
      * answer comes when the lock is acquired, or when `max_wait` is over. A call that is cancelled before
-     * it is answered leaves no lock behind. If the answer is lost on its way, the lock stands for its ttl.
+     * it is answered leaves no lock behind. If the answer is lost on its way, the lock stands for its ttl;
+     * with a `request_id` the call can be repeated, and is answered with the same lease.
      * </pre>
      */
     public io.github.lockbroker.v1.AcquireLeaseResponse acquireLease(io.github.lockbroker.v1.AcquireLeaseRequest request) {
@@ -740,7 +744,8 @@ public final class LockServiceGrpc {
      * Takes a lock for a client that can hold no stream: a cron job, a web page, a function. The lock
      * stands for its ttl. RenewLease prolongs it, Release ends it, and so does the end of the ttl. The
      * answer comes when the lock is acquired, or when `max_wait` is over. A call that is cancelled before
-     * it is answered leaves no lock behind. If the answer is lost on its way, the lock stands for its ttl.
+     * it is answered leaves no lock behind. If the answer is lost on its way, the lock stands for its ttl;
+     * with a `request_id` the call can be repeated, and is answered with the same lease.
      * </pre>
      */
     public com.google.common.util.concurrent.ListenableFuture<io.github.lockbroker.v1.AcquireLeaseResponse> acquireLease(

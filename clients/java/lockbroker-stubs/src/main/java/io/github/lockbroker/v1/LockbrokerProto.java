@@ -269,108 +269,109 @@ public final class LockbrokerProto {
       "protobuf.Duration\"g\n\006Failed\022\014\n\004code\030\001 \001(" +
       "\005\022\017\n\007message\030\002 \001(\t\022.\n\013retry_after\030\003 \001(\0132" +
       "\031.google.protobuf.Duration\022\016\n\006reason\030\004 \001" +
-      "(\t\"\213\001\n\023AcquireLeaseRequest\022%\n\004lock\030\001 \001(\013" +
+      "(\t\"\237\001\n\023AcquireLeaseRequest\022%\n\004lock\030\001 \001(\013" +
       "2\027.lockbroker.v1.LockSpec\022&\n\003ttl\030\002 \001(\0132\031" +
       ".google.protobuf.Duration\022%\n\004wait\030\003 \001(\0132" +
-      "\027.lockbroker.v1.WaitSpec\"\201\001\n\024AcquireLeas" +
-      "eResponse\022+\n\010acquired\030\001 \001(\0132\027.lockbroker" +
-      ".v1.AcquiredH\000\0222\n\014not_acquired\030\002 \001(\0132\032.l" +
-      "ockbroker.v1.NotAcquiredH\000B\010\n\006result\"2\n\021" +
-      "RenewLeaseRequest\022\014\n\004name\030\001 \001(\t\022\017\n\007lock_" +
-      "id\030\002 \001(\t\"n\n\022RenewLeaseResponse\022)\n\007renewe" +
-      "d\030\001 \001(\0132\026.lockbroker.v1.RenewedH\000\022#\n\004los" +
-      "t\030\002 \001(\0132\023.lockbroker.v1.LostH\000B\010\n\006result" +
-      "\"/\n\016ReleaseRequest\022\014\n\004name\030\001 \001(\t\022\017\n\007lock" +
-      "_id\030\002 \001(\t\"\267\001\n\017ReleaseResponse\0227\n\007outcome" +
-      "\030\001 \001(\0162&.lockbroker.v1.ReleaseResponse.O" +
-      "utcome\"k\n\007Outcome\022\027\n\023OUTCOME_UNSPECIFIED" +
-      "\020\000\022\024\n\020OUTCOME_RELEASED\020\001\022\024\n\020OUTCOME_NOT_" +
-      "HELD\020\002\022\033\n\027OUTCOME_HELD_BY_ANOTHER\020\003\"/\n\016G" +
-      "etLockRequest\022\014\n\004name\030\001 \001(\t\022\017\n\007lock_id\030\002" +
-      " \001(\t\"\371\002\n\017GetLockResponse\0223\n\005state\030\001 \001(\0162" +
-      "$.lockbroker.v1.GetLockResponse.State\022\r\n" +
-      "\005owner\030\002 \001(\t\022.\n\013free_within\030\003 \001(\0132\031.goog" +
-      "le.protobuf.Duration\0228\n\025expires_after_re" +
-      "quest\030\004 \001(\0132\031.google.protobuf.Duration\022\025" +
-      "\n\rfencing_token\030\006 \001(\003\022+\n\010held_for\030\007 \001(\0132" +
-      "\031.google.protobuf.Duration\022\014\n\004etag\030\010 \001(\t" +
-      "\"f\n\005State\022\025\n\021STATE_UNSPECIFIED\020\000\022\016\n\nSTAT" +
-      "E_FREE\020\001\022\016\n\nSTATE_HELD\020\002\022\023\n\017STATE_LINGER" +
-      "ING\020\003\022\021\n\rSTATE_REVOKED\020\004\"\305\001\n\016SessionRequ" +
-      "est\022*\n\004open\030\001 \001(\0132\032.lockbroker.v1.OpenSe" +
-      "ssionH\000\022-\n\theartbeat\030\002 \001(\0132\030.lockbroker." +
-      "v1.HeartbeatH\000\022)\n\005begin\030\003 \001(\0132\030.lockbrok" +
-      "er.v1.BeginLockH\000\022%\n\003end\030\004 \001(\0132\026.lockbro" +
-      "ker.v1.EndLockH\000B\006\n\004kind\"5\n\013OpenSession\022" +
-      "&\n\003ttl\030\001 \001(\0132\031.google.protobuf.Duration\"" +
-      "\030\n\tHeartbeat\022\013\n\003seq\030\001 \001(\003\"\205\001\n\tBeginLock\022" +
-      "\020\n\010lock_ref\030\001 \001(\003\022%\n\004lock\030\002 \001(\0132\027.lockbr" +
-      "oker.v1.LockSpec\022%\n\004wait\030\003 \001(\0132\027.lockbro" +
-      "ker.v1.WaitSpec\022\030\n\020reattach_lock_id\030\004 \001(" +
-      "\t\"\033\n\007EndLock\022\020\n\010lock_ref\030\001 \001(\003\"\255\001\n\017Sessi" +
-      "onResponse\022.\n\006opened\030\001 \001(\0132\034.lockbroker." +
-      "v1.SessionOpenedH\000\0224\n\rheartbeat_ack\030\002 \001(" +
-      "\0132\033.lockbroker.v1.HeartbeatAckH\000\022,\n\005even" +
-      "t\030\003 \001(\0132\033.lockbroker.v1.SessionEventH\000B\006" +
-      "\n\004kind\"\245\001\n\rSessionOpened\022&\n\003ttl\030\001 \001(\0132\031." +
-      "google.protobuf.Duration\0225\n\022expires_afte" +
-      "r_open\030\002 \001(\0132\031.google.protobuf.Duration\022" +
-      "5\n\022heartbeat_interval\030\003 \001(\0132\031.google.pro" +
-      "tobuf.Duration\"l\n\014HeartbeatAck\022\013\n\003seq\030\001 " +
-      "\001(\003\022:\n\027expires_after_heartbeat\030\002 \001(\0132\031.g" +
-      "oogle.protobuf.Duration\022\023\n\013not_renewed\030\003" +
-      " \003(\003\"I\n\014SessionEvent\022\020\n\010lock_ref\030\001 \001(\003\022\'" +
-      "\n\005event\030\002 \001(\0132\030.lockbroker.v1.LockEvent\"" +
-      "1\n\020ListLocksRequest\022\016\n\006prefix\030\001 \001(\t\022\r\n\005l" +
-      "imit\030\002 \001(\005\"J\n\021ListLocksResponse\022&\n\005locks" +
-      "\030\001 \003(\0132\027.lockbroker.v1.LockInfo\022\r\n\005total" +
-      "\030\002 \001(\005\"\336\001\n\010LockInfo\022\014\n\004name\030\001 \001(\t\0223\n\005sta" +
-      "te\030\002 \001(\0162$.lockbroker.v1.GetLockResponse" +
-      ".State\022\r\n\005owner\030\003 \001(\t\022.\n\013free_within\030\004 \001" +
-      "(\0132\031.google.protobuf.Duration\022\025\n\rfencing" +
-      "_token\030\005 \001(\003\022+\n\010held_for\030\006 \001(\0132\031.google." +
-      "protobuf.Duration\022\014\n\004etag\030\007 \001(\t\"A\n\022ListW" +
-      "aitersRequest\022\014\n\004name\030\001 \001(\t\022\016\n\006prefix\030\002 " +
-      "\001(\t\022\r\n\005limit\030\003 \001(\005\"P\n\023ListWaitersRespons" +
-      "e\022*\n\007waiters\030\001 \003(\0132\031.lockbroker.v1.Waite" +
-      "rInfo\022\r\n\005total\030\002 \001(\005\"j\n\nWaiterInfo\022\014\n\004na" +
-      "me\030\001 \001(\t\022\020\n\010position\030\002 \001(\005\022\r\n\005owner\030\003 \001(" +
-      "\t\022-\n\nwaited_for\030\004 \001(\0132\031.google.protobuf." +
-      "Duration\"B\n\021RevokeLockRequest\022\014\n\004name\030\001 " +
-      "\001(\t\022\014\n\004etag\030\002 \001(\t\022\021\n\timmediate\030\003 \001(\010\"\206\002\n" +
-      "\022RevokeLockResponse\022:\n\007outcome\030\001 \001(\0162).l" +
-      "ockbroker.v1.RevokeLockResponse.Outcome\022" +
-      "\r\n\005owner\030\002 \001(\t\022.\n\013free_within\030\003 \001(\0132\031.go" +
-      "ogle.protobuf.Duration\"u\n\007Outcome\022\027\n\023OUT" +
-      "COME_UNSPECIFIED\020\000\022\023\n\017OUTCOME_REVOKED\020\001\022" +
-      "\024\n\020OUTCOME_NOT_HELD\020\002\022\023\n\017OUTCOME_CHANGED" +
-      "\020\003\022\021\n\rOUTCOME_FREED\020\0042\277\004\n\013LockService\022J\n" +
-      "\007Acquire\022\035.lockbroker.v1.AcquireRequest\032" +
-      "\036.lockbroker.v1.AcquireResponse0\001\022V\n\013Wai" +
-      "tAcquire\022!.lockbroker.v1.WaitAcquireRequ" +
-      "est\032\".lockbroker.v1.WaitAcquireResponse0" +
-      "\001\022H\n\007Release\022\035.lockbroker.v1.ReleaseRequ" +
-      "est\032\036.lockbroker.v1.ReleaseResponse\022W\n\014A" +
-      "cquireLease\022\".lockbroker.v1.AcquireLease" +
-      "Request\032#.lockbroker.v1.AcquireLeaseResp" +
-      "onse\022Q\n\nRenewLease\022 .lockbroker.v1.Renew" +
-      "LeaseRequest\032!.lockbroker.v1.RenewLeaseR" +
-      "esponse\022H\n\007GetLock\022\035.lockbroker.v1.GetLo" +
-      "ckRequest\032\036.lockbroker.v1.GetLockRespons" +
-      "e\022L\n\007Session\022\035.lockbroker.v1.SessionRequ" +
-      "est\032\036.lockbroker.v1.SessionResponse(\0010\0012" +
-      "\210\002\n\tLockAdmin\022P\n\tListLocks\022\037.lockbroker." +
-      "v1.ListLocksRequest\032 .lockbroker.v1.List" +
-      "LocksResponse0\001\022V\n\013ListWaiters\022!.lockbro" +
-      "ker.v1.ListWaitersRequest\032\".lockbroker.v" +
-      "1.ListWaitersResponse0\001\022Q\n\nRevokeLock\022 ." +
-      "lockbroker.v1.RevokeLockRequest\032!.lockbr" +
-      "oker.v1.RevokeLockResponseB\304\001\n\027io.github" +
-      ".lockbroker.v1B\017LockbrokerProtoP\001ZFgithu" +
-      "b.com/lockbroker/lockbroker/clients/go/l" +
-      "ockbroker/v1;lockbrokerv1\242\002\003LKB\252\002\rLockbr" +
-      "oker.V1\312\002\rLockbroker\\V1\342\002\026Lockbroker\\V1\\" +
-      "Metadata\352\002\016Lockbroker::V1b\006proto3"
+      "\027.lockbroker.v1.WaitSpec\022\022\n\nrequest_id\030\004" +
+      " \001(\t\"\201\001\n\024AcquireLeaseResponse\022+\n\010acquire" +
+      "d\030\001 \001(\0132\027.lockbroker.v1.AcquiredH\000\0222\n\014no" +
+      "t_acquired\030\002 \001(\0132\032.lockbroker.v1.NotAcqu" +
+      "iredH\000B\010\n\006result\"2\n\021RenewLeaseRequest\022\014\n" +
+      "\004name\030\001 \001(\t\022\017\n\007lock_id\030\002 \001(\t\"n\n\022RenewLea" +
+      "seResponse\022)\n\007renewed\030\001 \001(\0132\026.lockbroker" +
+      ".v1.RenewedH\000\022#\n\004lost\030\002 \001(\0132\023.lockbroker" +
+      ".v1.LostH\000B\010\n\006result\"/\n\016ReleaseRequest\022\014" +
+      "\n\004name\030\001 \001(\t\022\017\n\007lock_id\030\002 \001(\t\"\267\001\n\017Releas" +
+      "eResponse\0227\n\007outcome\030\001 \001(\0162&.lockbroker." +
+      "v1.ReleaseResponse.Outcome\"k\n\007Outcome\022\027\n" +
+      "\023OUTCOME_UNSPECIFIED\020\000\022\024\n\020OUTCOME_RELEAS" +
+      "ED\020\001\022\024\n\020OUTCOME_NOT_HELD\020\002\022\033\n\027OUTCOME_HE" +
+      "LD_BY_ANOTHER\020\003\"/\n\016GetLockRequest\022\014\n\004nam" +
+      "e\030\001 \001(\t\022\017\n\007lock_id\030\002 \001(\t\"\371\002\n\017GetLockResp" +
+      "onse\0223\n\005state\030\001 \001(\0162$.lockbroker.v1.GetL" +
+      "ockResponse.State\022\r\n\005owner\030\002 \001(\t\022.\n\013free" +
+      "_within\030\003 \001(\0132\031.google.protobuf.Duration" +
+      "\0228\n\025expires_after_request\030\004 \001(\0132\031.google" +
+      ".protobuf.Duration\022\025\n\rfencing_token\030\006 \001(" +
+      "\003\022+\n\010held_for\030\007 \001(\0132\031.google.protobuf.Du" +
+      "ration\022\014\n\004etag\030\010 \001(\t\"f\n\005State\022\025\n\021STATE_U" +
+      "NSPECIFIED\020\000\022\016\n\nSTATE_FREE\020\001\022\016\n\nSTATE_HE" +
+      "LD\020\002\022\023\n\017STATE_LINGERING\020\003\022\021\n\rSTATE_REVOK" +
+      "ED\020\004\"\305\001\n\016SessionRequest\022*\n\004open\030\001 \001(\0132\032." +
+      "lockbroker.v1.OpenSessionH\000\022-\n\theartbeat" +
+      "\030\002 \001(\0132\030.lockbroker.v1.HeartbeatH\000\022)\n\005be" +
+      "gin\030\003 \001(\0132\030.lockbroker.v1.BeginLockH\000\022%\n" +
+      "\003end\030\004 \001(\0132\026.lockbroker.v1.EndLockH\000B\006\n\004" +
+      "kind\"5\n\013OpenSession\022&\n\003ttl\030\001 \001(\0132\031.googl" +
+      "e.protobuf.Duration\"\030\n\tHeartbeat\022\013\n\003seq\030" +
+      "\001 \001(\003\"\205\001\n\tBeginLock\022\020\n\010lock_ref\030\001 \001(\003\022%\n" +
+      "\004lock\030\002 \001(\0132\027.lockbroker.v1.LockSpec\022%\n\004" +
+      "wait\030\003 \001(\0132\027.lockbroker.v1.WaitSpec\022\030\n\020r" +
+      "eattach_lock_id\030\004 \001(\t\"\033\n\007EndLock\022\020\n\010lock" +
+      "_ref\030\001 \001(\003\"\255\001\n\017SessionResponse\022.\n\006opened" +
+      "\030\001 \001(\0132\034.lockbroker.v1.SessionOpenedH\000\0224" +
+      "\n\rheartbeat_ack\030\002 \001(\0132\033.lockbroker.v1.He" +
+      "artbeatAckH\000\022,\n\005event\030\003 \001(\0132\033.lockbroker" +
+      ".v1.SessionEventH\000B\006\n\004kind\"\245\001\n\rSessionOp" +
+      "ened\022&\n\003ttl\030\001 \001(\0132\031.google.protobuf.Dura" +
+      "tion\0225\n\022expires_after_open\030\002 \001(\0132\031.googl" +
+      "e.protobuf.Duration\0225\n\022heartbeat_interva" +
+      "l\030\003 \001(\0132\031.google.protobuf.Duration\"l\n\014He" +
+      "artbeatAck\022\013\n\003seq\030\001 \001(\003\022:\n\027expires_after" +
+      "_heartbeat\030\002 \001(\0132\031.google.protobuf.Durat" +
+      "ion\022\023\n\013not_renewed\030\003 \003(\003\"I\n\014SessionEvent" +
+      "\022\020\n\010lock_ref\030\001 \001(\003\022\'\n\005event\030\002 \001(\0132\030.lock" +
+      "broker.v1.LockEvent\"1\n\020ListLocksRequest\022" +
+      "\016\n\006prefix\030\001 \001(\t\022\r\n\005limit\030\002 \001(\005\"J\n\021ListLo" +
+      "cksResponse\022&\n\005locks\030\001 \003(\0132\027.lockbroker." +
+      "v1.LockInfo\022\r\n\005total\030\002 \001(\005\"\336\001\n\010LockInfo\022" +
+      "\014\n\004name\030\001 \001(\t\0223\n\005state\030\002 \001(\0162$.lockbroke" +
+      "r.v1.GetLockResponse.State\022\r\n\005owner\030\003 \001(" +
+      "\t\022.\n\013free_within\030\004 \001(\0132\031.google.protobuf" +
+      ".Duration\022\025\n\rfencing_token\030\005 \001(\003\022+\n\010held" +
+      "_for\030\006 \001(\0132\031.google.protobuf.Duration\022\014\n" +
+      "\004etag\030\007 \001(\t\"A\n\022ListWaitersRequest\022\014\n\004nam" +
+      "e\030\001 \001(\t\022\016\n\006prefix\030\002 \001(\t\022\r\n\005limit\030\003 \001(\005\"P" +
+      "\n\023ListWaitersResponse\022*\n\007waiters\030\001 \003(\0132\031" +
+      ".lockbroker.v1.WaiterInfo\022\r\n\005total\030\002 \001(\005" +
+      "\"j\n\nWaiterInfo\022\014\n\004name\030\001 \001(\t\022\020\n\010position" +
+      "\030\002 \001(\005\022\r\n\005owner\030\003 \001(\t\022-\n\nwaited_for\030\004 \001(" +
+      "\0132\031.google.protobuf.Duration\"B\n\021RevokeLo" +
+      "ckRequest\022\014\n\004name\030\001 \001(\t\022\014\n\004etag\030\002 \001(\t\022\021\n" +
+      "\timmediate\030\003 \001(\010\"\206\002\n\022RevokeLockResponse\022" +
+      ":\n\007outcome\030\001 \001(\0162).lockbroker.v1.RevokeL" +
+      "ockResponse.Outcome\022\r\n\005owner\030\002 \001(\t\022.\n\013fr" +
+      "ee_within\030\003 \001(\0132\031.google.protobuf.Durati" +
+      "on\"u\n\007Outcome\022\027\n\023OUTCOME_UNSPECIFIED\020\000\022\023" +
+      "\n\017OUTCOME_REVOKED\020\001\022\024\n\020OUTCOME_NOT_HELD\020" +
+      "\002\022\023\n\017OUTCOME_CHANGED\020\003\022\021\n\rOUTCOME_FREED\020" +
+      "\0042\277\004\n\013LockService\022J\n\007Acquire\022\035.lockbroke" +
+      "r.v1.AcquireRequest\032\036.lockbroker.v1.Acqu" +
+      "ireResponse0\001\022V\n\013WaitAcquire\022!.lockbroke" +
+      "r.v1.WaitAcquireRequest\032\".lockbroker.v1." +
+      "WaitAcquireResponse0\001\022H\n\007Release\022\035.lockb" +
+      "roker.v1.ReleaseRequest\032\036.lockbroker.v1." +
+      "ReleaseResponse\022W\n\014AcquireLease\022\".lockbr" +
+      "oker.v1.AcquireLeaseRequest\032#.lockbroker" +
+      ".v1.AcquireLeaseResponse\022Q\n\nRenewLease\022 " +
+      ".lockbroker.v1.RenewLeaseRequest\032!.lockb" +
+      "roker.v1.RenewLeaseResponse\022H\n\007GetLock\022\035" +
+      ".lockbroker.v1.GetLockRequest\032\036.lockbrok" +
+      "er.v1.GetLockResponse\022L\n\007Session\022\035.lockb" +
+      "roker.v1.SessionRequest\032\036.lockbroker.v1." +
+      "SessionResponse(\0010\0012\210\002\n\tLockAdmin\022P\n\tLis" +
+      "tLocks\022\037.lockbroker.v1.ListLocksRequest\032" +
+      " .lockbroker.v1.ListLocksResponse0\001\022V\n\013L" +
+      "istWaiters\022!.lockbroker.v1.ListWaitersRe" +
+      "quest\032\".lockbroker.v1.ListWaitersRespons" +
+      "e0\001\022Q\n\nRevokeLock\022 .lockbroker.v1.Revoke" +
+      "LockRequest\032!.lockbroker.v1.RevokeLockRe" +
+      "sponseB\304\001\n\027io.github.lockbroker.v1B\017Lock" +
+      "brokerProtoP\001ZFgithub.com/lockbroker/loc" +
+      "kbroker/clients/go/lockbroker/v1;lockbro" +
+      "kerv1\242\002\003LKB\252\002\rLockbroker.V1\312\002\rLockbroker" +
+      "\\V1\342\002\026Lockbroker\\V1\\Metadata\352\002\016Lockbroke" +
+      "r::V1b\006proto3"
     };
     descriptor = com.google.protobuf.Descriptors.FileDescriptor
       .internalBuildGeneratedFileFrom(descriptorData,
@@ -472,7 +473,7 @@ public final class LockbrokerProto {
     internal_static_lockbroker_v1_AcquireLeaseRequest_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_lockbroker_v1_AcquireLeaseRequest_descriptor,
-        new java.lang.String[] { "Lock", "Ttl", "Wait", });
+        new java.lang.String[] { "Lock", "Ttl", "Wait", "RequestId", });
     internal_static_lockbroker_v1_AcquireLeaseResponse_descriptor =
       getDescriptor().getMessageTypes().get(16);
     internal_static_lockbroker_v1_AcquireLeaseResponse_fieldAccessorTable = new
