@@ -74,10 +74,12 @@ impl<E: Env> Cx<'_, E> {
         let mode = request.mode;
         let mut hold = Hold::of_request(request, Subscriber { stream, lock_ref, covered: None, told: 0 });
         hold.room = Some(room);
+        let kept = usize::from(hold.is_kept());
         let me = self.core.holds.insert(hold);
         self.core.unfinished += 1;
         if let Some(stream) = self.core.streams.get_mut(stream) {
             stream.subscribers += 1;
+            stream.kept += kept;
             match &mut stream.kind {
                 Kind::Session(session) => session.insert(lock_ref, me),
                 kind @ (Kind::New | Kind::Alone(_)) => *kind = Kind::Alone(Some(me)),

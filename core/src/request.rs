@@ -22,6 +22,19 @@ pub struct LockRequest {
     pub mode: Mode,
     /// Whose quota it counts for, if it counts for one.
     pub account: Option<Account>,
+    /// What becomes of the lock when its stream ends.
+    pub on_disconnect: OnDisconnect,
+}
+
+/// What becomes of a lock that its client holds when the stream ends.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum OnDisconnect {
+    /// A stream that its client closed releases it at once.
+    #[default]
+    Release,
+    /// It is kept until its validity is over, however the stream ended, so that its client can reattach. Only the client's own
+    /// word releases it earlier: an `EndLock`, or a Release.
+    Keep,
 }
 
 /// Names a count of locks and waits. Whoever drives the core keeps it, and knows whose it is.

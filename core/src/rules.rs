@@ -62,6 +62,8 @@ pub enum Rule {
     RevokedLives,
     /// A renewal of a lease creates nothing at a broker where the lease is not known to be good (R29).
     LeaseNotRecreated,
+    /// To a lock that is to be kept, the end of its stream is silence, however the stream ended (R30).
+    KeptOnClose,
 }
 
 impl Rule {
@@ -96,6 +98,7 @@ impl Rule {
         ("revoked-waits", Rule::RevokedWaits),
         ("revoked-lives", Rule::RevokedLives),
         ("lease-not-recreated", Rule::LeaseNotRecreated),
+        ("kept-on-close", Rule::KeptOnClose),
     ];
 
     /// Returns the rule that a test names so.

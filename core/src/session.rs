@@ -33,6 +33,8 @@ pub struct Stream {
     pub(crate) kind: Kind,
     /// How many holds tell what happens on it.
     pub(crate) subscribers: usize,
+    /// How many of them are kept when the stream is closed: its end does not wait for them.
+    pub(crate) kept: usize,
     /// True until nobody reads it any more.
     pub(crate) is_read: bool,
     /// True once nothing more will be told on it.
@@ -99,7 +101,7 @@ impl Session {
 impl Stream {
     pub(crate) fn new(caller: Option<Arc<str>>) -> Stream {
         let outbox = Outbox::default();
-        Stream { outbox, caller, kind: Kind::New, subscribers: 0, is_read: true, is_over: false, due: None }
+        Stream { outbox, caller, kind: Kind::New, subscribers: 0, kept: 0, is_read: true, is_over: false, due: None }
     }
 
     /// Returns the one lock of a stream that has no other.
@@ -284,8 +286,9 @@ impl<E: Env> Cx<'_, E> {
             if let Some(session) = self.core.streams.get_mut(key).and_then(Stream::session_mut) {
                 session.visits = Visits { next: lock_ref.wrapping_add(1), left: left - 1, last: self.now };
             }
+            let end = end.and_then(|by| self.end_by(hold, by));
             if let Some(end) = end {
-                self.note_end(hold, end.into());
+                self.note_end(hold, end);
             }
             self.look_later(hold);
         }
@@ -320,8 +323,9 @@ impl<E: Env> Cx<'_, E> {
         match &stream.kind {
             Kind::New => self.finish_stream(key),
             Kind::Alone(hold) => {
-                if let Some(hold) = *hold {
-                    self.end_hold_by(hold, by.into());
+                let end = hold.and_then(|hold| Some((hold, self.end_by(hold, by)?)));
+                if let Some((hold, end)) = end {
+                    self.end_hold_by(hold, end);
                 }
             }
             Kind::Session(session) => {
@@ -345,7 +349,7 @@ impl<E: Env> Cx<'_, E> {
     fn close_session(&mut self, key: StreamKey) {
         let until = self.now + CLOSED_WITHIN;
         let Some(stream) = self.core.streams.get_mut(key) else { return };
-        let is_empty = stream.subscribers == 0;
+        let is_empty = stream.subscribers == stream.kept;
         if let Some(session) = stream.session_mut() {
             session.phase = Phase::Closed { until };
         }
@@ -404,12 +408,15 @@ impl<E: Env> Cx<'_, E> {
     /// Takes note that a hold tells no more on its stream.
     pub(crate) fn detach(&mut self, me: HoldKey) {
         let now = self.now;
-        let Some(subscriber) = self.hold_mut(me).subscriber.take() else { return };
+        let hold = self.hold_mut(me);
+        let kept = usize::from(hold.is_kept());
+        let Some(subscriber) = hold.subscriber.take() else { return };
         self.core.unfinished -= 1;
         let key = subscriber.stream;
         let Some(stream) = self.core.streams.get_mut(key) else { return };
         stream.subscribers -= 1;
-        let nobody_left = stream.subscribers == 0;
+        stream.kept -= kept;
+        let nobody_left = stream.subscribers == stream.kept;
         match &mut stream.kind {
             Kind::Session(session) => {
                 session.locks.remove(&subscriber.lock_ref);

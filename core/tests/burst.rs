@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use lockbroker_core::env::Env;
 use lockbroker_core::lock::{FencingToken, GrantId, LingerId, LockName, Owner};
-use lockbroker_core::request::{LockRequest, Mode, Settings, StoreTraits, StreamEnd};
+use lockbroker_core::request::{LockRequest, Mode, OnDisconnect, Settings, StoreTraits, StreamEnd};
 use lockbroker_core::store::{Granted, Order, Reply, Request};
 use lockbroker_core::{Broker, Output, Read, RequestId, StreamKey, Time};
 
@@ -75,6 +75,7 @@ impl World {
             owner: Owner::default(),
             mode: Mode::Once,
             account: None,
+            on_disconnect: OnDisconnect::default(),
         };
         self.broker.take_ref(stream, lock_ref, &mut self.outside).unwrap();
         self.broker.begin(stream, lock_ref, request, &mut self.outside);

@@ -6,7 +6,7 @@ use lockbroker_core::env::Env;
 use lockbroker_core::event::LockRef;
 use lockbroker_core::listing::{Cursor, SeenWaiter, Which};
 use lockbroker_core::lock::{GrantId, LingerId, LockName, Owner};
-use lockbroker_core::request::{LockRequest, Mode, Settings, StoreTraits};
+use lockbroker_core::request::{LockRequest, Mode, OnDisconnect, Settings, StoreTraits};
 use lockbroker_core::{Broker, StreamKey, Time};
 
 const TTL: Duration = Duration::from_secs(30);
@@ -68,7 +68,15 @@ impl World {
         self.last_ref += 1;
         let mode = Mode::Wait { max_wait: None, poll_interval: None };
         let owner = Owner::new(owner).unwrap();
-        let request = LockRequest { name: name.clone(), ttl: TTL, linger: Duration::ZERO, owner, mode, account: None };
+        let request = LockRequest {
+            name: name.clone(),
+            ttl: TTL,
+            linger: Duration::ZERO,
+            owner,
+            mode,
+            account: None,
+            on_disconnect: OnDisconnect::default(),
+        };
         self.broker.take_ref(self.stream, self.last_ref, &mut self.outside).unwrap();
         self.broker.begin(self.stream, self.last_ref, request, &mut self.outside);
         self.last_ref

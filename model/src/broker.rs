@@ -10,7 +10,7 @@ use lockbroker_core::env::{Env, Mark};
 use lockbroker_core::event::{Event, LostReason};
 use lockbroker_core::failure::Failure;
 use lockbroker_core::lock::{GrantId, LeaseId, LingerId, LockId, LockName, Owner as Label};
-use lockbroker_core::request::{LeaseRenewal, LockRequest, Mode, Settings, StoreTraits, StreamEnd};
+use lockbroker_core::request::{LeaseRenewal, LockRequest, Mode, OnDisconnect, Settings, StoreTraits, StreamEnd};
 use lockbroker_core::rules::Rule;
 use lockbroker_core::shard::machine::Op as Shipped;
 use lockbroker_core::store::{Change, ItemState, Order, Reply, Request, StoreError};
@@ -135,6 +135,7 @@ impl LeavesOut for Rules {
             Rule::RevokedWaits => self.revoked_waits,
             Rule::RevokedLives => self.revoked_lives,
             Rule::LeaseNotRecreated => self.lease_not_recreated,
+            Rule::KeptOnClose => self.kept_on_close,
             _ => true,
         }
     }
@@ -198,6 +199,7 @@ impl Model {
             owner: Label::default(),
             mode,
             account: None,
+            on_disconnect: if self.bounds.kept[client] { OnDisconnect::Keep } else { OnDisconnect::Release },
         };
         let node = state.cores[broker].as_mut().expect("a broker that is asked is alive");
         let key = Arc::make_mut(&mut node.core).stream(None);

@@ -119,7 +119,7 @@ impl Model {
         if connected {
             state.left.breaks -= 1;
         }
-        let by = match connected && !self.rules.reset_is_silence {
+        let by = match connected && (!self.rules.reset_is_silence || self.bounds.kept[client]) {
             true => StreamEnd::Closed,
             false => StreamEnd::Unresponsive,
         };

@@ -103,6 +103,13 @@ pub const ALL: &[Bounds] = &[
         loss_count: 2,
         ..PROMPT
     },
+    Bounds { name: "kept", kept: [true, false], breaks: 2, ..ONCE },
+    Bounds { name: "kept, hand-over", kept: [true, true], breaks: 1, asks_at: EITHER, ..PROMPT },
+    Bounds { name: "kept, linger", kept: [true, false], linger: [1, 0], breaks: 1, ..PROMPT },
+    Bounds { name: "kept, reattach", ttl: [3, 3], kept: [true, false], breaks: 1, reattaches: 1, ..PROMPT },
+    Bounds { name: "kept, stop", ttl: [3, 3], kept: [true, false], breaks: 1, stops: 1, ..PROMPT },
+    Bounds { name: "kept, late", kept: [true, false], breaks: 1, strays: 1, ..PROMPT },
+    Bounds { name: "kept, loss", slow: true, kept: [true, false], breaks: 1, losses: EVERY, loss_count: 1, ..PROMPT },
     Bounds { name: "shared", shared: true, ..QUIET },
     Bounds { name: "shared, late", slow: true, shared: true, strays: 1, ..ONCE },
     Bounds { name: "shared, loss", slow: true, shared: true, losses: WHOLE, loss_count: 1, ..ONCE },

@@ -80,6 +80,8 @@ pub struct Rules {
     pub revoked_lives: bool,
     /// A renewal of a lease creates nothing at a broker where the lease is not known to be good.
     pub lease_not_recreated: bool,
+    /// To a lock that is to be kept, the end of its stream is silence, however the stream ended.
+    pub kept_on_close: bool,
     /// A grant that does not count, or of which it is not known what became of it, is deleted.
     pub scrub: bool,
 }
@@ -122,6 +124,7 @@ impl Rules {
         revoked_waits: true,
         revoked_lives: true,
         lease_not_recreated: true,
+        kept_on_close: true,
         scrub: true,
     };
 }
@@ -176,6 +179,8 @@ pub struct Bounds {
     pub revocations: u8,
     /// The clients that take leases: they have no stream, and renew by calls at either broker.
     pub leases: [bool; 2],
+    /// The clients whose locks are to be kept when their streams end. Streams of theirs that break are closed, as by a proxy.
+    pub kept: [bool; 2],
     /// If set, tokens are followed, and this many drawn.
     pub tokens: Option<u8>,
     /// True if client 1 asks for a permit, an item of its own that shares the lock with other permits but not with the
@@ -214,6 +219,7 @@ impl Bounds {
         releases_elsewhere: 0,
         revocations: 0,
         leases: [false; 2],
+        kept: [false; 2],
         tokens: None,
         shared: false,
         stay: false,

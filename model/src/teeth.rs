@@ -70,5 +70,6 @@ pub const ALL: &[Mutilation] = &[
     without!(revoked_waits, Bounds { revocations: 1, ..ONCE }, ONE_HOLDER),
     without!(revoked_lives, Bounds { revocations: 1, ..ONCE }, ONE_HOLDER),
     without!(lease_not_recreated, Bounds { leases: [true, false], ..PROMPT }, ONE_HOLDER),
+    without!(kept_on_close, Bounds { kept: [true, false], breaks: 1, ..PROMPT }, ONE_HOLDER),
     without!(moving_release_lingers, Bounds { linger: [1, 0], reattaches: 1, ..ONCE }, LINGER_WHOLE),
 ];

@@ -65,6 +65,7 @@ needed! {
     revoked_waits
     revoked_lives
     lease_not_recreated
+    kept_on_close
     moving_release_lingers
 }
 

@@ -249,6 +249,7 @@ impl World {
             owner: owner_of(client),
             mode,
             account: Some(ACCOUNT),
+            on_disconnect: self.options.on_disconnect(client),
         };
         let Some(conn) = conn else {
             let conn = self.connect(client);

@@ -1,5 +1,7 @@
 //! Faults: which comes next, what it hits, and how it ends.
 
+use lockbroker_core::request::OnDisconnect;
+
 use crate::client::{Client, Phase};
 use crate::event::{Event, Mend};
 use crate::net::{Down, Up};
@@ -143,6 +145,13 @@ impl World {
             return;
         }
         self.note("reset", [conn as u64, ways as u64, 0]);
+        if self.options.on_disconnect(client) == OnDisconnect::Keep {
+            // A proxy has closed it on both sides.
+            self.send_up(conn, Up::Close);
+            self.conns[conn].down.clear();
+            self.send_down(conn, Down::Broken);
+            return;
+        }
         if ways != 1 {
             self.send_up(conn, Up::Reset);
         }

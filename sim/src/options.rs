@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use lockbroker_core::request::{Settings, StoreTraits};
+use lockbroker_core::request::{OnDisconnect, Settings, StoreTraits};
 
 use crate::choices::Choices;
 use crate::shipped::Shipped;
@@ -123,6 +123,8 @@ pub struct Options {
     pub leases: u64,
     /// How often an operator revokes a lock. None: never.
     pub revokes_every: Option<u64>,
+    /// Of ten clients so many ask for locks that are kept when their streams end.
+    pub kept: usize,
 }
 
 impl Options {
@@ -186,6 +188,7 @@ impl Options {
             drift: choices.spread(2) == 1,
             leases: [0, 0, 3, 8][choices.spread(4) as usize],
             revokes_every: [None, None, None, Some(3 * SEC), Some(20 * SEC)][choices.spread(5) as usize],
+            kept: [0, 0, 3, 10][choices.spread(4) as usize],
         }
     }
 
@@ -203,6 +206,11 @@ impl Options {
     /// Returns true if a run has this fault.
     pub fn has(&self, fault: Fault) -> bool {
         self.faults.contains(&fault)
+    }
+
+    /// Returns what is to become of this client's locks when their streams end.
+    pub fn on_disconnect(&self, client: usize) -> OnDisconnect {
+        if client % 10 < self.kept { OnDisconnect::Keep } else { OnDisconnect::Release }
     }
 
     /// Returns the longest linger that a client asks for.

@@ -243,6 +243,7 @@ impl World {
                         owner: crate::acts::owner_of(client),
                         mode,
                         account: Some(crate::brokers::ACCOUNT),
+                        on_disconnect: self.options.on_disconnect(client),
                     },
                 )
             }
@@ -338,7 +339,12 @@ impl World {
         });
         let hold = self.choices.spread(self.options.hold / MS) * MS;
         let ttl = Duration::from_nanos(self.clients[client].shipped.as_ref().map_or(0, |shipped| shipped.ttl));
-        let spec = LockSpec { name: self.names[name].as_str().to_owned(), linger: Some(linger), owner: String::new() };
+        let spec = LockSpec {
+            name: self.names[name].as_str().to_owned(),
+            linger: Some(linger),
+            owner: String::new(),
+            is_kept: false,
+        };
         let known = &mut self.clients[client];
         known.next_key += 1;
         let key = known.next_key;

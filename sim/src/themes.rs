@@ -40,11 +40,13 @@ pub enum Theme {
     QuietStandstill,
     /// Locks linger.
     Lingers,
+    /// Proxies close the streams of locks that are to be kept, and others want them.
+    Proxies,
 }
 
 impl Theme {
     /// All of them.
-    pub const ALL: [Theme; 14] = [
+    pub const ALL: [Theme; 15] = [
         Theme::Mixed,
         Theme::Hot,
         Theme::Refusals,
@@ -59,6 +61,7 @@ impl Theme {
         Theme::LostGrants,
         Theme::QuietStandstill,
         Theme::Lingers,
+        Theme::Proxies,
     ];
 
     /// Draws one: mixed as often as not.
@@ -81,6 +84,7 @@ impl Theme {
             Rule::RevokedWaits | Rule::RevokedLives => Theme::Revocations,
             Rule::LingerKeepsLife => Theme::Lingers,
             Rule::LeaseNotRecreated => Theme::Leases,
+            Rule::KeptOnClose => Theme::Proxies,
             _ => Theme::Mixed,
         }
     }
@@ -168,6 +172,12 @@ impl Theme {
                 options.lingers = vec![Duration::from_secs(4)];
                 (options.leases, options.revokes_every) = (0, None);
                 options.tick = 200 * MS;
+            }
+            Theme::Proxies => {
+                keep(options, &[Fault::Reset, Fault::Pause]);
+                (options.kept, options.leases, options.revokes_every) = (10, 0, None);
+                (options.names, options.clients, options.fault_every) = (3, 8, SEC);
+                (options.tick, options.hold) = (100 * MS, 15 * SEC);
             }
             Theme::Revocations => {
                 keep(options, &[Fault::Slow, Fault::Kill]);

@@ -153,16 +153,16 @@ impl Engine {
                 Output::Order(order) => state.orders.push(order),
                 // Whoever called may have left.
                 Output::Released { call, result } => {
-                    state.releases.remove(&call).map(|caller| caller.send(result));
+                    state.releases.remove(&call).map(|caller| drop(caller.send(result)));
                 }
                 Output::LeaseRenewed { call, result } => {
-                    state.renewals.remove(&call).map(|caller| caller.send(result));
+                    state.renewals.remove(&call).map(|caller| drop(caller.send(result)));
                 }
                 Output::Revoked { call, result } => {
-                    state.revocations.remove(&call).map(|caller| caller.send(result));
+                    state.revocations.remove(&call).map(|caller| drop(caller.send(result)));
                 }
                 Output::Looked { call, result } => {
-                    state.looks.remove(&call).map(|caller| caller.send(result));
+                    state.looks.remove(&call).map(|caller| drop(caller.send(result)));
                 }
                 Output::Drained => drop(self.drained.send_replace(true)),
             }

@@ -61,6 +61,10 @@ pub struct RunArgs {
     /// Time after the release for which nobody can acquire the lock
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     linger: Option<Duration>,
+    /// Keep the lock until it has run out if the connection ends, as by the reload of a proxy: it is taken along to the next
+    /// connection. If this process is killed, others wait until then
+    #[arg(long)]
+    keep: bool,
     /// Longest time that the command may run, from when it has the lock: then it gets SIGTERM, and SIGKILL 10 s later
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     timeout: Option<Duration>,
@@ -220,9 +224,13 @@ async fn acquire(args: &RunArgs) -> Result<Outcome, Error> {
     let client = client.connect()?;
     let linger = args.linger.unwrap_or_default();
     let Some(wait) = args.wait.filter(|_| !held_above(&args.name)) else {
-        return client.acquire(&args.name).linger(linger).await;
+        let ask = client.acquire(&args.name).linger(linger);
+        return if args.keep { ask.keep_on_disconnect() } else { ask }.await;
     };
     let mut ask = client.wait_acquire(&args.name).linger(linger);
+    if args.keep {
+        ask = ask.keep_on_disconnect();
+    }
     if let MaxWait::For(max_wait) = wait {
         ask = ask.max_wait(max_wait);
     }

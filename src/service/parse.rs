@@ -8,7 +8,7 @@ use tonic_types::ErrorDetails;
 use uuid::Uuid;
 
 use super::reply;
-use crate::broker::{LockRequest, Mode, Settings};
+use crate::broker::{LockRequest, Mode, OnDisconnect, Settings};
 use crate::client::ErrorReason;
 use crate::lock::{Etag, LeaseId, LockId, LockName, MAX_LINGER, MIN_TTL, Owner};
 use crate::proto::{AcquireLeaseRequest, AcquireRequest, BeginLock, LockSpec, WaitAcquireRequest, WaitSpec};
@@ -147,7 +147,12 @@ impl Limits {
             }
             Some(mode) => mode,
         };
-        Ok((ask(lock, ttl, mode, "lock")?, request_id))
+        let request = ask(lock, ttl, mode, "lock")?;
+        if request.on_disconnect == OnDisconnect::Keep {
+            let why = "is ON_DISCONNECT_KEEP; a lease has no stream that could end";
+            return Err(invalid("lock.on_disconnect", why));
+        }
+        Ok((request, request_id))
     }
 
     /// Reads the id of a lease, with which it can be renewed.
@@ -192,7 +197,9 @@ impl Limits {
 }
 
 fn ask(spec: Option<LockSpec>, ttl: Duration, mode: Mode, path: &str) -> Result<LockRequest, Status> {
-    let LockSpec { name: text, linger, owner } = spec.unwrap_or_default();
+    let spec = spec.unwrap_or_default();
+    let on_disconnect = on_disconnect(&spec, path)?;
+    let LockSpec { name: text, linger, owner, .. } = spec;
     let linger = linger.map(|sent| {
         let field = format!("{path}.linger");
         within(duration(sent, &field)?, Duration::ZERO, MAX_LINGER, &field)
@@ -204,7 +211,21 @@ fn ask(spec: Option<LockSpec>, ttl: Duration, mode: Mode, path: &str) -> Result<
         owner: Owner::new(&owner).map_err(|why| invalid(format!("{path}.owner"), why))?,
         mode,
         account: None,
+        on_disconnect,
     })
+}
+
+fn on_disconnect(spec: &LockSpec, path: &str) -> Result<OnDisconnect, Status> {
+    use crate::proto::lock_spec::OnDisconnect as Wire;
+    match Wire::try_from(spec.on_disconnect) {
+        Ok(Wire::Unspecified | Wire::Release) => Ok(OnDisconnect::Release),
+        Ok(Wire::Keep) => Ok(OnDisconnect::Keep),
+        Err(_) => {
+            let why =
+                format!("is {}; it may be ON_DISCONNECT_RELEASE (1) or ON_DISCONNECT_KEEP (2)", spec.on_disconnect);
+            Err(invalid(format!("{path}.on_disconnect"), why))
+        }
+    }
 }
 
 #[cfg(test)]

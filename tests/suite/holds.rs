@@ -13,8 +13,8 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 
 use lockbroker::broker::{
-    Broker, Cause, ClientStream, Ended, Event, Failure, Item, LockRequest, LostReason, Mode, Reason, Settings,
-    StreamEnd, moment,
+    Broker, Cause, ClientStream, Ended, Event, Failure, Item, LockRequest, LostReason, Mode, OnDisconnect, Reason,
+    Settings, StreamEnd, moment,
 };
 use lockbroker::clock::{self, Moment, notice};
 use lockbroker::lock::{FencingToken, GrantId, LockId, LockName, Owner, lease};
@@ -874,7 +874,15 @@ fn name() -> LockName {
 }
 
 fn ask(mode: Mode) -> LockRequest {
-    LockRequest { name: name(), ttl: TTL, linger: Duration::ZERO, owner: Owner::default(), mode, account: None }
+    LockRequest {
+        name: name(),
+        ttl: TTL,
+        linger: Duration::ZERO,
+        owner: Owner::default(),
+        mode,
+        account: None,
+        on_disconnect: OnDisconnect::default(),
+    }
 }
 
 fn waiting(max_wait: Option<Duration>) -> Mode {

@@ -123,6 +123,14 @@ impl Acquire {
         self
     }
 
+    /// Keeps the lock until its validity is over when the connection ends, however that ends: a proxy that closes connections, as
+    /// in a reload, costs no lock then. The price: if this process dies, others wait until the validity is over. Giving the lock
+    /// up releases it at once all the same.
+    pub fn keep_on_disconnect(mut self) -> Acquire {
+        self.lock.is_kept = true;
+        self
+    }
+
     /// Sets a label that is shown to others who ask for the lock; up to 128 bytes without control characters. Default:
     /// the client's.
     pub fn owner(mut self, owner: impl Into<String>) -> Acquire {
@@ -147,6 +155,12 @@ impl WaitAcquire {
     /// Default: the broker's choice.
     pub fn poll_interval(mut self, poll_interval: Duration) -> WaitAcquire {
         self.poll_interval = Some(poll_interval);
+        self
+    }
+
+    /// Keeps the lock when the connection ends; see [`Acquire::keep_on_disconnect`].
+    pub fn keep_on_disconnect(mut self) -> WaitAcquire {
+        self.lock.is_kept = true;
         self
     }
 

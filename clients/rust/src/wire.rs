@@ -7,6 +7,7 @@ use tonic_types::StatusExt;
 
 use crate::core::{self, Event, Failure, LostReason, Message, Refusal, RefusalReason, Request};
 use crate::error_reason::ERROR_DOMAIN;
+use crate::proto::lock_spec::OnDisconnect;
 use crate::proto::session_request::Kind;
 use crate::proto::{self, lock_event, session_response};
 
@@ -31,7 +32,12 @@ pub(super) fn request(request: Request, ttl: Option<Duration>) -> proto::Session
         Request::Heartbeat { seq } => Kind::Heartbeat(proto::Heartbeat { seq }),
         Request::End { lock_ref } => Kind::End(proto::EndLock { lock_ref }),
         Request::Begin { lock_ref, spec, wait, reattach } => {
-            let lock = proto::LockSpec { name: spec.name, linger: spec.linger.map(to_wire), owner: spec.owner };
+            let lock = proto::LockSpec {
+                name: spec.name,
+                linger: spec.linger.map(to_wire),
+                owner: spec.owner,
+                on_disconnect: if spec.is_kept { OnDisconnect::Keep } else { OnDisconnect::Unspecified }.into(),
+            };
             let wait = wait.map(|wait| proto::WaitSpec {
                 max_wait: wait.max_wait.map(to_wire),
                 poll_interval: wait.poll_interval.map(to_wire),

@@ -36,7 +36,7 @@ use crate::event::{Event, LockRef, LostReason, Reason, SESSION};
 use crate::failure::Failure;
 use crate::lock::{CallKey, FencingToken, GrantId, LingerId, LockId, LockName, Owner, item_ttl, lease, notice};
 use crate::normal::{Form, Normal};
-use crate::request::{Account, LockRequest, Mode, StreamEnd};
+use crate::request::{Account, LockRequest, Mode, OnDisconnect, StreamEnd};
 use crate::rules::Rule;
 use crate::session::StreamKey;
 use crate::slab::Key;
@@ -67,6 +67,7 @@ pub(crate) struct Hold {
     pub(crate) room: Option<Room>,
     /// Whose quota it counts for until it is gone.
     pub(crate) account: Option<Account>,
+    pub(crate) on_disconnect: OnDisconnect,
     pub(crate) state: State,
     /// The number of the request that is under way or was the last: the answer to an earlier one is passed over.
     pub(crate) request: u32,
@@ -187,15 +188,6 @@ pub(crate) enum End {
     Superseded,
 }
 
-impl From<StreamEnd> for End {
-    fn from(by: StreamEnd) -> End {
-        match by {
-            StreamEnd::Closed => End::Closed,
-            StreamEnd::Unresponsive => End::Unresponsive,
-        }
-    }
-}
-
 /// A Release call, and the grant that it names.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct ReleaseCall {
@@ -236,10 +228,11 @@ impl Grant {
 impl Hold {
     /// Makes the record of a lock that a client asks for.
     pub(crate) fn of_request(request: LockRequest, subscriber: Subscriber) -> Hold {
-        let LockRequest { name, ttl, linger, owner, mode, account } = request;
+        let LockRequest { name, ttl, linger, owner, mode, account, on_disconnect } = request;
         // A reattached lock keeps the linger that it was granted with.
         let linger = if let Mode::Reattach(lock_id) = &mode { lock_id.linger } else { linger };
-        Hold { owner, subscriber: Some(subscriber), room: None, account, ..Hold::without_client(name, ttl, linger) }
+        let subscriber = Some(subscriber);
+        Hold { owner, subscriber, room: None, account, on_disconnect, ..Hold::without_client(name, ttl, linger) }
     }
 
     /// Makes the record of a lock that is ended here for nobody who keeps it. It counts among `--max-locks`.
@@ -253,11 +246,17 @@ impl Hold {
             end: None,
             room: Some(Room::Lock),
             account: None,
+            on_disconnect: OnDisconnect::Release,
             state: State::Over,
             request: 0,
             asks: false,
             due: None,
         }
+    }
+
+    /// Returns true if the end of its stream releases it only when its validity is over.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.on_disconnect == OnDisconnect::Keep
     }
 
     /// Returns for how long a grant stands without renewal.
@@ -340,6 +339,15 @@ impl Hold {
 }
 
 impl<E: Env> Cx<'_, E> {
+    /// Returns what the end of its stream means to a hold. One that is to be kept takes a close for silence once it may be held
+    /// (R30): a proxy may have closed the stream, and its client still believes.
+    pub(crate) fn end_by(&self, hold: HoldKey, by: StreamEnd) -> Option<End> {
+        let hold = self.core.holds.get(hold)?;
+        let is_asked_for = matches!(hold.state, State::Trying(_) | State::Inspecting(_) | State::Waiting(_));
+        let is_kept = hold.is_kept() && !is_asked_for && !self.env.breaks(Rule::KeptOnClose);
+        Some(if by == StreamEnd::Closed && !is_kept { End::Closed } else { End::Unresponsive })
+    }
+
     /// Lets a hold look at what there is to do.
     pub(crate) fn step(&mut self, me: HoldKey, stimulus: Stimulus) {
         let Some(hold) = self.core.holds.get_mut(me) else { return };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use lockbroker_core::event::{Event, LockRef};
 use lockbroker_core::lock::{FencingToken, LockName, Owner};
-use lockbroker_core::request::{LockRequest, Mode, Settings, StoreTraits, StreamEnd};
+use lockbroker_core::request::{LockRequest, Mode, OnDisconnect, Settings, StoreTraits, StreamEnd};
 use lockbroker_core::rules::Rule;
 use lockbroker_core::shard::machine::Op as Shipped;
 use lockbroker_core::store::{Change, Granted, Label, LockStatus, Order, Reply};
@@ -88,6 +88,7 @@ impl Model {
             owner: Owner::default(),
             mode: Mode::Wait { max_wait: None, poll_interval: None },
             account: None,
+            on_disconnect: OnDisconnect::default(),
         };
         self.turn(state, STEP, |core, key, outside| {
             core.take_ref(key, handle.into(), outside).expect("handles rise");

@@ -167,7 +167,7 @@ impl Session {
         if state.end.is_none() {
             state.listeners.insert(lock_ref, Listener { queued: Some(queue), answer: sender });
         }
-        let lock = LockSpec { name: name.to_owned(), linger: None, owner: String::new() };
+        let lock = LockSpec { name: name.to_owned(), ..LockSpec::default() };
         // Under the mutex, since the stream's lock_refs must rise.
         send(&state.requests, Ask::Begin(BeginLock { lock_ref, lock: Some(lock), wait, reattach_lock_id }));
         Begun { lock_ref, queued, answer, shared: Arc::clone(&self.shared) }

@@ -146,6 +146,8 @@ pub struct LockSpec {
     pub linger: Option<Duration>,
     /// The label that others see; empty for none.
     pub owner: String,
+    /// True if the lock is kept until its validity is over when its stream ends, however that ends.
+    pub is_kept: bool,
 }
 
 /// The way to wait for a lock.

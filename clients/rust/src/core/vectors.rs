@@ -103,6 +103,7 @@ fn input(zero: Moment, input: &Value) -> Input {
                     name: text(&of["name"]),
                     linger: maybe(&of["linger"], span),
                     owner: maybe(&of["owner"], text).unwrap_or_default(),
+                    is_kept: false,
                 },
                 wait: maybe(&of["wait"], |wait| {
                     known(wait, &["until", "poll_interval"]);

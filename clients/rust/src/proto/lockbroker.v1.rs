@@ -12,6 +12,18 @@ pub struct LockSpec {
     /// At most 128 bytes without control characters. Unset: none. Best effort: it may be missing.
     #[prost(string, tag = "3")]
     pub owner: ::prost::alloc::string::String,
+    #[prost(enumeration = "lock_spec::OnDisconnect", tag = "5")]
+    pub on_disconnect: i32,
+}
+/// Nested.
+pub mod lock_spec {
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+    #[repr(i32)]
+    pub enum OnDisconnect {
+        Unspecified = 0,
+        Release = 1,
+        Keep = 2,
+    }
 }
 /// The way to wait for a lock.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
