@@ -151,19 +151,10 @@ impl Engine {
                     }
                 }
                 Output::Order(order) => state.orders.push(order),
-                // Whoever called may have left.
-                Output::Released { call, result } => {
-                    state.releases.remove(&call).map(|caller| drop(caller.send(result)));
-                }
-                Output::LeaseRenewed { call, result } => {
-                    state.renewals.remove(&call).map(|caller| drop(caller.send(result)));
-                }
-                Output::Revoked { call, result } => {
-                    state.revocations.remove(&call).map(|caller| drop(caller.send(result)));
-                }
-                Output::Looked { call, result } => {
-                    state.looks.remove(&call).map(|caller| drop(caller.send(result)));
-                }
+                Output::Released { call, result } => tell(&mut state.releases, call, result),
+                Output::LeaseRenewed { call, result } => tell(&mut state.renewals, call, result),
+                Output::Revoked { call, result } => tell(&mut state.revocations, call, result),
+                Output::Looked { call, result } => tell(&mut state.looks, call, result),
                 Output::Drained => drop(self.drained.send_replace(true)),
             }
         }
@@ -305,6 +296,13 @@ impl Engine {
     pub(super) async fn drained(&self) {
         // It cannot fail while the sender is here.
         let _ = self.drained.subscribe().wait_for(|drained| *drained).await;
+    }
+}
+
+/// Answers a call. Whoever called may have left.
+fn tell<T>(callers: &mut Callers<T>, call: Call, result: Result<T, Failure>) {
+    if let Some(caller) = callers.remove(&call) {
+        let _ = caller.send(result);
     }
 }
 

@@ -12,17 +12,56 @@ pub struct LockSpec {
     /// At most 128 bytes without control characters. Unset: none. Best effort: it may be missing.
     #[prost(string, tag = "3")]
     pub owner: ::prost::alloc::string::String,
+    /// What becomes of the lock when its stream ends. Each reattach says it anew.
     #[prost(enumeration = "lock_spec::OnDisconnect", tag = "5")]
     pub on_disconnect: i32,
 }
-/// Nested.
+/// Nested message and enum types in `LockSpec`.
 pub mod lock_spec {
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+    /// What becomes of the lock when its stream ends.
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
     #[repr(i32)]
     pub enum OnDisconnect {
+        /// As RELEASE.
         Unspecified = 0,
+        /// A stream that is closed, by the client or by a proxy between, releases the lock at once.
         Release = 1,
+        /// The lock is kept until its validity is over, however the stream ends. So the client can reattach, and
+        /// a proxy that ends streams costs no lock. EndLock and Release still release it at once. If the client
+        /// dies, others wait until its validity is over. AcquireLease does not take this: a lease has no stream.
         Keep = 2,
+    }
+    impl OnDisconnect {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "ON_DISCONNECT_UNSPECIFIED",
+                Self::Release => "ON_DISCONNECT_RELEASE",
+                Self::Keep => "ON_DISCONNECT_KEEP",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "ON_DISCONNECT_UNSPECIFIED" => Some(Self::Unspecified),
+                "ON_DISCONNECT_RELEASE" => Some(Self::Release),
+                "ON_DISCONNECT_KEEP" => Some(Self::Keep),
+                _ => None,
+            }
+        }
     }
 }
 /// The way to wait for a lock.
