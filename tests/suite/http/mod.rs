@@ -3,6 +3,7 @@
 mod access;
 mod calls;
 mod holds;
+mod perl;
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
