@@ -4,6 +4,7 @@ mod access;
 mod calls;
 mod holds;
 mod perl;
+mod php;
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;

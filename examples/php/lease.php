@@ -1,0 +1,148 @@
+<?php
+
+// A lock for a cron job or a web page, from a broker's HTTP door. It needs PHP 8.1 and none of its extensions.
+// Copy this file, and put your work in the place of that at its end.
+
+declare(strict_types=1);
+
+/** A broker did not answer, or refused: nobody can tell who has the lock. */
+final class LeaseError extends RuntimeException
+{
+}
+
+/** A lock that stands for its ttl, and for longer if it is renewed. */
+final class Lease
+{
+    /** Stops this much before the validity is over, in seconds: the last step of the work has this long. */
+    private const MARGIN = 0.5;
+    private const METHODS = '/lockbroker.v1.LockService/';
+
+    private bool $ended = false;
+
+    private function __construct(
+        private string $broker,
+        private string $name,
+        private string $lockId,
+        /** What the lock protects refuses tokens below the highest that it has seen. */
+        public readonly int $token,
+        private float $until,
+        private float $renewAt,
+    ) {
+    }
+
+    /**
+     * Takes the lock, or returns null if somebody else still has it after $wait seconds (at most 30).
+     *
+     * If this process dies, others wait until the ttl is over, in seconds: 5 or more.
+     */
+    public static function acquire(string $broker, string $name, float $wait = 0, int $ttl = 15): ?self
+    {
+        $owner = substr(gethostname() . ' pid ' . getmypid(), 0, 128);
+        $request = ['lock' => ['name' => $name, 'owner' => $owner], 'ttl' => "{$ttl}s"];
+        if ($wait > 0) {
+            $request['wait'] = ['maxWait' => sprintf('%.3Fs', $wait)];
+        }
+        $sent = self::now();
+        $granted = self::call($broker, 'AcquireLease', $request, $wait + 5)['acquired'] ?? null;
+        if ($granted === null) {
+            return null;
+        }
+        $until = $sent + (float) $granted['expiresAfterRequest'] - self::MARGIN;
+        $renewAt = self::now() + $ttl / 3;
+        $lease = new self($broker, $name, $granted['lockId'], (int) $granted['fencingToken'], $until, $renewAt);
+        // Runs also where `finally` does not: after exit, a fatal error, a time limit.
+        register_shutdown_function($lease->release(...));
+        return $lease;
+    }
+
+    /** Says whether the work may go on, and renews the lease when a third of it is over. Ask before every step. */
+    public function held(): bool
+    {
+        $sent = self::now();
+        if (!$this->ended && $sent >= $this->renewAt && $sent < $this->until) {
+            try {
+                $answer = $this->ask('RenewLease', min(3, $this->until - $sent));
+                $this->ended = isset($answer['lost']);
+                if (isset($answer['renewed'])) {
+                    $validity = (float) $answer['renewed']['expiresAfterRequest'];
+                    $this->until = $sent + $validity - self::MARGIN;
+                    $this->renewAt = $sent + $validity / 3;
+                }
+            } catch (LeaseError) {
+                // The lease stands for now.
+                $this->renewAt = self::now() + 1;
+            }
+        }
+        return !$this->ended && self::now() < $this->until;
+    }
+
+    /** Gives the lock back. Call it when the work has stopped, not before; more than one call does nothing. */
+    public function release(): void
+    {
+        if ($this->ended) {
+            return;
+        }
+        $this->ended = true;
+        try {
+            $this->ask('Release', 3);
+        } catch (LeaseError $error) {
+            // It ends with its ttl.
+            error_log("lock \"{$this->name}\" is not released yet: {$error->getMessage()}");
+        }
+    }
+
+    private function ask(string $method, float $timeout): array
+    {
+        return self::call($this->broker, $method, ['name' => $this->name, 'lockId' => $this->lockId], $timeout);
+    }
+
+    private static function call(string $broker, string $method, array $request, float $timeout): array
+    {
+        $http = [
+            'method' => 'POST',
+            'header' => 'content-type: application/json',
+            'content' => json_encode($request, JSON_THROW_ON_ERROR),
+            'timeout' => $timeout,
+            'ignore_errors' => true, // The body says what the error is.
+        ];
+        $context = stream_context_create(['http' => $http]);
+        $body = @file_get_contents($broker . self::METHODS . $method, false, $context, 0, 65536);
+        if ($body === false) {
+            throw new LeaseError("no answer from {$broker}");
+        }
+        $answer = json_decode($body, true);
+        if (!is_array($answer) || isset($answer['code'])) {
+            throw new LeaseError($answer['message'] ?? "no answer of a broker from {$broker}");
+        }
+        return $answer;
+    }
+
+    /** Seconds of a clock that nobody sets. */
+    private static function now(): float
+    {
+        return hrtime(true) / 1e9;
+    }
+}
+
+// A job in steps: php lease.php BROKER NAME [SECONDS]. A page that includes this file has the class alone.
+if (PHP_SAPI === 'cli' && realpath($_SERVER['argv'][0]) === __FILE__) {
+    [, $broker, $name, $seconds] = $argv + [1 => 'http://127.0.0.1:28554', 'nightly', '60'];
+    $lease = Lease::acquire($broker, $name, wait: 2);
+    if ($lease === null) {
+        echo "busy\n";
+        exit(75);
+    }
+    try {
+        echo "acquired: token {$lease->token}\n";
+        for ($end = microtime(true) + (float) $seconds; microtime(true) < $end; usleep(20_000)) {
+            // A step of the work is shorter than the margin.
+            if (!$lease->held()) {
+                echo "lost\n";
+                exit(1);
+            }
+        }
+        echo "done\n";
+    } finally {
+        $lease->release();
+    }
+}
