@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use lockbroker::proto::get_lock_response::State;
 use serde_json::json;
+use tokio::time::timeout;
 
 use super::{DOOR, call, door};
 use crate::support::*;
@@ -95,7 +96,8 @@ async fn a_lease_that_is_revoked_or_that_no_broker_renews_ends_the_work() {
     let (mut silent, mut lines) = start("silent");
     let since = Instant::now();
     broker.stop().await;
-    let told = tokio::task::spawn_blocking(move || lines.next().unwrap().unwrap()).await.unwrap();
+    let told = tokio::task::spawn_blocking(move || lines.next().unwrap().unwrap());
+    let told = timeout(SOON, told).await.expect("it says so soon").unwrap();
     assert_eq!(told, "lost");
     // The last renewal was at most a moment ago.
     assert!(since.elapsed() < Duration::from_millis(4_800), "{:?}", since.elapsed());
