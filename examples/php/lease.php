@@ -8,6 +8,11 @@ declare(strict_types=1);
 /** A broker did not answer, or refused: nobody can tell who has the lock. */
 final class LeaseError extends RuntimeException
 {
+    /** @param bool $again whether another try makes sense */
+    public function __construct(string $message, public readonly bool $again)
+    {
+        parent::__construct($message);
+    }
 }
 
 /** A lock that stands for its ttl, and for longer if it is renewed. */
@@ -33,17 +38,27 @@ final class Lease
     /**
      * Takes the lock, or returns null if somebody else still has it after $wait seconds (at most 30).
      *
-     * If this process dies, others wait until the ttl is over, in seconds: 5 or more.
+     * If this process dies, others wait until the ttl is over, in seconds: 5 or more. If an answer is lost, it asks again.
      */
     public static function acquire(string $broker, string $name, float $wait = 0, int $ttl = 15): ?self
     {
         $owner = substr(gethostname() . ' pid ' . getmypid(), 0, 128);
-        $request = ['lock' => ['name' => $name, 'owner' => $owner], 'ttl' => "{$ttl}s"];
+        // Whoever asks again with the same id gets the lease that there is.
+        $request = ['lock' => ['name' => $name, 'owner' => $owner], 'ttl' => "{$ttl}s", 'requestId' => self::uuid()];
         if ($wait > 0) {
             $request['wait'] = ['maxWait' => sprintf('%.3Fs', $wait)];
         }
-        $sent = self::now();
-        $granted = self::call($broker, 'AcquireLease', $request, $wait + 5)['acquired'] ?? null;
+        for ($tries = 3, $granted = false; $granted === false; $tries--) {
+            $sent = self::now();
+            try {
+                $granted = self::call($broker, 'AcquireLease', $request, $wait + 5)['acquired'] ?? null;
+            } catch (LeaseError $error) {
+                if (!$error->again || $tries <= 1) {
+                    throw $error;
+                }
+                usleep(200_000);
+            }
+        }
         if ($granted === null) {
             return null;
         }
@@ -108,13 +123,23 @@ final class Lease
         $context = stream_context_create(['http' => $http]);
         $body = @file_get_contents($broker . self::METHODS . $method, false, $context, 0, 65536);
         if ($body === false) {
-            throw new LeaseError("no answer from {$broker}");
+            throw new LeaseError("no answer from {$broker}", true);
         }
         $answer = json_decode($body, true);
         if (!is_array($answer) || isset($answer['code'])) {
-            throw new LeaseError($answer['message'] ?? "no answer of a broker from {$broker}");
+            $again = ($answer['code'] ?? 'unavailable') === 'unavailable';
+            throw new LeaseError($answer['message'] ?? "no answer of a broker from {$broker}", $again);
         }
         return $answer;
+    }
+
+    /** A random UUID, of version 4. */
+    private static function uuid(): string
+    {
+        $bytes = random_bytes(16);
+        $bytes[6] = chr(ord($bytes[6]) & 0x0f | 0x40);
+        $bytes[8] = chr(ord($bytes[8]) & 0x3f | 0x80);
+        return vsprintf('%s%s-%s-%s-%s-%s%s%s', str_split(bin2hex($bytes), 4));
     }
 
     /** Seconds of a clock that nobody sets. */

@@ -117,3 +117,24 @@ async fn what_is_wrong_is_an_error() {
     let none = format!("http://127.0.0.1:{}", free_port());
     assert_eq!(tell(&format!("Lease::acquire('{none}', 'job');")), format!("no answer from {none}"));
 }
+
+/// The connection breaks when the broker has answered, and before the answer has arrived.
+#[tokio::test]
+async fn a_lease_whose_answer_is_lost_is_asked_for_again() {
+    let broker = Broker::start(&DOOR).await;
+    let proxy = Proxy::start(door(&broker).await).await;
+    let mut stub = broker.stub().await;
+    proxy.delay(Duration::from_secs(1));
+    let work = "$l = Lease::acquire($broker, 'job') ?? die('busy'); echo $l->token, PHP_EOL; $l->release();";
+    let (mut job, stdout) = Process::spawn_piped("php", &mut code(proxy.address(), work));
+    eventually(SOON, "it is granted", async || look(&mut stub, "job").await.state() == State::Held).await;
+    let token = look(&mut stub, "job").await.fencing_token;
+    proxy.cut();
+    proxy.delay(Duration::ZERO);
+    let mut lines = BufReader::new(stdout).lines();
+    let told = tokio::task::spawn_blocking(move || lines.next().unwrap().unwrap());
+    let told = timeout(SOON, told).await.expect("the lease soon").unwrap();
+    assert_eq!(told, token.to_string());
+    assert!(job.wait(SOON).await.success());
+    assert_eq!(look(&mut stub, "job").await.state(), State::Free);
+}
