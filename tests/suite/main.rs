@@ -25,6 +25,7 @@ mod gone;
 mod health_command;
 mod holds;
 mod http;
+mod keep;
 mod lease;
 mod limits;
 mod lingers;

@@ -54,7 +54,20 @@ impl Held {
     async fn on_session(broker: &Broker, proxied: &Proxied, occasion: &str) -> Self {
         let what = format!("{proxied}: {occasion}, session");
         let client = Client::connect(proxied.url()).unwrap();
-        let guard = Arc::new(client.acquire(&what).await.unwrap().guard().unwrap());
+        let guard = client.acquire(&what).await.unwrap().guard().unwrap();
+        Self::by(guard, broker, what).await
+    }
+
+    /// On a Session too, and to be kept when that ends.
+    async fn kept(broker: &Broker, proxied: &Proxied, occasion: &str) -> Self {
+        let what = format!("{proxied}: {occasion}, kept");
+        let client = Client::connect(proxied.url()).unwrap();
+        let guard = client.acquire(&what).keep_on_disconnect().await.unwrap().guard().unwrap();
+        Self::by(guard, broker, what).await
+    }
+
+    async fn by(guard: Guard, broker: &Broker, what: String) -> Self {
+        let guard = Arc::new(guard);
         let told = tokio::spawn({
             let guard = Arc::clone(&guard);
             async move {
@@ -129,6 +142,12 @@ impl Held {
         Some(end)
     }
 
+    /// Panics unless its holder has it still, and hears from its broker, for a validity after its stream has ended at `ended`.
+    async fn is_taken_along(&self, ended: Instant) {
+        sleep((ended + VALIDITY + BEAT).saturating_duration_since(Instant::now())).await;
+        self.assert_lives();
+    }
+
     /// Waits until its holder was told and the next one has it, with a higher token.
     async fn end(self, within: Duration, since: Instant) -> End {
         let (told, granted) = timeout(within, join(self.told, self.granted))
@@ -176,9 +195,11 @@ async fn with_documented_settings(broker: &Broker, program: Program) {
     held.iter().chain(&new).for_each(Held::assert_lives);
 
     // The kernel closes its connections, and to the broker that is the clients' word. It is back at once.
+    let kept = Held::kept(broker, &proxied, "killed").await;
     let killed = Instant::now();
     proxied.kill();
     proxied.start_again().await;
+    kept.is_taken_along(killed).await;
     join_all(held.into_iter().chain(new).map(|held| held.end_with_proxy(SOON, killed))).await;
     Held::both(broker, &proxied, "after a restart").await.iter().for_each(Held::assert_lives);
 }
@@ -200,8 +221,10 @@ async fn with_plain_settings(broker: &Broker, program: Program) {
         held.push(stream);
     }
 
+    let kept = Held::kept(broker, &proxied, "held").await;
     let reloaded = Instant::now();
     proxied.reload().await;
+    kept.is_taken_along(reloaded + SHUTDOWN).await;
     for held in held {
         if let Some(end) = held.end_with_proxy(SHUTDOWN + SOON, reloaded).await {
             let freed = end.granted - reloaded;
