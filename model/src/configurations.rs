@@ -107,7 +107,7 @@ pub const ALL: &[Bounds] = &[
     Bounds { name: "kept, hand-over", kept: [true, true], breaks: 1, asks_at: EITHER, ..PROMPT },
     Bounds { name: "kept, linger", kept: [true, false], linger: [1, 0], breaks: 1, ..PROMPT },
     Bounds { name: "kept, reattach", ttl: [3, 3], kept: [true, false], breaks: 1, reattaches: 1, ..PROMPT },
-    Bounds { name: "kept, stop", ttl: [3, 3], kept: [true, false], breaks: 1, stops: 1, ..PROMPT },
+    Bounds { name: "kept, stop", slow: true, ttl: [3, 3], kept: [true, false], breaks: 1, stops: 1, ..PROMPT },
     Bounds { name: "kept, late", kept: [true, false], breaks: 1, strays: 1, ..PROMPT },
     Bounds { name: "kept, loss", slow: true, kept: [true, false], breaks: 1, losses: EVERY, loss_count: 1, ..PROMPT },
     Bounds { name: "shared", shared: true, ..QUIET },
