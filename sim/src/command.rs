@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
+use clap::builder::PossibleValuesParser;
 use lockbroker_core::env::Mark;
 use lockbroker_core::rules::Rule;
 
@@ -16,8 +17,8 @@ const COMMON: u64 = 150;
 #[derive(Debug, Parser)]
 struct Args {
     /// Leave out this rule of docs/safety.md, to see that it is noticed.
-    #[arg(long, value_parser = rule)]
-    rule: Option<Rule>,
+    #[arg(long, value_parser = PossibleValuesParser::new(Rule::ALL.iter().map(|(name, _)| *name)))]
+    rule: Option<String>,
     /// Run this seed alone.
     #[arg(long, conflicts_with_all = ["hours", "count", "first", "failures"])]
     seed: Option<u64>,
@@ -44,18 +45,14 @@ struct Args {
     failures: u64,
 }
 
-fn rule(name: &str) -> Result<Rule, String> {
-    let names = || Rule::ALL.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
-    Rule::named(name).ok_or_else(|| format!("there are: {}", names()))
-}
-
 /// Runs what the arguments ask for.
 pub fn main() -> ExitCode {
     let args = Args::parse();
+    let rule = args.rule.as_deref().and_then(Rule::named);
     match (&args.replay, args.seed) {
         (Some(path), _) => replay(path, args.trace),
-        (None, Some(seed)) => one(seed, args.rule, args.trace, args.shrink),
-        (None, None) => many(&args),
+        (None, Some(seed)) => one(seed, rule, args.trace, args.shrink),
+        (None, None) => many(&args, rule),
     }
 }
 
@@ -95,10 +92,10 @@ fn one(seed: u64, rule: Option<Rule>, traced: bool, shrinks: bool) -> ExitCode {
 }
 
 /// Runs seeds until so many hours have been simulated, or so many seeds have failed.
-fn many(args: &Args) -> ExitCode {
+fn many(args: &Args, rule: Option<Rule>) -> ExitCode {
     let hours = args.hours.unwrap_or(f64::MAX);
     let count = args.count.unwrap_or(if args.hours.is_some() { u64::MAX } else { 1_000 });
-    let (first, most, rule) = (args.first, args.failures, args.rule);
+    let (first, most) = (args.first, args.failures);
     let (mut report, mut marks, mut failures) = (Report::default(), Marks::default(), 0);
     let began = shrink::cpu_seconds();
     for seed in first.. {

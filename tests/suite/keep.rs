@@ -101,7 +101,7 @@ async fn its_clients_own_word_releases_it_at_once() {
 async fn the_client_takes_it_along_when_a_proxy_closes_its_connection() {
     let broker = Broker::memory().await;
     let proxy = Proxy::start(broker.address()).await;
-    let client = Client::connect(&format!("http://{}", proxy.address())).unwrap();
+    let client = Client::connect(format!("http://{}", proxy.address())).unwrap();
     let guard = client.acquire("job").keep_on_disconnect().await.unwrap().guard().unwrap();
     let (_, mut next) = queue(&mut broker.stub().await, wait("job")).await;
     for _ in 0..3 {
