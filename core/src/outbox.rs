@@ -212,8 +212,12 @@ mod tests {
     #[test]
     fn whatever_becomes_of_an_item_its_weight_is_given_back() {
         let mut outbox = Outbox::default();
-        let lock_id =
-            LockId { grant: GrantId::from_random(1), token: FencingToken::new(1).unwrap(), linger: Duration::ZERO };
+        let lock_id = LockId {
+            grant: GrantId::from_random(1),
+            token: FencingToken::new(1).unwrap(),
+            linger: Duration::ZERO,
+            min_hold: Duration::ZERO,
+        };
         outbox.push(Item::Event(3, Event::Released), false);
         let grant =
             outbox.push(Item::Event(7, Event::Acquired { lock_id, until: Time::from_nanos(1) }), false).unwrap();

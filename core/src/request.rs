@@ -16,6 +16,8 @@ pub struct LockRequest {
     pub ttl: Duration,
     /// For how long nobody can acquire after the release.
     pub linger: Duration,
+    /// For how long nobody can acquire after the grant, however and whenever it ends (R31).
+    pub min_hold: Duration,
     /// The holder's label.
     pub owner: Owner,
     /// How it is wanted.

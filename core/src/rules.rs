@@ -64,6 +64,13 @@ pub enum Rule {
     LeaseNotRecreated,
     /// To a lock that is to be kept, the end of its stream is silence, however the stream ended (R30).
     KeptOnClose,
+    /// A lock that is let go before the end of its `min_hold` stays closed until then (R31).
+    MinHoldKept,
+    /// The item of a lock outlives its `min_hold`, so that it is kept if everybody dies (R31).
+    MinHoldInItem,
+    /// What is left of a `min_hold` for its item counts from the last command that counted, so that no clock that lags cuts
+    /// anything off (R31).
+    MinHoldNeverCut,
 }
 
 impl Rule {
@@ -99,6 +106,9 @@ impl Rule {
         ("revoked-lives", Rule::RevokedLives),
         ("lease-not-recreated", Rule::LeaseNotRecreated),
         ("kept-on-close", Rule::KeptOnClose),
+        ("min-hold-kept", Rule::MinHoldKept),
+        ("min-hold-in-item", Rule::MinHoldInItem),
+        ("min-hold-never-cut", Rule::MinHoldNeverCut),
     ];
 
     /// Returns the rule that a test names so.

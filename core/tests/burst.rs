@@ -72,6 +72,7 @@ impl World {
             name: LockName::new(name).unwrap(),
             ttl: TTL,
             linger: Duration::ZERO,
+            min_hold: Duration::ZERO,
             owner: Owner::default(),
             mode: Mode::Once,
             account: None,

@@ -72,6 +72,7 @@ impl World {
             name: name.clone(),
             ttl: TTL,
             linger: Duration::ZERO,
+            min_hold: Duration::ZERO,
             owner,
             mode,
             account: None,

@@ -18,7 +18,7 @@ use lockbroker_core::{Broker as Core, Item as News, Output, Read, RequestId, Str
 
 use crate::model::Model;
 use crate::rules::Rules;
-use crate::state::{Id, LINGER, Link, Node, Op, Owner, State, Token};
+use crate::state::{Client, Id, LINGER, Link, Node, Op, Owner, State, Token};
 
 /// The length of a tick: the margin of a lease.
 pub const TICK: Duration = Duration::from_secs(2);
@@ -47,6 +47,11 @@ pub(crate) fn seconds(ticks: u8) -> u32 {
 /// Returns the number of whole ticks that are left until then.
 fn ticks_left(until: Time) -> u8 {
     u8::try_from(until.since(NOW).as_secs() / TICK.as_secs()).unwrap_or(u8::MAX)
+}
+
+/// Returns the ticks in a span, the last one in part.
+fn ticks_in(span: Duration) -> u8 {
+    u8::try_from(span.as_nanos().div_ceil(TICK.as_nanos())).unwrap_or(u8::MAX)
 }
 
 pub(crate) fn of_grant(id: GrantId) -> Id {
@@ -136,6 +141,9 @@ impl LeavesOut for Rules {
             Rule::RevokedLives => self.revoked_lives,
             Rule::LeaseNotRecreated => self.lease_not_recreated,
             Rule::KeptOnClose => self.kept_on_close,
+            Rule::MinHoldKept => self.min_hold_kept,
+            Rule::MinHoldInItem => self.min_hold_in_item,
+            Rule::MinHoldNeverCut => self.min_hold_never_cut,
             _ => true,
         }
     }
@@ -181,21 +189,24 @@ impl Model {
     }
 
     /// Returns what a client has in its hands to reattach or release its lock with.
-    fn lock_id(&self, client: usize, id: Id) -> LockId {
+    fn lock_id(&self, client: usize, held: &Client) -> LockId {
         let token = lockbroker_core::lock::FencingToken::FIRST;
-        LockId { grant: grant_id(id), token, linger: ticks(self.bounds.linger[client]) }
+        let (linger, min_hold) = (ticks(self.bounds.linger[client]), ticks(held.min_hold));
+        LockId { grant: grant_id(held.id), token, linger, min_hold }
     }
 
-    /// Opens a stream on which a client asks for the lock, or, with the id that it has, reattaches it.
-    pub(crate) fn begin(&self, state: &mut State, broker: usize, client: usize, held: Option<Id>) {
-        let mode = match held {
-            None => Mode::Wait { max_wait: None, poll_interval: None },
-            Some(id) => Mode::Reattach(self.lock_id(client, id)),
+    /// Opens a stream on which a client asks for the lock, or reattaches the one that it has.
+    pub(crate) fn begin(&self, state: &mut State, broker: usize, client: usize) {
+        let held = state.clients[client];
+        let mode = match held.id {
+            0 => Mode::Wait { max_wait: None, poll_interval: None },
+            _ => Mode::Reattach(self.lock_id(client, &held)),
         };
         let request = LockRequest {
             name: self.name(client).clone(),
             ttl: ticks(self.bounds.ttl[client]),
             linger: ticks(self.bounds.linger[client]),
+            min_hold: ticks(self.bounds.min_hold[client]),
             owner: Label::default(),
             mode,
             account: None,
@@ -208,14 +219,14 @@ impl Model {
     }
 
     /// Calls Release at a broker.
-    pub(crate) fn call_release(&self, state: &mut State, broker: usize, client: usize, id: Id) {
-        let (name, lock_id) = (self.name(client), self.lock_id(client, id));
+    pub(crate) fn call_release(&self, state: &mut State, broker: usize, client: usize, held: &Client) {
+        let (name, lock_id) = (self.name(client), self.lock_id(client, held));
         self.turn(state, broker, NOW, |core, outside| core.release(0, name, lock_id, outside));
     }
 
     /// Renews a lease at a broker.
-    pub(crate) fn call_renew(&self, state: &mut State, broker: usize, client: usize, id: Id) {
-        let lease = LeaseId { lock: self.lock_id(client, id), ttl: ticks(self.bounds.ttl[client]) };
+    pub(crate) fn call_renew(&self, state: &mut State, broker: usize, client: usize) {
+        let lease = LeaseId { lock: self.lock_id(client, &state.clients[client]), ttl: ticks(self.bounds.ttl[client]) };
         let name = self.name(client);
         self.turn(state, broker, NOW, |core, outside| core.renew_lease(client as u64, name, lease, outside));
     }
@@ -365,12 +376,18 @@ impl Model {
                     self.note_grant(state, (lock_id.token.get() - 1) as Token, id);
                 }
                 let told = &mut state.clients[client];
+                let min_hold = lock_id.min_hold;
                 if hears && is_mover && held.valid > 0 {
                     // It takes that up only while the old validity lasts (R11).
                     (told.at, told.moving_to, told.id, told.valid) = (here, None, id, lease);
+                    told.min_hold = ticks_in(min_hold);
                     after.hang_up = held.at.map(|at| (at as usize, client));
                 } else if hears && held.at == here && held.id == 0 && lease > 0 {
                     (told.id, told.valid, told.moved) = (id, lease, false);
+                    told.min_hold = ticks_in(min_hold);
+                    // It is told with what was left when the command was sent from which the lease counts.
+                    let sent = until - (ticks(self.bounds.ttl[client]) - TICK);
+                    state.ghost.min_hold[client] = ticks_left(sent + min_hold);
                     // It may have been revoked before its client has heard of it.
                     state.ghost.revoked &= !state.memcached.carries(id);
                     if !state.ghost.revoked {

@@ -23,7 +23,7 @@ impl Model {
         let asks = &mut state.left.asks[client];
         *asks = asks.saturating_sub(1);
         state.clients[client].at = Some(broker as u8);
-        self.begin(state, broker, client, None);
+        self.begin(state, broker, client);
     }
 
     /// Ends the client's stream. That is its word: it wants the lock no more.
@@ -51,8 +51,7 @@ impl Model {
     pub(crate) fn renew_lease(&self, state: &mut State, client: usize, broker: usize) {
         let held = &mut state.clients[client];
         held.calls = Some(broker as u8);
-        let id = held.id;
-        self.call_renew(state, broker, client, id);
+        self.call_renew(state, broker, client);
     }
 
     pub(crate) fn may_reattach(&self, state: &State, client: usize, broker: usize) -> bool {
@@ -72,8 +71,7 @@ impl Model {
         let held = &mut state.clients[client];
         held.moving_to = Some(broker as u8);
         held.moved = true;
-        let id = held.id;
-        self.begin(state, broker, client, Some(id));
+        self.begin(state, broker, client);
     }
 
     pub(crate) fn may_release_elsewhere(&self, state: &State, client: usize, broker: usize) -> bool {
@@ -91,7 +89,7 @@ impl Model {
         if let Some(link) = at {
             link.connected = false;
         }
-        self.call_release(state, broker, client, held.id);
+        self.call_release(state, broker, client, &held);
     }
 
     /// Returns true if the stream may stop carrying anything, so that neither side knows.

@@ -178,7 +178,7 @@ impl Model {
         flight.carried_out += 1;
         if part(command) == Part::Change {
             flight.landed = true;
-            let cut = state.ghost.linger.iter().any(|left| *left > 0);
+            let cut = state.ghost.linger.iter().chain(&state.ghost.min_hold).any(|left| *left > 0);
             flight.cuts_linger = flight.op.grants() && flight.is_done() && cut;
         }
     }

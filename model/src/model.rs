@@ -384,6 +384,7 @@ impl Model {
         }
         let max_ttl = self.bounds.max_ttl();
         let ghost = &mut state.ghost;
+        ghost.min_hold.iter_mut().for_each(|left| *left = left.saturating_sub(1));
         ghost.drawn.iter_mut().for_each(|(_, age)| *age += 1);
         let long_ago = ghost.drawn.iter().filter(|(_, age)| *age >= max_ttl).map(|(token, _)| *token).max();
         ghost.drawn_long_ago = ghost.drawn_long_ago.max(long_ago.unwrap_or(0));

@@ -12,7 +12,7 @@ use std::time::Duration;
 pub const ONE_HOLDER: &str = "at most one client within its validity";
 pub const TOKENS_RISE: &str = "tokens rise";
 pub const LEASE_KEPT: &str = "a kept lease survives a loss of memory";
-pub const LINGER_WHOLE: &str = "no linger is cut short";
+pub const LINGER_WHOLE: &str = "no linger and no min_hold is cut short";
 pub const FREE_AGAIN: &str = "somebody can acquire again";
 
 fn one_holder(state: &State) -> bool {

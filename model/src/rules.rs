@@ -82,6 +82,12 @@ pub struct Rules {
     pub lease_not_recreated: bool,
     /// To a lock that is to be kept, the end of its stream is silence, however the stream ended.
     pub kept_on_close: bool,
+    /// A lock that is let go before the end of its `min_hold` stays closed until then.
+    pub min_hold_kept: bool,
+    /// The item of a lock outlives its `min_hold`.
+    pub min_hold_in_item: bool,
+    /// What is left of a `min_hold` for its item counts from the last command that counted; left out, from now.
+    pub min_hold_never_cut: bool,
     /// A grant that does not count, or of which it is not known what became of it, is deleted.
     pub scrub: bool,
 }
@@ -125,6 +131,9 @@ impl Rules {
         revoked_lives: true,
         lease_not_recreated: true,
         kept_on_close: true,
+        min_hold_kept: true,
+        min_hold_in_item: true,
+        min_hold_never_cut: true,
         scrub: true,
     };
 }
@@ -151,6 +160,8 @@ pub struct Bounds {
     pub ttl: [u8; 2],
     /// The lingers of the clients.
     pub linger: [u8; 2],
+    /// The `min_hold`s of the clients.
+    pub min_hold: [u8; 2],
     /// The brokers at which each of them asks for the lock.
     pub asks_at: [[bool; 2]; 2],
     /// The number of times that each of them asks; without end if not set.
@@ -205,6 +216,7 @@ impl Bounds {
         name: "quiet",
         ttl: [3, 2],
         linger: [0, 0],
+        min_hold: [0, 0],
         asks_at: [[true, false], [false, true]],
         asks: None,
         new_server: false,

@@ -131,6 +131,8 @@ pub struct Client {
     pub moving_to: Option<u8>,
     /// The id that it holds.
     pub id: Id,
+    /// What is left of the `min_hold` by its lock id.
+    pub min_hold: u8,
     /// The time for which it may act without hearing from a broker again.
     pub valid: u8,
     /// True if it has ever moved or called Release elsewhere since it got the lock.
@@ -222,7 +224,7 @@ pub struct Flight {
     pub token: Token,
     /// The answers, in the order of the commands.
     pub said: [Word; MOST_COMMANDS],
-    /// The grant landed while a linger was not over.
+    /// The grant landed while a linger or a `min_hold` was not over.
     pub cuts_linger: bool,
 }
 
@@ -245,6 +247,8 @@ pub struct Left {
 pub struct Ghost {
     /// The time for which nobody may get the lock because of each client's linger.
     pub linger: [u8; 2],
+    /// The time for which nobody may get the lock because of each client's `min_hold`.
+    pub min_hold: [u8; 2],
     /// True from when the lock was revoked until a client has another grant of it: its linger counts from then.
     pub revoked: bool,
     /// The highest token ever told.
@@ -255,7 +259,7 @@ pub struct Ghost {
     pub token_fell: bool,
     pub linger_cut: bool,
     pub lease_lost: bool,
-    /// The grant whose answer is brought, if it landed while a linger was not over.
+    /// The grant whose answer is brought, if it landed while a linger or a `min_hold` was not over.
     pub cutter: Option<Id>,
     /// A batch has been cut in two, for a loss of memory to come in between.
     pub cutting: bool,

@@ -66,6 +66,9 @@ needed! {
     revoked_lives
     lease_not_recreated
     kept_on_close
+    min_hold_kept
+    min_hold_in_item
+    min_hold_never_cut
     moving_release_lingers
 }
 

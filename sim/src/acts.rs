@@ -206,6 +206,10 @@ impl World {
         let name = self.among(self.options.names);
         let ttl = self.options.ttls[self.choices.spread(self.options.ttls.len() as u64) as usize];
         let linger = self.options.lingers[self.choices.spread(self.options.lingers.len() as u64) as usize];
+        let min_hold = match &self.options.min_holds[..] {
+            [one] => *one,
+            several => several[self.choices.spread(several.len() as u64) as usize],
+        };
         let mode = match self.choices.spread(10) < self.options.waits {
             false => Mode::Once,
             true => Mode::Wait {
@@ -220,7 +224,7 @@ impl World {
         let ttl = conn.map_or(ttl, |conn| self.ttl_of(client, conn));
         let hold = self.choices.spread(self.options.hold / MS) * MS;
         let lease = conn.is_none() && self.choices.spread(10) < self.options.leases;
-        let mut lock = Lock { let_go: local + hold, lease, ..Lock::wanted(name, ttl, linger) };
+        let mut lock = Lock { let_go: local + hold, lease, min_hold, ..Lock::wanted(name, ttl, linger) };
         lock.home = self.begin(client, conn, &lock, mode);
         let client = &mut self.clients[client];
         client.next_key += 1;
@@ -246,6 +250,7 @@ impl World {
             name: self.names[lock.name].clone(),
             ttl,
             linger: lock.linger,
+            min_hold: lock.min_hold,
             owner: owner_of(client),
             mode,
             account: Some(ACCOUNT),

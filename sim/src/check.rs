@@ -19,6 +19,7 @@ pub struct Believer {
     pub id: u64,
     pub token: u64,
     pub linger: u64,
+    pub min_hold: u64,
     /// Until when, by the true time.
     pub until: u64,
 }
@@ -33,6 +34,15 @@ struct Ended {
     epoch: u64,
 }
 
+/// A name that has to stay closed to others.
+#[derive(Debug, Clone, Copy)]
+struct Closed {
+    until: u64,
+    /// The grant that closed it, and the epoch in which it was asked for.
+    token: u64,
+    epoch: u64,
+}
+
 /// What is known of all beliefs.
 #[derive(Debug)]
 pub struct Checker {
@@ -40,6 +50,8 @@ pub struct Checker {
     pub believers: Vec<Believer>,
     spare: Vec<Believer>,
     ended: Vec<Option<Ended>>,
+    /// The names' last grants with a `min_hold`.
+    closed: Vec<Option<Closed>>,
     tokens: Vec<u64>,
     epochs: Vec<u64>,
     /// Which id a reattach asks to replace, by the new one.
@@ -54,6 +66,8 @@ pub struct Checker {
     pub told: BTreeSet<u64>,
     /// Which broker asked for an id, in which life, and when.
     pub askers: BTreeMap<u64, (usize, u32, u64)>,
+    /// How many memories of its shard had been lost when an id was asked for.
+    pub asked_after: BTreeMap<u64, u64>,
     /// When a name's item was last granted or removed.
     pub changed: Vec<u64>,
     /// The names that have been had since all faults ended.
@@ -70,12 +84,14 @@ impl Checker {
             believers: Vec::new(),
             spare: Vec::new(),
             ended: vec![None; names],
+            closed: vec![None; names],
             tokens: vec![0; names],
             epochs: vec![0; names],
             lineage: BTreeMap::new(),
             leases: BTreeSet::new(),
             told: BTreeSet::new(),
             askers: BTreeMap::new(),
+            asked_after: BTreeMap::new(),
             moved: vec![0; names],
             revoked: vec![None; names],
             changed: vec![0; names],
@@ -123,6 +139,7 @@ impl World {
                     id: id.grant.get(),
                     token: id.token.get(),
                     linger: nanos(id.linger),
+                    min_hold: nanos(lock.min_hold),
                     until: client.clock.when(lock.until),
                 });
             }
@@ -181,11 +198,33 @@ impl World {
                 self.check.fail(format!("the linger of n{name} is cut by {left} ns for client {client}"));
             }
         }
+        self.check_min_hold(believer, epoch);
         if self.check.tokens[name] != token {
             self.check.epochs[name] = epoch;
             self.check.revoked[name] = None;
         }
         self.check.tokens[name] = self.check.tokens[name].max(token);
+    }
+
+    /// Checks that nobody has a name within the `min_hold` of the grant before. That counts from when the broker asked for it.
+    fn check_min_hold(&mut self, believer: &Believer, epoch: u64) {
+        let Believer { name, client, token, id, min_hold, .. } = *believer;
+        if let Some(closed) = self.check.closed[name]
+            && closed.token != token
+            && self.now < closed.until
+            && epoch == closed.epoch
+        {
+            let left = closed.until - self.now;
+            self.check.fail(format!("the min_hold of n{name} is cut by {left} ns for client {client}"));
+        }
+        if self.check.tokens[name] != token
+            && let Some((_, _, asked)) = self.check.askers.get(&id)
+            && let Some(&epoch) = self.check.asked_after.get(&id)
+        {
+            // Clocks differ by 200 ppm.
+            let until = asked + min_hold - min_hold / 5_000;
+            self.check.closed[name] = Some(Closed { until, token, epoch });
+        }
     }
 
     /// Checks that a believer's item stands under its id, unless the shard is closed.

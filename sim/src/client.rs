@@ -72,6 +72,7 @@ pub struct Lock {
     pub name: usize,
     pub ttl: Duration,
     pub linger: Duration,
+    pub min_hold: Duration,
     pub phase: Phase,
     pub id: Option<LockId>,
     pub until: u64,
@@ -153,7 +154,8 @@ impl Lock {
         let home = Place { conn: 0, lock_ref: 0 };
         let (phase, until, let_go) = (Phase::Asked, 0, 0);
         let (moving, settled, lease, renew_at) = (None, false, false, 0);
-        Lock { name, ttl, linger, phase, id: None, until, home, moving, settled, let_go, lease, renew_at }
+        let min_hold = Duration::ZERO;
+        Lock { name, ttl, linger, min_hold, phase, id: None, until, home, moving, settled, let_go, lease, renew_at }
     }
 
     /// Returns true if its client believes in it.

@@ -78,6 +78,7 @@ impl World {
         match request {
             Request::Grant { id, .. } | Request::HandOver { to: id, .. } => {
                 self.check.askers.insert(id.get(), (broker, life, self.now));
+                self.check.asked_after.insert(id.get(), self.machines[self.shard_of(name)].losses);
             }
             Request::Linger { from, to, .. } if !to.is_revocation() => self.check_linger(name, *from),
             _ => {}

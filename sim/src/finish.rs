@@ -43,7 +43,7 @@ impl World {
         self.calls.clear();
         // The item of a revoked lock whose broker has died lives for so much longer.
         let revoked = if self.options.revokes_every.is_some() { self.max_ttl() } else { 0 };
-        let life = self.max_ttl() + revoked + nanos(self.options.longest_linger());
+        let life = self.max_ttl() + revoked + nanos(self.options.longest_linger().max(self.options.longest_min_hold()));
         let bound = plus_drift(life) + 9 * SEC + self.ping_time() + SEC;
         for name in 0..self.names.len() {
             self.plan_probe(name);

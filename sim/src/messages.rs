@@ -2,7 +2,7 @@
 
 use lockbroker_core::lock::LeaseId;
 
-use crate::client::{Kind, Lock, Phase, Place};
+use crate::client::{Kind, Link, Lock, Phase, Place};
 use crate::event::Event;
 use crate::net::{Down, News, Up};
 use crate::time::{SEC, nanos};
@@ -257,7 +257,9 @@ impl World {
             self.broker_trouble(conn.broker),
             self.check.moved[lock.name],
         ];
-        let since = crate::time::nanos(lock.ttl) + 3 * SEC;
+        // A lock that was reattached has the ttl of the Session to which it came.
+        let session = self.clients[client].links.get(&lock.home.conn).and_then(Link::session);
+        let since = session.map_or(0, |session| session.ttl).max(nanos(lock.ttl)) + 3 * SEC;
         self.now > since && trouble.iter().all(|at| *at + since < self.now)
     }
 

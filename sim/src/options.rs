@@ -107,6 +107,8 @@ pub struct Options {
     pub ttls: Vec<Duration>,
     /// The lingers that clients ask for.
     pub lingers: Vec<Duration>,
+    /// The `min_hold`s that clients ask for.
+    pub min_holds: Vec<Duration>,
     /// True if clients do odd things too.
     pub rude: bool,
     /// True if clients move locks that are well, and release by calls.
@@ -180,6 +182,7 @@ impl Options {
             dawdle: [0, 1_000, 20_000, 200_000][choices.spread(4) as usize],
             ttls,
             lingers,
+            min_holds: vec![Duration::ZERO],
             rude: choices.spread(2) == 1,
             moves: choices.spread(2) == 1,
             waits: choices.spread(11),
@@ -216,5 +219,10 @@ impl Options {
     /// Returns the longest linger that a client asks for.
     pub fn longest_linger(&self) -> Duration {
         self.lingers.iter().copied().max().unwrap_or_default()
+    }
+
+    /// Returns the longest `min_hold` that a client asks for.
+    pub fn longest_min_hold(&self) -> Duration {
+        self.min_holds.iter().copied().max().unwrap_or_default()
     }
 }

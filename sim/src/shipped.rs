@@ -240,6 +240,7 @@ impl World {
                         name,
                         ttl,
                         linger,
+                        min_hold: spec.min_hold.unwrap_or_default(),
                         owner: crate::acts::owner_of(client),
                         mode,
                         account: Some(crate::brokers::ACCOUNT),
@@ -342,6 +343,7 @@ impl World {
         let spec = LockSpec {
             name: self.names[name].as_str().to_owned(),
             linger: Some(linger),
+            min_hold: None,
             owner: String::new(),
             is_kept: false,
         };

@@ -42,11 +42,15 @@ pub enum Theme {
     Lingers,
     /// Proxies close the streams of locks that are to be kept, and others want them.
     Proxies,
+    /// Locks stay closed for a time after their grant.
+    MinHolds,
+    /// The same, and locks are let go while a server's clock stands still. They are wanted when it has caught up.
+    LateMinHolds,
 }
 
 impl Theme {
     /// All of them.
-    pub const ALL: [Theme; 15] = [
+    pub const ALL: [Theme; 17] = [
         Theme::Mixed,
         Theme::Hot,
         Theme::Refusals,
@@ -62,11 +66,15 @@ impl Theme {
         Theme::QuietStandstill,
         Theme::Lingers,
         Theme::Proxies,
+        Theme::MinHolds,
+        Theme::LateMinHolds,
     ];
+    /// So many answers has the draw. It stays the same where a theme is added, so that most seeds stay the same runs.
+    const DRAWS: u64 = 28;
 
     /// Draws one: mixed as often as not.
     pub fn draw(choices: &mut Choices) -> Theme {
-        let drawn = choices.spread(2 * (Theme::ALL.len() as u64 - 1));
+        let drawn = choices.spread(Theme::DRAWS);
         Theme::ALL.get(drawn as usize).copied().unwrap_or(Theme::Mixed)
     }
 
@@ -85,6 +93,8 @@ impl Theme {
             Rule::LingerKeepsLife => Theme::Lingers,
             Rule::LeaseNotRecreated => Theme::Leases,
             Rule::KeptOnClose => Theme::Proxies,
+            Rule::MinHoldKept | Rule::MinHoldInItem => Theme::MinHolds,
+            Rule::MinHoldNeverCut => Theme::LateMinHolds,
             _ => Theme::Mixed,
         }
     }
@@ -178,6 +188,20 @@ impl Theme {
                 (options.kept, options.leases, options.revokes_every) = (10, 0, None);
                 (options.names, options.clients, options.fault_every) = (3, 8, SEC);
                 (options.tick, options.hold) = (100 * MS, 15 * SEC);
+            }
+            Theme::MinHolds => {
+                options.min_holds = [0, 4, 12, 25].map(Duration::from_secs).to_vec();
+                options.faults.extend([Fault::Kill, Fault::ClientDeath]);
+                (options.leases, options.alone) = (3, 5);
+                options.tick = 200 * MS;
+            }
+            Theme::LateMinHolds => {
+                options.min_holds = vec![Duration::from_secs(25)];
+                keep(options, &[Fault::Stop]);
+                (options.spans, options.fault_every) = (vec![4 * SEC, 15 * SEC], 8 * SEC);
+                (options.leases, options.revokes_every, options.stall, options.dawdle) = (0, None, 0, 0);
+                (options.shards, options.names, options.clients) = (1, 6, 6);
+                (options.alone, options.tick, options.hold) = (5, 200 * MS, 8 * SEC);
             }
             Theme::Revocations => {
                 keep(options, &[Fault::Slow, Fault::Kill]);

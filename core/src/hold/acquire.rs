@@ -53,7 +53,14 @@ impl Attempt {
                 let (life, counts) = (cx.fresh_item_ttl(me), cx.counted_from(self.sent));
                 Some(match answer {
                     Ok(Granted::Yes(token)) if cx.hold(me).counts(counts, cx.now) => {
-                        Outcome::Granted(Grant { id: self.id, token, sent: counts, protected_until: None })
+                        let closed_until = cx.min_hold_end(me, self.sent);
+                        Outcome::Granted(Grant {
+                            id: self.id,
+                            token,
+                            sent: counts,
+                            protected_until: None,
+                            closed_until,
+                        })
                     }
                     Ok(Granted::Yes(_)) => {
                         cx.env.mark(Mark::GrantTooLate);

@@ -201,7 +201,8 @@ impl Held {
     fn announce<E: Env>(&mut self, me: HoldKey, cx: &mut Cx<'_, E>) {
         let Grant { id, token, sent, .. } = self.grant;
         if !cx.hold(me).is_announced() && cx.hold(me).counts(sent, cx.now) {
-            let lock_id = LockId { grant: id, token, linger: cx.hold(me).linger() };
+            let lock_id =
+                LockId { grant: id, token, linger: cx.hold(me).linger(), min_hold: self.grant.min_hold_left(cx) };
             let until = cx.hold(me).lease_end(&self.grant);
             if cx.announce(me, sent, Event::Acquired { lock_id, until }) {
                 let (owner, ttl) = (cx.hold(me).owner.clone(), self.item_ttl(me, cx));
@@ -353,13 +354,15 @@ impl Held {
 }
 
 impl Grant {
-    /// Returns the T of its item: no shorter than `--max-ttl` while its new id is protected (R12).
+    /// Returns the T of its item: no shorter than `--max-ttl` while its new id is protected (R12), and up to the end of its
+    /// `min_hold` (R31).
     pub(super) fn item_ttl<E: Env>(&self, me: HoldKey, linger: Duration, cx: &Cx<'_, E>) -> u32 {
         let ttl = cx.hold(me).ttl();
-        match self.protected_until {
+        let lives = match self.protected_until {
             Some(until) if cx.now < until => item_ttl(ttl.max(cx.core.settings.max_ttl), linger),
             _ => item_ttl(ttl, linger),
-        }
+        };
+        lives.max(self.min_hold_ttl(cx))
     }
 }
 

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use super::keep::Look;
 use super::release::{Caller, Release};
-use super::{End, Grant, HandingOver, Hold, HoldKey, State, Stimulus};
+use super::{End, Grant, HandingOver, Hold, HoldKey, State, Stimulus, min_hold};
 use crate::Time;
 use crate::broker::{Call, Cx, Output};
 use crate::env::{Env, Mark, ReleaseCause};
 use crate::event::LostReason;
 use crate::failure::Failure;
-use crate::lock::{CallKey, LeaseId, LockName};
+use crate::lock::{CallKey, LeaseId, LockId, LockName};
 use crate::normal::{Form, Normal};
 use crate::request::LeaseRenewal;
 use crate::rules::Rule;
@@ -37,6 +37,8 @@ pub(crate) struct Leased {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Step {
     Resting,
+    /// Looks how much of the `min_hold` may be left, of which a lock id says so much.
+    LookingForMinHold(Duration),
     /// Looks at the store for those who wait behind, or because somebody says that it was revoked.
     Looking(Look),
     /// Renews it for these calls, by a command sent then.
@@ -66,9 +68,17 @@ impl Leased {
 
     /// Renews a grant of which nothing is known here.
     fn elsewhere<E: Env>(me: HoldKey, lease: LeaseId, call: Call, cx: &mut Cx<'_, E>) -> State {
-        let grant = Grant { id: lease.lock.grant, token: lease.lock.token, sent: cx.now, protected_until: None };
+        let LockId { grant: id, token, min_hold, .. } = lease.lock;
+        let grant = Grant { id, token, sent: cx.now, protected_until: None, closed_until: None };
         let (since, known, granted_here, calls, step) = (cx.now, false, false, vec![call], Step::Resting);
-        Box::new(Leased { grant, since, known, granted_here, call: None, calls, step }).renew(me, cx)
+        let call = None;
+        let mut leased = Box::new(Leased { grant, since, known, granted_here, call, calls, step });
+        if min_hold.is_zero() {
+            return leased.renew(me, cx);
+        }
+        cx.ask(me, Request::Look);
+        leased.step = Step::LookingForMinHold(min_hold);
+        State::Leased(leased)
     }
 
     pub(crate) fn on<E: Env>(mut self: Box<Self>, me: HoldKey, stimulus: Stimulus, cx: &mut Cx<'_, E>) -> State {
@@ -76,8 +86,13 @@ impl Leased {
             (Step::Renewing { sent, calls }, Stimulus::Answer(Reply::Changed(renewed))) => {
                 return self.renewed(me, (sent, calls), renewed, cx);
             }
+            (Step::LookingForMinHold(left), Stimulus::Answer(Reply::Status(status))) => {
+                let left = min_hold::bounded(left, self.grant.id, &status);
+                (self.grant.sent, self.grant.closed_until) = (cx.now, Some(cx.now + left));
+                return self.renew(me, cx);
+            }
             // Nobody is heeded before the answer: what ends the lock would cross the renewal.
-            (step @ Step::Renewing { .. }, _) => {
+            (step @ (Step::Renewing { .. } | Step::LookingForMinHold(_)), _) => {
                 self.step = step;
                 return State::Leased(self);
             }
@@ -126,14 +141,15 @@ impl Leased {
         }
         let look_at = match &self.step {
             Step::Looking(look) => look.wake_at(),
-            Step::Resting | Step::Renewing { .. } => look_at,
+            Step::Resting | Step::Renewing { .. } | Step::LookingForMinHold(_) => look_at,
         };
         cx.wake_hold_at(me, [Some(over), look_at].into_iter().flatten().min());
         State::Leased(self)
     }
 
     fn renew<E: Env>(mut self: Box<Self>, me: HoldKey, cx: &mut Cx<'_, E>) -> State {
-        let (id, ttl, owner) = (self.grant.id, cx.fresh_item_ttl(me), cx.hold(me).owner.clone());
+        let (id, owner) = (self.grant.id, cx.hold(me).owner.clone());
+        let ttl = self.grant.item_ttl(me, cx.linger_of_item(me), cx);
         // Without a lease that is good here nobody knows if the item went with the memory, or before.
         let is_good = self.known && cx.now < cx.hold(me).lease_end(&self.grant);
         let request = if is_good || cx.env.breaks(Rule::LeaseNotRecreated) {
@@ -222,7 +238,8 @@ impl<E: Env> Cx<'_, E> {
             let full = self.full();
             return self.answer_renewal(call, Err(full));
         }
-        let me = self.core.holds.insert(Hold::without_client(name.clone(), lease.ttl, lease.lock.linger));
+        let hold = Hold::without_client(name.clone(), lease.ttl, lease.lock.linger);
+        let me = self.core.holds.insert(Hold { min_hold: lease.lock.min_hold.into(), ..hold });
         let state = Leased::elsewhere(me, lease, call, self);
         self.settle_in(me, state);
     }
@@ -253,7 +270,7 @@ impl Leased {
         self.grant.normalise((span, true), form);
         form.shown(&mut self.since);
         match &mut self.step {
-            Step::Resting => {}
+            Step::Resting | Step::LookingForMinHold(_) => {}
             Step::Looking(look) => look.normalise(span, form),
             Step::Renewing { sent, .. } => form.since(sent, span),
         }

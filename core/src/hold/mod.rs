@@ -11,6 +11,7 @@ mod expire;
 mod keep;
 mod leased;
 mod linger;
+mod min_hold;
 mod reattach;
 mod release;
 mod revoke;
@@ -34,7 +35,9 @@ use crate::broker::{Call, Cx};
 use crate::env::{Env, Observed, ReleaseCause};
 use crate::event::{Event, LockRef, LostReason, Reason, SESSION};
 use crate::failure::Failure;
-use crate::lock::{CallKey, FencingToken, GrantId, LingerId, LockId, LockName, Owner, item_ttl, lease, notice};
+use crate::lock::{
+    CallKey, FencingToken, GrantId, LingerId, LockId, LockName, Owner, item_ttl, lease, min_hold_ttl, notice,
+};
 use crate::normal::{Form, Normal};
 use crate::request::{Account, LockRequest, Mode, OnDisconnect, StreamEnd};
 use crate::rules::Rule;
@@ -58,6 +61,7 @@ pub(crate) struct Hold {
     pub(crate) owner: Owner,
     ttl: Span,
     linger: Span,
+    min_hold: Span,
     /// Whom to tell what happens. None once the last has been told and the grant has ended, and where a Release call names
     /// a grant that is kept by nobody here.
     pub(crate) subscriber: Option<Subscriber>,
@@ -205,6 +209,8 @@ pub(crate) struct Grant {
     /// After a reattach: until when the client may believe in it by what the broker before us told it. No release but by
     /// the client's own word, and no shorter item, before then (R12).
     pub(crate) protected_until: Option<Time>,
+    /// Until when the lock stays closed, however the grant ends: the end of its `min_hold` (R31).
+    pub(crate) closed_until: Option<Time>,
 }
 
 /// What makes a hold look at what there is to do.
@@ -228,11 +234,15 @@ impl Grant {
 impl Hold {
     /// Makes the record of a lock that a client asks for.
     pub(crate) fn of_request(request: LockRequest, subscriber: Subscriber) -> Hold {
-        let LockRequest { name, ttl, linger, owner, mode, account, on_disconnect } = request;
-        // A reattached lock keeps the linger that it was granted with.
-        let linger = if let Mode::Reattach(lock_id) = &mode { lock_id.linger } else { linger };
-        let subscriber = Some(subscriber);
-        Hold { owner, subscriber, room: None, account, on_disconnect, ..Hold::without_client(name, ttl, linger) }
+        let LockRequest { name, ttl, linger, min_hold, owner, mode, account, on_disconnect } = request;
+        // A reattached lock keeps what it was granted with.
+        let (linger, min_hold) = match &mode {
+            Mode::Reattach(lock_id) => (lock_id.linger, lock_id.min_hold),
+            Mode::Once | Mode::Wait { .. } => (linger, min_hold),
+        };
+        let (subscriber, min_hold) = (Some(subscriber), min_hold.into());
+        let hold = Hold::without_client(name, ttl, linger);
+        Hold { owner, subscriber, min_hold, room: None, account, on_disconnect, ..hold }
     }
 
     /// Makes the record of a lock that is ended here for nobody who keeps it. It counts among `--max-locks`.
@@ -242,6 +252,7 @@ impl Hold {
             owner: Owner::default(),
             ttl: ttl.into(),
             linger: linger.into(),
+            min_hold: Duration::ZERO.into(),
             subscriber: None,
             end: None,
             room: Some(Room::Lock),
@@ -267,6 +278,11 @@ impl Hold {
     /// Returns for how long nobody can acquire after the release.
     pub(crate) fn linger(&self) -> Duration {
         self.linger.into()
+    }
+
+    /// Returns for how long nobody can acquire after the grant.
+    fn min_hold(&self) -> Duration {
+        self.min_hold.into()
     }
 
     /// Returns until when the grant may be believed in.
@@ -388,7 +404,8 @@ impl<E: Env> Cx<'_, E> {
 
     /// Returns the T of a fresh item.
     fn fresh_item_ttl(&self, me: HoldKey) -> u32 {
-        item_ttl(self.hold(me).ttl(), self.linger_of_item(me))
+        let lives = item_ttl(self.hold(me).ttl(), self.linger_of_item(me));
+        if self.env.breaks(Rule::MinHoldInItem) { lives } else { lives.max(min_hold_ttl(self.hold(me).min_hold())) }
     }
 
     /// Returns the linger that is part of the T of an item that is held.
@@ -473,7 +490,7 @@ impl Hold {
         if let Some(End::Release(release)) = &mut self.end {
             form.grant(&mut release.lock_id.grant);
         }
-        let (lease, span) = (lease(ttl), lease(ttl) + self.linger());
+        let (lease, span) = (lease(ttl), (lease(ttl) + self.linger()).max(self.min_hold()));
         match &mut self.state {
             State::Trying(trying) => trying.normalise(lease, form),
             State::Inspecting(inspecting) => inspecting.normalise(form),
@@ -500,6 +517,8 @@ impl Grant {
         form.grant(&mut self.id);
         form.since(&mut self.sent, span);
         form.until_any(&mut self.protected_until);
+        form.until_any(&mut self.closed_until);
+        self.closed_until = self.closed_until.filter(|until| *until > form.now);
         if shown {
             form.token(&mut self.token);
         }

@@ -6,12 +6,12 @@
 
 use std::time::Duration;
 
-use super::{End, Grant, Held, HoldKey, State, Stimulus, not_acquired};
+use super::{End, Grant, Held, HoldKey, State, Stimulus, min_hold, not_acquired};
 use crate::Time;
 use crate::broker::Cx;
 use crate::env::{Env, Mark};
 use crate::event::{Event, Reason};
-use crate::lock::{FencingToken, GrantId, LockId, item_ttl, lease};
+use crate::lock::{FencingToken, GrantId, LockId, item_ttl, lease, min_hold_ttl};
 use crate::normal::{Form, Normal};
 use crate::request::Mode;
 use crate::rules::Rule;
@@ -32,6 +32,8 @@ pub(crate) struct Reattaching {
     from: GrantId,
     /// The T of the item.
     life: u32,
+    /// The end of the `min_hold`.
+    closed_until: Option<Time>,
     give_up: Time,
     failures: u8,
     step: Step,
@@ -39,6 +41,8 @@ pub(crate) struct Reattaching {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Step {
+    /// Looks how much of the `min_hold` may be left, of which the lock id says so much.
+    LookingForMinHold(Duration),
     /// Swaps the ids, by a command sent then.
     Swapping { sent: Time },
     /// Looks if an earlier swap has landed after all.
@@ -52,7 +56,7 @@ impl Reattaching {
         let old = lock_id.grant;
         let new = if cx.env.breaks(Rule::NewIdOnReattach) { old } else { cx.env.grant_id() };
         let (ttl, linger) = (cx.hold(me).ttl(), cx.hold(me).linger());
-        let reattaching = Reattaching {
+        let mut reattaching = Box::new(Reattaching {
             asked: cx.now,
             lock_id,
             token: lock_id.token,
@@ -60,11 +64,30 @@ impl Reattaching {
             new,
             from: old,
             life: item_ttl(ttl.max(cx.core.settings.max_ttl), linger),
+            closed_until: None,
             give_up: cx.now + LONGEST.min(lease(ttl)),
             failures: 0,
             step: Step::Pausing { until: cx.now },
-        };
-        Box::new(reattaching).swap(me, cx)
+        });
+        if lock_id.min_hold.is_zero() {
+            return reattaching.swap(me, cx);
+        }
+        if let Some(grant) = cx.grant_here(me, old) {
+            reattaching.keep_closed(grant.closed_until, grant.min_hold_left(cx), cx);
+            return reattaching.swap(me, cx);
+        }
+        cx.ask(me, Request::Look);
+        reattaching.step = Step::LookingForMinHold(lock_id.min_hold);
+        State::Reattaching(reattaching)
+    }
+
+    /// Keeps the lock closed until then. `left` was left of its `min_hold` when its item was last given a T that counts, or
+    /// later.
+    fn keep_closed<E: Env>(&mut self, until: Option<Time>, left: Duration, cx: &Cx<'_, E>) {
+        self.closed_until = until;
+        if !cx.env.breaks(Rule::MinHoldInItem) {
+            self.life = self.life.max(min_hold_ttl(left));
+        }
     }
 
     fn swap<E: Env>(mut self: Box<Self>, me: HoldKey, cx: &mut Cx<'_, E>) -> State {
@@ -76,6 +99,11 @@ impl Reattaching {
     pub(crate) fn on<E: Env>(mut self: Box<Self>, me: HoldKey, stimulus: Stimulus, cx: &mut Cx<'_, E>) -> State {
         match (self.step, stimulus) {
             (Step::Swapping { sent }, Stimulus::Answer(Reply::Changed(swapped))) => self.swapped(me, sent, swapped, cx),
+            (Step::LookingForMinHold(left), Stimulus::Answer(Reply::Status(status))) => {
+                let left = min_hold::bounded(left, self.old, &status);
+                self.keep_closed(Some(cx.now + left), left, cx);
+                self.again(me, cx)
+            }
             (Step::Looking, Stimulus::Answer(Reply::Status(status))) => {
                 let landed = matches!(
                     status,
@@ -93,7 +121,7 @@ impl Reattaching {
                 cx.wake_hold_at(me, Some(until));
                 State::Reattaching(self)
             }
-            (Step::Swapping { .. } | Step::Looking, _) => State::Reattaching(self),
+            (Step::Swapping { .. } | Step::Looking | Step::LookingForMinHold(_), _) => State::Reattaching(self),
         }
     }
 
@@ -110,7 +138,8 @@ impl Reattaching {
             Ok(Change::Done) if cx.hold(me).counts(sent, cx.now) => {
                 let protected_until =
                     Some(cx.now + cx.core.settings.max_ttl).filter(|_| !cx.env.breaks(Rule::Protected));
-                let grant = Grant { id: self.new, token: self.token, sent, protected_until };
+                let (id, token, closed_until) = (self.new, self.token, self.closed_until);
+                let grant = Grant { id, token, sent, protected_until, closed_until };
                 return Held::begin(me, grant, &Mode::Reattach(self.lock_id), self.asked, cx);
             }
             Ok(Change::Done) => {
@@ -160,7 +189,8 @@ impl Reattaching {
     /// The client has left while its reattach was under way. If it closed its stream that releases the lock, under
     /// whichever id. If it fell silent, it may believe in the old one, and nothing is done.
     fn released<E: Env>(&self, me: HoldKey, end: End, cx: &mut Cx<'_, E>) {
-        let linger = cx.hold(me).linger();
+        let kept = self.closed_until.filter(|_| !cx.env.breaks(Rule::MinHoldKept));
+        let linger = cx.hold(me).linger().max(kept.map_or(Duration::ZERO, |until| until.since(cx.now)));
         match end {
             End::Closed | End::Release(..) if linger.is_zero() || cx.env.breaks(Rule::MovingReleaseLingers) => {
                 cx.env.mark(Mark::MovingDeleted);
@@ -183,11 +213,12 @@ impl Reattaching {
         let ids = [&mut self.lock_id.grant, &mut self.old, &mut self.new, &mut self.from];
         ids.into_iter().for_each(|id| form.grant(id));
         form.until(&mut self.give_up);
+        form.until_any(&mut self.closed_until);
         self.failures = 0;
         match &mut self.step {
             Step::Swapping { sent } => form.since(sent, span),
             Step::Pausing { until } => form.pause([until]),
-            Step::Looking => {}
+            Step::Looking | Step::LookingForMinHold(_) => {}
         }
     }
 }

@@ -5,13 +5,13 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::{Grant, HoldKey, Lingering, State, Stimulus, counts};
+use super::{Grant, HoldKey, Lingering, State, Stimulus, counts, min_hold};
 use crate::Time;
 use crate::broker::{Call, Cx};
 use crate::env::{Env, Mark, Observed, ReleaseCause};
 use crate::event::{Event, LostReason};
 use crate::failure::Failure;
-use crate::lock::{FencingToken, GrantId, LingerId, LockId, item_ttl, lease};
+use crate::lock::{FencingToken, GrantId, LingerId, LockId, item_ttl, lease, min_hold_ttl};
 use crate::normal::{Form, Normal};
 use crate::queue::{Ticket, Waiter};
 use crate::request::{Ended, Revoked};
@@ -118,10 +118,11 @@ impl Release {
     /// Returns for how long it is tried to end a grant that is kept here and lingers, and until when it is certain that nobody
     /// else has been granted the lock: until its item may have run out, and until a memory lost since the last renewal may have
     /// been opened again.
-    pub(super) fn efforts<E: Env>(&self, me: HoldKey, linger: Duration, cx: &Cx<'_, E>) -> (Duration, Time) {
+    pub(super) fn efforts<E: Env>(&self, me: HoldKey, cx: &Cx<'_, E>) -> (Duration, Time) {
         let (grant, max_ttl) = (self.grant, cx.core.settings.max_ttl);
-        let alone_until = (cx.hold(me).lease_end(&grant) + linger).min(grant.sent + max_ttl);
-        (Duration::from_secs(item_ttl(max_ttl, linger).into()), alone_until)
+        let runs_out = cx.hold(me).lease_end(&grant) + self.linger(me, cx);
+        let alone_until = self.min_hold_end(cx).map_or(runs_out, |end| end.max(runs_out)).min(grant.sent + max_ttl);
+        (Duration::from_secs(item_ttl(max_ttl, self.closed(me, cx)).into()), alone_until)
     }
 
     /// Tells the client the last event, unless it has been told.
@@ -146,7 +147,7 @@ impl Release {
                 self.tell(me, None, cx);
                 // Waiters of other brokers have waited for long if somebody is still in the queue here: longer than any of
                 // them pauses between two polls.
-                let fair = cx.is_waited_for(&name) && self.linger(me, cx).is_zero();
+                let fair = cx.is_waited_for(&name) && self.closed(me, cx).is_zero();
                 let pause = if fair { cx.core.settings.poll_interval.mul_f64(FAIR_PAUSE) } else { Duration::ZERO };
                 cx.let_go(&name, self.grant.id, cx.now + pause);
             }
@@ -202,9 +203,20 @@ impl Release {
         }
     }
 
-    /// Returns for how long the lock lingers.
+    /// Returns for how long the lock lingers after its release.
     fn linger<E: Env>(&self, me: HoldKey, cx: &Cx<'_, E>) -> Duration {
         if self.delivered { cx.hold(me).linger() } else { Duration::ZERO }
+    }
+
+    /// Returns the end of the `min_hold`, while that is not over. Nobody can rely on that of a grant that was not read (R8).
+    fn min_hold_end<E: Env>(&self, cx: &Cx<'_, E>) -> Option<Time> {
+        self.grant.min_hold_end(cx).filter(|_| self.delivered)
+    }
+
+    /// Returns for how long the lock has to stay closed from now on: for its linger, or for what is left of its `min_hold`.
+    fn closed<E: Env>(&self, me: HoldKey, cx: &Cx<'_, E>) -> Duration {
+        let left = self.min_hold_end(cx).map_or(Duration::ZERO, |end| end.since(cx.now));
+        self.linger(me, cx).max(left)
     }
 }
 
@@ -221,27 +233,30 @@ pub(crate) struct HandingOver {
     /// Its id, and when the command was sent.
     new: GrantId,
     sent: Time,
+    /// The end of its `min_hold`. The waiter may be gone when the store answers.
+    closed_until: Option<Time>,
 }
 
 impl HandingOver {
-    /// Ends a grant: by a hand-over if somebody waits here and nothing lingers.
+    /// Ends a grant: by a hand-over if somebody waits here and nothing keeps the lock closed.
     pub(super) fn begin<E: Env>(me: HoldKey, release: Release, cx: &mut Cx<'_, E>) -> State {
         // From here on nothing that anybody wants makes a difference.
         if let Some(end) = cx.take_end(me) {
             cx.fall_back(me, end);
         }
         let name = cx.hold(me).name.clone();
-        let next = if release.linger(me, cx).is_zero() { cx.next_waiter(&name) } else { None };
+        let next = if release.closed(me, cx).is_zero() { cx.next_waiter(&name) } else { None };
         let Some((ticket, to)) = next else { return Releasing::begin(me, release, cx) };
         let (ttl, life) = (cx.hold(to.hold).ttl(), cx.fresh_item_ttl(to.hold));
-        let new = cx.env.grant_id();
+        let (new, closed_until) = (cx.env.grant_id(), cx.min_hold_end(to.hold, cx.now));
         cx.ask(me, Request::HandOver { from: release.grant.id, to: new, ttl: life });
-        State::HandingOver(Box::new(HandingOver { release, ticket, to, ttl, life, new, sent: cx.now }))
+        let sent = cx.now;
+        State::HandingOver(Box::new(HandingOver { release, ticket, to, ttl, life, new, sent, closed_until }))
     }
 
     pub(crate) fn on<E: Env>(self: Box<Self>, me: HoldKey, stimulus: Stimulus, cx: &mut Cx<'_, E>) -> State {
         let Stimulus::Answer(Reply::Granted(answer)) = stimulus else { return State::HandingOver(self) };
-        let HandingOver { mut release, ticket, to, ttl, life, new, sent } = *self;
+        let HandingOver { mut release, ticket, to, ttl, life, new, sent, closed_until } = *self;
         let name = cx.hold(me).name.clone();
         let sent = cx.counted_from(sent);
         match answer {
@@ -249,7 +264,7 @@ impl HandingOver {
                 release.answer(me, Ok(Ended::Released), Duration::ZERO, cx);
                 release.tell(me, None, cx);
                 cx.env.observe(Observed::HandedOver);
-                let grant = Grant { id: new, token, sent, protected_until: None };
+                let grant = Grant { id: new, token, sent, protected_until: None, closed_until };
                 match cx.hand(to.hold, grant) {
                     Ok(()) => {
                         cx.pass(&name, new, to.hold);
@@ -261,7 +276,8 @@ impl HandingOver {
                     Err(grant) => {
                         cx.env.mark(Mark::HandOverLeft);
                         cx.pass(&name, new, me);
-                        release.grant = grant;
+                        // Nobody knows of it, so its min_hold is nobody's.
+                        release.grant = Grant { closed_until: None, ..grant };
                         HandingOver::begin(me, release, cx)
                     }
                 }
@@ -289,7 +305,7 @@ impl HandingOver {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Releasing {
     release: Release,
-    /// The linger's id, and how long it is.
+    /// The linger's id, and how long it is at least: it lasts until the end of the `min_hold` too.
     linger: Option<(LingerId, Duration)>,
     /// The T of the item that lingers: no shorter than it was.
     life: u32,
@@ -305,6 +321,8 @@ pub(crate) struct Releasing {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Step {
+    /// Looks how much of the `min_hold` may be left, of which a lock id says so much.
+    LookingForMinHold(Duration),
     /// Asks the store to end the grant.
     Ending,
     /// Looks if an earlier try has begun the linger.
@@ -317,13 +335,13 @@ enum Step {
 
 impl Releasing {
     fn begin<E: Env>(me: HoldKey, release: Release, cx: &mut Cx<'_, E>) -> State {
-        let (linger, grant) = (release.linger(me, cx), release.grant);
-        let (tries, alone_until) = release.efforts(me, linger, cx);
+        let (closed, linger, grant) = (release.closed(me, cx), release.linger(me, cx), release.grant);
+        let (tries, alone_until) = release.efforts(me, cx);
         let short = cx.env.breaks(Rule::LingerKeepsLife);
-        let life = if short { item_ttl(Duration::ZERO, linger) } else { grant.item_ttl(me, cx.hold(me).linger(), cx) };
-        let linger_id = (!linger.is_zero()).then(|| cx.env.linger_id());
+        let life = if short { item_ttl(Duration::ZERO, closed) } else { grant.item_ttl(me, cx.hold(me).linger(), cx) };
+        let linger_id = (!closed.is_zero()).then(|| cx.env.linger_id());
         let closing = Closing { closed: linger, life, tries };
-        Releasing::begin_with(me, release, (linger_id, closing), Some(alone_until), cx)
+        Releasing::new(release, (linger_id, closing), Some(alone_until), cx).end(me, cx)
     }
 
     /// Makes the item of a grant a revocation, which keeps the lock closed for a time; if that is zero, deletes it.
@@ -335,30 +353,35 @@ impl Releasing {
         cx: &mut Cx<'_, E>,
     ) -> State {
         let linger_id = (!closing.closed.is_zero()).then(|| cx.env.revocation_id());
-        Releasing::begin_with(me, release, (linger_id, closing), alone_until, cx)
+        Releasing::new(release, (linger_id, closing), alone_until, cx).end(me, cx)
     }
 
     /// Releases a grant that nobody keeps here. It is tried for `--max-ttl`, whatever linger the caller's id names: whoever
     /// gets no answer calls again.
     pub(crate) fn by_id<E: Env>(me: HoldKey, lock_id: LockId, caller: Call, cx: &mut Cx<'_, E>) -> State {
-        let LockId { grant: id, token, linger } = lock_id;
+        let LockId { grant: id, token, linger, min_hold } = lock_id;
         let max_ttl = cx.core.settings.max_ttl;
-        let grant = Grant { id, token, sent: cx.now, protected_until: None };
+        let grant = Grant { id, token, sent: cx.now, protected_until: None, closed_until: None };
         let release = Release::elsewhere(grant, Caller::Release(caller), ReleaseCause::ReleaseCall, None);
         let closing = Closing { closed: linger, life: item_ttl(max_ttl, linger), tries: max_ttl };
         let linger_id = (!linger.is_zero()).then(|| cx.env.linger_id());
-        Releasing::begin_with(me, release, (linger_id, closing), None, cx)
+        let mut releasing = Releasing::new(release, (linger_id, closing), None, cx);
+        if min_hold.is_zero() {
+            return releasing.end(me, cx);
+        }
+        cx.ask(me, Request::Look);
+        releasing.step = Step::LookingForMinHold(min_hold);
+        State::Releasing(releasing)
     }
 
-    fn begin_with<E: Env>(
-        me: HoldKey,
+    fn new<E: Env>(
         release: Release,
         (linger_id, closing): (Option<LingerId>, Closing),
         alone_until: Option<Time>,
-        cx: &mut Cx<'_, E>,
-    ) -> State {
+        cx: &Cx<'_, E>,
+    ) -> Box<Releasing> {
         let Closing { closed, life, tries } = closing;
-        let releasing = Releasing {
+        Box::new(Releasing {
             release,
             linger: linger_id.map(|id| (id, closed)),
             life,
@@ -367,8 +390,22 @@ impl Releasing {
             alone_until,
             failures: 0,
             step: Step::Ending,
-        };
-        Box::new(releasing).end(me, cx)
+        })
+    }
+
+    /// Keeps the lock closed for so long as well: another broker may have promised that.
+    fn keep_closed<E: Env>(&mut self, left: Duration, cx: &mut Cx<'_, E>) {
+        self.release.grant.closed_until = Some(cx.now + left);
+        if self.release.min_hold_end(cx).is_some() {
+            self.life = self.life.max(min_hold_ttl(left));
+            self.linger.get_or_insert_with(|| (cx.env.linger_id(), Duration::ZERO));
+        }
+    }
+
+    /// Returns until when the lock stays closed, if it lingers from now on.
+    fn closed_until<E: Env>(&self, linger: Duration, cx: &Cx<'_, E>) -> Time {
+        let lingers = cx.now + linger;
+        self.release.min_hold_end(cx).map_or(lingers, |end| end.max(lingers))
     }
 
     fn end<E: Env>(mut self: Box<Self>, me: HoldKey, cx: &mut Cx<'_, E>) -> State {
@@ -387,12 +424,16 @@ impl Releasing {
 
     pub(crate) fn on<E: Env>(mut self: Box<Self>, me: HoldKey, stimulus: Stimulus, cx: &mut Cx<'_, E>) -> State {
         match (self.step, stimulus) {
+            (Step::LookingForMinHold(left), Stimulus::Answer(Reply::Status(status))) => {
+                self.keep_closed(min_hold::bounded(left, self.release.grant.id, &status), cx);
+                self.end(me, cx)
+            }
             (Step::Ending, Stimulus::Answer(Reply::Changed(change))) => self.changed(me, change, cx),
             (Step::LookingForLinger, Stimulus::Answer(Reply::Status(status))) => {
                 let lingers = |(id, _): (LingerId, Duration)| matches!(&status, Ok(LockStatus::Taken { state, .. }) if *state == ItemState::Lingering(id));
                 self.answer(me, Ok(Ended::Released), cx);
                 let released = match self.linger.filter(|linger| lingers(*linger)) {
-                    Some((id, linger)) => Released::Lingering(id, cx.now + linger),
+                    Some((id, linger)) => Released::Lingering(id, self.closed_until(linger, cx)),
                     None => Released::Ended,
                 };
                 self.release.finish(me, released, cx)
@@ -422,10 +463,12 @@ impl Releasing {
         change: Result<Change, StoreError>,
         cx: &mut Cx<'_, E>,
     ) -> State {
-        let release = &mut self.release;
+        let release = &self.release;
         let (answer, released) = match (change, self.linger) {
             (Ok(Change::Done), None) => (Ok(Ended::Released), Released::Ended),
-            (Ok(Change::Done), Some((id, linger))) => (Ok(Ended::Released), Released::Lingering(id, cx.now + linger)),
+            (Ok(Change::Done), Some((id, linger))) => {
+                (Ok(Ended::Released), Released::Lingering(id, self.closed_until(linger, cx)))
+            }
             // An earlier try may be what ended it.
             (Ok(Change::TakenOver | Change::Revoked), Some(_)) if release.unsure => {
                 cx.env.mark(Mark::LingerLookedFor);
@@ -453,7 +496,7 @@ impl Releasing {
     }
 
     fn answer<E: Env>(&mut self, me: HoldKey, result: Result<Ended, Failure>, cx: &mut Cx<'_, E>) {
-        let closed = self.linger.map_or(Duration::ZERO, |(_, linger)| linger);
+        let closed = self.linger.map_or(Duration::ZERO, |(_, linger)| self.closed_until(linger, cx).since(cx.now));
         self.release.answer(me, result, closed, cx);
     }
 
@@ -497,6 +540,7 @@ impl HandingOver {
         form.hold(&mut self.to.hold);
         form.grant(&mut self.new);
         form.since(&mut self.sent, lease(self.ttl));
+        form.until_any(&mut self.closed_until);
     }
 }
 

@@ -89,8 +89,9 @@ impl<E: Env> Cx<'_, E> {
             if self.env.breaks(Rule::RevokedLives) { item_ttl(left, Duration::ZERO) } else { item_ttl(max_ttl, left) };
         let hold = Hold { owner: label.owner.clone(), ..Hold::without_client(name.clone(), max_ttl, closed) };
         let me = self.core.holds.insert(hold);
-        let grant =
-            Grant { id, token: label.token.unwrap_or(FencingToken::FIRST), sent: self.now, protected_until: None };
+        let token = label.token.unwrap_or(FencingToken::FIRST);
+        // What is left of its min_hold is in what its item has left.
+        let grant = Grant { id, token, sent: self.now, protected_until: None, closed_until: None };
         let release = Release::revoked_elsewhere(grant, Caller::Revoke(revoke.call), label.keeper);
         let closing = Closing { closed, life, tries: max_ttl };
         let state = Releasing::revoked(me, release, closing, None, self);
@@ -155,7 +156,7 @@ impl<E: Env> Cx<'_, E> {
         let believed_until = if waits { self.believed_until(me, &grant) } else { self.now };
         let closed = believed_until.since(self.now) + self.hold(me).linger();
         let life = grant.item_ttl(me, self.hold(me).linger(), self);
-        let (tries, alone_until) = release.efforts(me, self.hold(me).linger(), self);
+        let (tries, alone_until) = release.efforts(me, self);
         Releasing::revoked(me, release, Closing { closed, life, tries }, Some(alone_until), self)
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use data_encoding::HEXLOWER;
 
-use super::lease::{MAX_LINGER, MAX_TTL, MIN_TTL};
+use super::lease::{MAX_LINGER, MAX_MIN_HOLD, MAX_TTL, MIN_TTL};
 
 /// The lowest number of a held lock's id. Lower numbers belong to lingers.
 const FIRST_GRANT: u64 = 10_000_000_000_000_000_000;
@@ -126,9 +126,9 @@ impl fmt::Debug for CallKey {
     }
 }
 
-/// The id that a client gets for a lock. It names the grant, its fencing token and its linger in milliseconds, so any
-/// broker can reattach or release the lock with it. Written as 36 hexadecimal digits in lower case: 16 of the grant,
-/// 14 of the token, 6 of the linger.
+/// The id that a client gets for a lock. It names the grant, its fencing token, its linger and its `min_hold` in milliseconds,
+/// so any broker can reattach or release the lock with it. Written as 36 hexadecimal digits in lower case: 16 of the grant,
+/// 14 of the token, 6 of the linger. If there is a `min_hold`, `m` and 6 digits of that follow.
 ///
 /// A lock id from a client proves nothing by itself: the broker compares the grant with the store, and never counts
 /// the token as one that it has seen.
@@ -140,10 +140,13 @@ pub struct LockId {
     pub token: FencingToken,
     /// Its linger, in whole milliseconds.
     pub linger: Duration,
+    /// The part of its `min_hold` that was left when the last command was sent that granted or renewed it before the id was made,
+    /// in whole milliseconds. Since then it has only become less (R31).
+    pub min_hold: Duration,
 }
 
-/// The id that a client gets for a lease: that of its lock, and its ttl, which stays the same (R29). Written as 44 hexadecimal
-/// digits: the 36 of the lock id, and 8 of the ttl in milliseconds.
+/// The id that a client gets for a lease: that of its lock, and its ttl, which stays the same (R29). Written as the lock id, `t`,
+/// and 8 hexadecimal digits of the ttl in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LeaseId {
     /// The lock's id.
@@ -155,8 +158,7 @@ pub struct LeaseId {
 impl LeaseId {
     /// Returns the text that clients get.
     pub fn expose(&self) -> String {
-        let millis = u32::try_from(self.ttl.as_millis()).unwrap_or(u32::MAX);
-        self.lock.expose() + &HEXLOWER.encode(&millis.to_be_bytes())
+        self.lock.expose() + &section('t', self.ttl, 8)
     }
 }
 
@@ -164,12 +166,8 @@ impl FromStr for LeaseId {
     type Err = MalformedLockId;
 
     fn from_str(text: &str) -> Result<LeaseId, MalformedLockId> {
-        let (lock, millis) = text.split_at_checked(36).ok_or(MalformedLockId)?;
-        let ttl = Duration::from_millis(hexadecimal(millis, 8).ok_or(MalformedLockId)?);
-        if !(MIN_TTL..=MAX_TTL).contains(&ttl) {
-            return Err(MalformedLockId);
-        }
-        Ok(LeaseId { lock: lock.parse()?, ttl })
+        let (lock, ttl) = parse(text)?;
+        Ok(LeaseId { lock, ttl: ttl.ok_or(MalformedLockId)? })
     }
 }
 
@@ -211,7 +209,7 @@ fn hexadecimal(text: &str, digits: usize) -> Option<u64> {
 
 /// A text that is no lock id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("is not a lock id: those have 36 characters and come from `acquired`")]
+#[error("is not a lock id: those begin with 36 hexadecimal digits and come from `acquired`")]
 pub struct MalformedLockId;
 
 impl LockId {
@@ -222,13 +220,16 @@ impl LockId {
         bytes[..8].copy_from_slice(&self.grant.0.to_be_bytes());
         bytes[8..15].copy_from_slice(&self.token.0.to_be_bytes()[1..]);
         bytes[15..].copy_from_slice(&millis.to_be_bytes()[1..]);
-        HEXLOWER.encode(&bytes)
+        let digits = HEXLOWER.encode(&bytes);
+        if self.min_hold.is_zero() { digits } else { digits + &section('m', self.min_hold, 6) }
     }
 }
 
 impl fmt::Debug for LockId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LockId").field("token", &self.token).field("linger", &self.linger).finish_non_exhaustive()
+        let mut id = f.debug_struct("LockId");
+        id.field("token", &self.token).field("linger", &self.linger).field("min_hold", &self.min_hold);
+        id.finish_non_exhaustive()
     }
 }
 
@@ -236,19 +237,45 @@ impl FromStr for LockId {
     type Err = MalformedLockId;
 
     fn from_str(text: &str) -> Result<LockId, MalformedLockId> {
-        let (grant, rest) = text.split_at_checked(16).ok_or(MalformedLockId)?;
-        let (token, linger) = rest.split_at_checked(14).ok_or(MalformedLockId)?;
-        let number = |text, digits| hexadecimal(text, digits).ok_or(MalformedLockId);
-        let linger = Duration::from_millis(number(linger, 6)?);
-        if linger > MAX_LINGER {
-            return Err(MalformedLockId);
+        match parse(text)? {
+            (lock, None) => Ok(lock),
+            (_, Some(_)) => Err(MalformedLockId),
         }
-        Ok(LockId {
-            grant: GrantId::new(number(grant, 16)?).ok_or(MalformedLockId)?,
-            token: FencingToken::new(number(token, 14)?).ok_or(MalformedLockId)?,
-            linger,
-        })
     }
+}
+
+/// Returns a section that stands behind the digits of a lock id: its letter, and so many digits of milliseconds.
+fn section(letter: char, span: Duration, digits: usize) -> String {
+    format!("{letter}{:0digits$x}", span.as_millis())
+}
+
+/// Reads a lock id, and the ttl that stands behind that of a lease.
+fn parse(text: &str) -> Result<(LockId, Option<Duration>), MalformedLockId> {
+    let (digits, rest) = text.split_at_checked(36).ok_or(MalformedLockId)?;
+    let number = |text: &str| hexadecimal(text, text.len()).ok_or(MalformedLockId);
+    let linger = Duration::from_millis(number(&digits[30..])?);
+    let (min_hold, rest) = take_section('m', 6, rest)?;
+    let (ttl, rest) = take_section('t', 8, rest)?;
+    let min_hold_fits = min_hold.is_none_or(|span| !span.is_zero() && span <= MAX_MIN_HOLD);
+    let ttl_fits = ttl.is_none_or(|ttl| (MIN_TTL..=MAX_TTL).contains(&ttl));
+    if linger > MAX_LINGER || !min_hold_fits || !ttl_fits || !rest.is_empty() {
+        return Err(MalformedLockId);
+    }
+    let lock = LockId {
+        grant: GrantId::new(number(&digits[..16])?).ok_or(MalformedLockId)?,
+        token: FencingToken::new(number(&digits[16..30])?).ok_or(MalformedLockId)?,
+        linger,
+        min_hold: min_hold.unwrap_or_default(),
+    };
+    Ok((lock, ttl))
+}
+
+/// Reads a section, if it stands at the beginning of a text, and returns what follows.
+fn take_section(letter: char, digits: usize, text: &str) -> Result<(Option<Duration>, &str), MalformedLockId> {
+    let Some(rest) = text.strip_prefix(letter) else { return Ok((None, text)) };
+    let (millis, rest) = rest.split_at_checked(digits).ok_or(MalformedLockId)?;
+    let millis = hexadecimal(millis, digits).ok_or(MalformedLockId)?;
+    Ok((Some(Duration::from_millis(millis)), rest))
 }
 
 #[cfg(test)]
@@ -259,22 +286,45 @@ mod tests {
     proptest! {
         #[test]
         fn a_lock_id_comes_back_as_it_went(
-            grant in FIRST_GRANT..=LAST_GRANT, token in 1..FencingToken::LIMIT, linger in 0u64..=3_600_000,
+            grant in FIRST_GRANT..=LAST_GRANT,
+            token in 1..FencingToken::LIMIT,
+            linger in 0u64..=3_600_000,
+            min_hold in prop_oneof![Just(0u64), 1u64..=3_600_000],
+            ttl in 5_000u64..=3_600_000,
         ) {
-            let id = LockId {
-                grant: GrantId(grant),
-                token: FencingToken(token),
-                linger: Duration::from_millis(linger),
-            };
-            prop_assert_eq!(id.expose().len(), 36);
+            let [linger, min_hold, ttl] = [linger, min_hold, ttl].map(Duration::from_millis);
+            let id = LockId { grant: GrantId(grant), token: FencingToken(token), linger, min_hold };
+            prop_assert_eq!(id.expose().len(), if min_hold.is_zero() { 36 } else { 43 });
             prop_assert_eq!(id.expose().parse::<LockId>(), Ok(id));
+            prop_assert_eq!(id.expose().parse::<LeaseId>(), Err(MalformedLockId));
+            let lease = LeaseId { lock: id, ttl };
+            prop_assert_eq!(lease.expose().parse::<LeaseId>(), Ok(lease));
+            prop_assert_eq!(lease.expose().parse::<LockId>(), Err(MalformedLockId));
         }
 
         #[test]
-        fn any_other_text_is_refused(text in ".*") {
+        fn any_other_text_is_refused(text in prop_oneof![".*", "[89a-f][0-9a-f]{15}00[0-9a-f]{12}00[0-9a-f]{4}[mt0-9a-f]{0,20}"]) {
             if let Ok(id) = text.parse::<LockId>() {
-                prop_assert_eq!(id.expose(), text);
+                prop_assert_eq!(id.expose(), text.as_str());
             }
+            if let Ok(id) = text.parse::<LeaseId>() {
+                prop_assert_eq!(id.expose(), text.as_str());
+            }
+        }
+    }
+
+    #[test]
+    fn sections_stand_in_one_order_and_within_their_limits() {
+        let digits = format!("{:016x}{:014x}{:06x}", FIRST_GRANT, 1, 0);
+        let parses = |rest: &str| parse(&format!("{digits}{rest}")).is_ok();
+        for good in ["", "m000001", "m36ee80", "t00001388", "m000001t0036ee80"] {
+            assert!(parses(good), "{good}");
+        }
+        let twice = ["m000001m000001", "t00001388t00001388", "t00001388m000001"];
+        let beyond =
+            ["m000000", "m36ee81", "t00001387", "t0036ee81", "m00001", "m0000001", "m+00001", "t0000138é", "x"];
+        for bad in twice.iter().chain(&beyond) {
+            assert!(!parses(bad), "{bad}");
         }
     }
 
@@ -298,6 +348,7 @@ mod tests {
             grant: GrantId::from_random(0xc0ff_ee00_c0ff_ee00),
             token: FencingToken(7),
             linger: Duration::ZERO,
+            min_hold: Duration::ZERO,
         };
         assert!(!format!("{id:?}").contains(&format!("{:x}", id.grant.0)));
         assert!(!format!("{:?}", id.grant).contains(&id.grant.0.to_string()));

@@ -9,6 +9,9 @@ pub const MAX_TTL: Duration = Duration::from_secs(3600);
 /// The longest linger.
 pub const MAX_LINGER: Duration = Duration::from_secs(3600);
 
+/// The longest `min_hold`.
+pub const MAX_MIN_HOLD: Duration = Duration::from_secs(3600);
+
 /// The difference between a ttl and its lease (R2).
 ///
 /// An item with T=n lives for more than n-3 s and at most n s, and T is the ttl plus at least one second. The 3 s are
@@ -37,9 +40,25 @@ pub fn item_ttl(ttl: Duration, linger: Duration) -> u32 {
     u32::try_from(seconds).unwrap_or(u32::MAX)
 }
 
+/// Returns T, in seconds, for an item that has to live for `left` (R31), and 0 if nothing is left: an item with T = n lives
+/// for more than n-3 s.
+pub fn min_hold_ttl(left: Duration) -> u32 {
+    if left.is_zero() { 0 } else { item_ttl(left, LEASE_MARGIN) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_item_outlives_what_is_left_of_its_min_hold() {
+        for millis in [1, 999, 1_000, 1_001, 3_600_000] {
+            let left = Duration::from_millis(millis);
+            let shortest_life = Duration::from_secs(u64::from(min_hold_ttl(left)) - 3);
+            assert!(left <= shortest_life && shortest_life < left + Duration::from_secs(1), "{left:?}");
+        }
+        assert_eq!(min_hold_ttl(Duration::ZERO), 0);
+    }
 
     #[test]
     fn a_lease_ends_before_the_item_can() {

@@ -7,6 +7,6 @@ mod name;
 mod wake;
 
 pub use id::{CallKey, Etag, FencingToken, GrantId, LeaseId, LingerId, LockId, MalformedEtag, MalformedLockId};
-pub use lease::{LEASE_MARGIN, MAX_LINGER, MAX_TTL, MIN_TTL, item_ttl, lease, notice};
+pub use lease::{LEASE_MARGIN, MAX_LINGER, MAX_MIN_HOLD, MAX_TTL, MIN_TTL, item_ttl, lease, min_hold_ttl, notice};
 pub use name::{InvalidText, LockName, MAX_NAME_BYTES, MAX_OWNER_BYTES, Owner};
 pub use wake::WakeHint;

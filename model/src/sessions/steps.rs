@@ -85,6 +85,7 @@ impl Model {
             name: self.names[lock].clone(),
             ttl: ticks(self.bounds.ttl),
             linger: ticks(self.bounds.linger),
+            min_hold: std::time::Duration::ZERO,
             owner: Owner::default(),
             mode: Mode::Wait { max_wait: None, poll_interval: None },
             account: None,
