@@ -238,6 +238,7 @@ mod tests {
             grant: crate::lock::GrantId::from_random(1),
             token: crate::lock::FencingToken::FIRST,
             linger: Duration::ZERO,
+            min_hold: Duration::ZERO,
         };
         accounts.charge(one, &Mode::Reattach(held)).unwrap();
         assert_eq!((used(&accounts, one), used(&accounts, two)), ((3, 1), (1, 0)));

@@ -88,9 +88,10 @@ pub(super) fn from_background<T>(act: impl FnOnce() -> T) -> T {
 }
 
 /// The arguments that set fields of requests, by the fields' paths on the wire, and what else there is to say of them.
-const ARGUMENTS: [(&str, &str, &str); 9] = [
+const ARGUMENTS: [(&str, &str, &str); 10] = [
     ("open.ttl", "--ttl", "; the broker's --max-ttl is the most"),
     ("begin.lock.linger", "--linger", ""),
+    ("begin.lock.min_hold", "--at-least", ""),
     ("begin.lock.owner", "--owner", ""),
     ("begin.wait.max_wait", "--wait", ""),
     ("begin.lock.name", "NAME", ""),

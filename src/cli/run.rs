@@ -65,6 +65,9 @@ pub struct RunArgs {
     /// connection. If this process is killed, others wait until then
     #[arg(long)]
     keep: bool,
+    /// Time from the grant on for which nobody else can acquire the lock, also if the command ends or dies sooner
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    at_least: Option<Duration>,
     /// Longest time that the command may run, from when it has the lock: then it gets SIGTERM, and SIGKILL 10 s later
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     timeout: Option<Duration>,
@@ -222,12 +225,12 @@ async fn acquire(args: &RunArgs) -> Result<Outcome, Error> {
         client = client.ttl(ttl);
     }
     let client = client.connect()?;
-    let linger = args.linger.unwrap_or_default();
+    let (linger, min_hold) = (args.linger.unwrap_or_default(), args.at_least.unwrap_or_default());
     let Some(wait) = args.wait.filter(|_| !held_above(&args.name)) else {
-        let ask = client.acquire(&args.name).linger(linger);
+        let ask = client.acquire(&args.name).linger(linger).min_hold(min_hold);
         return if args.keep { ask.keep_on_disconnect() } else { ask }.await;
     };
-    let mut ask = client.wait_acquire(&args.name).linger(linger);
+    let mut ask = client.wait_acquire(&args.name).linger(linger).min_hold(min_hold);
     if args.keep {
         ask = ask.keep_on_disconnect();
     }

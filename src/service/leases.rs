@@ -28,6 +28,7 @@ use crate::store::{ItemState, LockStatus};
 struct Repeats {
     name: LockName,
     linger: Duration,
+    min_hold: Duration,
     ttl: Duration,
     call: CallKey,
 }
@@ -36,7 +37,7 @@ impl Repeats {
     /// Makes the key of a call: of its request id, of what the lease depends on, and of its caller as a policy would name it. So
     /// nobody else gets the lease who has seen the request id, and nobody gets another ttl than that of the lease.
     fn of(request_id: Uuid, request: &LockRequest, connection: Option<&Arc<Connection>>) -> Repeats {
-        let &LockRequest { ref name, ttl, linger, .. } = request;
+        let &LockRequest { ref name, ttl, linger, min_hold, .. } = request;
         let mut context = Context::new(&SHA256);
         let mut add = |part: &[u8]| {
             context.update(&part.len().to_be_bytes());
@@ -46,6 +47,7 @@ impl Repeats {
         add(name.as_str().as_bytes());
         add(&ttl.as_millis().to_be_bytes());
         add(&linger.as_millis().to_be_bytes());
+        add(&min_hold.as_millis().to_be_bytes());
         add(request_id.as_bytes());
         let identities = connection.map_or(&[][..], |connection| connection.caller());
         // An address proves nothing, and another try may come from another one.
@@ -54,7 +56,7 @@ impl Repeats {
         let digest = context.finish();
         let first = digest.as_ref().first_chunk().expect("a digest has 32 bytes");
         let call = CallKey::of_digest(u64::from_be_bytes(*first));
-        Repeats { name: name.clone(), linger, ttl, call }
+        Repeats { name: name.clone(), linger, min_hold, ttl, call }
     }
 }
 
@@ -107,16 +109,18 @@ impl Service {
 
     /// Returns the lease that this very call has got before, if it stands, renewed from now on.
     async fn acquired_before(&self, repeats: &Repeats, arrived: Moment) -> Result<Option<Acquired>, Status> {
-        let Repeats { name, linger, ttl, call } = repeats;
+        let Repeats { name, linger, min_hold, ttl, call } = repeats;
         let seen = self.broker.look(name, None).await.map_err(about(name))?;
-        let (grant, token) = match seen.status {
-            LockStatus::Taken { state: ItemState::Held(grant), label, .. } if label.call == Some(*call) => {
-                (grant, label.token)
+        let (grant, token, left) = match seen.status {
+            LockStatus::Taken { state: ItemState::Held(grant), label, expires_in } if label.call == Some(*call) => {
+                (grant, label.token, expires_in)
             }
             _ => return Ok(None),
         };
         let Some(token) = token else { return Ok(None) };
-        let lease = LeaseId { lock: LockId { grant, token, linger: *linger }, ttl: *ttl };
+        // No more of its min_hold is left than its item lives.
+        let lock = LockId { grant, token, linger: *linger, min_hold: left.min(*min_hold) };
+        let lease = LeaseId { lock, ttl: *ttl };
         match self.broker.renew_lease(name, lease).await.map_err(about(name))? {
             LeaseRenewal::Renewed { until } => Ok(Some(reply::lease_acquired(&lease, until, arrived))),
             LeaseRenewal::Lost(_) => Ok(None),

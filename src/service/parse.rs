@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::reply;
 use crate::broker::{LockRequest, Mode, OnDisconnect, Settings};
 use crate::client::ErrorReason;
-use crate::lock::{Etag, LeaseId, LockId, LockName, MAX_LINGER, MIN_TTL, Owner};
+use crate::lock::{Etag, LeaseId, LockId, LockName, MAX_LINGER, MAX_MIN_HOLD, MIN_TTL, Owner};
 use crate::proto::{AcquireLeaseRequest, AcquireRequest, BeginLock, LockSpec, WaitAcquireRequest, WaitSpec};
 use crate::store::MOST_LISTED;
 
@@ -161,7 +161,7 @@ impl Limits {
             Ok(_) => {
                 invalid(field, "is that of a lock on a stream, which renews it; RenewLease takes ids of AcquireLease")
             }
-            Err(_) => invalid(field, "is no lease id: those have 44 characters and come from AcquireLease"),
+            Err(_) => invalid(field, "is no lease id: those come from AcquireLease, and end with `t` and 8 digits"),
         })?;
         within(lease.ttl, MIN_TTL, self.max_ttl, field)?;
         Ok(lease)
@@ -199,15 +199,16 @@ impl Limits {
 fn ask(spec: Option<LockSpec>, ttl: Duration, mode: Mode, path: &str) -> Result<LockRequest, Status> {
     let spec = spec.unwrap_or_default();
     let on_disconnect = on_disconnect(&spec, path)?;
-    let LockSpec { name: text, linger, owner, .. } = spec;
-    let linger = linger.map(|sent| {
-        let field = format!("{path}.linger");
-        within(duration(sent, &field)?, Duration::ZERO, MAX_LINGER, &field)
-    });
+    let LockSpec { name: text, linger, owner, min_hold, .. } = spec;
+    let up_to = |sent: Option<prost_types::Duration>, most, field| {
+        let field = format!("{path}.{field}");
+        sent.map_or(Ok(Duration::ZERO), |sent| within(duration(sent, &field)?, Duration::ZERO, most, &field))
+    };
     Ok(LockRequest {
         name: LockName::new(&text).map_err(|why| invalid(format!("{path}.name"), why))?,
         ttl,
-        linger: linger.transpose()?.unwrap_or_default(),
+        linger: up_to(linger, MAX_LINGER, "linger")?,
+        min_hold: up_to(min_hold, MAX_MIN_HOLD, "min_hold")?,
         owner: Owner::new(&owner).map_err(|why| invalid(format!("{path}.owner"), why))?,
         mode,
         account: None,
@@ -271,6 +272,8 @@ mod tests {
         for linger in [span(-1, 0), span(0, -1), span(3600, 1), span(i64::MAX, 0)] {
             let lock = LockSpec { name: "a".into(), linger, ..LockSpec::default() };
             assert_eq!(acquire(AcquireRequest { lock: Some(lock), ..Default::default() }), "lock.linger");
+            let lock = LockSpec { name: "a".into(), min_hold: linger, ..LockSpec::default() };
+            assert_eq!(acquire(AcquireRequest { lock: Some(lock), ..Default::default() }), "lock.min_hold");
         }
         let spec_of = |max_wait, poll_interval| Some(WaitSpec { max_wait, poll_interval });
         let waits = |wait| WaitAcquireRequest { lock: spec("a"), wait, ttl: None };

@@ -357,7 +357,7 @@ impl Client {
     }
 
     fn lock_spec(&self, name: &str) -> LockSpec {
-        LockSpec { name: name.into(), linger: None, owner: self.settings.owner.clone(), is_kept: false }
+        LockSpec { name: name.into(), linger: None, min_hold: None, owner: self.settings.owner.clone(), is_kept: false }
     }
 
     fn next_key(&self) -> Key {

@@ -37,6 +37,7 @@ pub(super) fn request(request: Request, ttl: Option<Duration>) -> proto::Session
                 linger: spec.linger.map(to_wire),
                 owner: spec.owner,
                 on_disconnect: if spec.is_kept { OnDisconnect::Keep } else { OnDisconnect::Unspecified }.into(),
+                min_hold: spec.min_hold.map(to_wire),
             };
             let wait = wait.map(|wait| proto::WaitSpec {
                 max_wait: wait.max_wait.map(to_wire),

@@ -83,6 +83,61 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// What becomes of the lock when its stream ends.
+type LockSpec_OnDisconnect int32
+
+const (
+	// As RELEASE.
+	LockSpec_ON_DISCONNECT_UNSPECIFIED LockSpec_OnDisconnect = 0
+	// A stream that is closed, by the client or by a proxy between, releases the lock at once.
+	LockSpec_ON_DISCONNECT_RELEASE LockSpec_OnDisconnect = 1
+	// The lock is kept until its validity is over, however the stream ends. So the client can reattach, and
+	// a proxy that ends streams costs no lock. EndLock and Release still release it at once. If the client
+	// dies, others wait until its validity is over. AcquireLease does not take this: a lease has no stream.
+	LockSpec_ON_DISCONNECT_KEEP LockSpec_OnDisconnect = 2
+)
+
+// Enum value maps for LockSpec_OnDisconnect.
+var (
+	LockSpec_OnDisconnect_name = map[int32]string{
+		0: "ON_DISCONNECT_UNSPECIFIED",
+		1: "ON_DISCONNECT_RELEASE",
+		2: "ON_DISCONNECT_KEEP",
+	}
+	LockSpec_OnDisconnect_value = map[string]int32{
+		"ON_DISCONNECT_UNSPECIFIED": 0,
+		"ON_DISCONNECT_RELEASE":     1,
+		"ON_DISCONNECT_KEEP":        2,
+	}
+)
+
+func (x LockSpec_OnDisconnect) Enum() *LockSpec_OnDisconnect {
+	p := new(LockSpec_OnDisconnect)
+	*p = x
+	return p
+}
+
+func (x LockSpec_OnDisconnect) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (LockSpec_OnDisconnect) Descriptor() protoreflect.EnumDescriptor {
+	return file_lockbroker_v1_lockbroker_proto_enumTypes[0].Descriptor()
+}
+
+func (LockSpec_OnDisconnect) Type() protoreflect.EnumType {
+	return &file_lockbroker_v1_lockbroker_proto_enumTypes[0]
+}
+
+func (x LockSpec_OnDisconnect) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use LockSpec_OnDisconnect.Descriptor instead.
+func (LockSpec_OnDisconnect) EnumDescriptor() ([]byte, []int) {
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{0, 0}
+}
+
 // The reason for which a lock was not acquired.
 type NotAcquired_Reason int32
 
@@ -91,8 +146,8 @@ const (
 	NotAcquired_REASON_UNSPECIFIED NotAcquired_Reason = 0
 	// Somebody holds it.
 	NotAcquired_REASON_HELD NotAcquired_Reason = 1
-	// It was released a short while ago and lingers, or it was revoked and is still closed. GetLock says
-	// which, and for how long.
+	// It was released and lingers, or its `min_hold` is not over, or it was revoked and is still closed.
+	// GetLock says which, and for how long.
 	NotAcquired_REASON_LINGERING NotAcquired_Reason = 2
 	// `max_wait` is over.
 	NotAcquired_REASON_MAX_WAIT NotAcquired_Reason = 3
@@ -133,11 +188,11 @@ func (x NotAcquired_Reason) String() string {
 }
 
 func (NotAcquired_Reason) Descriptor() protoreflect.EnumDescriptor {
-	return file_lockbroker_v1_lockbroker_proto_enumTypes[0].Descriptor()
+	return file_lockbroker_v1_lockbroker_proto_enumTypes[1].Descriptor()
 }
 
 func (NotAcquired_Reason) Type() protoreflect.EnumType {
-	return &file_lockbroker_v1_lockbroker_proto_enumTypes[0]
+	return &file_lockbroker_v1_lockbroker_proto_enumTypes[1]
 }
 
 func (x NotAcquired_Reason) Number() protoreflect.EnumNumber {
@@ -194,11 +249,11 @@ func (x Lost_Reason) String() string {
 }
 
 func (Lost_Reason) Descriptor() protoreflect.EnumDescriptor {
-	return file_lockbroker_v1_lockbroker_proto_enumTypes[1].Descriptor()
+	return file_lockbroker_v1_lockbroker_proto_enumTypes[2].Descriptor()
 }
 
 func (Lost_Reason) Type() protoreflect.EnumType {
-	return &file_lockbroker_v1_lockbroker_proto_enumTypes[1]
+	return &file_lockbroker_v1_lockbroker_proto_enumTypes[2]
 }
 
 func (x Lost_Reason) Number() protoreflect.EnumNumber {
@@ -251,11 +306,11 @@ func (x ReleaseResponse_Outcome) String() string {
 }
 
 func (ReleaseResponse_Outcome) Descriptor() protoreflect.EnumDescriptor {
-	return file_lockbroker_v1_lockbroker_proto_enumTypes[2].Descriptor()
+	return file_lockbroker_v1_lockbroker_proto_enumTypes[3].Descriptor()
 }
 
 func (ReleaseResponse_Outcome) Type() protoreflect.EnumType {
-	return &file_lockbroker_v1_lockbroker_proto_enumTypes[2]
+	return &file_lockbroker_v1_lockbroker_proto_enumTypes[3]
 }
 
 func (x ReleaseResponse_Outcome) Number() protoreflect.EnumNumber {
@@ -312,11 +367,11 @@ func (x GetLockResponse_State) String() string {
 }
 
 func (GetLockResponse_State) Descriptor() protoreflect.EnumDescriptor {
-	return file_lockbroker_v1_lockbroker_proto_enumTypes[3].Descriptor()
+	return file_lockbroker_v1_lockbroker_proto_enumTypes[4].Descriptor()
 }
 
 func (GetLockResponse_State) Type() protoreflect.EnumType {
-	return &file_lockbroker_v1_lockbroker_proto_enumTypes[3]
+	return &file_lockbroker_v1_lockbroker_proto_enumTypes[4]
 }
 
 func (x GetLockResponse_State) Number() protoreflect.EnumNumber {
@@ -373,11 +428,11 @@ func (x RevokeLockResponse_Outcome) String() string {
 }
 
 func (RevokeLockResponse_Outcome) Descriptor() protoreflect.EnumDescriptor {
-	return file_lockbroker_v1_lockbroker_proto_enumTypes[4].Descriptor()
+	return file_lockbroker_v1_lockbroker_proto_enumTypes[5].Descriptor()
 }
 
 func (RevokeLockResponse_Outcome) Type() protoreflect.EnumType {
-	return &file_lockbroker_v1_lockbroker_proto_enumTypes[4]
+	return &file_lockbroker_v1_lockbroker_proto_enumTypes[5]
 }
 
 func (x RevokeLockResponse_Outcome) Number() protoreflect.EnumNumber {
@@ -398,7 +453,14 @@ type LockSpec struct {
 	Linger *durationpb.Duration `protobuf:"bytes,2,opt,name=linger,proto3" json:"linger,omitempty"`
 	// A label that GetLock and `not_acquired` show to others, for people who look for the holder.
 	// At most 128 bytes without control characters. Unset: none. Best effort: it may be missing.
-	Owner         string `protobuf:"bytes,3,opt,name=owner,proto3" json:"owner,omitempty"`
+	Owner string `protobuf:"bytes,3,opt,name=owner,proto3" json:"owner,omitempty"`
+	// What becomes of the lock when its stream ends. Each reattach says it anew.
+	OnDisconnect LockSpec_OnDisconnect `protobuf:"varint,5,opt,name=on_disconnect,json=onDisconnect,proto3,enum=lockbroker.v1.LockSpec_OnDisconnect" json:"on_disconnect,omitempty"`
+	// The time after the grant for which nobody else can acquire the lock, whenever and however its holder
+	// ends: for jobs that must not run twice on machines whose clocks differ. A linger counts from the
+	// release; whichever of the two ends later counts. Unset: 0. At most 1 h. A reattach keeps what was
+	// granted.
+	MinHold       *durationpb.Duration `protobuf:"bytes,8,opt,name=min_hold,json=minHold,proto3" json:"min_hold,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -452,6 +514,20 @@ func (x *LockSpec) GetOwner() string {
 		return x.Owner
 	}
 	return ""
+}
+
+func (x *LockSpec) GetOnDisconnect() LockSpec_OnDisconnect {
+	if x != nil {
+		return x.OnDisconnect
+	}
+	return LockSpec_ON_DISCONNECT_UNSPECIFIED
+}
+
+func (x *LockSpec) GetMinHold() *durationpb.Duration {
+	if x != nil {
+		return x.MinHold
+	}
+	return nil
 }
 
 // The way to wait for a lock.
@@ -930,7 +1006,7 @@ func (*LockEvent_Failed) isLockEvent_Kind() {}
 // The lock is held from now on.
 type Acquired struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Names the grant: 36 characters. It is a capability; whoever has it can release the lock. Keep it
+	// Names the grant: 36 characters, and 7 more if the lock has a `min_hold`. It is a capability; whoever has it can release the lock. Keep it
 	// out of logs.
 	LockId string `protobuf:"bytes,1,opt,name=lock_id,json=lockId,proto3" json:"lock_id,omitempty"`
 	// Rises strictly with every grant of the same name; below 2^53. Whatever the lock protects should
@@ -2950,10 +3026,10 @@ type RevokeLockRequest struct {
 	// From GetLock or ListLocks: revoke that grant alone; with `immediate`, free that revocation alone. It has
 	// 16 hexadecimal digits. Unset: whatever the lock is when the broker looks.
 	Etag string `protobuf:"bytes,2,opt,name=etag,proto3" json:"etag,omitempty"`
-	// True frees the lock at once, without its linger, also if it was revoked before and is still closed. Its
-	// holder may believe in it for up to --max-ttl more: until then there can be TWO HOLDERS. Use it only if
-	// the holder is known to be gone. If another broker keeps the lock and the two do not hear each other
-	// (--advertise), the holder is told GONE or TAKEN_OVER, at its next renewal.
+	// True frees the lock at once, without its linger and its `min_hold`, also if it was revoked before and is
+	// still closed. Its holder may believe in it for up to --max-ttl more: until then there can be TWO HOLDERS.
+	// Use it only if the holder is known to be gone. If another broker keeps the lock and the two do not hear
+	// each other (--advertise), the holder is told GONE or TAKEN_OVER, at its next renewal.
 	Immediate     bool `protobuf:"varint,3,opt,name=immediate,proto3" json:"immediate,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3079,11 +3155,17 @@ var File_lockbroker_v1_lockbroker_proto protoreflect.FileDescriptor
 
 const file_lockbroker_v1_lockbroker_proto_rawDesc = "" +
 	"\n" +
-	"\x1elockbroker/v1/lockbroker.proto\x12\rlockbroker.v1\x1a\x1egoogle/protobuf/duration.proto\"g\n" +
+	"\x1elockbroker/v1/lockbroker.proto\x12\rlockbroker.v1\x1a\x1egoogle/protobuf/duration.proto\"\xca\x02\n" +
 	"\bLockSpec\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x121\n" +
 	"\x06linger\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x06linger\x12\x14\n" +
-	"\x05owner\x18\x03 \x01(\tR\x05owner\"\x80\x01\n" +
+	"\x05owner\x18\x03 \x01(\tR\x05owner\x12I\n" +
+	"\ron_disconnect\x18\x05 \x01(\x0e2$.lockbroker.v1.LockSpec.OnDisconnectR\fonDisconnect\x124\n" +
+	"\bmin_hold\x18\b \x01(\v2\x19.google.protobuf.DurationR\aminHold\"`\n" +
+	"\fOnDisconnect\x12\x1d\n" +
+	"\x19ON_DISCONNECT_UNSPECIFIED\x10\x00\x12\x19\n" +
+	"\x15ON_DISCONNECT_RELEASE\x10\x01\x12\x16\n" +
+	"\x12ON_DISCONNECT_KEEP\x10\x02\"\x80\x01\n" +
 	"\bWaitSpec\x124\n" +
 	"\bmax_wait\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\amaxWait\x12>\n" +
 	"\rpoll_interval\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\fpollInterval\"\x94\x01\n" +
@@ -3298,141 +3380,144 @@ func file_lockbroker_v1_lockbroker_proto_rawDescGZIP() []byte {
 	return file_lockbroker_v1_lockbroker_proto_rawDescData
 }
 
-var file_lockbroker_v1_lockbroker_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
+var file_lockbroker_v1_lockbroker_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
 var file_lockbroker_v1_lockbroker_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
 var file_lockbroker_v1_lockbroker_proto_goTypes = []any{
-	(NotAcquired_Reason)(0),         // 0: lockbroker.v1.NotAcquired.Reason
-	(Lost_Reason)(0),                // 1: lockbroker.v1.Lost.Reason
-	(ReleaseResponse_Outcome)(0),    // 2: lockbroker.v1.ReleaseResponse.Outcome
-	(GetLockResponse_State)(0),      // 3: lockbroker.v1.GetLockResponse.State
-	(RevokeLockResponse_Outcome)(0), // 4: lockbroker.v1.RevokeLockResponse.Outcome
-	(*LockSpec)(nil),                // 5: lockbroker.v1.LockSpec
-	(*WaitSpec)(nil),                // 6: lockbroker.v1.WaitSpec
-	(*AcquireRequest)(nil),          // 7: lockbroker.v1.AcquireRequest
-	(*WaitAcquireRequest)(nil),      // 8: lockbroker.v1.WaitAcquireRequest
-	(*AcquireResponse)(nil),         // 9: lockbroker.v1.AcquireResponse
-	(*WaitAcquireResponse)(nil),     // 10: lockbroker.v1.WaitAcquireResponse
-	(*LockEvent)(nil),               // 11: lockbroker.v1.LockEvent
-	(*Acquired)(nil),                // 12: lockbroker.v1.Acquired
-	(*NotAcquired)(nil),             // 13: lockbroker.v1.NotAcquired
-	(*Queued)(nil),                  // 14: lockbroker.v1.Queued
-	(*Renewed)(nil),                 // 15: lockbroker.v1.Renewed
-	(*Lost)(nil),                    // 16: lockbroker.v1.Lost
-	(*Released)(nil),                // 17: lockbroker.v1.Released
-	(*Draining)(nil),                // 18: lockbroker.v1.Draining
-	(*Failed)(nil),                  // 19: lockbroker.v1.Failed
-	(*AcquireLeaseRequest)(nil),     // 20: lockbroker.v1.AcquireLeaseRequest
-	(*AcquireLeaseResponse)(nil),    // 21: lockbroker.v1.AcquireLeaseResponse
-	(*RenewLeaseRequest)(nil),       // 22: lockbroker.v1.RenewLeaseRequest
-	(*RenewLeaseResponse)(nil),      // 23: lockbroker.v1.RenewLeaseResponse
-	(*ReleaseRequest)(nil),          // 24: lockbroker.v1.ReleaseRequest
-	(*ReleaseResponse)(nil),         // 25: lockbroker.v1.ReleaseResponse
-	(*GetLockRequest)(nil),          // 26: lockbroker.v1.GetLockRequest
-	(*GetLockResponse)(nil),         // 27: lockbroker.v1.GetLockResponse
-	(*SessionRequest)(nil),          // 28: lockbroker.v1.SessionRequest
-	(*OpenSession)(nil),             // 29: lockbroker.v1.OpenSession
-	(*Heartbeat)(nil),               // 30: lockbroker.v1.Heartbeat
-	(*BeginLock)(nil),               // 31: lockbroker.v1.BeginLock
-	(*EndLock)(nil),                 // 32: lockbroker.v1.EndLock
-	(*SessionResponse)(nil),         // 33: lockbroker.v1.SessionResponse
-	(*SessionOpened)(nil),           // 34: lockbroker.v1.SessionOpened
-	(*HeartbeatAck)(nil),            // 35: lockbroker.v1.HeartbeatAck
-	(*SessionEvent)(nil),            // 36: lockbroker.v1.SessionEvent
-	(*ListLocksRequest)(nil),        // 37: lockbroker.v1.ListLocksRequest
-	(*ListLocksResponse)(nil),       // 38: lockbroker.v1.ListLocksResponse
-	(*LockInfo)(nil),                // 39: lockbroker.v1.LockInfo
-	(*ListWaitersRequest)(nil),      // 40: lockbroker.v1.ListWaitersRequest
-	(*ListWaitersResponse)(nil),     // 41: lockbroker.v1.ListWaitersResponse
-	(*WaiterInfo)(nil),              // 42: lockbroker.v1.WaiterInfo
-	(*RevokeLockRequest)(nil),       // 43: lockbroker.v1.RevokeLockRequest
-	(*RevokeLockResponse)(nil),      // 44: lockbroker.v1.RevokeLockResponse
-	(*durationpb.Duration)(nil),     // 45: google.protobuf.Duration
+	(LockSpec_OnDisconnect)(0),      // 0: lockbroker.v1.LockSpec.OnDisconnect
+	(NotAcquired_Reason)(0),         // 1: lockbroker.v1.NotAcquired.Reason
+	(Lost_Reason)(0),                // 2: lockbroker.v1.Lost.Reason
+	(ReleaseResponse_Outcome)(0),    // 3: lockbroker.v1.ReleaseResponse.Outcome
+	(GetLockResponse_State)(0),      // 4: lockbroker.v1.GetLockResponse.State
+	(RevokeLockResponse_Outcome)(0), // 5: lockbroker.v1.RevokeLockResponse.Outcome
+	(*LockSpec)(nil),                // 6: lockbroker.v1.LockSpec
+	(*WaitSpec)(nil),                // 7: lockbroker.v1.WaitSpec
+	(*AcquireRequest)(nil),          // 8: lockbroker.v1.AcquireRequest
+	(*WaitAcquireRequest)(nil),      // 9: lockbroker.v1.WaitAcquireRequest
+	(*AcquireResponse)(nil),         // 10: lockbroker.v1.AcquireResponse
+	(*WaitAcquireResponse)(nil),     // 11: lockbroker.v1.WaitAcquireResponse
+	(*LockEvent)(nil),               // 12: lockbroker.v1.LockEvent
+	(*Acquired)(nil),                // 13: lockbroker.v1.Acquired
+	(*NotAcquired)(nil),             // 14: lockbroker.v1.NotAcquired
+	(*Queued)(nil),                  // 15: lockbroker.v1.Queued
+	(*Renewed)(nil),                 // 16: lockbroker.v1.Renewed
+	(*Lost)(nil),                    // 17: lockbroker.v1.Lost
+	(*Released)(nil),                // 18: lockbroker.v1.Released
+	(*Draining)(nil),                // 19: lockbroker.v1.Draining
+	(*Failed)(nil),                  // 20: lockbroker.v1.Failed
+	(*AcquireLeaseRequest)(nil),     // 21: lockbroker.v1.AcquireLeaseRequest
+	(*AcquireLeaseResponse)(nil),    // 22: lockbroker.v1.AcquireLeaseResponse
+	(*RenewLeaseRequest)(nil),       // 23: lockbroker.v1.RenewLeaseRequest
+	(*RenewLeaseResponse)(nil),      // 24: lockbroker.v1.RenewLeaseResponse
+	(*ReleaseRequest)(nil),          // 25: lockbroker.v1.ReleaseRequest
+	(*ReleaseResponse)(nil),         // 26: lockbroker.v1.ReleaseResponse
+	(*GetLockRequest)(nil),          // 27: lockbroker.v1.GetLockRequest
+	(*GetLockResponse)(nil),         // 28: lockbroker.v1.GetLockResponse
+	(*SessionRequest)(nil),          // 29: lockbroker.v1.SessionRequest
+	(*OpenSession)(nil),             // 30: lockbroker.v1.OpenSession
+	(*Heartbeat)(nil),               // 31: lockbroker.v1.Heartbeat
+	(*BeginLock)(nil),               // 32: lockbroker.v1.BeginLock
+	(*EndLock)(nil),                 // 33: lockbroker.v1.EndLock
+	(*SessionResponse)(nil),         // 34: lockbroker.v1.SessionResponse
+	(*SessionOpened)(nil),           // 35: lockbroker.v1.SessionOpened
+	(*HeartbeatAck)(nil),            // 36: lockbroker.v1.HeartbeatAck
+	(*SessionEvent)(nil),            // 37: lockbroker.v1.SessionEvent
+	(*ListLocksRequest)(nil),        // 38: lockbroker.v1.ListLocksRequest
+	(*ListLocksResponse)(nil),       // 39: lockbroker.v1.ListLocksResponse
+	(*LockInfo)(nil),                // 40: lockbroker.v1.LockInfo
+	(*ListWaitersRequest)(nil),      // 41: lockbroker.v1.ListWaitersRequest
+	(*ListWaitersResponse)(nil),     // 42: lockbroker.v1.ListWaitersResponse
+	(*WaiterInfo)(nil),              // 43: lockbroker.v1.WaiterInfo
+	(*RevokeLockRequest)(nil),       // 44: lockbroker.v1.RevokeLockRequest
+	(*RevokeLockResponse)(nil),      // 45: lockbroker.v1.RevokeLockResponse
+	(*durationpb.Duration)(nil),     // 46: google.protobuf.Duration
 }
 var file_lockbroker_v1_lockbroker_proto_depIdxs = []int32{
-	45, // 0: lockbroker.v1.LockSpec.linger:type_name -> google.protobuf.Duration
-	45, // 1: lockbroker.v1.WaitSpec.max_wait:type_name -> google.protobuf.Duration
-	45, // 2: lockbroker.v1.WaitSpec.poll_interval:type_name -> google.protobuf.Duration
-	5,  // 3: lockbroker.v1.AcquireRequest.lock:type_name -> lockbroker.v1.LockSpec
-	45, // 4: lockbroker.v1.AcquireRequest.ttl:type_name -> google.protobuf.Duration
-	5,  // 5: lockbroker.v1.WaitAcquireRequest.lock:type_name -> lockbroker.v1.LockSpec
-	45, // 6: lockbroker.v1.WaitAcquireRequest.ttl:type_name -> google.protobuf.Duration
-	6,  // 7: lockbroker.v1.WaitAcquireRequest.wait:type_name -> lockbroker.v1.WaitSpec
-	11, // 8: lockbroker.v1.AcquireResponse.event:type_name -> lockbroker.v1.LockEvent
-	11, // 9: lockbroker.v1.WaitAcquireResponse.event:type_name -> lockbroker.v1.LockEvent
-	12, // 10: lockbroker.v1.LockEvent.acquired:type_name -> lockbroker.v1.Acquired
-	13, // 11: lockbroker.v1.LockEvent.not_acquired:type_name -> lockbroker.v1.NotAcquired
-	14, // 12: lockbroker.v1.LockEvent.queued:type_name -> lockbroker.v1.Queued
-	15, // 13: lockbroker.v1.LockEvent.renewed:type_name -> lockbroker.v1.Renewed
-	16, // 14: lockbroker.v1.LockEvent.lost:type_name -> lockbroker.v1.Lost
-	17, // 15: lockbroker.v1.LockEvent.released:type_name -> lockbroker.v1.Released
-	18, // 16: lockbroker.v1.LockEvent.draining:type_name -> lockbroker.v1.Draining
-	19, // 17: lockbroker.v1.LockEvent.failed:type_name -> lockbroker.v1.Failed
-	45, // 18: lockbroker.v1.Acquired.expires_after_request:type_name -> google.protobuf.Duration
-	0,  // 19: lockbroker.v1.NotAcquired.reason:type_name -> lockbroker.v1.NotAcquired.Reason
-	45, // 20: lockbroker.v1.Renewed.expires_after_request:type_name -> google.protobuf.Duration
-	1,  // 21: lockbroker.v1.Lost.reason:type_name -> lockbroker.v1.Lost.Reason
-	45, // 22: lockbroker.v1.Draining.grace:type_name -> google.protobuf.Duration
-	45, // 23: lockbroker.v1.Failed.retry_after:type_name -> google.protobuf.Duration
-	5,  // 24: lockbroker.v1.AcquireLeaseRequest.lock:type_name -> lockbroker.v1.LockSpec
-	45, // 25: lockbroker.v1.AcquireLeaseRequest.ttl:type_name -> google.protobuf.Duration
-	6,  // 26: lockbroker.v1.AcquireLeaseRequest.wait:type_name -> lockbroker.v1.WaitSpec
-	12, // 27: lockbroker.v1.AcquireLeaseResponse.acquired:type_name -> lockbroker.v1.Acquired
-	13, // 28: lockbroker.v1.AcquireLeaseResponse.not_acquired:type_name -> lockbroker.v1.NotAcquired
-	15, // 29: lockbroker.v1.RenewLeaseResponse.renewed:type_name -> lockbroker.v1.Renewed
-	16, // 30: lockbroker.v1.RenewLeaseResponse.lost:type_name -> lockbroker.v1.Lost
-	2,  // 31: lockbroker.v1.ReleaseResponse.outcome:type_name -> lockbroker.v1.ReleaseResponse.Outcome
-	3,  // 32: lockbroker.v1.GetLockResponse.state:type_name -> lockbroker.v1.GetLockResponse.State
-	45, // 33: lockbroker.v1.GetLockResponse.free_within:type_name -> google.protobuf.Duration
-	45, // 34: lockbroker.v1.GetLockResponse.expires_after_request:type_name -> google.protobuf.Duration
-	45, // 35: lockbroker.v1.GetLockResponse.held_for:type_name -> google.protobuf.Duration
-	29, // 36: lockbroker.v1.SessionRequest.open:type_name -> lockbroker.v1.OpenSession
-	30, // 37: lockbroker.v1.SessionRequest.heartbeat:type_name -> lockbroker.v1.Heartbeat
-	31, // 38: lockbroker.v1.SessionRequest.begin:type_name -> lockbroker.v1.BeginLock
-	32, // 39: lockbroker.v1.SessionRequest.end:type_name -> lockbroker.v1.EndLock
-	45, // 40: lockbroker.v1.OpenSession.ttl:type_name -> google.protobuf.Duration
-	5,  // 41: lockbroker.v1.BeginLock.lock:type_name -> lockbroker.v1.LockSpec
-	6,  // 42: lockbroker.v1.BeginLock.wait:type_name -> lockbroker.v1.WaitSpec
-	34, // 43: lockbroker.v1.SessionResponse.opened:type_name -> lockbroker.v1.SessionOpened
-	35, // 44: lockbroker.v1.SessionResponse.heartbeat_ack:type_name -> lockbroker.v1.HeartbeatAck
-	36, // 45: lockbroker.v1.SessionResponse.event:type_name -> lockbroker.v1.SessionEvent
-	45, // 46: lockbroker.v1.SessionOpened.ttl:type_name -> google.protobuf.Duration
-	45, // 47: lockbroker.v1.SessionOpened.expires_after_open:type_name -> google.protobuf.Duration
-	45, // 48: lockbroker.v1.SessionOpened.heartbeat_interval:type_name -> google.protobuf.Duration
-	45, // 49: lockbroker.v1.HeartbeatAck.expires_after_heartbeat:type_name -> google.protobuf.Duration
-	11, // 50: lockbroker.v1.SessionEvent.event:type_name -> lockbroker.v1.LockEvent
-	39, // 51: lockbroker.v1.ListLocksResponse.locks:type_name -> lockbroker.v1.LockInfo
-	3,  // 52: lockbroker.v1.LockInfo.state:type_name -> lockbroker.v1.GetLockResponse.State
-	45, // 53: lockbroker.v1.LockInfo.free_within:type_name -> google.protobuf.Duration
-	45, // 54: lockbroker.v1.LockInfo.held_for:type_name -> google.protobuf.Duration
-	42, // 55: lockbroker.v1.ListWaitersResponse.waiters:type_name -> lockbroker.v1.WaiterInfo
-	45, // 56: lockbroker.v1.WaiterInfo.waited_for:type_name -> google.protobuf.Duration
-	4,  // 57: lockbroker.v1.RevokeLockResponse.outcome:type_name -> lockbroker.v1.RevokeLockResponse.Outcome
-	45, // 58: lockbroker.v1.RevokeLockResponse.free_within:type_name -> google.protobuf.Duration
-	7,  // 59: lockbroker.v1.LockService.Acquire:input_type -> lockbroker.v1.AcquireRequest
-	8,  // 60: lockbroker.v1.LockService.WaitAcquire:input_type -> lockbroker.v1.WaitAcquireRequest
-	24, // 61: lockbroker.v1.LockService.Release:input_type -> lockbroker.v1.ReleaseRequest
-	20, // 62: lockbroker.v1.LockService.AcquireLease:input_type -> lockbroker.v1.AcquireLeaseRequest
-	22, // 63: lockbroker.v1.LockService.RenewLease:input_type -> lockbroker.v1.RenewLeaseRequest
-	26, // 64: lockbroker.v1.LockService.GetLock:input_type -> lockbroker.v1.GetLockRequest
-	28, // 65: lockbroker.v1.LockService.Session:input_type -> lockbroker.v1.SessionRequest
-	37, // 66: lockbroker.v1.LockAdmin.ListLocks:input_type -> lockbroker.v1.ListLocksRequest
-	40, // 67: lockbroker.v1.LockAdmin.ListWaiters:input_type -> lockbroker.v1.ListWaitersRequest
-	43, // 68: lockbroker.v1.LockAdmin.RevokeLock:input_type -> lockbroker.v1.RevokeLockRequest
-	9,  // 69: lockbroker.v1.LockService.Acquire:output_type -> lockbroker.v1.AcquireResponse
-	10, // 70: lockbroker.v1.LockService.WaitAcquire:output_type -> lockbroker.v1.WaitAcquireResponse
-	25, // 71: lockbroker.v1.LockService.Release:output_type -> lockbroker.v1.ReleaseResponse
-	21, // 72: lockbroker.v1.LockService.AcquireLease:output_type -> lockbroker.v1.AcquireLeaseResponse
-	23, // 73: lockbroker.v1.LockService.RenewLease:output_type -> lockbroker.v1.RenewLeaseResponse
-	27, // 74: lockbroker.v1.LockService.GetLock:output_type -> lockbroker.v1.GetLockResponse
-	33, // 75: lockbroker.v1.LockService.Session:output_type -> lockbroker.v1.SessionResponse
-	38, // 76: lockbroker.v1.LockAdmin.ListLocks:output_type -> lockbroker.v1.ListLocksResponse
-	41, // 77: lockbroker.v1.LockAdmin.ListWaiters:output_type -> lockbroker.v1.ListWaitersResponse
-	44, // 78: lockbroker.v1.LockAdmin.RevokeLock:output_type -> lockbroker.v1.RevokeLockResponse
-	69, // [69:79] is the sub-list for method output_type
-	59, // [59:69] is the sub-list for method input_type
-	59, // [59:59] is the sub-list for extension type_name
-	59, // [59:59] is the sub-list for extension extendee
-	0,  // [0:59] is the sub-list for field type_name
+	46, // 0: lockbroker.v1.LockSpec.linger:type_name -> google.protobuf.Duration
+	0,  // 1: lockbroker.v1.LockSpec.on_disconnect:type_name -> lockbroker.v1.LockSpec.OnDisconnect
+	46, // 2: lockbroker.v1.LockSpec.min_hold:type_name -> google.protobuf.Duration
+	46, // 3: lockbroker.v1.WaitSpec.max_wait:type_name -> google.protobuf.Duration
+	46, // 4: lockbroker.v1.WaitSpec.poll_interval:type_name -> google.protobuf.Duration
+	6,  // 5: lockbroker.v1.AcquireRequest.lock:type_name -> lockbroker.v1.LockSpec
+	46, // 6: lockbroker.v1.AcquireRequest.ttl:type_name -> google.protobuf.Duration
+	6,  // 7: lockbroker.v1.WaitAcquireRequest.lock:type_name -> lockbroker.v1.LockSpec
+	46, // 8: lockbroker.v1.WaitAcquireRequest.ttl:type_name -> google.protobuf.Duration
+	7,  // 9: lockbroker.v1.WaitAcquireRequest.wait:type_name -> lockbroker.v1.WaitSpec
+	12, // 10: lockbroker.v1.AcquireResponse.event:type_name -> lockbroker.v1.LockEvent
+	12, // 11: lockbroker.v1.WaitAcquireResponse.event:type_name -> lockbroker.v1.LockEvent
+	13, // 12: lockbroker.v1.LockEvent.acquired:type_name -> lockbroker.v1.Acquired
+	14, // 13: lockbroker.v1.LockEvent.not_acquired:type_name -> lockbroker.v1.NotAcquired
+	15, // 14: lockbroker.v1.LockEvent.queued:type_name -> lockbroker.v1.Queued
+	16, // 15: lockbroker.v1.LockEvent.renewed:type_name -> lockbroker.v1.Renewed
+	17, // 16: lockbroker.v1.LockEvent.lost:type_name -> lockbroker.v1.Lost
+	18, // 17: lockbroker.v1.LockEvent.released:type_name -> lockbroker.v1.Released
+	19, // 18: lockbroker.v1.LockEvent.draining:type_name -> lockbroker.v1.Draining
+	20, // 19: lockbroker.v1.LockEvent.failed:type_name -> lockbroker.v1.Failed
+	46, // 20: lockbroker.v1.Acquired.expires_after_request:type_name -> google.protobuf.Duration
+	1,  // 21: lockbroker.v1.NotAcquired.reason:type_name -> lockbroker.v1.NotAcquired.Reason
+	46, // 22: lockbroker.v1.Renewed.expires_after_request:type_name -> google.protobuf.Duration
+	2,  // 23: lockbroker.v1.Lost.reason:type_name -> lockbroker.v1.Lost.Reason
+	46, // 24: lockbroker.v1.Draining.grace:type_name -> google.protobuf.Duration
+	46, // 25: lockbroker.v1.Failed.retry_after:type_name -> google.protobuf.Duration
+	6,  // 26: lockbroker.v1.AcquireLeaseRequest.lock:type_name -> lockbroker.v1.LockSpec
+	46, // 27: lockbroker.v1.AcquireLeaseRequest.ttl:type_name -> google.protobuf.Duration
+	7,  // 28: lockbroker.v1.AcquireLeaseRequest.wait:type_name -> lockbroker.v1.WaitSpec
+	13, // 29: lockbroker.v1.AcquireLeaseResponse.acquired:type_name -> lockbroker.v1.Acquired
+	14, // 30: lockbroker.v1.AcquireLeaseResponse.not_acquired:type_name -> lockbroker.v1.NotAcquired
+	16, // 31: lockbroker.v1.RenewLeaseResponse.renewed:type_name -> lockbroker.v1.Renewed
+	17, // 32: lockbroker.v1.RenewLeaseResponse.lost:type_name -> lockbroker.v1.Lost
+	3,  // 33: lockbroker.v1.ReleaseResponse.outcome:type_name -> lockbroker.v1.ReleaseResponse.Outcome
+	4,  // 34: lockbroker.v1.GetLockResponse.state:type_name -> lockbroker.v1.GetLockResponse.State
+	46, // 35: lockbroker.v1.GetLockResponse.free_within:type_name -> google.protobuf.Duration
+	46, // 36: lockbroker.v1.GetLockResponse.expires_after_request:type_name -> google.protobuf.Duration
+	46, // 37: lockbroker.v1.GetLockResponse.held_for:type_name -> google.protobuf.Duration
+	30, // 38: lockbroker.v1.SessionRequest.open:type_name -> lockbroker.v1.OpenSession
+	31, // 39: lockbroker.v1.SessionRequest.heartbeat:type_name -> lockbroker.v1.Heartbeat
+	32, // 40: lockbroker.v1.SessionRequest.begin:type_name -> lockbroker.v1.BeginLock
+	33, // 41: lockbroker.v1.SessionRequest.end:type_name -> lockbroker.v1.EndLock
+	46, // 42: lockbroker.v1.OpenSession.ttl:type_name -> google.protobuf.Duration
+	6,  // 43: lockbroker.v1.BeginLock.lock:type_name -> lockbroker.v1.LockSpec
+	7,  // 44: lockbroker.v1.BeginLock.wait:type_name -> lockbroker.v1.WaitSpec
+	35, // 45: lockbroker.v1.SessionResponse.opened:type_name -> lockbroker.v1.SessionOpened
+	36, // 46: lockbroker.v1.SessionResponse.heartbeat_ack:type_name -> lockbroker.v1.HeartbeatAck
+	37, // 47: lockbroker.v1.SessionResponse.event:type_name -> lockbroker.v1.SessionEvent
+	46, // 48: lockbroker.v1.SessionOpened.ttl:type_name -> google.protobuf.Duration
+	46, // 49: lockbroker.v1.SessionOpened.expires_after_open:type_name -> google.protobuf.Duration
+	46, // 50: lockbroker.v1.SessionOpened.heartbeat_interval:type_name -> google.protobuf.Duration
+	46, // 51: lockbroker.v1.HeartbeatAck.expires_after_heartbeat:type_name -> google.protobuf.Duration
+	12, // 52: lockbroker.v1.SessionEvent.event:type_name -> lockbroker.v1.LockEvent
+	40, // 53: lockbroker.v1.ListLocksResponse.locks:type_name -> lockbroker.v1.LockInfo
+	4,  // 54: lockbroker.v1.LockInfo.state:type_name -> lockbroker.v1.GetLockResponse.State
+	46, // 55: lockbroker.v1.LockInfo.free_within:type_name -> google.protobuf.Duration
+	46, // 56: lockbroker.v1.LockInfo.held_for:type_name -> google.protobuf.Duration
+	43, // 57: lockbroker.v1.ListWaitersResponse.waiters:type_name -> lockbroker.v1.WaiterInfo
+	46, // 58: lockbroker.v1.WaiterInfo.waited_for:type_name -> google.protobuf.Duration
+	5,  // 59: lockbroker.v1.RevokeLockResponse.outcome:type_name -> lockbroker.v1.RevokeLockResponse.Outcome
+	46, // 60: lockbroker.v1.RevokeLockResponse.free_within:type_name -> google.protobuf.Duration
+	8,  // 61: lockbroker.v1.LockService.Acquire:input_type -> lockbroker.v1.AcquireRequest
+	9,  // 62: lockbroker.v1.LockService.WaitAcquire:input_type -> lockbroker.v1.WaitAcquireRequest
+	25, // 63: lockbroker.v1.LockService.Release:input_type -> lockbroker.v1.ReleaseRequest
+	21, // 64: lockbroker.v1.LockService.AcquireLease:input_type -> lockbroker.v1.AcquireLeaseRequest
+	23, // 65: lockbroker.v1.LockService.RenewLease:input_type -> lockbroker.v1.RenewLeaseRequest
+	27, // 66: lockbroker.v1.LockService.GetLock:input_type -> lockbroker.v1.GetLockRequest
+	29, // 67: lockbroker.v1.LockService.Session:input_type -> lockbroker.v1.SessionRequest
+	38, // 68: lockbroker.v1.LockAdmin.ListLocks:input_type -> lockbroker.v1.ListLocksRequest
+	41, // 69: lockbroker.v1.LockAdmin.ListWaiters:input_type -> lockbroker.v1.ListWaitersRequest
+	44, // 70: lockbroker.v1.LockAdmin.RevokeLock:input_type -> lockbroker.v1.RevokeLockRequest
+	10, // 71: lockbroker.v1.LockService.Acquire:output_type -> lockbroker.v1.AcquireResponse
+	11, // 72: lockbroker.v1.LockService.WaitAcquire:output_type -> lockbroker.v1.WaitAcquireResponse
+	26, // 73: lockbroker.v1.LockService.Release:output_type -> lockbroker.v1.ReleaseResponse
+	22, // 74: lockbroker.v1.LockService.AcquireLease:output_type -> lockbroker.v1.AcquireLeaseResponse
+	24, // 75: lockbroker.v1.LockService.RenewLease:output_type -> lockbroker.v1.RenewLeaseResponse
+	28, // 76: lockbroker.v1.LockService.GetLock:output_type -> lockbroker.v1.GetLockResponse
+	34, // 77: lockbroker.v1.LockService.Session:output_type -> lockbroker.v1.SessionResponse
+	39, // 78: lockbroker.v1.LockAdmin.ListLocks:output_type -> lockbroker.v1.ListLocksResponse
+	42, // 79: lockbroker.v1.LockAdmin.ListWaiters:output_type -> lockbroker.v1.ListWaitersResponse
+	45, // 80: lockbroker.v1.LockAdmin.RevokeLock:output_type -> lockbroker.v1.RevokeLockResponse
+	71, // [71:81] is the sub-list for method output_type
+	61, // [61:71] is the sub-list for method input_type
+	61, // [61:61] is the sub-list for extension type_name
+	61, // [61:61] is the sub-list for extension extendee
+	0,  // [0:61] is the sub-list for field type_name
 }
 
 func init() { file_lockbroker_v1_lockbroker_proto_init() }
@@ -3474,7 +3559,7 @@ func file_lockbroker_v1_lockbroker_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lockbroker_v1_lockbroker_proto_rawDesc), len(file_lockbroker_v1_lockbroker_proto_rawDesc)),
-			NumEnums:      5,
+			NumEnums:      6,
 			NumMessages:   40,
 			NumExtensions: 0,
 			NumServices:   2,

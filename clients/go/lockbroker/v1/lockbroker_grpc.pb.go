@@ -475,7 +475,8 @@ type LockAdminClient interface {
 	ListWaiters(ctx context.Context, in *ListWaitersRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ListWaitersResponse], error)
 	// Takes a lock from its holder. The holder is told `lost` (REVOKED). Nobody else can acquire the lock
 	// until the holder can no longer believe that it has it: `free_within`, at most --max-ttl, or the
-	// lock's linger if that is longer. `immediate` frees the lock at once, also one that was revoked before.
+	// lock's linger or what is left of its `min_hold`, if that is longer. `immediate` frees the lock at once,
+	// also one that was revoked before.
 	RevokeLock(ctx context.Context, in *RevokeLockRequest, opts ...grpc.CallOption) (*RevokeLockResponse, error)
 }
 
@@ -550,7 +551,8 @@ type LockAdminServer interface {
 	ListWaiters(*ListWaitersRequest, grpc.ServerStreamingServer[ListWaitersResponse]) error
 	// Takes a lock from its holder. The holder is told `lost` (REVOKED). Nobody else can acquire the lock
 	// until the holder can no longer believe that it has it: `free_within`, at most --max-ttl, or the
-	// lock's linger if that is longer. `immediate` frees the lock at once, also one that was revoked before.
+	// lock's linger or what is left of its `min_hold`, if that is longer. `immediate` frees the lock at once,
+	// also one that was revoked before.
 	RevokeLock(context.Context, *RevokeLockRequest) (*RevokeLockResponse, error)
 	mustEmbedUnimplementedLockAdminServer()
 }

@@ -144,6 +144,8 @@ pub struct LockSpec {
     pub name: String,
     /// The linger; none for the broker's default.
     pub linger: Option<Duration>,
+    /// The time after the grant for which nobody else can acquire the lock; none for 0.
+    pub min_hold: Option<Duration>,
     /// The label that others see; empty for none.
     pub owner: String,
     /// True if the lock is kept until its validity is over when its stream ends, however that ends.
@@ -264,7 +266,7 @@ pub struct Refusal {
 pub enum RefusalReason {
     /// Somebody holds it.
     Held,
-    /// It was released a short while ago and lingers, or it was revoked and is still closed.
+    /// It was released and its linger or its `min_hold` is not over, or it was revoked and is still closed.
     Lingering,
     /// The wait is over.
     MaxWait,

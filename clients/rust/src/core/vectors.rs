@@ -102,6 +102,7 @@ fn input(zero: Moment, input: &Value) -> Input {
                 spec: LockSpec {
                     name: text(&of["name"]),
                     linger: maybe(&of["linger"], span),
+                    min_hold: None,
                     owner: maybe(&of["owner"], text).unwrap_or_default(),
                     is_kept: false,
                 },

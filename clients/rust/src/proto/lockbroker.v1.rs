@@ -15,6 +15,12 @@ pub struct LockSpec {
     /// What becomes of the lock when its stream ends. Each reattach says it anew.
     #[prost(enumeration = "lock_spec::OnDisconnect", tag = "5")]
     pub on_disconnect: i32,
+    /// The time after the grant for which nobody else can acquire the lock, whenever and however its holder
+    /// ends: for jobs that must not run twice on machines whose clocks differ. A linger counts from the
+    /// release; whichever of the two ends later counts. Unset: 0. At most 1 h. A reattach keeps what was
+    /// granted.
+    #[prost(message, optional, tag = "8")]
+    pub min_hold: ::core::option::Option<::prost_types::Duration>,
 }
 /// Nested message and enum types in `LockSpec`.
 pub mod lock_spec {
@@ -164,7 +170,7 @@ pub mod lock_event {
 /// The lock is held from now on.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Acquired {
-    /// Names the grant: 36 characters. It is a capability; whoever has it can release the lock. Keep it
+    /// Names the grant: 36 characters, and 7 more if the lock has a `min_hold`. It is a capability; whoever has it can release the lock. Keep it
     /// out of logs.
     #[prost(string, tag = "1")]
     pub lock_id: ::prost::alloc::string::String,
@@ -208,8 +214,8 @@ pub mod not_acquired {
         Unspecified = 0,
         /// Somebody holds it.
         Held = 1,
-        /// It was released a short while ago and lingers, or it was revoked and is still closed. GetLock says
-        /// which, and for how long.
+        /// It was released and lingers, or its `min_hold` is not over, or it was revoked and is still closed.
+        /// GetLock says which, and for how long.
         Lingering = 2,
         /// `max_wait` is over.
         MaxWait = 3,
@@ -805,10 +811,10 @@ pub struct RevokeLockRequest {
     /// 16 hexadecimal digits. Unset: whatever the lock is when the broker looks.
     #[prost(string, tag = "2")]
     pub etag: ::prost::alloc::string::String,
-    /// True frees the lock at once, without its linger, also if it was revoked before and is still closed. Its
-    /// holder may believe in it for up to --max-ttl more: until then there can be TWO HOLDERS. Use it only if
-    /// the holder is known to be gone. If another broker keeps the lock and the two do not hear each other
-    /// (--advertise), the holder is told GONE or TAKEN_OVER, at its next renewal.
+    /// True frees the lock at once, without its linger and its `min_hold`, also if it was revoked before and is
+    /// still closed. Its holder may believe in it for up to --max-ttl more: until then there can be TWO HOLDERS.
+    /// Use it only if the holder is known to be gone. If another broker keeps the lock and the two do not hear
+    /// each other (--advertise), the holder is told GONE or TAKEN_OVER, at its next renewal.
     #[prost(bool, tag = "3")]
     pub immediate: bool,
 }
@@ -1836,7 +1842,8 @@ pub mod lock_admin_client {
         }
         /// Takes a lock from its holder. The holder is told `lost` (REVOKED). Nobody else can acquire the lock
         /// until the holder can no longer believe that it has it: `free_within`, at most --max-ttl, or the
-        /// lock's linger if that is longer. `immediate` frees the lock at once, also one that was revoked before.
+        /// lock's linger or what is left of its `min_hold`, if that is longer. `immediate` frees the lock at once,
+        /// also one that was revoked before.
         pub async fn revoke_lock(
             &mut self,
             request: impl tonic::IntoRequest<super::RevokeLockRequest>,
@@ -1906,7 +1913,8 @@ pub mod lock_admin_server {
         >;
         /// Takes a lock from its holder. The holder is told `lost` (REVOKED). Nobody else can acquire the lock
         /// until the holder can no longer believe that it has it: `free_within`, at most --max-ttl, or the
-        /// lock's linger if that is longer. `immediate` frees the lock at once, also one that was revoked before.
+        /// lock's linger or what is left of its `min_hold`, if that is longer. `immediate` frees the lock at once,
+        /// also one that was revoked before.
         async fn revoke_lock(
             &self,
             request: tonic::Request<super::RevokeLockRequest>,

@@ -9,14 +9,26 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class LockSpec(_message.Message):
-    __slots__ = ("name", "linger", "owner")
+    __slots__ = ("name", "linger", "owner", "on_disconnect", "min_hold")
+    class OnDisconnect(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        ON_DISCONNECT_UNSPECIFIED: _ClassVar[LockSpec.OnDisconnect]
+        ON_DISCONNECT_RELEASE: _ClassVar[LockSpec.OnDisconnect]
+        ON_DISCONNECT_KEEP: _ClassVar[LockSpec.OnDisconnect]
+    ON_DISCONNECT_UNSPECIFIED: LockSpec.OnDisconnect
+    ON_DISCONNECT_RELEASE: LockSpec.OnDisconnect
+    ON_DISCONNECT_KEEP: LockSpec.OnDisconnect
     NAME_FIELD_NUMBER: _ClassVar[int]
     LINGER_FIELD_NUMBER: _ClassVar[int]
     OWNER_FIELD_NUMBER: _ClassVar[int]
+    ON_DISCONNECT_FIELD_NUMBER: _ClassVar[int]
+    MIN_HOLD_FIELD_NUMBER: _ClassVar[int]
     name: str
     linger: _duration_pb2.Duration
     owner: str
-    def __init__(self, name: _Optional[str] = ..., linger: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., owner: _Optional[str] = ...) -> None: ...
+    on_disconnect: LockSpec.OnDisconnect
+    min_hold: _duration_pb2.Duration
+    def __init__(self, name: _Optional[str] = ..., linger: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., owner: _Optional[str] = ..., on_disconnect: _Optional[_Union[LockSpec.OnDisconnect, str]] = ..., min_hold: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class WaitSpec(_message.Message):
     __slots__ = ("max_wait", "poll_interval")

@@ -313,7 +313,8 @@ class LockAdminStub:
     ]
     """Takes a lock from its holder. The holder is told `lost` (REVOKED). Nobody else can acquire the lock
     until the holder can no longer believe that it has it: `free_within`, at most --max-ttl, or the
-    lock's linger if that is longer. `immediate` frees the lock at once, also one that was revoked before.
+    lock's linger or what is left of its `min_hold`, if that is longer. `immediate` frees the lock at once,
+    also one that was revoked before.
     """
 
 class LockAdminAsyncStub:
@@ -342,7 +343,8 @@ class LockAdminAsyncStub:
     ]
     """Takes a lock from its holder. The holder is told `lost` (REVOKED). Nobody else can acquire the lock
     until the holder can no longer believe that it has it: `free_within`, at most --max-ttl, or the
-    lock's linger if that is longer. `immediate` frees the lock at once, also one that was revoked before.
+    lock's linger or what is left of its `min_hold`, if that is longer. `immediate` frees the lock at once,
+    also one that was revoked before.
     """
 
 class LockAdminServicer(metaclass=abc.ABCMeta):
@@ -377,7 +379,8 @@ class LockAdminServicer(metaclass=abc.ABCMeta):
     ) -> typing.Union[lockbroker.v1.lockbroker_pb2.RevokeLockResponse, collections.abc.Awaitable[lockbroker.v1.lockbroker_pb2.RevokeLockResponse]]:
         """Takes a lock from its holder. The holder is told `lost` (REVOKED). Nobody else can acquire the lock
         until the holder can no longer believe that it has it: `free_within`, at most --max-ttl, or the
-        lock's linger if that is longer. `immediate` frees the lock at once, also one that was revoked before.
+        lock's linger or what is left of its `min_hold`, if that is longer. `immediate` frees the lock at once,
+        also one that was revoked before.
         """
 
 def add_LockAdminServicer_to_server(servicer: LockAdminServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

@@ -50,7 +50,7 @@ private static final long serialVersionUID = 0L;
   private volatile java.lang.Object lockId_ = "";
   /**
    * <pre>
-   * Names the grant: 36 characters. It is a capability; whoever has it can release the lock. Keep it
+   * Names the grant: 36 characters, and 7 more if the lock has a `min_hold`. It is a capability; whoever has it can release the lock. Keep it
    * out of logs.
    * </pre>
    *
@@ -72,7 +72,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Names the grant: 36 characters. It is a capability; whoever has it can release the lock. Keep it
+   * Names the grant: 36 characters, and 7 more if the lock has a `min_hold`. It is a capability; whoever has it can release the lock. Keep it
    * out of logs.
    * </pre>
    *
@@ -556,7 +556,7 @@ private static final long serialVersionUID = 0L;
     private java.lang.Object lockId_ = "";
     /**
      * <pre>
-     * Names the grant: 36 characters. It is a capability; whoever has it can release the lock. Keep it
+     * Names the grant: 36 characters, and 7 more if the lock has a `min_hold`. It is a capability; whoever has it can release the lock. Keep it
      * out of logs.
      * </pre>
      *
@@ -577,7 +577,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Names the grant: 36 characters. It is a capability; whoever has it can release the lock. Keep it
+     * Names the grant: 36 characters, and 7 more if the lock has a `min_hold`. It is a capability; whoever has it can release the lock. Keep it
      * out of logs.
      * </pre>
      *
@@ -599,7 +599,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Names the grant: 36 characters. It is a capability; whoever has it can release the lock. Keep it
+     * Names the grant: 36 characters, and 7 more if the lock has a `min_hold`. It is a capability; whoever has it can release the lock. Keep it
      * out of logs.
      * </pre>
      *
@@ -617,7 +617,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Names the grant: 36 characters. It is a capability; whoever has it can release the lock. Keep it
+     * Names the grant: 36 characters, and 7 more if the lock has a `min_hold`. It is a capability; whoever has it can release the lock. Keep it
      * out of logs.
      * </pre>
      *
@@ -632,7 +632,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Names the grant: 36 characters. It is a capability; whoever has it can release the lock. Keep it
+     * Names the grant: 36 characters, and 7 more if the lock has a `min_hold`. It is a capability; whoever has it can release the lock. Keep it
      * out of logs.
      * </pre>
      *

@@ -10,7 +10,7 @@ public interface AcquiredOrBuilder extends
 
   /**
    * <pre>
-   * Names the grant: 36 characters. It is a capability; whoever has it can release the lock. Keep it
+   * Names the grant: 36 characters, and 7 more if the lock has a `min_hold`. It is a capability; whoever has it can release the lock. Keep it
    * out of logs.
    * </pre>
    *
@@ -20,7 +20,7 @@ public interface AcquiredOrBuilder extends
   java.lang.String getLockId();
   /**
    * <pre>
-   * Names the grant: 36 characters. It is a capability; whoever has it can release the lock. Keep it
+   * Names the grant: 36 characters, and 7 more if the lock has a `min_hold`. It is a capability; whoever has it can release the lock. Keep it
    * out of logs.
    * </pre>
    *

@@ -202,7 +202,8 @@ public final class LockAdminGrpc {
      * <pre>
      * Takes a lock from its holder. The holder is told `lost` (REVOKED). Nobody else can acquire the lock
      * until the holder can no longer believe that it has it: `free_within`, at most --max-ttl, or the
-     * lock's linger if that is longer. `immediate` frees the lock at once, also one that was revoked before.
+     * lock's linger or what is left of its `min_hold`, if that is longer. `immediate` frees the lock at once,
+     * also one that was revoked before.
      * </pre>
      */
     default void revokeLock(io.github.lockbroker.v1.RevokeLockRequest request,
@@ -274,7 +275,8 @@ public final class LockAdminGrpc {
      * <pre>
      * Takes a lock from its holder. The holder is told `lost` (REVOKED). Nobody else can acquire the lock
      * until the holder can no longer believe that it has it: `free_within`, at most --max-ttl, or the
-     * lock's linger if that is longer. `immediate` frees the lock at once, also one that was revoked before.
+     * lock's linger or what is left of its `min_hold`, if that is longer. `immediate` frees the lock at once,
+     * also one that was revoked before.
      * </pre>
      */
     public void revokeLock(io.github.lockbroker.v1.RevokeLockRequest request,
@@ -334,7 +336,8 @@ public final class LockAdminGrpc {
      * <pre>
      * Takes a lock from its holder. The holder is told `lost` (REVOKED). Nobody else can acquire the lock
      * until the holder can no longer believe that it has it: `free_within`, at most --max-ttl, or the
-     * lock's linger if that is longer. `immediate` frees the lock at once, also one that was revoked before.
+     * lock's linger or what is left of its `min_hold`, if that is longer. `immediate` frees the lock at once,
+     * also one that was revoked before.
      * </pre>
      */
     public io.github.lockbroker.v1.RevokeLockResponse revokeLock(io.github.lockbroker.v1.RevokeLockRequest request) throws io.grpc.StatusException {
@@ -391,7 +394,8 @@ public final class LockAdminGrpc {
      * <pre>
      * Takes a lock from its holder. The holder is told `lost` (REVOKED). Nobody else can acquire the lock
      * until the holder can no longer believe that it has it: `free_within`, at most --max-ttl, or the
-     * lock's linger if that is longer. `immediate` frees the lock at once, also one that was revoked before.
+     * lock's linger or what is left of its `min_hold`, if that is longer. `immediate` frees the lock at once,
+     * also one that was revoked before.
      * </pre>
      */
     public io.github.lockbroker.v1.RevokeLockResponse revokeLock(io.github.lockbroker.v1.RevokeLockRequest request) {
@@ -424,7 +428,8 @@ public final class LockAdminGrpc {
      * <pre>
      * Takes a lock from its holder. The holder is told `lost` (REVOKED). Nobody else can acquire the lock
      * until the holder can no longer believe that it has it: `free_within`, at most --max-ttl, or the
-     * lock's linger if that is longer. `immediate` frees the lock at once, also one that was revoked before.
+     * lock's linger or what is left of its `min_hold`, if that is longer. `immediate` frees the lock at once,
+     * also one that was revoked before.
      * </pre>
      */
     public com.google.common.util.concurrent.ListenableFuture<io.github.lockbroker.v1.RevokeLockResponse> revokeLock(

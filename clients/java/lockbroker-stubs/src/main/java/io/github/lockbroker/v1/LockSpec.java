@@ -23,6 +23,7 @@ private static final long serialVersionUID = 0L;
   private LockSpec() {
     name_ = "";
     owner_ = "";
+    onDisconnect_ = 0;
   }
 
   @java.lang.Override
@@ -43,6 +44,155 @@ private static final long serialVersionUID = 0L;
     return io.github.lockbroker.v1.LockbrokerProto.internal_static_lockbroker_v1_LockSpec_fieldAccessorTable
         .ensureFieldAccessorsInitialized(
             io.github.lockbroker.v1.LockSpec.class, io.github.lockbroker.v1.LockSpec.Builder.class);
+  }
+
+  /**
+   * <pre>
+   * What becomes of the lock when its stream ends.
+   * </pre>
+   *
+   * Protobuf enum {@code lockbroker.v1.LockSpec.OnDisconnect}
+   */
+  public enum OnDisconnect
+      implements com.google.protobuf.ProtocolMessageEnum {
+    /**
+     * <pre>
+     * As RELEASE.
+     * </pre>
+     *
+     * <code>ON_DISCONNECT_UNSPECIFIED = 0;</code>
+     */
+    ON_DISCONNECT_UNSPECIFIED(0),
+    /**
+     * <pre>
+     * A stream that is closed, by the client or by a proxy between, releases the lock at once.
+     * </pre>
+     *
+     * <code>ON_DISCONNECT_RELEASE = 1;</code>
+     */
+    ON_DISCONNECT_RELEASE(1),
+    /**
+     * <pre>
+     * The lock is kept until its validity is over, however the stream ends. So the client can reattach, and
+     * a proxy that ends streams costs no lock. EndLock and Release still release it at once. If the client
+     * dies, others wait until its validity is over. AcquireLease does not take this: a lease has no stream.
+     * </pre>
+     *
+     * <code>ON_DISCONNECT_KEEP = 2;</code>
+     */
+    ON_DISCONNECT_KEEP(2),
+    UNRECOGNIZED(-1),
+    ;
+
+    /**
+     * <pre>
+     * As RELEASE.
+     * </pre>
+     *
+     * <code>ON_DISCONNECT_UNSPECIFIED = 0;</code>
+     */
+    public static final int ON_DISCONNECT_UNSPECIFIED_VALUE = 0;
+    /**
+     * <pre>
+     * A stream that is closed, by the client or by a proxy between, releases the lock at once.
+     * </pre>
+     *
+     * <code>ON_DISCONNECT_RELEASE = 1;</code>
+     */
+    public static final int ON_DISCONNECT_RELEASE_VALUE = 1;
+    /**
+     * <pre>
+     * The lock is kept until its validity is over, however the stream ends. So the client can reattach, and
+     * a proxy that ends streams costs no lock. EndLock and Release still release it at once. If the client
+     * dies, others wait until its validity is over. AcquireLease does not take this: a lease has no stream.
+     * </pre>
+     *
+     * <code>ON_DISCONNECT_KEEP = 2;</code>
+     */
+    public static final int ON_DISCONNECT_KEEP_VALUE = 2;
+
+
+    public final int getNumber() {
+      if (this == UNRECOGNIZED) {
+        throw new java.lang.IllegalArgumentException(
+            "Can't get the number of an unknown enum value.");
+      }
+      return value;
+    }
+
+    /**
+     * @param value The numeric wire value of the corresponding enum entry.
+     * @return The enum associated with the given numeric wire value.
+     * @deprecated Use {@link #forNumber(int)} instead.
+     */
+    @java.lang.Deprecated
+    public static OnDisconnect valueOf(int value) {
+      return forNumber(value);
+    }
+
+    /**
+     * @param value The numeric wire value of the corresponding enum entry.
+     * @return The enum associated with the given numeric wire value.
+     */
+    public static OnDisconnect forNumber(int value) {
+      switch (value) {
+        case 0: return ON_DISCONNECT_UNSPECIFIED;
+        case 1: return ON_DISCONNECT_RELEASE;
+        case 2: return ON_DISCONNECT_KEEP;
+        default: return null;
+      }
+    }
+
+    public static com.google.protobuf.Internal.EnumLiteMap<OnDisconnect>
+        internalGetValueMap() {
+      return internalValueMap;
+    }
+    private static final com.google.protobuf.Internal.EnumLiteMap<
+        OnDisconnect> internalValueMap =
+          new com.google.protobuf.Internal.EnumLiteMap<OnDisconnect>() {
+            public OnDisconnect findValueByNumber(int number) {
+              return OnDisconnect.forNumber(number);
+            }
+          };
+
+    public final com.google.protobuf.Descriptors.EnumValueDescriptor
+        getValueDescriptor() {
+      if (this == UNRECOGNIZED) {
+        throw new java.lang.IllegalStateException(
+            "Can't get the descriptor of an unrecognized enum value.");
+      }
+      return getDescriptor().getValues().get(ordinal());
+    }
+    public final com.google.protobuf.Descriptors.EnumDescriptor
+        getDescriptorForType() {
+      return getDescriptor();
+    }
+    public static final com.google.protobuf.Descriptors.EnumDescriptor
+        getDescriptor() {
+      return io.github.lockbroker.v1.LockSpec.getDescriptor().getEnumTypes().get(0);
+    }
+
+    private static final OnDisconnect[] VALUES = values();
+
+    public static OnDisconnect valueOf(
+        com.google.protobuf.Descriptors.EnumValueDescriptor desc) {
+      if (desc.getType() != getDescriptor()) {
+        throw new java.lang.IllegalArgumentException(
+          "EnumValueDescriptor is not for this type.");
+      }
+      if (desc.getIndex() == -1) {
+        return UNRECOGNIZED;
+      }
+      return VALUES[desc.getIndex()];
+    }
+
+    private final int value;
+
+    private OnDisconnect(int value) {
+      this.value = value;
+    }
+
+    // @@protoc_insertion_point(enum_scope:lockbroker.v1.LockSpec.OnDisconnect)
   }
 
   private int bitField0_;
@@ -180,6 +330,79 @@ private static final long serialVersionUID = 0L;
     }
   }
 
+  public static final int ON_DISCONNECT_FIELD_NUMBER = 5;
+  private int onDisconnect_ = 0;
+  /**
+   * <pre>
+   * What becomes of the lock when its stream ends. Each reattach says it anew.
+   * </pre>
+   *
+   * <code>.lockbroker.v1.LockSpec.OnDisconnect on_disconnect = 5;</code>
+   * @return The enum numeric value on the wire for onDisconnect.
+   */
+  @java.lang.Override public int getOnDisconnectValue() {
+    return onDisconnect_;
+  }
+  /**
+   * <pre>
+   * What becomes of the lock when its stream ends. Each reattach says it anew.
+   * </pre>
+   *
+   * <code>.lockbroker.v1.LockSpec.OnDisconnect on_disconnect = 5;</code>
+   * @return The onDisconnect.
+   */
+  @java.lang.Override public io.github.lockbroker.v1.LockSpec.OnDisconnect getOnDisconnect() {
+    io.github.lockbroker.v1.LockSpec.OnDisconnect result = io.github.lockbroker.v1.LockSpec.OnDisconnect.forNumber(onDisconnect_);
+    return result == null ? io.github.lockbroker.v1.LockSpec.OnDisconnect.UNRECOGNIZED : result;
+  }
+
+  public static final int MIN_HOLD_FIELD_NUMBER = 8;
+  private com.google.protobuf.Duration minHold_;
+  /**
+   * <pre>
+   * The time after the grant for which nobody else can acquire the lock, whenever and however its holder
+   * ends: for jobs that must not run twice on machines whose clocks differ. A linger counts from the
+   * release; whichever of the two ends later counts. Unset: 0. At most 1 h. A reattach keeps what was
+   * granted.
+   * </pre>
+   *
+   * <code>.google.protobuf.Duration min_hold = 8;</code>
+   * @return Whether the minHold field is set.
+   */
+  @java.lang.Override
+  public boolean hasMinHold() {
+    return ((bitField0_ & 0x00000002) != 0);
+  }
+  /**
+   * <pre>
+   * The time after the grant for which nobody else can acquire the lock, whenever and however its holder
+   * ends: for jobs that must not run twice on machines whose clocks differ. A linger counts from the
+   * release; whichever of the two ends later counts. Unset: 0. At most 1 h. A reattach keeps what was
+   * granted.
+   * </pre>
+   *
+   * <code>.google.protobuf.Duration min_hold = 8;</code>
+   * @return The minHold.
+   */
+  @java.lang.Override
+  public com.google.protobuf.Duration getMinHold() {
+    return minHold_ == null ? com.google.protobuf.Duration.getDefaultInstance() : minHold_;
+  }
+  /**
+   * <pre>
+   * The time after the grant for which nobody else can acquire the lock, whenever and however its holder
+   * ends: for jobs that must not run twice on machines whose clocks differ. A linger counts from the
+   * release; whichever of the two ends later counts. Unset: 0. At most 1 h. A reattach keeps what was
+   * granted.
+   * </pre>
+   *
+   * <code>.google.protobuf.Duration min_hold = 8;</code>
+   */
+  @java.lang.Override
+  public com.google.protobuf.DurationOrBuilder getMinHoldOrBuilder() {
+    return minHold_ == null ? com.google.protobuf.Duration.getDefaultInstance() : minHold_;
+  }
+
   private byte memoizedIsInitialized = -1;
   @java.lang.Override
   public final boolean isInitialized() {
@@ -203,6 +426,12 @@ private static final long serialVersionUID = 0L;
     if (!com.google.protobuf.GeneratedMessageV3.isStringEmpty(owner_)) {
       com.google.protobuf.GeneratedMessageV3.writeString(output, 3, owner_);
     }
+    if (onDisconnect_ != io.github.lockbroker.v1.LockSpec.OnDisconnect.ON_DISCONNECT_UNSPECIFIED.getNumber()) {
+      output.writeEnum(5, onDisconnect_);
+    }
+    if (((bitField0_ & 0x00000002) != 0)) {
+      output.writeMessage(8, getMinHold());
+    }
     getUnknownFields().writeTo(output);
   }
 
@@ -221,6 +450,14 @@ private static final long serialVersionUID = 0L;
     }
     if (!com.google.protobuf.GeneratedMessageV3.isStringEmpty(owner_)) {
       size += com.google.protobuf.GeneratedMessageV3.computeStringSize(3, owner_);
+    }
+    if (onDisconnect_ != io.github.lockbroker.v1.LockSpec.OnDisconnect.ON_DISCONNECT_UNSPECIFIED.getNumber()) {
+      size += com.google.protobuf.CodedOutputStream
+        .computeEnumSize(5, onDisconnect_);
+    }
+    if (((bitField0_ & 0x00000002) != 0)) {
+      size += com.google.protobuf.CodedOutputStream
+        .computeMessageSize(8, getMinHold());
     }
     size += getUnknownFields().getSerializedSize();
     memoizedSize = size;
@@ -246,6 +483,12 @@ private static final long serialVersionUID = 0L;
     }
     if (!getOwner()
         .equals(other.getOwner())) return false;
+    if (onDisconnect_ != other.onDisconnect_) return false;
+    if (hasMinHold() != other.hasMinHold()) return false;
+    if (hasMinHold()) {
+      if (!getMinHold()
+          .equals(other.getMinHold())) return false;
+    }
     if (!getUnknownFields().equals(other.getUnknownFields())) return false;
     return true;
   }
@@ -265,6 +508,12 @@ private static final long serialVersionUID = 0L;
     }
     hash = (37 * hash) + OWNER_FIELD_NUMBER;
     hash = (53 * hash) + getOwner().hashCode();
+    hash = (37 * hash) + ON_DISCONNECT_FIELD_NUMBER;
+    hash = (53 * hash) + onDisconnect_;
+    if (hasMinHold()) {
+      hash = (37 * hash) + MIN_HOLD_FIELD_NUMBER;
+      hash = (53 * hash) + getMinHold().hashCode();
+    }
     hash = (29 * hash) + getUnknownFields().hashCode();
     memoizedHashCode = hash;
     return hash;
@@ -400,6 +649,7 @@ private static final long serialVersionUID = 0L;
       if (com.google.protobuf.GeneratedMessageV3
               .alwaysUseFieldBuilders) {
         getLingerFieldBuilder();
+        getMinHoldFieldBuilder();
       }
     }
     @java.lang.Override
@@ -413,6 +663,12 @@ private static final long serialVersionUID = 0L;
         lingerBuilder_ = null;
       }
       owner_ = "";
+      onDisconnect_ = 0;
+      minHold_ = null;
+      if (minHoldBuilder_ != null) {
+        minHoldBuilder_.dispose();
+        minHoldBuilder_ = null;
+      }
       return this;
     }
 
@@ -458,6 +714,15 @@ private static final long serialVersionUID = 0L;
       }
       if (((from_bitField0_ & 0x00000004) != 0)) {
         result.owner_ = owner_;
+      }
+      if (((from_bitField0_ & 0x00000008) != 0)) {
+        result.onDisconnect_ = onDisconnect_;
+      }
+      if (((from_bitField0_ & 0x00000010) != 0)) {
+        result.minHold_ = minHoldBuilder_ == null
+            ? minHold_
+            : minHoldBuilder_.build();
+        to_bitField0_ |= 0x00000002;
       }
       result.bitField0_ |= to_bitField0_;
     }
@@ -519,6 +784,12 @@ private static final long serialVersionUID = 0L;
         bitField0_ |= 0x00000004;
         onChanged();
       }
+      if (other.onDisconnect_ != 0) {
+        setOnDisconnectValue(other.getOnDisconnectValue());
+      }
+      if (other.hasMinHold()) {
+        mergeMinHold(other.getMinHold());
+      }
       this.mergeUnknownFields(other.getUnknownFields());
       onChanged();
       return this;
@@ -562,6 +833,18 @@ private static final long serialVersionUID = 0L;
               bitField0_ |= 0x00000004;
               break;
             } // case 26
+            case 40: {
+              onDisconnect_ = input.readEnum();
+              bitField0_ |= 0x00000008;
+              break;
+            } // case 40
+            case 66: {
+              input.readMessage(
+                  getMinHoldFieldBuilder().getBuilder(),
+                  extensionRegistry);
+              bitField0_ |= 0x00000010;
+              break;
+            } // case 66
             default: {
               if (!super.parseUnknownField(input, extensionRegistry, tag)) {
                 done = true; // was an endgroup tag
@@ -923,6 +1206,263 @@ private static final long serialVersionUID = 0L;
       bitField0_ |= 0x00000004;
       onChanged();
       return this;
+    }
+
+    private int onDisconnect_ = 0;
+    /**
+     * <pre>
+     * What becomes of the lock when its stream ends. Each reattach says it anew.
+     * </pre>
+     *
+     * <code>.lockbroker.v1.LockSpec.OnDisconnect on_disconnect = 5;</code>
+     * @return The enum numeric value on the wire for onDisconnect.
+     */
+    @java.lang.Override public int getOnDisconnectValue() {
+      return onDisconnect_;
+    }
+    /**
+     * <pre>
+     * What becomes of the lock when its stream ends. Each reattach says it anew.
+     * </pre>
+     *
+     * <code>.lockbroker.v1.LockSpec.OnDisconnect on_disconnect = 5;</code>
+     * @param value The enum numeric value on the wire for onDisconnect to set.
+     * @return This builder for chaining.
+     */
+    public Builder setOnDisconnectValue(int value) {
+      onDisconnect_ = value;
+      bitField0_ |= 0x00000008;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * What becomes of the lock when its stream ends. Each reattach says it anew.
+     * </pre>
+     *
+     * <code>.lockbroker.v1.LockSpec.OnDisconnect on_disconnect = 5;</code>
+     * @return The onDisconnect.
+     */
+    @java.lang.Override
+    public io.github.lockbroker.v1.LockSpec.OnDisconnect getOnDisconnect() {
+      io.github.lockbroker.v1.LockSpec.OnDisconnect result = io.github.lockbroker.v1.LockSpec.OnDisconnect.forNumber(onDisconnect_);
+      return result == null ? io.github.lockbroker.v1.LockSpec.OnDisconnect.UNRECOGNIZED : result;
+    }
+    /**
+     * <pre>
+     * What becomes of the lock when its stream ends. Each reattach says it anew.
+     * </pre>
+     *
+     * <code>.lockbroker.v1.LockSpec.OnDisconnect on_disconnect = 5;</code>
+     * @param value The onDisconnect to set.
+     * @return This builder for chaining.
+     */
+    public Builder setOnDisconnect(io.github.lockbroker.v1.LockSpec.OnDisconnect value) {
+      if (value == null) {
+        throw new NullPointerException();
+      }
+      bitField0_ |= 0x00000008;
+      onDisconnect_ = value.getNumber();
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * What becomes of the lock when its stream ends. Each reattach says it anew.
+     * </pre>
+     *
+     * <code>.lockbroker.v1.LockSpec.OnDisconnect on_disconnect = 5;</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearOnDisconnect() {
+      bitField0_ = (bitField0_ & ~0x00000008);
+      onDisconnect_ = 0;
+      onChanged();
+      return this;
+    }
+
+    private com.google.protobuf.Duration minHold_;
+    private com.google.protobuf.SingleFieldBuilderV3<
+        com.google.protobuf.Duration, com.google.protobuf.Duration.Builder, com.google.protobuf.DurationOrBuilder> minHoldBuilder_;
+    /**
+     * <pre>
+     * The time after the grant for which nobody else can acquire the lock, whenever and however its holder
+     * ends: for jobs that must not run twice on machines whose clocks differ. A linger counts from the
+     * release; whichever of the two ends later counts. Unset: 0. At most 1 h. A reattach keeps what was
+     * granted.
+     * </pre>
+     *
+     * <code>.google.protobuf.Duration min_hold = 8;</code>
+     * @return Whether the minHold field is set.
+     */
+    public boolean hasMinHold() {
+      return ((bitField0_ & 0x00000010) != 0);
+    }
+    /**
+     * <pre>
+     * The time after the grant for which nobody else can acquire the lock, whenever and however its holder
+     * ends: for jobs that must not run twice on machines whose clocks differ. A linger counts from the
+     * release; whichever of the two ends later counts. Unset: 0. At most 1 h. A reattach keeps what was
+     * granted.
+     * </pre>
+     *
+     * <code>.google.protobuf.Duration min_hold = 8;</code>
+     * @return The minHold.
+     */
+    public com.google.protobuf.Duration getMinHold() {
+      if (minHoldBuilder_ == null) {
+        return minHold_ == null ? com.google.protobuf.Duration.getDefaultInstance() : minHold_;
+      } else {
+        return minHoldBuilder_.getMessage();
+      }
+    }
+    /**
+     * <pre>
+     * The time after the grant for which nobody else can acquire the lock, whenever and however its holder
+     * ends: for jobs that must not run twice on machines whose clocks differ. A linger counts from the
+     * release; whichever of the two ends later counts. Unset: 0. At most 1 h. A reattach keeps what was
+     * granted.
+     * </pre>
+     *
+     * <code>.google.protobuf.Duration min_hold = 8;</code>
+     */
+    public Builder setMinHold(com.google.protobuf.Duration value) {
+      if (minHoldBuilder_ == null) {
+        if (value == null) {
+          throw new NullPointerException();
+        }
+        minHold_ = value;
+      } else {
+        minHoldBuilder_.setMessage(value);
+      }
+      bitField0_ |= 0x00000010;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * The time after the grant for which nobody else can acquire the lock, whenever and however its holder
+     * ends: for jobs that must not run twice on machines whose clocks differ. A linger counts from the
+     * release; whichever of the two ends later counts. Unset: 0. At most 1 h. A reattach keeps what was
+     * granted.
+     * </pre>
+     *
+     * <code>.google.protobuf.Duration min_hold = 8;</code>
+     */
+    public Builder setMinHold(
+        com.google.protobuf.Duration.Builder builderForValue) {
+      if (minHoldBuilder_ == null) {
+        minHold_ = builderForValue.build();
+      } else {
+        minHoldBuilder_.setMessage(builderForValue.build());
+      }
+      bitField0_ |= 0x00000010;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * The time after the grant for which nobody else can acquire the lock, whenever and however its holder
+     * ends: for jobs that must not run twice on machines whose clocks differ. A linger counts from the
+     * release; whichever of the two ends later counts. Unset: 0. At most 1 h. A reattach keeps what was
+     * granted.
+     * </pre>
+     *
+     * <code>.google.protobuf.Duration min_hold = 8;</code>
+     */
+    public Builder mergeMinHold(com.google.protobuf.Duration value) {
+      if (minHoldBuilder_ == null) {
+        if (((bitField0_ & 0x00000010) != 0) &&
+          minHold_ != null &&
+          minHold_ != com.google.protobuf.Duration.getDefaultInstance()) {
+          getMinHoldBuilder().mergeFrom(value);
+        } else {
+          minHold_ = value;
+        }
+      } else {
+        minHoldBuilder_.mergeFrom(value);
+      }
+      if (minHold_ != null) {
+        bitField0_ |= 0x00000010;
+        onChanged();
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * The time after the grant for which nobody else can acquire the lock, whenever and however its holder
+     * ends: for jobs that must not run twice on machines whose clocks differ. A linger counts from the
+     * release; whichever of the two ends later counts. Unset: 0. At most 1 h. A reattach keeps what was
+     * granted.
+     * </pre>
+     *
+     * <code>.google.protobuf.Duration min_hold = 8;</code>
+     */
+    public Builder clearMinHold() {
+      bitField0_ = (bitField0_ & ~0x00000010);
+      minHold_ = null;
+      if (minHoldBuilder_ != null) {
+        minHoldBuilder_.dispose();
+        minHoldBuilder_ = null;
+      }
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * The time after the grant for which nobody else can acquire the lock, whenever and however its holder
+     * ends: for jobs that must not run twice on machines whose clocks differ. A linger counts from the
+     * release; whichever of the two ends later counts. Unset: 0. At most 1 h. A reattach keeps what was
+     * granted.
+     * </pre>
+     *
+     * <code>.google.protobuf.Duration min_hold = 8;</code>
+     */
+    public com.google.protobuf.Duration.Builder getMinHoldBuilder() {
+      bitField0_ |= 0x00000010;
+      onChanged();
+      return getMinHoldFieldBuilder().getBuilder();
+    }
+    /**
+     * <pre>
+     * The time after the grant for which nobody else can acquire the lock, whenever and however its holder
+     * ends: for jobs that must not run twice on machines whose clocks differ. A linger counts from the
+     * release; whichever of the two ends later counts. Unset: 0. At most 1 h. A reattach keeps what was
+     * granted.
+     * </pre>
+     *
+     * <code>.google.protobuf.Duration min_hold = 8;</code>
+     */
+    public com.google.protobuf.DurationOrBuilder getMinHoldOrBuilder() {
+      if (minHoldBuilder_ != null) {
+        return minHoldBuilder_.getMessageOrBuilder();
+      } else {
+        return minHold_ == null ?
+            com.google.protobuf.Duration.getDefaultInstance() : minHold_;
+      }
+    }
+    /**
+     * <pre>
+     * The time after the grant for which nobody else can acquire the lock, whenever and however its holder
+     * ends: for jobs that must not run twice on machines whose clocks differ. A linger counts from the
+     * release; whichever of the two ends later counts. Unset: 0. At most 1 h. A reattach keeps what was
+     * granted.
+     * </pre>
+     *
+     * <code>.google.protobuf.Duration min_hold = 8;</code>
+     */
+    private com.google.protobuf.SingleFieldBuilderV3<
+        com.google.protobuf.Duration, com.google.protobuf.Duration.Builder, com.google.protobuf.DurationOrBuilder> 
+        getMinHoldFieldBuilder() {
+      if (minHoldBuilder_ == null) {
+        minHoldBuilder_ = new com.google.protobuf.SingleFieldBuilderV3<
+            com.google.protobuf.Duration, com.google.protobuf.Duration.Builder, com.google.protobuf.DurationOrBuilder>(
+                getMinHold(),
+                getParentForChildren(),
+                isClean());
+        minHold_ = null;
+      }
+      return minHoldBuilder_;
     }
     @java.lang.Override
     public final Builder setUnknownFields(

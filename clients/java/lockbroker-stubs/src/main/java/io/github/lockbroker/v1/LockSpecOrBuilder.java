@@ -76,4 +76,59 @@ public interface LockSpecOrBuilder extends
    */
   com.google.protobuf.ByteString
       getOwnerBytes();
+
+  /**
+   * <pre>
+   * What becomes of the lock when its stream ends. Each reattach says it anew.
+   * </pre>
+   *
+   * <code>.lockbroker.v1.LockSpec.OnDisconnect on_disconnect = 5;</code>
+   * @return The enum numeric value on the wire for onDisconnect.
+   */
+  int getOnDisconnectValue();
+  /**
+   * <pre>
+   * What becomes of the lock when its stream ends. Each reattach says it anew.
+   * </pre>
+   *
+   * <code>.lockbroker.v1.LockSpec.OnDisconnect on_disconnect = 5;</code>
+   * @return The onDisconnect.
+   */
+  io.github.lockbroker.v1.LockSpec.OnDisconnect getOnDisconnect();
+
+  /**
+   * <pre>
+   * The time after the grant for which nobody else can acquire the lock, whenever and however its holder
+   * ends: for jobs that must not run twice on machines whose clocks differ. A linger counts from the
+   * release; whichever of the two ends later counts. Unset: 0. At most 1 h. A reattach keeps what was
+   * granted.
+   * </pre>
+   *
+   * <code>.google.protobuf.Duration min_hold = 8;</code>
+   * @return Whether the minHold field is set.
+   */
+  boolean hasMinHold();
+  /**
+   * <pre>
+   * The time after the grant for which nobody else can acquire the lock, whenever and however its holder
+   * ends: for jobs that must not run twice on machines whose clocks differ. A linger counts from the
+   * release; whichever of the two ends later counts. Unset: 0. At most 1 h. A reattach keeps what was
+   * granted.
+   * </pre>
+   *
+   * <code>.google.protobuf.Duration min_hold = 8;</code>
+   * @return The minHold.
+   */
+  com.google.protobuf.Duration getMinHold();
+  /**
+   * <pre>
+   * The time after the grant for which nobody else can acquire the lock, whenever and however its holder
+   * ends: for jobs that must not run twice on machines whose clocks differ. A linger counts from the
+   * release; whichever of the two ends later counts. Unset: 0. At most 1 h. A reattach keeps what was
+   * granted.
+   * </pre>
+   *
+   * <code>.google.protobuf.Duration min_hold = 8;</code>
+   */
+  com.google.protobuf.DurationOrBuilder getMinHoldOrBuilder();
 }

@@ -72,8 +72,8 @@ private static final long serialVersionUID = 0L;
     REASON_HELD(1),
     /**
      * <pre>
-     * It was released a short while ago and lingers, or it was revoked and is still closed. GetLock says
-     * which, and for how long.
+     * It was released and lingers, or its `min_hold` is not over, or it was revoked and is still closed.
+     * GetLock says which, and for how long.
      * </pre>
      *
      * <code>REASON_LINGERING = 2;</code>
@@ -124,8 +124,8 @@ private static final long serialVersionUID = 0L;
     public static final int REASON_HELD_VALUE = 1;
     /**
      * <pre>
-     * It was released a short while ago and lingers, or it was revoked and is still closed. GetLock says
-     * which, and for how long.
+     * It was released and lingers, or its `min_hold` is not over, or it was revoked and is still closed.
+     * GetLock says which, and for how long.
      * </pre>
      *
      * <code>REASON_LINGERING = 2;</code>

@@ -52,10 +52,10 @@ public interface RevokeLockRequestOrBuilder extends
 
   /**
    * <pre>
-   * True frees the lock at once, without its linger, also if it was revoked before and is still closed. Its
-   * holder may believe in it for up to --max-ttl more: until then there can be TWO HOLDERS. Use it only if
-   * the holder is known to be gone. If another broker keeps the lock and the two do not hear each other
-   * (--advertise), the holder is told GONE or TAKEN_OVER, at its next renewal.
+   * True frees the lock at once, without its linger and its `min_hold`, also if it was revoked before and is
+   * still closed. Its holder may believe in it for up to --max-ttl more: until then there can be TWO HOLDERS.
+   * Use it only if the holder is known to be gone. If another broker keeps the lock and the two do not hear
+   * each other (--advertise), the holder is told GONE or TAKEN_OVER, at its next renewal.
    * </pre>
    *
    * <code>bool immediate = 3;</code>
