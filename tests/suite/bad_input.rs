@@ -56,6 +56,8 @@ async fn a_bad_field_is_named_with_its_limit_and_the_store_hears_nothing() {
         }
         let too_long = lingering("job", HOUR + MS);
         names(stub.acquire(AcquireRequest { lock: too_long, ..once("job") }).await, "lock.linger", "3600s");
+        let too_long = Some(LockSpec { min_hold: span(HOUR + MS), ..lock("job").unwrap() });
+        names(stub.acquire(AcquireRequest { lock: too_long, ..once("job") }).await, "lock.min_hold", "3600s");
         let waits = |wait| WaitAcquireRequest { wait: Some(wait), ..self::wait("job") };
         for poll_interval in [Duration::ZERO, HOUR + MS] {
             let spec = WaitSpec { poll_interval: span(poll_interval), ..WaitSpec::default() };

@@ -591,7 +591,8 @@ async fn a_release_of_anothers_grant_here_is_not_lost_on_a_poll_under_way() {
     // The poll has found the lock taken, and has not told so yet.
     sleep(6 * MS).await;
     store.takes(Duration::ZERO);
-    let lock_id = LockId { grant, token: FencingToken::new(1).unwrap(), linger: Duration::ZERO };
+    let lock_id =
+        LockId { grant, token: FencingToken::new(1).unwrap(), linger: Duration::ZERO, min_hold: Duration::ZERO };
     assert_eq!(broker.release(&name(), lock_id).await, Ok(Ended::Released));
     timeout(10 * MS, acquired(&waiter)).await.expect("at once");
 }
@@ -607,7 +608,8 @@ async fn a_release_of_anothers_grant_here_lets_the_line_behind_a_stale_holder_go
     sleep(MS).await;
     store.lets_go(lock_id.grant);
     let grant = store.is_held_elsewhere();
-    let lock_id = LockId { grant, token: FencingToken::new(1).unwrap(), linger: Duration::ZERO };
+    let lock_id =
+        LockId { grant, token: FencingToken::new(1).unwrap(), linger: Duration::ZERO, min_hold: Duration::ZERO };
     assert_eq!(broker.release(&name(), lock_id).await, Ok(Ended::Released));
     timeout(10 * MS, acquired(&waiter)).await.expect("at once");
     assert_eq!(after_renewals(&holder).await, Event::Lost(LostReason::Gone));
@@ -661,6 +663,63 @@ async fn nobody_acquires_while_a_lock_lingers_and_then_the_waiter_does_at_once()
     acquired(&waiter).await;
     let waited = released.elapsed();
     assert!(waited >= linger && waited < linger + 20 * MS, "{waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lock_stays_closed_until_its_min_hold_is_over_and_then_the_waiter_has_it_at_once() {
+    let min_hold = Duration::from_millis(1_500);
+    // Ended sooner, it lingers for what is left. Ended later, it is handed over.
+    for held_for in [500 * MS, 2_000 * MS] {
+        let (broker, _) = broker();
+        let granted = Moment::now();
+        let holder = broker.begin(LockRequest { min_hold, ..ask(Mode::Once) }).unwrap();
+        let lock_id = acquired(&holder).await;
+        assert_eq!((lock_id.min_hold, lock_id.linger), (min_hold, Duration::ZERO));
+        let waiter = broker.begin(ask(waiting(None))).unwrap();
+        assert!(matches!(next(&waiter).await, Event::Queued { .. }));
+        sleep(held_for).await;
+        holder.end(StreamEnd::Closed);
+        assert_eq!(next(&holder).await, Event::Released);
+        assert_eq!(acquired(&waiter).await.min_hold, Duration::ZERO);
+        let (waited, closed) = (granted.elapsed(), min_hold.max(held_for));
+        assert!(waited >= closed && waited < closed + 20 * MS, "{waited:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_grant_that_nobody_has_read_keeps_no_min_hold() {
+    let (broker, store) = broker();
+    let min_hold = Duration::from_secs(600);
+    let holder = broker.begin(LockRequest { min_hold, ..ask(Mode::Once) }).unwrap();
+    sleep(MS).await;
+    assert!(is_held(&store));
+    holder.end(StreamEnd::Closed);
+    assert_free_within(&store, 20 * MS).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_leaves_in_mid_reattach_keeps_its_min_hold() {
+    let min_hold = Duration::from_secs(4);
+    for left_after in 0..40 {
+        let (broker, store) = broker();
+        let granted = Moment::now();
+        let first = broker.begin(LockRequest { min_hold, ..ask(Mode::Once) }).unwrap();
+        let old = acquired(&first).await;
+        store.takes(10 * MS);
+        store.loses_answers(if left_after % 2 == 0 { 0 } else { 3 });
+        let second = broker.begin(ask(Mode::Reattach(old))).unwrap();
+        sleep(left_after * MS / 2).await;
+        second.end(StreamEnd::Closed);
+        while is_held(&store) {
+            sleep(MS).await;
+        }
+        let closed = granted.elapsed();
+        assert!(
+            closed >= min_hold && closed < min_hold + Duration::from_secs(1),
+            "left after {left_after}: {closed:?}"
+        );
+        drop(first);
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -878,6 +937,7 @@ fn ask(mode: Mode) -> LockRequest {
         name: name(),
         ttl: TTL,
         linger: Duration::ZERO,
+        min_hold: Duration::ZERO,
         owner: Owner::default(),
         mode,
         account: None,

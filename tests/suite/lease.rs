@@ -62,7 +62,7 @@ async fn it_stands_for_its_ttl_after_the_call_and_its_connection_are_over() {
         let lease = acquire_lease(&broker, the("job")).await;
         let valid = duration(lease.expires_after_request);
         assert!(valid > Duration::from_millis(2_900) && valid < Duration::from_secs(3), "{valid:?}");
-        assert_eq!(lease.lock_id.len(), 44);
+        assert_eq!(lease.lock_id.len(), 45);
         let seen = look(&mut broker.stub().await, "job").await;
         assert_eq!((seen.state(), seen.fencing_token), (State::Held, lease.fencing_token));
         let Acquiring::NotAcquired(why) = ask(&broker, the("job")).await.unwrap() else { panic!("two holders") };
@@ -191,7 +191,7 @@ async fn its_linger_is_kept_however_it_ends() {
 async fn what_is_wrong_is_told_by_its_field() {
     let broker = Broker::memory().await;
     let lease = acquire_lease(&broker, the("job")).await;
-    let longer = format!("{}ffffffff", &lease.lock_id[..36]);
+    let longer = format!("{}tffffffff", &lease.lock_id[..36]);
     let wait = |seconds| Some(WaitSpec { max_wait: span(Duration::from_secs(seconds)), ..WaitSpec::default() });
     for (request, field) in [
         (AcquireLeaseRequest { wait: wait(31), ..the("a") }, "wait.max_wait"),

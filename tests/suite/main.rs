@@ -31,6 +31,7 @@ mod limits;
 mod lingers;
 mod listing;
 mod metrics;
+mod min_hold;
 mod moves;
 mod notice;
 mod odd_servers;
