@@ -119,7 +119,14 @@ pub const ALL: &[Bounds] = &[
     Bounds { name: "min hold, stop, death", ttl: [3, 3], min_hold: [6, 0], stops: 1, deaths: 1, ..PROMPT },
     Bounds { name: "min hold, release elsewhere", min_hold: [6, 0], releases_elsewhere: 1, ..PROMPT },
     Bounds { name: "min hold, reattach", ttl: [3, 3], min_hold: [6, 0], reattaches: 1, deaths: 1, ..PROMPT },
-    Bounds { name: "min hold, lease", slow: true, leases: [true, false], min_hold: [6, 0], releases_elsewhere: 1, ..PROMPT },
+    Bounds {
+        name: "min hold, lease",
+        slow: true,
+        leases: [true, false],
+        min_hold: [6, 0],
+        releases_elsewhere: 1,
+        ..PROMPT
+    },
     Bounds { name: "min hold, lease, death", leases: [true, false], min_hold: [6, 0], deaths: 1, ..PROMPT },
     Bounds { name: "min hold, loss", slow: true, min_hold: [6, 0], losses: EVERY, loss_count: 1, ..PROMPT },
     Bounds { name: "shared", shared: true, ..QUIET },

@@ -302,8 +302,8 @@ impl Op {
             Shipped::HandOver { from, to, ttl } => {
                 Op::HandOver { from: of_grant(from), to: of_grant(to), ttl: ticks_of(ttl) }
             }
-            Shipped::Replace { from, to, ttl, touches_owner, reasserts } => {
-                assert!(!touches_owner, "there are no labels");
+            // There are no labels that it could touch.
+            Shipped::Replace { from, to, ttl, touches_owner: _, reasserts } => {
                 Op::Replace { from: of_item(from), to: of_item(to), ttl: ticks_of(ttl), reasserts }
             }
             Shipped::Reassert { state, ttl } => Op::Reassert { id: of_item(state), ttl: ticks_of(ttl) },

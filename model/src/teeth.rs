@@ -73,6 +73,10 @@ pub const ALL: &[Mutilation] = &[
     without!(kept_on_close, Bounds { kept: [true, false], breaks: 1, ..PROMPT }, ONE_HOLDER),
     without!(min_hold_kept, Bounds { min_hold: [6, 0], ..ONCE }, LINGER_WHOLE),
     without!(min_hold_in_item, Bounds { min_hold: [6, 0], deaths: 1, ..ONCE }, LINGER_WHOLE),
-    without!(min_hold_never_cut, Bounds { min_hold: [6, 0], stops: 1, losses: NO_LOSS, loss_count: 0, ..PROMPT }, LINGER_WHOLE),
+    without!(
+        min_hold_never_cut,
+        Bounds { min_hold: [6, 0], stops: 1, losses: NO_LOSS, loss_count: 0, ..PROMPT },
+        LINGER_WHOLE
+    ),
     without!(moving_release_lingers, Bounds { linger: [1, 0], reattaches: 1, ..ONCE }, LINGER_WHOLE),
 ];
