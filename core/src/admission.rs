@@ -27,7 +27,7 @@ impl<E: Env> Cx<'_, E> {
         })
     }
 
-    /// Does the same, and counts it for its account, which the hold gives back when it is gone.
+    /// Makes room for what is asked, and counts it for its account until the hold is gone.
     fn room_and_charge(&mut self, request: &LockRequest) -> Result<Room, Failure> {
         let Some(account) = request.account else { return self.room_for(request) };
         self.env.charge(account, &request.mode)?;

@@ -276,8 +276,7 @@ impl Engine {
         self.state().core.waiters(which, from, found)
     }
 
-    /// Returns what is known of these locks where they are kept here, without a turn.
-    /// Returns what is known of these locks where they are kept here, and corrects the time until a linger ends that this broker
+    /// Returns what is known of these locks where they are kept here, without a turn, and corrects the time until a linger ends that this broker
     /// keeps: its item outlives it.
     pub(super) fn kept(&self, locks: &mut [Listed]) -> Vec<Option<Kept>> {
         let (state, now) = (self.state(), now());

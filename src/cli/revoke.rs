@@ -18,8 +18,8 @@ const NOTHING: u8 = 1;
 /// Take a lock from its holder
 ///
 /// The holder is told that it has lost the lock, and `lockbroker run` stops its command. Nobody else can have the lock until
-/// the holder can no longer believe in it: at most --max-ttl of the brokers, or the lock's linger if that is longer. A holder
-/// that asks again stands in line like everybody else.
+/// the holder can no longer believe in it, and its linger is over: at most --max-ttl of the brokers and the linger together. A
+/// holder that asks again stands in line like everybody else.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Exit codes: 0 revoked, or freed; 1 nobody holds the lock, or not the grant of --etag any more; 69 no broker, or none \
@@ -29,7 +29,8 @@ const NOTHING: u8 = 1;
 pub struct RevokeArgs {
     /// The lock's name
     name: String,
-    /// Revoke this grant alone, or with --immediate free this revocation alone: the etag that `get --json` or `list --json` shows [default: whatever the lock is now]
+    /// Revoke this grant alone, or with --immediate free this revocation alone: the etag that `get --json` or `list --json`
+    /// shows [default: whatever the lock is now]
     #[arg(long, value_name = "ETAG", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     etag: Option<String>,
     /// Free the lock at once, without its linger, also if it was revoked before and is still closed. Its holder may act for up to

@@ -61,8 +61,8 @@ pub struct RunArgs {
     /// Time after the release for which nobody can acquire the lock
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     linger: Option<Duration>,
-    /// Keep the lock until it has run out if the connection ends, as by the reload of a proxy: it is taken along to the next
-    /// connection. If this process is killed, others wait until then
+    /// If the connection ends, keep the lock until its validity is over, and take it along to the next connection. Without this, a
+    /// proxy that ends connections frees it at once. If this process is killed, others wait for up to the ttl
     #[arg(long)]
     keep: bool,
     /// Time from the grant on for which nobody else can acquire the lock, also if the command ends or dies sooner

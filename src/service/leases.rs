@@ -1,6 +1,5 @@
 //! Leases: locks of clients that can hold no stream.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -9,7 +8,6 @@ use tonic::{Request, Response, Status};
 use tracing::Span;
 use uuid::Uuid;
 
-use super::connection::Connection;
 use super::{Arrival, Service, about, parse, reply};
 use crate::broker::{LeaseRenewal, LockRequest};
 use crate::client::ErrorReason;
@@ -36,7 +34,7 @@ struct Repeats {
 impl Repeats {
     /// Makes the key of a call: of its request id, of what the lease depends on, and of its caller as a policy would name it. So
     /// nobody else gets the lease who has seen the request id, and nobody gets another ttl than that of the lease.
-    fn of(request_id: Uuid, request: &LockRequest, connection: Option<&Arc<Connection>>) -> Repeats {
+    fn of(request_id: Uuid, request: &LockRequest, identities: &[Identity]) -> Repeats {
         let &LockRequest { ref name, ttl, linger, min_hold, .. } = request;
         let mut context = Context::new(&SHA256);
         let mut add = |part: &[u8]| {
@@ -49,7 +47,6 @@ impl Repeats {
         add(&linger.as_millis().to_be_bytes());
         add(&min_hold.as_millis().to_be_bytes());
         add(request_id.as_bytes());
-        let identities = connection.map_or(&[][..], |connection| connection.caller());
         // An address proves nothing, and another try may come from another one.
         let proven = identities.iter().filter(|identity| !matches!(identity, Identity::Address(_)));
         proven.for_each(|identity| add(identity.to_string().as_bytes()));
@@ -73,7 +70,8 @@ impl Service {
         let arrival = Arrival::of(&request);
         let (request, request_id) = self.limits().lease(request.into_inner())?;
         let ttl = request.ttl;
-        let repeats = request_id.map(|id| Repeats::of(id, &request, arrival.connection.as_ref()));
+        let identities = arrival.connection.as_ref().map_or(&[][..], |connection| connection.caller());
+        let repeats = request_id.map(|id| Repeats::of(id, &request, identities));
         if let Some(repeats) = &repeats {
             self.authorizer
                 .check(arrival.connection.as_ref(), Action::Acquire, &request.name)
@@ -139,5 +137,45 @@ impl Service {
         self.authorizer.check(connection.as_ref(), Action::Acquire, &name).map_err(about(&name))?;
         let renewed = self.broker.renew_lease(&name, lease).await.map_err(about(&name))?;
         Ok(Response::new(reply::lease_renewed(renewed, arrived)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::{Mode, OnDisconnect};
+    use crate::lock::Owner;
+
+    #[test]
+    fn a_calls_key_is_that_of_its_caller_and_of_what_it_asks_for() {
+        let second = Duration::from_secs(1);
+        let request = LockRequest {
+            name: LockName::new("job").unwrap(),
+            ttl: 9 * second,
+            linger: second,
+            min_hold: second,
+            owner: Owner::default(),
+            mode: Mode::Once,
+            account: None,
+            on_disconnect: OnDisconnect::Release,
+        };
+        let key =
+            |id: u128, request: &LockRequest, who: &[Identity]| Repeats::of(Uuid::from_u128(id), request, who).call;
+        let me = [Identity::Uid(1), Identity::Address("10.0.0.1".parse().unwrap())];
+        let known = key(1, &request, &me);
+        // Another try may come from another address, wait otherwise, and have another label.
+        let owner = Owner::new("again").unwrap();
+        assert_eq!(known, key(1, &LockRequest { owner, ..request.clone() }, &me[..1]));
+        for other in [
+            key(2, &request, &me),
+            key(1, &request, &[Identity::Uid(2)]),
+            key(1, &request, &[]),
+            key(1, &LockRequest { name: LockName::new("jo").unwrap(), ..request.clone() }, &me),
+            key(1, &LockRequest { ttl: 8 * second, ..request.clone() }, &me),
+            key(1, &LockRequest { linger: 2 * second, ..request.clone() }, &me),
+            key(1, &LockRequest { min_hold: 2 * second, ..request.clone() }, &me),
+        ] {
+            assert_ne!(other, known);
+        }
     }
 }

@@ -67,9 +67,10 @@ fn request_id(text: &str, field: &str) -> Result<Option<Uuid>, Status> {
     if text.is_empty() {
         return Ok(None);
     }
-    let is_fresh = |uuid: &Uuid| matches!(uuid.get_version_num(), 1 | 4 | 6 | 7);
+    let is_fresh = |uuid: &Uuid| matches!(uuid.get_version_num(), 4 | 7);
     let uuid = Uuid::try_parse(text).ok().filter(is_fresh);
-    let why = "is no random UUID (version 4, or 1, 6 or 7); make a new one for each lease, and send it again only to repeat the call";
+    let why =
+        "is no random UUID (version 4 or 7); make a new one for each lease, and send it again only to repeat the call";
     uuid.map(Some).ok_or_else(|| invalid(field, why))
 }
 

@@ -160,7 +160,6 @@ fn lost(reason: LostReason) -> Lost {
     Lost { reason: reason.into() }
 }
 
-/// Converts what the renewal of a lease came to, for a request that arrived at `arrived`.
 fn acquired(lock: &LockId, lock_id: String, expires_after_request: Option<prost_types::Duration>) -> Acquired {
     // Below 2^53 by its type.
     Acquired { lock_id, fencing_token: lock.token.get() as i64, expires_after_request }
@@ -171,6 +170,7 @@ pub(super) fn lease_acquired(lease: &LeaseId, until: Time, arrived: Moment) -> A
     acquired(&lease.lock, lease.expose(), Some(span(less_drift(moment(until).since(arrived)))))
 }
 
+/// Converts what the renewal of a lease came to, for a request that arrived at `arrived`.
 pub(super) fn lease_renewed(renewed: LeaseRenewal, arrived: Moment) -> RenewLeaseResponse {
     let result = match renewed {
         LeaseRenewal::Renewed { until } => {

@@ -247,12 +247,23 @@ async fn a_call_that_is_made_again_gets_the_same_lease() {
 async fn a_request_id_is_a_fresh_uuid() {
     let broker = Broker::memory().await;
     let of_a_name = "886313e1-3b8a-5372-9b90-0c9aee199e5d";
-    for request_id in ["nightly", "00000000-0000-0000-0000-000000000000", of_a_name, "0f9f3b56"] {
+    let (of_a_clock, of_time) = ("c232ab00-9414-11ec-b3c8-9f6bdeced846", "017f22e2-79b0-7cc3-98c4-dc0c0c07398f");
+    for request_id in ["nightly", "00000000-0000-0000-0000-000000000000", of_a_name, of_a_clock, "0f9f3b56"] {
         let request = AcquireLeaseRequest { request_id: request_id.into(), ..the("job") };
         let status = ask(&broker, request).await.unwrap_err();
         assert_eq!(status.code(), Code::InvalidArgument);
         assert!(status.message().starts_with("request_id: "), "{}", status.message());
     }
+    acquire_lease(&broker, AcquireLeaseRequest { request_id: of_time.into(), ..the("job") }).await;
+}
+
+/// A proxy may send a call twice, and a client may not wait for the end of the first one.
+#[tokio::test]
+async fn two_calls_at_once_that_are_one_get_one_lease() {
+    let both = Brokers::start_with(SHORT).await;
+    let request = AcquireLeaseRequest { request_id: "0f9f3b56-35a1-4a8f-9d39-5d0c0b6b7f13".into(), ..the("job") };
+    let (one, other) = tokio::join!(acquire_lease(&both.first, request.clone()), acquire_lease(&both.second, request));
+    assert_eq!((one.lock_id, one.fencing_token), (other.lock_id, other.fencing_token));
 }
 
 #[tokio::test]

@@ -140,7 +140,7 @@ async fn a_quota_that_is_read_again_counts_for_what_comes_next() {
         guarded.broker.scrape().await.sum("lockbroker_quota_limit", &[("quota", "locks")]) == 1.0
     })
     .await;
-    refusal(stub.acquire(once("c")).await, "QUOTA_LOCKS", "has 2 locks");
+    refusal(stub.acquire(once("c")).await, "QUOTA_LOCKS", "max_locks in the policy is 1");
     // What is held stays.
     assert!(matches!(next_event(&mut first).await, Kind::Renewed(_)));
     fs::write(&guarded.policy, for_us(EVERYTHING, r#"[""]"#)).unwrap();

@@ -58,12 +58,12 @@ impl Leased {
         cx: &mut Cx<'_, E>,
     ) -> State {
         cx.look_later(me);
-        let (owner, ttl) = (cx.hold(me).owner.clone(), cx.fresh_item_ttl(me));
         if call.is_some() {
+            let (owner, ttl) = (cx.hold(me).owner.clone(), cx.fresh_item_ttl(me));
             cx.note(me, Note::Describe { id: grant.id, owner, token: grant.token, call, ttl });
         }
-        let (known, granted_here, calls, step) = (true, true, Vec::new(), Step::Resting);
-        State::Leased(Box::new(Leased { grant, since, known, granted_here, call, calls, step }))
+        let step = Step::Resting;
+        State::Leased(Box::new(Leased { grant, since, known: true, granted_here: true, call, calls: Vec::new(), step }))
     }
 
     /// Renews a grant of which nothing is known here.

@@ -71,6 +71,7 @@ pub(crate) struct Hold {
     pub(crate) room: Option<Room>,
     /// Whose quota it counts for until it is gone.
     pub(crate) account: Option<Account>,
+    /// What the end of its stream means for it.
     pub(crate) on_disconnect: OnDisconnect,
     pub(crate) state: State,
     /// The number of the request that is under way or was the last: the answer to an earlier one is passed over.

@@ -83,7 +83,7 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// What becomes of the lock when its stream ends.
+// The two ways in which a lock can outlive its stream, or not.
 type LockSpec_OnDisconnect int32
 
 const (
@@ -1438,7 +1438,7 @@ type AcquireLeaseRequest struct {
 	Wait *WaitSpec `protobuf:"bytes,3,opt,name=wait,proto3" json:"wait,omitempty"`
 	// A name for this call, so that it can be repeated after an answer that did not come: the same call
 	// with the same `request_id`, at any broker, is answered with the lease that it has got already. A
-	// random UUID (version 4, 6 or 7), made anew for each lease. Two calls that share one share the lease!
+	// random UUID (version 4 or 7), made anew for each lease. Two calls that share one share the lease!
 	// Unset: if the answer is lost, the lock stands for its ttl, and nobody knows its id.
 	RequestId     string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields

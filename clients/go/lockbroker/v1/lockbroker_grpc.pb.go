@@ -474,8 +474,8 @@ type LockAdminClient interface {
 	// Lists who waits for locks at the broker that is asked. Every broker has waiters of its own.
 	ListWaiters(ctx context.Context, in *ListWaitersRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ListWaitersResponse], error)
 	// Takes a lock from its holder. The holder is told `lost` (REVOKED). Nobody else can acquire the lock
-	// until the holder can no longer believe that it has it: `free_within`, at most --max-ttl, or the
-	// lock's linger or what is left of its `min_hold`, if that is longer. `immediate` frees the lock at once,
+	// until the holder can no longer believe that it has it, and its linger is over: `free_within`, at most
+	// --max-ttl and the linger together, or what is left of its `min_hold`, if that is longer. `immediate` frees the lock at once,
 	// also one that was revoked before.
 	RevokeLock(ctx context.Context, in *RevokeLockRequest, opts ...grpc.CallOption) (*RevokeLockResponse, error)
 }
@@ -550,8 +550,8 @@ type LockAdminServer interface {
 	// Lists who waits for locks at the broker that is asked. Every broker has waiters of its own.
 	ListWaiters(*ListWaitersRequest, grpc.ServerStreamingServer[ListWaitersResponse]) error
 	// Takes a lock from its holder. The holder is told `lost` (REVOKED). Nobody else can acquire the lock
-	// until the holder can no longer believe that it has it: `free_within`, at most --max-ttl, or the
-	// lock's linger or what is left of its `min_hold`, if that is longer. `immediate` frees the lock at once,
+	// until the holder can no longer believe that it has it, and its linger is over: `free_within`, at most
+	// --max-ttl and the linger together, or what is left of its `min_hold`, if that is longer. `immediate` frees the lock at once,
 	// also one that was revoked before.
 	RevokeLock(context.Context, *RevokeLockRequest) (*RevokeLockResponse, error)
 	mustEmbedUnimplementedLockAdminServer()

@@ -24,7 +24,7 @@ pub struct LockSpec {
 }
 /// Nested message and enum types in `LockSpec`.
 pub mod lock_spec {
-    /// What becomes of the lock when its stream ends.
+    /// The two ways in which a lock can outlive its stream, or not.
     #[derive(
         Clone,
         Copy,
@@ -375,7 +375,7 @@ pub struct AcquireLeaseRequest {
     pub wait: ::core::option::Option<WaitSpec>,
     /// A name for this call, so that it can be repeated after an answer that did not come: the same call
     /// with the same `request_id`, at any broker, is answered with the lease that it has got already. A
-    /// random UUID (version 4, 6 or 7), made anew for each lease. Two calls that share one share the lease!
+    /// random UUID (version 4 or 7), made anew for each lease. Two calls that share one share the lease!
     /// Unset: if the answer is lost, the lock stands for its ttl, and nobody knows its id.
     #[prost(string, tag = "4")]
     pub request_id: ::prost::alloc::string::String,
@@ -1841,8 +1841,8 @@ pub mod lock_admin_client {
             self.inner.server_streaming(req, path, codec).await
         }
         /// Takes a lock from its holder. The holder is told `lost` (REVOKED). Nobody else can acquire the lock
-        /// until the holder can no longer believe that it has it: `free_within`, at most --max-ttl, or the
-        /// lock's linger or what is left of its `min_hold`, if that is longer. `immediate` frees the lock at once,
+        /// until the holder can no longer believe that it has it, and its linger is over: `free_within`, at most
+        /// --max-ttl and the linger together, or what is left of its `min_hold`, if that is longer. `immediate` frees the lock at once,
         /// also one that was revoked before.
         pub async fn revoke_lock(
             &mut self,
@@ -1912,8 +1912,8 @@ pub mod lock_admin_server {
             tonic::Status,
         >;
         /// Takes a lock from its holder. The holder is told `lost` (REVOKED). Nobody else can acquire the lock
-        /// until the holder can no longer believe that it has it: `free_within`, at most --max-ttl, or the
-        /// lock's linger or what is left of its `min_hold`, if that is longer. `immediate` frees the lock at once,
+        /// until the holder can no longer believe that it has it, and its linger is over: `free_within`, at most
+        /// --max-ttl and the linger together, or what is left of its `min_hold`, if that is longer. `immediate` frees the lock at once,
         /// also one that was revoked before.
         async fn revoke_lock(
             &self,

@@ -312,8 +312,8 @@ class LockAdminStub:
         lockbroker.v1.lockbroker_pb2.RevokeLockResponse,
     ]
     """Takes a lock from its holder. The holder is told `lost` (REVOKED). Nobody else can acquire the lock
-    until the holder can no longer believe that it has it: `free_within`, at most --max-ttl, or the
-    lock's linger or what is left of its `min_hold`, if that is longer. `immediate` frees the lock at once,
+    until the holder can no longer believe that it has it, and its linger is over: `free_within`, at most
+    --max-ttl and the linger together, or what is left of its `min_hold`, if that is longer. `immediate` frees the lock at once,
     also one that was revoked before.
     """
 
@@ -342,8 +342,8 @@ class LockAdminAsyncStub:
         lockbroker.v1.lockbroker_pb2.RevokeLockResponse,
     ]
     """Takes a lock from its holder. The holder is told `lost` (REVOKED). Nobody else can acquire the lock
-    until the holder can no longer believe that it has it: `free_within`, at most --max-ttl, or the
-    lock's linger or what is left of its `min_hold`, if that is longer. `immediate` frees the lock at once,
+    until the holder can no longer believe that it has it, and its linger is over: `free_within`, at most
+    --max-ttl and the linger together, or what is left of its `min_hold`, if that is longer. `immediate` frees the lock at once,
     also one that was revoked before.
     """
 
@@ -378,8 +378,8 @@ class LockAdminServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[lockbroker.v1.lockbroker_pb2.RevokeLockResponse, collections.abc.Awaitable[lockbroker.v1.lockbroker_pb2.RevokeLockResponse]]:
         """Takes a lock from its holder. The holder is told `lost` (REVOKED). Nobody else can acquire the lock
-        until the holder can no longer believe that it has it: `free_within`, at most --max-ttl, or the
-        lock's linger or what is left of its `min_hold`, if that is longer. `immediate` frees the lock at once,
+        until the holder can no longer believe that it has it, and its linger is over: `free_within`, at most
+        --max-ttl and the linger together, or what is left of its `min_hold`, if that is longer. `immediate` frees the lock at once,
         also one that was revoked before.
         """
 

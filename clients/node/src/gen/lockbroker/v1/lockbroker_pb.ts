@@ -129,7 +129,7 @@ export const LockSpecSchema: GenMessage<LockSpec> = /*@__PURE__*/
   messageDesc(file_lockbroker_v1_lockbroker, 0);
 
 /**
- * What becomes of the lock when its stream ends.
+ * The two ways in which a lock can outlive its stream, or not.
  *
  * @generated from enum lockbroker.v1.LockSpec.OnDisconnect
  */
@@ -747,7 +747,7 @@ export type AcquireLeaseRequest = Message<"lockbroker.v1.AcquireLeaseRequest"> &
   /**
    * A name for this call, so that it can be repeated after an answer that did not come: the same call
    * with the same `request_id`, at any broker, is answered with the lease that it has got already. A
-   * random UUID (version 4, 6 or 7), made anew for each lease. Two calls that share one share the lease!
+   * random UUID (version 4 or 7), made anew for each lease. Two calls that share one share the lease!
    * Unset: if the answer is lost, the lock stands for its ttl, and nobody knows its id.
    *
    * @generated from field: string request_id = 4;
@@ -1873,8 +1873,8 @@ export const LockAdmin: GenService<{
   },
   /**
    * Takes a lock from its holder. The holder is told `lost` (REVOKED). Nobody else can acquire the lock
-   * until the holder can no longer believe that it has it: `free_within`, at most --max-ttl, or the
-   * lock's linger or what is left of its `min_hold`, if that is longer. `immediate` frees the lock at once,
+   * until the holder can no longer believe that it has it, and its linger is over: `free_within`, at most
+   * --max-ttl and the linger together, or what is left of its `min_hold`, if that is longer. `immediate` frees the lock at once,
    * also one that was revoked before.
    *
    * @generated from rpc lockbroker.v1.LockAdmin.RevokeLock

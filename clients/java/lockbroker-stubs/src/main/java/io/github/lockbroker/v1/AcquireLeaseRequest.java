@@ -169,7 +169,7 @@ private static final long serialVersionUID = 0L;
    * <pre>
    * A name for this call, so that it can be repeated after an answer that did not come: the same call
    * with the same `request_id`, at any broker, is answered with the lease that it has got already. A
-   * random UUID (version 4, 6 or 7), made anew for each lease. Two calls that share one share the lease!
+   * random UUID (version 4 or 7), made anew for each lease. Two calls that share one share the lease!
    * Unset: if the answer is lost, the lock stands for its ttl, and nobody knows its id.
    * </pre>
    *
@@ -193,7 +193,7 @@ private static final long serialVersionUID = 0L;
    * <pre>
    * A name for this call, so that it can be repeated after an answer that did not come: the same call
    * with the same `request_id`, at any broker, is answered with the lease that it has got already. A
-   * random UUID (version 4, 6 or 7), made anew for each lease. Two calls that share one share the lease!
+   * random UUID (version 4 or 7), made anew for each lease. Two calls that share one share the lease!
    * Unset: if the answer is lost, the lock stands for its ttl, and nobody knows its id.
    * </pre>
    *
@@ -1151,7 +1151,7 @@ private static final long serialVersionUID = 0L;
      * <pre>
      * A name for this call, so that it can be repeated after an answer that did not come: the same call
      * with the same `request_id`, at any broker, is answered with the lease that it has got already. A
-     * random UUID (version 4, 6 or 7), made anew for each lease. Two calls that share one share the lease!
+     * random UUID (version 4 or 7), made anew for each lease. Two calls that share one share the lease!
      * Unset: if the answer is lost, the lock stands for its ttl, and nobody knows its id.
      * </pre>
      *
@@ -1174,7 +1174,7 @@ private static final long serialVersionUID = 0L;
      * <pre>
      * A name for this call, so that it can be repeated after an answer that did not come: the same call
      * with the same `request_id`, at any broker, is answered with the lease that it has got already. A
-     * random UUID (version 4, 6 or 7), made anew for each lease. Two calls that share one share the lease!
+     * random UUID (version 4 or 7), made anew for each lease. Two calls that share one share the lease!
      * Unset: if the answer is lost, the lock stands for its ttl, and nobody knows its id.
      * </pre>
      *
@@ -1198,7 +1198,7 @@ private static final long serialVersionUID = 0L;
      * <pre>
      * A name for this call, so that it can be repeated after an answer that did not come: the same call
      * with the same `request_id`, at any broker, is answered with the lease that it has got already. A
-     * random UUID (version 4, 6 or 7), made anew for each lease. Two calls that share one share the lease!
+     * random UUID (version 4 or 7), made anew for each lease. Two calls that share one share the lease!
      * Unset: if the answer is lost, the lock stands for its ttl, and nobody knows its id.
      * </pre>
      *
@@ -1218,7 +1218,7 @@ private static final long serialVersionUID = 0L;
      * <pre>
      * A name for this call, so that it can be repeated after an answer that did not come: the same call
      * with the same `request_id`, at any broker, is answered with the lease that it has got already. A
-     * random UUID (version 4, 6 or 7), made anew for each lease. Two calls that share one share the lease!
+     * random UUID (version 4 or 7), made anew for each lease. Two calls that share one share the lease!
      * Unset: if the answer is lost, the lock stands for its ttl, and nobody knows its id.
      * </pre>
      *
@@ -1235,7 +1235,7 @@ private static final long serialVersionUID = 0L;
      * <pre>
      * A name for this call, so that it can be repeated after an answer that did not come: the same call
      * with the same `request_id`, at any broker, is answered with the lease that it has got already. A
-     * random UUID (version 4, 6 or 7), made anew for each lease. Two calls that share one share the lease!
+     * random UUID (version 4 or 7), made anew for each lease. Two calls that share one share the lease!
      * Unset: if the answer is lost, the lock stands for its ttl, and nobody knows its id.
      * </pre>
      *

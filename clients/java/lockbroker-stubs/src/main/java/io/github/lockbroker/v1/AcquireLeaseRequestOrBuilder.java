@@ -96,7 +96,7 @@ public interface AcquireLeaseRequestOrBuilder extends
    * <pre>
    * A name for this call, so that it can be repeated after an answer that did not come: the same call
    * with the same `request_id`, at any broker, is answered with the lease that it has got already. A
-   * random UUID (version 4, 6 or 7), made anew for each lease. Two calls that share one share the lease!
+   * random UUID (version 4 or 7), made anew for each lease. Two calls that share one share the lease!
    * Unset: if the answer is lost, the lock stands for its ttl, and nobody knows its id.
    * </pre>
    *
@@ -108,7 +108,7 @@ public interface AcquireLeaseRequestOrBuilder extends
    * <pre>
    * A name for this call, so that it can be repeated after an answer that did not come: the same call
    * with the same `request_id`, at any broker, is answered with the lease that it has got already. A
-   * random UUID (version 4, 6 or 7), made anew for each lease. Two calls that share one share the lease!
+   * random UUID (version 4 or 7), made anew for each lease. Two calls that share one share the lease!
    * Unset: if the answer is lost, the lock stands for its ttl, and nobody knows its id.
    * </pre>
    *

@@ -201,8 +201,8 @@ public final class LockAdminGrpc {
     /**
      * <pre>
      * Takes a lock from its holder. The holder is told `lost` (REVOKED). Nobody else can acquire the lock
-     * until the holder can no longer believe that it has it: `free_within`, at most --max-ttl, or the
-     * lock's linger or what is left of its `min_hold`, if that is longer. `immediate` frees the lock at once,
+     * until the holder can no longer believe that it has it, and its linger is over: `free_within`, at most
+     * --max-ttl and the linger together, or what is left of its `min_hold`, if that is longer. `immediate` frees the lock at once,
      * also one that was revoked before.
      * </pre>
      */
@@ -274,8 +274,8 @@ public final class LockAdminGrpc {
     /**
      * <pre>
      * Takes a lock from its holder. The holder is told `lost` (REVOKED). Nobody else can acquire the lock
-     * until the holder can no longer believe that it has it: `free_within`, at most --max-ttl, or the
-     * lock's linger or what is left of its `min_hold`, if that is longer. `immediate` frees the lock at once,
+     * until the holder can no longer believe that it has it, and its linger is over: `free_within`, at most
+     * --max-ttl and the linger together, or what is left of its `min_hold`, if that is longer. `immediate` frees the lock at once,
      * also one that was revoked before.
      * </pre>
      */
@@ -335,8 +335,8 @@ public final class LockAdminGrpc {
     /**
      * <pre>
      * Takes a lock from its holder. The holder is told `lost` (REVOKED). Nobody else can acquire the lock
-     * until the holder can no longer believe that it has it: `free_within`, at most --max-ttl, or the
-     * lock's linger or what is left of its `min_hold`, if that is longer. `immediate` frees the lock at once,
+     * until the holder can no longer believe that it has it, and its linger is over: `free_within`, at most
+     * --max-ttl and the linger together, or what is left of its `min_hold`, if that is longer. `immediate` frees the lock at once,
      * also one that was revoked before.
      * </pre>
      */
@@ -393,8 +393,8 @@ public final class LockAdminGrpc {
     /**
      * <pre>
      * Takes a lock from its holder. The holder is told `lost` (REVOKED). Nobody else can acquire the lock
-     * until the holder can no longer believe that it has it: `free_within`, at most --max-ttl, or the
-     * lock's linger or what is left of its `min_hold`, if that is longer. `immediate` frees the lock at once,
+     * until the holder can no longer believe that it has it, and its linger is over: `free_within`, at most
+     * --max-ttl and the linger together, or what is left of its `min_hold`, if that is longer. `immediate` frees the lock at once,
      * also one that was revoked before.
      * </pre>
      */
@@ -427,8 +427,8 @@ public final class LockAdminGrpc {
     /**
      * <pre>
      * Takes a lock from its holder. The holder is told `lost` (REVOKED). Nobody else can acquire the lock
-     * until the holder can no longer believe that it has it: `free_within`, at most --max-ttl, or the
-     * lock's linger or what is left of its `min_hold`, if that is longer. `immediate` frees the lock at once,
+     * until the holder can no longer believe that it has it, and its linger is over: `free_within`, at most
+     * --max-ttl and the linger together, or what is left of its `min_hold`, if that is longer. `immediate` frees the lock at once,
      * also one that was revoked before.
      * </pre>
      */

@@ -48,7 +48,7 @@ private static final long serialVersionUID = 0L;
 
   /**
    * <pre>
-   * What becomes of the lock when its stream ends.
+   * The two ways in which a lock can outlive its stream, or not.
    * </pre>
    *
    * Protobuf enum {@code lockbroker.v1.LockSpec.OnDisconnect}
