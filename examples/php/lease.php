@@ -23,16 +23,21 @@ final class Lease
     private const METHODS = '/lockbroker.v1.LockService/';
 
     private bool $ended = false;
+    /** A forked child has a copy of this object. The lock stays its parent's. */
+    private int $pid;
 
+    /** The last two are in seconds after the request was sent. */
     private function __construct(
         private string $broker,
         private string $name,
         private string $lockId,
         /** What the lock protects refuses tokens below the highest that it has seen. */
         public readonly int $token,
-        private float $until,
-        private float $renewAt,
+        private array $sent,
+        private float $validity,
+        private float $renewAfter,
     ) {
+        $this->pid = getmypid();
     }
 
     /**
@@ -45,13 +50,17 @@ final class Lease
         $owner = substr(gethostname() . ' pid ' . getmypid(), 0, 128);
         // Whoever asks again with the same id gets the lease that there is.
         $request = ['lock' => ['name' => $name, 'owner' => $owner], 'ttl' => "{$ttl}s", 'requestId' => self::uuid()];
-        if ($wait > 0) {
-            $request['wait'] = ['maxWait' => sprintf('%.3Fs', $wait)];
-        }
+        $began = self::now();
         for ($tries = 3, $granted = false; $granted === false; $tries--) {
             $sent = self::now();
+            // After an answer that was lost, what is left of it.
+            $left = max(0, $wait - self::since($began));
+            unset($request['wait']);
+            if ($left >= 0.001) {
+                $request['wait'] = ['maxWait' => sprintf('%.3Fs', $left)];
+            }
             try {
-                $granted = self::call($broker, 'AcquireLease', $request, $wait + 5)['acquired'] ?? null;
+                $granted = self::call($broker, 'AcquireLease', $request, $left + 5)['acquired'] ?? null;
             } catch (LeaseError $error) {
                 if (!$error->again || $tries <= 1) {
                     throw $error;
@@ -62,9 +71,10 @@ final class Lease
         if ($granted === null) {
             return null;
         }
-        $until = $sent + (float) $granted['expiresAfterRequest'] - self::MARGIN;
-        $renewAt = self::now() + $ttl / 3;
-        $lease = new self($broker, $name, $granted['lockId'], (int) $granted['fencingToken'], $until, $renewAt);
+        $validity = (float) $granted['expiresAfterRequest'] - self::MARGIN;
+        $renewAfter = self::since($sent) + $ttl / 3;
+        $token = (int) $granted['fencingToken'];
+        $lease = new self($broker, $name, $granted['lockId'], $token, $sent, $validity, $renewAfter);
         // Runs also where `finally` does not: after exit, a fatal error, a time limit.
         register_shutdown_function($lease->release(...));
         return $lease;
@@ -73,28 +83,37 @@ final class Lease
     /** Says whether the work may go on, and renews the lease when a third of it is over. Ask before every step. */
     public function held(): bool
     {
-        $sent = self::now();
-        if (!$this->ended && $sent >= $this->renewAt && $sent < $this->until) {
+        if ($this->pid !== getmypid()) {
+            return false;
+        }
+        $passed = self::since($this->sent);
+        if (!$this->ended && $passed >= $this->renewAfter && $passed < $this->validity) {
+            $sent = self::now();
             try {
-                $answer = $this->ask('RenewLease', min(3, $this->until - $sent));
+                $answer = $this->ask('RenewLease', min(3, $this->validity - $passed));
                 $this->ended = isset($answer['lost']);
                 if (isset($answer['renewed'])) {
                     $validity = (float) $answer['renewed']['expiresAfterRequest'];
-                    $this->until = $sent + $validity - self::MARGIN;
-                    $this->renewAt = $sent + $validity / 3;
+                    $this->sent = $sent;
+                    $this->validity = $validity - self::MARGIN;
+                    $this->renewAfter = $validity / 3;
                 }
             } catch (LeaseError) {
                 // The lease stands for now.
-                $this->renewAt = self::now() + 1;
+                $this->renewAfter = self::since($this->sent) + 1;
             }
         }
-        return !$this->ended && self::now() < $this->until;
+        if (self::since($this->sent) >= $this->validity) {
+            // For good, also if somebody sets the clock back.
+            $this->validity = 0;
+        }
+        return !$this->ended && $this->validity > 0;
     }
 
-    /** Gives the lock back. Call it when the work has stopped, not before; more than one call does nothing. */
+    /** Gives the lock back. Call it when the work has stopped, not before; more than one call does nothing, nor does a child's. */
     public function release(): void
     {
-        if ($this->ended) {
+        if ($this->ended || $this->pid !== getmypid()) {
             return;
         }
         $this->ended = true;
@@ -142,10 +161,17 @@ final class Lease
         return vsprintf('%s%s-%s-%s-%s-%s%s%s', str_split(bin2hex($bytes), 4));
     }
 
-    /** Seconds of a clock that nobody sets. */
-    private static function now(): float
+    /** Two clocks, in seconds: one that nobody sets, and one that runs on while the machine is suspended. */
+    private static function now(): array
     {
-        return hrtime(true) / 1e9;
+        return [hrtime(true) / 1e9, microtime(true)];
+    }
+
+    /** Seconds since then, by the clock that says more. */
+    private static function since(array $then): float
+    {
+        [$steady, $wall] = self::now();
+        return max($steady - $then[0], $wall - $then[1]);
     }
 }
 
@@ -160,7 +186,7 @@ if (PHP_SAPI === 'cli' && realpath($_SERVER['argv'][0]) === __FILE__) {
     try {
         echo "acquired: token {$lease->token}\n";
         for ($end = microtime(true) + (float) $seconds; microtime(true) < $end; usleep(20_000)) {
-            // A step of the work is shorter than the margin.
+            // A step takes less than the margin.
             if (!$lease->held()) {
                 echo "lost\n";
                 exit(1);

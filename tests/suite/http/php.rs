@@ -1,6 +1,6 @@
 //! `examples/php`: a lease for a cron job or a web page.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
@@ -75,6 +75,30 @@ async fn a_lease_is_given_back_after_a_fatal_error_too_and_a_killed_process_keep
     let next = output(&mut code(door, next));
     assert_eq!(said(&next), "busygot");
     assert!(asked.elapsed() > Duration::from_secs(4), "{:?}", asked.elapsed());
+}
+
+#[tokio::test]
+async fn a_forked_child_has_no_lease_and_does_not_end_that_of_its_parent() {
+    let broker = Broker::start(&DOOR).await;
+    let door = door(&broker).await;
+    let mut stub = broker.stub().await;
+    let say = "echo $l->held() ? 'held' : 'not held', PHP_EOL;";
+    for (number, end) in ["exit(0);", "$l->release(); exit(0);", "undefined();"].iter().enumerate() {
+        let name = format!("job-{number}");
+        // The child ends before the parent says anything.
+        let work = format!(
+            "$l = Lease::acquire($broker, '{name}') ?? die('busy');
+            if (pcntl_fork() === 0) {{ {say} {end} }} pcntl_wait($status); {say} fgets(STDIN);"
+        );
+        let (mut parent, mut stdin, stdout) = Process::spawn_talking("php", &mut code(door, &work));
+        let mut lines = BufReader::new(stdout).lines();
+        assert_eq!(lines.next().unwrap().unwrap(), "not held", "{end}");
+        assert_eq!(lines.next().unwrap().unwrap(), "held", "{end}");
+        assert_eq!(look(&mut stub, &name).await.state(), State::Held, "{end}");
+        writeln!(stdin).unwrap();
+        assert!(parent.wait(SOON).await.success());
+        assert_eq!(look(&mut stub, &name).await.state(), State::Free, "{end}");
+    }
 }
 
 #[tokio::test]
