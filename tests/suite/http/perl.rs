@@ -242,6 +242,31 @@ async fn force_revokes_and_has_the_lock_when_its_holder_cannot_believe_in_it() {
     }
 }
 
+/// It revokes the lock, and does not wait for its end.
+#[tokio::test]
+async fn force_waits_for_as_long_as_max_wait_says() {
+    let broker = Broker::start(&DOOR).await;
+    let memd = address(door(&broker).await);
+    let mut holder = Script::start(&memd, UNTIL_LOST);
+    holder.said("held").await;
+    let script =
+        r#"say defined $_ ? 'got' : 'undef' for acquire(memd => $memd, name => "job", force => 1, max_wait => 0.2);"#;
+    assert_eq!(says(&memd, script), "undef");
+    holder.said("REASON_REVOKED").await;
+}
+
+/// Limits are one broker's.
+#[tokio::test]
+async fn a_broker_without_room_is_no_reason_not_to_ask_the_next() {
+    let full = Broker::start(&[&DOOR[..], &["--max-locks", "1"]].concat()).await;
+    let other = Broker::start(&DOOR).await;
+    let [full, other] = [address(door(&full).await), address(door(&other).await)];
+    let script = r#"my $lock = acquire(memd => $memd, name => 'one') or die; my @memd = ($memd);
+        say !!eval { acquire(memd => \@memd, name => 'job') } || $@ =~ /resource_exhausted/ && 'full';
+        push @memd, 'OTHER'; say !!acquire(memd => \@memd, name => 'job');"#;
+    assert_eq!(says(&full, &script.replace("OTHER", &other)), "full\n1");
+}
+
 #[tokio::test]
 async fn brokers_are_asked_in_turn_and_what_is_wrong_is_an_error() {
     let broker = Broker::start(&DOOR).await;

@@ -35,7 +35,7 @@ my %KNOWN = map { $_ => 1 } qw(memd name timeout max_wait poll_time force force_
 # Takes the lock, or returns undef if somebody else has it. Dies if no broker can tell.
 sub new {
     my ($class, %args) = @_;
-    return _force($class, \%args) if $args{force};
+    return _force($class, \%args, $args{max_wait}) if $args{force};
     return _ask($class, \%args, 'Acquire');
 }
 
@@ -49,6 +49,7 @@ sub wait_acquire {
     $wait{pollInterval} = _span($args{poll_time}) if $args{poll_time};
     my $lock = _ask(__PACKAGE__, \%args, 'WaitAcquire', wait => \%wait);
     return $lock if $lock || !($args{force} || $args{force_after_timeout});
+    # Its max_wait is over.
     return _force(__PACKAGE__, \%args);
 }
 
@@ -138,21 +139,22 @@ sub _ask {
             return undef if $self->{refused};    ## no critic (the interface: undef in lists too)
         }
         $why = "$address: $self->{lost}";
-        # Any other broker would say the same.
-        last if $self->{status} && $self->{status} =~ /^4/;
+        # Any other broker would say the same. But limits and quotas (429) are one broker's.
+        last if $self->{status} && $self->{status} =~ /^4(?!29)/;
     }
     croak "lock \"$lock{name}\": $why";
 }
 
-# Revokes the lock of the present holder, who is told so, and waits in line until that one cannot believe in it any more.
+# Revokes the lock of the present holder, who is told so, and waits in line, for at most max_wait: until that one cannot believe in
+# the lock any more and its linger is over, and behind others who wait.
 sub _force {
-    my ($class, $args) = @_;
+    my ($class, $args, $max_wait) = @_;
     my $name = _text($args->{name} // croak 'a lock needs a name');
     my $seen = _get($args, 'LockService/GetLock', { name => $name });
     if (($seen->{state} // '') eq 'STATE_HELD') {
         _get($args, 'LockAdmin/RevokeLock', { name => $name, etag => $seen->{etag} });
     }
-    return _ask($class, $args, 'WaitAcquire', wait => {});
+    return _ask($class, $args, 'WaitAcquire', wait => { $max_wait ? (maxWait => _span($max_wait)) : () });
 }
 
 # The answer of the first broker that has one.
