@@ -7,7 +7,7 @@ use lockbroker_sim::shrink;
 /// The seeds that run with every change. `scripts/night` runs more of them.
 const SEEDS: u64 = 150;
 /// More of them, for branches that take a coincidence. Many runs name the first seed that reaches one.
-const RARE: &[u64] = &[260, 1924];
+const RARE: &[u64] = &[260, 4851];
 
 #[test]
 fn a_seed_is_one_run_and_violates_nothing() {
@@ -34,5 +34,5 @@ fn assert_missing_none(marks: &Marks) {
 /// A debug build and a release come to the same.
 #[test]
 fn a_seed_is_the_same_run_in_every_build() {
-    assert_eq!(format!("{:016x}", shrink::seeded(7, None, false).hash), "2f8682024a39a0a4");
+    assert_eq!(format!("{:016x}", shrink::seeded(7, None, false).hash), "1639a417d032953f");
 }
