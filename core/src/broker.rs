@@ -17,7 +17,9 @@ use crate::hold::{End, Hold, HoldKey, ReleaseCall, RevokeCall, Stimulus};
 use crate::lock::{CallKey, Etag, LeaseId, LockId, LockName, WakeHint};
 use crate::names::Names;
 use crate::outbox::{Item, Read};
-use crate::request::{Ended, LeaseRenewal, LockRequest, ProtocolError, Revoked, Settings, StoreTraits, StreamEnd};
+use crate::request::{
+    Account, Ended, LeaseRenewal, LockRequest, ProtocolError, Revoked, Settings, StoreTraits, StreamEnd,
+};
 use crate::rules::Rule;
 use crate::session::{Stream, StreamKey};
 use crate::slab::{Key, Slab};
@@ -376,8 +378,14 @@ impl Broker {
     }
 
     /// Renews a lease, whichever broker has granted it. [`Output::LeaseRenewed`] has the answer.
-    pub fn renew_lease(&mut self, call: Call, name: &LockName, lease: LeaseId, env: &mut impl Env) {
-        self.turn(env, |cx| cx.renew_lease(call, name, lease));
+    pub fn renew_lease(
+        &mut self,
+        call: Call,
+        name: &LockName,
+        (lease, account): (LeaseId, Option<Account>),
+        env: &mut impl Env,
+    ) {
+        self.turn(env, |cx| cx.renew_lease(call, name, lease, account));
     }
 
     /// Heeds what another broker says of a lock that is held here: it may have been revoked.

@@ -228,7 +228,7 @@ impl Model {
     pub(crate) fn call_renew(&self, state: &mut State, broker: usize, client: usize) {
         let lease = LeaseId { lock: self.lock_id(client, &state.clients[client]), ttl: ticks(self.bounds.ttl[client]) };
         let name = self.name(client);
-        self.turn(state, broker, NOW, |core, outside| core.renew_lease(client as u64, name, lease, outside));
+        self.turn(state, broker, NOW, |core, outside| core.renew_lease(client as u64, name, (lease, None), outside));
     }
 
     /// Lets a client hear what came of the renewal of its lease.

@@ -298,7 +298,7 @@ impl World {
             Asked::Release(id) => core.release(call, &name, id, outside),
             Asked::Look(id) => core.look(call, &name, Some(id), outside),
             Asked::Revoke => core.revoke(call, &name, (None, false), outside),
-            Asked::Renew(lease) => core.renew_lease(call, &name, lease, outside),
+            Asked::Renew(lease) => core.renew_lease(call, &name, (lease, Some(crate::brokers::ACCOUNT)), outside),
         });
     }
 

@@ -240,7 +240,7 @@ impl Engine {
         self.call(|state| &mut state.releases, |core, call, outside| core.release(call, name, lock_id, outside))
     }
 
-    pub(super) fn renew_lease(&self, name: &LockName, lease: LeaseId) -> Answer<LeaseRenewal> {
+    pub(super) fn renew_lease(&self, name: &LockName, lease: (LeaseId, Option<Account>)) -> Answer<LeaseRenewal> {
         self.call(|state| &mut state.renewals, |core, call, outside| core.renew_lease(call, name, lease, outside))
     }
 

@@ -132,7 +132,7 @@ impl Broker {
         in_time(self.engine.release(name, lock_id), late).await
     }
 
-    /// Renews a lease, whichever broker has granted it.
+    /// Renews a lease, whichever broker has granted it. From then on it counts for `account` here, if it did not count here before.
     ///
     /// # Errors
     /// [`Failure::Unavailable`] if the store did not answer in time: the lease may have been renewed all the same.
@@ -140,9 +140,14 @@ impl Broker {
     ///
     /// # Cancel safety
     /// The renewal goes on.
-    pub async fn renew_lease(&self, name: &LockName, lease: LeaseId) -> Result<LeaseRenewal, Failure> {
+    pub async fn renew_lease(
+        &self,
+        name: &LockName,
+        lease: LeaseId,
+        account: Option<Account>,
+    ) -> Result<LeaseRenewal, Failure> {
         let late = || Failure::unavailable("the store did not answer; the lease may have been renewed or not");
-        in_time(self.engine.renew_lease(name, lease), late).await
+        in_time(self.engine.renew_lease(name, (lease, account)), late).await
     }
 
     /// Takes a lock from its holder, wherever it is kept, and keeps it closed until the holder can no longer believe in it.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::connection::Connection;
 use crate::accounts::Accounts;
 use crate::audit;
-use crate::broker::{Failure, LockRequest};
-use crate::lock::LockName;
+use crate::broker::{Account, Failure, LockRequest, Mode};
+use crate::lock::{LockId, LockName};
 use crate::policy::{Action, Identity, Policy, Refusal};
 use crate::reloaded::Reloaded;
 
@@ -32,6 +32,12 @@ impl Authorizer {
         self.check(connection, Action::Acquire, &request.name)?;
         request.account = self.accounts.admit(caller(connection), &request.mode)?;
         Ok(())
+    }
+
+    /// Returns the account for which a lock counts that the client of `connection` has already.
+    pub(super) fn account_of(&self, connection: Option<&Arc<Connection>>, lock_id: LockId) -> Option<Account> {
+        // What is held already is never refused.
+        self.accounts.admit(caller(connection), &Mode::Reattach(lock_id)).ok().flatten()
     }
 
     /// Checks that the client of `connection` may do `action` with the lock `name`.

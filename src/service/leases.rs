@@ -11,7 +11,6 @@ use uuid::Uuid;
 use super::{Arrival, Service, about, parse, reply};
 use crate::broker::{LeaseRenewal, LockRequest};
 use crate::client::ErrorReason;
-use crate::clock::Moment;
 use crate::lock::{CallKey, LeaseId, LockId, LockName};
 use crate::policy::{Action, Identity};
 use crate::proto::acquire_lease_response::Result as Acquiring;
@@ -20,6 +19,9 @@ use crate::proto::{
     AcquireLeaseRequest, AcquireLeaseResponse, AcquireResponse, Acquired, RenewLeaseRequest, RenewLeaseResponse,
 };
 use crate::store::{ItemState, LockStatus};
+
+/// The time within which the label of a grant is noted, mostly.
+const LABELLED_WITHIN: Duration = Duration::from_millis(50);
 
 /// A call that may be made again, and what it asks for.
 #[derive(Debug)]
@@ -57,6 +59,16 @@ impl Repeats {
     }
 }
 
+/// What a call has got that is made again.
+enum Before {
+    /// This lease.
+    Acquired(Acquired),
+    /// Nobody knows: the lock is held, and has no label, which may still come.
+    Unlabelled,
+    /// Nothing.
+    No,
+}
+
 fn answer(result: Acquiring) -> Response<AcquireLeaseResponse> {
     Response::new(AcquireLeaseResponse { result: Some(result) })
 }
@@ -73,16 +85,14 @@ impl Service {
         let identities = arrival.connection.as_ref().map_or(&[][..], |connection| connection.caller());
         let repeats = request_id.map(|id| Repeats::of(id, &request, identities));
         if let Some(repeats) = &repeats {
-            self.authorizer
-                .check(arrival.connection.as_ref(), Action::Acquire, &request.name)
-                .map_err(about(&request.name))?;
-            if let Some(acquired) = self.acquired_before(repeats, arrival.at).await? {
+            let name = &request.name;
+            self.authorizer.check(arrival.connection.as_ref(), Action::Acquire, name).map_err(about(name))?;
+            if let Before::Acquired(acquired) = self.acquired_before(repeats, &arrival).await? {
                 return Ok(answer(Acquiring::Acquired(acquired)));
             }
         }
-        let arrived = arrival.at;
         let call = repeats.as_ref().map(|repeats| repeats.call);
-        let mut stream = self.begin::<AcquireResponse>(request, arrival)?.into_inner();
+        let mut stream = self.begin::<AcquireResponse>(request, arrival.clone())?.into_inner();
         while let Some(event) = stream.next().await {
             let result = match event?.event.and_then(|event| event.kind) {
                 Some(Kind::Acquired(acquired)) => match acquired.lock_id.parse() {
@@ -92,36 +102,57 @@ impl Service {
                     // What became of it is told next.
                     _ => continue,
                 },
-                Some(Kind::NotAcquired(why)) => Acquiring::NotAcquired(why),
+                Some(Kind::NotAcquired(why)) => match &repeats {
+                    Some(repeats) => {
+                        self.acquired_meanwhile(repeats, &arrival).await?.unwrap_or(Acquiring::NotAcquired(why))
+                    }
+                    None => Acquiring::NotAcquired(why),
+                },
+                // It is told again every 5 s. The other one of two calls may have got the lock.
+                Some(Kind::Queued(_)) => match &repeats {
+                    Some(repeats) => match self.acquired_before(repeats, &arrival).await? {
+                        Before::Acquired(acquired) => Acquiring::Acquired(acquired),
+                        Before::Unlabelled | Before::No => continue,
+                    },
+                    None => continue,
+                },
                 _ => continue,
             };
-            // The first of two calls may have got it while this one tried.
-            let before = match (&result, &repeats) {
-                (Acquiring::NotAcquired(_), Some(repeats)) => self.acquired_before(repeats, arrived).await?,
-                _ => None,
-            };
-            return Ok(answer(before.map_or(result, Acquiring::Acquired)));
+            return Ok(answer(result));
         }
         Err(reply::error(ErrorReason::StoreUnavailable, "the lock was granted, and lost before that could be said"))
     }
 
-    /// Returns the lease that this very call has got before, if it stands, renewed from now on.
-    async fn acquired_before(&self, repeats: &Repeats, arrived: Moment) -> Result<Option<Acquired>, Status> {
+    /// Returns the lease that this very call has got while it was tried again. A label is noted after the grant, so a lock without
+    /// one is looked at once more.
+    async fn acquired_meanwhile(&self, repeats: &Repeats, arrival: &Arrival) -> Result<Option<Acquiring>, Status> {
+        let mut before = self.acquired_before(repeats, arrival).await?;
+        if matches!(before, Before::Unlabelled) {
+            tokio::time::sleep(LABELLED_WITHIN).await;
+            before = self.acquired_before(repeats, arrival).await?;
+        }
+        Ok(if let Before::Acquired(acquired) = before { Some(Acquiring::Acquired(acquired)) } else { None })
+    }
+
+    /// Looks for the lease that this very call has got before, and renews it from now on.
+    async fn acquired_before(&self, repeats: &Repeats, arrival: &Arrival) -> Result<Before, Status> {
         let Repeats { name, linger, min_hold, ttl, call } = repeats;
         let seen = self.broker.look(name, None).await.map_err(about(name))?;
-        let (grant, token, left) = match seen.status {
-            LockStatus::Taken { state: ItemState::Held(grant), label, expires_in } if label.call == Some(*call) => {
-                (grant, label.token, expires_in)
-            }
-            _ => return Ok(None),
+        let LockStatus::Taken { state: ItemState::Held(grant), label, expires_in } = seen.status else {
+            return Ok(Before::No);
         };
-        let Some(token) = token else { return Ok(None) };
+        let token = match (label.token, label.call) {
+            (None, None) => return Ok(Before::Unlabelled),
+            (Some(token), Some(labelled)) if labelled == *call => token,
+            _ => return Ok(Before::No),
+        };
         // No more of its min_hold is left than its item lives.
-        let lock = LockId { grant, token, linger: *linger, min_hold: left.min(*min_hold) };
+        let lock = LockId { grant, token, linger: *linger, min_hold: expires_in.min(*min_hold) };
         let lease = LeaseId { lock, ttl: *ttl };
-        match self.broker.renew_lease(name, lease).await.map_err(about(name))? {
-            LeaseRenewal::Renewed { until } => Ok(Some(reply::lease_acquired(&lease, until, arrived))),
-            LeaseRenewal::Lost(_) => Ok(None),
+        let account = self.authorizer.account_of(arrival.connection.as_ref(), lock);
+        match self.broker.renew_lease(name, lease, account).await.map_err(about(name))? {
+            LeaseRenewal::Renewed { until } => Ok(Before::Acquired(reply::lease_acquired(&lease, until, arrival.at))),
+            LeaseRenewal::Lost(_) => Ok(Before::No),
         }
     }
 
@@ -135,7 +166,8 @@ impl Service {
         Span::current().record("lock", name.as_str());
         let lease = self.limits().lease_id(&lock_id, "lock_id")?;
         self.authorizer.check(connection.as_ref(), Action::Acquire, &name).map_err(about(&name))?;
-        let renewed = self.broker.renew_lease(&name, lease).await.map_err(about(&name))?;
+        let account = self.authorizer.account_of(connection.as_ref(), lease.lock);
+        let renewed = self.broker.renew_lease(&name, lease, account).await.map_err(about(&name))?;
         Ok(Response::new(reply::lease_renewed(renewed, arrived)))
     }
 }

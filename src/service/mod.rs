@@ -86,7 +86,7 @@ fn caller(connection: Option<&Arc<Connection>>) -> Option<Arc<str>> {
 }
 
 /// The moment at which a call arrived, and its connection.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Arrival {
     at: Moment,
     connection: Option<Arc<Connection>>,

@@ -266,6 +266,27 @@ async fn two_calls_at_once_that_are_one_get_one_lease() {
     assert_eq!((one.lock_id, one.fencing_token), (other.lock_id, other.fencing_token));
 }
 
+/// The second try need not wait until the first one's lease is over.
+#[tokio::test]
+async fn a_call_that_waits_finds_out_that_it_has_got_the_lock_elsewhere() {
+    let both = Brokers::start().await;
+    let (held, _stream) = acquire(&mut both.first.stub().await, once("job")).await;
+    let wait = Some(WaitSpec { max_wait: span(Duration::from_secs(30)), ..WaitSpec::default() });
+    let request_id = "0f9f3b56-35a1-4a8f-9d39-5d0c0b6b7f14".to_owned();
+    let request = AcquireLeaseRequest { request_id, wait, ..the("job") };
+    let calls = async {
+        tokio::join!(acquire_lease(&both.first, request.clone()), acquire_lease(&both.second, request.clone()))
+    };
+    let released = async {
+        sleep(Duration::from_millis(500)).await;
+        release(&mut both.first.stub().await, "job", &held.lock_id).await;
+        Instant::now()
+    };
+    let ((one, other), released) = tokio::join!(calls, released);
+    assert_eq!((one.lock_id, one.fencing_token), (other.lock_id, other.fencing_token));
+    assert!(released.elapsed() < Duration::from_secs(5) + SOON, "{:?}", released.elapsed());
+}
+
 #[tokio::test]
 async fn an_operator_revokes_it() {
     let memory = Broker::start(&[&["--store", "memory"], SHORT].concat()).await;

@@ -208,6 +208,24 @@ async fn whatever_becomes_of_locks_and_waits_their_count_is_given_back() {
     assert!(refused(&guarded.broker.scrape().await, "waiters") > 0.0);
 }
 
+/// Its item lives for the linger as well. Who renews it then, at whatever broker, has a lock there again.
+#[tokio::test]
+async fn a_lease_counts_wherever_it_is_renewed() {
+    let guarded = guarded("max_locks = 1", &["--default-ttl", "5s"]).await;
+    let mut stub = guarded.stub().await;
+    let asked = AcquireLeaseRequest { lock: lingering("a", Duration::from_secs(10)), ..AcquireLeaseRequest::default() };
+    let Some(Acquiring::Acquired(lease)) = stub.acquire_lease(asked).await.unwrap().into_inner().result else {
+        panic!("not acquired")
+    };
+    guarded.broker.scraped("its record is over", |scrape| used(scrape) == (0.0, 0.0)).await;
+    let renew = RenewLeaseRequest { name: "a".to_owned(), lock_id: lease.lock_id.clone() };
+    let renewed = stub.renew_lease(renew).await.unwrap().into_inner().result;
+    assert!(matches!(renewed, Some(Renewal::Renewed(_))), "{renewed:?}");
+    refusal(stub.acquire(once("b")).await, "QUOTA_LOCKS", "has 1 locks");
+    assert_eq!(release(&mut stub, "a", &lease.lock_id).await, Outcome::Released);
+    guarded.broker.scraped("all is given back, after the linger", |scrape| used(scrape) == (0.0, 0.0)).await;
+}
+
 /// One team that asks for more than it may does not take anything from another.
 #[tokio::test]
 async fn each_certificate_that_is_named_has_counts_of_its_own() {

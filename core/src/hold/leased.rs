@@ -13,7 +13,7 @@ use crate::event::LostReason;
 use crate::failure::Failure;
 use crate::lock::{CallKey, LeaseId, LockId, LockName};
 use crate::normal::{Form, Normal};
-use crate::request::LeaseRenewal;
+use crate::request::{Account, LeaseRenewal, Mode};
 use crate::rules::Rule;
 use crate::store::{Change, ItemState, Note, Reply, Request, StoreError};
 
@@ -218,8 +218,9 @@ impl Leased {
 }
 
 impl<E: Env> Cx<'_, E> {
-    /// Renews a lease, wherever it was granted.
-    pub(crate) fn renew_lease(&mut self, call: Call, name: &LockName, lease: LeaseId) {
+    /// Renews a lease, wherever it was granted. A record that is made counts for `account`, which is not refused: its client has
+    /// the lock already.
+    pub(crate) fn renew_lease(&mut self, call: Call, name: &LockName, lease: LeaseId, account: Option<Account>) {
         if let Some(me) = self.holder(name, lease.lock.grant) {
             match &mut self.hold_mut(me).state {
                 State::Leased(leased) => {
@@ -239,7 +240,8 @@ impl<E: Env> Cx<'_, E> {
             return self.answer_renewal(call, Err(full));
         }
         let hold = Hold::without_client(name.clone(), lease.ttl, lease.lock.linger);
-        let me = self.core.holds.insert(Hold { min_hold: lease.lock.min_hold.into(), ..hold });
+        let account = account.filter(|account| self.env.charge(*account, &Mode::Reattach(lease.lock)).is_ok());
+        let me = self.core.holds.insert(Hold { min_hold: lease.lock.min_hold.into(), account, ..hold });
         let state = Leased::elsewhere(me, lease, call, self);
         self.settle_in(me, state);
     }
