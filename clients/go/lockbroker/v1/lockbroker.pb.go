@@ -92,7 +92,8 @@ const (
 	// A stream that is closed, by the client or by a proxy between, releases the lock at once.
 	LockSpec_ON_DISCONNECT_RELEASE LockSpec_OnDisconnect = 1
 	// The lock is kept until its validity is over, however the stream ends. So the client can reattach, and
-	// a proxy that ends streams costs no lock. EndLock and Release still release it at once. If the client
+	// a proxy that ends streams costs no lock (but one that ends the stream of a reattach that is under way).
+	// EndLock and Release still release it at once. If the client
 	// dies, others wait until its validity is over. AcquireLease does not take this: a lease has no stream.
 	LockSpec_ON_DISCONNECT_KEEP LockSpec_OnDisconnect = 2
 )

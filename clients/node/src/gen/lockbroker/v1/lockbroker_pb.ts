@@ -150,7 +150,8 @@ export enum LockSpec_OnDisconnect {
 
   /**
    * The lock is kept until its validity is over, however the stream ends. So the client can reattach, and
-   * a proxy that ends streams costs no lock. EndLock and Release still release it at once. If the client
+   * a proxy that ends streams costs no lock (but one that ends the stream of a reattach that is under way).
+   * EndLock and Release still release it at once. If the client
    * dies, others wait until its validity is over. AcquireLease does not take this: a lease has no stream.
    *
    * @generated from enum value: ON_DISCONNECT_KEEP = 2;
