@@ -251,6 +251,8 @@ fn section(letter: char, span: Duration, digits: usize) -> String {
 
 /// Reads a lock id, and the ttl that stands behind that of a lease.
 fn parse(text: &str) -> Result<(LockId, Option<Duration>), MalformedLockId> {
+    // Then it can be cut at any byte.
+    let text = text.is_ascii().then_some(text).ok_or(MalformedLockId)?;
     let (digits, rest) = text.split_at_checked(36).ok_or(MalformedLockId)?;
     let number = |text: &str| hexadecimal(text, text.len()).ok_or(MalformedLockId);
     let linger = Duration::from_millis(number(&digits[30..])?);
@@ -311,6 +313,14 @@ mod tests {
                 prop_assert_eq!(id.expose(), text.as_str());
             }
         }
+    }
+
+    #[test]
+    fn a_text_of_other_letters_is_refused() {
+        // A letter of four bytes stands across the end of the token.
+        let text = format!("{}🕴{}", "0".repeat(29), "0".repeat(10));
+        assert_eq!(text.parse::<LockId>(), Err(MalformedLockId));
+        assert_eq!(text.parse::<LeaseId>(), Err(MalformedLockId));
     }
 
     #[test]
