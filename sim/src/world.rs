@@ -90,6 +90,9 @@ struct Trace {
     lines: Option<Vec<String>>,
 }
 
+/// A run with more events than that does something again and again. The longest has a tenth as many.
+const MOST_EVENTS: u64 = 2_000_000;
+
 impl World {
     /// Makes the deployment that the choices draw. `traced` keeps what happens in words.
     pub fn new(mut choices: Choices, rule: Option<Rule>, traced: bool) -> World {
@@ -167,6 +170,9 @@ impl World {
             }
             self.happen(event);
             self.check_beliefs();
+            if self.report.events > MOST_EVENTS {
+                self.check.fail("the run does not come to an end".to_owned());
+            }
             if self.check.violation.is_some() {
                 self.report.nanos += self.now;
                 return self.check.violation.clone();
