@@ -38,7 +38,7 @@ pub struct KnownChunk {
 
 impl Broker {
     /// Lists locks of the whole store, with what this broker knows of them, to `to`. As [`Lister::list`](crate::store::Lister::list):
-    /// run it [`aside`](crate::aside::aside). The broker is asked in `serving`, its own runtime: a thread that gets less of the
+    /// run it `aside`. The broker is asked in `serving`, its own runtime: a thread that gets less of the
     /// processors is not to have the lock that everybody there waits for.
     ///
     /// # Cancel safety
