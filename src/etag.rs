@@ -12,9 +12,14 @@ pub(crate) fn etag(state: ItemState) -> Etag {
     let mut context = Context::new(&SHA256);
     context.update(b"lockbroker etag");
     context.update(&state.number().to_be_bytes());
+    Etag::of_digest(first_of(context))
+}
+
+/// Returns the first 64 bits of what was digested.
+pub(crate) fn first_of(context: Context) -> u64 {
     let digest = context.finish();
     let first = digest.as_ref().first_chunk().expect("a digest has 32 bytes");
-    Etag::of_digest(u64::from_be_bytes(*first))
+    u64::from_be_bytes(*first)
 }
 
 #[cfg(test)]

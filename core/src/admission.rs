@@ -132,7 +132,9 @@ impl<E: Env> Cx<'_, E> {
         let account = hold.account;
         if hold.room.take_if(|room| *room == Room::Queue).is_some() {
             self.core.counts.waits -= 1;
-            account.into_iter().for_each(|account| self.env.wait_is_over(account));
+            if let Some(account) = account {
+                self.env.wait_is_over(account);
+            }
         }
     }
 

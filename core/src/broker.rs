@@ -369,7 +369,8 @@ impl Broker {
     }
 
     /// Makes the lock that was announced on a stream of its own a lease: from now on its client has no stream, and renews it by
-    /// calls. `call`: the call that it came from, if that had a request id. The stream is over. Returns false if the lock is not held any more: what became of it is told there.
+    /// calls. `call`: the call that it came from, if that had a request id. The stream is over. Returns false if the lock is not
+    /// held any more: what became of it is told there.
     pub fn make_lease(&mut self, stream: StreamKey, call: Option<CallKey>, env: &mut impl Env) -> bool {
         self.turn(env, |cx| {
             let hold = cx.core.streams.get(stream).and_then(Stream::alone);
@@ -549,7 +550,9 @@ impl<E: Env> Cx<'_, E> {
         self.give_up_wait(me);
         if let Some(hold) = self.core.holds.remove(me) {
             self.core.counts.locks -= usize::from(hold.room == Some(Room::Lock));
-            hold.account.into_iter().for_each(|account| self.env.lock_is_gone(account));
+            if let Some(account) = hold.account {
+                self.env.lock_is_gone(account);
+            }
         }
     }
 

@@ -30,14 +30,14 @@ impl Authorizer {
     /// account.
     pub(super) fn admit(&self, connection: Option<&Arc<Connection>>, request: &mut LockRequest) -> Result<(), Failure> {
         self.check(connection, Action::Acquire, &request.name)?;
-        request.account = self.accounts.admit(caller(connection), &request.mode)?;
+        request.account = self.accounts.admit(identities(connection), &request.mode)?;
         Ok(())
     }
 
     /// Returns the account for which a lock counts that the client of `connection` has already.
     pub(super) fn account_of(&self, connection: Option<&Arc<Connection>>, lock_id: LockId) -> Option<Account> {
         // What is held already is never refused.
-        self.accounts.admit(caller(connection), &Mode::Reattach(lock_id)).ok().flatten()
+        self.accounts.admit(identities(connection), &Mode::Reattach(lock_id)).ok().flatten()
     }
 
     /// Checks that the client of `connection` may do `action` with the lock `name`.
@@ -48,9 +48,9 @@ impl Authorizer {
         name: &LockName,
     ) -> Result<(), Failure> {
         let Some(policy) = &self.policy else { return Ok(()) };
-        policy.now().check(caller(connection), action, name).map_err(|refusal| {
+        policy.now().check(identities(connection), action, name).map_err(|refusal| {
             let to = verb(action);
-            audit::denied(name, audit::caller(caller(connection)).as_deref(), to);
+            audit::denied(name, audit::caller(identities(connection)).as_deref(), to);
             match refusal {
                 Refusal::Unknown => unknown(),
                 Refusal::Denied => Failure::Denied {
@@ -69,7 +69,7 @@ impl Authorizer {
         prefix: &str,
     ) -> Result<(), Failure> {
         let Some(policy) = &self.policy else { return Ok(()) };
-        let (policy, caller) = (policy.now(), caller(connection));
+        let (policy, caller) = (policy.now(), identities(connection));
         policy.check_prefix(caller, action, prefix).map_err(|refusal| {
             let to = verb(action);
             audit::denied_prefix(prefix, audit::caller(caller).as_deref(), to);
@@ -84,7 +84,7 @@ impl Authorizer {
     /// Checks that the client of `connection` may do anything at all.
     pub(super) fn check_known(&self, connection: Option<&Arc<Connection>>) -> Result<(), Failure> {
         match &self.policy {
-            Some(policy) if !policy.now().knows(caller(connection)) => Err(unknown()),
+            Some(policy) if !policy.now().knows(identities(connection)) => Err(unknown()),
             _ => Ok(()),
         }
     }
@@ -111,7 +111,8 @@ fn only(to: &str, prefixes: &[&str]) -> String {
     format!("the policy lets this caller {to} only locks whose names begin with {}{others}", shown.join(" or "))
 }
 
-fn caller(connection: Option<&Arc<Connection>>) -> &[Identity] {
+/// Returns all by which a connection's client is known.
+pub(super) fn identities(connection: Option<&Arc<Connection>>) -> &[Identity] {
     connection.map_or(&[], |connection| connection.caller())
 }
 

@@ -8,9 +8,11 @@ use tonic::{Request, Response, Status};
 use tracing::Span;
 use uuid::Uuid;
 
+use super::authorizer::identities;
 use super::{Arrival, Service, about, parse, reply};
 use crate::broker::{LeaseRenewal, LockRequest};
 use crate::client::ErrorReason;
+use crate::etag::first_of;
 use crate::lock::{CallKey, LeaseId, LockId, LockName};
 use crate::policy::{Action, Identity};
 use crate::proto::acquire_lease_response::Result as Acquiring;
@@ -52,9 +54,7 @@ impl Repeats {
         // An address proves nothing, and another try may come from another one.
         let proven = identities.iter().filter(|identity| !matches!(identity, Identity::Address(_)));
         proven.for_each(|identity| add(identity.to_string().as_bytes()));
-        let digest = context.finish();
-        let first = digest.as_ref().first_chunk().expect("a digest has 32 bytes");
-        let call = CallKey::of_digest(u64::from_be_bytes(*first));
+        let call = CallKey::of_digest(first_of(context));
         Repeats { name: name.clone(), linger, min_hold, ttl, call }
     }
 }
@@ -82,7 +82,7 @@ impl Service {
         let arrival = Arrival::of(&request);
         let (request, request_id) = self.limits().lease(request.into_inner())?;
         let ttl = request.ttl;
-        let identities = arrival.connection.as_ref().map_or(&[][..], |connection| connection.caller());
+        let identities = identities(arrival.connection.as_ref());
         let repeats = request_id.map(|id| Repeats::of(id, &request, identities));
         if let Some(repeats) = &repeats {
             let name = &request.name;

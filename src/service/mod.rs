@@ -23,7 +23,7 @@ use tracing::Span;
 pub(crate) use self::parse::{LONGEST_LEASE_WAIT, invalid};
 pub(crate) use self::reply::{error, explained};
 
-use self::authorizer::Authorizer;
+use self::authorizer::{Authorizer, identities};
 use self::connection::Connection;
 use self::parse::Limits;
 use self::streams::{LockStream, SessionStream};
@@ -82,7 +82,7 @@ fn about(name: &LockName) -> impl Fn(Failure) -> Status + '_ {
 
 /// Says who made a call over `connection`, for the audit.
 fn caller(connection: Option<&Arc<Connection>>) -> Option<Arc<str>> {
-    audit::caller(connection.map_or(&[], |connection| connection.caller()))
+    audit::caller(identities(connection))
 }
 
 /// The moment at which a call arrived, and its connection.

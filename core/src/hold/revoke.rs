@@ -118,7 +118,9 @@ impl<E: Env> Cx<'_, E> {
             // What is gone was deleted on the same word, or has run out since the look.
             Ok(Change::Done | Change::Gone) => {
                 self.note_of(name, Note::WakeQueue);
-                free.keeper.into_iter().for_each(|keeper| self.note_of(name, Note::TellKeeper(keeper)));
+                if let Some(keeper) = free.keeper {
+                    self.note_of(name, Note::TellKeeper(keeper));
+                }
                 self.released_elsewhere(name);
                 Ok(Revoked::Freed)
             }
