@@ -2,18 +2,18 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::{Broker, Memcached, Process, eventually, lockbroker, run};
+use crate::support::{Broker, Memcached, Process, eventually, http, lockbroker, run};
 use serde_json::Value;
 
-const LOCKS: usize = 100_000;
+/// docs/benchmarks.md measures five times as many.
+const LOCKS: usize = 20_000;
 /// Longer than a debug build takes to acquire them all.
-const ACQUIRED_WITHIN: Duration = Duration::from_secs(180);
-/// The list itself, with the time in which the command writes it. One second where the broker is optimised and the machine has
-/// two cores for all of it; ten times as long on a debug build while others compile.
-const LISTED_WITHIN: Duration = Duration::from_secs(30);
+const ACQUIRED_WITHIN: Duration = Duration::from_secs(60);
+/// The list itself, with the time in which the command writes it. A debug build takes ten times as long as an optimised one.
+const LISTED_WITHIN: Duration = Duration::from_secs(10);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hundred_thousand_locks_are_listed_soon_and_nobody_waits_for_it() {
+async fn twenty_thousand_locks_are_listed_soon_and_nobody_waits_for_it() {
     let _quiet = crate::quiet().await;
     let memcached = Memcached::start(&["-m", "256"]).await;
     let broker = Broker::on_store(&memcached.store(), &Broker::WATCHED).await;
@@ -43,7 +43,19 @@ async fn a_hundred_thousand_locks_are_listed_soon_and_nobody_waits_for_it() {
     let lists = lists.join().unwrap();
     println!("{LOCKS} locks were listed in {lists:.2?}");
     println!("p99 of a cycle of others: {alone:.2} ms alone, {beside:.2} ms beside the lists");
+    // The page makes its list in a thread of its own, too, and answers others on the same listener meanwhile.
+    let (admin, page) = (broker.admin().await, Instant::now());
+    let listing = tokio::spawn(async move { http(admin, "GET", "/locks.json?limit=10000").await });
+    let mut slowest = Duration::ZERO;
+    while !listing.is_finished() {
+        let asked = Instant::now();
+        assert_eq!(http(admin, "GET", "/metrics").await.status, 200);
+        slowest = slowest.max(asked.elapsed());
+    }
+    println!("the page's list took {:.2?}; the slowest other answer meanwhile {slowest:.2?}", page.elapsed());
+    assert_eq!(listing.await.unwrap().status, 200);
     holder.kill();
+    assert!(slowest < Duration::from_millis(500), "{slowest:?}");
     assert!(lists.iter().all(|(took, count)| *took < LISTED_WITHIN && *count >= LOCKS), "{lists:?}");
     // An optimised broker: 1.2 ms and 3.3. A debug build has the processors to itself for milliseconds.
     assert!(beside < 10.0 * alone + 500.0, "{beside} ms beside lists, {alone} ms alone");

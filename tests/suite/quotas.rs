@@ -213,7 +213,7 @@ async fn whatever_becomes_of_locks_and_waits_their_count_is_given_back() {
 async fn a_lease_counts_wherever_it_is_renewed() {
     let guarded = guarded("max_locks = 1", &["--default-ttl", "5s"]).await;
     let mut stub = guarded.stub().await;
-    let asked = AcquireLeaseRequest { lock: lingering("a", Duration::from_secs(10)), ..AcquireLeaseRequest::default() };
+    let asked = AcquireLeaseRequest { lock: lingering("a", Duration::from_secs(6)), ..AcquireLeaseRequest::default() };
     let Some(Acquiring::Acquired(lease)) = stub.acquire_lease(asked).await.unwrap().into_inner().result else {
         panic!("not acquired")
     };
