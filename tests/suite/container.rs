@@ -194,3 +194,18 @@ async fn a_setuid_command_does_not_outlive_run() {
     run.kill();
     eventually(SOON, "the command is gone", async || !is_running(command.unwrap())).await;
 }
+
+/// `scripts/night` builds the image. What makes that fail most often shows here: cargo wants to see the whole workspace.
+#[test]
+fn the_image_is_built_of_the_whole_workspace() {
+    let [dockerfile, workspace] = ["Dockerfile", "Cargo.toml"].map(|file| fs::read_to_string(file).unwrap());
+    let members = workspace.lines().find_map(|line| line.strip_prefix("members = [")).expect("the members in a line");
+    for member in members.split('"').skip(1).step_by(2) {
+        let copied = format!("COPY {member}/Cargo.toml {member}/\n");
+        assert!(dockerfile.contains(&copied), "{copied}is missing in the Dockerfile");
+    }
+    // The crates that the broker is made of, and are not only named.
+    for sources in ["clients", "core", "src"] {
+        assert!(dockerfile.contains(&format!("COPY {sources} {sources}\n")), "{sources} is missing in the Dockerfile");
+    }
+}
