@@ -43,8 +43,9 @@ pub(super) fn request(request: Request, ttl: Option<Duration>) -> proto::Session
                 max_wait: wait.max_wait.map(to_wire),
                 poll_interval: wait.poll_interval.map(to_wire),
             });
-            let reattach_lock_id = reattach.unwrap_or_default();
-            Kind::Begin(proto::BeginLock { lock_ref, lock: Some(lock), wait, reattach_lock_id })
+            let reattach_validity = reattach.as_ref().and_then(|reattach| reattach.validity).map(to_wire);
+            let reattach_lock_id = reattach.map(|reattach| reattach.lock_id).unwrap_or_default();
+            Kind::Begin(proto::BeginLock { lock_ref, lock: Some(lock), wait, reattach_lock_id, reattach_validity })
         }
     };
     proto::SessionRequest { kind: Some(kind) }

@@ -168,8 +168,9 @@ impl Session {
             state.listeners.insert(lock_ref, Listener { queued: Some(queue), answer: sender });
         }
         let lock = LockSpec { name: name.to_owned(), ..LockSpec::default() };
+        let begin = BeginLock { lock_ref, lock: Some(lock), wait, reattach_lock_id, ..BeginLock::default() };
         // Under the mutex, since the stream's lock_refs must rise.
-        send(&state.requests, Ask::Begin(BeginLock { lock_ref, lock: Some(lock), wait, reattach_lock_id }));
+        send(&state.requests, Ask::Begin(begin));
         Begun { lock_ref, queued, answer, shared: Arc::clone(&self.shared) }
     }
 

@@ -192,7 +192,10 @@ fn request_to(link: LinkId, request: &Request) -> Value {
                 }
             }
             if let Some(reattach) = reattach {
-                begin["reattach"] = reattach.clone().into();
+                begin["reattach"] = reattach.lock_id.clone().into();
+                if let Some(validity) = reattach.validity {
+                    begin["reattach_validity"] = millis(validity).into();
+                }
             }
             json!({ "begin": begin })
         }
