@@ -110,7 +110,7 @@ pub const ALL: &[Bounds] = &[
     Bounds { name: "kept, stop", slow: true, ttl: [3, 3], kept: [true, false], breaks: 1, stops: 1, ..PROMPT },
     Bounds { name: "kept, late", kept: [true, false], breaks: 1, strays: 1, ..PROMPT },
     Bounds { name: "kept, loss", slow: true, kept: [true, false], breaks: 1, losses: EVERY, loss_count: 1, ..PROMPT },
-    Bounds { name: "kept, anew", ttl: [3, 3], kept: [true, false], reattaches: 1, losses: WHOLE, loss_count: 1, ..PROMPT },
+    Bounds { name: "kept, anew", slow: true, ttl: [3, 3], kept: [true, false], reattaches: 1, losses: WHOLE, loss_count: 1, ..PROMPT },
     Bounds {
         name: "kept, anew, death",
         slow: true,

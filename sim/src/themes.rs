@@ -46,11 +46,15 @@ pub enum Theme {
     MinHolds,
     /// The same, and locks are let go while a server's clock stands still. They are wanted when it has caught up.
     LateMinHolds,
+    /// Servers stand still, and brokers that have just begun meet them.
+    Meetings,
+    /// Connections are reset on one side, and others want the locks.
+    Resets,
 }
 
 impl Theme {
     /// All of them.
-    pub const ALL: [Theme; 17] = [
+    pub const ALL: [Theme; 19] = [
         Theme::Mixed,
         Theme::Hot,
         Theme::Refusals,
@@ -68,6 +72,8 @@ impl Theme {
         Theme::Proxies,
         Theme::MinHolds,
         Theme::LateMinHolds,
+        Theme::Meetings,
+        Theme::Resets,
     ];
     /// So many answers has the draw. It stays the same where a theme is added, so that most seeds stay the same runs.
     const DRAWS: u64 = 28;
@@ -83,7 +89,9 @@ impl Theme {
         match rule {
             Rule::CoverCounts | Rule::LostInTime => Theme::Renewals,
             Rule::ClockLag => Theme::QuietStandstill,
-            Rule::AnswerInTime | Rule::FirstTick | Rule::SilentTakesNothing => Theme::Standstill,
+            Rule::AnswerInTime | Rule::SilentTakesNothing => Theme::Standstill,
+            Rule::FirstTick => Theme::Meetings,
+            Rule::ResetIsSilence => Theme::Resets,
             Rule::Witness | Rule::FreshEpoch => Theme::Flushes,
             Rule::HandOverCleanedUp => Theme::LostAnswers,
             Rule::CleanUp => Theme::LostGrants,
@@ -184,10 +192,18 @@ impl Theme {
                 options.tick = 200 * MS;
             }
             Theme::Proxies => {
-                keep(options, &[Fault::Reset, Fault::Pause]);
-                (options.kept, options.leases, options.revokes_every) = (10, 0, None);
-                (options.names, options.clients, options.fault_every) = (3, 8, SEC);
-                (options.tick, options.hold) = (100 * MS, 15 * SEC);
+                lose_connections(options);
+                options.kept = 10;
+            }
+            Theme::Resets => {
+                lose_connections(options);
+                options.kept = 0;
+            }
+            Theme::Meetings => {
+                stand_still(options);
+                options.faults.push(Fault::Kill);
+                (options.fault_every, options.tick) = (3 * SEC, 300 * MS);
+                (options.shards, options.stall, options.dawdle, options.revokes_every) = (1, 0, 0, None);
             }
             Theme::MinHolds => {
                 options.min_holds = [0, 4, 12, 25].map(Duration::from_secs).to_vec();
@@ -228,6 +244,14 @@ fn stand_still(options: &mut Options) {
     (options.together, options.spans, options.fault_every) = (3, vec![15 * SEC], 6 * SEC);
     (options.clients, options.brokers, options.tick) = (8, 1, 30 * MS);
     options.hold = 5 * SEC;
+}
+
+/// Lets connections be reset on one side, while others want the locks.
+fn lose_connections(options: &mut Options) {
+    options.faults = vec![Fault::Reset, Fault::Pause];
+    (options.leases, options.revokes_every) = (0, None);
+    (options.names, options.clients, options.fault_every) = (3, 8, SEC);
+    (options.tick, options.hold) = (100 * MS, 15 * SEC);
 }
 
 /// Lets many wait for few names, which are let go soon.

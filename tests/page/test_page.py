@@ -110,7 +110,7 @@ class PageTest(unittest.TestCase):
         deployment.start([deployment.program, "bench", "hold", "--locks=1200", "--duration=10m", server])
         deployment.hold("zebra/1", "--owner=somebody")
         deployment.hold("anteater")
-        deployment.wait(lambda: deployment.json("status.json")["held"] == 1202)
+        deployment.wait(lambda: deployment.json("status.json")["held"] == 1202, seconds=90)
         self.look()
         browser.eventually("500 of them are there", lambda: len(self.rows("locks")) == 500)
         # A list is shown for a while before the next one is made.

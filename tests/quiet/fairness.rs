@@ -13,6 +13,7 @@ const LINE: i64 = 100;
 const LONGEST_WAIT: Duration = Duration::from_millis(2 * 2_130 + 500);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "half a minute: scripts/night runs it"]
 async fn one_waiter_gets_its_turn_against_a_line_of_a_hundred() {
     let _quiet = crate::quiet().await;
     for arguments in [&[][..], &["--advertise", "127.0.0.1:0"]] {

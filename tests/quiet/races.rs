@@ -46,6 +46,7 @@ async fn a_wait_is_cancelled_as_it_is_granted() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "half a minute: scripts/night runs it"]
 async fn a_wait_on_a_session_is_ended_as_it_is_granted() {
     let _quiet = crate::quiet().await;
     for (_memcached, broker) in brokers(&[]).await {
@@ -76,6 +77,7 @@ async fn a_wait_on_a_session_is_ended_as_it_is_granted() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "half a minute: scripts/night runs it"]
 async fn a_thousand_connections_are_cut_in_the_middle_of_their_cycles() {
     let _quiet = crate::quiet().await;
     for (_memcached, broker) in brokers(&["--default-ttl", "5s"]).await {

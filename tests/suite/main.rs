@@ -46,6 +46,7 @@ mod python;
 mod quarantine;
 mod quotas;
 mod reattach;
+mod recipes;
 mod release;
 mod restart;
 mod revoke;
