@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::clients::LISTEN_ON;
 use crate::history::{Belief, End, Fault, History, Hold, Target};
+use crate::world::BROKERS;
 
 /// Within this time after a cut its client has noticed. What it was told on the old connection and began to believe in
 /// that time has ended with the connection.
@@ -64,7 +65,7 @@ pub(crate) fn judge(history: &History) -> Vec<Violation> {
 fn by_name(history: &History) -> HashMap<usize, Vec<Hold>> {
     let mut names: HashMap<usize, Vec<Hold>> = HashMap::new();
     for hold in &history.holds {
-        let beliefs: Vec<_> = hold.beliefs.iter().filter_map(|belief| uncut(history, hold.client, *belief)).collect();
+        let beliefs: Vec<_> = hold.beliefs.iter().filter_map(|belief| uncut(history, hold, *belief)).collect();
         if !beliefs.is_empty() {
             names.entry(hold.name).or_default().push(Hold { beliefs, ..hold.clone() });
         }
@@ -76,9 +77,9 @@ fn by_name(history: &History) -> HashMap<usize, Vec<Hold>> {
 }
 
 /// Ends the belief at a cut of the client's connection, even if the client learns of it a moment later.
-fn uncut(history: &History, client: usize, belief: Belief) -> Option<Belief> {
+fn uncut(history: &History, hold: &Hold, belief: Belief) -> Option<Belief> {
     let Belief { from, mut until } = belief;
-    for cut in history.cuts_of(client) {
+    for cut in history.cuts_of(hold.client).filter(|_| !hold.outlives_streams) {
         if from >= cut && until < cut + NOTICED {
             return None;
         }
@@ -130,7 +131,10 @@ fn falling_tokens(history: &History, name: usize, holds: &[Hold], violations: &m
 fn lost_without(history: &History, hold: &Hold, violations: &mut Vec<Violation>) {
     let End::Lost { at, told } = hold.end else { return };
     let touched = |store_matters: bool, until: Instant| {
-        let brokers = history.brokers_of(hold.client, hold.renewed, at);
+        let brokers = match hold.outlives_streams {
+            true => (0..BROKERS).collect(),
+            false => history.brokers_of(hold.client, hold.renewed, at),
+        };
         let store = history.store_of[hold.name];
         history.faults.iter().any(|fault| {
             fault.from <= until
@@ -138,6 +142,7 @@ fn lost_without(history: &History, hold: &Hold, violations: &mut Vec<Violation>)
                 && fault.on.iter().any(|target| match *target {
                     Target::Everything => true,
                     Target::Client(client) => client == hold.client,
+                    Target::Name(name) => name == hold.name,
                     Target::Broker(broker) => brokers.contains(&broker),
                     Target::Store(other) => store_matters && other == store,
                     Target::StoreLink { broker, store: other } => {
@@ -233,6 +238,7 @@ mod tests {
             beliefs: beliefs.iter().map(|&(from, until)| Belief { from: at(from), until: at(until) }).collect(),
             renewed: at(beliefs[0].0),
             end: End::LetGo,
+            outlives_streams: false,
         }
     }
 
@@ -271,6 +277,14 @@ mod tests {
         let cut = |client| fault(now, Kind::ClientCut, Target::Client(client), 50, 50);
         assert_eq!(breaches(&history(holds(), vec![cut(0)])), []);
         assert_eq!(breaches(&history(holds(), vec![cut(1)])), [Breach::TwoHolders]);
+    }
+
+    #[test]
+    fn a_cut_does_not_end_what_outlives_its_stream() {
+        let now = Instant::now();
+        let lease = Hold { outlives_streams: true, ..hold(now, 0, 1, &[(0, 100)]) };
+        let cut = fault(now, Kind::ClientCut, Target::Client(0), 50, 50);
+        assert_eq!(breaches(&history(vec![lease, hold(now, 1, 2, &[(60, 200)])], vec![cut])), [Breach::TwoHolders]);
     }
 
     #[test]

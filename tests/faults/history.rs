@@ -29,6 +29,8 @@ pub(crate) struct Hold {
     /// The moment at which the client sent what the latest renewal answered.
     pub(crate) renewed: Instant,
     pub(crate) end: End,
+    /// True if the end of a stream does not end it: it is kept then, or has none. Its client may have any broker renew it.
+    pub(crate) outlives_streams: bool,
 }
 
 /// The way in which a hold ended.
@@ -84,13 +86,15 @@ pub(crate) enum Kind {
     StoreLinkCut,
     StoreLinkDelayed,
     StoreLinkHalfOpen,
+    /// An operator takes a lock from its holder.
+    Revoked,
     /// Nobody did it: this machine had no time for us.
     MachineStalled,
 }
 
 impl Kind {
     /// The kinds that the nemesis does.
-    pub(crate) const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::BrokerKilled,
         Self::BrokerPaused,
         Self::BrokerPausedAndLeft,
@@ -106,6 +110,7 @@ impl Kind {
         Self::StoreLinkCut,
         Self::StoreLinkDelayed,
         Self::StoreLinkHalfOpen,
+        Self::Revoked,
     ];
 }
 
@@ -116,6 +121,7 @@ pub(crate) enum Target {
     Store(usize),
     /// The connections of one client to its brokers.
     Client(usize),
+    Name(usize),
     /// The connections of one broker to one memcached.
     StoreLink {
         broker: usize,

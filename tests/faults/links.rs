@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use crate::clients::KINDS;
 use crate::support::Proxy;
 
 /// A broker as the network knows it.
@@ -45,7 +46,7 @@ impl Signposts {
             Some(last) if sites[last].holds_on => last,
             _ => {
                 // Not in step with the kinds of clients, which take turns too.
-                let first = last.unwrap_or(client / 3) + 1;
+                let first = last.unwrap_or(client / KINDS) + 1;
                 let mut candidates = (first..first + sites.len()).map(|broker| broker % sites.len());
                 candidates.find(|&broker| sites[broker].in_rotation)?
             }

@@ -4,14 +4,17 @@
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
+use lockbroker::proto::RevokeLockRequest;
+use lockbroker::proto::lock_admin_client::LockAdminClient;
 use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{RngExt, SeedableRng};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
+use tonic::transport::Endpoint;
 
-use crate::history::{Kind, Target};
+use crate::history::{Kind, TTL, Target};
 use crate::support::{Memcached, Proxy};
 use crate::world::{BROKERS, CLIENTS, STORES, World};
 
@@ -46,7 +49,8 @@ pub(crate) async fn rage(world: &World, seed: u64, end: Instant) {
     let of_clients = nemesis(10, &kinds, 400..1_500);
     let kinds = [Kind::StoreLinkCut, Kind::StoreLinkDelayed, Kind::StoreLinkHalfOpen];
     let of_links = nemesis(11, &kinds, 800..2_500);
-    tokio::join!(of_brokers.rage(0), join_all(of_stores), of_clients.rage(0), of_links.rage(0));
+    let of_names = nemesis(12, &[Kind::Revoked], 4_000..8_000);
+    tokio::join!(of_brokers.rage(0), join_all(of_stores), of_clients.rage(0), of_links.rage(0), of_names.rage(0));
 }
 
 struct Nemesis<'a> {
@@ -123,6 +127,7 @@ impl Nemesis<'_> {
                 self.strike_links(kind, &proxies).await;
                 drop(fault);
             }
+            Kind::Revoked => self.revoke().await,
             Kind::MachineStalled => {}
         }
     }
@@ -153,6 +158,27 @@ impl Nemesis<'_> {
         let mut others: Vec<_> = (0..CLIENTS).filter(|&client| client != prey).collect();
         others.shuffle(&mut self.rng);
         others.into_iter().take(count - 1).chain([prey]).collect()
+    }
+
+    /// Takes a lock from whoever has it, at any broker that nothing else is done to.
+    async fn revoke(&mut self) {
+        let world = self.world;
+        let held = world.held.lock().unwrap().choose(&mut self.rng).copied();
+        let number = self.rng.random_range(0..BROKERS);
+        let (Some((_, name)), Ok(broker)) = (held, world.brokers[number].try_lock()) else { return };
+        let url = broker.url();
+        drop(broker);
+        // Its holder may hear of it until its validity is over, and the name stays closed for as long.
+        let fault = world.notes.fault(Kind::Revoked, vec![Target::Name(name)]);
+        let request = RevokeLockRequest { name: world.names[name].clone(), ..Default::default() };
+        let call = async {
+            let channel = Endpoint::from_shared(url).unwrap().connect().await?;
+            Ok::<_, Box<dyn std::error::Error>>(LockAdminClient::new(channel).revoke_lock(request).await?)
+        };
+        // The broker or its memcached may be away.
+        let _ = timeout(Duration::from_secs(2), call).await;
+        sleep(TTL).await;
+        drop(fault);
     }
 
     async fn kill_a_broker(&mut self) {

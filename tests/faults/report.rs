@@ -102,6 +102,7 @@ fn hits_hold(history: &History, fault: &Fault, hold: &Hold) -> bool {
         fault.on.iter().any(|target| match *target {
             Target::Everything => true,
             Target::Client(client) => client == hold.client,
+            Target::Name(name) => name == hold.name,
             Target::Broker(broker) => brokers.contains(&broker),
             Target::Store(other) => other == store,
             Target::StoreLink { broker, store: other } => other == store && brokers.contains(&broker),
@@ -132,6 +133,8 @@ fn could_ask(history: &History, wait: &Wait) -> bool {
             Target::Client(client) => client == wait.client,
             Target::Broker(broker) => brokers.contains(&broker),
             Target::Everything => true,
+            // A name that was revoked stays closed until its holder believes no more.
+            Target::Name(name) => name == wait.name,
             Target::Store(_) | Target::StoreLink { .. } => false,
         })
     })

@@ -36,7 +36,8 @@ async fn one_lock(life: &mut Life, client: &Client) {
     let name = life.choose();
     let asked = Instant::now();
     let wait = life.max_wait();
-    let outcome = client.wait_acquire(&life.world.names[name]).max_wait(wait).poll_interval(POLL).await;
+    let ask = client.wait_acquire(&life.world.names[name]).max_wait(wait).poll_interval(POLL);
+    let outcome = if life.keeps() { ask.keep_on_disconnect() } else { ask }.await;
     life.world.notes.wait(life.client, name, asked);
     match outcome {
         Ok(Outcome::Acquired(guard)) => hold(life, name, guard).await,
@@ -53,6 +54,7 @@ async fn hold(life: &mut Life, name: usize, guard: Guard) {
     }
     // `begin` looks at the clock again, after the guard was asked: never before the client had it.
     let mut holding = Holding::begin(life, name, guard.fencing_token(), begun + remaining);
+    holding.hold.outlives_streams = life.keeps();
     let go_at = (begun + life.hold_for()).min(life.end);
     let mut last_valid = begun;
     loop {

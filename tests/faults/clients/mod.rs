@@ -1,8 +1,9 @@
 //! The clients. They follow the rules that the proto and the design set for a client, and note what they believe by
-//! them. There are three kinds: with a stream for each lock and nothing but the stub, with a Session and nothing but
-//! the stub, and with the Rust client.
+//! them. There are four kinds: with a stream for each lock and nothing but the stub, with a Session and nothing but
+//! the stub, with the Rust client, half of which keep their locks when a connection ends, and with leases.
 
 mod guards;
+mod leases;
 mod session;
 mod streams;
 
@@ -16,6 +17,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::time::timeout;
 use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status};
 
 use crate::history::{Belief, End, Hold, LEASE};
 use crate::world::World;
@@ -30,12 +32,16 @@ const POLL: Duration = Duration::from_millis(20);
 /// The pause of a client that was refused.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// The number of kinds of clients.
+pub(crate) const KINDS: usize = 4;
+
 /// Runs one client until the end.
 pub(crate) async fn run(life: Life) {
-    match life.client % 3 {
+    match life.client % KINDS {
         0 => streams::run(life).await,
         1 => session::run(life).await,
-        _ => guards::run(life).await,
+        2 => guards::run(life).await,
+        _ => leases::run(life).await,
     }
 }
 
@@ -62,6 +68,11 @@ impl Life {
 
     fn goes_on(&self) -> bool {
         Instant::now() < self.end
+    }
+
+    /// Returns true if its locks are to be kept when its connections end.
+    fn keeps(&self) -> bool {
+        self.client / KINDS % 2 == 0
     }
 
     /// Chooses the lock that it wants next.
@@ -101,6 +112,12 @@ fn duration(span: Option<prost_types::Duration>) -> Duration {
     span.and_then(|span| span.try_into().ok()).expect("a duration")
 }
 
+/// Returns true if a broker sent this status, and not the transport.
+fn is_an_answer(status: &Status) -> bool {
+    std::error::Error::source(status).is_none()
+        && matches!(status.code(), Code::Unavailable | Code::ResourceExhausted | Code::Aborted)
+}
+
 /// A hold that goes on. Validity is set by whoever knows the client's rules; what is noted never reaches beyond it.
 #[derive(Debug)]
 struct Holding {
@@ -116,7 +133,15 @@ impl Holding {
         life.world.held.lock().unwrap().push((life.client, name));
         let now = Instant::now();
         let renewed = valid_until - LEASE;
-        let hold = Hold { client: life.client, name, token, beliefs: Vec::new(), renewed, end: End::LetGo };
+        let hold = Hold {
+            client: life.client,
+            name,
+            token,
+            beliefs: Vec::new(),
+            renewed,
+            end: End::LetGo,
+            outlives_streams: false,
+        };
         Self { hold, since: Some(now), valid_until }
     }
 

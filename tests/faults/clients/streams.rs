@@ -10,9 +10,9 @@ use lockbroker::proto::{AcquireRequest, Acquired, ReleaseRequest, WaitAcquireReq
 use rand::RngExt;
 use tokio::time::{Instant as Then, sleep, sleep_until, timeout, timeout_at};
 use tonic::transport::Channel;
-use tonic::{Code, Status, Streaming};
+use tonic::{Status, Streaming};
 
-use super::{Holding, LISTEN_ON, Life, PATIENCE, PAUSE, duration, wait_spec};
+use super::{Holding, LISTEN_ON, Life, PATIENCE, PAUSE, duration, is_an_answer, wait_spec};
 use crate::history::TTL;
 use crate::support::Event;
 
@@ -102,12 +102,6 @@ async fn first(events: &mut Events) -> Result<Option<Acquired>, Status> {
             None => return Err(Status::unavailable("the stream ended without an answer")),
         }
     }
-}
-
-/// Returns true if a broker sent this status, and not the transport.
-fn is_an_answer(status: &Status) -> bool {
-    std::error::Error::source(status).is_none()
-        && matches!(status.code(), Code::Unavailable | Code::ResourceExhausted | Code::Aborted)
 }
 
 /// Holds a lock to its end; what is returned is the connection that it was on last, if it still works.
