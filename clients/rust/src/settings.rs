@@ -31,7 +31,7 @@ pub(super) struct Answered<T> {
     /// The moment at which the call was sent that was answered.
     pub(super) sent: Moment,
     /// The number of calls that were made.
-    pub(super) tries: u32,
+    pub(super) tries: usize,
 }
 
 /// A call at one broker that failed.
@@ -81,7 +81,8 @@ impl ClientSettings {
         call: impl Fn(LockServiceClient<Channel>) -> Calling<T>,
     ) -> Result<Answered<T>, Error> {
         let last = wait_until.max(Moment::now()) + self.answer_timeout;
-        let (mut tries, mut said) = (0, 0);
+        let brokers = self.brokers.count();
+        let (mut tries, mut said) = (0_usize, 0);
         loop {
             let limit = (wait_until.remaining() + self.share()).min(last.remaining());
             tries += 1;
@@ -91,13 +92,15 @@ impl ClientSettings {
                 Err(Failed::Away(error)) => error,
             };
             said += usize::from(error.reason().is_some());
-            if said >= self.brokers.count() && wait_until.has_passed() {
+            if said >= brokers && wait_until.has_passed() {
                 return Err(error);
             }
-            // The next broker is asked at once.
-            let rounds = tries / u32::try_from(self.brokers.count()).unwrap_or(u32::MAX).max(1);
-            let is_round = tries as usize % self.brokers.count().max(1) == 0;
-            let pause = if is_round { core::pause(rounds - 1, LONGEST_PAUSE, rand::random()) } else { Duration::ZERO };
+            let mut pause = Duration::ZERO;
+            // Each broker has been asked once more.
+            if tries.is_multiple_of(brokers) {
+                let rounds = u32::try_from(tries / brokers - 1).unwrap_or(u32::MAX);
+                pause = core::pause(rounds, LONGEST_PAUSE, rand::random());
+            }
             if last.remaining() <= pause {
                 return Err(error);
             }

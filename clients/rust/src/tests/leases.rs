@@ -188,7 +188,7 @@ async fn a_renewal_says_lost_and_an_error_does_not() {
     assert_eq!((lease.remaining(), lease.release().await), (Duration::ZERO, lost(LostReason::Revoked)));
 
     let (adopted, ()) = tokio::join!(client.adopt_lease("a", "id-9"), async {
-        lose(renewing(&mut peer).await, proto::lost::Reason::Gone)
+        lose(renewing(&mut peer).await, proto::lost::Reason::Gone);
     });
     assert_eq!(adopted.map(|_| ()), lost(LostReason::Gone));
 }
