@@ -14,7 +14,7 @@ use lockbroker::proto::lock_event::Kind;
 use lockbroker::proto::*;
 use prost::Message;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_stream::wrappers::{TcpListenerStream, UnboundedReceiverStream};
@@ -37,6 +37,7 @@ pub(crate) const UNKNOWN: &[u8] = b"\x9a\x06\x05later";
 pub(crate) struct Scripted {
     address: SocketAddr,
     sessions: mpsc::UnboundedReceiver<Session>,
+    leases: mpsc::UnboundedReceiver<LeaseCall>,
     look: Arc<Mutex<Option<GetLockResponse>>>,
     serving: JoinHandle<()>,
 }
@@ -46,13 +47,14 @@ impl Scripted {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (arrived, sessions) = mpsc::unbounded_channel();
+        let (asked, leases) = mpsc::unbounded_channel();
         let look = Arc::new(Mutex::new(None));
-        let service = Sessions { arrived, look: Arc::clone(&look) };
+        let service = Sessions { arrived, asked, look: Arc::clone(&look) };
         let serving = tokio::spawn(async move {
             let server = Server::builder().add_service(service);
             server.serve_with_incoming(TcpListenerStream::new(listener)).await.unwrap();
         });
-        Self { address, sessions, look, serving }
+        Self { address, sessions, leases, look, serving }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -81,6 +83,27 @@ impl Scripted {
         let session = self.accept().await;
         session.opened();
         session
+    }
+}
+
+impl Scripted {
+    /// Returns the client's next AcquireLease.
+    pub(crate) async fn lease(&mut self) -> LeaseCall {
+        timeout(SOON, self.leases.recv()).await.expect("an AcquireLease soon").expect("the server runs")
+    }
+}
+
+/// An AcquireLease that waits for its answer.
+#[derive(Debug)]
+pub(crate) struct LeaseCall {
+    pub(crate) request: AcquireLeaseRequest,
+    answer: oneshot::Sender<Status>,
+}
+
+impl LeaseCall {
+    /// Answers with a status.
+    pub(crate) fn fail(self, status: Status) {
+        let _ = self.answer.send(status);
     }
 }
 
@@ -181,10 +204,11 @@ impl Session {
     }
 }
 
-/// Hands every Session to the scenario, and answers looks as that has said. It has no other call.
+/// Hands every Session and AcquireLease to the scenario, and answers looks as that has said. It has no other call.
 #[derive(Clone)]
 struct Sessions {
     arrived: mpsc::UnboundedSender<Session>,
+    asked: mpsc::UnboundedSender<LeaseCall>,
     look: Arc<Mutex<Option<GetLockResponse>>>,
 }
 
@@ -209,6 +233,9 @@ impl tower::Service<http::Request<Body>> for Sessions {
                 Ok(Grpc::new(Raw).streaming(service, request).await)
             } else if path.ends_with("/GetLock") {
                 Ok(Grpc::new(ProstCodec::<GetLockResponse, GetLockRequest>::default()).unary(service, request).await)
+            } else if path.ends_with("/AcquireLease") {
+                let codec = ProstCodec::<AcquireLeaseResponse, AcquireLeaseRequest>::default();
+                Ok(Grpc::new(codec).unary(service, request).await)
             } else {
                 Ok(Status::unimplemented("not in the script").into_http())
             }
@@ -236,6 +263,17 @@ impl UnaryService<GetLockRequest> for Sessions {
     fn call(&mut self, _: Request<GetLockRequest>) -> Self::Future {
         let look = self.look.lock().unwrap().clone();
         std::future::ready(look.map(Response::new).ok_or_else(|| Status::unimplemented("not in the script")))
+    }
+}
+
+impl UnaryService<AcquireLeaseRequest> for Sessions {
+    type Response = AcquireLeaseResponse;
+    type Future = BoxFuture<'static, Result<Response<AcquireLeaseResponse>, Status>>;
+
+    fn call(&mut self, request: Request<AcquireLeaseRequest>) -> Self::Future {
+        let (answer, answered) = oneshot::channel();
+        let _ = self.asked.send(LeaseCall { request: request.into_inner(), answer });
+        Box::pin(async move { Err(answered.await.unwrap_or_else(|_| Status::unimplemented("not in the script"))) })
     }
 }
 

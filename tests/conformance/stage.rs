@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lockbroker::proto::WaitAcquireResponse;
 use lockbroker::proto::get_lock_response::State;
@@ -311,6 +311,13 @@ impl Rival {
 
     pub(crate) fn has_it(&self) -> bool {
         self.grant.borrow().is_some()
+    }
+
+    /// Returns how long after that it was granted the lock, which it has.
+    pub(crate) fn granted_after(&self, asked: Instant) -> Duration {
+        let (at, _) = self.grant.borrow().expect("the rival has the lock");
+        let since = Duration::from_nanos((now() - at).max(0) as u64);
+        asked.elapsed().saturating_sub(since)
     }
 
     /// Waits until the rival has the lock.

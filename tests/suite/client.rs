@@ -95,6 +95,11 @@ async fn the_blocking_client_holds_waits_loses_and_lets_go() {
         let third = client.ask(client.client().acquire("b").linger(linger)).unwrap().guard().unwrap();
         third.release().unwrap();
         assert_eq!(client.get("b", None).unwrap().state, LockState::Lingering);
+        let lease = client.lease("d", Duration::from_secs(15)).unwrap().guard().unwrap();
+        let adopted = client.adopt_lease("d", lease.lock_id()).unwrap();
+        lease.renew().unwrap();
+        adopted.release().unwrap();
+        assert!(matches!(lease.renew(), Err(Error::Lost { .. })));
         // Its drop is all that lets go of this one.
         client.acquire("c").unwrap().guard().unwrap()
     });

@@ -46,6 +46,13 @@ pub struct Guard {
     runtime: Arc<Runtime>,
 }
 
+/// A lock that stands for its ttl, whatever becomes of this value; see [`crate::Lease`].
+#[must_use = "a lease that is dropped keeps its lock closed for its ttl"]
+pub struct Lease {
+    inner: crate::Lease,
+    runtime: Arc<Runtime>,
+}
+
 /// The outcome of asking for a lock.
 pub type Outcome = crate::Outcome<Guard>;
 
@@ -113,6 +120,39 @@ impl Client {
             crate::Outcome::Acquired(inner) => Outcome::Acquired(Guard { inner, runtime }),
             crate::Outcome::NotAcquired(why) => Outcome::NotAcquired(why),
         })
+    }
+
+    /// Asks for a lease of the lock `name`, once, as [`crate::Client::lease`] does.
+    ///
+    /// # Errors
+    /// Those of [`crate::AcquireLease`].
+    pub fn lease(&self, name: &str, ttl: Duration) -> Result<crate::Outcome<Lease>, Error> {
+        self.ask_lease(self.inner.lease(name).ttl(ttl))
+    }
+
+    /// Asks for a lease by a call of the other client, with whatever it can be told:
+    /// `client.ask_lease(client.client().lease("a").wait(…))`.
+    ///
+    /// # Errors
+    /// Those of the call.
+    pub fn ask_lease(&self, call: crate::AcquireLease) -> Result<crate::Outcome<Lease>, Error> {
+        Ok(match self.runtime.block_on(call.into_future())? {
+            crate::Outcome::Acquired(inner) => crate::Outcome::Acquired(self.leased(inner)),
+            crate::Outcome::NotAcquired(why) => crate::Outcome::NotAcquired(why),
+        })
+    }
+
+    /// Goes on with a lease of another process, as [`crate::Client::adopt_lease`] does.
+    ///
+    /// # Errors
+    /// Those of [`crate::Client::adopt_lease`].
+    pub fn adopt_lease(&self, name: &str, lock_id: impl Into<String>) -> Result<Lease, Error> {
+        let adopted = self.runtime.block_on(self.inner.adopt_lease(name, lock_id));
+        adopted.map(|inner| self.leased(inner))
+    }
+
+    fn leased(&self, inner: crate::Lease) -> Lease {
+        Lease { inner, runtime: Arc::clone(&self.runtime) }
     }
 
     /// Releases the grant that `lock_id` names, as [`crate::Client::release`] does.
@@ -187,6 +227,52 @@ impl Guard {
     }
 }
 
+impl Lease {
+    /// Returns the lock's name.
+    pub fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    /// Names this lease; see [`crate::Lease::lock_id`].
+    pub fn lock_id(&self) -> &str {
+        self.inner.lock_id()
+    }
+
+    /// Returns the fencing token; see [`crate::Lease::fencing_token`].
+    pub fn fencing_token(&self) -> Option<i64> {
+        self.inner.fencing_token()
+    }
+
+    /// Returns the time for which the holder may act, counted from now; see [`crate::Lease::remaining`].
+    pub fn remaining(&self) -> Duration {
+        self.inner.remaining()
+    }
+
+    /// Checks that the holder may act at this moment.
+    ///
+    /// # Errors
+    /// Those of [`crate::Lease::check`].
+    pub fn check(&self) -> Result<(), Error> {
+        self.inner.check()
+    }
+
+    /// Renews the lease; see [`crate::Lease::renew`].
+    ///
+    /// # Errors
+    /// Those of [`crate::Lease::renew`].
+    pub fn renew(&self) -> Result<(), Error> {
+        self.runtime.block_on(self.inner.renew())
+    }
+
+    /// Releases the lock and waits until a broker has confirmed it; see [`crate::Lease::release`].
+    ///
+    /// # Errors
+    /// Those of [`crate::Lease::release`].
+    pub fn release(&self) -> Result<(), Error> {
+        self.runtime.block_on(self.inner.release())
+    }
+}
+
 impl Runtime {
     fn start() -> Result<Runtime, Error> {
         let no_thread = |error: std::io::Error| Error::unavailable("", format!("the client has no thread: {error}"));
@@ -233,6 +319,12 @@ impl fmt::Debug for Client {
 }
 
 impl fmt::Debug for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.fmt(f)
+    }
+}
+
+impl fmt::Debug for Lease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.inner.fmt(f)
     }

@@ -28,6 +28,8 @@
 //! A lock over a network is advisory: a holder that is stopped for longer than its lock's ttl wakes up without the
 //! lock. Let whatever must not be corrupted check the [fencing token](Guard::fencing_token).
 //!
+//! A program that cannot keep a stream open takes a [lease](Client::lease).
+//!
 //! The client runs on tokio; [`blocking`] is for programs that do not. `https://` endpoints are the crate's feature `tls`, which is on by default.
 
 pub mod blocking;
@@ -44,6 +46,7 @@ mod error_reason;
 #[doc(hidden)]
 pub mod files;
 mod guard;
+mod lease;
 mod mutex;
 mod plain;
 pub mod proto;
@@ -74,6 +77,7 @@ pub use error::{Error, LostReason};
 pub use error::{broken, chain};
 pub use error_reason::{ERROR_DOMAIN, ErrorReason};
 pub use guard::Guard;
+pub use lease::{AcquireLease, Lease};
 pub use request::{Acquire, NotAcquired, Outcome, Reason, WaitAcquire};
 
 use crate::clock::Moment;
@@ -262,6 +266,24 @@ impl Client {
     /// Queues for the lock `name`, for up to [`max_wait`](WaitAcquire::max_wait). Await what is returned.
     pub fn wait_acquire(&self, name: &str) -> WaitAcquire {
         WaitAcquire::new(self.clone(), name)
+    }
+
+    /// Asks for a lease of the lock `name`: a lock without a stream, for a program that cannot keep one open. It is valid for its ttl,
+    /// and nobody renews it but [`Lease::renew`]. Await what is returned.
+    pub fn lease(&self, name: &str) -> AcquireLease {
+        AcquireLease::new(self.clone(), name)
+    }
+
+    /// Goes on with a lease of the lock `name` that another process has taken. Renews it at once. Both may use it then.
+    ///
+    /// # Errors
+    /// [`Error::Lost`] if the lease is over; [`Error::Unavailable`] if no broker answers in time; [`Error::Invalid`] if `lock_id` is
+    /// not a lease's.
+    ///
+    /// # Cancel safety
+    /// The renewal may happen all the same when the future is dropped.
+    pub async fn adopt_lease(&self, name: &str, lock_id: impl Into<String>) -> Result<Lease, Error> {
+        Lease::adopt(self, name, lock_id.into()).await
     }
 
     /// Holds the lock `name` while `work` runs, and returns what it returns. If the lock is lost meanwhile, drops the work

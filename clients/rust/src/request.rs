@@ -55,16 +55,16 @@ pub struct WaitAcquire {
 
 /// The outcome of asking for a lock.
 #[derive(Debug)]
-#[must_use = "dropping the outcome releases the lock"]
+#[must_use = "dropping the outcome releases the lock, but for a lease, which stands for its ttl"]
 pub enum Outcome<G = Guard> {
-    /// The lock is held for as long as the guard lives.
+    /// The lock is held for as long as the guard lives, or the [lease](crate::Lease) is valid.
     Acquired(G),
     /// The lock was not acquired.
     NotAcquired(NotAcquired),
 }
 
 impl<G> Outcome<G> {
-    /// Returns the guard, if the lock was acquired.
+    /// Returns the guard, or the lease, if the lock was acquired.
     pub fn guard(self) -> Option<G> {
         match self {
             Outcome::Acquired(guard) => Some(guard),
@@ -216,12 +216,18 @@ impl IntoFuture for WaitAcquire {
 /// own; but it ends a Session, with all its locks, for a message of more than 4 KiB.
 const MAX_TEXT_BYTES: usize = 1_024;
 
-async fn ask(client: &Client, spec: LockSpec, wait: Option<Wait>, adopt: Option<String>) -> Result<Outcome, Error> {
-    let texts = [("name", &*spec.name), ("owner", &*spec.owner), ("lock id", adopt.as_deref().unwrap_or_default())];
+/// Refuses texts that are too long to be sent.
+pub(super) fn check_texts(spec: &LockSpec, lock_id: Option<&str>) -> Result<(), Error> {
+    let texts = [("name", &*spec.name), ("owner", &*spec.owner), ("lock id", lock_id.unwrap_or_default())];
     if let Some((what, text)) = texts.into_iter().find(|(_, text)| text.len() > MAX_TEXT_BYTES) {
         let message = format!("the {what} has {} bytes, and brokers take at most 128", text.len());
         return Err(Error::Invalid { lock: spec.name.clone(), message, reason: None });
     }
+    Ok(())
+}
+
+async fn ask(client: &Client, spec: LockSpec, wait: Option<Wait>, adopt: Option<String>) -> Result<Outcome, Error> {
+    check_texts(&spec, adopt.as_deref())?;
     let name: Arc<str> = spec.name.as_str().into();
     let key = client.next_key();
     let (reply, answer) = oneshot::channel();
@@ -240,7 +246,7 @@ async fn ask(client: &Client, spec: LockSpec, wait: Option<Wait>, adopt: Option<
     }
 }
 
-fn not_acquired(lock: &str, Refusal { reason, owner }: Refusal) -> Result<NotAcquired, Error> {
+pub(super) fn not_acquired(lock: &str, Refusal { reason, owner }: Refusal) -> Result<NotAcquired, Error> {
     let reason = match reason {
         RefusalReason::Held => Reason::Held,
         RefusalReason::Lingering => Reason::Lingering,

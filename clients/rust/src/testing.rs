@@ -18,8 +18,8 @@
 //! # });
 //! ```
 //!
-//! It keeps its locks in memory, and speaks what the [`Client`] speaks: Session, Release and GetLock. Locks do not linger and
-//! nothing runs out.
+//! It keeps its locks in memory, and speaks what the [`Client`] speaks: Session, leases, Release and GetLock. Locks do not linger,
+//! and nothing runs out: a lease that is to be lost is [lost](TestBroker::lose) on command, which its next renewal tells.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -30,6 +30,7 @@ use std::time::Duration;
 use futures_util::Stream;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
@@ -45,6 +46,10 @@ use crate::proto::*;
 /// The ttl, as a broker grants it, and the validity, which these locks never outlive.
 const TTL: Duration = Duration::from_secs(15);
 const VALID: Duration = Duration::from_secs(13);
+/// The longest wait for a lease.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// The time after which a lease that is waited for is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// A broker for tests. It ends when this is dropped.
 #[derive(Debug)]
@@ -85,13 +90,13 @@ impl TestBroker {
     pub fn hold(&self, name: &str, owner: &str) {
         let mut state = lock(&self.state);
         state.end(name, lost(lost::Reason::TakenOver));
-        state.grant(name, None, owner.into(), None);
+        state.grant(name, Holder::Nobody, owner.into(), None);
     }
 
     /// Has somebody else let go of the lock `name`; the next in line gets it.
     pub fn free(&self, name: &str) {
         let mut state = lock(&self.state);
-        if state.held.get(name).is_some_and(|held| held.place.is_none()) {
+        if state.held.get(name).is_some_and(|held| held.holder == Holder::Nobody) {
             state.held.remove(name);
             state.hand_over(name);
         }
@@ -126,14 +131,24 @@ impl TestBroker {
 type Place = (u64, i64);
 type Outbox = mpsc::UnboundedSender<Result<SessionResponse, Status>>;
 
+/// Says who holds a lock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Holder {
+    /// A client, which is told of a loss.
+    Client(Place),
+    /// A client whose call had this request id.
+    Lease(String),
+    /// Somebody who is no client.
+    Nobody,
+}
+
 /// A lock that is held.
 #[derive(Debug)]
 struct Held {
     lock_id: String,
     token: i64,
     owner: String,
-    /// The client to tell of a loss; none for somebody who is no client.
-    place: Option<Place>,
+    holder: Holder,
 }
 
 /// A lock that is waited for.
@@ -171,20 +186,42 @@ impl State {
     }
 
     /// Grants a lock: anew, or with the token that it had before.
-    fn grant(&mut self, name: &str, place: Option<Place>, owner: String, token: Option<i64>) {
+    fn grant(&mut self, name: &str, holder: Holder, owner: String, token: Option<i64>) {
         let lock_id = format!("test-{}", self.next());
         let token = token.unwrap_or_else(|| self.next());
-        let acquired = Acquired { lock_id: lock_id.clone(), fencing_token: token, expires_after_request: None };
-        self.held.insert(name.into(), Held { lock_id, token, owner, place });
-        if let Some(place) = place {
+        if let Holder::Client(place) = holder {
+            let acquired = Acquired { lock_id: lock_id.clone(), fencing_token: token, expires_after_request: None };
             self.tell(place, Kind::Acquired(acquired));
+        }
+        self.held.insert(name.into(), Held { lock_id, token, owner, holder });
+    }
+
+    /// Asks for a lease. Returns the answer to it.
+    fn lease(&mut self, request: &AcquireLeaseRequest) -> acquire_lease_response::Result {
+        let LockSpec { name, owner, .. } = request.lock.clone().unwrap_or_default();
+        // A call without a request id is no other's.
+        let is_named = !request.request_id.is_empty();
+        let holder = Holder::Lease(if is_named { request.request_id.clone() } else { self.next().to_string() });
+        if !self.held.contains_key(&name) {
+            self.grant(&name, holder.clone(), owner, None);
+        }
+        match self.held.get(&name) {
+            Some(held) if held.holder == holder => acquire_lease_response::Result::Acquired(Acquired {
+                lock_id: held.lock_id.clone(),
+                fencing_token: held.token,
+                expires_after_request: Some(to_wire(VALID)),
+            }),
+            other => acquire_lease_response::Result::NotAcquired(NotAcquired {
+                reason: not_acquired::Reason::Held.into(),
+                owner: other.map(|held| held.owner.clone()).unwrap_or_default(),
+            }),
         }
     }
 
     /// Ends a grant, and tells its client so.
     fn end(&mut self, name: &str, why: Kind) -> Option<Held> {
         let held = self.held.remove(name)?;
-        if let Some(place) = held.place {
+        if let Holder::Client(place) = held.holder {
             self.tell(place, why);
         }
         Some(held)
@@ -195,7 +232,7 @@ impl State {
         if !self.held.contains_key(name)
             && let Some(next) = self.waiting.get_mut(name).and_then(VecDeque::pop_front)
         {
-            self.grant(name, Some(next.place), next.owner, None);
+            self.grant(name, Holder::Client(next.place), next.owner, None);
         }
     }
 
@@ -206,14 +243,14 @@ impl State {
             match self.held.get(&name) {
                 Some(held) if held.lock_id == begin.reattach_lock_id => {
                     let token = self.end(&name, lost(lost::Reason::TakenOver)).map(|held| held.token);
-                    self.grant(&name, Some(place), owner, token);
+                    self.grant(&name, Holder::Client(place), owner, token);
                 }
                 _ => self.refuse(place, not_acquired::Reason::NotReattachable, ""),
             }
             return None;
         }
         match (self.held.get(&name), begin.wait) {
-            (None, _) => self.grant(&name, Some(place), owner, None),
+            (None, _) => self.grant(&name, Holder::Client(place), owner, None),
             (Some(held), None) => self.refuse(place, not_acquired::Reason::Held, &held.owner),
             (Some(_), Some(wait)) => {
                 let line = self.waiting.entry(name).or_default();
@@ -243,7 +280,8 @@ impl State {
     /// Ends whatever a client has at `place`.
     fn release(&mut self, place: Place) {
         self.leave(place, not_acquired::Reason::Cancelled);
-        let name = self.held.iter().find(|(_, held)| held.place == Some(place)).map(|(name, _)| name.clone());
+        let name =
+            self.held.iter().find(|(_, held)| held.holder == Holder::Client(place)).map(|(name, _)| name.clone());
         if let Some(name) = name {
             self.end(&name, Kind::Released(Released {}));
             self.hand_over(&name);
@@ -254,7 +292,7 @@ impl State {
     fn close(&mut self, session: u64) {
         self.sessions.remove(&session);
         self.waiting.values_mut().for_each(|line| line.retain(|waiter| waiter.place.0 != session));
-        let ours = |held: &Held| held.place.is_some_and(|(owner, _)| owner == session);
+        let ours = |held: &Held| matches!(held.holder, Holder::Client((owner, _)) if owner == session);
         let names = self.held.iter().filter(|(_, held)| ours(held)).map(|(name, _)| name.clone());
         for name in names.collect::<Vec<_>>() {
             self.held.remove(&name);
@@ -358,20 +396,51 @@ impl LockService for Service {
         }))
     }
 
-    async fn acquire_lease(&self, _: Request<AcquireLeaseRequest>) -> Result<Response<AcquireLeaseResponse>, Status> {
-        Err(Status::unimplemented("the broker for tests knows Session, Release and GetLock"))
+    async fn acquire_lease(
+        &self,
+        request: Request<AcquireLeaseRequest>,
+    ) -> Result<Response<AcquireLeaseResponse>, Status> {
+        let request = request.into_inner();
+        let wait = request.wait.map(|wait| wait.max_wait.as_ref().and_then(from_wire).unwrap_or(LONGEST_WAIT));
+        let until = wait.map(|wait| Instant::now() + wait.min(LONGEST_WAIT));
+        let result = loop {
+            let mut result = lock(&self.0).lease(&request);
+            match (&mut result, until) {
+                (acquire_lease_response::Result::NotAcquired(_), Some(until)) if Instant::now() < until => {
+                    // Behind those who wait on Sessions.
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                }
+                (acquire_lease_response::Result::NotAcquired(why), Some(_)) => {
+                    why.reason = not_acquired::Reason::MaxWait.into();
+                    break result;
+                }
+                _ => break result,
+            }
+        };
+        Ok(Response::new(AcquireLeaseResponse { result: Some(result) }))
     }
 
-    async fn renew_lease(&self, _: Request<RenewLeaseRequest>) -> Result<Response<RenewLeaseResponse>, Status> {
-        Err(Status::unimplemented("the broker for tests knows Session, Release and GetLock"))
+    async fn renew_lease(&self, request: Request<RenewLeaseRequest>) -> Result<Response<RenewLeaseResponse>, Status> {
+        let RenewLeaseRequest { name, lock_id } = request.into_inner();
+        let state = lock(&self.0);
+        let result = match state.held.get(&name) {
+            Some(held) if held.lock_id == lock_id => {
+                renew_lease_response::Result::Renewed(Renewed { expires_after_request: Some(to_wire(VALID)) })
+            }
+            held => {
+                let reason = if held.is_some() { lost::Reason::TakenOver } else { lost::Reason::Gone };
+                renew_lease_response::Result::Lost(Lost { reason: reason.into() })
+            }
+        };
+        Ok(Response::new(RenewLeaseResponse { result: Some(result) }))
     }
 
     async fn acquire(&self, _: Request<AcquireRequest>) -> Result<Response<Self::AcquireStream>, Status> {
-        Err(Status::unimplemented("the broker for tests knows Session, Release and GetLock"))
+        Err(Status::unimplemented("the broker for tests knows Session, leases, Release and GetLock"))
     }
 
     async fn wait_acquire(&self, _: Request<WaitAcquireRequest>) -> Result<Response<Self::WaitAcquireStream>, Status> {
-        Err(Status::unimplemented("the broker for tests knows Session, Release and GetLock"))
+        Err(Status::unimplemented("the broker for tests knows Session, leases, Release and GetLock"))
     }
 }
 
@@ -414,5 +483,29 @@ mod tests {
         while broker.is_held("a") {
             tokio::task::yield_now().await;
         }
+    }
+
+    #[tokio::test]
+    async fn it_grants_leases_and_loses_them() {
+        let broker = TestBroker::start().await;
+        let client = broker.client();
+        let lease = client.lease("a").owner("one").await.unwrap().guard().unwrap();
+        match client.lease("a").await.unwrap() {
+            Outcome::NotAcquired(why) => assert_eq!((why.reason, &*why.owner), (Reason::Held, "one")),
+            Outcome::Acquired(lease) => panic!("{lease:?}"),
+        }
+        lease.renew().await.unwrap();
+        let adopted = client.adopt_lease("a", lease.lock_id()).await.unwrap();
+        let over = client.lease("a").wait(Duration::from_millis(20)).await.unwrap();
+        assert!(matches!(over, Outcome::NotAcquired(why) if why.reason == Reason::MaxWait));
+        let waiting = tokio::spawn(client.lease("a").wait(Duration::from_secs(30)).into_future());
+        adopted.release().await.unwrap();
+        let next = waiting.await.unwrap().unwrap().guard().unwrap();
+        assert!(next.fencing_token() > lease.fencing_token());
+        let lost = |reason| Err(crate::Error::Lost { lock: "a".into(), reason });
+        assert_eq!(lease.renew().await, lost(LostReason::TakenOver));
+        broker.lose("a");
+        assert_eq!(next.renew().await, lost(LostReason::Gone));
+        assert!(!broker.is_held("a"));
     }
 }

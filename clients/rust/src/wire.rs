@@ -32,23 +32,33 @@ pub(super) fn request(request: Request, ttl: Option<Duration>) -> proto::Session
         Request::Heartbeat { seq } => Kind::Heartbeat(proto::Heartbeat { seq }),
         Request::End { lock_ref } => Kind::End(proto::EndLock { lock_ref }),
         Request::Begin { lock_ref, spec, wait, reattach } => {
-            let lock = proto::LockSpec {
-                name: spec.name,
-                linger: spec.linger.map(to_wire),
-                owner: spec.owner,
-                on_disconnect: if spec.is_kept { OnDisconnect::Keep } else { OnDisconnect::Unspecified }.into(),
-                min_hold: spec.min_hold.map(to_wire),
-            };
             let wait = wait.map(|wait| proto::WaitSpec {
                 max_wait: wait.max_wait.map(to_wire),
                 poll_interval: wait.poll_interval.map(to_wire),
             });
             let reattach_validity = reattach.as_ref().and_then(|reattach| reattach.validity).map(to_wire);
             let reattach_lock_id = reattach.map(|reattach| reattach.lock_id).unwrap_or_default();
-            Kind::Begin(proto::BeginLock { lock_ref, lock: Some(lock), wait, reattach_lock_id, reattach_validity })
+            Kind::Begin(proto::BeginLock {
+                lock_ref,
+                lock: Some(lock_spec(spec)),
+                wait,
+                reattach_lock_id,
+                reattach_validity,
+            })
         }
     };
     proto::SessionRequest { kind: Some(kind) }
+}
+
+/// Writes a lock and its properties.
+pub(super) fn lock_spec(spec: core::LockSpec) -> proto::LockSpec {
+    proto::LockSpec {
+        name: spec.name,
+        linger: spec.linger.map(to_wire),
+        owner: spec.owner,
+        on_disconnect: if spec.is_kept { OnDisconnect::Keep } else { OnDisconnect::Unspecified }.into(),
+        min_hold: spec.min_hold.map(to_wire),
+    }
 }
 
 /// Reads a message from a broker. Fails if it makes no sense.

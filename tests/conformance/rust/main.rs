@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use lockbroker::proto::lock_service_client::LockServiceClient;
 use lockbroker::proto::{BeginLock, EndLock, LockSpec, OpenSession, SessionRequest, session_request};
-use lockbroker_client::{Client, Error, Guard, LockState, LostReason, NotAcquired, Outcome};
+use lockbroker_client::{Client, Error, Guard, Lease, LockState, LostReason, NotAcquired, Outcome};
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
@@ -40,6 +40,7 @@ impl From<Error> for Failure {
 struct State {
     clients: HashMap<String, Client>,
     guards: HashMap<String, Arc<Guard>>,
+    leases: HashMap<String, Arc<Lease>>,
     /// The client that each guard came from: a client that is closed takes its guards along.
     owners: HashMap<String, String>,
     /// Ends the scopes: true if by a panic.
@@ -104,6 +105,9 @@ impl Testee {
             "wait" => self.cancellable(command, self.wait(command)).await,
             "enter" => self.cancellable(command, self.enter(command)).await,
             "adopt" => self.cancellable(command, self.adopt(command)).await,
+            "lease" => self.cancellable(command, self.lease(command)).await,
+            "renew" => self.renew(text(command, "lock")).await,
+            "adopt_lease" => self.adopt_lease(command).await,
             "leave" => self.leave(command).await,
             "cancel" => Ok(self.cancel(command["call"].as_u64().unwrap())),
             "release" => self.release(command).await,
@@ -194,6 +198,12 @@ impl Testee {
         if command["linger_ms"].is_u64() {
             call = call.linger(millis(command, "linger_ms"));
         }
+        if command["min_hold_ms"].is_u64() {
+            call = call.min_hold(millis(command, "min_hold_ms"));
+        }
+        if command["keep"] == true {
+            call = call.keep_on_disconnect();
+        }
         if let Some(owner) = command["owner"].as_str() {
             call = call.owner(owner);
         }
@@ -212,10 +222,56 @@ impl Testee {
         if command["linger_ms"].is_u64() {
             call = call.linger(millis(command, "linger_ms"));
         }
+        if command["min_hold_ms"].is_u64() {
+            call = call.min_hold(millis(command, "min_hold_ms"));
+        }
+        if command["keep"] == true {
+            call = call.keep_on_disconnect();
+        }
         if let Some(owner) = command["owner"].as_str() {
             call = call.owner(owner);
         }
         Ok(call.await?)
+    }
+
+    async fn lease(&self, command: &Value) -> Answered {
+        let mut call = self.client(command)?.lease(text(command, "name"));
+        if command["ttl_ms"].is_u64() {
+            call = call.ttl(millis(command, "ttl_ms"));
+        }
+        if command["wait_ms"].is_u64() {
+            call = call.wait(millis(command, "wait_ms"));
+        }
+        if command["linger_ms"].is_u64() {
+            call = call.linger(millis(command, "linger_ms"));
+        }
+        if command["min_hold_ms"].is_u64() {
+            call = call.min_hold(millis(command, "min_hold_ms"));
+        }
+        if let Some(owner) = command["owner"].as_str() {
+            call = call.owner(owner);
+        }
+        Ok(match call.await? {
+            Outcome::NotAcquired(why) => not_acquired(&why),
+            Outcome::Acquired(lease) => {
+                let answer = json!({"granted": {"token": lease.fencing_token(), "lock_id": lease.lock_id()}});
+                self.0.lock().unwrap().leases.insert(text(command, "lock").into(), Arc::new(lease));
+                answer
+            }
+        })
+    }
+
+    async fn renew(&self, lock: &str) -> Answered {
+        let lease = self.0.lock().unwrap().leases.get(lock).cloned().ok_or(Failure::Closed)?;
+        lease.renew().await?;
+        Ok(json!({"renewed": {"remaining_ms": lease.remaining().as_millis() as u64}}))
+    }
+
+    async fn adopt_lease(&self, command: &Value) -> Answered {
+        let lease = self.client(command)?.adopt_lease(text(command, "name"), text(command, "lock_id")).await?;
+        let answer = json!({"renewed": {"remaining_ms": lease.remaining().as_millis() as u64}});
+        self.0.lock().unwrap().leases.insert(text(command, "lock").into(), Arc::new(lease));
+        Ok(answer)
     }
 
     async fn wait(&self, command: &Value) -> Answered {
@@ -280,6 +336,11 @@ impl Testee {
     }
 
     async fn release(&self, command: &Value) -> Answered {
+        let lease = self.0.lock().unwrap().leases.remove(text(command, "lock"));
+        if let Some(lease) = lease {
+            lease.release().await?;
+            return Ok(json!({"released": true}));
+        }
         let guard = self.0.lock().unwrap().guards.remove(text(command, "lock"));
         let Some(mut guard) = guard else { return Ok(json!({"released": false})) };
         // Its worker looks at it now and then.
@@ -295,9 +356,15 @@ impl Testee {
     }
 
     fn check(&self, lock: &str) -> Answered {
-        let guard = self.guard(lock)?;
-        guard.check()?;
-        Ok(json!({"held": true, "remaining_ms": guard.remaining().as_millis() as u64}))
+        let lease = self.0.lock().unwrap().leases.get(lock).cloned();
+        let remaining = match lease {
+            Some(lease) => lease.check().map(|()| lease.remaining())?,
+            None => {
+                let guard = self.guard(lock)?;
+                guard.check().map(|()| guard.remaining())?
+            }
+        };
+        Ok(json!({"held": {"remaining_ms": remaining.as_millis() as u64}}))
     }
 
     async fn get(&self, command: &Value) -> Answered {

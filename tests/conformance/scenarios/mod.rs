@@ -7,6 +7,7 @@ mod fork;
 mod lose;
 mod moves;
 mod odd;
+mod outlive;
 
 use std::fmt;
 use std::pin::Pin;
@@ -51,5 +52,5 @@ impl Scenario {
 
 /// All of them, in the order of the matrix.
 pub(crate) fn all() -> impl Iterator<Item = &'static Scenario> {
-    [ask::ALL, end::ALL, lose::ALL, moves::ALL, connect::ALL, fork::ALL, odd::ALL].into_iter().flatten()
+    [ask::ALL, end::ALL, lose::ALL, moves::ALL, outlive::ALL, connect::ALL, fork::ALL, odd::ALL].into_iter().flatten()
 }

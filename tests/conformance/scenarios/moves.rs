@@ -43,7 +43,7 @@ pub(super) const ALL: &[Scenario] = &[
 ];
 
 /// Waits until the lock is held again, and for longer than the old grant could live. Nobody else gets the lock.
-async fn moved(lock: &Held, rival: &Rival) {
+pub(super) async fn moved(lock: &Held, rival: &Rival) {
     eventually(AT_ONCE, "the lock is held again", async || lock.is_held().await).await;
     sleep(FREE).await;
     assert!(!rival.has_it(), "somebody else was granted the lock");

@@ -25,6 +25,7 @@ pub(crate) use dialer::share;
 use elsewhere::Elsewhere;
 use link::{At, Link, Links, Phase, Terms};
 use lock::{Lock, Next, State};
+pub(crate) use pause::pause;
 pub use types::{
     Code, Event, Failure, Input, Key, LinkId, LockRef, LockSpec, LostReason, Message, Output, Reattach, Refusal,
     RefusalReason, Request, Wait, WaitLeft,

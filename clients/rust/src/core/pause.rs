@@ -7,7 +7,7 @@ const LEAST: Duration = Duration::from_millis(50);
 
 /// Returns the pause after `tries` of them: twice as long each time, up to `most`. A random half of it is spared, so that
 /// clients do not try in step; `chance` is that randomness, from 0 up to 1.
-pub(super) fn pause(tries: u32, most: Duration, chance: f64) -> Duration {
+pub(crate) fn pause(tries: u32, most: Duration, chance: f64) -> Duration {
     let whole = LEAST.saturating_mul(1 << tries.min(16)).min(most);
     whole / 2 + (whole / 2).mul_f64(chance.clamp(0.0, 1.0))
 }

@@ -1,6 +1,7 @@
 //! Tests the session's task against a broker that follows a script, since no real broker can be made to act at the
 //! right moment. Time is paused.
 
+mod leases;
 mod peer;
 
 use std::future::IntoFuture;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
 use tokio::io::DuplexStream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::transport::{Endpoint, Server};
 use tonic::{Request, Response, Status, Streaming};
@@ -31,6 +31,31 @@ pub(super) const BEAT: Duration = Duration::from_secs(5);
 pub(super) struct Peer {
     sessions: mpsc::UnboundedReceiver<Stream>,
     pub(super) releases: mpsc::UnboundedReceiver<ReleaseRequest>,
+    pub(super) leases: mpsc::UnboundedReceiver<Call<AcquireLeaseRequest, AcquireLeaseResponse>>,
+    pub(super) renewals: mpsc::UnboundedReceiver<Call<RenewLeaseRequest, RenewLeaseResponse>>,
+}
+
+/// A call that the test answers.
+pub(super) struct Call<Q, A> {
+    pub(super) request: Q,
+    answer: oneshot::Sender<Result<A, Status>>,
+}
+
+impl<Q, A> Call<Q, A> {
+    async fn made(to: &mpsc::UnboundedSender<Self>, request: Request<Q>) -> Result<Response<A>, Status> {
+        let (answer, answered) = oneshot::channel();
+        let _ = to.send(Call { request: request.into_inner(), answer });
+        // The test drops what it leaves without an answer.
+        answered.await.unwrap_or_else(|_| Err(Status::unavailable("lost on the way"))).map(Response::new)
+    }
+
+    pub(super) fn answer(self, answer: A) {
+        let _ = self.answer.send(Ok(answer));
+    }
+
+    pub(super) fn fail(self, status: Status) {
+        let _ = self.answer.send(Err(status));
+    }
 }
 
 /// One Session, seen from the broker.
@@ -58,8 +83,10 @@ pub(super) fn client_of_two() -> (Client, [Peer; 2]) {
 fn scripted() -> (Broker, Peer) {
     let (session, sessions) = mpsc::unbounded_channel();
     let (release, releases) = mpsc::unbounded_channel();
+    let (lease, leases) = mpsc::unbounded_channel();
+    let (renewal, renewals) = mpsc::unbounded_channel();
     let (connection, connections) = mpsc::unbounded_channel::<io::Result<DuplexStream>>();
-    let service = LockServiceServer::new(Scripted { session, release });
+    let service = LockServiceServer::new(Scripted { session, release, lease, renewal });
     tokio::spawn(Server::builder().add_service(service).serve_with_incoming(UnboundedReceiverStream::new(connections)));
     let connector = tower::service_fn(move |_| {
         let (near, far) = tokio::io::duplex(64 * 1024);
@@ -73,7 +100,7 @@ fn scripted() -> (Broker, Peer) {
         Box::pin(async move { endpoint.connect_with_connector(connector).await })
     };
     let broker = Broker { name: "memory".into(), connect: Box::new(connect), channel, trouble: Default::default() };
-    (broker, Peer { sessions, releases })
+    (broker, Peer { sessions, releases, leases, renewals })
 }
 
 /// Awaits what should happen. If it does not, paused time reaches the deadline at once.
@@ -206,6 +233,8 @@ fn wire(span: Duration) -> Option<prost_types::Duration> {
 struct Scripted {
     session: mpsc::UnboundedSender<Stream>,
     release: mpsc::UnboundedSender<ReleaseRequest>,
+    lease: mpsc::UnboundedSender<Call<AcquireLeaseRequest, AcquireLeaseResponse>>,
+    renewal: mpsc::UnboundedSender<Call<RenewLeaseRequest, RenewLeaseResponse>>,
 }
 
 type Responses<T> = Pin<Box<dyn tokio_stream::Stream<Item = Result<T, Status>> + Send>>;
@@ -238,12 +267,15 @@ impl LockService for Scripted {
         Err(Status::unimplemented("not in the script"))
     }
 
-    async fn acquire_lease(&self, _: Request<AcquireLeaseRequest>) -> Result<Response<AcquireLeaseResponse>, Status> {
-        Err(Status::unimplemented("not in the script"))
+    async fn acquire_lease(
+        &self,
+        request: Request<AcquireLeaseRequest>,
+    ) -> Result<Response<AcquireLeaseResponse>, Status> {
+        Call::made(&self.lease, request).await
     }
 
-    async fn renew_lease(&self, _: Request<RenewLeaseRequest>) -> Result<Response<RenewLeaseResponse>, Status> {
-        Err(Status::unimplemented("not in the script"))
+    async fn renew_lease(&self, request: Request<RenewLeaseRequest>) -> Result<Response<RenewLeaseResponse>, Status> {
+        Call::made(&self.renewal, request).await
     }
 
     async fn get_lock(&self, _: Request<GetLockRequest>) -> Result<Response<GetLockResponse>, Status> {
