@@ -39,7 +39,7 @@ class Guard(Protocol):
     """A lock of threads or of tasks."""
 
     @property
-    def fencing_token(self) -> int: ...
+    def fencing_token(self) -> int | None: ...
     @property
     def lock_id(self) -> str: ...
     def remaining(self) -> float: ...
@@ -64,6 +64,11 @@ def checked(lock: Guard) -> Answer:
     except lockbroker.LockbrokerError as error:
         return failed(error)
     return {"held": {"remaining_ms": int(lock.remaining() * 1000)}}
+
+
+def renewed(lease: Guard) -> Answer:
+    """Answers with a lease that was renewed."""
+    return {"renewed": {"remaining_ms": int(lease.remaining() * 1000)}}
 
 
 def info(found: lockbroker.LockInfo) -> Answer:
@@ -93,7 +98,12 @@ def failed(error: BaseException) -> Answer:
 
 
 def options(
-    linger_ms: int | None = None, owner: str | None = None, poll_ms: int | None = None, wait_ms: int | None = None
+    linger_ms: int | None = None,
+    owner: str | None = None,
+    poll_ms: int | None = None,
+    wait_ms: int | None = None,
+    keep: bool = False,
+    min_hold_ms: int | None = None,
 ) -> dict[str, Any]:
     """Returns the arguments of `lock`."""
     return {
@@ -101,6 +111,25 @@ def options(
         "linger": seconds(linger_ms),
         "owner": owner,
         "poll_interval": seconds(poll_ms),
+        "keep_on_disconnect": bool(keep),
+        "min_hold": seconds(min_hold_ms),
+    }
+
+
+def lease_options(
+    ttl_ms: int | None = None,
+    wait_ms: int | None = None,
+    linger_ms: int | None = None,
+    min_hold_ms: int | None = None,
+    owner: str | None = None,
+) -> dict[str, Any]:
+    """Returns the arguments of `lease`."""
+    return {
+        "ttl": seconds(ttl_ms),
+        "wait": (wait_ms or 0) / 1000,
+        "linger": seconds(linger_ms),
+        "min_hold": seconds(min_hold_ms),
+        "owner": owner,
     }
 
 

@@ -11,7 +11,7 @@ import time
 from typing import Any
 
 import stub
-from answers import OVER, Answer, Failed, checked, failed, granted, info, options, say
+from answers import OVER, Answer, Failed, checked, failed, granted, info, lease_options, options, renewed, say
 from forks import fork
 
 import lockbroker
@@ -34,7 +34,7 @@ class Commands:
 
     def __init__(self) -> None:
         self.clients: dict[str, aio.Client] = {}
-        self.locks: dict[str, aio.Lock] = {}
+        self.locks: dict[str, aio.Lock | aio.Lease] = {}
         self.scopes: dict[str, _Scope] = {}
         self.calls: dict[int, asyncio.Task[None]] = {}
         # Those that tell of losses, by the guard's name, and others that go on.
@@ -152,6 +152,20 @@ class Commands:
     async def do_adopt(self, id: int, client: str, lock: str, name: str, lock_id: str) -> Answer:
         return self.keep(lock, await self.clients[client].adopt(name, lock_id))
 
+    async def do_lease(self, id: int, client: str, lock: str, name: str, **how: Any) -> Answer:
+        lease = self.locks[lock] = await self.clients[client].lease(name, **lease_options(**how))
+        return granted(lease)
+
+    async def do_renew(self, id: int, lock: str) -> Answer:
+        lease = self.locks[lock]
+        assert isinstance(lease, aio.Lease)
+        await lease.renew()
+        return renewed(lease)
+
+    async def do_adopt_lease(self, id: int, client: str, lock: str, name: str, lock_id: str) -> Answer:
+        lease = self.locks[lock] = await self.clients[client].adopt_lease(name, lock_id)
+        return renewed(lease)
+
     async def do_get(self, id: int, client: str, name: str) -> Answer:
         return info(await self.clients[client].get(name))
 
@@ -170,9 +184,10 @@ class Commands:
 
     async def do_forget(self, id: int, lock: str) -> Answer:
         del self.locks[lock]
-        watcher = self.watchers.pop(lock)
-        watcher.cancel()
-        await asyncio.wait([watcher])
+        # A lease has none.
+        if watcher := self.watchers.pop(lock, None):
+            watcher.cancel()
+            await asyncio.wait([watcher])
         del watcher
         gc.collect()
         return {"ok": True}

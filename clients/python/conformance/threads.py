@@ -12,11 +12,24 @@ from concurrent.futures import TimeoutError as TimedOut
 from typing import Any
 
 import stub
-from answers import OVER, Answer, Cancelled, Failed, checked, failed, granted, info, options, say
+from answers import (
+    OVER,
+    Answer,
+    Cancelled,
+    Failed,
+    checked,
+    failed,
+    granted,
+    info,
+    lease_options,
+    options,
+    renewed,
+    say,
+)
 from forks import fork
 
 import lockbroker
-from lockbroker import Lock, _session
+from lockbroker import Lease, Lock, _session
 
 FEATURES = ["fork", "collect"]
 
@@ -68,7 +81,7 @@ class Commands:
 
     def __init__(self) -> None:
         self.clients: dict[str, lockbroker.Client] = {}
-        self.locks: dict[str, Lock] = {}
+        self.locks: dict[str, Lock | Lease] = {}
         self.scopes: dict[str, _Scope] = {}
         self.calls: dict[int, _Call] = {}
 
@@ -158,6 +171,20 @@ class Commands:
 
     def do_adopt(self, id: int, client: str, lock: str, name: str, lock_id: str) -> Answer:
         return self.keep(lock, self.clients[client].adopt(name, lock_id))
+
+    def do_lease(self, id: int, client: str, lock: str, name: str, **how: Any) -> Answer:
+        lease = self.locks[lock] = self.clients[client].lease(name, **lease_options(**how))
+        return granted(lease)
+
+    def do_renew(self, id: int, lock: str) -> Answer:
+        lease = self.locks[lock]
+        assert isinstance(lease, Lease)
+        lease.renew()
+        return renewed(lease)
+
+    def do_adopt_lease(self, id: int, client: str, lock: str, name: str, lock_id: str) -> Answer:
+        lease = self.locks[lock] = self.clients[client].adopt_lease(name, lock_id)
+        return renewed(lease)
 
     def do_get(self, id: int, client: str, name: str) -> Answer:
         return info(self.clients[client].get(name))

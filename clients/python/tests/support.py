@@ -176,9 +176,12 @@ class Proxy:
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
+        self._all: list[socket.socket] = []
         self.is_swallowing = False
         """Set: carries nothing any more, not even the news of an end."""
         self._is_reset = False
+        self.delay = 0.0
+        """The seconds after which a new connection is carried on."""
         self.accepted = 0
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -189,12 +192,14 @@ class Proxy:
             except OSError:
                 return
             self.accepted += 1
+            time.sleep(self.delay)
             try:
                 server = socket.create_connection(("127.0.0.1", self.target))
             except OSError:
                 client.close()
                 continue
             self._pairs.append((client, server))
+            self._all += (client, server)
             for source, sink in ((client, server), (server, client)):
                 threading.Thread(target=self._carry, args=(source, sink), daemon=True).start()
 
@@ -209,6 +214,14 @@ class Proxy:
                 sink.shutdown(socket.SHUT_WR)
         except OSError:
             pass
+
+    def cut(self) -> None:
+        """Closes all connections in good order, on both sides, as a proxy does that is loaded anew."""
+        for pair in self._pairs:
+            for side in pair:
+                with contextlib.suppress(OSError):
+                    side.shutdown(socket.SHUT_RDWR)
+        self._pairs.clear()
 
     def reset(self, sides: int = 2) -> None:
         """Resets all connections: the clients' halves, and with 2 those at the target, too."""
@@ -226,9 +239,8 @@ class Proxy:
 
     def __exit__(self, *_: object) -> None:
         self._listening.close()
-        for pair in self._pairs:
-            for side in pair:
-                side.close()
+        for side in self._all:
+            side.close()
 
 
 @contextlib.contextmanager

@@ -283,6 +283,69 @@ def test_adopted_and_released_by_lock_id(url: str, world: World, name: str) -> N
     run(test())
 
 
+def test_a_lease(url: str, world: World, other: lockbroker.Client, name: str) -> None:
+    async def test() -> None:
+        async with connected(url) as client, connected(world.second.url) as second:
+            async with client.lease(name) as lease:
+                lease.check()
+                assert other.try_lock(name) is None
+                await lease.renew()
+                assert 1.5 < lease.remaining() <= 2.84
+                with pytest.raises(NotAcquired):
+                    await second.lease(name, wait=0.1)
+            assert lease.lost is LostReason.ENDED
+            lease = await client.lease(name, min_hold=1)
+            await client.close()
+            adopted = await second.adopt_lease(name, lease.lock_id)
+            assert adopted.fencing_token is None
+            await adopted.release()
+            await adopted.release()
+            with pytest.raises(Lost):
+                await adopted.renew()
+            with pytest.raises(NotAcquired) as refused:
+                await second.lock(name, wait=0)
+            assert refused.value.reason is NotAcquiredReason.LINGERING
+            with pytest.raises(Lost):
+                await second.adopt_lease(name, lease.lock_id)
+            with pytest.raises(Lost) as lost:
+                async with second.lease(name, wait=5) as lease:
+                    assert other.release(name, lease.lock_id) is ReleaseOutcome.RELEASED
+            assert lost.value.reason is LostReason.GONE
+
+    run(test())
+
+
+def test_a_lease_that_is_given_up(url: str, other: lockbroker.Client, name: str) -> None:
+    async def test() -> None:
+        async with connected(url) as client:
+            lock = other.lock(name)
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(client.lease(name, wait=20)._ask(), 0.3)
+            lock.release()
+            other.lock(name, wait=0).release()
+
+            # The answer crosses it.
+            asking = asyncio.ensure_future(client.lease(name)._ask())
+            await asyncio.sleep(0)
+            time.sleep(0.5)
+            asking.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asking
+            other.lock(name, wait=5).release()
+
+    run(test())
+
+
+def test_a_lock_with_options(url: str, name: str) -> None:
+    async def test() -> None:
+        async with connected(url) as client:
+            async with client.lock(name, keep_on_disconnect=True, min_hold=1) as lock:
+                lock.check()
+            assert await client.try_lock(name, keep_on_disconnect=True, min_hold=1) is None
+
+    run(test())
+
+
 def test_no_broker_answers(name: str) -> None:
     async def test() -> None:
         with deaf_port() as port:

@@ -137,6 +137,36 @@ def test_hand_over(world: World, client: lockbroker.Client) -> None:
     assert finished == [1]
 
 
+def test_leases(world: World, client: lockbroker.Client, other: lockbroker.Client) -> None:
+    tokens: list[int] = []
+    ids: list[tuple[str, str]] = []
+    finished: list[int | None] = []
+    # Another test hands the lock on as well.
+    code = sample(8, "client.lease").replace('"deploy"', '"deploy/lease"')
+    run(
+        world,
+        code,
+        client=client,
+        other=other,
+        start_deployment=lambda token: tokens.append(token),
+        hand_on=lambda *handed: ids.append(handed),
+        finish_deployment=lambda: finished.append(client.get("deploy/lease").fencing_token),
+    )
+    assert ids[0][0] == "deploy/lease"
+    assert finished == tokens
+    assert client.get("deploy/lease").state is lockbroker.LockState.FREE
+
+
+def test_kept_and_closed(world: World, client: lockbroker.Client, other: lockbroker.Client) -> None:
+    runs = []
+    code = sample(9, "keep_on_disconnect").replace("nightly", "nightly/once")
+    run(world, code, client=client, work_for_days=lambda: runs.append(1), run_job=lambda: runs.append(2))
+    assert runs == [1, 2]
+    with pytest.raises(lockbroker.NotAcquired):
+        run(world, code, client=other, work_for_days=lambda: None, run_job=lambda: runs.append(3))
+    assert runs == [1, 2]
+
+
 def test_a_test_of_a_users_own(world: World) -> None:
     def nightly(client: lockbroker.Client, before_each_page: Any) -> None:
         with client.lock("nightly") as lock:
@@ -144,7 +174,7 @@ def test_a_test_of_a_users_own(world: World) -> None:
             lock.wait_lost(5)
             lock.check()
 
-    run(world, sample(8, "lockbroker.testing"), nightly=nightly)["test_nightly_stops_when_it_loses_its_lock"]()
+    run(world, sample(10, "lockbroker.testing"), nightly=nightly)["test_nightly_stops_when_it_loses_its_lock"]()
 
 
 def test_a_django_command(world: World, client: lockbroker.Client, tmp_path: Path) -> None:
@@ -155,7 +185,7 @@ DATABASES = {{"default": {{"ENGINE": "django.db.backends.sqlite3", "NAME": {str(
 LOCKBROKER = {{"endpoints": [{world.second.url!r}], "ttl": 5}}
 """,
         "shop/__init__.py": "",
-        "shop/management/commands/nightly.py": sample(9, "LockedCommand") + NIGHTLY,
+        "shop/management/commands/nightly.py": sample(11, "LockedCommand") + NIGHTLY,
         "shop/management/commands/nameless.py": "from lockbroker.contrib.django import LockedCommand as Command\n",
         "shop/management/commands/migrate.py": MIGRATE,
     }

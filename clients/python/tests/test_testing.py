@@ -122,6 +122,74 @@ def test_adopts_and_releases_by_lock_id(broker: Broker, client: lockbroker.Clien
             other.adopt("x", adopted.lock_id)
 
 
+def test_has_leases(broker: Broker, client: lockbroker.Client) -> None:
+    with client.lease("x", owner="me", ttl=9) as lease:
+        assert broker.holder("x") == Holder("me", lease.fencing_token or 0)
+        assert 6 < lease.remaining() <= 7.5
+        lease.renew()
+        # It is nobody else's.
+        broker.free("x")
+        with pytest.raises(NotAcquired):
+            client.lease("x")
+        with pytest.raises(NotAcquired) as refused:
+            client.lease("x", wait=0.1)
+        assert refused.value.reason is NotAcquiredReason.MAX_WAIT
+    assert broker.holder("x") is None
+    lease = client.lease("x", linger=1)
+    adopted = client.adopt_lease("x", lease.lock_id)
+    broker.lose("x")
+    for held in (lease, adopted):
+        with pytest.raises(Lost):
+            held.renew()
+    broker.occupy("x")
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(client.lease, "x", wait=20)
+        eventually("it waits", lambda: broker.waiting("x") == 1)
+        broker.free("x")
+        waiting.result(5).release()
+    broker.fail("x", ErrorReason.STORE_UNAVAILABLE)
+    with pytest.raises(lockbroker.Unavailable):
+        client.lease("x")
+    broker.mend("x")
+
+
+def test_leases_run_out() -> None:
+    with Broker(ttl=1.5) as broker, lockbroker.connect(broker.url) as client:
+        lease = client.lease("x")
+        for _ in range(5):
+            time.sleep(0.5)
+            lease.renew()
+        eventually("it is over", lambda: lease.lost)
+        eventually("it is free", lambda: broker.holder("x") is None)
+
+
+def test_a_lease_that_nobody_waits_for_is_not_granted(broker: Broker) -> None:
+    broker.occupy("x")
+    with lockbroker.connect(broker.url) as client, ThreadPoolExecutor() as pool:
+        waiting = pool.submit(client.lease, "x", wait=20)
+        eventually("it waits", lambda: broker.waiting("x") == 1)
+        client.close()
+        with pytest.raises(lockbroker.ClientClosed):
+            waiting.result(5)
+        eventually("it waits no more", lambda: broker.waiting("x") == 0)
+
+
+def test_keeps_and_closes(broker: Broker) -> None:
+    with lockbroker.connect(broker.url) as client:
+        client.lock("x", min_hold=0.5).release()
+        with pytest.raises(NotAcquired) as refused:
+            client.lock("x", wait=0)
+        assert refused.value.reason is NotAcquiredReason.LINGERING
+        lock = client.lock("y", keep_on_disconnect=True)
+        for link in list(client._session._links.values()):
+            link.half_close()
+        before = lock.lock_id
+        eventually("it has moved", lambda: lock.lock_id != before)
+        lock.check()
+        lock.release()
+        client.lock("x").release()
+
+
 def test_a_client_that_leaves_frees_its_locks(broker: Broker) -> None:
     with lockbroker.connect(broker.url) as client:
         lock = client.lock("x")

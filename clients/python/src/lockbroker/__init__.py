@@ -12,6 +12,7 @@
 """
 
 from ._client import Client, LockInfo, LockState, ReleaseOutcome, connect
+from ._lease import Lease
 from ._lock import Lock
 from ._version import __version__
 from .errors import (
@@ -45,6 +46,7 @@ __all__ = [
     "Exhausted",
     "HandshakeError",
     "Invalid",
+    "Lease",
     "Lock",
     "LockError",
     "LockInfo",

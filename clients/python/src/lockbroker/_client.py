@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-from . import _clock
+from . import _clock, _lease
 from . import _wire as wire
 from ._calls import Answer
 from ._core import types as t
 from ._endpoint import TlsFiles, parse
+from ._lease import Lease
 from ._lock import Lock
 from ._session import Grant, Outcome, Session, Settings
 from ._wire import Seconds
@@ -85,6 +86,16 @@ def _ensure_sendable(lock: str, what: str, text: str) -> None:
         raise Invalid(lock, f"the {what} has {length} bytes, and brokers take at most 128")
 
 
+@dataclass(frozen=True)
+class How:
+    """The properties of a lock that is asked for, as users write them."""
+
+    linger: Seconds | None = None
+    owner: str | None = None
+    keep_on_disconnect: bool = False
+    min_hold: Seconds | None = None
+
+
 class BaseClient:
     """What clients of threads and of tasks have in common."""
 
@@ -116,23 +127,27 @@ class BaseClient:
         )
         self._session = Session(settings)
 
-    def _begin(
-        self,
-        name: str,
-        wait: t.Wait | None,
-        linger: Seconds | None = None,
-        owner: str | None = None,
-        adopt: str | None = None,
-    ) -> tuple[int, Future[Outcome]]:
-        spec = t.LockSpec(
-            name,
-            None if linger is None else wire.nanos(linger),
-            self._session.settings.owner if owner is None else owner,
-        )
-        _ensure_sendable(name, "name", name)
-        _ensure_sendable(name, "owner", spec.owner)
+    def _begin(self, name: str, wait: t.Wait | None, how: How, adopt: str | None = None) -> tuple[int, Future[Outcome]]:
+        spec = self._spec(name, how)
         _ensure_sendable(name, "lock id", adopt or "")
         return self._session.begin(spec, wait, adopt)
+
+    def _spec(self, name: str, how: How) -> t.LockSpec:
+        owner = self._session.settings.owner if how.owner is None else how.owner
+        _ensure_sendable(name, "name", name)
+        _ensure_sendable(name, "owner", owner)
+        linger, min_hold = (None if span is None else wire.nanos(span) for span in (how.linger, how.min_hold))
+        return t.LockSpec(name, linger, owner, min_hold, how.keep_on_disconnect)
+
+    def _begin_lease(self, name: str, ttl: Seconds | None, wait: Seconds, how: How) -> Future[_lease.Outcome]:
+        spec = self._spec(name, how)
+        settings = self._session.settings
+        return _lease.acquire(self._session, spec, settings.ttl if ttl is None else wire.nanos(ttl), _wait_span(wait))
+
+    def _begin_adopting(self, name: str, lock_id: str) -> Future[_lease.Leased]:
+        _ensure_sendable(name, "name", name)
+        _ensure_sendable(name, "lock id", lock_id)
+        return _lease.adopt(self._session, name, lock_id)
 
     def _get(self, name: str, lock_id: str | None) -> Future[Any]:
         self._session.ensure_usable()
@@ -172,6 +187,8 @@ class Client(BaseClient):
         linger: Seconds | None = None,
         owner: str | None = None,
         poll_interval: Seconds | None = None,
+        keep_on_disconnect: bool = False,
+        min_hold: Seconds | None = None,
     ) -> Lock:
         """Waits for the lock `name`, and returns it. The name has 1 to 128 bytes without control characters.
 
@@ -180,39 +197,97 @@ class Client(BaseClient):
         see who ask for the lock. `poll_interval` is the least time between two of the broker's polls for a lock that
         another broker holds.
 
+        With `keep_on_disconnect` the broker keeps the lock until its validity is over when the connection ends, however
+        that ends: a proxy that closes connections costs no lock then. The price: if this process dies, others wait until
+        the validity is over. `min_hold` is the time after the grant for which nobody else can acquire the lock, whenever
+        and however this client ends, up to 1 h.
+
         Raises `NotAcquired` when the wait is over, `Unavailable` if no broker answers by then (or, if that is later,
         within the client's answer_timeout), and `Exhausted`, `Invalid` or `Denied` as the broker says. If it is
         interrupted, the place in the queue is given up at once.
         """
-        outcome = self._ask(name, waits(wait, poll_interval), linger, owner)
+        how = How(linger, owner, keep_on_disconnect, min_hold)
+        outcome = self._ask(name, waits(wait, poll_interval), how)
         if isinstance(outcome, t.Refusal):
             raise not_acquired(name, outcome)
         return outcome
 
     def try_lock(
-        self, name: str, *, wait: Seconds = 0, linger: Seconds | None = None, owner: str | None = None
+        self,
+        name: str,
+        *,
+        wait: Seconds = 0,
+        linger: Seconds | None = None,
+        owner: str | None = None,
+        keep_on_disconnect: bool = False,
+        min_hold: Seconds | None = None,
     ) -> Lock | None:
         """Asks for the lock `name`, and returns it, or None if it is not free within `wait` seconds.
 
         Everything else is as with `lock`.
         """
-        outcome = self._ask(name, waits(wait, None), linger, owner)
+        how = How(linger, owner, keep_on_disconnect, min_hold)
+        outcome = self._ask(name, waits(wait, None), how)
         if isinstance(outcome, t.Refusal):
             # A reason that was not asked for is an error.
             not_acquired(name, outcome)
             return None
         return outcome
 
-    def adopt(self, name: str, lock_id: str) -> Lock:
+    def adopt(self, name: str, lock_id: str, *, keep_on_disconnect: bool = False) -> Lock:
         """Takes over the grant that `lock_id` names, from another process that has handed it on, say.
 
-        Its fencing token stays. The former holder is told that it has lost the lock. Raises `NotAcquired` if the grant
-        has ended.
+        Its fencing token stays. The former holder is told that it has lost the lock. `keep_on_disconnect` is as with
+        `lock`. Raises `NotAcquired` if the grant has ended.
+
+        The lock id of a lease makes the lease a lock. To go on with it as a lease, use `adopt_lease`.
         """
-        outcome = self._ask(name, None, None, None, lock_id)
+        outcome = self._ask(name, None, How(keep_on_disconnect=keep_on_disconnect), lock_id)
         if isinstance(outcome, t.Refusal):
             raise not_acquired(name, outcome)
         return outcome
+
+    def lease(
+        self,
+        name: str,
+        *,
+        ttl: Seconds | None = None,
+        wait: Seconds = 0,
+        linger: Seconds | None = None,
+        min_hold: Seconds | None = None,
+        owner: str | None = None,
+    ) -> Lease:
+        """Takes the lock `name` as a lease, and returns it: a lock that stands for its ttl, without a connection.
+
+        It is for work that goes on where this process does not: see `Lease.renew` and `adopt_lease`. The end of the client
+        or of the process does not release it.
+
+        `ttl` is 5 s up to the broker's --max-ttl, by default the client's. `wait` is the longest wait in seconds, up to
+        30 s; 0 tries once. Everything else is as with `lock`. If no answer comes, the same request is made again, at the
+        next broker too, for up to the client's answer_timeout beyond the wait: it never takes the lock twice.
+
+        Raises `NotAcquired` if the lock is not free by then, `Unavailable` if no broker answers (the lock may stand for its
+        ttl then, and nobody has it), and `Exhausted`, `Invalid` or `Denied` as the broker says. If it is interrupted, nothing
+        is held.
+        """
+        outcome = self._begin_lease(name, ttl, wait, How(linger, owner, False, min_hold))
+        try:
+            found = outcome.result()
+            if isinstance(found, t.Refusal):
+                raise not_acquired(name, found)
+            return Lease(self._session, found, self)
+        except BaseException:
+            # Whatever it is, nobody waits any more: a lease that crosses this is released at once.
+            _lease.give_up(self._session, outcome)
+            raise
+
+    def adopt_lease(self, name: str, lock_id: str) -> Lease:
+        """Goes on with the lease that `lock_id` names, of another process, say. Renews it at once.
+
+        Its former holder is not told. Its fencing token is not known then. Raises `Lost` if the lease is lost, and
+        `Unavailable` if no broker answers: then try again.
+        """
+        return Lease(self._session, self._begin_adopting(name, lock_id).result(), self)
 
     def get(self, name: str, lock_id: str | None = None) -> LockInfo:
         """Looks at a lock without touching it.
@@ -233,15 +308,8 @@ class Client(BaseClient):
         """Releases all locks of the client, and waits for up to `timeout` seconds until that is confirmed."""
         self._session.close(timeout)
 
-    def _ask(
-        self,
-        name: str,
-        wait: t.Wait | None,
-        linger: Seconds | None,
-        owner: str | None,
-        adopt: str | None = None,
-    ) -> Lock | t.Refusal:
-        key, reply = self._begin(name, wait, linger, owner, adopt)
+    def _ask(self, name: str, wait: t.Wait | None, how: How, adopt: str | None = None) -> Lock | t.Refusal:
+        key, reply = self._begin(name, wait, how, adopt)
         try:
             outcome = reply.result()
             return Lock(self._session, outcome, self) if isinstance(outcome, Grant) else outcome
@@ -318,10 +386,15 @@ def waits(wait: Seconds | None, poll_interval: Seconds | None) -> t.Wait | None:
     interval = None if poll_interval is None else wire.nanos(poll_interval)
     if wait is None:
         return t.Wait(None, interval)
+    span = _wait_span(wait)
+    return None if span == 0 else t.Wait(_clock.now() + span, interval)
+
+
+def _wait_span(wait: Seconds) -> int:
     span = wire.nanos(wait)
     if span < 0:
         raise ValueError(f"wait is to be 0 or more, not {wait}")
-    return None if span == 0 else t.Wait(_clock.now() + span, interval)
+    return span
 
 
 def not_acquired(name: str, refusal: t.Refusal) -> NotAcquired:

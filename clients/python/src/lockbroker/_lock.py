@@ -115,16 +115,6 @@ class BaseLock:
                     self._session.end(self._key)
             return self._release
 
-    def _released_in_scope(self, error: BaseException | None, in_block: BaseException | None) -> None:
-        """Decides on the error of a release at the end of a scope."""
-        if isinstance(error, Lost) and in_block is None:
-            raise error
-        if error is not None and not isinstance(error, (Lost, CallError)):
-            raise error
-        if error is not None:
-            # The block's own error says more; and a lock that nobody confirms to be released runs out by itself.
-            log.warning("%s", error)
-
     def __del__(self) -> None:
         # A lock whose making failed has nothing to release.
         if getattr(self, "_release", self) is None and not self._hold.is_inherited:
@@ -167,4 +157,15 @@ class Lock(BaseLock):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._released_in_scope(self._begin_release().exception(), error)
+        released_in_scope(self._begin_release().exception(), error)
+
+
+def released_in_scope(error: BaseException | None, in_block: BaseException | None) -> None:
+    """Decides on the error of a release at the end of a scope."""
+    if isinstance(error, Lost) and in_block is None:
+        raise error
+    if error is not None and not isinstance(error, (Lost, CallError)):
+        raise error
+    if error is not None:
+        # The block's own error says more; and a lock that nobody confirms to be released runs out by itself.
+        log.warning("%s", error)

@@ -8,11 +8,19 @@ from typing import TYPE_CHECKING, Any
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 if TYPE_CHECKING:
+    from .v1.lockbroker_pb2 import Acquired as Acquired
+    from .v1.lockbroker_pb2 import AcquireLeaseRequest as AcquireLeaseRequest
+    from .v1.lockbroker_pb2 import AcquireLeaseResponse as AcquireLeaseResponse
+    from .v1.lockbroker_pb2 import BeginLock as BeginLock
     from .v1.lockbroker_pb2 import GetLockRequest as GetLockRequest
     from .v1.lockbroker_pb2 import GetLockResponse as GetLockResponse
     from .v1.lockbroker_pb2 import LockEvent as LockEvent
+    from .v1.lockbroker_pb2 import Lost as Lost
+    from .v1.lockbroker_pb2 import NotAcquired as NotAcquired
     from .v1.lockbroker_pb2 import ReleaseRequest as ReleaseRequest
     from .v1.lockbroker_pb2 import ReleaseResponse as ReleaseResponse
+    from .v1.lockbroker_pb2 import RenewLeaseRequest as RenewLeaseRequest
+    from .v1.lockbroker_pb2 import RenewLeaseResponse as RenewLeaseResponse
     from .v1.lockbroker_pb2 import SessionRequest as SessionRequest
     from .v1.lockbroker_pb2 import SessionResponse as SessionResponse
 else:

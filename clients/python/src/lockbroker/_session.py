@@ -183,11 +183,11 @@ class Session:
 
     def begin(self, spec: t.LockSpec, wait: t.Wait | None, adopt: str | None) -> tuple[int, Future[Outcome]]:
         """Asks for a lock. Whoever no longer waits for the outcome calls `end`."""
+        # In a child, the mutex may be another thread's of the parent.
         self.ensure_usable()
         reply: Future[Outcome] = Future()
         with self._mutex:
-            if self._closing:
-                raise ClientClosed("the client is closed; make a new one with lockbroker.connect")
+            self.ensure_open()
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="lockbroker", daemon=True)
                 self._thread.start()
@@ -216,6 +216,12 @@ class Session:
                 f"the client belongs to process {self._pid}, from which this one was forked; make one here with "
                 "lockbroker.connect"
             )
+
+    def ensure_open(self) -> None:
+        """Fails in a forked process, and once the client is closed."""
+        self.ensure_usable()
+        if self._closing:
+            raise ClientClosed("the client is closed; make a new one with lockbroker.connect")
 
     def start_closing(self) -> None:
         """Begins to release all locks. Never blocks, and may be called from a destructor."""

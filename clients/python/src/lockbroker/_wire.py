@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Union
+from typing import TYPE_CHECKING, Any, Union
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -57,11 +57,33 @@ def request(output: t.Open | t.Heartbeat | t.Begin | t.EndLock, ttl: int | None)
         case t.EndLock(_, lock_ref):
             return pb.SessionRequest(end={"lock_ref": lock_ref})
         case t.Begin(_, lock_ref, spec, wait, reattach):
-            lock = {"name": spec.name, "linger": to_wire(spec.linger), "owner": spec.owner}
-            begin = {"lock_ref": lock_ref, "lock": lock, "reattach_lock_id": reattach or ""}
+            begin = {"lock_ref": lock_ref, "lock": _spec(spec), "reattach_lock_id": reattach or ""}
             if wait is not None:
-                begin["wait"] = {"max_wait": to_wire(wait.max_wait), "poll_interval": to_wire(wait.poll_interval)}
+                begin["wait"] = _wait(wait)
             return pb.SessionRequest(begin=begin)
+
+
+_KEEP = 2
+
+
+def _spec(spec: t.LockSpec) -> dict[str, Any]:
+    return {
+        "name": spec.name,
+        "linger": to_wire(spec.linger),
+        "owner": spec.owner,
+        "min_hold": to_wire(spec.min_hold),
+        "on_disconnect": _KEEP if spec.is_kept else 0,
+    }
+
+
+def _wait(wait: t.WaitLeft) -> dict[str, Any]:
+    return {"max_wait": to_wire(wait.max_wait), "poll_interval": to_wire(wait.poll_interval)}
+
+
+def lease_request(spec: t.LockSpec, ttl: int | None, wait: t.WaitLeft | None, id: str) -> pb.AcquireLeaseRequest:
+    """Writes the request for a lease. `id` names the call, so that it can be made again."""
+    waits = None if wait is None else _wait(wait)
+    return pb.AcquireLeaseRequest(lock=_spec(spec), ttl=to_wire(ttl), wait=waits, request_id=id)
 
 
 def message(message: pb.SessionResponse) -> t.Message | None:
@@ -98,16 +120,24 @@ _REFUSALS = {
 _LOSSES = {2: t.LostReason.GONE, 3: t.LostReason.TAKEN_OVER, 4: t.LostReason.REVOKED}
 
 
+def refusal(refused: pb.NotAcquired) -> t.Refusal:
+    """Reads why a lock was not acquired."""
+    return t.Refusal(_REFUSALS.get(refused.reason, t.RefusalReason.UNKNOWN), refused.owner)
+
+
+def loss(lost: pb.Lost) -> t.LostReason:
+    """Reads why a lock was lost."""
+    return _LOSSES.get(lost.reason, t.LostReason.EXPIRED)
+
+
 def _event(event: pb.LockEvent) -> t.Event | None:
     match event.WhichOneof("kind"):
         case "acquired":
             return t.Acquired(event.acquired.lock_id, event.acquired.fencing_token)
         case "not_acquired":
-            refused = event.not_acquired
-            reason = _REFUSALS.get(refused.reason, t.RefusalReason.UNKNOWN)
-            return t.NotAcquired(t.Refusal(reason, refused.owner))
+            return t.NotAcquired(refusal(event.not_acquired))
         case "lost":
-            return t.LostEvent(_LOSSES.get(event.lost.reason, t.LostReason.EXPIRED))
+            return t.LostEvent(loss(event.lost))
         case "released":
             return t.ReleasedEvent()
         case "failed":

@@ -9,14 +9,15 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import Future
 from types import TracebackType
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-from . import _clock
+from . import _clock, _lease
 from ._client import (
     BaseClient,
+    How,
     LockInfo,
     ReleaseOutcome,
     lock_info,
@@ -25,12 +26,13 @@ from ._client import (
     waits,
 )
 from ._core import types as t
-from ._lock import BaseLock
+from ._lease import BaseLease
+from ._lock import BaseLock, released_in_scope
 from ._session import Grant
 from ._wire import Seconds
 from .errors import Lost, LostReason
 
-__all__ = ["Acquiring", "Client", "Lock", "connect"]
+__all__ = ["Acquiring", "Client", "Lease", "Lock", "connect"]
 
 
 class Lock(BaseLock):
@@ -90,7 +92,45 @@ class Lock(BaseLock):
             await _outcome(release)
         except Exception as wrong:
             failure = wrong
-        self._released_in_scope(failure, error)
+        released_in_scope(failure, error)
+
+
+class Lease(BaseLease):
+    """A lock without a stream. It stands for its ttl, whatever becomes of the client and its process.
+
+    Nothing renews it but `renew`. `release` ends it, and so does the end of its `async with` block. Nobody tells the holder
+    that it is lost, and nothing cancels the block: `renew` says so, and `check` does when it has run out by this machine's
+    clock.
+
+    It belongs to no task: any may use it.
+    """
+
+    async def renew(self) -> None:
+        """Has the lease stand for its ttl from now on, at whichever broker answers; see `lockbroker.Lease.renew`.
+
+        It goes on if the waiting is cancelled.
+        """
+        await _outcome(self._begin_renewal())
+
+    async def release(self) -> None:
+        """Releases the lease and waits until a broker has confirmed it; see `lockbroker.Lease.release`.
+
+        It goes on if the waiting is cancelled.
+        """
+        await _outcome(self._begin_release())
+
+    async def __aenter__(self) -> Lease:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        failure = None
+        try:
+            await self.release()
+        except Exception as wrong:
+            failure = wrong
+        released_in_scope(failure, error)
 
 
 class _Interrupt:
@@ -123,24 +163,20 @@ class _Interrupt:
         return kind is asyncio.CancelledError and not others
 
 
-class Acquiring:
-    """A lock that is asked for: await it to get the lock, or enter it with `async with`."""
+Guard = TypeVar("Guard", Lock, Lease)
 
-    def __init__(self, client: Client, name: str, wait: t.Wait | None, options: dict[str, Any]) -> None:
-        self._asking = (client, name, wait, options)
-        self._lock: Lock | None = None
 
-    async def _ask(self) -> Lock:
-        client, name, wait, options = self._asking
-        outcome = await client._ask(name, wait, **options)
-        if isinstance(outcome, t.Refusal):
-            raise not_acquired(name, outcome)
-        return outcome
+class Acquiring(Generic[Guard]):
+    """A lock or a lease that is asked for: await it to get it, or enter it with `async with`."""
 
-    def __await__(self) -> Generator[Any, None, Lock]:
+    def __init__(self, ask: Callable[[], Coroutine[Any, Any, Guard]]) -> None:
+        self._ask: Callable[[], Coroutine[Any, Any, Guard]] = ask
+        self._lock: Guard | None = None
+
+    def __await__(self) -> Generator[Any, None, Guard]:
         return self._ask().__await__()
 
-    async def __aenter__(self) -> Lock:
+    async def __aenter__(self) -> Guard:
         self._lock = await self._ask()
         return await self._lock.__aenter__()
 
@@ -166,31 +202,82 @@ class Client(BaseClient):
         linger: Seconds | None = None,
         owner: str | None = None,
         poll_interval: Seconds | None = None,
-    ) -> Acquiring:
+        keep_on_disconnect: bool = False,
+        min_hold: Seconds | None = None,
+    ) -> Acquiring[Lock]:
         """Waits for the lock `name`: await what is returned, or enter it with `async with`.
 
         Everything is as with `lockbroker.Client.lock`. If the task is cancelled, the place in the queue is given up at
         once, and a grant that crosses that is released.
         """
-        return Acquiring(self, name, waits(wait, poll_interval), {"linger": linger, "owner": owner})
+        how, waiting = How(linger, owner, keep_on_disconnect, min_hold), waits(wait, poll_interval)
+
+        async def ask() -> Lock:
+            outcome = await self._ask(name, waiting, how)
+            if isinstance(outcome, t.Refusal):
+                raise not_acquired(name, outcome)
+            return outcome
+
+        return Acquiring(ask)
 
     async def try_lock(
-        self, name: str, *, wait: Seconds = 0, linger: Seconds | None = None, owner: str | None = None
+        self,
+        name: str,
+        *,
+        wait: Seconds = 0,
+        linger: Seconds | None = None,
+        owner: str | None = None,
+        keep_on_disconnect: bool = False,
+        min_hold: Seconds | None = None,
     ) -> Lock | None:
         """Asks for the lock `name`, and returns it, or None if it is not free within `wait` seconds."""
-        outcome = await self._ask(name, waits(wait, None), linger, owner)
+        how = How(linger, owner, keep_on_disconnect, min_hold)
+        outcome = await self._ask(name, waits(wait, None), how)
         if isinstance(outcome, t.Refusal):
             # A reason that was not asked for is an error.
             not_acquired(name, outcome)
             return None
         return outcome
 
-    async def adopt(self, name: str, lock_id: str) -> Lock:
+    async def adopt(self, name: str, lock_id: str, *, keep_on_disconnect: bool = False) -> Lock:
         """Takes over the grant that `lock_id` names; see `lockbroker.Client.adopt`."""
-        outcome = await self._ask(name, None, adopt=lock_id)
+        outcome = await self._ask(name, None, How(keep_on_disconnect=keep_on_disconnect), lock_id)
         if isinstance(outcome, t.Refusal):
             raise not_acquired(name, outcome)
         return outcome
+
+    def lease(
+        self,
+        name: str,
+        *,
+        ttl: Seconds | None = None,
+        wait: Seconds = 0,
+        linger: Seconds | None = None,
+        min_hold: Seconds | None = None,
+        owner: str | None = None,
+    ) -> Acquiring[Lease]:
+        """Takes the lock `name` as a lease: await what is returned, or enter it with `async with`.
+
+        Everything is as with `lockbroker.Client.lease`. If the task is cancelled, nothing is held.
+        """
+
+        async def ask() -> Lease:
+            outcome = self._begin_lease(name, ttl, wait, How(linger, owner, False, min_hold))
+            try:
+                found = await asyncio.wrap_future(outcome)
+                if isinstance(found, t.Refusal):
+                    raise not_acquired(name, found)
+                return Lease(self._session, found, self)
+            except BaseException:
+                # Whatever it is, nobody waits any more: a lease that crosses this is released at once.
+                _lease.give_up(self._session, outcome)
+                raise
+
+        return Acquiring(ask)
+
+    async def adopt_lease(self, name: str, lock_id: str) -> Lease:
+        """Goes on with the lease that `lock_id` names; see `lockbroker.Client.adopt_lease`."""
+        return Lease(self._session, await asyncio.wrap_future(self._begin_adopting(name, lock_id)), self)
 
     async def get(self, name: str, lock_id: str | None = None) -> LockInfo:
         """Looks at a lock without touching it; see `lockbroker.Client.get`."""
@@ -206,15 +293,8 @@ class Client(BaseClient):
         self._session.start_closing()
         await asyncio.get_running_loop().run_in_executor(None, self._session.close, timeout)
 
-    async def _ask(
-        self,
-        name: str,
-        wait: t.Wait | None,
-        linger: Seconds | None = None,
-        owner: str | None = None,
-        adopt: str | None = None,
-    ) -> Lock | t.Refusal:
-        key, reply = self._begin(name, wait, linger, owner, adopt)
+    async def _ask(self, name: str, wait: t.Wait | None, how: How, adopt: str | None = None) -> Lock | t.Refusal:
+        key, reply = self._begin(name, wait, how, adopt)
         try:
             outcome = await asyncio.wrap_future(reply)
             return Lock(self._session, outcome, self) if isinstance(outcome, Grant) else outcome

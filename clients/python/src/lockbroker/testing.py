@@ -6,8 +6,8 @@
         broker.occupy("nightly")
         assert client.try_lock("nightly") is None
 
-It has real locks, with queues, lingers and fencing tokens, and the client speaks to it over a real connection. What it
-does not have is a store, other brokers, TLS and limits.
+It has real locks and leases, with queues, lingers and fencing tokens, and the client speaks to it over a real connection. What
+it does not have is a store, other brokers, TLS and limits.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class _Ask:
     """A lock that somebody asks for or holds."""
 
     session: _Session | None
-    """The stream. None: the test itself has it."""
+    """The stream. None: the test itself has it, or it is a lease."""
     lock_ref: int
     name: str
     owner: str
@@ -103,6 +103,17 @@ class _Ask:
     lock_id: str = ""
     token: int = 0
     timer: threading.Timer | None = None
+    min_hold: int = 0
+    closed_until: int = 0
+    """The moment from which others can have it, whatever becomes of it."""
+    is_kept: bool = False
+    """It is held until `until` when its stream has ended."""
+    ttl: int | None = None
+    """That of a lease. None: it is none."""
+    request_id: str = ""
+    """That of a lease."""
+    until: int = 0
+    """The moment at which a lock without a stream ends."""
 
 
 class Broker:
@@ -149,11 +160,11 @@ class Broker:
         """Ends what `occupy` began."""
         with self._mutex:
             held = self._held.get(name)
-            if held is not None and held.session is None:
+            if held is not None and held.session is None and held.ttl is None:
                 self._end(held)
 
     def lose(self, name: str, reason: LostReason = LostReason.GONE) -> None:
-        """Has whoever holds the lock lose it: they are told so."""
+        """Has whoever holds the lock lose it: they are told so. Who has a lease finds out when they renew it."""
         with self._mutex:
             held = self._held.pop(name, None)
             if held is not None and held.session is not None:
@@ -218,7 +229,12 @@ class Broker:
         finally:
             with self._mutex:
                 for ask in [*self._held.values(), *itertools.chain(*self._queues.values())]:
-                    if ask.session is session:
+                    if ask.session is not session:
+                        continue
+                    if ask.is_kept and self._held.get(ask.name) is ask:
+                        # It may still be reattached.
+                        self._hold_until(ask, self._ttl)
+                    else:
                         self._end(ask)
             session.outbound.put(None)
 
@@ -238,8 +254,14 @@ class Broker:
             self._end_lock(session, request.end.lock_ref)
 
     def _begin(self, session: _Session, begin: Any) -> None:
-        lock_ref, name = begin.lock_ref, begin.lock.name
-        ask = _Ask(session, lock_ref, name, begin.lock.owner, wire.from_wire(begin.lock.linger) or 0)
+        lock = begin.lock
+        ask = _Ask(session, begin.lock_ref, lock.name, lock.owner, wire.from_wire(lock.linger) or 0)
+        ask.min_hold, ask.is_kept = wire.from_wire(lock.min_hold) or 0, lock.on_disconnect == 2
+        self._place(ask, begin)
+
+    def _place(self, ask: _Ask, begin: Any) -> None:
+        session, lock_ref, name = ask.session, ask.lock_ref, ask.name
+        assert session is not None
         held = self._held.get(name)
         if failed := self._failure(name):
             session.tell(lock_ref, failed=failed)
@@ -248,6 +270,7 @@ class Broker:
                 session.tell(lock_ref, not_acquired={"reason": 5})
             else:
                 ask.owner, ask.linger, ask.token = held.owner, held.linger, held.token
+                ask.min_hold, ask.closed_until = 0, held.closed_until
                 if held.session is not None:
                     held.session.tell(held.lock_ref, lost={"reason": 3})
                 self._grant(ask)
@@ -293,6 +316,8 @@ class Broker:
         ask.lock_id = str(uuid.uuid4())
         if ask.timer is not None:
             ask.timer.cancel()
+        if ask.min_hold:
+            ask.closed_until = _clock.now() + ask.min_hold
         self._held[ask.name] = ask
         if ask.session is not None:
             ask.session.tell(ask.lock_ref, acquired={"lock_id": ask.lock_id, "fencing_token": ask.token})
@@ -305,10 +330,24 @@ class Broker:
                 ask.timer.cancel()
             return False
         del self._held[ask.name]
-        if ask.linger:
-            self._lingers[ask.name] = _clock.now() + ask.linger
+        closed_until = max(ask.closed_until, _clock.now() + ask.linger if ask.linger else 0)
+        if closed_until:
+            self._lingers[ask.name] = closed_until
         self._grant_next(ask.name)
         return True
+
+    def _hold_until(self, ask: _Ask, span: int) -> None:
+        """Ends a lock without a stream after a time, unless that is put off."""
+        ask.until = _clock.now() + span
+
+        def look() -> None:
+            with self._mutex:
+                if self._held.get(ask.name) is ask and _clock.now() >= ask.until:
+                    self._end(ask)
+
+        timer = threading.Timer(span / t.SECOND + 0.001, look)
+        timer.daemon = True
+        timer.start()
 
     def _grant_next(self, name: str) -> None:
         if name in self._held or not self._queues.get(name):
@@ -366,6 +405,47 @@ class Broker:
                 fencing_token=held.token,
             )
 
+    def _acquire_lease(self, request: pb.AcquireLeaseRequest, context: Any) -> pb.AcquireLeaseResponse:
+        lock, call = request.lock, _Session()
+        self._abort_if_failing(lock.name, context)
+        ask = _Ask(call, 1, lock.name, lock.owner, wire.from_wire(lock.linger) or 0)
+        ask.min_hold, ask.request_id = wire.from_wire(lock.min_hold) or 0, request.request_id
+        ask.ttl = wire.from_wire(request.ttl) if request.HasField("ttl") else self._ttl
+        with self._mutex:
+            before = self._held.get(lock.name)
+            if before is not None and request.request_id and before.request_id == request.request_id:
+                return self._leased(before)
+            self._place(ask, pb.BeginLock(lock=lock, wait=request.wait if request.HasField("wait") else None))
+        # Whoever asked may leave before that.
+        context.add_callback(lambda: call.outbound.put(None))
+        while (said := call.outbound.get()) is not None:
+            event = said.event.event
+            if event.WhichOneof("kind") == "acquired":
+                with self._mutex:
+                    ask.session = None
+                    return self._leased(ask)
+            if event.WhichOneof("kind") == "not_acquired":
+                return pb.AcquireLeaseResponse(not_acquired=event.not_acquired)
+        with self._mutex:
+            if self._held.get(ask.name) is ask or ask in self._queues.get(ask.name, []):
+                self._end(ask)
+        return pb.AcquireLeaseResponse()
+
+    def _leased(self, ask: _Ask) -> pb.AcquireLeaseResponse:
+        self._hold_until(ask, ask.ttl or 0)
+        valid = wire.to_wire((ask.ttl or 0) * 13 // 15)
+        acquired = {"lock_id": ask.lock_id, "fencing_token": ask.token, "expires_after_request": valid}
+        return pb.AcquireLeaseResponse(acquired=acquired)
+
+    def _renew_lease(self, request: pb.RenewLeaseRequest, context: Any) -> pb.RenewLeaseResponse:
+        self._abort_if_failing(request.name, context)
+        with self._mutex:
+            held = self._held.get(request.name)
+            if held is None or held.ttl is None or held.lock_id != request.lock_id:
+                return pb.RenewLeaseResponse(lost={"reason": 2 if held is None else 3})
+            self._hold_until(held, held.ttl)
+            return pb.RenewLeaseResponse(renewed={"expires_after_request": wire.to_wire(held.ttl * 13 // 15)})
+
     def _abort_if_failing(self, name: str, context: Any) -> None:
         with self._mutex:
             failure = self._failure(name)
@@ -390,6 +470,12 @@ class _Handlers(grpc.GenericRpcHandler):
             "Session": grpc.stream_stream_rpc_method_handler(broker._session, pb.SessionRequest.FromString, write),
             "Release": grpc.unary_unary_rpc_method_handler(broker._release, pb.ReleaseRequest.FromString, write),
             "GetLock": grpc.unary_unary_rpc_method_handler(broker._get, pb.GetLockRequest.FromString, write),
+            "AcquireLease": grpc.unary_unary_rpc_method_handler(
+                broker._acquire_lease, pb.AcquireLeaseRequest.FromString, write
+            ),
+            "RenewLease": grpc.unary_unary_rpc_method_handler(
+                broker._renew_lease, pb.RenewLeaseRequest.FromString, write
+            ),
         }
 
     def service(self, details: Any) -> Any:

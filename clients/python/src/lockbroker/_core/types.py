@@ -118,6 +118,10 @@ class LockSpec:
     """The linger; none for the broker's default."""
     owner: str = ""
     """The label that others see; empty for none."""
+    min_hold: int | None = None
+    """The time after the grant for which nobody else can acquire it; none for none."""
+    is_kept: bool = False
+    """It is kept until its validity is over when its stream ends, however that ends. Each reattach says so anew."""
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import com.google.common.util.concurrent.ListenableFuture;
 import io.github.lockbroker.internal.core.Dialer;
 import io.github.lockbroker.v1.LockServiceGrpc.LockServiceFutureStub;
 import io.github.lockbroker.v1.ReleaseRequest;
+import io.github.lockbroker.v1.ReleaseResponse;
 import java.util.List;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.Function;
@@ -32,6 +33,25 @@ final class Brokers {
 
   Broker get(int endpoint) {
     return all.get(endpoint);
+  }
+
+  int size() {
+    return all.size();
+  }
+
+  /** Returns the longest time that one of them may take to answer, in nanoseconds. */
+  long share() {
+    return answerTimeout / all.size();
+  }
+
+  /** Returns the calls of users. */
+  InFlight calls() {
+    return calls;
+  }
+
+  /** Returns the calls that release locks, which end last. */
+  InFlight releases() {
+    return releases;
   }
 
   /** Returns the endpoints, for people. */
@@ -64,7 +84,7 @@ final class Brokers {
     for (int tries = 0; tries < all.size(); tries++) {
       int at = next.get();
       try {
-        return all.get(at).call(scope, answerTimeout / all.size(), lock, call);
+        return all.get(at).call(scope, share(), lock, call);
       } catch (Broker.CallFailed failed) {
         error = failed.error;
         if (!failed.again) {
@@ -88,8 +108,19 @@ final class Brokers {
 
   private ReleaseOutcome release(InFlight scope, String name, String lockId)
       throws InterruptedException {
+    return release(call -> call(scope, name, call), name, lockId);
+  }
+
+  /** A way to make a call of Release. */
+  interface Releasing {
+    ReleaseResponse call(Function<LockServiceFutureStub, ListenableFuture<ReleaseResponse>> call)
+        throws InterruptedException;
+  }
+
+  /** Calls Release in some way. */
+  ReleaseOutcome release(Releasing way, String name, String lockId) throws InterruptedException {
     var request = ReleaseRequest.newBuilder().setName(name).setLockId(lockId).build();
-    var answer = call(scope, name, stub -> stub.release(request));
+    ReleaseResponse answer = way.call(stub -> stub.release(request));
     return switch (answer.getOutcome()) {
       case OUTCOME_RELEASED -> ReleaseOutcome.RELEASED;
       case OUTCOME_NOT_HELD -> ReleaseOutcome.NOT_HELD;

@@ -54,13 +54,19 @@ public final class LockBroker implements AutoCloseable {
   private final long answerTimeout;
   private final AtomicLong lastKey = new AtomicLong();
   private final LocalLocks localLocks = new LocalLocks(this);
+  private final Leases leases;
+
+  /** The ttl of all locks; null for the broker's. */
+  private final Long ttl;
 
   private LockBroker(Builder builder, List<Endpoint> endpoints, TlsFiles files) {
     this.network = new Network();
     this.owner = builder.owner;
     this.answerTimeout = Wire.nanos(builder.answerTimeout);
     this.brokers = new Brokers(endpoints, files, network, answerTimeout);
-    this.session = new Session(brokers, network, Wire.nanos(builder.ttl), answerTimeout);
+    this.ttl = Wire.nanos(builder.ttl);
+    this.session = new Session(brokers, network, ttl, answerTimeout);
+    this.leases = new Leases(brokers, network, answerTimeout);
     if (builder.releaseAtExit) {
       AtExit.add(session);
     }
@@ -153,19 +159,69 @@ public final class LockBroker implements AutoCloseable {
    * has handed it on. Its fencing token and its linger stay. The former holder is told that it has
    * lost the lock.
    *
+   * <p>The lock id of a lease makes the lease a lock. To go on with it as a lease, use {@link
+   * #adoptLease}.
+   *
    * @param name the lock's name
    * @param lockId from {@link HeldLock#lockId}
+   * @param options {@link LockOption#keepOnDisconnect}, if it is wanted: the others stay as they
+   *     were granted
    * @return the lock, to be closed
    * @throws NotAcquiredException if the grant has ended, or has moved on to another lock id
    * @throws InterruptedException if the thread is interrupted; then the grant may have ended
    * @throws LockBrokerException of another kind
    */
-  public HeldLock adopt(String name, String lockId) throws InterruptedException {
+  public HeldLock adopt(String name, String lockId, LockOption... options)
+      throws InterruptedException {
     if (lockId.isEmpty()) {
       throw new LockBrokerException(Kind.INVALID, name, "there is no lock id to adopt");
     }
     Bounds.check(name, "lock id", lockId);
-    return await(wanted(name, null, lockId));
+    return await(wanted(name, null, lockId, options));
+  }
+
+  /**
+   * Takes a lock as a lease: a lock that stands for its ttl, without a stream. It is for work that
+   * goes on where this process does not: see {@link Lease#renew} and {@link #adoptLease}. Neither
+   * the close of this client nor the end of the process releases it.
+   *
+   * <p>It asks once, unless {@link LeaseOption#waitAtMost} says otherwise. If no answer comes, the
+   * same request is made again, at the next broker too, for up to {@link Builder#answerTimeout}
+   * beyond the wait: it never takes the lock twice.
+   *
+   * @param name 1 to 128 bytes without control characters
+   * @param options properties of the lease
+   * @return the lease, to be released, or renewed for as long as it is wanted
+   * @throws NotAcquiredException if the lock is not free, or the wait is over
+   * @throws InterruptedException if the thread is interrupted; then nothing is held
+   * @throws LockBrokerException of the kind UNAVAILABLE if no broker answers: the lock may stand
+   *     for its ttl then, and nobody has it; or of another kind
+   */
+  public Lease lease(String name, LeaseOption... options) throws InterruptedException {
+    Bounds.check(name);
+    Leases.Terms terms = new Leases.Terms(new LockSpec(name, null, owner), ttl, 0);
+    for (LeaseOption option : options) {
+      terms = option.set(terms);
+    }
+    Bounds.check(name, "owner", terms.spec().owner());
+    return leases.acquire(terms);
+  }
+
+  /**
+   * Goes on with a lease that a lock id names: that of another process, say. Renews it at once. Its
+   * former holder is not told, and its fencing token is not known here.
+   *
+   * @param name the lock's name
+   * @param lockId from {@link Lease#lockId}
+   * @return the lease, to be released, or renewed for as long as it is wanted
+   * @throws LostException if the lease is lost
+   * @throws InterruptedException if the thread is interrupted; the lease is as good as before then
+   * @throws LockBrokerException of the kind UNAVAILABLE if no broker answers; or of another kind
+   */
+  public Lease adoptLease(String name, String lockId) throws InterruptedException {
+    Bounds.check(name);
+    Bounds.check(name, "lock id", lockId);
+    return leases.adopt(name, lockId);
   }
 
   /**
@@ -403,14 +459,11 @@ public final class LockBroker implements AutoCloseable {
       String adopt,
       LockOption... options) {
     Bounds.check(name);
-    String label = owner;
-    Long linger = null;
+    LockSpec spec = new LockSpec(name, null, owner);
     for (LockOption option : options) {
-      label = option.owner() == null ? label : option.owner();
-      linger = option.linger() == null ? linger : Wire.nanos(option.linger());
+      spec = option.set(spec);
     }
-    Bounds.check(name, "owner", label);
-    LockSpec spec = new LockSpec(name, linger, label);
+    Bounds.check(name, "owner", spec.owner());
     return new Input.Acquire(lastKey.incrementAndGet(), spec, waiting, adopt);
   }
 

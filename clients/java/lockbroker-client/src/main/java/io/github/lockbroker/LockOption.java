@@ -1,16 +1,16 @@
 package io.github.lockbroker;
 
+import io.github.lockbroker.internal.core.LockSpec;
 import java.time.Duration;
 import java.util.Objects;
+import java.util.function.UnaryOperator;
 
 /** A property of a lock that is asked for. */
 public final class LockOption {
-  private final String owner;
-  private final Duration linger;
+  private final UnaryOperator<LockSpec> set;
 
-  private LockOption(String owner, Duration linger) {
-    this.owner = owner;
-    this.linger = linger;
+  private LockOption(UnaryOperator<LockSpec> set) {
+    this.set = set;
   }
 
   /**
@@ -20,7 +20,8 @@ public final class LockOption {
    * @return the option
    */
   public static LockOption owner(String label) {
-    return new LockOption(Objects.requireNonNull(label), null);
+    Objects.requireNonNull(label);
+    return new LockOption(spec -> spec.withOwner(label));
   }
 
   /**
@@ -30,16 +31,35 @@ public final class LockOption {
    * @return the option
    */
   public static LockOption linger(Duration linger) {
-    return new LockOption(null, Objects.requireNonNull(linger));
+    long span = Wire.nanos(Objects.requireNonNull(linger));
+    return new LockOption(spec -> spec.withLinger(span));
   }
 
-  /** Returns the label; null if this is another option. */
-  String owner() {
-    return owner;
+  /**
+   * Sets the time after the grant for which nobody else can acquire the lock, whenever and however
+   * this client ends. For jobs that must not run twice on machines whose clocks differ.
+   *
+   * @param minHold up to 1 h, to the millisecond. Default: 0
+   * @return the option
+   */
+  public static LockOption minHold(Duration minHold) {
+    long span = Wire.nanos(Objects.requireNonNull(minHold));
+    return new LockOption(spec -> spec.withMinHold(span));
   }
 
-  /** Returns the linger; null if this is another option. */
-  Duration linger() {
-    return linger;
+  /**
+   * Keeps the lock until its validity is over when the connection ends, however that ends: a proxy
+   * that closes connections, as in a reload, costs no lock then. The price: if this process dies,
+   * others wait until the validity is over. A release ends the lock at once all the same.
+   *
+   * @return the option
+   */
+  public static LockOption keepOnDisconnect() {
+    return new LockOption(LockSpec::kept);
+  }
+
+  /** Returns the lock with this property. */
+  LockSpec set(LockSpec spec) {
+    return set.apply(spec);
   }
 }

@@ -84,16 +84,26 @@ final class Wire {
     return made.build();
   }
 
-  private static BeginLock toBegin(Request.Begin begin) {
-    LockSpec.Builder lock =
-        LockSpec.newBuilder().setName(begin.spec().name()).setOwner(begin.spec().owner());
-    if (begin.spec().linger() != null) {
-      lock.setLinger(span(begin.spec().linger()));
+  /** Writes a lock that is asked for. */
+  static LockSpec toSpec(io.github.lockbroker.internal.core.LockSpec spec) {
+    LockSpec.Builder lock = LockSpec.newBuilder().setName(spec.name()).setOwner(spec.owner());
+    if (spec.linger() != null) {
+      lock.setLinger(span(spec.linger()));
     }
+    if (spec.minHold() != null) {
+      lock.setMinHold(span(spec.minHold()));
+    }
+    if (spec.isKept()) {
+      lock.setOnDisconnect(LockSpec.OnDisconnect.ON_DISCONNECT_KEEP);
+    }
+    return lock.build();
+  }
+
+  private static BeginLock toBegin(Request.Begin begin) {
     BeginLock.Builder made =
         BeginLock.newBuilder()
             .setLockRef(begin.lockRef())
-            .setLock(lock)
+            .setLock(toSpec(begin.spec()))
             .setReattachLockId(begin.reattach());
     if (begin.waiting() != null) {
       WaitSpec.Builder wait = WaitSpec.newBuilder();
@@ -183,6 +193,11 @@ final class Wire {
       case REASON_REVOKED -> Loss.REVOKED;
       default -> Loss.EXPIRED;
     };
+  }
+
+  /** Reads how a lease was lost. */
+  static LostReason toLostReason(Lost lost) {
+    return LostReason.valueOf(toLoss(lost.getReason()).name());
   }
 
   /**

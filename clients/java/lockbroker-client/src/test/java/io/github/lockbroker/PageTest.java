@@ -84,6 +84,31 @@ class PageTest extends Scenario {
     }
   }
 
+  static String startDeployment(LockBroker client) throws InterruptedException {
+    Lease lease =
+        client.lease(
+            "deploy", LeaseOption.ttl(ofSeconds(15)), LeaseOption.waitAtMost(ofSeconds(5)));
+    report(null);
+    lease.renew(); // LostException; it stands for 15 s from now on
+    return lease.lockId();
+  }
+
+  static void finishDeployment(LockBroker client, String lockId) throws InterruptedException {
+    try (Lease lease = client.adoptLease("deploy", lockId)) {
+      report(null);
+      lease.check();
+    }
+  }
+
+  static void outlive(LockBroker client) throws InterruptedException {
+    try (HeldLock lock = client.lock("queue/7", LockOption.keepOnDisconnect())) {
+      report(lock);
+    }
+    try (HeldLock lock = client.lock("once a night", LockOption.minHold(ofSeconds(60)))) {
+      report(lock);
+    }
+  }
+
   static LockBroker brokers() {
     // Asked in turn. When one goes away, its locks move to the next, and are not free in between.
     return LockBroker.connect("http://10.0.0.7:28551,http://10.0.0.8:28551");
@@ -122,7 +147,14 @@ class PageTest extends Scenario {
     steps(client);
     lead(client);
     withLock(client);
-    assertEquals(4, REPORTS.get());
+    String lockId = startDeployment(client);
+    assertEquals(LockState.HELD, client.get("deploy").state());
+    finishDeployment(client, lockId);
+    assertEquals(LockState.FREE, client.get("deploy").state());
+    outlive(client);
+    assertEquals(LockState.FREE, client.get("queue/7").state());
+    assertEquals(LockState.LINGERING, client.get("once a night").state());
+    assertEquals(8, REPORTS.get());
     closing(brokers());
     closing(sidecar());
     failsAs(Kind.TLS, () -> secure(folder));
@@ -169,7 +201,7 @@ class PageTest extends Scenario {
     for (Kind kind : Kind.values()) {
       assertTrue(page.contains("| `" + kind + "` |"), kind.toString());
     }
-    assertEquals(10, samples.size());
+    assertEquals(12, samples.size());
     for (String sample : samples) {
       assertTrue(tests.toString().contains(sample), "no test has this:\n" + sample);
     }

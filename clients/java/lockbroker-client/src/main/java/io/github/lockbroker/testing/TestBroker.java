@@ -17,12 +17,13 @@ import java.util.Optional;
 import java.util.Set;
 import java.util.UUID;
 import java.util.concurrent.Executors;
+import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.ScheduledExecutorService;
 import java.util.concurrent.TimeUnit;
 
 /**
- * A broker for tests. It runs in the test's own process, keeps its locks in memory, and grants,
- * refuses and loses them on command.
+ * A broker for tests. It runs in the test's own process, keeps its locks and leases in memory, and
+ * grants, refuses and loses them on command.
  *
  * <pre>{@code
  * try (var broker = new TestBroker();
@@ -122,7 +123,7 @@ public final class TestBroker implements AutoCloseable {
   }
 
   /**
-   * Makes the client that holds the lock lose it.
+   * Makes the client that holds the lock lose it. One that has a lease finds out when it renews it.
    *
    * @param name the lock
    * @param reason what the client is told
@@ -218,14 +219,19 @@ public final class TestBroker implements AutoCloseable {
 
   /** Does something later, under the broker's monitor. */
   void later(long millis, Runnable work) {
-    timer.schedule(
-        () -> {
-          synchronized (this) {
-            work.run();
-          }
-        },
-        millis,
-        TimeUnit.MILLISECONDS);
+    try {
+      timer.schedule(
+          () -> {
+            synchronized (this) {
+              work.run();
+            }
+          },
+          millis,
+          TimeUnit.MILLISECONDS);
+    } catch (RejectedExecutionException e) {
+      // The broker is closed, and nothing comes later.
+      return;
+    }
   }
 
   /** Gives a lock that nobody has to the first who waits. */
@@ -245,9 +251,25 @@ public final class TestBroker implements AutoCloseable {
   void grant(TestLock lock, TestLock.Asked asked) {
     lock.holder = newGrant(asked.owner());
     lock.holder.lingerMillis = asked.lingerMillis();
+    if (asked.minHoldMillis() > 0) {
+      lock.holder.closedUntil = System.nanoTime() + asked.minHoldMillis() * 1_000_000;
+    }
+    lock.holder.isKept = asked.isKept();
     lock.holder.session = asked.session();
     lock.holder.ref = asked.ref();
     asked.session().acquired(lock, lock.holder);
+  }
+
+  /** Ends a grant that has no stream after a time, unless that is put off. */
+  void holdFor(TestLock lock, TestLock.Grant grant, long millis) {
+    grant.endsAt = System.nanoTime() + millis * 1_000_000;
+    later(
+        millis,
+        () -> {
+          if (lock.holder == grant && System.nanoTime() - grant.endsAt >= 0) {
+            release(lock);
+          }
+        });
   }
 
   /** Ends the grant of a lock by its holder's will. */

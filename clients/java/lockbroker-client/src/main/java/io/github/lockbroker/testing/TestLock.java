@@ -8,6 +8,8 @@ import java.util.List;
 
 /** A lock of a test's broker. The broker's monitor guards it, and all that it refers to. */
 final class TestLock {
+  private static final long NANOS = 1_000_000;
+
   final String name;
 
   /** Null if nobody has it. */
@@ -28,8 +30,20 @@ final class TestLock {
     final String owner;
     long lingerMillis;
 
+    /** From when others can have it, by System.nanoTime(); 0 for at any time. */
+    long closedUntil;
+
+    /** It is held when its stream has ended, until it has run out. */
+    boolean isKept;
+
+    /** Until when it is held without a stream, by System.nanoTime(). */
+    long endsAt;
+
+    /** Null if it is no lease. */
+    TestLease lease;
+
     /** Null if no client of this broker has it. */
-    TestSession session;
+    TestAsker session;
 
     long ref;
 
@@ -41,7 +55,13 @@ final class TestLock {
   }
 
   /** Somebody who asks for a lock. */
-  record Asked(TestSession session, long ref, String owner, long lingerMillis) {}
+  record Asked(
+      TestAsker session,
+      long ref,
+      String owner,
+      long lingerMillis,
+      long minHoldMillis,
+      boolean isKept) {}
 
   TestLock(String name) {
     this.name = name;
@@ -56,6 +76,10 @@ final class TestLock {
   void drop() {
     if (holder.session != null) {
       holder.session.forget(holder.ref);
+    }
+    if (holder.closedUntil != 0
+        && holder.closedUntil - System.nanoTime() > lingerMillis() * NANOS) {
+      lingersUntil = holder.closedUntil;
     }
     holder = null;
   }

@@ -1,11 +1,18 @@
 package io.github.lockbroker.testing;
 
 import com.google.protobuf.Duration;
+import io.github.lockbroker.v1.AcquireLeaseRequest;
+import io.github.lockbroker.v1.AcquireLeaseResponse;
 import io.github.lockbroker.v1.GetLockRequest;
 import io.github.lockbroker.v1.GetLockResponse;
 import io.github.lockbroker.v1.LockServiceGrpc;
+import io.github.lockbroker.v1.LockSpec;
+import io.github.lockbroker.v1.Lost;
 import io.github.lockbroker.v1.ReleaseRequest;
 import io.github.lockbroker.v1.ReleaseResponse;
+import io.github.lockbroker.v1.RenewLeaseRequest;
+import io.github.lockbroker.v1.RenewLeaseResponse;
+import io.github.lockbroker.v1.Renewed;
 import io.github.lockbroker.v1.SessionRequest;
 import io.github.lockbroker.v1.SessionResponse;
 import io.grpc.stub.StreamObserver;
@@ -23,6 +30,58 @@ final class TestService extends LockServiceGrpc.LockServiceImplBase {
         .setSeconds(millis / 1000)
         .setNanos((int) (millis % 1000) * 1_000_000)
         .build();
+  }
+
+  static long millis(Duration span) {
+    return span.getSeconds() * 1000 + span.getNanos() / 1_000_000;
+  }
+
+  /** Reads a lock that somebody asks for. */
+  static TestLock.Asked asked(TestAsker asker, long ref, LockSpec spec) {
+    return new TestLock.Asked(
+        asker,
+        ref,
+        spec.getOwner(),
+        millis(spec.getLinger()),
+        millis(spec.getMinHold()),
+        spec.getOnDisconnect() == LockSpec.OnDisconnect.ON_DISCONNECT_KEEP);
+  }
+
+  @Override
+  public void acquireLease(
+      AcquireLeaseRequest request, StreamObserver<AcquireLeaseResponse> answers) {
+    synchronized (broker) {
+      if (!broker.isSilent()) {
+        new TestLease(broker, request, answers).begin(request);
+      }
+    }
+  }
+
+  @Override
+  public void renewLease(RenewLeaseRequest request, StreamObserver<RenewLeaseResponse> answers) {
+    RenewLeaseResponse.Builder answer = RenewLeaseResponse.newBuilder();
+    synchronized (broker) {
+      TestLock lock = broker.lock(request.getName());
+      TestLock.Grant held = lock.holder;
+      if (broker.isSilent()) {
+        return;
+      }
+      if (!lock.failures.isEmpty()) {
+        answers.onError(TestLease.failure(lock.name, lock.failures.removeFirst()));
+        return;
+      }
+      if (held == null) {
+        answer.setLost(Lost.newBuilder().setReason(Lost.Reason.REASON_GONE));
+      } else if (held.lease == null || !held.id.equals(request.getLockId())) {
+        answer.setLost(Lost.newBuilder().setReason(Lost.Reason.REASON_TAKEN_OVER));
+      } else {
+        broker.holdFor(lock, held, held.lease.ttlMillis);
+        Duration valid = span(held.lease.ttlMillis * 13 / 15);
+        answer.setRenewed(Renewed.newBuilder().setExpiresAfterRequest(valid));
+      }
+    }
+    answers.onNext(answer.build());
+    answers.onCompleted();
   }
 
   @Override

@@ -23,7 +23,7 @@ import java.util.List;
 import java.util.Map;
 
 /** A client's stream at a test's broker, whose monitor guards it. */
-final class TestSession implements StreamObserver<SessionRequest> {
+final class TestSession implements TestAsker, StreamObserver<SessionRequest> {
   /** The statuses of reasons. Those of the others are UNAVAILABLE. */
   private static final Map<String, Status.Code> STATUSES =
       Map.of(
@@ -38,7 +38,7 @@ final class TestSession implements StreamObserver<SessionRequest> {
           ErrorReason.BROKER_FAULT, Status.Code.INTERNAL);
 
   /** The time after which a client may ask again for what has failed. */
-  private static final long RETRY_MILLIS = 50;
+  static final long RETRY_MILLIS = 50;
 
   private final TestBroker broker;
   private final StreamObserver<SessionResponse> responses;
@@ -81,13 +81,25 @@ final class TestSession implements StreamObserver<SessionRequest> {
     }
   }
 
-  /** Releases everything, as the end of a stream does. */
+  /** Releases everything that is not to be kept, as the end of a stream does. */
   private void over() {
     synchronized (broker) {
       isOver = true;
       broker.remove(this);
-      List.copyOf(locks.keySet()).forEach(this::giveUp);
+      for (long ref : List.copyOf(locks.keySet())) {
+        TestLock lock = locks.get(ref);
+        if (isMine(lock, ref) && lock.holder.isKept) {
+          // It may still be reattached.
+          broker.holdFor(lock, lock.holder, broker.ttlMillis());
+        } else {
+          giveUp(ref);
+        }
+      }
     }
+  }
+
+  private boolean isMine(TestLock lock, long ref) {
+    return lock.holder != null && lock.holder.session == this && lock.holder.ref == ref;
   }
 
   private void opened() {
@@ -121,8 +133,7 @@ final class TestSession implements StreamObserver<SessionRequest> {
   /** Releases a lock, and returns true, or gives up the wait for it. */
   private boolean giveUp(long ref) {
     TestLock lock = locks.remove(ref);
-    TestLock.Grant holder = lock.holder;
-    if (holder != null && holder.session == this && holder.ref == ref) {
+    if (isMine(lock, ref)) {
       broker.release(lock);
       return true;
     }
@@ -138,11 +149,10 @@ final class TestSession implements StreamObserver<SessionRequest> {
       return;
     }
     if (!begin.getReattachLockId().isEmpty()) {
-      reattach(lock, ref, begin.getReattachLockId());
+      reattach(lock, begin);
       return;
     }
-    long linger = millis(begin.getLock().getLinger());
-    var asked = new TestLock.Asked(this, ref, begin.getLock().getOwner(), linger);
+    TestLock.Asked asked = TestService.asked(this, ref, begin.getLock());
     boolean lingers = lock.lingerMillis() > 0;
     if (lock.holder == null && !lingers) {
       broker.grant(lock, asked);
@@ -155,14 +165,11 @@ final class TestSession implements StreamObserver<SessionRequest> {
     }
   }
 
-  private static long millis(com.google.protobuf.Duration span) {
-    return span.getSeconds() * 1000 + span.getNanos() / 1_000_000;
-  }
-
   /** Puts a request into the queue. */
   private void queue(TestLock lock, TestLock.Asked asked, BeginLock begin) {
     if (begin.getWait().hasMaxWait()) {
-      broker.later(millis(begin.getWait().getMaxWait()), () -> waitIsOver(lock, asked));
+      long wait = TestService.millis(begin.getWait().getMaxWait());
+      broker.later(wait, () -> waitIsOver(lock, asked));
     }
     locks.put(asked.ref(), lock);
     lock.waiters.add(asked);
@@ -181,43 +188,52 @@ final class TestSession implements StreamObserver<SessionRequest> {
   }
 
   /** Takes over a grant. */
-  private void reattach(TestLock lock, long ref, String id) {
+  private void reattach(TestLock lock, BeginLock begin) {
+    long ref = begin.getLockRef();
     TestLock.Grant old = lock.holder;
-    if (old == null || !old.id.equals(id)) {
+    if (old == null || !old.id.equals(begin.getReattachLockId())) {
       refuse(ref, NotAcquired.Reason.REASON_NOT_REATTACHABLE, "");
       return;
     }
     lock.lose(LostReason.TAKEN_OVER);
     lock.holder = new TestLock.Grant(TestBroker.newId(), old.token, old.owner);
     lock.holder.lingerMillis = old.lingerMillis;
+    lock.holder.closedUntil = old.closedUntil;
+    lock.holder.isKept = TestService.asked(this, ref, begin.getLock()).isKept();
     lock.holder.session = this;
     lock.holder.ref = ref;
     acquired(lock, lock.holder);
   }
 
-  void acquired(TestLock lock, TestLock.Grant grant) {
+  @Override
+  public void acquired(TestLock lock, TestLock.Grant grant) {
     locks.put(grant.ref, lock);
     var acquired = Acquired.newBuilder().setLockId(grant.id).setFencingToken(grant.token);
     say(grant.ref, LockEvent.newBuilder().setAcquired(acquired));
   }
 
+  static Status.Code status(String reason) {
+    return STATUSES.getOrDefault(reason, Status.Code.UNAVAILABLE);
+  }
+
   private void fail(long ref, String reason) {
-    Status.Code code = STATUSES.getOrDefault(reason, Status.Code.UNAVAILABLE);
     var failed =
         Failed.newBuilder()
-            .setCode(code.value())
+            .setCode(status(reason).value())
             .setMessage("as the test wants it")
             .setReason(reason)
             .setRetryAfter(TestService.span(RETRY_MILLIS));
     say(ref, LockEvent.newBuilder().setFailed(failed));
   }
 
-  private void refuse(long ref, NotAcquired.Reason reason, String owner) {
+  @Override
+  public void refuse(long ref, NotAcquired.Reason reason, String owner) {
     var refused = NotAcquired.newBuilder().setReason(reason).setOwner(owner);
     say(ref, LockEvent.newBuilder().setNotAcquired(refused));
   }
 
-  void lost(long ref, LostReason reason) {
+  @Override
+  public void lost(long ref, LostReason reason) {
     if (reason == LostReason.RELEASED) {
       released(ref);
       return;
@@ -232,7 +248,8 @@ final class TestSession implements StreamObserver<SessionRequest> {
     say(ref, LockEvent.newBuilder().setLost(Lost.newBuilder().setReason(told)));
   }
 
-  void released(long ref) {
+  @Override
+  public void released(long ref) {
     say(ref, LockEvent.newBuilder().setReleased(Released.getDefaultInstance()));
   }
 
@@ -240,7 +257,8 @@ final class TestSession implements StreamObserver<SessionRequest> {
     say(0, LockEvent.newBuilder().setDraining(Draining.getDefaultInstance()));
   }
 
-  void forget(long ref) {
+  @Override
+  public void forget(long ref) {
     locks.remove(ref);
   }
 

@@ -21,9 +21,17 @@ public final class Proxy implements AutoCloseable {
 
   private boolean isHole;
 
+  /** The time for which it waits before it passes a new connection on. */
+  private volatile long delayMillis;
+
   /** Starts one before a broker. */
   public Proxy(RealBroker broker) {
-    target = broker.address;
+    this(broker.address);
+  }
+
+  /** Starts one before a HOST:PORT. */
+  public Proxy(String address) {
+    target = address;
     try {
       listener = new ServerSocket(0, 50, InetAddress.getLoopbackAddress());
     } catch (IOException e) {
@@ -43,6 +51,7 @@ public final class Proxy implements AutoCloseable {
     try {
       while (true) {
         Socket here = listener.accept();
+        Thread.sleep(delayMillis);
         String[] parts = target.split(":");
         Socket there;
         try {
@@ -57,7 +66,7 @@ public final class Proxy implements AutoCloseable {
         start(() -> pass(here, there));
         start(() -> pass(there, here));
       }
-    } catch (IOException e) {
+    } catch (IOException | InterruptedException e) {
       // It is closed.
     }
   }
@@ -91,6 +100,23 @@ public final class Proxy implements AutoCloseable {
   public synchronized void open() {
     isHole = false;
     notifyAll();
+  }
+
+  /** Waits for a while before it passes new connections on. */
+  public void delay(long millis) {
+    delayMillis = millis;
+  }
+
+  /** Closes all connections in good order on both sides, as a proxy does that is loaded anew. */
+  public synchronized void cut() throws IOException {
+    for (Socket[] connection : connections) {
+      for (Socket side : connection) {
+        if (!side.isClosed()) {
+          side.shutdownOutput();
+        }
+      }
+    }
+    connections.clear();
   }
 
   /** Resets the clients' connections only: the broker hears nothing. */

@@ -4,10 +4,13 @@ import com.google.gson.JsonElement;
 import com.google.gson.JsonObject;
 import com.google.gson.JsonPrimitive;
 import io.github.lockbroker.HeldLock;
+import io.github.lockbroker.Lease;
 import io.github.lockbroker.LockBrokerException;
 import io.github.lockbroker.LockBrokerException.Kind;
 import io.github.lockbroker.LostException;
 import io.github.lockbroker.NotAcquiredException;
+import java.time.Duration;
+import java.util.function.Supplier;
 
 /** What the testee says. */
 final class Answers {
@@ -53,18 +56,37 @@ final class Answers {
 
   /** Asks a lock if it is held. */
   static JsonObject checked(HeldLock lock) {
+    return checked(lock::check, lock::remaining);
+  }
+
+  /** Asks a lease if it is held. */
+  static JsonObject checked(Lease lease) {
+    return checked(lease::check, lease::remaining);
+  }
+
+  private static JsonObject checked(Runnable check, Supplier<Duration> remaining) {
     try {
-      lock.check();
-      return of("held", of("remaining_ms", lock.remaining().toMillis()));
+      check.run();
+      return of("held", of("remaining_ms", remaining.get().toMillis()));
     } catch (LockBrokerException e) {
-      return hasEnded(e) ? of("lost", of("reason", "ENDED")) : failed(e);
+      return ended(e);
     }
   }
 
-  /** Reports whether a lock was released here. */
-  static boolean hasEnded(HeldLock lock) {
+  /** Answers with an error; what was released here is lost to its holder. */
+  static JsonObject ended(LockBrokerException error) {
+    return hasEnded(error) ? of("lost", of("reason", "ENDED")) : failed(error);
+  }
+
+  /** Answers with a lease that has been renewed. */
+  static JsonObject renewed(Lease lease) {
+    return of("renewed", of("remaining_ms", lease.remaining().toMillis()));
+  }
+
+  /** Reports whether a lock or a lease was released here; check is its own. */
+  static boolean hasEnded(Runnable check) {
     try {
-      lock.check();
+      check.run();
       return false;
     } catch (LockBrokerException e) {
       return hasEnded(e);

@@ -2,6 +2,7 @@ package io.github.lockbroker.testee;
 
 import com.google.gson.JsonElement;
 import com.google.gson.JsonObject;
+import io.github.lockbroker.LeaseOption;
 import io.github.lockbroker.LockOption;
 import io.github.lockbroker.Wait;
 import java.time.Duration;
@@ -47,7 +48,33 @@ record Command(JsonObject fields) {
     if (has("owner")) {
       options.add(LockOption.owner(text("owner")));
     }
+    if (has("min_hold_ms")) {
+      options.add(LockOption.minHold(span("min_hold_ms")));
+    }
+    if (has("keep") && fields.get("keep").getAsBoolean()) {
+      options.add(LockOption.keepOnDisconnect());
+    }
     return options.toArray(LockOption[]::new);
+  }
+
+  LeaseOption[] leaseOptions() {
+    List<LeaseOption> options = new ArrayList<>();
+    if (has("ttl_ms")) {
+      options.add(LeaseOption.ttl(span("ttl_ms")));
+    }
+    if (has("wait_ms")) {
+      options.add(LeaseOption.waitAtMost(span("wait_ms")));
+    }
+    if (has("linger_ms")) {
+      options.add(LeaseOption.linger(span("linger_ms")));
+    }
+    if (has("min_hold_ms")) {
+      options.add(LeaseOption.minHold(span("min_hold_ms")));
+    }
+    if (has("owner")) {
+      options.add(LeaseOption.owner(text("owner")));
+    }
+    return options.toArray(LeaseOption[]::new);
   }
 
   Wait waiting() {

@@ -3,7 +3,9 @@ package io.github.lockbroker.testee;
 import com.google.gson.JsonElement;
 import com.google.gson.JsonObject;
 import io.github.lockbroker.HeldLock;
+import io.github.lockbroker.Lease;
 import io.github.lockbroker.LockBroker;
+import io.github.lockbroker.LockBrokerException;
 import io.github.lockbroker.LockInfo;
 import io.github.lockbroker.LockState;
 import io.github.lockbroker.LostException;
@@ -46,8 +48,11 @@ final class Commands {
       case "enter" -> enter(told);
       case "leave" -> leave(told);
       case "cancel" -> cancel(told);
-      case "release" -> release(lock(told));
-      case "check" -> Answers.checked(lock(told));
+      case "lease" -> lease(told);
+      case "renew" -> renew(testee.leases.get(told.lock()));
+      case "adopt_lease" -> adoptLease(told);
+      case "release" -> release(told);
+      case "check" -> check(told);
       case "get" -> get(told);
       case "work" -> work(told);
       case "forget" -> forget(told);
@@ -157,9 +162,43 @@ final class Commands {
     return Answers.ok();
   }
 
-  private static JsonObject release(HeldLock lock) {
-    boolean wasOver = Answers.hasEnded(lock);
-    lock.release();
+  private JsonObject lease(Command told) throws InterruptedException {
+    Lease lease = client(told).lease(told.name(), told.leaseOptions());
+    testee.leases.put(told.lock(), lease);
+    JsonObject granted = Answers.of("lock_id", lease.lockId());
+    granted.addProperty("token", lease.fencingToken().getAsLong());
+    return Answers.of("granted", granted);
+  }
+
+  private static JsonObject renew(Lease lease) throws InterruptedException {
+    try {
+      lease.renew();
+      return Answers.renewed(lease);
+    } catch (LockBrokerException e) {
+      return Answers.ended(e);
+    }
+  }
+
+  private JsonObject adoptLease(Command told) throws InterruptedException {
+    Lease lease = client(told).adoptLease(told.name(), told.text("lock_id"));
+    testee.leases.put(told.lock(), lease);
+    return Answers.renewed(lease);
+  }
+
+  private JsonObject check(Command told) {
+    Lease lease = testee.leases.get(told.lock());
+    return lease == null ? Answers.checked(lock(told)) : Answers.checked(lease);
+  }
+
+  private JsonObject release(Command told) {
+    Lease lease = testee.leases.get(told.lock());
+    HeldLock lock = lock(told);
+    boolean wasOver = Answers.hasEnded(lease == null ? lock::check : lease::check);
+    if (lease == null) {
+      lock.release();
+    } else {
+      lease.release();
+    }
     return Answers.of("released", !wasOver);
   }
 

@@ -3,6 +3,7 @@ package io.github.lockbroker.testee;
 import com.google.gson.JsonObject;
 import com.google.gson.JsonParser;
 import io.github.lockbroker.HeldLock;
+import io.github.lockbroker.Lease;
 import io.github.lockbroker.LockBroker;
 import java.io.BufferedReader;
 import java.io.FileDescriptor;
@@ -18,6 +19,7 @@ import java.util.concurrent.ConcurrentHashMap;
 public final class Testee {
   final Map<String, LockBroker> clients = new ConcurrentHashMap<>();
   final Map<String, HeldLock> locks = new ConcurrentHashMap<>();
+  final Map<String, Lease> leases = new ConcurrentHashMap<>();
   final Map<String, Scope> scopes = new ConcurrentHashMap<>();
 
   /** The threads of the calls that are under way. */

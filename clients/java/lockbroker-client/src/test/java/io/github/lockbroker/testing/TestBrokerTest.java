@@ -8,17 +8,21 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.github.lockbroker.ErrorReason;
 import io.github.lockbroker.HeldLock;
+import io.github.lockbroker.Lease;
+import io.github.lockbroker.LeaseOption;
 import io.github.lockbroker.LockBroker;
 import io.github.lockbroker.LockBrokerException;
 import io.github.lockbroker.LockBrokerException.Kind;
 import io.github.lockbroker.LockInfo;
 import io.github.lockbroker.LockOption;
 import io.github.lockbroker.LockState;
+import io.github.lockbroker.LostException;
 import io.github.lockbroker.LostReason;
 import io.github.lockbroker.NotAcquiredException;
 import io.github.lockbroker.NotAcquiredReason;
 import io.github.lockbroker.OnLost;
 import io.github.lockbroker.Wait;
+import io.github.lockbroker.harness.Proxy;
 import io.github.lockbroker.harness.Scenario;
 import java.time.Duration;
 import java.util.Map;
@@ -95,6 +99,84 @@ class TestBrokerTest extends Scenario {
     // A wait goes on through a store that is away.
     broker.fail("job", ErrorReason.STORE_UNAVAILABLE);
     acquire(client, "job").close();
+  }
+
+  @Test
+  void hasLeases() throws Exception {
+    TestBroker broker = start();
+    LockBroker client = connect(broker.url());
+    Lease lease =
+        client.lease("job", LeaseOption.owner("me"), LeaseOption.ttl(Duration.ofSeconds(9)));
+    assertEquals(Optional.of("me"), broker.holder("job"));
+    long left = lease.remaining().toMillis();
+    assertTrue(left > 5000 && left <= 7200, left + " ms");
+    lease.renew();
+    assertEquals("me", refused(client, "job").owner());
+    CompletableFuture<Lease> waiting =
+        begin(() -> client.lease("job", LeaseOption.waitAtMost(Duration.ofSeconds(20))));
+    eventually("somebody waits", () -> broker.waiters("job") == 1);
+    lease.release();
+    Lease next = soon(waiting);
+    Lease adopted = client.adoptLease("job", next.lockId());
+    broker.lose("job", LostReason.REVOKED);
+    isLost(LostReason.GONE, next::renew);
+    isLost(LostReason.GONE, adopted::renew);
+    client.lease("job", LeaseOption.minHold(Duration.ofSeconds(20))).close();
+    assertEquals(NotAcquiredReason.LINGERING, refused(client, "job").reason());
+    broker.fail("other", ErrorReason.POLICY_DENIED);
+    LockBrokerException denied = failsAs(Kind.DENIED, () -> client.lease("other"));
+    assertEquals(ErrorReason.POLICY_DENIED, denied.errorReason());
+    // Whoever waits and leaves is granted nothing.
+    broker.take("other", "somebody");
+    Thread leaving =
+        thread(
+            () ->
+                assertThrows(
+                    InterruptedException.class,
+                    () -> client.lease("other", LeaseOption.waitAtMost(Duration.ofSeconds(20)))));
+    eventually("somebody waits", () -> broker.waiters("other") == 1);
+    leaving.interrupt();
+    eventually("nobody waits", () -> broker.waiters("other") == 0);
+  }
+
+  @Test
+  void endsLeasesThatNobodyRenews() throws Exception {
+    TestBroker broker = closing(new TestBroker(Duration.ofMillis(3000)));
+    LockBroker client = connect(broker.url());
+    Lease lease = client.lease("job");
+    for (int time = 0; time < 4; time++) {
+      Thread.sleep(1000);
+      lease.renew();
+    }
+    eventually("it is over here", () -> lease.remaining().isZero());
+    eventually("it is over there", () -> broker.holder("job").isEmpty());
+    isLost(LostReason.EXPIRED, lease::check);
+    isLost(LostReason.EXPIRED, lease::renew);
+    isLost(LostReason.EXPIRED, lease::release);
+  }
+
+  @Test
+  void keepsLocksWhenTheirStreamEnds() throws Exception {
+    TestBroker broker = closing(new TestBroker(Duration.ofSeconds(3)));
+    Proxy proxy = closing(new Proxy(broker.url().substring("http://".length())));
+    LockBroker client = connect(proxy.url);
+    HeldLock lock = client.lock("job", LockOption.keepOnDisconnect());
+    CompletableFuture<HeldLock> rival = begin(() -> connect(broker.url()).lock("job"));
+    eventually("somebody waits", () -> broker.waiters("job") == 1);
+    String id = lock.lockId();
+    proxy.cut();
+    eventually("it moves", () -> !lock.lockId().equals(id));
+    lock.check();
+    assertFalse(rival.isDone());
+    lock.release();
+    HeldLock next = soon(rival);
+    // One whose client does not come back is free when it has run out.
+    next.release();
+    HeldLock left = client.lock("job", LockOption.keepOnDisconnect());
+    proxy.close();
+    proxy.cut();
+    acquire(connect(broker.url()), "job").release();
+    assertThrows(LostException.class, left::check);
   }
 
   @Test
