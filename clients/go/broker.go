@@ -194,7 +194,9 @@ func (b *broker) call(
 		return nil, false
 	}
 	failure := fromError(err)
-	again = failure.Code == core.CodeUnavailable && ctx.Err() == nil
+	// What has no reason is not a broker's word: a connection that broke, or a proxy.
+	hasNoAnswer := failure.Reason == "" && !failure.Code.IsFinal()
+	again = (failure.Code == core.CodeUnavailable || hasNoAnswer) && ctx.Err() == nil
 	b.giveBack(channel, again && failure.Reason == "")
 	switch {
 	case ctx.Err() != nil:

@@ -16,10 +16,15 @@ type brokers struct {
 	next atomic.Int64
 	// answerTimeout is the longest time that an answer may take, of all of them together.
 	answerTimeout time.Duration
+	// ending has ended once the client is being closed.
+	ending context.Context
+	// end ends the calls that are repeated.
+	end context.CancelFunc
 }
 
 func newBrokers(endpoints []endpoint, files tlsFiles, answerTimeout time.Duration) *brokers {
 	made := &brokers{answerTimeout: answerTimeout}
+	made.ending, made.end = context.WithCancel(context.Background())
 	for _, endpoint := range endpoints {
 		within := core.DialTime(answerTimeout, len(endpoints))
 		made.all = append(made.all, &broker{endpoint: endpoint, files: files, within: within})

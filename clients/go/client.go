@@ -12,7 +12,8 @@
 //
 // All locks of a client share one stream to a broker. When the process ends, in whatever way, the stream ends and the locks
 // are released. While the process lives, the client sends heartbeats. When the broker goes away or falls silent, the client
-// moves its locks to another broker, and they are not free in between.
+// moves its locks to another broker, and they are not free in between. A program that can keep no connection takes leases:
+// [Client.Lease].
 //
 // A lock over a network is advisory: a holder that is stopped for longer than its lock's ttl wakes up without the lock. Let
 // whatever must not be corrupted check the fencing token, [Lock.Token].
@@ -45,6 +46,8 @@ type Client struct {
 	session *session
 	lastKey atomic.Uint64
 	timeout time.Duration
+	// ttl is that of leases that have none of their own; nil for the broker's default.
+	ttl *time.Duration
 }
 
 // Connect makes a client of the brokers at server: http://HOST:PORT, https://HOST:PORT, HOST:PORT or unix:/PATH. Several
@@ -80,6 +83,7 @@ func Connect(server string, options ...ClientOption) (*Client, error) {
 	brokers := newBrokers(endpoints, settings.files, settings.answerTimeout)
 	client := &Client{
 		brokers: brokers, owner: settings.owner, session: newSession(brokers, settings), timeout: settings.answerTimeout,
+		ttl: settings.ttl,
 	}
 	go client.session.run()
 	return client, nil
@@ -329,9 +333,11 @@ func (c *Client) Get(ctx context.Context, name, lockID string) (LockInfo, error)
 	return info, nil
 }
 
-// Close releases everything that the client holds, ends all its calls, and closes its connections. It waits until a broker has
-// confirmed the releases, for the [AnswerTimeout] at most, and a moment for the connections.
+// Close releases all locks that the client holds, ends all its calls, and closes its connections. It waits until a broker has
+// confirmed the releases, for the [AnswerTimeout] at most, and a moment for the connections. Leases stand for what is left of
+// their ttl.
 func (c *Client) Close() error {
+	c.brokers.end()
 	c.session.do(func() { c.session.close(c.timeout) })
 	<-c.session.ended
 	c.brokers.close()

@@ -79,13 +79,23 @@ func (e *NotAcquiredError) Error() string {
 	return text
 }
 
+func notAcquired(lock string, refusal core.Refusal) error {
+	reason := NotAcquiredReason(refusal.Reason)
+	switch reason {
+	case Held, Lingering, WaitOver, NotReattachable:
+		return &NotAcquiredError{Lock: lock, Reason: reason, Owner: refusal.Owner}
+	}
+	// None of the others was asked for.
+	return unexpected(lock, "not acquired, for a reason that this client does not know")
+}
+
 // NotAcquiredReason is the reason for which a lock was not acquired.
 type NotAcquiredReason int
 
 const (
 	// Held: somebody holds it.
 	Held = NotAcquiredReason(core.RefusedHeld)
-	// Lingering: it was released a short while ago and lingers, or it was revoked and is still closed.
+	// Lingering: it was released and its [Linger] or its [MinHold] is not over, or it was revoked and is still closed.
 	Lingering = NotAcquiredReason(core.RefusedLingering)
 	// WaitOver: the wait is over.
 	WaitOver = NotAcquiredReason(core.RefusedMaxWait)

@@ -43,12 +43,18 @@ func startScripted(t *testing.T, session func(sessionStream) error) string {
 
 func (s *scripted) start(t *testing.T) string {
 	t.Helper()
+	return serve(t, s)
+}
+
+// serve starts a server, and returns where it listens.
+func serve(t *testing.T, service pb.LockServiceServer) string {
+	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	server := grpc.NewServer()
-	pb.RegisterLockServiceServer(server, s)
+	pb.RegisterLockServiceServer(server, service)
 	go func() { _ = server.Serve(listener) }()
 	t.Cleanup(server.Stop)
 	return listener.Addr().String()

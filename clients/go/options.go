@@ -16,6 +16,15 @@ type ClientOption interface{ setClient(*settings) }
 // LockOption is a property of a lock that is asked for, or the way to wait for it.
 type LockOption interface{ setLock(*core.Acquire) }
 
+// LeaseOption is a property of a lease that is asked for, or the way to wait for it.
+type LeaseOption interface{ setLease(*leaseAsk) }
+
+// CommonOption is an option of a lock and of a lease.
+type CommonOption interface {
+	LockOption
+	LeaseOption
+}
+
 // settings are those of a client.
 type settings struct {
 	ttl           *time.Duration
@@ -33,11 +42,24 @@ type lockOption func(*core.Acquire)
 
 func (o lockOption) setLock(acquire *core.Acquire) { o(acquire) }
 
-// TTL sets the ttl of all locks of the client: for so long a lock outlives a holder that falls silent. 5 s up to the broker's
-// --max-ttl, to the millisecond. Default: the broker's, 15 s.
-func TTL(ttl time.Duration) ClientOption {
-	return clientOption(func(settings *settings) { settings.ttl = &ttl })
-}
+// specOption is a property that a lock and a lease have alike.
+type specOption func(*core.LockSpec)
+
+func (o specOption) setLock(acquire *core.Acquire) { o(&acquire.Spec) }
+
+func (o specOption) setLease(ask *leaseAsk) { o(&ask.spec) }
+
+// TTLOption is what [TTL] returns. It is an option of a client and of a lease.
+type TTLOption time.Duration
+
+// TTL sets a ttl. As an option of a client it is that of all its locks: for so long a lock outlives a holder that falls silent.
+// As an option of a lease it is the time for which the lease stands without renewal. 5 s up to the broker's --max-ttl, to the
+// millisecond. Default: the client's, or the broker's, 15 s.
+func TTL(ttl time.Duration) TTLOption { return TTLOption(ttl) }
+
+func (o TTLOption) setClient(settings *settings) { settings.ttl = (*time.Duration)(&o) }
+
+func (o TTLOption) setLease(ask *leaseAsk) { ask.ttl = (*time.Duration)(&o) }
 
 // AnswerTimeout sets the longest time that a broker's answer may take, connecting included, beyond the wait that was asked
 // for. After that a call fails with ErrUnavailable. More than 0; default: [DefaultAnswerTimeout].
@@ -63,32 +85,51 @@ func Logger(logger *slog.Logger) ClientOption {
 	return clientOption(func(settings *settings) { settings.logger = logger })
 }
 
-// OwnerOption is what [Owner] returns. It is an option of a client and of a lock.
+// OwnerOption is what [Owner] returns. It is an option of a client, of a lock and of a lease.
 type OwnerOption string
 
 // Owner sets a label that is shown to others who ask for the lock; up to 128 bytes without control characters. As an option
-// of a client it is the label of all locks that have none of their own. Default: none.
+// of a client it is the label of all locks and leases that have none of their own. Default: none.
 func Owner(label string) OwnerOption { return OwnerOption(label) }
 
 func (o OwnerOption) setClient(settings *settings) { settings.owner = string(o) }
 
 func (o OwnerOption) setLock(acquire *core.Acquire) { acquire.Spec.Owner = string(o) }
 
+func (o OwnerOption) setLease(ask *leaseAsk) { ask.spec.Owner = string(o) }
+
 // Linger sets the time after the release for which nobody can acquire the lock; up to 1 h, to the millisecond. Default: 0.
-func Linger(linger time.Duration) LockOption {
-	return lockOption(func(acquire *core.Acquire) { acquire.Spec.Linger = &linger })
+func Linger(linger time.Duration) CommonOption {
+	return specOption(func(spec *core.LockSpec) { spec.Linger = &linger })
 }
 
-// Wait sets the longest wait of [Client.Lock], exact to 50 ms, or to 150 ms while the store is slow; 0 tries once. Default: until the lock is granted or the context
-// ends.
-func Wait(limit time.Duration) LockOption {
-	return lockOption(func(acquire *core.Acquire) {
-		if acquire.Wait != nil {
-			until := now().Add(min(max(0, limit), far))
-			acquire.Wait.Until = &until
-		}
-	})
+// MinHold sets the time after the grant for which nobody else can acquire the lock, whenever and however this client ends; up
+// to 1 h, to the millisecond. For jobs that must not run twice on machines whose clocks differ. Default: 0.
+func MinHold(minHold time.Duration) CommonOption {
+	return specOption(func(spec *core.LockSpec) { spec.MinHold = &minHold })
 }
+
+// KeepOnDisconnect keeps the lock until its validity is over when the connection ends, however that ends: a proxy that closes
+// connections, as in a reload, costs no lock then. The price: if this process dies, others wait until the validity is over.
+// Release and Close release it at once all the same.
+func KeepOnDisconnect() LockOption {
+	return lockOption(func(acquire *core.Acquire) { acquire.Spec.IsKept = true })
+}
+
+// Wait sets the longest wait, exact to 50 ms, or to 150 ms while the store is slow; 0 tries once. Default of [Client.Lock]: until
+// the lock is granted or the context ends. Default of [Client.Lease]: 0, and brokers take at most 30 s there.
+func Wait(limit time.Duration) CommonOption { return waitOption(min(max(0, limit), far)) }
+
+type waitOption time.Duration
+
+func (o waitOption) setLock(acquire *core.Acquire) {
+	if acquire.Wait != nil {
+		until := now().Add(time.Duration(o))
+		acquire.Wait.Until = &until
+	}
+}
+
+func (o waitOption) setLease(ask *leaseAsk) { ask.wait = time.Duration(o) }
 
 // PollInterval sets the least time between two of the broker's polls for a lock that another broker holds; 1 ms to 1 h.
 // Default: the broker's choice.

@@ -51,7 +51,7 @@ func TestTheSamplesOfThePageRun(t *testing.T) {
 			t.Errorf("neither a program nor functions:\n%s", code)
 		}
 	}
-	if len(program) != 1 || len(samples) != 3 || len(tests) != 1 {
+	if len(program) != 1 || len(samples) != 5 || len(tests) != 1 {
 		t.Fatalf("%d programs, %d blocks of functions, %d of tests", len(program), len(samples), len(tests))
 	}
 	folder := userModule(t, map[string]string{
@@ -70,6 +70,7 @@ const samplesHead = `package samples
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/lockbroker/lockbroker/clients/go"
@@ -100,7 +101,20 @@ func TestTheOtherSamples(t *testing.T) {
 		if err := nightly(t.Context(), client); err != nil {
 			t.Error(err)
 		}
-		if err := steps(t.Context(), client); err != nil {
+		for _, sample := range []func(context.Context, *lockbroker.Client) error{steps, export, behindProxy, hourly, hourly} {
+			if err := sample(t.Context(), client); err != nil {
+				t.Error(err)
+			}
+		}
+		lease, err := client.Lease(t.Context(), "gone on with")
+		if err != nil {
+			t.Fatal(err)
+		}
+		adopted, err := goOn(t.Context(), client, "gone on with", lease.ID())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := adopted.Release(); err != nil {
 			t.Error(err)
 		}
 	}

@@ -356,15 +356,7 @@ func (s *session) granted(output core.Granted) {
 }
 
 func (s *session) refused(output core.Refused) {
-	name := s.nameOf(output.Key)
-	reason := NotAcquiredReason(output.Refusal.Reason)
-	switch reason {
-	case Held, Lingering, WaitOver, NotReattachable:
-		s.end(output.Key, &NotAcquiredError{Lock: name, Reason: reason, Owner: output.Refusal.Owner})
-	default:
-		// None of the others was asked for.
-		s.end(output.Key, unexpected(name, "not acquired, for a reason that this client does not know"))
-	}
+	s.end(output.Key, notAcquired(s.nameOf(output.Key), output.Refusal))
 }
 
 func (s *session) failed(output core.Failed) {

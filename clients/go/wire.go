@@ -55,10 +55,8 @@ func toRequest(request core.Request, ttl *time.Duration) *pb.SessionRequest {
 		return &pb.SessionRequest{Kind: &pb.SessionRequest_End{End: &pb.EndLock{LockRef: int64(request.LockRef)}}}
 	case core.Begin:
 		begin := &pb.BeginLock{
-			LockRef: int64(request.LockRef),
-			Lock: &pb.LockSpec{
-				Name: request.Spec.Name, Linger: toWire(request.Spec.Linger), Owner: request.Spec.Owner,
-			},
+			LockRef:        int64(request.LockRef),
+			Lock:           toSpec(request.Spec),
 			ReattachLockId: request.Reattach,
 		}
 		if request.Wait != nil {
@@ -69,6 +67,16 @@ func toRequest(request core.Request, ttl *time.Duration) *pb.SessionRequest {
 		return &pb.SessionRequest{Kind: &pb.SessionRequest_Begin{Begin: begin}}
 	}
 	panic("lockbroker: a request that has no message")
+}
+
+func toSpec(spec core.LockSpec) *pb.LockSpec {
+	written := &pb.LockSpec{
+		Name: spec.Name, Linger: toWire(spec.Linger), Owner: spec.Owner, MinHold: toWire(spec.MinHold),
+	}
+	if spec.IsKept {
+		written.OnDisconnect = pb.LockSpec_ON_DISCONNECT_KEEP
+	}
+	return written
 }
 
 // fromResponse reads a message from a broker. It is false if the message makes no sense.

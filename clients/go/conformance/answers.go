@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/lockbroker/lockbroker/clients/go"
 )
@@ -58,8 +59,15 @@ func unexpected(message string) answer {
 	return answer{"error": answer{"kind": "UNEXPECTED", "message": message}}
 }
 
+// guard is a lock or a lease.
+type guard interface {
+	Check() error
+	Remaining() time.Duration
+	Release() error
+}
+
 // checked asks a lock if it is held.
-func checked(lock *lockbroker.Lock) answer {
+func checked(lock guard) answer {
 	err := lock.Check()
 	switch {
 	case err == nil:

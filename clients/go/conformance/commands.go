@@ -19,25 +19,28 @@ import (
 
 // commands are what the driver may tell. Those that answer nil have answered, or will.
 var commands = map[string]func(*testee, context.Context, command) (answer, error){
-	"connect":    (*testee).connect,
-	"try":        (*testee).try,
-	"wait":       (*testee).wait,
-	"enter":      (*testee).enter,
-	"leave":      (*testee).leave,
-	"cancel":     (*testee).cancel,
-	"release":    (*testee).release,
-	"check":      (*testee).check,
-	"adopt":      (*testee).adopt,
-	"get":        (*testee).get,
-	"work":       (*testee).work,
-	"forget":     (*testee).forget,
-	"many":       (*testee).many,
-	"check_many": (*testee).checkMany,
-	"cycle":      (*testee).cycle,
-	"bare":       (*testee).bare,
-	"bare_cycle": (*testee).bareCycle,
-	"deadline":   (*testee).deadline,
-	"close":      (*testee).close,
+	"connect":     (*testee).connect,
+	"try":         (*testee).try,
+	"wait":        (*testee).wait,
+	"enter":       (*testee).enter,
+	"leave":       (*testee).leave,
+	"cancel":      (*testee).cancel,
+	"release":     (*testee).release,
+	"check":       (*testee).check,
+	"adopt":       (*testee).adopt,
+	"lease":       (*testee).lease,
+	"renew":       (*testee).renew,
+	"adopt_lease": (*testee).adoptLease,
+	"get":         (*testee).get,
+	"work":        (*testee).work,
+	"forget":      (*testee).forget,
+	"many":        (*testee).many,
+	"check_many":  (*testee).checkMany,
+	"cycle":       (*testee).cycle,
+	"bare":        (*testee).bare,
+	"bare_cycle":  (*testee).bareCycle,
+	"deadline":    (*testee).deadline,
+	"close":       (*testee).close,
 }
 
 // scope is a call of Client.Do that is under way.
@@ -85,21 +88,38 @@ func (t *testee) keep(name string, lock *lockbroker.Lock, err error) (answer, er
 	return answer{"granted": answer{"token": lock.Token(), "lock_id": lock.ID()}}, nil
 }
 
-func options(told command) []lockbroker.LockOption {
-	var options []lockbroker.LockOption
-	add := func(milliseconds *int64, option func(time.Duration) lockbroker.LockOption) {
+// common are the options that a lock and a lease have alike.
+func common(told command) []lockbroker.CommonOption {
+	var options []lockbroker.CommonOption
+	add := func(milliseconds *int64, option func(time.Duration) lockbroker.CommonOption) {
 		if milliseconds != nil {
-			options = append(options, option(time.Duration(*milliseconds)*time.Millisecond))
+			options = append(options, option(span(*milliseconds)))
 		}
 	}
 	add(told.WaitMS, lockbroker.Wait)
 	add(told.LingerMS, lockbroker.Linger)
-	add(told.PollMS, lockbroker.PollInterval)
+	add(told.HoldMS, lockbroker.MinHold)
 	if told.Owner != nil {
 		options = append(options, lockbroker.Owner(*told.Owner))
 	}
 	return options
 }
+
+func options(told command) []lockbroker.LockOption {
+	var options []lockbroker.LockOption
+	for _, option := range common(told) {
+		options = append(options, option)
+	}
+	if told.PollMS != nil {
+		options = append(options, lockbroker.PollInterval(span(*told.PollMS)))
+	}
+	if told.Keep {
+		options = append(options, lockbroker.KeepOnDisconnect())
+	}
+	return options
+}
+
+func span(milliseconds int64) time.Duration { return time.Duration(milliseconds) * time.Millisecond }
 
 func (t *testee) connect(_ context.Context, told command) (answer, error) {
 	var options []lockbroker.ClientOption
@@ -176,8 +196,16 @@ func (t *testee) cancel(_ context.Context, told command) (answer, error) {
 	return ok()
 }
 
+// guard returns a lock, or a lease.
+func (t *testee) guard(name string) guard {
+	if lock := t.lock(name); lock != nil {
+		return lock
+	}
+	return t.leaseOf(name)
+}
+
 func (t *testee) release(_ context.Context, told command) (answer, error) {
-	lock := t.lock(told.Lock)
+	lock := t.guard(told.Lock)
 	wasOver := isOver(lock.Check())
 	if err := lock.Release(); err != nil {
 		return nil, err
@@ -186,7 +214,7 @@ func (t *testee) release(_ context.Context, told command) (answer, error) {
 }
 
 func (t *testee) check(_ context.Context, told command) (answer, error) {
-	return checked(t.lock(told.Lock)), nil
+	return checked(t.guard(told.Lock)), nil
 }
 
 func (t *testee) adopt(ctx context.Context, told command) (answer, error) {

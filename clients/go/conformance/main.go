@@ -29,6 +29,9 @@ type command struct {
 	LingerMS *int64  `json:"linger_ms"`
 	WaitMS   *int64  `json:"wait_ms"`
 	PollMS   *int64  `json:"poll_ms"`
+	HoldMS   *int64  `json:"min_hold_ms"`
+	TTLMS    *int64  `json:"ttl_ms"`
+	Keep     bool    `json:"keep"`
 	Fail     bool    `json:"fail"`
 	Call     int64   `json:"call"`
 	LockID   string  `json:"lock_id"`
@@ -47,6 +50,7 @@ type testee struct {
 	mu      sync.Mutex
 	clients map[string]*lockbroker.Client
 	locks   map[string]*lockbroker.Lock
+	leases  map[string]*lockbroker.Lease
 	scopes  map[string]*scope
 	// cancels end the calls that wait.
 	cancels map[int64]context.CancelFunc
@@ -58,6 +62,7 @@ func main() {
 	t := &testee{
 		clients: map[string]*lockbroker.Client{},
 		locks:   map[string]*lockbroker.Lock{},
+		leases:  map[string]*lockbroker.Lease{},
 		scopes:  map[string]*scope{},
 		cancels: map[int64]context.CancelFunc{},
 	}

@@ -25,9 +25,9 @@ type Locker struct {
 
 var _ gocron.Locker = (*Locker)(nil)
 
-// NewLocker makes a locker. Its locks have these options. Give it a [lockbroker.Linger] that is longer than the clocks of the
-// machines are apart, and shorter than the time between two runs: otherwise a job that ends quickly is run again by the machine
-// whose clock is behind.
+// NewLocker makes a locker. Its locks have these options. Give it a [lockbroker.Linger], or a [lockbroker.MinHold], that is
+// longer than the clocks of the machines are apart, and shorter than the time between two runs: otherwise a job that ends quickly
+// is run again by the machine whose clock is behind.
 func NewLocker(client *lockbroker.Client, options ...lockbroker.LockOption) *Locker {
 	return &Locker{client: client, options: options, held: map[string]*lockbroker.Lock{}}
 }

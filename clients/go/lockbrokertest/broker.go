@@ -7,8 +7,8 @@
 //	broker.Take("reports", "somebody")                  // now somebody else has it
 //	broker.Lose(t, "nightly", lockbroker.LostExpired)   // the holder's Lock.Context ends
 //
-// It speaks the protocol as far as this client uses it: Session, Release and GetLock. It checks no names and no bounds, and
-// nothing that it says is kept: for tests of a whole system, start a real broker with --store memory.
+// It speaks the protocol as far as this client uses it: Session, Release, GetLock, AcquireLease and RenewLease. It checks no
+// names and no bounds, and nothing that it says is kept: for tests of a whole system, start a real broker with --store memory.
 package lockbrokertest
 
 import (
@@ -21,7 +21,6 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
 
 	"github.com/lockbroker/lockbroker/clients/go"
 	pb "github.com/lockbroker/lockbroker/clients/go/lockbroker/v1"
@@ -83,7 +82,7 @@ func (b *Broker) Take(name, owner string) {
 	lock := b.lock(name)
 	lock.lose(pb.Lost_REASON_TAKEN_OVER)
 	lock.lingers = time.Time{}
-	lock.holder = b.newGrant(owner)
+	lock.holder = b.newGrant(&request{owner: owner})
 }
 
 // Free releases the lock, whoever has it. The first who waits for it gets it. A client that held it loses it.
@@ -96,23 +95,25 @@ func (b *Broker) Free(name string) {
 	b.grantNext(lock)
 }
 
-// Lose makes the client that holds the lock lose it. It fails the test if no client does.
+// Lose makes the client that holds the lock lose it; that of a lease finds it at the next renewal. It fails the test if no client
+// holds the lock.
 func (b *Broker) Lose(t testing.TB, name string, reason lockbroker.LostReason) {
 	t.Helper()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	lock := b.lock(name)
-	if lock.holder == nil || lock.holder.session == nil {
+	if lock.holder == nil || lock.holder.session == nil && lock.holder.expiry == nil {
 		t.Fatalf("lockbrokertest: no client holds %q", name)
 	}
-	if reason == lockbroker.LostReleased {
+	if reason == lockbroker.LostReleased && lock.holder.session != nil {
 		lock.holder.session.say(lock.holder.ref, &pb.LockEvent{Kind: &pb.LockEvent_Released{Released: &pb.Released{}}})
 		lock.holder.drop()
 		lock.holder = nil
 	} else {
+		// That of a lease which was released by its id is told that it is gone.
 		lock.lose(map[lockbroker.LostReason]pb.Lost_Reason{
 			lockbroker.LostGone: pb.Lost_REASON_GONE, lockbroker.LostTakenOver: pb.Lost_REASON_TAKEN_OVER,
-			lockbroker.LostRevoked: pb.Lost_REASON_REVOKED,
+			lockbroker.LostRevoked: pb.Lost_REASON_REVOKED, lockbroker.LostReleased: pb.Lost_REASON_GONE,
 		}[reason])
 	}
 	b.grantNext(lock)
@@ -162,14 +163,17 @@ func (b *Broker) Waiters(name string) int {
 
 func (b *Broker) lock(name string) *lock {
 	if b.locks[name] == nil {
-		b.locks[name] = &lock{name: name}
+		b.locks[name] = &lock{name: name, lost: map[string]pb.Lost_Reason{}}
 	}
 	return b.locks[name]
 }
 
-func (b *Broker) newGrant(owner string) *grant {
+func (b *Broker) newGrant(asks *request) *grant {
 	b.lastToken++
-	return &grant{id: newID(), token: b.lastToken, owner: owner}
+	return &grant{
+		id: newID(), token: b.lastToken, owner: asks.owner, linger: asks.linger, isKept: asks.isKept,
+		heldUntil: time.Now().Add(asks.minHold),
+	}
 }
 
 // newID makes a lock id: 36 characters, as those of a broker.
@@ -199,8 +203,11 @@ func (b *Broker) grantNext(lock *lock) {
 
 // grant gives a lock to who asks for it.
 func (b *Broker) grant(lock *lock, asks *request) {
-	lock.holder = b.newGrant(asks.owner)
-	lock.holder.linger = asks.linger
+	lock.holder = b.newGrant(asks)
+	if asks.session == nil {
+		b.grantLease(lock, asks)
+		return
+	}
 	lock.holder.session, lock.holder.ref = asks.session, asks.ref
 	asks.session.locks[asks.ref] = lock
 	asks.session.acquired(lock.holder)
@@ -208,22 +215,13 @@ func (b *Broker) grant(lock *lock, asks *request) {
 
 // release ends the grant of a lock by its holder's will.
 func (b *Broker) release(lock *lock) {
-	if lock.holder.linger > 0 {
-		lock.lingers = time.Now().Add(lock.holder.linger)
+	lock.lingers = lock.holder.heldUntil
+	if lingers := time.Now().Add(lock.holder.linger); lingers.After(lock.lingers) {
+		lock.lingers = lingers
 	}
 	lock.holder.drop()
 	lock.holder = nil
 	b.grantNext(lock)
-}
-
-// statuses are the codes of the reasons that a lock of a Session may fail with. The others are UNAVAILABLE.
-var statuses = map[lockbroker.ErrorReason]codes.Code{
-	lockbroker.ReasonInvalidField: codes.InvalidArgument,
-	lockbroker.ReasonPolicyDenied: codes.PermissionDenied,
-	lockbroker.ReasonStoreFull:    codes.ResourceExhausted,
-	lockbroker.ReasonMaxLocks:     codes.ResourceExhausted,
-	lockbroker.ReasonMaxWaiters:   codes.ResourceExhausted,
-	lockbroker.ReasonBrokerFault:  codes.Internal,
 }
 
 // service answers the single calls.

@@ -22,6 +22,8 @@ type lock struct {
 	lingers time.Time
 	// failures are what the next requests fail with.
 	failures []lockbroker.ErrorReason
+	// lost has the reasons for which leases were lost, by their ids.
+	lost map[string]pb.Lost_Reason
 }
 
 // grant is a lock that somebody has.
@@ -30,9 +32,17 @@ type grant struct {
 	token  int64
 	owner  string
 	linger time.Duration
-	// session is nil if no client of this broker has it.
+	// heldUntil is until when nobody else can have it.
+	heldUntil time.Time
+	// isKept: the end of its session does not release it.
+	isKept bool
+	// session is nil if it is on no stream.
 	session *session
 	ref     int64
+	// expiry ends it after the ttl, if it is on no stream; nil if nothing does.
+	expiry *time.Timer
+	// requestID is that of the call that got the lease; empty for none.
+	requestID string
 }
 
 // drop takes the grant off its session.
@@ -40,14 +50,23 @@ func (g *grant) drop() {
 	if g.session != nil {
 		delete(g.session.locks, g.ref)
 	}
+	if g.expiry != nil {
+		g.expiry.Stop()
+	}
 }
 
 // request is somebody who asks for a lock.
 type request struct {
+	// session is nil if a lease is asked for.
 	session *session
 	ref     int64
 	owner   string
 	linger  time.Duration
+	minHold time.Duration
+	isKept  bool
+	// requestID and answer are those of a call for a lease.
+	requestID string
+	answer    chan *pb.AcquireLeaseResponse
 	// timer ends the wait; nil if nothing does.
 	timer *time.Timer
 }
@@ -62,6 +81,8 @@ func (l *lock) lose(reason pb.Lost_Reason) {
 	}
 	if l.holder.session != nil {
 		l.holder.session.say(l.holder.ref, &pb.LockEvent{Kind: &pb.LockEvent_Lost{Lost: &pb.Lost{Reason: reason}}})
+	} else {
+		l.lost[l.holder.id] = reason
 	}
 	l.holder.drop()
 	l.holder = nil
@@ -120,7 +141,12 @@ func (s *session) end() {
 	s.broker.mu.Lock()
 	defer s.broker.mu.Unlock()
 	delete(s.broker.sessions, s)
-	for ref := range s.locks {
+	for ref, lock := range s.locks {
+		if holder := lock.holder; holder != nil && holder.session == s && holder.ref == ref && holder.isKept {
+			holder.session = nil
+			s.broker.expire(lock, s.broker.ttl)
+			continue
+		}
 		s.giveUp(ref)
 	}
 	close(s.queue)
@@ -171,72 +197,94 @@ func (s *session) giveUp(ref int64) bool {
 
 func (s *session) begin(begin *pb.BeginLock) {
 	ref, lock := begin.GetLockRef(), s.broker.lock(begin.GetLock().GetName())
-	if len(lock.failures) > 0 {
-		reason := lock.failures[0]
-		lock.failures = lock.failures[1:]
-		code, found := statuses[reason]
-		if !found {
-			code = codes.Unavailable
-		}
+	if code, reason := lock.failure(); code != codes.OK {
 		s.say(ref, &pb.LockEvent{Kind: &pb.LockEvent_Failed{Failed: &pb.Failed{
-			Code: int32(code), Message: "as the test wants it", Reason: string(reason), RetryAfter: span(50 * time.Millisecond),
+			Code: int32(code), Message: failureText, Reason: string(reason), RetryAfter: span(retryAfter),
 		}}})
 		return
 	}
 	if id := begin.GetReattachLockId(); id != "" {
-		s.reattach(lock, ref, id)
+		isKept := begin.GetLock().GetOnDisconnect() == pb.LockSpec_ON_DISCONNECT_KEEP
+		s.reattach(lock, ref, id, isKept)
 		return
 	}
-	asks := &request{
-		session: s, ref: ref, owner: begin.GetLock().GetOwner(), linger: begin.GetLock().GetLinger().AsDuration(),
-	}
-	lingers := time.Now().Before(lock.lingers)
-	switch {
-	case lock.holder == nil && !lingers:
-		s.broker.grant(lock, asks)
-	case begin.GetWait() != nil:
-		s.wait(lock, asks, begin.GetWait().GetMaxWait())
-	case lock.holder != nil:
-		s.refuse(ref, pb.NotAcquired_REASON_HELD, lock.holder.owner)
-	default:
-		s.refuse(ref, pb.NotAcquired_REASON_LINGERING, "")
+	asks := newRequest(begin.GetLock())
+	asks.session, asks.ref = s, ref
+	s.broker.ask(lock, asks, begin.GetWait())
+}
+
+func newRequest(spec *pb.LockSpec) *request {
+	return &request{
+		owner: spec.GetOwner(), linger: spec.GetLinger().AsDuration(), minHold: spec.GetMinHold().AsDuration(),
+		isKept: spec.GetOnDisconnect() == pb.LockSpec_ON_DISCONNECT_KEEP,
 	}
 }
 
+// ask grants the lock, or refuses it, or puts the request into the queue.
+func (b *Broker) ask(lock *lock, asks *request, wait *pb.WaitSpec) {
+	lingers := time.Now().Before(lock.lingers)
+	switch {
+	case lock.holder == nil && !lingers:
+		b.grant(lock, asks)
+	case wait != nil:
+		b.wait(lock, asks, wait.GetMaxWait())
+	case lock.holder != nil:
+		asks.refuse(pb.NotAcquired_REASON_HELD, lock.holder.owner)
+	default:
+		asks.refuse(pb.NotAcquired_REASON_LINGERING, "")
+	}
+}
+
+// refuse says that the lock is not acquired.
+func (r *request) refuse(reason pb.NotAcquired_Reason, owner string) {
+	refusal := &pb.NotAcquired{Reason: reason, Owner: owner}
+	if r.session == nil {
+		r.answer <- &pb.AcquireLeaseResponse{Result: &pb.AcquireLeaseResponse_NotAcquired{NotAcquired: refusal}}
+		return
+	}
+	r.session.say(r.ref, &pb.LockEvent{Kind: &pb.LockEvent_NotAcquired{NotAcquired: refusal}})
+}
+
 // wait puts a request into the queue.
-func (s *session) wait(lock *lock, asks *request, limit *durationpb.Duration) {
+func (b *Broker) wait(lock *lock, asks *request, limit *durationpb.Duration) {
+	s := asks.session
 	if limit != nil {
 		asks.timer = time.AfterFunc(limit.AsDuration(), func() {
-			s.broker.mu.Lock()
-			defer s.broker.mu.Unlock()
+			b.mu.Lock()
+			defer b.mu.Unlock()
 			if !slices.Contains(lock.waiters, asks) {
 				return
 			}
 			lock.removeWaiter(asks)
-			delete(s.locks, asks.ref)
+			if s != nil {
+				delete(s.locks, asks.ref)
+			}
 			owner := ""
 			if lock.holder != nil {
 				owner = lock.holder.owner
 			}
-			s.refuse(asks.ref, pb.NotAcquired_REASON_MAX_WAIT, owner)
+			asks.refuse(pb.NotAcquired_REASON_MAX_WAIT, owner)
 		})
 	}
-	s.locks[asks.ref] = lock
 	lock.waiters = append(lock.waiters, asks)
-	s.say(asks.ref, &pb.LockEvent{Kind: &pb.LockEvent_Queued{Queued: &pb.Queued{Position: int32(len(lock.waiters))}}})
+	if s != nil {
+		s.locks[asks.ref] = lock
+		s.say(asks.ref, &pb.LockEvent{Kind: &pb.LockEvent_Queued{Queued: &pb.Queued{Position: int32(len(lock.waiters))}}})
+	}
 	// It may be that nobody has it and it lingers.
-	s.broker.grantNext(lock)
+	b.grantNext(lock)
 }
 
 // reattach takes over a grant.
-func (s *session) reattach(lock *lock, ref int64, id string) {
+func (s *session) reattach(lock *lock, ref int64, id string, isKept bool) {
 	if lock.holder == nil || lock.holder.id != id {
 		s.refuse(ref, pb.NotAcquired_REASON_NOT_REATTACHABLE, "")
 		return
 	}
 	grant := *lock.holder
 	lock.lose(pb.Lost_REASON_TAKEN_OVER)
-	grant.id, grant.session, grant.ref = newID(), s, ref
+	grant.id, grant.session, grant.ref, grant.expiry, grant.requestID = newID(), s, ref, nil, ""
+	grant.isKept = isKept
 	lock.holder = &grant
 	s.locks[ref] = lock
 	s.acquired(&grant)

@@ -108,6 +108,16 @@ func (p *Proxy) Reset() {
 	p.conns = nil
 }
 
+// Close closes all connections, on both sides, as a proxy does in a reload.
+func (p *Proxy) Close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, conn := range p.conns {
+		_ = conn.CloseWrite()
+	}
+	p.conns = nil
+}
+
 // ResetClients resets the clients' connections only: the broker hears nothing.
 func (p *Proxy) ResetClients() {
 	p.mu.Lock()

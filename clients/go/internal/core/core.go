@@ -19,9 +19,9 @@ import (
 const (
 	// never is later than every moment.
 	never = clock.Never
-	// askAgain is the longest pause before a broker is asked again for what it could not do. Within an old validity there is
+	// AskAgain is the longest pause before a broker is asked again for what it could not do. Within an old validity there is
 	// not much time to be polite.
-	askAgain = 250 * time.Millisecond
+	AskAgain = 250 * time.Millisecond
 	// grace is the time that a broker's answer may still take when a wait is over.
 	grace = time.Second
 	// checkInterval is the interval at which to check if there is a broker, when a wait is over.
@@ -183,7 +183,7 @@ func (c *Core) step(lock *lock, left next, now Moment, out *[]Output) {
 	case ask:
 		c.ask(lock.key, now, out)
 	case askLater:
-		after := askAgain
+		after := AskAgain
 		if left.after != nil {
 			after = min(after, *left.after)
 		}
@@ -226,7 +226,7 @@ func (c *Core) dialFailed(link LinkID, failure Failure, now Moment, out *[]Outpu
 	if !ok {
 		return
 	}
-	if failure.Code.isFinal() {
+	if failure.Code.IsFinal() {
 		c.refused++
 	} else {
 		c.refused = 0

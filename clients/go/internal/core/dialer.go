@@ -65,7 +65,7 @@ func (d *dialer) dial(now Moment, chance func() float64, out *[]Output) {
 		return
 	}
 	d.lastLink++
-	d.next = now.Add(pause(d.tries, mostBetweenDials, chance()))
+	d.next = now.Add(Pause(d.tries, mostBetweenDials, chance()))
 	d.tries++
 	d.state, d.link, d.at, d.until = connecting, d.lastLink, d.endpoint, now.Add(d.within)
 	*out = append(*out, Dial{d.link, d.at})

@@ -38,8 +38,8 @@ func (e elsewhere) ended(key Key, failure *Failure, now Moment, chance func() fl
 		return
 	case failure == nil:
 		*out = append(*out, Released{key})
-	case !failure.Code.isFinal():
-		release.next = now.Add(pause(release.tries, mostBetweenReleases, chance()))
+	case !failure.Code.IsFinal():
+		release.next = now.Add(Pause(release.tries, mostBetweenReleases, chance()))
 		release.tries++
 		return
 	default:

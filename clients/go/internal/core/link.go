@@ -42,8 +42,8 @@ type link struct {
 	heardAt Moment
 }
 
-// notice returns how long before the end of its validity a lock of this ttl counts as lost (docs/safety.md, R6a).
-func notice(ttl time.Duration) time.Duration { return ttl / 30 }
+// Notice returns how long before the end of its validity a lock of this ttl counts as lost (docs/safety.md, R6a).
+func Notice(ttl time.Duration) time.Duration { return ttl / 30 }
 
 // newLink makes the link of a Session whose Open was sent at sent and has been answered now.
 func newLink(id LinkID, endpoint int, sent, now Moment, terms Opened) *link {
@@ -52,7 +52,7 @@ func newLink(id LinkID, endpoint int, sent, now Moment, terms Opened) *link {
 		endpoint:          endpoint,
 		ttl:               terms.TTL,
 		locks:             map[LockRef]Key{},
-		validity:          newValidity(sent, max(0, terms.ExpiresAfter-notice(terms.TTL))),
+		validity:          newValidity(sent, max(0, terms.ExpiresAfter-Notice(terms.TTL))),
 		heartbeatInterval: terms.HeartbeatInterval,
 		// The validity counts from Open, and so do the heartbeats that carry it on. After an answer that took long, the
 		// first would come too late.
@@ -80,7 +80,7 @@ func (l *link) send(request Request, out *[]Output) {
 
 // acknowledged takes an acknowledgement.
 func (l *link) acknowledged(ack HeartbeatAck) {
-	l.validity.acknowledged(ack.Seq, max(0, ack.ExpiresAfter-notice(l.ttl)), ack.NotRenewed)
+	l.validity.acknowledged(ack.Seq, max(0, ack.ExpiresAfter-Notice(l.ttl)), ack.NotRenewed)
 }
 
 // until returns the end of a lock's validity.

@@ -137,6 +137,10 @@ type LockSpec struct {
 	Name string
 	// Linger is nil for the broker's default.
 	Linger *time.Duration
+	// MinHold is the least time for which nobody else gets it; nil for none.
+	MinHold *time.Duration
+	// IsKept: the end of a stream does not release it.
+	IsKept bool
 	// Owner is the label that others see; empty for none.
 	Owner string
 }
@@ -323,8 +327,8 @@ const (
 	CodeHandshake Code = 1000
 )
 
-// isFinal reports whether a broker that refuses something with this code would refuse it again.
-func (c Code) isFinal() bool {
+// IsFinal reports whether a broker that refuses something with this code would refuse it again.
+func (c Code) IsFinal() bool {
 	switch c {
 	case CodeInvalidArgument, CodePermissionDenied, CodeUnauthenticated, CodeUnimplemented, CodeHandshake:
 		return true
