@@ -1,4 +1,4 @@
-import { type Lock, LockbrokerError, LostError, NotAcquiredError } from "../src/index.js";
+import { type Lease, type Lock, LockbrokerError, LostError, NotAcquiredError } from "../src/index.js";
 
 /** A line of the testee's. */
 export type Answer = Record<string, unknown>;
@@ -7,8 +7,12 @@ export function say(line: Answer): void {
   process.stdout.write(`${JSON.stringify(line)}\n`);
 }
 
-export function granted({ fencingToken, lockId }: Lock): Answer {
+export function granted({ fencingToken, lockId }: Lock | Lease): Answer {
   return { granted: { token: fencingToken, lock_id: lockId } };
+}
+
+export function renewed(lease: Lease): Answer {
+  return { renewed: { remaining_ms: lease.remaining() } };
 }
 
 export function unexpected(message: string): Answer {
@@ -25,7 +29,7 @@ export function failed(error: unknown): Answer {
 }
 
 /** Asks a lock if it is held. */
-export function checked(lock: Lock): Answer {
+export function checked(lock: Lock | Lease): Answer {
   try {
     lock.check();
     return { held: { remaining_ms: lock.remaining() } };

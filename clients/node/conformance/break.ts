@@ -29,9 +29,13 @@ const RULES: Record<string, [string, string, string][]> = {
     ],
     ["core/validity.js", "this.#coveredUntil = sent + expiresAfter;", "this.#coveredUntil = sent + 1e12;"],
     ["core/validity.js", "this.#coveredUntil = beat.sent + expiresAfter;", "this.#coveredUntil = beat.sent + 1e12;"],
+    ["lease.js", "if (this.#error === undefined && this.#until <= now())", "if (false)"],
   ],
   // Releases nothing, and says so.
-  release: [["lock.js", "this.#giveUp();\n", "return;\n"]],
+  release: [
+    ["lock.js", "this.#giveUp();\n", "return;\n"],
+    ["lease.js", "this.#error = released(name);\n", "this.#error = released(name);\n            return;\n"],
+  ],
 };
 
 const [rule = "", folder = ""] = process.argv.slice(2);

@@ -1,7 +1,7 @@
 /** The testee of tests/conformance: it does as the driver tells it, and says what happened. */
 import { createInterface } from "node:readline";
-import { type Client, connect, type Lock, LostError, type WaitOptions } from "../src/index.js";
-import { type Answer, checked, failed, granted, say, unexpected } from "./answers.js";
+import { type Client, connect, type Lease, type Lock, LockbrokerError, LostError, type WaitOptions } from "../src/index.js";
+import { type Answer, checked, failed, granted, renewed, say, unexpected } from "./answers.js";
 import { cycles } from "./stub.js";
 
 /** What the driver tells, with the fields of all commands. */
@@ -17,6 +17,9 @@ interface Command {
   readonly linger_ms?: number;
   readonly wait_ms?: number;
   readonly poll_ms?: number;
+  readonly min_hold_ms?: number;
+  readonly ttl_ms?: number;
+  readonly keep?: boolean;
   readonly fail?: boolean;
   readonly call: number;
   readonly lock_id: string;
@@ -36,7 +39,7 @@ interface Scope {
 class Failed extends Error {}
 
 const clients = new Map<string, Client>();
-const locks = new Map<string, Lock>();
+const locks = new Map<string, Lock | Lease>();
 const scopes = new Map<string, Scope>();
 /** End the calls that wait. */
 const cancels = new Map<number, AbortController>();
@@ -60,8 +63,17 @@ function keep(name: string, lock: Lock): Answer {
   return granted(lock);
 }
 
+/** Returns the options that a lock and a lease have alike. */
+function common({ owner, linger_ms: linger, min_hold_ms: minHold, wait_ms: wait }: Command, signal: AbortSignal) {
+  return { signal, owner, linger, minHold, wait };
+}
+
 function options(told: Command, signal: AbortSignal): WaitOptions {
-  return { signal, owner: told.owner, linger: told.linger_ms, wait: told.wait_ms, pollInterval: told.poll_ms };
+  return { ...common(told, signal), pollInterval: told.poll_ms, keepOnDisconnect: told.keep };
+}
+
+function leaseOf(name: string): Lease {
+  return find(locks, name) as Lease;
 }
 
 const commands: Record<string, (told: Command, signal: AbortSignal) => Promise<Answer> | Answer> = {
@@ -113,6 +125,26 @@ const commands: Record<string, (told: Command, signal: AbortSignal) => Promise<A
   },
   async release(told) {
     return { released: await find(locks, told.lock).release() };
+  },
+  async lease(told, signal) {
+    const lease = await find(clients, told.client).lease(told.name, { ...common(told, signal), ttl: told.ttl_ms });
+    locks.set(told.lock, lease);
+    return granted(lease);
+  },
+  async renew(told, signal) {
+    const lease = leaseOf(told.lock);
+    try {
+      await lease.renew({ signal });
+    } catch (error) {
+      if (error instanceof LockbrokerError && error.code === "RELEASED") return { lost: { reason: "ENDED" } };
+      throw error;
+    }
+    return renewed(lease);
+  },
+  async adopt_lease(told, signal) {
+    const lease = await find(clients, told.client).adoptLease(told.name, told.lock_id, { signal });
+    locks.set(told.lock, lease);
+    return renewed(lease);
   },
   check: (told) => checked(find(locks, told.lock)),
   async adopt(told, signal) {

@@ -1,15 +1,16 @@
 import { debuglog } from "node:util";
 import { LONGEST_TIMER, now } from "./clock.js";
-import type { Acquire } from "./core/types.js";
+import { type Acquire, type LockSpec, NEVER } from "./core/types.js";
 import { parseEndpoints } from "./endpoint.js";
-import type { Call, EngineSettings, LockInfo, ReleaseOutcome } from "./engine/protocol.js";
+import type { EngineSettings, LockInfo, ReleaseOutcome } from "./engine/protocol.js";
 import { fromEnvironment } from "./environment.js";
-import { LostError, NotAcquiredError } from "./errors.js";
+import { LostError, NotAcquiredError, notAcquired } from "./errors.js";
+import { Lease } from "./lease.js";
 import { isConsequence, type Lock } from "./lock.js";
-import type { ConnectOptions, LockOptions, WaitOptions } from "./options.js";
+import type { ConnectOptions, LeaseOptions, LockOptions, WaitOptions } from "./options.js";
 import { Requests } from "./requests.js";
 import { readTls, type TlsFiles } from "./tls.js";
-import { invalid, optionalSignal, optionalText, optionalTime, text } from "./values.js";
+import { invalid, optionalBoolean, optionalSignal, optionalText, optionalTime, text } from "./values.js";
 
 const debug = debuglog("lockbroker");
 
@@ -51,11 +52,13 @@ export function connect(server?: string | readonly string[], options: ConnectOpt
 /** Asks brokers for locks. All its locks share one stream to a broker. Made by {@link connect}. */
 export class Client implements AsyncDisposable {
   readonly #owner: string;
+  readonly #ttl: number | undefined;
   readonly #requests: Requests;
 
   /** @internal */
   constructor(settings: EngineSettings, owner: string, inThread: boolean) {
     this.#owner = owner;
+    this.#ttl = settings.ttl;
     this.#requests = new Requests(settings, inThread);
   }
 
@@ -152,14 +155,48 @@ export class Client implements AsyncDisposable {
   }
 
   /**
+   * Asks for the lock `name` as a lease, which needs no connection: once, or for as long as `wait` says. If an answer does not
+   * come, it asks again, the same broker or the next: it gets the lease that it has got already.
+   *
+   * Throws a {@link NotAcquiredError} if somebody else has the lock, the reason of the signal if that was aborted, and otherwise a
+   * {@link LockbrokerError}: `UNAVAILABLE` if no broker answers within the `answerTimeout`, beyond the wait.
+   */
+  async lease(name: string, options: LeaseOptions = {}): Promise<Lease> {
+    const spec = this.#spec(text("name", name, ""), options);
+    const ttl = optionalTime("ttl", options.ttl, name) ?? this.#ttl;
+    const wait = optionalTime("wait", options.wait, name) ?? 0;
+    const signal = optionalSignal(options.signal, name);
+    const answer = await this.#requests.call({ kind: "acquireLease", name, spec, ttl, wait }, signal);
+    if (answer.kind === "refused") throw notAcquired(name, answer);
+    return new Lease(this.#requests, name, answer);
+  }
+
+  /**
+   * Goes on with the lease that `lockId` names, which another process has got. It renews it at once. Its fencing token is not known
+   * here. The other process can use the lease, too.
+   *
+   * Throws a {@link LostError} if the lease is over, and otherwise what {@link Lease.renew} throws.
+   */
+  async adoptLease(name: string, lockId: string, options: Pick<LeaseOptions, "signal"> = {}): Promise<Lease> {
+    text("name", name, "");
+    if (text("lockId", lockId, name) === "") throw invalid(name, "there is no lock id to adopt");
+    const signal = optionalSignal(options.signal, name);
+    const answer = await this.#requests.call({ kind: "renewLease", name, lockId, end: NEVER }, signal);
+    if (answer.kind === "lost") throw new LostError(name, answer.reason);
+    const lease = new Lease(this.#requests, name, { lockId, until: answer.until });
+    lease.check();
+    return lease;
+  }
+
+  /**
    * Releases the grant that `lockId` names, whoever holds it and at whichever broker. Its holder, if there is one, is told.
    * If the grant has ended, it changes nothing and says so: `NOT_HELD` or `HELD_BY_ANOTHER`.
    *
    * Throws an `UNAVAILABLE` error if no broker answers in time, and then the release may still happen.
    */
   async release(name: string, lockId: string, options: Pick<LockOptions, "signal"> = {}): Promise<ReleaseOutcome> {
-    const call: Call = { kind: "release", name: text("name", name, ""), lockId: text("lockId", lockId, name) };
-    return (await this.#requests.call(call, optionalSignal(options.signal, name))) as ReleaseOutcome;
+    const call = { kind: "release", name: text("name", name, ""), lockId: text("lockId", lockId, name) } as const;
+    return this.#requests.call(call, optionalSignal(options.signal, name));
   }
 
   /**
@@ -170,17 +207,15 @@ export class Client implements AsyncDisposable {
     name: string,
     options: Pick<LockOptions, "signal"> & { readonly lockId?: string | undefined } = {},
   ): Promise<LockInfo> {
-    const call: Call = {
-      kind: "get",
-      name: text("name", name, ""),
-      lockId: optionalText("lockId", options.lockId, name) ?? "",
-    };
-    return (await this.#requests.call(call, optionalSignal(options.signal, name))) as LockInfo;
+    const lockId = optionalText("lockId", options.lockId, name) ?? "";
+    const call = { kind: "get", name: text("name", name, ""), lockId } as const;
+    return this.#requests.call(call, optionalSignal(options.signal, name));
   }
 
   /**
-   * Releases everything that the client holds, ends all its calls, and closes its connections. It waits until a broker has
-   * confirmed the releases, for the `answerTimeout` at most, and a moment for the connections.
+   * Releases all locks that the client holds, ends all its calls, and closes its connections. It waits until a broker has
+   * confirmed the releases, for the `answerTimeout` at most, and a moment for the connections. Leases stand for what is left of
+   * their ttl.
    */
   close(): Promise<void> {
     return this.#requests.close();
@@ -191,9 +226,15 @@ export class Client implements AsyncDisposable {
   }
 
   async #ask(name: string, options: LockOptions, more: Pick<Acquire, "wait" | "adopt">): Promise<Lock> {
-    text("name", name, "");
+    const spec = this.#spec(text("name", name, ""), options);
+    const isKept = optionalBoolean("keepOnDisconnect", options.keepOnDisconnect, name);
+    return this.#requests.ask({ ...spec, isKept }, more, optionalSignal(options.signal, name));
+  }
+
+  #spec(name: string, options: Pick<LockOptions, "owner" | "linger" | "minHold">): LockSpec {
     const owner = optionalText("owner", options.owner, name) ?? this.#owner;
     const linger = optionalTime("linger", options.linger, name);
-    return this.#requests.ask({ name, owner, linger }, more, optionalSignal(options.signal, name));
+    const minHold = optionalTime("minHold", options.minHold, name);
+    return { name, owner, linger, minHold };
   }
 }

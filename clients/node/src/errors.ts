@@ -1,4 +1,4 @@
-import type { LostReason, RefusalReason } from "./core/types.js";
+import type { LostReason, Refusal, RefusalReason } from "./core/types.js";
 
 export type { LostReason } from "./core/types.js";
 
@@ -120,8 +120,8 @@ export class NotAcquiredError extends LockbrokerError {
   override readonly name = "NotAcquiredError";
   declare readonly code: "NOT_ACQUIRED";
   /**
-   * `HELD`: somebody holds it. `LINGERING`: it was released a short while ago and lingers, or it was revoked and is still
-   * closed. `MAX_WAIT`: the wait is over.
+   * `HELD`: somebody holds it. `LINGERING`: it was released and its `linger` or its `minHold` is not over, or it was revoked and
+   * is still closed. `MAX_WAIT`: the wait is over.
    * `NOT_REATTACHABLE`: the grant to adopt has ended, or has moved on to another lock id.
    */
   declare readonly reason: NotAcquiredReason;
@@ -157,6 +157,15 @@ export class LostError extends LockbrokerError {
   constructor(lock: string, reason: LostReason) {
     super({ code: "LOST", lock, text: `lost: ${LOSSES[reason]}`, reason });
   }
+}
+
+/** Makes the error of a request that brings no lock. @internal */
+export function notAcquired(lock: string, { reason, owner }: Refusal): LockbrokerError {
+  if (reason === "CANCELLED" || reason === "UNKNOWN") {
+    const text = "unexpected answer: not acquired, for a reason that this client does not know";
+    return new LockbrokerError({ code: "UNEXPECTED", lock, text });
+  }
+  return new NotAcquiredError(lock, reason, owner);
 }
 
 /** Makes the error of a lock that has been released here. @internal */

@@ -12,6 +12,7 @@ export { connect } from "./client.js";
 export type { LockInfo, ReleaseOutcome } from "./engine/protocol.js";
 export type { BrokerReason, ErrorCode, LostReason, NotAcquiredReason } from "./errors.js";
 export { LockbrokerError, LostError, NotAcquiredError } from "./errors.js";
+export type { Lease } from "./lease.js";
 export type { Lock } from "./lock.js";
-export type { ConnectOptions, LockOptions, WaitOptions } from "./options.js";
+export type { ConnectOptions, LeaseOptions, LockOptions, WaitOptions } from "./options.js";
 export type { TlsFiles } from "./tls.js";

@@ -171,7 +171,7 @@ export function isConsequence(error: unknown, lock: Lock): boolean {
 }
 
 /** Rounds down: a holder may not act longer. */
-function left(until: number): number {
+export function left(until: number): number {
   return Math.max(0, Math.floor(until - now()));
 }
 

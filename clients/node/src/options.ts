@@ -5,11 +5,11 @@ export interface ConnectOptions {
   /** The files for TLS, for `https://` endpoints. */
   readonly tls?: TlsFiles | undefined;
   /**
-   * The ttl of all locks of the client: for so long a lock outlives a holder that falls silent. 5,000 up to the broker's
-   * `--max-ttl`. Default: the broker's, 15,000.
+   * The ttl of all locks of the client: for so long a lock outlives a holder that falls silent. It is also that of leases that
+   * have none of their own. 5,000 up to the broker's `--max-ttl`. Default: the broker's, 15,000.
    */
   readonly ttl?: number | undefined;
-  /** The label of all locks that have none of their own: see {@link LockOptions.owner}. */
+  /** The label of all locks and leases that have none of their own: see {@link LockOptions.owner}. */
   readonly owner?: string | undefined;
   /**
    * The longest time that a broker's answer may take, connecting included, beyond the wait that was asked for. After that a
@@ -35,6 +35,33 @@ export interface LockOptions {
   readonly owner?: string | undefined;
   /** The time after the release for which nobody can acquire the lock; up to an hour. Default: 0. */
   readonly linger?: number | undefined;
+  /**
+   * The time after the grant for which nobody else can acquire the lock, whenever and however this client ends; up to an hour.
+   * For jobs that must not run twice on machines whose clocks differ. Default: 0.
+   */
+  readonly minHold?: number | undefined;
+  /**
+   * Keep the lock until its validity is over when the connection ends, however that ends: a proxy that closes connections, as in
+   * a reload, costs no lock then. The price: if this process dies, others wait until the validity is over. `release` and `close`
+   * release it at once all the same. Default: false.
+   */
+  readonly keepOnDisconnect?: boolean | undefined;
+}
+
+/** The properties of a lease that is asked for, and the way to wait for it. Times are in milliseconds, 0 or more. */
+export interface LeaseOptions extends Pick<LockOptions, "owner" | "linger" | "minHold"> {
+  /**
+   * The time for which the lease stands without renewal. 5,000 up to the broker's `--max-ttl`. Default: the client's `ttl`, or
+   * the broker's, 15,000.
+   */
+  readonly ttl?: number | undefined;
+  /** The longest wait, up to 30,000, exact to 50 ms, or to 150 ms while the store is slow. Default: 0, which tries once. */
+  readonly wait?: number | undefined;
+  /**
+   * Gives the call up when it is aborted. If a broker grants the lease at that very moment, the lock stands for its ttl. Null is
+   * none.
+   */
+  readonly signal?: AbortSignal | null | undefined;
 }
 
 /** The way to wait. Times are in milliseconds, 0 or more. */

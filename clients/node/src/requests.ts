@@ -3,8 +3,8 @@ import { onAbort } from "./abort.js";
 import { Belief } from "./belief.js";
 import type { Acquire, Key, LockSpec } from "./core/types.js";
 import { type Deferred, deferred } from "./deferred.js";
-import type { Call, EngineSettings, LockInfo, Notice, ReleaseOutcome } from "./engine/protocol.js";
-import { closedData, LockbrokerError, LostError, NotAcquiredError } from "./errors.js";
+import type { Answer, AnswerTo, Call, EngineSettings, Notice } from "./engine/protocol.js";
+import { closedData, LockbrokerError, LostError, notAcquired } from "./errors.js";
 import { Hold } from "./hold.js";
 import { type Host, InlineHost, ThreadHost } from "./host.js";
 import { Lock } from "./lock.js";
@@ -20,7 +20,7 @@ interface Asking {
 /** A single call that waits for its answer. */
 interface Calling {
   readonly name: string;
-  readonly answer: Deferred<ReleaseOutcome | LockInfo>;
+  readonly answer: Deferred<Answer>;
 }
 
 /** The client's side of its engine. */
@@ -67,12 +67,12 @@ export class Requests {
   }
 
   /** Makes a single call. A signal that is aborted cancels it. */
-  async call(call: Call, signal: AbortSignal | undefined): Promise<ReleaseOutcome | LockInfo> {
+  async call<C extends Call>(call: C, signal: AbortSignal | undefined): Promise<AnswerTo<C>> {
     if (signal?.aborted) throw signal.reason;
     this.#throwIfClosed(call.name);
     this.#last += 1;
     const id = this.#last;
-    const answer = deferred<ReleaseOutcome | LockInfo>();
+    const answer = deferred<Answer>();
     this.#calls.set(id, { name: call.name, answer });
     this.#host.keepAlive(true);
     this.#host.post({ kind: "call", id, call });
@@ -81,7 +81,7 @@ export class Requests {
       this.#host.post({ kind: "cancelCall", id });
       answer.reject(signal?.reason);
     };
-    return this.#answer(answer, signal, cancel);
+    return (await this.#answer(answer, signal, cancel)) as AnswerTo<C>;
   }
 
   async #answer<T>(answer: Deferred<T>, signal: AbortSignal | undefined, cancel: () => void): Promise<T> {
@@ -144,14 +144,7 @@ export class Requests {
         return;
       }
       case "refused":
-        return this.#refuse(notice.key, (name) => {
-          const { reason, owner } = notice;
-          if (reason === "CANCELLED" || reason === "UNKNOWN") {
-            const text = "unexpected answer: not acquired, for a reason that this client does not know";
-            return new LockbrokerError({ code: "UNEXPECTED", lock: name, text });
-          }
-          return new NotAcquiredError(name, reason, owner);
-        });
+        return this.#refuse(notice.key, (name) => notAcquired(name, notice));
       case "failed":
         this.#refuse(notice.key, () => new LockbrokerError(notice.error));
         return this.#over(notice.key, new LockbrokerError(notice.error));

@@ -40,6 +40,12 @@ export function optionalTime(option: string, value: unknown, lock: string, mayBe
   return value;
 }
 
+/** Returns true or false. Throws an `INVALID` error for anything else that is set. */
+export function optionalBoolean(option: string, value: unknown, lock: string): boolean | undefined {
+  if (value === undefined || typeof value === "boolean") return value;
+  throw invalid(lock, `${option} is to be true or false, and not ${show(value)}`);
+}
+
 function show(value: unknown): string {
   return typeof value === "string" ? JSON.stringify(value) : String(value);
 }

@@ -155,6 +155,12 @@ for (const client of [several, sidecar, secure]) {
   await report(client);
   await nightly(client, new AbortController().signal);
   await steps(client);
+  await exportAll(client);
+  await behindProxy(client);
+  await hourly(client);
+  await hourly(client);
+  const lease = await client.lease("gone on with");
+  await (await goOn(client, "gone on with", lease.lockId)).release();
   await client.close();
 }
 console.log("all samples have run");

@@ -1,8 +1,11 @@
 /** The broker for users' tests does what a real one does, as far as this client can tell. */
 import assert from "node:assert/strict";
 import { describe, type TestContext, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import type { Client, Lock } from "../src/index.js";
 import { TestBroker, type TestBrokerOptions } from "../src/testing/index.js";
+import { LockSpec_OnDisconnect } from "../src/v1/index.js";
+import { stub } from "./support/broker.js";
 import { aborted, acquire, connect, fails, loses, refused, state } from "./support/client.js";
 import { eventually } from "./support/process.js";
 
@@ -142,6 +145,63 @@ describe("the broker for tests", { concurrency: true }, () => {
     broker.silence(false);
   });
 
+  test("grants, refuses and loses leases", async (t) => {
+    const [broker, client] = await start(t);
+    const lease = await client.lease("x");
+    assert.deepEqual(broker.holder("x"), { owner: "test", fencingToken: lease.fencingToken });
+    assert.equal((await fails(client.lease("x", { wait: 50 }), "NOT_ACQUIRED")).reason, "MAX_WAIT");
+    const abort = new AbortController();
+    const given = client.lease("x", { wait: 20_000, signal: abort.signal }).catch(() => "given up");
+    await eventually("somebody waits", () => broker.waiters("x") === 1);
+    abort.abort();
+    assert.equal(await given, "given up");
+    await eventually("nobody waits", () => broker.waiters("x") === 0);
+    const waiting = client.lease("x", { wait: 20_000 });
+    await eventually("somebody waits", () => broker.waiters("x") === 1);
+    await lease.renew();
+    assert.equal(await lease.release(), true);
+    const next = await waiting;
+    broker.lose("x", "REVOKED");
+    await loses(next.renew(), "REVOKED");
+    const released = await client.lease("x", { linger: 60_000 });
+    assert.equal(await client.release("x", released.lockId), "RELEASED");
+    await loses(released.renew(), "GONE");
+    assert.equal((await refused(client, "x")).reason, "LINGERING");
+    const taken = await client.lease("y");
+    broker.take("y");
+    await loses(taken.renew(), "TAKEN_OVER");
+    broker.free("y");
+    broker.fail("y", "STORE_FULL");
+    assert.equal((await fails(client.lease("y"), "EXHAUSTED")).reason, "STORE_FULL");
+    // It is asked again.
+    broker.fail("y");
+    const last = await client.lease("y");
+    broker.fail("y");
+    await last.renew();
+    await (await client.adopt("y", last.lockId)).release();
+    assert.equal(broker.holder("y"), undefined);
+  });
+
+  test("keeps a lock when its stream ends, and closes one for its min hold", async (t) => {
+    const [, held] = await start(t);
+    await (await acquire(held, "held", { minHold: 60_000 })).release();
+    assert.equal((await refused(held, "held")).reason, "LINGERING");
+    const [broker] = await start(t, { ttl: 1000 });
+    const bare = stub(t, broker);
+    const session = bare.Session?.();
+    session.on("error", () => {});
+    session.on("data", () => {});
+    const lock = { name: "kept", onDisconnect: LockSpec_OnDisconnect.KEEP };
+    session.write({ kind: { case: "open", value: {} } });
+    session.write({ kind: { case: "begin", value: { lockRef: 1n, lock } } });
+    session.write({ kind: { case: "begin", value: { lockRef: 2n, lock: { name: "dropped" } } } });
+    await eventually("it is held", () => broker.holder("dropped") !== undefined);
+    session.end();
+    await eventually("the stream has ended", () => broker.holder("dropped") === undefined);
+    assert.notEqual(broker.holder("kept"), undefined);
+    await eventually("it has run out", () => broker.holder("kept") === undefined);
+  });
+
   test("stops: locks are not reattached, and run out", async (t) => {
     const [broker, client] = await start(t, { ttl: 600 });
     const lock = await acquire(client, "x");
@@ -149,5 +209,20 @@ describe("the broker for tests", { concurrency: true }, () => {
     await eventually("the stream is broken", () => lock.remaining() === 0);
     await aborted(lock.signal);
     await loses(() => lock.check(), "EXPIRED");
+  });
+});
+
+// Alone: what renews by itself gets no processor while all others begin.
+describe("the broker for tests, in time", () => {
+  test("leases run out, and are renewed beyond their ttl", async (t) => {
+    const ttl = 5000;
+    const [broker, client] = await start(t, { ttl });
+    const lease = await client.lease("x");
+    for (const begun = performance.now(); performance.now() - begun < ttl + 1000; await sleep(100)) await lease.renew();
+    broker.silence();
+    await eventually("it has run out", () => lease.lost !== undefined);
+    assert.equal(lease.lost?.reason, "EXPIRED");
+    broker.silence(false);
+    await eventually("it is free", () => broker.holder("x") === undefined);
   });
 });

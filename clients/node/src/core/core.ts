@@ -28,7 +28,7 @@ import {
 } from "./types.js";
 
 /** The longest pause before a broker is asked again for what it could not do. There is not much time to be polite. */
-const ASK_AGAIN = 250;
+export const ASK_AGAIN = 250;
 /** The time that a broker's answer may still take when a wait is over. */
 const GRACE = 1000;
 /** The interval at which to check if there is a broker, when a wait is over. */

@@ -18,7 +18,7 @@ export interface Place {
 export type Phase = "current" | "retired" | "ended";
 
 /** Returns how long before the end of its validity a lock of this ttl counts as lost (docs/safety.md, R6a). */
-function notice(ttl: number): number {
+export function notice(ttl: number): number {
   return ttl / 30;
 }
 

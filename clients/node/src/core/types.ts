@@ -48,8 +48,12 @@ export interface LockSpec {
   readonly name: string;
   /** Unset: the broker's default. */
   readonly linger?: number | undefined;
+  /** The least time for which nobody else gets it. Unset: none. */
+  readonly minHold?: number | undefined;
   /** The label that others see; empty for none. */
   readonly owner: string;
+  /** The end of a stream does not release it. */
+  readonly isKept?: boolean | undefined;
 }
 
 /** The way to wait for a lock. */

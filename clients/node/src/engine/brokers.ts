@@ -1,8 +1,15 @@
-import { now } from "../clock.js";
+import { setTimeout as sleep } from "node:timers/promises";
+import { LONGEST_TIMER, now } from "../clock.js";
+import { ASK_AGAIN } from "../core/core.js";
 import { share } from "../core/dialer.js";
-import { isFinal } from "../core/types.js";
+import { pause } from "../core/pause.js";
+import { isFinal, type Moment, unavailable } from "../core/types.js";
 import type { Endpoint } from "../endpoint.js";
-import { ReleaseResponse_Outcome as Outcome, GetLockResponse_State as State } from "../gen/lockbroker/v1/lockbroker_pb.js";
+import {
+  ReleaseResponse_Outcome as Outcome,
+  type ReleaseResponse,
+  GetLockResponse_State as State,
+} from "../gen/lockbroker/v1/lockbroker_pb.js";
 import type { TlsFiles } from "../tls.js";
 import { lockService } from "../v1/index.js";
 import { Broker, type UnaryMethod } from "./broker.js";
@@ -22,6 +29,23 @@ const STATES: Partial<Record<State, LockInfo["state"]>> = {
   [State.LINGERING]: "LINGERING",
   [State.REVOKED]: "REVOKED",
 };
+
+/** The tries that an answer's time has room for, also if all but the last get no answer. */
+const LEAST_TRIES = 2;
+
+/** A call that may be made again after an answer that did not come. Times are in milliseconds. */
+export interface Repeated<I, O, R> {
+  readonly method: UnaryMethod<I, O>;
+  readonly lock: string;
+  /** The time that the broker may wait before it answers. */
+  readonly wait: number;
+  /** The moment from which an answer is of no use; NEVER if it always is. */
+  readonly end: Moment;
+  /** Makes the request of a try. `left` is what is left of the wait. */
+  request(left: number): I;
+  /** Makes something of an answer to what was sent at `sent`, the result of so many tries. Undefined: it is of no use. */
+  read(answer: O, sent: Moment, tries: number): R | undefined;
+}
 
 /** The brokers of a client, which are asked in turn. */
 export class Brokers {
@@ -57,10 +81,54 @@ export class Brokers {
     throw failure ?? new Error("lockbroker: a call was cancelled before it began");
   }
 
+  /**
+   * Makes a call at each broker in turn, and over again, until one answers or the answer timeout and the wait are over. Throws a
+   * `CallFailed`.
+   */
+  async repeat<I, O, R>(repeated: Repeated<I, O, R>, signal: AbortSignal): Promise<R> {
+    const { method, lock, wait, end } = repeated;
+    const waitEnd = now() + wait;
+    const by = Math.min(end, waitEnd + this.#answerTimeout);
+    const within = share(this.#answerTimeout, Math.max(LEAST_TRIES, this.all.length));
+    // The brokers in a row that this client cannot talk to.
+    let disagreed = 0;
+    for (let tries = 1; ; tries += 1) {
+      const number = this.#next;
+      const sent = now();
+      const left = Math.max(0, waitEnd - sent);
+      const most = Math.min(within + left, Math.max(0, by - sent), LONGEST_TIMER);
+      let failure: CallFailed;
+      try {
+        const broker = this.all[number] as Broker;
+        const answer = await broker.call(method, repeated.request(left), lock, most, signal);
+        const read = repeated.read(answer, sent, tries);
+        if (read !== undefined) return read;
+        const text = "unavailable: the answer came when the lease was over";
+        failure = new CallFailed(unavailable(text), { code: "UNAVAILABLE", lock, text });
+      } catch (error) {
+        if (!(error instanceof CallFailed) || signal.aborted || !mayBeAsked(error)) throw error;
+        failure = error;
+      }
+      this.turnFrom(number);
+      disagreed = failure.data.code === "HANDSHAKE" || failure.data.code === "PROTOCOL" ? disagreed + 1 : 0;
+      const rest = this.#pause(failure, tries);
+      if (disagreed === this.all.length || by - now() <= rest) throw failure;
+      await sleep(rest, undefined, { signal }).catch(() => {
+        throw failure;
+      });
+    }
+  }
+
+  /** Returns the time until the next try, after so many that failed. In the first round there is none. */
+  #pause({ failure }: CallFailed, tries: number): number {
+    if (tries < this.all.length) return 0;
+    if (failure.retryAfter) return Math.min(failure.retryAfter, ASK_AGAIN);
+    return pause(tries - this.all.length, this.#answerTimeout / 4, Math.random());
+  }
+
   /** Calls Release. It is bounded by the answer timeout. */
   async release(name: string, lockId: string, signal: AbortSignal): Promise<ReleaseOutcome> {
-    const { outcome } = await this.#call(lockService.Release, { name, lockId } as never, name, signal);
-    return OUTCOMES[outcome] ?? strange(name, "a release without an outcome");
+    return readOutcome(name, await this.#call(lockService.Release, { name, lockId } as never, name, signal));
   }
 
   /** Calls GetLock. */
@@ -84,7 +152,16 @@ export class Brokers {
   }
 }
 
-function strange(lock: string, what: string): never {
+/** Returns true if a call that failed so may be made again: what has no reason is not a broker's word. */
+function mayBeAsked({ failure }: CallFailed): boolean {
+  return failure.code === "UNAVAILABLE" || (failure.reason === "" && !isFinal(failure.code));
+}
+
+export function readOutcome(lock: string, { outcome }: ReleaseResponse): ReleaseOutcome {
+  return OUTCOMES[outcome] ?? strange(lock, "a release without an outcome");
+}
+
+export function strange(lock: string, what: string): never {
   const data = unexpected(lock, what);
   throw new CallFailed({ code: "INTERNAL", message: data.text, reason: "" }, data);
 }

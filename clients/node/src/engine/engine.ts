@@ -2,12 +2,14 @@ import { Belief } from "../belief.js";
 import type { ErrorData } from "../errors.js";
 import { Brokers } from "./brokers.js";
 import { CallFailed } from "./failures.js";
-import type { Call, Command, EngineSettings, Notice } from "./protocol.js";
+import { Leases } from "./leases.js";
+import type { Answer, Call, Command, EngineSettings, Notice } from "./protocol.js";
 import { Session } from "./session.js";
 
 /** Everything behind a client that talks to brokers. It runs in a thread of its own, or in the client's. */
 export class Engine {
   readonly #brokers: Brokers;
+  readonly #leases: Leases;
   readonly #session: Session;
   readonly #notify: (notice: Notice) => void;
   /** The single calls under way. */
@@ -16,6 +18,7 @@ export class Engine {
   constructor(settings: EngineSettings, notify: (notice: Notice) => void) {
     const { endpoints, files, answerTimeout } = settings;
     this.#brokers = new Brokers(endpoints, files, answerTimeout);
+    this.#leases = new Leases(this.#brokers);
     this.#session = new Session(this.#brokers, settings, notify);
     this.#notify = notify;
   }
@@ -58,8 +61,7 @@ export class Engine {
     const abort = new AbortController();
     this.#calls.set(id, abort);
     try {
-      const { kind, name, lockId } = call;
-      const answer = await this.#brokers[kind](name, lockId, abort.signal);
+      const answer = await this.#answer(call, abort.signal);
       this.#notify({ kind: "answered", id, answer });
     } catch (error) {
       const text = `unexpected: ${String(error)}`;
@@ -67,6 +69,21 @@ export class Engine {
       this.#notify({ kind: "callFailed", id, error: data });
     } finally {
       this.#calls.delete(id);
+    }
+  }
+
+  #answer(call: Call, signal: AbortSignal): Promise<Answer> {
+    switch (call.kind) {
+      case "release":
+        return this.#brokers.release(call.name, call.lockId, signal);
+      case "get":
+        return this.#brokers.get(call.name, call.lockId, signal);
+      case "acquireLease":
+        return this.#leases.acquire(call, signal);
+      case "renewLease":
+        return this.#leases.renew(call.name, call.lockId, call.end, signal);
+      case "releaseLease":
+        return this.#leases.release(call.name, call.lockId, signal);
     }
   }
 }

@@ -1,5 +1,5 @@
 /** Names the commands and notices between the client and its engine. All of it passes between threads, so it is plain data. */
-import type { Acquire, Key, LostReason, RefusalReason } from "../core/types.js";
+import type { Acquire, Key, LockSpec, LostReason, Moment, Refusal, RefusalReason } from "../core/types.js";
 import type { Endpoint } from "../endpoint.js";
 import type { ErrorData } from "../errors.js";
 import type { TlsFiles } from "../tls.js";
@@ -16,7 +16,42 @@ export interface EngineSettings {
 /** A single call. */
 export type Call =
   | { readonly kind: "release"; readonly name: string; readonly lockId: string }
-  | { readonly kind: "get"; readonly name: string; readonly lockId: string };
+  | { readonly kind: "get"; readonly name: string; readonly lockId: string }
+  | ({ readonly kind: "acquireLease"; readonly name: string } & LeaseAsk)
+  /** An answer is of no use after `end`. */
+  | { readonly kind: "renewLease"; readonly name: string; readonly lockId: string; readonly end: Moment }
+  | { readonly kind: "releaseLease"; readonly name: string; readonly lockId: string };
+
+/** A lease that is asked for. Times are in milliseconds. */
+export interface LeaseAsk {
+  readonly spec: LockSpec;
+  /** Unset: the broker's default. */
+  readonly ttl?: number | undefined;
+  /** 0: try once. */
+  readonly wait: number;
+}
+
+/** The answer to a call for a lease. `until` is the end of its validity. */
+export type LeaseAnswer =
+  | { readonly kind: "granted"; readonly lockId: string; readonly token: number; readonly until: Moment }
+  | ({ readonly kind: "refused" } & Refusal);
+
+/** The answer to a renewal. */
+export type RenewalAnswer =
+  | { readonly kind: "renewed"; readonly until: Moment }
+  | { readonly kind: "lost"; readonly reason: LostReason };
+
+/** The answers to the single calls, by their kind. */
+export interface Answers {
+  readonly release: ReleaseOutcome;
+  readonly get: LockInfo;
+  readonly acquireLease: LeaseAnswer;
+  readonly renewLease: RenewalAnswer;
+  readonly releaseLease: ReleaseOutcome;
+}
+
+export type AnswerTo<C extends Call> = Answers[C["kind"]];
+export type Answer = Answers[keyof Answers];
 
 /** The effect of a Release. */
 export type ReleaseOutcome = "RELEASED" | "NOT_HELD" | "HELD_BY_ANOTHER";
@@ -65,6 +100,6 @@ export type Notice =
   | { readonly kind: "failed"; readonly key: Key; readonly error: ErrorData }
   | { readonly kind: "lost"; readonly key: Key; readonly reason: LostReason }
   | { readonly kind: "released"; readonly key: Key }
-  | { readonly kind: "answered"; readonly id: number; readonly answer: ReleaseOutcome | LockInfo }
+  | { readonly kind: "answered"; readonly id: number; readonly answer: Answer }
   | { readonly kind: "callFailed"; readonly id: number; readonly error: ErrorData }
   | { readonly kind: "closed" };

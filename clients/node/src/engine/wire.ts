@@ -2,7 +2,7 @@
 import { create, fromBinary } from "@bufbuild/protobuf";
 import { anyUnpack, type Duration } from "@bufbuild/protobuf/wkt";
 import { type Metadata, status as Status, type StatusObject } from "@grpc/grpc-js";
-import type { Event, Failure, LostReason, Message, RefusalReason, Request } from "../core/types.js";
+import type { Event, Failure, LockSpec, LostReason, Message, Refusal, RefusalReason, Request } from "../core/types.js";
 import { ErrorInfoSchema, RetryInfoSchema } from "../gen/google/rpc/error_details_pb.js";
 import { StatusSchema } from "../gen/google/rpc/status_pb.js";
 import * as pb from "../gen/lockbroker/v1/lockbroker_pb.js";
@@ -41,11 +41,17 @@ export function toRequest(request: Request, ttl: number | undefined): pb.Session
       return wrap({ case: "end", value: { lockRef: BigInt(request.lockRef) } });
     case "begin": {
       const { lockRef, spec, wait, reattach = "" } = request;
-      const lock = { name: spec.name, linger: toWire(spec.linger), owner: spec.owner };
+      const lock = toSpec(spec);
       const told = wait && { maxWait: toWire(wait.maxWait), pollInterval: toWire(wait.pollInterval) };
       return wrap({ case: "begin", value: { lockRef: BigInt(lockRef), lock, wait: told, reattachLockId: reattach } });
     }
   }
+}
+
+/** Writes a lock that is asked for, as `create` takes it. */
+export function toSpec({ name, linger, minHold, owner, isKept }: LockSpec) {
+  const onDisconnect = isKept ? pb.LockSpec_OnDisconnect.KEEP : pb.LockSpec_OnDisconnect.UNSPECIFIED;
+  return { name, linger: toWire(linger), minHold: toWire(minHold), owner, onDisconnect };
 }
 
 type SessionKind = Parameters<typeof create<typeof pb.SessionRequestSchema>>[1] extends infer Init | undefined
@@ -62,7 +68,7 @@ function wrap(kind: SessionKind): pb.SessionRequest {
  * Returns the share of a ttl by which this client's clock may be slow beside the broker's, beyond what the broker reckons
  * with: it cannot read the clock that nothing slews (docs/safety.md, A2).
  */
-function clockMargin(ttl: number): number {
+export function clockMargin(ttl: number): number {
   return ttl / 30;
 }
 
@@ -102,9 +108,9 @@ function fromEvent(event: pb.LockEvent | undefined): Event | undefined {
     case "acquired":
       return { kind: "acquired", lockId: kind.value.lockId, fencingToken: Number(kind.value.fencingToken) };
     case "notAcquired":
-      return { kind: "notAcquired", reason: REFUSALS[kind.value.reason] ?? "UNKNOWN", owner: kind.value.owner };
+      return { kind: "notAcquired", ...fromRefusal(kind.value) };
     case "lost":
-      return { kind: "lost", reason: LOSSES[kind.value.reason] ?? "EXPIRED" };
+      return { kind: "lost", reason: fromLoss(kind.value) };
     case "released":
       return { kind: "released" };
     case "failed": {
@@ -114,6 +120,16 @@ function fromEvent(event: pb.LockEvent | undefined): Event | undefined {
     default:
       return undefined;
   }
+}
+
+/** Reads why a lock was not acquired. */
+export function fromRefusal({ reason, owner }: pb.NotAcquired): Refusal {
+  return { reason: REFUSALS[reason] ?? "UNKNOWN", owner };
+}
+
+/** Reads how a lock was lost. */
+export function fromLoss({ reason }: pb.Lost): LostReason {
+  return LOSSES[reason] ?? "EXPIRED";
 }
 
 const REFUSALS: Partial<Record<pb.NotAcquired_Reason, RefusalReason>> = {

@@ -7,8 +7,8 @@
  *     broker.take("reports", "somebody"); // Now somebody else has it.
  *     broker.lose("nightly");             // The holder's `lock.signal` is aborted.
  *
- * It speaks the protocol as far as this client uses it: Session, Release and GetLock. It checks no names and no bounds, and
- * knows no TLS: for tests of a whole system, start a real broker with `--store memory`.
+ * It speaks the protocol as far as this client uses it: Session, Release, GetLock, AcquireLease and RenewLease. It checks no
+ * names and no bounds, and knows no TLS: for tests of a whole system, start a real broker with `--store memory`.
  *
  * @module
  */
@@ -36,8 +36,9 @@ import {
   type SessionResponse,
   GetLockResponse_State as State,
 } from "../v1/index.js";
+import { TestLeases } from "./leases.js";
 import { TestLock } from "./locks.js";
-import { Session, validity } from "./session.js";
+import { Session, type Surroundings, validity } from "./session.js";
 
 /** The settings of a broker for tests. */
 export interface TestBrokerOptions {
@@ -70,9 +71,11 @@ export class TestBroker implements AsyncDisposable {
     const release: handleUnaryCall<ReleaseRequest, ReleaseResponse> = ({ request }, done) =>
       done(null, this.#release(request));
     const get: handleUnaryCall<GetLockRequest, GetLockResponse> = ({ request }, done) => done(null, this.#get(request));
-    const { Session, Release, GetLock } = lockService;
-    const service = { Session: session, Release: release, GetLock: get };
-    this.#server.addService({ Session, Release, GetLock }, service as unknown as UntypedServiceImplementation);
+    const { Session, Release, GetLock, AcquireLease, RenewLease } = lockService;
+    const { acquire, renew } = new TestLeases(this.#surroundings());
+    const service = { Session: session, Release: release, GetLock: get, AcquireLease: acquire, RenewLease: renew };
+    const methods = { Session, Release, GetLock, AcquireLease, RenewLease };
+    this.#server.addService(methods, service as unknown as UntypedServiceImplementation);
   }
 
   /** Starts a broker on a free port of the loopback address. */
@@ -110,7 +113,7 @@ export class TestBroker implements AsyncDisposable {
     this.#lock(name).end({ case: "lost", value: { reason: Lost.GONE } });
   }
 
-  /** Makes the client that holds the lock lose it. Throws if no client does. */
+  /** Makes the client that holds the lock lose it; that of a lease finds it at the next renewal. Throws if no client does. */
   lose(name: string, reason: LostReason = "EXPIRED"): void {
     const lost = () => ({ case: "lost", value: { reason: LOSSES[reason as keyof typeof LOSSES] } }) as const;
     const isHeld = this.#lock(name).end(reason === "RELEASED" ? { case: "released", value: {} } : lost());
@@ -152,16 +155,19 @@ export class TestBroker implements AsyncDisposable {
     return lock;
   }
 
-  #open(stream: ServerDuplexStream<SessionRequest, SessionResponse>): void {
+  #surroundings(): Surroundings {
     const isSilent = () => this.#isSilent;
-    const surroundings = {
+    return {
       ttl: this.#ttl,
       get isSilent() {
         return isSilent();
       },
       lock: (name: string) => this.#lock(name),
     };
-    const session = new Session(stream, surroundings);
+  }
+
+  #open(stream: ServerDuplexStream<SessionRequest, SessionResponse>): void {
+    const session = new Session(stream, this.#surroundings());
     this.#sessions.add(session);
     stream.on("close", () => this.#sessions.delete(session));
   }
@@ -171,7 +177,7 @@ export class TestBroker implements AsyncDisposable {
     let outcome = Outcome.HELD_BY_ANOTHER;
     if (lock.holder === undefined) outcome = Outcome.NOT_HELD;
     else if (lock.holder.id === lockId) {
-      lock.end({ case: "released", value: {} });
+      lock.releaseById();
       outcome = Outcome.RELEASED;
     }
     return create(ReleaseResponseSchema, { outcome });

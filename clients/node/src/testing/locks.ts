@@ -17,8 +17,11 @@ export type Event =
 /** Somebody who asks for a lock, by a handle on a stream, or holds it. */
 export interface Party {
   readonly owner: string;
-  /** Milliseconds. */
+  /** Milliseconds, as `minHold`. */
   readonly linger: number;
+  readonly minHold: number;
+  /** The end of the stream does not release the lock. */
+  readonly isKept: boolean;
   /** Tells of the lock. */
   tell(event: Event): void;
 }
@@ -29,6 +32,8 @@ interface Grant {
   readonly token: number;
   readonly owner: string;
   readonly linger: number;
+  /** The moment of `performance.now` until which nobody else can have it. */
+  readonly heldUntil: number;
   /** Undefined if no client of this broker has it. */
   readonly party: Party | undefined;
 }
@@ -93,16 +98,22 @@ export class TestLock {
       return party.tell({ case: "notAcquired", value: { reason: Refusal.NOT_REATTACHABLE, owner: "" } });
     }
     grant.party?.tell({ case: "lost", value: { reason: Lost.TAKEN_OVER } });
-    this.#begin(party, grant.token);
+    this.#begin(party, grant.token, grant.heldUntil);
   }
 
   #failIfWanted(party: Party): boolean {
+    const failure = this.failure();
+    if (failure !== undefined) party.tell(failure);
+    return failure !== undefined;
+  }
+
+  /** Returns how the next request is to fail; undefined if it is not. */
+  failure(): Extract<Event, { case: "failed" }> | undefined {
     const reason = this.failures.shift();
-    if (reason === undefined) return false;
+    if (reason === undefined) return undefined;
     const code = FAILURES[reason] ?? Status.UNAVAILABLE;
     const retryAfter = { nanos: 50_000_000 };
-    party.tell({ case: "failed", value: { code, message: "as the test wants it", reason, retryAfter } });
-    return true;
+    return { case: "failed", value: { code, message: "as the test wants it", reason, retryAfter } };
   }
 
   #waitOver(party: Party): void {
@@ -112,12 +123,12 @@ export class TestLock {
 
   #give(party: Party): void {
     lastToken += 1;
-    this.#begin(party, lastToken);
+    this.#begin(party, lastToken, performance.now() + party.minHold);
   }
 
-  #begin(party: Party, token: number): void {
+  #begin(party: Party, token: number, heldUntil: number): void {
     const id = randomUUID();
-    this.#grant = { id, token, owner: party.owner, linger: party.linger, party };
+    this.#grant = { id, token, owner: party.owner, linger: party.linger, heldUntil, party };
     party.tell({ case: "acquired", value: { lockId: id, fencingToken: BigInt(token) } });
   }
 
@@ -133,9 +144,28 @@ export class TestLock {
 
   /** Ends the grant by its holder's will. */
   release(): void {
-    this.#lingersUntil = performance.now() + (this.#grant?.linger ?? 0);
+    const { linger = 0, heldUntil = 0 } = this.#grant ?? {};
+    this.#lingersUntil = Math.max(performance.now() + linger, heldUntil);
     this.#grant = undefined;
     this.#grantNext();
+  }
+
+  /** Ends the grant by its id, and tells its holder. */
+  releaseById(): void {
+    const party = this.#grant?.party;
+    this.release();
+    party?.tell({ case: "released", value: {} });
+  }
+
+  /** Keeps the grant for so many milliseconds, though its party's stream has ended. Returns false if the party has none. */
+  orphan(party: Party, ttl: number): boolean {
+    if (this.#grant?.party !== party) return false;
+    const orphan = { ...this.#grant, party: undefined };
+    this.#grant = orphan;
+    setTimeout(() => {
+      if (this.#grant === orphan) this.release();
+    }, ttl).unref();
+    return true;
   }
 
   /** Makes somebody outside of all clients hold it. A client that held it loses it. */
@@ -143,7 +173,7 @@ export class TestLock {
     this.#grant?.party?.tell({ case: "lost", value: { reason: Lost.TAKEN_OVER } });
     this.#lingersUntil = 0;
     lastToken += 1;
-    this.#grant = { id: randomUUID(), token: lastToken, owner, linger: 0, party: undefined };
+    this.#grant = { id: randomUUID(), token: lastToken, owner, linger: 0, heldUntil: 0, party: undefined };
   }
 
   /** Ends the grant, whoever has it. A client that has it is told so. Returns false if no client has it. */

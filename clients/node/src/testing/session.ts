@@ -2,6 +2,8 @@ import { create } from "@bufbuild/protobuf";
 import type { ServerDuplexStream } from "@grpc/grpc-js";
 import { fromWire, toWire } from "../engine/wire.js";
 import {
+  type LockSpec,
+  LockSpec_OnDisconnect,
   NotAcquired_Reason as Refusal,
   type SessionRequest,
   type SessionResponse,
@@ -20,6 +22,16 @@ export interface Surroundings {
 /** Returns the validity that a broker tells of a ttl: 13 s of 15 s. */
 export function validity(ttl: number): number {
   return (ttl * 13) / 15;
+}
+
+/** Returns what is said of a lock that is asked for. */
+export function properties(spec: LockSpec | undefined): Omit<Party, "tell"> {
+  return {
+    owner: spec?.owner ?? "",
+    linger: fromWire(spec?.linger) ?? 0,
+    minHold: fromWire(spec?.minHold) ?? 0,
+    isKept: spec?.onDisconnect === LockSpec_OnDisconnect.KEEP,
+  };
 }
 
 /** A client's stream. */
@@ -41,9 +53,11 @@ export class Session {
     });
   }
 
-  /** Releases everything, as the end of a stream does. */
+  /** Releases everything that is not to be kept, as the end of a stream does. */
   #end(): void {
-    for (const { party, lock } of [...this.#parties.values()]) lock.leave(party);
+    for (const { party, lock } of [...this.#parties.values()]) {
+      if (!party.isKept || !lock.orphan(party, this.#broker.ttl)) lock.leave(party);
+    }
     this.#parties.clear();
   }
 
@@ -68,7 +82,7 @@ export class Session {
         const { lockRef, lock: spec, wait, reattachLockId } = kind.value;
         const lock = this.#broker.lock(spec?.name ?? "");
         const tell = (event: Event) => this.#tellOf(lockRef, event);
-        const party = { owner: spec?.owner ?? "", linger: fromWire(spec?.linger) ?? 0, tell };
+        const party = { ...properties(spec), tell };
         this.#parties.set(lockRef, { party, lock });
         if (reattachLockId !== "") return lock.reattach(party, reattachLockId);
         return lock.ask(party, wait && { limit: fromWire(wait.maxWait) });

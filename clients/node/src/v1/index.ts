@@ -43,5 +43,7 @@ export const lockService = {
   WaitAcquire: define<pb.WaitAcquireRequest, pb.WaitAcquireResponse>(LockService.method.waitAcquire),
   Session: define<pb.SessionRequest, pb.SessionResponse>(LockService.method.session),
   Release: define<pb.ReleaseRequest, pb.ReleaseResponse>(LockService.method.release),
+  AcquireLease: define<pb.AcquireLeaseRequest, pb.AcquireLeaseResponse>(LockService.method.acquireLease),
+  RenewLease: define<pb.RenewLeaseRequest, pb.RenewLeaseResponse>(LockService.method.renewLease),
   GetLock: define<pb.GetLockRequest, pb.GetLockResponse>(LockService.method.getLock),
 };

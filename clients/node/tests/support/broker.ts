@@ -94,8 +94,8 @@ export function folder(t: Scope): string {
 export const Stub = makeClientConstructor(lockService, "LockService");
 
 /** Makes a bare stub of a broker. */
-export function stub(t: Scope, broker: Broker): Client & Record<string, CallableFunction> {
-  const made = new Stub(broker.address || broker.url, credentials.createInsecure(), {
+export function stub(t: Scope, broker: { url: string; address?: string }): Client & Record<string, CallableFunction> {
+  const made = new Stub(broker.address || broker.url.replace(/^http:\/\//, ""), credentials.createInsecure(), {
     "grpc.enable_http_proxy": 0,
     "grpc.use_local_subchannel_pool": 1,
   });

@@ -11,6 +11,8 @@ export interface Proxy {
   /** Lets nothing pass any more, as a network that is cut does. */
   hole(): void;
   open(): void;
+  /** Closes all connections, on both sides, as a proxy does in a reload. */
+  close(): void;
   /** Resets the clients' connections only: the broker hears nothing. */
   resetClients(): void;
 }
@@ -54,6 +56,14 @@ export async function startProxy(t: Scope, broker: Broker): Promise<Proxy> {
       for (const { client, broker } of pairs) {
         client.pipe(broker);
         broker.pipe(client);
+      }
+    },
+    close() {
+      for (const { client, broker } of pairs) {
+        client.unpipe(broker);
+        broker.unpipe(client);
+        client.end();
+        broker.end();
       }
     },
     resetClients() {
