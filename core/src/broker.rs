@@ -362,8 +362,8 @@ impl Broker {
     }
 
     /// Takes a lock from its holder, wherever it is kept, and keeps it closed until the holder can no longer believe in it.
-    /// `only`: the one grant that is meant. `immediate`: frees it at once, also if it was revoked before and is still closed,
-    /// though that can make two holders. [`Output::Revoked`] has the answer.
+    /// `only`: the one grant that is meant. `immediate`: frees it at once, also if it lingers, or was revoked before and is
+    /// still closed, though that can make two holders. [`Output::Revoked`] has the answer.
     pub fn revoke(&mut self, call: Call, name: &LockName, (only, immediate): (Option<Etag>, bool), env: &mut impl Env) {
         self.turn(env, |cx| cx.revoke(RevokeCall { call, only, immediate }, name));
     }

@@ -108,7 +108,7 @@ pub enum Revoked {
         /// The label of the holder that lost it.
         owner: Owner,
     },
-    /// The lock was revoked before, and was freed early.
+    /// Nobody held the lock: it was closed after a release or a revocation, and was freed early.
     Freed,
     /// Nobody holds the lock.
     NotHeld,

@@ -29,12 +29,12 @@ const NOTHING: u8 = 1;
 pub struct RevokeArgs {
     /// The lock's name
     name: String,
-    /// Revoke this grant alone, or with --immediate free this revocation alone: the etag that `get --json` or `list --json`
+    /// Revoke this grant alone, or with --immediate free this linger or revocation alone: the etag that `get --json` or `list --json`
     /// shows [default: whatever the lock is now]
     #[arg(long, value_name = "ETAG", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     etag: Option<String>,
-    /// Free the lock at once, without its linger, also if it was revoked before and is still closed. Its holder may act for up to
-    /// --max-ttl more, beside the next one: use this only if you know that the holder is gone
+    /// Free the lock at once, without its linger. If nobody holds it, end what keeps it closed: a linger, an `--at-least`, or an
+    /// earlier revocation. A holder may act for up to --max-ttl more, beside the next one: use this only if you know that it is gone
     #[arg(long)]
     immediate: bool,
     /// Write one line of JSON
@@ -92,7 +92,7 @@ fn tell(args: &RevokeArgs, revoked: &RevokeLockResponse) -> ExitCode {
 
 fn text(revoked: &RevokeLockResponse) -> String {
     if revoked.outcome() == Outcome::Freed {
-        return "it was revoked before; it is free now\n".to_owned();
+        return "nobody held it, and it was closed; it is free now\n".to_owned();
     }
     let owner = if revoked.owner.is_empty() { "a holder without a label".to_owned() } else { plain(&revoked.owner) };
     let free_within = revoked.free_within.and_then(|span| Duration::try_from(span).ok()).unwrap_or_default();

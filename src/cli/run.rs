@@ -270,6 +270,8 @@ async fn say_why_it_waits(client: &Client, name: &str) {
             Ok(lock) if lock.state == LockState::Held && !lock.owner.is_empty() => {
                 format!("lock {name:?} is held by {}", lock.owner)
             }
+            // It may be granted in this moment, or somebody else is before us.
+            Ok(lock) if lock.state == LockState::Free => continue,
             Ok(lock) => match closed_why(lock.state) {
                 Some(why) => format!("lock {name:?} is {why}"),
                 None => format!("lock {name:?} is {}", lock.state),

@@ -65,7 +65,7 @@ fn code(output: &Output) -> Option<i32> {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_leads_and_another_follows_it() {
     let kitchen = Kitchen::new().await;
-    let work = ["sh", "-c", "echo $LOCKBROKER_FENCING_TOKEN >>terms; exec sleep 600"];
+    let work = ["scheduler", "sh", "-c", "echo $LOCKBROKER_FENCING_TOKEN >>terms; exec sleep 600"];
     let mut first = Process::spawn("leader.sh", &mut kitchen.recipe("leader.sh", &work));
     kitchen.wrote("terms", 1).await;
     let _second = Process::spawn("leader.sh", &mut kitchen.recipe("leader.sh", &work));
@@ -80,12 +80,12 @@ async fn one_leads_and_another_follows_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_runs_once_a_period_and_the_others_end_well() {
     let kitchen = Kitchen::new().await;
-    let job = ["sh", "-c", "echo ran >>ran"];
+    let job = ["report", "sh", "-c", "echo ran >>ran"];
     let ends = kitchen.together(3, || kitchen.recipe("once-a-period.sh", &job));
     let late = output(&mut kitchen.recipe("once-a-period.sh", &job));
     assert!(ends.iter().chain([&late]).all(|end| code(end) == Some(0)), "{ends:?} {late:?}");
     assert_eq!(kitchen.lines("ran"), ["ran"]);
-    let fails = output(kitchen.recipe("once-a-period.sh", &["sh", "-c", "exit 3"]).env("JOB", "fails"));
+    let fails = output(&mut kitchen.recipe("once-a-period.sh", &["fails", "sh", "-c", "exit 3"]));
     assert_eq!(code(&fails), Some(3), "{fails:?}");
 }
 
@@ -93,7 +93,8 @@ async fn a_job_runs_once_a_period_and_the_others_end_well() {
 async fn instances_are_restarted_one_at_a_time() {
     let kitchen = Kitchen::new().await;
     // Fails where another one is away.
-    let ends = kitchen.together(3, || kitchen.recipe("one-at-a-time.sh", &["mkdir away", "sleep 0.2; rmdir away"]));
+    let ends =
+        kitchen.together(3, || kitchen.recipe("one-at-a-time.sh", &["web", "mkdir away", "sleep 0.2; rmdir away"]));
     assert!(ends.iter().all(|end| code(end) == Some(0)), "{ends:?}");
 }
 
@@ -101,21 +102,17 @@ async fn instances_are_restarted_one_at_a_time() {
 async fn one_migrates_at_a_time_and_all_serve() {
     let kitchen = Kitchen::new().await;
     let migrate = "mkdir migrating && sleep 0.2 && rmdir migrating";
-    let ends = kitchen.together(3, || kitchen.recipe("migrate.sh", &[migrate, "echo", "serves"]));
+    let ends = kitchen.together(3, || kitchen.recipe("migrate.sh", &["shop", migrate, "echo", "serves"]));
     assert!(ends.iter().all(|end| end.stdout == b"serves\n" && code(end) == Some(0)), "{ends:?}");
-    let fails = output(&mut kitchen.recipe("migrate.sh", &["exit 3", "echo", "serves"]));
+    let fails = output(&mut kitchen.recipe("migrate.sh", &["shop", "exit 3", "echo", "serves"]));
     assert!(code(&fails) == Some(3) && fails.stdout.is_empty(), "{fails:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_keep_their_distance() {
     let kitchen = Kitchen::new().await;
-    let call = ["sh", "-c", "date +%s%N >>calls"];
-    let ends = kitchen.together(3, || {
-        let mut command = kitchen.recipe("rate-limit.sh", &call);
-        command.env("EVERY", "1s");
-        command
-    });
+    let call = ["calls", "1s", "sh", "-c", "date +%s%N >>calls"];
+    let ends = kitchen.together(3, || kitchen.recipe("rate-limit.sh", &call));
     assert!(ends.iter().all(|end| code(end) == Some(0)), "{ends:?}");
     let mut calls: Vec<u64> = kitchen.lines("calls").iter().map(|call| call.parse().unwrap()).collect();
     calls.sort_unstable();
@@ -127,17 +124,13 @@ async fn calls_keep_their_distance() {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_worker_has_a_number_of_its_own() {
     let kitchen = Kitchen::new().await;
-    let recipe = |work: &[&str]| {
-        let mut command = kitchen.recipe("worker-number.sh", work);
-        command.env("WORKERS", "2");
-        command
-    };
-    let work = ["sh", "-c", "echo $WORKER >>numbers; exec sleep 600"];
-    let mut workers = [0, 1].map(|_| Process::spawn("worker-number.sh", &mut recipe(&work)));
+    let work = ["pool", "2", "sh", "-c", "echo $WORKER >>numbers; exec sleep 600"];
+    let recipe = || kitchen.recipe("worker-number.sh", &work);
+    let mut workers = [0, 1].map(|_| Process::spawn("worker-number.sh", &mut recipe()));
     let mut numbers = kitchen.wrote("numbers", 2).await;
     numbers.sort_unstable();
     assert_eq!(numbers, ["0", "1"]);
-    let third = output(&mut recipe(&work));
+    let third = output(&mut recipe());
     assert_eq!(code(&third), Some(75), "{third:?}");
     assert_eq!(kitchen.lines("numbers").len(), 2);
     // What stops the script stops the command, and gives the number back.
@@ -157,7 +150,7 @@ async fn a_cache_is_filled_once_and_without_a_broker_too() {
     assert_eq!(kitchen.lines("ran"), ["ran"]);
     let nobody = format!("http://127.0.0.1:{}", free_port());
     let mut alone = kitchen.recipe("cache.sh", &["other", "echo", "value"]);
-    let alone = output(alone.env("LOCKBROKER_SERVER", nobody).env("WAIT", "1s"));
+    let alone = output(alone.env("LOCKBROKER_SERVER", nobody));
     assert!(alone.stdout == b"value\n" && code(&alone) == Some(0), "{alone:?}");
     let fails = output(&mut kitchen.recipe("cache.sh", &["third", "sh", "-c", "exit 3"]));
     assert_eq!(code(&fails), Some(3), "{fails:?}");

@@ -166,12 +166,14 @@ async fn a_revoked_lock_is_freed_early_at_any_broker() {
         assert_eq!(effect.outcome(), Effect::Changed);
         assert_eq!(look(&mut by.stub().await, name).await.fencing_token, next.fencing_token, "{name}");
     }
-    // A linger after a release is no revocation.
+    // A linger after a release is ended too.
     let request = AcquireRequest { lock: lingering("e", Duration::from_secs(60)), ..AcquireRequest::default() };
     let (lingers, _stream) = acquire(&mut here.stub().await, request).await;
     release(&mut here.stub().await, "e", &lingers.lock_id).await;
+    assert_eq!(revoke(&there, "e").await.outcome(), Effect::NotHeld);
     let effect = revoked(&there, RevokeLockRequest { immediate: true, ..the("e") }).await.unwrap();
-    assert_eq!(effect.outcome(), Effect::NotHeld);
+    assert_eq!(effect.outcome(), Effect::Freed);
+    acquire(&mut there.stub().await, once("e")).await;
 }
 
 /// The item of a revocation outlives it. The broker that keeps it knows when it ends.

@@ -22,11 +22,11 @@ pub(crate) struct RevokeCall {
     pub(crate) call: Call,
     /// The only grant that is meant, or the only revocation. None: whichever the look shows.
     pub(crate) only: Option<Etag>,
-    /// True if the lock is freed at once, though its holder may believe in it; also if it was revoked before.
+    /// True if the lock is freed at once, though its holder may believe in it; also if it lingers, or was revoked before.
     pub(crate) immediate: bool,
 }
 
-/// An order to free a lock that was revoked and is closed by this linger.
+/// An order to free a lock that is closed by this linger, after a release or a revocation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct FreeCall {
     call: Call,
@@ -48,8 +48,8 @@ impl<E: Env> Cx<'_, E> {
         }
         let id = match state {
             ItemState::Held(id) => id,
-            ItemState::Lingering(id) if revoke.immediate && id.is_revocation() => {
-                return self.free_revoked(revoke.call, name, (id, label.keeper));
+            ItemState::Lingering(id) if revoke.immediate => {
+                return self.free_closed(revoke.call, name, (id, label.keeper));
             }
             ItemState::Lingering(_) => return self.answer_revoke(revoke.call, Ok(Revoked::NotHeld)),
         };
@@ -98,9 +98,9 @@ impl<E: Env> Cx<'_, E> {
         self.settle_in(me, state);
     }
 
-    /// Frees a lock that was revoked and is still closed. `keeper`: where the broker that keeps it closed hears of that.
+    /// Frees a lock that nobody holds and that is still closed: after a release, or a revocation. `keeper`: where the broker that keeps it closed hears of that.
     /// Otherwise it notices when it renews the linger next.
-    fn free_revoked(&mut self, call: Call, name: &LockName, (id, keeper): (LingerId, Option<SocketAddr>)) {
+    fn free_closed(&mut self, call: Call, name: &LockName, (id, keeper): (LingerId, Option<SocketAddr>)) {
         let here = self.core.names.get(name).and_then(|entry| entry.holder);
         if let Some((_, here)) = here
             && let Some(hold) = self.core.holds.get_mut(here)
@@ -112,7 +112,7 @@ impl<E: Env> Cx<'_, E> {
         self.free(FreeCall { call, id, keeper }, name);
     }
 
-    /// Takes note of what freeing a revoked lock came to.
+    /// Takes note of what freeing a closed lock came to.
     pub(crate) fn freed(&mut self, free: FreeCall, name: &LockName, change: Result<Change, StoreError>) {
         let result = match change {
             // What is gone was deleted on the same word, or has run out since the look.

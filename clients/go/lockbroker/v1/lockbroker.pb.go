@@ -392,11 +392,11 @@ const (
 	RevokeLockResponse_OUTCOME_UNSPECIFIED RevokeLockResponse_Outcome = 0
 	// The grant was revoked.
 	RevokeLockResponse_OUTCOME_REVOKED RevokeLockResponse_Outcome = 1
-	// Nobody holds the lock: it is free, it lingers, or it was revoked before and `immediate` is not set.
+	// Nobody holds the lock: it is free; or it lingers or was revoked before, and `immediate` is not set.
 	RevokeLockResponse_OUTCOME_NOT_HELD RevokeLockResponse_Outcome = 2
 	// The lock is no longer what `etag` names; untouched.
 	RevokeLockResponse_OUTCOME_CHANGED RevokeLockResponse_Outcome = 3
-	// Nobody held the lock, which was revoked before and still closed; `immediate` freed it.
+	// Nobody held the lock, which was still closed after a release or a revocation; `immediate` freed it.
 	RevokeLockResponse_OUTCOME_FREED RevokeLockResponse_Outcome = 4
 )
 
@@ -3045,11 +3045,11 @@ type RevokeLockRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The lock's name.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// From GetLock or ListLocks: revoke that grant alone; with `immediate`, free that revocation alone. It has
-	// 16 hexadecimal digits. Unset: whatever the lock is when the broker looks.
+	// From GetLock or ListLocks: revoke that grant alone; with `immediate`, free that linger or revocation
+	// alone. It has 16 hexadecimal digits. Unset: whatever the lock is when the broker looks.
 	Etag string `protobuf:"bytes,2,opt,name=etag,proto3" json:"etag,omitempty"`
-	// True frees the lock at once, without its linger and its `min_hold`, also if it was revoked before and is
-	// still closed. Its holder may believe in it for up to --max-ttl more: until then there can be TWO HOLDERS.
+	// True frees the lock at once, without its linger and its `min_hold`. If nobody holds it, it ends what keeps
+	// the lock closed: a linger, a `min_hold`, or an earlier revocation. Its holder may believe in it for up to --max-ttl more: until then there can be TWO HOLDERS.
 	// Use it only if the holder is known to be gone. If another broker keeps the lock and the two do not hear
 	// each other (--advertise), the holder is told GONE or TAKEN_OVER, at its next renewal.
 	Immediate     bool `protobuf:"varint,3,opt,name=immediate,proto3" json:"immediate,omitempty"`

@@ -817,12 +817,12 @@ pub struct RevokeLockRequest {
     /// The lock's name.
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
-    /// From GetLock or ListLocks: revoke that grant alone; with `immediate`, free that revocation alone. It has
-    /// 16 hexadecimal digits. Unset: whatever the lock is when the broker looks.
+    /// From GetLock or ListLocks: revoke that grant alone; with `immediate`, free that linger or revocation
+    /// alone. It has 16 hexadecimal digits. Unset: whatever the lock is when the broker looks.
     #[prost(string, tag = "2")]
     pub etag: ::prost::alloc::string::String,
-    /// True frees the lock at once, without its linger and its `min_hold`, also if it was revoked before and is
-    /// still closed. Its holder may believe in it for up to --max-ttl more: until then there can be TWO HOLDERS.
+    /// True frees the lock at once, without its linger and its `min_hold`. If nobody holds it, it ends what keeps
+    /// the lock closed: a linger, a `min_hold`, or an earlier revocation. Its holder may believe in it for up to --max-ttl more: until then there can be TWO HOLDERS.
     /// Use it only if the holder is known to be gone. If another broker keeps the lock and the two do not hear
     /// each other (--advertise), the holder is told GONE or TAKEN_OVER, at its next renewal.
     #[prost(bool, tag = "3")]
@@ -862,11 +862,11 @@ pub mod revoke_lock_response {
         Unspecified = 0,
         /// The grant was revoked.
         Revoked = 1,
-        /// Nobody holds the lock: it is free, it lingers, or it was revoked before and `immediate` is not set.
+        /// Nobody holds the lock: it is free; or it lingers or was revoked before, and `immediate` is not set.
         NotHeld = 2,
         /// The lock is no longer what `etag` names; untouched.
         Changed = 3,
-        /// Nobody held the lock, which was revoked before and still closed; `immediate` freed it.
+        /// Nobody held the lock, which was still closed after a release or a revocation; `immediate` freed it.
         Freed = 4,
     }
     impl Outcome {

@@ -1659,16 +1659,16 @@ export type RevokeLockRequest = Message<"lockbroker.v1.RevokeLockRequest"> & {
   name: string;
 
   /**
-   * From GetLock or ListLocks: revoke that grant alone; with `immediate`, free that revocation alone. It has
-   * 16 hexadecimal digits. Unset: whatever the lock is when the broker looks.
+   * From GetLock or ListLocks: revoke that grant alone; with `immediate`, free that linger or revocation
+   * alone. It has 16 hexadecimal digits. Unset: whatever the lock is when the broker looks.
    *
    * @generated from field: string etag = 2;
    */
   etag: string;
 
   /**
-   * True frees the lock at once, without its linger and its `min_hold`, also if it was revoked before and is
-   * still closed. Its holder may believe in it for up to --max-ttl more: until then there can be TWO HOLDERS.
+   * True frees the lock at once, without its linger and its `min_hold`. If nobody holds it, it ends what keeps
+   * the lock closed: a linger, a `min_hold`, or an earlier revocation. Its holder may believe in it for up to --max-ttl more: until then there can be TWO HOLDERS.
    * Use it only if the holder is known to be gone. If another broker keeps the lock and the two do not hear
    * each other (--advertise), the holder is told GONE or TAKEN_OVER, at its next renewal.
    *
@@ -1741,7 +1741,7 @@ export enum RevokeLockResponse_Outcome {
   REVOKED = 1,
 
   /**
-   * Nobody holds the lock: it is free, it lingers, or it was revoked before and `immediate` is not set.
+   * Nobody holds the lock: it is free; or it lingers or was revoked before, and `immediate` is not set.
    *
    * @generated from enum value: OUTCOME_NOT_HELD = 2;
    */
@@ -1755,7 +1755,7 @@ export enum RevokeLockResponse_Outcome {
   CHANGED = 3,
 
   /**
-   * Nobody held the lock, which was revoked before and still closed; `immediate` freed it.
+   * Nobody held the lock, which was still closed after a release or a revocation; `immediate` freed it.
    *
    * @generated from enum value: OUTCOME_FREED = 4;
    */

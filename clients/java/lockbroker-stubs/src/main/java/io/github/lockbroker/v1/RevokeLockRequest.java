@@ -97,8 +97,8 @@ private static final long serialVersionUID = 0L;
   private volatile java.lang.Object etag_ = "";
   /**
    * <pre>
-   * From GetLock or ListLocks: revoke that grant alone; with `immediate`, free that revocation alone. It has
-   * 16 hexadecimal digits. Unset: whatever the lock is when the broker looks.
+   * From GetLock or ListLocks: revoke that grant alone; with `immediate`, free that linger or revocation
+   * alone. It has 16 hexadecimal digits. Unset: whatever the lock is when the broker looks.
    * </pre>
    *
    * <code>string etag = 2;</code>
@@ -119,8 +119,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * From GetLock or ListLocks: revoke that grant alone; with `immediate`, free that revocation alone. It has
-   * 16 hexadecimal digits. Unset: whatever the lock is when the broker looks.
+   * From GetLock or ListLocks: revoke that grant alone; with `immediate`, free that linger or revocation
+   * alone. It has 16 hexadecimal digits. Unset: whatever the lock is when the broker looks.
    * </pre>
    *
    * <code>string etag = 2;</code>
@@ -145,8 +145,8 @@ private static final long serialVersionUID = 0L;
   private boolean immediate_ = false;
   /**
    * <pre>
-   * True frees the lock at once, without its linger and its `min_hold`, also if it was revoked before and is
-   * still closed. Its holder may believe in it for up to --max-ttl more: until then there can be TWO HOLDERS.
+   * True frees the lock at once, without its linger and its `min_hold`. If nobody holds it, it ends what keeps
+   * the lock closed: a linger, a `min_hold`, or an earlier revocation. Its holder may believe in it for up to --max-ttl more: until then there can be TWO HOLDERS.
    * Use it only if the holder is known to be gone. If another broker keeps the lock and the two do not hear
    * each other (--advertise), the holder is told GONE or TAKEN_OVER, at its next renewal.
    * </pre>
@@ -632,8 +632,8 @@ private static final long serialVersionUID = 0L;
     private java.lang.Object etag_ = "";
     /**
      * <pre>
-     * From GetLock or ListLocks: revoke that grant alone; with `immediate`, free that revocation alone. It has
-     * 16 hexadecimal digits. Unset: whatever the lock is when the broker looks.
+     * From GetLock or ListLocks: revoke that grant alone; with `immediate`, free that linger or revocation
+     * alone. It has 16 hexadecimal digits. Unset: whatever the lock is when the broker looks.
      * </pre>
      *
      * <code>string etag = 2;</code>
@@ -653,8 +653,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * From GetLock or ListLocks: revoke that grant alone; with `immediate`, free that revocation alone. It has
-     * 16 hexadecimal digits. Unset: whatever the lock is when the broker looks.
+     * From GetLock or ListLocks: revoke that grant alone; with `immediate`, free that linger or revocation
+     * alone. It has 16 hexadecimal digits. Unset: whatever the lock is when the broker looks.
      * </pre>
      *
      * <code>string etag = 2;</code>
@@ -675,8 +675,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * From GetLock or ListLocks: revoke that grant alone; with `immediate`, free that revocation alone. It has
-     * 16 hexadecimal digits. Unset: whatever the lock is when the broker looks.
+     * From GetLock or ListLocks: revoke that grant alone; with `immediate`, free that linger or revocation
+     * alone. It has 16 hexadecimal digits. Unset: whatever the lock is when the broker looks.
      * </pre>
      *
      * <code>string etag = 2;</code>
@@ -693,8 +693,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * From GetLock or ListLocks: revoke that grant alone; with `immediate`, free that revocation alone. It has
-     * 16 hexadecimal digits. Unset: whatever the lock is when the broker looks.
+     * From GetLock or ListLocks: revoke that grant alone; with `immediate`, free that linger or revocation
+     * alone. It has 16 hexadecimal digits. Unset: whatever the lock is when the broker looks.
      * </pre>
      *
      * <code>string etag = 2;</code>
@@ -708,8 +708,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * From GetLock or ListLocks: revoke that grant alone; with `immediate`, free that revocation alone. It has
-     * 16 hexadecimal digits. Unset: whatever the lock is when the broker looks.
+     * From GetLock or ListLocks: revoke that grant alone; with `immediate`, free that linger or revocation
+     * alone. It has 16 hexadecimal digits. Unset: whatever the lock is when the broker looks.
      * </pre>
      *
      * <code>string etag = 2;</code>
@@ -729,8 +729,8 @@ private static final long serialVersionUID = 0L;
     private boolean immediate_ ;
     /**
      * <pre>
-     * True frees the lock at once, without its linger and its `min_hold`, also if it was revoked before and is
-     * still closed. Its holder may believe in it for up to --max-ttl more: until then there can be TWO HOLDERS.
+     * True frees the lock at once, without its linger and its `min_hold`. If nobody holds it, it ends what keeps
+     * the lock closed: a linger, a `min_hold`, or an earlier revocation. Its holder may believe in it for up to --max-ttl more: until then there can be TWO HOLDERS.
      * Use it only if the holder is known to be gone. If another broker keeps the lock and the two do not hear
      * each other (--advertise), the holder is told GONE or TAKEN_OVER, at its next renewal.
      * </pre>
@@ -744,8 +744,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * True frees the lock at once, without its linger and its `min_hold`, also if it was revoked before and is
-     * still closed. Its holder may believe in it for up to --max-ttl more: until then there can be TWO HOLDERS.
+     * True frees the lock at once, without its linger and its `min_hold`. If nobody holds it, it ends what keeps
+     * the lock closed: a linger, a `min_hold`, or an earlier revocation. Its holder may believe in it for up to --max-ttl more: until then there can be TWO HOLDERS.
      * Use it only if the holder is known to be gone. If another broker keeps the lock and the two do not hear
      * each other (--advertise), the holder is told GONE or TAKEN_OVER, at its next renewal.
      * </pre>
@@ -763,8 +763,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * True frees the lock at once, without its linger and its `min_hold`, also if it was revoked before and is
-     * still closed. Its holder may believe in it for up to --max-ttl more: until then there can be TWO HOLDERS.
+     * True frees the lock at once, without its linger and its `min_hold`. If nobody holds it, it ends what keeps
+     * the lock closed: a linger, a `min_hold`, or an earlier revocation. Its holder may believe in it for up to --max-ttl more: until then there can be TWO HOLDERS.
      * Use it only if the holder is known to be gone. If another broker keeps the lock and the two do not hear
      * each other (--advertise), the holder is told GONE or TAKEN_OVER, at its next renewal.
      * </pre>

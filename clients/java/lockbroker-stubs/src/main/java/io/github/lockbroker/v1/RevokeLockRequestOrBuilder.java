@@ -30,8 +30,8 @@ public interface RevokeLockRequestOrBuilder extends
 
   /**
    * <pre>
-   * From GetLock or ListLocks: revoke that grant alone; with `immediate`, free that revocation alone. It has
-   * 16 hexadecimal digits. Unset: whatever the lock is when the broker looks.
+   * From GetLock or ListLocks: revoke that grant alone; with `immediate`, free that linger or revocation
+   * alone. It has 16 hexadecimal digits. Unset: whatever the lock is when the broker looks.
    * </pre>
    *
    * <code>string etag = 2;</code>
@@ -40,8 +40,8 @@ public interface RevokeLockRequestOrBuilder extends
   java.lang.String getEtag();
   /**
    * <pre>
-   * From GetLock or ListLocks: revoke that grant alone; with `immediate`, free that revocation alone. It has
-   * 16 hexadecimal digits. Unset: whatever the lock is when the broker looks.
+   * From GetLock or ListLocks: revoke that grant alone; with `immediate`, free that linger or revocation
+   * alone. It has 16 hexadecimal digits. Unset: whatever the lock is when the broker looks.
    * </pre>
    *
    * <code>string etag = 2;</code>
@@ -52,8 +52,8 @@ public interface RevokeLockRequestOrBuilder extends
 
   /**
    * <pre>
-   * True frees the lock at once, without its linger and its `min_hold`, also if it was revoked before and is
-   * still closed. Its holder may believe in it for up to --max-ttl more: until then there can be TWO HOLDERS.
+   * True frees the lock at once, without its linger and its `min_hold`. If nobody holds it, it ends what keeps
+   * the lock closed: a linger, a `min_hold`, or an earlier revocation. Its holder may believe in it for up to --max-ttl more: until then there can be TWO HOLDERS.
    * Use it only if the holder is known to be gone. If another broker keeps the lock and the two do not hear
    * each other (--advertise), the holder is told GONE or TAKEN_OVER, at its next renewal.
    * </pre>

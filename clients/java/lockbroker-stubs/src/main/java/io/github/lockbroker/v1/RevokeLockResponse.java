@@ -72,7 +72,7 @@ private static final long serialVersionUID = 0L;
     OUTCOME_REVOKED(1),
     /**
      * <pre>
-     * Nobody holds the lock: it is free, it lingers, or it was revoked before and `immediate` is not set.
+     * Nobody holds the lock: it is free; or it lingers or was revoked before, and `immediate` is not set.
      * </pre>
      *
      * <code>OUTCOME_NOT_HELD = 2;</code>
@@ -88,7 +88,7 @@ private static final long serialVersionUID = 0L;
     OUTCOME_CHANGED(3),
     /**
      * <pre>
-     * Nobody held the lock, which was revoked before and still closed; `immediate` freed it.
+     * Nobody held the lock, which was still closed after a release or a revocation; `immediate` freed it.
      * </pre>
      *
      * <code>OUTCOME_FREED = 4;</code>
@@ -115,7 +115,7 @@ private static final long serialVersionUID = 0L;
     public static final int OUTCOME_REVOKED_VALUE = 1;
     /**
      * <pre>
-     * Nobody holds the lock: it is free, it lingers, or it was revoked before and `immediate` is not set.
+     * Nobody holds the lock: it is free; or it lingers or was revoked before, and `immediate` is not set.
      * </pre>
      *
      * <code>OUTCOME_NOT_HELD = 2;</code>
@@ -131,7 +131,7 @@ private static final long serialVersionUID = 0L;
     public static final int OUTCOME_CHANGED_VALUE = 3;
     /**
      * <pre>
-     * Nobody held the lock, which was revoked before and still closed; `immediate` freed it.
+     * Nobody held the lock, which was still closed after a release or a revocation; `immediate` freed it.
      * </pre>
      *
      * <code>OUTCOME_FREED = 4;</code>
