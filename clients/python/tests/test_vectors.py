@@ -65,8 +65,9 @@ def to_input(given: Json) -> t.Input:
     ((kind, of),) = given.items()
     match kind:
         case "acquire":
-            known(of, "key", "name", "linger", "owner", "wait", "adopt")
-            spec = t.LockSpec(of["name"], nanos(of.get("linger")), of.get("owner", ""))
+            known(of, "key", "name", "linger", "owner", "keep", "wait", "adopt")
+            linger, owner = nanos(of.get("linger")), of.get("owner", "")
+            spec = t.LockSpec(of["name"], linger, owner, is_kept=of.get("keep", False))
             wait = None
             if "wait" in of:
                 known(of["wait"], "until", "poll_interval")
@@ -167,11 +168,15 @@ def from_begin(begin: t.Begin) -> Json:
         made["linger"] = millis(begin.spec.linger)
     if begin.spec.owner:
         made["owner"] = begin.spec.owner
+    if begin.spec.is_kept:
+        made["keep"] = True
     if begin.wait is not None:
         wait = {"max_wait": millis(begin.wait.max_wait), "poll_interval": millis(begin.wait.poll_interval)}
         made["wait"] = {key: value for key, value in wait.items() if value is not None}
     if begin.reattach is not None:
-        made["reattach"] = begin.reattach
+        made["reattach"] = begin.reattach.lock_id
+        if begin.reattach.validity is not None:
+            made["reattach_validity"] = millis(begin.reattach.validity)
     return made
 
 

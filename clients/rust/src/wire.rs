@@ -36,7 +36,7 @@ pub(super) fn request(request: Request, ttl: Option<Duration>) -> proto::Session
                 max_wait: wait.max_wait.map(to_wire),
                 poll_interval: wait.poll_interval.map(to_wire),
             });
-            let reattach_validity = reattach.as_ref().and_then(|reattach| reattach.validity).map(to_wire);
+            let reattach_validity = reattach.as_ref().and_then(|reattach| validity_left(reattach.validity?));
             let reattach_lock_id = reattach.map(|reattach| reattach.lock_id).unwrap_or_default();
             Kind::Begin(proto::BeginLock {
                 lock_ref,
@@ -48,6 +48,13 @@ pub(super) fn request(request: Request, ttl: Option<Duration>) -> proto::Session
         }
     };
     proto::SessionRequest { kind: Some(kind) }
+}
+
+/// Writes what is left of a validity, in whole milliseconds, if any are. It is rounded down: a broker must not reckon with
+/// more than is left.
+fn validity_left(span: Duration) -> Option<prost_types::Duration> {
+    let millis = span.as_millis() as u64;
+    (millis > 0).then(|| to_wire(Duration::from_millis(millis)))
 }
 
 /// Writes a lock and its properties.
