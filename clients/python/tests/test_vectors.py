@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from lockbroker import _wire
 from lockbroker._core import Core, Settings
 from lockbroker._core import types as t
 
@@ -48,6 +49,16 @@ def test_the_core_does_what_the_vector_says(case: Json) -> None:
         out = [from_output(output) for output in core.handle(step["at"] * MS, event)]
         made = {"at": step["at"], "in": step["in"], "out": out, "due": millis(core.due()), **locks(core, keys)}
         assert made == step, f"step {number}"
+
+
+def test_what_is_left_of_a_validity_is_rounded_down() -> None:
+    """A broker would reckon with a lock that its holder has given up."""
+    spec = t.LockSpec("job", is_kept=True)
+    for validity, sent in ((2 * t.SECOND + 3 * MS + 1, 2_003), (MS - 1, None), (None, None)):
+        begin = _wire.request(t.Begin(1, 1, spec, None, t.Reattach("id", validity)), None).begin
+        assert begin.reattach_lock_id == "id"
+        assert begin.HasField("reattach_validity") == (sent is not None)
+        assert begin.reattach_validity.ToMilliseconds() == (sent or 0)
 
 
 def locks(core: Core, keys: set[int]) -> Json:

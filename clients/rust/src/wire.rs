@@ -177,3 +177,16 @@ impl From<Code> for core::Code {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A broker would reckon with a lock that its holder has given up.
+    #[test]
+    fn what_is_left_of_a_validity_is_rounded_down() {
+        let sent = |nanos| validity_left(Duration::from_nanos(nanos));
+        assert_eq!(sent(2_003_000_001), Some(prost_types::Duration { seconds: 2, nanos: 3_000_000 }));
+        assert_eq!(sent(999_999), None);
+    }
+}
