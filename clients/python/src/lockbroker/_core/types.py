@@ -125,6 +125,16 @@ class LockSpec:
 
 
 @dataclass(frozen=True)
+class Reattach:
+    """A grant that is reattached, as a broker is told of it."""
+
+    lock_id: str
+    validity: int | None = None
+    """What is left of the validity of a lock that is kept: for so long it is created again where memcached has lost it. None
+    for a lock that is not kept, and for another client's."""
+
+
+@dataclass(frozen=True)
 class Wait:
     """The way to wait for a lock."""
 
@@ -341,8 +351,8 @@ class Begin:
     spec: LockSpec
     wait: WaitLeft | None
     """The wait that is left; none to try once."""
-    reattach: str | None
-    """The lock id to reattach."""
+    reattach: Reattach | None
+    """The grant to reattach; none to ask for a new one."""
 
 
 @dataclass(frozen=True)
