@@ -72,7 +72,7 @@ impl Life {
 
     /// Returns true if its locks are to be kept when its connections end.
     fn keeps(&self) -> bool {
-        self.client / KINDS % 2 == 0
+        (self.client / KINDS).is_multiple_of(2)
     }
 
     /// Chooses the lock that it wants next.
