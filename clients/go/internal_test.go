@@ -52,21 +52,6 @@ func TestAHoldThatHasRunOutIsNotRevived(t *testing.T) {
 	}
 }
 
-// A broker would reckon with a lock that its holder has given up.
-func TestWhatIsLeftOfAValidityIsRoundedDown(t *testing.T) {
-	for validity, want := range map[time.Duration]time.Duration{
-		2*time.Second + 3*time.Millisecond + 1: 2*time.Second + 3*time.Millisecond,
-		time.Millisecond - 1:                   0,
-		0:                                      0,
-	} {
-		reattach := &core.Reattach{LockID: "id", Validity: validity}
-		begin := toRequest(core.Begin{LockRef: 1, Reattach: reattach}, nil).GetBegin()
-		if sent := begin.GetReattachValidity(); sent.AsDuration() != want || (sent == nil) != (want == 0) {
-			t.Errorf("%v is sent as %v", validity, sent)
-		}
-	}
-}
-
 // blackHole returns an address that answers no attempt to connect.
 func blackHole(t *testing.T) string {
 	t.Helper()

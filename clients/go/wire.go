@@ -54,13 +54,10 @@ func toRequest(request core.Request, ttl *time.Duration) *pb.SessionRequest {
 	case core.EndLock:
 		return &pb.SessionRequest{Kind: &pb.SessionRequest_End{End: &pb.EndLock{LockRef: int64(request.LockRef)}}}
 	case core.Begin:
-		begin := &pb.BeginLock{LockRef: int64(request.LockRef), Lock: toSpec(request.Spec)}
-		if reattach := request.Reattach; reattach != nil {
-			begin.ReattachLockId = reattach.LockID
-			// Rounded down: a broker must not reckon with more than is left.
-			if validity := reattach.Validity.Truncate(time.Millisecond); validity > 0 {
-				begin.ReattachValidity = durationpb.New(validity)
-			}
+		begin := &pb.BeginLock{
+			LockRef:        int64(request.LockRef),
+			Lock:           toSpec(request.Spec),
+			ReattachLockId: request.Reattach,
 		}
 		if request.Wait != nil {
 			begin.Wait = &pb.WaitSpec{

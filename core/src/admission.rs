@@ -48,7 +48,7 @@ impl<E: Env> Cx<'_, E> {
         let limit = self.core.settings.max_locks.get();
         match request.mode {
             Mode::Once => self.count_lock(limit).then_some(Room::Lock).ok_or_else(|| self.full()),
-            Mode::Reattach { .. } => self.count_reserved().then_some(Room::Lock).ok_or_else(|| self.full()),
+            Mode::Reattach(_) => self.count_reserved().then_some(Room::Lock).ok_or_else(|| self.full()),
             // Refused at once if it is full now: it would be no better when the grant comes.
             Mode::Wait { .. } if self.core.counts.locks >= limit => {
                 self.env.observe(Observed::Full(Limit::Locks));
@@ -88,7 +88,7 @@ impl<E: Env> Cx<'_, E> {
         let state = match mode {
             Mode::Once | Mode::Wait { max_wait: Some(std::time::Duration::ZERO), .. } => Trying::begin(me, mode, self),
             Mode::Wait { max_wait, poll_interval } => Waiting::begin(me, (mode, max_wait, poll_interval), self),
-            Mode::Reattach { lock_id, validity } => Reattaching::begin(me, lock_id, validity, self),
+            Mode::Reattach(lock_id) => Reattaching::begin(me, lock_id, self),
         };
         self.settle_in(me, state);
     }

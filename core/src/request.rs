@@ -55,14 +55,8 @@ pub enum Mode {
         /// The least time between two polls; the broker chooses if not set.
         poll_interval: Option<Duration>,
     },
-    /// As its client holds it already.
-    Reattach {
-        /// The id under which it does.
-        lock_id: LockId,
-        /// For how long the client may still believe in it, if it says so. A lock that is to be kept is created again for that
-        /// long, where it went with the store's memory (R30a).
-        validity: Option<Duration>,
-    },
+    /// As it is held already under this id.
+    Reattach(LockId),
 }
 
 /// The way in which a stream ended.

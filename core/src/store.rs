@@ -193,9 +193,6 @@ pub enum Request {
         to: GrantId,
         /// The item's ttl.
         ttl: u32,
-        /// True if the item is created, under `to`, where it went with the store's memory and nobody can have been granted the
-        /// lock since.
-        reasserts: bool,
     },
     /// Turns the item of the grant `from` into a linger. If the store has lost its memory and it is `certain` that nobody
     /// else has been granted the lock since `from`, creates the linger. Answered by [`Reply::Changed`].

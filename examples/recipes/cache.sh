@@ -4,6 +4,8 @@
 
 file=$1
 shift
+# No option of the programs below.
+case $file in -*) file=./$file ;; esac
 if [ ! -e "$file" ]; then
     # Whoever has waited looks once more: the one before has filled it. The file comes into being whole.
     # shellcheck disable=SC2016 # The inner shell expands these.

@@ -200,7 +200,7 @@ impl Model {
         let held = state.clients[client];
         let mode = match held.id {
             0 => Mode::Wait { max_wait: None, poll_interval: None },
-            _ => Mode::Reattach { lock_id: self.lock_id(client, &held), validity: Some(ticks(held.valid)) },
+            _ => Mode::Reattach(self.lock_id(client, &held)),
         };
         let request = LockRequest {
             name: self.name(client).clone(),
@@ -428,11 +428,10 @@ impl Model {
 
     /// Returns true if something happened after which a lease may run out, although its client was there and everybody was
     /// prompt: a memcached that is away for too long, a broker that dies between a grant and its undoing, and a holder that
-    /// re-asserts what was released, revoked or, without its hearing of that, moved through another broker.
+    /// re-asserts what was released or revoked through another broker.
     fn is_excused(&self, state: &State) -> bool {
         let (left, most) = (&state.left, &self.bounds);
-        let moved = left.reattaches < most.reattaches && left.breaks < most.breaks;
-        let ended = left.releases < most.releases_elsewhere || left.revocations < most.revocations || moved;
+        let ended = left.releases < most.releases_elsewhere || left.revocations < most.revocations;
         left.stops < most.stops || left.deaths < most.deaths || ended
     }
 

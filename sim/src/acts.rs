@@ -124,9 +124,7 @@ impl World {
             None if alone => None,
             None => Some(self.open_session(client, lock.ttl)),
         };
-        let left = lock.until.saturating_sub(self.clients[client].clock.at(self.now));
-        let validity = (left > 0).then(|| Duration::from_nanos(left));
-        let place = self.begin(client, conn, &lock, Mode::Reattach { lock_id: id, validity });
+        let place = self.begin(client, conn, &lock, Mode::Reattach(id));
         self.check.moved[lock.name] = self.now;
         if let Some(lock) = self.clients[client].locks.get_mut(&key) {
             lock.moving = Some(place);
@@ -262,7 +260,7 @@ impl World {
             let conn = self.connect(client);
             let sent = self.clients[client].clock.at(self.now);
             self.clients[client].links.insert(conn, Link { kind: Kind::Alone { sent }, open: true, draining: false });
-            let is_lease = lock.lease && !matches!(mode, Mode::Reattach { .. });
+            let is_lease = lock.lease && !matches!(mode, Mode::Reattach(_));
             self.conns[conn].is_lease = is_lease;
             self.send_up(conn, if is_lease { Up::Lease(request) } else { Up::Alone(request) });
             return Place { conn, lock_ref: 0 };

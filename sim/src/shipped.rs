@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use lockbroker_client::clock::Moment;
 use lockbroker_client::core::{
-    Core, Event as LockEvent, Failure, Input, Key, LinkId, LockSpec, Message, Output, Reattach, Refusal, RefusalReason,
-    Request, Settings, Wait,
+    Core, Event as LockEvent, Failure, Input, Key, LinkId, LockSpec, Message, Output, Refusal, RefusalReason, Request,
+    Settings, Wait,
 };
 
 use lockbroker_core::request::{LockRequest, Mode};
@@ -224,14 +224,12 @@ impl World {
             Request::Begin { lock_ref, spec, wait, reattach } => {
                 let name = self.names.iter().find(|name| name.as_str() == spec.name).expect("it knows no other");
                 let mode = match (reattach, wait) {
-                    (Some(Reattach { lock_id, validity }), _) => {
-                        Mode::Reattach { lock_id: lock_id.parse().expect("a broker has told it"), validity }
-                    }
+                    (Some(id), _) => Mode::Reattach(id.parse().expect("a broker has told it")),
                     (None, Some(wait)) => Mode::Wait { max_wait: wait.max_wait, poll_interval: wait.poll_interval },
                     (None, None) => Mode::Once,
                 };
                 let name = name.clone();
-                if matches!(mode, Mode::Reattach { .. }) {
+                if matches!(mode, Mode::Reattach(_)) {
                     let number = self.number_of(&name);
                     self.check.moved[number] = self.now;
                 }

@@ -29,8 +29,8 @@ pub(crate) fn request(request: &Request) -> String {
             format!("hand over {} to {} for {ttl} s", number(from.get()), number(to.get()))
         }
         Request::Renew { state: of, ttl, .. } => format!("renew {} for {ttl} s", state(*of)),
-        Request::Replace { from, to, ttl, reasserts } => {
-            format!("replace {} by {} for {ttl} s, re-asserts: {reasserts}", number(from.get()), number(to.get()))
+        Request::Replace { from, to, ttl } => {
+            format!("replace {} by {} for {ttl} s", number(from.get()), number(to.get()))
         }
         Request::Linger { from, to, ttl, certain } => {
             format!("linger {} as {} for {ttl} s, certain: {certain}", number(from.get()), number(to.get()))

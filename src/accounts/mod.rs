@@ -93,7 +93,7 @@ impl Accounts {
         let Some((identity, limits)) = policy.quota(caller) else { return Ok(None) };
         let mut books = self.books();
         let Some(account) = books.account(identity, limits) else { return Ok(None) };
-        if let Some(entry) = books.entry(account).filter(|_| !matches!(mode, Mode::Reattach { .. })) {
+        if let Some(entry) = books.entry(account).filter(|_| !matches!(mode, Mode::Reattach(_))) {
             entry.ask(Instant::now())?;
         }
         Ok(Some(account))
@@ -174,7 +174,7 @@ impl Entry {
         let CallerLimits { max_locks, max_waiters, .. } = self.limits;
         let waits = matches!(mode, Mode::Wait { .. });
         if let Some(limit) = max_locks.filter(|limit| self.locks >= limit.get())
-            && !matches!(mode, Mode::Reattach { .. })
+            && !matches!(mode, Mode::Reattach(_))
         {
             let why = format!(
                 "{} has {} locks at this broker (held, waited for, lingering, or being acquired or released), and its \
@@ -240,7 +240,7 @@ mod tests {
             linger: Duration::ZERO,
             min_hold: Duration::ZERO,
         };
-        accounts.charge(one, &Mode::Reattach { lock_id: held, validity: None }).unwrap();
+        accounts.charge(one, &Mode::Reattach(held)).unwrap();
         assert_eq!((used(&accounts, one), used(&accounts, two)), ((3, 1), (1, 0)));
         accounts.wait_is_over(one);
         (0..3).for_each(|_| accounts.lock_is_gone(one));

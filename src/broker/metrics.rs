@@ -159,7 +159,7 @@ impl LockMetrics {
         static LOST: RateLimited = RateLimited::new();
         match observed {
             Observed::Granted { subject, token, mode, waited } => {
-                let reattached = matches!(mode, Mode::Reattach { .. });
+                let reattached = matches!(mode, Mode::Reattach(_));
                 self.waits_of(mode).observe(waited);
                 self.outcomes.inc(if reattached { Outcome::Reattached } else { Outcome::Acquired });
                 if let Some(audited) = audited(subject) {
@@ -230,7 +230,7 @@ impl LockMetrics {
         match mode {
             Mode::Once => &self.tried_once,
             Mode::Wait { .. } => &self.waited,
-            Mode::Reattach { .. } => &self.reattached,
+            Mode::Reattach(_) => &self.reattached,
         }
     }
 }

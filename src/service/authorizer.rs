@@ -37,7 +37,7 @@ impl Authorizer {
     /// Returns the account for which a lock counts that the client of `connection` has already.
     pub(super) fn account_of(&self, connection: Option<&Arc<Connection>>, lock_id: LockId) -> Option<Account> {
         // What is held already is never refused.
-        self.accounts.admit(identities(connection), &Mode::Reattach { lock_id, validity: None }).ok().flatten()
+        self.accounts.admit(identities(connection), &Mode::Reattach(lock_id)).ok().flatten()
     }
 
     /// Checks that the client of `connection` may do `action` with the lock `name`.

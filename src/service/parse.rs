@@ -119,11 +119,11 @@ impl Limits {
     }
 
     pub(super) fn acquire(&self, request: AcquireRequest) -> Result<LockRequest, Status> {
-        let AcquireRequest { lock, ttl, reattach_lock_id, reattach_validity } = request;
+        let AcquireRequest { lock, ttl, reattach_lock_id } = request;
         let ttl = self.ttl(ttl, "ttl")?;
         let mode = match reattach_lock_id.as_str() {
             "" => Mode::Once,
-            text => reattach(text, reattach_validity, "")?,
+            text => Mode::Reattach(lock_id(text, "reattach_lock_id")?),
         };
         ask(lock, ttl, mode, "lock")
     }
@@ -170,11 +170,11 @@ impl Limits {
 
     /// Converts a `BeginLock` of a Session whose ttl is `ttl`.
     pub(super) fn begin(&self, request: BeginLock, ttl: Duration) -> Result<LockRequest, Status> {
-        let BeginLock { lock, wait, reattach_lock_id, reattach_validity, .. } = request;
+        let BeginLock { lock, wait, reattach_lock_id, .. } = request;
         let mode = match (reattach_lock_id.as_str(), wait) {
             ("", None) => Mode::Once,
             ("", Some(wait)) => self.wait(wait, "begin.wait")?,
-            (text, None) => reattach(text, reattach_validity, "begin.")?,
+            (text, None) => Mode::Reattach(lock_id(text, "begin.reattach_lock_id")?),
             (_, Some(_)) => return Err(invalid("begin.wait", "must be unset where reattach_lock_id is set")),
         };
         ask(lock, ttl, mode, "begin.lock")
@@ -215,12 +215,6 @@ fn ask(spec: Option<LockSpec>, ttl: Duration, mode: Mode, path: &str) -> Result<
         account: None,
         on_disconnect,
     })
-}
-
-fn reattach(text: &str, validity: Option<prost_types::Duration>, path: &str) -> Result<Mode, Status> {
-    let lock_id = lock_id(text, &format!("{path}reattach_lock_id"))?;
-    let validity = validity.map(|sent| duration(sent, &format!("{path}reattach_validity"))).transpose()?;
-    Ok(Mode::Reattach { lock_id, validity })
 }
 
 fn on_disconnect(spec: &LockSpec, path: &str) -> Result<OnDisconnect, Status> {

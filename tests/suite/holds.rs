@@ -196,7 +196,7 @@ async fn a_silent_session_that_is_closed_after_all_releases_at_once() {
     let stream = broker.stream(None);
     let mut session = broker.open(stream.key(), TTL).unwrap();
     session.turn(|turn| turn.take_ref(1).unwrap());
-    session.turn(|turn| turn.begin(1, ask(again(old))));
+    session.turn(|turn| turn.begin(1, ask(Mode::Reattach(old))));
     session.silent().await;
     // It may believe in what the broker before told it.
     sleep(MS).await;
@@ -233,7 +233,7 @@ async fn a_reattached_lock_is_kept_for_max_ttl_through_silence_but_not_through_a
         let (broker, store) = broker();
         let first = broker.begin(ask(Mode::Once)).unwrap();
         let old = acquired(&first).await;
-        let second = broker.begin(ask(again(old))).unwrap();
+        let second = broker.begin(ask(Mode::Reattach(old))).unwrap();
         let new = acquired(&second).await;
         assert_eq!(new.token, old.token);
         assert_ne!(new.grant, old.grant);
@@ -242,7 +242,7 @@ async fn a_reattached_lock_is_kept_for_max_ttl_through_silence_but_not_through_a
             second.end(StreamEnd::Closed);
             assert_free_within(&store, MS).await;
         } else {
-            let third = broker.begin(ask(again(new))).unwrap();
+            let third = broker.begin(ask(Mode::Reattach(new))).unwrap();
             sleep(MS).await;
             // Never read: but the client may still believe in what it was told before.
             third.end(StreamEnd::Unresponsive);
@@ -259,7 +259,7 @@ async fn a_silent_client_that_speaks_after_all_is_heard_at_once() {
         let (broker, store) = broker();
         let old = acquired(&broker.begin(ask(Mode::Once)).unwrap()).await;
         let ttl = Duration::from_secs(5);
-        let second = broker.begin(LockRequest { ttl, ..ask(again(old)) }).unwrap();
+        let second = broker.begin(LockRequest { ttl, ..ask(Mode::Reattach(old)) }).unwrap();
         let new = acquired(&second).await;
         second.end(StreamEnd::Unresponsive);
         // Its own lease is over, but not what the client may have been told before the reattach.
@@ -279,7 +279,7 @@ async fn a_reattach_whose_answer_was_lost_is_found_to_have_landed() {
     let (broker, store) = broker();
     let old = acquired(&broker.begin(ask(Mode::Once)).unwrap()).await;
     store.loses_answers(1);
-    let second = broker.begin(ask(again(old))).unwrap();
+    let second = broker.begin(ask(Mode::Reattach(old))).unwrap();
     assert_eq!(acquired(&second).await.token, old.token);
 }
 
@@ -292,7 +292,7 @@ async fn a_lock_that_is_not_ours_any_more_is_lost_and_not_released() {
             let old = acquired(&first).await;
             let waiter = waits_behind.then(|| broker.begin(ask(waiting(None))).unwrap());
             store.takes(10 * MS);
-            let second = broker.begin(ask(again(old))).unwrap();
+            let second = broker.begin(ask(Mode::Reattach(old))).unwrap();
             // The swap has been carried out, and its hold does not know it yet.
             sleep(6 * MS).await;
             if by_release {
@@ -346,7 +346,7 @@ async fn a_client_that_leaves_in_mid_reattach_leaves_the_linger() {
         store.takes(10 * MS);
         let lost = if left_after % 2 == 0 { 0 } else { 3 };
         store.loses_answers(lost);
-        let second = broker.begin(lingering(again(old))).unwrap();
+        let second = broker.begin(lingering(Mode::Reattach(old))).unwrap();
         sleep(left_after * MS / 2).await;
         second.end(StreamEnd::Closed);
         let left = Moment::now();
@@ -367,7 +367,7 @@ async fn what_is_not_held_any_more_cannot_be_reattached() {
     let old = acquired(&first).await;
     first.end(StreamEnd::Closed);
     assert_free_within(&store, MS).await;
-    let second = broker.begin(ask(again(old))).unwrap();
+    let second = broker.begin(ask(Mode::Reattach(old))).unwrap();
     assert!(matches!(next(&second).await, Event::NotAcquired { reason: Reason::NotReattachable, .. }));
 }
 
@@ -707,7 +707,7 @@ async fn a_client_that_leaves_in_mid_reattach_keeps_its_min_hold() {
         let old = acquired(&first).await;
         store.takes(10 * MS);
         store.loses_answers(if left_after % 2 == 0 { 0 } else { 3 });
-        let second = broker.begin(ask(again(old))).unwrap();
+        let second = broker.begin(ask(Mode::Reattach(old))).unwrap();
         sleep(left_after * MS / 2).await;
         second.end(StreamEnd::Closed);
         while is_held(&store) {
@@ -930,11 +930,6 @@ fn broker_for(locks: usize) -> (Broker, Network) {
 
 fn name() -> LockName {
     LockName::new("job").unwrap()
-}
-
-/// As it is held already under this id.
-fn again(lock_id: LockId) -> Mode {
-    Mode::Reattach { lock_id, validity: None }
 }
 
 fn ask(mode: Mode) -> LockRequest {

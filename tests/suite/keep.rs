@@ -7,14 +7,13 @@ use lockbroker::client::Client;
 use lockbroker::proto::get_lock_response::State;
 use lockbroker::proto::lock_event::Kind;
 use lockbroker::proto::lock_spec::OnDisconnect;
-use lockbroker::proto::{AcquireLeaseRequest, AcquireRequest, Acquired, BeginLock, LockSpec};
+use lockbroker::proto::{AcquireLeaseRequest, AcquireRequest, BeginLock, LockSpec};
 use tokio::time::timeout;
 use tonic::Code;
 
 /// The shortest ttl. Its validity is 3 s.
 const SHORT: &[&str] = &["--default-ttl", "5s"];
 const VALIDITY: Duration = Duration::from_secs(3);
-const VALIDITY_OF_8_S: Duration = Duration::from_secs(6);
 
 fn kept(name: &str) -> Option<LockSpec> {
     Some(LockSpec { name: name.to_owned(), on_disconnect: OnDisconnect::Keep.into(), ..LockSpec::default() })
@@ -134,66 +133,4 @@ async fn what_it_cannot_be_is_refused() {
     let status = stub.acquire_lease(lease).await.unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument);
     assert!(status.message().contains("lease"), "{}", status.message());
-}
-
-/// A client says for how long it still believes. So its lock is created again where memcached has lost it, also at a broker that
-/// has never heard of it.
-#[tokio::test]
-async fn it_outlives_its_broker_and_the_memory_if_its_client_takes_it_along() {
-    const SHORT: [&str; 4] = ["--default-ttl", "8s", "--max-ttl", "8s"];
-    let mut both = Brokers::start_with(&SHORT).await;
-    let mut first = both.first.stub().await;
-    let mut second = both.second.stub().await;
-    let (old, _stream) = acquire(&mut first, keep("moved")).await;
-    let (left, _left) = acquire(&mut first, keep("left")).await;
-    let (not_kept, _not_kept) = acquire(&mut first, once("not kept")).await;
-    let [(_, mut after_moved), (_, mut after_left)] =
-        [queue(&mut second, wait("moved")).await, queue(&mut both.second.stub().await, wait("left")).await];
-    both.first.kill();
-    both.memcached.restart().await;
-    let restarted = Instant::now();
-
-    let validity = prost_types::Duration { seconds: 5, nanos: 0 };
-    let again = |request: AcquireRequest, acquired: &Acquired| AcquireRequest {
-        reattach_lock_id: acquired.lock_id.clone(),
-        reattach_validity: Some(validity),
-        ..request
-    };
-    let (new, stream) = acquire(&mut second, again(keep("moved"), &old)).await;
-    assert!(restarted.elapsed() < VALIDITY_OF_8_S, "{:?}", restarted.elapsed());
-    assert_eq!(new.fencing_token, old.fencing_token);
-    // Whoever does not say that it believes, and whoever does not keep its lock, gets nothing: others may have it since.
-    let silent = AcquireRequest { reattach_validity: None, ..again(keep("left"), &left) };
-    for refused in [silent, again(once("not kept"), &not_kept)] {
-        let name = refused.lock.clone().unwrap().name;
-        let first = async {
-            let mut events = second.acquire(refused).await?.into_inner();
-            Ok(events.message().await?.and_then(|message| message.event?.kind))
-        };
-        match first.await {
-            Err::<_, tonic::Status>(status) => assert_eq!(status.code(), Code::Unavailable, "{name}: {status:?}"),
-            Ok(event) => assert!(matches!(event, Some(Kind::NotAcquired(_))), "{name}: {event:?}"),
-        }
-    }
-    granted_whenever(&mut after_left).await;
-    assert!(restarted.elapsed() > Duration::from_secs(8), "{:?}", restarted.elapsed());
-    assert!(timeout(Duration::from_secs(1), granted_whenever(&mut after_moved)).await.is_err(), "it has two holders");
-    assert_eq!(release(&mut second, "moved", &new.lock_id).await, Outcome::Released);
-    drop(stream);
-    assert!(granted_whenever(&mut after_moved).await.fencing_token > new.fencing_token);
-}
-
-#[tokio::test]
-async fn the_client_takes_it_along_from_a_broker_that_dies_together_with_memcached() {
-    let mut both = Brokers::start().await;
-    let client = Client::builder(both.first.url()).endpoint(both.second.url()).connect().unwrap();
-    let guard = client.acquire("job").keep_on_disconnect().await.unwrap().guard().unwrap();
-    let (_, mut next) = queue(&mut both.second.stub().await, wait("job")).await;
-    both.first.kill();
-    both.memcached.restart().await;
-    // Longer than the ttl.
-    assert!(timeout(Duration::from_secs(20), guard.lost()).await.is_err(), "it is lost");
-    let token = guard.fencing_token();
-    guard.release().await.unwrap();
-    assert!(granted_whenever(&mut next).await.fencing_token > token);
 }

@@ -92,7 +92,7 @@ impl Asked {
     }
 
     pub async fn replace(&self, name: &LockName, from: GrantId, to: GrantId, ttl: u32) -> Result<Change, StoreError> {
-        self.asked_to_change(name, Request::Replace { from, to, ttl, reasserts: false }).await
+        self.asked_to_change(name, Request::Replace { from, to, ttl }).await
     }
 
     pub async fn linger(

@@ -5,7 +5,7 @@ import { Core } from "../src/core/core.js";
 import { Elsewhere } from "../src/core/elsewhere.js";
 import type { Failure, Input, Output } from "../src/core/types.js";
 import { Validity } from "../src/core/validity.js";
-import { toRequest, toWire } from "../src/engine/wire.js";
+import { toWire } from "../src/engine/wire.js";
 
 const unavailable: Failure = { code: "UNAVAILABLE", message: "the store is away", reason: "STORE_UNAVAILABLE" };
 
@@ -127,17 +127,5 @@ describe("a span on the wire", () => {
       assert.deepEqual(toWire(-span), { seconds: -far, nanos: 0 });
     }
     assert.deepEqual(toWire(1500.2), { seconds: 1n, nanos: 501_000_000 });
-  });
-
-  test("is rounded down if it is what is left of a validity: the broker would reckon with a lock that was given up", () => {
-    const begun = (validity?: number) => {
-      const spec = { name: "job", owner: "", isKept: true };
-      const begin = toRequest({ kind: "begin", lockRef: 1, spec, reattach: { lockId: "id", validity } }, undefined);
-      return begin.kind.case === "begin" ? begin.kind.value.reattachValidity : assert.fail();
-    };
-    const { seconds, nanos } = begun(1500.9) ?? assert.fail();
-    assert.deepEqual({ seconds, nanos }, { seconds: 1n, nanos: 500_000_000 });
-    assert.equal(begun(0.9), undefined);
-    assert.equal(begun(), undefined);
   });
 });

@@ -76,9 +76,9 @@ function readInput(kind: string, of: Json): Input {
     message({ kind: "lockEvent", lockRef: of.lock_ref, event }, "lock_ref", ...keys);
   switch (kind) {
     case "acquire": {
-      known(of, "key", "name", "linger", "owner", "keep", "wait", "adopt");
+      known(of, "key", "name", "linger", "owner", "wait", "adopt");
       if (of.wait) known(of.wait, "until", "poll_interval");
-      const spec = { name: of.name, linger: of.linger, owner: of.owner ?? "", isKept: of.keep };
+      const spec = { name: of.name, linger: of.linger, owner: of.owner ?? "" };
       const wait = of.wait && { until: of.wait.until, pollInterval: of.wait.poll_interval };
       return { kind: "acquire", key: of.key, spec, wait, adopt: of.adopt };
     }
@@ -168,9 +168,7 @@ function shownRequest(link: number, request: Request): Json {
       const { lockRef, spec, wait, reattach } = request;
       const told = wait && { max_wait: wait.maxWait, poll_interval: wait.pollInterval };
       const owner = spec.owner || undefined;
-      const { name, linger, isKept: keep } = spec;
-      const again = { reattach: reattach?.lockId, reattach_validity: reattach?.validity };
-      return { begin: { link, lock_ref: lockRef, name, linger, owner, keep, wait: told, ...again } };
+      return { begin: { link, lock_ref: lockRef, name: spec.name, linger: spec.linger, owner, wait: told, reattach } };
     }
   }
 }

@@ -31,9 +31,9 @@ def _reattach() -> None:
     """Never moves a lock, and says that it is held."""
     place = lock.Lock.place
 
-    def placed(self: lock.Lock, to: link.Link, links: link.Links, now: int, out: list[t.Output]) -> None:
+    def placed(self: lock.Lock, to: link.Link, now: int, out: list[t.Output]) -> None:
         if not isinstance(self.state, lock.Held):
-            place(self, to, links, now, out)
+            place(self, to, now, out)
 
     _replace(lock.Lock, "place", placed)
     held = core.Core.held

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from lockbroker import _wire
 from lockbroker._core import Core, Settings
 from lockbroker._core import types as t
 
@@ -51,16 +50,6 @@ def test_the_core_does_what_the_vector_says(case: Json) -> None:
         assert made == step, f"step {number}"
 
 
-def test_what_is_left_of_a_validity_is_rounded_down() -> None:
-    """A broker would reckon with a lock that its holder has given up."""
-    spec = t.LockSpec("job", is_kept=True)
-    for validity, sent in ((2 * t.SECOND + 3 * MS + 1, 2_003), (MS - 1, None), (None, None)):
-        begin = _wire.request(t.Begin(1, 1, spec, None, t.Reattach("id", validity)), None).begin
-        assert begin.reattach_lock_id == "id"
-        assert begin.HasField("reattach_validity") == (sent is not None)
-        assert begin.reattach_validity.ToMilliseconds() == (sent or 0)
-
-
 def locks(core: Core, keys: set[int]) -> Json:
     valid, states = {}, {}
     for key in keys:
@@ -76,9 +65,8 @@ def to_input(given: Json) -> t.Input:
     ((kind, of),) = given.items()
     match kind:
         case "acquire":
-            known(of, "key", "name", "linger", "owner", "keep", "wait", "adopt")
-            linger, owner = nanos(of.get("linger")), of.get("owner", "")
-            spec = t.LockSpec(of["name"], linger, owner, is_kept=of.get("keep", False))
+            known(of, "key", "name", "linger", "owner", "wait", "adopt")
+            spec = t.LockSpec(of["name"], nanos(of.get("linger")), of.get("owner", ""))
             wait = None
             if "wait" in of:
                 known(of["wait"], "until", "poll_interval")
@@ -179,15 +167,11 @@ def from_begin(begin: t.Begin) -> Json:
         made["linger"] = millis(begin.spec.linger)
     if begin.spec.owner:
         made["owner"] = begin.spec.owner
-    if begin.spec.is_kept:
-        made["keep"] = True
     if begin.wait is not None:
         wait = {"max_wait": millis(begin.wait.max_wait), "poll_interval": millis(begin.wait.poll_interval)}
         made["wait"] = {key: value for key, value in wait.items() if value is not None}
     if begin.reattach is not None:
-        made["reattach"] = begin.reattach.lock_id
-        if begin.reattach.validity is not None:
-            made["reattach_validity"] = millis(begin.reattach.validity)
+        made["reattach"] = begin.reattach
     return made
 
 

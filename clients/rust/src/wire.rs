@@ -36,25 +36,11 @@ pub(super) fn request(request: Request, ttl: Option<Duration>) -> proto::Session
                 max_wait: wait.max_wait.map(to_wire),
                 poll_interval: wait.poll_interval.map(to_wire),
             });
-            let reattach_validity = reattach.as_ref().and_then(|reattach| validity_left(reattach.validity?));
-            let reattach_lock_id = reattach.map(|reattach| reattach.lock_id).unwrap_or_default();
-            Kind::Begin(proto::BeginLock {
-                lock_ref,
-                lock: Some(lock_spec(spec)),
-                wait,
-                reattach_lock_id,
-                reattach_validity,
-            })
+            let reattach_lock_id = reattach.unwrap_or_default();
+            Kind::Begin(proto::BeginLock { lock_ref, lock: Some(lock_spec(spec)), wait, reattach_lock_id })
         }
     };
     proto::SessionRequest { kind: Some(kind) }
-}
-
-/// Writes what is left of a validity, in whole milliseconds, if any are. It is rounded down: a broker must not reckon with
-/// more than is left.
-fn validity_left(span: Duration) -> Option<prost_types::Duration> {
-    let millis = span.as_millis() as u64;
-    (millis > 0).then(|| to_wire(Duration::from_millis(millis)))
 }
 
 /// Writes a lock and its properties.
@@ -175,18 +161,5 @@ impl From<Code> for core::Code {
             Code::ResourceExhausted => core::Code::ResourceExhausted,
             other => core::Code::Other(other.into()),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A broker would reckon with a lock that its holder has given up.
-    #[test]
-    fn what_is_left_of_a_validity_is_rounded_down() {
-        let sent = |nanos| validity_left(Duration::from_nanos(nanos));
-        assert_eq!(sent(2_003_000_001), Some(prost_types::Duration { seconds: 2, nanos: 3_000_000 }));
-        assert_eq!(sent(999_999), None);
     }
 }

@@ -155,7 +155,7 @@ impl Leased {
         let request = if is_good || cx.env.breaks(Rule::LeaseNotRecreated) {
             Request::Renew { state: ItemState::Held(id), owner, ttl }
         } else {
-            Request::Replace { from: id, to: id, ttl, reasserts: false }
+            Request::Replace { from: id, to: id, ttl }
         };
         cx.ask(me, request);
         self.step = Step::Renewing { sent: cx.now, calls: std::mem::take(&mut self.calls) };
@@ -240,9 +240,7 @@ impl<E: Env> Cx<'_, E> {
             return self.answer_renewal(call, Err(full));
         }
         let hold = Hold::without_client(name.clone(), lease.ttl, lease.lock.linger);
-        let account = account.filter(|account| {
-            self.env.charge(*account, &Mode::Reattach { lock_id: lease.lock, validity: None }).is_ok()
-        });
+        let account = account.filter(|account| self.env.charge(*account, &Mode::Reattach(lease.lock)).is_ok());
         let me = self.core.holds.insert(Hold { min_hold: lease.lock.min_hold.into(), account, ..hold });
         let state = Leased::elsewhere(me, lease, call, self);
         self.settle_in(me, state);

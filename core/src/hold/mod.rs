@@ -238,7 +238,7 @@ impl Hold {
         let LockRequest { name, ttl, linger, min_hold, owner, mode, account, on_disconnect } = request;
         // A reattached lock keeps what it was granted with.
         let (linger, min_hold) = match &mode {
-            Mode::Reattach { lock_id, .. } => (lock_id.linger, lock_id.min_hold),
+            Mode::Reattach(lock_id) => (lock_id.linger, lock_id.min_hold),
             Mode::Once | Mode::Wait { .. } => (linger, min_hold),
         };
         let (subscriber, min_hold) = (Some(subscriber), min_hold.into());

@@ -32,8 +32,6 @@ pub(crate) struct Reattaching {
     from: GrantId,
     /// The T of the item.
     life: u32,
-    /// Until when its client may believe in it, by the client's own word, if the lock is to be kept.
-    believed_until: Option<Time>,
     /// The end of the `min_hold`.
     closed_until: Option<Time>,
     give_up: Time,
@@ -54,7 +52,7 @@ enum Step {
 }
 
 impl Reattaching {
-    pub(crate) fn begin<E: Env>(me: HoldKey, lock_id: LockId, validity: Option<Duration>, cx: &mut Cx<'_, E>) -> State {
+    pub(crate) fn begin<E: Env>(me: HoldKey, lock_id: LockId, cx: &mut Cx<'_, E>) -> State {
         let old = lock_id.grant;
         let new = if cx.env.breaks(Rule::NewIdOnReattach) { old } else { cx.env.grant_id() };
         let (ttl, linger) = (cx.hold(me).ttl(), cx.hold(me).linger());
@@ -66,7 +64,6 @@ impl Reattaching {
             new,
             from: old,
             life: item_ttl(ttl.max(cx.core.settings.max_ttl), linger),
-            believed_until: validity.filter(|_| cx.hold(me).is_kept()).map(|validity| cx.now + validity),
             closed_until: None,
             give_up: cx.now + LONGEST.min(lease(ttl)),
             failures: 0,
@@ -94,9 +91,7 @@ impl Reattaching {
     }
 
     fn swap<E: Env>(mut self: Box<Self>, me: HoldKey, cx: &mut Cx<'_, E>) -> State {
-        // Every end of its stream was silence, so nobody has released it while its client believes (R30a).
-        let reasserts = self.believed_until.is_some_and(|until| cx.now < until);
-        cx.ask(me, Request::Replace { from: self.from, to: self.new, ttl: self.life, reasserts });
+        cx.ask(me, Request::Replace { from: self.from, to: self.new, ttl: self.life });
         self.step = Step::Swapping { sent: cx.now };
         State::Reattaching(self)
     }
@@ -145,13 +140,7 @@ impl Reattaching {
                     Some(cx.now + cx.core.settings.max_ttl).filter(|_| !cx.env.breaks(Rule::Protected));
                 let (id, token, closed_until) = (self.new, self.token, self.closed_until);
                 let grant = Grant { id, token, sent, protected_until, closed_until };
-                return Held::begin(
-                    me,
-                    grant,
-                    &Mode::Reattach { lock_id: self.lock_id, validity: None },
-                    self.asked,
-                    cx,
-                );
+                return Held::begin(me, grant, &Mode::Reattach(self.lock_id), self.asked, cx);
             }
             Ok(Change::Done) => {
                 cx.env.mark(Mark::SwapTooLate);
@@ -224,7 +213,6 @@ impl Reattaching {
         let ids = [&mut self.lock_id.grant, &mut self.old, &mut self.new, &mut self.from];
         ids.into_iter().for_each(|id| form.grant(id));
         form.until(&mut self.give_up);
-        form.until_any(&mut self.believed_until);
         form.until_any(&mut self.closed_until);
         self.failures = 0;
         match &mut self.step {

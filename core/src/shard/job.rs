@@ -121,9 +121,9 @@ impl Op {
             Request::Renew { state, owner, ttl } => {
                 Op::Replace { from: state, to: state, ttl, touches_owner: !owner.is_empty(), reasserts: true }
             }
-            Request::Replace { from, to, ttl, reasserts } => {
+            Request::Replace { from, to, ttl } => {
                 let (from, to) = (ItemState::Held(from), ItemState::Held(to));
-                Op::Replace { from, to, ttl, touches_owner: from == to, reasserts }
+                Op::Replace { from, to, ttl, touches_owner: from == to, reasserts: false }
             }
             Request::Linger { from, to, ttl, certain } => {
                 let (from, to) = (ItemState::Held(from), ItemState::Lingering(to));

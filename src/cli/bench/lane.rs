@@ -77,7 +77,7 @@ pub(super) async fn acquire(
 ) -> Result<Held, String> {
     let lock = Some(LockSpec { name: name.to_owned(), ..LockSpec::default() });
     let ttl = ttl.map(|ttl| ttl.try_into().map_err(|_| "the ttl is too long")).transpose()?;
-    let request = AcquireRequest { lock, ttl, reattach_lock_id, ..AcquireRequest::default() };
+    let request = AcquireRequest { lock, ttl, reattach_lock_id };
     let mut stream = stub.clone().acquire(request).await.map_err(failed)?.into_inner();
     match next(&mut stream).await? {
         Some(Kind::Acquired(acquired)) => {

@@ -168,9 +168,8 @@ impl Session {
             state.listeners.insert(lock_ref, Listener { queued: Some(queue), answer: sender });
         }
         let lock = LockSpec { name: name.to_owned(), ..LockSpec::default() };
-        let begin = BeginLock { lock_ref, lock: Some(lock), wait, reattach_lock_id, ..BeginLock::default() };
         // Under the mutex, since the stream's lock_refs must rise.
-        send(&state.requests, Ask::Begin(begin));
+        send(&state.requests, Ask::Begin(BeginLock { lock_ref, lock: Some(lock), wait, reattach_lock_id }));
         Begun { lock_ref, queued, answer, shared: Arc::clone(&self.shared) }
     }
 

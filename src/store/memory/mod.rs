@@ -83,10 +83,10 @@ impl MemoryStore {
             Request::Grant { id, ttl } => Reply::Granted(self.grant(name, id, ttl)),
             Request::HandOver { from, to, ttl } => Reply::Granted(self.hand_over(name, from, to, ttl)),
             Request::Renew { state, ttl, .. } => Reply::Changed(Ok(self.renew(name, state, ttl))),
-            Request::Replace { from, to, ttl, .. } if from == to => {
+            Request::Replace { from, to, ttl } if from == to => {
                 Reply::Changed(Ok(self.renew(name, ItemState::Held(from), ttl)))
             }
-            Request::Replace { from, to, ttl, .. } => {
+            Request::Replace { from, to, ttl } => {
                 Reply::Changed(Ok(self.change(name, ItemState::Held(from), ItemState::Held(to), ttl)))
             }
             Request::Linger { from, to, ttl, .. } => {

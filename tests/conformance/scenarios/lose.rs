@@ -64,7 +64,7 @@ async fn hold(stage: Stage) {
 }
 
 /// Waits for longer than a lock stays whose holder is gone. Nobody else gets it before it is released.
-pub(super) async fn stays_held(lock: &Held, rival: &Rival) {
+async fn stays_held(lock: &Held, rival: &Rival) {
     sleep(FREE).await;
     assert!(!rival.has_it() && !lock.was_told_lost());
     assert!(lock.is_held().await);

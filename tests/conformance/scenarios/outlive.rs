@@ -8,7 +8,6 @@ use tokio::time::sleep;
 use tonic::Status;
 
 use super::Scenario;
-use super::lose::stays_held;
 use super::moves::moved;
 use crate::scripted::Scripted;
 use crate::stage::{AT_ONCE, Client, FREE, Held, Rival, Stage, is_free, is_freed};
@@ -43,12 +42,6 @@ pub(super) const ALL: &[Scenario] = &[
         "Something between closes its connections: a lock that is to be kept moves, again and again.",
         |stage| Box::pin(keep(stage)),
     ),
-    Scenario::new(
-        "keep-with-memory",
-        "A lock that is kept survives its broker and its memcached dying together, where another broker is there.",
-        |stage| Box::pin(keep_with_memory(stage)),
-    )
-    .teeth(&["reattach"]),
     Scenario::new(
         "min-hold-closed",
         "A lock with a least time stays closed for that long after its grant, however soon it is released.",
@@ -265,18 +258,6 @@ async fn keep(stage: Stage) {
     // Each reattach asks for it anew.
     other.cut();
     moved(&kept, &rival).await;
-}
-
-/// The client alone still knows of the lock. So its reattach must say for how long it believes.
-async fn keep_with_memory(stage: Stage) {
-    let (mut brokers, name) = (Brokers::start().await, stage.name());
-    let client = stage.client_of(&brokers.both()).await;
-    let kept = client.takes_with(&name, json!({"keep": true})).await;
-    kept.work().await;
-    let rival = Rival::queue(&brokers.second, &name).await;
-    brokers.first.kill();
-    brokers.memcached.restart().await;
-    stays_held(&kept, &rival).await;
 }
 
 async fn min_hold(stage: Stage) {

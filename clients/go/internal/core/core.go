@@ -208,7 +208,7 @@ func (c *Core) end(key Key, now Moment, out *[]Output) {
 func (c *Core) ask(key Key, now Moment, out *[]Output) {
 	link, lock := c.links.current(), c.locks[key]
 	if link != nil && lock != nil {
-		lock.place(link, &c.links, now, out)
+		lock.place(link, now, out)
 	}
 }
 
@@ -216,7 +216,7 @@ func (c *Core) ask(key Key, now Moment, out *[]Output) {
 func (c *Core) askAll(now Moment, out *[]Output) {
 	if link := c.links.current(); link != nil {
 		for _, key := range slices.Sorted(maps.Keys(c.locks)) {
-			c.locks[key].place(link, &c.links, now, out)
+			c.locks[key].place(link, now, out)
 		}
 	}
 }

@@ -62,7 +62,7 @@ func newLink(id LinkID, endpoint int, sent, now Moment, terms Opened) *link {
 }
 
 // begin asks for a lock and returns its place here.
-func (l *link) begin(key Key, spec LockSpec, wait *WaitLeft, reattach *Reattach, out *[]Output) place {
+func (l *link) begin(key Key, spec LockSpec, wait *WaitLeft, reattach string, out *[]Output) place {
 	l.lastRef++
 	l.locks[l.lastRef] = key
 	l.send(Begin{LockRef: l.lastRef, Spec: spec, Wait: wait, Reattach: reattach}, out)
@@ -156,14 +156,6 @@ func (l *links) current() *link {
 		}
 	}
 	return nil
-}
-
-// validity returns what is left of a lock's validity; 0 if nothing is.
-func (l *links) validity(at place, now Moment) time.Duration {
-	if link := l.get(at.link); link != nil {
-		return link.until(at.lockRef).Since(now)
-	}
-	return 0
 }
 
 // remove takes a lock off its link without a word.

@@ -81,22 +81,13 @@ func (l *lock) isPending() bool { return l.state == wanted || l.state == asked }
 func (l *lock) isMoving() bool { return l.state == moving || l.state == givenUp }
 
 // place asks a link for the lock if nobody has been asked, or for its reattach if it is held elsewhere.
-func (l *lock) place(link *link, links *links, now Moment, out *[]Output) {
+func (l *lock) place(link *link, now Moment, out *[]Output) {
 	switch {
 	case l.state == wanted:
-		var adopts *Reattach
-		if l.lockID != "" {
-			// Whoever takes over another client's grant has no validity of it.
-			adopts = &Reattach{LockID: l.lockID}
-		}
-		l.home = link.begin(l.key, l.spec, left(l.wait, now), adopts, out)
+		l.home = link.begin(l.key, l.spec, left(l.wait, now), l.lockID, out)
 		l.state = asked
 	case l.state == held && l.home.link != link.id:
-		reattach := &Reattach{LockID: l.lockID}
-		if l.spec.IsKept {
-			reattach.Validity = links.validity(l.home, now)
-		}
-		l.to = link.begin(l.key, l.spec, nil, reattach, out)
+		l.to = link.begin(l.key, l.spec, nil, l.lockID, out)
 		l.state = moving
 	}
 }

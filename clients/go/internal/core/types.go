@@ -171,8 +171,8 @@ type (
 		Spec    LockSpec
 		// Wait is nil to try once.
 		Wait *WaitLeft
-		// Reattach is nil to ask for a new grant.
-		Reattach *Reattach
+		// Reattach is the lock id to reattach; empty for none.
+		Reattach string
 	}
 	// EndLock gives up a lock, or the wait for it.
 	EndLock struct{ LockRef LockRef }
@@ -182,14 +182,6 @@ func (Open) isRequest()      {}
 func (Heartbeat) isRequest() {}
 func (Begin) isRequest()     {}
 func (EndLock) isRequest()   {}
-
-// Reattach is a grant that is reattached, as a broker is told of it.
-type Reattach struct {
-	LockID string
-	// Validity is what is left of the validity of a lock that is kept: for so long it is created again where memcached has
-	// lost it. It is 0 for a lock that is not kept, and for another client's.
-	Validity time.Duration
-}
 
 // WaitLeft is a wait, as a broker is told of it.
 type WaitLeft struct {

@@ -163,10 +163,9 @@ func input(in object) Input {
 }
 
 func acquire(of object) Input {
-	known(of, "key", "name", "linger", "owner", "keep", "wait", "adopt")
+	known(of, "key", "name", "linger", "owner", "wait", "adopt")
 	acquire := Acquire{Key: Key(of["key"].(float64)), Spec: LockSpec{Name: of["name"].(string), Linger: maybeSpan(of["linger"])}}
 	acquire.Spec.Owner, _ = of["owner"].(string)
-	acquire.Spec.IsKept, _ = of["keep"].(bool)
 	acquire.Adopt, _ = of["adopt"].(string)
 	if wait, ok := of["wait"].(object); ok {
 		known(wait, "until", "poll_interval")
@@ -223,14 +222,8 @@ func shownRequest(link LinkID, request Request) object {
 		if request.Spec.Owner != "" {
 			begin["owner"] = request.Spec.Owner
 		}
-		if request.Spec.IsKept {
-			begin["keep"] = true
-		}
-		if reattach := request.Reattach; reattach != nil {
-			begin["reattach"] = reattach.LockID
-			if reattach.Validity > 0 {
-				begin["reattach_validity"] = millis(reattach.Validity)
-			}
+		if request.Reattach != "" {
+			begin["reattach"] = request.Reattach
 		}
 		if request.Wait != nil {
 			wait := object{}

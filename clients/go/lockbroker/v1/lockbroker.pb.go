@@ -604,13 +604,8 @@ type AcquireRequest struct {
 	// Use it after a broken stream or `draining`. The grant keeps its fencing token and gets a new lock
 	// id.
 	ReattachLockId string `protobuf:"bytes,3,opt,name=reattach_lock_id,json=reattachLockId,proto3" json:"reattach_lock_id,omitempty"`
-	// With `reattach_lock_id` and ON_DISCONNECT_KEEP: the time for which the client still believes in the
-	// lock, counted from when it sends this. For that long the lock is created again if memcached has lost
-	// it, so it survives a broker and a memcached that die together. Unset: it is not created again. A
-	// client whose validity is over, or that takes over another one's lock, leaves it unset.
-	ReattachValidity *durationpb.Duration `protobuf:"bytes,4,opt,name=reattach_validity,json=reattachValidity,proto3" json:"reattach_validity,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *AcquireRequest) Reset() {
@@ -662,13 +657,6 @@ func (x *AcquireRequest) GetReattachLockId() string {
 		return x.ReattachLockId
 	}
 	return ""
-}
-
-func (x *AcquireRequest) GetReattachValidity() *durationpb.Duration {
-	if x != nil {
-		return x.ReattachValidity
-	}
-	return nil
 }
 
 // Asks for a lock and waits for it.
@@ -2229,10 +2217,8 @@ type BeginLock struct {
 	Wait *WaitSpec `protobuf:"bytes,3,opt,name=wait,proto3" json:"wait,omitempty"`
 	// The lock id to reattach, as in AcquireRequest. Not together with `wait`.
 	ReattachLockId string `protobuf:"bytes,4,opt,name=reattach_lock_id,json=reattachLockId,proto3" json:"reattach_lock_id,omitempty"`
-	// As in AcquireRequest.
-	ReattachValidity *durationpb.Duration `protobuf:"bytes,5,opt,name=reattach_validity,json=reattachValidity,proto3" json:"reattach_validity,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *BeginLock) Reset() {
@@ -2291,13 +2277,6 @@ func (x *BeginLock) GetReattachLockId() string {
 		return x.ReattachLockId
 	}
 	return ""
-}
-
-func (x *BeginLock) GetReattachValidity() *durationpb.Duration {
-	if x != nil {
-		return x.ReattachValidity
-	}
-	return nil
 }
 
 // Ends a lock on a Session: it is released (answered `released`), or its wait is over
@@ -3190,12 +3169,11 @@ const file_lockbroker_v1_lockbroker_proto_rawDesc = "" +
 	"\x12ON_DISCONNECT_KEEP\x10\x02\"\x80\x01\n" +
 	"\bWaitSpec\x124\n" +
 	"\bmax_wait\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\amaxWait\x12>\n" +
-	"\rpoll_interval\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\fpollInterval\"\xdc\x01\n" +
+	"\rpoll_interval\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\fpollInterval\"\x94\x01\n" +
 	"\x0eAcquireRequest\x12+\n" +
 	"\x04lock\x18\x01 \x01(\v2\x17.lockbroker.v1.LockSpecR\x04lock\x12+\n" +
 	"\x03ttl\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x12(\n" +
-	"\x10reattach_lock_id\x18\x03 \x01(\tR\x0ereattachLockId\x12F\n" +
-	"\x11reattach_validity\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x10reattachValidity\"\x9b\x01\n" +
+	"\x10reattach_lock_id\x18\x03 \x01(\tR\x0ereattachLockId\"\x9b\x01\n" +
 	"\x12WaitAcquireRequest\x12+\n" +
 	"\x04lock\x18\x01 \x01(\v2\x17.lockbroker.v1.LockSpecR\x04lock\x12+\n" +
 	"\x03ttl\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x12+\n" +
@@ -3306,13 +3284,12 @@ const file_lockbroker_v1_lockbroker_proto_rawDesc = "" +
 	"\vOpenSession\x12+\n" +
 	"\x03ttl\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\"\x1d\n" +
 	"\tHeartbeat\x12\x10\n" +
-	"\x03seq\x18\x01 \x01(\x03R\x03seq\"\xf2\x01\n" +
+	"\x03seq\x18\x01 \x01(\x03R\x03seq\"\xaa\x01\n" +
 	"\tBeginLock\x12\x19\n" +
 	"\block_ref\x18\x01 \x01(\x03R\alockRef\x12+\n" +
 	"\x04lock\x18\x02 \x01(\v2\x17.lockbroker.v1.LockSpecR\x04lock\x12+\n" +
 	"\x04wait\x18\x03 \x01(\v2\x17.lockbroker.v1.WaitSpecR\x04wait\x12(\n" +
-	"\x10reattach_lock_id\x18\x04 \x01(\tR\x0ereattachLockId\x12F\n" +
-	"\x11reattach_validity\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x10reattachValidity\"$\n" +
+	"\x10reattach_lock_id\x18\x04 \x01(\tR\x0ereattachLockId\"$\n" +
 	"\aEndLock\x12\x19\n" +
 	"\block_ref\x18\x01 \x01(\x03R\alockRef\"\xca\x01\n" +
 	"\x0fSessionResponse\x126\n" +
@@ -3463,87 +3440,85 @@ var file_lockbroker_v1_lockbroker_proto_depIdxs = []int32{
 	46, // 4: lockbroker.v1.WaitSpec.poll_interval:type_name -> google.protobuf.Duration
 	6,  // 5: lockbroker.v1.AcquireRequest.lock:type_name -> lockbroker.v1.LockSpec
 	46, // 6: lockbroker.v1.AcquireRequest.ttl:type_name -> google.protobuf.Duration
-	46, // 7: lockbroker.v1.AcquireRequest.reattach_validity:type_name -> google.protobuf.Duration
-	6,  // 8: lockbroker.v1.WaitAcquireRequest.lock:type_name -> lockbroker.v1.LockSpec
-	46, // 9: lockbroker.v1.WaitAcquireRequest.ttl:type_name -> google.protobuf.Duration
-	7,  // 10: lockbroker.v1.WaitAcquireRequest.wait:type_name -> lockbroker.v1.WaitSpec
-	12, // 11: lockbroker.v1.AcquireResponse.event:type_name -> lockbroker.v1.LockEvent
-	12, // 12: lockbroker.v1.WaitAcquireResponse.event:type_name -> lockbroker.v1.LockEvent
-	13, // 13: lockbroker.v1.LockEvent.acquired:type_name -> lockbroker.v1.Acquired
-	14, // 14: lockbroker.v1.LockEvent.not_acquired:type_name -> lockbroker.v1.NotAcquired
-	15, // 15: lockbroker.v1.LockEvent.queued:type_name -> lockbroker.v1.Queued
-	16, // 16: lockbroker.v1.LockEvent.renewed:type_name -> lockbroker.v1.Renewed
-	17, // 17: lockbroker.v1.LockEvent.lost:type_name -> lockbroker.v1.Lost
-	18, // 18: lockbroker.v1.LockEvent.released:type_name -> lockbroker.v1.Released
-	19, // 19: lockbroker.v1.LockEvent.draining:type_name -> lockbroker.v1.Draining
-	20, // 20: lockbroker.v1.LockEvent.failed:type_name -> lockbroker.v1.Failed
-	46, // 21: lockbroker.v1.Acquired.expires_after_request:type_name -> google.protobuf.Duration
-	1,  // 22: lockbroker.v1.NotAcquired.reason:type_name -> lockbroker.v1.NotAcquired.Reason
-	46, // 23: lockbroker.v1.Renewed.expires_after_request:type_name -> google.protobuf.Duration
-	2,  // 24: lockbroker.v1.Lost.reason:type_name -> lockbroker.v1.Lost.Reason
-	46, // 25: lockbroker.v1.Draining.grace:type_name -> google.protobuf.Duration
-	46, // 26: lockbroker.v1.Failed.retry_after:type_name -> google.protobuf.Duration
-	6,  // 27: lockbroker.v1.AcquireLeaseRequest.lock:type_name -> lockbroker.v1.LockSpec
-	46, // 28: lockbroker.v1.AcquireLeaseRequest.ttl:type_name -> google.protobuf.Duration
-	7,  // 29: lockbroker.v1.AcquireLeaseRequest.wait:type_name -> lockbroker.v1.WaitSpec
-	13, // 30: lockbroker.v1.AcquireLeaseResponse.acquired:type_name -> lockbroker.v1.Acquired
-	14, // 31: lockbroker.v1.AcquireLeaseResponse.not_acquired:type_name -> lockbroker.v1.NotAcquired
-	16, // 32: lockbroker.v1.RenewLeaseResponse.renewed:type_name -> lockbroker.v1.Renewed
-	17, // 33: lockbroker.v1.RenewLeaseResponse.lost:type_name -> lockbroker.v1.Lost
-	3,  // 34: lockbroker.v1.ReleaseResponse.outcome:type_name -> lockbroker.v1.ReleaseResponse.Outcome
-	4,  // 35: lockbroker.v1.GetLockResponse.state:type_name -> lockbroker.v1.GetLockResponse.State
-	46, // 36: lockbroker.v1.GetLockResponse.free_within:type_name -> google.protobuf.Duration
-	46, // 37: lockbroker.v1.GetLockResponse.expires_after_request:type_name -> google.protobuf.Duration
-	46, // 38: lockbroker.v1.GetLockResponse.held_for:type_name -> google.protobuf.Duration
-	30, // 39: lockbroker.v1.SessionRequest.open:type_name -> lockbroker.v1.OpenSession
-	31, // 40: lockbroker.v1.SessionRequest.heartbeat:type_name -> lockbroker.v1.Heartbeat
-	32, // 41: lockbroker.v1.SessionRequest.begin:type_name -> lockbroker.v1.BeginLock
-	33, // 42: lockbroker.v1.SessionRequest.end:type_name -> lockbroker.v1.EndLock
-	46, // 43: lockbroker.v1.OpenSession.ttl:type_name -> google.protobuf.Duration
-	6,  // 44: lockbroker.v1.BeginLock.lock:type_name -> lockbroker.v1.LockSpec
-	7,  // 45: lockbroker.v1.BeginLock.wait:type_name -> lockbroker.v1.WaitSpec
-	46, // 46: lockbroker.v1.BeginLock.reattach_validity:type_name -> google.protobuf.Duration
-	35, // 47: lockbroker.v1.SessionResponse.opened:type_name -> lockbroker.v1.SessionOpened
-	36, // 48: lockbroker.v1.SessionResponse.heartbeat_ack:type_name -> lockbroker.v1.HeartbeatAck
-	37, // 49: lockbroker.v1.SessionResponse.event:type_name -> lockbroker.v1.SessionEvent
-	46, // 50: lockbroker.v1.SessionOpened.ttl:type_name -> google.protobuf.Duration
-	46, // 51: lockbroker.v1.SessionOpened.expires_after_open:type_name -> google.protobuf.Duration
-	46, // 52: lockbroker.v1.SessionOpened.heartbeat_interval:type_name -> google.protobuf.Duration
-	46, // 53: lockbroker.v1.HeartbeatAck.expires_after_heartbeat:type_name -> google.protobuf.Duration
-	12, // 54: lockbroker.v1.SessionEvent.event:type_name -> lockbroker.v1.LockEvent
-	40, // 55: lockbroker.v1.ListLocksResponse.locks:type_name -> lockbroker.v1.LockInfo
-	4,  // 56: lockbroker.v1.LockInfo.state:type_name -> lockbroker.v1.GetLockResponse.State
-	46, // 57: lockbroker.v1.LockInfo.free_within:type_name -> google.protobuf.Duration
-	46, // 58: lockbroker.v1.LockInfo.held_for:type_name -> google.protobuf.Duration
-	43, // 59: lockbroker.v1.ListWaitersResponse.waiters:type_name -> lockbroker.v1.WaiterInfo
-	46, // 60: lockbroker.v1.WaiterInfo.waited_for:type_name -> google.protobuf.Duration
-	5,  // 61: lockbroker.v1.RevokeLockResponse.outcome:type_name -> lockbroker.v1.RevokeLockResponse.Outcome
-	46, // 62: lockbroker.v1.RevokeLockResponse.free_within:type_name -> google.protobuf.Duration
-	8,  // 63: lockbroker.v1.LockService.Acquire:input_type -> lockbroker.v1.AcquireRequest
-	9,  // 64: lockbroker.v1.LockService.WaitAcquire:input_type -> lockbroker.v1.WaitAcquireRequest
-	25, // 65: lockbroker.v1.LockService.Release:input_type -> lockbroker.v1.ReleaseRequest
-	21, // 66: lockbroker.v1.LockService.AcquireLease:input_type -> lockbroker.v1.AcquireLeaseRequest
-	23, // 67: lockbroker.v1.LockService.RenewLease:input_type -> lockbroker.v1.RenewLeaseRequest
-	27, // 68: lockbroker.v1.LockService.GetLock:input_type -> lockbroker.v1.GetLockRequest
-	29, // 69: lockbroker.v1.LockService.Session:input_type -> lockbroker.v1.SessionRequest
-	38, // 70: lockbroker.v1.LockAdmin.ListLocks:input_type -> lockbroker.v1.ListLocksRequest
-	41, // 71: lockbroker.v1.LockAdmin.ListWaiters:input_type -> lockbroker.v1.ListWaitersRequest
-	44, // 72: lockbroker.v1.LockAdmin.RevokeLock:input_type -> lockbroker.v1.RevokeLockRequest
-	10, // 73: lockbroker.v1.LockService.Acquire:output_type -> lockbroker.v1.AcquireResponse
-	11, // 74: lockbroker.v1.LockService.WaitAcquire:output_type -> lockbroker.v1.WaitAcquireResponse
-	26, // 75: lockbroker.v1.LockService.Release:output_type -> lockbroker.v1.ReleaseResponse
-	22, // 76: lockbroker.v1.LockService.AcquireLease:output_type -> lockbroker.v1.AcquireLeaseResponse
-	24, // 77: lockbroker.v1.LockService.RenewLease:output_type -> lockbroker.v1.RenewLeaseResponse
-	28, // 78: lockbroker.v1.LockService.GetLock:output_type -> lockbroker.v1.GetLockResponse
-	34, // 79: lockbroker.v1.LockService.Session:output_type -> lockbroker.v1.SessionResponse
-	39, // 80: lockbroker.v1.LockAdmin.ListLocks:output_type -> lockbroker.v1.ListLocksResponse
-	42, // 81: lockbroker.v1.LockAdmin.ListWaiters:output_type -> lockbroker.v1.ListWaitersResponse
-	45, // 82: lockbroker.v1.LockAdmin.RevokeLock:output_type -> lockbroker.v1.RevokeLockResponse
-	73, // [73:83] is the sub-list for method output_type
-	63, // [63:73] is the sub-list for method input_type
-	63, // [63:63] is the sub-list for extension type_name
-	63, // [63:63] is the sub-list for extension extendee
-	0,  // [0:63] is the sub-list for field type_name
+	6,  // 7: lockbroker.v1.WaitAcquireRequest.lock:type_name -> lockbroker.v1.LockSpec
+	46, // 8: lockbroker.v1.WaitAcquireRequest.ttl:type_name -> google.protobuf.Duration
+	7,  // 9: lockbroker.v1.WaitAcquireRequest.wait:type_name -> lockbroker.v1.WaitSpec
+	12, // 10: lockbroker.v1.AcquireResponse.event:type_name -> lockbroker.v1.LockEvent
+	12, // 11: lockbroker.v1.WaitAcquireResponse.event:type_name -> lockbroker.v1.LockEvent
+	13, // 12: lockbroker.v1.LockEvent.acquired:type_name -> lockbroker.v1.Acquired
+	14, // 13: lockbroker.v1.LockEvent.not_acquired:type_name -> lockbroker.v1.NotAcquired
+	15, // 14: lockbroker.v1.LockEvent.queued:type_name -> lockbroker.v1.Queued
+	16, // 15: lockbroker.v1.LockEvent.renewed:type_name -> lockbroker.v1.Renewed
+	17, // 16: lockbroker.v1.LockEvent.lost:type_name -> lockbroker.v1.Lost
+	18, // 17: lockbroker.v1.LockEvent.released:type_name -> lockbroker.v1.Released
+	19, // 18: lockbroker.v1.LockEvent.draining:type_name -> lockbroker.v1.Draining
+	20, // 19: lockbroker.v1.LockEvent.failed:type_name -> lockbroker.v1.Failed
+	46, // 20: lockbroker.v1.Acquired.expires_after_request:type_name -> google.protobuf.Duration
+	1,  // 21: lockbroker.v1.NotAcquired.reason:type_name -> lockbroker.v1.NotAcquired.Reason
+	46, // 22: lockbroker.v1.Renewed.expires_after_request:type_name -> google.protobuf.Duration
+	2,  // 23: lockbroker.v1.Lost.reason:type_name -> lockbroker.v1.Lost.Reason
+	46, // 24: lockbroker.v1.Draining.grace:type_name -> google.protobuf.Duration
+	46, // 25: lockbroker.v1.Failed.retry_after:type_name -> google.protobuf.Duration
+	6,  // 26: lockbroker.v1.AcquireLeaseRequest.lock:type_name -> lockbroker.v1.LockSpec
+	46, // 27: lockbroker.v1.AcquireLeaseRequest.ttl:type_name -> google.protobuf.Duration
+	7,  // 28: lockbroker.v1.AcquireLeaseRequest.wait:type_name -> lockbroker.v1.WaitSpec
+	13, // 29: lockbroker.v1.AcquireLeaseResponse.acquired:type_name -> lockbroker.v1.Acquired
+	14, // 30: lockbroker.v1.AcquireLeaseResponse.not_acquired:type_name -> lockbroker.v1.NotAcquired
+	16, // 31: lockbroker.v1.RenewLeaseResponse.renewed:type_name -> lockbroker.v1.Renewed
+	17, // 32: lockbroker.v1.RenewLeaseResponse.lost:type_name -> lockbroker.v1.Lost
+	3,  // 33: lockbroker.v1.ReleaseResponse.outcome:type_name -> lockbroker.v1.ReleaseResponse.Outcome
+	4,  // 34: lockbroker.v1.GetLockResponse.state:type_name -> lockbroker.v1.GetLockResponse.State
+	46, // 35: lockbroker.v1.GetLockResponse.free_within:type_name -> google.protobuf.Duration
+	46, // 36: lockbroker.v1.GetLockResponse.expires_after_request:type_name -> google.protobuf.Duration
+	46, // 37: lockbroker.v1.GetLockResponse.held_for:type_name -> google.protobuf.Duration
+	30, // 38: lockbroker.v1.SessionRequest.open:type_name -> lockbroker.v1.OpenSession
+	31, // 39: lockbroker.v1.SessionRequest.heartbeat:type_name -> lockbroker.v1.Heartbeat
+	32, // 40: lockbroker.v1.SessionRequest.begin:type_name -> lockbroker.v1.BeginLock
+	33, // 41: lockbroker.v1.SessionRequest.end:type_name -> lockbroker.v1.EndLock
+	46, // 42: lockbroker.v1.OpenSession.ttl:type_name -> google.protobuf.Duration
+	6,  // 43: lockbroker.v1.BeginLock.lock:type_name -> lockbroker.v1.LockSpec
+	7,  // 44: lockbroker.v1.BeginLock.wait:type_name -> lockbroker.v1.WaitSpec
+	35, // 45: lockbroker.v1.SessionResponse.opened:type_name -> lockbroker.v1.SessionOpened
+	36, // 46: lockbroker.v1.SessionResponse.heartbeat_ack:type_name -> lockbroker.v1.HeartbeatAck
+	37, // 47: lockbroker.v1.SessionResponse.event:type_name -> lockbroker.v1.SessionEvent
+	46, // 48: lockbroker.v1.SessionOpened.ttl:type_name -> google.protobuf.Duration
+	46, // 49: lockbroker.v1.SessionOpened.expires_after_open:type_name -> google.protobuf.Duration
+	46, // 50: lockbroker.v1.SessionOpened.heartbeat_interval:type_name -> google.protobuf.Duration
+	46, // 51: lockbroker.v1.HeartbeatAck.expires_after_heartbeat:type_name -> google.protobuf.Duration
+	12, // 52: lockbroker.v1.SessionEvent.event:type_name -> lockbroker.v1.LockEvent
+	40, // 53: lockbroker.v1.ListLocksResponse.locks:type_name -> lockbroker.v1.LockInfo
+	4,  // 54: lockbroker.v1.LockInfo.state:type_name -> lockbroker.v1.GetLockResponse.State
+	46, // 55: lockbroker.v1.LockInfo.free_within:type_name -> google.protobuf.Duration
+	46, // 56: lockbroker.v1.LockInfo.held_for:type_name -> google.protobuf.Duration
+	43, // 57: lockbroker.v1.ListWaitersResponse.waiters:type_name -> lockbroker.v1.WaiterInfo
+	46, // 58: lockbroker.v1.WaiterInfo.waited_for:type_name -> google.protobuf.Duration
+	5,  // 59: lockbroker.v1.RevokeLockResponse.outcome:type_name -> lockbroker.v1.RevokeLockResponse.Outcome
+	46, // 60: lockbroker.v1.RevokeLockResponse.free_within:type_name -> google.protobuf.Duration
+	8,  // 61: lockbroker.v1.LockService.Acquire:input_type -> lockbroker.v1.AcquireRequest
+	9,  // 62: lockbroker.v1.LockService.WaitAcquire:input_type -> lockbroker.v1.WaitAcquireRequest
+	25, // 63: lockbroker.v1.LockService.Release:input_type -> lockbroker.v1.ReleaseRequest
+	21, // 64: lockbroker.v1.LockService.AcquireLease:input_type -> lockbroker.v1.AcquireLeaseRequest
+	23, // 65: lockbroker.v1.LockService.RenewLease:input_type -> lockbroker.v1.RenewLeaseRequest
+	27, // 66: lockbroker.v1.LockService.GetLock:input_type -> lockbroker.v1.GetLockRequest
+	29, // 67: lockbroker.v1.LockService.Session:input_type -> lockbroker.v1.SessionRequest
+	38, // 68: lockbroker.v1.LockAdmin.ListLocks:input_type -> lockbroker.v1.ListLocksRequest
+	41, // 69: lockbroker.v1.LockAdmin.ListWaiters:input_type -> lockbroker.v1.ListWaitersRequest
+	44, // 70: lockbroker.v1.LockAdmin.RevokeLock:input_type -> lockbroker.v1.RevokeLockRequest
+	10, // 71: lockbroker.v1.LockService.Acquire:output_type -> lockbroker.v1.AcquireResponse
+	11, // 72: lockbroker.v1.LockService.WaitAcquire:output_type -> lockbroker.v1.WaitAcquireResponse
+	26, // 73: lockbroker.v1.LockService.Release:output_type -> lockbroker.v1.ReleaseResponse
+	22, // 74: lockbroker.v1.LockService.AcquireLease:output_type -> lockbroker.v1.AcquireLeaseResponse
+	24, // 75: lockbroker.v1.LockService.RenewLease:output_type -> lockbroker.v1.RenewLeaseResponse
+	28, // 76: lockbroker.v1.LockService.GetLock:output_type -> lockbroker.v1.GetLockResponse
+	34, // 77: lockbroker.v1.LockService.Session:output_type -> lockbroker.v1.SessionResponse
+	39, // 78: lockbroker.v1.LockAdmin.ListLocks:output_type -> lockbroker.v1.ListLocksResponse
+	42, // 79: lockbroker.v1.LockAdmin.ListWaiters:output_type -> lockbroker.v1.ListWaitersResponse
+	45, // 80: lockbroker.v1.LockAdmin.RevokeLock:output_type -> lockbroker.v1.RevokeLockResponse
+	71, // [71:81] is the sub-list for method output_type
+	61, // [61:71] is the sub-list for method input_type
+	61, // [61:61] is the sub-list for extension type_name
+	61, // [61:61] is the sub-list for extension extendee
+	0,  // [0:61] is the sub-list for field type_name
 }
 
 func init() { file_lockbroker_v1_lockbroker_proto_init() }

@@ -188,13 +188,13 @@ export class Core {
   /** Asks the current link, if there is one, for a lock that is wanted, or for the reattach of one that is held elsewhere. */
   #ask(key: Key, now: Moment, out: Output[]): void {
     const link = this.#links.current;
-    if (link !== undefined) this.#locks.get(key)?.place(link, this.#links, now, out);
+    if (link !== undefined) this.#locks.get(key)?.place(link, now, out);
   }
 
   /** Asks the current link for everything that it does not know yet, in the order in which it was wanted. */
   #askAll(now: Moment, out: Output[]): void {
     const link = this.#links.current;
-    if (link !== undefined) for (const lock of this.#inOrder()) lock.place(link, this.#links, now, out);
+    if (link !== undefined) for (const lock of this.#inOrder()) lock.place(link, now, out);
   }
 
   #inOrder(): Lock[] {

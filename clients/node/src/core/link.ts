@@ -1,4 +1,4 @@
-import type { Output, Reattach, Request, Terms, WaitLeft } from "./types.js";
+import type { Output, Request, Terms, WaitLeft } from "./types.js";
 import { type Key, type LinkId, type LockRef, type LockSpec, type Moment, NEVER } from "./types.js";
 import { type RunOut, Validity } from "./validity.js";
 
@@ -60,7 +60,7 @@ export class Link {
   }
 
   /** Asks for a lock and returns its place here. */
-  begin(key: Key, spec: LockSpec, wait: WaitLeft | undefined, reattach: Reattach | undefined, out: Output[]): Place {
+  begin(key: Key, spec: LockSpec, wait: WaitLeft | undefined, reattach: string | undefined, out: Output[]): Place {
     const lockRef = ++this.#lastRef;
     this.locks.set(lockRef, key);
     this.#send({ kind: "begin", lockRef, spec, wait, reattach }, out);
@@ -145,12 +145,6 @@ export class Links {
   /** Returns the one that takes new locks, if there is one. */
   get current(): Link | undefined {
     return this.all.find((link) => link.phase === "current");
-  }
-
-  /** Returns what is left of a lock's validity, if anything is. */
-  validity(at: Place, now: Moment): number | undefined {
-    const left = (this.get(at.link)?.until(at.lockRef) ?? now) - now;
-    return left > 0 ? left : undefined;
   }
 
   /** Takes a lock off its link without telling the broker. */

@@ -83,16 +83,13 @@ export class Lock {
   }
 
   /** Asks a link for the lock if nobody has been asked, or for its reattach if it is held elsewhere. */
-  place(link: Link, links: Links, now: Moment, out: Output[]): void {
+  place(link: Link, now: Moment, out: Output[]): void {
     const state = this.#state;
     if (state.kind === "wanted") {
-      // Whoever takes over another client's grant has no validity of it.
-      const adopts = this.#lockId === undefined ? undefined : { lockId: this.#lockId };
-      const home = link.begin(this.key, this.spec, left(this.#wait, now), adopts, out);
+      const home = link.begin(this.key, this.spec, left(this.#wait, now), this.#lockId, out);
       this.#state = { kind: "asked", home };
     } else if (state.kind === "held" && state.home.link !== link.id) {
-      const validity = this.spec.isKept ? links.validity(state.home, now) : undefined;
-      const to = link.begin(this.key, this.spec, undefined, { lockId: this.lockId, validity }, out);
+      const to = link.begin(this.key, this.spec, undefined, this.#lockId, out);
       this.#state = { kind: "moving", home: state.home, to };
     }
   }

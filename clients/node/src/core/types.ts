@@ -93,20 +93,10 @@ export type Request =
       readonly spec: LockSpec;
       /** Unset: try once. */
       readonly wait?: WaitLeft | undefined;
-      /** Unset: ask for a new grant. */
-      readonly reattach?: Reattach | undefined;
+      /** The lock id to reattach. */
+      readonly reattach?: string | undefined;
     }
   | { readonly kind: "endLock"; readonly lockRef: LockRef };
-
-/** A grant that is reattached, as a broker is told of it. */
-export interface Reattach {
-  readonly lockId: string;
-  /**
-   * What is left of the validity of a lock that is kept: for so long it is created again where memcached has lost it. Unset for
-   * a lock that is not kept, and for another client's.
-   */
-  readonly validity?: number | undefined;
-}
 
 /** A wait, as a broker is told of it. */
 export interface WaitLeft {

@@ -2,17 +2,7 @@
 import { create, fromBinary } from "@bufbuild/protobuf";
 import { anyUnpack, type Duration } from "@bufbuild/protobuf/wkt";
 import { type Metadata, status as Status, type StatusObject } from "@grpc/grpc-js";
-import type {
-  Event,
-  Failure,
-  LockSpec,
-  LostReason,
-  Message,
-  Reattach,
-  Refusal,
-  RefusalReason,
-  Request,
-} from "../core/types.js";
+import type { Event, Failure, LockSpec, LostReason, Message, Refusal, RefusalReason, Request } from "../core/types.js";
 import { ErrorInfoSchema, RetryInfoSchema } from "../gen/google/rpc/error_details_pb.js";
 import { StatusSchema } from "../gen/google/rpc/status_pb.js";
 import * as pb from "../gen/lockbroker/v1/lockbroker_pb.js";
@@ -50,18 +40,12 @@ export function toRequest(request: Request, ttl: number | undefined): pb.Session
     case "endLock":
       return wrap({ case: "end", value: { lockRef: BigInt(request.lockRef) } });
     case "begin": {
-      const { lockRef, spec, wait, reattach } = request;
+      const { lockRef, spec, wait, reattach = "" } = request;
       const lock = toSpec(spec);
       const told = wait && { maxWait: toWire(wait.maxWait), pollInterval: toWire(wait.pollInterval) };
-      const value = { lockRef: BigInt(lockRef), lock, wait: told, ...(reattach && toReattach(reattach)) };
-      return wrap({ case: "begin", value });
+      return wrap({ case: "begin", value: { lockRef: BigInt(lockRef), lock, wait: told, reattachLockId: reattach } });
     }
   }
-}
-
-/** Writes a grant that is reattached. Its validity is rounded down: a broker must not reckon with more than is left. */
-function toReattach({ lockId, validity = 0 }: Reattach) {
-  return { reattachLockId: lockId, reattachValidity: toWire(Math.floor(validity) || undefined) };
 }
 
 /** Writes a lock that is asked for, as `create` takes it. */

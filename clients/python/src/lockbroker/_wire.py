@@ -57,9 +57,7 @@ def request(output: t.Open | t.Heartbeat | t.Begin | t.EndLock, ttl: int | None)
         case t.EndLock(_, lock_ref):
             return pb.SessionRequest(end={"lock_ref": lock_ref})
         case t.Begin(_, lock_ref, spec, wait, reattach):
-            begin: dict[str, Any] = {"lock_ref": lock_ref, "lock": _spec(spec)}
-            if reattach is not None:
-                begin |= _reattach(reattach)
+            begin = {"lock_ref": lock_ref, "lock": _spec(spec), "reattach_lock_id": reattach or ""}
             if wait is not None:
                 begin["wait"] = _wait(wait)
             return pb.SessionRequest(begin=begin)
@@ -76,12 +74,6 @@ def _spec(spec: t.LockSpec) -> dict[str, Any]:
         "min_hold": to_wire(spec.min_hold),
         "on_disconnect": _KEEP if spec.is_kept else 0,
     }
-
-
-def _reattach(reattach: t.Reattach) -> dict[str, Any]:
-    # Rounded down: nobody may believe for longer than the holder does.
-    millis = (reattach.validity or 0) // t.MILLISECOND
-    return {"reattach_lock_id": reattach.lock_id, "reattach_validity": to_wire(millis * t.MILLISECOND or None)}
 
 
 def _wait(wait: t.WaitLeft) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::types::{Key, LinkId, LockRef, LockSpec, Output, Reattach, Request, WaitLeft};
+use super::types::{Key, LinkId, LockRef, LockSpec, Output, Request, WaitLeft};
 use super::validity::{RunOut, Validity};
 use crate::clock::{Moment, notice};
 
@@ -80,7 +80,7 @@ impl Link {
         key: Key,
         spec: LockSpec,
         wait: Option<WaitLeft>,
-        reattach: Option<Reattach>,
+        reattach: Option<String>,
         out: &mut Vec<Output>,
     ) -> At {
         self.last_ref += 1;
@@ -180,12 +180,6 @@ impl Links {
     /// Returns the one that takes new locks.
     pub(super) fn current(&mut self) -> Option<&mut Link> {
         self.all.iter_mut().find(|link| link.phase == Phase::Current)
-    }
-
-    /// Returns what is left of a lock's validity, if anything is.
-    pub(super) fn validity(&self, at: At, now: Moment) -> Option<Duration> {
-        let left = self.get(at.link)?.until(at.lock_ref).since(now);
-        (!left.is_zero()).then_some(left)
     }
 
     /// Takes a lock off its link without a word.

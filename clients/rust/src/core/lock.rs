@@ -15,7 +15,7 @@
 use std::time::Duration;
 
 use super::link::{At, Link, Links};
-use super::types::{Code, Event, Key, LinkId, LockSpec, LostReason, Output, Reattach, Wait, WaitLeft};
+use super::types::{Code, Event, Key, LinkId, LockSpec, LostReason, Output, Wait, WaitLeft};
 use crate::clock::Moment;
 
 /// The state of a lock.
@@ -84,18 +84,15 @@ impl Lock {
         self.home().is_none()
     }
 
-    /// Asks the current link, if there is one, for the lock if nobody has been asked, or for its reattach if it is held elsewhere.
-    pub(super) fn place(&mut self, links: &mut Links, now: Moment, out: &mut Vec<Output>) {
-        let validity = self.home().filter(|_| self.spec.is_kept).and_then(|home| links.validity(home, now));
-        let Some(link) = links.current() else { return };
-        let reattach = self.lock_id.clone().map(|lock_id| Reattach { lock_id, validity });
+    /// Asks a link for the lock if nobody has been asked, or for its reattach if it is held elsewhere.
+    pub(super) fn place(&mut self, link: &mut Link, now: Moment, out: &mut Vec<Output>) {
         self.state = match self.state {
             State::Wanted => {
                 let wait = self.wait.map(|wait| left(wait, now));
-                State::Asked(link.begin(self.key, self.spec.clone(), wait, reattach, out))
+                State::Asked(link.begin(self.key, self.spec.clone(), wait, self.lock_id.clone(), out))
             }
             State::Held(home) if home.link != link.id => {
-                let to = link.begin(self.key, self.spec.clone(), None, reattach, out);
+                let to = link.begin(self.key, self.spec.clone(), None, self.lock_id.clone(), out);
                 State::Moving { home, to }
             }
             state => state,

@@ -27,8 +27,8 @@ use link::{At, Link, Links, Phase, Terms};
 use lock::{Lock, Next, State};
 pub(crate) use pause::pause;
 pub use types::{
-    Code, Event, Failure, Input, Key, LinkId, LockRef, LockSpec, LostReason, Message, Output, Reattach, Refusal,
-    RefusalReason, Request, Wait, WaitLeft,
+    Code, Event, Failure, Input, Key, LinkId, LockRef, LockSpec, LostReason, Message, Output, Refusal, RefusalReason,
+    Request, Wait, WaitLeft,
 };
 use validity::RunOut;
 
@@ -271,15 +271,15 @@ impl Core {
     /// Asks the current link, if there is one, for a lock that is wanted, or for the reattach of one that is held
     /// elsewhere.
     fn place(&mut self, key: Key, now: Moment, out: &mut Vec<Output>) {
-        if let Some(lock) = self.locks.get_mut(&key) {
-            lock.place(&mut self.links, now, out);
+        if let (Some(link), Some(lock)) = (self.links.current(), self.locks.get_mut(&key)) {
+            lock.place(link, now, out);
         }
     }
 
     /// Asks the current link for everything that it does not know yet, in the order in which it was wanted.
     fn place_all(&mut self, now: Moment, out: &mut Vec<Output>) {
-        if self.links.current().is_some() {
-            self.locks.values_mut().for_each(|lock| lock.place(&mut self.links, now, out));
+        if let Some(link) = self.links.current() {
+            self.locks.values_mut().for_each(|lock| lock.place(link, now, out));
         }
     }
 

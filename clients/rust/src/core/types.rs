@@ -179,24 +179,14 @@ pub enum Request {
         spec: LockSpec,
         /// The wait that is left; none to try once.
         wait: Option<WaitLeft>,
-        /// The grant to reattach.
-        reattach: Option<Reattach>,
+        /// The lock id to reattach.
+        reattach: Option<String>,
     },
     /// Gives up a lock, or the wait for it.
     End {
         /// The lock's handle.
         lock_ref: LockRef,
     },
-}
-
-/// A grant that is reattached, as a broker is told of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reattach {
-    /// The lock id.
-    pub lock_id: String,
-    /// What is left of the client's validity, if the lock is kept when its stream ends: for that long it is created again where
-    /// memcached has lost it.
-    pub validity: Option<Duration>,
 }
 
 /// A wait, as a broker is told of it.

@@ -96,7 +96,7 @@ fn input(zero: Moment, input: &Value) -> Input {
     let event = |event| message(Message::Event { lock_ref: of["lock_ref"].as_i64().unwrap(), event });
     match kind {
         "acquire" => {
-            known(of, &["key", "name", "linger", "owner", "keep", "wait", "adopt"]);
+            known(of, &["key", "name", "linger", "owner", "wait", "adopt"]);
             Input::Acquire {
                 key: key(),
                 spec: LockSpec {
@@ -104,7 +104,7 @@ fn input(zero: Moment, input: &Value) -> Input {
                     linger: maybe(&of["linger"], span),
                     min_hold: None,
                     owner: maybe(&of["owner"], text).unwrap_or_default(),
-                    is_kept: maybe(&of["keep"], |keep| keep.as_bool().unwrap()).unwrap_or_default(),
+                    is_kept: false,
                 },
                 wait: maybe(&of["wait"], |wait| {
                     known(wait, &["until", "poll_interval"]);
@@ -182,9 +182,6 @@ fn request_to(link: LinkId, request: &Request) -> Value {
             if !spec.owner.is_empty() {
                 begin["owner"] = spec.owner.clone().into();
             }
-            if spec.is_kept {
-                begin["keep"] = true.into();
-            }
             if let Some(wait) = wait {
                 begin["wait"] = json!({});
                 if let Some(max_wait) = wait.max_wait {
@@ -195,10 +192,7 @@ fn request_to(link: LinkId, request: &Request) -> Value {
                 }
             }
             if let Some(reattach) = reattach {
-                begin["reattach"] = reattach.lock_id.clone().into();
-                if let Some(validity) = reattach.validity {
-                    begin["reattach_validity"] = millis(validity).into();
-                }
+                begin["reattach"] = reattach.clone().into();
             }
             json!({ "begin": begin })
         }

@@ -102,12 +102,6 @@ pub struct AcquireRequest {
     /// id.
     #[prost(string, tag = "3")]
     pub reattach_lock_id: ::prost::alloc::string::String,
-    /// With `reattach_lock_id` and ON_DISCONNECT_KEEP: the time for which the client still believes in the
-    /// lock, counted from when it sends this. For that long the lock is created again if memcached has lost
-    /// it, so it survives a broker and a memcached that die together. Unset: it is not created again. A
-    /// client whose validity is over, or that takes over another one's lock, leaves it unset.
-    #[prost(message, optional, tag = "4")]
-    pub reattach_validity: ::core::option::Option<::prost_types::Duration>,
 }
 /// Asks for a lock and waits for it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -652,9 +646,6 @@ pub struct BeginLock {
     /// The lock id to reattach, as in AcquireRequest. Not together with `wait`.
     #[prost(string, tag = "4")]
     pub reattach_lock_id: ::prost::alloc::string::String,
-    /// As in AcquireRequest.
-    #[prost(message, optional, tag = "5")]
-    pub reattach_validity: ::core::option::Option<::prost_types::Duration>,
 }
 /// Ends a lock on a Session: it is released (answered `released`), or its wait is over
 /// (`not_acquired`, CANCELLED). A lock that was no longer held is answered `lost`. Ending what has

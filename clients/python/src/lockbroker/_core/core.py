@@ -216,13 +216,13 @@ class Core:
         elsewhere."""
         link, lock = self._links.current(), self._locks.get(key)
         if link is not None and lock is not None:
-            lock.place(link, self._links, now, out)
+            lock.place(link, now, out)
 
     def _place_all(self, now: int, out: list[t.Output]) -> None:
         """Asks the current link for everything that it does not know yet, in the order in which it was wanted."""
         if link := self._links.current():
             for key in sorted(self._locks):
-                self._locks[key].place(link, self._links, now, out)
+                self._locks[key].place(link, now, out)
 
     def _dial_failed(self, id: int, failure: t.Failure, now: int, out: list[t.Output]) -> None:
         endpoint = self._dialer.failed(id)

@@ -66,7 +66,7 @@ class Link:
         return self.phase is not Phase.ENDED
 
     def begin(
-        self, key: int, spec: t.LockSpec, wait: t.WaitLeft | None, reattach: t.Reattach | None, out: list[t.Output]
+        self, key: int, spec: t.LockSpec, wait: t.WaitLeft | None, reattach: str | None, out: list[t.Output]
     ) -> At:
         """Asks for a lock and returns its place here."""
         self._last_ref += 1
@@ -145,12 +145,6 @@ class Links:
     def current(self) -> Link | None:
         """Returns the one that takes new locks."""
         return next((link for link in self.all if link.phase is Phase.CURRENT), None)
-
-    def validity(self, at: At, now: int) -> int | None:
-        """Returns what is left of a lock's validity, if anything is."""
-        link = self.get(at.link)
-        left = 0 if link is None else link.until(at.lock_ref) - now
-        return left if left > 0 else None
 
     def remove(self, at: At) -> None:
         """Takes a lock off its link without a word."""

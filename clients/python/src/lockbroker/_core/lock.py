@@ -138,18 +138,14 @@ class Lock:
         """Returns true while a call waits for the answer."""
         return self.home is None
 
-    def place(self, link: Link, links: Links, now: int, out: list[t.Output]) -> None:
+    def place(self, link: Link, now: int, out: list[t.Output]) -> None:
         """Asks a link for the lock if nobody has been asked, or for its reattach if it is held elsewhere."""
         match self.state:
             case Wanted():
                 wait = None if self.wait is None else _left(self.wait, now)
-                # Whoever takes over another client's grant has no validity of it.
-                adopts = None if self.lock_id is None else t.Reattach(self.lock_id)
-                self.state = Asked(link.begin(self.key, self.spec, wait, adopts, out))
+                self.state = Asked(link.begin(self.key, self.spec, wait, self.lock_id, out))
             case Held(home) if home.link != link.id:
-                validity = links.validity(home, now) if self.spec.is_kept else None
-                reattach = t.Reattach(self.lock_id or "", validity)
-                self.state = Moving(home, link.begin(self.key, self.spec, None, reattach, out))
+                self.state = Moving(home, link.begin(self.key, self.spec, None, self.lock_id, out))
 
     def end(self, links: Links, now: int, out: list[t.Output]) -> Next:
         """Gives the lock up, or the wait for it."""

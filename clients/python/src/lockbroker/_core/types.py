@@ -125,16 +125,6 @@ class LockSpec:
 
 
 @dataclass(frozen=True)
-class Reattach:
-    """A grant that is reattached, as a broker is told of it."""
-
-    lock_id: str
-    validity: int | None = None
-    """What is left of the validity of a lock that is kept: for so long it is created again where memcached has lost it. None
-    for a lock that is not kept, and for another client's."""
-
-
-@dataclass(frozen=True)
 class Wait:
     """The way to wait for a lock."""
 
@@ -351,8 +341,8 @@ class Begin:
     spec: LockSpec
     wait: WaitLeft | None
     """The wait that is left; none to try once."""
-    reattach: Reattach | None
-    """The grant to reattach; none to ask for a new one."""
+    reattach: str | None
+    """The lock id to reattach."""
 
 
 @dataclass(frozen=True)

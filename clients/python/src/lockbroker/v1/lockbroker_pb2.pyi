@@ -39,16 +39,14 @@ class WaitSpec(_message.Message):
     def __init__(self, max_wait: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., poll_interval: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class AcquireRequest(_message.Message):
-    __slots__ = ("lock", "ttl", "reattach_lock_id", "reattach_validity")
+    __slots__ = ("lock", "ttl", "reattach_lock_id")
     LOCK_FIELD_NUMBER: _ClassVar[int]
     TTL_FIELD_NUMBER: _ClassVar[int]
     REATTACH_LOCK_ID_FIELD_NUMBER: _ClassVar[int]
-    REATTACH_VALIDITY_FIELD_NUMBER: _ClassVar[int]
     lock: LockSpec
     ttl: _duration_pb2.Duration
     reattach_lock_id: str
-    reattach_validity: _duration_pb2.Duration
-    def __init__(self, lock: _Optional[_Union[LockSpec, _Mapping]] = ..., ttl: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., reattach_lock_id: _Optional[str] = ..., reattach_validity: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    def __init__(self, lock: _Optional[_Union[LockSpec, _Mapping]] = ..., ttl: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., reattach_lock_id: _Optional[str] = ...) -> None: ...
 
 class WaitAcquireRequest(_message.Message):
     __slots__ = ("lock", "ttl", "wait")
@@ -299,18 +297,16 @@ class Heartbeat(_message.Message):
     def __init__(self, seq: _Optional[int] = ...) -> None: ...
 
 class BeginLock(_message.Message):
-    __slots__ = ("lock_ref", "lock", "wait", "reattach_lock_id", "reattach_validity")
+    __slots__ = ("lock_ref", "lock", "wait", "reattach_lock_id")
     LOCK_REF_FIELD_NUMBER: _ClassVar[int]
     LOCK_FIELD_NUMBER: _ClassVar[int]
     WAIT_FIELD_NUMBER: _ClassVar[int]
     REATTACH_LOCK_ID_FIELD_NUMBER: _ClassVar[int]
-    REATTACH_VALIDITY_FIELD_NUMBER: _ClassVar[int]
     lock_ref: int
     lock: LockSpec
     wait: WaitSpec
     reattach_lock_id: str
-    reattach_validity: _duration_pb2.Duration
-    def __init__(self, lock_ref: _Optional[int] = ..., lock: _Optional[_Union[LockSpec, _Mapping]] = ..., wait: _Optional[_Union[WaitSpec, _Mapping]] = ..., reattach_lock_id: _Optional[str] = ..., reattach_validity: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    def __init__(self, lock_ref: _Optional[int] = ..., lock: _Optional[_Union[LockSpec, _Mapping]] = ..., wait: _Optional[_Union[WaitSpec, _Mapping]] = ..., reattach_lock_id: _Optional[str] = ...) -> None: ...
 
 class EndLock(_message.Message):
     __slots__ = ("lock_ref",)

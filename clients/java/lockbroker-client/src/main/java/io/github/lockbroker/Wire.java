@@ -101,15 +101,10 @@ final class Wire {
 
   private static BeginLock toBegin(Request.Begin begin) {
     BeginLock.Builder made =
-        BeginLock.newBuilder().setLockRef(begin.lockRef()).setLock(toSpec(begin.spec()));
-    if (begin.reattach() != null) {
-      made.setReattachLockId(begin.reattach().lockId());
-      Long validity = begin.reattach().validity();
-      // Rounded down: a broker must not reckon with more than is left.
-      if (validity != null && validity >= Moments.MILLISECOND) {
-        made.setReattachValidity(span(validity - validity % Moments.MILLISECOND));
-      }
-    }
+        BeginLock.newBuilder()
+            .setLockRef(begin.lockRef())
+            .setLock(toSpec(begin.spec()))
+            .setReattachLockId(begin.reattach());
     if (begin.waiting() != null) {
       WaitSpec.Builder wait = WaitSpec.newBuilder();
       if (begin.waiting().maxWait() != null) {

@@ -13,9 +13,7 @@ import io.github.lockbroker.internal.core.Core;
 import io.github.lockbroker.internal.core.Input;
 import io.github.lockbroker.internal.core.LockSpec;
 import io.github.lockbroker.internal.core.Moments;
-import io.github.lockbroker.internal.core.Request;
 import io.github.lockbroker.testing.TestBroker;
-import io.github.lockbroker.v1.BeginLock;
 import java.lang.reflect.Modifier;
 import java.net.InetAddress;
 import java.net.InetSocketAddress;
@@ -133,22 +131,6 @@ class InternalTest extends Scenario {
     assertEquals(-Wire.FAR, Wire.nanos(Duration.ofSeconds(Long.MIN_VALUE)));
     var odd = com.google.protobuf.Duration.newBuilder().setSeconds(-1).build();
     assertNull(Wire.nanos(true, odd));
-  }
-
-  /** The broker would reckon with a lock that its holder has given up. */
-  @Test
-  void whatIsLeftOfAValidityIsRoundedDown() {
-    assertEquals(
-        2_000_000, reattaching(2 * Moments.MILLISECOND + 1).getReattachValidity().getNanos());
-    assertFalse(reattaching(Moments.MILLISECOND - 1).hasReattachValidity());
-    assertFalse(reattaching(null).hasReattachValidity());
-    assertEquals("id", reattaching(null).getReattachLockId());
-  }
-
-  private static BeginLock reattaching(Long validity) {
-    LockSpec spec = new LockSpec("job", null, "").kept();
-    var begin = new Request.Begin(1, spec, null, new Request.Reattach("id", validity));
-    return Wire.toRequest(begin, null).getBegin();
   }
 
   /** Returns an address that answers no attempt to connect. */

@@ -88,40 +88,4 @@ public interface AcquireRequestOrBuilder extends
    */
   com.google.protobuf.ByteString
       getReattachLockIdBytes();
-
-  /**
-   * <pre>
-   * With `reattach_lock_id` and ON_DISCONNECT_KEEP: the time for which the client still believes in the
-   * lock, counted from when it sends this. For that long the lock is created again if memcached has lost
-   * it, so it survives a broker and a memcached that die together. Unset: it is not created again. A
-   * client whose validity is over, or that takes over another one's lock, leaves it unset.
-   * </pre>
-   *
-   * <code>.google.protobuf.Duration reattach_validity = 4;</code>
-   * @return Whether the reattachValidity field is set.
-   */
-  boolean hasReattachValidity();
-  /**
-   * <pre>
-   * With `reattach_lock_id` and ON_DISCONNECT_KEEP: the time for which the client still believes in the
-   * lock, counted from when it sends this. For that long the lock is created again if memcached has lost
-   * it, so it survives a broker and a memcached that die together. Unset: it is not created again. A
-   * client whose validity is over, or that takes over another one's lock, leaves it unset.
-   * </pre>
-   *
-   * <code>.google.protobuf.Duration reattach_validity = 4;</code>
-   * @return The reattachValidity.
-   */
-  com.google.protobuf.Duration getReattachValidity();
-  /**
-   * <pre>
-   * With `reattach_lock_id` and ON_DISCONNECT_KEEP: the time for which the client still believes in the
-   * lock, counted from when it sends this. For that long the lock is created again if memcached has lost
-   * it, so it survives a broker and a memcached that die together. Unset: it is not created again. A
-   * client whose validity is over, or that takes over another one's lock, leaves it unset.
-   * </pre>
-   *
-   * <code>.google.protobuf.Duration reattach_validity = 4;</code>
-   */
-  com.google.protobuf.DurationOrBuilder getReattachValidityOrBuilder();
 }

@@ -183,44 +183,6 @@ private static final long serialVersionUID = 0L;
     }
   }
 
-  public static final int REATTACH_VALIDITY_FIELD_NUMBER = 5;
-  private com.google.protobuf.Duration reattachValidity_;
-  /**
-   * <pre>
-   * As in AcquireRequest.
-   * </pre>
-   *
-   * <code>.google.protobuf.Duration reattach_validity = 5;</code>
-   * @return Whether the reattachValidity field is set.
-   */
-  @java.lang.Override
-  public boolean hasReattachValidity() {
-    return ((bitField0_ & 0x00000004) != 0);
-  }
-  /**
-   * <pre>
-   * As in AcquireRequest.
-   * </pre>
-   *
-   * <code>.google.protobuf.Duration reattach_validity = 5;</code>
-   * @return The reattachValidity.
-   */
-  @java.lang.Override
-  public com.google.protobuf.Duration getReattachValidity() {
-    return reattachValidity_ == null ? com.google.protobuf.Duration.getDefaultInstance() : reattachValidity_;
-  }
-  /**
-   * <pre>
-   * As in AcquireRequest.
-   * </pre>
-   *
-   * <code>.google.protobuf.Duration reattach_validity = 5;</code>
-   */
-  @java.lang.Override
-  public com.google.protobuf.DurationOrBuilder getReattachValidityOrBuilder() {
-    return reattachValidity_ == null ? com.google.protobuf.Duration.getDefaultInstance() : reattachValidity_;
-  }
-
   private byte memoizedIsInitialized = -1;
   @java.lang.Override
   public final boolean isInitialized() {
@@ -247,9 +209,6 @@ private static final long serialVersionUID = 0L;
     if (!com.google.protobuf.GeneratedMessageV3.isStringEmpty(reattachLockId_)) {
       com.google.protobuf.GeneratedMessageV3.writeString(output, 4, reattachLockId_);
     }
-    if (((bitField0_ & 0x00000004) != 0)) {
-      output.writeMessage(5, getReattachValidity());
-    }
     getUnknownFields().writeTo(output);
   }
 
@@ -273,10 +232,6 @@ private static final long serialVersionUID = 0L;
     }
     if (!com.google.protobuf.GeneratedMessageV3.isStringEmpty(reattachLockId_)) {
       size += com.google.protobuf.GeneratedMessageV3.computeStringSize(4, reattachLockId_);
-    }
-    if (((bitField0_ & 0x00000004) != 0)) {
-      size += com.google.protobuf.CodedOutputStream
-        .computeMessageSize(5, getReattachValidity());
     }
     size += getUnknownFields().getSerializedSize();
     memoizedSize = size;
@@ -307,11 +262,6 @@ private static final long serialVersionUID = 0L;
     }
     if (!getReattachLockId()
         .equals(other.getReattachLockId())) return false;
-    if (hasReattachValidity() != other.hasReattachValidity()) return false;
-    if (hasReattachValidity()) {
-      if (!getReattachValidity()
-          .equals(other.getReattachValidity())) return false;
-    }
     if (!getUnknownFields().equals(other.getUnknownFields())) return false;
     return true;
   }
@@ -336,10 +286,6 @@ private static final long serialVersionUID = 0L;
     }
     hash = (37 * hash) + REATTACH_LOCK_ID_FIELD_NUMBER;
     hash = (53 * hash) + getReattachLockId().hashCode();
-    if (hasReattachValidity()) {
-      hash = (37 * hash) + REATTACH_VALIDITY_FIELD_NUMBER;
-      hash = (53 * hash) + getReattachValidity().hashCode();
-    }
     hash = (29 * hash) + getUnknownFields().hashCode();
     memoizedHashCode = hash;
     return hash;
@@ -476,7 +422,6 @@ private static final long serialVersionUID = 0L;
               .alwaysUseFieldBuilders) {
         getLockFieldBuilder();
         getWaitFieldBuilder();
-        getReattachValidityFieldBuilder();
       }
     }
     @java.lang.Override
@@ -495,11 +440,6 @@ private static final long serialVersionUID = 0L;
         waitBuilder_ = null;
       }
       reattachLockId_ = "";
-      reattachValidity_ = null;
-      if (reattachValidityBuilder_ != null) {
-        reattachValidityBuilder_.dispose();
-        reattachValidityBuilder_ = null;
-      }
       return this;
     }
 
@@ -551,12 +491,6 @@ private static final long serialVersionUID = 0L;
       }
       if (((from_bitField0_ & 0x00000008) != 0)) {
         result.reattachLockId_ = reattachLockId_;
-      }
-      if (((from_bitField0_ & 0x00000010) != 0)) {
-        result.reattachValidity_ = reattachValidityBuilder_ == null
-            ? reattachValidity_
-            : reattachValidityBuilder_.build();
-        to_bitField0_ |= 0x00000004;
       }
       result.bitField0_ |= to_bitField0_;
     }
@@ -619,9 +553,6 @@ private static final long serialVersionUID = 0L;
         bitField0_ |= 0x00000008;
         onChanged();
       }
-      if (other.hasReattachValidity()) {
-        mergeReattachValidity(other.getReattachValidity());
-      }
       this.mergeUnknownFields(other.getUnknownFields());
       onChanged();
       return this;
@@ -672,13 +603,6 @@ private static final long serialVersionUID = 0L;
               bitField0_ |= 0x00000008;
               break;
             } // case 34
-            case 42: {
-              input.readMessage(
-                  getReattachValidityFieldBuilder().getBuilder(),
-                  extensionRegistry);
-              bitField0_ |= 0x00000010;
-              break;
-            } // case 42
             default: {
               if (!super.parseUnknownField(input, extensionRegistry, tag)) {
                 done = true; // was an endgroup tag
@@ -1144,163 +1068,6 @@ private static final long serialVersionUID = 0L;
       bitField0_ |= 0x00000008;
       onChanged();
       return this;
-    }
-
-    private com.google.protobuf.Duration reattachValidity_;
-    private com.google.protobuf.SingleFieldBuilderV3<
-        com.google.protobuf.Duration, com.google.protobuf.Duration.Builder, com.google.protobuf.DurationOrBuilder> reattachValidityBuilder_;
-    /**
-     * <pre>
-     * As in AcquireRequest.
-     * </pre>
-     *
-     * <code>.google.protobuf.Duration reattach_validity = 5;</code>
-     * @return Whether the reattachValidity field is set.
-     */
-    public boolean hasReattachValidity() {
-      return ((bitField0_ & 0x00000010) != 0);
-    }
-    /**
-     * <pre>
-     * As in AcquireRequest.
-     * </pre>
-     *
-     * <code>.google.protobuf.Duration reattach_validity = 5;</code>
-     * @return The reattachValidity.
-     */
-    public com.google.protobuf.Duration getReattachValidity() {
-      if (reattachValidityBuilder_ == null) {
-        return reattachValidity_ == null ? com.google.protobuf.Duration.getDefaultInstance() : reattachValidity_;
-      } else {
-        return reattachValidityBuilder_.getMessage();
-      }
-    }
-    /**
-     * <pre>
-     * As in AcquireRequest.
-     * </pre>
-     *
-     * <code>.google.protobuf.Duration reattach_validity = 5;</code>
-     */
-    public Builder setReattachValidity(com.google.protobuf.Duration value) {
-      if (reattachValidityBuilder_ == null) {
-        if (value == null) {
-          throw new NullPointerException();
-        }
-        reattachValidity_ = value;
-      } else {
-        reattachValidityBuilder_.setMessage(value);
-      }
-      bitField0_ |= 0x00000010;
-      onChanged();
-      return this;
-    }
-    /**
-     * <pre>
-     * As in AcquireRequest.
-     * </pre>
-     *
-     * <code>.google.protobuf.Duration reattach_validity = 5;</code>
-     */
-    public Builder setReattachValidity(
-        com.google.protobuf.Duration.Builder builderForValue) {
-      if (reattachValidityBuilder_ == null) {
-        reattachValidity_ = builderForValue.build();
-      } else {
-        reattachValidityBuilder_.setMessage(builderForValue.build());
-      }
-      bitField0_ |= 0x00000010;
-      onChanged();
-      return this;
-    }
-    /**
-     * <pre>
-     * As in AcquireRequest.
-     * </pre>
-     *
-     * <code>.google.protobuf.Duration reattach_validity = 5;</code>
-     */
-    public Builder mergeReattachValidity(com.google.protobuf.Duration value) {
-      if (reattachValidityBuilder_ == null) {
-        if (((bitField0_ & 0x00000010) != 0) &&
-          reattachValidity_ != null &&
-          reattachValidity_ != com.google.protobuf.Duration.getDefaultInstance()) {
-          getReattachValidityBuilder().mergeFrom(value);
-        } else {
-          reattachValidity_ = value;
-        }
-      } else {
-        reattachValidityBuilder_.mergeFrom(value);
-      }
-      if (reattachValidity_ != null) {
-        bitField0_ |= 0x00000010;
-        onChanged();
-      }
-      return this;
-    }
-    /**
-     * <pre>
-     * As in AcquireRequest.
-     * </pre>
-     *
-     * <code>.google.protobuf.Duration reattach_validity = 5;</code>
-     */
-    public Builder clearReattachValidity() {
-      bitField0_ = (bitField0_ & ~0x00000010);
-      reattachValidity_ = null;
-      if (reattachValidityBuilder_ != null) {
-        reattachValidityBuilder_.dispose();
-        reattachValidityBuilder_ = null;
-      }
-      onChanged();
-      return this;
-    }
-    /**
-     * <pre>
-     * As in AcquireRequest.
-     * </pre>
-     *
-     * <code>.google.protobuf.Duration reattach_validity = 5;</code>
-     */
-    public com.google.protobuf.Duration.Builder getReattachValidityBuilder() {
-      bitField0_ |= 0x00000010;
-      onChanged();
-      return getReattachValidityFieldBuilder().getBuilder();
-    }
-    /**
-     * <pre>
-     * As in AcquireRequest.
-     * </pre>
-     *
-     * <code>.google.protobuf.Duration reattach_validity = 5;</code>
-     */
-    public com.google.protobuf.DurationOrBuilder getReattachValidityOrBuilder() {
-      if (reattachValidityBuilder_ != null) {
-        return reattachValidityBuilder_.getMessageOrBuilder();
-      } else {
-        return reattachValidity_ == null ?
-            com.google.protobuf.Duration.getDefaultInstance() : reattachValidity_;
-      }
-    }
-    /**
-     * <pre>
-     * As in AcquireRequest.
-     * </pre>
-     *
-     * <code>.google.protobuf.Duration reattach_validity = 5;</code>
-     */
-    private com.google.protobuf.SingleFieldBuilderV3<
-        com.google.protobuf.Duration, com.google.protobuf.Duration.Builder, com.google.protobuf.DurationOrBuilder> 
-        getReattachValidityFieldBuilder() {
-      if (reattachValidityBuilder_ == null) {
-        reattachValidityBuilder_ = new com.google.protobuf.SingleFieldBuilderV3<
-            com.google.protobuf.Duration, com.google.protobuf.Duration.Builder, com.google.protobuf.DurationOrBuilder>(
-                getReattachValidity(),
-                getParentForChildren(),
-                isClean());
-        reattachValidity_ = null;
-      }
-      return reattachValidityBuilder_;
     }
     @java.lang.Override
     public final Builder setUnknownFields(

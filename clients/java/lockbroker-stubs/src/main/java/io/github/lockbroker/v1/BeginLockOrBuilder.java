@@ -91,31 +91,4 @@ public interface BeginLockOrBuilder extends
    */
   com.google.protobuf.ByteString
       getReattachLockIdBytes();
-
-  /**
-   * <pre>
-   * As in AcquireRequest.
-   * </pre>
-   *
-   * <code>.google.protobuf.Duration reattach_validity = 5;</code>
-   * @return Whether the reattachValidity field is set.
-   */
-  boolean hasReattachValidity();
-  /**
-   * <pre>
-   * As in AcquireRequest.
-   * </pre>
-   *
-   * <code>.google.protobuf.Duration reattach_validity = 5;</code>
-   * @return The reattachValidity.
-   */
-  com.google.protobuf.Duration getReattachValidity();
-  /**
-   * <pre>
-   * As in AcquireRequest.
-   * </pre>
-   *
-   * <code>.google.protobuf.Duration reattach_validity = 5;</code>
-   */
-  com.google.protobuf.DurationOrBuilder getReattachValidityOrBuilder();
 }

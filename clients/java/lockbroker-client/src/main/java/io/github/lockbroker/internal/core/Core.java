@@ -204,7 +204,7 @@ public final class Core {
     Link link = links.current();
     Lock lock = locks.get(key);
     if (link != null && lock != null) {
-      lock.place(link, links, now, out);
+      lock.place(link, now, out);
     }
   }
 
@@ -212,7 +212,7 @@ public final class Core {
   private void askAll(long now, List<Output> out) {
     Link link = links.current();
     if (link != null) {
-      locks.values().forEach(lock -> lock.place(link, links, now, out));
+      locks.values().forEach(lock -> lock.place(link, now, out));
     }
   }
 

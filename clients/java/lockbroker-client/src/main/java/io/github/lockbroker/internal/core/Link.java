@@ -63,8 +63,7 @@ final class Link {
   }
 
   /** Asks for a lock and returns its place here. */
-  Place begin(
-      long key, LockSpec spec, Request.WaitLeft wait, Request.Reattach reattach, List<Output> out) {
+  Place begin(long key, LockSpec spec, Request.WaitLeft wait, String reattach, List<Output> out) {
     lastRef++;
     locks.put(lastRef, key);
     send(new Request.Begin(lastRef, spec, wait, reattach), out);

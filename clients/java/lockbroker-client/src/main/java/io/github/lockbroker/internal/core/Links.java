@@ -27,13 +27,6 @@ final class Links {
     return null;
   }
 
-  /** Returns what is left of a lock's validity; null if nothing is. */
-  Long validity(Link.Place at, long now) {
-    Link link = get(at.link());
-    long left = link == null ? 0 : Moments.since(link.until(at.lockRef()), now);
-    return left == 0 ? null : (Long) left;
-  }
-
   /** Takes a lock off its link without a word. */
   void remove(Link.Place at) {
     Link link = get(at.link());

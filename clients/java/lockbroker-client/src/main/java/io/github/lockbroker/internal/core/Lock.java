@@ -98,15 +98,12 @@ final class Lock {
   }
 
   /** Asks a link for the lock if nobody has been asked, or for its reattach. */
-  void place(Link link, Links links, long now, List<Output> out) {
+  void place(Link link, long now, List<Output> out) {
     if (state == State.WANTED) {
-      // Whoever takes over another client's grant has no validity of it.
-      Request.Reattach adopts = lockId.isEmpty() ? null : new Request.Reattach(lockId, null);
-      home = link.begin(key, spec, left(now), adopts, out);
+      home = link.begin(key, spec, left(now), lockId, out);
       state = State.ASKED;
     } else if (state == State.HELD && home.link() != link.id) {
-      Long validity = spec.isKept() ? links.validity(home, now) : null;
-      to = link.begin(key, spec, null, new Request.Reattach(lockId, validity), out);
+      to = link.begin(key, spec, null, lockId, out);
       state = State.MOVING;
     }
   }

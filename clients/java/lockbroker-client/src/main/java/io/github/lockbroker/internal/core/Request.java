@@ -17,22 +17,12 @@ public sealed interface Request {
    *
    * @param lockRef rises by one
    * @param waiting null to try once
-   * @param reattach null to ask for a new grant
+   * @param reattach the lock id to reattach; empty for none
    */
-  record Begin(long lockRef, LockSpec spec, WaitLeft waiting, Reattach reattach)
-      implements Request {}
+  record Begin(long lockRef, LockSpec spec, WaitLeft waiting, String reattach) implements Request {}
 
   /** Gives up a lock, or the wait for it. */
   record EndLock(long lockRef) implements Request {}
-
-  /**
-   * A grant that is reattached, as a broker is told of it.
-   *
-   * @param validity what is left of the validity of a lock that is kept: for so long it is created
-   *     again where memcached has lost it. Null for a lock that is not kept, and for another
-   *     client's
-   */
-  record Reattach(String lockId, Long validity) {}
 
   /**
    * A wait, as a broker is told of it.

@@ -176,7 +176,7 @@ class VectorsTest {
   }
 
   private static Input acquire(JsonObject of) {
-    known(of, "key", "name", "linger", "owner", "keep", "wait", "adopt");
+    known(of, "key", "name", "linger", "owner", "wait", "adopt");
     Wait wait = null;
     if (of.has("wait") && !of.get("wait").isJsonNull()) {
       JsonObject told = of.getAsJsonObject("wait");
@@ -184,9 +184,6 @@ class VectorsTest {
       wait = new Wait(maybeSpan(told, "until"), maybeSpan(told, "poll_interval"));
     }
     LockSpec spec = new LockSpec(text(of, "name"), maybeSpan(of, "linger"), text(of, "owner"));
-    if (of.has("keep") && of.get("keep").getAsBoolean()) {
-      spec = spec.kept();
-    }
     return new Input.Acquire(number(of, "key"), spec, wait, text(of, "adopt"));
   }
 
@@ -245,12 +242,8 @@ class VectorsTest {
     if (!spec.owner().isEmpty()) {
       made.addProperty("owner", spec.owner());
     }
-    if (spec.isKept()) {
-      made.addProperty("keep", true);
-    }
-    if (begin.reattach() != null) {
-      made.addProperty("reattach", begin.reattach().lockId());
-      put(made, "reattach_validity", begin.reattach().validity());
+    if (!begin.reattach().isEmpty()) {
+      made.addProperty("reattach", begin.reattach());
     }
     if (begin.waiting() != null) {
       JsonObject wait = new JsonObject();
