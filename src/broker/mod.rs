@@ -151,7 +151,7 @@ impl Broker {
     }
 
     /// Takes a lock from its holder, wherever it is kept, and keeps it closed until the holder can no longer believe in it.
-    /// `only`: the one grant that is meant. `immediate`: frees it at once, also if it was revoked before and is still closed,
+    /// `only`: the one grant that is meant. `immediate`: frees it at once, also if it lingers or was revoked before,
     /// which can make two holders.
     ///
     /// # Errors

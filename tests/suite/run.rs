@@ -406,7 +406,7 @@ async fn a_lock_that_was_revoked_is_shown_as_such() {
     assert!(err.contains("is revoked, and closed until its holder can believe in it no more; waiting"), "{err}");
     // Freed early, it is had at once.
     let (code, out, _) = output(lockbroker(&["revoke", "--immediate", "--server", &broker.url(), "a"]));
-    assert_eq!((code, out.as_str()), (Some(0), "it was revoked before; it is free now\n"));
+    assert_eq!((code, out.as_str()), (Some(0), "nobody held it, and it was closed; it is free now\n"));
     let (code, _, err) = output(held(&broker, &["a", "--", "true"]));
     assert_eq!((code, err.as_str()), (Some(0), ""));
     holder.kill();
