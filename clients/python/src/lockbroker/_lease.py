@@ -17,6 +17,7 @@ from ._calls import Answer, Repeated
 from ._core import HeldLock
 from ._core import types as t
 from ._core.link import notice
+from ._futures import resolve
 from ._hold import Hold
 from ._lock import released_in_scope
 from ._session import Session
@@ -54,7 +55,7 @@ def acquire(session: Session, spec: t.LockSpec, ttl: int | None, wait: int) -> F
         granted = _acquired(spec.name, ttl, answer, sent)
         if isinstance(granted, Leased) and granted.hold.lost() is not None:
             granted = Unavailable(spec.name, "the answer came when the lease had run out")
-        is_taken = _resolve(outcome, granted) and isinstance(granted, Leased)
+        is_taken = resolve(outcome, granted) and isinstance(granted, Leased)
         if not is_taken and not isinstance(answer, t.Failure) and answer.HasField("acquired"):
             # The caller has gone, or can do nothing with it.
             session.calls.release(spec.name, answer.acquired.lock_id, lambda _: None)
@@ -77,9 +78,9 @@ def adopt(session: Session, name: str, lock_id: str) -> Future[Leased]:
         until = _renewed(name, None, answer, sent)
         if isinstance(until, int):
             hold = Hold(name, HeldLock(lock_id, 0, until, False))
-            _resolve(outcome, Leased(hold, None, None))
+            resolve(outcome, Leased(hold, None, None))
         else:
-            _resolve(outcome, Lost(name, until) if isinstance(until, LostReason) else until)
+            resolve(outcome, Lost(name, until) if isinstance(until, LostReason) else until)
 
     session.calls.renew(name, lock_id, answered)
     return outcome
@@ -158,7 +159,7 @@ class BaseLease:
             if isinstance(until, LostReason):
                 hold.lose(until)
             elif isinstance(until, LockbrokerError):
-                _resolve(renewal, until)
+                resolve(renewal, until)
                 return
             else:
                 hold.publish(changed(hold.held, until=max(hold.held.until, until)))
@@ -166,7 +167,7 @@ class BaseLease:
                     # The holder was told so before the answer came. Nobody uses it any more.
                     _release_at_all(self._session, hold)
             reason = hold.lost()
-            _resolve(renewal, None if reason is None else Lost(self.name, reason))
+            resolve(renewal, None if reason is None else Lost(self.name, reason))
 
         self._session.calls.renew(self.name, self.lock_id, answered)
         return renewal
@@ -274,13 +275,13 @@ def _release(session: Session, hold: Hold, until: int, release: Future[None]) ->
 
     def answered(answer: Answer, _: int) -> None:
         if isinstance(answer, t.Failure):
-            _resolve(release, from_failure(hold.name, answer))
+            resolve(release, from_failure(hold.name, answer))
         elif answer.outcome == _RELEASED or call.has_lost_an_answer:
             # If there was a call whose answer is lost, it was that one perhaps.
-            _resolve(release, None)
+            resolve(release, None)
         else:
             reason = LostReason.GONE if answer.outcome == _NOT_HELD else LostReason.TAKEN_OVER
-            _resolve(release, Lost(hold.name, reason))
+            resolve(release, Lost(hold.name, reason))
 
     until = max(until, _clock.now() + session.calls.share)
     call = Repeated(session.calls, "Release", lambda _: request, answered, until=until, is_patient=True)
@@ -290,14 +291,3 @@ def _release(session: Session, hold: Hold, until: int, release: Future[None]) ->
 def _release_at_all(session: Session, hold: Hold) -> None:
     """Releases a lease that nobody uses. If that fails, it runs out."""
     session.calls.release(hold.name, hold.held.lock_id, lambda _: None)
-
-
-def _resolve(future: Future[Any], outcome: Any) -> bool:
-    """Tells the outcome. Returns false if nobody waits for it."""
-    if not future.set_running_or_notify_cancel():
-        return False
-    if isinstance(outcome, Exception):
-        future.set_exception(outcome)
-    else:
-        future.set_result(outcome)
-    return True

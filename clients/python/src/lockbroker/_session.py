@@ -28,6 +28,7 @@ from ._core import Core
 from ._core import Settings as CoreSettings
 from ._core import types as t
 from ._endpoint import Endpoint
+from ._futures import resolve
 from ._hold import Hold
 from .errors import ClientClosed, LockbrokerError, Lost, from_failure
 
@@ -205,7 +206,7 @@ class Session:
         with self._mutex:
             # After the end nobody reads it, and everything has been released.
             if self._is_over:
-                _resolve(reply, None)
+                resolve(reply, None)
             else:
                 self._events.put(_End(key, reply))
 
@@ -287,11 +288,11 @@ class Session:
         caller = self._callers.get(key)
         match caller:
             case None:
-                _resolve(reply, None)
+                resolve(reply, None)
                 return
             case _Asks():
                 del self._callers[key]
-                _resolve(reply, None)
+                resolve(reply, None)
             case _Holds():
                 caller.release = caller.release or reply
         self._step(t.End(key))
@@ -349,7 +350,7 @@ class Session:
             case t.Refused(key, refusal):
                 caller = self._callers.pop(key, None)
                 if isinstance(caller, _Asks):
-                    _resolve(caller.reply, refusal)
+                    resolve(caller.reply, refusal)
             case t.Failed(key, failure):
                 self._ended(key, lambda name: from_failure(name, failure))
             case t.Lost(key, reason):
@@ -379,7 +380,7 @@ class Session:
             return
         hold = Hold(caller.name, held)
         self._callers[key] = _Holds(hold)
-        if not _resolve(caller.reply, Grant(key, hold, fencing_token)):
+        if not resolve(caller.reply, Grant(key, hold, fencing_token)):
             # Gives the lock back, for the caller has gone.
             self._step(t.End(key))
 
@@ -387,9 +388,9 @@ class Session:
         """Tells the end of a lock, or of a call that has failed."""
         caller = self._callers.pop(key, None)
         if isinstance(caller, _Holds):
-            _resolve(caller.release, None if error is None else error(caller.hold.name))
+            resolve(caller.release, None if error is None else error(caller.hold.name))
         elif caller is not None and error is not None:
-            _resolve(caller.reply, error(caller.name))
+            resolve(caller.reply, error(caller.name))
 
     def _release_elsewhere(self, key: int, name: str, lock_id: str) -> None:
         def done(answer: Answer) -> None:
@@ -404,7 +405,7 @@ class Session:
         """Releases everything: by ending the streams, and by calls where a stream cannot."""
         for key, caller in list(self._callers.items()):
             if isinstance(caller, _Asks):
-                _resolve(caller.reply, ClientClosed("the client was closed"))
+                resolve(caller.reply, ClientClosed("the client was closed"))
                 del self._callers[key]
             else:
                 caller.hold.lose(t.LostReason.ENDED)
@@ -435,9 +436,9 @@ class Session:
             case t.ReleasedElsewhere():
                 self._step(event)
             case _Begin(_, reply):
-                _resolve(reply, ClientClosed("the client was closed"))
+                resolve(reply, ClientClosed("the client was closed"))
             case _End(_, reply):
-                _resolve(reply, None)
+                resolve(reply, None)
 
     def _hang_up(self) -> None:
         for link in self._links.values():
@@ -459,22 +460,11 @@ class Session:
                 self._take_late(event)
         for caller in self._callers.values():
             if isinstance(caller, _Asks):
-                _resolve(caller.reply, ClientClosed("the client was closed"))
+                resolve(caller.reply, ClientClosed("the client was closed"))
             else:
-                _resolve(caller.release, None)
+                resolve(caller.release, None)
         self._callers.clear()
         _running.discard(self)
-
-
-def _resolve(future: Future[Any] | None, outcome: Any) -> bool:
-    """Tells the outcome. Returns false if nobody waits for it."""
-    if future is None or not future.set_running_or_notify_cancel():
-        return False
-    if isinstance(outcome, Exception):
-        future.set_exception(outcome)
-    else:
-        future.set_result(outcome)
-    return True
 
 
 _running: set[Session] = set()
