@@ -5,7 +5,7 @@ use crate::env::{Env, Observed};
 use crate::errand::ErrandKey;
 use crate::failure::Failure;
 use crate::hold::{End, Hold, HoldKey, ReleaseCall, Releasing, State};
-use crate::lock::{LockId, LockName};
+use crate::lock::{LockId, LockItem, LockName};
 use crate::request::Ended;
 use crate::store::{ItemState, LockStatus, Note, Order, Request, StoreError};
 
@@ -16,8 +16,8 @@ impl<E: Env> Cx<'_, E> {
         let hold = self.hold_mut(me);
         hold.request = hold.request.wrapping_add(1);
         hold.asks = true;
-        let (number, name) = (hold.request, hold.name.clone());
-        self.order(Order::Ask(RequestId { asker: Asker::Hold(me), number }, name, request));
+        let (number, item) = (hold.request, hold.item());
+        self.order(Order::Ask(RequestId { asker: Asker::Hold(me), number }, item, request));
     }
 
     /// Gives up what a hold has asked, if that is under way: the answer is passed over.
@@ -34,9 +34,9 @@ impl<E: Env> Cx<'_, E> {
     pub(crate) fn ask_on_errand(&mut self, key: ErrandKey, request: Request) {
         let Some(errand) = self.core.errands.get_mut(key) else { return };
         errand.request = errand.request.wrapping_add(1);
-        let (number, name) = (errand.request, errand.name.clone());
+        let (number, item) = (errand.request, errand.item.clone());
         let id = RequestId { asker: Asker::Errand(key), number };
-        self.order(Order::Ask(id, name, request));
+        self.order(Order::Ask(id, item, request));
     }
 
     fn order(&mut self, order: Order) {
@@ -45,13 +45,13 @@ impl<E: Env> Cx<'_, E> {
 
     /// Tells the store something about a hold's lock.
     pub(crate) fn note(&mut self, me: HoldKey, note: Note) {
-        let name = self.hold(me).name.clone();
-        self.note_of(&name, note);
+        let item = self.hold(me).item();
+        self.order(Order::Note(item, note));
     }
 
     /// Tells the store something about a lock.
     pub(crate) fn note_of(&mut self, name: &LockName, note: Note) {
-        self.order(Order::Note(name.clone(), note));
+        self.order(Order::Note(name.into(), note));
     }
 
     /// Takes note that the store did not do something, which is tried again.
@@ -96,7 +96,7 @@ impl<E: Env> Cx<'_, E> {
                 self.release_by_id(call, &name, lock_id);
             }
             // It may be held by somebody else by now.
-            End::Revoke(revoke) => self.revoke(*revoke, &name),
+            End::Revoke(revoke) => self.revoke(*revoke, self.hold(me).item()),
             End::Closed | End::Unresponsive | End::Superseded => {}
         }
     }
@@ -107,7 +107,8 @@ impl<E: Env> Cx<'_, E> {
             let full = self.full();
             return self.answer_release(call, Err(full));
         }
-        let hold = Hold::without_client(name.clone(), self.core.settings.max_ttl, lock_id.linger);
+        let item = LockItem { name: name.clone(), permit: lock_id.permit };
+        let hold = Hold::without_client(item, self.core.settings.max_ttl, lock_id.linger);
         let me = self.core.holds.insert(hold);
         let state = Releasing::by_id(me, lock_id, call, self);
         self.settle_in(me, state);
@@ -121,22 +122,22 @@ impl<E: Env> Cx<'_, E> {
     pub(crate) fn answer_look(
         &mut self,
         call: Call,
-        name: &LockName,
+        item: &LockItem,
         lock_id: Option<LockId>,
         status: Result<LockStatus, StoreError>,
     ) {
         let result = status.map_err(Failure::from).map(|mut status| {
             let (mut lease_end, mut held_since) = (None, None);
             if let LockStatus::Taken { state: ItemState::Held(id), label, .. } = &mut status {
-                *label = self.label_of(name, *id, std::mem::take(label));
-                held_since = self.holder(name, *id).and_then(|hold| self.core.holds.get(hold)?.held_since());
+                *label = self.label_of(item, *id, std::mem::take(label));
+                held_since = self.holder(item, *id).and_then(|hold| self.core.holds.get(hold)?.held_since());
                 let asked_about = lock_id.filter(|lock_id| lock_id.grant == *id);
-                let kept = asked_about.and_then(|lock_id| self.holder(name, lock_id.grant));
+                let kept = asked_about.and_then(|lock_id| self.holder(item, lock_id.grant));
                 lease_end = kept.and_then(|hold| self.core.holds.get(hold)?.told_lease_end());
             }
             // The item of a linger outlives it.
             if let LockStatus::Taken { state: ItemState::Lingering(id), expires_in, .. } = &mut status
-                && let Some(until) = self.core.closed_until(name, *id)
+                && let Some(until) = self.core.closed_until(item, *id)
             {
                 *expires_in = until.since(self.now).min(*expires_in);
             }

@@ -14,7 +14,7 @@ use crate::errand::{Errand, ErrandKey, Task};
 use crate::event::{Event, LockRef};
 use crate::failure::Failure;
 use crate::hold::{End, Hold, HoldKey, ReleaseCall, RevokeCall, Stimulus};
-use crate::lock::{CallKey, Etag, LeaseId, LockId, LockName, WakeHint};
+use crate::lock::{CallKey, Etag, LeaseId, LockId, LockItem, LockName, WakeHint};
 use crate::names::Names;
 use crate::outbox::{Item, Read};
 use crate::request::{
@@ -353,7 +353,7 @@ impl Broker {
     /// Releases the grant that `lock_id` names, wherever it is kept. [`Output::Released`] has the answer.
     pub fn release(&mut self, call: Call, name: &LockName, lock_id: LockId, env: &mut impl Env) {
         self.turn(env, |cx| {
-            let holder = cx.holder(name, lock_id.grant);
+            let holder = cx.holder(&LockItem { name: name.clone(), permit: lock_id.permit }, lock_id.grant);
             match holder.filter(|hold| cx.note_end(*hold, End::Release(Box::new(ReleaseCall { call, lock_id })))) {
                 Some(hold) => cx.look_later(hold),
                 None => cx.release_by_id(call, name, lock_id),
@@ -364,8 +364,8 @@ impl Broker {
     /// Takes a lock from its holder, wherever it is kept, and keeps it closed until the holder can no longer believe in it.
     /// `only`: the one grant that is meant. `immediate`: frees it at once, also if it lingers, or was revoked before and is
     /// still closed, though that can make two holders. [`Output::Revoked`] has the answer.
-    pub fn revoke(&mut self, call: Call, name: &LockName, (only, immediate): (Option<Etag>, bool), env: &mut impl Env) {
-        self.turn(env, |cx| cx.revoke(RevokeCall { call, only, immediate }, name));
+    pub fn revoke(&mut self, call: Call, item: LockItem, (only, immediate): (Option<Etag>, bool), env: &mut impl Env) {
+        self.turn(env, |cx| cx.revoke(RevokeCall { call, only, immediate }, item));
     }
 
     /// Makes the lock that was announced on a stream of its own a lease: from now on its client has no stream, and renews it by
@@ -394,9 +394,9 @@ impl Broker {
         self.turn(env, |cx| cx.revoked_elsewhere(name));
     }
 
-    /// Looks at a lock. [`Output::Looked`] has the answer.
-    pub fn look(&mut self, call: Call, name: &LockName, lock_id: Option<LockId>, env: &mut impl Env) {
-        self.turn(env, |cx| cx.look_for(call, name, lock_id));
+    /// Looks at a lock, or at a permit. [`Output::Looked`] has the answer.
+    pub fn look(&mut self, call: Call, item: LockItem, lock_id: Option<LockId>, env: &mut impl Env) {
+        self.turn(env, |cx| cx.look_for(call, item, lock_id));
     }
 
     /// Heeds what another broker says of a lock that may be free.
@@ -556,8 +556,8 @@ impl<E: Env> Cx<'_, E> {
         }
     }
 
-    pub(crate) fn insert_errand(&mut self, name: LockName, has_room: bool, task: Task) -> ErrandKey {
-        self.core.errands.insert(Errand { name, has_room, request: 0, due: None, task })
+    pub(crate) fn insert_errand(&mut self, item: LockItem, has_room: bool, task: Task) -> ErrandKey {
+        self.core.errands.insert(Errand { item, has_room, request: 0, due: None, task })
     }
 
     pub(crate) fn remove_errand(&mut self, key: ErrandKey) {

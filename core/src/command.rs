@@ -5,7 +5,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::lock::LockName;
+use crate::lock::{LockItem, LockName};
 
 /// The item that a command is about. Which bytes name it is up to whoever sends the command.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -14,10 +14,14 @@ pub enum Key {
     State,
     /// F: the fencing tokens of the epoch with this number.
     Fence(u64),
-    /// L: a lock.
-    Lock(LockName),
-    /// O: the label of a lock's owner.
-    Owner(LockName),
+    /// L: a lock; P: one of its permits.
+    Lock(LockItem),
+    /// O: the label of its owner.
+    Owner(LockItem),
+    /// R: that permits exist on the shard.
+    Permits,
+    /// R: the number of permits of a lock that may exist.
+    Slots(LockName),
     /// W: the broker that is woken when a lock is released.
     Watcher(LockName),
     /// H: the broker where others wait for a lock.
@@ -258,7 +262,7 @@ mod tests {
     fn debugging_shows_no_capability() {
         let id = 12_345_678_901_234_567_890;
         let grant = Command::Arithmetic {
-            key: Key::Lock(LockName::new("job").unwrap()),
+            key: Key::Lock(LockName::new("job").unwrap().into()),
             delta: 0,
             create: Some(Create { ttl: Ttl::Seconds(15), initial: id }),
             compare: Some(Cas(id)),

@@ -6,10 +6,10 @@ use crate::Time;
 use crate::broker::{Core, Cx};
 use crate::env::Env;
 use crate::hold::{End, HoldKey};
-use crate::lock::{GrantId, LingerId, LockName, Owner, WakeHint, item_ttl};
+use crate::lock::{GrantId, LingerId, LockItem, LockName, Owner, Permit, WakeHint, item_ttl};
 use crate::names::Entry;
 use crate::queue::{Ticket, WaitQueue, Waiter};
-use crate::store::{Label, Note};
+use crate::store::{Label, Note, Slots};
 
 /// The least time between two looks of a broker for those who wait behind holders, so that these are 10,000 a second at the
 /// most.
@@ -17,28 +17,28 @@ const LOOK_EVERY: Duration = Duration::from_micros(100);
 
 impl Core {
     /// Returns until when a lock is closed here that lingers under this id, if this broker keeps that.
-    pub(crate) fn closed_until(&self, name: &LockName, id: LingerId) -> Option<Time> {
-        let (_, keeper) = self.names.get(name)?.holder?;
+    pub(crate) fn closed_until(&self, item: &LockItem, id: LingerId) -> Option<Time> {
+        let (_, keeper) = self.names.holder(item)?;
         self.holds.get(keeper)?.closed_until(id)
     }
 }
 
 impl<E: Env> Cx<'_, E> {
     /// Returns the hold that has this grant here.
-    pub(crate) fn holder(&self, name: &LockName, id: GrantId) -> Option<HoldKey> {
-        let (held, hold) = self.core.names.get(name)?.holder?;
+    pub(crate) fn holder(&self, item: &LockItem, id: GrantId) -> Option<HoldKey> {
+        let (held, hold) = self.core.names.holder(item)?;
         (held == id).then_some(hold)
     }
 
-    /// Returns true if somebody has the lock here.
-    pub(crate) fn is_held_here(&self, name: &LockName) -> bool {
-        self.core.names.get(name).is_some_and(|entry| entry.holder.is_some())
+    /// Returns true if somebody has the same lock, or the same permit, here.
+    pub(crate) fn is_held_here(&self, me: HoldKey) -> bool {
+        self.core.names.holder(&self.hold(me).item()).is_some()
     }
 
     /// Returns the label of a grant. That of a holder that is kept here is known even before the store has noted it, and
     /// after it has forgotten it.
-    pub(crate) fn label_of(&self, name: &LockName, id: GrantId, noted: Label) -> Label {
-        match self.holder(name, id).and_then(|hold| self.core.holds.get(hold)) {
+    pub(crate) fn label_of(&self, item: &LockItem, id: GrantId, noted: Label) -> Label {
+        match self.holder(item, id).and_then(|hold| self.core.holds.get(hold)) {
             Some(hold) => {
                 let owner = if hold.has_label() { hold.owner.clone() } else { noted.owner };
                 Label { owner, token: hold.token().or(noted.token), call: hold.call().or(noted.call), ..noted }
@@ -53,11 +53,17 @@ impl<E: Env> Cx<'_, E> {
         holder.and_then(|(_, hold)| self.core.holds.get(hold)).map(|hold| hold.owner.clone()).unwrap_or_default()
     }
 
-    /// Notes that a hold has the lock. Whoever had it here before does so no longer, and is told.
+    /// Notes that a hold has the lock, or the permit. Whoever had it here before does so no longer, and is told.
     pub(crate) fn become_holder(&mut self, me: HoldKey, id: GrantId) {
-        let name = self.hold(me).name.clone();
-        let before = self.core.names.get_or_insert(&name).holder.replace((id, me));
-        self.pace(&name);
+        let LockItem { name, permit } = self.hold(me).item();
+        let entry = self.core.names.get_or_insert(&name);
+        let before = match permit {
+            None => entry.holder.replace((id, me)),
+            Some(permit) => entry.permits.get_or_insert_default().hold(permit, (id, me)),
+        };
+        if permit.is_none() {
+            self.pace(&name);
+        }
         if let Some((_, before)) = before.filter(|(_, before)| *before != me) {
             self.end_hold_by(before, End::Superseded);
         }
@@ -70,22 +76,38 @@ impl<E: Env> Cx<'_, E> {
     }
 
     /// Notes that a grant is over, and lets the first that waits ask the store from `next_poll` on.
-    pub(crate) fn let_go(&mut self, name: &LockName, id: GrantId, next_poll: Time) {
-        let Some(entry) = self.core.names.get_mut(name) else { return };
-        if entry.holder.is_some_and(|(held, _)| held == id) {
-            entry.holder = None;
+    pub(crate) fn let_go(&mut self, me: HoldKey, id: GrantId, next_poll: Time) {
+        let LockItem { name, permit } = self.hold(me).item();
+        let Some(entry) = self.core.names.get_mut(&name) else { return };
+        let was_held = match permit {
+            None => entry.holder.take_if(|(held, _)| *held == id).is_some(),
+            Some(permit) => entry.permits.as_mut().is_some_and(|permits| permits.let_go(permit, id)),
+        };
+        if was_held {
             if let Some(queue) = &mut entry.queue {
                 queue.let_go(next_poll);
             }
-            self.let_ask(name);
+            self.let_ask(&name);
         }
-        self.core.names.forget_if_empty(name);
+        self.core.names.forget_if_empty(&name);
+    }
+
+    /// Returns the permit below `limit` that is most likely to be free, and how others get to look for it.
+    pub(crate) fn likely_permit(&mut self, name: &LockName, limit: u16) -> (Permit, Slots) {
+        let permits = self.core.names.get_mut(name).and_then(|entry| entry.permits.as_mut());
+        permits.map_or((Permit::FIRST, Slots::Cover), |permits| permits.likely(limit))
+    }
+
+    /// Notes how many permits of a lock may exist.
+    pub(crate) fn note_slots(&mut self, name: &LockName, slots: u16) {
+        if let Some(permits) = self.core.names.get_mut(name).and_then(|entry| entry.permits.as_mut()) {
+            permits.slots = slots;
+        }
     }
 
     /// Notes that a hold's grant is over, and lets the first that waits ask the store at once.
     pub(crate) fn let_go_now(&mut self, me: HoldKey, id: GrantId) {
-        let name = self.hold(me).name.clone();
-        self.let_go(&name, id, self.now);
+        self.let_go(me, id, self.now);
     }
 
     /// Lets the queue ask the store at once: the lock was released by somebody else. That may be the one that is held here,
@@ -159,9 +181,9 @@ impl<E: Env> Cx<'_, E> {
         self.queue(name).is_some_and(|queue| queue.is_alone(ticket))
     }
 
-    /// Returns true if somebody waits here.
-    pub(crate) fn is_waited_for(&self, name: &LockName) -> bool {
-        self.core.names.get(name).is_some_and(Entry::is_waited_for)
+    /// Returns true if somebody waits here, and the first wants the lock for himself alone.
+    pub(crate) fn is_waited_for_alone(&self, name: &LockName) -> bool {
+        self.queue(name).and_then(WaitQueue::first).is_some_and(|first| !first.shares)
     }
 
     fn queue(&self, name: &LockName) -> Option<&WaitQueue> {

@@ -196,6 +196,12 @@ pub enum Mark {
     PlaceTold,
     /// There was no room for what one that waited was granted.
     NoRoomForGrant,
+    /// A permit that did not count was deleted.
+    PermitGivenBack,
+    /// All permits were taken.
+    NoPermitLeft,
+    /// Somebody wanted the lock for himself alone, and others had permits.
+    PermitsInTheWay,
     /// A swap landed too late to count.
     SwapTooLate,
     /// A reattach looks if an earlier swap has landed.
@@ -271,6 +277,9 @@ impl Mark {
         Mark::LeaverTookHandOver,
         Mark::PlaceTold,
         Mark::NoRoomForGrant,
+        Mark::PermitGivenBack,
+        Mark::NoPermitLeft,
+        Mark::PermitsInTheWay,
         Mark::SwapTooLate,
         Mark::SwapLookedFor,
         Mark::SwapFound,

@@ -7,7 +7,7 @@ use crate::Time;
 use crate::broker::{Call, Cx};
 use crate::env::{Env, Mark, Observed};
 use crate::hold::{FreeCall, Hold, HoldKey, Lingering, RevokeCall};
-use crate::lock::{GrantId, LingerId, LockId, LockName};
+use crate::lock::{GrantId, LingerId, LockId, LockItem, LockName};
 use crate::normal::{Form, Normal};
 use crate::slab::Key;
 use crate::store::{Change, ItemState, LockStatus, Note, Reply, Request, Watch};
@@ -18,7 +18,7 @@ pub(crate) type ErrandKey = Key<Errand>;
 /// A task for a lock besides holding it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Errand {
-    pub(crate) name: LockName,
+    pub(crate) item: LockItem,
     /// True while it counts among `--max-locks`.
     pub(crate) has_room: bool,
     pub(crate) request: u32,
@@ -44,6 +44,8 @@ pub(crate) enum Task {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct CleanUp {
     id: GrantId,
+    /// True if nobody waits for it to be gone: it never kept anybody out.
+    quiet: bool,
     over: Time,
     failures: u8,
     /// When to try again, while the store is not asked.
@@ -93,20 +95,29 @@ impl<E: Env> Cx<'_, E> {
             self.env.mark(Mark::CleanupLeftOut);
             return;
         }
-        self.begin_clean_up(of, id, life);
+        self.begin_clean_up(of, id, (life, false));
+    }
+
+    /// Does the same with a permit that was created and does not count. Nobody is told that it is free.
+    pub(crate) fn give_back(&mut self, of: HoldKey, id: GrantId, life: u32) {
+        if self.count_reserved() {
+            self.begin_clean_up(of, id, (life, true));
+        } else {
+            self.env.observe(Observed::CleanupLeftOut);
+        }
     }
 
     /// Does the same whatever the limit says.
     pub(crate) fn clean_up_always(&mut self, of: HoldKey, id: GrantId, life: u32) {
         self.core.counts.locks += 1;
-        self.begin_clean_up(of, id, life);
+        self.begin_clean_up(of, id, (life, false));
     }
 
-    fn begin_clean_up(&mut self, of: HoldKey, id: GrantId, life: u32) {
+    fn begin_clean_up(&mut self, of: HoldKey, id: GrantId, (life, quiet): (u32, bool)) {
         let over = self.now + Duration::from_secs(life.into());
-        let task = Task::CleanUp(CleanUp { id, over, failures: 0, again: None });
-        let key = self.insert_errand(self.hold(of).name.clone(), true, task);
-        self.ask_on_errand(key, Request::Remove { state: ItemState::Held(id) });
+        let task = Task::CleanUp(CleanUp { id, quiet, over, failures: 0, again: None });
+        let key = self.insert_errand(self.hold(of).item(), true, task);
+        self.ask_on_errand(key, Request::Remove { state: ItemState::Held(id), quiet });
     }
 
     /// Makes a lock linger, in the background, that is held under either of two ids.
@@ -119,7 +130,7 @@ impl<E: Env> Cx<'_, E> {
         // The hold that asks for this ends now.
         self.core.counts.locks += 1;
         self.core.unfinished += 1;
-        let key = self.insert_errand(self.hold(of).name.clone(), true, Task::LingerEither(Box::new(task)));
+        let key = self.insert_errand(self.hold(of).item(), true, Task::LingerEither(Box::new(task)));
         self.ask_on_errand(key, Request::Linger { from: ids[0], to: linger_id, ttl: life, certain: false });
     }
 
@@ -134,53 +145,54 @@ impl<E: Env> Cx<'_, E> {
         let until = self.now + Duration::from_secs((ttl - 3).into());
         let now = self.now;
         let kept = self.core.names.wakeups(name).is_some_and(|wakeups| wakeups.is_watched(now));
-        let key = self.insert_errand(name.clone(), false, Task::Watch(Watching { until }));
+        let key = self.insert_errand(name.into(), false, Task::Watch(Watching { until }));
         self.ask_on_errand(key, Request::Watch { kept, ttl });
     }
 
     /// Looks at a lock for a caller.
-    pub(crate) fn look_for(&mut self, call: Call, name: &LockName, lock_id: Option<LockId>) {
-        let key = self.insert_errand(name.clone(), false, Task::Look(call, lock_id));
+    pub(crate) fn look_for(&mut self, call: Call, item: LockItem, lock_id: Option<LockId>) {
+        let key = self.insert_errand(item, false, Task::Look(call, lock_id));
         self.ask_on_errand(key, Request::Look);
     }
 
     /// Takes a lock from its holder, wherever it is kept.
-    pub(crate) fn revoke(&mut self, revoke: RevokeCall, name: &LockName) {
-        let key = self.insert_errand(name.clone(), false, Task::Revoke(revoke));
+    pub(crate) fn revoke(&mut self, revoke: RevokeCall, item: LockItem) {
+        let key = self.insert_errand(item, false, Task::Revoke(revoke));
         self.ask_on_errand(key, Request::Look);
     }
 
     /// Frees a lock that was revoked: deletes the linger that keeps it closed.
-    pub(crate) fn free(&mut self, free: FreeCall, name: &LockName) {
-        let key = self.insert_errand(name.clone(), false, Task::Free(free));
-        self.ask_on_errand(key, Request::Remove { state: ItemState::Lingering(free.id) });
+    pub(crate) fn free(&mut self, free: FreeCall, item: &LockItem) {
+        let key = self.insert_errand(item.clone(), false, Task::Free(free));
+        self.ask_on_errand(key, Request::Remove { state: ItemState::Lingering(free.id), quiet: false });
     }
 
     /// Lets an errand go on: the store has answered it, or, without an answer, it is time.
     pub(crate) fn step_errand(&mut self, key: ErrandKey, answer: Option<Reply>) {
         let Some(errand) = self.core.errands.get_mut(key) else { return };
-        let (name, task) = (errand.name.clone(), errand.task.clone());
+        let (item, task) = (errand.item.clone(), errand.task.clone());
+        let name = &item.name;
         let next = match task {
-            Task::CleanUp(cleanup) => self.clean_up_on(key, &name, cleanup, answer).map(Task::CleanUp),
-            Task::LingerEither(linger) => self.linger_either_on(key, &name, linger, answer).map(Task::LingerEither),
-            Task::Watch(watching) => self.watch_on(key, &name, watching, answer).map(Task::Watch),
+            Task::CleanUp(cleanup) => self.clean_up_on(key, name, cleanup, answer).map(Task::CleanUp),
+            Task::LingerEither(linger) => self.linger_either_on(key, &item, linger, answer).map(Task::LingerEither),
+            Task::Watch(watching) => self.watch_on(key, name, watching, answer).map(Task::Watch),
             Task::Look(call, lock_id) => match answer {
                 Some(Reply::Status(status)) => {
-                    self.answer_look(call, &name, lock_id, status);
+                    self.answer_look(call, &item, lock_id, status);
                     None
                 }
                 _ => Some(Task::Look(call, lock_id)),
             },
             Task::Revoke(revoke) => match answer {
                 Some(Reply::Status(status)) => {
-                    self.revoke_seen(revoke, &name, status);
+                    self.revoke_seen(revoke, &item, status);
                     None
                 }
                 _ => Some(Task::Revoke(revoke)),
             },
             Task::Free(free) => match answer {
                 Some(Reply::Changed(change)) => {
-                    self.freed(free, &name, change);
+                    self.freed(free, &item, change);
                     None
                 }
                 _ => Some(Task::Free(free)),
@@ -206,7 +218,9 @@ impl<E: Env> Cx<'_, E> {
         match answer {
             Some(Reply::Changed(Ok(Change::Done))) => {
                 self.env.mark(Mark::CleanedUp);
-                self.released_elsewhere(name);
+                if !cleanup.quiet {
+                    self.released_elsewhere(name);
+                }
                 return None;
             }
             Some(_) => {
@@ -217,7 +231,7 @@ impl<E: Env> Cx<'_, E> {
             None if self.now >= cleanup.over => return None,
             None => {
                 cleanup.again = None;
-                self.ask_on_errand(key, Request::Remove { state: ItemState::Held(cleanup.id) });
+                self.ask_on_errand(key, Request::Remove { state: ItemState::Held(cleanup.id), quiet: cleanup.quiet });
             }
         }
         Some(cleanup)
@@ -226,7 +240,7 @@ impl<E: Env> Cx<'_, E> {
     fn linger_either_on(
         &mut self,
         key: ErrandKey,
-        name: &LockName,
+        item: &LockItem,
         mut linger: Box<LingerEither>,
         answer: Option<Reply>,
     ) -> Option<Box<LingerEither>> {
@@ -254,7 +268,7 @@ impl<E: Env> Cx<'_, E> {
             _ => return Some(linger),
         };
         if lingers {
-            self.lingers_now(name, &linger);
+            self.lingers_now(item, &linger);
             return None;
         }
         if linger.index == 0 {
@@ -291,10 +305,10 @@ impl<E: Env> Cx<'_, E> {
     }
 
     /// Keeps the lock closed from now on.
-    fn lingers_now(&mut self, name: &LockName, linger: &LingerEither) {
+    fn lingers_now(&mut self, item: &LockItem, linger: &LingerEither) {
         self.core.unfinished -= 1;
         self.core.counts.locks += 1;
-        let hold = Hold::without_client(name.clone(), self.core.settings.max_ttl, linger.linger);
+        let hold = Hold::without_client(item.clone(), self.core.settings.max_ttl, linger.linger);
         let key = self.core.holds.insert(hold);
         let state = Lingering::begin(key, linger.linger_id, self.now + linger.linger, None, self);
         self.settle_in(key, state);
@@ -345,7 +359,7 @@ impl Errand {
         self.request = 0;
         form.pause(&mut self.due);
         match &mut self.task {
-            Task::CleanUp(CleanUp { id, over, failures, again }) => {
+            Task::CleanUp(CleanUp { id, quiet: _, over, failures, again }) => {
                 *failures = 0;
                 form.grant(id);
                 form.effort(over);

@@ -3,7 +3,7 @@
 use crate::Time;
 use crate::broker::Broker;
 use crate::hold::State;
-use crate::lock::{FencingToken, GrantId, LingerId, LockName, Owner};
+use crate::lock::{FencingToken, GrantId, LingerId, LockItem, LockName, Owner};
 
 /// The number of slots that are looked at in one go: some ten microseconds, for which everybody else waits.
 const SLOTS_AT_ONCE: u32 = 1024;
@@ -54,15 +54,15 @@ pub struct Kept {
 
 impl Broker {
     /// Returns what is known of a grant, if it is kept here.
-    pub fn kept(&self, name: &LockName, id: GrantId) -> Option<Kept> {
-        let (held, hold) = self.core.names.get(name)?.holder?;
+    pub fn kept(&self, item: &LockItem, id: GrantId) -> Option<Kept> {
+        let (held, hold) = self.core.names.holder(item)?;
         let hold = self.core.holds.get(hold).filter(|_| held == id)?;
         Some(Kept { token: hold.token()?, since: hold.held_since() })
     }
 
     /// Returns until when a lock is closed that lingers under this id, if this broker keeps that.
-    pub fn closed_until(&self, name: &LockName, id: LingerId) -> Option<Time> {
-        self.core.closed_until(name, id)
+    pub fn closed_until(&self, item: &LockItem, id: LingerId) -> Option<Time> {
+        self.core.closed_until(item, id)
     }
 
     /// Adds those who wait for the locks `which`, of a part of the table, to `found`: at most a thousand. Returns where the

@@ -1,21 +1,69 @@
 //! The holder and the queue of each name in this broker.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use crate::Time;
 use crate::hold::HoldKey;
-use crate::lock::{GrantId, LockName, WakeHint};
+use crate::lock::{GrantId, LockItem, LockName, Permit, WakeHint};
 use crate::normal::{Form, Normal};
 use crate::queue::{Ticket, WaitQueue, Waiter};
+use crate::store::Slots;
 use crate::table::{self, Table};
 use crate::wakeups::WakeupState;
+
+/// A grant that is held here, and by whom.
+pub(crate) type Holder = (GrantId, HoldKey);
+
+/// The permits of a lock that are held here, and what is known of others.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Permits {
+    held: BTreeMap<Permit, Holder>,
+    /// Those that were let go here, and that others may have taken since.
+    free: BTreeSet<Permit>,
+    /// How many may exist, as far as is known.
+    pub(crate) slots: u16,
+}
+
+impl Permits {
+    /// Notes who has a permit. Returns who had it before.
+    pub(crate) fn hold(&mut self, permit: Permit, holder: Holder) -> Option<Holder> {
+        self.free.remove(&permit);
+        self.slots = self.slots.max(permit.get() + 1);
+        self.held.insert(permit, holder)
+    }
+
+    /// Notes that a grant of a permit is over. Returns true if it was held here.
+    pub(crate) fn let_go(&mut self, permit: Permit, id: GrantId) -> bool {
+        let was_held = self.held.get(&permit).is_some_and(|(held, _)| *held == id);
+        if was_held {
+            self.held.remove(&permit);
+            self.free.insert(permit);
+        }
+        was_held
+    }
+
+    /// Returns the permit below `limit` that is most likely to be free.
+    pub(crate) fn likely(&mut self, limit: u16) -> (Permit, Slots) {
+        if let Some(free) = self.free.first().copied().filter(|free| free.get() < limit) {
+            self.free.remove(&free);
+            return (free, Slots::Cover);
+        }
+        match Permit::new(self.slots) {
+            Some(next) if self.slots > 0 && next.get() < limit => (next, Slots::Raise(self.slots)),
+            _ => (Permit::FIRST, Slots::Cover),
+        }
+    }
+}
 
 /// What is known of one name here.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Entry {
     /// The grant that is held here, and by whom.
-    pub(crate) holder: Option<(GrantId, HoldKey)>,
+    pub(crate) holder: Option<Holder>,
+    /// None until somebody has a permit here.
+    pub(crate) permits: Option<Box<Permits>>,
     /// None until somebody waits, which for most locks nobody ever does, and each lock that is held has an entry.
     pub(crate) queue: Option<Box<WaitQueue>>,
 }
@@ -46,7 +94,8 @@ impl Entry {
     }
 
     fn is_empty(&self) -> bool {
-        self.holder.is_none() && !self.is_waited_for()
+        let has_permits = self.permits.as_ref().is_some_and(|permits| !permits.held.is_empty());
+        self.holder.is_none() && !has_permits && !self.is_waited_for()
     }
 }
 
@@ -67,6 +116,15 @@ impl Names {
 
     pub(crate) fn get(&self, name: &LockName) -> Option<&Entry> {
         self.entries.get(name)
+    }
+
+    /// Returns who has a lock, or a permit, here.
+    pub(crate) fn holder(&self, item: &LockItem) -> Option<Holder> {
+        let entry = self.entries.get(&item.name)?;
+        match item.permit {
+            None => entry.holder,
+            Some(permit) => entry.permits.as_ref()?.held.get(&permit).copied(),
+        }
     }
 
     pub(crate) fn get_mut(&mut self, name: &LockName) -> Option<&mut Entry> {
@@ -135,6 +193,12 @@ impl Names {
             if let Some((id, hold)) = &mut entry.holder {
                 form.grant(id);
                 form.hold(hold);
+            }
+            if let Some(permits) = &mut entry.permits {
+                for (id, hold) in permits.held.values_mut() {
+                    form.grant(id);
+                    form.hold(hold);
+                }
             }
             entry.queue = entry.queue.take().filter(|queue| !queue.is_empty());
             if let Some(queue) = &mut entry.queue {

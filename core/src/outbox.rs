@@ -217,6 +217,7 @@ mod tests {
             token: FencingToken::new(1).unwrap(),
             linger: Duration::ZERO,
             min_hold: Duration::ZERO,
+            permit: None,
         };
         outbox.push(Item::Event(3, Event::Released), false);
         let grant =

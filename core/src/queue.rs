@@ -37,6 +37,8 @@ pub(crate) struct Waiter {
     pub(crate) hold: HoldKey,
     /// The least time between two polls while it is first; none if the broker chooses.
     pub(crate) poll_interval: Option<Duration>,
+    /// True if it wants a permit. The lock is not handed over to it.
+    pub(crate) shares: bool,
 }
 
 /// When a queue asks the store. Its first tries to get the lock; behind a holder here, the holder looks for it if the
@@ -102,13 +104,13 @@ impl WaitQueue {
         self.waiters.first().map(|(_, waiter)| *waiter)
     }
 
-    /// Takes out the first for a hand-over, unless there have been too many in a row.
+    /// Takes out the first for a hand-over, unless it wants a permit, or there have been too many in a row.
     pub(crate) fn next(&mut self, now: Time) -> Option<(Ticket, Waiter)> {
         let (since, count) = *self.in_a_row.get_or_insert((now, 0));
         if count >= FAIR_COUNT && now.since(since) >= FAIR_TIME {
             return None;
         }
-        let next = self.waiters.pop_first()?;
+        let next = self.waiters.pop_first_if(|waiter| !waiter.shares)?;
         self.in_a_row = Some((since, count + 1));
         Some(next)
     }

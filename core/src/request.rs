@@ -20,12 +20,29 @@ pub struct LockRequest {
     pub min_hold: Duration,
     /// The holder's label.
     pub owner: Owner,
+    /// With whom it is shared.
+    pub access: Access,
     /// How it is wanted.
     pub mode: Mode,
     /// Whose quota it counts for, if it counts for one.
     pub account: Option<Account>,
     /// What becomes of the lock when its stream ends.
     pub on_disconnect: OnDisconnect,
+}
+
+/// The others who may have a lock at the same time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Access {
+    /// Nobody.
+    #[default]
+    Alone,
+    /// Those who share it too. Each has a permit.
+    Shared {
+        /// Its permit is below this number: 1 up to [`MAX_PERMITS`].
+        ///
+        /// [`MAX_PERMITS`]: crate::lock::MAX_PERMITS
+        limit: u16,
+    },
 }
 
 /// What becomes of a lock that its client holds when the stream ends.

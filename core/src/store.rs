@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::broker::RequestId;
 use crate::failure::Cause;
-use crate::lock::{CallKey, FencingToken, GrantId, LingerId, LockName, Owner};
+use crate::lock::{CallKey, FencingToken, GrantId, LingerId, LockItem, Owner, Permit};
 
 /// The state that an item shows: held under a grant, or lingering after one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -44,6 +44,67 @@ pub enum Granted {
     /// It was not granted. To [`Request::Grant`]: the lock is held or lingers. To [`Request::HandOver`]: the item no
     /// longer carries the old id.
     No,
+    /// The item carries the new id, and permits may be held beside it: it is an intent, and no grant yet.
+    Intent(Besides),
+}
+
+/// What is known of the permits beside an intent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Besides {
+    /// Nobody has a permit below this one.
+    pub from: u16,
+    /// Nobody has a permit from this one on; none if that is not known yet.
+    pub upto: Option<u16>,
+    /// True if somebody has the permit `from`.
+    pub held: bool,
+}
+
+impl Besides {
+    /// Nothing is known yet.
+    pub const UNKNOWN: Besides = Besides { from: 0, upto: None, held: false };
+    /// How many permits are looked at first. Most locks have fewer.
+    const FIRST_WINDOW: u16 = 16;
+
+    /// Returns the permits to look at next.
+    pub fn window(self) -> impl Iterator<Item = Permit> {
+        let upto = self.upto.unwrap_or(Besides::FIRST_WINDOW).min(self.from.saturating_add(WINDOW));
+        (self.from..upto).filter_map(Permit::new)
+    }
+}
+
+/// How it is seen to that those who want the lock for themselves alone look for a permit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Slots {
+    /// They look for it already.
+    Cover,
+    /// They look for none yet.
+    Begin,
+    /// They look for so many, and are to look for one more.
+    Raise(u16),
+}
+
+/// The outcome of an attempt to get a permit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Shared {
+    /// It is held under the new id, with this token.
+    Yes(FencingToken),
+    /// Somebody has the lock for himself alone, or it lingers.
+    Closed {
+        /// True if the permit carries the new id all the same.
+        created: bool,
+    },
+    /// Somebody has this permit.
+    Taken {
+        /// The number of permits that may exist.
+        slots: u16,
+    },
+    /// Others would not look for this permit.
+    Uncovered {
+        /// The number of permits for which they look; none if that has changed meanwhile.
+        slots: Option<u16>,
+        /// True if the permit carries the new id all the same.
+        created: bool,
+    },
 }
 
 /// The outcome of a change to an item that had to carry a certain state.
@@ -153,6 +214,9 @@ impl StoreError {
     }
 }
 
+/// The most permits that one request looks at.
+pub const WINDOW: u16 = 64;
+
 /// A request to the store. All ttls are in whole seconds, 1 or more; an item with ttl n lives for more than
 /// n-3 s after the request was sent and at most n s after it was carried out.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -173,6 +237,32 @@ pub enum Request {
         to: GrantId,
         /// The item's ttl.
         ttl: u32,
+    },
+    /// Makes a grant of an intent if nobody has a permit, and sets its ttl in any case. Looks at [`WINDOW`] permits at the most.
+    /// Answered by [`Reply::Granted`].
+    Occupy {
+        /// The id that the item carries.
+        id: GrantId,
+        /// The item's ttl.
+        ttl: u32,
+        /// What was known of the permits before.
+        besides: Besides,
+    },
+    /// Creates the item of a permit that nobody has. Answered by [`Reply::Shared`].
+    Share {
+        /// The new id.
+        id: GrantId,
+        /// The item's ttl.
+        ttl: u32,
+        /// How others get to look for it.
+        slots: Slots,
+    },
+    /// Looks for a permit that nobody has, among [`WINDOW`] at the most. Answered by [`Reply::Found`].
+    Find {
+        /// The first one.
+        from: u16,
+        /// The end, which is not looked at.
+        upto: u16,
     },
     /// Sets the ttl of an item that carries `state`, and that of the owner's label. If the store has lost its memory and
     /// nobody can have been granted the lock since, creates the item again. Answered by [`Reply::Changed`].
@@ -210,6 +300,8 @@ pub enum Request {
     Remove {
         /// The state that the item carries.
         state: ItemState,
+        /// True if nobody is woken.
+        quiet: bool,
     },
     /// Looks at a lock without touching it. A look that finds nothing proves nothing about requests under way. Answered by
     /// [`Reply::Status`].
@@ -267,18 +359,22 @@ pub enum Note {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Order {
     /// Carry out a request, and bring the answer.
-    Ask(RequestId, LockName, Request),
+    Ask(RequestId, LockItem, Request),
     /// Nobody waits for the answer to this request any more. What is left of it to do need not be done.
     GiveUp(RequestId),
     /// Take a note.
-    Note(LockName, Note),
+    Note(LockItem, Note),
 }
 
 /// The store's answer to a [`Request`].
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Reply {
-    /// To [`Request::Grant`] and [`Request::HandOver`].
+    /// To [`Request::Grant`], [`Request::HandOver`] and [`Request::Occupy`].
     Granted(Result<Granted, StoreError>),
+    /// To [`Request::Share`].
+    Shared(Result<Shared, StoreError>),
+    /// To [`Request::Find`]. None: somebody has each of them.
+    Found(Result<Option<Permit>, StoreError>),
     /// To whatever changes an item.
     Changed(Result<Change, StoreError>),
     /// To [`Request::Look`].

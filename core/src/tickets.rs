@@ -55,6 +55,11 @@ impl<T> Tickets<T> {
         first
     }
 
+    /// Takes out the first, if it is such a one.
+    pub(crate) fn pop_first_if(&mut self, is_such: impl FnOnce(&T) -> bool) -> Option<(u64, T)> {
+        self.first().is_some_and(|(_, first)| is_such(first)).then(|| self.pop_first())?
+    }
+
     /// How many stand before this ticket.
     pub(crate) fn before(&self, ticket: u64) -> usize {
         let own = ticket / BLOCK;

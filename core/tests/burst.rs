@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use lockbroker_core::env::Env;
 use lockbroker_core::lock::{FencingToken, GrantId, LingerId, LockName, Owner};
-use lockbroker_core::request::{LockRequest, Mode, OnDisconnect, Settings, StoreTraits, StreamEnd};
+use lockbroker_core::request::{Access, LockRequest, Mode, OnDisconnect, Settings, StoreTraits, StreamEnd};
 use lockbroker_core::store::{Granted, Order, Reply, Request};
 use lockbroker_core::{Broker, Output, Read, RequestId, StreamKey, Time};
 
@@ -74,6 +74,7 @@ impl World {
             linger: Duration::ZERO,
             min_hold: Duration::ZERO,
             owner: Owner::default(),
+            access: Access::Alone,
             mode: Mode::Once,
             account: None,
             on_disconnect: OnDisconnect::default(),
@@ -93,7 +94,7 @@ impl World {
     fn orders(&mut self) -> Vec<Asked> {
         let outputs = std::iter::from_fn(|| self.broker.output());
         let asked = outputs.filter_map(|output| match output {
-            Output::Order(Order::Ask(id, name, request)) => Some(Asked { id, name, request }),
+            Output::Order(Order::Ask(id, item, request)) => Some(Asked { id, name: item.name, request }),
             _ => None,
         });
         asked.collect()

@@ -6,7 +6,7 @@ use lockbroker_core::env::Env;
 use lockbroker_core::event::LockRef;
 use lockbroker_core::listing::{Cursor, SeenWaiter, Which};
 use lockbroker_core::lock::{GrantId, LingerId, LockName, Owner};
-use lockbroker_core::request::{LockRequest, Mode, OnDisconnect, Settings, StoreTraits};
+use lockbroker_core::request::{Access, LockRequest, Mode, OnDisconnect, Settings, StoreTraits};
 use lockbroker_core::{Broker, StreamKey, Time};
 
 const TTL: Duration = Duration::from_secs(30);
@@ -74,6 +74,7 @@ impl World {
             linger: Duration::ZERO,
             min_hold: Duration::ZERO,
             owner,
+            access: Access::Alone,
             mode,
             account: None,
             on_disconnect: OnDisconnect::default(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use lockbroker_core::lock::{LeaseId, Owner};
-use lockbroker_core::request::{LockRequest, Mode};
+use lockbroker_core::request::{Access, LockRequest, Mode};
 
 use crate::brokers::ACCOUNT;
 use crate::client::{Kind, Link, Lock, Phase, Place, Session};
@@ -252,6 +252,7 @@ impl World {
             linger: lock.linger,
             min_hold: lock.min_hold,
             owner: owner_of(client),
+            access: Access::Alone,
             mode,
             account: Some(ACCOUNT),
             on_disconnect: self.options.on_disconnect(client),

@@ -50,8 +50,8 @@ pub struct Exchange {
 impl World {
     /// Takes a broker's order. Its task goes on when all that is ready to run has run.
     pub fn order(&mut self, broker: usize, order: Order) {
-        if let Order::Ask(_, name, request) = &order {
-            self.note_request(broker, name, request);
+        if let Order::Ask(_, item, request) = &order {
+            self.note_request(broker, &item.name, request);
         }
         self.brokers[broker].orders.push(order);
         self.plan_task(broker);

@@ -100,7 +100,7 @@ impl World {
 
     /// Returns the state of a lock's item.
     pub fn item_state(&mut self, name: usize) -> Option<ItemState> {
-        let key = Key::Lock(self.names[name].clone());
+        let key = Key::Lock(self.names[name].clone().into());
         self.peek(self.shard_of(name), &key).and_then(ItemState::of_number)
     }
 
@@ -112,8 +112,8 @@ impl World {
 
     /// Carries out a command of a broker's that was sent at `sent`, and takes note of what it did to a lock.
     pub fn carry(&mut self, broker: usize, shard: usize, command: &Command, sent: u64) -> Reply {
-        let Key::Lock(name) = command.key() else { return self.execute(shard, command) };
-        let name = self.number_of(name);
+        let Key::Lock(item) = command.key() else { return self.execute(shard, command) };
+        let name = self.number_of(&item.name);
         self.expire_item(name);
         let lags = self.machines[shard].server.clock().lags(self.machines[shard].clock.time(self.now));
         let reply = self.execute(shard, command);

@@ -10,7 +10,7 @@ use lockbroker_client::core::{
     Settings, Wait,
 };
 
-use lockbroker_core::request::{LockRequest, Mode};
+use lockbroker_core::request::{Access, LockRequest, Mode};
 
 use crate::choices::Choices;
 use crate::client::{Client, Kind, Link, Lock, Phase, Place};
@@ -242,6 +242,7 @@ impl World {
                         linger,
                         min_hold: spec.min_hold.unwrap_or_default(),
                         owner: crate::acts::owner_of(client),
+                        access: Access::Alone,
                         mode,
                         account: Some(crate::brokers::ACCOUNT),
                         on_disconnect: self.options.on_disconnect(client),

@@ -296,8 +296,8 @@ impl World {
         self.calls.entry(call).and_modify(|call| call.arrived = arrived);
         self.turn(under_way.broker, |core, outside| match under_way.asked {
             Asked::Release(id) => core.release(call, &name, id, outside),
-            Asked::Look(id) => core.look(call, &name, Some(id), outside),
-            Asked::Revoke => core.revoke(call, &name, (None, false), outside),
+            Asked::Look(id) => core.look(call, name.into(), Some(id), outside),
+            Asked::Revoke => core.revoke(call, name.into(), (None, false), outside),
             Asked::Renew(lease) => core.renew_lease(call, &name, (lease, Some(crate::brokers::ACCOUNT)), outside),
         });
     }

@@ -35,7 +35,10 @@ pub(crate) fn request(request: &Request) -> String {
         Request::Linger { from, to, ttl, certain } => {
             format!("linger {} as {} for {ttl} s, certain: {certain}", number(from.get()), number(to.get()))
         }
-        Request::Remove { state: of } => format!("remove {}", state(*of)),
+        Request::Occupy { id, ttl, besides } => format!("occupy {} for {ttl} s, {besides:?}", number(id.get())),
+        Request::Share { id, ttl, slots } => format!("share {} for {ttl} s, {slots:?}", number(id.get())),
+        Request::Find { from, upto } => format!("find a permit from {from} to {upto}"),
+        Request::Remove { state: of, .. } => format!("remove {}", state(*of)),
         Request::Look => "look".to_owned(),
         Request::Stands(id) => format!("stands {}", number(id.get())),
         Request::Watch { kept, ttl } => format!("watch for {ttl} s, kept: {kept}"),

@@ -238,6 +238,7 @@ mod tests {
             grant: crate::lock::GrantId::from_random(1),
             token: crate::lock::FencingToken::FIRST,
             linger: Duration::ZERO,
+            permit: None,
             min_hold: Duration::ZERO,
         };
         accounts.charge(one, &Mode::Reattach(held)).unwrap();

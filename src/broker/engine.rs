@@ -247,12 +247,12 @@ impl Engine {
     pub(super) fn revoke(&self, name: &LockName, only: Option<Etag>, immediate: bool) -> Answer<Revoked> {
         self.call(
             |state| &mut state.revocations,
-            |core, call, outside| core.revoke(call, name, (only, immediate), outside),
+            |core, call, outside| core.revoke(call, name.into(), (only, immediate), outside),
         )
     }
 
     pub(super) fn look(&self, name: &LockName, lock_id: Option<LockId>) -> Answer<Seen> {
-        self.call(|state| &mut state.looks, |core, call, outside| core.look(call, name, lock_id, outside))
+        self.call(|state| &mut state.looks, |core, call, outside| core.look(call, name.into(), lock_id, outside))
     }
 
     /// Brings a call to the core. `waiting`: where its caller waits for the answer.
@@ -281,9 +281,9 @@ impl Engine {
     pub(super) fn kept(&self, locks: &mut [Listed]) -> Vec<Option<Kept>> {
         let (state, now) = (self.state(), now());
         let kept = |lock: &mut Listed| match lock.state {
-            ItemState::Held(id) => state.core.kept(&lock.name, id),
+            ItemState::Held(id) => state.core.kept(&lock.name.clone().into(), id),
             ItemState::Lingering(id) => {
-                if let Some(until) = state.core.closed_until(&lock.name, id) {
+                if let Some(until) = state.core.closed_until(&lock.name.clone().into(), id) {
                     lock.expires_in = lock.expires_in.min(until.since(now));
                 }
                 None

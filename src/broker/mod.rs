@@ -17,7 +17,7 @@ pub use lockbroker_core::event::{Ack, Event, LockRef, LostReason, Reason, SESSIO
 pub use lockbroker_core::failure::{Cause, Failure};
 pub use lockbroker_core::listing::{Kept, SeenWaiter, Which};
 pub use lockbroker_core::request::{
-    Account, Ended, LeaseRenewal, LockRequest, Mode, OnDisconnect, ProtocolError, Revoked, Settings, StreamEnd,
+    Access, Account, Ended, LeaseRenewal, LockRequest, Mode, OnDisconnect, ProtocolError, Revoked, Settings, StreamEnd,
 };
 pub use lockbroker_core::{Item, Seen, StreamKey, Time};
 

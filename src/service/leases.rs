@@ -147,7 +147,7 @@ impl Service {
             _ => return Ok(Before::No),
         };
         // No more of its min_hold is left than its item lives.
-        let lock = LockId { grant, token, linger: *linger, min_hold: expires_in.min(*min_hold) };
+        let lock = LockId { grant, token, linger: *linger, min_hold: expires_in.min(*min_hold), permit: None };
         let lease = LeaseId { lock, ttl: *ttl };
         let account = self.authorizer.account_of(arrival.connection.as_ref(), lock);
         match self.broker.renew_lease(name, lease, account).await.map_err(about(name))? {
@@ -187,6 +187,7 @@ mod tests {
             linger: second,
             min_hold: second,
             owner: Owner::default(),
+            access: Default::default(),
             mode: Mode::Once,
             account: None,
             on_disconnect: OnDisconnect::Release,

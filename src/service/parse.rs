@@ -8,7 +8,7 @@ use tonic_types::ErrorDetails;
 use uuid::Uuid;
 
 use super::reply;
-use crate::broker::{LockRequest, Mode, OnDisconnect, Settings};
+use crate::broker::{Access, LockRequest, Mode, OnDisconnect, Settings};
 use crate::client::ErrorReason;
 use crate::lock::{Etag, LeaseId, LockId, LockName, MAX_LINGER, MAX_MIN_HOLD, MIN_TTL, Owner};
 use crate::proto::{AcquireLeaseRequest, AcquireRequest, BeginLock, LockSpec, WaitAcquireRequest, WaitSpec};
@@ -211,6 +211,7 @@ fn ask(spec: Option<LockSpec>, ttl: Duration, mode: Mode, path: &str) -> Result<
         linger: up_to(linger, MAX_LINGER, "linger")?,
         min_hold: up_to(min_hold, MAX_MIN_HOLD, "min_hold")?,
         owner: Owner::new(&owner).map_err(|why| invalid(format!("{path}.owner"), why))?,
+        access: Access::Alone,
         mode,
         account: None,
         on_disconnect,

@@ -332,7 +332,7 @@ mod tests {
             // memcached's clock has ticks of a second and may skip one.
             let dies = carried_out + Duration::from_secs(u64::from(item_ttl(ttl, linger)) - 3);
 
-            let lock_id = LockId { grant: grant_id(), token: FencingToken::new(1).unwrap(), linger, min_hold: Duration::ZERO };
+            let lock_id = LockId { grant: grant_id(), token: FencingToken::new(1).unwrap(), linger, min_hold: Duration::ZERO, permit: None };
             let until = time(sent + lease(ttl));
             for told in [Event::Acquired { lock_id, until }, Event::Renewed { until }] {
                 let expires_after_request = match event(told, Some(received)).kind {

@@ -591,8 +591,13 @@ async fn a_release_of_anothers_grant_here_is_not_lost_on_a_poll_under_way() {
     // The poll has found the lock taken, and has not told so yet.
     sleep(6 * MS).await;
     store.takes(Duration::ZERO);
-    let lock_id =
-        LockId { grant, token: FencingToken::new(1).unwrap(), linger: Duration::ZERO, min_hold: Duration::ZERO };
+    let lock_id = LockId {
+        grant,
+        token: FencingToken::new(1).unwrap(),
+        linger: Duration::ZERO,
+        min_hold: Duration::ZERO,
+        permit: None,
+    };
     assert_eq!(broker.release(&name(), lock_id).await, Ok(Ended::Released));
     timeout(10 * MS, acquired(&waiter)).await.expect("at once");
 }
@@ -608,8 +613,13 @@ async fn a_release_of_anothers_grant_here_lets_the_line_behind_a_stale_holder_go
     sleep(MS).await;
     store.lets_go(lock_id.grant);
     let grant = store.is_held_elsewhere();
-    let lock_id =
-        LockId { grant, token: FencingToken::new(1).unwrap(), linger: Duration::ZERO, min_hold: Duration::ZERO };
+    let lock_id = LockId {
+        grant,
+        token: FencingToken::new(1).unwrap(),
+        linger: Duration::ZERO,
+        min_hold: Duration::ZERO,
+        permit: None,
+    };
     assert_eq!(broker.release(&name(), lock_id).await, Ok(Ended::Released));
     timeout(10 * MS, acquired(&waiter)).await.expect("at once");
     assert_eq!(after_renewals(&holder).await, Event::Lost(LostReason::Gone));
@@ -821,7 +831,7 @@ impl Network {
 
     /// Another broker releases this grant.
     fn lets_go(&self, id: GrantId) {
-        let removed = self.answer(&name(), &Request::Remove { state: ItemState::Held(id) });
+        let removed = self.answer(&name(), &Request::Remove { state: ItemState::Held(id), quiet: false });
         assert_eq!(removed, Reply::Changed(Ok(Change::Done)));
     }
 
@@ -837,7 +847,7 @@ impl Network {
     }
 
     fn answer(&self, name: &LockName, request: &Request) -> Reply {
-        self.0.memory.lock().unwrap().answer(name, request)
+        self.0.memory.lock().unwrap().answer(&name.into(), request)
     }
 
     async fn carry(self, name: LockName, request: Request) -> Reply {
@@ -887,7 +897,7 @@ impl LockStore for Carrier {
             match order {
                 Order::Ask(id, name, request) => {
                     let network = self.network.clone();
-                    let carried = async move { StoreEvent::Answer(id, network.carry(name, request).await) };
+                    let carried = async move { StoreEvent::Answer(id, network.carry(name.name, request).await) };
                     self.under_way.push(Box::pin(carried));
                 }
                 Order::GiveUp(_) => {}
@@ -939,6 +949,7 @@ fn ask(mode: Mode) -> LockRequest {
         linger: Duration::ZERO,
         min_hold: Duration::ZERO,
         owner: Owner::default(),
+        access: Default::default(),
         mode,
         account: None,
         on_disconnect: OnDisconnect::default(),

@@ -48,7 +48,7 @@ impl Asked {
 
     async fn ask(&self, name: &LockName, request: Request) -> Reply {
         let (reply, answer) = oneshot::channel();
-        let order = Order::Ask(RequestId::outside(0), name.clone(), request);
+        let order = Order::Ask(RequestId::outside(0), name.into(), request);
         self.orders.send((order, Some(reply))).expect("the store is driven");
         answer.await.expect("each request is answered")
     }
@@ -107,7 +107,7 @@ impl Asked {
     }
 
     pub async fn remove(&self, name: &LockName, state: ItemState) -> Result<Change, StoreError> {
-        self.asked_to_change(name, Request::Remove { state }).await
+        self.asked_to_change(name, Request::Remove { state, quiet: false }).await
     }
 
     pub async fn look(&self, name: &LockName) -> Result<LockStatus, StoreError> {
@@ -119,6 +119,6 @@ impl Asked {
 
     pub fn describe(&self, name: &LockName, id: GrantId, owner: &Owner, ttl: u32) {
         let note = Note::Describe { id, owner: owner.clone(), token: FencingToken::FIRST, call: None, ttl };
-        self.orders.send((Order::Note(name.clone(), note), None)).expect("the store is driven");
+        self.orders.send((Order::Note(name.into(), note), None)).expect("the store is driven");
     }
 }

@@ -2,17 +2,18 @@
 
 use std::time::Duration;
 
+use super::share::Search;
 use super::{Grant, Held, HoldKey, State, Stimulus, not_acquired};
 use crate::Time;
 use crate::broker::Cx;
 use crate::env::{Env, Mark};
 use crate::event::{Event, Reason};
 use crate::failure::{Cause, Failure};
-use crate::lock::{GrantId, Owner};
+use crate::lock::{FencingToken, GrantId, LockItem, Owner};
 use crate::normal::{Form, Normal};
-use crate::request::Mode;
+use crate::request::{Access, Mode};
 use crate::rules::Rule;
-use crate::store::{Granted, ItemState, LockStatus, Reply, Request};
+use crate::store::{Besides, Granted, ItemState, LockStatus, Reply, Request, StoreError};
 
 /// By how much a wait may outlast `max_wait` for an attempt that is under way.
 pub(super) const LAST_ATTEMPT: Duration = Duration::from_millis(20);
@@ -23,76 +24,154 @@ const LEAVING: Duration = Duration::from_millis(50);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Attempt {
     /// Fresh for each attempt (R5): what is still under way of an earlier one touches nothing.
-    id: GrantId,
+    pub(super) id: GrantId,
     pub(super) sent: Time,
     /// When to give it up.
     limit: Option<Time>,
+    way: Way,
+}
+
+/// The thing that is tried to be got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Way {
+    /// The lock, for oneself alone.
+    Alone,
+    /// The same, where the item is an intent and nobody must have a permit.
+    Occupying(Besides),
+    /// A permit.
+    Sharing(Search),
+}
+
+/// The item of a lock that is wanted by one alone, and stands while others still have permits. It lets nobody else in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Intent {
+    pub(super) id: GrantId,
+    /// When the command was sent that created it, or last let it live on.
+    pub(super) sent: Time,
+    besides: Besides,
 }
 
 /// What became of an attempt.
 pub(super) enum Outcome {
     Granted(Grant),
     Taken,
+    /// Nobody gets a permit: somebody has the lock for himself alone, or it lingers.
+    Closed,
+    /// The lock will be free when those have gone who have permits.
+    Intent(Intent),
     Failed(Failure),
     /// The wait was over, or the client gone, before there was an answer.
     Abandoned,
 }
 
 impl Attempt {
-    /// Asks the store for the lock, up to `deadline` and a little longer.
-    pub(super) fn begin<E: Env>(me: HoldKey, deadline: Option<Time>, cx: &mut Cx<'_, E>) -> Attempt {
-        let (id, ttl) = (cx.env.grant_id(), cx.fresh_item_ttl(me));
-        cx.ask(me, Request::Grant { id, ttl });
-        Attempt { id, sent: cx.now, limit: deadline.map(|deadline| deadline + LAST_ATTEMPT) }
+    /// Asks the store for the lock, up to `deadline` and a little longer. `closed`: nobody got a permit when it was last asked for.
+    pub(super) fn begin<E: Env>(me: HoldKey, deadline: Option<Time>, closed: bool, cx: &mut Cx<'_, E>) -> Attempt {
+        let limit = deadline.map(|deadline| deadline + LAST_ATTEMPT);
+        match cx.hold(me).access {
+            Access::Alone => {
+                let (id, ttl) = (cx.env.grant_id(), cx.fresh_item_ttl(me));
+                cx.ask(me, Request::Grant { id, ttl });
+                Attempt { id, sent: cx.now, limit, way: Way::Alone }
+            }
+            Access::Shared { limit: permits } => {
+                let (search, request) = Search::begin(me, permits, closed, cx);
+                let id = cx.env.grant_id();
+                let mut attempt = Attempt { id, sent: cx.now, limit, way: Way::Sharing(search) };
+                attempt.share(me, search, request, cx);
+                attempt
+            }
+        }
+    }
+
+    /// Tries to make a grant of an intent.
+    pub(super) fn occupy<E: Env>(me: HoldKey, intent: Intent, deadline: Option<Time>, cx: &mut Cx<'_, E>) -> Attempt {
+        let Intent { id, besides, .. } = intent;
+        let limit = deadline.map(|deadline| deadline + LAST_ATTEMPT);
+        let mut attempt = Attempt { id, sent: cx.now, limit, way: Way::Alone };
+        attempt.ask_to_occupy(me, besides, cx);
+        attempt
+    }
+
+    fn ask_to_occupy<E: Env>(&mut self, me: HoldKey, besides: Besides, cx: &mut Cx<'_, E>) {
+        cx.ask(me, Request::Occupy { id: self.id, ttl: cx.fresh_item_ttl(me), besides });
+        (self.sent, self.way) = (cx.now, Way::Occupying(besides));
+        cx.wake_hold_at(me, self.limit);
+    }
+
+    /// Asks for the next step of a search.
+    pub(super) fn share<E: Env>(&mut self, me: HoldKey, search: Search, request: Request, cx: &mut Cx<'_, E>) {
+        if let Request::Share { id, .. } = request {
+            self.id = id;
+        }
+        cx.ask(me, request);
+        (self.sent, self.way) = (cx.now, Way::Sharing(search));
+        cx.wake_hold_at(me, self.limit);
     }
 
     /// Returns what became of it, or none if it goes on. What was asked for and is not wanted any more is cleaned up.
     pub(super) fn on<E: Env>(&mut self, me: HoldKey, stimulus: Stimulus, cx: &mut Cx<'_, E>) -> Option<Outcome> {
-        match stimulus {
-            Stimulus::Answer(Reply::Granted(answer)) => {
-                let (life, counts) = (cx.fresh_item_ttl(me), cx.counted_from(self.sent));
-                Some(match answer {
-                    Ok(Granted::Yes(token)) if cx.hold(me).counts(counts, cx.now) => {
-                        let closed_until = cx.min_hold_end(me, self.sent);
-                        Outcome::Granted(Grant {
-                            id: self.id,
-                            token,
-                            sent: counts,
-                            protected_until: None,
-                            closed_until,
-                        })
-                    }
-                    Ok(Granted::Yes(_)) => {
-                        cx.env.mark(Mark::GrantTooLate);
-                        cx.clean_up(me, self.id, life);
-                        Outcome::Failed(Failure::unavailable("the store granted the lock too late"))
-                    }
-                    Ok(Granted::No) => Outcome::Taken,
-                    Err(error) => {
-                        if error.may_have_landed() && !cx.env.breaks(Rule::CleanUp) {
-                            cx.env.mark(Mark::GrantUncertain);
-                            cx.clean_up(me, self.id, life);
-                        }
-                        Outcome::Failed(error.into())
-                    }
-                })
-            }
-            _ => {
-                if cx.hold(me).end.is_some() {
-                    let leaving = cx.now + LEAVING;
-                    self.limit = Some(self.limit.map_or(leaving, |limit| limit.min(leaving)));
+        match (stimulus, self.way) {
+            (Stimulus::Answer(Reply::Granted(answer)), _) => match answer {
+                Ok(Granted::Yes(token)) => Some(self.granted(me, token, cx)),
+                Ok(Granted::No) => Some(Outcome::Taken),
+                Ok(Granted::Intent(besides)) if besides.held => {
+                    cx.env.mark(Mark::PermitsInTheWay);
+                    Some(Outcome::Intent(Intent { id: self.id, sent: self.sent, besides }))
                 }
-                if self.limit.is_some_and(|limit| cx.now >= limit) {
-                    cx.env.mark(Mark::AttemptAbandoned);
-                    let life = cx.fresh_item_ttl(me);
-                    cx.give_up(me);
-                    cx.clean_up(me, self.id, life);
-                    return Some(Outcome::Abandoned);
+                Ok(Granted::Intent(besides)) => {
+                    self.ask_to_occupy(me, besides, cx);
+                    None
                 }
-                cx.wake_hold_at(me, self.limit);
-                None
-            }
+                Err(error) => Some(self.failed(me, error, cx)),
+            },
+            (Stimulus::Answer(Reply::Shared(shared)), Way::Sharing(search)) => self.shared(me, search, shared, cx),
+            (Stimulus::Answer(Reply::Found(found)), Way::Sharing(search)) => self.found(me, search, found, cx),
+            (Stimulus::Answer(Reply::Status(status)), Way::Sharing(search)) => self.peeked(me, search, status, cx),
+            _ => self.goes_on(me, cx),
         }
+    }
+
+    /// Takes a grant, if it comes in time.
+    pub(super) fn granted<E: Env>(&mut self, me: HoldKey, token: FencingToken, cx: &mut Cx<'_, E>) -> Outcome {
+        let sent = cx.counted_from(self.sent);
+        if cx.hold(me).counts(sent, cx.now) {
+            let closed_until = cx.min_hold_end(me, self.sent);
+            return Outcome::Granted(Grant { id: self.id, token, sent, protected_until: None, closed_until });
+        }
+        cx.env.mark(Mark::GrantTooLate);
+        let life = cx.fresh_item_ttl(me);
+        cx.clean_up(me, self.id, life);
+        Outcome::Failed(Failure::unavailable("the store granted the lock too late"))
+    }
+
+    /// Cleans up what may have landed.
+    pub(super) fn failed<E: Env>(&mut self, me: HoldKey, error: StoreError, cx: &mut Cx<'_, E>) -> Outcome {
+        // An intent stands, whatever became of the last command.
+        let may_stand = error.may_have_landed() || matches!(self.way, Way::Occupying(_));
+        if may_stand && !cx.env.breaks(Rule::CleanUp) {
+            cx.env.mark(Mark::GrantUncertain);
+            let life = cx.fresh_item_ttl(me);
+            cx.clean_up(me, self.id, life);
+        }
+        Outcome::Failed(error.into())
+    }
+
+    /// Waits for the answer, up to its limit.
+    fn goes_on<E: Env>(&mut self, me: HoldKey, cx: &mut Cx<'_, E>) -> Option<Outcome> {
+        if cx.hold(me).end.is_some() {
+            let leaving = cx.now + LEAVING;
+            self.limit = Some(self.limit.map_or(leaving, |limit| limit.min(leaving)));
+        }
+        if self.limit.is_some_and(|limit| cx.now >= limit) {
+            cx.env.mark(Mark::AttemptAbandoned);
+            let life = cx.fresh_item_ttl(me);
+            cx.give_up(me);
+            cx.clean_up(me, self.id, life);
+            return Some(Outcome::Abandoned);
+        }
+        cx.wake_hold_at(me, self.limit);
+        None
     }
 }
 
@@ -107,7 +186,7 @@ pub(crate) struct Trying {
 
 impl Trying {
     pub(crate) fn begin<E: Env>(me: HoldKey, mode: Mode, cx: &mut Cx<'_, E>) -> State {
-        let attempt = Attempt::begin(me, None, cx);
+        let attempt = Attempt::begin(me, None, false, cx);
         State::Trying(Box::new(Trying { attempt, mode, asked: cx.now }))
     }
 
@@ -118,14 +197,21 @@ impl Trying {
                 cx.hold_with_room(me, grant, &self.mode, self.asked)
             }
             Some(Outcome::Granted(grant)) => Held::begin(me, grant, &self.mode, self.asked, cx),
-            Some(Outcome::Taken) => {
-                // One who would wait for no time at all has waited in vain.
-                let reason = matches!(self.mode, Mode::Wait { .. }).then_some(Reason::MaxWait);
-                Inspecting::begin(me, reason, None, cx)
+            Some(Outcome::Intent(intent)) => {
+                let life = cx.fresh_item_ttl(me);
+                cx.clean_up(me, intent.id, life);
+                self.not_got(me, cx)
             }
+            Some(Outcome::Taken | Outcome::Closed) => self.not_got(me, cx),
             Some(Outcome::Failed(failure)) => cx.refuse(me, Event::Failed(failure)),
             Some(Outcome::Abandoned) => cx.refuse(me, not_acquired(Reason::Cancelled)),
         }
+    }
+
+    fn not_got<E: Env>(&self, me: HoldKey, cx: &mut Cx<'_, E>) -> State {
+        // One who would wait for no time at all has waited in vain.
+        let reason = matches!(self.mode, Mode::Wait { .. }).then_some(Reason::MaxWait);
+        Inspecting::begin(me, reason, None, cx)
     }
 }
 
@@ -140,6 +226,8 @@ pub(crate) struct Inspecting {
 
 impl Inspecting {
     pub(super) fn begin<E: Env>(me: HoldKey, reason: Option<Reason>, limit: Option<Time>, cx: &mut Cx<'_, E>) -> State {
+        // At the lock, and not at a permit.
+        cx.hold_mut(me).permit = None;
         cx.ask(me, Request::Look);
         cx.wake_hold_at(me, limit);
         State::Inspecting(Inspecting { reason, limit })
@@ -159,7 +247,7 @@ impl Inspecting {
         let (seen, owner) = match status {
             Some(LockStatus::Taken { state: ItemState::Lingering(_), .. }) => (Reason::Lingering, Owner::default()),
             Some(LockStatus::Taken { state: ItemState::Held(id), label, .. }) => {
-                (Reason::Held, cx.label_of(&name, id, label).owner)
+                (Reason::Held, cx.label_of(&LockItem::from(&name), id, label).owner)
             }
             // It was held when we asked.
             Some(LockStatus::Free) => (Reason::Held, Owner::default()),
@@ -197,5 +285,13 @@ impl Inspecting {
     /// Brings it into its normal form.
     pub(super) fn normalise(&mut self, form: &mut Form<'_, impl Normal>) {
         form.until_any(&mut self.limit);
+    }
+}
+
+impl Intent {
+    /// Brings it into its normal form.
+    pub(super) fn normalise(&mut self, span: Duration, form: &mut Form<'_, impl Normal>) {
+        form.grant(&mut self.id);
+        form.since(&mut self.sent, span);
     }
 }

@@ -201,8 +201,8 @@ impl Held {
     fn announce<E: Env>(&mut self, me: HoldKey, cx: &mut Cx<'_, E>) {
         let Grant { id, token, sent, .. } = self.grant;
         if !cx.hold(me).is_announced() && cx.hold(me).counts(sent, cx.now) {
-            let lock_id =
-                LockId { grant: id, token, linger: cx.hold(me).linger(), min_hold: self.grant.min_hold_left(cx) };
+            let (linger, permit) = (cx.hold(me).linger(), cx.hold(me).permit);
+            let lock_id = LockId { grant: id, token, linger, min_hold: self.grant.min_hold_left(cx), permit };
             let until = cx.hold(me).lease_end(&self.grant);
             if cx.announce(me, sent, Event::Acquired { lock_id, until }) {
                 let (owner, ttl) = (cx.hold(me).owner.clone(), self.item_ttl(me, cx));

@@ -11,7 +11,7 @@ use crate::broker::{Call, Cx, Output};
 use crate::env::{Env, Mark, ReleaseCause};
 use crate::event::LostReason;
 use crate::failure::Failure;
-use crate::lock::{CallKey, LeaseId, LockId, LockName};
+use crate::lock::{CallKey, LeaseId, LockId, LockItem, LockName};
 use crate::normal::{Form, Normal};
 use crate::request::{Account, LeaseRenewal, Mode};
 use crate::rules::Rule;
@@ -170,13 +170,13 @@ impl Leased {
         renewed: Result<Change, StoreError>,
         cx: &mut Cx<'_, E>,
     ) -> State {
-        let (sent, name) = (cx.counted_from(sent), cx.hold(me).name.clone());
+        let sent = cx.counted_from(sent);
         let (result, stands) = match renewed {
             Ok(Change::Done) if cx.hold(me).counts(sent, cx.now) => {
                 self.grant.sent = sent;
                 // If somebody here has another grant, it cannot be told which of the two is the later one. So no record is
                 // kept then, and none where there is no room. That costs what it would create again after a loss.
-                if !self.known && !cx.is_held_here(&name) && !cx.is_full() {
+                if !self.known && !cx.is_held_here(me) && !cx.is_full() {
                     self.known = true;
                     cx.become_holder(me, self.grant.id);
                     cx.core.counts.held += 1;
@@ -221,7 +221,8 @@ impl<E: Env> Cx<'_, E> {
     /// Renews a lease, wherever it was granted. A record that is made counts for `account`, which is not refused: its client has
     /// the lock already.
     pub(crate) fn renew_lease(&mut self, call: Call, name: &LockName, lease: LeaseId, account: Option<Account>) {
-        if let Some(me) = self.holder(name, lease.lock.grant) {
+        let item = LockItem { name: name.clone(), permit: lease.lock.permit };
+        if let Some(me) = self.holder(&item, lease.lock.grant) {
             match &mut self.hold_mut(me).state {
                 State::Leased(leased) => {
                     leased.calls.push(call);
@@ -239,7 +240,7 @@ impl<E: Env> Cx<'_, E> {
             let full = self.full();
             return self.answer_renewal(call, Err(full));
         }
-        let hold = Hold::without_client(name.clone(), lease.ttl, lease.lock.linger);
+        let hold = Hold::without_client(item, lease.ttl, lease.lock.linger);
         let account = account.filter(|account| self.env.charge(*account, &Mode::Reattach(lease.lock)).is_ok());
         let me = self.core.holds.insert(Hold { min_hold: lease.lock.min_hold.into(), account, ..hold });
         let state = Leased::elsewhere(me, lease, call, self);

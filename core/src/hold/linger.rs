@@ -108,7 +108,7 @@ impl Lingering {
     }
 
     fn remove<E: Env>(mut self: Box<Self>, me: HoldKey, cx: &mut Cx<'_, E>) -> State {
-        cx.ask(me, Request::Remove { state: ItemState::Lingering(self.id) });
+        cx.ask(me, Request::Remove { state: ItemState::Lingering(self.id), quiet: false });
         self.step = Step::Removing;
         State::Lingering(self)
     }
@@ -117,7 +117,7 @@ impl Lingering {
     fn open<E: Env>(self, me: HoldKey, cx: &mut Cx<'_, E>) -> State {
         let name = cx.hold(me).name.clone();
         match self.kept {
-            Some(id) => cx.let_go(&name, id, cx.now),
+            Some(id) => cx.let_go(me, id, cx.now),
             None => cx.released_elsewhere(&name),
         }
         State::Over

@@ -53,7 +53,7 @@ impl<E: Env> Cx<'_, E> {
 
     /// Returns the grant of the same lock that another hold keeps here under this id.
     pub(super) fn grant_here(&self, me: HoldKey, id: GrantId) -> Option<Grant> {
-        let keeper = self.holder(&self.hold(me).name, id)?;
+        let keeper = self.holder(&self.hold(me).item(), id)?;
         match &self.hold(keeper).state {
             State::Held(held) => Some(held.grant),
             State::Leased(leased) => Some(leased.grant),

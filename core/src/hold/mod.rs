@@ -15,6 +15,7 @@ mod min_hold;
 mod reattach;
 mod release;
 mod revoke;
+mod share;
 mod wait;
 
 use std::time::Duration;
@@ -36,10 +37,11 @@ use crate::env::{Env, Observed, ReleaseCause};
 use crate::event::{Event, LockRef, LostReason, Reason, SESSION};
 use crate::failure::Failure;
 use crate::lock::{
-    CallKey, FencingToken, GrantId, LingerId, LockId, LockName, Owner, item_ttl, lease, min_hold_ttl, notice,
+    CallKey, FencingToken, GrantId, LingerId, LockId, LockItem, LockName, Owner, Permit, item_ttl, lease, min_hold_ttl,
+    notice,
 };
 use crate::normal::{Form, Normal};
-use crate::request::{Account, LockRequest, Mode, OnDisconnect, StreamEnd};
+use crate::request::{Access, Account, LockRequest, Mode, OnDisconnect, StreamEnd};
 use crate::rules::Rule;
 use crate::session::StreamKey;
 use crate::slab::Key;
@@ -58,6 +60,9 @@ pub(crate) type HoldKey = Key<Hold>;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Hold {
     pub(crate) name: LockName,
+    /// The permit that it has, or tries to get.
+    pub(crate) permit: Option<Permit>,
+    pub(crate) access: Access,
     pub(crate) owner: Owner,
     ttl: Span,
     linger: Span,
@@ -235,21 +240,24 @@ impl Grant {
 impl Hold {
     /// Makes the record of a lock that a client asks for.
     pub(crate) fn of_request(request: LockRequest, subscriber: Subscriber) -> Hold {
-        let LockRequest { name, ttl, linger, min_hold, owner, mode, account, on_disconnect } = request;
+        let LockRequest { name, ttl, linger, min_hold, owner, access, mode, account, on_disconnect } = request;
         // A reattached lock keeps what it was granted with.
-        let (linger, min_hold) = match &mode {
-            Mode::Reattach(lock_id) => (lock_id.linger, lock_id.min_hold),
-            Mode::Once | Mode::Wait { .. } => (linger, min_hold),
+        let (linger, min_hold, permit) = match &mode {
+            Mode::Reattach(lock_id) => (lock_id.linger, lock_id.min_hold, lock_id.permit),
+            Mode::Once | Mode::Wait { .. } => (linger, min_hold, None),
         };
         let (subscriber, min_hold) = (Some(subscriber), min_hold.into());
-        let hold = Hold::without_client(name, ttl, linger);
-        Hold { owner, subscriber, min_hold, room: None, account, on_disconnect, ..hold }
+        let hold = Hold::without_client(LockItem { name, permit }, ttl, linger);
+        Hold { access, owner, subscriber, min_hold, room: None, account, on_disconnect, ..hold }
     }
 
     /// Makes the record of a lock that is ended here for nobody who keeps it. It counts among `--max-locks`.
-    pub(crate) fn without_client(name: LockName, ttl: Duration, linger: Duration) -> Hold {
+    pub(crate) fn without_client(item: LockItem, ttl: Duration, linger: Duration) -> Hold {
+        let LockItem { name, permit } = item;
         Hold {
             name,
+            permit,
+            access: Access::Alone,
             owner: Owner::default(),
             ttl: ttl.into(),
             linger: linger.into(),
@@ -264,6 +272,11 @@ impl Hold {
             asks: false,
             due: None,
         }
+    }
+
+    /// Returns the item that it has, or tries to get.
+    pub(crate) fn item(&self) -> LockItem {
+        LockItem { name: self.name.clone(), permit: self.permit }
     }
 
     /// Returns true if the end of its stream releases it only when its validity is over.

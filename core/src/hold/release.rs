@@ -147,14 +147,15 @@ impl Release {
                 self.tell(me, None, cx);
                 // Waiters of other brokers have waited for long if somebody is still in the queue here: longer than any of
                 // them pauses between two polls.
-                let fair = cx.is_waited_for(&name) && self.closed(me, cx).is_zero();
+                let fair =
+                    cx.is_waited_for_alone(&name) && cx.hold(me).permit.is_none() && self.closed(me, cx).is_zero();
                 let pause = if fair { cx.core.settings.poll_interval.mul_f64(FAIR_PAUSE) } else { Duration::ZERO };
-                cx.let_go(&name, self.grant.id, cx.now + pause);
+                cx.let_go(me, self.grant.id, cx.now + pause);
             }
             Released::Lingering(..) => self.tell(me, None, cx),
             Released::NotOurs(reason) => {
                 self.tell(me, Some(reason), cx);
-                cx.let_go(&name, self.grant.id, cx.now);
+                cx.let_go(me, self.grant.id, cx.now);
             }
         }
         if !matches!(released, Released::NotOurs(_)) {
@@ -178,7 +179,7 @@ impl Release {
                 cx.note(me, Note::WakeQueue);
                 self.tell_keeper(me, cx);
                 // Those who wait here wait behind it, and looks show when it ends.
-                let kept = (!cx.is_held_here(&name)).then_some(self.grant.id);
+                let kept = (!cx.is_held_here(me)).then_some(self.grant.id);
                 kept.into_iter().for_each(|id| cx.become_holder(me, id));
                 Lingering::begin(me, id, until, kept, cx)
             }
@@ -245,7 +246,9 @@ impl HandingOver {
             cx.fall_back(me, end);
         }
         let name = cx.hold(me).name.clone();
-        let next = if release.closed(me, cx).is_zero() { cx.next_waiter(&name) } else { None };
+        // Whoever waits for a permit gets none from here, and one that is let go need not be the one that is wanted.
+        let hands_over = release.closed(me, cx).is_zero() && cx.hold(me).permit.is_none();
+        let next = if hands_over { cx.next_waiter(&name) } else { None };
         let Some((ticket, to)) = next else { return Releasing::begin(me, release, cx) };
         let (ttl, life) = (cx.hold(to.hold).ttl(), cx.fresh_item_ttl(to.hold));
         let (new, closed_until) = (cx.env.grant_id(), cx.min_hold_end(to.hold, cx.now));
@@ -359,7 +362,7 @@ impl Releasing {
     /// Releases a grant that nobody keeps here. It is tried for `--max-ttl`, whatever linger the caller's id names: whoever
     /// gets no answer calls again.
     pub(crate) fn by_id<E: Env>(me: HoldKey, lock_id: LockId, caller: Call, cx: &mut Cx<'_, E>) -> State {
-        let LockId { grant: id, token, linger, min_hold } = lock_id;
+        let LockId { grant: id, token, linger, min_hold, permit: _ } = lock_id;
         let max_ttl = cx.core.settings.max_ttl;
         let grant = Grant { id, token, sent: cx.now, protected_until: None, closed_until: None };
         let release = Release::elsewhere(grant, Caller::Release(caller), ReleaseCause::ReleaseCall, None);
@@ -411,7 +414,7 @@ impl Releasing {
     fn end<E: Env>(mut self: Box<Self>, me: HoldKey, cx: &mut Cx<'_, E>) -> State {
         let id = self.release.grant.id;
         let request = match self.linger {
-            None => Request::Remove { state: ItemState::Held(id) },
+            None => Request::Remove { state: ItemState::Held(id), quiet: false },
             Some((to, _)) => {
                 let certain = self.alone_until.is_some_and(|until| cx.now < until);
                 Request::Linger { from: id, to, ttl: self.life, certain }

@@ -11,7 +11,7 @@ use crate::broker::{Call, Cx, Output};
 use crate::env::{Env, Mark, ReleaseCause};
 use crate::event::LostReason;
 use crate::failure::Failure;
-use crate::lock::{Etag, FencingToken, GrantId, LingerId, LockName, item_ttl};
+use crate::lock::{Etag, FencingToken, GrantId, LingerId, LockItem, LockName, item_ttl};
 use crate::request::Revoked;
 use crate::rules::Rule;
 use crate::store::{Change, ItemState, Label, LockStatus, Note, StoreError};
@@ -37,7 +37,7 @@ pub(crate) struct FreeCall {
 
 impl<E: Env> Cx<'_, E> {
     /// Revokes what a look has shown. A grant that is kept here is told so. Any other is ended in the store.
-    pub(crate) fn revoke_seen(&mut self, revoke: RevokeCall, name: &LockName, seen: Result<LockStatus, StoreError>) {
+    pub(crate) fn revoke_seen(&mut self, revoke: RevokeCall, item: &LockItem, seen: Result<LockStatus, StoreError>) {
         let (state, label, left) = match seen {
             Err(error) => return self.answer_revoke(revoke.call, Err(error.into())),
             Ok(LockStatus::Taken { state, label, expires_in }) => (state, label, expires_in),
@@ -49,12 +49,12 @@ impl<E: Env> Cx<'_, E> {
         let id = match state {
             ItemState::Held(id) => id,
             ItemState::Lingering(id) if revoke.immediate => {
-                return self.free_closed(revoke.call, name, (id, label.keeper));
+                return self.free_closed(revoke.call, item, (id, label.keeper));
             }
             ItemState::Lingering(_) => return self.answer_revoke(revoke.call, Ok(Revoked::NotHeld)),
         };
-        let label = self.label_of(name, id, label);
-        match self.holder(name, id) {
+        let label = self.label_of(item, id, label);
+        match self.holder(item, id) {
             // Another broker may have renewed a lease since, so what the record knows of its end is not all. The record ends, so
             // that it does not bring the lease back.
             Some(record) if matches!(self.hold(record).state, State::Leased(_)) => {
@@ -63,14 +63,14 @@ impl<E: Env> Cx<'_, E> {
             Some(keeper) if self.note_end(keeper, End::Revoke(Box::new(revoke))) => return self.look_later(keeper),
             Some(_) | None => {}
         }
-        self.revoke_elsewhere(revoke, name, (id, left), &label);
+        self.revoke_elsewhere(revoke, item, (id, left), &label);
     }
 
     /// Revokes a grant that another broker keeps, or nobody. A look has shown that its item had `left` to live.
     fn revoke_elsewhere(
         &mut self,
         revoke: RevokeCall,
-        name: &LockName,
+        item: &LockItem,
         (id, left): (GrantId, Duration),
         label: &Label,
     ) {
@@ -87,7 +87,7 @@ impl<E: Env> Cx<'_, E> {
         // that lags (R18) shortens the one by no more than it has lengthened the other.
         let life =
             if self.env.breaks(Rule::RevokedLives) { item_ttl(left, Duration::ZERO) } else { item_ttl(max_ttl, left) };
-        let hold = Hold { owner: label.owner.clone(), ..Hold::without_client(name.clone(), max_ttl, closed) };
+        let hold = Hold { owner: label.owner.clone(), ..Hold::without_client(item.clone(), max_ttl, closed) };
         let me = self.core.holds.insert(hold);
         let token = label.token.unwrap_or(FencingToken::FIRST);
         // What is left of its min_hold is in what its item has left.
@@ -100,8 +100,8 @@ impl<E: Env> Cx<'_, E> {
 
     /// Frees a lock that nobody holds and that is still closed: after a release, or a revocation. `keeper`: where the broker that keeps it closed hears of that.
     /// Otherwise it notices when it renews the linger next.
-    fn free_closed(&mut self, call: Call, name: &LockName, (id, keeper): (LingerId, Option<SocketAddr>)) {
-        let here = self.core.names.get(name).and_then(|entry| entry.holder);
+    fn free_closed(&mut self, call: Call, item: &LockItem, (id, keeper): (LingerId, Option<SocketAddr>)) {
+        let here = self.core.names.holder(item);
         if let Some((_, here)) = here
             && let Some(hold) = self.core.holds.get_mut(here)
             && let State::Lingering(lingering) = &mut hold.state
@@ -109,11 +109,12 @@ impl<E: Env> Cx<'_, E> {
         {
             self.look_later(here);
         }
-        self.free(FreeCall { call, id, keeper }, name);
+        self.free(FreeCall { call, id, keeper }, item);
     }
 
     /// Takes note of what freeing a closed lock came to.
-    pub(crate) fn freed(&mut self, free: FreeCall, name: &LockName, change: Result<Change, StoreError>) {
+    pub(crate) fn freed(&mut self, free: FreeCall, item: &LockItem, change: Result<Change, StoreError>) {
+        let name = &item.name;
         let result = match change {
             // What is gone was deleted on the same word, or has run out since the look.
             Ok(Change::Done | Change::Gone) => {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::acquire::{Attempt, Inspecting, LAST_ATTEMPT, Outcome, going_away};
+use super::acquire::{Attempt, Inspecting, Intent, LAST_ATTEMPT, Outcome, going_away};
 use super::{End, Grant, Held, HoldKey, LONGEST_RETRY, State, Stimulus, not_acquired};
 use crate::Time;
 use crate::broker::Cx;
@@ -11,7 +11,7 @@ use crate::event::{Event, Reason};
 use crate::failure::Failure;
 use crate::normal::{Form, Normal};
 use crate::queue::{Ticket, Waiter};
-use crate::request::Mode;
+use crate::request::{Access, Mode};
 
 /// How often a stream that waits alone is told its place, so that it is never idle for long.
 const TELL_PLACE: Duration = Duration::from_secs(5);
@@ -33,6 +33,10 @@ pub(crate) struct Waiting {
     failures: u8,
     /// The attempt that is under way.
     attempt: Option<Attempt>,
+    /// The item that keeps others out while some still have permits.
+    intent: Option<Intent>,
+    /// True if nobody got a permit when it was last asked for.
+    was_closed: bool,
     /// A grant that was handed over, and waits to be taken.
     pub(super) handed: Option<Grant>,
 }
@@ -51,8 +55,8 @@ impl Waiting {
         (mode, max_wait, poll_interval): (Mode, Option<Duration>, Option<Duration>),
         cx: &mut Cx<'_, E>,
     ) -> State {
-        let name = cx.hold(me).name.clone();
-        let ticket = cx.enter(&name, Waiter { hold: me, poll_interval });
+        let (name, shares) = (cx.hold(me).name.clone(), cx.hold(me).access != Access::Alone);
+        let ticket = cx.enter(&name, Waiter { hold: me, poll_interval, shares });
         cx.note_queue(&name);
         let waiting = Waiting {
             mode,
@@ -64,6 +68,8 @@ impl Waiting {
             place_told: false,
             failures: 0,
             attempt: None,
+            intent: None,
+            was_closed: false,
             handed: None,
         };
         cx.core.counts.waiting += 1;
@@ -80,7 +86,9 @@ impl Waiting {
                 return State::Waiting(self);
             }
             Some(Outcome::Granted(grant)) => return self.granted(me, grant, cx),
-            Some(Outcome::Taken) => {
+            Some(outcome @ (Outcome::Taken | Outcome::Closed | Outcome::Intent(_))) => {
+                self.was_closed = matches!(outcome, Outcome::Closed);
+                self.intent = if let Outcome::Intent(intent) = outcome { Some(intent) } else { None };
                 self.failures = 0;
                 let pause = cx.polled(&name, attempt.sent, None);
                 // What comes of it may bring the next poll forward.
@@ -113,9 +121,13 @@ impl Waiting {
             return self.leave(me, Leave::MaxWait, cx);
         }
         let name = cx.hold(me).name.clone();
-        let contend_at = cx.turn(&name, self.ticket);
+        let keep_intent_at = self.intent.map(|intent| intent.sent + cx.hold(me).ttl() / 3);
+        let contend_at = [cx.turn(&name, self.ticket), keep_intent_at].into_iter().flatten().min();
         if contend_at.is_some_and(|at| cx.now >= at) {
-            self.attempt = Some(Attempt::begin(me, self.deadline, cx));
+            self.attempt = Some(match self.intent.take() {
+                Some(intent) => Attempt::occupy(me, intent, self.deadline, cx),
+                None => Attempt::begin(me, self.deadline, self.was_closed, cx),
+            });
             cx.wake_hold_at(me, self.deadline.map(|deadline| deadline + LAST_ATTEMPT));
             return State::Waiting(self);
         }
@@ -139,17 +151,22 @@ impl Waiting {
         // store that breaks its promise does that, and what it handed over is cleaned up.
         if let Some(handed) = self.handed.take() {
             cx.clean_up(me, handed.id, life);
-            cx.let_go(&name, handed.id, cx.now);
+            cx.let_go(me, handed.id, cx.now);
         }
         if cx.stop_watching(&name) {
             cx.unwatch(&name);
         }
         self.step_out(me, cx);
+        if cx.hold(me).permit.is_some() {
+            // The next one may want a permit too.
+            cx.released_elsewhere(&name);
+        }
         cx.hold_with_room(me, grant, &self.mode, self.asked)
     }
 
     /// Takes a grant that another hold here has handed over, in the room of that one, which is about to end.
-    fn take_over<E: Env>(self, me: HoldKey, handed: Grant, cx: &mut Cx<'_, E>) -> State {
+    fn take_over<E: Env>(mut self, me: HoldKey, handed: Grant, cx: &mut Cx<'_, E>) -> State {
+        self.drop_intent(me, cx);
         self.step_out(me, cx);
         cx.take_room_always(me);
         Held::begin(me, handed, &self.mode, self.asked, cx)
@@ -162,7 +179,16 @@ impl Waiting {
         cx.give_up_wait(me);
     }
 
-    fn leave<E: Env>(self, me: HoldKey, leave: Leave, cx: &mut Cx<'_, E>) -> State {
+    /// Lets others in again.
+    fn drop_intent<E: Env>(&mut self, me: HoldKey, cx: &mut Cx<'_, E>) {
+        if let Some(intent) = self.intent.take() {
+            let life = cx.fresh_item_ttl(me);
+            cx.clean_up(me, intent.id, life);
+        }
+    }
+
+    fn leave<E: Env>(mut self, me: HoldKey, leave: Leave, cx: &mut Cx<'_, E>) -> State {
+        self.drop_intent(me, cx);
         let name = cx.hold(me).name.clone();
         if cx.is_alone_in_queue(&name, self.ticket) && cx.stop_watching(&name) {
             // The note would be in the way of other brokers' for as long as this client's interval.
@@ -241,6 +267,7 @@ impl Waiting {
         self.place_told = true;
         self.failures = 0;
         self.attempt.iter_mut().for_each(|attempt| attempt.normalise(span, form));
+        self.intent.iter_mut().for_each(|intent| intent.normalise(span, form));
         self.handed.iter_mut().for_each(|grant| grant.normalise((span, false), form));
         tell_place_at
     }

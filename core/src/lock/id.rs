@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use data_encoding::HEXLOWER;
 
+use super::Permit;
 use super::lease::{MAX_LINGER, MAX_MIN_HOLD, MAX_TTL, MIN_TTL};
 
 /// The lowest number of a held lock's id. Lower numbers belong to lingers.
@@ -128,7 +129,8 @@ impl fmt::Debug for CallKey {
 
 /// The id that a client gets for a lock. It names the grant, its fencing token, its linger and its `min_hold` in milliseconds,
 /// so any broker can reattach or release the lock with it. Written as 36 hexadecimal digits in lower case: 16 of the grant,
-/// 14 of the token, 6 of the linger. If there is a `min_hold`, `m` and 6 digits of that follow.
+/// 14 of the token, 6 of the linger. If there is a `min_hold`, `m` and 6 digits of that follow, and if it is a permit's, `p` and 3
+/// digits of its number.
 ///
 /// A lock id from a client proves nothing by itself: the broker compares the grant with the store, and never counts
 /// the token as one that it has seen.
@@ -143,6 +145,8 @@ pub struct LockId {
     /// The part of its `min_hold` that was left when the last command was sent that granted or renewed it before the id was made,
     /// in whole milliseconds. Since then it has only become less (R31).
     pub min_hold: Duration,
+    /// The permit, if the lock is shared.
+    pub permit: Option<Permit>,
 }
 
 /// The id that a client gets for a lease: that of its lock, and its ttl, which stays the same (R29). Written as the lock id, `t`,
@@ -158,7 +162,7 @@ pub struct LeaseId {
 impl LeaseId {
     /// Returns the text that clients get.
     pub fn expose(&self) -> String {
-        self.lock.expose() + &section('t', self.ttl, 8)
+        self.lock.expose() + &section('t', self.ttl.as_millis(), 8)
     }
 }
 
@@ -221,7 +225,9 @@ impl LockId {
         bytes[8..15].copy_from_slice(&self.token.0.to_be_bytes()[1..]);
         bytes[15..].copy_from_slice(&millis.to_be_bytes()[1..]);
         let digits = HEXLOWER.encode(&bytes);
-        if self.min_hold.is_zero() { digits } else { digits + &section('m', self.min_hold, 6) }
+        let min_hold = (!self.min_hold.is_zero()).then(|| section('m', self.min_hold.as_millis(), 6));
+        let permit = self.permit.map(|permit| section('p', permit.get().into(), 3));
+        digits + &min_hold.unwrap_or_default() + &permit.unwrap_or_default()
     }
 }
 
@@ -244,9 +250,9 @@ impl FromStr for LockId {
     }
 }
 
-/// Returns a section that stands behind the digits of a lock id: its letter, and so many digits of milliseconds.
-fn section(letter: char, span: Duration, digits: usize) -> String {
-    format!("{letter}{:0digits$x}", span.as_millis())
+/// Returns a section that stands behind the digits of a lock id: its letter, and so many digits of a number.
+fn section(letter: char, number: u128, digits: usize) -> String {
+    format!("{letter}{number:0digits$x}")
 }
 
 /// Reads a lock id, and the ttl that stands behind that of a lease.
@@ -257,7 +263,9 @@ fn parse(text: &str) -> Result<(LockId, Option<Duration>), MalformedLockId> {
     let number = |text: &str| hexadecimal(text, text.len()).ok_or(MalformedLockId);
     let linger = Duration::from_millis(number(&digits[30..])?);
     let (min_hold, rest) = take_section('m', 6, rest)?;
+    let (permit, rest) = take_section('p', 3, rest)?;
     let (ttl, rest) = take_section('t', 8, rest)?;
+    let [min_hold, ttl] = [min_hold, ttl].map(|millis| millis.map(Duration::from_millis));
     let min_hold_fits = min_hold.is_none_or(|span| !span.is_zero() && span <= MAX_MIN_HOLD);
     let ttl_fits = ttl.is_none_or(|ttl| (MIN_TTL..=MAX_TTL).contains(&ttl));
     if linger > MAX_LINGER || !min_hold_fits || !ttl_fits || !rest.is_empty() {
@@ -268,21 +276,27 @@ fn parse(text: &str) -> Result<(LockId, Option<Duration>), MalformedLockId> {
         token: FencingToken::new(number(&digits[16..30])?).ok_or(MalformedLockId)?,
         linger,
         min_hold: min_hold.unwrap_or_default(),
+        permit: permit.map(permit_of).transpose()?,
     };
     Ok((lock, ttl))
 }
 
 /// Reads a section, if it stands at the beginning of a text, and returns what follows.
-fn take_section(letter: char, digits: usize, text: &str) -> Result<(Option<Duration>, &str), MalformedLockId> {
+fn take_section(letter: char, digits: usize, text: &str) -> Result<(Option<u64>, &str), MalformedLockId> {
     let Some(rest) = text.strip_prefix(letter) else { return Ok((None, text)) };
-    let (millis, rest) = rest.split_at_checked(digits).ok_or(MalformedLockId)?;
-    let millis = hexadecimal(millis, digits).ok_or(MalformedLockId)?;
-    Ok((Some(Duration::from_millis(millis)), rest))
+    let (number, rest) = rest.split_at_checked(digits).ok_or(MalformedLockId)?;
+    let number = hexadecimal(number, digits).ok_or(MalformedLockId)?;
+    Ok((Some(number), rest))
+}
+
+fn permit_of(number: u64) -> Result<Permit, MalformedLockId> {
+    u16::try_from(number).ok().and_then(Permit::new).ok_or(MalformedLockId)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lock::MAX_PERMITS;
     use proptest::prelude::*;
 
     proptest! {
@@ -293,10 +307,13 @@ mod tests {
             linger in 0u64..=3_600_000,
             min_hold in prop_oneof![Just(0u64), 1u64..=3_600_000],
             ttl in 5_000u64..=3_600_000,
+            permit in prop::option::of(0..MAX_PERMITS),
         ) {
             let [linger, min_hold, ttl] = [linger, min_hold, ttl].map(Duration::from_millis);
-            let id = LockId { grant: GrantId(grant), token: FencingToken(token), linger, min_hold };
-            prop_assert_eq!(id.expose().len(), if min_hold.is_zero() { 36 } else { 43 });
+            let permit = permit.and_then(Permit::new);
+            let id = LockId { grant: GrantId(grant), token: FencingToken(token), linger, min_hold, permit };
+            let sections = usize::from(!min_hold.is_zero()) * 7 + usize::from(permit.is_some()) * 4;
+            prop_assert_eq!(id.expose().len(), 36 + sections);
             prop_assert_eq!(id.expose().parse::<LockId>(), Ok(id));
             prop_assert_eq!(id.expose().parse::<LeaseId>(), Err(MalformedLockId));
             let lease = LeaseId { lock: id, ttl };
@@ -305,7 +322,7 @@ mod tests {
         }
 
         #[test]
-        fn any_other_text_is_refused(text in prop_oneof![".*", "[89a-f][0-9a-f]{15}00[0-9a-f]{12}00[0-9a-f]{4}[mt0-9a-f]{0,20}"]) {
+        fn any_other_text_is_refused(text in prop_oneof![".*", "[89a-f][0-9a-f]{15}00[0-9a-f]{12}00[0-9a-f]{4}[mpt0-9a-f]{0,20}"]) {
             if let Ok(id) = text.parse::<LockId>() {
                 prop_assert_eq!(id.expose(), text.as_str());
             }
@@ -327,12 +344,25 @@ mod tests {
     fn sections_stand_in_one_order_and_within_their_limits() {
         let digits = format!("{:016x}{:014x}{:06x}", FIRST_GRANT, 1, 0);
         let parses = |rest: &str| parse(&format!("{digits}{rest}")).is_ok();
-        for good in ["", "m000001", "m36ee80", "t00001388", "m000001t0036ee80"] {
+        for good in ["", "m000001", "m36ee80", "t00001388", "m000001t0036ee80", "p000", "pfff", "m000001p001t0036ee80"]
+        {
             assert!(parses(good), "{good}");
         }
-        let twice = ["m000001m000001", "t00001388t00001388", "t00001388m000001"];
-        let beyond =
-            ["m000000", "m36ee81", "t00001387", "t0036ee81", "m00001", "m0000001", "m+00001", "t0000138é", "x"];
+        let twice = ["m000001m000001", "t00001388t00001388", "t00001388m000001", "p001m000001", "p001p001"];
+        let beyond = [
+            "m000000",
+            "m36ee81",
+            "t00001387",
+            "t0036ee81",
+            "m00001",
+            "m0000001",
+            "m+00001",
+            "t0000138é",
+            "x",
+            "p00",
+            "p0000",
+            "p1000",
+        ];
         for bad in twice.iter().chain(&beyond) {
             assert!(!parses(bad), "{bad}");
         }
@@ -359,6 +389,7 @@ mod tests {
             token: FencingToken(7),
             linger: Duration::ZERO,
             min_hold: Duration::ZERO,
+            permit: None,
         };
         assert!(!format!("{id:?}").contains(&format!("{:x}", id.grant.0)));
         assert!(!format!("{:?}", id.grant).contains(&id.grant.0.to_string()));

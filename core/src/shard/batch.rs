@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::job::{self, Job, Kind, Outcome, Seen};
+use super::job::{self, Job, Kind, Op, Outcome, Permits, Seen};
 use super::protocol::{self, Unexpected, Watcher};
 use super::state_item::{Epoch, Witness};
 use crate::command::{Command, Refusal, Reply as Said};
@@ -21,6 +21,10 @@ pub struct Batch {
     kind: Kind,
     timed: bool,
     grants: u64,
+    /// True if it notes that there are permits.
+    notes_permits: bool,
+    /// True if it looks if there are.
+    looks_for_permits: bool,
 }
 
 /// The evidence that a batch gives of the shard itself.
@@ -35,6 +39,8 @@ pub struct Evidence {
     pub grants: u64,
     /// The epoch and the generation that S shows.
     pub witness: Witness,
+    /// What it says of permits.
+    pub permits: Permits,
 }
 
 impl Batch {
@@ -42,7 +48,10 @@ impl Batch {
     pub fn new(jobs: Vec<Job>, kind: Kind) -> Batch {
         let grants = jobs.iter().filter(|job| job.op.grants()).count() as u64;
         let timed = jobs.iter().any(|job| job.op.extends());
-        Batch { jobs: jobs.into_iter().map(|job| (job, 0)).collect(), kind, timed, grants }
+        let notes_permits = jobs.iter().any(|job| job.op.extends() && job.is_of_permit());
+        let looks_for_permits = jobs.iter().any(|job| matches!(job.op, Op::Grant { .. }));
+        let jobs = jobs.into_iter().map(|job| (job, 0)).collect();
+        Batch { jobs, kind, timed, grants, notes_permits, looks_for_permits }
     }
 
     pub(crate) fn kind(&self) -> Kind {
@@ -61,12 +70,20 @@ impl Batch {
     /// Returns the commands, for a shard whose epoch is `epoch`. `me` is this broker, as others are to wake it. `compares`: they
     /// name the ids that they act for.
     pub fn commands(&mut self, epoch: Option<Epoch>, me: Option<&Watcher>, compares: bool) -> Vec<Command> {
-        let mut commands = Vec::with_capacity(self.jobs.len() + 3);
+        let mut commands = Vec::with_capacity(self.jobs.len() + 6);
         if self.timed {
             commands.push(protocol::clock());
         }
-        for (Job { name, op, .. }, count) in &mut self.jobs {
-            *count = op.commands(name, me, compares, &mut commands);
+        if self.notes_permits {
+            // Before the permits: whoever sees none of them here sees none of what follows.
+            commands.extend(protocol::note_permits());
+        }
+        for (Job { item, op, .. }, count) in &mut self.jobs {
+            *count = op.commands(item, me, compares, &mut commands);
+        }
+        if self.looks_for_permits {
+            // After the locks: whoever gets a permit later sees them.
+            commands.push(protocol::look_for_permits());
         }
         if let Some(epoch) = epoch.filter(|_| self.grants > 0) {
             // Raised after the locks are held and before anybody hears of it.
@@ -92,8 +109,11 @@ impl Batch {
                 said => Some(Ok(protocol::read_fence(said)?)),
             },
         };
+        let noted = || said.get(usize::from(self.timed) + 1).is_some_and(|said| matches!(said, Said::Done(_)));
+        let look = if self.looks_for_permits { Some(from_the_end(2)?) } else { None };
+        let permits = Permits { noted: self.notes_permits && noted(), exist: look.is_some_and(protocol::read_permits) };
         let grants = self.grants;
-        Ok(Evidence { clock, fence, grants, witness: read(from_the_end(0)?, protocol::read_witness, shard)? })
+        Ok(Evidence { clock, fence, grants, witness: read(from_the_end(0)?, protocol::read_witness, shard)?, permits })
     }
 
     /// Returns what each job of a batch that counts came to. What the shard has refused to do for one of them is no concern
@@ -104,14 +124,15 @@ impl Batch {
         fence: Option<Result<Option<FencingToken>, StoreError>>,
         seen: &Seen<'_>,
     ) -> Vec<(Job, Outcome)> {
-        let mut rest = said.get(usize::from(self.timed)..).unwrap_or_default();
+        let before = usize::from(self.timed) + 2 * usize::from(self.notes_permits);
+        let mut rest = said.get(before..).unwrap_or_default();
         let mut token = Tokens { fence, grants: self.grants, drawn: 0 };
         let mut settled = Vec::with_capacity(self.jobs.len());
         for (job, count) in self.jobs {
             let (own, others) = rest.split_at(count.min(rest.len()));
             rest = others;
             let drawn = job.op.grants().then(|| token.next());
-            let outcome = job.op.outcome(own, drawn, seen);
+            let outcome = job.op.outcome(&job.item, own, drawn, seen);
             settled.push((job, outcome));
         }
         settled
@@ -177,7 +198,6 @@ mod tests {
     use super::*;
     use crate::command::{Cas, Left, Shown, Value};
     use crate::lock::{GrantId, LockName};
-    use crate::shard::job::Op;
     use crate::store::{Granted, ItemState, Reply};
 
     const SHARD: &str = "memcached.test:11211";
@@ -219,13 +239,13 @@ mod tests {
             open: bool,
         ) {
             let name = LockName::new("job").unwrap();
-            let jobs = ops().into_iter().map(|op| Job { name: name.clone(), asker: None, op }).collect();
+            let jobs = ops().into_iter().map(|op| Job { item: name.clone().into(), asker: None, op }).collect();
             let mut batch = Batch::new(jobs, Kind::Item);
             let commands = batch.commands(Some(Epoch::from_random(0)), None, true);
             prop_assert!(said.len() <= commands.len());
             let Ok(evidence) = batch.evidence(&said, SHARD) else { return Ok(()) };
             let last_word = if open { Ok(()) } else { Err(StoreError::unavailable("closed", None)) };
-            let settled = batch.settle(&said, evidence.fence, &Seen { shard: SHARD, last_word: &last_word });
+            let settled = batch.settle(&said, evidence.fence, &Seen { shard: SHARD, last_word: &last_word, permits: evidence.permits });
             prop_assert_eq!(settled.len(), ops().len());
             for (job, outcome) in settled {
                 prop_assert!(outcome.reply.is_some() != outcome.next.is_some(), "{job:?}: {outcome:?}");

@@ -6,8 +6,10 @@ use super::batch::lost_tokens;
 use super::protocol::{self, CasOutcome, Unexpected, Watcher};
 use crate::broker::RequestId;
 use crate::command::{Command, Refusal, Reply as Said};
-use crate::lock::{FencingToken, GrantId, LockName};
-use crate::store::{Change, Granted, ItemState, Label, LockStatus, Reply, Request, StoreError, Watch};
+use crate::lock::{FencingToken, GrantId, LockItem, Permit};
+use crate::store::{
+    Besides, Change, Granted, ItemState, Label, LockStatus, Reply, Request, Shared, Slots, StoreError, WINDOW, Watch,
+};
 
 /// One thing to do to one lock.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +28,40 @@ pub enum Op {
         /// The new id.
         to: GrantId,
         /// The item's ttl in seconds.
+        ttl: u32,
+    },
+    /// Make a grant of an intent.
+    Occupy {
+        /// The id that the item carries.
+        id: GrantId,
+        /// The item's ttl in seconds.
+        ttl: u32,
+        /// What was known of the permits before.
+        besides: Besides,
+    },
+    /// Create the item of a permit as a new grant.
+    Share {
+        /// The new id.
+        id: GrantId,
+        /// The item's ttl in seconds.
+        ttl: u32,
+        /// How others get to look for it.
+        slots: Slots,
+    },
+    /// Look for a permit that nobody has.
+    Find {
+        /// The first one.
+        from: u16,
+        /// The end, which is not looked at.
+        upto: u16,
+    },
+    /// See to it that others look for a permit, before its item is created again after a loss.
+    Cover {
+        /// How.
+        slots: Slots,
+        /// The state that the item carried.
+        state: ItemState,
+        /// Its ttl in seconds.
         ttl: u32,
     },
     /// Change the item that carries `from`.
@@ -110,6 +146,17 @@ pub struct Seen<'a> {
     pub shard: &'a str,
     /// The worth of "another state" and "no item".
     pub last_word: &'a LastWord,
+    /// What the batch has said of permits.
+    pub permits: Permits,
+}
+
+/// What a batch says of the permits of its shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Permits {
+    /// True if the batch has noted that there are some, where it was to.
+    pub noted: bool,
+    /// True if there may be some, where a grant has to know.
+    pub exist: bool,
 }
 
 impl Op {
@@ -118,6 +165,9 @@ impl Op {
         match request {
             Request::Grant { id, ttl } => Op::Grant { id, ttl },
             Request::HandOver { from, to, ttl } => Op::HandOver { from, to, ttl },
+            Request::Occupy { id, ttl, besides } => Op::Occupy { id, ttl, besides },
+            Request::Share { id, ttl, slots } => Op::Share { id, ttl, slots },
+            Request::Find { from, upto } => Op::Find { from, upto },
             Request::Renew { state, owner, ttl } => {
                 Op::Replace { from: state, to: state, ttl, touches_owner: !owner.is_empty(), reasserts: true }
             }
@@ -129,7 +179,7 @@ impl Op {
                 let (from, to) = (ItemState::Held(from), ItemState::Lingering(to));
                 Op::Replace { from, to, ttl, touches_owner: false, reasserts: certain }
             }
-            Request::Remove { state } => Op::Remove { state, wakes },
+            Request::Remove { state, quiet } => Op::Remove { state, wakes: wakes && !quiet },
             Request::Look => Op::Look,
             Request::Stands(id) => Op::Stands(id),
             Request::Watch { kept, ttl } => Op::Watch { kept, ttl },
@@ -140,7 +190,8 @@ impl Op {
     pub fn kind(&self) -> Kind {
         match self {
             Op::Watch { .. } | Op::LookForQueue | Op::Note(_) => Kind::Note,
-            Op::Grant { .. } | Op::HandOver { .. } | Op::Replace { .. } | Op::Reassert { .. } => Kind::Item,
+            Op::Grant { .. } | Op::HandOver { .. } | Op::Occupy { .. } | Op::Share { .. } => Kind::Item,
+            Op::Replace { .. } | Op::Cover { .. } | Op::Reassert { .. } | Op::Find { .. } => Kind::Item,
             Op::Remove { .. } | Op::Look | Op::Stands(_) | Op::LookIfRevoked => Kind::Item,
         }
     }
@@ -148,16 +199,16 @@ impl Op {
     /// Returns true if it may make a new grant, and so needs an open shard and a fencing token.
     pub fn grants(&self) -> bool {
         match self {
-            Op::Grant { .. } | Op::HandOver { .. } => true,
-            Op::Replace { .. } | Op::Reassert { .. } | Op::Remove { .. } => false,
-            Op::Look | Op::Stands(_) | Op::LookIfRevoked => false,
+            Op::Grant { .. } | Op::HandOver { .. } | Op::Occupy { .. } | Op::Share { .. } => true,
+            Op::Replace { .. } | Op::Cover { .. } | Op::Reassert { .. } | Op::Remove { .. } => false,
+            Op::Find { .. } | Op::Look | Op::Stands(_) | Op::LookIfRevoked => false,
             Op::Watch { .. } | Op::LookForQueue | Op::Note(_) => false,
         }
     }
 
     /// Returns true if a lock is lost where it comes late.
     pub(crate) fn keeps_a_lock(&self) -> bool {
-        self.renews() || matches!(self, Op::Reassert { .. })
+        self.renews() || matches!(self, Op::Cover { .. } | Op::Reassert { .. })
     }
 
     fn renews(&self) -> bool {
@@ -170,24 +221,25 @@ impl Op {
 
     /// Returns true if it needs memory, and may be refused for want of it.
     pub(crate) fn creates(&self) -> bool {
-        matches!(self, Op::Grant { .. } | Op::Reassert { .. })
+        matches!(self, Op::Grant { .. } | Op::Share { .. } | Op::Cover { .. } | Op::Reassert { .. })
     }
 
     /// Returns true if it only reads.
     pub(crate) fn looks(&self) -> bool {
-        matches!(self, Op::Look | Op::Stands(_) | Op::LookIfRevoked)
+        matches!(self, Op::Find { .. } | Op::Look | Op::Stands(_) | Op::LookIfRevoked)
     }
 
     /// Returns true if it serves a lock that somebody holds: renews, re-asserts, moves or releases it.
     pub(crate) fn serves_a_holder(&self) -> bool {
-        matches!(self, Op::Replace { .. } | Op::Reassert { .. } | Op::Remove { .. })
+        matches!(self, Op::Replace { .. } | Op::Cover { .. } | Op::Reassert { .. } | Op::Remove { .. })
     }
 
     /// Returns true if it makes an item live on, so that the server's clock matters.
     pub fn extends(&self) -> bool {
         match self {
-            Op::Grant { .. } | Op::HandOver { .. } | Op::Replace { .. } | Op::Reassert { .. } => true,
-            Op::Remove { .. } | Op::Look | Op::Stands(_) | Op::LookIfRevoked => false,
+            Op::Grant { .. } | Op::HandOver { .. } | Op::Occupy { .. } | Op::Share { .. } => true,
+            Op::Replace { .. } | Op::Cover { .. } | Op::Reassert { .. } => true,
+            Op::Remove { .. } | Op::Find { .. } | Op::Look | Op::Stands(_) | Op::LookIfRevoked => false,
             Op::Watch { .. } | Op::LookForQueue | Op::Note(_) => false,
         }
     }
@@ -203,30 +255,56 @@ impl Op {
     /// [`Rule::IdsCompared`]: crate::rules::Rule::IdsCompared
     pub(crate) fn commands(
         &self,
-        name: &LockName,
+        item: &LockItem,
         me: Option<&Watcher>,
         compares: bool,
         batch: &mut Vec<Command>,
     ) -> usize {
-        let before = batch.len();
+        let (before, name) = (batch.len(), &item.name);
+        // A permit whose item lives on is one for which others look.
+        if let (Op::Replace { .. } | Op::Reassert { .. }, Some(permit)) = (self, item.permit) {
+            batch.push(protocol::note_slots(name, Slots::Cover, permit));
+        }
         match self {
-            Op::Grant { id, ttl } => batch.push(protocol::create(name, ItemState::Held(*id), *ttl)),
-            Op::Reassert { state, ttl } => batch.push(protocol::create(name, *state, *ttl)),
+            Op::Grant { id, ttl } => batch.push(protocol::create(item, ItemState::Held(*id), *ttl)),
+            Op::Reassert { state, ttl } => batch.push(protocol::create(item, *state, *ttl)),
             Op::HandOver { from, to, ttl } => {
                 let (from, to) = (ItemState::Held(*from), ItemState::Held(*to));
-                batch.push(blind_unless(compares, protocol::replace(name, from, to, *ttl)));
+                batch.push(blind_unless(compares, protocol::replace(item, from, to, *ttl)));
+            }
+            Op::Occupy { id, ttl, besides } => {
+                let held = ItemState::Held(*id);
+                batch.push(blind_unless(compares, protocol::replace(item, held, held, *ttl)));
+                // After the item is known to stand: whoever has a permit since has seen it.
+                batch.push(protocol::look_for_slots(name));
+                batch.extend(besides.window().map(|permit| protocol::look(&of_permit(item, permit))));
+            }
+            Op::Share { id, ttl, slots } => {
+                let permit = item.permit.unwrap_or(Permit::FIRST);
+                let open = LockItem::from(name);
+                // In this order: others look for the permit, it stands, and then the lock is looked at.
+                batch.push(protocol::note_slots(name, *slots, permit));
+                batch.push(protocol::create(&of_permit(item, permit), ItemState::Held(*id), *ttl));
+                batch.push(protocol::look(&open));
+            }
+            Op::Find { from, upto } => {
+                let permits = (*from..(*upto).min(from.saturating_add(WINDOW))).filter_map(Permit::new);
+                batch.extend(permits.map(|permit| protocol::look(&of_permit(item, permit))));
+            }
+            Op::Cover { slots, .. } => {
+                batch.push(protocol::note_slots(name, *slots, item.permit.unwrap_or(Permit::FIRST)));
             }
             Op::Replace { from, to, ttl, touches_owner, .. } => {
-                batch.push(blind_unless(compares, protocol::replace(name, *from, *to, *ttl)));
-                batch.extend(touches_owner.then(|| protocol::touch_owner(name, *ttl)));
+                batch.push(blind_unless(compares, protocol::replace(item, *from, *to, *ttl)));
+                batch.extend(touches_owner.then(|| protocol::touch_owner(item, *ttl)));
             }
             Op::Remove { state, wakes } => {
-                batch.push(blind_unless(compares, protocol::remove(name, *state)));
+                batch.push(blind_unless(compares, protocol::remove(item, *state)));
                 // After the deletion: whoever has noted itself before sees that the lock is free, or is seen here.
                 batch.extend(wakes.then(|| protocol::take_watcher(name)));
             }
-            Op::Look => batch.extend([protocol::look(name), protocol::look_for_owner(name)]),
-            Op::Stands(_) | Op::LookIfRevoked => batch.push(protocol::look(name)),
+            Op::Look => batch.extend([protocol::look(item), protocol::look_for_owner(item)]),
+            Op::Stands(_) | Op::LookIfRevoked => batch.push(protocol::look(item)),
             Op::Watch { kept: true, ttl } => batch.extend(me.map(|me| protocol::keep_watching(name, me, *ttl))),
             Op::Watch { kept: false, ttl } => batch.extend(me.map(|me| protocol::watch(name, me, *ttl))),
             Op::LookForQueue => batch.push(protocol::look_for_queue(name)),
@@ -238,6 +316,7 @@ impl Op {
     /// Reads what memcached has said to its commands, in a batch that counts. `token` is the one that a grant gets.
     pub(crate) fn outcome(
         &self,
+        item: &LockItem,
         said: &[Said],
         token: Option<Result<FencingToken, StoreError>>,
         seen: &Seen<'_>,
@@ -249,7 +328,10 @@ impl Op {
         match self {
             Op::Grant { id, .. } => {
                 let created = self.read(first, |said| protocol::read_create(said, ItemState::Held(*id)), seen);
-                Outcome::reply(Reply::Granted(created.and_then(|created| granted(created, token()))))
+                Outcome::reply(Reply::Granted(created.and_then(|created| match created {
+                    CasOutcome::Done if seen.permits.exist => Ok(Granted::Intent(Besides::UNKNOWN)),
+                    created => granted(created, token()),
+                })))
             }
             Op::HandOver { .. } => {
                 let changed = self.read(first, protocol::read_change, seen);
@@ -258,11 +340,30 @@ impl Op {
                     _ => settled(changed, seen.last_word).map(|_| Granted::No),
                 })))
             }
-            Op::Replace { to, ttl, reasserts, .. } => match self.read(first, protocol::read_change, seen) {
+            Op::Occupy { besides, .. } => {
+                let occupied = self.occupied(besides, said, token(), seen);
+                Outcome::reply(Reply::Granted(occupied))
+            }
+            Op::Share { id, slots, .. } => {
+                let shared = self.shared((*id, *slots, item.permit.unwrap_or(Permit::FIRST)), said, token(), seen);
+                Outcome::reply(Reply::Shared(shared))
+            }
+            Op::Find { from, .. } => {
+                let free = said.iter().zip(*from..).find(|(said, _)| **said == Said::Missing);
+                let found = free.and_then(|(_, number)| Permit::new(number));
+                Outcome::reply(Reply::Found(seen.last_word.clone().map(|()| found)))
+            }
+            Op::Cover { slots, state, ttl } => self.covered((*slots, *state, *ttl), item, first, seen),
+            Op::Replace { to, ttl, reasserts, .. } => match self.changed(item, said, seen) {
                 Ok(CasOutcome::Missing) if *reasserts && seen.last_word.is_err() => {
                     // If something else is there, the next try finds out if that is ours, from an earlier re-assertion
                     // whose answer was lost.
-                    Outcome { next: Some(Op::Reassert { state: *to, ttl: *ttl }), ..Outcome::default() }
+                    let (state, ttl) = (*to, *ttl);
+                    let next = match item.permit {
+                        None => Op::Reassert { state, ttl },
+                        Some(_) => Op::Cover { slots: Slots::Cover, state, ttl },
+                    };
+                    Outcome { next: Some(next), ..Outcome::default() }
                 }
                 // It is another grant's, and that is final. Its client is to hear if an operator did that.
                 Ok(CasOutcome::Exists) if self.renews_a_grant() && seen.last_word.is_ok() => {
@@ -271,7 +372,7 @@ impl Op {
                 changed => Outcome::changed(changed, seen.last_word),
             },
             Op::Reassert { state, .. } => {
-                let created = self.read(first, |said| protocol::read_create(said, *state), seen);
+                let created = self.read_of_permit(item, said, |said| protocol::read_create(said, *state), seen);
                 // What is there may be ours, from an earlier re-assertion whose answer was lost. The next renewal finds out.
                 let unsure = || seen.last_word.clone().err().unwrap_or_else(|| reasserted_before(seen.shard));
                 Outcome::changed(created, &Err(unsure()))
@@ -313,13 +414,116 @@ impl Op {
     /// Returns the reply that tells of an error.
     pub fn failed(&self, error: StoreError) -> Reply {
         match self {
-            Op::Grant { .. } | Op::HandOver { .. } => Reply::Granted(Err(error)),
-            Op::Replace { .. } | Op::Reassert { .. } | Op::Remove { .. } => Reply::Changed(Err(error)),
+            Op::Grant { .. } | Op::HandOver { .. } | Op::Occupy { .. } => Reply::Granted(Err(error)),
+            Op::Share { .. } => Reply::Shared(Err(error)),
+            Op::Find { .. } => Reply::Found(Err(error)),
+            Op::Replace { .. } | Op::Cover { .. } | Op::Reassert { .. } | Op::Remove { .. } => {
+                Reply::Changed(Err(error))
+            }
             Op::Look => Reply::Status(Err(error)),
             Op::Stands(_) => Reply::Stands(Err(error)),
             // Tells what is known without an answer: the grant is gone.
             Op::LookIfRevoked => Reply::Changed(Ok(Change::TakenOver)),
             Op::Watch { .. } | Op::LookForQueue | Op::Note(_) => Reply::Watching(Watch::No),
+        }
+    }
+
+    /// Reads the answers to the renewal, the swap or the linger of a lock or a permit. Of a permit it counts only if others look for
+    /// it: otherwise it is as if there were none.
+    fn changed(&self, item: &LockItem, said: &[Said], seen: &Seen<'_>) -> Result<CasOutcome, StoreError> {
+        self.read_of_permit(item, said, protocol::read_change, seen)
+    }
+
+    fn read_of_permit(
+        &self,
+        item: &LockItem,
+        said: &[Said],
+        read: impl FnOnce(&Said) -> Result<CasOutcome, Unexpected>,
+        seen: &Seen<'_>,
+    ) -> Result<CasOutcome, StoreError> {
+        let missing = || StoreError::uncertain("memcached did not answer this");
+        let Some(permit) = item.permit else { return self.read(said.first().ok_or_else(missing)?, read, seen) };
+        let [slots, rest, ..] = said else { return Err(missing()) };
+        let slots = self.read(slots, protocol::read_slots, seen)?;
+        match self.read(rest, read, seen)? {
+            CasOutcome::Done if slots <= permit.get() || !seen.permits.noted => Ok(CasOutcome::Missing),
+            outcome => Ok(outcome),
+        }
+    }
+
+    fn covered(
+        &self,
+        (slots, state, ttl): (Slots, ItemState, u32),
+        item: &LockItem,
+        said: &Said,
+        seen: &Seen<'_>,
+    ) -> Outcome {
+        let permit = item.permit.unwrap_or(Permit::FIRST);
+        let noted = match self.read(said, |said| protocol::read_noted_slots(said, slots, permit), seen) {
+            Ok(noted) => noted,
+            Err(error) => return Outcome::reply(self.failed(error)),
+        };
+        let next = match noted {
+            Some(slots) if slots > permit.get() => Op::Reassert { state, ttl },
+            Some(0) => Op::Cover { slots: Slots::Begin, state, ttl },
+            Some(slots) => Op::Cover { slots: Slots::Raise(slots), state, ttl },
+            None => Op::Cover { slots: Slots::Cover, state, ttl },
+        };
+        Outcome { next: Some(next), ..Outcome::default() }
+    }
+
+    /// Reads what an intent has found beside it.
+    fn occupied(
+        &self,
+        besides: &Besides,
+        said: &[Said],
+        token: Result<FencingToken, StoreError>,
+        seen: &Seen<'_>,
+    ) -> Result<Granted, StoreError> {
+        let [item, slots, permits @ ..] = said else {
+            return Err(StoreError::uncertain("memcached did not answer this"));
+        };
+        match self.read(item, protocol::read_change, seen)? {
+            CasOutcome::Done => {}
+            outcome => return settled(outcome, seen.last_word).map(|_| Granted::No),
+        }
+        let slots = self.read(slots, protocol::read_slots, seen)?;
+        let window = || permits.iter().zip(besides.window()).take_while(|(_, permit)| permit.get() < slots);
+        let held = window().find(|(said, _)| **said != Said::Missing).map(|(_, permit)| permit.get());
+        let looked_at = besides.window().last().map_or(besides.from, |last| last.get() + 1);
+        match held {
+            None if looked_at >= slots => token.map(Granted::Yes),
+            _ => Ok(Granted::Intent(Besides {
+                from: held.unwrap_or(looked_at),
+                upto: Some(slots),
+                held: held.is_some(),
+            })),
+        }
+    }
+
+    /// Reads what came of an attempt to get a permit.
+    fn shared(
+        &self,
+        (id, slots, permit): (GrantId, Slots, Permit),
+        said: &[Said],
+        token: Result<FencingToken, StoreError>,
+        seen: &Seen<'_>,
+    ) -> Result<Shared, StoreError> {
+        let [noted, item, lock, ..] = said else {
+            return Err(StoreError::uncertain("memcached did not answer this"));
+        };
+        let noted = self.read(noted, |said| protocol::read_noted_slots(said, slots, permit), seen)?;
+        let created = self.read(item, |said| protocol::read_create(said, ItemState::Held(id)), seen)?;
+        let created = created == CasOutcome::Done;
+        if *lock != Said::Missing {
+            return Ok(Shared::Closed { created });
+        }
+        match noted {
+            Some(slots) if slots > permit.get() && seen.permits.noted => match created {
+                true => token.map(Shared::Yes),
+                false => Ok(Shared::Taken { slots }),
+            },
+            _ => Ok(Shared::Uncovered { slots: noted, created }),
         }
     }
 
@@ -378,6 +582,11 @@ fn reasserted_before(shard: &str) -> StoreError {
     StoreError::unavailable(format!("memcached {shard} has an item again for a lock that it had lost"), None)
 }
 
+/// Returns the item of a permit of the same lock.
+fn of_permit(item: &LockItem, permit: Permit) -> LockItem {
+    LockItem { permit: Some(permit), ..item.clone() }
+}
+
 /// Leaves the comparison out of a command on a lock's item, where a test wants that.
 fn blind_unless(compares: bool, mut command: Command) -> Command {
     if let Command::Delete { compare, .. } = &mut command
@@ -409,10 +618,17 @@ fn settled(outcome: CasOutcome, last_word: &LastWord) -> Result<Change, StoreErr
 /// An [`Op`] under way, and who waits for what it comes to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Job {
-    /// The lock.
-    pub name: LockName,
+    /// The item that it is about.
+    pub item: LockItem,
     /// The request that is answered, if one is.
     pub asker: Option<RequestId>,
     /// The thing to do.
     pub op: Op,
+}
+
+impl Job {
+    /// Returns true if it is about a permit.
+    pub(crate) fn is_of_permit(&self) -> bool {
+        self.item.permit.is_some()
+    }
 }

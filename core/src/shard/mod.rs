@@ -30,7 +30,7 @@ use std::time::Duration;
 use crate::Time;
 use crate::broker::RequestId;
 use crate::command::{Command, Reply as Said};
-use crate::lock::LockName;
+use crate::lock::{LockItem, LockName};
 use crate::request::StoreTraits;
 use crate::store::{ItemState, Label, Note, Order, Reply, Request, StoreError, Watch};
 use crate::table::{self, Table};
@@ -266,15 +266,15 @@ impl Shards {
     /// Takes an order. [`Shards::flush`] sends what it takes.
     pub fn order(&mut self, order: Order, env: &mut impl Env) {
         match order {
-            Order::Ask(id, name, request) => self.ask(id, &name, request, env),
+            Order::Ask(id, item, request) => self.ask(id, item, request, env),
             Order::GiveUp(id) => self.give_up(id),
-            Order::Note(name, note) => self.note(&name, note, env),
+            Order::Note(item, note) => self.note(item, note, env),
         }
     }
 
     /// Takes a request. It has one answer, within a few seconds, whatever the shard does. [`Shards::flush`] sends it.
-    fn ask(&mut self, id: RequestId, name: &LockName, request: Request, env: &mut impl Env) {
-        let shard = self.shard_of(name);
+    fn ask(&mut self, id: RequestId, item: LockItem, request: Request, env: &mut impl Env) {
+        let shard = self.shard_of(&item.name);
         let wakes = self.common.settings.watcher.is_some();
         if matches!(request, Request::Watch { .. }) && !wakes {
             self.common.outputs.push_back(Output::Answer { shard, id, reply: Reply::Watching(Watch::No) });
@@ -285,7 +285,7 @@ impl Shards {
             self.common.wanted.insert(id, true);
         }
         if let Some(mut turn) = self.turn(shard, env) {
-            turn.take(Job { name: name.clone(), asker: Some(id), op });
+            turn.take(Job { item, asker: Some(id), op });
         }
     }
 
@@ -298,18 +298,19 @@ impl Shards {
     }
 
     /// Takes a note: best effort, and nothing depends on it. [`Shards::flush`] sends it.
-    fn note(&mut self, name: &LockName, note: Note, env: &mut impl Env) {
+    fn note(&mut self, item: LockItem, note: Note, env: &mut impl Env) {
+        let name = &item.name;
         let watcher = self.common.settings.watcher;
         let op = match (note, watcher) {
             (Note::Describe { owner, call: None, .. }, _) if owner.is_empty() => return,
             (Note::Describe { id, owner, token, call, ttl }, me) => {
                 let keeper = me.map(|me| me.address);
                 let label = Label { owner, token: Some(token), since: env.wall_micros(), call, keeper };
-                Op::Note(protocol::describe(name, ItemState::Held(id), &label, ttl))
+                Op::Note(protocol::describe(&item, ItemState::Held(id), &label, ttl))
             }
             (Note::KeepsClosed { id, ttl }, Some(me)) => {
                 let label = Label { keeper: Some(me.address), ..Label::default() };
-                Op::Note(protocol::describe(name, ItemState::Lingering(id), &label, ttl))
+                Op::Note(protocol::describe(&item, ItemState::Lingering(id), &label, ttl))
             }
             (Note::Unwatch, Some(me)) => Op::Note(protocol::unwatch(name, &me)),
             (Note::QueueHere { ttl }, Some(me)) => Op::Note(protocol::note_queue(name, me.address, ttl)),
@@ -328,7 +329,7 @@ impl Shards {
         };
         let shard = self.shard_of(name);
         if let Some(mut turn) = self.turn(shard, env) {
-            turn.take(Job { name: name.clone(), asker: None, op });
+            turn.take(Job { item, asker: None, op });
         }
     }
 
@@ -438,7 +439,7 @@ impl<E: Env> Turn<'_, E> {
     fn bring(&mut self, settled: Vec<(Job, job::Outcome)>) {
         for (job, outcome) in settled {
             if let Some(broker) = outcome.wakes {
-                self.wake(broker, &job.name);
+                self.wake(broker, &job.item.name);
             }
             if let Some(reply) = outcome.reply {
                 self.answer(job.asker, reply);

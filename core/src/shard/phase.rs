@@ -157,7 +157,11 @@ impl<E: Env> Turn<'_, E> {
                 return self.fail_all(batch, &StoreError::uncertain(void.to_string()));
             }
         };
-        let settled = batch.settle(said, evidence.fence, &Seen { shard: &address, last_word: &last_word });
+        let settled = batch.settle(
+            said,
+            evidence.fence,
+            &Seen { shard: &address, last_word: &last_word, permits: evidence.permits },
+        );
         self.bring(settled);
     }
 

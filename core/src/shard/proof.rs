@@ -261,6 +261,7 @@ impl EpochState {
 mod tests {
     use super::*;
     use crate::lock::GrantId;
+    use crate::shard::job::Permits;
     use crate::shard::state_item::Generation;
 
     const OURS: u64 = 7;
@@ -303,7 +304,14 @@ mod tests {
 
     /// Returns what a batch says that draws a token in epoch 1.
     fn granted(highest: Option<u64>) -> Evidence {
-        Evidence { clock: None, fence: Some(Ok(highest.map(token))), grants: 1, witness: Witness::Shows(stamp(1)) }
+        let permits = Permits::default();
+        Evidence {
+            clock: None,
+            fence: Some(Ok(highest.map(token))),
+            grants: 1,
+            witness: Witness::Shows(stamp(1)),
+            permits,
+        }
     }
 
     /// Judges a batch that is sent now.

@@ -10,11 +10,15 @@ use std::time::Duration;
 use super::presence::LIVES;
 use super::state_item::{Epoch, Stamp, StateItem, Witness};
 use crate::command::{Cas, Command, Create, InPlace, Key, Left, Mode, Reply, Shown, Ttl, Value, Want};
-use crate::lock::{CallKey, FencingToken, LockName, Owner};
-use crate::store::{ItemState, Label, StoreError};
+use crate::lock::{CallKey, FencingToken, LockItem, LockName, MAX_PERMITS, Owner, Permit};
+use crate::store::{ItemState, Label, Slots, StoreError};
 
 /// S never expires by itself. A date a little before memcached's own end of time in January 2038.
 const STATE_EXPIRES: Ttl = Ttl::Until(2_147_480_000);
+
+/// How long an item lives that says that permits exist: longer than any ttl, linger and `min_hold` together (R33). Every command
+/// sets the same, so that a late one shortens nothing.
+const PERMITS_LIVE: u32 = 10_801;
 
 const CAS: Want = Want { cas: true, left: false, value: false };
 const LEFT: Want = Want { cas: false, left: true, value: false };
@@ -52,24 +56,51 @@ fn write_note(key: Key, mode: Mode, ttl: u32, new_cas: Option<u64>, text: String
 }
 
 /// Creates the item of a lock that has none: the grant, and the re-assertion after a loss.
-pub fn create(name: &LockName, state: ItemState, ttl: u32) -> Command {
+pub fn create(item: &LockItem, state: ItemState, ttl: u32) -> Command {
     let id = state.number();
-    create_item(Key::Lock(name.clone()), Ttl::Seconds(ttl), id, Some(Cas(id)), CAS)
+    create_item(Key::Lock(item.clone()), Ttl::Seconds(ttl), id, Some(Cas(id)), CAS)
 }
 
 /// Changes an item that carries `from`: renewal, hand-over, reattach, the beginning of a linger.
-pub fn replace(name: &LockName, from: ItemState, to: ItemState, ttl: u32) -> Command {
-    change_item(Key::Lock(name.clone()), Some(Cas(from.number())), ttl, to.number())
+pub fn replace(item: &LockItem, from: ItemState, to: ItemState, ttl: u32) -> Command {
+    change_item(Key::Lock(item.clone()), Some(Cas(from.number())), ttl, to.number())
 }
 
 /// Deletes an item that carries `state`.
-pub fn remove(name: &LockName, state: ItemState) -> Command {
-    Command::Delete { key: Key::Lock(name.clone()), compare: Some(Cas(state.number())), in_place: None }
+pub fn remove(item: &LockItem, state: ItemState) -> Command {
+    Command::Delete { key: Key::Lock(item.clone()), compare: Some(Cas(state.number())), in_place: None }
 }
 
 /// Reads a lock's item.
-pub fn look(name: &LockName) -> Command {
-    look_at(Key::Lock(name.clone()), Want { cas: true, left: true, value: false })
+pub fn look(item: &LockItem) -> Command {
+    look_at(Key::Lock(item.clone()), Want { cas: true, left: true, value: false })
+}
+
+/// Notes that permits exist on the shard: creates the note where there is none, and lets it live on.
+pub fn note_permits() -> [Command; 2] {
+    let create = create_item(Key::Permits, Ttl::Seconds(PERMITS_LIVE), 0, None, NOTHING);
+    let touch = Some(Ttl::Seconds(PERMITS_LIVE));
+    [create, Command::Get { key: Key::Permits, bump: false, touch, want: NOTHING }]
+}
+
+/// Reads if permits may exist on the shard.
+pub fn look_for_permits() -> Command {
+    look_at(Key::Permits, NOTHING)
+}
+
+/// Reads how many permits of a lock may exist.
+pub fn look_for_slots(name: &LockName) -> Command {
+    look_at(Key::Slots(name.clone()), CAS)
+}
+
+/// Sees to it that the permits of a lock are looked for.
+pub fn note_slots(name: &LockName, slots: Slots, permit: Permit) -> Command {
+    let (key, upto) = (Key::Slots(name.clone()), u64::from(permit.get()) + 1);
+    match slots {
+        Slots::Cover => Command::Get { key, bump: false, touch: Some(Ttl::Seconds(PERMITS_LIVE)), want: CAS },
+        Slots::Begin => create_item(key, Ttl::Seconds(PERMITS_LIVE), 0, Some(Cas(upto)), CAS),
+        Slots::Raise(from) => change_item(key, Some(Cas(from.into())), PERMITS_LIVE, upto),
+    }
 }
 
 /// Reads the clock: how long S has left to live.
@@ -116,25 +147,25 @@ pub fn open(epoch: Epoch, start: u64) -> Command {
 
 /// Notes a label for the item that it belongs to: its number, token, time, call and keeper, and then its owner's own words. That of a
 /// revocation has a keeper alone.
-pub fn describe(name: &LockName, of: ItemState, label: &Label, ttl: u32) -> Command {
+pub fn describe(item: &LockItem, of: ItemState, label: &Label, ttl: u32) -> Command {
     let Label { owner, token, since, call, keeper } = label;
     let number = |number: Option<u64>| number.unwrap_or(0);
     let keeper = keeper.map(|keeper| keeper.to_string()).unwrap_or_default();
     let (id, token, since) = (of.number(), number(token.map(FencingToken::get)), number(*since));
     let call = number(call.map(CallKey::get));
     let text = format!("{id},{token},{since},{call},{keeper} {}", owner.as_str());
-    write_note(Key::Owner(name.clone()), Mode::Always, ttl, None, text)
+    write_note(Key::Owner(item.clone()), Mode::Always, ttl, None, text)
 }
 
 /// Sets the ttl of an owner's label.
-pub fn touch_owner(name: &LockName, ttl: u32) -> Command {
+pub fn touch_owner(item: &LockItem, ttl: u32) -> Command {
     let touch = Some(Ttl::Seconds(ttl));
-    Command::Get { key: Key::Owner(name.clone()), bump: false, touch, want: NOTHING }
+    Command::Get { key: Key::Owner(item.clone()), bump: false, touch, want: NOTHING }
 }
 
 /// Reads an owner's label.
-pub fn look_for_owner(name: &LockName) -> Command {
-    look_at(Key::Owner(name.clone()), VALUE)
+pub fn look_for_owner(item: &LockItem) -> Command {
+    look_at(Key::Owner(item.clone()), VALUE)
 }
 
 /// Notes who is woken when the lock is let go, if nobody is yet. `ms` here and in what follows: that it deletes
@@ -288,6 +319,32 @@ pub(crate) fn read_look(reply: &Reply) -> Result<Option<(ItemState, Duration)>, 
     match ItemState::of_number(cas) {
         Some(state) => Ok(Some((state, Duration::from_secs(left.into())))),
         None => unexpected("look at a lock: the item is not lockbroker's", reply),
+    }
+}
+
+/// Reads if permits may exist on the shard. What is no clear no is a yes.
+pub(crate) fn read_permits(reply: &Reply) -> bool {
+    *reply != Reply::Missing
+}
+
+/// Reads how many permits of a lock may exist. Never more than there can be.
+pub(crate) fn read_slots(reply: &Reply) -> Result<u16, Unexpected> {
+    match reply {
+        Reply::Missing => Ok(0),
+        Reply::Done(Shown { cas: Some(Cas(slots)), .. }) => {
+            Ok(u16::try_from(*slots).unwrap_or(MAX_PERMITS).min(MAX_PERMITS))
+        }
+        _ => unexpected("look at the permits of a lock", reply),
+    }
+}
+
+/// Reads how many permits may exist after `note_slots`. None if others have changed that meanwhile.
+pub(crate) fn read_noted_slots(reply: &Reply, slots: Slots, permit: Permit) -> Result<Option<u16>, Unexpected> {
+    match (slots, reply) {
+        (Slots::Cover, _) => read_slots(reply).map(Some),
+        (_, Reply::Done(_)) => Ok(Some(permit.get() + 1)),
+        (_, Reply::Exists | Reply::Missing) => Ok(None),
+        _ => unexpected("note of the permits of a lock", reply),
     }
 }
 

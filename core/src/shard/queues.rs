@@ -121,7 +121,7 @@ mod tests {
     use crate::store::ItemState;
 
     fn job(op: Op) -> Job {
-        Job { name: LockName::new("job").unwrap(), asker: None, op }
+        Job { item: LockName::new("job").unwrap().into(), asker: None, op }
     }
 
     fn renewal() -> Job {

@@ -190,7 +190,7 @@ impl Bench {
     fn ask(&mut self, request: Request) -> RequestId {
         self.asked += 1;
         let id = RequestId::outside(self.asked);
-        self.shards.ask(id, &name(), request, &mut self.env);
+        self.shards.ask(id, name().into(), request, &mut self.env);
         self.turn();
         id
     }
@@ -269,7 +269,9 @@ fn in_a_closed_shard_nothing_but_a_success_is_final() {
     let mut bench = Bench::new();
     bench.pass(Duration::from_secs(3));
     assert_eq!(bench.state(), ShardState::Closed);
-    for request in [Request::Look, Request::Stands(ID(1)), Request::Remove { state: ItemState::Held(ID(1)) }] {
+    for request in
+        [Request::Look, Request::Stands(ID(1)), Request::Remove { state: ItemState::Held(ID(1)), quiet: false }]
+    {
         let asked = bench.ask(request);
         let reply = bench.reply(asked).cloned();
         let unavailable = match &reply {
@@ -347,7 +349,7 @@ fn a_token_that_was_given_before_makes_a_memory_an_old_one() {
     bench.grant(ID(1));
     let fence = bench.memory.items.iter_mut().find(|(key, _)| matches!(key, Key::Fence(_))).expect("it is open");
     fence.1.1 -= 1;
-    bench.ask(Request::Remove { state: ItemState::Held(ID(1)) });
+    bench.ask(Request::Remove { state: ItemState::Held(ID(1)), quiet: false });
     let again = bench.ask(Request::Grant { id: ID(2), ttl: 10 });
     assert!(matches!(bench.reply(again), Some(Reply::Granted(Err(StoreError::Uncertain { .. })))));
     assert_eq!(bench.shards.status(0, bench.env.now).distrust, Some(Distrust::TokensFell));

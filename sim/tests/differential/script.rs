@@ -170,10 +170,11 @@ impl Script {
 
 /// Returns all items that are used.
 pub(crate) fn all_keys() -> Vec<Key> {
-    let mut keys = vec![Key::State, Key::Fence(1_234_567_890), Key::Broker(7), Key::Broker(8)];
+    let mut keys = vec![Key::State, Key::Fence(1_234_567_890), Key::Broker(7), Key::Broker(8), Key::Permits];
     for letter in ["a", "b", "c"] {
         let name = name(letter);
-        keys.extend([Key::Lock(name.clone()), Key::Owner(name.clone()), Key::Watcher(name.clone()), Key::Line(name)]);
+        keys.extend([Key::Lock(name.clone().into()), Key::Owner(name.clone().into())]);
+        keys.extend([Key::Slots(name.clone()), Key::Watcher(name.clone()), Key::Line(name)]);
     }
     keys
 }
@@ -219,7 +220,7 @@ pub(crate) fn filler(number: u64, ttl: Ttl) -> Command {
 pub(crate) fn filler_of(bytes: usize, number: u64, ttl: Ttl) -> Command {
     let name = format!("{:-<bytes$}", format!("fill{number}"));
     Command::Arithmetic {
-        key: Key::Lock(LockName::new(&name).expect("a name")),
+        key: Key::Lock(LockName::new(&name).expect("a name").into()),
         delta: 0,
         create: Some(Create { ttl, initial: 10_000_000_000_000_000_000 }),
         compare: Some(Cas::SENTINEL),

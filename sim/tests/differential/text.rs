@@ -1,6 +1,7 @@
 //! Commands and answers as the bytes of memcached's text protocol, by the words of the `memcache` crate.
 
 use lockbroker_core::command::{Cas, Command, Key, Left, Mode, Refusal, Reply, Shown, Stale, Ttl, Value, Want};
+use lockbroker_core::lock::LockItem;
 use memcache::exp::{Error, MetaCommand, MetaOp, MetaResponse, ReturnCode};
 
 /// What stands before every key.
@@ -46,8 +47,12 @@ pub(crate) fn key(key: &Key) -> String {
     match key {
         Key::State => format!("{PREFIX}S"),
         Key::Fence(epoch) => format!("{PREFIX}F:{epoch}"),
-        Key::Lock(name) => format!("{PREFIX}L:{name}"),
-        Key::Owner(name) => format!("{PREFIX}O:{name}"),
+        Key::Lock(LockItem { name, permit: None }) => format!("{PREFIX}L:{name}"),
+        Key::Lock(LockItem { name, permit: Some(permit) }) => format!("{PREFIX}P:{}:{name}", permit.get()),
+        Key::Owner(LockItem { name, permit: None }) => format!("{PREFIX}O:{name}"),
+        Key::Owner(LockItem { name, permit: Some(permit) }) => format!("{PREFIX}Q:{}:{name}", permit.get()),
+        Key::Permits => format!("{PREFIX}R"),
+        Key::Slots(name) => format!("{PREFIX}R:{name}"),
         Key::Watcher(name) => format!("{PREFIX}W:{name}"),
         Key::Line(name) => format!("{PREFIX}H:{name}"),
         Key::Broker(place) => format!("{PREFIX}B:{place}"),

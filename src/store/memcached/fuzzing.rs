@@ -11,7 +11,7 @@ use tokio::runtime::Runtime;
 use super::connection::Connection;
 use super::server;
 use super::wire::Wire;
-use crate::lock::{GrantId, LockName};
+use crate::lock::{GrantId, LockItem, LockName};
 use crate::store::ItemState;
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
@@ -39,15 +39,15 @@ pub fn server_facts(bytes: &[u8]) {
 /// # Panics
 /// Panics where the broker would, and where it would take a lock for granted without an answer that says so.
 pub fn answers(bytes: &[u8]) {
-    let name = LockName::new(NAME).expect("a name");
+    let item = LockItem::from(LockName::new(NAME).expect("a name"));
     let id = GrantId::new(10_000_000_000_000_000_000).expect("in range");
     let held = ItemState::Held(id);
     let commands = [
         protocol::clock(),
-        protocol::create(&name, held, 15),
-        protocol::replace(&name, held, held, 15),
-        protocol::look(&name),
-        protocol::look_for_owner(&name),
+        protocol::create(&item, held, 15),
+        protocol::replace(&item, held, held, 15),
+        protocol::look(&item),
+        protocol::look_for_owner(&item),
         protocol::witness(),
     ];
     let said = RUNTIME.block_on(async {

@@ -207,7 +207,7 @@ impl Dump {
     async fn labels(&mut self, wire: &Wire, locks: &[&Found]) -> Vec<Label> {
         let none = || vec![Label::default(); locks.len()];
         let Some(connection) = self.connection.as_mut().filter(|_| !locks.is_empty()) else { return none() };
-        let looks: Vec<_> = locks.iter().map(|found| protocol::look_for_owner(&found.name)).collect();
+        let looks: Vec<_> = locks.iter().map(|found| protocol::look_for_owner(&found.name.clone().into())).collect();
         match connection.exchange(wire, &looks).await {
             Ok(said) => {
                 let read = |(found, said): (&&Found, _)| {

@@ -4,6 +4,8 @@ use memcache::exp::{MetaCommand, MetaOp, MetaResponse, ReturnCode};
 
 use lockbroker_core::command::{Cas, Command, Key, Left, Mode, Refusal, Reply, Shown, Stale, Ttl, Value, Want};
 
+use crate::lock::LockItem;
+
 /// The keys of one deployment on a memcached that others may use too.
 #[derive(Debug, Clone)]
 pub(super) struct Wire {
@@ -63,13 +65,29 @@ impl Wire {
         }
     }
 
+    /// Returns the key of a lock's item, or of a permit's: no name of a lock looks like the number of a permit and a colon.
+    fn item(&self, item: &LockItem, lock: &str, permit: &str) -> Vec<u8> {
+        let LockItem { name, permit: number } = item;
+        let name = name.as_str().as_bytes();
+        let prefix = self.prefix.as_bytes();
+        match number {
+            None => [prefix, lock.as_bytes(), name].concat(),
+            Some(number) => {
+                let mut digits = itoa::Buffer::new();
+                [prefix, permit.as_bytes(), digits.format(number.get()).as_bytes(), b":", name].concat()
+            }
+        }
+    }
+
     fn key(&self, key: &Key) -> Vec<u8> {
         let join = |kind: &str, rest: &str| [self.prefix.as_bytes(), kind.as_bytes(), rest.as_bytes()].concat();
         match key {
             Key::State => join("S", ""),
             Key::Fence(epoch) => join("F:", itoa::Buffer::new().format(*epoch)),
-            Key::Lock(name) => join("L:", name.as_str()),
-            Key::Owner(name) => join("O:", name.as_str()),
+            Key::Lock(item) => self.item(item, "L:", "P:"),
+            Key::Owner(item) => self.item(item, "O:", "Q:"),
+            Key::Permits => join("R", ""),
+            Key::Slots(name) => join("R:", name.as_str()),
             Key::Watcher(name) => join("W:", name.as_str()),
             Key::Line(name) => join("H:", name.as_str()),
             Key::Broker(place) => join("B:", itoa::Buffer::new().format(*place)),
@@ -194,18 +212,19 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::lock::{CallKey, FencingToken, GrantId, LingerId, LockName, Owner};
+    use crate::lock::{CallKey, FencingToken, GrantId, LingerId, LockItem, LockName, MAX_PERMITS, Owner, Permit};
     use crate::store::{ItemState, Label};
     use lockbroker_core::shard::Watcher;
     use lockbroker_core::shard::protocol;
     use lockbroker_core::shard::state_item::{Epoch, Stamp};
+    use lockbroker_core::store::Slots;
 
     proptest! {
         /// Names and prefixes of visible ASCII go as they are, others as base64: neither way may two meet.
         #[test]
         fn every_name_has_keys_of_its_own(
             prefix in "[!-~]{0,48}",
-            names in prop::collection::hash_set("\\PC{1,32}|[SFLOBWH:0-9]{1,12}|[A-Za-z0-9+/=:]{1,48}", 2..20),
+            names in prop::collection::hash_set("\\PC{1,32}|[SFLOBWHPQR:0-9]{1,12}|[A-Za-z0-9+/=:]{1,48}", 2..20),
             epoch: u64,
         ) {
             let wire = Wire::new(&prefix);
@@ -218,8 +237,12 @@ mod tests {
             prop_assert!(seen.insert(key(protocol::clock())));
             prop_assert!(seen.insert(key(protocol::highest_token(Epoch::from_random(epoch)))));
             prop_assert!(seen.insert(key(protocol::look_for_broker(7))));
+            prop_assert!(seen.insert(key(protocol::look_for_permits())));
             for name in names.iter().filter_map(|name| LockName::new(name).ok()) {
-                for command in [protocol::look(&name), protocol::look_for_owner(&name)] {
+                let permit = LockItem { permit: Permit::new(MAX_PERMITS - 1), name: name.clone() };
+                let lock = LockItem::from(&name);
+                let of_item = [&lock, &permit].map(|item| [protocol::look(item), protocol::look_for_owner(item)]);
+                for command in of_item.into_iter().flatten().chain([protocol::look_for_slots(&name)]) {
                     let key = key(command);
                     prop_assert!(key.0.len() <= memcache::exp::MAX_KEY_LENGTH, "{} bytes", key.0.len());
                     prop_assert!(seen.insert(key), "{name:?} shares a key");
@@ -235,7 +258,7 @@ mod tests {
         ) {
             let Ok(response) = MetaResponse::parse_header(line.as_bytes()) else { return Ok(()) };
             let state = ItemState::Held(GrantId::new(id).unwrap());
-            let grant = protocol::create(&LockName::new("job").unwrap(), state, 5);
+            let grant = protocol::create(&LockName::new("job").unwrap().into(), state, 5);
             if let Some(Reply::Done(Shown { cas: Some(Cas(cas)), .. })) = read(&grant, &response) {
                 prop_assert!(line.contains(&format!("c{cas}")), "granted by {line:?}");
             }
@@ -249,6 +272,8 @@ mod tests {
     #[test]
     fn commands_are_byte_for_byte_those_of_the_protocol() {
         let name = &LockName::new("job").unwrap();
+        let (lock, permit) = (&LockItem::from(name), &LockItem { name: name.clone(), permit: Permit::new(3) });
+        let [note_permits, touch_permits] = protocol::note_permits();
         let id = GrantId::new(12_345_678_901_234_567_890).unwrap();
         let held = ItemState::Held(id);
         let linger = ItemState::Lingering(LingerId::new(1_234_567_890_123_456_789).unwrap());
@@ -264,12 +289,24 @@ mod tests {
         let watcher = &Watcher { address: "10.0.0.7:28553".parse().unwrap(), id: 77 };
         for (command, expected) in [
             (
-                protocol::create(name, held, 15),
+                protocol::create(lock, held, 15),
                 "ma lb:L:job N15 J12345678901234567890 D0 C18446744073709551615 E12345678901234567890 c",
             ),
-            (protocol::replace(name, held, linger, 12), "md lb:L:job C12345678901234567890 I T12 E1234567890123456789"),
-            (protocol::remove(name, linger), "md lb:L:job C1234567890123456789"),
-            (protocol::look(name), "mg lb:L:job u c t"),
+            (protocol::replace(lock, held, linger, 12), "md lb:L:job C12345678901234567890 I T12 E1234567890123456789"),
+            (protocol::remove(lock, linger), "md lb:L:job C1234567890123456789"),
+            (protocol::look(lock), "mg lb:L:job u c t"),
+            (protocol::look(permit), "mg lb:P:3:job u c t"),
+            (protocol::look_for_owner(permit), "mg lb:Q:3:job u v"),
+            (note_permits, "ma lb:R N10801 J0 D0 C18446744073709551615"),
+            (touch_permits, "mg lb:R u T10801"),
+            (protocol::look_for_permits(), "mg lb:R u"),
+            (protocol::look_for_slots(name), "mg lb:R:job u c"),
+            (protocol::note_slots(name, Slots::Cover, Permit::FIRST), "mg lb:R:job u c T10801"),
+            (
+                protocol::note_slots(name, Slots::Begin, Permit::FIRST),
+                "ma lb:R:job N10801 J0 D0 C18446744073709551615 E1 c",
+            ),
+            (protocol::note_slots(name, Slots::Raise(3), Permit::new(3).unwrap()), "md lb:R:job C3 I T10801 E4"),
             (protocol::clock(), "mg lb:S u t"),
             (protocol::witness(), "mg lb:S u c"),
             (protocol::probe(), "mg lb:S u c v"),
@@ -277,11 +314,11 @@ mod tests {
             (protocol::highest_token(epoch), "mg lb:F:12345678901234 u v"),
             (protocol::open(epoch, 77), "ma lb:F:12345678901234 N0 J77 D0 C18446744073709551615"),
             (
-                protocol::describe(name, ItemState::Held(id), label, 15),
+                protocol::describe(lock, ItemState::Held(id), label, 15),
                 "ms lb:O:job 60 T15\r\n12345678901234567890,7,1795000000000000,99,10.0.0.7:28553 me",
             ),
-            (protocol::touch_owner(name, 15), "mg lb:O:job u T15"),
-            (protocol::look_for_owner(name), "mg lb:O:job u v"),
+            (protocol::touch_owner(lock, 15), "mg lb:O:job u T15"),
+            (protocol::look_for_owner(lock), "mg lb:O:job u v"),
             (protocol::watch(name, watcher, 5), "ms lb:W:job 14 ME T5 E77\r\n10.0.0.7:28553"),
             (protocol::keep_watching(name, watcher, 5), "ms lb:W:job 14 C77 T5 E77\r\n10.0.0.7:28553"),
             (protocol::unwatch(name, watcher), "md lb:W:job C77"),
@@ -317,7 +354,7 @@ mod tests {
     #[test]
     fn the_longest_name_and_prefix_fit_into_a_key() {
         let name = LockName::new(&" ".repeat(128)).unwrap();
-        let line = line(&Wire::new(&"p".repeat(48)), &protocol::look(&name));
+        let line = line(&Wire::new(&"p".repeat(48)), &protocol::look(&name.into()));
         assert!(line.ends_with(" u c t b\r\n"), "a key with spaces goes as base64");
     }
 }

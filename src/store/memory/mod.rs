@@ -2,7 +2,7 @@
 
 mod lister;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -10,14 +10,14 @@ use std::time::{Duration, SystemTime};
 use foldhash::fast::RandomState;
 use lockbroker_core::Time;
 use lockbroker_core::request::StoreTraits;
-use lockbroker_core::store::{Note, Reply, Request, Watch};
+use lockbroker_core::store::{Besides, Note, Reply, Request, Shared, WINDOW, Watch};
 use lockbroker_core::table::give_back_room;
 use tokio::sync::{mpsc, watch};
 use tokio::task::yield_now;
 
 use self::lister::{MemoryLister, Question};
 use super::{Change, Granted, ItemState, Label, Listed, Lister, LockStatus, LockStore, Order, StoreError, StoreEvent};
-use crate::lock::{FencingToken, GrantId, LingerId, LockName, Owner};
+use crate::lock::{FencingToken, GrantId, LingerId, LockItem, LockName, Owner, Permit};
 use crate::times::now;
 
 #[derive(Debug)]
@@ -36,7 +36,9 @@ const SMALLEST: usize = 4;
 /// The items of some names. A name stays in its part.
 #[derive(Debug, Default)]
 struct Part {
-    items: HashMap<LockName, Item>,
+    items: HashMap<LockItem, Item>,
+    /// The permits of each lock that have items.
+    permits: HashMap<LockName, BTreeSet<Permit>>,
     /// The number of items at which expired ones are swept.
     sweep_at: usize,
 }
@@ -73,12 +75,12 @@ impl MemoryStore {
     }
 
     /// Carries out a request.
-    pub fn answer(&mut self, name: &LockName, request: &Request) -> Reply {
+    pub fn answer(&mut self, item: &LockItem, request: &Request) -> Reply {
         self.now = now();
-        self.carry_out(name, request)
+        self.carry_out(item, request)
     }
 
-    fn carry_out(&mut self, name: &LockName, request: &Request) -> Reply {
+    fn carry_out(&mut self, name: &LockItem, request: &Request) -> Reply {
         match *request {
             Request::Grant { id, ttl } => Reply::Granted(self.grant(name, id, ttl)),
             Request::HandOver { from, to, ttl } => Reply::Granted(self.hand_over(name, from, to, ttl)),
@@ -92,7 +94,10 @@ impl MemoryStore {
             Request::Linger { from, to, ttl, .. } => {
                 Reply::Changed(Ok(self.change(name, ItemState::Held(from), ItemState::Lingering(to), ttl)))
             }
-            Request::Remove { state } => Reply::Changed(Ok(self.remove(name, state))),
+            Request::Occupy { id, ttl, .. } => Reply::Granted(self.occupy(name, id, ttl)),
+            Request::Share { id, ttl, .. } => Reply::Shared(self.share(name, id, ttl)),
+            Request::Find { from, upto } => Reply::Found(Ok(self.find(&name.name, from, upto))),
+            Request::Remove { state, .. } => Reply::Changed(Ok(self.remove(name, state))),
             Request::Look => Reply::Status(Ok(self.look(name))),
             Request::Stands(id) => Reply::Stands(Ok(self.live(name).is_some_and(|item| item.number == id.get()))),
             // Nobody else has this store.
@@ -101,7 +106,7 @@ impl MemoryStore {
     }
 
     /// Takes a note.
-    pub fn note(&mut self, name: &LockName, note: Note) {
+    pub fn note(&mut self, name: &LockItem, note: Note) {
         if let Note::Describe { id, owner, .. } = note
             && let Some(item) = self.live(name)
             && item.number == id.get()
@@ -115,11 +120,12 @@ impl MemoryStore {
         &mut self.parts[hash % PARTS]
     }
 
-    fn live(&mut self, name: &LockName) -> Option<&mut Item> {
+    fn live(&mut self, name: &LockItem) -> Option<&mut Item> {
         let now = self.now;
-        let Part { items, .. } = self.part(name);
+        let Part { items, permits, .. } = self.part(&name.name);
         if items.get(name)?.expires <= now {
             items.remove(name);
+            forget(permits, name);
             return None;
         }
         items.get_mut(name)
@@ -134,7 +140,7 @@ impl MemoryStore {
         FencingToken::new(self.last_token).ok_or_else(|| StoreError::unavailable("fencing tokens are used up", None))
     }
 
-    fn change(&mut self, name: &LockName, from: ItemState, to: ItemState, ttl: u32) -> Change {
+    fn change(&mut self, name: &LockItem, from: ItemState, to: ItemState, ttl: u32) -> Change {
         let expires = self.expiry(ttl);
         match self.live(name) {
             None => Change::Gone,
@@ -147,7 +153,7 @@ impl MemoryStore {
         }
     }
 
-    fn renew(&mut self, name: &LockName, state: ItemState, ttl: u32) -> Change {
+    fn renew(&mut self, name: &LockItem, state: ItemState, ttl: u32) -> Change {
         let change = self.change(name, state, state, ttl);
         let stands = if change == Change::TakenOver { self.live(name).map(|item| item.number) } else { None };
         match stands.and_then(LingerId::new) {
@@ -156,20 +162,72 @@ impl MemoryStore {
         }
     }
 
-    fn grant(&mut self, name: &LockName, id: GrantId, ttl: u32) -> Result<Granted, StoreError> {
+    fn grant(&mut self, name: &LockItem, id: GrantId, ttl: u32) -> Result<Granted, StoreError> {
         if self.live(name).is_some() {
             return Ok(Granted::No);
         }
-        let token = self.next_token()?;
-        let item = Item { number: id.get(), owner: Owner::default(), expires: self.expiry(ttl) };
-        let now = self.now;
-        let part = self.part(name);
-        part.sweep(now);
-        part.items.insert(name.clone(), item);
-        Ok(Granted::Yes(token))
+        self.insert(name, id, ttl);
+        self.granted_alone(&name.name)
     }
 
-    fn hand_over(&mut self, name: &LockName, from: GrantId, to: GrantId, ttl: u32) -> Result<Granted, StoreError> {
+    fn insert(&mut self, name: &LockItem, id: GrantId, ttl: u32) {
+        let item = Item { number: id.get(), owner: Owner::default(), expires: self.expiry(ttl) };
+        let now = self.now;
+        let part = self.part(&name.name);
+        part.sweep(now);
+        part.items.insert(name.clone(), item);
+        if let Some(permit) = name.permit {
+            part.permits.entry(name.name.clone()).or_default().insert(permit);
+        }
+    }
+
+    /// Makes a grant of an item that keeps everybody else out, if nobody has a permit.
+    fn granted_alone(&mut self, name: &LockName) -> Result<Granted, StoreError> {
+        match self.first_permit(name) {
+            None => self.next_token().map(Granted::Yes),
+            Some(permit) => Ok(Granted::Intent(Besides { from: permit.get(), upto: None, held: true })),
+        }
+    }
+
+    /// Returns the first permit that somebody has.
+    fn first_permit(&mut self, name: &LockName) -> Option<Permit> {
+        // One that has run out is forgotten by the look.
+        loop {
+            let permit = self.part(name).permits.get(name)?.first().copied()?;
+            if self.live(&LockItem { name: name.clone(), permit: Some(permit) }).is_some() {
+                return Some(permit);
+            }
+        }
+    }
+
+    fn occupy(&mut self, name: &LockItem, id: GrantId, ttl: u32) -> Result<Granted, StoreError> {
+        let state = ItemState::Held(id);
+        match self.change(name, state, state, ttl) {
+            Change::Done => self.granted_alone(&name.name),
+            Change::Gone | Change::TakenOver | Change::Revoked => Ok(Granted::No),
+        }
+    }
+
+    fn share(&mut self, permit: &LockItem, id: GrantId, ttl: u32) -> Result<Shared, StoreError> {
+        if self.live(&LockItem::from(&permit.name)).is_some() {
+            return Ok(Shared::Closed { created: false });
+        }
+        if self.live(permit).is_some() {
+            let last = self.part(&permit.name).permits.get(&permit.name).and_then(|permits| permits.last().copied());
+            return Ok(Shared::Taken { slots: last.map_or(0, |last| last.get() + 1) });
+        }
+        let token = self.next_token()?;
+        self.insert(permit, id, ttl);
+        Ok(Shared::Yes(token))
+    }
+
+    fn find(&mut self, name: &LockName, from: u16, upto: u16) -> Option<Permit> {
+        let window = from..upto.min(from.saturating_add(WINDOW));
+        let mut permits = window.filter_map(Permit::new);
+        permits.find(|permit| self.live(&LockItem { name: name.clone(), permit: Some(*permit) }).is_none())
+    }
+
+    fn hand_over(&mut self, name: &LockItem, from: GrantId, to: GrantId, ttl: u32) -> Result<Granted, StoreError> {
         match self.change(name, ItemState::Held(from), ItemState::Held(to), ttl) {
             Change::Done => {
                 if let Some(item) = self.live(name) {
@@ -181,17 +239,18 @@ impl MemoryStore {
         }
     }
 
-    fn remove(&mut self, name: &LockName, state: ItemState) -> Change {
+    fn remove(&mut self, name: &LockItem, state: ItemState) -> Change {
         let change = self.change(name, state, state, 1);
         if change == Change::Done {
-            let Part { items, .. } = self.part(name);
+            let Part { items, permits, .. } = self.part(&name.name);
             items.remove(name);
             give_back_room(items, SMALLEST);
+            forget(permits, name);
         }
         change
     }
 
-    fn look(&mut self, name: &LockName) -> LockStatus {
+    fn look(&mut self, name: &LockItem) -> LockStatus {
         let now = self.now;
         let item = self.live(name);
         let taken = item.and_then(|item| {
@@ -207,9 +266,15 @@ impl Part {
     /// Removes items that expired unseen, so that the map does not grow. The work is proportional to what was added
     /// since.
     fn sweep(&mut self, now: Time) {
-        let Part { items, sweep_at } = self;
+        let Part { items, permits, sweep_at } = self;
         if items.len() >= (*sweep_at).max(SMALLEST) {
-            items.retain(|_, item| item.expires > now);
+            items.retain(|of, item| {
+                let lives = item.expires > now;
+                if !lives {
+                    forget(permits, of);
+                }
+                lives
+            });
             *sweep_at = items.len() * 2;
             items.shrink_to(*sweep_at);
         }
@@ -217,14 +282,24 @@ impl Part {
 
     /// Returns the locks whose names begin with `prefix`.
     fn list(&self, prefix: &str, now: Time) -> Vec<Listed> {
-        let begins = self.items.iter().filter(|(name, item)| item.expires > now && name.as_str().starts_with(prefix));
-        let listed = begins.filter_map(|(name, item)| {
+        let begins = self.items.iter().filter(|(of, item)| item.expires > now && of.name.as_str().starts_with(prefix));
+        let listed = begins.filter_map(|(of, item)| {
             let state = ItemState::of_number(item.number)?;
             let expires_in = item.expires.since(now);
             let label = Label { owner: item.owner.clone(), ..Label::default() };
-            Some(Listed { name: name.clone(), state, label, expires_in })
+            Some(Listed { name: of.name.clone(), state, label, expires_in })
         });
         listed.collect()
+    }
+}
+
+/// Forgets a permit whose item has gone.
+fn forget(permits: &mut HashMap<LockName, BTreeSet<Permit>>, of: &LockItem) {
+    if let (Some(permit), Some(of_lock)) = (of.permit, permits.get_mut(&of.name)) {
+        of_lock.remove(&permit);
+        if of_lock.is_empty() {
+            permits.remove(&of.name);
+        }
     }
 }
 

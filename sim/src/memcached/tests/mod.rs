@@ -75,7 +75,7 @@ fn even() -> Choices {
 }
 
 fn lock(name: &str) -> Key {
-    Key::Lock(LockName::new(name).unwrap())
+    Key::Lock(LockName::new(name).unwrap().into())
 }
 
 fn get(key: &Key, bump: bool, touch: Option<Ttl>) -> Command {

@@ -1,0 +1,178 @@
+//! Getting a permit of a lock that several share: choosing one that seems to be free, and another if it is not.
+//!
+//! Each try has an id of its own (R5). What a try has created and does not count is deleted behind its back.
+
+use super::HoldKey;
+use super::acquire::{Attempt, Outcome};
+use crate::broker::Cx;
+use crate::env::{Env, Mark};
+use crate::failure::Failure;
+use crate::lock::Permit;
+use crate::store::{LockStatus, Request, Shared, Slots, StoreError, WINDOW};
+
+/// The most permits that one attempt tries to take. More are lost to others only where hundreds ask at one time.
+const TRIES: u8 = 32;
+
+/// Looks for a permit that nobody has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Search {
+    /// Permits from this one on are not asked for.
+    limit: u16,
+    /// The permits below this one have been looked at.
+    looked_at: u16,
+    tries: u8,
+    step: Step,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Step {
+    /// Looks if the lock is closed, as it was at the last attempt.
+    Peeking,
+    /// Tries to take the permit of the hold.
+    Taking { slots: Slots },
+    /// Looks for a free one: all that are asked for may exist.
+    Finding,
+}
+
+impl Search {
+    /// Begins to look for a permit below `limit`. `closed`: the lock was closed when it was last asked for.
+    pub(super) fn begin<E: Env>(me: HoldKey, limit: u16, closed: bool, cx: &mut Cx<'_, E>) -> (Search, Request) {
+        let mut search = Search { limit, looked_at: 0, tries: 0, step: Step::Peeking };
+        if closed {
+            cx.hold_mut(me).permit = None;
+            return (search, Request::Look);
+        }
+        let request = search.take_likely(me, cx);
+        (search, request)
+    }
+
+    /// Tries to take the one that is most likely to be free.
+    fn take_likely<E: Env>(&mut self, me: HoldKey, cx: &mut Cx<'_, E>) -> Request {
+        let name = cx.hold(me).name.clone();
+        let (permit, slots) = cx.likely_permit(&name, self.limit);
+        self.take(me, permit, slots, cx)
+    }
+
+    fn take<E: Env>(&mut self, me: HoldKey, permit: Permit, slots: Slots, cx: &mut Cx<'_, E>) -> Request {
+        self.step = Step::Taking { slots };
+        self.tries += 1;
+        cx.hold_mut(me).permit = Some(permit);
+        Request::Share { id: cx.env.grant_id(), ttl: cx.fresh_item_ttl(me), slots }
+    }
+
+    /// Goes on after somebody else was found to have the permit, of so many that may exist. None: all are taken.
+    fn next<E: Env>(&mut self, me: HoldKey, slots: u16, cx: &mut Cx<'_, E>) -> Option<Request> {
+        if slots < self.limit {
+            return Some(self.take(me, Permit::new(slots)?, Slots::Raise(slots), cx));
+        }
+        self.find()
+    }
+
+    fn find(&mut self) -> Option<Request> {
+        self.step = Step::Finding;
+        let (from, upto) = (self.looked_at, self.limit);
+        (from < upto).then_some(Request::Find { from, upto })
+    }
+}
+
+impl Attempt {
+    /// Takes note of what came of trying to take a permit.
+    pub(super) fn shared<E: Env>(
+        &mut self,
+        me: HoldKey,
+        mut search: Search,
+        shared: Result<Shared, StoreError>,
+        cx: &mut Cx<'_, E>,
+    ) -> Option<Outcome> {
+        let (life, permit) = (cx.fresh_item_ttl(me), cx.hold(me).permit);
+        let created = match &shared {
+            Ok(Shared::Closed { created } | Shared::Uncovered { created, .. }) => *created,
+            _ => false,
+        };
+        if created {
+            cx.env.mark(Mark::PermitGivenBack);
+            cx.give_back(me, self.id, life);
+        }
+        let next = match shared {
+            Ok(Shared::Yes(token)) => return Some(self.granted(me, token, cx)),
+            Err(error) => return Some(self.failed(me, error, cx)),
+            Ok(Shared::Closed { .. }) => {
+                cx.hold_mut(me).permit = None;
+                return Some(Outcome::Closed);
+            }
+            Ok(_) if search.tries >= TRIES => None,
+            Ok(Shared::Taken { slots }) => {
+                let name = cx.hold(me).name.clone();
+                cx.note_slots(&name, slots);
+                search.next(me, slots, cx)
+            }
+            Ok(Shared::Uncovered { slots, .. }) => {
+                let slots = match slots {
+                    None => Slots::Cover,
+                    Some(0) => Slots::Begin,
+                    Some(slots) if permit.is_some_and(|permit| slots > permit.get()) => Slots::Cover,
+                    Some(slots) => Slots::Raise(slots),
+                };
+                permit.map(|permit| search.take(me, permit, slots, cx))
+            }
+        };
+        self.search_on(me, search, next, cx)
+    }
+
+    /// Takes note of what a look for a free permit has found.
+    pub(super) fn found<E: Env>(
+        &mut self,
+        me: HoldKey,
+        mut search: Search,
+        found: Result<Option<Permit>, StoreError>,
+        cx: &mut Cx<'_, E>,
+    ) -> Option<Outcome> {
+        let next = match found {
+            Err(error) => return Some(Outcome::Failed(error.into())),
+            Ok(_) if search.tries >= TRIES => None,
+            Ok(Some(permit)) => {
+                search.looked_at = permit.get() + 1;
+                Some(search.take(me, permit, Slots::Cover, cx))
+            }
+            Ok(None) => {
+                search.looked_at = search.looked_at.saturating_add(WINDOW);
+                search.find()
+            }
+        };
+        self.search_on(me, search, next, cx)
+    }
+
+    /// Takes note of whether the lock is still closed.
+    pub(super) fn peeked<E: Env>(
+        &mut self,
+        me: HoldKey,
+        mut search: Search,
+        status: Result<LockStatus, StoreError>,
+        cx: &mut Cx<'_, E>,
+    ) -> Option<Outcome> {
+        match status {
+            Err(error) => Some(Outcome::Failed(Failure::from(error))),
+            Ok(LockStatus::Taken { .. }) => Some(Outcome::Closed),
+            Ok(LockStatus::Free) => {
+                let next = search.take_likely(me, cx);
+                self.search_on(me, search, Some(next), cx)
+            }
+        }
+    }
+
+    fn search_on<E: Env>(
+        &mut self,
+        me: HoldKey,
+        search: Search,
+        next: Option<Request>,
+        cx: &mut Cx<'_, E>,
+    ) -> Option<Outcome> {
+        let Some(request) = next else {
+            cx.hold_mut(me).permit = None;
+            cx.env.mark(Mark::NoPermitLeft);
+            return Some(Outcome::Taken);
+        };
+        self.share(me, search, request, cx);
+        None
+    }
+}
