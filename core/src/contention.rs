@@ -95,7 +95,7 @@ impl<E: Env> Cx<'_, E> {
     /// Returns the permit below `limit` that is most likely to be free, and how others get to look for it.
     pub(crate) fn likely_permit(&mut self, name: &LockName, limit: u16) -> (Permit, Slots) {
         let permits = self.core.names.get_mut(name).and_then(|entry| entry.permits.as_mut());
-        permits.map_or((Permit::FIRST, Slots::Cover), |permits| permits.likely(limit))
+        permits.map_or((Permit::FIRST, Slots::Ensure), |permits| permits.likely(limit))
     }
 
     /// Notes how many permits of a lock may exist.

@@ -48,11 +48,11 @@ impl Permits {
     pub(crate) fn likely(&mut self, limit: u16) -> (Permit, Slots) {
         if let Some(free) = self.free.first().copied().filter(|free| free.get() < limit) {
             self.free.remove(&free);
-            return (free, Slots::Cover);
+            return (free, Slots::Ensure);
         }
         match Permit::new(self.slots) {
             Some(next) if self.slots > 0 && next.get() < limit => (next, Slots::Raise(self.slots)),
-            _ => (Permit::FIRST, Slots::Cover),
+            _ => (Permit::FIRST, Slots::Ensure),
         }
     }
 }

@@ -63,7 +63,7 @@ impl Besides {
     /// Nothing is known yet.
     pub const UNKNOWN: Besides = Besides { from: 0, upto: None, held: false };
     /// How many permits are looked at first. Most locks have fewer.
-    const FIRST_WINDOW: u16 = 16;
+    const FIRST_WINDOW: u16 = 4;
 
     /// Returns the permits to look at next.
     pub fn window(self) -> impl Iterator<Item = Permit> {
@@ -75,11 +75,9 @@ impl Besides {
 /// How it is seen to that those who want the lock for themselves alone look for a permit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Slots {
-    /// They look for it already.
-    Cover,
-    /// They look for none yet.
-    Begin,
-    /// They look for so many, and are to look for one more.
+    /// They look for it already, or for none yet.
+    Ensure,
+    /// They look for so many, and are to look for this one as well.
     Raise(u16),
 }
 
@@ -100,8 +98,8 @@ pub enum Shared {
     },
     /// Others would not look for this permit.
     Uncovered {
-        /// The number of permits for which they look; none if that has changed meanwhile.
-        slots: Option<u16>,
+        /// The number of permits for which they look.
+        slots: u16,
         /// True if the permit carries the new id all the same.
         created: bool,
     },

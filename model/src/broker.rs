@@ -9,16 +9,19 @@ use std::time::Duration;
 use lockbroker_core::env::{Env, Mark};
 use lockbroker_core::event::{Event, LostReason};
 use lockbroker_core::failure::Failure;
-use lockbroker_core::lock::{GrantId, LeaseId, LingerId, LockId, LockName, Owner as Label};
-use lockbroker_core::request::{LeaseRenewal, LockRequest, Mode, OnDisconnect, Settings, StoreTraits, StreamEnd};
+use lockbroker_core::lock::{GrantId, LeaseId, LingerId, LockId, LockItem, Owner as Label, Permit};
+use lockbroker_core::request::{
+    Access, LeaseRenewal, LockRequest, Mode, OnDisconnect, Settings, StoreTraits, StreamEnd,
+};
 use lockbroker_core::rules::Rule;
 use lockbroker_core::shard::machine::Op as Shipped;
 use lockbroker_core::store::{Change, ItemState, Order, Reply, Request, StoreError};
 use lockbroker_core::{Broker as Core, Item as News, Output, Read, RequestId, StreamKey, Time};
 
+use crate::memcached::place_of;
 use crate::model::Model;
 use crate::rules::Rules;
-use crate::state::{Client, Id, LINGER, Link, Node, Op, Owner, State, Token};
+use crate::state::{Client, Id, LINGER, Link, Node, Op, Owner, Place, State, Token};
 
 /// The length of a tick: the margin of a lease.
 pub const TICK: Duration = Duration::from_secs(2);
@@ -178,21 +181,16 @@ impl Model {
         Outside { now, ids, marks, rules: &self.rules }
     }
 
-    /// Returns the name of the lock, or of the permit, that a client asks for.
-    fn name(&self, client: usize) -> &LockName {
-        &self.names[usize::from(self.is_shared(client))]
-    }
-
-    /// Returns true if this client asks for a permit.
-    pub(crate) fn is_shared(&self, client: usize) -> bool {
-        self.bounds.shared && client == 1
+    /// Returns the name of an item.
+    pub(crate) fn item(&self, place: Place) -> LockItem {
+        LockItem { name: self.name.clone(), permit: permit_at(place) }
     }
 
     /// Returns what a client has in its hands to reattach or release its lock with.
     fn lock_id(&self, client: usize, held: &Client) -> LockId {
         let token = lockbroker_core::lock::FencingToken::FIRST;
         let (linger, min_hold) = (ticks(self.bounds.linger[client]), ticks(held.min_hold));
-        LockId { grant: grant_id(held.id), token, linger, min_hold }
+        LockId { grant: grant_id(held.id), token, linger, min_hold, permit: permit_at(held.place) }
     }
 
     /// Opens a stream on which a client asks for the lock, or reattaches the one that it has.
@@ -203,7 +201,11 @@ impl Model {
             _ => Mode::Reattach(self.lock_id(client, &held)),
         };
         let request = LockRequest {
-            name: self.name(client).clone(),
+            name: self.name.clone(),
+            access: match self.bounds.shared[client] {
+                true => Access::Shared { limit: self.bounds.permits },
+                false => Access::Alone,
+            },
             ttl: ticks(self.bounds.ttl[client]),
             linger: ticks(self.bounds.linger[client]),
             min_hold: ticks(self.bounds.min_hold[client]),
@@ -220,14 +222,14 @@ impl Model {
 
     /// Calls Release at a broker.
     pub(crate) fn call_release(&self, state: &mut State, broker: usize, client: usize, held: &Client) {
-        let (name, lock_id) = (self.name(client), self.lock_id(client, held));
+        let (name, lock_id) = (&self.name, self.lock_id(client, held));
         self.turn(state, broker, NOW, |core, outside| core.release(0, name, lock_id, outside));
     }
 
     /// Renews a lease at a broker.
     pub(crate) fn call_renew(&self, state: &mut State, broker: usize, client: usize) {
         let lease = LeaseId { lock: self.lock_id(client, &state.clients[client]), ttl: ticks(self.bounds.ttl[client]) };
-        let name = self.name(client);
+        let name = &self.name;
         self.turn(state, broker, NOW, |core, outside| core.renew_lease(client as u64, name, (lease, None), outside));
     }
 
@@ -265,8 +267,8 @@ impl Model {
 
     /// Revokes the lock at a broker.
     pub(crate) fn call_revoke(&self, state: &mut State, broker: usize) {
-        let name = &self.names[0];
-        self.turn(state, broker, NOW, |core, outside| core.revoke(0, name, (None, false), outside));
+        let item = self.item(0);
+        self.turn(state, broker, NOW, |core, outside| core.revoke(0, item, (None, false), outside));
     }
 
     /// Lets a broker know how a stream has ended.
@@ -305,8 +307,8 @@ impl Model {
         act(&mut core, &mut outside);
         while let Some(output) = core.output() {
             match output {
-                Output::Order(Order::Ask(id, name, request)) => {
-                    if let Some(reply) = self.ask_store(state, broker, id, &name, request) {
+                Output::Order(Order::Ask(id, item, request)) => {
+                    if let Some(reply) = self.ask_store(state, broker, id, place_of(item.permit), request) {
                         let mut outside = self.outside(now, &mut state.ids, &mut state.reached.marks);
                         core.answered(id, reply, &mut outside);
                     }
@@ -384,6 +386,7 @@ impl Model {
                     after.hang_up = held.at.map(|at| (at as usize, client));
                 } else if hears && held.at == here && held.id == 0 && lease > 0 {
                     (told.id, told.valid, told.moved) = (id, lease, false);
+                    told.place = place_of(lock_id.permit);
                     told.min_hold = ticks_in(min_hold);
                     // It is told with what was left when the command was sent from which the lease counts.
                     let sent = until - (ticks(self.bounds.ttl[client]) - TICK);
@@ -441,18 +444,17 @@ impl Model {
         state: &mut State,
         broker: usize,
         id: RequestId,
-        name: &LockName,
+        place: Place,
         request: Request,
     ) -> Option<Reply> {
-        let shared = *name == self.names[1];
         let op = Op::packed(&Shipped::of(request, false));
         if op.looks() {
-            return self.look(state, Owner::Core(broker as u8, id), op, shared);
+            return self.look(state, Owner::Core(broker as u8, id), op, place);
         }
         if !id.is_of_errand() && !self.may_send(state, broker, op) {
             return Some(op.shipped().failed(StoreError::unavailable("", None)));
         }
-        self.send(state, Owner::Core(broker as u8, id), op, shared);
+        self.send(state, Owner::Core(broker as u8, id), op, place);
         None
     }
 
@@ -462,9 +464,13 @@ impl Model {
         let Some(index) = state.flights.iter().position(|flight| flight.owner == owner) else { return };
         let flight = state.flights.remove(index);
         if !flight.landed {
-            state.flights.push(crate::canon::stray(flight.op, flight.shared));
+            state.flights.push(crate::canon::stray(flight.op, flight.place));
         }
     }
+}
+
+fn permit_at(place: Place) -> Option<Permit> {
+    place.checked_sub(1).and_then(|number| Permit::new(number.into()))
 }
 
 /// Returns the answer to a change.

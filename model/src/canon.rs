@@ -14,7 +14,7 @@ use lockbroker_core::{RequestId, Time};
 
 use crate::broker::{NOW, PAUSE, SOON, TICK, grant_id, linger_id, of_grant, of_linger, ticks};
 use crate::model::Model;
-use crate::state::{Epoch, Flight, Id, LINGER, MOST_COMMANDS, Node, Op, Owner, State, Word, epoch_of, of_epoch};
+use crate::state::{Epoch, Flight, Id, LINGER, MOST_COMMANDS, Node, Op, Owner, Place, State, Word, epoch_of, of_epoch};
 
 /// Epochs from here on keep their number: those that a broker uses again and again where the rules let it.
 pub const FIXED_EPOCHS: Epoch = 200;
@@ -23,12 +23,13 @@ pub const FIXED_EPOCHS: Epoch = 200;
 pub(crate) fn ids_of(op: &mut Op, visit: &mut impl FnMut(&mut Id)) {
     match op {
         Op::Grant { id, .. } | Op::Reassert { id, .. } | Op::Remove { id } => visit(id),
+        Op::Occupy { id, .. } | Op::Share { id, .. } | Op::Cover { id, .. } => visit(id),
         Op::Stands { id } => visit(id),
         Op::HandOver { from, to, .. } | Op::Replace { from, to, .. } => {
             visit(from);
             visit(to);
         }
-        Op::Look | Op::LookIfRevoked | Op::Probe | Op::Begin(_) | Op::Open(..) => {}
+        Op::Find { .. } | Op::Look | Op::LookIfRevoked | Op::Probe | Op::Begin(_) | Op::Open(..) => {}
     }
 }
 
@@ -259,7 +260,7 @@ impl State {
         };
         self.flights.retain(stands);
         let mut names = Names::new(may_stand, passes);
-        for item in [&mut self.memcached.item, &mut self.memcached.permit].into_iter().flatten() {
+        for item in self.memcached.slots_mut().flatten() {
             names.rename(&mut item.id);
         }
         for (broker, node) in self.cores.iter_mut().enumerate() {
@@ -310,6 +311,7 @@ fn request_of(flight: &mut Flight, broker: usize) -> Option<&mut RequestId> {
 pub(crate) fn created(op: Op) -> Option<Id> {
     match op {
         Op::Grant { id, .. } | Op::Reassert { id, .. } => Some(id),
+        Op::Occupy { id, .. } | Op::Share { id, .. } | Op::Cover { id, .. } => Some(id),
         // Where a renewal keeps an id alive, a reattach to that may still be under way.
         Op::HandOver { to, .. } | Op::Replace { to, .. } => Some(to),
         _ => None,
@@ -317,11 +319,11 @@ pub(crate) fn created(op: Op) -> Option<Id> {
 }
 
 /// Returns what is left of a batch that was given up: the one command that changes something.
-pub(crate) fn stray(op: Op, shared: bool) -> Flight {
+pub(crate) fn stray(op: Op, place: Place) -> Flight {
     Flight {
         owner: Owner::Nobody,
         op,
-        shared,
+        place,
         count: 0,
         carried_out: 0,
         landed: op == Op::Probe,
@@ -346,7 +348,7 @@ impl Model {
         state.reached = Default::default();
         for flight in &mut state.flights {
             if flight.owner == Owner::Nobody {
-                *flight = stray(flight.op, flight.shared);
+                *flight = stray(flight.op, flight.place);
             } else if flight.stale {
                 // Whatever it has been told counts for nothing.
                 (flight.open, flight.token, flight.said) = (false, 0, [Word::None; MOST_COMMANDS]);

@@ -13,7 +13,7 @@ pub const FAULTS: [&str; 8] =
     ["none", "memory lost", "stream broken", "broker dead", "memcached stopped", "moved", "released elsewhere", "late"];
 
 /// The kinds of steps.
-pub const STEPS: [&str; 52] = [
+pub const STEPS: [&str; 60] = [
     "tick",
     "item dies early",
     "ask",
@@ -66,6 +66,14 @@ pub const STEPS: [&str; 52] = [
     "release: refused",
     "command",
     "batch cut by a loss",
+    "send intent",
+    "send permit",
+    "send cover",
+    "intent: done",
+    "intent: refused",
+    "permit: done",
+    "permit: refused",
+    "cover",
 ];
 
 /// A set of steps for each fault, and the branches of the core, shared by the threads of a checker.
@@ -89,9 +97,12 @@ pub(crate) fn send(op: Op) -> u64 {
         Op::Replace { .. } => bit("send reattach"),
         Op::Reassert { .. } => bit("send re-assertion"),
         Op::HandOver { .. } => bit("send hand-over"),
+        Op::Occupy { .. } => bit("send intent"),
+        Op::Share { .. } => bit("send permit"),
+        Op::Cover { .. } => bit("send cover"),
         Op::Remove { id } if id & LINGER > 0 => bit("end linger"),
         Op::Remove { .. } => bit("send release"),
-        Op::Look | Op::Stands { .. } | Op::LookIfRevoked => 0,
+        Op::Find { .. } | Op::Look | Op::Stands { .. } | Op::LookIfRevoked => 0,
         Op::Probe | Op::Begin(_) | Op::Open(..) => 0,
     }
 }
@@ -104,7 +115,7 @@ fn step(before: &State, action: Action) -> &'static str {
     };
     match action {
         Action::Tick => "tick",
-        Action::ItemDies | Action::PermitDies => "item dies early",
+        Action::ItemDies | Action::PermitDies(_) => "item dies early",
         Action::Ask { .. } => "ask",
         Action::Leave { .. } => "leave",
         Action::Reattach { .. } => "reattach",
@@ -134,11 +145,16 @@ fn step(before: &State, action: Action) -> &'static str {
                 (Op::Replace { .. }, false) => "reattach: refused",
                 (Op::Reassert { .. }, true) => "re-assertion: done",
                 (Op::Reassert { .. }, false) => "re-assertion: refused",
+                (Op::Occupy { .. }, true) => "intent: done",
+                (Op::Occupy { .. }, false) => "intent: refused",
+                (Op::Share { .. }, true) => "permit: done",
+                (Op::Share { .. }, false) => "permit: refused",
+                (Op::Cover { .. }, _) => "cover",
                 (Op::HandOver { .. }, true) => "hand-over: done",
                 (Op::HandOver { .. }, false) => "hand-over: refused",
                 (Op::Remove { .. }, true) => "release: done",
                 (Op::Remove { .. }, false) => "release: refused",
-                (Op::Look | Op::Stands { .. } | Op::LookIfRevoked, _) => "command",
+                (Op::Find { .. } | Op::Look | Op::Stands { .. } | Op::LookIfRevoked, _) => "command",
                 (Op::Probe | Op::Begin(_) | Op::Open(..), _) => "command",
             }
         }

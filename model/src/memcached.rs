@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lockbroker_core::command::{Cas, Command, InPlace, Key, Left, Reply, Shown, Ttl, Value};
-use lockbroker_core::lock::FencingToken;
+use lockbroker_core::lock::{FencingToken, Permit};
 use lockbroker_core::shard::state_item::{Epoch, Stamp};
 use lockbroker_core::store::ItemState;
 
@@ -11,7 +11,7 @@ use crate::broker::{TICK, grant_id, linger_id, of_item, ticks_of};
 use crate::model::Model;
 use crate::rules::MARGIN;
 use crate::shard::stamp;
-use crate::state::{Fence, Flight, Id, Item, LINGER, Op, Owner, State, Token, Word, of_epoch};
+use crate::state::{Fence, Flight, Id, Item, LINGER, Op, Owner, PERMITS, Place, Slots, State, Token, Word, of_epoch};
 
 /// A loss of memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -65,6 +65,7 @@ pub(crate) fn reply(command: &Command, word: Word) -> Reply {
             shown.value = want.value.then(|| Value::Number(stamp(shows).value(FINGERPRINT)));
         }
         Key::Fence(_) => shown.value = want.value.then(|| Value::Number(token(shows).get())),
+        Key::Slots(_) => shown.cas = want.cas.then_some(Cas(shows.into())),
         _ => {
             let carried = if let Command::Arithmetic { new_cas, .. } = command { *new_cas } else { None };
             shown.cas = want.cas.then(|| carried.unwrap_or(Cas(number(shows))));
@@ -79,6 +80,11 @@ fn number(id: Id) -> u64 {
     if id & LINGER == 0 { grant_id(id).get() } else { linger_id(id).get() }
 }
 
+/// Returns the place of the item of a lock, or of a permit of it.
+pub(crate) fn place_of(permit: Option<Permit>) -> Place {
+    permit.map_or(0, |permit| permit.get() as u8 + 1)
+}
+
 fn id_of(Cas(number): Cas) -> Id {
     ItemState::of_number(number).map_or(0, of_item)
 }
@@ -87,10 +93,14 @@ fn id_of(Cas(number): Cas) -> Id {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Part {
     Clock,
+    /// Notes that permits are to be looked for.
+    Note,
     /// Changes the lock's item, or creates S or F.
     Change,
     /// Looks at an item.
     Look,
+    /// Looks if permits may exist on the shard.
+    LookForPermits,
     Fence,
     Witness,
 }
@@ -100,8 +110,13 @@ fn part(command: &Command) -> Part {
         Command::Get { key: Key::State, want, .. } if want.left => Part::Clock,
         Command::Get { key: Key::State, .. } => Part::Witness,
         Command::Get { key: Key::Fence(_), .. } => Part::Fence,
+        Command::Get { key: Key::Permits, touch: None, .. } => Part::LookForPermits,
+        Command::Get { key: Key::Slots(_), touch: None, .. } => Part::Look,
+        Command::Get { key: Key::Permits | Key::Slots(_), .. } => Part::Note,
         Command::Get { .. } => Part::Look,
         Command::Arithmetic { key: Key::Fence(_), create: None, .. } => Part::Fence,
+        Command::Arithmetic { key: Key::Permits | Key::Slots(_), .. } => Part::Note,
+        Command::Delete { key: Key::Slots(_), .. } => Part::Note,
         _ => Part::Change,
     }
 }
@@ -115,6 +130,8 @@ impl Model {
             order.sort_by_key(|at| match part(&commands[*at]) {
                 Part::Witness if !self.rules.witness_last => (Part::Clock, 1),
                 Part::Fence if !self.rules.fence_after_lock => (Part::Clock, 1),
+                Part::Look if !self.rules.permit_before_look && matches!(op, Op::Share { .. }) => (Part::Clock, 1),
+                Part::LookForPermits if !self.rules.lock_before_look => (Part::Clock, 1),
                 part => (part, 0),
             });
         }
@@ -128,17 +145,20 @@ impl Model {
     fn comes_apart(&self, next: Part, op: Op) -> bool {
         match next {
             Part::Clock => true,
+            Part::Note => self.bounds.apart,
             Part::Change => self.bounds.apart || self.bounds.stops > 0 || !self.in_order(),
             // Between its creation and these, the item in the way may come, and the shard be opened.
             Part::Look => true,
-            Part::Fence if self.bounds.shared => op.grants(),
+            Part::LookForPermits => self.bounds.shares(),
+            Part::Fence if self.bounds.shares() => op.grants(),
             Part::Fence => self.bounds.apart || op.grants() && self.bounds.tokens.is_some(),
             Part::Witness => self.bounds.apart,
         }
     }
 
     fn in_order(&self) -> bool {
-        self.rules.witness_last && self.rules.fence_after_lock
+        let looks = self.rules.permit_before_look && self.rules.lock_before_look;
+        looks && self.rules.witness_last && self.rules.fence_after_lock
     }
 
     /// Carries out the next command of the batch, and those after it that nothing comes between.
@@ -147,7 +167,7 @@ impl Model {
         let mut commands = self.commands(&flight);
         if flight.owner == Owner::Nobody {
             state.flights.remove(index);
-            commands.retain(|command| part(command) == Part::Change);
+            commands.retain(|command| matches!(part(command), Part::Note | Part::Change));
             for command in &commands {
                 self.execute(state, &flight, command);
             }
@@ -224,7 +244,23 @@ impl Model {
                 Word::Done(0)
             }
             (Key::Fence(epoch), command) => self.execute_on_fences(state, epoch - Epoch::FIRST, command),
-            (Key::Lock(name), command) => self.execute_on_lock(state, flight.op, *name == self.names[1], command),
+            (Key::Lock(item), command) => match place_of(item.permit) {
+                place if usize::from(place) <= PERMITS => self.execute_on_lock(state, flight.op, place, command),
+                // There are not so many.
+                _ => Word::Missing,
+            },
+            (Key::Slots(_), command) => self.execute_on_slots(state, command),
+            (Key::Permits, Command::Get { .. }) => match state.memcached.noted {
+                Some(_) => Word::Done(0),
+                None => Word::Missing,
+            },
+            (Key::Permits, _) => match state.memcached.noted {
+                Some(_) => Word::Exists,
+                None => {
+                    state.memcached.noted = Some(self.bounds.losses.flush);
+                    Word::Done(0)
+                }
+            },
             (Key::Owner(_), Command::Get { .. }) => Word::Missing,
             _ => unreachable!("brokers do not send {command:?}"),
         }
@@ -263,9 +299,31 @@ impl Model {
         }
     }
 
-    fn execute_on_lock(&self, state: &mut State, op: Op, shared: bool, command: &Command) -> Word {
+    fn execute_on_slots(&self, state: &mut State, command: &Command) -> Word {
+        let fresh = self.bounds.losses.flush;
+        let slots = &mut state.memcached.slots;
+        let number = |Cas(number): &Cas| *number as u8;
+        match (command, *slots) {
+            (Command::Get { .. }, Some(slots)) => Word::Done(slots.number),
+            (Command::Arithmetic { new_cas: Some(cas), .. }, None) => {
+                *slots = Some(Slots { number: number(cas), fresh });
+                Word::Done(0)
+            }
+            (Command::Arithmetic { .. }, Some(_)) => Word::Exists,
+            (_, None) => Word::Missing,
+            (Command::Delete { compare: Some(cas), .. }, Some(stands)) if number(cas) != stands.number => Word::Exists,
+            (Command::Delete { in_place: Some(InPlace { new_cas: Some(cas), .. }), .. }, Some(_)) => {
+                *slots = Some(Slots { number: number(cas), fresh });
+                Word::Done(0)
+            }
+            (command, Some(_)) => unreachable!("brokers do not send {command:?}"),
+        }
+    }
+
+    fn execute_on_lock(&self, state: &mut State, op: Op, place: Place, command: &Command) -> Word {
         let compares = match op {
             Op::Replace { from, to, .. } => from != to || self.rules.renewal_compares,
+            Op::Occupy { .. } => self.rules.renewal_compares,
             Op::HandOver { .. } => self.rules.hand_over_compares,
             Op::Remove { .. } => self.rules.release_compares,
             _ => true,
@@ -273,10 +331,8 @@ impl Model {
         let is_other = |item: Item, compare: &Option<Cas>| compares && compare.is_some_and(|cas| id_of(cas) != item.id);
         let stored_late = state.memcached.lag > 0;
         let fresh = self.bounds.losses.flush;
-        let slot = state.memcached.slot(shared);
+        let slot = state.memcached.slot(place);
         match (command, *slot) {
-            // The look of a grant at the item that it must not stand beside.
-            (Command::Get { .. }, Some(_)) if op.grants() => Word::Exists,
             (Command::Get { .. }, Some(item)) => Word::Done(item.id),
             (Command::Arithmetic { create: Some(create), new_cas: Some(cas), .. }, None) => {
                 *slot = Some(Item { id: id_of(*cas), left: self.life(create.ttl), stored_late, fresh });
@@ -365,9 +421,11 @@ impl Model {
                     memcached.epoch_fresh = false;
                 }
                 memcached.fences.retain(|fence| spares_fences && fence.fresh);
-                for slot in [&mut memcached.item, &mut memcached.permit] {
+                for slot in memcached.slots_mut() {
                     *slot = slot.filter(|item| spares_item && item.fresh);
                 }
+                memcached.slots = memcached.slots.filter(|slots| spares_item && slots.fresh);
+                memcached.noted = memcached.noted.filter(|fresh| spares_item && *fresh);
             }
         }
     }
@@ -386,7 +444,9 @@ impl Model {
             memcached.lag = (memcached.lag + 1).min(LONG);
         }
         let passes = u8::from(!memcached.stopped);
-        for slot in [&mut memcached.item, &mut memcached.permit] {
+        memcached.slots.iter_mut().for_each(|slots| slots.fresh = false);
+        memcached.noted.iter_mut().for_each(|fresh| *fresh = false);
+        for slot in memcached.slots_mut() {
             *slot =
                 slot.map(|item| Item { fresh: false, left: item.left - passes, ..item }).filter(|item| item.left > 0);
         }
@@ -407,7 +467,7 @@ impl Model {
     pub(crate) fn catch_up(state: &mut State) {
         let memcached = &mut state.memcached;
         let lag = std::mem::take(&mut memcached.lag);
-        for slot in [&mut memcached.item, &mut memcached.permit] {
+        for slot in memcached.slots_mut() {
             *slot = slot.and_then(|item| {
                 let jump = if item.stored_late { lag.saturating_sub(MARGIN) } else { lag };
                 let left = item.left.saturating_sub(jump);

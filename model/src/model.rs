@@ -24,8 +24,8 @@ pub struct Model {
     pub rules: Rules,
     /// The steps that have been reached, for all threads of the checker.
     pub coverage: Arc<Coverage>,
-    /// The names of the lock and of the permit.
-    pub(crate) names: [LockName; 2],
+    /// The name of the lock.
+    pub(crate) name: LockName,
 }
 
 /// One step of the world. Brokers and clients are named by their number, batches by their place.
@@ -33,7 +33,7 @@ pub struct Model {
 pub enum Action {
     Tick,
     ItemDies,
-    PermitDies,
+    PermitDies(u8),
     Ask {
         client: u8,
         broker: u8,
@@ -140,8 +140,8 @@ impl Action {
 
 impl Model {
     pub fn new(bounds: Bounds, rules: Rules) -> Model {
-        let names = ["lock", "permit"].map(|name| LockName::new(name).expect("a name"));
-        Model { bounds, rules, coverage: Arc::default(), names }
+        let name = LockName::new("lock").expect("a name");
+        Model { bounds, rules, coverage: Arc::default(), name }
     }
 
     fn initial(&self) -> State {
@@ -197,8 +197,10 @@ impl Model {
         if Model::may_die(state.memcached.item) {
             actions.push(Action::ItemDies);
         }
-        if Model::may_die(state.memcached.permit) {
-            actions.push(Action::PermitDies);
+        for (permit, item) in state.memcached.permits.iter().enumerate() {
+            if Model::may_die(*item) {
+                actions.push(Action::PermitDies(permit as u8));
+            }
         }
         let lagging = !state.memcached.stopped && state.memcached.lag > 0;
         let work = self.bounds.prompt
@@ -311,7 +313,7 @@ impl Model {
         match action {
             Action::Tick => self.tick(state),
             Action::ItemDies => state.memcached.item = None,
-            Action::PermitDies => state.memcached.permit = None,
+            Action::PermitDies(permit) => state.memcached.permits[permit as usize] = None,
             Action::Ask { client, broker } => self.ask(state, client as usize, broker as usize),
             Action::Leave { client } => self.leave(state, client as usize),
             Action::Reattach { client, broker } => self.reattach(state, client as usize, broker as usize),
@@ -329,11 +331,9 @@ impl Model {
             Action::StreamSilent { broker, client } => self.fall_silent(state, broker as usize, client as usize),
             Action::TimeOut { broker } => self.time_out(state, broker as usize),
             Action::CleanUp { flight, .. } => self.clean_up(state, flight as usize),
-            Action::Probe { broker, op } if self.bounds.slow_probes => {
-                self.send(state, Owner::Probe(broker), op, false)
-            }
+            Action::Probe { broker, op } if self.bounds.slow_probes => self.send(state, Owner::Probe(broker), op, 0),
             Action::Probe { broker, op } => self.probe_at_once(state, broker, op),
-            Action::ProbeGivenUp { op, .. } => state.flights.push(crate::canon::stray(op, false)),
+            Action::ProbeGivenUp { op, .. } => state.flights.push(crate::canon::stray(op, 0)),
             Action::Command { flight, .. } | Action::LateCommand { flight, .. } => {
                 self.advance(state, flight as usize);
             }
@@ -443,7 +443,7 @@ impl Model {
                 Owner::Nobody => false,
             };
             if of_the_dead && !flight.landed && !Model::is_clean_up(flight) {
-                strays.push(crate::canon::stray(flight.op, flight.shared));
+                strays.push(crate::canon::stray(flight.op, flight.place));
             }
             !of_the_dead
         });

@@ -15,8 +15,11 @@ pub const LEASE_KEPT: &str = "a kept lease survives a loss of memory";
 pub const LINGER_WHOLE: &str = "no linger and no min_hold is cut short";
 pub const FREE_AGAIN: &str = "somebody can acquire again";
 
+/// Returns true if no two clients may act that exclude each other: each has another permit, or only one may.
 fn one_holder(state: &State) -> bool {
-    state.clients.iter().filter(|client| client.valid > 0).count() <= 1
+    let [first, second] = &state.clients;
+    let apart = first.place > 0 && second.place > 0 && first.place != second.place;
+    first.valid == 0 || second.valid == 0 || apart
 }
 
 /// A broker that dies with the memory takes its lingers along.

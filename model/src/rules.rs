@@ -88,6 +88,10 @@ pub struct Rules {
     pub min_hold_in_item: bool,
     /// What is left of a `min_hold` for its item counts from the last command that counted; left out, from now.
     pub min_hold_never_cut: bool,
+    /// The item of a permit stands before the lock's is looked at.
+    pub permit_before_look: bool,
+    /// The item of the lock stands before permits are looked for.
+    pub lock_before_look: bool,
     /// A grant that does not count, or of which it is not known what became of it, is deleted.
     pub scrub: bool,
 }
@@ -134,6 +138,8 @@ impl Rules {
         min_hold_kept: true,
         min_hold_in_item: true,
         min_hold_never_cut: true,
+        permit_before_look: true,
+        lock_before_look: true,
         scrub: true,
     };
 }
@@ -194,9 +200,10 @@ pub struct Bounds {
     pub kept: [bool; 2],
     /// If set, tokens are followed, and this many drawn.
     pub tokens: Option<u8>,
-    /// True if client 1 asks for a permit, an item of its own that shares the lock with other permits but not with the
-    /// lock's holder. Who creates either item looks at the other one then.
-    pub shared: bool,
+    /// The clients that ask for a permit each.
+    pub shared: [bool; 2],
+    /// The number of permits that there may be.
+    pub permits: u16,
     /// True if no client leaves of its own accord.
     pub stay: bool,
     /// True if anything may happen between the commands of a batch, also where it makes no difference.
@@ -233,13 +240,19 @@ impl Bounds {
         leases: [false; 2],
         kept: [false; 2],
         tokens: None,
-        shared: false,
+        shared: [false; 2],
+        permits: 1,
         stay: false,
         apart: false,
         slow_probes: false,
         prompt: false,
         slow: false,
     };
+
+    /// Returns true if anybody asks for a permit.
+    pub fn shares(&self) -> bool {
+        self.shared[0] || self.shared[1]
+    }
 
     /// Returns the longest ttl of all.
     pub fn max_ttl(&self) -> u8 {

@@ -16,7 +16,7 @@ use crate::canon::FIXED_EPOCHS;
 use crate::memcached::{self, FINGERPRINT};
 use crate::model::Model;
 use crate::rules::MARGIN;
-use crate::state::{Epoch, Flight, LINGER, Left, Op, Owner, State, Token, Word, epoch_of};
+use crate::state::{Epoch, Flight, LINGER, Left, Op, Owner, Place, State, Token, epoch_of};
 
 /// Returns what S shows in this epoch.
 pub(crate) fn stamp(epoch: Epoch) -> Stamp {
@@ -40,7 +40,7 @@ pub(crate) fn open(epoch: Epoch) -> EpochState {
 }
 
 impl Model {
-    pub(crate) fn send(&self, state: &mut State, owner: Owner, op: Op, shared: bool) {
+    pub(crate) fn send(&self, state: &mut State, owner: Owner, op: Op, place: Place) {
         if op.grants() {
             self.will_draw(&mut state.left);
         }
@@ -49,16 +49,16 @@ impl Model {
             Owner::Nobody => unreachable!("somebody sends"),
         };
         state.reached.sends |= crate::coverage::send(op);
-        let flight = self.flight(&state.brokers[broker].memory, owner, op, shared);
+        let flight = self.flight(&state.brokers[broker].memory, owner, op, place);
         state.flights.push(flight);
     }
 
     /// Returns a batch, or a probe, that is sent with this knowledge.
-    fn flight(&self, memory: &EpochState, owner: Owner, op: Op, shared: bool) -> Flight {
+    fn flight(&self, memory: &EpochState, owner: Owner, op: Op, place: Place) -> Flight {
         let sent = memory.sent(NOW);
         let epoch = sent.epoch.map_or(0, crate::state::of_epoch);
         let token = if self.bounds.tokens.is_some() { sent.token as Token } else { 0 };
-        let mut flight = Flight { owner, epoch, open: sent.open, token, ..crate::canon::stray(op, shared) };
+        let mut flight = Flight { owner, epoch, open: sent.open, token, ..crate::canon::stray(op, place) };
         flight.count = self.commands(&flight).len() as u8;
         flight
     }
@@ -66,7 +66,7 @@ impl Model {
     /// Returns the commands of a batch, or of a probe, as the shipped core makes them.
     pub(crate) fn commands(&self, flight: &Flight) -> Vec<Command> {
         let epoch = (flight.epoch != 0).then(|| epoch_of(flight.epoch));
-        let mut commands = match self.batch(flight) {
+        let commands = match self.batch(flight) {
             Ok(mut batch) => batch.commands(epoch, None, true),
             Err(Probe::Open(start)) => match flight.op {
                 Op::Open(epoch, _) => Probe::Open(start).commands(Some(epoch_of(epoch)), FINGERPRINT),
@@ -74,21 +74,7 @@ impl Model {
             },
             Err(probe) => probe.commands(epoch, FINGERPRINT),
         };
-        if self.looks_besides(flight) {
-            let at = commands.iter().position(|command| !matches!(command, Command::Get { .. })).map_or(0, |at| at + 1);
-            commands.insert(at, self.look_at(!flight.shared));
-        }
         commands
-    }
-
-    /// Returns true for a grant that must not stand beside another item. The shipped core grants no permits yet, so the look
-    /// at the other item is the model's.
-    fn looks_besides(&self, flight: &Flight) -> bool {
-        self.bounds.shared && flight.op.grants()
-    }
-
-    fn look_at(&self, shared: bool) -> Command {
-        lockbroker_core::shard::protocol::look(&self.names[usize::from(shared)])
     }
 
     /// Returns the batch, or the probe.
@@ -99,8 +85,8 @@ impl Model {
             Op::Open(_, token) => return Err(Probe::Open(memcached::token(token).get())),
             op => self.shipped(op),
         };
-        let name = self.names[usize::from(flight.shared)].clone();
-        Ok(Batch::new(vec![Job { name, asker: None, op }], Kind::Item))
+        let item = self.item(flight.place);
+        Ok(Batch::new(vec![Job { item, asker: None, op }], Kind::Item))
     }
 
     /// Returns an op as the shipped core has it, but for the rules that are left out.
@@ -198,9 +184,9 @@ impl Model {
                 let outcome = self.job_landed(state, broker as usize, &flight);
                 let reply = match outcome.next.map(|op| Op::packed(&op)) {
                     None => outcome.reply,
-                    Some(next) if next.looks() => self.look(state, flight.owner, next, flight.shared),
+                    Some(next) if next.looks() => self.look(state, flight.owner, next, flight.place),
                     Some(next) if self.may_send(state, broker as usize, next) => {
-                        return self.send(state, flight.owner, next, flight.shared);
+                        return self.send(state, flight.owner, next, flight.place);
                     }
                     Some(next) => Some(next.shipped().failed(StoreError::unavailable("", None))),
                 };
@@ -215,7 +201,7 @@ impl Model {
     /// Gives up waiting for an answer. What has not been carried out may still be.
     pub(crate) fn give_up(&self, state: &mut State, flight: Flight) {
         if !flight.landed {
-            state.flights.push(crate::canon::stray(flight.op, flight.shared));
+            state.flights.push(crate::canon::stray(flight.op, flight.place));
         }
         if let Owner::Core(broker, id) = flight.owner {
             self.answer(state, broker as usize, id, uncertain(flight.op));
@@ -224,7 +210,7 @@ impl Model {
 
     /// Asks the shard, or moves it on, and has the answer.
     pub(crate) fn probe_at_once(&self, state: &mut State, broker: u8, op: Op) {
-        self.send(state, Owner::Probe(broker), op, false);
+        self.send(state, Owner::Probe(broker), op, 0);
         let last = state.flights.len() - 1;
         while !state.flights[last].is_answer() {
             self.advance(state, last);
@@ -240,13 +226,13 @@ impl Model {
     }
 
     /// Looks at an item at once. Returns the answer; none if something is to be done first, which has been sent.
-    pub(crate) fn look(&self, state: &mut State, owner: Owner, op: Op, shared: bool) -> Option<Reply> {
+    pub(crate) fn look(&self, state: &mut State, owner: Owner, op: Op, place: Place) -> Option<Reply> {
         let Owner::Core(broker, _) = owner else { unreachable!("a core looks") };
         let broker = broker as usize;
         if state.memcached.stopped || !self.may_send(state, broker, op) {
             return Some(op.shipped().failed(StoreError::unavailable("", None)));
         }
-        let mut flight = self.flight(&state.brokers[broker].memory, owner, op, shared);
+        let mut flight = self.flight(&state.brokers[broker].memory, owner, op, place);
         while !flight.is_answer() {
             self.carry_out(state, &mut flight);
         }
@@ -255,12 +241,12 @@ impl Model {
             if !self.may_send(state, broker, next) {
                 return Some(next.shipped().failed(StoreError::unavailable("", None)));
             }
-            self.send(state, owner, next, shared);
+            self.send(state, owner, next, place);
             return None;
         }
         let mut reply = outcome.reply.expect("a look has an answer, or goes on");
         if let (Reply::Status(Ok(LockStatus::Taken { expires_in, .. })), Some(item)) =
-            (&mut reply, state.memcached.slot(shared))
+            (&mut reply, state.memcached.slot(place))
         {
             *expires_in = ticks(item.left);
         }
@@ -335,12 +321,7 @@ impl Model {
     /// Returns the answers that a batch of the shipped core has.
     fn said(&self, flight: &Flight) -> Vec<Said> {
         let commands = self.commands(flight);
-        let mut said: Vec<Said> =
-            commands.iter().zip(flight.said).map(|(command, word)| memcached::reply(command, word)).collect();
-        if self.looks_besides(flight) {
-            said.remove(flight.op.place() + 1);
-        }
-        said
+        commands.iter().zip(flight.said).map(|(command, word)| memcached::reply(command, word)).collect()
     }
 
     /// Returns what the answer to a job comes to, by what it proves of the shard.
@@ -365,11 +346,8 @@ impl Model {
             Ok(Finality::Closed | Finality::WasClosed) => Err(StoreError::unavailable("", None)),
             Err(_) => return unknown(),
         };
-        if self.looks_besides(flight) && flight.said[flight.op.place() + 1] == Word::Exists {
-            // It was created beside the one that is in the way.
-            return unknown();
-        }
-        let settled = batch.settle(&said, evidence.fence, &Seen { shard: "", last_word: &last_word });
+        let seen = Seen { shard: "", last_word: &last_word, permits: evidence.permits };
+        let settled = batch.settle(&said, evidence.fence, &seen);
         settled.into_iter().next().expect("a batch of one").1
     }
 }

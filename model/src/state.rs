@@ -8,11 +8,13 @@ use std::sync::Arc;
 
 use lockbroker_core::shard::machine::{EpochState, Op as Shipped};
 use lockbroker_core::shard::state_item::Epoch as ShippedEpoch;
-use lockbroker_core::store::ItemState;
+use lockbroker_core::store::{Besides, ItemState, Slots as ShippedSlots};
 use lockbroker_core::{Broker as Core, RequestId, StreamKey};
 
 use crate::broker::{grant_id, linger_id, of_grant, of_item, seconds, ticks_of};
 
+/// The place of an item: 0 for the lock's own, and one more than its number for a permit's.
+pub type Place = u8;
 /// A grant's or a linger's id; 0 is none.
 pub type Id = u8;
 /// The bit that all ids of lingers have.
@@ -60,11 +62,25 @@ pub struct Memcached {
     pub fences: Vec<Fence>,
     /// The lock's item.
     pub item: Option<Item>,
-    /// The item of client 1's permit, where it asks for one.
-    pub permit: Option<Item>,
+    /// The items of its permits.
+    pub permits: [Option<Item>; PERMITS],
+    /// The item R of the lock: the number of permits that are looked for.
+    pub slots: Option<Slots>,
+    /// The item R of the shard, and whether it was written in this tick.
+    pub noted: Option<bool>,
     pub stopped: bool,
     /// The ticks by which its clock is behind.
     pub lag: u8,
+}
+
+/// The number of permits that a lock can have here.
+pub const PERMITS: usize = 2;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Slots {
+    pub number: u8,
+    /// Written in this tick, so that a flush may spare it.
+    pub fresh: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -131,6 +147,8 @@ pub struct Client {
     pub moving_to: Option<u8>,
     /// The id that it holds.
     pub id: Id,
+    /// The place of the item that it holds.
+    pub place: Place,
     /// What is left of the `min_hold` by its lock id.
     pub min_hold: u8,
     /// The time for which it may act without hearing from a broker again.
@@ -163,6 +181,27 @@ pub enum Op {
         from: Id,
         to: Id,
         ttl: u8,
+    },
+    /// An intent becomes a grant, if nobody has a permit from `from` on.
+    Occupy {
+        id: Id,
+        ttl: u8,
+        from: u8,
+        upto: u8,
+    },
+    Share {
+        id: Id,
+        ttl: u8,
+        slots: u8,
+    },
+    Find {
+        from: u8,
+        upto: u8,
+    },
+    Cover {
+        id: Id,
+        ttl: u8,
+        slots: u8,
     },
     /// A renewal, a reattach, or the beginning of a linger.
     Replace {
@@ -199,16 +238,33 @@ pub enum Word {
     Missing,
 }
 
-/// The most commands that a batch has: the clock, the lock's, one of a permit, the fences, the witness.
-pub const MOST_COMMANDS: usize = 5;
+/// The most commands that a batch has: the clock, the lock's, its slots, a window of permits, the fences, the witness.
+pub const MOST_COMMANDS: usize = 9;
+
+/// The end of what an intent looks at that does not know it.
+const UNKNOWN: u8 = u8::MAX;
+
+fn pack_slots(slots: ShippedSlots) -> u8 {
+    match slots {
+        ShippedSlots::Ensure => 0,
+        ShippedSlots::Raise(from) => from as u8,
+    }
+}
+
+fn unpack_slots(slots: u8) -> ShippedSlots {
+    match slots {
+        0 => ShippedSlots::Ensure,
+        from => ShippedSlots::Raise(from.into()),
+    }
+}
 
 /// A batch under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Flight {
     pub owner: Owner,
     pub op: Op,
-    /// It acts on the permit, and not on the lock.
-    pub shared: bool,
+    /// The item on which it acts.
+    pub place: Place,
     /// The number of its commands, and how many were carried out.
     pub count: u8,
     pub carried_out: u8,
@@ -290,7 +346,19 @@ impl Flight {
 
     /// Returns true if the lock's command was answered by "done".
     pub fn is_done(&self) -> bool {
-        matches!(self.said[self.op.place()], Word::Done(_))
+        matches!(self.said[self.at()], Word::Done(_))
+    }
+
+    /// Returns the place of the lock's command among those of its batch: after the clock, if that is asked for, and after the notes
+    /// of permits.
+    pub fn at(&self) -> usize {
+        let notes = match self.op {
+            Op::Cover { .. } => 2,
+            Op::Share { .. } => 4,
+            op if self.place > 0 && op.extends() => 3,
+            _ => 0,
+        };
+        usize::from(self.op.extends()) + notes
     }
 }
 
@@ -301,6 +369,18 @@ impl Op {
             Shipped::Grant { id, ttl } => Op::Grant { id: of_grant(id), ttl: ticks_of(ttl) },
             Shipped::HandOver { from, to, ttl } => {
                 Op::HandOver { from: of_grant(from), to: of_grant(to), ttl: ticks_of(ttl) }
+            }
+            Shipped::Occupy { id, ttl, besides } => {
+                // That somebody has the first of them is forgotten: it is looked at again.
+                let upto = besides.upto.map_or(UNKNOWN, |upto| upto as u8);
+                Op::Occupy { id: of_grant(id), ttl: ticks_of(ttl), from: besides.from as u8, upto }
+            }
+            Shipped::Share { id, ttl, slots } => {
+                Op::Share { id: of_grant(id), ttl: ticks_of(ttl), slots: pack_slots(slots) }
+            }
+            Shipped::Find { from, upto } => Op::Find { from: from as u8, upto: upto as u8 },
+            Shipped::Cover { slots, state, ttl } => {
+                Op::Cover { id: of_item(state), ttl: ticks_of(ttl), slots: pack_slots(slots) }
             }
             // There are no labels that it could touch.
             Shipped::Replace { from, to, ttl, touches_owner: _, reasserts } => {
@@ -329,6 +409,18 @@ impl Op {
                 let (from, to) = (item_of(from), item_of(to));
                 Shipped::Replace { from, to, ttl: seconds(ttl), touches_owner: false, reasserts }
             }
+            Op::Occupy { id, ttl, from, upto } => {
+                let upto = (upto != UNKNOWN).then_some(upto.into());
+                let besides = Besides { from: from.into(), upto, held: false };
+                Shipped::Occupy { id: grant_id(id), ttl: seconds(ttl), besides }
+            }
+            Op::Share { id, ttl, slots } => {
+                Shipped::Share { id: grant_id(id), ttl: seconds(ttl), slots: unpack_slots(slots) }
+            }
+            Op::Find { from, upto } => Shipped::Find { from: from.into(), upto: upto.into() },
+            Op::Cover { id, ttl, slots } => {
+                Shipped::Cover { slots: unpack_slots(slots), state: item_of(id), ttl: seconds(ttl) }
+            }
             Op::Reassert { id, ttl } => Shipped::Reassert { state: item_of(id), ttl: seconds(ttl) },
             Op::Remove { id } => Shipped::Remove { state: item_of(id), wakes: false },
             Op::Look => Shipped::Look,
@@ -344,7 +436,7 @@ impl Op {
 
     /// Returns true if it only reads an item, which is done at once.
     pub fn looks(self) -> bool {
-        matches!(self, Op::Look | Op::Stands { .. } | Op::LookIfRevoked)
+        matches!(self, Op::Find { .. } | Op::Look | Op::Stands { .. } | Op::LookIfRevoked)
     }
 
     /// Returns true if it may make a new grant.
@@ -356,6 +448,7 @@ impl Op {
     pub fn makes(self) -> Option<Id> {
         match self {
             Op::Grant { id, .. } | Op::HandOver { to: id, .. } => Some(id),
+            Op::Occupy { id, .. } | Op::Share { id, .. } => Some(id),
             _ => None,
         }
     }
@@ -364,22 +457,22 @@ impl Op {
     pub fn extends(self) -> bool {
         !self.is_probe() && self.shipped().extends()
     }
-
-    /// Returns the place of the lock's command among those of its batch: after the clock, if that is asked for.
-    pub fn place(self) -> usize {
-        usize::from(self.extends())
-    }
 }
 
 impl Memcached {
-    /// Returns the lock's item, or that of the permit.
-    pub fn slot(&mut self, shared: bool) -> &mut Option<Item> {
-        if shared { &mut self.permit } else { &mut self.item }
+    /// Returns the lock's item, or that of a permit.
+    pub fn slot(&mut self, place: Place) -> &mut Option<Item> {
+        if place == 0 { &mut self.item } else { &mut self.permits[place as usize - 1] }
     }
 
-    /// Returns both.
+    /// Returns the places of all of them.
+    pub fn slots_mut(&mut self) -> impl Iterator<Item = &mut Option<Item>> {
+        std::iter::once(&mut self.item).chain(&mut self.permits)
+    }
+
+    /// Returns all that are there.
     pub fn items(&self) -> impl Iterator<Item = Item> {
-        [self.item, self.permit].into_iter().flatten()
+        std::iter::once(self.item).chain(self.permits).flatten()
     }
 
     /// Returns true if an item with this id is there.
@@ -389,8 +482,9 @@ impl Memcached {
 
     /// Deletes the item with this id, if it is there.
     pub fn delete(&mut self, id: Id) {
-        self.item = self.item.filter(|item| item.id != id);
-        self.permit = self.permit.filter(|item| item.id != id);
+        for slot in self.slots_mut() {
+            *slot = slot.filter(|item| item.id != id);
+        }
     }
 }
 

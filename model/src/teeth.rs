@@ -19,7 +19,7 @@ const NO_LOSS: Losses = Losses { whole: false, state: false, fences: false, flus
 const WHOLE: Bounds = Bounds { losses: Losses { whole: true, ..NO_LOSS }, loss_count: 1, ..ONCE };
 const FLUSH: Bounds = Bounds { losses: Losses { flush: true, ..NO_LOSS }, loss_count: 1, ..ONCE };
 /// A holder and one who asks for a permit; a lease is long enough for a batch to outlast the quarantine.
-const SHARED: Bounds = Bounds { shared: true, stay: true, ttl: [4, 4], ..WHOLE };
+const SHARED: Bounds = Bounds { shared: [false, true], stay: true, ttl: [4, 4], ..WHOLE };
 const PROMPT: Bounds = Bounds { prompt: true, ttl: [4, 3], ..WHOLE };
 
 macro_rules! without {
@@ -41,6 +41,8 @@ pub const ALL: &[Mutilation] = &[
     without!(witness_unread, FLUSH, ONE_HOLDER),
     without!(grant_only_if_open, SHARED, ONE_HOLDER),
     without!(lost_is_final, SHARED, ONE_HOLDER),
+    without!(permit_before_look, Bounds { shared: [false, true], ..ONCE }, ONE_HOLDER),
+    without!(lock_before_look, Bounds { shared: [false, true], ..ONCE }, ONE_HOLDER),
     without!(fresh_epoch, Bounds { ttl: [3, 3], new_server: true, strays: 2, prompt: true, ..WHOLE }, ONE_HOLDER),
     without!(quarantine, WHOLE, ONE_HOLDER),
     without!(quarantine_length, WHOLE, ONE_HOLDER),

@@ -107,12 +107,8 @@ impl Attempt {
                 search.next(me, slots, cx)
             }
             Ok(Shared::Uncovered { slots, .. }) => {
-                let slots = match slots {
-                    None => Slots::Cover,
-                    Some(0) => Slots::Begin,
-                    Some(slots) if permit.is_some_and(|permit| slots > permit.get()) => Slots::Cover,
-                    Some(slots) => Slots::Raise(slots),
-                };
+                let is_known = permit.is_some_and(|permit| (1..=permit.get()).contains(&slots));
+                let slots = if is_known { Slots::Raise(slots) } else { Slots::Ensure };
                 permit.map(|permit| search.take(me, permit, slots, cx))
             }
         };
@@ -132,7 +128,7 @@ impl Attempt {
             Ok(_) if search.tries >= TRIES => None,
             Ok(Some(permit)) => {
                 search.looked_at = permit.get() + 1;
-                Some(search.take(me, permit, Slots::Cover, cx))
+                Some(search.take(me, permit, Slots::Ensure, cx))
             }
             Ok(None) => {
                 search.looked_at = search.looked_at.saturating_add(WINDOW);

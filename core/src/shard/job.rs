@@ -262,8 +262,8 @@ impl Op {
     ) -> usize {
         let (before, name) = (batch.len(), &item.name);
         // A permit whose item lives on is one for which others look.
-        if let (Op::Replace { .. } | Op::Reassert { .. }, Some(permit)) = (self, item.permit) {
-            batch.push(protocol::note_slots(name, Slots::Cover, permit));
+        if let (Op::Replace { .. } | Op::Reassert { .. }, Some(_)) = (self, item.permit) {
+            batch.push(protocol::keep_slots(name));
         }
         match self {
             Op::Grant { id, ttl } => batch.push(protocol::create(item, ItemState::Held(*id), *ttl)),
@@ -283,7 +283,7 @@ impl Op {
                 let permit = item.permit.unwrap_or(Permit::FIRST);
                 let open = LockItem::from(name);
                 // In this order: others look for the permit, it stands, and then the lock is looked at.
-                batch.push(protocol::note_slots(name, *slots, permit));
+                batch.extend(protocol::note_slots(name, *slots, permit));
                 batch.push(protocol::create(&of_permit(item, permit), ItemState::Held(*id), *ttl));
                 batch.push(protocol::look(&open));
             }
@@ -292,7 +292,7 @@ impl Op {
                 batch.extend(permits.map(|permit| protocol::look(&of_permit(item, permit))));
             }
             Op::Cover { slots, .. } => {
-                batch.push(protocol::note_slots(name, *slots, item.permit.unwrap_or(Permit::FIRST)));
+                batch.extend(protocol::note_slots(name, *slots, item.permit.unwrap_or(Permit::FIRST)));
             }
             Op::Replace { from, to, ttl, touches_owner, .. } => {
                 batch.push(blind_unless(compares, protocol::replace(item, *from, *to, *ttl)));
@@ -323,7 +323,7 @@ impl Op {
     ) -> Outcome {
         let token = || token.unwrap_or_else(|| Err(lost_tokens()));
         let Some(first) = said.first() else {
-            return Outcome::reply(self.failed(StoreError::uncertain("memcached did not answer this")));
+            return Outcome::reply(self.failed(unanswered()));
         };
         match self {
             Op::Grant { id, .. } => {
@@ -344,8 +344,8 @@ impl Op {
                 let occupied = self.occupied(besides, said, token(), seen);
                 Outcome::reply(Reply::Granted(occupied))
             }
-            Op::Share { id, slots, .. } => {
-                let shared = self.shared((*id, *slots, item.permit.unwrap_or(Permit::FIRST)), said, token(), seen);
+            Op::Share { id, .. } => {
+                let shared = self.shared(*id, item.permit.unwrap_or(Permit::FIRST), said, token(), seen);
                 Outcome::reply(Reply::Shared(shared))
             }
             Op::Find { from, .. } => {
@@ -353,7 +353,7 @@ impl Op {
                 let found = free.and_then(|(_, number)| Permit::new(number));
                 Outcome::reply(Reply::Found(seen.last_word.clone().map(|()| found)))
             }
-            Op::Cover { slots, state, ttl } => self.covered((*slots, *state, *ttl), item, first, seen),
+            Op::Cover { state, ttl, .. } => self.covered(*state, *ttl, (item, said), seen),
             Op::Replace { to, ttl, reasserts, .. } => match self.changed(item, said, seen) {
                 Ok(CasOutcome::Missing) if *reasserts && seen.last_word.is_err() => {
                     // If something else is there, the next try finds out if that is ours, from an earlier re-assertion
@@ -361,7 +361,7 @@ impl Op {
                     let (state, ttl) = (*to, *ttl);
                     let next = match item.permit {
                         None => Op::Reassert { state, ttl },
-                        Some(_) => Op::Cover { slots: Slots::Cover, state, ttl },
+                        Some(_) => Op::Cover { slots: Slots::Ensure, state, ttl },
                     };
                     Outcome { next: Some(next), ..Outcome::default() }
                 }
@@ -441,9 +441,8 @@ impl Op {
         read: impl FnOnce(&Said) -> Result<CasOutcome, Unexpected>,
         seen: &Seen<'_>,
     ) -> Result<CasOutcome, StoreError> {
-        let missing = || StoreError::uncertain("memcached did not answer this");
-        let Some(permit) = item.permit else { return self.read(said.first().ok_or_else(missing)?, read, seen) };
-        let [slots, rest, ..] = said else { return Err(missing()) };
+        let Some(permit) = item.permit else { return self.read(said.first().ok_or_else(unanswered)?, read, seen) };
+        let [slots, rest, ..] = said else { return Err(unanswered()) };
         let slots = self.read(slots, protocol::read_slots, seen)?;
         match self.read(rest, read, seen)? {
             CasOutcome::Done if slots <= permit.get() || !seen.permits.noted => Ok(CasOutcome::Missing),
@@ -451,23 +450,13 @@ impl Op {
         }
     }
 
-    fn covered(
-        &self,
-        (slots, state, ttl): (Slots, ItemState, u32),
-        item: &LockItem,
-        said: &Said,
-        seen: &Seen<'_>,
-    ) -> Outcome {
-        let permit = item.permit.unwrap_or(Permit::FIRST);
-        let noted = match self.read(said, |said| protocol::read_noted_slots(said, slots, permit), seen) {
-            Ok(noted) => noted,
+    fn covered(&self, state: ItemState, ttl: u32, (item, said): (&LockItem, &[Said]), seen: &Seen<'_>) -> Outcome {
+        let Some(slots) = said.get(1) else { return Outcome::reply(self.failed(unanswered())) };
+        let next = match self.read(slots, protocol::read_slots, seen) {
             Err(error) => return Outcome::reply(self.failed(error)),
-        };
-        let next = match noted {
-            Some(slots) if slots > permit.get() => Op::Reassert { state, ttl },
-            Some(0) => Op::Cover { slots: Slots::Begin, state, ttl },
-            Some(slots) => Op::Cover { slots: Slots::Raise(slots), state, ttl },
-            None => Op::Cover { slots: Slots::Cover, state, ttl },
+            Ok(slots) if item.permit.is_none_or(|permit| slots > permit.get()) => Op::Reassert { state, ttl },
+            Ok(0) => Op::Cover { slots: Slots::Ensure, state, ttl },
+            Ok(slots) => Op::Cover { slots: Slots::Raise(slots), state, ttl },
         };
         Outcome { next: Some(next), ..Outcome::default() }
     }
@@ -480,9 +469,7 @@ impl Op {
         token: Result<FencingToken, StoreError>,
         seen: &Seen<'_>,
     ) -> Result<Granted, StoreError> {
-        let [item, slots, permits @ ..] = said else {
-            return Err(StoreError::uncertain("memcached did not answer this"));
-        };
+        let [item, slots, permits @ ..] = said else { return Err(unanswered()) };
         match self.read(item, protocol::read_change, seen)? {
             CasOutcome::Done => {}
             outcome => return settled(outcome, seen.last_word).map(|_| Granted::No),
@@ -504,26 +491,23 @@ impl Op {
     /// Reads what came of an attempt to get a permit.
     fn shared(
         &self,
-        (id, slots, permit): (GrantId, Slots, Permit),
+        id: GrantId,
+        permit: Permit,
         said: &[Said],
         token: Result<FencingToken, StoreError>,
         seen: &Seen<'_>,
     ) -> Result<Shared, StoreError> {
-        let [noted, item, lock, ..] = said else {
-            return Err(StoreError::uncertain("memcached did not answer this"));
-        };
-        let noted = self.read(noted, |said| protocol::read_noted_slots(said, slots, permit), seen)?;
+        let [_, slots, item, lock, ..] = said else { return Err(unanswered()) };
+        let slots = self.read(slots, protocol::read_slots, seen)?;
         let created = self.read(item, |said| protocol::read_create(said, ItemState::Held(id)), seen)?;
         let created = created == CasOutcome::Done;
         if *lock != Said::Missing {
             return Ok(Shared::Closed { created });
         }
-        match noted {
-            Some(slots) if slots > permit.get() && seen.permits.noted => match created {
-                true => token.map(Shared::Yes),
-                false => Ok(Shared::Taken { slots }),
-            },
-            _ => Ok(Shared::Uncovered { slots: noted, created }),
+        match created {
+            _ if slots <= permit.get() || !seen.permits.noted => Ok(Shared::Uncovered { slots, created }),
+            true => token.map(Shared::Yes),
+            false => Ok(Shared::Taken { slots }),
         }
     }
 
@@ -576,6 +560,10 @@ pub(crate) fn refused(shard: &str, refusal: Refusal) -> StoreError {
         Refusal::Other => "it refused",
     };
     StoreError::uncertain(format!("memcached {shard} could not do it: {why}"))
+}
+
+fn unanswered() -> StoreError {
+    StoreError::uncertain("memcached did not answer this")
 }
 
 fn reasserted_before(shard: &str) -> StoreError {

@@ -93,14 +93,20 @@ pub fn look_for_slots(name: &LockName) -> Command {
     look_at(Key::Slots(name.clone()), CAS)
 }
 
-/// Sees to it that the permits of a lock are looked for.
-pub fn note_slots(name: &LockName, slots: Slots, permit: Permit) -> Command {
+/// Sees to it that a permit is looked for, and reads how many are.
+pub fn note_slots(name: &LockName, slots: Slots, permit: Permit) -> [Command; 2] {
     let (key, upto) = (Key::Slots(name.clone()), u64::from(permit.get()) + 1);
-    match slots {
-        Slots::Cover => Command::Get { key, bump: false, touch: Some(Ttl::Seconds(PERMITS_LIVE)), want: CAS },
-        Slots::Begin => create_item(key, Ttl::Seconds(PERMITS_LIVE), 0, Some(Cas(upto)), CAS),
+    let note = match slots {
+        Slots::Ensure => create_item(key, Ttl::Seconds(PERMITS_LIVE), 0, Some(Cas(upto)), CAS),
         Slots::Raise(from) => change_item(key, Some(Cas(from.into())), PERMITS_LIVE, upto),
-    }
+    };
+    [note, keep_slots(name)]
+}
+
+/// Sees to it that the permits of a lock are looked for as before, and reads how many are.
+pub fn keep_slots(name: &LockName) -> Command {
+    let touch = Some(Ttl::Seconds(PERMITS_LIVE));
+    Command::Get { key: Key::Slots(name.clone()), bump: false, touch, want: CAS }
 }
 
 /// Reads the clock: how long S has left to live.
@@ -335,16 +341,6 @@ pub(crate) fn read_slots(reply: &Reply) -> Result<u16, Unexpected> {
             Ok(u16::try_from(*slots).unwrap_or(MAX_PERMITS).min(MAX_PERMITS))
         }
         _ => unexpected("look at the permits of a lock", reply),
-    }
-}
-
-/// Reads how many permits may exist after `note_slots`. None if others have changed that meanwhile.
-pub(crate) fn read_noted_slots(reply: &Reply, slots: Slots, permit: Permit) -> Result<Option<u16>, Unexpected> {
-    match (slots, reply) {
-        (Slots::Cover, _) => read_slots(reply).map(Some),
-        (_, Reply::Done(_)) => Ok(Some(permit.get() + 1)),
-        (_, Reply::Exists | Reply::Missing) => Ok(None),
-        _ => unexpected("note of the permits of a lock", reply),
     }
 }
 

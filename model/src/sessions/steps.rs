@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use lockbroker_core::event::{Event, LockRef};
 use lockbroker_core::lock::{FencingToken, LockName, Owner};
-use lockbroker_core::request::{LockRequest, Mode, OnDisconnect, Settings, StoreTraits, StreamEnd};
+use lockbroker_core::request::{Access, LockRequest, Mode, OnDisconnect, Settings, StoreTraits, StreamEnd};
 use lockbroker_core::rules::Rule;
 use lockbroker_core::shard::machine::Op as Shipped;
 use lockbroker_core::store::{Change, Granted, Label, LockStatus, Order, Reply};
@@ -59,9 +59,9 @@ impl Model {
         act(core, key, &mut outside);
         while let Some(output) = core.output() {
             match output {
-                Output::Order(Order::Ask(id, name, request)) => {
+                Output::Order(Order::Ask(id, item, request)) => {
                     let op = Op::packed(&Shipped::of(request, false));
-                    let lock = u8::from(name == self.names[1]);
+                    let lock = u8::from(item.name == self.names[1]);
                     state.flights.push(Flight { lock, op, done: None, id: Some(id) });
                 }
                 Output::Order(Order::GiveUp(id)) => {
@@ -87,6 +87,7 @@ impl Model {
             linger: ticks(self.bounds.linger),
             min_hold: std::time::Duration::ZERO,
             owner: Owner::default(),
+            access: Access::Alone,
             mode: Mode::Wait { max_wait: None, poll_interval: None },
             account: None,
             on_disconnect: OnDisconnect::default(),
@@ -186,6 +187,9 @@ impl Model {
             }
             Op::Stands { id } => carries(slot, id),
             Op::Look => slot.map_or(Said::Missing, |item| Said::Found(item.id)),
+            Op::Occupy { .. } | Op::Share { .. } | Op::Find { .. } | Op::Cover { .. } => {
+                unreachable!("nobody asks for permits")
+            }
             Op::LookIfRevoked | Op::Probe | Op::Begin(_) | Op::Open(..) => {
                 unreachable!("the store has no shards")
             }

@@ -274,6 +274,8 @@ mod tests {
         let name = &LockName::new("job").unwrap();
         let (lock, permit) = (&LockItem::from(name), &LockItem { name: name.clone(), permit: Permit::new(3) });
         let [note_permits, touch_permits] = protocol::note_permits();
+        let [first_slots, _] = protocol::note_slots(name, Slots::Ensure, Permit::FIRST);
+        let [more_slots, _] = protocol::note_slots(name, Slots::Raise(3), Permit::new(3).unwrap());
         let id = GrantId::new(12_345_678_901_234_567_890).unwrap();
         let held = ItemState::Held(id);
         let linger = ItemState::Lingering(LingerId::new(1_234_567_890_123_456_789).unwrap());
@@ -301,12 +303,9 @@ mod tests {
             (touch_permits, "mg lb:R u T10801"),
             (protocol::look_for_permits(), "mg lb:R u"),
             (protocol::look_for_slots(name), "mg lb:R:job u c"),
-            (protocol::note_slots(name, Slots::Cover, Permit::FIRST), "mg lb:R:job u c T10801"),
-            (
-                protocol::note_slots(name, Slots::Begin, Permit::FIRST),
-                "ma lb:R:job N10801 J0 D0 C18446744073709551615 E1 c",
-            ),
-            (protocol::note_slots(name, Slots::Raise(3), Permit::new(3).unwrap()), "md lb:R:job C3 I T10801 E4"),
+            (protocol::keep_slots(name), "mg lb:R:job u c T10801"),
+            (first_slots, "ma lb:R:job N10801 J0 D0 C18446744073709551615 E1 c"),
+            (more_slots, "md lb:R:job C3 I T10801 E4"),
             (protocol::clock(), "mg lb:S u t"),
             (protocol::witness(), "mg lb:S u c"),
             (protocol::probe(), "mg lb:S u c v"),
