@@ -11,7 +11,7 @@ use crate::client::{Kind, Link, Lock, Phase, Place, Session};
 use crate::event::Event;
 use crate::net::{Conn, Down, Up};
 use crate::time::{MS, SEC, nanos};
-use crate::world::{Asked, CallUnderWay, World};
+use crate::world::{Asked, CallUnderWay, PERMITS, World};
 
 /// The most locks that a client has at a time.
 const MOST: usize = 4;
@@ -125,7 +125,8 @@ impl World {
             None => Some(self.open_session(client, lock.ttl)),
         };
         let place = self.begin(client, conn, &lock, Mode::Reattach(id));
-        self.check.moved[lock.name] = self.now;
+        let spot = self.spot_of(lock.name, id.permit);
+        self.check.moved[spot] = self.now;
         if let Some(lock) = self.clients[client].locks.get_mut(&key) {
             lock.moving = Some(place);
         }
@@ -224,7 +225,10 @@ impl World {
         let ttl = conn.map_or(ttl, |conn| self.ttl_of(client, conn));
         let hold = self.choices.spread(self.options.hold / MS) * MS;
         let lease = conn.is_none() && self.choices.spread(10) < self.options.leases;
-        let mut lock = Lock { let_go: local + hold, lease, min_hold, ..Lock::wanted(name, ttl, linger) };
+        let shares = self.options.shares > 0 && self.choices.spread(10) < self.options.shares;
+        let limit = shares.then(|| 1 + self.choices.spread(PERMITS as u64) as u16);
+        let wanted = Lock::wanted(name, ttl, linger);
+        let mut lock = Lock { let_go: local + hold, lease, min_hold, limit, ..wanted };
         lock.home = self.begin(client, conn, &lock, mode);
         let client = &mut self.clients[client];
         client.next_key += 1;
@@ -252,7 +256,7 @@ impl World {
             linger: lock.linger,
             min_hold: lock.min_hold,
             owner: owner_of(client),
-            access: Access::Alone,
+            access: lock.limit.map_or(Access::Alone, |limit| Access::Shared { limit }),
             mode,
             account: Some(ACCOUNT),
             on_disconnect: self.options.on_disconnect(client),
@@ -311,7 +315,8 @@ impl World {
     fn release_by_call(&mut self, client: usize, key: u64) {
         let Some(lock) = self.clients[client].locks.remove(&key) else { return };
         let Some(id) = lock.id else { return };
-        self.check.moved[lock.name] = self.now;
+        let spot = self.spot_of(lock.name, id.permit);
+        self.check.moved[spot] = self.now;
         if let Some(place) = lock.moving {
             self.give_up_place(client, place);
         }

@@ -13,6 +13,7 @@ use crate::world::World;
 /// Somebody who believes in a lock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Believer {
+    /// The number of the item: see `World::spot_of`.
     pub name: usize,
     pub client: usize,
     pub key: u64,
@@ -133,7 +134,7 @@ impl World {
                 }
                 let Some(id) = lock.id else { continue };
                 believers.push(Believer {
-                    name: lock.name,
+                    name: self.spot_of(lock.name, id.permit),
                     client: number,
                     key: *key,
                     id: id.grant.get(),
@@ -152,7 +153,8 @@ impl World {
         }
         let before = std::mem::take(&mut self.check.spare);
         for (at, believer) in believers.iter().enumerate() {
-            if let Some(other) = believers[..at].iter().find(|other| other.name == believer.name) {
+            let rivals = |other: &&Believer| self.rivals(believer.name).any(|rival| rival == other.name);
+            if let Some(other) = believers[..at].iter().find(rivals) {
                 let (a, b) = (other.client, believer.client);
                 self.check.fail(format!("two believers of n{}: clients {a} and {b}", believer.name));
             }
@@ -184,12 +186,11 @@ impl World {
         if self.calm {
             self.check.had[name] = true;
         }
-        if let Some(ended) = self.check.ended[name]
-            && ended.token != token
-        {
-            if token <= self.check.tokens[name] {
-                let last = self.check.tokens[name];
-                self.check.fail(format!("token {token} of n{name} is not above {last}"));
+        for rival in self.rivals(name) {
+            let Some(ended) = self.check.ended[rival].filter(|ended| ended.token != token) else { continue };
+            if token <= self.check.tokens[rival] {
+                let last = self.check.tokens[rival];
+                self.check.fail(format!("token {token} of n{name} is not above {last}, of n{rival}"));
             }
             // Clocks differ by 200 ppm.
             let linger = ended.linger - ended.linger / 5_000;
@@ -209,13 +210,15 @@ impl World {
     /// Checks that nobody has a name within the `min_hold` of the grant before. That counts from when the broker asked for it.
     fn check_min_hold(&mut self, believer: &Believer, epoch: u64) {
         let Believer { name, client, token, id, min_hold, .. } = *believer;
-        if let Some(closed) = self.check.closed[name]
-            && closed.token != token
-            && self.now < closed.until
-            && epoch == closed.epoch
-        {
-            let left = closed.until - self.now;
-            self.check.fail(format!("the min_hold of n{name} is cut by {left} ns for client {client}"));
+        for rival in self.rivals(name) {
+            if let Some(closed) = self.check.closed[rival]
+                && closed.token != token
+                && self.now < closed.until
+                && epoch == closed.epoch
+            {
+                let left = closed.until - self.now;
+                self.check.fail(format!("the min_hold of n{rival} is cut by {left} ns for client {client}"));
+            }
         }
         if self.check.tokens[name] != token
             && let Some((_, _, asked)) = self.check.askers.get(&id)

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use lockbroker_core::event::LockRef;
-use lockbroker_core::lock::LockId;
+use lockbroker_core::lock::{LockId, Permit};
 
 use crate::shipped::Shipped;
 use crate::time::Clock;
@@ -87,6 +87,8 @@ pub struct Lock {
     pub lease: bool,
     /// When its client renews a lease next.
     pub renew_at: u64,
+    /// Its permit is below this, if it is shared.
+    pub limit: Option<u16>,
 }
 
 /// A client.
@@ -155,7 +157,28 @@ impl Lock {
         let (phase, until, let_go) = (Phase::Asked, 0, 0);
         let (moving, settled, lease, renew_at) = (None, false, false, 0);
         let min_hold = Duration::ZERO;
-        Lock { name, ttl, linger, min_hold, phase, id: None, until, home, moving, settled, let_go, lease, renew_at }
+        let limit = None;
+        Lock {
+            name,
+            ttl,
+            linger,
+            min_hold,
+            phase,
+            id: None,
+            until,
+            home,
+            moving,
+            settled,
+            let_go,
+            lease,
+            renew_at,
+            limit,
+        }
+    }
+
+    /// Returns the permit that it has.
+    pub fn permit(&self) -> Option<Permit> {
+        self.id.and_then(|id| id.permit)
     }
 
     /// Returns true if its client believes in it.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use lockbroker_core::RequestId;
 use lockbroker_core::command::{Command, Reply as Said};
 use lockbroker_core::failure::Cause;
-use lockbroker_core::lock::LockName;
+use lockbroker_core::lock::LockItem;
 use lockbroker_core::shard::state_item::Witness;
 use lockbroker_core::shard::{Dialled, LinkId, Output, Process, Shards, Unreached, protocol};
 use lockbroker_core::store::{Order, Reply, Request, StoreError};
@@ -51,7 +51,7 @@ impl World {
     /// Takes a broker's order. Its task goes on when all that is ready to run has run.
     pub fn order(&mut self, broker: usize, order: Order) {
         if let Order::Ask(_, item, request) = &order {
-            self.note_request(broker, &item.name, request);
+            self.note_request(broker, item, request);
         }
         self.brokers[broker].orders.push(order);
         self.plan_task(broker);
@@ -65,8 +65,9 @@ impl World {
         }
     }
 
-    fn note_request(&mut self, broker: usize, name: &LockName, request: &Request) {
-        let (name, life) = (self.number_of(name), self.brokers[broker].life);
+    fn note_request(&mut self, broker: usize, item: &LockItem, request: &Request) {
+        let name = self.spot_of(self.number_of(&item.name), item.permit);
+        let life = self.brokers[broker].life;
         self.note("ask", [broker as u64, name as u64, 0]);
         self.say(|| words::request(request));
         self.report.asks += 1;
@@ -76,7 +77,7 @@ impl World {
             self.check.lineage.insert(to.get(), from.get());
         }
         match request {
-            Request::Grant { id, .. } | Request::HandOver { to: id, .. } => {
+            Request::Grant { id, .. } | Request::HandOver { to: id, .. } | Request::Share { id, .. } => {
                 self.check.askers.insert(id.get(), (broker, life, self.now));
                 self.check.asked_after.insert(id.get(), self.machines[self.shard_of(name)].losses);
             }

@@ -234,8 +234,8 @@ impl World {
                 self.clients[call.client].locks.remove(&key);
                 self.report.lost += 1;
                 let since = crate::time::nanos(lock.ttl) + 3 * SEC;
-                let is_well =
-                    self.is_well(self.shard_of(lock.name), since) && self.check.moved[lock.name] + since < self.now;
+                let spot = self.spot_of(lock.name, lock.permit());
+                let is_well = self.is_well(self.shard_of(spot), since) && self.check.moved[spot] + since < self.now;
                 if was_valid && is_well {
                     self.check.fail(format!("client {} lost the lease of n{} without a cause", call.client, lock.name));
                 }
@@ -255,7 +255,7 @@ impl World {
             if blocked { self.now } else { conn.trouble },
             if self.clients[client].is_paused() { self.now } else { self.clients[client].trouble },
             self.broker_trouble(conn.broker),
-            self.check.moved[lock.name],
+            self.check.moved[self.spot_of(lock.name, lock.permit())],
         ];
         // A lock that was reattached has the ttl of the Session to which it came.
         let session = self.clients[client].links.get(&lock.home.conn).and_then(Link::session);

@@ -127,6 +127,8 @@ pub struct Options {
     pub revokes_every: Option<u64>,
     /// Of ten clients so many ask for locks that are kept when their streams end.
     pub kept: usize,
+    /// Of ten requests so many ask for a permit.
+    pub shares: u64,
 }
 
 impl Options {
@@ -192,6 +194,7 @@ impl Options {
             leases: [0, 0, 3, 8][choices.spread(4) as usize],
             revokes_every: [None, None, None, Some(3 * SEC), Some(20 * SEC)][choices.spread(5) as usize],
             kept: [0, 0, 3, 10][choices.spread(4) as usize],
+            shares: 0,
         }
     }
 

@@ -7,7 +7,7 @@ use lockbroker_core::store::ItemState;
 
 use crate::memcached::{Restart, Server, Settings};
 use crate::time::{Clock, SEC};
-use crate::world::World;
+use crate::world::{PERMITS, World};
 
 /// The date at which a simulation begins, in seconds since 1970.
 pub(crate) const DATE: u64 = 1_800_000_000;
@@ -98,10 +98,10 @@ impl World {
         machine.server.peek(key, machine.clock.time(self.now), &mut self.choices)
     }
 
-    /// Returns the state of a lock's item.
-    pub fn item_state(&mut self, name: usize) -> Option<ItemState> {
-        let key = Key::Lock(self.names[name].clone().into());
-        self.peek(self.shard_of(name), &key).and_then(ItemState::of_number)
+    /// Returns the state of an item.
+    pub fn item_state(&mut self, spot: usize) -> Option<ItemState> {
+        let key = Key::Lock(self.item_at(spot));
+        self.peek(self.shard_of(spot), &key).and_then(ItemState::of_number)
     }
 
     /// Returns true if a shard grants locks.
@@ -113,7 +113,11 @@ impl World {
     /// Carries out a command of a broker's that was sent at `sent`, and takes note of what it did to a lock.
     pub fn carry(&mut self, broker: usize, shard: usize, command: &Command, sent: u64) -> Reply {
         let Key::Lock(item) = command.key() else { return self.execute(shard, command) };
-        let name = self.number_of(&item.name);
+        if item.permit.is_some_and(|permit| usize::from(permit.get()) >= PERMITS) {
+            // Nobody asks for it, but it is looked for.
+            return self.execute(shard, command);
+        }
+        let name = self.spot_of(self.number_of(&item.name), item.permit);
         self.expire_item(name);
         let lags = self.machines[shard].server.clock().lags(self.machines[shard].clock.time(self.now));
         let reply = self.execute(shard, command);
@@ -167,7 +171,7 @@ impl World {
         self.machines[shard].losses += 1;
         self.machines[shard].trouble = self.now;
         self.note("loss", [shard as u64, self.machines[shard].losses, flushes.into()]);
-        for name in 0..self.names.len() {
+        for name in 0..self.spots() {
             self.expire_item(name);
         }
         let machine = &mut self.machines[shard];
@@ -181,7 +185,7 @@ impl World {
             machine.server.restart(Restart::Cold, now, DATE + self.now / SEC, &mut self.choices);
             self.break_links(shard);
         }
-        for name in 0..self.names.len() {
+        for name in 0..self.spots() {
             if self.shard_of(name) == shard && self.item_state(name).is_none() {
                 self.check.items[name] = None;
             }

@@ -50,11 +50,15 @@ pub enum Theme {
     Meetings,
     /// Connections are reset on one side, and others want the locks.
     Resets,
+    /// Permits are asked for, and the same locks by one alone.
+    Permits,
+    /// The same, and servers lose their memory.
+    LostPermits,
 }
 
 impl Theme {
     /// All of them.
-    pub const ALL: [Theme; 19] = [
+    pub const ALL: [Theme; 21] = [
         Theme::Mixed,
         Theme::Hot,
         Theme::Refusals,
@@ -74,6 +78,8 @@ impl Theme {
         Theme::LateMinHolds,
         Theme::Meetings,
         Theme::Resets,
+        Theme::Permits,
+        Theme::LostPermits,
     ];
     /// So many answers has the draw. It stays the same where a theme is added, so that most seeds stay the same runs.
     const DRAWS: u64 = 28;
@@ -198,6 +204,17 @@ impl Theme {
             Theme::Resets => {
                 lose_connections(options);
                 options.kept = 0;
+            }
+            Theme::Permits => {
+                options.shares = 6;
+                options.names = 1 + choices.spread(2) as usize;
+                (options.clients, options.shipped) = (8, 0);
+            }
+            Theme::LostPermits => {
+                options.faults.push(Fault::Loss);
+                (options.shares, options.names, options.clients) = (6, 1, 8);
+                (options.losses, options.fault_every, options.hold) = (4, 5 * SEC, 15 * SEC);
+                options.settings.max_ttl = Duration::from_secs(6);
             }
             Theme::Meetings => {
                 stand_still(options);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BinaryHeap};
 
-use lockbroker_core::lock::{LeaseId, LockId, LockName, WakeHint};
+use lockbroker_core::lock::{LeaseId, LockId, LockItem, LockName, Permit, WakeHint};
 use lockbroker_core::rules::Rule;
 use lockbroker_core::shard::{Member, fingerprint};
 
@@ -93,6 +93,14 @@ struct Trace {
 /// A run with more events than that does something again and again. The longest has a tenth as many.
 const MOST_EVENTS: u64 = 2_000_000;
 
+/// The most permits of a name.
+pub(crate) const PERMITS: usize = 3;
+
+/// Returns the number of spots of so many names.
+fn spots(names: usize) -> usize {
+    names * (1 + PERMITS)
+}
+
 impl World {
     /// Makes the deployment that the choices draw. `traced` keeps what happens in words.
     pub fn new(mut choices: Choices, rule: Option<Rule>, traced: bool) -> World {
@@ -121,7 +129,7 @@ impl World {
             conns: Vec::new(),
             exchanges: BTreeMap::new(),
             calls: BTreeMap::new(),
-            check: Checker::new(options.names),
+            check: Checker::new(spots(options.names)),
             names,
             marks: Marks::default(),
             report: Report::default(),
@@ -266,9 +274,38 @@ impl World {
         if self.odd(self.options.dawdle) { self.choices.spread(most) * MS } else { 0 }
     }
 
-    /// Returns the shard of a name.
-    pub fn shard_of(&self, name: usize) -> usize {
-        self.placed[name]
+    /// Returns the shard of a spot.
+    pub fn shard_of(&self, spot: usize) -> usize {
+        self.placed[self.name_of(spot)]
+    }
+
+    /// Returns the number of the item of a lock, or of a permit: the locks' come first, and have the numbers of their names.
+    pub fn spot_of(&self, name: usize, permit: Option<Permit>) -> usize {
+        permit.map_or(name, |permit| self.names.len() + name * PERMITS + usize::from(permit.get()))
+    }
+
+    /// Returns the name to which a spot belongs.
+    pub fn name_of(&self, spot: usize) -> usize {
+        spot.checked_sub(self.names.len()).map_or(spot, |of_permit| of_permit / PERMITS)
+    }
+
+    /// Returns the item of a spot.
+    pub fn item_at(&self, spot: usize) -> LockItem {
+        let name = self.names[self.name_of(spot)].clone();
+        let permit = spot.checked_sub(self.names.len()).and_then(|of_permit| Permit::new((of_permit % PERMITS) as u16));
+        LockItem { name, permit }
+    }
+
+    /// Returns the number of all spots.
+    pub fn spots(&self) -> usize {
+        spots(self.names.len())
+    }
+
+    /// Returns the spots that nobody may have at the same time as this one.
+    pub fn rivals(&self, spot: usize) -> impl Iterator<Item = usize> + use<> {
+        let (name, names) = (self.name_of(spot), self.names.len());
+        let permits = names + name * PERMITS..names + (name + 1) * PERMITS;
+        std::iter::once(name).chain(permits.filter(move |permit| spot == name || spot == *permit))
     }
 
     /// Returns the number of a name.
