@@ -16,7 +16,7 @@ const SHORT: [&str; 4] = ["--default-ttl", "5s", "--max-ttl", "5s"];
 /// counts the CAS.
 const OLDER: &str = "ma lockbroker:S N2147480000 J1234567890987654321 D0 C18446744073709551615";
 /// As a version to come may create it: what is known is that the format stands in the second and third digit.
-const NEWER: &str = "ma lockbroker:S N2147480000 J10300001987654321001 D0 C18446744073709551615 E1234567890123400001";
+const NEWER: &str = "ma lockbroker:S N2147480000 J10400001987654321001 D0 C18446744073709551615 E1234567890123400001";
 
 #[tokio::test]
 async fn the_state_of_an_older_version_is_refused_until_it_is_adopted() {
@@ -55,7 +55,7 @@ async fn the_state_of_a_newer_version_is_refused_and_never_touched() {
     let memcached = Memcached::start(&[]).await;
     assert_eq!(memcached.command(NEWER).await, "HD\r\n");
     let before = memcached.state().await;
-    let _broker = refused(&memcached, &["a newer version of lockbroker", "format 3", "use the newer version"]).await;
+    let _broker = refused(&memcached, &["a newer version of lockbroker", "format 4", "use the newer version"]).await;
     for arguments in [&["open"][..], &["adopt"], &["adopt", "--force"]] {
         let done = run(&[&["shard"], arguments, &["--store", &memcached.store()]].concat());
         assert_eq!(done.status.code(), Some(1), "{done:?}");

@@ -414,7 +414,7 @@ mod tests {
         assert!(!state.read(StateItem::Shows { stamp: fresh(), fingerprint: 8 }));
         assert_eq!(state.phase(), Phase::Foreign { fingerprint: 8 });
         assert_eq!(state.epoch(), None);
-        let why = Unusable::Newer { format: 3 };
+        let why = Unusable::Newer { format: 4 };
         assert!(!state.read(StateItem::Unusable { cas: 5, why }));
         assert_eq!((state.phase(), state.epoch()), (Phase::Unusable { why }, None));
     }

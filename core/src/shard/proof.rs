@@ -425,7 +425,7 @@ mod tests {
         assert_eq!((known(None).serves(&stands, false), known(None).serves(&grant(), true)), (Ok(()), Ok(())));
         memory.read(StateItem::Shows { stamp: stamp(1), fingerprint: 8 });
         assert_eq!(memory.serves(&stands, true), Err(Unserved::Foreign));
-        let why = Unusable::Newer { format: 3 };
+        let why = Unusable::Newer { format: 4 };
         memory.read(StateItem::Unusable { cas: 5, why });
         assert_eq!(memory.serves(&stands, true), Err(Unserved::Unusable(why)));
         memory.distrust(Distrust::TokensFell, None);

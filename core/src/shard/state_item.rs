@@ -15,8 +15,11 @@ use std::sync::Arc;
 
 use crate::command::Value;
 
-/// The format of what brokers keep in memcached. Format 1 had no number: its epoch was in the value of S.
-pub const FORMAT: u64 = 2;
+/// The format of what brokers keep in memcached. In format 2 there were no permits, so a broker of that version would grant a lock
+/// beside them. Format 1 had no number: its epoch was in the value of S.
+pub const FORMAT: u64 = 3;
+/// The format before, whose S is written in the same way.
+const BEFORE: u64 = 2;
 
 /// The digits of a value of S, in every format that has a number.
 const VALUE_DIGITS: usize = 20;
@@ -150,8 +153,10 @@ pub enum StateItem {
 /// The reason for which this version cannot use an S.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Unusable {
-    /// It has format 1. Its fencing tokens are those of this epoch.
+    /// It has an older format. Its fencing tokens are those of this epoch.
     Older {
+        /// The format.
+        format: u64,
         /// The epoch.
         epoch: Epoch,
     },
@@ -175,9 +180,9 @@ impl fmt::Display for Unusable {
     /// Says what is wrong, and what to do.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Unusable::Older { .. } => write!(
+            Unusable::Older { format, .. } => write!(
                 f,
-                "an older version of lockbroker has set it up, in format 1, and this version keeps locks in format \
+                "an older version of lockbroker has set it up, in format {format}, and this version keeps locks in format \
                  {FORMAT}: stop all brokers, wait for the longest ttl and linger, use `lockbroker shard adopt` of this \
                  version, and start brokers of this version only"
             ),
@@ -214,7 +219,7 @@ impl StateItem {
             Some(digits) if digits.len() == VALUE_DIGITS => StateItem::numbered(cas, digits),
             Some(digits) if digits.len() == OLDER_DIGITS && Stamp::of_cas(cas).is_none() => {
                 match digits[..OLDER_EPOCH_DIGITS].parse() {
-                    Ok(epoch) => StateItem::Unusable { cas, why: Unusable::Older { epoch: Epoch(epoch) } },
+                    Ok(epoch) => StateItem::Unusable { cas, why: Unusable::Older { format: 1, epoch: Epoch(epoch) } },
                     Err(_) => StateItem::Unusable { cas, why: Unusable::Strange },
                 }
             }
@@ -235,6 +240,7 @@ impl StateItem {
             (FORMAT, Some(_), Some(_)) if vote > 0 => unusable(Unusable::Voted),
             (FORMAT, Some(stamp), Some(first)) if stamp.generation == first => StateItem::Shows { stamp, fingerprint },
             (FORMAT, Some(stamp), Some(_)) => unusable(Unusable::Moved { generation: stamp.generation }),
+            (BEFORE, Some(stamp), Some(_)) => unusable(Unusable::Older { format: BEFORE, epoch: stamp.epoch }),
             (format, ..) if format > FORMAT => unusable(Unusable::Newer { format }),
             _ => unusable(Unusable::Strange),
         }
@@ -262,9 +268,9 @@ mod tests {
     fn s_is_written_digit_for_digit_as_the_protocol_says() {
         let stamp = Stamp { epoch: Epoch(12_345_678_901_234), generation: Generation(7) };
         assert_eq!(stamp.cas(), 1_234_567_890_123_400_007);
-        assert_eq!(stamp.value(987_654_321).to_string(), "10200007987654321000");
+        assert_eq!(stamp.value(987_654_321).to_string(), "10300007987654321000");
         let shows = StateItem::Shows { stamp, fingerprint: 987_654_321 };
-        assert_eq!(read(1_234_567_890_123_400_007, "10200007987654321000"), shows);
+        assert_eq!(read(1_234_567_890_123_400_007, "10300007987654321000"), shows);
     }
 
     proptest! {
@@ -291,14 +297,14 @@ mod tests {
             fingerprint in 0..FINGERPRINTS,
         ) {
             prop_assert_eq!(Stamp::of_cas(cas), None);
-            let older = Unusable::Older { epoch: Epoch(epoch) };
+            let older = Unusable::Older { format: 1, epoch: Epoch(epoch) };
             prop_assert_eq!(why(cas, &format!("{epoch}{fingerprint:09}")), Some(older));
         }
 
         #[test]
         fn nothing_is_too_odd_to_be_read(cas: u64, value in "[0-9]{18,21}|1[0-9]{19}|[ -~]{0,24}") {
             if let StateItem::Shows { stamp, .. } = read(cas, &value) {
-                prop_assert!(value.starts_with("102") && stamp.cas() == cas);
+                prop_assert!(value.starts_with("103") && stamp.cas() == cas);
             }
         }
     }
@@ -308,16 +314,18 @@ mod tests {
         let cas = 1_234_567_890_123_400_007;
         // Later formats may count as they like.
         for cas in [5, cas, u64::MAX] {
-            assert_eq!(why(cas, "10300007987654321000"), Some(Unusable::Newer { format: 3 }));
+            assert_eq!(why(cas, "10400007987654321000"), Some(Unusable::Newer { format: 4 }));
         }
         assert_eq!(why(cas, "18300000000000000000"), Some(Unusable::Newer { format: 83 }));
+        let older = Unusable::Older { format: 2, epoch: Epoch(12_345_678_901_234) };
+        assert_eq!(why(cas, "10200007987654321000"), Some(older));
         let moved = Unusable::Moved { generation: Generation(8) };
-        assert_eq!(why(cas + 1, "10200007987654321000"), Some(moved));
-        assert_eq!(why(cas, "10200007987654321001"), Some(Unusable::Voted));
+        assert_eq!(why(cas + 1, "10300007987654321000"), Some(moved));
+        assert_eq!(why(cas, "10300007987654321001"), Some(Unusable::Voted));
         let odd = [
             // A CAS that memcached has counted, or no generation.
-            (5, "10200007987654321000"),
-            (cas - 7, "10200000987654321000"),
+            (5, "10300007987654321000"),
+            (cas - 7, "10300000987654321000"),
             (cas, "10100007987654321000"),
             (cas, "00200007987654321000"),
             (cas, "99999999999999999999"),
@@ -329,7 +337,7 @@ mod tests {
         for (cas, value) in odd {
             assert_eq!(why(cas, value), Some(Unusable::Strange), "{cas} {value}");
         }
-        let number = Value::Number(10_200_007_987_654_321_000);
+        let number = Value::Number(10_300_007_987_654_321_000);
         assert!(matches!(StateItem::of(cas, &number), StateItem::Shows { .. }));
     }
 

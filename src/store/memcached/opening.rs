@@ -147,7 +147,7 @@ async fn survey(mut connection: Connection, wire: &Wire, state: StateItem) -> Re
     let token = match state {
         StateItem::Missing => 0,
         StateItem::Shows { stamp: Stamp { epoch, .. }, .. }
-        | StateItem::Unusable { why: Unusable::Older { epoch }, .. } => {
+        | StateItem::Unusable { why: Unusable::Older { epoch, .. }, .. } => {
             highest_token(&mut connection, wire, epoch).await?
         }
         StateItem::Unusable { why, .. } => return Err(format!("not touched: {why}")),

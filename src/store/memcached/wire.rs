@@ -329,7 +329,7 @@ mod tests {
             (protocol::look_for_broker(7), "mg lb:B:7 u c t v"),
             (
                 protocol::begin(stamp, 42),
-                "ma lb:S N2147480000 J10200007000000042000 D0 C18446744073709551615 E1234567890123400007",
+                "ma lb:S N2147480000 J10300007000000042000 D0 C18446744073709551615 E1234567890123400007",
             ),
             (protocol::delete_s(77), "md lb:S C77"),
         ] {
