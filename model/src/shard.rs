@@ -66,15 +66,14 @@ impl Model {
     /// Returns the commands of a batch, or of a probe, as the shipped core makes them.
     pub(crate) fn commands(&self, flight: &Flight) -> Vec<Command> {
         let epoch = (flight.epoch != 0).then(|| epoch_of(flight.epoch));
-        let commands = match self.batch(flight) {
+        match self.batch(flight) {
             Ok(mut batch) => batch.commands(epoch, None, true),
             Err(Probe::Open(start)) => match flight.op {
                 Op::Open(epoch, _) => Probe::Open(start).commands(Some(epoch_of(epoch)), FINGERPRINT),
                 _ => unreachable!("it opens"),
             },
             Err(probe) => probe.commands(epoch, FINGERPRINT),
-        };
-        commands
+        }
     }
 
     /// Returns the batch, or the probe.
