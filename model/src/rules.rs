@@ -213,7 +213,8 @@ pub struct Bounds {
     /// Brokers and memcached do all that they have to do before time goes on. What is given up is tried again before
     /// that, and may still land at any time.
     pub prompt: bool,
-    /// True for some 250,000 states and more: explored by night, and not with every change.
+    /// True for some 50,000 states and more: explored by night, and not with every change. Not where nothing quicker has
+    /// such a fault.
     pub slow: bool,
 }
 

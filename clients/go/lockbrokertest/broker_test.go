@@ -163,14 +163,14 @@ func TestItMovesLocksWhenItDrains(t *testing.T) {
 
 func TestASilentBrokerLosesLocks(t *testing.T) {
 	t.Parallel()
-	broker := lockbrokertest.Start(t, lockbrokertest.TTL(3*time.Second))
+	broker := lockbrokertest.Start(t, lockbrokertest.TTL(5*time.Second))
 	client := connect(t, broker)
 	lock, err := client.TryLock(t.Context(), "job")
 	if err != nil {
 		t.Fatal(err)
 	}
 	// Heartbeats carry it beyond its ttl.
-	time.Sleep(4 * time.Second)
+	time.Sleep(6 * time.Second)
 	if err := lock.Check(); err != nil {
 		t.Fatal(err)
 	}

@@ -9,7 +9,10 @@ import { Authority } from "./support/certificates.js";
 import { here } from "./support/paths.js";
 import { fileScope } from "./support/process.js";
 
-const run = promisify(execFile);
+const execute = promisify(execFile);
+/** Runs a program, and ends one that hangs. */
+const run = (file: string, args: string[], options: { cwd?: string; env?: NodeJS.ProcessEnv } = {}) =>
+  execute(file, args, { ...options, timeout: 60_000 });
 const scope = fileScope();
 /** A user's program is here. Node finds what else it needs in the folders above. */
 const user = `${here}/build/user`;

@@ -67,7 +67,9 @@ const TWO: Bounds =
 const IN_PART: Bounds = Bounds { name: "session, acks in part", ttl: 3, silence: false, beats_below: 1, ..TWO };
 
 /// The configurations that are explored with every change.
-pub const ALL: &[Bounds] = &[SMALL, LINGERS, SLOW, TWO, IN_PART];
+pub const QUICK: &[Bounds] = &[SMALL, LINGERS, SLOW, TWO];
+/// Those that are explored by night alone.
+pub const LONG: &[Bounds] = &[IN_PART];
 
 /// A rule of the core left out, and the property that does not hold then.
 #[derive(Clone, Copy, Debug)]

@@ -38,14 +38,14 @@ export function fileScope(): Scope {
 /** A program under test. */
 export class Program {
   readonly child: ChildProcess;
-  readonly exited: Promise<number | null>;
+  readonly #ended: Promise<number | null>;
   #lines: string[] = [];
   #hasExited = false;
 
   constructor(t: Scope, program: string, args: readonly string[], env: NodeJS.ProcessEnv = {}) {
     this.child = spawn(program, args, { env: { ...process.env, ...env }, stdio: ["pipe", "pipe", "pipe"] });
     running.add(this.child);
-    this.exited = new Promise((resolve, reject) => {
+    this.#ended = new Promise((resolve, reject) => {
       this.child.on("error", reject);
       this.child.on("close", (code) => {
         this.#hasExited = true;
@@ -68,6 +68,14 @@ export class Program {
       this.kill();
       await this.exited;
     });
+  }
+
+  /** Its status, when it has ended. Fails if that takes too long, and says what the program has said. */
+  get exited(): Promise<number | null> {
+    const late = sleep(SOON, undefined, { ref: false }).then(() => {
+      assert.fail(`${this.child.spawnargs.join(" ")} has not ended within ${SOON} ms:\n${this.text}`);
+    });
+    return Promise.race([this.#ended, late]);
   }
 
   get text(): string {
