@@ -347,6 +347,7 @@ impl World {
             min_hold: None,
             owner: String::new(),
             is_kept: false,
+            access: Default::default(),
         };
         let known = &mut self.clients[client];
         known.next_key += 1;
@@ -363,6 +364,7 @@ fn lock_event(news: News) -> Option<LockEvent> {
         News::Acquired { lock_id, .. } => LockEvent::Acquired {
             lock_id: lock_id.expose(),
             fencing_token: i64::try_from(lock_id.token.get()).expect("tokens are below 2^53"),
+            permit: None,
         },
         News::NotAcquired => LockEvent::NotAcquired(refusal),
         News::Lost => LockEvent::Lost(lockbroker_client::LostReason::Gone),

@@ -19,7 +19,7 @@ use crate::accounts::Accounts;
 use crate::clock::Moment;
 use crate::etag::etag;
 use crate::ids;
-use crate::lock::{Etag, GrantId, LeaseId, LingerId, LockId, LockName};
+use crate::lock::{Etag, GrantId, LeaseId, LingerId, LockId, LockItem, LockName};
 use crate::metrics::Metrics;
 use crate::mutations;
 use crate::store::{ItemState, Listed, Order, StoreEvent, StoreTraits};
@@ -244,15 +244,15 @@ impl Engine {
         self.call(|state| &mut state.renewals, |core, call, outside| core.renew_lease(call, name, lease, outside))
     }
 
-    pub(super) fn revoke(&self, name: &LockName, only: Option<Etag>, immediate: bool) -> Answer<Revoked> {
+    pub(super) fn revoke(&self, item: LockItem, only: Option<Etag>, immediate: bool) -> Answer<Revoked> {
         self.call(
             |state| &mut state.revocations,
-            |core, call, outside| core.revoke(call, name.into(), (only, immediate), outside),
+            |core, call, outside| core.revoke(call, item, (only, immediate), outside),
         )
     }
 
-    pub(super) fn look(&self, name: &LockName, lock_id: Option<LockId>) -> Answer<Seen> {
-        self.call(|state| &mut state.looks, |core, call, outside| core.look(call, name.into(), lock_id, outside))
+    pub(super) fn look(&self, item: LockItem, lock_id: Option<LockId>) -> Answer<Seen> {
+        self.call(|state| &mut state.looks, |core, call, outside| core.look(call, item, lock_id, outside))
     }
 
     /// Brings a call to the core. `waiting`: where its caller waits for the answer.
@@ -281,9 +281,9 @@ impl Engine {
     pub(super) fn kept(&self, locks: &mut [Listed]) -> Vec<Option<Kept>> {
         let (state, now) = (self.state(), now());
         let kept = |lock: &mut Listed| match lock.state {
-            ItemState::Held(id) => state.core.kept(&lock.name.clone().into(), id),
+            ItemState::Held(id) => state.core.kept(&lock.item, id),
             ItemState::Lingering(id) => {
-                if let Some(until) = state.core.closed_until(&lock.name.clone().into(), id) {
+                if let Some(until) = state.core.closed_until(&lock.item, id) {
                     lock.expires_in = lock.expires_in.min(until.since(now));
                 }
                 None

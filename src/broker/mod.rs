@@ -4,6 +4,7 @@ mod engine;
 mod listing;
 mod metrics;
 mod overview;
+mod permits;
 mod store_task;
 mod streams;
 
@@ -24,9 +25,10 @@ pub use lockbroker_core::{Item, Seen, StreamKey, Time};
 use self::engine::{Answer, Engine};
 pub use self::listing::{KnownChunk, Waiter, in_order};
 pub use self::overview::{Overview, Totals};
+pub use self::permits::SeenPermits;
 pub use self::streams::{ClientStream, Session, SessionTurn, StreamEnder};
 use crate::accounts::Accounts;
-use crate::lock::{Etag, LeaseId, LockId, LockName};
+use crate::lock::{Etag, LeaseId, LockId, LockItem, LockName};
 use crate::metrics::Metrics;
 use crate::store::{Lister, LockStore, ShardView};
 pub use crate::times::moment;
@@ -150,7 +152,7 @@ impl Broker {
         in_time(self.engine.renew_lease(name, (lease, account)), late).await
     }
 
-    /// Takes a lock from its holder, wherever it is kept, and keeps it closed until the holder can no longer believe in it.
+    /// Takes a lock, or a permit, from its holder, wherever it is kept, and keeps it closed until the holder can no longer believe in it.
     /// `only`: the one grant that is meant. `immediate`: frees it at once, also if it lingers or was revoked before,
     /// which can make two holders.
     ///
@@ -159,18 +161,23 @@ impl Broker {
     ///
     /// # Cancel safety
     /// The revocation goes on.
-    pub async fn revoke(&self, name: &LockName, only: Option<Etag>, immediate: bool) -> Result<Revoked, Failure> {
+    pub async fn revoke(
+        &self,
+        of: impl Into<LockItem>,
+        only: Option<Etag>,
+        immediate: bool,
+    ) -> Result<Revoked, Failure> {
         let late = || Failure::unavailable("the store did not answer; the lock is tried to be revoked again and again");
-        in_time(self.engine.revoke(name, only, immediate), late).await
+        in_time(self.engine.revoke(of.into(), only, immediate), late).await
     }
 
-    /// Looks at a lock.
+    /// Looks at a lock, or at a permit.
     ///
     /// # Errors
     /// [`Failure::Unavailable`] if the store did not answer.
-    pub async fn look(&self, name: &LockName, lock_id: Option<LockId>) -> Result<Seen, Failure> {
+    pub async fn look(&self, of: impl Into<LockItem>, lock_id: Option<LockId>) -> Result<Seen, Failure> {
         let ending = || Err(StoreError::uncertain("the broker is ending").into());
-        self.engine.look(name, lock_id).await.unwrap_or_else(|_| ending())
+        self.engine.look(of.into(), lock_id).await.unwrap_or_else(|_| ending())
     }
 
     /// Takes no new work and tells every stream, so that clients reattach elsewhere. Locks are renewed for as long as

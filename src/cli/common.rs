@@ -8,6 +8,7 @@ use nix::sys::signal::{SigSet, Signal};
 
 use super::environment::origin;
 use crate::client::{Client, ClientBuilder, DEFAULT_SERVER, Error, ErrorReason};
+use crate::lock::MAX_PERMITS;
 use crate::output::say;
 
 /// Wrong usage, as clap has it.
@@ -75,6 +76,11 @@ impl TlsArgs {
     }
 }
 
+/// Reads the number of a permit.
+pub(super) fn permit() -> clap::builder::RangedI64ValueParser<u16> {
+    clap::value_parser!(u16).range(..i64::from(MAX_PERMITS))
+}
+
 /// Does something with the terminal that only its foreground may do. Meanwhile blocks the signal that would stop this
 /// process for it, if the command has the terminal.
 pub(super) fn from_background<T>(act: impl FnOnce() -> T) -> T {
@@ -88,10 +94,11 @@ pub(super) fn from_background<T>(act: impl FnOnce() -> T) -> T {
 }
 
 /// The arguments that set fields of requests, by the fields' paths on the wire, and what else there is to say of them.
-const ARGUMENTS: [(&str, &str, &str); 10] = [
+const ARGUMENTS: [(&str, &str, &str); 12] = [
     ("open.ttl", "--ttl", "; the broker's --max-ttl is the most"),
     ("begin.lock.linger", "--linger", ""),
     ("begin.lock.min_hold", "--at-least", ""),
+    ("begin.lock.limit", "--limit", ""),
     ("begin.lock.owner", "--owner", ""),
     ("begin.wait.max_wait", "--wait", ""),
     ("begin.lock.name", "NAME", ""),
@@ -99,6 +106,7 @@ const ARGUMENTS: [(&str, &str, &str); 10] = [
     ("prefix", "PREFIX", ""),
     ("limit", "--limit", ""),
     ("etag", "--etag", ""),
+    ("permit", "--permit", ""),
 ];
 
 /// Says what is wrong with a request by the argument that is to be changed; none if no argument sets that field.

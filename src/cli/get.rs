@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::common::{ServerArgs, fail};
+use super::common::{ServerArgs, fail, permit};
 use crate::client::{Error, LockInfo, LockState};
 use crate::output::print;
 
@@ -17,6 +17,9 @@ use crate::output::print;
 pub struct GetArgs {
     /// The lock's name
     name: String,
+    /// Show this permit of a lock that several share: 0 to 4095. Without it, their number is shown
+    #[arg(long, value_name = "N", value_parser = permit())]
+    permit: Option<u16>,
     /// Write one line of JSON
     #[arg(long)]
     json: bool,
@@ -27,19 +30,25 @@ pub struct GetArgs {
 /// Runs the command.
 pub async fn run(args: GetArgs) -> ExitCode {
     match look(&args).await {
-        Ok(lock) if args.json => print(&format!("{}\n", json(&args.name, &lock))),
+        Ok(lock) if args.json => print(&format!("{}\n", json(&args, &lock))),
         Ok(lock) => print(&text(&lock)),
         Err(error) => fail(&error),
     }
 }
 
 async fn look(args: &GetArgs) -> Result<LockInfo, Error> {
-    args.server.client().connect()?.get(&args.name, None).await
+    let client = args.server.client().connect()?;
+    match args.permit {
+        Some(permit) => client.get_permit(&args.name, permit.into()).await,
+        None => client.get(&args.name, None).await,
+    }
 }
 
 fn text(lock: &LockInfo) -> String {
     let mut text = format!("state: {}\n", lock.state);
-    if lock.state == LockState::Held {
+    if lock.shared_count > 0 {
+        text += &format!("shared by: {}\n", lock.shared_count);
+    } else if lock.state == LockState::Held {
         let owner = if lock.owner.is_empty() { "unknown" } else { &lock.owner };
         text += &format!("owner: {owner}\n");
     }
@@ -59,15 +68,17 @@ fn text(lock: &LockInfo) -> String {
     text
 }
 
-fn json(name: &str, lock: &LockInfo) -> serde_json::Value {
+fn json(args: &GetArgs, lock: &LockInfo) -> serde_json::Value {
     serde_json::json!({
-        "name": name,
+        "name": args.name,
+        "permit": args.permit,
         "state": lock.state.to_string(),
         "owner": lock.owner,
         "free_within_seconds": lock.free_within.map(|span| span.as_secs_f64()),
         "fencing_token": lock.fencing_token,
         "held_for_seconds": lock.held_for.map(|span| span.as_secs_f64()),
         "etag": lock.etag,
+        "shared_count": lock.shared_count,
     })
 }
 

@@ -12,7 +12,8 @@ use crate::proto::{ListLocksRequest, ListLocksResponse, LockInfo};
 
 /// Show who has which locks
 ///
-/// Lists what the store has, whichever broker granted it, also if that broker has died. A lock that is acquired or released
+/// Lists what the store has, whichever broker granted it, also if that broker has died. Of a lock that several share, each permit is an
+/// entry. A lock that is acquired or released
 /// meanwhile may be missing.
 #[derive(Debug, clap::Args)]
 #[command(
@@ -57,22 +58,27 @@ fn state(lock: &LockInfo) -> &'static str {
     }
 }
 
+fn permit(lock: &LockInfo) -> String {
+    lock.permit.map_or_else(|| "-".to_owned(), |permit| permit.to_string())
+}
+
 impl Entry for LockInfo {
-    const COLUMNS: &'static [&'static str] = &["NAME", "STATE", "OWNER", "HELD FOR", "EXPIRES", "TOKEN"];
+    const COLUMNS: &'static [&'static str] = &["NAME", "PERMIT", "STATE", "OWNER", "HELD FOR", "EXPIRES", "TOKEN"];
 
     fn key(&self) -> Key {
-        [self.name.clone(), self.etag.clone(), String::new()]
+        [self.name.clone(), self.etag.clone(), permit(self)]
     }
 
     fn cells(&self) -> Vec<String> {
         let token = if self.fencing_token == 0 { "-".to_owned() } else { self.fencing_token.to_string() };
         let (held_for, expires) = (seconds(self.held_for), seconds(self.free_within));
-        vec![plain(&self.name), state(self).to_owned(), plain(&self.owner), held_for, expires, token]
+        vec![plain(&self.name), permit(self), state(self).to_owned(), plain(&self.owner), held_for, expires, token]
     }
 
     fn json(&self) -> Value {
         json!({
             "name": self.name,
+            "permit": self.permit,
             "state": state(self),
             "owner": self.owner,
             "held_for_seconds": as_seconds(self.held_for),

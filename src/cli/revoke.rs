@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::common::ServerArgs;
+use super::common::{ServerArgs, permit};
 use super::lists::{Failed, as_seconds, ask_any, ask_once, plain};
 use crate::client::Connector;
 use crate::output::{print, say};
@@ -33,6 +33,9 @@ pub struct RevokeArgs {
     /// shows [default: whatever the lock is now]
     #[arg(long, value_name = "ETAG", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     etag: Option<String>,
+    /// Revoke this permit of a lock that several share: 0 to 4095. The others keep theirs
+    #[arg(long, value_name = "N", value_parser = permit())]
+    permit: Option<u16>,
     /// Free the lock at once, without its linger. If nobody holds it, end what keeps it closed: a linger, an `--at-least`, or an
     /// earlier revocation. A holder may act for up to --max-ttl more, beside the next one: use this only if you know that it is gone
     #[arg(long)]
@@ -54,7 +57,8 @@ pub async fn run(args: RevokeArgs) -> ExitCode {
 
 async fn revoke(args: &RevokeArgs, connector: &Connector) -> Result<RevokeLockResponse, Failed> {
     let etag = args.etag.clone().unwrap_or_default();
-    let request = RevokeLockRequest { name: args.name.clone(), etag, immediate: args.immediate };
+    let (name, permit) = (args.name.clone(), args.permit.map(i32::from));
+    let request = RevokeLockRequest { name, etag, immediate: args.immediate, permit };
     ask_once(connector, async |mut stub| stub.revoke_lock(request).await).await
 }
 
@@ -72,6 +76,7 @@ fn tell(args: &RevokeArgs, revoked: &RevokeLockResponse) -> ExitCode {
             "{}\n",
             json!({
                 "name": args.name,
+                "permit": args.permit,
                 "outcome": word,
                 "owner": revoked.owner,
                 "free_within_seconds": as_seconds(revoked.free_within),
@@ -80,11 +85,13 @@ fn tell(args: &RevokeArgs, revoked: &RevokeLockResponse) -> ExitCode {
     } else if is_done {
         print(&text(revoked))
     } else {
-        let why = match revoked.outcome() {
-            Outcome::Changed => "is not held under that etag any more",
-            _ => "is not held by anybody",
+        let why = match (revoked.outcome(), args.permit) {
+            (Outcome::Changed, _) => "is not held under that etag any more",
+            (_, Some(_)) => "is not held by anybody",
+            (_, None) => "is not held by anybody alone (--permit names one of those who share a lock)",
         };
-        say(format_args!("lock {:?} {why}; nothing was revoked", args.name));
+        let permit = args.permit.map(|permit| format!("permit {permit} of ")).unwrap_or_default();
+        say(format_args!("{permit}lock {:?} {why}; nothing was revoked", args.name));
         ExitCode::SUCCESS
     };
     if printed == ExitCode::SUCCESS { code } else { printed }

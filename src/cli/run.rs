@@ -16,6 +16,7 @@ use super::supervise::{Ended, supervise};
 use super::watch::WatchArgs;
 use crate::client::{Client, Error, LockState, Outcome, Reason};
 use crate::config::duration;
+use crate::lock::MAX_PERMITS;
 use crate::output::say;
 
 /// EX_SOFTWARE of sysexits.h: the lock was lost while the command ran.
@@ -38,7 +39,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 ///
 /// The command finds LOCKBROKER_NAME, LOCKBROKER_FENCING_TOKEN and LOCKBROKER_LOCK_ID in its environment. The token
 /// rises with every grant of the lock; what must not be corrupted should refuse a lower one than it has seen. (The id
-/// changes when the lock moves to another broker; the token does not.)
+/// changes when the lock moves to another broker; the token does not.) With --shared it also finds LOCKBROKER_PERMIT: the number of
+/// its permit, from 0 up to the limit without it, which nobody else has at the same time. It can be a worker's number.
 ///
 /// The command runs in a process group of its own, and signals sent to `lockbroker run` are passed on to that. If the
 /// lock is lost, or about to run out because no broker can be reached, the group gets SIGTERM, 2 s before the end where
@@ -68,6 +70,12 @@ pub struct RunArgs {
     /// Time from the grant on for which nobody else can acquire the lock, also if the command ends or dies sooner
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     at_least: Option<Duration>,
+    /// Share the lock: others who share it may run at the same time, and nobody who wants the lock alone, as without this
+    #[arg(long)]
+    shared: bool,
+    /// Share the lock among so many at a time, 1 to 4096; implies --shared. Everybody should say the same [default: 4096]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=MAX_PERMITS.into()))]
+    limit: Option<u32>,
     /// Longest time that the command may run, from when it has the lock: then it gets SIGTERM, and SIGKILL 10 s later
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     timeout: Option<Duration>,
@@ -123,7 +131,7 @@ async fn hold_and_run(args: &RunArgs) -> Result<ExitCode, Error> {
         let guard = match outcome {
             Outcome::Acquired(guard) => guard,
             Outcome::NotAcquired(why) => {
-                let hint = match (held_above(&args.name), args.wait) {
+                let hint = match (held_above(args), args.wait) {
                     (true, _) => "; the `lockbroker run` that started this one has it, and waits for it to end",
                     (false, None) => "; --wait waits for it",
                     (false, Some(_)) => "",
@@ -202,14 +210,18 @@ impl Events {
     }
 }
 
-/// Returns true if a `lockbroker run` above this process holds the lock `name`. Waiting for it would never end.
-fn held_above(name: &str) -> bool {
-    let named = format!("LOCKBROKER_NAME={name}");
+/// Returns true if a `lockbroker run` above this process holds the lock, so that waiting for it would never end. Both may share it.
+fn held_above(args: &RunArgs) -> bool {
+    let named = format!("LOCKBROKER_NAME={}", args.name);
+    let shares = args.shared || args.limit.is_some();
     let mut above = parent(std::process::id() as i32);
     while let Some(pid) = above.map(Pid::as_raw_pid) {
         let read = |file: &str| std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
         let watches = read("cmdline").split(|&byte| byte == 0).nth(1) == Some(WatchArgs::COMMAND.as_bytes());
-        if watches && read("environ").split(|&byte| byte == 0).any(|variable| variable == named.as_bytes()) {
+        let environ = read("environ");
+        let has = |wanted: &dyn Fn(&[u8]) -> bool| environ.split(|&byte| byte == 0).any(wanted);
+        let both_share = || shares && has(&|variable| variable.starts_with(b"LOCKBROKER_PERMIT="));
+        if watches && has(&|variable| variable == named.as_bytes()) && !both_share() {
             return true;
         }
         above = parent(pid);
@@ -226,11 +238,23 @@ async fn acquire(args: &RunArgs) -> Result<Outcome, Error> {
     }
     let client = client.connect()?;
     let (linger, min_hold) = (args.linger.unwrap_or_default(), args.at_least.unwrap_or_default());
-    let Some(wait) = args.wait.filter(|_| !held_above(&args.name)) else {
-        let ask = client.acquire(&args.name).linger(linger).min_hold(min_hold);
+    let Some(wait) = args.wait.filter(|_| !held_above(args)) else {
+        let mut ask = client.acquire(&args.name).linger(linger).min_hold(min_hold);
+        if args.shared {
+            ask = ask.shared();
+        }
+        if let Some(limit) = args.limit {
+            ask = ask.limit(limit);
+        }
         return if args.keep { ask.keep_on_disconnect() } else { ask }.await;
     };
     let mut ask = client.wait_acquire(&args.name).linger(linger).min_hold(min_hold);
+    if args.shared {
+        ask = ask.shared();
+    }
+    if let Some(limit) = args.limit {
+        ask = ask.limit(limit);
+    }
     if args.keep {
         ask = ask.keep_on_disconnect();
     }
@@ -269,6 +293,9 @@ async fn say_why_it_waits(client: &Client, name: &str) {
         let why = match client.get(name, None).await {
             Ok(lock) if lock.state == LockState::Held && !lock.owner.is_empty() => {
                 format!("lock {name:?} is held by {}", lock.owner)
+            }
+            Ok(lock) if lock.state == LockState::Held && lock.shared_count > 0 => {
+                format!("lock {name:?} is shared by {}", lock.shared_count)
             }
             // It may be granted in this moment, or somebody else is before us.
             Ok(lock) if lock.state == LockState::Free => continue,

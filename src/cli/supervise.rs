@@ -190,6 +190,11 @@ fn watched(lock: &Guard, command: &[OsString], terminal: bool) -> Command {
     watch.env("LOCKBROKER_NAME", lock.name());
     watch.env("LOCKBROKER_FENCING_TOKEN", lock.fencing_token().to_string());
     watch.env("LOCKBROKER_LOCK_ID", lock.lock_id());
+    match lock.permit() {
+        Some(permit) => watch.env("LOCKBROKER_PERMIT", permit.to_string()),
+        // A `run` above this one may have one, of another lock.
+        None => watch.env_remove("LOCKBROKER_PERMIT"),
+    };
     watch.process_group(0);
     watch
 }

@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::aside::aside;
 use crate::broker::{Broker, Kept, KnownChunk, Overview, Waiter, Which, moment};
-use crate::lock::{FencingToken, LockName, Owner};
+use crate::lock::{FencingToken, LockItem, LockName, Owner, Permit};
 use crate::store::{ItemState, ListError, Listed, Listing};
 use crate::times::since_date;
 
@@ -16,7 +16,7 @@ pub trait Watched: Send + Sync + 'static {
     /// Returns how the broker is now.
     fn overview(&self) -> Overview;
 
-    /// Lists locks of the whole store, in the order of their names.
+    /// Lists locks of the whole store, in the order of their names and permits.
     ///
     /// # Errors
     /// Says why there is no list, for the person who wants it.
@@ -49,11 +49,13 @@ impl<T> Part<T> {
     }
 }
 
-/// A lock of the store. It has no id.
+/// A lock of the store, or one of its permits. It has no id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lock {
     /// Its name.
     pub name: LockName,
+    /// The permit, if several share the lock.
+    pub permit: Option<Permit>,
     /// Its state.
     pub state: LockState,
     /// The holder's label, where it is known.
@@ -79,7 +81,8 @@ pub enum LockState {
 
 impl Lock {
     /// Makes it of what the store knows, and of what the broker does where it keeps the lock.
-    fn new(Listed { name, state, label, expires_in }: Listed, kept: Option<Kept>) -> Lock {
+    fn new(Listed { item, state, label, expires_in }: Listed, kept: Option<Kept>) -> Lock {
+        let LockItem { name, permit } = item;
         let state = match state {
             ItemState::Held(_) => LockState::Held,
             ItemState::Lingering(id) if id.is_revocation() => LockState::Revoked,
@@ -90,7 +93,7 @@ impl Lock {
             .and_then(|kept| kept.since)
             .map(|since| moment(since).elapsed())
             .or_else(|| label.since.map(since_date));
-        Lock { name, state, owner: label.owner, token, held_for, expires_in }
+        Lock { name, permit, state, owner: label.owner, token, held_for, expires_in }
     }
 }
 

@@ -13,7 +13,7 @@ use crate::audit;
 use crate::broker::{Failure, Kept, KnownChunk, Waiter, Which, in_order};
 use crate::client::ErrorReason;
 use crate::etag::etag;
-use crate::lock::LockName;
+use crate::lock::{LockItem, LockName};
 use crate::policy::Action;
 use crate::proto::lock_admin_server::LockAdmin;
 use crate::proto::{
@@ -93,13 +93,15 @@ impl LockAdmin for Service {
 
     async fn revoke_lock(&self, request: Request<RevokeLockRequest>) -> Result<Response<RevokeLockResponse>, Status> {
         let connection = Arrival::of(&request).connection;
-        let RevokeLockRequest { name, etag: only, immediate } = request.into_inner();
+        let RevokeLockRequest { name, etag: only, immediate, permit } = request.into_inner();
         let name = parse::name(&name, "name")?;
         let only = parse::etag(&only, "etag")?;
+        let permit = parse::permit(permit, "permit")?;
         Span::current().record("lock", name.as_str());
         self.authorizer.check(connection.as_ref(), Action::Revoke, &name).map_err(super::about(&name))?;
         let caller = super::caller(connection.as_ref());
-        let revoked = self.broker.revoke(&name, only, immediate).await;
+        let item = LockItem { name: name.clone(), permit };
+        let revoked = self.broker.revoke(item, only, immediate).await;
         let outcome = reply::outcome_of_revocation(&revoked);
         audit::revoke_called(&name, caller.as_deref(), immediate, outcome);
         Ok(Response::new(reply::revoked(revoked.map_err(super::about(&name))?)))
@@ -128,7 +130,7 @@ fn shown(number: usize) -> i32 {
 
 /// Shows a lock as the store has it, and as it is known here where it is kept here.
 fn lock((listed, kept): (Listed, Option<Kept>)) -> LockInfo {
-    let Listed { name, state, mut label, expires_in } = listed;
+    let Listed { item: LockItem { name, permit }, state, mut label, expires_in } = listed;
     label.token = kept.map(|kept| kept.token).or(label.token);
     LockInfo {
         name: name.as_str().to_owned(),
@@ -138,6 +140,7 @@ fn lock((listed, kept): (Listed, Option<Kept>)) -> LockInfo {
         held_for: reply::held_for(kept.and_then(|kept| kept.since), &label),
         owner: label.owner.as_str().to_owned(),
         etag: etag(state).shown(),
+        permit: permit.map(|permit| permit.get().into()),
     }
 }
 

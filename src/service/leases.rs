@@ -10,10 +10,10 @@ use uuid::Uuid;
 
 use super::authorizer::identities;
 use super::{Arrival, Service, about, parse, reply};
-use crate::broker::{LeaseRenewal, LockRequest};
+use crate::broker::{Access, LeaseRenewal, LockRequest};
 use crate::client::ErrorReason;
 use crate::etag::first_of;
-use crate::lock::{CallKey, LeaseId, LockId, LockName};
+use crate::lock::{CallKey, LeaseId, LockId, LockName, Permit};
 use crate::policy::{Action, Identity};
 use crate::proto::acquire_lease_response::Result as Acquiring;
 use crate::proto::lock_event::Kind;
@@ -31,6 +31,7 @@ struct Repeats {
     name: LockName,
     linger: Duration,
     min_hold: Duration,
+    access: Access,
     ttl: Duration,
     call: CallKey,
 }
@@ -39,7 +40,7 @@ impl Repeats {
     /// Makes the key of a call: of its request id, of what the lease depends on, and of its caller as a policy would name it. So
     /// nobody else gets the lease who has seen the request id, and nobody gets another ttl than that of the lease.
     fn of(request_id: Uuid, request: &LockRequest, identities: &[Identity]) -> Repeats {
-        let &LockRequest { ref name, ttl, linger, min_hold, .. } = request;
+        let &LockRequest { ref name, ttl, linger, min_hold, access, .. } = request;
         let mut context = Context::new(&SHA256);
         let mut add = |part: &[u8]| {
             context.update(&part.len().to_be_bytes());
@@ -50,12 +51,17 @@ impl Repeats {
         add(&ttl.as_millis().to_be_bytes());
         add(&linger.as_millis().to_be_bytes());
         add(&min_hold.as_millis().to_be_bytes());
+        // That of one who has it alone stays what it was, so that a call can be repeated at a broker of another version.
+        if let Access::Shared { limit } = access {
+            add(b"shared");
+            add(&limit.to_be_bytes());
+        }
         add(request_id.as_bytes());
         // An address proves nothing, and another try may come from another one.
         let proven = identities.iter().filter(|identity| !matches!(identity, Identity::Address(_)));
         proven.for_each(|identity| add(identity.to_string().as_bytes()));
         let call = CallKey::of_digest(first_of(context));
-        Repeats { name: name.clone(), linger, min_hold, ttl, call }
+        Repeats { name: name.clone(), linger, min_hold, access, ttl, call }
     }
 }
 
@@ -136,9 +142,31 @@ impl Service {
 
     /// Looks for the lease that this very call has got before, and renews it from now on.
     async fn acquired_before(&self, repeats: &Repeats, arrival: &Arrival) -> Result<Before, Status> {
-        let Repeats { name, linger, min_hold, ttl, call } = repeats;
-        let seen = self.broker.look(name, None).await.map_err(about(name))?;
-        let LockStatus::Taken { state: ItemState::Held(grant), label, expires_in } = seen.status else {
+        let Repeats { name, access, .. } = repeats;
+        let Access::Shared { limit } = *access else {
+            let seen = self.broker.look(name, None).await.map_err(about(name))?;
+            return self.renewed_if_its(repeats, (None, seen.status), arrival).await;
+        };
+        let mut before = Before::No;
+        for (permit, status) in self.broker.look_at_first_permits(name, limit).await.map_err(about(name))? {
+            match self.renewed_if_its(repeats, (Some(permit), status), arrival).await? {
+                acquired @ Before::Acquired(_) => return Ok(acquired),
+                Before::Unlabelled => before = Before::Unlabelled,
+                Before::No => {}
+            }
+        }
+        Ok(before)
+    }
+
+    /// Renews a lease that a look at a lock or a permit has shown, if it is the one that this very call has got.
+    async fn renewed_if_its(
+        &self,
+        repeats: &Repeats,
+        (permit, status): (Option<Permit>, LockStatus),
+        arrival: &Arrival,
+    ) -> Result<Before, Status> {
+        let Repeats { name, linger, min_hold, ttl, call, .. } = repeats;
+        let LockStatus::Taken { state: ItemState::Held(grant), label, expires_in } = status else {
             return Ok(Before::No);
         };
         let token = match (label.token, label.call) {
@@ -147,7 +175,7 @@ impl Service {
             _ => return Ok(Before::No),
         };
         // No more of its min_hold is left than its item lives.
-        let lock = LockId { grant, token, linger: *linger, min_hold: expires_in.min(*min_hold), permit: None };
+        let lock = LockId { grant, token, linger: *linger, min_hold: expires_in.min(*min_hold), permit };
         let lease = LeaseId { lock, ttl: *ttl };
         let account = self.authorizer.account_of(arrival.connection.as_ref(), lock);
         match self.broker.renew_lease(name, lease, account).await.map_err(about(name))? {
@@ -207,6 +235,8 @@ mod tests {
             key(1, &LockRequest { ttl: 8 * second, ..request.clone() }, &me),
             key(1, &LockRequest { linger: 2 * second, ..request.clone() }, &me),
             key(1, &LockRequest { min_hold: 2 * second, ..request.clone() }, &me),
+            key(1, &LockRequest { access: Access::Shared { limit: 1 }, ..request.clone() }, &me),
+            key(1, &LockRequest { access: Access::Shared { limit: 2 }, ..request.clone() }, &me),
         ] {
             assert_ne!(other, known);
         }

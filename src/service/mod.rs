@@ -30,7 +30,7 @@ use self::streams::{LockStream, SessionStream};
 use crate::audit;
 use crate::broker::{Broker, Failure, LockRequest};
 use crate::clock::Moment;
-use crate::lock::LockName;
+use crate::lock::{LockItem, LockName};
 use crate::metrics::Metrics;
 use crate::policy::{Action, Policy};
 use crate::proto::lock_service_server::LockService;
@@ -41,6 +41,7 @@ use crate::proto::{
 };
 use crate::quota::Quota;
 use crate::reloaded::Reloaded;
+use crate::store::{ItemState, LockStatus};
 
 /// `lockbroker.v1.LockService` and `LockAdmin` for the locks of one broker.
 #[derive(Debug)]
@@ -78,6 +79,15 @@ impl Service {
 /// Makes the status of a failure of this lock's.
 fn about(name: &LockName) -> impl Fn(Failure) -> Status + '_ {
     move |failure| reply::status(failure, Some(name))
+}
+
+/// Returns true if several may have a lock that a look at itself has shown so. One who has it alone has a label, mostly; one who waits for
+/// that has none.
+fn may_be_shared(status: &LockStatus) -> bool {
+    match status {
+        LockStatus::Free => true,
+        LockStatus::Taken { state, label, .. } => matches!(state, ItemState::Held(_)) && label.token.is_none(),
+    }
 }
 
 /// Says who made a call over `connection`, for the audit.
@@ -143,7 +153,7 @@ impl LockService for Service {
 
     async fn get_lock(&self, request: Request<GetLockRequest>) -> Result<Response<GetLockResponse>, Status> {
         let Arrival { at: arrived, connection } = Arrival::of(&request);
-        let GetLockRequest { name, lock_id } = request.into_inner();
+        let GetLockRequest { name, lock_id, permit } = request.into_inner();
         let name = parse::name(&name, "name")?;
         Span::current().record("lock", name.as_str());
         let lock_id = match lock_id.as_str() {
@@ -151,8 +161,21 @@ impl LockService for Service {
             lock_id => Some(parse::lock_id(lock_id, "lock_id")?),
         };
         self.authorizer.check(connection.as_ref(), Action::Look, &name).map_err(about(&name))?;
-        let seen = self.broker.look(&name, lock_id).await.map_err(about(&name))?;
-        Ok(Response::new(reply::seen(seen, arrived)))
+        let asked = parse::permit(permit, "permit")?;
+        let permit = match (asked, lock_id.and_then(|lock_id| lock_id.permit)) {
+            (Some(asked), of_lock_id) if lock_id.is_some() && of_lock_id != Some(asked) => {
+                return Err(invalid("permit", "is another one than that of `lock_id`"));
+            }
+            (asked, of_lock_id) => asked.or(of_lock_id),
+        };
+        let item = LockItem { name: name.clone(), permit };
+        let seen = self.broker.look(item, lock_id).await.map_err(about(&name))?;
+        let may_be_shared = permit.is_none() && lock_id.is_none() && may_be_shared(&seen.status);
+        let look = reply::seen(seen, arrived);
+        if may_be_shared && let Some(permits) = self.broker.look_at_permits(&name).await.map_err(about(&name))? {
+            return Ok(Response::new(reply::seen_shared(look, permits)));
+        }
+        Ok(Response::new(look))
     }
 
     async fn session(

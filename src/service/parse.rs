@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::reply;
 use crate::broker::{Access, LockRequest, Mode, OnDisconnect, Settings};
 use crate::client::ErrorReason;
-use crate::lock::{Etag, LeaseId, LockId, LockName, MAX_LINGER, MAX_MIN_HOLD, MIN_TTL, Owner};
+use crate::lock::{Etag, LeaseId, LockId, LockName, MAX_LINGER, MAX_MIN_HOLD, MAX_PERMITS, MIN_TTL, Owner, Permit};
 use crate::proto::{AcquireLeaseRequest, AcquireRequest, BeginLock, LockSpec, WaitAcquireRequest, WaitSpec};
 use crate::store::MOST_LISTED;
 
@@ -52,6 +52,13 @@ pub(super) fn limit(sent: i32, field: &str) -> Result<usize, Status> {
 /// Reads an etag, if it is set.
 pub(super) fn etag(text: &str, field: &str) -> Result<Option<Etag>, Status> {
     if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(|why| invalid(field, why)) }
+}
+
+/// Reads the number of a permit, if it is set.
+pub(super) fn permit(sent: Option<i32>, field: &str) -> Result<Option<Permit>, Status> {
+    let Some(sent) = sent else { return Ok(None) };
+    let permit = u16::try_from(sent).ok().and_then(Permit::new);
+    permit.map(Some).ok_or_else(|| invalid(field, format!("is {sent}; it may be 0 to {}", MAX_PERMITS - 1)))
 }
 
 /// Reads the id of a lock, or of a lease, which has that of its lock.
@@ -200,6 +207,7 @@ impl Limits {
 fn ask(spec: Option<LockSpec>, ttl: Duration, mode: Mode, path: &str) -> Result<LockRequest, Status> {
     let spec = spec.unwrap_or_default();
     let on_disconnect = on_disconnect(&spec, path)?;
+    let access = access(&spec, path)?;
     let LockSpec { name: text, linger, owner, min_hold, .. } = spec;
     let up_to = |sent: Option<prost_types::Duration>, most, field| {
         let field = format!("{path}.{field}");
@@ -211,7 +219,7 @@ fn ask(spec: Option<LockSpec>, ttl: Duration, mode: Mode, path: &str) -> Result<
         linger: up_to(linger, MAX_LINGER, "linger")?,
         min_hold: up_to(min_hold, MAX_MIN_HOLD, "min_hold")?,
         owner: Owner::new(&owner).map_err(|why| invalid(format!("{path}.owner"), why))?,
-        access: Access::Alone,
+        access,
         mode,
         account: None,
         on_disconnect,
@@ -227,6 +235,28 @@ fn on_disconnect(spec: &LockSpec, path: &str) -> Result<OnDisconnect, Status> {
             let why =
                 format!("is {}; it may be ON_DISCONNECT_RELEASE (1) or ON_DISCONNECT_KEEP (2)", spec.on_disconnect);
             Err(invalid(format!("{path}.on_disconnect"), why))
+        }
+    }
+}
+
+/// Reads with whom a lock is shared.
+fn access(spec: &LockSpec, path: &str) -> Result<Access, Status> {
+    use crate::proto::lock_spec::Mode as Wire;
+    let &LockSpec { mode, limit, .. } = spec;
+    let field = format!("{path}.limit");
+    match Wire::try_from(mode) {
+        Ok(Wire::Unspecified | Wire::Exclusive) if limit == 0 => Ok(Access::Alone),
+        Ok(Wire::Unspecified | Wire::Exclusive) => {
+            Err(invalid(field, format!("is {limit}, and the mode is not MODE_SHARED: only that has a limit")))
+        }
+        Ok(Wire::Shared) => match u16::try_from(limit) {
+            Ok(0) => Ok(Access::Shared { limit: MAX_PERMITS }),
+            Ok(limit @ 1..=MAX_PERMITS) => Ok(Access::Shared { limit }),
+            _ => Err(invalid(field, format!("is {limit}; it may be 1 to {MAX_PERMITS}"))),
+        },
+        Err(_) => {
+            let why = format!("is {mode}; it may be MODE_EXCLUSIVE (1) or MODE_SHARED (2)");
+            Err(invalid(format!("{path}.mode"), why))
         }
     }
 }
@@ -277,6 +307,12 @@ mod tests {
             let lock = LockSpec { name: "a".into(), min_hold: linger, ..LockSpec::default() };
             assert_eq!(acquire(AcquireRequest { lock: Some(lock), ..Default::default() }), "lock.min_hold");
         }
+        for (mode, limit, field) in
+            [(0, 1, "limit"), (1, 2, "limit"), (2, -1, "limit"), (2, 4097, "limit"), (3, 0, "mode")]
+        {
+            let lock = LockSpec { name: "a".into(), mode, limit, ..LockSpec::default() };
+            assert_eq!(acquire(AcquireRequest { lock: Some(lock), ..Default::default() }), format!("lock.{field}"));
+        }
         let spec_of = |max_wait, poll_interval| Some(WaitSpec { max_wait, poll_interval });
         let waits = |wait| WaitAcquireRequest { lock: spec("a"), wait, ttl: None };
         assert_eq!(wait(waits(spec_of(span(-1, 0), None))), "wait.max_wait");
@@ -301,6 +337,27 @@ mod tests {
             ..Default::default()
         };
         assert_eq!(begin(both), "begin.wait");
+    }
+
+    #[test]
+    fn locks_are_shared_by_as_many_as_is_said() {
+        for (mode, limit, access) in [
+            (0, 0, Access::Alone),
+            (1, 0, Access::Alone),
+            (2, 0, Access::Shared { limit: 4096 }),
+            (2, 1, Access::Shared { limit: 1 }),
+            (2, 4096, Access::Shared { limit: 4096 }),
+        ] {
+            let lock = Some(LockSpec { name: "a".into(), mode, limit, ..LockSpec::default() });
+            let request = LIMITS.acquire(AcquireRequest { lock, ..Default::default() }).unwrap();
+            assert_eq!(request.access, access);
+        }
+        for (sent, read) in [(None, None), (Some(0), Permit::new(0)), (Some(4095), Permit::new(4095))] {
+            assert_eq!(permit(sent, "permit").unwrap(), read);
+        }
+        for sent in [-1, 4096, i32::MAX] {
+            assert!(permit(Some(sent), "permit").unwrap_err().message().contains("0 to 4095"));
+        }
     }
 
     #[test]

@@ -6,7 +6,9 @@ use std::time::Duration;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
-use crate::broker::{Cause, Ended, Event, Failure, LeaseRenewal, LostReason, Reason, Revoked, Seen, Time, moment};
+use crate::broker::{
+    Cause, Ended, Event, Failure, LeaseRenewal, LostReason, Reason, Revoked, Seen, SeenPermits, Time, moment,
+};
 use crate::client::{ERROR_DOMAIN, ErrorReason};
 use crate::clock::{Moment, less_drift};
 use crate::etag::etag;
@@ -162,7 +164,8 @@ fn lost(reason: LostReason) -> Lost {
 
 fn acquired(lock: &LockId, lock_id: String, expires_after_request: Option<prost_types::Duration>) -> Acquired {
     // Below 2^53 by its type.
-    Acquired { lock_id, fencing_token: lock.token.get() as i64, expires_after_request }
+    let permit = lock.permit.map(|permit| permit.get().into());
+    Acquired { lock_id, fencing_token: lock.token.get() as i64, expires_after_request, permit }
 }
 
 /// Tells of a lease that is good until then, by a request that `arrived`.
@@ -228,7 +231,22 @@ pub(super) fn seen(seen: Seen, arrived: Moment) -> GetLockResponse {
             free_within: Some(span(expires_in)),
             expires_after_request,
             etag: etag(state).shown(),
+            ..Default::default()
         },
+    }
+}
+
+/// Adds what the permits of a lock showed to what the lock itself did.
+pub(super) fn seen_shared(look: GetLockResponse, permits: SeenPermits) -> GetLockResponse {
+    let SeenPermits { held, state, expires_in } = permits;
+    let shared_count = i32::try_from(held).unwrap_or(i32::MAX);
+    match look.state() {
+        get_lock_response::State::Free => {
+            let (state, free_within) = (state_of(state).into(), Some(span(expires_in)));
+            GetLockResponse { state, free_within, shared_count, ..look }
+        }
+        // One who wants it for himself alone waits for these, and lets no others in.
+        _ => GetLockResponse { shared_count, ..look },
     }
 }
 

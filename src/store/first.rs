@@ -1,17 +1,17 @@
-//! Keeps the first of many by their names, in room for these alone, and counts all.
+//! Keeps the first of many by their names and permits, in room for these alone, and counts all.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
-use crate::lock::LockName;
+use crate::lock::LockItem;
 
-/// Something with the name of a lock.
+/// Something of a lock, or of one of its permits.
 pub(super) trait Named {
-    /// Returns the name.
-    fn name(&self) -> &LockName;
+    /// Returns the lock, or the permit.
+    fn item(&self) -> &LockItem;
 }
 
-/// The first by their names of those that were added, and the number of all.
+/// The first by their names and permits of those that were added, and the number of all.
 #[derive(Debug)]
 pub(super) struct First<T: Named> {
     most: usize,
@@ -35,13 +35,13 @@ impl<T: Named> First<T> {
         if self.kept.len() < self.most {
             self.kept.push(ByName(one));
         } else if let Some(mut last) = self.kept.peek_mut()
-            && one.name() < last.0.name()
+            && one.item() < last.0.item()
         {
             *last = ByName(one);
         }
     }
 
-    /// Returns those that are kept, in the order of their names, and the number of all that were added.
+    /// Returns those that are kept, in the order of their names and permits, and the number of all that were added.
     pub(super) fn into_sorted(self) -> (Vec<T>, usize) {
         let mut kept = self.kept.into_vec();
         kept.sort_unstable();
@@ -51,7 +51,7 @@ impl<T: Named> First<T> {
 
 impl<T: Named> Ord for ByName<T> {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.0.name().cmp(other.0.name())
+        self.0.item().cmp(other.0.item())
     }
 }
 
@@ -63,7 +63,7 @@ impl<T: Named> PartialOrd for ByName<T> {
 
 impl<T: Named> PartialEq for ByName<T> {
     fn eq(&self, other: &Self) -> bool {
-        self.0.name() == other.0.name()
+        self.0.item() == other.0.item()
     }
 }
 
@@ -74,23 +74,31 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::lock::{LockName, Permit};
 
-    impl Named for LockName {
-        fn name(&self) -> &LockName {
+    impl Named for LockItem {
+        fn item(&self) -> &LockItem {
             self
         }
     }
 
     proptest! {
         #[test]
-        fn the_first_are_kept_and_all_counted(names in prop::collection::vec("[a-c]{1,4}", 0..50), most in 0usize..20) {
+        fn the_first_are_kept_and_all_counted(
+            items in prop::collection::vec(("[a-c]{1,4}", prop::option::of(0..12u16)), 0..50),
+            most in 0usize..20,
+        ) {
+            let item = |(name, permit): &(String, Option<u16>)| {
+                LockItem { name: LockName::new(name).unwrap(), permit: permit.and_then(Permit::new) }
+            };
             let mut first = First::new(most);
-            names.iter().for_each(|name| first.add(LockName::new(name).unwrap()));
-            let mut expected: Vec<_> = names.iter().map(String::as_str).collect();
+            items.iter().for_each(|of| first.add(item(of)));
+            // The lock itself comes before its permits.
+            let mut expected = items.clone();
             expected.sort_unstable();
             expected.truncate(most);
             let (kept, added) = first.into_sorted();
-            prop_assert_eq!((kept.iter().map(LockName::as_str).collect::<Vec<_>>(), added), (expected, names.len()));
+            prop_assert_eq!((kept, added), (expected.iter().map(item).collect(), items.len()));
         }
     }
 }

@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 
 use super::{ItemState, Label, StoreError};
-use crate::lock::LockName;
+use crate::lock::LockItem;
 
 /// The most locks of one [`Chunk`]: the thread that serves all clients encodes a chunk in one go.
 pub const CHUNK: usize = 250;
@@ -25,11 +25,11 @@ pub struct Listing {
     pub limit: usize,
 }
 
-/// A lock as the store has it.
+/// A lock, or a permit of one that several share, as the store has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {
-    /// Its name.
-    pub name: LockName,
+    /// The lock, or the permit.
+    pub item: LockItem,
     /// The item's state.
     pub state: ItemState,
     /// What is noted of that grant, where it is known.
@@ -67,7 +67,7 @@ pub type ChunkSender = mpsc::Sender<Result<Chunk, ListError>>;
 /// Lists the locks of one store, while its task does other things. A long list is work for a second: call it where nobody
 /// waits for that.
 pub trait Lister: fmt::Debug + Send + Sync + 'static {
-    /// Sends the locks to `to` in chunks, in the order of their names, or the error for which the list ends. An empty list is one
+    /// Sends the locks to `to` in chunks, in the order of their names and permits, or the error for which the list ends. An empty list is one
     /// chunk.
     ///
     /// A lock that stands for the whole of that time is listed once. One that is acquired or released meanwhile may be missing.

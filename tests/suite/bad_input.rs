@@ -35,7 +35,7 @@ async fn a_bad_field_is_named_with_its_limit_and_the_store_hears_nothing() {
             [("", "empty"), (&*long, "128"), ("a\nb", "U+000A"), ("\0", "U+0000"), ("a\u{85}", "U+0085")]
         {
             let release = ReleaseRequest { name: name.into(), lock_id: "0".repeat(36) };
-            let look = GetLockRequest { name: name.into(), lock_id: String::new() };
+            let look = GetLockRequest { name: name.into(), ..Default::default() };
             names(stub.acquire(once(name)).await, "lock.name", says);
             names(stub.wait_acquire(wait(name)).await, "lock.name", says);
             names(stub.release(release).await, "name", says);
@@ -75,7 +75,7 @@ async fn a_bad_field_is_named_with_its_limit_and_the_store_hears_nothing() {
 
         for lock_id in ["x", &"0".repeat(35), &"0".repeat(36), &"G".repeat(36), &"é".repeat(18), &"f".repeat(36)] {
             let release = ReleaseRequest { name: "job".into(), lock_id: lock_id.into() };
-            let look = GetLockRequest { name: "job".into(), lock_id: lock_id.into() };
+            let look = GetLockRequest { name: "job".into(), lock_id: lock_id.into(), ..Default::default() };
             names(stub.acquire(reattach("job", lock_id)).await, "reattach_lock_id", "36");
             names(stub.release(release).await, "lock_id", "36");
             names(stub.get_lock(look).await, "lock_id", "36");
@@ -315,7 +315,7 @@ fn names<T: std::fmt::Debug>(answer: Result<T, Status>, field: &str, says: &str)
 
 /// Asserts that this very grant holds the lock: only for that does GetLock tell for how long it is valid.
 async fn still_held(stub: &mut Stub, name: &str, lock_id: &str) {
-    let request = GetLockRequest { name: name.to_owned(), lock_id: lock_id.to_owned() };
+    let request = GetLockRequest { name: name.to_owned(), lock_id: lock_id.to_owned(), ..Default::default() };
     let seen = stub.get_lock(request).await.unwrap().into_inner();
     assert!(seen.state() == State::Held && seen.expires_after_request.is_some(), "{seen:?}");
 }

@@ -46,7 +46,7 @@ async fn what_is_too_long_when_decompressed_is_refused() {
     let mut stub = compressing(&broker).await;
     // Some 2 KB on the wire, which may be 4.
     let bomb = "a".repeat(2_000_000);
-    let refused = stub.get_lock(GetLockRequest { name: bomb.clone(), lock_id: String::new() }).await.unwrap_err();
+    let refused = stub.get_lock(GetLockRequest { name: bomb.clone(), ..Default::default() }).await.unwrap_err();
     assert_eq!(refused.get_details_error_info().unwrap().reason, ErrorReason::MessageTooLarge.as_str(), "{refused:?}");
     let mut session = RawSession::open(&mut stub, None).await;
     session.begin(lockbroker::proto::BeginLock { lock_ref: 1, lock: lock(&bomb), ..Default::default() });

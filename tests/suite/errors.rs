@@ -90,7 +90,10 @@ async fn what_the_client_got_wrong_has_a_reason() {
     let wrong = stub.acquire(once("")).await.unwrap_err();
     assert_reason(&wrong, ErrorReason::InvalidField, None);
     assert_eq!(wrong.get_details_bad_request().unwrap().field_violations[0].field, "lock.name");
-    let wrong = stub.get_lock(GetLockRequest { name: "a".into(), lock_id: "none".into() }).await.unwrap_err();
+    let wrong = stub
+        .get_lock(GetLockRequest { name: "a".into(), lock_id: "none".into(), ..Default::default() })
+        .await
+        .unwrap_err();
     assert_reason(&wrong, ErrorReason::InvalidField, None);
 
     let mut session = RawSession::open(&mut stub, None).await;
@@ -144,7 +147,7 @@ async fn a_store_that_is_not_there_has_a_reason() {
     }
     memcached.kill();
     assert_reason(&first(&mut stub, "b").await, ErrorReason::StoreUnavailable, Some("b"));
-    let look = GetLockRequest { name: "b".into(), lock_id: String::new() };
+    let look = GetLockRequest { name: "b".into(), ..Default::default() };
     assert_reason(&stub.get_lock(look).await.unwrap_err(), ErrorReason::StoreUnavailable, Some("b"));
     let error = Client::connect(broker.url()).unwrap().get("b", None).await.unwrap_err();
     assert_eq!(error.reason(), Some(ErrorReason::StoreUnavailable), "{error}");

@@ -94,7 +94,7 @@ async fn it_is_renewed_at_any_broker_and_released_at_any() {
     assert!(began.elapsed() > 2 * TTL - Duration::from_millis(100));
     let seen = look(&mut there.stub().await, "job").await;
     assert_eq!((seen.state(), seen.fencing_token), (State::Held, lease.fencing_token));
-    let asked = GetLockRequest { name: "job".to_owned(), lock_id: lease.lock_id.clone() };
+    let asked = GetLockRequest { name: "job".to_owned(), lock_id: lease.lock_id.clone(), ..Default::default() };
     let seen = there.stub().await.get_lock(asked).await.unwrap().into_inner();
     assert!(duration(seen.expires_after_request) > Duration::from_secs(1), "the broker that has renewed it knows");
     assert_eq!(release(&mut here.stub().await, "job", &lease.lock_id).await, Outcome::Released);

@@ -68,7 +68,7 @@ async fn what_a_rule_allows_is_done_and_nothing_else() {
     assert_eq!(code(stub.acquire(reattach("b/1", &acquired.lock_id)).await), Code::PermissionDenied);
     let end = ReleaseRequest { name: "a/1".into(), lock_id: acquired.lock_id.clone() };
     assert_eq!(code(stub.release(end).await), Code::PermissionDenied);
-    let of = |name: &str| GetLockRequest { name: name.into(), lock_id: String::new() };
+    let of = |name: &str| GetLockRequest { name: name.into(), ..Default::default() };
     assert_eq!(code(stub.get_lock(of("c")).await), Code::PermissionDenied);
     // What is wrong with the request is told to everybody.
     assert_eq!(code(stub.acquire(once("")).await), Code::InvalidArgument);
@@ -127,7 +127,7 @@ async fn whom_no_rule_knows_may_nothing_but_ask_for_health_and_reflection() {
     assert_eq!(reason(&stub.acquire(once("a")).await.unwrap_err()), "UNKNOWN_CALLER");
     assert_eq!(code(stub.acquire(once("a")).await), Code::Unauthenticated);
     assert_eq!(code(stub.wait_acquire(wait("a")).await), Code::Unauthenticated);
-    let look = GetLockRequest { name: "a".into(), lock_id: String::new() };
+    let look = GetLockRequest { name: "a".into(), ..Default::default() };
     assert_eq!(code(stub.get_lock(look).await), Code::Unauthenticated);
     assert_eq!(code(stub.session(tokio_stream::empty()).await), Code::Unauthenticated);
     let (acquired, _held) = acquire(&mut guarded.stub().await, once("a")).await;

@@ -144,7 +144,7 @@ async fn another_broker_makes_a_lock_linger_as_it_was_granted_to() {
 
 /// Asserts that this very grant holds the lock: only for that does GetLock tell for how long it is valid.
 async fn still_held(broker: &Broker, name: &str, lock_id: &str) {
-    let request = GetLockRequest { name: name.to_owned(), lock_id: lock_id.to_owned() };
+    let request = GetLockRequest { name: name.to_owned(), lock_id: lock_id.to_owned(), ..Default::default() };
     let seen = broker.stub().await.get_lock(request).await.unwrap().into_inner();
     assert!(seen.state() == State::Held && seen.expires_after_request.is_some(), "{seen:?}");
 }

@@ -176,5 +176,5 @@ pub async fn freed(stub: &mut Stub, name: &str) {
 }
 
 fn of(name: &str) -> GetLockRequest {
-    GetLockRequest { name: name.to_owned(), lock_id: String::new() }
+    GetLockRequest { name: name.to_owned(), ..Default::default() }
 }

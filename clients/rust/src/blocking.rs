@@ -193,6 +193,11 @@ impl Guard {
         self.inner.fencing_token()
     }
 
+    /// Returns the number of the permit of a lock that is shared; see [`crate::Guard::permit`].
+    pub fn permit(&self) -> Option<u32> {
+        self.inner.permit()
+    }
+
     /// Returns the lock's ttl as the broker granted it.
     pub fn ttl(&self) -> Duration {
         self.inner.ttl()
@@ -241,6 +246,11 @@ impl Lease {
     /// Returns the fencing token; see [`crate::Lease::fencing_token`].
     pub fn fencing_token(&self) -> Option<i64> {
         self.inner.fencing_token()
+    }
+
+    /// Returns the number of the permit of a lock that is shared; see [`crate::Lease::permit`].
+    pub fn permit(&self) -> Option<u32> {
+        self.inner.permit()
     }
 
     /// Returns the time for which the holder may act, counted from now; see [`crate::Lease::remaining`].

@@ -25,20 +25,27 @@ use crate::core::{Held, Key};
 pub struct Guard {
     name: Arc<str>,
     key: Key,
-    fencing_token: i64,
+    grant: Grant,
     hold: Arc<Hold>,
     commands: mpsc::UnboundedSender<Command>,
+}
+
+/// The part of a grant that stays the same for as long as the lock is held.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Grant {
+    pub(super) fencing_token: i64,
+    pub(super) permit: Option<u32>,
 }
 
 impl Guard {
     pub(super) fn new(
         name: Arc<str>,
         key: Key,
-        fencing_token: i64,
+        grant: Grant,
         hold: Arc<Hold>,
         commands: mpsc::UnboundedSender<Command>,
     ) -> Guard {
-        Guard { name, key, fencing_token, hold, commands }
+        Guard { name, key, grant, hold, commands }
     }
 
     /// Returns the lock's name.
@@ -56,7 +63,14 @@ impl Guard {
     /// same for as long as this guard lives. What the lock protects should refuse a token below the highest that it
     /// has seen.
     pub fn fencing_token(&self) -> i64 {
-        self.fencing_token
+        self.grant.fencing_token
+    }
+
+    /// Returns the number of the permit, from 0 up to the limit, without it; none for a lock that is not
+    /// [shared](super::Acquire::shared). Nobody else has the same permit of this name at the same time, so it can number a worker. It
+    /// stays the same for as long as this guard lives.
+    pub fn permit(&self) -> Option<u32> {
+        self.grant.permit
     }
 
     /// Returns the lock's ttl as the broker granted it: for so long the lock outlives a holder that falls silent.
@@ -155,7 +169,8 @@ impl fmt::Debug for Guard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Guard")
             .field("name", &self.name)
-            .field("fencing_token", &self.fencing_token)
+            .field("fencing_token", &self.grant.fencing_token)
+            .field("permit", &self.grant.permit)
             .field("remaining", &self.remaining())
             .finish_non_exhaustive()
     }

@@ -58,6 +58,7 @@ pub struct Lease {
     name: Arc<str>,
     lock_id: String,
     fencing_token: Option<i64>,
+    permit: Option<u32>,
     ttl: Option<Duration>,
     settings: Arc<ClientSettings>,
     state: Mutex<State>,
@@ -112,6 +113,18 @@ impl AcquireLease {
         self
     }
 
+    /// Shares the lock; see [`Acquire::shared`](super::Acquire::shared).
+    pub fn shared(mut self) -> AcquireLease {
+        self.lock.share(None);
+        self
+    }
+
+    /// Shares the lock among so many at a time; see [`Acquire::limit`](super::Acquire::limit).
+    pub fn limit(mut self, limit: u32) -> AcquireLease {
+        self.lock.share(Some(limit));
+        self
+    }
+
     /// Sets the label; see [`Acquire::owner`](super::Acquire::owner).
     pub fn owner(mut self, owner: impl Into<String>) -> AcquireLease {
         self.lock.owner = owner.into();
@@ -140,8 +153,10 @@ impl AcquireLease {
         match answer.result {
             Some(Acquiring::Acquired(acquired)) => {
                 let until = valid_until(&name, sent, acquired.expires_after_request.as_ref(), ttl)?;
+                let permit = wire::permit(&acquired);
                 Ok(Outcome::Acquired(Lease {
                     name,
+                    permit,
                     lock_id: acquired.lock_id,
                     fencing_token: Some(acquired.fencing_token),
                     ttl,
@@ -179,7 +194,8 @@ impl Lease {
         let settings = Arc::clone(&client.settings);
         check_texts(&client.lock_spec(name), Some(&lock_id))?;
         let until = renew(&settings, name, &lock_id, None).await?;
-        Ok(Lease { name: name.into(), lock_id, fencing_token: None, ttl: None, settings, state: State::held(until) })
+        let (fencing_token, permit, ttl) = (None, None, None);
+        Ok(Lease { name: name.into(), lock_id, fencing_token, permit, ttl, settings, state: State::held(until) })
     }
 
     /// Returns the lock's name.
@@ -197,6 +213,12 @@ impl Lease {
     /// [adopted](Client::adopt_lease).
     pub fn fencing_token(&self) -> Option<i64> {
         self.fencing_token
+    }
+
+    /// Returns the number of the permit, as [`Guard::permit`](super::Guard::permit) does; none for a lease that was
+    /// [adopted](Client::adopt_lease).
+    pub fn permit(&self) -> Option<u32> {
+        self.permit
     }
 
     /// Returns the time for which the holder may act without renewing the lease, counted from now. It ends a thirtieth of the ttl
@@ -307,6 +329,7 @@ impl fmt::Debug for Lease {
         f.debug_struct("Lease")
             .field("name", &self.name)
             .field("fencing_token", &self.fencing_token)
+            .field("permit", &self.permit)
             .field("remaining", &self.remaining())
             .finish_non_exhaustive()
     }

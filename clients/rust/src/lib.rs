@@ -352,7 +352,26 @@ impl Client {
     /// # Cancel safety
     /// Dropping the future leaves nothing behind.
     pub async fn get(&self, name: &str, lock_id: Option<&str>) -> Result<LockInfo, Error> {
-        let request = GetLockRequest { name: name.into(), lock_id: lock_id.map(String::from).unwrap_or_default() };
+        let lock_id = lock_id.map(String::from).unwrap_or_default();
+        self.look(GetLockRequest { name: name.into(), lock_id, permit: None }).await
+    }
+
+    /// Looks at one permit of a lock that is [shared](Acquire::shared): 0 to 4,095. [`get`](Client::get) without a lock id tells how many
+    /// are held.
+    ///
+    /// # Errors
+    /// Those of [`get`](Client::get).
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves nothing behind.
+    pub async fn get_permit(&self, name: &str, permit: u32) -> Result<LockInfo, Error> {
+        // A broker refuses whatever does not fit.
+        let permit = Some(i32::try_from(permit).unwrap_or(i32::MAX));
+        self.look(GetLockRequest { name: name.into(), lock_id: String::new(), permit }).await
+    }
+
+    async fn look(&self, request: GetLockRequest) -> Result<LockInfo, Error> {
+        let name = &*request.name;
         let sent = Moment::now();
         let answer = self.settings.call(name, |mut stub| {
             let request = request.clone();
@@ -375,11 +394,12 @@ impl Client {
             fencing_token: (answer.fencing_token > 0).then_some(answer.fencing_token),
             held_for: answer.held_for.as_ref().and_then(from_wire),
             etag: answer.etag,
+            shared_count: u32::try_from(answer.shared_count).unwrap_or_default(),
         })
     }
 
     fn lock_spec(&self, name: &str) -> LockSpec {
-        LockSpec { name: name.into(), linger: None, min_hold: None, owner: self.settings.owner.clone(), is_kept: false }
+        LockSpec { name: name.into(), owner: self.settings.owner.clone(), ..LockSpec::default() }
     }
 
     fn next_key(&self) -> Key {
@@ -410,8 +430,11 @@ pub struct LockInfo {
     pub fencing_token: Option<i64>,
     /// The time since the lock was granted or last reattached; None if it is not known.
     pub held_for: Option<Duration>,
-    /// Names what the lock is now, for those who revoke it.
+    /// Names what the lock is now, for those who revoke it. Empty for a lock that is shared: each permit has one of its own.
     pub etag: String,
+    /// The number of permits that are held, if the lock is [shared](Acquire::shared), and neither a lock id nor a permit was asked
+    /// about.
+    pub shared_count: u32,
 }
 
 /// The state of a lock.
@@ -420,7 +443,7 @@ pub struct LockInfo {
 pub enum LockState {
     /// Nobody has it.
     Free,
-    /// Somebody holds it.
+    /// Somebody holds it. If they share it, [`LockInfo::shared_count`] says how many.
     Held,
     /// It was released and nobody can acquire it yet.
     Lingering,

@@ -87,7 +87,7 @@ pub struct NotAcquired {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Reason {
-    /// Somebody holds it.
+    /// Somebody holds it. Or it was asked for to be shared, and as many as its limit allows share it.
     Held,
     /// It was released and its linger or its `min_hold` is not over, or it was revoked and is still closed. [`Client::get`] says
     /// which, and for how long.
@@ -138,6 +138,20 @@ impl Acquire {
         self
     }
 
+    /// Shares the lock: others who share it may have it at the same time, each with a permit, and nobody has it alone meanwhile. See
+    /// [`Guard::permit`] and [`limit`](Acquire::limit). Default: nobody else has it.
+    pub fn shared(mut self) -> Acquire {
+        self.lock.share(None);
+        self
+    }
+
+    /// Shares the lock among `limit` at a time, 1 to 4,096. All who use the name should say the same. Default: 4,096, if it is
+    /// [shared](Acquire::shared).
+    pub fn limit(mut self, limit: u32) -> Acquire {
+        self.lock.share(Some(limit));
+        self
+    }
+
     /// Sets a label that is shown to others who ask for the lock; up to 128 bytes without control characters. Default:
     /// the client's.
     pub fn owner(mut self, owner: impl Into<String>) -> Acquire {
@@ -180,6 +194,18 @@ impl WaitAcquire {
     /// Sets the least time for which the lock stays closed; see [`Acquire::min_hold`].
     pub fn min_hold(mut self, min_hold: Duration) -> WaitAcquire {
         self.lock.min_hold = Some(min_hold);
+        self
+    }
+
+    /// Shares the lock; see [`Acquire::shared`].
+    pub fn shared(mut self) -> WaitAcquire {
+        self.lock.share(None);
+        self
+    }
+
+    /// Shares the lock among so many at a time; see [`Acquire::limit`].
+    pub fn limit(mut self, limit: u32) -> WaitAcquire {
+        self.lock.share(Some(limit));
         self
     }
 
@@ -239,8 +265,8 @@ async fn ask(client: &Client, spec: LockSpec, wait: Option<Wait>, adopt: Option<
         answer.unwrap_or_else(|_| Err(Error::unavailable(&name, "the runtime of the client has been shut down")));
     call.answered = true;
     match answer? {
-        AcquireAnswer::Granted { hold, fencing_token } => {
-            Ok(Outcome::Acquired(Guard::new(name, key, fencing_token, hold, client.commands.clone())))
+        AcquireAnswer::Granted { hold, grant } => {
+            Ok(Outcome::Acquired(Guard::new(name, key, grant, hold, client.commands.clone())))
         }
         AcquireAnswer::Refused(refusal) => not_acquired(&name, refusal).map(Outcome::NotAcquired),
     }

@@ -15,7 +15,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 use super::error::{Error, broken};
-use super::guard::Hold;
+use super::guard::{Grant, Hold};
 use super::settings::ClientSettings;
 use super::wire;
 use crate::clock::{Moment, sleep_until};
@@ -56,7 +56,7 @@ pub(super) enum AcquireAnswer {
     Granted {
         /// Shared with the guard.
         hold: Arc<Hold>,
-        fencing_token: i64,
+        grant: Grant,
     },
     /// The lock was not acquired.
     Refused(Refusal),
@@ -230,7 +230,7 @@ impl Session {
                 self.links.retain(|each| each.id != link);
                 self.dialing.take_if(|(dialing, ..)| *dialing == link);
             }
-            Output::Granted { key, fencing_token, .. } => self.granted(key, fencing_token),
+            Output::Granted { key, fencing_token, permit, .. } => self.granted(key, Grant { fencing_token, permit }),
             Output::Moved { key, .. } => self.publish(key),
             Output::Refused { key, refusal } => self.answer(key, |_| Ok(AcquireAnswer::Refused(refusal))),
             Output::Failed { key, failure } => {
@@ -303,13 +303,13 @@ impl Session {
         self.step(Input::Ended { link, failure });
     }
 
-    fn granted(&mut self, key: Key, fencing_token: i64) {
+    fn granted(&mut self, key: Key, grant: Grant) {
         let (Some(caller), Some(held)) = (self.callers.remove(&key), self.core.held(key)) else { return };
         let Caller::Asks { name, reply } = caller else { return };
         let hold = Arc::new(Hold::new(held));
         self.callers.insert(key, Caller::Holds { name, hold: Arc::clone(&hold), release: None });
         // Fails if the call has been dropped; then its `End` is on the way.
-        let _ = reply.send(Ok(AcquireAnswer::Granted { hold, fencing_token }));
+        let _ = reply.send(Ok(AcquireAnswer::Granted { hold, grant }));
     }
 
     fn answer(&mut self, key: Key, answer: impl FnOnce(&str) -> Result<AcquireAnswer, Error>) {

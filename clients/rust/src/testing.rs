@@ -18,10 +18,10 @@
 //! # });
 //! ```
 //!
-//! It keeps its locks in memory, and speaks what the [`Client`] speaks: Session, leases, Release and GetLock. Locks do not linger,
+//! It keeps its locks in memory, and speaks what the [`Client`] speaks: Session, leases, Release and GetLock. Locks can be shared. They do not linger,
 //! and nothing runs out: a lease that is to be lost is [lost](TestBroker::lose) on command, which its next renewal tells.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -46,6 +46,8 @@ use crate::proto::*;
 /// The ttl, as a broker grants it, and the validity, which these locks never outlive.
 const TTL: Duration = Duration::from_secs(15);
 const VALID: Duration = Duration::from_secs(13);
+/// The most permits of a lock, as brokers have it.
+const MAX_PERMITS: i32 = 4096;
 /// The longest wait for a lease.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// The time after which a lease that is waited for is looked at again.
@@ -86,39 +88,40 @@ impl TestBroker {
         Client::connect(self.url()).expect("an address is an endpoint")
     }
 
-    /// Has somebody else hold the lock `name`, under the label `owner`. Whoever holds it loses it.
+    /// Has somebody else hold the lock `name`, alone, under the label `owner`. Whoever holds it, or shares it, loses it.
     pub fn hold(&self, name: &str, owner: &str) {
         let mut state = lock(&self.state);
-        state.end(name, lost(lost::Reason::TakenOver));
-        state.grant(name, Holder::Nobody, owner.into(), None);
+        state.end_all(name, lost::Reason::TakenOver);
+        state.grant((name.into(), None), Holder::Nobody, owner.into(), None);
     }
 
     /// Has somebody else let go of the lock `name`; the next in line gets it.
     pub fn free(&self, name: &str) {
         let mut state = lock(&self.state);
-        if state.held.get(name).is_some_and(|held| held.holder == Holder::Nobody) {
-            state.held.remove(name);
+        let item = (name.to_owned(), None);
+        if state.held.get(&item).is_some_and(|held| held.holder == Holder::Nobody) {
+            state.held.remove(&item);
             state.hand_over(name);
         }
     }
 
-    /// Has the client that holds the lock `name` lose it; the next in line gets it.
+    /// Has the client that holds the lock `name`, or all that share it, lose it; the next in line gets it.
     pub fn lose(&self, name: &str) {
         let mut state = lock(&self.state);
-        state.end(name, lost(lost::Reason::Gone));
+        state.end_all(name, lost::Reason::Gone);
         state.hand_over(name);
     }
 
-    /// Has the client that holds the lock `name` lose it as if an operator revoked it; the next in line gets it.
+    /// Has the client that holds the lock `name`, or all that share it, lose it as if an operator revoked it; the next in line gets it.
     pub fn revoke(&self, name: &str) {
         let mut state = lock(&self.state);
-        state.end(name, lost(lost::Reason::Revoked));
+        state.end_all(name, lost::Reason::Revoked);
         state.hand_over(name);
     }
 
-    /// Returns true if somebody holds the lock `name`.
+    /// Returns true if somebody holds the lock `name`, or shares it.
     pub fn is_held(&self, name: &str) -> bool {
-        lock(&self.state).held.contains_key(name)
+        lock(&self.state).holders(name).next().is_some()
     }
 
     /// Returns how many wait for the lock `name`.
@@ -127,6 +130,8 @@ impl TestBroker {
     }
 }
 
+/// A lock, and the permit if several share it.
+type Item = (String, Option<i32>);
 /// A lock of a Session: the Session's number, and the lock's handle there.
 type Place = (u64, i64);
 type Outbox = mpsc::UnboundedSender<Result<SessionResponse, Status>>;
@@ -156,11 +161,31 @@ struct Held {
 struct Waiter {
     place: Place,
     owner: String,
+    wants: Wants,
+}
+
+/// The way in which a lock is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wants {
+    /// Alone.
+    Alone,
+    /// With a permit below this number.
+    Permit(i32),
+}
+
+impl Wants {
+    fn of(spec: &LockSpec) -> Wants {
+        match spec.mode() {
+            lock_spec::Mode::Shared if spec.limit == 0 => Wants::Permit(MAX_PERMITS),
+            lock_spec::Mode::Shared => Wants::Permit(spec.limit),
+            lock_spec::Mode::Unspecified | lock_spec::Mode::Exclusive => Wants::Alone,
+        }
+    }
 }
 
 #[derive(Debug, Default)]
 struct State {
-    held: HashMap<String, Held>,
+    held: BTreeMap<Item, Held>,
     waiting: HashMap<String, VecDeque<Waiter>>,
     sessions: HashMap<u64, Outbox>,
     /// The number of the latest session, grant or lock id.
@@ -185,76 +210,126 @@ impl State {
         }
     }
 
+    /// Returns those who hold a lock, or share it.
+    fn holders(&self, name: &str) -> impl Iterator<Item = (&Item, &Held)> {
+        let items = (name.to_owned(), None)..=(name.to_owned(), Some(i32::MAX));
+        self.held.range(items)
+    }
+
+    /// Returns what can be granted now, if anything can. One who wants the lock alone and waits for it lets in no others.
+    fn free(&self, name: &str, wants: Wants) -> Option<Item> {
+        match wants {
+            Wants::Alone => self.holders(name).next().is_none().then(|| (name.to_owned(), None)),
+            Wants::Permit(_) if self.held.contains_key(&(name.to_owned(), None)) => None,
+            Wants::Permit(limit) => {
+                (0..limit).map(|permit| (name.to_owned(), Some(permit))).find(|item| !self.held.contains_key(item))
+            }
+        }
+    }
+
+    /// Returns true if somebody waits who wants the lock alone.
+    fn is_wanted_alone(&self, name: &str) -> bool {
+        self.waiting.get(name).is_some_and(|line| line.iter().any(|waiter| waiter.wants == Wants::Alone))
+    }
+
     /// Grants a lock: anew, or with the token that it had before.
-    fn grant(&mut self, name: &str, holder: Holder, owner: String, token: Option<i64>) {
+    fn grant(&mut self, item: Item, holder: Holder, owner: String, token: Option<i64>) {
         let lock_id = format!("test-{}", self.next());
         let token = token.unwrap_or_else(|| self.next());
         if let Holder::Client(place) = holder {
-            let acquired = Acquired { lock_id: lock_id.clone(), fencing_token: token, expires_after_request: None };
+            let (lock_id, permit) = (lock_id.clone(), item.1);
+            let acquired = Acquired { lock_id, fencing_token: token, expires_after_request: None, permit };
             self.tell(place, Kind::Acquired(acquired));
         }
-        self.held.insert(name.into(), Held { lock_id, token, owner, holder });
+        self.held.insert(item, Held { lock_id, token, owner, holder });
     }
 
     /// Asks for a lease. Returns the answer to it.
     fn lease(&mut self, request: &AcquireLeaseRequest) -> acquire_lease_response::Result {
-        let LockSpec { name, owner, .. } = request.lock.clone().unwrap_or_default();
+        let spec = request.lock.clone().unwrap_or_default();
+        let wants = Wants::of(&spec);
+        let LockSpec { name, owner, .. } = spec;
         // A call without a request id is no other's.
         let is_named = !request.request_id.is_empty();
         let holder = Holder::Lease(if is_named { request.request_id.clone() } else { self.next().to_string() });
-        if !self.held.contains_key(&name) {
-            self.grant(&name, holder.clone(), owner, None);
+        let is_known = self.holders(&name).any(|(_, held)| held.holder == holder);
+        let is_kept_out = wants != Wants::Alone && self.is_wanted_alone(&name);
+        if let Some(item) = self.free(&name, wants).filter(|_| !is_known && !is_kept_out) {
+            self.grant(item, holder.clone(), owner, None);
         }
-        match self.held.get(&name) {
-            Some(held) if held.holder == holder => acquire_lease_response::Result::Acquired(Acquired {
+        match self.holders(&name).find(|(_, held)| held.holder == holder) {
+            Some(((_, permit), held)) => acquire_lease_response::Result::Acquired(Acquired {
                 lock_id: held.lock_id.clone(),
                 fencing_token: held.token,
                 expires_after_request: Some(to_wire(VALID)),
+                permit: *permit,
             }),
-            other => acquire_lease_response::Result::NotAcquired(NotAcquired {
+            None => acquire_lease_response::Result::NotAcquired(NotAcquired {
                 reason: not_acquired::Reason::Held.into(),
-                owner: other.map(|held| held.owner.clone()).unwrap_or_default(),
+                owner: self.owner(&name),
             }),
         }
     }
 
+    /// Returns the label of the one who holds a lock alone.
+    fn owner(&self, name: &str) -> String {
+        self.held.get(&(name.to_owned(), None)).map(|held| held.owner.clone()).unwrap_or_default()
+    }
+
+    /// Returns the lock or permit with this id.
+    fn item(&self, name: &str, lock_id: &str) -> Option<Item> {
+        self.holders(name).find(|(_, held)| held.lock_id == lock_id).map(|(item, _)| item.clone())
+    }
+
+    /// Has all who hold a lock, or share it, lose it.
+    fn end_all(&mut self, name: &str, reason: lost::Reason) {
+        let items: Vec<_> = self.holders(name).map(|(item, _)| item.clone()).collect();
+        for item in items {
+            self.end(&item, lost(reason));
+        }
+    }
+
     /// Ends a grant, and tells its client so.
-    fn end(&mut self, name: &str, why: Kind) -> Option<Held> {
-        let held = self.held.remove(name)?;
+    fn end(&mut self, item: &Item, why: Kind) -> Option<Held> {
+        let held = self.held.remove(item)?;
         if let Holder::Client(place) = held.holder {
             self.tell(place, why);
         }
         Some(held)
     }
 
-    /// Gives a lock that is free to the next in line.
+    /// Gives a lock to the next in line, for as long as there is anything to give.
     fn hand_over(&mut self, name: &str) {
-        if !self.held.contains_key(name)
+        while let Some(first) = self.waiting.get(name).and_then(VecDeque::front)
+            && let Some(item) = self.free(name, first.wants)
             && let Some(next) = self.waiting.get_mut(name).and_then(VecDeque::pop_front)
         {
-            self.grant(name, Holder::Client(next.place), next.owner, None);
+            self.grant(item, Holder::Client(next.place), next.owner, None);
         }
     }
 
     /// Asks for a lock. Returns the wait after which the answer is due, if it has to wait.
     fn begin(&mut self, session: u64, begin: BeginLock) -> Option<Duration> {
-        let (place, LockSpec { name, owner, .. }) = ((session, begin.lock_ref), begin.lock.unwrap_or_default());
+        let (place, spec) = ((session, begin.lock_ref), begin.lock.unwrap_or_default());
+        let wants = Wants::of(&spec);
+        let LockSpec { name, owner, .. } = spec;
         if !begin.reattach_lock_id.is_empty() {
-            match self.held.get(&name) {
-                Some(held) if held.lock_id == begin.reattach_lock_id => {
-                    let token = self.end(&name, lost(lost::Reason::TakenOver)).map(|held| held.token);
-                    self.grant(&name, Holder::Client(place), owner, token);
+            match self.item(&name, &begin.reattach_lock_id) {
+                Some(item) => {
+                    let token = self.end(&item, lost(lost::Reason::TakenOver)).map(|held| held.token);
+                    self.grant(item, Holder::Client(place), owner, token);
                 }
-                _ => self.refuse(place, not_acquired::Reason::NotReattachable, ""),
+                None => self.refuse(place, not_acquired::Reason::NotReattachable, ""),
             }
             return None;
         }
-        match (self.held.get(&name), begin.wait) {
-            (None, _) => self.grant(&name, Holder::Client(place), owner, None),
-            (Some(held), None) => self.refuse(place, not_acquired::Reason::Held, &held.owner),
-            (Some(_), Some(wait)) => {
+        let is_kept_out = wants != Wants::Alone && self.is_wanted_alone(&name);
+        match (self.free(&name, wants).filter(|_| !is_kept_out), begin.wait) {
+            (Some(item), _) => self.grant(item, Holder::Client(place), owner, None),
+            (None, None) => self.refuse(place, not_acquired::Reason::Held, &self.owner(&name)),
+            (None, Some(wait)) => {
                 let line = self.waiting.entry(name).or_default();
-                line.push_back(Waiter { place, owner });
+                line.push_back(Waiter { place, owner, wants });
                 let position = i32::try_from(line.len()).unwrap_or(i32::MAX);
                 self.tell(place, Kind::Queued(Queued { position }));
                 return wait.max_wait.as_ref().and_then(from_wire);
@@ -269,10 +344,13 @@ impl State {
 
     /// Takes a wait out of its line, for this reason.
     fn leave(&mut self, place: Place, reason: not_acquired::Reason) {
-        for line in self.waiting.values_mut() {
+        for (name, line) in &mut self.waiting {
             if let Some(at) = line.iter().position(|waiter| waiter.place == place) {
                 line.remove(at);
-                return self.refuse(place, reason, "");
+                let name = name.clone();
+                self.refuse(place, reason, "");
+                // It may have wanted the lock alone, and have been in the way of others.
+                return self.hand_over(&name);
             }
         }
     }
@@ -280,11 +358,11 @@ impl State {
     /// Ends whatever a client has at `place`.
     fn release(&mut self, place: Place) {
         self.leave(place, not_acquired::Reason::Cancelled);
-        let name =
-            self.held.iter().find(|(_, held)| held.holder == Holder::Client(place)).map(|(name, _)| name.clone());
-        if let Some(name) = name {
-            self.end(&name, Kind::Released(Released {}));
-            self.hand_over(&name);
+        let item =
+            self.held.iter().find(|(_, held)| held.holder == Holder::Client(place)).map(|(item, _)| item.clone());
+        if let Some(item) = item {
+            self.end(&item, Kind::Released(Released {}));
+            self.hand_over(&item.0);
         }
     }
 
@@ -293,9 +371,10 @@ impl State {
         self.sessions.remove(&session);
         self.waiting.values_mut().for_each(|line| line.retain(|waiter| waiter.place.0 != session));
         let ours = |held: &Held| matches!(held.holder, Holder::Client((owner, _)) if owner == session);
-        let names = self.held.iter().filter(|(_, held)| ours(held)).map(|(name, _)| name.clone());
-        for name in names.collect::<Vec<_>>() {
-            self.held.remove(&name);
+        let items: Vec<_> = self.held.iter().filter(|(_, held)| ours(held)).map(|(item, _)| item.clone()).collect();
+        self.held.retain(|_, held| !ours(held));
+        let waited_for: Vec<_> = self.waiting.keys().cloned().collect();
+        for name in items.into_iter().map(|(name, _)| name).chain(waited_for) {
             self.hand_over(&name);
         }
     }
@@ -372,11 +451,11 @@ impl LockService for Service {
     async fn release(&self, request: Request<ReleaseRequest>) -> Result<Response<ReleaseResponse>, Status> {
         let ReleaseRequest { name, lock_id } = request.into_inner();
         let mut state = lock(&self.0);
-        let outcome = match state.held.get(&name) {
-            None => release_response::Outcome::NotHeld,
-            Some(held) if held.lock_id != lock_id => release_response::Outcome::HeldByAnother,
-            Some(_) => {
-                state.end(&name, Kind::Released(Released {}));
+        let outcome = match state.item(&name, &lock_id) {
+            None if state.holders(&name).next().is_none() => release_response::Outcome::NotHeld,
+            None => release_response::Outcome::HeldByAnother,
+            Some(item) => {
+                state.end(&item, Kind::Released(Released {}));
                 state.hand_over(&name);
                 release_response::Outcome::Released
             }
@@ -386,12 +465,19 @@ impl LockService for Service {
 
     async fn get_lock(&self, request: Request<GetLockRequest>) -> Result<Response<GetLockResponse>, Status> {
         let state = lock(&self.0);
-        let held = state.held.get(&request.get_ref().name);
+        let GetLockRequest { name, lock_id, permit } = request.into_inner();
+        let of_lock_id = state.item(&name, &lock_id).and_then(|(_, permit)| permit);
+        let item = (name, permit.or(of_lock_id));
+        let held = state.held.get(&item);
+        let is_whole = item.1.is_none() && held.is_none();
+        let shared_count = if is_whole { state.holders(&item.0).count() } else { 0 };
+        let is_held = held.is_some() || shared_count > 0;
         Ok(Response::new(GetLockResponse {
-            state: if held.is_some() { get_lock_response::State::Held } else { get_lock_response::State::Free }.into(),
+            state: if is_held { get_lock_response::State::Held } else { get_lock_response::State::Free }.into(),
             owner: held.map(|held| held.owner.clone()).unwrap_or_default(),
-            free_within: held.map(|_| to_wire(TTL)),
+            free_within: is_held.then(|| to_wire(TTL)),
             fencing_token: held.map(|held| held.token).unwrap_or_default(),
+            shared_count: i32::try_from(shared_count).unwrap_or(i32::MAX),
             ..GetLockResponse::default()
         }))
     }
@@ -423,12 +509,11 @@ impl LockService for Service {
     async fn renew_lease(&self, request: Request<RenewLeaseRequest>) -> Result<Response<RenewLeaseResponse>, Status> {
         let RenewLeaseRequest { name, lock_id } = request.into_inner();
         let state = lock(&self.0);
-        let result = match state.held.get(&name) {
-            Some(held) if held.lock_id == lock_id => {
-                renew_lease_response::Result::Renewed(Renewed { expires_after_request: Some(to_wire(VALID)) })
-            }
-            held => {
-                let reason = if held.is_some() { lost::Reason::TakenOver } else { lost::Reason::Gone };
+        let result = match state.item(&name, &lock_id) {
+            Some(_) => renew_lease_response::Result::Renewed(Renewed { expires_after_request: Some(to_wire(VALID)) }),
+            None => {
+                let reason =
+                    if state.holders(&name).next().is_some() { lost::Reason::TakenOver } else { lost::Reason::Gone };
                 renew_lease_response::Result::Lost(Lost { reason: reason.into() })
             }
         };
@@ -483,6 +568,38 @@ mod tests {
         while broker.is_held("a") {
             tokio::task::yield_now().await;
         }
+    }
+
+    #[tokio::test]
+    async fn it_shares_locks_and_keeps_those_apart_who_want_them_alone() {
+        let broker = TestBroker::start().await;
+        let (one, other) = (broker.client(), broker.client());
+        let readers = [one.acquire("a").limit(2).await.unwrap(), other.acquire("a").limit(2).await.unwrap()];
+        let [first, second] = readers.map(|outcome| outcome.guard().unwrap());
+        assert_eq!([first.permit(), second.permit()], [Some(0), Some(1)]);
+        assert!(one.acquire("a").limit(2).await.unwrap().guard().is_none(), "there are two");
+        assert_eq!(other.get("a", None).await.unwrap().shared_count, 2);
+        assert_eq!(other.get_permit("a", 1).await.unwrap().fencing_token, Some(second.fencing_token()));
+        let writer = tokio::spawn(other.wait_acquire("a").into_future());
+        while broker.waiters("a") < 1 {
+            tokio::task::yield_now().await;
+        }
+        assert!(one.acquire("a").shared().await.unwrap().guard().is_none(), "somebody waits for it alone");
+        let reader = tokio::spawn(one.wait_acquire("a").shared().into_future());
+        let lease = tokio::spawn(one.lease("a").shared().wait(Duration::from_secs(30)).into_future());
+        first.release().await.unwrap();
+        let moved = one.adopt("a", second.lock_id()).await.unwrap().guard().unwrap();
+        assert_eq!((moved.permit(), moved.fencing_token()), (second.permit(), second.fencing_token()));
+        moved.release().await.unwrap();
+        let writer = writer.await.unwrap().unwrap().guard().unwrap();
+        assert_eq!(writer.permit(), None);
+        writer.release().await.unwrap();
+        let (reader, lease) = (reader.await.unwrap().unwrap(), lease.await.unwrap().unwrap());
+        let (reader, lease) = (reader.guard().unwrap(), lease.guard().unwrap());
+        assert_ne!(reader.permit(), lease.permit());
+        broker.lose("a");
+        assert_eq!(reader.lost().await, LostReason::Gone);
+        assert!(lease.renew().await.is_err());
     }
 
     #[tokio::test]

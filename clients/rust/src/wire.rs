@@ -5,9 +5,9 @@ use std::time::Duration;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-use crate::core::{self, Event, Failure, LostReason, Message, Refusal, RefusalReason, Request};
+use crate::core::{self, Access, Event, Failure, LostReason, Message, Refusal, RefusalReason, Request};
 use crate::error_reason::ERROR_DOMAIN;
-use crate::proto::lock_spec::OnDisconnect;
+use crate::proto::lock_spec::{Mode, OnDisconnect};
 use crate::proto::session_request::Kind;
 use crate::proto::{self, lock_event, session_response};
 
@@ -45,12 +45,19 @@ pub(super) fn request(request: Request, ttl: Option<Duration>) -> proto::Session
 
 /// Writes a lock and its properties.
 pub(super) fn lock_spec(spec: core::LockSpec) -> proto::LockSpec {
+    let (mode, limit) = match spec.access {
+        Access::Exclusive => (Mode::Unspecified, None),
+        Access::Shared { limit } => (Mode::Shared, limit),
+    };
     proto::LockSpec {
         name: spec.name,
         linger: spec.linger.map(to_wire),
         owner: spec.owner,
         on_disconnect: if spec.is_kept { OnDisconnect::Keep } else { OnDisconnect::Unspecified }.into(),
         min_hold: spec.min_hold.map(to_wire),
+        mode: mode.into(),
+        // A broker refuses whatever does not fit.
+        limit: limit.map_or(0, |limit| i32::try_from(limit).unwrap_or(i32::MAX)),
     }
 }
 
@@ -88,7 +95,8 @@ pub(super) fn message(message: proto::SessionResponse) -> Result<Message, &'stat
 fn lock_event(kind: lock_event::Kind) -> Option<Event> {
     Some(match kind {
         lock_event::Kind::Acquired(acquired) => {
-            Event::Acquired { lock_id: acquired.lock_id, fencing_token: acquired.fencing_token }
+            let permit = permit(&acquired);
+            Event::Acquired { lock_id: acquired.lock_id, fencing_token: acquired.fencing_token, permit }
         }
         lock_event::Kind::NotAcquired(refused) => {
             Event::NotAcquired(Refusal { reason: refused.reason().into(), owner: refused.owner })
@@ -98,6 +106,11 @@ fn lock_event(kind: lock_event::Kind) -> Option<Event> {
         lock_event::Kind::Failed(failed) => Event::Failed(failed.into()),
         lock_event::Kind::Queued(_) | lock_event::Kind::Renewed(_) | lock_event::Kind::Draining(_) => return None,
     })
+}
+
+/// Reads the permit of a lock that is shared.
+pub(super) fn permit(acquired: &proto::Acquired) -> Option<u32> {
+    acquired.permit.and_then(|permit| u32::try_from(permit).ok())
 }
 
 impl From<proto::not_acquired::Reason> for RefusalReason {

@@ -99,7 +99,7 @@ pub(super) async fn end(stub: &LockServiceClient<Channel>, release: ReleaseReque
 
 /// Makes a GetLock call: one call, one look into the store, nothing kept.
 pub(super) async fn look(stub: &LockServiceClient<Channel>, name: &str) -> Result<(), String> {
-    let request = GetLockRequest { name: name.to_owned(), lock_id: String::new() };
+    let request = GetLockRequest { name: name.to_owned(), ..Default::default() };
     stub.clone().get_lock(request).await.map(|_| ()).map_err(failed)
 }
 

@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer};
 
 use super::super::watched::{Lock, LockState};
 use crate::broker::{Overview, Totals, Waiter};
-use crate::lock::FencingToken;
+use crate::lock::{FencingToken, Permit};
 use crate::store::{ShardState, ShardView};
 
 /// `GET /status.json`: a broker's own state.
@@ -92,6 +92,9 @@ pub(super) struct Locks<'a> {
 #[derive(Debug, Serialize)]
 pub(super) struct LockRow<'a> {
     name: &'a str,
+    /// The number of the permit, if several share the lock.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    permit: Option<u16>,
     state: &'static str,
     /// The holder's label, where it is known.
     #[serde(skip_serializing_if = "str::is_empty")]
@@ -108,6 +111,7 @@ impl<'a> From<&'a Lock> for LockRow<'a> {
     fn from(lock: &'a Lock) -> LockRow<'a> {
         LockRow {
             name: lock.name.as_str(),
+            permit: lock.permit.map(Permit::get),
             state: match lock.state {
                 LockState::Held => "held",
                 LockState::Lingering => "lingering",

@@ -136,6 +136,8 @@ mod tests {
             lock_id: "id".into(),
             fencing_token: 9_007_199_254_740_991,
             expires_after_request: Some(Duration { seconds: 12, nanos: 997_000_000 }),
+            // Unlike other fields that are 0, it is told.
+            permit: Some(0),
         };
         let event = LockEvent { kind: Some(lock_event::Kind::Acquired(acquired)) };
         let answer = WaitAcquireResponse { event: Some(event) };
@@ -143,7 +145,7 @@ mod tests {
         method(WAIT).unwrap().answer.write(answer.encode_to_vec().into(), &mut json).unwrap();
         assert_eq!(
             String::from_utf8(json).unwrap(),
-            r#"{"event":{"acquired":{"lockId":"id","fencingToken":"9007199254740991","expiresAfterRequest":"12.997s"}}}"#
+            r#"{"event":{"acquired":{"lockId":"id","fencingToken":"9007199254740991","expiresAfterRequest":"12.997s","permit":0}}}"#
         );
     }
 }

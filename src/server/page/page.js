@@ -23,8 +23,9 @@ const shards = new Table("shards", (row) => row.address, [
   ticking("Opens in", (row, age) => left(row.opens_in_seconds, age)),
   { label: "Reason", text: (row) => row.reason ?? "" },
 ]);
-const locks = new Table("locks", (row) => row.name, [
+const locks = new Table("locks", (row) => `${row.permit ?? ""} ${row.name}`, [
   { label: "Lock", text: (row) => row.name },
+  { label: "Permit", text: (row) => row.permit?.toString() ?? "", isNumber: true },
   { label: "State", isState: true },
   { label: "Owner", text: (row) => row.owner ?? "" },
   ticking("Held for", (row, age) => past(row.held_for_seconds, age)),

@@ -11,18 +11,21 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::task::yield_now;
 
 use crate::clock::Moment;
-use crate::lock::LockName;
+use crate::lock::{LockItem, LockName, Permit};
 
 /// The characters that memcached shows as they are. It shows every other byte of a key as `%` and two digits.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
+/// A colon as memcached shows it.
+const COLON: &str = "%3A";
+
 /// The bytes that are read at once: some 600 lines.
 const AT_ONCE: usize = 64 * 1024;
 
-/// A lock as a dump shows it, in little room: there may be a million.
+/// A lock, or a permit, as a dump shows it, in little room: there may be a million.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Found {
-    pub(super) name: LockName,
+    pub(super) item: LockItem,
     /// The number of its state.
     pub(super) number: u64,
     /// The second in which its item expires, by the server's wall clock.
@@ -51,32 +54,45 @@ pub(super) enum DumpError {
     Broken(#[from] Error),
 }
 
-/// The beginning of the keys of the locks that are looked for, as a dump shows it.
+/// The beginning of the keys of the locks and permits that are looked for, as a dump shows it.
 #[derive(Debug, Clone)]
 pub(super) struct Pattern {
-    /// With the beginning of the names.
-    begins: String,
-    /// The part of it that comes before the names.
-    before: usize,
+    /// What comes before the name of a lock.
+    locks: String,
+    /// What comes before the number of a permit, which a colon and the name follow.
+    permits: String,
+    /// The beginning of the names.
+    prefix: String,
 }
 
 impl Pattern {
-    /// Makes the pattern of the locks whose names begin with `prefix`, where their keys begin with `keys`.
-    pub(super) fn new(keys: &str, prefix: &str) -> Pattern {
-        let mut begins = format!("key={}", utf8_percent_encode(keys, ENCODED));
-        let before = begins.len();
-        begins.extend(utf8_percent_encode(prefix, ENCODED));
-        Pattern { begins, before }
+    /// Makes the pattern of the locks whose names begin with `prefix`. The keys of locks begin with `locks`, those of permits
+    /// with `permits`.
+    pub(super) fn new(locks: &str, permits: &str, prefix: &str) -> Pattern {
+        let keys = |keys: &str| format!("key={}", utf8_percent_encode(keys, ENCODED));
+        let prefix = utf8_percent_encode(prefix, ENCODED).to_string();
+        Pattern { locks: keys(locks), permits: keys(permits), prefix }
+    }
+
+    /// Reads which permit a line is of, and returns the rest, which begins with the name. None if it is not of a lock.
+    fn kind<'a>(&self, line: &'a [u8]) -> Option<(Option<Permit>, &'a [u8])> {
+        if let Some(name) = line.strip_prefix(self.locks.as_bytes()) {
+            return Some((None, name));
+        }
+        let rest = line.strip_prefix(self.permits.as_bytes())?;
+        let (number, name) = rest.split_at(rest.iter().take_while(|byte| byte.is_ascii_digit()).count());
+        let permit = str::from_utf8(number).ok()?.parse().ok().and_then(Permit::new)?;
+        Some((Some(permit), name.strip_prefix(COLON.as_bytes())?))
     }
 
     /// Reads a line. None if it shows no such lock.
     fn read(&self, line: &[u8]) -> Option<Found> {
-        if !line.starts_with(self.begins.as_bytes()) {
+        let (permit, rest) = self.kind(line)?;
+        if !rest.starts_with(self.prefix.as_bytes()) {
             return None;
         }
-        let mut words = str::from_utf8(line).ok()?.split_ascii_whitespace();
-        let name = words.next()?.get(self.before..)?;
-        let name = LockName::new(&percent_decode_str(name).decode_utf8().ok()?).ok()?;
+        let mut words = str::from_utf8(rest).ok()?.split_ascii_whitespace();
+        let name = LockName::new(&percent_decode_str(words.next()?).decode_utf8().ok()?).ok()?;
         let (mut number, mut expires) = (None, None);
         for (key, value) in words.filter_map(|word| word.split_once('=')) {
             match key {
@@ -87,7 +103,7 @@ impl Pattern {
             }
         }
         let number = ItemState::of_number(number?)?.number();
-        Some(Found { name, number, expires: expires? })
+        Some(Found { item: LockItem { name, permit }, number, expires: expires? })
     }
 }
 
@@ -204,7 +220,7 @@ mod tests {
     use super::*;
 
     const STATS: &str = "STAT pid 1\r\nSTAT time 1000\r\nSTAT lru_crawler_running 0\r\nEND\r\n";
-    /// What memcached 1.6.38 shows of a lock that is held, of one that lingers, and of other items.
+    /// What memcached 1.6.38 shows of a lock that is held, of one that lingers, of a permit, and of other items.
     const DUMP: &str = "\
         key=lb%3AL%3Aa%20b%25%C3%A4 exp=1015 la=900 cas=12345678901234567890 fetch=no cls=2 size=104 flags=0\r\n\
         key=lb%3AO%3Aa%20b exp=1015 la=900 cas=7 fetch=no cls=2 size=104 flags=0\r\n\
@@ -214,6 +230,11 @@ mod tests {
         key=lb%3AL%3A exp=1015 la=900 cas=12345678901234567890 fetch=yes cls=2 size=104 flags=0\r\n\
         key=lb%3AL%3A%0A exp=1015 la=900 cas=12345678901234567890 fetch=yes cls=2 size=104 flags=0\r\n\
         key=lb%3AL%3A%FF exp=1015 la=900 cas=12345678901234567890 fetch=yes cls=2 size=104 flags=0\r\n\
+        key=lb%3AP%3A12%3Ap%3Aq exp=1015 la=900 cas=12345678901234567890 fetch=yes cls=2 size=104 flags=0\r\n\
+        key=lb%3AP%3A4096%3Ap exp=1015 la=900 cas=12345678901234567890 fetch=yes cls=2 size=104 flags=0\r\n\
+        key=lb%3AP%3Ap exp=1015 la=900 cas=12345678901234567890 fetch=yes cls=2 size=104 flags=0\r\n\
+        key=lb%3AQ%3A12%3Ap%3Aq exp=1015 la=900 cas=7 fetch=yes cls=2 size=104 flags=0\r\n\
+        key=lb%3AR%3Ap%3Aq exp=1015 la=900 cas=13 fetch=yes cls=2 size=104 flags=0\r\n\
         key=lb%3AS exp=2147480000 la=900 cas=1234567890123400007 fetch=yes cls=2 size=104 flags=0\r\nEND\r\n";
 
     /// Asks a server that answers so to `stats` and to the question for its keys, in pieces of `piece` bytes.
@@ -239,23 +260,26 @@ mod tests {
             }
         });
         let mut found = Vec::new();
-        let time = Lines::new(ours).dump(&Pattern::new("lb:L:", prefix), |lock| found.push(lock)).await?;
+        let time = Lines::new(ours).dump(&Pattern::new("lb:L:", "lb:P:", prefix), |lock| found.push(lock)).await?;
         Ok((time.seconds, found))
     }
 
-    fn found(name: &str, number: u64, expires: u64) -> Found {
-        Found { name: LockName::new(name).unwrap(), number, expires }
+    fn found(name: &str, permit: Option<u16>, number: u64, expires: u64) -> Found {
+        let item = LockItem { name: LockName::new(name).unwrap(), permit: permit.and_then(Permit::new) };
+        Found { item, number, expires }
     }
 
     #[tokio::test]
     async fn locks_are_read_and_nothing_else_however_the_bytes_come() {
-        let held = vec![found("a b%\u{e4}", 12_345_678_901_234_567_890, 1_015)];
-        let lingers = vec![found("lingers", 1_234_567_890_123_456_789, 1_060)];
+        let held = vec![found("a b%\u{e4}", None, 12_345_678_901_234_567_890, 1_015)];
+        let lingers = vec![found("lingers", None, 1_234_567_890_123_456_789, 1_060)];
+        let permits = vec![found("p:q", Some(12), 12_345_678_901_234_567_890, 1_015)];
         for piece in [1, 7, 100, 1 << 16] {
-            let all = [held.clone(), lingers.clone()].concat();
+            let all = [held.clone(), lingers.clone(), permits.clone()].concat();
             assert_eq!(ask("", STATS, DUMP, piece).await.unwrap(), (1_000, all));
             assert_eq!(ask("a b%", STATS, DUMP, piece).await.unwrap().1, held);
             assert_eq!(ask("l", STATS, DUMP, piece).await.unwrap().1, lingers);
+            assert_eq!(ask("p:", STATS, DUMP, piece).await.unwrap().1, permits);
             assert!(ask("a%20", STATS, DUMP, piece).await.unwrap().1.is_empty());
         }
         assert_eq!(ask("", STATS, "END\r\n", 9).await.unwrap().1, []);

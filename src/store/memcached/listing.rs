@@ -19,7 +19,7 @@ use super::dump::{DumpError, Found, Lines, Pattern, ServerTime};
 use super::server;
 use super::wire::Wire;
 use crate::clock::Moment;
-use crate::lock::LockName;
+use crate::lock::LockItem;
 use crate::store::first::{First, Named};
 use crate::store::listing::{CHUNK, Chunk, ChunkSender, ListError, Listed, Lister, Listing};
 use crate::store::{ItemState, Label, ShardAddress, StoreError};
@@ -56,13 +56,13 @@ struct Dump {
     time: ServerTime,
 }
 
-/// A lock, and the number of its shard.
+/// A lock or a permit, and the number of its shard.
 #[derive(Debug)]
 struct Of(u32, Found);
 
 impl Named for Of {
-    fn name(&self) -> &LockName {
-        &self.1.name
+    fn item(&self) -> &LockItem {
+        &self.1.item
     }
 }
 
@@ -100,7 +100,7 @@ impl Lister for MemcachedLister {
 
 impl Shared {
     async fn list_to(&self, listing: &Listing, to: &ChunkSender) -> Result<(), ListError> {
-        let pattern = Pattern::new(&self.wire.locks(), &listing.prefix);
+        let pattern = Pattern::new(&self.wire.locks(), &self.wire.permits(), &listing.prefix);
         let wanted = Wanted::new(First::new(listing.limit));
         let dumps = timeout(LONGEST, self.dump_all(&pattern, &wanted)).await;
         let late =
@@ -127,11 +127,11 @@ impl Shared {
         });
         let mut labels = join_all(labels).await;
         let times: Vec<_> = dumps.iter().map(|dump| dump.time).collect();
-        let listed = chunk.into_iter().filter_map(|Of(shard, Found { name, number, expires })| {
+        let listed = chunk.into_iter().filter_map(|Of(shard, Found { item, number, expires })| {
             let (time, label) = (times.get(shard as usize)?, labels.get_mut(shard as usize)?.next()?);
             let seconds = time.seconds + Moment::now().since(time.read).as_secs();
             let state = ItemState::of_number(number)?;
-            Some(Listed { name, state, label, expires_in: Duration::from_secs(expires.saturating_sub(seconds)) })
+            Some(Listed { item, state, label, expires_in: Duration::from_secs(expires.saturating_sub(seconds)) })
         });
         listed.collect()
     }
@@ -207,7 +207,7 @@ impl Dump {
     async fn labels(&mut self, wire: &Wire, locks: &[&Found]) -> Vec<Label> {
         let none = || vec![Label::default(); locks.len()];
         let Some(connection) = self.connection.as_mut().filter(|_| !locks.is_empty()) else { return none() };
-        let looks: Vec<_> = locks.iter().map(|found| protocol::look_for_owner(&found.name.clone().into())).collect();
+        let looks: Vec<_> = locks.iter().map(|found| protocol::look_for_owner(&found.item)).collect();
         match connection.exchange(wire, &looks).await {
             Ok(said) => {
                 let read = |(found, said): (&&Found, _)| {

@@ -22,6 +22,11 @@ impl Wire {
         format!("{}L:", self.prefix)
     }
 
+    /// Returns what the keys of all permits begin with, and no others. The number and a colon follow.
+    pub(super) fn permits(&self) -> String {
+        format!("{}P:", self.prefix)
+    }
+
     /// Returns a command as the `memcache` crate sends it.
     pub(super) fn command(&self, command: &Command) -> MetaCommand {
         let mut flags = Flags::default();

@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 
 use super::PARTS;
-use crate::lock::LockName;
+use crate::lock::LockItem;
 use crate::store::StoreError;
 use crate::store::first::{First, Named};
 use crate::store::listing::{CHUNK, Chunk, ChunkSender, ListError, Listed, Lister, Listing};
@@ -26,8 +26,8 @@ pub(super) struct Question {
 }
 
 impl Named for Listed {
-    fn name(&self) -> &LockName {
-        &self.name
+    fn item(&self) -> &LockItem {
+        &self.item
     }
 }
 

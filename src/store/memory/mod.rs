@@ -280,14 +280,14 @@ impl Part {
         }
     }
 
-    /// Returns the locks whose names begin with `prefix`.
+    /// Returns the locks whose names begin with `prefix`, and their permits.
     fn list(&self, prefix: &str, now: Time) -> Vec<Listed> {
         let begins = self.items.iter().filter(|(of, item)| item.expires > now && of.name.as_str().starts_with(prefix));
         let listed = begins.filter_map(|(of, item)| {
             let state = ItemState::of_number(item.number)?;
             let expires_in = item.expires.since(now);
             let label = Label { owner: item.owner.clone(), ..Label::default() };
-            Some(Listed { name: of.name.clone(), state, label, expires_in })
+            Some(Listed { item: of.clone(), state, label, expires_in })
         });
         listed.collect()
     }

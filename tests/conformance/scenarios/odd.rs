@@ -90,7 +90,7 @@ async fn unknown(stage: Stage) {
     // An event of no kind that it knows.
     let event = SessionEvent { lock_ref, event: Some(LockEvent { kind: None }) };
     session.say(session_response::Kind::Event(event));
-    let acquired = Acquired { lock_id: "one".into(), fencing_token: 7, expires_after_request: None };
+    let acquired = Acquired { lock_id: "one".into(), fencing_token: 7, expires_after_request: None, permit: None };
     let event = LockEvent { kind: Some(Kind::Acquired(acquired)) };
     let event = SessionEvent { lock_ref, event: Some(event) };
     let mut grant = SessionResponse { kind: Some(session_response::Kind::Event(event)) }.encode_to_vec();

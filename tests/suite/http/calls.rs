@@ -70,7 +70,7 @@ async fn connects_binary_format_is_taken() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("request");
     let ask = |name: &str| {
-        std::fs::write(&file, GetLockRequest { name: name.into(), lock_id: String::new() }.encode_to_vec()).unwrap();
+        std::fs::write(&file, GetLockRequest { name: name.into(), ..Default::default() }.encode_to_vec()).unwrap();
         let body = format!("@{}", file.display());
         let version = "connect-protocol-version: 1";
         let timeout = "connect-timeout-ms: 5000";

@@ -104,7 +104,7 @@ async fn a_message_is_no_longer_than_4_kib() {
 async fn what_can_wait_is_refused_and_what_ends_a_lock_is_not() {
     let server = Server::start("--max-concurrent-rpcs 1").await;
     let mut client = server.client().await;
-    let look = GetLockRequest { name: "a".into(), lock_id: String::new() };
+    let look = GetLockRequest { name: "a".into(), ..Default::default() };
     let mut looker = client.clone();
     let first = tokio::spawn({
         let look = look.clone();

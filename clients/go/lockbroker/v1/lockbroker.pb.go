@@ -139,13 +139,69 @@ func (LockSpec_OnDisconnect) EnumDescriptor() ([]byte, []int) {
 	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{0, 0}
 }
 
+// The two ways to have a lock.
+type LockSpec_Mode int32
+
+const (
+	// As EXCLUSIVE.
+	LockSpec_MODE_UNSPECIFIED LockSpec_Mode = 0
+	// Nobody else has the lock at the same time.
+	LockSpec_MODE_EXCLUSIVE LockSpec_Mode = 1
+	// Others who ask for it as SHARED may have the lock at the same time, each with a permit of its own, up to `limit` of
+	// them. Nobody has it EXCLUSIVE meanwhile. One who waits for it EXCLUSIVE lets no new ones in, and gets it when all
+	// who share it have gone.
+	LockSpec_MODE_SHARED LockSpec_Mode = 2
+)
+
+// Enum value maps for LockSpec_Mode.
+var (
+	LockSpec_Mode_name = map[int32]string{
+		0: "MODE_UNSPECIFIED",
+		1: "MODE_EXCLUSIVE",
+		2: "MODE_SHARED",
+	}
+	LockSpec_Mode_value = map[string]int32{
+		"MODE_UNSPECIFIED": 0,
+		"MODE_EXCLUSIVE":   1,
+		"MODE_SHARED":      2,
+	}
+)
+
+func (x LockSpec_Mode) Enum() *LockSpec_Mode {
+	p := new(LockSpec_Mode)
+	*p = x
+	return p
+}
+
+func (x LockSpec_Mode) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (LockSpec_Mode) Descriptor() protoreflect.EnumDescriptor {
+	return file_lockbroker_v1_lockbroker_proto_enumTypes[1].Descriptor()
+}
+
+func (LockSpec_Mode) Type() protoreflect.EnumType {
+	return &file_lockbroker_v1_lockbroker_proto_enumTypes[1]
+}
+
+func (x LockSpec_Mode) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use LockSpec_Mode.Descriptor instead.
+func (LockSpec_Mode) EnumDescriptor() ([]byte, []int) {
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{0, 1}
+}
+
 // The reason for which a lock was not acquired.
 type NotAcquired_Reason int32
 
 const (
 	// Never sent.
 	NotAcquired_REASON_UNSPECIFIED NotAcquired_Reason = 0
-	// Somebody holds it.
+	// Somebody holds it: EXCLUSIVE, or, where it is asked for EXCLUSIVE, SHARED. Where it is asked for SHARED: or every permit
+	// below the `limit` is taken.
 	NotAcquired_REASON_HELD NotAcquired_Reason = 1
 	// It was released and lingers, or its `min_hold` is not over, or it was revoked and is still closed.
 	// GetLock says which, and for how long.
@@ -189,11 +245,11 @@ func (x NotAcquired_Reason) String() string {
 }
 
 func (NotAcquired_Reason) Descriptor() protoreflect.EnumDescriptor {
-	return file_lockbroker_v1_lockbroker_proto_enumTypes[1].Descriptor()
+	return file_lockbroker_v1_lockbroker_proto_enumTypes[2].Descriptor()
 }
 
 func (NotAcquired_Reason) Type() protoreflect.EnumType {
-	return &file_lockbroker_v1_lockbroker_proto_enumTypes[1]
+	return &file_lockbroker_v1_lockbroker_proto_enumTypes[2]
 }
 
 func (x NotAcquired_Reason) Number() protoreflect.EnumNumber {
@@ -250,11 +306,11 @@ func (x Lost_Reason) String() string {
 }
 
 func (Lost_Reason) Descriptor() protoreflect.EnumDescriptor {
-	return file_lockbroker_v1_lockbroker_proto_enumTypes[2].Descriptor()
+	return file_lockbroker_v1_lockbroker_proto_enumTypes[3].Descriptor()
 }
 
 func (Lost_Reason) Type() protoreflect.EnumType {
-	return &file_lockbroker_v1_lockbroker_proto_enumTypes[2]
+	return &file_lockbroker_v1_lockbroker_proto_enumTypes[3]
 }
 
 func (x Lost_Reason) Number() protoreflect.EnumNumber {
@@ -307,11 +363,11 @@ func (x ReleaseResponse_Outcome) String() string {
 }
 
 func (ReleaseResponse_Outcome) Descriptor() protoreflect.EnumDescriptor {
-	return file_lockbroker_v1_lockbroker_proto_enumTypes[3].Descriptor()
+	return file_lockbroker_v1_lockbroker_proto_enumTypes[4].Descriptor()
 }
 
 func (ReleaseResponse_Outcome) Type() protoreflect.EnumType {
-	return &file_lockbroker_v1_lockbroker_proto_enumTypes[3]
+	return &file_lockbroker_v1_lockbroker_proto_enumTypes[4]
 }
 
 func (x ReleaseResponse_Outcome) Number() protoreflect.EnumNumber {
@@ -331,9 +387,9 @@ const (
 	GetLockResponse_STATE_UNSPECIFIED GetLockResponse_State = 0
 	// Nobody has it.
 	GetLockResponse_STATE_FREE GetLockResponse_State = 1
-	// Somebody holds it.
+	// Somebody holds it. If it is SHARED, `shared_count` says how many.
 	GetLockResponse_STATE_HELD GetLockResponse_State = 2
-	// It was released and nobody can acquire it yet.
+	// It was released and nobody can acquire it yet. If it was SHARED, its permits linger, and nobody can acquire it EXCLUSIVE.
 	GetLockResponse_STATE_LINGERING GetLockResponse_State = 3
 	// It was revoked, and nobody can acquire it until its holder no longer believes in it.
 	GetLockResponse_STATE_REVOKED GetLockResponse_State = 4
@@ -368,11 +424,11 @@ func (x GetLockResponse_State) String() string {
 }
 
 func (GetLockResponse_State) Descriptor() protoreflect.EnumDescriptor {
-	return file_lockbroker_v1_lockbroker_proto_enumTypes[4].Descriptor()
+	return file_lockbroker_v1_lockbroker_proto_enumTypes[5].Descriptor()
 }
 
 func (GetLockResponse_State) Type() protoreflect.EnumType {
-	return &file_lockbroker_v1_lockbroker_proto_enumTypes[4]
+	return &file_lockbroker_v1_lockbroker_proto_enumTypes[5]
 }
 
 func (x GetLockResponse_State) Number() protoreflect.EnumNumber {
@@ -392,7 +448,8 @@ const (
 	RevokeLockResponse_OUTCOME_UNSPECIFIED RevokeLockResponse_Outcome = 0
 	// The grant was revoked.
 	RevokeLockResponse_OUTCOME_REVOKED RevokeLockResponse_Outcome = 1
-	// Nobody holds the lock: it is free; or it lingers or was revoked before, and `immediate` is not set.
+	// Nobody holds the lock: it is free; or it lingers or was revoked before, and `immediate` is not set; or it is SHARED, and
+	// `permit` is unset.
 	RevokeLockResponse_OUTCOME_NOT_HELD RevokeLockResponse_Outcome = 2
 	// The lock is no longer what `etag` names; untouched.
 	RevokeLockResponse_OUTCOME_CHANGED RevokeLockResponse_Outcome = 3
@@ -429,11 +486,11 @@ func (x RevokeLockResponse_Outcome) String() string {
 }
 
 func (RevokeLockResponse_Outcome) Descriptor() protoreflect.EnumDescriptor {
-	return file_lockbroker_v1_lockbroker_proto_enumTypes[5].Descriptor()
+	return file_lockbroker_v1_lockbroker_proto_enumTypes[6].Descriptor()
 }
 
 func (RevokeLockResponse_Outcome) Type() protoreflect.EnumType {
-	return &file_lockbroker_v1_lockbroker_proto_enumTypes[5]
+	return &file_lockbroker_v1_lockbroker_proto_enumTypes[6]
 }
 
 func (x RevokeLockResponse_Outcome) Number() protoreflect.EnumNumber {
@@ -450,17 +507,26 @@ type LockSpec struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The lock's name: 1 to 128 bytes of UTF-8 without control characters. Names differ if one byte does.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// The time after the release for which nobody can acquire the lock. Unset: 0. At most 1 h.
+	// The time after the release for which nobody can acquire the lock. Unset: 0. At most 1 h. That of a SHARED lock closes its
+	// permit alone; whoever wants the lock EXCLUSIVE waits for it too.
 	Linger *durationpb.Duration `protobuf:"bytes,2,opt,name=linger,proto3" json:"linger,omitempty"`
 	// A label that GetLock and `not_acquired` show to others, for people who look for the holder.
 	// At most 128 bytes without control characters. Unset: none. Best effort: it may be missing.
 	Owner string `protobuf:"bytes,3,opt,name=owner,proto3" json:"owner,omitempty"`
+	// The way to have the lock: EXCLUSIVE for writers, SHARED for readers, and for up to N at a time. A reattach goes by its lock id,
+	// whatever stands here.
+	Mode LockSpec_Mode `protobuf:"varint,4,opt,name=mode,proto3,enum=lockbroker.v1.LockSpec_Mode" json:"mode,omitempty"`
+	// Of a SHARED lock: the most that may have it at a time, 1 to 4,096. The permit is below this number. Unset: 4,096.
+	// INVALID_ARGUMENT with another mode. Nothing is set up, so each request says it anew: all users of a name should
+	// say the same. If they do not, each still gets a permit below its own limit alone, and so never more than the
+	// highest of the limits have the lock at a time.
+	Limit int32 `protobuf:"varint,6,opt,name=limit,proto3" json:"limit,omitempty"`
 	// What becomes of the lock when its stream ends. Each reattach says it anew.
 	OnDisconnect LockSpec_OnDisconnect `protobuf:"varint,5,opt,name=on_disconnect,json=onDisconnect,proto3,enum=lockbroker.v1.LockSpec_OnDisconnect" json:"on_disconnect,omitempty"`
 	// The time after the grant for which nobody else can acquire the lock, whenever and however its holder
 	// ends: for jobs that must not run twice on machines whose clocks differ. A linger counts from the
 	// release; whichever of the two ends later counts. Unset: 0. At most 1 h. A reattach keeps what was
-	// granted.
+	// granted. That of a SHARED lock closes its permit alone, as a linger does.
 	MinHold       *durationpb.Duration `protobuf:"bytes,8,opt,name=min_hold,json=minHold,proto3" json:"min_hold,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -515,6 +581,20 @@ func (x *LockSpec) GetOwner() string {
 		return x.Owner
 	}
 	return ""
+}
+
+func (x *LockSpec) GetMode() LockSpec_Mode {
+	if x != nil {
+		return x.Mode
+	}
+	return LockSpec_MODE_UNSPECIFIED
+}
+
+func (x *LockSpec) GetLimit() int32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
 }
 
 func (x *LockSpec) GetOnDisconnect() LockSpec_OnDisconnect {
@@ -1007,18 +1087,23 @@ func (*LockEvent_Failed) isLockEvent_Kind() {}
 // The lock is held from now on.
 type Acquired struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Names the grant: 36 characters, and 7 more if the lock has a `min_hold`. It is a capability; whoever has it can release the lock. Keep it
+	// Names the grant: 36 characters, 7 more if the lock has a `min_hold`, and 4 more if it is SHARED. It is a capability; whoever has it can release the lock. Keep it
 	// out of logs.
 	LockId string `protobuf:"bytes,1,opt,name=lock_id,json=lockId,proto3" json:"lock_id,omitempty"`
 	// Rises strictly with every grant of the same name; below 2^53. Whatever the lock protects should
-	// refuse a token below the highest that it has seen.
+	// refuse a token below the highest that it has seen. Where several have a SHARED lock at a time, it refuses a token
+	// below the highest of those with the same `permit`, or below that of the last EXCLUSIVE holder.
 	FencingToken int64 `protobuf:"varint,2,opt,name=fencing_token,json=fencingToken,proto3" json:"fencing_token,omitempty"`
 	// The holder may act until this long after it *sent* the request, not after this event came. A
 	// WaitAcquire granted after 40 s with a ttl of 15 s says some 53 s: 13 of them are left. Unset in a
 	// Session, where the latest `heartbeat_ack` covers the lock.
 	ExpiresAfterRequest *durationpb.Duration `protobuf:"bytes,3,opt,name=expires_after_request,json=expiresAfterRequest,proto3" json:"expires_after_request,omitempty"`
-	unknownFields       protoimpl.UnknownFields
-	sizeCache           protoimpl.SizeCache
+	// Set if the lock is SHARED: the number of the holder's permit, from 0 up to `limit` - 1. Nobody else has the same permit
+	// of this name at the same time, as nobody else has an EXCLUSIVE lock. So it can name a worker, a port or a slot of
+	// work. It stays the same when the lock is reattached. The lowest free one is not always given.
+	Permit        *int32 `protobuf:"varint,4,opt,name=permit,proto3,oneof" json:"permit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Acquired) Reset() {
@@ -1070,6 +1155,13 @@ func (x *Acquired) GetExpiresAfterRequest() *durationpb.Duration {
 		return x.ExpiresAfterRequest
 	}
 	return nil
+}
+
+func (x *Acquired) GetPermit() int32 {
+	if x != nil && x.Permit != nil {
+		return *x.Permit
+	}
+	return 0
 }
 
 // The lock was not acquired.
@@ -1440,7 +1532,9 @@ type AcquireLeaseRequest struct {
 	// A name for this call, so that it can be repeated after an answer that did not come: the same call
 	// with the same `request_id`, at any broker, is answered with the lease that it has got already. A
 	// random UUID (version 4 or 7), made anew for each lease. Two calls that share one share the lease!
-	// Unset: if the answer is lost, the lock stands for its ttl, and nobody knows its id.
+	// Unset: if the answer is lost, the lock stands for its ttl, and nobody knows its id. A SHARED lease is looked for
+	// among the permits 0 to 63: with a higher `limit`, a call that is repeated may get another permit, and the
+	// first one stands for its ttl.
 	RequestId     string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1841,8 +1935,11 @@ type GetLockRequest struct {
 	// The lock's name, as in LockSpec.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// The lock id, from Acquired. If set, and if it names the present grant and this broker keeps it,
-	// the answer carries `expires_after_request`.
-	LockId        string `protobuf:"bytes,2,opt,name=lock_id,json=lockId,proto3" json:"lock_id,omitempty"`
+	// the answer carries `expires_after_request`. That of a SHARED lock is looked up at its permit.
+	LockId string `protobuf:"bytes,2,opt,name=lock_id,json=lockId,proto3" json:"lock_id,omitempty"`
+	// The permit to look at, 0 to 4,095, of a lock that is SHARED. Unset: the permit of `lock_id`; without one, the lock itself.
+	// INVALID_ARGUMENT if `lock_id` names another one.
+	Permit        *int32 `protobuf:"varint,3,opt,name=permit,proto3,oneof" json:"permit,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1891,24 +1988,35 @@ func (x *GetLockRequest) GetLockId() string {
 	return ""
 }
 
+func (x *GetLockRequest) GetPermit() int32 {
+	if x != nil && x.Permit != nil {
+		return *x.Permit
+	}
+	return 0
+}
+
 // The state of a lock.
 type GetLockResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The state of a lock.
 	State GetLockResponse_State `protobuf:"varint,1,opt,name=state,proto3,enum=lockbroker.v1.GetLockResponse_State" json:"state,omitempty"`
-	// The holder's label, where known and given.
+	// The holder's label, where known and given. Unset for a lock that is SHARED: each permit has a label of its own.
 	Owner string `protobuf:"bytes,2,opt,name=owner,proto3" json:"owner,omitempty"`
 	// The lock is free this long after the broker looked, at the latest, if nobody renews it. For those who
-	// wait; a holder's validity ends earlier. Unset when free.
+	// wait; a holder's validity ends earlier. Unset when free. Of a lock that is SHARED: until the last permit is free.
 	FreeWithin *durationpb.Duration `protobuf:"bytes,3,opt,name=free_within,json=freeWithin,proto3" json:"free_within,omitempty"`
 	// The lock id is valid until this long after the client sent this GetLockRequest.
 	ExpiresAfterRequest *durationpb.Duration `protobuf:"bytes,4,opt,name=expires_after_request,json=expiresAfterRequest,proto3" json:"expires_after_request,omitempty"`
+	// The number of permits that are held, if the lock is SHARED, and the call names neither a lock id nor a permit: of the permits
+	// from 0 on, up to the first row of 64 that nobody has.
+	SharedCount int32 `protobuf:"varint,5,opt,name=shared_count,json=sharedCount,proto3" json:"shared_count,omitempty"`
 	// The holder's fencing token, where known. Unset: 0.
 	FencingToken int64 `protobuf:"varint,6,opt,name=fencing_token,json=fencingToken,proto3" json:"fencing_token,omitempty"`
 	// The time since the lock was granted or last reattached, where known. Where another broker granted
 	// it, this is as exact as the wall clocks of the two.
 	HeldFor *durationpb.Duration `protobuf:"bytes,7,opt,name=held_for,json=heldFor,proto3" json:"held_for,omitempty"`
-	// Names what the lock is now, for RevokeLock: a grant, or a linger. It is no secret. Unset when free.
+	// Names what the lock is now, for RevokeLock: a grant, or a linger. It is no secret. Unset when free, and of a
+	// lock that is SHARED, where each permit has one of its own.
 	Etag          string `protobuf:"bytes,8,opt,name=etag,proto3" json:"etag,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1970,6 +2078,13 @@ func (x *GetLockResponse) GetExpiresAfterRequest() *durationpb.Duration {
 		return x.ExpiresAfterRequest
 	}
 	return nil
+}
+
+func (x *GetLockResponse) GetSharedCount() int32 {
+	if x != nil {
+		return x.SharedCount
+	}
+	return 0
 }
 
 func (x *GetLockResponse) GetFencingToken() int64 {
@@ -2674,7 +2789,7 @@ func (x *ListLocksRequest) GetLimit() int32 {
 // A part of the list.
 type ListLocksResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// A part of the locks, at most 1,000.
+	// A part of the locks, at most 1,000. Each permit of a SHARED lock counts as a lock.
 	Locks []*LockInfo `protobuf:"bytes,1,rep,name=locks,proto3" json:"locks,omitempty"`
 	// In the last answer: the number of locks that there are, also beyond `limit`; 2,147,483,647 if they are
 	// more than that. 0 in the others.
@@ -2743,7 +2858,10 @@ type LockInfo struct {
 	// As in GetLockResponse.
 	HeldFor *durationpb.Duration `protobuf:"bytes,6,opt,name=held_for,json=heldFor,proto3" json:"held_for,omitempty"`
 	// As in GetLockResponse.
-	Etag          string `protobuf:"bytes,7,opt,name=etag,proto3" json:"etag,omitempty"`
+	Etag string `protobuf:"bytes,7,opt,name=etag,proto3" json:"etag,omitempty"`
+	// The permit, if the lock is SHARED: each permit is an entry of its own. Those of one name stand in their order, behind that of
+	// one who has the lock EXCLUSIVE, or waits for it so.
+	Permit        *int32 `protobuf:"varint,8,opt,name=permit,proto3,oneof" json:"permit,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2825,6 +2943,13 @@ func (x *LockInfo) GetEtag() string {
 		return x.Etag
 	}
 	return ""
+}
+
+func (x *LockInfo) GetPermit() int32 {
+	if x != nil && x.Permit != nil {
+		return *x.Permit
+	}
+	return 0
 }
 
 // Asks who waits.
@@ -3031,7 +3156,10 @@ type RevokeLockRequest struct {
 	// the lock closed: a linger, a `min_hold`, or an earlier revocation. Its holder may believe in it for up to --max-ttl more: until then there can be TWO HOLDERS.
 	// Use it only if the holder is known to be gone. If another broker keeps the lock and the two do not hear
 	// each other (--advertise), the holder is told GONE or TAKEN_OVER, at its next renewal.
-	Immediate     bool `protobuf:"varint,3,opt,name=immediate,proto3" json:"immediate,omitempty"`
+	Immediate bool `protobuf:"varint,3,opt,name=immediate,proto3" json:"immediate,omitempty"`
+	// The permit to revoke, 0 to 4,095, of a lock that is SHARED. Nobody else can acquire this permit before its holder can no longer believe
+	// in it; the other permits are as they were. Unset: the lock itself, of one who has it EXCLUSIVE.
+	Permit        *int32 `protobuf:"varint,4,opt,name=permit,proto3,oneof" json:"permit,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3085,6 +3213,13 @@ func (x *RevokeLockRequest) GetImmediate() bool {
 		return x.Immediate
 	}
 	return false
+}
+
+func (x *RevokeLockRequest) GetPermit() int32 {
+	if x != nil && x.Permit != nil {
+		return *x.Permit
+	}
+	return 0
 }
 
 // The effect of a RevokeLock.
@@ -3156,17 +3291,23 @@ var File_lockbroker_v1_lockbroker_proto protoreflect.FileDescriptor
 
 const file_lockbroker_v1_lockbroker_proto_rawDesc = "" +
 	"\n" +
-	"\x1elockbroker/v1/lockbroker.proto\x12\rlockbroker.v1\x1a\x1egoogle/protobuf/duration.proto\"\xca\x02\n" +
+	"\x1elockbroker/v1/lockbroker.proto\x12\rlockbroker.v1\x1a\x1egoogle/protobuf/duration.proto\"\xd5\x03\n" +
 	"\bLockSpec\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x121\n" +
 	"\x06linger\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x06linger\x12\x14\n" +
-	"\x05owner\x18\x03 \x01(\tR\x05owner\x12I\n" +
+	"\x05owner\x18\x03 \x01(\tR\x05owner\x120\n" +
+	"\x04mode\x18\x04 \x01(\x0e2\x1c.lockbroker.v1.LockSpec.ModeR\x04mode\x12\x14\n" +
+	"\x05limit\x18\x06 \x01(\x05R\x05limit\x12I\n" +
 	"\ron_disconnect\x18\x05 \x01(\x0e2$.lockbroker.v1.LockSpec.OnDisconnectR\fonDisconnect\x124\n" +
 	"\bmin_hold\x18\b \x01(\v2\x19.google.protobuf.DurationR\aminHold\"`\n" +
 	"\fOnDisconnect\x12\x1d\n" +
 	"\x19ON_DISCONNECT_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15ON_DISCONNECT_RELEASE\x10\x01\x12\x16\n" +
-	"\x12ON_DISCONNECT_KEEP\x10\x02\"\x80\x01\n" +
+	"\x12ON_DISCONNECT_KEEP\x10\x02\"A\n" +
+	"\x04Mode\x12\x14\n" +
+	"\x10MODE_UNSPECIFIED\x10\x00\x12\x12\n" +
+	"\x0eMODE_EXCLUSIVE\x10\x01\x12\x0f\n" +
+	"\vMODE_SHARED\x10\x02\"\x80\x01\n" +
 	"\bWaitSpec\x124\n" +
 	"\bmax_wait\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\amaxWait\x12>\n" +
 	"\rpoll_interval\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\fpollInterval\"\x94\x01\n" +
@@ -3191,11 +3332,13 @@ const file_lockbroker_v1_lockbroker_proto_rawDesc = "" +
 	"\breleased\x18\x06 \x01(\v2\x17.lockbroker.v1.ReleasedH\x00R\breleased\x125\n" +
 	"\bdraining\x18\a \x01(\v2\x17.lockbroker.v1.DrainingH\x00R\bdraining\x12/\n" +
 	"\x06failed\x18\b \x01(\v2\x15.lockbroker.v1.FailedH\x00R\x06failedB\x06\n" +
-	"\x04kind\"\x97\x01\n" +
+	"\x04kind\"\xbf\x01\n" +
 	"\bAcquired\x12\x17\n" +
 	"\alock_id\x18\x01 \x01(\tR\x06lockId\x12#\n" +
 	"\rfencing_token\x18\x02 \x01(\x03R\ffencingToken\x12M\n" +
-	"\x15expires_after_request\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x13expiresAfterRequest\"\xf0\x01\n" +
+	"\x15expires_after_request\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x13expiresAfterRequest\x12\x1b\n" +
+	"\x06permit\x18\x04 \x01(\x05H\x00R\x06permit\x88\x01\x01B\t\n" +
+	"\a_permit\"\xf0\x01\n" +
 	"\vNotAcquired\x129\n" +
 	"\x06reason\x18\x01 \x01(\x0e2!.lockbroker.v1.NotAcquired.ReasonR\x06reason\x12\x14\n" +
 	"\x05owner\x18\x02 \x01(\tR\x05owner\"\x8f\x01\n" +
@@ -3254,16 +3397,19 @@ const file_lockbroker_v1_lockbroker_proto_rawDesc = "" +
 	"\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10OUTCOME_RELEASED\x10\x01\x12\x14\n" +
 	"\x10OUTCOME_NOT_HELD\x10\x02\x12\x1b\n" +
-	"\x17OUTCOME_HELD_BY_ANOTHER\x10\x03\"=\n" +
+	"\x17OUTCOME_HELD_BY_ANOTHER\x10\x03\"e\n" +
 	"\x0eGetLockRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x17\n" +
-	"\alock_id\x18\x02 \x01(\tR\x06lockId\"\xc5\x03\n" +
+	"\alock_id\x18\x02 \x01(\tR\x06lockId\x12\x1b\n" +
+	"\x06permit\x18\x03 \x01(\x05H\x00R\x06permit\x88\x01\x01B\t\n" +
+	"\a_permit\"\xe8\x03\n" +
 	"\x0fGetLockResponse\x12:\n" +
 	"\x05state\x18\x01 \x01(\x0e2$.lockbroker.v1.GetLockResponse.StateR\x05state\x12\x14\n" +
 	"\x05owner\x18\x02 \x01(\tR\x05owner\x12:\n" +
 	"\vfree_within\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\n" +
 	"freeWithin\x12M\n" +
-	"\x15expires_after_request\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x13expiresAfterRequest\x12#\n" +
+	"\x15expires_after_request\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x13expiresAfterRequest\x12!\n" +
+	"\fshared_count\x18\x05 \x01(\x05R\vsharedCount\x12#\n" +
 	"\rfencing_token\x18\x06 \x01(\x03R\ffencingToken\x124\n" +
 	"\bheld_for\x18\a \x01(\v2\x19.google.protobuf.DurationR\aheldFor\x12\x12\n" +
 	"\x04etag\x18\b \x01(\tR\x04etag\"f\n" +
@@ -3314,7 +3460,7 @@ const file_lockbroker_v1_lockbroker_proto_rawDesc = "" +
 	"\x05limit\x18\x02 \x01(\x05R\x05limit\"X\n" +
 	"\x11ListLocksResponse\x12-\n" +
 	"\x05locks\x18\x01 \x03(\v2\x17.lockbroker.v1.LockInfoR\x05locks\x12\x14\n" +
-	"\x05total\x18\x02 \x01(\x05R\x05total\"\x9b\x02\n" +
+	"\x05total\x18\x02 \x01(\x05R\x05total\"\xc3\x02\n" +
 	"\bLockInfo\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12:\n" +
 	"\x05state\x18\x02 \x01(\x0e2$.lockbroker.v1.GetLockResponse.StateR\x05state\x12\x14\n" +
@@ -3323,7 +3469,9 @@ const file_lockbroker_v1_lockbroker_proto_rawDesc = "" +
 	"freeWithin\x12#\n" +
 	"\rfencing_token\x18\x05 \x01(\x03R\ffencingToken\x124\n" +
 	"\bheld_for\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\aheldFor\x12\x12\n" +
-	"\x04etag\x18\a \x01(\tR\x04etag\"V\n" +
+	"\x04etag\x18\a \x01(\tR\x04etag\x12\x1b\n" +
+	"\x06permit\x18\b \x01(\x05H\x00R\x06permit\x88\x01\x01B\t\n" +
+	"\a_permit\"V\n" +
 	"\x12ListWaitersRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06prefix\x18\x02 \x01(\tR\x06prefix\x12\x14\n" +
@@ -3337,11 +3485,13 @@ const file_lockbroker_v1_lockbroker_proto_rawDesc = "" +
 	"\bposition\x18\x02 \x01(\x05R\bposition\x12\x14\n" +
 	"\x05owner\x18\x03 \x01(\tR\x05owner\x128\n" +
 	"\n" +
-	"waited_for\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\twaitedFor\"Y\n" +
+	"waited_for\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\twaitedFor\"\x81\x01\n" +
 	"\x11RevokeLockRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04etag\x18\x02 \x01(\tR\x04etag\x12\x1c\n" +
-	"\timmediate\x18\x03 \x01(\bR\timmediate\"\xa2\x02\n" +
+	"\timmediate\x18\x03 \x01(\bR\timmediate\x12\x1b\n" +
+	"\x06permit\x18\x04 \x01(\x05H\x00R\x06permit\x88\x01\x01B\t\n" +
+	"\a_permit\"\xa2\x02\n" +
 	"\x12RevokeLockResponse\x12C\n" +
 	"\aoutcome\x18\x01 \x01(\x0e2).lockbroker.v1.RevokeLockResponse.OutcomeR\aoutcome\x12\x14\n" +
 	"\x05owner\x18\x02 \x01(\tR\x05owner\x12:\n" +
@@ -3381,144 +3531,146 @@ func file_lockbroker_v1_lockbroker_proto_rawDescGZIP() []byte {
 	return file_lockbroker_v1_lockbroker_proto_rawDescData
 }
 
-var file_lockbroker_v1_lockbroker_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
+var file_lockbroker_v1_lockbroker_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
 var file_lockbroker_v1_lockbroker_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
 var file_lockbroker_v1_lockbroker_proto_goTypes = []any{
 	(LockSpec_OnDisconnect)(0),      // 0: lockbroker.v1.LockSpec.OnDisconnect
-	(NotAcquired_Reason)(0),         // 1: lockbroker.v1.NotAcquired.Reason
-	(Lost_Reason)(0),                // 2: lockbroker.v1.Lost.Reason
-	(ReleaseResponse_Outcome)(0),    // 3: lockbroker.v1.ReleaseResponse.Outcome
-	(GetLockResponse_State)(0),      // 4: lockbroker.v1.GetLockResponse.State
-	(RevokeLockResponse_Outcome)(0), // 5: lockbroker.v1.RevokeLockResponse.Outcome
-	(*LockSpec)(nil),                // 6: lockbroker.v1.LockSpec
-	(*WaitSpec)(nil),                // 7: lockbroker.v1.WaitSpec
-	(*AcquireRequest)(nil),          // 8: lockbroker.v1.AcquireRequest
-	(*WaitAcquireRequest)(nil),      // 9: lockbroker.v1.WaitAcquireRequest
-	(*AcquireResponse)(nil),         // 10: lockbroker.v1.AcquireResponse
-	(*WaitAcquireResponse)(nil),     // 11: lockbroker.v1.WaitAcquireResponse
-	(*LockEvent)(nil),               // 12: lockbroker.v1.LockEvent
-	(*Acquired)(nil),                // 13: lockbroker.v1.Acquired
-	(*NotAcquired)(nil),             // 14: lockbroker.v1.NotAcquired
-	(*Queued)(nil),                  // 15: lockbroker.v1.Queued
-	(*Renewed)(nil),                 // 16: lockbroker.v1.Renewed
-	(*Lost)(nil),                    // 17: lockbroker.v1.Lost
-	(*Released)(nil),                // 18: lockbroker.v1.Released
-	(*Draining)(nil),                // 19: lockbroker.v1.Draining
-	(*Failed)(nil),                  // 20: lockbroker.v1.Failed
-	(*AcquireLeaseRequest)(nil),     // 21: lockbroker.v1.AcquireLeaseRequest
-	(*AcquireLeaseResponse)(nil),    // 22: lockbroker.v1.AcquireLeaseResponse
-	(*RenewLeaseRequest)(nil),       // 23: lockbroker.v1.RenewLeaseRequest
-	(*RenewLeaseResponse)(nil),      // 24: lockbroker.v1.RenewLeaseResponse
-	(*ReleaseRequest)(nil),          // 25: lockbroker.v1.ReleaseRequest
-	(*ReleaseResponse)(nil),         // 26: lockbroker.v1.ReleaseResponse
-	(*GetLockRequest)(nil),          // 27: lockbroker.v1.GetLockRequest
-	(*GetLockResponse)(nil),         // 28: lockbroker.v1.GetLockResponse
-	(*SessionRequest)(nil),          // 29: lockbroker.v1.SessionRequest
-	(*OpenSession)(nil),             // 30: lockbroker.v1.OpenSession
-	(*Heartbeat)(nil),               // 31: lockbroker.v1.Heartbeat
-	(*BeginLock)(nil),               // 32: lockbroker.v1.BeginLock
-	(*EndLock)(nil),                 // 33: lockbroker.v1.EndLock
-	(*SessionResponse)(nil),         // 34: lockbroker.v1.SessionResponse
-	(*SessionOpened)(nil),           // 35: lockbroker.v1.SessionOpened
-	(*HeartbeatAck)(nil),            // 36: lockbroker.v1.HeartbeatAck
-	(*SessionEvent)(nil),            // 37: lockbroker.v1.SessionEvent
-	(*ListLocksRequest)(nil),        // 38: lockbroker.v1.ListLocksRequest
-	(*ListLocksResponse)(nil),       // 39: lockbroker.v1.ListLocksResponse
-	(*LockInfo)(nil),                // 40: lockbroker.v1.LockInfo
-	(*ListWaitersRequest)(nil),      // 41: lockbroker.v1.ListWaitersRequest
-	(*ListWaitersResponse)(nil),     // 42: lockbroker.v1.ListWaitersResponse
-	(*WaiterInfo)(nil),              // 43: lockbroker.v1.WaiterInfo
-	(*RevokeLockRequest)(nil),       // 44: lockbroker.v1.RevokeLockRequest
-	(*RevokeLockResponse)(nil),      // 45: lockbroker.v1.RevokeLockResponse
-	(*durationpb.Duration)(nil),     // 46: google.protobuf.Duration
+	(LockSpec_Mode)(0),              // 1: lockbroker.v1.LockSpec.Mode
+	(NotAcquired_Reason)(0),         // 2: lockbroker.v1.NotAcquired.Reason
+	(Lost_Reason)(0),                // 3: lockbroker.v1.Lost.Reason
+	(ReleaseResponse_Outcome)(0),    // 4: lockbroker.v1.ReleaseResponse.Outcome
+	(GetLockResponse_State)(0),      // 5: lockbroker.v1.GetLockResponse.State
+	(RevokeLockResponse_Outcome)(0), // 6: lockbroker.v1.RevokeLockResponse.Outcome
+	(*LockSpec)(nil),                // 7: lockbroker.v1.LockSpec
+	(*WaitSpec)(nil),                // 8: lockbroker.v1.WaitSpec
+	(*AcquireRequest)(nil),          // 9: lockbroker.v1.AcquireRequest
+	(*WaitAcquireRequest)(nil),      // 10: lockbroker.v1.WaitAcquireRequest
+	(*AcquireResponse)(nil),         // 11: lockbroker.v1.AcquireResponse
+	(*WaitAcquireResponse)(nil),     // 12: lockbroker.v1.WaitAcquireResponse
+	(*LockEvent)(nil),               // 13: lockbroker.v1.LockEvent
+	(*Acquired)(nil),                // 14: lockbroker.v1.Acquired
+	(*NotAcquired)(nil),             // 15: lockbroker.v1.NotAcquired
+	(*Queued)(nil),                  // 16: lockbroker.v1.Queued
+	(*Renewed)(nil),                 // 17: lockbroker.v1.Renewed
+	(*Lost)(nil),                    // 18: lockbroker.v1.Lost
+	(*Released)(nil),                // 19: lockbroker.v1.Released
+	(*Draining)(nil),                // 20: lockbroker.v1.Draining
+	(*Failed)(nil),                  // 21: lockbroker.v1.Failed
+	(*AcquireLeaseRequest)(nil),     // 22: lockbroker.v1.AcquireLeaseRequest
+	(*AcquireLeaseResponse)(nil),    // 23: lockbroker.v1.AcquireLeaseResponse
+	(*RenewLeaseRequest)(nil),       // 24: lockbroker.v1.RenewLeaseRequest
+	(*RenewLeaseResponse)(nil),      // 25: lockbroker.v1.RenewLeaseResponse
+	(*ReleaseRequest)(nil),          // 26: lockbroker.v1.ReleaseRequest
+	(*ReleaseResponse)(nil),         // 27: lockbroker.v1.ReleaseResponse
+	(*GetLockRequest)(nil),          // 28: lockbroker.v1.GetLockRequest
+	(*GetLockResponse)(nil),         // 29: lockbroker.v1.GetLockResponse
+	(*SessionRequest)(nil),          // 30: lockbroker.v1.SessionRequest
+	(*OpenSession)(nil),             // 31: lockbroker.v1.OpenSession
+	(*Heartbeat)(nil),               // 32: lockbroker.v1.Heartbeat
+	(*BeginLock)(nil),               // 33: lockbroker.v1.BeginLock
+	(*EndLock)(nil),                 // 34: lockbroker.v1.EndLock
+	(*SessionResponse)(nil),         // 35: lockbroker.v1.SessionResponse
+	(*SessionOpened)(nil),           // 36: lockbroker.v1.SessionOpened
+	(*HeartbeatAck)(nil),            // 37: lockbroker.v1.HeartbeatAck
+	(*SessionEvent)(nil),            // 38: lockbroker.v1.SessionEvent
+	(*ListLocksRequest)(nil),        // 39: lockbroker.v1.ListLocksRequest
+	(*ListLocksResponse)(nil),       // 40: lockbroker.v1.ListLocksResponse
+	(*LockInfo)(nil),                // 41: lockbroker.v1.LockInfo
+	(*ListWaitersRequest)(nil),      // 42: lockbroker.v1.ListWaitersRequest
+	(*ListWaitersResponse)(nil),     // 43: lockbroker.v1.ListWaitersResponse
+	(*WaiterInfo)(nil),              // 44: lockbroker.v1.WaiterInfo
+	(*RevokeLockRequest)(nil),       // 45: lockbroker.v1.RevokeLockRequest
+	(*RevokeLockResponse)(nil),      // 46: lockbroker.v1.RevokeLockResponse
+	(*durationpb.Duration)(nil),     // 47: google.protobuf.Duration
 }
 var file_lockbroker_v1_lockbroker_proto_depIdxs = []int32{
-	46, // 0: lockbroker.v1.LockSpec.linger:type_name -> google.protobuf.Duration
-	0,  // 1: lockbroker.v1.LockSpec.on_disconnect:type_name -> lockbroker.v1.LockSpec.OnDisconnect
-	46, // 2: lockbroker.v1.LockSpec.min_hold:type_name -> google.protobuf.Duration
-	46, // 3: lockbroker.v1.WaitSpec.max_wait:type_name -> google.protobuf.Duration
-	46, // 4: lockbroker.v1.WaitSpec.poll_interval:type_name -> google.protobuf.Duration
-	6,  // 5: lockbroker.v1.AcquireRequest.lock:type_name -> lockbroker.v1.LockSpec
-	46, // 6: lockbroker.v1.AcquireRequest.ttl:type_name -> google.protobuf.Duration
-	6,  // 7: lockbroker.v1.WaitAcquireRequest.lock:type_name -> lockbroker.v1.LockSpec
-	46, // 8: lockbroker.v1.WaitAcquireRequest.ttl:type_name -> google.protobuf.Duration
-	7,  // 9: lockbroker.v1.WaitAcquireRequest.wait:type_name -> lockbroker.v1.WaitSpec
-	12, // 10: lockbroker.v1.AcquireResponse.event:type_name -> lockbroker.v1.LockEvent
-	12, // 11: lockbroker.v1.WaitAcquireResponse.event:type_name -> lockbroker.v1.LockEvent
-	13, // 12: lockbroker.v1.LockEvent.acquired:type_name -> lockbroker.v1.Acquired
-	14, // 13: lockbroker.v1.LockEvent.not_acquired:type_name -> lockbroker.v1.NotAcquired
-	15, // 14: lockbroker.v1.LockEvent.queued:type_name -> lockbroker.v1.Queued
-	16, // 15: lockbroker.v1.LockEvent.renewed:type_name -> lockbroker.v1.Renewed
-	17, // 16: lockbroker.v1.LockEvent.lost:type_name -> lockbroker.v1.Lost
-	18, // 17: lockbroker.v1.LockEvent.released:type_name -> lockbroker.v1.Released
-	19, // 18: lockbroker.v1.LockEvent.draining:type_name -> lockbroker.v1.Draining
-	20, // 19: lockbroker.v1.LockEvent.failed:type_name -> lockbroker.v1.Failed
-	46, // 20: lockbroker.v1.Acquired.expires_after_request:type_name -> google.protobuf.Duration
-	1,  // 21: lockbroker.v1.NotAcquired.reason:type_name -> lockbroker.v1.NotAcquired.Reason
-	46, // 22: lockbroker.v1.Renewed.expires_after_request:type_name -> google.protobuf.Duration
-	2,  // 23: lockbroker.v1.Lost.reason:type_name -> lockbroker.v1.Lost.Reason
-	46, // 24: lockbroker.v1.Draining.grace:type_name -> google.protobuf.Duration
-	46, // 25: lockbroker.v1.Failed.retry_after:type_name -> google.protobuf.Duration
-	6,  // 26: lockbroker.v1.AcquireLeaseRequest.lock:type_name -> lockbroker.v1.LockSpec
-	46, // 27: lockbroker.v1.AcquireLeaseRequest.ttl:type_name -> google.protobuf.Duration
-	7,  // 28: lockbroker.v1.AcquireLeaseRequest.wait:type_name -> lockbroker.v1.WaitSpec
-	13, // 29: lockbroker.v1.AcquireLeaseResponse.acquired:type_name -> lockbroker.v1.Acquired
-	14, // 30: lockbroker.v1.AcquireLeaseResponse.not_acquired:type_name -> lockbroker.v1.NotAcquired
-	16, // 31: lockbroker.v1.RenewLeaseResponse.renewed:type_name -> lockbroker.v1.Renewed
-	17, // 32: lockbroker.v1.RenewLeaseResponse.lost:type_name -> lockbroker.v1.Lost
-	3,  // 33: lockbroker.v1.ReleaseResponse.outcome:type_name -> lockbroker.v1.ReleaseResponse.Outcome
-	4,  // 34: lockbroker.v1.GetLockResponse.state:type_name -> lockbroker.v1.GetLockResponse.State
-	46, // 35: lockbroker.v1.GetLockResponse.free_within:type_name -> google.protobuf.Duration
-	46, // 36: lockbroker.v1.GetLockResponse.expires_after_request:type_name -> google.protobuf.Duration
-	46, // 37: lockbroker.v1.GetLockResponse.held_for:type_name -> google.protobuf.Duration
-	30, // 38: lockbroker.v1.SessionRequest.open:type_name -> lockbroker.v1.OpenSession
-	31, // 39: lockbroker.v1.SessionRequest.heartbeat:type_name -> lockbroker.v1.Heartbeat
-	32, // 40: lockbroker.v1.SessionRequest.begin:type_name -> lockbroker.v1.BeginLock
-	33, // 41: lockbroker.v1.SessionRequest.end:type_name -> lockbroker.v1.EndLock
-	46, // 42: lockbroker.v1.OpenSession.ttl:type_name -> google.protobuf.Duration
-	6,  // 43: lockbroker.v1.BeginLock.lock:type_name -> lockbroker.v1.LockSpec
-	7,  // 44: lockbroker.v1.BeginLock.wait:type_name -> lockbroker.v1.WaitSpec
-	35, // 45: lockbroker.v1.SessionResponse.opened:type_name -> lockbroker.v1.SessionOpened
-	36, // 46: lockbroker.v1.SessionResponse.heartbeat_ack:type_name -> lockbroker.v1.HeartbeatAck
-	37, // 47: lockbroker.v1.SessionResponse.event:type_name -> lockbroker.v1.SessionEvent
-	46, // 48: lockbroker.v1.SessionOpened.ttl:type_name -> google.protobuf.Duration
-	46, // 49: lockbroker.v1.SessionOpened.expires_after_open:type_name -> google.protobuf.Duration
-	46, // 50: lockbroker.v1.SessionOpened.heartbeat_interval:type_name -> google.protobuf.Duration
-	46, // 51: lockbroker.v1.HeartbeatAck.expires_after_heartbeat:type_name -> google.protobuf.Duration
-	12, // 52: lockbroker.v1.SessionEvent.event:type_name -> lockbroker.v1.LockEvent
-	40, // 53: lockbroker.v1.ListLocksResponse.locks:type_name -> lockbroker.v1.LockInfo
-	4,  // 54: lockbroker.v1.LockInfo.state:type_name -> lockbroker.v1.GetLockResponse.State
-	46, // 55: lockbroker.v1.LockInfo.free_within:type_name -> google.protobuf.Duration
-	46, // 56: lockbroker.v1.LockInfo.held_for:type_name -> google.protobuf.Duration
-	43, // 57: lockbroker.v1.ListWaitersResponse.waiters:type_name -> lockbroker.v1.WaiterInfo
-	46, // 58: lockbroker.v1.WaiterInfo.waited_for:type_name -> google.protobuf.Duration
-	5,  // 59: lockbroker.v1.RevokeLockResponse.outcome:type_name -> lockbroker.v1.RevokeLockResponse.Outcome
-	46, // 60: lockbroker.v1.RevokeLockResponse.free_within:type_name -> google.protobuf.Duration
-	8,  // 61: lockbroker.v1.LockService.Acquire:input_type -> lockbroker.v1.AcquireRequest
-	9,  // 62: lockbroker.v1.LockService.WaitAcquire:input_type -> lockbroker.v1.WaitAcquireRequest
-	25, // 63: lockbroker.v1.LockService.Release:input_type -> lockbroker.v1.ReleaseRequest
-	21, // 64: lockbroker.v1.LockService.AcquireLease:input_type -> lockbroker.v1.AcquireLeaseRequest
-	23, // 65: lockbroker.v1.LockService.RenewLease:input_type -> lockbroker.v1.RenewLeaseRequest
-	27, // 66: lockbroker.v1.LockService.GetLock:input_type -> lockbroker.v1.GetLockRequest
-	29, // 67: lockbroker.v1.LockService.Session:input_type -> lockbroker.v1.SessionRequest
-	38, // 68: lockbroker.v1.LockAdmin.ListLocks:input_type -> lockbroker.v1.ListLocksRequest
-	41, // 69: lockbroker.v1.LockAdmin.ListWaiters:input_type -> lockbroker.v1.ListWaitersRequest
-	44, // 70: lockbroker.v1.LockAdmin.RevokeLock:input_type -> lockbroker.v1.RevokeLockRequest
-	10, // 71: lockbroker.v1.LockService.Acquire:output_type -> lockbroker.v1.AcquireResponse
-	11, // 72: lockbroker.v1.LockService.WaitAcquire:output_type -> lockbroker.v1.WaitAcquireResponse
-	26, // 73: lockbroker.v1.LockService.Release:output_type -> lockbroker.v1.ReleaseResponse
-	22, // 74: lockbroker.v1.LockService.AcquireLease:output_type -> lockbroker.v1.AcquireLeaseResponse
-	24, // 75: lockbroker.v1.LockService.RenewLease:output_type -> lockbroker.v1.RenewLeaseResponse
-	28, // 76: lockbroker.v1.LockService.GetLock:output_type -> lockbroker.v1.GetLockResponse
-	34, // 77: lockbroker.v1.LockService.Session:output_type -> lockbroker.v1.SessionResponse
-	39, // 78: lockbroker.v1.LockAdmin.ListLocks:output_type -> lockbroker.v1.ListLocksResponse
-	42, // 79: lockbroker.v1.LockAdmin.ListWaiters:output_type -> lockbroker.v1.ListWaitersResponse
-	45, // 80: lockbroker.v1.LockAdmin.RevokeLock:output_type -> lockbroker.v1.RevokeLockResponse
-	71, // [71:81] is the sub-list for method output_type
-	61, // [61:71] is the sub-list for method input_type
-	61, // [61:61] is the sub-list for extension type_name
-	61, // [61:61] is the sub-list for extension extendee
-	0,  // [0:61] is the sub-list for field type_name
+	47, // 0: lockbroker.v1.LockSpec.linger:type_name -> google.protobuf.Duration
+	1,  // 1: lockbroker.v1.LockSpec.mode:type_name -> lockbroker.v1.LockSpec.Mode
+	0,  // 2: lockbroker.v1.LockSpec.on_disconnect:type_name -> lockbroker.v1.LockSpec.OnDisconnect
+	47, // 3: lockbroker.v1.LockSpec.min_hold:type_name -> google.protobuf.Duration
+	47, // 4: lockbroker.v1.WaitSpec.max_wait:type_name -> google.protobuf.Duration
+	47, // 5: lockbroker.v1.WaitSpec.poll_interval:type_name -> google.protobuf.Duration
+	7,  // 6: lockbroker.v1.AcquireRequest.lock:type_name -> lockbroker.v1.LockSpec
+	47, // 7: lockbroker.v1.AcquireRequest.ttl:type_name -> google.protobuf.Duration
+	7,  // 8: lockbroker.v1.WaitAcquireRequest.lock:type_name -> lockbroker.v1.LockSpec
+	47, // 9: lockbroker.v1.WaitAcquireRequest.ttl:type_name -> google.protobuf.Duration
+	8,  // 10: lockbroker.v1.WaitAcquireRequest.wait:type_name -> lockbroker.v1.WaitSpec
+	13, // 11: lockbroker.v1.AcquireResponse.event:type_name -> lockbroker.v1.LockEvent
+	13, // 12: lockbroker.v1.WaitAcquireResponse.event:type_name -> lockbroker.v1.LockEvent
+	14, // 13: lockbroker.v1.LockEvent.acquired:type_name -> lockbroker.v1.Acquired
+	15, // 14: lockbroker.v1.LockEvent.not_acquired:type_name -> lockbroker.v1.NotAcquired
+	16, // 15: lockbroker.v1.LockEvent.queued:type_name -> lockbroker.v1.Queued
+	17, // 16: lockbroker.v1.LockEvent.renewed:type_name -> lockbroker.v1.Renewed
+	18, // 17: lockbroker.v1.LockEvent.lost:type_name -> lockbroker.v1.Lost
+	19, // 18: lockbroker.v1.LockEvent.released:type_name -> lockbroker.v1.Released
+	20, // 19: lockbroker.v1.LockEvent.draining:type_name -> lockbroker.v1.Draining
+	21, // 20: lockbroker.v1.LockEvent.failed:type_name -> lockbroker.v1.Failed
+	47, // 21: lockbroker.v1.Acquired.expires_after_request:type_name -> google.protobuf.Duration
+	2,  // 22: lockbroker.v1.NotAcquired.reason:type_name -> lockbroker.v1.NotAcquired.Reason
+	47, // 23: lockbroker.v1.Renewed.expires_after_request:type_name -> google.protobuf.Duration
+	3,  // 24: lockbroker.v1.Lost.reason:type_name -> lockbroker.v1.Lost.Reason
+	47, // 25: lockbroker.v1.Draining.grace:type_name -> google.protobuf.Duration
+	47, // 26: lockbroker.v1.Failed.retry_after:type_name -> google.protobuf.Duration
+	7,  // 27: lockbroker.v1.AcquireLeaseRequest.lock:type_name -> lockbroker.v1.LockSpec
+	47, // 28: lockbroker.v1.AcquireLeaseRequest.ttl:type_name -> google.protobuf.Duration
+	8,  // 29: lockbroker.v1.AcquireLeaseRequest.wait:type_name -> lockbroker.v1.WaitSpec
+	14, // 30: lockbroker.v1.AcquireLeaseResponse.acquired:type_name -> lockbroker.v1.Acquired
+	15, // 31: lockbroker.v1.AcquireLeaseResponse.not_acquired:type_name -> lockbroker.v1.NotAcquired
+	17, // 32: lockbroker.v1.RenewLeaseResponse.renewed:type_name -> lockbroker.v1.Renewed
+	18, // 33: lockbroker.v1.RenewLeaseResponse.lost:type_name -> lockbroker.v1.Lost
+	4,  // 34: lockbroker.v1.ReleaseResponse.outcome:type_name -> lockbroker.v1.ReleaseResponse.Outcome
+	5,  // 35: lockbroker.v1.GetLockResponse.state:type_name -> lockbroker.v1.GetLockResponse.State
+	47, // 36: lockbroker.v1.GetLockResponse.free_within:type_name -> google.protobuf.Duration
+	47, // 37: lockbroker.v1.GetLockResponse.expires_after_request:type_name -> google.protobuf.Duration
+	47, // 38: lockbroker.v1.GetLockResponse.held_for:type_name -> google.protobuf.Duration
+	31, // 39: lockbroker.v1.SessionRequest.open:type_name -> lockbroker.v1.OpenSession
+	32, // 40: lockbroker.v1.SessionRequest.heartbeat:type_name -> lockbroker.v1.Heartbeat
+	33, // 41: lockbroker.v1.SessionRequest.begin:type_name -> lockbroker.v1.BeginLock
+	34, // 42: lockbroker.v1.SessionRequest.end:type_name -> lockbroker.v1.EndLock
+	47, // 43: lockbroker.v1.OpenSession.ttl:type_name -> google.protobuf.Duration
+	7,  // 44: lockbroker.v1.BeginLock.lock:type_name -> lockbroker.v1.LockSpec
+	8,  // 45: lockbroker.v1.BeginLock.wait:type_name -> lockbroker.v1.WaitSpec
+	36, // 46: lockbroker.v1.SessionResponse.opened:type_name -> lockbroker.v1.SessionOpened
+	37, // 47: lockbroker.v1.SessionResponse.heartbeat_ack:type_name -> lockbroker.v1.HeartbeatAck
+	38, // 48: lockbroker.v1.SessionResponse.event:type_name -> lockbroker.v1.SessionEvent
+	47, // 49: lockbroker.v1.SessionOpened.ttl:type_name -> google.protobuf.Duration
+	47, // 50: lockbroker.v1.SessionOpened.expires_after_open:type_name -> google.protobuf.Duration
+	47, // 51: lockbroker.v1.SessionOpened.heartbeat_interval:type_name -> google.protobuf.Duration
+	47, // 52: lockbroker.v1.HeartbeatAck.expires_after_heartbeat:type_name -> google.protobuf.Duration
+	13, // 53: lockbroker.v1.SessionEvent.event:type_name -> lockbroker.v1.LockEvent
+	41, // 54: lockbroker.v1.ListLocksResponse.locks:type_name -> lockbroker.v1.LockInfo
+	5,  // 55: lockbroker.v1.LockInfo.state:type_name -> lockbroker.v1.GetLockResponse.State
+	47, // 56: lockbroker.v1.LockInfo.free_within:type_name -> google.protobuf.Duration
+	47, // 57: lockbroker.v1.LockInfo.held_for:type_name -> google.protobuf.Duration
+	44, // 58: lockbroker.v1.ListWaitersResponse.waiters:type_name -> lockbroker.v1.WaiterInfo
+	47, // 59: lockbroker.v1.WaiterInfo.waited_for:type_name -> google.protobuf.Duration
+	6,  // 60: lockbroker.v1.RevokeLockResponse.outcome:type_name -> lockbroker.v1.RevokeLockResponse.Outcome
+	47, // 61: lockbroker.v1.RevokeLockResponse.free_within:type_name -> google.protobuf.Duration
+	9,  // 62: lockbroker.v1.LockService.Acquire:input_type -> lockbroker.v1.AcquireRequest
+	10, // 63: lockbroker.v1.LockService.WaitAcquire:input_type -> lockbroker.v1.WaitAcquireRequest
+	26, // 64: lockbroker.v1.LockService.Release:input_type -> lockbroker.v1.ReleaseRequest
+	22, // 65: lockbroker.v1.LockService.AcquireLease:input_type -> lockbroker.v1.AcquireLeaseRequest
+	24, // 66: lockbroker.v1.LockService.RenewLease:input_type -> lockbroker.v1.RenewLeaseRequest
+	28, // 67: lockbroker.v1.LockService.GetLock:input_type -> lockbroker.v1.GetLockRequest
+	30, // 68: lockbroker.v1.LockService.Session:input_type -> lockbroker.v1.SessionRequest
+	39, // 69: lockbroker.v1.LockAdmin.ListLocks:input_type -> lockbroker.v1.ListLocksRequest
+	42, // 70: lockbroker.v1.LockAdmin.ListWaiters:input_type -> lockbroker.v1.ListWaitersRequest
+	45, // 71: lockbroker.v1.LockAdmin.RevokeLock:input_type -> lockbroker.v1.RevokeLockRequest
+	11, // 72: lockbroker.v1.LockService.Acquire:output_type -> lockbroker.v1.AcquireResponse
+	12, // 73: lockbroker.v1.LockService.WaitAcquire:output_type -> lockbroker.v1.WaitAcquireResponse
+	27, // 74: lockbroker.v1.LockService.Release:output_type -> lockbroker.v1.ReleaseResponse
+	23, // 75: lockbroker.v1.LockService.AcquireLease:output_type -> lockbroker.v1.AcquireLeaseResponse
+	25, // 76: lockbroker.v1.LockService.RenewLease:output_type -> lockbroker.v1.RenewLeaseResponse
+	29, // 77: lockbroker.v1.LockService.GetLock:output_type -> lockbroker.v1.GetLockResponse
+	35, // 78: lockbroker.v1.LockService.Session:output_type -> lockbroker.v1.SessionResponse
+	40, // 79: lockbroker.v1.LockAdmin.ListLocks:output_type -> lockbroker.v1.ListLocksResponse
+	43, // 80: lockbroker.v1.LockAdmin.ListWaiters:output_type -> lockbroker.v1.ListWaitersResponse
+	46, // 81: lockbroker.v1.LockAdmin.RevokeLock:output_type -> lockbroker.v1.RevokeLockResponse
+	72, // [72:82] is the sub-list for method output_type
+	62, // [62:72] is the sub-list for method input_type
+	62, // [62:62] is the sub-list for extension type_name
+	62, // [62:62] is the sub-list for extension extendee
+	0,  // [0:62] is the sub-list for field type_name
 }
 
 func init() { file_lockbroker_v1_lockbroker_proto_init() }
@@ -3536,6 +3688,7 @@ func file_lockbroker_v1_lockbroker_proto_init() {
 		(*LockEvent_Draining)(nil),
 		(*LockEvent_Failed)(nil),
 	}
+	file_lockbroker_v1_lockbroker_proto_msgTypes[7].OneofWrappers = []any{}
 	file_lockbroker_v1_lockbroker_proto_msgTypes[16].OneofWrappers = []any{
 		(*AcquireLeaseResponse_Acquired)(nil),
 		(*AcquireLeaseResponse_NotAcquired)(nil),
@@ -3544,6 +3697,7 @@ func file_lockbroker_v1_lockbroker_proto_init() {
 		(*RenewLeaseResponse_Renewed)(nil),
 		(*RenewLeaseResponse_Lost)(nil),
 	}
+	file_lockbroker_v1_lockbroker_proto_msgTypes[21].OneofWrappers = []any{}
 	file_lockbroker_v1_lockbroker_proto_msgTypes[23].OneofWrappers = []any{
 		(*SessionRequest_Open)(nil),
 		(*SessionRequest_Heartbeat)(nil),
@@ -3555,12 +3709,14 @@ func file_lockbroker_v1_lockbroker_proto_init() {
 		(*SessionResponse_HeartbeatAck)(nil),
 		(*SessionResponse_Event)(nil),
 	}
+	file_lockbroker_v1_lockbroker_proto_msgTypes[34].OneofWrappers = []any{}
+	file_lockbroker_v1_lockbroker_proto_msgTypes[38].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lockbroker_v1_lockbroker_proto_rawDesc), len(file_lockbroker_v1_lockbroker_proto_rawDesc)),
-			NumEnums:      6,
+			NumEnums:      7,
 			NumMessages:   40,
 			NumExtensions: 0,
 			NumServices:   2,

@@ -215,10 +215,10 @@ impl Lock {
             // Nothing covers it: the broker has acknowledged no heartbeat for too long. It goes back, and a stream that
             // works is asked.
             Event::Acquired { .. } if link.until(at.lock_ref) <= now => return Next::Retire(at.link),
-            Event::Acquired { lock_id, fencing_token } => {
+            Event::Acquired { lock_id, fencing_token, permit } => {
                 self.state = State::Held(at);
                 self.lock_id = Some(lock_id.clone());
-                out.push(Output::Granted { key, lock_id, fencing_token });
+                out.push(Output::Granted { key, lock_id, fencing_token, permit });
                 return Next::Place;
             }
             // A broker that goes away tells its waiters so, perhaps before it tells that it does.

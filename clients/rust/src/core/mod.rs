@@ -27,8 +27,8 @@ use link::{At, Link, Links, Phase, Terms};
 use lock::{Lock, Next, State};
 pub(crate) use pause::pause;
 pub use types::{
-    Code, Event, Failure, Input, Key, LinkId, LockRef, LockSpec, LostReason, Message, Output, Refusal, RefusalReason,
-    Request, Wait, WaitLeft,
+    Access, Code, Event, Failure, Input, Key, LinkId, LockRef, LockSpec, LostReason, Message, Output, Refusal,
+    RefusalReason, Request, Wait, WaitLeft,
 };
 use validity::RunOut;
 

@@ -92,6 +92,8 @@ pub enum Output {
         lock_id: String,
         /// The fencing token.
         fencing_token: i64,
+        /// The permit, if the lock is shared.
+        permit: Option<u32>,
     },
     /// A lock has been reattached. It is the same grant, with another id.
     Moved {
@@ -150,6 +152,30 @@ pub struct LockSpec {
     pub owner: String,
     /// True if the lock is kept until its validity is over when its stream ends, however that ends.
     pub is_kept: bool,
+    /// Those who may have the lock at the same time.
+    pub access: Access,
+}
+
+impl LockSpec {
+    /// Asks for the lock as one that others may have too: up to `limit` of them, or, if there is none, up to the limit that was asked
+    /// for before.
+    pub fn share(&mut self, limit: Option<u32>) {
+        let before = if let Access::Shared { limit } = self.access { limit } else { None };
+        self.access = Access::Shared { limit: limit.or(before) };
+    }
+}
+
+/// Those who may have a lock at the same time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Access {
+    /// Nobody else.
+    #[default]
+    Exclusive,
+    /// All who share it, each with a permit.
+    Shared {
+        /// The most that may have it; none for as many as there are permits.
+        limit: Option<u32>,
+    },
 }
 
 /// The way to wait for a lock.
@@ -241,6 +267,8 @@ pub enum Event {
         lock_id: String,
         /// The fencing token.
         fencing_token: i64,
+        /// The permit, if the lock is shared.
+        permit: Option<u32>,
     },
     /// It is not granted, or not reattached.
     NotAcquired(Refusal),

@@ -96,7 +96,7 @@ fn input(zero: Moment, input: &Value) -> Input {
     let event = |event| message(Message::Event { lock_ref: of["lock_ref"].as_i64().unwrap(), event });
     match kind {
         "acquire" => {
-            known(of, &["key", "name", "linger", "owner", "wait", "adopt"]);
+            known(of, &["key", "name", "linger", "owner", "shared", "wait", "adopt"]);
             Input::Acquire {
                 key: key(),
                 spec: LockSpec {
@@ -105,6 +105,7 @@ fn input(zero: Moment, input: &Value) -> Input {
                     min_hold: None,
                     owner: maybe(&of["owner"], text).unwrap_or_default(),
                     is_kept: false,
+                    access: maybe(&of["shared"], access).unwrap_or_default(),
                 },
                 wait: maybe(&of["wait"], |wait| {
                     known(wait, &["until", "poll_interval"]);
@@ -136,6 +137,7 @@ fn input(zero: Moment, input: &Value) -> Input {
         "acquired" => event(Event::Acquired {
             lock_id: text(&of["lock_id"]),
             fencing_token: of["fencing_token"].as_i64().unwrap(),
+            permit: maybe(&of["permit"], number_32),
         }),
         "not_acquired" => event(Event::NotAcquired(Refusal {
             reason: by_name(REFUSALS, &of["reason"]),
@@ -148,12 +150,25 @@ fn input(zero: Moment, input: &Value) -> Input {
     }
 }
 
+fn access(shared: &Value) -> Access {
+    known(shared, &["limit"]);
+    Access::Shared { limit: maybe(&shared["limit"], number_32) }
+}
+
+fn number_32(value: &Value) -> u32 {
+    u32::try_from(number(value)).unwrap()
+}
+
 fn output(output: &Output) -> Value {
     match output {
         Output::Dial { link, endpoint } => json!({ "dial": { "link": link, "endpoint": endpoint } }),
         Output::Hangup { link } => json!({ "hangup": { "link": link } }),
-        Output::Granted { key, lock_id, fencing_token } => {
-            json!({ "granted": { "key": key, "lock_id": lock_id, "fencing_token": fencing_token } })
+        Output::Granted { key, lock_id, fencing_token, permit } => {
+            let mut granted = json!({ "key": key, "lock_id": lock_id, "fencing_token": fencing_token });
+            if let Some(permit) = permit {
+                granted["permit"] = (*permit).into();
+            }
+            json!({ "granted": granted })
         }
         Output::Moved { key, lock_id } => json!({ "moved": { "key": key, "lock_id": lock_id } }),
         Output::Refused { key, refusal } => {
@@ -181,6 +196,9 @@ fn request_to(link: LinkId, request: &Request) -> Value {
             }
             if !spec.owner.is_empty() {
                 begin["owner"] = spec.owner.clone().into();
+            }
+            if let Access::Shared { limit } = spec.access {
+                begin["shared"] = limit.map_or_else(|| json!({}), |limit| json!({ "limit": limit }));
             }
             if let Some(wait) = wait {
                 begin["wait"] = json!({});

@@ -5,20 +5,31 @@ pub struct LockSpec {
     /// The lock's name: 1 to 128 bytes of UTF-8 without control characters. Names differ if one byte does.
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
-    /// The time after the release for which nobody can acquire the lock. Unset: 0. At most 1 h.
+    /// The time after the release for which nobody can acquire the lock. Unset: 0. At most 1 h. That of a SHARED lock closes its
+    /// permit alone; whoever wants the lock EXCLUSIVE waits for it too.
     #[prost(message, optional, tag = "2")]
     pub linger: ::core::option::Option<::prost_types::Duration>,
     /// A label that GetLock and `not_acquired` show to others, for people who look for the holder.
     /// At most 128 bytes without control characters. Unset: none. Best effort: it may be missing.
     #[prost(string, tag = "3")]
     pub owner: ::prost::alloc::string::String,
+    /// The way to have the lock: EXCLUSIVE for writers, SHARED for readers, and for up to N at a time. A reattach goes by its lock id,
+    /// whatever stands here.
+    #[prost(enumeration = "lock_spec::Mode", tag = "4")]
+    pub mode: i32,
+    /// Of a SHARED lock: the most that may have it at a time, 1 to 4,096. The permit is below this number. Unset: 4,096.
+    /// INVALID_ARGUMENT with another mode. Nothing is set up, so each request says it anew: all users of a name should
+    /// say the same. If they do not, each still gets a permit below its own limit alone, and so never more than the
+    /// highest of the limits have the lock at a time.
+    #[prost(int32, tag = "6")]
+    pub limit: i32,
     /// What becomes of the lock when its stream ends. Each reattach says it anew.
     #[prost(enumeration = "lock_spec::OnDisconnect", tag = "5")]
     pub on_disconnect: i32,
     /// The time after the grant for which nobody else can acquire the lock, whenever and however its holder
     /// ends: for jobs that must not run twice on machines whose clocks differ. A linger counts from the
     /// release; whichever of the two ends later counts. Unset: 0. At most 1 h. A reattach keeps what was
-    /// granted.
+    /// granted. That of a SHARED lock closes its permit alone, as a linger does.
     #[prost(message, optional, tag = "8")]
     pub min_hold: ::core::option::Option<::prost_types::Duration>,
 }
@@ -66,6 +77,51 @@ pub mod lock_spec {
                 "ON_DISCONNECT_UNSPECIFIED" => Some(Self::Unspecified),
                 "ON_DISCONNECT_RELEASE" => Some(Self::Release),
                 "ON_DISCONNECT_KEEP" => Some(Self::Keep),
+                _ => None,
+            }
+        }
+    }
+    /// The two ways to have a lock.
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Mode {
+        /// As EXCLUSIVE.
+        Unspecified = 0,
+        /// Nobody else has the lock at the same time.
+        Exclusive = 1,
+        /// Others who ask for it as SHARED may have the lock at the same time, each with a permit of its own, up to `limit` of
+        /// them. Nobody has it EXCLUSIVE meanwhile. One who waits for it EXCLUSIVE lets no new ones in, and gets it when all
+        /// who share it have gone.
+        Shared = 2,
+    }
+    impl Mode {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "MODE_UNSPECIFIED",
+                Self::Exclusive => "MODE_EXCLUSIVE",
+                Self::Shared => "MODE_SHARED",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "MODE_UNSPECIFIED" => Some(Self::Unspecified),
+                "MODE_EXCLUSIVE" => Some(Self::Exclusive),
+                "MODE_SHARED" => Some(Self::Shared),
                 _ => None,
             }
         }
@@ -171,12 +227,13 @@ pub mod lock_event {
 /// The lock is held from now on.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Acquired {
-    /// Names the grant: 36 characters, and 7 more if the lock has a `min_hold`. It is a capability; whoever has it can release the lock. Keep it
+    /// Names the grant: 36 characters, 7 more if the lock has a `min_hold`, and 4 more if it is SHARED. It is a capability; whoever has it can release the lock. Keep it
     /// out of logs.
     #[prost(string, tag = "1")]
     pub lock_id: ::prost::alloc::string::String,
     /// Rises strictly with every grant of the same name; below 2^53. Whatever the lock protects should
-    /// refuse a token below the highest that it has seen.
+    /// refuse a token below the highest that it has seen. Where several have a SHARED lock at a time, it refuses a token
+    /// below the highest of those with the same `permit`, or below that of the last EXCLUSIVE holder.
     #[prost(int64, tag = "2")]
     pub fencing_token: i64,
     /// The holder may act until this long after it *sent* the request, not after this event came. A
@@ -184,6 +241,11 @@ pub struct Acquired {
     /// Session, where the latest `heartbeat_ack` covers the lock.
     #[prost(message, optional, tag = "3")]
     pub expires_after_request: ::core::option::Option<::prost_types::Duration>,
+    /// Set if the lock is SHARED: the number of the holder's permit, from 0 up to `limit` - 1. Nobody else has the same permit
+    /// of this name at the same time, as nobody else has an EXCLUSIVE lock. So it can name a worker, a port or a slot of
+    /// work. It stays the same when the lock is reattached. The lowest free one is not always given.
+    #[prost(int32, optional, tag = "4")]
+    pub permit: ::core::option::Option<i32>,
 }
 /// The lock was not acquired.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -213,7 +275,8 @@ pub mod not_acquired {
     pub enum Reason {
         /// Never sent.
         Unspecified = 0,
-        /// Somebody holds it.
+        /// Somebody holds it: EXCLUSIVE, or, where it is asked for EXCLUSIVE, SHARED. Where it is asked for SHARED: or every permit
+        /// below the `limit` is taken.
         Held = 1,
         /// It was released and lingers, or its `min_hold` is not over, or it was revoked and is still closed.
         /// GetLock says which, and for how long.
@@ -377,7 +440,9 @@ pub struct AcquireLeaseRequest {
     /// A name for this call, so that it can be repeated after an answer that did not come: the same call
     /// with the same `request_id`, at any broker, is answered with the lease that it has got already. A
     /// random UUID (version 4 or 7), made anew for each lease. Two calls that share one share the lease!
-    /// Unset: if the answer is lost, the lock stands for its ttl, and nobody knows its id.
+    /// Unset: if the answer is lost, the lock stands for its ttl, and nobody knows its id. A SHARED lease is looked for
+    /// among the permits 0 to 63: with a higher `limit`, a call that is repeated may get another permit, and the
+    /// first one stands for its ttl.
     #[prost(string, tag = "4")]
     pub request_id: ::prost::alloc::string::String,
 }
@@ -506,9 +571,13 @@ pub struct GetLockRequest {
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
     /// The lock id, from Acquired. If set, and if it names the present grant and this broker keeps it,
-    /// the answer carries `expires_after_request`.
+    /// the answer carries `expires_after_request`. That of a SHARED lock is looked up at its permit.
     #[prost(string, tag = "2")]
     pub lock_id: ::prost::alloc::string::String,
+    /// The permit to look at, 0 to 4,095, of a lock that is SHARED. Unset: the permit of `lock_id`; without one, the lock itself.
+    /// INVALID_ARGUMENT if `lock_id` names another one.
+    #[prost(int32, optional, tag = "3")]
+    pub permit: ::core::option::Option<i32>,
 }
 /// The state of a lock.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -516,16 +585,20 @@ pub struct GetLockResponse {
     /// The state of a lock.
     #[prost(enumeration = "get_lock_response::State", tag = "1")]
     pub state: i32,
-    /// The holder's label, where known and given.
+    /// The holder's label, where known and given. Unset for a lock that is SHARED: each permit has a label of its own.
     #[prost(string, tag = "2")]
     pub owner: ::prost::alloc::string::String,
     /// The lock is free this long after the broker looked, at the latest, if nobody renews it. For those who
-    /// wait; a holder's validity ends earlier. Unset when free.
+    /// wait; a holder's validity ends earlier. Unset when free. Of a lock that is SHARED: until the last permit is free.
     #[prost(message, optional, tag = "3")]
     pub free_within: ::core::option::Option<::prost_types::Duration>,
     /// The lock id is valid until this long after the client sent this GetLockRequest.
     #[prost(message, optional, tag = "4")]
     pub expires_after_request: ::core::option::Option<::prost_types::Duration>,
+    /// The number of permits that are held, if the lock is SHARED, and the call names neither a lock id nor a permit: of the permits
+    /// from 0 on, up to the first row of 64 that nobody has.
+    #[prost(int32, tag = "5")]
+    pub shared_count: i32,
     /// The holder's fencing token, where known. Unset: 0.
     #[prost(int64, tag = "6")]
     pub fencing_token: i64,
@@ -533,7 +606,8 @@ pub struct GetLockResponse {
     /// it, this is as exact as the wall clocks of the two.
     #[prost(message, optional, tag = "7")]
     pub held_for: ::core::option::Option<::prost_types::Duration>,
-    /// Names what the lock is now, for RevokeLock: a grant, or a linger. It is no secret. Unset when free.
+    /// Names what the lock is now, for RevokeLock: a grant, or a linger. It is no secret. Unset when free, and of a
+    /// lock that is SHARED, where each permit has one of its own.
     #[prost(string, tag = "8")]
     pub etag: ::prost::alloc::string::String,
 }
@@ -557,9 +631,9 @@ pub mod get_lock_response {
         Unspecified = 0,
         /// Nobody has it.
         Free = 1,
-        /// Somebody holds it.
+        /// Somebody holds it. If it is SHARED, `shared_count` says how many.
         Held = 2,
-        /// It was released and nobody can acquire it yet.
+        /// It was released and nobody can acquire it yet. If it was SHARED, its permits linger, and nobody can acquire it EXCLUSIVE.
         Lingering = 3,
         /// It was revoked, and nobody can acquire it until its holder no longer believes in it.
         Revoked = 4,
@@ -730,7 +804,7 @@ pub struct ListLocksRequest {
 /// A part of the list.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListLocksResponse {
-    /// A part of the locks, at most 1,000.
+    /// A part of the locks, at most 1,000. Each permit of a SHARED lock counts as a lock.
     #[prost(message, repeated, tag = "1")]
     pub locks: ::prost::alloc::vec::Vec<LockInfo>,
     /// In the last answer: the number of locks that there are, also beyond `limit`; 2,147,483,647 if they are
@@ -762,6 +836,10 @@ pub struct LockInfo {
     /// As in GetLockResponse.
     #[prost(string, tag = "7")]
     pub etag: ::prost::alloc::string::String,
+    /// The permit, if the lock is SHARED: each permit is an entry of its own. Those of one name stand in their order, behind that of
+    /// one who has the lock EXCLUSIVE, or waits for it so.
+    #[prost(int32, optional, tag = "8")]
+    pub permit: ::core::option::Option<i32>,
 }
 /// Asks who waits.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -818,6 +896,10 @@ pub struct RevokeLockRequest {
     /// each other (--advertise), the holder is told GONE or TAKEN_OVER, at its next renewal.
     #[prost(bool, tag = "3")]
     pub immediate: bool,
+    /// The permit to revoke, 0 to 4,095, of a lock that is SHARED. Nobody else can acquire this permit before its holder can no longer believe
+    /// in it; the other permits are as they were. Unset: the lock itself, of one who has it EXCLUSIVE.
+    #[prost(int32, optional, tag = "4")]
+    pub permit: ::core::option::Option<i32>,
 }
 /// The effect of a RevokeLock.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -853,7 +935,8 @@ pub mod revoke_lock_response {
         Unspecified = 0,
         /// The grant was revoked.
         Revoked = 1,
-        /// Nobody holds the lock: it is free; or it lingers or was revoked before, and `immediate` is not set.
+        /// Nobody holds the lock: it is free; or it lingers or was revoked before, and `immediate` is not set; or it is SHARED, and
+        /// `permit` is unset.
         NotHeld = 2,
         /// The lock is no longer what `etag` names; untouched.
         Changed = 3,

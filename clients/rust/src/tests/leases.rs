@@ -30,7 +30,7 @@ async fn renewing(peer: &mut Peer) -> Renewing {
 
 fn grant(call: Asked, told: Duration) {
     let expires_after_request = Some(told.try_into().unwrap());
-    let acquired = Acquired { lock_id: "id-1".into(), fencing_token: 7, expires_after_request };
+    let acquired = Acquired { lock_id: "id-1".into(), fencing_token: 7, expires_after_request, permit: None };
     call.answer(AcquireLeaseResponse { result: Some(Acquiring::Acquired(acquired)) });
 }
 

@@ -193,7 +193,8 @@ impl Stream {
     }
 
     pub(super) fn grant(&self, lock_ref: i64, lock_id: &str) {
-        let acquired = Acquired { lock_id: lock_id.into(), fencing_token: 7, expires_after_request: None };
+        let acquired =
+            Acquired { lock_id: lock_id.into(), fencing_token: 7, expires_after_request: None, permit: None };
         self.event(lock_ref, Kind::Acquired(acquired));
     }
 

@@ -9,7 +9,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class LockSpec(_message.Message):
-    __slots__ = ("name", "linger", "owner", "on_disconnect", "min_hold")
+    __slots__ = ("name", "linger", "owner", "mode", "limit", "on_disconnect", "min_hold")
     class OnDisconnect(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         ON_DISCONNECT_UNSPECIFIED: _ClassVar[LockSpec.OnDisconnect]
@@ -18,17 +18,29 @@ class LockSpec(_message.Message):
     ON_DISCONNECT_UNSPECIFIED: LockSpec.OnDisconnect
     ON_DISCONNECT_RELEASE: LockSpec.OnDisconnect
     ON_DISCONNECT_KEEP: LockSpec.OnDisconnect
+    class Mode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        MODE_UNSPECIFIED: _ClassVar[LockSpec.Mode]
+        MODE_EXCLUSIVE: _ClassVar[LockSpec.Mode]
+        MODE_SHARED: _ClassVar[LockSpec.Mode]
+    MODE_UNSPECIFIED: LockSpec.Mode
+    MODE_EXCLUSIVE: LockSpec.Mode
+    MODE_SHARED: LockSpec.Mode
     NAME_FIELD_NUMBER: _ClassVar[int]
     LINGER_FIELD_NUMBER: _ClassVar[int]
     OWNER_FIELD_NUMBER: _ClassVar[int]
+    MODE_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
     ON_DISCONNECT_FIELD_NUMBER: _ClassVar[int]
     MIN_HOLD_FIELD_NUMBER: _ClassVar[int]
     name: str
     linger: _duration_pb2.Duration
     owner: str
+    mode: LockSpec.Mode
+    limit: int
     on_disconnect: LockSpec.OnDisconnect
     min_hold: _duration_pb2.Duration
-    def __init__(self, name: _Optional[str] = ..., linger: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., owner: _Optional[str] = ..., on_disconnect: _Optional[_Union[LockSpec.OnDisconnect, str]] = ..., min_hold: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., linger: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., owner: _Optional[str] = ..., mode: _Optional[_Union[LockSpec.Mode, str]] = ..., limit: _Optional[int] = ..., on_disconnect: _Optional[_Union[LockSpec.OnDisconnect, str]] = ..., min_hold: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class WaitSpec(_message.Message):
     __slots__ = ("max_wait", "poll_interval")
@@ -91,14 +103,16 @@ class LockEvent(_message.Message):
     def __init__(self, acquired: _Optional[_Union[Acquired, _Mapping]] = ..., not_acquired: _Optional[_Union[NotAcquired, _Mapping]] = ..., queued: _Optional[_Union[Queued, _Mapping]] = ..., renewed: _Optional[_Union[Renewed, _Mapping]] = ..., lost: _Optional[_Union[Lost, _Mapping]] = ..., released: _Optional[_Union[Released, _Mapping]] = ..., draining: _Optional[_Union[Draining, _Mapping]] = ..., failed: _Optional[_Union[Failed, _Mapping]] = ...) -> None: ...
 
 class Acquired(_message.Message):
-    __slots__ = ("lock_id", "fencing_token", "expires_after_request")
+    __slots__ = ("lock_id", "fencing_token", "expires_after_request", "permit")
     LOCK_ID_FIELD_NUMBER: _ClassVar[int]
     FENCING_TOKEN_FIELD_NUMBER: _ClassVar[int]
     EXPIRES_AFTER_REQUEST_FIELD_NUMBER: _ClassVar[int]
+    PERMIT_FIELD_NUMBER: _ClassVar[int]
     lock_id: str
     fencing_token: int
     expires_after_request: _duration_pb2.Duration
-    def __init__(self, lock_id: _Optional[str] = ..., fencing_token: _Optional[int] = ..., expires_after_request: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    permit: int
+    def __init__(self, lock_id: _Optional[str] = ..., fencing_token: _Optional[int] = ..., expires_after_request: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., permit: _Optional[int] = ...) -> None: ...
 
 class NotAcquired(_message.Message):
     __slots__ = ("reason", "owner")
@@ -235,15 +249,17 @@ class ReleaseResponse(_message.Message):
     def __init__(self, outcome: _Optional[_Union[ReleaseResponse.Outcome, str]] = ...) -> None: ...
 
 class GetLockRequest(_message.Message):
-    __slots__ = ("name", "lock_id")
+    __slots__ = ("name", "lock_id", "permit")
     NAME_FIELD_NUMBER: _ClassVar[int]
     LOCK_ID_FIELD_NUMBER: _ClassVar[int]
+    PERMIT_FIELD_NUMBER: _ClassVar[int]
     name: str
     lock_id: str
-    def __init__(self, name: _Optional[str] = ..., lock_id: _Optional[str] = ...) -> None: ...
+    permit: int
+    def __init__(self, name: _Optional[str] = ..., lock_id: _Optional[str] = ..., permit: _Optional[int] = ...) -> None: ...
 
 class GetLockResponse(_message.Message):
-    __slots__ = ("state", "owner", "free_within", "expires_after_request", "fencing_token", "held_for", "etag")
+    __slots__ = ("state", "owner", "free_within", "expires_after_request", "shared_count", "fencing_token", "held_for", "etag")
     class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         STATE_UNSPECIFIED: _ClassVar[GetLockResponse.State]
@@ -260,6 +276,7 @@ class GetLockResponse(_message.Message):
     OWNER_FIELD_NUMBER: _ClassVar[int]
     FREE_WITHIN_FIELD_NUMBER: _ClassVar[int]
     EXPIRES_AFTER_REQUEST_FIELD_NUMBER: _ClassVar[int]
+    SHARED_COUNT_FIELD_NUMBER: _ClassVar[int]
     FENCING_TOKEN_FIELD_NUMBER: _ClassVar[int]
     HELD_FOR_FIELD_NUMBER: _ClassVar[int]
     ETAG_FIELD_NUMBER: _ClassVar[int]
@@ -267,10 +284,11 @@ class GetLockResponse(_message.Message):
     owner: str
     free_within: _duration_pb2.Duration
     expires_after_request: _duration_pb2.Duration
+    shared_count: int
     fencing_token: int
     held_for: _duration_pb2.Duration
     etag: str
-    def __init__(self, state: _Optional[_Union[GetLockResponse.State, str]] = ..., owner: _Optional[str] = ..., free_within: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., expires_after_request: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., fencing_token: _Optional[int] = ..., held_for: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., etag: _Optional[str] = ...) -> None: ...
+    def __init__(self, state: _Optional[_Union[GetLockResponse.State, str]] = ..., owner: _Optional[str] = ..., free_within: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., expires_after_request: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., shared_count: _Optional[int] = ..., fencing_token: _Optional[int] = ..., held_for: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., etag: _Optional[str] = ...) -> None: ...
 
 class SessionRequest(_message.Message):
     __slots__ = ("open", "heartbeat", "begin", "end")
@@ -369,7 +387,7 @@ class ListLocksResponse(_message.Message):
     def __init__(self, locks: _Optional[_Iterable[_Union[LockInfo, _Mapping]]] = ..., total: _Optional[int] = ...) -> None: ...
 
 class LockInfo(_message.Message):
-    __slots__ = ("name", "state", "owner", "free_within", "fencing_token", "held_for", "etag")
+    __slots__ = ("name", "state", "owner", "free_within", "fencing_token", "held_for", "etag", "permit")
     NAME_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     OWNER_FIELD_NUMBER: _ClassVar[int]
@@ -377,6 +395,7 @@ class LockInfo(_message.Message):
     FENCING_TOKEN_FIELD_NUMBER: _ClassVar[int]
     HELD_FOR_FIELD_NUMBER: _ClassVar[int]
     ETAG_FIELD_NUMBER: _ClassVar[int]
+    PERMIT_FIELD_NUMBER: _ClassVar[int]
     name: str
     state: GetLockResponse.State
     owner: str
@@ -384,7 +403,8 @@ class LockInfo(_message.Message):
     fencing_token: int
     held_for: _duration_pb2.Duration
     etag: str
-    def __init__(self, name: _Optional[str] = ..., state: _Optional[_Union[GetLockResponse.State, str]] = ..., owner: _Optional[str] = ..., free_within: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., fencing_token: _Optional[int] = ..., held_for: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., etag: _Optional[str] = ...) -> None: ...
+    permit: int
+    def __init__(self, name: _Optional[str] = ..., state: _Optional[_Union[GetLockResponse.State, str]] = ..., owner: _Optional[str] = ..., free_within: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., fencing_token: _Optional[int] = ..., held_for: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., etag: _Optional[str] = ..., permit: _Optional[int] = ...) -> None: ...
 
 class ListWaitersRequest(_message.Message):
     __slots__ = ("name", "prefix", "limit")
@@ -417,14 +437,16 @@ class WaiterInfo(_message.Message):
     def __init__(self, name: _Optional[str] = ..., position: _Optional[int] = ..., owner: _Optional[str] = ..., waited_for: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class RevokeLockRequest(_message.Message):
-    __slots__ = ("name", "etag", "immediate")
+    __slots__ = ("name", "etag", "immediate", "permit")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ETAG_FIELD_NUMBER: _ClassVar[int]
     IMMEDIATE_FIELD_NUMBER: _ClassVar[int]
+    PERMIT_FIELD_NUMBER: _ClassVar[int]
     name: str
     etag: str
     immediate: bool
-    def __init__(self, name: _Optional[str] = ..., etag: _Optional[str] = ..., immediate: bool = ...) -> None: ...
+    permit: int
+    def __init__(self, name: _Optional[str] = ..., etag: _Optional[str] = ..., immediate: bool = ..., permit: _Optional[int] = ...) -> None: ...
 
 class RevokeLockResponse(_message.Message):
     __slots__ = ("outcome", "owner", "free_within")

@@ -73,7 +73,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file lockbroker/v1/lockbroker.proto.
  */
 export const file_lockbroker_v1_lockbroker: GenFile = /*@__PURE__*/
-  fileDesc("Ch5sb2NrYnJva2VyL3YxL2xvY2ticm9rZXIucHJvdG8SDWxvY2ticm9rZXIudjEingIKCExvY2tTcGVjEgwKBG5hbWUYASABKAkSKQoGbGluZ2VyGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEg0KBW93bmVyGAMgASgJEjsKDW9uX2Rpc2Nvbm5lY3QYBSABKA4yJC5sb2NrYnJva2VyLnYxLkxvY2tTcGVjLk9uRGlzY29ubmVjdBIrCghtaW5faG9sZBgIIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiJgCgxPbkRpc2Nvbm5lY3QSHQoZT05fRElTQ09OTkVDVF9VTlNQRUNJRklFRBAAEhkKFU9OX0RJU0NPTk5FQ1RfUkVMRUFTRRABEhYKEk9OX0RJU0NPTk5FQ1RfS0VFUBACImkKCFdhaXRTcGVjEisKCG1heF93YWl0GAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEjAKDXBvbGxfaW50ZXJ2YWwYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24ieQoOQWNxdWlyZVJlcXVlc3QSJQoEbG9jaxgBIAEoCzIXLmxvY2ticm9rZXIudjEuTG9ja1NwZWMSJgoDdHRsGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhgKEHJlYXR0YWNoX2xvY2tfaWQYAyABKAkiigEKEldhaXRBY3F1aXJlUmVxdWVzdBIlCgRsb2NrGAEgASgLMhcubG9ja2Jyb2tlci52MS5Mb2NrU3BlYxImCgN0dGwYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SJQoEd2FpdBgDIAEoCzIXLmxvY2ticm9rZXIudjEuV2FpdFNwZWMiOgoPQWNxdWlyZVJlc3BvbnNlEicKBWV2ZW50GAEgASgLMhgubG9ja2Jyb2tlci52MS5Mb2NrRXZlbnQiPgoTV2FpdEFjcXVpcmVSZXNwb25zZRInCgVldmVudBgBIAEoCzIYLmxvY2ticm9rZXIudjEuTG9ja0V2ZW50IvACCglMb2NrRXZlbnQSKwoIYWNxdWlyZWQYASABKAsyFy5sb2NrYnJva2VyLnYxLkFjcXVpcmVkSAASMgoMbm90X2FjcXVpcmVkGAIgASgLMhoubG9ja2Jyb2tlci52MS5Ob3RBY3F1aXJlZEgAEicKBnF1ZXVlZBgDIAEoCzIVLmxvY2ticm9rZXIudjEuUXVldWVkSAASKQoHcmVuZXdlZBgEIAEoCzIWLmxvY2ticm9rZXIudjEuUmVuZXdlZEgAEiMKBGxvc3QYBSABKAsyEy5sb2NrYnJva2VyLnYxLkxvc3RIABIrCghyZWxlYXNlZBgGIAEoCzIXLmxvY2ticm9rZXIudjEuUmVsZWFzZWRIABIrCghkcmFpbmluZxgHIAEoCzIXLmxvY2ticm9rZXIudjEuRHJhaW5pbmdIABInCgZmYWlsZWQYCCABKAsyFS5sb2NrYnJva2VyLnYxLkZhaWxlZEgAQgYKBGtpbmQibAoIQWNxdWlyZWQSDwoHbG9ja19pZBgBIAEoCRIVCg1mZW5jaW5nX3Rva2VuGAIgASgDEjgKFWV4cGlyZXNfYWZ0ZXJfcmVxdWVzdBgDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiLhAQoLTm90QWNxdWlyZWQSMQoGcmVhc29uGAEgASgOMiEubG9ja2Jyb2tlci52MS5Ob3RBY3F1aXJlZC5SZWFzb24SDQoFb3duZXIYAiABKAkijwEKBlJlYXNvbhIWChJSRUFTT05fVU5TUEVDSUZJRUQQABIPCgtSRUFTT05fSEVMRBABEhQKEFJFQVNPTl9MSU5HRVJJTkcQAhITCg9SRUFTT05fTUFYX1dBSVQQAxIUChBSRUFTT05fQ0FOQ0VMTEVEEAQSGwoXUkVBU09OX05PVF9SRUFUVEFDSEFCTEUQBSIaCgZRdWV1ZWQSEAoIcG9zaXRpb24YASABKAUiQwoHUmVuZXdlZBI4ChVleHBpcmVzX2FmdGVyX3JlcXVlc3QYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24ipAEKBExvc3QSKgoGcmVhc29uGAEgASgOMhoubG9ja2Jyb2tlci52MS5Mb3N0LlJlYXNvbiJwCgZSZWFzb24SFgoSUkVBU09OX1VOU1BFQ0lGSUVEEAASEgoOUkVBU09OX0VYUElSRUQQARIPCgtSRUFTT05fR09ORRACEhUKEVJFQVNPTl9UQUtFTl9PVkVSEAMSEgoOUkVBU09OX1JFVk9LRUQQBCIKCghSZWxlYXNlZCI0CghEcmFpbmluZxIoCgVncmFjZRgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiJnCgZGYWlsZWQSDAoEY29kZRgBIAEoBRIPCgdtZXNzYWdlGAIgASgJEi4KC3JldHJ5X2FmdGVyGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEg4KBnJlYXNvbhgEIAEoCSKfAQoTQWNxdWlyZUxlYXNlUmVxdWVzdBIlCgRsb2NrGAEgASgLMhcubG9ja2Jyb2tlci52MS5Mb2NrU3BlYxImCgN0dGwYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SJQoEd2FpdBgDIAEoCzIXLmxvY2ticm9rZXIudjEuV2FpdFNwZWMSEgoKcmVxdWVzdF9pZBgEIAEoCSKBAQoUQWNxdWlyZUxlYXNlUmVzcG9uc2USKwoIYWNxdWlyZWQYASABKAsyFy5sb2NrYnJva2VyLnYxLkFjcXVpcmVkSAASMgoMbm90X2FjcXVpcmVkGAIgASgLMhoubG9ja2Jyb2tlci52MS5Ob3RBY3F1aXJlZEgAQggKBnJlc3VsdCIyChFSZW5ld0xlYXNlUmVxdWVzdBIMCgRuYW1lGAEgASgJEg8KB2xvY2tfaWQYAiABKAkibgoSUmVuZXdMZWFzZVJlc3BvbnNlEikKB3JlbmV3ZWQYASABKAsyFi5sb2NrYnJva2VyLnYxLlJlbmV3ZWRIABIjCgRsb3N0GAIgASgLMhMubG9ja2Jyb2tlci52MS5Mb3N0SABCCAoGcmVzdWx0Ii8KDlJlbGVhc2VSZXF1ZXN0EgwKBG5hbWUYASABKAkSDwoHbG9ja19pZBgCIAEoCSK3AQoPUmVsZWFzZVJlc3BvbnNlEjcKB291dGNvbWUYASABKA4yJi5sb2NrYnJva2VyLnYxLlJlbGVhc2VSZXNwb25zZS5PdXRjb21lImsKB091dGNvbWUSFwoTT1VUQ09NRV9VTlNQRUNJRklFRBAAEhQKEE9VVENPTUVfUkVMRUFTRUQQARIUChBPVVRDT01FX05PVF9IRUxEEAISGwoXT1VUQ09NRV9IRUxEX0JZX0FOT1RIRVIQAyIvCg5HZXRMb2NrUmVxdWVzdBIMCgRuYW1lGAEgASgJEg8KB2xvY2tfaWQYAiABKAki+QIKD0dldExvY2tSZXNwb25zZRIzCgVzdGF0ZRgBIAEoDjIkLmxvY2ticm9rZXIudjEuR2V0TG9ja1Jlc3BvbnNlLlN0YXRlEg0KBW93bmVyGAIgASgJEi4KC2ZyZWVfd2l0aGluGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEjgKFWV4cGlyZXNfYWZ0ZXJfcmVxdWVzdBgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIVCg1mZW5jaW5nX3Rva2VuGAYgASgDEisKCGhlbGRfZm9yGAcgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEgwKBGV0YWcYCCABKAkiZgoFU3RhdGUSFQoRU1RBVEVfVU5TUEVDSUZJRUQQABIOCgpTVEFURV9GUkVFEAESDgoKU1RBVEVfSEVMRBACEhMKD1NUQVRFX0xJTkdFUklORxADEhEKDVNUQVRFX1JFVk9LRUQQBCLFAQoOU2Vzc2lvblJlcXVlc3QSKgoEb3BlbhgBIAEoCzIaLmxvY2ticm9rZXIudjEuT3BlblNlc3Npb25IABItCgloZWFydGJlYXQYAiABKAsyGC5sb2NrYnJva2VyLnYxLkhlYXJ0YmVhdEgAEikKBWJlZ2luGAMgASgLMhgubG9ja2Jyb2tlci52MS5CZWdpbkxvY2tIABIlCgNlbmQYBCABKAsyFi5sb2NrYnJva2VyLnYxLkVuZExvY2tIAEIGCgRraW5kIjUKC09wZW5TZXNzaW9uEiYKA3R0bBgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiIYCglIZWFydGJlYXQSCwoDc2VxGAEgASgDIoUBCglCZWdpbkxvY2sSEAoIbG9ja19yZWYYASABKAMSJQoEbG9jaxgCIAEoCzIXLmxvY2ticm9rZXIudjEuTG9ja1NwZWMSJQoEd2FpdBgDIAEoCzIXLmxvY2ticm9rZXIudjEuV2FpdFNwZWMSGAoQcmVhdHRhY2hfbG9ja19pZBgEIAEoCSIbCgdFbmRMb2NrEhAKCGxvY2tfcmVmGAEgASgDIq0BCg9TZXNzaW9uUmVzcG9uc2USLgoGb3BlbmVkGAEgASgLMhwubG9ja2Jyb2tlci52MS5TZXNzaW9uT3BlbmVkSAASNAoNaGVhcnRiZWF0X2FjaxgCIAEoCzIbLmxvY2ticm9rZXIudjEuSGVhcnRiZWF0QWNrSAASLAoFZXZlbnQYAyABKAsyGy5sb2NrYnJva2VyLnYxLlNlc3Npb25FdmVudEgAQgYKBGtpbmQipQEKDVNlc3Npb25PcGVuZWQSJgoDdHRsGAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEjUKEmV4cGlyZXNfYWZ0ZXJfb3BlbhgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhI1ChJoZWFydGJlYXRfaW50ZXJ2YWwYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24ibAoMSGVhcnRiZWF0QWNrEgsKA3NlcRgBIAEoAxI6ChdleHBpcmVzX2FmdGVyX2hlYXJ0YmVhdBgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhITCgtub3RfcmVuZXdlZBgDIAMoAyJJCgxTZXNzaW9uRXZlbnQSEAoIbG9ja19yZWYYASABKAMSJwoFZXZlbnQYAiABKAsyGC5sb2NrYnJva2VyLnYxLkxvY2tFdmVudCIxChBMaXN0TG9ja3NSZXF1ZXN0Eg4KBnByZWZpeBgBIAEoCRINCgVsaW1pdBgCIAEoBSJKChFMaXN0TG9ja3NSZXNwb25zZRImCgVsb2NrcxgBIAMoCzIXLmxvY2ticm9rZXIudjEuTG9ja0luZm8SDQoFdG90YWwYAiABKAUi3gEKCExvY2tJbmZvEgwKBG5hbWUYASABKAkSMwoFc3RhdGUYAiABKA4yJC5sb2NrYnJva2VyLnYxLkdldExvY2tSZXNwb25zZS5TdGF0ZRINCgVvd25lchgDIAEoCRIuCgtmcmVlX3dpdGhpbhgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIVCg1mZW5jaW5nX3Rva2VuGAUgASgDEisKCGhlbGRfZm9yGAYgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEgwKBGV0YWcYByABKAkiQQoSTGlzdFdhaXRlcnNSZXF1ZXN0EgwKBG5hbWUYASABKAkSDgoGcHJlZml4GAIgASgJEg0KBWxpbWl0GAMgASgFIlAKE0xpc3RXYWl0ZXJzUmVzcG9uc2USKgoHd2FpdGVycxgBIAMoCzIZLmxvY2ticm9rZXIudjEuV2FpdGVySW5mbxINCgV0b3RhbBgCIAEoBSJqCgpXYWl0ZXJJbmZvEgwKBG5hbWUYASABKAkSEAoIcG9zaXRpb24YAiABKAUSDQoFb3duZXIYAyABKAkSLQoKd2FpdGVkX2ZvchgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiJCChFSZXZva2VMb2NrUmVxdWVzdBIMCgRuYW1lGAEgASgJEgwKBGV0YWcYAiABKAkSEQoJaW1tZWRpYXRlGAMgASgIIoYCChJSZXZva2VMb2NrUmVzcG9uc2USOgoHb3V0Y29tZRgBIAEoDjIpLmxvY2ticm9rZXIudjEuUmV2b2tlTG9ja1Jlc3BvbnNlLk91dGNvbWUSDQoFb3duZXIYAiABKAkSLgoLZnJlZV93aXRoaW4YAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24idQoHT3V0Y29tZRIXChNPVVRDT01FX1VOU1BFQ0lGSUVEEAASEwoPT1VUQ09NRV9SRVZPS0VEEAESFAoQT1VUQ09NRV9OT1RfSEVMRBACEhMKD09VVENPTUVfQ0hBTkdFRBADEhEKDU9VVENPTUVfRlJFRUQQBDK/BAoLTG9ja1NlcnZpY2USSgoHQWNxdWlyZRIdLmxvY2ticm9rZXIudjEuQWNxdWlyZVJlcXVlc3QaHi5sb2NrYnJva2VyLnYxLkFjcXVpcmVSZXNwb25zZTABElYKC1dhaXRBY3F1aXJlEiEubG9ja2Jyb2tlci52MS5XYWl0QWNxdWlyZVJlcXVlc3QaIi5sb2NrYnJva2VyLnYxLldhaXRBY3F1aXJlUmVzcG9uc2UwARJICgdSZWxlYXNlEh0ubG9ja2Jyb2tlci52MS5SZWxlYXNlUmVxdWVzdBoeLmxvY2ticm9rZXIudjEuUmVsZWFzZVJlc3BvbnNlElcKDEFjcXVpcmVMZWFzZRIiLmxvY2ticm9rZXIudjEuQWNxdWlyZUxlYXNlUmVxdWVzdBojLmxvY2ticm9rZXIudjEuQWNxdWlyZUxlYXNlUmVzcG9uc2USUQoKUmVuZXdMZWFzZRIgLmxvY2ticm9rZXIudjEuUmVuZXdMZWFzZVJlcXVlc3QaIS5sb2NrYnJva2VyLnYxLlJlbmV3TGVhc2VSZXNwb25zZRJICgdHZXRMb2NrEh0ubG9ja2Jyb2tlci52MS5HZXRMb2NrUmVxdWVzdBoeLmxvY2ticm9rZXIudjEuR2V0TG9ja1Jlc3BvbnNlEkwKB1Nlc3Npb24SHS5sb2NrYnJva2VyLnYxLlNlc3Npb25SZXF1ZXN0Gh4ubG9ja2Jyb2tlci52MS5TZXNzaW9uUmVzcG9uc2UoATABMogCCglMb2NrQWRtaW4SUAoJTGlzdExvY2tzEh8ubG9ja2Jyb2tlci52MS5MaXN0TG9ja3NSZXF1ZXN0GiAubG9ja2Jyb2tlci52MS5MaXN0TG9ja3NSZXNwb25zZTABElYKC0xpc3RXYWl0ZXJzEiEubG9ja2Jyb2tlci52MS5MaXN0V2FpdGVyc1JlcXVlc3QaIi5sb2NrYnJva2VyLnYxLkxpc3RXYWl0ZXJzUmVzcG9uc2UwARJRCgpSZXZva2VMb2NrEiAubG9ja2Jyb2tlci52MS5SZXZva2VMb2NrUmVxdWVzdBohLmxvY2ticm9rZXIudjEuUmV2b2tlTG9ja1Jlc3BvbnNlQsQBChdpby5naXRodWIubG9ja2Jyb2tlci52MUIPTG9ja2Jyb2tlclByb3RvUAFaRmdpdGh1Yi5jb20vbG9ja2Jyb2tlci9sb2NrYnJva2VyL2NsaWVudHMvZ28vbG9ja2Jyb2tlci92MTtsb2NrYnJva2VydjGiAgNMS0KqAg1Mb2NrYnJva2VyLlYxygINTG9ja2Jyb2tlclxWMeICFkxvY2ticm9rZXJcVjFcTWV0YWRhdGHqAg5Mb2NrYnJva2VyOjpWMWIGcHJvdG8z", [file_google_protobuf_duration]);
+  fileDesc("Ch5sb2NrYnJva2VyL3YxL2xvY2ticm9rZXIucHJvdG8SDWxvY2ticm9rZXIudjEinAMKCExvY2tTcGVjEgwKBG5hbWUYASABKAkSKQoGbGluZ2VyGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEg0KBW93bmVyGAMgASgJEioKBG1vZGUYBCABKA4yHC5sb2NrYnJva2VyLnYxLkxvY2tTcGVjLk1vZGUSDQoFbGltaXQYBiABKAUSOwoNb25fZGlzY29ubmVjdBgFIAEoDjIkLmxvY2ticm9rZXIudjEuTG9ja1NwZWMuT25EaXNjb25uZWN0EisKCG1pbl9ob2xkGAggASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uImAKDE9uRGlzY29ubmVjdBIdChlPTl9ESVNDT05ORUNUX1VOU1BFQ0lGSUVEEAASGQoVT05fRElTQ09OTkVDVF9SRUxFQVNFEAESFgoST05fRElTQ09OTkVDVF9LRUVQEAIiQQoETW9kZRIUChBNT0RFX1VOU1BFQ0lGSUVEEAASEgoOTU9ERV9FWENMVVNJVkUQARIPCgtNT0RFX1NIQVJFRBACImkKCFdhaXRTcGVjEisKCG1heF93YWl0GAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEjAKDXBvbGxfaW50ZXJ2YWwYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24ieQoOQWNxdWlyZVJlcXVlc3QSJQoEbG9jaxgBIAEoCzIXLmxvY2ticm9rZXIudjEuTG9ja1NwZWMSJgoDdHRsGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhgKEHJlYXR0YWNoX2xvY2tfaWQYAyABKAkiigEKEldhaXRBY3F1aXJlUmVxdWVzdBIlCgRsb2NrGAEgASgLMhcubG9ja2Jyb2tlci52MS5Mb2NrU3BlYxImCgN0dGwYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SJQoEd2FpdBgDIAEoCzIXLmxvY2ticm9rZXIudjEuV2FpdFNwZWMiOgoPQWNxdWlyZVJlc3BvbnNlEicKBWV2ZW50GAEgASgLMhgubG9ja2Jyb2tlci52MS5Mb2NrRXZlbnQiPgoTV2FpdEFjcXVpcmVSZXNwb25zZRInCgVldmVudBgBIAEoCzIYLmxvY2ticm9rZXIudjEuTG9ja0V2ZW50IvACCglMb2NrRXZlbnQSKwoIYWNxdWlyZWQYASABKAsyFy5sb2NrYnJva2VyLnYxLkFjcXVpcmVkSAASMgoMbm90X2FjcXVpcmVkGAIgASgLMhoubG9ja2Jyb2tlci52MS5Ob3RBY3F1aXJlZEgAEicKBnF1ZXVlZBgDIAEoCzIVLmxvY2ticm9rZXIudjEuUXVldWVkSAASKQoHcmVuZXdlZBgEIAEoCzIWLmxvY2ticm9rZXIudjEuUmVuZXdlZEgAEiMKBGxvc3QYBSABKAsyEy5sb2NrYnJva2VyLnYxLkxvc3RIABIrCghyZWxlYXNlZBgGIAEoCzIXLmxvY2ticm9rZXIudjEuUmVsZWFzZWRIABIrCghkcmFpbmluZxgHIAEoCzIXLmxvY2ticm9rZXIudjEuRHJhaW5pbmdIABInCgZmYWlsZWQYCCABKAsyFS5sb2NrYnJva2VyLnYxLkZhaWxlZEgAQgYKBGtpbmQijAEKCEFjcXVpcmVkEg8KB2xvY2tfaWQYASABKAkSFQoNZmVuY2luZ190b2tlbhgCIAEoAxI4ChVleHBpcmVzX2FmdGVyX3JlcXVlc3QYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SEwoGcGVybWl0GAQgASgFSACIAQFCCQoHX3Blcm1pdCLhAQoLTm90QWNxdWlyZWQSMQoGcmVhc29uGAEgASgOMiEubG9ja2Jyb2tlci52MS5Ob3RBY3F1aXJlZC5SZWFzb24SDQoFb3duZXIYAiABKAkijwEKBlJlYXNvbhIWChJSRUFTT05fVU5TUEVDSUZJRUQQABIPCgtSRUFTT05fSEVMRBABEhQKEFJFQVNPTl9MSU5HRVJJTkcQAhITCg9SRUFTT05fTUFYX1dBSVQQAxIUChBSRUFTT05fQ0FOQ0VMTEVEEAQSGwoXUkVBU09OX05PVF9SRUFUVEFDSEFCTEUQBSIaCgZRdWV1ZWQSEAoIcG9zaXRpb24YASABKAUiQwoHUmVuZXdlZBI4ChVleHBpcmVzX2FmdGVyX3JlcXVlc3QYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24ipAEKBExvc3QSKgoGcmVhc29uGAEgASgOMhoubG9ja2Jyb2tlci52MS5Mb3N0LlJlYXNvbiJwCgZSZWFzb24SFgoSUkVBU09OX1VOU1BFQ0lGSUVEEAASEgoOUkVBU09OX0VYUElSRUQQARIPCgtSRUFTT05fR09ORRACEhUKEVJFQVNPTl9UQUtFTl9PVkVSEAMSEgoOUkVBU09OX1JFVk9LRUQQBCIKCghSZWxlYXNlZCI0CghEcmFpbmluZxIoCgVncmFjZRgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiJnCgZGYWlsZWQSDAoEY29kZRgBIAEoBRIPCgdtZXNzYWdlGAIgASgJEi4KC3JldHJ5X2FmdGVyGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEg4KBnJlYXNvbhgEIAEoCSKfAQoTQWNxdWlyZUxlYXNlUmVxdWVzdBIlCgRsb2NrGAEgASgLMhcubG9ja2Jyb2tlci52MS5Mb2NrU3BlYxImCgN0dGwYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SJQoEd2FpdBgDIAEoCzIXLmxvY2ticm9rZXIudjEuV2FpdFNwZWMSEgoKcmVxdWVzdF9pZBgEIAEoCSKBAQoUQWNxdWlyZUxlYXNlUmVzcG9uc2USKwoIYWNxdWlyZWQYASABKAsyFy5sb2NrYnJva2VyLnYxLkFjcXVpcmVkSAASMgoMbm90X2FjcXVpcmVkGAIgASgLMhoubG9ja2Jyb2tlci52MS5Ob3RBY3F1aXJlZEgAQggKBnJlc3VsdCIyChFSZW5ld0xlYXNlUmVxdWVzdBIMCgRuYW1lGAEgASgJEg8KB2xvY2tfaWQYAiABKAkibgoSUmVuZXdMZWFzZVJlc3BvbnNlEikKB3JlbmV3ZWQYASABKAsyFi5sb2NrYnJva2VyLnYxLlJlbmV3ZWRIABIjCgRsb3N0GAIgASgLMhMubG9ja2Jyb2tlci52MS5Mb3N0SABCCAoGcmVzdWx0Ii8KDlJlbGVhc2VSZXF1ZXN0EgwKBG5hbWUYASABKAkSDwoHbG9ja19pZBgCIAEoCSK3AQoPUmVsZWFzZVJlc3BvbnNlEjcKB291dGNvbWUYASABKA4yJi5sb2NrYnJva2VyLnYxLlJlbGVhc2VSZXNwb25zZS5PdXRjb21lImsKB091dGNvbWUSFwoTT1VUQ09NRV9VTlNQRUNJRklFRBAAEhQKEE9VVENPTUVfUkVMRUFTRUQQARIUChBPVVRDT01FX05PVF9IRUxEEAISGwoXT1VUQ09NRV9IRUxEX0JZX0FOT1RIRVIQAyJPCg5HZXRMb2NrUmVxdWVzdBIMCgRuYW1lGAEgASgJEg8KB2xvY2tfaWQYAiABKAkSEwoGcGVybWl0GAMgASgFSACIAQFCCQoHX3Blcm1pdCKPAwoPR2V0TG9ja1Jlc3BvbnNlEjMKBXN0YXRlGAEgASgOMiQubG9ja2Jyb2tlci52MS5HZXRMb2NrUmVzcG9uc2UuU3RhdGUSDQoFb3duZXIYAiABKAkSLgoLZnJlZV93aXRoaW4YAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SOAoVZXhwaXJlc19hZnRlcl9yZXF1ZXN0GAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhQKDHNoYXJlZF9jb3VudBgFIAEoBRIVCg1mZW5jaW5nX3Rva2VuGAYgASgDEisKCGhlbGRfZm9yGAcgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEgwKBGV0YWcYCCABKAkiZgoFU3RhdGUSFQoRU1RBVEVfVU5TUEVDSUZJRUQQABIOCgpTVEFURV9GUkVFEAESDgoKU1RBVEVfSEVMRBACEhMKD1NUQVRFX0xJTkdFUklORxADEhEKDVNUQVRFX1JFVk9LRUQQBCLFAQoOU2Vzc2lvblJlcXVlc3QSKgoEb3BlbhgBIAEoCzIaLmxvY2ticm9rZXIudjEuT3BlblNlc3Npb25IABItCgloZWFydGJlYXQYAiABKAsyGC5sb2NrYnJva2VyLnYxLkhlYXJ0YmVhdEgAEikKBWJlZ2luGAMgASgLMhgubG9ja2Jyb2tlci52MS5CZWdpbkxvY2tIABIlCgNlbmQYBCABKAsyFi5sb2NrYnJva2VyLnYxLkVuZExvY2tIAEIGCgRraW5kIjUKC09wZW5TZXNzaW9uEiYKA3R0bBgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiIYCglIZWFydGJlYXQSCwoDc2VxGAEgASgDIoUBCglCZWdpbkxvY2sSEAoIbG9ja19yZWYYASABKAMSJQoEbG9jaxgCIAEoCzIXLmxvY2ticm9rZXIudjEuTG9ja1NwZWMSJQoEd2FpdBgDIAEoCzIXLmxvY2ticm9rZXIudjEuV2FpdFNwZWMSGAoQcmVhdHRhY2hfbG9ja19pZBgEIAEoCSIbCgdFbmRMb2NrEhAKCGxvY2tfcmVmGAEgASgDIq0BCg9TZXNzaW9uUmVzcG9uc2USLgoGb3BlbmVkGAEgASgLMhwubG9ja2Jyb2tlci52MS5TZXNzaW9uT3BlbmVkSAASNAoNaGVhcnRiZWF0X2FjaxgCIAEoCzIbLmxvY2ticm9rZXIudjEuSGVhcnRiZWF0QWNrSAASLAoFZXZlbnQYAyABKAsyGy5sb2NrYnJva2VyLnYxLlNlc3Npb25FdmVudEgAQgYKBGtpbmQipQEKDVNlc3Npb25PcGVuZWQSJgoDdHRsGAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEjUKEmV4cGlyZXNfYWZ0ZXJfb3BlbhgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhI1ChJoZWFydGJlYXRfaW50ZXJ2YWwYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24ibAoMSGVhcnRiZWF0QWNrEgsKA3NlcRgBIAEoAxI6ChdleHBpcmVzX2FmdGVyX2hlYXJ0YmVhdBgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhITCgtub3RfcmVuZXdlZBgDIAMoAyJJCgxTZXNzaW9uRXZlbnQSEAoIbG9ja19yZWYYASABKAMSJwoFZXZlbnQYAiABKAsyGC5sb2NrYnJva2VyLnYxLkxvY2tFdmVudCIxChBMaXN0TG9ja3NSZXF1ZXN0Eg4KBnByZWZpeBgBIAEoCRINCgVsaW1pdBgCIAEoBSJKChFMaXN0TG9ja3NSZXNwb25zZRImCgVsb2NrcxgBIAMoCzIXLmxvY2ticm9rZXIudjEuTG9ja0luZm8SDQoFdG90YWwYAiABKAUi/gEKCExvY2tJbmZvEgwKBG5hbWUYASABKAkSMwoFc3RhdGUYAiABKA4yJC5sb2NrYnJva2VyLnYxLkdldExvY2tSZXNwb25zZS5TdGF0ZRINCgVvd25lchgDIAEoCRIuCgtmcmVlX3dpdGhpbhgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIVCg1mZW5jaW5nX3Rva2VuGAUgASgDEisKCGhlbGRfZm9yGAYgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEgwKBGV0YWcYByABKAkSEwoGcGVybWl0GAggASgFSACIAQFCCQoHX3Blcm1pdCJBChJMaXN0V2FpdGVyc1JlcXVlc3QSDAoEbmFtZRgBIAEoCRIOCgZwcmVmaXgYAiABKAkSDQoFbGltaXQYAyABKAUiUAoTTGlzdFdhaXRlcnNSZXNwb25zZRIqCgd3YWl0ZXJzGAEgAygLMhkubG9ja2Jyb2tlci52MS5XYWl0ZXJJbmZvEg0KBXRvdGFsGAIgASgFImoKCldhaXRlckluZm8SDAoEbmFtZRgBIAEoCRIQCghwb3NpdGlvbhgCIAEoBRINCgVvd25lchgDIAEoCRItCgp3YWl0ZWRfZm9yGAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uImIKEVJldm9rZUxvY2tSZXF1ZXN0EgwKBG5hbWUYASABKAkSDAoEZXRhZxgCIAEoCRIRCglpbW1lZGlhdGUYAyABKAgSEwoGcGVybWl0GAQgASgFSACIAQFCCQoHX3Blcm1pdCKGAgoSUmV2b2tlTG9ja1Jlc3BvbnNlEjoKB291dGNvbWUYASABKA4yKS5sb2NrYnJva2VyLnYxLlJldm9rZUxvY2tSZXNwb25zZS5PdXRjb21lEg0KBW93bmVyGAIgASgJEi4KC2ZyZWVfd2l0aGluGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uInUKB091dGNvbWUSFwoTT1VUQ09NRV9VTlNQRUNJRklFRBAAEhMKD09VVENPTUVfUkVWT0tFRBABEhQKEE9VVENPTUVfTk9UX0hFTEQQAhITCg9PVVRDT01FX0NIQU5HRUQQAxIRCg1PVVRDT01FX0ZSRUVEEAQyvwQKC0xvY2tTZXJ2aWNlEkoKB0FjcXVpcmUSHS5sb2NrYnJva2VyLnYxLkFjcXVpcmVSZXF1ZXN0Gh4ubG9ja2Jyb2tlci52MS5BY3F1aXJlUmVzcG9uc2UwARJWCgtXYWl0QWNxdWlyZRIhLmxvY2ticm9rZXIudjEuV2FpdEFjcXVpcmVSZXF1ZXN0GiIubG9ja2Jyb2tlci52MS5XYWl0QWNxdWlyZVJlc3BvbnNlMAESSAoHUmVsZWFzZRIdLmxvY2ticm9rZXIudjEuUmVsZWFzZVJlcXVlc3QaHi5sb2NrYnJva2VyLnYxLlJlbGVhc2VSZXNwb25zZRJXCgxBY3F1aXJlTGVhc2USIi5sb2NrYnJva2VyLnYxLkFjcXVpcmVMZWFzZVJlcXVlc3QaIy5sb2NrYnJva2VyLnYxLkFjcXVpcmVMZWFzZVJlc3BvbnNlElEKClJlbmV3TGVhc2USIC5sb2NrYnJva2VyLnYxLlJlbmV3TGVhc2VSZXF1ZXN0GiEubG9ja2Jyb2tlci52MS5SZW5ld0xlYXNlUmVzcG9uc2USSAoHR2V0TG9jaxIdLmxvY2ticm9rZXIudjEuR2V0TG9ja1JlcXVlc3QaHi5sb2NrYnJva2VyLnYxLkdldExvY2tSZXNwb25zZRJMCgdTZXNzaW9uEh0ubG9ja2Jyb2tlci52MS5TZXNzaW9uUmVxdWVzdBoeLmxvY2ticm9rZXIudjEuU2Vzc2lvblJlc3BvbnNlKAEwATKIAgoJTG9ja0FkbWluElAKCUxpc3RMb2NrcxIfLmxvY2ticm9rZXIudjEuTGlzdExvY2tzUmVxdWVzdBogLmxvY2ticm9rZXIudjEuTGlzdExvY2tzUmVzcG9uc2UwARJWCgtMaXN0V2FpdGVycxIhLmxvY2ticm9rZXIudjEuTGlzdFdhaXRlcnNSZXF1ZXN0GiIubG9ja2Jyb2tlci52MS5MaXN0V2FpdGVyc1Jlc3BvbnNlMAESUQoKUmV2b2tlTG9jaxIgLmxvY2ticm9rZXIudjEuUmV2b2tlTG9ja1JlcXVlc3QaIS5sb2NrYnJva2VyLnYxLlJldm9rZUxvY2tSZXNwb25zZULEAQoXaW8uZ2l0aHViLmxvY2ticm9rZXIudjFCD0xvY2ticm9rZXJQcm90b1ABWkZnaXRodWIuY29tL2xvY2ticm9rZXIvbG9ja2Jyb2tlci9jbGllbnRzL2dvL2xvY2ticm9rZXIvdjE7bG9ja2Jyb2tlcnYxogIDTEtCqgINTG9ja2Jyb2tlci5WMcoCDUxvY2ticm9rZXJcVjHiAhZMb2NrYnJva2VyXFYxXE1ldGFkYXRh6gIOTG9ja2Jyb2tlcjo6VjFiBnByb3RvMw", [file_google_protobuf_duration]);
 
 /**
  * A lock to ask for, and its properties.
@@ -89,7 +89,8 @@ export type LockSpec = Message<"lockbroker.v1.LockSpec"> & {
   name: string;
 
   /**
-   * The time after the release for which nobody can acquire the lock. Unset: 0. At most 1 h.
+   * The time after the release for which nobody can acquire the lock. Unset: 0. At most 1 h. That of a SHARED lock closes its
+   * permit alone; whoever wants the lock EXCLUSIVE waits for it too.
    *
    * @generated from field: google.protobuf.Duration linger = 2;
    */
@@ -104,6 +105,24 @@ export type LockSpec = Message<"lockbroker.v1.LockSpec"> & {
   owner: string;
 
   /**
+   * The way to have the lock: EXCLUSIVE for writers, SHARED for readers, and for up to N at a time. A reattach goes by its lock id,
+   * whatever stands here.
+   *
+   * @generated from field: lockbroker.v1.LockSpec.Mode mode = 4;
+   */
+  mode: LockSpec_Mode;
+
+  /**
+   * Of a SHARED lock: the most that may have it at a time, 1 to 4,096. The permit is below this number. Unset: 4,096.
+   * INVALID_ARGUMENT with another mode. Nothing is set up, so each request says it anew: all users of a name should
+   * say the same. If they do not, each still gets a permit below its own limit alone, and so never more than the
+   * highest of the limits have the lock at a time.
+   *
+   * @generated from field: int32 limit = 6;
+   */
+  limit: number;
+
+  /**
    * What becomes of the lock when its stream ends. Each reattach says it anew.
    *
    * @generated from field: lockbroker.v1.LockSpec.OnDisconnect on_disconnect = 5;
@@ -114,7 +133,7 @@ export type LockSpec = Message<"lockbroker.v1.LockSpec"> & {
    * The time after the grant for which nobody else can acquire the lock, whenever and however its holder
    * ends: for jobs that must not run twice on machines whose clocks differ. A linger counts from the
    * release; whichever of the two ends later counts. Unset: 0. At most 1 h. A reattach keeps what was
-   * granted.
+   * granted. That of a SHARED lock closes its permit alone, as a linger does.
    *
    * @generated from field: google.protobuf.Duration min_hold = 8;
    */
@@ -164,6 +183,42 @@ export enum LockSpec_OnDisconnect {
  */
 export const LockSpec_OnDisconnectSchema: GenEnum<LockSpec_OnDisconnect> = /*@__PURE__*/
   enumDesc(file_lockbroker_v1_lockbroker, 0, 0);
+
+/**
+ * The two ways to have a lock.
+ *
+ * @generated from enum lockbroker.v1.LockSpec.Mode
+ */
+export enum LockSpec_Mode {
+  /**
+   * As EXCLUSIVE.
+   *
+   * @generated from enum value: MODE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Nobody else has the lock at the same time.
+   *
+   * @generated from enum value: MODE_EXCLUSIVE = 1;
+   */
+  EXCLUSIVE = 1,
+
+  /**
+   * Others who ask for it as SHARED may have the lock at the same time, each with a permit of its own, up to `limit` of
+   * them. Nobody has it EXCLUSIVE meanwhile. One who waits for it EXCLUSIVE lets no new ones in, and gets it when all
+   * who share it have gone.
+   *
+   * @generated from enum value: MODE_SHARED = 2;
+   */
+  SHARED = 2,
+}
+
+/**
+ * Describes the enum lockbroker.v1.LockSpec.Mode.
+ */
+export const LockSpec_ModeSchema: GenEnum<LockSpec_Mode> = /*@__PURE__*/
+  enumDesc(file_lockbroker_v1_lockbroker, 0, 1);
 
 /**
  * The way to wait for a lock.
@@ -406,7 +461,7 @@ export const LockEventSchema: GenMessage<LockEvent> = /*@__PURE__*/
  */
 export type Acquired = Message<"lockbroker.v1.Acquired"> & {
   /**
-   * Names the grant: 36 characters, and 7 more if the lock has a `min_hold`. It is a capability; whoever has it can release the lock. Keep it
+   * Names the grant: 36 characters, 7 more if the lock has a `min_hold`, and 4 more if it is SHARED. It is a capability; whoever has it can release the lock. Keep it
    * out of logs.
    *
    * @generated from field: string lock_id = 1;
@@ -415,7 +470,8 @@ export type Acquired = Message<"lockbroker.v1.Acquired"> & {
 
   /**
    * Rises strictly with every grant of the same name; below 2^53. Whatever the lock protects should
-   * refuse a token below the highest that it has seen.
+   * refuse a token below the highest that it has seen. Where several have a SHARED lock at a time, it refuses a token
+   * below the highest of those with the same `permit`, or below that of the last EXCLUSIVE holder.
    *
    * @generated from field: int64 fencing_token = 2;
    */
@@ -429,6 +485,15 @@ export type Acquired = Message<"lockbroker.v1.Acquired"> & {
    * @generated from field: google.protobuf.Duration expires_after_request = 3;
    */
   expiresAfterRequest?: Duration | undefined;
+
+  /**
+   * Set if the lock is SHARED: the number of the holder's permit, from 0 up to `limit` - 1. Nobody else has the same permit
+   * of this name at the same time, as nobody else has an EXCLUSIVE lock. So it can name a worker, a port or a slot of
+   * work. It stays the same when the lock is reattached. The lowest free one is not always given.
+   *
+   * @generated from field: optional int32 permit = 4;
+   */
+  permit?: number | undefined;
 };
 
 /**
@@ -480,7 +545,8 @@ export enum NotAcquired_Reason {
   UNSPECIFIED = 0,
 
   /**
-   * Somebody holds it.
+   * Somebody holds it: EXCLUSIVE, or, where it is asked for EXCLUSIVE, SHARED. Where it is asked for SHARED: or every permit
+   * below the `limit` is taken.
    *
    * @generated from enum value: REASON_HELD = 1;
    */
@@ -749,7 +815,9 @@ export type AcquireLeaseRequest = Message<"lockbroker.v1.AcquireLeaseRequest"> &
    * A name for this call, so that it can be repeated after an answer that did not come: the same call
    * with the same `request_id`, at any broker, is answered with the lease that it has got already. A
    * random UUID (version 4 or 7), made anew for each lease. Two calls that share one share the lease!
-   * Unset: if the answer is lost, the lock stands for its ttl, and nobody knows its id.
+   * Unset: if the answer is lost, the lock stands for its ttl, and nobody knows its id. A SHARED lease is looked for
+   * among the permits 0 to 63: with a higher `limit`, a call that is repeated may get another permit, and the
+   * first one stands for its ttl.
    *
    * @generated from field: string request_id = 4;
    */
@@ -971,11 +1039,19 @@ export type GetLockRequest = Message<"lockbroker.v1.GetLockRequest"> & {
 
   /**
    * The lock id, from Acquired. If set, and if it names the present grant and this broker keeps it,
-   * the answer carries `expires_after_request`.
+   * the answer carries `expires_after_request`. That of a SHARED lock is looked up at its permit.
    *
    * @generated from field: string lock_id = 2;
    */
   lockId: string;
+
+  /**
+   * The permit to look at, 0 to 4,095, of a lock that is SHARED. Unset: the permit of `lock_id`; without one, the lock itself.
+   * INVALID_ARGUMENT if `lock_id` names another one.
+   *
+   * @generated from field: optional int32 permit = 3;
+   */
+  permit?: number | undefined;
 };
 
 /**
@@ -999,7 +1075,7 @@ export type GetLockResponse = Message<"lockbroker.v1.GetLockResponse"> & {
   state: GetLockResponse_State;
 
   /**
-   * The holder's label, where known and given.
+   * The holder's label, where known and given. Unset for a lock that is SHARED: each permit has a label of its own.
    *
    * @generated from field: string owner = 2;
    */
@@ -1007,7 +1083,7 @@ export type GetLockResponse = Message<"lockbroker.v1.GetLockResponse"> & {
 
   /**
    * The lock is free this long after the broker looked, at the latest, if nobody renews it. For those who
-   * wait; a holder's validity ends earlier. Unset when free.
+   * wait; a holder's validity ends earlier. Unset when free. Of a lock that is SHARED: until the last permit is free.
    *
    * @generated from field: google.protobuf.Duration free_within = 3;
    */
@@ -1019,6 +1095,14 @@ export type GetLockResponse = Message<"lockbroker.v1.GetLockResponse"> & {
    * @generated from field: google.protobuf.Duration expires_after_request = 4;
    */
   expiresAfterRequest?: Duration | undefined;
+
+  /**
+   * The number of permits that are held, if the lock is SHARED, and the call names neither a lock id nor a permit: of the permits
+   * from 0 on, up to the first row of 64 that nobody has.
+   *
+   * @generated from field: int32 shared_count = 5;
+   */
+  sharedCount: number;
 
   /**
    * The holder's fencing token, where known. Unset: 0.
@@ -1036,7 +1120,8 @@ export type GetLockResponse = Message<"lockbroker.v1.GetLockResponse"> & {
   heldFor?: Duration | undefined;
 
   /**
-   * Names what the lock is now, for RevokeLock: a grant, or a linger. It is no secret. Unset when free.
+   * Names what the lock is now, for RevokeLock: a grant, or a linger. It is no secret. Unset when free, and of a
+   * lock that is SHARED, where each permit has one of its own.
    *
    * @generated from field: string etag = 8;
    */
@@ -1071,14 +1156,14 @@ export enum GetLockResponse_State {
   FREE = 1,
 
   /**
-   * Somebody holds it.
+   * Somebody holds it. If it is SHARED, `shared_count` says how many.
    *
    * @generated from enum value: STATE_HELD = 2;
    */
   HELD = 2,
 
   /**
-   * It was released and nobody can acquire it yet.
+   * It was released and nobody can acquire it yet. If it was SHARED, its permits linger, and nobody can acquire it EXCLUSIVE.
    *
    * @generated from enum value: STATE_LINGERING = 3;
    */
@@ -1438,7 +1523,7 @@ export const ListLocksRequestSchema: GenMessage<ListLocksRequest> = /*@__PURE__*
  */
 export type ListLocksResponse = Message<"lockbroker.v1.ListLocksResponse"> & {
   /**
-   * A part of the locks, at most 1,000.
+   * A part of the locks, at most 1,000. Each permit of a SHARED lock counts as a lock.
    *
    * @generated from field: repeated lockbroker.v1.LockInfo locks = 1;
    */
@@ -1514,6 +1599,14 @@ export type LockInfo = Message<"lockbroker.v1.LockInfo"> & {
    * @generated from field: string etag = 7;
    */
   etag: string;
+
+  /**
+   * The permit, if the lock is SHARED: each permit is an entry of its own. Those of one name stand in their order, behind that of
+   * one who has the lock EXCLUSIVE, or waits for it so.
+   *
+   * @generated from field: optional int32 permit = 8;
+   */
+  permit?: number | undefined;
 };
 
 /**
@@ -1658,6 +1751,14 @@ export type RevokeLockRequest = Message<"lockbroker.v1.RevokeLockRequest"> & {
    * @generated from field: bool immediate = 3;
    */
   immediate: boolean;
+
+  /**
+   * The permit to revoke, 0 to 4,095, of a lock that is SHARED. Nobody else can acquire this permit before its holder can no longer believe
+   * in it; the other permits are as they were. Unset: the lock itself, of one who has it EXCLUSIVE.
+   *
+   * @generated from field: optional int32 permit = 4;
+   */
+  permit?: number | undefined;
 };
 
 /**
@@ -1724,7 +1825,8 @@ export enum RevokeLockResponse_Outcome {
   REVOKED = 1,
 
   /**
-   * Nobody holds the lock: it is free; or it lingers or was revoked before, and `immediate` is not set.
+   * Nobody holds the lock: it is free; or it lingers or was revoked before, and `immediate` is not set; or it is SHARED, and
+   * `permit` is unset.
    *
    * @generated from enum value: OUTCOME_NOT_HELD = 2;
    */

@@ -97,7 +97,9 @@ public interface AcquireLeaseRequestOrBuilder extends
    * A name for this call, so that it can be repeated after an answer that did not come: the same call
    * with the same `request_id`, at any broker, is answered with the lease that it has got already. A
    * random UUID (version 4 or 7), made anew for each lease. Two calls that share one share the lease!
-   * Unset: if the answer is lost, the lock stands for its ttl, and nobody knows its id.
+   * Unset: if the answer is lost, the lock stands for its ttl, and nobody knows its id. A SHARED lease is looked for
+   * among the permits 0 to 63: with a higher `limit`, a call that is repeated may get another permit, and the
+   * first one stands for its ttl.
    * </pre>
    *
    * <code>string request_id = 4;</code>
@@ -109,7 +111,9 @@ public interface AcquireLeaseRequestOrBuilder extends
    * A name for this call, so that it can be repeated after an answer that did not come: the same call
    * with the same `request_id`, at any broker, is answered with the lease that it has got already. A
    * random UUID (version 4 or 7), made anew for each lease. Two calls that share one share the lease!
-   * Unset: if the answer is lost, the lock stands for its ttl, and nobody knows its id.
+   * Unset: if the answer is lost, the lock stands for its ttl, and nobody knows its id. A SHARED lease is looked for
+   * among the permits 0 to 63: with a higher `limit`, a call that is repeated may get another permit, and the
+   * first one stands for its ttl.
    * </pre>
    *
    * <code>string request_id = 4;</code>

@@ -50,7 +50,7 @@ private static final long serialVersionUID = 0L;
   private volatile java.lang.Object lockId_ = "";
   /**
    * <pre>
-   * Names the grant: 36 characters, and 7 more if the lock has a `min_hold`. It is a capability; whoever has it can release the lock. Keep it
+   * Names the grant: 36 characters, 7 more if the lock has a `min_hold`, and 4 more if it is SHARED. It is a capability; whoever has it can release the lock. Keep it
    * out of logs.
    * </pre>
    *
@@ -72,7 +72,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Names the grant: 36 characters, and 7 more if the lock has a `min_hold`. It is a capability; whoever has it can release the lock. Keep it
+   * Names the grant: 36 characters, 7 more if the lock has a `min_hold`, and 4 more if it is SHARED. It is a capability; whoever has it can release the lock. Keep it
    * out of logs.
    * </pre>
    *
@@ -99,7 +99,8 @@ private static final long serialVersionUID = 0L;
   /**
    * <pre>
    * Rises strictly with every grant of the same name; below 2^53. Whatever the lock protects should
-   * refuse a token below the highest that it has seen.
+   * refuse a token below the highest that it has seen. Where several have a SHARED lock at a time, it refuses a token
+   * below the highest of those with the same `permit`, or below that of the last EXCLUSIVE holder.
    * </pre>
    *
    * <code>int64 fencing_token = 2;</code>
@@ -154,6 +155,37 @@ private static final long serialVersionUID = 0L;
     return expiresAfterRequest_ == null ? com.google.protobuf.Duration.getDefaultInstance() : expiresAfterRequest_;
   }
 
+  public static final int PERMIT_FIELD_NUMBER = 4;
+  private int permit_ = 0;
+  /**
+   * <pre>
+   * Set if the lock is SHARED: the number of the holder's permit, from 0 up to `limit` - 1. Nobody else has the same permit
+   * of this name at the same time, as nobody else has an EXCLUSIVE lock. So it can name a worker, a port or a slot of
+   * work. It stays the same when the lock is reattached. The lowest free one is not always given.
+   * </pre>
+   *
+   * <code>optional int32 permit = 4;</code>
+   * @return Whether the permit field is set.
+   */
+  @java.lang.Override
+  public boolean hasPermit() {
+    return ((bitField0_ & 0x00000002) != 0);
+  }
+  /**
+   * <pre>
+   * Set if the lock is SHARED: the number of the holder's permit, from 0 up to `limit` - 1. Nobody else has the same permit
+   * of this name at the same time, as nobody else has an EXCLUSIVE lock. So it can name a worker, a port or a slot of
+   * work. It stays the same when the lock is reattached. The lowest free one is not always given.
+   * </pre>
+   *
+   * <code>optional int32 permit = 4;</code>
+   * @return The permit.
+   */
+  @java.lang.Override
+  public int getPermit() {
+    return permit_;
+  }
+
   private byte memoizedIsInitialized = -1;
   @java.lang.Override
   public final boolean isInitialized() {
@@ -177,6 +209,9 @@ private static final long serialVersionUID = 0L;
     if (((bitField0_ & 0x00000001) != 0)) {
       output.writeMessage(3, getExpiresAfterRequest());
     }
+    if (((bitField0_ & 0x00000002) != 0)) {
+      output.writeInt32(4, permit_);
+    }
     getUnknownFields().writeTo(output);
   }
 
@@ -196,6 +231,10 @@ private static final long serialVersionUID = 0L;
     if (((bitField0_ & 0x00000001) != 0)) {
       size += com.google.protobuf.CodedOutputStream
         .computeMessageSize(3, getExpiresAfterRequest());
+    }
+    if (((bitField0_ & 0x00000002) != 0)) {
+      size += com.google.protobuf.CodedOutputStream
+        .computeInt32Size(4, permit_);
     }
     size += getUnknownFields().getSerializedSize();
     memoizedSize = size;
@@ -221,6 +260,11 @@ private static final long serialVersionUID = 0L;
       if (!getExpiresAfterRequest()
           .equals(other.getExpiresAfterRequest())) return false;
     }
+    if (hasPermit() != other.hasPermit()) return false;
+    if (hasPermit()) {
+      if (getPermit()
+          != other.getPermit()) return false;
+    }
     if (!getUnknownFields().equals(other.getUnknownFields())) return false;
     return true;
   }
@@ -240,6 +284,10 @@ private static final long serialVersionUID = 0L;
     if (hasExpiresAfterRequest()) {
       hash = (37 * hash) + EXPIRES_AFTER_REQUEST_FIELD_NUMBER;
       hash = (53 * hash) + getExpiresAfterRequest().hashCode();
+    }
+    if (hasPermit()) {
+      hash = (37 * hash) + PERMIT_FIELD_NUMBER;
+      hash = (53 * hash) + getPermit();
     }
     hash = (29 * hash) + getUnknownFields().hashCode();
     memoizedHashCode = hash;
@@ -389,6 +437,7 @@ private static final long serialVersionUID = 0L;
         expiresAfterRequestBuilder_.dispose();
         expiresAfterRequestBuilder_ = null;
       }
+      permit_ = 0;
       return this;
     }
 
@@ -434,6 +483,10 @@ private static final long serialVersionUID = 0L;
             ? expiresAfterRequest_
             : expiresAfterRequestBuilder_.build();
         to_bitField0_ |= 0x00000001;
+      }
+      if (((from_bitField0_ & 0x00000008) != 0)) {
+        result.permit_ = permit_;
+        to_bitField0_ |= 0x00000002;
       }
       result.bitField0_ |= to_bitField0_;
     }
@@ -493,6 +546,9 @@ private static final long serialVersionUID = 0L;
       if (other.hasExpiresAfterRequest()) {
         mergeExpiresAfterRequest(other.getExpiresAfterRequest());
       }
+      if (other.hasPermit()) {
+        setPermit(other.getPermit());
+      }
       this.mergeUnknownFields(other.getUnknownFields());
       onChanged();
       return this;
@@ -536,6 +592,11 @@ private static final long serialVersionUID = 0L;
               bitField0_ |= 0x00000004;
               break;
             } // case 26
+            case 32: {
+              permit_ = input.readInt32();
+              bitField0_ |= 0x00000008;
+              break;
+            } // case 32
             default: {
               if (!super.parseUnknownField(input, extensionRegistry, tag)) {
                 done = true; // was an endgroup tag
@@ -556,7 +617,7 @@ private static final long serialVersionUID = 0L;
     private java.lang.Object lockId_ = "";
     /**
      * <pre>
-     * Names the grant: 36 characters, and 7 more if the lock has a `min_hold`. It is a capability; whoever has it can release the lock. Keep it
+     * Names the grant: 36 characters, 7 more if the lock has a `min_hold`, and 4 more if it is SHARED. It is a capability; whoever has it can release the lock. Keep it
      * out of logs.
      * </pre>
      *
@@ -577,7 +638,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Names the grant: 36 characters, and 7 more if the lock has a `min_hold`. It is a capability; whoever has it can release the lock. Keep it
+     * Names the grant: 36 characters, 7 more if the lock has a `min_hold`, and 4 more if it is SHARED. It is a capability; whoever has it can release the lock. Keep it
      * out of logs.
      * </pre>
      *
@@ -599,7 +660,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Names the grant: 36 characters, and 7 more if the lock has a `min_hold`. It is a capability; whoever has it can release the lock. Keep it
+     * Names the grant: 36 characters, 7 more if the lock has a `min_hold`, and 4 more if it is SHARED. It is a capability; whoever has it can release the lock. Keep it
      * out of logs.
      * </pre>
      *
@@ -617,7 +678,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Names the grant: 36 characters, and 7 more if the lock has a `min_hold`. It is a capability; whoever has it can release the lock. Keep it
+     * Names the grant: 36 characters, 7 more if the lock has a `min_hold`, and 4 more if it is SHARED. It is a capability; whoever has it can release the lock. Keep it
      * out of logs.
      * </pre>
      *
@@ -632,7 +693,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Names the grant: 36 characters, and 7 more if the lock has a `min_hold`. It is a capability; whoever has it can release the lock. Keep it
+     * Names the grant: 36 characters, 7 more if the lock has a `min_hold`, and 4 more if it is SHARED. It is a capability; whoever has it can release the lock. Keep it
      * out of logs.
      * </pre>
      *
@@ -654,7 +715,8 @@ private static final long serialVersionUID = 0L;
     /**
      * <pre>
      * Rises strictly with every grant of the same name; below 2^53. Whatever the lock protects should
-     * refuse a token below the highest that it has seen.
+     * refuse a token below the highest that it has seen. Where several have a SHARED lock at a time, it refuses a token
+     * below the highest of those with the same `permit`, or below that of the last EXCLUSIVE holder.
      * </pre>
      *
      * <code>int64 fencing_token = 2;</code>
@@ -667,7 +729,8 @@ private static final long serialVersionUID = 0L;
     /**
      * <pre>
      * Rises strictly with every grant of the same name; below 2^53. Whatever the lock protects should
-     * refuse a token below the highest that it has seen.
+     * refuse a token below the highest that it has seen. Where several have a SHARED lock at a time, it refuses a token
+     * below the highest of those with the same `permit`, or below that of the last EXCLUSIVE holder.
      * </pre>
      *
      * <code>int64 fencing_token = 2;</code>
@@ -684,7 +747,8 @@ private static final long serialVersionUID = 0L;
     /**
      * <pre>
      * Rises strictly with every grant of the same name; below 2^53. Whatever the lock protects should
-     * refuse a token below the highest that it has seen.
+     * refuse a token below the highest that it has seen. Where several have a SHARED lock at a time, it refuses a token
+     * below the highest of those with the same `permit`, or below that of the last EXCLUSIVE holder.
      * </pre>
      *
      * <code>int64 fencing_token = 2;</code>
@@ -870,6 +934,70 @@ private static final long serialVersionUID = 0L;
         expiresAfterRequest_ = null;
       }
       return expiresAfterRequestBuilder_;
+    }
+
+    private int permit_ ;
+    /**
+     * <pre>
+     * Set if the lock is SHARED: the number of the holder's permit, from 0 up to `limit` - 1. Nobody else has the same permit
+     * of this name at the same time, as nobody else has an EXCLUSIVE lock. So it can name a worker, a port or a slot of
+     * work. It stays the same when the lock is reattached. The lowest free one is not always given.
+     * </pre>
+     *
+     * <code>optional int32 permit = 4;</code>
+     * @return Whether the permit field is set.
+     */
+    @java.lang.Override
+    public boolean hasPermit() {
+      return ((bitField0_ & 0x00000008) != 0);
+    }
+    /**
+     * <pre>
+     * Set if the lock is SHARED: the number of the holder's permit, from 0 up to `limit` - 1. Nobody else has the same permit
+     * of this name at the same time, as nobody else has an EXCLUSIVE lock. So it can name a worker, a port or a slot of
+     * work. It stays the same when the lock is reattached. The lowest free one is not always given.
+     * </pre>
+     *
+     * <code>optional int32 permit = 4;</code>
+     * @return The permit.
+     */
+    @java.lang.Override
+    public int getPermit() {
+      return permit_;
+    }
+    /**
+     * <pre>
+     * Set if the lock is SHARED: the number of the holder's permit, from 0 up to `limit` - 1. Nobody else has the same permit
+     * of this name at the same time, as nobody else has an EXCLUSIVE lock. So it can name a worker, a port or a slot of
+     * work. It stays the same when the lock is reattached. The lowest free one is not always given.
+     * </pre>
+     *
+     * <code>optional int32 permit = 4;</code>
+     * @param value The permit to set.
+     * @return This builder for chaining.
+     */
+    public Builder setPermit(int value) {
+
+      permit_ = value;
+      bitField0_ |= 0x00000008;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * Set if the lock is SHARED: the number of the holder's permit, from 0 up to `limit` - 1. Nobody else has the same permit
+     * of this name at the same time, as nobody else has an EXCLUSIVE lock. So it can name a worker, a port or a slot of
+     * work. It stays the same when the lock is reattached. The lowest free one is not always given.
+     * </pre>
+     *
+     * <code>optional int32 permit = 4;</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearPermit() {
+      bitField0_ = (bitField0_ & ~0x00000008);
+      permit_ = 0;
+      onChanged();
+      return this;
     }
     @java.lang.Override
     public final Builder setUnknownFields(

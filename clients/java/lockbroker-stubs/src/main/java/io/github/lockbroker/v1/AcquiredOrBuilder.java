@@ -10,7 +10,7 @@ public interface AcquiredOrBuilder extends
 
   /**
    * <pre>
-   * Names the grant: 36 characters, and 7 more if the lock has a `min_hold`. It is a capability; whoever has it can release the lock. Keep it
+   * Names the grant: 36 characters, 7 more if the lock has a `min_hold`, and 4 more if it is SHARED. It is a capability; whoever has it can release the lock. Keep it
    * out of logs.
    * </pre>
    *
@@ -20,7 +20,7 @@ public interface AcquiredOrBuilder extends
   java.lang.String getLockId();
   /**
    * <pre>
-   * Names the grant: 36 characters, and 7 more if the lock has a `min_hold`. It is a capability; whoever has it can release the lock. Keep it
+   * Names the grant: 36 characters, 7 more if the lock has a `min_hold`, and 4 more if it is SHARED. It is a capability; whoever has it can release the lock. Keep it
    * out of logs.
    * </pre>
    *
@@ -33,7 +33,8 @@ public interface AcquiredOrBuilder extends
   /**
    * <pre>
    * Rises strictly with every grant of the same name; below 2^53. Whatever the lock protects should
-   * refuse a token below the highest that it has seen.
+   * refuse a token below the highest that it has seen. Where several have a SHARED lock at a time, it refuses a token
+   * below the highest of those with the same `permit`, or below that of the last EXCLUSIVE holder.
    * </pre>
    *
    * <code>int64 fencing_token = 2;</code>
@@ -73,4 +74,27 @@ public interface AcquiredOrBuilder extends
    * <code>.google.protobuf.Duration expires_after_request = 3;</code>
    */
   com.google.protobuf.DurationOrBuilder getExpiresAfterRequestOrBuilder();
+
+  /**
+   * <pre>
+   * Set if the lock is SHARED: the number of the holder's permit, from 0 up to `limit` - 1. Nobody else has the same permit
+   * of this name at the same time, as nobody else has an EXCLUSIVE lock. So it can name a worker, a port or a slot of
+   * work. It stays the same when the lock is reattached. The lowest free one is not always given.
+   * </pre>
+   *
+   * <code>optional int32 permit = 4;</code>
+   * @return Whether the permit field is set.
+   */
+  boolean hasPermit();
+  /**
+   * <pre>
+   * Set if the lock is SHARED: the number of the holder's permit, from 0 up to `limit` - 1. Nobody else has the same permit
+   * of this name at the same time, as nobody else has an EXCLUSIVE lock. So it can name a worker, a port or a slot of
+   * work. It stays the same when the lock is reattached. The lowest free one is not always given.
+   * </pre>
+   *
+   * <code>optional int32 permit = 4;</code>
+   * @return The permit.
+   */
+  int getPermit();
 }

@@ -45,6 +45,7 @@ private static final long serialVersionUID = 0L;
             io.github.lockbroker.v1.GetLockRequest.class, io.github.lockbroker.v1.GetLockRequest.Builder.class);
   }
 
+  private int bitField0_;
   public static final int NAME_FIELD_NUMBER = 1;
   @SuppressWarnings("serial")
   private volatile java.lang.Object name_ = "";
@@ -98,7 +99,7 @@ private static final long serialVersionUID = 0L;
   /**
    * <pre>
    * The lock id, from Acquired. If set, and if it names the present grant and this broker keeps it,
-   * the answer carries `expires_after_request`.
+   * the answer carries `expires_after_request`. That of a SHARED lock is looked up at its permit.
    * </pre>
    *
    * <code>string lock_id = 2;</code>
@@ -120,7 +121,7 @@ private static final long serialVersionUID = 0L;
   /**
    * <pre>
    * The lock id, from Acquired. If set, and if it names the present grant and this broker keeps it,
-   * the answer carries `expires_after_request`.
+   * the answer carries `expires_after_request`. That of a SHARED lock is looked up at its permit.
    * </pre>
    *
    * <code>string lock_id = 2;</code>
@@ -139,6 +140,35 @@ private static final long serialVersionUID = 0L;
     } else {
       return (com.google.protobuf.ByteString) ref;
     }
+  }
+
+  public static final int PERMIT_FIELD_NUMBER = 3;
+  private int permit_ = 0;
+  /**
+   * <pre>
+   * The permit to look at, 0 to 4,095, of a lock that is SHARED. Unset: the permit of `lock_id`; without one, the lock itself.
+   * INVALID_ARGUMENT if `lock_id` names another one.
+   * </pre>
+   *
+   * <code>optional int32 permit = 3;</code>
+   * @return Whether the permit field is set.
+   */
+  @java.lang.Override
+  public boolean hasPermit() {
+    return ((bitField0_ & 0x00000001) != 0);
+  }
+  /**
+   * <pre>
+   * The permit to look at, 0 to 4,095, of a lock that is SHARED. Unset: the permit of `lock_id`; without one, the lock itself.
+   * INVALID_ARGUMENT if `lock_id` names another one.
+   * </pre>
+   *
+   * <code>optional int32 permit = 3;</code>
+   * @return The permit.
+   */
+  @java.lang.Override
+  public int getPermit() {
+    return permit_;
   }
 
   private byte memoizedIsInitialized = -1;
@@ -161,6 +191,9 @@ private static final long serialVersionUID = 0L;
     if (!com.google.protobuf.GeneratedMessageV3.isStringEmpty(lockId_)) {
       com.google.protobuf.GeneratedMessageV3.writeString(output, 2, lockId_);
     }
+    if (((bitField0_ & 0x00000001) != 0)) {
+      output.writeInt32(3, permit_);
+    }
     getUnknownFields().writeTo(output);
   }
 
@@ -175,6 +208,10 @@ private static final long serialVersionUID = 0L;
     }
     if (!com.google.protobuf.GeneratedMessageV3.isStringEmpty(lockId_)) {
       size += com.google.protobuf.GeneratedMessageV3.computeStringSize(2, lockId_);
+    }
+    if (((bitField0_ & 0x00000001) != 0)) {
+      size += com.google.protobuf.CodedOutputStream
+        .computeInt32Size(3, permit_);
     }
     size += getUnknownFields().getSerializedSize();
     memoizedSize = size;
@@ -195,6 +232,11 @@ private static final long serialVersionUID = 0L;
         .equals(other.getName())) return false;
     if (!getLockId()
         .equals(other.getLockId())) return false;
+    if (hasPermit() != other.hasPermit()) return false;
+    if (hasPermit()) {
+      if (getPermit()
+          != other.getPermit()) return false;
+    }
     if (!getUnknownFields().equals(other.getUnknownFields())) return false;
     return true;
   }
@@ -210,6 +252,10 @@ private static final long serialVersionUID = 0L;
     hash = (53 * hash) + getName().hashCode();
     hash = (37 * hash) + LOCK_ID_FIELD_NUMBER;
     hash = (53 * hash) + getLockId().hashCode();
+    if (hasPermit()) {
+      hash = (37 * hash) + PERMIT_FIELD_NUMBER;
+      hash = (53 * hash) + getPermit();
+    }
     hash = (29 * hash) + getUnknownFields().hashCode();
     memoizedHashCode = hash;
     return hash;
@@ -347,6 +393,7 @@ private static final long serialVersionUID = 0L;
       bitField0_ = 0;
       name_ = "";
       lockId_ = "";
+      permit_ = 0;
       return this;
     }
 
@@ -386,6 +433,12 @@ private static final long serialVersionUID = 0L;
       if (((from_bitField0_ & 0x00000002) != 0)) {
         result.lockId_ = lockId_;
       }
+      int to_bitField0_ = 0;
+      if (((from_bitField0_ & 0x00000004) != 0)) {
+        result.permit_ = permit_;
+        to_bitField0_ |= 0x00000001;
+      }
+      result.bitField0_ |= to_bitField0_;
     }
 
     @java.lang.Override
@@ -442,6 +495,9 @@ private static final long serialVersionUID = 0L;
         bitField0_ |= 0x00000002;
         onChanged();
       }
+      if (other.hasPermit()) {
+        setPermit(other.getPermit());
+      }
       this.mergeUnknownFields(other.getUnknownFields());
       onChanged();
       return this;
@@ -478,6 +534,11 @@ private static final long serialVersionUID = 0L;
               bitField0_ |= 0x00000002;
               break;
             } // case 18
+            case 24: {
+              permit_ = input.readInt32();
+              bitField0_ |= 0x00000004;
+              break;
+            } // case 24
             default: {
               if (!super.parseUnknownField(input, extensionRegistry, tag)) {
                 done = true; // was an endgroup tag
@@ -591,7 +652,7 @@ private static final long serialVersionUID = 0L;
     /**
      * <pre>
      * The lock id, from Acquired. If set, and if it names the present grant and this broker keeps it,
-     * the answer carries `expires_after_request`.
+     * the answer carries `expires_after_request`. That of a SHARED lock is looked up at its permit.
      * </pre>
      *
      * <code>string lock_id = 2;</code>
@@ -612,7 +673,7 @@ private static final long serialVersionUID = 0L;
     /**
      * <pre>
      * The lock id, from Acquired. If set, and if it names the present grant and this broker keeps it,
-     * the answer carries `expires_after_request`.
+     * the answer carries `expires_after_request`. That of a SHARED lock is looked up at its permit.
      * </pre>
      *
      * <code>string lock_id = 2;</code>
@@ -634,7 +695,7 @@ private static final long serialVersionUID = 0L;
     /**
      * <pre>
      * The lock id, from Acquired. If set, and if it names the present grant and this broker keeps it,
-     * the answer carries `expires_after_request`.
+     * the answer carries `expires_after_request`. That of a SHARED lock is looked up at its permit.
      * </pre>
      *
      * <code>string lock_id = 2;</code>
@@ -652,7 +713,7 @@ private static final long serialVersionUID = 0L;
     /**
      * <pre>
      * The lock id, from Acquired. If set, and if it names the present grant and this broker keeps it,
-     * the answer carries `expires_after_request`.
+     * the answer carries `expires_after_request`. That of a SHARED lock is looked up at its permit.
      * </pre>
      *
      * <code>string lock_id = 2;</code>
@@ -667,7 +728,7 @@ private static final long serialVersionUID = 0L;
     /**
      * <pre>
      * The lock id, from Acquired. If set, and if it names the present grant and this broker keeps it,
-     * the answer carries `expires_after_request`.
+     * the answer carries `expires_after_request`. That of a SHARED lock is looked up at its permit.
      * </pre>
      *
      * <code>string lock_id = 2;</code>
@@ -680,6 +741,66 @@ private static final long serialVersionUID = 0L;
       checkByteStringIsUtf8(value);
       lockId_ = value;
       bitField0_ |= 0x00000002;
+      onChanged();
+      return this;
+    }
+
+    private int permit_ ;
+    /**
+     * <pre>
+     * The permit to look at, 0 to 4,095, of a lock that is SHARED. Unset: the permit of `lock_id`; without one, the lock itself.
+     * INVALID_ARGUMENT if `lock_id` names another one.
+     * </pre>
+     *
+     * <code>optional int32 permit = 3;</code>
+     * @return Whether the permit field is set.
+     */
+    @java.lang.Override
+    public boolean hasPermit() {
+      return ((bitField0_ & 0x00000004) != 0);
+    }
+    /**
+     * <pre>
+     * The permit to look at, 0 to 4,095, of a lock that is SHARED. Unset: the permit of `lock_id`; without one, the lock itself.
+     * INVALID_ARGUMENT if `lock_id` names another one.
+     * </pre>
+     *
+     * <code>optional int32 permit = 3;</code>
+     * @return The permit.
+     */
+    @java.lang.Override
+    public int getPermit() {
+      return permit_;
+    }
+    /**
+     * <pre>
+     * The permit to look at, 0 to 4,095, of a lock that is SHARED. Unset: the permit of `lock_id`; without one, the lock itself.
+     * INVALID_ARGUMENT if `lock_id` names another one.
+     * </pre>
+     *
+     * <code>optional int32 permit = 3;</code>
+     * @param value The permit to set.
+     * @return This builder for chaining.
+     */
+    public Builder setPermit(int value) {
+
+      permit_ = value;
+      bitField0_ |= 0x00000004;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * The permit to look at, 0 to 4,095, of a lock that is SHARED. Unset: the permit of `lock_id`; without one, the lock itself.
+     * INVALID_ARGUMENT if `lock_id` names another one.
+     * </pre>
+     *
+     * <code>optional int32 permit = 3;</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearPermit() {
+      bitField0_ = (bitField0_ & ~0x00000004);
+      permit_ = 0;
       onChanged();
       return this;
     }

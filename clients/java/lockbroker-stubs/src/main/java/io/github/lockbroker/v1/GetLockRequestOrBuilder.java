@@ -31,7 +31,7 @@ public interface GetLockRequestOrBuilder extends
   /**
    * <pre>
    * The lock id, from Acquired. If set, and if it names the present grant and this broker keeps it,
-   * the answer carries `expires_after_request`.
+   * the answer carries `expires_after_request`. That of a SHARED lock is looked up at its permit.
    * </pre>
    *
    * <code>string lock_id = 2;</code>
@@ -41,7 +41,7 @@ public interface GetLockRequestOrBuilder extends
   /**
    * <pre>
    * The lock id, from Acquired. If set, and if it names the present grant and this broker keeps it,
-   * the answer carries `expires_after_request`.
+   * the answer carries `expires_after_request`. That of a SHARED lock is looked up at its permit.
    * </pre>
    *
    * <code>string lock_id = 2;</code>
@@ -49,4 +49,25 @@ public interface GetLockRequestOrBuilder extends
    */
   com.google.protobuf.ByteString
       getLockIdBytes();
+
+  /**
+   * <pre>
+   * The permit to look at, 0 to 4,095, of a lock that is SHARED. Unset: the permit of `lock_id`; without one, the lock itself.
+   * INVALID_ARGUMENT if `lock_id` names another one.
+   * </pre>
+   *
+   * <code>optional int32 permit = 3;</code>
+   * @return Whether the permit field is set.
+   */
+  boolean hasPermit();
+  /**
+   * <pre>
+   * The permit to look at, 0 to 4,095, of a lock that is SHARED. Unset: the permit of `lock_id`; without one, the lock itself.
+   * INVALID_ARGUMENT if `lock_id` names another one.
+   * </pre>
+   *
+   * <code>optional int32 permit = 3;</code>
+   * @return The permit.
+   */
+  int getPermit();
 }

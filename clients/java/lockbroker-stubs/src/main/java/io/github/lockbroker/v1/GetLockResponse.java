@@ -73,7 +73,7 @@ private static final long serialVersionUID = 0L;
     STATE_FREE(1),
     /**
      * <pre>
-     * Somebody holds it.
+     * Somebody holds it. If it is SHARED, `shared_count` says how many.
      * </pre>
      *
      * <code>STATE_HELD = 2;</code>
@@ -81,7 +81,7 @@ private static final long serialVersionUID = 0L;
     STATE_HELD(2),
     /**
      * <pre>
-     * It was released and nobody can acquire it yet.
+     * It was released and nobody can acquire it yet. If it was SHARED, its permits linger, and nobody can acquire it EXCLUSIVE.
      * </pre>
      *
      * <code>STATE_LINGERING = 3;</code>
@@ -116,7 +116,7 @@ private static final long serialVersionUID = 0L;
     public static final int STATE_FREE_VALUE = 1;
     /**
      * <pre>
-     * Somebody holds it.
+     * Somebody holds it. If it is SHARED, `shared_count` says how many.
      * </pre>
      *
      * <code>STATE_HELD = 2;</code>
@@ -124,7 +124,7 @@ private static final long serialVersionUID = 0L;
     public static final int STATE_HELD_VALUE = 2;
     /**
      * <pre>
-     * It was released and nobody can acquire it yet.
+     * It was released and nobody can acquire it yet. If it was SHARED, its permits linger, and nobody can acquire it EXCLUSIVE.
      * </pre>
      *
      * <code>STATE_LINGERING = 3;</code>
@@ -257,7 +257,7 @@ private static final long serialVersionUID = 0L;
   private volatile java.lang.Object owner_ = "";
   /**
    * <pre>
-   * The holder's label, where known and given.
+   * The holder's label, where known and given. Unset for a lock that is SHARED: each permit has a label of its own.
    * </pre>
    *
    * <code>string owner = 2;</code>
@@ -278,7 +278,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The holder's label, where known and given.
+   * The holder's label, where known and given. Unset for a lock that is SHARED: each permit has a label of its own.
    * </pre>
    *
    * <code>string owner = 2;</code>
@@ -304,7 +304,7 @@ private static final long serialVersionUID = 0L;
   /**
    * <pre>
    * The lock is free this long after the broker looked, at the latest, if nobody renews it. For those who
-   * wait; a holder's validity ends earlier. Unset when free.
+   * wait; a holder's validity ends earlier. Unset when free. Of a lock that is SHARED: until the last permit is free.
    * </pre>
    *
    * <code>.google.protobuf.Duration free_within = 3;</code>
@@ -317,7 +317,7 @@ private static final long serialVersionUID = 0L;
   /**
    * <pre>
    * The lock is free this long after the broker looked, at the latest, if nobody renews it. For those who
-   * wait; a holder's validity ends earlier. Unset when free.
+   * wait; a holder's validity ends earlier. Unset when free. Of a lock that is SHARED: until the last permit is free.
    * </pre>
    *
    * <code>.google.protobuf.Duration free_within = 3;</code>
@@ -330,7 +330,7 @@ private static final long serialVersionUID = 0L;
   /**
    * <pre>
    * The lock is free this long after the broker looked, at the latest, if nobody renews it. For those who
-   * wait; a holder's validity ends earlier. Unset when free.
+   * wait; a holder's validity ends earlier. Unset when free. Of a lock that is SHARED: until the last permit is free.
    * </pre>
    *
    * <code>.google.protobuf.Duration free_within = 3;</code>
@@ -376,6 +376,22 @@ private static final long serialVersionUID = 0L;
   @java.lang.Override
   public com.google.protobuf.DurationOrBuilder getExpiresAfterRequestOrBuilder() {
     return expiresAfterRequest_ == null ? com.google.protobuf.Duration.getDefaultInstance() : expiresAfterRequest_;
+  }
+
+  public static final int SHARED_COUNT_FIELD_NUMBER = 5;
+  private int sharedCount_ = 0;
+  /**
+   * <pre>
+   * The number of permits that are held, if the lock is SHARED, and the call names neither a lock id nor a permit: of the permits
+   * from 0 on, up to the first row of 64 that nobody has.
+   * </pre>
+   *
+   * <code>int32 shared_count = 5;</code>
+   * @return The sharedCount.
+   */
+  @java.lang.Override
+  public int getSharedCount() {
+    return sharedCount_;
   }
 
   public static final int FENCING_TOKEN_FIELD_NUMBER = 6;
@@ -439,7 +455,8 @@ private static final long serialVersionUID = 0L;
   private volatile java.lang.Object etag_ = "";
   /**
    * <pre>
-   * Names what the lock is now, for RevokeLock: a grant, or a linger. It is no secret. Unset when free.
+   * Names what the lock is now, for RevokeLock: a grant, or a linger. It is no secret. Unset when free, and of a
+   * lock that is SHARED, where each permit has one of its own.
    * </pre>
    *
    * <code>string etag = 8;</code>
@@ -460,7 +477,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Names what the lock is now, for RevokeLock: a grant, or a linger. It is no secret. Unset when free.
+   * Names what the lock is now, for RevokeLock: a grant, or a linger. It is no secret. Unset when free, and of a
+   * lock that is SHARED, where each permit has one of its own.
    * </pre>
    *
    * <code>string etag = 8;</code>
@@ -507,6 +525,9 @@ private static final long serialVersionUID = 0L;
     if (((bitField0_ & 0x00000002) != 0)) {
       output.writeMessage(4, getExpiresAfterRequest());
     }
+    if (sharedCount_ != 0) {
+      output.writeInt32(5, sharedCount_);
+    }
     if (fencingToken_ != 0L) {
       output.writeInt64(6, fencingToken_);
     }
@@ -539,6 +560,10 @@ private static final long serialVersionUID = 0L;
     if (((bitField0_ & 0x00000002) != 0)) {
       size += com.google.protobuf.CodedOutputStream
         .computeMessageSize(4, getExpiresAfterRequest());
+    }
+    if (sharedCount_ != 0) {
+      size += com.google.protobuf.CodedOutputStream
+        .computeInt32Size(5, sharedCount_);
     }
     if (fencingToken_ != 0L) {
       size += com.google.protobuf.CodedOutputStream
@@ -579,6 +604,8 @@ private static final long serialVersionUID = 0L;
       if (!getExpiresAfterRequest()
           .equals(other.getExpiresAfterRequest())) return false;
     }
+    if (getSharedCount()
+        != other.getSharedCount()) return false;
     if (getFencingToken()
         != other.getFencingToken()) return false;
     if (hasHeldFor() != other.hasHeldFor()) return false;
@@ -611,6 +638,8 @@ private static final long serialVersionUID = 0L;
       hash = (37 * hash) + EXPIRES_AFTER_REQUEST_FIELD_NUMBER;
       hash = (53 * hash) + getExpiresAfterRequest().hashCode();
     }
+    hash = (37 * hash) + SHARED_COUNT_FIELD_NUMBER;
+    hash = (53 * hash) + getSharedCount();
     hash = (37 * hash) + FENCING_TOKEN_FIELD_NUMBER;
     hash = (53 * hash) + com.google.protobuf.Internal.hashLong(
         getFencingToken());
@@ -775,6 +804,7 @@ private static final long serialVersionUID = 0L;
         expiresAfterRequestBuilder_.dispose();
         expiresAfterRequestBuilder_ = null;
       }
+      sharedCount_ = 0;
       fencingToken_ = 0L;
       heldFor_ = null;
       if (heldForBuilder_ != null) {
@@ -835,15 +865,18 @@ private static final long serialVersionUID = 0L;
         to_bitField0_ |= 0x00000002;
       }
       if (((from_bitField0_ & 0x00000010) != 0)) {
-        result.fencingToken_ = fencingToken_;
+        result.sharedCount_ = sharedCount_;
       }
       if (((from_bitField0_ & 0x00000020) != 0)) {
+        result.fencingToken_ = fencingToken_;
+      }
+      if (((from_bitField0_ & 0x00000040) != 0)) {
         result.heldFor_ = heldForBuilder_ == null
             ? heldFor_
             : heldForBuilder_.build();
         to_bitField0_ |= 0x00000004;
       }
-      if (((from_bitField0_ & 0x00000040) != 0)) {
+      if (((from_bitField0_ & 0x00000080) != 0)) {
         result.etag_ = etag_;
       }
       result.bitField0_ |= to_bitField0_;
@@ -907,6 +940,9 @@ private static final long serialVersionUID = 0L;
       if (other.hasExpiresAfterRequest()) {
         mergeExpiresAfterRequest(other.getExpiresAfterRequest());
       }
+      if (other.getSharedCount() != 0) {
+        setSharedCount(other.getSharedCount());
+      }
       if (other.getFencingToken() != 0L) {
         setFencingToken(other.getFencingToken());
       }
@@ -915,7 +951,7 @@ private static final long serialVersionUID = 0L;
       }
       if (!other.getEtag().isEmpty()) {
         etag_ = other.etag_;
-        bitField0_ |= 0x00000040;
+        bitField0_ |= 0x00000080;
         onChanged();
       }
       this.mergeUnknownFields(other.getUnknownFields());
@@ -968,21 +1004,26 @@ private static final long serialVersionUID = 0L;
               bitField0_ |= 0x00000008;
               break;
             } // case 34
+            case 40: {
+              sharedCount_ = input.readInt32();
+              bitField0_ |= 0x00000010;
+              break;
+            } // case 40
             case 48: {
               fencingToken_ = input.readInt64();
-              bitField0_ |= 0x00000010;
+              bitField0_ |= 0x00000020;
               break;
             } // case 48
             case 58: {
               input.readMessage(
                   getHeldForFieldBuilder().getBuilder(),
                   extensionRegistry);
-              bitField0_ |= 0x00000020;
+              bitField0_ |= 0x00000040;
               break;
             } // case 58
             case 66: {
               etag_ = input.readStringRequireUtf8();
-              bitField0_ |= 0x00000040;
+              bitField0_ |= 0x00000080;
               break;
             } // case 66
             default: {
@@ -1078,7 +1119,7 @@ private static final long serialVersionUID = 0L;
     private java.lang.Object owner_ = "";
     /**
      * <pre>
-     * The holder's label, where known and given.
+     * The holder's label, where known and given. Unset for a lock that is SHARED: each permit has a label of its own.
      * </pre>
      *
      * <code>string owner = 2;</code>
@@ -1098,7 +1139,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The holder's label, where known and given.
+     * The holder's label, where known and given. Unset for a lock that is SHARED: each permit has a label of its own.
      * </pre>
      *
      * <code>string owner = 2;</code>
@@ -1119,7 +1160,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The holder's label, where known and given.
+     * The holder's label, where known and given. Unset for a lock that is SHARED: each permit has a label of its own.
      * </pre>
      *
      * <code>string owner = 2;</code>
@@ -1136,7 +1177,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The holder's label, where known and given.
+     * The holder's label, where known and given. Unset for a lock that is SHARED: each permit has a label of its own.
      * </pre>
      *
      * <code>string owner = 2;</code>
@@ -1150,7 +1191,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The holder's label, where known and given.
+     * The holder's label, where known and given. Unset for a lock that is SHARED: each permit has a label of its own.
      * </pre>
      *
      * <code>string owner = 2;</code>
@@ -1173,7 +1214,7 @@ private static final long serialVersionUID = 0L;
     /**
      * <pre>
      * The lock is free this long after the broker looked, at the latest, if nobody renews it. For those who
-     * wait; a holder's validity ends earlier. Unset when free.
+     * wait; a holder's validity ends earlier. Unset when free. Of a lock that is SHARED: until the last permit is free.
      * </pre>
      *
      * <code>.google.protobuf.Duration free_within = 3;</code>
@@ -1185,7 +1226,7 @@ private static final long serialVersionUID = 0L;
     /**
      * <pre>
      * The lock is free this long after the broker looked, at the latest, if nobody renews it. For those who
-     * wait; a holder's validity ends earlier. Unset when free.
+     * wait; a holder's validity ends earlier. Unset when free. Of a lock that is SHARED: until the last permit is free.
      * </pre>
      *
      * <code>.google.protobuf.Duration free_within = 3;</code>
@@ -1201,7 +1242,7 @@ private static final long serialVersionUID = 0L;
     /**
      * <pre>
      * The lock is free this long after the broker looked, at the latest, if nobody renews it. For those who
-     * wait; a holder's validity ends earlier. Unset when free.
+     * wait; a holder's validity ends earlier. Unset when free. Of a lock that is SHARED: until the last permit is free.
      * </pre>
      *
      * <code>.google.protobuf.Duration free_within = 3;</code>
@@ -1222,7 +1263,7 @@ private static final long serialVersionUID = 0L;
     /**
      * <pre>
      * The lock is free this long after the broker looked, at the latest, if nobody renews it. For those who
-     * wait; a holder's validity ends earlier. Unset when free.
+     * wait; a holder's validity ends earlier. Unset when free. Of a lock that is SHARED: until the last permit is free.
      * </pre>
      *
      * <code>.google.protobuf.Duration free_within = 3;</code>
@@ -1241,7 +1282,7 @@ private static final long serialVersionUID = 0L;
     /**
      * <pre>
      * The lock is free this long after the broker looked, at the latest, if nobody renews it. For those who
-     * wait; a holder's validity ends earlier. Unset when free.
+     * wait; a holder's validity ends earlier. Unset when free. Of a lock that is SHARED: until the last permit is free.
      * </pre>
      *
      * <code>.google.protobuf.Duration free_within = 3;</code>
@@ -1267,7 +1308,7 @@ private static final long serialVersionUID = 0L;
     /**
      * <pre>
      * The lock is free this long after the broker looked, at the latest, if nobody renews it. For those who
-     * wait; a holder's validity ends earlier. Unset when free.
+     * wait; a holder's validity ends earlier. Unset when free. Of a lock that is SHARED: until the last permit is free.
      * </pre>
      *
      * <code>.google.protobuf.Duration free_within = 3;</code>
@@ -1285,7 +1326,7 @@ private static final long serialVersionUID = 0L;
     /**
      * <pre>
      * The lock is free this long after the broker looked, at the latest, if nobody renews it. For those who
-     * wait; a holder's validity ends earlier. Unset when free.
+     * wait; a holder's validity ends earlier. Unset when free. Of a lock that is SHARED: until the last permit is free.
      * </pre>
      *
      * <code>.google.protobuf.Duration free_within = 3;</code>
@@ -1298,7 +1339,7 @@ private static final long serialVersionUID = 0L;
     /**
      * <pre>
      * The lock is free this long after the broker looked, at the latest, if nobody renews it. For those who
-     * wait; a holder's validity ends earlier. Unset when free.
+     * wait; a holder's validity ends earlier. Unset when free. Of a lock that is SHARED: until the last permit is free.
      * </pre>
      *
      * <code>.google.protobuf.Duration free_within = 3;</code>
@@ -1314,7 +1355,7 @@ private static final long serialVersionUID = 0L;
     /**
      * <pre>
      * The lock is free this long after the broker looked, at the latest, if nobody renews it. For those who
-     * wait; a holder's validity ends earlier. Unset when free.
+     * wait; a holder's validity ends earlier. Unset when free. Of a lock that is SHARED: until the last permit is free.
      * </pre>
      *
      * <code>.google.protobuf.Duration free_within = 3;</code>
@@ -1490,6 +1531,53 @@ private static final long serialVersionUID = 0L;
       return expiresAfterRequestBuilder_;
     }
 
+    private int sharedCount_ ;
+    /**
+     * <pre>
+     * The number of permits that are held, if the lock is SHARED, and the call names neither a lock id nor a permit: of the permits
+     * from 0 on, up to the first row of 64 that nobody has.
+     * </pre>
+     *
+     * <code>int32 shared_count = 5;</code>
+     * @return The sharedCount.
+     */
+    @java.lang.Override
+    public int getSharedCount() {
+      return sharedCount_;
+    }
+    /**
+     * <pre>
+     * The number of permits that are held, if the lock is SHARED, and the call names neither a lock id nor a permit: of the permits
+     * from 0 on, up to the first row of 64 that nobody has.
+     * </pre>
+     *
+     * <code>int32 shared_count = 5;</code>
+     * @param value The sharedCount to set.
+     * @return This builder for chaining.
+     */
+    public Builder setSharedCount(int value) {
+
+      sharedCount_ = value;
+      bitField0_ |= 0x00000010;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * The number of permits that are held, if the lock is SHARED, and the call names neither a lock id nor a permit: of the permits
+     * from 0 on, up to the first row of 64 that nobody has.
+     * </pre>
+     *
+     * <code>int32 shared_count = 5;</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearSharedCount() {
+      bitField0_ = (bitField0_ & ~0x00000010);
+      sharedCount_ = 0;
+      onChanged();
+      return this;
+    }
+
     private long fencingToken_ ;
     /**
      * <pre>
@@ -1515,7 +1603,7 @@ private static final long serialVersionUID = 0L;
     public Builder setFencingToken(long value) {
 
       fencingToken_ = value;
-      bitField0_ |= 0x00000010;
+      bitField0_ |= 0x00000020;
       onChanged();
       return this;
     }
@@ -1528,7 +1616,7 @@ private static final long serialVersionUID = 0L;
      * @return This builder for chaining.
      */
     public Builder clearFencingToken() {
-      bitField0_ = (bitField0_ & ~0x00000010);
+      bitField0_ = (bitField0_ & ~0x00000020);
       fencingToken_ = 0L;
       onChanged();
       return this;
@@ -1547,7 +1635,7 @@ private static final long serialVersionUID = 0L;
      * @return Whether the heldFor field is set.
      */
     public boolean hasHeldFor() {
-      return ((bitField0_ & 0x00000020) != 0);
+      return ((bitField0_ & 0x00000040) != 0);
     }
     /**
      * <pre>
@@ -1582,7 +1670,7 @@ private static final long serialVersionUID = 0L;
       } else {
         heldForBuilder_.setMessage(value);
       }
-      bitField0_ |= 0x00000020;
+      bitField0_ |= 0x00000040;
       onChanged();
       return this;
     }
@@ -1601,7 +1689,7 @@ private static final long serialVersionUID = 0L;
       } else {
         heldForBuilder_.setMessage(builderForValue.build());
       }
-      bitField0_ |= 0x00000020;
+      bitField0_ |= 0x00000040;
       onChanged();
       return this;
     }
@@ -1615,7 +1703,7 @@ private static final long serialVersionUID = 0L;
      */
     public Builder mergeHeldFor(com.google.protobuf.Duration value) {
       if (heldForBuilder_ == null) {
-        if (((bitField0_ & 0x00000020) != 0) &&
+        if (((bitField0_ & 0x00000040) != 0) &&
           heldFor_ != null &&
           heldFor_ != com.google.protobuf.Duration.getDefaultInstance()) {
           getHeldForBuilder().mergeFrom(value);
@@ -1626,7 +1714,7 @@ private static final long serialVersionUID = 0L;
         heldForBuilder_.mergeFrom(value);
       }
       if (heldFor_ != null) {
-        bitField0_ |= 0x00000020;
+        bitField0_ |= 0x00000040;
         onChanged();
       }
       return this;
@@ -1640,7 +1728,7 @@ private static final long serialVersionUID = 0L;
      * <code>.google.protobuf.Duration held_for = 7;</code>
      */
     public Builder clearHeldFor() {
-      bitField0_ = (bitField0_ & ~0x00000020);
+      bitField0_ = (bitField0_ & ~0x00000040);
       heldFor_ = null;
       if (heldForBuilder_ != null) {
         heldForBuilder_.dispose();
@@ -1658,7 +1746,7 @@ private static final long serialVersionUID = 0L;
      * <code>.google.protobuf.Duration held_for = 7;</code>
      */
     public com.google.protobuf.Duration.Builder getHeldForBuilder() {
-      bitField0_ |= 0x00000020;
+      bitField0_ |= 0x00000040;
       onChanged();
       return getHeldForFieldBuilder().getBuilder();
     }
@@ -1703,7 +1791,8 @@ private static final long serialVersionUID = 0L;
     private java.lang.Object etag_ = "";
     /**
      * <pre>
-     * Names what the lock is now, for RevokeLock: a grant, or a linger. It is no secret. Unset when free.
+     * Names what the lock is now, for RevokeLock: a grant, or a linger. It is no secret. Unset when free, and of a
+     * lock that is SHARED, where each permit has one of its own.
      * </pre>
      *
      * <code>string etag = 8;</code>
@@ -1723,7 +1812,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Names what the lock is now, for RevokeLock: a grant, or a linger. It is no secret. Unset when free.
+     * Names what the lock is now, for RevokeLock: a grant, or a linger. It is no secret. Unset when free, and of a
+     * lock that is SHARED, where each permit has one of its own.
      * </pre>
      *
      * <code>string etag = 8;</code>
@@ -1744,7 +1834,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Names what the lock is now, for RevokeLock: a grant, or a linger. It is no secret. Unset when free.
+     * Names what the lock is now, for RevokeLock: a grant, or a linger. It is no secret. Unset when free, and of a
+     * lock that is SHARED, where each permit has one of its own.
      * </pre>
      *
      * <code>string etag = 8;</code>
@@ -1755,13 +1846,14 @@ private static final long serialVersionUID = 0L;
         java.lang.String value) {
       if (value == null) { throw new NullPointerException(); }
       etag_ = value;
-      bitField0_ |= 0x00000040;
+      bitField0_ |= 0x00000080;
       onChanged();
       return this;
     }
     /**
      * <pre>
-     * Names what the lock is now, for RevokeLock: a grant, or a linger. It is no secret. Unset when free.
+     * Names what the lock is now, for RevokeLock: a grant, or a linger. It is no secret. Unset when free, and of a
+     * lock that is SHARED, where each permit has one of its own.
      * </pre>
      *
      * <code>string etag = 8;</code>
@@ -1769,13 +1861,14 @@ private static final long serialVersionUID = 0L;
      */
     public Builder clearEtag() {
       etag_ = getDefaultInstance().getEtag();
-      bitField0_ = (bitField0_ & ~0x00000040);
+      bitField0_ = (bitField0_ & ~0x00000080);
       onChanged();
       return this;
     }
     /**
      * <pre>
-     * Names what the lock is now, for RevokeLock: a grant, or a linger. It is no secret. Unset when free.
+     * Names what the lock is now, for RevokeLock: a grant, or a linger. It is no secret. Unset when free, and of a
+     * lock that is SHARED, where each permit has one of its own.
      * </pre>
      *
      * <code>string etag = 8;</code>
@@ -1787,7 +1880,7 @@ private static final long serialVersionUID = 0L;
       if (value == null) { throw new NullPointerException(); }
       checkByteStringIsUtf8(value);
       etag_ = value;
-      bitField0_ |= 0x00000040;
+      bitField0_ |= 0x00000080;
       onChanged();
       return this;
     }

@@ -29,7 +29,7 @@ public interface GetLockResponseOrBuilder extends
 
   /**
    * <pre>
-   * The holder's label, where known and given.
+   * The holder's label, where known and given. Unset for a lock that is SHARED: each permit has a label of its own.
    * </pre>
    *
    * <code>string owner = 2;</code>
@@ -38,7 +38,7 @@ public interface GetLockResponseOrBuilder extends
   java.lang.String getOwner();
   /**
    * <pre>
-   * The holder's label, where known and given.
+   * The holder's label, where known and given. Unset for a lock that is SHARED: each permit has a label of its own.
    * </pre>
    *
    * <code>string owner = 2;</code>
@@ -50,7 +50,7 @@ public interface GetLockResponseOrBuilder extends
   /**
    * <pre>
    * The lock is free this long after the broker looked, at the latest, if nobody renews it. For those who
-   * wait; a holder's validity ends earlier. Unset when free.
+   * wait; a holder's validity ends earlier. Unset when free. Of a lock that is SHARED: until the last permit is free.
    * </pre>
    *
    * <code>.google.protobuf.Duration free_within = 3;</code>
@@ -60,7 +60,7 @@ public interface GetLockResponseOrBuilder extends
   /**
    * <pre>
    * The lock is free this long after the broker looked, at the latest, if nobody renews it. For those who
-   * wait; a holder's validity ends earlier. Unset when free.
+   * wait; a holder's validity ends earlier. Unset when free. Of a lock that is SHARED: until the last permit is free.
    * </pre>
    *
    * <code>.google.protobuf.Duration free_within = 3;</code>
@@ -70,7 +70,7 @@ public interface GetLockResponseOrBuilder extends
   /**
    * <pre>
    * The lock is free this long after the broker looked, at the latest, if nobody renews it. For those who
-   * wait; a holder's validity ends earlier. Unset when free.
+   * wait; a holder's validity ends earlier. Unset when free. Of a lock that is SHARED: until the last permit is free.
    * </pre>
    *
    * <code>.google.protobuf.Duration free_within = 3;</code>
@@ -103,6 +103,17 @@ public interface GetLockResponseOrBuilder extends
    * <code>.google.protobuf.Duration expires_after_request = 4;</code>
    */
   com.google.protobuf.DurationOrBuilder getExpiresAfterRequestOrBuilder();
+
+  /**
+   * <pre>
+   * The number of permits that are held, if the lock is SHARED, and the call names neither a lock id nor a permit: of the permits
+   * from 0 on, up to the first row of 64 that nobody has.
+   * </pre>
+   *
+   * <code>int32 shared_count = 5;</code>
+   * @return The sharedCount.
+   */
+  int getSharedCount();
 
   /**
    * <pre>
@@ -146,7 +157,8 @@ public interface GetLockResponseOrBuilder extends
 
   /**
    * <pre>
-   * Names what the lock is now, for RevokeLock: a grant, or a linger. It is no secret. Unset when free.
+   * Names what the lock is now, for RevokeLock: a grant, or a linger. It is no secret. Unset when free, and of a
+   * lock that is SHARED, where each permit has one of its own.
    * </pre>
    *
    * <code>string etag = 8;</code>
@@ -155,7 +167,8 @@ public interface GetLockResponseOrBuilder extends
   java.lang.String getEtag();
   /**
    * <pre>
-   * Names what the lock is now, for RevokeLock: a grant, or a linger. It is no secret. Unset when free.
+   * Names what the lock is now, for RevokeLock: a grant, or a linger. It is no secret. Unset when free, and of a
+   * lock that is SHARED, where each permit has one of its own.
    * </pre>
    *
    * <code>string etag = 8;</code>

@@ -49,7 +49,7 @@ private static final long serialVersionUID = 0L;
   private java.util.List<io.github.lockbroker.v1.LockInfo> locks_;
   /**
    * <pre>
-   * A part of the locks, at most 1,000.
+   * A part of the locks, at most 1,000. Each permit of a SHARED lock counts as a lock.
    * </pre>
    *
    * <code>repeated .lockbroker.v1.LockInfo locks = 1;</code>
@@ -60,7 +60,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * A part of the locks, at most 1,000.
+   * A part of the locks, at most 1,000. Each permit of a SHARED lock counts as a lock.
    * </pre>
    *
    * <code>repeated .lockbroker.v1.LockInfo locks = 1;</code>
@@ -72,7 +72,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * A part of the locks, at most 1,000.
+   * A part of the locks, at most 1,000. Each permit of a SHARED lock counts as a lock.
    * </pre>
    *
    * <code>repeated .lockbroker.v1.LockInfo locks = 1;</code>
@@ -83,7 +83,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * A part of the locks, at most 1,000.
+   * A part of the locks, at most 1,000. Each permit of a SHARED lock counts as a lock.
    * </pre>
    *
    * <code>repeated .lockbroker.v1.LockInfo locks = 1;</code>
@@ -94,7 +94,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * A part of the locks, at most 1,000.
+   * A part of the locks, at most 1,000. Each permit of a SHARED lock counts as a lock.
    * </pre>
    *
    * <code>repeated .lockbroker.v1.LockInfo locks = 1;</code>
@@ -536,7 +536,7 @@ private static final long serialVersionUID = 0L;
 
     /**
      * <pre>
-     * A part of the locks, at most 1,000.
+     * A part of the locks, at most 1,000. Each permit of a SHARED lock counts as a lock.
      * </pre>
      *
      * <code>repeated .lockbroker.v1.LockInfo locks = 1;</code>
@@ -550,7 +550,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * A part of the locks, at most 1,000.
+     * A part of the locks, at most 1,000. Each permit of a SHARED lock counts as a lock.
      * </pre>
      *
      * <code>repeated .lockbroker.v1.LockInfo locks = 1;</code>
@@ -564,7 +564,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * A part of the locks, at most 1,000.
+     * A part of the locks, at most 1,000. Each permit of a SHARED lock counts as a lock.
      * </pre>
      *
      * <code>repeated .lockbroker.v1.LockInfo locks = 1;</code>
@@ -578,7 +578,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * A part of the locks, at most 1,000.
+     * A part of the locks, at most 1,000. Each permit of a SHARED lock counts as a lock.
      * </pre>
      *
      * <code>repeated .lockbroker.v1.LockInfo locks = 1;</code>
@@ -599,7 +599,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * A part of the locks, at most 1,000.
+     * A part of the locks, at most 1,000. Each permit of a SHARED lock counts as a lock.
      * </pre>
      *
      * <code>repeated .lockbroker.v1.LockInfo locks = 1;</code>
@@ -617,7 +617,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * A part of the locks, at most 1,000.
+     * A part of the locks, at most 1,000. Each permit of a SHARED lock counts as a lock.
      * </pre>
      *
      * <code>repeated .lockbroker.v1.LockInfo locks = 1;</code>
@@ -637,7 +637,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * A part of the locks, at most 1,000.
+     * A part of the locks, at most 1,000. Each permit of a SHARED lock counts as a lock.
      * </pre>
      *
      * <code>repeated .lockbroker.v1.LockInfo locks = 1;</code>
@@ -658,7 +658,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * A part of the locks, at most 1,000.
+     * A part of the locks, at most 1,000. Each permit of a SHARED lock counts as a lock.
      * </pre>
      *
      * <code>repeated .lockbroker.v1.LockInfo locks = 1;</code>
@@ -676,7 +676,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * A part of the locks, at most 1,000.
+     * A part of the locks, at most 1,000. Each permit of a SHARED lock counts as a lock.
      * </pre>
      *
      * <code>repeated .lockbroker.v1.LockInfo locks = 1;</code>
@@ -694,7 +694,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * A part of the locks, at most 1,000.
+     * A part of the locks, at most 1,000. Each permit of a SHARED lock counts as a lock.
      * </pre>
      *
      * <code>repeated .lockbroker.v1.LockInfo locks = 1;</code>
@@ -713,7 +713,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * A part of the locks, at most 1,000.
+     * A part of the locks, at most 1,000. Each permit of a SHARED lock counts as a lock.
      * </pre>
      *
      * <code>repeated .lockbroker.v1.LockInfo locks = 1;</code>
@@ -730,7 +730,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * A part of the locks, at most 1,000.
+     * A part of the locks, at most 1,000. Each permit of a SHARED lock counts as a lock.
      * </pre>
      *
      * <code>repeated .lockbroker.v1.LockInfo locks = 1;</code>
@@ -747,7 +747,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * A part of the locks, at most 1,000.
+     * A part of the locks, at most 1,000. Each permit of a SHARED lock counts as a lock.
      * </pre>
      *
      * <code>repeated .lockbroker.v1.LockInfo locks = 1;</code>
@@ -758,7 +758,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * A part of the locks, at most 1,000.
+     * A part of the locks, at most 1,000. Each permit of a SHARED lock counts as a lock.
      * </pre>
      *
      * <code>repeated .lockbroker.v1.LockInfo locks = 1;</code>
@@ -772,7 +772,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * A part of the locks, at most 1,000.
+     * A part of the locks, at most 1,000. Each permit of a SHARED lock counts as a lock.
      * </pre>
      *
      * <code>repeated .lockbroker.v1.LockInfo locks = 1;</code>
@@ -787,7 +787,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * A part of the locks, at most 1,000.
+     * A part of the locks, at most 1,000. Each permit of a SHARED lock counts as a lock.
      * </pre>
      *
      * <code>repeated .lockbroker.v1.LockInfo locks = 1;</code>
@@ -798,7 +798,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * A part of the locks, at most 1,000.
+     * A part of the locks, at most 1,000. Each permit of a SHARED lock counts as a lock.
      * </pre>
      *
      * <code>repeated .lockbroker.v1.LockInfo locks = 1;</code>
@@ -810,7 +810,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * A part of the locks, at most 1,000.
+     * A part of the locks, at most 1,000. Each permit of a SHARED lock counts as a lock.
      * </pre>
      *
      * <code>repeated .lockbroker.v1.LockInfo locks = 1;</code>

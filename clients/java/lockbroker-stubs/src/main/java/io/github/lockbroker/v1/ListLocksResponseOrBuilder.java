@@ -10,7 +10,7 @@ public interface ListLocksResponseOrBuilder extends
 
   /**
    * <pre>
-   * A part of the locks, at most 1,000.
+   * A part of the locks, at most 1,000. Each permit of a SHARED lock counts as a lock.
    * </pre>
    *
    * <code>repeated .lockbroker.v1.LockInfo locks = 1;</code>
@@ -19,7 +19,7 @@ public interface ListLocksResponseOrBuilder extends
       getLocksList();
   /**
    * <pre>
-   * A part of the locks, at most 1,000.
+   * A part of the locks, at most 1,000. Each permit of a SHARED lock counts as a lock.
    * </pre>
    *
    * <code>repeated .lockbroker.v1.LockInfo locks = 1;</code>
@@ -27,7 +27,7 @@ public interface ListLocksResponseOrBuilder extends
   io.github.lockbroker.v1.LockInfo getLocks(int index);
   /**
    * <pre>
-   * A part of the locks, at most 1,000.
+   * A part of the locks, at most 1,000. Each permit of a SHARED lock counts as a lock.
    * </pre>
    *
    * <code>repeated .lockbroker.v1.LockInfo locks = 1;</code>
@@ -35,7 +35,7 @@ public interface ListLocksResponseOrBuilder extends
   int getLocksCount();
   /**
    * <pre>
-   * A part of the locks, at most 1,000.
+   * A part of the locks, at most 1,000. Each permit of a SHARED lock counts as a lock.
    * </pre>
    *
    * <code>repeated .lockbroker.v1.LockInfo locks = 1;</code>
@@ -44,7 +44,7 @@ public interface ListLocksResponseOrBuilder extends
       getLocksOrBuilderList();
   /**
    * <pre>
-   * A part of the locks, at most 1,000.
+   * A part of the locks, at most 1,000. Each permit of a SHARED lock counts as a lock.
    * </pre>
    *
    * <code>repeated .lockbroker.v1.LockInfo locks = 1;</code>

@@ -306,6 +306,35 @@ private static final long serialVersionUID = 0L;
     }
   }
 
+  public static final int PERMIT_FIELD_NUMBER = 8;
+  private int permit_ = 0;
+  /**
+   * <pre>
+   * The permit, if the lock is SHARED: each permit is an entry of its own. Those of one name stand in their order, behind that of
+   * one who has the lock EXCLUSIVE, or waits for it so.
+   * </pre>
+   *
+   * <code>optional int32 permit = 8;</code>
+   * @return Whether the permit field is set.
+   */
+  @java.lang.Override
+  public boolean hasPermit() {
+    return ((bitField0_ & 0x00000004) != 0);
+  }
+  /**
+   * <pre>
+   * The permit, if the lock is SHARED: each permit is an entry of its own. Those of one name stand in their order, behind that of
+   * one who has the lock EXCLUSIVE, or waits for it so.
+   * </pre>
+   *
+   * <code>optional int32 permit = 8;</code>
+   * @return The permit.
+   */
+  @java.lang.Override
+  public int getPermit() {
+    return permit_;
+  }
+
   private byte memoizedIsInitialized = -1;
   @java.lang.Override
   public final boolean isInitialized() {
@@ -341,6 +370,9 @@ private static final long serialVersionUID = 0L;
     if (!com.google.protobuf.GeneratedMessageV3.isStringEmpty(etag_)) {
       com.google.protobuf.GeneratedMessageV3.writeString(output, 7, etag_);
     }
+    if (((bitField0_ & 0x00000004) != 0)) {
+      output.writeInt32(8, permit_);
+    }
     getUnknownFields().writeTo(output);
   }
 
@@ -374,6 +406,10 @@ private static final long serialVersionUID = 0L;
     }
     if (!com.google.protobuf.GeneratedMessageV3.isStringEmpty(etag_)) {
       size += com.google.protobuf.GeneratedMessageV3.computeStringSize(7, etag_);
+    }
+    if (((bitField0_ & 0x00000004) != 0)) {
+      size += com.google.protobuf.CodedOutputStream
+        .computeInt32Size(8, permit_);
     }
     size += getUnknownFields().getSerializedSize();
     memoizedSize = size;
@@ -409,6 +445,11 @@ private static final long serialVersionUID = 0L;
     }
     if (!getEtag()
         .equals(other.getEtag())) return false;
+    if (hasPermit() != other.hasPermit()) return false;
+    if (hasPermit()) {
+      if (getPermit()
+          != other.getPermit()) return false;
+    }
     if (!getUnknownFields().equals(other.getUnknownFields())) return false;
     return true;
   }
@@ -439,6 +480,10 @@ private static final long serialVersionUID = 0L;
     }
     hash = (37 * hash) + ETAG_FIELD_NUMBER;
     hash = (53 * hash) + getEtag().hashCode();
+    if (hasPermit()) {
+      hash = (37 * hash) + PERMIT_FIELD_NUMBER;
+      hash = (53 * hash) + getPermit();
+    }
     hash = (29 * hash) + getUnknownFields().hashCode();
     memoizedHashCode = hash;
     return hash;
@@ -596,6 +641,7 @@ private static final long serialVersionUID = 0L;
         heldForBuilder_ = null;
       }
       etag_ = "";
+      permit_ = 0;
       return this;
     }
 
@@ -656,6 +702,10 @@ private static final long serialVersionUID = 0L;
       }
       if (((from_bitField0_ & 0x00000040) != 0)) {
         result.etag_ = etag_;
+      }
+      if (((from_bitField0_ & 0x00000080) != 0)) {
+        result.permit_ = permit_;
+        to_bitField0_ |= 0x00000004;
       }
       result.bitField0_ |= to_bitField0_;
     }
@@ -731,6 +781,9 @@ private static final long serialVersionUID = 0L;
         bitField0_ |= 0x00000040;
         onChanged();
       }
+      if (other.hasPermit()) {
+        setPermit(other.getPermit());
+      }
       this.mergeUnknownFields(other.getUnknownFields());
       onChanged();
       return this;
@@ -796,6 +849,11 @@ private static final long serialVersionUID = 0L;
               bitField0_ |= 0x00000040;
               break;
             } // case 58
+            case 64: {
+              permit_ = input.readInt32();
+              bitField0_ |= 0x00000080;
+              break;
+            } // case 64
             default: {
               if (!super.parseUnknownField(input, extensionRegistry, tag)) {
                 done = true; // was an endgroup tag
@@ -1516,6 +1574,66 @@ private static final long serialVersionUID = 0L;
       checkByteStringIsUtf8(value);
       etag_ = value;
       bitField0_ |= 0x00000040;
+      onChanged();
+      return this;
+    }
+
+    private int permit_ ;
+    /**
+     * <pre>
+     * The permit, if the lock is SHARED: each permit is an entry of its own. Those of one name stand in their order, behind that of
+     * one who has the lock EXCLUSIVE, or waits for it so.
+     * </pre>
+     *
+     * <code>optional int32 permit = 8;</code>
+     * @return Whether the permit field is set.
+     */
+    @java.lang.Override
+    public boolean hasPermit() {
+      return ((bitField0_ & 0x00000080) != 0);
+    }
+    /**
+     * <pre>
+     * The permit, if the lock is SHARED: each permit is an entry of its own. Those of one name stand in their order, behind that of
+     * one who has the lock EXCLUSIVE, or waits for it so.
+     * </pre>
+     *
+     * <code>optional int32 permit = 8;</code>
+     * @return The permit.
+     */
+    @java.lang.Override
+    public int getPermit() {
+      return permit_;
+    }
+    /**
+     * <pre>
+     * The permit, if the lock is SHARED: each permit is an entry of its own. Those of one name stand in their order, behind that of
+     * one who has the lock EXCLUSIVE, or waits for it so.
+     * </pre>
+     *
+     * <code>optional int32 permit = 8;</code>
+     * @param value The permit to set.
+     * @return This builder for chaining.
+     */
+    public Builder setPermit(int value) {
+
+      permit_ = value;
+      bitField0_ |= 0x00000080;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * The permit, if the lock is SHARED: each permit is an entry of its own. Those of one name stand in their order, behind that of
+     * one who has the lock EXCLUSIVE, or waits for it so.
+     * </pre>
+     *
+     * <code>optional int32 permit = 8;</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearPermit() {
+      bitField0_ = (bitField0_ & ~0x00000080);
+      permit_ = 0;
       onChanged();
       return this;
     }

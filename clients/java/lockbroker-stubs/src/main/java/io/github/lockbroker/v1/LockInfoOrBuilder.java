@@ -150,4 +150,25 @@ public interface LockInfoOrBuilder extends
    */
   com.google.protobuf.ByteString
       getEtagBytes();
+
+  /**
+   * <pre>
+   * The permit, if the lock is SHARED: each permit is an entry of its own. Those of one name stand in their order, behind that of
+   * one who has the lock EXCLUSIVE, or waits for it so.
+   * </pre>
+   *
+   * <code>optional int32 permit = 8;</code>
+   * @return Whether the permit field is set.
+   */
+  boolean hasPermit();
+  /**
+   * <pre>
+   * The permit, if the lock is SHARED: each permit is an entry of its own. Those of one name stand in their order, behind that of
+   * one who has the lock EXCLUSIVE, or waits for it so.
+   * </pre>
+   *
+   * <code>optional int32 permit = 8;</code>
+   * @return The permit.
+   */
+  int getPermit();
 }

@@ -23,6 +23,7 @@ private static final long serialVersionUID = 0L;
   private LockSpec() {
     name_ = "";
     owner_ = "";
+    mode_ = 0;
     onDisconnect_ = 0;
   }
 
@@ -197,6 +198,155 @@ private static final long serialVersionUID = 0L;
     // @@protoc_insertion_point(enum_scope:lockbroker.v1.LockSpec.OnDisconnect)
   }
 
+  /**
+   * <pre>
+   * The two ways to have a lock.
+   * </pre>
+   *
+   * Protobuf enum {@code lockbroker.v1.LockSpec.Mode}
+   */
+  public enum Mode
+      implements com.google.protobuf.ProtocolMessageEnum {
+    /**
+     * <pre>
+     * As EXCLUSIVE.
+     * </pre>
+     *
+     * <code>MODE_UNSPECIFIED = 0;</code>
+     */
+    MODE_UNSPECIFIED(0),
+    /**
+     * <pre>
+     * Nobody else has the lock at the same time.
+     * </pre>
+     *
+     * <code>MODE_EXCLUSIVE = 1;</code>
+     */
+    MODE_EXCLUSIVE(1),
+    /**
+     * <pre>
+     * Others who ask for it as SHARED may have the lock at the same time, each with a permit of its own, up to `limit` of
+     * them. Nobody has it EXCLUSIVE meanwhile. One who waits for it EXCLUSIVE lets no new ones in, and gets it when all
+     * who share it have gone.
+     * </pre>
+     *
+     * <code>MODE_SHARED = 2;</code>
+     */
+    MODE_SHARED(2),
+    UNRECOGNIZED(-1),
+    ;
+
+    /**
+     * <pre>
+     * As EXCLUSIVE.
+     * </pre>
+     *
+     * <code>MODE_UNSPECIFIED = 0;</code>
+     */
+    public static final int MODE_UNSPECIFIED_VALUE = 0;
+    /**
+     * <pre>
+     * Nobody else has the lock at the same time.
+     * </pre>
+     *
+     * <code>MODE_EXCLUSIVE = 1;</code>
+     */
+    public static final int MODE_EXCLUSIVE_VALUE = 1;
+    /**
+     * <pre>
+     * Others who ask for it as SHARED may have the lock at the same time, each with a permit of its own, up to `limit` of
+     * them. Nobody has it EXCLUSIVE meanwhile. One who waits for it EXCLUSIVE lets no new ones in, and gets it when all
+     * who share it have gone.
+     * </pre>
+     *
+     * <code>MODE_SHARED = 2;</code>
+     */
+    public static final int MODE_SHARED_VALUE = 2;
+
+
+    public final int getNumber() {
+      if (this == UNRECOGNIZED) {
+        throw new java.lang.IllegalArgumentException(
+            "Can't get the number of an unknown enum value.");
+      }
+      return value;
+    }
+
+    /**
+     * @param value The numeric wire value of the corresponding enum entry.
+     * @return The enum associated with the given numeric wire value.
+     * @deprecated Use {@link #forNumber(int)} instead.
+     */
+    @java.lang.Deprecated
+    public static Mode valueOf(int value) {
+      return forNumber(value);
+    }
+
+    /**
+     * @param value The numeric wire value of the corresponding enum entry.
+     * @return The enum associated with the given numeric wire value.
+     */
+    public static Mode forNumber(int value) {
+      switch (value) {
+        case 0: return MODE_UNSPECIFIED;
+        case 1: return MODE_EXCLUSIVE;
+        case 2: return MODE_SHARED;
+        default: return null;
+      }
+    }
+
+    public static com.google.protobuf.Internal.EnumLiteMap<Mode>
+        internalGetValueMap() {
+      return internalValueMap;
+    }
+    private static final com.google.protobuf.Internal.EnumLiteMap<
+        Mode> internalValueMap =
+          new com.google.protobuf.Internal.EnumLiteMap<Mode>() {
+            public Mode findValueByNumber(int number) {
+              return Mode.forNumber(number);
+            }
+          };
+
+    public final com.google.protobuf.Descriptors.EnumValueDescriptor
+        getValueDescriptor() {
+      if (this == UNRECOGNIZED) {
+        throw new java.lang.IllegalStateException(
+            "Can't get the descriptor of an unrecognized enum value.");
+      }
+      return getDescriptor().getValues().get(ordinal());
+    }
+    public final com.google.protobuf.Descriptors.EnumDescriptor
+        getDescriptorForType() {
+      return getDescriptor();
+    }
+    public static final com.google.protobuf.Descriptors.EnumDescriptor
+        getDescriptor() {
+      return io.github.lockbroker.v1.LockSpec.getDescriptor().getEnumTypes().get(1);
+    }
+
+    private static final Mode[] VALUES = values();
+
+    public static Mode valueOf(
+        com.google.protobuf.Descriptors.EnumValueDescriptor desc) {
+      if (desc.getType() != getDescriptor()) {
+        throw new java.lang.IllegalArgumentException(
+          "EnumValueDescriptor is not for this type.");
+      }
+      if (desc.getIndex() == -1) {
+        return UNRECOGNIZED;
+      }
+      return VALUES[desc.getIndex()];
+    }
+
+    private final int value;
+
+    private Mode(int value) {
+      this.value = value;
+    }
+
+    // @@protoc_insertion_point(enum_scope:lockbroker.v1.LockSpec.Mode)
+  }
+
   private int bitField0_;
   public static final int NAME_FIELD_NUMBER = 1;
   @SuppressWarnings("serial")
@@ -249,7 +399,8 @@ private static final long serialVersionUID = 0L;
   private com.google.protobuf.Duration linger_;
   /**
    * <pre>
-   * The time after the release for which nobody can acquire the lock. Unset: 0. At most 1 h.
+   * The time after the release for which nobody can acquire the lock. Unset: 0. At most 1 h. That of a SHARED lock closes its
+   * permit alone; whoever wants the lock EXCLUSIVE waits for it too.
    * </pre>
    *
    * <code>.google.protobuf.Duration linger = 2;</code>
@@ -261,7 +412,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The time after the release for which nobody can acquire the lock. Unset: 0. At most 1 h.
+   * The time after the release for which nobody can acquire the lock. Unset: 0. At most 1 h. That of a SHARED lock closes its
+   * permit alone; whoever wants the lock EXCLUSIVE waits for it too.
    * </pre>
    *
    * <code>.google.protobuf.Duration linger = 2;</code>
@@ -273,7 +425,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The time after the release for which nobody can acquire the lock. Unset: 0. At most 1 h.
+   * The time after the release for which nobody can acquire the lock. Unset: 0. At most 1 h. That of a SHARED lock closes its
+   * permit alone; whoever wants the lock EXCLUSIVE waits for it too.
    * </pre>
    *
    * <code>.google.protobuf.Duration linger = 2;</code>
@@ -332,6 +485,52 @@ private static final long serialVersionUID = 0L;
     }
   }
 
+  public static final int MODE_FIELD_NUMBER = 4;
+  private int mode_ = 0;
+  /**
+   * <pre>
+   * The way to have the lock: EXCLUSIVE for writers, SHARED for readers, and for up to N at a time. A reattach goes by its lock id,
+   * whatever stands here.
+   * </pre>
+   *
+   * <code>.lockbroker.v1.LockSpec.Mode mode = 4;</code>
+   * @return The enum numeric value on the wire for mode.
+   */
+  @java.lang.Override public int getModeValue() {
+    return mode_;
+  }
+  /**
+   * <pre>
+   * The way to have the lock: EXCLUSIVE for writers, SHARED for readers, and for up to N at a time. A reattach goes by its lock id,
+   * whatever stands here.
+   * </pre>
+   *
+   * <code>.lockbroker.v1.LockSpec.Mode mode = 4;</code>
+   * @return The mode.
+   */
+  @java.lang.Override public io.github.lockbroker.v1.LockSpec.Mode getMode() {
+    io.github.lockbroker.v1.LockSpec.Mode result = io.github.lockbroker.v1.LockSpec.Mode.forNumber(mode_);
+    return result == null ? io.github.lockbroker.v1.LockSpec.Mode.UNRECOGNIZED : result;
+  }
+
+  public static final int LIMIT_FIELD_NUMBER = 6;
+  private int limit_ = 0;
+  /**
+   * <pre>
+   * Of a SHARED lock: the most that may have it at a time, 1 to 4,096. The permit is below this number. Unset: 4,096.
+   * INVALID_ARGUMENT with another mode. Nothing is set up, so each request says it anew: all users of a name should
+   * say the same. If they do not, each still gets a permit below its own limit alone, and so never more than the
+   * highest of the limits have the lock at a time.
+   * </pre>
+   *
+   * <code>int32 limit = 6;</code>
+   * @return The limit.
+   */
+  @java.lang.Override
+  public int getLimit() {
+    return limit_;
+  }
+
   public static final int ON_DISCONNECT_FIELD_NUMBER = 5;
   private int onDisconnect_ = 0;
   /**
@@ -365,7 +564,7 @@ private static final long serialVersionUID = 0L;
    * The time after the grant for which nobody else can acquire the lock, whenever and however its holder
    * ends: for jobs that must not run twice on machines whose clocks differ. A linger counts from the
    * release; whichever of the two ends later counts. Unset: 0. At most 1 h. A reattach keeps what was
-   * granted.
+   * granted. That of a SHARED lock closes its permit alone, as a linger does.
    * </pre>
    *
    * <code>.google.protobuf.Duration min_hold = 8;</code>
@@ -380,7 +579,7 @@ private static final long serialVersionUID = 0L;
    * The time after the grant for which nobody else can acquire the lock, whenever and however its holder
    * ends: for jobs that must not run twice on machines whose clocks differ. A linger counts from the
    * release; whichever of the two ends later counts. Unset: 0. At most 1 h. A reattach keeps what was
-   * granted.
+   * granted. That of a SHARED lock closes its permit alone, as a linger does.
    * </pre>
    *
    * <code>.google.protobuf.Duration min_hold = 8;</code>
@@ -395,7 +594,7 @@ private static final long serialVersionUID = 0L;
    * The time after the grant for which nobody else can acquire the lock, whenever and however its holder
    * ends: for jobs that must not run twice on machines whose clocks differ. A linger counts from the
    * release; whichever of the two ends later counts. Unset: 0. At most 1 h. A reattach keeps what was
-   * granted.
+   * granted. That of a SHARED lock closes its permit alone, as a linger does.
    * </pre>
    *
    * <code>.google.protobuf.Duration min_hold = 8;</code>
@@ -428,8 +627,14 @@ private static final long serialVersionUID = 0L;
     if (!com.google.protobuf.GeneratedMessageV3.isStringEmpty(owner_)) {
       com.google.protobuf.GeneratedMessageV3.writeString(output, 3, owner_);
     }
+    if (mode_ != io.github.lockbroker.v1.LockSpec.Mode.MODE_UNSPECIFIED.getNumber()) {
+      output.writeEnum(4, mode_);
+    }
     if (onDisconnect_ != io.github.lockbroker.v1.LockSpec.OnDisconnect.ON_DISCONNECT_UNSPECIFIED.getNumber()) {
       output.writeEnum(5, onDisconnect_);
+    }
+    if (limit_ != 0) {
+      output.writeInt32(6, limit_);
     }
     if (((bitField0_ & 0x00000002) != 0)) {
       output.writeMessage(8, getMinHold());
@@ -453,9 +658,17 @@ private static final long serialVersionUID = 0L;
     if (!com.google.protobuf.GeneratedMessageV3.isStringEmpty(owner_)) {
       size += com.google.protobuf.GeneratedMessageV3.computeStringSize(3, owner_);
     }
+    if (mode_ != io.github.lockbroker.v1.LockSpec.Mode.MODE_UNSPECIFIED.getNumber()) {
+      size += com.google.protobuf.CodedOutputStream
+        .computeEnumSize(4, mode_);
+    }
     if (onDisconnect_ != io.github.lockbroker.v1.LockSpec.OnDisconnect.ON_DISCONNECT_UNSPECIFIED.getNumber()) {
       size += com.google.protobuf.CodedOutputStream
         .computeEnumSize(5, onDisconnect_);
+    }
+    if (limit_ != 0) {
+      size += com.google.protobuf.CodedOutputStream
+        .computeInt32Size(6, limit_);
     }
     if (((bitField0_ & 0x00000002) != 0)) {
       size += com.google.protobuf.CodedOutputStream
@@ -485,6 +698,9 @@ private static final long serialVersionUID = 0L;
     }
     if (!getOwner()
         .equals(other.getOwner())) return false;
+    if (mode_ != other.mode_) return false;
+    if (getLimit()
+        != other.getLimit()) return false;
     if (onDisconnect_ != other.onDisconnect_) return false;
     if (hasMinHold() != other.hasMinHold()) return false;
     if (hasMinHold()) {
@@ -510,6 +726,10 @@ private static final long serialVersionUID = 0L;
     }
     hash = (37 * hash) + OWNER_FIELD_NUMBER;
     hash = (53 * hash) + getOwner().hashCode();
+    hash = (37 * hash) + MODE_FIELD_NUMBER;
+    hash = (53 * hash) + mode_;
+    hash = (37 * hash) + LIMIT_FIELD_NUMBER;
+    hash = (53 * hash) + getLimit();
     hash = (37 * hash) + ON_DISCONNECT_FIELD_NUMBER;
     hash = (53 * hash) + onDisconnect_;
     if (hasMinHold()) {
@@ -665,6 +885,8 @@ private static final long serialVersionUID = 0L;
         lingerBuilder_ = null;
       }
       owner_ = "";
+      mode_ = 0;
+      limit_ = 0;
       onDisconnect_ = 0;
       minHold_ = null;
       if (minHoldBuilder_ != null) {
@@ -718,9 +940,15 @@ private static final long serialVersionUID = 0L;
         result.owner_ = owner_;
       }
       if (((from_bitField0_ & 0x00000008) != 0)) {
-        result.onDisconnect_ = onDisconnect_;
+        result.mode_ = mode_;
       }
       if (((from_bitField0_ & 0x00000010) != 0)) {
+        result.limit_ = limit_;
+      }
+      if (((from_bitField0_ & 0x00000020) != 0)) {
+        result.onDisconnect_ = onDisconnect_;
+      }
+      if (((from_bitField0_ & 0x00000040) != 0)) {
         result.minHold_ = minHoldBuilder_ == null
             ? minHold_
             : minHoldBuilder_.build();
@@ -786,6 +1014,12 @@ private static final long serialVersionUID = 0L;
         bitField0_ |= 0x00000004;
         onChanged();
       }
+      if (other.mode_ != 0) {
+        setModeValue(other.getModeValue());
+      }
+      if (other.getLimit() != 0) {
+        setLimit(other.getLimit());
+      }
       if (other.onDisconnect_ != 0) {
         setOnDisconnectValue(other.getOnDisconnectValue());
       }
@@ -835,16 +1069,26 @@ private static final long serialVersionUID = 0L;
               bitField0_ |= 0x00000004;
               break;
             } // case 26
-            case 40: {
-              onDisconnect_ = input.readEnum();
+            case 32: {
+              mode_ = input.readEnum();
               bitField0_ |= 0x00000008;
               break;
+            } // case 32
+            case 40: {
+              onDisconnect_ = input.readEnum();
+              bitField0_ |= 0x00000020;
+              break;
             } // case 40
+            case 48: {
+              limit_ = input.readInt32();
+              bitField0_ |= 0x00000010;
+              break;
+            } // case 48
             case 66: {
               input.readMessage(
                   getMinHoldFieldBuilder().getBuilder(),
                   extensionRegistry);
-              bitField0_ |= 0x00000010;
+              bitField0_ |= 0x00000040;
               break;
             } // case 66
             default: {
@@ -961,7 +1205,8 @@ private static final long serialVersionUID = 0L;
         com.google.protobuf.Duration, com.google.protobuf.Duration.Builder, com.google.protobuf.DurationOrBuilder> lingerBuilder_;
     /**
      * <pre>
-     * The time after the release for which nobody can acquire the lock. Unset: 0. At most 1 h.
+     * The time after the release for which nobody can acquire the lock. Unset: 0. At most 1 h. That of a SHARED lock closes its
+     * permit alone; whoever wants the lock EXCLUSIVE waits for it too.
      * </pre>
      *
      * <code>.google.protobuf.Duration linger = 2;</code>
@@ -972,7 +1217,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The time after the release for which nobody can acquire the lock. Unset: 0. At most 1 h.
+     * The time after the release for which nobody can acquire the lock. Unset: 0. At most 1 h. That of a SHARED lock closes its
+     * permit alone; whoever wants the lock EXCLUSIVE waits for it too.
      * </pre>
      *
      * <code>.google.protobuf.Duration linger = 2;</code>
@@ -987,7 +1233,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The time after the release for which nobody can acquire the lock. Unset: 0. At most 1 h.
+     * The time after the release for which nobody can acquire the lock. Unset: 0. At most 1 h. That of a SHARED lock closes its
+     * permit alone; whoever wants the lock EXCLUSIVE waits for it too.
      * </pre>
      *
      * <code>.google.protobuf.Duration linger = 2;</code>
@@ -1007,7 +1254,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The time after the release for which nobody can acquire the lock. Unset: 0. At most 1 h.
+     * The time after the release for which nobody can acquire the lock. Unset: 0. At most 1 h. That of a SHARED lock closes its
+     * permit alone; whoever wants the lock EXCLUSIVE waits for it too.
      * </pre>
      *
      * <code>.google.protobuf.Duration linger = 2;</code>
@@ -1025,7 +1273,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The time after the release for which nobody can acquire the lock. Unset: 0. At most 1 h.
+     * The time after the release for which nobody can acquire the lock. Unset: 0. At most 1 h. That of a SHARED lock closes its
+     * permit alone; whoever wants the lock EXCLUSIVE waits for it too.
      * </pre>
      *
      * <code>.google.protobuf.Duration linger = 2;</code>
@@ -1050,7 +1299,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The time after the release for which nobody can acquire the lock. Unset: 0. At most 1 h.
+     * The time after the release for which nobody can acquire the lock. Unset: 0. At most 1 h. That of a SHARED lock closes its
+     * permit alone; whoever wants the lock EXCLUSIVE waits for it too.
      * </pre>
      *
      * <code>.google.protobuf.Duration linger = 2;</code>
@@ -1067,7 +1317,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The time after the release for which nobody can acquire the lock. Unset: 0. At most 1 h.
+     * The time after the release for which nobody can acquire the lock. Unset: 0. At most 1 h. That of a SHARED lock closes its
+     * permit alone; whoever wants the lock EXCLUSIVE waits for it too.
      * </pre>
      *
      * <code>.google.protobuf.Duration linger = 2;</code>
@@ -1079,7 +1330,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The time after the release for which nobody can acquire the lock. Unset: 0. At most 1 h.
+     * The time after the release for which nobody can acquire the lock. Unset: 0. At most 1 h. That of a SHARED lock closes its
+     * permit alone; whoever wants the lock EXCLUSIVE waits for it too.
      * </pre>
      *
      * <code>.google.protobuf.Duration linger = 2;</code>
@@ -1094,7 +1346,8 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The time after the release for which nobody can acquire the lock. Unset: 0. At most 1 h.
+     * The time after the release for which nobody can acquire the lock. Unset: 0. At most 1 h. That of a SHARED lock closes its
+     * permit alone; whoever wants the lock EXCLUSIVE waits for it too.
      * </pre>
      *
      * <code>.google.protobuf.Duration linger = 2;</code>
@@ -1210,6 +1463,137 @@ private static final long serialVersionUID = 0L;
       return this;
     }
 
+    private int mode_ = 0;
+    /**
+     * <pre>
+     * The way to have the lock: EXCLUSIVE for writers, SHARED for readers, and for up to N at a time. A reattach goes by its lock id,
+     * whatever stands here.
+     * </pre>
+     *
+     * <code>.lockbroker.v1.LockSpec.Mode mode = 4;</code>
+     * @return The enum numeric value on the wire for mode.
+     */
+    @java.lang.Override public int getModeValue() {
+      return mode_;
+    }
+    /**
+     * <pre>
+     * The way to have the lock: EXCLUSIVE for writers, SHARED for readers, and for up to N at a time. A reattach goes by its lock id,
+     * whatever stands here.
+     * </pre>
+     *
+     * <code>.lockbroker.v1.LockSpec.Mode mode = 4;</code>
+     * @param value The enum numeric value on the wire for mode to set.
+     * @return This builder for chaining.
+     */
+    public Builder setModeValue(int value) {
+      mode_ = value;
+      bitField0_ |= 0x00000008;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * The way to have the lock: EXCLUSIVE for writers, SHARED for readers, and for up to N at a time. A reattach goes by its lock id,
+     * whatever stands here.
+     * </pre>
+     *
+     * <code>.lockbroker.v1.LockSpec.Mode mode = 4;</code>
+     * @return The mode.
+     */
+    @java.lang.Override
+    public io.github.lockbroker.v1.LockSpec.Mode getMode() {
+      io.github.lockbroker.v1.LockSpec.Mode result = io.github.lockbroker.v1.LockSpec.Mode.forNumber(mode_);
+      return result == null ? io.github.lockbroker.v1.LockSpec.Mode.UNRECOGNIZED : result;
+    }
+    /**
+     * <pre>
+     * The way to have the lock: EXCLUSIVE for writers, SHARED for readers, and for up to N at a time. A reattach goes by its lock id,
+     * whatever stands here.
+     * </pre>
+     *
+     * <code>.lockbroker.v1.LockSpec.Mode mode = 4;</code>
+     * @param value The mode to set.
+     * @return This builder for chaining.
+     */
+    public Builder setMode(io.github.lockbroker.v1.LockSpec.Mode value) {
+      if (value == null) {
+        throw new NullPointerException();
+      }
+      bitField0_ |= 0x00000008;
+      mode_ = value.getNumber();
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * The way to have the lock: EXCLUSIVE for writers, SHARED for readers, and for up to N at a time. A reattach goes by its lock id,
+     * whatever stands here.
+     * </pre>
+     *
+     * <code>.lockbroker.v1.LockSpec.Mode mode = 4;</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearMode() {
+      bitField0_ = (bitField0_ & ~0x00000008);
+      mode_ = 0;
+      onChanged();
+      return this;
+    }
+
+    private int limit_ ;
+    /**
+     * <pre>
+     * Of a SHARED lock: the most that may have it at a time, 1 to 4,096. The permit is below this number. Unset: 4,096.
+     * INVALID_ARGUMENT with another mode. Nothing is set up, so each request says it anew: all users of a name should
+     * say the same. If they do not, each still gets a permit below its own limit alone, and so never more than the
+     * highest of the limits have the lock at a time.
+     * </pre>
+     *
+     * <code>int32 limit = 6;</code>
+     * @return The limit.
+     */
+    @java.lang.Override
+    public int getLimit() {
+      return limit_;
+    }
+    /**
+     * <pre>
+     * Of a SHARED lock: the most that may have it at a time, 1 to 4,096. The permit is below this number. Unset: 4,096.
+     * INVALID_ARGUMENT with another mode. Nothing is set up, so each request says it anew: all users of a name should
+     * say the same. If they do not, each still gets a permit below its own limit alone, and so never more than the
+     * highest of the limits have the lock at a time.
+     * </pre>
+     *
+     * <code>int32 limit = 6;</code>
+     * @param value The limit to set.
+     * @return This builder for chaining.
+     */
+    public Builder setLimit(int value) {
+
+      limit_ = value;
+      bitField0_ |= 0x00000010;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * Of a SHARED lock: the most that may have it at a time, 1 to 4,096. The permit is below this number. Unset: 4,096.
+     * INVALID_ARGUMENT with another mode. Nothing is set up, so each request says it anew: all users of a name should
+     * say the same. If they do not, each still gets a permit below its own limit alone, and so never more than the
+     * highest of the limits have the lock at a time.
+     * </pre>
+     *
+     * <code>int32 limit = 6;</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearLimit() {
+      bitField0_ = (bitField0_ & ~0x00000010);
+      limit_ = 0;
+      onChanged();
+      return this;
+    }
+
     private int onDisconnect_ = 0;
     /**
      * <pre>
@@ -1233,7 +1617,7 @@ private static final long serialVersionUID = 0L;
      */
     public Builder setOnDisconnectValue(int value) {
       onDisconnect_ = value;
-      bitField0_ |= 0x00000008;
+      bitField0_ |= 0x00000020;
       onChanged();
       return this;
     }
@@ -1263,7 +1647,7 @@ private static final long serialVersionUID = 0L;
       if (value == null) {
         throw new NullPointerException();
       }
-      bitField0_ |= 0x00000008;
+      bitField0_ |= 0x00000020;
       onDisconnect_ = value.getNumber();
       onChanged();
       return this;
@@ -1277,7 +1661,7 @@ private static final long serialVersionUID = 0L;
      * @return This builder for chaining.
      */
     public Builder clearOnDisconnect() {
-      bitField0_ = (bitField0_ & ~0x00000008);
+      bitField0_ = (bitField0_ & ~0x00000020);
       onDisconnect_ = 0;
       onChanged();
       return this;
@@ -1291,21 +1675,21 @@ private static final long serialVersionUID = 0L;
      * The time after the grant for which nobody else can acquire the lock, whenever and however its holder
      * ends: for jobs that must not run twice on machines whose clocks differ. A linger counts from the
      * release; whichever of the two ends later counts. Unset: 0. At most 1 h. A reattach keeps what was
-     * granted.
+     * granted. That of a SHARED lock closes its permit alone, as a linger does.
      * </pre>
      *
      * <code>.google.protobuf.Duration min_hold = 8;</code>
      * @return Whether the minHold field is set.
      */
     public boolean hasMinHold() {
-      return ((bitField0_ & 0x00000010) != 0);
+      return ((bitField0_ & 0x00000040) != 0);
     }
     /**
      * <pre>
      * The time after the grant for which nobody else can acquire the lock, whenever and however its holder
      * ends: for jobs that must not run twice on machines whose clocks differ. A linger counts from the
      * release; whichever of the two ends later counts. Unset: 0. At most 1 h. A reattach keeps what was
-     * granted.
+     * granted. That of a SHARED lock closes its permit alone, as a linger does.
      * </pre>
      *
      * <code>.google.protobuf.Duration min_hold = 8;</code>
@@ -1323,7 +1707,7 @@ private static final long serialVersionUID = 0L;
      * The time after the grant for which nobody else can acquire the lock, whenever and however its holder
      * ends: for jobs that must not run twice on machines whose clocks differ. A linger counts from the
      * release; whichever of the two ends later counts. Unset: 0. At most 1 h. A reattach keeps what was
-     * granted.
+     * granted. That of a SHARED lock closes its permit alone, as a linger does.
      * </pre>
      *
      * <code>.google.protobuf.Duration min_hold = 8;</code>
@@ -1337,7 +1721,7 @@ private static final long serialVersionUID = 0L;
       } else {
         minHoldBuilder_.setMessage(value);
       }
-      bitField0_ |= 0x00000010;
+      bitField0_ |= 0x00000040;
       onChanged();
       return this;
     }
@@ -1346,7 +1730,7 @@ private static final long serialVersionUID = 0L;
      * The time after the grant for which nobody else can acquire the lock, whenever and however its holder
      * ends: for jobs that must not run twice on machines whose clocks differ. A linger counts from the
      * release; whichever of the two ends later counts. Unset: 0. At most 1 h. A reattach keeps what was
-     * granted.
+     * granted. That of a SHARED lock closes its permit alone, as a linger does.
      * </pre>
      *
      * <code>.google.protobuf.Duration min_hold = 8;</code>
@@ -1358,7 +1742,7 @@ private static final long serialVersionUID = 0L;
       } else {
         minHoldBuilder_.setMessage(builderForValue.build());
       }
-      bitField0_ |= 0x00000010;
+      bitField0_ |= 0x00000040;
       onChanged();
       return this;
     }
@@ -1367,14 +1751,14 @@ private static final long serialVersionUID = 0L;
      * The time after the grant for which nobody else can acquire the lock, whenever and however its holder
      * ends: for jobs that must not run twice on machines whose clocks differ. A linger counts from the
      * release; whichever of the two ends later counts. Unset: 0. At most 1 h. A reattach keeps what was
-     * granted.
+     * granted. That of a SHARED lock closes its permit alone, as a linger does.
      * </pre>
      *
      * <code>.google.protobuf.Duration min_hold = 8;</code>
      */
     public Builder mergeMinHold(com.google.protobuf.Duration value) {
       if (minHoldBuilder_ == null) {
-        if (((bitField0_ & 0x00000010) != 0) &&
+        if (((bitField0_ & 0x00000040) != 0) &&
           minHold_ != null &&
           minHold_ != com.google.protobuf.Duration.getDefaultInstance()) {
           getMinHoldBuilder().mergeFrom(value);
@@ -1385,7 +1769,7 @@ private static final long serialVersionUID = 0L;
         minHoldBuilder_.mergeFrom(value);
       }
       if (minHold_ != null) {
-        bitField0_ |= 0x00000010;
+        bitField0_ |= 0x00000040;
         onChanged();
       }
       return this;
@@ -1395,13 +1779,13 @@ private static final long serialVersionUID = 0L;
      * The time after the grant for which nobody else can acquire the lock, whenever and however its holder
      * ends: for jobs that must not run twice on machines whose clocks differ. A linger counts from the
      * release; whichever of the two ends later counts. Unset: 0. At most 1 h. A reattach keeps what was
-     * granted.
+     * granted. That of a SHARED lock closes its permit alone, as a linger does.
      * </pre>
      *
      * <code>.google.protobuf.Duration min_hold = 8;</code>
      */
     public Builder clearMinHold() {
-      bitField0_ = (bitField0_ & ~0x00000010);
+      bitField0_ = (bitField0_ & ~0x00000040);
       minHold_ = null;
       if (minHoldBuilder_ != null) {
         minHoldBuilder_.dispose();
@@ -1415,13 +1799,13 @@ private static final long serialVersionUID = 0L;
      * The time after the grant for which nobody else can acquire the lock, whenever and however its holder
      * ends: for jobs that must not run twice on machines whose clocks differ. A linger counts from the
      * release; whichever of the two ends later counts. Unset: 0. At most 1 h. A reattach keeps what was
-     * granted.
+     * granted. That of a SHARED lock closes its permit alone, as a linger does.
      * </pre>
      *
      * <code>.google.protobuf.Duration min_hold = 8;</code>
      */
     public com.google.protobuf.Duration.Builder getMinHoldBuilder() {
-      bitField0_ |= 0x00000010;
+      bitField0_ |= 0x00000040;
       onChanged();
       return getMinHoldFieldBuilder().getBuilder();
     }
@@ -1430,7 +1814,7 @@ private static final long serialVersionUID = 0L;
      * The time after the grant for which nobody else can acquire the lock, whenever and however its holder
      * ends: for jobs that must not run twice on machines whose clocks differ. A linger counts from the
      * release; whichever of the two ends later counts. Unset: 0. At most 1 h. A reattach keeps what was
-     * granted.
+     * granted. That of a SHARED lock closes its permit alone, as a linger does.
      * </pre>
      *
      * <code>.google.protobuf.Duration min_hold = 8;</code>
@@ -1448,7 +1832,7 @@ private static final long serialVersionUID = 0L;
      * The time after the grant for which nobody else can acquire the lock, whenever and however its holder
      * ends: for jobs that must not run twice on machines whose clocks differ. A linger counts from the
      * release; whichever of the two ends later counts. Unset: 0. At most 1 h. A reattach keeps what was
-     * granted.
+     * granted. That of a SHARED lock closes its permit alone, as a linger does.
      * </pre>
      *
      * <code>.google.protobuf.Duration min_hold = 8;</code>

@@ -30,7 +30,8 @@ public interface LockSpecOrBuilder extends
 
   /**
    * <pre>
-   * The time after the release for which nobody can acquire the lock. Unset: 0. At most 1 h.
+   * The time after the release for which nobody can acquire the lock. Unset: 0. At most 1 h. That of a SHARED lock closes its
+   * permit alone; whoever wants the lock EXCLUSIVE waits for it too.
    * </pre>
    *
    * <code>.google.protobuf.Duration linger = 2;</code>
@@ -39,7 +40,8 @@ public interface LockSpecOrBuilder extends
   boolean hasLinger();
   /**
    * <pre>
-   * The time after the release for which nobody can acquire the lock. Unset: 0. At most 1 h.
+   * The time after the release for which nobody can acquire the lock. Unset: 0. At most 1 h. That of a SHARED lock closes its
+   * permit alone; whoever wants the lock EXCLUSIVE waits for it too.
    * </pre>
    *
    * <code>.google.protobuf.Duration linger = 2;</code>
@@ -48,7 +50,8 @@ public interface LockSpecOrBuilder extends
   com.google.protobuf.Duration getLinger();
   /**
    * <pre>
-   * The time after the release for which nobody can acquire the lock. Unset: 0. At most 1 h.
+   * The time after the release for which nobody can acquire the lock. Unset: 0. At most 1 h. That of a SHARED lock closes its
+   * permit alone; whoever wants the lock EXCLUSIVE waits for it too.
    * </pre>
    *
    * <code>.google.protobuf.Duration linger = 2;</code>
@@ -79,6 +82,40 @@ public interface LockSpecOrBuilder extends
 
   /**
    * <pre>
+   * The way to have the lock: EXCLUSIVE for writers, SHARED for readers, and for up to N at a time. A reattach goes by its lock id,
+   * whatever stands here.
+   * </pre>
+   *
+   * <code>.lockbroker.v1.LockSpec.Mode mode = 4;</code>
+   * @return The enum numeric value on the wire for mode.
+   */
+  int getModeValue();
+  /**
+   * <pre>
+   * The way to have the lock: EXCLUSIVE for writers, SHARED for readers, and for up to N at a time. A reattach goes by its lock id,
+   * whatever stands here.
+   * </pre>
+   *
+   * <code>.lockbroker.v1.LockSpec.Mode mode = 4;</code>
+   * @return The mode.
+   */
+  io.github.lockbroker.v1.LockSpec.Mode getMode();
+
+  /**
+   * <pre>
+   * Of a SHARED lock: the most that may have it at a time, 1 to 4,096. The permit is below this number. Unset: 4,096.
+   * INVALID_ARGUMENT with another mode. Nothing is set up, so each request says it anew: all users of a name should
+   * say the same. If they do not, each still gets a permit below its own limit alone, and so never more than the
+   * highest of the limits have the lock at a time.
+   * </pre>
+   *
+   * <code>int32 limit = 6;</code>
+   * @return The limit.
+   */
+  int getLimit();
+
+  /**
+   * <pre>
    * What becomes of the lock when its stream ends. Each reattach says it anew.
    * </pre>
    *
@@ -101,7 +138,7 @@ public interface LockSpecOrBuilder extends
    * The time after the grant for which nobody else can acquire the lock, whenever and however its holder
    * ends: for jobs that must not run twice on machines whose clocks differ. A linger counts from the
    * release; whichever of the two ends later counts. Unset: 0. At most 1 h. A reattach keeps what was
-   * granted.
+   * granted. That of a SHARED lock closes its permit alone, as a linger does.
    * </pre>
    *
    * <code>.google.protobuf.Duration min_hold = 8;</code>
@@ -113,7 +150,7 @@ public interface LockSpecOrBuilder extends
    * The time after the grant for which nobody else can acquire the lock, whenever and however its holder
    * ends: for jobs that must not run twice on machines whose clocks differ. A linger counts from the
    * release; whichever of the two ends later counts. Unset: 0. At most 1 h. A reattach keeps what was
-   * granted.
+   * granted. That of a SHARED lock closes its permit alone, as a linger does.
    * </pre>
    *
    * <code>.google.protobuf.Duration min_hold = 8;</code>
@@ -125,7 +162,7 @@ public interface LockSpecOrBuilder extends
    * The time after the grant for which nobody else can acquire the lock, whenever and however its holder
    * ends: for jobs that must not run twice on machines whose clocks differ. A linger counts from the
    * release; whichever of the two ends later counts. Unset: 0. At most 1 h. A reattach keeps what was
-   * granted.
+   * granted. That of a SHARED lock closes its permit alone, as a linger does.
    * </pre>
    *
    * <code>.google.protobuf.Duration min_hold = 8;</code>

@@ -64,7 +64,8 @@ private static final long serialVersionUID = 0L;
     REASON_UNSPECIFIED(0),
     /**
      * <pre>
-     * Somebody holds it.
+     * Somebody holds it: EXCLUSIVE, or, where it is asked for EXCLUSIVE, SHARED. Where it is asked for SHARED: or every permit
+     * below the `limit` is taken.
      * </pre>
      *
      * <code>REASON_HELD = 1;</code>
@@ -116,7 +117,8 @@ private static final long serialVersionUID = 0L;
     public static final int REASON_UNSPECIFIED_VALUE = 0;
     /**
      * <pre>
-     * Somebody holds it.
+     * Somebody holds it: EXCLUSIVE, or, where it is asked for EXCLUSIVE, SHARED. Where it is asked for SHARED: or every permit
+     * below the `limit` is taken.
      * </pre>
      *
      * <code>REASON_HELD = 1;</code>

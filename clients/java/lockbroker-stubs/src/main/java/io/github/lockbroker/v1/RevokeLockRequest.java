@@ -45,6 +45,7 @@ private static final long serialVersionUID = 0L;
             io.github.lockbroker.v1.RevokeLockRequest.class, io.github.lockbroker.v1.RevokeLockRequest.Builder.class);
   }
 
+  private int bitField0_;
   public static final int NAME_FIELD_NUMBER = 1;
   @SuppressWarnings("serial")
   private volatile java.lang.Object name_ = "";
@@ -159,6 +160,35 @@ private static final long serialVersionUID = 0L;
     return immediate_;
   }
 
+  public static final int PERMIT_FIELD_NUMBER = 4;
+  private int permit_ = 0;
+  /**
+   * <pre>
+   * The permit to revoke, 0 to 4,095, of a lock that is SHARED. Nobody else can acquire this permit before its holder can no longer believe
+   * in it; the other permits are as they were. Unset: the lock itself, of one who has it EXCLUSIVE.
+   * </pre>
+   *
+   * <code>optional int32 permit = 4;</code>
+   * @return Whether the permit field is set.
+   */
+  @java.lang.Override
+  public boolean hasPermit() {
+    return ((bitField0_ & 0x00000001) != 0);
+  }
+  /**
+   * <pre>
+   * The permit to revoke, 0 to 4,095, of a lock that is SHARED. Nobody else can acquire this permit before its holder can no longer believe
+   * in it; the other permits are as they were. Unset: the lock itself, of one who has it EXCLUSIVE.
+   * </pre>
+   *
+   * <code>optional int32 permit = 4;</code>
+   * @return The permit.
+   */
+  @java.lang.Override
+  public int getPermit() {
+    return permit_;
+  }
+
   private byte memoizedIsInitialized = -1;
   @java.lang.Override
   public final boolean isInitialized() {
@@ -182,6 +212,9 @@ private static final long serialVersionUID = 0L;
     if (immediate_ != false) {
       output.writeBool(3, immediate_);
     }
+    if (((bitField0_ & 0x00000001) != 0)) {
+      output.writeInt32(4, permit_);
+    }
     getUnknownFields().writeTo(output);
   }
 
@@ -200,6 +233,10 @@ private static final long serialVersionUID = 0L;
     if (immediate_ != false) {
       size += com.google.protobuf.CodedOutputStream
         .computeBoolSize(3, immediate_);
+    }
+    if (((bitField0_ & 0x00000001) != 0)) {
+      size += com.google.protobuf.CodedOutputStream
+        .computeInt32Size(4, permit_);
     }
     size += getUnknownFields().getSerializedSize();
     memoizedSize = size;
@@ -222,6 +259,11 @@ private static final long serialVersionUID = 0L;
         .equals(other.getEtag())) return false;
     if (getImmediate()
         != other.getImmediate()) return false;
+    if (hasPermit() != other.hasPermit()) return false;
+    if (hasPermit()) {
+      if (getPermit()
+          != other.getPermit()) return false;
+    }
     if (!getUnknownFields().equals(other.getUnknownFields())) return false;
     return true;
   }
@@ -240,6 +282,10 @@ private static final long serialVersionUID = 0L;
     hash = (37 * hash) + IMMEDIATE_FIELD_NUMBER;
     hash = (53 * hash) + com.google.protobuf.Internal.hashBoolean(
         getImmediate());
+    if (hasPermit()) {
+      hash = (37 * hash) + PERMIT_FIELD_NUMBER;
+      hash = (53 * hash) + getPermit();
+    }
     hash = (29 * hash) + getUnknownFields().hashCode();
     memoizedHashCode = hash;
     return hash;
@@ -378,6 +424,7 @@ private static final long serialVersionUID = 0L;
       name_ = "";
       etag_ = "";
       immediate_ = false;
+      permit_ = 0;
       return this;
     }
 
@@ -420,6 +467,12 @@ private static final long serialVersionUID = 0L;
       if (((from_bitField0_ & 0x00000004) != 0)) {
         result.immediate_ = immediate_;
       }
+      int to_bitField0_ = 0;
+      if (((from_bitField0_ & 0x00000008) != 0)) {
+        result.permit_ = permit_;
+        to_bitField0_ |= 0x00000001;
+      }
+      result.bitField0_ |= to_bitField0_;
     }
 
     @java.lang.Override
@@ -479,6 +532,9 @@ private static final long serialVersionUID = 0L;
       if (other.getImmediate() != false) {
         setImmediate(other.getImmediate());
       }
+      if (other.hasPermit()) {
+        setPermit(other.getPermit());
+      }
       this.mergeUnknownFields(other.getUnknownFields());
       onChanged();
       return this;
@@ -520,6 +576,11 @@ private static final long serialVersionUID = 0L;
               bitField0_ |= 0x00000004;
               break;
             } // case 24
+            case 32: {
+              permit_ = input.readInt32();
+              bitField0_ |= 0x00000008;
+              break;
+            } // case 32
             default: {
               if (!super.parseUnknownField(input, extensionRegistry, tag)) {
                 done = true; // was an endgroup tag
@@ -775,6 +836,66 @@ private static final long serialVersionUID = 0L;
     public Builder clearImmediate() {
       bitField0_ = (bitField0_ & ~0x00000004);
       immediate_ = false;
+      onChanged();
+      return this;
+    }
+
+    private int permit_ ;
+    /**
+     * <pre>
+     * The permit to revoke, 0 to 4,095, of a lock that is SHARED. Nobody else can acquire this permit before its holder can no longer believe
+     * in it; the other permits are as they were. Unset: the lock itself, of one who has it EXCLUSIVE.
+     * </pre>
+     *
+     * <code>optional int32 permit = 4;</code>
+     * @return Whether the permit field is set.
+     */
+    @java.lang.Override
+    public boolean hasPermit() {
+      return ((bitField0_ & 0x00000008) != 0);
+    }
+    /**
+     * <pre>
+     * The permit to revoke, 0 to 4,095, of a lock that is SHARED. Nobody else can acquire this permit before its holder can no longer believe
+     * in it; the other permits are as they were. Unset: the lock itself, of one who has it EXCLUSIVE.
+     * </pre>
+     *
+     * <code>optional int32 permit = 4;</code>
+     * @return The permit.
+     */
+    @java.lang.Override
+    public int getPermit() {
+      return permit_;
+    }
+    /**
+     * <pre>
+     * The permit to revoke, 0 to 4,095, of a lock that is SHARED. Nobody else can acquire this permit before its holder can no longer believe
+     * in it; the other permits are as they were. Unset: the lock itself, of one who has it EXCLUSIVE.
+     * </pre>
+     *
+     * <code>optional int32 permit = 4;</code>
+     * @param value The permit to set.
+     * @return This builder for chaining.
+     */
+    public Builder setPermit(int value) {
+
+      permit_ = value;
+      bitField0_ |= 0x00000008;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * The permit to revoke, 0 to 4,095, of a lock that is SHARED. Nobody else can acquire this permit before its holder can no longer believe
+     * in it; the other permits are as they were. Unset: the lock itself, of one who has it EXCLUSIVE.
+     * </pre>
+     *
+     * <code>optional int32 permit = 4;</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearPermit() {
+      bitField0_ = (bitField0_ & ~0x00000008);
+      permit_ = 0;
       onChanged();
       return this;
     }

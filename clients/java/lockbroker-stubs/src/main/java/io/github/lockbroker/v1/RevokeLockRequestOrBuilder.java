@@ -62,4 +62,25 @@ public interface RevokeLockRequestOrBuilder extends
    * @return The immediate.
    */
   boolean getImmediate();
+
+  /**
+   * <pre>
+   * The permit to revoke, 0 to 4,095, of a lock that is SHARED. Nobody else can acquire this permit before its holder can no longer believe
+   * in it; the other permits are as they were. Unset: the lock itself, of one who has it EXCLUSIVE.
+   * </pre>
+   *
+   * <code>optional int32 permit = 4;</code>
+   * @return Whether the permit field is set.
+   */
+  boolean hasPermit();
+  /**
+   * <pre>
+   * The permit to revoke, 0 to 4,095, of a lock that is SHARED. Nobody else can acquire this permit before its holder can no longer believe
+   * in it; the other permits are as they were. Unset: the lock itself, of one who has it EXCLUSIVE.
+   * </pre>
+   *
+   * <code>optional int32 permit = 4;</code>
+   * @return The permit.
+   */
+  int getPermit();
 }

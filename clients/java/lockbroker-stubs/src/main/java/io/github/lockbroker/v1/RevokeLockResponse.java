@@ -72,7 +72,8 @@ private static final long serialVersionUID = 0L;
     OUTCOME_REVOKED(1),
     /**
      * <pre>
-     * Nobody holds the lock: it is free; or it lingers or was revoked before, and `immediate` is not set.
+     * Nobody holds the lock: it is free; or it lingers or was revoked before, and `immediate` is not set; or it is SHARED, and
+     * `permit` is unset.
      * </pre>
      *
      * <code>OUTCOME_NOT_HELD = 2;</code>
@@ -115,7 +116,8 @@ private static final long serialVersionUID = 0L;
     public static final int OUTCOME_REVOKED_VALUE = 1;
     /**
      * <pre>
-     * Nobody holds the lock: it is free; or it lingers or was revoked before, and `immediate` is not set.
+     * Nobody holds the lock: it is free; or it lingers or was revoked before, and `immediate` is not set; or it is SHARED, and
+     * `permit` is unset.
      * </pre>
      *
      * <code>OUTCOME_NOT_HELD = 2;</code>
