@@ -40,6 +40,7 @@ mod old_memory;
 mod otlp;
 mod outputs;
 mod pages;
+mod permits;
 mod policy;
 mod proxies;
 mod python;

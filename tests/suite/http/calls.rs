@@ -47,6 +47,27 @@ async fn calls_are_answered_as_grpc_answers_them() {
 }
 
 #[tokio::test]
+async fn leases_share_a_lock() {
+    let broker = Broker::start(&DOOR).await;
+    let door = door(&broker).await;
+    let seat = json!({ "lock": { "name": "seats", "mode": "MODE_SHARED", "limit": 2 } });
+    let first = call(door, "AcquireLease", &seat).json();
+    // Unlike other fields that are 0, this one is told.
+    assert_eq!(first["acquired"]["permit"], 0, "{first}");
+    let second = call(door, "AcquireLease", &seat).json();
+    assert_eq!(second["acquired"]["permit"], 1);
+    assert_eq!(call(door, "AcquireLease", &seat).json()["notAcquired"]["reason"], "REASON_HELD");
+    assert_eq!(call(door, "GetLock", &json!({ "name": "seats" })).json()["sharedCount"], 2);
+    let mine = json!({ "name": "seats", "lockId": first["acquired"]["lockId"] });
+    assert!(call(door, "RenewLease", &mine).json()["renewed"]["expiresAfterRequest"].is_string());
+    assert_eq!(call(door, "Release", &mine).json()["outcome"], "OUTCOME_RELEASED");
+    assert_eq!(call(door, "AcquireLease", &seat).json()["acquired"]["permit"], 0);
+    let odd = call(door, "AcquireLease", &json!({ "lock": { "name": "seats", "limit": 2 } }));
+    assert_eq!((odd.status, odd.reason().as_str()), (400, "INVALID_FIELD"));
+    assert!(odd.body.contains("lock.limit: is 2"), "{odd:?}");
+}
+
+#[tokio::test]
 async fn a_lease_is_held_by_calls_alone() {
     let broker = Broker::start(&[&DOOR[..], &Broker::WATCHED].concat()).await;
     let door = door(&broker).await;
