@@ -81,8 +81,8 @@ fn about(name: &LockName) -> impl Fn(Failure) -> Status + '_ {
     move |failure| reply::status(failure, Some(name))
 }
 
-/// Returns true if several may have a lock that a look at itself has shown so. One who has it alone has a label, mostly; one who waits for
-/// that has none.
+/// Returns true if several may have a lock that a look at itself has shown so. Of one who has it alone a token is noted, if it has a label;
+/// of one who waits for that, none is.
 fn may_be_shared(status: &LockStatus) -> bool {
     match status {
         LockStatus::Free => true,

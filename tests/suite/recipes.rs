@@ -124,7 +124,7 @@ async fn calls_keep_their_distance() {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_worker_has_a_number_of_its_own() {
     let kitchen = Kitchen::new().await;
-    let work = ["pool", "2", "sh", "-c", "echo $WORKER >>numbers; exec sleep 600"];
+    let work = ["pool", "2", "sh", "-c", "echo $LOCKBROKER_PERMIT >>numbers; exec sleep 600"];
     let recipe = || kitchen.recipe("worker-number.sh", &work);
     let mut workers = [0, 1].map(|_| Process::spawn("worker-number.sh", &mut recipe()));
     let mut numbers = kitchen.wrote("numbers", 2).await;
@@ -133,12 +133,29 @@ async fn each_worker_has_a_number_of_its_own() {
     let third = output(&mut recipe());
     assert_eq!(code(&third), Some(75), "{third:?}");
     assert_eq!(kitchen.lines("numbers").len(), 2);
-    // What stops the script stops the command, and gives the number back.
-    for worker in &mut workers {
-        worker.signal(Signal::TERM);
-    }
+    // What stops the script stops the command, and gives the number back. So does its end by force.
+    let [first, second] = &mut workers;
+    first.signal(Signal::TERM);
+    second.kill();
     let free = async || kitchen.broker.scrape().await.sum("lockbroker_locks_held", &[]) == 0.0;
     eventually(SOON, "the numbers are free again", free).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_more_run_at_a_time_than_is_said() {
+    let kitchen = Kitchen::new().await;
+    // Fails where another one has the same number, and there are two.
+    let work = [
+        "pool",
+        "2",
+        "sh",
+        "-c",
+        "mkdir $LOCKBROKER_PERMIT && sleep 0.2 && rmdir $LOCKBROKER_PERMIT && echo $LOCKBROKER_PERMIT >>ran",
+    ];
+    let ends = kitchen.together(5, || kitchen.recipe("n-at-a-time.sh", &work));
+    assert!(ends.iter().all(|end| code(end) == Some(0)), "{ends:?}");
+    let ran = kitchen.lines("ran");
+    assert!(ran.len() == 5 && ran.iter().all(|number| ["0", "1"].contains(&&**number)), "{ran:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

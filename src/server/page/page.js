@@ -25,12 +25,12 @@ const shards = new Table("shards", (row) => row.address, [
 ]);
 const locks = new Table("locks", (row) => `${row.permit ?? ""} ${row.name}`, [
   { label: "Lock", text: (row) => row.name },
-  { label: "Permit", text: (row) => row.permit?.toString() ?? "", isNumber: true },
   { label: "State", isState: true },
   { label: "Owner", text: (row) => row.owner ?? "" },
   ticking("Held for", (row, age) => past(row.held_for_seconds, age)),
   ticking("Expires in", (row, age) => left(row.expires_in_seconds, age)),
   { label: "Fencing token", text: (row) => row.fencing_token?.toString() ?? "", isNumber: true },
+  { label: "Permit", text: (row) => row.permit?.toString() ?? "", isNumber: true },
 ]);
 const waiters = new Table("waiting", (row) => `${row.position} ${row.name}`, [
   { label: "Lock", text: (row) => row.name },

@@ -19,9 +19,10 @@ use crate::support::*;
 const POLLS_EVERY: &[&str] = &["--poll-interval", "5s"];
 const BELOW_A_POLL: Duration = Duration::from_secs(3);
 
-/// The spec of a lock that is shared. No limit: 0.
+/// The spec of a lock that is shared. No limit: 0. It has a label, so that all brokers know its token.
 fn shared(name: &str, limit: i32) -> Option<LockSpec> {
-    Some(LockSpec { name: name.to_owned(), mode: Mode::Shared.into(), limit, ..LockSpec::default() })
+    let owner = "somebody".to_owned();
+    Some(LockSpec { name: name.to_owned(), owner, mode: Mode::Shared.into(), limit, ..LockSpec::default() })
 }
 
 fn share(name: &str, limit: i32) -> AcquireRequest {
