@@ -50,7 +50,11 @@ pub struct RevokeArgs {
 /// Runs the command.
 pub async fn run(args: RevokeArgs) -> ExitCode {
     match ask_any(&args.server, async |connector| revoke(&args, connector).await).await {
-        Ok(revoked) => tell(&args, &revoked),
+        Ok(revoked) => {
+            let is_nobodys = revoked.outcome() == Outcome::NotHeld && args.permit.is_none();
+            let shared_by = if is_nobodys { shared_by(&args).await } else { 0 };
+            tell(&args, &revoked, shared_by)
+        }
         Err(failed) => failed.tell(),
     }
 }
@@ -62,7 +66,13 @@ async fn revoke(args: &RevokeArgs, connector: &Connector) -> Result<RevokeLockRe
     ask_once(connector, async |mut stub| stub.revoke_lock(request).await).await
 }
 
-fn tell(args: &RevokeArgs, revoked: &RevokeLockResponse) -> ExitCode {
+/// Returns how many share the lock; 0 if nobody says.
+async fn shared_by(args: &RevokeArgs) -> u32 {
+    let Ok(client) = args.server.client().connect() else { return 0 };
+    client.get(&args.name, None).await.map_or(0, |lock| lock.shared_count)
+}
+
+fn tell(args: &RevokeArgs, revoked: &RevokeLockResponse, shared_by: u32) -> ExitCode {
     let (word, is_done) = match revoked.outcome() {
         Outcome::Revoked => ("revoked", true),
         Outcome::Freed => ("freed", true),
@@ -85,10 +95,10 @@ fn tell(args: &RevokeArgs, revoked: &RevokeLockResponse) -> ExitCode {
     } else if is_done {
         print(&text(revoked))
     } else {
-        let why = match (revoked.outcome(), args.permit) {
-            (Outcome::Changed, _) => "is not held under that etag any more",
-            (_, Some(_)) => "is not held by anybody",
-            (_, None) => "is not held by anybody alone (--permit names one of those who share a lock)",
+        let why = match revoked.outcome() {
+            Outcome::Changed => "is not held under that etag any more".to_owned(),
+            _ if shared_by > 0 => format!("is shared by {shared_by}, and --permit says whose permit is meant"),
+            _ => "is not held by anybody".to_owned(),
         };
         let permit = args.permit.map(|permit| format!("permit {permit} of ")).unwrap_or_default();
         say(format_args!("{permit}lock {:?} {why}; nothing was revoked", args.name));

@@ -58,6 +58,21 @@ async fn a_bad_field_is_named_with_its_limit_and_the_store_hears_nothing() {
         names(stub.acquire(AcquireRequest { lock: too_long, ..once("job") }).await, "lock.linger", "3600s");
         let too_long = Some(LockSpec { min_hold: span(HOUR + MS), ..lock("job").unwrap() });
         names(stub.acquire(AcquireRequest { lock: too_long, ..once("job") }).await, "lock.min_hold", "3600s");
+        for (mode, limit, field, says) in [
+            (0, 1, "lock.limit", "MODE_SHARED"),
+            (1, 9, "lock.limit", "MODE_SHARED"),
+            (2, -1, "lock.limit", "4096"),
+            (2, 4097, "lock.limit", "4096"),
+            (3, 0, "lock.mode", "MODE_SHARED"),
+        ] {
+            let odd = || Some(LockSpec { mode, limit, ..lock("job").unwrap() });
+            names(stub.acquire(AcquireRequest { lock: odd(), ..once("job") }).await, field, says);
+            names(stub.wait_acquire(WaitAcquireRequest { lock: odd(), ..wait("job") }).await, field, says);
+        }
+        for permit in [-1, 4096] {
+            let look = GetLockRequest { name: "job".into(), permit: Some(permit), ..Default::default() };
+            names(stub.get_lock(look).await, "permit", "4095");
+        }
         let waits = |wait| WaitAcquireRequest { wait: Some(wait), ..self::wait("job") };
         for poll_interval in [Duration::ZERO, HOUR + MS] {
             let spec = WaitSpec { poll_interval: span(poll_interval), ..WaitSpec::default() };

@@ -431,9 +431,9 @@ async fn the_command_line_shows_both() {
     // A broker that is not there costs nothing: the next one has the same store.
     let url = format!("http://127.0.0.1:{},{}", free_port(), second.url());
     let table = words(&done(&["list", "--server", &url]));
-    assert_eq!(table[0].join(" "), "NAME STATE OWNER HELD FOR EXPIRES TOKEN");
-    assert_eq!(table[1][..4].join(" "), "a lingering - -");
-    assert_eq!(table[2][..5].join(" "), "b \u{1f512} held worker 1");
+    assert_eq!(table[0].join(" "), "NAME PERMIT STATE OWNER HELD FOR EXPIRES TOKEN");
+    assert_eq!(table[1][..5].join(" "), "a - lingering - -");
+    assert_eq!(table[2][..6].join(" "), "b \u{1f512} - held worker 1");
     assert_eq!(table.len(), 3);
     assert_eq!(words(&done(&["list", "--server", &url, "b"])).len(), 2);
     let json: Vec<Value> =
@@ -476,10 +476,10 @@ async fn a_watched_list_tells_what_comes_and_goes() {
     std::thread::spawn(move || BufReader::new(stdout).lines().map_while(Result::ok).try_for_each(|line| to.send(line)));
     let (_, held) = acquire(&mut broker.stub().await, owned("a", "me")).await;
     let came = timeout(SOON, lines.recv()).await.expect("it comes").unwrap();
-    assert!(came.starts_with("+ a  held  me  "), "{came}");
+    assert!(came.starts_with("+ a  -  held  me  "), "{came}");
     drop(held);
     let went = timeout(SOON, lines.recv()).await.expect("it goes").unwrap();
-    assert!(went.starts_with("- a  held  me  "), "{went}");
+    assert!(went.starts_with("- a  -  held  me  "), "{went}");
     watch.kill();
     assert_eq!(lines.recv().await, None);
 }

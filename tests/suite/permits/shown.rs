@@ -96,7 +96,7 @@ async fn a_permit_is_revoked_and_the_others_stay() {
         })
         .await;
         let (code, _, err) = cli(other, "revoke", &["a:1"]);
-        assert!(code == Some(1) && err.contains("--permit"), "{code:?} {err}");
+        assert!(code == Some(1) && err.contains(", and --permit says"), "{code:?} {err}");
         let number = permit(&first).to_string();
         let (code, out, err) = cli(other, "revoke", &["--permit", &number, "a:1"]);
         assert_eq!(code, Some(0), "{err}");
