@@ -98,10 +98,20 @@ impl<E: Env> Cx<'_, E> {
         permits.map_or((Permit::FIRST, Slots::Ensure), |permits| permits.likely(limit))
     }
 
-    /// Notes how many permits of a lock may exist.
-    pub(crate) fn note_slots(&mut self, name: &LockName, slots: u16) {
+    /// Returns the next permit below `limit` that nobody has looked for, where others look for so many.
+    pub(crate) fn next_permit(&mut self, name: &LockName, slots: u16, limit: u16) -> Option<(Permit, Slots)> {
+        match self.core.names.get_mut(name).and_then(|entry| entry.permits.as_mut()) {
+            Some(permits) => permits.next(slots, limit),
+            None => {
+                Permit::new(slots).filter(|permit| permit.get() < limit).map(|permit| (permit, Slots::Raise(slots)))
+            }
+        }
+    }
+
+    /// Takes note that a permit was not even asked for in earnest: the lock is closed.
+    pub(crate) fn put_back_permit(&mut self, name: &LockName, permit: Permit) {
         if let Some(permits) = self.core.names.get_mut(name).and_then(|entry| entry.permits.as_mut()) {
-            permits.slots = slots;
+            permits.put_back(permit);
         }
     }
 

@@ -22,8 +22,8 @@ pub(crate) struct Permits {
     held: BTreeMap<Permit, Holder>,
     /// Those that were let go here, and that others may have taken since.
     free: BTreeSet<Permit>,
-    /// How many may exist, as far as is known.
-    pub(crate) slots: u16,
+    /// How many may exist as far as is known, or have been given out to be tried.
+    slots: u16,
 }
 
 impl Permits {
@@ -50,10 +50,22 @@ impl Permits {
             self.free.remove(&free);
             return (free, Slots::Ensure);
         }
-        match Permit::new(self.slots) {
-            Some(next) if self.slots > 0 && next.get() < limit => (next, Slots::Raise(self.slots)),
-            _ => (Permit::FIRST, Slots::Ensure),
-        }
+        let next = if self.slots > 0 { self.next(0, limit) } else { None };
+        next.unwrap_or((Permit::FIRST, Slots::Ensure))
+    }
+
+    /// Returns the next permit that nobody has looked for, where others look for so many. Whoever asks here after that is given the one
+    /// behind it, so that those who ask at one time are not in each other's way.
+    pub(crate) fn next(&mut self, slots: u16, limit: u16) -> Option<(Permit, Slots)> {
+        let next = self.slots.max(slots);
+        let permit = Permit::new(next).filter(|permit| permit.get() < limit)?;
+        self.slots = next + 1;
+        Some((permit, Slots::Raise(next)))
+    }
+
+    /// Takes note that a permit that was given out here is as likely to be free as before.
+    pub(crate) fn put_back(&mut self, permit: Permit) {
+        self.free.insert(permit);
     }
 }
 
@@ -86,6 +98,15 @@ impl Entry {
     pub(crate) fn asks(&self) -> Option<HoldKey> {
         let first = || self.queue.as_ref()?.first().map(|first| first.hold);
         self.holder.map(|(_, hold)| hold).or_else(first)
+    }
+
+    /// Returns the holds that keep the lock or a permit here, if they are few: a hint says nothing of which is meant, and anybody may
+    /// have sent it. Of more than these each finds out when it renews.
+    pub(crate) fn keepers(&self) -> Vec<HoldKey> {
+        const FEW: usize = 64;
+        let permits = self.permits.as_ref().filter(|permits| permits.held.len() <= FEW);
+        let permits = permits.into_iter().flat_map(|permits| permits.held.values());
+        self.holder.iter().chain(permits).map(|(_, hold)| *hold).collect()
     }
 
     /// Returns for how long the first leaves the store alone, before jitter.

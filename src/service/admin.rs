@@ -10,7 +10,7 @@ use tracing::Span;
 use super::chunks::Chunks;
 use super::{Arrival, Service, parse, reply};
 use crate::audit;
-use crate::broker::{Failure, Kept, KnownChunk, Waiter, Which, in_order};
+use crate::broker::{Failure, Kept, KnownChunk, Revoked, Waiter, Which, in_order};
 use crate::client::ErrorReason;
 use crate::etag::etag;
 use crate::lock::{LockItem, LockName};
@@ -101,7 +101,10 @@ impl LockAdmin for Service {
         self.authorizer.check(connection.as_ref(), Action::Revoke, &name).map_err(super::about(&name))?;
         let caller = super::caller(connection.as_ref());
         let item = LockItem { name: name.clone(), permit };
-        let revoked = self.broker.revoke(item, only, immediate).await;
+        // Where some have permits, who has the item of the lock itself only waits for them.
+        let is_shared =
+            permit.is_none() && self.broker.look_at_permits(&name).await.is_ok_and(|permits| permits.is_some());
+        let revoked = if is_shared { Ok(Revoked::NotHeld) } else { self.broker.revoke(item, only, immediate).await };
         let outcome = reply::outcome_of_revocation(&revoked);
         audit::revoke_called(&name, caller.as_deref(), immediate, outcome);
         Ok(Response::new(reply::revoked(revoked.map_err(super::about(&name))?)))

@@ -12,6 +12,7 @@ use crate::env::{Env, Mark, ReleaseCause};
 use crate::event::LostReason;
 use crate::failure::Failure;
 use crate::lock::{Etag, FencingToken, GrantId, LingerId, LockItem, LockName, item_ttl};
+use crate::names::Entry;
 use crate::request::Revoked;
 use crate::rules::Rule;
 use crate::store::{Change, ItemState, Label, LockStatus, Note, StoreError};
@@ -166,13 +167,12 @@ impl<E: Env> Cx<'_, E> {
     /// Heeds another broker's word that it has revoked a lock that is kept here, or freed one that is kept closed. It is a hint:
     /// anybody may have said it. So the item is renewed, and that finds out.
     pub(crate) fn revoked_elsewhere(&mut self, name: &LockName) {
-        let holder = self.core.names.get(name).and_then(|entry| entry.holder);
-        let holds = |me: &HoldKey| {
-            let hold = self.core.holds.get(*me);
-            hold.is_some_and(|hold| matches!(hold.state, State::Held(_) | State::Leased(_) | State::Lingering(_)))
-        };
-        if let Some(me) = holder.map(|(_, me)| me).filter(holds) {
-            self.step(me, Stimulus::Suspect);
+        let keepers = self.core.names.get(name).map(Entry::keepers).unwrap_or_default();
+        for me in keepers {
+            let hold = self.core.holds.get(me);
+            if hold.is_some_and(|hold| matches!(hold.state, State::Held(_) | State::Leased(_) | State::Lingering(_))) {
+                self.step(me, Stimulus::Suspect);
+            }
         }
     }
 }

@@ -12,6 +12,8 @@ use crate::store::{LockStatus, Request, Shared, Slots, StoreError, WINDOW};
 
 /// The most permits that one attempt tries to take. More are lost to others only where hundreds ask at one time.
 const TRIES: u8 = 32;
+/// Within so many permits, as a power of two, one who steps aside chooses.
+const MOST_ASIDE: u8 = 8;
 
 /// Looks for a permit that nobody has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -62,10 +64,24 @@ impl Search {
 
     /// Goes on after somebody else was found to have the permit, of so many that may exist. None: all are taken.
     fn next<E: Env>(&mut self, me: HoldKey, slots: u16, cx: &mut Cx<'_, E>) -> Option<Request> {
-        if slots < self.limit {
-            return Some(self.take(me, Permit::new(slots)?, Slots::Raise(slots), cx));
+        let name = cx.hold(me).name.clone();
+        let next = cx.next_permit(&name, slots, self.limit);
+        match next.and_then(|next| self.aside(next, slots, cx)) {
+            Some((permit, slots)) => Some(self.take(me, permit, slots, cx)),
+            None => self.find(),
         }
-        self.find()
+    }
+
+    /// Steps aside, the further the more often others were first: those of other brokers go for the same one.
+    fn aside<E: Env>(&self, next: (Permit, Slots), slots: u16, cx: &mut Cx<'_, E>) -> Option<(Permit, Slots)> {
+        let Some(losses) = self.tries.checked_sub(2).filter(|losses| *losses > 0) else { return Some(next) };
+        let width = 1_u64 << losses.min(MOST_ASIDE);
+        let aside = (cx.env.grant_id().get() % width) as u16;
+        if aside == 0 {
+            return Some(next);
+        }
+        let permit = Permit::new(next.0.get().saturating_add(aside)).filter(|permit| permit.get() < self.limit);
+        Some(permit.map_or(next, |permit| (permit, Slots::Raise(slots))))
     }
 
     fn find(&mut self) -> Option<Request> {
@@ -73,6 +89,12 @@ impl Search {
         let (from, upto) = (self.looked_at, self.limit);
         (from < upto).then_some(Request::Find { from, upto })
     }
+}
+
+/// Gives up: others were first each time. That says nothing of whether one is left.
+fn crowded<E: Env>(me: HoldKey, cx: &mut Cx<'_, E>) -> Outcome {
+    cx.hold_mut(me).permit = None;
+    Outcome::Failed(Failure::unavailable("others were first with each of 32 permits that seemed to be free: ask again"))
 }
 
 impl Attempt {
@@ -97,15 +119,13 @@ impl Attempt {
             Ok(Shared::Yes(token)) => return Some(self.granted(me, token, cx)),
             Err(error) => return Some(self.failed(me, error, cx)),
             Ok(Shared::Closed { .. }) => {
+                let name = cx.hold(me).name.clone();
+                permit.into_iter().for_each(|permit| cx.put_back_permit(&name, permit));
                 cx.hold_mut(me).permit = None;
                 return Some(Outcome::Closed);
             }
-            Ok(_) if search.tries >= TRIES => None,
-            Ok(Shared::Taken { slots }) => {
-                let name = cx.hold(me).name.clone();
-                cx.note_slots(&name, slots);
-                search.next(me, slots, cx)
-            }
+            Ok(_) if search.tries >= TRIES => return Some(crowded(me, cx)),
+            Ok(Shared::Taken { slots }) => search.next(me, slots, cx),
             Ok(Shared::Uncovered { slots, .. }) => {
                 let is_known = permit.is_some_and(|permit| (1..=permit.get()).contains(&slots));
                 let slots = if is_known { Slots::Raise(slots) } else { Slots::Ensure };
@@ -125,7 +145,7 @@ impl Attempt {
     ) -> Option<Outcome> {
         let next = match found {
             Err(error) => return Some(Outcome::Failed(error.into())),
-            Ok(_) if search.tries >= TRIES => None,
+            Ok(Some(_)) if search.tries >= TRIES => return Some(crowded(me, cx)),
             Ok(Some(permit)) => {
                 search.looked_at = permit.get() + 1;
                 Some(search.take(me, permit, Slots::Ensure, cx))
