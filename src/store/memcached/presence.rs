@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn a_note_is_short_and_plain() {
-        assert_eq!(BrokerNote::new("a\r\nb\u{e9}").0, format!("2 {} ab", env!("CARGO_PKG_VERSION")));
+        assert_eq!(BrokerNote::new("a\r\nb\u{e9}").0, format!("{FORMAT} {} ab", env!("CARGO_PKG_VERSION")));
         assert_eq!(BrokerNote::new(&"x".repeat(1_000)).0.len(), MAX_BYTES);
     }
 }

@@ -8,6 +8,7 @@ use lockbroker::client::Client;
 use lockbroker::proto::get_lock_response::State;
 use lockbroker::proto::lock_event::Kind;
 use lockbroker::proto::lost;
+use tokio::time::timeout;
 
 /// The shortest ttl, as the longest one too: so what nobody renews is free again soon.
 const SHORT: &[&str] = &["--max-ttl", "5s", "--default-ttl", "5s"];
@@ -84,9 +85,9 @@ async fn the_permits_of_a_broker_that_dies_are_free_when_nobody_can_believe_in_t
     let (_, mut waiting) = queue(&mut other.stub().await, wait_to_share("pool", 2)).await;
     dies.kill();
     let killed_at = Instant::now();
-    let next = granted_whenever(&mut waiting).await;
+    let next = timeout(TTL + Duration::from_secs(3), granted_whenever(&mut waiting)).await;
+    let next = next.unwrap_or_else(|_| panic!("its permit is not free {:?} after its death", killed_at.elapsed()));
     assert!(granted_at.elapsed() > LEASE, "{:?}", granted_at.elapsed());
-    assert!(killed_at.elapsed() < TTL + Duration::from_secs(3), "{:?}", killed_at.elapsed());
     assert_eq!(permit(&next), permit(&dead));
     assert!(next.fencing_token > dead.fencing_token);
 }
@@ -99,8 +100,8 @@ async fn the_permit_of_a_client_that_is_silent_is_free_when_it_can_believe_no_mo
         session.begin(lockbroker::proto::BeginLock { lock: shared("pool", 1), ..begin(1, "pool") });
         let (1, Kind::Acquired(_)) = session.next_event().await else { panic!("not acquired") };
         let mut waiting = broker.stub().await.wait_acquire(wait_to_share("pool", 1)).await.unwrap().into_inner();
-        granted_whenever(&mut waiting).await;
-        assert!(opened.elapsed() > LEASE && opened.elapsed() < TTL + Duration::from_secs(2), "{:?}", opened.elapsed());
+        let next = timeout(TTL + Duration::from_secs(3), granted_whenever(&mut waiting)).await;
+        assert!(next.is_ok() && opened.elapsed() > LEASE, "{:?}", opened.elapsed());
     }
 }
 
