@@ -275,14 +275,14 @@ impl Op {
             Op::Occupy { id, ttl, besides } => {
                 let held = ItemState::Held(*id);
                 batch.push(blind_unless(compares, protocol::replace(item, held, held, *ttl)));
-                // After the item is known to stand: whoever has a permit since has seen it.
+                // After the item is known to stand: whoever has a permit since has seen it (R32).
                 batch.push(protocol::look_for_slots(name));
                 batch.extend(besides.window().map(|permit| protocol::look(&of_permit(item, permit))));
             }
             Op::Share { id, ttl, slots } => {
                 let permit = item.permit.unwrap_or(Permit::FIRST);
                 let open = LockItem::from(name);
-                // In this order: others look for the permit, it stands, and then the lock is looked at.
+                // In this order: others look for the permit, it stands, and then the lock is looked at (R32).
                 batch.extend(protocol::note_slots(name, *slots, permit));
                 batch.push(protocol::create(&of_permit(item, permit), ItemState::Held(*id), *ttl));
                 batch.push(protocol::look(&open));
