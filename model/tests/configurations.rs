@@ -8,12 +8,8 @@ use lockbroker_model::coverage::{FAULTS, STEPS};
 use lockbroker_model::rules::{Bounds, Rules};
 
 /// A loss with permits, and a stop or a late command besides: configurations with these have not ended within ten minutes.
-const BEYOND: [(&str, &str); 4] = [
-    ("memcached stopped", "send cover"),
-    ("memcached stopped", "cover"),
-    ("late", "send cover"),
-    ("late", "cover"),
-];
+const BEYOND: [(&str, &str); 4] =
+    [("memcached stopped", "send cover"), ("memcached stopped", "cover"), ("late", "send cover"), ("late", "cover")];
 
 type Reached = BTreeSet<(&'static str, &'static str)>;
 

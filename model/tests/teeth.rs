@@ -42,6 +42,8 @@ needed! {
     grant_only_if_open
     #[ignore = "by night"]
     lost_is_final
+    permit_before_look
+    lock_before_look
     #[ignore = "by night"]
     fresh_epoch
     quarantine
