@@ -94,13 +94,12 @@ impl<E: Env> Cx<'_, E> {
 
     /// Returns the permit below `limit` that is most likely to be free, and how others get to look for it.
     pub(crate) fn likely_permit(&mut self, name: &LockName, limit: u16) -> (Permit, Slots) {
-        let permits = self.core.names.get_mut(name).and_then(|entry| entry.permits.as_mut());
-        permits.map_or((Permit::FIRST, Slots::Ensure), |permits| permits.likely(limit))
+        self.core.names.permits_mut(name).map_or((Permit::FIRST, Slots::Ensure), |permits| permits.likely(limit))
     }
 
     /// Returns the next permit below `limit` that nobody has looked for, where others look for so many.
     pub(crate) fn next_permit(&mut self, name: &LockName, slots: u16, limit: u16) -> Option<(Permit, Slots)> {
-        match self.core.names.get_mut(name).and_then(|entry| entry.permits.as_mut()) {
+        match self.core.names.permits_mut(name) {
             Some(permits) => permits.next(slots, limit),
             None => {
                 Permit::new(slots).filter(|permit| permit.get() < limit).map(|permit| (permit, Slots::Raise(slots)))
@@ -110,7 +109,7 @@ impl<E: Env> Cx<'_, E> {
 
     /// Takes note that a permit was not even asked for in earnest: the lock is closed.
     pub(crate) fn put_back_permit(&mut self, name: &LockName, permit: Permit) {
-        if let Some(permits) = self.core.names.get_mut(name).and_then(|entry| entry.permits.as_mut()) {
+        if let Some(permits) = self.core.names.permits_mut(name) {
             permits.put_back(permit);
         }
     }

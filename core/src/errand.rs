@@ -90,21 +90,21 @@ impl<E: Env> Cx<'_, E> {
     /// Deletes, in the background, a grant that nobody wants. At twice `--max-locks` it is left out, and the item expires by
     /// itself.
     pub(crate) fn clean_up(&mut self, of: HoldKey, id: GrantId, life: u32) {
+        self.clean_up_if_room(of, id, (life, false));
+    }
+
+    /// Does the same with a permit that was created and does not count. Nobody is told that it is free.
+    pub(crate) fn give_back(&mut self, of: HoldKey, id: GrantId, life: u32) {
+        self.clean_up_if_room(of, id, (life, true));
+    }
+
+    fn clean_up_if_room(&mut self, of: HoldKey, id: GrantId, how: (u32, bool)) {
         if !self.count_reserved() {
             self.env.observe(Observed::CleanupLeftOut);
             self.env.mark(Mark::CleanupLeftOut);
             return;
         }
-        self.begin_clean_up(of, id, (life, false));
-    }
-
-    /// Does the same with a permit that was created and does not count. Nobody is told that it is free.
-    pub(crate) fn give_back(&mut self, of: HoldKey, id: GrantId, life: u32) {
-        if self.count_reserved() {
-            self.begin_clean_up(of, id, (life, true));
-        } else {
-            self.env.observe(Observed::CleanupLeftOut);
-        }
+        self.begin_clean_up(of, id, how);
     }
 
     /// Does the same whatever the limit says.

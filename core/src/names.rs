@@ -22,7 +22,7 @@ pub(crate) struct Permits {
     held: BTreeMap<Permit, Holder>,
     /// Those that were let go here, and that others may have taken since.
     free: BTreeSet<Permit>,
-    /// How many may exist as far as is known, or have been given out to be tried.
+    /// The number of those that may exist as far as is known, or that have been given out to be tried.
     slots: u16,
 }
 
@@ -146,6 +146,11 @@ impl Names {
             None => entry.holder,
             Some(permit) => entry.permits.as_ref()?.held.get(&permit).copied(),
         }
+    }
+
+    /// Returns what is known of a lock's permits, once somebody has one here.
+    pub(crate) fn permits_mut(&mut self, name: &LockName) -> Option<&mut Permits> {
+        self.entries.get_mut(name)?.permits.as_deref_mut()
     }
 
     pub(crate) fn get_mut(&mut self, name: &LockName) -> Option<&mut Entry> {

@@ -48,7 +48,7 @@ pub enum Granted {
     Intent(Besides),
 }
 
-/// What is known of the permits beside an intent.
+/// The permits beside an intent, as far as is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Besides {
     /// Nobody has a permit below this one.
@@ -62,7 +62,7 @@ pub struct Besides {
 impl Besides {
     /// Nothing is known yet.
     pub const UNKNOWN: Besides = Besides { from: 0, upto: None, held: false };
-    /// How many permits are looked at first. Most locks have fewer.
+    /// The number of permits that are looked at first. Most locks have fewer.
     const FIRST_WINDOW: u16 = 4;
 
     /// Returns the permits to look at next.
@@ -72,7 +72,7 @@ impl Besides {
     }
 }
 
-/// How it is seen to that those who want the lock for themselves alone look for a permit.
+/// Lets those who want the lock for themselves alone look for a permit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Slots {
     /// They look for it already, or for none yet.

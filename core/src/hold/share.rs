@@ -23,23 +23,12 @@ pub(super) struct Search {
     /// The permits below this one have been looked at.
     looked_at: u16,
     tries: u8,
-    step: Step,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Step {
-    /// Looks if the lock is closed, as it was at the last attempt.
-    Peeking,
-    /// Tries to take the permit of the hold.
-    Taking { slots: Slots },
-    /// Looks for a free one: all that are asked for may exist.
-    Finding,
 }
 
 impl Search {
     /// Begins to look for a permit below `limit`. `closed`: the lock was closed when it was last asked for.
     pub(super) fn begin<E: Env>(me: HoldKey, limit: u16, closed: bool, cx: &mut Cx<'_, E>) -> (Search, Request) {
-        let mut search = Search { limit, looked_at: 0, tries: 0, step: Step::Peeking };
+        let mut search = Search { limit, looked_at: 0, tries: 0 };
         if closed {
             cx.hold_mut(me).permit = None;
             return (search, Request::Look);
@@ -56,7 +45,6 @@ impl Search {
     }
 
     fn take<E: Env>(&mut self, me: HoldKey, permit: Permit, slots: Slots, cx: &mut Cx<'_, E>) -> Request {
-        self.step = Step::Taking { slots };
         self.tries += 1;
         cx.hold_mut(me).permit = Some(permit);
         Request::Share { id: cx.env.grant_id(), ttl: cx.fresh_item_ttl(me), slots }
@@ -84,8 +72,7 @@ impl Search {
         Some(permit.map_or(next, |permit| (permit, Slots::Raise(slots))))
     }
 
-    fn find(&mut self) -> Option<Request> {
-        self.step = Step::Finding;
+    fn find(&self) -> Option<Request> {
         let (from, upto) = (self.looked_at, self.limit);
         (from < upto).then_some(Request::Find { from, upto })
     }

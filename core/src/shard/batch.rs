@@ -39,7 +39,7 @@ pub struct Evidence {
     pub grants: u64,
     /// The epoch and the generation that S shows.
     pub witness: Witness,
-    /// What it says of permits.
+    /// Its word on permits.
     pub permits: Permits,
 }
 

@@ -36,7 +36,7 @@ pub enum Op {
         id: GrantId,
         /// The item's ttl in seconds.
         ttl: u32,
-        /// What was known of the permits before.
+        /// The permits, as far as was known before.
         besides: Besides,
     },
     /// Create the item of a permit as a new grant.
@@ -45,7 +45,7 @@ pub enum Op {
         id: GrantId,
         /// The item's ttl in seconds.
         ttl: u32,
-        /// How others get to look for it.
+        /// The note that lets others look for it.
         slots: Slots,
     },
     /// Look for a permit that nobody has.
@@ -57,7 +57,7 @@ pub enum Op {
     },
     /// See to it that others look for a permit, before its item is created again after a loss.
     Cover {
-        /// How.
+        /// The note that does it.
         slots: Slots,
         /// The state that the item carried.
         state: ItemState,
@@ -146,11 +146,11 @@ pub struct Seen<'a> {
     pub shard: &'a str,
     /// The worth of "another state" and "no item".
     pub last_word: &'a LastWord,
-    /// What the batch has said of permits.
+    /// The batch's word on permits.
     pub permits: Permits,
 }
 
-/// What a batch says of the permits of its shard.
+/// The word of a batch on the permits of its shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Permits {
     /// True if the batch has noted that there are some, where it was to.

@@ -16,7 +16,7 @@ use crate::store::{ItemState, Label, Slots, StoreError};
 /// S never expires by itself. A date a little before memcached's own end of time in January 2038.
 const STATE_EXPIRES: Ttl = Ttl::Until(2_147_480_000);
 
-/// How long an item lives that says that permits exist: longer than any ttl, linger and `min_hold` together (R33). Every command
+/// The time in seconds for which an item lives that says that permits exist: longer than any ttl, linger and `min_hold` together (R33). Every command
 /// sets the same, so that a late one shortens nothing.
 const PERMITS_LIVE: u32 = 10_801;
 
