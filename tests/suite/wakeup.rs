@@ -205,20 +205,22 @@ async fn polls_in_four_seconds(arguments: &[&str], poll_interval: Option<Duratio
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hand_over_between_brokers_costs_the_same_with_one_waiter_and_with_a_hundred() {
     let (one, hundred) = (commands_per_hand_over(1).await, commands_per_hand_over(100).await);
-    println!("memcached commands per hand-over between brokers: {one:.2} with 1 waiter, {hundred:.2} with 100");
-    // The deletion, who is to be woken, the grant and its token; and three looks at the shard's state around them.
-    assert!(one <= 8.0, "{one} with one waiter");
+    println!("memcached commands per hand-over between brokers: {one} with 1 waiter, {hundred} with 100");
+    // The deletion, who is to be woken, the grant, the look for permits, the token; and three looks at the shard's state around them.
+    assert!(one <= 8, "{one} with one waiter");
     // These lines are new, and each is noted by one command of two lines, as it is every 5 s.
-    assert!(hundred <= one + 2.0 + 0.7, "{one} with one waiter, {hundred} with a hundred");
+    assert!(hundred <= one + 2, "{one} with one waiter, {hundred} with a hundred");
 }
 
-async fn commands_per_hand_over(waiters: i64) -> f64 {
+/// Counts the lines of commands from a release to the grant at another broker: the median of 20, for both brokers look at the
+/// shard six times a second meanwhile, and a hand-over takes longer on a busy machine.
+async fn commands_per_hand_over(waiters: i64) -> u64 {
     const HAND_OVERS: i64 = 20;
     let memcached = Memcached::start(&[]).await;
     let proxy = Proxy::start(memcached.address()).await;
     let [here, there] = two_brokers(&format!("memcached://{}", proxy.address()), "127.0.0.1:0", POLLS_EVERY).await;
     let mut holder = RawSession::open(&mut there.stub().await, None).await;
-    let mut commands = 0;
+    let mut commands = Vec::new();
     for round in 1..=HAND_OVERS {
         holder.begin(begin_wait(round, "popular"));
         expect(&mut holder, round, |kind| matches!(kind, Kind::Acquired(_))).await;
@@ -233,14 +235,15 @@ async fn commands_per_hand_over(waiters: i64) -> f64 {
         let before = proxy.lines_up();
         holder.end(round);
         expect(&mut line, 1, |kind| matches!(kind, Kind::Acquired(_))).await;
-        commands += proxy.lines_up() - before;
+        commands.push(proxy.lines_up() - before);
         expect(&mut holder, round, |kind| matches!(kind, Kind::Released(_))).await;
         holder.beat();
         // From the last to the first, so that nobody is granted it in between.
         (1..=waiters).rev().for_each(|lock_ref| line.end(lock_ref));
         freed(&mut there.stub().await, "popular").await;
     }
-    commands as f64 / HAND_OVERS as f64
+    commands.sort_unstable();
+    commands[commands.len() / 2]
 }
 
 /// The commands of two brokers that nobody asks for: some six a second, and a renewal.
