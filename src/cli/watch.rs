@@ -9,6 +9,7 @@ use std::ffi::OsString;
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
+use std::time::Duration;
 
 use rustix::process::{
     Pid, Signal, WaitStatus, getpgrp, getpid, getppid, kill_process, kill_process_group, set_child_subreaper,
@@ -24,6 +25,9 @@ use crate::output::say;
 
 /// The signal that the kernel sends when `run` dies. Nobody else sends it, and by default it does nothing.
 const RUN_HAS_DIED: Signal = Signal::URG;
+
+/// The time in which a signal that this process has caught is told here. One that comes meanwhile may reach the command twice.
+const UNTIL_DELIVERED: Duration = Duration::from_millis(1);
 
 /// Watch over a command
 #[derive(Debug, clap::Args)]
@@ -55,8 +59,8 @@ pub async fn run(args: &WatchArgs) -> ExitCode {
 }
 
 async fn watch(args: &WatchArgs) -> io::Result<u8> {
-    // Signals for the command's group come here too. A caught one is the command's again when it starts.
-    let _survived = Signals::catch_all()?;
+    // Signals for the command's group come here too.
+    let mut signals = Signals::catch_all()?;
     let mut died = signal(SignalKind::from_raw(RUN_HAS_DIED.as_raw()))?;
     let mut children = Children::watch()?;
     set_child_subreaper(Some(getpid()))?;
@@ -67,6 +71,10 @@ async fn watch(args: &WatchArgs) -> io::Result<u8> {
         return Ok(code_of(Signal::KILL));
     }
     let command = Pid::from_child(&bound(args).spawn()?);
+    // What came before the command was there reached nobody but this process.
+    while let Ok(signal) = tokio::time::timeout(UNTIL_DELIVERED, signals.next()).await {
+        let _ = kill_process(command, signal);
+    }
     loop {
         tokio::select! {
             (pid, status) = children.next() => match status {

@@ -92,7 +92,7 @@ class Deployment:
     def end(self, process):
         """Lets a client end as by Ctrl-C, with its command."""
         process.send_signal(signal.SIGTERM)
-        process.wait()
+        process.wait(timeout=30)
 
     def json(self, path):
         """Asks the admin listener."""
