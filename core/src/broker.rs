@@ -151,6 +151,8 @@ pub(crate) struct Core {
     pub(crate) timers: Timers,
     /// The holds that are to look at what there is to do, in this turn.
     pub(crate) work: VecDeque<HoldKey>,
+    /// The groups that are to look at what there is to do, in this turn, after the holds.
+    pub(crate) groups_to_step: VecDeque<(StreamKey, LockRef)>,
     /// The holds that are to hear that the broker is going away, some in each turn.
     to_drain: Vec<HoldKey>,
     /// The number of those that may still look by themselves at this time.
@@ -194,6 +196,7 @@ impl Broker {
             names: Names::new(seed),
             timers: Timers::new(),
             work: VecDeque::new(),
+            groups_to_step: VecDeque::new(),
             to_drain: Vec::new(),
             budget: no_budget_spent(Time::from_nanos(0)),
             outputs: VecDeque::new(),
@@ -275,15 +278,28 @@ impl Broker {
     /// Begins to get a lock on a Session. What comes of it is told there.
     pub fn begin(&mut self, stream: StreamKey, lock_ref: LockRef, request: LockRequest, env: &mut impl Env) {
         self.turn(env, |cx| {
-            // Its client may have been found silent in this very turn: nobody would end what it asks for.
-            let listens = cx.core.streams.get_mut(stream).and_then(Stream::listening).is_some();
-            if !listens && !cx.env.breaks(Rule::SilentTakesNothing) {
-                cx.env.mark(Mark::SilentTookNothing);
+            if !cx.may_begin(stream) {
                 return;
             }
             match cx.admit(stream, &request) {
                 Ok(room) => cx.begin(stream, lock_ref, request, room),
                 Err(failure) => drop(cx.push(stream, Item::Event(lock_ref, Event::Failed(failure)))),
+            }
+        });
+    }
+
+    /// Begins to get several locks on a Session together, up to [`MOST_TOGETHER`](crate::MOST_TOGETHER) with different names. All want
+    /// it in the same way: once, with the same wait, or each as it is held already. What comes of it is told there.
+    pub fn begin_together(
+        &mut self,
+        stream: StreamKey,
+        lock_ref: LockRef,
+        requests: Vec<LockRequest>,
+        env: &mut impl Env,
+    ) {
+        self.turn(env, |cx| {
+            if cx.may_begin(stream) {
+                cx.begin_group(stream, lock_ref, requests);
             }
         });
     }
@@ -491,13 +507,30 @@ impl<E: Env> Cx<'_, E> {
 
     /// Works off the queue of those who are to look.
     fn settle(&mut self) {
-        while let Some(hold) = self.core.work.pop_front() {
-            self.step(hold, Stimulus::Look);
+        loop {
+            if let Some(hold) = self.core.work.pop_front() {
+                self.step(hold, Stimulus::Look);
+            } else if let Some((stream, group)) = self.core.groups_to_step.pop_front() {
+                self.step_group(stream, group);
+            } else {
+                break;
+            }
         }
         if self.core.draining.is_some() && self.core.unfinished == 0 && !self.core.drained_told {
             self.core.drained_told = true;
             self.core.outputs.push_back(Output::Drained);
         }
+    }
+
+    /// Returns true if a Session takes requests. Its client may have been found silent in this very turn: nobody would end what it
+    /// asks for.
+    fn may_begin(&mut self, stream: StreamKey) -> bool {
+        let listens = self.core.streams.get_mut(stream).and_then(Stream::listening).is_some();
+        let takes = listens || self.env.breaks(Rule::SilentTakesNothing);
+        if !takes {
+            self.env.mark(Mark::SilentTookNothing);
+        }
+        takes
     }
 
     /// Sets when a hold looks anew by itself.

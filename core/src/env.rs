@@ -184,6 +184,12 @@ pub enum Limit {
 /// A branch that only rare events lead to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Mark {
+    /// Several locks are held together.
+    GroupHeld,
+    /// One of several was refused: those behind it were given back, and it is waited for.
+    GroupFellBack,
+    /// One of several was lost, and so all were.
+    GroupLost,
     /// The store granted a lock too late.
     GrantTooLate,
     /// An attempt may have been granted, and is cleaned up.
@@ -271,6 +277,9 @@ pub enum Mark {
 impl Mark {
     /// All of them.
     pub const ALL: &[Mark] = &[
+        Mark::GroupHeld,
+        Mark::GroupFellBack,
+        Mark::GroupLost,
         Mark::GrantTooLate,
         Mark::GrantUncertain,
         Mark::AttemptAbandoned,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::Time;
 use crate::failure::Failure;
-use crate::lock::{LockId, Owner};
+use crate::lock::{LockId, LockName, Owner};
 
 /// The client's handle for a lock on its stream; 0 stands for the whole stream.
 pub type LockRef = i64;
@@ -49,6 +49,34 @@ pub enum Event {
     },
     /// It failed; the last event.
     Failed(Failure),
+    /// The same for several locks that are had together.
+    Together(Box<Together>),
+}
+
+/// What happened to several locks that are had together. What there is only one way to say of is said as of one lock.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Together {
+    /// All are held.
+    Acquired {
+        /// What the client gets, in the order in which it asked.
+        locks: Vec<LockId>,
+    },
+    /// None was acquired; the last event.
+    NotAcquired {
+        /// The one that was not to be had.
+        name: LockName,
+        /// Why.
+        reason: Reason,
+        /// Its holder's label, where known.
+        owner: Owner,
+    },
+    /// One is lost, and so all are; the last event.
+    Lost {
+        /// The one.
+        name: LockName,
+        /// Why.
+        reason: LostReason,
+    },
 }
 
 /// The answer to a heartbeat.
@@ -95,6 +123,7 @@ impl Event {
     pub fn is_last(&self) -> bool {
         match self {
             Event::NotAcquired { .. } | Event::Lost(_) | Event::Released | Event::Failed(_) => true,
+            Event::Together(together) => !matches!(**together, Together::Acquired { .. }),
             Event::Acquired { .. } | Event::Queued { .. } | Event::Renewed { .. } | Event::Draining { .. } => false,
         }
     }

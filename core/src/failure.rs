@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::lock::LockName;
 use crate::store::StoreError;
 
 /// The cause of a failure, for programs. The wire has a name for each.
@@ -88,6 +89,17 @@ impl Failure {
     /// A limit is reached, of which `cause` says which.
     pub fn exhausted(cause: Cause, why: impl Into<Arc<str>>) -> Failure {
         Failure::Exhausted { why: why.into(), cause, retry_after: None }
+    }
+
+    /// Returns the same failure, which says of which lock it is.
+    pub fn about(mut self, name: &LockName) -> Failure {
+        let (Failure::Unavailable { why, .. }
+        | Failure::Exhausted { why, .. }
+        | Failure::Invalid { why }
+        | Failure::Unknown { why }
+        | Failure::Denied { why }) = &mut self;
+        *why = format!("lock {:?}: {why}", name.as_str()).into();
+        self
     }
 
     /// Returns why, for the person who reads it.

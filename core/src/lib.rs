@@ -12,6 +12,7 @@ pub mod env;
 mod errand;
 pub mod event;
 pub mod failure;
+mod group;
 mod hold;
 mod ledger;
 pub mod listing;
@@ -34,6 +35,7 @@ mod timers;
 mod wakeups;
 
 pub use broker::{Broker, Call, Counts, Output, RequestId, Seen};
+pub use group::MOST_TOGETHER;
 pub use outbox::{Item, Read};
 pub use session::StreamKey;
 pub use time::Time;

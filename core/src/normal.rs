@@ -112,9 +112,13 @@ impl Broker {
         requests: impl Iterator<Item = &'a mut RequestId>,
     ) {
         let core = &mut self.core;
-        debug_assert!(core.outputs.is_empty() && core.work.is_empty(), "a turn is over");
+        debug_assert!(
+            core.outputs.is_empty() && core.work.is_empty() && core.groups_to_step.is_empty(),
+            "a turn is over"
+        );
         core.drop_idle_clean_ups(outside);
         core.number_what_is_unread();
+        core.number_members();
         let order: Vec<StreamKey> = streams.iter().flatten().copied().collect();
         let place = |key: StreamKey| order.iter().position(|other| *other == key).unwrap_or(usize::MAX);
         let stream_keys = core.streams.renumber(|key, _| place(key));

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::event::{Ack, Event, LockRef};
+use crate::event::{Ack, Event, LockRef, Together};
 use crate::normal::{Form, Normal};
 
 /// One thing to write to a client's stream.
@@ -49,10 +49,15 @@ pub(crate) struct Outbox {
 }
 
 impl Item {
-    /// Returns how much of a broker's memory it takes, in events: an ack also has the locks that it leaves out.
+    /// Returns how much of a broker's memory it takes, in events: an ack also has the locks that it leaves out, and
+    /// the grant of several has them all.
     fn weight(&self) -> usize {
         match self {
             Item::Ack(ack) => 1 + ack.not_renewed.len(),
+            Item::Event(_, Event::Together(together)) => match &**together {
+                Together::Acquired { locks } => locks.len(),
+                Together::NotAcquired { .. } | Together::Lost { .. } => 1,
+            },
             Item::Opened { .. } | Item::Event(..) => 1,
         }
     }
@@ -155,6 +160,14 @@ impl Outbox {
                     form.grant(&mut lock_id.grant);
                     form.token(&mut lock_id.token);
                     form.until_any([until]);
+                }
+                Item::Event(_, Event::Together(together)) => {
+                    if let Together::Acquired { locks } = &mut **together {
+                        locks.iter_mut().for_each(|lock_id| {
+                            form.grant(&mut lock_id.grant);
+                            form.token(&mut lock_id.token);
+                        });
+                    }
                 }
                 Item::Event(_, Event::Renewed { until }) => form.until_any([until]),
                 Item::Opened { .. } | Item::Event(..) | Item::Ack(_) => {}

@@ -9,6 +9,7 @@ use crate::broker::{Cx, Output};
 use crate::env::{Env, Mark, Observed};
 use crate::event::{Ack, Event, LockRef, SESSION};
 use crate::failure::Failure;
+use crate::group::{Groups, is_member};
 use crate::hold::{End, HoldKey, going_away};
 use crate::ledger::{Due, Ledger};
 use crate::lock::lease;
@@ -59,6 +60,8 @@ pub(crate) struct Session {
     ttl: Duration,
     pub(crate) ledger: Ledger,
     pub(crate) locks: BTreeMap<LockRef, HoldKey>,
+    /// The locks of it that are had together.
+    pub(crate) groups: Groups,
     last_ref: LockRef,
     last_seq: i64,
     last_heartbeat: Time,
@@ -172,6 +175,7 @@ impl<E: Env> Cx<'_, E> {
             ttl,
             ledger: Ledger::open(now),
             locks: BTreeMap::new(),
+            groups: Groups::default(),
             last_ref: SESSION,
             last_seq: 0,
             last_heartbeat: now,
@@ -244,7 +248,10 @@ impl<E: Env> Cx<'_, E> {
             covered.is_some_and(|covered| covered < heartbeat.arrived)
         };
         let behind = session.locks.iter().filter(|(_, hold)| is_behind(hold));
-        let not_renewed = behind.map(|(lock_ref, _)| *lock_ref).collect();
+        let mut not_renewed: Vec<LockRef> = behind.map(|(lock_ref, _)| session.groups.client_ref(*lock_ref)).collect();
+        // Those of a group have one handle together.
+        not_renewed.sort_unstable();
+        not_renewed.dedup();
         self.push(key, Item::Ack(Ack { seq: heartbeat.seq, ttl, not_renewed }));
     }
 
@@ -310,8 +317,9 @@ impl<E: Env> Cx<'_, E> {
         if lock_ref > session.last_ref || lock_ref <= SESSION {
             return Err(ProtocolError::EndRef(lock_ref));
         }
-        if let Some(hold) = session.locks.get(&lock_ref).copied() {
-            self.end_hold_by(hold, End::Closed);
+        match session.locks.get(&lock_ref).copied() {
+            Some(hold) => self.end_hold_by(hold, End::Closed),
+            None => self.end_group_by_client(key, lock_ref),
         }
         Ok(())
     }
@@ -413,6 +421,10 @@ impl<E: Env> Cx<'_, E> {
         let Some(subscriber) = hold.subscriber.take() else { return };
         self.core.unfinished -= 1;
         let key = subscriber.stream;
+        if is_member(subscriber.lock_ref) {
+            // In case that it has not been told.
+            self.member_told(key, subscriber.lock_ref, Event::Released);
+        }
         let Some(stream) = self.core.streams.get_mut(key) else { return };
         stream.subscribers -= 1;
         stream.kept -= kept;
@@ -476,6 +488,7 @@ impl Stream {
                     _ => form.since(&mut session.visits.last, ttl),
                 }
                 session.locks.values_mut().for_each(|hold| form.hold(hold));
+                session.groups.normalise(form);
                 if let Phase::Closed { until } = &mut session.phase {
                     form.until(until);
                 }

@@ -4,6 +4,7 @@ use crate::Time;
 use crate::broker::Cx;
 use crate::env::{Env, Mark, Observed, Subject};
 use crate::event::Event;
+use crate::group::is_member;
 use crate::hold::{HoldKey, State, Subscriber};
 use crate::ledger::Due;
 use crate::outbox::{Item, Outbox};
@@ -41,14 +42,22 @@ impl<E: Env> Cx<'_, E> {
 
     /// Tells the client an event that is not the last.
     pub(crate) fn tell(&mut self, me: HoldKey, event: Event) {
-        if let Some(Subscriber { stream, lock_ref, .. }) = self.hold(me).subscriber {
+        let Some(Subscriber { stream, lock_ref, .. }) = self.hold(me).subscriber else { return };
+        if is_member(lock_ref) {
+            self.member_told(stream, lock_ref, event);
+        } else {
             self.push(stream, Item::Event(lock_ref, event));
         }
     }
 
-    /// Tells the client of its grant, whose command was sent at `sent`. Returns false if it has to be renewed first (R19).
+    /// Tells the client of its grant, whose command was sent at `sent`. Returns false if it has to be renewed first (R19), or
+    /// is one of several that are told together.
     pub(crate) fn announce(&mut self, me: HoldKey, sent: Time, granted: Event) -> bool {
         let Some(Subscriber { stream, lock_ref, .. }) = self.hold(me).subscriber else { return false };
+        if is_member(lock_ref) {
+            self.member_granted(stream, lock_ref);
+            return false;
+        }
         let breaks = self.env.breaks(Rule::AnnouncedAfterHeartbeat);
         let covered = match self.core.streams.get_mut(stream).and_then(Stream::session_mut) {
             Some(session) => session.ledger.announce(if breaks { self.now } else { sent }),
@@ -56,11 +65,40 @@ impl<E: Env> Cx<'_, E> {
         };
         let Some(covered) = covered else { return false };
         let told = self.push(stream, Item::Event(lock_ref, granted));
-        if let Some(subscriber) = &mut self.hold_mut(me).subscriber {
-            subscriber.covered = Some(covered);
-            subscriber.told = told.unwrap_or(u64::MAX);
-        }
+        self.cover(me, covered, told.unwrap_or(u64::MAX));
         true
+    }
+
+    fn cover(&mut self, me: HoldKey, covered: Time, told: u64) {
+        if let Some(subscriber) = &mut self.hold_mut(me).subscriber {
+            (subscriber.covered, subscriber.told) = (Some(covered), told);
+        }
+    }
+
+    /// Takes note that the client was told of a grant whose command was sent at `sent`, together with others, by the item with the
+    /// number `told`.
+    pub(crate) fn announced_together(&mut self, me: HoldKey, sent: Time, told: u64) {
+        let sent = if self.env.breaks(Rule::AnnouncedAfterHeartbeat) { self.now } else { sent };
+        let Some(Subscriber { stream, .. }) = self.hold(me).subscriber else { return };
+        let session = self.core.streams.get_mut(stream).and_then(Stream::session_mut);
+        if let Some(covered) = session.and_then(|session| session.ledger.announce(sent)) {
+            self.cover(me, covered, told);
+        }
+    }
+
+    /// Leaves one of several locks out of all acks to come: its client has been told that all are lost, or is not heard any more.
+    pub(crate) fn uncover_member(&mut self, me: HoldKey) {
+        let now = self.now;
+        let Some(subscriber) = self.hold_mut(me).subscriber.as_mut().filter(|client| is_member(client.lock_ref)) else {
+            return;
+        };
+        let (stream, covered) = (subscriber.stream, subscriber.covered.take());
+        if let (Some(covered), Some(session)) =
+            (covered, self.core.streams.get_mut(stream).and_then(Stream::session_mut))
+        {
+            let due = session.ledger.end(covered, now);
+            self.ack(stream, due);
+        }
     }
 
     /// Tells the client that the lock was renewed by a command sent at `sent`, so that its lease ends at `until`.
@@ -93,8 +131,13 @@ impl<E: Env> Cx<'_, E> {
 
     /// Takes back a grant that the client has not read. Returns true if it was still unread.
     pub(crate) fn retract_grant(&mut self, me: HoldKey) -> bool {
-        let Some(Subscriber { stream, told, covered: Some(_), .. }) = self.hold(me).subscriber else { return false };
+        let Some(Subscriber { stream, lock_ref, told, covered: Some(_) }) = self.hold(me).subscriber else {
+            return false;
+        };
         self.env.mark(Mark::UnreadLookedFor);
+        if is_member(lock_ref) {
+            return self.retract_group(stream, lock_ref, told);
+        }
         let mut retracted = false;
         self.write(stream, |outbox| retracted = outbox.retract(told));
         retracted

@@ -114,7 +114,8 @@ impl World {
                     lock.until = until;
                 }
             }
-            News::Queued => {}
+            // Stubs ask for one alone.
+            News::Queued | News::AllAcquired(_) => {}
             News::Failed if moving => {
                 if let Some(lock) = self.clients[client].locks.get_mut(&key) {
                     lock.moving = None;
@@ -275,9 +276,14 @@ impl World {
 
     /// Fails if a client has lost its lock without a cause.
     pub fn check_cause(&mut self, client: usize, lock: &Lock, how: &str) {
-        let since = crate::time::nanos(lock.ttl) + 3 * SEC;
-        if self.is_heard(client, lock) && self.is_well(self.shard_of(lock.name), since) {
+        if self.is_without_cause(client, lock) {
             self.check.fail(format!("client {client} lost n{} without a cause: {how}", lock.name));
         }
+    }
+
+    /// Returns true if nothing is known for which a lock can have been lost.
+    pub fn is_without_cause(&mut self, client: usize, lock: &Lock) -> bool {
+        let since = crate::time::nanos(lock.ttl) + 3 * SEC;
+        self.is_heard(client, lock) && self.is_well(self.shard_of(lock.name), since)
     }
 }

@@ -20,6 +20,8 @@ pub enum Up {
     Heartbeat(i64),
     /// Asks for a lock on a Session.
     Begin(LockRef, LockRequest),
+    /// Asks for several locks together.
+    Together(LockRef, Vec<LockRequest>),
     /// Gives up a lock of a Session.
     End(LockRef),
     /// The client closes a Session and reads on.
@@ -50,10 +52,17 @@ pub enum Down {
 /// What happened to a lock. `expires` counts from the request, on a stream of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum News {
-    Acquired { lock_id: LockId, expires: u64 },
+    Acquired {
+        lock_id: LockId,
+        expires: u64,
+    },
+    /// Several locks are held together.
+    AllAcquired(Vec<LockId>),
     NotAcquired,
     Queued,
-    Renewed { expires: u64 },
+    Renewed {
+        expires: u64,
+    },
     Lost,
     Released,
     Failed,

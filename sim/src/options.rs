@@ -129,6 +129,8 @@ pub struct Options {
     pub kept: usize,
     /// Of ten requests so many ask for a permit.
     pub shares: u64,
+    /// Of ten requests of shipped clients so many ask for several locks together.
+    pub several: u64,
 }
 
 impl Options {
@@ -195,6 +197,7 @@ impl Options {
             revokes_every: [None, None, None, Some(3 * SEC), Some(20 * SEC)][choices.spread(5) as usize],
             kept: [0, 0, 3, 10][choices.spread(4) as usize],
             shares: 0,
+            several: 0,
         }
     }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use lockbroker_client::clock::Moment;
 use lockbroker_client::core::{
-    Core, Event as LockEvent, Failure, Input, Key, LinkId, LockSpec, Message, Output, Refusal, RefusalReason, Request,
-    Settings, Wait,
+    Core, Event as LockEvent, Failure, Granted, Input, Key, LinkId, LockSpec, Message, Output, Refusal, RefusalReason,
+    Request, Settings, Wait, WaitLeft,
 };
 
 use lockbroker_core::request::{Access, LockRequest, Mode};
@@ -38,6 +38,8 @@ pub struct Shipped {
     dialled: Vec<usize>,
     /// Where it has heard last of a lock.
     heard: Place,
+    /// The names of the locks that it wants together with another.
+    also: BTreeMap<Key, Vec<usize>>,
 }
 
 impl Shipped {
@@ -56,6 +58,7 @@ impl Shipped {
             due: None,
             dialled: Vec::new(),
             heard: Place { conn: 0, lock_ref: 0 },
+            also: BTreeMap::new(),
         }
     }
 
@@ -123,13 +126,16 @@ impl World {
             }
             Output::Lost { key, .. } => {
                 self.report.lost += 1;
-                let lock = self.clients[client].locks.remove(&key);
-                if let Some(lock) = lock.filter(|lock| lock.phase == Phase::Held) {
-                    self.check_cause(client, &lock, "its core says so");
+                let mut locks = self.forget_all(client, key);
+                locks.retain(|lock| lock.phase == Phase::Held);
+                // Of several, one had a cause.
+                let has_cause = locks.iter().any(|lock| !self.is_without_cause(client, lock));
+                if let Some(lock) = locks.first().filter(|_| !has_cause) {
+                    self.check_cause(client, lock, "its core says so");
                 }
             }
             Output::Refused { key, .. } | Output::Failed { key, .. } | Output::Released { key } => {
-                self.clients[client].locks.remove(&key);
+                self.forget_all(client, key);
             }
             Output::ReleaseElsewhere { key, name, lock_id } => {
                 let name = self.names.iter().position(|known| known.as_str() == name).expect("it asked for it");
@@ -143,6 +149,14 @@ impl World {
                 self.plan_in(3 * SEC, Event::Called { call, done: false });
             }
         }
+    }
+
+    /// Forgets a lock, and those that were wanted together with it. Returns them.
+    fn forget_all(&mut self, client: usize, key: Key) -> Vec<Lock> {
+        let Client { locks, shipped, .. } = &mut self.clients[client];
+        let also = shipped.as_mut().and_then(|shipped| shipped.also.remove(&key)).unwrap_or_default();
+        let keys = std::iter::once(key).chain((0..also.len()).map(|place| member_key(key, place)));
+        keys.filter_map(|key| locks.remove(&key)).collect()
     }
 
     /// Does the same for a lock that is held from now on where the client has just heard of it.
@@ -162,6 +176,13 @@ impl World {
         lock.phase = if held.is_broken { Phase::Broken } else { Phase::Held };
         lock.id = held.lock_id.parse().ok();
         lock.until = held.until.nanos();
+        let lock = lock.clone();
+        let also = shipped_names(&self.clients[client], key);
+        for ((place, name), id) in also.into_iter().enumerate().zip(&held.also) {
+            // Its program lets go of all together.
+            let member = Lock { name, id: id.parse().ok(), let_go: u64::MAX, ..lock.clone() };
+            self.clients[client].locks.insert(member_key(key, place), member);
+        }
     }
 
     fn client_dials(&mut self, client: usize, link: LinkId, broker: usize) {
@@ -221,36 +242,51 @@ impl World {
             Request::Open => Up::Open { ttl },
             Request::Heartbeat { seq } => Up::Heartbeat(seq),
             Request::End { lock_ref } => Up::End(lock_ref),
-            Request::Begin { lock_ref, spec, wait, reattach } => {
-                let name = self.names.iter().find(|name| name.as_str() == spec.name).expect("it knows no other");
-                let mode = match (reattach, wait) {
-                    (Some(id), _) => Mode::Reattach(id.parse().expect("a broker has told it")),
-                    (None, Some(wait)) => Mode::Wait { max_wait: wait.max_wait, poll_interval: wait.poll_interval },
-                    (None, None) => Mode::Once,
-                };
-                let name = name.clone();
-                if matches!(mode, Mode::Reattach(_)) {
-                    let number = self.number_of(&name);
-                    self.check.moved[number] = self.now;
+            Request::Begin { lock_ref, spec, wait, reattach, reattach_also } => {
+                let ttl = Duration::from_nanos(ttl);
+                let ids = std::iter::once(reattach).chain(reattach_also.into_iter().map(Some));
+                let names = std::iter::once(&spec.name).chain(&spec.also);
+                let wanted = names.zip(ids.chain(std::iter::repeat(None)));
+                let mut requests: Vec<LockRequest> =
+                    wanted.map(|(name, id)| self.shipped_request(client, (name, ttl), &spec, wait, id)).collect();
+                match requests.len() {
+                    1 => Up::Begin(lock_ref, requests.remove(0)),
+                    _ => Up::Together(lock_ref, requests),
                 }
-                let (ttl, linger) = (Duration::from_nanos(ttl), spec.linger.unwrap_or_default());
-                Up::Begin(
-                    lock_ref,
-                    LockRequest {
-                        name,
-                        ttl,
-                        linger,
-                        min_hold: spec.min_hold.unwrap_or_default(),
-                        owner: crate::acts::owner_of(client),
-                        access: Access::Alone,
-                        mode,
-                        account: Some(crate::brokers::ACCOUNT),
-                        on_disconnect: self.options.on_disconnect(client),
-                    },
-                )
             }
         };
         self.send_up(conn, message);
+    }
+
+    fn shipped_request(
+        &mut self,
+        client: usize,
+        (name, ttl): (&str, Duration),
+        spec: &LockSpec,
+        wait: Option<WaitLeft>,
+        reattach: Option<String>,
+    ) -> LockRequest {
+        let name = self.names.iter().find(|known| known.as_str() == name).expect("it knows no other").clone();
+        let mode = match (reattach, wait) {
+            (Some(id), _) => Mode::Reattach(id.parse().expect("a broker has told it")),
+            (None, Some(wait)) => Mode::Wait { max_wait: wait.max_wait, poll_interval: wait.poll_interval },
+            (None, None) => Mode::Once,
+        };
+        if matches!(mode, Mode::Reattach(_)) {
+            let number = self.number_of(&name);
+            self.check.moved[number] = self.now;
+        }
+        LockRequest {
+            name,
+            ttl,
+            linger: spec.linger.unwrap_or_default(),
+            min_hold: spec.min_hold.unwrap_or_default(),
+            owner: crate::acts::owner_of(client),
+            access: Access::Alone,
+            mode,
+            account: Some(crate::brokers::ACCOUNT),
+            on_disconnect: self.options.on_disconnect(client),
+        }
     }
 
     /// Brings a shipped client what has arrived for it.
@@ -326,8 +362,18 @@ impl World {
 
     /// Drops a guard, or a call. Nobody believes in the lock from then on.
     fn drop_guard(&mut self, client: usize, key: Key) {
-        self.clients[client].locks.remove(&key);
+        self.forget_all(client, key);
         self.tell(client, Input::End { key });
+    }
+
+    /// Draws the names that are wanted together with one.
+    fn others(&mut self, name: usize) -> Vec<usize> {
+        if self.options.several == 0 || self.choices.spread(10) >= self.options.several {
+            return Vec::new();
+        }
+        let others: Vec<usize> = (0..self.options.names).filter(|other| *other != name).collect();
+        let drawn = self.choices.spread(1 << others.len());
+        others.into_iter().enumerate().filter(|(place, _)| drawn & (1 << place) != 0).map(|(_, other)| other).collect()
     }
 
     fn want_shipped(&mut self, client: usize) {
@@ -341,8 +387,10 @@ impl World {
         });
         let hold = self.choices.spread(self.options.hold / MS) * MS;
         let ttl = Duration::from_nanos(self.clients[client].shipped.as_ref().map_or(0, |shipped| shipped.ttl));
+        let also = self.others(name);
         let spec = LockSpec {
             name: self.names[name].as_str().to_owned(),
+            also: also.iter().map(|name| self.names[*name].as_str().to_owned()).collect(),
             linger: Some(linger),
             min_hold: None,
             owner: String::new(),
@@ -352,20 +400,43 @@ impl World {
         let known = &mut self.clients[client];
         known.next_key += 1;
         let key = known.next_key;
+        if let Some(shipped) = known.shipped.as_mut().filter(|_| !also.is_empty()) {
+            shipped.also.insert(key, also);
+        }
         known.locks.insert(key, Lock { let_go: local + hold, ..Lock::wanted(name, ttl, linger) });
         self.tell(client, Input::Acquire { key, spec, wait, adopt: None });
     }
 }
 
+/// Returns the names that a shipped client wants together with a lock.
+fn shipped_names(client: &Client, key: Key) -> Vec<usize> {
+    client.shipped.as_ref().and_then(|shipped| shipped.also.get(&key)).cloned().unwrap_or_default()
+}
+
+/// Returns the key under which a lock is believed in that is held together with another.
+fn member_key(key: Key, place: usize) -> Key {
+    (1 << 40) + (key << 8) + place as u64
+}
+
 /// Returns what the client's core hears of a lock.
 fn lock_event(news: News) -> Option<LockEvent> {
-    let refusal = Refusal { reason: RefusalReason::Unknown, owner: String::new() };
+    let refusal = Refusal { reason: RefusalReason::Unknown, owner: String::new(), name: String::new() };
     Some(match news {
         News::Acquired { lock_id, .. } => LockEvent::Acquired {
             lock_id: lock_id.expose(),
             fencing_token: i64::try_from(lock_id.token.get()).expect("tokens are below 2^53"),
             permit: None,
+            also: Vec::new(),
         },
+        News::AllAcquired(locks) => {
+            let mut granted = locks.iter().map(|lock_id| Granted {
+                lock_id: lock_id.expose(),
+                fencing_token: i64::try_from(lock_id.token.get()).expect("tokens are below 2^53"),
+                permit: None,
+            });
+            let Granted { lock_id, fencing_token, permit } = granted.next()?;
+            LockEvent::Acquired { lock_id, fencing_token, permit, also: granted.collect() }
+        }
         News::NotAcquired => LockEvent::NotAcquired(refusal),
         News::Lost => LockEvent::Lost(lockbroker_client::LostReason::Gone),
         News::Released => LockEvent::Released,

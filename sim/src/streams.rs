@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lockbroker_core::event::Event as LockEvent;
+use lockbroker_core::event::{Event as LockEvent, Together};
 use lockbroker_core::failure::Failure;
 use lockbroker_core::lock::lease;
 use lockbroker_core::request::{LeaseRenewal, LockRequest, StreamEnd};
@@ -83,14 +83,14 @@ impl World {
             Up::Close => self.end_at_broker(conn, StreamEnd::Closed),
             Up::Reset if self.rule == Some(Rule::ResetIsSilence) => self.end_at_broker(conn, StreamEnd::Closed),
             Up::Reset => self.end_at_broker(conn, StreamEnd::Unresponsive),
-            Up::Heartbeat(_) | Up::Begin(..) | Up::End(_) => self.take_on_session(conn, message),
+            Up::Heartbeat(_) | Up::Begin(..) | Up::Together(..) | Up::End(_) => self.take_on_session(conn, message),
         }
     }
 
     fn take_on_session(&mut self, conn: usize, message: Up) {
         let broker = self.conns[conn].broker;
         let Some(stream) = self.conns[conn].stream.filter(|_| !self.conns[conn].closing) else { return };
-        let begins = matches!(message, Up::Begin(..));
+        let begins = matches!(message, Up::Begin(..) | Up::Together(..));
         let before = self.made_to_hold(broker);
         let broken = self.turn(broker, |core, outside| match message {
             Up::Heartbeat(seq) => core.heartbeat(stream, seq, outside).is_err(),
@@ -98,6 +98,13 @@ impl World {
             Up::Begin(lock_ref, request) => match core.take_ref(stream, lock_ref, outside) {
                 Ok(()) => {
                     begin(core, stream, lock_ref, request, outside);
+                    false
+                }
+                Err(_) => true,
+            },
+            Up::Together(lock_ref, requests) => match core.take_ref(stream, lock_ref, outside) {
+                Ok(()) => {
+                    core.begin_together(stream, lock_ref, requests, outside);
                     false
                 }
                 Err(_) => true,
@@ -200,6 +207,14 @@ impl World {
                     LockEvent::Released => News::Released,
                     LockEvent::Failed(_) => News::Failed,
                     LockEvent::Draining { .. } => return Down::Draining,
+                    LockEvent::Together(together) => match *together {
+                        Together::Acquired { locks } => {
+                            self.check.told.extend(locks.iter().map(|lock_id| lock_id.grant.get()));
+                            News::AllAcquired(locks)
+                        }
+                        Together::NotAcquired { .. } => News::NotAcquired,
+                        Together::Lost { .. } => News::Lost,
+                    },
                 };
                 Down::Lock(lock_ref, news)
             }
@@ -344,7 +359,7 @@ fn kind(message: &Up) -> u64 {
         Up::Open { .. } => 1,
         Up::Alone(_) | Up::Lease(_) => 2,
         Up::Heartbeat(_) => 3,
-        Up::Begin(..) => 4,
+        Up::Begin(..) | Up::Together(..) => 4,
         Up::End(_) => 5,
         Up::HalfClose => 6,
         Up::Close => 7,

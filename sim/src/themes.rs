@@ -54,11 +54,13 @@ pub enum Theme {
     Permits,
     /// The same, and servers lose their memory.
     LostPermits,
+    /// Several locks are asked for together.
+    Several,
 }
 
 impl Theme {
     /// All of them.
-    pub const ALL: [Theme; 21] = [
+    pub const ALL: [Theme; 22] = [
         Theme::Mixed,
         Theme::Hot,
         Theme::Refusals,
@@ -80,6 +82,7 @@ impl Theme {
         Theme::Resets,
         Theme::Permits,
         Theme::LostPermits,
+        Theme::Several,
     ];
     /// So many answers has the draw. It stays the same where a theme is added, so that most seeds stay the same runs.
     const DRAWS: u64 = 28;
@@ -216,6 +219,10 @@ impl Theme {
                 (options.losses, options.fault_every, options.hold) = (4, 5 * SEC, 15 * SEC);
                 options.settings.max_ttl = Duration::from_secs(6);
             }
+            Theme::Several => {
+                (options.several, options.shipped, options.names, options.clients) = (7, 10, 4, 8);
+                (options.waits, options.hold) = (7, [SEC, 8 * SEC][choices.spread(2) as usize]);
+            }
             Theme::Meetings => {
                 stand_still(options);
                 options.faults.push(Fault::Kill);
@@ -247,7 +254,7 @@ impl Theme {
         }
         // The shipped client waits for a moment before it asks again, and takes a notice off what it believes: elsewhere it is
         // too careful.
-        if !matches!(self, Theme::Mixed | Theme::Hot | Theme::Refusals) {
+        if !matches!(self, Theme::Mixed | Theme::Hot | Theme::Refusals | Theme::Several) {
             options.shipped = 0;
         }
         options.ttls.retain(|ttl| *ttl <= options.settings.max_ttl);

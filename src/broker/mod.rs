@@ -14,13 +14,13 @@ use std::time::Duration;
 use lockbroker_core::store::StoreError;
 use tokio::sync::watch;
 
-pub use lockbroker_core::event::{Ack, Event, LockRef, LostReason, Reason, SESSION};
+pub use lockbroker_core::event::{Ack, Event, LockRef, LostReason, Reason, SESSION, Together};
 pub use lockbroker_core::failure::{Cause, Failure};
 pub use lockbroker_core::listing::{Kept, SeenWaiter, Which};
 pub use lockbroker_core::request::{
     Access, Account, Ended, LeaseRenewal, LockRequest, Mode, OnDisconnect, ProtocolError, Revoked, Settings, StreamEnd,
 };
-pub use lockbroker_core::{Item, Seen, StreamKey, Time};
+pub use lockbroker_core::{Item, MOST_TOGETHER, Seen, StreamKey, Time};
 
 use self::engine::{Answer, Engine};
 pub use self::listing::{KnownChunk, Waiter, in_order};

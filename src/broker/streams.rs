@@ -186,6 +186,11 @@ impl SessionTurn<'_> {
         self.core.begin(self.key, lock_ref, request, self.outside);
     }
 
+    /// Begins to get several locks together. What comes of it is told on the stream.
+    pub fn begin_together(&mut self, lock_ref: LockRef, requests: Vec<LockRequest>) {
+        self.core.begin_together(self.key, lock_ref, requests, self.outside);
+    }
+
     /// Turns back a lock whose request does not do.
     pub fn turn_back(&mut self, lock_ref: LockRef, failure: Failure) {
         self.core.turn_back(self.key, lock_ref, failure, self.outside);

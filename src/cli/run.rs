@@ -42,6 +42,10 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// changes when the lock moves to another broker; the token does not.) With --shared it also finds LOCKBROKER_PERMIT: the number of
 /// its permit, from 0 up to the limit without it, which nobody else has at the same time. It can be a worker's number.
 ///
+/// With several names it finds LOCKBROKER_NAMES, LOCKBROKER_FENCING_TOKENS, LOCKBROKER_LOCK_IDS and LOCKBROKER_PERMITS instead:
+/// each has a line for each lock, in the order of the names. Who waits for several locks never waits in a circle with others,
+/// in whatever order they are named. The locks before the one that it waits for, by their names' bytes, are held meanwhile.
+///
 /// The command runs in a process group of its own, and signals sent to `lockbroker run` are passed on to that. If the
 /// lock is lost, or about to run out because no broker can be reached, the group gets SIGTERM, 2 s before the end where
 /// there is time (a sixth of the ttl if that is less), and SIGKILL at the end, also if a broker comes back meanwhile: a
@@ -90,8 +94,9 @@ pub struct RunArgs {
     conflict_exit_code: u8,
     #[command(flatten)]
     server: ServerArgs,
-    /// The lock's name
-    name: String,
+    /// The lock's name; several are held together, all or none, up to 16
+    #[arg(required = true, value_name = "NAME", num_args = 1..)]
+    names: Vec<String>,
     /// The command and its arguments, after `--`
     #[arg(last = true, required = true)]
     command: Vec<OsString>,
@@ -136,11 +141,12 @@ async fn hold_and_run(args: &RunArgs) -> Result<ExitCode, Error> {
                     (false, None) => "; --wait waits for it",
                     (false, Some(_)) => "",
                 };
+                let lock = why.lock.clone();
                 let why = match why.reason {
-                    Reason::Lingering => closed(args).await.unwrap_or_else(|| why.to_string()),
+                    Reason::Lingering => closed(args, &lock).await.unwrap_or_else(|| why.to_string()),
                     _ => why.to_string(),
                 };
-                say(format_args!("lock {:?} is {why}{hint}", args.name));
+                say(format_args!("lock {lock:?} is {why}{hint}"));
                 return Ok(args.conflict_exit_code.into());
             }
         };
@@ -212,16 +218,22 @@ impl Events {
 
 /// Returns true if a `lockbroker run` above this process holds the lock, so that waiting for it would never end. Both may share it.
 fn held_above(args: &RunArgs) -> bool {
-    let named = format!("LOCKBROKER_NAME={}", args.name);
     let shares = args.shared || args.limit.is_some();
+    // One name alone, or a line for each of several.
+    let names_one = |variable: &[u8]| {
+        let value = variable.strip_prefix(b"LOCKBROKER_NAME=").or_else(|| variable.strip_prefix(b"LOCKBROKER_NAMES="));
+        value.is_some_and(|value| {
+            value.split(|&byte| byte == b'\n').any(|line| args.names.iter().any(|name| name.as_bytes() == line))
+        })
+    };
     let mut above = parent(std::process::id() as i32);
     while let Some(pid) = above.map(Pid::as_raw_pid) {
         let read = |file: &str| std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
         let watches = read("cmdline").split(|&byte| byte == 0).nth(1) == Some(WatchArgs::COMMAND.as_bytes());
         let environ = read("environ");
         let has = |wanted: &dyn Fn(&[u8]) -> bool| environ.split(|&byte| byte == 0).any(wanted);
-        let both_share = || shares && has(&|variable| variable.starts_with(b"LOCKBROKER_PERMIT="));
-        if watches && has(&|variable| variable == named.as_bytes()) && !both_share() {
+        let both_share = || shares && has(&|variable| variable.starts_with(b"LOCKBROKER_PERMIT"));
+        if watches && has(&names_one) && !both_share() {
             return true;
         }
         above = parent(pid);
@@ -232,14 +244,17 @@ fn held_above(args: &RunArgs) -> bool {
 async fn acquire(args: &RunArgs) -> Result<Outcome, Error> {
     let host = rustix::system::uname();
     let default_owner = || format!("{} pid {}", host.nodename().to_string_lossy(), std::process::id());
-    let mut client = args.server.client().owner(args.owner.clone().unwrap_or_else(default_owner));
+    let owner = args.owner.clone().unwrap_or_else(default_owner);
+    let mut client = args.server.client().owner(&owner);
     if let Some(ttl) = args.ttl {
         client = client.ttl(ttl);
     }
     let client = client.connect()?;
+    // There is one at least, as the command line says.
+    let (name, also) = args.names.split_first().map_or(("", &[][..]), |(name, also)| (name.as_str(), also));
     let (linger, min_hold) = (args.linger.unwrap_or_default(), args.at_least.unwrap_or_default());
     let Some(wait) = args.wait.filter(|_| !held_above(args)) else {
-        let mut ask = client.acquire(&args.name).linger(linger).min_hold(min_hold);
+        let mut ask = client.acquire(name).also(also).linger(linger).min_hold(min_hold);
         if args.shared {
             ask = ask.shared();
         }
@@ -248,7 +263,7 @@ async fn acquire(args: &RunArgs) -> Result<Outcome, Error> {
         }
         return if args.keep { ask.keep_on_disconnect() } else { ask }.await;
     };
-    let mut ask = client.wait_acquire(&args.name).linger(linger).min_hold(min_hold);
+    let mut ask = client.wait_acquire(name).also(also).linger(linger).min_hold(min_hold);
     if args.shared {
         ask = ask.shared();
     }
@@ -263,14 +278,14 @@ async fn acquire(args: &RunArgs) -> Result<Outcome, Error> {
     }
     tokio::select! {
         outcome = ask.into_future() => outcome,
-        () = say_why_it_waits(&client, &args.name) => pending().await,
+        () = say_why_it_waits(&client, &args.names, &owner) => pending().await,
     }
 }
 
 /// Says why a lock that nobody holds is closed, and for how long; none if it is not any more, or nobody answers in time.
-async fn closed(args: &RunArgs) -> Option<String> {
+async fn closed(args: &RunArgs, name: &str) -> Option<String> {
     let client = args.server.client().connect().ok()?;
-    let lock = tokio::time::timeout(LOOK_WITHIN, client.get(&args.name, None)).await.ok()?.ok()?;
+    let lock = tokio::time::timeout(LOOK_WITHIN, client.get(name, None)).await.ok()?.ok()?;
     let why = closed_why(lock.state)?;
     let left = lock.free_within.unwrap_or_default();
     Some(format!("{why}, for another {:.1} s at most", left.as_secs_f64()))
@@ -285,32 +300,44 @@ fn closed_why(state: LockState) -> Option<&'static str> {
 }
 
 /// Reports what it waits for, and reports again when that changes. Never returns.
-async fn say_why_it_waits(client: &Client, name: &str) {
+async fn say_why_it_waits(client: &Client, names: &[String], own: &str) {
     let mut said = String::new();
     let mut next = SAY_AFTER;
     loop {
         tokio::time::sleep(next).await;
-        let why = match client.get(name, None).await {
+        if let Some(why) = why_it_waits(client, names, own).await {
+            if why != said {
+                say(format_args!("{why}; waiting"));
+                said = why;
+            }
+            next = LOOK_EVERY;
+        }
+    }
+}
+
+/// Says why one of the locks cannot be had, the last by name. Of several, those before the one that it waits for are held meanwhile,
+/// with the label `own`. None if nobody else has any: it may be granted in this moment, or somebody else is before us.
+async fn why_it_waits(client: &Client, names: &[String], own: &str) -> Option<String> {
+    let mut in_order: Vec<&String> = names.iter().collect();
+    in_order.sort_unstable();
+    for name in in_order.into_iter().rev() {
+        return Some(match client.get(name, None).await {
+            Ok(lock) if names.len() > 1 && lock.owner == own => continue,
             Ok(lock) if lock.state == LockState::Held && !lock.owner.is_empty() => {
                 format!("lock {name:?} is held by {}", lock.owner)
             }
             Ok(lock) if lock.state == LockState::Held && lock.shared_count > 0 => {
                 format!("lock {name:?} is shared by {}", lock.shared_count)
             }
-            // It may be granted in this moment, or somebody else is before us.
             Ok(lock) if lock.state == LockState::Free => continue,
             Ok(lock) => match closed_why(lock.state) {
                 Some(why) => format!("lock {name:?} is {why}"),
                 None => format!("lock {name:?} is {}", lock.state),
             },
             Err(error) => error.to_string(),
-        };
-        if why != said {
-            say(format_args!("{why}; waiting"));
-            said = why;
-        }
-        next = LOOK_EVERY;
+        });
     }
+    None
 }
 
 #[cfg(test)]

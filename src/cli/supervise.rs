@@ -13,7 +13,7 @@ use super::common::from_background;
 use super::processes::{Children, children, code, kill_all_below};
 use super::signals::Signals;
 use super::watch::WatchArgs;
-use crate::client::{Guard, LostReason};
+use crate::client::{Guard, HeldLock, LostReason};
 use crate::clock::Moment;
 use crate::output::say;
 
@@ -179,6 +179,12 @@ impl<'a> Job<'a> {
     }
 }
 
+/// What the command finds of one lock, and of several: a line for each.
+const VARIABLES: [[&str; 4]; 2] = [
+    ["LOCKBROKER_NAME", "LOCKBROKER_FENCING_TOKEN", "LOCKBROKER_LOCK_ID", "LOCKBROKER_PERMIT"],
+    ["LOCKBROKER_NAMES", "LOCKBROKER_FENCING_TOKENS", "LOCKBROKER_LOCK_IDS", "LOCKBROKER_PERMITS"],
+];
+
 /// Makes the command, which starts by way of `exec-watch`.
 fn watched(lock: &Guard, command: &[OsString], terminal: bool) -> Command {
     let mut watch = Command::new("/proc/self/exe");
@@ -187,14 +193,19 @@ fn watched(lock: &Guard, command: &[OsString], terminal: bool) -> Command {
         watch.arg("--terminal");
     }
     watch.arg(std::process::id().to_string()).arg("--").args(command);
-    watch.env("LOCKBROKER_NAME", lock.name());
-    watch.env("LOCKBROKER_FENCING_TOKEN", lock.fencing_token().to_string());
-    watch.env("LOCKBROKER_LOCK_ID", lock.lock_id());
-    match lock.permit() {
-        Some(permit) => watch.env("LOCKBROKER_PERMIT", permit.to_string()),
-        // A `run` above this one may have one, of another lock.
-        None => watch.env_remove("LOCKBROKER_PERMIT"),
-    };
+    // A `run` above this one may have set others, of another lock.
+    for variable in VARIABLES.into_iter().flatten() {
+        watch.env_remove(variable);
+    }
+    let locks = lock.locks();
+    let [names, tokens, ids, permits] = VARIABLES[usize::from(locks.len() > 1)];
+    let lines = |text: &dyn Fn(&HeldLock) -> String| locks.iter().map(text).collect::<Vec<_>>().join("\n");
+    watch.env(names, lines(&|lock| lock.name.clone()));
+    watch.env(tokens, lines(&|lock| lock.fencing_token.to_string()));
+    watch.env(ids, lines(&|lock| lock.lock_id.clone()));
+    if locks.iter().any(|lock| lock.permit.is_some()) {
+        watch.env(permits, lines(&|lock| lock.permit.map_or_else(String::new, |permit| permit.to_string())));
+    }
     watch.process_group(0);
     watch
 }

@@ -8,10 +8,10 @@ use tonic_types::ErrorDetails;
 use uuid::Uuid;
 
 use super::reply;
-use crate::broker::{Access, LockRequest, Mode, OnDisconnect, Settings};
+use crate::broker::{Access, LockRequest, MOST_TOGETHER, Mode, OnDisconnect, Settings};
 use crate::client::ErrorReason;
 use crate::lock::{Etag, LeaseId, LockId, LockName, MAX_LINGER, MAX_MIN_HOLD, MAX_PERMITS, MIN_TTL, Owner, Permit};
-use crate::proto::{AcquireLeaseRequest, AcquireRequest, BeginLock, LockSpec, WaitAcquireRequest, WaitSpec};
+use crate::proto::{AcquireLeaseRequest, AcquireRequest, AlsoLock, BeginLock, LockSpec, WaitAcquireRequest, WaitSpec};
 use crate::store::MOST_LISTED;
 
 /// The wait from which on a request waits until its client leaves.
@@ -175,7 +175,36 @@ impl Limits {
         Ok(lease)
     }
 
-    /// Converts a `BeginLock` of a Session whose ttl is `ttl`.
+    /// Converts a `BeginLock` for several locks of a Session whose ttl is `ttl`, in their order.
+    pub(super) fn begin_together(&self, mut request: BeginLock, ttl: Duration) -> Result<Vec<LockRequest>, Status> {
+        let also = std::mem::take(&mut request.also);
+        if also.len() >= MOST_TOGETHER {
+            let why = format!("has {} locks; it may have {}, beside begin.lock", also.len(), MOST_TOGETHER - 1);
+            return Err(invalid("begin.also", why));
+        }
+        let mut requests = vec![self.begin(request, ttl)?];
+        for (AlsoLock { lock, reattach_lock_id }, index) in also.into_iter().zip(0..) {
+            let field = format!("begin.also[{index}].reattach_lock_id");
+            let mode = match (requests[0].mode, reattach_lock_id.as_str()) {
+                (Mode::Reattach(_), "") => return Err(invalid(field, "must be set where begin.reattach_lock_id is")),
+                (Mode::Reattach(_), text) => Mode::Reattach(lock_id(text, &field)?),
+                (mode, "") => mode,
+                (_, _) => return Err(invalid(field, "must be unset where begin.reattach_lock_id is")),
+            };
+            let request = ask(lock, ttl, mode, &format!("begin.also[{index}].lock"))?;
+            if requests.iter().any(|other| other.name == request.name) {
+                let why = format!("is {:?}, which another lock of this request has too", request.name.as_str());
+                return Err(invalid(format!("begin.also[{index}].lock.name"), why));
+            }
+            requests.push(request);
+        }
+        match requests.iter().any(|request| !request.min_hold.is_zero()) {
+            true => Err(invalid("begin.also", "must be empty where a lock has a min_hold: that is for one lock alone")),
+            false => Ok(requests),
+        }
+    }
+
+    /// Converts a `BeginLock` for one lock of a Session whose ttl is `ttl`.
     pub(super) fn begin(&self, request: BeginLock, ttl: Duration) -> Result<LockRequest, Status> {
         let BeginLock { lock, wait, reattach_lock_id, .. } = request;
         let mode = match (reattach_lock_id.as_str(), wait) {

@@ -7,7 +7,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::broker::{
-    Cause, Ended, Event, Failure, LeaseRenewal, LostReason, Reason, Revoked, Seen, SeenPermits, Time, moment,
+    Cause, Ended, Event, Failure, LeaseRenewal, LostReason, Reason, Revoked, Seen, SeenPermits, Time, Together, moment,
 };
 use crate::client::{ERROR_DOMAIN, ErrorReason};
 use crate::clock::{Moment, less_drift};
@@ -15,8 +15,8 @@ use crate::etag::etag;
 use crate::lock::{LeaseId, LockId, LockName, Owner};
 use crate::proto::lock_event::Kind;
 use crate::proto::{
-    Acquired, Draining, Failed, GetLockResponse, LockEvent, Lost, NotAcquired, Queued, ReleaseResponse, Released,
-    RenewLeaseResponse, Renewed, RevokeLockResponse, get_lock_response, lost, not_acquired, release_response,
+    Acquired, AlsoAcquired, Draining, Failed, GetLockResponse, LockEvent, Lost, NotAcquired, Queued, ReleaseResponse,
+    Released, RenewLeaseResponse, Renewed, RevokeLockResponse, get_lock_response, lost, not_acquired, release_response,
     renew_lease_response, revoke_lock_response,
 };
 use crate::store::{ItemState, Label, LockStatus};
@@ -131,25 +131,42 @@ pub(super) fn event(event: Event, received: Option<Moment>) -> LockEvent {
         Event::Acquired { lock_id, until } => {
             Kind::Acquired(acquired(&lock_id, lock_id.expose(), expires_after_request(until)))
         }
-        Event::NotAcquired { reason, owner } => Kind::NotAcquired(NotAcquired {
-            reason: match reason {
-                Reason::Held => not_acquired::Reason::Held,
-                Reason::Lingering => not_acquired::Reason::Lingering,
-                Reason::MaxWait => not_acquired::Reason::MaxWait,
-                Reason::Cancelled => not_acquired::Reason::Cancelled,
-                Reason::NotReattachable => not_acquired::Reason::NotReattachable,
-            }
-            .into(),
-            owner: owner.as_str().to_owned(),
-        }),
+        Event::NotAcquired { reason, owner } => Kind::NotAcquired(not_acquired(reason, &owner, String::new())),
         Event::Queued { position } => Kind::Queued(Queued { position: i32::try_from(position).unwrap_or(i32::MAX) }),
         Event::Renewed { until } => Kind::Renewed(Renewed { expires_after_request: expires_after_request(until) }),
         Event::Lost(reason) => Kind::Lost(lost(reason)),
         Event::Released => Kind::Released(Released {}),
         Event::Draining { grace } => Kind::Draining(Draining { grace: Some(span(grace)) }),
         Event::Failed(failure) => Kind::Failed(failed(failure)),
+        Event::Together(together) => match *together {
+            Together::Acquired { locks } => Kind::Acquired(acquired_together(&locks)),
+            Together::NotAcquired { name, reason, owner } => {
+                Kind::NotAcquired(not_acquired(reason, &owner, name.as_str().to_owned()))
+            }
+            Together::Lost { name, reason } => Kind::Lost(Lost { name: name.as_str().to_owned(), ..lost(reason) }),
+        },
     };
     LockEvent { kind: Some(kind) }
+}
+
+fn not_acquired(reason: Reason, owner: &Owner, name: String) -> NotAcquired {
+    let reason = match reason {
+        Reason::Held => not_acquired::Reason::Held,
+        Reason::Lingering => not_acquired::Reason::Lingering,
+        Reason::MaxWait => not_acquired::Reason::MaxWait,
+        Reason::Cancelled => not_acquired::Reason::Cancelled,
+        Reason::NotReattachable => not_acquired::Reason::NotReattachable,
+    };
+    NotAcquired { reason: reason.into(), owner: owner.as_str().to_owned(), name }
+}
+
+fn acquired_together(locks: &[LockId]) -> Acquired {
+    let Some((first, others)) = locks.split_first() else { return Acquired::default() };
+    let also = others.iter().map(|lock| {
+        let Acquired { lock_id, fencing_token, permit, .. } = acquired(lock, lock.expose(), None);
+        AlsoAcquired { lock_id, fencing_token, permit }
+    });
+    Acquired { also: also.collect(), ..acquired(first, first.expose(), None) }
 }
 
 fn lost(reason: LostReason) -> Lost {
@@ -159,13 +176,14 @@ fn lost(reason: LostReason) -> Lost {
         LostReason::TakenOver => lost::Reason::TakenOver,
         LostReason::Revoked => lost::Reason::Revoked,
     };
-    Lost { reason: reason.into() }
+    Lost { reason: reason.into(), name: String::new() }
 }
 
 fn acquired(lock: &LockId, lock_id: String, expires_after_request: Option<prost_types::Duration>) -> Acquired {
     // Below 2^53 by its type.
     let permit = lock.permit.map(|permit| permit.get().into());
-    Acquired { lock_id, fencing_token: lock.token.get() as i64, expires_after_request, permit }
+    let fencing_token = lock.token.get() as i64;
+    Acquired { lock_id, fencing_token, expires_after_request, permit, also: Vec::new() }
 }
 
 /// Tells of a lease that is good until then, by a request that `arrived`.

@@ -154,9 +154,15 @@ async fn open(broker: &Broker, client: &mut Client, stream: StreamKey) -> Result
 /// A message of the client's, read and checked.
 enum Message {
     Heartbeat(i64),
-    /// If the request for a lock is wrong or not allowed, only that lock fails.
-    Begin(LockRef, Result<LockRequest, Failure>),
+    /// If the request is wrong or not allowed, only that fails.
+    Begin(LockRef, Result<Wanted, Failure>),
     End(LockRef),
+}
+
+/// A request for locks.
+enum Wanted {
+    One(LockRequest),
+    Together(Vec<LockRequest>),
 }
 
 /// Reads a message. The error ends the Session: the client broke its rules.
@@ -172,8 +178,19 @@ fn message(
         Some(Kind::Begin(begin)) => {
             let lock_ref = begin.lock_ref;
             let invalid = |status: Status| Failure::Invalid { why: status.message().into() };
-            let request = limits.begin(begin, ttl).map_err(invalid);
-            Message::Begin(lock_ref, request.and_then(|mut request| admit(&mut request).map(|()| request)))
+            let wanted = if begin.also.is_empty() {
+                let request = limits.begin(begin, ttl).map_err(invalid);
+                request.and_then(|mut request| admit(&mut request).map(|()| Wanted::One(request)))
+            } else {
+                let requests = limits.begin_together(begin, ttl).map_err(invalid);
+                requests.and_then(|mut requests| {
+                    let admitted = requests
+                        .iter_mut()
+                        .try_for_each(|request| admit(request).map_err(|failure| failure.about(&request.name)));
+                    admitted.map(|()| Wanted::Together(requests))
+                })
+            };
+            Message::Begin(lock_ref, wanted)
         }
         Some(Kind::Open(_)) => return Err(Close::Refused(parse::invalid("open", "must come only once"))),
         None => {
@@ -191,7 +208,12 @@ fn handle(session: &mut SessionTurn<'_>, message: Message) -> Result<(), Status>
         Message::Begin(lock_ref, request) => {
             session.take_ref(lock_ref).map_err(breach)?;
             match request {
-                Ok(request) => {
+                Ok(Wanted::Together(requests)) => {
+                    let names: Vec<&str> = requests.iter().map(|request| request.name.as_str()).collect();
+                    tracing::debug!(locks = ?names, lock_ref, "asked for together on a Session");
+                    session.begin_together(lock_ref, requests);
+                }
+                Ok(Wanted::One(request)) => {
                     tracing::debug!(lock = %request.name, lock_ref, "asked for on a Session");
                     session.begin(lock_ref, request);
                 }

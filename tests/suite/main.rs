@@ -64,6 +64,7 @@ mod stopped;
 #[path = "../support/mod.rs"]
 mod support;
 mod tls;
+mod together;
 mod tools;
 mod r#try;
 mod two_shards;

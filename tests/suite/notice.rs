@@ -64,7 +64,7 @@ async fn lost_comes_before_the_end_of_the_validity_and_nobody_is_granted_the_loc
             match message {
                 Some(session_response::Kind::HeartbeatAck(ack)) => assert_eq!(ack.not_renewed, [1]),
                 Some(session_response::Kind::Event(event)) => match event.event.and_then(|event| event.kind) {
-                    Some(Kind::Lost(Lost { reason })) => {
+                    Some(Kind::Lost(Lost { reason, .. })) => {
                         assert_eq!((event.lock_ref, reason), (1, lost::Reason::Expired.into()));
                         return Instant::now();
                     }
@@ -115,7 +115,7 @@ async fn a_lock_without_heartbeats_is_lost_in_time_and_is_nobodys_before_the_end
     let told = timeout(TTL, session.responses.message()).await.unwrap().unwrap().and_then(|message| message.kind);
     let left = end.saturating_duration_since(Instant::now());
     let Some(session_response::Kind::Event(event)) = told else { panic!("{told:?} where `lost` was expected") };
-    let expired = Kind::Lost(Lost { reason: lost::Reason::Expired.into() });
+    let expired = Kind::Lost(Lost { reason: lost::Reason::Expired.into(), ..Default::default() });
     assert_eq!(event.event.and_then(|event| event.kind), Some(expired));
     assert!(left > notice(TTL) - LATE && left <= notice(TTL), "{left:?} of {:?}", notice(TTL));
     let granted = timeout(TTL, rival).await.unwrap().unwrap();

@@ -334,6 +334,50 @@ async fn a_signal_that_comes_while_the_command_is_stopped_for_its_lock_is_the_en
     }
 }
 
+/// Returns true if a child of this process catches SIGTERM: the one that is about to start the command, or has just started it.
+fn has_watcher(run: u32) -> bool {
+    let children = fs::read_to_string(format!("/proc/{run}/task/{run}/children")).unwrap_or_default();
+    children.split_whitespace().any(|child| {
+        let status = fs::read_to_string(format!("/proc/{child}/status")).unwrap_or_default();
+        let is_watcher =
+            fs::read(format!("/proc/{child}/cmdline")).is_ok_and(|line| line.starts_with(b"lockbroker\0exec-watch"));
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+        let caught = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default();
+        is_watcher && caught & (1 << (Signal::TERM.as_raw() - 1)) != 0
+    })
+}
+
+#[tokio::test]
+async fn a_signal_that_comes_just_before_the_command_starts_ends_it() {
+    let broker = Broker::memory().await;
+    for number in 0..20 {
+        let mut process = Process::spawn("run", &mut held(&broker, &[&format!("job {number}"), "--", "sleep", "600"]));
+        let started = Instant::now();
+        while !has_watcher(process.pid()) {
+            assert!(started.elapsed() < SOON, "the command is never started");
+        }
+        process.signal(Signal::TERM);
+        assert_eq!(process.wait(SOON).await.code(), Some(128 + Signal::TERM.as_raw()), "{number}");
+    }
+}
+
+#[tokio::test]
+async fn several_locks_are_held_together_and_told_line_by_line() {
+    let broker = Broker::memory().await;
+    let script = "echo \"$LOCKBROKER_NAMES\"; echo \"$LOCKBROKER_FENCING_TOKENS\" | wc -l; echo ${LOCKBROKER_NAME-none}; \
+                  echo ${LOCKBROKER_PERMITS-none}";
+    let (code, out, err) = output(held(&broker, &["b", "a", "--", "sh", "-c", script]));
+    assert_eq!((code, out.as_str(), err.as_str()), (Some(0), "b\na\n2\nnone\nnone\n", ""));
+    let (code, out, _) = output(held(&broker, &["b", "a", "--shared", "--", "sh", "-c", "echo $LOCKBROKER_PERMITS"]));
+    assert_eq!((code, out.as_str()), (Some(0), "0 0\n"));
+    // One that is held is named, by whoever wants both.
+    let other = format!("{:?}", env!("CARGO_BIN_EXE_lockbroker"));
+    let inner = format!("{other} run --server {} c a --owner x -- true", broker.url());
+    let (code, _, err) = output(held(&broker, &["a", "--owner", "outer", "--", "sh", "-c", &inner]));
+    assert_eq!(code, Some(75));
+    assert!(err.contains("lock \"a\" is held (holder: outer)") && err.contains("started this one"), "{err}");
+}
+
 #[tokio::test]
 async fn a_timeout_of_any_length_is_taken() {
     let broker = Broker::memory().await;

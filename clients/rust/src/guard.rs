@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::error::{Error, LostReason};
 use super::mutex::lock;
 use super::session::Command;
-use crate::core::{Held, Key};
+use crate::core::{Granted, Held, Key};
 
 /// A lock that is held until this value is dropped or [released](Guard::release).
 ///
@@ -24,28 +24,57 @@ use crate::core::{Held, Key};
 #[must_use = "dropping the guard releases the lock"]
 pub struct Guard {
     name: Arc<str>,
+    /// The names of the locks that are held together with it.
+    also: Box<[String]>,
     key: Key,
     grant: Grant,
     hold: Arc<Hold>,
     commands: mpsc::UnboundedSender<Command>,
 }
 
+/// One of the locks of a guard.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HeldLock {
+    /// The lock's name.
+    pub name: String,
+    /// The id of the grant; see [`Guard::lock_id`].
+    pub lock_id: String,
+    /// The fencing token; see [`Guard::fencing_token`]. Tokens of different names say nothing about each other.
+    pub fencing_token: i64,
+    /// The permit; see [`Guard::permit`].
+    pub permit: Option<u32>,
+}
+
+/// Without the lock id, which is a capability.
+impl fmt::Debug for HeldLock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HeldLock")
+            .field("name", &self.name)
+            .field("fencing_token", &self.fencing_token)
+            .field("permit", &self.permit)
+            .finish_non_exhaustive()
+    }
+}
+
 /// The part of a grant that stays the same for as long as the lock is held.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Grant {
     pub(super) fencing_token: i64,
     pub(super) permit: Option<u32>,
+    /// The locks that are held together with it.
+    pub(super) also: Box<[Granted]>,
 }
 
 impl Guard {
     pub(super) fn new(
-        name: Arc<str>,
+        (name, also): (Arc<str>, Vec<String>),
         key: Key,
         grant: Grant,
         hold: Arc<Hold>,
         commands: mpsc::UnboundedSender<Command>,
     ) -> Guard {
-        Guard { name, key, grant, hold, commands }
+        Guard { name, also: also.into(), key, grant, hold, commands }
     }
 
     /// Returns the lock's name.
@@ -71,6 +100,26 @@ impl Guard {
     /// stays the same for as long as this guard lives.
     pub fn permit(&self) -> Option<u32> {
         self.grant.permit
+    }
+
+    /// Returns all locks that this guard holds, in the order in which they were named: the one that was asked for, and those of
+    /// [`also`](super::Acquire::also).
+    pub fn locks(&self) -> Vec<HeldLock> {
+        let Grant { fencing_token, permit, also } = &self.grant;
+        let held = &self.hold.state().held;
+        let first = HeldLock {
+            name: self.name.to_string(),
+            lock_id: held.lock_id.clone(),
+            fencing_token: *fencing_token,
+            permit: *permit,
+        };
+        let also = self.also.iter().zip(also).zip(&held.also).map(|((name, granted), lock_id)| HeldLock {
+            name: name.clone(),
+            lock_id: lock_id.clone(),
+            fencing_token: granted.fencing_token,
+            permit: granted.permit,
+        });
+        std::iter::once(first).chain(also).collect()
     }
 
     /// Returns the lock's ttl as the broker granted it: for so long the lock outlives a holder that falls silent.
@@ -168,9 +217,7 @@ impl Drop for Guard {
 impl fmt::Debug for Guard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Guard")
-            .field("name", &self.name)
-            .field("fencing_token", &self.grant.fencing_token)
-            .field("permit", &self.grant.permit)
+            .field("locks", &self.locks())
             .field("remaining", &self.remaining())
             .finish_non_exhaustive()
     }

@@ -165,7 +165,7 @@ impl AcquireLease {
                 }))
             }
             Some(Acquiring::NotAcquired(refused)) => {
-                let refusal = Refusal { reason: refused.reason().into(), owner: refused.owner };
+                let refusal = Refusal { reason: refused.reason().into(), owner: refused.owner, name: refused.name };
                 not_acquired(&name, refusal).map(Outcome::NotAcquired)
             }
             None => Err(unexpected(&name, "an answer without a result")),

@@ -76,7 +76,7 @@ pub use error::{Error, LostReason};
 #[doc(hidden)]
 pub use error::{broken, chain};
 pub use error_reason::{ERROR_DOMAIN, ErrorReason};
-pub use guard::Guard;
+pub use guard::{Guard, HeldLock};
 pub use lease::{AcquireLease, Lease};
 pub use request::{Acquire, NotAcquired, Outcome, Reason, WaitAcquire};
 

@@ -81,6 +81,8 @@ pub struct NotAcquired {
     pub reason: Reason,
     /// The label of the present holder; empty if it has none or it is not known.
     pub owner: String,
+    /// The name of the lock. Of [several](Acquire::also) that of the one for which none was acquired.
+    pub lock: String,
 }
 
 /// The reason for which a lock was not acquired.
@@ -152,6 +154,14 @@ impl Acquire {
         self
     }
 
+    /// Asks for other locks together with this one, in the same way: all or none, for one guard. At most 15. Whoever asks for several
+    /// waits for nobody in a circle, in whatever order the names are said. When one is lost, all are. Not with
+    /// [`min_hold`](Acquire::min_hold).
+    pub fn also(mut self, names: impl IntoIterator<Item: Into<String>>) -> Acquire {
+        self.lock.also.extend(names.into_iter().map(Into::into));
+        self
+    }
+
     /// Sets a label that is shown to others who ask for the lock; up to 128 bytes without control characters. Default:
     /// the client's.
     pub fn owner(mut self, owner: impl Into<String>) -> Acquire {
@@ -209,6 +219,12 @@ impl WaitAcquire {
         self
     }
 
+    /// Asks for other locks together with this one; see [`Acquire::also`].
+    pub fn also(mut self, names: impl IntoIterator<Item: Into<String>>) -> WaitAcquire {
+        self.lock.also.extend(names.into_iter().map(Into::into));
+        self
+    }
+
     /// Sets the label; see [`Acquire::owner`].
     pub fn owner(mut self, owner: impl Into<String>) -> WaitAcquire {
         self.lock.owner = owner.into();
@@ -242,10 +258,31 @@ impl IntoFuture for WaitAcquire {
 /// own; but it ends a Session, with all its locks, for a message of more than 4 KiB.
 const MAX_TEXT_BYTES: usize = 1_024;
 
+/// The most locks that are asked for together with another.
+const MOST_ALSO: usize = 15;
+/// The most bytes that several may take, whose texts are sent in one message.
+const MOST_TOGETHER_BYTES: usize = 3_800;
+/// What one of several takes beside its name and its owner: its id, its times, and what frames them.
+const BESIDE_TEXTS: usize = 100;
+
 /// Refuses texts that are too long to be sent.
 pub(super) fn check_texts(spec: &LockSpec, lock_id: Option<&str>) -> Result<(), Error> {
+    if spec.also.len() > MOST_ALSO {
+        let message = format!(
+            "{} other locks are asked for together with it, and brokers take at most {MOST_ALSO}",
+            spec.also.len()
+        );
+        return Err(Error::Invalid { lock: spec.name.clone(), message, reason: None });
+    }
+    let together: usize = spec.also.iter().map(|name| name.len() + spec.owner.len() + BESIDE_TEXTS).sum();
+    if together > MOST_TOGETHER_BYTES {
+        let message = "the names of the locks that are asked for together with it are too long for one message; so is the owner, which \
+                       is sent with each";
+        return Err(Error::Invalid { lock: spec.name.clone(), message: message.into(), reason: None });
+    }
     let texts = [("name", &*spec.name), ("owner", &*spec.owner), ("lock id", lock_id.unwrap_or_default())];
-    if let Some((what, text)) = texts.into_iter().find(|(_, text)| text.len() > MAX_TEXT_BYTES) {
+    let also = spec.also.iter().map(|name| ("name", &**name));
+    if let Some((what, text)) = texts.into_iter().chain(also).find(|(_, text)| text.len() > MAX_TEXT_BYTES) {
         let message = format!("the {what} has {} bytes, and brokers take at most 128", text.len());
         return Err(Error::Invalid { lock: spec.name.clone(), message, reason: None });
     }
@@ -254,7 +291,7 @@ pub(super) fn check_texts(spec: &LockSpec, lock_id: Option<&str>) -> Result<(), 
 
 async fn ask(client: &Client, spec: LockSpec, wait: Option<Wait>, adopt: Option<String>) -> Result<Outcome, Error> {
     check_texts(&spec, adopt.as_deref())?;
-    let name: Arc<str> = spec.name.as_str().into();
+    let (name, also): (Arc<str>, _) = (spec.name.as_str().into(), spec.also.clone());
     let key = client.next_key();
     let (reply, answer) = oneshot::channel();
     let mut call = Call { key, commands: &client.commands, answered: false };
@@ -266,13 +303,13 @@ async fn ask(client: &Client, spec: LockSpec, wait: Option<Wait>, adopt: Option<
     call.answered = true;
     match answer? {
         AcquireAnswer::Granted { hold, grant } => {
-            Ok(Outcome::Acquired(Guard::new(name, key, grant, hold, client.commands.clone())))
+            Ok(Outcome::Acquired(Guard::new((name, also), key, grant, hold, client.commands.clone())))
         }
         AcquireAnswer::Refused(refusal) => not_acquired(&name, refusal).map(Outcome::NotAcquired),
     }
 }
 
-pub(super) fn not_acquired(lock: &str, Refusal { reason, owner }: Refusal) -> Result<NotAcquired, Error> {
+pub(super) fn not_acquired(lock: &str, Refusal { reason, owner, name }: Refusal) -> Result<NotAcquired, Error> {
     let reason = match reason {
         RefusalReason::Held => Reason::Held,
         RefusalReason::Lingering => Reason::Lingering,
@@ -283,7 +320,8 @@ pub(super) fn not_acquired(lock: &str, Refusal { reason, owner }: Refusal) -> Re
             return Err(unexpected(lock, format!("not acquired, {other:?}")));
         }
     };
-    Ok(NotAcquired { reason, owner })
+    let lock = if name.is_empty() { lock.to_owned() } else { name };
+    Ok(NotAcquired { reason, owner, lock })
 }
 
 /// A call on its way: tells the session when it is given up.

@@ -230,7 +230,9 @@ impl Session {
                 self.links.retain(|each| each.id != link);
                 self.dialing.take_if(|(dialing, ..)| *dialing == link);
             }
-            Output::Granted { key, fencing_token, permit, .. } => self.granted(key, Grant { fencing_token, permit }),
+            Output::Granted { key, fencing_token, permit, also, .. } => {
+                self.granted(key, Grant { fencing_token, permit, also: also.into() });
+            }
             Output::Moved { key, .. } => self.publish(key),
             Output::Refused { key, refusal } => self.answer(key, |_| Ok(AcquireAnswer::Refused(refusal))),
             Output::Failed { key, failure } => {

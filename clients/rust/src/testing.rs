@@ -238,7 +238,7 @@ impl State {
         let token = token.unwrap_or_else(|| self.next());
         if let Holder::Client(place) = holder {
             let (lock_id, permit) = (lock_id.clone(), item.1);
-            let acquired = Acquired { lock_id, fencing_token: token, expires_after_request: None, permit };
+            let acquired = Acquired { lock_id, fencing_token: token, permit, ..Default::default() };
             self.tell(place, Kind::Acquired(acquired));
         }
         self.held.insert(item, Held { lock_id, token, owner, holder });
@@ -263,10 +263,12 @@ impl State {
                 fencing_token: held.token,
                 expires_after_request: Some(to_wire(VALID)),
                 permit: *permit,
+                ..Default::default()
             }),
             None => acquire_lease_response::Result::NotAcquired(NotAcquired {
                 reason: not_acquired::Reason::Held.into(),
                 owner: self.owner(&name),
+                ..Default::default()
             }),
         }
     }
@@ -339,7 +341,10 @@ impl State {
     }
 
     fn refuse(&self, place: Place, reason: not_acquired::Reason, owner: &str) {
-        self.tell(place, Kind::NotAcquired(NotAcquired { reason: reason.into(), owner: owner.into() }));
+        self.tell(
+            place,
+            Kind::NotAcquired(NotAcquired { reason: reason.into(), owner: owner.into(), ..Default::default() }),
+        );
     }
 
     /// Takes a wait out of its line, for this reason.
@@ -381,7 +386,7 @@ impl State {
 }
 
 fn lost(reason: lost::Reason) -> Kind {
-    Kind::Lost(Lost { reason: reason.into() })
+    Kind::Lost(Lost { reason: reason.into(), ..Default::default() })
 }
 
 /// The gRPC service.
@@ -514,7 +519,7 @@ impl LockService for Service {
             None => {
                 let reason =
                     if state.holders(&name).next().is_some() { lost::Reason::TakenOver } else { lost::Reason::Gone };
-                renew_lease_response::Result::Lost(Lost { reason: reason.into() })
+                renew_lease_response::Result::Lost(Lost { reason: reason.into(), ..Default::default() })
             }
         };
         Ok(Response::new(RenewLeaseResponse { result: Some(result) }))

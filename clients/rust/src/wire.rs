@@ -31,13 +31,19 @@ pub(super) fn request(request: Request, ttl: Option<Duration>) -> proto::Session
         Request::Open => Kind::Open(proto::OpenSession { ttl: ttl.map(to_wire) }),
         Request::Heartbeat { seq } => Kind::Heartbeat(proto::Heartbeat { seq }),
         Request::End { lock_ref } => Kind::End(proto::EndLock { lock_ref }),
-        Request::Begin { lock_ref, spec, wait, reattach } => {
+        Request::Begin { lock_ref, spec, wait, reattach, reattach_also } => {
             let wait = wait.map(|wait| proto::WaitSpec {
                 max_wait: wait.max_wait.map(to_wire),
                 poll_interval: wait.poll_interval.map(to_wire),
             });
             let reattach_lock_id = reattach.unwrap_or_default();
-            Kind::Begin(proto::BeginLock { lock_ref, lock: Some(lock_spec(spec)), wait, reattach_lock_id })
+            let ids = reattach_also.into_iter().map(Some).chain(std::iter::repeat(None));
+            let also = spec.also.iter().zip(ids).map(|(name, lock_id)| proto::AlsoLock {
+                lock: Some(lock_spec(core::LockSpec { name: name.clone(), ..spec.clone() })),
+                reattach_lock_id: lock_id.unwrap_or_default(),
+            });
+            let also = also.collect();
+            Kind::Begin(proto::BeginLock { lock_ref, lock: Some(lock_spec(spec)), wait, reattach_lock_id, also })
         }
     };
     proto::SessionRequest { kind: Some(kind) }
@@ -96,10 +102,17 @@ fn lock_event(kind: lock_event::Kind) -> Option<Event> {
     Some(match kind {
         lock_event::Kind::Acquired(acquired) => {
             let permit = permit(&acquired);
-            Event::Acquired { lock_id: acquired.lock_id, fencing_token: acquired.fencing_token, permit }
+            let also = acquired.also.into_iter().map(|also| core::Granted {
+                permit: also.permit.and_then(|permit| u32::try_from(permit).ok()),
+                lock_id: also.lock_id,
+                fencing_token: also.fencing_token,
+            });
+            let also = also.collect();
+            Event::Acquired { lock_id: acquired.lock_id, fencing_token: acquired.fencing_token, permit, also }
         }
         lock_event::Kind::NotAcquired(refused) => {
-            Event::NotAcquired(Refusal { reason: refused.reason().into(), owner: refused.owner })
+            let reason = refused.reason().into();
+            Event::NotAcquired(Refusal { reason, owner: refused.owner, name: refused.name })
         }
         lock_event::Kind::Lost(lost) => Event::Lost(lost.reason().into()),
         lock_event::Kind::Released(_) => Event::Released,

@@ -199,16 +199,12 @@ impl Held {
 
     /// Tells the client of its grant as soon as that may be told, and that the broker is going away.
     fn announce<E: Env>(&mut self, me: HoldKey, cx: &mut Cx<'_, E>) {
-        let Grant { id, token, sent, .. } = self.grant;
+        let sent = self.grant.sent;
         if !cx.hold(me).is_announced() && cx.hold(me).counts(sent, cx.now) {
-            let (linger, permit) = (cx.hold(me).linger(), cx.hold(me).permit);
-            let lock_id = LockId { grant: id, token, linger, min_hold: self.grant.min_hold_left(cx), permit };
+            let lock_id = self.grant.lock_id(me, cx);
             let until = cx.hold(me).lease_end(&self.grant);
             if cx.announce(me, sent, Event::Acquired { lock_id, until }) {
-                let (owner, ttl) = (cx.hold(me).owner.clone(), self.item_ttl(me, cx));
-                if !owner.is_empty() {
-                    cx.note(me, Note::Describe { id, owner, token, call: None, ttl });
-                }
+                self.grant.describe(me, cx);
             }
         }
         if cx.core.draining.is_some() && !self.draining_told && cx.hold(me).is_announced() {
@@ -311,7 +307,9 @@ impl Held {
             End::Unresponsive if cx.env.breaks(Rule::Silence) => self.release(me, None, ReleaseCause::Silent, cx),
             End::Unresponsive => {
                 let delivered = self.retract(me, cx);
-                self.expire(me, delivered, false, cx)
+                let expiring = self.expire(me, delivered, false, cx);
+                cx.uncover_member(me);
+                expiring
             }
             End::Closed => self.release(me, None, ReleaseCause::Closed, cx),
             End::Release(by) => self.release(me, Some(Caller::Release(by.call)), ReleaseCause::ReleaseCall, cx),
@@ -354,6 +352,21 @@ impl Held {
 }
 
 impl Grant {
+    /// Returns what its client gets.
+    fn lock_id<E: Env>(&self, me: HoldKey, cx: &Cx<'_, E>) -> LockId {
+        let (linger, permit) = (cx.hold(me).linger(), cx.hold(me).permit);
+        LockId { grant: self.id, token: self.token, linger, min_hold: self.min_hold_left(cx), permit }
+    }
+
+    /// Notes who has it, if its client has said so.
+    fn describe<E: Env>(&self, me: HoldKey, cx: &mut Cx<'_, E>) {
+        let &Grant { id, token, .. } = self;
+        let (owner, ttl) = (cx.hold(me).owner.clone(), self.item_ttl(me, cx.linger_of_item(me), cx));
+        if !owner.is_empty() {
+            cx.note(me, Note::Describe { id, owner, token, call: None, ttl });
+        }
+    }
+
     /// Returns the T of its item: no shorter than `--max-ttl` while its new id is protected (R12), and up to the end of its
     /// `min_hold` (R31).
     pub(super) fn item_ttl<E: Env>(&self, me: HoldKey, linger: Duration, cx: &Cx<'_, E>) -> u32 {
@@ -367,6 +380,23 @@ impl Grant {
 }
 
 impl<E: Env> Cx<'_, E> {
+    /// Returns the grant of one of several locks, if it may be told: its command was sent after the latest heartbeat (R19).
+    pub(crate) fn grant_to_announce(&self, me: HoldKey) -> Option<(Grant, LockId)> {
+        let State::Held(held) = &self.core.holds.get(me)?.state else { return None };
+        let grant = held.grant;
+        let is_covered = grant.sent >= self.heartbeat_of(me)? || self.env.breaks(Rule::AnnouncedAfterHeartbeat);
+        let may_be_told = is_covered && self.hold(me).counts(grant.sent, self.now);
+        may_be_told.then(|| (grant, grant.lock_id(me, self)))
+    }
+
+    /// Takes note that a grant was told together with others, by the item with the number `told`.
+    pub(crate) fn told_together(&mut self, me: HoldKey, grant: Grant, told: u64) {
+        self.announced_together(me, grant.sent, told);
+        grant.describe(me, self);
+        // It is lost earlier now, and renewed with the others.
+        self.look_later(me);
+    }
+
     /// Returns true if a rule is left out by which a renewal under way is given up when its lock is lost.
     fn waits_for_late_answers(&self) -> bool {
         self.env.breaks(Rule::AnswerInTime) || self.env.breaks(Rule::LostIsFinal)

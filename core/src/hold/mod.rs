@@ -20,8 +20,7 @@ mod wait;
 
 use std::time::Duration;
 
-pub(crate) use self::acquire::going_away;
-pub(crate) use self::acquire::{Inspecting, Trying};
+pub(crate) use self::acquire::{Inspecting, Trying, going_away};
 pub(crate) use self::expire::Expiring;
 pub(crate) use self::keep::Held;
 pub(crate) use self::leased::Leased;
@@ -474,7 +473,7 @@ fn counts(sent: Time, ttl: Duration, now: Time) -> bool {
     now < sent + lease(ttl) - notice(ttl)
 }
 
-fn not_acquired(reason: Reason) -> Event {
+pub(crate) fn not_acquired(reason: Reason) -> Event {
     Event::NotAcquired { reason, owner: Owner::default() }
 }
 

@@ -9,7 +9,7 @@ mod steps;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lockbroker_core::event::{Event, LockRef};
+use lockbroker_core::event::{Event, LockRef, Together};
 use lockbroker_core::lock::LockName;
 use lockbroker_core::rules::Rule;
 use lockbroker_core::{Broker as Core, Item as News, Read, RequestId, StreamKey, Time};
@@ -52,10 +52,21 @@ pub struct Bounds {
     pub silence: bool,
     /// The client sends a heartbeat only while fewer messages than this are unread.
     pub beats_below: usize,
+    /// True if it asks for its locks together.
+    pub together: bool,
 }
 
-const SMALL: Bounds =
-    Bounds { name: "session", ttl: 3, linger: 0, locks: 1, beats: 2, ends: true, silence: true, beats_below: 3 };
+const SMALL: Bounds = Bounds {
+    name: "session",
+    ttl: 3,
+    linger: 0,
+    locks: 1,
+    beats: 2,
+    ends: true,
+    silence: true,
+    beats_below: 3,
+    together: false,
+};
 const LINGERS: Bounds = Bounds { name: "session, linger", linger: 1, ..SMALL };
 /// The client keeps its lock, and reads slowly.
 const SLOW: Bounds = Bounds { name: "session, slow", ttl: 4, ends: false, beats_below: 2, ..SMALL };
@@ -66,10 +77,20 @@ const TWO: Bounds =
 /// Two locks, which an ack may cover one by one.
 const IN_PART: Bounds = Bounds { name: "session, acks in part", ttl: 3, silence: false, beats_below: 1, ..TWO };
 
+/// Two locks that are asked for together.
+const TOGETHER: Bounds = Bounds { name: "session, together", together: true, ..TWO };
+/// The same, with a heartbeat at any time.
+const TOGETHER_BEATS: Bounds =
+    Bounds { name: "session, together, beats", ttl: 3, silence: false, beats_below: 3, ..TOGETHER };
+/// The same, with a linger, and the client may give them up.
+const TOGETHER_ENDS: Bounds = Bounds { name: "session, together, ends", linger: 1, ends: true, ..TOGETHER };
+/// The same, and an ack may leave them out.
+const TOGETHER_IN_PART: Bounds = Bounds { name: "session, together, in part", together: true, ..IN_PART };
+
 /// The configurations that are explored with every change.
-pub const QUICK: &[Bounds] = &[SMALL, LINGERS, SLOW, TWO];
+pub const QUICK: &[Bounds] = &[SMALL, LINGERS, SLOW, TWO, TOGETHER];
 /// Those that are explored by night alone.
-pub const LONG: &[Bounds] = &[IN_PART];
+pub const LONG: &[Bounds] = &[IN_PART, TOGETHER_ENDS, TOGETHER_IN_PART, TOGETHER_BEATS];
 
 /// A rule of the core left out, and the property that does not hold then.
 #[derive(Clone, Copy, Debug)]
@@ -82,6 +103,7 @@ pub struct Mutilation {
 /// The rules that Sessions rest on, and that can be seen in whole ticks.
 pub const RULES: &[Mutilation] = &[
     Mutilation { rule: Rule::AnnouncedAfterHeartbeat, bounds: SMALL, breaks: STANDS },
+    Mutilation { rule: Rule::AnnouncedAfterHeartbeat, bounds: TOGETHER_BEATS, breaks: STANDS },
     Mutilation { rule: Rule::AnswerInTime, bounds: SMALL, breaks: STANDS },
     Mutilation { rule: Rule::Silence, bounds: TWO, breaks: STANDS },
     Mutilation { rule: Rule::UnreadGoesAtOnce, bounds: LINGERS, breaks: NO_IDLE_LINGER },
@@ -167,6 +189,8 @@ struct Lock {
     over: bool,
     /// True if it was given up while its grant was unread.
     ended_unread: bool,
+    /// True if somebody else has released it, which its client may not know.
+    taken: bool,
 }
 
 impl Client {
@@ -191,6 +215,8 @@ impl Client {
 pub enum Action {
     Tick,
     ItemDies(u8),
+    /// Somebody releases the lock by its id.
+    Taken(u8),
     /// The broker takes the client for silent, which believes on.
     Silent,
     Begin(u8),
@@ -218,11 +244,21 @@ impl stateright::Model for Model {
         for (lock, known) in client.locks.iter().enumerate().take(self.bounds.locks) {
             // Which of them is asked for first makes no difference.
             let is_next = known.handle == 0 && client.locks[..lock].iter().all(|before| before.handle != 0);
-            if client.connected && is_next {
+            // Of locks that are had together, the first stands for all.
+            let is_first = lock == 0 || !self.bounds.together;
+            if client.connected && is_next && is_first {
                 actions.push(Action::Begin(lock as u8));
             }
-            if client.connected && self.bounds.ends && known.handle != 0 && !known.over {
+            if client.connected && self.bounds.ends && is_first && known.handle != 0 && !known.over {
                 actions.push(Action::End(lock as u8));
+            }
+            // It makes a difference to the others of a group.
+            if self.bounds.together
+                && lock == 0
+                && known.id != 0
+                && state.items[lock].is_some_and(|item| item.id == known.id)
+            {
+                actions.push(Action::Taken(lock as u8));
             }
             if state.items[lock].is_some_and(|item| item.left <= MARGIN) {
                 actions.push(Action::ItemDies(lock as u8));
@@ -255,6 +291,10 @@ impl stateright::Model for Model {
         match action {
             Action::Tick => self.tick(&mut state),
             Action::ItemDies(lock) => state.items[lock as usize] = None,
+            Action::Taken(lock) => {
+                state.items[lock as usize] = None;
+                state.client.locks[lock as usize].taken = true;
+            }
             Action::Silent => self.fall_silent(&mut state),
             Action::Begin(lock) => self.begin(&mut state, lock as usize),
             Action::End(lock) => self.end(&mut state, lock as usize),
@@ -280,7 +320,11 @@ impl stateright::Model for Model {
             }),
             Property::sometimes(HELD, |_, state: &State| state.client.believes(|_| true)),
             Property::sometimes(LOST, |_, state: &State| {
-                state.unread().iter().any(|news| matches!(news, News::Event(_, Event::Lost(_))))
+                state.unread().iter().any(|news| match news {
+                    News::Event(_, Event::Lost(_)) => true,
+                    News::Event(_, Event::Together(together)) => matches!(**together, Together::Lost { .. }),
+                    _ => false,
+                })
             }),
         ];
         if self.bounds.ttl > TWO.ttl {
@@ -288,7 +332,7 @@ impl stateright::Model for Model {
                 state.client.believes(|lock| lock.behind.is_some())
             }));
         }
-        if self.bounds.ttl > TWO.ttl && self.bounds.locks > 1 {
+        if self.bounds.ttl > TWO.ttl && self.bounds.locks > 1 && !self.bounds.together {
             properties.push(Property::sometimes(ONE_LEFT_OUT, |_, state: &State| {
                 let client = &state.client;
                 client.locks.iter().any(|lock| lock.behind.is_some()) && client.believes(|lock| lock.behind.is_none())
@@ -315,7 +359,12 @@ impl State {
     fn has_unread_grant(&self, handle: LockRef) -> bool {
         self.unread().iter().fold(false, |granted, news| match news {
             News::Event(of, event) if *of == handle => {
-                matches!(event, Event::Acquired { .. }) || granted && !event.is_last()
+                let is_grant = match event {
+                    Event::Acquired { .. } => true,
+                    Event::Together(together) => matches!(**together, Together::Acquired { .. }),
+                    _ => false,
+                };
+                is_grant || granted && !event.is_last()
             }
             _ => granted,
         })
@@ -325,5 +374,6 @@ impl State {
 fn stands(state: &State) -> bool {
     let client = &state.client;
     let carries = |item: &Option<Item>, id: Id| item.is_some_and(|item| item.id == id);
-    client.locks.iter().zip(&state.items).all(|(lock, item)| client.valid(lock) == 0 || carries(item, lock.id))
+    let stands = |(lock, item): (&Lock, _)| lock.taken || client.valid(lock) == 0 || carries(item, lock.id);
+    client.locks.iter().zip(&state.items).all(stands)
 }

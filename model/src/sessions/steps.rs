@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lockbroker_core::event::{Event, LockRef};
+use lockbroker_core::event::{Event, LockRef, Together};
 use lockbroker_core::lock::{FencingToken, LockName, Owner};
 use lockbroker_core::request::{Access, LockRequest, Mode, OnDisconnect, Settings, StoreTraits, StreamEnd};
 use lockbroker_core::rules::Rule;
@@ -80,29 +80,35 @@ impl Model {
 
     pub(super) fn begin(&self, state: &mut State, lock: usize) {
         let handle = state.client.locks.iter().map(|lock| lock.handle).max().unwrap_or(0) + 1;
-        state.client.locks[lock].handle = handle;
-        let request = LockRequest {
-            name: self.names[lock].clone(),
+        let last = if self.bounds.together { self.bounds.locks } else { lock + 1 };
+        state.client.locks[lock..last].iter_mut().for_each(|lock| lock.handle = handle);
+        let request = |name: &LockName| LockRequest {
+            name: name.clone(),
             ttl: ticks(self.bounds.ttl),
             linger: ticks(self.bounds.linger),
             min_hold: std::time::Duration::ZERO,
             owner: Owner::default(),
             access: Access::Alone,
-            mode: Mode::Wait { max_wait: None, poll_interval: None },
+            // Several are tried for once, since nobody else is in their way.
+            mode: if self.bounds.together { Mode::Once } else { Mode::Wait { max_wait: None, poll_interval: None } },
             account: None,
             on_disconnect: OnDisconnect::default(),
         };
         self.turn(state, STEP, |core, key, outside| {
             core.take_ref(key, handle.into(), outside).expect("handles rise");
-            core.begin(key, handle.into(), request, outside);
+            match &self.names[lock..last] {
+                [name] => core.begin(key, handle.into(), request(name), outside),
+                names => core.begin_together(key, handle.into(), names.iter().map(request).collect(), outside),
+            }
         });
     }
 
     pub(super) fn end(&self, state: &mut State, lock: usize) {
         let handle: LockRef = state.client.locks[lock].handle.into();
         let ended_unread = state.has_unread_grant(handle);
-        let lock = &mut state.client.locks[lock];
-        (lock.over, lock.ended_unread) = (true, ended_unread);
+        for lock in state.client.locks.iter_mut().filter(|lock| i64::from(lock.handle) == handle) {
+            (lock.over, lock.ended_unread) = (true, ended_unread);
+        }
         self.turn(state, STEP, |core, key, outside| core.end_lock(key, handle, outside).expect("it was begun"));
     }
 
@@ -133,13 +139,19 @@ impl Model {
                 client.covered = (self.bounds.ttl - MARGIN).saturating_sub(age);
             }
             News::Event(handle, event) => {
-                let lock = client.locks.iter_mut().find(|lock| i64::from(lock.handle) == handle);
-                let Some(lock) = lock else { return };
-                match event {
-                    Event::Acquired { lock_id, .. } => {
-                        lock.id = of_grant(lock_id.grant);
-                    }
-                    event => lock.over |= event.is_last(),
+                let ids = match &event {
+                    Event::Acquired { lock_id, .. } => vec![*lock_id],
+                    Event::Together(together) => match &**together {
+                        Together::Acquired { locks } => locks.clone(),
+                        Together::NotAcquired { .. } | Together::Lost { .. } => Vec::new(),
+                    },
+                    _ => Vec::new(),
+                };
+                let mut locks = client.locks.iter_mut().filter(|lock| i64::from(lock.handle) == handle);
+                if event.is_last() {
+                    locks.for_each(|lock| lock.over = true);
+                } else {
+                    locks.by_ref().zip(ids).for_each(|(lock, id)| lock.id = of_grant(id.grant));
                 }
             }
             News::Opened { .. } => {}

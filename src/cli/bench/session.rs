@@ -169,7 +169,10 @@ impl Session {
         }
         let lock = LockSpec { name: name.to_owned(), ..LockSpec::default() };
         // Under the mutex, since the stream's lock_refs must rise.
-        send(&state.requests, Ask::Begin(BeginLock { lock_ref, lock: Some(lock), wait, reattach_lock_id }));
+        send(
+            &state.requests,
+            Ask::Begin(BeginLock { lock_ref, lock: Some(lock), wait, reattach_lock_id, also: Vec::new() }),
+        );
         Begun { lock_ref, queued, answer, shared: Arc::clone(&self.shared) }
     }
 

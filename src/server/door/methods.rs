@@ -138,6 +138,7 @@ mod tests {
             expires_after_request: Some(Duration { seconds: 12, nanos: 997_000_000 }),
             // Unlike other fields that are 0, it is told.
             permit: Some(0),
+            ..Default::default()
         };
         let event = LockEvent { kind: Some(lock_event::Kind::Acquired(acquired)) };
         let answer = WaitAcquireResponse { event: Some(event) };

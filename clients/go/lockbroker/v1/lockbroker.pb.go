@@ -258,7 +258,7 @@ func (x NotAcquired_Reason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use NotAcquired_Reason.Descriptor instead.
 func (NotAcquired_Reason) EnumDescriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{8, 0}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{9, 0}
 }
 
 // The reason for which a lock was lost.
@@ -319,7 +319,7 @@ func (x Lost_Reason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Lost_Reason.Descriptor instead.
 func (Lost_Reason) EnumDescriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{11, 0}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{12, 0}
 }
 
 // The effect of a Release.
@@ -376,7 +376,7 @@ func (x ReleaseResponse_Outcome) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ReleaseResponse_Outcome.Descriptor instead.
 func (ReleaseResponse_Outcome) EnumDescriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{20, 0}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{21, 0}
 }
 
 // The state of a lock.
@@ -437,7 +437,7 @@ func (x GetLockResponse_State) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use GetLockResponse_State.Descriptor instead.
 func (GetLockResponse_State) EnumDescriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{22, 0}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{23, 0}
 }
 
 // The effect of a RevokeLock.
@@ -499,7 +499,7 @@ func (x RevokeLockResponse_Outcome) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use RevokeLockResponse_Outcome.Descriptor instead.
 func (RevokeLockResponse_Outcome) EnumDescriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{39, 0}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{41, 0}
 }
 
 // A lock to ask for, and its properties.
@@ -1101,7 +1101,9 @@ type Acquired struct {
 	// Set if the lock is SHARED: the number of the holder's permit, from 0 up to `limit` - 1. Nobody else has the same permit
 	// of this name at the same time, as nobody else has an EXCLUSIVE lock. So it can name a worker, a port or a slot of
 	// work. It stays the same when the lock is reattached. The lowest free one is not always given.
-	Permit        *int32 `protobuf:"varint,4,opt,name=permit,proto3,oneof" json:"permit,omitempty"`
+	Permit *int32 `protobuf:"varint,4,opt,name=permit,proto3,oneof" json:"permit,omitempty"`
+	// The locks of `BeginLock.also`, in its order. Release is called for each by itself.
+	Also          []*AlsoAcquired `protobuf:"bytes,5,rep,name=also,proto3" json:"also,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1164,20 +1166,93 @@ func (x *Acquired) GetPermit() int32 {
 	return 0
 }
 
+func (x *Acquired) GetAlso() []*AlsoAcquired {
+	if x != nil {
+		return x.Also
+	}
+	return nil
+}
+
+// One more lock that is held from now on.
+type AlsoAcquired struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The lock id, as in Acquired.
+	LockId string `protobuf:"bytes,1,opt,name=lock_id,json=lockId,proto3" json:"lock_id,omitempty"`
+	// The fencing token, as in Acquired. Tokens of different names say nothing about each other.
+	FencingToken int64 `protobuf:"varint,2,opt,name=fencing_token,json=fencingToken,proto3" json:"fencing_token,omitempty"`
+	// The permit, as in Acquired.
+	Permit        *int32 `protobuf:"varint,3,opt,name=permit,proto3,oneof" json:"permit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AlsoAcquired) Reset() {
+	*x = AlsoAcquired{}
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AlsoAcquired) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AlsoAcquired) ProtoMessage() {}
+
+func (x *AlsoAcquired) ProtoReflect() protoreflect.Message {
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AlsoAcquired.ProtoReflect.Descriptor instead.
+func (*AlsoAcquired) Descriptor() ([]byte, []int) {
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *AlsoAcquired) GetLockId() string {
+	if x != nil {
+		return x.LockId
+	}
+	return ""
+}
+
+func (x *AlsoAcquired) GetFencingToken() int64 {
+	if x != nil {
+		return x.FencingToken
+	}
+	return 0
+}
+
+func (x *AlsoAcquired) GetPermit() int32 {
+	if x != nil && x.Permit != nil {
+		return *x.Permit
+	}
+	return 0
+}
+
 // The lock was not acquired.
 type NotAcquired struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The reason.
 	Reason NotAcquired_Reason `protobuf:"varint,1,opt,name=reason,proto3,enum=lockbroker.v1.NotAcquired_Reason" json:"reason,omitempty"`
 	// The owner label of whoever held it when the broker looked, where known and given.
-	Owner         string `protobuf:"bytes,2,opt,name=owner,proto3" json:"owner,omitempty"`
+	Owner string `protobuf:"bytes,2,opt,name=owner,proto3" json:"owner,omitempty"`
+	// Of several locks (`BeginLock.also`): the name of the one for which none was acquired. Empty otherwise.
+	Name          string `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *NotAcquired) Reset() {
 	*x = NotAcquired{}
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[8]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1189,7 +1264,7 @@ func (x *NotAcquired) String() string {
 func (*NotAcquired) ProtoMessage() {}
 
 func (x *NotAcquired) ProtoReflect() protoreflect.Message {
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[8]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1202,7 +1277,7 @@ func (x *NotAcquired) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NotAcquired.ProtoReflect.Descriptor instead.
 func (*NotAcquired) Descriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{8}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *NotAcquired) GetReason() NotAcquired_Reason {
@@ -1219,6 +1294,13 @@ func (x *NotAcquired) GetOwner() string {
 	return ""
 }
 
+func (x *NotAcquired) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
 // The request waits in a queue.
 type Queued struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1231,7 +1313,7 @@ type Queued struct {
 
 func (x *Queued) Reset() {
 	*x = Queued{}
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[9]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1243,7 +1325,7 @@ func (x *Queued) String() string {
 func (*Queued) ProtoMessage() {}
 
 func (x *Queued) ProtoReflect() protoreflect.Message {
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[9]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1256,7 +1338,7 @@ func (x *Queued) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Queued.ProtoReflect.Descriptor instead.
 func (*Queued) Descriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{9}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Queued) GetPosition() int32 {
@@ -1280,7 +1362,7 @@ type Renewed struct {
 
 func (x *Renewed) Reset() {
 	*x = Renewed{}
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[10]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1292,7 +1374,7 @@ func (x *Renewed) String() string {
 func (*Renewed) ProtoMessage() {}
 
 func (x *Renewed) ProtoReflect() protoreflect.Message {
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[10]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1305,7 +1387,7 @@ func (x *Renewed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Renewed.ProtoReflect.Descriptor instead.
 func (*Renewed) Descriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{10}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Renewed) GetExpiresAfterRequest() *durationpb.Duration {
@@ -1320,14 +1402,16 @@ func (x *Renewed) GetExpiresAfterRequest() *durationpb.Duration {
 type Lost struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The reason.
-	Reason        Lost_Reason `protobuf:"varint,1,opt,name=reason,proto3,enum=lockbroker.v1.Lost_Reason" json:"reason,omitempty"`
+	Reason Lost_Reason `protobuf:"varint,1,opt,name=reason,proto3,enum=lockbroker.v1.Lost_Reason" json:"reason,omitempty"`
+	// Of several locks (`BeginLock.also`): the name of the one that is lost. None of the others may be relied on. Empty otherwise.
+	Name          string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Lost) Reset() {
 	*x = Lost{}
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[11]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1339,7 +1423,7 @@ func (x *Lost) String() string {
 func (*Lost) ProtoMessage() {}
 
 func (x *Lost) ProtoReflect() protoreflect.Message {
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[11]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1352,7 +1436,7 @@ func (x *Lost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lost.ProtoReflect.Descriptor instead.
 func (*Lost) Descriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{11}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Lost) GetReason() Lost_Reason {
@@ -1360,6 +1444,13 @@ func (x *Lost) GetReason() Lost_Reason {
 		return x.Reason
 	}
 	return Lost_REASON_UNSPECIFIED
+}
+
+func (x *Lost) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
 }
 
 // The lock was released as asked.
@@ -1371,7 +1462,7 @@ type Released struct {
 
 func (x *Released) Reset() {
 	*x = Released{}
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[12]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1383,7 +1474,7 @@ func (x *Released) String() string {
 func (*Released) ProtoMessage() {}
 
 func (x *Released) ProtoReflect() protoreflect.Message {
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[12]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1396,7 +1487,7 @@ func (x *Released) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Released.ProtoReflect.Descriptor instead.
 func (*Released) Descriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{12}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{13}
 }
 
 // This broker is going away; reattach on a new connection, then end this stream.
@@ -1411,7 +1502,7 @@ type Draining struct {
 
 func (x *Draining) Reset() {
 	*x = Draining{}
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[13]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1423,7 +1514,7 @@ func (x *Draining) String() string {
 func (*Draining) ProtoMessage() {}
 
 func (x *Draining) ProtoReflect() protoreflect.Message {
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[13]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1436,7 +1527,7 @@ func (x *Draining) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Draining.ProtoReflect.Descriptor instead.
 func (*Draining) Descriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{13}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Draining) GetGrace() *durationpb.Duration {
@@ -1463,7 +1554,7 @@ type Failed struct {
 
 func (x *Failed) Reset() {
 	*x = Failed{}
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[14]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1475,7 +1566,7 @@ func (x *Failed) String() string {
 func (*Failed) ProtoMessage() {}
 
 func (x *Failed) ProtoReflect() protoreflect.Message {
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[14]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1488,7 +1579,7 @@ func (x *Failed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Failed.ProtoReflect.Descriptor instead.
 func (*Failed) Descriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{14}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Failed) GetCode() int32 {
@@ -1542,7 +1633,7 @@ type AcquireLeaseRequest struct {
 
 func (x *AcquireLeaseRequest) Reset() {
 	*x = AcquireLeaseRequest{}
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[15]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1554,7 +1645,7 @@ func (x *AcquireLeaseRequest) String() string {
 func (*AcquireLeaseRequest) ProtoMessage() {}
 
 func (x *AcquireLeaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[15]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1567,7 +1658,7 @@ func (x *AcquireLeaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcquireLeaseRequest.ProtoReflect.Descriptor instead.
 func (*AcquireLeaseRequest) Descriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{15}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *AcquireLeaseRequest) GetLock() *LockSpec {
@@ -1614,7 +1705,7 @@ type AcquireLeaseResponse struct {
 
 func (x *AcquireLeaseResponse) Reset() {
 	*x = AcquireLeaseResponse{}
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[16]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1626,7 +1717,7 @@ func (x *AcquireLeaseResponse) String() string {
 func (*AcquireLeaseResponse) ProtoMessage() {}
 
 func (x *AcquireLeaseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[16]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1639,7 +1730,7 @@ func (x *AcquireLeaseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcquireLeaseResponse.ProtoReflect.Descriptor instead.
 func (*AcquireLeaseResponse) Descriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{16}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *AcquireLeaseResponse) GetResult() isAcquireLeaseResponse_Result {
@@ -1699,7 +1790,7 @@ type RenewLeaseRequest struct {
 
 func (x *RenewLeaseRequest) Reset() {
 	*x = RenewLeaseRequest{}
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[17]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1711,7 +1802,7 @@ func (x *RenewLeaseRequest) String() string {
 func (*RenewLeaseRequest) ProtoMessage() {}
 
 func (x *RenewLeaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[17]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1724,7 +1815,7 @@ func (x *RenewLeaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewLeaseRequest.ProtoReflect.Descriptor instead.
 func (*RenewLeaseRequest) Descriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{17}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *RenewLeaseRequest) GetName() string {
@@ -1757,7 +1848,7 @@ type RenewLeaseResponse struct {
 
 func (x *RenewLeaseResponse) Reset() {
 	*x = RenewLeaseResponse{}
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[18]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1769,7 +1860,7 @@ func (x *RenewLeaseResponse) String() string {
 func (*RenewLeaseResponse) ProtoMessage() {}
 
 func (x *RenewLeaseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[18]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1782,7 +1873,7 @@ func (x *RenewLeaseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewLeaseResponse.ProtoReflect.Descriptor instead.
 func (*RenewLeaseResponse) Descriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{18}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *RenewLeaseResponse) GetResult() isRenewLeaseResponse_Result {
@@ -1841,7 +1932,7 @@ type ReleaseRequest struct {
 
 func (x *ReleaseRequest) Reset() {
 	*x = ReleaseRequest{}
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[19]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1853,7 +1944,7 @@ func (x *ReleaseRequest) String() string {
 func (*ReleaseRequest) ProtoMessage() {}
 
 func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[19]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1866,7 +1957,7 @@ func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseRequest.ProtoReflect.Descriptor instead.
 func (*ReleaseRequest) Descriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{19}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ReleaseRequest) GetName() string {
@@ -1894,7 +1985,7 @@ type ReleaseResponse struct {
 
 func (x *ReleaseResponse) Reset() {
 	*x = ReleaseResponse{}
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[20]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1906,7 +1997,7 @@ func (x *ReleaseResponse) String() string {
 func (*ReleaseResponse) ProtoMessage() {}
 
 func (x *ReleaseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[20]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1919,7 +2010,7 @@ func (x *ReleaseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseResponse.ProtoReflect.Descriptor instead.
 func (*ReleaseResponse) Descriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{20}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ReleaseResponse) GetOutcome() ReleaseResponse_Outcome {
@@ -1946,7 +2037,7 @@ type GetLockRequest struct {
 
 func (x *GetLockRequest) Reset() {
 	*x = GetLockRequest{}
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[21]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1958,7 +2049,7 @@ func (x *GetLockRequest) String() string {
 func (*GetLockRequest) ProtoMessage() {}
 
 func (x *GetLockRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[21]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1971,7 +2062,7 @@ func (x *GetLockRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetLockRequest.ProtoReflect.Descriptor instead.
 func (*GetLockRequest) Descriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{21}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *GetLockRequest) GetName() string {
@@ -2024,7 +2115,7 @@ type GetLockResponse struct {
 
 func (x *GetLockResponse) Reset() {
 	*x = GetLockResponse{}
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[22]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2036,7 +2127,7 @@ func (x *GetLockResponse) String() string {
 func (*GetLockResponse) ProtoMessage() {}
 
 func (x *GetLockResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[22]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2049,7 +2140,7 @@ func (x *GetLockResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetLockResponse.ProtoReflect.Descriptor instead.
 func (*GetLockResponse) Descriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{22}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *GetLockResponse) GetState() GetLockResponse_State {
@@ -2126,7 +2217,7 @@ type SessionRequest struct {
 
 func (x *SessionRequest) Reset() {
 	*x = SessionRequest{}
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[23]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2138,7 +2229,7 @@ func (x *SessionRequest) String() string {
 func (*SessionRequest) ProtoMessage() {}
 
 func (x *SessionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[23]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2151,7 +2242,7 @@ func (x *SessionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionRequest.ProtoReflect.Descriptor instead.
 func (*SessionRequest) Descriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{23}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *SessionRequest) GetKind() isSessionRequest_Kind {
@@ -2240,7 +2331,7 @@ type OpenSession struct {
 
 func (x *OpenSession) Reset() {
 	*x = OpenSession{}
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[24]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2252,7 +2343,7 @@ func (x *OpenSession) String() string {
 func (*OpenSession) ProtoMessage() {}
 
 func (x *OpenSession) ProtoReflect() protoreflect.Message {
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[24]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2265,7 +2356,7 @@ func (x *OpenSession) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenSession.ProtoReflect.Descriptor instead.
 func (*OpenSession) Descriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{24}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *OpenSession) GetTtl() *durationpb.Duration {
@@ -2286,7 +2377,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[25]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2298,7 +2389,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[25]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2311,7 +2402,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{25}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Heartbeat) GetSeq() int64 {
@@ -2332,13 +2423,18 @@ type BeginLock struct {
 	Wait *WaitSpec `protobuf:"bytes,3,opt,name=wait,proto3" json:"wait,omitempty"`
 	// The lock id to reattach, as in AcquireRequest. Not together with `wait`.
 	ReattachLockId string `protobuf:"bytes,4,opt,name=reattach_lock_id,json=reattachLockId,proto3" json:"reattach_lock_id,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
+	// names, and without `min_hold`. Requests for several never wait for each other in a circle, whatever the order in which they
+	// name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
+	// as held. When one is lost, all are; the others stay closed until their validity is over.
+	Also          []*AlsoLock `protobuf:"bytes,5,rep,name=also,proto3" json:"also,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *BeginLock) Reset() {
 	*x = BeginLock{}
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[26]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2350,7 +2446,7 @@ func (x *BeginLock) String() string {
 func (*BeginLock) ProtoMessage() {}
 
 func (x *BeginLock) ProtoReflect() protoreflect.Message {
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[26]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2363,7 +2459,7 @@ func (x *BeginLock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BeginLock.ProtoReflect.Descriptor instead.
 func (*BeginLock) Descriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{26}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *BeginLock) GetLockRef() int64 {
@@ -2394,6 +2490,68 @@ func (x *BeginLock) GetReattachLockId() string {
 	return ""
 }
 
+func (x *BeginLock) GetAlso() []*AlsoLock {
+	if x != nil {
+		return x.Also
+	}
+	return nil
+}
+
+// One more lock of a BeginLock.
+type AlsoLock struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The lock.
+	Lock *LockSpec `protobuf:"bytes,1,opt,name=lock,proto3" json:"lock,omitempty"`
+	// The lock id to reattach: set in all of a BeginLock's locks, or in none.
+	ReattachLockId string `protobuf:"bytes,2,opt,name=reattach_lock_id,json=reattachLockId,proto3" json:"reattach_lock_id,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *AlsoLock) Reset() {
+	*x = AlsoLock{}
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AlsoLock) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AlsoLock) ProtoMessage() {}
+
+func (x *AlsoLock) ProtoReflect() protoreflect.Message {
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AlsoLock.ProtoReflect.Descriptor instead.
+func (*AlsoLock) Descriptor() ([]byte, []int) {
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *AlsoLock) GetLock() *LockSpec {
+	if x != nil {
+		return x.Lock
+	}
+	return nil
+}
+
+func (x *AlsoLock) GetReattachLockId() string {
+	if x != nil {
+		return x.ReattachLockId
+	}
+	return ""
+}
+
 // Ends a lock on a Session: it is released (answered `released`), or its wait is over
 // (`not_acquired`, CANCELLED). A lock that was no longer held is answered `lost`. Ending what has
 // already ended does nothing.
@@ -2408,7 +2566,7 @@ type EndLock struct {
 
 func (x *EndLock) Reset() {
 	*x = EndLock{}
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[27]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2420,7 +2578,7 @@ func (x *EndLock) String() string {
 func (*EndLock) ProtoMessage() {}
 
 func (x *EndLock) ProtoReflect() protoreflect.Message {
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[27]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2433,7 +2591,7 @@ func (x *EndLock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndLock.ProtoReflect.Descriptor instead.
 func (*EndLock) Descriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{27}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *EndLock) GetLockRef() int64 {
@@ -2460,7 +2618,7 @@ type SessionResponse struct {
 
 func (x *SessionResponse) Reset() {
 	*x = SessionResponse{}
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[28]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2472,7 +2630,7 @@ func (x *SessionResponse) String() string {
 func (*SessionResponse) ProtoMessage() {}
 
 func (x *SessionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[28]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2485,7 +2643,7 @@ func (x *SessionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionResponse.ProtoReflect.Descriptor instead.
 func (*SessionResponse) Descriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{28}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *SessionResponse) GetKind() isSessionResponse_Kind {
@@ -2562,7 +2720,7 @@ type SessionOpened struct {
 
 func (x *SessionOpened) Reset() {
 	*x = SessionOpened{}
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[29]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2574,7 +2732,7 @@ func (x *SessionOpened) String() string {
 func (*SessionOpened) ProtoMessage() {}
 
 func (x *SessionOpened) ProtoReflect() protoreflect.Message {
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[29]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2587,7 +2745,7 @@ func (x *SessionOpened) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionOpened.ProtoReflect.Descriptor instead.
 func (*SessionOpened) Descriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{29}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *SessionOpened) GetTtl() *durationpb.Duration {
@@ -2627,7 +2785,7 @@ type HeartbeatAck struct {
 
 func (x *HeartbeatAck) Reset() {
 	*x = HeartbeatAck{}
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[30]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2639,7 +2797,7 @@ func (x *HeartbeatAck) String() string {
 func (*HeartbeatAck) ProtoMessage() {}
 
 func (x *HeartbeatAck) ProtoReflect() protoreflect.Message {
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[30]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2652,7 +2810,7 @@ func (x *HeartbeatAck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatAck.ProtoReflect.Descriptor instead.
 func (*HeartbeatAck) Descriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{30}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *HeartbeatAck) GetSeq() int64 {
@@ -2689,7 +2847,7 @@ type SessionEvent struct {
 
 func (x *SessionEvent) Reset() {
 	*x = SessionEvent{}
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[31]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2701,7 +2859,7 @@ func (x *SessionEvent) String() string {
 func (*SessionEvent) ProtoMessage() {}
 
 func (x *SessionEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[31]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2714,7 +2872,7 @@ func (x *SessionEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionEvent.ProtoReflect.Descriptor instead.
 func (*SessionEvent) Descriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{31}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *SessionEvent) GetLockRef() int64 {
@@ -2744,7 +2902,7 @@ type ListLocksRequest struct {
 
 func (x *ListLocksRequest) Reset() {
 	*x = ListLocksRequest{}
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[32]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2756,7 +2914,7 @@ func (x *ListLocksRequest) String() string {
 func (*ListLocksRequest) ProtoMessage() {}
 
 func (x *ListLocksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[32]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2769,7 +2927,7 @@ func (x *ListLocksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListLocksRequest.ProtoReflect.Descriptor instead.
 func (*ListLocksRequest) Descriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{32}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ListLocksRequest) GetPrefix() string {
@@ -2800,7 +2958,7 @@ type ListLocksResponse struct {
 
 func (x *ListLocksResponse) Reset() {
 	*x = ListLocksResponse{}
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[33]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2812,7 +2970,7 @@ func (x *ListLocksResponse) String() string {
 func (*ListLocksResponse) ProtoMessage() {}
 
 func (x *ListLocksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[33]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2825,7 +2983,7 @@ func (x *ListLocksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListLocksResponse.ProtoReflect.Descriptor instead.
 func (*ListLocksResponse) Descriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{33}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ListLocksResponse) GetLocks() []*LockInfo {
@@ -2868,7 +3026,7 @@ type LockInfo struct {
 
 func (x *LockInfo) Reset() {
 	*x = LockInfo{}
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[34]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2880,7 +3038,7 @@ func (x *LockInfo) String() string {
 func (*LockInfo) ProtoMessage() {}
 
 func (x *LockInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[34]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2893,7 +3051,7 @@ func (x *LockInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LockInfo.ProtoReflect.Descriptor instead.
 func (*LockInfo) Descriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{34}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *LockInfo) GetName() string {
@@ -2967,7 +3125,7 @@ type ListWaitersRequest struct {
 
 func (x *ListWaitersRequest) Reset() {
 	*x = ListWaitersRequest{}
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[35]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2979,7 +3137,7 @@ func (x *ListWaitersRequest) String() string {
 func (*ListWaitersRequest) ProtoMessage() {}
 
 func (x *ListWaitersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[35]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2992,7 +3150,7 @@ func (x *ListWaitersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWaitersRequest.ProtoReflect.Descriptor instead.
 func (*ListWaitersRequest) Descriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{35}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ListWaitersRequest) GetName() string {
@@ -3029,7 +3187,7 @@ type ListWaitersResponse struct {
 
 func (x *ListWaitersResponse) Reset() {
 	*x = ListWaitersResponse{}
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[36]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3041,7 +3199,7 @@ func (x *ListWaitersResponse) String() string {
 func (*ListWaitersResponse) ProtoMessage() {}
 
 func (x *ListWaitersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[36]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3054,7 +3212,7 @@ func (x *ListWaitersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWaitersResponse.ProtoReflect.Descriptor instead.
 func (*ListWaitersResponse) Descriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{36}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ListWaitersResponse) GetWaiters() []*WaiterInfo {
@@ -3088,7 +3246,7 @@ type WaiterInfo struct {
 
 func (x *WaiterInfo) Reset() {
 	*x = WaiterInfo{}
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[37]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3100,7 +3258,7 @@ func (x *WaiterInfo) String() string {
 func (*WaiterInfo) ProtoMessage() {}
 
 func (x *WaiterInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[37]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3113,7 +3271,7 @@ func (x *WaiterInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaiterInfo.ProtoReflect.Descriptor instead.
 func (*WaiterInfo) Descriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{37}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *WaiterInfo) GetName() string {
@@ -3166,7 +3324,7 @@ type RevokeLockRequest struct {
 
 func (x *RevokeLockRequest) Reset() {
 	*x = RevokeLockRequest{}
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[38]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3178,7 +3336,7 @@ func (x *RevokeLockRequest) String() string {
 func (*RevokeLockRequest) ProtoMessage() {}
 
 func (x *RevokeLockRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[38]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3191,7 +3349,7 @@ func (x *RevokeLockRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeLockRequest.ProtoReflect.Descriptor instead.
 func (*RevokeLockRequest) Descriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{38}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *RevokeLockRequest) GetName() string {
@@ -3238,7 +3396,7 @@ type RevokeLockResponse struct {
 
 func (x *RevokeLockResponse) Reset() {
 	*x = RevokeLockResponse{}
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[39]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3250,7 +3408,7 @@ func (x *RevokeLockResponse) String() string {
 func (*RevokeLockResponse) ProtoMessage() {}
 
 func (x *RevokeLockResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[39]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3263,7 +3421,7 @@ func (x *RevokeLockResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeLockResponse.ProtoReflect.Descriptor instead.
 func (*RevokeLockResponse) Descriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{39}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *RevokeLockResponse) GetOutcome() RevokeLockResponse_Outcome {
@@ -3332,16 +3490,23 @@ const file_lockbroker_v1_lockbroker_proto_rawDesc = "" +
 	"\breleased\x18\x06 \x01(\v2\x17.lockbroker.v1.ReleasedH\x00R\breleased\x125\n" +
 	"\bdraining\x18\a \x01(\v2\x17.lockbroker.v1.DrainingH\x00R\bdraining\x12/\n" +
 	"\x06failed\x18\b \x01(\v2\x15.lockbroker.v1.FailedH\x00R\x06failedB\x06\n" +
-	"\x04kind\"\xbf\x01\n" +
+	"\x04kind\"\xf0\x01\n" +
 	"\bAcquired\x12\x17\n" +
 	"\alock_id\x18\x01 \x01(\tR\x06lockId\x12#\n" +
 	"\rfencing_token\x18\x02 \x01(\x03R\ffencingToken\x12M\n" +
 	"\x15expires_after_request\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x13expiresAfterRequest\x12\x1b\n" +
-	"\x06permit\x18\x04 \x01(\x05H\x00R\x06permit\x88\x01\x01B\t\n" +
-	"\a_permit\"\xf0\x01\n" +
+	"\x06permit\x18\x04 \x01(\x05H\x00R\x06permit\x88\x01\x01\x12/\n" +
+	"\x04also\x18\x05 \x03(\v2\x1b.lockbroker.v1.AlsoAcquiredR\x04alsoB\t\n" +
+	"\a_permit\"t\n" +
+	"\fAlsoAcquired\x12\x17\n" +
+	"\alock_id\x18\x01 \x01(\tR\x06lockId\x12#\n" +
+	"\rfencing_token\x18\x02 \x01(\x03R\ffencingToken\x12\x1b\n" +
+	"\x06permit\x18\x03 \x01(\x05H\x00R\x06permit\x88\x01\x01B\t\n" +
+	"\a_permit\"\x84\x02\n" +
 	"\vNotAcquired\x129\n" +
 	"\x06reason\x18\x01 \x01(\x0e2!.lockbroker.v1.NotAcquired.ReasonR\x06reason\x12\x14\n" +
-	"\x05owner\x18\x02 \x01(\tR\x05owner\"\x8f\x01\n" +
+	"\x05owner\x18\x02 \x01(\tR\x05owner\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\"\x8f\x01\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vREASON_HELD\x10\x01\x12\x14\n" +
@@ -3352,9 +3517,10 @@ const file_lockbroker_v1_lockbroker_proto_rawDesc = "" +
 	"\x06Queued\x12\x1a\n" +
 	"\bposition\x18\x01 \x01(\x05R\bposition\"X\n" +
 	"\aRenewed\x12M\n" +
-	"\x15expires_after_request\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x13expiresAfterRequest\"\xac\x01\n" +
+	"\x15expires_after_request\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x13expiresAfterRequest\"\xc0\x01\n" +
 	"\x04Lost\x122\n" +
-	"\x06reason\x18\x01 \x01(\x0e2\x1a.lockbroker.v1.Lost.ReasonR\x06reason\"p\n" +
+	"\x06reason\x18\x01 \x01(\x0e2\x1a.lockbroker.v1.Lost.ReasonR\x06reason\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\"p\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eREASON_EXPIRED\x10\x01\x12\x0f\n" +
@@ -3430,12 +3596,16 @@ const file_lockbroker_v1_lockbroker_proto_rawDesc = "" +
 	"\vOpenSession\x12+\n" +
 	"\x03ttl\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\"\x1d\n" +
 	"\tHeartbeat\x12\x10\n" +
-	"\x03seq\x18\x01 \x01(\x03R\x03seq\"\xaa\x01\n" +
+	"\x03seq\x18\x01 \x01(\x03R\x03seq\"\xd7\x01\n" +
 	"\tBeginLock\x12\x19\n" +
 	"\block_ref\x18\x01 \x01(\x03R\alockRef\x12+\n" +
 	"\x04lock\x18\x02 \x01(\v2\x17.lockbroker.v1.LockSpecR\x04lock\x12+\n" +
 	"\x04wait\x18\x03 \x01(\v2\x17.lockbroker.v1.WaitSpecR\x04wait\x12(\n" +
-	"\x10reattach_lock_id\x18\x04 \x01(\tR\x0ereattachLockId\"$\n" +
+	"\x10reattach_lock_id\x18\x04 \x01(\tR\x0ereattachLockId\x12+\n" +
+	"\x04also\x18\x05 \x03(\v2\x17.lockbroker.v1.AlsoLockR\x04also\"a\n" +
+	"\bAlsoLock\x12+\n" +
+	"\x04lock\x18\x01 \x01(\v2\x17.lockbroker.v1.LockSpecR\x04lock\x12(\n" +
+	"\x10reattach_lock_id\x18\x02 \x01(\tR\x0ereattachLockId\"$\n" +
 	"\aEndLock\x12\x19\n" +
 	"\block_ref\x18\x01 \x01(\x03R\alockRef\"\xca\x01\n" +
 	"\x0fSessionResponse\x126\n" +
@@ -3532,7 +3702,7 @@ func file_lockbroker_v1_lockbroker_proto_rawDescGZIP() []byte {
 }
 
 var file_lockbroker_v1_lockbroker_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
-var file_lockbroker_v1_lockbroker_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
+var file_lockbroker_v1_lockbroker_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
 var file_lockbroker_v1_lockbroker_proto_goTypes = []any{
 	(LockSpec_OnDisconnect)(0),      // 0: lockbroker.v1.LockSpec.OnDisconnect
 	(LockSpec_Mode)(0),              // 1: lockbroker.v1.LockSpec.Mode
@@ -3549,128 +3719,133 @@ var file_lockbroker_v1_lockbroker_proto_goTypes = []any{
 	(*WaitAcquireResponse)(nil),     // 12: lockbroker.v1.WaitAcquireResponse
 	(*LockEvent)(nil),               // 13: lockbroker.v1.LockEvent
 	(*Acquired)(nil),                // 14: lockbroker.v1.Acquired
-	(*NotAcquired)(nil),             // 15: lockbroker.v1.NotAcquired
-	(*Queued)(nil),                  // 16: lockbroker.v1.Queued
-	(*Renewed)(nil),                 // 17: lockbroker.v1.Renewed
-	(*Lost)(nil),                    // 18: lockbroker.v1.Lost
-	(*Released)(nil),                // 19: lockbroker.v1.Released
-	(*Draining)(nil),                // 20: lockbroker.v1.Draining
-	(*Failed)(nil),                  // 21: lockbroker.v1.Failed
-	(*AcquireLeaseRequest)(nil),     // 22: lockbroker.v1.AcquireLeaseRequest
-	(*AcquireLeaseResponse)(nil),    // 23: lockbroker.v1.AcquireLeaseResponse
-	(*RenewLeaseRequest)(nil),       // 24: lockbroker.v1.RenewLeaseRequest
-	(*RenewLeaseResponse)(nil),      // 25: lockbroker.v1.RenewLeaseResponse
-	(*ReleaseRequest)(nil),          // 26: lockbroker.v1.ReleaseRequest
-	(*ReleaseResponse)(nil),         // 27: lockbroker.v1.ReleaseResponse
-	(*GetLockRequest)(nil),          // 28: lockbroker.v1.GetLockRequest
-	(*GetLockResponse)(nil),         // 29: lockbroker.v1.GetLockResponse
-	(*SessionRequest)(nil),          // 30: lockbroker.v1.SessionRequest
-	(*OpenSession)(nil),             // 31: lockbroker.v1.OpenSession
-	(*Heartbeat)(nil),               // 32: lockbroker.v1.Heartbeat
-	(*BeginLock)(nil),               // 33: lockbroker.v1.BeginLock
-	(*EndLock)(nil),                 // 34: lockbroker.v1.EndLock
-	(*SessionResponse)(nil),         // 35: lockbroker.v1.SessionResponse
-	(*SessionOpened)(nil),           // 36: lockbroker.v1.SessionOpened
-	(*HeartbeatAck)(nil),            // 37: lockbroker.v1.HeartbeatAck
-	(*SessionEvent)(nil),            // 38: lockbroker.v1.SessionEvent
-	(*ListLocksRequest)(nil),        // 39: lockbroker.v1.ListLocksRequest
-	(*ListLocksResponse)(nil),       // 40: lockbroker.v1.ListLocksResponse
-	(*LockInfo)(nil),                // 41: lockbroker.v1.LockInfo
-	(*ListWaitersRequest)(nil),      // 42: lockbroker.v1.ListWaitersRequest
-	(*ListWaitersResponse)(nil),     // 43: lockbroker.v1.ListWaitersResponse
-	(*WaiterInfo)(nil),              // 44: lockbroker.v1.WaiterInfo
-	(*RevokeLockRequest)(nil),       // 45: lockbroker.v1.RevokeLockRequest
-	(*RevokeLockResponse)(nil),      // 46: lockbroker.v1.RevokeLockResponse
-	(*durationpb.Duration)(nil),     // 47: google.protobuf.Duration
+	(*AlsoAcquired)(nil),            // 15: lockbroker.v1.AlsoAcquired
+	(*NotAcquired)(nil),             // 16: lockbroker.v1.NotAcquired
+	(*Queued)(nil),                  // 17: lockbroker.v1.Queued
+	(*Renewed)(nil),                 // 18: lockbroker.v1.Renewed
+	(*Lost)(nil),                    // 19: lockbroker.v1.Lost
+	(*Released)(nil),                // 20: lockbroker.v1.Released
+	(*Draining)(nil),                // 21: lockbroker.v1.Draining
+	(*Failed)(nil),                  // 22: lockbroker.v1.Failed
+	(*AcquireLeaseRequest)(nil),     // 23: lockbroker.v1.AcquireLeaseRequest
+	(*AcquireLeaseResponse)(nil),    // 24: lockbroker.v1.AcquireLeaseResponse
+	(*RenewLeaseRequest)(nil),       // 25: lockbroker.v1.RenewLeaseRequest
+	(*RenewLeaseResponse)(nil),      // 26: lockbroker.v1.RenewLeaseResponse
+	(*ReleaseRequest)(nil),          // 27: lockbroker.v1.ReleaseRequest
+	(*ReleaseResponse)(nil),         // 28: lockbroker.v1.ReleaseResponse
+	(*GetLockRequest)(nil),          // 29: lockbroker.v1.GetLockRequest
+	(*GetLockResponse)(nil),         // 30: lockbroker.v1.GetLockResponse
+	(*SessionRequest)(nil),          // 31: lockbroker.v1.SessionRequest
+	(*OpenSession)(nil),             // 32: lockbroker.v1.OpenSession
+	(*Heartbeat)(nil),               // 33: lockbroker.v1.Heartbeat
+	(*BeginLock)(nil),               // 34: lockbroker.v1.BeginLock
+	(*AlsoLock)(nil),                // 35: lockbroker.v1.AlsoLock
+	(*EndLock)(nil),                 // 36: lockbroker.v1.EndLock
+	(*SessionResponse)(nil),         // 37: lockbroker.v1.SessionResponse
+	(*SessionOpened)(nil),           // 38: lockbroker.v1.SessionOpened
+	(*HeartbeatAck)(nil),            // 39: lockbroker.v1.HeartbeatAck
+	(*SessionEvent)(nil),            // 40: lockbroker.v1.SessionEvent
+	(*ListLocksRequest)(nil),        // 41: lockbroker.v1.ListLocksRequest
+	(*ListLocksResponse)(nil),       // 42: lockbroker.v1.ListLocksResponse
+	(*LockInfo)(nil),                // 43: lockbroker.v1.LockInfo
+	(*ListWaitersRequest)(nil),      // 44: lockbroker.v1.ListWaitersRequest
+	(*ListWaitersResponse)(nil),     // 45: lockbroker.v1.ListWaitersResponse
+	(*WaiterInfo)(nil),              // 46: lockbroker.v1.WaiterInfo
+	(*RevokeLockRequest)(nil),       // 47: lockbroker.v1.RevokeLockRequest
+	(*RevokeLockResponse)(nil),      // 48: lockbroker.v1.RevokeLockResponse
+	(*durationpb.Duration)(nil),     // 49: google.protobuf.Duration
 }
 var file_lockbroker_v1_lockbroker_proto_depIdxs = []int32{
-	47, // 0: lockbroker.v1.LockSpec.linger:type_name -> google.protobuf.Duration
+	49, // 0: lockbroker.v1.LockSpec.linger:type_name -> google.protobuf.Duration
 	1,  // 1: lockbroker.v1.LockSpec.mode:type_name -> lockbroker.v1.LockSpec.Mode
 	0,  // 2: lockbroker.v1.LockSpec.on_disconnect:type_name -> lockbroker.v1.LockSpec.OnDisconnect
-	47, // 3: lockbroker.v1.LockSpec.min_hold:type_name -> google.protobuf.Duration
-	47, // 4: lockbroker.v1.WaitSpec.max_wait:type_name -> google.protobuf.Duration
-	47, // 5: lockbroker.v1.WaitSpec.poll_interval:type_name -> google.protobuf.Duration
+	49, // 3: lockbroker.v1.LockSpec.min_hold:type_name -> google.protobuf.Duration
+	49, // 4: lockbroker.v1.WaitSpec.max_wait:type_name -> google.protobuf.Duration
+	49, // 5: lockbroker.v1.WaitSpec.poll_interval:type_name -> google.protobuf.Duration
 	7,  // 6: lockbroker.v1.AcquireRequest.lock:type_name -> lockbroker.v1.LockSpec
-	47, // 7: lockbroker.v1.AcquireRequest.ttl:type_name -> google.protobuf.Duration
+	49, // 7: lockbroker.v1.AcquireRequest.ttl:type_name -> google.protobuf.Duration
 	7,  // 8: lockbroker.v1.WaitAcquireRequest.lock:type_name -> lockbroker.v1.LockSpec
-	47, // 9: lockbroker.v1.WaitAcquireRequest.ttl:type_name -> google.protobuf.Duration
+	49, // 9: lockbroker.v1.WaitAcquireRequest.ttl:type_name -> google.protobuf.Duration
 	8,  // 10: lockbroker.v1.WaitAcquireRequest.wait:type_name -> lockbroker.v1.WaitSpec
 	13, // 11: lockbroker.v1.AcquireResponse.event:type_name -> lockbroker.v1.LockEvent
 	13, // 12: lockbroker.v1.WaitAcquireResponse.event:type_name -> lockbroker.v1.LockEvent
 	14, // 13: lockbroker.v1.LockEvent.acquired:type_name -> lockbroker.v1.Acquired
-	15, // 14: lockbroker.v1.LockEvent.not_acquired:type_name -> lockbroker.v1.NotAcquired
-	16, // 15: lockbroker.v1.LockEvent.queued:type_name -> lockbroker.v1.Queued
-	17, // 16: lockbroker.v1.LockEvent.renewed:type_name -> lockbroker.v1.Renewed
-	18, // 17: lockbroker.v1.LockEvent.lost:type_name -> lockbroker.v1.Lost
-	19, // 18: lockbroker.v1.LockEvent.released:type_name -> lockbroker.v1.Released
-	20, // 19: lockbroker.v1.LockEvent.draining:type_name -> lockbroker.v1.Draining
-	21, // 20: lockbroker.v1.LockEvent.failed:type_name -> lockbroker.v1.Failed
-	47, // 21: lockbroker.v1.Acquired.expires_after_request:type_name -> google.protobuf.Duration
-	2,  // 22: lockbroker.v1.NotAcquired.reason:type_name -> lockbroker.v1.NotAcquired.Reason
-	47, // 23: lockbroker.v1.Renewed.expires_after_request:type_name -> google.protobuf.Duration
-	3,  // 24: lockbroker.v1.Lost.reason:type_name -> lockbroker.v1.Lost.Reason
-	47, // 25: lockbroker.v1.Draining.grace:type_name -> google.protobuf.Duration
-	47, // 26: lockbroker.v1.Failed.retry_after:type_name -> google.protobuf.Duration
-	7,  // 27: lockbroker.v1.AcquireLeaseRequest.lock:type_name -> lockbroker.v1.LockSpec
-	47, // 28: lockbroker.v1.AcquireLeaseRequest.ttl:type_name -> google.protobuf.Duration
-	8,  // 29: lockbroker.v1.AcquireLeaseRequest.wait:type_name -> lockbroker.v1.WaitSpec
-	14, // 30: lockbroker.v1.AcquireLeaseResponse.acquired:type_name -> lockbroker.v1.Acquired
-	15, // 31: lockbroker.v1.AcquireLeaseResponse.not_acquired:type_name -> lockbroker.v1.NotAcquired
-	17, // 32: lockbroker.v1.RenewLeaseResponse.renewed:type_name -> lockbroker.v1.Renewed
-	18, // 33: lockbroker.v1.RenewLeaseResponse.lost:type_name -> lockbroker.v1.Lost
-	4,  // 34: lockbroker.v1.ReleaseResponse.outcome:type_name -> lockbroker.v1.ReleaseResponse.Outcome
-	5,  // 35: lockbroker.v1.GetLockResponse.state:type_name -> lockbroker.v1.GetLockResponse.State
-	47, // 36: lockbroker.v1.GetLockResponse.free_within:type_name -> google.protobuf.Duration
-	47, // 37: lockbroker.v1.GetLockResponse.expires_after_request:type_name -> google.protobuf.Duration
-	47, // 38: lockbroker.v1.GetLockResponse.held_for:type_name -> google.protobuf.Duration
-	31, // 39: lockbroker.v1.SessionRequest.open:type_name -> lockbroker.v1.OpenSession
-	32, // 40: lockbroker.v1.SessionRequest.heartbeat:type_name -> lockbroker.v1.Heartbeat
-	33, // 41: lockbroker.v1.SessionRequest.begin:type_name -> lockbroker.v1.BeginLock
-	34, // 42: lockbroker.v1.SessionRequest.end:type_name -> lockbroker.v1.EndLock
-	47, // 43: lockbroker.v1.OpenSession.ttl:type_name -> google.protobuf.Duration
-	7,  // 44: lockbroker.v1.BeginLock.lock:type_name -> lockbroker.v1.LockSpec
-	8,  // 45: lockbroker.v1.BeginLock.wait:type_name -> lockbroker.v1.WaitSpec
-	36, // 46: lockbroker.v1.SessionResponse.opened:type_name -> lockbroker.v1.SessionOpened
-	37, // 47: lockbroker.v1.SessionResponse.heartbeat_ack:type_name -> lockbroker.v1.HeartbeatAck
-	38, // 48: lockbroker.v1.SessionResponse.event:type_name -> lockbroker.v1.SessionEvent
-	47, // 49: lockbroker.v1.SessionOpened.ttl:type_name -> google.protobuf.Duration
-	47, // 50: lockbroker.v1.SessionOpened.expires_after_open:type_name -> google.protobuf.Duration
-	47, // 51: lockbroker.v1.SessionOpened.heartbeat_interval:type_name -> google.protobuf.Duration
-	47, // 52: lockbroker.v1.HeartbeatAck.expires_after_heartbeat:type_name -> google.protobuf.Duration
-	13, // 53: lockbroker.v1.SessionEvent.event:type_name -> lockbroker.v1.LockEvent
-	41, // 54: lockbroker.v1.ListLocksResponse.locks:type_name -> lockbroker.v1.LockInfo
-	5,  // 55: lockbroker.v1.LockInfo.state:type_name -> lockbroker.v1.GetLockResponse.State
-	47, // 56: lockbroker.v1.LockInfo.free_within:type_name -> google.protobuf.Duration
-	47, // 57: lockbroker.v1.LockInfo.held_for:type_name -> google.protobuf.Duration
-	44, // 58: lockbroker.v1.ListWaitersResponse.waiters:type_name -> lockbroker.v1.WaiterInfo
-	47, // 59: lockbroker.v1.WaiterInfo.waited_for:type_name -> google.protobuf.Duration
-	6,  // 60: lockbroker.v1.RevokeLockResponse.outcome:type_name -> lockbroker.v1.RevokeLockResponse.Outcome
-	47, // 61: lockbroker.v1.RevokeLockResponse.free_within:type_name -> google.protobuf.Duration
-	9,  // 62: lockbroker.v1.LockService.Acquire:input_type -> lockbroker.v1.AcquireRequest
-	10, // 63: lockbroker.v1.LockService.WaitAcquire:input_type -> lockbroker.v1.WaitAcquireRequest
-	26, // 64: lockbroker.v1.LockService.Release:input_type -> lockbroker.v1.ReleaseRequest
-	22, // 65: lockbroker.v1.LockService.AcquireLease:input_type -> lockbroker.v1.AcquireLeaseRequest
-	24, // 66: lockbroker.v1.LockService.RenewLease:input_type -> lockbroker.v1.RenewLeaseRequest
-	28, // 67: lockbroker.v1.LockService.GetLock:input_type -> lockbroker.v1.GetLockRequest
-	30, // 68: lockbroker.v1.LockService.Session:input_type -> lockbroker.v1.SessionRequest
-	39, // 69: lockbroker.v1.LockAdmin.ListLocks:input_type -> lockbroker.v1.ListLocksRequest
-	42, // 70: lockbroker.v1.LockAdmin.ListWaiters:input_type -> lockbroker.v1.ListWaitersRequest
-	45, // 71: lockbroker.v1.LockAdmin.RevokeLock:input_type -> lockbroker.v1.RevokeLockRequest
-	11, // 72: lockbroker.v1.LockService.Acquire:output_type -> lockbroker.v1.AcquireResponse
-	12, // 73: lockbroker.v1.LockService.WaitAcquire:output_type -> lockbroker.v1.WaitAcquireResponse
-	27, // 74: lockbroker.v1.LockService.Release:output_type -> lockbroker.v1.ReleaseResponse
-	23, // 75: lockbroker.v1.LockService.AcquireLease:output_type -> lockbroker.v1.AcquireLeaseResponse
-	25, // 76: lockbroker.v1.LockService.RenewLease:output_type -> lockbroker.v1.RenewLeaseResponse
-	29, // 77: lockbroker.v1.LockService.GetLock:output_type -> lockbroker.v1.GetLockResponse
-	35, // 78: lockbroker.v1.LockService.Session:output_type -> lockbroker.v1.SessionResponse
-	40, // 79: lockbroker.v1.LockAdmin.ListLocks:output_type -> lockbroker.v1.ListLocksResponse
-	43, // 80: lockbroker.v1.LockAdmin.ListWaiters:output_type -> lockbroker.v1.ListWaitersResponse
-	46, // 81: lockbroker.v1.LockAdmin.RevokeLock:output_type -> lockbroker.v1.RevokeLockResponse
-	72, // [72:82] is the sub-list for method output_type
-	62, // [62:72] is the sub-list for method input_type
-	62, // [62:62] is the sub-list for extension type_name
-	62, // [62:62] is the sub-list for extension extendee
-	0,  // [0:62] is the sub-list for field type_name
+	16, // 14: lockbroker.v1.LockEvent.not_acquired:type_name -> lockbroker.v1.NotAcquired
+	17, // 15: lockbroker.v1.LockEvent.queued:type_name -> lockbroker.v1.Queued
+	18, // 16: lockbroker.v1.LockEvent.renewed:type_name -> lockbroker.v1.Renewed
+	19, // 17: lockbroker.v1.LockEvent.lost:type_name -> lockbroker.v1.Lost
+	20, // 18: lockbroker.v1.LockEvent.released:type_name -> lockbroker.v1.Released
+	21, // 19: lockbroker.v1.LockEvent.draining:type_name -> lockbroker.v1.Draining
+	22, // 20: lockbroker.v1.LockEvent.failed:type_name -> lockbroker.v1.Failed
+	49, // 21: lockbroker.v1.Acquired.expires_after_request:type_name -> google.protobuf.Duration
+	15, // 22: lockbroker.v1.Acquired.also:type_name -> lockbroker.v1.AlsoAcquired
+	2,  // 23: lockbroker.v1.NotAcquired.reason:type_name -> lockbroker.v1.NotAcquired.Reason
+	49, // 24: lockbroker.v1.Renewed.expires_after_request:type_name -> google.protobuf.Duration
+	3,  // 25: lockbroker.v1.Lost.reason:type_name -> lockbroker.v1.Lost.Reason
+	49, // 26: lockbroker.v1.Draining.grace:type_name -> google.protobuf.Duration
+	49, // 27: lockbroker.v1.Failed.retry_after:type_name -> google.protobuf.Duration
+	7,  // 28: lockbroker.v1.AcquireLeaseRequest.lock:type_name -> lockbroker.v1.LockSpec
+	49, // 29: lockbroker.v1.AcquireLeaseRequest.ttl:type_name -> google.protobuf.Duration
+	8,  // 30: lockbroker.v1.AcquireLeaseRequest.wait:type_name -> lockbroker.v1.WaitSpec
+	14, // 31: lockbroker.v1.AcquireLeaseResponse.acquired:type_name -> lockbroker.v1.Acquired
+	16, // 32: lockbroker.v1.AcquireLeaseResponse.not_acquired:type_name -> lockbroker.v1.NotAcquired
+	18, // 33: lockbroker.v1.RenewLeaseResponse.renewed:type_name -> lockbroker.v1.Renewed
+	19, // 34: lockbroker.v1.RenewLeaseResponse.lost:type_name -> lockbroker.v1.Lost
+	4,  // 35: lockbroker.v1.ReleaseResponse.outcome:type_name -> lockbroker.v1.ReleaseResponse.Outcome
+	5,  // 36: lockbroker.v1.GetLockResponse.state:type_name -> lockbroker.v1.GetLockResponse.State
+	49, // 37: lockbroker.v1.GetLockResponse.free_within:type_name -> google.protobuf.Duration
+	49, // 38: lockbroker.v1.GetLockResponse.expires_after_request:type_name -> google.protobuf.Duration
+	49, // 39: lockbroker.v1.GetLockResponse.held_for:type_name -> google.protobuf.Duration
+	32, // 40: lockbroker.v1.SessionRequest.open:type_name -> lockbroker.v1.OpenSession
+	33, // 41: lockbroker.v1.SessionRequest.heartbeat:type_name -> lockbroker.v1.Heartbeat
+	34, // 42: lockbroker.v1.SessionRequest.begin:type_name -> lockbroker.v1.BeginLock
+	36, // 43: lockbroker.v1.SessionRequest.end:type_name -> lockbroker.v1.EndLock
+	49, // 44: lockbroker.v1.OpenSession.ttl:type_name -> google.protobuf.Duration
+	7,  // 45: lockbroker.v1.BeginLock.lock:type_name -> lockbroker.v1.LockSpec
+	8,  // 46: lockbroker.v1.BeginLock.wait:type_name -> lockbroker.v1.WaitSpec
+	35, // 47: lockbroker.v1.BeginLock.also:type_name -> lockbroker.v1.AlsoLock
+	7,  // 48: lockbroker.v1.AlsoLock.lock:type_name -> lockbroker.v1.LockSpec
+	38, // 49: lockbroker.v1.SessionResponse.opened:type_name -> lockbroker.v1.SessionOpened
+	39, // 50: lockbroker.v1.SessionResponse.heartbeat_ack:type_name -> lockbroker.v1.HeartbeatAck
+	40, // 51: lockbroker.v1.SessionResponse.event:type_name -> lockbroker.v1.SessionEvent
+	49, // 52: lockbroker.v1.SessionOpened.ttl:type_name -> google.protobuf.Duration
+	49, // 53: lockbroker.v1.SessionOpened.expires_after_open:type_name -> google.protobuf.Duration
+	49, // 54: lockbroker.v1.SessionOpened.heartbeat_interval:type_name -> google.protobuf.Duration
+	49, // 55: lockbroker.v1.HeartbeatAck.expires_after_heartbeat:type_name -> google.protobuf.Duration
+	13, // 56: lockbroker.v1.SessionEvent.event:type_name -> lockbroker.v1.LockEvent
+	43, // 57: lockbroker.v1.ListLocksResponse.locks:type_name -> lockbroker.v1.LockInfo
+	5,  // 58: lockbroker.v1.LockInfo.state:type_name -> lockbroker.v1.GetLockResponse.State
+	49, // 59: lockbroker.v1.LockInfo.free_within:type_name -> google.protobuf.Duration
+	49, // 60: lockbroker.v1.LockInfo.held_for:type_name -> google.protobuf.Duration
+	46, // 61: lockbroker.v1.ListWaitersResponse.waiters:type_name -> lockbroker.v1.WaiterInfo
+	49, // 62: lockbroker.v1.WaiterInfo.waited_for:type_name -> google.protobuf.Duration
+	6,  // 63: lockbroker.v1.RevokeLockResponse.outcome:type_name -> lockbroker.v1.RevokeLockResponse.Outcome
+	49, // 64: lockbroker.v1.RevokeLockResponse.free_within:type_name -> google.protobuf.Duration
+	9,  // 65: lockbroker.v1.LockService.Acquire:input_type -> lockbroker.v1.AcquireRequest
+	10, // 66: lockbroker.v1.LockService.WaitAcquire:input_type -> lockbroker.v1.WaitAcquireRequest
+	27, // 67: lockbroker.v1.LockService.Release:input_type -> lockbroker.v1.ReleaseRequest
+	23, // 68: lockbroker.v1.LockService.AcquireLease:input_type -> lockbroker.v1.AcquireLeaseRequest
+	25, // 69: lockbroker.v1.LockService.RenewLease:input_type -> lockbroker.v1.RenewLeaseRequest
+	29, // 70: lockbroker.v1.LockService.GetLock:input_type -> lockbroker.v1.GetLockRequest
+	31, // 71: lockbroker.v1.LockService.Session:input_type -> lockbroker.v1.SessionRequest
+	41, // 72: lockbroker.v1.LockAdmin.ListLocks:input_type -> lockbroker.v1.ListLocksRequest
+	44, // 73: lockbroker.v1.LockAdmin.ListWaiters:input_type -> lockbroker.v1.ListWaitersRequest
+	47, // 74: lockbroker.v1.LockAdmin.RevokeLock:input_type -> lockbroker.v1.RevokeLockRequest
+	11, // 75: lockbroker.v1.LockService.Acquire:output_type -> lockbroker.v1.AcquireResponse
+	12, // 76: lockbroker.v1.LockService.WaitAcquire:output_type -> lockbroker.v1.WaitAcquireResponse
+	28, // 77: lockbroker.v1.LockService.Release:output_type -> lockbroker.v1.ReleaseResponse
+	24, // 78: lockbroker.v1.LockService.AcquireLease:output_type -> lockbroker.v1.AcquireLeaseResponse
+	26, // 79: lockbroker.v1.LockService.RenewLease:output_type -> lockbroker.v1.RenewLeaseResponse
+	30, // 80: lockbroker.v1.LockService.GetLock:output_type -> lockbroker.v1.GetLockResponse
+	37, // 81: lockbroker.v1.LockService.Session:output_type -> lockbroker.v1.SessionResponse
+	42, // 82: lockbroker.v1.LockAdmin.ListLocks:output_type -> lockbroker.v1.ListLocksResponse
+	45, // 83: lockbroker.v1.LockAdmin.ListWaiters:output_type -> lockbroker.v1.ListWaitersResponse
+	48, // 84: lockbroker.v1.LockAdmin.RevokeLock:output_type -> lockbroker.v1.RevokeLockResponse
+	75, // [75:85] is the sub-list for method output_type
+	65, // [65:75] is the sub-list for method input_type
+	65, // [65:65] is the sub-list for extension type_name
+	65, // [65:65] is the sub-list for extension extendee
+	0,  // [0:65] is the sub-list for field type_name
 }
 
 func init() { file_lockbroker_v1_lockbroker_proto_init() }
@@ -3689,35 +3864,36 @@ func file_lockbroker_v1_lockbroker_proto_init() {
 		(*LockEvent_Failed)(nil),
 	}
 	file_lockbroker_v1_lockbroker_proto_msgTypes[7].OneofWrappers = []any{}
-	file_lockbroker_v1_lockbroker_proto_msgTypes[16].OneofWrappers = []any{
+	file_lockbroker_v1_lockbroker_proto_msgTypes[8].OneofWrappers = []any{}
+	file_lockbroker_v1_lockbroker_proto_msgTypes[17].OneofWrappers = []any{
 		(*AcquireLeaseResponse_Acquired)(nil),
 		(*AcquireLeaseResponse_NotAcquired)(nil),
 	}
-	file_lockbroker_v1_lockbroker_proto_msgTypes[18].OneofWrappers = []any{
+	file_lockbroker_v1_lockbroker_proto_msgTypes[19].OneofWrappers = []any{
 		(*RenewLeaseResponse_Renewed)(nil),
 		(*RenewLeaseResponse_Lost)(nil),
 	}
-	file_lockbroker_v1_lockbroker_proto_msgTypes[21].OneofWrappers = []any{}
-	file_lockbroker_v1_lockbroker_proto_msgTypes[23].OneofWrappers = []any{
+	file_lockbroker_v1_lockbroker_proto_msgTypes[22].OneofWrappers = []any{}
+	file_lockbroker_v1_lockbroker_proto_msgTypes[24].OneofWrappers = []any{
 		(*SessionRequest_Open)(nil),
 		(*SessionRequest_Heartbeat)(nil),
 		(*SessionRequest_Begin)(nil),
 		(*SessionRequest_End)(nil),
 	}
-	file_lockbroker_v1_lockbroker_proto_msgTypes[28].OneofWrappers = []any{
+	file_lockbroker_v1_lockbroker_proto_msgTypes[30].OneofWrappers = []any{
 		(*SessionResponse_Opened)(nil),
 		(*SessionResponse_HeartbeatAck)(nil),
 		(*SessionResponse_Event)(nil),
 	}
-	file_lockbroker_v1_lockbroker_proto_msgTypes[34].OneofWrappers = []any{}
-	file_lockbroker_v1_lockbroker_proto_msgTypes[38].OneofWrappers = []any{}
+	file_lockbroker_v1_lockbroker_proto_msgTypes[36].OneofWrappers = []any{}
+	file_lockbroker_v1_lockbroker_proto_msgTypes[40].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lockbroker_v1_lockbroker_proto_rawDesc), len(file_lockbroker_v1_lockbroker_proto_rawDesc)),
 			NumEnums:      7,
-			NumMessages:   40,
+			NumMessages:   42,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -1,6 +1,6 @@
 //! Releases that no stream can confirm. Any broker is asked, again and again, until the lock has run out by itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::pause::pause;
@@ -13,8 +13,8 @@ const MOST: Duration = Duration::from_secs(1);
 /// A lock that is being released by calls.
 #[derive(Debug)]
 struct Release {
-    name: String,
-    lock_id: String,
+    /// The names and ids that are still to be released, one after another.
+    grants: VecDeque<(String, String)>,
     /// The end of its validity.
     until: Moment,
     /// The moment of the next call; none while one is under way.
@@ -22,15 +22,24 @@ struct Release {
     tries: u32,
 }
 
+impl Release {
+    /// Returns the next call, if there is something left to release.
+    fn call(&self, key: Key) -> Option<Output> {
+        let (name, lock_id) = self.grants.front()?.clone();
+        Some(Output::ReleaseElsewhere { key, name, lock_id })
+    }
+}
+
 /// All of them.
 #[derive(Debug, Default)]
 pub(super) struct Elsewhere(BTreeMap<Key, Release>);
 
 impl Elsewhere {
-    /// Begins to release a lock.
-    pub(super) fn begin(&mut self, key: Key, name: String, lock_id: String, until: Moment, out: &mut Vec<Output>) {
-        out.push(Output::ReleaseElsewhere { key, name: name.clone(), lock_id: lock_id.clone() });
-        self.0.insert(key, Release { name, lock_id, until, next: None, tries: 0 });
+    /// Begins to release a lock, and those that are held together with it: their names and ids, at least one.
+    pub(super) fn begin(&mut self, key: Key, grants: VecDeque<(String, String)>, until: Moment, out: &mut Vec<Output>) {
+        let release = Release { grants, until, next: None, tries: 0 };
+        out.extend(release.call(key));
+        self.0.insert(key, release);
     }
 
     /// Takes the end of a call.
@@ -44,7 +53,14 @@ impl Elsewhere {
     ) {
         let Some(release) = self.0.get_mut(&key) else { return };
         match result {
-            Ok(()) => out.push(Output::Released { key }),
+            Ok(()) => {
+                release.grants.pop_front();
+                if let Some(next) = release.call(key) {
+                    out.push(next);
+                    return;
+                }
+                out.push(Output::Released { key });
+            }
             Err(failure) if !failure.code.is_final() => {
                 release.next = Some(now + pause(release.tries, MOST, chance()));
                 release.tries += 1;
@@ -65,8 +81,7 @@ impl Elsewhere {
             }
             if release.next.is_some_and(|next| next <= now) {
                 release.next = None;
-                let (name, lock_id) = (release.name.clone(), release.lock_id.clone());
-                out.push(Output::ReleaseElsewhere { key, name, lock_id });
+                out.extend(release.call(key));
             }
             true
         });

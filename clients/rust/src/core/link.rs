@@ -80,13 +80,13 @@ impl Link {
         key: Key,
         spec: LockSpec,
         wait: Option<WaitLeft>,
-        reattach: Option<String>,
+        (reattach, reattach_also): (Option<String>, Vec<String>),
         out: &mut Vec<Output>,
     ) -> At {
         self.last_ref += 1;
         let lock_ref = self.last_ref;
         self.locks.insert(lock_ref, key);
-        self.send(Request::Begin { lock_ref, spec, wait, reattach }, out);
+        self.send(Request::Begin { lock_ref, spec, wait, reattach, reattach_also }, out);
         At { link: self.id, lock_ref }
     }
 

@@ -15,7 +15,7 @@
 use std::time::Duration;
 
 use super::link::{At, Link, Links};
-use super::types::{Code, Event, Key, LinkId, LockSpec, LostReason, Output, Wait, WaitLeft};
+use super::types::{Code, Event, Failure, Key, LinkId, LockSpec, LostReason, Output, Wait, WaitLeft};
 use crate::clock::Moment;
 
 /// The state of a lock.
@@ -44,6 +44,8 @@ pub(super) struct Lock {
     pub(super) wait: Option<Wait>,
     /// The id of the grant; before it is granted that of the grant to take over. None: a new one is wanted.
     pub(super) lock_id: Option<String>,
+    /// Those of the locks that are held together with it, in the order of their names in `spec`.
+    pub(super) also: Vec<String>,
     pub(super) state: State,
 }
 
@@ -66,7 +68,7 @@ pub(super) enum Next {
 
 impl Lock {
     pub(super) fn new(key: Key, spec: LockSpec, wait: Option<Wait>, adopt: Option<String>) -> Lock {
-        Lock { key, spec, wait, lock_id: adopt, state: State::Wanted }
+        Lock { key, spec, wait, lock_id: adopt, also: Vec::new(), state: State::Wanted }
     }
 
     /// Returns the place that counts for the lock's validity, if it is held or was until its release.
@@ -89,14 +91,18 @@ impl Lock {
         self.state = match self.state {
             State::Wanted => {
                 let wait = self.wait.map(|wait| left(wait, now));
-                State::Asked(link.begin(self.key, self.spec.clone(), wait, self.lock_id.clone(), out))
+                State::Asked(link.begin(self.key, self.spec.clone(), wait, self.ids(), out))
             }
             State::Held(home) if home.link != link.id => {
-                let to = link.begin(self.key, self.spec.clone(), None, self.lock_id.clone(), out);
+                let to = link.begin(self.key, self.spec.clone(), None, self.ids(), out);
                 State::Moving { home, to }
             }
             state => state,
         }
+    }
+
+    fn ids(&self) -> (Option<String>, Vec<String>) {
+        (self.lock_id.clone(), self.also.clone())
     }
 
     /// Gives the lock up, or the wait for it.
@@ -198,7 +204,13 @@ impl Lock {
                 }
                 Next::Stay
             }
-            State::Held(_) => match event {
+            State::Held(home) => match event {
+                // Of several, the broker keeps the others from everybody for as long as they were valid.
+                Event::Lost(reason) if !self.also.is_empty() => {
+                    links.remove(home);
+                    out.push(Output::Lost { key: self.key, reason });
+                    Next::Gone
+                }
                 Event::Lost(reason) => self.lose(reason, links, out),
                 Event::Released => self.lose(LostReason::Released, links, out),
                 _ => Next::Stay,
@@ -215,10 +227,21 @@ impl Lock {
             // Nothing covers it: the broker has acknowledged no heartbeat for too long. It goes back, and a stream that
             // works is asked.
             Event::Acquired { .. } if link.until(at.lock_ref) <= now => return Next::Retire(at.link),
-            Event::Acquired { lock_id, fencing_token, permit } => {
+            // A broker that does not know of several locks takes the first alone.
+            Event::Acquired { also, .. } if also.len() != self.spec.also.len() => {
+                links.forget(at, out);
+                let failure = Failure {
+                    code: Code::Unimplemented,
+                    ..Failure::unavailable("the broker does not know how to acquire several locks together")
+                };
+                out.push(Output::Failed { key, failure });
+                return Next::Gone;
+            }
+            Event::Acquired { lock_id, fencing_token, permit, also } => {
                 self.state = State::Held(at);
                 self.lock_id = Some(lock_id.clone());
-                out.push(Output::Granted { key, lock_id, fencing_token, permit });
+                self.also = also.iter().map(|granted| granted.lock_id.clone()).collect();
+                out.push(Output::Granted { key, lock_id, fencing_token, permit, also });
                 return Next::Place;
             }
             // A broker that goes away tells its waiters so, perhaps before it tells that it does.
@@ -238,21 +261,23 @@ impl Lock {
 
     fn moving_event(&mut self, at: At, event: Event, links: &mut Links, now: Moment, out: &mut Vec<Output>) -> Next {
         match event {
-            Event::Acquired { lock_id, .. } => {
+            Event::Acquired { lock_id, also, .. } => {
                 let Some(home) = self.home() else { return Next::Stay };
                 // An answer counts only if what it brings is still good. (That the old validity has not run out is seen
                 // before any input.)
-                if links.get(at.link).is_none_or(|link| link.until(at.lock_ref) <= now) {
+                let is_whole = also.len() == self.also.len();
+                if !is_whole || links.get(at.link).is_none_or(|link| link.until(at.lock_ref) <= now) {
                     return self.lose(LostReason::Expired, links, out);
                 }
                 links.remove(home);
                 let given_up = matches!(self.state, State::GivenUp { .. });
                 self.state = State::Held(at);
                 self.lock_id = Some(lock_id.clone());
+                self.also = also.into_iter().map(|granted| granted.lock_id).collect();
                 if given_up {
                     return self.release(at, links, now, out);
                 }
-                out.push(Output::Moved { key: self.key, lock_id });
+                out.push(Output::Moved { key: self.key, lock_id, also: self.also.clone() });
                 // The link may have been retired while it answered.
                 Next::Place
             }

@@ -27,7 +27,7 @@ use link::{At, Link, Links, Phase, Terms};
 use lock::{Lock, Next, State};
 pub(crate) use pause::pause;
 pub use types::{
-    Access, Code, Event, Failure, Input, Key, LinkId, LockRef, LockSpec, LostReason, Message, Output, Refusal,
+    Access, Code, Event, Failure, Granted, Input, Key, LinkId, LockRef, LockSpec, LostReason, Message, Output, Refusal,
     RefusalReason, Request, Wait, WaitLeft,
 };
 use validity::RunOut;
@@ -69,6 +69,8 @@ struct Pending {
 pub struct Held {
     /// The id of the grant.
     pub lock_id: String,
+    /// Those of the locks that are held together with it.
+    pub also: Vec<String>,
     /// The ttl as granted.
     pub ttl: Duration,
     /// The end of its validity.
@@ -163,7 +165,8 @@ impl Core {
         let (State::Held(home) | State::Moving { home, .. }) = lock.state else { return None };
         let link = self.links.get(home.link)?;
         let lock_id = lock.lock_id.clone().unwrap_or_default();
-        Some(Held { lock_id, ttl: link.ttl, until: link.until(home.lock_ref), is_broken: !link.is_open() })
+        let also = lock.also.clone();
+        Some(Held { lock_id, also, ttl: link.ttl, until: link.until(home.lock_ref), is_broken: !link.is_open() })
     }
 
     /// Returns the number of the endpoint to try next.
@@ -254,8 +257,9 @@ impl Core {
             Next::Retire(link) => self.retire(link, false, now, out),
             Next::ReleaseElsewhere(until) => {
                 if let Some(lock) = self.locks.remove(&key) {
-                    let lock_id = lock.lock_id.unwrap_or_default();
-                    self.elsewhere.begin(key, lock.spec.name, lock_id, until, out);
+                    let names = std::iter::once(lock.spec.name).chain(lock.spec.also);
+                    let ids = std::iter::once(lock.lock_id.unwrap_or_default()).chain(lock.also);
+                    self.elsewhere.begin(key, names.zip(ids).collect(), until, out);
                 }
             }
         }

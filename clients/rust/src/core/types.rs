@@ -94,6 +94,8 @@ pub enum Output {
         fencing_token: i64,
         /// The permit, if the lock is shared.
         permit: Option<u32>,
+        /// The locks that it has together with that, in the order of [`LockSpec::also`].
+        also: Vec<Granted>,
     },
     /// A lock has been reattached. It is the same grant, with another id.
     Moved {
@@ -101,6 +103,8 @@ pub enum Output {
         key: Key,
         /// The new id.
         lock_id: String,
+        /// Those of the locks that it has together with that.
+        also: Vec<String>,
     },
     /// A call does not get its lock.
     Refused {
@@ -144,6 +148,8 @@ pub enum Output {
 pub struct LockSpec {
     /// The name.
     pub name: String,
+    /// The names of other locks that are wanted together with this one, in the same way: all or none.
+    pub also: Vec<String>,
     /// The linger; none for the broker's default.
     pub linger: Option<Duration>,
     /// The time after the grant for which nobody else can acquire the lock; none for 0.
@@ -207,6 +213,8 @@ pub enum Request {
         wait: Option<WaitLeft>,
         /// The lock id to reattach.
         reattach: Option<String>,
+        /// Those of the locks that are held together with it.
+        reattach_also: Vec<String>,
     },
     /// Gives up a lock, or the wait for it.
     End {
@@ -269,6 +277,8 @@ pub enum Event {
         fencing_token: i64,
         /// The permit, if the lock is shared.
         permit: Option<u32>,
+        /// The locks that are held together with it.
+        also: Vec<Granted>,
     },
     /// It is not granted, or not reattached.
     NotAcquired(Refusal),
@@ -280,6 +290,17 @@ pub enum Event {
     Failed(Failure),
 }
 
+/// One more lock that is held together with another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Granted {
+    /// The id of the grant.
+    pub lock_id: String,
+    /// The fencing token.
+    pub fencing_token: i64,
+    /// The permit, if the lock is shared.
+    pub permit: Option<u32>,
+}
+
 /// The reason for which a lock was not acquired, and who has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
@@ -287,6 +308,8 @@ pub struct Refusal {
     pub reason: RefusalReason,
     /// The label of the present holder; empty if it has none or it is not known.
     pub owner: String,
+    /// Of several locks the name of the one for which none was acquired; empty otherwise.
+    pub name: String,
 }
 
 /// The reason for which a lock was not acquired.

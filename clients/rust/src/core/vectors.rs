@@ -96,11 +96,12 @@ fn input(zero: Moment, input: &Value) -> Input {
     let event = |event| message(Message::Event { lock_ref: of["lock_ref"].as_i64().unwrap(), event });
     match kind {
         "acquire" => {
-            known(of, &["key", "name", "linger", "owner", "shared", "wait", "adopt"]);
+            known(of, &["key", "name", "also", "linger", "owner", "shared", "wait", "adopt"]);
             Input::Acquire {
                 key: key(),
                 spec: LockSpec {
                     name: text(&of["name"]),
+                    also: maybe(&of["also"], texts).unwrap_or_default(),
                     linger: maybe(&of["linger"], span),
                     min_hold: None,
                     owner: maybe(&of["owner"], text).unwrap_or_default(),
@@ -138,16 +139,32 @@ fn input(zero: Moment, input: &Value) -> Input {
             lock_id: text(&of["lock_id"]),
             fencing_token: of["fencing_token"].as_i64().unwrap(),
             permit: maybe(&of["permit"], number_32),
+            also: maybe(&of["also"], |also| also.as_array().unwrap().iter().map(granted).collect()).unwrap_or_default(),
         }),
         "not_acquired" => event(Event::NotAcquired(Refusal {
             reason: by_name(REFUSALS, &of["reason"]),
             owner: maybe(&of["owner"], text).unwrap_or_default(),
+            name: maybe(&of["name"], text).unwrap_or_default(),
         })),
         "lost" => event(Event::Lost(by_name(LOSSES, &of["reason"]))),
         "released" => event(Event::Released),
         "failed" => event(Event::Failed(failure(of))),
         other => panic!("no input {other}"),
     }
+}
+
+/// One of several that are held together.
+fn granted(of: &Value) -> Granted {
+    known(of, &["lock_id", "fencing_token", "permit"]);
+    Granted {
+        lock_id: text(&of["lock_id"]),
+        fencing_token: of["fencing_token"].as_i64().unwrap(),
+        permit: maybe(&of["permit"], number_32),
+    }
+}
+
+fn texts(of: &Value) -> Vec<String> {
+    of.as_array().unwrap().iter().map(text).collect()
 }
 
 fn access(shared: &Value) -> Access {
@@ -163,16 +180,35 @@ fn output(output: &Output) -> Value {
     match output {
         Output::Dial { link, endpoint } => json!({ "dial": { "link": link, "endpoint": endpoint } }),
         Output::Hangup { link } => json!({ "hangup": { "link": link } }),
-        Output::Granted { key, lock_id, fencing_token, permit } => {
-            let mut granted = json!({ "key": key, "lock_id": lock_id, "fencing_token": fencing_token });
-            if let Some(permit) = permit {
-                granted["permit"] = (*permit).into();
+        Output::Granted { key, lock_id, fencing_token, permit, also } => {
+            let grant = |lock_id: &str, fencing_token: i64, permit: Option<u32>| {
+                let mut granted = json!({ "lock_id": lock_id, "fencing_token": fencing_token });
+                if let Some(permit) = permit {
+                    granted["permit"] = permit.into();
+                }
+                granted
+            };
+            let mut granted = grant(lock_id, *fencing_token, *permit);
+            granted["key"] = (*key).into();
+            if !also.is_empty() {
+                let also = also.iter().map(|also| grant(&also.lock_id, also.fencing_token, also.permit));
+                granted["also"] = also.collect();
             }
             json!({ "granted": granted })
         }
-        Output::Moved { key, lock_id } => json!({ "moved": { "key": key, "lock_id": lock_id } }),
+        Output::Moved { key, lock_id, also } => {
+            let mut moved = json!({ "key": key, "lock_id": lock_id });
+            if !also.is_empty() {
+                moved["also"] = json!(also);
+            }
+            json!({ "moved": moved })
+        }
         Output::Refused { key, refusal } => {
-            json!({ "refused": { "key": key, "reason": name(REFUSALS, refusal.reason), "owner": refusal.owner } })
+            let mut refused = json!({ "key": key, "reason": name(REFUSALS, refusal.reason), "owner": refusal.owner });
+            if !refusal.name.is_empty() {
+                refused["name"] = refusal.name.clone().into();
+            }
+            json!({ "refused": refused })
         }
         Output::Failed { key, failure } => json!({ "failed": { "key": key, "code": name(CODES, failure.code) } }),
         Output::Lost { key, reason } => json!({ "lost": { "key": key, "reason": name(LOSSES, *reason) } }),
@@ -189,8 +225,11 @@ fn request_to(link: LinkId, request: &Request) -> Value {
         Request::Open => json!({ "open": { "link": link } }),
         Request::Heartbeat { seq } => json!({ "heartbeat": { "link": link, "seq": seq } }),
         Request::End { lock_ref } => json!({ "end_lock": { "link": link, "lock_ref": lock_ref } }),
-        Request::Begin { lock_ref, spec, wait, reattach } => {
+        Request::Begin { lock_ref, spec, wait, reattach, reattach_also } => {
             let mut begin = json!({ "link": link, "lock_ref": lock_ref, "name": spec.name });
+            if !spec.also.is_empty() {
+                begin["also"] = json!(spec.also);
+            }
             if let Some(linger) = spec.linger {
                 begin["linger"] = millis(linger).into();
             }
@@ -211,6 +250,9 @@ fn request_to(link: LinkId, request: &Request) -> Value {
             }
             if let Some(reattach) = reattach {
                 begin["reattach"] = reattach.clone().into();
+            }
+            if !reattach_also.is_empty() {
+                begin["reattach_also"] = json!(reattach_also);
             }
             json!({ "begin": begin })
         }

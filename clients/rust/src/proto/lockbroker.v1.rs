@@ -173,21 +173,21 @@ pub struct WaitAcquireRequest {
     pub wait: ::core::option::Option<WaitSpec>,
 }
 /// One event on an Acquire stream.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct AcquireResponse {
     /// Always set.
     #[prost(message, optional, tag = "1")]
     pub event: ::core::option::Option<LockEvent>,
 }
 /// One event on a WaitAcquire stream.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct WaitAcquireResponse {
     /// Always set.
     #[prost(message, optional, tag = "1")]
     pub event: ::core::option::Option<LockEvent>,
 }
 /// An event of a lock.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct LockEvent {
     /// Exactly one is set. A client ignores kinds that it does not know.
     #[prost(oneof = "lock_event::Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
@@ -196,7 +196,7 @@ pub struct LockEvent {
 /// Nested message and enum types in `LockEvent`.
 pub mod lock_event {
     /// Exactly one is set. A client ignores kinds that it does not know.
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Kind {
         /// The lock is held.
         #[prost(message, tag = "1")]
@@ -225,7 +225,7 @@ pub mod lock_event {
     }
 }
 /// The lock is held from now on.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Acquired {
     /// Names the grant: 36 characters, 7 more if the lock has a `min_hold`, and 4 more if it is SHARED. It is a capability; whoever has it can release the lock. Keep it
     /// out of logs.
@@ -246,6 +246,22 @@ pub struct Acquired {
     /// work. It stays the same when the lock is reattached. The lowest free one is not always given.
     #[prost(int32, optional, tag = "4")]
     pub permit: ::core::option::Option<i32>,
+    /// The locks of `BeginLock.also`, in its order. Release is called for each by itself.
+    #[prost(message, repeated, tag = "5")]
+    pub also: ::prost::alloc::vec::Vec<AlsoAcquired>,
+}
+/// One more lock that is held from now on.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AlsoAcquired {
+    /// The lock id, as in Acquired.
+    #[prost(string, tag = "1")]
+    pub lock_id: ::prost::alloc::string::String,
+    /// The fencing token, as in Acquired. Tokens of different names say nothing about each other.
+    #[prost(int64, tag = "2")]
+    pub fencing_token: i64,
+    /// The permit, as in Acquired.
+    #[prost(int32, optional, tag = "3")]
+    pub permit: ::core::option::Option<i32>,
 }
 /// The lock was not acquired.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -256,6 +272,9 @@ pub struct NotAcquired {
     /// The owner label of whoever held it when the broker looked, where known and given.
     #[prost(string, tag = "2")]
     pub owner: ::prost::alloc::string::String,
+    /// Of several locks (`BeginLock.also`): the name of the one for which none was acquired. Empty otherwise.
+    #[prost(string, tag = "3")]
+    pub name: ::prost::alloc::string::String,
 }
 /// Nested message and enum types in `NotAcquired`.
 pub mod not_acquired {
@@ -337,11 +356,14 @@ pub struct Renewed {
 }
 /// The lock is lost: stop what it protects. After EXPIRED that is to be done within a thirtieth of the
 /// ttl, for which the lock is still kept from others. No later answer makes the lock valid again.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Lost {
     /// The reason.
     #[prost(enumeration = "lost::Reason", tag = "1")]
     pub reason: i32,
+    /// Of several locks (`BeginLock.also`): the name of the one that is lost. None of the others may be relied on. Empty otherwise.
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
 }
 /// Nested message and enum types in `Lost`.
 pub mod lost {
@@ -447,7 +469,7 @@ pub struct AcquireLeaseRequest {
     pub request_id: ::prost::alloc::string::String,
 }
 /// The answer to AcquireLease.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct AcquireLeaseResponse {
     /// Exactly one is set.
     #[prost(oneof = "acquire_lease_response::Result", tags = "1, 2")]
@@ -456,7 +478,7 @@ pub struct AcquireLeaseResponse {
 /// Nested message and enum types in `AcquireLeaseResponse`.
 pub mod acquire_lease_response {
     /// Exactly one is set.
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Result {
         /// The lease. Its `lock_id` is longer than that of a lock on a stream, and RenewLease takes no other.
         /// It is also good for Release, GetLock, and `reattach_lock_id`, which makes the lease a stream's lock.
@@ -478,7 +500,7 @@ pub struct RenewLeaseRequest {
     pub lock_id: ::prost::alloc::string::String,
 }
 /// The answer to RenewLease.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RenewLeaseResponse {
     /// Exactly one is set.
     #[prost(oneof = "renew_lease_response::Result", tags = "1, 2")]
@@ -487,7 +509,7 @@ pub struct RenewLeaseResponse {
 /// Nested message and enum types in `RenewLeaseResponse`.
 pub mod renew_lease_response {
     /// Exactly one is set.
-    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
     pub enum Result {
         /// The lease is good: `expires_after_request` counts from when the client sent this RenewLeaseRequest.
         #[prost(message, tag = "1")]
@@ -666,7 +688,7 @@ pub mod get_lock_response {
     }
 }
 /// A message on a Session, from the client.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SessionRequest {
     /// Exactly one is set.
     #[prost(oneof = "session_request::Kind", tags = "1, 2, 3, 4")]
@@ -675,7 +697,7 @@ pub struct SessionRequest {
 /// Nested message and enum types in `SessionRequest`.
 pub mod session_request {
     /// Exactly one is set.
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Kind {
         /// First, and once.
         #[prost(message, tag = "1")]
@@ -706,7 +728,7 @@ pub struct Heartbeat {
     pub seq: i64,
 }
 /// Asks for a lock on a Session.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct BeginLock {
     /// The client's handle for the lock on this stream: 1 or more, and above every earlier one.
     #[prost(int64, tag = "1")]
@@ -720,6 +742,22 @@ pub struct BeginLock {
     /// The lock id to reattach, as in AcquireRequest. Not together with `wait`.
     #[prost(string, tag = "4")]
     pub reattach_lock_id: ::prost::alloc::string::String,
+    /// Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
+    /// names, and without `min_hold`. Requests for several never wait for each other in a circle, whatever the order in which they
+    /// name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
+    /// as held. When one is lost, all are; the others stay closed until their validity is over.
+    #[prost(message, repeated, tag = "5")]
+    pub also: ::prost::alloc::vec::Vec<AlsoLock>,
+}
+/// One more lock of a BeginLock.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AlsoLock {
+    /// The lock.
+    #[prost(message, optional, tag = "1")]
+    pub lock: ::core::option::Option<LockSpec>,
+    /// The lock id to reattach: set in all of a BeginLock's locks, or in none.
+    #[prost(string, tag = "2")]
+    pub reattach_lock_id: ::prost::alloc::string::String,
 }
 /// Ends a lock on a Session: it is released (answered `released`), or its wait is over
 /// (`not_acquired`, CANCELLED). A lock that was no longer held is answered `lost`. Ending what has
@@ -732,7 +770,7 @@ pub struct EndLock {
     pub lock_ref: i64,
 }
 /// A message on a Session, from the broker.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SessionResponse {
     /// Exactly one is set. A client ignores kinds that it does not know.
     #[prost(oneof = "session_response::Kind", tags = "1, 2, 3")]
@@ -741,7 +779,7 @@ pub struct SessionResponse {
 /// Nested message and enum types in `SessionResponse`.
 pub mod session_response {
     /// Exactly one is set. A client ignores kinds that it does not know.
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Kind {
         /// Answers `open`.
         #[prost(message, tag = "1")]
@@ -782,7 +820,7 @@ pub struct HeartbeatAck {
     pub not_renewed: ::prost::alloc::vec::Vec<i64>,
 }
 /// Something happened on a Session.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SessionEvent {
     /// The lock's handle. 0: the whole Session (`draining`).
     #[prost(int64, tag = "1")]

@@ -30,7 +30,7 @@ async fn renewing(peer: &mut Peer) -> Renewing {
 
 fn grant(call: Asked, told: Duration) {
     let expires_after_request = Some(told.try_into().unwrap());
-    let acquired = Acquired { lock_id: "id-1".into(), fencing_token: 7, expires_after_request, permit: None };
+    let acquired = Acquired { lock_id: "id-1".into(), fencing_token: 7, expires_after_request, ..Default::default() };
     call.answer(AcquireLeaseResponse { result: Some(Acquiring::Acquired(acquired)) });
 }
 
@@ -40,7 +40,9 @@ fn renew(call: Renewing) {
 }
 
 fn lose(call: Renewing, reason: proto::lost::Reason) {
-    call.answer(RenewLeaseResponse { result: Some(Renewal::Lost(Lost { reason: reason.into() })) });
+    call.answer(RenewLeaseResponse {
+        result: Some(Renewal::Lost(Lost { reason: reason.into(), ..Default::default() })),
+    });
 }
 
 fn lost<T>(reason: LostReason) -> Result<T, Error> {
@@ -130,7 +132,7 @@ async fn a_call_without_an_answer_is_made_again_at_the_next_broker() {
     let next = asked(&mut first).await;
     assert_ne!(one.request.request_id, next.request.request_id);
     let reason = not_acquired::Reason::Held.into();
-    let refused = NotAcquired { reason, owner: "them".into() };
+    let refused = NotAcquired { reason, owner: "them".into(), ..Default::default() };
     next.answer(AcquireLeaseResponse { result: Some(Acquiring::NotAcquired(refused)) });
     match soon(asking).await.unwrap().unwrap() {
         Outcome::NotAcquired(why) => assert_eq!((why.reason, &*why.owner), (Reason::Held, "them")),

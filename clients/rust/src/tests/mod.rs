@@ -207,7 +207,7 @@ async fn a_reattach_that_fails_is_asked_again_and_one_that_is_refused_is_the_end
     assert!(second.lock_ref > first.lock_ref && second.reattach_lock_id == "id-1");
     assert!(guard.expires_in() > VALID - Duration::from_secs(1));
     let refused =
-        proto::NotAcquired { reason: proto::not_acquired::Reason::NotReattachable.into(), owner: String::new() };
+        proto::NotAcquired { reason: proto::not_acquired::Reason::NotReattachable.into(), ..Default::default() };
     stream.event(second.lock_ref, Kind::NotAcquired(refused));
     assert_eq!(soon(guard.lost()).await, LostReason::Gone);
 }
@@ -363,7 +363,7 @@ async fn a_grant_is_adopted_by_its_lock_id() {
     let adopting = tokio::spawn(client.adopt("a", "id-0").into_future());
     let begin = stream.begin().await;
     let refused =
-        proto::NotAcquired { reason: proto::not_acquired::Reason::NotReattachable.into(), owner: String::new() };
+        proto::NotAcquired { reason: proto::not_acquired::Reason::NotReattachable.into(), ..Default::default() };
     stream.event(begin.lock_ref, Kind::NotAcquired(refused));
     match soon(adopting).await.unwrap().unwrap() {
         Outcome::NotAcquired(why) => assert_eq!(why.reason, Reason::NotReattachable),
@@ -437,7 +437,11 @@ async fn refusals_are_values_and_failures_are_sorted() {
     let asking = tokio::spawn(client.acquire("a").into_future());
     let mut stream = peer.open().await;
     let begin = stream.begin().await;
-    let refused = proto::NotAcquired { reason: proto::not_acquired::Reason::Held.into(), owner: "somebody".into() };
+    let refused = proto::NotAcquired {
+        reason: proto::not_acquired::Reason::Held.into(),
+        owner: "somebody".into(),
+        ..Default::default()
+    };
     stream.event(begin.lock_ref, Kind::NotAcquired(refused));
     match soon(asking).await.unwrap().unwrap() {
         Outcome::NotAcquired(why) => assert_eq!(why.to_string(), "held (holder: somebody)"),

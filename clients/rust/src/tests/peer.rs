@@ -193,8 +193,7 @@ impl Stream {
     }
 
     pub(super) fn grant(&self, lock_ref: i64, lock_id: &str) {
-        let acquired =
-            Acquired { lock_id: lock_id.into(), fencing_token: 7, expires_after_request: None, permit: None };
+        let acquired = Acquired { lock_id: lock_id.into(), fencing_token: 7, ..Default::default() };
         self.event(lock_ref, Kind::Acquired(acquired));
     }
 
@@ -206,7 +205,7 @@ impl Stream {
     }
 
     pub(super) fn lose(&self, lock_ref: i64, reason: lost::Reason) {
-        self.event(lock_ref, Kind::Lost(Lost { reason: reason.into() }));
+        self.event(lock_ref, Kind::Lost(Lost { reason: reason.into(), ..Default::default() }));
     }
 
     pub(super) fn event(&self, lock_ref: i64, kind: Kind) {

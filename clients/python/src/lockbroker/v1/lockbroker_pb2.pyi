@@ -103,19 +103,31 @@ class LockEvent(_message.Message):
     def __init__(self, acquired: _Optional[_Union[Acquired, _Mapping]] = ..., not_acquired: _Optional[_Union[NotAcquired, _Mapping]] = ..., queued: _Optional[_Union[Queued, _Mapping]] = ..., renewed: _Optional[_Union[Renewed, _Mapping]] = ..., lost: _Optional[_Union[Lost, _Mapping]] = ..., released: _Optional[_Union[Released, _Mapping]] = ..., draining: _Optional[_Union[Draining, _Mapping]] = ..., failed: _Optional[_Union[Failed, _Mapping]] = ...) -> None: ...
 
 class Acquired(_message.Message):
-    __slots__ = ("lock_id", "fencing_token", "expires_after_request", "permit")
+    __slots__ = ("lock_id", "fencing_token", "expires_after_request", "permit", "also")
     LOCK_ID_FIELD_NUMBER: _ClassVar[int]
     FENCING_TOKEN_FIELD_NUMBER: _ClassVar[int]
     EXPIRES_AFTER_REQUEST_FIELD_NUMBER: _ClassVar[int]
     PERMIT_FIELD_NUMBER: _ClassVar[int]
+    ALSO_FIELD_NUMBER: _ClassVar[int]
     lock_id: str
     fencing_token: int
     expires_after_request: _duration_pb2.Duration
     permit: int
-    def __init__(self, lock_id: _Optional[str] = ..., fencing_token: _Optional[int] = ..., expires_after_request: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., permit: _Optional[int] = ...) -> None: ...
+    also: _containers.RepeatedCompositeFieldContainer[AlsoAcquired]
+    def __init__(self, lock_id: _Optional[str] = ..., fencing_token: _Optional[int] = ..., expires_after_request: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., permit: _Optional[int] = ..., also: _Optional[_Iterable[_Union[AlsoAcquired, _Mapping]]] = ...) -> None: ...
+
+class AlsoAcquired(_message.Message):
+    __slots__ = ("lock_id", "fencing_token", "permit")
+    LOCK_ID_FIELD_NUMBER: _ClassVar[int]
+    FENCING_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    PERMIT_FIELD_NUMBER: _ClassVar[int]
+    lock_id: str
+    fencing_token: int
+    permit: int
+    def __init__(self, lock_id: _Optional[str] = ..., fencing_token: _Optional[int] = ..., permit: _Optional[int] = ...) -> None: ...
 
 class NotAcquired(_message.Message):
-    __slots__ = ("reason", "owner")
+    __slots__ = ("reason", "owner", "name")
     class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         REASON_UNSPECIFIED: _ClassVar[NotAcquired.Reason]
@@ -132,9 +144,11 @@ class NotAcquired(_message.Message):
     REASON_NOT_REATTACHABLE: NotAcquired.Reason
     REASON_FIELD_NUMBER: _ClassVar[int]
     OWNER_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
     reason: NotAcquired.Reason
     owner: str
-    def __init__(self, reason: _Optional[_Union[NotAcquired.Reason, str]] = ..., owner: _Optional[str] = ...) -> None: ...
+    name: str
+    def __init__(self, reason: _Optional[_Union[NotAcquired.Reason, str]] = ..., owner: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...
 
 class Queued(_message.Message):
     __slots__ = ("position",)
@@ -149,7 +163,7 @@ class Renewed(_message.Message):
     def __init__(self, expires_after_request: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class Lost(_message.Message):
-    __slots__ = ("reason",)
+    __slots__ = ("reason", "name")
     class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         REASON_UNSPECIFIED: _ClassVar[Lost.Reason]
@@ -163,8 +177,10 @@ class Lost(_message.Message):
     REASON_TAKEN_OVER: Lost.Reason
     REASON_REVOKED: Lost.Reason
     REASON_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
     reason: Lost.Reason
-    def __init__(self, reason: _Optional[_Union[Lost.Reason, str]] = ...) -> None: ...
+    name: str
+    def __init__(self, reason: _Optional[_Union[Lost.Reason, str]] = ..., name: _Optional[str] = ...) -> None: ...
 
 class Released(_message.Message):
     __slots__ = ()
@@ -315,16 +331,26 @@ class Heartbeat(_message.Message):
     def __init__(self, seq: _Optional[int] = ...) -> None: ...
 
 class BeginLock(_message.Message):
-    __slots__ = ("lock_ref", "lock", "wait", "reattach_lock_id")
+    __slots__ = ("lock_ref", "lock", "wait", "reattach_lock_id", "also")
     LOCK_REF_FIELD_NUMBER: _ClassVar[int]
     LOCK_FIELD_NUMBER: _ClassVar[int]
     WAIT_FIELD_NUMBER: _ClassVar[int]
     REATTACH_LOCK_ID_FIELD_NUMBER: _ClassVar[int]
+    ALSO_FIELD_NUMBER: _ClassVar[int]
     lock_ref: int
     lock: LockSpec
     wait: WaitSpec
     reattach_lock_id: str
-    def __init__(self, lock_ref: _Optional[int] = ..., lock: _Optional[_Union[LockSpec, _Mapping]] = ..., wait: _Optional[_Union[WaitSpec, _Mapping]] = ..., reattach_lock_id: _Optional[str] = ...) -> None: ...
+    also: _containers.RepeatedCompositeFieldContainer[AlsoLock]
+    def __init__(self, lock_ref: _Optional[int] = ..., lock: _Optional[_Union[LockSpec, _Mapping]] = ..., wait: _Optional[_Union[WaitSpec, _Mapping]] = ..., reattach_lock_id: _Optional[str] = ..., also: _Optional[_Iterable[_Union[AlsoLock, _Mapping]]] = ...) -> None: ...
+
+class AlsoLock(_message.Message):
+    __slots__ = ("lock", "reattach_lock_id")
+    LOCK_FIELD_NUMBER: _ClassVar[int]
+    REATTACH_LOCK_ID_FIELD_NUMBER: _ClassVar[int]
+    lock: LockSpec
+    reattach_lock_id: str
+    def __init__(self, lock: _Optional[_Union[LockSpec, _Mapping]] = ..., reattach_lock_id: _Optional[str] = ...) -> None: ...
 
 class EndLock(_message.Message):
     __slots__ = ("lock_ref",)

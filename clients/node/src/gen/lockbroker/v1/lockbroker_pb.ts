@@ -73,7 +73,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file lockbroker/v1/lockbroker.proto.
  */
 export const file_lockbroker_v1_lockbroker: GenFile = /*@__PURE__*/
-  fileDesc("Ch5sb2NrYnJva2VyL3YxL2xvY2ticm9rZXIucHJvdG8SDWxvY2ticm9rZXIudjEinAMKCExvY2tTcGVjEgwKBG5hbWUYASABKAkSKQoGbGluZ2VyGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEg0KBW93bmVyGAMgASgJEioKBG1vZGUYBCABKA4yHC5sb2NrYnJva2VyLnYxLkxvY2tTcGVjLk1vZGUSDQoFbGltaXQYBiABKAUSOwoNb25fZGlzY29ubmVjdBgFIAEoDjIkLmxvY2ticm9rZXIudjEuTG9ja1NwZWMuT25EaXNjb25uZWN0EisKCG1pbl9ob2xkGAggASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uImAKDE9uRGlzY29ubmVjdBIdChlPTl9ESVNDT05ORUNUX1VOU1BFQ0lGSUVEEAASGQoVT05fRElTQ09OTkVDVF9SRUxFQVNFEAESFgoST05fRElTQ09OTkVDVF9LRUVQEAIiQQoETW9kZRIUChBNT0RFX1VOU1BFQ0lGSUVEEAASEgoOTU9ERV9FWENMVVNJVkUQARIPCgtNT0RFX1NIQVJFRBACImkKCFdhaXRTcGVjEisKCG1heF93YWl0GAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEjAKDXBvbGxfaW50ZXJ2YWwYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24ieQoOQWNxdWlyZVJlcXVlc3QSJQoEbG9jaxgBIAEoCzIXLmxvY2ticm9rZXIudjEuTG9ja1NwZWMSJgoDdHRsGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhgKEHJlYXR0YWNoX2xvY2tfaWQYAyABKAkiigEKEldhaXRBY3F1aXJlUmVxdWVzdBIlCgRsb2NrGAEgASgLMhcubG9ja2Jyb2tlci52MS5Mb2NrU3BlYxImCgN0dGwYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SJQoEd2FpdBgDIAEoCzIXLmxvY2ticm9rZXIudjEuV2FpdFNwZWMiOgoPQWNxdWlyZVJlc3BvbnNlEicKBWV2ZW50GAEgASgLMhgubG9ja2Jyb2tlci52MS5Mb2NrRXZlbnQiPgoTV2FpdEFjcXVpcmVSZXNwb25zZRInCgVldmVudBgBIAEoCzIYLmxvY2ticm9rZXIudjEuTG9ja0V2ZW50IvACCglMb2NrRXZlbnQSKwoIYWNxdWlyZWQYASABKAsyFy5sb2NrYnJva2VyLnYxLkFjcXVpcmVkSAASMgoMbm90X2FjcXVpcmVkGAIgASgLMhoubG9ja2Jyb2tlci52MS5Ob3RBY3F1aXJlZEgAEicKBnF1ZXVlZBgDIAEoCzIVLmxvY2ticm9rZXIudjEuUXVldWVkSAASKQoHcmVuZXdlZBgEIAEoCzIWLmxvY2ticm9rZXIudjEuUmVuZXdlZEgAEiMKBGxvc3QYBSABKAsyEy5sb2NrYnJva2VyLnYxLkxvc3RIABIrCghyZWxlYXNlZBgGIAEoCzIXLmxvY2ticm9rZXIudjEuUmVsZWFzZWRIABIrCghkcmFpbmluZxgHIAEoCzIXLmxvY2ticm9rZXIudjEuRHJhaW5pbmdIABInCgZmYWlsZWQYCCABKAsyFS5sb2NrYnJva2VyLnYxLkZhaWxlZEgAQgYKBGtpbmQijAEKCEFjcXVpcmVkEg8KB2xvY2tfaWQYASABKAkSFQoNZmVuY2luZ190b2tlbhgCIAEoAxI4ChVleHBpcmVzX2FmdGVyX3JlcXVlc3QYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SEwoGcGVybWl0GAQgASgFSACIAQFCCQoHX3Blcm1pdCLhAQoLTm90QWNxdWlyZWQSMQoGcmVhc29uGAEgASgOMiEubG9ja2Jyb2tlci52MS5Ob3RBY3F1aXJlZC5SZWFzb24SDQoFb3duZXIYAiABKAkijwEKBlJlYXNvbhIWChJSRUFTT05fVU5TUEVDSUZJRUQQABIPCgtSRUFTT05fSEVMRBABEhQKEFJFQVNPTl9MSU5HRVJJTkcQAhITCg9SRUFTT05fTUFYX1dBSVQQAxIUChBSRUFTT05fQ0FOQ0VMTEVEEAQSGwoXUkVBU09OX05PVF9SRUFUVEFDSEFCTEUQBSIaCgZRdWV1ZWQSEAoIcG9zaXRpb24YASABKAUiQwoHUmVuZXdlZBI4ChVleHBpcmVzX2FmdGVyX3JlcXVlc3QYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24ipAEKBExvc3QSKgoGcmVhc29uGAEgASgOMhoubG9ja2Jyb2tlci52MS5Mb3N0LlJlYXNvbiJwCgZSZWFzb24SFgoSUkVBU09OX1VOU1BFQ0lGSUVEEAASEgoOUkVBU09OX0VYUElSRUQQARIPCgtSRUFTT05fR09ORRACEhUKEVJFQVNPTl9UQUtFTl9PVkVSEAMSEgoOUkVBU09OX1JFVk9LRUQQBCIKCghSZWxlYXNlZCI0CghEcmFpbmluZxIoCgVncmFjZRgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiJnCgZGYWlsZWQSDAoEY29kZRgBIAEoBRIPCgdtZXNzYWdlGAIgASgJEi4KC3JldHJ5X2FmdGVyGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEg4KBnJlYXNvbhgEIAEoCSKfAQoTQWNxdWlyZUxlYXNlUmVxdWVzdBIlCgRsb2NrGAEgASgLMhcubG9ja2Jyb2tlci52MS5Mb2NrU3BlYxImCgN0dGwYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SJQoEd2FpdBgDIAEoCzIXLmxvY2ticm9rZXIudjEuV2FpdFNwZWMSEgoKcmVxdWVzdF9pZBgEIAEoCSKBAQoUQWNxdWlyZUxlYXNlUmVzcG9uc2USKwoIYWNxdWlyZWQYASABKAsyFy5sb2NrYnJva2VyLnYxLkFjcXVpcmVkSAASMgoMbm90X2FjcXVpcmVkGAIgASgLMhoubG9ja2Jyb2tlci52MS5Ob3RBY3F1aXJlZEgAQggKBnJlc3VsdCIyChFSZW5ld0xlYXNlUmVxdWVzdBIMCgRuYW1lGAEgASgJEg8KB2xvY2tfaWQYAiABKAkibgoSUmVuZXdMZWFzZVJlc3BvbnNlEikKB3JlbmV3ZWQYASABKAsyFi5sb2NrYnJva2VyLnYxLlJlbmV3ZWRIABIjCgRsb3N0GAIgASgLMhMubG9ja2Jyb2tlci52MS5Mb3N0SABCCAoGcmVzdWx0Ii8KDlJlbGVhc2VSZXF1ZXN0EgwKBG5hbWUYASABKAkSDwoHbG9ja19pZBgCIAEoCSK3AQoPUmVsZWFzZVJlc3BvbnNlEjcKB291dGNvbWUYASABKA4yJi5sb2NrYnJva2VyLnYxLlJlbGVhc2VSZXNwb25zZS5PdXRjb21lImsKB091dGNvbWUSFwoTT1VUQ09NRV9VTlNQRUNJRklFRBAAEhQKEE9VVENPTUVfUkVMRUFTRUQQARIUChBPVVRDT01FX05PVF9IRUxEEAISGwoXT1VUQ09NRV9IRUxEX0JZX0FOT1RIRVIQAyJPCg5HZXRMb2NrUmVxdWVzdBIMCgRuYW1lGAEgASgJEg8KB2xvY2tfaWQYAiABKAkSEwoGcGVybWl0GAMgASgFSACIAQFCCQoHX3Blcm1pdCKPAwoPR2V0TG9ja1Jlc3BvbnNlEjMKBXN0YXRlGAEgASgOMiQubG9ja2Jyb2tlci52MS5HZXRMb2NrUmVzcG9uc2UuU3RhdGUSDQoFb3duZXIYAiABKAkSLgoLZnJlZV93aXRoaW4YAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SOAoVZXhwaXJlc19hZnRlcl9yZXF1ZXN0GAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhQKDHNoYXJlZF9jb3VudBgFIAEoBRIVCg1mZW5jaW5nX3Rva2VuGAYgASgDEisKCGhlbGRfZm9yGAcgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEgwKBGV0YWcYCCABKAkiZgoFU3RhdGUSFQoRU1RBVEVfVU5TUEVDSUZJRUQQABIOCgpTVEFURV9GUkVFEAESDgoKU1RBVEVfSEVMRBACEhMKD1NUQVRFX0xJTkdFUklORxADEhEKDVNUQVRFX1JFVk9LRUQQBCLFAQoOU2Vzc2lvblJlcXVlc3QSKgoEb3BlbhgBIAEoCzIaLmxvY2ticm9rZXIudjEuT3BlblNlc3Npb25IABItCgloZWFydGJlYXQYAiABKAsyGC5sb2NrYnJva2VyLnYxLkhlYXJ0YmVhdEgAEikKBWJlZ2luGAMgASgLMhgubG9ja2Jyb2tlci52MS5CZWdpbkxvY2tIABIlCgNlbmQYBCABKAsyFi5sb2NrYnJva2VyLnYxLkVuZExvY2tIAEIGCgRraW5kIjUKC09wZW5TZXNzaW9uEiYKA3R0bBgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiIYCglIZWFydGJlYXQSCwoDc2VxGAEgASgDIoUBCglCZWdpbkxvY2sSEAoIbG9ja19yZWYYASABKAMSJQoEbG9jaxgCIAEoCzIXLmxvY2ticm9rZXIudjEuTG9ja1NwZWMSJQoEd2FpdBgDIAEoCzIXLmxvY2ticm9rZXIudjEuV2FpdFNwZWMSGAoQcmVhdHRhY2hfbG9ja19pZBgEIAEoCSIbCgdFbmRMb2NrEhAKCGxvY2tfcmVmGAEgASgDIq0BCg9TZXNzaW9uUmVzcG9uc2USLgoGb3BlbmVkGAEgASgLMhwubG9ja2Jyb2tlci52MS5TZXNzaW9uT3BlbmVkSAASNAoNaGVhcnRiZWF0X2FjaxgCIAEoCzIbLmxvY2ticm9rZXIudjEuSGVhcnRiZWF0QWNrSAASLAoFZXZlbnQYAyABKAsyGy5sb2NrYnJva2VyLnYxLlNlc3Npb25FdmVudEgAQgYKBGtpbmQipQEKDVNlc3Npb25PcGVuZWQSJgoDdHRsGAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEjUKEmV4cGlyZXNfYWZ0ZXJfb3BlbhgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhI1ChJoZWFydGJlYXRfaW50ZXJ2YWwYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24ibAoMSGVhcnRiZWF0QWNrEgsKA3NlcRgBIAEoAxI6ChdleHBpcmVzX2FmdGVyX2hlYXJ0YmVhdBgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhITCgtub3RfcmVuZXdlZBgDIAMoAyJJCgxTZXNzaW9uRXZlbnQSEAoIbG9ja19yZWYYASABKAMSJwoFZXZlbnQYAiABKAsyGC5sb2NrYnJva2VyLnYxLkxvY2tFdmVudCIxChBMaXN0TG9ja3NSZXF1ZXN0Eg4KBnByZWZpeBgBIAEoCRINCgVsaW1pdBgCIAEoBSJKChFMaXN0TG9ja3NSZXNwb25zZRImCgVsb2NrcxgBIAMoCzIXLmxvY2ticm9rZXIudjEuTG9ja0luZm8SDQoFdG90YWwYAiABKAUi/gEKCExvY2tJbmZvEgwKBG5hbWUYASABKAkSMwoFc3RhdGUYAiABKA4yJC5sb2NrYnJva2VyLnYxLkdldExvY2tSZXNwb25zZS5TdGF0ZRINCgVvd25lchgDIAEoCRIuCgtmcmVlX3dpdGhpbhgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIVCg1mZW5jaW5nX3Rva2VuGAUgASgDEisKCGhlbGRfZm9yGAYgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEgwKBGV0YWcYByABKAkSEwoGcGVybWl0GAggASgFSACIAQFCCQoHX3Blcm1pdCJBChJMaXN0V2FpdGVyc1JlcXVlc3QSDAoEbmFtZRgBIAEoCRIOCgZwcmVmaXgYAiABKAkSDQoFbGltaXQYAyABKAUiUAoTTGlzdFdhaXRlcnNSZXNwb25zZRIqCgd3YWl0ZXJzGAEgAygLMhkubG9ja2Jyb2tlci52MS5XYWl0ZXJJbmZvEg0KBXRvdGFsGAIgASgFImoKCldhaXRlckluZm8SDAoEbmFtZRgBIAEoCRIQCghwb3NpdGlvbhgCIAEoBRINCgVvd25lchgDIAEoCRItCgp3YWl0ZWRfZm9yGAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uImIKEVJldm9rZUxvY2tSZXF1ZXN0EgwKBG5hbWUYASABKAkSDAoEZXRhZxgCIAEoCRIRCglpbW1lZGlhdGUYAyABKAgSEwoGcGVybWl0GAQgASgFSACIAQFCCQoHX3Blcm1pdCKGAgoSUmV2b2tlTG9ja1Jlc3BvbnNlEjoKB291dGNvbWUYASABKA4yKS5sb2NrYnJva2VyLnYxLlJldm9rZUxvY2tSZXNwb25zZS5PdXRjb21lEg0KBW93bmVyGAIgASgJEi4KC2ZyZWVfd2l0aGluGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uInUKB091dGNvbWUSFwoTT1VUQ09NRV9VTlNQRUNJRklFRBAAEhMKD09VVENPTUVfUkVWT0tFRBABEhQKEE9VVENPTUVfTk9UX0hFTEQQAhITCg9PVVRDT01FX0NIQU5HRUQQAxIRCg1PVVRDT01FX0ZSRUVEEAQyvwQKC0xvY2tTZXJ2aWNlEkoKB0FjcXVpcmUSHS5sb2NrYnJva2VyLnYxLkFjcXVpcmVSZXF1ZXN0Gh4ubG9ja2Jyb2tlci52MS5BY3F1aXJlUmVzcG9uc2UwARJWCgtXYWl0QWNxdWlyZRIhLmxvY2ticm9rZXIudjEuV2FpdEFjcXVpcmVSZXF1ZXN0GiIubG9ja2Jyb2tlci52MS5XYWl0QWNxdWlyZVJlc3BvbnNlMAESSAoHUmVsZWFzZRIdLmxvY2ticm9rZXIudjEuUmVsZWFzZVJlcXVlc3QaHi5sb2NrYnJva2VyLnYxLlJlbGVhc2VSZXNwb25zZRJXCgxBY3F1aXJlTGVhc2USIi5sb2NrYnJva2VyLnYxLkFjcXVpcmVMZWFzZVJlcXVlc3QaIy5sb2NrYnJva2VyLnYxLkFjcXVpcmVMZWFzZVJlc3BvbnNlElEKClJlbmV3TGVhc2USIC5sb2NrYnJva2VyLnYxLlJlbmV3TGVhc2VSZXF1ZXN0GiEubG9ja2Jyb2tlci52MS5SZW5ld0xlYXNlUmVzcG9uc2USSAoHR2V0TG9jaxIdLmxvY2ticm9rZXIudjEuR2V0TG9ja1JlcXVlc3QaHi5sb2NrYnJva2VyLnYxLkdldExvY2tSZXNwb25zZRJMCgdTZXNzaW9uEh0ubG9ja2Jyb2tlci52MS5TZXNzaW9uUmVxdWVzdBoeLmxvY2ticm9rZXIudjEuU2Vzc2lvblJlc3BvbnNlKAEwATKIAgoJTG9ja0FkbWluElAKCUxpc3RMb2NrcxIfLmxvY2ticm9rZXIudjEuTGlzdExvY2tzUmVxdWVzdBogLmxvY2ticm9rZXIudjEuTGlzdExvY2tzUmVzcG9uc2UwARJWCgtMaXN0V2FpdGVycxIhLmxvY2ticm9rZXIudjEuTGlzdFdhaXRlcnNSZXF1ZXN0GiIubG9ja2Jyb2tlci52MS5MaXN0V2FpdGVyc1Jlc3BvbnNlMAESUQoKUmV2b2tlTG9jaxIgLmxvY2ticm9rZXIudjEuUmV2b2tlTG9ja1JlcXVlc3QaIS5sb2NrYnJva2VyLnYxLlJldm9rZUxvY2tSZXNwb25zZULEAQoXaW8uZ2l0aHViLmxvY2ticm9rZXIudjFCD0xvY2ticm9rZXJQcm90b1ABWkZnaXRodWIuY29tL2xvY2ticm9rZXIvbG9ja2Jyb2tlci9jbGllbnRzL2dvL2xvY2ticm9rZXIvdjE7bG9ja2Jyb2tlcnYxogIDTEtCqgINTG9ja2Jyb2tlci5WMcoCDUxvY2ticm9rZXJcVjHiAhZMb2NrYnJva2VyXFYxXE1ldGFkYXRh6gIOTG9ja2Jyb2tlcjo6VjFiBnByb3RvMw", [file_google_protobuf_duration]);
+  fileDesc("Ch5sb2NrYnJva2VyL3YxL2xvY2ticm9rZXIucHJvdG8SDWxvY2ticm9rZXIudjEinAMKCExvY2tTcGVjEgwKBG5hbWUYASABKAkSKQoGbGluZ2VyGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEg0KBW93bmVyGAMgASgJEioKBG1vZGUYBCABKA4yHC5sb2NrYnJva2VyLnYxLkxvY2tTcGVjLk1vZGUSDQoFbGltaXQYBiABKAUSOwoNb25fZGlzY29ubmVjdBgFIAEoDjIkLmxvY2ticm9rZXIudjEuTG9ja1NwZWMuT25EaXNjb25uZWN0EisKCG1pbl9ob2xkGAggASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uImAKDE9uRGlzY29ubmVjdBIdChlPTl9ESVNDT05ORUNUX1VOU1BFQ0lGSUVEEAASGQoVT05fRElTQ09OTkVDVF9SRUxFQVNFEAESFgoST05fRElTQ09OTkVDVF9LRUVQEAIiQQoETW9kZRIUChBNT0RFX1VOU1BFQ0lGSUVEEAASEgoOTU9ERV9FWENMVVNJVkUQARIPCgtNT0RFX1NIQVJFRBACImkKCFdhaXRTcGVjEisKCG1heF93YWl0GAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEjAKDXBvbGxfaW50ZXJ2YWwYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24ieQoOQWNxdWlyZVJlcXVlc3QSJQoEbG9jaxgBIAEoCzIXLmxvY2ticm9rZXIudjEuTG9ja1NwZWMSJgoDdHRsGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhgKEHJlYXR0YWNoX2xvY2tfaWQYAyABKAkiigEKEldhaXRBY3F1aXJlUmVxdWVzdBIlCgRsb2NrGAEgASgLMhcubG9ja2Jyb2tlci52MS5Mb2NrU3BlYxImCgN0dGwYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SJQoEd2FpdBgDIAEoCzIXLmxvY2ticm9rZXIudjEuV2FpdFNwZWMiOgoPQWNxdWlyZVJlc3BvbnNlEicKBWV2ZW50GAEgASgLMhgubG9ja2Jyb2tlci52MS5Mb2NrRXZlbnQiPgoTV2FpdEFjcXVpcmVSZXNwb25zZRInCgVldmVudBgBIAEoCzIYLmxvY2ticm9rZXIudjEuTG9ja0V2ZW50IvACCglMb2NrRXZlbnQSKwoIYWNxdWlyZWQYASABKAsyFy5sb2NrYnJva2VyLnYxLkFjcXVpcmVkSAASMgoMbm90X2FjcXVpcmVkGAIgASgLMhoubG9ja2Jyb2tlci52MS5Ob3RBY3F1aXJlZEgAEicKBnF1ZXVlZBgDIAEoCzIVLmxvY2ticm9rZXIudjEuUXVldWVkSAASKQoHcmVuZXdlZBgEIAEoCzIWLmxvY2ticm9rZXIudjEuUmVuZXdlZEgAEiMKBGxvc3QYBSABKAsyEy5sb2NrYnJva2VyLnYxLkxvc3RIABIrCghyZWxlYXNlZBgGIAEoCzIXLmxvY2ticm9rZXIudjEuUmVsZWFzZWRIABIrCghkcmFpbmluZxgHIAEoCzIXLmxvY2ticm9rZXIudjEuRHJhaW5pbmdIABInCgZmYWlsZWQYCCABKAsyFS5sb2NrYnJva2VyLnYxLkZhaWxlZEgAQgYKBGtpbmQitwEKCEFjcXVpcmVkEg8KB2xvY2tfaWQYASABKAkSFQoNZmVuY2luZ190b2tlbhgCIAEoAxI4ChVleHBpcmVzX2FmdGVyX3JlcXVlc3QYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SEwoGcGVybWl0GAQgASgFSACIAQESKQoEYWxzbxgFIAMoCzIbLmxvY2ticm9rZXIudjEuQWxzb0FjcXVpcmVkQgkKB19wZXJtaXQiVgoMQWxzb0FjcXVpcmVkEg8KB2xvY2tfaWQYASABKAkSFQoNZmVuY2luZ190b2tlbhgCIAEoAxITCgZwZXJtaXQYAyABKAVIAIgBAUIJCgdfcGVybWl0Iu8BCgtOb3RBY3F1aXJlZBIxCgZyZWFzb24YASABKA4yIS5sb2NrYnJva2VyLnYxLk5vdEFjcXVpcmVkLlJlYXNvbhINCgVvd25lchgCIAEoCRIMCgRuYW1lGAMgASgJIo8BCgZSZWFzb24SFgoSUkVBU09OX1VOU1BFQ0lGSUVEEAASDwoLUkVBU09OX0hFTEQQARIUChBSRUFTT05fTElOR0VSSU5HEAISEwoPUkVBU09OX01BWF9XQUlUEAMSFAoQUkVBU09OX0NBTkNFTExFRBAEEhsKF1JFQVNPTl9OT1RfUkVBVFRBQ0hBQkxFEAUiGgoGUXVldWVkEhAKCHBvc2l0aW9uGAEgASgFIkMKB1JlbmV3ZWQSOAoVZXhwaXJlc19hZnRlcl9yZXF1ZXN0GAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIrIBCgRMb3N0EioKBnJlYXNvbhgBIAEoDjIaLmxvY2ticm9rZXIudjEuTG9zdC5SZWFzb24SDAoEbmFtZRgCIAEoCSJwCgZSZWFzb24SFgoSUkVBU09OX1VOU1BFQ0lGSUVEEAASEgoOUkVBU09OX0VYUElSRUQQARIPCgtSRUFTT05fR09ORRACEhUKEVJFQVNPTl9UQUtFTl9PVkVSEAMSEgoOUkVBU09OX1JFVk9LRUQQBCIKCghSZWxlYXNlZCI0CghEcmFpbmluZxIoCgVncmFjZRgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiJnCgZGYWlsZWQSDAoEY29kZRgBIAEoBRIPCgdtZXNzYWdlGAIgASgJEi4KC3JldHJ5X2FmdGVyGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEg4KBnJlYXNvbhgEIAEoCSKfAQoTQWNxdWlyZUxlYXNlUmVxdWVzdBIlCgRsb2NrGAEgASgLMhcubG9ja2Jyb2tlci52MS5Mb2NrU3BlYxImCgN0dGwYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SJQoEd2FpdBgDIAEoCzIXLmxvY2ticm9rZXIudjEuV2FpdFNwZWMSEgoKcmVxdWVzdF9pZBgEIAEoCSKBAQoUQWNxdWlyZUxlYXNlUmVzcG9uc2USKwoIYWNxdWlyZWQYASABKAsyFy5sb2NrYnJva2VyLnYxLkFjcXVpcmVkSAASMgoMbm90X2FjcXVpcmVkGAIgASgLMhoubG9ja2Jyb2tlci52MS5Ob3RBY3F1aXJlZEgAQggKBnJlc3VsdCIyChFSZW5ld0xlYXNlUmVxdWVzdBIMCgRuYW1lGAEgASgJEg8KB2xvY2tfaWQYAiABKAkibgoSUmVuZXdMZWFzZVJlc3BvbnNlEikKB3JlbmV3ZWQYASABKAsyFi5sb2NrYnJva2VyLnYxLlJlbmV3ZWRIABIjCgRsb3N0GAIgASgLMhMubG9ja2Jyb2tlci52MS5Mb3N0SABCCAoGcmVzdWx0Ii8KDlJlbGVhc2VSZXF1ZXN0EgwKBG5hbWUYASABKAkSDwoHbG9ja19pZBgCIAEoCSK3AQoPUmVsZWFzZVJlc3BvbnNlEjcKB291dGNvbWUYASABKA4yJi5sb2NrYnJva2VyLnYxLlJlbGVhc2VSZXNwb25zZS5PdXRjb21lImsKB091dGNvbWUSFwoTT1VUQ09NRV9VTlNQRUNJRklFRBAAEhQKEE9VVENPTUVfUkVMRUFTRUQQARIUChBPVVRDT01FX05PVF9IRUxEEAISGwoXT1VUQ09NRV9IRUxEX0JZX0FOT1RIRVIQAyJPCg5HZXRMb2NrUmVxdWVzdBIMCgRuYW1lGAEgASgJEg8KB2xvY2tfaWQYAiABKAkSEwoGcGVybWl0GAMgASgFSACIAQFCCQoHX3Blcm1pdCKPAwoPR2V0TG9ja1Jlc3BvbnNlEjMKBXN0YXRlGAEgASgOMiQubG9ja2Jyb2tlci52MS5HZXRMb2NrUmVzcG9uc2UuU3RhdGUSDQoFb3duZXIYAiABKAkSLgoLZnJlZV93aXRoaW4YAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SOAoVZXhwaXJlc19hZnRlcl9yZXF1ZXN0GAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhQKDHNoYXJlZF9jb3VudBgFIAEoBRIVCg1mZW5jaW5nX3Rva2VuGAYgASgDEisKCGhlbGRfZm9yGAcgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEgwKBGV0YWcYCCABKAkiZgoFU3RhdGUSFQoRU1RBVEVfVU5TUEVDSUZJRUQQABIOCgpTVEFURV9GUkVFEAESDgoKU1RBVEVfSEVMRBACEhMKD1NUQVRFX0xJTkdFUklORxADEhEKDVNUQVRFX1JFVk9LRUQQBCLFAQoOU2Vzc2lvblJlcXVlc3QSKgoEb3BlbhgBIAEoCzIaLmxvY2ticm9rZXIudjEuT3BlblNlc3Npb25IABItCgloZWFydGJlYXQYAiABKAsyGC5sb2NrYnJva2VyLnYxLkhlYXJ0YmVhdEgAEikKBWJlZ2luGAMgASgLMhgubG9ja2Jyb2tlci52MS5CZWdpbkxvY2tIABIlCgNlbmQYBCABKAsyFi5sb2NrYnJva2VyLnYxLkVuZExvY2tIAEIGCgRraW5kIjUKC09wZW5TZXNzaW9uEiYKA3R0bBgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiIYCglIZWFydGJlYXQSCwoDc2VxGAEgASgDIqwBCglCZWdpbkxvY2sSEAoIbG9ja19yZWYYASABKAMSJQoEbG9jaxgCIAEoCzIXLmxvY2ticm9rZXIudjEuTG9ja1NwZWMSJQoEd2FpdBgDIAEoCzIXLmxvY2ticm9rZXIudjEuV2FpdFNwZWMSGAoQcmVhdHRhY2hfbG9ja19pZBgEIAEoCRIlCgRhbHNvGAUgAygLMhcubG9ja2Jyb2tlci52MS5BbHNvTG9jayJLCghBbHNvTG9jaxIlCgRsb2NrGAEgASgLMhcubG9ja2Jyb2tlci52MS5Mb2NrU3BlYxIYChByZWF0dGFjaF9sb2NrX2lkGAIgASgJIhsKB0VuZExvY2sSEAoIbG9ja19yZWYYASABKAMirQEKD1Nlc3Npb25SZXNwb25zZRIuCgZvcGVuZWQYASABKAsyHC5sb2NrYnJva2VyLnYxLlNlc3Npb25PcGVuZWRIABI0Cg1oZWFydGJlYXRfYWNrGAIgASgLMhsubG9ja2Jyb2tlci52MS5IZWFydGJlYXRBY2tIABIsCgVldmVudBgDIAEoCzIbLmxvY2ticm9rZXIudjEuU2Vzc2lvbkV2ZW50SABCBgoEa2luZCKlAQoNU2Vzc2lvbk9wZW5lZBImCgN0dGwYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SNQoSZXhwaXJlc19hZnRlcl9vcGVuGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEjUKEmhlYXJ0YmVhdF9pbnRlcnZhbBgDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiJsCgxIZWFydGJlYXRBY2sSCwoDc2VxGAEgASgDEjoKF2V4cGlyZXNfYWZ0ZXJfaGVhcnRiZWF0GAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhMKC25vdF9yZW5ld2VkGAMgAygDIkkKDFNlc3Npb25FdmVudBIQCghsb2NrX3JlZhgBIAEoAxInCgVldmVudBgCIAEoCzIYLmxvY2ticm9rZXIudjEuTG9ja0V2ZW50IjEKEExpc3RMb2Nrc1JlcXVlc3QSDgoGcHJlZml4GAEgASgJEg0KBWxpbWl0GAIgASgFIkoKEUxpc3RMb2Nrc1Jlc3BvbnNlEiYKBWxvY2tzGAEgAygLMhcubG9ja2Jyb2tlci52MS5Mb2NrSW5mbxINCgV0b3RhbBgCIAEoBSL+AQoITG9ja0luZm8SDAoEbmFtZRgBIAEoCRIzCgVzdGF0ZRgCIAEoDjIkLmxvY2ticm9rZXIudjEuR2V0TG9ja1Jlc3BvbnNlLlN0YXRlEg0KBW93bmVyGAMgASgJEi4KC2ZyZWVfd2l0aGluGAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhUKDWZlbmNpbmdfdG9rZW4YBSABKAMSKwoIaGVsZF9mb3IYBiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDAoEZXRhZxgHIAEoCRITCgZwZXJtaXQYCCABKAVIAIgBAUIJCgdfcGVybWl0IkEKEkxpc3RXYWl0ZXJzUmVxdWVzdBIMCgRuYW1lGAEgASgJEg4KBnByZWZpeBgCIAEoCRINCgVsaW1pdBgDIAEoBSJQChNMaXN0V2FpdGVyc1Jlc3BvbnNlEioKB3dhaXRlcnMYASADKAsyGS5sb2NrYnJva2VyLnYxLldhaXRlckluZm8SDQoFdG90YWwYAiABKAUiagoKV2FpdGVySW5mbxIMCgRuYW1lGAEgASgJEhAKCHBvc2l0aW9uGAIgASgFEg0KBW93bmVyGAMgASgJEi0KCndhaXRlZF9mb3IYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iYgoRUmV2b2tlTG9ja1JlcXVlc3QSDAoEbmFtZRgBIAEoCRIMCgRldGFnGAIgASgJEhEKCWltbWVkaWF0ZRgDIAEoCBITCgZwZXJtaXQYBCABKAVIAIgBAUIJCgdfcGVybWl0IoYCChJSZXZva2VMb2NrUmVzcG9uc2USOgoHb3V0Y29tZRgBIAEoDjIpLmxvY2ticm9rZXIudjEuUmV2b2tlTG9ja1Jlc3BvbnNlLk91dGNvbWUSDQoFb3duZXIYAiABKAkSLgoLZnJlZV93aXRoaW4YAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24idQoHT3V0Y29tZRIXChNPVVRDT01FX1VOU1BFQ0lGSUVEEAASEwoPT1VUQ09NRV9SRVZPS0VEEAESFAoQT1VUQ09NRV9OT1RfSEVMRBACEhMKD09VVENPTUVfQ0hBTkdFRBADEhEKDU9VVENPTUVfRlJFRUQQBDK/BAoLTG9ja1NlcnZpY2USSgoHQWNxdWlyZRIdLmxvY2ticm9rZXIudjEuQWNxdWlyZVJlcXVlc3QaHi5sb2NrYnJva2VyLnYxLkFjcXVpcmVSZXNwb25zZTABElYKC1dhaXRBY3F1aXJlEiEubG9ja2Jyb2tlci52MS5XYWl0QWNxdWlyZVJlcXVlc3QaIi5sb2NrYnJva2VyLnYxLldhaXRBY3F1aXJlUmVzcG9uc2UwARJICgdSZWxlYXNlEh0ubG9ja2Jyb2tlci52MS5SZWxlYXNlUmVxdWVzdBoeLmxvY2ticm9rZXIudjEuUmVsZWFzZVJlc3BvbnNlElcKDEFjcXVpcmVMZWFzZRIiLmxvY2ticm9rZXIudjEuQWNxdWlyZUxlYXNlUmVxdWVzdBojLmxvY2ticm9rZXIudjEuQWNxdWlyZUxlYXNlUmVzcG9uc2USUQoKUmVuZXdMZWFzZRIgLmxvY2ticm9rZXIudjEuUmVuZXdMZWFzZVJlcXVlc3QaIS5sb2NrYnJva2VyLnYxLlJlbmV3TGVhc2VSZXNwb25zZRJICgdHZXRMb2NrEh0ubG9ja2Jyb2tlci52MS5HZXRMb2NrUmVxdWVzdBoeLmxvY2ticm9rZXIudjEuR2V0TG9ja1Jlc3BvbnNlEkwKB1Nlc3Npb24SHS5sb2NrYnJva2VyLnYxLlNlc3Npb25SZXF1ZXN0Gh4ubG9ja2Jyb2tlci52MS5TZXNzaW9uUmVzcG9uc2UoATABMogCCglMb2NrQWRtaW4SUAoJTGlzdExvY2tzEh8ubG9ja2Jyb2tlci52MS5MaXN0TG9ja3NSZXF1ZXN0GiAubG9ja2Jyb2tlci52MS5MaXN0TG9ja3NSZXNwb25zZTABElYKC0xpc3RXYWl0ZXJzEiEubG9ja2Jyb2tlci52MS5MaXN0V2FpdGVyc1JlcXVlc3QaIi5sb2NrYnJva2VyLnYxLkxpc3RXYWl0ZXJzUmVzcG9uc2UwARJRCgpSZXZva2VMb2NrEiAubG9ja2Jyb2tlci52MS5SZXZva2VMb2NrUmVxdWVzdBohLmxvY2ticm9rZXIudjEuUmV2b2tlTG9ja1Jlc3BvbnNlQsQBChdpby5naXRodWIubG9ja2Jyb2tlci52MUIPTG9ja2Jyb2tlclByb3RvUAFaRmdpdGh1Yi5jb20vbG9ja2Jyb2tlci9sb2NrYnJva2VyL2NsaWVudHMvZ28vbG9ja2Jyb2tlci92MTtsb2NrYnJva2VydjGiAgNMS0KqAg1Mb2NrYnJva2VyLlYxygINTG9ja2Jyb2tlclxWMeICFkxvY2ticm9rZXJcVjFcTWV0YWRhdGHqAg5Mb2NrYnJva2VyOjpWMWIGcHJvdG8z", [file_google_protobuf_duration]);
 
 /**
  * A lock to ask for, and its properties.
@@ -494,6 +494,13 @@ export type Acquired = Message<"lockbroker.v1.Acquired"> & {
    * @generated from field: optional int32 permit = 4;
    */
   permit?: number | undefined;
+
+  /**
+   * The locks of `BeginLock.also`, in its order. Release is called for each by itself.
+   *
+   * @generated from field: repeated lockbroker.v1.AlsoAcquired also = 5;
+   */
+  also: AlsoAcquired[];
 };
 
 /**
@@ -502,6 +509,41 @@ export type Acquired = Message<"lockbroker.v1.Acquired"> & {
  */
 export const AcquiredSchema: GenMessage<Acquired> = /*@__PURE__*/
   messageDesc(file_lockbroker_v1_lockbroker, 7);
+
+/**
+ * One more lock that is held from now on.
+ *
+ * @generated from message lockbroker.v1.AlsoAcquired
+ */
+export type AlsoAcquired = Message<"lockbroker.v1.AlsoAcquired"> & {
+  /**
+   * The lock id, as in Acquired.
+   *
+   * @generated from field: string lock_id = 1;
+   */
+  lockId: string;
+
+  /**
+   * The fencing token, as in Acquired. Tokens of different names say nothing about each other.
+   *
+   * @generated from field: int64 fencing_token = 2;
+   */
+  fencingToken: bigint;
+
+  /**
+   * The permit, as in Acquired.
+   *
+   * @generated from field: optional int32 permit = 3;
+   */
+  permit?: number | undefined;
+};
+
+/**
+ * Describes the message lockbroker.v1.AlsoAcquired.
+ * Use `create(AlsoAcquiredSchema)` to create a new message.
+ */
+export const AlsoAcquiredSchema: GenMessage<AlsoAcquired> = /*@__PURE__*/
+  messageDesc(file_lockbroker_v1_lockbroker, 8);
 
 /**
  * The lock was not acquired.
@@ -522,6 +564,13 @@ export type NotAcquired = Message<"lockbroker.v1.NotAcquired"> & {
    * @generated from field: string owner = 2;
    */
   owner: string;
+
+  /**
+   * Of several locks (`BeginLock.also`): the name of the one for which none was acquired. Empty otherwise.
+   *
+   * @generated from field: string name = 3;
+   */
+  name: string;
 };
 
 /**
@@ -529,7 +578,7 @@ export type NotAcquired = Message<"lockbroker.v1.NotAcquired"> & {
  * Use `create(NotAcquiredSchema)` to create a new message.
  */
 export const NotAcquiredSchema: GenMessage<NotAcquired> = /*@__PURE__*/
-  messageDesc(file_lockbroker_v1_lockbroker, 8);
+  messageDesc(file_lockbroker_v1_lockbroker, 9);
 
 /**
  * The reason for which a lock was not acquired.
@@ -586,7 +635,7 @@ export enum NotAcquired_Reason {
  * Describes the enum lockbroker.v1.NotAcquired.Reason.
  */
 export const NotAcquired_ReasonSchema: GenEnum<NotAcquired_Reason> = /*@__PURE__*/
-  enumDesc(file_lockbroker_v1_lockbroker, 8, 0);
+  enumDesc(file_lockbroker_v1_lockbroker, 9, 0);
 
 /**
  * The request waits in a queue.
@@ -608,7 +657,7 @@ export type Queued = Message<"lockbroker.v1.Queued"> & {
  * Use `create(QueuedSchema)` to create a new message.
  */
 export const QueuedSchema: GenMessage<Queued> = /*@__PURE__*/
-  messageDesc(file_lockbroker_v1_lockbroker, 9);
+  messageDesc(file_lockbroker_v1_lockbroker, 10);
 
 /**
  * The grant was renewed.
@@ -632,7 +681,7 @@ export type Renewed = Message<"lockbroker.v1.Renewed"> & {
  * Use `create(RenewedSchema)` to create a new message.
  */
 export const RenewedSchema: GenMessage<Renewed> = /*@__PURE__*/
-  messageDesc(file_lockbroker_v1_lockbroker, 10);
+  messageDesc(file_lockbroker_v1_lockbroker, 11);
 
 /**
  * The lock is lost: stop what it protects. After EXPIRED that is to be done within a thirtieth of the
@@ -647,6 +696,13 @@ export type Lost = Message<"lockbroker.v1.Lost"> & {
    * @generated from field: lockbroker.v1.Lost.Reason reason = 1;
    */
   reason: Lost_Reason;
+
+  /**
+   * Of several locks (`BeginLock.also`): the name of the one that is lost. None of the others may be relied on. Empty otherwise.
+   *
+   * @generated from field: string name = 2;
+   */
+  name: string;
 };
 
 /**
@@ -654,7 +710,7 @@ export type Lost = Message<"lockbroker.v1.Lost"> & {
  * Use `create(LostSchema)` to create a new message.
  */
 export const LostSchema: GenMessage<Lost> = /*@__PURE__*/
-  messageDesc(file_lockbroker_v1_lockbroker, 11);
+  messageDesc(file_lockbroker_v1_lockbroker, 12);
 
 /**
  * The reason for which a lock was lost.
@@ -702,7 +758,7 @@ export enum Lost_Reason {
  * Describes the enum lockbroker.v1.Lost.Reason.
  */
 export const Lost_ReasonSchema: GenEnum<Lost_Reason> = /*@__PURE__*/
-  enumDesc(file_lockbroker_v1_lockbroker, 11, 0);
+  enumDesc(file_lockbroker_v1_lockbroker, 12, 0);
 
 /**
  * The lock was released as asked.
@@ -717,7 +773,7 @@ export type Released = Message<"lockbroker.v1.Released"> & {
  * Use `create(ReleasedSchema)` to create a new message.
  */
 export const ReleasedSchema: GenMessage<Released> = /*@__PURE__*/
-  messageDesc(file_lockbroker_v1_lockbroker, 12);
+  messageDesc(file_lockbroker_v1_lockbroker, 13);
 
 /**
  * This broker is going away; reattach on a new connection, then end this stream.
@@ -739,7 +795,7 @@ export type Draining = Message<"lockbroker.v1.Draining"> & {
  * Use `create(DrainingSchema)` to create a new message.
  */
 export const DrainingSchema: GenMessage<Draining> = /*@__PURE__*/
-  messageDesc(file_lockbroker_v1_lockbroker, 13);
+  messageDesc(file_lockbroker_v1_lockbroker, 14);
 
 /**
  * One lock of a Session failed.
@@ -781,7 +837,7 @@ export type Failed = Message<"lockbroker.v1.Failed"> & {
  * Use `create(FailedSchema)` to create a new message.
  */
 export const FailedSchema: GenMessage<Failed> = /*@__PURE__*/
-  messageDesc(file_lockbroker_v1_lockbroker, 14);
+  messageDesc(file_lockbroker_v1_lockbroker, 15);
 
 /**
  * Asks for a lease.
@@ -829,7 +885,7 @@ export type AcquireLeaseRequest = Message<"lockbroker.v1.AcquireLeaseRequest"> &
  * Use `create(AcquireLeaseRequestSchema)` to create a new message.
  */
 export const AcquireLeaseRequestSchema: GenMessage<AcquireLeaseRequest> = /*@__PURE__*/
-  messageDesc(file_lockbroker_v1_lockbroker, 15);
+  messageDesc(file_lockbroker_v1_lockbroker, 16);
 
 /**
  * The answer to AcquireLease.
@@ -867,7 +923,7 @@ export type AcquireLeaseResponse = Message<"lockbroker.v1.AcquireLeaseResponse">
  * Use `create(AcquireLeaseResponseSchema)` to create a new message.
  */
 export const AcquireLeaseResponseSchema: GenMessage<AcquireLeaseResponse> = /*@__PURE__*/
-  messageDesc(file_lockbroker_v1_lockbroker, 16);
+  messageDesc(file_lockbroker_v1_lockbroker, 17);
 
 /**
  * Asks to renew a lease.
@@ -895,7 +951,7 @@ export type RenewLeaseRequest = Message<"lockbroker.v1.RenewLeaseRequest"> & {
  * Use `create(RenewLeaseRequestSchema)` to create a new message.
  */
 export const RenewLeaseRequestSchema: GenMessage<RenewLeaseRequest> = /*@__PURE__*/
-  messageDesc(file_lockbroker_v1_lockbroker, 17);
+  messageDesc(file_lockbroker_v1_lockbroker, 18);
 
 /**
  * The answer to RenewLease.
@@ -932,7 +988,7 @@ export type RenewLeaseResponse = Message<"lockbroker.v1.RenewLeaseResponse"> & {
  * Use `create(RenewLeaseResponseSchema)` to create a new message.
  */
 export const RenewLeaseResponseSchema: GenMessage<RenewLeaseResponse> = /*@__PURE__*/
-  messageDesc(file_lockbroker_v1_lockbroker, 18);
+  messageDesc(file_lockbroker_v1_lockbroker, 19);
 
 /**
  * Asks to release a lock.
@@ -960,7 +1016,7 @@ export type ReleaseRequest = Message<"lockbroker.v1.ReleaseRequest"> & {
  * Use `create(ReleaseRequestSchema)` to create a new message.
  */
 export const ReleaseRequestSchema: GenMessage<ReleaseRequest> = /*@__PURE__*/
-  messageDesc(file_lockbroker_v1_lockbroker, 19);
+  messageDesc(file_lockbroker_v1_lockbroker, 20);
 
 /**
  * The effect of a Release.
@@ -981,7 +1037,7 @@ export type ReleaseResponse = Message<"lockbroker.v1.ReleaseResponse"> & {
  * Use `create(ReleaseResponseSchema)` to create a new message.
  */
 export const ReleaseResponseSchema: GenMessage<ReleaseResponse> = /*@__PURE__*/
-  messageDesc(file_lockbroker_v1_lockbroker, 20);
+  messageDesc(file_lockbroker_v1_lockbroker, 21);
 
 /**
  * The effect of a Release.
@@ -1022,7 +1078,7 @@ export enum ReleaseResponse_Outcome {
  * Describes the enum lockbroker.v1.ReleaseResponse.Outcome.
  */
 export const ReleaseResponse_OutcomeSchema: GenEnum<ReleaseResponse_Outcome> = /*@__PURE__*/
-  enumDesc(file_lockbroker_v1_lockbroker, 20, 0);
+  enumDesc(file_lockbroker_v1_lockbroker, 21, 0);
 
 /**
  * Asks about a lock.
@@ -1059,7 +1115,7 @@ export type GetLockRequest = Message<"lockbroker.v1.GetLockRequest"> & {
  * Use `create(GetLockRequestSchema)` to create a new message.
  */
 export const GetLockRequestSchema: GenMessage<GetLockRequest> = /*@__PURE__*/
-  messageDesc(file_lockbroker_v1_lockbroker, 21);
+  messageDesc(file_lockbroker_v1_lockbroker, 22);
 
 /**
  * The state of a lock.
@@ -1133,7 +1189,7 @@ export type GetLockResponse = Message<"lockbroker.v1.GetLockResponse"> & {
  * Use `create(GetLockResponseSchema)` to create a new message.
  */
 export const GetLockResponseSchema: GenMessage<GetLockResponse> = /*@__PURE__*/
-  messageDesc(file_lockbroker_v1_lockbroker, 22);
+  messageDesc(file_lockbroker_v1_lockbroker, 23);
 
 /**
  * The state of a lock.
@@ -1181,7 +1237,7 @@ export enum GetLockResponse_State {
  * Describes the enum lockbroker.v1.GetLockResponse.State.
  */
 export const GetLockResponse_StateSchema: GenEnum<GetLockResponse_State> = /*@__PURE__*/
-  enumDesc(file_lockbroker_v1_lockbroker, 22, 0);
+  enumDesc(file_lockbroker_v1_lockbroker, 23, 0);
 
 /**
  * A message on a Session, from the client.
@@ -1234,7 +1290,7 @@ export type SessionRequest = Message<"lockbroker.v1.SessionRequest"> & {
  * Use `create(SessionRequestSchema)` to create a new message.
  */
 export const SessionRequestSchema: GenMessage<SessionRequest> = /*@__PURE__*/
-  messageDesc(file_lockbroker_v1_lockbroker, 23);
+  messageDesc(file_lockbroker_v1_lockbroker, 24);
 
 /**
  * Opens a Session.
@@ -1255,7 +1311,7 @@ export type OpenSession = Message<"lockbroker.v1.OpenSession"> & {
  * Use `create(OpenSessionSchema)` to create a new message.
  */
 export const OpenSessionSchema: GenMessage<OpenSession> = /*@__PURE__*/
-  messageDesc(file_lockbroker_v1_lockbroker, 24);
+  messageDesc(file_lockbroker_v1_lockbroker, 25);
 
 /**
  * The client lives.
@@ -1276,7 +1332,7 @@ export type Heartbeat = Message<"lockbroker.v1.Heartbeat"> & {
  * Use `create(HeartbeatSchema)` to create a new message.
  */
 export const HeartbeatSchema: GenMessage<Heartbeat> = /*@__PURE__*/
-  messageDesc(file_lockbroker_v1_lockbroker, 25);
+  messageDesc(file_lockbroker_v1_lockbroker, 26);
 
 /**
  * Asks for a lock on a Session.
@@ -1311,6 +1367,16 @@ export type BeginLock = Message<"lockbroker.v1.BeginLock"> & {
    * @generated from field: string reattach_lock_id = 4;
    */
   reattachLockId: string;
+
+  /**
+   * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
+   * names, and without `min_hold`. Requests for several never wait for each other in a circle, whatever the order in which they
+   * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
+   * as held. When one is lost, all are; the others stay closed until their validity is over.
+   *
+   * @generated from field: repeated lockbroker.v1.AlsoLock also = 5;
+   */
+  also: AlsoLock[];
 };
 
 /**
@@ -1318,7 +1384,35 @@ export type BeginLock = Message<"lockbroker.v1.BeginLock"> & {
  * Use `create(BeginLockSchema)` to create a new message.
  */
 export const BeginLockSchema: GenMessage<BeginLock> = /*@__PURE__*/
-  messageDesc(file_lockbroker_v1_lockbroker, 26);
+  messageDesc(file_lockbroker_v1_lockbroker, 27);
+
+/**
+ * One more lock of a BeginLock.
+ *
+ * @generated from message lockbroker.v1.AlsoLock
+ */
+export type AlsoLock = Message<"lockbroker.v1.AlsoLock"> & {
+  /**
+   * The lock.
+   *
+   * @generated from field: lockbroker.v1.LockSpec lock = 1;
+   */
+  lock?: LockSpec | undefined;
+
+  /**
+   * The lock id to reattach: set in all of a BeginLock's locks, or in none.
+   *
+   * @generated from field: string reattach_lock_id = 2;
+   */
+  reattachLockId: string;
+};
+
+/**
+ * Describes the message lockbroker.v1.AlsoLock.
+ * Use `create(AlsoLockSchema)` to create a new message.
+ */
+export const AlsoLockSchema: GenMessage<AlsoLock> = /*@__PURE__*/
+  messageDesc(file_lockbroker_v1_lockbroker, 28);
 
 /**
  * Ends a lock on a Session: it is released (answered `released`), or its wait is over
@@ -1342,7 +1436,7 @@ export type EndLock = Message<"lockbroker.v1.EndLock"> & {
  * Use `create(EndLockSchema)` to create a new message.
  */
 export const EndLockSchema: GenMessage<EndLock> = /*@__PURE__*/
-  messageDesc(file_lockbroker_v1_lockbroker, 27);
+  messageDesc(file_lockbroker_v1_lockbroker, 29);
 
 /**
  * A message on a Session, from the broker.
@@ -1387,7 +1481,7 @@ export type SessionResponse = Message<"lockbroker.v1.SessionResponse"> & {
  * Use `create(SessionResponseSchema)` to create a new message.
  */
 export const SessionResponseSchema: GenMessage<SessionResponse> = /*@__PURE__*/
-  messageDesc(file_lockbroker_v1_lockbroker, 28);
+  messageDesc(file_lockbroker_v1_lockbroker, 30);
 
 /**
  * The Session is open.
@@ -1422,7 +1516,7 @@ export type SessionOpened = Message<"lockbroker.v1.SessionOpened"> & {
  * Use `create(SessionOpenedSchema)` to create a new message.
  */
 export const SessionOpenedSchema: GenMessage<SessionOpened> = /*@__PURE__*/
-  messageDesc(file_lockbroker_v1_lockbroker, 29);
+  messageDesc(file_lockbroker_v1_lockbroker, 31);
 
 /**
  * A heartbeat has been answered and the locks of the Session renewed.
@@ -1458,7 +1552,7 @@ export type HeartbeatAck = Message<"lockbroker.v1.HeartbeatAck"> & {
  * Use `create(HeartbeatAckSchema)` to create a new message.
  */
 export const HeartbeatAckSchema: GenMessage<HeartbeatAck> = /*@__PURE__*/
-  messageDesc(file_lockbroker_v1_lockbroker, 30);
+  messageDesc(file_lockbroker_v1_lockbroker, 32);
 
 /**
  * Something happened on a Session.
@@ -1486,7 +1580,7 @@ export type SessionEvent = Message<"lockbroker.v1.SessionEvent"> & {
  * Use `create(SessionEventSchema)` to create a new message.
  */
 export const SessionEventSchema: GenMessage<SessionEvent> = /*@__PURE__*/
-  messageDesc(file_lockbroker_v1_lockbroker, 31);
+  messageDesc(file_lockbroker_v1_lockbroker, 33);
 
 /**
  * Asks which locks there are.
@@ -1514,7 +1608,7 @@ export type ListLocksRequest = Message<"lockbroker.v1.ListLocksRequest"> & {
  * Use `create(ListLocksRequestSchema)` to create a new message.
  */
 export const ListLocksRequestSchema: GenMessage<ListLocksRequest> = /*@__PURE__*/
-  messageDesc(file_lockbroker_v1_lockbroker, 32);
+  messageDesc(file_lockbroker_v1_lockbroker, 34);
 
 /**
  * A part of the list.
@@ -1543,7 +1637,7 @@ export type ListLocksResponse = Message<"lockbroker.v1.ListLocksResponse"> & {
  * Use `create(ListLocksResponseSchema)` to create a new message.
  */
 export const ListLocksResponseSchema: GenMessage<ListLocksResponse> = /*@__PURE__*/
-  messageDesc(file_lockbroker_v1_lockbroker, 33);
+  messageDesc(file_lockbroker_v1_lockbroker, 35);
 
 /**
  * A lock as the store has it.
@@ -1614,7 +1708,7 @@ export type LockInfo = Message<"lockbroker.v1.LockInfo"> & {
  * Use `create(LockInfoSchema)` to create a new message.
  */
 export const LockInfoSchema: GenMessage<LockInfo> = /*@__PURE__*/
-  messageDesc(file_lockbroker_v1_lockbroker, 34);
+  messageDesc(file_lockbroker_v1_lockbroker, 36);
 
 /**
  * Asks who waits.
@@ -1649,7 +1743,7 @@ export type ListWaitersRequest = Message<"lockbroker.v1.ListWaitersRequest"> & {
  * Use `create(ListWaitersRequestSchema)` to create a new message.
  */
 export const ListWaitersRequestSchema: GenMessage<ListWaitersRequest> = /*@__PURE__*/
-  messageDesc(file_lockbroker_v1_lockbroker, 35);
+  messageDesc(file_lockbroker_v1_lockbroker, 37);
 
 /**
  * A part of the list.
@@ -1677,7 +1771,7 @@ export type ListWaitersResponse = Message<"lockbroker.v1.ListWaitersResponse"> &
  * Use `create(ListWaitersResponseSchema)` to create a new message.
  */
 export const ListWaitersResponseSchema: GenMessage<ListWaitersResponse> = /*@__PURE__*/
-  messageDesc(file_lockbroker_v1_lockbroker, 36);
+  messageDesc(file_lockbroker_v1_lockbroker, 38);
 
 /**
  * Somebody who waits for a lock.
@@ -1719,7 +1813,7 @@ export type WaiterInfo = Message<"lockbroker.v1.WaiterInfo"> & {
  * Use `create(WaiterInfoSchema)` to create a new message.
  */
 export const WaiterInfoSchema: GenMessage<WaiterInfo> = /*@__PURE__*/
-  messageDesc(file_lockbroker_v1_lockbroker, 37);
+  messageDesc(file_lockbroker_v1_lockbroker, 39);
 
 /**
  * Asks to take a lock from its holder.
@@ -1766,7 +1860,7 @@ export type RevokeLockRequest = Message<"lockbroker.v1.RevokeLockRequest"> & {
  * Use `create(RevokeLockRequestSchema)` to create a new message.
  */
 export const RevokeLockRequestSchema: GenMessage<RevokeLockRequest> = /*@__PURE__*/
-  messageDesc(file_lockbroker_v1_lockbroker, 38);
+  messageDesc(file_lockbroker_v1_lockbroker, 40);
 
 /**
  * The effect of a RevokeLock.
@@ -1802,7 +1896,7 @@ export type RevokeLockResponse = Message<"lockbroker.v1.RevokeLockResponse"> & {
  * Use `create(RevokeLockResponseSchema)` to create a new message.
  */
 export const RevokeLockResponseSchema: GenMessage<RevokeLockResponse> = /*@__PURE__*/
-  messageDesc(file_lockbroker_v1_lockbroker, 39);
+  messageDesc(file_lockbroker_v1_lockbroker, 41);
 
 /**
  * The effect of a RevokeLock.
@@ -1851,7 +1945,7 @@ export enum RevokeLockResponse_Outcome {
  * Describes the enum lockbroker.v1.RevokeLockResponse.Outcome.
  */
 export const RevokeLockResponse_OutcomeSchema: GenEnum<RevokeLockResponse_Outcome> = /*@__PURE__*/
-  enumDesc(file_lockbroker_v1_lockbroker, 39, 0);
+  enumDesc(file_lockbroker_v1_lockbroker, 41, 0);
 
 /**
  * Hands out named locks. Any broker of a deployment answers any call.

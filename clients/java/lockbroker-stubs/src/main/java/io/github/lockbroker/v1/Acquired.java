@@ -22,6 +22,7 @@ private static final long serialVersionUID = 0L;
   }
   private Acquired() {
     lockId_ = "";
+    also_ = java.util.Collections.emptyList();
   }
 
   @java.lang.Override
@@ -186,6 +187,67 @@ private static final long serialVersionUID = 0L;
     return permit_;
   }
 
+  public static final int ALSO_FIELD_NUMBER = 5;
+  @SuppressWarnings("serial")
+  private java.util.List<io.github.lockbroker.v1.AlsoAcquired> also_;
+  /**
+   * <pre>
+   * The locks of `BeginLock.also`, in its order. Release is called for each by itself.
+   * </pre>
+   *
+   * <code>repeated .lockbroker.v1.AlsoAcquired also = 5;</code>
+   */
+  @java.lang.Override
+  public java.util.List<io.github.lockbroker.v1.AlsoAcquired> getAlsoList() {
+    return also_;
+  }
+  /**
+   * <pre>
+   * The locks of `BeginLock.also`, in its order. Release is called for each by itself.
+   * </pre>
+   *
+   * <code>repeated .lockbroker.v1.AlsoAcquired also = 5;</code>
+   */
+  @java.lang.Override
+  public java.util.List<? extends io.github.lockbroker.v1.AlsoAcquiredOrBuilder> 
+      getAlsoOrBuilderList() {
+    return also_;
+  }
+  /**
+   * <pre>
+   * The locks of `BeginLock.also`, in its order. Release is called for each by itself.
+   * </pre>
+   *
+   * <code>repeated .lockbroker.v1.AlsoAcquired also = 5;</code>
+   */
+  @java.lang.Override
+  public int getAlsoCount() {
+    return also_.size();
+  }
+  /**
+   * <pre>
+   * The locks of `BeginLock.also`, in its order. Release is called for each by itself.
+   * </pre>
+   *
+   * <code>repeated .lockbroker.v1.AlsoAcquired also = 5;</code>
+   */
+  @java.lang.Override
+  public io.github.lockbroker.v1.AlsoAcquired getAlso(int index) {
+    return also_.get(index);
+  }
+  /**
+   * <pre>
+   * The locks of `BeginLock.also`, in its order. Release is called for each by itself.
+   * </pre>
+   *
+   * <code>repeated .lockbroker.v1.AlsoAcquired also = 5;</code>
+   */
+  @java.lang.Override
+  public io.github.lockbroker.v1.AlsoAcquiredOrBuilder getAlsoOrBuilder(
+      int index) {
+    return also_.get(index);
+  }
+
   private byte memoizedIsInitialized = -1;
   @java.lang.Override
   public final boolean isInitialized() {
@@ -212,6 +274,9 @@ private static final long serialVersionUID = 0L;
     if (((bitField0_ & 0x00000002) != 0)) {
       output.writeInt32(4, permit_);
     }
+    for (int i = 0; i < also_.size(); i++) {
+      output.writeMessage(5, also_.get(i));
+    }
     getUnknownFields().writeTo(output);
   }
 
@@ -235,6 +300,10 @@ private static final long serialVersionUID = 0L;
     if (((bitField0_ & 0x00000002) != 0)) {
       size += com.google.protobuf.CodedOutputStream
         .computeInt32Size(4, permit_);
+    }
+    for (int i = 0; i < also_.size(); i++) {
+      size += com.google.protobuf.CodedOutputStream
+        .computeMessageSize(5, also_.get(i));
     }
     size += getUnknownFields().getSerializedSize();
     memoizedSize = size;
@@ -265,6 +334,8 @@ private static final long serialVersionUID = 0L;
       if (getPermit()
           != other.getPermit()) return false;
     }
+    if (!getAlsoList()
+        .equals(other.getAlsoList())) return false;
     if (!getUnknownFields().equals(other.getUnknownFields())) return false;
     return true;
   }
@@ -288,6 +359,10 @@ private static final long serialVersionUID = 0L;
     if (hasPermit()) {
       hash = (37 * hash) + PERMIT_FIELD_NUMBER;
       hash = (53 * hash) + getPermit();
+    }
+    if (getAlsoCount() > 0) {
+      hash = (37 * hash) + ALSO_FIELD_NUMBER;
+      hash = (53 * hash) + getAlsoList().hashCode();
     }
     hash = (29 * hash) + getUnknownFields().hashCode();
     memoizedHashCode = hash;
@@ -424,6 +499,7 @@ private static final long serialVersionUID = 0L;
       if (com.google.protobuf.GeneratedMessageV3
               .alwaysUseFieldBuilders) {
         getExpiresAfterRequestFieldBuilder();
+        getAlsoFieldBuilder();
       }
     }
     @java.lang.Override
@@ -438,6 +514,13 @@ private static final long serialVersionUID = 0L;
         expiresAfterRequestBuilder_ = null;
       }
       permit_ = 0;
+      if (alsoBuilder_ == null) {
+        also_ = java.util.Collections.emptyList();
+      } else {
+        also_ = null;
+        alsoBuilder_.clear();
+      }
+      bitField0_ = (bitField0_ & ~0x00000010);
       return this;
     }
 
@@ -464,9 +547,22 @@ private static final long serialVersionUID = 0L;
     @java.lang.Override
     public io.github.lockbroker.v1.Acquired buildPartial() {
       io.github.lockbroker.v1.Acquired result = new io.github.lockbroker.v1.Acquired(this);
+      buildPartialRepeatedFields(result);
       if (bitField0_ != 0) { buildPartial0(result); }
       onBuilt();
       return result;
+    }
+
+    private void buildPartialRepeatedFields(io.github.lockbroker.v1.Acquired result) {
+      if (alsoBuilder_ == null) {
+        if (((bitField0_ & 0x00000010) != 0)) {
+          also_ = java.util.Collections.unmodifiableList(also_);
+          bitField0_ = (bitField0_ & ~0x00000010);
+        }
+        result.also_ = also_;
+      } else {
+        result.also_ = alsoBuilder_.build();
+      }
     }
 
     private void buildPartial0(io.github.lockbroker.v1.Acquired result) {
@@ -549,6 +645,32 @@ private static final long serialVersionUID = 0L;
       if (other.hasPermit()) {
         setPermit(other.getPermit());
       }
+      if (alsoBuilder_ == null) {
+        if (!other.also_.isEmpty()) {
+          if (also_.isEmpty()) {
+            also_ = other.also_;
+            bitField0_ = (bitField0_ & ~0x00000010);
+          } else {
+            ensureAlsoIsMutable();
+            also_.addAll(other.also_);
+          }
+          onChanged();
+        }
+      } else {
+        if (!other.also_.isEmpty()) {
+          if (alsoBuilder_.isEmpty()) {
+            alsoBuilder_.dispose();
+            alsoBuilder_ = null;
+            also_ = other.also_;
+            bitField0_ = (bitField0_ & ~0x00000010);
+            alsoBuilder_ = 
+              com.google.protobuf.GeneratedMessageV3.alwaysUseFieldBuilders ?
+                 getAlsoFieldBuilder() : null;
+          } else {
+            alsoBuilder_.addAllMessages(other.also_);
+          }
+        }
+      }
       this.mergeUnknownFields(other.getUnknownFields());
       onChanged();
       return this;
@@ -597,6 +719,19 @@ private static final long serialVersionUID = 0L;
               bitField0_ |= 0x00000008;
               break;
             } // case 32
+            case 42: {
+              io.github.lockbroker.v1.AlsoAcquired m =
+                  input.readMessage(
+                      io.github.lockbroker.v1.AlsoAcquired.parser(),
+                      extensionRegistry);
+              if (alsoBuilder_ == null) {
+                ensureAlsoIsMutable();
+                also_.add(m);
+              } else {
+                alsoBuilder_.addMessage(m);
+              }
+              break;
+            } // case 42
             default: {
               if (!super.parseUnknownField(input, extensionRegistry, tag)) {
                 done = true; // was an endgroup tag
@@ -998,6 +1133,318 @@ private static final long serialVersionUID = 0L;
       permit_ = 0;
       onChanged();
       return this;
+    }
+
+    private java.util.List<io.github.lockbroker.v1.AlsoAcquired> also_ =
+      java.util.Collections.emptyList();
+    private void ensureAlsoIsMutable() {
+      if (!((bitField0_ & 0x00000010) != 0)) {
+        also_ = new java.util.ArrayList<io.github.lockbroker.v1.AlsoAcquired>(also_);
+        bitField0_ |= 0x00000010;
+       }
+    }
+
+    private com.google.protobuf.RepeatedFieldBuilderV3<
+        io.github.lockbroker.v1.AlsoAcquired, io.github.lockbroker.v1.AlsoAcquired.Builder, io.github.lockbroker.v1.AlsoAcquiredOrBuilder> alsoBuilder_;
+
+    /**
+     * <pre>
+     * The locks of `BeginLock.also`, in its order. Release is called for each by itself.
+     * </pre>
+     *
+     * <code>repeated .lockbroker.v1.AlsoAcquired also = 5;</code>
+     */
+    public java.util.List<io.github.lockbroker.v1.AlsoAcquired> getAlsoList() {
+      if (alsoBuilder_ == null) {
+        return java.util.Collections.unmodifiableList(also_);
+      } else {
+        return alsoBuilder_.getMessageList();
+      }
+    }
+    /**
+     * <pre>
+     * The locks of `BeginLock.also`, in its order. Release is called for each by itself.
+     * </pre>
+     *
+     * <code>repeated .lockbroker.v1.AlsoAcquired also = 5;</code>
+     */
+    public int getAlsoCount() {
+      if (alsoBuilder_ == null) {
+        return also_.size();
+      } else {
+        return alsoBuilder_.getCount();
+      }
+    }
+    /**
+     * <pre>
+     * The locks of `BeginLock.also`, in its order. Release is called for each by itself.
+     * </pre>
+     *
+     * <code>repeated .lockbroker.v1.AlsoAcquired also = 5;</code>
+     */
+    public io.github.lockbroker.v1.AlsoAcquired getAlso(int index) {
+      if (alsoBuilder_ == null) {
+        return also_.get(index);
+      } else {
+        return alsoBuilder_.getMessage(index);
+      }
+    }
+    /**
+     * <pre>
+     * The locks of `BeginLock.also`, in its order. Release is called for each by itself.
+     * </pre>
+     *
+     * <code>repeated .lockbroker.v1.AlsoAcquired also = 5;</code>
+     */
+    public Builder setAlso(
+        int index, io.github.lockbroker.v1.AlsoAcquired value) {
+      if (alsoBuilder_ == null) {
+        if (value == null) {
+          throw new NullPointerException();
+        }
+        ensureAlsoIsMutable();
+        also_.set(index, value);
+        onChanged();
+      } else {
+        alsoBuilder_.setMessage(index, value);
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * The locks of `BeginLock.also`, in its order. Release is called for each by itself.
+     * </pre>
+     *
+     * <code>repeated .lockbroker.v1.AlsoAcquired also = 5;</code>
+     */
+    public Builder setAlso(
+        int index, io.github.lockbroker.v1.AlsoAcquired.Builder builderForValue) {
+      if (alsoBuilder_ == null) {
+        ensureAlsoIsMutable();
+        also_.set(index, builderForValue.build());
+        onChanged();
+      } else {
+        alsoBuilder_.setMessage(index, builderForValue.build());
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * The locks of `BeginLock.also`, in its order. Release is called for each by itself.
+     * </pre>
+     *
+     * <code>repeated .lockbroker.v1.AlsoAcquired also = 5;</code>
+     */
+    public Builder addAlso(io.github.lockbroker.v1.AlsoAcquired value) {
+      if (alsoBuilder_ == null) {
+        if (value == null) {
+          throw new NullPointerException();
+        }
+        ensureAlsoIsMutable();
+        also_.add(value);
+        onChanged();
+      } else {
+        alsoBuilder_.addMessage(value);
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * The locks of `BeginLock.also`, in its order. Release is called for each by itself.
+     * </pre>
+     *
+     * <code>repeated .lockbroker.v1.AlsoAcquired also = 5;</code>
+     */
+    public Builder addAlso(
+        int index, io.github.lockbroker.v1.AlsoAcquired value) {
+      if (alsoBuilder_ == null) {
+        if (value == null) {
+          throw new NullPointerException();
+        }
+        ensureAlsoIsMutable();
+        also_.add(index, value);
+        onChanged();
+      } else {
+        alsoBuilder_.addMessage(index, value);
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * The locks of `BeginLock.also`, in its order. Release is called for each by itself.
+     * </pre>
+     *
+     * <code>repeated .lockbroker.v1.AlsoAcquired also = 5;</code>
+     */
+    public Builder addAlso(
+        io.github.lockbroker.v1.AlsoAcquired.Builder builderForValue) {
+      if (alsoBuilder_ == null) {
+        ensureAlsoIsMutable();
+        also_.add(builderForValue.build());
+        onChanged();
+      } else {
+        alsoBuilder_.addMessage(builderForValue.build());
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * The locks of `BeginLock.also`, in its order. Release is called for each by itself.
+     * </pre>
+     *
+     * <code>repeated .lockbroker.v1.AlsoAcquired also = 5;</code>
+     */
+    public Builder addAlso(
+        int index, io.github.lockbroker.v1.AlsoAcquired.Builder builderForValue) {
+      if (alsoBuilder_ == null) {
+        ensureAlsoIsMutable();
+        also_.add(index, builderForValue.build());
+        onChanged();
+      } else {
+        alsoBuilder_.addMessage(index, builderForValue.build());
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * The locks of `BeginLock.also`, in its order. Release is called for each by itself.
+     * </pre>
+     *
+     * <code>repeated .lockbroker.v1.AlsoAcquired also = 5;</code>
+     */
+    public Builder addAllAlso(
+        java.lang.Iterable<? extends io.github.lockbroker.v1.AlsoAcquired> values) {
+      if (alsoBuilder_ == null) {
+        ensureAlsoIsMutable();
+        com.google.protobuf.AbstractMessageLite.Builder.addAll(
+            values, also_);
+        onChanged();
+      } else {
+        alsoBuilder_.addAllMessages(values);
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * The locks of `BeginLock.also`, in its order. Release is called for each by itself.
+     * </pre>
+     *
+     * <code>repeated .lockbroker.v1.AlsoAcquired also = 5;</code>
+     */
+    public Builder clearAlso() {
+      if (alsoBuilder_ == null) {
+        also_ = java.util.Collections.emptyList();
+        bitField0_ = (bitField0_ & ~0x00000010);
+        onChanged();
+      } else {
+        alsoBuilder_.clear();
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * The locks of `BeginLock.also`, in its order. Release is called for each by itself.
+     * </pre>
+     *
+     * <code>repeated .lockbroker.v1.AlsoAcquired also = 5;</code>
+     */
+    public Builder removeAlso(int index) {
+      if (alsoBuilder_ == null) {
+        ensureAlsoIsMutable();
+        also_.remove(index);
+        onChanged();
+      } else {
+        alsoBuilder_.remove(index);
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * The locks of `BeginLock.also`, in its order. Release is called for each by itself.
+     * </pre>
+     *
+     * <code>repeated .lockbroker.v1.AlsoAcquired also = 5;</code>
+     */
+    public io.github.lockbroker.v1.AlsoAcquired.Builder getAlsoBuilder(
+        int index) {
+      return getAlsoFieldBuilder().getBuilder(index);
+    }
+    /**
+     * <pre>
+     * The locks of `BeginLock.also`, in its order. Release is called for each by itself.
+     * </pre>
+     *
+     * <code>repeated .lockbroker.v1.AlsoAcquired also = 5;</code>
+     */
+    public io.github.lockbroker.v1.AlsoAcquiredOrBuilder getAlsoOrBuilder(
+        int index) {
+      if (alsoBuilder_ == null) {
+        return also_.get(index);  } else {
+        return alsoBuilder_.getMessageOrBuilder(index);
+      }
+    }
+    /**
+     * <pre>
+     * The locks of `BeginLock.also`, in its order. Release is called for each by itself.
+     * </pre>
+     *
+     * <code>repeated .lockbroker.v1.AlsoAcquired also = 5;</code>
+     */
+    public java.util.List<? extends io.github.lockbroker.v1.AlsoAcquiredOrBuilder> 
+         getAlsoOrBuilderList() {
+      if (alsoBuilder_ != null) {
+        return alsoBuilder_.getMessageOrBuilderList();
+      } else {
+        return java.util.Collections.unmodifiableList(also_);
+      }
+    }
+    /**
+     * <pre>
+     * The locks of `BeginLock.also`, in its order. Release is called for each by itself.
+     * </pre>
+     *
+     * <code>repeated .lockbroker.v1.AlsoAcquired also = 5;</code>
+     */
+    public io.github.lockbroker.v1.AlsoAcquired.Builder addAlsoBuilder() {
+      return getAlsoFieldBuilder().addBuilder(
+          io.github.lockbroker.v1.AlsoAcquired.getDefaultInstance());
+    }
+    /**
+     * <pre>
+     * The locks of `BeginLock.also`, in its order. Release is called for each by itself.
+     * </pre>
+     *
+     * <code>repeated .lockbroker.v1.AlsoAcquired also = 5;</code>
+     */
+    public io.github.lockbroker.v1.AlsoAcquired.Builder addAlsoBuilder(
+        int index) {
+      return getAlsoFieldBuilder().addBuilder(
+          index, io.github.lockbroker.v1.AlsoAcquired.getDefaultInstance());
+    }
+    /**
+     * <pre>
+     * The locks of `BeginLock.also`, in its order. Release is called for each by itself.
+     * </pre>
+     *
+     * <code>repeated .lockbroker.v1.AlsoAcquired also = 5;</code>
+     */
+    public java.util.List<io.github.lockbroker.v1.AlsoAcquired.Builder> 
+         getAlsoBuilderList() {
+      return getAlsoFieldBuilder().getBuilderList();
+    }
+    private com.google.protobuf.RepeatedFieldBuilderV3<
+        io.github.lockbroker.v1.AlsoAcquired, io.github.lockbroker.v1.AlsoAcquired.Builder, io.github.lockbroker.v1.AlsoAcquiredOrBuilder> 
+        getAlsoFieldBuilder() {
+      if (alsoBuilder_ == null) {
+        alsoBuilder_ = new com.google.protobuf.RepeatedFieldBuilderV3<
+            io.github.lockbroker.v1.AlsoAcquired, io.github.lockbroker.v1.AlsoAcquired.Builder, io.github.lockbroker.v1.AlsoAcquiredOrBuilder>(
+                also_,
+                ((bitField0_ & 0x00000010) != 0),
+                getParentForChildren(),
+                isClean());
+        also_ = null;
+      }
+      return alsoBuilder_;
     }
     @java.lang.Override
     public final Builder setUnknownFields(

@@ -97,4 +97,48 @@ public interface AcquiredOrBuilder extends
    * @return The permit.
    */
   int getPermit();
+
+  /**
+   * <pre>
+   * The locks of `BeginLock.also`, in its order. Release is called for each by itself.
+   * </pre>
+   *
+   * <code>repeated .lockbroker.v1.AlsoAcquired also = 5;</code>
+   */
+  java.util.List<io.github.lockbroker.v1.AlsoAcquired> 
+      getAlsoList();
+  /**
+   * <pre>
+   * The locks of `BeginLock.also`, in its order. Release is called for each by itself.
+   * </pre>
+   *
+   * <code>repeated .lockbroker.v1.AlsoAcquired also = 5;</code>
+   */
+  io.github.lockbroker.v1.AlsoAcquired getAlso(int index);
+  /**
+   * <pre>
+   * The locks of `BeginLock.also`, in its order. Release is called for each by itself.
+   * </pre>
+   *
+   * <code>repeated .lockbroker.v1.AlsoAcquired also = 5;</code>
+   */
+  int getAlsoCount();
+  /**
+   * <pre>
+   * The locks of `BeginLock.also`, in its order. Release is called for each by itself.
+   * </pre>
+   *
+   * <code>repeated .lockbroker.v1.AlsoAcquired also = 5;</code>
+   */
+  java.util.List<? extends io.github.lockbroker.v1.AlsoAcquiredOrBuilder> 
+      getAlsoOrBuilderList();
+  /**
+   * <pre>
+   * The locks of `BeginLock.also`, in its order. Release is called for each by itself.
+   * </pre>
+   *
+   * <code>repeated .lockbroker.v1.AlsoAcquired also = 5;</code>
+   */
+  io.github.lockbroker.v1.AlsoAcquiredOrBuilder getAlsoOrBuilder(
+      int index);
 }

@@ -22,6 +22,7 @@ private static final long serialVersionUID = 0L;
   }
   private BeginLock() {
     reattachLockId_ = "";
+    also_ = java.util.Collections.emptyList();
   }
 
   @java.lang.Override
@@ -183,6 +184,82 @@ private static final long serialVersionUID = 0L;
     }
   }
 
+  public static final int ALSO_FIELD_NUMBER = 5;
+  @SuppressWarnings("serial")
+  private java.util.List<io.github.lockbroker.v1.AlsoLock> also_;
+  /**
+   * <pre>
+   * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
+   * names, and without `min_hold`. Requests for several never wait for each other in a circle, whatever the order in which they
+   * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
+   * as held. When one is lost, all are; the others stay closed until their validity is over.
+   * </pre>
+   *
+   * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
+   */
+  @java.lang.Override
+  public java.util.List<io.github.lockbroker.v1.AlsoLock> getAlsoList() {
+    return also_;
+  }
+  /**
+   * <pre>
+   * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
+   * names, and without `min_hold`. Requests for several never wait for each other in a circle, whatever the order in which they
+   * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
+   * as held. When one is lost, all are; the others stay closed until their validity is over.
+   * </pre>
+   *
+   * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
+   */
+  @java.lang.Override
+  public java.util.List<? extends io.github.lockbroker.v1.AlsoLockOrBuilder> 
+      getAlsoOrBuilderList() {
+    return also_;
+  }
+  /**
+   * <pre>
+   * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
+   * names, and without `min_hold`. Requests for several never wait for each other in a circle, whatever the order in which they
+   * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
+   * as held. When one is lost, all are; the others stay closed until their validity is over.
+   * </pre>
+   *
+   * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
+   */
+  @java.lang.Override
+  public int getAlsoCount() {
+    return also_.size();
+  }
+  /**
+   * <pre>
+   * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
+   * names, and without `min_hold`. Requests for several never wait for each other in a circle, whatever the order in which they
+   * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
+   * as held. When one is lost, all are; the others stay closed until their validity is over.
+   * </pre>
+   *
+   * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
+   */
+  @java.lang.Override
+  public io.github.lockbroker.v1.AlsoLock getAlso(int index) {
+    return also_.get(index);
+  }
+  /**
+   * <pre>
+   * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
+   * names, and without `min_hold`. Requests for several never wait for each other in a circle, whatever the order in which they
+   * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
+   * as held. When one is lost, all are; the others stay closed until their validity is over.
+   * </pre>
+   *
+   * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
+   */
+  @java.lang.Override
+  public io.github.lockbroker.v1.AlsoLockOrBuilder getAlsoOrBuilder(
+      int index) {
+    return also_.get(index);
+  }
+
   private byte memoizedIsInitialized = -1;
   @java.lang.Override
   public final boolean isInitialized() {
@@ -209,6 +286,9 @@ private static final long serialVersionUID = 0L;
     if (!com.google.protobuf.GeneratedMessageV3.isStringEmpty(reattachLockId_)) {
       com.google.protobuf.GeneratedMessageV3.writeString(output, 4, reattachLockId_);
     }
+    for (int i = 0; i < also_.size(); i++) {
+      output.writeMessage(5, also_.get(i));
+    }
     getUnknownFields().writeTo(output);
   }
 
@@ -232,6 +312,10 @@ private static final long serialVersionUID = 0L;
     }
     if (!com.google.protobuf.GeneratedMessageV3.isStringEmpty(reattachLockId_)) {
       size += com.google.protobuf.GeneratedMessageV3.computeStringSize(4, reattachLockId_);
+    }
+    for (int i = 0; i < also_.size(); i++) {
+      size += com.google.protobuf.CodedOutputStream
+        .computeMessageSize(5, also_.get(i));
     }
     size += getUnknownFields().getSerializedSize();
     memoizedSize = size;
@@ -262,6 +346,8 @@ private static final long serialVersionUID = 0L;
     }
     if (!getReattachLockId()
         .equals(other.getReattachLockId())) return false;
+    if (!getAlsoList()
+        .equals(other.getAlsoList())) return false;
     if (!getUnknownFields().equals(other.getUnknownFields())) return false;
     return true;
   }
@@ -286,6 +372,10 @@ private static final long serialVersionUID = 0L;
     }
     hash = (37 * hash) + REATTACH_LOCK_ID_FIELD_NUMBER;
     hash = (53 * hash) + getReattachLockId().hashCode();
+    if (getAlsoCount() > 0) {
+      hash = (37 * hash) + ALSO_FIELD_NUMBER;
+      hash = (53 * hash) + getAlsoList().hashCode();
+    }
     hash = (29 * hash) + getUnknownFields().hashCode();
     memoizedHashCode = hash;
     return hash;
@@ -422,6 +512,7 @@ private static final long serialVersionUID = 0L;
               .alwaysUseFieldBuilders) {
         getLockFieldBuilder();
         getWaitFieldBuilder();
+        getAlsoFieldBuilder();
       }
     }
     @java.lang.Override
@@ -440,6 +531,13 @@ private static final long serialVersionUID = 0L;
         waitBuilder_ = null;
       }
       reattachLockId_ = "";
+      if (alsoBuilder_ == null) {
+        also_ = java.util.Collections.emptyList();
+      } else {
+        also_ = null;
+        alsoBuilder_.clear();
+      }
+      bitField0_ = (bitField0_ & ~0x00000010);
       return this;
     }
 
@@ -466,9 +564,22 @@ private static final long serialVersionUID = 0L;
     @java.lang.Override
     public io.github.lockbroker.v1.BeginLock buildPartial() {
       io.github.lockbroker.v1.BeginLock result = new io.github.lockbroker.v1.BeginLock(this);
+      buildPartialRepeatedFields(result);
       if (bitField0_ != 0) { buildPartial0(result); }
       onBuilt();
       return result;
+    }
+
+    private void buildPartialRepeatedFields(io.github.lockbroker.v1.BeginLock result) {
+      if (alsoBuilder_ == null) {
+        if (((bitField0_ & 0x00000010) != 0)) {
+          also_ = java.util.Collections.unmodifiableList(also_);
+          bitField0_ = (bitField0_ & ~0x00000010);
+        }
+        result.also_ = also_;
+      } else {
+        result.also_ = alsoBuilder_.build();
+      }
     }
 
     private void buildPartial0(io.github.lockbroker.v1.BeginLock result) {
@@ -553,6 +664,32 @@ private static final long serialVersionUID = 0L;
         bitField0_ |= 0x00000008;
         onChanged();
       }
+      if (alsoBuilder_ == null) {
+        if (!other.also_.isEmpty()) {
+          if (also_.isEmpty()) {
+            also_ = other.also_;
+            bitField0_ = (bitField0_ & ~0x00000010);
+          } else {
+            ensureAlsoIsMutable();
+            also_.addAll(other.also_);
+          }
+          onChanged();
+        }
+      } else {
+        if (!other.also_.isEmpty()) {
+          if (alsoBuilder_.isEmpty()) {
+            alsoBuilder_.dispose();
+            alsoBuilder_ = null;
+            also_ = other.also_;
+            bitField0_ = (bitField0_ & ~0x00000010);
+            alsoBuilder_ = 
+              com.google.protobuf.GeneratedMessageV3.alwaysUseFieldBuilders ?
+                 getAlsoFieldBuilder() : null;
+          } else {
+            alsoBuilder_.addAllMessages(other.also_);
+          }
+        }
+      }
       this.mergeUnknownFields(other.getUnknownFields());
       onChanged();
       return this;
@@ -603,6 +740,19 @@ private static final long serialVersionUID = 0L;
               bitField0_ |= 0x00000008;
               break;
             } // case 34
+            case 42: {
+              io.github.lockbroker.v1.AlsoLock m =
+                  input.readMessage(
+                      io.github.lockbroker.v1.AlsoLock.parser(),
+                      extensionRegistry);
+              if (alsoBuilder_ == null) {
+                ensureAlsoIsMutable();
+                also_.add(m);
+              } else {
+                alsoBuilder_.addMessage(m);
+              }
+              break;
+            } // case 42
             default: {
               if (!super.parseUnknownField(input, extensionRegistry, tag)) {
                 done = true; // was an endgroup tag
@@ -1068,6 +1218,372 @@ private static final long serialVersionUID = 0L;
       bitField0_ |= 0x00000008;
       onChanged();
       return this;
+    }
+
+    private java.util.List<io.github.lockbroker.v1.AlsoLock> also_ =
+      java.util.Collections.emptyList();
+    private void ensureAlsoIsMutable() {
+      if (!((bitField0_ & 0x00000010) != 0)) {
+        also_ = new java.util.ArrayList<io.github.lockbroker.v1.AlsoLock>(also_);
+        bitField0_ |= 0x00000010;
+       }
+    }
+
+    private com.google.protobuf.RepeatedFieldBuilderV3<
+        io.github.lockbroker.v1.AlsoLock, io.github.lockbroker.v1.AlsoLock.Builder, io.github.lockbroker.v1.AlsoLockOrBuilder> alsoBuilder_;
+
+    /**
+     * <pre>
+     * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
+     * names, and without `min_hold`. Requests for several never wait for each other in a circle, whatever the order in which they
+     * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
+     * as held. When one is lost, all are; the others stay closed until their validity is over.
+     * </pre>
+     *
+     * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
+     */
+    public java.util.List<io.github.lockbroker.v1.AlsoLock> getAlsoList() {
+      if (alsoBuilder_ == null) {
+        return java.util.Collections.unmodifiableList(also_);
+      } else {
+        return alsoBuilder_.getMessageList();
+      }
+    }
+    /**
+     * <pre>
+     * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
+     * names, and without `min_hold`. Requests for several never wait for each other in a circle, whatever the order in which they
+     * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
+     * as held. When one is lost, all are; the others stay closed until their validity is over.
+     * </pre>
+     *
+     * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
+     */
+    public int getAlsoCount() {
+      if (alsoBuilder_ == null) {
+        return also_.size();
+      } else {
+        return alsoBuilder_.getCount();
+      }
+    }
+    /**
+     * <pre>
+     * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
+     * names, and without `min_hold`. Requests for several never wait for each other in a circle, whatever the order in which they
+     * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
+     * as held. When one is lost, all are; the others stay closed until their validity is over.
+     * </pre>
+     *
+     * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
+     */
+    public io.github.lockbroker.v1.AlsoLock getAlso(int index) {
+      if (alsoBuilder_ == null) {
+        return also_.get(index);
+      } else {
+        return alsoBuilder_.getMessage(index);
+      }
+    }
+    /**
+     * <pre>
+     * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
+     * names, and without `min_hold`. Requests for several never wait for each other in a circle, whatever the order in which they
+     * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
+     * as held. When one is lost, all are; the others stay closed until their validity is over.
+     * </pre>
+     *
+     * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
+     */
+    public Builder setAlso(
+        int index, io.github.lockbroker.v1.AlsoLock value) {
+      if (alsoBuilder_ == null) {
+        if (value == null) {
+          throw new NullPointerException();
+        }
+        ensureAlsoIsMutable();
+        also_.set(index, value);
+        onChanged();
+      } else {
+        alsoBuilder_.setMessage(index, value);
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
+     * names, and without `min_hold`. Requests for several never wait for each other in a circle, whatever the order in which they
+     * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
+     * as held. When one is lost, all are; the others stay closed until their validity is over.
+     * </pre>
+     *
+     * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
+     */
+    public Builder setAlso(
+        int index, io.github.lockbroker.v1.AlsoLock.Builder builderForValue) {
+      if (alsoBuilder_ == null) {
+        ensureAlsoIsMutable();
+        also_.set(index, builderForValue.build());
+        onChanged();
+      } else {
+        alsoBuilder_.setMessage(index, builderForValue.build());
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
+     * names, and without `min_hold`. Requests for several never wait for each other in a circle, whatever the order in which they
+     * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
+     * as held. When one is lost, all are; the others stay closed until their validity is over.
+     * </pre>
+     *
+     * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
+     */
+    public Builder addAlso(io.github.lockbroker.v1.AlsoLock value) {
+      if (alsoBuilder_ == null) {
+        if (value == null) {
+          throw new NullPointerException();
+        }
+        ensureAlsoIsMutable();
+        also_.add(value);
+        onChanged();
+      } else {
+        alsoBuilder_.addMessage(value);
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
+     * names, and without `min_hold`. Requests for several never wait for each other in a circle, whatever the order in which they
+     * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
+     * as held. When one is lost, all are; the others stay closed until their validity is over.
+     * </pre>
+     *
+     * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
+     */
+    public Builder addAlso(
+        int index, io.github.lockbroker.v1.AlsoLock value) {
+      if (alsoBuilder_ == null) {
+        if (value == null) {
+          throw new NullPointerException();
+        }
+        ensureAlsoIsMutable();
+        also_.add(index, value);
+        onChanged();
+      } else {
+        alsoBuilder_.addMessage(index, value);
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
+     * names, and without `min_hold`. Requests for several never wait for each other in a circle, whatever the order in which they
+     * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
+     * as held. When one is lost, all are; the others stay closed until their validity is over.
+     * </pre>
+     *
+     * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
+     */
+    public Builder addAlso(
+        io.github.lockbroker.v1.AlsoLock.Builder builderForValue) {
+      if (alsoBuilder_ == null) {
+        ensureAlsoIsMutable();
+        also_.add(builderForValue.build());
+        onChanged();
+      } else {
+        alsoBuilder_.addMessage(builderForValue.build());
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
+     * names, and without `min_hold`. Requests for several never wait for each other in a circle, whatever the order in which they
+     * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
+     * as held. When one is lost, all are; the others stay closed until their validity is over.
+     * </pre>
+     *
+     * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
+     */
+    public Builder addAlso(
+        int index, io.github.lockbroker.v1.AlsoLock.Builder builderForValue) {
+      if (alsoBuilder_ == null) {
+        ensureAlsoIsMutable();
+        also_.add(index, builderForValue.build());
+        onChanged();
+      } else {
+        alsoBuilder_.addMessage(index, builderForValue.build());
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
+     * names, and without `min_hold`. Requests for several never wait for each other in a circle, whatever the order in which they
+     * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
+     * as held. When one is lost, all are; the others stay closed until their validity is over.
+     * </pre>
+     *
+     * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
+     */
+    public Builder addAllAlso(
+        java.lang.Iterable<? extends io.github.lockbroker.v1.AlsoLock> values) {
+      if (alsoBuilder_ == null) {
+        ensureAlsoIsMutable();
+        com.google.protobuf.AbstractMessageLite.Builder.addAll(
+            values, also_);
+        onChanged();
+      } else {
+        alsoBuilder_.addAllMessages(values);
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
+     * names, and without `min_hold`. Requests for several never wait for each other in a circle, whatever the order in which they
+     * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
+     * as held. When one is lost, all are; the others stay closed until their validity is over.
+     * </pre>
+     *
+     * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
+     */
+    public Builder clearAlso() {
+      if (alsoBuilder_ == null) {
+        also_ = java.util.Collections.emptyList();
+        bitField0_ = (bitField0_ & ~0x00000010);
+        onChanged();
+      } else {
+        alsoBuilder_.clear();
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
+     * names, and without `min_hold`. Requests for several never wait for each other in a circle, whatever the order in which they
+     * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
+     * as held. When one is lost, all are; the others stay closed until their validity is over.
+     * </pre>
+     *
+     * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
+     */
+    public Builder removeAlso(int index) {
+      if (alsoBuilder_ == null) {
+        ensureAlsoIsMutable();
+        also_.remove(index);
+        onChanged();
+      } else {
+        alsoBuilder_.remove(index);
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
+     * names, and without `min_hold`. Requests for several never wait for each other in a circle, whatever the order in which they
+     * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
+     * as held. When one is lost, all are; the others stay closed until their validity is over.
+     * </pre>
+     *
+     * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
+     */
+    public io.github.lockbroker.v1.AlsoLock.Builder getAlsoBuilder(
+        int index) {
+      return getAlsoFieldBuilder().getBuilder(index);
+    }
+    /**
+     * <pre>
+     * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
+     * names, and without `min_hold`. Requests for several never wait for each other in a circle, whatever the order in which they
+     * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
+     * as held. When one is lost, all are; the others stay closed until their validity is over.
+     * </pre>
+     *
+     * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
+     */
+    public io.github.lockbroker.v1.AlsoLockOrBuilder getAlsoOrBuilder(
+        int index) {
+      if (alsoBuilder_ == null) {
+        return also_.get(index);  } else {
+        return alsoBuilder_.getMessageOrBuilder(index);
+      }
+    }
+    /**
+     * <pre>
+     * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
+     * names, and without `min_hold`. Requests for several never wait for each other in a circle, whatever the order in which they
+     * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
+     * as held. When one is lost, all are; the others stay closed until their validity is over.
+     * </pre>
+     *
+     * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
+     */
+    public java.util.List<? extends io.github.lockbroker.v1.AlsoLockOrBuilder> 
+         getAlsoOrBuilderList() {
+      if (alsoBuilder_ != null) {
+        return alsoBuilder_.getMessageOrBuilderList();
+      } else {
+        return java.util.Collections.unmodifiableList(also_);
+      }
+    }
+    /**
+     * <pre>
+     * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
+     * names, and without `min_hold`. Requests for several never wait for each other in a circle, whatever the order in which they
+     * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
+     * as held. When one is lost, all are; the others stay closed until their validity is over.
+     * </pre>
+     *
+     * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
+     */
+    public io.github.lockbroker.v1.AlsoLock.Builder addAlsoBuilder() {
+      return getAlsoFieldBuilder().addBuilder(
+          io.github.lockbroker.v1.AlsoLock.getDefaultInstance());
+    }
+    /**
+     * <pre>
+     * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
+     * names, and without `min_hold`. Requests for several never wait for each other in a circle, whatever the order in which they
+     * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
+     * as held. When one is lost, all are; the others stay closed until their validity is over.
+     * </pre>
+     *
+     * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
+     */
+    public io.github.lockbroker.v1.AlsoLock.Builder addAlsoBuilder(
+        int index) {
+      return getAlsoFieldBuilder().addBuilder(
+          index, io.github.lockbroker.v1.AlsoLock.getDefaultInstance());
+    }
+    /**
+     * <pre>
+     * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
+     * names, and without `min_hold`. Requests for several never wait for each other in a circle, whatever the order in which they
+     * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
+     * as held. When one is lost, all are; the others stay closed until their validity is over.
+     * </pre>
+     *
+     * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
+     */
+    public java.util.List<io.github.lockbroker.v1.AlsoLock.Builder> 
+         getAlsoBuilderList() {
+      return getAlsoFieldBuilder().getBuilderList();
+    }
+    private com.google.protobuf.RepeatedFieldBuilderV3<
+        io.github.lockbroker.v1.AlsoLock, io.github.lockbroker.v1.AlsoLock.Builder, io.github.lockbroker.v1.AlsoLockOrBuilder> 
+        getAlsoFieldBuilder() {
+      if (alsoBuilder_ == null) {
+        alsoBuilder_ = new com.google.protobuf.RepeatedFieldBuilderV3<
+            io.github.lockbroker.v1.AlsoLock, io.github.lockbroker.v1.AlsoLock.Builder, io.github.lockbroker.v1.AlsoLockOrBuilder>(
+                also_,
+                ((bitField0_ & 0x00000010) != 0),
+                getParentForChildren(),
+                isClean());
+        also_ = null;
+      }
+      return alsoBuilder_;
     }
     @java.lang.Override
     public final Builder setUnknownFields(

@@ -91,4 +91,63 @@ public interface BeginLockOrBuilder extends
    */
   com.google.protobuf.ByteString
       getReattachLockIdBytes();
+
+  /**
+   * <pre>
+   * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
+   * names, and without `min_hold`. Requests for several never wait for each other in a circle, whatever the order in which they
+   * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
+   * as held. When one is lost, all are; the others stay closed until their validity is over.
+   * </pre>
+   *
+   * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
+   */
+  java.util.List<io.github.lockbroker.v1.AlsoLock> 
+      getAlsoList();
+  /**
+   * <pre>
+   * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
+   * names, and without `min_hold`. Requests for several never wait for each other in a circle, whatever the order in which they
+   * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
+   * as held. When one is lost, all are; the others stay closed until their validity is over.
+   * </pre>
+   *
+   * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
+   */
+  io.github.lockbroker.v1.AlsoLock getAlso(int index);
+  /**
+   * <pre>
+   * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
+   * names, and without `min_hold`. Requests for several never wait for each other in a circle, whatever the order in which they
+   * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
+   * as held. When one is lost, all are; the others stay closed until their validity is over.
+   * </pre>
+   *
+   * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
+   */
+  int getAlsoCount();
+  /**
+   * <pre>
+   * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
+   * names, and without `min_hold`. Requests for several never wait for each other in a circle, whatever the order in which they
+   * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
+   * as held. When one is lost, all are; the others stay closed until their validity is over.
+   * </pre>
+   *
+   * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
+   */
+  java.util.List<? extends io.github.lockbroker.v1.AlsoLockOrBuilder> 
+      getAlsoOrBuilderList();
+  /**
+   * <pre>
+   * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
+   * names, and without `min_hold`. Requests for several never wait for each other in a circle, whatever the order in which they
+   * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
+   * as held. When one is lost, all are; the others stay closed until their validity is over.
+   * </pre>
+   *
+   * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
+   */
+  io.github.lockbroker.v1.AlsoLockOrBuilder getAlsoOrBuilder(
+      int index);
 }

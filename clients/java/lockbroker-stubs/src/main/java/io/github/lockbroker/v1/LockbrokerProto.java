@@ -56,6 +56,11 @@ public final class LockbrokerProto {
     com.google.protobuf.GeneratedMessageV3.FieldAccessorTable
       internal_static_lockbroker_v1_Acquired_fieldAccessorTable;
   static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_lockbroker_v1_AlsoAcquired_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessageV3.FieldAccessorTable
+      internal_static_lockbroker_v1_AlsoAcquired_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
     internal_static_lockbroker_v1_NotAcquired_descriptor;
   static final 
     com.google.protobuf.GeneratedMessageV3.FieldAccessorTable
@@ -150,6 +155,11 @@ public final class LockbrokerProto {
   static final 
     com.google.protobuf.GeneratedMessageV3.FieldAccessorTable
       internal_static_lockbroker_v1_BeginLock_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_lockbroker_v1_AlsoLock_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessageV3.FieldAccessorTable
+      internal_static_lockbroker_v1_AlsoLock_fieldAccessorTable;
   static final com.google.protobuf.Descriptors.Descriptor
     internal_static_lockbroker_v1_EndLock_descriptor;
   static final 
@@ -258,132 +268,139 @@ public final class LockbrokerProto {
       "\027.lockbroker.v1.ReleasedH\000\022+\n\010draining\030\007" +
       " \001(\0132\027.lockbroker.v1.DrainingH\000\022\'\n\006faile" +
       "d\030\010 \001(\0132\025.lockbroker.v1.FailedH\000B\006\n\004kind" +
-      "\"\214\001\n\010Acquired\022\017\n\007lock_id\030\001 \001(\t\022\025\n\rfencin" +
+      "\"\267\001\n\010Acquired\022\017\n\007lock_id\030\001 \001(\t\022\025\n\rfencin" +
       "g_token\030\002 \001(\003\0228\n\025expires_after_request\030\003" +
       " \001(\0132\031.google.protobuf.Duration\022\023\n\006permi" +
-      "t\030\004 \001(\005H\000\210\001\001B\t\n\007_permit\"\341\001\n\013NotAcquired\022" +
-      "1\n\006reason\030\001 \001(\0162!.lockbroker.v1.NotAcqui" +
-      "red.Reason\022\r\n\005owner\030\002 \001(\t\"\217\001\n\006Reason\022\026\n\022" +
-      "REASON_UNSPECIFIED\020\000\022\017\n\013REASON_HELD\020\001\022\024\n" +
-      "\020REASON_LINGERING\020\002\022\023\n\017REASON_MAX_WAIT\020\003" +
-      "\022\024\n\020REASON_CANCELLED\020\004\022\033\n\027REASON_NOT_REA" +
-      "TTACHABLE\020\005\"\032\n\006Queued\022\020\n\010position\030\001 \001(\005\"" +
-      "C\n\007Renewed\0228\n\025expires_after_request\030\001 \001(" +
-      "\0132\031.google.protobuf.Duration\"\244\001\n\004Lost\022*\n" +
-      "\006reason\030\001 \001(\0162\032.lockbroker.v1.Lost.Reaso" +
-      "n\"p\n\006Reason\022\026\n\022REASON_UNSPECIFIED\020\000\022\022\n\016R" +
-      "EASON_EXPIRED\020\001\022\017\n\013REASON_GONE\020\002\022\025\n\021REAS" +
-      "ON_TAKEN_OVER\020\003\022\022\n\016REASON_REVOKED\020\004\"\n\n\010R" +
-      "eleased\"4\n\010Draining\022(\n\005grace\030\001 \001(\0132\031.goo" +
-      "gle.protobuf.Duration\"g\n\006Failed\022\014\n\004code\030" +
-      "\001 \001(\005\022\017\n\007message\030\002 \001(\t\022.\n\013retry_after\030\003 " +
-      "\001(\0132\031.google.protobuf.Duration\022\016\n\006reason" +
-      "\030\004 \001(\t\"\237\001\n\023AcquireLeaseRequest\022%\n\004lock\030\001" +
-      " \001(\0132\027.lockbroker.v1.LockSpec\022&\n\003ttl\030\002 \001" +
-      "(\0132\031.google.protobuf.Duration\022%\n\004wait\030\003 " +
-      "\001(\0132\027.lockbroker.v1.WaitSpec\022\022\n\nrequest_" +
-      "id\030\004 \001(\t\"\201\001\n\024AcquireLeaseResponse\022+\n\010acq" +
-      "uired\030\001 \001(\0132\027.lockbroker.v1.AcquiredH\000\0222" +
-      "\n\014not_acquired\030\002 \001(\0132\032.lockbroker.v1.Not" +
-      "AcquiredH\000B\010\n\006result\"2\n\021RenewLeaseReques" +
-      "t\022\014\n\004name\030\001 \001(\t\022\017\n\007lock_id\030\002 \001(\t\"n\n\022Rene" +
-      "wLeaseResponse\022)\n\007renewed\030\001 \001(\0132\026.lockbr" +
-      "oker.v1.RenewedH\000\022#\n\004lost\030\002 \001(\0132\023.lockbr" +
-      "oker.v1.LostH\000B\010\n\006result\"/\n\016ReleaseReque" +
-      "st\022\014\n\004name\030\001 \001(\t\022\017\n\007lock_id\030\002 \001(\t\"\267\001\n\017Re" +
-      "leaseResponse\0227\n\007outcome\030\001 \001(\0162&.lockbro" +
-      "ker.v1.ReleaseResponse.Outcome\"k\n\007Outcom" +
-      "e\022\027\n\023OUTCOME_UNSPECIFIED\020\000\022\024\n\020OUTCOME_RE" +
-      "LEASED\020\001\022\024\n\020OUTCOME_NOT_HELD\020\002\022\033\n\027OUTCOM" +
-      "E_HELD_BY_ANOTHER\020\003\"O\n\016GetLockRequest\022\014\n" +
-      "\004name\030\001 \001(\t\022\017\n\007lock_id\030\002 \001(\t\022\023\n\006permit\030\003" +
-      " \001(\005H\000\210\001\001B\t\n\007_permit\"\217\003\n\017GetLockResponse" +
-      "\0223\n\005state\030\001 \001(\0162$.lockbroker.v1.GetLockR" +
-      "esponse.State\022\r\n\005owner\030\002 \001(\t\022.\n\013free_wit" +
-      "hin\030\003 \001(\0132\031.google.protobuf.Duration\0228\n\025" +
-      "expires_after_request\030\004 \001(\0132\031.google.pro" +
-      "tobuf.Duration\022\024\n\014shared_count\030\005 \001(\005\022\025\n\r" +
-      "fencing_token\030\006 \001(\003\022+\n\010held_for\030\007 \001(\0132\031." +
-      "google.protobuf.Duration\022\014\n\004etag\030\010 \001(\t\"f" +
-      "\n\005State\022\025\n\021STATE_UNSPECIFIED\020\000\022\016\n\nSTATE_" +
-      "FREE\020\001\022\016\n\nSTATE_HELD\020\002\022\023\n\017STATE_LINGERIN" +
-      "G\020\003\022\021\n\rSTATE_REVOKED\020\004\"\305\001\n\016SessionReques" +
-      "t\022*\n\004open\030\001 \001(\0132\032.lockbroker.v1.OpenSess" +
-      "ionH\000\022-\n\theartbeat\030\002 \001(\0132\030.lockbroker.v1" +
-      ".HeartbeatH\000\022)\n\005begin\030\003 \001(\0132\030.lockbroker" +
-      ".v1.BeginLockH\000\022%\n\003end\030\004 \001(\0132\026.lockbroke" +
-      "r.v1.EndLockH\000B\006\n\004kind\"5\n\013OpenSession\022&\n" +
-      "\003ttl\030\001 \001(\0132\031.google.protobuf.Duration\"\030\n" +
-      "\tHeartbeat\022\013\n\003seq\030\001 \001(\003\"\205\001\n\tBeginLock\022\020\n" +
-      "\010lock_ref\030\001 \001(\003\022%\n\004lock\030\002 \001(\0132\027.lockbrok" +
-      "er.v1.LockSpec\022%\n\004wait\030\003 \001(\0132\027.lockbroke" +
-      "r.v1.WaitSpec\022\030\n\020reattach_lock_id\030\004 \001(\t\"" +
-      "\033\n\007EndLock\022\020\n\010lock_ref\030\001 \001(\003\"\255\001\n\017Session" +
-      "Response\022.\n\006opened\030\001 \001(\0132\034.lockbroker.v1" +
-      ".SessionOpenedH\000\0224\n\rheartbeat_ack\030\002 \001(\0132" +
-      "\033.lockbroker.v1.HeartbeatAckH\000\022,\n\005event\030" +
-      "\003 \001(\0132\033.lockbroker.v1.SessionEventH\000B\006\n\004" +
-      "kind\"\245\001\n\rSessionOpened\022&\n\003ttl\030\001 \001(\0132\031.go" +
-      "ogle.protobuf.Duration\0225\n\022expires_after_" +
-      "open\030\002 \001(\0132\031.google.protobuf.Duration\0225\n" +
-      "\022heartbeat_interval\030\003 \001(\0132\031.google.proto" +
-      "buf.Duration\"l\n\014HeartbeatAck\022\013\n\003seq\030\001 \001(" +
-      "\003\022:\n\027expires_after_heartbeat\030\002 \001(\0132\031.goo" +
-      "gle.protobuf.Duration\022\023\n\013not_renewed\030\003 \003" +
-      "(\003\"I\n\014SessionEvent\022\020\n\010lock_ref\030\001 \001(\003\022\'\n\005" +
-      "event\030\002 \001(\0132\030.lockbroker.v1.LockEvent\"1\n" +
-      "\020ListLocksRequest\022\016\n\006prefix\030\001 \001(\t\022\r\n\005lim" +
-      "it\030\002 \001(\005\"J\n\021ListLocksResponse\022&\n\005locks\030\001" +
-      " \003(\0132\027.lockbroker.v1.LockInfo\022\r\n\005total\030\002" +
-      " \001(\005\"\376\001\n\010LockInfo\022\014\n\004name\030\001 \001(\t\0223\n\005state" +
-      "\030\002 \001(\0162$.lockbroker.v1.GetLockResponse.S" +
-      "tate\022\r\n\005owner\030\003 \001(\t\022.\n\013free_within\030\004 \001(\013" +
-      "2\031.google.protobuf.Duration\022\025\n\rfencing_t" +
-      "oken\030\005 \001(\003\022+\n\010held_for\030\006 \001(\0132\031.google.pr" +
-      "otobuf.Duration\022\014\n\004etag\030\007 \001(\t\022\023\n\006permit\030" +
-      "\010 \001(\005H\000\210\001\001B\t\n\007_permit\"A\n\022ListWaitersRequ" +
-      "est\022\014\n\004name\030\001 \001(\t\022\016\n\006prefix\030\002 \001(\t\022\r\n\005lim" +
-      "it\030\003 \001(\005\"P\n\023ListWaitersResponse\022*\n\007waite" +
-      "rs\030\001 \003(\0132\031.lockbroker.v1.WaiterInfo\022\r\n\005t" +
-      "otal\030\002 \001(\005\"j\n\nWaiterInfo\022\014\n\004name\030\001 \001(\t\022\020" +
-      "\n\010position\030\002 \001(\005\022\r\n\005owner\030\003 \001(\t\022-\n\nwaite" +
-      "d_for\030\004 \001(\0132\031.google.protobuf.Duration\"b" +
-      "\n\021RevokeLockRequest\022\014\n\004name\030\001 \001(\t\022\014\n\004eta" +
-      "g\030\002 \001(\t\022\021\n\timmediate\030\003 \001(\010\022\023\n\006permit\030\004 \001" +
-      "(\005H\000\210\001\001B\t\n\007_permit\"\206\002\n\022RevokeLockRespons" +
-      "e\022:\n\007outcome\030\001 \001(\0162).lockbroker.v1.Revok" +
-      "eLockResponse.Outcome\022\r\n\005owner\030\002 \001(\t\022.\n\013" +
-      "free_within\030\003 \001(\0132\031.google.protobuf.Dura" +
-      "tion\"u\n\007Outcome\022\027\n\023OUTCOME_UNSPECIFIED\020\000" +
-      "\022\023\n\017OUTCOME_REVOKED\020\001\022\024\n\020OUTCOME_NOT_HEL" +
-      "D\020\002\022\023\n\017OUTCOME_CHANGED\020\003\022\021\n\rOUTCOME_FREE" +
-      "D\020\0042\277\004\n\013LockService\022J\n\007Acquire\022\035.lockbro" +
-      "ker.v1.AcquireRequest\032\036.lockbroker.v1.Ac" +
-      "quireResponse0\001\022V\n\013WaitAcquire\022!.lockbro" +
-      "ker.v1.WaitAcquireRequest\032\".lockbroker.v" +
-      "1.WaitAcquireResponse0\001\022H\n\007Release\022\035.loc" +
-      "kbroker.v1.ReleaseRequest\032\036.lockbroker.v" +
-      "1.ReleaseResponse\022W\n\014AcquireLease\022\".lock" +
-      "broker.v1.AcquireLeaseRequest\032#.lockbrok" +
-      "er.v1.AcquireLeaseResponse\022Q\n\nRenewLease" +
-      "\022 .lockbroker.v1.RenewLeaseRequest\032!.loc" +
-      "kbroker.v1.RenewLeaseResponse\022H\n\007GetLock" +
-      "\022\035.lockbroker.v1.GetLockRequest\032\036.lockbr" +
-      "oker.v1.GetLockResponse\022L\n\007Session\022\035.loc" +
-      "kbroker.v1.SessionRequest\032\036.lockbroker.v" +
-      "1.SessionResponse(\0010\0012\210\002\n\tLockAdmin\022P\n\tL" +
-      "istLocks\022\037.lockbroker.v1.ListLocksReques" +
-      "t\032 .lockbroker.v1.ListLocksResponse0\001\022V\n" +
-      "\013ListWaiters\022!.lockbroker.v1.ListWaiters" +
-      "Request\032\".lockbroker.v1.ListWaitersRespo" +
-      "nse0\001\022Q\n\nRevokeLock\022 .lockbroker.v1.Revo" +
-      "keLockRequest\032!.lockbroker.v1.RevokeLock" +
-      "ResponseB\304\001\n\027io.github.lockbroker.v1B\017Lo" +
-      "ckbrokerProtoP\001ZFgithub.com/lockbroker/l" +
-      "ockbroker/clients/go/lockbroker/v1;lockb" +
-      "rokerv1\242\002\003LKB\252\002\rLockbroker.V1\312\002\rLockbrok" +
-      "er\\V1\342\002\026Lockbroker\\V1\\Metadata\352\002\016Lockbro" +
-      "ker::V1b\006proto3"
+      "t\030\004 \001(\005H\000\210\001\001\022)\n\004also\030\005 \003(\0132\033.lockbroker." +
+      "v1.AlsoAcquiredB\t\n\007_permit\"V\n\014AlsoAcquir" +
+      "ed\022\017\n\007lock_id\030\001 \001(\t\022\025\n\rfencing_token\030\002 \001" +
+      "(\003\022\023\n\006permit\030\003 \001(\005H\000\210\001\001B\t\n\007_permit\"\357\001\n\013N" +
+      "otAcquired\0221\n\006reason\030\001 \001(\0162!.lockbroker." +
+      "v1.NotAcquired.Reason\022\r\n\005owner\030\002 \001(\t\022\014\n\004" +
+      "name\030\003 \001(\t\"\217\001\n\006Reason\022\026\n\022REASON_UNSPECIF" +
+      "IED\020\000\022\017\n\013REASON_HELD\020\001\022\024\n\020REASON_LINGERI" +
+      "NG\020\002\022\023\n\017REASON_MAX_WAIT\020\003\022\024\n\020REASON_CANC" +
+      "ELLED\020\004\022\033\n\027REASON_NOT_REATTACHABLE\020\005\"\032\n\006" +
+      "Queued\022\020\n\010position\030\001 \001(\005\"C\n\007Renewed\0228\n\025e" +
+      "xpires_after_request\030\001 \001(\0132\031.google.prot" +
+      "obuf.Duration\"\262\001\n\004Lost\022*\n\006reason\030\001 \001(\0162\032" +
+      ".lockbroker.v1.Lost.Reason\022\014\n\004name\030\002 \001(\t" +
+      "\"p\n\006Reason\022\026\n\022REASON_UNSPECIFIED\020\000\022\022\n\016RE" +
+      "ASON_EXPIRED\020\001\022\017\n\013REASON_GONE\020\002\022\025\n\021REASO" +
+      "N_TAKEN_OVER\020\003\022\022\n\016REASON_REVOKED\020\004\"\n\n\010Re" +
+      "leased\"4\n\010Draining\022(\n\005grace\030\001 \001(\0132\031.goog" +
+      "le.protobuf.Duration\"g\n\006Failed\022\014\n\004code\030\001" +
+      " \001(\005\022\017\n\007message\030\002 \001(\t\022.\n\013retry_after\030\003 \001" +
+      "(\0132\031.google.protobuf.Duration\022\016\n\006reason\030" +
+      "\004 \001(\t\"\237\001\n\023AcquireLeaseRequest\022%\n\004lock\030\001 " +
+      "\001(\0132\027.lockbroker.v1.LockSpec\022&\n\003ttl\030\002 \001(" +
+      "\0132\031.google.protobuf.Duration\022%\n\004wait\030\003 \001" +
+      "(\0132\027.lockbroker.v1.WaitSpec\022\022\n\nrequest_i" +
+      "d\030\004 \001(\t\"\201\001\n\024AcquireLeaseResponse\022+\n\010acqu" +
+      "ired\030\001 \001(\0132\027.lockbroker.v1.AcquiredH\000\0222\n" +
+      "\014not_acquired\030\002 \001(\0132\032.lockbroker.v1.NotA" +
+      "cquiredH\000B\010\n\006result\"2\n\021RenewLeaseRequest" +
+      "\022\014\n\004name\030\001 \001(\t\022\017\n\007lock_id\030\002 \001(\t\"n\n\022Renew" +
+      "LeaseResponse\022)\n\007renewed\030\001 \001(\0132\026.lockbro" +
+      "ker.v1.RenewedH\000\022#\n\004lost\030\002 \001(\0132\023.lockbro" +
+      "ker.v1.LostH\000B\010\n\006result\"/\n\016ReleaseReques" +
+      "t\022\014\n\004name\030\001 \001(\t\022\017\n\007lock_id\030\002 \001(\t\"\267\001\n\017Rel" +
+      "easeResponse\0227\n\007outcome\030\001 \001(\0162&.lockbrok" +
+      "er.v1.ReleaseResponse.Outcome\"k\n\007Outcome" +
+      "\022\027\n\023OUTCOME_UNSPECIFIED\020\000\022\024\n\020OUTCOME_REL" +
+      "EASED\020\001\022\024\n\020OUTCOME_NOT_HELD\020\002\022\033\n\027OUTCOME" +
+      "_HELD_BY_ANOTHER\020\003\"O\n\016GetLockRequest\022\014\n\004" +
+      "name\030\001 \001(\t\022\017\n\007lock_id\030\002 \001(\t\022\023\n\006permit\030\003 " +
+      "\001(\005H\000\210\001\001B\t\n\007_permit\"\217\003\n\017GetLockResponse\022" +
+      "3\n\005state\030\001 \001(\0162$.lockbroker.v1.GetLockRe" +
+      "sponse.State\022\r\n\005owner\030\002 \001(\t\022.\n\013free_with" +
+      "in\030\003 \001(\0132\031.google.protobuf.Duration\0228\n\025e" +
+      "xpires_after_request\030\004 \001(\0132\031.google.prot" +
+      "obuf.Duration\022\024\n\014shared_count\030\005 \001(\005\022\025\n\rf" +
+      "encing_token\030\006 \001(\003\022+\n\010held_for\030\007 \001(\0132\031.g" +
+      "oogle.protobuf.Duration\022\014\n\004etag\030\010 \001(\t\"f\n" +
+      "\005State\022\025\n\021STATE_UNSPECIFIED\020\000\022\016\n\nSTATE_F" +
+      "REE\020\001\022\016\n\nSTATE_HELD\020\002\022\023\n\017STATE_LINGERING" +
+      "\020\003\022\021\n\rSTATE_REVOKED\020\004\"\305\001\n\016SessionRequest" +
+      "\022*\n\004open\030\001 \001(\0132\032.lockbroker.v1.OpenSessi" +
+      "onH\000\022-\n\theartbeat\030\002 \001(\0132\030.lockbroker.v1." +
+      "HeartbeatH\000\022)\n\005begin\030\003 \001(\0132\030.lockbroker." +
+      "v1.BeginLockH\000\022%\n\003end\030\004 \001(\0132\026.lockbroker" +
+      ".v1.EndLockH\000B\006\n\004kind\"5\n\013OpenSession\022&\n\003" +
+      "ttl\030\001 \001(\0132\031.google.protobuf.Duration\"\030\n\t" +
+      "Heartbeat\022\013\n\003seq\030\001 \001(\003\"\254\001\n\tBeginLock\022\020\n\010" +
+      "lock_ref\030\001 \001(\003\022%\n\004lock\030\002 \001(\0132\027.lockbroke" +
+      "r.v1.LockSpec\022%\n\004wait\030\003 \001(\0132\027.lockbroker" +
+      ".v1.WaitSpec\022\030\n\020reattach_lock_id\030\004 \001(\t\022%" +
+      "\n\004also\030\005 \003(\0132\027.lockbroker.v1.AlsoLock\"K\n" +
+      "\010AlsoLock\022%\n\004lock\030\001 \001(\0132\027.lockbroker.v1." +
+      "LockSpec\022\030\n\020reattach_lock_id\030\002 \001(\t\"\033\n\007En" +
+      "dLock\022\020\n\010lock_ref\030\001 \001(\003\"\255\001\n\017SessionRespo" +
+      "nse\022.\n\006opened\030\001 \001(\0132\034.lockbroker.v1.Sess" +
+      "ionOpenedH\000\0224\n\rheartbeat_ack\030\002 \001(\0132\033.loc" +
+      "kbroker.v1.HeartbeatAckH\000\022,\n\005event\030\003 \001(\013" +
+      "2\033.lockbroker.v1.SessionEventH\000B\006\n\004kind\"" +
+      "\245\001\n\rSessionOpened\022&\n\003ttl\030\001 \001(\0132\031.google." +
+      "protobuf.Duration\0225\n\022expires_after_open\030" +
+      "\002 \001(\0132\031.google.protobuf.Duration\0225\n\022hear" +
+      "tbeat_interval\030\003 \001(\0132\031.google.protobuf.D" +
+      "uration\"l\n\014HeartbeatAck\022\013\n\003seq\030\001 \001(\003\022:\n\027" +
+      "expires_after_heartbeat\030\002 \001(\0132\031.google.p" +
+      "rotobuf.Duration\022\023\n\013not_renewed\030\003 \003(\003\"I\n" +
+      "\014SessionEvent\022\020\n\010lock_ref\030\001 \001(\003\022\'\n\005event" +
+      "\030\002 \001(\0132\030.lockbroker.v1.LockEvent\"1\n\020List" +
+      "LocksRequest\022\016\n\006prefix\030\001 \001(\t\022\r\n\005limit\030\002 " +
+      "\001(\005\"J\n\021ListLocksResponse\022&\n\005locks\030\001 \003(\0132" +
+      "\027.lockbroker.v1.LockInfo\022\r\n\005total\030\002 \001(\005\"" +
+      "\376\001\n\010LockInfo\022\014\n\004name\030\001 \001(\t\0223\n\005state\030\002 \001(" +
+      "\0162$.lockbroker.v1.GetLockResponse.State\022" +
+      "\r\n\005owner\030\003 \001(\t\022.\n\013free_within\030\004 \001(\0132\031.go" +
+      "ogle.protobuf.Duration\022\025\n\rfencing_token\030" +
+      "\005 \001(\003\022+\n\010held_for\030\006 \001(\0132\031.google.protobu" +
+      "f.Duration\022\014\n\004etag\030\007 \001(\t\022\023\n\006permit\030\010 \001(\005" +
+      "H\000\210\001\001B\t\n\007_permit\"A\n\022ListWaitersRequest\022\014" +
+      "\n\004name\030\001 \001(\t\022\016\n\006prefix\030\002 \001(\t\022\r\n\005limit\030\003 " +
+      "\001(\005\"P\n\023ListWaitersResponse\022*\n\007waiters\030\001 " +
+      "\003(\0132\031.lockbroker.v1.WaiterInfo\022\r\n\005total\030" +
+      "\002 \001(\005\"j\n\nWaiterInfo\022\014\n\004name\030\001 \001(\t\022\020\n\010pos" +
+      "ition\030\002 \001(\005\022\r\n\005owner\030\003 \001(\t\022-\n\nwaited_for" +
+      "\030\004 \001(\0132\031.google.protobuf.Duration\"b\n\021Rev" +
+      "okeLockRequest\022\014\n\004name\030\001 \001(\t\022\014\n\004etag\030\002 \001" +
+      "(\t\022\021\n\timmediate\030\003 \001(\010\022\023\n\006permit\030\004 \001(\005H\000\210" +
+      "\001\001B\t\n\007_permit\"\206\002\n\022RevokeLockResponse\022:\n\007" +
+      "outcome\030\001 \001(\0162).lockbroker.v1.RevokeLock" +
+      "Response.Outcome\022\r\n\005owner\030\002 \001(\t\022.\n\013free_" +
+      "within\030\003 \001(\0132\031.google.protobuf.Duration\"" +
+      "u\n\007Outcome\022\027\n\023OUTCOME_UNSPECIFIED\020\000\022\023\n\017O" +
+      "UTCOME_REVOKED\020\001\022\024\n\020OUTCOME_NOT_HELD\020\002\022\023" +
+      "\n\017OUTCOME_CHANGED\020\003\022\021\n\rOUTCOME_FREED\020\0042\277" +
+      "\004\n\013LockService\022J\n\007Acquire\022\035.lockbroker.v" +
+      "1.AcquireRequest\032\036.lockbroker.v1.Acquire" +
+      "Response0\001\022V\n\013WaitAcquire\022!.lockbroker.v" +
+      "1.WaitAcquireRequest\032\".lockbroker.v1.Wai" +
+      "tAcquireResponse0\001\022H\n\007Release\022\035.lockbrok" +
+      "er.v1.ReleaseRequest\032\036.lockbroker.v1.Rel" +
+      "easeResponse\022W\n\014AcquireLease\022\".lockbroke" +
+      "r.v1.AcquireLeaseRequest\032#.lockbroker.v1" +
+      ".AcquireLeaseResponse\022Q\n\nRenewLease\022 .lo" +
+      "ckbroker.v1.RenewLeaseRequest\032!.lockbrok" +
+      "er.v1.RenewLeaseResponse\022H\n\007GetLock\022\035.lo" +
+      "ckbroker.v1.GetLockRequest\032\036.lockbroker." +
+      "v1.GetLockResponse\022L\n\007Session\022\035.lockbrok" +
+      "er.v1.SessionRequest\032\036.lockbroker.v1.Ses" +
+      "sionResponse(\0010\0012\210\002\n\tLockAdmin\022P\n\tListLo" +
+      "cks\022\037.lockbroker.v1.ListLocksRequest\032 .l" +
+      "ockbroker.v1.ListLocksResponse0\001\022V\n\013List" +
+      "Waiters\022!.lockbroker.v1.ListWaitersReque" +
+      "st\032\".lockbroker.v1.ListWaitersResponse0\001" +
+      "\022Q\n\nRevokeLock\022 .lockbroker.v1.RevokeLoc" +
+      "kRequest\032!.lockbroker.v1.RevokeLockRespo" +
+      "nseB\304\001\n\027io.github.lockbroker.v1B\017Lockbro" +
+      "kerProtoP\001ZFgithub.com/lockbroker/lockbr" +
+      "oker/clients/go/lockbroker/v1;lockbroker" +
+      "v1\242\002\003LKB\252\002\rLockbroker.V1\312\002\rLockbroker\\V1" +
+      "\342\002\026Lockbroker\\V1\\Metadata\352\002\016Lockbroker::" +
+      "V1b\006proto3"
     };
     descriptor = com.google.protobuf.Descriptors.FileDescriptor
       .internalBuildGeneratedFileFrom(descriptorData,
@@ -437,195 +454,207 @@ public final class LockbrokerProto {
     internal_static_lockbroker_v1_Acquired_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_lockbroker_v1_Acquired_descriptor,
-        new java.lang.String[] { "LockId", "FencingToken", "ExpiresAfterRequest", "Permit", });
-    internal_static_lockbroker_v1_NotAcquired_descriptor =
+        new java.lang.String[] { "LockId", "FencingToken", "ExpiresAfterRequest", "Permit", "Also", });
+    internal_static_lockbroker_v1_AlsoAcquired_descriptor =
       getDescriptor().getMessageTypes().get(8);
+    internal_static_lockbroker_v1_AlsoAcquired_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
+        internal_static_lockbroker_v1_AlsoAcquired_descriptor,
+        new java.lang.String[] { "LockId", "FencingToken", "Permit", });
+    internal_static_lockbroker_v1_NotAcquired_descriptor =
+      getDescriptor().getMessageTypes().get(9);
     internal_static_lockbroker_v1_NotAcquired_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_lockbroker_v1_NotAcquired_descriptor,
-        new java.lang.String[] { "Reason", "Owner", });
+        new java.lang.String[] { "Reason", "Owner", "Name", });
     internal_static_lockbroker_v1_Queued_descriptor =
-      getDescriptor().getMessageTypes().get(9);
+      getDescriptor().getMessageTypes().get(10);
     internal_static_lockbroker_v1_Queued_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_lockbroker_v1_Queued_descriptor,
         new java.lang.String[] { "Position", });
     internal_static_lockbroker_v1_Renewed_descriptor =
-      getDescriptor().getMessageTypes().get(10);
+      getDescriptor().getMessageTypes().get(11);
     internal_static_lockbroker_v1_Renewed_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_lockbroker_v1_Renewed_descriptor,
         new java.lang.String[] { "ExpiresAfterRequest", });
     internal_static_lockbroker_v1_Lost_descriptor =
-      getDescriptor().getMessageTypes().get(11);
+      getDescriptor().getMessageTypes().get(12);
     internal_static_lockbroker_v1_Lost_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_lockbroker_v1_Lost_descriptor,
-        new java.lang.String[] { "Reason", });
+        new java.lang.String[] { "Reason", "Name", });
     internal_static_lockbroker_v1_Released_descriptor =
-      getDescriptor().getMessageTypes().get(12);
+      getDescriptor().getMessageTypes().get(13);
     internal_static_lockbroker_v1_Released_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_lockbroker_v1_Released_descriptor,
         new java.lang.String[] { });
     internal_static_lockbroker_v1_Draining_descriptor =
-      getDescriptor().getMessageTypes().get(13);
+      getDescriptor().getMessageTypes().get(14);
     internal_static_lockbroker_v1_Draining_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_lockbroker_v1_Draining_descriptor,
         new java.lang.String[] { "Grace", });
     internal_static_lockbroker_v1_Failed_descriptor =
-      getDescriptor().getMessageTypes().get(14);
+      getDescriptor().getMessageTypes().get(15);
     internal_static_lockbroker_v1_Failed_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_lockbroker_v1_Failed_descriptor,
         new java.lang.String[] { "Code", "Message", "RetryAfter", "Reason", });
     internal_static_lockbroker_v1_AcquireLeaseRequest_descriptor =
-      getDescriptor().getMessageTypes().get(15);
+      getDescriptor().getMessageTypes().get(16);
     internal_static_lockbroker_v1_AcquireLeaseRequest_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_lockbroker_v1_AcquireLeaseRequest_descriptor,
         new java.lang.String[] { "Lock", "Ttl", "Wait", "RequestId", });
     internal_static_lockbroker_v1_AcquireLeaseResponse_descriptor =
-      getDescriptor().getMessageTypes().get(16);
+      getDescriptor().getMessageTypes().get(17);
     internal_static_lockbroker_v1_AcquireLeaseResponse_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_lockbroker_v1_AcquireLeaseResponse_descriptor,
         new java.lang.String[] { "Acquired", "NotAcquired", "Result", });
     internal_static_lockbroker_v1_RenewLeaseRequest_descriptor =
-      getDescriptor().getMessageTypes().get(17);
+      getDescriptor().getMessageTypes().get(18);
     internal_static_lockbroker_v1_RenewLeaseRequest_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_lockbroker_v1_RenewLeaseRequest_descriptor,
         new java.lang.String[] { "Name", "LockId", });
     internal_static_lockbroker_v1_RenewLeaseResponse_descriptor =
-      getDescriptor().getMessageTypes().get(18);
+      getDescriptor().getMessageTypes().get(19);
     internal_static_lockbroker_v1_RenewLeaseResponse_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_lockbroker_v1_RenewLeaseResponse_descriptor,
         new java.lang.String[] { "Renewed", "Lost", "Result", });
     internal_static_lockbroker_v1_ReleaseRequest_descriptor =
-      getDescriptor().getMessageTypes().get(19);
+      getDescriptor().getMessageTypes().get(20);
     internal_static_lockbroker_v1_ReleaseRequest_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_lockbroker_v1_ReleaseRequest_descriptor,
         new java.lang.String[] { "Name", "LockId", });
     internal_static_lockbroker_v1_ReleaseResponse_descriptor =
-      getDescriptor().getMessageTypes().get(20);
+      getDescriptor().getMessageTypes().get(21);
     internal_static_lockbroker_v1_ReleaseResponse_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_lockbroker_v1_ReleaseResponse_descriptor,
         new java.lang.String[] { "Outcome", });
     internal_static_lockbroker_v1_GetLockRequest_descriptor =
-      getDescriptor().getMessageTypes().get(21);
+      getDescriptor().getMessageTypes().get(22);
     internal_static_lockbroker_v1_GetLockRequest_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_lockbroker_v1_GetLockRequest_descriptor,
         new java.lang.String[] { "Name", "LockId", "Permit", });
     internal_static_lockbroker_v1_GetLockResponse_descriptor =
-      getDescriptor().getMessageTypes().get(22);
+      getDescriptor().getMessageTypes().get(23);
     internal_static_lockbroker_v1_GetLockResponse_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_lockbroker_v1_GetLockResponse_descriptor,
         new java.lang.String[] { "State", "Owner", "FreeWithin", "ExpiresAfterRequest", "SharedCount", "FencingToken", "HeldFor", "Etag", });
     internal_static_lockbroker_v1_SessionRequest_descriptor =
-      getDescriptor().getMessageTypes().get(23);
+      getDescriptor().getMessageTypes().get(24);
     internal_static_lockbroker_v1_SessionRequest_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_lockbroker_v1_SessionRequest_descriptor,
         new java.lang.String[] { "Open", "Heartbeat", "Begin", "End", "Kind", });
     internal_static_lockbroker_v1_OpenSession_descriptor =
-      getDescriptor().getMessageTypes().get(24);
+      getDescriptor().getMessageTypes().get(25);
     internal_static_lockbroker_v1_OpenSession_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_lockbroker_v1_OpenSession_descriptor,
         new java.lang.String[] { "Ttl", });
     internal_static_lockbroker_v1_Heartbeat_descriptor =
-      getDescriptor().getMessageTypes().get(25);
+      getDescriptor().getMessageTypes().get(26);
     internal_static_lockbroker_v1_Heartbeat_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_lockbroker_v1_Heartbeat_descriptor,
         new java.lang.String[] { "Seq", });
     internal_static_lockbroker_v1_BeginLock_descriptor =
-      getDescriptor().getMessageTypes().get(26);
+      getDescriptor().getMessageTypes().get(27);
     internal_static_lockbroker_v1_BeginLock_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_lockbroker_v1_BeginLock_descriptor,
-        new java.lang.String[] { "LockRef", "Lock", "Wait", "ReattachLockId", });
+        new java.lang.String[] { "LockRef", "Lock", "Wait", "ReattachLockId", "Also", });
+    internal_static_lockbroker_v1_AlsoLock_descriptor =
+      getDescriptor().getMessageTypes().get(28);
+    internal_static_lockbroker_v1_AlsoLock_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
+        internal_static_lockbroker_v1_AlsoLock_descriptor,
+        new java.lang.String[] { "Lock", "ReattachLockId", });
     internal_static_lockbroker_v1_EndLock_descriptor =
-      getDescriptor().getMessageTypes().get(27);
+      getDescriptor().getMessageTypes().get(29);
     internal_static_lockbroker_v1_EndLock_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_lockbroker_v1_EndLock_descriptor,
         new java.lang.String[] { "LockRef", });
     internal_static_lockbroker_v1_SessionResponse_descriptor =
-      getDescriptor().getMessageTypes().get(28);
+      getDescriptor().getMessageTypes().get(30);
     internal_static_lockbroker_v1_SessionResponse_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_lockbroker_v1_SessionResponse_descriptor,
         new java.lang.String[] { "Opened", "HeartbeatAck", "Event", "Kind", });
     internal_static_lockbroker_v1_SessionOpened_descriptor =
-      getDescriptor().getMessageTypes().get(29);
+      getDescriptor().getMessageTypes().get(31);
     internal_static_lockbroker_v1_SessionOpened_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_lockbroker_v1_SessionOpened_descriptor,
         new java.lang.String[] { "Ttl", "ExpiresAfterOpen", "HeartbeatInterval", });
     internal_static_lockbroker_v1_HeartbeatAck_descriptor =
-      getDescriptor().getMessageTypes().get(30);
+      getDescriptor().getMessageTypes().get(32);
     internal_static_lockbroker_v1_HeartbeatAck_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_lockbroker_v1_HeartbeatAck_descriptor,
         new java.lang.String[] { "Seq", "ExpiresAfterHeartbeat", "NotRenewed", });
     internal_static_lockbroker_v1_SessionEvent_descriptor =
-      getDescriptor().getMessageTypes().get(31);
+      getDescriptor().getMessageTypes().get(33);
     internal_static_lockbroker_v1_SessionEvent_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_lockbroker_v1_SessionEvent_descriptor,
         new java.lang.String[] { "LockRef", "Event", });
     internal_static_lockbroker_v1_ListLocksRequest_descriptor =
-      getDescriptor().getMessageTypes().get(32);
+      getDescriptor().getMessageTypes().get(34);
     internal_static_lockbroker_v1_ListLocksRequest_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_lockbroker_v1_ListLocksRequest_descriptor,
         new java.lang.String[] { "Prefix", "Limit", });
     internal_static_lockbroker_v1_ListLocksResponse_descriptor =
-      getDescriptor().getMessageTypes().get(33);
+      getDescriptor().getMessageTypes().get(35);
     internal_static_lockbroker_v1_ListLocksResponse_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_lockbroker_v1_ListLocksResponse_descriptor,
         new java.lang.String[] { "Locks", "Total", });
     internal_static_lockbroker_v1_LockInfo_descriptor =
-      getDescriptor().getMessageTypes().get(34);
+      getDescriptor().getMessageTypes().get(36);
     internal_static_lockbroker_v1_LockInfo_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_lockbroker_v1_LockInfo_descriptor,
         new java.lang.String[] { "Name", "State", "Owner", "FreeWithin", "FencingToken", "HeldFor", "Etag", "Permit", });
     internal_static_lockbroker_v1_ListWaitersRequest_descriptor =
-      getDescriptor().getMessageTypes().get(35);
+      getDescriptor().getMessageTypes().get(37);
     internal_static_lockbroker_v1_ListWaitersRequest_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_lockbroker_v1_ListWaitersRequest_descriptor,
         new java.lang.String[] { "Name", "Prefix", "Limit", });
     internal_static_lockbroker_v1_ListWaitersResponse_descriptor =
-      getDescriptor().getMessageTypes().get(36);
+      getDescriptor().getMessageTypes().get(38);
     internal_static_lockbroker_v1_ListWaitersResponse_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_lockbroker_v1_ListWaitersResponse_descriptor,
         new java.lang.String[] { "Waiters", "Total", });
     internal_static_lockbroker_v1_WaiterInfo_descriptor =
-      getDescriptor().getMessageTypes().get(37);
+      getDescriptor().getMessageTypes().get(39);
     internal_static_lockbroker_v1_WaiterInfo_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_lockbroker_v1_WaiterInfo_descriptor,
         new java.lang.String[] { "Name", "Position", "Owner", "WaitedFor", });
     internal_static_lockbroker_v1_RevokeLockRequest_descriptor =
-      getDescriptor().getMessageTypes().get(38);
+      getDescriptor().getMessageTypes().get(40);
     internal_static_lockbroker_v1_RevokeLockRequest_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_lockbroker_v1_RevokeLockRequest_descriptor,
         new java.lang.String[] { "Name", "Etag", "Immediate", "Permit", });
     internal_static_lockbroker_v1_RevokeLockResponse_descriptor =
-      getDescriptor().getMessageTypes().get(39);
+      getDescriptor().getMessageTypes().get(41);
     internal_static_lockbroker_v1_RevokeLockResponse_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_lockbroker_v1_RevokeLockResponse_descriptor,

@@ -26,4 +26,24 @@ public interface LostOrBuilder extends
    * @return The reason.
    */
   io.github.lockbroker.v1.Lost.Reason getReason();
+
+  /**
+   * <pre>
+   * Of several locks (`BeginLock.also`): the name of the one that is lost. None of the others may be relied on. Empty otherwise.
+   * </pre>
+   *
+   * <code>string name = 2;</code>
+   * @return The name.
+   */
+  java.lang.String getName();
+  /**
+   * <pre>
+   * Of several locks (`BeginLock.also`): the name of the one that is lost. None of the others may be relied on. Empty otherwise.
+   * </pre>
+   *
+   * <code>string name = 2;</code>
+   * @return The bytes for name.
+   */
+  com.google.protobuf.ByteString
+      getNameBytes();
 }

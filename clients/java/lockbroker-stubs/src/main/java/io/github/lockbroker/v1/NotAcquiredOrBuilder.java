@@ -46,4 +46,24 @@ public interface NotAcquiredOrBuilder extends
    */
   com.google.protobuf.ByteString
       getOwnerBytes();
+
+  /**
+   * <pre>
+   * Of several locks (`BeginLock.also`): the name of the one for which none was acquired. Empty otherwise.
+   * </pre>
+   *
+   * <code>string name = 3;</code>
+   * @return The name.
+   */
+  java.lang.String getName();
+  /**
+   * <pre>
+   * Of several locks (`BeginLock.also`): the name of the one for which none was acquired. Empty otherwise.
+   * </pre>
+   *
+   * <code>string name = 3;</code>
+   * @return The bytes for name.
+   */
+  com.google.protobuf.ByteString
+      getNameBytes();
 }

@@ -1,0 +1,491 @@
+//! Several locks that a client of a Session has together: all of them, or none.
+//!
+//! Each is a hold of its own, and obeys all rules by itself. The group asks for them, hears what becomes of each, and tells
+//! its client about all together. It tries all at once. If one is refused, it keeps those before it in the order of their
+//! names, gives back those behind it, waits for that one, and then tries the rest again. So whoever waits holds only locks
+//! whose names come before, and nobody waits in a circle.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::Time;
+use crate::broker::{Core, Cx};
+use crate::env::{Env, Mark};
+use crate::event::{Event, LockRef, LostReason, SESSION, Together};
+use crate::failure::Cause;
+use crate::hold::{End, HoldKey, not_acquired};
+use crate::normal::{Form, Normal};
+use crate::outbox::{Item, Outbox};
+use crate::request::{LockRequest, Mode};
+use crate::session::{Stream, StreamKey};
+
+/// Limits how many locks can be had together.
+pub const MOST_TOGETHER: usize = 16;
+
+/// The groups of a Session.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Groups {
+    by_ref: BTreeMap<LockRef, Group>,
+    /// The group of each hold, and its place there. Such a hold has a handle below 0, which no client can name.
+    members: BTreeMap<LockRef, (LockRef, usize)>,
+    last_member: LockRef,
+}
+
+/// Several locks that are had together.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Group {
+    /// In the order of their names.
+    members: Vec<Member>,
+    /// Until when to wait, where one is refused; the inner none is for ever.
+    wait: Option<Option<Time>>,
+    phase: Phase,
+    /// How many holds have not told their last event, those included that were given back.
+    live: usize,
+    /// True if its client cannot know that it was granted: it was taken back unread.
+    was_retracted: bool,
+}
+
+/// One lock of a group.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Member {
+    request: LockRequest,
+    /// Where it stands in the client's request.
+    place: usize,
+    progress: Progress,
+}
+
+/// How far a lock of a group has come.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Progress {
+    /// It is not asked for.
+    Idle,
+    /// It is asked for, by the hold with this handle.
+    Asked(LockRef),
+    /// That hold has it.
+    Granted(LockRef),
+    /// That hold has ended, with this event.
+    Ended(Event),
+}
+
+/// What a group does.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Phase {
+    /// Tries for all that it has not.
+    Trying,
+    /// Waits for the one at this place. It has those before.
+    WaitingFor(usize),
+    /// Has all, and its client knows.
+    Held,
+    /// Gives back what it has. When that is done, its client is told this.
+    Ending(Event),
+    /// Its client has been told the last event.
+    Over,
+}
+
+/// What follows from how far the members have come.
+enum Verdict {
+    Pending,
+    Complete,
+    /// Nobody is in the way of those from here on.
+    TryFrom(usize),
+    /// The first, by name, that ended, and how.
+    Refused(usize, Event),
+}
+
+impl Member {
+    fn hold(&self) -> Option<LockRef> {
+        match self.progress {
+            Progress::Asked(hold) | Progress::Granted(hold) => Some(hold),
+            Progress::Idle | Progress::Ended(_) => None,
+        }
+    }
+}
+
+impl Group {
+    fn new(requests: Vec<LockRequest>, now: Time) -> Group {
+        let wait = match requests.first().map(|request| request.mode) {
+            Some(Mode::Wait { max_wait, .. }) => Some(max_wait.map(|wait| now + wait)),
+            Some(Mode::Once | Mode::Reattach(_)) | None => None,
+        };
+        let mut members: Vec<Member> =
+            (0..).zip(requests).map(|(place, request)| Member { request, place, progress: Progress::Idle }).collect();
+        members.sort_by(|one, other| one.request.name.as_str().cmp(other.request.name.as_str()));
+        Group { members, wait, phase: Phase::Trying, live: 0, was_retracted: false }
+    }
+
+    fn verdict(&self) -> Verdict {
+        let ended = self.members.iter().zip(0..).find_map(|(member, at)| match &member.progress {
+            Progress::Ended(event) => Some((at, event.clone())),
+            _ => None,
+        });
+        let is_asked = self.members.iter().any(|member| matches!(member.progress, Progress::Asked(_)));
+        // One that waits may wait for long, and what was held meanwhile is lost at once.
+        match ended {
+            Some((at, event)) if !is_asked || matches!(self.phase, Phase::WaitingFor(_)) => Verdict::Refused(at, event),
+            _ if is_asked => Verdict::Pending,
+            _ => match self.members.iter().position(|member| member.progress == Progress::Idle) {
+                Some(from) => Verdict::TryFrom(from),
+                None => Verdict::Complete,
+            },
+        }
+    }
+
+    /// Returns true if `event`, by which the one at `at` ended, only means that it has to be waited for.
+    fn is_to_wait(&self, at: usize, event: &Event) -> bool {
+        let waited_in_vain = matches!(self.phase, Phase::WaitingFor(waiting) if waiting <= at);
+        let is_for_now = match event {
+            Event::NotAcquired { .. } | Event::Lost(_) | Event::Released => true,
+            Event::Failed(failure) => matches!(failure.cause(), Cause::StoreUnavailable | Cause::StoreQuarantined),
+            _ => false,
+        };
+        self.wait.is_some() && is_for_now && !waited_in_vain
+    }
+
+    /// Returns the last event that its client is told, where the one at `at` ended by `event`.
+    fn refusal(&self, at: usize, event: Event) -> Event {
+        let name = self.members[at].request.name.clone();
+        match event {
+            Event::NotAcquired { reason, owner } => {
+                Event::Together(Box::new(Together::NotAcquired { name, reason, owner }))
+            }
+            Event::Failed(failure) => Event::Failed(failure.about(&name)),
+            // It was granted, and lost before the others were.
+            _ => {
+                Event::Failed(crate::failure::Failure::unavailable("lost before the others were acquired").about(&name))
+            }
+        }
+    }
+}
+
+impl Groups {
+    /// Returns the handle that the client knows: that of the group, or the lock's own.
+    pub(crate) fn client_ref(&self, lock_ref: LockRef) -> LockRef {
+        self.members.get(&lock_ref).map_or(lock_ref, |(group, _)| *group)
+    }
+
+    /// Returns a new handle for the hold of a member.
+    fn member(&mut self, group: LockRef, at: usize) -> LockRef {
+        self.last_member -= 1;
+        self.members.insert(self.last_member, (group, at));
+        self.last_member
+    }
+}
+
+impl<E: Env> Cx<'_, E> {
+    fn groups(&mut self, stream: StreamKey) -> Option<&mut Groups> {
+        self.core.streams.get_mut(stream).and_then(Stream::session_mut).map(|session| &mut session.groups)
+    }
+
+    fn group(&mut self, stream: StreamKey, lock_ref: LockRef) -> Option<&mut Group> {
+        self.groups(stream)?.by_ref.get_mut(&lock_ref)
+    }
+
+    /// Begins to get several locks together.
+    pub(crate) fn begin_group(&mut self, stream: StreamKey, lock_ref: LockRef, requests: Vec<LockRequest>) {
+        debug_assert!((1..=MOST_TOGETHER).contains(&requests.len()), "the wire has checked that");
+        let group = Group::new(requests, self.now);
+        let Some(groups) = self.groups(stream) else { return };
+        groups.by_ref.insert(lock_ref, group);
+        self.core.groups_to_step.push_back((stream, lock_ref));
+    }
+
+    /// Looks what a group has to do.
+    pub(crate) fn step_group(&mut self, stream: StreamKey, lock_ref: LockRef) {
+        let listens = self.core.streams.get_mut(stream).and_then(Stream::listening).is_some();
+        let Some(group) = self.group(stream, lock_ref) else { return };
+        match &group.phase {
+            // Nobody would end what is asked for now. The Session's end comes to all that is.
+            Phase::Trying | Phase::WaitingFor(_) if !listens => self.end_group(stream, lock_ref),
+            Phase::Trying | Phase::WaitingFor(_) => match group.verdict() {
+                Verdict::Pending => {}
+                Verdict::Complete => self.announce_group(stream, lock_ref),
+                Verdict::TryFrom(from) => self.try_from(stream, lock_ref, from),
+                Verdict::Refused(at, event) if group.is_to_wait(at, &event) => self.wait_for(stream, lock_ref, at),
+                Verdict::Refused(at, event) => {
+                    let refusal = group.refusal(at, event);
+                    self.finish_group(stream, lock_ref, refusal);
+                }
+            },
+            Phase::Held => {
+                if let Verdict::Refused(at, event) = group.verdict() {
+                    self.lose_group(stream, lock_ref, (at, event));
+                }
+            }
+            Phase::Ending(_) | Phase::Over => {}
+        }
+        self.forget_group(stream, lock_ref);
+    }
+
+    /// Forgets a group when there is nothing more to hear or to tell.
+    fn forget_group(&mut self, stream: StreamKey, lock_ref: LockRef) {
+        if self.group(stream, lock_ref).is_some_and(|group| group.live == 0 && group.phase == Phase::Over)
+            && let Some(groups) = self.groups(stream)
+        {
+            groups.by_ref.remove(&lock_ref);
+        }
+    }
+
+    /// Tries for all from a place on, once.
+    fn try_from(&mut self, stream: StreamKey, lock_ref: LockRef, from: usize) {
+        let Some(group) = self.group(stream, lock_ref) else { return };
+        group.phase = Phase::Trying;
+        for at in from..group.members.len() {
+            if !self.ask_for(stream, lock_ref, at, None) {
+                return;
+            }
+        }
+    }
+
+    /// Keeps those before a place, gives back the others, and waits for the one there.
+    fn wait_for(&mut self, stream: StreamKey, lock_ref: LockRef, at: usize) {
+        self.env.mark(Mark::GroupFellBack);
+        let now = self.now;
+        let Some(group) = self.group(stream, lock_ref) else { return };
+        group.phase = Phase::WaitingFor(at);
+        let max_wait = group.wait.flatten().map(|until| until.since(now));
+        let given_back = group.members.split_off(at);
+        let holds: Vec<LockRef> = given_back.iter().filter_map(Member::hold).collect();
+        group.members.extend(given_back.into_iter().map(|member| Member { progress: Progress::Idle, ..member }));
+        self.end_members(stream, &holds, &End::Closed);
+        self.ask_for(stream, lock_ref, at, Some(max_wait));
+    }
+
+    /// Asks for one of a group: as its client has, or now for all that is left of the wait. Returns false if that came to nothing
+    /// for the whole group.
+    fn ask_for(&mut self, stream: StreamKey, lock_ref: LockRef, at: usize, wait: Option<Option<Duration>>) -> bool {
+        let Some(groups) = self.groups(stream) else { return false };
+        let Some(group) = groups.by_ref.get(&lock_ref) else { return false };
+        let mut request = group.members[at].request.clone();
+        match (&mut request.mode, wait) {
+            (Mode::Wait { max_wait, .. }, Some(left)) => *max_wait = left,
+            (mode @ Mode::Wait { .. }, None) => *mode = Mode::Once,
+            (Mode::Once | Mode::Reattach(_), _) => {}
+        }
+        let room = match self.admit(stream, &request) {
+            Ok(room) => room,
+            Err(failure) => {
+                let failed = Event::Failed(failure.about(&request.name));
+                self.finish_group(stream, lock_ref, failed);
+                return false;
+            }
+        };
+        let Some(groups) = self.groups(stream) else { return false };
+        let member = groups.member(lock_ref, at);
+        if let Some(group) = groups.by_ref.get_mut(&lock_ref) {
+            group.live += 1;
+            group.members[at].progress = Progress::Asked(member);
+        }
+        self.begin(stream, member, request, room);
+        true
+    }
+
+    fn end_members(&mut self, stream: StreamKey, members: &[LockRef], end: &End) {
+        let Some(session) = self.core.streams.get(stream).and_then(Stream::session) else { return };
+        let holds: Vec<HoldKey> = members.iter().filter_map(|member| session.locks.get(member).copied()).collect();
+        holds.into_iter().for_each(|hold| self.end_hold_by(hold, end.clone()));
+    }
+
+    /// Gives up a group whose client has not been told that it has it.
+    fn finish_group(&mut self, stream: StreamKey, lock_ref: LockRef, last: Event) {
+        // A failure is told at once: what is in its way may be in the way of the releases too.
+        let is_failure = matches!(last, Event::Failed(_));
+        let Some(group) = self.group(stream, lock_ref) else { return };
+        // After a reattach that was refused, the client still believes in the others, until it is told.
+        let reattaches = group.members.iter().any(|member| matches!(member.request.mode, Mode::Reattach(_)));
+        let end = if reattaches { End::Unresponsive } else { End::Closed };
+        self.conclude(stream, lock_ref, last, is_failure || reattaches);
+        self.end_all(stream, lock_ref, &end);
+    }
+
+    /// Sets the last event: to be told now, or when all is given back.
+    fn conclude(&mut self, stream: StreamKey, lock_ref: LockRef, last: Event, now: bool) {
+        let Some(group) = self.group(stream, lock_ref) else { return };
+        if now || group.live == 0 {
+            group.phase = Phase::Over;
+            self.push(stream, Item::Event(lock_ref, last));
+        } else {
+            group.phase = Phase::Ending(last);
+        }
+    }
+
+    fn end_all(&mut self, stream: StreamKey, lock_ref: LockRef, end: &End) {
+        let Some(group) = self.group(stream, lock_ref) else { return };
+        let holds: Vec<LockRef> = group.members.iter().filter_map(Member::hold).collect();
+        self.end_members(stream, &holds, end);
+    }
+
+    /// Ends a group for its client, whatever it does. Does nothing if there is no such group.
+    pub(crate) fn end_group_by_client(&mut self, stream: StreamKey, lock_ref: LockRef) {
+        self.end_group(stream, lock_ref);
+        self.forget_group(stream, lock_ref);
+    }
+
+    fn end_group(&mut self, stream: StreamKey, lock_ref: LockRef) {
+        let Some(group) = self.group(stream, lock_ref) else { return };
+        let last = match group.phase {
+            Phase::Trying | Phase::WaitingFor(_) => Some(not_acquired(crate::event::Reason::Cancelled)),
+            Phase::Held => Some(Event::Released),
+            Phase::Ending(_) | Phase::Over => None,
+        };
+        if let Some(last) = last {
+            self.conclude(stream, lock_ref, last, false);
+        }
+        self.end_all(stream, lock_ref, &End::Closed);
+    }
+
+    /// Takes note that a hold of a group has its lock, which may not be told yet.
+    pub(crate) fn member_granted(&mut self, stream: StreamKey, member: LockRef) {
+        let Some(groups) = self.groups(stream) else { return };
+        let Some((lock_ref, at)) = groups.members.get(&member).copied() else { return };
+        if let Some(group) = groups.by_ref.get_mut(&lock_ref)
+            && group.members[at].hold() == Some(member)
+        {
+            group.members[at].progress = Progress::Granted(member);
+            self.core.groups_to_step.push_back((stream, lock_ref));
+        }
+    }
+
+    /// Takes note of what happened to a hold of a group.
+    pub(crate) fn member_told(&mut self, stream: StreamKey, member: LockRef, event: Event) {
+        let listens = self.core.streams.get_mut(stream).and_then(Stream::listening).is_some();
+        let Some(groups) = self.groups(stream) else { return };
+        let Some((lock_ref, at)) = groups.members.get(&member).copied() else { return };
+        if !event.is_last() {
+            if matches!(event, Event::Queued { .. }) {
+                self.push(stream, Item::Event(lock_ref, event));
+            }
+            return;
+        }
+        groups.members.remove(&member);
+        let Some(group) = groups.by_ref.get_mut(&lock_ref) else { return };
+        group.live -= 1;
+        if !listens && group.phase == Phase::Held {
+            // Its client has closed the Session, and all are released.
+            group.phase = Phase::Ending(Event::Released);
+        }
+        if group.members[at].hold() == Some(member) {
+            group.members[at].progress = Progress::Ended(event);
+        }
+        if group.live == 0 && matches!(group.phase, Phase::Ending(_)) {
+            // Now, for the Session may end with its last hold.
+            if let Phase::Ending(last) = std::mem::replace(&mut group.phase, Phase::Over) {
+                self.push(stream, Item::Event(lock_ref, last));
+            }
+        }
+        self.core.groups_to_step.push_back((stream, lock_ref));
+    }
+
+    /// Tells the client that it has all locks, as soon as each was granted or renewed after the latest heartbeat (R19).
+    fn announce_group(&mut self, stream: StreamKey, lock_ref: LockRef) {
+        let Some(session) = self.core.streams.get(stream).and_then(Stream::session) else { return };
+        let Some(group) = session.groups.by_ref.get(&lock_ref) else { return };
+        let mut by_place: Vec<(usize, HoldKey)> = group
+            .members
+            .iter()
+            .filter_map(|member| Some((member.place, *session.locks.get(&member.hold()?)?)))
+            .collect();
+        by_place.sort_unstable_by_key(|(place, _)| *place);
+        let holds: Vec<HoldKey> = by_place.into_iter().map(|(_, hold)| hold).collect();
+        let may_be_told: Option<Vec<_>> = holds.iter().map(|hold| self.grant_to_announce(*hold)).collect();
+        let Some((grants, locks)) = may_be_told.map(|grants| grants.into_iter().unzip::<_, _, Vec<_>, Vec<_>>()) else {
+            return;
+        };
+        let acquired = Event::Together(Box::new(Together::Acquired { locks }));
+        let told = self.push(stream, Item::Event(lock_ref, acquired)).unwrap_or(u64::MAX);
+        for (hold, grant) in holds.into_iter().zip(grants) {
+            self.told_together(hold, grant, told);
+        }
+        if let Some(group) = self.group(stream, lock_ref) {
+            group.phase = Phase::Held;
+        }
+        self.env.mark(Mark::GroupHeld);
+    }
+
+    /// Tells the client that it has lost one, and so all. Since it may believe in the others until it hears of that, they are
+    /// kept as behind one that fell silent.
+    fn lose_group(&mut self, stream: StreamKey, lock_ref: LockRef, (at, event): (usize, Event)) {
+        // Somebody else released it here: for this client it is gone.
+        let reason = if let Event::Lost(reason) = event { reason } else { LostReason::Gone };
+        let Some(group) = self.group(stream, lock_ref) else { return };
+        let name = group.members[at].request.name.clone();
+        let lost = Event::Together(Box::new(Together::Lost { name, reason }));
+        self.env.mark(Mark::GroupLost);
+        self.conclude(stream, lock_ref, lost, true);
+        self.end_all(stream, lock_ref, &End::Unresponsive);
+    }
+
+    /// Takes the grant of a group back that its client has not read. Returns true if it has not, whichever of its holds asks
+    /// first.
+    pub(crate) fn retract_group(&mut self, stream: StreamKey, member: LockRef, told: u64) -> bool {
+        let Some(groups) = self.groups(stream) else { return false };
+        let lock_ref = groups.client_ref(member);
+        match groups.by_ref.get(&lock_ref) {
+            Some(group) if group.was_retracted => return true,
+            // It has been told of a loss, and so it is to have read of the grant.
+            Some(Group { phase: Phase::Over, .. }) => return false,
+            _ => {}
+        }
+        let mut retracted = false;
+        self.write(stream, |outbox: &mut Outbox| retracted = outbox.retract(told));
+        if let Some(group) = self.group(stream, lock_ref) {
+            group.was_retracted = retracted;
+        }
+        retracted
+    }
+}
+
+/// Returns true if a handle is that of a group's hold, which its client does not know.
+pub(crate) fn is_member(lock_ref: LockRef) -> bool {
+    lock_ref < SESSION
+}
+
+impl Core {
+    /// Numbers the handles of groups' holds anew.
+    pub(crate) fn number_members(&mut self) {
+        for key in self.streams.keys().collect::<Vec<_>>() {
+            let Some(session) = self.streams.get_mut(key).and_then(Stream::session_mut) else { continue };
+            let new: BTreeMap<LockRef, LockRef> = session
+                .locks
+                .keys()
+                .rev()
+                .copied()
+                .filter(|handle| is_member(*handle))
+                .zip((1..).map(|place| -place))
+                .collect();
+            let renamed = |handle: LockRef| new.get(&handle).copied().unwrap_or(handle);
+            session.locks =
+                std::mem::take(&mut session.locks).into_iter().map(|(at, hold)| (renamed(at), hold)).collect();
+            session.groups.rename(&renamed, new.len());
+            for client in self.holds.values_mut().filter_map(|hold| hold.subscriber.as_mut()) {
+                if client.stream == key {
+                    client.lock_ref = renamed(client.lock_ref);
+                }
+            }
+        }
+    }
+}
+
+impl Groups {
+    fn rename(&mut self, renamed: &impl Fn(LockRef) -> LockRef, count: usize) {
+        self.members = std::mem::take(&mut self.members).into_iter().map(|(at, of)| (renamed(at), of)).collect();
+        self.last_member = -(count as LockRef);
+        for member in self.by_ref.values_mut().flat_map(|group| &mut group.members) {
+            if let Progress::Asked(hold) | Progress::Granted(hold) = &mut member.progress {
+                *hold = renamed(*hold);
+            }
+        }
+    }
+
+    /// Brings them into their normal form.
+    pub(crate) fn normalise(&mut self, form: &mut Form<'_, impl Normal>) {
+        for group in self.by_ref.values_mut() {
+            group.wait.iter_mut().for_each(|until| form.until_any(until));
+            for member in &mut group.members {
+                if let Mode::Reattach(lock_id) = &mut member.request.mode {
+                    form.grant(&mut lock_id.grant);
+                    form.token(&mut lock_id.token);
+                }
+            }
+        }
+    }
+}
