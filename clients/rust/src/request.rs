@@ -15,7 +15,7 @@ use super::session::{AcquireAnswer, Command};
 use super::settings::unexpected;
 use super::wire::FAR;
 use crate::clock::Moment;
-use crate::core::{Key, LockSpec, Refusal, RefusalReason, Wait};
+use crate::core::{Access, Key, LockSpec, Refusal, RefusalReason, Wait};
 
 /// Asks for a lock, once. Made by [`Client::acquire`]; awaiting it asks.
 ///
@@ -145,8 +145,8 @@ impl Acquire {
         self
     }
 
-    /// Shares the lock among `limit` at a time, 1 to 4,096. All who use the name should say the same. Default: 4,096, if it is
-    /// [shared](Acquire::shared).
+    /// Shares the lock among `limit` at a time, 1 to 4,096; another one is [`Error::Invalid`]. All who use the name should say the
+    /// same. Default: 4,096, if it is [shared](Acquire::shared).
     pub fn limit(mut self, limit: u32) -> Acquire {
         self.lock.share(Some(limit));
         self
@@ -242,18 +242,26 @@ impl IntoFuture for WaitAcquire {
 /// own; but it ends a Session, with all its locks, for a message of more than 4 KiB.
 const MAX_TEXT_BYTES: usize = 1_024;
 
-/// Refuses texts that are too long to be sent.
-pub(super) fn check_texts(spec: &LockSpec, lock_id: Option<&str>) -> Result<(), Error> {
+/// The most that can share a lock at a time.
+const MAX_PERMITS: u32 = 4_096;
+
+/// Refuses texts that are too long to be sent, and limits that cannot be. One of 0 would be sent as none.
+pub(super) fn check(spec: &LockSpec, lock_id: Option<&str>) -> Result<(), Error> {
+    let invalid = |message| Err(Error::Invalid { lock: spec.name.clone(), message, reason: None });
+    if let Access::Shared { limit: Some(limit) } = spec.access
+        && !(1..=MAX_PERMITS).contains(&limit)
+    {
+        return invalid(format!("a limit of {limit}: take 1 to {MAX_PERMITS}"));
+    }
     let texts = [("name", &*spec.name), ("owner", &*spec.owner), ("lock id", lock_id.unwrap_or_default())];
     if let Some((what, text)) = texts.into_iter().find(|(_, text)| text.len() > MAX_TEXT_BYTES) {
-        let message = format!("the {what} has {} bytes, and brokers take at most 128", text.len());
-        return Err(Error::Invalid { lock: spec.name.clone(), message, reason: None });
+        return invalid(format!("the {what} has {} bytes, and brokers take at most 128", text.len()));
     }
     Ok(())
 }
 
 async fn ask(client: &Client, spec: LockSpec, wait: Option<Wait>, adopt: Option<String>) -> Result<Outcome, Error> {
-    check_texts(&spec, adopt.as_deref())?;
+    check(&spec, adopt.as_deref())?;
     let name: Arc<str> = spec.name.as_str().into();
     let key = client.next_key();
     let (reply, answer) = oneshot::channel();
