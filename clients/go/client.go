@@ -158,7 +158,7 @@ func (c *Client) Do(ctx context.Context, name string, work func(*Lock) error, op
 // answer of its own; but it ends a Session, with all its locks, for a message of more than 4 KiB.
 const maxTextBytes = 1024
 
-// sendable returns an error for texts that would end the Session, and with it all other locks.
+// sendable returns an error for texts that would end the Session, and with it all other locks, and for a limit that cannot be.
 func sendable(acquire core.Acquire) error {
 	name := acquire.Spec.Name
 	for _, text := range []struct{ what, text string }{
@@ -171,6 +171,10 @@ func sendable(acquire core.Acquire) error {
 		case !utf8.ValidString(text.text):
 			return &Error{Kind: ErrInvalid, Lock: name, Message: fmt.Sprintf("the %s is not UTF-8", text.what)}
 		}
+	}
+	if limit := acquire.Spec.Limit; limit != nil && (*limit < 1 || *limit > maxPermits) {
+		message := fmt.Sprintf("a limit of %d: take 1 to %d", *limit, maxPermits)
+		return &Error{Kind: ErrInvalid, Lock: name, Message: message}
 	}
 	return nil
 }
@@ -258,7 +262,7 @@ type LockState int
 const (
 	// StateFree: nobody has it.
 	StateFree LockState = iota + 1
-	// StateHeld: somebody holds it.
+	// StateHeld: somebody holds it. If they share it, [LockInfo.SharedCount] says how many.
 	StateHeld
 	// StateLingering: it was released and nobody can acquire it yet.
 	StateLingering
@@ -284,7 +288,8 @@ func (s LockState) String() string {
 type LockInfo struct {
 	// State is the state of the lock.
 	State LockState
-	// Owner is the holder's label; empty if it has none or it is not known.
+	// Owner is the holder's label; empty if it has none or it is not known, and for a lock that is shared: each permit has one of
+	// its own.
 	Owner string
 	// FreeWithin: the lock is free this long after the broker looked, at the latest, if nobody renews it; 0 when free.
 	FreeWithin time.Duration
@@ -296,23 +301,41 @@ type LockInfo struct {
 	// HeldFor is the time since the lock was granted or last reattached; 0 if it is not known. Where another broker granted
 	// it, this is as exact as the wall clocks of the two.
 	HeldFor time.Duration
-	// Etag names what the lock is now, for those who revoke it. It is no secret. Empty when free.
+	// Etag names what the lock is now, for those who revoke it. It is no secret. Empty when free, and for a lock that is shared:
+	// each permit has one of its own.
 	Etag string
+	// SharedCount is the number of permits that are held, if the lock is shared, and neither a lock id nor a permit was asked
+	// about.
+	SharedCount int
 }
 
 // Get looks at a lock without touching it. If lockID, which may be empty, names the present grant and the broker keeps it, the
 // answer says for how long it is valid.
 func (c *Client) Get(ctx context.Context, name, lockID string) (LockInfo, error) {
-	sent := now()
+	return c.look(ctx, &pb.GetLockRequest{Name: name, LockId: lockID})
+}
+
+// GetPermit looks at one permit of a lock that is shared: 0 to 4,095. [Client.Get] without a lock id tells how many are held.
+func (c *Client) GetPermit(ctx context.Context, name string, permit int) (LockInfo, error) {
+	// A broker refuses whatever does not fit.
+	written := int32(max(-1, min(permit, maxPermits)))
+	return c.look(ctx, &pb.GetLockRequest{Name: name, Permit: &written})
+}
+
+func (c *Client) look(ctx context.Context, request *pb.GetLockRequest) (LockInfo, error) {
+	name, sent := request.GetName(), now()
 	var answer *pb.GetLockResponse
 	err := c.brokers.call(ctx, name, func(ctx context.Context, stub pb.LockServiceClient) (err error) {
-		answer, err = stub.GetLock(ctx, &pb.GetLockRequest{Name: name, LockId: lockID})
+		answer, err = stub.GetLock(ctx, request)
 		return err
 	})
 	if err != nil {
 		return LockInfo{}, err
 	}
-	info := LockInfo{Owner: answer.GetOwner(), Token: answer.GetFencingToken(), Etag: answer.GetEtag()}
+	info := LockInfo{
+		Owner: answer.GetOwner(), Token: answer.GetFencingToken(), Etag: answer.GetEtag(),
+		SharedCount: int(answer.GetSharedCount()),
+	}
 	switch answer.GetState() {
 	case pb.GetLockResponse_STATE_FREE:
 		info.State = StateFree

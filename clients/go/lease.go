@@ -17,9 +17,11 @@ import (
 //
 // It is over with [Lease.Release] or with its ttl. Neither [Client.Close] nor the end of the process releases it.
 type Lease struct {
-	name    string
-	id      string
-	token   int64
+	name  string
+	id    string
+	token int64
+	// permit is nil for a lease that is not shared, or whose permit is not known.
+	permit  *int
 	brokers *brokers
 
 	mu    sync.Mutex
@@ -63,7 +65,7 @@ func (c *Client) Lease(ctx context.Context, name string, options ...LeaseOption)
 }
 
 // AdoptLease goes on with the lease that lockID names, which another process has got. It renews it at once. Its fencing token is
-// not known here: [Lease.Token] is 0. The other process can use the lease, too.
+// not known here: [Lease.Token] is 0, and neither is its permit. The other process can use the lease, too.
 //
 // It returns a [*LostError] if the lease is over, and otherwise an [*Error] as [Lease.Renew] does.
 func (c *Client) AdoptLease(ctx context.Context, name, lockID string) (*Lease, error) {
@@ -96,6 +98,9 @@ func (l *Lease) ID() string { return l.id }
 
 // Token returns the fencing token, as [Lock.Token] does. It is 0 after [Client.AdoptLease].
 func (l *Lease) Token() int64 { return l.token }
+
+// Permit returns the number of the permit, as [Lock.Permit] does. It is false after [Client.AdoptLease].
+func (l *Lease) Permit() (permit int, isShared bool) { return permitAs(l.permit) }
 
 // Remaining returns the time for which the holder may act without a renewal, counted from now. It ends a thirtieth of the ttl
 // before a broker could give the lock to anybody else. It is 0 once the lease is lost or released. Renew the lease when a third

@@ -65,7 +65,10 @@ func (b *brokers) acquireLease(ctx context.Context, ask leaseAsk) (*Lease, error
 	switch result := answer.GetResult().(type) {
 	case *pb.AcquireLeaseResponse_Acquired:
 		acquired := result.Acquired
-		return &Lease{name: name, id: acquired.GetLockId(), token: acquired.GetFencingToken(), brokers: b, until: until}, nil
+		return &Lease{
+			name: name, id: acquired.GetLockId(), token: acquired.GetFencingToken(), permit: permitOf(acquired),
+			brokers: b, until: until,
+		}, nil
 	case *pb.AcquireLeaseResponse_NotAcquired:
 		refused := result.NotAcquired
 		return nil, notAcquired(name, core.Refusal{Reason: fromRefusal(refused.GetReason()), Owner: refused.GetOwner()})

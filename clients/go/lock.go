@@ -19,9 +19,11 @@ import (
 // A Lock that is not referred to any more is not released, since the work that it protects may go on. It is held until the
 // client is closed or the process ends.
 type Lock struct {
-	name    string
-	key     core.Key
-	token   int64
+	name  string
+	key   core.Key
+	token int64
+	// permit is nil for a lock that is not shared.
+	permit  *int
 	hold    *hold
 	session *session
 	ctx     context.Context
@@ -32,7 +34,9 @@ type Lock struct {
 func newLock(ctx context.Context, session *session, name string, key core.Key, granted answer) *Lock {
 	ctx, cancel := context.WithCancelCause(ctx)
 	granted.hold.watch(cancel)
-	lock := &Lock{name: name, key: key, token: granted.token, hold: granted.hold, session: session, ctx: ctx}
+	lock := &Lock{
+		name: name, key: key, token: granted.token, permit: granted.permit, hold: granted.hold, session: session, ctx: ctx,
+	}
 	lock.cleanup = runtime.AddCleanup(lock, warn, leak{session.logger, granted.hold})
 	return lock
 }
@@ -62,6 +66,18 @@ func (l *Lock) ID() string {
 // Token returns the fencing token. It is greater than that of every earlier grant of the same name, below 2^53, and the same
 // for as long as the lock is held. What the lock protects should refuse a token below the highest that it has seen.
 func (l *Lock) Token() int64 { return l.token }
+
+// Permit returns the number of the permit, from 0 up to the limit, without it; false for a lock that is not [Shared]. Nobody else
+// has the same permit of this name at the same time, so it can number a worker. It stays the same for as long as the lock is held.
+func (l *Lock) Permit() (permit int, isShared bool) { return permitAs(l.permit) }
+
+// permitAs returns a permit as users see it.
+func permitAs(permit *int) (int, bool) {
+	if permit == nil {
+		return 0, false
+	}
+	return *permit, true
+}
 
 // TTL returns the lock's ttl as the broker granted it: for so long the lock outlives a holder that falls silent.
 func (l *Lock) TTL() time.Duration {

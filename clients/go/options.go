@@ -109,6 +109,21 @@ func MinHold(minHold time.Duration) CommonOption {
 	return specOption(func(spec *core.LockSpec) { spec.MinHold = &minHold })
 }
 
+// maxPermits is the most that can share a lock at a time.
+const maxPermits = 4096
+
+// Shared shares the lock: others who share it may have it at the same time, each with a permit of its own, and nobody has it alone
+// meanwhile. See [Lock.Permit] and [Limit]. Default: nobody else has it.
+func Shared() CommonOption {
+	return specOption(func(spec *core.LockSpec) { spec.IsShared = true })
+}
+
+// Limit shares the lock, as [Shared] does, among so many at a time: 1 to 4,096. Others are an [*Error] of the kind ErrInvalid. All
+// who use the name should say the same. Default: 4,096, if the lock is shared.
+func Limit(limit int) CommonOption {
+	return specOption(func(spec *core.LockSpec) { spec.IsShared, spec.Limit = true, &limit })
+}
+
 // KeepOnDisconnect keeps the lock until its validity is over when the connection ends, however that ends: a proxy that closes
 // connections, as in a reload, costs no lock then. The price: if this process dies, others wait until the validity is over.
 // Release and Close release it at once all the same.

@@ -51,7 +51,7 @@ func TestTheSamplesOfThePageRun(t *testing.T) {
 			t.Errorf("neither a program nor functions:\n%s", code)
 		}
 	}
-	if len(program) != 1 || len(samples) != 5 || len(tests) != 1 {
+	if len(program) != 1 || len(samples) != 6 || len(tests) != 1 {
 		t.Fatalf("%d programs, %d blocks of functions, %d of tests", len(program), len(samples), len(tests))
 	}
 	folder := userModule(t, map[string]string{
@@ -78,6 +78,13 @@ import (
 
 func report(context.Context) error { return nil }
 
+func shard(_ context.Context, number int) error {
+	if number < 0 || number > 7 {
+		return errors.New("no number of a worker")
+	}
+	return nil
+}
+
 `
 
 const testsHead = `package samples
@@ -101,7 +108,9 @@ func TestTheOtherSamples(t *testing.T) {
 		if err := nightly(t.Context(), client); err != nil {
 			t.Error(err)
 		}
-		for _, sample := range []func(context.Context, *lockbroker.Client) error{steps, export, behindProxy, hourly, hourly} {
+		for _, sample := range []func(context.Context, *lockbroker.Client) error{
+			worker, read, write, steps, export, behindProxy, hourly, hourly,
+		} {
 			if err := sample(t.Context(), client); err != nil {
 				t.Error(err)
 			}

@@ -56,7 +56,9 @@ type caller struct {
 type answer struct {
 	hold  *hold
 	token int64
-	err   error
+	// permit is nil for a lock that is not shared.
+	permit *int
+	err    error
 }
 
 func newSession(brokers *brokers, settings settings) *session {
@@ -352,7 +354,7 @@ func (s *session) granted(output core.Granted) {
 		return
 	}
 	caller.hold = newHold(caller.name, held)
-	caller.answer <- answer{hold: caller.hold, token: output.FencingToken}
+	caller.answer <- answer{hold: caller.hold, token: output.FencingToken, permit: output.Permit}
 }
 
 func (s *session) refused(output core.Refused) {

@@ -76,6 +76,12 @@ func toSpec(spec core.LockSpec) *pb.LockSpec {
 	if spec.IsKept {
 		written.OnDisconnect = pb.LockSpec_ON_DISCONNECT_KEEP
 	}
+	if spec.IsShared {
+		written.Mode = pb.LockSpec_MODE_SHARED
+	}
+	if spec.Limit != nil {
+		written.Limit = int32(*spec.Limit)
+	}
 	return written
 }
 
@@ -115,7 +121,10 @@ func fromResponse(response *pb.SessionResponse) (core.Message, bool) {
 func fromEvent(event *pb.LockEvent) core.Event {
 	switch kind := event.GetKind().(type) {
 	case *pb.LockEvent_Acquired:
-		return core.WasAcquired{LockID: kind.Acquired.GetLockId(), FencingToken: kind.Acquired.GetFencingToken()}
+		acquired := kind.Acquired
+		return core.WasAcquired{
+			LockID: acquired.GetLockId(), FencingToken: acquired.GetFencingToken(), Permit: permitOf(acquired),
+		}
 	case *pb.LockEvent_NotAcquired:
 		reason := fromRefusal(kind.NotAcquired.GetReason())
 		return core.WasRefused{Refusal: core.Refusal{Reason: reason, Owner: kind.NotAcquired.GetOwner()}}
@@ -133,6 +142,15 @@ func fromEvent(event *pb.LockEvent) core.Event {
 		}}
 	}
 	return nil
+}
+
+// permitOf reads the permit of a lock that is shared; nil for one that is not.
+func permitOf(acquired *pb.Acquired) *int {
+	if acquired.Permit == nil || acquired.GetPermit() < 0 {
+		return nil
+	}
+	permit := int(acquired.GetPermit())
+	return &permit
 }
 
 func fromRefusal(reason pb.NotAcquired_Reason) core.RefusalReason {

@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use lockbroker::proto::WaitAcquireResponse;
 use lockbroker::proto::get_lock_response::State;
+use lockbroker::proto::{Acquired, WaitAcquireRequest, WaitAcquireResponse};
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 use tokio::sync::{OnceCell, watch};
@@ -165,7 +165,7 @@ impl Client {
         fields["lock"] = json!(lock);
         fields["name"] = json!(name);
         let call = self.testee.call(self.command(verb, &fields));
-        (Held { testee: Arc::clone(&self.testee), lock, token: 0, lock_id: String::new() }, call)
+        (Held { testee: Arc::clone(&self.testee), lock, token: 0, lock_id: String::new(), permit: None }, call)
     }
 
     /// Asks once, and returns the answer, which need not be a grant.
@@ -223,6 +223,8 @@ pub(crate) struct Held {
     pub(crate) lock: String,
     pub(crate) token: i64,
     pub(crate) lock_id: String,
+    /// None if it is not shared.
+    pub(crate) permit: Option<i32>,
 }
 
 impl Held {
@@ -231,6 +233,7 @@ impl Held {
         let granted = answer.get("granted");
         self.token = granted["token"].as_i64().expect("a token");
         self.lock_id = granted["lock_id"].as_str().expect("a lock id").to_owned();
+        self.permit = granted.get("permit").map(|permit| permit.as_i64().expect("a permit") as i32);
         self
     }
 
@@ -287,8 +290,8 @@ pub(crate) fn now() -> i64 {
 #[derive(Debug)]
 pub(crate) struct Rival {
     name: String,
-    /// When it was granted, and the token.
-    grant: watch::Receiver<Option<(i64, i64)>>,
+    /// When it was granted, and what.
+    grant: watch::Receiver<Option<(i64, Acquired)>>,
     /// Keeps the stream, and so the lock.
     waiting: JoinHandle<()>,
 }
@@ -296,13 +299,18 @@ pub(crate) struct Rival {
 impl Rival {
     /// Gets in line at this broker, whether the lock is held or not.
     pub(crate) async fn queue(broker: &Broker, name: &str) -> Self {
+        Self::queue_for(broker, name, wait(name)).await
+    }
+
+    /// Gets in line at this broker, as the request says.
+    pub(crate) async fn queue_for(broker: &Broker, name: &str, request: WaitAcquireRequest) -> Self {
         let mut stub = broker.stub().await;
-        let stream = stub.wait_acquire(wait(name)).await.unwrap().into_inner();
+        let stream = stub.wait_acquire(request).await.unwrap().into_inner();
         let (granted, grant) = watch::channel(None);
         let waiting = tokio::spawn(async move {
             let mut stream: Streaming<WaitAcquireResponse> = stream;
             let acquired = granted_whenever(&mut stream).await;
-            let _ = granted.send(Some((now(), acquired.fencing_token)));
+            let _ = granted.send(Some((now(), acquired)));
             // Until this is aborted, the stream lives; `renewed` has to be read.
             while let Ok(Some(_)) = stream.message().await {}
         });
@@ -313,9 +321,19 @@ impl Rival {
         self.grant.borrow().is_some()
     }
 
+    /// Returns when it was granted the lock, which it has, and what it was granted.
+    fn grant(&self) -> (i64, Acquired) {
+        self.grant.borrow().clone().expect("the rival has the lock")
+    }
+
+    /// Returns its permit of the lock, which it has and shares.
+    pub(crate) fn permit(&self) -> i32 {
+        self.grant().1.permit.expect("a permit")
+    }
+
     /// Returns how long after that it was granted the lock, which it has.
     pub(crate) fn granted_after(&self, asked: Instant) -> Duration {
-        let (at, _) = self.grant.borrow().expect("the rival has the lock");
+        let (at, _) = self.grant();
         let since = Duration::from_nanos((now() - at).max(0) as u64);
         asked.elapsed().saturating_sub(since)
     }
@@ -328,7 +346,7 @@ impl Rival {
     /// Judges a holder when the rival has the lock: its last act came before this grant, and its token is lower. It acted
     /// at `since`, when something happened to it, for a holder that has died by itself stops as well.
     pub(crate) async fn judge(&self, held: &Held, since: i64) {
-        let (at, token) = self.grant.borrow().expect("the rival has the lock");
+        let (at, Acquired { fencing_token: token, .. }) = self.grant();
         sleep(ACTS_ON).await;
         let acts = held.acts();
         let last = acts.iter().max().expect("it has acted");

@@ -66,6 +66,19 @@ type guard interface {
 	Release() error
 }
 
+// granted tells of a lock, or a lease.
+func granted(lock interface {
+	Token() int64
+	ID() string
+	Permit() (int, bool)
+}) answer {
+	told := answer{"token": lock.Token(), "lock_id": lock.ID()}
+	if permit, isShared := lock.Permit(); isShared {
+		told["permit"] = permit
+	}
+	return answer{"granted": told}
+}
+
 // checked asks a lock if it is held.
 func checked(lock guard) answer {
 	err := lock.Check()

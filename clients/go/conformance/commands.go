@@ -85,7 +85,7 @@ func (t *testee) keep(name string, lock *lockbroker.Lock, err error) (answer, er
 		}
 		t.say(answer{"notice": "lost", "lock": name, "reason": reason})
 	}()
-	return answer{"granted": answer{"token": lock.Token(), "lock_id": lock.ID()}}, nil
+	return granted(lock), nil
 }
 
 // common are the options that a lock and a lease have alike.
@@ -101,6 +101,12 @@ func common(told command) []lockbroker.CommonOption {
 	add(told.HoldMS, lockbroker.MinHold)
 	if told.Owner != nil {
 		options = append(options, lockbroker.Owner(*told.Owner))
+	}
+	if told.Shared {
+		options = append(options, lockbroker.Shared())
+	}
+	if told.Limit != nil {
+		options = append(options, lockbroker.Limit(*told.Limit))
 	}
 	return options
 }
@@ -226,7 +232,7 @@ func (t *testee) get(ctx context.Context, told command) (answer, error) {
 	info, err := t.client(told).Get(ctx, told.Name, "")
 	found := answer{
 		"held": info.State == lockbroker.StateHeld, "state": strings.ToUpper(info.State.String()), "owner": info.Owner,
-		"token": nil, "held_ms": nil, "etag": info.Etag,
+		"token": nil, "held_ms": nil, "etag": info.Etag, "shared_count": info.SharedCount,
 	}
 	if info.Token != 0 {
 		found["token"] = info.Token

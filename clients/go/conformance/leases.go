@@ -32,7 +32,7 @@ func (t *testee) lease(ctx context.Context, told command) (answer, error) {
 		return nil, err
 	}
 	t.keepLease(told.Lock, lease)
-	return answer{"granted": answer{"token": lease.Token(), "lock_id": lease.ID()}}, nil
+	return granted(lease), nil
 }
 
 func (t *testee) renew(ctx context.Context, told command) (answer, error) {

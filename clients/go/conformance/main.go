@@ -32,6 +32,8 @@ type command struct {
 	HoldMS   *int64  `json:"min_hold_ms"`
 	TTLMS    *int64  `json:"ttl_ms"`
 	Keep     bool    `json:"keep"`
+	Shared   bool    `json:"shared"`
+	Limit    *int    `json:"limit"`
 	Fail     bool    `json:"fail"`
 	Call     int64   `json:"call"`
 	LockID   string  `json:"lock_id"`

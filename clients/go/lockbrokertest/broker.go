@@ -7,8 +7,9 @@
 //	broker.Take("reports", "somebody")                  // now somebody else has it
 //	broker.Lose(t, "nightly", lockbroker.LostExpired)   // the holder's Lock.Context ends
 //
-// It speaks the protocol as far as this client uses it: Session, Release, GetLock, AcquireLease and RenewLease. It checks no
-// names and no bounds, and nothing that it says is kept: for tests of a whole system, start a real broker with --store memory.
+// It grants permits of shared locks, too, each time the lowest that is free. It speaks the protocol as far as this client uses
+// it: Session, Release, GetLock, AcquireLease and RenewLease. It checks no names and no bounds, and nothing that it says is kept:
+// for tests of a whole system, start a real broker with --store memory.
 package lockbrokertest
 
 import (
@@ -16,6 +17,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -75,43 +77,45 @@ func (b *Broker) URL() string { return b.url }
 // Stop ends the broker at once, as a crash does. A client finds its streams broken, and its locks lost when they have run out.
 func (b *Broker) Stop() { b.server.Stop() }
 
-// Take gives the lock to somebody else with that label. If a client holds it, that client loses it.
+// Take gives the lock to somebody else with that label, alone. Clients that hold it lose it.
 func (b *Broker) Take(name, owner string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	lock := b.lock(name)
-	lock.lose(pb.Lost_REASON_TAKEN_OVER)
-	lock.lingers = time.Time{}
-	lock.holder = b.newGrant(&request{owner: owner})
+	lock.loseAll(pb.Lost_REASON_TAKEN_OVER)
+	clear(lock.closed)
+	lock.holders = []*grant{b.newGrant(&request{owner: owner}, alone)}
 }
 
-// Free releases the lock, whoever has it. The first who waits for it gets it. A client that held it loses it.
+// Free releases the lock, whoever has it. The first who waits for it gets it. Clients that held it lose it.
 func (b *Broker) Free(name string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	lock := b.lock(name)
-	lock.lose(pb.Lost_REASON_GONE)
-	lock.lingers = time.Time{}
+	lock.loseAll(pb.Lost_REASON_GONE)
+	clear(lock.closed)
 	b.grantNext(lock)
 }
 
-// Lose makes the client that holds the lock lose it; that of a lease finds it at the next renewal. It fails the test if no client
+// Lose makes the clients that hold the lock lose it; that of a lease finds it at the next renewal. It fails the test if no client
 // holds the lock.
 func (b *Broker) Lose(t testing.TB, name string, reason lockbroker.LostReason) {
 	t.Helper()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	lock := b.lock(name)
-	if lock.holder == nil || lock.holder.session == nil && lock.holder.expiry == nil {
+	isClients := func(grant *grant) bool { return grant.session != nil || grant.expiry != nil }
+	if !slices.ContainsFunc(lock.holders, isClients) {
 		t.Fatalf("lockbrokertest: no client holds %q", name)
 	}
-	if reason == lockbroker.LostReleased && lock.holder.session != nil {
-		lock.holder.session.say(lock.holder.ref, &pb.LockEvent{Kind: &pb.LockEvent_Released{Released: &pb.Released{}}})
-		lock.holder.drop()
-		lock.holder = nil
-	} else {
+	for _, grant := range slices.Clone(lock.holders) {
+		if reason == lockbroker.LostReleased && grant.session != nil {
+			grant.sayReleased()
+			lock.remove(grant)
+			continue
+		}
 		// That of a lease which was released by its id is told that it is gone.
-		lock.lose(map[lockbroker.LostReason]pb.Lost_Reason{
+		lock.lose(grant, map[lockbroker.LostReason]pb.Lost_Reason{
 			lockbroker.LostGone: pb.Lost_REASON_GONE, lockbroker.LostTakenOver: pb.Lost_REASON_TAKEN_OVER,
 			lockbroker.LostRevoked: pb.Lost_REASON_REVOKED, lockbroker.LostReleased: pb.Lost_REASON_GONE,
 		}[reason])
@@ -144,12 +148,12 @@ func (b *Broker) Drain() {
 	}
 }
 
-// Holder returns the label of whoever holds the lock, and whether anybody does.
+// Holder returns the label of whoever holds the lock, and whether anybody does. If several share it: of the first of them.
 func (b *Broker) Holder(name string) (owner string, isHeld bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if holder := b.lock(name).holder; holder != nil {
-		return holder.owner, true
+	if holders := b.lock(name).holders; len(holders) > 0 {
+		return holders[0].owner, true
 	}
 	return "", false
 }
@@ -163,15 +167,15 @@ func (b *Broker) Waiters(name string) int {
 
 func (b *Broker) lock(name string) *lock {
 	if b.locks[name] == nil {
-		b.locks[name] = &lock{name: name, lost: map[string]pb.Lost_Reason{}}
+		b.locks[name] = &lock{name: name, closed: map[int32]time.Time{}, lost: map[string]pb.Lost_Reason{}}
 	}
 	return b.locks[name]
 }
 
-func (b *Broker) newGrant(asks *request) *grant {
+func (b *Broker) newGrant(asks *request, permit int32) *grant {
 	b.lastToken++
 	return &grant{
-		id: newID(), token: b.lastToken, owner: asks.owner, linger: asks.linger, isKept: asks.isKept,
+		id: newID(), token: b.lastToken, permit: permit, owner: asks.owner, linger: asks.linger, isKept: asks.isKept,
 		heldUntil: time.Now().Add(asks.minHold),
 	}
 }
@@ -183,44 +187,47 @@ func newID() string {
 	return fmt.Sprintf("%x-%x-%x-%x-%x", random[:4], random[4:6], random[6:8], random[8:10], random[10:])
 }
 
-// grantNext gives a lock that nobody has to the first who waits.
+// grantNext gives what is free of a lock to those who wait, in their order.
 func (b *Broker) grantNext(lock *lock) {
-	if lock.holder != nil || len(lock.waiters) == 0 {
-		return
+	for len(lock.waiters) > 0 {
+		first := lock.waiters[0]
+		permit, isFree := lock.free(first.limit)
+		if !isFree {
+			break
+		}
+		lock.removeWaiter(first)
+		b.grant(lock, first, permit)
 	}
-	if left := time.Until(lock.lingers); left > 0 {
-		time.AfterFunc(left, func() {
+	if opens := lock.opens(); len(lock.waiters) > 0 && !opens.IsZero() {
+		time.AfterFunc(time.Until(opens), func() {
 			b.mu.Lock()
 			defer b.mu.Unlock()
 			b.grantNext(lock)
 		})
-		return
 	}
-	first := lock.waiters[0]
-	lock.removeWaiter(first)
-	b.grant(lock, first)
 }
 
-// grant gives a lock to who asks for it.
-func (b *Broker) grant(lock *lock, asks *request) {
-	lock.holder = b.newGrant(asks)
+// grant gives a lock, or a permit of it, to who asks for it.
+func (b *Broker) grant(lock *lock, asks *request, permit int32) {
+	grant := b.newGrant(asks, permit)
+	lock.holders = append(lock.holders, grant)
 	if asks.session == nil {
-		b.grantLease(lock, asks)
+		b.grantLease(lock, grant, asks)
 		return
 	}
-	lock.holder.session, lock.holder.ref = asks.session, asks.ref
+	grant.session, grant.ref = asks.session, asks.ref
 	asks.session.locks[asks.ref] = lock
-	asks.session.acquired(lock.holder)
+	asks.session.acquired(grant)
 }
 
-// release ends the grant of a lock by its holder's will.
-func (b *Broker) release(lock *lock) {
-	lock.lingers = lock.holder.heldUntil
-	if lingers := time.Now().Add(lock.holder.linger); lingers.After(lock.lingers) {
-		lock.lingers = lingers
+// release ends a grant by its holder's will.
+func (b *Broker) release(lock *lock, grant *grant) {
+	closed := time.Now().Add(grant.linger)
+	if grant.heldUntil.After(closed) {
+		closed = grant.heldUntil
 	}
-	lock.holder.drop()
-	lock.holder = nil
+	lock.closed[grant.permit] = closed
+	lock.remove(grant)
 	b.grantNext(lock)
 }
 
@@ -235,16 +242,15 @@ func (s *service) Release(_ context.Context, request *pb.ReleaseRequest) (*pb.Re
 	defer s.broker.mu.Unlock()
 	lock := s.broker.lock(request.GetName())
 	outcome := pb.ReleaseResponse_OUTCOME_RELEASED
+	grant := lock.named(request.GetLockId())
 	switch {
-	case lock.holder == nil:
+	case grant != nil:
+		grant.sayReleased()
+		s.broker.release(lock, grant)
+	case len(lock.holders) == 0:
 		outcome = pb.ReleaseResponse_OUTCOME_NOT_HELD
-	case lock.holder.id != request.GetLockId():
-		outcome = pb.ReleaseResponse_OUTCOME_HELD_BY_ANOTHER
 	default:
-		if lock.holder.session != nil {
-			lock.holder.session.say(lock.holder.ref, &pb.LockEvent{Kind: &pb.LockEvent_Released{Released: &pb.Released{}}})
-		}
-		s.broker.release(lock)
+		outcome = pb.ReleaseResponse_OUTCOME_HELD_BY_ANOTHER
 	}
 	return &pb.ReleaseResponse{Outcome: outcome}, nil
 }
@@ -253,16 +259,29 @@ func (s *service) GetLock(_ context.Context, request *pb.GetLockRequest) (*pb.Ge
 	s.broker.mu.Lock()
 	defer s.broker.mu.Unlock()
 	lock := s.broker.lock(request.GetName())
-	answer := &pb.GetLockResponse{State: pb.GetLockResponse_STATE_FREE}
+	named := lock.named(request.GetLockId())
+	shown, isWhole := named, named == nil && request.Permit == nil
 	switch {
-	case lock.holder != nil:
-		answer.State, answer.Owner = pb.GetLockResponse_STATE_HELD, lock.holder.owner
-		answer.FreeWithin, answer.FencingToken = span(s.broker.ttl), lock.holder.token
-		if lock.holder.id == request.GetLockId() {
+	case request.Permit != nil:
+		shown = lock.with(request.GetPermit())
+	case isWhole:
+		shown = lock.with(alone)
+	}
+	answer := &pb.GetLockResponse{State: pb.GetLockResponse_STATE_FREE}
+	switch closed := lock.shut(request.Permit); {
+	case shown != nil:
+		answer.State, answer.Owner = pb.GetLockResponse_STATE_HELD, shown.owner
+		answer.FreeWithin, answer.FencingToken = span(s.broker.ttl), shown.token
+		if shown == named {
 			answer.ExpiresAfterRequest = span(s.broker.validity())
 		}
-	case time.Now().Before(lock.lingers):
-		answer.State, answer.FreeWithin = pb.GetLockResponse_STATE_LINGERING, span(time.Until(lock.lingers))
+	case isWhole && len(lock.holders) > 0:
+		answer.State, answer.FreeWithin = pb.GetLockResponse_STATE_HELD, span(s.broker.ttl)
+		if request.GetLockId() == "" {
+			answer.SharedCount = int32(len(lock.holders))
+		}
+	case time.Now().Before(closed):
+		answer.State, answer.FreeWithin = pb.GetLockResponse_STATE_LINGERING, span(time.Until(closed))
 	}
 	return answer, nil
 }

@@ -81,11 +81,13 @@ func (s *service) AcquireLease(ctx context.Context, asked *pb.AcquireLeaseReques
 	select {
 	case answer := <-asks.answer:
 		// A call that is cancelled leaves no lock behind.
-		if holder := lock.holder; holder != nil && holder.id == answer.GetAcquired().GetLockId() {
-			s.broker.release(lock)
+		if grant := lock.named(answer.GetAcquired().GetLockId()); grant != nil {
+			s.broker.release(lock, grant)
 		}
 	default:
 	}
+	// Those behind a wait that is given up may get the lock now.
+	s.broker.grantNext(lock)
 	return nil, status.FromContextError(ctx.Err()).Err()
 }
 
@@ -110,40 +112,41 @@ func (s *service) begin(asked *pb.AcquireLeaseRequest, asks *request) (*lock, er
 	if err := lock.failed(); err != nil {
 		return nil, err
 	}
-	if holder := lock.holder; holder != nil && asks.requestID != "" && holder.requestID == asks.requestID {
-		b.expire(lock, b.ttl)
-		asks.answer <- b.leased(lock.holder)
-		return lock, nil
+	for _, grant := range lock.holders {
+		if asks.requestID != "" && grant.requestID == asks.requestID {
+			b.expire(lock, grant, b.ttl)
+			asks.answer <- b.leased(grant)
+			return lock, nil
+		}
 	}
 	b.ask(lock, asks, asked.GetWait())
 	return lock, nil
 }
 
 // grantLease tells that a lease is granted.
-func (b *Broker) grantLease(lock *lock, asks *request) {
-	lock.holder.requestID = asks.requestID
-	b.expire(lock, b.ttl)
-	asks.answer <- b.leased(lock.holder)
+func (b *Broker) grantLease(lock *lock, grant *grant, asks *request) {
+	grant.requestID = asks.requestID
+	b.expire(lock, grant, b.ttl)
+	asks.answer <- b.leased(grant)
 }
 
 func (b *Broker) leased(grant *grant) *pb.AcquireLeaseResponse {
-	return &pb.AcquireLeaseResponse{Result: &pb.AcquireLeaseResponse_Acquired{Acquired: &pb.Acquired{
-		LockId: grant.id, FencingToken: grant.token, ExpiresAfterRequest: span(b.validity()),
-	}}}
+	acquired := grant.acquired()
+	acquired.ExpiresAfterRequest = span(b.validity())
+	return &pb.AcquireLeaseResponse{Result: &pb.AcquireLeaseResponse_Acquired{Acquired: acquired}}
 }
 
-// expire ends the present grant after that time, unless it is put off again.
-func (b *Broker) expire(lock *lock, after time.Duration) {
-	grant := lock.holder
+// expire ends a grant after that time, unless it is put off again.
+func (b *Broker) expire(lock *lock, grant *grant, after time.Duration) {
 	if grant.expiry != nil {
 		grant.expiry.Stop()
 	}
 	grant.expiry = time.AfterFunc(after, func() {
 		b.mu.Lock()
 		defer b.mu.Unlock()
-		if lock.holder == grant {
+		if slices.Contains(lock.holders, grant) {
 			lock.lost[grant.id] = pb.Lost_REASON_GONE
-			b.release(lock)
+			b.release(lock, grant)
 		}
 	})
 }
@@ -159,8 +162,8 @@ func (s *service) RenewLease(ctx context.Context, asked *pb.RenewLeaseRequest) (
 	if err := lock.failed(); err != nil {
 		return nil, err
 	}
-	if lock.holder != nil && lock.holder.id == id && lock.holder.expiry != nil {
-		b.expire(lock, b.ttl)
+	if grant := lock.named(id); grant != nil && grant.expiry != nil {
+		b.expire(lock, grant, b.ttl)
 		renewed := &pb.Renewed{ExpiresAfterRequest: span(b.validity())}
 		return &pb.RenewLeaseResponse{Result: &pb.RenewLeaseResponse_Renewed{Renewed: renewed}}, nil
 	}

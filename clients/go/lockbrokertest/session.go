@@ -8,28 +8,15 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/types/known/durationpb"
 
-	"github.com/lockbroker/lockbroker/clients/go"
 	pb "github.com/lockbroker/lockbroker/clients/go/lockbroker/v1"
 )
 
-// lock is a lock of the broker's. The broker's mutex protects it, and all that it refers to.
-type lock struct {
-	name string
-	// holder is nil if nobody has it.
-	holder  *grant
-	waiters []*request
-	// lingers is until when nobody can have it.
-	lingers time.Time
-	// failures are what the next requests fail with.
-	failures []lockbroker.ErrorReason
-	// lost has the reasons for which leases were lost, by their ids.
-	lost map[string]pb.Lost_Reason
-}
-
 // grant is a lock that somebody has.
 type grant struct {
-	id     string
-	token  int64
+	id    string
+	token int64
+	// permit is that of a shared lock, or alone.
+	permit int32
 	owner  string
 	linger time.Duration
 	// heldUntil is until when nobody else can have it.
@@ -55,12 +42,30 @@ func (g *grant) drop() {
 	}
 }
 
+// acquired is what a client is told of a grant.
+func (g *grant) acquired() *pb.Acquired {
+	acquired := &pb.Acquired{LockId: g.id, FencingToken: g.token}
+	if g.permit != alone {
+		acquired.Permit = &g.permit
+	}
+	return acquired
+}
+
+// sayReleased tells the client that the lock was released.
+func (g *grant) sayReleased() {
+	if g.session != nil {
+		g.session.say(g.ref, &pb.LockEvent{Kind: &pb.LockEvent_Released{Released: &pb.Released{}}})
+	}
+}
+
 // request is somebody who asks for a lock.
 type request struct {
 	// session is nil if a lease is asked for.
 	session *session
 	ref     int64
 	owner   string
+	// limit is above the permit that is asked for; 0 for who wants the lock alone.
+	limit   int32
 	linger  time.Duration
 	minHold time.Duration
 	isKept  bool
@@ -69,30 +74,6 @@ type request struct {
 	answer    chan *pb.AcquireLeaseResponse
 	// timer ends the wait; nil if nothing does.
 	timer *time.Timer
-}
-
-// lose makes the holder lose the lock, if there is one.
-func (l *lock) lose(reason pb.Lost_Reason) {
-	if l.holder == nil {
-		return
-	}
-	if reason == pb.Lost_REASON_UNSPECIFIED {
-		reason = pb.Lost_REASON_EXPIRED
-	}
-	if l.holder.session != nil {
-		l.holder.session.say(l.holder.ref, &pb.LockEvent{Kind: &pb.LockEvent_Lost{Lost: &pb.Lost{Reason: reason}}})
-	} else {
-		l.lost[l.holder.id] = reason
-	}
-	l.holder.drop()
-	l.holder = nil
-}
-
-func (l *lock) removeWaiter(waiter *request) {
-	if waiter.timer != nil {
-		waiter.timer.Stop()
-	}
-	l.waiters = slices.DeleteFunc(l.waiters, func(each *request) bool { return each == waiter })
 }
 
 // session is a client's stream.
@@ -142,9 +123,9 @@ func (s *session) end() {
 	defer s.broker.mu.Unlock()
 	delete(s.broker.sessions, s)
 	for ref, lock := range s.locks {
-		if holder := lock.holder; holder != nil && holder.session == s && holder.ref == ref && holder.isKept {
-			holder.session = nil
-			s.broker.expire(lock, s.broker.ttl)
+		if grant := lock.at(s, ref); grant != nil && grant.isKept {
+			grant.session = nil
+			s.broker.expire(lock, grant, s.broker.ttl)
 			continue
 		}
 		s.giveUp(ref)
@@ -182,13 +163,14 @@ func (s *session) take(request *pb.SessionRequest) {
 func (s *session) giveUp(ref int64) bool {
 	lock := s.locks[ref]
 	delete(s.locks, ref)
-	if holder := lock.holder; holder != nil && holder.session == s && holder.ref == ref {
-		s.broker.release(lock)
+	if grant := lock.at(s, ref); grant != nil {
+		s.broker.release(lock, grant)
 		return true
 	}
 	for _, waiter := range lock.waiters {
 		if waiter.session == s && waiter.ref == ref {
 			lock.removeWaiter(waiter)
+			s.broker.grantNext(lock)
 			break
 		}
 	}
@@ -215,6 +197,7 @@ func (s *session) begin(begin *pb.BeginLock) {
 
 func newRequest(spec *pb.LockSpec) *request {
 	return &request{
+		limit: limitOf(spec),
 		owner: spec.GetOwner(), linger: spec.GetLinger().AsDuration(), minHold: spec.GetMinHold().AsDuration(),
 		isKept: spec.GetOnDisconnect() == pb.LockSpec_ON_DISCONNECT_KEEP,
 	}
@@ -222,14 +205,15 @@ func newRequest(spec *pb.LockSpec) *request {
 
 // ask grants the lock, or refuses it, or puts the request into the queue.
 func (b *Broker) ask(lock *lock, asks *request, wait *pb.WaitSpec) {
-	lingers := time.Now().Before(lock.lingers)
+	permit, isFree := lock.free(asks.limit)
+	isKeptOut := permit != alone && lock.isWantedAlone()
 	switch {
-	case lock.holder == nil && !lingers:
-		b.grant(lock, asks)
+	case isFree && !isKeptOut:
+		b.grant(lock, asks, permit)
 	case wait != nil:
 		b.wait(lock, asks, wait.GetMaxWait())
-	case lock.holder != nil:
-		asks.refuse(pb.NotAcquired_REASON_HELD, lock.holder.owner)
+	case isKeptOut || len(lock.holders) > 0:
+		asks.refuse(pb.NotAcquired_REASON_HELD, lock.owner())
 	default:
 		asks.refuse(pb.NotAcquired_REASON_LINGERING, "")
 	}
@@ -259,11 +243,8 @@ func (b *Broker) wait(lock *lock, asks *request, limit *durationpb.Duration) {
 			if s != nil {
 				delete(s.locks, asks.ref)
 			}
-			owner := ""
-			if lock.holder != nil {
-				owner = lock.holder.owner
-			}
-			asks.refuse(pb.NotAcquired_REASON_MAX_WAIT, owner)
+			asks.refuse(pb.NotAcquired_REASON_MAX_WAIT, lock.owner())
+			b.grantNext(lock)
 		})
 	}
 	lock.waiters = append(lock.waiters, asks)
@@ -277,23 +258,22 @@ func (b *Broker) wait(lock *lock, asks *request, limit *durationpb.Duration) {
 
 // reattach takes over a grant.
 func (s *session) reattach(lock *lock, ref int64, id string, isKept bool) {
-	if lock.holder == nil || lock.holder.id != id {
+	held := lock.named(id)
+	if held == nil {
 		s.refuse(ref, pb.NotAcquired_REASON_NOT_REATTACHABLE, "")
 		return
 	}
-	grant := *lock.holder
-	lock.lose(pb.Lost_REASON_TAKEN_OVER)
+	grant := *held
+	lock.lose(held, pb.Lost_REASON_TAKEN_OVER)
 	grant.id, grant.session, grant.ref, grant.expiry, grant.requestID = newID(), s, ref, nil, ""
 	grant.isKept = isKept
-	lock.holder = &grant
+	lock.holders = append(lock.holders, &grant)
 	s.locks[ref] = lock
 	s.acquired(&grant)
 }
 
 func (s *session) acquired(grant *grant) {
-	s.say(grant.ref, &pb.LockEvent{Kind: &pb.LockEvent_Acquired{Acquired: &pb.Acquired{
-		LockId: grant.id, FencingToken: grant.token,
-	}}})
+	s.say(grant.ref, &pb.LockEvent{Kind: &pb.LockEvent_Acquired{Acquired: grant.acquired()}})
 }
 
 func (s *session) refuse(ref int64, reason pb.NotAcquired_Reason, owner string) {

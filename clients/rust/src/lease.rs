@@ -11,7 +11,7 @@ use uuid::Builder;
 use super::Client;
 use super::error::{Error, LostReason};
 use super::mutex::lock;
-use super::request::{Outcome, check_texts, not_acquired};
+use super::request::{Outcome, check, not_acquired};
 use super::settings::{Answered, ClientSettings, unexpected};
 use super::wire::{self, FAR, from_wire, to_wire};
 use crate::clock::{Moment, notice};
@@ -133,7 +133,7 @@ impl AcquireLease {
 
     async fn ask(self) -> Result<Outcome<Lease>, Error> {
         let AcquireLease { client, lock, ttl, wait } = self;
-        check_texts(&lock, None)?;
+        check(&lock, None)?;
         let name: Arc<str> = lock.name.as_str().into();
         let request = AcquireLeaseRequest {
             lock: Some(wire::lock_spec(lock)),
@@ -192,7 +192,7 @@ impl Lease {
     /// Goes on with a lease that is known by its id.
     pub(super) async fn adopt(client: &Client, name: &str, lock_id: String) -> Result<Lease, Error> {
         let settings = Arc::clone(&client.settings);
-        check_texts(&client.lock_spec(name), Some(&lock_id))?;
+        check(&client.lock_spec(name), Some(&lock_id))?;
         let until = renew(&settings, name, &lock_id, None).await?;
         let (fencing_token, permit, ttl) = (None, None, None);
         Ok(Lease { name: name.into(), lock_id, fencing_token, permit, ttl, settings, state: State::held(until) })

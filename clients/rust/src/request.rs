@@ -15,7 +15,7 @@ use super::session::{AcquireAnswer, Command};
 use super::settings::unexpected;
 use super::wire::FAR;
 use crate::clock::Moment;
-use crate::core::{Key, LockSpec, Refusal, RefusalReason, Wait};
+use crate::core::{Access, Key, LockSpec, Refusal, RefusalReason, Wait};
 
 /// Asks for a lock, once. Made by [`Client::acquire`]; awaiting it asks.
 ///
@@ -147,8 +147,8 @@ impl Acquire {
         self
     }
 
-    /// Shares the lock among `limit` at a time, 1 to 4,096. All who use the name should say the same. Default: 4,096, if it is
-    /// [shared](Acquire::shared).
+    /// Shares the lock among `limit` at a time, 1 to 4,096; another one is [`Error::Invalid`]. All who use the name should say the
+    /// same. Default: 4,096, if it is [shared](Acquire::shared).
     pub fn limit(mut self, limit: u32) -> Acquire {
         self.lock.share(Some(limit));
         self
@@ -264,33 +264,37 @@ const MOST_ALSO: usize = 15;
 const MOST_TOGETHER_BYTES: usize = 3_800;
 /// What one of several takes beside its name and its owner: its id, its times, and what frames them.
 const BESIDE_TEXTS: usize = 100;
+/// The most that can share a lock at a time.
+const MAX_PERMITS: u32 = 4_096;
 
-/// Refuses texts that are too long to be sent.
-pub(super) fn check_texts(spec: &LockSpec, lock_id: Option<&str>) -> Result<(), Error> {
+/// Refuses texts that are too long to be sent, and limits that cannot be. One of 0 would be sent as none.
+pub(super) fn check(spec: &LockSpec, lock_id: Option<&str>) -> Result<(), Error> {
+    let invalid = |message| Err(Error::Invalid { lock: spec.name.clone(), message, reason: None });
+    if let Access::Shared { limit: Some(limit) } = spec.access
+        && !(1..=MAX_PERMITS).contains(&limit)
+    {
+        return invalid(format!("a limit of {limit}: take 1 to {MAX_PERMITS}"));
+    }
     if spec.also.len() > MOST_ALSO {
-        let message = format!(
-            "{} other locks are asked for together with it, and brokers take at most {MOST_ALSO}",
-            spec.also.len()
-        );
-        return Err(Error::Invalid { lock: spec.name.clone(), message, reason: None });
+        let others = spec.also.len();
+        return invalid(format!("{others} other locks are asked for together with it: take at most {MOST_ALSO}"));
     }
     let together: usize = spec.also.iter().map(|name| name.len() + spec.owner.len() + BESIDE_TEXTS).sum();
     if together > MOST_TOGETHER_BYTES {
-        let message = "the names of the locks that are asked for together with it are too long for one message; so is the owner, which \
-                       is sent with each";
-        return Err(Error::Invalid { lock: spec.name.clone(), message: message.into(), reason: None });
+        return invalid(
+            "the names of the locks that are asked for together, and the owner, are too long for one message".into(),
+        );
     }
     let texts = [("name", &*spec.name), ("owner", &*spec.owner), ("lock id", lock_id.unwrap_or_default())];
     let also = spec.also.iter().map(|name| ("name", &**name));
     if let Some((what, text)) = texts.into_iter().chain(also).find(|(_, text)| text.len() > MAX_TEXT_BYTES) {
-        let message = format!("the {what} has {} bytes, and brokers take at most 128", text.len());
-        return Err(Error::Invalid { lock: spec.name.clone(), message, reason: None });
+        return invalid(format!("the {what} has {} bytes, and brokers take at most 128", text.len()));
     }
     Ok(())
 }
 
 async fn ask(client: &Client, spec: LockSpec, wait: Option<Wait>, adopt: Option<String>) -> Result<Outcome, Error> {
-    check_texts(&spec, adopt.as_deref())?;
+    check(&spec, adopt.as_deref())?;
     let (name, also): (Arc<str>, _) = (spec.name.as_str().into(), spec.also.clone());
     let key = client.next_key();
     let (reply, answer) = oneshot::channel();

@@ -207,6 +207,12 @@ impl Testee {
         if let Some(owner) = command["owner"].as_str() {
             call = call.owner(owner);
         }
+        if command["shared"] == true {
+            call = call.shared();
+        }
+        if let Some(limit) = limit(command) {
+            call = call.limit(limit);
+        }
         let outcome = call.await?;
         Ok(self.outcome(command, outcome))
     }
@@ -231,6 +237,12 @@ impl Testee {
         if let Some(owner) = command["owner"].as_str() {
             call = call.owner(owner);
         }
+        if command["shared"] == true {
+            call = call.shared();
+        }
+        if let Some(limit) = limit(command) {
+            call = call.limit(limit);
+        }
         Ok(call.await?)
     }
 
@@ -251,10 +263,17 @@ impl Testee {
         if let Some(owner) = command["owner"].as_str() {
             call = call.owner(owner);
         }
+        if command["shared"] == true {
+            call = call.shared();
+        }
+        if let Some(limit) = limit(command) {
+            call = call.limit(limit);
+        }
         Ok(match call.await? {
             Outcome::NotAcquired(why) => not_acquired(&why),
             Outcome::Acquired(lease) => {
-                let answer = json!({"granted": {"token": lease.fencing_token(), "lock_id": lease.lock_id()}});
+                let token = lease.fencing_token().expect("it was not adopted");
+                let answer = granted(lease.lock_id(), token, lease.permit());
                 self.0.lock().unwrap().leases.insert(text(command, "lock").into(), Arc::new(lease));
                 answer
             }
@@ -290,7 +309,7 @@ impl Testee {
         match self.wait_for(command).await? {
             Outcome::NotAcquired(why) => Ok(not_acquired(&why)),
             Outcome::Acquired(guard) => {
-                let answer = granted(&guard);
+                let answer = granted(&guard.lock_id(), guard.fencing_token(), guard.permit());
                 let (leave, left) = oneshot::channel();
                 let scope = tokio::spawn(async move {
                     let _guard = guard;
@@ -315,7 +334,8 @@ impl Testee {
             Outcome::NotAcquired(why) => return not_acquired(&why),
             Outcome::Acquired(guard) => guard,
         };
-        let (answer, lock) = (granted(&guard), text(command, "lock").to_owned());
+        let answer = granted(&guard.lock_id(), guard.fencing_token(), guard.permit());
+        let lock = text(command, "lock").to_owned();
         let lost = guard.lost_token();
         let guard = Arc::new(guard);
         // Only the token keeps the task, so that the guard can be dropped.
@@ -376,6 +396,7 @@ impl Testee {
             "token": info.fencing_token,
             "held_ms": info.held_for.map(|held_for| held_for.as_millis() as u64),
             "etag": info.etag,
+            "shared_count": info.shared_count,
         }))
     }
 
@@ -469,8 +490,18 @@ fn loss(reason: LostReason) -> &'static str {
     }
 }
 
-fn granted(guard: &Guard) -> Value {
-    json!({"granted": {"token": guard.fencing_token(), "lock_id": guard.lock_id()}})
+fn granted(lock_id: &str, token: i64, permit: Option<u32>) -> Value {
+    let mut granted = json!({"token": token, "lock_id": lock_id});
+    if let Some(permit) = permit {
+        granted["permit"] = json!(permit);
+    }
+    json!({"granted": granted})
+}
+
+/// Returns the limit that is told, if one is. What does not fit becomes the largest that does, which no client takes.
+fn limit(command: &Value) -> Option<u32> {
+    let limit = &command["limit"];
+    limit.is_number().then(|| limit.as_u64().and_then(|limit| limit.try_into().ok()).unwrap_or(u32::MAX))
 }
 
 fn not_acquired(why: &NotAcquired) -> Value {

@@ -8,6 +8,7 @@ mod lose;
 mod moves;
 mod odd;
 mod outlive;
+mod permits;
 
 use std::fmt;
 use std::pin::Pin;
@@ -52,5 +53,7 @@ impl Scenario {
 
 /// All of them, in the order of the matrix.
 pub(crate) fn all() -> impl Iterator<Item = &'static Scenario> {
-    [ask::ALL, end::ALL, lose::ALL, moves::ALL, outlive::ALL, connect::ALL, fork::ALL, odd::ALL].into_iter().flatten()
+    [ask::ALL, end::ALL, lose::ALL, moves::ALL, outlive::ALL, permits::ALL, connect::ALL, fork::ALL, odd::ALL]
+        .into_iter()
+        .flatten()
 }

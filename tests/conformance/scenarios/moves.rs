@@ -44,11 +44,21 @@ pub(super) const ALL: &[Scenario] = &[
 
 /// Waits until the lock is held again, and for longer than the old grant could live. Nobody else gets the lock.
 pub(super) async fn moved(lock: &Held, rival: &Rival) {
+    stays(lock, rival).await;
+    goes_on(lock, rival).await;
+}
+
+/// Waits until the lock is held again, and for longer than the old grant could live.
+pub(super) async fn stays(lock: &Held, rival: &Rival) {
     eventually(AT_ONCE, "the lock is held again", async || lock.is_held().await).await;
     sleep(FREE).await;
     assert!(!rival.has_it(), "somebody else was granted the lock");
     assert!(!lock.was_told_lost());
     assert!(lock.is_held().await);
+}
+
+/// Releases the lock, and waits until the rival has it.
+pub(super) async fn goes_on(lock: &Held, rival: &Rival) {
     let since = now();
     lock.release().await;
     rival.granted(AT_ONCE).await;

@@ -199,7 +199,7 @@ func (l *lock) askedEvent(at place, event Event, links *links, now Moment, out *
 			return retire{at.link}
 		}
 		l.state, l.home, l.lockID = held, at, event.LockID
-		*out = append(*out, Granted{l.key, event.LockID, event.FencingToken})
+		*out = append(*out, Granted{l.key, event.LockID, event.FencingToken, event.Permit})
 		return ask{}
 	case HasFailed:
 		// A broker that goes away tells its waiters so, perhaps before it tells that it does.

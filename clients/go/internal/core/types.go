@@ -90,6 +90,8 @@ type (
 		Key          Key
 		LockID       string
 		FencingToken int64
+		// Permit is nil for a lock that is not shared.
+		Permit *int
 	}
 	// Moved says that a lock has been reattached. It is the same grant, with another id.
 	Moved struct {
@@ -143,6 +145,10 @@ type LockSpec struct {
 	IsKept bool
 	// Owner is the label that others see; empty for none.
 	Owner string
+	// IsShared: others may have it too, each with a permit.
+	IsShared bool
+	// Limit is the most that share it at a time; nil for as many as there are permits. It is set only if IsShared is.
+	Limit *int
 }
 
 // Wait is the way to wait for a lock.
@@ -237,6 +243,8 @@ type (
 	WasAcquired struct {
 		LockID       string
 		FencingToken int64
+		// Permit is nil for a lock that is not shared.
+		Permit *int
 	}
 	// WasRefused says that it is not granted, or not reattached.
 	WasRefused struct{ Refusal Refusal }

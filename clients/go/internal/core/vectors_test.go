@@ -148,7 +148,8 @@ func input(in object) Input {
 	case "other":
 		return message(Other{})
 	case "acquired":
-		return event(WasAcquired{of["lock_id"].(string), int64(of["fencing_token"].(float64))}, "lock_id", "fencing_token")
+		acquired := WasAcquired{of["lock_id"].(string), int64(of["fencing_token"].(float64)), maybeNumber(of["permit"])}
+		return event(acquired, "lock_id", "fencing_token", "permit")
 	case "not_acquired":
 		owner, _ := of["owner"].(string)
 		return event(WasRefused{Refusal{byName(refusals, of["reason"]), owner}}, "reason", "owner")
@@ -163,10 +164,14 @@ func input(in object) Input {
 }
 
 func acquire(of object) Input {
-	known(of, "key", "name", "linger", "owner", "wait", "adopt")
+	known(of, "key", "name", "linger", "owner", "shared", "wait", "adopt")
 	acquire := Acquire{Key: Key(of["key"].(float64)), Spec: LockSpec{Name: of["name"].(string), Linger: maybeSpan(of["linger"])}}
 	acquire.Spec.Owner, _ = of["owner"].(string)
 	acquire.Adopt, _ = of["adopt"].(string)
+	if shared, ok := of["shared"].(object); ok {
+		known(shared, "limit")
+		acquire.Spec.IsShared, acquire.Spec.Limit = true, maybeNumber(shared["limit"])
+	}
 	if wait, ok := of["wait"].(object); ok {
 		known(wait, "until", "poll_interval")
 		acquire.Wait = &Wait{PollInterval: maybeSpan(wait["poll_interval"])}
@@ -186,7 +191,11 @@ func shown(output Output) object {
 	case Hangup:
 		return object{"hangup": object{"link": output.Link}}
 	case Granted:
-		return object{"granted": object{"key": output.Key, "lock_id": output.LockID, "fencing_token": output.FencingToken}}
+		granted := object{"key": output.Key, "lock_id": output.LockID, "fencing_token": output.FencingToken}
+		if output.Permit != nil {
+			granted["permit"] = *output.Permit
+		}
+		return object{"granted": granted}
 	case Moved:
 		return object{"moved": object{"key": output.Key, "lock_id": output.LockID}}
 	case Refused:
@@ -221,6 +230,13 @@ func shownRequest(link LinkID, request Request) object {
 		}
 		if request.Spec.Owner != "" {
 			begin["owner"] = request.Spec.Owner
+		}
+		if request.Spec.IsShared {
+			shared := object{}
+			if request.Spec.Limit != nil {
+				shared["limit"] = *request.Spec.Limit
+			}
+			begin["shared"] = shared
 		}
 		if request.Reattach != "" {
 			begin["reattach"] = request.Reattach
@@ -309,6 +325,14 @@ func maybeSpan(of any) *time.Duration {
 	}
 	span := span(of)
 	return &span
+}
+
+func maybeNumber(of any) *int {
+	if of == nil {
+		return nil
+	}
+	number := int(of.(float64))
+	return &number
 }
 
 func moment(of any) Moment { return Moment(span(of)) }

@@ -230,8 +230,14 @@ async fn a_release_is_done_once_and_dropping_does_nothing() {
 }
 
 #[tokio::test]
-async fn texts_that_no_broker_takes_are_not_sent() {
+async fn texts_and_limits_that_no_broker_takes_are_not_sent() {
     let (client, _peer) = client();
+    for limit in [0, 4_097] {
+        let limited = client.acquire("a").limit(limit).await;
+        assert!(matches!(&limited, Err(Error::Invalid { .. })), "{limited:?}");
+        assert!(matches!(client.wait_acquire("a").limit(limit).await, Err(Error::Invalid { .. })));
+        assert!(matches!(client.lease("a").limit(limit).await, Err(Error::Invalid { .. })));
+    }
     let long = "a".repeat(2_000);
     assert!(matches!(client.lease(&long).await, Err(Error::Invalid { .. })));
     assert!(matches!(client.lease("a").owner(&long).await, Err(Error::Invalid { .. })));

@@ -8,6 +8,7 @@ import java.lang.System.Logger.Level;
 import java.lang.ref.Cleaner;
 import java.time.Duration;
 import java.util.Objects;
+import java.util.OptionalInt;
 import java.util.function.Consumer;
 
 /**
@@ -28,16 +29,23 @@ public final class HeldLock implements AutoCloseable {
   private final String name;
   private final long key;
   private final long fencingToken;
+
+  /** Null if the lock is not shared. */
+  private final Integer permit;
+
   private final Hold hold;
   private final Session session;
 
   /** Makes the guard of a lock that has been granted. */
-  HeldLock(Session session, String name, long key, long fencingToken, Hold hold) {
+  HeldLock(Session session, String name, long key, Session.Grant grant) {
     this.session = session;
     this.name = name;
     this.key = key;
-    this.fencingToken = fencingToken;
-    this.hold = hold;
+    this.fencingToken = grant.fencingToken();
+    this.permit = grant.permit();
+    this.hold = grant.hold();
+    // Not by way of this, which could never be collected then.
+    Hold hold = this.hold;
     CLEANER.register(this, () -> warn(hold));
   }
 
@@ -64,7 +72,7 @@ public final class HeldLock implements AutoCloseable {
    * {@link LockBroker#adopt}. It changes when the client has to move to another stream, and it is a
    * capability: keep it out of logs.
    *
-   * @return 36 characters
+   * @return 36 to 47 characters
    */
   public String lockId() {
     return hold.look().lockId();
@@ -79,6 +87,22 @@ public final class HeldLock implements AutoCloseable {
    */
   public long fencingToken() {
     return fencingToken;
+  }
+
+  /**
+   * Returns the number of the permit. Nobody else has the same permit of this name at the same
+   * time, so it can number a worker. It stays the same for as long as the lock is held.
+   *
+   * @return the number, from 0 up to the limit, without it; nothing for a lock that is not {@link
+   *     LockOption#shared}
+   */
+  public OptionalInt permit() {
+    return permit(permit);
+  }
+
+  /** Returns a permit, which may be null, as users see it. */
+  static OptionalInt permit(Integer permit) {
+    return permit == null ? OptionalInt.empty() : OptionalInt.of(permit);
   }
 
   /**

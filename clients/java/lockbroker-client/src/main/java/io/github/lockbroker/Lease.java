@@ -4,6 +4,7 @@ import io.github.lockbroker.internal.Clock;
 import io.github.lockbroker.internal.core.Core;
 import java.lang.System.Logger.Level;
 import java.time.Duration;
+import java.util.OptionalInt;
 import java.util.OptionalLong;
 import java.util.concurrent.atomic.AtomicBoolean;
 
@@ -22,16 +23,20 @@ public final class Lease implements AutoCloseable {
   private final Hold hold;
   private final OptionalLong fencingToken;
 
+  /** Null if the lease is not shared, or its permit is not known. */
+  private final Integer permit;
+
   /** The ttl that was asked for; null if it is not known. */
   private final Long ttl;
 
   private final AtomicBoolean isReleased = new AtomicBoolean();
 
   /** Makes the guard of a lease that has been granted or adopted. */
-  Lease(Leases leases, Hold hold, OptionalLong fencingToken, Long ttl) {
+  Lease(Leases leases, Hold hold, OptionalLong fencingToken, Integer permit, Long ttl) {
     this.leases = leases;
     this.hold = hold;
     this.fencingToken = fencingToken;
+    this.permit = permit;
     this.ttl = ttl;
   }
 
@@ -64,6 +69,16 @@ public final class Lease implements AutoCloseable {
    */
   public OptionalLong fencingToken() {
     return fencingToken;
+  }
+
+  /**
+   * Returns the number of the permit, as {@link HeldLock#permit} does.
+   *
+   * @return the number, from 0 up to the limit, without it; nothing for a lease that is not {@link
+   *     LeaseOption#shared}, and for one that was adopted
+   */
+  public OptionalInt permit() {
+    return HeldLock.permit(permit);
   }
 
   /**

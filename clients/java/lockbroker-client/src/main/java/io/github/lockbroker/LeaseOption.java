@@ -65,6 +65,26 @@ public final class LeaseOption {
     return of(LockOption.minHold(minHold));
   }
 
+  /**
+   * Shares the lock, as {@link LockOption#shared} does.
+   *
+   * @return the option
+   */
+  public static LeaseOption shared() {
+    return of(LockOption.shared());
+  }
+
+  /**
+   * Shares the lock among so many at a time, as {@link LockOption#limit} does.
+   *
+   * @param limit 1 to 4,096; a call with another one fails as INVALID. Default: 4,096, if the lock
+   *     is shared
+   * @return the option
+   */
+  public static LeaseOption limit(int limit) {
+    return of(LockOption.limit(limit));
+  }
+
   private static LeaseOption of(LockOption option) {
     return new LeaseOption(
         terms -> new Leases.Terms(option.set(terms.spec()), terms.ttl(), terms.waiting()));

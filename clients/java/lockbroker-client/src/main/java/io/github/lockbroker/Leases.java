@@ -123,7 +123,8 @@ final class Leases {
       throw Failures.unavailable(name, "the answer came when the lease had run out");
     }
     Hold hold = hold(name, acquired.getLockId(), terms.ttl(), until);
-    return new Lease(this, hold, OptionalLong.of(acquired.getFencingToken()), terms.ttl());
+    OptionalLong token = OptionalLong.of(acquired.getFencingToken());
+    return new Lease(this, hold, token, Wire.toPermit(acquired), terms.ttl());
   }
 
   private static Hold hold(String name, String lockId, Long ttl, long until) {
@@ -162,7 +163,7 @@ final class Leases {
   /** Renews a lease of somebody else's, and so becomes its holder. */
   Lease adopt(String name, String lockId) throws InterruptedException {
     long until = renew(name, lockId, null);
-    return new Lease(this, hold(name, lockId, null, until), OptionalLong.empty(), null);
+    return new Lease(this, hold(name, lockId, null, until), OptionalLong.empty(), null, null);
   }
 
   /**

@@ -203,7 +203,7 @@ public final class LockBroker implements AutoCloseable {
     for (LeaseOption option : options) {
       terms = option.set(terms);
     }
-    Bounds.check(name, "owner", terms.spec().owner());
+    Bounds.check(terms.spec());
     return leases.acquire(terms);
   }
 
@@ -383,7 +383,26 @@ public final class LockBroker implements AutoCloseable {
   public LockInfo get(String name, String lockId) throws InterruptedException {
     Bounds.check(name);
     Bounds.check(name, "lock id", lockId);
-    GetLockRequest request = GetLockRequest.newBuilder().setName(name).setLockId(lockId).build();
+    return look(GetLockRequest.newBuilder().setName(name).setLockId(lockId).build());
+  }
+
+  /**
+   * Looks at one permit of a lock that is shared. {@link #get(String)} tells how many are held.
+   *
+   * @param name the lock's name
+   * @param permit 0 to 4,095
+   * @return what a broker knows of it
+   * @throws InterruptedException if the thread is interrupted
+   * @throws LockBrokerException of the kind INVALID if there is no such permit; if no broker
+   *     answers, or says that it cannot
+   */
+  public LockInfo getPermit(String name, int permit) throws InterruptedException {
+    Bounds.check(name);
+    return look(GetLockRequest.newBuilder().setName(name).setPermit(permit).build());
+  }
+
+  private LockInfo look(GetLockRequest request) throws InterruptedException {
+    String name = request.getName();
     long sent = Clock.now();
     GetLockResponse answer = brokers.call(name, stub -> stub.getLock(request));
     LockState state =
@@ -405,7 +424,8 @@ public final class LockBroker implements AutoCloseable {
         Duration.ofNanos(expires == null ? 0 : Clock.remaining(Moments.after(sent, expires))),
         token > 0 ? OptionalLong.of(token) : OptionalLong.empty(),
         Optional.ofNullable(heldFor).map(Duration::ofNanos),
-        answer.getEtag());
+        answer.getEtag(),
+        answer.getSharedCount());
   }
 
   /**
@@ -446,8 +466,7 @@ public final class LockBroker implements AutoCloseable {
       throws InterruptedException {
     String name = wanted.spec().name();
     try {
-      Session.Grant grant = answer.get();
-      return new HeldLock(session, name, wanted.key(), grant.fencingToken(), grant.hold());
+      return new HeldLock(session, name, wanted.key(), answer.get());
     } catch (ExecutionException e) {
       throw ((LockBrokerException) e.getCause()).about(name);
     }
@@ -463,7 +482,7 @@ public final class LockBroker implements AutoCloseable {
     for (LockOption option : options) {
       spec = option.set(spec);
     }
-    Bounds.check(name, "owner", spec.owner());
+    Bounds.check(spec);
     return new Input.Acquire(lastKey.incrementAndGet(), spec, waiting, adopt);
   }
 

@@ -58,6 +58,29 @@ public final class LockOption {
     return new LockOption(LockSpec::kept);
   }
 
+  /**
+   * Shares the lock: others who share it may have it at the same time, each with a permit of its
+   * own, and nobody has it alone meanwhile. See {@link HeldLock#permit} and {@link #limit}.
+   * Default: nobody else has it.
+   *
+   * @return the option
+   */
+  public static LockOption shared() {
+    return new LockOption(LockSpec::shared);
+  }
+
+  /**
+   * Shares the lock, as {@link #shared} does, among so many at a time. All who use the name should
+   * say the same.
+   *
+   * @param limit 1 to 4,096; a call with another one fails as INVALID. Default: 4,096, if the lock
+   *     is shared
+   * @return the option
+   */
+  public static LockOption limit(int limit) {
+    return new LockOption(spec -> spec.withLimit(limit));
+  }
+
   /** Returns the lock with this property. */
   LockSpec set(LockSpec spec) {
     return set.apply(spec);

@@ -4,7 +4,7 @@ package io.github.lockbroker;
 public enum LockState {
   /** Nobody has it. */
   FREE,
-  /** Somebody holds it. */
+  /** Somebody holds it. If they share it, {@link LockInfo#sharedCount} says how many. */
   HELD,
   /** It was released and nobody can acquire it yet. */
   LINGERING,

@@ -84,8 +84,12 @@ final class Session {
     }
   }
 
-  /** The outcome of a call. */
-  record Grant(Hold hold, long fencingToken) {}
+  /**
+   * The outcome of a call.
+   *
+   * @param permit null for a lock that is not shared
+   */
+  record Grant(Hold hold, long fencingToken, Integer permit) {}
 
   Session(Brokers brokers, Network network, Long ttl, long answerTimeout) {
     this.brokers = brokers;
@@ -430,7 +434,7 @@ final class Session {
     Core.HeldLock held = core.held(granted.key());
     if (caller != null && held != null) {
       caller.hold = new Hold(caller.name, held);
-      caller.answer.complete(new Grant(caller.hold, granted.fencingToken()));
+      caller.answer.complete(new Grant(caller.hold, granted.fencingToken(), granted.permit()));
     }
   }
 

@@ -10,6 +10,7 @@ import io.github.lockbroker.internal.core.Message;
 import io.github.lockbroker.internal.core.Moments;
 import io.github.lockbroker.internal.core.Refusal;
 import io.github.lockbroker.internal.core.Request;
+import io.github.lockbroker.v1.Acquired;
 import io.github.lockbroker.v1.BeginLock;
 import io.github.lockbroker.v1.EndLock;
 import io.github.lockbroker.v1.Heartbeat;
@@ -96,6 +97,12 @@ final class Wire {
     if (spec.isKept()) {
       lock.setOnDisconnect(LockSpec.OnDisconnect.ON_DISCONNECT_KEEP);
     }
+    if (spec.isShared()) {
+      lock.setMode(LockSpec.Mode.MODE_SHARED);
+    }
+    if (spec.limit() != null) {
+      lock.setLimit(spec.limit());
+    }
     return lock.build();
   }
 
@@ -152,8 +159,9 @@ final class Wire {
   private static Message.Event toEvent(LockEvent event) {
     switch (event.getKindCase()) {
       case ACQUIRED:
+        Acquired acquired = event.getAcquired();
         return new Message.WasAcquired(
-            event.getAcquired().getLockId(), event.getAcquired().getFencingToken());
+            acquired.getLockId(), acquired.getFencingToken(), toPermit(acquired));
       case NOT_ACQUIRED:
         NotAcquired refused = event.getNotAcquired();
         return new Message.WasRefused(
@@ -173,6 +181,12 @@ final class Wire {
       default:
         return null;
     }
+  }
+
+  /** Reads the permit of a lock that is shared; null for one that is not. */
+  static Integer toPermit(Acquired acquired) {
+    boolean isShared = acquired.hasPermit() && acquired.getPermit() >= 0;
+    return isShared ? (Integer) acquired.getPermit() : null;
   }
 
   private static Refusal.Reason toReason(NotAcquired.Reason reason) {

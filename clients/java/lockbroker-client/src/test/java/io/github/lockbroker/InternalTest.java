@@ -235,7 +235,7 @@ class InternalTest extends Scenario {
     List<LogRecord> failures = failures();
     Session session = session(network, broker.url());
     Session.Grant grant = soon(session.begin(wanted(1)));
-    HeldLock lock = new HeldLock(session, "lock 1", 1, grant.fencingToken(), grant.hold());
+    HeldLock lock = new HeldLock(session, "lock 1", 1, grant);
     CompletableFuture<LostReason> loss = loss(lock);
     CompletableFuture<Boolean> interrupted =
         begin(

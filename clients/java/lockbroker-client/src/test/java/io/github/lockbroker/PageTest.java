@@ -35,6 +35,11 @@ class PageTest extends Scenario {
     REPORTS.incrementAndGet();
   }
 
+  private static void shard(int number) {
+    assertEquals(0, number);
+    REPORTS.incrementAndGet();
+  }
+
   private static boolean isWanted() {
     return false;
   }
@@ -109,6 +114,24 @@ class PageTest extends Scenario {
     }
   }
 
+  static void work(LockBroker client) throws InterruptedException {
+    try (HeldLock lock = client.lock("workers", LockOption.limit(8))) {
+      shard(lock.permit().getAsInt()); // 0 to 7
+    }
+  }
+
+  static void read(LockBroker client) throws InterruptedException {
+    try (HeldLock lock = client.lock("data", LockOption.shared())) {
+      report(lock);
+    }
+  }
+
+  static void write(LockBroker client) throws InterruptedException {
+    try (HeldLock lock = client.lock("data")) {
+      report(lock);
+    }
+  }
+
   static LockBroker brokers() {
     // Asked in turn. When one goes away, its locks move to the next, and are not free in between.
     return LockBroker.connect("http://10.0.0.7:28551,http://10.0.0.8:28551");
@@ -152,9 +175,12 @@ class PageTest extends Scenario {
     finishDeployment(client, lockId);
     assertEquals(LockState.FREE, client.get("deploy").state());
     outlive(client);
+    work(client);
+    read(client);
+    write(client);
     assertEquals(LockState.FREE, client.get("queue/7").state());
     assertEquals(LockState.LINGERING, client.get("once a night").state());
-    assertEquals(8, REPORTS.get());
+    assertEquals(11, REPORTS.get());
     closing(brokers());
     closing(sidecar());
     failsAs(Kind.TLS, () -> secure(folder));
@@ -201,7 +227,7 @@ class PageTest extends Scenario {
     for (Kind kind : Kind.values()) {
       assertTrue(page.contains("| `" + kind + "` |"), kind.toString());
     }
-    assertEquals(12, samples.size());
+    assertEquals(13, samples.size());
     for (String sample : samples) {
       assertTrue(tests.toString().contains(sample), "no test has this:\n" + sample);
     }

@@ -14,6 +14,7 @@ import java.util.HashSet;
 import java.util.Map;
 import java.util.Objects;
 import java.util.Optional;
+import java.util.OptionalInt;
 import java.util.Set;
 import java.util.UUID;
 import java.util.concurrent.Executors;
@@ -33,9 +34,9 @@ import java.util.concurrent.TimeUnit;
  * }
  * }</pre>
  *
- * <p>It speaks the protocol as far as this client uses it. It checks no names and no bounds, and
- * nothing that it says is kept: for tests of a whole system, start a real broker with {@code
- * --store memory}.
+ * <p>It grants permits of shared locks, too, each time the lowest that is free. It speaks the
+ * protocol as far as this client uses it. It checks no names and no bounds, and nothing that it
+ * says is kept: for tests of a whole system, start a real broker with {@code --store memory}.
  */
 public final class TestBroker implements AutoCloseable {
   private final Server server;
@@ -96,7 +97,7 @@ public final class TestBroker implements AutoCloseable {
   }
 
   /**
-   * Gives the lock to somebody else. If a client holds it, that client loses it.
+   * Gives the lock to somebody else, alone. Clients that hold it lose it.
    *
    * @param name the lock
    * @param owner the label of somebody else
@@ -104,26 +105,26 @@ public final class TestBroker implements AutoCloseable {
   public synchronized void take(String name, String owner) {
     Objects.requireNonNull(owner);
     TestLock lock = lock(name);
-    lock.lose(LostReason.TAKEN_OVER);
-    lock.lingersUntil = 0;
-    lock.holder = newGrant(owner);
+    lock.loseAll(LostReason.TAKEN_OVER);
+    lock.open();
+    lock.holders.add(newGrant(owner, TestLock.ALONE));
   }
 
   /**
-   * Releases the lock, whoever has it. The first who waits for it gets it. A client that held it
-   * loses it.
+   * Releases the lock, whoever has it. The first who waits for it gets it. Clients that held it
+   * lose it.
    *
    * @param name the lock
    */
   public synchronized void free(String name) {
     TestLock lock = lock(name);
-    lock.lose(LostReason.GONE);
-    lock.lingersUntil = 0;
+    lock.loseAll(LostReason.GONE);
+    lock.open();
     grantNext(lock);
   }
 
   /**
-   * Makes the client that holds the lock lose it. One that has a lease finds out when it renews it.
+   * Makes the clients that hold the lock lose it. One that has a lease finds out when it renews it.
    *
    * @param name the lock
    * @param reason what the client is told
@@ -132,10 +133,10 @@ public final class TestBroker implements AutoCloseable {
   public synchronized void lose(String name, LostReason reason) {
     Objects.requireNonNull(reason);
     TestLock lock = lock(name);
-    if (lock.holder == null || lock.holder.session == null) {
+    if (lock.find(grant -> grant.session != null) == null) {
       throw new IllegalStateException("no client holds \"" + name + "\"");
     }
-    lock.lose(reason);
+    lock.loseAll(reason);
     grantNext(lock);
   }
 
@@ -165,13 +166,13 @@ public final class TestBroker implements AutoCloseable {
   }
 
   /**
-   * Returns the label of whoever holds the lock.
+   * Returns the label of whoever holds the lock. If several share it: of the first of them.
    *
    * @param name the lock
    * @return the label, which may be empty; nothing if nobody holds it
    */
   public synchronized Optional<String> holder(String name) {
-    return Optional.ofNullable(lock(name).holder).map(grant -> grant.owner);
+    return lock(name).holders.stream().findFirst().map(grant -> grant.owner);
   }
 
   /**
@@ -209,8 +210,8 @@ public final class TestBroker implements AutoCloseable {
     return locks.computeIfAbsent(Objects.requireNonNull(name), TestLock::new);
   }
 
-  TestLock.Grant newGrant(String owner) {
-    return new TestLock.Grant(newId(), ++lastToken, owner);
+  private TestLock.Grant newGrant(String owner, int permit) {
+    return new TestLock.Grant(newId(), ++lastToken, owner, permit);
   }
 
   static String newId() {
@@ -234,30 +235,33 @@ public final class TestBroker implements AutoCloseable {
     }
   }
 
-  /** Gives a lock that nobody has to the first who waits. */
+  /** Gives what is free of a lock to those who wait, in their order. */
   void grantNext(TestLock lock) {
-    if (lock.holder != null || lock.waiters.isEmpty()) {
-      return;
+    while (!lock.waiters.isEmpty()) {
+      OptionalInt permit = lock.free(lock.waiters.get(0));
+      if (permit.isEmpty()) {
+        break;
+      }
+      grant(lock, lock.waiters.remove(0), permit.getAsInt());
     }
-    long left = lock.lingerMillis();
-    if (left > 0) {
+    long left = lock.opensInMillis();
+    if (left > 0 && !lock.waiters.isEmpty()) {
       later(left, () -> grantNext(lock));
-      return;
     }
-    grant(lock, lock.waiters.remove(0));
   }
 
-  /** Gives a lock to who asks for it. */
-  void grant(TestLock lock, TestLock.Asked asked) {
-    lock.holder = newGrant(asked.owner());
-    lock.holder.lingerMillis = asked.lingerMillis();
+  /** Gives a lock, or a permit of it, to who asks for it. */
+  void grant(TestLock lock, TestLock.Asked asked, int permit) {
+    TestLock.Grant grant = newGrant(asked.owner(), permit);
+    grant.lingerMillis = asked.lingerMillis();
     if (asked.minHoldMillis() > 0) {
-      lock.holder.closedUntil = System.nanoTime() + asked.minHoldMillis() * 1_000_000;
+      grant.closedUntil = System.nanoTime() + asked.minHoldMillis() * 1_000_000;
     }
-    lock.holder.isKept = asked.isKept();
-    lock.holder.session = asked.session();
-    lock.holder.ref = asked.ref();
-    asked.session().acquired(lock, lock.holder);
+    grant.isKept = asked.isKept();
+    grant.session = asked.session();
+    grant.ref = asked.ref();
+    lock.holders.add(grant);
+    asked.session().acquired(lock, grant);
   }
 
   /** Ends a grant that has no stream after a time, unless that is put off. */
@@ -266,18 +270,15 @@ public final class TestBroker implements AutoCloseable {
     later(
         millis,
         () -> {
-          if (lock.holder == grant && System.nanoTime() - grant.endsAt >= 0) {
-            release(lock);
+          if (lock.holders.contains(grant) && System.nanoTime() - grant.endsAt >= 0) {
+            release(lock, grant);
           }
         });
   }
 
-  /** Ends the grant of a lock by its holder's will. */
-  void release(TestLock lock) {
-    if (lock.holder.lingerMillis > 0) {
-      lock.lingersUntil = System.nanoTime() + lock.holder.lingerMillis * 1_000_000;
-    }
-    lock.drop();
+  /** Ends a grant by its holder's will. */
+  void release(TestLock lock, TestLock.Grant grant) {
+    lock.drop(grant, grant.lingerMillis);
     grantNext(lock);
   }
 }

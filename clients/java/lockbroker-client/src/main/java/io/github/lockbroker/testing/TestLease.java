@@ -13,6 +13,7 @@ import io.grpc.StatusRuntimeException;
 import io.grpc.protobuf.StatusProto;
 import io.grpc.stub.ServerCallStreamObserver;
 import io.grpc.stub.StreamObserver;
+import java.util.OptionalInt;
 
 /** A call for a lease at a test's broker, whose monitor guards it. */
 final class TestLease implements TestAsker {
@@ -55,21 +56,21 @@ final class TestLease implements TestAsker {
       answers.onError(failure(lock.name, lock.failures.removeFirst()));
       return;
     }
-    TestLock.Grant before = lock.holder;
-    if (before != null && before.lease != null && before.lease.isCalled(requestId)) {
+    TestLock.Grant before =
+        lock.find(grant -> grant.lease != null && grant.lease.isCalled(requestId));
+    if (before != null) {
       acquired(lock, before);
       return;
     }
     TestLock.Asked asked = TestService.asked(this, 0, request.getLock());
     long wait = TestService.millis(request.getWait().getMaxWait());
-    if (before == null && lock.lingerMillis() == 0) {
-      broker.grant(lock, asked);
+    OptionalInt permit = lock.freeForNew(asked);
+    if (permit.isPresent()) {
+      broker.grant(lock, asked, permit.getAsInt());
     } else if (wait > 0) {
       queue(lock, asked, wait);
-    } else if (before != null) {
-      refuse(0, NotAcquired.Reason.REASON_HELD, before.owner);
     } else {
-      refuse(0, NotAcquired.Reason.REASON_LINGERING, "");
+      refuse(0, lock.refusal(asked), lock.owner());
     }
   }
 
@@ -83,8 +84,8 @@ final class TestLease implements TestAsker {
         wait,
         () -> {
           if (lock.waiters.remove(asked)) {
-            String owner = lock.holder == null ? "" : lock.holder.owner;
-            refuse(0, NotAcquired.Reason.REASON_MAX_WAIT, owner);
+            refuse(0, NotAcquired.Reason.REASON_MAX_WAIT, lock.owner());
+            broker.grantNext(lock);
           }
         });
     if (answers instanceof ServerCallStreamObserver<AcquireLeaseResponse> call) {
@@ -92,6 +93,7 @@ final class TestLease implements TestAsker {
           () -> {
             synchronized (broker) {
               lock.waiters.remove(asked);
+              broker.grantNext(lock);
             }
           });
     }
@@ -103,11 +105,8 @@ final class TestLease implements TestAsker {
   public void acquired(TestLock lock, TestLock.Grant grant) {
     grant.lease = this;
     broker.holdFor(lock, grant, ttlMillis);
-    var acquired =
-        Acquired.newBuilder()
-            .setLockId(grant.id)
-            .setFencingToken(grant.token)
-            .setExpiresAfterRequest(TestService.span(ttlMillis * 13 / 15));
+    Acquired.Builder acquired = TestService.acquired(grant);
+    acquired.setExpiresAfterRequest(TestService.span(ttlMillis * 13 / 15));
     answer(AcquireLeaseResponse.newBuilder().setAcquired(acquired));
   }
 

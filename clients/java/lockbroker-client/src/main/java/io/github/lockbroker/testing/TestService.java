@@ -3,6 +3,7 @@ package io.github.lockbroker.testing;
 import com.google.protobuf.Duration;
 import io.github.lockbroker.v1.AcquireLeaseRequest;
 import io.github.lockbroker.v1.AcquireLeaseResponse;
+import io.github.lockbroker.v1.Acquired;
 import io.github.lockbroker.v1.GetLockRequest;
 import io.github.lockbroker.v1.GetLockResponse;
 import io.github.lockbroker.v1.LockServiceGrpc;
@@ -19,6 +20,9 @@ import io.grpc.stub.StreamObserver;
 
 /** Answers the calls of a test's broker. */
 final class TestService extends LockServiceGrpc.LockServiceImplBase {
+  /** The limit of who asks for none. */
+  private static final int MAX_PERMITS = 4096;
+
   private final TestBroker broker;
 
   TestService(TestBroker broker) {
@@ -44,7 +48,21 @@ final class TestService extends LockServiceGrpc.LockServiceImplBase {
         spec.getOwner(),
         millis(spec.getLinger()),
         millis(spec.getMinHold()),
-        spec.getOnDisconnect() == LockSpec.OnDisconnect.ON_DISCONNECT_KEEP);
+        spec.getOnDisconnect() == LockSpec.OnDisconnect.ON_DISCONNECT_KEEP,
+        limit(spec));
+  }
+
+  private static int limit(LockSpec spec) {
+    if (spec.getMode() != LockSpec.Mode.MODE_SHARED) {
+      return 0;
+    }
+    return spec.getLimit() == 0 ? MAX_PERMITS : spec.getLimit();
+  }
+
+  /** Tells of a grant. */
+  static Acquired.Builder acquired(TestLock.Grant grant) {
+    var told = Acquired.newBuilder().setLockId(grant.id).setFencingToken(grant.token);
+    return grant.permit == TestLock.ALONE ? told : told.setPermit(grant.permit);
   }
 
   @Override
@@ -62,7 +80,7 @@ final class TestService extends LockServiceGrpc.LockServiceImplBase {
     RenewLeaseResponse.Builder answer = RenewLeaseResponse.newBuilder();
     synchronized (broker) {
       TestLock lock = broker.lock(request.getName());
-      TestLock.Grant held = lock.holder;
+      TestLock.Grant held = lock.named(request.getLockId());
       if (broker.isSilent()) {
         return;
       }
@@ -70,10 +88,10 @@ final class TestService extends LockServiceGrpc.LockServiceImplBase {
         answers.onError(TestLease.failure(lock.name, lock.failures.removeFirst()));
         return;
       }
-      if (held == null) {
-        answer.setLost(Lost.newBuilder().setReason(Lost.Reason.REASON_GONE));
-      } else if (held.lease == null || !held.id.equals(request.getLockId())) {
-        answer.setLost(Lost.newBuilder().setReason(Lost.Reason.REASON_TAKEN_OVER));
+      if (held == null || held.lease == null) {
+        boolean isTaken = lock.with(TestLock.ALONE) != null;
+        Lost.Reason reason = isTaken ? Lost.Reason.REASON_TAKEN_OVER : Lost.Reason.REASON_GONE;
+        answer.setLost(Lost.newBuilder().setReason(reason));
       } else {
         broker.holdFor(lock, held, held.lease.ttlMillis);
         Duration valid = span(held.lease.ttlMillis * 13 / 15);
@@ -96,16 +114,17 @@ final class TestService extends LockServiceGrpc.LockServiceImplBase {
     ReleaseResponse.Outcome outcome;
     synchronized (broker) {
       TestLock lock = broker.lock(request.getName());
-      if (lock.holder == null) {
+      TestLock.Grant held = lock.named(request.getLockId());
+      if (lock.holders.isEmpty()) {
         outcome = ReleaseResponse.Outcome.OUTCOME_NOT_HELD;
-      } else if (!lock.holder.id.equals(request.getLockId())) {
+      } else if (held == null) {
         outcome = ReleaseResponse.Outcome.OUTCOME_HELD_BY_ANOTHER;
       } else {
         outcome = ReleaseResponse.Outcome.OUTCOME_RELEASED;
-        if (lock.holder.session != null) {
-          lock.holder.session.released(lock.holder.ref);
+        if (held.session != null) {
+          held.session.released(held.ref);
         }
-        broker.release(lock);
+        broker.release(lock, held);
       }
     }
     answers.onNext(ReleaseResponse.newBuilder().setOutcome(outcome).build());
@@ -117,15 +136,24 @@ final class TestService extends LockServiceGrpc.LockServiceImplBase {
     GetLockResponse.Builder answer = GetLockResponse.newBuilder();
     synchronized (broker) {
       TestLock lock = broker.lock(request.getName());
-      if (lock.holder != null) {
-        answer.setState(GetLockResponse.State.STATE_HELD).setOwner(lock.holder.owner);
-        answer.setFreeWithin(span(broker.ttlMillis())).setFencingToken(lock.holder.token);
-        if (lock.holder.id.equals(request.getLockId())) {
+      TestLock.Grant named = lock.named(request.getLockId());
+      int ofNamed = named == null ? TestLock.ALONE : named.permit;
+      int permit = request.hasPermit() ? request.getPermit() : ofNamed;
+      TestLock.Grant held = lock.with(permit);
+      boolean isWhole = permit == TestLock.ALONE;
+      if (held != null) {
+        answer.setState(GetLockResponse.State.STATE_HELD).setOwner(held.owner);
+        answer.setFreeWithin(span(broker.ttlMillis())).setFencingToken(held.token);
+        if (held == named) {
           answer.setExpiresAfterRequest(span(broker.validityMillis()));
         }
-      } else if (lock.lingerMillis() > 0) {
+      } else if (isWhole && !lock.holders.isEmpty()) {
+        answer.setState(GetLockResponse.State.STATE_HELD);
+        answer.setFreeWithin(span(broker.ttlMillis()));
+        answer.setSharedCount(request.getLockId().isEmpty() ? lock.holders.size() : 0);
+      } else if (lock.lingerMillis(permit) > 0) {
         answer.setState(GetLockResponse.State.STATE_LINGERING);
-        answer.setFreeWithin(span(lock.lingerMillis()));
+        answer.setFreeWithin(span(lock.lingerMillis(permit)));
       } else {
         answer.setState(GetLockResponse.State.STATE_FREE);
       }

@@ -2,7 +2,6 @@ package io.github.lockbroker.testing;
 
 import io.github.lockbroker.ErrorReason;
 import io.github.lockbroker.LostReason;
-import io.github.lockbroker.v1.Acquired;
 import io.github.lockbroker.v1.BeginLock;
 import io.github.lockbroker.v1.Draining;
 import io.github.lockbroker.v1.Failed;
@@ -21,6 +20,7 @@ import io.grpc.stub.StreamObserver;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.OptionalInt;
 
 /** A client's stream at a test's broker, whose monitor guards it. */
 final class TestSession implements TestAsker, StreamObserver<SessionRequest> {
@@ -88,9 +88,10 @@ final class TestSession implements TestAsker, StreamObserver<SessionRequest> {
       broker.remove(this);
       for (long ref : List.copyOf(locks.keySet())) {
         TestLock lock = locks.get(ref);
-        if (isMine(lock, ref) && lock.holder.isKept) {
+        TestLock.Grant mine = mine(lock, ref);
+        if (mine != null && mine.isKept) {
           // It may still be reattached.
-          broker.holdFor(lock, lock.holder, broker.ttlMillis());
+          broker.holdFor(lock, mine, broker.ttlMillis());
         } else {
           giveUp(ref);
         }
@@ -98,8 +99,9 @@ final class TestSession implements TestAsker, StreamObserver<SessionRequest> {
     }
   }
 
-  private boolean isMine(TestLock lock, long ref) {
-    return lock.holder != null && lock.holder.session == this && lock.holder.ref == ref;
+  /** Returns the grant with that handle; null if it is only waited for. */
+  private TestLock.Grant mine(TestLock lock, long ref) {
+    return lock.find(grant -> grant.session == this && grant.ref == ref);
   }
 
   private void opened() {
@@ -133,11 +135,14 @@ final class TestSession implements TestAsker, StreamObserver<SessionRequest> {
   /** Releases a lock, and returns true, or gives up the wait for it. */
   private boolean giveUp(long ref) {
     TestLock lock = locks.remove(ref);
-    if (isMine(lock, ref)) {
-      broker.release(lock);
+    TestLock.Grant mine = mine(lock, ref);
+    if (mine != null) {
+      broker.release(lock, mine);
       return true;
     }
     lock.waiters.removeIf(asked -> asked.session() == this && asked.ref() == ref);
+    // Those behind a wait that is given up may get the lock now.
+    broker.grantNext(lock);
     return false;
   }
 
@@ -153,15 +158,13 @@ final class TestSession implements TestAsker, StreamObserver<SessionRequest> {
       return;
     }
     TestLock.Asked asked = TestService.asked(this, ref, begin.getLock());
-    boolean lingers = lock.lingerMillis() > 0;
-    if (lock.holder == null && !lingers) {
-      broker.grant(lock, asked);
+    OptionalInt permit = lock.freeForNew(asked);
+    if (permit.isPresent()) {
+      broker.grant(lock, asked, permit.getAsInt());
     } else if (begin.hasWait()) {
       queue(lock, asked, begin);
-    } else if (lock.holder != null) {
-      refuse(ref, NotAcquired.Reason.REASON_HELD, lock.holder.owner);
     } else {
-      refuse(ref, NotAcquired.Reason.REASON_LINGERING, "");
+      refuse(ref, lock.refusal(asked), lock.owner());
     }
   }
 
@@ -182,34 +185,34 @@ final class TestSession implements TestAsker, StreamObserver<SessionRequest> {
   private void waitIsOver(TestLock lock, TestLock.Asked asked) {
     if (lock.waiters.remove(asked)) {
       locks.remove(asked.ref());
-      String owner = lock.holder == null ? "" : lock.holder.owner;
-      refuse(asked.ref(), NotAcquired.Reason.REASON_MAX_WAIT, owner);
+      refuse(asked.ref(), NotAcquired.Reason.REASON_MAX_WAIT, lock.owner());
+      broker.grantNext(lock);
     }
   }
 
   /** Takes over a grant. */
   private void reattach(TestLock lock, BeginLock begin) {
     long ref = begin.getLockRef();
-    TestLock.Grant old = lock.holder;
-    if (old == null || !old.id.equals(begin.getReattachLockId())) {
+    TestLock.Grant old = lock.named(begin.getReattachLockId());
+    if (old == null) {
       refuse(ref, NotAcquired.Reason.REASON_NOT_REATTACHABLE, "");
       return;
     }
-    lock.lose(LostReason.TAKEN_OVER);
-    lock.holder = new TestLock.Grant(TestBroker.newId(), old.token, old.owner);
-    lock.holder.lingerMillis = old.lingerMillis;
-    lock.holder.closedUntil = old.closedUntil;
-    lock.holder.isKept = TestService.asked(this, ref, begin.getLock()).isKept();
-    lock.holder.session = this;
-    lock.holder.ref = ref;
-    acquired(lock, lock.holder);
+    lock.lose(old, LostReason.TAKEN_OVER);
+    var grant = new TestLock.Grant(TestBroker.newId(), old.token, old.owner, old.permit);
+    grant.lingerMillis = old.lingerMillis;
+    grant.closedUntil = old.closedUntil;
+    grant.isKept = TestService.asked(this, ref, begin.getLock()).isKept();
+    grant.session = this;
+    grant.ref = ref;
+    lock.holders.add(grant);
+    acquired(lock, grant);
   }
 
   @Override
   public void acquired(TestLock lock, TestLock.Grant grant) {
     locks.put(grant.ref, lock);
-    var acquired = Acquired.newBuilder().setLockId(grant.id).setFencingToken(grant.token);
-    say(grant.ref, LockEvent.newBuilder().setAcquired(acquired));
+    say(grant.ref, LockEvent.newBuilder().setAcquired(TestService.acquired(grant)));
   }
 
   static Status.Code status(String reason) {

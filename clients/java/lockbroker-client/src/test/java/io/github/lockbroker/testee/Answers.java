@@ -10,6 +10,7 @@ import io.github.lockbroker.LockBrokerException.Kind;
 import io.github.lockbroker.LostException;
 import io.github.lockbroker.NotAcquiredException;
 import java.time.Duration;
+import java.util.OptionalInt;
 import java.util.function.Supplier;
 
 /** What the testee says. */
@@ -52,6 +53,13 @@ final class Answers {
       return of("error", of("kind", ours.kind().name(), "message", ours.getMessage()));
     }
     return of("error", of("kind", "UNEXPECTED", "message", error.toString()));
+  }
+
+  /** Tells of a lock or a lease that is granted. */
+  static JsonObject granted(String lockId, long token, OptionalInt permit) {
+    JsonObject told = of("lock_id", lockId, "token", token);
+    permit.ifPresent(number -> told.addProperty("permit", number));
+    return of("granted", told);
   }
 
   /** Asks a lock if it is held. */

@@ -40,6 +40,10 @@ record Command(JsonObject fields) {
     return text("name");
   }
 
+  private boolean isShared() {
+    return has("shared") && fields.get("shared").getAsBoolean();
+  }
+
   LockOption[] options() {
     List<LockOption> options = new ArrayList<>();
     if (has("linger_ms")) {
@@ -53,6 +57,12 @@ record Command(JsonObject fields) {
     }
     if (has("keep") && fields.get("keep").getAsBoolean()) {
       options.add(LockOption.keepOnDisconnect());
+    }
+    if (isShared()) {
+      options.add(LockOption.shared());
+    }
+    if (has("limit")) {
+      options.add(LockOption.limit((int) number("limit")));
     }
     return options.toArray(LockOption[]::new);
   }
@@ -73,6 +83,12 @@ record Command(JsonObject fields) {
     }
     if (has("owner")) {
       options.add(LeaseOption.owner(text("owner")));
+    }
+    if (isShared()) {
+      options.add(LeaseOption.shared());
+    }
+    if (has("limit")) {
+      options.add(LeaseOption.limit((int) number("limit")));
     }
     return options.toArray(LeaseOption[]::new);
   }

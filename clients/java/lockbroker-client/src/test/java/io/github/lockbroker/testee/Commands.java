@@ -93,8 +93,7 @@ final class Commands {
     // It does not have the guard itself, so that it can be collected.
     lock.onLost(
         reason -> testee.say(Answers.of("notice", "lost", "lock", name, "reason", reason.name())));
-    return Answers.of(
-        "granted", Answers.of("token", lock.fencingToken(), "lock_id", lock.lockId()));
+    return Answers.granted(lock.lockId(), lock.fencingToken(), lock.permit());
   }
 
   private JsonObject connect(Command told) {
@@ -165,9 +164,7 @@ final class Commands {
   private JsonObject lease(Command told) throws InterruptedException {
     Lease lease = client(told).lease(told.name(), told.leaseOptions());
     testee.leases.put(told.lock(), lease);
-    JsonObject granted = Answers.of("lock_id", lease.lockId());
-    granted.addProperty("token", lease.fencingToken().getAsLong());
-    return Answers.of("granted", granted);
+    return Answers.granted(lease.lockId(), lease.fencingToken().getAsLong(), lease.permit());
   }
 
   private static JsonObject renew(Lease lease) throws InterruptedException {
@@ -209,6 +206,7 @@ final class Commands {
     info.fencingToken().ifPresent(token -> found.addProperty("token", token));
     info.heldFor().ifPresent(heldFor -> found.addProperty("held_ms", heldFor.toMillis()));
     found.addProperty("etag", info.etag());
+    found.addProperty("shared_count", info.sharedCount());
     return found;
   }
 

@@ -27,6 +27,7 @@ import io.github.lockbroker.harness.Scenario;
 import java.time.Duration;
 import java.util.Map;
 import java.util.Optional;
+import java.util.OptionalInt;
 import java.util.OptionalLong;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
@@ -137,6 +138,58 @@ class TestBrokerTest extends Scenario {
     eventually("somebody waits", () -> broker.waiters("other") == 1);
     leaving.interrupt();
     eventually("nobody waits", () -> broker.waiters("other") == 0);
+  }
+
+  @Test
+  void grantsPermits() throws Exception {
+    TestBroker broker = start();
+    LockBroker client = connect(broker.url());
+    LockOption shared = LockOption.shared();
+    HeldLock first = client.tryLock("job", LockOption.limit(2)).orElseThrow();
+    HeldLock second = client.tryLock("job", LockOption.limit(2)).orElseThrow();
+    assertEquals(OptionalInt.of(0), first.permit());
+    assertEquals(OptionalInt.of(1), second.permit());
+    assertTrue(client.tryLock("job", LockOption.limit(2)).isEmpty());
+    assertEquals(NotAcquiredReason.HELD, refused(client, "job").reason());
+    // The lowest that is free.
+    first.release();
+    first = client.tryLock("job", shared).orElseThrow();
+    assertEquals(OptionalInt.of(0), first.permit());
+    assertEquals(2, client.get("job").sharedCount());
+    LockInfo info = client.getPermit("job", 1);
+    assertEquals(OptionalLong.of(second.fencingToken()), info.fencingToken());
+    // They move with their permits.
+    String id = second.lockId();
+    broker.drain();
+    eventually("it moves", () -> !second.lockId().equals(id));
+    assertEquals(OptionalInt.of(1), second.permit());
+    // A writer waits, and lets in no more readers; those who wait come after it.
+    CompletableFuture<HeldLock> writer = begin(() -> client.lock("job"));
+    eventually("it waits", () -> broker.waiters("job") == 1);
+    assertTrue(client.tryLock("job", shared).isEmpty());
+    CompletableFuture<HeldLock> reader = begin(() -> client.lock("job", shared));
+    eventually("both wait", () -> broker.waiters("job") == 2);
+    first.release();
+    second.release();
+    HeldLock alone = soon(writer);
+    assertEquals(OptionalInt.empty(), alone.permit());
+    assertFalse(reader.isDone());
+    alone.release();
+    assertEquals(OptionalInt.of(0), soon(reader).permit());
+    // A writer that gives up lets them in again.
+    Wait brief = Wait.atMost(Duration.ofMillis(20));
+    assertThrows(NotAcquiredException.class, () -> client.lock("job", brief));
+    HeldLock lingers = acquire(client, "job", shared, LockOption.linger(Duration.ofHours(1)));
+    assertEquals(OptionalInt.of(1), lingers.permit());
+    // A linger closes the permit alone, and keeps out a writer.
+    lingers.release();
+    Lease lease = client.lease("job", LeaseOption.shared());
+    assertEquals(OptionalInt.of(2), lease.permit());
+    broker.lose("job", LostReason.REVOKED);
+    assertEquals(LostReason.REVOKED, soon(loss(soon(reader))));
+    isLost(LostReason.GONE, lease::renew);
+    assertEquals(NotAcquiredReason.LINGERING, refused(client, "job").reason());
+    assertEquals(OptionalInt.of(0), client.lease("job", LeaseOption.limit(1)).permit());
   }
 
   @Test

@@ -215,7 +215,7 @@ final class Lock {
       state = State.HELD;
       home = at;
       lockId = acquired.lockId();
-      out.add(new Output.Granted(key, lockId, acquired.fencingToken()));
+      out.add(new Output.Granted(key, lockId, acquired.fencingToken(), acquired.permit()));
       return ASK;
     }
     if (event instanceof Message.HasFailed failed) {

@@ -10,33 +10,53 @@ import java.util.Objects;
  * @param minHold the time after the grant for which nobody else can acquire it; null for none
  * @param isKept it is kept until its validity is over when its stream ends, however that ends. Each
  *     reattach says so anew
+ * @param isShared others may have it too, each with a permit
+ * @param limit the most that share it at a time; null for as many as there are permits. It is set
+ *     only if it is shared
  */
-public record LockSpec(String name, Long linger, String owner, Long minHold, boolean isKept) {
+public record LockSpec(
+    String name,
+    Long linger,
+    String owner,
+    Long minHold,
+    boolean isKept,
+    boolean isShared,
+    Integer limit) {
   /** Refuses null here, in the caller's thread: no message can carry it. */
   public LockSpec {
     Objects.requireNonNull(name);
     Objects.requireNonNull(owner);
   }
 
-  /** Makes one that has no minHold and is not kept. */
+  /** Makes one that has no minHold, and is neither kept nor shared. */
   public LockSpec(String name, Long linger, String owner) {
-    this(name, linger, owner, null, false);
+    this(name, linger, owner, null, false, false, null);
   }
 
   public LockSpec withLinger(long linger) {
-    return new LockSpec(name, linger, owner, minHold, isKept);
+    return new LockSpec(name, linger, owner, minHold, isKept, isShared, limit);
   }
 
   public LockSpec withOwner(String owner) {
-    return new LockSpec(name, linger, owner, minHold, isKept);
+    return new LockSpec(name, linger, owner, minHold, isKept, isShared, limit);
   }
 
   public LockSpec withMinHold(long minHold) {
-    return new LockSpec(name, linger, owner, minHold, isKept);
+    return new LockSpec(name, linger, owner, minHold, isKept, isShared, limit);
   }
 
   /** Returns the same that is kept. */
   public LockSpec kept() {
-    return new LockSpec(name, linger, owner, minHold, true);
+    return new LockSpec(name, linger, owner, minHold, true, isShared, limit);
+  }
+
+  /** Returns the same that is shared, among as many as were asked for before. */
+  public LockSpec shared() {
+    return new LockSpec(name, linger, owner, minHold, isKept, true, limit);
+  }
+
+  /** Returns the same that is shared among so many. */
+  public LockSpec withLimit(int limit) {
+    return new LockSpec(name, linger, owner, minHold, isKept, true, limit);
   }
 }

@@ -34,8 +34,12 @@ public sealed interface Message {
   /** Something that happened to a lock. */
   sealed interface Event {}
 
-  /** The lock is granted, or reattached. */
-  record WasAcquired(String lockId, long fencingToken) implements Event {}
+  /**
+   * The lock is granted, or reattached.
+   *
+   * @param permit null for a lock that is not shared
+   */
+  record WasAcquired(String lockId, long fencingToken, Integer permit) implements Event {}
 
   /** The lock is not granted, or not reattached. */
   record WasRefused(Refusal refusal) implements Event {}

@@ -11,8 +11,12 @@ public sealed interface Output {
   /** Asks to close a connection, or to give up making it. Nothing of it counts any more. */
   record Hangup(long link) implements Output {}
 
-  /** A call has its lock. */
-  record Granted(long key, String lockId, long fencingToken) implements Output {}
+  /**
+   * A call has its lock.
+   *
+   * @param permit null for a lock that is not shared
+   */
+  record Granted(long key, String lockId, long fencingToken, Integer permit) implements Output {}
 
   /** A lock has been reattached. It is the same grant, with another id. */
   record Moved(long key, String lockId) implements Output {}

@@ -155,8 +155,9 @@ class VectorsTest {
   private static Message.Event event(String kind, JsonObject of) {
     switch (kind) {
       case "acquired":
-        known(of, "link", "lock_ref", "lock_id", "fencing_token");
-        return new Message.WasAcquired(text(of, "lock_id"), number(of, "fencing_token"));
+        known(of, "link", "lock_ref", "lock_id", "fencing_token", "permit");
+        return new Message.WasAcquired(
+            text(of, "lock_id"), number(of, "fencing_token"), maybeNumber(of, "permit"));
       case "not_acquired":
         known(of, "link", "lock_ref", "reason", "owner");
         Refusal.Reason reason = Refusal.Reason.valueOf(text(of, "reason"));
@@ -176,7 +177,7 @@ class VectorsTest {
   }
 
   private static Input acquire(JsonObject of) {
-    known(of, "key", "name", "linger", "owner", "wait", "adopt");
+    known(of, "key", "name", "linger", "owner", "shared", "wait", "adopt");
     Wait wait = null;
     if (of.has("wait") && !of.get("wait").isJsonNull()) {
       JsonObject told = of.getAsJsonObject("wait");
@@ -184,6 +185,12 @@ class VectorsTest {
       wait = new Wait(maybeSpan(told, "until"), maybeSpan(told, "poll_interval"));
     }
     LockSpec spec = new LockSpec(text(of, "name"), maybeSpan(of, "linger"), text(of, "owner"));
+    if (of.has("shared")) {
+      JsonObject shared = of.getAsJsonObject("shared");
+      known(shared, "limit");
+      Integer limit = maybeNumber(shared, "limit");
+      spec = limit == null ? spec.shared() : spec.withLimit(limit);
+    }
     return new Input.Acquire(number(of, "key"), spec, wait, text(of, "adopt"));
   }
 
@@ -196,12 +203,15 @@ class VectorsTest {
     } else if (output instanceof Output.Hangup hangup) {
       return object("hangup", object("link", hangup.link()));
     } else if (output instanceof Output.Granted granted) {
-      return object(
-          "granted",
+      JsonObject told =
           object(
               "key", granted.key(),
               "lock_id", granted.lockId(),
-              "fencing_token", granted.fencingToken()));
+              "fencing_token", granted.fencingToken());
+      if (granted.permit() != null) {
+        told.addProperty("permit", granted.permit());
+      }
+      return object("granted", told);
     } else if (output instanceof Output.Moved moved) {
       return object("moved", object("key", moved.key(), "lock_id", moved.lockId()));
     } else if (output instanceof Output.Refused refused) {
@@ -241,6 +251,10 @@ class VectorsTest {
     put(made, "linger", spec.linger());
     if (!spec.owner().isEmpty()) {
       made.addProperty("owner", spec.owner());
+    }
+    if (spec.isShared()) {
+      Integer limit = spec.limit();
+      made.add("shared", limit == null ? new JsonObject() : object("limit", limit));
     }
     if (!begin.reattach().isEmpty()) {
       made.addProperty("reattach", begin.reattach());
@@ -292,6 +306,10 @@ class VectorsTest {
 
   private static long number(JsonObject of, String key) {
     return of.get(key).getAsLong();
+  }
+
+  private static Integer maybeNumber(JsonObject of, String key) {
+    return of.has(key) ? (Integer) of.get(key).getAsInt() : null;
   }
 
   private static String text(JsonObject of, String key) {

@@ -1,0 +1,156 @@
+package io.github.lockbroker;
+
+import static io.github.lockbroker.harness.Eventually.eventually;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import io.github.lockbroker.LockBrokerException.Kind;
+import io.github.lockbroker.harness.RealBroker;
+import io.github.lockbroker.harness.Scenario;
+import java.time.Duration;
+import java.util.List;
+import java.util.Optional;
+import java.util.OptionalInt;
+import java.util.OptionalLong;
+import java.util.Set;
+import java.util.concurrent.CompletableFuture;
+import java.util.stream.Collectors;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.AfterAll;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Test;
+
+/** Shared locks. */
+class PermitsTest extends Scenario {
+  private static RealBroker broker;
+
+  @BeforeAll
+  static void start() {
+    broker = RealBroker.start();
+  }
+
+  @AfterAll
+  static void stop() {
+    broker.close();
+  }
+
+  private LockBroker client() {
+    return connect(broker.url);
+  }
+
+  private static Set<Integer> permits(OptionalInt... permits) {
+    return Stream.of(permits).map(OptionalInt::getAsInt).collect(Collectors.toSet());
+  }
+
+  @Test
+  void readersShareAndAWriterWaits() throws Exception {
+    LockBroker one = client();
+    LockBroker two = client();
+    LockOption shared = LockOption.shared();
+    HeldLock first = acquire(one, "read", shared);
+    HeldLock second = acquire(one, "read", shared);
+    HeldLock third = acquire(two, "read", shared, LockOption.owner("two"));
+    assertEquals(3, permits(first.permit(), second.permit(), third.permit()).size());
+    NotAcquiredException held = refused(two, "read");
+    assertEquals(NotAcquiredReason.HELD, held.reason());
+    assertEquals("", held.owner());
+    LockInfo info = one.get("read");
+    assertEquals(LockState.HELD, info.state());
+    assertEquals(3, info.sharedCount());
+    info = one.getPermit("read", third.permit().getAsInt());
+    assertEquals(OptionalLong.of(third.fencingToken()), info.fencingToken());
+    assertEquals("two", info.owner());
+    assertEquals(0, info.sharedCount());
+    for (int wrong : new int[] {-1, 4096, Integer.MAX_VALUE, Integer.MIN_VALUE}) {
+      failsAs(Kind.INVALID, () -> one.getPermit("read", wrong));
+    }
+    CompletableFuture<HeldLock> writer = begin(() -> two.lock("read"));
+    eventually(
+        "the writer keeps new readers out",
+        () -> {
+          Optional<HeldLock> reader = one.tryLock("read", shared);
+          reader.ifPresent(HeldLock::release);
+          return reader.isEmpty();
+        });
+    List.of(first, second, third).forEach(HeldLock::release);
+    HeldLock alone = soon(writer);
+    assertEquals(OptionalInt.empty(), alone.permit());
+    alone.release();
+    acquire(one, "read", shared).release();
+  }
+
+  @Test
+  void soManyAtATime() throws Exception {
+    LockBroker client = client();
+    LockOption limit = LockOption.limit(2);
+    HeldLock first = acquire(client, "seats", limit);
+    HeldLock second = acquire(client, "seats", limit);
+    assertEquals(Set.of(0, 1), permits(first.permit(), second.permit()));
+    assertTrue(client.tryLock("seats", limit).isEmpty());
+    CompletableFuture<HeldLock> waiting =
+        begin(() -> client.lock("seats", limit, LockOption.shared()));
+    second.release();
+    HeldLock third = soon(waiting);
+    assertEquals(second.permit(), third.permit());
+    assertTrue(third.fencingToken() > second.fencingToken());
+  }
+
+  @Test
+  void aLeaseHasAPermit() throws Exception {
+    LockBroker client = client();
+    LeaseOption limit = LeaseOption.limit(2);
+    Lease first = client.lease("leased", limit);
+    Lease second = client.lease("leased", limit, LeaseOption.shared());
+    assertEquals(Set.of(0, 1), permits(first.permit(), second.permit()));
+    NotAcquiredException held =
+        assertThrows(NotAcquiredException.class, () -> client.lease("leased", limit));
+    assertEquals(NotAcquiredReason.HELD, held.reason());
+    first.renew();
+    // Nobody tells who adopts it.
+    assertEquals(OptionalInt.empty(), client.adoptLease("leased", first.lockId()).permit());
+    LockInfo info = client.getPermit("leased", first.permit().getAsInt());
+    assertEquals(first.fencingToken(), info.fencingToken());
+    // Whoever makes it a lock is told.
+    HeldLock lock = client.adopt("leased", first.lockId());
+    assertEquals(first.permit(), lock.permit());
+    assertEquals(first.fencingToken(), OptionalLong.of(lock.fencingToken()));
+    assertEquals(OptionalInt.empty(), client.lease("leased alone").permit());
+  }
+
+  @Test
+  void aPermitMovesWithItsLock() throws Exception {
+    RealBroker[] brokers = pair();
+    LockBroker client = connect(brokers[0].url + "," + brokers[1].url);
+    LockBroker other = connect(brokers[1].url);
+    LockOption limit = LockOption.limit(2);
+    HeldLock first = acquire(other, "moves", limit);
+    HeldLock lock = acquire(client, "moves", limit);
+    OptionalInt permit = lock.permit();
+    assertEquals(Set.of(0, 1), permits(first.permit(), permit));
+    String id = lock.lockId();
+    brokers[0].kill();
+    eventually(
+        "the lock moves",
+        () -> {
+          assertTrue(other.tryLock("moves", limit).isEmpty(), "somebody else got its permit");
+          return !lock.lockId().equals(id) && lock.remaining().compareTo(Duration.ZERO) > 0;
+        });
+    assertEquals(permit, lock.permit());
+    LockInfo info = other.getPermit("moves", permit.getAsInt());
+    assertEquals(OptionalLong.of(lock.fencingToken()), info.fencingToken());
+    lock.release();
+    first.release();
+  }
+
+  @Test
+  void aLimitThatCannotBeIsNotSent() {
+    // Nobody is there to be asked.
+    LockBroker client = connect("http://127.0.0.1:9");
+    for (int limit : new int[] {0, -1, 4097, Integer.MIN_VALUE, Integer.MAX_VALUE}) {
+      failsAs(Kind.INVALID, () -> client.tryLock("limited", LockOption.limit(limit)));
+      failsAs(Kind.INVALID, () -> client.lock("limited", LockOption.limit(limit)));
+      failsAs(Kind.INVALID, () -> client.lease("limited", LeaseOption.limit(limit)));
+    }
+  }
+}
