@@ -7,8 +7,8 @@ export function say(line: Answer): void {
   process.stdout.write(`${JSON.stringify(line)}\n`);
 }
 
-export function granted({ fencingToken, lockId }: Lock | Lease): Answer {
-  return { granted: { token: fencingToken, lock_id: lockId } };
+export function granted({ fencingToken, lockId, permit }: Lock | Lease): Answer {
+  return { granted: { token: fencingToken, lock_id: lockId, permit } };
 }
 
 export function renewed(lease: Lease): Answer {

@@ -20,6 +20,8 @@ interface Command {
   readonly min_hold_ms?: number;
   readonly ttl_ms?: number;
   readonly keep?: boolean;
+  readonly shared?: boolean;
+  readonly limit?: number;
   readonly fail?: boolean;
   readonly call: number;
   readonly lock_id: string;
@@ -64,8 +66,9 @@ function keep(name: string, lock: Lock): Answer {
 }
 
 /** Returns the options that a lock and a lease have alike. */
-function common({ owner, linger_ms: linger, min_hold_ms: minHold, wait_ms: wait }: Command, signal: AbortSignal) {
-  return { signal, owner, linger, minHold, wait };
+function common(told: Command, signal: AbortSignal) {
+  const { owner, linger_ms: linger, min_hold_ms: minHold, wait_ms: wait, shared, limit } = told;
+  return { signal, owner, linger, minHold, wait, shared, limit };
 }
 
 function options(told: Command, signal: AbortSignal): WaitOptions {
@@ -151,8 +154,9 @@ const commands: Record<string, (told: Command, signal: AbortSignal) => Promise<A
     return keep(told.lock, await find(clients, told.client).adopt(told.name, told.lock_id, { signal }));
   },
   async get(told, signal) {
-    const { state, owner, fencingToken, heldFor, etag } = await find(clients, told.client).get(told.name, { signal });
-    return { held: state === "HELD", state, owner, token: fencingToken ?? null, held_ms: heldFor ?? null, etag };
+    const info = await find(clients, told.client).get(told.name, { signal });
+    const { state, owner, fencingToken: token = null, heldFor: held_ms = null, etag, sharedCount: shared_count } = info;
+    return { held: state === "HELD", state, owner, token, held_ms, etag, shared_count };
   },
   work(told) {
     const lock = find(locks, told.lock);

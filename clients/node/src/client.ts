@@ -10,12 +10,15 @@ import { isConsequence, type Lock } from "./lock.js";
 import type { ConnectOptions, LeaseOptions, LockOptions, WaitOptions } from "./options.js";
 import { Requests } from "./requests.js";
 import { readTls, type TlsFiles } from "./tls.js";
-import { invalid, optionalBoolean, optionalSignal, optionalText, optionalTime, text } from "./values.js";
+import { invalid, optionalBoolean, optionalSignal, optionalText, optionalTime, optionalWhole, text } from "./values.js";
 
 const debug = debuglog("lockbroker");
 
 /** Milliseconds. */
 const DEFAULT_ANSWER_TIMEOUT = 5000;
+
+/** The most permits of a lock. */
+const MOST_PERMITS = 4096;
 
 /**
  * Makes a client of the brokers at `server`: `http://HOST:PORT`, `https://HOST:PORT`, `HOST:PORT` or `unix:/PATH`. Several
@@ -201,14 +204,19 @@ export class Client implements AsyncDisposable {
 
   /**
    * Looks at a lock without touching it. If `lockId` names the present grant and the broker keeps it, the answer says for
-   * how long it is valid.
+   * how long it is valid. `permit`, 0 to 4,095, looks at that permit of a lock that is shared. Without both, the answer counts
+   * those who share it.
    */
   async get(
     name: string,
-    options: Pick<LockOptions, "signal"> & { readonly lockId?: string | undefined } = {},
+    options: Pick<LockOptions, "signal"> & {
+      readonly lockId?: string | undefined;
+      readonly permit?: number | undefined;
+    } = {},
   ): Promise<LockInfo> {
     const lockId = optionalText("lockId", options.lockId, name) ?? "";
-    const call = { kind: "get", name: text("name", name, ""), lockId } as const;
+    const permit = optionalWhole("permit", options.permit, name, 0, MOST_PERMITS - 1);
+    const call = { kind: "get", name: text("name", name, ""), lockId, permit } as const;
     return this.#requests.call(call, optionalSignal(options.signal, name));
   }
 
@@ -231,10 +239,12 @@ export class Client implements AsyncDisposable {
     return this.#requests.ask({ ...spec, isKept }, more, optionalSignal(options.signal, name));
   }
 
-  #spec(name: string, options: Pick<LockOptions, "owner" | "linger" | "minHold">): LockSpec {
+  #spec(name: string, options: Pick<LockOptions, "owner" | "linger" | "minHold" | "shared" | "limit">): LockSpec {
     const owner = optionalText("owner", options.owner, name) ?? this.#owner;
     const linger = optionalTime("linger", options.linger, name);
     const minHold = optionalTime("minHold", options.minHold, name);
-    return { name, owner, linger, minHold };
+    const limit = optionalWhole("limit", options.limit, name, 1, MOST_PERMITS);
+    const isShared = optionalBoolean("shared", options.shared, name) || limit !== undefined;
+    return { name, owner, linger, minHold, shared: isShared ? { limit } : undefined };
   }
 }

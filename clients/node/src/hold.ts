@@ -2,21 +2,15 @@ import { onAbort } from "./abort.js";
 import type { Belief, Look } from "./belief.js";
 import type { Key, LockSpec } from "./core/types.js";
 import { deferred } from "./deferred.js";
+import type { Grant } from "./engine/protocol.js";
 import { type LockbrokerError, LostError, released } from "./errors.js";
-
-/** The answer that grants a lock. */
-export interface Grant {
-  readonly lockId: string;
-  readonly token: number;
-  /** Milliseconds. */
-  readonly ttl: number;
-}
 
 /** A lock that has been granted, as the client knows it. A `Lock` shows it to the user. */
 export class Hold {
   lockId: string;
   ttl: number;
   readonly token: number;
+  readonly permit: number | undefined;
   /** The reason for which the holder may not act any more; undefined while it may. */
   #error: LockbrokerError | undefined;
   /** The way in which the lock was lost; undefined if it was not. */
@@ -41,6 +35,7 @@ export class Hold {
     this.lockId = grant.lockId;
     this.ttl = grant.ttl;
     this.token = grant.token;
+    this.permit = grant.permit;
     this.#stopWatching = onAbort(signal, () => this.#controller.abort(signal?.reason));
   }
 

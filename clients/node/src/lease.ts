@@ -1,5 +1,6 @@
 import { now } from "./clock.js";
 import type { Moment } from "./core/types.js";
+import type { LeaseGrant } from "./engine/protocol.js";
 import { type LockbrokerError, LostError, released } from "./errors.js";
 import { left } from "./lock.js";
 import type { LeaseOptions } from "./options.js";
@@ -23,6 +24,8 @@ export class Lease implements AsyncDisposable {
   readonly lockId: string;
   /** The fencing token, as that of a lock. Undefined after {@link Client.adoptLease}. */
   readonly fencingToken: number | undefined;
+  /** The number of the permit, as that of a lock. Undefined if it is not shared, and after {@link Client.adoptLease}. */
+  readonly permit: number | undefined;
   readonly #requests: Requests;
   #until: Moment;
   /** The reason for which the holder may not act any more; undefined while it may. */
@@ -33,10 +36,11 @@ export class Lease implements AsyncDisposable {
   #release: Promise<void> | undefined;
 
   /** @internal */
-  constructor(requests: Requests, name: string, grant: { lockId: string; token?: number; until: Moment }) {
+  constructor(requests: Requests, name: string, grant: LeaseGrant) {
     this.name = name;
     this.lockId = grant.lockId;
     this.fencingToken = grant.token;
+    this.permit = grant.permit;
     this.#until = grant.until;
     this.#requests = requests;
   }
@@ -163,6 +167,8 @@ export class Lease implements AsyncDisposable {
 
   /** Describes the lease, without its lock id. */
   toString(): string {
-    return `lease ${JSON.stringify(this.name)} (token ${this.fencingToken ?? "unknown"}, ${this.remaining()} ms left)`;
+    const permit = this.permit === undefined ? "" : `permit ${this.permit}, `;
+    const token = this.fencingToken ?? "unknown";
+    return `lease ${JSON.stringify(this.name)} (token ${token}, ${permit}${this.remaining()} ms left)`;
   }
 }

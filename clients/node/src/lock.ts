@@ -44,6 +44,16 @@ export class Lock implements AsyncDisposable {
   }
 
   /**
+   * The number of the permit, from 0 up to the limit, without it; undefined for a lock that is not shared. Nobody else has the
+   * same permit of this name at the same time, so it can number a worker. It is the same for as long as the lock is held. Several
+   * have the lock then, so what a worker writes under its number is fenced by both: refuse a token below the highest that has
+   * come with the same permit.
+   */
+  get permit(): number | undefined {
+    return this.#hold.permit;
+  }
+
+  /**
    * Names this grant at any broker: see {@link Client.release} and {@link Client.adopt}. It changes when the client moves to
    * another stream, and it is a capability: keep it out of logs.
    */
@@ -157,7 +167,8 @@ export class Lock implements AsyncDisposable {
 
   /** Describes the lock, without its lock id. */
   toString(): string {
-    return `lock ${JSON.stringify(this.name)} (token ${this.fencingToken}, ${this.remaining()} ms left)`;
+    const permit = this.permit === undefined ? "" : `permit ${this.permit}, `;
+    return `lock ${JSON.stringify(this.name)} (token ${this.fencingToken}, ${permit}${this.remaining()} ms left)`;
   }
 }
 

@@ -46,10 +46,19 @@ export interface LockOptions {
    * release it at once all the same. Default: false.
    */
   readonly keepOnDisconnect?: boolean | undefined;
+  /**
+   * Share the lock: others who share it may have it at the same time, each with a permit ({@link Lock.permit}), and nobody has it
+   * alone meanwhile. Who waits for it alone lets in no new ones. `linger` and `minHold` close the permit alone. Default: false.
+   */
+  readonly shared?: boolean | undefined;
+  /**
+   * Share the lock among so many at a time, 1 to 4,096. All who use the name should say the same. Default: 4,096, if it is `shared`.
+   */
+  readonly limit?: number | undefined;
 }
 
 /** The properties of a lease that is asked for, and the way to wait for it. Times are in milliseconds, 0 or more. */
-export interface LeaseOptions extends Pick<LockOptions, "owner" | "linger" | "minHold"> {
+export interface LeaseOptions extends Pick<LockOptions, "owner" | "linger" | "minHold" | "shared" | "limit"> {
   /**
    * The time for which the lease stands without renewal. 5,000 up to the broker's `--max-ttl`. Default: the client's `ttl`, or
    * the broker's, 15,000.

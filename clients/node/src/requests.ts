@@ -3,7 +3,7 @@ import { onAbort } from "./abort.js";
 import { Belief } from "./belief.js";
 import type { Acquire, Key, LockSpec } from "./core/types.js";
 import { type Deferred, deferred } from "./deferred.js";
-import type { Answer, AnswerTo, Call, EngineSettings, Notice } from "./engine/protocol.js";
+import type { Answer, AnswerTo, Call, EngineSettings, Grant, Notice } from "./engine/protocol.js";
 import { closedData, LockbrokerError, LostError, notAcquired } from "./errors.js";
 import { Hold } from "./hold.js";
 import { type Host, InlineHost, ThreadHost } from "./host.js";
@@ -170,7 +170,7 @@ export class Requests {
     }
   }
 
-  #granted(key: Key, grant: { lockId: string; token: number; ttl: number }): void {
+  #granted(key: Key, grant: Grant): void {
     const asking = this.#asking.get(key);
     // Given up meanwhile: the engine releases it.
     if (asking === undefined) return;

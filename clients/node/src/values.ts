@@ -46,6 +46,19 @@ export function optionalBoolean(option: string, value: unknown, lock: string): b
   throw invalid(lock, `${option} is to be true or false, and not ${show(value)}`);
 }
 
+/** Returns a whole number from `least` to `most`. Throws an `INVALID` error for anything else that is set. */
+export function optionalWhole(
+  option: string,
+  value: unknown,
+  lock: string,
+  least: number,
+  most: number,
+): number | undefined {
+  if (value === undefined) return undefined;
+  if (Number.isInteger(value) && (value as number) >= least && (value as number) <= most) return value as number;
+  throw invalid(lock, `${option} is to be a whole number from ${least} to ${most}, and not ${show(value)}`);
+}
+
 function show(value: unknown): string {
   return typeof value === "string" ? JSON.stringify(value) : String(value);
 }

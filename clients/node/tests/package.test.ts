@@ -151,6 +151,9 @@ const pages = [1, 2];
 async function writeReport(_: { signal: AbortSignal; token: number }) {}
 async function writePage(_: number, __: { signal: AbortSignal }) {}
 async function runJob() {}
+async function readData() {}
+async function writeData() {}
+async function work(_: number | undefined) {}
 `;
 
 const CALLS = `
@@ -162,6 +165,7 @@ for (const client of [several, sidecar, secure]) {
   await behindProxy(client);
   await hourly(client);
   await hourly(client);
+  await severalAtATime(client);
   const lease = await client.lease("gone on with");
   await (await goOn(client, "gone on with", lease.lockId)).release();
   await client.close();

@@ -54,6 +54,57 @@ describe("the broker for tests", { concurrency: true }, () => {
     await eventually("nobody waits", () => broker.waiters("x") === 0);
   });
 
+  test("shares a lock, and keeps those apart who want it alone", async (t) => {
+    const [broker, client] = await start(t);
+    const first = await acquire(client, "x", { limit: 2 });
+    const second = await acquire(client, "x", { limit: 2, owner: "second" });
+    assert.deepEqual([first.permit, second.permit], [0, 1]);
+    const shown = [first, second].map(({ owner, fencingToken, permit }) => ({ owner, fencingToken, permit }));
+    assert.deepEqual(broker.holders("x"), shown);
+    assert.deepEqual(broker.holder("x"), shown[0]);
+    assert.equal(await client.tryLock("x", { limit: 2 }), null);
+    const whole = await client.get("x");
+    assert.deepEqual([whole.state, whole.owner, whole.fencingToken, whole.sharedCount], ["HELD", "", undefined, 2]);
+    const part = await client.get("x", { permit: 1 });
+    assert.deepEqual([part.owner, part.fencingToken, part.sharedCount], ["second", second.fencingToken, 0]);
+    assert.ok((await client.get("x", { lockId: second.lockId })).remaining > 0);
+    assert.equal((await client.get("x", { permit: 2 })).state, "FREE");
+    const writing = client.lock("x");
+    await eventually("the writer waits", () => broker.waiters("x") === 1);
+    assert.equal(await client.tryLock("x", { shared: true }), null);
+    const reading = client.lock("x", { shared: true });
+    const leasing = client.lease("x", { shared: true, wait: 20_000 });
+    await eventually("the readers wait", () => broker.waiters("x") === 3);
+    await first.release();
+    const moved = await client.adopt("x", second.lockId);
+    assert.deepEqual([moved.permit, moved.fencingToken], [1, second.fencingToken]);
+    assert.equal(await client.release("x", moved.lockId), "RELEASED");
+    const writer = await writing;
+    assert.deepEqual([writer.permit, broker.waiters("x")], [undefined, 2]);
+    await writer.release();
+    const [reader, lease] = await Promise.all([reading, leasing]);
+    assert.deepEqual(new Set([reader.permit, lease.permit]), new Set([0, 1]));
+    await lease.renew();
+    // A writer that waits no more is in nobody's way.
+    assert.equal((await fails(client.lock("x", { wait: 50 }), "NOT_ACQUIRED")).reason, "MAX_WAIT");
+    await (await acquire(client, "x", { shared: true })).release();
+    broker.lose("x", "GONE");
+    await loses(() => aborted(reader.signal).then(() => reader.check()), "GONE");
+    await loses(lease.renew(), "GONE");
+    assert.deepEqual(broker.holders("x"), []);
+  });
+
+  test("closes a permit that lingers, and no other", async (t) => {
+    const [, client] = await start(t);
+    await (await acquire(client, "x", { limit: 1, linger: 60_000 })).release();
+    assert.equal((await refused(client, "x")).reason, "LINGERING");
+    assert.equal(await state(client, "x"), "LINGERING");
+    assert.equal((await client.get("x", { permit: 0 })).state, "LINGERING");
+    assert.equal((await acquire(client, "x", { limit: 2 })).permit, 1);
+    await (await acquire(client, "y", { limit: 1, linger: 200 })).release();
+    assert.equal((await acquire(client, "y", { limit: 1 })).permit, 0);
+  });
+
   for (const reason of ["EXPIRED", "GONE", "TAKEN_OVER", "REVOKED", "RELEASED"] as const) {
     test(`loses a lock: ${reason}`, async (t) => {
       const [broker, client] = await start(t);

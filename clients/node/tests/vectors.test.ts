@@ -76,9 +76,10 @@ function readInput(kind: string, of: Json): Input {
     message({ kind: "lockEvent", lockRef: of.lock_ref, event }, "lock_ref", ...keys);
   switch (kind) {
     case "acquire": {
-      known(of, "key", "name", "linger", "owner", "wait", "adopt");
+      known(of, "key", "name", "linger", "owner", "shared", "wait", "adopt");
+      if (of.shared) known(of.shared, "limit");
       if (of.wait) known(of.wait, "until", "poll_interval");
-      const spec = { name: of.name, linger: of.linger, owner: of.owner ?? "" };
+      const spec = { name: of.name, linger: of.linger, owner: of.owner ?? "", shared: of.shared };
       const wait = of.wait && { until: of.wait.until, pollInterval: of.wait.poll_interval };
       return { kind: "acquire", key: of.key, spec, wait, adopt: of.adopt };
     }
@@ -110,8 +111,8 @@ function readInput(kind: string, of: Json): Input {
     case "other":
       return message({ kind: "other" });
     case "acquired": {
-      const granted = { lockId: of.lock_id, fencingToken: of.fencing_token };
-      return event({ kind: "acquired", ...granted }, "lock_id", "fencing_token");
+      const granted = { lockId: of.lock_id, fencingToken: of.fencing_token, permit: of.permit };
+      return event({ kind: "acquired", ...granted }, "lock_id", "fencing_token", "permit");
     }
     case "not_acquired": {
       const reason = oneOf(REFUSALS, of.reason);
@@ -135,8 +136,10 @@ function shown(output: Output): Json {
       return { dial: { link: output.link, endpoint: output.endpoint } };
     case "hangup":
       return { hangup: { link: output.link } };
-    case "granted":
-      return { granted: { key: output.key, lock_id: output.lockId, fencing_token: output.fencingToken } };
+    case "granted": {
+      const { key, lockId, fencingToken, permit } = output;
+      return { granted: { key, lock_id: lockId, fencing_token: fencingToken, permit } };
+    }
     case "moved":
       return { moved: { key: output.key, lock_id: output.lockId } };
     case "refused": {
@@ -167,8 +170,9 @@ function shownRequest(link: number, request: Request): Json {
     case "begin": {
       const { lockRef, spec, wait, reattach } = request;
       const told = wait && { max_wait: wait.maxWait, poll_interval: wait.pollInterval };
+      const { name, linger, shared } = spec;
       const owner = spec.owner || undefined;
-      return { begin: { link, lock_ref: lockRef, name: spec.name, linger: spec.linger, owner, wait: told, reattach } };
+      return { begin: { link, lock_ref: lockRef, name, linger, owner, shared, wait: told, reattach } };
     }
   }
 }

@@ -42,6 +42,8 @@ class Guard(Protocol):
     def fencing_token(self) -> int | None: ...
     @property
     def lock_id(self) -> str: ...
+    @property
+    def permit(self) -> int | None: ...
     def remaining(self) -> float: ...
     def check(self) -> None: ...
 
@@ -54,7 +56,8 @@ def say(**line: Any) -> None:
 
 def granted(lock: Guard) -> Answer:
     """Answers with a lock that was acquired."""
-    return {"granted": {"token": lock.fencing_token, "lock_id": lock.lock_id}}
+    permit = {} if lock.permit is None else {"permit": lock.permit}
+    return {"granted": {"token": lock.fencing_token, "lock_id": lock.lock_id, **permit}}
 
 
 def checked(lock: Guard) -> Answer:
@@ -80,6 +83,7 @@ def info(found: lockbroker.LockInfo) -> Answer:
         "token": found.fencing_token,
         "held_ms": None if found.held_for is None else round(found.held_for * 1000),
         "etag": found.etag,
+        "shared_count": found.shared_count,
     }
 
 
@@ -104,6 +108,8 @@ def options(
     wait_ms: int | None = None,
     keep: bool = False,
     min_hold_ms: int | None = None,
+    shared: bool = False,
+    limit: int | None = None,
 ) -> dict[str, Any]:
     """Returns the arguments of `lock`."""
     return {
@@ -113,6 +119,8 @@ def options(
         "poll_interval": seconds(poll_ms),
         "keep_on_disconnect": bool(keep),
         "min_hold": seconds(min_hold_ms),
+        "shared": bool(shared),
+        "limit": limit,
     }
 
 
@@ -122,6 +130,8 @@ def lease_options(
     linger_ms: int | None = None,
     min_hold_ms: int | None = None,
     owner: str | None = None,
+    shared: bool = False,
+    limit: int | None = None,
 ) -> dict[str, Any]:
     """Returns the arguments of `lease`."""
     return {
@@ -130,6 +140,8 @@ def lease_options(
         "linger": seconds(linger_ms),
         "min_hold": seconds(min_hold_ms),
         "owner": owner,
+        "shared": bool(shared),
+        "limit": limit,
     }
 
 

@@ -167,6 +167,31 @@ def test_kept_and_closed(world: World, client: lockbroker.Client, other: lockbro
     assert runs == [1, 2]
 
 
+def test_several_at_a_time(world: World, client: lockbroker.Client, other: lockbroker.Client) -> None:
+    done: list[Any] = []
+
+    def read_data() -> None:
+        assert other.try_lock("data") is None
+        with other.lock("data", wait=0, shared=True):
+            done.append("read")
+
+    def write_data() -> None:
+        assert other.try_lock("data", shared=True) is None
+        done.append("written")
+
+    def run_import() -> None:
+        with other.lock("imports", wait=0, limit=3), other.lock("imports", wait=0, limit=3):
+            assert other.try_lock("imports", limit=3) is None
+        done.append("imported")
+
+    code = sample(10, "seat.permit")
+    names = {"read_data": read_data, "write_data": write_data, "run_import": run_import, "work": done.append}
+    run(world, code, client=client, **names)
+    *others, number = done
+    assert others == ["read", "written", "imported"]
+    assert number in range(8)
+
+
 def test_a_test_of_a_users_own(world: World) -> None:
     def nightly(client: lockbroker.Client, before_each_page: Any) -> None:
         with client.lock("nightly") as lock:
@@ -174,7 +199,7 @@ def test_a_test_of_a_users_own(world: World) -> None:
             lock.wait_lost(5)
             lock.check()
 
-    run(world, sample(10, "lockbroker.testing"), nightly=nightly)["test_nightly_stops_when_it_loses_its_lock"]()
+    run(world, sample(11, "lockbroker.testing"), nightly=nightly)["test_nightly_stops_when_it_loses_its_lock"]()
 
 
 def test_a_django_command(world: World, client: lockbroker.Client, tmp_path: Path) -> None:
@@ -185,7 +210,7 @@ DATABASES = {{"default": {{"ENGINE": "django.db.backends.sqlite3", "NAME": {str(
 LOCKBROKER = {{"endpoints": [{world.second.url!r}], "ttl": 5}}
 """,
         "shop/__init__.py": "",
-        "shop/management/commands/nightly.py": sample(11, "LockedCommand") + NIGHTLY,
+        "shop/management/commands/nightly.py": sample(12, "LockedCommand") + NIGHTLY,
         "shop/management/commands/nameless.py": "from lockbroker.contrib.django import LockedCommand as Command\n",
         "shop/management/commands/migrate.py": MIGRATE,
     }

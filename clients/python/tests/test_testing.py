@@ -58,6 +58,59 @@ def test_somebody_else_has_it(broker: Broker, client: lockbroker.Client) -> None
         waiting.result(5).release()
 
 
+def test_shares(broker: Broker, client: lockbroker.Client) -> None:
+    first, second = client.lock("x", limit=2, owner="me"), client.lock("x", limit=2, wait=5)
+    assert broker.holders("x") == [Holder("me", first.fencing_token, 0), Holder("", second.fencing_token, 1)]
+    assert broker.holder("x") == broker.holders("x")[0]
+    assert client.try_lock("x", limit=2) is None
+    info = client.get("x")
+    assert (info.state, info.owner, info.fencing_token, info.shared_count) == (LockState.HELD, "", None, 2)
+    info = client.get("x", permit=0)
+    assert (info.owner, info.fencing_token, info.shared_count) == ("me", first.fencing_token, 0)
+    assert client.get("x", second.lock_id).remaining
+    assert client.get("x", permit=2).state is LockState.FREE
+    with ThreadPoolExecutor() as pool:
+        writing = pool.submit(client.lock, "x")
+        eventually("the writer waits", lambda: broker.waiting("x") == 1)
+        assert client.try_lock("x", shared=True) is None
+        reading = pool.submit(client.lock, "x", shared=True, wait=20)
+        leasing = pool.submit(client.lease, "x", shared=True, wait=20)
+        eventually("the readers wait", lambda: broker.waiting("x") == 3)
+        first.release()
+        moved = client.adopt("x", second.lock_id)
+        assert (moved.permit, moved.fencing_token) == (1, second.fencing_token)
+        moved.release()
+        writer = writing.result(5)
+        assert (writer.permit, broker.waiting("x")) == (None, 2)
+        writer.release()
+        lock, lease = reading.result(5), leasing.result(5)
+        assert {lock.permit, lease.permit} == {0, 1}
+        lease.renew()
+        # A writer that waits no more is in nobody's way.
+        assert client.try_lock("x", wait=0.05) is None
+        client.lock("x", shared=True, wait=5).release()
+        broker.lose("x")
+        assert lock.wait_lost(5) is LostReason.GONE
+        with pytest.raises(Lost):
+            lease.renew()
+    assert broker.holders("x") == []
+
+
+def test_permits_linger(broker: Broker, client: lockbroker.Client) -> None:
+    client.lock("x", limit=1, linger=60).release()
+    with pytest.raises(NotAcquired) as refused:
+        client.lock("x", wait=0)
+    assert refused.value.reason is NotAcquiredReason.LINGERING
+    assert client.get("x").state is LockState.LINGERING
+    assert client.get("x", permit=0).state is LockState.LINGERING
+    with client.lock("x", wait=0, limit=2) as beside:
+        assert beside.permit == 1
+    client.lock("y", limit=1, linger=0.3).release()
+    with client.lock("y", wait=5, limit=1) as lock:
+        assert lock.permit == 0
+    client.lock("y", wait=0).release()
+
+
 def test_loses(broker: Broker, client: lockbroker.Client) -> None:
     for reason in (LostReason.GONE, LostReason.EXPIRED, LostReason.TAKEN_OVER, LostReason.REVOKED):
         with pytest.raises(Lost) as lost, client.lock("x") as lock:

@@ -65,8 +65,16 @@ def to_input(given: Json) -> t.Input:
     ((kind, of),) = given.items()
     match kind:
         case "acquire":
-            known(of, "key", "name", "linger", "owner", "wait", "adopt")
-            spec = t.LockSpec(of["name"], nanos(of.get("linger")), of.get("owner", ""))
+            known(of, "key", "name", "linger", "owner", "shared", "wait", "adopt")
+            shared = of.get("shared")
+            known(shared or {}, "limit")
+            spec = t.LockSpec(
+                of["name"],
+                nanos(of.get("linger")),
+                of.get("owner", ""),
+                is_shared=shared is not None,
+                limit=(shared or {}).get("limit"),
+            )
             wait = None
             if "wait" in of:
                 known(of["wait"], "until", "poll_interval")
@@ -110,8 +118,8 @@ def to_message(kind: str, of: Json) -> t.Message:
 def to_event(kind: str, of: Json) -> t.Event:
     match kind:
         case "acquired":
-            known(of, "link", "lock_ref", "lock_id", "fencing_token")
-            return t.Acquired(of["lock_id"], of["fencing_token"])
+            known(of, "link", "lock_ref", "lock_id", "fencing_token", "permit")
+            return t.Acquired(of["lock_id"], of["fencing_token"], of.get("permit"))
         case "not_acquired":
             known(of, "link", "lock_ref", "reason", "owner")
             return t.NotAcquired(t.Refusal(t.RefusalReason[of["reason"]], of.get("owner", "")))
@@ -145,8 +153,9 @@ def from_output(output: t.Output) -> Json:
             return {"end_lock": {"link": link, "lock_ref": lock_ref}}
         case t.Hangup(link):
             return {"hangup": {"link": link}}
-        case t.Granted(key, lock_id, fencing_token):
-            return {"granted": {"key": key, "lock_id": lock_id, "fencing_token": fencing_token}}
+        case t.Granted(key, lock_id, fencing_token, permit):
+            granted = {"key": key, "lock_id": lock_id, "fencing_token": fencing_token}
+            return {"granted": granted if permit is None else {**granted, "permit": permit}}
         case t.Moved(key, lock_id):
             return {"moved": {"key": key, "lock_id": lock_id}}
         case t.Refused(key, refusal):
@@ -167,6 +176,8 @@ def from_begin(begin: t.Begin) -> Json:
         made["linger"] = millis(begin.spec.linger)
     if begin.spec.owner:
         made["owner"] = begin.spec.owner
+    if begin.spec.is_shared:
+        made["shared"] = {} if begin.spec.limit is None else {"limit": begin.spec.limit}
     if begin.wait is not None:
         wait = {"max_wait": millis(begin.wait.max_wait), "poll_interval": millis(begin.wait.poll_interval)}
         made["wait"] = {key: value for key, value in wait.items() if value is not None}

@@ -198,7 +198,7 @@ export class Lock {
         if (link.until(at.lockRef) <= now) return { kind: "retire", link: at.link };
         this.#state = { kind: "held", home: at };
         this.#lockId = event.lockId;
-        out.push({ kind: "granted", key, lockId: event.lockId, fencingToken: event.fencingToken });
+        out.push({ ...event, kind: "granted", key });
         return ASK;
       case "failed":
         // A broker that goes away tells its waiters so, perhaps before it tells that it does.

@@ -54,6 +54,14 @@ export interface LockSpec {
   readonly owner: string;
   /** The end of a stream does not release it. */
   readonly isKept?: boolean | undefined;
+  /** All who share it may have it at the same time, each with a permit. Unset: nobody else has it. */
+  readonly shared?: Shared | undefined;
+}
+
+/** The way to share a lock. */
+export interface Shared {
+  /** The most that may have it. Unset: as many as there are permits. */
+  readonly limit?: number | undefined;
 }
 
 /** The way to wait for a lock. */
@@ -71,7 +79,7 @@ export type Output =
   | { readonly kind: "send"; readonly link: LinkId; readonly request: Request }
   /** Close a connection, or give up making it. Nothing of it counts any more. */
   | { readonly kind: "hangup"; readonly link: LinkId }
-  | { readonly kind: "granted"; readonly key: Key; readonly lockId: string; readonly fencingToken: number }
+  | ({ readonly kind: "granted"; readonly key: Key } & Acquired)
   /** A lock has been reattached. It is the same grant, with another id. */
   | { readonly kind: "moved"; readonly key: Key; readonly lockId: string }
   | { readonly kind: "refused"; readonly key: Key; readonly refusal: Refusal }
@@ -132,11 +140,19 @@ export interface Terms {
 
 /** Something that happened to a lock. */
 export type Event =
-  | { readonly kind: "acquired"; readonly lockId: string; readonly fencingToken: number }
+  | ({ readonly kind: "acquired" } & Acquired)
   | ({ readonly kind: "notAcquired" } & Refusal)
   | { readonly kind: "lost"; readonly reason: LostReason }
   | { readonly kind: "released" }
   | { readonly kind: "failed"; readonly failure: Failure };
+
+/** The answer to a request that brings a lock. */
+export interface Acquired {
+  readonly lockId: string;
+  readonly fencingToken: number;
+  /** Unset: the lock is not shared. */
+  readonly permit?: number | undefined;
+}
 
 /** The answer to a request that brings no lock: the reason, and who has it. */
 export interface Refusal {

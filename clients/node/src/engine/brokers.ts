@@ -132,9 +132,9 @@ export class Brokers {
   }
 
   /** Calls GetLock. */
-  async get(name: string, lockId: string, signal: AbortSignal): Promise<LockInfo> {
+  async get(name: string, lockId: string, permit: number | undefined, signal: AbortSignal): Promise<LockInfo> {
     const sent = now();
-    const answer = await this.#call(lockService.GetLock, { name, lockId } as never, name, signal);
+    const answer = await this.#call(lockService.GetLock, { name, lockId, permit } as never, name, signal);
     const expires = fromWire(answer.expiresAfterRequest);
     return {
       state: STATES[answer.state] ?? strange(name, "a lock without a state"),
@@ -144,6 +144,7 @@ export class Brokers {
       fencingToken: Number(answer.fencingToken) || undefined,
       heldFor: fromWire(answer.heldFor),
       etag: answer.etag,
+      sharedCount: answer.sharedCount,
     };
   }
 

@@ -77,7 +77,7 @@ export class Engine {
       case "release":
         return this.#brokers.release(call.name, call.lockId, signal);
       case "get":
-        return this.#brokers.get(call.name, call.lockId, signal);
+        return this.#brokers.get(call.name, call.lockId, call.permit, signal);
       case "acquireLease":
         return this.#leases.acquire(call, signal);
       case "renewLease":

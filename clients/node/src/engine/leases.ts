@@ -8,7 +8,7 @@ import type * as pb from "../gen/lockbroker/v1/lockbroker_pb.js";
 import { lockService } from "../v1/index.js";
 import { type Brokers, readOutcome, strange } from "./brokers.js";
 import type { LeaseAnswer, LeaseAsk, ReleaseOutcome, RenewalAnswer } from "./protocol.js";
-import { clockMargin, fromLoss, fromRefusal, fromWire, toSpec, toWire } from "./wire.js";
+import { clockMargin, fromAcquired, fromLoss, fromRefusal, fromWire, toSpec, toWire } from "./wire.js";
 
 /** The longest wait for a lease, in milliseconds. Brokers refuse more, but for one without a limit, which is as long. */
 const LONGEST_WAIT = 30_000;
@@ -57,8 +57,8 @@ export class Leases {
             return strange(spec.name, "neither a lease, with a validity, nor a refusal");
           }
           if (until <= now()) return undefined;
-          const { lockId, fencingToken } = result.value;
-          return { kind: "granted", lockId, token: Number(fencingToken), until };
+          const { fencingToken: token, ...granted } = fromAcquired(result.value);
+          return { kind: "granted", ...granted, token, until };
         },
       },
       signal,

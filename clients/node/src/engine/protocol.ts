@@ -16,7 +16,7 @@ export interface EngineSettings {
 /** A single call. */
 export type Call =
   | { readonly kind: "release"; readonly name: string; readonly lockId: string }
-  | { readonly kind: "get"; readonly name: string; readonly lockId: string }
+  | { readonly kind: "get"; readonly name: string; readonly lockId: string; readonly permit?: number | undefined }
   | ({ readonly kind: "acquireLease"; readonly name: string } & LeaseAsk)
   /** An answer is of no use after `end`. */
   | { readonly kind: "renewLease"; readonly name: string; readonly lockId: string; readonly end: Moment }
@@ -31,10 +31,19 @@ export interface LeaseAsk {
   readonly wait: number;
 }
 
-/** The answer to a call for a lease. `until` is the end of its validity. */
-export type LeaseAnswer =
-  | { readonly kind: "granted"; readonly lockId: string; readonly token: number; readonly until: Moment }
-  | ({ readonly kind: "refused" } & Refusal);
+/** A lease that was granted, or adopted. */
+export interface LeaseGrant {
+  readonly lockId: string;
+  /** Undefined if it was adopted. */
+  readonly token?: number | undefined;
+  /** Undefined if the lock is not shared, or the lease was adopted. */
+  readonly permit?: number | undefined;
+  /** The end of its validity. */
+  readonly until: Moment;
+}
+
+/** The answer to a call for a lease. */
+export type LeaseAnswer = ({ readonly kind: "granted" } & LeaseGrant) | ({ readonly kind: "refused" } & Refusal);
 
 /** The answer to a renewal. */
 export type RenewalAnswer =
@@ -59,7 +68,7 @@ export type ReleaseOutcome = "RELEASED" | "NOT_HELD" | "HELD_BY_ANOTHER";
 /** A lock as others see it. */
 export interface LockInfo {
   /**
-   * `LINGERING`: it was released and nobody can acquire it yet. `REVOKED`: it was revoked, and nobody can acquire it until its
+   * `HELD`: somebody holds it. If they share it, `sharedCount` says how many. `LINGERING`: it was released and nobody can acquire it yet. `REVOKED`: it was revoked, and nobody can acquire it until its
    * holder no longer believes in it.
    */
   readonly state: "FREE" | "HELD" | "LINGERING" | "REVOKED";
@@ -79,8 +88,23 @@ export interface LockInfo {
    * granted it, this is as exact as the wall clocks of the two.
    */
   readonly heldFor: number | undefined;
-  /** Names what the lock is now, for those who revoke it. It is no secret. Empty when free. */
+  /**
+   * Names what the lock is now, for those who revoke it. It is no secret. Empty when free, and of a lock that is shared, where each
+   * permit has one of its own.
+   */
   readonly etag: string;
+  /** The number of permits that are held, if the lock is shared, and neither a lock id nor a permit was asked about. */
+  readonly sharedCount: number;
+}
+
+/** The answer that grants a lock. */
+export interface Grant {
+  readonly lockId: string;
+  readonly token: number;
+  /** Undefined if the lock is not shared. */
+  readonly permit: number | undefined;
+  /** Milliseconds. */
+  readonly ttl: number;
 }
 
 export type Command =
@@ -94,7 +118,7 @@ export type Command =
   | { readonly kind: "close"; readonly within: number };
 
 export type Notice =
-  | { readonly kind: "granted"; readonly key: Key; readonly lockId: string; readonly token: number; readonly ttl: number }
+  | ({ readonly kind: "granted"; readonly key: Key } & Grant)
   | { readonly kind: "moved"; readonly key: Key; readonly lockId: string; readonly ttl: number }
   | { readonly kind: "refused"; readonly key: Key; readonly reason: RefusalReason; readonly owner: string }
   | { readonly kind: "failed"; readonly key: Key; readonly error: ErrorData }

@@ -3,7 +3,7 @@ import type { Belief } from "../belief.js";
 import { now } from "../clock.js";
 import { Core } from "../core/core.js";
 import { dialTime } from "../core/dialer.js";
-import type { Acquire, Failure, Input, Key, LinkId, Moment, Output, ReleaseEnd } from "../core/types.js";
+import type { Acquire, Acquired, Failure, Input, Key, LinkId, Moment, Output, ReleaseEnd } from "../core/types.js";
 import { NEVER, unavailable } from "../core/types.js";
 import { closedData, type ErrorData } from "../errors.js";
 import type { Broker } from "./broker.js";
@@ -169,7 +169,7 @@ export class Session {
         return;
       }
       case "granted":
-        return this.#granted(output.key, output.lockId, output.fencingToken);
+        return this.#granted(output.key, output);
       case "moved":
         return this.#moved(output.key, output.lockId);
       case "refused": {
@@ -258,13 +258,13 @@ export class Session {
     this.#step({ kind: "ended", link: stream.id, failure });
   }
 
-  #granted(key: Key, lockId: string, token: number): void {
+  #granted(key: Key, { lockId, fencingToken: token, permit }: Acquired): void {
     const caller = this.#callers.get(key);
     const held = this.#core.held(key);
     if (caller === undefined || held === undefined) return;
     caller.isGranted = true;
     caller.belief.begin(held);
-    this.#notify({ kind: "granted", key, lockId, token, ttl: held.ttl });
+    this.#notify({ kind: "granted", key, lockId, token, permit, ttl: held.ttl });
   }
 
   #moved(key: Key, lockId: string): void {

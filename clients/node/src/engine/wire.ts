@@ -2,7 +2,17 @@
 import { create, fromBinary } from "@bufbuild/protobuf";
 import { anyUnpack, type Duration } from "@bufbuild/protobuf/wkt";
 import { type Metadata, status as Status, type StatusObject } from "@grpc/grpc-js";
-import type { Event, Failure, LockSpec, LostReason, Message, Refusal, RefusalReason, Request } from "../core/types.js";
+import type {
+  Acquired,
+  Event,
+  Failure,
+  LockSpec,
+  LostReason,
+  Message,
+  Refusal,
+  RefusalReason,
+  Request,
+} from "../core/types.js";
 import { ErrorInfoSchema, RetryInfoSchema } from "../gen/google/rpc/error_details_pb.js";
 import { StatusSchema } from "../gen/google/rpc/status_pb.js";
 import * as pb from "../gen/lockbroker/v1/lockbroker_pb.js";
@@ -49,9 +59,11 @@ export function toRequest(request: Request, ttl: number | undefined): pb.Session
 }
 
 /** Writes a lock that is asked for, as `create` takes it. */
-export function toSpec({ name, linger, minHold, owner, isKept }: LockSpec) {
+export function toSpec({ name, linger, minHold, owner, isKept, shared }: LockSpec) {
   const onDisconnect = isKept ? pb.LockSpec_OnDisconnect.KEEP : pb.LockSpec_OnDisconnect.UNSPECIFIED;
-  return { name, linger: toWire(linger), minHold: toWire(minHold), owner, onDisconnect };
+  const mode = shared === undefined ? pb.LockSpec_Mode.UNSPECIFIED : pb.LockSpec_Mode.SHARED;
+  const limit = shared?.limit ?? 0;
+  return { name, linger: toWire(linger), minHold: toWire(minHold), owner, onDisconnect, mode, limit };
 }
 
 type SessionKind = Parameters<typeof create<typeof pb.SessionRequestSchema>>[1] extends infer Init | undefined
@@ -106,7 +118,7 @@ function fromEvent(event: pb.LockEvent | undefined): Event | undefined {
   const kind = event?.kind;
   switch (kind?.case) {
     case "acquired":
-      return { kind: "acquired", lockId: kind.value.lockId, fencingToken: Number(kind.value.fencingToken) };
+      return { kind: "acquired", ...fromAcquired(kind.value) };
     case "notAcquired":
       return { kind: "notAcquired", ...fromRefusal(kind.value) };
     case "lost":
@@ -120,6 +132,11 @@ function fromEvent(event: pb.LockEvent | undefined): Event | undefined {
     default:
       return undefined;
   }
+}
+
+/** Reads what was acquired. */
+export function fromAcquired({ lockId, fencingToken, permit }: pb.Acquired): Acquired {
+  return { lockId, fencingToken: Number(fencingToken), permit };
 }
 
 /** Reads why a lock was not acquired. */

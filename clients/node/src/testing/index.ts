@@ -49,6 +49,14 @@ export interface TestBrokerOptions {
   readonly ttl?: number | undefined;
 }
 
+/** Somebody who holds a lock. */
+export interface TestHolder {
+  readonly owner: string;
+  readonly fencingToken: number;
+  /** Unset: the lock is not shared. */
+  readonly permit?: number;
+}
+
 const LOSSES: Record<Exclude<LostReason, "RELEASED">, Lost> = {
   EXPIRED: Lost.EXPIRED,
   GONE: Lost.GONE,
@@ -103,17 +111,20 @@ export class TestBroker implements AsyncDisposable {
     this.stop();
   }
 
-  /** Gives the lock to somebody else with that label. If a client holds it, that client loses it. */
+  /** Gives the lock to somebody else with that label, alone. Clients that hold or share it lose it. */
   take(name: string, owner = "somebody else"): void {
     this.#lock(name).take(owner);
   }
 
-  /** Releases the lock, whoever has it. The first who waits for it gets it. A client that held it loses it. */
+  /** Releases the lock, whoever has it. The first who waits for it gets it. Clients that held or shared it lose it. */
   free(name: string): void {
     this.#lock(name).end({ case: "lost", value: { reason: Lost.GONE } });
   }
 
-  /** Makes the client that holds the lock lose it; that of a lease finds it at the next renewal. Throws if no client does. */
+  /**
+   * Makes the client that holds the lock, or all that share it, lose it; that of a lease finds it at the next renewal. Throws if no
+   * client does.
+   */
   lose(name: string, reason: LostReason = "EXPIRED"): void {
     const lost = () => ({ case: "lost", value: { reason: LOSSES[reason as keyof typeof LOSSES] } }) as const;
     const isHeld = this.#lock(name).end(reason === "RELEASED" ? { case: "released", value: {} } : lost());
@@ -135,10 +146,16 @@ export class TestBroker implements AsyncDisposable {
     for (const session of this.#sessions) session.drain();
   }
 
-  /** Returns who holds the lock; undefined if nobody does. */
-  holder(name: string): { readonly owner: string; readonly fencingToken: number } | undefined {
-    const holder = this.#lock(name).holder;
-    return holder && { owner: holder.owner, fencingToken: holder.token };
+  /** Returns who holds the lock; undefined if nobody does. Of those who share it, returns the one with the lowest permit. */
+  holder(name: string): TestHolder | undefined {
+    return this.holders(name)[0];
+  }
+
+  /** Returns who holds the lock, or all who share it, in the order of their permits. */
+  holders(name: string): readonly TestHolder[] {
+    return this.#lock(name).holders.map(({ owner, token: fencingToken, permit }) =>
+      permit === undefined ? { owner, fencingToken } : { owner, fencingToken, permit },
+    );
   }
 
   /** Returns how many wait for the lock. */
@@ -174,24 +191,27 @@ export class TestBroker implements AsyncDisposable {
 
   #release({ name, lockId }: ReleaseRequest): ReleaseResponse {
     const lock = this.#lock(name);
-    let outcome = Outcome.HELD_BY_ANOTHER;
-    if (lock.holder === undefined) outcome = Outcome.NOT_HELD;
-    else if (lock.holder.id === lockId) {
-      lock.releaseById();
-      outcome = Outcome.RELEASED;
-    }
+    let outcome = lock.holders.length === 0 ? Outcome.NOT_HELD : Outcome.HELD_BY_ANOTHER;
+    if (lock.releaseById(lockId)) outcome = Outcome.RELEASED;
     return create(ReleaseResponseSchema, { outcome });
   }
 
-  #get({ name, lockId }: GetLockRequest): GetLockResponse {
-    const { holder, lingers } = this.#lock(name);
-    if (holder === undefined) {
+  #get({ name, lockId, permit }: GetLockRequest): GetLockResponse {
+    const lock = this.#lock(name);
+    const named = lock.find(lockId);
+    const asked = permit ?? named?.permit;
+    const holder = lock.at(asked);
+    // Who asks about the lock itself hears how many share it.
+    const sharedCount = asked === undefined && holder === undefined ? lock.holders.length : 0;
+    if (holder === undefined && sharedCount === 0) {
+      const lingers = lock.lingers(asked);
       const told = lingers > 0 ? { state: State.LINGERING, freeWithin: toWire(lingers) } : { state: State.FREE };
       return create(GetLockResponseSchema, told);
     }
-    const expiresAfterRequest = holder.id === lockId ? toWire(validity(this.#ttl)) : undefined;
-    const [freeWithin, fencingToken] = [toWire(this.#ttl), BigInt(holder.token)];
-    const told = { state: State.HELD, owner: holder.owner, freeWithin, expiresAfterRequest, fencingToken };
+    const { owner = "", token = 0 } = holder ?? {};
+    const expiresAfterRequest = holder !== undefined && holder === named ? toWire(validity(this.#ttl)) : undefined;
+    const [freeWithin, fencingToken] = [toWire(this.#ttl), BigInt(token)];
+    const told = { state: State.HELD, owner, freeWithin, expiresAfterRequest, fencingToken, sharedCount };
     return create(GetLockResponseSchema, told);
   }
 }

@@ -22,6 +22,7 @@ interface TestLease {
   readonly lock: TestLock;
   readonly party: Party;
   readonly token: bigint;
+  readonly permit: number | undefined;
   /** Ends it after its ttl. */
   timer: NodeJS.Timeout;
 }
@@ -51,12 +52,14 @@ export class TestLeases {
     let isAnswered = false;
     const tell = (event: Event) => {
       switch (event.case) {
-        case "acquired":
+        case "acquired": {
+          const { fencingToken: token, permit } = event.value;
           lockId = event.value.lockId;
-          this.#leases.set(lockId, { lock, party, token: event.value.fencingToken, timer: this.#expiry(lockId) });
+          this.#leases.set(lockId, { lock, party, token, permit, timer: this.#expiry(lockId) });
           if (requestId !== "") this.#got.set(requestId, lockId);
           done(null, this.#granted(lockId));
           break;
+        }
         case "notAcquired":
           done(null, create(AcquireLeaseResponseSchema, { result: event }));
           break;
@@ -95,8 +98,8 @@ export class TestLeases {
   };
 
   #granted(lockId: string): AcquireLeaseResponse {
-    const fencingToken = this.#leases.get(lockId)?.token ?? 0n;
-    const value = { lockId, fencingToken, expiresAfterRequest: toWire(validity(this.#broker.ttl)) };
+    const { token: fencingToken = 0n, permit } = this.#leases.get(lockId) ?? {};
+    const value = { lockId, fencingToken, permit, expiresAfterRequest: toWire(validity(this.#broker.ttl)) };
     return create(AcquireLeaseResponseSchema, { result: { case: "acquired", value } });
   }
 

@@ -7,7 +7,7 @@ import { Lost_Reason as Lost, NotAcquired_Reason as Refusal } from "../v1/index.
 
 /** An event of a lock, as `create` takes it. */
 export type Event =
-  | { case: "acquired"; value: { lockId: string; fencingToken: bigint } }
+  | { case: "acquired"; value: { lockId: string; fencingToken: bigint; permit: number | undefined } }
   | { case: "notAcquired"; value: { reason: Refusal; owner: string } }
   | { case: "queued"; value: { position: number } }
   | { case: "lost"; value: { reason: Lost } }
@@ -22,15 +22,19 @@ export interface Party {
   readonly minHold: number;
   /** The end of the stream does not release the lock. */
   readonly isKept: boolean;
+  /** Its permit is to be below this. 0: it wants the lock alone. */
+  readonly limit: number;
   /** Tells of the lock. */
   tell(event: Event): void;
 }
 
-/** A lock that somebody has. */
-interface Grant {
+/** A lock that somebody has, alone or with a permit. */
+export interface Grant {
   readonly id: string;
   readonly token: number;
   readonly owner: string;
+  /** Undefined if the lock is not shared. */
+  readonly permit: number | undefined;
   readonly linger: number;
   /** The moment of `performance.now` until which nobody else can have it. */
   readonly heldUntil: number;
@@ -53,35 +57,70 @@ const FAILURES: Partial<Record<BrokerReason, number>> = {
 
 let lastToken = 0;
 
+/** What a lock has to give: a permit, or, undefined, itself. */
+type Permit = number | undefined;
+
 /** A lock, which somebody holds or not. */
 export class TestLock {
-  #grant: Grant | undefined;
+  readonly #grants = new Map<Permit, Grant>();
   readonly #waiting = new Map<Party, NodeJS.Timeout | undefined>();
-  /** The moment of `performance.now` until which nobody can have it. */
-  #lingersUntil = 0;
+  /** The moments of `performance.now` until which nobody can have what was released. */
+  readonly #closed = new Map<Permit, number>();
   /** The reasons by which the next requests fail. */
   readonly failures: BrokerReason[] = [];
 
-  get holder(): Pick<Grant, "id" | "token" | "owner"> | undefined {
-    return this.#grant;
+  /** Those who have it, in the order of their permits. */
+  get holders(): readonly Grant[] {
+    return [...this.#grants.values()].sort((one, other) => (one.permit ?? 0) - (other.permit ?? 0));
+  }
+
+  /** Returns who has that permit, or, if it is undefined, the lock alone. */
+  at(permit: Permit): Grant | undefined {
+    return this.#grants.get(permit);
+  }
+
+  find(id: string): Grant | undefined {
+    return this.holders.find((grant) => grant.id === id);
   }
 
   get waiters(): number {
     return this.#waiting.size;
   }
 
-  /** The time in milliseconds for which it still lingers; 0 if it does not. */
-  get lingers(): number {
-    return Math.max(0, this.#lingersUntil - performance.now());
+  /** Returns the time in milliseconds for which that permit still lingers, or, if it is undefined, anything of the lock. */
+  lingers(permit?: Permit, now = performance.now()): number {
+    const ends = permit === undefined ? [...this.#closed.values()] : [this.#closed.get(permit) ?? 0];
+    return Math.max(0, ...ends.map((end) => end - now));
+  }
+
+  /** Returns what the party can have now: the lowest free permit, or the lock alone. Undefined if there is nothing. */
+  #free({ limit }: Party, now: number): { permit: Permit } | undefined {
+    const isTaken = (permit: Permit) => this.#grants.has(permit) || (this.#closed.get(permit) ?? 0) > now;
+    const isFree = this.#grants.size === 0 && this.lingers(undefined, now) === 0;
+    if (limit === 0) return isFree ? { permit: undefined } : undefined;
+    if (isTaken(undefined)) return undefined;
+    for (let permit = 0; permit < limit; permit += 1) if (!isTaken(permit)) return { permit };
+    return undefined;
+  }
+
+  /** Returns true if somebody waits for the lock alone, and lets in no others. */
+  #isKeptOut({ limit }: Party): boolean {
+    return limit > 0 && [...this.#waiting.keys()].some((waiting) => waiting.limit === 0);
+  }
+
+  /** The label of who has it alone. */
+  get #owner(): string {
+    return this.#grants.get(undefined)?.owner ?? "";
   }
 
   /** Asks for the lock. `wait` is undefined to try once, and its limit is in milliseconds, undefined for none. */
   ask(party: Party, wait: { limit: number | undefined } | undefined): void {
     if (this.#failIfWanted(party)) return;
-    if (this.#grant === undefined && this.lingers === 0) return this.#give(party);
+    const free = this.#isKeptOut(party) ? undefined : this.#free(party, performance.now());
+    if (free !== undefined) return this.#give(party, free.permit);
     if (wait === undefined) {
-      const reason = this.#grant === undefined ? Refusal.LINGERING : Refusal.HELD;
-      return party.tell({ case: "notAcquired", value: { reason, owner: this.#grant?.owner ?? "" } });
+      const reason = this.#grants.size === 0 ? Refusal.LINGERING : Refusal.HELD;
+      return party.tell({ case: "notAcquired", value: { reason, owner: this.#owner } });
     }
     const { limit } = wait;
     const timer = limit === undefined ? undefined : setTimeout(() => this.#waitOver(party), Math.min(limit, LONGEST_TIMER));
@@ -93,12 +132,12 @@ export class TestLock {
   /** Takes over the grant of that id. */
   reattach(party: Party, id: string): void {
     if (this.#failIfWanted(party)) return;
-    const grant = this.#grant;
-    if (grant?.id !== id) {
+    const grant = this.find(id);
+    if (grant === undefined) {
       return party.tell({ case: "notAcquired", value: { reason: Refusal.NOT_REATTACHABLE, owner: "" } });
     }
     grant.party?.tell({ case: "lost", value: { reason: Lost.TAKEN_OVER } });
-    this.#begin(party, grant.token, grant.heldUntil);
+    this.#begin(party, grant);
   }
 
   #failIfWanted(party: Party): boolean {
@@ -118,84 +157,116 @@ export class TestLock {
 
   #waitOver(party: Party): void {
     if (!this.#waiting.delete(party)) return;
-    party.tell({ case: "notAcquired", value: { reason: Refusal.MAX_WAIT, owner: this.#grant?.owner ?? "" } });
+    party.tell({ case: "notAcquired", value: { reason: Refusal.MAX_WAIT, owner: this.#owner } });
+    // It may have kept others out.
+    this.#grantNext();
   }
 
-  #give(party: Party): void {
+  #give(party: Party, permit: Permit): void {
     lastToken += 1;
-    this.#begin(party, lastToken, performance.now() + party.minHold);
+    this.#begin(party, { token: lastToken, permit, heldUntil: performance.now() + party.minHold });
   }
 
-  #begin(party: Party, token: number, heldUntil: number): void {
+  #begin(party: Party, { token, permit, heldUntil }: Pick<Grant, "token" | "permit" | "heldUntil">): void {
     const id = randomUUID();
-    this.#grant = { id, token, owner: party.owner, linger: party.linger, heldUntil, party };
-    party.tell({ case: "acquired", value: { lockId: id, fencingToken: BigInt(token) } });
+    this.#grants.set(permit, { id, token, permit, heldUntil, party, owner: party.owner, linger: party.linger });
+    party.tell({ case: "acquired", value: { lockId: id, fencingToken: BigInt(token), permit } });
+  }
+
+  /** Returns what the party has. */
+  #grantOf(party: Party): Grant | undefined {
+    return this.holders.find((grant) => grant.party === party);
   }
 
   /** Gives up a lock or the wait for it, by its party's will. Returns what the party had. */
   leave(party: Party): "held" | "waited" | "nothing" {
-    if (this.#grant?.party === party) {
-      this.release();
+    const grant = this.#grantOf(party);
+    if (grant !== undefined) {
+      this.#release(grant);
       return "held";
     }
     clearTimeout(this.#waiting.get(party));
-    return this.#waiting.delete(party) ? "waited" : "nothing";
+    if (!this.#waiting.delete(party)) return "nothing";
+    // It may have kept others out.
+    this.#grantNext();
+    return "waited";
   }
 
-  /** Ends the grant by its holder's will. */
-  release(): void {
-    const { linger = 0, heldUntil = 0 } = this.#grant ?? {};
-    this.#lingersUntil = Math.max(performance.now() + linger, heldUntil);
-    this.#grant = undefined;
+  /** Ends a grant by its holder's will. */
+  #release({ permit, linger, heldUntil }: Grant): void {
+    this.#closed.set(permit, Math.max(performance.now() + linger, heldUntil));
+    this.#grants.delete(permit);
     this.#grantNext();
   }
 
-  /** Ends the grant by its id, and tells its holder. */
-  releaseById(): void {
-    const party = this.#grant?.party;
-    this.release();
-    party?.tell({ case: "released", value: {} });
+  /** Ends the grant of that id, and tells its holder. Returns false if there is none. */
+  releaseById(id: string): boolean {
+    const grant = this.find(id);
+    if (grant === undefined) return false;
+    this.#release(grant);
+    grant.party?.tell({ case: "released", value: {} });
+    return true;
   }
 
   /** Keeps the grant for so many milliseconds, though its party's stream has ended. Returns false if the party has none. */
   orphan(party: Party, ttl: number): boolean {
-    if (this.#grant?.party !== party) return false;
-    const orphan = { ...this.#grant, party: undefined };
-    this.#grant = orphan;
+    const grant = this.#grantOf(party);
+    if (grant === undefined) return false;
+    const orphan = { ...grant, party: undefined };
+    this.#grants.set(grant.permit, orphan);
     setTimeout(() => {
-      if (this.#grant === orphan) this.release();
+      if (this.at(grant.permit) === orphan) this.#release(orphan);
     }, ttl).unref();
     return true;
   }
 
-  /** Makes somebody outside of all clients hold it. A client that held it loses it. */
+  /** Makes somebody outside of all clients hold it alone. Clients that held it lose it. */
   take(owner: string): void {
-    this.#grant?.party?.tell({ case: "lost", value: { reason: Lost.TAKEN_OVER } });
-    this.#lingersUntil = 0;
+    this.#endAll({ case: "lost", value: { reason: Lost.TAKEN_OVER } });
     lastToken += 1;
-    this.#grant = { id: randomUUID(), token: lastToken, owner, linger: 0, heldUntil: 0, party: undefined };
+    const grant = {
+      id: randomUUID(),
+      token: lastToken,
+      owner,
+      permit: undefined,
+      linger: 0,
+      heldUntil: 0,
+      party: undefined,
+    };
+    this.#grants.set(undefined, grant);
   }
 
-  /** Ends the grant, whoever has it. A client that has it is told so. Returns false if no client has it. */
+  /** Ends all grants, whoever has them. Clients that have one are told so. Returns false if no client has. */
   end(event: Event): boolean {
-    const party = this.#grant?.party;
-    party?.tell(event);
-    this.#grant = undefined;
-    this.#lingersUntil = 0;
+    const had = this.#endAll(event);
     this.#grantNext();
-    return party !== undefined;
+    return had;
   }
 
-  /** Gives a lock that nobody has to the first who waits. */
+  #endAll(event: Event): boolean {
+    const parties = this.holders.map(({ party }) => party);
+    for (const party of parties) party?.tell(event);
+    this.#grants.clear();
+    this.#closed.clear();
+    return parties.some((party) => party !== undefined);
+  }
+
+  /** Gives what nobody has to those who wait, in their order, for as long as there is anything to give. */
   #grantNext(): void {
-    const [first] = this.#waiting.keys();
-    if (this.#grant !== undefined || first === undefined) return;
-    if (this.lingers > 0) {
-      setTimeout(() => this.#grantNext(), this.lingers).unref();
-      return;
+    // One moment for all: what ends between two looks at the clock would be missed.
+    const now = performance.now();
+    for (const first of this.#waiting.keys()) {
+      const free = this.#free(first, now);
+      if (free === undefined) return this.#grantLater(now);
+      clearTimeout(this.#waiting.get(first));
+      this.#waiting.delete(first);
+      this.#give(first, free.permit);
     }
-    clearTimeout(this.#waiting.get(first));
-    this.#waiting.delete(first);
-    this.#give(first);
+  }
+
+  /** Looks again when the next of what lingers does not any more. */
+  #grantLater(now: number): void {
+    const lefts = [...this.#closed.values()].map((end) => end - now).filter((left) => left > 0);
+    if (lefts.length > 0) setTimeout(() => this.#grantNext(), Math.min(...lefts)).unref();
   }
 }

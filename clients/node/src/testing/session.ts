@@ -3,6 +3,7 @@ import type { ServerDuplexStream } from "@grpc/grpc-js";
 import { fromWire, toWire } from "../engine/wire.js";
 import {
   type LockSpec,
+  LockSpec_Mode,
   LockSpec_OnDisconnect,
   NotAcquired_Reason as Refusal,
   type SessionRequest,
@@ -19,6 +20,9 @@ export interface Surroundings {
   lock(name: string): TestLock;
 }
 
+/** The most permits of a lock. */
+const MOST_PERMITS = 4096;
+
 /** Returns the validity that a broker tells of a ttl: 13 s of 15 s. */
 export function validity(ttl: number): number {
   return (ttl * 13) / 15;
@@ -31,6 +35,7 @@ export function properties(spec: LockSpec | undefined): Omit<Party, "tell"> {
     linger: fromWire(spec?.linger) ?? 0,
     minHold: fromWire(spec?.minHold) ?? 0,
     isKept: spec?.onDisconnect === LockSpec_OnDisconnect.KEEP,
+    limit: spec?.mode === LockSpec_Mode.SHARED ? spec.limit || MOST_PERMITS : 0,
   };
 }
 

@@ -60,9 +60,9 @@ class Calls:
         request = pb.ReleaseRequest(name=name, lock_id=lock_id)
         self._start("Release", request, lambda answer, _: done(answer))
 
-    def get(self, name: str, lock_id: str, done: Callable[[Answer], None]) -> None:
+    def get(self, name: str, lock_id: str, permit: int | None, done: Callable[[Answer], None]) -> None:
         """Calls GetLock. `done` is called once, from some thread."""
-        request = pb.GetLockRequest(name=name, lock_id=lock_id)
+        request = pb.GetLockRequest(name=name, lock_id=lock_id, permit=permit)
         self._start("GetLock", request, lambda answer, _: done(answer))
 
     def renew(self, name: str, lock_id: str, done: Done) -> None:

@@ -31,7 +31,7 @@ class LockState(enum.Enum):
     FREE = "free"
     """Nobody has it."""
     HELD = "held"
-    """Somebody holds it."""
+    """Somebody holds it. If they share it, `LockInfo.shared_count` says how many."""
     LINGERING = "lingering"
     """It was released and nobody can acquire it yet."""
     REVOKED = "revoked"
@@ -66,7 +66,10 @@ class LockInfo:
     """The seconds since the lock was granted or last reattached. None if they are not known. Where another broker granted
     it, they are as exact as the wall clocks of the two."""
     etag: str
-    """Names what the lock is now, for those who revoke it. It is no secret. Empty when free."""
+    """Names what the lock is now, for those who revoke it. It is no secret. Empty when free, and of a lock that is shared, where
+    each permit has one of its own."""
+    shared_count: int = 0
+    """The number of permits that are held, if the lock is shared, and neither a lock id nor a permit was asked about."""
 
 
 _MAX_TEXT_BYTES = 1024
@@ -86,6 +89,18 @@ def _ensure_sendable(lock: str, what: str, text: str) -> None:
         raise Invalid(lock, f"the {what} has {length} bytes, and brokers take at most 128")
 
 
+_MAX_PERMITS = 4096
+"""The most permits of a lock."""
+
+
+def _ensure_number(lock: str, what: str, number: int, least: int, most: int) -> None:
+    """Raises `Invalid` for a number that brokers do not take."""
+    if not isinstance(number, int) or isinstance(number, bool):
+        raise TypeError(f"the {what} has to be an int, not {type(number).__name__}")
+    if not least <= number <= most:
+        raise Invalid(lock, f"the {what} is to be {least} to {most}, not {number}")
+
+
 @dataclass(frozen=True)
 class How:
     """The properties of a lock that is asked for, as users write them."""
@@ -94,6 +109,8 @@ class How:
     owner: str | None = None
     keep_on_disconnect: bool = False
     min_hold: Seconds | None = None
+    shared: bool = False
+    limit: int | None = None
 
 
 class BaseClient:
@@ -137,7 +154,10 @@ class BaseClient:
         _ensure_sendable(name, "name", name)
         _ensure_sendable(name, "owner", owner)
         linger, min_hold = (None if span is None else wire.nanos(span) for span in (how.linger, how.min_hold))
-        return t.LockSpec(name, linger, owner, min_hold, how.keep_on_disconnect)
+        if how.limit is not None:
+            _ensure_number(name, "limit", how.limit, 1, _MAX_PERMITS)
+        is_shared = bool(how.shared) or how.limit is not None
+        return t.LockSpec(name, linger, owner, min_hold, how.keep_on_disconnect, is_shared, how.limit)
 
     def _begin_lease(self, name: str, ttl: Seconds | None, wait: Seconds, how: How) -> Future[_lease.Outcome]:
         spec = self._spec(name, how)
@@ -149,10 +169,12 @@ class BaseClient:
         _ensure_sendable(name, "lock id", lock_id)
         return _lease.adopt(self._session, name, lock_id)
 
-    def _get(self, name: str, lock_id: str | None) -> Future[Any]:
+    def _get(self, name: str, lock_id: str | None, permit: int | None) -> Future[Any]:
         self._session.ensure_usable()
+        if permit is not None:
+            _ensure_number(name, "permit", permit, 0, _MAX_PERMITS - 1)
         answer: Future[Any] = Future()
-        self._session.calls.get(name, lock_id or "", lambda it: _resolve(answer, it))
+        self._session.calls.get(name, lock_id or "", permit, lambda it: _resolve(answer, it))
         return answer
 
     def _release(self, name: str, lock_id: str) -> Future[Any]:
@@ -189,6 +211,8 @@ class Client(BaseClient):
         poll_interval: Seconds | None = None,
         keep_on_disconnect: bool = False,
         min_hold: Seconds | None = None,
+        shared: bool = False,
+        limit: int | None = None,
     ) -> Lock:
         """Waits for the lock `name`, and returns it. The name has 1 to 128 bytes without control characters.
 
@@ -202,11 +226,15 @@ class Client(BaseClient):
         the validity is over. `min_hold` is the time after the grant for which nobody else can acquire the lock, whenever
         and however this client ends, up to 1 h.
 
+        With `shared` others who share the lock may have it at the same time, each with a `permit`, and nobody has it alone
+        meanwhile. Who waits for it alone lets in no new ones. `limit` shares it among so many at a time, 1 to 4096: all who use
+        the name should say the same. A `linger` and a `min_hold` close the permit alone.
+
         Raises `NotAcquired` when the wait is over, `Unavailable` if no broker answers by then (or, if that is later,
         within the client's answer_timeout), and `Exhausted`, `Invalid` or `Denied` as the broker says. If it is
         interrupted, the place in the queue is given up at once.
         """
-        how = How(linger, owner, keep_on_disconnect, min_hold)
+        how = How(linger, owner, keep_on_disconnect, min_hold, shared, limit)
         outcome = self._ask(name, waits(wait, poll_interval), how)
         if isinstance(outcome, t.Refusal):
             raise not_acquired(name, outcome)
@@ -221,12 +249,14 @@ class Client(BaseClient):
         owner: str | None = None,
         keep_on_disconnect: bool = False,
         min_hold: Seconds | None = None,
+        shared: bool = False,
+        limit: int | None = None,
     ) -> Lock | None:
         """Asks for the lock `name`, and returns it, or None if it is not free within `wait` seconds.
 
         Everything else is as with `lock`.
         """
-        how = How(linger, owner, keep_on_disconnect, min_hold)
+        how = How(linger, owner, keep_on_disconnect, min_hold, shared, limit)
         outcome = self._ask(name, waits(wait, None), how)
         if isinstance(outcome, t.Refusal):
             # A reason that was not asked for is an error.
@@ -256,6 +286,8 @@ class Client(BaseClient):
         linger: Seconds | None = None,
         min_hold: Seconds | None = None,
         owner: str | None = None,
+        shared: bool = False,
+        limit: int | None = None,
     ) -> Lease:
         """Takes the lock `name` as a lease, and returns it: a lock that stands for its ttl, without a connection.
 
@@ -270,7 +302,7 @@ class Client(BaseClient):
         ttl then, and nobody has it), and `Exhausted`, `Invalid` or `Denied` as the broker says. If it is interrupted, nothing
         is held.
         """
-        outcome = self._begin_lease(name, ttl, wait, How(linger, owner, False, min_hold))
+        outcome = self._begin_lease(name, ttl, wait, How(linger, owner, False, min_hold, shared, limit))
         try:
             found = outcome.result()
             if isinstance(found, t.Refusal):
@@ -289,13 +321,14 @@ class Client(BaseClient):
         """
         return Lease(self._session, self._begin_adopting(name, lock_id).result(), self)
 
-    def get(self, name: str, lock_id: str | None = None) -> LockInfo:
+    def get(self, name: str, lock_id: str | None = None, *, permit: int | None = None) -> LockInfo:
         """Looks at a lock without touching it.
 
-        If `lock_id` names the present grant and the broker keeps it, the answer says for how long it is valid.
+        If `lock_id` names the present grant and the broker keeps it, the answer says for how long it is valid. `permit`, 0 to
+        4095, looks at that permit of a lock that is shared. Without both, the answer counts those who share it.
         """
         sent = _clock.now()
-        return lock_info(name, self._get(name, lock_id).result(), sent)
+        return lock_info(name, self._get(name, lock_id, permit).result(), sent)
 
     def release(self, name: str, lock_id: str) -> ReleaseOutcome:
         """Releases the grant that `lock_id` names, whoever holds it and at whichever broker.
@@ -423,6 +456,7 @@ def lock_info(name: str, answer: Answer, sent: int) -> LockInfo:
         answer.fencing_token if answer.fencing_token > 0 else None,
         None if held_for is None else held_for / t.SECOND,
         answer.etag,
+        answer.shared_count,
     )
 
 

@@ -36,6 +36,7 @@ class Leased:
     fencing_token: int | None
     ttl: int | None
     """The ttl that was asked for; none if it was left to the broker, or to whoever acquired it."""
+    permit: int | None = None
 
 
 Outcome = Union[Leased, t.Refusal]
@@ -101,6 +102,7 @@ class BaseLease:
         self._session = session
         self._hold = leased.hold
         self._fencing_token = leased.fencing_token
+        self._permit = leased.permit
         self._ttl = leased.ttl
         # It can be renewed for as long as somebody has it.
         self._client = client
@@ -129,6 +131,11 @@ class BaseLease:
         whoever hands the lease on hands on its token, too.
         """
         return self._fencing_token
+
+    @property
+    def permit(self) -> int | None:
+        """The number of the permit, as that of a lock. None for a lease that is not shared, and for one that was adopted."""
+        return self._permit
 
     @property
     def lost(self) -> LostReason | None:
@@ -195,7 +202,8 @@ class BaseLease:
     def __repr__(self) -> str:
         state = "held" if self.lost is None else f"not held: {self.lost.value}"
         token = "unknown" if self.fencing_token is None else self.fencing_token
-        return f"<{type(self).__qualname__} {self.name!r}, token {token}, {state}>"
+        permit = "" if self.permit is None else f", permit {self.permit}"
+        return f"<{type(self).__qualname__} {self.name!r}, token {token}{permit}, {state}>"
 
 
 class Lease(BaseLease):
@@ -244,7 +252,8 @@ def _acquired(name: str, ttl: int | None, answer: Answer, sent: int) -> Outcome 
     if until is None:
         return Unexpected(name, "a lease without its validity")
     acquired = answer.acquired
-    return Leased(Hold(name, HeldLock(acquired.lock_id, ttl or 0, until, False)), acquired.fencing_token, ttl)
+    hold = Hold(name, HeldLock(acquired.lock_id, ttl or 0, until, False))
+    return Leased(hold, acquired.fencing_token, ttl, wire.permit(acquired))
 
 
 def _renewed(name: str, ttl: int | None, answer: Answer, sent: int) -> int | LostReason | LockbrokerError:

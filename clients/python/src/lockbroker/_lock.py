@@ -24,6 +24,7 @@ class BaseLock:
         self._key = grant.key
         self._hold = grant.hold
         self._fencing_token = grant.fencing_token
+        self._permit = grant.permit
         # The stream ends when the last client and the last guard are gone.
         self._client = client
         self._release: Future[None] | None = None
@@ -50,6 +51,16 @@ class BaseLock:
         What the lock protects should refuse a token below the highest that it has seen.
         """
         return self._fencing_token
+
+    @property
+    def permit(self) -> int | None:
+        """The number of the permit, from 0 up to the limit, without it. None for a lock that is not shared.
+
+        Nobody else has the same permit of this name at the same time, so it can number a worker. It stays the same for as long
+        as the lock is held. Several have the lock then, so what a worker writes under its number is fenced by both: refuse a
+        token below the highest that has come with the same permit.
+        """
+        return self._permit
 
     @property
     def ttl(self) -> float:
@@ -125,7 +136,8 @@ class BaseLock:
 
     def __repr__(self) -> str:
         state = "held" if self.lost is None else f"not held: {self.lost.value}"
-        return f"<{type(self).__qualname__} {self.name!r}, token {self.fencing_token}, {state}>"
+        permit = "" if self.permit is None else f", permit {self.permit}"
+        return f"<{type(self).__qualname__} {self.name!r}, token {self.fencing_token}{permit}, {state}>"
 
 
 class Lock(BaseLock):

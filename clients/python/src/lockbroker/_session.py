@@ -58,6 +58,7 @@ class Grant:
     key: int
     hold: Hold
     fencing_token: int
+    permit: int | None
 
 
 Outcome = Union[Grant, t.Refusal]
@@ -343,8 +344,8 @@ class Session:
             case t.Hangup(link):
                 if stream := self._links.pop(link, None):
                     stream.hang_up()
-            case t.Granted(key, _, fencing_token):
-                self._granted(key, fencing_token)
+            case t.Granted():
+                self._granted(output)
             case t.Moved(key, _):
                 self._publish(key)
             case t.Refused(key, refusal):
@@ -374,13 +375,14 @@ class Session:
         else:
             self._step(t.Dialled(link))
 
-    def _granted(self, key: int, fencing_token: int) -> None:
+    def _granted(self, granted: t.Granted) -> None:
+        key = granted.key
         caller, held = self._callers.get(key), self._core.held(key)
         if not isinstance(caller, _Asks) or held is None:
             return
         hold = Hold(caller.name, held)
         self._callers[key] = _Holds(hold)
-        if not resolve(caller.reply, Grant(key, hold, fencing_token)):
+        if not resolve(caller.reply, Grant(key, hold, granted.fencing_token, granted.permit)):
             # Gives the lock back, for the caller has gone.
             self._step(t.End(key))
 

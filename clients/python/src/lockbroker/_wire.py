@@ -64,6 +64,7 @@ def request(output: t.Open | t.Heartbeat | t.Begin | t.EndLock, ttl: int | None)
 
 
 _KEEP = 2
+_SHARED = 2
 
 
 def _spec(spec: t.LockSpec) -> dict[str, Any]:
@@ -73,6 +74,8 @@ def _spec(spec: t.LockSpec) -> dict[str, Any]:
         "owner": spec.owner,
         "min_hold": to_wire(spec.min_hold),
         "on_disconnect": _KEEP if spec.is_kept else 0,
+        "mode": _SHARED if spec.is_shared else 0,
+        "limit": spec.limit or 0,
     }
 
 
@@ -130,10 +133,16 @@ def loss(lost: pb.Lost) -> t.LostReason:
     return _LOSSES.get(lost.reason, t.LostReason.EXPIRED)
 
 
+def permit(acquired: pb.Acquired) -> int | None:
+    """Reads the permit of a lock that is shared."""
+    return acquired.permit if acquired.HasField("permit") else None
+
+
 def _event(event: pb.LockEvent) -> t.Event | None:
     match event.WhichOneof("kind"):
         case "acquired":
-            return t.Acquired(event.acquired.lock_id, event.acquired.fencing_token)
+            acquired = event.acquired
+            return t.Acquired(acquired.lock_id, acquired.fencing_token, permit(acquired))
         case "not_acquired":
             return t.NotAcquired(refusal(event.not_acquired))
         case "lost":

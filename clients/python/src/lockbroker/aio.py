@@ -204,13 +204,16 @@ class Client(BaseClient):
         poll_interval: Seconds | None = None,
         keep_on_disconnect: bool = False,
         min_hold: Seconds | None = None,
+        shared: bool = False,
+        limit: int | None = None,
     ) -> Acquiring[Lock]:
         """Waits for the lock `name`: await what is returned, or enter it with `async with`.
 
         Everything is as with `lockbroker.Client.lock`. If the task is cancelled, the place in the queue is given up at
         once, and a grant that crosses that is released.
         """
-        how, waiting = How(linger, owner, keep_on_disconnect, min_hold), waits(wait, poll_interval)
+        how = How(linger, owner, keep_on_disconnect, min_hold, shared, limit)
+        waiting = waits(wait, poll_interval)
 
         async def ask() -> Lock:
             outcome = await self._ask(name, waiting, how)
@@ -229,9 +232,11 @@ class Client(BaseClient):
         owner: str | None = None,
         keep_on_disconnect: bool = False,
         min_hold: Seconds | None = None,
+        shared: bool = False,
+        limit: int | None = None,
     ) -> Lock | None:
         """Asks for the lock `name`, and returns it, or None if it is not free within `wait` seconds."""
-        how = How(linger, owner, keep_on_disconnect, min_hold)
+        how = How(linger, owner, keep_on_disconnect, min_hold, shared, limit)
         outcome = await self._ask(name, waits(wait, None), how)
         if isinstance(outcome, t.Refusal):
             # A reason that was not asked for is an error.
@@ -255,6 +260,8 @@ class Client(BaseClient):
         linger: Seconds | None = None,
         min_hold: Seconds | None = None,
         owner: str | None = None,
+        shared: bool = False,
+        limit: int | None = None,
     ) -> Acquiring[Lease]:
         """Takes the lock `name` as a lease: await what is returned, or enter it with `async with`.
 
@@ -262,7 +269,7 @@ class Client(BaseClient):
         """
 
         async def ask() -> Lease:
-            outcome = self._begin_lease(name, ttl, wait, How(linger, owner, False, min_hold))
+            outcome = self._begin_lease(name, ttl, wait, How(linger, owner, False, min_hold, shared, limit))
             try:
                 found = await asyncio.wrap_future(outcome)
                 if isinstance(found, t.Refusal):
@@ -279,10 +286,10 @@ class Client(BaseClient):
         """Goes on with the lease that `lock_id` names; see `lockbroker.Client.adopt_lease`."""
         return Lease(self._session, await asyncio.wrap_future(self._begin_adopting(name, lock_id)), self)
 
-    async def get(self, name: str, lock_id: str | None = None) -> LockInfo:
+    async def get(self, name: str, lock_id: str | None = None, *, permit: int | None = None) -> LockInfo:
         """Looks at a lock without touching it; see `lockbroker.Client.get`."""
         sent = _clock.now()
-        return lock_info(name, await asyncio.wrap_future(self._get(name, lock_id)), sent)
+        return lock_info(name, await asyncio.wrap_future(self._get(name, lock_id, permit)), sent)
 
     async def release(self, name: str, lock_id: str) -> ReleaseOutcome:
         """Releases the grant that `lock_id` names; see `lockbroker.Client.release`."""

@@ -6,8 +6,8 @@
         broker.occupy("nightly")
         assert client.try_lock("nightly") is None
 
-It has real locks and leases, with queues, lingers and fencing tokens, and the client speaks to it over a real connection. What
-it does not have is a store, other brokers, TLS and limits.
+It has real locks and leases, with queues, lingers, permits and fencing tokens, and the client speaks to it over a real
+connection. What it does not have is a store, other brokers, TLS and limits.
 """
 
 from __future__ import annotations
@@ -71,6 +71,11 @@ CODES: dict[ErrorReason, grpc.StatusCode] = {
 """The status that each reason comes with."""
 
 
+_ALONE = -1
+"""The place of one who has a lock alone. Those who share it have the places from 0 on: their permits."""
+_MAX_PERMITS = 4096
+
+
 @dataclass(frozen=True)
 class Holder:
     """Who has a lock."""
@@ -78,6 +83,8 @@ class Holder:
     owner: str
     """The label; empty if there is none."""
     fencing_token: int
+    permit: int | None = None
+    """The permit, if the lock is shared."""
 
 
 @dataclass(eq=False)
@@ -114,6 +121,23 @@ class _Ask:
     """That of a lease."""
     until: int = 0
     """The moment at which a lock without a stream ends."""
+    limit: int = 0
+    """Its permit is to be below this. 0: the lock is wanted alone."""
+    place: int = _ALONE
+    """The permit that it has got, or `_ALONE`."""
+
+    @property
+    def permit(self) -> int | None:
+        """Returns the permit, if the lock is shared."""
+        return None if self.place == _ALONE else self.place
+
+
+def _asks(session: _Session, lock_ref: int, lock: Any) -> _Ask:
+    """Reads what somebody asks for."""
+    linger, min_hold = (wire.from_wire(span) or 0 for span in (lock.linger, lock.min_hold))
+    limit = (lock.limit or _MAX_PERMITS) if lock.mode == 2 else 0
+    is_kept = lock.on_disconnect == 2
+    return _Ask(session, lock_ref, lock.name, lock.owner, linger, min_hold=min_hold, is_kept=is_kept, limit=limit)
 
 
 class Broker:
@@ -124,9 +148,11 @@ class Broker:
         self._ttl = wire.nanos(ttl)
         self._mutex = threading.RLock()
         self._tokens = itertools.count(1)
-        self._held: dict[str, _Ask] = {}
+        # By the name, and by the place: a permit, or `_ALONE`.
+        self._held: dict[str, dict[int, _Ask]] = {}
         self._queues: dict[str, list[_Ask]] = {}
-        self._lingers: dict[str, int] = {}
+        # The moments at which what nobody has is free, by the same.
+        self._lingers: dict[str, dict[int, int]] = {}
         self._failing: dict[str, ErrorReason] = {}
         self._sessions: set[_Session] = set()
         self._silent = False
@@ -140,10 +166,13 @@ class Broker:
     # For tests.
 
     def holder(self, name: str) -> Holder | None:
-        """Returns who has the lock, or None."""
+        """Returns who has the lock, or None. Of those who share it, returns the one with the lowest permit."""
+        return next(iter(self.holders(name)), None)
+
+    def holders(self, name: str) -> list[Holder]:
+        """Returns who has the lock, or all who share it, in the order of their permits."""
         with self._mutex:
-            held = self._held.get(name)
-            return None if held is None else Holder(held.owner, held.token)
+            return [Holder(held.owner, held.token, held.permit) for held in self._holders(name)]
 
     def waiting(self, name: str) -> int:
         """Returns how many wait for the lock."""
@@ -151,25 +180,28 @@ class Broker:
             return len(self._queues.get(name, []))
 
     def occupy(self, name: str, owner: str = "somebody else") -> None:
-        """Has somebody else hold the lock, until `free`. Whoever has it loses it."""
-        self.lose(name, LostReason.TAKEN_OVER)
+        """Has somebody else hold the lock alone, until `free`. Whoever has it, or shares it, loses it."""
         with self._mutex:
-            self._held[name] = _Ask(None, 0, name, owner, 0, str(uuid.uuid4()), next(self._tokens))
+            self._lose_all(name, LostReason.TAKEN_OVER)
+            self._held[name] = {_ALONE: _Ask(None, 0, name, owner, 0, str(uuid.uuid4()), next(self._tokens))}
 
     def free(self, name: str) -> None:
         """Ends what `occupy` began."""
         with self._mutex:
-            held = self._held.get(name)
-            if held is not None and held.session is None and held.ttl is None:
-                self._end(held)
+            for held in self._holders(name):
+                if held.session is None and held.ttl is None:
+                    self._end(held)
 
     def lose(self, name: str, reason: LostReason = LostReason.GONE) -> None:
-        """Has whoever holds the lock lose it: they are told so. Who has a lease finds out when they renew it."""
+        """Has whoever holds the lock, or shares it, lose it: they are told so. Who has a lease finds out when they renew it."""
         with self._mutex:
-            held = self._held.pop(name, None)
-            if held is not None and held.session is not None:
-                held.session.tell(held.lock_ref, lost={"reason": _LOSSES[reason]})
+            self._lose_all(name, reason)
             self._grant_next(name)
+
+    def _lose_all(self, name: str, reason: LostReason) -> None:
+        for held in self._held.pop(name, {}).values():
+            if held.session is not None:
+                held.session.tell(held.lock_ref, lost={"reason": _LOSSES[reason]})
 
     def fail(self, name: str, reason: ErrorReason = ErrorReason.STORE_UNAVAILABLE) -> None:
         """Has every call about the lock fail from now on, until `mend`."""
@@ -228,10 +260,10 @@ class Broker:
             pass
         finally:
             with self._mutex:
-                for ask in [*self._held.values(), *itertools.chain(*self._queues.values())]:
+                for ask in self._all():
                     if ask.session is not session:
                         continue
-                    if ask.is_kept and self._held.get(ask.name) is ask:
+                    if ask.is_kept and self._has(ask):
                         # It may still be reattached.
                         self._hold_until(ask, self._ttl)
                     else:
@@ -254,34 +286,68 @@ class Broker:
             self._end_lock(session, request.end.lock_ref)
 
     def _begin(self, session: _Session, begin: Any) -> None:
-        lock = begin.lock
-        ask = _Ask(session, begin.lock_ref, lock.name, lock.owner, wire.from_wire(lock.linger) or 0)
-        ask.min_hold, ask.is_kept = wire.from_wire(lock.min_hold) or 0, lock.on_disconnect == 2
-        self._place(ask, begin)
+        self._place(_asks(session, begin.lock_ref, begin.lock), begin)
+
+    def _all(self) -> list[_Ask]:
+        """Returns all who hold a lock or wait for one."""
+        held = itertools.chain.from_iterable(places.values() for places in self._held.values())
+        return [*held, *itertools.chain.from_iterable(self._queues.values())]
+
+    def _holders(self, name: str) -> list[_Ask]:
+        """Returns who has the lock, or all who share it, in the order of their permits."""
+        return [ask for _, ask in sorted(self._held.get(name, {}).items())]
+
+    def _has(self, ask: _Ask) -> bool:
+        return self._held.get(ask.name, {}).get(ask.place) is ask
+
+    def _by_id(self, name: str, lock_id: str) -> _Ask | None:
+        return next((held for held in self._holders(name) if held.lock_id == lock_id), None)
+
+    def _owner(self, name: str) -> str:
+        """Returns the label of who has the lock alone."""
+        held = self._held.get(name, {}).get(_ALONE)
+        return "" if held is None else held.owner
+
+    def _closed(self, name: str, now: int) -> dict[int, int]:
+        """Returns what lingers, and until when."""
+        return {place: until for place, until in self._lingers.get(name, {}).items() if until > now}
+
+    def _free(self, ask: _Ask, now: int) -> int | None:
+        """Returns what can be granted: the lowest free permit, or `_ALONE`. None if nothing can."""
+        taken = {*self._held.get(ask.name, {}), *self._closed(ask.name, now)}
+        if not ask.limit:
+            return None if taken else _ALONE
+        if _ALONE in taken:
+            return None
+        return next((permit for permit in range(ask.limit) if permit not in taken), None)
+
+    def _is_kept_out(self, ask: _Ask) -> bool:
+        """Returns true if somebody waits for the lock alone, and lets in no others."""
+        return bool(ask.limit) and any(not other.limit for other in self._queues.get(ask.name, []))
 
     def _place(self, ask: _Ask, begin: Any) -> None:
         session, lock_ref, name = ask.session, ask.lock_ref, ask.name
         assert session is not None
-        held = self._held.get(name)
         if failed := self._failure(name):
             session.tell(lock_ref, failed=failed)
         elif begin.reattach_lock_id:
-            if held is None or held.lock_id != begin.reattach_lock_id:
+            held = self._by_id(name, begin.reattach_lock_id)
+            if held is None:
                 session.tell(lock_ref, not_acquired={"reason": 5})
             else:
                 ask.owner, ask.linger, ask.token = held.owner, held.linger, held.token
-                ask.min_hold, ask.closed_until = 0, held.closed_until
+                ask.min_hold, ask.closed_until, ask.place = 0, held.closed_until, held.place
                 if held.session is not None:
                     held.session.tell(held.lock_ref, lost={"reason": 3})
                 self._grant(ask)
-        elif held is None and _clock.now() >= self._lingers.get(name, 0):
-            ask.token = next(self._tokens)
+        elif not self._is_kept_out(ask) and (place := self._free(ask, _clock.now())) is not None:
+            ask.place, ask.token = place, next(self._tokens)
             self._grant(ask)
         elif not begin.HasField("wait") or (
             begin.wait.HasField("max_wait") and not wire.from_wire(begin.wait.max_wait)
         ):
-            reason = 1 if held is not None else 2
-            session.tell(lock_ref, not_acquired={"reason": reason, "owner": held.owner if held else ""})
+            reason = 1 if self._holders(name) else 2
+            session.tell(lock_ref, not_acquired={"reason": reason, "owner": self._owner(name)})
         else:
             self._queue(ask, begin.wait)
 
@@ -294,18 +360,18 @@ class Broker:
             ask.timer = threading.Timer((wire.from_wire(wait.max_wait) or 0) / t.SECOND, self._wait_over, [ask])
             ask.timer.daemon = True
             ask.timer.start()
-        if ask.name not in self._held:
-            self._look_after_linger(ask.name)
+        self._grant_next(ask.name)
 
     def _wait_over(self, ask: _Ask) -> None:
         with self._mutex:
             if ask in self._queues.get(ask.name, []) and ask.session is not None:
                 self._queues[ask.name].remove(ask)
-                held = self._held.get(ask.name)
-                ask.session.tell(ask.lock_ref, not_acquired={"reason": 3, "owner": held.owner if held else ""})
+                ask.session.tell(ask.lock_ref, not_acquired={"reason": 3, "owner": self._owner(ask.name)})
+                # It may have kept others out.
+                self._grant_next(ask.name)
 
     def _end_lock(self, session: _Session, lock_ref: int) -> None:
-        for ask in [*self._held.values(), *itertools.chain(*self._queues.values())]:
+        for ask in self._all():
             if ask.session is session and ask.lock_ref == lock_ref:
                 if self._end(ask):
                     session.tell(lock_ref, released={})
@@ -318,23 +384,26 @@ class Broker:
             ask.timer.cancel()
         if ask.min_hold:
             ask.closed_until = _clock.now() + ask.min_hold
-        self._held[ask.name] = ask
+        self._held.setdefault(ask.name, {})[ask.place] = ask
         if ask.session is not None:
-            ask.session.tell(ask.lock_ref, acquired={"lock_id": ask.lock_id, "fencing_token": ask.token})
+            acquired = {"lock_id": ask.lock_id, "fencing_token": ask.token, "permit": ask.permit}
+            ask.session.tell(ask.lock_ref, acquired=acquired)
 
     def _end(self, ask: _Ask) -> bool:
         """Ends a grant, or a wait. Returns true if it was a grant."""
-        if self._held.get(ask.name) is not ask:
+        was_granted = self._has(ask)
+        if was_granted:
+            del self._held[ask.name][ask.place]
+            now = _clock.now()
+            closed_until = max(ask.closed_until, now + ask.linger if ask.linger else 0)
+            if closed_until:
+                self._lingers[ask.name] = {**self._closed(ask.name, now), ask.place: closed_until}
+        else:
             self._queues[ask.name].remove(ask)
             if ask.timer is not None:
                 ask.timer.cancel()
-            return False
-        del self._held[ask.name]
-        closed_until = max(ask.closed_until, _clock.now() + ask.linger if ask.linger else 0)
-        if closed_until:
-            self._lingers[ask.name] = closed_until
         self._grant_next(ask.name)
-        return True
+        return was_granted
 
     def _hold_until(self, ask: _Ask, span: int) -> None:
         """Ends a lock without a stream after a time, unless that is put off."""
@@ -342,7 +411,7 @@ class Broker:
 
         def look() -> None:
             with self._mutex:
-                if self._held.get(ask.name) is ask and _clock.now() >= ask.until:
+                if self._has(ask) and _clock.now() >= ask.until:
                     self._end(ask)
 
         timer = threading.Timer(span / t.SECOND + 0.001, look)
@@ -350,20 +419,22 @@ class Broker:
         timer.start()
 
     def _grant_next(self, name: str) -> None:
-        if name in self._held or not self._queues.get(name):
-            return
-        if _clock.now() < self._lingers.get(name, 0):
-            return self._look_after_linger(name)
-        ask = self._queues[name].pop(0)
-        ask.token = next(self._tokens)
-        self._grant(ask)
+        """Grants the lock to those who wait, in their order, for as long as there is anything to grant."""
+        # One moment for all: what ends between two looks at the clock would be missed.
+        queue, now = self._queues.get(name, []), _clock.now()
+        while queue and (place := self._free(queue[0], now)) is not None:
+            ask = queue.pop(0)
+            ask.place, ask.token = place, next(self._tokens)
+            self._grant(ask)
+        if queue and (closed := self._closed(name, now)):
+            self._look_again(name, min(closed.values()))
 
-    def _look_after_linger(self, name: str) -> None:
+    def _look_again(self, name: str, at: int) -> None:
         def look() -> None:
             with self._mutex:
                 self._grant_next(name)
 
-        left = max(self._lingers.get(name, 0) - _clock.now(), 0) / t.SECOND
+        left = max(at - _clock.now(), 0) / t.SECOND
         timer = threading.Timer(left + 0.001, look)
         timer.daemon = True
         timer.start()
@@ -377,11 +448,9 @@ class Broker:
     def _release(self, request: pb.ReleaseRequest, context: Any) -> pb.ReleaseResponse:
         self._abort_if_failing(request.name, context)
         with self._mutex:
-            held = self._held.get(request.name)
+            held = self._by_id(request.name, request.lock_id)
             if held is None:
-                return pb.ReleaseResponse(outcome=2)  # type: ignore[arg-type]
-            if held.lock_id != request.lock_id:
-                return pb.ReleaseResponse(outcome=3)  # type: ignore[arg-type]
+                return pb.ReleaseResponse(outcome=3 if self._holders(request.name) else 2)  # type: ignore[arg-type]
             if held.session is not None:
                 held.session.tell(held.lock_ref, released={})
             self._end(held)
@@ -390,31 +459,40 @@ class Broker:
     def _get(self, request: pb.GetLockRequest, context: Any) -> pb.GetLockResponse:
         self._abort_if_failing(request.name, context)
         with self._mutex:
-            held = self._held.get(request.name)
-            if held is None:
-                left = self._lingers.get(request.name, 0) - _clock.now()
+            named = self._by_id(request.name, request.lock_id)
+            place = request.permit if request.HasField("permit") else _ALONE if named is None else named.place
+            places = self._held.get(request.name, {})
+            held = places.get(place)
+            # Who asks for the lock itself hears how many share it.
+            shared_count = len(places) if place == _ALONE and held is None else 0
+            if held is None and not shared_count:
+                now = _clock.now()
+                closed = self._closed(request.name, now)
+                until = closed.get(place, 0) if place != _ALONE else max(closed.values(), default=0)
+                left = until - now
                 if left <= 0:
                     return pb.GetLockResponse(state=1)  # type: ignore[arg-type]
                 return pb.GetLockResponse(state=3, free_within=wire.to_wire(left))  # type: ignore[arg-type]
-            valid = self._ttl * 13 // 15 if held.lock_id == request.lock_id else None
+            valid = self._ttl * 13 // 15 if held is not None and held is named else None
             return pb.GetLockResponse(
                 state=2,  # type: ignore[arg-type]
-                owner=held.owner,
+                owner=held.owner if held else "",
                 free_within=wire.to_wire(self._ttl),
                 expires_after_request=wire.to_wire(valid),
-                fencing_token=held.token,
+                fencing_token=held.token if held else 0,
+                shared_count=shared_count,
             )
 
     def _acquire_lease(self, request: pb.AcquireLeaseRequest, context: Any) -> pb.AcquireLeaseResponse:
         lock, call = request.lock, _Session()
         self._abort_if_failing(lock.name, context)
-        ask = _Ask(call, 1, lock.name, lock.owner, wire.from_wire(lock.linger) or 0)
-        ask.min_hold, ask.request_id = wire.from_wire(lock.min_hold) or 0, request.request_id
+        ask = _asks(call, 1, lock)
+        ask.request_id = request.request_id
         ask.ttl = wire.from_wire(request.ttl) if request.HasField("ttl") else self._ttl
         with self._mutex:
-            before = self._held.get(lock.name)
-            if before is not None and request.request_id and before.request_id == request.request_id:
-                return self._leased(before)
+            for before in self._holders(lock.name):
+                if request.request_id and before.request_id == request.request_id:
+                    return self._leased(before)
             self._place(ask, pb.BeginLock(lock=lock, wait=request.wait if request.HasField("wait") else None))
         # Whoever asked may leave before that.
         context.add_callback(lambda: call.outbound.put(None))
@@ -427,22 +505,23 @@ class Broker:
             if event.WhichOneof("kind") == "not_acquired":
                 return pb.AcquireLeaseResponse(not_acquired=event.not_acquired)
         with self._mutex:
-            if self._held.get(ask.name) is ask or ask in self._queues.get(ask.name, []):
+            if self._has(ask) or ask in self._queues.get(ask.name, []):
                 self._end(ask)
         return pb.AcquireLeaseResponse()
 
     def _leased(self, ask: _Ask) -> pb.AcquireLeaseResponse:
         self._hold_until(ask, ask.ttl or 0)
         valid = wire.to_wire((ask.ttl or 0) * 13 // 15)
-        acquired = {"lock_id": ask.lock_id, "fencing_token": ask.token, "expires_after_request": valid}
+        acquired = {"lock_id": ask.lock_id, "fencing_token": ask.token, "permit": ask.permit}
+        acquired["expires_after_request"] = valid
         return pb.AcquireLeaseResponse(acquired=acquired)
 
     def _renew_lease(self, request: pb.RenewLeaseRequest, context: Any) -> pb.RenewLeaseResponse:
         self._abort_if_failing(request.name, context)
         with self._mutex:
-            held = self._held.get(request.name)
-            if held is None or held.ttl is None or held.lock_id != request.lock_id:
-                return pb.RenewLeaseResponse(lost={"reason": 2 if held is None else 3})
+            held = self._by_id(request.name, request.lock_id)
+            if held is None or held.ttl is None:
+                return pb.RenewLeaseResponse(lost={"reason": 3 if self._holders(request.name) else 2})
             self._hold_until(held, held.ttl)
             return pb.RenewLeaseResponse(renewed={"expires_after_request": wire.to_wire(held.ttl * 13 // 15)})
 

@@ -235,10 +235,10 @@ class Lock:
             # that works is asked.
             case t.Acquired() if link.until(at.lock_ref) <= now:
                 return Retire(at.link)
-            case t.Acquired(lock_id, fencing_token):
+            case t.Acquired(lock_id, fencing_token, permit):
                 self.state = Held(at)
                 self.lock_id = lock_id
-                out.append(t.Granted(self.key, lock_id, fencing_token))
+                out.append(t.Granted(self.key, lock_id, fencing_token, permit))
                 return Place()
             # A broker that goes away tells its waiters so, perhaps before it tells that it does.
             case t.FailedEvent(failure) if self.wait is not None and failure.code is t.Code.UNAVAILABLE:
@@ -258,7 +258,7 @@ class Lock:
 
     def _moving_event(self, at: At, event: t.Event, links: Links, now: int, out: list[t.Output]) -> Next:
         match event:
-            case t.Acquired(lock_id, _):
+            case t.Acquired(lock_id):
                 home = self.home
                 if home is None:
                     return Stay()

@@ -122,6 +122,10 @@ class LockSpec:
     """The time after the grant for which nobody else can acquire it; none for none."""
     is_kept: bool = False
     """It is kept until its validity is over when its stream ends, however that ends. Each reattach says so anew."""
+    is_shared: bool = False
+    """All who share it may have it at the same time, each with a permit."""
+    limit: int | None = None
+    """The most that may share it; none for as many as there are permits."""
 
 
 @dataclass(frozen=True)
@@ -161,6 +165,8 @@ class Acquired:
 
     lock_id: str
     fencing_token: int
+    permit: int | None = None
+    """The permit, if the lock is shared."""
 
 
 @dataclass(frozen=True)
@@ -367,6 +373,8 @@ class Granted:
     key: int
     lock_id: str
     fencing_token: int
+    permit: int | None = None
+    """The permit, if the lock is shared."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@
     lockbroker+https://HOST:PORT[,...]        with TLS
 
 Options: `ttl` and `answer_timeout` in seconds; `tls_ca`, `tls_cert` and `tls_key`. The member id is the owner that others
-see. Groups, shared locks and `break_` are not implemented: use another driver for groups.
+see. Groups and `break_` are not implemented: use another driver for groups.
 """
 
 from __future__ import annotations
@@ -39,43 +39,43 @@ def _translated() -> Iterator[None]:
 
 
 class LockbrokerLock(locking.Lock):
-    """A lock. One object is held once at a time; who acquires it again waits, as everybody else does."""
+    """A lock. One object is held once at a time, or shared several times; who acquires it again waits, as everybody else does."""
 
     def __init__(self, driver: LockbrokerDriver, name: bytes | str) -> None:
         super().__init__(name if isinstance(name, bytes) else name.encode())
         self._driver = driver
         self._mutex = threading.Lock()
-        self._held: HeldLock | None = None
+        # Several, if it is shared. They are all alike, so the last is released first.
+        self._held: list[HeldLock] = []
 
     @property
     def acquired(self) -> bool:
         """Returns true while this object holds the lock."""
-        return self._held is not None
+        return bool(self._held)
 
     @property
     def held(self) -> HeldLock | None:
-        """The lock as `lockbroker` has it, with its fencing token."""
-        return self._held
+        """The lock as `lockbroker` has it, with its fencing token. Of one that is shared several times, the last."""
+        return next(reversed(self._held), None)
 
     def acquire(self, blocking: bool | float = True, shared: bool = False, timeout: float | None = None) -> bool:
         """Waits for the lock: for ever, or for up to `blocking` or `timeout` seconds; not at all if `blocking` is False."""
-        if shared:
-            raise tooz.NotImplemented("not implemented")
         wait = timeout if blocking is True else float(blocking)
+        name, wait = self.name.decode(), _FOR_EVER if wait is None else wait
         with _translated():
-            held = self._driver.client.try_lock(self.name.decode(), wait=_FOR_EVER if wait is None else wait)
+            held = self._driver.client.try_lock(name, wait=wait, shared=shared)
         if held is None:
             return False
         with self._mutex:
-            self._held = held
+            self._held.append(held)
         return True
 
     def release(self) -> bool:
         """Releases the lock. Returns false if this object did not hold it, or had lost it."""
         with self._mutex:
-            held, self._held = self._held, None
-        if held is None:
-            return False
+            if not self._held:
+                return False
+            held = self._held.pop()
         try:
             with _translated():
                 held.release()
@@ -87,7 +87,7 @@ class LockbrokerLock(locking.Lock):
 
     def is_still_owner(self) -> bool:
         """Returns true if the holder may act at this moment."""
-        held = self._held
+        held = self.held
         return held is not None and held.remaining() > 0
 
     def get_owner(self) -> bytes | None:
