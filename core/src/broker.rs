@@ -18,7 +18,7 @@ use crate::lock::{CallKey, Etag, LeaseId, LockId, LockItem, LockName, WakeHint};
 use crate::names::Names;
 use crate::outbox::{Item, Read};
 use crate::request::{
-    Account, Ended, LeaseRenewal, LockRequest, ProtocolError, Revoked, Settings, StoreTraits, StreamEnd,
+    Account, Ended, LeaseRenewal, LockRequest, ProtocolError, Purpose, Revoked, Settings, StoreTraits, StreamEnd,
 };
 use crate::rules::Rule;
 use crate::session::{Stream, StreamKey};
@@ -250,11 +250,21 @@ impl Broker {
     ///
     /// # Errors
     /// There is no room, or the broker is going away.
-    pub fn begin_alone(&mut self, stream: StreamKey, request: LockRequest, env: &mut impl Env) -> Result<(), Failure> {
+    pub fn begin_alone(
+        &mut self,
+        stream: StreamKey,
+        request: LockRequest,
+        purpose: Purpose,
+        env: &mut impl Env,
+    ) -> Result<(), Failure> {
         self.turn(env, |cx| {
             let room = cx.admit(stream, &request)?;
             cx.core.unfinished += 1;
             cx.begin(stream, crate::event::SESSION, request, room);
+            let hold = cx.core.streams.get(stream).and_then(Stream::alone);
+            if let Some(hold) = hold.and_then(|hold| cx.core.holds.get_mut(hold)) {
+                hold.is_for_lease = purpose == Purpose::Lease;
+            }
             Ok(())
         })
     }

@@ -56,6 +56,16 @@ pub enum OnDisconnect {
     Keep,
 }
 
+/// What a lock with a stream of its own is acquired for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Purpose {
+    /// The stream's client holds it.
+    Stream,
+    /// It becomes a lease once it is announced. Then its label is noted, with the call that it came from. One that was noted before could
+    /// be written last: a broker has several connections to a server.
+    Lease,
+}
+
 /// Names a count of locks and waits. Whoever drives the core keeps it, and knows whose it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Account(pub NonZeroU16);

@@ -11,7 +11,7 @@ use lockbroker_core::event::{Event, LostReason};
 use lockbroker_core::failure::Failure;
 use lockbroker_core::lock::{GrantId, LeaseId, LingerId, LockId, LockItem, Owner as Label, Permit};
 use lockbroker_core::request::{
-    Access, LeaseRenewal, LockRequest, Mode, OnDisconnect, Settings, StoreTraits, StreamEnd,
+    Access, LeaseRenewal, LockRequest, Mode, OnDisconnect, Purpose, Settings, StoreTraits, StreamEnd,
 };
 use lockbroker_core::rules::Rule;
 use lockbroker_core::shard::machine::Op as Shipped;
@@ -217,7 +217,7 @@ impl Model {
         let node = state.cores[broker].as_mut().expect("a broker that is asked is alive");
         let key = Arc::make_mut(&mut node.core).stream(None);
         state.links[broker][client] = Some(Link { key, connected: true, live: true });
-        self.turn(state, broker, NOW, |core, outside| drop(core.begin_alone(key, request, outside)));
+        self.turn(state, broker, NOW, |core, outside| drop(core.begin_alone(key, request, Purpose::Stream, outside)));
     }
 
     /// Calls Release at a broker.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use lockbroker_core::event::{Event as LockEvent, Together};
 use lockbroker_core::failure::Failure;
 use lockbroker_core::lock::lease;
-use lockbroker_core::request::{LeaseRenewal, LockRequest, StreamEnd};
+use lockbroker_core::request::{LeaseRenewal, LockRequest, Purpose, StreamEnd};
 use lockbroker_core::rules::Rule;
 use lockbroker_core::{Item, Read, StreamKey};
 
@@ -60,14 +60,19 @@ impl World {
                     self.turn(broker, |core, outside| core.end(stream, StreamEnd::Closed, outside));
                 }
             }
-            Up::Alone(request) | Up::Lease(request) => {
+            Up::Alone(_) | Up::Lease(_) => {
+                let (purpose, request) = match message {
+                    Up::Lease(request) => (Purpose::Lease, request),
+                    Up::Alone(request) => (Purpose::Stream, request),
+                    _ => return,
+                };
                 let stream = self.new_stream(conn, false);
                 self.conns[conn].received = self.brokers[broker].clock.at(self.now);
                 let client = &self.clients[self.conns[conn].client];
                 if let Some(Kind::Alone { sent }) = client.links.get(&conn).map(|link| &link.kind) {
                     self.conns[conn].late = client.clock.when(*sent) + 50 * MS < self.now;
                 }
-                let begun = self.turn(broker, |core, outside| core.begin_alone(stream, request, outside));
+                let begun = self.turn(broker, |core, outside| core.begin_alone(stream, request, purpose, outside));
                 if begun.is_none_or(|begun| begun.is_err()) {
                     self.send_down(conn, Down::Lock(0, News::Failed));
                     self.send_down(conn, Down::End);

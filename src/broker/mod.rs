@@ -18,7 +18,8 @@ pub use lockbroker_core::event::{Ack, Event, LockRef, LostReason, Reason, SESSIO
 pub use lockbroker_core::failure::{Cause, Failure};
 pub use lockbroker_core::listing::{Kept, SeenWaiter, Which};
 pub use lockbroker_core::request::{
-    Access, Account, Ended, LeaseRenewal, LockRequest, Mode, OnDisconnect, ProtocolError, Revoked, Settings, StreamEnd,
+    Access, Account, Ended, LeaseRenewal, LockRequest, Mode, OnDisconnect, ProtocolError, Purpose, Revoked, Settings,
+    StreamEnd,
 };
 pub use lockbroker_core::{Item, MOST_TOGETHER, Seen, StreamKey, Time};
 
@@ -88,16 +89,21 @@ impl Broker {
     /// # Errors
     /// There is no room, or the broker is going away.
     pub fn begin(&self, request: LockRequest) -> Result<ClientStream, Failure> {
-        self.begin_as(request, None)
+        self.begin_as(request, Purpose::Stream, None)
     }
 
-    /// Does the same for a client that the audit calls `caller`.
+    /// Does the same for this purpose, and for a client that the audit calls `caller`.
     ///
     /// # Errors
     /// As [`Broker::begin`].
-    pub fn begin_as(&self, request: LockRequest, caller: Option<Arc<str>>) -> Result<ClientStream, Failure> {
+    pub fn begin_as(
+        &self,
+        request: LockRequest,
+        purpose: Purpose,
+        caller: Option<Arc<str>>,
+    ) -> Result<ClientStream, Failure> {
         let stream = self.stream(caller);
-        self.engine.turn(|core, outside| core.begin_alone(stream.key(), request, outside))?;
+        self.engine.turn(|core, outside| core.begin_alone(stream.key(), request, purpose, outside))?;
         Ok(stream)
     }
 

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::authorizer::identities;
 use super::{Arrival, Service, about, parse, reply};
-use crate::broker::{Access, LeaseRenewal, LockRequest};
+use crate::broker::{Access, LeaseRenewal, LockRequest, Purpose};
 use crate::client::ErrorReason;
 use crate::etag::first_of;
 use crate::lock::{CallKey, LeaseId, LockId, LockName, Permit};
@@ -98,7 +98,7 @@ impl Service {
             }
         }
         let call = repeats.as_ref().map(|repeats| repeats.call);
-        let mut stream = self.begin::<AcquireResponse>(request, arrival.clone())?.into_inner();
+        let mut stream = self.begin::<AcquireResponse>(request, Purpose::Lease, arrival.clone())?.into_inner();
         while let Some(event) = stream.next().await {
             let result = match event?.event.and_then(|event| event.kind) {
                 Some(Kind::Acquired(acquired)) => match acquired.lock_id.parse() {

@@ -28,7 +28,7 @@ use self::connection::Connection;
 use self::parse::Limits;
 use self::streams::{LockStream, SessionStream};
 use crate::audit;
-use crate::broker::{Broker, Failure, LockRequest};
+use crate::broker::{Broker, Failure, LockRequest, Purpose};
 use crate::clock::Moment;
 use crate::lock::{LockItem, LockName};
 use crate::metrics::Metrics;
@@ -67,11 +67,17 @@ impl Service {
         Limits::of(self.broker.settings())
     }
 
-    fn begin<R>(&self, mut request: LockRequest, arrival: Arrival) -> Result<Response<LockStream<R>>, Status> {
+    fn begin<R>(
+        &self,
+        mut request: LockRequest,
+        purpose: Purpose,
+        arrival: Arrival,
+    ) -> Result<Response<LockStream<R>>, Status> {
         Span::current().record("lock", request.name.as_str());
         let name = request.name.clone();
         self.authorizer.admit(arrival.connection.as_ref(), &mut request).map_err(about(&name))?;
-        let stream = self.broker.begin_as(request, caller(arrival.connection.as_ref())).map_err(about(&name))?;
+        let stream =
+            self.broker.begin_as(request, purpose, caller(arrival.connection.as_ref())).map_err(about(&name))?;
         Ok(Response::new(LockStream::new(stream, arrival, name)))
     }
 }
@@ -116,7 +122,7 @@ impl LockService for Service {
 
     async fn acquire(&self, request: Request<AcquireRequest>) -> Result<Response<Self::AcquireStream>, Status> {
         let arrival = Arrival::of(&request);
-        self.begin(self.limits().acquire(request.into_inner())?, arrival)
+        self.begin(self.limits().acquire(request.into_inner())?, Purpose::Stream, arrival)
     }
 
     async fn wait_acquire(
@@ -124,7 +130,7 @@ impl LockService for Service {
         request: Request<WaitAcquireRequest>,
     ) -> Result<Response<Self::WaitAcquireStream>, Status> {
         let arrival = Arrival::of(&request);
-        self.begin(self.limits().wait_acquire(request.into_inner())?, arrival)
+        self.begin(self.limits().wait_acquire(request.into_inner())?, Purpose::Stream, arrival)
     }
 
     async fn acquire_lease(

@@ -362,7 +362,7 @@ impl Grant {
     fn describe<E: Env>(&self, me: HoldKey, cx: &mut Cx<'_, E>) {
         let &Grant { id, token, .. } = self;
         let (owner, ttl) = (cx.hold(me).owner.clone(), self.item_ttl(me, cx.linger_of_item(me), cx));
-        if !owner.is_empty() {
+        if !owner.is_empty() && !cx.hold(me).is_for_lease {
             cx.note(me, Note::Describe { id, owner, token, call: None, ttl });
         }
     }

@@ -58,8 +58,8 @@ impl Leased {
         cx: &mut Cx<'_, E>,
     ) -> State {
         cx.look_later(me);
-        if call.is_some() {
-            let (owner, ttl) = (cx.hold(me).owner.clone(), cx.fresh_item_ttl(me));
+        let (owner, ttl) = (cx.hold(me).owner.clone(), cx.fresh_item_ttl(me));
+        if call.is_some() || !owner.is_empty() {
             cx.note(me, Note::Describe { id: grant.id, owner, token: grant.token, call, ttl });
         }
         let step = Step::Resting;

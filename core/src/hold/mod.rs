@@ -75,6 +75,8 @@ pub(crate) struct Hold {
     pub(crate) room: Option<Room>,
     /// Whose quota it counts for until it is gone.
     pub(crate) account: Option<Account>,
+    /// True if it becomes a lease once it is announced, which notes its label then.
+    pub(crate) is_for_lease: bool,
     /// What the end of its stream means for it.
     pub(crate) on_disconnect: OnDisconnect,
     pub(crate) state: State,
@@ -265,6 +267,7 @@ impl Hold {
             end: None,
             room: Some(Room::Lock),
             account: None,
+            is_for_lease: false,
             on_disconnect: OnDisconnect::Release,
             state: State::Over,
             request: 0,
