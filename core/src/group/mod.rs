@@ -5,17 +5,19 @@
 //! names, gives back those behind it, waits for that one, and then tries the rest again. So whoever waits holds only locks
 //! whose names come before, and nobody waits in a circle.
 
+mod end;
+mod normal;
+mod told;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::Time;
-use crate::broker::{Core, Cx};
+use crate::broker::Cx;
 use crate::env::{Env, Mark};
-use crate::event::{Event, LockRef, LostReason, SESSION, Together};
-use crate::failure::Cause;
-use crate::hold::{End, HoldKey, not_acquired};
-use crate::normal::{Form, Normal};
-use crate::outbox::{Item, Outbox};
+use crate::event::{Event, LockRef, SESSION, Together};
+use crate::failure::{Cause, Failure};
+use crate::hold::End;
 use crate::request::{LockRequest, Mode};
 use crate::session::{Stream, StreamKey};
 
@@ -150,9 +152,7 @@ impl Group {
             }
             Event::Failed(failure) => Event::Failed(failure.about(&name)),
             // It was granted, and lost before the others were.
-            _ => {
-                Event::Failed(crate::failure::Failure::unavailable("lost before the others were acquired").about(&name))
-            }
+            _ => Event::Failed(Failure::unavailable("lost before the others were acquired").about(&name)),
         }
     }
 }
@@ -278,214 +278,9 @@ impl<E: Env> Cx<'_, E> {
         self.begin(stream, member, request, room);
         true
     }
-
-    fn end_members(&mut self, stream: StreamKey, members: &[LockRef], end: &End) {
-        let Some(session) = self.core.streams.get(stream).and_then(Stream::session) else { return };
-        let holds: Vec<HoldKey> = members.iter().filter_map(|member| session.locks.get(member).copied()).collect();
-        holds.into_iter().for_each(|hold| self.end_hold_by(hold, end.clone()));
-    }
-
-    /// Gives up a group whose client has not been told that it has it.
-    fn finish_group(&mut self, stream: StreamKey, lock_ref: LockRef, last: Event) {
-        // A failure is told at once: what is in its way may be in the way of the releases too.
-        let is_failure = matches!(last, Event::Failed(_));
-        let Some(group) = self.group(stream, lock_ref) else { return };
-        // After a reattach that was refused, the client still believes in the others, until it is told.
-        let reattaches = group.members.iter().any(|member| matches!(member.request.mode, Mode::Reattach(_)));
-        let end = if reattaches { End::Unresponsive } else { End::Closed };
-        self.conclude(stream, lock_ref, last, is_failure || reattaches);
-        self.end_all(stream, lock_ref, &end);
-    }
-
-    /// Sets the last event: to be told now, or when all is given back.
-    fn conclude(&mut self, stream: StreamKey, lock_ref: LockRef, last: Event, now: bool) {
-        let Some(group) = self.group(stream, lock_ref) else { return };
-        if now || group.live == 0 {
-            group.phase = Phase::Over;
-            self.push(stream, Item::Event(lock_ref, last));
-        } else {
-            group.phase = Phase::Ending(last);
-        }
-    }
-
-    fn end_all(&mut self, stream: StreamKey, lock_ref: LockRef, end: &End) {
-        let Some(group) = self.group(stream, lock_ref) else { return };
-        let holds: Vec<LockRef> = group.members.iter().filter_map(Member::hold).collect();
-        self.end_members(stream, &holds, end);
-    }
-
-    /// Ends a group for its client, whatever it does. Does nothing if there is no such group.
-    pub(crate) fn end_group_by_client(&mut self, stream: StreamKey, lock_ref: LockRef) {
-        self.end_group(stream, lock_ref);
-        self.forget_group(stream, lock_ref);
-    }
-
-    fn end_group(&mut self, stream: StreamKey, lock_ref: LockRef) {
-        let Some(group) = self.group(stream, lock_ref) else { return };
-        let last = match group.phase {
-            Phase::Trying | Phase::WaitingFor(_) => Some(not_acquired(crate::event::Reason::Cancelled)),
-            Phase::Held => Some(Event::Released),
-            Phase::Ending(_) | Phase::Over => None,
-        };
-        if let Some(last) = last {
-            self.conclude(stream, lock_ref, last, false);
-        }
-        self.end_all(stream, lock_ref, &End::Closed);
-    }
-
-    /// Takes note that a hold of a group has its lock, which may not be told yet.
-    pub(crate) fn member_granted(&mut self, stream: StreamKey, member: LockRef) {
-        let Some(groups) = self.groups(stream) else { return };
-        let Some((lock_ref, at)) = groups.members.get(&member).copied() else { return };
-        if let Some(group) = groups.by_ref.get_mut(&lock_ref)
-            && group.members[at].hold() == Some(member)
-        {
-            group.members[at].progress = Progress::Granted(member);
-            self.core.groups_to_step.push_back((stream, lock_ref));
-        }
-    }
-
-    /// Takes note of what happened to a hold of a group.
-    pub(crate) fn member_told(&mut self, stream: StreamKey, member: LockRef, event: Event) {
-        let listens = self.core.streams.get_mut(stream).and_then(Stream::listening).is_some();
-        let Some(groups) = self.groups(stream) else { return };
-        let Some((lock_ref, at)) = groups.members.get(&member).copied() else { return };
-        if !event.is_last() {
-            if matches!(event, Event::Queued { .. }) {
-                self.push(stream, Item::Event(lock_ref, event));
-            }
-            return;
-        }
-        groups.members.remove(&member);
-        let Some(group) = groups.by_ref.get_mut(&lock_ref) else { return };
-        group.live -= 1;
-        if !listens && group.phase == Phase::Held {
-            // Its client has closed the Session, and all are released.
-            group.phase = Phase::Ending(Event::Released);
-        }
-        if group.members[at].hold() == Some(member) {
-            group.members[at].progress = Progress::Ended(event);
-        }
-        if group.live == 0 && matches!(group.phase, Phase::Ending(_)) {
-            // Now, for the Session may end with its last hold.
-            if let Phase::Ending(last) = std::mem::replace(&mut group.phase, Phase::Over) {
-                self.push(stream, Item::Event(lock_ref, last));
-            }
-        }
-        self.core.groups_to_step.push_back((stream, lock_ref));
-    }
-
-    /// Tells the client that it has all locks, as soon as each was granted or renewed after the latest heartbeat (R19).
-    fn announce_group(&mut self, stream: StreamKey, lock_ref: LockRef) {
-        let Some(session) = self.core.streams.get(stream).and_then(Stream::session) else { return };
-        let Some(group) = session.groups.by_ref.get(&lock_ref) else { return };
-        let mut by_place: Vec<(usize, HoldKey)> = group
-            .members
-            .iter()
-            .filter_map(|member| Some((member.place, *session.locks.get(&member.hold()?)?)))
-            .collect();
-        by_place.sort_unstable_by_key(|(place, _)| *place);
-        let holds: Vec<HoldKey> = by_place.into_iter().map(|(_, hold)| hold).collect();
-        let may_be_told: Option<Vec<_>> = holds.iter().map(|hold| self.grant_to_announce(*hold)).collect();
-        let Some((grants, locks)) = may_be_told.map(|grants| grants.into_iter().unzip::<_, _, Vec<_>, Vec<_>>()) else {
-            return;
-        };
-        let acquired = Event::Together(Box::new(Together::Acquired { locks }));
-        let told = self.push(stream, Item::Event(lock_ref, acquired)).unwrap_or(u64::MAX);
-        for (hold, grant) in holds.into_iter().zip(grants) {
-            self.told_together(hold, grant, told);
-        }
-        if let Some(group) = self.group(stream, lock_ref) {
-            group.phase = Phase::Held;
-        }
-        self.env.mark(Mark::GroupHeld);
-    }
-
-    /// Tells the client that it has lost one, and so all. Since it may believe in the others until it hears of that, they are
-    /// kept as behind one that fell silent.
-    fn lose_group(&mut self, stream: StreamKey, lock_ref: LockRef, (at, event): (usize, Event)) {
-        // Somebody else released it here: for this client it is gone.
-        let reason = if let Event::Lost(reason) = event { reason } else { LostReason::Gone };
-        let Some(group) = self.group(stream, lock_ref) else { return };
-        let name = group.members[at].request.name.clone();
-        let lost = Event::Together(Box::new(Together::Lost { name, reason }));
-        self.env.mark(Mark::GroupLost);
-        self.conclude(stream, lock_ref, lost, true);
-        self.end_all(stream, lock_ref, &End::Unresponsive);
-    }
-
-    /// Takes the grant of a group back that its client has not read. Returns true if it has not, whichever of its holds asks
-    /// first.
-    pub(crate) fn retract_group(&mut self, stream: StreamKey, member: LockRef, told: u64) -> bool {
-        let Some(groups) = self.groups(stream) else { return false };
-        let lock_ref = groups.client_ref(member);
-        match groups.by_ref.get(&lock_ref) {
-            Some(group) if group.was_retracted => return true,
-            // It has been told of a loss, and so it is to have read of the grant.
-            Some(Group { phase: Phase::Over, .. }) => return false,
-            _ => {}
-        }
-        let mut retracted = false;
-        self.write(stream, |outbox: &mut Outbox| retracted = outbox.retract(told));
-        if let Some(group) = self.group(stream, lock_ref) {
-            group.was_retracted = retracted;
-        }
-        retracted
-    }
 }
 
 /// Returns true if a handle is that of a group's hold, which its client does not know.
 pub(crate) fn is_member(lock_ref: LockRef) -> bool {
     lock_ref < SESSION
-}
-
-impl Core {
-    /// Numbers the handles of groups' holds anew.
-    pub(crate) fn number_members(&mut self) {
-        for key in self.streams.keys().collect::<Vec<_>>() {
-            let Some(session) = self.streams.get_mut(key).and_then(Stream::session_mut) else { continue };
-            let new: BTreeMap<LockRef, LockRef> = session
-                .locks
-                .keys()
-                .rev()
-                .copied()
-                .filter(|handle| is_member(*handle))
-                .zip((1..).map(|place| -place))
-                .collect();
-            let renamed = |handle: LockRef| new.get(&handle).copied().unwrap_or(handle);
-            session.locks =
-                std::mem::take(&mut session.locks).into_iter().map(|(at, hold)| (renamed(at), hold)).collect();
-            session.groups.rename(&renamed, new.len());
-            for client in self.holds.values_mut().filter_map(|hold| hold.subscriber.as_mut()) {
-                if client.stream == key {
-                    client.lock_ref = renamed(client.lock_ref);
-                }
-            }
-        }
-    }
-}
-
-impl Groups {
-    fn rename(&mut self, renamed: &impl Fn(LockRef) -> LockRef, count: usize) {
-        self.members = std::mem::take(&mut self.members).into_iter().map(|(at, of)| (renamed(at), of)).collect();
-        self.last_member = -(count as LockRef);
-        for member in self.by_ref.values_mut().flat_map(|group| &mut group.members) {
-            if let Progress::Asked(hold) | Progress::Granted(hold) = &mut member.progress {
-                *hold = renamed(*hold);
-            }
-        }
-    }
-
-    /// Brings them into their normal form.
-    pub(crate) fn normalise(&mut self, form: &mut Form<'_, impl Normal>) {
-        for group in self.by_ref.values_mut() {
-            group.wait.iter_mut().for_each(|until| form.until_any(until));
-            for member in &mut group.members {
-                if let Mode::Reattach(lock_id) = &mut member.request.mode {
-                    form.grant(&mut lock_id.grant);
-                    form.token(&mut lock_id.token);
-                }
-            }
-        }
-    }
 }

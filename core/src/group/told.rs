@@ -1,0 +1,111 @@
+//! What becomes of a group's holds, and what its client is told of that.
+
+use super::{Group, Phase, Progress};
+use crate::broker::Cx;
+use crate::env::{Env, Mark};
+use crate::event::{Event, LockRef, LostReason, Together};
+use crate::hold::{End, HoldKey};
+use crate::outbox::{Item, Outbox};
+use crate::session::{Stream, StreamKey};
+
+impl<E: Env> Cx<'_, E> {
+    /// Takes note that a hold of a group has its lock, which may not be told yet.
+    pub(crate) fn member_granted(&mut self, stream: StreamKey, member: LockRef) {
+        let Some(groups) = self.groups(stream) else { return };
+        let Some((lock_ref, at)) = groups.members.get(&member).copied() else { return };
+        if let Some(group) = groups.by_ref.get_mut(&lock_ref)
+            && group.members[at].hold() == Some(member)
+        {
+            group.members[at].progress = Progress::Granted(member);
+            self.core.groups_to_step.push_back((stream, lock_ref));
+        }
+    }
+
+    /// Takes note of what happened to a hold of a group.
+    pub(crate) fn member_told(&mut self, stream: StreamKey, member: LockRef, event: Event) {
+        let listens = self.core.streams.get_mut(stream).and_then(Stream::listening).is_some();
+        let Some(groups) = self.groups(stream) else { return };
+        let Some((lock_ref, at)) = groups.members.get(&member).copied() else { return };
+        if !event.is_last() {
+            if matches!(event, Event::Queued { .. }) {
+                self.push(stream, Item::Event(lock_ref, event));
+            }
+            return;
+        }
+        groups.members.remove(&member);
+        let Some(group) = groups.by_ref.get_mut(&lock_ref) else { return };
+        group.live -= 1;
+        if !listens && group.phase == Phase::Held {
+            // Its client has closed the Session, and all are released.
+            group.phase = Phase::Ending(Event::Released);
+        }
+        if group.members[at].hold() == Some(member) {
+            group.members[at].progress = Progress::Ended(event);
+        }
+        if group.live == 0 && matches!(group.phase, Phase::Ending(_)) {
+            // Now, for the Session may end with its last hold.
+            if let Phase::Ending(last) = std::mem::replace(&mut group.phase, Phase::Over) {
+                self.push(stream, Item::Event(lock_ref, last));
+            }
+        }
+        self.core.groups_to_step.push_back((stream, lock_ref));
+    }
+
+    /// Tells the client that it has all locks, as soon as each was granted or renewed after the latest heartbeat (R19).
+    pub(super) fn announce_group(&mut self, stream: StreamKey, lock_ref: LockRef) {
+        let Some(session) = self.core.streams.get(stream).and_then(Stream::session) else { return };
+        let Some(group) = session.groups.by_ref.get(&lock_ref) else { return };
+        let mut by_place: Vec<(usize, HoldKey)> = group
+            .members
+            .iter()
+            .filter_map(|member| Some((member.place, *session.locks.get(&member.hold()?)?)))
+            .collect();
+        by_place.sort_unstable_by_key(|(place, _)| *place);
+        let holds: Vec<HoldKey> = by_place.into_iter().map(|(_, hold)| hold).collect();
+        let may_be_told: Option<Vec<_>> = holds.iter().map(|hold| self.grant_to_announce(*hold)).collect();
+        let Some((grants, locks)) = may_be_told.map(|grants| grants.into_iter().unzip::<_, _, Vec<_>, Vec<_>>()) else {
+            return;
+        };
+        let acquired = Event::Together(Box::new(Together::Acquired { locks }));
+        let told = self.push(stream, Item::Event(lock_ref, acquired)).unwrap_or(u64::MAX);
+        for (hold, grant) in holds.into_iter().zip(grants) {
+            self.told_together(hold, grant, told);
+        }
+        if let Some(group) = self.group(stream, lock_ref) {
+            group.phase = Phase::Held;
+        }
+        self.env.mark(Mark::GroupHeld);
+    }
+
+    /// Tells the client that it has lost one, and so all. Since it may believe in the others until it hears of that, they are
+    /// kept as behind one that fell silent.
+    pub(super) fn lose_group(&mut self, stream: StreamKey, lock_ref: LockRef, (at, event): (usize, Event)) {
+        // Somebody else released it here: for this client it is gone.
+        let reason = if let Event::Lost(reason) = event { reason } else { LostReason::Gone };
+        let Some(group) = self.group(stream, lock_ref) else { return };
+        let name = group.members[at].request.name.clone();
+        let lost = Event::Together(Box::new(Together::Lost { name, reason }));
+        self.env.mark(Mark::GroupLost);
+        self.conclude(stream, lock_ref, lost, true);
+        self.end_all(stream, lock_ref, &End::Unresponsive);
+    }
+
+    /// Takes the grant of a group back that its client has not read. Returns true if it has not, whichever of its holds asks
+    /// first.
+    pub(crate) fn retract_group(&mut self, stream: StreamKey, member: LockRef, told: u64) -> bool {
+        let Some(groups) = self.groups(stream) else { return false };
+        let lock_ref = groups.client_ref(member);
+        match groups.by_ref.get(&lock_ref) {
+            Some(group) if group.was_retracted => return true,
+            // It has been told of a loss, and so it is to have read of the grant.
+            Some(Group { phase: Phase::Over, .. }) => return false,
+            _ => {}
+        }
+        let mut retracted = false;
+        self.write(stream, |outbox: &mut Outbox| retracted = outbox.retract(told));
+        if let Some(group) = self.group(stream, lock_ref) {
+            group.was_retracted = retracted;
+        }
+        retracted
+    }
+}
