@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::Client;
 use super::error::Error;
 use super::guard::Guard;
+use super::observe::check_value;
 use super::session::{AcquireAnswer, Command};
 use super::settings::unexpected;
 use super::wire::FAR;
@@ -152,6 +153,13 @@ impl Acquire {
         self
     }
 
+    /// Sets the value for those who [observe](Client::observe) the lock: where a leader can be reached, say. Up to 1,024 bytes; it may
+    /// be empty. [`Guard::update`] gives the lock another one. Not for a lock that is [shared](Acquire::shared). Default: none.
+    pub fn value(mut self, value: impl Into<Vec<u8>>) -> Acquire {
+        self.lock.value = Some(value.into());
+        self
+    }
+
     /// Sets a label that is shown to others who ask for the lock; up to 128 bytes without control characters. Default:
     /// the client's.
     pub fn owner(mut self, owner: impl Into<String>) -> Acquire {
@@ -209,6 +217,12 @@ impl WaitAcquire {
         self
     }
 
+    /// Sets the value; see [`Acquire::value`].
+    pub fn value(mut self, value: impl Into<Vec<u8>>) -> WaitAcquire {
+        self.lock.value = Some(value.into());
+        self
+    }
+
     /// Sets the label; see [`Acquire::owner`].
     pub fn owner(mut self, owner: impl Into<String>) -> WaitAcquire {
         self.lock.owner = owner.into();
@@ -240,7 +254,7 @@ impl IntoFuture for WaitAcquire {
 
 /// The most bytes of a name, an owner or a lock id that are sent. A broker refuses much shorter ones, each with an answer of its
 /// own; but it ends a Session, with all its locks, for a message of more than 4 KiB.
-const MAX_TEXT_BYTES: usize = 1_024;
+const MAX_TEXT_BYTES: usize = 512;
 
 /// Refuses texts that are too long to be sent.
 pub(super) fn check_texts(spec: &LockSpec, lock_id: Option<&str>) -> Result<(), Error> {
@@ -249,7 +263,7 @@ pub(super) fn check_texts(spec: &LockSpec, lock_id: Option<&str>) -> Result<(), 
         let message = format!("the {what} has {} bytes, and brokers take at most 128", text.len());
         return Err(Error::Invalid { lock: spec.name.clone(), message, reason: None });
     }
-    Ok(())
+    check_value(&spec.name, spec.value.as_deref().unwrap_or_default())
 }
 
 async fn ask(client: &Client, spec: LockSpec, wait: Option<Wait>, adopt: Option<String>) -> Result<Outcome, Error> {
@@ -266,7 +280,8 @@ async fn ask(client: &Client, spec: LockSpec, wait: Option<Wait>, adopt: Option<
     call.answered = true;
     match answer? {
         AcquireAnswer::Granted { hold, grant } => {
-            Ok(Outcome::Acquired(Guard::new(name, key, grant, hold, client.commands.clone())))
+            let (commands, settings) = (client.commands.clone(), Arc::clone(&client.settings));
+            Ok(Outcome::Acquired(Guard::new(name, key, grant, hold, commands, settings)))
         }
         AcquireAnswer::Refused(refusal) => not_acquired(&name, refusal).map(Outcome::NotAcquired),
     }

@@ -58,6 +58,7 @@ pub(super) fn lock_spec(spec: core::LockSpec) -> proto::LockSpec {
         mode: mode.into(),
         // A broker refuses whatever does not fit.
         limit: limit.map_or(0, |limit| i32::try_from(limit).unwrap_or(i32::MAX)),
+        value: spec.value,
     }
 }
 

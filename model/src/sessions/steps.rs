@@ -87,6 +87,7 @@ impl Model {
             linger: ticks(self.bounds.linger),
             min_hold: std::time::Duration::ZERO,
             owner: Owner::default(),
+            value: None,
             access: Access::Alone,
             mode: Mode::Wait { max_wait: None, poll_interval: None },
             account: None,
