@@ -344,7 +344,7 @@ mod tests {
             (protocol::look_for_broker(7), "mg lb:B:7 u c t v"),
             (
                 protocol::write_value(id, None, first, 15),
-                "ms lb:V:12345678901234567890 14 ME T15 E1\r\n7 10.0.0.7:\u{c3}\u{bf}80",
+                "ms lb:V:12345678901234567890 15 ME T15 E1\r\n7 10.0.0.7:\u{ff}80",
             ),
             (protocol::write_value(id, Some(1), second, 15), "ms lb:V:12345678901234567890 2 C1 T15 E2\r\n7 "),
             (protocol::keep_value(id, 15), "mg lb:V:12345678901234567890 u c v T15"),
