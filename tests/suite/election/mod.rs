@@ -21,7 +21,7 @@ const SHORT: &[&str] = &["--max-ttl", "5s", "--default-ttl", "5s"];
 /// What another broker has done is told within this time.
 const POLLED: Duration = Duration::from_millis(1_500);
 /// What the broker itself has done is told long before the next poll.
-const AT_ONCE: Duration = Duration::from_millis(500);
+const AT_ONCE: Duration = Duration::from_millis(700);
 
 /// The spec of a lock with a value.
 fn valued(name: &str, value: &str) -> Option<LockSpec> {
