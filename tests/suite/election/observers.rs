@@ -71,8 +71,10 @@ async fn tokens_never_go_back_at_any_broker() {
         last
     });
     let last = futures_util::future::join_all(campaigns).await.into_iter().max().unwrap();
-    let (end, _stream) = acquire(&mut here.stub().await, campaign("leader", "the last")).await;
-    assert!(end.fencing_token > last);
+    // Those before may still be on their way out.
+    let request = WaitAcquireRequest { lock: valued("leader", "the last"), ..wait("leader") };
+    let mut stream = here.stub().await.wait_acquire(request).await.unwrap().into_inner();
+    assert!(granted_whenever(&mut stream).await.fencing_token > last);
     for observer in &mut observers {
         observer.value(POLLED, "the last").await;
         let tokens: Vec<_> = observer.told.iter().map(|seen| seen.fencing_token).filter(|token| *token > 0).collect();

@@ -112,7 +112,8 @@ async fn a_reattach_takes_the_value_along_and_nobody_sees_the_lock_without() {
 
 #[tokio::test]
 async fn a_value_lives_as_long_as_its_lock_and_through_a_loss_of_memory() {
-    let (mut memcached, [here, there]) = two_brokers(SHORT).await;
+    // Short, and long enough to be kept through a restart on a busy machine.
+    let (mut memcached, [here, there]) = two_brokers(&["--max-ttl", "10s", "--default-ttl", "10s"]).await;
     let (leader, _stream) = acquire(&mut here.stub().await, campaign("leader", "first")).await;
     let mut observers = [Observer::at(&here, "leader").await, Observer::at(&there, "leader").await];
     for observer in &mut observers {
@@ -121,7 +122,7 @@ async fn a_value_lives_as_long_as_its_lock_and_through_a_loss_of_memory() {
     // It is not that of the broker which keeps the lock, until that has read it, with its next renewal.
     assert_eq!(update(&there, "leader", &leader.lock_id, "second").await.unwrap(), Updated::Updated);
     // Longer than anything lives that is not kept.
-    tokio::time::sleep(Duration::from_secs(8)).await;
+    tokio::time::sleep(Duration::from_secs(13)).await;
     for observer in &mut observers {
         observer.value(POLLED, "second").await;
         observer.told.clear();
@@ -129,7 +130,7 @@ async fn a_value_lives_as_long_as_its_lock_and_through_a_loss_of_memory() {
     memcached.restart().await;
     for observer in &mut observers {
         observer.state(SOON, State::Unknown).await;
-        let seen = observer.value(2 * SOON, "second").await;
+        let seen = observer.value(3 * SOON, "second").await;
         assert_eq!(seen.fencing_token, leader.fencing_token);
         assert!(!observer.was_told(State::Free), "{:?}", observer.told);
     }
