@@ -11,10 +11,12 @@ use clap::{Parser, Subcommand};
 use lockbroker::broker::{Broker, Settings};
 use lockbroker::cli::bench::{self, BenchArgs};
 use lockbroker::cli::bound::{self, BoundArgs};
+use lockbroker::cli::elect::{self, ElectArgs};
 use lockbroker::cli::environment::{self, origin};
 use lockbroker::cli::get::{self, GetArgs};
 use lockbroker::cli::health::{self, HealthArgs};
 use lockbroker::cli::list::{self, ListArgs};
+use lockbroker::cli::observe::{self, ObserveArgs};
 use lockbroker::cli::revoke::{self, RevokeArgs};
 use lockbroker::cli::run::{self, RunArgs};
 use lockbroker::cli::signals;
@@ -57,8 +59,12 @@ enum Command {
     Serve(Box<ServeArgs>),
     /// Hold a lock while a command runs
     Run(RunArgs),
+    /// Campaign for a lock, and run a command as the leader
+    Elect(ElectArgs),
     /// Show who holds a lock
     Get(GetArgs),
+    /// Show who holds a lock and with which value, and whenever that changes
+    Observe(ObserveArgs),
     /// Show who holds which locks
     List(ListArgs),
     /// Show who waits for a lock
@@ -110,6 +116,7 @@ fn start(command: Command) -> ExitCode {
     let code = runtime.block_on(async {
         match command {
             Command::Run(args) => run::run(args).await,
+            Command::Elect(args) => elect::run(args).await,
             Command::ExecWatch(args) => watch::run(&args).await,
             Command::Serve(args) => serve(*args).await.map_or_else(|error| failure(&error), |()| ExitCode::SUCCESS),
             command => signals::or_ended(client(command)).await,
@@ -124,13 +131,14 @@ fn start(command: Command) -> ExitCode {
 async fn client(command: Command) -> ExitCode {
     match command {
         Command::Get(args) => get::run(args).await,
+        Command::Observe(args) => observe::run(args).await,
         Command::List(args) => list::run(args).await,
         Command::Waiters(args) => waiters::run(args).await,
         Command::Revoke(args) => revoke::run(args).await,
         Command::Health(args) => health::run(args).await,
         Command::Bench(args) => bench::run(args).await,
         Command::Shard(command) => shards(command).await.unwrap_or_else(|error| failure(&error)),
-        Command::Run(_) | Command::ExecBound(_) | Command::ExecWatch(_) | Command::Serve(_) => {
+        Command::Run(_) | Command::Elect(_) | Command::ExecBound(_) | Command::ExecWatch(_) | Command::Serve(_) => {
             unreachable!("`start` runs them itself")
         }
     }
@@ -327,7 +335,7 @@ async fn serve_on(
     let BrokerOptions { default_ttl, max_ttl, poll_interval, max_locks, max_waiters, .. } = config.broker;
     let settings = Settings { default_ttl, max_ttl, poll_interval, max_locks, max_waiters };
     let broker = Broker::new(store, settings, metrics);
-    let service = Service::new(broker.clone(), policy, metrics);
+    let service = Service::new(broker.clone(), policy, config.broker.max_observers, metrics);
     let (stop, stopped) = oneshot::channel::<()>();
     let served = server::run(listeners, service, broker.clone(), &config.transport, metrics, async {
         // An error means that the sender was dropped, and this future with it.

@@ -56,14 +56,18 @@ const CANNOT_WRITE: u8 = 74;
 /// Writes a command's result to stdout. If the reader has gone, that is no failure. Any other failure is reported, and
 /// the command fails.
 pub fn print(result: &str) -> ExitCode {
+    print_more(result).unwrap_or(ExitCode::SUCCESS)
+}
+
+/// Writes a part of a command's result to stdout. Returns the exit code if no more can be written: nobody reads, or that fails.
+pub fn print_more(part: &str) -> Option<ExitCode> {
     let mut stdout = io::stdout().lock();
-    match stdout.write_all(result.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            say(format_args!("cannot write to stdout: {error}"));
-            CANNOT_WRITE.into()
-        }
-        _ => ExitCode::SUCCESS,
+    let error = stdout.write_all(part.as_bytes()).and_then(|()| stdout.flush()).err()?;
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        return Some(ExitCode::SUCCESS);
     }
+    say(format_args!("cannot write to stdout: {error}"));
+    Some(CANNOT_WRITE.into())
 }
 
 impl Output {

@@ -70,12 +70,13 @@ impl<E: Env> Cx<'_, E> {
     }
 
     /// Begins to get a lock.
-    pub(crate) fn begin(&mut self, stream: StreamKey, lock_ref: LockRef, request: LockRequest, room: Room) {
-        let mode = request.mode;
+    pub(crate) fn begin(&mut self, stream: StreamKey, lock_ref: LockRef, mut request: LockRequest, room: Room) {
+        let (mode, value) = (request.mode, request.value.take());
         let mut hold = Hold::of_request(request, Subscriber { stream, lock_ref, covered: None, told: 0 });
         hold.room = Some(room);
         let kept = usize::from(hold.is_kept());
         let me = self.core.holds.insert(hold);
+        self.give_value(me, value);
         self.core.unfinished += 1;
         if let Some(stream) = self.core.streams.get_mut(stream) {
             stream.subscribers += 1;

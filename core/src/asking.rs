@@ -128,21 +128,31 @@ impl<E: Env> Cx<'_, E> {
     ) {
         let result = status.map_err(Failure::from).map(|mut status| {
             let (mut lease_end, mut held_since) = (None, None);
-            if let LockStatus::Taken { state: ItemState::Held(id), label, .. } = &mut status {
-                *label = self.label_of(item, *id, std::mem::take(label));
+            self.complete(item, &mut status);
+            if let LockStatus::Taken { state: ItemState::Held(id), .. } = &status {
                 held_since = self.holder(item, *id).and_then(|hold| self.core.holds.get(hold)?.held_since());
                 let asked_about = lock_id.filter(|lock_id| lock_id.grant == *id);
                 let kept = asked_about.and_then(|lock_id| self.holder(item, lock_id.grant));
                 lease_end = kept.and_then(|hold| self.core.holds.get(hold)?.told_lease_end());
             }
-            // The item of a linger outlives it.
-            if let LockStatus::Taken { state: ItemState::Lingering(id), expires_in, .. } = &mut status
-                && let Some(until) = self.core.closed_until(item, *id)
-            {
-                *expires_in = until.since(self.now).min(*expires_in);
-            }
             Seen { status, lease_end, held_since }
         });
         self.core.outputs.push_back(Output::Looked { call, result });
+    }
+
+    /// Adds what is known here to what the store has: the label of a grant that is kept here, and the end of a linger.
+    pub(crate) fn complete(&self, item: &LockItem, status: &mut LockStatus) {
+        match status {
+            LockStatus::Taken { state: ItemState::Held(id), label, .. } => {
+                *label = self.label_of(item, *id, std::mem::take(label));
+            }
+            // The item of a linger outlives it.
+            LockStatus::Taken { state: ItemState::Lingering(id), expires_in, .. } => {
+                if let Some(until) = self.core.closed_until(item, *id) {
+                    *expires_in = until.since(self.now).min(*expires_in);
+                }
+            }
+            LockStatus::Free => {}
+        }
     }
 }

@@ -3,7 +3,7 @@
 //! A turn takes one input, lets everything that it touches look at what there is to do, and leaves outputs behind. Nothing
 //! calls back: who is to look is put in a queue, which the turn works off.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,12 +13,13 @@ use crate::env::{Env, Mark, Observed};
 use crate::errand::{Errand, ErrandKey, Task};
 use crate::event::{Event, LockRef};
 use crate::failure::Failure;
-use crate::hold::{End, Hold, HoldKey, ReleaseCall, RevokeCall, Stimulus};
-use crate::lock::{CallKey, Etag, LeaseId, LockId, LockItem, LockName, WakeHint};
+use crate::hold::{End, HeldValue, Hold, HoldKey, ReleaseCall, RevokeCall, Stimulus};
+use crate::lock::{CallKey, Etag, GrantId, LeaseId, LockId, LockItem, LockName, LockValue, WakeHint};
 use crate::names::Names;
 use crate::outbox::{Item, Read};
 use crate::request::{
-    Account, Ended, LeaseRenewal, LockRequest, ProtocolError, Purpose, Revoked, Settings, StoreTraits, StreamEnd,
+    Account, Ended, LeaseRenewal, LockRequest, Observation, ProtocolError, Purpose, Revoked, Settings, StoreTraits,
+    StreamEnd, Updated,
 };
 use crate::rules::Rule;
 use crate::session::{Stream, StreamKey};
@@ -104,6 +105,20 @@ pub enum Output {
         /// The answer.
         result: Result<Seen, Failure>,
     },
+    /// A look of those who observe is answered.
+    Observed {
+        /// The call.
+        call: Call,
+        /// The answer.
+        result: Result<Observation, Failure>,
+    },
+    /// An update of a value is answered.
+    Updated {
+        /// The call.
+        call: Call,
+        /// The answer.
+        result: Result<Updated, Failure>,
+    },
     /// After [`Broker::drain`], the last stream has gone and its releases are done.
     Drained,
 }
@@ -147,6 +162,8 @@ pub(crate) struct Core {
     pub(crate) holds: Slab<Hold>,
     pub(crate) streams: Slab<Stream>,
     pub(crate) errands: Slab<Errand>,
+    /// The values of holds. Beside them, since most have none.
+    pub(crate) values: BTreeMap<HoldKey, HeldValue>,
     pub(crate) names: Names,
     pub(crate) timers: Timers,
     /// The holds that are to look at what there is to do, in this turn.
@@ -193,6 +210,7 @@ impl Broker {
             holds: Slab::new(),
             streams: Slab::new(),
             errands: Slab::new(),
+            values: BTreeMap::new(),
             names: Names::new(seed),
             timers: Timers::new(),
             work: VecDeque::new(),
@@ -425,6 +443,16 @@ impl Broker {
         self.turn(env, |cx| cx.look_for(call, item, lock_id));
     }
 
+    /// Looks at a lock for those who observe it. `known`: the grant that was seen last. [`Output::Observed`] has the answer.
+    pub fn observe(&mut self, call: Call, name: &LockName, known: Option<GrantId>, env: &mut impl Env) {
+        self.turn(env, |cx| cx.observe(call, name, known));
+    }
+
+    /// Gives the grant that `lock_id` names another value, wherever it is kept. [`Output::Updated`] has the answer.
+    pub fn update(&mut self, call: Call, name: &LockName, lock_id: LockId, value: LockValue, env: &mut impl Env) {
+        self.turn(env, |cx| cx.update(call, name, lock_id, value));
+    }
+
     /// Heeds what another broker says of a lock that may be free.
     pub fn woken(&mut self, hint: WakeHint, env: &mut impl Env) {
         self.turn(env, |cx| cx.woken(hint));
@@ -461,6 +489,7 @@ impl Broker {
     pub fn is_empty(&self) -> bool {
         let core = &self.core;
         core.holds.len() + core.streams.len() + core.errands.len() + core.names.len() + core.timers.len() == 0
+            && core.values.is_empty()
             && core.counts == Counts::default()
             && core.unfinished == 0
     }
@@ -588,6 +617,7 @@ impl<E: Env> Cx<'_, E> {
             self.fall_back(me, end);
         }
         self.give_up(me);
+        self.forget_value(me);
         self.detach(me);
         self.wake_hold_at(me, None);
         self.give_up_wait(me);

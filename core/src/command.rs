@@ -5,7 +5,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::lock::{LockItem, LockName};
+use crate::lock::{GrantId, LockItem, LockName};
 
 /// The item that a command is about. Which bytes name it is up to whoever sends the command.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,6 +28,8 @@ pub enum Key {
     Line(LockName),
     /// B: the note of the broker at this place.
     Broker(u16),
+    /// V: the value that a holder has given its lock, under this grant.
+    Value(GrantId),
 }
 
 /// The number that an item carries beside its value, by which commands compare. That of a lock is its id, a capability:

@@ -78,6 +78,7 @@ impl<E: Env> Cx<'_, E> {
     /// Notes that a grant is over, and lets the first that waits ask the store from `next_poll` on.
     pub(crate) fn let_go(&mut self, me: HoldKey, id: GrantId, next_poll: Time) {
         let LockItem { name, permit } = self.hold(me).item();
+        self.env.changed(&name);
         let Some(entry) = self.core.names.get_mut(&name) else { return };
         let was_held = match permit {
             None => entry.holder.take_if(|(held, _)| *held == id).is_some(),
@@ -122,6 +123,7 @@ impl<E: Env> Cx<'_, E> {
     /// Lets the queue ask the store at once: the lock was released by somebody else. That may be the one that is held here,
     /// as far as is known.
     pub(crate) fn released_elsewhere(&mut self, name: &LockName) {
+        self.env.changed(name);
         self.ask_at(name, self.now);
     }
 

@@ -54,6 +54,11 @@ pub trait Env {
     fn lock_is_gone(&mut self, account: Account) {
         let _ = account;
     }
+    /// Takes note that a lock, or its holder's value, may not be any more as it was in the store, by what this broker has done: those
+    /// who observe it look anew.
+    fn changed(&mut self, name: &LockName) {
+        let _ = name;
+    }
     /// Takes note of what happened, for metrics, the audit and the log.
     fn observe(&mut self, observed: Observed<'_>) {
         let _ = observed;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::Time;
 use crate::broker::{Call, Cx};
 use crate::env::{Env, Mark, Observed};
-use crate::hold::{FreeCall, Hold, HoldKey, Lingering, RevokeCall};
+use crate::hold::{FreeCall, Hold, HoldKey, Lingering, RevokeCall, UpdateCall};
 use crate::lock::{GrantId, LingerId, LockId, LockItem, LockName};
 use crate::normal::{Form, Normal};
 use crate::slab::Key;
@@ -37,6 +37,15 @@ pub(crate) enum Task {
     Revoke(RevokeCall),
     /// Deletes the linger that keeps a revoked lock closed.
     Free(FreeCall),
+    /// Looks for those who observe.
+    Observe(Call),
+    /// Keeps the value of this grant in the store. `is_first`: writes it.
+    KeepValue {
+        id: GrantId,
+        is_first: bool,
+    },
+    /// Gives a grant another value.
+    Update(Box<UpdateCall>),
 }
 
 /// Deletes a grant that nobody wants and whose command may still land (R5): again and again for the life of its item,
@@ -167,6 +176,12 @@ impl<E: Env> Cx<'_, E> {
         self.ask_on_errand(key, Request::Remove { state: ItemState::Lingering(free.id), quiet: false });
     }
 
+    /// Looks at a lock for those who observe it.
+    pub(crate) fn observe(&mut self, call: Call, name: &LockName, known: Option<GrantId>) {
+        let key = self.insert_errand(name.into(), false, Task::Observe(call));
+        self.ask_on_errand(key, Request::Observe { known });
+    }
+
     /// Lets an errand go on: the store has answered it, or, without an answer, it is time.
     pub(crate) fn step_errand(&mut self, key: ErrandKey, answer: Option<Reply>) {
         let Some(errand) = self.core.errands.get_mut(key) else { return };
@@ -197,6 +212,7 @@ impl<E: Env> Cx<'_, E> {
                 }
                 _ => Some(Task::Free(free)),
             },
+            task @ (Task::Observe(_) | Task::KeepValue { .. } | Task::Update(_)) => self.value_on(&item, task, answer),
         };
         match next {
             Some(next) => {
@@ -206,6 +222,17 @@ impl<E: Env> Cx<'_, E> {
             }
             None => self.remove_errand(key),
         }
+    }
+
+    /// Comes to what is asked about a value, once it is answered.
+    fn value_on(&mut self, item: &LockItem, task: Task, answer: Option<Reply>) -> Option<Task> {
+        match (task, answer) {
+            (Task::Observe(call), Some(Reply::Seen(sight))) => self.answer_observe(call, item, sight),
+            (Task::KeepValue { id, is_first }, Some(Reply::Kept(kept))) => self.value_kept(item, (id, is_first), kept),
+            (Task::Update(update), Some(Reply::Proclaimed(proclaimed))) => self.updated(*update, item, proclaimed),
+            (task, _) => return Some(task),
+        }
+        None
     }
 
     fn clean_up_on(
@@ -378,6 +405,9 @@ impl Errand {
             Task::Look(_, lock_id) => lock_id.iter_mut().for_each(|lock_id| form.grant(&mut lock_id.grant)),
             Task::Revoke(_) => {}
             Task::Free(free) => form.linger(&mut free.id),
+            Task::Observe(_) => {}
+            Task::KeepValue { id, .. } => form.grant(id),
+            Task::Update(update) => update.normalise(form),
         }
     }
 }

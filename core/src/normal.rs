@@ -182,6 +182,12 @@ impl Core {
         self.next_look = self.next_look.filter(|at| *at > form.now + Duration::from_secs(1));
         self.names.normalise(form);
         self.holds.values_mut().for_each(|hold| hold.normalise(form));
+        let values = std::mem::take(&mut self.values).into_iter().map(|(mut hold, mut value)| {
+            form.hold(&mut hold);
+            value.normalise(form);
+            (hold, value)
+        });
+        self.values = values.collect();
         self.streams.values_mut().for_each(|stream| stream.normalise(form));
         self.errands.values_mut().for_each(|errand| errand.normalise(form));
         self.timers.clear();

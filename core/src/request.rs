@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use crate::Time;
 use crate::event::LostReason;
-use crate::lock::{LockId, LockName, Owner};
+use crate::lock::{LockId, LockName, LockValue, Owner};
+use crate::store::LockStatus;
 
 /// A request for a lock.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -20,6 +21,8 @@ pub struct LockRequest {
     pub min_hold: Duration,
     /// The holder's label.
     pub owner: Owner,
+    /// The value for those who observe it. Of a lock for one alone.
+    pub value: Option<LockValue>,
     /// With whom it is shared.
     pub access: Access,
     /// How it is wanted.
@@ -105,6 +108,30 @@ pub enum Ended {
     NotHeld,
     /// Somebody else holds it.
     HeldByAnother,
+}
+
+/// The outcome of giving a lock another value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Updated {
+    /// The lock has the new value.
+    Done,
+    /// Nobody holds the lock.
+    NotHeld,
+    /// Somebody else holds it.
+    HeldByAnother,
+    /// The lock was asked for without a value.
+    NoValue,
+}
+
+/// A lock as those see it who observe it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Observation {
+    /// As the store has it.
+    pub status: LockStatus,
+    /// The holder's value, if it has one.
+    pub value: Option<LockValue>,
+    /// True if several may share it, so that its permits have to be looked at too.
+    pub is_shared: bool,
 }
 
 /// The outcome of renewing a lease.

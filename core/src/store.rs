@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::broker::RequestId;
 use crate::failure::Cause;
-use crate::lock::{CallKey, FencingToken, GrantId, LingerId, LockItem, Owner, Permit};
+use crate::lock::{CallKey, FencingToken, GrantId, LingerId, LockItem, LockValue, Owner, Permit};
 
 /// The state that an item shows: held under a grant, or lingering after one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -142,6 +142,44 @@ pub struct Label {
     pub call: Option<CallKey>,
     /// Where that broker hears wake-ups, if it does.
     pub keeper: Option<SocketAddr>,
+}
+
+/// The value of a grant, as the store has it. It stands under the grant's id, so a late write touches no later grant's (R34).
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Stored {
+    /// The grant's fencing token.
+    pub token: FencingToken,
+    /// Rises by one with every update. The first is 1.
+    pub version: u64,
+    /// The value.
+    pub value: LockValue,
+}
+
+/// The outcome of giving a grant another value.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Proclaimed {
+    /// The grant has the new value, as its version so-and-so.
+    Done {
+        /// The version.
+        version: u64,
+    },
+    /// Nobody holds the lock.
+    NotHeld,
+    /// Somebody else holds it.
+    HeldByAnother,
+    /// It is held under the id, and has no value that could be updated.
+    NoValue,
+}
+
+/// A lock and its holder's value, as a look shows them together.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Sight {
+    /// The lock.
+    pub status: LockStatus,
+    /// The value of the grant that holds it, if it has one.
+    pub stored: Option<Stored>,
+    /// True if the lock may be one that several share, so that its permits have to be looked at too.
+    pub is_shared: bool,
 }
 
 /// A lock as the store has it.
@@ -315,6 +353,34 @@ pub enum Request {
         /// For how long.
         ttl: u32,
     },
+    /// Looks at a lock and at its holder's value. Other than a [`Request::Look`] it fails where the store cannot tell for certain.
+    /// Answered by [`Reply::Seen`].
+    Observe {
+        /// The grant that was seen last, which most likely holds the lock still.
+        known: Option<GrantId>,
+    },
+    /// Sees to it that a grant has a value, for so long: what stands stays, and gets this ttl. Answered by [`Reply::Kept`].
+    KeepValue {
+        /// The grant.
+        id: GrantId,
+        /// Its value where none stands.
+        stored: Box<Stored>,
+        /// The value's ttl.
+        ttl: u32,
+        /// True if nobody can have written one before.
+        is_first: bool,
+    },
+    /// Gives the grant that holds the lock another value. Answered by [`Reply::Proclaimed`].
+    Proclaim {
+        /// The grant.
+        id: GrantId,
+        /// Its fencing token and the version of its value, where that has gone and is to be created.
+        creates: Option<(FencingToken, u64)>,
+        /// The value.
+        value: LockValue,
+        /// The value's ttl.
+        ttl: u32,
+    },
 }
 
 /// A message to the store that no answer is waited for: best effort, and nothing depends on it.
@@ -351,6 +417,8 @@ pub enum Note {
     WakeQueue,
     /// Tells the broker there that the lock was revoked which it keeps, or freed which it keeps closed.
     TellKeeper(SocketAddr),
+    /// Deletes the value of a grant that is over.
+    ForgetValue(GrantId),
 }
 
 /// An order to a store.
@@ -381,4 +449,10 @@ pub enum Reply {
     Stands(Result<bool, StoreError>),
     /// To [`Request::Watch`].
     Watching(Watch),
+    /// To [`Request::Observe`].
+    Seen(Result<Sight, StoreError>),
+    /// To [`Request::KeepValue`]: the value that stands.
+    Kept(Result<Stored, StoreError>),
+    /// To [`Request::Proclaim`]. It was not done if somebody else has updated the value since it was read: then the error says so.
+    Proclaimed(Result<Proclaimed, StoreError>),
 }

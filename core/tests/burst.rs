@@ -74,6 +74,7 @@ impl World {
             linger: Duration::ZERO,
             min_hold: Duration::ZERO,
             owner: Owner::default(),
+            value: None,
             access: Access::Alone,
             mode: Mode::Once,
             account: None,

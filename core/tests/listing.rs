@@ -74,6 +74,7 @@ impl World {
             linger: Duration::ZERO,
             min_hold: Duration::ZERO,
             owner,
+            value: None,
             access: Access::Alone,
             mode,
             account: None,

@@ -210,6 +210,7 @@ impl Model {
             linger: ticks(self.bounds.linger[client]),
             min_hold: ticks(self.bounds.min_hold[client]),
             owner: Label::default(),
+            value: None,
             mode,
             account: None,
             on_disconnect: if self.bounds.kept[client] { OnDisconnect::Keep } else { OnDisconnect::Release },
@@ -318,6 +319,7 @@ impl Model {
                 Output::Silent(_) => unreachable!("there are no Sessions"),
                 Output::Order(Order::Note(..)) | Output::Drained => {}
                 Output::Released { .. } | Output::Revoked { .. } | Output::Looked { .. } => {}
+                Output::Observed { .. } | Output::Updated { .. } => unreachable!("nobody observes"),
                 Output::LeaseRenewed { call, result } => self.renewed(state, call as usize, result),
             }
         }

@@ -256,6 +256,7 @@ impl World {
             linger: lock.linger,
             min_hold: lock.min_hold,
             owner: owner_of(client),
+            value: None,
             access: lock.limit.map_or(Access::Alone, |limit| Access::Shared { limit }),
             mode,
             account: Some(ACCOUNT),

@@ -207,6 +207,7 @@ impl World {
                 Output::Silent(stream) => self.silent(broker, stream),
                 Output::Released { call, result } => self.answer_call(call, result.is_ok()),
                 Output::Looked { call, result } => self.answer_call(call, result.is_ok()),
+                Output::Observed { .. } | Output::Updated { .. } => unreachable!("nobody here observes"),
                 Output::LeaseRenewed { call, result } => self.answer_renewal(call, &result),
                 Output::Revoked { call, result } => {
                     self.report.revoked += u64::from(matches!(result, Ok(Revoked::Revoked { .. })));

@@ -282,6 +282,7 @@ impl World {
             linger: spec.linger.unwrap_or_default(),
             min_hold: spec.min_hold.unwrap_or_default(),
             owner: crate::acts::owner_of(client),
+            value: None,
             access: Access::Alone,
             mode,
             account: Some(crate::brokers::ACCOUNT),
@@ -394,6 +395,7 @@ impl World {
             linger: Some(linger),
             min_hold: None,
             owner: String::new(),
+            value: None,
             is_kept: false,
             access: Default::default(),
         };

@@ -42,6 +42,9 @@ pub(crate) fn request(request: &Request) -> String {
         Request::Look => "look".to_owned(),
         Request::Stands(id) => format!("stands {}", number(id.get())),
         Request::Watch { kept, ttl } => format!("watch for {ttl} s, kept: {kept}"),
+        Request::Observe { .. } => "observe".to_owned(),
+        Request::KeepValue { id, ttl, .. } => format!("keep the value of {} for {ttl} s", number(id.get())),
+        Request::Proclaim { id, .. } => format!("give {} another value", number(id.get())),
     }
 }
 

@@ -13,13 +13,14 @@ use rand::RngExt;
 use tokio::sync::{Notify, oneshot, watch};
 
 use super::metrics::{Counted, LockMetrics};
+use super::observe::Observers;
 use super::streams::Shared;
-use super::{Account, Ended, Failure, LeaseRenewal, Mode, Revoked, Settings};
+use super::{Account, Ended, Failure, LeaseRenewal, Mode, Observation, Revoked, Settings, Updated};
 use crate::accounts::Accounts;
 use crate::clock::Moment;
 use crate::etag::etag;
 use crate::ids;
-use crate::lock::{Etag, GrantId, LeaseId, LingerId, LockId, LockItem, LockName};
+use crate::lock::{Etag, GrantId, LeaseId, LingerId, LockId, LockItem, LockName, LockValue};
 use crate::metrics::Metrics;
 use crate::mutations;
 use crate::store::{ItemState, Listed, Order, StoreEvent, StoreTraits};
@@ -41,6 +42,7 @@ pub(super) struct Engine {
     settings: Settings,
     counted: Counted,
     accounts: Accounts,
+    observers: Observers,
     /// Rung when there are orders, or the core is to be called earlier than was known.
     alarm: Arc<Notify>,
     drained: watch::Sender<bool>,
@@ -55,6 +57,8 @@ struct State {
     renewals: Callers<LeaseRenewal>,
     revocations: Callers<Revoked>,
     looks: Callers<Seen>,
+    observations: Callers<Observation>,
+    updates: Callers<Updated>,
     last_call: Call,
     /// For the store's task.
     orders: Vec<Order>,
@@ -67,6 +71,7 @@ struct State {
 pub(super) struct Outside {
     metrics: LockMetrics,
     accounts: Accounts,
+    observers: Observers,
     /// Read once a turn: all that the core is told in it happens at one time.
     now: Time,
 }
@@ -77,7 +82,8 @@ impl Engine {
         let accounts = Accounts::new(metrics);
         let metrics = LockMetrics::new(metrics, &settings);
         let counted = metrics.counted();
-        let outside = Outside { metrics, accounts: accounts.clone(), now: now() };
+        let observers = Observers::default();
+        let outside = Outside { metrics, accounts: accounts.clone(), observers: observers.clone(), now: now() };
         let state = State {
             core: Core::new(settings, traits, rand::rng().random()),
             outside,
@@ -86,13 +92,15 @@ impl Engine {
             renewals: HashMap::new(),
             revocations: HashMap::new(),
             looks: HashMap::new(),
+            observations: HashMap::new(),
+            updates: HashMap::new(),
             last_call: 0,
             orders: Vec::new(),
             scheduled: None,
         };
         let alarm = Arc::new(Notify::new());
         let drained = watch::Sender::new(false);
-        Arc::new(Engine { state: Mutex::new(state), settings, counted, accounts, alarm, drained })
+        Arc::new(Engine { state: Mutex::new(state), settings, counted, accounts, observers, alarm, drained })
     }
 
     pub(super) fn settings(&self) -> &Settings {
@@ -105,6 +113,10 @@ impl Engine {
 
     pub(super) fn accounts(&self) -> &Accounts {
         &self.accounts
+    }
+
+    pub(super) fn observers(&self) -> &Observers {
+        &self.observers
     }
 
     pub(super) fn alarm(&self) -> Arc<Notify> {
@@ -155,6 +167,8 @@ impl Engine {
                 Output::LeaseRenewed { call, result } => tell(&mut state.renewals, call, result),
                 Output::Revoked { call, result } => tell(&mut state.revocations, call, result),
                 Output::Looked { call, result } => tell(&mut state.looks, call, result),
+                Output::Observed { call, result } => tell(&mut state.observations, call, result),
+                Output::Updated { call, result } => tell(&mut state.updates, call, result),
                 Output::Drained => drop(self.drained.send_replace(true)),
             }
         }
@@ -255,6 +269,14 @@ impl Engine {
         self.call(|state| &mut state.looks, |core, call, outside| core.look(call, item, lock_id, outside))
     }
 
+    pub(super) fn observe(&self, name: &LockName, known: Option<GrantId>) -> Answer<Observation> {
+        self.call(|state| &mut state.observations, |core, call, outside| core.observe(call, name, known, outside))
+    }
+
+    pub(super) fn update(&self, name: &LockName, lock_id: LockId, value: LockValue) -> Answer<Updated> {
+        self.call(|state| &mut state.updates, |core, call, outside| core.update(call, name, lock_id, value, outside))
+    }
+
     /// Brings a call to the core. `waiting`: where its caller waits for the answer.
     fn call<T>(
         &self,
@@ -347,6 +369,10 @@ impl Env for Outside {
 
     fn lock_is_gone(&mut self, account: Account) {
         self.accounts.lock_is_gone(account);
+    }
+
+    fn changed(&mut self, name: &LockName) {
+        self.observers.changed(name);
     }
 
     fn observe(&mut self, observed: Observed<'_>) {

@@ -3,6 +3,7 @@
 mod engine;
 mod listing;
 mod metrics;
+mod observe;
 mod overview;
 mod permits;
 mod store_task;
@@ -18,18 +19,20 @@ pub use lockbroker_core::event::{Ack, Event, LockRef, LostReason, Reason, SESSIO
 pub use lockbroker_core::failure::{Cause, Failure};
 pub use lockbroker_core::listing::{Kept, SeenWaiter, Which};
 pub use lockbroker_core::request::{
-    Access, Account, Ended, LeaseRenewal, LockRequest, Mode, OnDisconnect, ProtocolError, Purpose, Revoked, Settings,
-    StreamEnd,
+    Access, Account, Ended, LeaseRenewal, LockRequest, Mode, Observation, OnDisconnect, ProtocolError, Purpose,
+    Revoked, Settings, StreamEnd, Updated,
 };
 pub use lockbroker_core::{Item, MOST_TOGETHER, Seen, StreamKey, Time};
 
 use self::engine::{Answer, Engine};
 pub use self::listing::{KnownChunk, Waiter, in_order};
+pub(crate) use self::observe::going_away;
+pub use self::observe::{Observed, ObservedState, Observing};
 pub use self::overview::{Overview, Totals};
 pub use self::permits::SeenPermits;
 pub use self::streams::{ClientStream, Session, SessionTurn, StreamEnder};
 use crate::accounts::Accounts;
-use crate::lock::{Etag, LeaseId, LockId, LockItem, LockName};
+use crate::lock::{Etag, LeaseId, LockId, LockItem, LockName, LockValue};
 use crate::metrics::Metrics;
 use crate::store::{Lister, LockStore, ShardView};
 pub use crate::times::moment;
@@ -186,10 +189,32 @@ impl Broker {
         self.engine.look(of.into(), lock_id).await.unwrap_or_else(|_| ending())
     }
 
+    /// Gives the grant that `lock_id` names another value, wherever it is kept.
+    ///
+    /// # Errors
+    /// [`Failure::Unavailable`] if the store did not answer in time, or somebody else has updated the value meanwhile: it may have been
+    /// updated all the same. [`Failure::Exhausted`] if the store has no memory for it.
+    ///
+    /// # Cancel safety
+    /// The update goes on.
+    pub async fn update(&self, name: &LockName, lock_id: LockId, value: LockValue) -> Result<Updated, Failure> {
+        let late = || Failure::unavailable("the store did not answer; the value may have been updated or not");
+        in_time(self.engine.update(name, lock_id, value), late).await
+    }
+
+    /// Observes a lock: what is returned has its state, and hears of its changes.
+    ///
+    /// # Errors
+    /// The broker is going away.
+    pub fn observe(&self, name: &LockName) -> Result<Observing, Failure> {
+        self.engine.observers().observe(self, name)
+    }
+
     /// Takes no new work and tells every stream, so that clients reattach elsewhere. Locks are renewed for as long as
     /// this process runs; it should be `grace` at the most.
     pub fn drain(&self, grace: Duration) {
         self.engine.turn(|core, outside| core.drain(grace, outside));
+        self.engine.observers().end();
     }
 
     /// Resolves when, after [`Broker::drain`], the last stream has gone and its releases are done.

@@ -94,12 +94,13 @@ pub(super) fn from_background<T>(act: impl FnOnce() -> T) -> T {
 }
 
 /// The arguments that set fields of requests, by the fields' paths on the wire, and what else there is to say of them.
-const ARGUMENTS: [(&str, &str, &str); 12] = [
+const ARGUMENTS: [(&str, &str, &str); 13] = [
     ("open.ttl", "--ttl", "; the broker's --max-ttl is the most"),
     ("begin.lock.linger", "--linger", ""),
     ("begin.lock.min_hold", "--at-least", ""),
     ("begin.lock.limit", "--limit", ""),
     ("begin.lock.owner", "--owner", ""),
+    ("begin.lock.value", "--value", ""),
     ("begin.wait.max_wait", "--wait", ""),
     ("begin.lock.name", "NAME", ""),
     ("name", "NAME", ""),

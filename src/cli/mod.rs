@@ -3,11 +3,13 @@
 pub mod bench;
 pub mod bound;
 mod common;
+pub mod elect;
 pub mod environment;
 pub mod get;
 pub mod health;
 pub mod list;
 mod lists;
+pub mod observe;
 mod processes;
 pub mod revoke;
 pub mod run;

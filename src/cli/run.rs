@@ -22,6 +22,9 @@ use crate::output::say;
 /// EX_SOFTWARE of sysexits.h: the lock was lost while the command ran.
 const LOST: u8 = 70;
 
+/// The exit code if the lock is not acquired, unless another one is named.
+pub(super) const CONFLICT: u8 = 75;
+
 /// The exit code of timeout(1): `--timeout` is over.
 const TIMEOUT: u8 = 124;
 
@@ -60,51 +63,54 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub struct RunArgs {
     /// Longest wait for the lock (30s, 5m, or `forever`); without this, try once
     #[arg(long, value_name = "DURATION")]
-    wait: Option<MaxWait>,
+    pub(super) wait: Option<MaxWait>,
+    /// The value for those who observe the lock: that of `elect`.
+    #[arg(skip)]
+    pub(super) value: Option<String>,
     /// Time that the lock outlives a holder that falls silent [default: the broker's, 15s]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
-    ttl: Option<Duration>,
+    pub(super) ttl: Option<Duration>,
     /// Time after the release for which nobody can acquire the lock
     #[arg(long, value_name = "DURATION", value_parser = duration)]
-    linger: Option<Duration>,
+    pub(super) linger: Option<Duration>,
     /// If the connection ends, keep the lock until its validity is over, and take it along to the next connection. Without this, a
     /// proxy that ends connections frees it at once. If this process is killed, others wait for up to the ttl
     #[arg(long)]
-    keep: bool,
+    pub(super) keep: bool,
     /// Time from the grant on for which nobody else can acquire the lock, also if the command ends or dies sooner
     #[arg(long, value_name = "DURATION", value_parser = duration)]
-    at_least: Option<Duration>,
+    pub(super) at_least: Option<Duration>,
     /// Share the lock: others who share it may run at the same time, and nobody who wants the lock alone, as without this
     #[arg(long)]
-    shared: bool,
+    pub(super) shared: bool,
     /// Share the lock among so many at a time, 1 to 4096; implies --shared. Everybody should say the same [default: 4096]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=MAX_PERMITS.into()))]
-    limit: Option<u32>,
+    pub(super) limit: Option<u32>,
     /// Longest time that the command may run, from when it has the lock: then it gets SIGTERM, and SIGKILL 10 s later
     #[arg(long, value_name = "DURATION", value_parser = duration)]
-    timeout: Option<Duration>,
+    pub(super) timeout: Option<Duration>,
     /// If the lock is lost, wait for it once more and run the command again. Needs --wait, which says for how long
     #[arg(long, requires = "wait")]
-    again: bool,
+    pub(super) again: bool,
     /// Label that others see who ask for the lock [default: the host's name and the process id]
     #[arg(long, value_name = "TEXT")]
-    owner: Option<String>,
+    pub(super) owner: Option<String>,
     /// The exit code if the lock is not acquired
-    #[arg(long, value_name = "N", default_value_t = 75)]
-    conflict_exit_code: u8,
+    #[arg(long, value_name = "N", default_value_t = CONFLICT)]
+    pub(super) conflict_exit_code: u8,
     #[command(flatten)]
-    server: ServerArgs,
+    pub(super) server: ServerArgs,
     /// The lock's name; several are held together, all or none, up to 16
     #[arg(required = true, value_name = "NAME", num_args = 1..)]
-    names: Vec<String>,
+    pub(super) names: Vec<String>,
     /// The command and its arguments, after `--`
     #[arg(last = true, required = true)]
-    command: Vec<OsString>,
+    pub(super) command: Vec<OsString>,
 }
 
 /// The longest wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum MaxWait {
+pub(super) enum MaxWait {
     For(Duration),
     Forever,
 }
@@ -261,6 +267,9 @@ async fn acquire(args: &RunArgs) -> Result<Outcome, Error> {
         if let Some(limit) = args.limit {
             ask = ask.limit(limit);
         }
+        if let Some(value) = &args.value {
+            ask = ask.value(value.as_bytes());
+        }
         return if args.keep { ask.keep_on_disconnect() } else { ask }.await;
     };
     let mut ask = client.wait_acquire(name).also(also).linger(linger).min_hold(min_hold);
@@ -269,6 +278,9 @@ async fn acquire(args: &RunArgs) -> Result<Outcome, Error> {
     }
     if let Some(limit) = args.limit {
         ask = ask.limit(limit);
+    }
+    if let Some(value) = &args.value {
+        ask = ask.value(value.as_bytes());
     }
     if args.keep {
         ask = ask.keep_on_disconnect();

@@ -184,6 +184,11 @@ pub struct BrokerOptions {
     #[arg(long, env = "LOCKBROKER_MAX_WAITERS", value_name = "COUNT", default_value = "1000000")]
     pub max_waiters: NonZeroUsize,
 
+    /// Number of streams on which locks are observed at once before this broker refuses more. Each name that is observed costs a look
+    /// at the store a second
+    #[arg(long, env = "LOCKBROKER_MAX_OBSERVERS", value_name = "COUNT", default_value = "10000")]
+    pub max_observers: NonZeroUsize,
+
     /// Prefix of every key in memcached: 1 to 48 bytes of visible ASCII. The same on every broker of a store; where
     /// others have a store of their own there, none of the prefixes begins with another
     #[arg(long, env = "LOCKBROKER_KEY_PREFIX", value_name = "PREFIX", default_value = "lockbroker:")]

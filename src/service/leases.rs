@@ -215,6 +215,7 @@ mod tests {
             linger: second,
             min_hold: second,
             owner: Owner::default(),
+            value: None,
             access: Default::default(),
             mode: Mode::Once,
             account: None,

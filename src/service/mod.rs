@@ -8,6 +8,7 @@ pub mod connection;
 mod connection_end;
 mod frames;
 mod leases;
+mod observe;
 mod parse;
 mod pings;
 mod reply;
@@ -15,6 +16,7 @@ mod session;
 mod streams;
 pub(crate) mod timeouts;
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use tonic::{Request, Response, Status, Streaming};
@@ -25,6 +27,7 @@ pub(crate) use self::reply::{error, explained};
 
 use self::authorizer::{Authorizer, identities};
 use self::connection::Connection;
+use self::observe::ObserveStream;
 use self::parse::Limits;
 use self::streams::{LockStream, SessionStream};
 use crate::audit;
@@ -36,8 +39,8 @@ use crate::policy::{Action, Policy};
 use crate::proto::lock_service_server::LockService;
 use crate::proto::{
     AcquireLeaseRequest, AcquireLeaseResponse, AcquireRequest, AcquireResponse, GetLockRequest, GetLockResponse,
-    ReleaseRequest, ReleaseResponse, RenewLeaseRequest, RenewLeaseResponse, SessionRequest, WaitAcquireRequest,
-    WaitAcquireResponse,
+    ObserveRequest, ReleaseRequest, ReleaseResponse, RenewLeaseRequest, RenewLeaseResponse, SessionRequest,
+    UpdateLockRequest, UpdateLockResponse, WaitAcquireRequest, WaitAcquireResponse,
 };
 use crate::quota::Quota;
 use crate::reloaded::Reloaded;
@@ -49,18 +52,25 @@ pub struct Service {
     broker: Broker,
     authorizer: Authorizer,
     lists: Quota,
+    observers: Quota,
 }
 
 impl Service {
-    /// Makes the service for this broker's locks. `policy` decides who may use it; without one, everybody may. `metrics` counts
-    /// the lists that are under way.
-    pub fn new(broker: Broker, policy: Option<Reloaded<Policy>>, metrics: &Metrics) -> Service {
+    /// Makes the service for this broker's locks. `policy` decides who may use it; without one, everybody may. At most
+    /// `max_observers` observe locks at a time. `metrics` counts these, and the lists that are under way.
+    pub fn new(
+        broker: Broker,
+        policy: Option<Reloaded<Policy>>,
+        max_observers: NonZeroUsize,
+        metrics: &Metrics,
+    ) -> Service {
+        let observers = Quota::new(metrics, "max_observers", max_observers);
         let lists = Quota::new(metrics, "max_lists", admin::MAX_LISTS);
         if let Some(policy) = &policy {
             broker.accounts().follow(policy.clone());
         }
         let authorizer = Authorizer::new(policy, broker.accounts().clone());
-        Service { broker, authorizer, lists }
+        Service { broker, authorizer, lists, observers }
     }
 
     fn limits(&self) -> Limits {
@@ -119,6 +129,7 @@ impl LockService for Service {
     type AcquireStream = LockStream<AcquireResponse>;
     type WaitAcquireStream = LockStream<WaitAcquireResponse>;
     type SessionStream = SessionStream;
+    type ObserveStream = ObserveStream;
 
     async fn acquire(&self, request: Request<AcquireRequest>) -> Result<Response<Self::AcquireStream>, Status> {
         let arrival = Arrival::of(&request);
@@ -182,6 +193,14 @@ impl LockService for Service {
             return Ok(Response::new(reply::seen_shared(look, permits)));
         }
         Ok(Response::new(look))
+    }
+
+    async fn update_lock(&self, request: Request<UpdateLockRequest>) -> Result<Response<UpdateLockResponse>, Status> {
+        self.update_a_lock(request).await
+    }
+
+    async fn observe(&self, request: Request<ObserveRequest>) -> Result<Response<Self::ObserveStream>, Status> {
+        self.observe_a_lock(request)
     }
 
     async fn session(

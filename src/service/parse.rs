@@ -10,7 +10,9 @@ use uuid::Uuid;
 use super::reply;
 use crate::broker::{Access, LockRequest, MOST_TOGETHER, Mode, OnDisconnect, Settings};
 use crate::client::ErrorReason;
-use crate::lock::{Etag, LeaseId, LockId, LockName, MAX_LINGER, MAX_MIN_HOLD, MAX_PERMITS, MIN_TTL, Owner, Permit};
+use crate::lock::{
+    Etag, LeaseId, LockId, LockName, LockValue, MAX_LINGER, MAX_MIN_HOLD, MAX_PERMITS, MIN_TTL, Owner, Permit,
+};
 use crate::proto::{AcquireLeaseRequest, AcquireRequest, AlsoLock, BeginLock, LockSpec, WaitAcquireRequest, WaitSpec};
 use crate::store::MOST_LISTED;
 
@@ -59,6 +61,11 @@ pub(super) fn permit(sent: Option<i32>, field: &str) -> Result<Option<Permit>, S
     let Some(sent) = sent else { return Ok(None) };
     let permit = u16::try_from(sent).ok().and_then(Permit::new);
     permit.map(Some).ok_or_else(|| invalid(field, format!("is {sent}; it may be 0 to {}", MAX_PERMITS - 1)))
+}
+
+/// Reads a holder's value.
+pub(super) fn value(bytes: &[u8], field: &str) -> Result<LockValue, Status> {
+    LockValue::new(bytes).map_err(|why| invalid(field, why))
 }
 
 /// Reads the id of a lock, or of a lease, which has that of its lock.
@@ -160,6 +167,10 @@ impl Limits {
             let why = "is ON_DISCONNECT_KEEP; a lease has no stream that could end";
             return Err(invalid("lock.on_disconnect", why));
         }
+        if request.value.is_some() {
+            let why = "is set; a lease has none, since no broker keeps it in the store";
+            return Err(invalid("lock.value", why));
+        }
         Ok((request, request_id))
     }
 
@@ -198,8 +209,9 @@ impl Limits {
             }
             requests.push(request);
         }
-        match requests.iter().any(|request| !request.min_hold.is_zero()) {
-            true => Err(invalid("begin.also", "must be empty where a lock has a min_hold: that is for one lock alone")),
+        let alone = "must be empty where a lock has a min_hold or a value: those are for one lock alone";
+        match requests.iter().any(|request| !request.min_hold.is_zero() || request.value.is_some()) {
+            true => Err(invalid("begin.also", alone)),
             false => Ok(requests),
         }
     }
@@ -237,7 +249,14 @@ fn ask(spec: Option<LockSpec>, ttl: Duration, mode: Mode, path: &str) -> Result<
     let spec = spec.unwrap_or_default();
     let on_disconnect = on_disconnect(&spec, path)?;
     let access = access(&spec, path)?;
-    let LockSpec { name: text, linger, owner, min_hold, .. } = spec;
+    let LockSpec { name: text, linger, owner, min_hold, value, .. } = spec;
+    let value = value.map(|value| self::value(&value, &format!("{path}.value"))).transpose()?;
+    if value.is_some() && access != Access::Alone {
+        return Err(invalid(
+            format!("{path}.value"),
+            "is set, and the mode is MODE_SHARED: only an exclusive lock has one",
+        ));
+    }
     let up_to = |sent: Option<prost_types::Duration>, most, field| {
         let field = format!("{path}.{field}");
         sent.map_or(Ok(Duration::ZERO), |sent| within(duration(sent, &field)?, Duration::ZERO, most, &field))
@@ -248,6 +267,7 @@ fn ask(spec: Option<LockSpec>, ttl: Duration, mode: Mode, path: &str) -> Result<
         linger: up_to(linger, MAX_LINGER, "linger")?,
         min_hold: up_to(min_hold, MAX_MIN_HOLD, "min_hold")?,
         owner: Owner::new(&owner).map_err(|why| invalid(format!("{path}.owner"), why))?,
+        value,
         access,
         mode,
         account: None,

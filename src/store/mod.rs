@@ -15,7 +15,8 @@ pub use lockbroker_core::RequestId;
 pub use lockbroker_core::request::StoreTraits;
 pub use lockbroker_core::shard::ShardState;
 pub use lockbroker_core::store::{
-    Change, Granted, ItemState, Label, LockStatus, Note, Order, Reply, Request, StoreError, Watch,
+    Change, Granted, ItemState, Label, LockStatus, Note, Order, Proclaimed, Reply, Request, Sight, StoreError, Stored,
+    Watch,
 };
 pub use memory::MemoryStore;
 

@@ -85,6 +85,7 @@ fn add(message: &MessageDescriptor, schemas: &mut Schemas) {
 fn schema(field: &FieldDescriptor, schemas: &mut Schemas) -> Value {
     let one = match field.kind() {
         Kind::String => json!({ "type": "string" }),
+        Kind::Bytes => json!({ "type": "string", "contentEncoding": "base64" }),
         Kind::Bool => json!({ "type": "boolean" }),
         Kind::Int32 => json!({ "type": "integer", "format": "int32" }),
         Kind::Int64 => json!({ "type": "string", "format": "int64" }),

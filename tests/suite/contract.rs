@@ -3,10 +3,10 @@
 use lockbroker::ids::{grant_id, linger_id};
 use std::time::{Duration, Instant};
 
-use lockbroker::lock::{FencingToken, GrantId, LockName, Owner};
+use lockbroker::lock::{FencingToken, GrantId, LockName, LockValue, Owner};
 use lockbroker::metrics::Metrics;
 use lockbroker::store::memcached::{self, MemcachedSettings, MemcachedStore, Opened};
-use lockbroker::store::{Change, Granted, ItemState, LockStatus, LockStore, MemoryStore, Store};
+use lockbroker::store::{Change, Granted, ItemState, LockStatus, LockStore, MemoryStore, Proclaimed, Store, Stored};
 use tokio::time::timeout;
 
 use crate::support::{Asked, Memcached, SOON, eventually};
@@ -45,6 +45,9 @@ contract![
     a_renewal_sets_the_ttl_whether_it_grows_or_shrinks,
     a_label_is_shown_with_its_own_grant_only,
     all_names_are_locks_of_their_own,
+    a_value_is_that_of_the_grant_which_holds_the_lock,
+    an_update_is_of_the_grant_that_holds_the_lock_and_counts_on,
+    a_value_lives_as_long_as_it_is_kept,
 ];
 
 async fn of_many_who_ask_at_once_one_is_granted(store: Asked) {
@@ -274,6 +277,75 @@ async fn all_names_are_locks_of_their_own(store: Asked) {
             assert_eq!(state(&store, other).await, Some(ItemState::Held(*id)), "{other:?}, with {name:?} removed");
         }
     }
+}
+
+async fn a_value_is_that_of_the_grant_which_holds_the_lock(store: Asked) {
+    let (name, first, second, third) = (name("observed"), grant_id(), grant_id(), grant_id());
+    let seen = async |known| store.observe(&name, known).await.unwrap();
+    assert_eq!((seen(None).await.status, seen(None).await.stored), (LockStatus::Free, None));
+    let token = grant(&store, &name, first).await;
+    assert_eq!(seen(None).await.stored, None, "it has none yet");
+    let value = stored(token, 1, b"one\xff\0");
+    assert_eq!(store.keep_value(&name, first, &value, LONG, true).await, Ok(value.clone()));
+    for known in [None, Some(first), Some(second)] {
+        assert_eq!(seen(known).await.stored, Some(value.clone()), "{known:?}");
+    }
+    // A reattach: the value stands under the new id before that can be seen.
+    assert_eq!(store.keep_value(&name, second, &value, LONG, true).await, Ok(value.clone()));
+    assert_eq!(store.replace(&name, first, second, LONG).await, Ok(Change::Done));
+    assert_eq!(seen(Some(first)).await.stored, Some(value.clone()));
+    let Ok(Granted::Yes(_)) = store.hand_over(&name, second, third, LONG).await else { panic!("it is held") };
+    for known in [None, Some(second), Some(third)] {
+        assert_eq!(seen(known).await.stored, None, "{known:?}: that of the next holder, who has none");
+    }
+    store.forget_value(&name, second);
+    store.forget_value(&name, first);
+    assert_eq!(store.linger(&name, third, linger_id(), LONG, false).await, Ok(Change::Done));
+    let late = stored(token, 1, b"late");
+    assert_eq!(store.keep_value(&name, third, &late, LONG, true).await, Ok(late));
+    assert_eq!(seen(Some(third)).await.stored, None, "nobody holds it");
+}
+
+async fn an_update_is_of_the_grant_that_holds_the_lock_and_counts_on(store: Asked) {
+    let (name, id, other) = (name("updated"), grant_id(), grant_id());
+    let [one, two, three] = [b"one", b"two", b"3rd"].map(|bytes| LockValue::new(bytes).unwrap());
+    let update = async |id, creates, value| store.proclaim(&name, id, creates, value, LONG).await;
+    assert_eq!(update(id, None, &one).await, Ok(Proclaimed::NotHeld));
+    let token = grant(&store, &name, id).await;
+    assert_eq!(update(other, None, &one).await, Ok(Proclaimed::HeldByAnother));
+    assert_eq!(update(id, None, &one).await, Ok(Proclaimed::NoValue));
+    assert_eq!(update(id, Some((token, 4)), &one).await, Ok(Proclaimed::Done { version: 5 }));
+    assert_eq!(update(id, None, &two).await, Ok(Proclaimed::Done { version: 6 }));
+    assert_eq!(update(id, Some((token, 1)), &three).await, Ok(Proclaimed::Done { version: 7 }), "from what stands");
+    let stands = Stored { token, version: 7, value: three.clone() };
+    assert_eq!(store.observe(&name, Some(id)).await.unwrap().stored, Some(stands.clone()));
+    // Whoever keeps the lock hears of what another has written, and does not write over it.
+    let before = stored(token, 1, b"from before");
+    assert_eq!(store.keep_value(&name, id, &before, LONG, false).await, Ok(stands.clone()));
+    assert_eq!(store.observe(&name, Some(id)).await.unwrap().stored, Some(stands));
+    assert_eq!(store.remove(&name, ItemState::Held(id)).await, Ok(Change::Done));
+    assert_eq!(update(id, None, &one).await, Ok(Proclaimed::NotHeld), "its value still stands");
+}
+
+async fn a_value_lives_as_long_as_it_is_kept(store: Asked) {
+    let (name, id) = (name("kept"), grant_id());
+    let token = grant(&store, &name, id).await;
+    let value = stored(token, 3, b"here");
+    let seen = async || store.observe(&name, Some(id)).await.unwrap().stored;
+    assert_eq!(store.keep_value(&name, id, &value, 2, true).await, Ok(value.clone()));
+    assert_eq!(store.keep_value(&name, id, &value, LONG, false).await, Ok(value.clone()));
+    tokio::time::sleep(Duration::from_millis(3_100)).await;
+    assert_eq!(seen().await, Some(value.clone()), "it was kept for longer");
+    assert_eq!(store.keep_value(&name, id, &value, 1, false).await, Ok(value.clone()));
+    eventually(SOON, "it is over", async || seen().await.is_none()).await;
+    assert_eq!(store.keep_value(&name, id, &value, LONG, false).await, Ok(value.clone()));
+    assert_eq!(seen().await, Some(value), "it is written anew");
+    store.forget_value(&name, id);
+    eventually(SOON, "it is forgotten", async || seen().await.is_none()).await;
+}
+
+fn stored(token: FencingToken, version: u64, bytes: &[u8]) -> Stored {
+    Stored { token, version, value: LockValue::new(bytes).unwrap() }
 }
 
 /// The store of one memcached, opened by hand.

@@ -949,6 +949,7 @@ fn ask(mode: Mode) -> LockRequest {
         linger: Duration::ZERO,
         min_hold: Duration::ZERO,
         owner: Owner::default(),
+        value: None,
         access: Default::default(),
         mode,
         account: None,

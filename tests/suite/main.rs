@@ -17,6 +17,7 @@ mod compression;
 mod container;
 mod contract;
 mod draining;
+mod election;
 mod environment;
 mod errors;
 mod formats;

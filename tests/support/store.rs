@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
-use lockbroker::lock::{FencingToken, GrantId, LingerId, LockName, Owner};
+use lockbroker::lock::{FencingToken, GrantId, LingerId, LockName, LockValue, Owner};
 use lockbroker::store::{
-    Change, Granted, ItemState, LockStatus, LockStore, Note, Order, Reply, Request, RequestId, StoreError, StoreEvent,
+    Change, Granted, ItemState, LockStatus, LockStore, Note, Order, Proclaimed, Reply, Request, RequestId, Sight,
+    StoreError, StoreEvent, Stored,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -115,6 +116,46 @@ impl Asked {
             Reply::Status(status) => status,
             reply => panic!("{reply:?} to a look"),
         }
+    }
+
+    pub async fn observe(&self, name: &LockName, known: Option<GrantId>) -> Result<Sight, StoreError> {
+        match self.ask(name, Request::Observe { known }).await {
+            Reply::Seen(sight) => sight,
+            reply => panic!("{reply:?} to a look of those who observe"),
+        }
+    }
+
+    pub async fn keep_value(
+        &self,
+        name: &LockName,
+        id: GrantId,
+        stored: &Stored,
+        ttl: u32,
+        is_first: bool,
+    ) -> Result<Stored, StoreError> {
+        let stored = Box::new(stored.clone());
+        match self.ask(name, Request::KeepValue { id, stored, ttl, is_first }).await {
+            Reply::Kept(kept) => kept,
+            reply => panic!("{reply:?} to keeping a value"),
+        }
+    }
+
+    pub async fn proclaim(
+        &self,
+        name: &LockName,
+        id: GrantId,
+        creates: Option<(FencingToken, u64)>,
+        value: &LockValue,
+        ttl: u32,
+    ) -> Result<Proclaimed, StoreError> {
+        match self.ask(name, Request::Proclaim { id, creates, value: value.clone(), ttl }).await {
+            Reply::Proclaimed(proclaimed) => proclaimed,
+            reply => panic!("{reply:?} to an update"),
+        }
+    }
+
+    pub fn forget_value(&self, name: &LockName, id: GrantId) {
+        self.orders.send((Order::Note(name.into(), Note::ForgetValue(id)), None)).expect("the store is driven");
     }
 
     pub fn describe(&self, name: &LockName, id: GrantId, owner: &Owner, ttl: u32) {

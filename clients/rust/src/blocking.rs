@@ -171,6 +171,11 @@ impl Client {
         self.runtime.block_on(self.inner.get(name, lock_id))
     }
 
+    /// Observes the lock `name`, as [`crate::Client::observe`] does.
+    pub fn observe(&self, name: &str) -> Observe {
+        Observe { inner: self.inner.observe(name), runtime: Arc::clone(&self.runtime) }
+    }
+
     /// Returns the client behind this one.
     pub fn client(&self) -> &crate::Client {
         &self.inner
@@ -216,6 +221,14 @@ impl Guard {
         self.inner.check()
     }
 
+    /// Gives the lock another value.
+    ///
+    /// # Errors
+    /// Those of [`crate::Guard::update`].
+    pub fn update(&self, value: impl Into<Vec<u8>>) -> Result<(), Error> {
+        self.runtime.block_on(self.inner.update(value))
+    }
+
     /// Waits until the lock is lost, or for `limit`. None: it is still held.
     pub fn wait_lost(&self, limit: Duration) -> Option<LostReason> {
         let lost = async { tokio::time::timeout(limit, self.inner.lost()).await };
@@ -229,6 +242,23 @@ impl Guard {
     pub fn release(self) -> Result<(), Error> {
         let Guard { inner, runtime } = self;
         runtime.block_on(inner.release())
+    }
+}
+
+/// What a lock is, from now on; see [`crate::Observe`].
+pub struct Observe {
+    inner: crate::Observe,
+    runtime: Arc<Runtime>,
+}
+
+impl Observe {
+    /// Waits until there is something new, or for `limit`. None: there is not.
+    ///
+    /// # Errors
+    /// Those of [`crate::Observe::next`].
+    pub fn next(&mut self, limit: Duration) -> Result<Option<crate::Observed>, Error> {
+        let next = async { tokio::time::timeout(limit, self.inner.next()).await };
+        self.runtime.block_on(next).ok().transpose()
     }
 }
 
@@ -323,6 +353,12 @@ impl Drop for Runtime {
 }
 
 impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.fmt(f)
+    }
+}
+
+impl fmt::Debug for Observe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.inner.fmt(f)
     }

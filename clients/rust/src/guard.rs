@@ -9,7 +9,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::{Error, LostReason};
 use super::mutex::lock;
+use super::observe::{bring_value, check_value};
 use super::session::Command;
+use super::settings::ClientSettings;
 use crate::core::{Granted, Held, Key};
 
 /// A lock that is held until this value is dropped or [released](Guard::release).
@@ -30,6 +32,7 @@ pub struct Guard {
     grant: Grant,
     hold: Arc<Hold>,
     commands: mpsc::UnboundedSender<Command>,
+    settings: Arc<ClientSettings>,
 }
 
 /// One of the locks of a guard.
@@ -73,8 +76,9 @@ impl Guard {
         grant: Grant,
         hold: Arc<Hold>,
         commands: mpsc::UnboundedSender<Command>,
+        settings: Arc<ClientSettings>,
     ) -> Guard {
-        Guard { name, also: also.into(), key, grant, hold, commands }
+        Guard { name, also: also.into(), key, grant, hold, commands, settings }
     }
 
     /// Returns the lock's name.
@@ -183,6 +187,25 @@ impl Guard {
         }
     }
 
+    /// Gives the lock another value, for those who [observe](super::Client::observe) it, and waits until a broker has taken it. The lock
+    /// has to have been asked for with a [value](super::Acquire::value). Of several updates at a time the last one counts.
+    ///
+    /// # Errors
+    /// [`Error::Lost`] if the lock is lost. [`Error::Invalid`] if the value has more than 1,024 bytes, or the lock was asked for without
+    /// one. [`Error::Unavailable`] if no broker could do it within the client's
+    /// [`answer_timeout`](super::ClientBuilder::answer_timeout): then those who observe may see either value, until the next update.
+    ///
+    /// # Cancel safety
+    /// The update may happen all the same when the future is dropped.
+    pub async fn update(&self, value: impl Into<Vec<u8>>) -> Result<(), Error> {
+        let value = value.into();
+        check_value(&self.name, &value)?;
+        self.hold.state().value = Some(value.clone());
+        // Fails only if the session has ended, and the lock with it.
+        let _ = self.commands.send(Command::Value { key: self.key, value });
+        bring_value(&self.settings, &self.name, &self.hold).await
+    }
+
     /// Releases the lock and waits until a broker has confirmed it. If the stream breaks meanwhile, the release is
     /// repeated at whichever broker answers until the lock has run out.
     ///
@@ -228,17 +251,36 @@ pub(super) struct Hold {
     state: Mutex<HoldState>,
     /// Cancelled when `lost` is set.
     ended: CancellationToken,
+    /// Held by whoever brings the brokers its value.
+    pub(super) updating: tokio::sync::Mutex<()>,
 }
 
 /// The belief of the holder.
 struct HoldState {
     held: Held,
     lost: Option<LostReason>,
+    /// The value that it was given last. None: it has that with which it was asked for.
+    value: Option<Vec<u8>>,
 }
 
 impl Hold {
     pub(super) fn new(held: Held) -> Hold {
-        Hold { state: Mutex::new(HoldState { held, lost: None }), ended: CancellationToken::new() }
+        let state = Mutex::new(HoldState { held, lost: None, value: None });
+        Hold { state, ended: CancellationToken::new(), updating: tokio::sync::Mutex::default() }
+    }
+
+    /// Returns the lock id, and the value that the lock was given last, if it was given one.
+    pub(super) fn to_update(&self, name: &str) -> Result<Option<(String, Vec<u8>)>, Error> {
+        let state = self.state();
+        match state.lost {
+            Some(reason) => Err(Error::Lost { lock: name.into(), reason }),
+            None => Ok(state.value.clone().map(|value| (state.held.lock_id.clone(), value))),
+        }
+    }
+
+    /// Returns true if the lock has this id, as far as is known by now.
+    pub(super) fn has_lock_id(&self, lock_id: &str) -> bool {
+        self.state().held.lock_id == lock_id
     }
 
     /// Returns the lock's state. First marks a lock that has run out as lost, so that nothing later can revive it.

@@ -48,6 +48,7 @@ pub mod files;
 mod guard;
 mod lease;
 mod mutex;
+mod observe;
 mod plain;
 pub mod proto;
 mod request;
@@ -78,6 +79,7 @@ pub use error::{broken, chain};
 pub use error_reason::{ERROR_DOMAIN, ErrorReason};
 pub use guard::{Guard, HeldLock};
 pub use lease::{AcquireLease, Lease};
+pub use observe::{Observe, Observed, ObservedState};
 pub use request::{Acquire, NotAcquired, Outcome, Reason, WaitAcquire};
 
 use crate::clock::Moment;
@@ -368,6 +370,22 @@ impl Client {
         // A broker refuses whatever does not fit.
         let permit = Some(i32::try_from(permit).unwrap_or(i32::MAX));
         self.look(GetLockRequest { name: name.into(), lock_id: String::new(), permit }).await
+    }
+
+    /// Observes the lock `name`: who holds it, and with which [value](Acquire::value). [`Observe::next`] tells it, and whenever it
+    /// changes. It goes on at another broker when one goes away.
+    ///
+    /// ```no_run
+    /// # async fn example(client: lockbroker_client::Client) -> Result<(), lockbroker_client::Error> {
+    /// let mut leader = client.observe("leader");
+    /// loop {
+    ///     let seen = leader.next().await?;
+    ///     println!("{}: {:?}", seen.state, seen.value);
+    /// }
+    /// # }
+    /// ```
+    pub fn observe(&self, name: &str) -> Observe {
+        Observe::new(self.clone(), name)
     }
 
     async fn look(&self, request: GetLockRequest) -> Result<LockInfo, Error> {

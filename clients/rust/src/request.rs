@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::Client;
 use super::error::Error;
 use super::guard::Guard;
+use super::observe::check_value;
 use super::session::{AcquireAnswer, Command};
 use super::settings::unexpected;
 use super::wire::FAR;
@@ -156,9 +157,16 @@ impl Acquire {
 
     /// Asks for other locks together with this one, in the same way: all or none, for one guard. At most 15. Whoever asks for several
     /// waits for nobody in a circle, in whatever order the names are said. When one is lost, all are. Not with
-    /// [`min_hold`](Acquire::min_hold).
+    /// [`min_hold`](Acquire::min_hold) or a [`value`](Acquire::value).
     pub fn also(mut self, names: impl IntoIterator<Item: Into<String>>) -> Acquire {
         self.lock.also.extend(names.into_iter().map(Into::into));
+        self
+    }
+
+    /// Sets the value for those who [observe](Client::observe) the lock: where a leader can be reached, say. Up to 1,024 bytes; it may
+    /// be empty. [`Guard::update`] gives the lock another one. Not for a lock that is [shared](Acquire::shared). Default: none.
+    pub fn value(mut self, value: impl Into<Vec<u8>>) -> Acquire {
+        self.lock.value = Some(value.into());
         self
     }
 
@@ -225,6 +233,12 @@ impl WaitAcquire {
         self
     }
 
+    /// Sets the value; see [`Acquire::value`].
+    pub fn value(mut self, value: impl Into<Vec<u8>>) -> WaitAcquire {
+        self.lock.value = Some(value.into());
+        self
+    }
+
     /// Sets the label; see [`Acquire::owner`].
     pub fn owner(mut self, owner: impl Into<String>) -> WaitAcquire {
         self.lock.owner = owner.into();
@@ -256,7 +270,7 @@ impl IntoFuture for WaitAcquire {
 
 /// The most bytes of a name, an owner or a lock id that are sent. A broker refuses much shorter ones, each with an answer of its
 /// own; but it ends a Session, with all its locks, for a message of more than 4 KiB.
-const MAX_TEXT_BYTES: usize = 1_024;
+const MAX_TEXT_BYTES: usize = 512;
 
 /// The most locks that are asked for together with another.
 const MOST_ALSO: usize = 15;
@@ -279,6 +293,9 @@ pub(super) fn check(spec: &LockSpec, lock_id: Option<&str>) -> Result<(), Error>
         let others = spec.also.len();
         return invalid(format!("{others} other locks are asked for together with it: take at most {MOST_ALSO}"));
     }
+    if !spec.also.is_empty() && spec.value.is_some() {
+        return invalid("a value is for one lock alone, and others are asked for together with it".into());
+    }
     let together: usize = spec.also.iter().map(|name| name.len() + spec.owner.len() + BESIDE_TEXTS).sum();
     if together > MOST_TOGETHER_BYTES {
         return invalid(
@@ -290,7 +307,7 @@ pub(super) fn check(spec: &LockSpec, lock_id: Option<&str>) -> Result<(), Error>
     if let Some((what, text)) = texts.into_iter().chain(also).find(|(_, text)| text.len() > MAX_TEXT_BYTES) {
         return invalid(format!("the {what} has {} bytes, and brokers take at most 128", text.len()));
     }
-    Ok(())
+    check_value(&spec.name, spec.value.as_deref().unwrap_or_default())
 }
 
 async fn ask(client: &Client, spec: LockSpec, wait: Option<Wait>, adopt: Option<String>) -> Result<Outcome, Error> {
@@ -307,7 +324,8 @@ async fn ask(client: &Client, spec: LockSpec, wait: Option<Wait>, adopt: Option<
     call.answered = true;
     match answer? {
         AcquireAnswer::Granted { hold, grant } => {
-            Ok(Outcome::Acquired(Guard::new((name, also), key, grant, hold, client.commands.clone())))
+            let (commands, settings) = (client.commands.clone(), Arc::clone(&client.settings));
+            Ok(Outcome::Acquired(Guard::new((name, also), key, grant, hold, commands, settings)))
         }
         AcquireAnswer::Refused(refusal) => not_acquired(&name, refusal).map(Outcome::NotAcquired),
     }

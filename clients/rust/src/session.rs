@@ -16,6 +16,7 @@ use tonic::{Code, Status};
 
 use super::error::{Error, broken};
 use super::guard::{Grant, Hold};
+use super::observe::bring_value;
 use super::settings::ClientSettings;
 use super::wire;
 use crate::clock::{Moment, sleep_until};
@@ -37,6 +38,12 @@ pub(super) enum Command {
         /// The lock id of a grant to take over.
         adopt: Option<String>,
         reply: oneshot::Sender<Result<AcquireAnswer, Error>>,
+    },
+    /// A lock has another value.
+    Value {
+        /// The key given with `Begin`.
+        key: Key,
+        value: Vec<u8>,
     },
     /// A lock, or the wait for it, is no longer wanted. If it has ended already, `reply` is dropped.
     End {
@@ -166,6 +173,7 @@ impl Session {
                 self.callers.insert(key, Caller::Asks { name: spec.name.clone(), reply });
                 self.step(Input::Acquire { key, spec, wait, adopt });
             }
+            Command::Value { key, value } => self.step(Input::Value { key, value }),
             Command::End { key, reply } => {
                 match self.callers.get_mut(&key) {
                     None => return,
@@ -233,7 +241,10 @@ impl Session {
             Output::Granted { key, fencing_token, permit, also, .. } => {
                 self.granted(key, Grant { fencing_token, permit, also: also.into() });
             }
-            Output::Moved { key, .. } => self.publish(key),
+            Output::Moved { key, .. } => {
+                self.publish(key);
+                self.bring_value(key);
+            }
             Output::Refused { key, refusal } => self.answer(key, |_| Ok(AcquireAnswer::Refused(refusal))),
             Output::Failed { key, failure } => {
                 let disagreement = self.disagreement.clone().filter(|_| failure.code == core::Code::Handshake);
@@ -312,6 +323,20 @@ impl Session {
         self.callers.insert(key, Caller::Holds { name, hold: Arc::clone(&hold), release: None });
         // Fails if the call has been dropped; then its `End` is on the way.
         let _ = reply.send(Ok(AcquireAnswer::Granted { hold, grant }));
+    }
+
+    /// Brings the value that a lock was given last to where it has moved: its reattach may have been under way with an earlier one.
+    fn bring_value(&self, key: Key) {
+        let Some(Caller::Holds { name, hold, .. }) = self.callers.get(&key) else { return };
+        if !matches!(hold.to_update(name), Ok(Some(_))) {
+            return;
+        }
+        let (settings, name, hold) = (Arc::clone(&self.settings), name.clone(), Arc::clone(hold));
+        tokio::spawn(async move {
+            if let Err(error) = bring_value(&settings, &name, &hold).await {
+                tracing::debug!(lock = name, %error, "the value has not moved along");
+            }
+        });
     }
 
     fn answer(&mut self, key: Key, answer: impl FnOnce(&str) -> Result<AcquireAnswer, Error>) {

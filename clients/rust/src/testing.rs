@@ -18,7 +18,7 @@
 //! # });
 //! ```
 //!
-//! It keeps its locks in memory, and speaks what the [`Client`] speaks: Session, leases, Release and GetLock. Locks can be shared. They do not linger,
+//! It keeps its locks in memory, and speaks what the [`Client`] speaks: Session, leases, Release, GetLock, UpdateLock and Observe. Locks can be shared. They do not linger,
 //! and nothing runs out: a lease that is to be lost is [lost](TestBroker::lose) on command, which its next renewal tells.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -28,6 +28,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::Stream;
+use futures_util::stream::unfold;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -92,7 +93,7 @@ impl TestBroker {
     pub fn hold(&self, name: &str, owner: &str) {
         let mut state = lock(&self.state);
         state.end_all(name, lost::Reason::TakenOver);
-        state.grant((name.into(), None), Holder::Nobody, owner.into(), None);
+        state.grant((name.into(), None), Holder::Nobody, (owner.into(), None), None);
     }
 
     /// Has somebody else let go of the lock `name`; the next in line gets it.
@@ -153,6 +154,7 @@ struct Held {
     lock_id: String,
     token: i64,
     owner: String,
+    value: Option<Vec<u8>>,
     holder: Holder,
 }
 
@@ -161,6 +163,7 @@ struct Held {
 struct Waiter {
     place: Place,
     owner: String,
+    value: Option<Vec<u8>>,
     wants: Wants,
 }
 
@@ -233,7 +236,7 @@ impl State {
     }
 
     /// Grants a lock: anew, or with the token that it had before.
-    fn grant(&mut self, item: Item, holder: Holder, owner: String, token: Option<i64>) {
+    fn grant(&mut self, item: Item, holder: Holder, (owner, value): (String, Option<Vec<u8>>), token: Option<i64>) {
         let lock_id = format!("test-{}", self.next());
         let token = token.unwrap_or_else(|| self.next());
         if let Holder::Client(place) = holder {
@@ -241,7 +244,7 @@ impl State {
             let acquired = Acquired { lock_id, fencing_token: token, permit, ..Default::default() };
             self.tell(place, Kind::Acquired(acquired));
         }
-        self.held.insert(item, Held { lock_id, token, owner, holder });
+        self.held.insert(item, Held { lock_id, token, owner, value, holder });
     }
 
     /// Asks for a lease. Returns the answer to it.
@@ -255,7 +258,7 @@ impl State {
         let is_known = self.holders(&name).any(|(_, held)| held.holder == holder);
         let is_kept_out = wants != Wants::Alone && self.is_wanted_alone(&name);
         if let Some(item) = self.free(&name, wants).filter(|_| !is_known && !is_kept_out) {
-            self.grant(item, holder.clone(), owner, None);
+            self.grant(item, holder.clone(), (owner, None), None);
         }
         match self.holders(&name).find(|(_, held)| held.holder == holder) {
             Some(((_, permit), held)) => acquire_lease_response::Result::Acquired(Acquired {
@@ -276,6 +279,19 @@ impl State {
     /// Returns the label of the one who holds a lock alone.
     fn owner(&self, name: &str) -> String {
         self.held.get(&(name.to_owned(), None)).map(|held| held.owner.clone()).unwrap_or_default()
+    }
+
+    /// Returns what those see who observe a lock.
+    fn observed(&self, name: &str) -> ObserveResponse {
+        let is_held = self.holders(name).next().is_some();
+        let alone = self.held.get(&(name.to_owned(), None));
+        ObserveResponse {
+            state: if is_held { observe_response::State::Held } else { observe_response::State::Free }.into(),
+            owner: self.owner(name),
+            value: alone.and_then(|held| held.value.clone()),
+            fencing_token: alone.map(|held| held.token).unwrap_or_default(),
+            expires_in: is_held.then(|| to_wire(TTL)),
+        }
     }
 
     /// Returns the lock or permit with this id.
@@ -306,7 +322,7 @@ impl State {
             && let Some(item) = self.free(name, first.wants)
             && let Some(next) = self.waiting.get_mut(name).and_then(VecDeque::pop_front)
         {
-            self.grant(item, Holder::Client(next.place), next.owner, None);
+            self.grant(item, Holder::Client(next.place), (next.owner, next.value), None);
         }
     }
 
@@ -314,12 +330,12 @@ impl State {
     fn begin(&mut self, session: u64, begin: BeginLock) -> Option<Duration> {
         let (place, spec) = ((session, begin.lock_ref), begin.lock.unwrap_or_default());
         let wants = Wants::of(&spec);
-        let LockSpec { name, owner, .. } = spec;
+        let LockSpec { name, owner, value, .. } = spec;
         if !begin.reattach_lock_id.is_empty() {
             match self.item(&name, &begin.reattach_lock_id) {
                 Some(item) => {
                     let token = self.end(&item, lost(lost::Reason::TakenOver)).map(|held| held.token);
-                    self.grant(item, Holder::Client(place), owner, token);
+                    self.grant(item, Holder::Client(place), (owner, value), token);
                 }
                 None => self.refuse(place, not_acquired::Reason::NotReattachable, ""),
             }
@@ -327,11 +343,11 @@ impl State {
         }
         let is_kept_out = wants != Wants::Alone && self.is_wanted_alone(&name);
         match (self.free(&name, wants).filter(|_| !is_kept_out), begin.wait) {
-            (Some(item), _) => self.grant(item, Holder::Client(place), owner, None),
+            (Some(item), _) => self.grant(item, Holder::Client(place), (owner, value), None),
             (None, None) => self.refuse(place, not_acquired::Reason::Held, &self.owner(&name)),
             (None, Some(wait)) => {
                 let line = self.waiting.entry(name).or_default();
-                line.push_back(Waiter { place, owner, wants });
+                line.push_back(Waiter { place, owner, value, wants });
                 let position = i32::try_from(line.len()).unwrap_or(i32::MAX);
                 self.tell(place, Kind::Queued(Queued { position }));
                 return wait.max_wait.as_ref().and_then(from_wire);
@@ -437,6 +453,7 @@ impl LockService for Service {
     type AcquireStream = Responses<AcquireResponse>;
     type WaitAcquireStream = Responses<WaitAcquireResponse>;
     type SessionStream = Responses<SessionResponse>;
+    type ObserveStream = Responses<ObserveResponse>;
 
     async fn session(
         &self,
@@ -525,6 +542,39 @@ impl LockService for Service {
         Ok(Response::new(RenewLeaseResponse { result: Some(result) }))
     }
 
+    async fn update_lock(&self, request: Request<UpdateLockRequest>) -> Result<Response<UpdateLockResponse>, Status> {
+        let UpdateLockRequest { name, lock_id, value } = request.into_inner();
+        let mut state = lock(&self.0);
+        let (item, is_held) = (state.item(&name, &lock_id), state.holders(&name).next().is_some());
+        let outcome = match item.and_then(|item| state.held.get_mut(&item)) {
+            Some(Held { value: Some(before), .. }) => {
+                *before = value;
+                update_lock_response::Outcome::Updated
+            }
+            Some(_) => update_lock_response::Outcome::NoValue,
+            None if !is_held => update_lock_response::Outcome::NotHeld,
+            None => update_lock_response::Outcome::HeldByAnother,
+        };
+        Ok(Response::new(UpdateLockResponse { outcome: outcome.into() }))
+    }
+
+    async fn observe(&self, request: Request<ObserveRequest>) -> Result<Response<Self::ObserveStream>, Status> {
+        let (state, name) = (Arc::clone(&self.0), request.into_inner().name);
+        let changes = unfold(None, move |told| {
+            let (state, name) = (Arc::clone(&state), name.clone());
+            async move {
+                loop {
+                    let seen = lock(&state).observed(&name);
+                    if told.as_ref() != Some(&seen) {
+                        return Some((Ok(seen.clone()), Some(seen)));
+                    }
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(changes)))
+    }
+
     async fn acquire(&self, _: Request<AcquireRequest>) -> Result<Response<Self::AcquireStream>, Status> {
         Err(Status::unimplemented("the broker for tests knows Session, leases, Release and GetLock"))
     }
@@ -539,7 +589,7 @@ mod tests {
     use std::future::IntoFuture;
 
     use super::*;
-    use crate::{LostReason, Outcome, Reason, ReleaseOutcome};
+    use crate::{LostReason, ObservedState, Outcome, Reason, ReleaseOutcome};
 
     #[tokio::test]
     async fn it_grants_in_order_refuses_and_loses() {
@@ -605,6 +655,22 @@ mod tests {
         broker.lose("a");
         assert_eq!(reader.lost().await, LostReason::Gone);
         assert!(lease.renew().await.is_err());
+    }
+
+    #[tokio::test]
+    async fn it_tells_who_leads_and_with_which_value() {
+        let broker = TestBroker::start().await;
+        let client = broker.client();
+        let mut observe = client.observe("a");
+        assert_eq!(observe.next().await.unwrap().state, ObservedState::Free);
+        let leader = client.wait_acquire("a").value("one").await.unwrap().guard().unwrap();
+        let seen = observe.next().await.unwrap();
+        assert_eq!((seen.value, seen.fencing_token), (Some("one".into()), Some(leader.fencing_token())));
+        leader.update("two").await.unwrap();
+        assert_eq!(observe.next().await.unwrap().value, Some("two".into()));
+        broker.lose("a");
+        assert_eq!(observe.next().await.unwrap().state, ObservedState::Free);
+        assert!(matches!(leader.update("three").await, Err(crate::Error::Lost { .. })));
     }
 
     #[tokio::test]

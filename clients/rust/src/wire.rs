@@ -39,11 +39,11 @@ pub(super) fn request(request: Request, ttl: Option<Duration>) -> proto::Session
             let reattach_lock_id = reattach.unwrap_or_default();
             let ids = reattach_also.into_iter().map(Some).chain(std::iter::repeat(None));
             let also = spec.also.iter().zip(ids).map(|(name, lock_id)| proto::AlsoLock {
-                lock: Some(lock_spec(core::LockSpec { name: name.clone(), ..spec.clone() })),
+                lock: Some(lock_spec(core::LockSpec { name: name.clone(), ..(*spec).clone() })),
                 reattach_lock_id: lock_id.unwrap_or_default(),
             });
             let also = also.collect();
-            Kind::Begin(proto::BeginLock { lock_ref, lock: Some(lock_spec(spec)), wait, reattach_lock_id, also })
+            Kind::Begin(proto::BeginLock { lock_ref, lock: Some(lock_spec(*spec)), wait, reattach_lock_id, also })
         }
     };
     proto::SessionRequest { kind: Some(kind) }
@@ -64,6 +64,7 @@ pub(super) fn lock_spec(spec: core::LockSpec) -> proto::LockSpec {
         mode: mode.into(),
         // A broker refuses whatever does not fit.
         limit: limit.map_or(0, |limit| i32::try_from(limit).unwrap_or(i32::MAX)),
+        value: spec.value,
     }
 }
 

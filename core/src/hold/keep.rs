@@ -112,6 +112,10 @@ impl Held {
         cx.core.counts.held += 1;
         let name = cx.hold(me).name.clone();
         cx.note_queue(&name);
+        // Those who observe see the value together with the grant, if it can be helped.
+        if !cx.is_to_write_value(me, grant.id) {
+            cx.env.changed(&name);
+        }
         cx.look_later(me);
         State::Held(Held {
             grant,
@@ -205,6 +209,9 @@ impl Held {
             let until = cx.hold(me).lease_end(&self.grant);
             if cx.announce(me, sent, Event::Acquired { lock_id, until }) {
                 self.grant.describe(me, cx);
+                if cx.is_to_write_value(me, self.grant.id) {
+                    cx.keep_value(me, self.grant.id, self.grant.token);
+                }
             }
         }
         if cx.core.draining.is_some() && !self.draining_told && cx.hold(me).is_announced() {
@@ -269,6 +276,7 @@ impl Held {
                 if cx.hold(me).is_announced() {
                     let until = cx.hold(me).lease_end(&self.grant);
                     cx.tell_renewed(me, sent, until);
+                    cx.keep_value(me, self.grant.id, self.grant.token);
                 }
                 None
             }

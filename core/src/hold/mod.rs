@@ -16,6 +16,7 @@ mod reattach;
 mod release;
 mod revoke;
 mod share;
+mod value;
 mod wait;
 
 use std::time::Duration;
@@ -28,6 +29,7 @@ pub(crate) use self::linger::Lingering;
 pub(crate) use self::reattach::Reattaching;
 pub(crate) use self::release::{HandingOver, Releasing};
 pub(crate) use self::revoke::{FreeCall, RevokeCall};
+pub(crate) use self::value::{HeldValue, UpdateCall};
 pub(crate) use self::wait::Waiting;
 use crate::Time;
 use crate::admission::Room;
@@ -241,7 +243,8 @@ impl Grant {
 impl Hold {
     /// Makes the record of a lock that a client asks for.
     pub(crate) fn of_request(request: LockRequest, subscriber: Subscriber) -> Hold {
-        let LockRequest { name, ttl, linger, min_hold, owner, access, mode, account, on_disconnect } = request;
+        let LockRequest { name, ttl, linger, min_hold, owner, access, mode, account, on_disconnect, value: _ } =
+            request;
         // A reattached lock keeps what it was granted with.
         let (linger, min_hold, permit) = match &mode {
             Mode::Reattach(lock_id) => (lock_id.linger, lock_id.min_hold, lock_id.permit),

@@ -43,6 +43,8 @@ pub(crate) struct Reattaching {
 enum Step {
     /// Looks how much of the `min_hold` may be left, of which the lock id says so much.
     LookingForMinHold(Duration),
+    /// Writes the value under the new id: before that can be seen (R34).
+    WritingValue,
     /// Swaps the ids, by a command sent then.
     Swapping { sent: Time },
     /// Looks if an earlier swap has landed after all.
@@ -91,6 +93,13 @@ impl Reattaching {
     }
 
     fn swap<E: Env>(mut self: Box<Self>, me: HoldKey, cx: &mut Cx<'_, E>) -> State {
+        if cx.is_to_write_value(me, self.new)
+            && let Some(request) = cx.first_value(me, self.new, self.token)
+        {
+            cx.ask(me, request);
+            self.step = Step::WritingValue;
+            return State::Reattaching(self);
+        }
         cx.ask(me, Request::Replace { from: self.from, to: self.new, ttl: self.life });
         self.step = Step::Swapping { sent: cx.now };
         State::Reattaching(self)
@@ -99,6 +108,8 @@ impl Reattaching {
     pub(crate) fn on<E: Env>(mut self: Box<Self>, me: HoldKey, stimulus: Stimulus, cx: &mut Cx<'_, E>) -> State {
         match (self.step, stimulus) {
             (Step::Swapping { sent }, Stimulus::Answer(Reply::Changed(swapped))) => self.swapped(me, sent, swapped, cx),
+            // Whatever became of it: a value is best effort.
+            (Step::WritingValue, Stimulus::Answer(Reply::Kept(_))) => self.again(me, cx),
             (Step::LookingForMinHold(left), Stimulus::Answer(Reply::Status(status))) => {
                 let left = min_hold::bounded(left, self.old, &status);
                 self.keep_closed(Some(cx.now + left), left, cx);
@@ -121,7 +132,9 @@ impl Reattaching {
                 cx.wake_hold_at(me, Some(until));
                 State::Reattaching(self)
             }
-            (Step::Swapping { .. } | Step::Looking | Step::LookingForMinHold(_), _) => State::Reattaching(self),
+            (Step::WritingValue | Step::Swapping { .. } | Step::Looking | Step::LookingForMinHold(_), _) => {
+                State::Reattaching(self)
+            }
         }
     }
 
@@ -218,7 +231,7 @@ impl Reattaching {
         match &mut self.step {
             Step::Swapping { sent } => form.since(sent, span),
             Step::Pausing { until } => form.pause([until]),
-            Step::Looking | Step::LookingForMinHold(_) => {}
+            Step::WritingValue | Step::Looking | Step::LookingForMinHold(_) => {}
         }
     }
 }

@@ -19,7 +19,7 @@ const FIRST_LINGER: u64 = FIRST_GRANT / 10;
 const FIRST_REVOCATION: u64 = FIRST_LINGER * 9;
 
 /// Names one grant: random, from 1e19 to 2^64-2, never used again. Never printed: it is a capability.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GrantId(u64);
 
 impl GrantId {

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use super::batch::lost_tokens;
 use super::protocol::{self, CasOutcome, Unexpected, Watcher};
+use super::values::Values;
 use crate::broker::RequestId;
 use crate::command::{Command, Refusal, Reply as Said};
 use crate::lock::{FencingToken, GrantId, LockItem, Permit};
@@ -108,6 +109,8 @@ pub enum Op {
     LookForQueue,
     /// Write a note. What it says claims nothing, and it may be refused.
     Note(Command),
+    /// Something about a holder's value.
+    Value(Values),
 }
 
 /// The kind of batch in which a job travels.
@@ -134,7 +137,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    fn reply(reply: Reply) -> Outcome {
+    pub(super) fn reply(reply: Reply) -> Outcome {
         Outcome { reply: Some(reply), ..Outcome::default() }
     }
 }
@@ -183,6 +186,9 @@ impl Op {
             Request::Look => Op::Look,
             Request::Stands(id) => Op::Stands(id),
             Request::Watch { kept, ttl } => Op::Watch { kept, ttl },
+            Request::Observe { known } => Op::Value(Values::Observe { known, is_last: false }),
+            Request::KeepValue { id, stored, ttl, is_first } => Op::Value(Values::keep(id, stored, ttl, is_first)),
+            Request::Proclaim { id, creates, value, ttl } => Op::Value(Values::Proclaim { id, creates, value, ttl }),
         }
     }
 
@@ -192,7 +198,7 @@ impl Op {
             Op::Watch { .. } | Op::LookForQueue | Op::Note(_) => Kind::Note,
             Op::Grant { .. } | Op::HandOver { .. } | Op::Occupy { .. } | Op::Share { .. } => Kind::Item,
             Op::Replace { .. } | Op::Cover { .. } | Op::Reassert { .. } | Op::Find { .. } => Kind::Item,
-            Op::Remove { .. } | Op::Look | Op::Stands(_) | Op::LookIfRevoked => Kind::Item,
+            Op::Remove { .. } | Op::Look | Op::Stands(_) | Op::LookIfRevoked | Op::Value(_) => Kind::Item,
         }
     }
 
@@ -202,7 +208,7 @@ impl Op {
             Op::Grant { .. } | Op::HandOver { .. } | Op::Occupy { .. } | Op::Share { .. } => true,
             Op::Replace { .. } | Op::Cover { .. } | Op::Reassert { .. } | Op::Remove { .. } => false,
             Op::Find { .. } | Op::Look | Op::Stands(_) | Op::LookIfRevoked => false,
-            Op::Watch { .. } | Op::LookForQueue | Op::Note(_) => false,
+            Op::Watch { .. } | Op::LookForQueue | Op::Note(_) | Op::Value(_) => false,
         }
     }
 
@@ -221,12 +227,18 @@ impl Op {
 
     /// Returns true if it needs memory, and may be refused for want of it.
     pub(crate) fn creates(&self) -> bool {
-        matches!(self, Op::Grant { .. } | Op::Share { .. } | Op::Cover { .. } | Op::Reassert { .. })
+        match self {
+            Op::Value(value) => value.writes(),
+            _ => matches!(self, Op::Grant { .. } | Op::Share { .. } | Op::Cover { .. } | Op::Reassert { .. }),
+        }
     }
 
     /// Returns true if it only reads.
     pub(crate) fn looks(&self) -> bool {
-        matches!(self, Op::Find { .. } | Op::Look | Op::Stands(_) | Op::LookIfRevoked)
+        match self {
+            Op::Value(value) => value.only_reads(),
+            _ => matches!(self, Op::Find { .. } | Op::Look | Op::Stands(_) | Op::LookIfRevoked),
+        }
     }
 
     /// Returns true if it serves a lock that somebody holds: renews, re-asserts, moves or releases it.
@@ -240,7 +252,8 @@ impl Op {
             Op::Grant { .. } | Op::HandOver { .. } | Op::Occupy { .. } | Op::Share { .. } => true,
             Op::Replace { .. } | Op::Cover { .. } | Op::Reassert { .. } => true,
             Op::Remove { .. } | Op::Find { .. } | Op::Look | Op::Stands(_) | Op::LookIfRevoked => false,
-            Op::Watch { .. } | Op::LookForQueue | Op::Note(_) => false,
+            // That of a value matters to nobody.
+            Op::Watch { .. } | Op::LookForQueue | Op::Note(_) | Op::Value(_) => false,
         }
     }
 
@@ -309,6 +322,7 @@ impl Op {
             Op::Watch { kept: false, ttl } => batch.extend(me.map(|me| protocol::watch(name, me, *ttl))),
             Op::LookForQueue => batch.push(protocol::look_for_queue(name)),
             Op::Note(command) => batch.push(command.clone()),
+            Op::Value(value) => value.commands(item, batch),
         }
         batch.len() - before
     }
@@ -391,6 +405,7 @@ impl Op {
                 }
                 _ => Outcome::reply(Reply::Changed(Ok(Change::TakenOver))),
             },
+            Op::Value(value) => value.outcome(self, item, said, seen),
             // These travel in batches of their own.
             Op::Watch { .. } | Op::LookForQueue | Op::Note(_) => self.noted(first),
         }
@@ -425,6 +440,7 @@ impl Op {
             // Tells what is known without an answer: the grant is gone.
             Op::LookIfRevoked => Reply::Changed(Ok(Change::TakenOver)),
             Op::Watch { .. } | Op::LookForQueue | Op::Note(_) => Reply::Watching(Watch::No),
+            Op::Value(value) => value.failed(error),
         }
     }
 
@@ -512,7 +528,7 @@ impl Op {
     }
 
     /// Reads an answer that memcached may have refused to give. Only what needs memory is refused for want of it.
-    fn read<T>(
+    pub(super) fn read<T>(
         &self,
         said: &Said,
         read: impl FnOnce(&Said) -> Result<T, Unexpected>,
@@ -527,7 +543,7 @@ impl Op {
         }
     }
 
-    fn status(&self, item: &Said, label: Option<&Said>, seen: &Seen<'_>) -> Result<LockStatus, StoreError> {
+    pub(super) fn status(&self, item: &Said, label: Option<&Said>, seen: &Seen<'_>) -> Result<LockStatus, StoreError> {
         match self.read(item, protocol::read_look, seen)? {
             Some((state, expires_in)) => {
                 let label = label.map_or_else(Label::default, |label| protocol::read_label(label, state));
@@ -562,7 +578,7 @@ pub(crate) fn refused(shard: &str, refusal: Refusal) -> StoreError {
     StoreError::uncertain(format!("memcached {shard} could not do it: {why}"))
 }
 
-fn unanswered() -> StoreError {
+pub(super) fn unanswered() -> StoreError {
     StoreError::uncertain("memcached did not answer this")
 }
 

@@ -21,6 +21,7 @@ mod server;
 pub mod state_item;
 #[cfg(test)]
 mod tests;
+mod values;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -49,6 +50,7 @@ pub mod machine {
     pub use super::epoch::{EpochState, NormalMemory, Phase};
     pub use super::job::{Job, Kind, LastWord, Op, Outcome, Seen};
     pub use super::proof::{Finality, Found, Probe, Sent, Unserved, Void};
+    pub use super::values::Values;
 }
 
 use health::ShardHealth;
@@ -315,6 +317,7 @@ impl Shards {
             (Note::Unwatch, Some(me)) => Op::Note(protocol::unwatch(name, &me)),
             (Note::QueueHere { ttl }, Some(me)) => Op::Note(protocol::note_queue(name, me.address, ttl)),
             (Note::WakeQueue, Some(_)) => Op::LookForQueue,
+            (Note::ForgetValue(id), _) => Op::Note(protocol::forget_value(id)),
             (Note::TellKeeper(broker), Some(_)) => {
                 return self.common.outputs.push_back(Output::TellKeeper { broker, name: name.clone() });
             }

@@ -10,8 +10,8 @@ use std::time::Duration;
 use super::presence::LIVES;
 use super::state_item::{Epoch, Stamp, StateItem, Witness};
 use crate::command::{Cas, Command, Create, InPlace, Key, Left, Mode, Reply, Shown, Ttl, Value, Want};
-use crate::lock::{CallKey, FencingToken, LockItem, LockName, MAX_PERMITS, Owner, Permit};
-use crate::store::{ItemState, Label, Slots, StoreError};
+use crate::lock::{CallKey, FencingToken, GrantId, LockItem, LockName, LockValue, MAX_PERMITS, Owner, Permit};
+use crate::store::{ItemState, Label, Slots, StoreError, Stored};
 
 /// S never expires by itself. A date a little before memcached's own end of time in January 2038.
 const STATE_EXPIRES: Ttl = Ttl::Until(2_147_480_000);
@@ -172,6 +172,31 @@ pub fn touch_owner(item: &LockItem, ttl: u32) -> Command {
 /// Reads an owner's label.
 pub fn look_for_owner(item: &LockItem) -> Command {
     look_at(Key::Owner(item.clone()), VALUE)
+}
+
+/// Writes a grant's value where there is none, or in the place of the version `from`. The key is the grant's own, so what comes
+/// late changes no other's (R34). `ms` here: that it deletes what it fails to write costs a value for as long as it takes to the next
+/// renewal.
+pub fn write_value(id: GrantId, from: Option<u64>, stored: &Stored, ttl: u32) -> Command {
+    let mode = from.map_or(Mode::IfMissing, |from| Mode::IfCas(Cas(from)));
+    let text = format!("{} {}", stored.token.get(), stored.value.to_text());
+    write_note(Key::Value(id), mode, ttl, Some(stored.version), text)
+}
+
+/// Reads a grant's value, and lets it live on.
+pub fn keep_value(id: GrantId, ttl: u32) -> Command {
+    let touch = Some(Ttl::Seconds(ttl));
+    Command::Get { key: Key::Value(id), bump: false, touch, want: Want { cas: true, left: false, value: true } }
+}
+
+/// Reads a grant's value.
+pub fn look_for_value(id: GrantId) -> Command {
+    look_at(Key::Value(id), Want { cas: true, left: false, value: true })
+}
+
+/// Deletes a grant's value.
+pub fn forget_value(id: GrantId) -> Command {
+    Command::Delete { key: Key::Value(id), compare: None, in_place: None }
 }
 
 /// Notes who is woken when the lock is let go, if nobody is yet. `ms` here and in what follows: that it deletes
@@ -368,6 +393,24 @@ pub fn read_label(reply: &Reply, state: ItemState) -> Label {
         (id == state.number()).then_some(label)
     };
     text(reply).and_then(read).unwrap_or_default()
+}
+
+/// Reads a grant's value, if there is one that makes sense.
+pub(crate) fn read_value(reply: &Reply) -> Option<Stored> {
+    let Reply::Done(Shown { cas: Some(Cas(version)), .. }) = reply else { return None };
+    let (token, value) = text(reply)?.split_once(' ')?;
+    let token = FencingToken::new(token.parse().ok()?)?;
+    Some(Stored { token, version: *version, value: LockValue::of_text(value)? })
+}
+
+/// Reads the answer to `write_value`.
+pub(crate) fn read_written(reply: &Reply) -> Result<CasOutcome, Unexpected> {
+    match reply {
+        Reply::Done(_) => Ok(CasOutcome::Done),
+        Reply::Exists | Reply::NotStored => Ok(CasOutcome::Exists),
+        Reply::Missing => Ok(CasOutcome::Missing),
+        Reply::Refused(_) => unexpected("write of a value", reply),
+    }
 }
 
 /// Reads where the broker listens that is to be woken, if there is one.

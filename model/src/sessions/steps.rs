@@ -88,6 +88,7 @@ impl Model {
             linger: ticks(self.bounds.linger),
             min_hold: std::time::Duration::ZERO,
             owner: Owner::default(),
+            value: None,
             access: Access::Alone,
             // Several are tried for once, since nobody else is in their way.
             mode: if self.bounds.together { Mode::Once } else { Mode::Wait { max_wait: None, poll_interval: None } },

@@ -130,6 +130,7 @@ pub(super) fn key_bytes(prefix: u32, key: &Key) -> u32 {
         Key::State => 1,
         Key::Fence(epoch) => 2 + digits(*epoch),
         Key::Broker(place) => 2 + digits((*place).into()),
+        Key::Value(id) => 2 + digits(id.get()),
         Key::Lock(item) | Key::Owner(item) => {
             let number = item.permit.map_or(0, |permit| digits(permit.get().into()) + 1);
             2 + number + bytes(item.name.as_str())

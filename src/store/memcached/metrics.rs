@@ -128,6 +128,7 @@ impl ErrorMetrics {
         let error = match reply {
             Reply::Granted(Err(error)) | Reply::Changed(Err(error)) => error,
             Reply::Status(Err(error)) | Reply::Stands(Err(error)) => error,
+            Reply::Seen(Err(error)) | Reply::Kept(Err(error)) | Reply::Proclaimed(Err(error)) => error,
             _ => return,
         };
         match error {

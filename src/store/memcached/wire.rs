@@ -96,6 +96,7 @@ impl Wire {
             Key::Watcher(name) => join("W:", name.as_str()),
             Key::Line(name) => join("H:", name.as_str()),
             Key::Broker(place) => join("B:", itoa::Buffer::new().format(*place)),
+            Key::Value(id) => join("V:", itoa::Buffer::new().format(id.get())),
         }
     }
 }
@@ -217,19 +218,21 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::lock::{CallKey, FencingToken, GrantId, LingerId, LockItem, LockName, MAX_PERMITS, Owner, Permit};
+    use crate::lock::{
+        CallKey, FencingToken, GrantId, LingerId, LockItem, LockName, LockValue, MAX_PERMITS, Owner, Permit,
+    };
     use crate::store::{ItemState, Label};
     use lockbroker_core::shard::Watcher;
     use lockbroker_core::shard::protocol;
     use lockbroker_core::shard::state_item::{Epoch, Stamp};
-    use lockbroker_core::store::Slots;
+    use lockbroker_core::store::{Slots, Stored};
 
     proptest! {
         /// Names and prefixes of visible ASCII go as they are, others as base64: neither way may two meet.
         #[test]
         fn every_name_has_keys_of_its_own(
             prefix in "[!-~]{0,48}",
-            names in prop::collection::hash_set("\\PC{1,32}|[SFLOBWHPQR:0-9]{1,12}|[A-Za-z0-9+/=:]{1,48}", 2..20),
+            names in prop::collection::hash_set("\\PC{1,32}|[SFLOBWHPQRV:0-9]{1,12}|[A-Za-z0-9+/=:]{1,48}", 2..20),
             epoch: u64,
         ) {
             let wire = Wire::new(&prefix);
@@ -243,6 +246,7 @@ mod tests {
             prop_assert!(seen.insert(key(protocol::highest_token(Epoch::from_random(epoch)))));
             prop_assert!(seen.insert(key(protocol::look_for_broker(7))));
             prop_assert!(seen.insert(key(protocol::look_for_permits())));
+            prop_assert!(seen.insert(key(protocol::look_for_value(GrantId::from_random(epoch)))));
             for name in names.iter().filter_map(|name| LockName::new(name).ok()) {
                 let permit = LockItem { permit: Permit::new(MAX_PERMITS - 1), name: name.clone() };
                 let lock = LockItem::from(&name);
@@ -293,6 +297,12 @@ mod tests {
         };
         let stamp = Stamp::of_cas(1_234_567_890_123_400_007).unwrap();
         let epoch = stamp.epoch;
+        let stored = |version, bytes: &[u8]| Stored {
+            token: FencingToken::new(7).unwrap(),
+            version,
+            value: LockValue::new(bytes).unwrap(),
+        };
+        let (first, second) = (&stored(1, b"10.0.0.7:\xff80"), &stored(2, b""));
         let watcher = &Watcher { address: "10.0.0.7:28553".parse().unwrap(), id: 77 };
         for (command, expected) in [
             (
@@ -332,6 +342,14 @@ mod tests {
             (protocol::note_broker(7, 77, "2 0.1.0 here"), "ms lb:B:7 12 ME T15 E77\r\n2 0.1.0 here"),
             (protocol::keep_noted(7, 77), "md lb:B:7 C77 I T15 E77"),
             (protocol::look_for_broker(7), "mg lb:B:7 u c t v"),
+            (
+                protocol::write_value(id, None, first, 15),
+                "ms lb:V:12345678901234567890 15 ME T15 E1\r\n7 10.0.0.7:\u{ff}80",
+            ),
+            (protocol::write_value(id, Some(1), second, 15), "ms lb:V:12345678901234567890 2 C1 T15 E2\r\n7 "),
+            (protocol::keep_value(id, 15), "mg lb:V:12345678901234567890 u c v T15"),
+            (protocol::look_for_value(id), "mg lb:V:12345678901234567890 u c v"),
+            (protocol::forget_value(id), "md lb:V:12345678901234567890"),
             (
                 protocol::begin(stamp, 42),
                 "ma lb:S N2147480000 J10300007000000042000 D0 C18446744073709551615 E1234567890123400007",

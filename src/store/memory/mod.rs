@@ -1,6 +1,7 @@
 //! The embedded store: one broker's locks in its own memory, gone when it ends.
 
 mod lister;
+mod values;
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::BuildHasher;
@@ -10,12 +11,13 @@ use std::time::{Duration, SystemTime};
 use foldhash::fast::RandomState;
 use lockbroker_core::Time;
 use lockbroker_core::request::StoreTraits;
-use lockbroker_core::store::{Besides, Note, Reply, Request, Shared, WINDOW, Watch};
+use lockbroker_core::store::{Besides, Note, Reply, Request, Shared, Sight, WINDOW, Watch};
 use lockbroker_core::table::give_back_room;
 use tokio::sync::{mpsc, watch};
 use tokio::task::yield_now;
 
 use self::lister::{MemoryLister, Question};
+use self::values::Values;
 use super::{Change, Granted, ItemState, Label, Listed, Lister, LockStatus, LockStore, Order, StoreError, StoreEvent};
 use crate::lock::{FencingToken, GrantId, LingerId, LockItem, LockName, Owner, Permit};
 use crate::times::now;
@@ -52,6 +54,7 @@ pub struct MemoryStore {
     /// Read once for all that is carried out together.
     now: Time,
     last_token: u64,
+    values: Values,
     ready: watch::Sender<bool>,
     lister: MemoryLister,
     questions: mpsc::Receiver<Question>,
@@ -68,6 +71,7 @@ impl MemoryStore {
             spread: RandomState::default(),
             now: now(),
             last_token,
+            values: Values::default(),
             ready: watch::Sender::new(true),
             lister,
             questions,
@@ -102,16 +106,33 @@ impl MemoryStore {
             Request::Stands(id) => Reply::Stands(Ok(self.live(name).is_some_and(|item| item.number == id.get()))),
             // Nobody else has this store.
             Request::Watch { .. } => Reply::Watching(Watch::No),
+            Request::Observe { .. } => {
+                let status = self.look(name);
+                let stored = self.values.of(&status, self.now);
+                Reply::Seen(Ok(Sight { status, stored, is_shared: self.first_permit(&name.name).is_some() }))
+            }
+            Request::KeepValue { id, ref stored, ttl, .. } => {
+                let expires = self.expiry(ttl);
+                Reply::Kept(Ok(self.values.keep(id, stored, self.now, expires)))
+            }
+            Request::Proclaim { id, creates, ref value, ttl } => {
+                let (status, times) = (self.look(name), (self.now, self.expiry(ttl)));
+                Reply::Proclaimed(Ok(self.values.proclaim(id, (creates, value), &status, times)))
+            }
         }
     }
 
     /// Takes a note.
     pub fn note(&mut self, name: &LockItem, note: Note) {
-        if let Note::Describe { id, owner, .. } = note
-            && let Some(item) = self.live(name)
-            && item.number == id.get()
-        {
-            item.owner = owner;
+        match note {
+            Note::Describe { id, owner, .. } => {
+                if let Some(item) = self.live(name).filter(|item| item.number == id.get()) {
+                    item.owner = owner;
+                }
+            }
+            Note::ForgetValue(id) => self.values.forget(id),
+            // Nobody else has this store.
+            _ => {}
         }
     }
 

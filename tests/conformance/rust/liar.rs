@@ -136,6 +136,7 @@ impl LockService for Liar {
     type AcquireStream = Responses<AcquireResponse>;
     type WaitAcquireStream = Responses<WaitAcquireResponse>;
     type SessionStream = Responses<SessionResponse>;
+    type ObserveStream = Responses<ObserveResponse>;
 
     async fn session(
         &self,
@@ -178,5 +179,13 @@ impl LockService for Liar {
 
     async fn wait_acquire(&self, _: Request<WaitAcquireRequest>) -> Result<Response<Self::WaitAcquireStream>, Status> {
         Err(Status::unimplemented("the client does not call this"))
+    }
+
+    async fn update_lock(&self, _: Request<UpdateLockRequest>) -> Result<Response<UpdateLockResponse>, Status> {
+        Err(Status::unimplemented("not in the script"))
+    }
+
+    async fn observe(&self, _: Request<ObserveRequest>) -> Result<Response<Self::ObserveStream>, Status> {
+        Err(Status::unimplemented("not in the script"))
     }
 }

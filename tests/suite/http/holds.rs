@@ -191,3 +191,26 @@ async fn a_lock_is_held_over_http_and_seen_by_grpc() {
     assert!(holder.process.wait(SOON).await.success());
     assert!(!broker.log().iter().any(|line| line.contains(&id)));
 }
+
+#[tokio::test]
+async fn curl_leads_and_follows() {
+    let broker = Broker::start(&DOOR).await;
+    let door = door(&broker).await;
+    let mut follower = Holding::start(door, "Observe", &json!({ "name": "leader" }));
+    assert_eq!(follower.line().await.unwrap(), json!({ "state": "STATE_FREE" }));
+    let value = |text: &str| data_encoding::BASE64.encode(text.as_bytes());
+    let lock = json!({ "lock": { "name": "leader", "value": value("here") } });
+    let mut leader = Holding::start(door, "Acquire", &lock);
+    let acquired = leader.event("acquired").await;
+    let update = json!({ "name": "leader", "lockId": acquired["lockId"], "value": value("there") });
+    assert_eq!(call(door, "UpdateLock", &update).json(), json!({ "outcome": "OUTCOME_UPDATED" }));
+    loop {
+        let seen = follower.line().await.unwrap();
+        assert!(seen["state"] == "STATE_FREE" || seen["fencingToken"] == acquired["fencingToken"], "{seen}");
+        if seen["value"] == value("there") {
+            break;
+        }
+    }
+    leader.process.signal(Signal::INT);
+    assert_eq!(follower.line().await.unwrap(), json!({ "state": "STATE_FREE" }));
+}

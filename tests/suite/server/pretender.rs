@@ -142,6 +142,7 @@ impl LockService for Pretender {
     type AcquireStream = Held<AcquireResponse>;
     type WaitAcquireStream = Held<WaitAcquireResponse>;
     type SessionStream = Held<SessionResponse>;
+    type ObserveStream = Held<ObserveResponse>;
 
     async fn acquire(&self, _: Request<AcquireRequest>) -> Result<Response<Self::AcquireStream>, Status> {
         Ok(Response::new(Held::new(self, AcquireResponse::default())))
@@ -180,6 +181,14 @@ impl LockService for Pretender {
         self.looks.send_modify(|looks| *looks += 1);
         until(&self.looks_answered, |answered| *answered).await;
         Ok(Response::new(GetLockResponse::default()))
+    }
+
+    async fn update_lock(&self, _: Request<UpdateLockRequest>) -> Result<Response<UpdateLockResponse>, Status> {
+        Err(Status::unimplemented("not pretended"))
+    }
+
+    async fn observe(&self, _: Request<ObserveRequest>) -> Result<Response<Self::ObserveStream>, Status> {
+        Err(Status::unimplemented("not pretended"))
     }
 }
 

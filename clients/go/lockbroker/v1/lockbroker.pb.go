@@ -43,7 +43,7 @@
 //   STORE_REFUSED         UNAVAILABLE         the store is not used until the operator mends it
 //   STORE_FULL            RESOURCE_EXHAUSTED  the store has no memory for another lock
 //   MAX_LOCKS             RESOURCE_EXHAUSTED  the broker holds as many locks as it may
-//   MAX_WAITERS           RESOURCE_EXHAUSTED  as many wait at the broker as may
+//   MAX_WAITERS           RESOURCE_EXHAUSTED  as many wait at the broker, or observe, as may
 //   MAX_CONCURRENT_RPCS   RESOURCE_EXHAUSTED  as many calls are under way as may be
 //   MAX_STREAMS           RESOURCE_EXHAUSTED  as many streams are open at the broker as may be
 //   QUOTA_LOCKS           RESOURCE_EXHAUSTED  the caller has as many locks here as its quota allows
@@ -440,6 +440,132 @@ func (GetLockResponse_State) EnumDescriptor() ([]byte, []int) {
 	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{23, 0}
 }
 
+// The effect of an UpdateLock.
+type UpdateLockResponse_Outcome int32
+
+const (
+	// Never sent.
+	UpdateLockResponse_OUTCOME_UNSPECIFIED UpdateLockResponse_Outcome = 0
+	// The lock has the new value.
+	UpdateLockResponse_OUTCOME_UPDATED UpdateLockResponse_Outcome = 1
+	// Nobody holds the lock.
+	UpdateLockResponse_OUTCOME_NOT_HELD UpdateLockResponse_Outcome = 2
+	// Somebody else holds the lock, or it was reattached under another lock id; untouched.
+	UpdateLockResponse_OUTCOME_HELD_BY_ANOTHER UpdateLockResponse_Outcome = 3
+	// The lock was asked for without a value.
+	UpdateLockResponse_OUTCOME_NO_VALUE UpdateLockResponse_Outcome = 4
+)
+
+// Enum value maps for UpdateLockResponse_Outcome.
+var (
+	UpdateLockResponse_Outcome_name = map[int32]string{
+		0: "OUTCOME_UNSPECIFIED",
+		1: "OUTCOME_UPDATED",
+		2: "OUTCOME_NOT_HELD",
+		3: "OUTCOME_HELD_BY_ANOTHER",
+		4: "OUTCOME_NO_VALUE",
+	}
+	UpdateLockResponse_Outcome_value = map[string]int32{
+		"OUTCOME_UNSPECIFIED":     0,
+		"OUTCOME_UPDATED":         1,
+		"OUTCOME_NOT_HELD":        2,
+		"OUTCOME_HELD_BY_ANOTHER": 3,
+		"OUTCOME_NO_VALUE":        4,
+	}
+)
+
+func (x UpdateLockResponse_Outcome) Enum() *UpdateLockResponse_Outcome {
+	p := new(UpdateLockResponse_Outcome)
+	*p = x
+	return p
+}
+
+func (x UpdateLockResponse_Outcome) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (UpdateLockResponse_Outcome) Descriptor() protoreflect.EnumDescriptor {
+	return file_lockbroker_v1_lockbroker_proto_enumTypes[6].Descriptor()
+}
+
+func (UpdateLockResponse_Outcome) Type() protoreflect.EnumType {
+	return &file_lockbroker_v1_lockbroker_proto_enumTypes[6]
+}
+
+func (x UpdateLockResponse_Outcome) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use UpdateLockResponse_Outcome.Descriptor instead.
+func (UpdateLockResponse_Outcome) EnumDescriptor() ([]byte, []int) {
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{25, 0}
+}
+
+// What a lock is.
+type ObserveResponse_State int32
+
+const (
+	// Never sent.
+	ObserveResponse_STATE_UNSPECIFIED ObserveResponse_State = 0
+	// The broker cannot tell: the store is away, or has lost its memory and does not grant yet. The lock may be held as before.
+	ObserveResponse_STATE_UNKNOWN ObserveResponse_State = 1
+	// Nobody has it.
+	ObserveResponse_STATE_FREE ObserveResponse_State = 2
+	// Somebody holds it, or several share it.
+	ObserveResponse_STATE_HELD ObserveResponse_State = 3
+	// It was released and nobody can acquire it yet.
+	ObserveResponse_STATE_LINGERING ObserveResponse_State = 4
+	// It was revoked, and nobody can acquire it until its holder no longer believes in it.
+	ObserveResponse_STATE_REVOKED ObserveResponse_State = 5
+)
+
+// Enum value maps for ObserveResponse_State.
+var (
+	ObserveResponse_State_name = map[int32]string{
+		0: "STATE_UNSPECIFIED",
+		1: "STATE_UNKNOWN",
+		2: "STATE_FREE",
+		3: "STATE_HELD",
+		4: "STATE_LINGERING",
+		5: "STATE_REVOKED",
+	}
+	ObserveResponse_State_value = map[string]int32{
+		"STATE_UNSPECIFIED": 0,
+		"STATE_UNKNOWN":     1,
+		"STATE_FREE":        2,
+		"STATE_HELD":        3,
+		"STATE_LINGERING":   4,
+		"STATE_REVOKED":     5,
+	}
+)
+
+func (x ObserveResponse_State) Enum() *ObserveResponse_State {
+	p := new(ObserveResponse_State)
+	*p = x
+	return p
+}
+
+func (x ObserveResponse_State) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ObserveResponse_State) Descriptor() protoreflect.EnumDescriptor {
+	return file_lockbroker_v1_lockbroker_proto_enumTypes[7].Descriptor()
+}
+
+func (ObserveResponse_State) Type() protoreflect.EnumType {
+	return &file_lockbroker_v1_lockbroker_proto_enumTypes[7]
+}
+
+func (x ObserveResponse_State) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ObserveResponse_State.Descriptor instead.
+func (ObserveResponse_State) EnumDescriptor() ([]byte, []int) {
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{27, 0}
+}
+
 // The effect of a RevokeLock.
 type RevokeLockResponse_Outcome int32
 
@@ -486,11 +612,11 @@ func (x RevokeLockResponse_Outcome) String() string {
 }
 
 func (RevokeLockResponse_Outcome) Descriptor() protoreflect.EnumDescriptor {
-	return file_lockbroker_v1_lockbroker_proto_enumTypes[6].Descriptor()
+	return file_lockbroker_v1_lockbroker_proto_enumTypes[8].Descriptor()
 }
 
 func (RevokeLockResponse_Outcome) Type() protoreflect.EnumType {
-	return &file_lockbroker_v1_lockbroker_proto_enumTypes[6]
+	return &file_lockbroker_v1_lockbroker_proto_enumTypes[8]
 }
 
 func (x RevokeLockResponse_Outcome) Number() protoreflect.EnumNumber {
@@ -499,7 +625,7 @@ func (x RevokeLockResponse_Outcome) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use RevokeLockResponse_Outcome.Descriptor instead.
 func (RevokeLockResponse_Outcome) EnumDescriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{41, 0}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{45, 0}
 }
 
 // A lock to ask for, and its properties.
@@ -527,7 +653,11 @@ type LockSpec struct {
 	// ends: for jobs that must not run twice on machines whose clocks differ. A linger counts from the
 	// release; whichever of the two ends later counts. Unset: 0. At most 1 h. A reattach keeps what was
 	// granted. That of a SHARED lock closes its permit alone, as a linger does.
-	MinHold       *durationpb.Duration `protobuf:"bytes,8,opt,name=min_hold,json=minHold,proto3" json:"min_hold,omitempty"`
+	MinHold *durationpb.Duration `protobuf:"bytes,8,opt,name=min_hold,json=minHold,proto3" json:"min_hold,omitempty"`
+	// What the holder tells those who Observe the lock: a leader's address, say. At most 1,024 bytes, of any kind; it may be empty. Unset:
+	// none, and UpdateLock gives it none. INVALID_ARGUMENT for a SHARED lock or a lease. It is no secret. Each reattach says it anew.
+	// Best effort: those who observe may see none for a while, and never that of another grant.
+	Value         []byte `protobuf:"bytes,7,opt,name=value,proto3,oneof" json:"value,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -607,6 +737,13 @@ func (x *LockSpec) GetOnDisconnect() LockSpec_OnDisconnect {
 func (x *LockSpec) GetMinHold() *durationpb.Duration {
 	if x != nil {
 		return x.MinHold
+	}
+	return nil
+}
+
+func (x *LockSpec) GetValue() []byte {
+	if x != nil {
+		return x.Value
 	}
 	return nil
 }
@@ -2199,6 +2336,244 @@ func (x *GetLockResponse) GetEtag() string {
 	return ""
 }
 
+// Asks to give a lock another value.
+type UpdateLockRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The lock's name, as in LockSpec.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The lock id, from Acquired.
+	LockId string `protobuf:"bytes,2,opt,name=lock_id,json=lockId,proto3" json:"lock_id,omitempty"`
+	// The value, as in LockSpec. Unset: an empty one.
+	Value         []byte `protobuf:"bytes,3,opt,name=value,proto3" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateLockRequest) Reset() {
+	*x = UpdateLockRequest{}
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateLockRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateLockRequest) ProtoMessage() {}
+
+func (x *UpdateLockRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateLockRequest.ProtoReflect.Descriptor instead.
+func (*UpdateLockRequest) Descriptor() ([]byte, []int) {
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *UpdateLockRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *UpdateLockRequest) GetLockId() string {
+	if x != nil {
+		return x.LockId
+	}
+	return ""
+}
+
+func (x *UpdateLockRequest) GetValue() []byte {
+	if x != nil {
+		return x.Value
+	}
+	return nil
+}
+
+// The effect of an UpdateLock.
+type UpdateLockResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The effect.
+	Outcome       UpdateLockResponse_Outcome `protobuf:"varint,1,opt,name=outcome,proto3,enum=lockbroker.v1.UpdateLockResponse_Outcome" json:"outcome,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateLockResponse) Reset() {
+	*x = UpdateLockResponse{}
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateLockResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateLockResponse) ProtoMessage() {}
+
+func (x *UpdateLockResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateLockResponse.ProtoReflect.Descriptor instead.
+func (*UpdateLockResponse) Descriptor() ([]byte, []int) {
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *UpdateLockResponse) GetOutcome() UpdateLockResponse_Outcome {
+	if x != nil {
+		return x.Outcome
+	}
+	return UpdateLockResponse_OUTCOME_UNSPECIFIED
+}
+
+// Asks to observe a lock.
+type ObserveRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The lock's name, as in LockSpec.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ObserveRequest) Reset() {
+	*x = ObserveRequest{}
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ObserveRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ObserveRequest) ProtoMessage() {}
+
+func (x *ObserveRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ObserveRequest.ProtoReflect.Descriptor instead.
+func (*ObserveRequest) Descriptor() ([]byte, []int) {
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *ObserveRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// What a lock is, as far as the broker knows.
+type ObserveResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What it is.
+	State ObserveResponse_State `protobuf:"varint,1,opt,name=state,proto3,enum=lockbroker.v1.ObserveResponse_State" json:"state,omitempty"`
+	// The holder's label, where known and given.
+	Owner string `protobuf:"bytes,2,opt,name=owner,proto3" json:"owner,omitempty"`
+	// The holder's value, where known and given. Unset: there is none, or it is not known yet.
+	Value []byte `protobuf:"bytes,3,opt,name=value,proto3,oneof" json:"value,omitempty"`
+	// The holder's fencing token, where known: always if there is a value. Unset: 0. It tells one holder from the next.
+	FencingToken int64 `protobuf:"varint,4,opt,name=fencing_token,json=fencingToken,proto3" json:"fencing_token,omitempty"`
+	// The lock is free this long after the broker looked, at the latest, if nobody renews it. Unset when free or unknown.
+	ExpiresIn     *durationpb.Duration `protobuf:"bytes,5,opt,name=expires_in,json=expiresIn,proto3" json:"expires_in,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ObserveResponse) Reset() {
+	*x = ObserveResponse{}
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ObserveResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ObserveResponse) ProtoMessage() {}
+
+func (x *ObserveResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ObserveResponse.ProtoReflect.Descriptor instead.
+func (*ObserveResponse) Descriptor() ([]byte, []int) {
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *ObserveResponse) GetState() ObserveResponse_State {
+	if x != nil {
+		return x.State
+	}
+	return ObserveResponse_STATE_UNSPECIFIED
+}
+
+func (x *ObserveResponse) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *ObserveResponse) GetValue() []byte {
+	if x != nil {
+		return x.Value
+	}
+	return nil
+}
+
+func (x *ObserveResponse) GetFencingToken() int64 {
+	if x != nil {
+		return x.FencingToken
+	}
+	return 0
+}
+
+func (x *ObserveResponse) GetExpiresIn() *durationpb.Duration {
+	if x != nil {
+		return x.ExpiresIn
+	}
+	return nil
+}
+
 // A message on a Session, from the client.
 type SessionRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2217,7 +2592,7 @@ type SessionRequest struct {
 
 func (x *SessionRequest) Reset() {
 	*x = SessionRequest{}
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[24]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2229,7 +2604,7 @@ func (x *SessionRequest) String() string {
 func (*SessionRequest) ProtoMessage() {}
 
 func (x *SessionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[24]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2242,7 +2617,7 @@ func (x *SessionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionRequest.ProtoReflect.Descriptor instead.
 func (*SessionRequest) Descriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{24}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *SessionRequest) GetKind() isSessionRequest_Kind {
@@ -2331,7 +2706,7 @@ type OpenSession struct {
 
 func (x *OpenSession) Reset() {
 	*x = OpenSession{}
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[25]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2343,7 +2718,7 @@ func (x *OpenSession) String() string {
 func (*OpenSession) ProtoMessage() {}
 
 func (x *OpenSession) ProtoReflect() protoreflect.Message {
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[25]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2356,7 +2731,7 @@ func (x *OpenSession) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenSession.ProtoReflect.Descriptor instead.
 func (*OpenSession) Descriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{25}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *OpenSession) GetTtl() *durationpb.Duration {
@@ -2377,7 +2752,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[26]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2389,7 +2764,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[26]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2402,7 +2777,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{26}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Heartbeat) GetSeq() int64 {
@@ -2424,7 +2799,7 @@ type BeginLock struct {
 	// The lock id to reattach, as in AcquireRequest. Not together with `wait`.
 	ReattachLockId string `protobuf:"bytes,4,opt,name=reattach_lock_id,json=reattachLockId,proto3" json:"reattach_lock_id,omitempty"`
 	// Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
-	// names, and without `min_hold`. Requests for several never wait for each other in a circle, whatever the order in which they
+	// names, and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
 	// name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
 	// as held. When one is lost, all are; the others stay closed until their validity is over.
 	Also          []*AlsoLock `protobuf:"bytes,5,rep,name=also,proto3" json:"also,omitempty"`
@@ -2434,7 +2809,7 @@ type BeginLock struct {
 
 func (x *BeginLock) Reset() {
 	*x = BeginLock{}
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[27]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2446,7 +2821,7 @@ func (x *BeginLock) String() string {
 func (*BeginLock) ProtoMessage() {}
 
 func (x *BeginLock) ProtoReflect() protoreflect.Message {
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[27]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2459,7 +2834,7 @@ func (x *BeginLock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BeginLock.ProtoReflect.Descriptor instead.
 func (*BeginLock) Descriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{27}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *BeginLock) GetLockRef() int64 {
@@ -2510,7 +2885,7 @@ type AlsoLock struct {
 
 func (x *AlsoLock) Reset() {
 	*x = AlsoLock{}
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[28]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2522,7 +2897,7 @@ func (x *AlsoLock) String() string {
 func (*AlsoLock) ProtoMessage() {}
 
 func (x *AlsoLock) ProtoReflect() protoreflect.Message {
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[28]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2535,7 +2910,7 @@ func (x *AlsoLock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlsoLock.ProtoReflect.Descriptor instead.
 func (*AlsoLock) Descriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{28}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *AlsoLock) GetLock() *LockSpec {
@@ -2566,7 +2941,7 @@ type EndLock struct {
 
 func (x *EndLock) Reset() {
 	*x = EndLock{}
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[29]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2578,7 +2953,7 @@ func (x *EndLock) String() string {
 func (*EndLock) ProtoMessage() {}
 
 func (x *EndLock) ProtoReflect() protoreflect.Message {
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[29]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2591,7 +2966,7 @@ func (x *EndLock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndLock.ProtoReflect.Descriptor instead.
 func (*EndLock) Descriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{29}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *EndLock) GetLockRef() int64 {
@@ -2618,7 +2993,7 @@ type SessionResponse struct {
 
 func (x *SessionResponse) Reset() {
 	*x = SessionResponse{}
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[30]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2630,7 +3005,7 @@ func (x *SessionResponse) String() string {
 func (*SessionResponse) ProtoMessage() {}
 
 func (x *SessionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[30]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2643,7 +3018,7 @@ func (x *SessionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionResponse.ProtoReflect.Descriptor instead.
 func (*SessionResponse) Descriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{30}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *SessionResponse) GetKind() isSessionResponse_Kind {
@@ -2720,7 +3095,7 @@ type SessionOpened struct {
 
 func (x *SessionOpened) Reset() {
 	*x = SessionOpened{}
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[31]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2732,7 +3107,7 @@ func (x *SessionOpened) String() string {
 func (*SessionOpened) ProtoMessage() {}
 
 func (x *SessionOpened) ProtoReflect() protoreflect.Message {
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[31]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2745,7 +3120,7 @@ func (x *SessionOpened) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionOpened.ProtoReflect.Descriptor instead.
 func (*SessionOpened) Descriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{31}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *SessionOpened) GetTtl() *durationpb.Duration {
@@ -2785,7 +3160,7 @@ type HeartbeatAck struct {
 
 func (x *HeartbeatAck) Reset() {
 	*x = HeartbeatAck{}
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[32]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2797,7 +3172,7 @@ func (x *HeartbeatAck) String() string {
 func (*HeartbeatAck) ProtoMessage() {}
 
 func (x *HeartbeatAck) ProtoReflect() protoreflect.Message {
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[32]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2810,7 +3185,7 @@ func (x *HeartbeatAck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatAck.ProtoReflect.Descriptor instead.
 func (*HeartbeatAck) Descriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{32}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *HeartbeatAck) GetSeq() int64 {
@@ -2847,7 +3222,7 @@ type SessionEvent struct {
 
 func (x *SessionEvent) Reset() {
 	*x = SessionEvent{}
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[33]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2859,7 +3234,7 @@ func (x *SessionEvent) String() string {
 func (*SessionEvent) ProtoMessage() {}
 
 func (x *SessionEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[33]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2872,7 +3247,7 @@ func (x *SessionEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionEvent.ProtoReflect.Descriptor instead.
 func (*SessionEvent) Descriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{33}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *SessionEvent) GetLockRef() int64 {
@@ -2902,7 +3277,7 @@ type ListLocksRequest struct {
 
 func (x *ListLocksRequest) Reset() {
 	*x = ListLocksRequest{}
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[34]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2914,7 +3289,7 @@ func (x *ListLocksRequest) String() string {
 func (*ListLocksRequest) ProtoMessage() {}
 
 func (x *ListLocksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[34]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2927,7 +3302,7 @@ func (x *ListLocksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListLocksRequest.ProtoReflect.Descriptor instead.
 func (*ListLocksRequest) Descriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{34}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ListLocksRequest) GetPrefix() string {
@@ -2958,7 +3333,7 @@ type ListLocksResponse struct {
 
 func (x *ListLocksResponse) Reset() {
 	*x = ListLocksResponse{}
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[35]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2970,7 +3345,7 @@ func (x *ListLocksResponse) String() string {
 func (*ListLocksResponse) ProtoMessage() {}
 
 func (x *ListLocksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[35]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2983,7 +3358,7 @@ func (x *ListLocksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListLocksResponse.ProtoReflect.Descriptor instead.
 func (*ListLocksResponse) Descriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{35}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ListLocksResponse) GetLocks() []*LockInfo {
@@ -3026,7 +3401,7 @@ type LockInfo struct {
 
 func (x *LockInfo) Reset() {
 	*x = LockInfo{}
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[36]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3038,7 +3413,7 @@ func (x *LockInfo) String() string {
 func (*LockInfo) ProtoMessage() {}
 
 func (x *LockInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[36]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3051,7 +3426,7 @@ func (x *LockInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LockInfo.ProtoReflect.Descriptor instead.
 func (*LockInfo) Descriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{36}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *LockInfo) GetName() string {
@@ -3125,7 +3500,7 @@ type ListWaitersRequest struct {
 
 func (x *ListWaitersRequest) Reset() {
 	*x = ListWaitersRequest{}
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[37]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3137,7 +3512,7 @@ func (x *ListWaitersRequest) String() string {
 func (*ListWaitersRequest) ProtoMessage() {}
 
 func (x *ListWaitersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[37]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3150,7 +3525,7 @@ func (x *ListWaitersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWaitersRequest.ProtoReflect.Descriptor instead.
 func (*ListWaitersRequest) Descriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{37}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ListWaitersRequest) GetName() string {
@@ -3187,7 +3562,7 @@ type ListWaitersResponse struct {
 
 func (x *ListWaitersResponse) Reset() {
 	*x = ListWaitersResponse{}
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[38]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3199,7 +3574,7 @@ func (x *ListWaitersResponse) String() string {
 func (*ListWaitersResponse) ProtoMessage() {}
 
 func (x *ListWaitersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[38]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3212,7 +3587,7 @@ func (x *ListWaitersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWaitersResponse.ProtoReflect.Descriptor instead.
 func (*ListWaitersResponse) Descriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{38}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ListWaitersResponse) GetWaiters() []*WaiterInfo {
@@ -3246,7 +3621,7 @@ type WaiterInfo struct {
 
 func (x *WaiterInfo) Reset() {
 	*x = WaiterInfo{}
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[39]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3258,7 +3633,7 @@ func (x *WaiterInfo) String() string {
 func (*WaiterInfo) ProtoMessage() {}
 
 func (x *WaiterInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[39]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3271,7 +3646,7 @@ func (x *WaiterInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaiterInfo.ProtoReflect.Descriptor instead.
 func (*WaiterInfo) Descriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{39}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *WaiterInfo) GetName() string {
@@ -3324,7 +3699,7 @@ type RevokeLockRequest struct {
 
 func (x *RevokeLockRequest) Reset() {
 	*x = RevokeLockRequest{}
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[40]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3336,7 +3711,7 @@ func (x *RevokeLockRequest) String() string {
 func (*RevokeLockRequest) ProtoMessage() {}
 
 func (x *RevokeLockRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[40]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3349,7 +3724,7 @@ func (x *RevokeLockRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeLockRequest.ProtoReflect.Descriptor instead.
 func (*RevokeLockRequest) Descriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{40}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *RevokeLockRequest) GetName() string {
@@ -3396,7 +3771,7 @@ type RevokeLockResponse struct {
 
 func (x *RevokeLockResponse) Reset() {
 	*x = RevokeLockResponse{}
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[41]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3408,7 +3783,7 @@ func (x *RevokeLockResponse) String() string {
 func (*RevokeLockResponse) ProtoMessage() {}
 
 func (x *RevokeLockResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[41]
+	mi := &file_lockbroker_v1_lockbroker_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3421,7 +3796,7 @@ func (x *RevokeLockResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeLockResponse.ProtoReflect.Descriptor instead.
 func (*RevokeLockResponse) Descriptor() ([]byte, []int) {
-	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{41}
+	return file_lockbroker_v1_lockbroker_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *RevokeLockResponse) GetOutcome() RevokeLockResponse_Outcome {
@@ -3449,7 +3824,7 @@ var File_lockbroker_v1_lockbroker_proto protoreflect.FileDescriptor
 
 const file_lockbroker_v1_lockbroker_proto_rawDesc = "" +
 	"\n" +
-	"\x1elockbroker/v1/lockbroker.proto\x12\rlockbroker.v1\x1a\x1egoogle/protobuf/duration.proto\"\xd5\x03\n" +
+	"\x1elockbroker/v1/lockbroker.proto\x12\rlockbroker.v1\x1a\x1egoogle/protobuf/duration.proto\"\xfa\x03\n" +
 	"\bLockSpec\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x121\n" +
 	"\x06linger\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x06linger\x12\x14\n" +
@@ -3457,7 +3832,8 @@ const file_lockbroker_v1_lockbroker_proto_rawDesc = "" +
 	"\x04mode\x18\x04 \x01(\x0e2\x1c.lockbroker.v1.LockSpec.ModeR\x04mode\x12\x14\n" +
 	"\x05limit\x18\x06 \x01(\x05R\x05limit\x12I\n" +
 	"\ron_disconnect\x18\x05 \x01(\x0e2$.lockbroker.v1.LockSpec.OnDisconnectR\fonDisconnect\x124\n" +
-	"\bmin_hold\x18\b \x01(\v2\x19.google.protobuf.DurationR\aminHold\"`\n" +
+	"\bmin_hold\x18\b \x01(\v2\x19.google.protobuf.DurationR\aminHold\x12\x19\n" +
+	"\x05value\x18\a \x01(\fH\x00R\x05value\x88\x01\x01\"`\n" +
 	"\fOnDisconnect\x12\x1d\n" +
 	"\x19ON_DISCONNECT_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15ON_DISCONNECT_RELEASE\x10\x01\x12\x16\n" +
@@ -3465,7 +3841,8 @@ const file_lockbroker_v1_lockbroker_proto_rawDesc = "" +
 	"\x04Mode\x12\x14\n" +
 	"\x10MODE_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eMODE_EXCLUSIVE\x10\x01\x12\x0f\n" +
-	"\vMODE_SHARED\x10\x02\"\x80\x01\n" +
+	"\vMODE_SHARED\x10\x02B\b\n" +
+	"\x06_value\"\x80\x01\n" +
 	"\bWaitSpec\x124\n" +
 	"\bmax_wait\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\amaxWait\x12>\n" +
 	"\rpoll_interval\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\fpollInterval\"\x94\x01\n" +
@@ -3586,7 +3963,38 @@ const file_lockbroker_v1_lockbroker_proto_rawDesc = "" +
 	"\n" +
 	"STATE_HELD\x10\x02\x12\x13\n" +
 	"\x0fSTATE_LINGERING\x10\x03\x12\x11\n" +
-	"\rSTATE_REVOKED\x10\x04\"\xe2\x01\n" +
+	"\rSTATE_REVOKED\x10\x04\"V\n" +
+	"\x11UpdateLockRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x17\n" +
+	"\alock_id\x18\x02 \x01(\tR\x06lockId\x12\x14\n" +
+	"\x05value\x18\x03 \x01(\fR\x05value\"\xdc\x01\n" +
+	"\x12UpdateLockResponse\x12C\n" +
+	"\aoutcome\x18\x01 \x01(\x0e2).lockbroker.v1.UpdateLockResponse.OutcomeR\aoutcome\"\x80\x01\n" +
+	"\aOutcome\x12\x17\n" +
+	"\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x13\n" +
+	"\x0fOUTCOME_UPDATED\x10\x01\x12\x14\n" +
+	"\x10OUTCOME_NOT_HELD\x10\x02\x12\x1b\n" +
+	"\x17OUTCOME_HELD_BY_ANOTHER\x10\x03\x12\x14\n" +
+	"\x10OUTCOME_NO_VALUE\x10\x04\"$\n" +
+	"\x0eObserveRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"\xe2\x02\n" +
+	"\x0fObserveResponse\x12:\n" +
+	"\x05state\x18\x01 \x01(\x0e2$.lockbroker.v1.ObserveResponse.StateR\x05state\x12\x14\n" +
+	"\x05owner\x18\x02 \x01(\tR\x05owner\x12\x19\n" +
+	"\x05value\x18\x03 \x01(\fH\x00R\x05value\x88\x01\x01\x12#\n" +
+	"\rfencing_token\x18\x04 \x01(\x03R\ffencingToken\x128\n" +
+	"\n" +
+	"expires_in\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\texpiresIn\"y\n" +
+	"\x05State\x12\x15\n" +
+	"\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n" +
+	"\rSTATE_UNKNOWN\x10\x01\x12\x0e\n" +
+	"\n" +
+	"STATE_FREE\x10\x02\x12\x0e\n" +
+	"\n" +
+	"STATE_HELD\x10\x03\x12\x13\n" +
+	"\x0fSTATE_LINGERING\x10\x04\x12\x11\n" +
+	"\rSTATE_REVOKED\x10\x05B\b\n" +
+	"\x06_value\"\xe2\x01\n" +
 	"\x0eSessionRequest\x120\n" +
 	"\x04open\x18\x01 \x01(\v2\x1a.lockbroker.v1.OpenSessionH\x00R\x04open\x128\n" +
 	"\theartbeat\x18\x02 \x01(\v2\x18.lockbroker.v1.HeartbeatH\x00R\theartbeat\x120\n" +
@@ -3672,7 +4080,7 @@ const file_lockbroker_v1_lockbroker_proto_rawDesc = "" +
 	"\x0fOUTCOME_REVOKED\x10\x01\x12\x14\n" +
 	"\x10OUTCOME_NOT_HELD\x10\x02\x12\x13\n" +
 	"\x0fOUTCOME_CHANGED\x10\x03\x12\x11\n" +
-	"\rOUTCOME_FREED\x10\x042\xbf\x04\n" +
+	"\rOUTCOME_FREED\x10\x042\xde\x05\n" +
 	"\vLockService\x12J\n" +
 	"\aAcquire\x12\x1d.lockbroker.v1.AcquireRequest\x1a\x1e.lockbroker.v1.AcquireResponse0\x01\x12V\n" +
 	"\vWaitAcquire\x12!.lockbroker.v1.WaitAcquireRequest\x1a\".lockbroker.v1.WaitAcquireResponse0\x01\x12H\n" +
@@ -3680,7 +4088,10 @@ const file_lockbroker_v1_lockbroker_proto_rawDesc = "" +
 	"\fAcquireLease\x12\".lockbroker.v1.AcquireLeaseRequest\x1a#.lockbroker.v1.AcquireLeaseResponse\x12Q\n" +
 	"\n" +
 	"RenewLease\x12 .lockbroker.v1.RenewLeaseRequest\x1a!.lockbroker.v1.RenewLeaseResponse\x12H\n" +
-	"\aGetLock\x12\x1d.lockbroker.v1.GetLockRequest\x1a\x1e.lockbroker.v1.GetLockResponse\x12L\n" +
+	"\aGetLock\x12\x1d.lockbroker.v1.GetLockRequest\x1a\x1e.lockbroker.v1.GetLockResponse\x12Q\n" +
+	"\n" +
+	"UpdateLock\x12 .lockbroker.v1.UpdateLockRequest\x1a!.lockbroker.v1.UpdateLockResponse\x12J\n" +
+	"\aObserve\x12\x1d.lockbroker.v1.ObserveRequest\x1a\x1e.lockbroker.v1.ObserveResponse0\x01\x12L\n" +
 	"\aSession\x12\x1d.lockbroker.v1.SessionRequest\x1a\x1e.lockbroker.v1.SessionResponse(\x010\x012\x88\x02\n" +
 	"\tLockAdmin\x12P\n" +
 	"\tListLocks\x12\x1f.lockbroker.v1.ListLocksRequest\x1a .lockbroker.v1.ListLocksResponse0\x01\x12V\n" +
@@ -3701,8 +4112,8 @@ func file_lockbroker_v1_lockbroker_proto_rawDescGZIP() []byte {
 	return file_lockbroker_v1_lockbroker_proto_rawDescData
 }
 
-var file_lockbroker_v1_lockbroker_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
-var file_lockbroker_v1_lockbroker_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
+var file_lockbroker_v1_lockbroker_proto_enumTypes = make([]protoimpl.EnumInfo, 9)
+var file_lockbroker_v1_lockbroker_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
 var file_lockbroker_v1_lockbroker_proto_goTypes = []any{
 	(LockSpec_OnDisconnect)(0),      // 0: lockbroker.v1.LockSpec.OnDisconnect
 	(LockSpec_Mode)(0),              // 1: lockbroker.v1.LockSpec.Mode
@@ -3710,142 +4121,155 @@ var file_lockbroker_v1_lockbroker_proto_goTypes = []any{
 	(Lost_Reason)(0),                // 3: lockbroker.v1.Lost.Reason
 	(ReleaseResponse_Outcome)(0),    // 4: lockbroker.v1.ReleaseResponse.Outcome
 	(GetLockResponse_State)(0),      // 5: lockbroker.v1.GetLockResponse.State
-	(RevokeLockResponse_Outcome)(0), // 6: lockbroker.v1.RevokeLockResponse.Outcome
-	(*LockSpec)(nil),                // 7: lockbroker.v1.LockSpec
-	(*WaitSpec)(nil),                // 8: lockbroker.v1.WaitSpec
-	(*AcquireRequest)(nil),          // 9: lockbroker.v1.AcquireRequest
-	(*WaitAcquireRequest)(nil),      // 10: lockbroker.v1.WaitAcquireRequest
-	(*AcquireResponse)(nil),         // 11: lockbroker.v1.AcquireResponse
-	(*WaitAcquireResponse)(nil),     // 12: lockbroker.v1.WaitAcquireResponse
-	(*LockEvent)(nil),               // 13: lockbroker.v1.LockEvent
-	(*Acquired)(nil),                // 14: lockbroker.v1.Acquired
-	(*AlsoAcquired)(nil),            // 15: lockbroker.v1.AlsoAcquired
-	(*NotAcquired)(nil),             // 16: lockbroker.v1.NotAcquired
-	(*Queued)(nil),                  // 17: lockbroker.v1.Queued
-	(*Renewed)(nil),                 // 18: lockbroker.v1.Renewed
-	(*Lost)(nil),                    // 19: lockbroker.v1.Lost
-	(*Released)(nil),                // 20: lockbroker.v1.Released
-	(*Draining)(nil),                // 21: lockbroker.v1.Draining
-	(*Failed)(nil),                  // 22: lockbroker.v1.Failed
-	(*AcquireLeaseRequest)(nil),     // 23: lockbroker.v1.AcquireLeaseRequest
-	(*AcquireLeaseResponse)(nil),    // 24: lockbroker.v1.AcquireLeaseResponse
-	(*RenewLeaseRequest)(nil),       // 25: lockbroker.v1.RenewLeaseRequest
-	(*RenewLeaseResponse)(nil),      // 26: lockbroker.v1.RenewLeaseResponse
-	(*ReleaseRequest)(nil),          // 27: lockbroker.v1.ReleaseRequest
-	(*ReleaseResponse)(nil),         // 28: lockbroker.v1.ReleaseResponse
-	(*GetLockRequest)(nil),          // 29: lockbroker.v1.GetLockRequest
-	(*GetLockResponse)(nil),         // 30: lockbroker.v1.GetLockResponse
-	(*SessionRequest)(nil),          // 31: lockbroker.v1.SessionRequest
-	(*OpenSession)(nil),             // 32: lockbroker.v1.OpenSession
-	(*Heartbeat)(nil),               // 33: lockbroker.v1.Heartbeat
-	(*BeginLock)(nil),               // 34: lockbroker.v1.BeginLock
-	(*AlsoLock)(nil),                // 35: lockbroker.v1.AlsoLock
-	(*EndLock)(nil),                 // 36: lockbroker.v1.EndLock
-	(*SessionResponse)(nil),         // 37: lockbroker.v1.SessionResponse
-	(*SessionOpened)(nil),           // 38: lockbroker.v1.SessionOpened
-	(*HeartbeatAck)(nil),            // 39: lockbroker.v1.HeartbeatAck
-	(*SessionEvent)(nil),            // 40: lockbroker.v1.SessionEvent
-	(*ListLocksRequest)(nil),        // 41: lockbroker.v1.ListLocksRequest
-	(*ListLocksResponse)(nil),       // 42: lockbroker.v1.ListLocksResponse
-	(*LockInfo)(nil),                // 43: lockbroker.v1.LockInfo
-	(*ListWaitersRequest)(nil),      // 44: lockbroker.v1.ListWaitersRequest
-	(*ListWaitersResponse)(nil),     // 45: lockbroker.v1.ListWaitersResponse
-	(*WaiterInfo)(nil),              // 46: lockbroker.v1.WaiterInfo
-	(*RevokeLockRequest)(nil),       // 47: lockbroker.v1.RevokeLockRequest
-	(*RevokeLockResponse)(nil),      // 48: lockbroker.v1.RevokeLockResponse
-	(*durationpb.Duration)(nil),     // 49: google.protobuf.Duration
+	(UpdateLockResponse_Outcome)(0), // 6: lockbroker.v1.UpdateLockResponse.Outcome
+	(ObserveResponse_State)(0),      // 7: lockbroker.v1.ObserveResponse.State
+	(RevokeLockResponse_Outcome)(0), // 8: lockbroker.v1.RevokeLockResponse.Outcome
+	(*LockSpec)(nil),                // 9: lockbroker.v1.LockSpec
+	(*WaitSpec)(nil),                // 10: lockbroker.v1.WaitSpec
+	(*AcquireRequest)(nil),          // 11: lockbroker.v1.AcquireRequest
+	(*WaitAcquireRequest)(nil),      // 12: lockbroker.v1.WaitAcquireRequest
+	(*AcquireResponse)(nil),         // 13: lockbroker.v1.AcquireResponse
+	(*WaitAcquireResponse)(nil),     // 14: lockbroker.v1.WaitAcquireResponse
+	(*LockEvent)(nil),               // 15: lockbroker.v1.LockEvent
+	(*Acquired)(nil),                // 16: lockbroker.v1.Acquired
+	(*AlsoAcquired)(nil),            // 17: lockbroker.v1.AlsoAcquired
+	(*NotAcquired)(nil),             // 18: lockbroker.v1.NotAcquired
+	(*Queued)(nil),                  // 19: lockbroker.v1.Queued
+	(*Renewed)(nil),                 // 20: lockbroker.v1.Renewed
+	(*Lost)(nil),                    // 21: lockbroker.v1.Lost
+	(*Released)(nil),                // 22: lockbroker.v1.Released
+	(*Draining)(nil),                // 23: lockbroker.v1.Draining
+	(*Failed)(nil),                  // 24: lockbroker.v1.Failed
+	(*AcquireLeaseRequest)(nil),     // 25: lockbroker.v1.AcquireLeaseRequest
+	(*AcquireLeaseResponse)(nil),    // 26: lockbroker.v1.AcquireLeaseResponse
+	(*RenewLeaseRequest)(nil),       // 27: lockbroker.v1.RenewLeaseRequest
+	(*RenewLeaseResponse)(nil),      // 28: lockbroker.v1.RenewLeaseResponse
+	(*ReleaseRequest)(nil),          // 29: lockbroker.v1.ReleaseRequest
+	(*ReleaseResponse)(nil),         // 30: lockbroker.v1.ReleaseResponse
+	(*GetLockRequest)(nil),          // 31: lockbroker.v1.GetLockRequest
+	(*GetLockResponse)(nil),         // 32: lockbroker.v1.GetLockResponse
+	(*UpdateLockRequest)(nil),       // 33: lockbroker.v1.UpdateLockRequest
+	(*UpdateLockResponse)(nil),      // 34: lockbroker.v1.UpdateLockResponse
+	(*ObserveRequest)(nil),          // 35: lockbroker.v1.ObserveRequest
+	(*ObserveResponse)(nil),         // 36: lockbroker.v1.ObserveResponse
+	(*SessionRequest)(nil),          // 37: lockbroker.v1.SessionRequest
+	(*OpenSession)(nil),             // 38: lockbroker.v1.OpenSession
+	(*Heartbeat)(nil),               // 39: lockbroker.v1.Heartbeat
+	(*BeginLock)(nil),               // 40: lockbroker.v1.BeginLock
+	(*AlsoLock)(nil),                // 41: lockbroker.v1.AlsoLock
+	(*EndLock)(nil),                 // 42: lockbroker.v1.EndLock
+	(*SessionResponse)(nil),         // 43: lockbroker.v1.SessionResponse
+	(*SessionOpened)(nil),           // 44: lockbroker.v1.SessionOpened
+	(*HeartbeatAck)(nil),            // 45: lockbroker.v1.HeartbeatAck
+	(*SessionEvent)(nil),            // 46: lockbroker.v1.SessionEvent
+	(*ListLocksRequest)(nil),        // 47: lockbroker.v1.ListLocksRequest
+	(*ListLocksResponse)(nil),       // 48: lockbroker.v1.ListLocksResponse
+	(*LockInfo)(nil),                // 49: lockbroker.v1.LockInfo
+	(*ListWaitersRequest)(nil),      // 50: lockbroker.v1.ListWaitersRequest
+	(*ListWaitersResponse)(nil),     // 51: lockbroker.v1.ListWaitersResponse
+	(*WaiterInfo)(nil),              // 52: lockbroker.v1.WaiterInfo
+	(*RevokeLockRequest)(nil),       // 53: lockbroker.v1.RevokeLockRequest
+	(*RevokeLockResponse)(nil),      // 54: lockbroker.v1.RevokeLockResponse
+	(*durationpb.Duration)(nil),     // 55: google.protobuf.Duration
 }
 var file_lockbroker_v1_lockbroker_proto_depIdxs = []int32{
-	49, // 0: lockbroker.v1.LockSpec.linger:type_name -> google.protobuf.Duration
+	55, // 0: lockbroker.v1.LockSpec.linger:type_name -> google.protobuf.Duration
 	1,  // 1: lockbroker.v1.LockSpec.mode:type_name -> lockbroker.v1.LockSpec.Mode
 	0,  // 2: lockbroker.v1.LockSpec.on_disconnect:type_name -> lockbroker.v1.LockSpec.OnDisconnect
-	49, // 3: lockbroker.v1.LockSpec.min_hold:type_name -> google.protobuf.Duration
-	49, // 4: lockbroker.v1.WaitSpec.max_wait:type_name -> google.protobuf.Duration
-	49, // 5: lockbroker.v1.WaitSpec.poll_interval:type_name -> google.protobuf.Duration
-	7,  // 6: lockbroker.v1.AcquireRequest.lock:type_name -> lockbroker.v1.LockSpec
-	49, // 7: lockbroker.v1.AcquireRequest.ttl:type_name -> google.protobuf.Duration
-	7,  // 8: lockbroker.v1.WaitAcquireRequest.lock:type_name -> lockbroker.v1.LockSpec
-	49, // 9: lockbroker.v1.WaitAcquireRequest.ttl:type_name -> google.protobuf.Duration
-	8,  // 10: lockbroker.v1.WaitAcquireRequest.wait:type_name -> lockbroker.v1.WaitSpec
-	13, // 11: lockbroker.v1.AcquireResponse.event:type_name -> lockbroker.v1.LockEvent
-	13, // 12: lockbroker.v1.WaitAcquireResponse.event:type_name -> lockbroker.v1.LockEvent
-	14, // 13: lockbroker.v1.LockEvent.acquired:type_name -> lockbroker.v1.Acquired
-	16, // 14: lockbroker.v1.LockEvent.not_acquired:type_name -> lockbroker.v1.NotAcquired
-	17, // 15: lockbroker.v1.LockEvent.queued:type_name -> lockbroker.v1.Queued
-	18, // 16: lockbroker.v1.LockEvent.renewed:type_name -> lockbroker.v1.Renewed
-	19, // 17: lockbroker.v1.LockEvent.lost:type_name -> lockbroker.v1.Lost
-	20, // 18: lockbroker.v1.LockEvent.released:type_name -> lockbroker.v1.Released
-	21, // 19: lockbroker.v1.LockEvent.draining:type_name -> lockbroker.v1.Draining
-	22, // 20: lockbroker.v1.LockEvent.failed:type_name -> lockbroker.v1.Failed
-	49, // 21: lockbroker.v1.Acquired.expires_after_request:type_name -> google.protobuf.Duration
-	15, // 22: lockbroker.v1.Acquired.also:type_name -> lockbroker.v1.AlsoAcquired
+	55, // 3: lockbroker.v1.LockSpec.min_hold:type_name -> google.protobuf.Duration
+	55, // 4: lockbroker.v1.WaitSpec.max_wait:type_name -> google.protobuf.Duration
+	55, // 5: lockbroker.v1.WaitSpec.poll_interval:type_name -> google.protobuf.Duration
+	9,  // 6: lockbroker.v1.AcquireRequest.lock:type_name -> lockbroker.v1.LockSpec
+	55, // 7: lockbroker.v1.AcquireRequest.ttl:type_name -> google.protobuf.Duration
+	9,  // 8: lockbroker.v1.WaitAcquireRequest.lock:type_name -> lockbroker.v1.LockSpec
+	55, // 9: lockbroker.v1.WaitAcquireRequest.ttl:type_name -> google.protobuf.Duration
+	10, // 10: lockbroker.v1.WaitAcquireRequest.wait:type_name -> lockbroker.v1.WaitSpec
+	15, // 11: lockbroker.v1.AcquireResponse.event:type_name -> lockbroker.v1.LockEvent
+	15, // 12: lockbroker.v1.WaitAcquireResponse.event:type_name -> lockbroker.v1.LockEvent
+	16, // 13: lockbroker.v1.LockEvent.acquired:type_name -> lockbroker.v1.Acquired
+	18, // 14: lockbroker.v1.LockEvent.not_acquired:type_name -> lockbroker.v1.NotAcquired
+	19, // 15: lockbroker.v1.LockEvent.queued:type_name -> lockbroker.v1.Queued
+	20, // 16: lockbroker.v1.LockEvent.renewed:type_name -> lockbroker.v1.Renewed
+	21, // 17: lockbroker.v1.LockEvent.lost:type_name -> lockbroker.v1.Lost
+	22, // 18: lockbroker.v1.LockEvent.released:type_name -> lockbroker.v1.Released
+	23, // 19: lockbroker.v1.LockEvent.draining:type_name -> lockbroker.v1.Draining
+	24, // 20: lockbroker.v1.LockEvent.failed:type_name -> lockbroker.v1.Failed
+	55, // 21: lockbroker.v1.Acquired.expires_after_request:type_name -> google.protobuf.Duration
+	17, // 22: lockbroker.v1.Acquired.also:type_name -> lockbroker.v1.AlsoAcquired
 	2,  // 23: lockbroker.v1.NotAcquired.reason:type_name -> lockbroker.v1.NotAcquired.Reason
-	49, // 24: lockbroker.v1.Renewed.expires_after_request:type_name -> google.protobuf.Duration
+	55, // 24: lockbroker.v1.Renewed.expires_after_request:type_name -> google.protobuf.Duration
 	3,  // 25: lockbroker.v1.Lost.reason:type_name -> lockbroker.v1.Lost.Reason
-	49, // 26: lockbroker.v1.Draining.grace:type_name -> google.protobuf.Duration
-	49, // 27: lockbroker.v1.Failed.retry_after:type_name -> google.protobuf.Duration
-	7,  // 28: lockbroker.v1.AcquireLeaseRequest.lock:type_name -> lockbroker.v1.LockSpec
-	49, // 29: lockbroker.v1.AcquireLeaseRequest.ttl:type_name -> google.protobuf.Duration
-	8,  // 30: lockbroker.v1.AcquireLeaseRequest.wait:type_name -> lockbroker.v1.WaitSpec
-	14, // 31: lockbroker.v1.AcquireLeaseResponse.acquired:type_name -> lockbroker.v1.Acquired
-	16, // 32: lockbroker.v1.AcquireLeaseResponse.not_acquired:type_name -> lockbroker.v1.NotAcquired
-	18, // 33: lockbroker.v1.RenewLeaseResponse.renewed:type_name -> lockbroker.v1.Renewed
-	19, // 34: lockbroker.v1.RenewLeaseResponse.lost:type_name -> lockbroker.v1.Lost
+	55, // 26: lockbroker.v1.Draining.grace:type_name -> google.protobuf.Duration
+	55, // 27: lockbroker.v1.Failed.retry_after:type_name -> google.protobuf.Duration
+	9,  // 28: lockbroker.v1.AcquireLeaseRequest.lock:type_name -> lockbroker.v1.LockSpec
+	55, // 29: lockbroker.v1.AcquireLeaseRequest.ttl:type_name -> google.protobuf.Duration
+	10, // 30: lockbroker.v1.AcquireLeaseRequest.wait:type_name -> lockbroker.v1.WaitSpec
+	16, // 31: lockbroker.v1.AcquireLeaseResponse.acquired:type_name -> lockbroker.v1.Acquired
+	18, // 32: lockbroker.v1.AcquireLeaseResponse.not_acquired:type_name -> lockbroker.v1.NotAcquired
+	20, // 33: lockbroker.v1.RenewLeaseResponse.renewed:type_name -> lockbroker.v1.Renewed
+	21, // 34: lockbroker.v1.RenewLeaseResponse.lost:type_name -> lockbroker.v1.Lost
 	4,  // 35: lockbroker.v1.ReleaseResponse.outcome:type_name -> lockbroker.v1.ReleaseResponse.Outcome
 	5,  // 36: lockbroker.v1.GetLockResponse.state:type_name -> lockbroker.v1.GetLockResponse.State
-	49, // 37: lockbroker.v1.GetLockResponse.free_within:type_name -> google.protobuf.Duration
-	49, // 38: lockbroker.v1.GetLockResponse.expires_after_request:type_name -> google.protobuf.Duration
-	49, // 39: lockbroker.v1.GetLockResponse.held_for:type_name -> google.protobuf.Duration
-	32, // 40: lockbroker.v1.SessionRequest.open:type_name -> lockbroker.v1.OpenSession
-	33, // 41: lockbroker.v1.SessionRequest.heartbeat:type_name -> lockbroker.v1.Heartbeat
-	34, // 42: lockbroker.v1.SessionRequest.begin:type_name -> lockbroker.v1.BeginLock
-	36, // 43: lockbroker.v1.SessionRequest.end:type_name -> lockbroker.v1.EndLock
-	49, // 44: lockbroker.v1.OpenSession.ttl:type_name -> google.protobuf.Duration
-	7,  // 45: lockbroker.v1.BeginLock.lock:type_name -> lockbroker.v1.LockSpec
-	8,  // 46: lockbroker.v1.BeginLock.wait:type_name -> lockbroker.v1.WaitSpec
-	35, // 47: lockbroker.v1.BeginLock.also:type_name -> lockbroker.v1.AlsoLock
-	7,  // 48: lockbroker.v1.AlsoLock.lock:type_name -> lockbroker.v1.LockSpec
-	38, // 49: lockbroker.v1.SessionResponse.opened:type_name -> lockbroker.v1.SessionOpened
-	39, // 50: lockbroker.v1.SessionResponse.heartbeat_ack:type_name -> lockbroker.v1.HeartbeatAck
-	40, // 51: lockbroker.v1.SessionResponse.event:type_name -> lockbroker.v1.SessionEvent
-	49, // 52: lockbroker.v1.SessionOpened.ttl:type_name -> google.protobuf.Duration
-	49, // 53: lockbroker.v1.SessionOpened.expires_after_open:type_name -> google.protobuf.Duration
-	49, // 54: lockbroker.v1.SessionOpened.heartbeat_interval:type_name -> google.protobuf.Duration
-	49, // 55: lockbroker.v1.HeartbeatAck.expires_after_heartbeat:type_name -> google.protobuf.Duration
-	13, // 56: lockbroker.v1.SessionEvent.event:type_name -> lockbroker.v1.LockEvent
-	43, // 57: lockbroker.v1.ListLocksResponse.locks:type_name -> lockbroker.v1.LockInfo
-	5,  // 58: lockbroker.v1.LockInfo.state:type_name -> lockbroker.v1.GetLockResponse.State
-	49, // 59: lockbroker.v1.LockInfo.free_within:type_name -> google.protobuf.Duration
-	49, // 60: lockbroker.v1.LockInfo.held_for:type_name -> google.protobuf.Duration
-	46, // 61: lockbroker.v1.ListWaitersResponse.waiters:type_name -> lockbroker.v1.WaiterInfo
-	49, // 62: lockbroker.v1.WaiterInfo.waited_for:type_name -> google.protobuf.Duration
-	6,  // 63: lockbroker.v1.RevokeLockResponse.outcome:type_name -> lockbroker.v1.RevokeLockResponse.Outcome
-	49, // 64: lockbroker.v1.RevokeLockResponse.free_within:type_name -> google.protobuf.Duration
-	9,  // 65: lockbroker.v1.LockService.Acquire:input_type -> lockbroker.v1.AcquireRequest
-	10, // 66: lockbroker.v1.LockService.WaitAcquire:input_type -> lockbroker.v1.WaitAcquireRequest
-	27, // 67: lockbroker.v1.LockService.Release:input_type -> lockbroker.v1.ReleaseRequest
-	23, // 68: lockbroker.v1.LockService.AcquireLease:input_type -> lockbroker.v1.AcquireLeaseRequest
-	25, // 69: lockbroker.v1.LockService.RenewLease:input_type -> lockbroker.v1.RenewLeaseRequest
-	29, // 70: lockbroker.v1.LockService.GetLock:input_type -> lockbroker.v1.GetLockRequest
-	31, // 71: lockbroker.v1.LockService.Session:input_type -> lockbroker.v1.SessionRequest
-	41, // 72: lockbroker.v1.LockAdmin.ListLocks:input_type -> lockbroker.v1.ListLocksRequest
-	44, // 73: lockbroker.v1.LockAdmin.ListWaiters:input_type -> lockbroker.v1.ListWaitersRequest
-	47, // 74: lockbroker.v1.LockAdmin.RevokeLock:input_type -> lockbroker.v1.RevokeLockRequest
-	11, // 75: lockbroker.v1.LockService.Acquire:output_type -> lockbroker.v1.AcquireResponse
-	12, // 76: lockbroker.v1.LockService.WaitAcquire:output_type -> lockbroker.v1.WaitAcquireResponse
-	28, // 77: lockbroker.v1.LockService.Release:output_type -> lockbroker.v1.ReleaseResponse
-	24, // 78: lockbroker.v1.LockService.AcquireLease:output_type -> lockbroker.v1.AcquireLeaseResponse
-	26, // 79: lockbroker.v1.LockService.RenewLease:output_type -> lockbroker.v1.RenewLeaseResponse
-	30, // 80: lockbroker.v1.LockService.GetLock:output_type -> lockbroker.v1.GetLockResponse
-	37, // 81: lockbroker.v1.LockService.Session:output_type -> lockbroker.v1.SessionResponse
-	42, // 82: lockbroker.v1.LockAdmin.ListLocks:output_type -> lockbroker.v1.ListLocksResponse
-	45, // 83: lockbroker.v1.LockAdmin.ListWaiters:output_type -> lockbroker.v1.ListWaitersResponse
-	48, // 84: lockbroker.v1.LockAdmin.RevokeLock:output_type -> lockbroker.v1.RevokeLockResponse
-	75, // [75:85] is the sub-list for method output_type
-	65, // [65:75] is the sub-list for method input_type
-	65, // [65:65] is the sub-list for extension type_name
-	65, // [65:65] is the sub-list for extension extendee
-	0,  // [0:65] is the sub-list for field type_name
+	55, // 37: lockbroker.v1.GetLockResponse.free_within:type_name -> google.protobuf.Duration
+	55, // 38: lockbroker.v1.GetLockResponse.expires_after_request:type_name -> google.protobuf.Duration
+	55, // 39: lockbroker.v1.GetLockResponse.held_for:type_name -> google.protobuf.Duration
+	6,  // 40: lockbroker.v1.UpdateLockResponse.outcome:type_name -> lockbroker.v1.UpdateLockResponse.Outcome
+	7,  // 41: lockbroker.v1.ObserveResponse.state:type_name -> lockbroker.v1.ObserveResponse.State
+	55, // 42: lockbroker.v1.ObserveResponse.expires_in:type_name -> google.protobuf.Duration
+	38, // 43: lockbroker.v1.SessionRequest.open:type_name -> lockbroker.v1.OpenSession
+	39, // 44: lockbroker.v1.SessionRequest.heartbeat:type_name -> lockbroker.v1.Heartbeat
+	40, // 45: lockbroker.v1.SessionRequest.begin:type_name -> lockbroker.v1.BeginLock
+	42, // 46: lockbroker.v1.SessionRequest.end:type_name -> lockbroker.v1.EndLock
+	55, // 47: lockbroker.v1.OpenSession.ttl:type_name -> google.protobuf.Duration
+	9,  // 48: lockbroker.v1.BeginLock.lock:type_name -> lockbroker.v1.LockSpec
+	10, // 49: lockbroker.v1.BeginLock.wait:type_name -> lockbroker.v1.WaitSpec
+	41, // 50: lockbroker.v1.BeginLock.also:type_name -> lockbroker.v1.AlsoLock
+	9,  // 51: lockbroker.v1.AlsoLock.lock:type_name -> lockbroker.v1.LockSpec
+	44, // 52: lockbroker.v1.SessionResponse.opened:type_name -> lockbroker.v1.SessionOpened
+	45, // 53: lockbroker.v1.SessionResponse.heartbeat_ack:type_name -> lockbroker.v1.HeartbeatAck
+	46, // 54: lockbroker.v1.SessionResponse.event:type_name -> lockbroker.v1.SessionEvent
+	55, // 55: lockbroker.v1.SessionOpened.ttl:type_name -> google.protobuf.Duration
+	55, // 56: lockbroker.v1.SessionOpened.expires_after_open:type_name -> google.protobuf.Duration
+	55, // 57: lockbroker.v1.SessionOpened.heartbeat_interval:type_name -> google.protobuf.Duration
+	55, // 58: lockbroker.v1.HeartbeatAck.expires_after_heartbeat:type_name -> google.protobuf.Duration
+	15, // 59: lockbroker.v1.SessionEvent.event:type_name -> lockbroker.v1.LockEvent
+	49, // 60: lockbroker.v1.ListLocksResponse.locks:type_name -> lockbroker.v1.LockInfo
+	5,  // 61: lockbroker.v1.LockInfo.state:type_name -> lockbroker.v1.GetLockResponse.State
+	55, // 62: lockbroker.v1.LockInfo.free_within:type_name -> google.protobuf.Duration
+	55, // 63: lockbroker.v1.LockInfo.held_for:type_name -> google.protobuf.Duration
+	52, // 64: lockbroker.v1.ListWaitersResponse.waiters:type_name -> lockbroker.v1.WaiterInfo
+	55, // 65: lockbroker.v1.WaiterInfo.waited_for:type_name -> google.protobuf.Duration
+	8,  // 66: lockbroker.v1.RevokeLockResponse.outcome:type_name -> lockbroker.v1.RevokeLockResponse.Outcome
+	55, // 67: lockbroker.v1.RevokeLockResponse.free_within:type_name -> google.protobuf.Duration
+	11, // 68: lockbroker.v1.LockService.Acquire:input_type -> lockbroker.v1.AcquireRequest
+	12, // 69: lockbroker.v1.LockService.WaitAcquire:input_type -> lockbroker.v1.WaitAcquireRequest
+	29, // 70: lockbroker.v1.LockService.Release:input_type -> lockbroker.v1.ReleaseRequest
+	25, // 71: lockbroker.v1.LockService.AcquireLease:input_type -> lockbroker.v1.AcquireLeaseRequest
+	27, // 72: lockbroker.v1.LockService.RenewLease:input_type -> lockbroker.v1.RenewLeaseRequest
+	31, // 73: lockbroker.v1.LockService.GetLock:input_type -> lockbroker.v1.GetLockRequest
+	33, // 74: lockbroker.v1.LockService.UpdateLock:input_type -> lockbroker.v1.UpdateLockRequest
+	35, // 75: lockbroker.v1.LockService.Observe:input_type -> lockbroker.v1.ObserveRequest
+	37, // 76: lockbroker.v1.LockService.Session:input_type -> lockbroker.v1.SessionRequest
+	47, // 77: lockbroker.v1.LockAdmin.ListLocks:input_type -> lockbroker.v1.ListLocksRequest
+	50, // 78: lockbroker.v1.LockAdmin.ListWaiters:input_type -> lockbroker.v1.ListWaitersRequest
+	53, // 79: lockbroker.v1.LockAdmin.RevokeLock:input_type -> lockbroker.v1.RevokeLockRequest
+	13, // 80: lockbroker.v1.LockService.Acquire:output_type -> lockbroker.v1.AcquireResponse
+	14, // 81: lockbroker.v1.LockService.WaitAcquire:output_type -> lockbroker.v1.WaitAcquireResponse
+	30, // 82: lockbroker.v1.LockService.Release:output_type -> lockbroker.v1.ReleaseResponse
+	26, // 83: lockbroker.v1.LockService.AcquireLease:output_type -> lockbroker.v1.AcquireLeaseResponse
+	28, // 84: lockbroker.v1.LockService.RenewLease:output_type -> lockbroker.v1.RenewLeaseResponse
+	32, // 85: lockbroker.v1.LockService.GetLock:output_type -> lockbroker.v1.GetLockResponse
+	34, // 86: lockbroker.v1.LockService.UpdateLock:output_type -> lockbroker.v1.UpdateLockResponse
+	36, // 87: lockbroker.v1.LockService.Observe:output_type -> lockbroker.v1.ObserveResponse
+	43, // 88: lockbroker.v1.LockService.Session:output_type -> lockbroker.v1.SessionResponse
+	48, // 89: lockbroker.v1.LockAdmin.ListLocks:output_type -> lockbroker.v1.ListLocksResponse
+	51, // 90: lockbroker.v1.LockAdmin.ListWaiters:output_type -> lockbroker.v1.ListWaitersResponse
+	54, // 91: lockbroker.v1.LockAdmin.RevokeLock:output_type -> lockbroker.v1.RevokeLockResponse
+	80, // [80:92] is the sub-list for method output_type
+	68, // [68:80] is the sub-list for method input_type
+	68, // [68:68] is the sub-list for extension type_name
+	68, // [68:68] is the sub-list for extension extendee
+	0,  // [0:68] is the sub-list for field type_name
 }
 
 func init() { file_lockbroker_v1_lockbroker_proto_init() }
@@ -3853,6 +4277,7 @@ func file_lockbroker_v1_lockbroker_proto_init() {
 	if File_lockbroker_v1_lockbroker_proto != nil {
 		return
 	}
+	file_lockbroker_v1_lockbroker_proto_msgTypes[0].OneofWrappers = []any{}
 	file_lockbroker_v1_lockbroker_proto_msgTypes[6].OneofWrappers = []any{
 		(*LockEvent_Acquired)(nil),
 		(*LockEvent_NotAcquired)(nil),
@@ -3874,26 +4299,27 @@ func file_lockbroker_v1_lockbroker_proto_init() {
 		(*RenewLeaseResponse_Lost)(nil),
 	}
 	file_lockbroker_v1_lockbroker_proto_msgTypes[22].OneofWrappers = []any{}
-	file_lockbroker_v1_lockbroker_proto_msgTypes[24].OneofWrappers = []any{
+	file_lockbroker_v1_lockbroker_proto_msgTypes[27].OneofWrappers = []any{}
+	file_lockbroker_v1_lockbroker_proto_msgTypes[28].OneofWrappers = []any{
 		(*SessionRequest_Open)(nil),
 		(*SessionRequest_Heartbeat)(nil),
 		(*SessionRequest_Begin)(nil),
 		(*SessionRequest_End)(nil),
 	}
-	file_lockbroker_v1_lockbroker_proto_msgTypes[30].OneofWrappers = []any{
+	file_lockbroker_v1_lockbroker_proto_msgTypes[34].OneofWrappers = []any{
 		(*SessionResponse_Opened)(nil),
 		(*SessionResponse_HeartbeatAck)(nil),
 		(*SessionResponse_Event)(nil),
 	}
-	file_lockbroker_v1_lockbroker_proto_msgTypes[36].OneofWrappers = []any{}
 	file_lockbroker_v1_lockbroker_proto_msgTypes[40].OneofWrappers = []any{}
+	file_lockbroker_v1_lockbroker_proto_msgTypes[44].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lockbroker_v1_lockbroker_proto_rawDesc), len(file_lockbroker_v1_lockbroker_proto_rawDesc)),
-			NumEnums:      7,
-			NumMessages:   42,
+			NumEnums:      9,
+			NumMessages:   46,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -43,7 +43,7 @@
 //   STORE_REFUSED         UNAVAILABLE         the store is not used until the operator mends it
 //   STORE_FULL            RESOURCE_EXHAUSTED  the store has no memory for another lock
 //   MAX_LOCKS             RESOURCE_EXHAUSTED  the broker holds as many locks as it may
-//   MAX_WAITERS           RESOURCE_EXHAUSTED  as many wait at the broker as may
+//   MAX_WAITERS           RESOURCE_EXHAUSTED  as many wait at the broker, or observe, as may
 //   MAX_CONCURRENT_RPCS   RESOURCE_EXHAUSTED  as many calls are under way as may be
 //   MAX_STREAMS           RESOURCE_EXHAUSTED  as many streams are open at the broker as may be
 //   QUOTA_LOCKS           RESOURCE_EXHAUSTED  the caller has as many locks here as its quota allows
@@ -86,6 +86,8 @@ const (
 	LockService_AcquireLease_FullMethodName = "/lockbroker.v1.LockService/AcquireLease"
 	LockService_RenewLease_FullMethodName   = "/lockbroker.v1.LockService/RenewLease"
 	LockService_GetLock_FullMethodName      = "/lockbroker.v1.LockService/GetLock"
+	LockService_UpdateLock_FullMethodName   = "/lockbroker.v1.LockService/UpdateLock"
+	LockService_Observe_FullMethodName      = "/lockbroker.v1.LockService/Observe"
 	LockService_Session_FullMethodName      = "/lockbroker.v1.LockService/Session"
 )
 
@@ -118,6 +120,16 @@ type LockServiceClient interface {
 	RenewLease(ctx context.Context, in *RenewLeaseRequest, opts ...grpc.CallOption) (*RenewLeaseResponse, error)
 	// Looks at a lock without touching it.
 	GetLock(ctx context.Context, in *GetLockRequest, opts ...grpc.CallOption) (*GetLockResponse, error)
+	// Gives the grant that a lock id names another `value`, from any connection and at any broker. It has to have been asked for with
+	// one. A stale id, or that of another lock, changes nothing; the outcome says so with status OK. UNAVAILABLE: the
+	// value may have been updated or not, or somebody else has updated it at the same time. Try again.
+	UpdateLock(ctx context.Context, in *UpdateLockRequest, opts ...grpc.CallOption) (*UpdateLockResponse, error)
+	// Tells who holds a lock and with which `value`, at once and whenever that changes: what another broker does, within 1.2 s. The
+	// last state is repeated every 5 s; who hears nothing for three times that long knows nothing any more. What is told is what this broker has
+	// seen last. Between two answers a lock may have been free, or held by others, and a value may have been another one. A lower
+	// fencing token is never told after a higher one. The stream has no end of its own: UNAVAILABLE if the broker goes
+	// away. A policy allows it to whoever may GetLock.
+	Observe(ctx context.Context, in *ObserveRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ObserveResponse], error)
 	// Many locks on one stream. The client sends `open` first and then heartbeats, and begins and ends
 	// locks as it likes. Half-closing or cancelling the stream releases everything on it. A stream that
 	// falls silent loses its locks when the validity that its client was last told is over.
@@ -210,9 +222,38 @@ func (c *lockServiceClient) GetLock(ctx context.Context, in *GetLockRequest, opt
 	return out, nil
 }
 
+func (c *lockServiceClient) UpdateLock(ctx context.Context, in *UpdateLockRequest, opts ...grpc.CallOption) (*UpdateLockResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(UpdateLockResponse)
+	err := c.cc.Invoke(ctx, LockService_UpdateLock_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *lockServiceClient) Observe(ctx context.Context, in *ObserveRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ObserveResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &LockService_ServiceDesc.Streams[2], LockService_Observe_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ObserveRequest, ObserveResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type LockService_ObserveClient = grpc.ServerStreamingClient[ObserveResponse]
+
 func (c *lockServiceClient) Session(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[SessionRequest, SessionResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &LockService_ServiceDesc.Streams[2], LockService_Session_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &LockService_ServiceDesc.Streams[3], LockService_Session_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -252,6 +293,16 @@ type LockServiceServer interface {
 	RenewLease(context.Context, *RenewLeaseRequest) (*RenewLeaseResponse, error)
 	// Looks at a lock without touching it.
 	GetLock(context.Context, *GetLockRequest) (*GetLockResponse, error)
+	// Gives the grant that a lock id names another `value`, from any connection and at any broker. It has to have been asked for with
+	// one. A stale id, or that of another lock, changes nothing; the outcome says so with status OK. UNAVAILABLE: the
+	// value may have been updated or not, or somebody else has updated it at the same time. Try again.
+	UpdateLock(context.Context, *UpdateLockRequest) (*UpdateLockResponse, error)
+	// Tells who holds a lock and with which `value`, at once and whenever that changes: what another broker does, within 1.2 s. The
+	// last state is repeated every 5 s; who hears nothing for three times that long knows nothing any more. What is told is what this broker has
+	// seen last. Between two answers a lock may have been free, or held by others, and a value may have been another one. A lower
+	// fencing token is never told after a higher one. The stream has no end of its own: UNAVAILABLE if the broker goes
+	// away. A policy allows it to whoever may GetLock.
+	Observe(*ObserveRequest, grpc.ServerStreamingServer[ObserveResponse]) error
 	// Many locks on one stream. The client sends `open` first and then heartbeats, and begins and ends
 	// locks as it likes. Half-closing or cancelling the stream releases everything on it. A stream that
 	// falls silent loses its locks when the validity that its client was last told is over.
@@ -283,6 +334,12 @@ func (UnimplementedLockServiceServer) RenewLease(context.Context, *RenewLeaseReq
 }
 func (UnimplementedLockServiceServer) GetLock(context.Context, *GetLockRequest) (*GetLockResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetLock not implemented")
+}
+func (UnimplementedLockServiceServer) UpdateLock(context.Context, *UpdateLockRequest) (*UpdateLockResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method UpdateLock not implemented")
+}
+func (UnimplementedLockServiceServer) Observe(*ObserveRequest, grpc.ServerStreamingServer[ObserveResponse]) error {
+	return status.Error(codes.Unimplemented, "method Observe not implemented")
 }
 func (UnimplementedLockServiceServer) Session(grpc.BidiStreamingServer[SessionRequest, SessionResponse]) error {
 	return status.Error(codes.Unimplemented, "method Session not implemented")
@@ -402,6 +459,35 @@ func _LockService_GetLock_Handler(srv interface{}, ctx context.Context, dec func
 	return interceptor(ctx, in, info, handler)
 }
 
+func _LockService_UpdateLock_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UpdateLockRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LockServiceServer).UpdateLock(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: LockService_UpdateLock_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LockServiceServer).UpdateLock(ctx, req.(*UpdateLockRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _LockService_Observe_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ObserveRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(LockServiceServer).Observe(m, &grpc.GenericServerStream[ObserveRequest, ObserveResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type LockService_ObserveServer = grpc.ServerStreamingServer[ObserveResponse]
+
 func _LockService_Session_Handler(srv interface{}, stream grpc.ServerStream) error {
 	return srv.(LockServiceServer).Session(&grpc.GenericServerStream[SessionRequest, SessionResponse]{ServerStream: stream})
 }
@@ -432,6 +518,10 @@ var LockService_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "GetLock",
 			Handler:    _LockService_GetLock_Handler,
 		},
+		{
+			MethodName: "UpdateLock",
+			Handler:    _LockService_UpdateLock_Handler,
+		},
 	},
 	Streams: []grpc.StreamDesc{
 		{
@@ -442,6 +532,11 @@ var LockService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "WaitAcquire",
 			Handler:       _LockService_WaitAcquire_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "Observe",
+			Handler:       _LockService_Observe_Handler,
 			ServerStreams: true,
 		},
 		{

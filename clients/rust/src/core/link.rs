@@ -86,7 +86,7 @@ impl Link {
         self.last_ref += 1;
         let lock_ref = self.last_ref;
         self.locks.insert(lock_ref, key);
-        self.send(Request::Begin { lock_ref, spec, wait, reattach, reattach_also }, out);
+        self.send(Request::Begin { lock_ref, spec: Box::new(spec), wait, reattach, reattach_also }, out);
         At { link: self.id, lock_ref }
     }
 

@@ -131,6 +131,11 @@ impl Core {
         match input {
             Input::Acquire { key, spec, wait, adopt } => self.acquire(key, spec, wait, adopt, now, &mut out),
             Input::End { key } => self.step(key, now, &mut out, |lock, links, now, out| lock.end(links, now, out)),
+            Input::Value { key, value } => {
+                if let Some(lock) = self.locks.get_mut(&key) {
+                    lock.spec.value = Some(value);
+                }
+            }
             Input::Dialled { link, result: Ok(()) } => self.dialer.connected(link, now, &mut out),
             Input::Dialled { link, result: Err(failure) } => self.dial_failed(link, failure, now, &mut out),
             Input::Message { link, message } => self.message(link, message, now, &mut out),

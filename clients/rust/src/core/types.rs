@@ -30,6 +30,13 @@ pub enum Input {
         /// The lock.
         key: Key,
     },
+    /// A lock is to have another value. Each reattach from now on brings it.
+    Value {
+        /// The lock.
+        key: Key,
+        /// The value.
+        value: Vec<u8>,
+    },
     /// A connection stands, or cannot be made.
     Dialled {
         /// The link of [`Output::Dial`].
@@ -156,6 +163,8 @@ pub struct LockSpec {
     pub min_hold: Option<Duration>,
     /// The label that others see; empty for none.
     pub owner: String,
+    /// The value for those who observe the lock; none for none.
+    pub value: Option<Vec<u8>>,
     /// True if the lock is kept until its validity is over when its stream ends, however that ends.
     pub is_kept: bool,
     /// Those who may have the lock at the same time.
@@ -208,7 +217,7 @@ pub enum Request {
         /// Its handle on this stream; rises by one.
         lock_ref: LockRef,
         /// The lock.
-        spec: LockSpec,
+        spec: Box<LockSpec>,
         /// The wait that is left; none to try once.
         wait: Option<WaitLeft>,
         /// The lock id to reattach.

@@ -105,6 +105,7 @@ fn input(zero: Moment, input: &Value) -> Input {
                     linger: maybe(&of["linger"], span),
                     min_hold: None,
                     owner: maybe(&of["owner"], text).unwrap_or_default(),
+                    value: None,
                     is_kept: false,
                     access: maybe(&of["shared"], access).unwrap_or_default(),
                 },

@@ -32,6 +32,11 @@ pub struct LockSpec {
     /// granted. That of a SHARED lock closes its permit alone, as a linger does.
     #[prost(message, optional, tag = "8")]
     pub min_hold: ::core::option::Option<::prost_types::Duration>,
+    /// What the holder tells those who Observe the lock: a leader's address, say. At most 1,024 bytes, of any kind; it may be empty. Unset:
+    /// none, and UpdateLock gives it none. INVALID_ARGUMENT for a SHARED lock or a lease. It is no secret. Each reattach says it anew.
+    /// Best effort: those who observe may see none for a while, and never that of another grant.
+    #[prost(bytes = "vec", optional, tag = "7")]
+    pub value: ::core::option::Option<::prost::alloc::vec::Vec<u8>>,
 }
 /// Nested message and enum types in `LockSpec`.
 pub mod lock_spec {
@@ -687,6 +692,164 @@ pub mod get_lock_response {
         }
     }
 }
+/// Asks to give a lock another value.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UpdateLockRequest {
+    /// The lock's name, as in LockSpec.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// The lock id, from Acquired.
+    #[prost(string, tag = "2")]
+    pub lock_id: ::prost::alloc::string::String,
+    /// The value, as in LockSpec. Unset: an empty one.
+    #[prost(bytes = "vec", tag = "3")]
+    pub value: ::prost::alloc::vec::Vec<u8>,
+}
+/// The effect of an UpdateLock.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UpdateLockResponse {
+    /// The effect.
+    #[prost(enumeration = "update_lock_response::Outcome", tag = "1")]
+    pub outcome: i32,
+}
+/// Nested message and enum types in `UpdateLockResponse`.
+pub mod update_lock_response {
+    /// The effect of an UpdateLock.
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Outcome {
+        /// Never sent.
+        Unspecified = 0,
+        /// The lock has the new value.
+        Updated = 1,
+        /// Nobody holds the lock.
+        NotHeld = 2,
+        /// Somebody else holds the lock, or it was reattached under another lock id; untouched.
+        HeldByAnother = 3,
+        /// The lock was asked for without a value.
+        NoValue = 4,
+    }
+    impl Outcome {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "OUTCOME_UNSPECIFIED",
+                Self::Updated => "OUTCOME_UPDATED",
+                Self::NotHeld => "OUTCOME_NOT_HELD",
+                Self::HeldByAnother => "OUTCOME_HELD_BY_ANOTHER",
+                Self::NoValue => "OUTCOME_NO_VALUE",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "OUTCOME_UNSPECIFIED" => Some(Self::Unspecified),
+                "OUTCOME_UPDATED" => Some(Self::Updated),
+                "OUTCOME_NOT_HELD" => Some(Self::NotHeld),
+                "OUTCOME_HELD_BY_ANOTHER" => Some(Self::HeldByAnother),
+                "OUTCOME_NO_VALUE" => Some(Self::NoValue),
+                _ => None,
+            }
+        }
+    }
+}
+/// Asks to observe a lock.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ObserveRequest {
+    /// The lock's name, as in LockSpec.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+}
+/// What a lock is, as far as the broker knows.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ObserveResponse {
+    /// What it is.
+    #[prost(enumeration = "observe_response::State", tag = "1")]
+    pub state: i32,
+    /// The holder's label, where known and given.
+    #[prost(string, tag = "2")]
+    pub owner: ::prost::alloc::string::String,
+    /// The holder's value, where known and given. Unset: there is none, or it is not known yet.
+    #[prost(bytes = "vec", optional, tag = "3")]
+    pub value: ::core::option::Option<::prost::alloc::vec::Vec<u8>>,
+    /// The holder's fencing token, where known: always if there is a value. Unset: 0. It tells one holder from the next.
+    #[prost(int64, tag = "4")]
+    pub fencing_token: i64,
+    /// The lock is free this long after the broker looked, at the latest, if nobody renews it. Unset when free or unknown.
+    #[prost(message, optional, tag = "5")]
+    pub expires_in: ::core::option::Option<::prost_types::Duration>,
+}
+/// Nested message and enum types in `ObserveResponse`.
+pub mod observe_response {
+    /// What a lock is.
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum State {
+        /// Never sent.
+        Unspecified = 0,
+        /// The broker cannot tell: the store is away, or has lost its memory and does not grant yet. The lock may be held as before.
+        Unknown = 1,
+        /// Nobody has it.
+        Free = 2,
+        /// Somebody holds it, or several share it.
+        Held = 3,
+        /// It was released and nobody can acquire it yet.
+        Lingering = 4,
+        /// It was revoked, and nobody can acquire it until its holder no longer believes in it.
+        Revoked = 5,
+    }
+    impl State {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "STATE_UNSPECIFIED",
+                Self::Unknown => "STATE_UNKNOWN",
+                Self::Free => "STATE_FREE",
+                Self::Held => "STATE_HELD",
+                Self::Lingering => "STATE_LINGERING",
+                Self::Revoked => "STATE_REVOKED",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "STATE_UNSPECIFIED" => Some(Self::Unspecified),
+                "STATE_UNKNOWN" => Some(Self::Unknown),
+                "STATE_FREE" => Some(Self::Free),
+                "STATE_HELD" => Some(Self::Held),
+                "STATE_LINGERING" => Some(Self::Lingering),
+                "STATE_REVOKED" => Some(Self::Revoked),
+                _ => None,
+            }
+        }
+    }
+}
 /// A message on a Session, from the client.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SessionRequest {
@@ -743,7 +906,7 @@ pub struct BeginLock {
     #[prost(string, tag = "4")]
     pub reattach_lock_id: ::prost::alloc::string::String,
     /// Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
-    /// names, and without `min_hold`. Requests for several never wait for each other in a circle, whatever the order in which they
+    /// names, and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
     /// name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
     /// as held. When one is lost, all are; the others stay closed until their validity is over.
     #[prost(message, repeated, tag = "5")]
@@ -1261,6 +1424,62 @@ pub mod lock_service_client {
                 .insert(GrpcMethod::new("lockbroker.v1.LockService", "GetLock"));
             self.inner.unary(req, path, codec).await
         }
+        /// Gives the grant that a lock id names another `value`, from any connection and at any broker. It has to have been asked for with
+        /// one. A stale id, or that of another lock, changes nothing; the outcome says so with status OK. UNAVAILABLE: the
+        /// value may have been updated or not, or somebody else has updated it at the same time. Try again.
+        pub async fn update_lock(
+            &mut self,
+            request: impl tonic::IntoRequest<super::UpdateLockRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UpdateLockResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::proto::SmallCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/lockbroker.v1.LockService/UpdateLock",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("lockbroker.v1.LockService", "UpdateLock"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Tells who holds a lock and with which `value`, at once and whenever that changes: what another broker does, within 1.2 s. The
+        /// last state is repeated every 5 s; who hears nothing for three times that long knows nothing any more. What is told is what this broker has
+        /// seen last. Between two answers a lock may have been free, or held by others, and a value may have been another one. A lower
+        /// fencing token is never told after a higher one. The stream has no end of its own: UNAVAILABLE if the broker goes
+        /// away. A policy allows it to whoever may GetLock.
+        pub async fn observe(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ObserveRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::ObserveResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::proto::SmallCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/lockbroker.v1.LockService/Observe",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("lockbroker.v1.LockService", "Observe"));
+            self.inner.server_streaming(req, path, codec).await
+        }
         /// Many locks on one stream. The client sends `open` first and then heartbeats, and begins and ends
         /// locks as it likes. Half-closing or cancelling the stream releases everything on it. A stream that
         /// falls silent loses its locks when the validity that its client was last told is over.
@@ -1366,6 +1585,31 @@ pub mod lock_service_server {
             &self,
             request: tonic::Request<super::GetLockRequest>,
         ) -> std::result::Result<tonic::Response<super::GetLockResponse>, tonic::Status>;
+        /// Gives the grant that a lock id names another `value`, from any connection and at any broker. It has to have been asked for with
+        /// one. A stale id, or that of another lock, changes nothing; the outcome says so with status OK. UNAVAILABLE: the
+        /// value may have been updated or not, or somebody else has updated it at the same time. Try again.
+        async fn update_lock(
+            &self,
+            request: tonic::Request<super::UpdateLockRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UpdateLockResponse>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the Observe method.
+        type ObserveStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::ObserveResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Tells who holds a lock and with which `value`, at once and whenever that changes: what another broker does, within 1.2 s. The
+        /// last state is repeated every 5 s; who hears nothing for three times that long knows nothing any more. What is told is what this broker has
+        /// seen last. Between two answers a lock may have been free, or held by others, and a value may have been another one. A lower
+        /// fencing token is never told after a higher one. The stream has no end of its own: UNAVAILABLE if the broker goes
+        /// away. A policy allows it to whoever may GetLock.
+        async fn observe(
+            &self,
+            request: tonic::Request<super::ObserveRequest>,
+        ) -> std::result::Result<tonic::Response<Self::ObserveStream>, tonic::Status>;
         /// Server streaming response type for the Session method.
         type SessionStream: tonic::codegen::tokio_stream::Stream<
                 Item = std::result::Result<super::SessionResponse, tonic::Status>,
@@ -1725,6 +1969,97 @@ pub mod lock_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/lockbroker.v1.LockService/UpdateLock" => {
+                    #[allow(non_camel_case_types)]
+                    struct UpdateLockSvc<T: LockService>(pub Arc<T>);
+                    impl<
+                        T: LockService,
+                    > tonic::server::UnaryService<super::UpdateLockRequest>
+                    for UpdateLockSvc<T> {
+                        type Response = super::UpdateLockResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::UpdateLockRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as LockService>::update_lock(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UpdateLockSvc(inner);
+                        let codec = crate::proto::SmallCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/lockbroker.v1.LockService/Observe" => {
+                    #[allow(non_camel_case_types)]
+                    struct ObserveSvc<T: LockService>(pub Arc<T>);
+                    impl<
+                        T: LockService,
+                    > tonic::server::ServerStreamingService<super::ObserveRequest>
+                    for ObserveSvc<T> {
+                        type Response = super::ObserveResponse;
+                        type ResponseStream = T::ObserveStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ObserveRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as LockService>::observe(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ObserveSvc(inner);
+                        let codec = crate::proto::SmallCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

@@ -244,6 +244,7 @@ impl LockService for Scripted {
     type AcquireStream = Responses<AcquireResponse>;
     type WaitAcquireStream = Responses<WaitAcquireResponse>;
     type SessionStream = Responses<SessionResponse>;
+    type ObserveStream = Responses<ObserveResponse>;
 
     async fn session(
         &self,
@@ -279,6 +280,14 @@ impl LockService for Scripted {
     }
 
     async fn get_lock(&self, _: Request<GetLockRequest>) -> Result<Response<GetLockResponse>, Status> {
+        Err(Status::unimplemented("not in the script"))
+    }
+
+    async fn update_lock(&self, _: Request<UpdateLockRequest>) -> Result<Response<UpdateLockResponse>, Status> {
+        Err(Status::unimplemented("not in the script"))
+    }
+
+    async fn observe(&self, _: Request<ObserveRequest>) -> Result<Response<Self::ObserveStream>, Status> {
         Err(Status::unimplemented("not in the script"))
     }
 }

@@ -9,7 +9,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class LockSpec(_message.Message):
-    __slots__ = ("name", "linger", "owner", "mode", "limit", "on_disconnect", "min_hold")
+    __slots__ = ("name", "linger", "owner", "mode", "limit", "on_disconnect", "min_hold", "value")
     class OnDisconnect(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         ON_DISCONNECT_UNSPECIFIED: _ClassVar[LockSpec.OnDisconnect]
@@ -33,6 +33,7 @@ class LockSpec(_message.Message):
     LIMIT_FIELD_NUMBER: _ClassVar[int]
     ON_DISCONNECT_FIELD_NUMBER: _ClassVar[int]
     MIN_HOLD_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
     name: str
     linger: _duration_pb2.Duration
     owner: str
@@ -40,7 +41,8 @@ class LockSpec(_message.Message):
     limit: int
     on_disconnect: LockSpec.OnDisconnect
     min_hold: _duration_pb2.Duration
-    def __init__(self, name: _Optional[str] = ..., linger: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., owner: _Optional[str] = ..., mode: _Optional[_Union[LockSpec.Mode, str]] = ..., limit: _Optional[int] = ..., on_disconnect: _Optional[_Union[LockSpec.OnDisconnect, str]] = ..., min_hold: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    value: bytes
+    def __init__(self, name: _Optional[str] = ..., linger: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., owner: _Optional[str] = ..., mode: _Optional[_Union[LockSpec.Mode, str]] = ..., limit: _Optional[int] = ..., on_disconnect: _Optional[_Union[LockSpec.OnDisconnect, str]] = ..., min_hold: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., value: _Optional[bytes] = ...) -> None: ...
 
 class WaitSpec(_message.Message):
     __slots__ = ("max_wait", "poll_interval")
@@ -305,6 +307,68 @@ class GetLockResponse(_message.Message):
     held_for: _duration_pb2.Duration
     etag: str
     def __init__(self, state: _Optional[_Union[GetLockResponse.State, str]] = ..., owner: _Optional[str] = ..., free_within: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., expires_after_request: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., shared_count: _Optional[int] = ..., fencing_token: _Optional[int] = ..., held_for: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., etag: _Optional[str] = ...) -> None: ...
+
+class UpdateLockRequest(_message.Message):
+    __slots__ = ("name", "lock_id", "value")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    LOCK_ID_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    lock_id: str
+    value: bytes
+    def __init__(self, name: _Optional[str] = ..., lock_id: _Optional[str] = ..., value: _Optional[bytes] = ...) -> None: ...
+
+class UpdateLockResponse(_message.Message):
+    __slots__ = ("outcome",)
+    class Outcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        OUTCOME_UNSPECIFIED: _ClassVar[UpdateLockResponse.Outcome]
+        OUTCOME_UPDATED: _ClassVar[UpdateLockResponse.Outcome]
+        OUTCOME_NOT_HELD: _ClassVar[UpdateLockResponse.Outcome]
+        OUTCOME_HELD_BY_ANOTHER: _ClassVar[UpdateLockResponse.Outcome]
+        OUTCOME_NO_VALUE: _ClassVar[UpdateLockResponse.Outcome]
+    OUTCOME_UNSPECIFIED: UpdateLockResponse.Outcome
+    OUTCOME_UPDATED: UpdateLockResponse.Outcome
+    OUTCOME_NOT_HELD: UpdateLockResponse.Outcome
+    OUTCOME_HELD_BY_ANOTHER: UpdateLockResponse.Outcome
+    OUTCOME_NO_VALUE: UpdateLockResponse.Outcome
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    outcome: UpdateLockResponse.Outcome
+    def __init__(self, outcome: _Optional[_Union[UpdateLockResponse.Outcome, str]] = ...) -> None: ...
+
+class ObserveRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class ObserveResponse(_message.Message):
+    __slots__ = ("state", "owner", "value", "fencing_token", "expires_in")
+    class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        STATE_UNSPECIFIED: _ClassVar[ObserveResponse.State]
+        STATE_UNKNOWN: _ClassVar[ObserveResponse.State]
+        STATE_FREE: _ClassVar[ObserveResponse.State]
+        STATE_HELD: _ClassVar[ObserveResponse.State]
+        STATE_LINGERING: _ClassVar[ObserveResponse.State]
+        STATE_REVOKED: _ClassVar[ObserveResponse.State]
+    STATE_UNSPECIFIED: ObserveResponse.State
+    STATE_UNKNOWN: ObserveResponse.State
+    STATE_FREE: ObserveResponse.State
+    STATE_HELD: ObserveResponse.State
+    STATE_LINGERING: ObserveResponse.State
+    STATE_REVOKED: ObserveResponse.State
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    OWNER_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    FENCING_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_IN_FIELD_NUMBER: _ClassVar[int]
+    state: ObserveResponse.State
+    owner: str
+    value: bytes
+    fencing_token: int
+    expires_in: _duration_pb2.Duration
+    def __init__(self, state: _Optional[_Union[ObserveResponse.State, str]] = ..., owner: _Optional[str] = ..., value: _Optional[bytes] = ..., fencing_token: _Optional[int] = ..., expires_in: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class SessionRequest(_message.Message):
     __slots__ = ("open", "heartbeat", "begin", "end")

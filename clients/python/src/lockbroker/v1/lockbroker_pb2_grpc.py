@@ -65,6 +65,16 @@ class LockServiceStub(object):
                 request_serializer=lockbroker_dot_v1_dot_lockbroker__pb2.GetLockRequest.SerializeToString,
                 response_deserializer=lockbroker_dot_v1_dot_lockbroker__pb2.GetLockResponse.FromString,
                 _registered_method=True)
+        self.UpdateLock = channel.unary_unary(
+                '/lockbroker.v1.LockService/UpdateLock',
+                request_serializer=lockbroker_dot_v1_dot_lockbroker__pb2.UpdateLockRequest.SerializeToString,
+                response_deserializer=lockbroker_dot_v1_dot_lockbroker__pb2.UpdateLockResponse.FromString,
+                _registered_method=True)
+        self.Observe = channel.unary_stream(
+                '/lockbroker.v1.LockService/Observe',
+                request_serializer=lockbroker_dot_v1_dot_lockbroker__pb2.ObserveRequest.SerializeToString,
+                response_deserializer=lockbroker_dot_v1_dot_lockbroker__pb2.ObserveResponse.FromString,
+                _registered_method=True)
         self.Session = channel.stream_stream(
                 '/lockbroker.v1.LockService/Session',
                 request_serializer=lockbroker_dot_v1_dot_lockbroker__pb2.SessionRequest.SerializeToString,
@@ -129,6 +139,26 @@ class LockServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpdateLock(self, request, context):
+        """Gives the grant that a lock id names another `value`, from any connection and at any broker. It has to have been asked for with
+        one. A stale id, or that of another lock, changes nothing; the outcome says so with status OK. UNAVAILABLE: the
+        value may have been updated or not, or somebody else has updated it at the same time. Try again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Observe(self, request, context):
+        """Tells who holds a lock and with which `value`, at once and whenever that changes: what another broker does, within 1.2 s. The
+        last state is repeated every 5 s; who hears nothing for three times that long knows nothing any more. What is told is what this broker has
+        seen last. Between two answers a lock may have been free, or held by others, and a value may have been another one. A lower
+        fencing token is never told after a higher one. The stream has no end of its own: UNAVAILABLE if the broker goes
+        away. A policy allows it to whoever may GetLock.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Session(self, request_iterator, context):
         """Many locks on one stream. The client sends `open` first and then heartbeats, and begins and ends
         locks as it likes. Half-closing or cancelling the stream releases everything on it. A stream that
@@ -170,6 +200,16 @@ def add_LockServiceServicer_to_server(servicer, server):
                     servicer.GetLock,
                     request_deserializer=lockbroker_dot_v1_dot_lockbroker__pb2.GetLockRequest.FromString,
                     response_serializer=lockbroker_dot_v1_dot_lockbroker__pb2.GetLockResponse.SerializeToString,
+            ),
+            'UpdateLock': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateLock,
+                    request_deserializer=lockbroker_dot_v1_dot_lockbroker__pb2.UpdateLockRequest.FromString,
+                    response_serializer=lockbroker_dot_v1_dot_lockbroker__pb2.UpdateLockResponse.SerializeToString,
+            ),
+            'Observe': grpc.unary_stream_rpc_method_handler(
+                    servicer.Observe,
+                    request_deserializer=lockbroker_dot_v1_dot_lockbroker__pb2.ObserveRequest.FromString,
+                    response_serializer=lockbroker_dot_v1_dot_lockbroker__pb2.ObserveResponse.SerializeToString,
             ),
             'Session': grpc.stream_stream_rpc_method_handler(
                     servicer.Session,
@@ -340,6 +380,60 @@ class LockService(object):
             '/lockbroker.v1.LockService/GetLock',
             lockbroker_dot_v1_dot_lockbroker__pb2.GetLockRequest.SerializeToString,
             lockbroker_dot_v1_dot_lockbroker__pb2.GetLockResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateLock(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lockbroker.v1.LockService/UpdateLock',
+            lockbroker_dot_v1_dot_lockbroker__pb2.UpdateLockRequest.SerializeToString,
+            lockbroker_dot_v1_dot_lockbroker__pb2.UpdateLockResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Observe(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/lockbroker.v1.LockService/Observe',
+            lockbroker_dot_v1_dot_lockbroker__pb2.ObserveRequest.SerializeToString,
+            lockbroker_dot_v1_dot_lockbroker__pb2.ObserveResponse.FromString,
             options,
             channel_credentials,
             insecure,

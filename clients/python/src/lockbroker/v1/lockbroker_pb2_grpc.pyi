@@ -46,7 +46,7 @@ comes with a google.rpc.RetryInfo, INVALID_FIELD with a google.rpc.BadRequest th
   STORE_REFUSED         UNAVAILABLE         the store is not used until the operator mends it
   STORE_FULL            RESOURCE_EXHAUSTED  the store has no memory for another lock
   MAX_LOCKS             RESOURCE_EXHAUSTED  the broker holds as many locks as it may
-  MAX_WAITERS           RESOURCE_EXHAUSTED  as many wait at the broker as may
+  MAX_WAITERS           RESOURCE_EXHAUSTED  as many wait at the broker, or observe, as may
   MAX_CONCURRENT_RPCS   RESOURCE_EXHAUSTED  as many calls are under way as may be
   MAX_STREAMS           RESOURCE_EXHAUSTED  as many streams are open at the broker as may be
   QUOTA_LOCKS           RESOURCE_EXHAUSTED  the caller has as many locks here as its quota allows
@@ -133,6 +133,26 @@ class LockServiceStub:
     ]
     """Looks at a lock without touching it."""
 
+    UpdateLock: grpc.UnaryUnaryMultiCallable[
+        lockbroker.v1.lockbroker_pb2.UpdateLockRequest,
+        lockbroker.v1.lockbroker_pb2.UpdateLockResponse,
+    ]
+    """Gives the grant that a lock id names another `value`, from any connection and at any broker. It has to have been asked for with
+    one. A stale id, or that of another lock, changes nothing; the outcome says so with status OK. UNAVAILABLE: the
+    value may have been updated or not, or somebody else has updated it at the same time. Try again.
+    """
+
+    Observe: grpc.UnaryStreamMultiCallable[
+        lockbroker.v1.lockbroker_pb2.ObserveRequest,
+        lockbroker.v1.lockbroker_pb2.ObserveResponse,
+    ]
+    """Tells who holds a lock and with which `value`, at once and whenever that changes: what another broker does, within 1.2 s. The
+    last state is repeated every 5 s; who hears nothing for three times that long knows nothing any more. What is told is what this broker has
+    seen last. Between two answers a lock may have been free, or held by others, and a value may have been another one. A lower
+    fencing token is never told after a higher one. The stream has no end of its own: UNAVAILABLE if the broker goes
+    away. A policy allows it to whoever may GetLock.
+    """
+
     Session: grpc.StreamStreamMultiCallable[
         lockbroker.v1.lockbroker_pb2.SessionRequest,
         lockbroker.v1.lockbroker_pb2.SessionResponse,
@@ -196,6 +216,26 @@ class LockServiceAsyncStub:
         lockbroker.v1.lockbroker_pb2.GetLockResponse,
     ]
     """Looks at a lock without touching it."""
+
+    UpdateLock: grpc.aio.UnaryUnaryMultiCallable[
+        lockbroker.v1.lockbroker_pb2.UpdateLockRequest,
+        lockbroker.v1.lockbroker_pb2.UpdateLockResponse,
+    ]
+    """Gives the grant that a lock id names another `value`, from any connection and at any broker. It has to have been asked for with
+    one. A stale id, or that of another lock, changes nothing; the outcome says so with status OK. UNAVAILABLE: the
+    value may have been updated or not, or somebody else has updated it at the same time. Try again.
+    """
+
+    Observe: grpc.aio.UnaryStreamMultiCallable[
+        lockbroker.v1.lockbroker_pb2.ObserveRequest,
+        lockbroker.v1.lockbroker_pb2.ObserveResponse,
+    ]
+    """Tells who holds a lock and with which `value`, at once and whenever that changes: what another broker does, within 1.2 s. The
+    last state is repeated every 5 s; who hears nothing for three times that long knows nothing any more. What is told is what this broker has
+    seen last. Between two answers a lock may have been free, or held by others, and a value may have been another one. A lower
+    fencing token is never told after a higher one. The stream has no end of its own: UNAVAILABLE if the broker goes
+    away. A policy allows it to whoever may GetLock.
+    """
 
     Session: grpc.aio.StreamStreamMultiCallable[
         lockbroker.v1.lockbroker_pb2.SessionRequest,
@@ -272,6 +312,30 @@ class LockServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[lockbroker.v1.lockbroker_pb2.GetLockResponse, collections.abc.Awaitable[lockbroker.v1.lockbroker_pb2.GetLockResponse]]:
         """Looks at a lock without touching it."""
+
+    @abc.abstractmethod
+    def UpdateLock(
+        self,
+        request: lockbroker.v1.lockbroker_pb2.UpdateLockRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[lockbroker.v1.lockbroker_pb2.UpdateLockResponse, collections.abc.Awaitable[lockbroker.v1.lockbroker_pb2.UpdateLockResponse]]:
+        """Gives the grant that a lock id names another `value`, from any connection and at any broker. It has to have been asked for with
+        one. A stale id, or that of another lock, changes nothing; the outcome says so with status OK. UNAVAILABLE: the
+        value may have been updated or not, or somebody else has updated it at the same time. Try again.
+        """
+
+    @abc.abstractmethod
+    def Observe(
+        self,
+        request: lockbroker.v1.lockbroker_pb2.ObserveRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[lockbroker.v1.lockbroker_pb2.ObserveResponse], collections.abc.AsyncIterator[lockbroker.v1.lockbroker_pb2.ObserveResponse]]:
+        """Tells who holds a lock and with which `value`, at once and whenever that changes: what another broker does, within 1.2 s. The
+        last state is repeated every 5 s; who hears nothing for three times that long knows nothing any more. What is told is what this broker has
+        seen last. Between two answers a lock may have been free, or held by others, and a value may have been another one. A lower
+        fencing token is never told after a higher one. The stream has no end of its own: UNAVAILABLE if the broker goes
+        away. A policy allows it to whoever may GetLock.
+        """
 
     @abc.abstractmethod
     def Session(

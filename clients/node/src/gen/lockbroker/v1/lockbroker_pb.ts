@@ -43,7 +43,7 @@
 //   STORE_REFUSED         UNAVAILABLE         the store is not used until the operator mends it
 //   STORE_FULL            RESOURCE_EXHAUSTED  the store has no memory for another lock
 //   MAX_LOCKS             RESOURCE_EXHAUSTED  the broker holds as many locks as it may
-//   MAX_WAITERS           RESOURCE_EXHAUSTED  as many wait at the broker as may
+//   MAX_WAITERS           RESOURCE_EXHAUSTED  as many wait at the broker, or observe, as may
 //   MAX_CONCURRENT_RPCS   RESOURCE_EXHAUSTED  as many calls are under way as may be
 //   MAX_STREAMS           RESOURCE_EXHAUSTED  as many streams are open at the broker as may be
 //   QUOTA_LOCKS           RESOURCE_EXHAUSTED  the caller has as many locks here as its quota allows
@@ -73,7 +73,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file lockbroker/v1/lockbroker.proto.
  */
 export const file_lockbroker_v1_lockbroker: GenFile = /*@__PURE__*/
-  fileDesc("Ch5sb2NrYnJva2VyL3YxL2xvY2ticm9rZXIucHJvdG8SDWxvY2ticm9rZXIudjEinAMKCExvY2tTcGVjEgwKBG5hbWUYASABKAkSKQoGbGluZ2VyGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEg0KBW93bmVyGAMgASgJEioKBG1vZGUYBCABKA4yHC5sb2NrYnJva2VyLnYxLkxvY2tTcGVjLk1vZGUSDQoFbGltaXQYBiABKAUSOwoNb25fZGlzY29ubmVjdBgFIAEoDjIkLmxvY2ticm9rZXIudjEuTG9ja1NwZWMuT25EaXNjb25uZWN0EisKCG1pbl9ob2xkGAggASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uImAKDE9uRGlzY29ubmVjdBIdChlPTl9ESVNDT05ORUNUX1VOU1BFQ0lGSUVEEAASGQoVT05fRElTQ09OTkVDVF9SRUxFQVNFEAESFgoST05fRElTQ09OTkVDVF9LRUVQEAIiQQoETW9kZRIUChBNT0RFX1VOU1BFQ0lGSUVEEAASEgoOTU9ERV9FWENMVVNJVkUQARIPCgtNT0RFX1NIQVJFRBACImkKCFdhaXRTcGVjEisKCG1heF93YWl0GAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEjAKDXBvbGxfaW50ZXJ2YWwYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24ieQoOQWNxdWlyZVJlcXVlc3QSJQoEbG9jaxgBIAEoCzIXLmxvY2ticm9rZXIudjEuTG9ja1NwZWMSJgoDdHRsGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhgKEHJlYXR0YWNoX2xvY2tfaWQYAyABKAkiigEKEldhaXRBY3F1aXJlUmVxdWVzdBIlCgRsb2NrGAEgASgLMhcubG9ja2Jyb2tlci52MS5Mb2NrU3BlYxImCgN0dGwYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SJQoEd2FpdBgDIAEoCzIXLmxvY2ticm9rZXIudjEuV2FpdFNwZWMiOgoPQWNxdWlyZVJlc3BvbnNlEicKBWV2ZW50GAEgASgLMhgubG9ja2Jyb2tlci52MS5Mb2NrRXZlbnQiPgoTV2FpdEFjcXVpcmVSZXNwb25zZRInCgVldmVudBgBIAEoCzIYLmxvY2ticm9rZXIudjEuTG9ja0V2ZW50IvACCglMb2NrRXZlbnQSKwoIYWNxdWlyZWQYASABKAsyFy5sb2NrYnJva2VyLnYxLkFjcXVpcmVkSAASMgoMbm90X2FjcXVpcmVkGAIgASgLMhoubG9ja2Jyb2tlci52MS5Ob3RBY3F1aXJlZEgAEicKBnF1ZXVlZBgDIAEoCzIVLmxvY2ticm9rZXIudjEuUXVldWVkSAASKQoHcmVuZXdlZBgEIAEoCzIWLmxvY2ticm9rZXIudjEuUmVuZXdlZEgAEiMKBGxvc3QYBSABKAsyEy5sb2NrYnJva2VyLnYxLkxvc3RIABIrCghyZWxlYXNlZBgGIAEoCzIXLmxvY2ticm9rZXIudjEuUmVsZWFzZWRIABIrCghkcmFpbmluZxgHIAEoCzIXLmxvY2ticm9rZXIudjEuRHJhaW5pbmdIABInCgZmYWlsZWQYCCABKAsyFS5sb2NrYnJva2VyLnYxLkZhaWxlZEgAQgYKBGtpbmQitwEKCEFjcXVpcmVkEg8KB2xvY2tfaWQYASABKAkSFQoNZmVuY2luZ190b2tlbhgCIAEoAxI4ChVleHBpcmVzX2FmdGVyX3JlcXVlc3QYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SEwoGcGVybWl0GAQgASgFSACIAQESKQoEYWxzbxgFIAMoCzIbLmxvY2ticm9rZXIudjEuQWxzb0FjcXVpcmVkQgkKB19wZXJtaXQiVgoMQWxzb0FjcXVpcmVkEg8KB2xvY2tfaWQYASABKAkSFQoNZmVuY2luZ190b2tlbhgCIAEoAxITCgZwZXJtaXQYAyABKAVIAIgBAUIJCgdfcGVybWl0Iu8BCgtOb3RBY3F1aXJlZBIxCgZyZWFzb24YASABKA4yIS5sb2NrYnJva2VyLnYxLk5vdEFjcXVpcmVkLlJlYXNvbhINCgVvd25lchgCIAEoCRIMCgRuYW1lGAMgASgJIo8BCgZSZWFzb24SFgoSUkVBU09OX1VOU1BFQ0lGSUVEEAASDwoLUkVBU09OX0hFTEQQARIUChBSRUFTT05fTElOR0VSSU5HEAISEwoPUkVBU09OX01BWF9XQUlUEAMSFAoQUkVBU09OX0NBTkNFTExFRBAEEhsKF1JFQVNPTl9OT1RfUkVBVFRBQ0hBQkxFEAUiGgoGUXVldWVkEhAKCHBvc2l0aW9uGAEgASgFIkMKB1JlbmV3ZWQSOAoVZXhwaXJlc19hZnRlcl9yZXF1ZXN0GAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIrIBCgRMb3N0EioKBnJlYXNvbhgBIAEoDjIaLmxvY2ticm9rZXIudjEuTG9zdC5SZWFzb24SDAoEbmFtZRgCIAEoCSJwCgZSZWFzb24SFgoSUkVBU09OX1VOU1BFQ0lGSUVEEAASEgoOUkVBU09OX0VYUElSRUQQARIPCgtSRUFTT05fR09ORRACEhUKEVJFQVNPTl9UQUtFTl9PVkVSEAMSEgoOUkVBU09OX1JFVk9LRUQQBCIKCghSZWxlYXNlZCI0CghEcmFpbmluZxIoCgVncmFjZRgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiJnCgZGYWlsZWQSDAoEY29kZRgBIAEoBRIPCgdtZXNzYWdlGAIgASgJEi4KC3JldHJ5X2FmdGVyGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEg4KBnJlYXNvbhgEIAEoCSKfAQoTQWNxdWlyZUxlYXNlUmVxdWVzdBIlCgRsb2NrGAEgASgLMhcubG9ja2Jyb2tlci52MS5Mb2NrU3BlYxImCgN0dGwYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SJQoEd2FpdBgDIAEoCzIXLmxvY2ticm9rZXIudjEuV2FpdFNwZWMSEgoKcmVxdWVzdF9pZBgEIAEoCSKBAQoUQWNxdWlyZUxlYXNlUmVzcG9uc2USKwoIYWNxdWlyZWQYASABKAsyFy5sb2NrYnJva2VyLnYxLkFjcXVpcmVkSAASMgoMbm90X2FjcXVpcmVkGAIgASgLMhoubG9ja2Jyb2tlci52MS5Ob3RBY3F1aXJlZEgAQggKBnJlc3VsdCIyChFSZW5ld0xlYXNlUmVxdWVzdBIMCgRuYW1lGAEgASgJEg8KB2xvY2tfaWQYAiABKAkibgoSUmVuZXdMZWFzZVJlc3BvbnNlEikKB3JlbmV3ZWQYASABKAsyFi5sb2NrYnJva2VyLnYxLlJlbmV3ZWRIABIjCgRsb3N0GAIgASgLMhMubG9ja2Jyb2tlci52MS5Mb3N0SABCCAoGcmVzdWx0Ii8KDlJlbGVhc2VSZXF1ZXN0EgwKBG5hbWUYASABKAkSDwoHbG9ja19pZBgCIAEoCSK3AQoPUmVsZWFzZVJlc3BvbnNlEjcKB291dGNvbWUYASABKA4yJi5sb2NrYnJva2VyLnYxLlJlbGVhc2VSZXNwb25zZS5PdXRjb21lImsKB091dGNvbWUSFwoTT1VUQ09NRV9VTlNQRUNJRklFRBAAEhQKEE9VVENPTUVfUkVMRUFTRUQQARIUChBPVVRDT01FX05PVF9IRUxEEAISGwoXT1VUQ09NRV9IRUxEX0JZX0FOT1RIRVIQAyJPCg5HZXRMb2NrUmVxdWVzdBIMCgRuYW1lGAEgASgJEg8KB2xvY2tfaWQYAiABKAkSEwoGcGVybWl0GAMgASgFSACIAQFCCQoHX3Blcm1pdCKPAwoPR2V0TG9ja1Jlc3BvbnNlEjMKBXN0YXRlGAEgASgOMiQubG9ja2Jyb2tlci52MS5HZXRMb2NrUmVzcG9uc2UuU3RhdGUSDQoFb3duZXIYAiABKAkSLgoLZnJlZV93aXRoaW4YAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SOAoVZXhwaXJlc19hZnRlcl9yZXF1ZXN0GAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhQKDHNoYXJlZF9jb3VudBgFIAEoBRIVCg1mZW5jaW5nX3Rva2VuGAYgASgDEisKCGhlbGRfZm9yGAcgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEgwKBGV0YWcYCCABKAkiZgoFU3RhdGUSFQoRU1RBVEVfVU5TUEVDSUZJRUQQABIOCgpTVEFURV9GUkVFEAESDgoKU1RBVEVfSEVMRBACEhMKD1NUQVRFX0xJTkdFUklORxADEhEKDVNUQVRFX1JFVk9LRUQQBCLFAQoOU2Vzc2lvblJlcXVlc3QSKgoEb3BlbhgBIAEoCzIaLmxvY2ticm9rZXIudjEuT3BlblNlc3Npb25IABItCgloZWFydGJlYXQYAiABKAsyGC5sb2NrYnJva2VyLnYxLkhlYXJ0YmVhdEgAEikKBWJlZ2luGAMgASgLMhgubG9ja2Jyb2tlci52MS5CZWdpbkxvY2tIABIlCgNlbmQYBCABKAsyFi5sb2NrYnJva2VyLnYxLkVuZExvY2tIAEIGCgRraW5kIjUKC09wZW5TZXNzaW9uEiYKA3R0bBgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiIYCglIZWFydGJlYXQSCwoDc2VxGAEgASgDIqwBCglCZWdpbkxvY2sSEAoIbG9ja19yZWYYASABKAMSJQoEbG9jaxgCIAEoCzIXLmxvY2ticm9rZXIudjEuTG9ja1NwZWMSJQoEd2FpdBgDIAEoCzIXLmxvY2ticm9rZXIudjEuV2FpdFNwZWMSGAoQcmVhdHRhY2hfbG9ja19pZBgEIAEoCRIlCgRhbHNvGAUgAygLMhcubG9ja2Jyb2tlci52MS5BbHNvTG9jayJLCghBbHNvTG9jaxIlCgRsb2NrGAEgASgLMhcubG9ja2Jyb2tlci52MS5Mb2NrU3BlYxIYChByZWF0dGFjaF9sb2NrX2lkGAIgASgJIhsKB0VuZExvY2sSEAoIbG9ja19yZWYYASABKAMirQEKD1Nlc3Npb25SZXNwb25zZRIuCgZvcGVuZWQYASABKAsyHC5sb2NrYnJva2VyLnYxLlNlc3Npb25PcGVuZWRIABI0Cg1oZWFydGJlYXRfYWNrGAIgASgLMhsubG9ja2Jyb2tlci52MS5IZWFydGJlYXRBY2tIABIsCgVldmVudBgDIAEoCzIbLmxvY2ticm9rZXIudjEuU2Vzc2lvbkV2ZW50SABCBgoEa2luZCKlAQoNU2Vzc2lvbk9wZW5lZBImCgN0dGwYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SNQoSZXhwaXJlc19hZnRlcl9vcGVuGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEjUKEmhlYXJ0YmVhdF9pbnRlcnZhbBgDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiJsCgxIZWFydGJlYXRBY2sSCwoDc2VxGAEgASgDEjoKF2V4cGlyZXNfYWZ0ZXJfaGVhcnRiZWF0GAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhMKC25vdF9yZW5ld2VkGAMgAygDIkkKDFNlc3Npb25FdmVudBIQCghsb2NrX3JlZhgBIAEoAxInCgVldmVudBgCIAEoCzIYLmxvY2ticm9rZXIudjEuTG9ja0V2ZW50IjEKEExpc3RMb2Nrc1JlcXVlc3QSDgoGcHJlZml4GAEgASgJEg0KBWxpbWl0GAIgASgFIkoKEUxpc3RMb2Nrc1Jlc3BvbnNlEiYKBWxvY2tzGAEgAygLMhcubG9ja2Jyb2tlci52MS5Mb2NrSW5mbxINCgV0b3RhbBgCIAEoBSL+AQoITG9ja0luZm8SDAoEbmFtZRgBIAEoCRIzCgVzdGF0ZRgCIAEoDjIkLmxvY2ticm9rZXIudjEuR2V0TG9ja1Jlc3BvbnNlLlN0YXRlEg0KBW93bmVyGAMgASgJEi4KC2ZyZWVfd2l0aGluGAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhUKDWZlbmNpbmdfdG9rZW4YBSABKAMSKwoIaGVsZF9mb3IYBiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDAoEZXRhZxgHIAEoCRITCgZwZXJtaXQYCCABKAVIAIgBAUIJCgdfcGVybWl0IkEKEkxpc3RXYWl0ZXJzUmVxdWVzdBIMCgRuYW1lGAEgASgJEg4KBnByZWZpeBgCIAEoCRINCgVsaW1pdBgDIAEoBSJQChNMaXN0V2FpdGVyc1Jlc3BvbnNlEioKB3dhaXRlcnMYASADKAsyGS5sb2NrYnJva2VyLnYxLldhaXRlckluZm8SDQoFdG90YWwYAiABKAUiagoKV2FpdGVySW5mbxIMCgRuYW1lGAEgASgJEhAKCHBvc2l0aW9uGAIgASgFEg0KBW93bmVyGAMgASgJEi0KCndhaXRlZF9mb3IYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iYgoRUmV2b2tlTG9ja1JlcXVlc3QSDAoEbmFtZRgBIAEoCRIMCgRldGFnGAIgASgJEhEKCWltbWVkaWF0ZRgDIAEoCBITCgZwZXJtaXQYBCABKAVIAIgBAUIJCgdfcGVybWl0IoYCChJSZXZva2VMb2NrUmVzcG9uc2USOgoHb3V0Y29tZRgBIAEoDjIpLmxvY2ticm9rZXIudjEuUmV2b2tlTG9ja1Jlc3BvbnNlLk91dGNvbWUSDQoFb3duZXIYAiABKAkSLgoLZnJlZV93aXRoaW4YAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24idQoHT3V0Y29tZRIXChNPVVRDT01FX1VOU1BFQ0lGSUVEEAASEwoPT1VUQ09NRV9SRVZPS0VEEAESFAoQT1VUQ09NRV9OT1RfSEVMRBACEhMKD09VVENPTUVfQ0hBTkdFRBADEhEKDU9VVENPTUVfRlJFRUQQBDK/BAoLTG9ja1NlcnZpY2USSgoHQWNxdWlyZRIdLmxvY2ticm9rZXIudjEuQWNxdWlyZVJlcXVlc3QaHi5sb2NrYnJva2VyLnYxLkFjcXVpcmVSZXNwb25zZTABElYKC1dhaXRBY3F1aXJlEiEubG9ja2Jyb2tlci52MS5XYWl0QWNxdWlyZVJlcXVlc3QaIi5sb2NrYnJva2VyLnYxLldhaXRBY3F1aXJlUmVzcG9uc2UwARJICgdSZWxlYXNlEh0ubG9ja2Jyb2tlci52MS5SZWxlYXNlUmVxdWVzdBoeLmxvY2ticm9rZXIudjEuUmVsZWFzZVJlc3BvbnNlElcKDEFjcXVpcmVMZWFzZRIiLmxvY2ticm9rZXIudjEuQWNxdWlyZUxlYXNlUmVxdWVzdBojLmxvY2ticm9rZXIudjEuQWNxdWlyZUxlYXNlUmVzcG9uc2USUQoKUmVuZXdMZWFzZRIgLmxvY2ticm9rZXIudjEuUmVuZXdMZWFzZVJlcXVlc3QaIS5sb2NrYnJva2VyLnYxLlJlbmV3TGVhc2VSZXNwb25zZRJICgdHZXRMb2NrEh0ubG9ja2Jyb2tlci52MS5HZXRMb2NrUmVxdWVzdBoeLmxvY2ticm9rZXIudjEuR2V0TG9ja1Jlc3BvbnNlEkwKB1Nlc3Npb24SHS5sb2NrYnJva2VyLnYxLlNlc3Npb25SZXF1ZXN0Gh4ubG9ja2Jyb2tlci52MS5TZXNzaW9uUmVzcG9uc2UoATABMogCCglMb2NrQWRtaW4SUAoJTGlzdExvY2tzEh8ubG9ja2Jyb2tlci52MS5MaXN0TG9ja3NSZXF1ZXN0GiAubG9ja2Jyb2tlci52MS5MaXN0TG9ja3NSZXNwb25zZTABElYKC0xpc3RXYWl0ZXJzEiEubG9ja2Jyb2tlci52MS5MaXN0V2FpdGVyc1JlcXVlc3QaIi5sb2NrYnJva2VyLnYxLkxpc3RXYWl0ZXJzUmVzcG9uc2UwARJRCgpSZXZva2VMb2NrEiAubG9ja2Jyb2tlci52MS5SZXZva2VMb2NrUmVxdWVzdBohLmxvY2ticm9rZXIudjEuUmV2b2tlTG9ja1Jlc3BvbnNlQsQBChdpby5naXRodWIubG9ja2Jyb2tlci52MUIPTG9ja2Jyb2tlclByb3RvUAFaRmdpdGh1Yi5jb20vbG9ja2Jyb2tlci9sb2NrYnJva2VyL2NsaWVudHMvZ28vbG9ja2Jyb2tlci92MTtsb2NrYnJva2VydjGiAgNMS0KqAg1Mb2NrYnJva2VyLlYxygINTG9ja2Jyb2tlclxWMeICFkxvY2ticm9rZXJcVjFcTWV0YWRhdGHqAg5Mb2NrYnJva2VyOjpWMWIGcHJvdG8z", [file_google_protobuf_duration]);
+  fileDesc("Ch5sb2NrYnJva2VyL3YxL2xvY2ticm9rZXIucHJvdG8SDWxvY2ticm9rZXIudjEiugMKCExvY2tTcGVjEgwKBG5hbWUYASABKAkSKQoGbGluZ2VyGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEg0KBW93bmVyGAMgASgJEioKBG1vZGUYBCABKA4yHC5sb2NrYnJva2VyLnYxLkxvY2tTcGVjLk1vZGUSDQoFbGltaXQYBiABKAUSOwoNb25fZGlzY29ubmVjdBgFIAEoDjIkLmxvY2ticm9rZXIudjEuTG9ja1NwZWMuT25EaXNjb25uZWN0EisKCG1pbl9ob2xkGAggASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhIKBXZhbHVlGAcgASgMSACIAQEiYAoMT25EaXNjb25uZWN0Eh0KGU9OX0RJU0NPTk5FQ1RfVU5TUEVDSUZJRUQQABIZChVPTl9ESVNDT05ORUNUX1JFTEVBU0UQARIWChJPTl9ESVNDT05ORUNUX0tFRVAQAiJBCgRNb2RlEhQKEE1PREVfVU5TUEVDSUZJRUQQABISCg5NT0RFX0VYQ0xVU0lWRRABEg8KC01PREVfU0hBUkVEEAJCCAoGX3ZhbHVlImkKCFdhaXRTcGVjEisKCG1heF93YWl0GAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEjAKDXBvbGxfaW50ZXJ2YWwYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24ieQoOQWNxdWlyZVJlcXVlc3QSJQoEbG9jaxgBIAEoCzIXLmxvY2ticm9rZXIudjEuTG9ja1NwZWMSJgoDdHRsGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhgKEHJlYXR0YWNoX2xvY2tfaWQYAyABKAkiigEKEldhaXRBY3F1aXJlUmVxdWVzdBIlCgRsb2NrGAEgASgLMhcubG9ja2Jyb2tlci52MS5Mb2NrU3BlYxImCgN0dGwYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SJQoEd2FpdBgDIAEoCzIXLmxvY2ticm9rZXIudjEuV2FpdFNwZWMiOgoPQWNxdWlyZVJlc3BvbnNlEicKBWV2ZW50GAEgASgLMhgubG9ja2Jyb2tlci52MS5Mb2NrRXZlbnQiPgoTV2FpdEFjcXVpcmVSZXNwb25zZRInCgVldmVudBgBIAEoCzIYLmxvY2ticm9rZXIudjEuTG9ja0V2ZW50IvACCglMb2NrRXZlbnQSKwoIYWNxdWlyZWQYASABKAsyFy5sb2NrYnJva2VyLnYxLkFjcXVpcmVkSAASMgoMbm90X2FjcXVpcmVkGAIgASgLMhoubG9ja2Jyb2tlci52MS5Ob3RBY3F1aXJlZEgAEicKBnF1ZXVlZBgDIAEoCzIVLmxvY2ticm9rZXIudjEuUXVldWVkSAASKQoHcmVuZXdlZBgEIAEoCzIWLmxvY2ticm9rZXIudjEuUmVuZXdlZEgAEiMKBGxvc3QYBSABKAsyEy5sb2NrYnJva2VyLnYxLkxvc3RIABIrCghyZWxlYXNlZBgGIAEoCzIXLmxvY2ticm9rZXIudjEuUmVsZWFzZWRIABIrCghkcmFpbmluZxgHIAEoCzIXLmxvY2ticm9rZXIudjEuRHJhaW5pbmdIABInCgZmYWlsZWQYCCABKAsyFS5sb2NrYnJva2VyLnYxLkZhaWxlZEgAQgYKBGtpbmQitwEKCEFjcXVpcmVkEg8KB2xvY2tfaWQYASABKAkSFQoNZmVuY2luZ190b2tlbhgCIAEoAxI4ChVleHBpcmVzX2FmdGVyX3JlcXVlc3QYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SEwoGcGVybWl0GAQgASgFSACIAQESKQoEYWxzbxgFIAMoCzIbLmxvY2ticm9rZXIudjEuQWxzb0FjcXVpcmVkQgkKB19wZXJtaXQiVgoMQWxzb0FjcXVpcmVkEg8KB2xvY2tfaWQYASABKAkSFQoNZmVuY2luZ190b2tlbhgCIAEoAxITCgZwZXJtaXQYAyABKAVIAIgBAUIJCgdfcGVybWl0Iu8BCgtOb3RBY3F1aXJlZBIxCgZyZWFzb24YASABKA4yIS5sb2NrYnJva2VyLnYxLk5vdEFjcXVpcmVkLlJlYXNvbhINCgVvd25lchgCIAEoCRIMCgRuYW1lGAMgASgJIo8BCgZSZWFzb24SFgoSUkVBU09OX1VOU1BFQ0lGSUVEEAASDwoLUkVBU09OX0hFTEQQARIUChBSRUFTT05fTElOR0VSSU5HEAISEwoPUkVBU09OX01BWF9XQUlUEAMSFAoQUkVBU09OX0NBTkNFTExFRBAEEhsKF1JFQVNPTl9OT1RfUkVBVFRBQ0hBQkxFEAUiGgoGUXVldWVkEhAKCHBvc2l0aW9uGAEgASgFIkMKB1JlbmV3ZWQSOAoVZXhwaXJlc19hZnRlcl9yZXF1ZXN0GAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIrIBCgRMb3N0EioKBnJlYXNvbhgBIAEoDjIaLmxvY2ticm9rZXIudjEuTG9zdC5SZWFzb24SDAoEbmFtZRgCIAEoCSJwCgZSZWFzb24SFgoSUkVBU09OX1VOU1BFQ0lGSUVEEAASEgoOUkVBU09OX0VYUElSRUQQARIPCgtSRUFTT05fR09ORRACEhUKEVJFQVNPTl9UQUtFTl9PVkVSEAMSEgoOUkVBU09OX1JFVk9LRUQQBCIKCghSZWxlYXNlZCI0CghEcmFpbmluZxIoCgVncmFjZRgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiJnCgZGYWlsZWQSDAoEY29kZRgBIAEoBRIPCgdtZXNzYWdlGAIgASgJEi4KC3JldHJ5X2FmdGVyGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEg4KBnJlYXNvbhgEIAEoCSKfAQoTQWNxdWlyZUxlYXNlUmVxdWVzdBIlCgRsb2NrGAEgASgLMhcubG9ja2Jyb2tlci52MS5Mb2NrU3BlYxImCgN0dGwYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SJQoEd2FpdBgDIAEoCzIXLmxvY2ticm9rZXIudjEuV2FpdFNwZWMSEgoKcmVxdWVzdF9pZBgEIAEoCSKBAQoUQWNxdWlyZUxlYXNlUmVzcG9uc2USKwoIYWNxdWlyZWQYASABKAsyFy5sb2NrYnJva2VyLnYxLkFjcXVpcmVkSAASMgoMbm90X2FjcXVpcmVkGAIgASgLMhoubG9ja2Jyb2tlci52MS5Ob3RBY3F1aXJlZEgAQggKBnJlc3VsdCIyChFSZW5ld0xlYXNlUmVxdWVzdBIMCgRuYW1lGAEgASgJEg8KB2xvY2tfaWQYAiABKAkibgoSUmVuZXdMZWFzZVJlc3BvbnNlEikKB3JlbmV3ZWQYASABKAsyFi5sb2NrYnJva2VyLnYxLlJlbmV3ZWRIABIjCgRsb3N0GAIgASgLMhMubG9ja2Jyb2tlci52MS5Mb3N0SABCCAoGcmVzdWx0Ii8KDlJlbGVhc2VSZXF1ZXN0EgwKBG5hbWUYASABKAkSDwoHbG9ja19pZBgCIAEoCSK3AQoPUmVsZWFzZVJlc3BvbnNlEjcKB291dGNvbWUYASABKA4yJi5sb2NrYnJva2VyLnYxLlJlbGVhc2VSZXNwb25zZS5PdXRjb21lImsKB091dGNvbWUSFwoTT1VUQ09NRV9VTlNQRUNJRklFRBAAEhQKEE9VVENPTUVfUkVMRUFTRUQQARIUChBPVVRDT01FX05PVF9IRUxEEAISGwoXT1VUQ09NRV9IRUxEX0JZX0FOT1RIRVIQAyJPCg5HZXRMb2NrUmVxdWVzdBIMCgRuYW1lGAEgASgJEg8KB2xvY2tfaWQYAiABKAkSEwoGcGVybWl0GAMgASgFSACIAQFCCQoHX3Blcm1pdCKPAwoPR2V0TG9ja1Jlc3BvbnNlEjMKBXN0YXRlGAEgASgOMiQubG9ja2Jyb2tlci52MS5HZXRMb2NrUmVzcG9uc2UuU3RhdGUSDQoFb3duZXIYAiABKAkSLgoLZnJlZV93aXRoaW4YAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SOAoVZXhwaXJlc19hZnRlcl9yZXF1ZXN0GAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhQKDHNoYXJlZF9jb3VudBgFIAEoBRIVCg1mZW5jaW5nX3Rva2VuGAYgASgDEisKCGhlbGRfZm9yGAcgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEgwKBGV0YWcYCCABKAkiZgoFU3RhdGUSFQoRU1RBVEVfVU5TUEVDSUZJRUQQABIOCgpTVEFURV9GUkVFEAESDgoKU1RBVEVfSEVMRBACEhMKD1NUQVRFX0xJTkdFUklORxADEhEKDVNUQVRFX1JFVk9LRUQQBCJBChFVcGRhdGVMb2NrUmVxdWVzdBIMCgRuYW1lGAEgASgJEg8KB2xvY2tfaWQYAiABKAkSDQoFdmFsdWUYAyABKAwi0wEKElVwZGF0ZUxvY2tSZXNwb25zZRI6CgdvdXRjb21lGAEgASgOMikubG9ja2Jyb2tlci52MS5VcGRhdGVMb2NrUmVzcG9uc2UuT3V0Y29tZSKAAQoHT3V0Y29tZRIXChNPVVRDT01FX1VOU1BFQ0lGSUVEEAASEwoPT1VUQ09NRV9VUERBVEVEEAESFAoQT1VUQ09NRV9OT1RfSEVMRBACEhsKF09VVENPTUVfSEVMRF9CWV9BTk9USEVSEAMSFAoQT1VUQ09NRV9OT19WQUxVRRAEIh4KDk9ic2VydmVSZXF1ZXN0EgwKBG5hbWUYASABKAkitAIKD09ic2VydmVSZXNwb25zZRIzCgVzdGF0ZRgBIAEoDjIkLmxvY2ticm9rZXIudjEuT2JzZXJ2ZVJlc3BvbnNlLlN0YXRlEg0KBW93bmVyGAIgASgJEhIKBXZhbHVlGAMgASgMSACIAQESFQoNZmVuY2luZ190b2tlbhgEIAEoAxItCgpleHBpcmVzX2luGAUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uInkKBVN0YXRlEhUKEVNUQVRFX1VOU1BFQ0lGSUVEEAASEQoNU1RBVEVfVU5LTk9XThABEg4KClNUQVRFX0ZSRUUQAhIOCgpTVEFURV9IRUxEEAMSEwoPU1RBVEVfTElOR0VSSU5HEAQSEQoNU1RBVEVfUkVWT0tFRBAFQggKBl92YWx1ZSLFAQoOU2Vzc2lvblJlcXVlc3QSKgoEb3BlbhgBIAEoCzIaLmxvY2ticm9rZXIudjEuT3BlblNlc3Npb25IABItCgloZWFydGJlYXQYAiABKAsyGC5sb2NrYnJva2VyLnYxLkhlYXJ0YmVhdEgAEikKBWJlZ2luGAMgASgLMhgubG9ja2Jyb2tlci52MS5CZWdpbkxvY2tIABIlCgNlbmQYBCABKAsyFi5sb2NrYnJva2VyLnYxLkVuZExvY2tIAEIGCgRraW5kIjUKC09wZW5TZXNzaW9uEiYKA3R0bBgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiIYCglIZWFydGJlYXQSCwoDc2VxGAEgASgDIqwBCglCZWdpbkxvY2sSEAoIbG9ja19yZWYYASABKAMSJQoEbG9jaxgCIAEoCzIXLmxvY2ticm9rZXIudjEuTG9ja1NwZWMSJQoEd2FpdBgDIAEoCzIXLmxvY2ticm9rZXIudjEuV2FpdFNwZWMSGAoQcmVhdHRhY2hfbG9ja19pZBgEIAEoCRIlCgRhbHNvGAUgAygLMhcubG9ja2Jyb2tlci52MS5BbHNvTG9jayJLCghBbHNvTG9jaxIlCgRsb2NrGAEgASgLMhcubG9ja2Jyb2tlci52MS5Mb2NrU3BlYxIYChByZWF0dGFjaF9sb2NrX2lkGAIgASgJIhsKB0VuZExvY2sSEAoIbG9ja19yZWYYASABKAMirQEKD1Nlc3Npb25SZXNwb25zZRIuCgZvcGVuZWQYASABKAsyHC5sb2NrYnJva2VyLnYxLlNlc3Npb25PcGVuZWRIABI0Cg1oZWFydGJlYXRfYWNrGAIgASgLMhsubG9ja2Jyb2tlci52MS5IZWFydGJlYXRBY2tIABIsCgVldmVudBgDIAEoCzIbLmxvY2ticm9rZXIudjEuU2Vzc2lvbkV2ZW50SABCBgoEa2luZCKlAQoNU2Vzc2lvbk9wZW5lZBImCgN0dGwYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SNQoSZXhwaXJlc19hZnRlcl9vcGVuGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEjUKEmhlYXJ0YmVhdF9pbnRlcnZhbBgDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiJsCgxIZWFydGJlYXRBY2sSCwoDc2VxGAEgASgDEjoKF2V4cGlyZXNfYWZ0ZXJfaGVhcnRiZWF0GAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhMKC25vdF9yZW5ld2VkGAMgAygDIkkKDFNlc3Npb25FdmVudBIQCghsb2NrX3JlZhgBIAEoAxInCgVldmVudBgCIAEoCzIYLmxvY2ticm9rZXIudjEuTG9ja0V2ZW50IjEKEExpc3RMb2Nrc1JlcXVlc3QSDgoGcHJlZml4GAEgASgJEg0KBWxpbWl0GAIgASgFIkoKEUxpc3RMb2Nrc1Jlc3BvbnNlEiYKBWxvY2tzGAEgAygLMhcubG9ja2Jyb2tlci52MS5Mb2NrSW5mbxINCgV0b3RhbBgCIAEoBSL+AQoITG9ja0luZm8SDAoEbmFtZRgBIAEoCRIzCgVzdGF0ZRgCIAEoDjIkLmxvY2ticm9rZXIudjEuR2V0TG9ja1Jlc3BvbnNlLlN0YXRlEg0KBW93bmVyGAMgASgJEi4KC2ZyZWVfd2l0aGluGAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhUKDWZlbmNpbmdfdG9rZW4YBSABKAMSKwoIaGVsZF9mb3IYBiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDAoEZXRhZxgHIAEoCRITCgZwZXJtaXQYCCABKAVIAIgBAUIJCgdfcGVybWl0IkEKEkxpc3RXYWl0ZXJzUmVxdWVzdBIMCgRuYW1lGAEgASgJEg4KBnByZWZpeBgCIAEoCRINCgVsaW1pdBgDIAEoBSJQChNMaXN0V2FpdGVyc1Jlc3BvbnNlEioKB3dhaXRlcnMYASADKAsyGS5sb2NrYnJva2VyLnYxLldhaXRlckluZm8SDQoFdG90YWwYAiABKAUiagoKV2FpdGVySW5mbxIMCgRuYW1lGAEgASgJEhAKCHBvc2l0aW9uGAIgASgFEg0KBW93bmVyGAMgASgJEi0KCndhaXRlZF9mb3IYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iYgoRUmV2b2tlTG9ja1JlcXVlc3QSDAoEbmFtZRgBIAEoCRIMCgRldGFnGAIgASgJEhEKCWltbWVkaWF0ZRgDIAEoCBITCgZwZXJtaXQYBCABKAVIAIgBAUIJCgdfcGVybWl0IoYCChJSZXZva2VMb2NrUmVzcG9uc2USOgoHb3V0Y29tZRgBIAEoDjIpLmxvY2ticm9rZXIudjEuUmV2b2tlTG9ja1Jlc3BvbnNlLk91dGNvbWUSDQoFb3duZXIYAiABKAkSLgoLZnJlZV93aXRoaW4YAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24idQoHT3V0Y29tZRIXChNPVVRDT01FX1VOU1BFQ0lGSUVEEAASEwoPT1VUQ09NRV9SRVZPS0VEEAESFAoQT1VUQ09NRV9OT1RfSEVMRBACEhMKD09VVENPTUVfQ0hBTkdFRBADEhEKDU9VVENPTUVfRlJFRUQQBDLeBQoLTG9ja1NlcnZpY2USSgoHQWNxdWlyZRIdLmxvY2ticm9rZXIudjEuQWNxdWlyZVJlcXVlc3QaHi5sb2NrYnJva2VyLnYxLkFjcXVpcmVSZXNwb25zZTABElYKC1dhaXRBY3F1aXJlEiEubG9ja2Jyb2tlci52MS5XYWl0QWNxdWlyZVJlcXVlc3QaIi5sb2NrYnJva2VyLnYxLldhaXRBY3F1aXJlUmVzcG9uc2UwARJICgdSZWxlYXNlEh0ubG9ja2Jyb2tlci52MS5SZWxlYXNlUmVxdWVzdBoeLmxvY2ticm9rZXIudjEuUmVsZWFzZVJlc3BvbnNlElcKDEFjcXVpcmVMZWFzZRIiLmxvY2ticm9rZXIudjEuQWNxdWlyZUxlYXNlUmVxdWVzdBojLmxvY2ticm9rZXIudjEuQWNxdWlyZUxlYXNlUmVzcG9uc2USUQoKUmVuZXdMZWFzZRIgLmxvY2ticm9rZXIudjEuUmVuZXdMZWFzZVJlcXVlc3QaIS5sb2NrYnJva2VyLnYxLlJlbmV3TGVhc2VSZXNwb25zZRJICgdHZXRMb2NrEh0ubG9ja2Jyb2tlci52MS5HZXRMb2NrUmVxdWVzdBoeLmxvY2ticm9rZXIudjEuR2V0TG9ja1Jlc3BvbnNlElEKClVwZGF0ZUxvY2sSIC5sb2NrYnJva2VyLnYxLlVwZGF0ZUxvY2tSZXF1ZXN0GiEubG9ja2Jyb2tlci52MS5VcGRhdGVMb2NrUmVzcG9uc2USSgoHT2JzZXJ2ZRIdLmxvY2ticm9rZXIudjEuT2JzZXJ2ZVJlcXVlc3QaHi5sb2NrYnJva2VyLnYxLk9ic2VydmVSZXNwb25zZTABEkwKB1Nlc3Npb24SHS5sb2NrYnJva2VyLnYxLlNlc3Npb25SZXF1ZXN0Gh4ubG9ja2Jyb2tlci52MS5TZXNzaW9uUmVzcG9uc2UoATABMogCCglMb2NrQWRtaW4SUAoJTGlzdExvY2tzEh8ubG9ja2Jyb2tlci52MS5MaXN0TG9ja3NSZXF1ZXN0GiAubG9ja2Jyb2tlci52MS5MaXN0TG9ja3NSZXNwb25zZTABElYKC0xpc3RXYWl0ZXJzEiEubG9ja2Jyb2tlci52MS5MaXN0V2FpdGVyc1JlcXVlc3QaIi5sb2NrYnJva2VyLnYxLkxpc3RXYWl0ZXJzUmVzcG9uc2UwARJRCgpSZXZva2VMb2NrEiAubG9ja2Jyb2tlci52MS5SZXZva2VMb2NrUmVxdWVzdBohLmxvY2ticm9rZXIudjEuUmV2b2tlTG9ja1Jlc3BvbnNlQsQBChdpby5naXRodWIubG9ja2Jyb2tlci52MUIPTG9ja2Jyb2tlclByb3RvUAFaRmdpdGh1Yi5jb20vbG9ja2Jyb2tlci9sb2NrYnJva2VyL2NsaWVudHMvZ28vbG9ja2Jyb2tlci92MTtsb2NrYnJva2VydjGiAgNMS0KqAg1Mb2NrYnJva2VyLlYxygINTG9ja2Jyb2tlclxWMeICFkxvY2ticm9rZXJcVjFcTWV0YWRhdGHqAg5Mb2NrYnJva2VyOjpWMWIGcHJvdG8z", [file_google_protobuf_duration]);
 
 /**
  * A lock to ask for, and its properties.
@@ -138,6 +138,15 @@ export type LockSpec = Message<"lockbroker.v1.LockSpec"> & {
    * @generated from field: google.protobuf.Duration min_hold = 8;
    */
   minHold?: Duration | undefined;
+
+  /**
+   * What the holder tells those who Observe the lock: a leader's address, say. At most 1,024 bytes, of any kind; it may be empty. Unset:
+   * none, and UpdateLock gives it none. INVALID_ARGUMENT for a SHARED lock or a lease. It is no secret. Each reattach says it anew.
+   * Best effort: those who observe may see none for a while, and never that of another grant.
+   *
+   * @generated from field: optional bytes value = 7;
+   */
+  value?: Uint8Array | undefined;
 };
 
 /**
@@ -1240,6 +1249,235 @@ export const GetLockResponse_StateSchema: GenEnum<GetLockResponse_State> = /*@__
   enumDesc(file_lockbroker_v1_lockbroker, 23, 0);
 
 /**
+ * Asks to give a lock another value.
+ *
+ * @generated from message lockbroker.v1.UpdateLockRequest
+ */
+export type UpdateLockRequest = Message<"lockbroker.v1.UpdateLockRequest"> & {
+  /**
+   * The lock's name, as in LockSpec.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * The lock id, from Acquired.
+   *
+   * @generated from field: string lock_id = 2;
+   */
+  lockId: string;
+
+  /**
+   * The value, as in LockSpec. Unset: an empty one.
+   *
+   * @generated from field: bytes value = 3;
+   */
+  value: Uint8Array;
+};
+
+/**
+ * Describes the message lockbroker.v1.UpdateLockRequest.
+ * Use `create(UpdateLockRequestSchema)` to create a new message.
+ */
+export const UpdateLockRequestSchema: GenMessage<UpdateLockRequest> = /*@__PURE__*/
+  messageDesc(file_lockbroker_v1_lockbroker, 24);
+
+/**
+ * The effect of an UpdateLock.
+ *
+ * @generated from message lockbroker.v1.UpdateLockResponse
+ */
+export type UpdateLockResponse = Message<"lockbroker.v1.UpdateLockResponse"> & {
+  /**
+   * The effect.
+   *
+   * @generated from field: lockbroker.v1.UpdateLockResponse.Outcome outcome = 1;
+   */
+  outcome: UpdateLockResponse_Outcome;
+};
+
+/**
+ * Describes the message lockbroker.v1.UpdateLockResponse.
+ * Use `create(UpdateLockResponseSchema)` to create a new message.
+ */
+export const UpdateLockResponseSchema: GenMessage<UpdateLockResponse> = /*@__PURE__*/
+  messageDesc(file_lockbroker_v1_lockbroker, 25);
+
+/**
+ * The effect of an UpdateLock.
+ *
+ * @generated from enum lockbroker.v1.UpdateLockResponse.Outcome
+ */
+export enum UpdateLockResponse_Outcome {
+  /**
+   * Never sent.
+   *
+   * @generated from enum value: OUTCOME_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The lock has the new value.
+   *
+   * @generated from enum value: OUTCOME_UPDATED = 1;
+   */
+  UPDATED = 1,
+
+  /**
+   * Nobody holds the lock.
+   *
+   * @generated from enum value: OUTCOME_NOT_HELD = 2;
+   */
+  NOT_HELD = 2,
+
+  /**
+   * Somebody else holds the lock, or it was reattached under another lock id; untouched.
+   *
+   * @generated from enum value: OUTCOME_HELD_BY_ANOTHER = 3;
+   */
+  HELD_BY_ANOTHER = 3,
+
+  /**
+   * The lock was asked for without a value.
+   *
+   * @generated from enum value: OUTCOME_NO_VALUE = 4;
+   */
+  NO_VALUE = 4,
+}
+
+/**
+ * Describes the enum lockbroker.v1.UpdateLockResponse.Outcome.
+ */
+export const UpdateLockResponse_OutcomeSchema: GenEnum<UpdateLockResponse_Outcome> = /*@__PURE__*/
+  enumDesc(file_lockbroker_v1_lockbroker, 25, 0);
+
+/**
+ * Asks to observe a lock.
+ *
+ * @generated from message lockbroker.v1.ObserveRequest
+ */
+export type ObserveRequest = Message<"lockbroker.v1.ObserveRequest"> & {
+  /**
+   * The lock's name, as in LockSpec.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+};
+
+/**
+ * Describes the message lockbroker.v1.ObserveRequest.
+ * Use `create(ObserveRequestSchema)` to create a new message.
+ */
+export const ObserveRequestSchema: GenMessage<ObserveRequest> = /*@__PURE__*/
+  messageDesc(file_lockbroker_v1_lockbroker, 26);
+
+/**
+ * What a lock is, as far as the broker knows.
+ *
+ * @generated from message lockbroker.v1.ObserveResponse
+ */
+export type ObserveResponse = Message<"lockbroker.v1.ObserveResponse"> & {
+  /**
+   * What it is.
+   *
+   * @generated from field: lockbroker.v1.ObserveResponse.State state = 1;
+   */
+  state: ObserveResponse_State;
+
+  /**
+   * The holder's label, where known and given.
+   *
+   * @generated from field: string owner = 2;
+   */
+  owner: string;
+
+  /**
+   * The holder's value, where known and given. Unset: there is none, or it is not known yet.
+   *
+   * @generated from field: optional bytes value = 3;
+   */
+  value?: Uint8Array | undefined;
+
+  /**
+   * The holder's fencing token, where known: always if there is a value. Unset: 0. It tells one holder from the next.
+   *
+   * @generated from field: int64 fencing_token = 4;
+   */
+  fencingToken: bigint;
+
+  /**
+   * The lock is free this long after the broker looked, at the latest, if nobody renews it. Unset when free or unknown.
+   *
+   * @generated from field: google.protobuf.Duration expires_in = 5;
+   */
+  expiresIn?: Duration | undefined;
+};
+
+/**
+ * Describes the message lockbroker.v1.ObserveResponse.
+ * Use `create(ObserveResponseSchema)` to create a new message.
+ */
+export const ObserveResponseSchema: GenMessage<ObserveResponse> = /*@__PURE__*/
+  messageDesc(file_lockbroker_v1_lockbroker, 27);
+
+/**
+ * What a lock is.
+ *
+ * @generated from enum lockbroker.v1.ObserveResponse.State
+ */
+export enum ObserveResponse_State {
+  /**
+   * Never sent.
+   *
+   * @generated from enum value: STATE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The broker cannot tell: the store is away, or has lost its memory and does not grant yet. The lock may be held as before.
+   *
+   * @generated from enum value: STATE_UNKNOWN = 1;
+   */
+  UNKNOWN = 1,
+
+  /**
+   * Nobody has it.
+   *
+   * @generated from enum value: STATE_FREE = 2;
+   */
+  FREE = 2,
+
+  /**
+   * Somebody holds it, or several share it.
+   *
+   * @generated from enum value: STATE_HELD = 3;
+   */
+  HELD = 3,
+
+  /**
+   * It was released and nobody can acquire it yet.
+   *
+   * @generated from enum value: STATE_LINGERING = 4;
+   */
+  LINGERING = 4,
+
+  /**
+   * It was revoked, and nobody can acquire it until its holder no longer believes in it.
+   *
+   * @generated from enum value: STATE_REVOKED = 5;
+   */
+  REVOKED = 5,
+}
+
+/**
+ * Describes the enum lockbroker.v1.ObserveResponse.State.
+ */
+export const ObserveResponse_StateSchema: GenEnum<ObserveResponse_State> = /*@__PURE__*/
+  enumDesc(file_lockbroker_v1_lockbroker, 27, 0);
+
+/**
  * A message on a Session, from the client.
  *
  * @generated from message lockbroker.v1.SessionRequest
@@ -1290,7 +1528,7 @@ export type SessionRequest = Message<"lockbroker.v1.SessionRequest"> & {
  * Use `create(SessionRequestSchema)` to create a new message.
  */
 export const SessionRequestSchema: GenMessage<SessionRequest> = /*@__PURE__*/
-  messageDesc(file_lockbroker_v1_lockbroker, 24);
+  messageDesc(file_lockbroker_v1_lockbroker, 28);
 
 /**
  * Opens a Session.
@@ -1311,7 +1549,7 @@ export type OpenSession = Message<"lockbroker.v1.OpenSession"> & {
  * Use `create(OpenSessionSchema)` to create a new message.
  */
 export const OpenSessionSchema: GenMessage<OpenSession> = /*@__PURE__*/
-  messageDesc(file_lockbroker_v1_lockbroker, 25);
+  messageDesc(file_lockbroker_v1_lockbroker, 29);
 
 /**
  * The client lives.
@@ -1332,7 +1570,7 @@ export type Heartbeat = Message<"lockbroker.v1.Heartbeat"> & {
  * Use `create(HeartbeatSchema)` to create a new message.
  */
 export const HeartbeatSchema: GenMessage<Heartbeat> = /*@__PURE__*/
-  messageDesc(file_lockbroker_v1_lockbroker, 26);
+  messageDesc(file_lockbroker_v1_lockbroker, 30);
 
 /**
  * Asks for a lock on a Session.
@@ -1370,7 +1608,7 @@ export type BeginLock = Message<"lockbroker.v1.BeginLock"> & {
 
   /**
    * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
-   * names, and without `min_hold`. Requests for several never wait for each other in a circle, whatever the order in which they
+   * names, and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
    * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
    * as held. When one is lost, all are; the others stay closed until their validity is over.
    *
@@ -1384,7 +1622,7 @@ export type BeginLock = Message<"lockbroker.v1.BeginLock"> & {
  * Use `create(BeginLockSchema)` to create a new message.
  */
 export const BeginLockSchema: GenMessage<BeginLock> = /*@__PURE__*/
-  messageDesc(file_lockbroker_v1_lockbroker, 27);
+  messageDesc(file_lockbroker_v1_lockbroker, 31);
 
 /**
  * One more lock of a BeginLock.
@@ -1412,7 +1650,7 @@ export type AlsoLock = Message<"lockbroker.v1.AlsoLock"> & {
  * Use `create(AlsoLockSchema)` to create a new message.
  */
 export const AlsoLockSchema: GenMessage<AlsoLock> = /*@__PURE__*/
-  messageDesc(file_lockbroker_v1_lockbroker, 28);
+  messageDesc(file_lockbroker_v1_lockbroker, 32);
 
 /**
  * Ends a lock on a Session: it is released (answered `released`), or its wait is over
@@ -1436,7 +1674,7 @@ export type EndLock = Message<"lockbroker.v1.EndLock"> & {
  * Use `create(EndLockSchema)` to create a new message.
  */
 export const EndLockSchema: GenMessage<EndLock> = /*@__PURE__*/
-  messageDesc(file_lockbroker_v1_lockbroker, 29);
+  messageDesc(file_lockbroker_v1_lockbroker, 33);
 
 /**
  * A message on a Session, from the broker.
@@ -1481,7 +1719,7 @@ export type SessionResponse = Message<"lockbroker.v1.SessionResponse"> & {
  * Use `create(SessionResponseSchema)` to create a new message.
  */
 export const SessionResponseSchema: GenMessage<SessionResponse> = /*@__PURE__*/
-  messageDesc(file_lockbroker_v1_lockbroker, 30);
+  messageDesc(file_lockbroker_v1_lockbroker, 34);
 
 /**
  * The Session is open.
@@ -1516,7 +1754,7 @@ export type SessionOpened = Message<"lockbroker.v1.SessionOpened"> & {
  * Use `create(SessionOpenedSchema)` to create a new message.
  */
 export const SessionOpenedSchema: GenMessage<SessionOpened> = /*@__PURE__*/
-  messageDesc(file_lockbroker_v1_lockbroker, 31);
+  messageDesc(file_lockbroker_v1_lockbroker, 35);
 
 /**
  * A heartbeat has been answered and the locks of the Session renewed.
@@ -1552,7 +1790,7 @@ export type HeartbeatAck = Message<"lockbroker.v1.HeartbeatAck"> & {
  * Use `create(HeartbeatAckSchema)` to create a new message.
  */
 export const HeartbeatAckSchema: GenMessage<HeartbeatAck> = /*@__PURE__*/
-  messageDesc(file_lockbroker_v1_lockbroker, 32);
+  messageDesc(file_lockbroker_v1_lockbroker, 36);
 
 /**
  * Something happened on a Session.
@@ -1580,7 +1818,7 @@ export type SessionEvent = Message<"lockbroker.v1.SessionEvent"> & {
  * Use `create(SessionEventSchema)` to create a new message.
  */
 export const SessionEventSchema: GenMessage<SessionEvent> = /*@__PURE__*/
-  messageDesc(file_lockbroker_v1_lockbroker, 33);
+  messageDesc(file_lockbroker_v1_lockbroker, 37);
 
 /**
  * Asks which locks there are.
@@ -1608,7 +1846,7 @@ export type ListLocksRequest = Message<"lockbroker.v1.ListLocksRequest"> & {
  * Use `create(ListLocksRequestSchema)` to create a new message.
  */
 export const ListLocksRequestSchema: GenMessage<ListLocksRequest> = /*@__PURE__*/
-  messageDesc(file_lockbroker_v1_lockbroker, 34);
+  messageDesc(file_lockbroker_v1_lockbroker, 38);
 
 /**
  * A part of the list.
@@ -1637,7 +1875,7 @@ export type ListLocksResponse = Message<"lockbroker.v1.ListLocksResponse"> & {
  * Use `create(ListLocksResponseSchema)` to create a new message.
  */
 export const ListLocksResponseSchema: GenMessage<ListLocksResponse> = /*@__PURE__*/
-  messageDesc(file_lockbroker_v1_lockbroker, 35);
+  messageDesc(file_lockbroker_v1_lockbroker, 39);
 
 /**
  * A lock as the store has it.
@@ -1708,7 +1946,7 @@ export type LockInfo = Message<"lockbroker.v1.LockInfo"> & {
  * Use `create(LockInfoSchema)` to create a new message.
  */
 export const LockInfoSchema: GenMessage<LockInfo> = /*@__PURE__*/
-  messageDesc(file_lockbroker_v1_lockbroker, 36);
+  messageDesc(file_lockbroker_v1_lockbroker, 40);
 
 /**
  * Asks who waits.
@@ -1743,7 +1981,7 @@ export type ListWaitersRequest = Message<"lockbroker.v1.ListWaitersRequest"> & {
  * Use `create(ListWaitersRequestSchema)` to create a new message.
  */
 export const ListWaitersRequestSchema: GenMessage<ListWaitersRequest> = /*@__PURE__*/
-  messageDesc(file_lockbroker_v1_lockbroker, 37);
+  messageDesc(file_lockbroker_v1_lockbroker, 41);
 
 /**
  * A part of the list.
@@ -1771,7 +2009,7 @@ export type ListWaitersResponse = Message<"lockbroker.v1.ListWaitersResponse"> &
  * Use `create(ListWaitersResponseSchema)` to create a new message.
  */
 export const ListWaitersResponseSchema: GenMessage<ListWaitersResponse> = /*@__PURE__*/
-  messageDesc(file_lockbroker_v1_lockbroker, 38);
+  messageDesc(file_lockbroker_v1_lockbroker, 42);
 
 /**
  * Somebody who waits for a lock.
@@ -1813,7 +2051,7 @@ export type WaiterInfo = Message<"lockbroker.v1.WaiterInfo"> & {
  * Use `create(WaiterInfoSchema)` to create a new message.
  */
 export const WaiterInfoSchema: GenMessage<WaiterInfo> = /*@__PURE__*/
-  messageDesc(file_lockbroker_v1_lockbroker, 39);
+  messageDesc(file_lockbroker_v1_lockbroker, 43);
 
 /**
  * Asks to take a lock from its holder.
@@ -1860,7 +2098,7 @@ export type RevokeLockRequest = Message<"lockbroker.v1.RevokeLockRequest"> & {
  * Use `create(RevokeLockRequestSchema)` to create a new message.
  */
 export const RevokeLockRequestSchema: GenMessage<RevokeLockRequest> = /*@__PURE__*/
-  messageDesc(file_lockbroker_v1_lockbroker, 40);
+  messageDesc(file_lockbroker_v1_lockbroker, 44);
 
 /**
  * The effect of a RevokeLock.
@@ -1896,7 +2134,7 @@ export type RevokeLockResponse = Message<"lockbroker.v1.RevokeLockResponse"> & {
  * Use `create(RevokeLockResponseSchema)` to create a new message.
  */
 export const RevokeLockResponseSchema: GenMessage<RevokeLockResponse> = /*@__PURE__*/
-  messageDesc(file_lockbroker_v1_lockbroker, 41);
+  messageDesc(file_lockbroker_v1_lockbroker, 45);
 
 /**
  * The effect of a RevokeLock.
@@ -1945,7 +2183,7 @@ export enum RevokeLockResponse_Outcome {
  * Describes the enum lockbroker.v1.RevokeLockResponse.Outcome.
  */
 export const RevokeLockResponse_OutcomeSchema: GenEnum<RevokeLockResponse_Outcome> = /*@__PURE__*/
-  enumDesc(file_lockbroker_v1_lockbroker, 41, 0);
+  enumDesc(file_lockbroker_v1_lockbroker, 45, 0);
 
 /**
  * Hands out named locks. Any broker of a deployment answers any call.
@@ -2023,6 +2261,32 @@ export const LockService: GenService<{
     methodKind: "unary";
     input: typeof GetLockRequestSchema;
     output: typeof GetLockResponseSchema;
+  },
+  /**
+   * Gives the grant that a lock id names another `value`, from any connection and at any broker. It has to have been asked for with
+   * one. A stale id, or that of another lock, changes nothing; the outcome says so with status OK. UNAVAILABLE: the
+   * value may have been updated or not, or somebody else has updated it at the same time. Try again.
+   *
+   * @generated from rpc lockbroker.v1.LockService.UpdateLock
+   */
+  updateLock: {
+    methodKind: "unary";
+    input: typeof UpdateLockRequestSchema;
+    output: typeof UpdateLockResponseSchema;
+  },
+  /**
+   * Tells who holds a lock and with which `value`, at once and whenever that changes: what another broker does, within 1.2 s. The
+   * last state is repeated every 5 s; who hears nothing for three times that long knows nothing any more. What is told is what this broker has
+   * seen last. Between two answers a lock may have been free, or held by others, and a value may have been another one. A lower
+   * fencing token is never told after a higher one. The stream has no end of its own: UNAVAILABLE if the broker goes
+   * away. A policy allows it to whoever may GetLock.
+   *
+   * @generated from rpc lockbroker.v1.LockService.Observe
+   */
+  observe: {
+    methodKind: "server_streaming";
+    input: typeof ObserveRequestSchema;
+    output: typeof ObserveResponseSchema;
   },
   /**
    * Many locks on one stream. The client sends `open` first and then heartbeats, and begins and ends

@@ -201,6 +201,68 @@ public final class LockServiceGrpc {
     return getGetLockMethod;
   }
 
+  private static volatile io.grpc.MethodDescriptor<io.github.lockbroker.v1.UpdateLockRequest,
+      io.github.lockbroker.v1.UpdateLockResponse> getUpdateLockMethod;
+
+  @io.grpc.stub.annotations.RpcMethod(
+      fullMethodName = SERVICE_NAME + '/' + "UpdateLock",
+      requestType = io.github.lockbroker.v1.UpdateLockRequest.class,
+      responseType = io.github.lockbroker.v1.UpdateLockResponse.class,
+      methodType = io.grpc.MethodDescriptor.MethodType.UNARY)
+  public static io.grpc.MethodDescriptor<io.github.lockbroker.v1.UpdateLockRequest,
+      io.github.lockbroker.v1.UpdateLockResponse> getUpdateLockMethod() {
+    io.grpc.MethodDescriptor<io.github.lockbroker.v1.UpdateLockRequest, io.github.lockbroker.v1.UpdateLockResponse> getUpdateLockMethod;
+    if ((getUpdateLockMethod = LockServiceGrpc.getUpdateLockMethod) == null) {
+      synchronized (LockServiceGrpc.class) {
+        if ((getUpdateLockMethod = LockServiceGrpc.getUpdateLockMethod) == null) {
+          LockServiceGrpc.getUpdateLockMethod = getUpdateLockMethod =
+              io.grpc.MethodDescriptor.<io.github.lockbroker.v1.UpdateLockRequest, io.github.lockbroker.v1.UpdateLockResponse>newBuilder()
+              .setType(io.grpc.MethodDescriptor.MethodType.UNARY)
+              .setFullMethodName(generateFullMethodName(SERVICE_NAME, "UpdateLock"))
+              .setSampledToLocalTracing(true)
+              .setRequestMarshaller(io.grpc.protobuf.ProtoUtils.marshaller(
+                  io.github.lockbroker.v1.UpdateLockRequest.getDefaultInstance()))
+              .setResponseMarshaller(io.grpc.protobuf.ProtoUtils.marshaller(
+                  io.github.lockbroker.v1.UpdateLockResponse.getDefaultInstance()))
+              .setSchemaDescriptor(new LockServiceMethodDescriptorSupplier("UpdateLock"))
+              .build();
+        }
+      }
+    }
+    return getUpdateLockMethod;
+  }
+
+  private static volatile io.grpc.MethodDescriptor<io.github.lockbroker.v1.ObserveRequest,
+      io.github.lockbroker.v1.ObserveResponse> getObserveMethod;
+
+  @io.grpc.stub.annotations.RpcMethod(
+      fullMethodName = SERVICE_NAME + '/' + "Observe",
+      requestType = io.github.lockbroker.v1.ObserveRequest.class,
+      responseType = io.github.lockbroker.v1.ObserveResponse.class,
+      methodType = io.grpc.MethodDescriptor.MethodType.SERVER_STREAMING)
+  public static io.grpc.MethodDescriptor<io.github.lockbroker.v1.ObserveRequest,
+      io.github.lockbroker.v1.ObserveResponse> getObserveMethod() {
+    io.grpc.MethodDescriptor<io.github.lockbroker.v1.ObserveRequest, io.github.lockbroker.v1.ObserveResponse> getObserveMethod;
+    if ((getObserveMethod = LockServiceGrpc.getObserveMethod) == null) {
+      synchronized (LockServiceGrpc.class) {
+        if ((getObserveMethod = LockServiceGrpc.getObserveMethod) == null) {
+          LockServiceGrpc.getObserveMethod = getObserveMethod =
+              io.grpc.MethodDescriptor.<io.github.lockbroker.v1.ObserveRequest, io.github.lockbroker.v1.ObserveResponse>newBuilder()
+              .setType(io.grpc.MethodDescriptor.MethodType.SERVER_STREAMING)
+              .setFullMethodName(generateFullMethodName(SERVICE_NAME, "Observe"))
+              .setSampledToLocalTracing(true)
+              .setRequestMarshaller(io.grpc.protobuf.ProtoUtils.marshaller(
+                  io.github.lockbroker.v1.ObserveRequest.getDefaultInstance()))
+              .setResponseMarshaller(io.grpc.protobuf.ProtoUtils.marshaller(
+                  io.github.lockbroker.v1.ObserveResponse.getDefaultInstance()))
+              .setSchemaDescriptor(new LockServiceMethodDescriptorSupplier("Observe"))
+              .build();
+        }
+      }
+    }
+    return getObserveMethod;
+  }
+
   private static volatile io.grpc.MethodDescriptor<io.github.lockbroker.v1.SessionRequest,
       io.github.lockbroker.v1.SessionResponse> getSessionMethod;
 
@@ -371,6 +433,32 @@ public final class LockServiceGrpc {
 
     /**
      * <pre>
+     * Gives the grant that a lock id names another `value`, from any connection and at any broker. It has to have been asked for with
+     * one. A stale id, or that of another lock, changes nothing; the outcome says so with status OK. UNAVAILABLE: the
+     * value may have been updated or not, or somebody else has updated it at the same time. Try again.
+     * </pre>
+     */
+    default void updateLock(io.github.lockbroker.v1.UpdateLockRequest request,
+        io.grpc.stub.StreamObserver<io.github.lockbroker.v1.UpdateLockResponse> responseObserver) {
+      io.grpc.stub.ServerCalls.asyncUnimplementedUnaryCall(getUpdateLockMethod(), responseObserver);
+    }
+
+    /**
+     * <pre>
+     * Tells who holds a lock and with which `value`, at once and whenever that changes: what another broker does, within 1.2 s. The
+     * last state is repeated every 5 s; who hears nothing for three times that long knows nothing any more. What is told is what this broker has
+     * seen last. Between two answers a lock may have been free, or held by others, and a value may have been another one. A lower
+     * fencing token is never told after a higher one. The stream has no end of its own: UNAVAILABLE if the broker goes
+     * away. A policy allows it to whoever may GetLock.
+     * </pre>
+     */
+    default void observe(io.github.lockbroker.v1.ObserveRequest request,
+        io.grpc.stub.StreamObserver<io.github.lockbroker.v1.ObserveResponse> responseObserver) {
+      io.grpc.stub.ServerCalls.asyncUnimplementedUnaryCall(getObserveMethod(), responseObserver);
+    }
+
+    /**
+     * <pre>
      * Many locks on one stream. The client sends `open` first and then heartbeats, and begins and ends
      * locks as it likes. Half-closing or cancelling the stream releases everything on it. A stream that
      * falls silent loses its locks when the validity that its client was last told is over.
@@ -494,6 +582,34 @@ public final class LockServiceGrpc {
 
     /**
      * <pre>
+     * Gives the grant that a lock id names another `value`, from any connection and at any broker. It has to have been asked for with
+     * one. A stale id, or that of another lock, changes nothing; the outcome says so with status OK. UNAVAILABLE: the
+     * value may have been updated or not, or somebody else has updated it at the same time. Try again.
+     * </pre>
+     */
+    public void updateLock(io.github.lockbroker.v1.UpdateLockRequest request,
+        io.grpc.stub.StreamObserver<io.github.lockbroker.v1.UpdateLockResponse> responseObserver) {
+      io.grpc.stub.ClientCalls.asyncUnaryCall(
+          getChannel().newCall(getUpdateLockMethod(), getCallOptions()), request, responseObserver);
+    }
+
+    /**
+     * <pre>
+     * Tells who holds a lock and with which `value`, at once and whenever that changes: what another broker does, within 1.2 s. The
+     * last state is repeated every 5 s; who hears nothing for three times that long knows nothing any more. What is told is what this broker has
+     * seen last. Between two answers a lock may have been free, or held by others, and a value may have been another one. A lower
+     * fencing token is never told after a higher one. The stream has no end of its own: UNAVAILABLE if the broker goes
+     * away. A policy allows it to whoever may GetLock.
+     * </pre>
+     */
+    public void observe(io.github.lockbroker.v1.ObserveRequest request,
+        io.grpc.stub.StreamObserver<io.github.lockbroker.v1.ObserveResponse> responseObserver) {
+      io.grpc.stub.ClientCalls.asyncServerStreamingCall(
+          getChannel().newCall(getObserveMethod(), getCallOptions()), request, responseObserver);
+    }
+
+    /**
+     * <pre>
      * Many locks on one stream. The client sends `open` first and then heartbeats, and begins and ends
      * locks as it likes. Half-closing or cancelling the stream releases everything on it. A stream that
      * falls silent loses its locks when the validity that its client was last told is over.
@@ -602,6 +718,34 @@ public final class LockServiceGrpc {
 
     /**
      * <pre>
+     * Gives the grant that a lock id names another `value`, from any connection and at any broker. It has to have been asked for with
+     * one. A stale id, or that of another lock, changes nothing; the outcome says so with status OK. UNAVAILABLE: the
+     * value may have been updated or not, or somebody else has updated it at the same time. Try again.
+     * </pre>
+     */
+    public io.github.lockbroker.v1.UpdateLockResponse updateLock(io.github.lockbroker.v1.UpdateLockRequest request) throws io.grpc.StatusException {
+      return io.grpc.stub.ClientCalls.blockingV2UnaryCall(
+          getChannel(), getUpdateLockMethod(), getCallOptions(), request);
+    }
+
+    /**
+     * <pre>
+     * Tells who holds a lock and with which `value`, at once and whenever that changes: what another broker does, within 1.2 s. The
+     * last state is repeated every 5 s; who hears nothing for three times that long knows nothing any more. What is told is what this broker has
+     * seen last. Between two answers a lock may have been free, or held by others, and a value may have been another one. A lower
+     * fencing token is never told after a higher one. The stream has no end of its own: UNAVAILABLE if the broker goes
+     * away. A policy allows it to whoever may GetLock.
+     * </pre>
+     */
+    @io.grpc.ExperimentalApi("https://github.com/grpc/grpc-java/issues/10918")
+    public io.grpc.stub.BlockingClientCall<?, io.github.lockbroker.v1.ObserveResponse>
+        observe(io.github.lockbroker.v1.ObserveRequest request) {
+      return io.grpc.stub.ClientCalls.blockingV2ServerStreamingCall(
+          getChannel(), getObserveMethod(), getCallOptions(), request);
+    }
+
+    /**
+     * <pre>
      * Many locks on one stream. The client sends `open` first and then heartbeats, and begins and ends
      * locks as it likes. Half-closing or cancelling the stream releases everything on it. A stream that
      * falls silent loses its locks when the validity that its client was last told is over.
@@ -706,6 +850,33 @@ public final class LockServiceGrpc {
       return io.grpc.stub.ClientCalls.blockingUnaryCall(
           getChannel(), getGetLockMethod(), getCallOptions(), request);
     }
+
+    /**
+     * <pre>
+     * Gives the grant that a lock id names another `value`, from any connection and at any broker. It has to have been asked for with
+     * one. A stale id, or that of another lock, changes nothing; the outcome says so with status OK. UNAVAILABLE: the
+     * value may have been updated or not, or somebody else has updated it at the same time. Try again.
+     * </pre>
+     */
+    public io.github.lockbroker.v1.UpdateLockResponse updateLock(io.github.lockbroker.v1.UpdateLockRequest request) {
+      return io.grpc.stub.ClientCalls.blockingUnaryCall(
+          getChannel(), getUpdateLockMethod(), getCallOptions(), request);
+    }
+
+    /**
+     * <pre>
+     * Tells who holds a lock and with which `value`, at once and whenever that changes: what another broker does, within 1.2 s. The
+     * last state is repeated every 5 s; who hears nothing for three times that long knows nothing any more. What is told is what this broker has
+     * seen last. Between two answers a lock may have been free, or held by others, and a value may have been another one. A lower
+     * fencing token is never told after a higher one. The stream has no end of its own: UNAVAILABLE if the broker goes
+     * away. A policy allows it to whoever may GetLock.
+     * </pre>
+     */
+    public java.util.Iterator<io.github.lockbroker.v1.ObserveResponse> observe(
+        io.github.lockbroker.v1.ObserveRequest request) {
+      return io.grpc.stub.ClientCalls.blockingServerStreamingCall(
+          getChannel(), getObserveMethod(), getCallOptions(), request);
+    }
   }
 
   /**
@@ -776,6 +947,19 @@ public final class LockServiceGrpc {
       return io.grpc.stub.ClientCalls.futureUnaryCall(
           getChannel().newCall(getGetLockMethod(), getCallOptions()), request);
     }
+
+    /**
+     * <pre>
+     * Gives the grant that a lock id names another `value`, from any connection and at any broker. It has to have been asked for with
+     * one. A stale id, or that of another lock, changes nothing; the outcome says so with status OK. UNAVAILABLE: the
+     * value may have been updated or not, or somebody else has updated it at the same time. Try again.
+     * </pre>
+     */
+    public com.google.common.util.concurrent.ListenableFuture<io.github.lockbroker.v1.UpdateLockResponse> updateLock(
+        io.github.lockbroker.v1.UpdateLockRequest request) {
+      return io.grpc.stub.ClientCalls.futureUnaryCall(
+          getChannel().newCall(getUpdateLockMethod(), getCallOptions()), request);
+    }
   }
 
   private static final int METHODID_ACQUIRE = 0;
@@ -784,7 +968,9 @@ public final class LockServiceGrpc {
   private static final int METHODID_ACQUIRE_LEASE = 3;
   private static final int METHODID_RENEW_LEASE = 4;
   private static final int METHODID_GET_LOCK = 5;
-  private static final int METHODID_SESSION = 6;
+  private static final int METHODID_UPDATE_LOCK = 6;
+  private static final int METHODID_OBSERVE = 7;
+  private static final int METHODID_SESSION = 8;
 
   private static final class MethodHandlers<Req, Resp> implements
       io.grpc.stub.ServerCalls.UnaryMethod<Req, Resp>,
@@ -826,6 +1012,14 @@ public final class LockServiceGrpc {
         case METHODID_GET_LOCK:
           serviceImpl.getLock((io.github.lockbroker.v1.GetLockRequest) request,
               (io.grpc.stub.StreamObserver<io.github.lockbroker.v1.GetLockResponse>) responseObserver);
+          break;
+        case METHODID_UPDATE_LOCK:
+          serviceImpl.updateLock((io.github.lockbroker.v1.UpdateLockRequest) request,
+              (io.grpc.stub.StreamObserver<io.github.lockbroker.v1.UpdateLockResponse>) responseObserver);
+          break;
+        case METHODID_OBSERVE:
+          serviceImpl.observe((io.github.lockbroker.v1.ObserveRequest) request,
+              (io.grpc.stub.StreamObserver<io.github.lockbroker.v1.ObserveResponse>) responseObserver);
           break;
         default:
           throw new AssertionError();
@@ -891,6 +1085,20 @@ public final class LockServiceGrpc {
               io.github.lockbroker.v1.GetLockResponse>(
                 service, METHODID_GET_LOCK)))
         .addMethod(
+          getUpdateLockMethod(),
+          io.grpc.stub.ServerCalls.asyncUnaryCall(
+            new MethodHandlers<
+              io.github.lockbroker.v1.UpdateLockRequest,
+              io.github.lockbroker.v1.UpdateLockResponse>(
+                service, METHODID_UPDATE_LOCK)))
+        .addMethod(
+          getObserveMethod(),
+          io.grpc.stub.ServerCalls.asyncServerStreamingCall(
+            new MethodHandlers<
+              io.github.lockbroker.v1.ObserveRequest,
+              io.github.lockbroker.v1.ObserveResponse>(
+                service, METHODID_OBSERVE)))
+        .addMethod(
           getSessionMethod(),
           io.grpc.stub.ServerCalls.asyncBidiStreamingCall(
             new MethodHandlers<
@@ -951,6 +1159,8 @@ public final class LockServiceGrpc {
               .addMethod(getAcquireLeaseMethod())
               .addMethod(getRenewLeaseMethod())
               .addMethod(getGetLockMethod())
+              .addMethod(getUpdateLockMethod())
+              .addMethod(getObserveMethod())
               .addMethod(getSessionMethod())
               .build();
         }

@@ -25,6 +25,7 @@ private static final long serialVersionUID = 0L;
     owner_ = "";
     mode_ = 0;
     onDisconnect_ = 0;
+    value_ = com.google.protobuf.ByteString.EMPTY;
   }
 
   @java.lang.Override
@@ -604,6 +605,37 @@ private static final long serialVersionUID = 0L;
     return minHold_ == null ? com.google.protobuf.Duration.getDefaultInstance() : minHold_;
   }
 
+  public static final int VALUE_FIELD_NUMBER = 7;
+  private com.google.protobuf.ByteString value_ = com.google.protobuf.ByteString.EMPTY;
+  /**
+   * <pre>
+   * What the holder tells those who Observe the lock: a leader's address, say. At most 1,024 bytes, of any kind; it may be empty. Unset:
+   * none, and UpdateLock gives it none. INVALID_ARGUMENT for a SHARED lock or a lease. It is no secret. Each reattach says it anew.
+   * Best effort: those who observe may see none for a while, and never that of another grant.
+   * </pre>
+   *
+   * <code>optional bytes value = 7;</code>
+   * @return Whether the value field is set.
+   */
+  @java.lang.Override
+  public boolean hasValue() {
+    return ((bitField0_ & 0x00000004) != 0);
+  }
+  /**
+   * <pre>
+   * What the holder tells those who Observe the lock: a leader's address, say. At most 1,024 bytes, of any kind; it may be empty. Unset:
+   * none, and UpdateLock gives it none. INVALID_ARGUMENT for a SHARED lock or a lease. It is no secret. Each reattach says it anew.
+   * Best effort: those who observe may see none for a while, and never that of another grant.
+   * </pre>
+   *
+   * <code>optional bytes value = 7;</code>
+   * @return The value.
+   */
+  @java.lang.Override
+  public com.google.protobuf.ByteString getValue() {
+    return value_;
+  }
+
   private byte memoizedIsInitialized = -1;
   @java.lang.Override
   public final boolean isInitialized() {
@@ -635,6 +667,9 @@ private static final long serialVersionUID = 0L;
     }
     if (limit_ != 0) {
       output.writeInt32(6, limit_);
+    }
+    if (((bitField0_ & 0x00000004) != 0)) {
+      output.writeBytes(7, value_);
     }
     if (((bitField0_ & 0x00000002) != 0)) {
       output.writeMessage(8, getMinHold());
@@ -669,6 +704,10 @@ private static final long serialVersionUID = 0L;
     if (limit_ != 0) {
       size += com.google.protobuf.CodedOutputStream
         .computeInt32Size(6, limit_);
+    }
+    if (((bitField0_ & 0x00000004) != 0)) {
+      size += com.google.protobuf.CodedOutputStream
+        .computeBytesSize(7, value_);
     }
     if (((bitField0_ & 0x00000002) != 0)) {
       size += com.google.protobuf.CodedOutputStream
@@ -707,6 +746,11 @@ private static final long serialVersionUID = 0L;
       if (!getMinHold()
           .equals(other.getMinHold())) return false;
     }
+    if (hasValue() != other.hasValue()) return false;
+    if (hasValue()) {
+      if (!getValue()
+          .equals(other.getValue())) return false;
+    }
     if (!getUnknownFields().equals(other.getUnknownFields())) return false;
     return true;
   }
@@ -735,6 +779,10 @@ private static final long serialVersionUID = 0L;
     if (hasMinHold()) {
       hash = (37 * hash) + MIN_HOLD_FIELD_NUMBER;
       hash = (53 * hash) + getMinHold().hashCode();
+    }
+    if (hasValue()) {
+      hash = (37 * hash) + VALUE_FIELD_NUMBER;
+      hash = (53 * hash) + getValue().hashCode();
     }
     hash = (29 * hash) + getUnknownFields().hashCode();
     memoizedHashCode = hash;
@@ -893,6 +941,7 @@ private static final long serialVersionUID = 0L;
         minHoldBuilder_.dispose();
         minHoldBuilder_ = null;
       }
+      value_ = com.google.protobuf.ByteString.EMPTY;
       return this;
     }
 
@@ -953,6 +1002,10 @@ private static final long serialVersionUID = 0L;
             ? minHold_
             : minHoldBuilder_.build();
         to_bitField0_ |= 0x00000002;
+      }
+      if (((from_bitField0_ & 0x00000080) != 0)) {
+        result.value_ = value_;
+        to_bitField0_ |= 0x00000004;
       }
       result.bitField0_ |= to_bitField0_;
     }
@@ -1026,6 +1079,9 @@ private static final long serialVersionUID = 0L;
       if (other.hasMinHold()) {
         mergeMinHold(other.getMinHold());
       }
+      if (other.hasValue()) {
+        setValue(other.getValue());
+      }
       this.mergeUnknownFields(other.getUnknownFields());
       onChanged();
       return this;
@@ -1084,6 +1140,11 @@ private static final long serialVersionUID = 0L;
               bitField0_ |= 0x00000010;
               break;
             } // case 48
+            case 58: {
+              value_ = input.readBytes();
+              bitField0_ |= 0x00000080;
+              break;
+            } // case 58
             case 66: {
               input.readMessage(
                   getMinHoldFieldBuilder().getBuilder(),
@@ -1849,6 +1910,70 @@ private static final long serialVersionUID = 0L;
         minHold_ = null;
       }
       return minHoldBuilder_;
+    }
+
+    private com.google.protobuf.ByteString value_ = com.google.protobuf.ByteString.EMPTY;
+    /**
+     * <pre>
+     * What the holder tells those who Observe the lock: a leader's address, say. At most 1,024 bytes, of any kind; it may be empty. Unset:
+     * none, and UpdateLock gives it none. INVALID_ARGUMENT for a SHARED lock or a lease. It is no secret. Each reattach says it anew.
+     * Best effort: those who observe may see none for a while, and never that of another grant.
+     * </pre>
+     *
+     * <code>optional bytes value = 7;</code>
+     * @return Whether the value field is set.
+     */
+    @java.lang.Override
+    public boolean hasValue() {
+      return ((bitField0_ & 0x00000080) != 0);
+    }
+    /**
+     * <pre>
+     * What the holder tells those who Observe the lock: a leader's address, say. At most 1,024 bytes, of any kind; it may be empty. Unset:
+     * none, and UpdateLock gives it none. INVALID_ARGUMENT for a SHARED lock or a lease. It is no secret. Each reattach says it anew.
+     * Best effort: those who observe may see none for a while, and never that of another grant.
+     * </pre>
+     *
+     * <code>optional bytes value = 7;</code>
+     * @return The value.
+     */
+    @java.lang.Override
+    public com.google.protobuf.ByteString getValue() {
+      return value_;
+    }
+    /**
+     * <pre>
+     * What the holder tells those who Observe the lock: a leader's address, say. At most 1,024 bytes, of any kind; it may be empty. Unset:
+     * none, and UpdateLock gives it none. INVALID_ARGUMENT for a SHARED lock or a lease. It is no secret. Each reattach says it anew.
+     * Best effort: those who observe may see none for a while, and never that of another grant.
+     * </pre>
+     *
+     * <code>optional bytes value = 7;</code>
+     * @param value The value to set.
+     * @return This builder for chaining.
+     */
+    public Builder setValue(com.google.protobuf.ByteString value) {
+      if (value == null) { throw new NullPointerException(); }
+      value_ = value;
+      bitField0_ |= 0x00000080;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * What the holder tells those who Observe the lock: a leader's address, say. At most 1,024 bytes, of any kind; it may be empty. Unset:
+     * none, and UpdateLock gives it none. INVALID_ARGUMENT for a SHARED lock or a lease. It is no secret. Each reattach says it anew.
+     * Best effort: those who observe may see none for a while, and never that of another grant.
+     * </pre>
+     *
+     * <code>optional bytes value = 7;</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearValue() {
+      bitField0_ = (bitField0_ & ~0x00000080);
+      value_ = getDefaultInstance().getValue();
+      onChanged();
+      return this;
     }
     @java.lang.Override
     public final Builder setUnknownFields(

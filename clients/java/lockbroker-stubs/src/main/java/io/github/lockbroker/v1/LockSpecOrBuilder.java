@@ -168,4 +168,27 @@ public interface LockSpecOrBuilder extends
    * <code>.google.protobuf.Duration min_hold = 8;</code>
    */
   com.google.protobuf.DurationOrBuilder getMinHoldOrBuilder();
+
+  /**
+   * <pre>
+   * What the holder tells those who Observe the lock: a leader's address, say. At most 1,024 bytes, of any kind; it may be empty. Unset:
+   * none, and UpdateLock gives it none. INVALID_ARGUMENT for a SHARED lock or a lease. It is no secret. Each reattach says it anew.
+   * Best effort: those who observe may see none for a while, and never that of another grant.
+   * </pre>
+   *
+   * <code>optional bytes value = 7;</code>
+   * @return Whether the value field is set.
+   */
+  boolean hasValue();
+  /**
+   * <pre>
+   * What the holder tells those who Observe the lock: a leader's address, say. At most 1,024 bytes, of any kind; it may be empty. Unset:
+   * none, and UpdateLock gives it none. INVALID_ARGUMENT for a SHARED lock or a lease. It is no secret. Each reattach says it anew.
+   * Best effort: those who observe may see none for a while, and never that of another grant.
+   * </pre>
+   *
+   * <code>optional bytes value = 7;</code>
+   * @return The value.
+   */
+  com.google.protobuf.ByteString getValue();
 }
