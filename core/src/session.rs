@@ -190,16 +190,17 @@ impl<E: Env> Cx<'_, E> {
     }
 
     /// Sets when a Session looks at itself.
-    fn wake_session(&mut self, key: StreamKey) {
+    pub(crate) fn wake_session(&mut self, key: StreamKey) {
         let Some(stream) = self.core.streams.get(key) else { return };
         let Some(session) = stream.session() else { return };
         // Holds that are due by then go first (`fire`), and so do the Sessions that have had no turn since.
         let visit = (session.visits.left > 0).then(|| session.visits.last + Duration::from_nanos(1));
         let silent_at = session.last_heartbeat + lease(session.ttl);
+        let tell_at = session.groups.tell_at();
         let due = match session.phase {
-            Phase::Listening => [Some(silent_at), session.ledger.ack_at(session.ttl), visit],
-            Phase::Closed { until } if !stream.is_over => [Some(until), None, visit],
-            Phase::Closed { .. } | Phase::Silent => [None, None, visit],
+            Phase::Listening => [Some(silent_at), session.ledger.ack_at(session.ttl), visit, tell_at],
+            Phase::Closed { until } if !stream.is_over => [Some(until), None, visit, tell_at],
+            Phase::Closed { .. } | Phase::Silent => [None, None, visit, tell_at],
         };
         self.wake_stream_at(key, due.into_iter().flatten().min());
     }
@@ -219,6 +220,7 @@ impl<E: Env> Cx<'_, E> {
             }
             Phase::Listening | Phase::Silent | Phase::Closed { .. } => {}
         }
+        self.tell_late_groups(key);
         self.visit(key);
         self.wake_session(key);
     }

@@ -29,8 +29,21 @@ impl Authorizer {
     /// Checks that the client of `connection` may ask for this lock, and may do so now. Lets the lock count for the client's
     /// account.
     pub(super) fn admit(&self, connection: Option<&Arc<Connection>>, request: &mut LockRequest) -> Result<(), Failure> {
-        self.check(connection, Action::Acquire, &request.name)?;
-        request.account = self.accounts.admit(identities(connection), &request.mode)?;
+        self.admit_together(connection, std::slice::from_mut(request))
+    }
+
+    /// Does the same for several locks that are asked for by one request. Each counts for the account.
+    pub(super) fn admit_together(
+        &self,
+        connection: Option<&Arc<Connection>>,
+        requests: &mut [LockRequest],
+    ) -> Result<(), Failure> {
+        for LockRequest { name, .. } in &*requests {
+            self.check(connection, Action::Acquire, name)?;
+        }
+        let Some(first) = requests.first() else { return Ok(()) };
+        let account = self.accounts.admit(identities(connection), &first.mode)?;
+        requests.iter_mut().for_each(|request| request.account = account);
         Ok(())
     }
 

@@ -22,6 +22,10 @@ const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
 const MOST_SECONDS: i64 = 315_576_000_000;
 const SHORTEST_POLL: Duration = Duration::from_millis(1);
 const LONGEST_POLL: Duration = Duration::from_secs(3600);
+/// The most bytes that several locks may take in a message, which may have 4 KiB.
+const MAX_TOGETHER_BYTES: usize = 4_000;
+/// What one of several takes there beside its name and its owner: its lock id, its linger, and what frames them.
+const BESIDE_TEXTS: usize = 80;
 /// The longest wait for a lease: a call that takes longer is cut off by many a proxy.
 pub(crate) const LONGEST_LEASE_WAIT: Duration = Duration::from_secs(30);
 
@@ -208,6 +212,13 @@ impl Limits {
                 return Err(invalid(format!("begin.also[{index}].lock.name"), why));
             }
             requests.push(request);
+        }
+        // The client can name all of them again, with their ids: a message that is too long would end its Session.
+        let bytes: usize =
+            requests.iter().map(|it| it.name.as_str().len() + it.owner.as_str().len() + BESIDE_TEXTS).sum();
+        if bytes > MAX_TOGETHER_BYTES {
+            let why = "has names and owners that are too long together: with their lock ids they would not fit in one message";
+            return Err(invalid("begin.also", why));
         }
         let alone = "must be empty where a lock has a min_hold or a value: those are for one lock alone";
         match requests.iter().any(|request| !request.min_hold.is_zero() || request.value.is_some()) {

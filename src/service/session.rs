@@ -94,7 +94,7 @@ async fn drive(
     let ttl = session.ttl();
     let connection = client.connection.clone();
     let gone = client.gone.clone();
-    let admit = |request: &mut LockRequest| authorizer.admit(connection.as_ref(), request);
+    let admit = |requests: &mut [LockRequest]| authorizer.admit_together(connection.as_ref(), requests);
     let close = loop {
         // A client that does not read is not read either, heartbeats included. So in the end it counts as silent.
         let backed_up = broker.is_backed_up(stream);
@@ -170,7 +170,7 @@ fn message(
     request: SessionRequest,
     limits: &Limits,
     ttl: Duration,
-    admit: impl Fn(&mut LockRequest) -> Result<(), Failure>,
+    admit: impl Fn(&mut [LockRequest]) -> Result<(), Failure>,
 ) -> Result<Message, Close> {
     Ok(match request.kind {
         Some(Kind::Heartbeat(Heartbeat { seq })) => Message::Heartbeat(seq),
@@ -180,15 +180,10 @@ fn message(
             let invalid = |status: Status| Failure::Invalid { why: status.message().into() };
             let wanted = if begin.also.is_empty() {
                 let request = limits.begin(begin, ttl).map_err(invalid);
-                request.and_then(|mut request| admit(&mut request).map(|()| Wanted::One(request)))
+                request.and_then(|mut request| admit(std::slice::from_mut(&mut request)).map(|()| Wanted::One(request)))
             } else {
                 let requests = limits.begin_together(begin, ttl).map_err(invalid);
-                requests.and_then(|mut requests| {
-                    let admitted = requests
-                        .iter_mut()
-                        .try_for_each(|request| admit(request).map_err(|failure| failure.about(&request.name)));
-                    admitted.map(|()| Wanted::Together(requests))
-                })
+                requests.and_then(|mut requests| admit(&mut requests).map(|()| Wanted::Together(requests)))
             };
             Message::Begin(lock_ref, wanted)
         }

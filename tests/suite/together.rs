@@ -7,8 +7,10 @@ use futures_util::future::join_all;
 use lockbroker::client::{self, Client, Error, Reason};
 use lockbroker::proto::get_lock_response::State;
 use lockbroker::proto::lock_event::Kind;
-use lockbroker::proto::lock_spec::Mode;
-use lockbroker::proto::{Acquired, AlsoLock, BeginLock, Failed, LockSpec, Lost, NotAcquired, lost, not_acquired};
+use lockbroker::proto::lock_spec::{Mode, OnDisconnect};
+use lockbroker::proto::{
+    Acquired, AlsoLock, BeginLock, Failed, LockSpec, Lost, NotAcquired, WaitSpec, lost, not_acquired,
+};
 
 use crate::support::*;
 
@@ -316,4 +318,79 @@ async fn a_wait_that_is_cancelled_gives_everything_back() {
         drop(session);
         freed(&mut broker.stub().await, "a").await;
     }
+}
+
+/// An ack that covers the group for a client that has not read that it is lost would have it believe in a lock that is gone.
+#[tokio::test]
+async fn a_loss_is_told_before_an_ack_that_it_makes_due() {
+    let memcached = Memcached::start(&[]).await;
+    let broker = Broker::on(&memcached).await;
+    for round in 0..3 {
+        let mut session = open(&broker).await;
+        session.begin(together(1, &["a", "b"]));
+        all_acquired(&mut session, 1).await;
+        assert_eq!(memcached.command("md lockbroker:L:b").await, "HD\r\n");
+        session.beat();
+        let next = session.next().await;
+        let is_lost = matches!(&next, lockbroker::proto::session_response::Kind::Event(event)
+            if matches!(event.event.as_ref().and_then(|event| event.kind.as_ref()), Some(Kind::Lost(_))));
+        assert!(is_lost, "{round}: {next:?}");
+        session.end(1);
+        freed(&mut broker.stub().await, "a").await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_held_any_more_is_told_lost_when_it_is_ended() {
+    let memcached = Memcached::start(&[]).await;
+    let broker = Broker::on(&memcached).await;
+    let mut session = open(&broker).await;
+    session.begin(together(1, &["a", "b"]));
+    all_acquired(&mut session, 1).await;
+    assert_eq!(memcached.command("md lockbroker:L:b").await, "HD\r\n");
+    session.end(1);
+    let lost = Lost { reason: lost::Reason::Gone.into(), name: "b".into() };
+    assert_eq!(told(&mut session, 1).await, Kind::Lost(lost));
+    freed(&mut broker.stub().await, "a").await;
+}
+
+/// The client still believes in the lock that could be moved, whatever became of the other, until it has read the answer.
+#[tokio::test]
+async fn a_reattach_whose_stream_ends_releases_nothing() {
+    let memcached = Memcached::start(&[]).await;
+    let [mut here, there] = [Broker::on(&memcached).await, Broker::on(&memcached).await];
+    let mut session = open(&here).await;
+    session.begin(together(1, &["a", "b"]));
+    let acquired = all_acquired(&mut session, 1).await;
+    here.kill();
+    assert_eq!(memcached.command("md lockbroker:L:b").await, "HD\r\n");
+    let proxy = Proxy::start(there.address()).await;
+    let session = RawSession::open(&mut stub(proxy.address()).await, Some(TTL)).await;
+    let mut again = reattach_together(1, &["a", "b"], &ids(&acquired));
+    let specs = again.also.iter_mut().map(|also| &mut also.lock).chain([&mut again.lock]);
+    specs.flatten().for_each(|spec| spec.on_disconnect = OnDisconnect::Keep.into());
+    session.begin(again);
+    proxy.cut();
+    let moved_at = Instant::now();
+    while moved_at.elapsed() < Duration::from_secs(2) {
+        assert_eq!(state(&there, "a").await, State::Held, "{:?}", moved_at.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn a_wait_is_over_in_time_though_what_it_held_cannot_be_given_back() {
+    let mut memcached = Memcached::start(&[]).await;
+    let broker = Broker::on(&memcached).await;
+    let (_, _held) = acquire(&mut broker.stub().await, once("b")).await;
+    let mut session = open(&broker).await;
+    let max_wait = span(Duration::from_millis(700));
+    session.begin(BeginLock { wait: Some(WaitSpec { max_wait, ..Default::default() }), ..together(1, &["a", "b"]) });
+    let begun = Instant::now();
+    let mut stub = broker.stub().await;
+    eventually(SOON, "it has a", async || look(&mut stub, "a").await.state() == State::Held).await;
+    memcached.stop().await;
+    let Kind::NotAcquired(refused) = told(&mut session, 1).await else { panic!("it waited in vain") };
+    assert_eq!(refused.reason(), not_acquired::Reason::MaxWait);
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    memcached.cont();
 }

@@ -1,6 +1,8 @@
 //! The end of a group: refused, given up by its client, or with its Session. What it holds is given back.
 
-use super::{Member, Phase};
+use std::time::Duration;
+
+use super::{Member, Phase, Tell};
 use crate::broker::Cx;
 use crate::env::Env;
 use crate::event::{Event, LockRef, Reason};
@@ -9,27 +11,49 @@ use crate::outbox::Item;
 use crate::request::Mode;
 use crate::session::{Stream, StreamKey};
 
+/// How long a client that has not got a group may have to wait until what it had of that is given back.
+const GIVE_BACK_WITHIN: Duration = Duration::from_millis(50);
+
 impl<E: Env> Cx<'_, E> {
     /// Gives up a group whose client has not been told that it has it.
     pub(super) fn finish_group(&mut self, stream: StreamKey, lock_ref: LockRef, last: Event) {
-        // A failure is told at once: what is in its way may be in the way of the releases too.
-        let is_failure = matches!(last, Event::Failed(_));
         let Some(group) = self.group(stream, lock_ref) else { return };
         // After a reattach that was refused, the client still believes in the others, until it is told.
         let reattaches = group.members.iter().any(|member| matches!(member.request.mode, Mode::Reattach(_)));
         let end = if reattaches { End::Unresponsive } else { End::Closed };
-        self.conclude(stream, lock_ref, last, is_failure || reattaches);
+        // A failure is told at once: what is in its way may be in the way of the releases too.
+        let tell = if reattaches || matches!(last, Event::Failed(_)) { Tell::Now } else { Tell::Soon };
+        self.conclude(stream, lock_ref, last, tell);
         self.end_all(stream, lock_ref, &end);
     }
 
-    /// Sets the last event: to be told now, or when all is given back.
-    pub(super) fn conclude(&mut self, stream: StreamKey, lock_ref: LockRef, last: Event, now: bool) {
+    /// Sets the last event, and when it is told.
+    pub(super) fn conclude(&mut self, stream: StreamKey, lock_ref: LockRef, last: Event, tell: Tell) {
+        let now = self.now;
         let Some(group) = self.group(stream, lock_ref) else { return };
-        if now || group.live == 0 {
+        if tell == Tell::Now || group.live == 0 {
             group.phase = Phase::Over;
             self.push(stream, Item::Event(lock_ref, last));
         } else {
-            group.phase = Phase::Ending(last);
+            group.phase = Phase::Ending { last, tell_at: (tell == Tell::Soon).then_some(now + GIVE_BACK_WITHIN) };
+            self.wake_session(stream);
+        }
+    }
+
+    /// Tells the last events for which it is time.
+    pub(crate) fn tell_late_groups(&mut self, stream: StreamKey) {
+        let now = self.now;
+        let Some(groups) = self.groups(stream) else { return };
+        let mut late = Vec::new();
+        for (lock_ref, group) in &mut groups.by_ref {
+            if matches!(group.phase, Phase::Ending { tell_at: Some(at), .. } if at <= now)
+                && let Phase::Ending { last, .. } = std::mem::replace(&mut group.phase, Phase::Over)
+            {
+                late.push((*lock_ref, last));
+            }
+        }
+        for (lock_ref, last) in late {
+            self.push(stream, Item::Event(lock_ref, last));
         }
     }
 
@@ -48,12 +72,12 @@ impl<E: Env> Cx<'_, E> {
     pub(super) fn end_group(&mut self, stream: StreamKey, lock_ref: LockRef) {
         let Some(group) = self.group(stream, lock_ref) else { return };
         let last = match group.phase {
-            Phase::Trying | Phase::WaitingFor(_) => Some(not_acquired(Reason::Cancelled)),
-            Phase::Held => Some(Event::Released),
-            Phase::Ending(_) | Phase::Over => None,
+            Phase::Trying | Phase::WaitingFor(_) => Some((not_acquired(Reason::Cancelled), Tell::Soon)),
+            Phase::Held => Some((Event::Released, Tell::WhenGivenBack)),
+            Phase::Ending { .. } | Phase::Over => None,
         };
-        if let Some(last) = last {
-            self.conclude(stream, lock_ref, last, false);
+        if let Some((last, tell)) = last {
+            self.conclude(stream, lock_ref, last, tell);
         }
         self.end_all(stream, lock_ref, &End::Closed);
     }

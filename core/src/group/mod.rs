@@ -15,9 +15,9 @@ use std::time::Duration;
 use crate::Time;
 use crate::broker::Cx;
 use crate::env::{Env, Mark};
-use crate::event::{Event, LockRef, SESSION, Together};
+use crate::event::{Event, LockRef, Reason, SESSION, Together};
 use crate::failure::{Cause, Failure};
-use crate::hold::End;
+use crate::hold::{End, not_acquired};
 use crate::request::{LockRequest, Mode};
 use crate::session::{Stream, StreamKey};
 
@@ -78,10 +78,20 @@ enum Phase {
     WaitingFor(usize),
     /// Has all, and its client knows.
     Held,
-    /// Gives back what it has. When that is done, its client is told this.
-    Ending(Event),
+    /// Gives back what it has. When that is done, or at `tell_at`, its client is told `last`.
+    Ending { last: Event, tell_at: Option<Time> },
     /// Its client has been told the last event.
     Over,
+}
+
+/// When the last event of a group is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tell {
+    Now,
+    /// When all that it has is given back.
+    WhenGivenBack,
+    /// Then, or a little later: whoever waits for nothing does not wait for a store that is away.
+    Soon,
 }
 
 /// What follows from how far the members have come.
@@ -158,6 +168,12 @@ impl Group {
 }
 
 impl Groups {
+    /// Returns when a group is to be told its last event, whatever it still has.
+    pub(crate) fn tell_at(&self) -> Option<Time> {
+        let tell_at = |group: &Group| if let Phase::Ending { tell_at, .. } = group.phase { tell_at } else { None };
+        self.by_ref.values().filter_map(tell_at).min()
+    }
+
     /// Returns the handle that the client knows: that of the group, or the lock's own.
     pub(crate) fn client_ref(&self, lock_ref: LockRef) -> LockRef {
         self.members.get(&lock_ref).map_or(lock_ref, |(group, _)| *group)
@@ -194,8 +210,11 @@ impl<E: Env> Cx<'_, E> {
         let listens = self.core.streams.get_mut(stream).and_then(Stream::listening).is_some();
         let Some(group) = self.group(stream, lock_ref) else { return };
         match &group.phase {
-            // Nobody would end what is asked for now. The Session's end comes to all that is.
-            Phase::Trying | Phase::WaitingFor(_) if !listens => self.end_group(stream, lock_ref),
+            // Nobody would end what is asked for now. The Session's end comes to each hold, and means to it what it means to a lock
+            // alone: one that is being reattached may be believed in (R12, R30).
+            Phase::Trying | Phase::WaitingFor(_) if !listens => {
+                self.conclude(stream, lock_ref, not_acquired(Reason::Cancelled), Tell::WhenGivenBack);
+            }
             Phase::Trying | Phase::WaitingFor(_) => match group.verdict() {
                 Verdict::Pending => {}
                 Verdict::Complete => self.announce_group(stream, lock_ref),
@@ -206,12 +225,7 @@ impl<E: Env> Cx<'_, E> {
                     self.finish_group(stream, lock_ref, refusal);
                 }
             },
-            Phase::Held => {
-                if let Verdict::Refused(at, event) = group.verdict() {
-                    self.lose_group(stream, lock_ref, (at, event));
-                }
-            }
-            Phase::Ending(_) | Phase::Over => {}
+            Phase::Held | Phase::Ending { .. } | Phase::Over => {}
         }
         self.forget_group(stream, lock_ref);
     }

@@ -50,6 +50,9 @@ impl Groups {
     pub(crate) fn normalise(&mut self, form: &mut Form<'_, impl Normal>) {
         for group in self.by_ref.values_mut() {
             group.wait.iter_mut().for_each(|until| form.until_any(until));
+            if let super::Phase::Ending { tell_at, .. } = &mut group.phase {
+                form.pause(tell_at);
+            }
             for member in &mut group.members {
                 if let Mode::Reattach(lock_id) = &mut member.request.mode {
                     form.grant(&mut lock_id.grant);

@@ -1,12 +1,20 @@
 //! What becomes of a group's holds, and what its client is told of that.
 
-use super::{Group, Phase, Progress};
+use super::{Group, Phase, Progress, Tell};
 use crate::broker::Cx;
 use crate::env::{Env, Mark};
 use crate::event::{Event, LockRef, LostReason, Together};
 use crate::hold::{End, HoldKey};
+use crate::lock::LockName;
 use crate::outbox::{Item, Outbox};
 use crate::session::{Stream, StreamKey};
+
+/// Says that a lock is lost, by what its hold was told last.
+fn lost(name: LockName, event: &Event) -> Event {
+    // What was released otherwise than by its client is gone for that.
+    let reason = if let Event::Lost(reason) = event { *reason } else { LostReason::Gone };
+    Event::Together(Box::new(Together::Lost { name, reason }))
+}
 
 impl<E: Env> Cx<'_, E> {
     /// Takes note that a hold of a group has its lock, which may not be told yet.
@@ -35,18 +43,28 @@ impl<E: Env> Cx<'_, E> {
         groups.members.remove(&member);
         let Some(group) = groups.by_ref.get_mut(&lock_ref) else { return };
         group.live -= 1;
-        if !listens && group.phase == Phase::Held {
-            // Its client has closed the Session, and all are released.
-            group.phase = Phase::Ending(Event::Released);
-        }
         if group.members[at].hold() == Some(member) {
-            group.members[at].progress = Progress::Ended(event);
+            group.members[at].progress = Progress::Ended(event.clone());
         }
-        if group.live == 0 && matches!(group.phase, Phase::Ending(_)) {
-            // Now, for the Session may end with its last hold.
-            if let Phase::Ending(last) = std::mem::replace(&mut group.phase, Phase::Over) {
-                self.push(stream, Item::Event(lock_ref, last));
+        let is_given_back = group.live == 0;
+        let name = group.members[at].request.name.clone();
+        match (&mut group.phase, event) {
+            // Its client has closed the Session, and all are released.
+            (Phase::Held, Event::Released) if !listens => {
+                self.conclude(stream, lock_ref, Event::Released, Tell::WhenGivenBack);
             }
+            // At once: an ack that this makes due covers the group, for a client that has not read that it is lost.
+            (Phase::Held, event) => self.lose_group(stream, lock_ref, lost(name, &event)),
+            (Phase::Ending { last, .. }, event) => {
+                if *last == Event::Released && matches!(event, Event::Lost(_)) {
+                    *last = lost(name, &event);
+                }
+                // Now, for the Session may end with its last hold.
+                if is_given_back && let Phase::Ending { last, .. } = std::mem::replace(&mut group.phase, Phase::Over) {
+                    self.push(stream, Item::Event(lock_ref, last));
+                }
+            }
+            (Phase::Trying | Phase::WaitingFor(_) | Phase::Over, _) => {}
         }
         self.core.groups_to_step.push_back((stream, lock_ref));
     }
@@ -79,14 +97,9 @@ impl<E: Env> Cx<'_, E> {
 
     /// Tells the client that it has lost one, and so all. Since it may believe in the others until it hears of that, they are
     /// kept as behind one that fell silent.
-    pub(super) fn lose_group(&mut self, stream: StreamKey, lock_ref: LockRef, (at, event): (usize, Event)) {
-        // Somebody else released it here: for this client it is gone.
-        let reason = if let Event::Lost(reason) = event { reason } else { LostReason::Gone };
-        let Some(group) = self.group(stream, lock_ref) else { return };
-        let name = group.members[at].request.name.clone();
-        let lost = Event::Together(Box::new(Together::Lost { name, reason }));
+    fn lose_group(&mut self, stream: StreamKey, lock_ref: LockRef, lost: Event) {
         self.env.mark(Mark::GroupLost);
-        self.conclude(stream, lock_ref, lost, true);
+        self.conclude(stream, lock_ref, lost, Tell::Now);
         self.end_all(stream, lock_ref, &End::Unresponsive);
     }
 

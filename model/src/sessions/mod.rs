@@ -189,8 +189,9 @@ struct Lock {
     over: bool,
     /// True if it was given up while its grant was unread.
     ended_unread: bool,
-    /// True if somebody else has released it, which its client may not know.
-    taken: bool,
+    /// The rest of the validity that it may still have, if somebody else has released it: its client may not know, and no ack may add to
+    /// that.
+    taken: Option<u8>,
 }
 
 impl Client {
@@ -292,8 +293,8 @@ impl stateright::Model for Model {
             Action::Tick => self.tick(&mut state),
             Action::ItemDies(lock) => state.items[lock as usize] = None,
             Action::Taken(lock) => {
-                state.items[lock as usize] = None;
-                state.client.locks[lock as usize].taken = true;
+                let left = state.items[lock as usize].take().map_or(0, |item| item.left.saturating_sub(MARGIN));
+                state.client.locks[lock as usize].taken = Some(left.saturating_sub(self.bounds.linger));
             }
             Action::Silent => self.fall_silent(&mut state),
             Action::Begin(lock) => self.begin(&mut state, lock as usize),
@@ -374,6 +375,9 @@ impl State {
 fn stands(state: &State) -> bool {
     let client = &state.client;
     let carries = |item: &Option<Item>, id: Id| item.is_some_and(|item| item.id == id);
-    let stands = |(lock, item): (&Lock, _)| lock.taken || client.valid(lock) == 0 || carries(item, lock.id);
+    let stands = |(lock, item): (&Lock, _)| match lock.taken {
+        Some(left) => client.valid(lock) <= left,
+        None => client.valid(lock) == 0 || carries(item, lock.id),
+    };
     client.locks.iter().zip(&state.items).all(stands)
 }

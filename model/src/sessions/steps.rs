@@ -241,6 +241,7 @@ impl Model {
         client.covered = client.covered.saturating_sub(1);
         for lock in &mut client.locks {
             lock.behind = lock.behind.map(|left| left.saturating_sub(1));
+            lock.taken = lock.taken.map(|left| left.saturating_sub(1));
         }
         if client.covered == 0 {
             // It has lost all its locks, and uses the stream no more.
