@@ -69,7 +69,7 @@ class Commands:
         except asyncio.CancelledError:
             answer = {"cancelled": True}
         except Exception as error:
-            answer = failed(error)
+            answer = failed(error, several=bool(command.get("also")))
         del self.calls[id]
         if answer is not None:
             say(id=id, **answer)

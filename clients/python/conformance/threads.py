@@ -102,7 +102,7 @@ class Commands:
         try:
             answer = getattr(self, f"do_{do}")(id, **command)
         except (Exception, Cancelled) as error:
-            answer = failed(error)
+            answer = failed(error, several=bool(command.get("also")))
         del self.calls[id]
         if answer is not None:
             say(id=id, **answer)
