@@ -198,7 +198,7 @@ def test_several_together(world: World, client: lockbroker.Client, other: lockbr
 
     def transfer() -> None:
         for name, token in fenced.items():
-            assert other.get(name).fencing_token == token
+            assert client.get(name).fencing_token == token
             done.append(name)
 
     code = sample(11, "also=").replace('"reports"', '"reports/together"')

@@ -165,7 +165,7 @@ def test_what_cannot_be_asked_for_is_told(client: lockbroker.Client, name: str) 
         # A broker says these, and the Session goes on.
         for also, how in [([name], {}), (["x", "x"], {}), (["x"], {"min_hold": 1}), ([""], {})]:
             with pytest.raises(lockbroker.Invalid):
-                client.lock(f"{name}/more" if also != [name] else name, also=also, **how)  # type: ignore[arg-type]
+                client.lock(f"{name}/more" if also != [name] else name, also=also, wait=5, **how)  # type: ignore[arg-type]
         kept.check()
         with client.lock(f"{name}/0", also=[f"{name}/{number}" for number in range(1, 16)], wait=SOON) as lock:
             assert len(lock.locks) == 16
