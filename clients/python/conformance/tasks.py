@@ -92,7 +92,7 @@ class Commands:
         return {"ok": True}
 
     async def do_try(self, id: int, client: str, lock: str, name: str, **how: Any) -> Answer:
-        return self.keep(lock, await self.clients[client].lock(name, **options(wait_ms=0, **how)))
+        return self.keep(lock, await self.clients[client].lock(name, **options(**{**how, "wait_ms": 0})))
 
     async def do_deadline(self, id: int, client: str, lock: str, name: str, ms: int) -> Answer | None:
         async def call() -> None:
