@@ -1,4 +1,4 @@
-import { type Lease, type Lock, LockbrokerError, LostError, NotAcquiredError } from "../src/index.js";
+import { type HeldLock, type Lease, type Lock, LockbrokerError, LostError, NotAcquiredError } from "../src/index.js";
 
 /** A line of the testee's. */
 export type Answer = Record<string, unknown>;
@@ -7,8 +7,13 @@ export function say(line: Answer): void {
   process.stdout.write(`${JSON.stringify(line)}\n`);
 }
 
-export function granted({ fencingToken, lockId, permit }: Lock | Lease): Answer {
-  return { granted: { token: fencingToken, lock_id: lockId, permit } };
+export function granted(held: Lock | Lease): Answer {
+  const also = "locks" in held ? held.locks.slice(1).map((lock) => ({ name: lock.name, ...grant(lock) })) : [];
+  return { granted: { ...grant(held), also: also.length > 0 ? also : undefined } };
+}
+
+function grant({ fencingToken, lockId, permit }: Lock | Lease | HeldLock): Answer {
+  return { token: fencingToken, lock_id: lockId, permit };
 }
 
 export function renewed(lease: Lease): Answer {
@@ -19,9 +24,12 @@ export function unexpected(message: string): Answer {
   return { error: { kind: "UNEXPECTED", message } };
 }
 
-/** Answers with an error. */
-export function failed(error: unknown): Answer {
-  if (error instanceof NotAcquiredError) return { not_acquired: { reason: error.reason, owner: error.owner } };
+/** Answers with an error. `several`: more than one lock was asked for. */
+export function failed(error: unknown, several = false): Answer {
+  if (error instanceof NotAcquiredError) {
+    const { reason, owner, lock } = error;
+    return { not_acquired: { reason, owner, lock: several ? lock : undefined } };
+  }
   if (error instanceof LostError) return { lost: { reason: error.reason } };
   if (error instanceof LockbrokerError) return { error: { kind: error.code, message: error.message } };
   if (error instanceof Error && error.name === "AbortError") return { cancelled: true };

@@ -22,6 +22,7 @@ interface Command {
   readonly keep?: boolean;
   readonly shared?: boolean;
   readonly limit?: number;
+  readonly also?: string[];
   readonly fail?: boolean;
   readonly call: number;
   readonly lock_id: string;
@@ -72,7 +73,7 @@ function common(told: Command, signal: AbortSignal) {
 }
 
 function options(told: Command, signal: AbortSignal): WaitOptions {
-  return { ...common(told, signal), pollInterval: told.poll_ms, keepOnDisconnect: told.keep };
+  return { ...common(told, signal), pollInterval: told.poll_ms, keepOnDisconnect: told.keep, also: told.also };
 }
 
 function leaseOf(name: string): Lease {
@@ -220,7 +221,7 @@ async function obey(told: Command): Promise<void> {
     const command = commands[told.do];
     answer = command === undefined ? unexpected(`there is no command ${told.do}`) : await command(told, cancel.signal);
   } catch (error) {
-    answer = failed(error);
+    answer = failed(error, told.also !== undefined && told.also.length > 0);
   } finally {
     cancels.delete(told.id);
   }

@@ -10,7 +10,16 @@ import { isConsequence, type Lock } from "./lock.js";
 import type { ConnectOptions, LeaseOptions, LockOptions, WaitOptions } from "./options.js";
 import { Requests } from "./requests.js";
 import { readTls, type TlsFiles } from "./tls.js";
-import { invalid, optionalBoolean, optionalSignal, optionalText, optionalTime, optionalWhole, text } from "./values.js";
+import {
+  invalid,
+  namesTogether,
+  optionalBoolean,
+  optionalSignal,
+  optionalText,
+  optionalTime,
+  optionalWhole,
+  text,
+} from "./values.js";
 
 const debug = debuglog("lockbroker");
 
@@ -101,7 +110,7 @@ export class Client implements AsyncDisposable {
    *
    * Throws a {@link NotAcquiredError} with the reason `NOT_REATTACHABLE` if the grant has ended.
    */
-  async adopt(name: string, lockId: string, options: LockOptions = {}): Promise<Lock> {
+  async adopt(name: string, lockId: string, options: Omit<LockOptions, "also"> = {}): Promise<Lock> {
     text("name", name, "");
     if (text("lockId", lockId, name) === "") throw invalid(name, "there is no lock id to adopt");
     return this.#ask(name, options, { adopt: lockId });
@@ -236,7 +245,8 @@ export class Client implements AsyncDisposable {
   async #ask(name: string, options: LockOptions, more: Pick<Acquire, "wait" | "adopt">): Promise<Lock> {
     const spec = this.#spec(text("name", name, ""), options);
     const isKept = optionalBoolean("keepOnDisconnect", options.keepOnDisconnect, name);
-    return this.#requests.ask({ ...spec, isKept }, more, optionalSignal(options.signal, name));
+    const also = namesTogether(options.also, name, spec.owner);
+    return this.#requests.ask({ ...spec, isKept, also }, more, optionalSignal(options.signal, name));
   }
 
   #spec(name: string, options: Pick<LockOptions, "owner" | "linger" | "minHold" | "shared" | "limit">): LockSpec {

@@ -115,7 +115,10 @@ const REFUSALS: Record<NotAcquiredReason, string> = {
   NOT_REATTACHABLE: "no such grant, or no longer",
 };
 
-/** Says that a lock was not acquired, for a reason that is no failure: somebody else has it, mostly. */
+/**
+ * Says that a lock was not acquired, for a reason that is no failure: somebody else has it, mostly. Of several that were asked for
+ * together, `lock` names the one for which none was acquired.
+ */
 export class NotAcquiredError extends LockbrokerError {
   override readonly name = "NotAcquiredError";
   declare readonly code: "NOT_ACQUIRED";
@@ -160,12 +163,12 @@ export class LostError extends LockbrokerError {
 }
 
 /** Makes the error of a request that brings no lock. @internal */
-export function notAcquired(lock: string, { reason, owner }: Refusal): LockbrokerError {
+export function notAcquired(lock: string, { reason, owner, name }: Refusal): LockbrokerError {
   if (reason === "CANCELLED" || reason === "UNKNOWN") {
     const text = "unexpected answer: not acquired, for a reason that this client does not know";
     return new LockbrokerError({ code: "UNEXPECTED", lock, text });
   }
-  return new NotAcquiredError(lock, reason, owner);
+  return new NotAcquiredError(name || lock, reason, owner);
 }
 
 /** Makes the error of a lock that has been released here. @internal */

@@ -1,16 +1,15 @@
 import { onAbort } from "./abort.js";
 import type { Belief, Look } from "./belief.js";
-import type { Key, LockSpec } from "./core/types.js";
+import type { Acquired, Key, LockSpec } from "./core/types.js";
 import { deferred } from "./deferred.js";
-import type { Grant } from "./engine/protocol.js";
+import type { Grant, Move } from "./engine/protocol.js";
 import { type LockbrokerError, LostError, released } from "./errors.js";
 
 /** A lock that has been granted, as the client knows it. A `Lock` shows it to the user. */
 export class Hold {
-  lockId: string;
+  /** The lock, and those that are held together with it, in the order in which they were named. */
+  grants: readonly [Acquired, ...Acquired[]];
   ttl: number;
-  readonly token: number;
-  readonly permit: number | undefined;
   /** The reason for which the holder may not act any more; undefined while it may. */
   #error: LockbrokerError | undefined;
   /** The way in which the lock was lost; undefined if it was not. */
@@ -32,15 +31,20 @@ export class Hold {
     grant: Grant,
     signal: AbortSignal | undefined,
   ) {
-    this.lockId = grant.lockId;
+    this.grants = [grant, ...grant.also];
     this.ttl = grant.ttl;
-    this.token = grant.token;
-    this.permit = grant.permit;
     this.#stopWatching = onAbort(signal, () => this.#controller.abort(signal?.reason));
   }
 
   get name(): string {
     return this.spec.name;
+  }
+
+  /** Takes the ids that the locks have on another stream. */
+  move({ lockId, also, ttl }: Move): void {
+    const [first, ...others] = this.grants;
+    this.grants = [{ ...first, lockId }, ...others.map((grant, at) => ({ ...grant, lockId: also[at] ?? "" }))];
+    this.ttl = ttl;
   }
 
   get signal(): AbortSignal {

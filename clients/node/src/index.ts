@@ -13,6 +13,6 @@ export type { LockInfo, ReleaseOutcome } from "./engine/protocol.js";
 export type { BrokerReason, ErrorCode, LostReason, NotAcquiredReason } from "./errors.js";
 export { LockbrokerError, LostError, NotAcquiredError } from "./errors.js";
 export type { Lease } from "./lease.js";
-export type { Lock } from "./lock.js";
+export type { HeldLock, Lock } from "./lock.js";
 export type { ConnectOptions, LeaseOptions, LockOptions, WaitOptions } from "./options.js";
 export type { TlsFiles } from "./tls.js";

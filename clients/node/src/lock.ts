@@ -1,4 +1,5 @@
 import { now } from "./clock.js";
+import type { Acquired } from "./core/types.js";
 import { LockbrokerError, type LostError, released } from "./errors.js";
 import type { Hold } from "./hold.js";
 
@@ -40,7 +41,7 @@ export class Lock implements AsyncDisposable {
    * as the lock is held. What the lock protects should refuse a token below the highest that it has seen.
    */
   get fencingToken(): number {
-    return this.#hold.token;
+    return this.#hold.grants[0].fencingToken;
   }
 
   /**
@@ -50,7 +51,7 @@ export class Lock implements AsyncDisposable {
    * come with the same permit.
    */
   get permit(): number | undefined {
-    return this.#hold.permit;
+    return this.#hold.grants[0].permit;
   }
 
   /**
@@ -58,7 +59,16 @@ export class Lock implements AsyncDisposable {
    * another stream, and it is a capability: keep it out of logs.
    */
   get lockId(): string {
-    return this.#hold.lockId;
+    return this.#hold.grants[0].lockId;
+  }
+
+  /**
+   * All locks that this one `Lock` holds, in the order in which they were named: the one that was asked for, and those of
+   * {@link LockOptions.also}.
+   */
+  get locks(): readonly HeldLock[] {
+    const names = [this.name, ...(this.#hold.spec.also ?? [])];
+    return this.#hold.grants.map((grant, at) => new HeldLock(names[at] ?? "", grant));
   }
 
   /** The lock's ttl as the broker granted it, in milliseconds: for so long the lock outlives a holder that falls silent. */
@@ -169,6 +179,31 @@ export class Lock implements AsyncDisposable {
   toString(): string {
     const permit = this.permit === undefined ? "" : `permit ${this.permit}, `;
     return `lock ${JSON.stringify(this.name)} (token ${this.fencingToken}, ${permit}${this.remaining()} ms left)`;
+  }
+}
+
+/** One of the locks that a {@link Lock} holds. */
+export class HeldLock {
+  /** The lock's name. */
+  readonly name: string;
+  /** See {@link Lock.fencingToken}. Tokens of different names say nothing about each other. */
+  readonly fencingToken: number;
+  /** See {@link Lock.permit}. */
+  readonly permit: number | undefined;
+  /** Private, so that nothing prints it. */
+  readonly #lockId: string;
+
+  /** @internal */
+  constructor(name: string, { lockId, fencingToken, permit }: Acquired) {
+    this.name = name;
+    this.fencingToken = fencingToken;
+    this.permit = permit;
+    this.#lockId = lockId;
+  }
+
+  /** Names this grant at any broker: see {@link Lock.lockId}. */
+  get lockId(): string {
+    return this.#lockId;
   }
 }
 

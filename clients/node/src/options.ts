@@ -55,6 +55,12 @@ export interface LockOptions {
    * Share the lock among so many at a time, 1 to 4,096. All who use the name should say the same. Default: 4,096, if it is `shared`.
    */
   readonly limit?: number | undefined;
+  /**
+   * The names of other locks to ask for together with this one, in the same way: all or none, for one {@link Lock}. At most 15, and
+   * not with `minHold`. Whoever asks for several waits for nobody in a circle, in whatever order the names are said. When one is
+   * lost, all are. See {@link Lock.locks}. Default: none.
+   */
+  readonly also?: readonly string[] | undefined;
 }
 
 /** The properties of a lease that is asked for, and the way to wait for it. Times are in milliseconds, 0 or more. */

@@ -138,11 +138,8 @@ export class Requests {
     switch (notice.kind) {
       case "granted":
         return this.#granted(notice.key, notice);
-      case "moved": {
-        const hold = this.#holds.get(notice.key);
-        if (hold !== undefined) Object.assign(hold, { lockId: notice.lockId, ttl: notice.ttl });
-        return;
-      }
+      case "moved":
+        return this.#holds.get(notice.key)?.move(notice);
       case "refused":
         return this.#refuse(notice.key, (name) => notAcquired(name, notice));
       case "failed":

@@ -7,6 +7,13 @@ import { LockbrokerError } from "./errors.js";
  */
 const MOST_BYTES = 1024;
 
+/** The most locks that are asked for together with another. */
+const MOST_ALSO = 15;
+/** The most bytes that several may take, which are asked for in one message. */
+const MOST_TOGETHER_BYTES = 3800;
+/** The most bytes that one of several takes beside its name and its owner: its id, its times, and what frames them. */
+const BESIDE_TEXTS = 100;
+
 /** Returns a text. Throws an `INVALID` error for anything else, and for a text that no broker takes because of its length. */
 export function text(option: string, value: unknown, lock: string): string {
   if (typeof value !== "string") throw invalid(lock, `${option} is to be a string, and not ${show(value)}`);
@@ -19,6 +26,24 @@ export function text(option: string, value: unknown, lock: string): string {
 
 export function optionalText(option: string, value: unknown, lock: string): string | undefined {
   return value === undefined ? undefined : text(option, value, lock);
+}
+
+/**
+ * Returns the names of locks that are asked for together with another. Throws an `INVALID` error for anything else, and for what does
+ * not fit into one message.
+ */
+export function namesTogether(also: unknown, lock: string, owner: string): readonly string[] {
+  if (also === undefined) return [];
+  if (!Array.isArray(also)) throw invalid(lock, `also is to be an array of names, and not ${show(also)}`);
+  if (also.length > MOST_ALSO) {
+    throw invalid(lock, `${also.length} other locks are asked for together with it: take at most ${MOST_ALSO}`);
+  }
+  const names = also.map((name) => text("a name in also", name, lock));
+  const bytes = [lock, ...names].reduce((sum, name) => sum + Buffer.byteLength(name + owner) + BESIDE_TEXTS, 0);
+  if (names.length > 0 && bytes > MOST_TOGETHER_BYTES) {
+    throw invalid(lock, "the names of the locks that are asked for together, and the owner, are too long for one message");
+  }
+  return names;
 }
 
 /** Returns a signal; undefined if there is none. Throws an `INVALID` error for anything else. */

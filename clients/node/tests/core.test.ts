@@ -64,7 +64,7 @@ describe("a release elsewhere", () => {
     test(`is tried again after ${code}, until the lock has run out`, () => {
       const out: Output[] = [];
       const elsewhere = new Elsewhere();
-      elsewhere.begin(1, "x", "id", 1000, out);
+      elsewhere.begin(1, [["x", "id"]], 1000, out);
       elsewhere.ended(1, { failure: fault(code) }, 0, chance, out);
       assert.ok(elsewhere.due > 0 && elsewhere.due <= 50, `${elsewhere.due}`);
       elsewhere.keepTime(50, out);
@@ -82,7 +82,7 @@ describe("a release elsewhere", () => {
     test(`ends with ${code}`, () => {
       const out: Output[] = [];
       const elsewhere = new Elsewhere();
-      elsewhere.begin(1, "x", "id", 1000, out);
+      elsewhere.begin(1, [["x", "id"]], 1000, out);
       elsewhere.ended(1, { failure: fault(code) }, 0, chance, out);
       assert.equal(out.at(-1)?.kind, "failed");
       assert.equal(elsewhere.due, Number.POSITIVE_INFINITY);
@@ -92,9 +92,26 @@ describe("a release elsewhere", () => {
   test("tells a loss if somebody else has the lock", () => {
     const out: Output[] = [];
     const elsewhere = new Elsewhere();
-    elsewhere.begin(1, "x", "id", 1000, out);
+    elsewhere.begin(1, [["x", "id"]], 1000, out);
     elsewhere.ended(1, { isHeldByAnother: true }, 0, chance, out);
     assert.deepEqual(out.at(-1), { kind: "lost", key: 1, reason: "TAKEN_OVER" });
+  });
+
+  test("tells a loss if somebody else has one of several, when all have been released", () => {
+    const out: Output[] = [];
+    const elsewhere = new Elsewhere();
+    const grants = [
+      ["x", "id-x"],
+      ["y", "id-y"],
+    ] as const;
+    elsewhere.begin(1, [...grants], 1000, out);
+    elsewhere.ended(1, { isHeldByAnother: true }, 0, chance, out);
+    elsewhere.ended(1, {}, 0, chance, out);
+    assert.deepEqual(out, [
+      ...grants.map(([name, lockId]) => ({ kind: "releaseElsewhere", key: 1, name, lockId })),
+      { kind: "lost", key: 1, reason: "TAKEN_OVER" },
+    ]);
+    assert.ok(elsewhere.isEmpty);
   });
 
   test("knows when to look at which, in the order of the keys", () => {
@@ -105,7 +122,7 @@ describe("a release elsewhere", () => {
       [1, 300],
       [2, 200],
     ] as const)
-      elsewhere.begin(key, "x", "id", until, out);
+      elsewhere.begin(key, [["x", "id"]], until, out);
     assert.equal(elsewhere.due, 200);
     elsewhere.ended(2, {}, 0, chance, out);
     assert.equal(elsewhere.due, 300);

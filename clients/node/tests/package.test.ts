@@ -154,6 +154,7 @@ async function runJob() {}
 async function readData() {}
 async function writeData() {}
 async function work(_: number | undefined) {}
+async function fence(_: string, __: number) {}
 `;
 
 const CALLS = `
@@ -166,6 +167,7 @@ for (const client of [several, sidecar, secure]) {
   await hourly(client);
   await hourly(client);
   await severalAtATime(client);
+  await transfer(client);
   const lease = await client.lease("gone on with");
   await (await goOn(client, "gone on with", lease.lockId)).release();
   await client.close();

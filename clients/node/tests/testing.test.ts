@@ -94,6 +94,13 @@ describe("the broker for tests", { concurrency: true }, () => {
     assert.deepEqual(broker.holders("x"), []);
   });
 
+  test("refuses several locks together, as a broker that does not know of them", async (t) => {
+    const [broker, client] = await start(t);
+    const { message } = await fails(client.lock("x", { also: ["y"] }), "UNEXPECTED");
+    assert.match(message, /several locks together/);
+    await eventually("the first is free again", () => broker.holder("x") === undefined);
+  });
+
   test("closes a permit that lingers, and no other", async (t) => {
     const [, client] = await start(t);
     await (await acquire(client, "x", { limit: 1, linger: 60_000 })).release();

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { test } from "node:test";
 import { Core } from "../src/core/core.js";
-import type { Event, Failure, Input, Message, Output, Request } from "../src/core/types.js";
+import type { Acquired, Event, Failure, Input, Message, Output, Request } from "../src/core/types.js";
 import { root } from "./support/paths.js";
 
 // biome-ignore lint/suspicious/noExplicitAny: the vectors are JSON.
@@ -76,10 +76,10 @@ function readInput(kind: string, of: Json): Input {
     message({ kind: "lockEvent", lockRef: of.lock_ref, event }, "lock_ref", ...keys);
   switch (kind) {
     case "acquire": {
-      known(of, "key", "name", "linger", "owner", "shared", "wait", "adopt");
+      known(of, "key", "name", "also", "linger", "owner", "shared", "wait", "adopt");
       if (of.shared) known(of.shared, "limit");
       if (of.wait) known(of.wait, "until", "poll_interval");
-      const spec = { name: of.name, linger: of.linger, owner: of.owner ?? "", shared: of.shared };
+      const spec = { name: of.name, linger: of.linger, owner: of.owner ?? "", shared: of.shared, also: of.also };
       const wait = of.wait && { until: of.wait.until, pollInterval: of.wait.poll_interval };
       return { kind: "acquire", key: of.key, spec, wait, adopt: of.adopt };
     }
@@ -111,12 +111,16 @@ function readInput(kind: string, of: Json): Input {
     case "other":
       return message({ kind: "other" });
     case "acquired": {
-      const granted = { lockId: of.lock_id, fencingToken: of.fencing_token, permit: of.permit };
-      return event({ kind: "acquired", ...granted }, "lock_id", "fencing_token", "permit");
+      const also = (of.also ?? []).map((of: Json) => {
+        known(of, "lock_id", "fencing_token", "permit");
+        return readGrant(of);
+      });
+      return event({ kind: "acquired", ...readGrant(of), also }, "lock_id", "fencing_token", "permit", "also");
     }
     case "not_acquired": {
       const reason = oneOf(REFUSALS, of.reason);
-      return event({ kind: "notAcquired", reason, owner: of.owner ?? "" } as Event, "reason", "owner");
+      const refusal = { reason, owner: of.owner ?? "", name: of.name ?? "" };
+      return event({ kind: "notAcquired", ...refusal } as Event, "reason", "owner", "name");
     }
     case "lost":
       return event({ kind: "lost", reason: oneOf(LOSSES, of.reason) } as Event, "reason");
@@ -129,6 +133,19 @@ function readInput(kind: string, of: Json): Input {
   }
 }
 
+function readGrant(of: Json): Acquired {
+  return { lockId: of.lock_id, fencingToken: of.fencing_token, permit: of.permit };
+}
+
+function shownGrant({ lockId, fencingToken, permit }: Acquired): Json {
+  return { lock_id: lockId, fencing_token: fencingToken, permit };
+}
+
+/** Returns nothing where there is nothing, as a vector does. */
+function some(list: readonly Json[]): readonly Json[] | undefined {
+  return list.length > 0 ? list : undefined;
+}
+
 /** Writes an output as a vector has it. */
 function shown(output: Output): Json {
   switch (output.kind) {
@@ -136,15 +153,13 @@ function shown(output: Output): Json {
       return { dial: { link: output.link, endpoint: output.endpoint } };
     case "hangup":
       return { hangup: { link: output.link } };
-    case "granted": {
-      const { key, lockId, fencingToken, permit } = output;
-      return { granted: { key, lock_id: lockId, fencing_token: fencingToken, permit } };
-    }
+    case "granted":
+      return { granted: { key: output.key, ...shownGrant(output), also: some(output.also.map(shownGrant)) } };
     case "moved":
-      return { moved: { key: output.key, lock_id: output.lockId } };
+      return { moved: { key: output.key, lock_id: output.lockId, also: some(output.also) } };
     case "refused": {
-      const { reason, owner } = output.refusal;
-      return { refused: { key: output.key, reason: oneOf(REFUSALS, reason), owner } };
+      const { reason, owner, name } = output.refusal;
+      return { refused: { key: output.key, reason: oneOf(REFUSALS, reason), owner, name: name || undefined } };
     }
     case "failed":
       return { failed: { key: output.key, code: oneOf(CODES, output.failure.code) } };
@@ -168,11 +183,12 @@ function shownRequest(link: number, request: Request): Json {
     case "endLock":
       return { end_lock: { link, lock_ref: request.lockRef } };
     case "begin": {
-      const { lockRef, spec, wait, reattach } = request;
+      const { lockRef: lock_ref, spec, wait, reattach, reattachAlso } = request;
       const told = wait && { max_wait: wait.maxWait, poll_interval: wait.pollInterval };
-      const { name, linger, shared } = spec;
+      const { name, also, linger, shared } = spec;
       const owner = spec.owner || undefined;
-      return { begin: { link, lock_ref: lockRef, name, linger, owner, shared, wait: told, reattach } };
+      const reattach_also = some(reattachAlso);
+      return { begin: { link, lock_ref, name, also, linger, owner, shared, wait: told, reattach, reattach_also } };
     }
   }
 }

@@ -8,6 +8,7 @@ import threading
 from typing import Any, Protocol
 
 import lockbroker
+from lockbroker._lock import BaseLock
 
 Answer = dict[str, Any]
 
@@ -55,9 +56,15 @@ def say(**line: Any) -> None:
 
 
 def granted(lock: Guard) -> Answer:
-    """Answers with a lock that was acquired."""
+    """Answers with a lock that was acquired, or with a lease."""
+    also = lock.locks[1:] if isinstance(lock, BaseLock) else ()
+    told = [{"name": other.name, **_grant(other)} for other in also]
+    return {"granted": {**_grant(lock), **({"also": told} if told else {})}}
+
+
+def _grant(lock: Guard | lockbroker.HeldLock) -> Answer:
     permit = {} if lock.permit is None else {"permit": lock.permit}
-    return {"granted": {"token": lock.fencing_token, "lock_id": lock.lock_id, **permit}}
+    return {"token": lock.fencing_token, "lock_id": lock.lock_id, **permit}
 
 
 def checked(lock: Guard) -> Answer:
@@ -87,10 +94,11 @@ def info(found: lockbroker.LockInfo) -> Answer:
     }
 
 
-def failed(error: BaseException) -> Answer:
-    """Answers with what was raised instead of an answer."""
+def failed(error: BaseException, several: bool = False) -> Answer:
+    """Answers with what was raised instead of an answer. `several`: more than one lock was asked for."""
     if isinstance(error, lockbroker.NotAcquired):
-        return {"not_acquired": {"reason": error.reason.name, "owner": error.owner}}
+        lock = {"lock": error.lock} if several else {}
+        return {"not_acquired": {"reason": error.reason.name, "owner": error.owner, **lock}}
     if isinstance(error, lockbroker.Lost):
         return {"lost": {"reason": error.reason.name}}
     if isinstance(error, Cancelled):
@@ -110,6 +118,7 @@ def options(
     min_hold_ms: int | None = None,
     shared: bool = False,
     limit: int | None = None,
+    also: list[str] | None = None,
 ) -> dict[str, Any]:
     """Returns the arguments of `lock`."""
     return {
@@ -121,6 +130,7 @@ def options(
         "min_hold": seconds(min_hold_ms),
         "shared": bool(shared),
         "limit": limit,
+        "also": also or (),
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any
 
 from lockbroker import _lock, _session
@@ -38,9 +39,9 @@ def _reattach() -> None:
     _replace(lock.Lock, "place", placed)
     held = core.Core.held
 
-    def not_broken(self: core.Core, key: int) -> core.HeldLock | None:
+    def not_broken(self: core.Core, key: int) -> core.Held | None:
         found = held(self, key)
-        return None if found is None else core.HeldLock(found.lock_id, found.ttl, found.until, False)
+        return None if found is None else replace(found, is_broken=False)
 
     _replace(core.Core, "held", not_broken)
 

@@ -102,7 +102,7 @@ class Commands:
         try:
             answer = getattr(self, f"do_{do}")(id, **command)
         except (Exception, Cancelled) as error:
-            answer = failed(error)
+            answer = failed(error, several=bool(command.get("also")))
         del self.calls[id]
         if answer is not None:
             say(id=id, **answer)
@@ -119,7 +119,7 @@ class Commands:
         return {"ok": True}
 
     def do_try(self, id: int, client: str, lock: str, name: str, **how: Any) -> Answer:
-        return self.keep(lock, self.clients[client].lock(name, **options(wait_ms=0, **how)))
+        return self.keep(lock, self.clients[client].lock(name, **options(**{**how, "wait_ms": 0})))
 
     def do_deadline(self, id: int, ms: int, **asks: Any) -> Answer:
         # Threads hand no deadlines down.

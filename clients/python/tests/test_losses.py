@@ -197,7 +197,7 @@ def test_a_view_that_has_ended_is_never_revived(client: lockbroker.Client, name:
     lock = client.lock(name)
     hold = lock._hold
     late = hold.held
-    hold._held = lockbroker._core.HeldLock(late.lock_id, late.ttl, 0, False)
+    hold._held = lockbroker._core.Held(late.lock_id, late.ttl, 0, False)
     assert lock.lost is LostReason.EXPIRED
     assert not hold.publish(late)
     assert lock.remaining() == 0

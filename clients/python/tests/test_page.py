@@ -192,6 +192,21 @@ def test_several_at_a_time(world: World, client: lockbroker.Client, other: lockb
     assert number in range(8)
 
 
+def test_several_together(world: World, client: lockbroker.Client, other: lockbroker.Client) -> None:
+    fenced: dict[str, int] = {}
+    done: list[str] = []
+
+    def transfer() -> None:
+        for name, token in fenced.items():
+            assert client.get(name).fencing_token == token
+            done.append(name)
+
+    code = sample(11, "also=").replace('"reports"', '"reports/together"')
+    run(world, code, client=client, fence=fenced.__setitem__, transfer=transfer)
+    assert done == ["accounts/1", "accounts/2", "reports/together"]
+    assert all(other.get(name).state is lockbroker.LockState.FREE for name in done)
+
+
 def test_a_test_of_a_users_own(world: World) -> None:
     def nightly(client: lockbroker.Client, before_each_page: Any) -> None:
         with client.lock("nightly") as lock:
@@ -199,7 +214,7 @@ def test_a_test_of_a_users_own(world: World) -> None:
             lock.wait_lost(5)
             lock.check()
 
-    run(world, sample(11, "lockbroker.testing"), nightly=nightly)["test_nightly_stops_when_it_loses_its_lock"]()
+    run(world, sample(12, "lockbroker.testing"), nightly=nightly)["test_nightly_stops_when_it_loses_its_lock"]()
 
 
 def test_a_django_command(world: World, client: lockbroker.Client, tmp_path: Path) -> None:
@@ -210,7 +225,7 @@ DATABASES = {{"default": {{"ENGINE": "django.db.backends.sqlite3", "NAME": {str(
 LOCKBROKER = {{"endpoints": [{world.second.url!r}], "ttl": 5}}
 """,
         "shop/__init__.py": "",
-        "shop/management/commands/nightly.py": sample(12, "LockedCommand") + NIGHTLY,
+        "shop/management/commands/nightly.py": sample(13, "LockedCommand") + NIGHTLY,
         "shop/management/commands/nameless.py": "from lockbroker.contrib.django import LockedCommand as Command\n",
         "shop/management/commands/migrate.py": MIGRATE,
     }

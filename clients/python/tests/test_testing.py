@@ -96,6 +96,12 @@ def test_shares(broker: Broker, client: lockbroker.Client) -> None:
     assert broker.holders("x") == []
 
 
+def test_it_refuses_several_together(broker: Broker, client: lockbroker.Client) -> None:
+    with pytest.raises(lockbroker.Unexpected, match="several locks together"):
+        client.lock("x", also=["y"])
+    eventually("the first is free again", lambda: broker.holder("x") is None)
+
+
 def test_permits_linger(broker: Broker, client: lockbroker.Client) -> None:
     client.lock("x", limit=1, linger=60).release()
     with pytest.raises(NotAcquired) as refused:

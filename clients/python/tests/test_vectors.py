@@ -65,7 +65,7 @@ def to_input(given: Json) -> t.Input:
     ((kind, of),) = given.items()
     match kind:
         case "acquire":
-            known(of, "key", "name", "linger", "owner", "shared", "wait", "adopt")
+            known(of, "key", "name", "also", "linger", "owner", "shared", "wait", "adopt")
             shared = of.get("shared")
             known(shared or {}, "limit")
             spec = t.LockSpec(
@@ -74,6 +74,7 @@ def to_input(given: Json) -> t.Input:
                 of.get("owner", ""),
                 is_shared=shared is not None,
                 limit=(shared or {}).get("limit"),
+                also=tuple(of.get("also", ())),
             )
             wait = None
             if "wait" in of:
@@ -118,11 +119,13 @@ def to_message(kind: str, of: Json) -> t.Message:
 def to_event(kind: str, of: Json) -> t.Event:
     match kind:
         case "acquired":
-            known(of, "link", "lock_ref", "lock_id", "fencing_token", "permit")
-            return t.Acquired(of["lock_id"], of["fencing_token"], of.get("permit"))
+            known(of, "link", "lock_ref", "lock_id", "fencing_token", "permit", "also")
+            also = tuple(to_also(other) for other in of.get("also", ()))
+            return t.Acquired(of["lock_id"], of["fencing_token"], of.get("permit"), also)
         case "not_acquired":
-            known(of, "link", "lock_ref", "reason", "owner")
-            return t.NotAcquired(t.Refusal(t.RefusalReason[of["reason"]], of.get("owner", "")))
+            known(of, "link", "lock_ref", "reason", "owner", "name")
+            refusal = t.Refusal(t.RefusalReason[of["reason"]], of.get("owner", ""), of.get("name", ""))
+            return t.NotAcquired(refusal)
         case "lost":
             known(of, "link", "lock_ref", "reason")
             return t.LostEvent(t.LostReason[of["reason"]])
@@ -133,6 +136,11 @@ def to_event(kind: str, of: Json) -> t.Event:
             known(of, "link", "lock_ref", "code", "retry_after")
             return t.FailedEvent(to_failure(of))
     raise AssertionError(f"unknown input {kind}")
+
+
+def to_also(of: Json) -> t.Also:
+    known(of, "lock_id", "fencing_token", "permit")
+    return t.Also(of["lock_id"], of["fencing_token"], of.get("permit"))
 
 
 def to_failure(of: Json) -> t.Failure:
@@ -153,13 +161,15 @@ def from_output(output: t.Output) -> Json:
             return {"end_lock": {"link": link, "lock_ref": lock_ref}}
         case t.Hangup(link):
             return {"hangup": {"link": link}}
-        case t.Granted(key, lock_id, fencing_token, permit):
-            granted = {"key": key, "lock_id": lock_id, "fencing_token": fencing_token}
-            return {"granted": granted if permit is None else {**granted, "permit": permit}}
-        case t.Moved(key, lock_id):
-            return {"moved": {"key": key, "lock_id": lock_id}}
+        case t.Granted(key, _, _, _, also):
+            granted = {"key": key, **from_grant(output)}
+            return {"granted": {**granted, "also": list(map(from_grant, also))} if also else granted}
+        case t.Moved(key, lock_id, also):
+            moved: Json = {"key": key, "lock_id": lock_id}
+            return {"moved": {**moved, "also": list(also)} if also else moved}
         case t.Refused(key, refusal):
-            return {"refused": {"key": key, "reason": refusal.reason.name, "owner": refusal.owner}}
+            refused = {"key": key, "reason": refusal.reason.name, "owner": refusal.owner}
+            return {"refused": {**refused, "name": refusal.name} if refusal.name else refused}
         case t.Failed(key, failure):
             return {"failed": {"key": key, "code": failure.code.name}}
         case t.Lost(key, reason):
@@ -170,8 +180,15 @@ def from_output(output: t.Output) -> Json:
             return {"release_elsewhere": {"key": key, "name": name, "lock_id": lock_id}}
 
 
+def from_grant(grant: t.Granted | t.Also) -> Json:
+    made: Json = {"lock_id": grant.lock_id, "fencing_token": grant.fencing_token}
+    return made if grant.permit is None else {**made, "permit": grant.permit}
+
+
 def from_begin(begin: t.Begin) -> Json:
     made: Json = {"link": begin.link, "lock_ref": begin.lock_ref, "name": begin.spec.name}
+    if begin.spec.also:
+        made["also"] = list(begin.spec.also)
     if begin.spec.linger is not None:
         made["linger"] = millis(begin.spec.linger)
     if begin.spec.owner:
@@ -183,6 +200,8 @@ def from_begin(begin: t.Begin) -> Json:
         made["wait"] = {key: value for key, value in wait.items() if value is not None}
     if begin.reattach is not None:
         made["reattach"] = begin.reattach
+    if begin.reattach_also:
+        made["reattach_also"] = list(begin.reattach_also)
     return made
 
 

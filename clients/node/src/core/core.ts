@@ -174,7 +174,7 @@ export class Core {
         return this.#retire(next.link, false, now, out);
       case "releaseElsewhere":
         this.#locks.delete(lock.key);
-        return this.#elsewhere.begin(lock.key, lock.spec.name, lock.lockId, next.until, out);
+        return this.#elsewhere.begin(lock.key, lock.grants, next.until, out);
       case "stay":
     }
   }

@@ -6,8 +6,10 @@ const MOST = 1000;
 
 /** A lock that is being released by calls. */
 interface Release {
-  readonly name: string;
-  readonly lockId: string;
+  /** The names and ids that are still to be released, one after another. */
+  readonly grants: (readonly [name: string, lockId: string])[];
+  /** Somebody else holds one of them by now. */
+  isHeldByAnother: boolean;
   /** The end of its validity. */
   readonly until: Moment;
   /** The moment of the next call; NEVER while one is under way. */
@@ -31,10 +33,11 @@ export class Elsewhere {
     return this.#releases.has(key);
   }
 
-  /** Begins to release a lock. */
-  begin(key: Key, name: string, lockId: string, until: Moment, out: Output[]): void {
-    out.push({ kind: "releaseElsewhere", key, name, lockId });
-    this.#releases.set(key, { name, lockId, until, next: NEVER, tries: 0 });
+  /** Begins to release a lock, and those that are held together with it: their names and ids. */
+  begin(key: Key, grants: Release["grants"], until: Moment, out: Output[]): void {
+    const release = { grants, isHeldByAnother: false, until, next: NEVER, tries: 0 };
+    call(key, release, out);
+    this.#releases.set(key, release);
     this.#due = Math.min(this.#due, until);
   }
 
@@ -48,9 +51,12 @@ export class Elsewhere {
       this.#due = Math.min(this.#due, release.next);
       return;
     }
+    release.isHeldByAnother ||= isHeldByAnother === true;
+    release.grants.shift();
+    if (failure === undefined && release.grants.length > 0) return call(key, release, out);
     if (failure !== undefined) out.push({ kind: "failed", key, failure });
     // Perhaps since before the work ended. Perhaps only since an earlier release, whose answer did not come: nobody can tell.
-    else if (isHeldByAnother) out.push({ kind: "lost", key, reason: "TAKEN_OVER" });
+    else if (release.isHeldByAnother) out.push({ kind: "lost", key, reason: "TAKEN_OVER" });
     else out.push({ kind: "released", key });
     this.#releases.delete(key);
     if (lookAt(release) <= this.#due) this.#lookAhead();
@@ -67,7 +73,7 @@ export class Elsewhere {
         this.#releases.delete(key);
       } else {
         release.next = NEVER;
-        out.push({ kind: "releaseElsewhere", key, name: release.name, lockId: release.lockId });
+        call(key, release, out);
       }
     }
     this.#lookAhead();
@@ -83,6 +89,12 @@ export class Elsewhere {
     for (const release of this.#releases.values()) due = Math.min(due, lookAt(release));
     this.#due = due;
   }
+}
+
+/** Makes the next call. */
+function call(key: Key, { grants }: Release, out: Output[]): void {
+  const [name, lockId] = grants[0] ?? ["", ""];
+  out.push({ kind: "releaseElsewhere", key, name, lockId });
 }
 
 /** Returns the moment at which there is something to do for a release. */

@@ -2,6 +2,13 @@ import type { Output, Request, Terms, WaitLeft } from "./types.js";
 import { type Key, type LinkId, type LockRef, type LockSpec, type Moment, NEVER } from "./types.js";
 import { type RunOut, Validity } from "./validity.js";
 
+/** The ids of a grant, and of those that are held together with it. */
+export interface Ids {
+  /** Before it is granted that of the grant to take over; undefined: a new one is wanted. */
+  readonly first: string | undefined;
+  readonly also: readonly string[];
+}
+
 /** A lock on a link. */
 export interface Place {
   readonly link: LinkId;
@@ -60,10 +67,10 @@ export class Link {
   }
 
   /** Asks for a lock and returns its place here. */
-  begin(key: Key, spec: LockSpec, wait: WaitLeft | undefined, reattach: string | undefined, out: Output[]): Place {
+  begin(key: Key, spec: LockSpec, wait: WaitLeft | undefined, ids: Ids, out: Output[]): Place {
     const lockRef = ++this.#lastRef;
     this.locks.set(lockRef, key);
-    this.#send({ kind: "begin", lockRef, spec, wait, reattach }, out);
+    this.#send({ kind: "begin", lockRef, spec, wait, reattach: ids.first, reattachAlso: ids.also }, out);
     return { link: this.id, lockRef };
   }
 

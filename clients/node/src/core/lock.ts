@@ -1,5 +1,17 @@
-import type { Link, Links, Place } from "./link.js";
-import type { Acquire, Event, Key, LinkId, LockSpec, LostReason, Moment, Output, Wait, WaitLeft } from "./types.js";
+import type { Ids, Link, Links, Place } from "./link.js";
+import type {
+  Acquire,
+  AllAcquired,
+  Event,
+  Key,
+  LinkId,
+  LockSpec,
+  LostReason,
+  Moment,
+  Output,
+  Wait,
+  WaitLeft,
+} from "./types.js";
 
 /**
  * The state of a lock. A lock that has been refused or lost, or whose wait was given up, is gone. One whose release its
@@ -48,15 +60,14 @@ export class Lock {
   readonly key: Key;
   readonly spec: LockSpec;
   readonly #wait: Wait | undefined;
-  /** The id of the grant; before it is granted that of the grant to take over. */
-  #lockId: string | undefined;
+  #ids: Ids;
   #state: State = { kind: "wanted" };
 
   constructor({ key, spec, wait, adopt }: Acquire) {
     this.key = key;
     this.spec = spec;
     this.#wait = wait;
-    this.#lockId = adopt;
+    this.#ids = { first: adopt, also: [] };
   }
 
   get state(): State["kind"] {
@@ -64,7 +75,13 @@ export class Lock {
   }
 
   get lockId(): string {
-    return this.#lockId ?? "";
+    return this.#ids.first ?? "";
+  }
+
+  /** Returns the names and ids of what is held: its own, and those of the locks that are held together with it. */
+  get grants(): (readonly [name: string, lockId: string])[] {
+    const also = this.spec.also?.map((name, at) => [name, this.#ids.also[at] ?? ""] as const) ?? [];
+    return [[this.spec.name, this.lockId], ...also];
   }
 
   /** Returns the place of the lock; undefined while it is wanted. If no call waits, it counts for the validity. */
@@ -86,10 +103,10 @@ export class Lock {
   place(link: Link, now: Moment, out: Output[]): void {
     const state = this.#state;
     if (state.kind === "wanted") {
-      const home = link.begin(this.key, this.spec, left(this.#wait, now), this.#lockId, out);
+      const home = link.begin(this.key, this.spec, left(this.#wait, now), this.#ids, out);
       this.#state = { kind: "asked", home };
     } else if (state.kind === "held" && state.home.link !== link.id) {
-      const to = link.begin(this.key, this.spec, undefined, this.#lockId, out);
+      const to = link.begin(this.key, this.spec, undefined, this.#ids, out);
       this.#state = { kind: "moving", home: state.home, to };
     }
   }
@@ -177,6 +194,12 @@ export class Lock {
         if (event.kind === "lost" || event.kind === "released") links.get(at.link)?.settle(at.lockRef);
         return STAY;
       case "held":
+        if (event.kind === "lost" && this.#ids.also.length > 0) {
+          // The broker keeps the others from everybody for as long as they were valid.
+          links.remove(state.home);
+          out.push({ kind: "lost", key: this.key, reason: event.reason });
+          return GONE;
+        }
         if (event.kind === "lost") return this.lose(event.reason, links, out);
         if (event.kind === "released") return this.lose("RELEASED", links, out);
         return STAY;
@@ -196,8 +219,15 @@ export class Lock {
         // Nothing covers it: the broker has acknowledged no heartbeat for too long. It goes back, and a stream that works is
         // asked.
         if (link.until(at.lockRef) <= now) return { kind: "retire", link: at.link };
+        // A broker that does not know of several locks takes the first alone.
+        if (event.also.length !== (this.spec.also?.length ?? 0)) {
+          links.forget(at, out);
+          const message = "the broker does not know how to acquire several locks together";
+          out.push({ kind: "failed", key, failure: { code: "UNIMPLEMENTED", message, reason: "" } });
+          return GONE;
+        }
         this.#state = { kind: "held", home: at };
-        this.#lockId = event.lockId;
+        this.#ids = idsOf(event);
         out.push({ ...event, kind: "granted", key });
         return ASK;
       case "failed":
@@ -210,7 +240,7 @@ export class Lock {
         out.push({ kind: "failed", key, failure: event.failure });
         break;
       case "notAcquired":
-        out.push({ kind: "refused", key, refusal: { reason: event.reason, owner: event.owner } });
+        out.push({ kind: "refused", key, refusal: { reason: event.reason, owner: event.owner, name: event.name } });
         break;
       case "lost":
         out.push({ kind: "lost", key, reason: event.reason });
@@ -230,12 +260,13 @@ export class Lock {
         // An answer counts only if what it brings is still good. (That the old validity has not run out is seen before any
         // input.)
         const link = links.get(state.to.link);
-        if (link === undefined || link.until(state.to.lockRef) <= now) return this.lose("EXPIRED", links, out);
+        const isGood = link !== undefined && link.until(state.to.lockRef) > now;
+        if (!isGood || event.also.length !== this.#ids.also.length) return this.lose("EXPIRED", links, out);
         links.remove(state.home);
         this.#state = { kind: "held", home: state.to };
-        this.#lockId = event.lockId;
+        this.#ids = idsOf(event);
         if (state.kind === "given_up") return this.#release(state.to, links, now, out);
-        out.push({ kind: "moved", key: this.key, lockId: event.lockId });
+        out.push({ kind: "moved", key: this.key, lockId: event.lockId, also: this.#ids.also });
         // The link may have been retired while it answered.
         return ASK;
       }
@@ -276,6 +307,10 @@ export class Lock {
     out.push({ kind: "lost", key: this.key, reason });
     return GONE;
   }
+}
+
+function idsOf({ lockId, also }: AllAcquired): Ids {
+  return { first: lockId, also: also.map(({ lockId }) => lockId) };
 }
 
 /** Returns the wait, less the time that has passed; undefined to try once. */

@@ -56,6 +56,8 @@ export interface LockSpec {
   readonly isKept?: boolean | undefined;
   /** All who share it may have it at the same time, each with a permit. Unset: nobody else has it. */
   readonly shared?: Shared | undefined;
+  /** The names of the locks that are wanted together with it: all or none, in the same way. Unset: none. */
+  readonly also?: readonly string[] | undefined;
 }
 
 /** The way to share a lock. */
@@ -79,9 +81,9 @@ export type Output =
   | { readonly kind: "send"; readonly link: LinkId; readonly request: Request }
   /** Close a connection, or give up making it. Nothing of it counts any more. */
   | { readonly kind: "hangup"; readonly link: LinkId }
-  | ({ readonly kind: "granted"; readonly key: Key } & Acquired)
-  /** A lock has been reattached. It is the same grant, with another id. */
-  | { readonly kind: "moved"; readonly key: Key; readonly lockId: string }
+  | ({ readonly kind: "granted"; readonly key: Key } & AllAcquired)
+  /** A lock has been reattached, with those that are held together with it. They are the same grants, with other ids. */
+  | { readonly kind: "moved"; readonly key: Key; readonly lockId: string; readonly also: readonly string[] }
   | { readonly kind: "refused"; readonly key: Key; readonly refusal: Refusal }
   /** A call has failed, or a release. */
   | { readonly kind: "failed"; readonly key: Key; readonly failure: Failure }
@@ -103,6 +105,8 @@ export type Request =
       readonly wait?: WaitLeft | undefined;
       /** The lock id to reattach. */
       readonly reattach?: string | undefined;
+      /** Those of the locks that are held together with it, in the order of `LockSpec.also`. */
+      readonly reattachAlso: readonly string[];
     }
   | { readonly kind: "endLock"; readonly lockRef: LockRef };
 
@@ -140,7 +144,7 @@ export interface Terms {
 
 /** Something that happened to a lock. */
 export type Event =
-  | ({ readonly kind: "acquired" } & Acquired)
+  | ({ readonly kind: "acquired" } & AllAcquired)
   | ({ readonly kind: "notAcquired" } & Refusal)
   | { readonly kind: "lost"; readonly reason: LostReason }
   | { readonly kind: "released" }
@@ -154,11 +158,18 @@ export interface Acquired {
   readonly permit?: number | undefined;
 }
 
+/** The same, with the locks that were asked for together with it, in the order of `LockSpec.also`. */
+export interface AllAcquired extends Acquired {
+  readonly also: readonly Acquired[];
+}
+
 /** The answer to a request that brings no lock: the reason, and who has it. */
 export interface Refusal {
   readonly reason: RefusalReason;
   /** The label of the present holder; empty if it has none or it is not known. */
   readonly owner: string;
+  /** Of several locks the name of the one for which none was acquired; empty otherwise. */
+  readonly name: string;
 }
 
 /** The reason for which a lock was not acquired. `CANCELLED` and `UNKNOWN` are none that a caller asked for. */

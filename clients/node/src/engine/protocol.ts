@@ -1,5 +1,5 @@
 /** Names the commands and notices between the client and its engine. All of it passes between threads, so it is plain data. */
-import type { Acquire, Key, LockSpec, LostReason, Moment, Refusal, RefusalReason } from "../core/types.js";
+import type { Acquire, AllAcquired, Key, LockSpec, LostReason, Moment, Refusal } from "../core/types.js";
 import type { Endpoint } from "../endpoint.js";
 import type { ErrorData } from "../errors.js";
 import type { TlsFiles } from "../tls.js";
@@ -97,12 +97,17 @@ export interface LockInfo {
   readonly sharedCount: number;
 }
 
-/** The answer that grants a lock. */
-export interface Grant {
+/** The answer that grants a lock, and those that were asked for together with it. */
+export interface Grant extends AllAcquired {
+  /** Milliseconds. */
+  readonly ttl: number;
+}
+
+/** The parts of a grant that are other ones on another stream. */
+export interface Move {
   readonly lockId: string;
-  readonly token: number;
-  /** Undefined if the lock is not shared. */
-  readonly permit: number | undefined;
+  /** Those of the locks that are held together with it. */
+  readonly also: readonly string[];
   /** Milliseconds. */
   readonly ttl: number;
 }
@@ -119,8 +124,8 @@ export type Command =
 
 export type Notice =
   | ({ readonly kind: "granted"; readonly key: Key } & Grant)
-  | { readonly kind: "moved"; readonly key: Key; readonly lockId: string; readonly ttl: number }
-  | { readonly kind: "refused"; readonly key: Key; readonly reason: RefusalReason; readonly owner: string }
+  | ({ readonly kind: "moved"; readonly key: Key } & Move)
+  | ({ readonly kind: "refused"; readonly key: Key } & Refusal)
   | { readonly kind: "failed"; readonly key: Key; readonly error: ErrorData }
   | { readonly kind: "lost"; readonly key: Key; readonly reason: LostReason }
   | { readonly kind: "released"; readonly key: Key }

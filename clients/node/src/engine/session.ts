@@ -3,7 +3,7 @@ import type { Belief } from "../belief.js";
 import { now } from "../clock.js";
 import { Core } from "../core/core.js";
 import { dialTime } from "../core/dialer.js";
-import type { Acquire, Acquired, Failure, Input, Key, LinkId, Moment, Output, ReleaseEnd } from "../core/types.js";
+import type { Acquire, AllAcquired, Failure, Input, Key, LinkId, Moment, Output, ReleaseEnd } from "../core/types.js";
 import { NEVER, unavailable } from "../core/types.js";
 import { closedData, type ErrorData } from "../errors.js";
 import type { Broker } from "./broker.js";
@@ -171,7 +171,7 @@ export class Session {
       case "granted":
         return this.#granted(output.key, output);
       case "moved":
-        return this.#moved(output.key, output.lockId);
+        return this.#moved(output.key, output.lockId, output.also);
       case "refused": {
         const { key, refusal } = output;
         return this.#end(key, { kind: "refused", key, ...refusal });
@@ -258,20 +258,20 @@ export class Session {
     this.#step({ kind: "ended", link: stream.id, failure });
   }
 
-  #granted(key: Key, { lockId, fencingToken: token, permit }: Acquired): void {
+  #granted(key: Key, { lockId, fencingToken, permit, also }: AllAcquired): void {
     const caller = this.#callers.get(key);
     const held = this.#core.held(key);
     if (caller === undefined || held === undefined) return;
     caller.isGranted = true;
     caller.belief.begin(held);
-    this.#notify({ kind: "granted", key, lockId, token, permit, ttl: held.ttl });
+    this.#notify({ kind: "granted", key, lockId, fencingToken, permit, also, ttl: held.ttl });
   }
 
-  #moved(key: Key, lockId: string): void {
+  #moved(key: Key, lockId: string, also: readonly string[]): void {
     debug("lock %j has moved to another stream", this.#nameOf(key));
     const ttl = this.#core.held(key)?.ttl;
     this.#publish(key);
-    if (ttl !== undefined) this.#notify({ kind: "moved", key, lockId, ttl });
+    if (ttl !== undefined) this.#notify({ kind: "moved", key, lockId, also, ttl });
   }
 
   #failed(key: Key, failure: Failure): void {

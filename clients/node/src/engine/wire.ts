@@ -50,10 +50,15 @@ export function toRequest(request: Request, ttl: number | undefined): pb.Session
     case "endLock":
       return wrap({ case: "end", value: { lockRef: BigInt(request.lockRef) } });
     case "begin": {
-      const { lockRef, spec, wait, reattach = "" } = request;
+      const { lockRef, spec, reattach: reattachLockId = "", reattachAlso } = request;
       const lock = toSpec(spec);
-      const told = wait && { maxWait: toWire(wait.maxWait), pollInterval: toWire(wait.pollInterval) };
-      return wrap({ case: "begin", value: { lockRef: BigInt(lockRef), lock, wait: told, reattachLockId: reattach } });
+      const also = spec.also?.map((name, at) => ({
+        lock: { ...lock, name },
+        reattachLockId: reattachAlso[at] ?? "",
+      }));
+      const { maxWait, pollInterval } = request.wait ?? {};
+      const wait = request.wait && { maxWait: toWire(maxWait), pollInterval: toWire(pollInterval) };
+      return wrap({ case: "begin", value: { lockRef: BigInt(lockRef), lock, wait, reattachLockId, also: also ?? [] } });
     }
   }
 }
@@ -118,7 +123,7 @@ function fromEvent(event: pb.LockEvent | undefined): Event | undefined {
   const kind = event?.kind;
   switch (kind?.case) {
     case "acquired":
-      return { kind: "acquired", ...fromAcquired(kind.value) };
+      return { kind: "acquired", ...fromAcquired(kind.value), also: kind.value.also.map(fromAcquired) };
     case "notAcquired":
       return { kind: "notAcquired", ...fromRefusal(kind.value) };
     case "lost":
@@ -134,14 +139,14 @@ function fromEvent(event: pb.LockEvent | undefined): Event | undefined {
   }
 }
 
-/** Reads what was acquired. */
-export function fromAcquired({ lockId, fencingToken, permit }: pb.Acquired): Acquired {
+/** Reads one lock that was acquired. */
+export function fromAcquired({ lockId, fencingToken, permit }: pb.Acquired | pb.AlsoAcquired): Acquired {
   return { lockId, fencingToken: Number(fencingToken), permit };
 }
 
 /** Reads why a lock was not acquired. */
-export function fromRefusal({ reason, owner }: pb.NotAcquired): Refusal {
-  return { reason: REFUSALS[reason] ?? "UNKNOWN", owner };
+export function fromRefusal({ reason, owner, name }: pb.NotAcquired): Refusal {
+  return { reason: REFUSALS[reason] ?? "UNKNOWN", owner, name };
 }
 
 /** Reads how a lock was lost. */

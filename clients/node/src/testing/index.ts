@@ -8,7 +8,8 @@
  *     broker.lose("nightly");             // The holder's `lock.signal` is aborted.
  *
  * It speaks the protocol as far as this client uses it: Session, Release, GetLock, AcquireLease and RenewLease. It checks no
- * names and no bounds, and knows no TLS: for tests of a whole system, start a real broker with `--store memory`.
+ * names and no bounds, and knows no TLS. It does not know of `also`: several locks together are refused, as by a broker of an
+ * earlier version. For tests of a whole system, start a real broker with `--store memory`.
  *
  * @module
  */

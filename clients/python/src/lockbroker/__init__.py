@@ -13,7 +13,7 @@
 
 from ._client import Client, LockInfo, LockState, ReleaseOutcome, connect
 from ._lease import Lease
-from ._lock import Lock
+from ._lock import HeldLock, Lock
 from ._version import __version__
 from .errors import (
     CallError,
@@ -45,6 +45,7 @@ __all__ = [
     "ErrorReason",
     "Exhausted",
     "HandshakeError",
+    "HeldLock",
     "Invalid",
     "Lease",
     "Lock",

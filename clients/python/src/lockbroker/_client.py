@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from types import TracebackType
@@ -101,6 +101,33 @@ def _ensure_number(lock: str, what: str, number: int, least: int, most: int) -> 
         raise Invalid(lock, f"the {what} is to be {least} to {most}, not {number}")
 
 
+_MOST_ALSO = 15
+"""The most locks that are asked for together with another."""
+_MOST_TOGETHER_BYTES = 3800
+"""The most bytes that several may take, which are asked for in one message."""
+_BESIDE_TEXTS = 100
+"""The most bytes that one of several takes beside its name and its owner: its id, its times, and what frames them."""
+
+
+def others(also: Iterable[str]) -> tuple[str, ...]:
+    """Reads the names of locks that are asked for together with another."""
+    if isinstance(also, (str, bytes)):
+        raise TypeError(f"also has to be several names, as in [{also!r}], not a {type(also).__name__}")
+    return tuple(also)
+
+
+def _ensure_together(name: str, also: tuple[str, ...], owner: str) -> None:
+    """Raises `Invalid` for locks that cannot be asked for in one message."""
+    if len(also) > _MOST_ALSO:
+        raise Invalid(name, f"{len(also)} other locks are asked for together with it: take at most {_MOST_ALSO}")
+    for other in also:
+        _ensure_sendable(name, "name", other)
+    texts = sum(len(one.encode()) + len(owner.encode()) + _BESIDE_TEXTS for one in (name, *also))
+    if also and texts > _MOST_TOGETHER_BYTES:
+        why = "the names of the locks that are asked for together, and the owner, are too long for one message"
+        raise Invalid(name, why)
+
+
 @dataclass(frozen=True)
 class How:
     """The properties of a lock that is asked for, as users write them."""
@@ -111,6 +138,7 @@ class How:
     min_hold: Seconds | None = None
     shared: bool = False
     limit: int | None = None
+    also: tuple[str, ...] = ()
 
 
 class BaseClient:
@@ -157,7 +185,8 @@ class BaseClient:
         if how.limit is not None:
             _ensure_number(name, "limit", how.limit, 1, _MAX_PERMITS)
         is_shared = bool(how.shared) or how.limit is not None
-        return t.LockSpec(name, linger, owner, min_hold, how.keep_on_disconnect, is_shared, how.limit)
+        _ensure_together(name, how.also, owner)
+        return t.LockSpec(name, linger, owner, min_hold, how.keep_on_disconnect, is_shared, how.limit, how.also)
 
     def _begin_lease(self, name: str, ttl: Seconds | None, wait: Seconds, how: How) -> Future[_lease.Outcome]:
         spec = self._spec(name, how)
@@ -213,6 +242,7 @@ class Client(BaseClient):
         min_hold: Seconds | None = None,
         shared: bool = False,
         limit: int | None = None,
+        also: Iterable[str] = (),
     ) -> Lock:
         """Waits for the lock `name`, and returns it. The name has 1 to 128 bytes without control characters.
 
@@ -230,11 +260,15 @@ class Client(BaseClient):
         meanwhile. Who waits for it alone lets in no new ones. `limit` shares it among so many at a time, 1 to 4096: all who use
         the name should say the same. A `linger` and a `min_hold` close the permit alone.
 
+        With `also` other locks are asked for together with this one, in the same way: all or none, for one `Lock`. At most 15 names,
+        and no `min_hold`. Whoever asks for several waits for nobody in a circle, in whatever order the names are said. When one is
+        lost, all are. See `Lock.locks`.
+
         Raises `NotAcquired` when the wait is over, `Unavailable` if no broker answers by then (or, if that is later,
         within the client's answer_timeout), and `Exhausted`, `Invalid` or `Denied` as the broker says. If it is
         interrupted, the place in the queue is given up at once.
         """
-        how = How(linger, owner, keep_on_disconnect, min_hold, shared, limit)
+        how = How(linger, owner, keep_on_disconnect, min_hold, shared, limit, others(also))
         outcome = self._ask(name, waits(wait, poll_interval), how)
         if isinstance(outcome, t.Refusal):
             raise not_acquired(name, outcome)
@@ -251,12 +285,13 @@ class Client(BaseClient):
         min_hold: Seconds | None = None,
         shared: bool = False,
         limit: int | None = None,
+        also: Iterable[str] = (),
     ) -> Lock | None:
         """Asks for the lock `name`, and returns it, or None if it is not free within `wait` seconds.
 
         Everything else is as with `lock`.
         """
-        how = How(linger, owner, keep_on_disconnect, min_hold, shared, limit)
+        how = How(linger, owner, keep_on_disconnect, min_hold, shared, limit, others(also))
         outcome = self._ask(name, waits(wait, None), how)
         if isinstance(outcome, t.Refusal):
             # A reason that was not asked for is an error.
@@ -434,7 +469,7 @@ def not_acquired(name: str, refusal: t.Refusal) -> NotAcquired:
     """Makes the exception of a refusal. Fails if it is one that nobody has asked for."""
     if refusal.reason.name not in NotAcquiredReason.__members__:
         raise Unexpected(name, f"not acquired: {refusal.reason.value}")
-    return NotAcquired(name, NotAcquiredReason[refusal.reason.name], refusal.owner)
+    return NotAcquired(refusal.name or name, NotAcquiredReason[refusal.reason.name], refusal.owner)
 
 
 def lock_info(name: str, answer: Answer, sent: int) -> LockInfo:

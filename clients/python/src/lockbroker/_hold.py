@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 
 from . import _clock, _fork
-from ._core import HeldLock
+from ._core import Held
 from ._core import types as t
 from .errors import Lost, Unavailable
 
@@ -14,7 +14,7 @@ from .errors import Lost, Unavailable
 class Hold:
     """The state of a held lock."""
 
-    def __init__(self, name: str, held: HeldLock) -> None:
+    def __init__(self, name: str, held: Held) -> None:
         self.name = name
         self._held = held
         self._lost: t.LostReason | None = None
@@ -26,7 +26,7 @@ class Hold:
         self._epoch = _fork.epoch()
 
     @property
-    def held(self) -> HeldLock:
+    def held(self) -> Held:
         """Returns what the core last said of the lock."""
         return self._held
 
@@ -77,7 +77,7 @@ class Hold:
                 self._end(t.LostReason.ENDED)
             return reason
 
-    def publish(self, held: HeldLock) -> bool:
+    def publish(self, held: Held) -> bool:
         """Takes what the core knows of the lock by now.
 
         False if that comes too late: the holder has been told that the lock is lost.

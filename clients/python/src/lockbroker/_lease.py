@@ -14,7 +14,7 @@ from . import _clock
 from . import _proto as pb
 from . import _wire as wire
 from ._calls import Answer, Repeated
-from ._core import HeldLock
+from ._core import Held
 from ._core import types as t
 from ._core.link import notice
 from ._futures import resolve
@@ -78,7 +78,7 @@ def adopt(session: Session, name: str, lock_id: str) -> Future[Leased]:
     def answered(answer: Answer, sent: int) -> None:
         until = _renewed(name, None, answer, sent)
         if isinstance(until, int):
-            hold = Hold(name, HeldLock(lock_id, 0, until, False))
+            hold = Hold(name, Held(lock_id, 0, until, False))
             resolve(outcome, Leased(hold, None, None))
         else:
             resolve(outcome, Lost(name, until) if isinstance(until, LostReason) else until)
@@ -252,7 +252,7 @@ def _acquired(name: str, ttl: int | None, answer: Answer, sent: int) -> Outcome 
     if until is None:
         return Unexpected(name, "a lease without its validity")
     acquired = answer.acquired
-    hold = Hold(name, HeldLock(acquired.lock_id, ttl or 0, until, False))
+    hold = Hold(name, Held(acquired.lock_id, ttl or 0, until, False))
     return Leased(hold, acquired.fencing_token, ttl, wire.permit(acquired))
 
 

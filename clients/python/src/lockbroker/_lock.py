@@ -7,6 +7,7 @@ import threading
 import warnings
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import dataclass, field
 from types import TracebackType
 
 from ._core import types as t
@@ -14,6 +15,20 @@ from ._session import Grant, Session
 from .errors import CallError, Lost, LostReason
 
 log = logging.getLogger("lockbroker")
+
+
+@dataclass(frozen=True)
+class HeldLock:
+    """A lock that a guard holds, perhaps together with others."""
+
+    name: str
+    """The lock's name."""
+    lock_id: str = field(repr=False)
+    """Names this grant, as `Lock.lock_id` does: a capability, which changes when the lock moves."""
+    fencing_token: int
+    """The number of this grant. Tokens of different names say nothing about each other."""
+    permit: int | None = None
+    """The number of the permit; None for a lock that is not shared."""
 
 
 class BaseLock:
@@ -25,6 +40,7 @@ class BaseLock:
         self._hold = grant.hold
         self._fencing_token = grant.fencing_token
         self._permit = grant.permit
+        self._also = grant.also
         # The stream ends when the last client and the last guard are gone.
         self._client = client
         self._release: Future[None] | None = None
@@ -61,6 +77,18 @@ class BaseLock:
         token below the highest that has come with the same permit.
         """
         return self._permit
+
+    @property
+    def locks(self) -> tuple[HeldLock, ...]:
+        """All locks that this one guard holds, in the order in which they were named: the one that was asked for, and those of
+        `also`."""
+        held = self._hold.held
+        first = HeldLock(self.name, held.lock_id, self._fencing_token, self._permit)
+        others = (
+            HeldLock(name, lock_id, granted.fencing_token, granted.permit)
+            for (name, granted), lock_id in zip(self._also, held.also, strict=True)
+        )
+        return (first, *others)
 
     @property
     def ttl(self) -> float:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .v1.lockbroker_pb2 import Acquired as Acquired
     from .v1.lockbroker_pb2 import AcquireLeaseRequest as AcquireLeaseRequest
     from .v1.lockbroker_pb2 import AcquireLeaseResponse as AcquireLeaseResponse
+    from .v1.lockbroker_pb2 import AlsoAcquired as AlsoAcquired
     from .v1.lockbroker_pb2 import BeginLock as BeginLock
     from .v1.lockbroker_pb2 import GetLockRequest as GetLockRequest
     from .v1.lockbroker_pb2 import GetLockResponse as GetLockResponse

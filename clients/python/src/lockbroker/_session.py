@@ -59,6 +59,8 @@ class Grant:
     hold: Hold
     fencing_token: int
     permit: int | None
+    also: tuple[tuple[str, t.Also], ...]
+    """The names and the grants of those that are held together with it."""
 
 
 Outcome = Union[Grant, t.Refusal]
@@ -91,6 +93,7 @@ class _Asks:
     """A call waits for the answer."""
 
     name: str
+    also: tuple[str, ...]
     reply: Future[Outcome]
 
 
@@ -273,7 +276,7 @@ class Session:
             case None:
                 self._step(t.Timeout())
             case _Begin(acquire, reply):
-                self._callers[acquire.key] = _Asks(acquire.spec.name, reply)
+                self._callers[acquire.key] = _Asks(acquire.spec.name, acquire.spec.also, reply)
                 self._step(acquire)
             case _End(key, reply):
                 self._end(key, reply)
@@ -382,7 +385,8 @@ class Session:
             return
         hold = Hold(caller.name, held)
         self._callers[key] = _Holds(hold)
-        if not resolve(caller.reply, Grant(key, hold, granted.fencing_token, granted.permit)):
+        also = tuple(zip(caller.also, granted.also, strict=True))
+        if not resolve(caller.reply, Grant(key, hold, granted.fencing_token, granted.permit, also)):
             # Gives the lock back, for the caller has gone.
             self._step(t.End(key))
 

@@ -56,8 +56,13 @@ def request(output: t.Open | t.Heartbeat | t.Begin | t.EndLock, ttl: int | None)
             return pb.SessionRequest(heartbeat={"seq": seq})
         case t.EndLock(_, lock_ref):
             return pb.SessionRequest(end={"lock_ref": lock_ref})
-        case t.Begin(_, lock_ref, spec, wait, reattach):
-            begin = {"lock_ref": lock_ref, "lock": _spec(spec), "reattach_lock_id": reattach or ""}
+        case t.Begin(_, lock_ref, spec, wait, reattach, reattach_also):
+            lock, ids = _spec(spec), reattach_also or ("",) * len(spec.also)
+            also = [
+                {"lock": {**lock, "name": name}, "reattach_lock_id": lock_id}
+                for name, lock_id in zip(spec.also, ids, strict=True)
+            ]
+            begin = {"lock_ref": lock_ref, "lock": lock, "reattach_lock_id": reattach or "", "also": also}
             if wait is not None:
                 begin["wait"] = _wait(wait)
             return pb.SessionRequest(begin=begin)
@@ -125,7 +130,7 @@ _LOSSES = {2: t.LostReason.GONE, 3: t.LostReason.TAKEN_OVER, 4: t.LostReason.REV
 
 def refusal(refused: pb.NotAcquired) -> t.Refusal:
     """Reads why a lock was not acquired."""
-    return t.Refusal(_REFUSALS.get(refused.reason, t.RefusalReason.UNKNOWN), refused.owner)
+    return t.Refusal(_REFUSALS.get(refused.reason, t.RefusalReason.UNKNOWN), refused.owner, refused.name)
 
 
 def loss(lost: pb.Lost) -> t.LostReason:
@@ -133,7 +138,7 @@ def loss(lost: pb.Lost) -> t.LostReason:
     return _LOSSES.get(lost.reason, t.LostReason.EXPIRED)
 
 
-def permit(acquired: pb.Acquired) -> int | None:
+def permit(acquired: pb.Acquired | pb.AlsoAcquired) -> int | None:
     """Reads the permit of a lock that is shared."""
     return acquired.permit if acquired.HasField("permit") else None
 
@@ -142,7 +147,8 @@ def _event(event: pb.LockEvent) -> t.Event | None:
     match event.WhichOneof("kind"):
         case "acquired":
             acquired = event.acquired
-            return t.Acquired(acquired.lock_id, acquired.fencing_token, permit(acquired))
+            also = tuple(t.Also(other.lock_id, other.fencing_token, permit(other)) for other in acquired.also)
+            return t.Acquired(acquired.lock_id, acquired.fencing_token, permit(acquired), also)
         case "not_acquired":
             return t.NotAcquired(refusal(event.not_acquired))
         case "lost":

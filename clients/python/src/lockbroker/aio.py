@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Iterable
 from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Generic, TypeVar
@@ -22,6 +22,7 @@ from ._client import (
     ReleaseOutcome,
     lock_info,
     not_acquired,
+    others,
     release_outcome,
     waits,
 )
@@ -206,13 +207,14 @@ class Client(BaseClient):
         min_hold: Seconds | None = None,
         shared: bool = False,
         limit: int | None = None,
+        also: Iterable[str] = (),
     ) -> Acquiring[Lock]:
         """Waits for the lock `name`: await what is returned, or enter it with `async with`.
 
         Everything is as with `lockbroker.Client.lock`. If the task is cancelled, the place in the queue is given up at
         once, and a grant that crosses that is released.
         """
-        how = How(linger, owner, keep_on_disconnect, min_hold, shared, limit)
+        how = How(linger, owner, keep_on_disconnect, min_hold, shared, limit, others(also))
         waiting = waits(wait, poll_interval)
 
         async def ask() -> Lock:
@@ -234,9 +236,10 @@ class Client(BaseClient):
         min_hold: Seconds | None = None,
         shared: bool = False,
         limit: int | None = None,
+        also: Iterable[str] = (),
     ) -> Lock | None:
         """Asks for the lock `name`, and returns it, or None if it is not free within `wait` seconds."""
-        how = How(linger, owner, keep_on_disconnect, min_hold, shared, limit)
+        how = How(linger, owner, keep_on_disconnect, min_hold, shared, limit, others(also))
         outcome = await self._ask(name, waits(wait, None), how)
         if isinstance(outcome, t.Refusal):
             # A reason that was not asked for is an error.

@@ -170,6 +170,7 @@ class NotAcquired(LockError):
     def __init__(self, lock: str, reason: NotAcquiredReason, owner: str = "") -> None:
         super().__init__(lock, reason, owner)
         self.lock = lock
+        """The lock's name. Of several that were asked for together, that of the one for which none was acquired."""
         self.reason = reason
         self.owner = owner
         """The label of the present holder; empty if it has none or it is not known."""

@@ -7,7 +7,8 @@
         assert client.try_lock("nightly") is None
 
 It has real locks and leases, with queues, lingers, permits and fencing tokens, and the client speaks to it over a real
-connection. What it does not have is a store, other brokers, TLS and limits.
+connection. What it does not have is a store, other brokers, TLS and limits. It does not know of `also`: several locks together
+are refused, as by a broker of an earlier version.
 """
 
 from __future__ import annotations

@@ -4,6 +4,6 @@ What has happened goes in with the moment at which it did, and what is to be don
 `lock` the life of a single lock.
 """
 
-from .core import Core, HeldLock, Settings
+from .core import Core, Held, Settings
 
-__all__ = ["Core", "HeldLock", "Settings"]
+__all__ = ["Core", "Held", "Settings"]

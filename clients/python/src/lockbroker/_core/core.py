@@ -49,7 +49,7 @@ class _Pending:
 
 
 @dataclass(frozen=True)
-class HeldLock:
+class Held:
     """A held lock, as its holder may believe in it."""
 
     lock_id: str
@@ -59,6 +59,8 @@ class HeldLock:
     is_broken: bool
     """Its stream has ended against the client's will. The broker may have taken that for the client's end, so `until`
     only bounds a reattach."""
+    also: tuple[str, ...] = ()
+    """The ids of those that are held together with it."""
 
 
 class Core:
@@ -119,7 +121,7 @@ class Core:
         moments += [self._dialer.due(self._needs_link()), self._elsewhere.due(), self._place_at, self._next_check()]
         return min((moment for moment in moments if moment is not None), default=None)
 
-    def held(self, key: int) -> HeldLock | None:
+    def held(self, key: int) -> Held | None:
         """Returns a lock that is held and not given up."""
         lock = self._locks.get(key)
         if lock is None or not isinstance(lock.state, (l.Held, l.Moving)):
@@ -128,7 +130,7 @@ class Core:
         link = self._links.get(home.link)
         if link is None:
             return None
-        return HeldLock(lock.lock_id or "", link.ttl, link.until(home.lock_ref), not link.is_open)
+        return Held(lock.lock_id or "", link.ttl, link.until(home.lock_ref), not link.is_open, lock.also)
 
     @property
     def next_endpoint(self) -> int:
@@ -209,7 +211,8 @@ class Core:
                 self._retire(link, False, now, out)
             case l.GoElsewhere(until):
                 del self._locks[key]
-                self._elsewhere.begin(key, lock.spec.name, lock.lock_id or "", until, out)
+                names, ids = (lock.spec.name, *lock.spec.also), (lock.lock_id or "", *lock.also)
+                self._elsewhere.begin(key, zip(names, ids, strict=True), until, out)
 
     def _place(self, key: int, now: int, out: list[t.Output]) -> None:
         """Asks the current link, if there is one, for a lock that is wanted, or for the reattach of one that is held

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from . import types as t
@@ -16,13 +17,18 @@ MOST = 1 * t.SECOND
 class _Release:
     """A lock that is being released by calls."""
 
-    name: str
-    lock_id: str
+    grants: deque[tuple[str, str]]
+    """The names and ids that are still to be released, one after another."""
     until: int
     """The end of its validity."""
     next: int | None = None
     """The moment of the next call; none while one is under way."""
     tries: int = 0
+
+    def call(self, key: int, out: list[t.Output]) -> None:
+        """Makes the next call."""
+        name, lock_id = self.grants[0]
+        out.append(t.ReleaseElsewhere(key, name, lock_id))
 
 
 class Elsewhere:
@@ -37,10 +43,10 @@ class Elsewhere:
     def __contains__(self, key: int) -> bool:
         return key in self._all
 
-    def begin(self, key: int, name: str, lock_id: str, until: int, out: list[t.Output]) -> None:
-        """Begins to release a lock."""
-        out.append(t.ReleaseElsewhere(key, name, lock_id))
-        self._all[key] = _Release(name, lock_id, until)
+    def begin(self, key: int, grants: Iterable[tuple[str, str]], until: int, out: list[t.Output]) -> None:
+        """Begins to release a lock, and those that are held together with it: their names and ids, at least one."""
+        release = self._all[key] = _Release(deque(grants), until)
+        release.call(key, out)
 
     def ended(
         self, key: int, failure: t.Failure | None, now: int, chance: Callable[[], float], out: list[t.Output]
@@ -50,6 +56,10 @@ class Elsewhere:
         if release is None:
             return
         if failure is None:
+            release.grants.popleft()
+            if release.grants:
+                release.call(key, out)
+                return
             out.append(t.Released(key))
         elif not failure.code.is_final:
             release.next = now + pause(release.tries, MOST, chance())
@@ -69,7 +79,7 @@ class Elsewhere:
                 del self._all[key]
             elif release.next is not None and release.next <= now:
                 release.next = None
-                out.append(t.ReleaseElsewhere(key, release.name, release.lock_id))
+                release.call(key, out)
 
     def due(self) -> int | None:
         """Returns the moment at which to keep time."""

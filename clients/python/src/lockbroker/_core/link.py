@@ -66,13 +66,19 @@ class Link:
         return self.phase is not Phase.ENDED
 
     def begin(
-        self, key: int, spec: t.LockSpec, wait: t.WaitLeft | None, reattach: str | None, out: list[t.Output]
+        self,
+        key: int,
+        spec: t.LockSpec,
+        wait: t.WaitLeft | None,
+        reattach: str | None,
+        reattach_also: tuple[str, ...],
+        out: list[t.Output],
     ) -> At:
         """Asks for a lock and returns its place here."""
         self._last_ref += 1
         self.locks[self._last_ref] = key
         if self.is_open:
-            out.append(t.Begin(self.id, self._last_ref, spec, wait, reattach))
+            out.append(t.Begin(self.id, self._last_ref, spec, wait, reattach, reattach_also))
         return At(self.id, self._last_ref)
 
     def end(self, lock_ref: int, out: list[t.Output]) -> None:

@@ -122,6 +122,8 @@ class Lock:
         self.wait = wait
         self.lock_id = adopt
         """The id of the grant; before it is granted that of the grant to take over. None: a new one is wanted."""
+        self.also: tuple[str, ...] = ()
+        """The ids of those that are held together with it, in the order of their names in `spec`."""
         self.state: State = Wanted()
 
     @property
@@ -143,9 +145,10 @@ class Lock:
         match self.state:
             case Wanted():
                 wait = None if self.wait is None else _left(self.wait, now)
-                self.state = Asked(link.begin(self.key, self.spec, wait, self.lock_id, out))
+                self.state = Asked(link.begin(self.key, self.spec, wait, self.lock_id, self.also, out))
             case Held(home) if home.link != link.id:
-                self.state = Moving(home, link.begin(self.key, self.spec, None, self.lock_id, out))
+                to = link.begin(self.key, self.spec, None, self.lock_id, self.also, out)
+                self.state = Moving(home, to)
 
     def end(self, links: Links, now: int, out: list[t.Output]) -> Next:
         """Gives the lock up, or the wait for it."""
@@ -217,7 +220,12 @@ class Lock:
                     # The reattach makes the old broker lose the lock: the answer to it decides. It must come within
                     # what the old broker has told so far, for that one knows of the lock no more.
                     link.settle(at.lock_ref)
-            case Held():
+            case Held(home):
+                if isinstance(event, t.LostEvent) and self.also:
+                    # The broker keeps the others from everybody for as long as they were valid.
+                    links.remove(home)
+                    out.append(t.Lost(self.key, event.reason))
+                    return Gone()
                 if isinstance(event, t.LostEvent):
                     return self.lose(event.reason, links, out)
                 if isinstance(event, t.ReleasedEvent):
@@ -235,10 +243,17 @@ class Lock:
             # that works is asked.
             case t.Acquired() if link.until(at.lock_ref) <= now:
                 return Retire(at.link)
-            case t.Acquired(lock_id, fencing_token, permit):
+            # A broker that does not know of several locks takes the first alone.
+            case t.Acquired(also=also) if len(also) != len(self.spec.also):
+                links.forget(at, out)
+                why = "the broker does not know how to acquire several locks together"
+                out.append(t.Failed(self.key, t.Failure(t.Code.UNIMPLEMENTED, why)))
+                return Gone()
+            case t.Acquired(lock_id, fencing_token, permit, also):
                 self.state = Held(at)
                 self.lock_id = lock_id
-                out.append(t.Granted(self.key, lock_id, fencing_token, permit))
+                self.also = tuple(granted.lock_id for granted in also)
+                out.append(t.Granted(self.key, lock_id, fencing_token, permit, also))
                 return Place()
             # A broker that goes away tells its waiters so, perhaps before it tells that it does.
             case t.FailedEvent(failure) if self.wait is not None and failure.code is t.Code.UNAVAILABLE:
@@ -258,22 +273,23 @@ class Lock:
 
     def _moving_event(self, at: At, event: t.Event, links: Links, now: int, out: list[t.Output]) -> Next:
         match event:
-            case t.Acquired(lock_id):
+            case t.Acquired(lock_id, also=also):
                 home = self.home
                 if home is None:
                     return Stay()
                 # An answer counts only if what it brings is still good. (That the old validity has not run out is
                 # seen before any input.)
                 link = links.get(at.link)
-                if link is None or link.until(at.lock_ref) <= now:
+                if link is None or link.until(at.lock_ref) <= now or len(also) != len(self.also):
                     return self.lose(t.LostReason.EXPIRED, links, out)
                 links.remove(home)
                 given_up = isinstance(self.state, GivenUp)
                 self.state = Held(at)
                 self.lock_id = lock_id
+                self.also = tuple(granted.lock_id for granted in also)
                 if given_up:
                     return self._release(at, links, now, out)
-                out.append(t.Moved(self.key, lock_id))
+                out.append(t.Moved(self.key, lock_id, self.also))
                 # The link may have been retired while it answered.
                 return Place()
             case t.FailedEvent(failure):

@@ -126,6 +126,8 @@ class LockSpec:
     """All who share it may have it at the same time, each with a permit."""
     limit: int | None = None
     """The most that may share it; none for as many as there are permits."""
+    also: tuple[str, ...] = ()
+    """The names of the locks that are wanted together with it: all or none, in the same way."""
 
 
 @dataclass(frozen=True)
@@ -154,9 +156,21 @@ class Refusal:
     reason: RefusalReason
     owner: str = ""
     """The label of the present holder; empty if it has none or it is not known."""
+    name: str = ""
+    """Of several locks the name of the one for which none was acquired; empty otherwise."""
 
 
 # Events of a lock.
+
+
+@dataclass(frozen=True)
+class Also:
+    """The grant of a lock that is held together with another."""
+
+    lock_id: str
+    fencing_token: int
+    permit: int | None = None
+    """The permit, if the lock is shared."""
 
 
 @dataclass(frozen=True)
@@ -167,6 +181,8 @@ class Acquired:
     fencing_token: int
     permit: int | None = None
     """The permit, if the lock is shared."""
+    also: tuple[Also, ...] = ()
+    """The locks that come together with it, in the order of `LockSpec.also`."""
 
 
 @dataclass(frozen=True)
@@ -349,6 +365,8 @@ class Begin:
     """The wait that is left; none to try once."""
     reattach: str | None
     """The lock id to reattach."""
+    reattach_also: tuple[str, ...] = ()
+    """Those of the locks that are held together with it, in the order of `LockSpec.also`."""
 
 
 @dataclass(frozen=True)
@@ -375,6 +393,8 @@ class Granted:
     fencing_token: int
     permit: int | None = None
     """The permit, if the lock is shared."""
+    also: tuple[Also, ...] = ()
+    """The locks that it has together with it, in the order of `LockSpec.also`."""
 
 
 @dataclass(frozen=True)
@@ -383,6 +403,8 @@ class Moved:
 
     key: int
     lock_id: str
+    also: tuple[str, ...] = ()
+    """The ids of those that are held together with it."""
 
 
 @dataclass(frozen=True)
