@@ -47,7 +47,7 @@ fn three(name: &str) -> [String; 3] {
     ["c", "a", "b"].map(|which| format!("{name}/{which}"))
 }
 
-/// Returns the fields that ask for other locks too. They have a label, so that every broker knows the tokens.
+/// Returns the fields that ask for other locks too.
 fn with(others: &[String]) -> Value {
     json!({"also": others, "owner": "host 8"})
 }
@@ -61,7 +61,7 @@ fn all_of<'a>(held: &'a Held, names: &[String]) -> Vec<(String, i64, &'a str, Op
     all
 }
 
-/// Checks that a broker knows the holder of each, by its token.
+/// Checks that their broker knows the holder of each, by its token.
 async fn are_held(broker: &Broker, held: &Held, names: &[String]) {
     for (name, token, ..) in all_of(held, names) {
         let seen = look(&mut broker.stub().await, &name).await;
@@ -82,7 +82,7 @@ async fn held(stage: Stage) {
     for verb in ["try", "wait", "enter"] {
         let (lock, call) = client.asking(verb, &names[0], with(&names[1..]));
         let lock = lock.granted(&call.answer().await);
-        are_held(&brokers.second, &lock, &names).await;
+        are_held(&brokers.first, &lock, &names).await;
         for (name, _, lock_id, permit) in all_of(&lock, &names) {
             assert_eq!(permit, None);
             assert_eq!(other.tries(&name).await.not_acquired(), "HELD");
@@ -124,6 +124,10 @@ async fn refused(stage: Stage) {
     let names = three(&name);
     for taken in &names {
         let lock = other.takes_with(taken, json!({"owner": "them"})).await;
+        eventually(SOON, "the other broker knows the label", async || {
+            look(&mut brokers.first.stub().await, taken).await.owner == "them"
+        })
+        .await;
         for (verb, reason) in [("try", "HELD"), ("wait", "MAX_WAIT"), ("enter", "MAX_WAIT")] {
             let mut fields = with(&names[1..]);
             fields["wait_ms"] = json!(500);
@@ -147,6 +151,11 @@ async fn refused(stage: Stage) {
             assert_eq!(answer.error(), "INVALID", "{verb} with {} others", others.len());
         }
     }
+    // None of these texts is too long by itself.
+    let [wanted, other] = ["a", "b"].map(|last| format!("{name}/{last:0>width$}", width = 1_023 - name.len()));
+    let fields = json!({"also": [other], "owner": "o".repeat(1_024)});
+    assert_eq!(client.asking("try", &wanted, fields).1.answer().await.error(), "INVALID");
+    assert!(kept.is_held().await);
     let others = numbered(15, 2);
     let most = client.takes_with(&names[0], with(&others)).await;
     assert_eq!(most.also.len(), others.len());
