@@ -152,9 +152,9 @@ async fn refused(stage: Stage) {
         }
     }
     // None of these texts is too long by itself.
-    let [wanted, other] = ["a", "b"].map(|last| format!("{name}/{last:0>width$}", width = 1_023 - name.len()));
-    let fields = json!({"also": [other], "owner": "o".repeat(1_024)});
-    assert_eq!(client.asking("try", &wanted, fields).1.answer().await.error(), "INVALID");
+    let long = numbered(4, 511 - name.len());
+    let (wanted, fields) = (&long[0], json!({"also": long[1..], "owner": "o".repeat(512)}));
+    assert_eq!(client.asking("try", wanted, fields).1.answer().await.error(), "INVALID");
     assert!(kept.is_held().await);
     let others = numbered(15, 2);
     let most = client.takes_with(&names[0], with(&others)).await;
