@@ -158,23 +158,44 @@ func (c *Client) Do(ctx context.Context, name string, work func(*Lock) error, op
 // answer of its own; but it ends a Session, with all its locks, for a message of more than 4 KiB.
 const maxTextBytes = 1024
 
+const (
+	// mostAlso is the most locks that are asked for together with another.
+	mostAlso = 15
+	// mostTogetherBytes is the most that several may take, whose texts are sent in one message.
+	mostTogetherBytes = 3800
+	// besideTexts is what one of several takes beside its name and its owner: its id, its times, and what frames them.
+	besideTexts = 100
+)
+
 // sendable returns an error for texts that would end the Session, and with it all other locks, and for a limit that cannot be.
 func sendable(acquire core.Acquire) error {
-	name := acquire.Spec.Name
-	for _, text := range []struct{ what, text string }{
-		{"name", name}, {"owner", acquire.Spec.Owner}, {"lock id", acquire.Adopt},
-	} {
+	name, also := acquire.Spec.Name, acquire.Spec.Also
+	invalid := func(format string, values ...any) error {
+		return &Error{Kind: ErrInvalid, Lock: name, Message: fmt.Sprintf(format, values...)}
+	}
+	type text struct{ what, text string }
+	texts := []text{{"name", name}, {"owner", acquire.Spec.Owner}, {"lock id", acquire.Adopt}}
+	together := len(name) + len(acquire.Spec.Owner) + besideTexts
+	for _, name := range also {
+		texts = append(texts, text{"name", name})
+		together += len(name) + len(acquire.Spec.Owner) + besideTexts
+	}
+	for _, text := range texts {
 		switch {
 		case len(text.text) > maxTextBytes:
-			message := fmt.Sprintf("the %s has %d bytes, and brokers take at most 128", text.what, len(text.text))
-			return &Error{Kind: ErrInvalid, Lock: name, Message: message}
+			return invalid("the %s has %d bytes, and brokers take at most 128", text.what, len(text.text))
 		case !utf8.ValidString(text.text):
-			return &Error{Kind: ErrInvalid, Lock: name, Message: fmt.Sprintf("the %s is not UTF-8", text.what)}
+			return invalid("the %s is not UTF-8", text.what)
 		}
 	}
+	switch {
+	case len(also) > mostAlso:
+		return invalid("%d other locks are asked for together with it: take at most %d", len(also), mostAlso)
+	case len(also) > 0 && together > mostTogetherBytes:
+		return invalid("the names of the locks that are asked for together, and the owner, are too long for one message")
+	}
 	if limit := acquire.Spec.Limit; limit != nil && (*limit < 1 || *limit > maxPermits) {
-		message := fmt.Sprintf("a limit of %d: take 1 to %d", *limit, maxPermits)
-		return &Error{Kind: ErrInvalid, Lock: name, Message: message}
+		return invalid("a limit of %d: take 1 to %d", *limit, maxPermits)
 	}
 	return nil
 }
@@ -203,7 +224,7 @@ func (c *Client) ask(ctx context.Context, acquire core.Acquire, options []LockOp
 		}
 		// Grants nothing to a caller who has ended the context.
 		if ctx.Err() == nil {
-			return newLock(ctx, c.session, name, acquire.Key, answer), nil
+			return newLock(ctx, c.session, acquire, answer), nil
 		}
 	case <-ctx.Done():
 	case <-c.session.ended:

@@ -63,7 +63,8 @@ func (e *Error) Unwrap() error { return e.Kind }
 
 // NotAcquiredError says that a lock was not acquired, for a reason that is no failure: somebody else has it, mostly.
 type NotAcquiredError struct {
-	// Lock is the lock's name.
+	// Lock is the lock's name. Of several that were asked for together, by [Also], it is the name of the one for which none was
+	// acquired.
 	Lock string
 	// Reason is the reason.
 	Reason NotAcquiredReason
@@ -81,6 +82,9 @@ func (e *NotAcquiredError) Error() string {
 
 func notAcquired(lock string, refusal core.Refusal) error {
 	reason := NotAcquiredReason(refusal.Reason)
+	if refusal.Name != "" {
+		lock = refusal.Name
+	}
 	switch reason {
 	case Held, Lingering, WaitOver, NotReattachable:
 		return &NotAcquiredError{Lock: lock, Reason: reason, Owner: refusal.Owner}

@@ -66,7 +66,7 @@ func (b *brokers) acquireLease(ctx context.Context, ask leaseAsk) (*Lease, error
 	case *pb.AcquireLeaseResponse_Acquired:
 		acquired := result.Acquired
 		return &Lease{
-			name: name, id: acquired.GetLockId(), token: acquired.GetFencingToken(), permit: permitOf(acquired),
+			name: name, id: acquired.GetLockId(), token: acquired.GetFencingToken(), permit: toGrant(acquired, acquired.Permit).Permit,
 			brokers: b, until: until,
 		}, nil
 	case *pb.AcquireLeaseResponse_NotAcquired:

@@ -19,11 +19,11 @@ import (
 // A Lock that is not referred to any more is not released, since the work that it protects may go on. It is held until the
 // client is closed or the process ends.
 type Lock struct {
-	name  string
-	key   core.Key
-	token int64
-	// permit is nil for a lock that is not shared.
-	permit  *int
+	// names are those of all its locks, the one that was asked for first.
+	names []string
+	// grants are what each of them was granted with. The ids in them may be out of date.
+	grants  []core.Grant
+	key     core.Key
 	hold    *hold
 	session *session
 	ctx     context.Context
@@ -31,11 +31,12 @@ type Lock struct {
 }
 
 // newLock makes the guard of a lock that has been granted.
-func newLock(ctx context.Context, session *session, name string, key core.Key, granted answer) *Lock {
+func newLock(ctx context.Context, session *session, asked core.Acquire, granted answer) *Lock {
 	ctx, cancel := context.WithCancelCause(ctx)
 	granted.hold.watch(cancel)
 	lock := &Lock{
-		name: name, key: key, token: granted.token, permit: granted.permit, hold: granted.hold, session: session, ctx: ctx,
+		names: append([]string{asked.Spec.Name}, asked.Spec.Also...), grants: granted.grants, key: asked.Key,
+		hold: granted.hold, session: session, ctx: ctx,
 	}
 	lock.cleanup = runtime.AddCleanup(lock, warn, leak{session.logger, granted.hold})
 	return lock
@@ -54,7 +55,7 @@ func warn(leak leak) {
 }
 
 // Name returns the lock's name.
-func (l *Lock) Name() string { return l.name }
+func (l *Lock) Name() string { return l.names[0] }
 
 // ID names this grant at any broker: see [Client.ReleaseID] and [Client.Adopt]. It changes when the client has to move to
 // another stream, and it is a capability: keep it out of logs.
@@ -65,11 +66,25 @@ func (l *Lock) ID() string {
 
 // Token returns the fencing token. It is greater than that of every earlier grant of the same name, below 2^53, and the same
 // for as long as the lock is held. What the lock protects should refuse a token below the highest that it has seen.
-func (l *Lock) Token() int64 { return l.token }
+func (l *Lock) Token() int64 { return l.grants[0].FencingToken }
 
 // Permit returns the number of the permit, from 0 up to the limit, without it; false for a lock that is not [Shared]. Nobody else
 // has the same permit of this name at the same time, so it can number a worker. It stays the same for as long as the lock is held.
-func (l *Lock) Permit() (permit int, isShared bool) { return permitAs(l.permit) }
+func (l *Lock) Permit() (permit int, isShared bool) { return permitAs(l.grants[0].Permit) }
+
+// Locks returns all locks that are held by this one, in the order in which they were named: the one that was asked for, and those
+// of [Also].
+func (l *Lock) Locks() []GrantedLock {
+	held, _ := l.hold.look()
+	locks := make([]GrantedLock, len(l.names))
+	for at, grant := range l.grants {
+		locks[at] = GrantedLock{l.names[at], held.LockID, grant.FencingToken, grant.Permit}
+		if at > 0 {
+			locks[at].id = held.Also[at-1]
+		}
+	}
+	return locks
+}
 
 // permitAs returns a permit as users see it.
 func permitAs(permit *int) (int, bool) {
@@ -110,7 +125,7 @@ func (l *Lock) Check() error {
 		return err
 	}
 	if held.IsBroken {
-		return unavailable(l.name, "the stream to the broker is broken and the lock not reattached yet")
+		return unavailable(l.Name(), "the stream to the broker is broken and the lock not reattached yet")
 	}
 	return nil
 }
@@ -133,7 +148,7 @@ func (l *Lock) Lost() <-chan struct{} { return l.hold.lost }
 func (l *Lock) Release() error {
 	l.cleanup.Stop()
 	// The holder's own belief ends first.
-	l.hold.finish(&Error{Kind: ErrReleased, Lock: l.name, Message: "Release was called"})
+	l.hold.finish(&Error{Kind: ErrReleased, Lock: l.Name(), Message: "Release was called"})
 	l.session.do(func() { l.session.giveUp(l.key) })
 	select {
 	case <-l.hold.done:
@@ -148,5 +163,31 @@ func (l *Lock) Release() error {
 
 // String describes the lock, without its lock id.
 func (l *Lock) String() string {
-	return fmt.Sprintf("lock %q (token %d, %v left)", l.name, l.token, l.Remaining().Round(time.Millisecond))
+	return fmt.Sprintf("lock %q (token %d, %v left)", l.Name(), l.Token(), l.Remaining().Round(time.Millisecond))
 }
+
+// GrantedLock is one of the locks of a [Lock], as [Lock.Locks] found it.
+type GrantedLock struct {
+	name   string
+	id     string
+	token  int64
+	permit *int
+}
+
+// Name returns the lock's name.
+func (g GrantedLock) Name() string { return g.name }
+
+// ID returns the lock id, as [Lock.ID] does.
+func (g GrantedLock) ID() string { return g.id }
+
+// Token returns the fencing token, as [Lock.Token] does. Tokens of different names say nothing about each other.
+func (g GrantedLock) Token() int64 { return g.token }
+
+// Permit returns the permit, as [Lock.Permit] does.
+func (g GrantedLock) Permit() (permit int, isShared bool) { return permitAs(g.permit) }
+
+// String describes the lock, without its lock id.
+func (g GrantedLock) String() string { return fmt.Sprintf("lock %q (token %d)", g.name, g.token) }
+
+// GoString describes the lock as String does: nothing else hides the lock id from %#v.
+func (g GrantedLock) GoString() string { return g.String() }

@@ -2,6 +2,7 @@ package lockbroker
 
 import (
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/lockbroker/lockbroker/clients/go/internal/core"
@@ -122,6 +123,15 @@ func Shared() CommonOption {
 // who use the name should say the same. Default: 4,096, if the lock is shared.
 func Limit(limit int) CommonOption {
 	return specOption(func(spec *core.LockSpec) { spec.IsShared, spec.Limit = true, &limit })
+}
+
+// Also asks for other locks together with this one, in the same way: all of them or none, for one [Lock], whose [Lock.Locks] lists
+// them. At most 15, all with different names; more are an [*Error] of the kind ErrInvalid. Whoever asks for several waits for nobody
+// in a circle, in whatever order the names are said. When one is lost, all are. Not together with [MinHold].
+func Also(names ...string) LockOption {
+	return lockOption(func(acquire *core.Acquire) {
+		acquire.Spec.Also = append(slices.Clip(acquire.Spec.Also), names...)
+	})
 }
 
 // KeepOnDisconnect keeps the lock until its validity is over when the connection ends, however that ends: a proxy that closes

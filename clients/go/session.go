@@ -54,10 +54,9 @@ type caller struct {
 
 // answer is the outcome of a call.
 type answer struct {
-	hold  *hold
-	token int64
-	// permit is nil for a lock that is not shared.
-	permit *int
+	hold *hold
+	// grants are those of all its locks, in the order of their names. The ids in them may be out of date.
+	grants []core.Grant
 	err    error
 }
 
@@ -354,7 +353,7 @@ func (s *session) granted(output core.Granted) {
 		return
 	}
 	caller.hold = newHold(caller.name, held)
-	caller.answer <- answer{hold: caller.hold, token: output.FencingToken, permit: output.Permit}
+	caller.answer <- answer{hold: caller.hold, grants: append([]core.Grant{output.Grant}, output.Also...)}
 }
 
 func (s *session) refused(output core.Refused) {

@@ -59,6 +59,15 @@ func toRequest(request core.Request, ttl *time.Duration) *pb.SessionRequest {
 			Lock:           toSpec(request.Spec),
 			ReattachLockId: request.Reattach,
 		}
+		for at, name := range request.Spec.Also {
+			spec := request.Spec
+			spec.Name = name
+			also := &pb.AlsoLock{Lock: toSpec(spec)}
+			if at < len(request.ReattachAlso) {
+				also.ReattachLockId = request.ReattachAlso[at]
+			}
+			begin.Also = append(begin.Also, also)
+		}
 		if request.Wait != nil {
 			begin.Wait = &pb.WaitSpec{
 				MaxWait: toWire(request.Wait.MaxWait), PollInterval: toWire(request.Wait.PollInterval),
@@ -121,13 +130,16 @@ func fromResponse(response *pb.SessionResponse) (core.Message, bool) {
 func fromEvent(event *pb.LockEvent) core.Event {
 	switch kind := event.GetKind().(type) {
 	case *pb.LockEvent_Acquired:
-		acquired := kind.Acquired
-		return core.WasAcquired{
-			LockID: acquired.GetLockId(), FencingToken: acquired.GetFencingToken(), Permit: permitOf(acquired),
+		acquired := core.WasAcquired{Grant: toGrant(kind.Acquired, kind.Acquired.Permit)}
+		for _, also := range kind.Acquired.GetAlso() {
+			acquired.Also = append(acquired.Also, toGrant(also, also.Permit))
 		}
+		return acquired
 	case *pb.LockEvent_NotAcquired:
 		reason := fromRefusal(kind.NotAcquired.GetReason())
-		return core.WasRefused{Refusal: core.Refusal{Reason: reason, Owner: kind.NotAcquired.GetOwner()}}
+		return core.WasRefused{Refusal: core.Refusal{
+			Reason: reason, Owner: kind.NotAcquired.GetOwner(), Name: kind.NotAcquired.GetName(),
+		}}
 	case *pb.LockEvent_Lost:
 		return core.WasLost{Reason: fromLoss(kind.Lost.GetReason())}
 	case *pb.LockEvent_Released:
@@ -144,13 +156,17 @@ func fromEvent(event *pb.LockEvent) core.Event {
 	return nil
 }
 
-// permitOf reads the permit of a lock that is shared; nil for one that is not.
-func permitOf(acquired *pb.Acquired) *int {
-	if acquired.Permit == nil || acquired.GetPermit() < 0 {
-		return nil
+// toGrant reads what a lock is granted with; permit is nil for one that is not shared.
+func toGrant(granted interface {
+	GetLockId() string
+	GetFencingToken() int64
+}, permit *int32) core.Grant {
+	grant := core.Grant{LockID: granted.GetLockId(), FencingToken: granted.GetFencingToken()}
+	if permit != nil && *permit >= 0 {
+		number := int(*permit)
+		grant.Permit = &number
 	}
-	permit := int(acquired.GetPermit())
-	return &permit
+	return grant
 }
 
 func fromRefusal(reason pb.NotAcquired_Reason) core.RefusalReason {

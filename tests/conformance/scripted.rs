@@ -180,8 +180,7 @@ impl Session {
     }
 
     pub(crate) fn grant(&self, lock_ref: i64, lock_id: &str) {
-        let acquired =
-            Acquired { lock_id: lock_id.into(), fencing_token: 7, expires_after_request: None, permit: None };
+        let acquired = Acquired { lock_id: lock_id.into(), fencing_token: 7, ..Acquired::default() };
         self.event(lock_ref, Kind::Acquired(acquired));
     }
 

@@ -165,7 +165,17 @@ impl Client {
         fields["lock"] = json!(lock);
         fields["name"] = json!(name);
         let call = self.testee.call(self.command(verb, &fields));
-        (Held { testee: Arc::clone(&self.testee), lock, token: 0, lock_id: String::new(), permit: None }, call)
+        (
+            Held {
+                testee: Arc::clone(&self.testee),
+                lock,
+                token: 0,
+                lock_id: String::new(),
+                permit: None,
+                also: Vec::new(),
+            },
+            call,
+        )
     }
 
     /// Asks once, and returns the answer, which need not be a grant.
@@ -225,15 +235,40 @@ pub(crate) struct Held {
     pub(crate) lock_id: String,
     /// None if it is not shared.
     pub(crate) permit: Option<i32>,
+    /// The locks that it has together with that.
+    pub(crate) also: Vec<Also>,
+}
+
+/// One more lock of a guard.
+#[derive(Clone, Debug)]
+pub(crate) struct Also {
+    pub(crate) name: String,
+    pub(crate) token: i64,
+    pub(crate) lock_id: String,
+    /// None if it is not shared.
+    pub(crate) permit: Option<i32>,
+}
+
+/// Reads a grant: its token, its lock id and its permit.
+fn grant(granted: &Value) -> (i64, String, Option<i32>) {
+    (
+        granted["token"].as_i64().expect("a token"),
+        granted["lock_id"].as_str().expect("a lock id").to_owned(),
+        granted.get("permit").map(|permit| permit.as_i64().expect("a permit") as i32),
+    )
 }
 
 impl Held {
     /// Notes the grant, which the answer must be.
     pub(crate) fn granted(mut self, answer: &Answer) -> Self {
         let granted = answer.get("granted");
-        self.token = granted["token"].as_i64().expect("a token");
-        self.lock_id = granted["lock_id"].as_str().expect("a lock id").to_owned();
-        self.permit = granted.get("permit").map(|permit| permit.as_i64().expect("a permit") as i32);
+        (self.token, self.lock_id, self.permit) = grant(granted);
+        let also = granted.get("also").map(|also| also.as_array().expect("a list").iter());
+        let also = also.into_iter().flatten().map(|also| {
+            let (token, lock_id, permit) = grant(also);
+            Also { name: also["name"].as_str().expect("a name").to_owned(), token, lock_id, permit }
+        });
+        self.also = also.collect();
         self
     }
 

@@ -66,15 +66,33 @@ type guard interface {
 	Release() error
 }
 
-// granted tells of a lock, or a lease.
-func granted(lock interface {
+// hasGrant is a lock, one of several, or a lease.
+type hasGrant interface {
 	Token() int64
 	ID() string
 	Permit() (int, bool)
-}) answer {
+}
+
+// grant tells what a lock or a lease was granted with.
+func grant(lock hasGrant) answer {
 	told := answer{"token": lock.Token(), "lock_id": lock.ID()}
 	if permit, isShared := lock.Permit(); isShared {
 		told["permit"] = permit
+	}
+	return told
+}
+
+// granted tells of a lock, or a lease.
+func granted(lock hasGrant) answer {
+	told := grant(lock)
+	if lock, isLock := lock.(*lockbroker.Lock); isLock && len(lock.Locks()) > 1 {
+		var also []answer
+		for _, other := range lock.Locks()[1:] {
+			each := grant(other)
+			each["name"] = other.Name()
+			also = append(also, each)
+		}
+		told["also"] = also
 	}
 	return answer{"granted": told}
 }

@@ -119,6 +119,9 @@ func options(told command) []lockbroker.LockOption {
 	if told.PollMS != nil {
 		options = append(options, lockbroker.PollInterval(span(*told.PollMS)))
 	}
+	if told.Also != nil {
+		options = append(options, lockbroker.Also(told.Also...))
+	}
 	if told.Keep {
 		options = append(options, lockbroker.KeepOnDisconnect())
 	}

@@ -5,6 +5,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"sync"
@@ -23,25 +24,26 @@ type command struct {
 		Cert string `json:"cert"`
 		Key  string `json:"key"`
 	} `json:"tls"`
-	Lock     string  `json:"lock"`
-	Name     string  `json:"name"`
-	Owner    *string `json:"owner"`
-	LingerMS *int64  `json:"linger_ms"`
-	WaitMS   *int64  `json:"wait_ms"`
-	PollMS   *int64  `json:"poll_ms"`
-	HoldMS   *int64  `json:"min_hold_ms"`
-	TTLMS    *int64  `json:"ttl_ms"`
-	Keep     bool    `json:"keep"`
-	Shared   bool    `json:"shared"`
-	Limit    *int    `json:"limit"`
-	Fail     bool    `json:"fail"`
-	Call     int64   `json:"call"`
-	LockID   string  `json:"lock_id"`
-	EveryMS  int64   `json:"every_ms"`
-	Prefix   string  `json:"prefix"`
-	Count    int     `json:"count"`
-	Server   string  `json:"server"`
-	MS       int64   `json:"ms"`
+	Lock     string   `json:"lock"`
+	Name     string   `json:"name"`
+	Owner    *string  `json:"owner"`
+	LingerMS *int64   `json:"linger_ms"`
+	WaitMS   *int64   `json:"wait_ms"`
+	PollMS   *int64   `json:"poll_ms"`
+	HoldMS   *int64   `json:"min_hold_ms"`
+	TTLMS    *int64   `json:"ttl_ms"`
+	Keep     bool     `json:"keep"`
+	Shared   bool     `json:"shared"`
+	Limit    *int     `json:"limit"`
+	Also     []string `json:"also"`
+	Fail     bool     `json:"fail"`
+	Call     int64    `json:"call"`
+	LockID   string   `json:"lock_id"`
+	EveryMS  int64    `json:"every_ms"`
+	Prefix   string   `json:"prefix"`
+	Count    int      `json:"count"`
+	Server   string   `json:"server"`
+	MS       int64    `json:"ms"`
 }
 
 // answer is a line of the testee's.
@@ -102,6 +104,9 @@ func (t *testee) run(ctx context.Context, told command) {
 	t.mu.Unlock()
 	if err != nil {
 		said = failed(err)
+		if refused := new(lockbroker.NotAcquiredError); told.Also != nil && errors.As(err, &refused) {
+			said["not_acquired"].(answer)["lock"] = refused.Lock
+		}
 	}
 	if said != nil {
 		t.answer(told.ID, said)

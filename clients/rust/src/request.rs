@@ -296,8 +296,9 @@ pub(super) fn check(spec: &LockSpec, lock_id: Option<&str>) -> Result<(), Error>
     if !spec.also.is_empty() && spec.value.is_some() {
         return invalid("a value is for one lock alone, and others are asked for together with it".into());
     }
-    let together: usize = spec.also.iter().map(|name| name.len() + spec.owner.len() + BESIDE_TEXTS).sum();
-    if together > MOST_TOGETHER_BYTES {
+    let names = std::iter::once(&spec.name).chain(&spec.also);
+    let together: usize = names.map(|name| name.len() + spec.owner.len() + BESIDE_TEXTS).sum();
+    if !spec.also.is_empty() && together > MOST_TOGETHER_BYTES {
         return invalid(
             "the names of the locks that are asked for together, and the owner, are too long for one message".into(),
         );

@@ -18,8 +18,10 @@
 //! # });
 //! ```
 //!
-//! It keeps its locks in memory, and speaks what the [`Client`] speaks: Session, leases, Release, GetLock, UpdateLock and Observe. Locks can be shared. They do not linger,
-//! and nothing runs out: a lease that is to be lost is [lost](TestBroker::lose) on command, which its next renewal tells.
+//! It keeps its locks in memory, and speaks what the [`Client`] speaks: Session, leases, Release, GetLock, UpdateLock and Observe. Locks can
+//! be shared. It does not know of locks that are asked for [together](super::Acquire::also): it answers with the first alone, and the call
+//! fails. Locks do not linger, and nothing runs out: a lease that is to be lost is [lost](TestBroker::lose) on command, which its next
+//! renewal tells.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;

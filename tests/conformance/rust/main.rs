@@ -213,7 +213,7 @@ impl Testee {
         if let Some(limit) = limit(command) {
             call = call.limit(limit);
         }
-        let outcome = call.await?;
+        let outcome = call.also(also(command)).await?;
         Ok(self.outcome(command, outcome))
     }
 
@@ -243,7 +243,7 @@ impl Testee {
         if let Some(limit) = limit(command) {
             call = call.limit(limit);
         }
-        Ok(call.await?)
+        Ok(call.also(also(command)).await?)
     }
 
     async fn lease(&self, command: &Value) -> Answered {
@@ -307,9 +307,9 @@ impl Testee {
     /// Holds the lock in a task of its own, to whose end the guard belongs.
     async fn enter(&self, command: &Value) -> Answered {
         match self.wait_for(command).await? {
-            Outcome::NotAcquired(why) => Ok(not_acquired(&why)),
+            Outcome::NotAcquired(why) => Ok(refused(command, &why)),
             Outcome::Acquired(guard) => {
-                let answer = granted(&guard.lock_id(), guard.fencing_token(), guard.permit());
+                let answer = guarded(&guard);
                 let (leave, left) = oneshot::channel();
                 let scope = tokio::spawn(async move {
                     let _guard = guard;
@@ -331,10 +331,10 @@ impl Testee {
 
     fn outcome(&self, command: &Value, outcome: Outcome) -> Value {
         let guard = match outcome {
-            Outcome::NotAcquired(why) => return not_acquired(&why),
+            Outcome::NotAcquired(why) => return refused(command, &why),
             Outcome::Acquired(guard) => guard,
         };
-        let answer = granted(&guard.lock_id(), guard.fencing_token(), guard.permit());
+        let answer = guarded(&guard);
         let lock = text(command, "lock").to_owned();
         let lost = guard.lost_token();
         let guard = Arc::new(guard);
@@ -491,11 +491,45 @@ fn loss(reason: LostReason) -> &'static str {
 }
 
 fn granted(lock_id: &str, token: i64, permit: Option<u32>) -> Value {
-    let mut granted = json!({"token": token, "lock_id": lock_id});
+    json!({"granted": grant(lock_id, token, permit)})
+}
+
+fn grant(lock_id: &str, token: i64, permit: Option<u32>) -> Value {
+    let mut grant = json!({"token": token, "lock_id": lock_id});
     if let Some(permit) = permit {
-        granted["permit"] = json!(permit);
+        grant["permit"] = json!(permit);
     }
-    json!({"granted": granted})
+    grant
+}
+
+/// Tells of a guard, and of all its locks.
+fn guarded(guard: &Guard) -> Value {
+    let mut answer = granted(&guard.lock_id(), guard.fencing_token(), guard.permit());
+    let also = guard.locks().into_iter().skip(1).map(|lock| {
+        let mut also = grant(&lock.lock_id, lock.fencing_token, lock.permit);
+        also["name"] = json!(lock.name);
+        also
+    });
+    let also: Vec<_> = also.collect();
+    if !also.is_empty() {
+        answer["granted"]["also"] = json!(also);
+    }
+    answer
+}
+
+/// Returns the names of the locks that are wanted together with the first.
+fn also(command: &Value) -> Vec<String> {
+    let names = command["also"].as_array().into_iter().flatten();
+    names.map(|name| name.as_str().expect("a name").to_owned()).collect()
+}
+
+/// Tells why a lock was not acquired, and which, if there were several.
+fn refused(command: &Value, why: &NotAcquired) -> Value {
+    let mut answer = not_acquired(why);
+    if !also(command).is_empty() {
+        answer["not_acquired"]["lock"] = json!(why.lock);
+    }
+    answer
 }
 
 /// Returns the limit that is told, if one is. What does not fit becomes the largest that does, which no client takes.

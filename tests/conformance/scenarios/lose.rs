@@ -190,7 +190,7 @@ async fn revoked(stage: Stage) {
     session.grant(other_ref, "two");
     let other = other.granted(&call.answer().await);
     lock.work().await;
-    session.event(lock_ref, Kind::Lost(Lost { reason: lost::Reason::Revoked.into() }));
+    session.event(lock_ref, Kind::Lost(Lost { reason: lost::Reason::Revoked.into(), ..Lost::default() }));
     lock.is_lost("REVOKED", AT_ONCE).await;
     let acts = lock.acts().len();
     assert_eq!(lock.ask("release").await.get("lost")["reason"], "REVOKED");

@@ -9,6 +9,7 @@ mod moves;
 mod odd;
 mod outlive;
 mod permits;
+mod together;
 
 use std::fmt;
 use std::pin::Pin;
@@ -53,7 +54,6 @@ impl Scenario {
 
 /// All of them, in the order of the matrix.
 pub(crate) fn all() -> impl Iterator<Item = &'static Scenario> {
-    [ask::ALL, end::ALL, lose::ALL, moves::ALL, outlive::ALL, permits::ALL, connect::ALL, fork::ALL, odd::ALL]
-        .into_iter()
-        .flatten()
+    let locks = [ask::ALL, end::ALL, lose::ALL, moves::ALL, outlive::ALL, permits::ALL, together::ALL];
+    locks.into_iter().chain([connect::ALL, fork::ALL, odd::ALL]).flatten()
 }

@@ -85,12 +85,12 @@ async fn unknown(stage: Stage) {
     session.say_bytes(UNKNOWN);
     session.say_bytes(b"");
     session.acknowledge(99, &[]);
-    session.event(4711, Kind::Lost(Lost { reason: lost::Reason::Expired.into() }));
+    session.event(4711, Kind::Lost(Lost { reason: lost::Reason::Expired.into(), ..Lost::default() }));
     let lock_ref = session.begin().await.lock_ref;
     // An event of no kind that it knows.
     let event = SessionEvent { lock_ref, event: Some(LockEvent { kind: None }) };
     session.say(session_response::Kind::Event(event));
-    let acquired = Acquired { lock_id: "one".into(), fencing_token: 7, expires_after_request: None, permit: None };
+    let acquired = Acquired { lock_id: "one".into(), fencing_token: 7, ..Acquired::default() };
     let event = LockEvent { kind: Some(Kind::Acquired(acquired)) };
     let event = SessionEvent { lock_ref, event: Some(event) };
     let mut grant = SessionResponse { kind: Some(session_response::Kind::Event(event)) }.encode_to_vec();
@@ -116,11 +116,11 @@ async fn unknown(stage: Stage) {
 async fn values(stage: Stage) {
     let mut broker = Scripted::start().await;
     let (client, held, mut session, lock_ref) = held(&stage, &mut broker).await;
-    session.event(lock_ref, Kind::Lost(Lost { reason: 99 }));
+    session.event(lock_ref, Kind::Lost(Lost { reason: 99, ..Lost::default() }));
     held.is_told_lost(AT_ONCE).await;
     let (_, call) = client.asking("try", &stage.name(), serde_json::json!({}));
     let lock_ref = session.begin().await.lock_ref;
-    session.event(lock_ref, Kind::NotAcquired(NotAcquired { reason: 99, owner: String::new() }));
+    session.event(lock_ref, Kind::NotAcquired(NotAcquired { reason: 99, ..NotAcquired::default() }));
     let answer = call.answer().await;
     assert!(answer.has("not_acquired") || answer.error() == "UNEXPECTED", "{answer:?}");
     let (_, call) = client.asking("try", &stage.name(), serde_json::json!({}));

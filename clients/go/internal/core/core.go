@@ -39,7 +39,9 @@ type Settings struct {
 // HeldLock is a held lock, as its holder may believe in it.
 type HeldLock struct {
 	LockID string
-	TTL    time.Duration
+	// Also are the ids of the locks that are held together with it.
+	Also []string
+	TTL  time.Duration
 	// Until is the end of its validity.
 	Until Moment
 	// IsBroken: its stream has ended against the client's will. The broker may have taken that for the client's end, so
@@ -134,7 +136,7 @@ func (c *Core) Held(key Key) (HeldLock, bool) {
 	if link == nil {
 		return HeldLock{}, false
 	}
-	return HeldLock{lock.lockID, link.ttl, link.until(lock.home.lockRef), !link.isOpen()}, true
+	return HeldLock{lock.lockID, lock.also, link.ttl, link.until(lock.home.lockRef), !link.isOpen()}, true
 }
 
 // IsEmpty reports whether there is nothing left to hold, to ask for or to release.
@@ -193,7 +195,7 @@ func (c *Core) step(lock *lock, left next, now Moment, out *[]Output) {
 		c.retire(left.link, false, now, out)
 	case releaseElsewhere:
 		delete(c.locks, lock.key)
-		c.elsewhere.begin(lock.key, lock.spec.Name, lock.lockID, left.until, out)
+		c.elsewhere.begin(lock, left.until, out)
 	}
 }
 

@@ -11,8 +11,8 @@ const mostBetweenReleases = time.Second
 
 // release is a lock that is being released by calls.
 type release struct {
-	name   string
-	lockID string
+	// calls are those that are still to be made, one after another.
+	calls []ReleaseElsewhere
 	// until is the end of its validity.
 	until Moment
 	// next is the moment of the next call; Never while one is under way.
@@ -24,10 +24,14 @@ type release struct {
 // by itself.
 type elsewhere map[Key]*release
 
-// begin begins to release a lock.
-func (e elsewhere) begin(key Key, name, lockID string, until Moment, out *[]Output) {
-	*out = append(*out, ReleaseElsewhere{key, name, lockID})
-	e[key] = &release{name: name, lockID: lockID, until: until, next: never}
+// begin begins to release a lock, and those that are held together with it.
+func (e elsewhere) begin(lock *lock, until Moment, out *[]Output) {
+	calls := []ReleaseElsewhere{{lock.key, lock.spec.Name, lock.lockID}}
+	for at, id := range lock.also {
+		calls = append(calls, ReleaseElsewhere{lock.key, lock.spec.Also[at], id})
+	}
+	*out = append(*out, calls[0])
+	e[lock.key] = &release{calls: calls, until: until, next: never}
 }
 
 // ended takes the end of a call.
@@ -35,6 +39,10 @@ func (e elsewhere) ended(key Key, failure *Failure, now Moment, chance func() fl
 	release := e[key]
 	switch {
 	case release == nil:
+		return
+	case failure == nil && len(release.calls) > 1:
+		release.calls = release.calls[1:]
+		*out = append(*out, release.calls[0])
 		return
 	case failure == nil:
 		*out = append(*out, Released{key})
@@ -62,7 +70,7 @@ func (e elsewhere) keepTime(now Moment, out *[]Output) {
 			delete(e, key)
 		case release.next <= now:
 			release.next = never
-			*out = append(*out, ReleaseElsewhere{key, release.name, release.lockID})
+			*out = append(*out, release.calls[0])
 		}
 	}
 }

@@ -62,10 +62,10 @@ func newLink(id LinkID, endpoint int, sent, now Moment, terms Opened) *link {
 }
 
 // begin asks for a lock and returns its place here.
-func (l *link) begin(key Key, spec LockSpec, wait *WaitLeft, reattach string, out *[]Output) place {
+func (l *link) begin(lock *lock, wait *WaitLeft, out *[]Output) place {
 	l.lastRef++
-	l.locks[l.lastRef] = key
-	l.send(Begin{LockRef: l.lastRef, Spec: spec, Wait: wait, Reattach: reattach}, out)
+	l.locks[l.lastRef] = lock.key
+	l.send(Begin{LockRef: l.lastRef, Spec: lock.spec, Wait: wait, Reattach: lock.lockID, ReattachAlso: lock.also}, out)
 	return place{l.id, l.lastRef}
 }
 

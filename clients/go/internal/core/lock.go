@@ -42,7 +42,9 @@ type lock struct {
 	wait *Wait
 	// lockID is the id of the grant; before it is granted that of the grant to take over. Empty: a new one is wanted.
 	lockID string
-	state  state
+	// also are the ids of the locks that go with it, in the order of their names.
+	also  []string
+	state state
 	// home is the place of the lock; none while it is wanted.
 	home place
 	// to is where its reattach was asked for, in moving and givenUp.
@@ -84,11 +86,19 @@ func (l *lock) isMoving() bool { return l.state == moving || l.state == givenUp 
 func (l *lock) place(link *link, now Moment, out *[]Output) {
 	switch {
 	case l.state == wanted:
-		l.home = link.begin(l.key, l.spec, left(l.wait, now), l.lockID, out)
+		l.home = link.begin(l, left(l.wait, now), out)
 		l.state = asked
 	case l.state == held && l.home.link != link.id:
-		l.to = link.begin(l.key, l.spec, nil, l.lockID, out)
+		l.to = link.begin(l, nil, out)
 		l.state = moving
+	}
+}
+
+// setIDs takes the lock ids that a grant or a reattach has brought.
+func (l *lock) setIDs(acquired WasAcquired) {
+	l.lockID, l.also = acquired.LockID, nil
+	for _, also := range acquired.Also {
+		l.also = append(l.also, also.LockID)
 	}
 }
 
@@ -176,6 +186,12 @@ func (l *lock) event(at place, event Event, links *links, now Moment, out *[]Out
 	case held:
 		switch event := event.(type) {
 		case WasLost:
+			if len(l.also) > 0 {
+				// Of several, the broker keeps the others from everybody for as long as they were valid.
+				links.remove(l.home)
+				*out = append(*out, Lost{l.key, event.Reason})
+				return gone{}
+			}
 			return l.lose(event.Reason, links, out)
 		case WasReleased:
 			return l.lose(LostReleased, links, out)
@@ -198,8 +214,16 @@ func (l *lock) askedEvent(at place, event Event, links *links, now Moment, out *
 		if link.until(at.lockRef) <= now {
 			return retire{at.link}
 		}
-		l.state, l.home, l.lockID = held, at, event.LockID
-		*out = append(*out, Granted{l.key, event.LockID, event.FencingToken, event.Permit})
+		// A broker that does not know of several locks takes the first alone.
+		if len(event.Also) != len(l.spec.Also) {
+			links.forget(at, out)
+			why := "the broker does not know how to acquire several locks together"
+			*out = append(*out, Failed{l.key, Failure{Code: CodeUnimplemented, Message: why}})
+			return gone{}
+		}
+		l.state, l.home = held, at
+		l.setIDs(event)
+		*out = append(*out, Granted{l.key, event.Grant, event.Also})
 		return ask{}
 	case HasFailed:
 		// A broker that goes away tells its waiters so, perhaps before it tells that it does.
@@ -225,16 +249,18 @@ func (l *lock) movingEvent(event Event, links *links, now Moment, out *[]Output)
 	case WasAcquired:
 		// An answer counts only if what it brings is still good. (That the old validity has not run out is seen before
 		// any input.)
-		if link := links.get(l.to.link); link == nil || link.until(l.to.lockRef) <= now {
+		isWhole := len(event.Also) == len(l.also)
+		if link := links.get(l.to.link); !isWhole || link == nil || link.until(l.to.lockRef) <= now {
 			return l.lose(LostExpired, links, out)
 		}
 		links.remove(l.home)
 		givenUp := l.state == givenUp
-		l.state, l.home, l.lockID = held, l.to, event.LockID
+		l.state, l.home = held, l.to
+		l.setIDs(event)
 		if givenUp {
 			return l.release(links, now, out)
 		}
-		*out = append(*out, Moved{l.key, event.LockID})
+		*out = append(*out, Moved{l.key, l.lockID, l.also})
 		// The link may have been retired while it answered.
 		return ask{}
 	case HasFailed:

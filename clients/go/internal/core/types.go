@@ -87,16 +87,17 @@ type (
 	Hangup struct{ Link LinkID }
 	// Granted says that a call has its lock.
 	Granted struct {
-		Key          Key
-		LockID       string
-		FencingToken int64
-		// Permit is nil for a lock that is not shared.
-		Permit *int
+		Key Key
+		Grant
+		// Also are the locks that it has together with that, in the order of LockSpec.Also.
+		Also []Grant
 	}
 	// Moved says that a lock has been reattached. It is the same grant, with another id.
 	Moved struct {
 		Key    Key
 		LockID string
+		// Also are the ids of the locks that it has together with that.
+		Also []string
 	}
 	// Refused says that a call does not get its lock.
 	Refused struct {
@@ -149,6 +150,16 @@ type LockSpec struct {
 	IsShared bool
 	// Limit is the most that share it at a time; nil for as many as there are permits. It is set only if IsShared is.
 	Limit *int
+	// Also are the names of other locks that are wanted together with it, in the same way: all or none.
+	Also []string
+}
+
+// Grant is what a lock is granted with.
+type Grant struct {
+	LockID       string
+	FencingToken int64
+	// Permit is nil for a lock that is not shared.
+	Permit *int
 }
 
 // Wait is the way to wait for a lock.
@@ -179,6 +190,8 @@ type (
 		Wait *WaitLeft
 		// Reattach is the lock id to reattach; empty for none.
 		Reattach string
+		// ReattachAlso are those of the locks that go with it, in the order of LockSpec.Also; empty for none.
+		ReattachAlso []string
 	}
 	// EndLock gives up a lock, or the wait for it.
 	EndLock struct{ LockRef LockRef }
@@ -241,10 +254,9 @@ type Event interface{ isEvent() }
 type (
 	// WasAcquired says that the lock is granted, or reattached.
 	WasAcquired struct {
-		LockID       string
-		FencingToken int64
-		// Permit is nil for a lock that is not shared.
-		Permit *int
+		Grant
+		// Also are the locks that go with it, in the order of LockSpec.Also.
+		Also []Grant
 	}
 	// WasRefused says that it is not granted, or not reattached.
 	WasRefused struct{ Refusal Refusal }
@@ -267,6 +279,8 @@ type Refusal struct {
 	Reason RefusalReason
 	// Owner is the label of the present holder; empty if it has none or it is not known.
 	Owner string
+	// Name is that of the lock, of several; empty otherwise.
+	Name string
 }
 
 // RefusalReason is the reason for which a lock was not acquired.

@@ -148,11 +148,18 @@ func input(in object) Input {
 	case "other":
 		return message(Other{})
 	case "acquired":
-		acquired := WasAcquired{of["lock_id"].(string), int64(of["fencing_token"].(float64)), maybeNumber(of["permit"])}
-		return event(acquired, "lock_id", "fencing_token", "permit")
+		acquired := WasAcquired{Grant: grant(of)}
+		if also, ok := of["also"].([]any); ok {
+			for _, each := range also {
+				known(each.(object), "lock_id", "fencing_token", "permit")
+				acquired.Also = append(acquired.Also, grant(each.(object)))
+			}
+		}
+		return event(acquired, "lock_id", "fencing_token", "permit", "also")
 	case "not_acquired":
 		owner, _ := of["owner"].(string)
-		return event(WasRefused{Refusal{byName(refusals, of["reason"]), owner}}, "reason", "owner")
+		name, _ := of["name"].(string)
+		return event(WasRefused{Refusal{byName(refusals, of["reason"]), owner, name}}, "reason", "owner", "name")
 	case "lost":
 		return event(WasLost{byName(losses, of["reason"])}, "reason")
 	case "released":
@@ -163,11 +170,20 @@ func input(in object) Input {
 	panic("no input " + kind)
 }
 
+func grant(of object) Grant {
+	return Grant{of["lock_id"].(string), int64(of["fencing_token"].(float64)), maybeNumber(of["permit"])}
+}
+
 func acquire(of object) Input {
-	known(of, "key", "name", "linger", "owner", "shared", "wait", "adopt")
+	known(of, "key", "name", "also", "linger", "owner", "shared", "wait", "adopt")
 	acquire := Acquire{Key: Key(of["key"].(float64)), Spec: LockSpec{Name: of["name"].(string), Linger: maybeSpan(of["linger"])}}
 	acquire.Spec.Owner, _ = of["owner"].(string)
 	acquire.Adopt, _ = of["adopt"].(string)
+	if also, ok := of["also"].([]any); ok {
+		for _, name := range also {
+			acquire.Spec.Also = append(acquire.Spec.Also, name.(string))
+		}
+	}
 	if shared, ok := of["shared"].(object); ok {
 		known(shared, "limit")
 		acquire.Spec.IsShared, acquire.Spec.Limit = true, maybeNumber(shared["limit"])
@@ -191,16 +207,29 @@ func shown(output Output) object {
 	case Hangup:
 		return object{"hangup": object{"link": output.Link}}
 	case Granted:
-		granted := object{"key": output.Key, "lock_id": output.LockID, "fencing_token": output.FencingToken}
-		if output.Permit != nil {
-			granted["permit"] = *output.Permit
+		granted := shownGrant(output.Grant)
+		granted["key"] = output.Key
+		if len(output.Also) > 0 {
+			also := []object{}
+			for _, grant := range output.Also {
+				also = append(also, shownGrant(grant))
+			}
+			granted["also"] = also
 		}
 		return object{"granted": granted}
 	case Moved:
-		return object{"moved": object{"key": output.Key, "lock_id": output.LockID}}
+		moved := object{"key": output.Key, "lock_id": output.LockID}
+		if len(output.Also) > 0 {
+			moved["also"] = output.Also
+		}
+		return object{"moved": moved}
 	case Refused:
 		reason := nameOf(refusals, output.Refusal.Reason)
-		return object{"refused": object{"key": output.Key, "reason": reason, "owner": output.Refusal.Owner}}
+		refused := object{"key": output.Key, "reason": reason, "owner": output.Refusal.Owner}
+		if output.Refusal.Name != "" {
+			refused["name"] = output.Refusal.Name
+		}
+		return object{"refused": refused}
 	case Failed:
 		return object{"failed": object{"key": output.Key, "code": nameOf(codes, output.Failure.Code)}}
 	case Lost:
@@ -215,6 +244,14 @@ func shown(output Output) object {
 	panic(fmt.Sprintf("no output %T", output))
 }
 
+func shownGrant(grant Grant) object {
+	shown := object{"lock_id": grant.LockID, "fencing_token": grant.FencingToken}
+	if grant.Permit != nil {
+		shown["permit"] = *grant.Permit
+	}
+	return shown
+}
+
 func shownRequest(link LinkID, request Request) object {
 	switch request := request.(type) {
 	case Open:
@@ -225,6 +262,9 @@ func shownRequest(link LinkID, request Request) object {
 		return object{"end_lock": object{"link": link, "lock_ref": request.LockRef}}
 	case Begin:
 		begin := object{"link": link, "lock_ref": request.LockRef, "name": request.Spec.Name}
+		if len(request.Spec.Also) > 0 {
+			begin["also"] = request.Spec.Also
+		}
 		if request.Spec.Linger != nil {
 			begin["linger"] = millis(*request.Spec.Linger)
 		}
@@ -240,6 +280,9 @@ func shownRequest(link LinkID, request Request) object {
 		}
 		if request.Reattach != "" {
 			begin["reattach"] = request.Reattach
+		}
+		if len(request.ReattachAlso) > 0 {
+			begin["reattach_also"] = request.ReattachAlso
 		}
 		if request.Wait != nil {
 			wait := object{}

@@ -242,4 +242,8 @@ async fn texts_and_limits_that_no_broker_takes_are_not_sent() {
     assert!(matches!(client.lease(&long).await, Err(Error::Invalid { .. })));
     assert!(matches!(client.lease("a").owner(&long).await, Err(Error::Invalid { .. })));
     assert!(matches!(client.adopt_lease("a", long).await, Err(Error::Invalid { .. })));
+    // None of these is too long by itself, and a message with all of them is.
+    let long = "a".repeat(512);
+    let together = client.acquire(&long).owner(&long).also([&long, &long, &long]).await;
+    assert!(matches!(&together, Err(Error::Invalid { .. })), "{together:?}");
 }

@@ -13,6 +13,18 @@ import java.util.Objects;
 final class Bounds {
   private static final int MOST_BYTES = 1024;
 
+  /** The most locks that are asked for together with another. */
+  private static final int MOST_ALSO = 15;
+
+  /** The most bytes that several may take, whose texts are sent in one message. */
+  private static final int MOST_TOGETHER_BYTES = 3800;
+
+  /**
+   * What one of several takes beside its name and its owner: its id, its times, and what frames
+   * them.
+   */
+  private static final int BESIDE_TEXTS = 100;
+
   /** The most that can share a lock at a time. */
   private static final int MOST_PERMITS = 4096;
 
@@ -35,6 +47,34 @@ final class Bounds {
       String why = "a limit of " + limit + ": take 1 to " + MOST_PERMITS;
       throw new LockBrokerException(Kind.INVALID, spec.name(), why);
     }
+    if (!spec.also().isEmpty()) {
+      checkTogether(spec);
+    }
+  }
+
+  private static void checkTogether(LockSpec spec) {
+    int others = spec.also().size();
+    if (others > MOST_ALSO) {
+      String why =
+          others + " other locks are asked for together with it: take at most " + MOST_ALSO;
+      throw new LockBrokerException(Kind.INVALID, spec.name(), why);
+    }
+    int owner = bytes(spec.owner());
+    int together = bytes(spec.name()) + owner + BESIDE_TEXTS;
+    for (String name : spec.also()) {
+      check(spec.name(), "name", name);
+      together += bytes(name) + owner + BESIDE_TEXTS;
+    }
+    if (together > MOST_TOGETHER_BYTES) {
+      String why =
+          "the names of the locks that are asked for together, and the owner, are too long for one"
+              + " message";
+      throw new LockBrokerException(Kind.INVALID, spec.name(), why);
+    }
+  }
+
+  private static int bytes(String text) {
+    return text.getBytes(StandardCharsets.UTF_8).length;
   }
 
   /** Checks a text that is sent about a lock; which says what it is. */
@@ -45,7 +85,7 @@ final class Bounds {
       throw new LockBrokerException(Kind.INVALID, lock, why);
     }
     // A char has at most three bytes, so most texts need no look.
-    int length = text.length() <= MOST_BYTES / 3 ? 0 : text.getBytes(StandardCharsets.UTF_8).length;
+    int length = text.length() <= MOST_BYTES / 3 ? 0 : bytes(text);
     if (length > MOST_BYTES) {
       String why = "the " + which + " has " + length + " bytes; brokers take names of at most 128";
       throw new LockBrokerException(Kind.INVALID, lock, why + " bytes");

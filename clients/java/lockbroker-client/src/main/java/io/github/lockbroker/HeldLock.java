@@ -3,10 +3,14 @@ package io.github.lockbroker;
 import io.github.lockbroker.internal.Clock;
 import io.github.lockbroker.internal.Daemons;
 import io.github.lockbroker.internal.core.Core;
+import io.github.lockbroker.internal.core.Input;
+import io.github.lockbroker.internal.core.LockGrant;
 import io.github.lockbroker.internal.core.Moments;
 import java.lang.System.Logger.Level;
 import java.lang.ref.Cleaner;
 import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.Objects;
 import java.util.OptionalInt;
 import java.util.function.Consumer;
@@ -27,22 +31,25 @@ public final class HeldLock implements AutoCloseable {
   private static final Cleaner CLEANER = Cleaner.create(Daemons.named("lockbroker-cleaner"));
 
   private final String name;
-  private final long key;
-  private final long fencingToken;
 
-  /** Null if the lock is not shared. */
-  private final Integer permit;
+  /** The names of the locks that are held together with it. */
+  private final List<String> also;
+
+  private final long key;
+
+  /** Those of all its locks, in the order of their names. The ids in them may be out of date. */
+  private final List<LockGrant> grants;
 
   private final Hold hold;
   private final Session session;
 
   /** Makes the guard of a lock that has been granted. */
-  HeldLock(Session session, String name, long key, Session.Grant grant) {
+  HeldLock(Session session, Input.Acquire asked, Session.Grant grant) {
     this.session = session;
-    this.name = name;
-    this.key = key;
-    this.fencingToken = grant.fencingToken();
-    this.permit = grant.permit();
+    this.name = asked.spec().name();
+    this.also = asked.spec().also();
+    this.key = asked.key();
+    this.grants = grant.grants();
     this.hold = grant.hold();
     // Not by way of this, which could never be collected then.
     Hold hold = this.hold;
@@ -86,7 +93,7 @@ public final class HeldLock implements AutoCloseable {
    * @return the token, below 2^53
    */
   public long fencingToken() {
-    return fencingToken;
+    return grants.get(0).fencingToken();
   }
 
   /**
@@ -97,7 +104,25 @@ public final class HeldLock implements AutoCloseable {
    *     LockOption#shared}
    */
   public OptionalInt permit() {
-    return permit(permit);
+    return permit(grants.get(0).permit());
+  }
+
+  /**
+   * Returns all locks that are held by this one, in the order in which they were named: the one
+   * that was asked for, and those of {@link LockOption#also}.
+   *
+   * @return at least one
+   */
+  public List<GrantedLock> locks() {
+    Core.HeldLock held = hold.look();
+    List<GrantedLock> locks = new ArrayList<>();
+    locks.add(new GrantedLock(name, held.lockId(), fencingToken(), permit()));
+    for (int at = 0; at < also.size(); at++) {
+      LockGrant grant = grants.get(at + 1);
+      String id = held.also().get(at);
+      locks.add(new GrantedLock(also.get(at), id, grant.fencingToken(), permit(grant.permit())));
+    }
+    return locks;
   }
 
   /** Returns a permit, which may be null, as users see it. */
@@ -276,6 +301,6 @@ public final class HeldLock implements AutoCloseable {
   @Override
   public String toString() {
     long left = remaining().toMillis();
-    return "lock \"" + name + "\" (token " + fencingToken + ", " + left + " ms left)";
+    return "lock \"" + name + "\" (token " + fencingToken() + ", " + left + " ms left)";
   }
 }

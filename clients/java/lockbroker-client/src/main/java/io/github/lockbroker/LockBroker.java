@@ -466,7 +466,7 @@ public final class LockBroker implements AutoCloseable {
       throws InterruptedException {
     String name = wanted.spec().name();
     try {
-      return new HeldLock(session, name, wanted.key(), answer.get());
+      return new HeldLock(session, wanted, answer.get());
     } catch (ExecutionException e) {
       throw ((LockBrokerException) e.getCause()).about(name);
     }

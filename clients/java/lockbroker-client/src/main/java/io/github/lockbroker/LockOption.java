@@ -2,6 +2,7 @@ package io.github.lockbroker;
 
 import io.github.lockbroker.internal.core.LockSpec;
 import java.time.Duration;
+import java.util.List;
 import java.util.Objects;
 import java.util.function.UnaryOperator;
 
@@ -79,6 +80,20 @@ public final class LockOption {
    */
   public static LockOption limit(int limit) {
     return new LockOption(spec -> spec.withLimit(limit));
+  }
+
+  /**
+   * Asks for other locks together with this one, in the same way: all of them or none, for one
+   * {@link HeldLock}, whose {@link HeldLock#locks} lists them. Whoever asks for several waits for
+   * nobody in a circle, in whatever order the names are said. When one is lost, all are. Not
+   * together with {@link #minHold}.
+   *
+   * @param names at most 15, all different; a call with more fails as INVALID
+   * @return the option
+   */
+  public static LockOption also(String... names) {
+    List<String> also = List.of(names);
+    return new LockOption(spec -> spec.withAlso(also));
   }
 
   /** Returns the lock with this property. */

@@ -1,6 +1,9 @@
 package io.github.lockbroker;
 
-/** A lock was not acquired, for a reason that is no failure: somebody else has it, mostly. */
+/**
+ * A lock was not acquired, for a reason that is no failure: somebody else has it, mostly. Of
+ * several that were asked for together, {@link #lock} names the one for which none was acquired.
+ */
 public final class NotAcquiredException extends LockBrokerException {
   private static final long serialVersionUID = 1;
 
@@ -38,7 +41,8 @@ public final class NotAcquiredException extends LockBrokerException {
   }
 
   @Override
-  NotAcquiredException about(String lock) {
-    return new NotAcquiredException(lock, reason, owner);
+  NotAcquiredException about(String asked) {
+    // Of several locks it is about another than the one that was asked for.
+    return new NotAcquiredException(lock(), reason, owner);
   }
 }

@@ -5,6 +5,7 @@ import io.github.lockbroker.internal.Daemons;
 import io.github.lockbroker.internal.core.Core;
 import io.github.lockbroker.internal.core.Failure;
 import io.github.lockbroker.internal.core.Input;
+import io.github.lockbroker.internal.core.LockGrant;
 import io.github.lockbroker.internal.core.Message;
 import io.github.lockbroker.internal.core.Moments;
 import io.github.lockbroker.internal.core.Output;
@@ -87,9 +88,10 @@ final class Session {
   /**
    * The outcome of a call.
    *
-   * @param permit null for a lock that is not shared
+   * @param grants those of all its locks, in the order of their names; the ids in them may be out
+   *     of date
    */
-  record Grant(Hold hold, long fencingToken, Integer permit) {}
+  record Grant(Hold hold, List<LockGrant> grants) {}
 
   Session(Brokers brokers, Network network, Long ttl, long answerTimeout) {
     this.brokers = brokers;
@@ -434,12 +436,15 @@ final class Session {
     Core.HeldLock held = core.held(granted.key());
     if (caller != null && held != null) {
       caller.hold = new Hold(caller.name, held);
-      caller.answer.complete(new Grant(caller.hold, granted.fencingToken(), granted.permit()));
+      List<LockGrant> grants = new ArrayList<>(List.of(granted.grant()));
+      grants.addAll(granted.also());
+      caller.answer.complete(new Grant(caller.hold, grants));
     }
   }
 
   private void refused(Output.Refused refused) {
-    String name = nameOf(refused.key());
+    String told = refused.refusal().name();
+    String name = told.isEmpty() ? nameOf(refused.key()) : told;
     NotAcquiredReason reason =
         switch (refused.refusal().reason()) {
           case HELD -> NotAcquiredReason.HELD;

@@ -5,12 +5,15 @@ import com.google.protobuf.InvalidProtocolBufferException;
 import com.google.rpc.ErrorInfo;
 import com.google.rpc.RetryInfo;
 import io.github.lockbroker.internal.core.Failure;
+import io.github.lockbroker.internal.core.LockGrant;
 import io.github.lockbroker.internal.core.Loss;
 import io.github.lockbroker.internal.core.Message;
 import io.github.lockbroker.internal.core.Moments;
 import io.github.lockbroker.internal.core.Refusal;
 import io.github.lockbroker.internal.core.Request;
 import io.github.lockbroker.v1.Acquired;
+import io.github.lockbroker.v1.AlsoAcquired;
+import io.github.lockbroker.v1.AlsoLock;
 import io.github.lockbroker.v1.BeginLock;
 import io.github.lockbroker.v1.EndLock;
 import io.github.lockbroker.v1.Heartbeat;
@@ -27,6 +30,7 @@ import io.github.lockbroker.v1.WaitSpec;
 import io.grpc.Status;
 import io.grpc.protobuf.StatusProto;
 import java.time.Duration;
+import java.util.List;
 
 /** Writes and reads the messages of the wire, and the statuses. */
 final class Wire {
@@ -112,6 +116,15 @@ final class Wire {
             .setLockRef(begin.lockRef())
             .setLock(toSpec(begin.spec()))
             .setReattachLockId(begin.reattach());
+    List<String> also = begin.spec().also();
+    for (int at = 0; at < also.size(); at++) {
+      AlsoLock.Builder lock =
+          AlsoLock.newBuilder().setLock(toSpec(begin.spec().named(also.get(at))));
+      if (at < begin.reattachAlso().size()) {
+        lock.setReattachLockId(begin.reattachAlso().get(at));
+      }
+      made.addAlso(lock);
+    }
     if (begin.waiting() != null) {
       WaitSpec.Builder wait = WaitSpec.newBuilder();
       if (begin.waiting().maxWait() != null) {
@@ -161,11 +174,12 @@ final class Wire {
       case ACQUIRED:
         Acquired acquired = event.getAcquired();
         return new Message.WasAcquired(
-            acquired.getLockId(), acquired.getFencingToken(), toPermit(acquired));
+            new LockGrant(acquired.getLockId(), acquired.getFencingToken(), toPermit(acquired)),
+            acquired.getAlsoList().stream().map(Wire::toGrant).toList());
       case NOT_ACQUIRED:
         NotAcquired refused = event.getNotAcquired();
         return new Message.WasRefused(
-            new Refusal(toReason(refused.getReason()), refused.getOwner()));
+            new Refusal(toReason(refused.getReason()), refused.getOwner(), refused.getName()));
       case LOST:
         return new Message.WasLost(toLoss(event.getLost().getReason()));
       case RELEASED:
@@ -185,8 +199,16 @@ final class Wire {
 
   /** Reads the permit of a lock that is shared; null for one that is not. */
   static Integer toPermit(Acquired acquired) {
-    boolean isShared = acquired.hasPermit() && acquired.getPermit() >= 0;
-    return isShared ? (Integer) acquired.getPermit() : null;
+    return toPermit(acquired.hasPermit(), acquired.getPermit());
+  }
+
+  private static Integer toPermit(boolean isSet, int permit) {
+    return isSet && permit >= 0 ? (Integer) permit : null;
+  }
+
+  private static LockGrant toGrant(AlsoAcquired also) {
+    Integer permit = toPermit(also.hasPermit(), also.getPermit());
+    return new LockGrant(also.getLockId(), also.getFencingToken(), permit);
   }
 
   private static Refusal.Reason toReason(NotAcquired.Reason reason) {

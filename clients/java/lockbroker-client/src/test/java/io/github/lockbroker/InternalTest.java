@@ -234,8 +234,7 @@ class InternalTest extends Scenario {
     closing(network::close);
     List<LogRecord> failures = failures();
     Session session = session(network, broker.url());
-    Session.Grant grant = soon(session.begin(wanted(1)));
-    HeldLock lock = new HeldLock(session, "lock 1", 1, grant);
+    HeldLock lock = new HeldLock(session, wanted(1), soon(session.begin(wanted(1))));
     CompletableFuture<LostReason> loss = loss(lock);
     CompletableFuture<Boolean> interrupted =
         begin(

@@ -73,6 +73,8 @@ class NullsTest extends Scenario {
             () -> builder.tlsAuthorities(null),
             () -> builder.tlsIdentity(null, Path.of("key")),
             () -> builder.tlsIdentity(Path.of("certificate"), null),
+            () -> LockOption.also((String) null),
+            () -> LockOption.also((String[]) null),
             () -> LockOption.owner(null),
             () -> LockOption.linger(null),
             () -> LockOption.minHold(null),

@@ -132,6 +132,15 @@ class PageTest extends Scenario {
     }
   }
 
+  static void transfer(LockBroker client) throws InterruptedException {
+    try (HeldLock lock = client.lock("account/7", LockOption.also("account/4"))) {
+      for (GrantedLock account : lock.locks()) {
+        System.out.println(account.name() + " is written with the token " + account.fencingToken());
+      }
+      report(lock);
+    }
+  }
+
   static LockBroker brokers() {
     // Asked in turn. When one goes away, its locks move to the next, and are not free in between.
     return LockBroker.connect("http://10.0.0.7:28551,http://10.0.0.8:28551");
@@ -178,9 +187,11 @@ class PageTest extends Scenario {
     work(client);
     read(client);
     write(client);
+    // The broker for tests does not know of it.
+    transfer(connect(startBroker().url));
     assertEquals(LockState.FREE, client.get("queue/7").state());
     assertEquals(LockState.LINGERING, client.get("once a night").state());
-    assertEquals(11, REPORTS.get());
+    assertEquals(12, REPORTS.get());
     closing(brokers());
     closing(sidecar());
     failsAs(Kind.TLS, () -> secure(folder));
@@ -227,7 +238,7 @@ class PageTest extends Scenario {
     for (Kind kind : Kind.values()) {
       assertTrue(page.contains("| `" + kind + "` |"), kind.toString());
     }
-    assertEquals(13, samples.size());
+    assertEquals(14, samples.size());
     for (String sample : samples) {
       assertTrue(tests.toString().contains(sample), "no test has this:\n" + sample);
     }

@@ -34,9 +34,11 @@ import java.util.concurrent.TimeUnit;
  * }
  * }</pre>
  *
- * <p>It grants permits of shared locks, too, each time the lowest that is free. It speaks the
- * protocol as far as this client uses it. It checks no names and no bounds, and nothing that it
- * says is kept: for tests of a whole system, start a real broker with {@code --store memory}.
+ * <p>It grants permits of shared locks, too, each time the lowest that is free. It does not know of
+ * locks that are asked for together, by {@link io.github.lockbroker.LockOption#also}: it answers
+ * with the first alone, and the call fails. It speaks the protocol as far as this client uses it.
+ * It checks no names and no bounds, and nothing that it says is kept: for tests of a whole system,
+ * start a real broker with {@code --store memory}.
  */
 public final class TestBroker implements AutoCloseable {
   private final Server server;

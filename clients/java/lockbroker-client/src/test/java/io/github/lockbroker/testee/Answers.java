@@ -1,8 +1,10 @@
 package io.github.lockbroker.testee;
 
+import com.google.gson.JsonArray;
 import com.google.gson.JsonElement;
 import com.google.gson.JsonObject;
 import com.google.gson.JsonPrimitive;
+import io.github.lockbroker.GrantedLock;
 import io.github.lockbroker.HeldLock;
 import io.github.lockbroker.Lease;
 import io.github.lockbroker.LockBrokerException;
@@ -55,11 +57,31 @@ final class Answers {
     return of("error", of("kind", "UNEXPECTED", "message", error.toString()));
   }
 
-  /** Tells of a lock or a lease that is granted. */
-  static JsonObject granted(String lockId, long token, OptionalInt permit) {
+  /** Tells of a lease that is granted. */
+  static JsonObject granted(Lease lease) {
+    long token = lease.fencingToken().getAsLong();
+    return of("granted", grant(lease.lockId(), token, lease.permit()));
+  }
+
+  /** Tells of a lock that is granted, and of those that are held together with it. */
+  static JsonObject granted(HeldLock lock) {
+    JsonObject told = grant(lock.lockId(), lock.fencingToken(), lock.permit());
+    JsonArray also = new JsonArray();
+    for (GrantedLock other : lock.locks().subList(1, lock.locks().size())) {
+      JsonObject each = grant(other.lockId(), other.fencingToken(), other.permit());
+      each.addProperty("name", other.name());
+      also.add(each);
+    }
+    if (!also.isEmpty()) {
+      told.add("also", also);
+    }
+    return of("granted", told);
+  }
+
+  private static JsonObject grant(String lockId, long token, OptionalInt permit) {
     JsonObject told = of("lock_id", lockId, "token", token);
     permit.ifPresent(number -> told.addProperty("permit", number));
-    return of("granted", told);
+    return told;
   }
 
   /** Asks a lock if it is held. */

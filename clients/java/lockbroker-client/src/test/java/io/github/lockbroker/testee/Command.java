@@ -64,6 +64,11 @@ record Command(JsonObject fields) {
     if (has("limit")) {
       options.add(LockOption.limit((int) number("limit")));
     }
+    if (has("also")) {
+      List<JsonElement> also = fields.getAsJsonArray("also").asList();
+      options.add(
+          LockOption.also(also.stream().map(JsonElement::getAsString).toArray(String[]::new)));
+    }
     return options.toArray(LockOption[]::new);
   }
 

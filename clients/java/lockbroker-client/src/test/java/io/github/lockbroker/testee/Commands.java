@@ -93,7 +93,7 @@ final class Commands {
     // It does not have the guard itself, so that it can be collected.
     lock.onLost(
         reason -> testee.say(Answers.of("notice", "lost", "lock", name, "reason", reason.name())));
-    return Answers.granted(lock.lockId(), lock.fencingToken(), lock.permit());
+    return Answers.granted(lock);
   }
 
   private JsonObject connect(Command told) {
@@ -164,7 +164,7 @@ final class Commands {
   private JsonObject lease(Command told) throws InterruptedException {
     Lease lease = client(told).lease(told.name(), told.leaseOptions());
     testee.leases.put(told.lock(), lease);
-    return Answers.granted(lease.lockId(), lease.fencingToken().getAsLong(), lease.permit());
+    return Answers.granted(lease);
   }
 
   private static JsonObject renew(Lease lease) throws InterruptedException {

@@ -5,6 +5,7 @@ import com.google.gson.JsonParser;
 import io.github.lockbroker.HeldLock;
 import io.github.lockbroker.Lease;
 import io.github.lockbroker.LockBroker;
+import io.github.lockbroker.NotAcquiredException;
 import java.io.BufferedReader;
 import java.io.FileDescriptor;
 import java.io.FileOutputStream;
@@ -59,6 +60,9 @@ public final class Testee {
       said = commands.run(new Command(told));
     } catch (Exception e) {
       said = Answers.failed(e);
+      if (told.has("also") && e instanceof NotAcquiredException refused) {
+        said.getAsJsonObject("not_acquired").addProperty("lock", refused.lock());
+      }
     } finally {
       calls.remove(id);
     }

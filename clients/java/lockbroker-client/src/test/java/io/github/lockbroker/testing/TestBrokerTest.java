@@ -337,4 +337,13 @@ class TestBrokerTest extends Scenario {
     callback.close();
     assertEquals(1, ended.get());
   }
+
+  @Test
+  void itDoesNotKnowOfSeveralLocksTogether() throws Exception {
+    LockBroker client = connect(start().url());
+    failsAs(Kind.UNEXPECTED, () -> client.tryLock("a", LockOption.also("b")));
+    // Nothing is left of the attempt.
+    acquire(client, "a").release();
+    acquire(client, "b").release();
+  }
 }

@@ -41,11 +41,17 @@ public final class Core {
   /**
    * A held lock, as its holder may believe in it.
    *
+   * @param also the ids of the locks that are held together with it
    * @param until the end of its validity
    * @param isBroken its stream has ended against the client's will. The broker may have taken that
    *     for the client's end, so until only bounds a reattach.
    */
-  public record HeldLock(String lockId, long ttl, long until, boolean isBroken) {}
+  public record HeldLock(String lockId, List<String> also, long ttl, long until, boolean isBroken) {
+    /** Makes one that is held alone. */
+    public HeldLock(String lockId, long ttl, long until, boolean isBroken) {
+      this(lockId, List.of(), ttl, until, isBroken);
+    }
+  }
 
   private final Settings settings;
   private final DoubleSupplier chance;
@@ -130,7 +136,8 @@ public final class Core {
     if (link == null) {
       return null;
     }
-    return new HeldLock(lock.lockId, link.ttl, link.until(lock.home.lockRef()), !link.isOpen());
+    return new HeldLock(
+        lock.lockId, lock.also, link.ttl, link.until(lock.home.lockRef()), !link.isOpen());
   }
 
   /** Returns the number of the endpoint to try next. */
@@ -187,7 +194,7 @@ public final class Core {
       retire(retire.link(), false, now, out);
     } else if (left instanceof Lock.ReleaseElsewhere release) {
       locks.remove(lock.key);
-      elsewhere.begin(lock.key, lock.spec.name(), lock.lockId, release.until(), out);
+      elsewhere.begin(lock, release.until(), out);
     }
   }
 

@@ -1,5 +1,7 @@
 package io.github.lockbroker.internal.core;
 
+import java.util.ArrayDeque;
+import java.util.Deque;
 import java.util.Iterator;
 import java.util.List;
 import java.util.Map;
@@ -18,8 +20,8 @@ final class Elsewhere {
 
   /** A lock that is being released by calls. */
   private static final class Release {
-    final String name;
-    final String lockId;
+    /** The calls that are still to be made, one after another. */
+    final Deque<Output.ReleaseElsewhere> calls = new ArrayDeque<>();
 
     /** The end of its validity. */
     final long until;
@@ -29,10 +31,13 @@ final class Elsewhere {
 
     int tries;
 
-    Release(String name, String lockId, long until) {
-      this.name = name;
-      this.lockId = lockId;
+    Release(Lock lock, long until) {
       this.until = until;
+      calls.add(new Output.ReleaseElsewhere(lock.key, lock.spec.name(), lock.lockId));
+      for (int at = 0; at < lock.also.size(); at++) {
+        String name = lock.spec.also().get(at);
+        calls.add(new Output.ReleaseElsewhere(lock.key, name, lock.also.get(at)));
+      }
     }
   }
 
@@ -44,10 +49,11 @@ final class Elsewhere {
     return releases.containsKey(key);
   }
 
-  /** Begins to release a lock. */
-  void begin(long key, String name, String lockId, long until, List<Output> out) {
-    out.add(new Output.ReleaseElsewhere(key, name, lockId));
-    releases.put(key, new Release(name, lockId, until));
+  /** Begins to release a lock, and those that are held together with it. */
+  void begin(Lock lock, long until, List<Output> out) {
+    Release release = new Release(lock, until);
+    out.add(release.calls.getFirst());
+    releases.put(lock.key, release);
   }
 
   /** Takes the end of a call. */
@@ -56,7 +62,11 @@ final class Elsewhere {
     if (release == null) {
       return;
     }
-    if (failure == null) {
+    if (failure == null && release.calls.size() > 1) {
+      release.calls.removeFirst();
+      out.add(release.calls.getFirst());
+      return;
+    } else if (failure == null) {
       out.add(new Output.Released(key));
     } else if (!failure.code().isFinal()) {
       long pause = Pause.after(release.tries, MOST_BETWEEN_RELEASES, chance.getAsDouble());
@@ -81,7 +91,7 @@ final class Elsewhere {
         each.remove();
       } else if (release.next <= now) {
         release.next = Moments.NEVER;
-        out.add(new Output.ReleaseElsewhere(entry.getKey(), release.name, release.lockId));
+        out.add(release.calls.getFirst());
       }
     }
   }

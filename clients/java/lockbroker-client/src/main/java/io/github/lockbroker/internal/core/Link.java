@@ -63,10 +63,10 @@ final class Link {
   }
 
   /** Asks for a lock and returns its place here. */
-  Place begin(long key, LockSpec spec, Request.WaitLeft wait, String reattach, List<Output> out) {
+  Place begin(Lock lock, Request.WaitLeft wait, List<Output> out) {
     lastRef++;
-    locks.put(lastRef, key);
-    send(new Request.Begin(lastRef, spec, wait, reattach), out);
+    locks.put(lastRef, lock.key);
+    send(new Request.Begin(lastRef, lock.spec, wait, lock.lockId, lock.also), out);
     return new Place(id, lastRef);
   }
 

@@ -72,6 +72,9 @@ final class Lock {
    */
   String lockId;
 
+  /** The ids of the locks that go with it, in the order of their names. */
+  List<String> also = List.of();
+
   State state = State.WANTED;
 
   /** The place of the lock; null while it is wanted. */
@@ -100,12 +103,18 @@ final class Lock {
   /** Asks a link for the lock if nobody has been asked, or for its reattach. */
   void place(Link link, long now, List<Output> out) {
     if (state == State.WANTED) {
-      home = link.begin(key, spec, left(now), lockId, out);
+      home = link.begin(this, left(now), out);
       state = State.ASKED;
     } else if (state == State.HELD && home.link() != link.id) {
-      to = link.begin(key, spec, null, lockId, out);
+      to = link.begin(this, null, out);
       state = State.MOVING;
     }
+  }
+
+  /** Takes the lock ids that a grant or a reattach has brought. */
+  private void setIds(Message.WasAcquired acquired) {
+    lockId = acquired.grant().lockId();
+    also = acquired.also().stream().map(LockGrant::lockId).toList();
   }
 
   /** Gives the lock up, or the wait for it. */
@@ -188,7 +197,12 @@ final class Lock {
         }
         return STAY;
       case HELD:
-        if (event instanceof Message.WasLost lost) {
+        if (event instanceof Message.WasLost lost && !also.isEmpty()) {
+          // Of several, the broker keeps the others from everybody for as long as they were valid.
+          links.remove(home);
+          out.add(new Output.Lost(key, lost.reason()));
+          return GONE;
+        } else if (event instanceof Message.WasLost lost) {
           return lose(lost.reason(), links, out);
         } else if (event instanceof Message.WasReleased) {
           return lose(Loss.RELEASED, links, out);
@@ -212,10 +226,17 @@ final class Lock {
       if (link.until(at.lockRef()) <= now) {
         return new Retire(at.link());
       }
+      // A broker that does not know of several locks takes the first alone.
+      if (acquired.also().size() != spec.also().size()) {
+        links.forget(at, out);
+        String why = "the broker does not know how to acquire several locks together";
+        out.add(new Output.Failed(key, new Failure(Failure.Code.UNIMPLEMENTED, why, "", null)));
+        return GONE;
+      }
       state = State.HELD;
       home = at;
-      lockId = acquired.lockId();
-      out.add(new Output.Granted(key, lockId, acquired.fencingToken(), acquired.permit()));
+      setIds(acquired);
+      out.add(new Output.Granted(key, acquired.grant(), acquired.also()));
       return ASK;
     }
     if (event instanceof Message.HasFailed failed) {
@@ -242,18 +263,19 @@ final class Lock {
       // An answer counts only if what it brings is still good. (That the old validity has not run
       // out is seen before any input.)
       Link link = links.get(to.link());
-      if (link == null || link.until(to.lockRef()) <= now) {
+      boolean isWhole = acquired.also().size() == also.size();
+      if (!isWhole || link == null || link.until(to.lockRef()) <= now) {
         return lose(Loss.EXPIRED, links, out);
       }
       links.remove(home);
       boolean isGivenUp = state == State.GIVEN_UP;
       state = State.HELD;
       home = to;
-      lockId = acquired.lockId();
+      setIds(acquired);
       if (isGivenUp) {
         return release(links, now, out);
       }
-      out.add(new Output.Moved(key, lockId));
+      out.add(new Output.Moved(key, lockId, also));
       // The link may have been retired while it answered.
       return ASK;
     }

@@ -1,5 +1,7 @@
 package io.github.lockbroker.internal.core;
 
+import java.util.ArrayList;
+import java.util.List;
 import java.util.Objects;
 
 /**
@@ -13,6 +15,8 @@ import java.util.Objects;
  * @param isShared others may have it too, each with a permit
  * @param limit the most that share it at a time; null for as many as there are permits. It is set
  *     only if it is shared
+ * @param also the names of other locks that are wanted together with it, in the same way: all or
+ *     none
  */
 public record LockSpec(
     String name,
@@ -21,42 +25,56 @@ public record LockSpec(
     Long minHold,
     boolean isKept,
     boolean isShared,
-    Integer limit) {
+    Integer limit,
+    List<String> also) {
   /** Refuses null here, in the caller's thread: no message can carry it. */
   public LockSpec {
     Objects.requireNonNull(name);
     Objects.requireNonNull(owner);
+    also = List.copyOf(also);
   }
 
-  /** Makes one that has no minHold, and is neither kept nor shared. */
+  /** Makes one that has no minHold, is neither kept nor shared, and is wanted alone. */
   public LockSpec(String name, Long linger, String owner) {
-    this(name, linger, owner, null, false, false, null);
+    this(name, linger, owner, null, false, false, null, List.of());
   }
 
   public LockSpec withLinger(long linger) {
-    return new LockSpec(name, linger, owner, minHold, isKept, isShared, limit);
+    return new LockSpec(name, linger, owner, minHold, isKept, isShared, limit, also);
   }
 
   public LockSpec withOwner(String owner) {
-    return new LockSpec(name, linger, owner, minHold, isKept, isShared, limit);
+    return new LockSpec(name, linger, owner, minHold, isKept, isShared, limit, also);
   }
 
   public LockSpec withMinHold(long minHold) {
-    return new LockSpec(name, linger, owner, minHold, isKept, isShared, limit);
+    return new LockSpec(name, linger, owner, minHold, isKept, isShared, limit, also);
   }
 
   /** Returns the same that is kept. */
   public LockSpec kept() {
-    return new LockSpec(name, linger, owner, minHold, true, isShared, limit);
+    return new LockSpec(name, linger, owner, minHold, true, isShared, limit, also);
   }
 
   /** Returns the same that is shared, among as many as were asked for before. */
   public LockSpec shared() {
-    return new LockSpec(name, linger, owner, minHold, isKept, true, limit);
+    return new LockSpec(name, linger, owner, minHold, isKept, true, limit, also);
   }
 
   /** Returns the same that is shared among so many. */
   public LockSpec withLimit(int limit) {
-    return new LockSpec(name, linger, owner, minHold, isKept, true, limit);
+    return new LockSpec(name, linger, owner, minHold, isKept, true, limit, also);
+  }
+
+  /** Returns the same that is wanted together with these, and those that were named before. */
+  public LockSpec withAlso(List<String> names) {
+    List<String> all = new ArrayList<>(also);
+    all.addAll(names);
+    return new LockSpec(name, linger, owner, minHold, isKept, isShared, limit, all);
+  }
+
+  /** Returns the same with another name, wanted alone. */
+  public LockSpec named(String name) {
+    return new LockSpec(name, linger, owner, minHold, isKept, isShared, limit, List.of());
   }
 }

@@ -37,9 +37,9 @@ public sealed interface Message {
   /**
    * The lock is granted, or reattached.
    *
-   * @param permit null for a lock that is not shared
+   * @param also the locks that go with it, in the order of {@link LockSpec#also}
    */
-  record WasAcquired(String lockId, long fencingToken, Integer permit) implements Event {}
+  record WasAcquired(LockGrant grant, List<LockGrant> also) implements Event {}
 
   /** The lock is not granted, or not reattached. */
   record WasRefused(Refusal refusal) implements Event {}

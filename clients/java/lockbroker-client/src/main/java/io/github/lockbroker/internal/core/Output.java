@@ -1,5 +1,7 @@
 package io.github.lockbroker.internal.core;
 
+import java.util.List;
+
 /** Something to do. Outputs are carried out in their order. */
 public sealed interface Output {
   /** Asks for a new connection to the endpoint with that number; {@link Input.Dialled} answers. */
@@ -14,12 +16,16 @@ public sealed interface Output {
   /**
    * A call has its lock.
    *
-   * @param permit null for a lock that is not shared
+   * @param also the locks that it has together with that, in the order of {@link LockSpec#also}
    */
-  record Granted(long key, String lockId, long fencingToken, Integer permit) implements Output {}
+  record Granted(long key, LockGrant grant, List<LockGrant> also) implements Output {}
 
-  /** A lock has been reattached. It is the same grant, with another id. */
-  record Moved(long key, String lockId) implements Output {}
+  /**
+   * A lock has been reattached. It is the same grant, with another id.
+   *
+   * @param also the ids of the locks that it has together with that
+   */
+  record Moved(long key, String lockId, List<String> also) implements Output {}
 
   /** A call does not get its lock. */
   record Refused(long key, Refusal refusal) implements Output {}

@@ -4,8 +4,9 @@ package io.github.lockbroker.internal.core;
  * Says why a lock was not acquired, and who has it.
  *
  * @param owner the label of the present holder; empty if it has none or it is not known
+ * @param name that of the lock, of several; empty otherwise
  */
-public record Refusal(Reason reason, String owner) {
+public record Refusal(Reason reason, String owner, String name) {
   /** The reason for which a lock was not acquired. */
   public enum Reason {
     /** A reason that this client does not know. */

@@ -1,5 +1,7 @@
 package io.github.lockbroker.internal.core;
 
+import java.util.List;
+
 /** A message to a broker. */
 public sealed interface Request {
   /** Opens the Session, with the ttl of the settings. */
@@ -18,8 +20,12 @@ public sealed interface Request {
    * @param lockRef rises by one
    * @param waiting null to try once
    * @param reattach the lock id to reattach; empty for none
+   * @param reattachAlso those of the locks that go with it, in the order of {@link LockSpec#also};
+   *     empty for none
    */
-  record Begin(long lockRef, LockSpec spec, WaitLeft waiting, String reattach) implements Request {}
+  record Begin(
+      long lockRef, LockSpec spec, WaitLeft waiting, String reattach, List<String> reattachAlso)
+      implements Request {}
 
   /** Gives up a lock, or the wait for it. */
   record EndLock(long lockRef) implements Request {}

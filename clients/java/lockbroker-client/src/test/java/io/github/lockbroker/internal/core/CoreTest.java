@@ -67,7 +67,7 @@ class CoreTest {
   @EnumSource(Failure.Code.class)
   void aReleaseElsewhereGivesUpOnlyOnFinalAnswers(Failure.Code code) {
     open();
-    core.handle(0, event(1, new Message.WasAcquired("id", 1, null)));
+    core.handle(0, event(1, new Message.WasAcquired(new LockGrant("id", 1, null), List.of())));
     core.handle(MS, new Input.Ended(1, failure(Failure.Code.UNAVAILABLE)));
     assertTrue(
         core.handle(2 * MS, new Input.End(1))

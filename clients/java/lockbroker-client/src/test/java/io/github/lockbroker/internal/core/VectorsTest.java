@@ -155,13 +155,17 @@ class VectorsTest {
   private static Message.Event event(String kind, JsonObject of) {
     switch (kind) {
       case "acquired":
-        known(of, "link", "lock_ref", "lock_id", "fencing_token", "permit");
-        return new Message.WasAcquired(
-            text(of, "lock_id"), number(of, "fencing_token"), maybeNumber(of, "permit"));
+        known(of, "link", "lock_ref", "lock_id", "fencing_token", "permit", "also");
+        List<LockGrant> also = new ArrayList<>();
+        for (JsonElement each : list(of, "also")) {
+          known(each.getAsJsonObject(), "lock_id", "fencing_token", "permit");
+          also.add(grant(each.getAsJsonObject()));
+        }
+        return new Message.WasAcquired(grant(of), also);
       case "not_acquired":
-        known(of, "link", "lock_ref", "reason", "owner");
+        known(of, "link", "lock_ref", "reason", "owner", "name");
         Refusal.Reason reason = Refusal.Reason.valueOf(text(of, "reason"));
-        return new Message.WasRefused(new Refusal(reason, text(of, "owner")));
+        return new Message.WasRefused(new Refusal(reason, text(of, "owner"), text(of, "name")));
       case "lost":
         known(of, "link", "lock_ref", "reason");
         return new Message.WasLost(Loss.valueOf(text(of, "reason")));
@@ -176,8 +180,13 @@ class VectorsTest {
     }
   }
 
+  private static LockGrant grant(JsonObject of) {
+    return new LockGrant(
+        text(of, "lock_id"), number(of, "fencing_token"), maybeNumber(of, "permit"));
+  }
+
   private static Input acquire(JsonObject of) {
-    known(of, "key", "name", "linger", "owner", "shared", "wait", "adopt");
+    known(of, "key", "name", "also", "linger", "owner", "shared", "wait", "adopt");
     Wait wait = null;
     if (of.has("wait") && !of.get("wait").isJsonNull()) {
       JsonObject told = of.getAsJsonObject("wait");
@@ -191,6 +200,7 @@ class VectorsTest {
       Integer limit = maybeNumber(shared, "limit");
       spec = limit == null ? spec.shared() : spec.withLimit(limit);
     }
+    spec = spec.withAlso(list(of, "also").asList().stream().map(JsonElement::getAsString).toList());
     return new Input.Acquire(number(of, "key"), spec, wait, text(of, "adopt"));
   }
 
@@ -203,21 +213,22 @@ class VectorsTest {
     } else if (output instanceof Output.Hangup hangup) {
       return object("hangup", object("link", hangup.link()));
     } else if (output instanceof Output.Granted granted) {
-      JsonObject told =
-          object(
-              "key", granted.key(),
-              "lock_id", granted.lockId(),
-              "fencing_token", granted.fencingToken());
-      if (granted.permit() != null) {
-        told.addProperty("permit", granted.permit());
-      }
+      JsonObject told = shown(granted.grant());
+      told.addProperty("key", granted.key());
+      put(told, "also", granted.also().stream().map(VectorsTest::shown).toList());
       return object("granted", told);
     } else if (output instanceof Output.Moved moved) {
-      return object("moved", object("key", moved.key(), "lock_id", moved.lockId()));
+      JsonObject told = object("key", moved.key(), "lock_id", moved.lockId());
+      put(told, "also", texts(moved.also()));
+      return object("moved", told);
     } else if (output instanceof Output.Refused refused) {
-      String reason = refused.refusal().reason().name();
-      String owner = refused.refusal().owner();
-      return object("refused", object("key", refused.key(), "reason", reason, "owner", owner));
+      Refusal refusal = refused.refusal();
+      JsonObject told = object("key", refused.key(), "reason", refusal.reason().name());
+      told.addProperty("owner", refusal.owner());
+      if (!refusal.name().isEmpty()) {
+        told.addProperty("name", refusal.name());
+      }
+      return object("refused", told);
     } else if (output instanceof Output.Failed failed) {
       return object("failed", object("key", failed.key(), "code", failed.failure().code().name()));
     } else if (output instanceof Output.Lost lost) {
@@ -230,6 +241,14 @@ class VectorsTest {
           object("key", release.key(), "name", release.name(), "lock_id", release.lockId()));
     }
     throw new AssertionError("no output " + output);
+  }
+
+  private static JsonObject shown(LockGrant grant) {
+    JsonObject told = object("lock_id", grant.lockId(), "fencing_token", grant.fencingToken());
+    if (grant.permit() != null) {
+      told.addProperty("permit", grant.permit());
+    }
+    return told;
   }
 
   private static JsonObject shown(long link, Request request) {
@@ -248,6 +267,7 @@ class VectorsTest {
   private static JsonObject begin(long link, Request.Begin begin) {
     LockSpec spec = begin.spec();
     JsonObject made = object("link", link, "lock_ref", begin.lockRef(), "name", spec.name());
+    put(made, "also", texts(spec.also()));
     put(made, "linger", spec.linger());
     if (!spec.owner().isEmpty()) {
       made.addProperty("owner", spec.owner());
@@ -259,6 +279,7 @@ class VectorsTest {
     if (!begin.reattach().isEmpty()) {
       made.addProperty("reattach", begin.reattach());
     }
+    put(made, "reattach_also", texts(begin.reattachAlso()));
     if (begin.waiting() != null) {
       JsonObject wait = new JsonObject();
       put(wait, "max_wait", begin.waiting().maxWait());
@@ -272,6 +293,23 @@ class VectorsTest {
     if (span != null) {
       into.add(key, millis(span));
     }
+  }
+
+  /** Puts a list, unless it is empty. */
+  private static void put(JsonObject into, String key, List<? extends JsonElement> elements) {
+    if (!elements.isEmpty()) {
+      JsonArray list = new JsonArray();
+      elements.forEach(list::add);
+      into.add(key, list);
+    }
+  }
+
+  private static List<JsonPrimitive> texts(List<String> texts) {
+    return texts.stream().map(JsonPrimitive::new).toList();
+  }
+
+  private static JsonArray list(JsonObject of, String key) {
+    return of.has(key) ? of.getAsJsonArray(key) : new JsonArray();
   }
 
   private static JsonObject object(Object... pairs) {
