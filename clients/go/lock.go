@@ -68,7 +68,7 @@ func (l *Lock) ID() string {
 // for as long as the lock is held. What the lock protects should refuse a token below the highest that it has seen.
 func (l *Lock) Token() int64 { return l.grants[0].FencingToken }
 
-// Permit returns the number of the permit, from 0 up to the limit, without it; false for a lock that is not [Shared]. Nobody else
+// Permit returns the number of the permit, from 0 to the limit - 1; false for a lock that is not [Shared]. Nobody else
 // has the same permit of this name at the same time, so it can number a worker. It stays the same for as long as the lock is held.
 func (l *Lock) Permit() (permit int, isShared bool) { return permitAs(l.grants[0].Permit) }
 

@@ -22,10 +22,11 @@ const LOOKS_EVERY: Duration = Duration::from_secs(1);
 const LOOKS_AGAIN: Duration = Duration::from_millis(100);
 /// The longest that a look may take before what was seen last is not known any more.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// The least time from one look to the next, however often something changes.
+/// The least time from one look to the next, however often something changes. A lock that is shared is looked at with all its permits:
+/// no more often than it is anyway.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// A lock as those see it who observe it.
+/// The state of a lock, as an observer sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Observed {
     /// Its state.
@@ -150,7 +151,7 @@ impl Observers {
         self.0.watched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets those look anew who observe a lock. Called by the core, in its turn.
+    /// Wakes the observers of a lock. Called by the core, in its turn.
     pub(super) fn changed(&self, name: &LockName) {
         if self.0.names.load(Ordering::Relaxed) > 0
             && let Some(name) = self.watched().by_name.get(name)
@@ -202,7 +203,7 @@ pub(crate) fn going_away() -> Failure {
 
 /// Looks at a lock again and again for those who observe it, until there are none.
 async fn look_after(broker: Broker, observers: Observers, name: LockName, of_name: Arc<Name>) {
-    let mut looker = Looker::default();
+    let mut looker = Looker { pause: PAUSE, known: None, highest: None };
     loop {
         let began = Instant::now();
         let (seen, again) = looker.look(&broker, &name).await;
@@ -211,7 +212,7 @@ async fn look_after(broker: Broker, observers: Observers, name: LockName, of_nam
             *last = Some(Arc::new(seen));
             is_new
         });
-        sleep_until(began + PAUSE).await;
+        sleep_until(began + looker.pause).await;
         tokio::select! {
             () = of_name.changed.notified() => {}
             () = of_name.seen.closed() => {}
@@ -224,8 +225,10 @@ async fn look_after(broker: Broker, observers: Observers, name: LockName, of_nam
 }
 
 /// What the looks at one lock have shown so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Looker {
+    /// The least time to the next look.
+    pause: Duration,
     known: Option<GrantId>,
     /// The highest token that was told.
     highest: Option<FencingToken>,
@@ -244,6 +247,7 @@ impl Looker {
             LockStatus::Taken { state, label, expires_in } => (Some(state), label, expires_in),
             LockStatus::Free => (None, Label::default(), Duration::ZERO),
         };
+        self.pause = if is_shared { LOOKS_EVERY } else { PAUSE };
         if is_shared && label.token.is_none() && !matches!(state, Some(ItemState::Lingering(_))) {
             return Ok((shared(broker, name, state.map(|state| (state, expires_in))).await?, LOOKS_EVERY));
         }

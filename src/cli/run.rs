@@ -43,7 +43,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// The command finds LOCKBROKER_NAME, LOCKBROKER_FENCING_TOKEN and LOCKBROKER_LOCK_ID in its environment. The token
 /// rises with every grant of the lock; what must not be corrupted should refuse a lower one than it has seen. (The id
 /// changes when the lock moves to another broker; the token does not.) With --shared it also finds LOCKBROKER_PERMIT: the number of
-/// its permit, from 0 up to the limit without it, which nobody else has at the same time. It can be a worker's number.
+/// its permit, from 0 to the limit - 1, which nobody else has at the same time. It can be a worker's number.
 ///
 /// With several names it finds LOCKBROKER_NAMES, LOCKBROKER_FENCING_TOKENS, LOCKBROKER_LOCK_IDS and LOCKBROKER_PERMITS instead:
 /// each has a line for each lock, in the order of the names. Who waits for several locks never waits in a circle with others,
@@ -327,12 +327,12 @@ async fn say_why_it_waits(client: &Client, names: &[String], own: &str) {
     }
 }
 
-/// Says why one of the locks cannot be had, the last by name. Of several, those before the one that it waits for are held meanwhile,
+/// Says why one of the locks cannot be had, the first by name. Of several, those before the one that it waits for are held meanwhile,
 /// with the label `own`. None if nobody else has any: it may be granted in this moment, or somebody else is before us.
 async fn why_it_waits(client: &Client, names: &[String], own: &str) -> Option<String> {
     let mut in_order: Vec<&String> = names.iter().collect();
     in_order.sort_unstable();
-    for name in in_order.into_iter().rev() {
+    for name in in_order {
         return Some(match client.get(name, None).await {
             Ok(lock) if names.len() > 1 && lock.owner == own => continue,
             Ok(lock) if lock.state == LockState::Held && !lock.owner.is_empty() => {

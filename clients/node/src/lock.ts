@@ -45,7 +45,7 @@ export class Lock implements AsyncDisposable {
   }
 
   /**
-   * The number of the permit, from 0 up to the limit, without it; undefined for a lock that is not shared. Nobody else has the
+   * The number of the permit, from 0 to the limit - 1; undefined for a lock that is not shared. Nobody else has the
    * same permit of this name at the same time, so it can number a worker. It is the same for as long as the lock is held. Several
    * have the lock then, so what a worker writes under its number is fenced by both: refuse a token below the highest that has
    * come with the same permit.

@@ -99,7 +99,7 @@ impl Guard {
         self.grant.fencing_token
     }
 
-    /// Returns the number of the permit, from 0 up to the limit, without it; none for a lock that is not
+    /// Returns the number of the permit, from 0 to the limit - 1; none for a lock that is not
     /// [shared](super::Acquire::shared). Nobody else has the same permit of this name at the same time, so it can number a worker. It
     /// stays the same for as long as this guard lives.
     pub fn permit(&self) -> Option<u32> {

@@ -452,7 +452,7 @@ const (
 	UpdateLockResponse_OUTCOME_NOT_HELD UpdateLockResponse_Outcome = 2
 	// Somebody else holds the lock, or it was reattached under another lock id; untouched.
 	UpdateLockResponse_OUTCOME_HELD_BY_ANOTHER UpdateLockResponse_Outcome = 3
-	// The lock was asked for without a value.
+	// The lock was asked for without a value. Only the broker that keeps the lock knows that.
 	UpdateLockResponse_OUTCOME_NO_VALUE UpdateLockResponse_Outcome = 4
 )
 
@@ -1239,7 +1239,7 @@ type Acquired struct {
 	// of this name at the same time, as nobody else has an EXCLUSIVE lock. So it can name a worker, a port or a slot of
 	// work. It stays the same when the lock is reattached. The lowest free one is not always given.
 	Permit *int32 `protobuf:"varint,4,opt,name=permit,proto3,oneof" json:"permit,omitempty"`
-	// The locks of `BeginLock.also`, in its order. Release is called for each by itself.
+	// The locks of `BeginLock.also`, in its order. To release them by their ids, call Release for each.
 	Also          []*AlsoAcquired `protobuf:"bytes,5,rep,name=also,proto3" json:"also,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2492,7 +2492,7 @@ func (x *ObserveRequest) GetName() string {
 	return ""
 }
 
-// What a lock is, as far as the broker knows.
+// The state of a lock, as far as the broker knows. One that is SHARED has no owner, value or token here.
 type ObserveResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// What it is.
@@ -2801,7 +2801,7 @@ type BeginLock struct {
 	// Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
 	// names, and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
 	// name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
-	// as held. When one is lost, all are; the others stay closed until their validity is over.
+	// as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
 	Also          []*AlsoLock `protobuf:"bytes,5,rep,name=also,proto3" json:"also,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2929,7 +2929,8 @@ func (x *AlsoLock) GetReattachLockId() string {
 
 // Ends a lock on a Session: it is released (answered `released`), or its wait is over
 // (`not_acquired`, CANCELLED). A lock that was no longer held is answered `lost`. Ending what has
-// already ended does nothing.
+// already ended does nothing, with one exception: after `lost` of several locks (`BeginLock.also`) it frees the others at once.
+// Send it then only when the program has stopped to write under them.
 type EndLock struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The lock's handle, as in BeginLock. One that was never begun ends the Session with

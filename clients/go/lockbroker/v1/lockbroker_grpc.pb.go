@@ -120,11 +120,12 @@ type LockServiceClient interface {
 	RenewLease(ctx context.Context, in *RenewLeaseRequest, opts ...grpc.CallOption) (*RenewLeaseResponse, error)
 	// Looks at a lock without touching it.
 	GetLock(ctx context.Context, in *GetLockRequest, opts ...grpc.CallOption) (*GetLockResponse, error)
-	// Gives the grant that a lock id names another `value`, from any connection and at any broker. It has to have been asked for with
+	// Gives the grant that a lock id names another `value`, from any connection and at any broker. The lock must have been asked for with
 	// one. A stale id, or that of another lock, changes nothing; the outcome says so with status OK. UNAVAILABLE: the
-	// value may have been updated or not, or somebody else has updated it at the same time. Try again.
+	// value may have been updated or not, or somebody else has updated it at the same time. Try again; for a lock that was asked
+	// for without a value, brokers that do not keep it say so each time.
 	UpdateLock(ctx context.Context, in *UpdateLockRequest, opts ...grpc.CallOption) (*UpdateLockResponse, error)
-	// Tells who holds a lock and with which `value`, at once and whenever that changes: what another broker does, within 1.2 s. The
+	// Tells who holds a lock and with which `value`, at once and whenever that changes: what another broker does, within 1.2 s, or 4 s if the store is slow. The
 	// last state is repeated every 5 s; who hears nothing for three times that long knows nothing any more. What is told is what this broker has
 	// seen last. Between two answers a lock may have been free, or held by others, and a value may have been another one. A lower
 	// fencing token is never told after a higher one. The stream has no end of its own: UNAVAILABLE if the broker goes
@@ -293,11 +294,12 @@ type LockServiceServer interface {
 	RenewLease(context.Context, *RenewLeaseRequest) (*RenewLeaseResponse, error)
 	// Looks at a lock without touching it.
 	GetLock(context.Context, *GetLockRequest) (*GetLockResponse, error)
-	// Gives the grant that a lock id names another `value`, from any connection and at any broker. It has to have been asked for with
+	// Gives the grant that a lock id names another `value`, from any connection and at any broker. The lock must have been asked for with
 	// one. A stale id, or that of another lock, changes nothing; the outcome says so with status OK. UNAVAILABLE: the
-	// value may have been updated or not, or somebody else has updated it at the same time. Try again.
+	// value may have been updated or not, or somebody else has updated it at the same time. Try again; for a lock that was asked
+	// for without a value, brokers that do not keep it say so each time.
 	UpdateLock(context.Context, *UpdateLockRequest) (*UpdateLockResponse, error)
-	// Tells who holds a lock and with which `value`, at once and whenever that changes: what another broker does, within 1.2 s. The
+	// Tells who holds a lock and with which `value`, at once and whenever that changes: what another broker does, within 1.2 s, or 4 s if the store is slow. The
 	// last state is repeated every 5 s; who hears nothing for three times that long knows nothing any more. What is told is what this broker has
 	// seen last. Between two answers a lock may have been free, or held by others, and a value may have been another one. A lower
 	// fencing token is never told after a higher one. The stream has no end of its own: UNAVAILABLE if the broker goes

@@ -70,7 +70,7 @@ class BaseLock:
 
     @property
     def permit(self) -> int | None:
-        """The number of the permit, from 0 up to the limit, without it. None for a lock that is not shared.
+        """The number of the permit, from 0 to the limit - 1. None for a lock that is not shared.
 
         Nobody else has the same permit of this name at the same time, so it can number a worker. It stays the same for as long
         as the lock is held. Several have the lock then, so what a worker writes under its number is fenced by both: refuse a

@@ -251,7 +251,7 @@ pub struct Acquired {
     /// work. It stays the same when the lock is reattached. The lowest free one is not always given.
     #[prost(int32, optional, tag = "4")]
     pub permit: ::core::option::Option<i32>,
-    /// The locks of `BeginLock.also`, in its order. Release is called for each by itself.
+    /// The locks of `BeginLock.also`, in its order. To release them by their ids, call Release for each.
     #[prost(message, repeated, tag = "5")]
     pub also: ::prost::alloc::vec::Vec<AlsoAcquired>,
 }
@@ -736,7 +736,7 @@ pub mod update_lock_response {
         NotHeld = 2,
         /// Somebody else holds the lock, or it was reattached under another lock id; untouched.
         HeldByAnother = 3,
-        /// The lock was asked for without a value.
+        /// The lock was asked for without a value. Only the broker that keeps the lock knows that.
         NoValue = 4,
     }
     impl Outcome {
@@ -773,7 +773,7 @@ pub struct ObserveRequest {
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
 }
-/// What a lock is, as far as the broker knows.
+/// The state of a lock, as far as the broker knows. One that is SHARED has no owner, value or token here.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ObserveResponse {
     /// What it is.
@@ -908,7 +908,7 @@ pub struct BeginLock {
     /// Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
     /// names, and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
     /// name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
-    /// as held. When one is lost, all are; the others stay closed until their validity is over.
+    /// as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
     #[prost(message, repeated, tag = "5")]
     pub also: ::prost::alloc::vec::Vec<AlsoLock>,
 }
@@ -924,7 +924,8 @@ pub struct AlsoLock {
 }
 /// Ends a lock on a Session: it is released (answered `released`), or its wait is over
 /// (`not_acquired`, CANCELLED). A lock that was no longer held is answered `lost`. Ending what has
-/// already ended does nothing.
+/// already ended does nothing, with one exception: after `lost` of several locks (`BeginLock.also`) it frees the others at once.
+/// Send it then only when the program has stopped to write under them.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct EndLock {
     /// The lock's handle, as in BeginLock. One that was never begun ends the Session with
@@ -1424,9 +1425,10 @@ pub mod lock_service_client {
                 .insert(GrpcMethod::new("lockbroker.v1.LockService", "GetLock"));
             self.inner.unary(req, path, codec).await
         }
-        /// Gives the grant that a lock id names another `value`, from any connection and at any broker. It has to have been asked for with
+        /// Gives the grant that a lock id names another `value`, from any connection and at any broker. The lock must have been asked for with
         /// one. A stale id, or that of another lock, changes nothing; the outcome says so with status OK. UNAVAILABLE: the
-        /// value may have been updated or not, or somebody else has updated it at the same time. Try again.
+        /// value may have been updated or not, or somebody else has updated it at the same time. Try again; for a lock that was asked
+        /// for without a value, brokers that do not keep it say so each time.
         pub async fn update_lock(
             &mut self,
             request: impl tonic::IntoRequest<super::UpdateLockRequest>,
@@ -1451,7 +1453,7 @@ pub mod lock_service_client {
                 .insert(GrpcMethod::new("lockbroker.v1.LockService", "UpdateLock"));
             self.inner.unary(req, path, codec).await
         }
-        /// Tells who holds a lock and with which `value`, at once and whenever that changes: what another broker does, within 1.2 s. The
+        /// Tells who holds a lock and with which `value`, at once and whenever that changes: what another broker does, within 1.2 s, or 4 s if the store is slow. The
         /// last state is repeated every 5 s; who hears nothing for three times that long knows nothing any more. What is told is what this broker has
         /// seen last. Between two answers a lock may have been free, or held by others, and a value may have been another one. A lower
         /// fencing token is never told after a higher one. The stream has no end of its own: UNAVAILABLE if the broker goes
@@ -1585,9 +1587,10 @@ pub mod lock_service_server {
             &self,
             request: tonic::Request<super::GetLockRequest>,
         ) -> std::result::Result<tonic::Response<super::GetLockResponse>, tonic::Status>;
-        /// Gives the grant that a lock id names another `value`, from any connection and at any broker. It has to have been asked for with
+        /// Gives the grant that a lock id names another `value`, from any connection and at any broker. The lock must have been asked for with
         /// one. A stale id, or that of another lock, changes nothing; the outcome says so with status OK. UNAVAILABLE: the
-        /// value may have been updated or not, or somebody else has updated it at the same time. Try again.
+        /// value may have been updated or not, or somebody else has updated it at the same time. Try again; for a lock that was asked
+        /// for without a value, brokers that do not keep it say so each time.
         async fn update_lock(
             &self,
             request: tonic::Request<super::UpdateLockRequest>,
@@ -1601,7 +1604,7 @@ pub mod lock_service_server {
             >
             + std::marker::Send
             + 'static;
-        /// Tells who holds a lock and with which `value`, at once and whenever that changes: what another broker does, within 1.2 s. The
+        /// Tells who holds a lock and with which `value`, at once and whenever that changes: what another broker does, within 1.2 s, or 4 s if the store is slow. The
         /// last state is repeated every 5 s; who hears nothing for three times that long knows nothing any more. What is told is what this broker has
         /// seen last. Between two answers a lock may have been free, or held by others, and a value may have been another one. A lower
         /// fencing token is never told after a higher one. The stream has no end of its own: UNAVAILABLE if the broker goes

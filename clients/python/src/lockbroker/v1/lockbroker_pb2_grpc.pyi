@@ -137,16 +137,17 @@ class LockServiceStub:
         lockbroker.v1.lockbroker_pb2.UpdateLockRequest,
         lockbroker.v1.lockbroker_pb2.UpdateLockResponse,
     ]
-    """Gives the grant that a lock id names another `value`, from any connection and at any broker. It has to have been asked for with
+    """Gives the grant that a lock id names another `value`, from any connection and at any broker. The lock must have been asked for with
     one. A stale id, or that of another lock, changes nothing; the outcome says so with status OK. UNAVAILABLE: the
-    value may have been updated or not, or somebody else has updated it at the same time. Try again.
+    value may have been updated or not, or somebody else has updated it at the same time. Try again; for a lock that was asked
+    for without a value, brokers that do not keep it say so each time.
     """
 
     Observe: grpc.UnaryStreamMultiCallable[
         lockbroker.v1.lockbroker_pb2.ObserveRequest,
         lockbroker.v1.lockbroker_pb2.ObserveResponse,
     ]
-    """Tells who holds a lock and with which `value`, at once and whenever that changes: what another broker does, within 1.2 s. The
+    """Tells who holds a lock and with which `value`, at once and whenever that changes: what another broker does, within 1.2 s, or 4 s if the store is slow. The
     last state is repeated every 5 s; who hears nothing for three times that long knows nothing any more. What is told is what this broker has
     seen last. Between two answers a lock may have been free, or held by others, and a value may have been another one. A lower
     fencing token is never told after a higher one. The stream has no end of its own: UNAVAILABLE if the broker goes
@@ -221,16 +222,17 @@ class LockServiceAsyncStub:
         lockbroker.v1.lockbroker_pb2.UpdateLockRequest,
         lockbroker.v1.lockbroker_pb2.UpdateLockResponse,
     ]
-    """Gives the grant that a lock id names another `value`, from any connection and at any broker. It has to have been asked for with
+    """Gives the grant that a lock id names another `value`, from any connection and at any broker. The lock must have been asked for with
     one. A stale id, or that of another lock, changes nothing; the outcome says so with status OK. UNAVAILABLE: the
-    value may have been updated or not, or somebody else has updated it at the same time. Try again.
+    value may have been updated or not, or somebody else has updated it at the same time. Try again; for a lock that was asked
+    for without a value, brokers that do not keep it say so each time.
     """
 
     Observe: grpc.aio.UnaryStreamMultiCallable[
         lockbroker.v1.lockbroker_pb2.ObserveRequest,
         lockbroker.v1.lockbroker_pb2.ObserveResponse,
     ]
-    """Tells who holds a lock and with which `value`, at once and whenever that changes: what another broker does, within 1.2 s. The
+    """Tells who holds a lock and with which `value`, at once and whenever that changes: what another broker does, within 1.2 s, or 4 s if the store is slow. The
     last state is repeated every 5 s; who hears nothing for three times that long knows nothing any more. What is told is what this broker has
     seen last. Between two answers a lock may have been free, or held by others, and a value may have been another one. A lower
     fencing token is never told after a higher one. The stream has no end of its own: UNAVAILABLE if the broker goes
@@ -319,9 +321,10 @@ class LockServiceServicer(metaclass=abc.ABCMeta):
         request: lockbroker.v1.lockbroker_pb2.UpdateLockRequest,
         context: _ServicerContext,
     ) -> typing.Union[lockbroker.v1.lockbroker_pb2.UpdateLockResponse, collections.abc.Awaitable[lockbroker.v1.lockbroker_pb2.UpdateLockResponse]]:
-        """Gives the grant that a lock id names another `value`, from any connection and at any broker. It has to have been asked for with
+        """Gives the grant that a lock id names another `value`, from any connection and at any broker. The lock must have been asked for with
         one. A stale id, or that of another lock, changes nothing; the outcome says so with status OK. UNAVAILABLE: the
-        value may have been updated or not, or somebody else has updated it at the same time. Try again.
+        value may have been updated or not, or somebody else has updated it at the same time. Try again; for a lock that was asked
+        for without a value, brokers that do not keep it say so each time.
         """
 
     @abc.abstractmethod
@@ -330,7 +333,7 @@ class LockServiceServicer(metaclass=abc.ABCMeta):
         request: lockbroker.v1.lockbroker_pb2.ObserveRequest,
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[lockbroker.v1.lockbroker_pb2.ObserveResponse], collections.abc.AsyncIterator[lockbroker.v1.lockbroker_pb2.ObserveResponse]]:
-        """Tells who holds a lock and with which `value`, at once and whenever that changes: what another broker does, within 1.2 s. The
+        """Tells who holds a lock and with which `value`, at once and whenever that changes: what another broker does, within 1.2 s, or 4 s if the store is slow. The
         last state is repeated every 5 s; who hears nothing for three times that long knows nothing any more. What is told is what this broker has
         seen last. Between two answers a lock may have been free, or held by others, and a value may have been another one. A lower
         fencing token is never told after a higher one. The stream has no end of its own: UNAVAILABLE if the broker goes

@@ -505,7 +505,7 @@ export type Acquired = Message<"lockbroker.v1.Acquired"> & {
   permit?: number | undefined;
 
   /**
-   * The locks of `BeginLock.also`, in its order. Release is called for each by itself.
+   * The locks of `BeginLock.also`, in its order. To release them by their ids, call Release for each.
    *
    * @generated from field: repeated lockbroker.v1.AlsoAcquired also = 5;
    */
@@ -1339,7 +1339,7 @@ export enum UpdateLockResponse_Outcome {
   HELD_BY_ANOTHER = 3,
 
   /**
-   * The lock was asked for without a value.
+   * The lock was asked for without a value. Only the broker that keeps the lock knows that.
    *
    * @generated from enum value: OUTCOME_NO_VALUE = 4;
    */
@@ -1374,7 +1374,7 @@ export const ObserveRequestSchema: GenMessage<ObserveRequest> = /*@__PURE__*/
   messageDesc(file_lockbroker_v1_lockbroker, 26);
 
 /**
- * What a lock is, as far as the broker knows.
+ * The state of a lock, as far as the broker knows. One that is SHARED has no owner, value or token here.
  *
  * @generated from message lockbroker.v1.ObserveResponse
  */
@@ -1610,7 +1610,7 @@ export type BeginLock = Message<"lockbroker.v1.BeginLock"> & {
    * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
    * names, and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
    * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
-   * as held. When one is lost, all are; the others stay closed until their validity is over.
+   * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
    *
    * @generated from field: repeated lockbroker.v1.AlsoLock also = 5;
    */
@@ -1655,7 +1655,8 @@ export const AlsoLockSchema: GenMessage<AlsoLock> = /*@__PURE__*/
 /**
  * Ends a lock on a Session: it is released (answered `released`), or its wait is over
  * (`not_acquired`, CANCELLED). A lock that was no longer held is answered `lost`. Ending what has
- * already ended does nothing.
+ * already ended does nothing, with one exception: after `lost` of several locks (`BeginLock.also`) it frees the others at once.
+ * Send it then only when the program has stopped to write under them.
  *
  * @generated from message lockbroker.v1.EndLock
  */
@@ -2263,9 +2264,10 @@ export const LockService: GenService<{
     output: typeof GetLockResponseSchema;
   },
   /**
-   * Gives the grant that a lock id names another `value`, from any connection and at any broker. It has to have been asked for with
+   * Gives the grant that a lock id names another `value`, from any connection and at any broker. The lock must have been asked for with
    * one. A stale id, or that of another lock, changes nothing; the outcome says so with status OK. UNAVAILABLE: the
-   * value may have been updated or not, or somebody else has updated it at the same time. Try again.
+   * value may have been updated or not, or somebody else has updated it at the same time. Try again; for a lock that was asked
+   * for without a value, brokers that do not keep it say so each time.
    *
    * @generated from rpc lockbroker.v1.LockService.UpdateLock
    */
@@ -2275,7 +2277,7 @@ export const LockService: GenService<{
     output: typeof UpdateLockResponseSchema;
   },
   /**
-   * Tells who holds a lock and with which `value`, at once and whenever that changes: what another broker does, within 1.2 s. The
+   * Tells who holds a lock and with which `value`, at once and whenever that changes: what another broker does, within 1.2 s, or 4 s if the store is slow. The
    * last state is repeated every 5 s; who hears nothing for three times that long knows nothing any more. What is told is what this broker has
    * seen last. Between two answers a lock may have been free, or held by others, and a value may have been another one. A lower
    * fencing token is never told after a higher one. The stream has no end of its own: UNAVAILABLE if the broker goes

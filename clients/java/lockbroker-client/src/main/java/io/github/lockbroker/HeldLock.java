@@ -100,7 +100,7 @@ public final class HeldLock implements AutoCloseable {
    * Returns the number of the permit. Nobody else has the same permit of this name at the same
    * time, so it can number a worker. It stays the same for as long as the lock is held.
    *
-   * @return the number, from 0 up to the limit, without it; nothing for a lock that is not {@link
+   * @return the number, from 0 to the limit - 1; nothing for a lock that is not {@link
    *     LockOption#shared}
    */
   public OptionalInt permit() {

@@ -74,7 +74,7 @@ public final class Lease implements AutoCloseable {
   /**
    * Returns the number of the permit, as {@link HeldLock#permit} does.
    *
-   * @return the number, from 0 up to the limit, without it; nothing for a lease that is not {@link
+   * @return the number, from 0 to the limit - 1; nothing for a lease that is not {@link
    *     LeaseOption#shared}, and for one that was adopted
    */
   public OptionalInt permit() {

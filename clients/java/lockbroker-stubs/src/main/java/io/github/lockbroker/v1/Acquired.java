@@ -192,7 +192,7 @@ private static final long serialVersionUID = 0L;
   private java.util.List<io.github.lockbroker.v1.AlsoAcquired> also_;
   /**
    * <pre>
-   * The locks of `BeginLock.also`, in its order. Release is called for each by itself.
+   * The locks of `BeginLock.also`, in its order. To release them by their ids, call Release for each.
    * </pre>
    *
    * <code>repeated .lockbroker.v1.AlsoAcquired also = 5;</code>
@@ -203,7 +203,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The locks of `BeginLock.also`, in its order. Release is called for each by itself.
+   * The locks of `BeginLock.also`, in its order. To release them by their ids, call Release for each.
    * </pre>
    *
    * <code>repeated .lockbroker.v1.AlsoAcquired also = 5;</code>
@@ -215,7 +215,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The locks of `BeginLock.also`, in its order. Release is called for each by itself.
+   * The locks of `BeginLock.also`, in its order. To release them by their ids, call Release for each.
    * </pre>
    *
    * <code>repeated .lockbroker.v1.AlsoAcquired also = 5;</code>
@@ -226,7 +226,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The locks of `BeginLock.also`, in its order. Release is called for each by itself.
+   * The locks of `BeginLock.also`, in its order. To release them by their ids, call Release for each.
    * </pre>
    *
    * <code>repeated .lockbroker.v1.AlsoAcquired also = 5;</code>
@@ -237,7 +237,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The locks of `BeginLock.also`, in its order. Release is called for each by itself.
+   * The locks of `BeginLock.also`, in its order. To release them by their ids, call Release for each.
    * </pre>
    *
    * <code>repeated .lockbroker.v1.AlsoAcquired also = 5;</code>
@@ -1149,7 +1149,7 @@ private static final long serialVersionUID = 0L;
 
     /**
      * <pre>
-     * The locks of `BeginLock.also`, in its order. Release is called for each by itself.
+     * The locks of `BeginLock.also`, in its order. To release them by their ids, call Release for each.
      * </pre>
      *
      * <code>repeated .lockbroker.v1.AlsoAcquired also = 5;</code>
@@ -1163,7 +1163,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The locks of `BeginLock.also`, in its order. Release is called for each by itself.
+     * The locks of `BeginLock.also`, in its order. To release them by their ids, call Release for each.
      * </pre>
      *
      * <code>repeated .lockbroker.v1.AlsoAcquired also = 5;</code>
@@ -1177,7 +1177,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The locks of `BeginLock.also`, in its order. Release is called for each by itself.
+     * The locks of `BeginLock.also`, in its order. To release them by their ids, call Release for each.
      * </pre>
      *
      * <code>repeated .lockbroker.v1.AlsoAcquired also = 5;</code>
@@ -1191,7 +1191,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The locks of `BeginLock.also`, in its order. Release is called for each by itself.
+     * The locks of `BeginLock.also`, in its order. To release them by their ids, call Release for each.
      * </pre>
      *
      * <code>repeated .lockbroker.v1.AlsoAcquired also = 5;</code>
@@ -1212,7 +1212,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The locks of `BeginLock.also`, in its order. Release is called for each by itself.
+     * The locks of `BeginLock.also`, in its order. To release them by their ids, call Release for each.
      * </pre>
      *
      * <code>repeated .lockbroker.v1.AlsoAcquired also = 5;</code>
@@ -1230,7 +1230,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The locks of `BeginLock.also`, in its order. Release is called for each by itself.
+     * The locks of `BeginLock.also`, in its order. To release them by their ids, call Release for each.
      * </pre>
      *
      * <code>repeated .lockbroker.v1.AlsoAcquired also = 5;</code>
@@ -1250,7 +1250,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The locks of `BeginLock.also`, in its order. Release is called for each by itself.
+     * The locks of `BeginLock.also`, in its order. To release them by their ids, call Release for each.
      * </pre>
      *
      * <code>repeated .lockbroker.v1.AlsoAcquired also = 5;</code>
@@ -1271,7 +1271,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The locks of `BeginLock.also`, in its order. Release is called for each by itself.
+     * The locks of `BeginLock.also`, in its order. To release them by their ids, call Release for each.
      * </pre>
      *
      * <code>repeated .lockbroker.v1.AlsoAcquired also = 5;</code>
@@ -1289,7 +1289,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The locks of `BeginLock.also`, in its order. Release is called for each by itself.
+     * The locks of `BeginLock.also`, in its order. To release them by their ids, call Release for each.
      * </pre>
      *
      * <code>repeated .lockbroker.v1.AlsoAcquired also = 5;</code>
@@ -1307,7 +1307,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The locks of `BeginLock.also`, in its order. Release is called for each by itself.
+     * The locks of `BeginLock.also`, in its order. To release them by their ids, call Release for each.
      * </pre>
      *
      * <code>repeated .lockbroker.v1.AlsoAcquired also = 5;</code>
@@ -1326,7 +1326,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The locks of `BeginLock.also`, in its order. Release is called for each by itself.
+     * The locks of `BeginLock.also`, in its order. To release them by their ids, call Release for each.
      * </pre>
      *
      * <code>repeated .lockbroker.v1.AlsoAcquired also = 5;</code>
@@ -1343,7 +1343,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The locks of `BeginLock.also`, in its order. Release is called for each by itself.
+     * The locks of `BeginLock.also`, in its order. To release them by their ids, call Release for each.
      * </pre>
      *
      * <code>repeated .lockbroker.v1.AlsoAcquired also = 5;</code>
@@ -1360,7 +1360,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The locks of `BeginLock.also`, in its order. Release is called for each by itself.
+     * The locks of `BeginLock.also`, in its order. To release them by their ids, call Release for each.
      * </pre>
      *
      * <code>repeated .lockbroker.v1.AlsoAcquired also = 5;</code>
@@ -1371,7 +1371,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The locks of `BeginLock.also`, in its order. Release is called for each by itself.
+     * The locks of `BeginLock.also`, in its order. To release them by their ids, call Release for each.
      * </pre>
      *
      * <code>repeated .lockbroker.v1.AlsoAcquired also = 5;</code>
@@ -1385,7 +1385,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The locks of `BeginLock.also`, in its order. Release is called for each by itself.
+     * The locks of `BeginLock.also`, in its order. To release them by their ids, call Release for each.
      * </pre>
      *
      * <code>repeated .lockbroker.v1.AlsoAcquired also = 5;</code>
@@ -1400,7 +1400,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The locks of `BeginLock.also`, in its order. Release is called for each by itself.
+     * The locks of `BeginLock.also`, in its order. To release them by their ids, call Release for each.
      * </pre>
      *
      * <code>repeated .lockbroker.v1.AlsoAcquired also = 5;</code>
@@ -1411,7 +1411,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The locks of `BeginLock.also`, in its order. Release is called for each by itself.
+     * The locks of `BeginLock.also`, in its order. To release them by their ids, call Release for each.
      * </pre>
      *
      * <code>repeated .lockbroker.v1.AlsoAcquired also = 5;</code>
@@ -1423,7 +1423,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The locks of `BeginLock.also`, in its order. Release is called for each by itself.
+     * The locks of `BeginLock.also`, in its order. To release them by their ids, call Release for each.
      * </pre>
      *
      * <code>repeated .lockbroker.v1.AlsoAcquired also = 5;</code>

@@ -100,7 +100,7 @@ public interface AcquiredOrBuilder extends
 
   /**
    * <pre>
-   * The locks of `BeginLock.also`, in its order. Release is called for each by itself.
+   * The locks of `BeginLock.also`, in its order. To release them by their ids, call Release for each.
    * </pre>
    *
    * <code>repeated .lockbroker.v1.AlsoAcquired also = 5;</code>
@@ -109,7 +109,7 @@ public interface AcquiredOrBuilder extends
       getAlsoList();
   /**
    * <pre>
-   * The locks of `BeginLock.also`, in its order. Release is called for each by itself.
+   * The locks of `BeginLock.also`, in its order. To release them by their ids, call Release for each.
    * </pre>
    *
    * <code>repeated .lockbroker.v1.AlsoAcquired also = 5;</code>
@@ -117,7 +117,7 @@ public interface AcquiredOrBuilder extends
   io.github.lockbroker.v1.AlsoAcquired getAlso(int index);
   /**
    * <pre>
-   * The locks of `BeginLock.also`, in its order. Release is called for each by itself.
+   * The locks of `BeginLock.also`, in its order. To release them by their ids, call Release for each.
    * </pre>
    *
    * <code>repeated .lockbroker.v1.AlsoAcquired also = 5;</code>
@@ -125,7 +125,7 @@ public interface AcquiredOrBuilder extends
   int getAlsoCount();
   /**
    * <pre>
-   * The locks of `BeginLock.also`, in its order. Release is called for each by itself.
+   * The locks of `BeginLock.also`, in its order. To release them by their ids, call Release for each.
    * </pre>
    *
    * <code>repeated .lockbroker.v1.AlsoAcquired also = 5;</code>
@@ -134,7 +134,7 @@ public interface AcquiredOrBuilder extends
       getAlsoOrBuilderList();
   /**
    * <pre>
-   * The locks of `BeginLock.also`, in its order. Release is called for each by itself.
+   * The locks of `BeginLock.also`, in its order. To release them by their ids, call Release for each.
    * </pre>
    *
    * <code>repeated .lockbroker.v1.AlsoAcquired also = 5;</code>

@@ -192,7 +192,7 @@ private static final long serialVersionUID = 0L;
    * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
    * names, and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
    * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
-   * as held. When one is lost, all are; the others stay closed until their validity is over.
+   * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
    * </pre>
    *
    * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
@@ -206,7 +206,7 @@ private static final long serialVersionUID = 0L;
    * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
    * names, and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
    * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
-   * as held. When one is lost, all are; the others stay closed until their validity is over.
+   * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
    * </pre>
    *
    * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
@@ -221,7 +221,7 @@ private static final long serialVersionUID = 0L;
    * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
    * names, and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
    * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
-   * as held. When one is lost, all are; the others stay closed until their validity is over.
+   * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
    * </pre>
    *
    * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
@@ -235,7 +235,7 @@ private static final long serialVersionUID = 0L;
    * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
    * names, and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
    * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
-   * as held. When one is lost, all are; the others stay closed until their validity is over.
+   * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
    * </pre>
    *
    * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
@@ -249,7 +249,7 @@ private static final long serialVersionUID = 0L;
    * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
    * names, and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
    * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
-   * as held. When one is lost, all are; the others stay closed until their validity is over.
+   * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
    * </pre>
    *
    * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
@@ -1237,7 +1237,7 @@ private static final long serialVersionUID = 0L;
      * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
      * names, and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
      * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
-     * as held. When one is lost, all are; the others stay closed until their validity is over.
+     * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
      * </pre>
      *
      * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
@@ -1254,7 +1254,7 @@ private static final long serialVersionUID = 0L;
      * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
      * names, and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
      * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
-     * as held. When one is lost, all are; the others stay closed until their validity is over.
+     * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
      * </pre>
      *
      * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
@@ -1271,7 +1271,7 @@ private static final long serialVersionUID = 0L;
      * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
      * names, and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
      * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
-     * as held. When one is lost, all are; the others stay closed until their validity is over.
+     * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
      * </pre>
      *
      * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
@@ -1288,7 +1288,7 @@ private static final long serialVersionUID = 0L;
      * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
      * names, and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
      * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
-     * as held. When one is lost, all are; the others stay closed until their validity is over.
+     * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
      * </pre>
      *
      * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
@@ -1312,7 +1312,7 @@ private static final long serialVersionUID = 0L;
      * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
      * names, and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
      * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
-     * as held. When one is lost, all are; the others stay closed until their validity is over.
+     * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
      * </pre>
      *
      * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
@@ -1333,7 +1333,7 @@ private static final long serialVersionUID = 0L;
      * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
      * names, and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
      * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
-     * as held. When one is lost, all are; the others stay closed until their validity is over.
+     * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
      * </pre>
      *
      * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
@@ -1356,7 +1356,7 @@ private static final long serialVersionUID = 0L;
      * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
      * names, and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
      * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
-     * as held. When one is lost, all are; the others stay closed until their validity is over.
+     * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
      * </pre>
      *
      * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
@@ -1380,7 +1380,7 @@ private static final long serialVersionUID = 0L;
      * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
      * names, and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
      * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
-     * as held. When one is lost, all are; the others stay closed until their validity is over.
+     * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
      * </pre>
      *
      * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
@@ -1401,7 +1401,7 @@ private static final long serialVersionUID = 0L;
      * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
      * names, and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
      * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
-     * as held. When one is lost, all are; the others stay closed until their validity is over.
+     * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
      * </pre>
      *
      * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
@@ -1422,7 +1422,7 @@ private static final long serialVersionUID = 0L;
      * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
      * names, and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
      * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
-     * as held. When one is lost, all are; the others stay closed until their validity is over.
+     * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
      * </pre>
      *
      * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
@@ -1444,7 +1444,7 @@ private static final long serialVersionUID = 0L;
      * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
      * names, and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
      * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
-     * as held. When one is lost, all are; the others stay closed until their validity is over.
+     * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
      * </pre>
      *
      * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
@@ -1464,7 +1464,7 @@ private static final long serialVersionUID = 0L;
      * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
      * names, and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
      * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
-     * as held. When one is lost, all are; the others stay closed until their validity is over.
+     * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
      * </pre>
      *
      * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
@@ -1484,7 +1484,7 @@ private static final long serialVersionUID = 0L;
      * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
      * names, and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
      * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
-     * as held. When one is lost, all are; the others stay closed until their validity is over.
+     * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
      * </pre>
      *
      * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
@@ -1498,7 +1498,7 @@ private static final long serialVersionUID = 0L;
      * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
      * names, and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
      * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
-     * as held. When one is lost, all are; the others stay closed until their validity is over.
+     * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
      * </pre>
      *
      * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
@@ -1515,7 +1515,7 @@ private static final long serialVersionUID = 0L;
      * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
      * names, and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
      * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
-     * as held. When one is lost, all are; the others stay closed until their validity is over.
+     * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
      * </pre>
      *
      * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
@@ -1533,7 +1533,7 @@ private static final long serialVersionUID = 0L;
      * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
      * names, and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
      * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
-     * as held. When one is lost, all are; the others stay closed until their validity is over.
+     * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
      * </pre>
      *
      * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
@@ -1547,7 +1547,7 @@ private static final long serialVersionUID = 0L;
      * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
      * names, and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
      * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
-     * as held. When one is lost, all are; the others stay closed until their validity is over.
+     * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
      * </pre>
      *
      * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
@@ -1562,7 +1562,7 @@ private static final long serialVersionUID = 0L;
      * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
      * names, and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
      * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
-     * as held. When one is lost, all are; the others stay closed until their validity is over.
+     * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
      * </pre>
      *
      * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>

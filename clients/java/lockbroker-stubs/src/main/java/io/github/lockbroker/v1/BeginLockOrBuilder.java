@@ -97,7 +97,7 @@ public interface BeginLockOrBuilder extends
    * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
    * names, and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
    * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
-   * as held. When one is lost, all are; the others stay closed until their validity is over.
+   * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
    * </pre>
    *
    * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
@@ -109,7 +109,7 @@ public interface BeginLockOrBuilder extends
    * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
    * names, and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
    * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
-   * as held. When one is lost, all are; the others stay closed until their validity is over.
+   * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
    * </pre>
    *
    * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
@@ -120,7 +120,7 @@ public interface BeginLockOrBuilder extends
    * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
    * names, and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
    * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
-   * as held. When one is lost, all are; the others stay closed until their validity is over.
+   * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
    * </pre>
    *
    * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
@@ -131,7 +131,7 @@ public interface BeginLockOrBuilder extends
    * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
    * names, and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
    * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
-   * as held. When one is lost, all are; the others stay closed until their validity is over.
+   * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
    * </pre>
    *
    * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
@@ -143,7 +143,7 @@ public interface BeginLockOrBuilder extends
    * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
    * names, and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
    * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
-   * as held. When one is lost, all are; the others stay closed until their validity is over.
+   * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
    * </pre>
    *
    * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>

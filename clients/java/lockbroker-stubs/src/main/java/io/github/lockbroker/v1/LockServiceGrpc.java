@@ -433,9 +433,10 @@ public final class LockServiceGrpc {
 
     /**
      * <pre>
-     * Gives the grant that a lock id names another `value`, from any connection and at any broker. It has to have been asked for with
+     * Gives the grant that a lock id names another `value`, from any connection and at any broker. The lock must have been asked for with
      * one. A stale id, or that of another lock, changes nothing; the outcome says so with status OK. UNAVAILABLE: the
-     * value may have been updated or not, or somebody else has updated it at the same time. Try again.
+     * value may have been updated or not, or somebody else has updated it at the same time. Try again; for a lock that was asked
+     * for without a value, brokers that do not keep it say so each time.
      * </pre>
      */
     default void updateLock(io.github.lockbroker.v1.UpdateLockRequest request,
@@ -445,7 +446,7 @@ public final class LockServiceGrpc {
 
     /**
      * <pre>
-     * Tells who holds a lock and with which `value`, at once and whenever that changes: what another broker does, within 1.2 s. The
+     * Tells who holds a lock and with which `value`, at once and whenever that changes: what another broker does, within 1.2 s, or 4 s if the store is slow. The
      * last state is repeated every 5 s; who hears nothing for three times that long knows nothing any more. What is told is what this broker has
      * seen last. Between two answers a lock may have been free, or held by others, and a value may have been another one. A lower
      * fencing token is never told after a higher one. The stream has no end of its own: UNAVAILABLE if the broker goes
@@ -582,9 +583,10 @@ public final class LockServiceGrpc {
 
     /**
      * <pre>
-     * Gives the grant that a lock id names another `value`, from any connection and at any broker. It has to have been asked for with
+     * Gives the grant that a lock id names another `value`, from any connection and at any broker. The lock must have been asked for with
      * one. A stale id, or that of another lock, changes nothing; the outcome says so with status OK. UNAVAILABLE: the
-     * value may have been updated or not, or somebody else has updated it at the same time. Try again.
+     * value may have been updated or not, or somebody else has updated it at the same time. Try again; for a lock that was asked
+     * for without a value, brokers that do not keep it say so each time.
      * </pre>
      */
     public void updateLock(io.github.lockbroker.v1.UpdateLockRequest request,
@@ -595,7 +597,7 @@ public final class LockServiceGrpc {
 
     /**
      * <pre>
-     * Tells who holds a lock and with which `value`, at once and whenever that changes: what another broker does, within 1.2 s. The
+     * Tells who holds a lock and with which `value`, at once and whenever that changes: what another broker does, within 1.2 s, or 4 s if the store is slow. The
      * last state is repeated every 5 s; who hears nothing for three times that long knows nothing any more. What is told is what this broker has
      * seen last. Between two answers a lock may have been free, or held by others, and a value may have been another one. A lower
      * fencing token is never told after a higher one. The stream has no end of its own: UNAVAILABLE if the broker goes
@@ -718,9 +720,10 @@ public final class LockServiceGrpc {
 
     /**
      * <pre>
-     * Gives the grant that a lock id names another `value`, from any connection and at any broker. It has to have been asked for with
+     * Gives the grant that a lock id names another `value`, from any connection and at any broker. The lock must have been asked for with
      * one. A stale id, or that of another lock, changes nothing; the outcome says so with status OK. UNAVAILABLE: the
-     * value may have been updated or not, or somebody else has updated it at the same time. Try again.
+     * value may have been updated or not, or somebody else has updated it at the same time. Try again; for a lock that was asked
+     * for without a value, brokers that do not keep it say so each time.
      * </pre>
      */
     public io.github.lockbroker.v1.UpdateLockResponse updateLock(io.github.lockbroker.v1.UpdateLockRequest request) throws io.grpc.StatusException {
@@ -730,7 +733,7 @@ public final class LockServiceGrpc {
 
     /**
      * <pre>
-     * Tells who holds a lock and with which `value`, at once and whenever that changes: what another broker does, within 1.2 s. The
+     * Tells who holds a lock and with which `value`, at once and whenever that changes: what another broker does, within 1.2 s, or 4 s if the store is slow. The
      * last state is repeated every 5 s; who hears nothing for three times that long knows nothing any more. What is told is what this broker has
      * seen last. Between two answers a lock may have been free, or held by others, and a value may have been another one. A lower
      * fencing token is never told after a higher one. The stream has no end of its own: UNAVAILABLE if the broker goes
@@ -853,9 +856,10 @@ public final class LockServiceGrpc {
 
     /**
      * <pre>
-     * Gives the grant that a lock id names another `value`, from any connection and at any broker. It has to have been asked for with
+     * Gives the grant that a lock id names another `value`, from any connection and at any broker. The lock must have been asked for with
      * one. A stale id, or that of another lock, changes nothing; the outcome says so with status OK. UNAVAILABLE: the
-     * value may have been updated or not, or somebody else has updated it at the same time. Try again.
+     * value may have been updated or not, or somebody else has updated it at the same time. Try again; for a lock that was asked
+     * for without a value, brokers that do not keep it say so each time.
      * </pre>
      */
     public io.github.lockbroker.v1.UpdateLockResponse updateLock(io.github.lockbroker.v1.UpdateLockRequest request) {
@@ -865,7 +869,7 @@ public final class LockServiceGrpc {
 
     /**
      * <pre>
-     * Tells who holds a lock and with which `value`, at once and whenever that changes: what another broker does, within 1.2 s. The
+     * Tells who holds a lock and with which `value`, at once and whenever that changes: what another broker does, within 1.2 s, or 4 s if the store is slow. The
      * last state is repeated every 5 s; who hears nothing for three times that long knows nothing any more. What is told is what this broker has
      * seen last. Between two answers a lock may have been free, or held by others, and a value may have been another one. A lower
      * fencing token is never told after a higher one. The stream has no end of its own: UNAVAILABLE if the broker goes
@@ -950,9 +954,10 @@ public final class LockServiceGrpc {
 
     /**
      * <pre>
-     * Gives the grant that a lock id names another `value`, from any connection and at any broker. It has to have been asked for with
+     * Gives the grant that a lock id names another `value`, from any connection and at any broker. The lock must have been asked for with
      * one. A stale id, or that of another lock, changes nothing; the outcome says so with status OK. UNAVAILABLE: the
-     * value may have been updated or not, or somebody else has updated it at the same time. Try again.
+     * value may have been updated or not, or somebody else has updated it at the same time. Try again; for a lock that was asked
+     * for without a value, brokers that do not keep it say so each time.
      * </pre>
      */
     public com.google.common.util.concurrent.ListenableFuture<io.github.lockbroker.v1.UpdateLockResponse> updateLock(

@@ -6,7 +6,7 @@ package io.github.lockbroker.v1;
 
 /**
  * <pre>
- * What a lock is, as far as the broker knows.
+ * The state of a lock, as far as the broker knows. One that is SHARED has no owner, value or token here.
  * </pre>
  *
  * Protobuf type {@code lockbroker.v1.ObserveResponse}
@@ -608,7 +608,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * What a lock is, as far as the broker knows.
+   * The state of a lock, as far as the broker knows. One that is SHARED has no owner, value or token here.
    * </pre>
    *
    * Protobuf type {@code lockbroker.v1.ObserveResponse}

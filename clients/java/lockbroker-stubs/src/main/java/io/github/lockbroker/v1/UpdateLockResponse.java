@@ -87,7 +87,7 @@ private static final long serialVersionUID = 0L;
     OUTCOME_HELD_BY_ANOTHER(3),
     /**
      * <pre>
-     * The lock was asked for without a value.
+     * The lock was asked for without a value. Only the broker that keeps the lock knows that.
      * </pre>
      *
      * <code>OUTCOME_NO_VALUE = 4;</code>
@@ -130,7 +130,7 @@ private static final long serialVersionUID = 0L;
     public static final int OUTCOME_HELD_BY_ANOTHER_VALUE = 3;
     /**
      * <pre>
-     * The lock was asked for without a value.
+     * The lock was asked for without a value. Only the broker that keeps the lock knows that.
      * </pre>
      *
      * <code>OUTCOME_NO_VALUE = 4;</code>
