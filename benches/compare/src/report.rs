@@ -252,9 +252,9 @@ mod tests {
             samples.add("rate: one".into(), one);
             samples.add("rate: other".into(), other);
         }
-        let row = Row::ratio(Group::Session, "rate", "one", "other", "");
+        let row = Row::ratio(Group::Session, "rate", "one", "other", None);
         assert_eq!(row.spread(&samples), Some(Spread { least: 1.0, median: 2.0, most: 3.0 }));
-        assert_eq!(Row::plain(Group::Session, "not measured", "").spread(&samples), None);
+        assert_eq!(Row::plain(Group::Session, "not measured", None).spread(&samples), None);
         assert_eq!(Spread::of(vec![4.0, 1.0]).median, 2.5);
     }
 }
