@@ -321,7 +321,7 @@ impl<E: Env> Cx<'_, E> {
         }
         match session.locks.get(&lock_ref).copied() {
             Some(hold) => self.end_hold_by(hold, End::Closed),
-            None => self.end_group_by_client(key, lock_ref),
+            None => self.end_group(key, lock_ref),
         }
         Ok(())
     }

@@ -24,7 +24,7 @@ const SHORTEST_POLL: Duration = Duration::from_millis(1);
 const LONGEST_POLL: Duration = Duration::from_secs(3600);
 /// The most bytes that several locks may take in a message, which may have 4 KiB.
 const MAX_TOGETHER_BYTES: usize = 4_000;
-/// What one of several takes there beside its name and its owner: its lock id, its linger, and what frames them.
+/// The bytes that one of several takes there beside its name and its owner: its lock id, its linger, and what frames them.
 const BESIDE_TEXTS: usize = 80;
 /// The longest wait for a lease: a call that takes longer is cut off by many a proxy.
 pub(crate) const LONGEST_LEASE_WAIT: Duration = Duration::from_secs(30);

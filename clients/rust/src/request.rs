@@ -276,7 +276,7 @@ const MAX_TEXT_BYTES: usize = 512;
 const MOST_ALSO: usize = 15;
 /// The most bytes that several may take, whose texts are sent in one message.
 const MOST_TOGETHER_BYTES: usize = 3_800;
-/// What one of several takes beside its name and its owner: its id, its times, and what frames them.
+/// The bytes that one of several takes beside its name and its owner: its id, its times, and what frames them.
 const BESIDE_TEXTS: usize = 100;
 /// The most that can share a lock at a time.
 const MAX_PERMITS: u32 = 4_096;

@@ -46,10 +46,8 @@ impl<E: Env> Cx<'_, E> {
         let Some(groups) = self.groups(stream) else { return };
         let mut late = Vec::new();
         for (lock_ref, group) in &mut groups.by_ref {
-            if matches!(group.phase, Phase::Ending { tell_at: Some(at), .. } if at <= now)
-                && let Phase::Ending { last, .. } = std::mem::replace(&mut group.phase, Phase::Over)
-            {
-                late.push((*lock_ref, last));
+            if matches!(group.phase, Phase::Ending { tell_at: Some(at), .. } if at <= now) {
+                late.extend(group.take_last().map(|last| (*lock_ref, last)));
             }
         }
         for (lock_ref, last) in late {
@@ -64,12 +62,7 @@ impl<E: Env> Cx<'_, E> {
     }
 
     /// Ends a group for its client, whatever it does. Does nothing if there is no such group.
-    pub(crate) fn end_group_by_client(&mut self, stream: StreamKey, lock_ref: LockRef) {
-        self.end_group(stream, lock_ref);
-        self.forget_group(stream, lock_ref);
-    }
-
-    pub(super) fn end_group(&mut self, stream: StreamKey, lock_ref: LockRef) {
+    pub(crate) fn end_group(&mut self, stream: StreamKey, lock_ref: LockRef) {
         let Some(group) = self.group(stream, lock_ref) else { return };
         let last = match group.phase {
             Phase::Trying | Phase::WaitingFor(_) => Some((not_acquired(Reason::Cancelled), Tell::Soon)),
@@ -80,6 +73,7 @@ impl<E: Env> Cx<'_, E> {
             self.conclude(stream, lock_ref, last, tell);
         }
         self.end_all(stream, lock_ref, &End::Closed);
+        self.forget_group(stream, lock_ref);
     }
 
     pub(super) fn end_members(&mut self, stream: StreamKey, members: &[LockRef], end: &End) {

@@ -125,6 +125,17 @@ impl Group {
         Group { members, wait, phase: Phase::Trying, live: 0, was_retracted: false }
     }
 
+    /// Returns the last event of one that ends, which is told now.
+    fn take_last(&mut self) -> Option<Event> {
+        match std::mem::replace(&mut self.phase, Phase::Over) {
+            Phase::Ending { last, .. } => Some(last),
+            other => {
+                self.phase = other;
+                None
+            }
+        }
+    }
+
     fn verdict(&self) -> Verdict {
         let ended = self.members.iter().zip(0..).find_map(|(member, at)| match &member.progress {
             Progress::Ended(event) => Some((at, event.clone())),

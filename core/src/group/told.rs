@@ -60,7 +60,7 @@ impl<E: Env> Cx<'_, E> {
                     *last = lost(name, &event);
                 }
                 // Now, for the Session may end with its last hold.
-                if is_given_back && let Phase::Ending { last, .. } = std::mem::replace(&mut group.phase, Phase::Over) {
+                if is_given_back && let Some(last) = group.take_last() {
                     self.push(stream, Item::Event(lock_ref, last));
                 }
             }

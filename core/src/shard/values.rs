@@ -7,9 +7,6 @@ use crate::command::{Command, Reply as Said};
 use crate::lock::{FencingToken, GrantId, LockItem, LockValue};
 use crate::store::{ItemState, LockStatus, Proclaimed, Reply, Sight, StoreError, Stored};
 
-/// The version of a value that nobody has updated.
-const FIRST: u64 = 1;
-
 /// One thing to do about the value of a lock's holder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Values {
@@ -178,7 +175,7 @@ fn proclaimed(
     }
     Ok(match (protocol::read_value(value), creates) {
         (Some(Stored { token, version, .. }), _) => Ok((Some(version), token, version.saturating_add(1))),
-        (None, Some((token, version))) => Ok((None, token, version.saturating_add(1).max(FIRST))),
+        (None, Some((token, version))) => Ok((None, token, version.saturating_add(1))),
         (None, None) => Err(Proclaimed::NoValue),
     })
 }
