@@ -69,6 +69,14 @@ impl<E: Env> Cx<'_, E> {
         }
     }
 
+    /// Ends the hold that had the lock alone here, whose client has it elsewhere now.
+    pub(crate) fn supersede(&mut self, me: HoldKey) {
+        let before = self.core.names.get(&self.hold(me).name).and_then(|entry| entry.holder);
+        if let Some((_, before)) = before.filter(|(_, before)| *before != me) {
+            self.end_hold_by(before, End::Superseded);
+        }
+    }
+
     /// Notes that a waiter has the lock, by a hand-over from the one that had it.
     pub(crate) fn pass(&mut self, name: &LockName, id: GrantId, to: HoldKey) {
         self.core.names.get_or_insert(name).holder = Some((id, to));

@@ -195,6 +195,12 @@ pub enum Mark {
     GroupFellBack,
     /// One of several was lost, and so all were.
     GroupLost,
+    /// Several permits of one lock were taken while its own item kept others out.
+    PermitsCollected,
+    /// Who had a lock alone shares it now.
+    Downgraded,
+    /// Who had a lock alone was to share it, and got no permit.
+    NotDowngraded,
     /// The store granted a lock too late.
     GrantTooLate,
     /// An attempt may have been granted, and is cleaned up.
@@ -285,6 +291,9 @@ impl Mark {
         Mark::GroupHeld,
         Mark::GroupFellBack,
         Mark::GroupLost,
+        Mark::PermitsCollected,
+        Mark::Downgraded,
+        Mark::NotDowngraded,
         Mark::GrantTooLate,
         Mark::GrantUncertain,
         Mark::AttemptAbandoned,

@@ -99,33 +99,40 @@ impl<E: Env> Cx<'_, E> {
     /// Deletes, in the background, a grant that nobody wants. At twice `--max-locks` it is left out, and the item expires by
     /// itself.
     pub(crate) fn clean_up(&mut self, of: HoldKey, id: GrantId, life: u32) {
-        self.clean_up_if_room(of, id, (life, false));
+        self.clean_up_if_room(self.hold(of).item(), id, (life, false));
+    }
+
+    /// Does the same with an item of the lock that kept others out while permits were taken.
+    pub(crate) fn close_gate(&mut self, of: HoldKey, gate: GrantId) {
+        let life = self.fresh_item_ttl(of);
+        let item = LockItem::from(&self.hold(of).name);
+        self.clean_up_if_room(item, gate, (life, false));
     }
 
     /// Does the same with a permit that was created and does not count. Nobody is told that it is free.
     pub(crate) fn give_back(&mut self, of: HoldKey, id: GrantId, life: u32) {
-        self.clean_up_if_room(of, id, (life, true));
+        self.clean_up_if_room(self.hold(of).item(), id, (life, true));
     }
 
-    fn clean_up_if_room(&mut self, of: HoldKey, id: GrantId, how: (u32, bool)) {
+    pub(crate) fn clean_up_if_room(&mut self, item: LockItem, id: GrantId, how: (u32, bool)) {
         if !self.count_reserved() {
             self.env.observe(Observed::CleanupLeftOut);
             self.env.mark(Mark::CleanupLeftOut);
             return;
         }
-        self.begin_clean_up(of, id, how);
+        self.begin_clean_up(item, id, how);
     }
 
     /// Does the same whatever the limit says.
     pub(crate) fn clean_up_always(&mut self, of: HoldKey, id: GrantId, life: u32) {
         self.core.counts.locks += 1;
-        self.begin_clean_up(of, id, (life, false));
+        self.begin_clean_up(self.hold(of).item(), id, (life, false));
     }
 
-    fn begin_clean_up(&mut self, of: HoldKey, id: GrantId, (life, quiet): (u32, bool)) {
+    fn begin_clean_up(&mut self, item: LockItem, id: GrantId, (life, quiet): (u32, bool)) {
         let over = self.now + Duration::from_secs(life.into());
         let task = Task::CleanUp(CleanUp { id, quiet, over, failures: 0, again: None });
-        let key = self.insert_errand(self.hold(of).item(), true, task);
+        let key = self.insert_errand(item, true, task);
         self.ask_on_errand(key, Request::Remove { state: ItemState::Held(id), quiet });
     }
 

@@ -71,6 +71,8 @@ pub enum Rule {
     /// What is left of a `min_hold` for its item counts from the last command that counted, so that no clock that lags cuts
     /// anything off (R31).
     MinHoldNeverCut,
+    /// The item of a lock that becomes a shared one keeps others out until its permit stands (R35).
+    LockOutlivesDowngrade,
 }
 
 impl Rule {
@@ -109,6 +111,7 @@ impl Rule {
         ("min-hold-kept", Rule::MinHoldKept),
         ("min-hold-in-item", Rule::MinHoldInItem),
         ("min-hold-never-cut", Rule::MinHoldNeverCut),
+        ("lock-outlives-downgrade", Rule::LockOutlivesDowngrade),
     ];
 
     /// Returns the rule that a test names so.

@@ -55,20 +55,48 @@ pub struct Besides {
     pub from: u16,
     /// Nobody has a permit from this one on; none if that is not known yet.
     pub upto: Option<u16>,
-    /// True if somebody has the permit `from`.
+    /// True if somebody is in the way: has the permit `from`, or one of too many.
     pub held: bool,
+    /// How many permits have to be free. None: nobody may have one.
+    pub seats: Option<Seats>,
+}
+
+/// How many permits have to be free for one who wants several.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Seats {
+    /// Those from this one on are not asked for.
+    pub limit: u16,
+    /// So many are wanted.
+    pub weight: u16,
+    /// So many have been seen free, of those below [`Besides::from`].
+    pub free: u16,
 }
 
 impl Besides {
     /// Nothing is known yet.
-    pub const UNKNOWN: Besides = Besides { from: 0, upto: None, held: false };
+    pub const UNKNOWN: Besides = Besides { from: 0, upto: None, held: false, seats: None };
     /// The number of permits that are looked at first. Most locks have fewer.
     const FIRST_WINDOW: u16 = 4;
 
     /// Returns the permits to look at next.
     pub fn window(self) -> impl Iterator<Item = Permit> {
-        let upto = self.upto.unwrap_or(Besides::FIRST_WINDOW).min(self.from.saturating_add(WINDOW));
+        let limit = self.seats.map_or(u16::MAX, |seats| seats.limit);
+        let upto = self.upto.unwrap_or(Besides::FIRST_WINDOW).min(self.from.saturating_add(WINDOW)).min(limit);
         (self.from..upto).filter_map(Permit::new)
+    }
+
+    /// Returns what is known after so many permits were `free` in its window, where others may exist below `slots`. None: as many are
+    /// free as are wanted.
+    pub(crate) fn counted(self, seats: Seats, free: u16, slots: u16) -> Option<Besides> {
+        let exist = slots.min(seats.limit);
+        let looked_at = self.window().last().map_or(self.from, |last| last.get() + 1).min(exist);
+        let free = seats.free + free;
+        if free + (seats.limit - exist) >= seats.weight {
+            return None;
+        }
+        let all = looked_at == exist;
+        let (from, free) = if all { (0, 0) } else { (looked_at, free) };
+        Some(Besides { from, upto: Some(slots), held: all, seats: Some(Seats { free, ..seats }) })
     }
 }
 
@@ -292,6 +320,8 @@ pub enum Request {
         ttl: u32,
         /// How others get to look for it.
         slots: Slots,
+        /// The id of the lock's own item, if it is ours and keeps others out meanwhile.
+        under: Option<GrantId>,
     },
     /// Looks for a permit that nobody has, among [`WINDOW`] at the most. Answered by [`Reply::Found`].
     Find {

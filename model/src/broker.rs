@@ -21,7 +21,7 @@ use lockbroker_core::{Broker as Core, Item as News, Output, Read, RequestId, Str
 use crate::memcached::place_of;
 use crate::model::Model;
 use crate::rules::Rules;
-use crate::state::{Client, Id, LINGER, Link, Node, Op, Owner, Place, State, Token};
+use crate::state::{Client, DOWNGRADING, Id, LINGER, Link, Node, Op, Owner, Place, State, Token};
 
 /// The length of a tick: the margin of a lease.
 pub const TICK: Duration = Duration::from_secs(2);
@@ -147,6 +147,7 @@ impl LeavesOut for Rules {
             Rule::MinHoldKept => self.min_hold_kept,
             Rule::MinHoldInItem => self.min_hold_in_item,
             Rule::MinHoldNeverCut => self.min_hold_never_cut,
+            Rule::LockOutlivesDowngrade => self.lock_outlives_downgrade,
             _ => true,
         }
     }
@@ -202,8 +203,8 @@ impl Model {
         };
         let request = LockRequest {
             name: self.name.clone(),
-            access: match self.bounds.shared[client] {
-                true => Access::Shared { limit: self.bounds.permits },
+            access: match self.bounds.shared[client] || held.place == DOWNGRADING {
+                true => Access::Shared { limit: self.bounds.permits, weight: self.bounds.weight[client] },
                 false => Access::Alone,
             },
             ttl: ticks(self.bounds.ttl[client]),
@@ -384,6 +385,7 @@ impl Model {
                 if hears && is_mover && held.valid > 0 {
                     // It takes that up only while the old validity lasts (R11).
                     (told.at, told.moving_to, told.id, told.valid) = (here, None, id, lease);
+                    told.place = place_of(lock_id.permit);
                     told.min_hold = ticks_in(min_hold);
                     after.hang_up = held.at.map(|at| (at as usize, client));
                 } else if hears && held.at == here && held.id == 0 && lease > 0 {
@@ -472,7 +474,7 @@ impl Model {
 }
 
 fn permit_at(place: Place) -> Option<Permit> {
-    place.checked_sub(1).and_then(|number| Permit::new(number.into()))
+    place.checked_sub(1).filter(|_| place != DOWNGRADING).and_then(|number| Permit::new(number.into()))
 }
 
 /// Returns the answer to a change.

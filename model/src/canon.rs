@@ -23,7 +23,11 @@ pub const FIXED_EPOCHS: Epoch = 200;
 pub(crate) fn ids_of(op: &mut Op, visit: &mut impl FnMut(&mut Id)) {
     match op {
         Op::Grant { id, .. } | Op::Reassert { id, .. } | Op::Remove { id } => visit(id),
-        Op::Occupy { id, .. } | Op::Share { id, .. } | Op::Cover { id, .. } => visit(id),
+        Op::Share { id, under, .. } => {
+            visit(id);
+            visit(under);
+        }
+        Op::Occupy { id, .. } | Op::Cover { id, .. } => visit(id),
         Op::Stands { id } => visit(id),
         Op::HandOver { from, to, .. } | Op::Replace { from, to, .. } => {
             visit(from);

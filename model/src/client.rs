@@ -3,7 +3,7 @@
 use lockbroker_core::request::StreamEnd;
 
 use crate::model::Model;
-use crate::state::{Client, State};
+use crate::state::{Client, DOWNGRADING, State};
 
 impl Model {
     /// Returns true if the client may begin something at a broker: it has no stream there.
@@ -71,6 +71,10 @@ impl Model {
         let held = &mut state.clients[client];
         held.moving_to = Some(broker as u8);
         held.moved = true;
+        if self.bounds.downgrades[client] && held.place == 0 {
+            // From when it asks.
+            held.place = DOWNGRADING;
+        }
         self.begin(state, broker, client);
     }
 

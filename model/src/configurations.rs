@@ -7,6 +7,11 @@ const QUIET: Bounds = Bounds::QUIET;
 const ONCE: Bounds = Bounds { asks: Some(1), ..QUIET };
 /// Time goes on only when all work is done, so that more can happen within reach. The ttls leave room for a renewal.
 const PROMPT: Bounds = Bounds { ttl: [4, 3], prompt: true, ..ONCE };
+/// One who has the lock alone goes on as one who shares it, and another asks for a permit.
+const DOWNGRADE: Bounds =
+    Bounds { shared: [false, true], downgrades: [true, false], permits: 2, ttl: [3, 3], reattaches: 1, ..PROMPT };
+/// One wants two permits at once, and another one.
+const WEIGHT: Bounds = Bounds { shared: [true, true], permits: 2, weight: [2, 1], ttl: [3, 3], ..PROMPT };
 const BREAKS_AND_DEATH: Bounds = Bounds { breaks: 1, deaths: 1, restarts: true, ..PROMPT };
 const NO_LOSS: Losses = Losses { whole: false, state: false, fences: false, flush: false };
 const WHOLE: Losses = Losses { whole: true, ..NO_LOSS };
@@ -201,6 +206,33 @@ pub const ALL: &[Bounds] = &[
         ..ONCE
     },
     Bounds { name: "shared, loss, prompt", slow: true, shared: [false, true], losses: EVERY, loss_count: 1, ..PROMPT },
+    Bounds { name: "downgrade", ..DOWNGRADE },
+    Bounds { name: "downgrade, writer", shared: [false, false], ..DOWNGRADE },
+    Bounds { name: "downgrade, together", asks_at: TOGETHER, ..DOWNGRADE },
+    Bounds { name: "downgrade, two", reattaches: 2, ..DOWNGRADE },
+    Bounds { name: "downgrade, breaks", breaks: 1, ..DOWNGRADE },
+    Bounds { name: "downgrade, death", deaths: 1, ..DOWNGRADE },
+    Bounds { name: "downgrade, death, writer", deaths: 1, shared: [false, false], ..DOWNGRADE },
+    Bounds { name: "downgrade, loss", slow: true, losses: WHOLE, loss_count: 1, ..DOWNGRADE },
+    Bounds { name: "downgrade, late", slow: true, prompt: false, ttl: [2, 2], strays: 1, ..DOWNGRADE },
+    Bounds {
+        name: "downgrade, late, writer",
+        slow: true,
+        prompt: false,
+        ttl: [2, 2],
+        strays: 1,
+        shared: [false, false],
+        ..DOWNGRADE
+    },
+    Bounds { name: "downgrade, stop", slow: true, stops: 1, ..DOWNGRADE },
+    Bounds { name: "weight", ..WEIGHT },
+    Bounds { name: "weight, both", weight: [2, 2], ..WEIGHT },
+    Bounds { name: "weight, writer", shared: [true, false], ..WEIGHT },
+    Bounds { name: "weight, together", asks_at: TOGETHER, ..WEIGHT },
+    Bounds { name: "weight, breaks", breaks: 1, ..WEIGHT },
+    Bounds { name: "weight, death", deaths: 1, restarts: true, shared: [true, false], ..WEIGHT },
+    Bounds { name: "weight, loss", slow: true, losses: WHOLE, loss_count: 1, shared: [true, false], ..WEIGHT },
+    Bounds { name: "weight, late", slow: true, prompt: false, ttl: [2, 2], strays: 1, shared: [true, false], ..WEIGHT },
     Bounds { name: "tokens", slow: true, tokens: Some(3), ..QUIET },
     Bounds { name: "tokens, late", slow: true, tokens: Some(2), strays: 1, ..ONCE },
     Bounds { name: "tokens, loss", slow: true, ttl: [3, 3], tokens: Some(3), losses: EVERY, loss_count: 1, ..PROMPT },

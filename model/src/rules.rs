@@ -92,6 +92,10 @@ pub struct Rules {
     pub permit_before_look: bool,
     /// The item of the lock stands before permits are looked for.
     pub lock_before_look: bool,
+    /// A permit that is taken under the lock's own item counts only if that is ours; left out, whatever stands there.
+    pub gate_compares: bool,
+    /// The item of a lock that becomes a shared one keeps others out until its permit stands.
+    pub lock_outlives_downgrade: bool,
     /// A grant that does not count, or of which it is not known what became of it, is deleted.
     pub scrub: bool,
 }
@@ -140,6 +144,8 @@ impl Rules {
         min_hold_never_cut: true,
         permit_before_look: true,
         lock_before_look: true,
+        gate_compares: true,
+        lock_outlives_downgrade: true,
         scrub: true,
     };
 }
@@ -204,6 +210,10 @@ pub struct Bounds {
     pub shared: [bool; 2],
     /// The number of permits that there may be.
     pub permits: u16,
+    /// How many permits each of them needs free at once.
+    pub weight: [u8; 2],
+    /// The clients that have the lock alone, and share it from each reattach on.
+    pub downgrades: [bool; 2],
     /// True if no client leaves of its own accord.
     pub stay: bool,
     /// True if anything may happen between the commands of a batch, also where it makes no difference.
@@ -243,6 +253,8 @@ impl Bounds {
         tokens: None,
         shared: [false; 2],
         permits: 1,
+        weight: [1; 2],
+        downgrades: [false; 2],
         stay: false,
         apart: false,
         slow_probes: false,
@@ -252,7 +264,7 @@ impl Bounds {
 
     /// Returns true if anybody asks for a permit.
     pub fn shares(&self) -> bool {
-        self.shared[0] || self.shared[1]
+        [self.shared, self.downgrades].concat().contains(&true)
     }
 
     /// Returns the longest ttl of all.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use lockbroker_core::shard::machine::{EpochState, Op as Shipped};
 use lockbroker_core::shard::state_item::Epoch as ShippedEpoch;
-use lockbroker_core::store::{Besides, ItemState, Slots as ShippedSlots};
+use lockbroker_core::store::{Besides, ItemState, Seats, Slots as ShippedSlots};
 use lockbroker_core::{Broker as Core, RequestId, StreamKey};
 
 use crate::broker::{grant_id, linger_id, of_grant, of_item, seconds, ticks_of};
@@ -72,6 +72,9 @@ pub struct Memcached {
     /// The ticks by which its clock is behind.
     pub lag: u8,
 }
+
+/// The place of an item that becomes a permit: its client believes in some permit, and does not know which.
+pub const DOWNGRADING: Place = Place::MAX;
 
 /// The number of permits that a lock can have here.
 pub const PERMITS: usize = 2;
@@ -182,17 +185,20 @@ pub enum Op {
         to: Id,
         ttl: u8,
     },
-    /// An intent becomes a grant, if nobody has a permit from `from` on.
+    /// An intent becomes a grant, if nobody has a permit from `from` on, or if there are `seats`.
     Occupy {
         id: Id,
         ttl: u8,
         from: u8,
         upto: u8,
+        seats: u8,
     },
+    /// A permit is taken; under the lock's own item, if `under` is not 0.
     Share {
         id: Id,
         ttl: u8,
         slots: u8,
+        under: Id,
     },
     Find {
         from: u8,
@@ -256,6 +262,16 @@ fn unpack_slots(slots: u8) -> ShippedSlots {
         0 => ShippedSlots::Ensure,
         from => ShippedSlots::Raise(from.into()),
     }
+}
+
+/// Packs what one wants who takes several permits: each number is below 4.
+fn pack_seats(seats: Seats) -> u8 {
+    (seats.limit + 4 * seats.weight + 16 * seats.free) as u8
+}
+
+fn unpack_seats(seats: u8) -> Option<Seats> {
+    let [limit, weight, free] = [seats % 4, seats / 4 % 4, seats / 16].map(u16::from);
+    (seats != 0).then_some(Seats { limit, weight, free })
 }
 
 /// A batch under way.
@@ -373,10 +389,12 @@ impl Op {
             Shipped::Occupy { id, ttl, besides } => {
                 // That somebody has the first of them is forgotten: it is looked at again.
                 let upto = besides.upto.map_or(UNKNOWN, |upto| upto as u8);
-                Op::Occupy { id: of_grant(id), ttl: ticks_of(ttl), from: besides.from as u8, upto }
+                let seats = besides.seats.map_or(0, pack_seats);
+                Op::Occupy { id: of_grant(id), ttl: ticks_of(ttl), from: besides.from as u8, upto, seats }
             }
-            Shipped::Share { id, ttl, slots } => {
-                Op::Share { id: of_grant(id), ttl: ticks_of(ttl), slots: pack_slots(slots) }
+            Shipped::Share { id, ttl, slots, under } => {
+                let under = under.map_or(0, of_grant);
+                Op::Share { id: of_grant(id), ttl: ticks_of(ttl), slots: pack_slots(slots), under }
             }
             Shipped::Find { from, upto } => Op::Find { from: from as u8, upto: upto as u8 },
             Shipped::Cover { slots, state, ttl } => {
@@ -410,13 +428,14 @@ impl Op {
                 let (from, to) = (item_of(from), item_of(to));
                 Shipped::Replace { from, to, ttl: seconds(ttl), touches_owner: false, reasserts }
             }
-            Op::Occupy { id, ttl, from, upto } => {
+            Op::Occupy { id, ttl, from, upto, seats } => {
                 let upto = (upto != UNKNOWN).then_some(upto.into());
-                let besides = Besides { from: from.into(), upto, held: false };
+                let besides = Besides { from: from.into(), upto, held: false, seats: unpack_seats(seats) };
                 Shipped::Occupy { id: grant_id(id), ttl: seconds(ttl), besides }
             }
-            Op::Share { id, ttl, slots } => {
-                Shipped::Share { id: grant_id(id), ttl: seconds(ttl), slots: unpack_slots(slots) }
+            Op::Share { id, ttl, slots, under } => {
+                let (slots, under) = (unpack_slots(slots), (under != 0).then(|| grant_id(under)));
+                Shipped::Share { id: grant_id(id), ttl: seconds(ttl), slots, under }
             }
             Op::Find { from, upto } => Shipped::Find { from: from.into(), upto: upto.into() },
             Op::Cover { id, ttl, slots } => {

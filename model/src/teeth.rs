@@ -20,6 +20,10 @@ const WHOLE: Bounds = Bounds { losses: Losses { whole: true, ..NO_LOSS }, loss_c
 const FLUSH: Bounds = Bounds { losses: Losses { flush: true, ..NO_LOSS }, loss_count: 1, ..ONCE };
 /// A holder and one who asks for a permit; a lease is long enough for a batch to outlast the quarantine.
 const SHARED: Bounds = Bounds { shared: [false, true], stay: true, ttl: [4, 4], ..WHOLE };
+/// One who has the lock alone goes on as one who shares it, and another one wants it alone.
+const DOWNGRADE: Bounds = Bounds { downgrades: [true, false], reattaches: 1, ttl: [2, 2], ..ONCE };
+/// One who wants two permits at once, and another one who wants the lock alone.
+const COLLECT: Bounds = Bounds { shared: [true, false], permits: 2, weight: [2, 1], ttl: [2, 2], ..ONCE };
 const PROMPT: Bounds = Bounds { prompt: true, ttl: [4, 3], ..WHOLE };
 
 macro_rules! without {
@@ -43,6 +47,8 @@ pub const ALL: &[Mutilation] = &[
     without!(lost_is_final, SHARED, ONE_HOLDER),
     without!(permit_before_look, Bounds { shared: [false, true], ..ONCE }, ONE_HOLDER),
     without!(lock_before_look, Bounds { shared: [false, true], ..ONCE }, ONE_HOLDER),
+    without!(gate_compares, COLLECT, ONE_HOLDER),
+    without!(lock_outlives_downgrade, DOWNGRADE, ONE_HOLDER),
     without!(fresh_epoch, Bounds { ttl: [3, 3], new_server: true, strays: 2, prompt: true, ..WHOLE }, ONE_HOLDER),
     without!(quarantine, WHOLE, ONE_HOLDER),
     without!(quarantine_length, WHOLE, ONE_HOLDER),

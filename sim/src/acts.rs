@@ -257,7 +257,7 @@ impl World {
             min_hold: lock.min_hold,
             owner: owner_of(client),
             value: None,
-            access: lock.limit.map_or(Access::Alone, |limit| Access::Shared { limit }),
+            access: lock.limit.map_or(Access::Alone, |limit| Access::Shared { limit, weight: 1 }),
             mode,
             account: Some(ACCOUNT),
             on_disconnect: self.options.on_disconnect(client),

@@ -36,7 +36,10 @@ pub(crate) fn request(request: &Request) -> String {
             format!("linger {} as {} for {ttl} s, certain: {certain}", number(from.get()), number(to.get()))
         }
         Request::Occupy { id, ttl, besides } => format!("occupy {} for {ttl} s, {besides:?}", number(id.get())),
-        Request::Share { id, ttl, slots } => format!("share {} for {ttl} s, {slots:?}", number(id.get())),
+        Request::Share { id, ttl, slots, under } => {
+            let under = under.map_or_else(String::new, |id| format!(", under {}", number(id.get())));
+            format!("share {} for {ttl} s, {slots:?}{under}", number(id.get()))
+        }
         Request::Find { from, upto } => format!("find a permit from {from} to {upto}"),
         Request::Remove { state: of, .. } => format!("remove {}", state(*of)),
         Request::Look => "look".to_owned(),

@@ -58,6 +58,7 @@ pub async fn run(args: ElectArgs) -> ExitCode {
         at_least: None,
         shared: false,
         limit: None,
+        weight: None,
         timeout: None,
         again,
         owner,

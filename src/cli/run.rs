@@ -45,8 +45,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// changes when the lock moves to another broker; the token does not.) With --shared it also finds LOCKBROKER_PERMIT: the number of
 /// its permit, from 0 to the limit - 1, which nobody else has at the same time. It can be a worker's number.
 ///
-/// With several names it finds LOCKBROKER_NAMES, LOCKBROKER_FENCING_TOKENS, LOCKBROKER_LOCK_IDS and LOCKBROKER_PERMITS instead:
-/// each has a line for each lock, in the order of the names. Who waits for several locks never waits in a circle with others,
+/// With several names, or a --weight above 1, it finds LOCKBROKER_NAMES, LOCKBROKER_FENCING_TOKENS, LOCKBROKER_LOCK_IDS and LOCKBROKER_PERMITS instead:
+/// each has a line for each lock, or each permit, in the order of the names. Who waits for several locks never waits in a circle with others,
 /// in whatever order they are named. The locks before the one that it waits for, by their names' bytes, are held meanwhile.
 ///
 /// The command runs in a process group of its own, and signals sent to `lockbroker run` are passed on to that. If the
@@ -86,6 +86,9 @@ pub struct RunArgs {
     /// Share the lock among so many at a time, 1 to 4096; implies --shared. Everybody should say the same [default: 4096]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=MAX_PERMITS.into()))]
     pub(super) limit: Option<u32>,
+    /// Take so many permits at once, 1 to 16 and at most the limit, all or none; implies --shared [default: 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=16))]
+    pub(super) weight: Option<u32>,
     /// Longest time that the command may run, from when it has the lock: then it gets SIGTERM, and SIGKILL 10 s later
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(super) timeout: Option<Duration>,
@@ -224,7 +227,7 @@ impl Events {
 
 /// Returns true if a `lockbroker run` above this process holds the lock, so that waiting for it would never end. Both may share it.
 fn held_above(args: &RunArgs) -> bool {
-    let shares = args.shared || args.limit.is_some();
+    let shares = args.shared || args.limit.is_some() || args.weight.is_some();
     // One name alone, or a line for each of several.
     let names_one = |variable: &[u8]| {
         let value = variable.strip_prefix(b"LOCKBROKER_NAME=").or_else(|| variable.strip_prefix(b"LOCKBROKER_NAMES="));
@@ -259,32 +262,29 @@ async fn acquire(args: &RunArgs) -> Result<Outcome, Error> {
     // There is one at least, as the command line says.
     let (name, also) = args.names.split_first().map_or(("", &[][..]), |(name, also)| (name.as_str(), also));
     let (linger, min_hold) = (args.linger.unwrap_or_default(), args.at_least.unwrap_or_default());
+    // The two ways to ask have the same options, by different types.
+    macro_rules! with_options {
+        ($ask:expr) => {{
+            let mut ask = $ask.also(also).linger(linger).min_hold(min_hold);
+            if args.shared {
+                ask = ask.shared();
+            }
+            if let Some(limit) = args.limit {
+                ask = ask.limit(limit);
+            }
+            if let Some(weight) = args.weight {
+                ask = ask.weight(weight);
+            }
+            if let Some(value) = &args.value {
+                ask = ask.value(value.as_bytes());
+            }
+            if args.keep { ask.keep_on_disconnect() } else { ask }
+        }};
+    }
     let Some(wait) = args.wait.filter(|_| !held_above(args)) else {
-        let mut ask = client.acquire(name).also(also).linger(linger).min_hold(min_hold);
-        if args.shared {
-            ask = ask.shared();
-        }
-        if let Some(limit) = args.limit {
-            ask = ask.limit(limit);
-        }
-        if let Some(value) = &args.value {
-            ask = ask.value(value.as_bytes());
-        }
-        return if args.keep { ask.keep_on_disconnect() } else { ask }.await;
+        return with_options!(client.acquire(name)).await;
     };
-    let mut ask = client.wait_acquire(name).also(also).linger(linger).min_hold(min_hold);
-    if args.shared {
-        ask = ask.shared();
-    }
-    if let Some(limit) = args.limit {
-        ask = ask.limit(limit);
-    }
-    if let Some(value) = &args.value {
-        ask = ask.value(value.as_bytes());
-    }
-    if args.keep {
-        ask = ask.keep_on_disconnect();
-    }
+    let mut ask = with_options!(client.wait_acquire(name));
     if let MaxWait::For(max_wait) = wait {
         ask = ask.max_wait(max_wait);
     }

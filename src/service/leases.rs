@@ -52,7 +52,7 @@ impl Repeats {
         add(&linger.as_millis().to_be_bytes());
         add(&min_hold.as_millis().to_be_bytes());
         // That of one who has it alone stays what it was, so that a call can be repeated at a broker of another version.
-        if let Access::Shared { limit } = access {
+        if let Access::Shared { limit, .. } = access {
             add(b"shared");
             add(&limit.to_be_bytes());
         }
@@ -143,7 +143,7 @@ impl Service {
     /// Looks for the lease that this very call has got before, and renews it from now on.
     async fn acquired_before(&self, repeats: &Repeats, arrival: &Arrival) -> Result<Before, Status> {
         let Repeats { name, access, .. } = repeats;
-        let Access::Shared { limit } = *access else {
+        let Access::Shared { limit, .. } = *access else {
             let seen = self.broker.look(name, None).await.map_err(about(name))?;
             return self.renewed_if_its(repeats, (None, seen.status), arrival).await;
         };
@@ -236,8 +236,8 @@ mod tests {
             key(1, &LockRequest { ttl: 8 * second, ..request.clone() }, &me),
             key(1, &LockRequest { linger: 2 * second, ..request.clone() }, &me),
             key(1, &LockRequest { min_hold: 2 * second, ..request.clone() }, &me),
-            key(1, &LockRequest { access: Access::Shared { limit: 1 }, ..request.clone() }, &me),
-            key(1, &LockRequest { access: Access::Shared { limit: 2 }, ..request.clone() }, &me),
+            key(1, &LockRequest { access: Access::Shared { limit: 1, weight: 1 }, ..request.clone() }, &me),
+            key(1, &LockRequest { access: Access::Shared { limit: 2, weight: 1 }, ..request.clone() }, &me),
         ] {
             assert_ne!(other, known);
         }

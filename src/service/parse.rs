@@ -143,13 +143,13 @@ impl Limits {
             "" => Mode::Once,
             text => Mode::Reattach(lock_id(text, "reattach_lock_id")?),
         };
-        ask(lock, ttl, mode, "lock")
+        of_weight_1(ask(lock, ttl, mode, "lock")?)
     }
 
     pub(super) fn wait_acquire(&self, request: WaitAcquireRequest) -> Result<LockRequest, Status> {
         let WaitAcquireRequest { lock, ttl, wait } = request;
         let ttl = self.ttl(ttl, "ttl")?;
-        ask(lock, ttl, self.wait(wait.unwrap_or_default(), "wait")?, "lock")
+        of_weight_1(ask(lock, ttl, self.wait(wait.unwrap_or_default(), "wait")?, "lock")?)
     }
 
     /// Converts a request for a lease, and its request id.
@@ -166,7 +166,7 @@ impl Limits {
             }
             Some(mode) => mode,
         };
-        let request = ask(lock, ttl, mode, "lock")?;
+        let request = of_weight_1(ask(lock, ttl, mode, "lock")?)?;
         if request.on_disconnect == OnDisconnect::Keep {
             let why = "is ON_DISCONNECT_KEEP; a lease has no stream that could end";
             return Err(invalid("lock.on_disconnect", why));
@@ -190,14 +190,32 @@ impl Limits {
         Ok(lease)
     }
 
-    /// Converts a `BeginLock` for several locks of a Session whose ttl is `ttl`, in their order.
-    pub(super) fn begin_together(&self, mut request: BeginLock, ttl: Duration) -> Result<Vec<LockRequest>, Status> {
+    /// Converts a `BeginLock` for one lock or several of a Session whose ttl is `ttl`, in their order.
+    pub(super) fn begin(&self, mut request: BeginLock, ttl: Duration) -> Result<Vec<LockRequest>, Status> {
         let also = std::mem::take(&mut request.also);
+        let first = self.begin_one(request, ttl)?;
+        match first.access {
+            Access::Shared { weight: 2.., .. } if !also.is_empty() => {
+                Err(invalid("begin.lock.weight", "is above 1; only one lock, without begin.also, has a weight"))
+            }
+            Access::Shared { limit, weight: weight @ 2.. } => several_permits(first, limit, weight),
+            _ if also.is_empty() => Ok(vec![first]),
+            _ => self.begin_together(first, also, ttl),
+        }
+    }
+
+    /// Converts the other locks that are wanted together with the first.
+    fn begin_together(
+        &self,
+        first: LockRequest,
+        also: Vec<AlsoLock>,
+        ttl: Duration,
+    ) -> Result<Vec<LockRequest>, Status> {
         if also.len() >= MOST_TOGETHER {
             let why = format!("has {} locks; it may have {}, beside begin.lock", also.len(), MOST_TOGETHER - 1);
             return Err(invalid("begin.also", why));
         }
-        let mut requests = vec![self.begin(request, ttl)?];
+        let mut requests = vec![first];
         for (AlsoLock { lock, reattach_lock_id }, index) in also.into_iter().zip(0..) {
             let field = format!("begin.also[{index}].reattach_lock_id");
             let mode = match (requests[0].mode, reattach_lock_id.as_str()) {
@@ -207,7 +225,11 @@ impl Limits {
                 (_, _) => return Err(invalid(field, "must be unset where begin.reattach_lock_id is")),
             };
             let request = ask(lock, ttl, mode, &format!("begin.also[{index}].lock"))?;
-            if requests.iter().any(|other| other.name == request.name) {
+            if has_weight(&request) {
+                let why = "is above 1; only one lock, without begin.also, has a weight";
+                return Err(invalid(format!("begin.also[{index}].lock.weight"), why));
+            }
+            if requests.iter().any(|other| other.name == request.name && permit_of(other) == permit_of(&request)) {
                 let why = format!("is {:?}, which another lock of this request has too", request.name.as_str());
                 return Err(invalid(format!("begin.also[{index}].lock.name"), why));
             }
@@ -221,14 +243,14 @@ impl Limits {
             return Err(invalid("begin.also", why));
         }
         let alone = "must be empty where a lock has a min_hold or a value: those are for one lock alone";
-        match requests.iter().any(|request| !request.min_hold.is_zero() || request.value.is_some()) {
+        match requests.iter().any(is_for_one_alone) {
             true => Err(invalid("begin.also", alone)),
             false => Ok(requests),
         }
     }
 
     /// Converts a `BeginLock` for one lock of a Session whose ttl is `ttl`.
-    pub(super) fn begin(&self, request: BeginLock, ttl: Duration) -> Result<LockRequest, Status> {
+    fn begin_one(&self, request: BeginLock, ttl: Duration) -> Result<LockRequest, Status> {
         let BeginLock { lock, wait, reattach_lock_id, .. } = request;
         let mode = match (reattach_lock_id.as_str(), wait) {
             ("", None) => Mode::Once,
@@ -256,10 +278,42 @@ impl Limits {
     }
 }
 
+fn has_weight(request: &LockRequest) -> bool {
+    matches!(request.access, Access::Shared { weight: 2.., .. })
+}
+
+/// Returns the permit that a reattach names.
+fn permit_of(request: &LockRequest) -> Option<Permit> {
+    if let Mode::Reattach(lock_id) = request.mode { lock_id.permit } else { None }
+}
+
+fn is_for_one_alone(request: &LockRequest) -> bool {
+    !request.min_hold.is_zero() || request.value.is_some()
+}
+
+/// Refuses a weight where a lock has a stream of its own, or none: there is one lock id.
+fn of_weight_1(request: LockRequest) -> Result<LockRequest, Status> {
+    match has_weight(&request) {
+        true => Err(invalid("lock.weight", "is above 1; only a Session takes several permits at once")),
+        false => Ok(request),
+    }
+}
+
+/// Makes the requests for the permits of one lock: the first is for all of them.
+fn several_permits(first: LockRequest, limit: u16, weight: u8) -> Result<Vec<LockRequest>, Status> {
+    if is_for_one_alone(&first) {
+        return Err(invalid("begin.lock.weight", "is above 1, and there is a min_hold: that is for one permit alone"));
+    }
+    let other = LockRequest { access: Access::Shared { limit, weight: 1 }, ..first.clone() };
+    let mut requests = vec![other; weight.into()];
+    requests[0] = first;
+    Ok(requests)
+}
+
 fn ask(spec: Option<LockSpec>, ttl: Duration, mode: Mode, path: &str) -> Result<LockRequest, Status> {
     let spec = spec.unwrap_or_default();
     let on_disconnect = on_disconnect(&spec, path)?;
-    let access = access(&spec, path)?;
+    let access = access(&spec, &mode, path)?;
     let LockSpec { name: text, linger, owner, min_hold, value, .. } = spec;
     let value = value.map(|value| self::value(&value, &format!("{path}.value"))).transpose()?;
     if value.is_some() && access != Access::Alone {
@@ -299,25 +353,51 @@ fn on_disconnect(spec: &LockSpec, path: &str) -> Result<OnDisconnect, Status> {
     }
 }
 
-/// Reads with whom a lock is shared.
-fn access(spec: &LockSpec, path: &str) -> Result<Access, Status> {
+/// Reads with whom a lock is shared, and checks that a reattach can bring it to that.
+fn access(spec: &LockSpec, how: &Mode, path: &str) -> Result<Access, Status> {
     use crate::proto::lock_spec::Mode as Wire;
-    let &LockSpec { mode, limit, .. } = spec;
-    let field = format!("{path}.limit");
+    let &LockSpec { mode, limit, weight, .. } = spec;
+    let reattached = if let Mode::Reattach(lock_id) = how { Some(lock_id) } else { None };
+    let only_shared = |field: &str, sent| {
+        let why = format!("is {sent}, and the mode is not MODE_SHARED: only that has a {field}");
+        Err(invalid(format!("{path}.{field}"), why))
+    };
     match Wire::try_from(mode) {
-        Ok(Wire::Unspecified | Wire::Exclusive) if limit == 0 => Ok(Access::Alone),
-        Ok(Wire::Unspecified | Wire::Exclusive) => {
-            Err(invalid(field, format!("is {limit}, and the mode is not MODE_SHARED: only that has a limit")))
+        Ok(Wire::Exclusive) if reattached.is_some_and(|lock_id| lock_id.permit.is_some()) => {
+            let why = "is MODE_EXCLUSIVE, and the lock id that is reattached is that of a shared lock: release that, and ask for the lock anew";
+            Err(invalid(format!("{path}.mode"), why))
         }
-        Ok(Wire::Shared) => match u16::try_from(limit) {
-            Ok(0) => Ok(Access::Shared { limit: MAX_PERMITS }),
-            Ok(limit @ 1..=MAX_PERMITS) => Ok(Access::Shared { limit }),
-            _ => Err(invalid(field, format!("is {limit}; it may be 1 to {MAX_PERMITS}"))),
-        },
+        Ok(Wire::Unspecified | Wire::Exclusive) if limit != 0 => only_shared("limit", limit),
+        Ok(Wire::Unspecified | Wire::Exclusive) if weight != 0 => only_shared("weight", weight),
+        Ok(Wire::Unspecified | Wire::Exclusive) => Ok(Access::Alone),
+        Ok(Wire::Shared) if reattached.is_some_and(|id| id.permit.is_none() && !id.min_hold.is_zero()) => {
+            let why = "is MODE_SHARED, and the lock that is reattached has a min_hold: nobody else has it before that is over";
+            Err(invalid(format!("{path}.mode"), why))
+        }
+        Ok(Wire::Shared) => shared(limit, weight, reattached.is_some(), path),
         Err(_) => {
             let why = format!("is {mode}; it may be MODE_EXCLUSIVE (1) or MODE_SHARED (2)");
             Err(invalid(format!("{path}.mode"), why))
         }
+    }
+}
+
+/// Reads among how many a lock is shared, and how many permits are wanted.
+fn shared(limit: i32, weight: i32, is_reattach: bool, path: &str) -> Result<Access, Status> {
+    let refuse = |field, why: String| Err(invalid(format!("{path}.{field}"), why));
+    let limit = match u16::try_from(limit) {
+        Ok(0) => MAX_PERMITS,
+        Ok(limit @ 1..=MAX_PERMITS) => limit,
+        _ => return refuse("limit", format!("is {limit}; it may be 1 to {MAX_PERMITS}")),
+    };
+    let most = limit.min(MOST_TOGETHER as u16) as u8;
+    match u8::try_from(weight) {
+        Ok(2..) if is_reattach => {
+            refuse("weight", format!("is {weight}; a reattach names each permit by its lock id, and has none"))
+        }
+        Ok(0) => Ok(Access::Shared { limit, weight: 1 }),
+        Ok(weight) if weight <= most => Ok(Access::Shared { limit, weight }),
+        _ => refuse("weight", format!("is {weight}; it may be 1 to {most}")),
     }
 }
 
@@ -338,7 +418,7 @@ mod tests {
     }
 
     /// Returns the field for which a request was refused.
-    fn field(result: Result<LockRequest, Status>) -> String {
+    fn field<T: std::fmt::Debug>(result: Result<T, Status>) -> String {
         let status = result.unwrap_err();
         assert_eq!(status.code(), tonic::Code::InvalidArgument);
         let violations = status.get_details_bad_request().unwrap().field_violations;
@@ -404,9 +484,9 @@ mod tests {
         for (mode, limit, access) in [
             (0, 0, Access::Alone),
             (1, 0, Access::Alone),
-            (2, 0, Access::Shared { limit: 4096 }),
-            (2, 1, Access::Shared { limit: 1 }),
-            (2, 4096, Access::Shared { limit: 4096 }),
+            (2, 0, Access::Shared { limit: 4096, weight: 1 }),
+            (2, 1, Access::Shared { limit: 1, weight: 1 }),
+            (2, 4096, Access::Shared { limit: 4096, weight: 1 }),
         ] {
             let lock = Some(LockSpec { name: "a".into(), mode, limit, ..LockSpec::default() });
             let request = LIMITS.acquire(AcquireRequest { lock, ..Default::default() }).unwrap();

@@ -155,14 +155,8 @@ async fn open(broker: &Broker, client: &mut Client, stream: StreamKey) -> Result
 enum Message {
     Heartbeat(i64),
     /// If the request is wrong or not allowed, only that fails.
-    Begin(LockRef, Result<Wanted, Failure>),
+    Begin(LockRef, Result<Vec<LockRequest>, Failure>),
     End(LockRef),
-}
-
-/// A request for locks.
-enum Wanted {
-    One(LockRequest),
-    Together(Vec<LockRequest>),
 }
 
 /// Reads a message. The error ends the Session: the client broke its rules.
@@ -178,14 +172,9 @@ fn message(
         Some(Kind::Begin(begin)) => {
             let lock_ref = begin.lock_ref;
             let invalid = |status: Status| Failure::Invalid { why: status.message().into() };
-            let wanted = if begin.also.is_empty() {
-                let request = limits.begin(begin, ttl).map_err(invalid);
-                request.and_then(|mut request| admit(std::slice::from_mut(&mut request)).map(|()| Wanted::One(request)))
-            } else {
-                let requests = limits.begin_together(begin, ttl).map_err(invalid);
-                requests.and_then(|mut requests| admit(&mut requests).map(|()| Wanted::Together(requests)))
-            };
-            Message::Begin(lock_ref, wanted)
+            let requests = limits.begin(begin, ttl).map_err(invalid);
+            let admitted = requests.and_then(|mut requests| admit(&mut requests).map(|()| requests));
+            Message::Begin(lock_ref, admitted)
         }
         Some(Kind::Open(_)) => return Err(Close::Refused(parse::invalid("open", "must come only once"))),
         None => {
@@ -203,14 +192,10 @@ fn handle(session: &mut SessionTurn<'_>, message: Message) -> Result<(), Status>
         Message::Begin(lock_ref, request) => {
             session.take_ref(lock_ref).map_err(breach)?;
             match request {
-                Ok(Wanted::Together(requests)) => {
-                    let names: Vec<&str> = requests.iter().map(|request| request.name.as_str()).collect();
-                    tracing::debug!(locks = ?names, lock_ref, "asked for together on a Session");
-                    session.begin_together(lock_ref, requests);
-                }
-                Ok(Wanted::One(request)) => {
-                    tracing::debug!(lock = %request.name, lock_ref, "asked for on a Session");
-                    session.begin(lock_ref, request);
+                Ok(requests) => {
+                    let first = requests.first().map(|request| request.name.as_str());
+                    tracing::debug!(lock = first, locks = requests.len(), lock_ref, "asked for on a Session");
+                    session.begin(lock_ref, requests);
                 }
                 Err(failure) => session.turn_back(lock_ref, failure),
             }

@@ -229,6 +229,14 @@ impl Guard {
         self.runtime.block_on(self.inner.update(value))
     }
 
+    /// Shares the lock from now on.
+    ///
+    /// # Errors
+    /// Those of [`crate::Guard::downgrade`].
+    pub fn downgrade(&self, limit: Option<u32>) -> Result<(), Error> {
+        self.runtime.block_on(self.inner.downgrade(limit))
+    }
+
     /// Waits until the lock is lost, or for `limit`. None: it is still held.
     pub fn wait_lost(&self, limit: Duration) -> Option<LostReason> {
         let lost = async { tokio::time::timeout(limit, self.inner.lost()).await };

@@ -4,12 +4,13 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::error::{Error, LostReason};
 use super::mutex::lock;
 use super::observe::{bring_value, check_value};
+use super::request::check_limit;
 use super::session::Command;
 use super::settings::ClientSettings;
 use crate::core::{Granted, Held, Key};
@@ -64,7 +65,6 @@ impl fmt::Debug for HeldLock {
 #[derive(Debug, Clone)]
 pub(super) struct Grant {
     pub(super) fencing_token: i64,
-    pub(super) permit: Option<u32>,
     /// The locks that are held together with it.
     pub(super) also: Box<[Granted]>,
 }
@@ -101,21 +101,21 @@ impl Guard {
 
     /// Returns the number of the permit, from 0 to the limit - 1; none for a lock that is not
     /// [shared](super::Acquire::shared). Nobody else has the same permit of this name at the same time, so it can number a worker. It
-    /// stays the same for as long as this guard lives.
+    /// stays the same for as long as this guard lives, once it is shared.
     pub fn permit(&self) -> Option<u32> {
-        self.grant.permit
+        self.hold.state().held.permit
     }
 
     /// Returns all locks that this guard holds, in the order in which they were named: the one that was asked for, and those of
     /// [`also`](super::Acquire::also).
     pub fn locks(&self) -> Vec<HeldLock> {
-        let Grant { fencing_token, permit, also } = &self.grant;
+        let Grant { fencing_token, also } = &self.grant;
         let held = &self.hold.state().held;
         let first = HeldLock {
             name: self.name.to_string(),
             lock_id: held.lock_id.clone(),
             fencing_token: *fencing_token,
-            permit: *permit,
+            permit: held.permit,
         };
         let also = self.also.iter().zip(also).zip(&held.also).map(|((name, granted), lock_id)| HeldLock {
             name: name.clone(),
@@ -206,6 +206,41 @@ impl Guard {
         bring_value(&self.settings, &self.name, &self.hold).await
     }
 
+    /// Shares the lock from now on, and waits until it has a [permit](Guard::permit): others may share it too, up to `limit` at a time
+    /// (1 to 4,096; none: 4,096), and nobody has it alone in between. The fencing token stays. Does nothing if it is shared already.
+    ///
+    /// **Stop to write first**: others may share the lock before this returns, and also if it returns an error.
+    ///
+    /// # Errors
+    /// [`Error::Lost`] if the lock is lost. [`Error::Invalid`] if the limit is out of range, and if the lock has a
+    /// [`min_hold`](super::Acquire::min_hold), a [value](super::Acquire::value), or [others](super::Acquire::also) beside it: then it is held
+    /// alone, as before. [`Error::Unavailable`] if no broker could do it within the client's
+    /// [`answer_timeout`](super::ClientBuilder::answer_timeout): it may still become a shared one.
+    ///
+    /// # Cancel safety
+    /// The lock may become a shared one all the same when the future is dropped.
+    pub async fn downgrade(&self, limit: Option<u32>) -> Result<(), Error> {
+        check_limit(&self.name, limit)?;
+        if !self.also.is_empty() {
+            let message = "several locks are held together, and only one alone can be shared from now on".to_owned();
+            return Err(Error::Invalid { lock: self.name.to_string(), message, reason: None });
+        }
+        self.hold.state().not_shared = None;
+        // Fails only if the session has ended, and the lock with it.
+        let _ = self.commands.send(Command::Share { key: self.key, limit });
+        let until = tokio::time::Instant::now() + self.settings.answer_timeout;
+        loop {
+            let changed = self.hold.changed.notified();
+            if let Some(result) = self.hold.shared(&self.name) {
+                return result;
+            }
+            if tokio::time::timeout_at(until, changed).await.is_err() {
+                let why = "no broker has shared the lock in time; it may still become a shared one";
+                return Err(Error::unavailable(&self.name, why));
+            }
+        }
+    }
+
     /// Releases the lock and waits until a broker has confirmed it. If the stream breaks meanwhile, the release is
     /// repeated at whichever broker answers until the lock has run out.
     ///
@@ -251,6 +286,8 @@ pub(super) struct Hold {
     state: Mutex<HoldState>,
     /// Cancelled when `lost` is set.
     ended: CancellationToken,
+    /// Told when its permit has changed, or it is lost.
+    changed: Notify,
     /// Held by whoever brings the brokers its value.
     pub(super) updating: tokio::sync::Mutex<()>,
 }
@@ -261,12 +298,31 @@ struct HoldState {
     lost: Option<LostReason>,
     /// The value that it was given last. None: it has that with which it was asked for.
     value: Option<Vec<u8>>,
+    /// The reason for which it is not shared, as was wanted.
+    not_shared: Option<Error>,
 }
 
 impl Hold {
     pub(super) fn new(held: Held) -> Hold {
-        let state = Mutex::new(HoldState { held, lost: None, value: None });
-        Hold { state, ended: CancellationToken::new(), updating: tokio::sync::Mutex::default() }
+        let state = Mutex::new(HoldState { held, lost: None, value: None, not_shared: None });
+        let (ended, changed) = (CancellationToken::new(), Notify::new());
+        Hold { state, ended, changed, updating: tokio::sync::Mutex::default() }
+    }
+
+    /// Returns what came of sharing it, once that is known.
+    fn shared(&self, name: &str) -> Option<Result<(), Error>> {
+        let mut state = self.state();
+        if let Some(reason) = state.lost {
+            return Some(Err(Error::Lost { lock: name.into(), reason }));
+        }
+        let not_shared = state.not_shared.take().map(Err);
+        not_shared.or_else(|| state.held.permit.map(|_| Ok(())))
+    }
+
+    /// Takes note that it is not shared, as was wanted.
+    pub(super) fn refuse_to_share(&self, why: Error) {
+        self.state().not_shared = Some(why);
+        self.changed.notify_waiters();
     }
 
     /// Returns the lock id, and the value that the lock was given last, if it was given one.
@@ -297,6 +353,7 @@ impl Hold {
     pub(super) fn lose(&self, reason: LostReason) {
         lock(&self.state).lost.get_or_insert(reason);
         self.ended.cancel();
+        self.changed.notify_waiters();
     }
 
     /// Takes what the core knows of the lock by now. False if that comes too late: the holder has been told that the lock
@@ -307,6 +364,7 @@ impl Hold {
             return false;
         }
         state.held = held;
+        self.changed.notify_waiters();
         true
     }
 }

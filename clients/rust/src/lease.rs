@@ -115,13 +115,13 @@ impl AcquireLease {
 
     /// Shares the lock; see [`Acquire::shared`](super::Acquire::shared).
     pub fn shared(mut self) -> AcquireLease {
-        self.lock.share(None);
+        self.lock.share(None, None);
         self
     }
 
     /// Shares the lock among so many at a time; see [`Acquire::limit`](super::Acquire::limit).
     pub fn limit(mut self, limit: u32) -> AcquireLease {
-        self.lock.share(Some(limit));
+        self.lock.share(Some(limit), None);
         self
     }
 

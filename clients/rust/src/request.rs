@@ -144,14 +144,22 @@ impl Acquire {
     /// Shares the lock: others who share it may have it at the same time, each with a permit, and nobody has it alone meanwhile. See
     /// [`Guard::permit`] and [`limit`](Acquire::limit). Default: nobody else has it.
     pub fn shared(mut self) -> Acquire {
-        self.lock.share(None);
+        self.lock.share(None, None);
         self
     }
 
     /// Shares the lock among `limit` at a time, 1 to 4,096; another one is [`Error::Invalid`]. All who use the name should say the
     /// same. Default: 4,096, if it is [shared](Acquire::shared).
     pub fn limit(mut self, limit: u32) -> Acquire {
-        self.lock.share(Some(limit));
+        self.lock.share(Some(limit), None);
+        self
+    }
+
+    /// Shares the lock by so many permits at once, 1 to 16, and at most the [`limit`](Acquire::limit). All or none: whoever waits for
+    /// several lets no new ones in meanwhile. [`Guard::locks`] has all of them; when one is lost, all are. Not with
+    /// [`also`](Acquire::also) or [`min_hold`](Acquire::min_hold). Default: 1.
+    pub fn weight(mut self, weight: u32) -> Acquire {
+        self.lock.share(None, Some(weight));
         self
     }
 
@@ -217,13 +225,19 @@ impl WaitAcquire {
 
     /// Shares the lock; see [`Acquire::shared`].
     pub fn shared(mut self) -> WaitAcquire {
-        self.lock.share(None);
+        self.lock.share(None, None);
         self
     }
 
     /// Shares the lock among so many at a time; see [`Acquire::limit`].
     pub fn limit(mut self, limit: u32) -> WaitAcquire {
-        self.lock.share(Some(limit));
+        self.lock.share(Some(limit), None);
+        self
+    }
+
+    /// Shares the lock by so many permits at once; see [`Acquire::weight`].
+    pub fn weight(mut self, weight: u32) -> WaitAcquire {
+        self.lock.share(None, Some(weight));
         self
     }
 
@@ -281,13 +295,29 @@ const BESIDE_TEXTS: usize = 100;
 /// The most that can share a lock at a time.
 const MAX_PERMITS: u32 = 4_096;
 
+/// Refuses a limit that cannot be.
+pub(super) fn check_limit(lock: &str, limit: Option<u32>) -> Result<(), Error> {
+    match limit {
+        Some(limit) if !(1..=MAX_PERMITS).contains(&limit) => {
+            let message = format!("a limit of {limit}: take 1 to {MAX_PERMITS}");
+            Err(Error::Invalid { lock: lock.into(), message, reason: None })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Refuses texts that are too long to be sent, and limits that cannot be. One of 0 would be sent as none.
 pub(super) fn check(spec: &LockSpec, lock_id: Option<&str>) -> Result<(), Error> {
     let invalid = |message| Err(Error::Invalid { lock: spec.name.clone(), message, reason: None });
-    if let Access::Shared { limit: Some(limit) } = spec.access
-        && !(1..=MAX_PERMITS).contains(&limit)
-    {
-        return invalid(format!("a limit of {limit}: take 1 to {MAX_PERMITS}"));
+    if let Access::Shared { limit, weight } = spec.access {
+        check_limit(&spec.name, limit)?;
+        let most = limit.unwrap_or(MAX_PERMITS).min(MOST_ALSO as u32 + 1);
+        if !(1..=most).contains(&weight) {
+            return invalid(format!("a weight of {weight}: take 1 to {most}"));
+        }
+        if weight > 1 && !spec.also.is_empty() {
+            return invalid("a weight is for one lock alone, and others are asked for together with it".into());
+        }
     }
     if spec.also.len() > MOST_ALSO {
         let others = spec.also.len();
@@ -296,9 +326,9 @@ pub(super) fn check(spec: &LockSpec, lock_id: Option<&str>) -> Result<(), Error>
     if !spec.also.is_empty() && spec.value.is_some() {
         return invalid("a value is for one lock alone, and others are asked for together with it".into());
     }
-    let names = std::iter::once(&spec.name).chain(&spec.also);
+    let names = std::iter::once(spec.name.as_str()).chain(spec.others());
     let together: usize = names.map(|name| name.len() + spec.owner.len() + BESIDE_TEXTS).sum();
-    if !spec.also.is_empty() && together > MOST_TOGETHER_BYTES {
+    if spec.others().count() > 0 && together > MOST_TOGETHER_BYTES {
         return invalid(
             "the names of the locks that are asked for together, and the owner, are too long for one message".into(),
         );
@@ -313,7 +343,7 @@ pub(super) fn check(spec: &LockSpec, lock_id: Option<&str>) -> Result<(), Error>
 
 async fn ask(client: &Client, spec: LockSpec, wait: Option<Wait>, adopt: Option<String>) -> Result<Outcome, Error> {
     check(&spec, adopt.as_deref())?;
-    let (name, also): (Arc<str>, _) = (spec.name.as_str().into(), spec.also.clone());
+    let (name, also): (Arc<str>, _) = (spec.name.as_str().into(), spec.others().map(String::from).collect());
     let key = client.next_key();
     let (reply, answer) = oneshot::channel();
     let mut call = Call { key, commands: &client.commands, answered: false };

@@ -45,6 +45,12 @@ pub(super) enum Command {
         key: Key,
         value: Vec<u8>,
     },
+    /// A lock that is held alone is to be shared.
+    Share {
+        /// The key given with `Begin`.
+        key: Key,
+        limit: Option<u32>,
+    },
     /// A lock, or the wait for it, is no longer wanted. If it has ended already, `reply` is dropped.
     End {
         /// The key given with `Begin`.
@@ -174,6 +180,7 @@ impl Session {
                 self.step(Input::Acquire { key, spec, wait, adopt });
             }
             Command::Value { key, value } => self.step(Input::Value { key, value }),
+            Command::Share { key, limit } => self.step(Input::Share { key, limit }),
             Command::End { key, reply } => {
                 match self.callers.get_mut(&key) {
                     None => return,
@@ -238,12 +245,17 @@ impl Session {
                 self.links.retain(|each| each.id != link);
                 self.dialing.take_if(|(dialing, ..)| *dialing == link);
             }
-            Output::Granted { key, fencing_token, permit, also, .. } => {
-                self.granted(key, Grant { fencing_token, permit, also: also.into() });
+            Output::Granted { key, fencing_token, also, .. } => {
+                self.granted(key, Grant { fencing_token, also: also.into() });
             }
             Output::Moved { key, .. } => {
                 self.publish(key);
                 self.bring_value(key);
+            }
+            Output::NotShared { key, failure } => {
+                if let Some(Caller::Holds { name, hold, .. }) = self.callers.get(&key) {
+                    hold.refuse_to_share(Error::from_failure(name, failure));
+                }
             }
             Output::Refused { key, refusal } => self.answer(key, |_| Ok(AcquireAnswer::Refused(refusal))),
             Output::Failed { key, failure } => {

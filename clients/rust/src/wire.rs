@@ -36,24 +36,35 @@ pub(super) fn request(request: Request, ttl: Option<Duration>) -> proto::Session
                 max_wait: wait.max_wait.map(to_wire),
                 poll_interval: wait.poll_interval.map(to_wire),
             });
+            let also = match &reattach {
+                None => spec.also.iter().map(|name| also_lock(&spec, name, String::new())).collect(),
+                // Each permit is named by its id.
+                Some(_) => spec.others().zip(reattach_also).map(|(name, id)| also_lock(&spec, name, id)).collect(),
+            };
+            let mut lock = lock_spec(*spec);
+            if reattach.is_some() {
+                lock.weight = 0;
+            }
             let reattach_lock_id = reattach.unwrap_or_default();
-            let ids = reattach_also.into_iter().map(Some).chain(std::iter::repeat(None));
-            let also = spec.also.iter().zip(ids).map(|(name, lock_id)| proto::AlsoLock {
-                lock: Some(lock_spec(core::LockSpec { name: name.clone(), ..(*spec).clone() })),
-                reattach_lock_id: lock_id.unwrap_or_default(),
-            });
-            let also = also.collect();
-            Kind::Begin(proto::BeginLock { lock_ref, lock: Some(lock_spec(*spec)), wait, reattach_lock_id, also })
+            Kind::Begin(proto::BeginLock { lock_ref, lock: Some(lock), wait, reattach_lock_id, also })
         }
     };
     proto::SessionRequest { kind: Some(kind) }
 }
 
+/// Writes a lock that is had together with another.
+fn also_lock(spec: &core::LockSpec, name: &str, reattach_lock_id: String) -> proto::AlsoLock {
+    let lock = lock_spec(core::LockSpec { name: name.to_owned(), ..spec.clone() });
+    proto::AlsoLock { lock: Some(proto::LockSpec { weight: 0, ..lock }), reattach_lock_id }
+}
+
 /// Writes a lock and its properties.
 pub(super) fn lock_spec(spec: core::LockSpec) -> proto::LockSpec {
-    let (mode, limit) = match spec.access {
-        Access::Exclusive => (Mode::Unspecified, None),
-        Access::Shared { limit } => (Mode::Shared, limit),
+    let (mode, limit, weight) = match spec.access {
+        Access::Exclusive => (Mode::Unspecified, None, 0),
+        // Unset is one.
+        Access::Shared { limit, weight: 1 } => (Mode::Shared, limit, 0),
+        Access::Shared { limit, weight } => (Mode::Shared, limit, weight),
     };
     proto::LockSpec {
         name: spec.name,
@@ -64,6 +75,7 @@ pub(super) fn lock_spec(spec: core::LockSpec) -> proto::LockSpec {
         mode: mode.into(),
         // A broker refuses whatever does not fit.
         limit: limit.map_or(0, |limit| i32::try_from(limit).unwrap_or(i32::MAX)),
+        weight: i32::try_from(weight).unwrap_or(i32::MAX),
         value: spec.value,
     }
 }

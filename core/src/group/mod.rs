@@ -3,9 +3,10 @@
 //! Each is a hold of its own, and obeys all rules by itself. The group asks for them, hears what becomes of each, and tells
 //! its client about all together. It tries all at once. If one is refused, it keeps those before it in the order of their
 //! names, gives back those behind it, waits for that one, and then tries the rest again. So whoever waits holds only locks
-//! whose names come before, and nobody waits in a circle.
+//! whose names come before, and nobody waits in a circle. Several permits of one lock are a group, too: see [`gate`].
 
 mod end;
+mod gate;
 mod normal;
 mod told;
 
@@ -18,7 +19,8 @@ use crate::env::{Env, Mark};
 use crate::event::{Event, LockRef, Reason, SESSION, Together};
 use crate::failure::{Cause, Failure};
 use crate::hold::{End, not_acquired};
-use crate::request::{LockRequest, Mode};
+use crate::lock::GrantId;
+use crate::request::{Access, LockRequest, Mode};
 use crate::session::{Stream, StreamKey};
 
 /// Limits how many locks can be had together.
@@ -36,6 +38,7 @@ pub(crate) struct Groups {
 /// Several locks that are had together.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Group {
+    kind: Kind,
     /// In the order of their names.
     members: Vec<Member>,
     /// Until when to wait, where one is refused; the inner none is for ever.
@@ -45,6 +48,18 @@ struct Group {
     live: usize,
     /// True if its client cannot know that it was granted: it was taken back unread.
     was_retracted: bool,
+}
+
+/// How the locks of a group belong together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Kind {
+    /// They are different ones, or all are reattached.
+    Several,
+    /// They are permits of one lock.
+    Weighted {
+        /// The id of that lock's item, while it keeps others out for the group.
+        gate: Option<GrantId>,
+    },
 }
 
 /// One lock of a group.
@@ -122,7 +137,9 @@ impl Group {
         let mut members: Vec<Member> =
             (0..).zip(requests).map(|(place, request)| Member { request, place, progress: Progress::Idle }).collect();
         members.sort_by(|one, other| one.request.name.as_str().cmp(other.request.name.as_str()));
-        Group { members, wait, phase: Phase::Trying, live: 0, was_retracted: false }
+        let collects = |member: &Member| matches!(member.request.access, Access::Shared { weight: 2.., .. });
+        let kind = if members.iter().any(collects) { Kind::Weighted { gate: None } } else { Kind::Several };
+        Group { kind, members, wait, phase: Phase::Trying, live: 0, was_retracted: false }
     }
 
     /// Returns the last event of one that ends, which is told now.
@@ -134,6 +151,11 @@ impl Group {
                 None
             }
         }
+    }
+
+    /// Returns true until it has all, or has come to nothing.
+    fn is_asking(&self) -> bool {
+        matches!(self.phase, Phase::Trying | Phase::WaitingFor(_))
     }
 
     fn verdict(&self) -> Verdict {
@@ -228,7 +250,12 @@ impl<E: Env> Cx<'_, E> {
             }
             Phase::Trying | Phase::WaitingFor(_) => match group.verdict() {
                 Verdict::Pending => {}
-                Verdict::Complete => self.announce_group(stream, lock_ref),
+                Verdict::Complete => {
+                    if self.open_gate(stream, lock_ref) {
+                        self.env.mark(Mark::PermitsCollected);
+                    }
+                    self.announce_group(stream, lock_ref);
+                }
                 Verdict::TryFrom(from) => self.try_from(stream, lock_ref, from),
                 Verdict::Refused(at, event) if group.is_to_wait(at, &event) => self.wait_for(stream, lock_ref, at),
                 Verdict::Refused(at, event) => {
@@ -254,7 +281,9 @@ impl<E: Env> Cx<'_, E> {
     fn try_from(&mut self, stream: StreamKey, lock_ref: LockRef, from: usize) {
         let Some(group) = self.group(stream, lock_ref) else { return };
         group.phase = Phase::Trying;
-        for at in from..group.members.len() {
+        // The first of several permits is waited for on behalf of all.
+        let upto = if from == 0 && group.kind != Kind::Several { 1 } else { group.members.len() };
+        for at in from..upto {
             if !self.ask_for(stream, lock_ref, at, None) {
                 return;
             }
@@ -264,8 +293,10 @@ impl<E: Env> Cx<'_, E> {
     /// Keeps those before a place, gives back the others, and waits for the one there.
     fn wait_for(&mut self, stream: StreamKey, lock_ref: LockRef, at: usize) {
         self.env.mark(Mark::GroupFellBack);
+        self.open_gate(stream, lock_ref);
         let now = self.now;
         let Some(group) = self.group(stream, lock_ref) else { return };
+        let at = if group.kind == Kind::Several { at } else { 0 };
         group.phase = Phase::WaitingFor(at);
         let max_wait = group.wait.flatten().map(|until| until.since(now));
         let given_back = group.members.split_off(at);

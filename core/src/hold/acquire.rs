@@ -13,7 +13,7 @@ use crate::lock::{FencingToken, GrantId, LockItem, Owner};
 use crate::normal::{Form, Normal};
 use crate::request::{Access, Mode};
 use crate::rules::Rule;
-use crate::store::{Besides, Granted, ItemState, LockStatus, Reply, Request, StoreError};
+use crate::store::{Besides, Granted, ItemState, LockStatus, Reply, Request, Seats, StoreError};
 
 /// By how much a wait may outlast `max_wait` for an attempt that is under way.
 pub(super) const LAST_ATTEMPT: Duration = Duration::from_millis(20);
@@ -69,19 +69,46 @@ impl Attempt {
     pub(super) fn begin<E: Env>(me: HoldKey, deadline: Option<Time>, closed: bool, cx: &mut Cx<'_, E>) -> Attempt {
         let limit = deadline.map(|deadline| deadline + LAST_ATTEMPT);
         match cx.hold(me).access {
-            Access::Alone => {
+            Access::Shared { limit: permits, weight: 1 } => {
+                let life = cx.fresh_item_ttl(me);
+                let (search, request) = match cx.gate_of(me) {
+                    Some(gate) => Search::under(me, (permits, Some(gate)), life, cx),
+                    None => Search::begin(me, permits, closed, cx),
+                };
+                Attempt::share_first(me, (search, request), limit, cx)
+            }
+            // Who wants several permits first keeps all others out: two who collect them would wait for each other.
+            Access::Alone | Access::Shared { .. } => {
+                cx.hold_mut(me).permit = None;
                 let (id, ttl) = (cx.env.grant_id(), cx.fresh_item_ttl(me));
                 cx.ask(me, Request::Grant { id, ttl });
                 Attempt { id, sent: cx.now, limit, way: Way::Alone }
             }
-            Access::Shared { limit: permits } => {
-                let (search, request) = Search::begin(me, permits, closed, cx);
-                let id = cx.env.grant_id();
-                let mut attempt = Attempt { id, sent: cx.now, limit, way: Way::Sharing(search) };
-                attempt.share(me, search, request, cx);
-                attempt
-            }
         }
+    }
+
+    /// Asks for a permit of a lock whose own item is ours, up to `limit`. The permit's item lives for `life`.
+    pub(super) fn under<E: Env>(
+        me: HoldKey,
+        (permits, under): (u16, Option<GrantId>),
+        life: u32,
+        limit: Time,
+        cx: &mut Cx<'_, E>,
+    ) -> Attempt {
+        let search = Search::under(me, (permits, under), life, cx);
+        Attempt::share_first(me, search, Some(limit), cx)
+    }
+
+    fn share_first<E: Env>(
+        me: HoldKey,
+        (search, request): (Search, Request),
+        limit: Option<Time>,
+        cx: &mut Cx<'_, E>,
+    ) -> Attempt {
+        let id = cx.env.grant_id();
+        let mut attempt = Attempt { id, sent: cx.now, limit, way: Way::Sharing(search) };
+        attempt.share(me, search, request, cx);
+        attempt
     }
 
     /// Tries to make a grant of an intent.
@@ -94,6 +121,7 @@ impl Attempt {
     }
 
     fn ask_to_occupy<E: Env>(&mut self, me: HoldKey, besides: Besides, cx: &mut Cx<'_, E>) {
+        let besides = Besides { seats: besides.seats.or(seats(cx.hold(me).access)), ..besides };
         cx.ask(me, Request::Occupy { id: self.id, ttl: cx.fresh_item_ttl(me), besides });
         (self.sent, self.way) = (cx.now, Way::Occupying(besides));
         cx.wake_hold_at(me, self.limit);
@@ -111,11 +139,31 @@ impl Attempt {
 
     /// Returns what became of it, or none if it goes on. What was asked for and is not wanted any more is cleaned up.
     pub(super) fn on<E: Env>(&mut self, me: HoldKey, stimulus: Stimulus, cx: &mut Cx<'_, E>) -> Option<Outcome> {
+        let outcome = self.heard(me, stimulus, cx)?;
+        if let (Some(gate), Some(_)) = (self.gate(), seats(cx.hold(me).access)) {
+            match outcome {
+                Outcome::Granted(_) => cx.keep_gate(me, gate),
+                _ => cx.close_gate(me, gate),
+            }
+        }
+        Some(outcome)
+    }
+
+    fn heard<E: Env>(&mut self, me: HoldKey, stimulus: Stimulus, cx: &mut Cx<'_, E>) -> Option<Outcome> {
+        let seats = seats(cx.hold(me).access);
         match (stimulus, self.way) {
             (Stimulus::Answer(Reply::Granted(answer)), _) => match answer {
-                Ok(Granted::Yes(token)) => Some(self.granted(me, token, cx)),
+                Ok(Granted::Yes(token)) => match seats {
+                    None => Some(self.granted(me, token, cx)),
+                    Some(seats) => {
+                        let life = cx.fresh_item_ttl(me);
+                        let (search, request) = Search::under(me, (seats.limit, Some(self.id)), life, cx);
+                        self.share(me, search, request, cx);
+                        None
+                    }
+                },
                 Ok(Granted::No) => Some(Outcome::Taken),
-                Ok(Granted::Intent(besides)) if besides.held => {
+                Ok(Granted::Intent(besides)) if besides.held && besides.seats.is_some() == seats.is_some() => {
                     cx.env.mark(Mark::PermitsInTheWay);
                     Some(Outcome::Intent(Intent { id: self.id, sent: self.sent, besides }))
                 }
@@ -140,7 +188,7 @@ impl Attempt {
             return Outcome::Granted(Grant { id: self.id, token, sent, protected_until: None, closed_until });
         }
         cx.env.mark(Mark::GrantTooLate);
-        let life = cx.fresh_item_ttl(me);
+        let life = self.life(me, cx);
         cx.clean_up(me, self.id, life);
         Outcome::Failed(Failure::unavailable("the store granted the lock too late"))
     }
@@ -151,10 +199,20 @@ impl Attempt {
         let may_stand = error.may_have_landed() || matches!(self.way, Way::Occupying(_));
         if may_stand && !cx.env.breaks(Rule::CleanUp) {
             cx.env.mark(Mark::GrantUncertain);
-            let life = cx.fresh_item_ttl(me);
+            let life = self.life(me, cx);
             cx.clean_up(me, self.id, life);
         }
         Outcome::Failed(error.into())
+    }
+
+    /// Returns the id of the lock's own item, where that is ours and keeps others out while a permit is looked for.
+    fn gate(&self) -> Option<GrantId> {
+        if let Way::Sharing(search) = self.way { search.gate() } else { None }
+    }
+
+    /// Returns the T of the item that it creates.
+    fn life<E: Env>(&self, me: HoldKey, cx: &Cx<'_, E>) -> u32 {
+        if let Way::Sharing(search) = self.way { search.life() } else { cx.fresh_item_ttl(me) }
     }
 
     /// Waits for the answer, up to its limit.
@@ -165,13 +223,21 @@ impl Attempt {
         }
         if self.limit.is_some_and(|limit| cx.now >= limit) {
             cx.env.mark(Mark::AttemptAbandoned);
-            let life = cx.fresh_item_ttl(me);
+            let life = self.life(me, cx);
             cx.give_up(me);
             cx.clean_up(me, self.id, life);
             return Some(Outcome::Abandoned);
         }
         cx.wake_hold_at(me, self.limit);
         None
+    }
+}
+
+/// Returns the permits that one needs free who wants several.
+fn seats(access: Access) -> Option<Seats> {
+    match access {
+        Access::Shared { limit, weight } if weight > 1 => Some(Seats { limit, weight: weight.into(), free: 0 }),
+        Access::Alone | Access::Shared { .. } => None,
     }
 }
 
@@ -270,6 +336,9 @@ impl Attempt {
         form.grant(&mut self.id);
         form.since(&mut self.sent, span);
         form.pause(&mut self.limit);
+        if let Way::Sharing(search) = &mut self.way {
+            search.normalise(form);
+        }
     }
 }
 

@@ -3,9 +3,13 @@
 //!
 //! A swap that was given up may still land. Its new id is not deleted, since the client may still believe in the old one: it
 //! expires (R12). Only a client that closes its stream in mid-reattach believes in neither.
+//!
+//! One who has the lock alone can reattach it as one who shares it. The lock's item keeps others out under the new id until the permit
+//! stands (R35). If there is no permit to be had, the lock stays as it was: alone.
 
 use std::time::Duration;
 
+use super::acquire::{Attempt, Outcome};
 use super::{End, Grant, Held, HoldKey, State, Stimulus, min_hold, not_acquired};
 use crate::Time;
 use crate::broker::Cx;
@@ -13,7 +17,7 @@ use crate::env::{Env, Mark};
 use crate::event::{Event, Reason};
 use crate::lock::{FencingToken, GrantId, LockId, item_ttl, lease, min_hold_ttl};
 use crate::normal::{Form, Normal};
-use crate::request::Mode;
+use crate::request::{Access, Mode};
 use crate::rules::Rule;
 use crate::store::{Change, ItemState, LockStatus, Reply, Request, StoreError};
 
@@ -49,6 +53,8 @@ enum Step {
     Swapping { sent: Time },
     /// Looks if an earlier swap has landed after all.
     Looking,
+    /// Takes a permit in the place of the lock, which it has alone by this grant.
+    Sharing { attempt: Attempt, alone: Grant },
     /// Leaves the store alone until then.
     Pausing { until: Time },
 }
@@ -127,6 +133,7 @@ impl Reattaching {
                 self.from = self.new;
                 self.again(me, cx)
             }
+            (Step::Sharing { attempt, alone }, stimulus) => self.sharing(me, (attempt, alone), stimulus, cx),
             (Step::Pausing { until }, _) if cx.now >= until || cx.hold(me).end.is_some() => self.again(me, cx),
             (Step::Pausing { until }, _) => {
                 cx.wake_hold_at(me, Some(until));
@@ -153,7 +160,10 @@ impl Reattaching {
                     Some(cx.now + cx.core.settings.max_ttl).filter(|_| !cx.env.breaks(Rule::Protected));
                 let (id, token, closed_until) = (self.new, self.token, self.closed_until);
                 let grant = Grant { id, token, sent, protected_until, closed_until };
-                return Held::begin(me, grant, &Mode::Reattach(self.lock_id), self.asked, cx);
+                return match cx.hold(me).access {
+                    Access::Shared { limit, .. } if self.lock_id.permit.is_none() => self.share(me, grant, limit, cx),
+                    _ => Held::begin(me, grant, &Mode::Reattach(self.lock_id), self.asked, cx),
+                };
             }
             Ok(Change::Done) => {
                 cx.env.mark(Mark::SwapTooLate);
@@ -186,6 +196,60 @@ impl Reattaching {
         self.step = Step::Pausing { until };
         cx.wake_hold_at(me, Some(until));
         State::Reattaching(self)
+    }
+
+    /// Looks for a permit, while the lock's own item keeps others out.
+    fn share<E: Env>(mut self: Box<Self>, me: HoldKey, alone: Grant, limit: u16, cx: &mut Cx<'_, E>) -> State {
+        cx.supersede(me);
+        let mut under = Some(self.new);
+        if cx.env.breaks(Rule::LockOutlivesDowngrade) {
+            under = None;
+            cx.close_gate(me, self.new);
+        }
+        let attempt = Attempt::under(me, (limit, under), self.life, self.give_up, cx);
+        self.step = Step::Sharing { attempt, alone };
+        State::Reattaching(self)
+    }
+
+    fn sharing<E: Env>(
+        mut self: Box<Self>,
+        me: HoldKey,
+        (mut attempt, alone): (Attempt, Grant),
+        stimulus: Stimulus,
+        cx: &mut Cx<'_, E>,
+    ) -> State {
+        let outcome = attempt.on(me, stimulus, cx);
+        match outcome {
+            None => {
+                self.step = Step::Sharing { attempt, alone };
+                State::Reattaching(self)
+            }
+            Some(Outcome::Granted(permit)) => {
+                cx.env.mark(Mark::Downgraded);
+                cx.close_gate(me, self.new);
+                // Its token is still above all that it excludes.
+                let grant = Grant { id: permit.id, sent: permit.sent, ..alone };
+                Held::begin(me, grant, &Mode::Reattach(self.lock_id), self.asked, cx)
+            }
+            // The lock's item is gone, and somebody may have had the lock since.
+            Some(Outcome::Closed) => {
+                cx.hold_mut(me).permit = None;
+                cx.refuse(me, not_acquired(Reason::NotReattachable))
+            }
+            Some(Outcome::Taken | Outcome::Intent(_) | Outcome::Failed(_) | Outcome::Abandoned) => {
+                cx.env.mark(Mark::NotDowngraded);
+                cx.hold_mut(me).permit = None;
+                self.from = self.new;
+                if cx.hold(me).end.is_none() && cx.hold(me).counts(alone.sent, cx.now) {
+                    return Held::begin(me, alone, &Mode::Reattach(self.lock_id), self.asked, cx);
+                }
+                if cx.now >= self.give_up {
+                    let why = StoreError::uncertain("the store did not answer in time");
+                    return cx.refuse(me, Event::Failed(why.into()));
+                }
+                self.again(me, cx)
+            }
+        }
     }
 
     /// Swaps again, unless the client has left.
@@ -231,6 +295,10 @@ impl Reattaching {
         match &mut self.step {
             Step::Swapping { sent } => form.since(sent, span),
             Step::Pausing { until } => form.pause([until]),
+            Step::Sharing { attempt, alone } => {
+                attempt.normalise(span, form);
+                alone.normalise((span, false), form);
+            }
             Step::WritingValue | Step::Looking | Step::LookingForMinHold(_) => {}
         }
     }

@@ -7,7 +7,8 @@ use super::acquire::{Attempt, Outcome};
 use crate::broker::Cx;
 use crate::env::{Env, Mark};
 use crate::failure::Failure;
-use crate::lock::Permit;
+use crate::lock::{GrantId, Permit};
+use crate::normal::{Form, Normal};
 use crate::store::{LockStatus, Request, Shared, Slots, StoreError, WINDOW};
 
 /// The most permits that one attempt tries to take. More are lost to others only where hundreds ask at one time.
@@ -23,12 +24,16 @@ pub(super) struct Search {
     /// The permits below this one have been looked at.
     looked_at: u16,
     tries: u8,
+    /// The T of the permit's item.
+    life: u32,
+    /// The id of the lock's own item, if that is ours and keeps others out meanwhile.
+    under: Option<GrantId>,
 }
 
 impl Search {
     /// Begins to look for a permit below `limit`. `closed`: the lock was closed when it was last asked for.
     pub(super) fn begin<E: Env>(me: HoldKey, limit: u16, closed: bool, cx: &mut Cx<'_, E>) -> (Search, Request) {
-        let mut search = Search { limit, looked_at: 0, tries: 0 };
+        let mut search = Search { limit, looked_at: 0, tries: 0, life: cx.fresh_item_ttl(me), under: None };
         if closed {
             cx.hold_mut(me).permit = None;
             return (search, Request::Look);
@@ -47,7 +52,7 @@ impl Search {
     fn take<E: Env>(&mut self, me: HoldKey, permit: Permit, slots: Slots, cx: &mut Cx<'_, E>) -> Request {
         self.tries += 1;
         cx.hold_mut(me).permit = Some(permit);
-        Request::Share { id: cx.env.grant_id(), ttl: cx.fresh_item_ttl(me), slots }
+        Request::Share { id: cx.env.grant_id(), ttl: self.life, slots, under: self.under }
     }
 
     /// Goes on after somebody else was found to have the permit, of so many that may exist. None: all are taken.
@@ -72,6 +77,33 @@ impl Search {
         Some(permit.map_or(next, |permit| (permit, Slots::Raise(slots))))
     }
 
+    /// Begins to look for a permit of a lock whose own item is ours, under this id. The permit's item lives for `life`.
+    pub(super) fn under<E: Env>(
+        me: HoldKey,
+        (limit, under): (u16, Option<GrantId>),
+        life: u32,
+        cx: &mut Cx<'_, E>,
+    ) -> (Search, Request) {
+        let mut search = Search { limit, looked_at: 0, tries: 0, life, under };
+        let request = search.take_likely(me, cx);
+        (search, request)
+    }
+
+    /// Returns the T of the permit's item.
+    pub(super) fn life(&self) -> u32 {
+        self.life
+    }
+
+    /// Returns the id of the lock's own item, if that is ours.
+    pub(super) fn gate(&self) -> Option<GrantId> {
+        self.under
+    }
+
+    /// Brings it into its normal form.
+    pub(super) fn normalise(&mut self, form: &mut Form<'_, impl Normal>) {
+        self.under.iter_mut().for_each(|under| form.grant(under));
+    }
+
     fn find(&self) -> Option<Request> {
         let (from, upto) = (self.looked_at, self.limit);
         (from < upto).then_some(Request::Find { from, upto })
@@ -93,14 +125,14 @@ impl Attempt {
         shared: Result<Shared, StoreError>,
         cx: &mut Cx<'_, E>,
     ) -> Option<Outcome> {
-        let (life, permit) = (cx.fresh_item_ttl(me), cx.hold(me).permit);
+        let permit = cx.hold(me).permit;
         let created = match &shared {
             Ok(Shared::Closed { created } | Shared::Uncovered { created, .. }) => *created,
             _ => false,
         };
         if created {
             cx.env.mark(Mark::PermitGivenBack);
-            cx.give_back(me, self.id, life);
+            cx.give_back(me, self.id, search.life);
         }
         let next = match shared {
             Ok(Shared::Yes(token)) => return Some(self.granted(me, token, cx)),

@@ -48,6 +48,8 @@ pub enum Op {
         ttl: u32,
         /// The note that lets others look for it.
         slots: Slots,
+        /// The id of the lock's own item, if it is ours.
+        under: Option<GrantId>,
     },
     /// Look for a permit that nobody has.
     Find {
@@ -169,7 +171,7 @@ impl Op {
             Request::Grant { id, ttl } => Op::Grant { id, ttl },
             Request::HandOver { from, to, ttl } => Op::HandOver { from, to, ttl },
             Request::Occupy { id, ttl, besides } => Op::Occupy { id, ttl, besides },
-            Request::Share { id, ttl, slots } => Op::Share { id, ttl, slots },
+            Request::Share { id, ttl, slots, under } => Op::Share { id, ttl, slots, under },
             Request::Find { from, upto } => Op::Find { from, upto },
             Request::Renew { state, owner, ttl } => {
                 Op::Replace { from: state, to: state, ttl, touches_owner: !owner.is_empty(), reasserts: true }
@@ -292,7 +294,7 @@ impl Op {
                 batch.push(protocol::look_for_slots(name));
                 batch.extend(besides.window().map(|permit| protocol::look(&of_permit(item, permit))));
             }
-            Op::Share { id, ttl, slots } => {
+            Op::Share { id, ttl, slots, .. } => {
                 let permit = item.permit.unwrap_or(Permit::FIRST);
                 let open = LockItem::from(name);
                 // In this order: others look for the permit, it stands, and then the lock is looked at (R32).
@@ -358,8 +360,9 @@ impl Op {
                 let occupied = self.occupied(besides, said, token(), seen);
                 Outcome::reply(Reply::Granted(occupied))
             }
-            Op::Share { id, .. } => {
-                let shared = self.shared(*id, item.permit.unwrap_or(Permit::FIRST), said, token(), seen);
+            Op::Share { id, under, .. } => {
+                let permit = item.permit.unwrap_or(Permit::FIRST);
+                let shared = self.shared((*id, *under), permit, said, token(), seen);
                 Outcome::reply(Reply::Shared(shared))
             }
             Op::Find { from, .. } => {
@@ -492,6 +495,13 @@ impl Op {
         }
         let slots = self.read(slots, protocol::read_slots, seen)?;
         let window = || permits.iter().zip(besides.window()).take_while(|(_, permit)| permit.get() < slots);
+        if let Some(seats) = besides.seats {
+            let free = window().filter(|(said, permit)| **said == Said::Missing && permit.get() < seats.limit).count();
+            return match besides.counted(seats, free as u16, slots) {
+                None => token.map(Granted::Yes),
+                Some(besides) => Ok(Granted::Intent(besides)),
+            };
+        }
         let held = window().find(|(said, _)| **said != Said::Missing).map(|(_, permit)| permit.get());
         let looked_at = besides.window().last().map_or(besides.from, |last| last.get() + 1);
         match held {
@@ -500,14 +510,15 @@ impl Op {
                 from: held.unwrap_or(looked_at),
                 upto: Some(slots),
                 held: held.is_some(),
+                seats: None,
             })),
         }
     }
 
-    /// Reads what came of an attempt to get a permit.
+    /// Reads what came of an attempt to get a permit under an id, and under an item of the lock that may be ours.
     fn shared(
         &self,
-        id: GrantId,
+        (id, under): (GrantId, Option<GrantId>),
         permit: Permit,
         said: &[Said],
         token: Result<FencingToken, StoreError>,
@@ -517,7 +528,9 @@ impl Op {
         let slots = self.read(slots, protocol::read_slots, seen)?;
         let created = self.read(item, |said| protocol::read_create(said, ItemState::Held(id)), seen)?;
         let created = created == CasOutcome::Done;
-        if *lock != Said::Missing {
+        // What cannot be read is in the way, too.
+        let stands = protocol::read_look(lock).map(|stands| stands.map(|(state, _)| state));
+        if stands != Ok(under.map(ItemState::Held)) {
             return Ok(Shared::Closed { created });
         }
         match created {

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use foldhash::fast::RandomState;
 use lockbroker_core::Time;
 use lockbroker_core::request::StoreTraits;
-use lockbroker_core::store::{Besides, Note, Reply, Request, Shared, Sight, WINDOW, Watch};
+use lockbroker_core::store::{Besides, Note, Reply, Request, Seats, Shared, Sight, WINDOW, Watch};
 use lockbroker_core::table::give_back_room;
 use tokio::sync::{mpsc, watch};
 use tokio::task::yield_now;
@@ -98,8 +98,8 @@ impl MemoryStore {
             Request::Linger { from, to, ttl, .. } => {
                 Reply::Changed(Ok(self.change(name, ItemState::Held(from), ItemState::Lingering(to), ttl)))
             }
-            Request::Occupy { id, ttl, .. } => Reply::Granted(self.occupy(name, id, ttl)),
-            Request::Share { id, ttl, .. } => Reply::Shared(self.share(name, id, ttl)),
+            Request::Occupy { id, ttl, besides } => Reply::Granted(self.occupy(name, id, ttl, besides.seats)),
+            Request::Share { id, ttl, under, .. } => Reply::Shared(self.share(name, (id, under), ttl)),
             Request::Find { from, upto } => Reply::Found(Ok(self.find(&name.name, from, upto))),
             Request::Remove { state, .. } => Reply::Changed(Ok(self.remove(name, state))),
             Request::Look => Reply::Status(Ok(self.look(name))),
@@ -206,8 +206,17 @@ impl MemoryStore {
     fn granted_alone(&mut self, name: &LockName) -> Result<Granted, StoreError> {
         match self.first_permit(name) {
             None => self.next_token().map(Granted::Yes),
-            Some(permit) => Ok(Granted::Intent(Besides { from: permit.get(), upto: None, held: true })),
+            Some(permit) => Ok(Granted::Intent(Besides { from: permit.get(), held: true, ..Besides::UNKNOWN })),
         }
+    }
+
+    /// Returns true if so many permits are free as are wanted.
+    fn has_seats(&mut self, name: &LockName, seats: Seats) -> bool {
+        let mut taken = self.part(name).permits.get(name).cloned().unwrap_or_default();
+        taken.retain(|permit| {
+            permit.get() < seats.limit && self.live(&LockItem { name: name.clone(), permit: Some(*permit) }).is_some()
+        });
+        taken.len() + usize::from(seats.weight) <= usize::from(seats.limit)
     }
 
     /// Returns the first permit that somebody has.
@@ -221,16 +230,24 @@ impl MemoryStore {
         }
     }
 
-    fn occupy(&mut self, name: &LockItem, id: GrantId, ttl: u32) -> Result<Granted, StoreError> {
+    fn occupy(&mut self, name: &LockItem, id: GrantId, ttl: u32, seats: Option<Seats>) -> Result<Granted, StoreError> {
         let state = ItemState::Held(id);
-        match self.change(name, state, state, ttl) {
-            Change::Done => self.granted_alone(&name.name),
-            Change::Gone | Change::TakenOver | Change::Revoked => Ok(Granted::No),
+        match (self.change(name, state, state, ttl), seats) {
+            (Change::Done, None) => self.granted_alone(&name.name),
+            (Change::Done, Some(seats)) if self.has_seats(&name.name, seats) => self.next_token().map(Granted::Yes),
+            (Change::Done, Some(_)) => Ok(Granted::Intent(Besides { held: true, seats, ..Besides::UNKNOWN })),
+            (Change::Gone | Change::TakenOver | Change::Revoked, _) => Ok(Granted::No),
         }
     }
 
-    fn share(&mut self, permit: &LockItem, id: GrantId, ttl: u32) -> Result<Shared, StoreError> {
-        if self.live(&LockItem::from(&permit.name)).is_some() {
+    fn share(
+        &mut self,
+        permit: &LockItem,
+        (id, under): (GrantId, Option<GrantId>),
+        ttl: u32,
+    ) -> Result<Shared, StoreError> {
+        let alone = self.live(&LockItem::from(&permit.name)).map(|item| item.number);
+        if alone != under.map(GrantId::get) {
             return Ok(Shared::Closed { created: false });
         }
         if self.live(permit).is_some() {

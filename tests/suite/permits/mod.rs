@@ -1,8 +1,10 @@
 //! Locks that several share, each with a permit: up to a limit, or until one wants the lock alone.
 
+mod downgrade;
 mod leases;
 mod readers;
 mod seats;
+mod several;
 mod shown;
 
 use std::time::Duration;

@@ -639,14 +639,23 @@ type LockSpec struct {
 	// A label that GetLock and `not_acquired` show to others, for people who look for the holder.
 	// At most 128 bytes without control characters. Unset: none. Best effort: it may be missing.
 	Owner string `protobuf:"bytes,3,opt,name=owner,proto3" json:"owner,omitempty"`
-	// The way to have the lock: EXCLUSIVE for writers, SHARED for readers, and for up to N at a time. A reattach goes by its lock id,
-	// whatever stands here.
+	// The way to have the lock: EXCLUSIVE for writers, SHARED for readers, and for up to N at a time. A reattach of a lock that is SHARED
+	// goes by its lock id; INVALID_ARGUMENT if it says EXCLUSIVE: two who want that would wait for each other.
+	//
+	// A reattach of an EXCLUSIVE lock that says SHARED is a downgrade: from then on others may share the lock, and nobody has had it
+	// EXCLUSIVE in between. `Acquired` has a permit then. If it has none, there was none to be had (the store was away), and the lock is
+	// EXCLUSIVE as before: ask again with the new lock id. Stop to write before you ask: the answer may come late. Not with a `min_hold`.
 	Mode LockSpec_Mode `protobuf:"varint,4,opt,name=mode,proto3,enum=lockbroker.v1.LockSpec_Mode" json:"mode,omitempty"`
 	// Of a SHARED lock: the most that may have it at a time, 1 to 4,096. The permit is below this number. Unset: 4,096.
 	// INVALID_ARGUMENT with another mode. Nothing is set up, so each request says it anew: all users of a name should
 	// say the same. If they do not, each still gets a permit below its own limit alone, and so never more than the
 	// highest of the limits have the lock at a time.
 	Limit int32 `protobuf:"varint,6,opt,name=limit,proto3" json:"limit,omitempty"`
+	// How many permits to take of a SHARED lock, all at once: 1 to 16, and at most `limit`. Unset: 1. More than one only on a Session, and
+	// not together with `also`. `Acquired` has the first permit, and `Acquired.also` the others, each with a lock id and a token of its own. A
+	// reattach names them in the same way, and says no weight. While one client waits for several, others get no new ones, as behind one that
+	// wants the lock EXCLUSIVE. When one is lost, all are.
+	Weight int32 `protobuf:"varint,9,opt,name=weight,proto3" json:"weight,omitempty"`
 	// What becomes of the lock when its stream ends. Each reattach says it anew.
 	OnDisconnect LockSpec_OnDisconnect `protobuf:"varint,5,opt,name=on_disconnect,json=onDisconnect,proto3,enum=lockbroker.v1.LockSpec_OnDisconnect" json:"on_disconnect,omitempty"`
 	// The time after the grant for which nobody else can acquire the lock, whenever and however its holder
@@ -723,6 +732,13 @@ func (x *LockSpec) GetMode() LockSpec_Mode {
 func (x *LockSpec) GetLimit() int32 {
 	if x != nil {
 		return x.Limit
+	}
+	return 0
+}
+
+func (x *LockSpec) GetWeight() int32 {
+	if x != nil {
+		return x.Weight
 	}
 	return 0
 }
@@ -2799,7 +2815,7 @@ type BeginLock struct {
 	// The lock id to reattach, as in AcquireRequest. Not together with `wait`.
 	ReattachLockId string `protobuf:"bytes,4,opt,name=reattach_lock_id,json=reattachLockId,proto3" json:"reattach_lock_id,omitempty"`
 	// Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
-	// names, and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
+	// names (but several permits of one lock can be reattached), and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
 	// name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
 	// as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
 	Also          []*AlsoLock `protobuf:"bytes,5,rep,name=also,proto3" json:"also,omitempty"`
@@ -3825,13 +3841,14 @@ var File_lockbroker_v1_lockbroker_proto protoreflect.FileDescriptor
 
 const file_lockbroker_v1_lockbroker_proto_rawDesc = "" +
 	"\n" +
-	"\x1elockbroker/v1/lockbroker.proto\x12\rlockbroker.v1\x1a\x1egoogle/protobuf/duration.proto\"\xfa\x03\n" +
+	"\x1elockbroker/v1/lockbroker.proto\x12\rlockbroker.v1\x1a\x1egoogle/protobuf/duration.proto\"\x92\x04\n" +
 	"\bLockSpec\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x121\n" +
 	"\x06linger\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x06linger\x12\x14\n" +
 	"\x05owner\x18\x03 \x01(\tR\x05owner\x120\n" +
 	"\x04mode\x18\x04 \x01(\x0e2\x1c.lockbroker.v1.LockSpec.ModeR\x04mode\x12\x14\n" +
-	"\x05limit\x18\x06 \x01(\x05R\x05limit\x12I\n" +
+	"\x05limit\x18\x06 \x01(\x05R\x05limit\x12\x16\n" +
+	"\x06weight\x18\t \x01(\x05R\x06weight\x12I\n" +
 	"\ron_disconnect\x18\x05 \x01(\x0e2$.lockbroker.v1.LockSpec.OnDisconnectR\fonDisconnect\x124\n" +
 	"\bmin_hold\x18\b \x01(\v2\x19.google.protobuf.DurationR\aminHold\x12\x19\n" +
 	"\x05value\x18\a \x01(\fH\x00R\x05value\x88\x01\x01\"`\n" +

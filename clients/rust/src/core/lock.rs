@@ -15,7 +15,7 @@
 use std::time::Duration;
 
 use super::link::{At, Link, Links};
-use super::types::{Code, Event, Failure, Key, LinkId, LockSpec, LostReason, Output, Wait, WaitLeft};
+use super::types::{Access, Code, Event, Failure, Key, LinkId, LockSpec, LostReason, Output, Wait, WaitLeft};
 use crate::clock::Moment;
 
 /// The state of a lock.
@@ -44,8 +44,12 @@ pub(super) struct Lock {
     pub(super) wait: Option<Wait>,
     /// The id of the grant; before it is granted that of the grant to take over. None: a new one is wanted.
     pub(super) lock_id: Option<String>,
-    /// Those of the locks that are held together with it, in the order of their names in `spec`.
+    /// Those of the locks that are held together with it, in the order of [`LockSpec::others`].
     pub(super) also: Vec<String>,
+    /// The permit, once the lock is held and if it is shared.
+    pub(super) permit: Option<u32>,
+    /// True if it is held alone and to be shared: a reattach does that, also on the link where it is.
+    wants_permit: bool,
     pub(super) state: State,
 }
 
@@ -68,7 +72,8 @@ pub(super) enum Next {
 
 impl Lock {
     pub(super) fn new(key: Key, spec: LockSpec, wait: Option<Wait>, adopt: Option<String>) -> Lock {
-        Lock { key, spec, wait, lock_id: adopt, also: Vec::new(), state: State::Wanted }
+        let (also, permit, wants_permit) = (Vec::new(), None, false);
+        Lock { key, spec, wait, lock_id: adopt, also, permit, wants_permit, state: State::Wanted }
     }
 
     /// Returns the place that counts for the lock's validity, if it is held or was until its release.
@@ -93,12 +98,22 @@ impl Lock {
                 let wait = self.wait.map(|wait| left(wait, now));
                 State::Asked(link.begin(self.key, self.spec.clone(), wait, self.ids(), out))
             }
-            State::Held(home) if home.link != link.id => {
+            State::Held(home) if home.link != link.id || self.wants_permit => {
                 let to = link.begin(self.key, self.spec.clone(), None, self.ids(), out);
                 State::Moving { home, to }
             }
             state => state,
         }
+    }
+
+    /// Shares the lock from now on. Nothing may be written under it any more.
+    pub(super) fn share(&mut self, limit: Option<u32>) -> Next {
+        if self.permit.is_some() {
+            return Next::Stay;
+        }
+        self.spec.share(limit, None);
+        self.wants_permit = true;
+        Next::Place
     }
 
     fn ids(&self) -> (Option<String>, Vec<String>) {
@@ -227,12 +242,12 @@ impl Lock {
             // Nothing covers it: the broker has acknowledged no heartbeat for too long. It goes back, and a stream that
             // works is asked.
             Event::Acquired { .. } if link.until(at.lock_ref) <= now => return Next::Retire(at.link),
-            // A broker that does not know of several locks takes the first alone.
-            Event::Acquired { also, .. } if also.len() != self.spec.also.len() => {
+            // A broker that does not know of several locks, or permits, takes the first alone.
+            Event::Acquired { also, .. } if also.len() != self.spec.others().count() => {
                 links.forget(at, out);
                 let failure = Failure {
                     code: Code::Unimplemented,
-                    ..Failure::unavailable("the broker does not know how to acquire several locks together")
+                    ..Failure::unavailable("the broker does not know how to acquire several locks or permits together")
                 };
                 out.push(Output::Failed { key, failure });
                 return Next::Gone;
@@ -240,6 +255,7 @@ impl Lock {
             Event::Acquired { lock_id, fencing_token, permit, also } => {
                 self.state = State::Held(at);
                 self.lock_id = Some(lock_id.clone());
+                self.permit = permit;
                 self.also = also.iter().map(|granted| granted.lock_id.clone()).collect();
                 out.push(Output::Granted { key, lock_id, fencing_token, permit, also });
                 return Next::Place;
@@ -261,7 +277,7 @@ impl Lock {
 
     fn moving_event(&mut self, at: At, event: Event, links: &mut Links, now: Moment, out: &mut Vec<Output>) -> Next {
         match event {
-            Event::Acquired { lock_id, also, .. } => {
+            Event::Acquired { lock_id, also, permit, .. } => {
                 let Some(home) = self.home() else { return Next::Stay };
                 // An answer counts only if what it brings is still good. (That the old validity has not run out is seen
                 // before any input.)
@@ -274,17 +290,28 @@ impl Lock {
                 self.state = State::Held(at);
                 self.lock_id = Some(lock_id.clone());
                 self.also = also.into_iter().map(|granted| granted.lock_id).collect();
+                self.permit = permit;
+                self.wants_permit &= permit.is_none();
                 if given_up {
                     return self.release(at, links, now, out);
                 }
-                out.push(Output::Moved { key: self.key, lock_id, also: self.also.clone() });
+                out.push(Output::Moved { key: self.key, lock_id, also: self.also.clone(), permit });
+                // Whatever keeps the broker from a permit may pass.
+                if self.wants_permit {
+                    return Next::PlaceLater(None);
+                }
                 // The link may have been retired while it answered.
                 Next::Place
             }
             Event::NotAcquired(_) | Event::Lost(_) | Event::Released => self.lose(LostReason::Gone, links, out),
             Event::Failed(failure) => {
                 links.remove(at);
-                self.resume(links, now, out).unwrap_or(Next::PlaceLater(failure.retry_after))
+                let (retry_after, resumed) = (failure.retry_after, self.resume(links, now, out));
+                if failure.code.is_final() && std::mem::take(&mut self.wants_permit) {
+                    self.spec.access = Access::Exclusive;
+                    out.push(Output::NotShared { key: self.key, failure });
+                }
+                resumed.unwrap_or(Next::PlaceLater(retry_after))
             }
         }
     }

@@ -71,6 +71,8 @@ pub struct Held {
     pub lock_id: String,
     /// Those of the locks that are held together with it.
     pub also: Vec<String>,
+    /// The permit, if the lock is shared.
+    pub permit: Option<u32>,
     /// The ttl as granted.
     pub ttl: Duration,
     /// The end of its validity.
@@ -136,6 +138,7 @@ impl Core {
                     lock.spec.value = Some(value);
                 }
             }
+            Input::Share { key, limit } => self.step(key, now, &mut out, |lock, _, _, _| lock.share(limit)),
             Input::Dialled { link, result: Ok(()) } => self.dialer.connected(link, now, &mut out),
             Input::Dialled { link, result: Err(failure) } => self.dial_failed(link, failure, now, &mut out),
             Input::Message { link, message } => self.message(link, message, now, &mut out),
@@ -170,8 +173,15 @@ impl Core {
         let (State::Held(home) | State::Moving { home, .. }) = lock.state else { return None };
         let link = self.links.get(home.link)?;
         let lock_id = lock.lock_id.clone().unwrap_or_default();
-        let also = lock.also.clone();
-        Some(Held { lock_id, also, ttl: link.ttl, until: link.until(home.lock_ref), is_broken: !link.is_open() })
+        let (also, permit) = (lock.also.clone(), lock.permit);
+        Some(Held {
+            lock_id,
+            also,
+            permit,
+            ttl: link.ttl,
+            until: link.until(home.lock_ref),
+            is_broken: !link.is_open(),
+        })
     }
 
     /// Returns the number of the endpoint to try next.
@@ -262,7 +272,8 @@ impl Core {
             Next::Retire(link) => self.retire(link, false, now, out),
             Next::ReleaseElsewhere(until) => {
                 if let Some(lock) = self.locks.remove(&key) {
-                    let names = std::iter::once(lock.spec.name).chain(lock.spec.also);
+                    let names: Vec<String> = lock.spec.others().map(String::from).collect();
+                    let names = std::iter::once(lock.spec.name).chain(names);
                     let ids = std::iter::once(lock.lock_id.unwrap_or_default()).chain(lock.also);
                     self.elsewhere.begin(key, names.zip(ids).collect(), until, out);
                 }

@@ -37,6 +37,13 @@ pub enum Input {
         /// The value.
         value: Vec<u8>,
     },
+    /// A lock that is held alone is to be shared from now on, up to `limit`.
+    Share {
+        /// The lock.
+        key: Key,
+        /// The most that may have it.
+        limit: Option<u32>,
+    },
     /// A connection stands, or cannot be made.
     Dialled {
         /// The link of [`Output::Dial`].
@@ -101,7 +108,7 @@ pub enum Output {
         fencing_token: i64,
         /// The permit, if the lock is shared.
         permit: Option<u32>,
-        /// The locks that it has together with that, in the order of [`LockSpec::also`].
+        /// The locks that it has together with that, in the order of [`LockSpec::others`].
         also: Vec<Granted>,
     },
     /// A lock has been reattached. It is the same grant, with another id.
@@ -112,6 +119,15 @@ pub enum Output {
         lock_id: String,
         /// Those of the locks that it has together with that.
         also: Vec<String>,
+        /// The permit, if the lock is shared.
+        permit: Option<u32>,
+    },
+    /// A lock that was to be shared is held alone, as before.
+    NotShared {
+        /// The lock.
+        key: Key,
+        /// The reason.
+        failure: Failure,
     },
     /// A call does not get its lock.
     Refused {
@@ -172,11 +188,18 @@ pub struct LockSpec {
 }
 
 impl LockSpec {
-    /// Asks for the lock as one that others may have too: up to `limit` of them, or, if there is none, up to the limit that was asked
-    /// for before.
-    pub fn share(&mut self, limit: Option<u32>) {
-        let before = if let Access::Shared { limit } = self.access { limit } else { None };
-        self.access = Access::Shared { limit: limit.or(before) };
+    /// Asks for the lock as one that others may have too: up to `limit` of them, by `weight` permits. What is none stays as it was
+    /// asked for before.
+    pub fn share(&mut self, limit: Option<u32>, weight: Option<u32>) {
+        let before = if let Access::Shared { limit, weight } = self.access { (limit, weight) } else { (None, 1) };
+        self.access = Access::Shared { limit: limit.or(before.0), weight: weight.unwrap_or(before.1) };
+    }
+
+    /// Returns the names of the locks that are had together with this one: other locks, or other permits of the same.
+    pub fn others(&self) -> impl Iterator<Item = &str> {
+        let permits = if let Access::Shared { weight, .. } = self.access { weight.saturating_sub(1) } else { 0 };
+        let permits = std::iter::repeat_n(self.name.as_str(), permits as usize);
+        self.also.iter().map(String::as_str).chain(permits)
     }
 }
 
@@ -190,6 +213,8 @@ pub enum Access {
     Shared {
         /// The most that may have it; none for as many as there are permits.
         limit: Option<u32>,
+        /// How many permits it takes.
+        weight: u32,
     },
 }
 

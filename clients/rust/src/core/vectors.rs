@@ -118,6 +118,7 @@ fn input(zero: Moment, input: &Value) -> Input {
             }
         }
         "end" => Input::End { key: key() },
+        "share" => Input::Share { key: key(), limit: maybe(&of["limit"], number_32) },
         "dialled" => Input::Dialled { link: link(), result: maybe(&of["code"], |_| failure(of)).map_or(Ok(()), Err) },
         "ended" => Input::Ended { link: link(), failure: failure(of) },
         "released_elsewhere" => {
@@ -169,8 +170,9 @@ fn texts(of: &Value) -> Vec<String> {
 }
 
 fn access(shared: &Value) -> Access {
-    known(shared, &["limit"]);
-    Access::Shared { limit: maybe(&shared["limit"], number_32) }
+    known(shared, &["limit", "weight"]);
+    let weight = maybe(&shared["weight"], number_32).unwrap_or(1);
+    Access::Shared { limit: maybe(&shared["limit"], number_32), weight }
 }
 
 fn number_32(value: &Value) -> u32 {
@@ -197,8 +199,14 @@ fn output(output: &Output) -> Value {
             }
             json!({ "granted": granted })
         }
-        Output::Moved { key, lock_id, also } => {
+        Output::NotShared { key, failure } => {
+            json!({ "not_shared": { "key": key, "code": name(CODES, failure.code) } })
+        }
+        Output::Moved { key, lock_id, also, permit } => {
             let mut moved = json!({ "key": key, "lock_id": lock_id });
+            if let Some(permit) = permit {
+                moved["permit"] = (*permit).into();
+            }
             if !also.is_empty() {
                 moved["also"] = json!(also);
             }
@@ -237,8 +245,12 @@ fn request_to(link: LinkId, request: &Request) -> Value {
             if !spec.owner.is_empty() {
                 begin["owner"] = spec.owner.clone().into();
             }
-            if let Access::Shared { limit } = spec.access {
+            if let Access::Shared { limit, weight } = spec.access {
                 begin["shared"] = limit.map_or_else(|| json!({}), |limit| json!({ "limit": limit }));
+                // A reattach names each permit.
+                if weight > 1 && reattach.is_none() {
+                    begin["shared"]["weight"] = weight.into();
+                }
             }
             if let Some(wait) = wait {
                 begin["wait"] = json!({});

@@ -9,7 +9,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class LockSpec(_message.Message):
-    __slots__ = ("name", "linger", "owner", "mode", "limit", "on_disconnect", "min_hold", "value")
+    __slots__ = ("name", "linger", "owner", "mode", "limit", "weight", "on_disconnect", "min_hold", "value")
     class OnDisconnect(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         ON_DISCONNECT_UNSPECIFIED: _ClassVar[LockSpec.OnDisconnect]
@@ -31,6 +31,7 @@ class LockSpec(_message.Message):
     OWNER_FIELD_NUMBER: _ClassVar[int]
     MODE_FIELD_NUMBER: _ClassVar[int]
     LIMIT_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
     ON_DISCONNECT_FIELD_NUMBER: _ClassVar[int]
     MIN_HOLD_FIELD_NUMBER: _ClassVar[int]
     VALUE_FIELD_NUMBER: _ClassVar[int]
@@ -39,10 +40,11 @@ class LockSpec(_message.Message):
     owner: str
     mode: LockSpec.Mode
     limit: int
+    weight: int
     on_disconnect: LockSpec.OnDisconnect
     min_hold: _duration_pb2.Duration
     value: bytes
-    def __init__(self, name: _Optional[str] = ..., linger: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., owner: _Optional[str] = ..., mode: _Optional[_Union[LockSpec.Mode, str]] = ..., limit: _Optional[int] = ..., on_disconnect: _Optional[_Union[LockSpec.OnDisconnect, str]] = ..., min_hold: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., value: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., linger: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., owner: _Optional[str] = ..., mode: _Optional[_Union[LockSpec.Mode, str]] = ..., limit: _Optional[int] = ..., weight: _Optional[int] = ..., on_disconnect: _Optional[_Union[LockSpec.OnDisconnect, str]] = ..., min_hold: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., value: _Optional[bytes] = ...) -> None: ...
 
 class WaitSpec(_message.Message):
     __slots__ = ("max_wait", "poll_interval")

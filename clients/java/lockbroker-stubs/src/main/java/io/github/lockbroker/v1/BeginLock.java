@@ -190,7 +190,7 @@ private static final long serialVersionUID = 0L;
   /**
    * <pre>
    * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
-   * names, and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
+   * names (but several permits of one lock can be reattached), and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
    * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
    * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
    * </pre>
@@ -204,7 +204,7 @@ private static final long serialVersionUID = 0L;
   /**
    * <pre>
    * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
-   * names, and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
+   * names (but several permits of one lock can be reattached), and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
    * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
    * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
    * </pre>
@@ -219,7 +219,7 @@ private static final long serialVersionUID = 0L;
   /**
    * <pre>
    * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
-   * names, and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
+   * names (but several permits of one lock can be reattached), and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
    * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
    * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
    * </pre>
@@ -233,7 +233,7 @@ private static final long serialVersionUID = 0L;
   /**
    * <pre>
    * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
-   * names, and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
+   * names (but several permits of one lock can be reattached), and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
    * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
    * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
    * </pre>
@@ -247,7 +247,7 @@ private static final long serialVersionUID = 0L;
   /**
    * <pre>
    * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
-   * names, and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
+   * names (but several permits of one lock can be reattached), and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
    * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
    * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
    * </pre>
@@ -1235,7 +1235,7 @@ private static final long serialVersionUID = 0L;
     /**
      * <pre>
      * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
-     * names, and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
+     * names (but several permits of one lock can be reattached), and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
      * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
      * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
      * </pre>
@@ -1252,7 +1252,7 @@ private static final long serialVersionUID = 0L;
     /**
      * <pre>
      * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
-     * names, and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
+     * names (but several permits of one lock can be reattached), and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
      * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
      * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
      * </pre>
@@ -1269,7 +1269,7 @@ private static final long serialVersionUID = 0L;
     /**
      * <pre>
      * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
-     * names, and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
+     * names (but several permits of one lock can be reattached), and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
      * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
      * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
      * </pre>
@@ -1286,7 +1286,7 @@ private static final long serialVersionUID = 0L;
     /**
      * <pre>
      * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
-     * names, and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
+     * names (but several permits of one lock can be reattached), and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
      * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
      * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
      * </pre>
@@ -1310,7 +1310,7 @@ private static final long serialVersionUID = 0L;
     /**
      * <pre>
      * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
-     * names, and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
+     * names (but several permits of one lock can be reattached), and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
      * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
      * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
      * </pre>
@@ -1331,7 +1331,7 @@ private static final long serialVersionUID = 0L;
     /**
      * <pre>
      * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
-     * names, and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
+     * names (but several permits of one lock can be reattached), and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
      * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
      * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
      * </pre>
@@ -1354,7 +1354,7 @@ private static final long serialVersionUID = 0L;
     /**
      * <pre>
      * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
-     * names, and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
+     * names (but several permits of one lock can be reattached), and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
      * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
      * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
      * </pre>
@@ -1378,7 +1378,7 @@ private static final long serialVersionUID = 0L;
     /**
      * <pre>
      * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
-     * names, and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
+     * names (but several permits of one lock can be reattached), and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
      * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
      * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
      * </pre>
@@ -1399,7 +1399,7 @@ private static final long serialVersionUID = 0L;
     /**
      * <pre>
      * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
-     * names, and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
+     * names (but several permits of one lock can be reattached), and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
      * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
      * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
      * </pre>
@@ -1420,7 +1420,7 @@ private static final long serialVersionUID = 0L;
     /**
      * <pre>
      * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
-     * names, and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
+     * names (but several permits of one lock can be reattached), and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
      * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
      * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
      * </pre>
@@ -1442,7 +1442,7 @@ private static final long serialVersionUID = 0L;
     /**
      * <pre>
      * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
-     * names, and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
+     * names (but several permits of one lock can be reattached), and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
      * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
      * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
      * </pre>
@@ -1462,7 +1462,7 @@ private static final long serialVersionUID = 0L;
     /**
      * <pre>
      * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
-     * names, and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
+     * names (but several permits of one lock can be reattached), and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
      * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
      * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
      * </pre>
@@ -1482,7 +1482,7 @@ private static final long serialVersionUID = 0L;
     /**
      * <pre>
      * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
-     * names, and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
+     * names (but several permits of one lock can be reattached), and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
      * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
      * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
      * </pre>
@@ -1496,7 +1496,7 @@ private static final long serialVersionUID = 0L;
     /**
      * <pre>
      * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
-     * names, and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
+     * names (but several permits of one lock can be reattached), and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
      * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
      * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
      * </pre>
@@ -1513,7 +1513,7 @@ private static final long serialVersionUID = 0L;
     /**
      * <pre>
      * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
-     * names, and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
+     * names (but several permits of one lock can be reattached), and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
      * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
      * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
      * </pre>
@@ -1531,7 +1531,7 @@ private static final long serialVersionUID = 0L;
     /**
      * <pre>
      * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
-     * names, and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
+     * names (but several permits of one lock can be reattached), and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
      * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
      * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
      * </pre>
@@ -1545,7 +1545,7 @@ private static final long serialVersionUID = 0L;
     /**
      * <pre>
      * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
-     * names, and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
+     * names (but several permits of one lock can be reattached), and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
      * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
      * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
      * </pre>
@@ -1560,7 +1560,7 @@ private static final long serialVersionUID = 0L;
     /**
      * <pre>
      * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
-     * names, and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
+     * names (but several permits of one lock can be reattached), and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
      * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
      * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
      * </pre>

@@ -95,7 +95,7 @@ public interface BeginLockOrBuilder extends
   /**
    * <pre>
    * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
-   * names, and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
+   * names (but several permits of one lock can be reattached), and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
    * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
    * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
    * </pre>
@@ -107,7 +107,7 @@ public interface BeginLockOrBuilder extends
   /**
    * <pre>
    * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
-   * names, and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
+   * names (but several permits of one lock can be reattached), and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
    * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
    * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
    * </pre>
@@ -118,7 +118,7 @@ public interface BeginLockOrBuilder extends
   /**
    * <pre>
    * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
-   * names, and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
+   * names (but several permits of one lock can be reattached), and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
    * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
    * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
    * </pre>
@@ -129,7 +129,7 @@ public interface BeginLockOrBuilder extends
   /**
    * <pre>
    * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
-   * names, and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
+   * names (but several permits of one lock can be reattached), and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
    * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
    * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
    * </pre>
@@ -141,7 +141,7 @@ public interface BeginLockOrBuilder extends
   /**
    * <pre>
    * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
-   * names, and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
+   * names (but several permits of one lock can be reattached), and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
    * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
    * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
    * </pre>

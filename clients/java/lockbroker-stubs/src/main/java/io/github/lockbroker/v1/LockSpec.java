@@ -490,8 +490,12 @@ private static final long serialVersionUID = 0L;
   private int mode_ = 0;
   /**
    * <pre>
-   * The way to have the lock: EXCLUSIVE for writers, SHARED for readers, and for up to N at a time. A reattach goes by its lock id,
-   * whatever stands here.
+   * The way to have the lock: EXCLUSIVE for writers, SHARED for readers, and for up to N at a time. A reattach of a lock that is SHARED
+   * goes by its lock id; INVALID_ARGUMENT if it says EXCLUSIVE: two who want that would wait for each other.
+   *
+   * A reattach of an EXCLUSIVE lock that says SHARED is a downgrade: from then on others may share the lock, and nobody has had it
+   * EXCLUSIVE in between. `Acquired` has a permit then. If it has none, there was none to be had (the store was away), and the lock is
+   * EXCLUSIVE as before: ask again with the new lock id. Stop to write before you ask: the answer may come late. Not with a `min_hold`.
    * </pre>
    *
    * <code>.lockbroker.v1.LockSpec.Mode mode = 4;</code>
@@ -502,8 +506,12 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The way to have the lock: EXCLUSIVE for writers, SHARED for readers, and for up to N at a time. A reattach goes by its lock id,
-   * whatever stands here.
+   * The way to have the lock: EXCLUSIVE for writers, SHARED for readers, and for up to N at a time. A reattach of a lock that is SHARED
+   * goes by its lock id; INVALID_ARGUMENT if it says EXCLUSIVE: two who want that would wait for each other.
+   *
+   * A reattach of an EXCLUSIVE lock that says SHARED is a downgrade: from then on others may share the lock, and nobody has had it
+   * EXCLUSIVE in between. `Acquired` has a permit then. If it has none, there was none to be had (the store was away), and the lock is
+   * EXCLUSIVE as before: ask again with the new lock id. Stop to write before you ask: the answer may come late. Not with a `min_hold`.
    * </pre>
    *
    * <code>.lockbroker.v1.LockSpec.Mode mode = 4;</code>
@@ -530,6 +538,24 @@ private static final long serialVersionUID = 0L;
   @java.lang.Override
   public int getLimit() {
     return limit_;
+  }
+
+  public static final int WEIGHT_FIELD_NUMBER = 9;
+  private int weight_ = 0;
+  /**
+   * <pre>
+   * How many permits to take of a SHARED lock, all at once: 1 to 16, and at most `limit`. Unset: 1. More than one only on a Session, and
+   * not together with `also`. `Acquired` has the first permit, and `Acquired.also` the others, each with a lock id and a token of its own. A
+   * reattach names them in the same way, and says no weight. While one client waits for several, others get no new ones, as behind one that
+   * wants the lock EXCLUSIVE. When one is lost, all are.
+   * </pre>
+   *
+   * <code>int32 weight = 9;</code>
+   * @return The weight.
+   */
+  @java.lang.Override
+  public int getWeight() {
+    return weight_;
   }
 
   public static final int ON_DISCONNECT_FIELD_NUMBER = 5;
@@ -674,6 +700,9 @@ private static final long serialVersionUID = 0L;
     if (((bitField0_ & 0x00000002) != 0)) {
       output.writeMessage(8, getMinHold());
     }
+    if (weight_ != 0) {
+      output.writeInt32(9, weight_);
+    }
     getUnknownFields().writeTo(output);
   }
 
@@ -713,6 +742,10 @@ private static final long serialVersionUID = 0L;
       size += com.google.protobuf.CodedOutputStream
         .computeMessageSize(8, getMinHold());
     }
+    if (weight_ != 0) {
+      size += com.google.protobuf.CodedOutputStream
+        .computeInt32Size(9, weight_);
+    }
     size += getUnknownFields().getSerializedSize();
     memoizedSize = size;
     return size;
@@ -740,6 +773,8 @@ private static final long serialVersionUID = 0L;
     if (mode_ != other.mode_) return false;
     if (getLimit()
         != other.getLimit()) return false;
+    if (getWeight()
+        != other.getWeight()) return false;
     if (onDisconnect_ != other.onDisconnect_) return false;
     if (hasMinHold() != other.hasMinHold()) return false;
     if (hasMinHold()) {
@@ -774,6 +809,8 @@ private static final long serialVersionUID = 0L;
     hash = (53 * hash) + mode_;
     hash = (37 * hash) + LIMIT_FIELD_NUMBER;
     hash = (53 * hash) + getLimit();
+    hash = (37 * hash) + WEIGHT_FIELD_NUMBER;
+    hash = (53 * hash) + getWeight();
     hash = (37 * hash) + ON_DISCONNECT_FIELD_NUMBER;
     hash = (53 * hash) + onDisconnect_;
     if (hasMinHold()) {
@@ -935,6 +972,7 @@ private static final long serialVersionUID = 0L;
       owner_ = "";
       mode_ = 0;
       limit_ = 0;
+      weight_ = 0;
       onDisconnect_ = 0;
       minHold_ = null;
       if (minHoldBuilder_ != null) {
@@ -995,15 +1033,18 @@ private static final long serialVersionUID = 0L;
         result.limit_ = limit_;
       }
       if (((from_bitField0_ & 0x00000020) != 0)) {
-        result.onDisconnect_ = onDisconnect_;
+        result.weight_ = weight_;
       }
       if (((from_bitField0_ & 0x00000040) != 0)) {
+        result.onDisconnect_ = onDisconnect_;
+      }
+      if (((from_bitField0_ & 0x00000080) != 0)) {
         result.minHold_ = minHoldBuilder_ == null
             ? minHold_
             : minHoldBuilder_.build();
         to_bitField0_ |= 0x00000002;
       }
-      if (((from_bitField0_ & 0x00000080) != 0)) {
+      if (((from_bitField0_ & 0x00000100) != 0)) {
         result.value_ = value_;
         to_bitField0_ |= 0x00000004;
       }
@@ -1073,6 +1114,9 @@ private static final long serialVersionUID = 0L;
       if (other.getLimit() != 0) {
         setLimit(other.getLimit());
       }
+      if (other.getWeight() != 0) {
+        setWeight(other.getWeight());
+      }
       if (other.onDisconnect_ != 0) {
         setOnDisconnectValue(other.getOnDisconnectValue());
       }
@@ -1132,7 +1176,7 @@ private static final long serialVersionUID = 0L;
             } // case 32
             case 40: {
               onDisconnect_ = input.readEnum();
-              bitField0_ |= 0x00000020;
+              bitField0_ |= 0x00000040;
               break;
             } // case 40
             case 48: {
@@ -1142,16 +1186,21 @@ private static final long serialVersionUID = 0L;
             } // case 48
             case 58: {
               value_ = input.readBytes();
-              bitField0_ |= 0x00000080;
+              bitField0_ |= 0x00000100;
               break;
             } // case 58
             case 66: {
               input.readMessage(
                   getMinHoldFieldBuilder().getBuilder(),
                   extensionRegistry);
-              bitField0_ |= 0x00000040;
+              bitField0_ |= 0x00000080;
               break;
             } // case 66
+            case 72: {
+              weight_ = input.readInt32();
+              bitField0_ |= 0x00000020;
+              break;
+            } // case 72
             default: {
               if (!super.parseUnknownField(input, extensionRegistry, tag)) {
                 done = true; // was an endgroup tag
@@ -1527,8 +1576,12 @@ private static final long serialVersionUID = 0L;
     private int mode_ = 0;
     /**
      * <pre>
-     * The way to have the lock: EXCLUSIVE for writers, SHARED for readers, and for up to N at a time. A reattach goes by its lock id,
-     * whatever stands here.
+     * The way to have the lock: EXCLUSIVE for writers, SHARED for readers, and for up to N at a time. A reattach of a lock that is SHARED
+     * goes by its lock id; INVALID_ARGUMENT if it says EXCLUSIVE: two who want that would wait for each other.
+     *
+     * A reattach of an EXCLUSIVE lock that says SHARED is a downgrade: from then on others may share the lock, and nobody has had it
+     * EXCLUSIVE in between. `Acquired` has a permit then. If it has none, there was none to be had (the store was away), and the lock is
+     * EXCLUSIVE as before: ask again with the new lock id. Stop to write before you ask: the answer may come late. Not with a `min_hold`.
      * </pre>
      *
      * <code>.lockbroker.v1.LockSpec.Mode mode = 4;</code>
@@ -1539,8 +1592,12 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The way to have the lock: EXCLUSIVE for writers, SHARED for readers, and for up to N at a time. A reattach goes by its lock id,
-     * whatever stands here.
+     * The way to have the lock: EXCLUSIVE for writers, SHARED for readers, and for up to N at a time. A reattach of a lock that is SHARED
+     * goes by its lock id; INVALID_ARGUMENT if it says EXCLUSIVE: two who want that would wait for each other.
+     *
+     * A reattach of an EXCLUSIVE lock that says SHARED is a downgrade: from then on others may share the lock, and nobody has had it
+     * EXCLUSIVE in between. `Acquired` has a permit then. If it has none, there was none to be had (the store was away), and the lock is
+     * EXCLUSIVE as before: ask again with the new lock id. Stop to write before you ask: the answer may come late. Not with a `min_hold`.
      * </pre>
      *
      * <code>.lockbroker.v1.LockSpec.Mode mode = 4;</code>
@@ -1555,8 +1612,12 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The way to have the lock: EXCLUSIVE for writers, SHARED for readers, and for up to N at a time. A reattach goes by its lock id,
-     * whatever stands here.
+     * The way to have the lock: EXCLUSIVE for writers, SHARED for readers, and for up to N at a time. A reattach of a lock that is SHARED
+     * goes by its lock id; INVALID_ARGUMENT if it says EXCLUSIVE: two who want that would wait for each other.
+     *
+     * A reattach of an EXCLUSIVE lock that says SHARED is a downgrade: from then on others may share the lock, and nobody has had it
+     * EXCLUSIVE in between. `Acquired` has a permit then. If it has none, there was none to be had (the store was away), and the lock is
+     * EXCLUSIVE as before: ask again with the new lock id. Stop to write before you ask: the answer may come late. Not with a `min_hold`.
      * </pre>
      *
      * <code>.lockbroker.v1.LockSpec.Mode mode = 4;</code>
@@ -1569,8 +1630,12 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The way to have the lock: EXCLUSIVE for writers, SHARED for readers, and for up to N at a time. A reattach goes by its lock id,
-     * whatever stands here.
+     * The way to have the lock: EXCLUSIVE for writers, SHARED for readers, and for up to N at a time. A reattach of a lock that is SHARED
+     * goes by its lock id; INVALID_ARGUMENT if it says EXCLUSIVE: two who want that would wait for each other.
+     *
+     * A reattach of an EXCLUSIVE lock that says SHARED is a downgrade: from then on others may share the lock, and nobody has had it
+     * EXCLUSIVE in between. `Acquired` has a permit then. If it has none, there was none to be had (the store was away), and the lock is
+     * EXCLUSIVE as before: ask again with the new lock id. Stop to write before you ask: the answer may come late. Not with a `min_hold`.
      * </pre>
      *
      * <code>.lockbroker.v1.LockSpec.Mode mode = 4;</code>
@@ -1588,8 +1653,12 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The way to have the lock: EXCLUSIVE for writers, SHARED for readers, and for up to N at a time. A reattach goes by its lock id,
-     * whatever stands here.
+     * The way to have the lock: EXCLUSIVE for writers, SHARED for readers, and for up to N at a time. A reattach of a lock that is SHARED
+     * goes by its lock id; INVALID_ARGUMENT if it says EXCLUSIVE: two who want that would wait for each other.
+     *
+     * A reattach of an EXCLUSIVE lock that says SHARED is a downgrade: from then on others may share the lock, and nobody has had it
+     * EXCLUSIVE in between. `Acquired` has a permit then. If it has none, there was none to be had (the store was away), and the lock is
+     * EXCLUSIVE as before: ask again with the new lock id. Stop to write before you ask: the answer may come late. Not with a `min_hold`.
      * </pre>
      *
      * <code>.lockbroker.v1.LockSpec.Mode mode = 4;</code>
@@ -1655,6 +1724,59 @@ private static final long serialVersionUID = 0L;
       return this;
     }
 
+    private int weight_ ;
+    /**
+     * <pre>
+     * How many permits to take of a SHARED lock, all at once: 1 to 16, and at most `limit`. Unset: 1. More than one only on a Session, and
+     * not together with `also`. `Acquired` has the first permit, and `Acquired.also` the others, each with a lock id and a token of its own. A
+     * reattach names them in the same way, and says no weight. While one client waits for several, others get no new ones, as behind one that
+     * wants the lock EXCLUSIVE. When one is lost, all are.
+     * </pre>
+     *
+     * <code>int32 weight = 9;</code>
+     * @return The weight.
+     */
+    @java.lang.Override
+    public int getWeight() {
+      return weight_;
+    }
+    /**
+     * <pre>
+     * How many permits to take of a SHARED lock, all at once: 1 to 16, and at most `limit`. Unset: 1. More than one only on a Session, and
+     * not together with `also`. `Acquired` has the first permit, and `Acquired.also` the others, each with a lock id and a token of its own. A
+     * reattach names them in the same way, and says no weight. While one client waits for several, others get no new ones, as behind one that
+     * wants the lock EXCLUSIVE. When one is lost, all are.
+     * </pre>
+     *
+     * <code>int32 weight = 9;</code>
+     * @param value The weight to set.
+     * @return This builder for chaining.
+     */
+    public Builder setWeight(int value) {
+
+      weight_ = value;
+      bitField0_ |= 0x00000020;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * How many permits to take of a SHARED lock, all at once: 1 to 16, and at most `limit`. Unset: 1. More than one only on a Session, and
+     * not together with `also`. `Acquired` has the first permit, and `Acquired.also` the others, each with a lock id and a token of its own. A
+     * reattach names them in the same way, and says no weight. While one client waits for several, others get no new ones, as behind one that
+     * wants the lock EXCLUSIVE. When one is lost, all are.
+     * </pre>
+     *
+     * <code>int32 weight = 9;</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearWeight() {
+      bitField0_ = (bitField0_ & ~0x00000020);
+      weight_ = 0;
+      onChanged();
+      return this;
+    }
+
     private int onDisconnect_ = 0;
     /**
      * <pre>
@@ -1678,7 +1800,7 @@ private static final long serialVersionUID = 0L;
      */
     public Builder setOnDisconnectValue(int value) {
       onDisconnect_ = value;
-      bitField0_ |= 0x00000020;
+      bitField0_ |= 0x00000040;
       onChanged();
       return this;
     }
@@ -1708,7 +1830,7 @@ private static final long serialVersionUID = 0L;
       if (value == null) {
         throw new NullPointerException();
       }
-      bitField0_ |= 0x00000020;
+      bitField0_ |= 0x00000040;
       onDisconnect_ = value.getNumber();
       onChanged();
       return this;
@@ -1722,7 +1844,7 @@ private static final long serialVersionUID = 0L;
      * @return This builder for chaining.
      */
     public Builder clearOnDisconnect() {
-      bitField0_ = (bitField0_ & ~0x00000020);
+      bitField0_ = (bitField0_ & ~0x00000040);
       onDisconnect_ = 0;
       onChanged();
       return this;
@@ -1743,7 +1865,7 @@ private static final long serialVersionUID = 0L;
      * @return Whether the minHold field is set.
      */
     public boolean hasMinHold() {
-      return ((bitField0_ & 0x00000040) != 0);
+      return ((bitField0_ & 0x00000080) != 0);
     }
     /**
      * <pre>
@@ -1782,7 +1904,7 @@ private static final long serialVersionUID = 0L;
       } else {
         minHoldBuilder_.setMessage(value);
       }
-      bitField0_ |= 0x00000040;
+      bitField0_ |= 0x00000080;
       onChanged();
       return this;
     }
@@ -1803,7 +1925,7 @@ private static final long serialVersionUID = 0L;
       } else {
         minHoldBuilder_.setMessage(builderForValue.build());
       }
-      bitField0_ |= 0x00000040;
+      bitField0_ |= 0x00000080;
       onChanged();
       return this;
     }
@@ -1819,7 +1941,7 @@ private static final long serialVersionUID = 0L;
      */
     public Builder mergeMinHold(com.google.protobuf.Duration value) {
       if (minHoldBuilder_ == null) {
-        if (((bitField0_ & 0x00000040) != 0) &&
+        if (((bitField0_ & 0x00000080) != 0) &&
           minHold_ != null &&
           minHold_ != com.google.protobuf.Duration.getDefaultInstance()) {
           getMinHoldBuilder().mergeFrom(value);
@@ -1830,7 +1952,7 @@ private static final long serialVersionUID = 0L;
         minHoldBuilder_.mergeFrom(value);
       }
       if (minHold_ != null) {
-        bitField0_ |= 0x00000040;
+        bitField0_ |= 0x00000080;
         onChanged();
       }
       return this;
@@ -1846,7 +1968,7 @@ private static final long serialVersionUID = 0L;
      * <code>.google.protobuf.Duration min_hold = 8;</code>
      */
     public Builder clearMinHold() {
-      bitField0_ = (bitField0_ & ~0x00000040);
+      bitField0_ = (bitField0_ & ~0x00000080);
       minHold_ = null;
       if (minHoldBuilder_ != null) {
         minHoldBuilder_.dispose();
@@ -1866,7 +1988,7 @@ private static final long serialVersionUID = 0L;
      * <code>.google.protobuf.Duration min_hold = 8;</code>
      */
     public com.google.protobuf.Duration.Builder getMinHoldBuilder() {
-      bitField0_ |= 0x00000040;
+      bitField0_ |= 0x00000080;
       onChanged();
       return getMinHoldFieldBuilder().getBuilder();
     }
@@ -1925,7 +2047,7 @@ private static final long serialVersionUID = 0L;
      */
     @java.lang.Override
     public boolean hasValue() {
-      return ((bitField0_ & 0x00000080) != 0);
+      return ((bitField0_ & 0x00000100) != 0);
     }
     /**
      * <pre>
@@ -1955,7 +2077,7 @@ private static final long serialVersionUID = 0L;
     public Builder setValue(com.google.protobuf.ByteString value) {
       if (value == null) { throw new NullPointerException(); }
       value_ = value;
-      bitField0_ |= 0x00000080;
+      bitField0_ |= 0x00000100;
       onChanged();
       return this;
     }
@@ -1970,7 +2092,7 @@ private static final long serialVersionUID = 0L;
      * @return This builder for chaining.
      */
     public Builder clearValue() {
-      bitField0_ = (bitField0_ & ~0x00000080);
+      bitField0_ = (bitField0_ & ~0x00000100);
       value_ = getDefaultInstance().getValue();
       onChanged();
       return this;

@@ -82,8 +82,12 @@ public interface LockSpecOrBuilder extends
 
   /**
    * <pre>
-   * The way to have the lock: EXCLUSIVE for writers, SHARED for readers, and for up to N at a time. A reattach goes by its lock id,
-   * whatever stands here.
+   * The way to have the lock: EXCLUSIVE for writers, SHARED for readers, and for up to N at a time. A reattach of a lock that is SHARED
+   * goes by its lock id; INVALID_ARGUMENT if it says EXCLUSIVE: two who want that would wait for each other.
+   *
+   * A reattach of an EXCLUSIVE lock that says SHARED is a downgrade: from then on others may share the lock, and nobody has had it
+   * EXCLUSIVE in between. `Acquired` has a permit then. If it has none, there was none to be had (the store was away), and the lock is
+   * EXCLUSIVE as before: ask again with the new lock id. Stop to write before you ask: the answer may come late. Not with a `min_hold`.
    * </pre>
    *
    * <code>.lockbroker.v1.LockSpec.Mode mode = 4;</code>
@@ -92,8 +96,12 @@ public interface LockSpecOrBuilder extends
   int getModeValue();
   /**
    * <pre>
-   * The way to have the lock: EXCLUSIVE for writers, SHARED for readers, and for up to N at a time. A reattach goes by its lock id,
-   * whatever stands here.
+   * The way to have the lock: EXCLUSIVE for writers, SHARED for readers, and for up to N at a time. A reattach of a lock that is SHARED
+   * goes by its lock id; INVALID_ARGUMENT if it says EXCLUSIVE: two who want that would wait for each other.
+   *
+   * A reattach of an EXCLUSIVE lock that says SHARED is a downgrade: from then on others may share the lock, and nobody has had it
+   * EXCLUSIVE in between. `Acquired` has a permit then. If it has none, there was none to be had (the store was away), and the lock is
+   * EXCLUSIVE as before: ask again with the new lock id. Stop to write before you ask: the answer may come late. Not with a `min_hold`.
    * </pre>
    *
    * <code>.lockbroker.v1.LockSpec.Mode mode = 4;</code>
@@ -113,6 +121,19 @@ public interface LockSpecOrBuilder extends
    * @return The limit.
    */
   int getLimit();
+
+  /**
+   * <pre>
+   * How many permits to take of a SHARED lock, all at once: 1 to 16, and at most `limit`. Unset: 1. More than one only on a Session, and
+   * not together with `also`. `Acquired` has the first permit, and `Acquired.also` the others, each with a lock id and a token of its own. A
+   * reattach names them in the same way, and says no weight. While one client waits for several, others get no new ones, as behind one that
+   * wants the lock EXCLUSIVE. When one is lost, all are.
+   * </pre>
+   *
+   * <code>int32 weight = 9;</code>
+   * @return The weight.
+   */
+  int getWeight();
 
   /**
    * <pre>

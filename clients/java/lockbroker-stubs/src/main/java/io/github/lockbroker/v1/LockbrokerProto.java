@@ -256,191 +256,191 @@ public final class LockbrokerProto {
     java.lang.String[] descriptorData = {
       "\n\036lockbroker/v1/lockbroker.proto\022\rlockbr" +
       "oker.v1\032\036google/protobuf/duration.proto\"" +
-      "\272\003\n\010LockSpec\022\014\n\004name\030\001 \001(\t\022)\n\006linger\030\002 \001" +
+      "\312\003\n\010LockSpec\022\014\n\004name\030\001 \001(\t\022)\n\006linger\030\002 \001" +
       "(\0132\031.google.protobuf.Duration\022\r\n\005owner\030\003" +
       " \001(\t\022*\n\004mode\030\004 \001(\0162\034.lockbroker.v1.LockS" +
-      "pec.Mode\022\r\n\005limit\030\006 \001(\005\022;\n\ron_disconnect" +
-      "\030\005 \001(\0162$.lockbroker.v1.LockSpec.OnDiscon" +
-      "nect\022+\n\010min_hold\030\010 \001(\0132\031.google.protobuf" +
-      ".Duration\022\022\n\005value\030\007 \001(\014H\000\210\001\001\"`\n\014OnDisco" +
-      "nnect\022\035\n\031ON_DISCONNECT_UNSPECIFIED\020\000\022\031\n\025" +
-      "ON_DISCONNECT_RELEASE\020\001\022\026\n\022ON_DISCONNECT" +
-      "_KEEP\020\002\"A\n\004Mode\022\024\n\020MODE_UNSPECIFIED\020\000\022\022\n" +
-      "\016MODE_EXCLUSIVE\020\001\022\017\n\013MODE_SHARED\020\002B\010\n\006_v" +
-      "alue\"i\n\010WaitSpec\022+\n\010max_wait\030\001 \001(\0132\031.goo" +
-      "gle.protobuf.Duration\0220\n\rpoll_interval\030\002" +
-      " \001(\0132\031.google.protobuf.Duration\"y\n\016Acqui" +
-      "reRequest\022%\n\004lock\030\001 \001(\0132\027.lockbroker.v1." +
-      "LockSpec\022&\n\003ttl\030\002 \001(\0132\031.google.protobuf." +
-      "Duration\022\030\n\020reattach_lock_id\030\003 \001(\t\"\212\001\n\022W" +
-      "aitAcquireRequest\022%\n\004lock\030\001 \001(\0132\027.lockbr" +
-      "oker.v1.LockSpec\022&\n\003ttl\030\002 \001(\0132\031.google.p" +
-      "rotobuf.Duration\022%\n\004wait\030\003 \001(\0132\027.lockbro" +
-      "ker.v1.WaitSpec\":\n\017AcquireResponse\022\'\n\005ev" +
-      "ent\030\001 \001(\0132\030.lockbroker.v1.LockEvent\">\n\023W" +
-      "aitAcquireResponse\022\'\n\005event\030\001 \001(\0132\030.lock" +
-      "broker.v1.LockEvent\"\360\002\n\tLockEvent\022+\n\010acq" +
-      "uired\030\001 \001(\0132\027.lockbroker.v1.AcquiredH\000\0222" +
-      "\n\014not_acquired\030\002 \001(\0132\032.lockbroker.v1.Not" +
-      "AcquiredH\000\022\'\n\006queued\030\003 \001(\0132\025.lockbroker." +
-      "v1.QueuedH\000\022)\n\007renewed\030\004 \001(\0132\026.lockbroke" +
-      "r.v1.RenewedH\000\022#\n\004lost\030\005 \001(\0132\023.lockbroke" +
-      "r.v1.LostH\000\022+\n\010released\030\006 \001(\0132\027.lockbrok" +
-      "er.v1.ReleasedH\000\022+\n\010draining\030\007 \001(\0132\027.loc" +
-      "kbroker.v1.DrainingH\000\022\'\n\006failed\030\010 \001(\0132\025." +
-      "lockbroker.v1.FailedH\000B\006\n\004kind\"\267\001\n\010Acqui" +
-      "red\022\017\n\007lock_id\030\001 \001(\t\022\025\n\rfencing_token\030\002 " +
-      "\001(\003\0228\n\025expires_after_request\030\003 \001(\0132\031.goo" +
-      "gle.protobuf.Duration\022\023\n\006permit\030\004 \001(\005H\000\210" +
-      "\001\001\022)\n\004also\030\005 \003(\0132\033.lockbroker.v1.AlsoAcq" +
-      "uiredB\t\n\007_permit\"V\n\014AlsoAcquired\022\017\n\007lock" +
-      "_id\030\001 \001(\t\022\025\n\rfencing_token\030\002 \001(\003\022\023\n\006perm" +
-      "it\030\003 \001(\005H\000\210\001\001B\t\n\007_permit\"\357\001\n\013NotAcquired" +
-      "\0221\n\006reason\030\001 \001(\0162!.lockbroker.v1.NotAcqu" +
-      "ired.Reason\022\r\n\005owner\030\002 \001(\t\022\014\n\004name\030\003 \001(\t" +
-      "\"\217\001\n\006Reason\022\026\n\022REASON_UNSPECIFIED\020\000\022\017\n\013R" +
-      "EASON_HELD\020\001\022\024\n\020REASON_LINGERING\020\002\022\023\n\017RE" +
-      "ASON_MAX_WAIT\020\003\022\024\n\020REASON_CANCELLED\020\004\022\033\n" +
-      "\027REASON_NOT_REATTACHABLE\020\005\"\032\n\006Queued\022\020\n\010" +
-      "position\030\001 \001(\005\"C\n\007Renewed\0228\n\025expires_aft" +
-      "er_request\030\001 \001(\0132\031.google.protobuf.Durat" +
-      "ion\"\262\001\n\004Lost\022*\n\006reason\030\001 \001(\0162\032.lockbroke" +
-      "r.v1.Lost.Reason\022\014\n\004name\030\002 \001(\t\"p\n\006Reason" +
-      "\022\026\n\022REASON_UNSPECIFIED\020\000\022\022\n\016REASON_EXPIR" +
-      "ED\020\001\022\017\n\013REASON_GONE\020\002\022\025\n\021REASON_TAKEN_OV" +
-      "ER\020\003\022\022\n\016REASON_REVOKED\020\004\"\n\n\010Released\"4\n\010" +
-      "Draining\022(\n\005grace\030\001 \001(\0132\031.google.protobu" +
-      "f.Duration\"g\n\006Failed\022\014\n\004code\030\001 \001(\005\022\017\n\007me" +
-      "ssage\030\002 \001(\t\022.\n\013retry_after\030\003 \001(\0132\031.googl" +
-      "e.protobuf.Duration\022\016\n\006reason\030\004 \001(\t\"\237\001\n\023" +
-      "AcquireLeaseRequest\022%\n\004lock\030\001 \001(\0132\027.lock" +
-      "broker.v1.LockSpec\022&\n\003ttl\030\002 \001(\0132\031.google" +
-      ".protobuf.Duration\022%\n\004wait\030\003 \001(\0132\027.lockb" +
-      "roker.v1.WaitSpec\022\022\n\nrequest_id\030\004 \001(\t\"\201\001" +
-      "\n\024AcquireLeaseResponse\022+\n\010acquired\030\001 \001(\013" +
-      "2\027.lockbroker.v1.AcquiredH\000\0222\n\014not_acqui" +
-      "red\030\002 \001(\0132\032.lockbroker.v1.NotAcquiredH\000B" +
-      "\010\n\006result\"2\n\021RenewLeaseRequest\022\014\n\004name\030\001" +
-      " \001(\t\022\017\n\007lock_id\030\002 \001(\t\"n\n\022RenewLeaseRespo" +
-      "nse\022)\n\007renewed\030\001 \001(\0132\026.lockbroker.v1.Ren" +
-      "ewedH\000\022#\n\004lost\030\002 \001(\0132\023.lockbroker.v1.Los" +
-      "tH\000B\010\n\006result\"/\n\016ReleaseRequest\022\014\n\004name\030" +
-      "\001 \001(\t\022\017\n\007lock_id\030\002 \001(\t\"\267\001\n\017ReleaseRespon" +
-      "se\0227\n\007outcome\030\001 \001(\0162&.lockbroker.v1.Rele" +
-      "aseResponse.Outcome\"k\n\007Outcome\022\027\n\023OUTCOM" +
-      "E_UNSPECIFIED\020\000\022\024\n\020OUTCOME_RELEASED\020\001\022\024\n" +
-      "\020OUTCOME_NOT_HELD\020\002\022\033\n\027OUTCOME_HELD_BY_A" +
-      "NOTHER\020\003\"O\n\016GetLockRequest\022\014\n\004name\030\001 \001(\t" +
-      "\022\017\n\007lock_id\030\002 \001(\t\022\023\n\006permit\030\003 \001(\005H\000\210\001\001B\t" +
-      "\n\007_permit\"\217\003\n\017GetLockResponse\0223\n\005state\030\001" +
-      " \001(\0162$.lockbroker.v1.GetLockResponse.Sta" +
-      "te\022\r\n\005owner\030\002 \001(\t\022.\n\013free_within\030\003 \001(\0132\031" +
-      ".google.protobuf.Duration\0228\n\025expires_aft" +
-      "er_request\030\004 \001(\0132\031.google.protobuf.Durat" +
-      "ion\022\024\n\014shared_count\030\005 \001(\005\022\025\n\rfencing_tok" +
-      "en\030\006 \001(\003\022+\n\010held_for\030\007 \001(\0132\031.google.prot" +
-      "obuf.Duration\022\014\n\004etag\030\010 \001(\t\"f\n\005State\022\025\n\021" +
-      "STATE_UNSPECIFIED\020\000\022\016\n\nSTATE_FREE\020\001\022\016\n\nS" +
-      "TATE_HELD\020\002\022\023\n\017STATE_LINGERING\020\003\022\021\n\rSTAT" +
-      "E_REVOKED\020\004\"A\n\021UpdateLockRequest\022\014\n\004name" +
-      "\030\001 \001(\t\022\017\n\007lock_id\030\002 \001(\t\022\r\n\005value\030\003 \001(\014\"\323" +
-      "\001\n\022UpdateLockResponse\022:\n\007outcome\030\001 \001(\0162)" +
-      ".lockbroker.v1.UpdateLockResponse.Outcom" +
-      "e\"\200\001\n\007Outcome\022\027\n\023OUTCOME_UNSPECIFIED\020\000\022\023" +
-      "\n\017OUTCOME_UPDATED\020\001\022\024\n\020OUTCOME_NOT_HELD\020" +
-      "\002\022\033\n\027OUTCOME_HELD_BY_ANOTHER\020\003\022\024\n\020OUTCOM" +
-      "E_NO_VALUE\020\004\"\036\n\016ObserveRequest\022\014\n\004name\030\001" +
-      " \001(\t\"\264\002\n\017ObserveResponse\0223\n\005state\030\001 \001(\0162" +
-      "$.lockbroker.v1.ObserveResponse.State\022\r\n" +
-      "\005owner\030\002 \001(\t\022\022\n\005value\030\003 \001(\014H\000\210\001\001\022\025\n\rfenc" +
-      "ing_token\030\004 \001(\003\022-\n\nexpires_in\030\005 \001(\0132\031.go" +
-      "ogle.protobuf.Duration\"y\n\005State\022\025\n\021STATE" +
-      "_UNSPECIFIED\020\000\022\021\n\rSTATE_UNKNOWN\020\001\022\016\n\nSTA" +
-      "TE_FREE\020\002\022\016\n\nSTATE_HELD\020\003\022\023\n\017STATE_LINGE" +
-      "RING\020\004\022\021\n\rSTATE_REVOKED\020\005B\010\n\006_value\"\305\001\n\016" +
-      "SessionRequest\022*\n\004open\030\001 \001(\0132\032.lockbroke" +
-      "r.v1.OpenSessionH\000\022-\n\theartbeat\030\002 \001(\0132\030." +
-      "lockbroker.v1.HeartbeatH\000\022)\n\005begin\030\003 \001(\013" +
-      "2\030.lockbroker.v1.BeginLockH\000\022%\n\003end\030\004 \001(" +
-      "\0132\026.lockbroker.v1.EndLockH\000B\006\n\004kind\"5\n\013O" +
-      "penSession\022&\n\003ttl\030\001 \001(\0132\031.google.protobu" +
-      "f.Duration\"\030\n\tHeartbeat\022\013\n\003seq\030\001 \001(\003\"\254\001\n" +
-      "\tBeginLock\022\020\n\010lock_ref\030\001 \001(\003\022%\n\004lock\030\002 \001" +
-      "(\0132\027.lockbroker.v1.LockSpec\022%\n\004wait\030\003 \001(" +
-      "\0132\027.lockbroker.v1.WaitSpec\022\030\n\020reattach_l" +
-      "ock_id\030\004 \001(\t\022%\n\004also\030\005 \003(\0132\027.lockbroker." +
-      "v1.AlsoLock\"K\n\010AlsoLock\022%\n\004lock\030\001 \001(\0132\027." +
-      "lockbroker.v1.LockSpec\022\030\n\020reattach_lock_" +
-      "id\030\002 \001(\t\"\033\n\007EndLock\022\020\n\010lock_ref\030\001 \001(\003\"\255\001" +
-      "\n\017SessionResponse\022.\n\006opened\030\001 \001(\0132\034.lock" +
-      "broker.v1.SessionOpenedH\000\0224\n\rheartbeat_a" +
-      "ck\030\002 \001(\0132\033.lockbroker.v1.HeartbeatAckH\000\022" +
-      ",\n\005event\030\003 \001(\0132\033.lockbroker.v1.SessionEv" +
-      "entH\000B\006\n\004kind\"\245\001\n\rSessionOpened\022&\n\003ttl\030\001" +
-      " \001(\0132\031.google.protobuf.Duration\0225\n\022expir" +
-      "es_after_open\030\002 \001(\0132\031.google.protobuf.Du" +
-      "ration\0225\n\022heartbeat_interval\030\003 \001(\0132\031.goo" +
-      "gle.protobuf.Duration\"l\n\014HeartbeatAck\022\013\n" +
-      "\003seq\030\001 \001(\003\022:\n\027expires_after_heartbeat\030\002 " +
-      "\001(\0132\031.google.protobuf.Duration\022\023\n\013not_re" +
-      "newed\030\003 \003(\003\"I\n\014SessionEvent\022\020\n\010lock_ref\030" +
-      "\001 \001(\003\022\'\n\005event\030\002 \001(\0132\030.lockbroker.v1.Loc" +
-      "kEvent\"1\n\020ListLocksRequest\022\016\n\006prefix\030\001 \001" +
-      "(\t\022\r\n\005limit\030\002 \001(\005\"J\n\021ListLocksResponse\022&" +
-      "\n\005locks\030\001 \003(\0132\027.lockbroker.v1.LockInfo\022\r" +
-      "\n\005total\030\002 \001(\005\"\376\001\n\010LockInfo\022\014\n\004name\030\001 \001(\t" +
-      "\0223\n\005state\030\002 \001(\0162$.lockbroker.v1.GetLockR" +
-      "esponse.State\022\r\n\005owner\030\003 \001(\t\022.\n\013free_wit" +
-      "hin\030\004 \001(\0132\031.google.protobuf.Duration\022\025\n\r" +
-      "fencing_token\030\005 \001(\003\022+\n\010held_for\030\006 \001(\0132\031." +
-      "google.protobuf.Duration\022\014\n\004etag\030\007 \001(\t\022\023" +
-      "\n\006permit\030\010 \001(\005H\000\210\001\001B\t\n\007_permit\"A\n\022ListWa" +
-      "itersRequest\022\014\n\004name\030\001 \001(\t\022\016\n\006prefix\030\002 \001" +
-      "(\t\022\r\n\005limit\030\003 \001(\005\"P\n\023ListWaitersResponse" +
-      "\022*\n\007waiters\030\001 \003(\0132\031.lockbroker.v1.Waiter" +
-      "Info\022\r\n\005total\030\002 \001(\005\"j\n\nWaiterInfo\022\014\n\004nam" +
-      "e\030\001 \001(\t\022\020\n\010position\030\002 \001(\005\022\r\n\005owner\030\003 \001(\t" +
-      "\022-\n\nwaited_for\030\004 \001(\0132\031.google.protobuf.D" +
-      "uration\"b\n\021RevokeLockRequest\022\014\n\004name\030\001 \001" +
-      "(\t\022\014\n\004etag\030\002 \001(\t\022\021\n\timmediate\030\003 \001(\010\022\023\n\006p" +
-      "ermit\030\004 \001(\005H\000\210\001\001B\t\n\007_permit\"\206\002\n\022RevokeLo" +
-      "ckResponse\022:\n\007outcome\030\001 \001(\0162).lockbroker" +
-      ".v1.RevokeLockResponse.Outcome\022\r\n\005owner\030" +
-      "\002 \001(\t\022.\n\013free_within\030\003 \001(\0132\031.google.prot" +
-      "obuf.Duration\"u\n\007Outcome\022\027\n\023OUTCOME_UNSP" +
-      "ECIFIED\020\000\022\023\n\017OUTCOME_REVOKED\020\001\022\024\n\020OUTCOM" +
-      "E_NOT_HELD\020\002\022\023\n\017OUTCOME_CHANGED\020\003\022\021\n\rOUT" +
-      "COME_FREED\020\0042\336\005\n\013LockService\022J\n\007Acquire\022" +
-      "\035.lockbroker.v1.AcquireRequest\032\036.lockbro" +
-      "ker.v1.AcquireResponse0\001\022V\n\013WaitAcquire\022" +
-      "!.lockbroker.v1.WaitAcquireRequest\032\".loc" +
-      "kbroker.v1.WaitAcquireResponse0\001\022H\n\007Rele" +
-      "ase\022\035.lockbroker.v1.ReleaseRequest\032\036.loc" +
-      "kbroker.v1.ReleaseResponse\022W\n\014AcquireLea" +
-      "se\022\".lockbroker.v1.AcquireLeaseRequest\032#" +
-      ".lockbroker.v1.AcquireLeaseResponse\022Q\n\nR" +
-      "enewLease\022 .lockbroker.v1.RenewLeaseRequ" +
-      "est\032!.lockbroker.v1.RenewLeaseResponse\022H" +
-      "\n\007GetLock\022\035.lockbroker.v1.GetLockRequest" +
-      "\032\036.lockbroker.v1.GetLockResponse\022Q\n\nUpda" +
-      "teLock\022 .lockbroker.v1.UpdateLockRequest" +
-      "\032!.lockbroker.v1.UpdateLockResponse\022J\n\007O" +
-      "bserve\022\035.lockbroker.v1.ObserveRequest\032\036." +
-      "lockbroker.v1.ObserveResponse0\001\022L\n\007Sessi" +
-      "on\022\035.lockbroker.v1.SessionRequest\032\036.lock" +
-      "broker.v1.SessionResponse(\0010\0012\210\002\n\tLockAd" +
-      "min\022P\n\tListLocks\022\037.lockbroker.v1.ListLoc" +
-      "ksRequest\032 .lockbroker.v1.ListLocksRespo" +
-      "nse0\001\022V\n\013ListWaiters\022!.lockbroker.v1.Lis" +
-      "tWaitersRequest\032\".lockbroker.v1.ListWait" +
-      "ersResponse0\001\022Q\n\nRevokeLock\022 .lockbroker" +
-      ".v1.RevokeLockRequest\032!.lockbroker.v1.Re" +
-      "vokeLockResponseB\304\001\n\027io.github.lockbroke" +
-      "r.v1B\017LockbrokerProtoP\001ZFgithub.com/lock" +
-      "broker/lockbroker/clients/go/lockbroker/" +
-      "v1;lockbrokerv1\242\002\003LKB\252\002\rLockbroker.V1\312\002\r" +
-      "Lockbroker\\V1\342\002\026Lockbroker\\V1\\Metadata\352\002" +
-      "\016Lockbroker::V1b\006proto3"
+      "pec.Mode\022\r\n\005limit\030\006 \001(\005\022\016\n\006weight\030\t \001(\005\022" +
+      ";\n\ron_disconnect\030\005 \001(\0162$.lockbroker.v1.L" +
+      "ockSpec.OnDisconnect\022+\n\010min_hold\030\010 \001(\0132\031" +
+      ".google.protobuf.Duration\022\022\n\005value\030\007 \001(\014" +
+      "H\000\210\001\001\"`\n\014OnDisconnect\022\035\n\031ON_DISCONNECT_U" +
+      "NSPECIFIED\020\000\022\031\n\025ON_DISCONNECT_RELEASE\020\001\022" +
+      "\026\n\022ON_DISCONNECT_KEEP\020\002\"A\n\004Mode\022\024\n\020MODE_" +
+      "UNSPECIFIED\020\000\022\022\n\016MODE_EXCLUSIVE\020\001\022\017\n\013MOD" +
+      "E_SHARED\020\002B\010\n\006_value\"i\n\010WaitSpec\022+\n\010max_" +
+      "wait\030\001 \001(\0132\031.google.protobuf.Duration\0220\n" +
+      "\rpoll_interval\030\002 \001(\0132\031.google.protobuf.D" +
+      "uration\"y\n\016AcquireRequest\022%\n\004lock\030\001 \001(\0132" +
+      "\027.lockbroker.v1.LockSpec\022&\n\003ttl\030\002 \001(\0132\031." +
+      "google.protobuf.Duration\022\030\n\020reattach_loc" +
+      "k_id\030\003 \001(\t\"\212\001\n\022WaitAcquireRequest\022%\n\004loc" +
+      "k\030\001 \001(\0132\027.lockbroker.v1.LockSpec\022&\n\003ttl\030" +
+      "\002 \001(\0132\031.google.protobuf.Duration\022%\n\004wait" +
+      "\030\003 \001(\0132\027.lockbroker.v1.WaitSpec\":\n\017Acqui" +
+      "reResponse\022\'\n\005event\030\001 \001(\0132\030.lockbroker.v" +
+      "1.LockEvent\">\n\023WaitAcquireResponse\022\'\n\005ev" +
+      "ent\030\001 \001(\0132\030.lockbroker.v1.LockEvent\"\360\002\n\t" +
+      "LockEvent\022+\n\010acquired\030\001 \001(\0132\027.lockbroker" +
+      ".v1.AcquiredH\000\0222\n\014not_acquired\030\002 \001(\0132\032.l" +
+      "ockbroker.v1.NotAcquiredH\000\022\'\n\006queued\030\003 \001" +
+      "(\0132\025.lockbroker.v1.QueuedH\000\022)\n\007renewed\030\004" +
+      " \001(\0132\026.lockbroker.v1.RenewedH\000\022#\n\004lost\030\005" +
+      " \001(\0132\023.lockbroker.v1.LostH\000\022+\n\010released\030" +
+      "\006 \001(\0132\027.lockbroker.v1.ReleasedH\000\022+\n\010drai" +
+      "ning\030\007 \001(\0132\027.lockbroker.v1.DrainingH\000\022\'\n" +
+      "\006failed\030\010 \001(\0132\025.lockbroker.v1.FailedH\000B\006" +
+      "\n\004kind\"\267\001\n\010Acquired\022\017\n\007lock_id\030\001 \001(\t\022\025\n\r" +
+      "fencing_token\030\002 \001(\003\0228\n\025expires_after_req" +
+      "uest\030\003 \001(\0132\031.google.protobuf.Duration\022\023\n" +
+      "\006permit\030\004 \001(\005H\000\210\001\001\022)\n\004also\030\005 \003(\0132\033.lockb" +
+      "roker.v1.AlsoAcquiredB\t\n\007_permit\"V\n\014Also" +
+      "Acquired\022\017\n\007lock_id\030\001 \001(\t\022\025\n\rfencing_tok" +
+      "en\030\002 \001(\003\022\023\n\006permit\030\003 \001(\005H\000\210\001\001B\t\n\007_permit" +
+      "\"\357\001\n\013NotAcquired\0221\n\006reason\030\001 \001(\0162!.lockb" +
+      "roker.v1.NotAcquired.Reason\022\r\n\005owner\030\002 \001" +
+      "(\t\022\014\n\004name\030\003 \001(\t\"\217\001\n\006Reason\022\026\n\022REASON_UN" +
+      "SPECIFIED\020\000\022\017\n\013REASON_HELD\020\001\022\024\n\020REASON_L" +
+      "INGERING\020\002\022\023\n\017REASON_MAX_WAIT\020\003\022\024\n\020REASO" +
+      "N_CANCELLED\020\004\022\033\n\027REASON_NOT_REATTACHABLE" +
+      "\020\005\"\032\n\006Queued\022\020\n\010position\030\001 \001(\005\"C\n\007Renewe" +
+      "d\0228\n\025expires_after_request\030\001 \001(\0132\031.googl" +
+      "e.protobuf.Duration\"\262\001\n\004Lost\022*\n\006reason\030\001" +
+      " \001(\0162\032.lockbroker.v1.Lost.Reason\022\014\n\004name" +
+      "\030\002 \001(\t\"p\n\006Reason\022\026\n\022REASON_UNSPECIFIED\020\000" +
+      "\022\022\n\016REASON_EXPIRED\020\001\022\017\n\013REASON_GONE\020\002\022\025\n" +
+      "\021REASON_TAKEN_OVER\020\003\022\022\n\016REASON_REVOKED\020\004" +
+      "\"\n\n\010Released\"4\n\010Draining\022(\n\005grace\030\001 \001(\0132" +
+      "\031.google.protobuf.Duration\"g\n\006Failed\022\014\n\004" +
+      "code\030\001 \001(\005\022\017\n\007message\030\002 \001(\t\022.\n\013retry_aft" +
+      "er\030\003 \001(\0132\031.google.protobuf.Duration\022\016\n\006r" +
+      "eason\030\004 \001(\t\"\237\001\n\023AcquireLeaseRequest\022%\n\004l" +
+      "ock\030\001 \001(\0132\027.lockbroker.v1.LockSpec\022&\n\003tt" +
+      "l\030\002 \001(\0132\031.google.protobuf.Duration\022%\n\004wa" +
+      "it\030\003 \001(\0132\027.lockbroker.v1.WaitSpec\022\022\n\nreq" +
+      "uest_id\030\004 \001(\t\"\201\001\n\024AcquireLeaseResponse\022+" +
+      "\n\010acquired\030\001 \001(\0132\027.lockbroker.v1.Acquire" +
+      "dH\000\0222\n\014not_acquired\030\002 \001(\0132\032.lockbroker.v" +
+      "1.NotAcquiredH\000B\010\n\006result\"2\n\021RenewLeaseR" +
+      "equest\022\014\n\004name\030\001 \001(\t\022\017\n\007lock_id\030\002 \001(\t\"n\n" +
+      "\022RenewLeaseResponse\022)\n\007renewed\030\001 \001(\0132\026.l" +
+      "ockbroker.v1.RenewedH\000\022#\n\004lost\030\002 \001(\0132\023.l" +
+      "ockbroker.v1.LostH\000B\010\n\006result\"/\n\016Release" +
+      "Request\022\014\n\004name\030\001 \001(\t\022\017\n\007lock_id\030\002 \001(\t\"\267" +
+      "\001\n\017ReleaseResponse\0227\n\007outcome\030\001 \001(\0162&.lo" +
+      "ckbroker.v1.ReleaseResponse.Outcome\"k\n\007O" +
+      "utcome\022\027\n\023OUTCOME_UNSPECIFIED\020\000\022\024\n\020OUTCO" +
+      "ME_RELEASED\020\001\022\024\n\020OUTCOME_NOT_HELD\020\002\022\033\n\027O" +
+      "UTCOME_HELD_BY_ANOTHER\020\003\"O\n\016GetLockReque" +
+      "st\022\014\n\004name\030\001 \001(\t\022\017\n\007lock_id\030\002 \001(\t\022\023\n\006per" +
+      "mit\030\003 \001(\005H\000\210\001\001B\t\n\007_permit\"\217\003\n\017GetLockRes" +
+      "ponse\0223\n\005state\030\001 \001(\0162$.lockbroker.v1.Get" +
+      "LockResponse.State\022\r\n\005owner\030\002 \001(\t\022.\n\013fre" +
+      "e_within\030\003 \001(\0132\031.google.protobuf.Duratio" +
+      "n\0228\n\025expires_after_request\030\004 \001(\0132\031.googl" +
+      "e.protobuf.Duration\022\024\n\014shared_count\030\005 \001(" +
+      "\005\022\025\n\rfencing_token\030\006 \001(\003\022+\n\010held_for\030\007 \001" +
+      "(\0132\031.google.protobuf.Duration\022\014\n\004etag\030\010 " +
+      "\001(\t\"f\n\005State\022\025\n\021STATE_UNSPECIFIED\020\000\022\016\n\nS" +
+      "TATE_FREE\020\001\022\016\n\nSTATE_HELD\020\002\022\023\n\017STATE_LIN" +
+      "GERING\020\003\022\021\n\rSTATE_REVOKED\020\004\"A\n\021UpdateLoc" +
+      "kRequest\022\014\n\004name\030\001 \001(\t\022\017\n\007lock_id\030\002 \001(\t\022" +
+      "\r\n\005value\030\003 \001(\014\"\323\001\n\022UpdateLockResponse\022:\n" +
+      "\007outcome\030\001 \001(\0162).lockbroker.v1.UpdateLoc" +
+      "kResponse.Outcome\"\200\001\n\007Outcome\022\027\n\023OUTCOME" +
+      "_UNSPECIFIED\020\000\022\023\n\017OUTCOME_UPDATED\020\001\022\024\n\020O" +
+      "UTCOME_NOT_HELD\020\002\022\033\n\027OUTCOME_HELD_BY_ANO" +
+      "THER\020\003\022\024\n\020OUTCOME_NO_VALUE\020\004\"\036\n\016ObserveR" +
+      "equest\022\014\n\004name\030\001 \001(\t\"\264\002\n\017ObserveResponse" +
+      "\0223\n\005state\030\001 \001(\0162$.lockbroker.v1.ObserveR" +
+      "esponse.State\022\r\n\005owner\030\002 \001(\t\022\022\n\005value\030\003 " +
+      "\001(\014H\000\210\001\001\022\025\n\rfencing_token\030\004 \001(\003\022-\n\nexpir" +
+      "es_in\030\005 \001(\0132\031.google.protobuf.Duration\"y" +
+      "\n\005State\022\025\n\021STATE_UNSPECIFIED\020\000\022\021\n\rSTATE_" +
+      "UNKNOWN\020\001\022\016\n\nSTATE_FREE\020\002\022\016\n\nSTATE_HELD\020" +
+      "\003\022\023\n\017STATE_LINGERING\020\004\022\021\n\rSTATE_REVOKED\020" +
+      "\005B\010\n\006_value\"\305\001\n\016SessionRequest\022*\n\004open\030\001" +
+      " \001(\0132\032.lockbroker.v1.OpenSessionH\000\022-\n\the" +
+      "artbeat\030\002 \001(\0132\030.lockbroker.v1.HeartbeatH" +
+      "\000\022)\n\005begin\030\003 \001(\0132\030.lockbroker.v1.BeginLo" +
+      "ckH\000\022%\n\003end\030\004 \001(\0132\026.lockbroker.v1.EndLoc" +
+      "kH\000B\006\n\004kind\"5\n\013OpenSession\022&\n\003ttl\030\001 \001(\0132" +
+      "\031.google.protobuf.Duration\"\030\n\tHeartbeat\022" +
+      "\013\n\003seq\030\001 \001(\003\"\254\001\n\tBeginLock\022\020\n\010lock_ref\030\001" +
+      " \001(\003\022%\n\004lock\030\002 \001(\0132\027.lockbroker.v1.LockS" +
+      "pec\022%\n\004wait\030\003 \001(\0132\027.lockbroker.v1.WaitSp" +
+      "ec\022\030\n\020reattach_lock_id\030\004 \001(\t\022%\n\004also\030\005 \003" +
+      "(\0132\027.lockbroker.v1.AlsoLock\"K\n\010AlsoLock\022" +
+      "%\n\004lock\030\001 \001(\0132\027.lockbroker.v1.LockSpec\022\030" +
+      "\n\020reattach_lock_id\030\002 \001(\t\"\033\n\007EndLock\022\020\n\010l" +
+      "ock_ref\030\001 \001(\003\"\255\001\n\017SessionResponse\022.\n\006ope" +
+      "ned\030\001 \001(\0132\034.lockbroker.v1.SessionOpenedH" +
+      "\000\0224\n\rheartbeat_ack\030\002 \001(\0132\033.lockbroker.v1" +
+      ".HeartbeatAckH\000\022,\n\005event\030\003 \001(\0132\033.lockbro" +
+      "ker.v1.SessionEventH\000B\006\n\004kind\"\245\001\n\rSessio" +
+      "nOpened\022&\n\003ttl\030\001 \001(\0132\031.google.protobuf.D" +
+      "uration\0225\n\022expires_after_open\030\002 \001(\0132\031.go" +
+      "ogle.protobuf.Duration\0225\n\022heartbeat_inte" +
+      "rval\030\003 \001(\0132\031.google.protobuf.Duration\"l\n" +
+      "\014HeartbeatAck\022\013\n\003seq\030\001 \001(\003\022:\n\027expires_af" +
+      "ter_heartbeat\030\002 \001(\0132\031.google.protobuf.Du" +
+      "ration\022\023\n\013not_renewed\030\003 \003(\003\"I\n\014SessionEv" +
+      "ent\022\020\n\010lock_ref\030\001 \001(\003\022\'\n\005event\030\002 \001(\0132\030.l" +
+      "ockbroker.v1.LockEvent\"1\n\020ListLocksReque" +
+      "st\022\016\n\006prefix\030\001 \001(\t\022\r\n\005limit\030\002 \001(\005\"J\n\021Lis" +
+      "tLocksResponse\022&\n\005locks\030\001 \003(\0132\027.lockbrok" +
+      "er.v1.LockInfo\022\r\n\005total\030\002 \001(\005\"\376\001\n\010LockIn" +
+      "fo\022\014\n\004name\030\001 \001(\t\0223\n\005state\030\002 \001(\0162$.lockbr" +
+      "oker.v1.GetLockResponse.State\022\r\n\005owner\030\003" +
+      " \001(\t\022.\n\013free_within\030\004 \001(\0132\031.google.proto" +
+      "buf.Duration\022\025\n\rfencing_token\030\005 \001(\003\022+\n\010h" +
+      "eld_for\030\006 \001(\0132\031.google.protobuf.Duration" +
+      "\022\014\n\004etag\030\007 \001(\t\022\023\n\006permit\030\010 \001(\005H\000\210\001\001B\t\n\007_" +
+      "permit\"A\n\022ListWaitersRequest\022\014\n\004name\030\001 \001" +
+      "(\t\022\016\n\006prefix\030\002 \001(\t\022\r\n\005limit\030\003 \001(\005\"P\n\023Lis" +
+      "tWaitersResponse\022*\n\007waiters\030\001 \003(\0132\031.lock" +
+      "broker.v1.WaiterInfo\022\r\n\005total\030\002 \001(\005\"j\n\nW" +
+      "aiterInfo\022\014\n\004name\030\001 \001(\t\022\020\n\010position\030\002 \001(" +
+      "\005\022\r\n\005owner\030\003 \001(\t\022-\n\nwaited_for\030\004 \001(\0132\031.g" +
+      "oogle.protobuf.Duration\"b\n\021RevokeLockReq" +
+      "uest\022\014\n\004name\030\001 \001(\t\022\014\n\004etag\030\002 \001(\t\022\021\n\timme" +
+      "diate\030\003 \001(\010\022\023\n\006permit\030\004 \001(\005H\000\210\001\001B\t\n\007_per" +
+      "mit\"\206\002\n\022RevokeLockResponse\022:\n\007outcome\030\001 " +
+      "\001(\0162).lockbroker.v1.RevokeLockResponse.O" +
+      "utcome\022\r\n\005owner\030\002 \001(\t\022.\n\013free_within\030\003 \001" +
+      "(\0132\031.google.protobuf.Duration\"u\n\007Outcome" +
+      "\022\027\n\023OUTCOME_UNSPECIFIED\020\000\022\023\n\017OUTCOME_REV" +
+      "OKED\020\001\022\024\n\020OUTCOME_NOT_HELD\020\002\022\023\n\017OUTCOME_" +
+      "CHANGED\020\003\022\021\n\rOUTCOME_FREED\020\0042\336\005\n\013LockSer" +
+      "vice\022J\n\007Acquire\022\035.lockbroker.v1.AcquireR" +
+      "equest\032\036.lockbroker.v1.AcquireResponse0\001" +
+      "\022V\n\013WaitAcquire\022!.lockbroker.v1.WaitAcqu" +
+      "ireRequest\032\".lockbroker.v1.WaitAcquireRe" +
+      "sponse0\001\022H\n\007Release\022\035.lockbroker.v1.Rele" +
+      "aseRequest\032\036.lockbroker.v1.ReleaseRespon" +
+      "se\022W\n\014AcquireLease\022\".lockbroker.v1.Acqui" +
+      "reLeaseRequest\032#.lockbroker.v1.AcquireLe" +
+      "aseResponse\022Q\n\nRenewLease\022 .lockbroker.v" +
+      "1.RenewLeaseRequest\032!.lockbroker.v1.Rene" +
+      "wLeaseResponse\022H\n\007GetLock\022\035.lockbroker.v" +
+      "1.GetLockRequest\032\036.lockbroker.v1.GetLock" +
+      "Response\022Q\n\nUpdateLock\022 .lockbroker.v1.U" +
+      "pdateLockRequest\032!.lockbroker.v1.UpdateL" +
+      "ockResponse\022J\n\007Observe\022\035.lockbroker.v1.O" +
+      "bserveRequest\032\036.lockbroker.v1.ObserveRes" +
+      "ponse0\001\022L\n\007Session\022\035.lockbroker.v1.Sessi" +
+      "onRequest\032\036.lockbroker.v1.SessionRespons" +
+      "e(\0010\0012\210\002\n\tLockAdmin\022P\n\tListLocks\022\037.lockb" +
+      "roker.v1.ListLocksRequest\032 .lockbroker.v" +
+      "1.ListLocksResponse0\001\022V\n\013ListWaiters\022!.l" +
+      "ockbroker.v1.ListWaitersRequest\032\".lockbr" +
+      "oker.v1.ListWaitersResponse0\001\022Q\n\nRevokeL" +
+      "ock\022 .lockbroker.v1.RevokeLockRequest\032!." +
+      "lockbroker.v1.RevokeLockResponseB\304\001\n\027io." +
+      "github.lockbroker.v1B\017LockbrokerProtoP\001Z" +
+      "Fgithub.com/lockbroker/lockbroker/client" +
+      "s/go/lockbroker/v1;lockbrokerv1\242\002\003LKB\252\002\r" +
+      "Lockbroker.V1\312\002\rLockbroker\\V1\342\002\026Lockbrok" +
+      "er\\V1\\Metadata\352\002\016Lockbroker::V1b\006proto3"
     };
     descriptor = com.google.protobuf.Descriptors.FileDescriptor
       .internalBuildGeneratedFileFrom(descriptorData,
@@ -452,7 +452,7 @@ public final class LockbrokerProto {
     internal_static_lockbroker_v1_LockSpec_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_lockbroker_v1_LockSpec_descriptor,
-        new java.lang.String[] { "Name", "Linger", "Owner", "Mode", "Limit", "OnDisconnect", "MinHold", "Value", });
+        new java.lang.String[] { "Name", "Linger", "Owner", "Mode", "Limit", "Weight", "OnDisconnect", "MinHold", "Value", });
     internal_static_lockbroker_v1_WaitSpec_descriptor =
       getDescriptor().getMessageTypes().get(1);
     internal_static_lockbroker_v1_WaitSpec_fieldAccessorTable = new
