@@ -124,12 +124,23 @@ impl World {
             None if alone => None,
             None => Some(self.open_session(client, lock.ttl)),
         };
-        let place = self.begin(client, conn, &lock, Mode::Reattach(id));
-        let spot = self.spot_of(lock.name, id.permit);
-        self.check.moved[spot] = self.now;
-        if let Some(lock) = self.clients[client].locks.get_mut(&key) {
-            lock.moving = Some(place);
+        let mut lock = lock;
+        let is_alone = lock.limit.is_none() && lock.phase == Phase::Held && lock.min_hold.is_zero();
+        if self.options.shares > 0 && is_alone && self.among(2) == 1 {
+            // It shares the lock from when it asks.
+            (lock.limit, lock.downgrading) = (Some(PERMITS as u16), true);
         }
+        let place = self.begin(client, conn, &lock, Mode::Reattach(id));
+        self.moves(lock.name);
+        if let Some(known) = self.clients[client].locks.get_mut(&key) {
+            (known.limit, known.downgrading, known.moving) = (lock.limit, lock.downgrading, Some(place));
+        }
+    }
+
+    /// Takes note that a lock, or a permit of it, is moved or released by a call now.
+    pub fn moves(&mut self, name: usize) {
+        let now = self.now;
+        self.rivals(name).for_each(|spot| self.check.moved[spot] = now);
     }
 
     fn let_go(&mut self, client: usize) {
@@ -227,8 +238,13 @@ impl World {
         let lease = conn.is_none() && self.choices.spread(10) < self.options.leases;
         let shares = self.options.shares > 0 && self.choices.spread(10) < self.options.shares;
         let limit = shares.then(|| 1 + self.choices.spread(PERMITS as u64) as u16);
+        // Of several permits it gets one here: the shipped client takes all.
+        let weight = match limit {
+            Some(limit @ 2..) if self.choices.spread(4) == 0 => limit as u8,
+            _ => 1,
+        };
         let wanted = Lock::wanted(name, ttl, linger);
-        let mut lock = Lock { let_go: local + hold, lease, min_hold, limit, ..wanted };
+        let mut lock = Lock { let_go: local + hold, lease, min_hold, limit, weight, ..wanted };
         lock.home = self.begin(client, conn, &lock, mode);
         let client = &mut self.clients[client];
         client.next_key += 1;
@@ -257,7 +273,7 @@ impl World {
             min_hold: lock.min_hold,
             owner: owner_of(client),
             value: None,
-            access: lock.limit.map_or(Access::Alone, |limit| Access::Shared { limit, weight: 1 }),
+            access: lock.limit.map_or(Access::Alone, |limit| Access::Shared { limit, weight: lock.weight }),
             mode,
             account: Some(ACCOUNT),
             on_disconnect: self.options.on_disconnect(client),
@@ -316,8 +332,7 @@ impl World {
     fn release_by_call(&mut self, client: usize, key: u64) {
         let Some(lock) = self.clients[client].locks.remove(&key) else { return };
         let Some(id) = lock.id else { return };
-        let spot = self.spot_of(lock.name, id.permit);
-        self.check.moved[spot] = self.now;
+        self.moves(lock.name);
         if let Some(place) = lock.moving {
             self.give_up_place(client, place);
         }

@@ -23,6 +23,8 @@ pub struct Believer {
     pub min_hold: u64,
     /// Until when, by the true time.
     pub until: u64,
+    /// True if it has had the lock alone, and believes in some permit from when it asked for that.
+    pub downgrading: bool,
 }
 
 /// The end of the last belief in a name.
@@ -54,6 +56,8 @@ pub struct Checker {
     /// The names' last grants with a `min_hold`.
     closed: Vec<Option<Closed>>,
     tokens: Vec<u64>,
+    /// The id of the grant that was last believed in.
+    ids: Vec<u64>,
     epochs: Vec<u64>,
     /// Which id a reattach asks to replace, by the new one.
     pub lineage: BTreeMap<u64, u64>,
@@ -87,6 +91,7 @@ impl Checker {
             ended: vec![None; names],
             closed: vec![None; names],
             tokens: vec![0; names],
+            ids: vec![0; names],
             epochs: vec![0; names],
             lineage: BTreeMap::new(),
             leases: BTreeSet::new(),
@@ -142,6 +147,7 @@ impl World {
                     linger: nanos(id.linger),
                     min_hold: nanos(lock.min_hold),
                     until: client.clock.when(lock.until),
+                    downgrading: lock.downgrading,
                 });
             }
         }
@@ -153,7 +159,11 @@ impl World {
         }
         let before = std::mem::take(&mut self.check.spare);
         for (at, believer) in believers.iter().enumerate() {
-            let rivals = |other: &&Believer| self.rivals(believer.name).any(|rival| rival == other.name);
+            let shares = |one: &Believer| one.downgrading || self.name_of(one.name) != one.name;
+            let rivals = |other: &&Believer| {
+                let apart = shares(believer) && shares(other) && believer.name != other.name;
+                !apart && self.rivals(believer.name).any(|rival| rival == other.name)
+            };
             if let Some(other) = believers[..at].iter().find(rivals) {
                 let (a, b) = (other.client, believer.client);
                 self.check.fail(format!("two believers of n{}: clients {a} and {b}", believer.name));
@@ -180,15 +190,18 @@ impl World {
     }
 
     fn belief_began(&mut self, believer: &Believer) {
-        let Believer { name, client, token, .. } = *believer;
+        let Believer { name, client, token, id, .. } = *believer;
         self.note("believes", [name as u64, client as u64, token]);
         let epoch = self.machines[self.shard_of(name)].losses;
         if self.calm {
             self.check.had[name] = true;
         }
         for rival in self.rivals(name) {
-            let Some(ended) = self.check.ended[rival].filter(|ended| ended.token != token) else { continue };
-            if token <= self.check.tokens[rival] {
+            // The same grant goes on, perhaps as a permit of the lock.
+            self.check.ended[rival].take_if(|ended| ended.token == token);
+            let Some(ended) = self.check.ended[rival] else { continue };
+            let moved_on = token == self.check.tokens[rival] && self.check.descends(id, self.check.ids[rival]);
+            if token <= self.check.tokens[rival] && !moved_on {
                 let last = self.check.tokens[rival];
                 self.check.fail(format!("token {token} of n{name} is not above {last}, of n{rival}"));
             }
@@ -205,6 +218,7 @@ impl World {
             self.check.revoked[name] = None;
         }
         self.check.tokens[name] = self.check.tokens[name].max(token);
+        self.check.ids[name] = id;
     }
 
     /// Checks that nobody has a name within the `min_hold` of the grant before. That counts from when the broker asked for it.
@@ -232,7 +246,7 @@ impl World {
 
     /// Checks that a believer's item stands under its id, unless the shard is closed.
     fn check_item(&mut self, believer: &Believer) {
-        if !self.is_open(self.shard_of(believer.name)) {
+        if believer.downgrading || !self.is_open(self.shard_of(believer.name)) {
             return;
         }
         let state = self.item_state(believer.name);

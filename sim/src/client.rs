@@ -89,6 +89,10 @@ pub struct Lock {
     pub renew_at: u64,
     /// Its permit is below this, if it is shared.
     pub limit: Option<u16>,
+    /// So many permits have to be free for it.
+    pub weight: u8,
+    /// True from when its client asks to share what it had alone until it hears of its permit.
+    pub downgrading: bool,
 }
 
 /// A client.
@@ -157,7 +161,7 @@ impl Lock {
         let (phase, until, let_go) = (Phase::Asked, 0, 0);
         let (moving, settled, lease, renew_at) = (None, false, false, 0);
         let min_hold = Duration::ZERO;
-        let limit = None;
+        let (limit, weight, downgrading) = (None, 1, false);
         Lock {
             name,
             ttl,
@@ -173,6 +177,8 @@ impl Lock {
             lease,
             renew_at,
             limit,
+            weight,
+            downgrading,
         }
     }
 

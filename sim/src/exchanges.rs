@@ -76,6 +76,12 @@ impl World {
         {
             self.check.lineage.insert(to.get(), from.get());
         }
+        // A downgrade: what is ours came by a reattach.
+        if let Request::Share { id, under: Some(under), .. } = request
+            && self.check.lineage.contains_key(&under.get())
+        {
+            self.check.lineage.insert(id.get(), under.get());
+        }
         match request {
             Request::Grant { id, .. } | Request::HandOver { to: id, .. } | Request::Share { id, .. } => {
                 self.check.askers.insert(id.get(), (broker, life, self.now));

@@ -95,6 +95,10 @@ impl World {
                     let home = lock.home;
                     (lock.phase, lock.id, lock.until) = (Phase::Held, Some(lock_id), until);
                     (lock.home, lock.moving, lock.settled) = (place, None, false);
+                    if std::mem::take(&mut lock.downgrading) && lock_id.permit.is_none() {
+                        // There was no permit to be had: it has the lock alone, as before.
+                        lock.limit = None;
+                    }
                     // A lease that is moved is held on its new stream.
                     lock.lease &= !moving;
                     lock.renew_at = local + nanos(lock.ttl) / 3;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use lockbroker_client::clock::Moment;
 use lockbroker_client::core::{
-    Core, Event as LockEvent, Failure, Granted, Input, Key, LinkId, LockSpec, Message, Output, Refusal, RefusalReason,
-    Request, Settings, Wait, WaitLeft,
+    Access as Wanted, Core, Event as LockEvent, Failure, Granted, Input, Key, LinkId, LockSpec, Message, Output,
+    Refusal, RefusalReason, Request, Settings, Wait, WaitLeft,
 };
 
 use lockbroker_core::request::{Access, LockRequest, Mode};
@@ -17,7 +17,7 @@ use crate::client::{Client, Kind, Link, Lock, Phase, Place};
 use crate::event::Event;
 use crate::net::{Conn, Down, News, Up};
 use crate::time::{MS, SEC};
-use crate::world::{Asked, World};
+use crate::world::{Asked, PERMITS, World};
 
 /// The most locks that a client has, or asks for, at a time.
 const MOST: usize = 4;
@@ -137,9 +137,11 @@ impl World {
             Output::Refused { key, .. } | Output::Failed { key, .. } | Output::Released { key } => {
                 self.forget_all(client, key);
             }
+            // Nothing here keeps a broker from it for good.
+            Output::NotShared { key, .. } => self.check.fail(format!("client {client} may not share its lock {key}")),
             Output::ReleaseElsewhere { key, name, lock_id } => {
                 let name = self.names.iter().position(|known| known.as_str() == name).expect("it asked for it");
-                self.check.moved[name] = self.now;
+                self.moves(name);
                 let id = lock_id.parse().expect("a broker has told it");
                 let call = self.make_call(client, name, Asked::Release(id), None);
                 if let Some(call) = self.calls.get_mut(&call) {
@@ -176,6 +178,7 @@ impl World {
         lock.phase = if held.is_broken { Phase::Broken } else { Phase::Held };
         lock.id = held.lock_id.parse().ok();
         lock.until = held.until.nanos();
+        lock.downgrading &= held.permit.is_none();
         let lock = lock.clone();
         let also = shipped_names(&self.clients[client], key);
         for ((place, name), id) in also.into_iter().enumerate().zip(&held.also) {
@@ -245,10 +248,17 @@ impl World {
             Request::Begin { lock_ref, spec, wait, reattach, reattach_also } => {
                 let ttl = Duration::from_nanos(ttl);
                 let ids = std::iter::once(reattach).chain(reattach_also.into_iter().map(Some));
-                let names = std::iter::once(&spec.name).chain(&spec.also);
+                let names = std::iter::once(spec.name.as_str()).chain(spec.others());
                 let wanted = names.zip(ids.chain(std::iter::repeat(None)));
                 let mut requests: Vec<LockRequest> =
                     wanted.map(|(name, id)| self.shipped_request(client, (name, ttl), &spec, wait, id)).collect();
+                // The first asks for all permits; see the service.
+                if let (Access::Shared { limit, .. }, Mode::Once | Mode::Wait { .. }) =
+                    (requests[0].access, requests[0].mode)
+                {
+                    let weight = requests.len() as u8;
+                    requests[0].access = Access::Shared { limit, weight };
+                }
                 match requests.len() {
                     1 => Up::Begin(lock_ref, requests.remove(0)),
                     _ => Up::Together(lock_ref, requests),
@@ -274,7 +284,7 @@ impl World {
         };
         if matches!(mode, Mode::Reattach(_)) {
             let number = self.number_of(&name);
-            self.check.moved[number] = self.now;
+            self.moves(number);
         }
         LockRequest {
             name,
@@ -283,7 +293,10 @@ impl World {
             min_hold: spec.min_hold.unwrap_or_default(),
             owner: crate::acts::owner_of(client),
             value: None,
-            access: Access::Alone,
+            access: match spec.access {
+                Wanted::Exclusive => Access::Alone,
+                Wanted::Shared { limit, .. } => Access::Shared { limit: limit.map_or(1, |it| it as u16), weight: 1 },
+            },
             mode,
             account: Some(crate::brokers::ACCOUNT),
             on_disconnect: self.options.on_disconnect(client),
@@ -351,6 +364,7 @@ impl World {
         }
         match self.choices.spread(6) {
             1..=3 if self.clients[client].locks.len() < MOST => self.want_shipped(client),
+            4 if self.options.several > 0 => self.share_shipped(client),
             5 => {
                 let asked = |lock: &Lock| lock.phase == Phase::Asked;
                 if let Some(key) = self.pick_lock(client, asked) {
@@ -359,6 +373,19 @@ impl World {
             }
             _ => {}
         }
+    }
+
+    /// Shares a lock from now on that a shipped client has alone.
+    fn share_shipped(&mut self, client: usize) {
+        let names = |key: Key| shipped_names(&self.clients[client], key).is_empty();
+        let is_alone = |lock: &Lock| lock.phase == Phase::Held && !lock.downgrading && lock.permit().is_none();
+        let locks = self.clients[client].locks.iter();
+        let alone = locks.filter(|(key, lock)| **key < member_key(0, 0) && is_alone(lock) && names(**key));
+        let Some(key) = alone.map(|(key, _)| *key).next() else { return };
+        if let Some(lock) = self.clients[client].locks.get_mut(&key) {
+            lock.downgrading = true;
+        }
+        self.tell(client, Input::Share { key, limit: Some(PERMITS as u32) });
     }
 
     /// Drops a guard, or a call. Nobody believes in the lock from then on.
@@ -388,16 +415,25 @@ impl World {
         });
         let hold = self.choices.spread(self.options.hold / MS) * MS;
         let ttl = Duration::from_nanos(self.clients[client].shipped.as_ref().map_or(0, |shipped| shipped.ttl));
-        let also = self.others(name);
+        let mut also = self.others(name);
+        let mut access = Wanted::Exclusive;
+        // Or several permits of one.
+        if self.options.several > 0 && also.is_empty() && self.among(2) == 1 {
+            let limit = 1 + self.among(PERMITS) as u32;
+            let weight = 1 + self.choices.spread(limit.into()) as u32;
+            access = Wanted::Shared { limit: Some(limit), weight };
+            also = vec![name; weight as usize - 1];
+        }
+        let names = if access == Wanted::Exclusive { &also[..] } else { &[] };
         let spec = LockSpec {
             name: self.names[name].as_str().to_owned(),
-            also: also.iter().map(|name| self.names[*name].as_str().to_owned()).collect(),
+            also: names.iter().map(|name| self.names[*name].as_str().to_owned()).collect(),
             linger: Some(linger),
             min_hold: None,
             owner: String::new(),
             value: None,
             is_kept: false,
-            access: Default::default(),
+            access,
         };
         let known = &mut self.clients[client];
         known.next_key += 1;
@@ -427,14 +463,14 @@ fn lock_event(news: News) -> Option<LockEvent> {
         News::Acquired { lock_id, .. } => LockEvent::Acquired {
             lock_id: lock_id.expose(),
             fencing_token: i64::try_from(lock_id.token.get()).expect("tokens are below 2^53"),
-            permit: None,
+            permit: lock_id.permit.map(|permit| permit.get().into()),
             also: Vec::new(),
         },
         News::AllAcquired(locks) => {
             let mut granted = locks.iter().map(|lock_id| Granted {
                 lock_id: lock_id.expose(),
                 fencing_token: i64::try_from(lock_id.token.get()).expect("tokens are below 2^53"),
-                permit: None,
+                permit: lock_id.permit.map(|permit| permit.get().into()),
             });
             let Granted { lock_id, fencing_token, permit } = granted.next()?;
             LockEvent::Acquired { lock_id, fencing_token, permit, also: granted.collect() }

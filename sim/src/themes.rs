@@ -112,6 +112,7 @@ impl Theme {
             Rule::KeptOnClose => Theme::Proxies,
             Rule::MinHoldKept | Rule::MinHoldInItem => Theme::MinHolds,
             Rule::MinHoldNeverCut => Theme::LateMinHolds,
+            Rule::LockOutlivesDowngrade => Theme::Permits,
             _ => Theme::Mixed,
         }
     }
