@@ -194,6 +194,12 @@ func sendable(acquire core.Acquire) error {
 	case len(also) > 0 && together > mostTogetherBytes:
 		return invalid("the names of the locks that are asked for together, and the owner, are too long for one message")
 	}
+	if len(also) > 0 && acquire.Spec.Value != nil {
+		return invalid("a value is for one lock alone, and others are asked for together with it")
+	}
+	if err := checkValue(name, acquire.Spec.Value); err != nil {
+		return err
+	}
 	if limit := acquire.Spec.Limit; limit != nil && (*limit < 1 || *limit > maxPermits) {
 		return invalid("a limit of %d: take 1 to %d", *limit, maxPermits)
 	}
@@ -281,8 +287,11 @@ func (c *Client) ReleaseID(ctx context.Context, name, lockID string) (ReleaseOut
 type LockState int
 
 const (
+	// StateUnknown: nobody can tell: no broker answers, or the brokers' store is away, or has lost its memory. The lock may be held
+	// as before. Only [Client.Observe] tells this.
+	StateUnknown LockState = iota
 	// StateFree: nobody has it.
-	StateFree LockState = iota + 1
+	StateFree
 	// StateHeld: somebody holds it. If they share it, [LockInfo.SharedCount] says how many.
 	StateHeld
 	// StateLingering: it was released and nobody can acquire it yet.
@@ -293,6 +302,8 @@ const (
 
 func (s LockState) String() string {
 	switch s {
+	case StateUnknown:
+		return "unknown"
 	case StateFree:
 		return "free"
 	case StateHeld:

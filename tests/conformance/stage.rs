@@ -1,6 +1,5 @@
 //! Where a scenario plays: brokers on a memcached, a testee with its clients, and rivals who want the same locks.
 
-use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -14,6 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tonic::Streaming;
 
+use crate::follower::Follower;
 use crate::support::*;
 use crate::testee::{Answer, Call, Program, Testee};
 
@@ -225,81 +225,13 @@ impl Client {
 
     /// Begins to observe a lock.
     pub(crate) async fn observes(&self, name: &str) -> Follower {
-        let follower = Follower { testee: Arc::clone(&self.testee), name: unique("follower-"), read: Cell::new(0) };
-        self.ask("observe", json!({"name": name, "as": follower.name})).await.get("ok");
-        follower
+        let own = unique("follower-");
+        self.ask("observe", json!({"name": name, "as": own})).await.get("ok");
+        Follower::new(Arc::clone(&self.testee), own)
     }
 
     pub(crate) async fn close(&self) {
         self.ask("close", json!({})).await.get("ok");
-    }
-}
-
-/// One that observes a lock in a testee.
-#[derive(Debug)]
-pub(crate) struct Follower {
-    testee: Arc<Testee>,
-    name: String,
-    /// The number of its notices that have been waited for.
-    read: Cell<usize>,
-}
-
-/// A state of a lock that it was told.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Seen {
-    /// The proto's name, without its prefix.
-    pub(crate) state: String,
-    /// Empty for none.
-    pub(crate) owner: String,
-    pub(crate) value: Option<String>,
-    pub(crate) token: Option<i64>,
-}
-
-impl Seen {
-    fn of(notice: &Value) -> Self {
-        let text = |field: &str| notice[field].as_str().map(str::to_owned);
-        Self {
-            state: text("state").unwrap_or_else(|| panic!("no state in {notice}")),
-            owner: text("owner").unwrap_or_default(),
-            value: text("value"),
-            token: notice["token"].as_i64(),
-        }
-    }
-}
-
-impl Follower {
-    /// Returns all states that it was told.
-    pub(crate) fn told(&self) -> Vec<Seen> {
-        self.testee.notices("seen", &self.name).iter().map(Seen::of).collect()
-    }
-
-    /// Waits until it is told what is wanted, after what was waited for before, and returns that.
-    pub(crate) async fn sees(&self, within: Duration, what: &str, wanted: impl Fn(&Seen) -> bool) -> Seen {
-        let told = tokio::time::timeout(within, async {
-            loop {
-                let told = self.told();
-                if let Some(at) = (self.read.get()..told.len()).find(|&at| wanted(&told[at])) {
-                    self.read.set(at + 1);
-                    return told[at].clone();
-                }
-                sleep(Duration::from_millis(10)).await;
-            }
-        });
-        told.await.unwrap_or_else(|_| panic!("{what}: not seen within {within:?}: {:?}", self.told()))
-    }
-
-    /// Waits until it has failed, and returns the kind of the error.
-    pub(crate) async fn fails(&self, within: Duration) -> String {
-        let failed =
-            async || self.testee.notices("seen", &self.name).last().is_some_and(|last| last["error"].is_object());
-        eventually(within, "the observer fails", failed).await;
-        let told = self.testee.notices("seen", &self.name);
-        told.last().and_then(|last| last["error"]["kind"].as_str()).expect("a kind").to_owned()
-    }
-
-    /// Ends it.
-    pub(crate) async fn ends(&self) {
-        self.testee.ask(json!({"do": "unobserve", "as": self.name})).await.get("ok");
     }
 }
 

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
 use super::Scenario;
-use crate::stage::{AT_ONCE, Held, Seen, Stage, is_free, is_freed};
+use crate::follower::Seen;
+use crate::stage::{AT_ONCE, Held, Stage, is_free, is_freed};
 use crate::support::*;
 
 pub(super) const ALL: &[Scenario] = &[
