@@ -50,7 +50,8 @@ impl Follower {
 
     /// Returns all states that it was told.
     pub(crate) fn told(&self) -> Vec<Seen> {
-        self.testee.notices("seen", &self.name).iter().map(Seen::of).collect()
+        let notices = self.testee.notices("seen", &self.name);
+        notices.iter().filter(|notice| !notice["error"].is_object()).map(Seen::of).collect()
     }
 
     /// Waits until it is told what is wanted, after what was waited for before, and returns that.
