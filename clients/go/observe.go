@@ -86,7 +86,7 @@ type observer struct {
 	highest int64
 	// source is nil while there is none.
 	source *observation
-	// failures is the number of attempts in a row to find a broker that have failed.
+	// failures is the number of attempts in a row that have found no broker, or one that ended at once or has told nothing.
 	failures int
 }
 
@@ -118,15 +118,23 @@ func (o *observer) next(ctx context.Context) (Observed, error) {
 		}
 		answer, err := o.source.receive()
 		if err != nil {
+			hasServed := o.source.hasTold && now().Since(o.source.began) >= longestPause
 			// Unless somebody else has turned from it already.
 			o.brokers.turnFrom(o.source.at)
 			o.leave()
 			if ctx.Err() != nil {
 				return Observed{}, ctx.Err()
 			}
+			if hasServed {
+				o.failures = 0
+			} else if o.failures >= len(o.brokers.all) {
+				if seen, isNew := o.take(Observed{}); isNew {
+					return seen, nil
+				}
+			}
 			continue
 		}
-		o.failures = 0
+		o.source.hasTold = true
 		if seen, isNew := o.take(toObserved(answer)); isNew {
 			return seen, nil
 		}
@@ -183,6 +191,9 @@ type observation struct {
 	broker  *broker
 	channel *channel
 	stream  pb.LockService_ObserveClient
+	began   clock.Moment
+	// hasTold: it has told something.
+	hasTold bool
 	// end ends the stream.
 	end context.CancelFunc
 	// waitsSince is the moment since which an answer is waited for; 0 while none is.
@@ -235,7 +246,7 @@ func (b *broker) observe(ctx context.Context, within time.Duration, name string)
 		err, again = b.failed(ctx, name, channel, err, limit)
 		return nil, err, again
 	}
-	made = &observation{broker: b, channel: channel, stream: stream, end: end}
+	made = &observation{broker: b, channel: channel, stream: stream, began: now(), end: end}
 	go made.watch(own)
 	return made, nil, false
 }

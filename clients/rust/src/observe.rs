@@ -117,11 +117,14 @@ pub struct Observe {
     inbound: Option<Streaming<ObserveResponse>>,
     /// The number of the broker that it comes from.
     broker: usize,
-    /// The moment at which the broker was heard last.
+    /// The moments at which its stream began, and at which the broker was heard last.
+    began: Moment,
     heard: Moment,
+    /// True once it has told something.
+    has_told: bool,
     told: Option<Observed>,
     highest: Option<i64>,
-    /// The number of attempts in a row to find a broker that have failed.
+    /// The number of attempts in a row that have found no broker, or one that ended at once or has told nothing.
     failures: u32,
     /// The error that has ended it.
     over: Option<Error>,
@@ -134,7 +137,9 @@ impl Observe {
             name: name.into(),
             inbound: None,
             broker: 0,
+            began: Moment::now(),
             heard: Moment::now(),
+            has_told: false,
             told: None,
             highest: None,
             failures: 0,
@@ -175,11 +180,17 @@ impl Observe {
                     // Unless somebody else has turned from it already.
                     self.client.settings.brokers.turn_from(self.broker);
                     self.inbound = None;
+                    if self.has_told && self.began.elapsed() >= LONGEST_PAUSE {
+                        self.failures = 0;
+                    } else if self.failures as usize >= self.client.settings.brokers.count()
+                        && let Some(unknown) = self.take(Observed::UNKNOWN)
+                    {
+                        return Ok(unknown);
+                    }
                     continue;
                 }
             };
-            self.heard = Moment::now();
-            self.failures = 0;
+            (self.heard, self.has_told) = (Moment::now(), true);
             if let Some(observed) = self.take(Observed::of(answer)) {
                 return Ok(observed);
             }
@@ -206,7 +217,8 @@ impl Observe {
         });
         match answer.await {
             Ok(inbound) => {
-                (self.inbound, self.heard) = (Some(inbound), Moment::now());
+                (self.inbound, self.has_told) = (Some(inbound), false);
+                (self.began, self.heard) = (Moment::now(), Moment::now());
                 self.broker = self.client.settings.brokers.current();
                 // If this one ends at once, the next attempt comes after a pause.
                 self.failures = self.failures.saturating_add(1);

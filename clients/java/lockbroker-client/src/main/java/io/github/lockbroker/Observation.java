@@ -70,13 +70,16 @@ public final class Observation implements AutoCloseable {
 
   private long heard;
 
-  /** It has told something after more than a moment. */
-  private boolean isProven;
+  /** It has told something. */
+  private boolean hasTold;
 
   /** The number of brokers in a row that have not answered. */
   private int tried;
 
-  /** The number of times in a row that no broker has answered, or not for long. */
+  /**
+   * The number of times in a row that no broker has answered, or one that ended at once or has told
+   * nothing.
+   */
   private int failures;
 
   /** The moment from which a broker may be asked. */
@@ -156,7 +159,7 @@ public final class Observation implements AutoCloseable {
     at = brokers.next();
     begun = now;
     heard = now;
-    isProven = false;
+    hasTold = false;
     try {
       source = brokers.get(at).observe(name);
     } catch (Broker.CallFailed failed) {
@@ -194,11 +197,7 @@ public final class Observation implements AutoCloseable {
     ObserveResponse message = source.take();
     if (message != null) {
       heard = Clock.now();
-      if (heard - begun >= LONGEST_PAUSE) {
-        // Until then the stream may be one that ends again and again.
-        isProven = true;
-        failures = 0;
-      }
+      hasTold = true;
       tried = 0;
       return take(Observed.of(message));
     }
@@ -217,7 +216,8 @@ public final class Observation implements AutoCloseable {
     boolean isRound = !isAway || error == null || ++tried >= brokers.size();
     if (isRound) {
       tried = 0;
-      failures += isProven ? 0 : 1;
+      boolean hasServed = hasTold && Clock.now() - begun >= LONGEST_PAUSE;
+      failures = hasServed ? 0 : failures + 1;
     }
     long pause = 0;
     if (isRound && failures > 0) {
