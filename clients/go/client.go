@@ -159,6 +159,8 @@ func (c *Client) Do(ctx context.Context, name string, work func(*Lock) error, op
 const maxTextBytes = 1024
 
 const (
+	// maxBesideValue is the same of a lock with a value, which all has to fit into one message.
+	maxBesideValue = 512
 	// mostAlso is the most locks that are asked for together with another.
 	mostAlso = 15
 	// mostTogetherBytes is the most that several may take, whose texts are sent in one message.
@@ -180,9 +182,13 @@ func sendable(acquire core.Acquire) error {
 		texts = append(texts, text{"name", name})
 		together += len(name) + len(acquire.Spec.Owner) + besideTexts
 	}
+	most := maxTextBytes
+	if acquire.Spec.Value != nil {
+		most = maxBesideValue
+	}
 	for _, text := range texts {
 		switch {
-		case len(text.text) > maxTextBytes:
+		case len(text.text) > most:
 			return invalid("the %s has %d bytes, and brokers take at most 128", text.what, len(text.text))
 		case !utf8.ValidString(text.text):
 			return invalid("the %s is not UTF-8", text.what)

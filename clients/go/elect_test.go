@@ -228,6 +228,10 @@ func TestAValueThatNoBrokerTakesIsNotSent(t *testing.T) {
 	wantKind(t, err, lockbroker.ErrInvalid)
 	_, err = client.TryLock(t.Context(), "leader", lockbroker.Value(nil), lockbroker.Also("other"))
 	wantKind(t, err, lockbroker.ErrInvalid)
+	// Each of these texts is short enough, and all together are not.
+	long := strings.Repeat("x", 1000)
+	_, err = client.Adopt(t.Context(), long, long, lockbroker.Owner(long), lockbroker.Value(make([]byte, 1024)))
+	wantKind(t, err, lockbroker.ErrInvalid)
 }
 
 func TestWhoObservesWhereNoRoomIsGoesOnElsewhere(t *testing.T) {

@@ -14,6 +14,9 @@ import java.util.Objects;
 final class Bounds {
   private static final int MOST_BYTES = 1024;
 
+  /** The most bytes of a text beside a value: all has to fit into one message. */
+  private static final int MOST_BESIDE_VALUE = 512;
+
   /** The longest value, as brokers have it. */
   private static final int MOST_VALUE_BYTES = 1024;
 
@@ -53,6 +56,8 @@ final class Bounds {
     }
     if (spec.value() != null) {
       check(spec.name(), spec.value());
+      check(spec.name(), "name", spec.name(), MOST_BESIDE_VALUE);
+      check(spec.name(), "owner", spec.owner(), MOST_BESIDE_VALUE);
     }
     if (!spec.also().isEmpty()) {
       checkTogether(spec);
@@ -98,14 +103,18 @@ final class Bounds {
 
   /** Checks a text that is sent about a lock; which says what it is. */
   static void check(String lock, String which, String text) {
+    check(lock, which, text, MOST_BYTES);
+  }
+
+  private static void check(String lock, String which, String text, int most) {
     Objects.requireNonNull(text, () -> "the " + which + " is null");
     if (text.codePoints().anyMatch(Bounds::isHalf)) {
       String why = "the " + which + " has half a surrogate pair, which UTF-8 cannot carry";
       throw new LockBrokerException(Kind.INVALID, lock, why);
     }
     // A char has at most three bytes, so most texts need no look.
-    int length = text.length() <= MOST_BYTES / 3 ? 0 : bytes(text);
-    if (length > MOST_BYTES) {
+    int length = text.length() <= most / 3 ? 0 : bytes(text);
+    if (length > most) {
       String why = "the " + which + " has " + length + " bytes; brokers take names of at most 128";
       throw new LockBrokerException(Kind.INVALID, lock, why + " bytes");
     }

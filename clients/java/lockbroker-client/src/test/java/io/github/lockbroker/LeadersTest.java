@@ -173,6 +173,10 @@ class LeadersTest extends Scenario {
     LockOption longest = LockOption.value(new byte[1025]);
     failsAs(Kind.INVALID, () -> alone.lock("long", longest));
     failsAs(Kind.INVALID, () -> alone.tryLock("also", value("v"), LockOption.also("other")));
+    // Each of these texts is short enough, and all together are not.
+    String text = "x".repeat(1000);
+    LockOption owner = LockOption.owner(text);
+    failsAs(Kind.INVALID, () -> alone.adopt(text, text, owner, value("v".repeat(1024))));
     LockBroker client = client();
     HeldLock plain = acquire(client, "odd/plain");
     failsAs(Kind.INVALID, () -> update(plain, "v"));
