@@ -193,6 +193,23 @@ func (b *broker) call(
 		b.giveBack(channel, false)
 		return nil, false
 	}
+	return b.failed(ctx, lock, channel, err, limitOf(limited, within))
+}
+
+// limit is the longest time that an answer may take, and whether it is over.
+type limit struct {
+	within time.Duration
+	isOver bool
+}
+
+func limitOf(limited context.Context, within time.Duration) limit {
+	return limit{within, limited.Err() != nil}
+}
+
+// failed ends a single call that failed, and says why. It is again where another broker may do better.
+func (b *broker) failed(
+	ctx context.Context, lock string, channel *channel, err error, limit limit,
+) (made error, again bool) {
 	failure := fromError(err)
 	// What has no reason is not a broker's word: a connection that broke, or a proxy.
 	hasNoAnswer := failure.Reason == "" && !failure.Code.IsFinal()
@@ -204,8 +221,8 @@ func (b *broker) call(
 	case failure.Reason != "":
 		return fromFailure(lock, failure), again
 	}
-	if limited.Err() != nil {
-		text := fmt.Sprintf("no answer from the broker at %s within %v", b.endpoint.name, within)
+	if limit.isOver {
+		text := fmt.Sprintf("no answer from the broker at %s within %v", b.endpoint.name, limit.within)
 		return unavailable(lock, text), again
 	}
 	if failure.Code == core.CodeUnavailable {

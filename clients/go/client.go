@@ -159,6 +159,8 @@ func (c *Client) Do(ctx context.Context, name string, work func(*Lock) error, op
 const maxTextBytes = 1024
 
 const (
+	// maxBesideValue is the same of a lock with a value, which all has to fit into one message.
+	maxBesideValue = 512
 	// mostAlso is the most locks that are asked for together with another.
 	mostAlso = 15
 	// mostTogetherBytes is the most that several may take, whose texts are sent in one message.
@@ -180,9 +182,13 @@ func sendable(acquire core.Acquire) error {
 		texts = append(texts, text{"name", name})
 		together += len(name) + len(acquire.Spec.Owner) + besideTexts
 	}
+	most := maxTextBytes
+	if acquire.Spec.Value != nil {
+		most = maxBesideValue
+	}
 	for _, text := range texts {
 		switch {
-		case len(text.text) > maxTextBytes:
+		case len(text.text) > most:
 			return invalid("the %s has %d bytes, and brokers take at most 128", text.what, len(text.text))
 		case !utf8.ValidString(text.text):
 			return invalid("the %s is not UTF-8", text.what)
@@ -193,6 +199,12 @@ func sendable(acquire core.Acquire) error {
 		return invalid("%d other locks are asked for together with it: take at most %d", len(also), mostAlso)
 	case len(also) > 0 && together > mostTogetherBytes:
 		return invalid("the names of the locks that are asked for together, and the owner, are too long for one message")
+	}
+	if len(also) > 0 && acquire.Spec.Value != nil {
+		return invalid("a value is for one lock alone, and others are asked for together with it")
+	}
+	if err := checkValue(name, acquire.Spec.Value); err != nil {
+		return err
 	}
 	if limit := acquire.Spec.Limit; limit != nil && (*limit < 1 || *limit > maxPermits) {
 		return invalid("a limit of %d: take 1 to %d", *limit, maxPermits)
@@ -281,8 +293,11 @@ func (c *Client) ReleaseID(ctx context.Context, name, lockID string) (ReleaseOut
 type LockState int
 
 const (
+	// StateUnknown: nobody can tell: no broker answers, or the brokers' store is away, or has lost its memory. The lock may be held
+	// as before. Only [Client.Observe] tells this.
+	StateUnknown LockState = iota
 	// StateFree: nobody has it.
-	StateFree LockState = iota + 1
+	StateFree
 	// StateHeld: somebody holds it. If they share it, [LockInfo.SharedCount] says how many.
 	StateHeld
 	// StateLingering: it was released and nobody can acquire it yet.
@@ -293,6 +308,8 @@ const (
 
 func (s LockState) String() string {
 	switch s {
+	case StateUnknown:
+		return "unknown"
 	case StateFree:
 		return "free"
 	case StateHeld:

@@ -21,6 +21,10 @@ type hold struct {
 	result error
 	// onEnd is called once, when err is set.
 	onEnd func(error)
+	// value is the one that the lock was given last; nil if it has that with which it was asked for.
+	value []byte
+	// updating has room for one: for who brings brokers the value.
+	updating chan struct{}
 
 	// lost is closed when the lock is lost.
 	lost chan struct{}
@@ -29,7 +33,9 @@ type hold struct {
 }
 
 func newHold(name string, held core.HeldLock) *hold {
-	return &hold{name: name, held: held, lost: make(chan struct{}), done: make(chan struct{})}
+	return &hold{
+		name: name, held: held, updating: make(chan struct{}, 1), lost: make(chan struct{}), done: make(chan struct{}),
+	}
 }
 
 // look returns the lock's state. First it marks a lock that has run out as lost, so that nothing later can revive it.

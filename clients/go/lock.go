@@ -22,12 +22,14 @@ type Lock struct {
 	// names are those of all its locks, the one that was asked for first.
 	names []string
 	// grants are what each of them was granted with. The ids in them may be out of date.
-	grants  []core.Grant
-	key     core.Key
-	hold    *hold
-	session *session
-	ctx     context.Context
-	cleanup runtime.Cleanup
+	grants []core.Grant
+	key    core.Key
+	// hasValue: it was asked for with a value.
+	hasValue bool
+	hold     *hold
+	session  *session
+	ctx      context.Context
+	cleanup  runtime.Cleanup
 }
 
 // newLock makes the guard of a lock that has been granted.
@@ -36,7 +38,7 @@ func newLock(ctx context.Context, session *session, asked core.Acquire, granted 
 	granted.hold.watch(cancel)
 	lock := &Lock{
 		names: append([]string{asked.Spec.Name}, asked.Spec.Also...), grants: granted.grants, key: asked.Key,
-		hold: granted.hold, session: session, ctx: ctx,
+		hasValue: asked.Spec.Value != nil, hold: granted.hold, session: session, ctx: ctx,
 	}
 	lock.cleanup = runtime.AddCleanup(lock, warn, leak{session.logger, granted.hold})
 	return lock

@@ -127,11 +127,19 @@ func Limit(limit int) CommonOption {
 
 // Also asks for other locks together with this one, in the same way: all of them or none, for one [Lock], whose [Lock.Locks] lists
 // them. At most 15, all with different names; more are an [*Error] of the kind ErrInvalid. Whoever asks for several waits for nobody
-// in a circle, in whatever order the names are said. When one is lost, all are. Not together with [MinHold].
+// in a circle, in whatever order the names are said. When one is lost, all are. Not together with [MinHold] or
+// a [Value].
 func Also(names ...string) LockOption {
 	return lockOption(func(acquire *core.Acquire) {
 		acquire.Spec.Also = append(slices.Clip(acquire.Spec.Also), names...)
 	})
+}
+
+// Value sets the value for those who observe the lock, by [Client.Observe]: where a leader can be reached, say. Up to 1,024 bytes; it
+// may be empty, and nil is empty. More are an [*Error] of the kind ErrInvalid, before anything is sent. [Lock.Update] gives the lock
+// another one. Not for a lock that is [Shared]. Default: none.
+func Value(value []byte) LockOption {
+	return lockOption(func(acquire *core.Acquire) { acquire.Spec.Value = append([]byte{}, value...) })
 }
 
 // KeepOnDisconnect keeps the lock until its validity is over when the connection ends, however that ends: a proxy that closes

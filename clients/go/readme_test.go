@@ -51,7 +51,7 @@ func TestTheSamplesOfThePageRun(t *testing.T) {
 			t.Errorf("neither a program nor functions:\n%s", code)
 		}
 	}
-	if len(program) != 1 || len(samples) != 7 || len(tests) != 1 {
+	if len(program) != 1 || len(samples) != 8 || len(tests) != 1 {
 		t.Fatalf("%d programs, %d blocks of functions, %d of tests", len(program), len(samples), len(tests))
 	}
 	folder := userModule(t, map[string]string{
@@ -115,6 +115,15 @@ func TestTheOtherSamples(t *testing.T) {
 			if err := sample(t.Context(), client); err != nil {
 				t.Error(err)
 			}
+		}
+		followed := make(chan error)
+		lock, err := client.TryLock(t.Context(), "leader", lockbroker.Value([]byte("here")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() { followed <- followers(t.Context(), client) }()
+		if err := errors.Join(<-followed, lock.Release(), lead(t.Context(), client)); err != nil {
+			t.Error(err)
 		}
 		lease, err := client.Lease(t.Context(), "gone on with")
 		if err != nil {

@@ -241,6 +241,7 @@ func (s *session) carryOut(output core.Output) {
 	case core.Moved:
 		s.logger.Debug("lock reattached", "lock", s.nameOf(output.Key))
 		s.publish(output.Key)
+		s.bringAlong(output.Key)
 	case core.Refused:
 		s.refused(output)
 	case core.Failed:

@@ -80,7 +80,7 @@ func toRequest(request core.Request, ttl *time.Duration) *pb.SessionRequest {
 
 func toSpec(spec core.LockSpec) *pb.LockSpec {
 	written := &pb.LockSpec{
-		Name: spec.Name, Linger: toWire(spec.Linger), Owner: spec.Owner, MinHold: toWire(spec.MinHold),
+		Name: spec.Name, Linger: toWire(spec.Linger), Owner: spec.Owner, MinHold: toWire(spec.MinHold), Value: spec.Value,
 	}
 	if spec.IsKept {
 		written.OnDisconnect = pb.LockSpec_ON_DISCONNECT_KEEP

@@ -5,6 +5,7 @@
 //! scripts/test-clients --only conformance python go
 //! ```
 
+mod follower;
 mod matrix;
 mod scenarios;
 mod scripted;

@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tonic::Streaming;
 
+use crate::follower::Follower;
 use crate::support::*;
 use crate::testee::{Answer, Call, Program, Testee};
 
@@ -168,6 +169,7 @@ impl Client {
         (
             Held {
                 testee: Arc::clone(&self.testee),
+                name: name.to_owned(),
                 lock,
                 token: 0,
                 lock_id: String::new(),
@@ -221,6 +223,13 @@ impl Client {
         (held, seen)
     }
 
+    /// Begins to observe a lock.
+    pub(crate) async fn observes(&self, name: &str) -> Follower {
+        let own = unique("follower-");
+        self.ask("observe", json!({"name": name, "as": own})).await.get("ok");
+        Follower::new(Arc::clone(&self.testee), own)
+    }
+
     pub(crate) async fn close(&self) {
         self.ask("close", json!({})).await.get("ok");
     }
@@ -230,6 +239,7 @@ impl Client {
 #[derive(Clone, Debug)]
 pub(crate) struct Held {
     testee: Arc<Testee>,
+    pub(crate) name: String,
     pub(crate) lock: String,
     pub(crate) token: i64,
     pub(crate) lock_id: String,
@@ -274,6 +284,11 @@ impl Held {
 
     pub(crate) async fn ask(&self, verb: &str) -> Answer {
         self.testee.ask(json!({"do": verb, "lock": self.lock})).await
+    }
+
+    /// Gives the lock another value.
+    pub(crate) async fn updates(&self, value: &str) -> Answer {
+        self.testee.ask(json!({"do": "update", "lock": self.lock, "value": value})).await
     }
 
     pub(crate) async fn is_held(&self) -> bool {

@@ -42,7 +42,7 @@ pub(crate) struct Testee {
 #[derive(Debug, Default)]
 struct Said {
     calls: Mutex<Calls>,
-    /// By the lock that they are about.
+    /// By the lock that they are about, or the name of the observer.
     notices: Mutex<HashMap<String, Vec<Value>>>,
     /// Keeps what was said against the protocol.
     wrong: Mutex<Vec<String>>,
@@ -119,10 +119,10 @@ impl Testee {
         self.call(command).answer().await
     }
 
-    /// Returns the notices of this kind about a lock, so far.
-    pub(crate) fn notices(&self, kind: &str, lock: &str) -> Vec<Value> {
+    /// Returns the notices of this kind about a lock, or of an observer, so far.
+    pub(crate) fn notices(&self, kind: &str, of: &str) -> Vec<Value> {
         let notices = self.said.notices.lock().unwrap();
-        let about = notices.get(lock).into_iter().flatten();
+        let about = notices.get(of).into_iter().flatten();
         about.filter(|notice| notice["notice"] == kind).cloned().collect()
     }
 
@@ -177,11 +177,14 @@ impl Said {
             return;
         };
         let waiting = value["id"].as_u64().and_then(|id| self.calls.lock().unwrap().waiting.remove(&id));
-        match (waiting, value["lock"].as_str()) {
+        let of = match value["notice"].as_str() {
+            Some("lost" | "acting") => value["lock"].as_str(),
+            Some("seen") => value["as"].as_str(),
+            _ => None,
+        };
+        match (waiting, of.map(str::to_owned)) {
             (Some(call), _) => drop(call.send(value)),
-            (None, Some(lock)) if value["notice"] == "lost" || value["notice"] == "acting" => {
-                self.notices.lock().unwrap().entry(lock.to_owned()).or_default().push(value);
-            }
+            (None, Some(of)) => self.notices.lock().unwrap().entry(of).or_default().push(value),
             _ => match hello.take() {
                 Some(hello) if value["hello"].is_object() => drop(hello.send(value["hello"].take())),
                 _ => self.wrong.lock().unwrap().push(format!("nobody asked for this: {line}")),

@@ -27,6 +27,9 @@ var commands = map[string]func(*testee, context.Context, command) (answer, error
 	"cancel":      (*testee).cancel,
 	"release":     (*testee).release,
 	"check":       (*testee).check,
+	"update":      (*testee).update,
+	"observe":     (*testee).observe,
+	"unobserve":   (*testee).unobserve,
 	"adopt":       (*testee).adopt,
 	"lease":       (*testee).lease,
 	"renew":       (*testee).renew,
@@ -121,6 +124,9 @@ func options(told command) []lockbroker.LockOption {
 	}
 	if told.Also != nil {
 		options = append(options, lockbroker.Also(told.Also...))
+	}
+	if told.Value != nil {
+		options = append(options, lockbroker.Value([]byte(*told.Value)))
 	}
 	if told.Keep {
 		options = append(options, lockbroker.KeepOnDisconnect())

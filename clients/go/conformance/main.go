@@ -36,6 +36,8 @@ type command struct {
 	Shared   bool     `json:"shared"`
 	Limit    *int     `json:"limit"`
 	Also     []string `json:"also"`
+	Value    *string  `json:"value"`
+	As       string   `json:"as"`
 	Fail     bool     `json:"fail"`
 	Call     int64    `json:"call"`
 	LockID   string   `json:"lock_id"`
@@ -56,6 +58,8 @@ type testee struct {
 	locks   map[string]*lockbroker.Lock
 	leases  map[string]*lockbroker.Lease
 	scopes  map[string]*scope
+	// observers end those who observe.
+	observers map[string]context.CancelFunc
 	// cancels end the calls that wait.
 	cancels map[int64]context.CancelFunc
 
@@ -64,11 +68,12 @@ type testee struct {
 
 func main() {
 	t := &testee{
-		clients: map[string]*lockbroker.Client{},
-		locks:   map[string]*lockbroker.Lock{},
-		leases:  map[string]*lockbroker.Lease{},
-		scopes:  map[string]*scope{},
-		cancels: map[int64]context.CancelFunc{},
+		clients:   map[string]*lockbroker.Client{},
+		locks:     map[string]*lockbroker.Lock{},
+		leases:    map[string]*lockbroker.Lease{},
+		scopes:    map[string]*scope{},
+		observers: map[string]context.CancelFunc{},
+		cancels:   map[int64]context.CancelFunc{},
 	}
 	t.say(answer{"hello": answer{"client": "lockbroker for Go", "features": []string{"collect", "deadline"}}})
 	lines := bufio.NewScanner(os.Stdin)

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::{Error, LostReason};
 use super::mutex::lock;
-use super::observe::{bring_value, check_value};
+use super::observe::{bring_value, check_value, without_value};
 use super::request::check_limit;
 use super::session::Command;
 use super::settings::ClientSettings;
@@ -26,9 +26,7 @@ use crate::core::{Granted, Held, Key};
 /// The release is sent and not waited for; dropping never blocks.
 #[must_use = "dropping the guard releases the lock"]
 pub struct Guard {
-    name: Arc<str>,
-    /// The names of the locks that are held together with it.
-    also: Box<[String]>,
+    asked: Asked,
     key: Key,
     grant: Grant,
     hold: Arc<Hold>,
@@ -61,6 +59,14 @@ impl fmt::Debug for HeldLock {
     }
 }
 
+/// The part of what was asked for that its guard has to know.
+pub(super) struct Asked {
+    pub(super) name: Arc<str>,
+    /// The names of the locks that are held together with it.
+    pub(super) also: Box<[String]>,
+    pub(super) has_value: bool,
+}
+
 /// The part of a grant that stays the same for as long as the lock is held.
 #[derive(Debug, Clone)]
 pub(super) struct Grant {
@@ -71,19 +77,19 @@ pub(super) struct Grant {
 
 impl Guard {
     pub(super) fn new(
-        (name, also): (Arc<str>, Vec<String>),
+        asked: Asked,
         key: Key,
         grant: Grant,
         hold: Arc<Hold>,
         commands: mpsc::UnboundedSender<Command>,
         settings: Arc<ClientSettings>,
     ) -> Guard {
-        Guard { name, also: also.into(), key, grant, hold, commands, settings }
+        Guard { asked, key, grant, hold, commands, settings }
     }
 
     /// Returns the lock's name.
     pub fn name(&self) -> &str {
-        &self.name
+        &self.asked.name
     }
 
     /// Names this grant at any broker: see [`Client::release`](super::Client::release). It changes when the client
@@ -112,12 +118,12 @@ impl Guard {
         let Grant { fencing_token, also } = &self.grant;
         let held = &self.hold.state().held;
         let first = HeldLock {
-            name: self.name.to_string(),
+            name: self.asked.name.to_string(),
             lock_id: held.lock_id.clone(),
             fencing_token: *fencing_token,
             permit: held.permit,
         };
-        let also = self.also.iter().zip(also).zip(&held.also).map(|((name, granted), lock_id)| HeldLock {
+        let also = self.asked.also.iter().zip(also).zip(&held.also).map(|((name, granted), lock_id)| HeldLock {
             name: name.clone(),
             lock_id: lock_id.clone(),
             fencing_token: granted.fencing_token,
@@ -178,9 +184,9 @@ impl Guard {
     pub fn check(&self) -> Result<(), Error> {
         let state = self.hold.state();
         match state.lost {
-            Some(reason) => Err(Error::Lost { lock: self.name.to_string(), reason }),
+            Some(reason) => Err(Error::Lost { lock: self.asked.name.to_string(), reason }),
             None if state.held.is_broken => Err(Error::unavailable(
-                &self.name,
+                &self.asked.name,
                 "the stream to the broker is broken and the lock not reattached yet",
             )),
             None => Ok(()),
@@ -199,11 +205,15 @@ impl Guard {
     /// The update may happen all the same when the future is dropped.
     pub async fn update(&self, value: impl Into<Vec<u8>>) -> Result<(), Error> {
         let value = value.into();
-        check_value(&self.name, &value)?;
+        check_value(&self.asked.name, &value)?;
+        // Only the broker that keeps the lock could say so.
+        if !self.asked.has_value {
+            return Err(without_value(&self.asked.name));
+        }
         self.hold.state().value = Some(value.clone());
         // Fails only if the session has ended, and the lock with it.
         let _ = self.commands.send(Command::Value { key: self.key, value });
-        bring_value(&self.settings, &self.name, &self.hold).await
+        bring_value(&self.settings, &self.asked.name, &self.hold).await
     }
 
     /// Shares the lock from now on, and waits until it has a [permit](Guard::permit): others may share it too, up to `limit` at a time
@@ -220,10 +230,10 @@ impl Guard {
     /// # Cancel safety
     /// The lock may become a shared one all the same when the future is dropped.
     pub async fn downgrade(&self, limit: Option<u32>) -> Result<(), Error> {
-        check_limit(&self.name, limit)?;
-        if !self.also.is_empty() {
+        check_limit(&self.asked.name, limit)?;
+        if !self.asked.also.is_empty() {
             let message = "several locks are held together, and only one alone can be shared from now on".to_owned();
-            return Err(Error::Invalid { lock: self.name.to_string(), message, reason: None });
+            return Err(Error::Invalid { lock: self.asked.name.to_string(), message, reason: None });
         }
         self.hold.state().not_shared = None;
         // Fails only if the session has ended, and the lock with it.
@@ -231,12 +241,12 @@ impl Guard {
         let until = tokio::time::Instant::now() + self.settings.answer_timeout;
         loop {
             let changed = self.hold.changed.notified();
-            if let Some(result) = self.hold.shared(&self.name) {
+            if let Some(result) = self.hold.shared(&self.asked.name) {
                 return result;
             }
             if tokio::time::timeout_at(until, changed).await.is_err() {
                 let why = "no broker has shared the lock in time; it may still become a shared one";
-                return Err(Error::unavailable(&self.name, why));
+                return Err(Error::unavailable(&self.asked.name, why));
             }
         }
     }
@@ -252,14 +262,14 @@ impl Guard {
     /// The release goes on when the future is dropped.
     pub async fn release(self) -> Result<(), Error> {
         let (reply, answer) = oneshot::channel();
-        let lost = |reason| Error::Lost { lock: self.name.to_string(), reason };
+        let lost = |reason| Error::Lost { lock: self.asked.name.to_string(), reason };
         // The drop at the end of this function sends a second one, which finds nothing.
         let _ = self.commands.send(Command::End { key: self.key, reply: Some(reply) });
         match answer.await {
             Ok(result) => result,
             Err(_) => match self.hold.state().lost {
                 Some(reason) => Err(lost(reason)),
-                None => Err(Error::unavailable(&self.name, "the runtime of the client has been shut down")),
+                None => Err(Error::unavailable(&self.asked.name, "the runtime of the client has been shut down")),
             },
         }
     }

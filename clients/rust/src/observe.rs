@@ -48,7 +48,8 @@ pub struct Observed {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ObservedState {
-    /// Nobody can tell: no broker answers, or the brokers' store is away, or has lost its memory. The lock may be held as before.
+    /// Nobody can tell: no broker answers, or the brokers' store is away, or has lost its memory, or an earlier holder is told again. The
+    /// lock may be held as before.
     Unknown,
     /// Nobody has it.
     Free,
@@ -107,7 +108,8 @@ impl Observed {
 /// What a lock is, from now on. Made by [`Client::observe`].
 ///
 /// Between two states a lock may have been free, or held by others, and a value may have been another one: what is told is the latest.
-/// A lower fencing token is never told after a higher one.
+/// A lower fencing token is never told after a higher one: that is [`ObservedState::Unknown`], for the store has lost its memory, or this
+/// broker has seen less than the one before.
 #[derive(Debug)]
 pub struct Observe {
     client: Client,
@@ -115,30 +117,49 @@ pub struct Observe {
     inbound: Option<Streaming<ObserveResponse>>,
     /// The number of the broker that it comes from.
     broker: usize,
-    /// The moment at which the broker was heard last.
+    /// The moments at which its stream began, and at which the broker was heard last.
+    began: Moment,
     heard: Moment,
+    /// True once it has told something.
+    has_told: bool,
     told: Option<Observed>,
     highest: Option<i64>,
-    /// The number of attempts in a row to find a broker that have failed.
+    /// The number of attempts in a row that have found no broker, or one that ended at once or has told nothing.
     failures: u32,
+    /// The error that has ended it.
+    over: Option<Error>,
 }
 
 impl Observe {
     pub(super) fn new(client: Client, name: &str) -> Observe {
-        let (inbound, told, highest) = (None, None, None);
-        Observe { client, name: name.into(), inbound, broker: 0, heard: Moment::now(), told, highest, failures: 0 }
+        Observe {
+            client,
+            name: name.into(),
+            inbound: None,
+            broker: 0,
+            began: Moment::now(),
+            heard: Moment::now(),
+            has_told: false,
+            told: None,
+            highest: None,
+            failures: 0,
+            over: None,
+        }
     }
 
     /// Waits for the next state: the first one as soon as a broker tells it, and then whenever it has changed. Where no broker answers,
     /// that is [`ObservedState::Unknown`], and the next one is asked again and again.
     ///
     /// # Errors
-    /// [`Error::Invalid`] and [`Error::Denied`] as the broker says; [`Error::Exhausted`] if as many observe there as may. The next call
-    /// tries again.
+    /// [`Error::Invalid`] and [`Error::Denied`] as the broker says: they are final, and each further call returns the same.
+    /// [`Error::Exhausted`] if as many observe there as may, [`Error::Unexpected`] as elsewhere: the next call asks the next broker.
     ///
     /// # Cancel safety
     /// Nothing is lost.
     pub async fn next(&mut self) -> Result<Observed, Error> {
+        if let Some(error) = &self.over {
+            return Err(error.clone());
+        }
         loop {
             let Some(inbound) = &mut self.inbound else {
                 if self.failures > 0 {
@@ -159,20 +180,29 @@ impl Observe {
                     // Unless somebody else has turned from it already.
                     self.client.settings.brokers.turn_from(self.broker);
                     self.inbound = None;
+                    if self.has_told && self.began.elapsed() >= LONGEST_PAUSE {
+                        self.failures = 0;
+                    } else if self.failures as usize >= self.client.settings.brokers.count()
+                        && let Some(unknown) = self.take(Observed::UNKNOWN)
+                    {
+                        return Ok(unknown);
+                    }
                     continue;
                 }
             };
-            self.heard = Moment::now();
-            self.failures = 0;
+            (self.heard, self.has_told) = (Moment::now(), true);
             if let Some(observed) = self.take(Observed::of(answer)) {
                 return Ok(observed);
             }
         }
     }
 
-    /// Makes a stream of it, which never ends.
+    /// Makes a stream of it, which ends only after an error that is final.
     pub fn into_stream(self) -> impl Stream<Item = Result<Observed, Error>> + Send {
         unfold(self, async |mut observe| {
+            if observe.over.is_some() {
+                return None;
+            }
             let next = observe.next().await;
             Some((next, observe))
         })
@@ -187,7 +217,8 @@ impl Observe {
         });
         match answer.await {
             Ok(inbound) => {
-                (self.inbound, self.heard) = (Some(inbound), Moment::now());
+                (self.inbound, self.has_told) = (Some(inbound), false);
+                (self.began, self.heard) = (Moment::now(), Moment::now());
                 self.broker = self.client.settings.brokers.current();
                 // If this one ends at once, the next attempt comes after a pause.
                 self.failures = self.failures.saturating_add(1);
@@ -199,15 +230,20 @@ impl Observe {
             }
             Err(error) => {
                 self.failures = self.failures.saturating_add(1);
+                if matches!(error, Error::Invalid { .. } | Error::Denied { .. }) {
+                    self.over = Some(error.clone());
+                }
+                self.client.settings.brokers.turn_from(self.client.settings.brokers.current());
                 Err(error)
             }
         }
     }
 
-    /// Returns what is to be told, if it is new. Another broker may have seen less so far.
-    fn take(&mut self, observed: Observed) -> Option<Observed> {
+    /// Returns what is to be told, if it is new. An earlier holder is not told as one: the store may have lost its memory, or another
+    /// broker has seen less so far. But nor does the one that was told before stand for ever.
+    fn take(&mut self, mut observed: Observed) -> Option<Observed> {
         if observed.fencing_token.is_some() && observed.fencing_token < self.highest {
-            return None;
+            observed = Observed::UNKNOWN;
         }
         self.highest = self.highest.max(observed.fencing_token);
         if self.told.as_ref().is_some_and(|told| observed.says_the_same(told)) {
@@ -225,6 +261,12 @@ pub(super) fn check_value(lock: &str, value: &[u8]) -> Result<(), Error> {
         return Err(Error::Invalid { lock: lock.into(), message, reason: None });
     }
     Ok(())
+}
+
+/// Says that a lock was asked for without a value.
+pub(super) fn without_value(lock: &str) -> Error {
+    let message = "it was asked for without a value, so it can be given none".to_owned();
+    Error::Invalid { lock: lock.into(), message, reason: None }
 }
 
 /// Brings brokers the value that the holder of a lock has given it last. One at a time does so, and each brings the latest: so an
@@ -247,10 +289,7 @@ pub(super) async fn bring_value(settings: &ClientSettings, name: &str, hold: &Ar
             Ok(Outcome::NotHeld | Outcome::HeldByAnother) => {
                 Error::unavailable(name, "the brokers know this lock by another id, or no more")
             }
-            Ok(Outcome::NoValue) => {
-                let message = "it was asked for without a value, so it can be given none".to_owned();
-                return Err(Error::Invalid { lock: name.into(), message, reason: None });
-            }
+            Ok(Outcome::NoValue) => return Err(without_value(name)),
             Ok(Outcome::Unspecified) => return Err(unexpected(name, "an update without an outcome")),
             Err(error @ Error::Unavailable { .. }) => error,
             Err(error) => return Err(error),

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::Client;
 use super::error::Error;
-use super::guard::Guard;
+use super::guard::{Asked, Guard};
 use super::observe::check_value;
 use super::session::{AcquireAnswer, Command};
 use super::settings::unexpected;
@@ -344,6 +344,7 @@ pub(super) fn check(spec: &LockSpec, lock_id: Option<&str>) -> Result<(), Error>
 async fn ask(client: &Client, spec: LockSpec, wait: Option<Wait>, adopt: Option<String>) -> Result<Outcome, Error> {
     check(&spec, adopt.as_deref())?;
     let (name, also): (Arc<str>, _) = (spec.name.as_str().into(), spec.others().map(String::from).collect());
+    let asked = Asked { name: Arc::clone(&name), also, has_value: spec.value.is_some() };
     let key = client.next_key();
     let (reply, answer) = oneshot::channel();
     let mut call = Call { key, commands: &client.commands, answered: false };
@@ -356,7 +357,7 @@ async fn ask(client: &Client, spec: LockSpec, wait: Option<Wait>, adopt: Option<
     match answer? {
         AcquireAnswer::Granted { hold, grant } => {
             let (commands, settings) = (client.commands.clone(), Arc::clone(&client.settings));
-            Ok(Outcome::Acquired(Guard::new((name, also), key, grant, hold, commands, settings)))
+            Ok(Outcome::Acquired(Guard::new(asked, key, grant, hold, commands, settings)))
         }
         AcquireAnswer::Refused(refusal) => not_acquired(&name, refusal).map(Outcome::NotAcquired),
     }

@@ -181,11 +181,12 @@ impl LockService for Liar {
         Err(Status::unimplemented("the client does not call this"))
     }
 
-    async fn update_lock(&self, _: Request<UpdateLockRequest>) -> Result<Response<UpdateLockResponse>, Status> {
-        Err(Status::unimplemented("not in the script"))
+    async fn update_lock(&self, request: Request<UpdateLockRequest>) -> Result<Response<UpdateLockResponse>, Status> {
+        self.broker().await?.update_lock(request.into_inner()).await
     }
 
-    async fn observe(&self, _: Request<ObserveRequest>) -> Result<Response<Self::ObserveStream>, Status> {
-        Err(Status::unimplemented("not in the script"))
+    async fn observe(&self, request: Request<ObserveRequest>) -> Result<Response<Self::ObserveStream>, Status> {
+        let told = self.broker().await?.observe(request.into_inner()).await?.into_inner();
+        Ok(Response::new(Box::pin(told)))
     }
 }

@@ -45,6 +45,8 @@ struct State {
     owners: HashMap<String, String>,
     /// Ends the scopes: true if by a panic.
     scopes: HashMap<String, (oneshot::Sender<bool>, JoinHandle<()>)>,
+    /// The tasks of those who observe, and the client of each.
+    observers: HashMap<String, (String, JoinHandle<()>)>,
     /// The calls that can be cancelled.
     calls: HashMap<u64, oneshot::Sender<()>>,
 }
@@ -112,6 +114,16 @@ impl Testee {
             "cancel" => Ok(self.cancel(command["call"].as_u64().unwrap())),
             "release" => self.release(command).await,
             "check" => self.check(text(command, "lock")),
+            "update" => {
+                self.guard(text(command, "lock"))?.update(text(command, "value")).await?;
+                Ok(json!({"updated": true}))
+            }
+            "observe" => self.observe(command),
+            "unobserve" => {
+                let observer = self.0.lock().unwrap().observers.remove(text(command, "as"));
+                observer.ok_or(Failure::Closed)?.1.abort();
+                Ok(json!({"ok": true}))
+            }
             "get" => self.get(command).await,
             "work" => self.work(command),
             "forget" => {
@@ -160,7 +172,8 @@ impl Testee {
     fn close(&self, name: &str) -> Value {
         let mut state = self.0.lock().unwrap();
         state.clients.remove(name);
-        let State { guards, owners, .. } = &mut *state;
+        let State { guards, owners, observers, .. } = &mut *state;
+        observers.values().filter(|(client, _)| client == name).for_each(|(_, task)| task.abort());
         guards.retain(|lock, _| owners.get(lock).is_none_or(|owner| owner != name));
         json!({"ok": true})
     }
@@ -213,6 +226,9 @@ impl Testee {
         if let Some(limit) = limit(command) {
             call = call.limit(limit);
         }
+        if let Some(value) = command["value"].as_str() {
+            call = call.value(value);
+        }
         let outcome = call.also(also(command)).await?;
         Ok(self.outcome(command, outcome))
     }
@@ -242,6 +258,9 @@ impl Testee {
         }
         if let Some(limit) = limit(command) {
             call = call.limit(limit);
+        }
+        if let Some(value) = command["value"].as_str() {
+            call = call.value(value);
         }
         Ok(call.also(also(command)).await?)
     }
@@ -398,6 +417,35 @@ impl Testee {
             "etag": info.etag,
             "shared_count": info.shared_count,
         }))
+    }
+
+    /// Tells what a lock is, from now on.
+    fn observe(&self, command: &Value) -> Answered {
+        let (own, name) = (text(command, "as").to_owned(), text(command, "name"));
+        let mut observe = self.client(command)?.observe(name);
+        let task = tokio::spawn({
+            let own = own.clone();
+            async move {
+                loop {
+                    match observe.next().await {
+                        Ok(seen) => say(&json!({
+                            "notice": "seen",
+                            "as": own,
+                            "state": seen.state.to_string().to_uppercase(),
+                            "owner": seen.owner,
+                            "value": seen.value.map(|value| String::from_utf8(value).expect("UTF-8")),
+                            "token": seen.fencing_token,
+                        })),
+                        Err(error) => {
+                            let error = json!({"kind": kind(&error), "message": error.to_string()});
+                            return say(&json!({"notice": "seen", "as": own, "error": error}));
+                        }
+                    }
+                }
+            }
+        });
+        self.0.lock().unwrap().observers.insert(own, (text(command, "client").to_owned(), task));
+        Ok(json!({"ok": true}))
     }
 
     fn work(&self, command: &Value) -> Answered {

@@ -2,6 +2,7 @@
 
 mod ask;
 mod connect;
+mod elect;
 mod end;
 mod fork;
 mod lose;
@@ -55,5 +56,5 @@ impl Scenario {
 /// All of them, in the order of the matrix.
 pub(crate) fn all() -> impl Iterator<Item = &'static Scenario> {
     let locks = [ask::ALL, end::ALL, lose::ALL, moves::ALL, outlive::ALL, permits::ALL, together::ALL];
-    locks.into_iter().chain([connect::ALL, fork::ALL, odd::ALL]).flatten()
+    locks.into_iter().chain([elect::ALL, connect::ALL, fork::ALL, odd::ALL]).flatten()
 }

@@ -96,6 +96,11 @@ func (c *Core) Handle(now Moment, input Input) []Output {
 		c.acquire(input, now, &out)
 	case End:
 		c.end(input.Key, now, &out)
+	case NewValue:
+		// One that was asked for without a value has none: a reattach must not bring one that was refused.
+		if lock := c.locks[input.Key]; lock != nil && lock.spec.Value != nil {
+			lock.spec.Value = input.Value
+		}
 	case Dialled:
 		if input.Failure == nil {
 			c.dialer.connected(input.Link, now, &out)

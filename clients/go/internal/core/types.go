@@ -33,6 +33,12 @@ type (
 	}
 	// End says that a lock, or the wait for it, is no longer wanted. It is ignored if the lock has ended.
 	End struct{ Key Key }
+	// NewValue says that a lock is to have another value: each reattach from now on brings it. It is ignored if the lock was asked
+	// for without one, or has ended.
+	NewValue struct {
+		Key   Key
+		Value []byte
+	}
 	// Dialled says that a connection stands, or that it cannot be made.
 	Dialled struct {
 		Link LinkID
@@ -62,6 +68,7 @@ type (
 
 func (Acquire) isInput()           {}
 func (End) isInput()               {}
+func (NewValue) isInput()          {}
 func (Dialled) isInput()           {}
 func (Received) isInput()          {}
 func (Ended) isInput()             {}
@@ -152,6 +159,8 @@ type LockSpec struct {
 	Limit *int
 	// Also are the names of other locks that are wanted together with it, in the same way: all or none.
 	Also []string
+	// Value is for those who observe the lock; nil for none.
+	Value []byte
 }
 
 // Grant is what a lock is granted with.

@@ -122,6 +122,9 @@ func input(in object) Input {
 	case "end":
 		known(of, "key")
 		return End{key()}
+	case "value":
+		known(of, "key", "value")
+		return NewValue{key(), []byte(of["value"].(string))}
 	case "dialled":
 		known(of, "link", "code", "retry_after")
 		return Dialled{link(), maybeFailure(of)}
@@ -175,10 +178,13 @@ func grant(of object) Grant {
 }
 
 func acquire(of object) Input {
-	known(of, "key", "name", "also", "linger", "owner", "shared", "wait", "adopt")
+	known(of, "key", "name", "also", "linger", "owner", "value", "shared", "wait", "adopt")
 	acquire := Acquire{Key: Key(of["key"].(float64)), Spec: LockSpec{Name: of["name"].(string), Linger: maybeSpan(of["linger"])}}
 	acquire.Spec.Owner, _ = of["owner"].(string)
 	acquire.Adopt, _ = of["adopt"].(string)
+	if value, ok := of["value"].(string); ok {
+		acquire.Spec.Value = []byte(value)
+	}
 	if also, ok := of["also"].([]any); ok {
 		for _, name := range also {
 			acquire.Spec.Also = append(acquire.Spec.Also, name.(string))
@@ -270,6 +276,9 @@ func shownRequest(link LinkID, request Request) object {
 		}
 		if request.Spec.Owner != "" {
 			begin["owner"] = request.Spec.Owner
+		}
+		if request.Spec.Value != nil {
+			begin["value"] = string(request.Spec.Value)
 		}
 		if request.Spec.IsShared {
 			shared := object{}

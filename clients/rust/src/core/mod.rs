@@ -134,8 +134,9 @@ impl Core {
             Input::Acquire { key, spec, wait, adopt } => self.acquire(key, spec, wait, adopt, now, &mut out),
             Input::End { key } => self.step(key, now, &mut out, |lock, links, now, out| lock.end(links, now, out)),
             Input::Value { key, value } => {
-                if let Some(lock) = self.locks.get_mut(&key) {
-                    lock.spec.value = Some(value);
+                // One that was asked for without a value has none: a reattach must not bring one that was refused.
+                if let Some(held) = self.locks.get_mut(&key).and_then(|lock| lock.spec.value.as_mut()) {
+                    *held = value;
                 }
             }
             Input::Share { key, limit } => self.step(key, now, &mut out, |lock, _, _, _| lock.share(limit)),

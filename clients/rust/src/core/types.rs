@@ -30,7 +30,7 @@ pub enum Input {
         /// The lock.
         key: Key,
     },
-    /// A lock is to have another value. Each reattach from now on brings it.
+    /// A lock is to have another value. Each reattach from now on brings it. Ignored if it was asked for without one, or has ended.
     Value {
         /// The lock.
         key: Key,

@@ -96,7 +96,7 @@ fn input(zero: Moment, input: &Value) -> Input {
     let event = |event| message(Message::Event { lock_ref: of["lock_ref"].as_i64().unwrap(), event });
     match kind {
         "acquire" => {
-            known(of, &["key", "name", "also", "linger", "owner", "shared", "wait", "adopt"]);
+            known(of, &["key", "name", "also", "linger", "owner", "value", "shared", "wait", "adopt"]);
             Input::Acquire {
                 key: key(),
                 spec: LockSpec {
@@ -105,7 +105,7 @@ fn input(zero: Moment, input: &Value) -> Input {
                     linger: maybe(&of["linger"], span),
                     min_hold: None,
                     owner: maybe(&of["owner"], text).unwrap_or_default(),
-                    value: None,
+                    value: maybe(&of["value"], |value| text(value).into_bytes()),
                     is_kept: false,
                     access: maybe(&of["shared"], access).unwrap_or_default(),
                 },
@@ -119,6 +119,10 @@ fn input(zero: Moment, input: &Value) -> Input {
         }
         "end" => Input::End { key: key() },
         "share" => Input::Share { key: key(), limit: maybe(&of["limit"], number_32) },
+        "value" => {
+            known(of, &["key", "value"]);
+            Input::Value { key: key(), value: text(&of["value"]).into_bytes() }
+        }
         "dialled" => Input::Dialled { link: link(), result: maybe(&of["code"], |_| failure(of)).map_or(Ok(()), Err) },
         "ended" => Input::Ended { link: link(), failure: failure(of) },
         "released_elsewhere" => {
@@ -244,6 +248,9 @@ fn request_to(link: LinkId, request: &Request) -> Value {
             }
             if !spec.owner.is_empty() {
                 begin["owner"] = spec.owner.clone().into();
+            }
+            if let Some(value) = &spec.value {
+                begin["value"] = str::from_utf8(value).expect("values of vectors are texts").into();
             }
             if let Access::Shared { limit, weight } = spec.access {
                 begin["shared"] = limit.map_or_else(|| json!({}), |limit| json!({ "limit": limit }));

@@ -2,6 +2,7 @@
 //! right moment. Time is paused.
 
 mod leases;
+mod observe;
 mod peer;
 
 use std::future::IntoFuture;

@@ -33,7 +33,12 @@ pub(super) struct Peer {
     pub(super) releases: mpsc::UnboundedReceiver<ReleaseRequest>,
     pub(super) leases: mpsc::UnboundedReceiver<Call<AcquireLeaseRequest, AcquireLeaseResponse>>,
     pub(super) renewals: mpsc::UnboundedReceiver<Call<RenewLeaseRequest, RenewLeaseResponse>>,
+    pub(super) updates: mpsc::UnboundedReceiver<Call<UpdateLockRequest, UpdateLockResponse>>,
+    observers: mpsc::UnboundedReceiver<Call<ObserveRequest, Told>>,
 }
+
+/// What is told an observer.
+type Told = mpsc::UnboundedReceiver<Result<ObserveResponse, Status>>;
 
 /// A call that the test answers.
 pub(super) struct Call<Q, A> {
@@ -85,8 +90,10 @@ fn scripted() -> (Broker, Peer) {
     let (release, releases) = mpsc::unbounded_channel();
     let (lease, leases) = mpsc::unbounded_channel();
     let (renewal, renewals) = mpsc::unbounded_channel();
+    let (update, updates) = mpsc::unbounded_channel();
+    let (observer, observers) = mpsc::unbounded_channel();
     let (connection, connections) = mpsc::unbounded_channel::<io::Result<DuplexStream>>();
-    let service = LockServiceServer::new(Scripted { session, release, lease, renewal });
+    let service = LockServiceServer::new(Scripted { session, release, lease, renewal, update, observer });
     tokio::spawn(Server::builder().add_service(service).serve_with_incoming(UnboundedReceiverStream::new(connections)));
     let connector = tower::service_fn(move |_| {
         let (near, far) = tokio::io::duplex(64 * 1024);
@@ -100,7 +107,7 @@ fn scripted() -> (Broker, Peer) {
         Box::pin(async move { endpoint.connect_with_connector(connector).await })
     };
     let broker = Broker { name: "memory".into(), connect: Box::new(connect), channel, trouble: Default::default() };
-    (broker, Peer { sessions, releases, leases, renewals })
+    (broker, Peer { sessions, releases, leases, renewals, updates, observers })
 }
 
 /// Awaits what should happen. If it does not, paused time reaches the deadline at once.
@@ -121,6 +128,18 @@ impl Peer {
         let stream = self.accept().await;
         stream.opened();
         stream
+    }
+
+    /// Returns the next call of one that observes.
+    pub(super) async fn asked(&mut self) -> Call<ObserveRequest, Told> {
+        soon(self.observers.recv()).await.expect("a call")
+    }
+
+    /// Takes the next one that observes. Returns what tells it: its stream ends when that is dropped.
+    pub(super) async fn observed(&mut self) -> mpsc::UnboundedSender<Result<ObserveResponse, Status>> {
+        let (tell, told) = mpsc::unbounded_channel();
+        self.asked().await.answer(told);
+        tell
     }
 
     /// Returns true if a Session is there that has not been accepted.
@@ -235,6 +254,8 @@ struct Scripted {
     release: mpsc::UnboundedSender<ReleaseRequest>,
     lease: mpsc::UnboundedSender<Call<AcquireLeaseRequest, AcquireLeaseResponse>>,
     renewal: mpsc::UnboundedSender<Call<RenewLeaseRequest, RenewLeaseResponse>>,
+    update: mpsc::UnboundedSender<Call<UpdateLockRequest, UpdateLockResponse>>,
+    observer: mpsc::UnboundedSender<Call<ObserveRequest, Told>>,
 }
 
 type Responses<T> = Pin<Box<dyn tokio_stream::Stream<Item = Result<T, Status>> + Send>>;
@@ -283,11 +304,12 @@ impl LockService for Scripted {
         Err(Status::unimplemented("not in the script"))
     }
 
-    async fn update_lock(&self, _: Request<UpdateLockRequest>) -> Result<Response<UpdateLockResponse>, Status> {
-        Err(Status::unimplemented("not in the script"))
+    async fn update_lock(&self, request: Request<UpdateLockRequest>) -> Result<Response<UpdateLockResponse>, Status> {
+        Call::made(&self.update, request).await
     }
 
-    async fn observe(&self, _: Request<ObserveRequest>) -> Result<Response<Self::ObserveStream>, Status> {
-        Err(Status::unimplemented("not in the script"))
+    async fn observe(&self, request: Request<ObserveRequest>) -> Result<Response<Self::ObserveStream>, Status> {
+        let told = Call::made(&self.observer, request).await?.into_inner();
+        Ok(Response::new(Box::pin(UnboundedReceiverStream::new(told))))
     }
 }

@@ -1,17 +1,24 @@
 package io.github.lockbroker;
 
+import com.google.protobuf.ByteString;
 import io.github.lockbroker.LockBrokerException.Kind;
 import io.github.lockbroker.internal.core.LockSpec;
 import java.nio.charset.StandardCharsets;
 import java.util.Objects;
 
 /**
- * Refuses texts that no message could carry, and limits that cannot be. A broker ends the whole
- * Session for a message above 4 KiB, and with it all locks of the client. What is shorter and still
- * too long it refuses by itself.
+ * Refuses texts that no message could carry, and limits and values that cannot be. A broker ends
+ * the whole Session for a message above 4 KiB, and with it all locks of the client. What is shorter
+ * and still too long it refuses by itself.
  */
 final class Bounds {
   private static final int MOST_BYTES = 1024;
+
+  /** The most bytes of a text beside a value: all has to fit into one message. */
+  private static final int MOST_BESIDE_VALUE = 512;
+
+  /** The longest value, as brokers have it. */
+  private static final int MOST_VALUE_BYTES = 1024;
 
   /** The most locks that are asked for together with another. */
   private static final int MOST_ALSO = 15;
@@ -47,8 +54,21 @@ final class Bounds {
       String why = "a limit of " + limit + ": take 1 to " + MOST_PERMITS;
       throw new LockBrokerException(Kind.INVALID, spec.name(), why);
     }
+    if (spec.value() != null) {
+      check(spec.name(), spec.value());
+      check(spec.name(), "name", spec.name(), MOST_BESIDE_VALUE);
+      check(spec.name(), "owner", spec.owner(), MOST_BESIDE_VALUE);
+    }
     if (!spec.also().isEmpty()) {
       checkTogether(spec);
+    }
+  }
+
+  /** Checks the value of a lock. */
+  static void check(String lock, ByteString value) {
+    if (value.size() > MOST_VALUE_BYTES) {
+      String why = "the value has " + value.size() + " bytes; brokers take at most ";
+      throw new LockBrokerException(Kind.INVALID, lock, why + MOST_VALUE_BYTES);
     }
   }
 
@@ -57,6 +77,10 @@ final class Bounds {
     if (others > MOST_ALSO) {
       String why =
           others + " other locks are asked for together with it: take at most " + MOST_ALSO;
+      throw new LockBrokerException(Kind.INVALID, spec.name(), why);
+    }
+    if (spec.value() != null) {
+      String why = "a value is for one lock alone, and others are asked for together with it";
       throw new LockBrokerException(Kind.INVALID, spec.name(), why);
     }
     int owner = bytes(spec.owner());
@@ -79,14 +103,18 @@ final class Bounds {
 
   /** Checks a text that is sent about a lock; which says what it is. */
   static void check(String lock, String which, String text) {
+    check(lock, which, text, MOST_BYTES);
+  }
+
+  private static void check(String lock, String which, String text, int most) {
     Objects.requireNonNull(text, () -> "the " + which + " is null");
     if (text.codePoints().anyMatch(Bounds::isHalf)) {
       String why = "the " + which + " has half a surrogate pair, which UTF-8 cannot carry";
       throw new LockBrokerException(Kind.INVALID, lock, why);
     }
     // A char has at most three bytes, so most texts need no look.
-    int length = text.length() <= MOST_BYTES / 3 ? 0 : bytes(text);
-    if (length > MOST_BYTES) {
+    int length = text.length() <= most / 3 ? 0 : bytes(text);
+    if (length > most) {
       String why = "the " + which + " has " + length + " bytes; brokers take names of at most 128";
       throw new LockBrokerException(Kind.INVALID, lock, why + " bytes");
     }

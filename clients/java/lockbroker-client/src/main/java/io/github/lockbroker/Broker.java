@@ -146,18 +146,8 @@ final class Broker {
       if (calls.hasEnded()) {
         throw new CallFailed(Failures.closed(lock), false);
       }
-      Failure failure = Wire.toFailure(e.getCause());
-      boolean isAway = failure.code() == Failure.Code.UNAVAILABLE || answer == null;
-      boolean again = !failure.code().isFinal();
-      if (failure.reason().isEmpty() && isAway) {
-        drop(connection);
-      }
-      if (!failure.reason().isEmpty()) {
-        throw new CallFailed(Failures.toException(lock, failure, e.getCause()), again);
-      }
-      throw end - System.nanoTime() <= 0
-          ? noAnswer(share, lock, e)
-          : explained(lock, e.getCause(), failure);
+      long late = end - System.nanoTime() <= 0 ? share : 0;
+      throw failed(lock, connection, e.getCause(), answer != null, late);
     } finally {
       calls.remove(own);
       if (answer != null) {
@@ -165,6 +155,44 @@ final class Broker {
         answer.cancel(true);
       }
     }
+  }
+
+  /** Begins to observe a lock, for that one who waits. */
+  ObserveCall observe(String lock) throws CallFailed {
+    CompletableFuture<Connection> connection = borrow(lock);
+    ObserveCall call = new ObserveCall(this, connection);
+    call.begin(shared(connection), lock);
+    return call;
+  }
+
+  /**
+   * Says why a call has failed.
+   *
+   * @param wasSent the connection stood
+   * @param late the time that it was given, in nanoseconds, if that is over; 0 otherwise
+   */
+  CallFailed failed(
+      String lock,
+      CompletableFuture<Connection> connection,
+      Throwable cause,
+      boolean wasSent,
+      long late) {
+    Failure failure = Wire.toFailure(cause);
+    boolean isAway = failure.code() == Failure.Code.UNAVAILABLE || !wasSent;
+    if (failure.reason().isEmpty() && isAway) {
+      drop(connection);
+    }
+    if (!failure.reason().isEmpty()) {
+      boolean again = !failure.code().isFinal();
+      return new CallFailed(Failures.toException(lock, failure, cause), again);
+    }
+    return late > 0 ? noAnswer(late, lock, cause) : explained(lock, cause, failure);
+  }
+
+  /** Says that a call has had no answer in its time, in nanoseconds. */
+  CallFailed silent(String lock, CompletableFuture<Connection> connection, long share) {
+    drop(connection);
+    return noAnswer(share, lock, null);
   }
 
   private CallFailed noAnswer(long share, String lock, Throwable cause) {

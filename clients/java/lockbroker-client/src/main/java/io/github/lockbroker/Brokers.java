@@ -44,6 +44,11 @@ final class Brokers {
     return answerTimeout / all.size();
   }
 
+  /** Returns the longest time that an answer may take, of all of them together; nanoseconds. */
+  long answerTimeout() {
+    return answerTimeout;
+  }
+
   /** Returns the calls of users. */
   InFlight calls() {
     return calls;

@@ -1,5 +1,6 @@
 package io.github.lockbroker;
 
+import com.google.protobuf.ByteString;
 import io.github.lockbroker.internal.Clock;
 import io.github.lockbroker.internal.Daemons;
 import io.github.lockbroker.internal.core.Core;
@@ -37,6 +38,9 @@ public final class HeldLock implements AutoCloseable {
 
   private final long key;
 
+  /** It was asked for with a value. */
+  private final boolean hasValue;
+
   /** Those of all its locks, in the order of their names. The ids in them may be out of date. */
   private final List<LockGrant> grants;
 
@@ -49,6 +53,7 @@ public final class HeldLock implements AutoCloseable {
     this.name = asked.spec().name();
     this.also = asked.spec().also();
     this.key = asked.key();
+    this.hasValue = asked.spec().value() != null;
     this.grants = grant.grants();
     this.hold = grant.hold();
     // Not by way of this, which could never be collected then.
@@ -216,6 +221,28 @@ public final class HeldLock implements AutoCloseable {
     if (held.isBroken()) {
       throw LockBrokerException.broken(hold);
     }
+  }
+
+  /**
+   * Gives the lock another value, for those who observe it, by {@link LockBroker#observe}, and
+   * waits until a broker has taken it. Of several updates at a time the last one counts.
+   *
+   * @param value up to 1,024 bytes, perhaps none, which are copied
+   * @throws LostException if the lock is lost
+   * @throws LockBrokerException of the kind INVALID if the value is longer, or the lock was asked
+   *     for without one, {@link LockOption#value}; UNAVAILABLE if no broker could do it within
+   *     {@link LockBroker.Builder#answerTimeout}: then those who observe may see either value,
+   *     until the next update; RELEASED or CLOSED after the lock's or the client's end
+   * @throws InterruptedException if the thread is interrupted; the update may happen all the same
+   */
+  public void update(byte[] value) throws InterruptedException {
+    ByteString copy = ByteString.copyFrom(value);
+    Bounds.check(name, copy);
+    if (!hasValue) {
+      // Only the broker that keeps the lock could say so.
+      throw Values.without(name);
+    }
+    session.update(key, hold, copy);
   }
 
   /**

@@ -1,5 +1,6 @@
 package io.github.lockbroker;
 
+import com.google.protobuf.ByteString;
 import io.github.lockbroker.internal.Clock;
 import io.github.lockbroker.internal.core.Core;
 import io.github.lockbroker.internal.core.Moments;
@@ -27,6 +28,12 @@ final class Hold {
 
   /** The way in which the lock was lost; null if it was not. */
   private LostReason lost;
+
+  /** The value that it was given last; null if it has that with which it was asked for. */
+  private ByteString value;
+
+  /** Is held by who brings brokers the value. */
+  final ReentrantLock updating = new ReentrantLock();
 
   /** The callbacks that wait for a loss, each with the threads that run it. */
   private final Map<Callback, Executor> onLost = new LinkedHashMap<>();
@@ -58,6 +65,16 @@ final class Hold {
    */
   Core.HeldLock look() {
     return locked(() -> held);
+  }
+
+  /** Notes the value that the lock is to have. */
+  void give(ByteString value) {
+    locked(() -> this.value = value);
+  }
+
+  /** Returns the value that the lock was given last; null if it was given none. */
+  ByteString value() {
+    return locked(() -> value);
   }
 
   /** Returns why the holder may not act; null if it may. */

@@ -429,6 +429,27 @@ public final class LockBroker implements AutoCloseable {
   }
 
   /**
+   * Observes a lock: tells who has it, with which value, and whenever that changes. For those who
+   * follow a leader, say.
+   *
+   * <pre>{@code
+   * try (var leader = client.observe("leader")) {
+   *   while (true) {
+   *     Observed seen = leader.next();
+   *     // seen.state(), seen.value(), seen.fencingToken()
+   *   }
+   * }
+   * }</pre>
+   *
+   * @param name 1 to 128 bytes without control characters
+   * @return what tells it, to be closed. It asks nobody before its first call
+   */
+  public Observation observe(String name) {
+    Bounds.check(name);
+    return new Observation(brokers, name);
+  }
+
+  /**
    * Releases everything that the client holds, ends all its calls, and closes its connections.
    * Waits until a broker has confirmed the releases, for {@link Builder#answerTimeout} at most, and
    * a moment for the connections. It may be called again.

@@ -1,5 +1,6 @@
 package io.github.lockbroker;
 
+import com.google.protobuf.ByteString;
 import io.github.lockbroker.internal.core.LockSpec;
 import java.time.Duration;
 import java.util.List;
@@ -86,7 +87,7 @@ public final class LockOption {
    * Asks for other locks together with this one, in the same way: all of them or none, for one
    * {@link HeldLock}, whose {@link HeldLock#locks} lists them. Whoever asks for several waits for
    * nobody in a circle, in whatever order the names are said. When one is lost, all are. Not
-   * together with {@link #minHold}.
+   * together with {@link #minHold} or a {@link #value}.
    *
    * @param names at most 15, all different; a call with more fails as INVALID
    * @return the option
@@ -94,6 +95,20 @@ public final class LockOption {
   public static LockOption also(String... names) {
     List<String> also = List.of(names);
     return new LockOption(spec -> spec.withAlso(also));
+  }
+
+  /**
+   * Sets the value for those who observe the lock, by {@link LockBroker#observe}: where a leader
+   * can be reached, say. {@link HeldLock#update} gives the lock another one. Not for a lock that is
+   * {@link #shared}.
+   *
+   * @param value up to 1,024 bytes, perhaps none, which are copied; a call with more fails as
+   *     INVALID, before anything is sent. Default: the lock has no value
+   * @return the option
+   */
+  public static LockOption value(byte[] value) {
+    ByteString copy = ByteString.copyFrom(value);
+    return new LockOption(spec -> spec.withValue(copy));
   }
 
   /** Returns the lock with this property. */

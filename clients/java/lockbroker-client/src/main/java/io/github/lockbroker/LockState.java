@@ -9,5 +9,10 @@ public enum LockState {
   /** It was released and nobody can acquire it yet. */
   LINGERING,
   /** It was revoked, and nobody can acquire it until its holder no longer believes in it. */
-  REVOKED
+  REVOKED,
+  /**
+   * Nobody can tell: no broker answers, or the brokers' store is away, or has lost its memory. The
+   * lock may be held as before. Only an {@link Observation} tells this.
+   */
+  UNKNOWN
 }

@@ -35,6 +35,9 @@ final class Network {
   /** Releases locks at another broker. */
   final ExecutorService releases = pool("lockbroker-release", 16);
 
+  /** Brings brokers the values of locks that have moved. */
+  final ExecutorService values = pool("lockbroker-value", 4);
+
   /**
    * Interrupts users' threads. That waits for nothing, unless a thread of a user's own class does.
    */
@@ -61,7 +64,7 @@ final class Network {
 
   /** Ends the threads. What they have begun, they still do. */
   void close() {
-    List.of(dials, releases, interrupts, callbacks).forEach(ExecutorService::shutdown);
+    List.of(dials, releases, values, interrupts, callbacks).forEach(ExecutorService::shutdown);
     loop.shutdownGracefully(0, GOODBYE_SECONDS, TimeUnit.SECONDS)
         .awaitUninterruptibly(GOODBYE_SECONDS, TimeUnit.SECONDS);
   }

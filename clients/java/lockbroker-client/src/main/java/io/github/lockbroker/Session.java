@@ -1,5 +1,6 @@
 package io.github.lockbroker;
 
+import com.google.protobuf.ByteString;
 import io.github.lockbroker.internal.Clock;
 import io.github.lockbroker.internal.Daemons;
 import io.github.lockbroker.internal.core.Core;
@@ -230,6 +231,34 @@ final class Session {
     return answer;
   }
 
+  /** Gives a lock another value, and waits until a broker has taken it. */
+  void update(long key, Hold hold, ByteString value) throws InterruptedException {
+    hold.give(value);
+    // First of all, so that a reattach brings it. If the session has ended, so has the lock.
+    events.tell(() -> step(new Input.NewValue(key, value)));
+    Values.bring(brokers, hold);
+  }
+
+  /**
+   * Brings the value that a lock was given last to where it has moved: its reattach may have been
+   * under way with an earlier one.
+   */
+  private void bringAlong(long key) {
+    Caller caller = callers.get(key);
+    if (caller != null && caller.hold != null && caller.hold.value() != null) {
+      network.values.execute(() -> bringAlong(caller.hold));
+    }
+  }
+
+  private void bringAlong(Hold hold) {
+    try {
+      Values.bring(brokers, hold);
+    } catch (LockBrokerException | InterruptedException e) {
+      // Nobody interrupts this thread but the end of the client.
+      LOGGER.log(Level.DEBUG, "the value has not moved along: {0}", e.getMessage());
+    }
+  }
+
   /** Ends a lock, or the wait for it. It does nothing if the lock has ended. */
   void giveUp(long key) {
     events.tell(
@@ -287,6 +316,7 @@ final class Session {
     } else if (output instanceof Output.Moved moved) {
       LOGGER.log(Level.DEBUG, "lock \"{0}\" has been reattached", nameOf(moved.key()));
       publish(moved.key());
+      bringAlong(moved.key());
     } else if (output instanceof Output.Refused refused) {
       refused(refused);
     } else if (output instanceof Output.Failed failed) {

@@ -107,6 +107,9 @@ final class Wire {
     if (spec.limit() != null) {
       lock.setLimit(spec.limit());
     }
+    if (spec.value() != null) {
+      lock.setValue(spec.value());
+    }
     return lock.build();
   }
 

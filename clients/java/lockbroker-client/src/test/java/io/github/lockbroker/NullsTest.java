@@ -51,6 +51,9 @@ class NullsTest extends Scenario {
             () -> client.hold(null, held -> 0),
             // Not only when the lock is granted.
             () -> client.hold("kept", null),
+            () -> client.observe(null),
+            () -> client.observe("x").next(null),
+            () -> lock.update(null),
             () -> client.asLock(null),
             () -> client.asLock("x").tryLock(1, null),
             () -> lock.onLost(null)));
@@ -78,6 +81,7 @@ class NullsTest extends Scenario {
             () -> LockOption.owner(null),
             () -> LockOption.linger(null),
             () -> LockOption.minHold(null),
+            () -> LockOption.value(null),
             () -> LeaseOption.ttl(null),
             () -> LeaseOption.waitAtMost(null),
             () -> LeaseOption.owner(null),

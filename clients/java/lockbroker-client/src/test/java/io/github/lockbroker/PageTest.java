@@ -1,5 +1,6 @@
 package io.github.lockbroker;
 
+import static java.nio.charset.StandardCharsets.UTF_8;
 import static java.time.Duration.ofSeconds;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
@@ -76,6 +77,24 @@ class PageTest extends Scenario {
           }
           return null;
         });
+  }
+
+  static void leadAt(LockBroker client) throws InterruptedException {
+    try (HeldLock lock = client.lock("leader", LockOption.value("10.0.0.7:8080".getBytes(UTF_8)))) {
+      lock.update("10.0.0.7:8081".getBytes(UTF_8)); // it has moved
+      report(lock);
+    }
+  }
+
+  static String follow(LockBroker client) throws InterruptedException {
+    try (Observation leader = client.observe("leader")) {
+      while (true) {
+        Observed seen = leader.next(); // at once, and whenever it changes
+        if (seen.state() == LockState.HELD && seen.value().isPresent()) {
+          return new String(seen.value().get(), UTF_8); // for the term seen.fencingToken()
+        }
+      }
+    }
   }
 
   static void withLock(LockBroker client) throws InterruptedException {
@@ -188,10 +207,15 @@ class PageTest extends Scenario {
     read(client);
     write(client);
     // The broker for tests does not know of it.
-    transfer(connect(startBroker().url));
+    LockBroker real = connect(startBroker().url);
+    transfer(real);
+    leadAt(real);
+    HeldLock led = acquire(real, "leader", LockOption.value("here".getBytes(UTF_8)));
+    assertEquals("here", follow(real));
+    led.release();
     assertEquals(LockState.FREE, client.get("queue/7").state());
     assertEquals(LockState.LINGERING, client.get("once a night").state());
-    assertEquals(12, REPORTS.get());
+    assertEquals(13, REPORTS.get());
     closing(brokers());
     closing(sidecar());
     failsAs(Kind.TLS, () -> secure(folder));
@@ -238,7 +262,7 @@ class PageTest extends Scenario {
     for (Kind kind : Kind.values()) {
       assertTrue(page.contains("| `" + kind + "` |"), kind.toString());
     }
-    assertEquals(14, samples.size());
+    assertEquals(15, samples.size());
     for (String sample : samples) {
       assertTrue(tests.toString().contains(sample), "no test has this:\n" + sample);
     }

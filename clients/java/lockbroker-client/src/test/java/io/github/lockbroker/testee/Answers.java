@@ -11,6 +11,8 @@ import io.github.lockbroker.LockBrokerException;
 import io.github.lockbroker.LockBrokerException.Kind;
 import io.github.lockbroker.LostException;
 import io.github.lockbroker.NotAcquiredException;
+import io.github.lockbroker.Observed;
+import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.OptionalInt;
 import java.util.function.Supplier;
@@ -76,6 +78,20 @@ final class Answers {
       told.add("also", also);
     }
     return of("granted", told);
+  }
+
+  /** Tells a state that an observer was told. */
+  static JsonObject seen(String as, Observed seen) {
+    JsonObject told = of("notice", "seen", "as", as, "state", seen.state(), "owner", seen.owner());
+    seen.value()
+        .ifPresent(value -> told.addProperty("value", new String(value, StandardCharsets.UTF_8)));
+    seen.fencingToken().ifPresent(token -> told.addProperty("token", token));
+    return told;
+  }
+
+  /** Tells that an observer is told nothing more. */
+  static JsonObject notSeen(String as, Exception error) {
+    return of("notice", "seen", "as", as, "error", failed(error).get("error"));
   }
 
   private static JsonObject grant(String lockId, long token, OptionalInt permit) {

@@ -5,6 +5,7 @@ import com.google.gson.JsonObject;
 import io.github.lockbroker.LeaseOption;
 import io.github.lockbroker.LockOption;
 import io.github.lockbroker.Wait;
+import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
@@ -26,6 +27,10 @@ record Command(JsonObject fields) {
 
   long number(String field) {
     return fields.get(field).getAsLong();
+  }
+
+  byte[] bytes(String field) {
+    return text(field).getBytes(StandardCharsets.UTF_8);
   }
 
   private Duration span(String field) {
@@ -57,6 +62,9 @@ record Command(JsonObject fields) {
     }
     if (has("keep") && fields.get("keep").getAsBoolean()) {
       options.add(LockOption.keepOnDisconnect());
+    }
+    if (has("value")) {
+      options.add(LockOption.value(bytes("value")));
     }
     if (isShared()) {
       options.add(LockOption.shared());

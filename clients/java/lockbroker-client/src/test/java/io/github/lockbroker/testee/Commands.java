@@ -9,6 +9,7 @@ import io.github.lockbroker.LockBrokerException;
 import io.github.lockbroker.LockInfo;
 import io.github.lockbroker.LockState;
 import io.github.lockbroker.LostException;
+import io.github.lockbroker.Observation;
 import io.github.lockbroker.Wait;
 import io.grpc.Context;
 import java.nio.file.Path;
@@ -53,6 +54,15 @@ final class Commands {
       case "adopt_lease" -> adoptLease(told);
       case "release" -> release(told);
       case "check" -> check(told);
+      case "update" -> {
+        lock(told).update(told.bytes("value"));
+        yield Answers.of("updated", true);
+      }
+      case "observe" -> observe(told);
+      case "unobserve" -> {
+        testee.observations.remove(told.text("as")).close();
+        yield Answers.ok();
+      }
       case "get" -> get(told);
       case "work" -> work(told);
       case "forget" -> forget(told);
@@ -208,6 +218,33 @@ final class Commands {
     found.addProperty("etag", info.etag());
     found.addProperty("shared_count", info.sharedCount());
     return found;
+  }
+
+  /** Tells what a lock is, from now on. */
+  private JsonObject observe(Command told) {
+    String as = told.text("as");
+    Observation observation;
+    try {
+      observation = client(told).observe(told.name());
+    } catch (LockBrokerException e) {
+      testee.say(Answers.notSeen(as, e));
+      return Answers.ok();
+    }
+    testee.observations.put(as, observation);
+    daemon(
+            () -> {
+              try {
+                while (true) {
+                  testee.say(Answers.seen(as, observation.next()));
+                }
+              } catch (LockBrokerException | InterruptedException e) {
+                if (testee.observations.remove(as, observation)) {
+                  testee.say(Answers.notSeen(as, e));
+                }
+              }
+            })
+        .start();
+    return Answers.ok();
   }
 
   private JsonObject work(Command told) {

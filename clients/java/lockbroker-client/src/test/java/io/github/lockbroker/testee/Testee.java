@@ -6,6 +6,7 @@ import io.github.lockbroker.HeldLock;
 import io.github.lockbroker.Lease;
 import io.github.lockbroker.LockBroker;
 import io.github.lockbroker.NotAcquiredException;
+import io.github.lockbroker.Observation;
 import java.io.BufferedReader;
 import java.io.FileDescriptor;
 import java.io.FileOutputStream;
@@ -21,6 +22,7 @@ public final class Testee {
   final Map<String, LockBroker> clients = new ConcurrentHashMap<>();
   final Map<String, HeldLock> locks = new ConcurrentHashMap<>();
   final Map<String, Lease> leases = new ConcurrentHashMap<>();
+  final Map<String, Observation> observations = new ConcurrentHashMap<>();
   final Map<String, Scope> scopes = new ConcurrentHashMap<>();
 
   /** The threads of the calls that are under way. */

@@ -96,6 +96,13 @@ public final class Core {
       acquire(acquire, now, out);
     } else if (input instanceof Input.End end) {
       end(end.key(), now, out);
+    } else if (input instanceof Input.NewValue given) {
+      Lock lock = locks.get(given.key());
+      // One that was asked for without a value has none: a reattach must not bring one that was
+      // refused.
+      if (lock != null && lock.spec.value() != null) {
+        lock.spec = lock.spec.withValue(given.value());
+      }
     } else if (input instanceof Input.Dialled dialled) {
       if (dialled.failure() == null) {
         dialer.connected(dialled.link(), now, out);

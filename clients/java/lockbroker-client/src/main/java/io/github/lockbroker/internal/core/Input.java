@@ -1,5 +1,7 @@
 package io.github.lockbroker.internal.core;
 
+import com.google.protobuf.ByteString;
+
 /**
  * Something that has happened. Moments and spans are nanoseconds, here and in the whole package.
  */
@@ -15,6 +17,12 @@ public sealed interface Input {
 
   /** A lock, or the wait for it, is no longer wanted. It is ignored if the lock has ended. */
   record End(long key) implements Input {}
+
+  /**
+   * A lock is to have another value: each reattach from now on brings it. It is ignored if the lock
+   * was asked for without one, or has ended.
+   */
+  record NewValue(long key, ByteString value) implements Input {}
 
   /**
    * A connection stands, or cannot be made.

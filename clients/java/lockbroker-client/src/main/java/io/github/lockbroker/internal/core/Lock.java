@@ -63,7 +63,10 @@ final class Lock {
   private static final Next ASK = new Ask();
 
   final long key;
-  final LockSpec spec;
+
+  /** What it was asked for with, and the value that it was given last. */
+  LockSpec spec;
+
   private final Wait wait;
 
   /**

@@ -1,5 +1,6 @@
 package io.github.lockbroker.internal.core;
 
+import com.google.protobuf.ByteString;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Objects;
@@ -17,6 +18,7 @@ import java.util.Objects;
  *     only if it is shared
  * @param also the names of other locks that are wanted together with it, in the same way: all or
  *     none
+ * @param value the one for those who observe the lock; null for none
  */
 public record LockSpec(
     String name,
@@ -26,7 +28,8 @@ public record LockSpec(
     boolean isKept,
     boolean isShared,
     Integer limit,
-    List<String> also) {
+    List<String> also,
+    ByteString value) {
   /** Refuses null here, in the caller's thread: no message can carry it. */
   public LockSpec {
     Objects.requireNonNull(name);
@@ -34,47 +37,51 @@ public record LockSpec(
     also = List.copyOf(also);
   }
 
-  /** Makes one that has no minHold, is neither kept nor shared, and is wanted alone. */
+  /** Makes one that has neither minHold nor value, is neither kept nor shared, and wanted alone. */
   public LockSpec(String name, Long linger, String owner) {
-    this(name, linger, owner, null, false, false, null, List.of());
+    this(name, linger, owner, null, false, false, null, List.of(), null);
   }
 
   public LockSpec withLinger(long linger) {
-    return new LockSpec(name, linger, owner, minHold, isKept, isShared, limit, also);
+    return new LockSpec(name, linger, owner, minHold, isKept, isShared, limit, also, value);
   }
 
   public LockSpec withOwner(String owner) {
-    return new LockSpec(name, linger, owner, minHold, isKept, isShared, limit, also);
+    return new LockSpec(name, linger, owner, minHold, isKept, isShared, limit, also, value);
   }
 
   public LockSpec withMinHold(long minHold) {
-    return new LockSpec(name, linger, owner, minHold, isKept, isShared, limit, also);
+    return new LockSpec(name, linger, owner, minHold, isKept, isShared, limit, also, value);
   }
 
   /** Returns the same that is kept. */
   public LockSpec kept() {
-    return new LockSpec(name, linger, owner, minHold, true, isShared, limit, also);
+    return new LockSpec(name, linger, owner, minHold, true, isShared, limit, also, value);
   }
 
   /** Returns the same that is shared, among as many as were asked for before. */
   public LockSpec shared() {
-    return new LockSpec(name, linger, owner, minHold, isKept, true, limit, also);
+    return new LockSpec(name, linger, owner, minHold, isKept, true, limit, also, value);
   }
 
   /** Returns the same that is shared among so many. */
   public LockSpec withLimit(int limit) {
-    return new LockSpec(name, linger, owner, minHold, isKept, true, limit, also);
+    return new LockSpec(name, linger, owner, minHold, isKept, true, limit, also, value);
   }
 
   /** Returns the same that is wanted together with these, and those that were named before. */
   public LockSpec withAlso(List<String> names) {
     List<String> all = new ArrayList<>(also);
     all.addAll(names);
-    return new LockSpec(name, linger, owner, minHold, isKept, isShared, limit, all);
+    return new LockSpec(name, linger, owner, minHold, isKept, isShared, limit, all, value);
+  }
+
+  public LockSpec withValue(ByteString value) {
+    return new LockSpec(name, linger, owner, minHold, isKept, isShared, limit, also, value);
   }
 
   /** Returns the same with another name, wanted alone. */
   public LockSpec named(String name) {
-    return new LockSpec(name, linger, owner, minHold, isKept, isShared, limit, List.of());
+    return new LockSpec(name, linger, owner, minHold, isKept, isShared, limit, List.of(), value);
   }
 }

@@ -10,6 +10,7 @@ import com.google.gson.JsonNull;
 import com.google.gson.JsonObject;
 import com.google.gson.JsonParser;
 import com.google.gson.JsonPrimitive;
+import com.google.protobuf.ByteString;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -113,6 +114,9 @@ class VectorsTest {
       case "end":
         known(of, "key");
         return new Input.End(number(of, "key"));
+      case "value":
+        known(of, "key", "value");
+        return new Input.NewValue(number(of, "key"), ByteString.copyFromUtf8(text(of, "value")));
       case "dialled":
         known(of, "link", "code", "retry_after");
         return new Input.Dialled(number(of, "link"), maybeFailure(of));
@@ -186,7 +190,7 @@ class VectorsTest {
   }
 
   private static Input acquire(JsonObject of) {
-    known(of, "key", "name", "also", "linger", "owner", "shared", "wait", "adopt");
+    known(of, "key", "name", "also", "linger", "owner", "value", "shared", "wait", "adopt");
     Wait wait = null;
     if (of.has("wait") && !of.get("wait").isJsonNull()) {
       JsonObject told = of.getAsJsonObject("wait");
@@ -199,6 +203,9 @@ class VectorsTest {
       known(shared, "limit");
       Integer limit = maybeNumber(shared, "limit");
       spec = limit == null ? spec.shared() : spec.withLimit(limit);
+    }
+    if (of.has("value")) {
+      spec = spec.withValue(ByteString.copyFromUtf8(text(of, "value")));
     }
     spec = spec.withAlso(list(of, "also").asList().stream().map(JsonElement::getAsString).toList());
     return new Input.Acquire(number(of, "key"), spec, wait, text(of, "adopt"));
@@ -271,6 +278,9 @@ class VectorsTest {
     put(made, "linger", spec.linger());
     if (!spec.owner().isEmpty()) {
       made.addProperty("owner", spec.owner());
+    }
+    if (spec.value() != null) {
+      made.addProperty("value", spec.value().toStringUtf8());
     }
     if (spec.isShared()) {
       Integer limit = spec.limit();
