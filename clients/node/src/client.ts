@@ -7,11 +7,13 @@ import { fromEnvironment } from "./environment.js";
 import { LostError, NotAcquiredError, notAcquired } from "./errors.js";
 import { Lease } from "./lease.js";
 import { isConsequence, type Lock } from "./lock.js";
+import { Observation } from "./observation.js";
 import type { ConnectOptions, LeaseOptions, LockOptions, WaitOptions } from "./options.js";
 import { Requests } from "./requests.js";
 import { readTls, type TlsFiles } from "./tls.js";
 import {
   invalid,
+  lockValue,
   namesTogether,
   optionalBoolean,
   optionalSignal,
@@ -106,7 +108,7 @@ export class Client implements AsyncDisposable {
 
   /**
    * Takes over the grant that `lockId` names, from whoever holds it: another process, say, that has handed it on. Its
-   * fencing token stays. The former holder is told that it has lost the lock.
+   * fencing token stays. The former holder is told that it has lost the lock. Without `value` it has none from now on.
    *
    * Throws a {@link NotAcquiredError} with the reason `NOT_REATTACHABLE` if the grant has ended.
    */
@@ -230,6 +232,17 @@ export class Client implements AsyncDisposable {
   }
 
   /**
+   * Tells what the lock `name` is, at once and whenever that changes, without touching it: `for await (const seen of
+   * client.observe("leader"))`. It goes on until its loop is left, or `signal` is aborted, through brokers that go away: that none
+   * answers is told as `UNKNOWN`, once.
+   *
+   * Whoever may look at a lock may observe it: a value is no secret. {@link Observation.next} says what it throws.
+   */
+  observe(name: string, options: Pick<LockOptions, "signal"> = {}): Observation {
+    return new Observation(this.#requests, text("name", name, ""), optionalSignal(options.signal, name));
+  }
+
+  /**
    * Releases all locks that the client holds, ends all its calls, and closes its connections. It waits until a broker has
    * confirmed the releases, for the `answerTimeout` at most, and a moment for the connections. Leases stand for what is left of
    * their ttl.
@@ -246,7 +259,14 @@ export class Client implements AsyncDisposable {
     const spec = this.#spec(text("name", name, ""), options);
     const isKept = optionalBoolean("keepOnDisconnect", options.keepOnDisconnect, name);
     const also = namesTogether(options.also, name, spec.owner);
-    return this.#requests.ask({ ...spec, isKept, also }, more, optionalSignal(options.signal, name));
+    const value = options.value === undefined ? undefined : lockValue(options.value, name);
+    if (value !== undefined && also.length > 0) {
+      throw invalid(name, "a value is for one lock alone, and others are asked for together with it");
+    }
+    if (value !== undefined && spec.shared !== undefined) {
+      throw invalid(name, "a value is for a lock that one holder has alone, and it is asked for as a shared one");
+    }
+    return this.#requests.ask({ ...spec, isKept, also, value }, more, optionalSignal(options.signal, name));
   }
 
   #spec(name: string, options: Pick<LockOptions, "owner" | "linger" | "minHold" | "shared" | "limit">): LockSpec {

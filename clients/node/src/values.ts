@@ -7,6 +7,9 @@ import { LockbrokerError } from "./errors.js";
  */
 const MOST_BYTES = 1024;
 
+/** The most bytes of a value. */
+const MOST_VALUE_BYTES = 1024;
+
 /** The most locks that are asked for together with another. */
 const MOST_ALSO = 15;
 /** The most bytes that several may take, which are asked for in one message. */
@@ -44,6 +47,20 @@ export function namesTogether(also: unknown, lock: string, owner: string): reado
     throw invalid(lock, "the names of the locks that are asked for together, and the owner, are too long for one message");
   }
   return names;
+}
+
+/** Returns a copy of a value, and of a text its UTF-8. Throws an `INVALID` error for anything else, and for one that is too long. */
+export function lockValue(value: unknown, lock: string): Uint8Array {
+  if (typeof value !== "string" && !(value instanceof Uint8Array)) {
+    throw invalid(lock, `value is to be a string or a Uint8Array, and not ${show(value)}`);
+  }
+  // A lone surrogate would be sent as another character.
+  if (typeof value === "string" && /\p{Surrogate}/u.test(value)) throw invalid(lock, "value is no valid Unicode");
+  const bytes = new Uint8Array(typeof value === "string" ? Buffer.from(value) : value);
+  if (bytes.length > MOST_VALUE_BYTES) {
+    throw invalid(lock, `value has ${bytes.length} bytes, and brokers take at most ${MOST_VALUE_BYTES}`);
+  }
+  return bytes;
 }
 
 /** Returns a signal; undefined if there is none. Throws an `INVALID` error for anything else. */
