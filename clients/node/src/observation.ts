@@ -16,7 +16,7 @@ const CLOSED = Symbol("closed");
  * It ends when its loop is left, by {@link Observation.close}, or at the end of its scope (`await using`). While nobody waits for a
  * state, it does not keep the process alive.
  */
-export class Observation implements AsyncIterableIterator<Observed, undefined>, AsyncDisposable {
+export class Observation implements AsyncIterableIterator<Observed>, AsyncDisposable {
   /** The lock's name. */
   readonly name: string;
   readonly #requests: Requests;
