@@ -12,6 +12,7 @@ import type { ConnectOptions, LeaseOptions, LockOptions, WaitOptions } from "./o
 import { Requests } from "./requests.js";
 import { readTls, type TlsFiles } from "./tls.js";
 import {
+  besideValue,
   invalid,
   lockValue,
   namesTogether,
@@ -259,14 +260,19 @@ export class Client implements AsyncDisposable {
     const spec = this.#spec(text("name", name, ""), options);
     const isKept = optionalBoolean("keepOnDisconnect", options.keepOnDisconnect, name);
     const also = namesTogether(options.also, name, spec.owner);
-    const value = options.value === undefined ? undefined : lockValue(options.value, name);
-    if (value !== undefined && also.length > 0) {
+    const signal = optionalSignal(options.signal, name);
+    if (options.value === undefined) return this.#requests.ask({ ...spec, isKept, also }, more, signal);
+    const value = lockValue(options.value, name);
+    if (also.length > 0) {
       throw invalid(name, "a value is for one lock alone, and others are asked for together with it");
     }
-    if (value !== undefined && spec.shared !== undefined) {
+    if (spec.shared !== undefined) {
       throw invalid(name, "a value is for a lock that one holder has alone, and it is asked for as a shared one");
     }
-    return this.#requests.ask({ ...spec, isKept, also, value }, more, optionalSignal(options.signal, name));
+    for (const [option, text] of Object.entries({ name, owner: spec.owner, lockId: more.adopt ?? "" })) {
+      besideValue(option, text, name);
+    }
+    return this.#requests.ask({ ...spec, isKept, value }, more, signal);
   }
 
   #spec(name: string, options: Pick<LockOptions, "owner" | "linger" | "minHold" | "shared" | "limit">): LockSpec {

@@ -186,6 +186,8 @@ describe("observing", { concurrency: true }, () => {
       [{ value: "", also: ["x"] }, /for one lock alone/],
       [{ value: "", shared: true }, /one holder has alone/],
       [{ value: "", limit: 3 }, /one holder has alone/],
+      // All has to fit into one message.
+      [{ value: "", owner: "o".repeat(513) }, /owner has 513 bytes/],
     ];
     for (const ask of ["lock", "tryLock"] as const) {
       for (const [options, why] of wrong) {
@@ -193,6 +195,7 @@ describe("observing", { concurrency: true }, () => {
       }
     }
     await fails(() => nobody.observe("x".repeat(1025)), "INVALID");
+    await fails(nobody.adopt("wrong", "i".repeat(513), { value: "" }), "INVALID");
     const client = connect(t, broker.url);
     const lock = await acquire(client, "wrong", { value: Buffer.alloc(1024) });
     await fails(lock.update(Buffer.alloc(1025)), "INVALID");
@@ -316,7 +319,34 @@ describe("those who observe", { concurrency: true }, () => {
     script.tell(undefined);
     script.tell(held(7));
     const { state, fencingToken } = await next(observation);
-    assert.deepEqual([state, fencingToken, script.streams], ["UNKNOWN", undefined, 2]);
+    assert.deepEqual([state, fencingToken], ["UNKNOWN", undefined]);
+    const later = await isQuiet(observation);
+    script.tell(held(9));
+    assert.deepEqual([(await later.pending).value?.fencingToken, script.streams], [9, 2]);
+  });
+
+  test("are not told of the end of a stream that has served", async (t) => {
+    const script = await Script.start(t);
+    const observation = connect(t, script.url).observe("x");
+    script.tell(held(7));
+    await next(observation);
+    await sleep(1100);
+    script.tell(undefined);
+    script.tell(held(8));
+    assert.deepEqual([(await next(observation)).fencingToken, script.streams], [8, 2]);
+  });
+
+  test("do not ask all the time where streams end at once", async (t) => {
+    const script = await Script.start(t);
+    const observation = connect(t, script.url).observe("x");
+    for (let round = 0; round < 200; round += 1) {
+      script.tell({ state: State.FREE });
+      script.tell(undefined);
+    }
+    const states = new Set([(await next(observation)).state]);
+    for (const begun = performance.now(); performance.now() - begun < 3000; ) states.add((await next(observation)).state);
+    assert.deepEqual([...states].sort(), ["FREE", "UNKNOWN"]);
+    assert.ok(script.streams > 2 && script.streams < 30, `${script.streams} streams`);
   });
 
   test("get the latest alone if they read slowly", async (t) => {

@@ -193,6 +193,8 @@ def test_what_cannot_be_asked_for_is_told(client: lockbroker.Client, name: str) 
         ({"value": "", "also": ["x"]}, "a value is for one lock alone"),
         ({"value": "", "shared": True}, "one holder has alone"),
         ({"value": "", "limit": 3}, "one holder has alone"),
+        # All has to fit into one message.
+        ({"value": "", "owner": "o" * 513}, "the owner has 513 bytes"),
     ]
     for ask in asks:
         for how, why in wrong:
@@ -202,6 +204,8 @@ def test_what_cannot_be_asked_for_is_told(client: lockbroker.Client, name: str) 
             ask(name, value=7)
     with pytest.raises(lockbroker.Invalid, match="the name has 1025 bytes"):
         client.observe("x" * 1025)
+    with pytest.raises(lockbroker.Invalid, match="the lock id has 513 bytes"):
+        client.adopt(name, "i" * 513, value="x")
     # Nothing was sent.
     assert client._session._thread is None
     with client.lock(name, wait=SOON) as lock, pytest.raises(lockbroker.Invalid, match="asked for without a value"):
@@ -303,6 +307,32 @@ def test_a_lower_token_is_not_told(script: Script, scripted: lockbroker.Observat
     script.says.put(None)
     script.tell(3, fencing_token=7)
     assert scripted.next(SOON) == Observed(UNKNOWN)
+    assert scripted.next(0.5) is None
+    assert script.streams == 2
+    script.tell(3, fencing_token=8)
+    assert scripted.next(SOON) == Observed(HELD, fencing_token=8)
+
+
+def test_a_broker_that_ends_its_streams_is_not_asked_all_the_time(script: Script) -> None:
+    with Script() as next_one, lockbroker.connect(script.url, next_one.url) as client:
+        observation = client.observe("name")
+        for broker in (script, next_one):
+            for _ in range(100):
+                broker.tell(2)
+                broker.says.put(None)
+        told = [observation.next(1) for _ in range(5)]
+        assert set(told) <= {None, Observed(FREE), Observed(UNKNOWN)}
+        assert Observed(UNKNOWN) in told
+        assert 2 < script.streams + next_one.streams < 50
+
+
+def test_a_stream_that_has_served_ends_unnoticed(script: Script, scripted: lockbroker.Observation) -> None:
+    script.tell(3, fencing_token=7)
+    assert scripted.next(SOON) == Observed(HELD, fencing_token=7)
+    assert scripted.next(1.1) is None
+    script.says.put(None)
+    script.tell(3, fencing_token=8)
+    assert scripted.next(SOON) == Observed(HELD, fencing_token=8)
     assert script.streams == 2
 
 

@@ -11,10 +11,8 @@ import { fromWire } from "./wire.js";
 
 /** The longest silence of a broker that is believed, in milliseconds: it repeats the last state every 5 s. */
 const SILENCE = 15_000;
-/** The longest pause before brokers are asked again, in milliseconds. */
+/** The longest pause before brokers are asked again, in milliseconds. A stream that lasts for so long is one that has served. */
 const LONGEST_PAUSE = 1000;
-/** The least time from one stream that brings something to the next, in milliseconds. */
-const APART = 100;
 /** The longest sleep, in milliseconds. Timers stand still while the machine is suspended. */
 const LONGEST_SLEEP = 1000;
 
@@ -97,7 +95,7 @@ export class Watch {
       const stream = this.#stream;
       if (stream !== undefined && stream.due <= now()) {
         stream.cancel();
-        this.#left(stream, silent(this.#name));
+        this.#left(stream, ended(this.#name));
       }
       const seen = this.#take();
       if (seen !== undefined) return seen;
@@ -160,8 +158,6 @@ export class Watch {
   }
 
   #heard(seen: Observed): void {
-    this.#tried = 0;
-    this.#failures = 0;
     const token = seen.fencingToken ?? this.#highest;
     // This broker has seen less so far, or the store has lost its memory: it is no longer known who holds the lock.
     this.#latest = token < this.#highest ? UNKNOWN : seen;
@@ -182,12 +178,17 @@ export class Watch {
   #left(stream: Stream, failure: CallFailed): void {
     if (stream !== this.#stream) return;
     this.#stream = undefined;
-    if (!stream.hasTold) return this.#failed(stream.broker, failure);
+    if (!stream.hasTold || now() < stream.began + LONGEST_PAUSE) {
+      // What ends one that has told something is no refusal.
+      return this.#failed(stream.broker, stream.hasTold ? ended(this.#name) : failure);
+    }
     this.#brokers.turnFrom(stream.broker);
-    this.#askAt = stream.began + APART;
+    this.#tried = 0;
+    this.#failures = 0;
+    this.#askAt = now();
   }
 
-  /** Notes that a broker does not let the lock be observed, or does not answer. */
+  /** Notes that a broker does not let the lock be observed, does not answer, or has ended its stream at once. */
   #failed(broker: number, failed: CallFailed): void {
     const { code, reason } = failed.failure;
     // What has no reason and may pass is not a broker's word.
@@ -204,7 +205,7 @@ export class Watch {
   }
 }
 
-function silent(name: string): CallFailed {
-  const failure = unavailable("the broker is silent");
+function ended(name: string): CallFailed {
+  const failure = unavailable("the broker is silent, or has ended the stream");
   return new CallFailed(failure, fromFailure(name, failure));
 }

@@ -77,9 +77,11 @@ class LockInfo:
 _MAX_TEXT_BYTES = 1024
 """The most bytes of a name, an owner or a lock id that are sent. A broker refuses much shorter ones, each with an answer of its
 own; but it ends a Session, with all its locks, for a message of more than 4 KiB."""
+_MOST_BESIDE_VALUE = 512
+"""The same of a lock with a value, which all has to fit into one message."""
 
 
-def _ensure_sendable(lock: str, what: str, text: str) -> None:
+def _ensure_sendable(lock: str, what: str, text: str, most: int = _MAX_TEXT_BYTES) -> None:
     """Raises `Invalid` for a text that would end the Session, and with it all other locks."""
     if not isinstance(text, str):
         raise TypeError(f"the {what} has to be a str, not {type(text).__name__}")
@@ -87,7 +89,7 @@ def _ensure_sendable(lock: str, what: str, text: str) -> None:
         length = len(text.encode())
     except UnicodeEncodeError as error:
         raise Invalid(lock, f"the {what} is not Unicode: {error.reason}") from None
-    if length > _MAX_TEXT_BYTES:
+    if length > most:
         raise Invalid(lock, f"the {what} has {length} bytes, and brokers take at most 128")
 
 
@@ -177,7 +179,9 @@ class BaseClient:
 
     def _begin(self, name: str, wait: t.Wait | None, how: How, adopt: str | None = None) -> tuple[int, Future[Outcome]]:
         spec = self._spec(name, how)
-        _ensure_sendable(name, "lock id", adopt or "")
+        most = _MAX_TEXT_BYTES if how.value is None else _MOST_BESIDE_VALUE
+        for what, text in (("name", name), ("owner", spec.owner), ("lock id", adopt or "")):
+            _ensure_sendable(name, what, text, most)
         return self._session.begin(spec, wait, adopt)
 
     def _spec(self, name: str, how: How) -> t.LockSpec:

@@ -31,9 +31,7 @@ from .errors import ClientClosed, Exhausted, LockbrokerError, from_failure
 _SILENCE = 15 * t.SECOND
 """The longest silence of a broker that is believed: it repeats the last state every 5 s."""
 _LONGEST_PAUSE = 1 * t.SECOND
-"""The longest pause before brokers are asked again."""
-_APART = 100 * t.MILLISECOND
-"""The least time from one stream that brings something to the next."""
+"""The longest pause before brokers are asked again. A stream that lasts for so long is one that has served."""
 _MAX_SLEEP = 1 * t.SECOND
 """The longest sleep. Timers stand still while the machine is suspended."""
 
@@ -216,7 +214,6 @@ class Watch:
                 return
             stream.heard()
             stream.has_told = True
-            self._tried = self._failures = 0
             token = seen.fencing_token or self._highest
             if token < self._highest:
                 # This broker has seen less so far, or the store has lost its memory: it is no longer known who holds the lock.
@@ -233,14 +230,17 @@ class Watch:
             return
         self._stream = None
         _open.discard(self)
-        if stream.has_told:
+        now = _clock.now()
+        if stream.has_told and now >= stream.began + _LONGEST_PAUSE:
             self._calls.turn_from(stream.number)
-            self._ask_at = stream.began + _APART
+            self._tried = self._failures = 0
+            self._ask_at = now
         else:
-            self._failed(stream.number, failure)
+            # What ends one that has told something is no refusal.
+            self._failed(stream.number, t.unavailable(failure.message) if stream.has_told else failure)
 
     def _failed(self, number: int, failure: t.Failure) -> None:
-        """Notes that a broker does not let the lock be observed, or does not answer."""
+        """Notes that a broker does not let the lock be observed, does not answer, or has ended its stream at once."""
         self._ask_at = _clock.now()
         is_refused = failure.code not in AWAY and (failure.reason != "" or failure.code.is_final)
         if is_refused and failure.code is not t.Code.RESOURCE_EXHAUSTED:
