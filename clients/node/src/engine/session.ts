@@ -1,3 +1,4 @@
+import { setMaxListeners } from "node:events";
 import { debuglog } from "node:util";
 import type { Belief } from "../belief.js";
 import { now } from "../clock.js";
@@ -58,6 +59,8 @@ export class Session {
     this.#settings = settings;
     this.#notify = notify;
     this.#core = this.#newCore();
+    // Each call listens to it, of which there may be as many as locks.
+    setMaxListeners(0, this.#never);
   }
 
   #newCore(): Core {
