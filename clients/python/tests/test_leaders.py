@@ -24,7 +24,7 @@ from lockbroker._hold import Hold
 from lockbroker.testing import _abort
 
 from .conftest import World
-from .support import SOON, Broker, Proxy, eventually
+from .support import SOON, Broker, Holder, Proxy, eventually
 
 UNKNOWN, FREE, HELD = ObservedState.UNKNOWN, ObservedState.FREE, ObservedState.HELD
 
@@ -220,6 +220,42 @@ def test_what_cannot_be_asked_for_is_told(client: lockbroker.Client, name: str) 
     with pytest.raises(lockbroker.Invalid) as refused:
         client.observe("\0").next(SOON)
     assert refused.value.reason is lockbroker.ErrorReason.INVALID_FIELD
+
+
+FORKER = """
+observation = client.observe(sys.argv[1])
+say(first=observation.next(20).state.name)
+child = os.fork()
+if child == 0:
+    try:
+        observation.next(20)
+    except lockbroker.ClientClosed as closed:
+        say(child=str(closed))
+    try:
+        lock.update("child's")
+    except lockbroker.Lost as lost:
+        say(lost=lost.reason.name)
+    observation.close()
+    del observation
+    os._exit(0)
+os.waitpid(child, 0)
+sys.stdin.readline()
+while (seen := observation.next(20)).state.name == "HELD":
+    pass
+say(last=seen.state.name)
+"""
+
+
+def test_a_forked_child_observes_nothing(world: World, other: lockbroker.Client, name: str) -> None:
+    with Holder(name, world.first.url, then=FORKER) as holder:
+        holder.says('"first": "HELD"')
+        holder.says(f"child.*belongs to process {holder.pid}")
+        holder.says('"lost": "FORKED"')
+        other.release(name, holder.lock_id)
+        holder.tell("")
+        # The parent's stream is as it was.
+        holder.says('"last": "FREE"')
+        assert holder.wait() == 0
 
 
 class Script:

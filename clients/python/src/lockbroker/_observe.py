@@ -121,7 +121,9 @@ class Watch:
         self._is_over = False
 
     def listen(self, listener: Callable[[], None]) -> None:
-        """Has `listener` called whenever there is a reason to poll. It must not block."""
+        """Has `listener` called whenever there is a reason to poll. It must not block. Raises `ClientClosed` as `poll` does."""
+        # In a child, the mutex may be another thread's of the parent.
+        self._session.ensure_usable()
         with self._mutex:
             self._listeners.add(listener)
 
