@@ -1,4 +1,12 @@
-import { type HeldLock, type Lease, type Lock, LockbrokerError, LostError, NotAcquiredError } from "../src/index.js";
+import {
+  type HeldLock,
+  type Lease,
+  type Lock,
+  LockbrokerError,
+  LostError,
+  NotAcquiredError,
+  type Observed,
+} from "../src/index.js";
 
 /** A line of the testee's. */
 export type Answer = Record<string, unknown>;
@@ -18,6 +26,11 @@ function grant({ fencingToken, lockId, permit }: Lock | Lease | HeldLock): Answe
 
 export function renewed(lease: Lease): Answer {
   return { renewed: { remaining_ms: lease.remaining() } };
+}
+
+/** Tells a state of a lock that is observed. */
+export function seen({ state, owner, value, fencingToken: token }: Observed): Answer {
+  return { state, owner, value: value && new TextDecoder().decode(value), token };
 }
 
 export function unexpected(message: string): Answer {

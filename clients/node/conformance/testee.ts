@@ -1,7 +1,16 @@
 /** The testee of tests/conformance: it does as the driver tells it, and says what happened. */
 import { createInterface } from "node:readline";
-import { type Client, connect, type Lease, type Lock, LockbrokerError, LostError, type WaitOptions } from "../src/index.js";
-import { type Answer, checked, failed, granted, renewed, say, unexpected } from "./answers.js";
+import {
+  type Client,
+  connect,
+  type Lease,
+  type Lock,
+  LockbrokerError,
+  LostError,
+  type Observation,
+  type WaitOptions,
+} from "../src/index.js";
+import { type Answer, checked, failed, granted, renewed, say, seen, unexpected } from "./answers.js";
 import { cycles } from "./stub.js";
 
 /** What the driver tells, with the fields of all commands. */
@@ -23,6 +32,8 @@ interface Command {
   readonly shared?: boolean;
   readonly limit?: number;
   readonly also?: string[];
+  readonly value?: string;
+  readonly as: string;
   readonly fail?: boolean;
   readonly call: number;
   readonly lock_id: string;
@@ -44,6 +55,7 @@ class Failed extends Error {}
 const clients = new Map<string, Client>();
 const locks = new Map<string, Lock | Lease>();
 const scopes = new Map<string, Scope>();
+const observations = new Map<string, Observation>();
 /** End the calls that wait. */
 const cancels = new Map<number, AbortController>();
 
@@ -66,6 +78,15 @@ function keep(name: string, lock: Lock): Answer {
   return granted(lock);
 }
 
+/** Tells what is seen until the observation ends. */
+async function follow(name: string, observation: Observation): Promise<void> {
+  try {
+    for await (const told of observation) say({ notice: "seen", as: name, ...seen(told) });
+  } catch (error) {
+    say({ notice: "seen", as: name, ...failed(error) });
+  }
+}
+
 /** Returns the options that a lock and a lease have alike. */
 function common(told: Command, signal: AbortSignal) {
   const { owner, linger_ms: linger, min_hold_ms: minHold, wait_ms: wait, shared, limit } = told;
@@ -73,7 +94,8 @@ function common(told: Command, signal: AbortSignal) {
 }
 
 function options(told: Command, signal: AbortSignal): WaitOptions {
-  return { ...common(told, signal), pollInterval: told.poll_ms, keepOnDisconnect: told.keep, also: told.also };
+  const { poll_ms: pollInterval, keep: keepOnDisconnect, also, value } = told;
+  return { ...common(told, signal), pollInterval, keepOnDisconnect, also, value };
 }
 
 function leaseOf(name: string): Lease {
@@ -158,6 +180,21 @@ const commands: Record<string, (told: Command, signal: AbortSignal) => Promise<A
     const info = await find(clients, told.client).get(told.name, { signal });
     const { state, owner, fencingToken: token = null, heldFor: held_ms = null, etag, sharedCount: shared_count } = info;
     return { held: state === "HELD", state, owner, token, held_ms, etag, shared_count };
+  },
+  async update(told) {
+    await (find(locks, told.lock) as Lock).update(told.value ?? "");
+    return { updated: true };
+  },
+  observe(told) {
+    const observation = find(clients, told.client).observe(told.name);
+    observations.set(told.as, observation);
+    void follow(told.as, observation);
+    return { ok: true };
+  },
+  async unobserve(told) {
+    await find(observations, told.as).close();
+    observations.delete(told.as);
+    return { ok: true };
   },
   work(told) {
     const lock = find(locks, told.lock);

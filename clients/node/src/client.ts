@@ -7,11 +7,14 @@ import { fromEnvironment } from "./environment.js";
 import { LostError, NotAcquiredError, notAcquired } from "./errors.js";
 import { Lease } from "./lease.js";
 import { isConsequence, type Lock } from "./lock.js";
+import { Observation } from "./observation.js";
 import type { ConnectOptions, LeaseOptions, LockOptions, WaitOptions } from "./options.js";
 import { Requests } from "./requests.js";
 import { readTls, type TlsFiles } from "./tls.js";
 import {
+  besideValue,
   invalid,
+  lockValue,
   namesTogether,
   optionalBoolean,
   optionalSignal,
@@ -106,7 +109,7 @@ export class Client implements AsyncDisposable {
 
   /**
    * Takes over the grant that `lockId` names, from whoever holds it: another process, say, that has handed it on. Its
-   * fencing token stays. The former holder is told that it has lost the lock.
+   * fencing token stays. The former holder is told that it has lost the lock. Without `value` it has none from now on.
    *
    * Throws a {@link NotAcquiredError} with the reason `NOT_REATTACHABLE` if the grant has ended.
    */
@@ -230,6 +233,17 @@ export class Client implements AsyncDisposable {
   }
 
   /**
+   * Tells what the lock `name` is, at once and whenever that changes, without touching it: `for await (const seen of
+   * client.observe("leader"))`. It goes on until its loop is left, or `signal` is aborted, through brokers that go away: that none
+   * answers is told as `UNKNOWN`, once.
+   *
+   * Whoever may look at a lock may observe it: a value is no secret. {@link Observation.next} says what it throws.
+   */
+  observe(name: string, options: Pick<LockOptions, "signal"> = {}): Observation {
+    return new Observation(this.#requests, text("name", name, ""), optionalSignal(options.signal, name));
+  }
+
+  /**
    * Releases all locks that the client holds, ends all its calls, and closes its connections. It waits until a broker has
    * confirmed the releases, for the `answerTimeout` at most, and a moment for the connections. Leases stand for what is left of
    * their ttl.
@@ -246,7 +260,19 @@ export class Client implements AsyncDisposable {
     const spec = this.#spec(text("name", name, ""), options);
     const isKept = optionalBoolean("keepOnDisconnect", options.keepOnDisconnect, name);
     const also = namesTogether(options.also, name, spec.owner);
-    return this.#requests.ask({ ...spec, isKept, also }, more, optionalSignal(options.signal, name));
+    const signal = optionalSignal(options.signal, name);
+    if (options.value === undefined) return this.#requests.ask({ ...spec, isKept, also }, more, signal);
+    const value = lockValue(options.value, name);
+    if (also.length > 0) {
+      throw invalid(name, "a value is for one lock alone, and others are asked for together with it");
+    }
+    if (spec.shared !== undefined) {
+      throw invalid(name, "a value is for a lock that one holder has alone, and it is asked for as a shared one");
+    }
+    for (const [option, text] of Object.entries({ name, owner: spec.owner, lockId: more.adopt ?? "" })) {
+      besideValue(option, text, name);
+    }
+    return this.#requests.ask({ ...spec, isKept, value }, more, signal);
   }
 
   #spec(name: string, options: Pick<LockOptions, "owner" | "linger" | "minHold" | "shared" | "limit">): LockSpec {

@@ -1,7 +1,8 @@
 import { now } from "./clock.js";
 import type { Acquired } from "./core/types.js";
-import { LockbrokerError, type LostError, released } from "./errors.js";
+import { LockbrokerError, LostError, released } from "./errors.js";
 import type { Hold } from "./hold.js";
+import { invalid, lockValue } from "./values.js";
 
 /**
  * A lock that is held until {@link Lock.release}, or to the end of the scope: `await using lock = await client.lock("x")`.
@@ -16,13 +17,15 @@ import type { Hold } from "./hold.js";
 export class Lock implements AsyncDisposable {
   readonly #hold: Hold;
   readonly #giveUp: () => void;
+  readonly #update: (value: Uint8Array) => Promise<boolean>;
   #release: Promise<void> | undefined;
   #isTold = false;
 
   /** @internal */
-  constructor(hold: Hold, giveUp: () => void) {
+  constructor(hold: Hold, giveUp: () => void, update: (value: Uint8Array) => Promise<boolean>) {
     this.#hold = hold;
     this.#giveUp = giveUp;
+    this.#update = update;
     forgotten.register(this, hold, hold);
   }
 
@@ -122,17 +125,40 @@ export class Lock implements AsyncDisposable {
    */
   check(): void {
     const look = this.#hold.look();
-    const { error } = this.#hold;
-    if (error !== undefined) {
-      this.#isTold = true;
-      throw error;
-    }
+    this.#throwIfOver();
     if (look.kind === "broken") {
       const text = "unavailable: the stream to the broker is broken and the lock not reattached yet";
       const broken = new LockbrokerError({ code: "UNAVAILABLE", lock: this.name, text });
       unsure.add(broken);
       throw broken;
     }
+  }
+
+  #throwIfOver(): void {
+    const { error } = this.#hold;
+    if (error === undefined) return;
+    this.#isTold = true;
+    throw error;
+  }
+
+  /**
+   * Gives the lock another value, for those who observe it, and waits until a broker has taken it. The lock has to have been asked for
+   * with a {@link LockOptions.value}. Of several updates at a time the last one counts.
+   *
+   * Throws a {@link LostError} if the lock is lost, an `INVALID` error if the value has more than 1,024 bytes or the lock was asked for
+   * without one, and an `UNAVAILABLE` one if no broker takes it within the `answerTimeout`: then those who observe may see either value,
+   * until the next update.
+   */
+  async update(value: string | Uint8Array): Promise<void> {
+    const bytes = lockValue(value, this.name);
+    this.#throwIfOver();
+    if (this.#hold.spec.value === undefined) {
+      throw invalid(this.name, "it was asked for without a value, so it can be given none");
+    }
+    if (await this.#update(bytes)) return;
+    this.#throwIfOver();
+    // The engine knows before this thread does.
+    throw new LostError(this.name, "GONE");
   }
 
   /**

@@ -61,6 +61,11 @@ export interface LockOptions {
    * lost, all are. See {@link Lock.locks}. Default: none.
    */
   readonly also?: readonly string[] | undefined;
+  /**
+   * The value for those who {@link Client.observe} the lock: where a leader can be reached, say. Up to 1,024 bytes, or a text, which is
+   * sent as UTF-8; it may be empty. {@link Lock.update} gives the lock another one. Not with `shared`, `limit` and `also`. Default: none.
+   */
+  readonly value?: string | Uint8Array | undefined;
 }
 
 /** The properties of a lease that is asked for, and the way to wait for it. Times are in milliseconds, 0 or more. */

@@ -30,6 +30,8 @@ export class Requests {
   readonly #asking = new Map<Key, Asking>();
   readonly #holds = new Map<Key, Hold>();
   readonly #calls = new Map<number, Calling>();
+  /** The observations that the engine knows of. */
+  readonly #observed = new Set<number>();
   /** The latest number of a lock or a call. */
   #last = 0;
   #closing: Promise<void> | undefined;
@@ -51,8 +53,7 @@ export class Requests {
   async ask(spec: LockSpec, more: Pick<Acquire, "wait" | "adopt">, signal: AbortSignal | undefined): Promise<Lock> {
     if (signal?.aborted) throw signal.reason;
     this.#throwIfClosed(spec.name);
-    this.#last += 1;
-    const key = this.#last;
+    const key = this.newId();
     const asking: Asking = { spec, belief: new Belief(), signal, answer: deferred<Lock>() };
     this.#asking.set(key, asking);
     this.#host.keepAlive(true);
@@ -66,14 +67,25 @@ export class Requests {
     return this.#answer(asking.answer, signal, cancel);
   }
 
+  /** Returns a number that nothing has had before. */
+  newId(): number {
+    this.#last += 1;
+    return this.#last;
+  }
+
+  /** Ends an observation. */
+  unobserve(id: number): void {
+    if (this.#observed.delete(id)) this.#host.post({ kind: "unobserve", id });
+  }
+
   /** Makes a single call. A signal that is aborted cancels it. */
   async call<C extends Call>(call: C, signal: AbortSignal | undefined): Promise<AnswerTo<C>> {
     if (signal?.aborted) throw signal.reason;
     this.#throwIfClosed(call.name);
-    this.#last += 1;
-    const id = this.#last;
+    const id = this.newId();
     const answer = deferred<Answer>();
     this.#calls.set(id, { name: call.name, answer });
+    if (call.kind === "observe") this.#observed.add(call.id);
     this.#host.keepAlive(true);
     this.#host.post({ kind: "call", id, call });
     const cancel = () => {
@@ -175,7 +187,11 @@ export class Requests {
     const { spec, belief, signal, answer } = asking;
     const hold = new Hold(key, spec, belief, grant, signal);
     this.#holds.set(key, hold);
-    answer.resolve(new Lock(hold, () => this.#host.post({ kind: "giveUp", key })));
+    const update = async (value: Uint8Array) => {
+      const answer = await this.call({ kind: "update", name: hold.name, key, value }, undefined);
+      return answer.kind === "updated";
+    };
+    answer.resolve(new Lock(hold, () => this.#host.post({ kind: "giveUp", key }), update));
   }
 
   /** Ends a call that does not get its lock. */

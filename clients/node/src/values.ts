@@ -6,6 +6,11 @@ import { LockbrokerError } from "./errors.js";
  * of the client share, and it would be sent again on the next one.
  */
 const MOST_BYTES = 1024;
+/** The same of a lock with a value, which all has to fit into one message. */
+const MOST_BESIDE_VALUE = 512;
+
+/** The most bytes of a value. */
+const MOST_VALUE_BYTES = 1024;
 
 /** The most locks that are asked for together with another. */
 const MOST_ALSO = 15;
@@ -20,7 +25,7 @@ export function text(option: string, value: unknown, lock: string): string {
   // A lone surrogate would be sent as another character, and so name another lock.
   if (/\p{Surrogate}/u.test(value)) throw invalid(lock, `${option} is no valid Unicode`);
   const bytes = Buffer.byteLength(value);
-  if (bytes > MOST_BYTES) throw invalid(lock, `${option} has ${bytes} bytes, and brokers take names of at most 128 bytes`);
+  if (bytes > MOST_BYTES) throw tooLong(option, bytes, lock);
   return value;
 }
 
@@ -44,6 +49,30 @@ export function namesTogether(also: unknown, lock: string, owner: string): reado
     throw invalid(lock, "the names of the locks that are asked for together, and the owner, are too long for one message");
   }
   return names;
+}
+
+/** Returns a copy of a value, and of a text its UTF-8. Throws an `INVALID` error for anything else, and for one that is too long. */
+export function lockValue(value: unknown, lock: string): Uint8Array {
+  if (typeof value !== "string" && !(value instanceof Uint8Array)) {
+    throw invalid(lock, `value is to be a string or a Uint8Array, and not ${show(value)}`);
+  }
+  // A lone surrogate would be sent as another character.
+  if (typeof value === "string" && /\p{Surrogate}/u.test(value)) throw invalid(lock, "value is no valid Unicode");
+  const bytes = new Uint8Array(typeof value === "string" ? Buffer.from(value) : value);
+  if (bytes.length > MOST_VALUE_BYTES) {
+    throw invalid(lock, `value has ${bytes.length} bytes, and brokers take at most ${MOST_VALUE_BYTES}`);
+  }
+  return bytes;
+}
+
+/** Throws an `INVALID` error for a text that does not fit into one message with a value. */
+export function besideValue(option: string, text: string, lock: string): void {
+  const bytes = Buffer.byteLength(text);
+  if (bytes > MOST_BESIDE_VALUE) throw tooLong(option, bytes, lock);
+}
+
+function tooLong(option: string, bytes: number, lock: string): LockbrokerError {
+  return invalid(lock, `${option} has ${bytes} bytes, and brokers take names of at most 128 bytes`);
 }
 
 /** Returns a signal; undefined if there is none. Throws an `INVALID` error for anything else. */

@@ -155,6 +155,7 @@ async function readData() {}
 async function writeData() {}
 async function work(_: number | undefined) {}
 async function fence(_: string, __: number) {}
+async function lead(_: { signal: AbortSignal; token: number }) {}
 `;
 
 const CALLS = `
@@ -168,6 +169,13 @@ for (const client of [several, sidecar, secure]) {
   await hourly(client);
   await severalAtATime(client);
   await transfer(client);
+  const stop = new AbortController();
+  const following = follow(client, stop.signal);
+  await campaign(client);
+  stop.abort();
+  await following.catch((error) => {
+    if (error.name !== "AbortError") throw error;
+  });
   const lease = await client.lease("gone on with");
   await (await goOn(client, "gone on with", lease.lockId)).release();
   await client.close();

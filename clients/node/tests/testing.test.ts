@@ -40,6 +40,14 @@ describe("the broker for tests", { concurrency: true }, () => {
     assert.equal(await state(client, "x"), "FREE");
   });
 
+  test("does not know of values", async (t) => {
+    const [broker, client] = await start(t);
+    const lock = await acquire(client, "x", { value: "10.0.0.7:80" });
+    assert.deepEqual(broker.holder("x"), { owner: "test", fencingToken: lock.fencingToken });
+    assert.match((await fails(lock.update("10.0.0.8:80"), "UNEXPECTED")).message, /UNIMPLEMENTED/);
+    assert.match((await fails(client.observe("x").next(), "UNEXPECTED")).message, /UNIMPLEMENTED/);
+  });
+
   test("lingers, and a wait can be given up", async (t) => {
     const [broker, client] = await start(t);
     await (await acquire(client, "x", { linger: 3000 })).release();

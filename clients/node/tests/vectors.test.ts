@@ -76,16 +76,20 @@ function readInput(kind: string, of: Json): Input {
     message({ kind: "lockEvent", lockRef: of.lock_ref, event }, "lock_ref", ...keys);
   switch (kind) {
     case "acquire": {
-      known(of, "key", "name", "also", "linger", "owner", "shared", "wait", "adopt");
+      known(of, "key", "name", "also", "linger", "owner", "value", "shared", "wait", "adopt");
       if (of.shared) known(of.shared, "limit");
       if (of.wait) known(of.wait, "until", "poll_interval");
-      const spec = { name: of.name, linger: of.linger, owner: of.owner ?? "", shared: of.shared, also: of.also };
+      const value = of.value === undefined ? undefined : Buffer.from(of.value);
+      const spec = { name: of.name, linger: of.linger, owner: of.owner ?? "", shared: of.shared, also: of.also, value };
       const wait = of.wait && { until: of.wait.until, pollInterval: of.wait.poll_interval };
       return { kind: "acquire", key: of.key, spec, wait, adopt: of.adopt };
     }
     case "end":
       known(of, "key");
       return { kind: "end", key: of.key };
+    case "value":
+      known(of, "key", "value");
+      return { kind: "value", key: of.key, value: Buffer.from(of.value) };
     case "dialled":
       known(of, "link", "code", "retry_after");
       return { kind: "dialled", link: of.link, failure: of.code && failure(of) };
@@ -188,7 +192,8 @@ function shownRequest(link: number, request: Request): Json {
       const { name, also, linger, shared } = spec;
       const owner = spec.owner || undefined;
       const reattach_also = some(reattachAlso);
-      return { begin: { link, lock_ref, name, also, linger, owner, shared, wait: told, reattach, reattach_also } };
+      const value = spec.value && Buffer.from(spec.value).toString();
+      return { begin: { link, lock_ref, name, also, linger, owner, value, shared, wait: told, reattach, reattach_also } };
     }
   }
 }

@@ -81,6 +81,13 @@ def renewed(lease: Guard) -> Answer:
     return {"renewed": {"remaining_ms": int(lease.remaining() * 1000)}}
 
 
+def observed(name: str, seen: lockbroker.Observed) -> Answer:
+    """Tells a state of a lock that is observed by that name."""
+    value = None if seen.value is None else seen.value.decode()
+    told = {"state": seen.state.name, "owner": seen.owner, "value": value, "token": seen.fencing_token}
+    return {"notice": "seen", "as": name, **told}
+
+
 def info(found: lockbroker.LockInfo) -> Answer:
     """Answers with a lock as others see it."""
     return {
@@ -119,6 +126,7 @@ def options(
     shared: bool = False,
     limit: int | None = None,
     also: list[str] | None = None,
+    value: str | None = None,
 ) -> dict[str, Any]:
     """Returns the arguments of `lock`."""
     return {
@@ -131,6 +139,7 @@ def options(
         "shared": bool(shared),
         "limit": limit,
         "also": also or (),
+        "value": value,
     }
 
 

@@ -11,7 +11,7 @@ import time
 from typing import Any
 
 import stub
-from answers import OVER, Answer, Failed, checked, failed, granted, info, lease_options, options, renewed, say
+from answers import OVER, Answer, Failed, checked, failed, granted, info, lease_options, observed, options, renewed, say
 from forks import fork
 
 import lockbroker
@@ -40,6 +40,7 @@ class Commands:
         # Those that tell of losses, by the guard's name, and others that go on.
         self.watchers: dict[str, asyncio.Task[None]] = {}
         self.others: set[asyncio.Task[None]] = set()
+        self.observations: dict[str, aio.Observation] = {}
 
     def run(self) -> None:
         """Takes commands until there are no more."""
@@ -168,6 +169,30 @@ class Commands:
 
     async def do_get(self, id: int, client: str, name: str) -> Answer:
         return info(await self.clients[client].get(name))
+
+    async def do_update(self, id: int, lock: str, value: str) -> Answer:
+        held = self.locks[lock]
+        assert isinstance(held, aio.Lock)
+        await held.update(value)
+        return {"updated": True}
+
+    async def do_observe(self, id: int, client: str, name: str, **more: str) -> Answer:
+        called = more["as"]
+        observation = self.observations[called] = self.clients[client].observe(name)
+
+        async def follow() -> None:
+            try:
+                async for seen in observation:
+                    say(**observed(called, seen))
+            except lockbroker.LockbrokerError as error:
+                say(notice="seen", **{"as": called}, **failed(error))
+
+        self.others.add(asyncio.create_task(follow()))
+        return {"ok": True}
+
+    async def do_unobserve(self, id: int, **more: str) -> Answer:
+        await self.observations.pop(more["as"]).close()
+        return {"ok": True}
 
     async def do_work(self, id: int, lock: str, every_ms: int) -> Answer:
         held = self.locks[lock]

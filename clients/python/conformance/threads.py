@@ -22,6 +22,7 @@ from answers import (
     granted,
     info,
     lease_options,
+    observed,
     options,
     renewed,
     say,
@@ -84,6 +85,7 @@ class Commands:
         self.locks: dict[str, Lock | Lease] = {}
         self.scopes: dict[str, _Scope] = {}
         self.calls: dict[int, _Call] = {}
+        self.observations: dict[str, lockbroker.Observation] = {}
 
     def run(self) -> None:
         """Takes commands until there are no more."""
@@ -188,6 +190,30 @@ class Commands:
 
     def do_get(self, id: int, client: str, name: str) -> Answer:
         return info(self.clients[client].get(name))
+
+    def do_update(self, id: int, lock: str, value: str) -> Answer:
+        held = self.locks[lock]
+        assert isinstance(held, Lock)
+        held.update(value)
+        return {"updated": True}
+
+    def do_observe(self, id: int, client: str, name: str, **more: str) -> Answer:
+        called = more["as"]
+        observation = self.observations[called] = self.clients[client].observe(name)
+
+        def follow() -> None:
+            try:
+                for seen in observation:
+                    say(**observed(called, seen))
+            except lockbroker.LockbrokerError as error:
+                say(notice="seen", **{"as": called}, **failed(error))
+
+        threading.Thread(target=follow, daemon=True).start()
+        return {"ok": True}
+
+    def do_unobserve(self, id: int, **more: str) -> Answer:
+        self.observations.pop(more["as"]).close()
+        return {"ok": True}
 
     def do_work(self, id: int, lock: str, every_ms: int) -> Answer:
         held = self.locks[lock]

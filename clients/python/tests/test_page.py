@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sqlite3
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ import trustme
 import lockbroker
 
 from .conftest import World
-from .support import Broker, Process
+from .support import Broker, Process, eventually
 
 HOME = Path(__file__).parents[1]
 PAGE = (HOME / "README.md").read_text()
@@ -207,6 +209,35 @@ def test_several_together(world: World, client: lockbroker.Client, other: lockbr
     assert all(other.get(name).state is lockbroker.LockState.FREE for name in done)
 
 
+def test_a_leader(
+    world: World, client: lockbroker.Client, other: lockbroker.Client, capsys: pytest.CaptureFixture[str]
+) -> None:
+    printed: list[str] = []
+
+    def awaits(wanted: str) -> None:
+        def find() -> bool:
+            printed.append(capsys.readouterr().out)
+            return wanted in "".join(printed)
+
+        eventually(f"{wanted} in {printed}", find)
+
+    def work(token: int) -> None:
+        awaits(f"10.0.0.7:8080 leads, for term {token}\n")
+
+    names = run(world, sample(12, "def follow"), work=work)
+
+    def follow() -> None:
+        # As its client is closed at the end.
+        with contextlib.suppress(lockbroker.ClientClosed):
+            names["follow"](other)
+
+    threading.Thread(target=follow, daemon=True).start()
+    awaits("free\n")
+    names["lead"](client)
+    printed.clear()
+    awaits("free\n")
+
+
 def test_a_test_of_a_users_own(world: World) -> None:
     def nightly(client: lockbroker.Client, before_each_page: Any) -> None:
         with client.lock("nightly") as lock:
@@ -214,7 +245,7 @@ def test_a_test_of_a_users_own(world: World) -> None:
             lock.wait_lost(5)
             lock.check()
 
-    run(world, sample(12, "lockbroker.testing"), nightly=nightly)["test_nightly_stops_when_it_loses_its_lock"]()
+    run(world, sample(13, "lockbroker.testing"), nightly=nightly)["test_nightly_stops_when_it_loses_its_lock"]()
 
 
 def test_a_django_command(world: World, client: lockbroker.Client, tmp_path: Path) -> None:
@@ -225,7 +256,7 @@ DATABASES = {{"default": {{"ENGINE": "django.db.backends.sqlite3", "NAME": {str(
 LOCKBROKER = {{"endpoints": [{world.second.url!r}], "ttl": 5}}
 """,
         "shop/__init__.py": "",
-        "shop/management/commands/nightly.py": sample(13, "LockedCommand") + NIGHTLY,
+        "shop/management/commands/nightly.py": sample(14, "LockedCommand") + NIGHTLY,
         "shop/management/commands/nameless.py": "from lockbroker.contrib.django import LockedCommand as Command\n",
         "shop/management/commands/migrate.py": MIGRATE,
     }

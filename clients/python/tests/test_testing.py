@@ -46,6 +46,15 @@ def test_grants_and_shows_who_has_what(broker: Broker, client: lockbroker.Client
         assert lock.fencing_token == 2
 
 
+def test_of_values_it_does_not_know(broker: Broker, client: lockbroker.Client) -> None:
+    with client.lock("x", value="10.0.0.7:80") as lock:
+        assert broker.holder("x") == Holder("", lock.fencing_token)
+        with pytest.raises(lockbroker.Unexpected, match="UNIMPLEMENTED"):
+            lock.update("10.0.0.8:80")
+        with pytest.raises(lockbroker.Unexpected, match="UNIMPLEMENTED"):
+            client.observe("x").next(5)
+
+
 def test_somebody_else_has_it(broker: Broker, client: lockbroker.Client) -> None:
     broker.occupy("x", owner="host 7")
     with pytest.raises(NotAcquired) as refused:

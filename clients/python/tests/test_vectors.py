@@ -65,7 +65,7 @@ def to_input(given: Json) -> t.Input:
     ((kind, of),) = given.items()
     match kind:
         case "acquire":
-            known(of, "key", "name", "also", "linger", "owner", "shared", "wait", "adopt")
+            known(of, "key", "name", "also", "linger", "owner", "value", "shared", "wait", "adopt")
             shared = of.get("shared")
             known(shared or {}, "limit")
             spec = t.LockSpec(
@@ -75,6 +75,7 @@ def to_input(given: Json) -> t.Input:
                 is_shared=shared is not None,
                 limit=(shared or {}).get("limit"),
                 also=tuple(of.get("also", ())),
+                value=of["value"].encode() if "value" in of else None,
             )
             wait = None
             if "wait" in of:
@@ -84,6 +85,9 @@ def to_input(given: Json) -> t.Input:
         case "end":
             known(of, "key")
             return t.End(of["key"])
+        case "value":
+            known(of, "key", "value")
+            return t.Value(of["key"], of["value"].encode())
         case "dialled":
             known(of, "link", "code")
             return t.Dialled(of["link"], to_failure(of) if "code" in of else None)
@@ -193,6 +197,8 @@ def from_begin(begin: t.Begin) -> Json:
         made["linger"] = millis(begin.spec.linger)
     if begin.spec.owner:
         made["owner"] = begin.spec.owner
+    if begin.spec.value is not None:
+        made["value"] = begin.spec.value.decode()
     if begin.spec.is_shared:
         made["shared"] = {} if begin.spec.limit is None else {"limit": begin.spec.limit}
     if begin.wait is not None:

@@ -180,7 +180,7 @@ async fn next(stage: Stage) {
     follower.sees(SOON, "the first one", has("the first")).await;
     let (second, call) = other.asking("wait", &name, with("the second"));
     first.release().await;
-    let second = second.granted(&call.answer_within(AT_ONCE).await);
+    let second = second.granted(&call.answer_within(SOON).await);
     assert!(first.token < second.token);
     let seen = follower.sees(POLLED, "the second one", has("the second")).await;
     assert_eq!(seen.token, Some(second.token));

@@ -98,6 +98,11 @@ export class Core {
         return this.#acquire(input, now, out);
       case "end":
         return this.#end(input.key, now, out);
+      case "value": {
+        const lock = this.#locks.get(input.key);
+        if (lock?.spec.value !== undefined) lock.spec = { ...lock.spec, value: input.value };
+        return;
+      }
       case "dialled":
         if (input.failure === undefined) this.#dialer.connected(input.link, now, out);
         else this.#dialFailed(input.link, input.failure, now, out);

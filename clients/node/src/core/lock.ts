@@ -58,7 +58,7 @@ const ASK: Next = { kind: "ask" };
 /** A lock as the client has it, from the call that wants it to its end. Every transition is here. */
 export class Lock {
   readonly key: Key;
-  readonly spec: LockSpec;
+  spec: LockSpec;
   readonly #wait: Wait | undefined;
   #ids: Ids;
   #state: State = { kind: "wanted" };

@@ -16,6 +16,8 @@ export type Input =
   | ({ readonly kind: "acquire" } & Acquire)
   /** A lock, or the wait for it, is no longer wanted. Ignored if the lock has ended. */
   | { readonly kind: "end"; readonly key: Key }
+  /** A lock is to have another value. Ignored if it was asked for without one, or has ended. */
+  | { readonly kind: "value"; readonly key: Key; readonly value: Uint8Array }
   /** A connection stands, or, with a failure, cannot be made. */
   | { readonly kind: "dialled"; readonly link: LinkId; readonly failure?: Failure | undefined }
   | { readonly kind: "received"; readonly link: LinkId; readonly message: Message }
@@ -58,6 +60,8 @@ export interface LockSpec {
   readonly shared?: Shared | undefined;
   /** The names of the locks that are wanted together with it: all or none, in the same way. Unset: none. */
   readonly also?: readonly string[] | undefined;
+  /** The value for those who observe the lock. Each reattach says it anew. Unset: none. */
+  readonly value?: Uint8Array | undefined;
 }
 
 /** The way to share a lock. */

@@ -13,6 +13,15 @@ export interface UnaryMethod<I, O> {
   responseDeserialize(bytes: Buffer): O;
 }
 
+/** Hears what a stream of answers tells. */
+export interface StreamListener<O> {
+  /** The broker has taken the call. */
+  opened(): void;
+  told(answer: O): void;
+  /** Is called once, and not before `stream` has returned. */
+  ended(failure: CallFailed): void;
+}
+
 /** One of a client's brokers. */
 export class Broker {
   /** The connection for single calls. */
@@ -36,9 +45,48 @@ export class Broker {
       if (answer !== undefined) return answer;
       throw await this.#failed(channel, lock, status, isLate, within);
     } finally {
-      channel.users -= 1;
-      if (channel !== this.#channel && channel.users === 0) channel.destroy();
+      this.#return(channel);
     }
+  }
+
+  /**
+   * Makes a call that has many answers, and no end of its own. Returns what cancels it. If there is no connection, finding out why takes
+   * `within` at most.
+   */
+  stream<I, O>(
+    method: UnaryMethod<I, O>,
+    request: I,
+    lock: string,
+    within: number,
+    listener: StreamListener<O>,
+  ): () => void {
+    const channel = this.#borrow();
+    if (!("client" in channel)) {
+      setImmediate(() => listener.ended(failed(lock, channel)));
+      return () => {};
+    }
+    channel.users += 1;
+    const { path, requestSerialize, responseDeserialize } = method;
+    const call = channel.client.makeServerStreamRequest(path, requestSerialize, responseDeserialize, request);
+    call.on("metadata", () => listener.opened());
+    call.on("data", (answer: O) => listener.told(answer));
+    // The status says the same. Without a handler Node would end the process.
+    call.on("error", () => {});
+    call.on("status", async (status: StatusObject) => {
+      const isEnd = status.code === Status.OK;
+      const failure = isEnd
+        ? failed(lock, { failure: unavailable("the broker ended the stream") })
+        : await this.#failed(channel, lock, status, false, within);
+      this.#return(channel);
+      listener.ended(failure);
+    });
+    return () => call.cancel();
+  }
+
+  /** Notes that a call on a channel has ended. The last one on a channel that is out of use closes it. */
+  #return(channel: Channel): void {
+    channel.users -= 1;
+    if (channel !== this.#channel && channel.users === 0) channel.destroy();
   }
 
   async #failed(channel: Channel, lock: string, status: StatusObject, isLate: boolean, within: number): Promise<CallFailed> {

@@ -9,18 +9,26 @@ import {
   ReleaseResponse_Outcome as Outcome,
   type ReleaseResponse,
   GetLockResponse_State as State,
+  UpdateLockResponse_Outcome as Updated,
 } from "../gen/lockbroker/v1/lockbroker_pb.js";
 import type { TlsFiles } from "../tls.js";
 import { lockService } from "../v1/index.js";
 import { Broker, type UnaryMethod } from "./broker.js";
 import { CallFailed, unexpected } from "./failures.js";
-import type { LockInfo, ReleaseOutcome } from "./protocol.js";
+import type { LockInfo, ReleaseOutcome, UpdateOutcome } from "./protocol.js";
 import { fromWire } from "./wire.js";
 
 const OUTCOMES: Partial<Record<Outcome, ReleaseOutcome>> = {
   [Outcome.RELEASED]: "RELEASED",
   [Outcome.NOT_HELD]: "NOT_HELD",
   [Outcome.HELD_BY_ANOTHER]: "HELD_BY_ANOTHER",
+};
+
+const UPDATES: Partial<Record<Updated, UpdateOutcome>> = {
+  [Updated.UPDATED]: "UPDATED",
+  [Updated.NOT_HELD]: "NOT_HELD",
+  [Updated.HELD_BY_ANOTHER]: "HELD_BY_ANOTHER",
+  [Updated.NO_VALUE]: "NO_VALUE",
 };
 
 const STATES: Partial<Record<State, LockInfo["state"]>> = {
@@ -62,6 +70,12 @@ export class Brokers {
   /** Turns from a broker that was of no use to the next, unless it has been turned from already. */
   turnFrom(number: number): void {
     if (this.#next === number) this.#next = (number + 1) % this.all.length;
+  }
+
+  /** Returns the broker to ask next, its number, and the longest time for which it may say nothing. */
+  get current(): { readonly number: number; readonly broker: Broker; readonly within: number } {
+    const within = share(this.#answerTimeout, this.all.length);
+    return { number: this.#next, broker: this.all[this.#next] as Broker, within };
   }
 
   /** Makes a single call, at each broker in turn until one answers or refuses for good. Throws a `CallFailed`. */
@@ -129,6 +143,12 @@ export class Brokers {
   /** Calls Release. It is bounded by the answer timeout. */
   async release(name: string, lockId: string, signal: AbortSignal): Promise<ReleaseOutcome> {
     return readOutcome(name, await this.#call(lockService.Release, { name, lockId } as never, name, signal));
+  }
+
+  /** Calls UpdateLock. */
+  async update(name: string, lockId: string, value: Uint8Array, signal: AbortSignal): Promise<UpdateOutcome> {
+    const { outcome } = await this.#call(lockService.UpdateLock, { name, lockId, value } as never, name, signal);
+    return UPDATES[outcome];
   }
 
   /** Calls GetLock. */

@@ -5,6 +5,7 @@ import { CallFailed } from "./failures.js";
 import { Leases } from "./leases.js";
 import type { Answer, Call, Command, EngineSettings, Notice } from "./protocol.js";
 import { Session } from "./session.js";
+import { Watch } from "./watch.js";
 
 /** Everything behind a client that talks to brokers. It runs in a thread of its own, or in the client's. */
 export class Engine {
@@ -14,6 +15,8 @@ export class Engine {
   readonly #notify: (notice: Notice) => void;
   /** The single calls under way. */
   readonly #calls = new Map<number, AbortController>();
+  /** The locks that are observed, by the number of the observation. */
+  readonly #watches = new Map<number, Watch>();
 
   constructor(settings: EngineSettings, notify: (notice: Notice) => void) {
     const { endpoints, files, answerTimeout } = settings;
@@ -35,6 +38,10 @@ export class Engine {
       case "cancelCall":
         this.#calls.get(command.id)?.abort();
         return;
+      case "unobserve":
+        this.#watches.get(command.id)?.rest();
+        this.#watches.delete(command.id);
+        return;
       case "close":
         void this.close(command.within);
     }
@@ -43,6 +50,11 @@ export class Engine {
   /** Closes all connections while nothing is held. */
   rest(): void {
     this.#session.rest();
+    this.#restWatches();
+  }
+
+  #restWatches(): void {
+    for (const watch of this.#watches.values()) watch.rest();
   }
 
   /** Makes every holder know that it may not act any more: nobody sends heartbeats from now on. */
@@ -52,6 +64,7 @@ export class Engine {
 
   async close(within: number): Promise<void> {
     for (const call of this.#calls.values()) call.abort();
+    this.#restWatches();
     await this.#session.close(within);
     this.#brokers.close();
     this.#notify({ kind: "closed" });
@@ -84,6 +97,19 @@ export class Engine {
         return this.#leases.renew(call.name, call.lockId, call.end, signal);
       case "releaseLease":
         return this.#leases.release(call.name, call.lockId, signal);
+      case "update":
+        return this.#session.update(call.name, call.key, call.value);
+      case "observe":
+        return this.#watch(call.id, call.name).next(signal);
     }
+  }
+
+  #watch(id: number, name: string): Watch {
+    let watch = this.#watches.get(id);
+    if (watch === undefined) {
+      watch = new Watch(this.#brokers, name);
+      this.#watches.set(id, watch);
+    }
+    return watch;
   }
 }

@@ -34,6 +34,13 @@ export function unexpected(lock: string, what: string): ErrorData {
   return { code: "UNEXPECTED", lock, text: `unexpected answer: ${what}` };
 }
 
+/** Makes the failure of an update of a lock that has no value. */
+export function noValue(lock: string): CallFailed {
+  const message = "it was asked for without a value, so it can be given none";
+  const failure = { code: "INVALID_ARGUMENT", message, reason: "" };
+  return new CallFailed(failure, fromFailure(lock, failure));
+}
+
 /** A call that failed. */
 export class CallFailed extends Error {
   constructor(

@@ -20,7 +20,11 @@ export type Call =
   | ({ readonly kind: "acquireLease"; readonly name: string } & LeaseAsk)
   /** An answer is of no use after `end`. */
   | { readonly kind: "renewLease"; readonly name: string; readonly lockId: string; readonly end: Moment }
-  | { readonly kind: "releaseLease"; readonly name: string; readonly lockId: string };
+  | { readonly kind: "releaseLease"; readonly name: string; readonly lockId: string }
+  /** Gives a lock that is held another value. */
+  | { readonly kind: "update"; readonly name: string; readonly key: Key; readonly value: Uint8Array }
+  /** Waits for the next state of a lock. `id` names the observation, which begins with its first call. */
+  | { readonly kind: "observe"; readonly name: string; readonly id: number };
 
 /** A lease that is asked for. Times are in milliseconds. */
 export interface LeaseAsk {
@@ -57,6 +61,8 @@ export interface Answers {
   readonly acquireLease: LeaseAnswer;
   readonly renewLease: RenewalAnswer;
   readonly releaseLease: ReleaseOutcome;
+  readonly update: UpdateAnswer;
+  readonly observe: Observed;
 }
 
 export type AnswerTo<C extends Call> = Answers[C["kind"]];
@@ -64,6 +70,33 @@ export type Answer = Answers[keyof Answers];
 
 /** The effect of a Release. */
 export type ReleaseOutcome = "RELEASED" | "NOT_HELD" | "HELD_BY_ANOTHER";
+
+/** The effect of an UpdateLock; undefined: none that is known. */
+export type UpdateOutcome = "UPDATED" | "NOT_HELD" | "HELD_BY_ANOTHER" | "NO_VALUE" | undefined;
+
+/** The answer to an update. `over`: the lock is not held any more. */
+export type UpdateAnswer = { readonly kind: "updated" } | { readonly kind: "over" };
+
+/** A lock as those see it who observe it. */
+export interface Observed {
+  /**
+   * `UNKNOWN`: nobody can tell, because no broker answers, or the brokers' store is away, or has lost its memory; the lock may be held
+   * as before. `HELD`: somebody holds it, or several share it. `LINGERING`: it was released and nobody can acquire it yet. `REVOKED`: it
+   * was revoked, and nobody can acquire it until its holder no longer believes in it.
+   */
+  readonly state: "UNKNOWN" | "FREE" | "HELD" | "LINGERING" | "REVOKED";
+  /** The holder's label; empty if it has none or it is not known. */
+  readonly owner: string;
+  /** The holder's value; undefined if it has none, or it is not known yet. `new TextDecoder().decode(value)` makes a text of it. */
+  readonly value: Uint8Array | undefined;
+  /** The holder's fencing token; undefined if it is not known. It tells one holder from the next. */
+  readonly fencingToken: number | undefined;
+  /**
+   * The lock is free this long after the broker looked, at the latest, if nobody renews it, in milliseconds; undefined when free or
+   * unknown.
+   */
+  readonly expiresIn: number | undefined;
+}
 
 /** A lock as others see it. */
 export interface LockInfo {
@@ -119,6 +152,8 @@ export type Command =
   | { readonly kind: "giveUp"; readonly key: Key }
   | { readonly kind: "call"; readonly id: number; readonly call: Call }
   | { readonly kind: "cancelCall"; readonly id: number }
+  /** An observation is no longer wanted. */
+  | { readonly kind: "unobserve"; readonly id: number }
   /** Release everything, and end within that time. */
   | { readonly kind: "close"; readonly within: number };
 

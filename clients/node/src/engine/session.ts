@@ -1,3 +1,4 @@
+import { setMaxListeners } from "node:events";
 import { debuglog } from "node:util";
 import type { Belief } from "../belief.js";
 import { now } from "../clock.js";
@@ -9,9 +10,10 @@ import { closedData, type ErrorData } from "../errors.js";
 import type { Broker } from "./broker.js";
 import type { Brokers } from "./brokers.js";
 import { type Channel, type NoConnection, open } from "./channel.js";
-import { CallFailed, fromFailure } from "./failures.js";
-import type { EngineSettings, Notice } from "./protocol.js";
+import { CallFailed, fromFailure, noValue } from "./failures.js";
+import type { EngineSettings, Notice, UpdateAnswer } from "./protocol.js";
 import { Stream } from "./stream.js";
+import { Updates } from "./updates.js";
 import { fromResponse, fromStatus, toRequest } from "./wire.js";
 
 /**
@@ -26,6 +28,8 @@ const debug = debuglog("lockbroker");
 interface Caller {
   readonly name: string;
   readonly belief: Belief;
+  /** Unset: the lock was asked for without a value. */
+  readonly updates: Updates | undefined;
   /** The lock has been granted. */
   isGranted: boolean;
 }
@@ -55,6 +59,8 @@ export class Session {
     this.#settings = settings;
     this.#notify = notify;
     this.#core = this.#newCore();
+    // Each call listens to it, of which there may be as many as locks.
+    setMaxListeners(0, this.#never);
   }
 
   #newCore(): Core {
@@ -69,8 +75,28 @@ export class Session {
       this.#notify({ kind: "failed", key, error: closedData(spec.name) });
       return;
     }
-    this.#callers.set(key, { name: spec.name, belief, isGranted: false });
+    const updates = spec.value === undefined ? undefined : this.#newUpdates(key, spec.name);
+    this.#callers.set(key, { name: spec.name, belief, updates, isGranted: false });
     this.#step({ kind: "acquire", ...acquire });
+  }
+
+  #newUpdates(key: Key, name: string): Updates {
+    const lockId = () => {
+      const isOver = this.#callers.get(key)?.belief.look().kind === "over";
+      return isOver ? undefined : this.#core.held(key)?.lockId;
+    };
+    const call = (id: string, value: Uint8Array) => this.#brokers.update(name, id, value, this.#never);
+    return new Updates({ name, lockId, call }, this.#settings.answerTimeout);
+  }
+
+  /** Gives a lock that is held another value. Throws a `CallFailed`. */
+  async update(name: string, key: Key, value: Uint8Array): Promise<UpdateAnswer> {
+    const caller = this.#callers.get(key);
+    if (caller === undefined) return { kind: "over" };
+    if (caller.updates === undefined) throw noValue(name);
+    // Before it is sent, so that a reattach brings it.
+    this.#step({ kind: "value", key, value });
+    return caller.updates.update(value);
   }
 
   /** Ends a lock, or the wait for it. Does nothing if the lock has ended. */
@@ -272,6 +298,7 @@ export class Session {
     const ttl = this.#core.held(key)?.ttl;
     this.#publish(key);
     if (ttl !== undefined) this.#notify({ kind: "moved", key, lockId, also, ttl });
+    this.#callers.get(key)?.updates?.moved();
   }
 
   #failed(key: Key, failure: Failure): void {

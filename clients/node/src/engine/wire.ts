@@ -64,11 +64,12 @@ export function toRequest(request: Request, ttl: number | undefined): pb.Session
 }
 
 /** Writes a lock that is asked for, as `create` takes it. */
-export function toSpec({ name, linger, minHold, owner, isKept, shared }: LockSpec) {
+export function toSpec({ name, linger, minHold, owner, isKept, shared, value }: LockSpec) {
   const onDisconnect = isKept ? pb.LockSpec_OnDisconnect.KEEP : pb.LockSpec_OnDisconnect.UNSPECIFIED;
   const mode = shared === undefined ? pb.LockSpec_Mode.UNSPECIFIED : pb.LockSpec_Mode.SHARED;
   const limit = shared?.limit ?? 0;
-  return { name, linger: toWire(linger), minHold: toWire(minHold), owner, onDisconnect, mode, limit };
+  const told = { name, linger: toWire(linger), minHold: toWire(minHold), owner, onDisconnect, mode, limit };
+  return value === undefined ? told : { ...told, value };
 }
 
 type SessionKind = Parameters<typeof create<typeof pb.SessionRequestSchema>>[1] extends infer Init | undefined

@@ -46,4 +46,6 @@ export const lockService = {
   AcquireLease: define<pb.AcquireLeaseRequest, pb.AcquireLeaseResponse>(LockService.method.acquireLease),
   RenewLease: define<pb.RenewLeaseRequest, pb.RenewLeaseResponse>(LockService.method.renewLease),
   GetLock: define<pb.GetLockRequest, pb.GetLockResponse>(LockService.method.getLock),
+  UpdateLock: define<pb.UpdateLockRequest, pb.UpdateLockResponse>(LockService.method.updateLock),
+  Observe: define<pb.ObserveRequest, pb.ObserveResponse>(LockService.method.observe),
 };

@@ -14,6 +14,7 @@
 from ._client import Client, LockInfo, LockState, ReleaseOutcome, connect
 from ._lease import Lease
 from ._lock import HeldLock, Lock
+from ._observe import Observation, Observed, ObservedState
 from ._version import __version__
 from .errors import (
     CallError,
@@ -57,6 +58,9 @@ __all__ = [
     "LostReason",
     "NotAcquired",
     "NotAcquiredReason",
+    "Observation",
+    "Observed",
+    "ObservedState",
     "ProtocolError",
     "ReleaseOutcome",
     "TlsError",

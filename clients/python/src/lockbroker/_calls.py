@@ -23,7 +23,7 @@ Done = Callable[[Answer, int], None]
 _PAUSE = 100 * t.MILLISECOND
 """The pause after each broker has been asked in vain."""
 _LONGEST_PAUSE = 250 * t.MILLISECOND
-_AWAY = (t.Code.UNAVAILABLE, t.Code.HANDSHAKE)
+AWAY = (t.Code.UNAVAILABLE, t.Code.HANDSHAKE)
 """The failures of a broker that is of no use, where the next one may be."""
 
 
@@ -69,6 +69,37 @@ class Calls:
         """Calls RenewLease. `done` is called once, from some thread."""
         self._start("RenewLease", pb.RenewLeaseRequest(name=name, lock_id=lock_id), done)
 
+    def update(self, name: str, lock_id: str, value: bytes, done: Callable[[Answer], None]) -> None:
+        """Calls UpdateLock. `done` is called once, from some thread."""
+        request = pb.UpdateLockRequest(name=name, lock_id=lock_id, value=value)
+        self._start("UpdateLock", request, lambda answer, _: done(answer))
+
+    def observe(self, number: int, name: str) -> Any:
+        """Begins to observe a lock at the broker with that number. Returns the stream, which has no deadline.
+
+        Raises `ClientClosed` once these are closed, and a `LockbrokerError` if the certificates have changed.
+        """
+        channel = self._channel(number)
+        if channel is None:
+            raise closed()
+        stream: Any = channel.unary_stream(
+            pb.SERVICE + "Observe", lambda it: it.SerializeToString(), pb.ObserveResponse.FromString
+        )
+        try:
+            return stream(pb.ObserveRequest(name=name))
+        except ValueError:
+            # It was closed meanwhile.
+            raise closed() from None
+
+    def failure(self, number: int, call: grpc.Call) -> t.Failure:
+        """Reads how a call at the broker with that number has failed. May ask the broker, for up to a second."""
+        return self._endpoints[number].explained(wire.failure(call))
+
+    @property
+    def current(self) -> int:
+        """Returns the number of the broker that is next."""
+        return self._current
+
     def turn_from(self, number: int) -> None:
         """Turns from a broker that was of no use to the next, unless it has been turned from already."""
         if self._current == number:
@@ -85,7 +116,7 @@ class Calls:
 
     def _start(self, method: str, request: Any, done: Done, tries: int = 1) -> None:
         def ended(answer: Answer, sent: int) -> None:
-            is_away = isinstance(answer, t.Failure) and answer.code in _AWAY and not self._closed
+            is_away = isinstance(answer, t.Failure) and answer.code in AWAY and not self._closed
             if not is_away or tries >= len(self._endpoints):
                 return done(answer, sent)
             self._start(method, request, done, tries + 1)
@@ -113,7 +144,7 @@ class Calls:
             fail(failure)
 
         def fail(failure: t.Failure) -> None:
-            if failure.code in _AWAY:
+            if failure.code in AWAY:
                 self.turn_from(number)
             done(failure, sent)
 
@@ -153,11 +184,17 @@ _RESPONSES: dict[str, Callable[[], Callable[[bytes], Any]]] = {
     "GetLock": lambda: pb.GetLockResponse.FromString,
     "AcquireLease": lambda: pb.AcquireLeaseResponse.FromString,
     "RenewLease": lambda: pb.RenewLeaseResponse.FromString,
+    "UpdateLock": lambda: pb.UpdateLockResponse.FromString,
 }
 
 
+def closed() -> ClientClosed:
+    """Makes the error of a client that is closed."""
+    return ClientClosed("the client is closed; make a new one with lockbroker.connect")
+
+
 def _closed() -> t.Failure:
-    error = ClientClosed("the client is closed; make a new one with lockbroker.connect")
+    error = closed()
     return t.Failure(t.Code.UNAVAILABLE, str(error), disagreement=error)
 
 
@@ -249,7 +286,7 @@ class Repeated:
             self.has_lost_an_answer = True
             self._refused = 0
             return False
-        if failure.code not in _AWAY:
+        if failure.code not in AWAY:
             return True
         self._refused += 1
         can_wait = now < self._patient_until and failure.code is t.Code.UNAVAILABLE

@@ -10,14 +10,16 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-from . import _clock, _lease
+from . import _clock, _lease, _value
 from . import _wire as wire
 from ._calls import Answer
 from ._core import types as t
 from ._endpoint import TlsFiles, parse
 from ._lease import Lease
 from ._lock import Lock
+from ._observe import Observation
 from ._session import Grant, Outcome, Session, Settings
+from ._value import Value
 from ._wire import Seconds
 from .errors import EndpointError, Invalid, NotAcquired, NotAcquiredReason, TlsError, Unexpected, from_failure
 
@@ -75,9 +77,11 @@ class LockInfo:
 _MAX_TEXT_BYTES = 1024
 """The most bytes of a name, an owner or a lock id that are sent. A broker refuses much shorter ones, each with an answer of its
 own; but it ends a Session, with all its locks, for a message of more than 4 KiB."""
+_MOST_BESIDE_VALUE = 512
+"""The same of a lock with a value, which all has to fit into one message."""
 
 
-def _ensure_sendable(lock: str, what: str, text: str) -> None:
+def _ensure_sendable(lock: str, what: str, text: str, most: int = _MAX_TEXT_BYTES) -> None:
     """Raises `Invalid` for a text that would end the Session, and with it all other locks."""
     if not isinstance(text, str):
         raise TypeError(f"the {what} has to be a str, not {type(text).__name__}")
@@ -85,7 +89,7 @@ def _ensure_sendable(lock: str, what: str, text: str) -> None:
         length = len(text.encode())
     except UnicodeEncodeError as error:
         raise Invalid(lock, f"the {what} is not Unicode: {error.reason}") from None
-    if length > _MAX_TEXT_BYTES:
+    if length > most:
         raise Invalid(lock, f"the {what} has {length} bytes, and brokers take at most 128")
 
 
@@ -139,6 +143,7 @@ class How:
     shared: bool = False
     limit: int | None = None
     also: tuple[str, ...] = ()
+    value: Value | None = None
 
 
 class BaseClient:
@@ -174,7 +179,9 @@ class BaseClient:
 
     def _begin(self, name: str, wait: t.Wait | None, how: How, adopt: str | None = None) -> tuple[int, Future[Outcome]]:
         spec = self._spec(name, how)
-        _ensure_sendable(name, "lock id", adopt or "")
+        most = _MAX_TEXT_BYTES if how.value is None else _MOST_BESIDE_VALUE
+        for what, text in (("name", name), ("owner", spec.owner), ("lock id", adopt or "")):
+            _ensure_sendable(name, what, text, most)
         return self._session.begin(spec, wait, adopt)
 
     def _spec(self, name: str, how: How) -> t.LockSpec:
@@ -186,7 +193,12 @@ class BaseClient:
             _ensure_number(name, "limit", how.limit, 1, _MAX_PERMITS)
         is_shared = bool(how.shared) or how.limit is not None
         _ensure_together(name, how.also, owner)
-        return t.LockSpec(name, linger, owner, min_hold, how.keep_on_disconnect, is_shared, how.limit, how.also)
+        value = None if how.value is None else _value.read(name, how.value)
+        if value is not None and how.also:
+            raise Invalid(name, "a value is for one lock alone, and others are asked for together with it")
+        if value is not None and is_shared:
+            raise Invalid(name, "a value is for a lock that one holder has alone, and it is asked for as a shared one")
+        return t.LockSpec(name, linger, owner, min_hold, how.keep_on_disconnect, is_shared, how.limit, how.also, value)
 
     def _begin_lease(self, name: str, ttl: Seconds | None, wait: Seconds, how: How) -> Future[_lease.Outcome]:
         spec = self._spec(name, how)
@@ -205,6 +217,11 @@ class BaseClient:
         answer: Future[Any] = Future()
         self._session.calls.get(name, lock_id or "", permit, lambda it: _resolve(answer, it))
         return answer
+
+    def _observed(self, name: str) -> Session:
+        _ensure_sendable(name, "name", name)
+        self._session.ensure_open()
+        return self._session
 
     def _release(self, name: str, lock_id: str) -> Future[Any]:
         self._session.ensure_usable()
@@ -243,6 +260,7 @@ class Client(BaseClient):
         shared: bool = False,
         limit: int | None = None,
         also: Iterable[str] = (),
+        value: Value | None = None,
     ) -> Lock:
         """Waits for the lock `name`, and returns it. The name has 1 to 128 bytes without control characters.
 
@@ -264,11 +282,14 @@ class Client(BaseClient):
         and no `min_hold`. Whoever asks for several waits for nobody in a circle, in whatever order the names are said. When one is
         lost, all are. See `Lock.locks`.
 
+        `value` is for those who `observe` the lock: where a leader can be reached, say. Up to 1,024 bytes, or a text, which is
+        sent as UTF-8; it may be empty. `Lock.update` gives the lock another one. Not with `shared`, `limit` and `also`.
+
         Raises `NotAcquired` when the wait is over, `Unavailable` if no broker answers by then (or, if that is later,
         within the client's answer_timeout), and `Exhausted`, `Invalid` or `Denied` as the broker says. If it is
         interrupted, the place in the queue is given up at once.
         """
-        how = How(linger, owner, keep_on_disconnect, min_hold, shared, limit, others(also))
+        how = How(linger, owner, keep_on_disconnect, min_hold, shared, limit, others(also), value)
         outcome = self._ask(name, waits(wait, poll_interval), how)
         if isinstance(outcome, t.Refusal):
             raise not_acquired(name, outcome)
@@ -286,12 +307,13 @@ class Client(BaseClient):
         shared: bool = False,
         limit: int | None = None,
         also: Iterable[str] = (),
+        value: Value | None = None,
     ) -> Lock | None:
         """Asks for the lock `name`, and returns it, or None if it is not free within `wait` seconds.
 
         Everything else is as with `lock`.
         """
-        how = How(linger, owner, keep_on_disconnect, min_hold, shared, limit, others(also))
+        how = How(linger, owner, keep_on_disconnect, min_hold, shared, limit, others(also), value)
         outcome = self._ask(name, waits(wait, None), how)
         if isinstance(outcome, t.Refusal):
             # A reason that was not asked for is an error.
@@ -299,15 +321,15 @@ class Client(BaseClient):
             return None
         return outcome
 
-    def adopt(self, name: str, lock_id: str, *, keep_on_disconnect: bool = False) -> Lock:
+    def adopt(self, name: str, lock_id: str, *, keep_on_disconnect: bool = False, value: Value | None = None) -> Lock:
         """Takes over the grant that `lock_id` names, from another process that has handed it on, say.
 
-        Its fencing token stays. The former holder is told that it has lost the lock. `keep_on_disconnect` is as with
-        `lock`. Raises `NotAcquired` if the grant has ended.
+        Its fencing token stays. The former holder is told that it has lost the lock. `keep_on_disconnect` and `value` are as
+        with `lock`; without `value` it has none from now on. Raises `NotAcquired` if the grant has ended.
 
         The lock id of a lease makes the lease a lock. To go on with it as a lease, use `adopt_lease`.
         """
-        outcome = self._ask(name, None, How(keep_on_disconnect=keep_on_disconnect), lock_id)
+        outcome = self._ask(name, None, How(keep_on_disconnect=keep_on_disconnect, value=value), lock_id)
         if isinstance(outcome, t.Refusal):
             raise not_acquired(name, outcome)
         return outcome
@@ -364,6 +386,14 @@ class Client(BaseClient):
         """
         sent = _clock.now()
         return lock_info(name, self._get(name, lock_id, permit).result(), sent)
+
+    def observe(self, name: str) -> Observation:
+        """Tells what the lock `name` is, at once and whenever that changes, without touching it: `for seen in
+        client.observe("leader")`. It goes on until it is closed, through brokers that go away.
+
+        Whoever may look at a lock may observe it: a `value` is no secret. See `Observation`.
+        """
+        return Observation(self._observed(name), name, self)
 
     def release(self, name: str, lock_id: str) -> ReleaseOutcome:
         """Releases the grant that `lock_id` names, whoever holds it and at whichever broker.

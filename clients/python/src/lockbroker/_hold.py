@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from . import _clock, _fork
 from ._core import Held
 from ._core import types as t
 from .errors import Lost, Unavailable
+
+if TYPE_CHECKING:
+    from ._value import Updates
 
 
 class Hold:
@@ -16,6 +20,8 @@ class Hold:
 
     def __init__(self, name: str, held: Held) -> None:
         self.name = name
+        self.updates: Updates | None = None
+        """What gives the lock another value; none if it was asked for without one."""
         self._held = held
         self._lost: t.LostReason | None = None
         # A handler of a signal may ask while the same thread is in here.

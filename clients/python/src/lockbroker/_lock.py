@@ -10,8 +10,10 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from types import TracebackType
 
+from . import _value
 from ._core import types as t
 from ._session import Grant, Session
+from ._value import Value
 from .errors import CallError, Lost, LostReason
 
 log = logging.getLogger("lockbroker")
@@ -136,6 +138,16 @@ class BaseLock:
 
         hold.listen(lambda: threading.Thread(target=call, name="lockbroker-lost", daemon=True).start())
 
+    def _begin_update(self, value: Value) -> Future[None]:
+        """Begins to give the lock another value."""
+        given = _value.read(self.name, value)
+        reason = self._hold.lost()
+        if reason is not None:
+            raise Lost(self.name, reason)
+        if self._hold.updates is None:
+            raise _value.no_value(self.name)
+        return self._hold.updates.update(given)
+
     def _begin_release(self) -> Future[None]:
         """Begins the release, unless it was begun before, and returns its end."""
         if self._hold.is_inherited:
@@ -181,6 +193,18 @@ class Lock(BaseLock):
     def wait_lost(self, timeout: float | None = None) -> LostReason | None:
         """Waits until the lock is lost, for up to `timeout` seconds. Returns why, or None if it is still held."""
         return self._hold.wait(timeout)
+
+    def update(self, value: Value) -> None:
+        """Gives the lock another value, for those who observe it, and waits until a broker has taken it.
+
+        The lock has to have been asked for with a `value`. Of several updates at a time the last one counts. It may happen all
+        the same if the waiting is interrupted.
+
+        Raises `Lost` if the lock is lost, `Invalid` if the value has more than 1,024 bytes or the lock was asked for without one,
+        and `Unavailable` if no broker takes it within the client's answer_timeout: then those who observe may see either value,
+        until the next update.
+        """
+        self._begin_update(value).result()
 
     def release(self) -> None:
         """Releases the lock and waits until a broker has confirmed it. Does nothing the second time.

@@ -18,12 +18,16 @@ if TYPE_CHECKING:
     from .v1.lockbroker_pb2 import LockEvent as LockEvent
     from .v1.lockbroker_pb2 import Lost as Lost
     from .v1.lockbroker_pb2 import NotAcquired as NotAcquired
+    from .v1.lockbroker_pb2 import ObserveRequest as ObserveRequest
+    from .v1.lockbroker_pb2 import ObserveResponse as ObserveResponse
     from .v1.lockbroker_pb2 import ReleaseRequest as ReleaseRequest
     from .v1.lockbroker_pb2 import ReleaseResponse as ReleaseResponse
     from .v1.lockbroker_pb2 import RenewLeaseRequest as RenewLeaseRequest
     from .v1.lockbroker_pb2 import RenewLeaseResponse as RenewLeaseResponse
     from .v1.lockbroker_pb2 import SessionRequest as SessionRequest
     from .v1.lockbroker_pb2 import SessionResponse as SessionResponse
+    from .v1.lockbroker_pb2 import UpdateLockRequest as UpdateLockRequest
+    from .v1.lockbroker_pb2 import UpdateLockResponse as UpdateLockResponse
 else:
     _POOL = descriptor_pool.DescriptorPool()
     _FILES = descriptor_pb2.FileDescriptorSet.FromString(pkgutil.get_data(__package__, "_proto.bin"))

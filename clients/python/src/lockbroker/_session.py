@@ -23,13 +23,14 @@ import grpc
 from . import _clock, _fork
 from . import _proto as pb
 from . import _wire as wire
-from ._calls import Answer, Calls
+from ._calls import Answer, Calls, closed
 from ._core import Core
 from ._core import Settings as CoreSettings
 from ._core import types as t
 from ._endpoint import Endpoint
 from ._futures import resolve
 from ._hold import Hold
+from ._value import Updates
 from .errors import ClientClosed, LockbrokerError, Lost, from_failure
 
 log = logging.getLogger("lockbroker")
@@ -94,6 +95,7 @@ class _Asks:
 
     name: str
     also: tuple[str, ...]
+    has_value: bool
     reply: Future[Outcome]
 
 
@@ -105,7 +107,7 @@ class _Holds:
     release: Future[None] | None = None
 
 
-_Event = Union[_Begin, _End, _Close, t.Received, t.Ended, t.ReleasedElsewhere]
+_Event = Union[_Begin, _End, _Close, t.Value, t.Received, t.Ended, t.ReleasedElsewhere]
 
 
 class _Link:
@@ -214,9 +216,18 @@ class Session:
             else:
                 self._events.put(_End(key, reply))
 
+    def give_value(self, key: int, value: bytes) -> None:
+        """Has each reattach from now on bring another value."""
+        self._events.put(t.Value(key, value))
+
+    @property
+    def is_inherited(self) -> bool:
+        """Returns true in a process that was forked from the client's."""
+        return self._epoch != _fork.epoch()
+
     def ensure_usable(self) -> None:
         """Fails in a process that was forked from the client's."""
-        if self._epoch != _fork.epoch():
+        if self.is_inherited:
             raise ClientClosed(
                 f"the client belongs to process {self._pid}, from which this one was forked; make one here with "
                 "lockbroker.connect"
@@ -226,7 +237,7 @@ class Session:
         """Fails in a forked process, and once the client is closed."""
         self.ensure_usable()
         if self._closing:
-            raise ClientClosed("the client is closed; make a new one with lockbroker.connect")
+            raise closed()
 
     def start_closing(self) -> None:
         """Begins to release all locks. Never blocks, and may be called from a destructor."""
@@ -276,7 +287,8 @@ class Session:
             case None:
                 self._step(t.Timeout())
             case _Begin(acquire, reply):
-                self._callers[acquire.key] = _Asks(acquire.spec.name, acquire.spec.also, reply)
+                spec = acquire.spec
+                self._callers[acquire.key] = _Asks(spec.name, spec.also, spec.value is not None, reply)
                 self._step(acquire)
             case _End(key, reply):
                 self._end(key, reply)
@@ -285,7 +297,7 @@ class Session:
             case t.Received(link, _):
                 if link in self._links:
                     self._step(event)
-            case t.ReleasedElsewhere():
+            case t.ReleasedElsewhere() | t.Value():
                 self._step(event)
 
     def _end(self, key: int, reply: Future[None] | None) -> None:
@@ -351,6 +363,9 @@ class Session:
                 self._granted(output)
             case t.Moved(key, _):
                 self._publish(key)
+                caller = self._callers.get(key)
+                if isinstance(caller, _Holds) and caller.hold.updates is not None:
+                    caller.hold.updates.moved()
             case t.Refused(key, refusal):
                 caller = self._callers.pop(key, None)
                 if isinstance(caller, _Asks):
@@ -384,6 +399,8 @@ class Session:
         if not isinstance(caller, _Asks) or held is None:
             return
         hold = Hold(caller.name, held)
+        if caller.has_value:
+            hold.updates = Updates(self, key, hold)
         self._callers[key] = _Holds(hold)
         also = tuple(zip(caller.also, granted.also, strict=True))
         if not resolve(caller.reply, Grant(key, hold, granted.fencing_token, granted.permit, also)):

@@ -81,6 +81,7 @@ def _spec(spec: t.LockSpec) -> dict[str, Any]:
         "on_disconnect": _KEEP if spec.is_kept else 0,
         "mode": _SHARED if spec.is_shared else 0,
         "limit": spec.limit or 0,
+        "value": spec.value,
     }
 
 

@@ -29,11 +29,13 @@ from ._client import (
 from ._core import types as t
 from ._lease import BaseLease
 from ._lock import BaseLock, released_in_scope
+from ._observe import BaseObservation, Observed
 from ._session import Grant
+from ._value import Value
 from ._wire import Seconds
 from .errors import Lost, LostReason
 
-__all__ = ["Acquiring", "Client", "Lease", "Lock", "connect"]
+__all__ = ["Acquiring", "Client", "Lease", "Lock", "Observation", "connect"]
 
 
 class Lock(BaseLock):
@@ -63,6 +65,13 @@ class Lock(BaseLock):
             if not self._hold.is_inherited:
                 self._hold.unlisten(tell)
         return reason
+
+    async def update(self, value: Value) -> None:
+        """Gives the lock another value, for those who observe it; see `lockbroker.Lock.update`.
+
+        It goes on if the waiting is cancelled.
+        """
+        await _outcome(self._begin_update(value))
 
     async def release(self) -> None:
         """Releases the lock and waits until a broker has confirmed it. Does nothing the second time.
@@ -132,6 +141,52 @@ class Lease(BaseLease):
         except Exception as wrong:
             failure = wrong
         released_in_scope(failure, error)
+
+
+class Observation(BaseObservation):
+    """What a lock is, from now on: an asynchronous iterator over its states; see `lockbroker.Observation`.
+
+    It ends by `close`, at the end of its `async with` block, or when nobody has it any more, as after a loop that is left. A task
+    that is cancelled while it waits loses no state.
+    """
+
+    async def close(self) -> None:
+        """Ends it, and a loop over it."""
+        self._watch.close()
+
+    def __aiter__(self) -> Observation:
+        return self
+
+    async def __anext__(self) -> Observed:
+        loop, wake = asyncio.get_running_loop(), asyncio.Event()
+
+        def tell() -> None:
+            _call_soon(loop, wake.set)
+
+        self._watch.listen(tell)
+        try:
+            while True:
+                wake.clear()
+                seen = self._watch.poll()
+                if seen is None:
+                    raise StopAsyncIteration
+                if not isinstance(seen, int):
+                    return seen
+                timer = loop.call_later(max(seen - _clock.now(), 0) / t.SECOND, wake.set)
+                try:
+                    await wake.wait()
+                finally:
+                    timer.cancel()
+        finally:
+            self._watch.unlisten(tell)
+
+    async def __aenter__(self) -> Observation:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._watch.close()
 
 
 class _Interrupt:
@@ -208,13 +263,14 @@ class Client(BaseClient):
         shared: bool = False,
         limit: int | None = None,
         also: Iterable[str] = (),
+        value: Value | None = None,
     ) -> Acquiring[Lock]:
         """Waits for the lock `name`: await what is returned, or enter it with `async with`.
 
         Everything is as with `lockbroker.Client.lock`. If the task is cancelled, the place in the queue is given up at
         once, and a grant that crosses that is released.
         """
-        how = How(linger, owner, keep_on_disconnect, min_hold, shared, limit, others(also))
+        how = How(linger, owner, keep_on_disconnect, min_hold, shared, limit, others(also), value)
         waiting = waits(wait, poll_interval)
 
         async def ask() -> Lock:
@@ -237,9 +293,10 @@ class Client(BaseClient):
         shared: bool = False,
         limit: int | None = None,
         also: Iterable[str] = (),
+        value: Value | None = None,
     ) -> Lock | None:
         """Asks for the lock `name`, and returns it, or None if it is not free within `wait` seconds."""
-        how = How(linger, owner, keep_on_disconnect, min_hold, shared, limit, others(also))
+        how = How(linger, owner, keep_on_disconnect, min_hold, shared, limit, others(also), value)
         outcome = await self._ask(name, waits(wait, None), how)
         if isinstance(outcome, t.Refusal):
             # A reason that was not asked for is an error.
@@ -247,9 +304,11 @@ class Client(BaseClient):
             return None
         return outcome
 
-    async def adopt(self, name: str, lock_id: str, *, keep_on_disconnect: bool = False) -> Lock:
+    async def adopt(
+        self, name: str, lock_id: str, *, keep_on_disconnect: bool = False, value: Value | None = None
+    ) -> Lock:
         """Takes over the grant that `lock_id` names; see `lockbroker.Client.adopt`."""
-        outcome = await self._ask(name, None, How(keep_on_disconnect=keep_on_disconnect), lock_id)
+        outcome = await self._ask(name, None, How(keep_on_disconnect=keep_on_disconnect, value=value), lock_id)
         if isinstance(outcome, t.Refusal):
             raise not_acquired(name, outcome)
         return outcome
@@ -293,6 +352,13 @@ class Client(BaseClient):
         """Looks at a lock without touching it; see `lockbroker.Client.get`."""
         sent = _clock.now()
         return lock_info(name, await asyncio.wrap_future(self._get(name, lock_id, permit)), sent)
+
+    def observe(self, name: str) -> Observation:
+        """Tells what the lock `name` is, at once and whenever that changes: `async for seen in client.observe("leader")`.
+
+        Everything is as with `lockbroker.Client.observe`.
+        """
+        return Observation(self._observed(name), name, self)
 
     async def release(self, name: str, lock_id: str) -> ReleaseOutcome:
         """Releases the grant that `lock_id` names; see `lockbroker.Client.release`."""

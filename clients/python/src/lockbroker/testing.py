@@ -8,7 +8,8 @@
 
 It has real locks and leases, with queues, lingers, permits and fencing tokens, and the client speaks to it over a real
 connection. What it does not have is a store, other brokers, TLS and limits. It does not know of `also`: several locks together
-are refused, as by a broker of an earlier version.
+are refused, as by a broker of an earlier version. Nor does it know of values: that of a lock is ignored, and observing a lock and
+updating its value fail as `Unexpected`.
 """
 
 from __future__ import annotations
@@ -529,13 +530,18 @@ class Broker:
     def _abort_if_failing(self, name: str, context: Any) -> None:
         with self._mutex:
             failure = self._failure(name)
-        if failure is None:
-            return
-        status = status_pb2.Status(code=failure["code"], message=failure["message"])
-        info = error_details_pb2.ErrorInfo(reason=failure["reason"], domain=DOMAIN, metadata={"lock": name})
-        status.details.add().Pack(info)
-        context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
-        context.abort(CODES[ErrorReason(failure["reason"])], failure["message"])
+        if failure is not None:
+            _abort(context, name, ErrorReason(failure["reason"]), failure["message"])
+
+
+def _abort(context: Any, name: str, reason: ErrorReason, message: str) -> None:
+    """Ends a call as a broker does that has a reason."""
+    code = CODES[reason]
+    status = status_pb2.Status(code=code.value[0], message=message)
+    info = error_details_pb2.ErrorInfo(reason=reason.value, domain=DOMAIN, metadata={"lock": name})
+    status.details.add().Pack(info)
+    context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
+    context.abort(code, message)
 
 
 class _Handlers(grpc.GenericRpcHandler):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable
 from dataclasses import dataclass
+from dataclasses import replace as changed
 
 from . import lock as l
 from . import types as t
@@ -100,6 +101,10 @@ class Core:
                 self._acquire(input, now, out)
             case t.End(key):
                 self._step(key, now, out, lambda lock: lock.end(self._links, now, out))
+            case t.Value(key, value):
+                lock = self._locks.get(key)
+                if lock is not None and lock.spec.value is not None:
+                    lock.spec = changed(lock.spec, value=value)
             case t.Dialled(id, None):
                 self._dialer.connected(id, now, out)
             case t.Dialled(id, failure) if failure is not None:

@@ -128,6 +128,8 @@ class LockSpec:
     """The most that may share it; none for as many as there are permits."""
     also: tuple[str, ...] = ()
     """The names of the locks that are wanted together with it: all or none, in the same way."""
+    value: bytes | None = None
+    """The value for those who observe the lock; none for none. Each reattach says it anew."""
 
 
 @dataclass(frozen=True)
@@ -285,6 +287,14 @@ class End:
 
 
 @dataclass(frozen=True)
+class Value:
+    """A lock is to have another value. Each reattach from now on brings it. Ignored if it was asked for without one, or has ended."""
+
+    key: int
+    value: bytes
+
+
+@dataclass(frozen=True)
 class Dialled:
     """A connection stands, or cannot be made."""
 
@@ -322,7 +332,7 @@ class Timeout:
     """Nothing but the time that has passed."""
 
 
-Input = Union[Acquire, End, Dialled, Received, Ended, ReleasedElsewhere, Timeout]
+Input = Union[Acquire, End, Value, Dialled, Received, Ended, ReleasedElsewhere, Timeout]
 
 
 # Outputs.
