@@ -73,6 +73,15 @@ pub enum Rule {
     MinHoldNeverCut,
     /// The item of a lock that becomes a shared one keeps others out until its permit stands (R35).
     LockOutlivesDowngrade,
+    /// A permit that is taken under the lock's own item counts only if that is ours (R35).
+    GateCompared,
+    /// The item of a permit stands before the lock's is looked at (R32). A server that carries the commands out in another order leaves
+    /// it out.
+    PermitBeforeLook,
+    /// The item of the lock stands before permits are looked for (R32). Left out as the one before.
+    LockBeforeLook,
+    /// A permit counts only while it is looked for (R33).
+    PermitCovered,
 }
 
 impl Rule {
@@ -112,6 +121,10 @@ impl Rule {
         ("min-hold-in-item", Rule::MinHoldInItem),
         ("min-hold-never-cut", Rule::MinHoldNeverCut),
         ("lock-outlives-downgrade", Rule::LockOutlivesDowngrade),
+        ("gate-compared", Rule::GateCompared),
+        ("permit-before-look", Rule::PermitBeforeLook),
+        ("lock-before-look", Rule::LockBeforeLook),
+        ("permit-covered", Rule::PermitCovered),
     ];
 
     /// Returns the rule that a test names so.

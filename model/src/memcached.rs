@@ -121,11 +121,6 @@ fn part(command: &Command) -> Part {
     }
 }
 
-/// Returns the id of the lock's own item under which a permit is taken, or 0.
-fn gate_of(op: Op) -> Id {
-    if let Op::Share { under, .. } = op { under } else { 0 }
-}
-
 impl Model {
     /// Returns the order in which the commands of a batch are carried out: the one in which they were sent, unless a rule is
     /// left out.
@@ -338,8 +333,6 @@ impl Model {
         let fresh = self.bounds.losses.flush;
         let slot = state.memcached.slot(place);
         match (command, *slot) {
-            // As if what stands there were ours.
-            (Command::Get { .. }, _) if !self.rules.gate_compares && gate_of(op) != 0 => Word::Done(gate_of(op)),
             (Command::Get { .. }, Some(item)) => Word::Done(item.id),
             (Command::Arithmetic { create: Some(create), new_cas: Some(cas), .. }, None) => {
                 *slot = Some(Item { id: id_of(*cas), left: self.life(create.ttl), stored_late, fresh });

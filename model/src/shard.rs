@@ -345,7 +345,8 @@ impl Model {
             Ok(Finality::Closed | Finality::WasClosed) => Err(StoreError::unavailable("", None)),
             Err(_) => return unknown(),
         };
-        let seen = Seen { shard: "", last_word: &last_word, permits: evidence.permits };
+        let (compares_gate, heeds_cover) = (self.rules.gate_compares, true);
+        let seen = Seen { shard: "", last_word: &last_word, permits: evidence.permits, compares_gate, heeds_cover };
         let settled = batch.settle(&said, evidence.fence, &seen);
         settled.into_iter().next().expect("a batch of one").1
     }

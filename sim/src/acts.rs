@@ -240,7 +240,7 @@ impl World {
         let limit = shares.then(|| 1 + self.choices.spread(PERMITS as u64) as u16);
         // Of several permits it gets one here: the shipped client takes all.
         let weight = match limit {
-            Some(limit @ 2..) if self.choices.spread(4) == 0 => limit as u8,
+            Some(limit @ 2..) if self.choices.spread(10) < self.options.collects => limit as u8,
             _ => 1,
         };
         let wanted = Lock::wanted(name, ttl, linger);

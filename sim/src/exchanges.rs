@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use lockbroker_core::RequestId;
-use lockbroker_core::command::{Command, Reply as Said};
+use lockbroker_core::command::{Command, Key, Reply as Said};
 use lockbroker_core::failure::Cause;
 use lockbroker_core::lock::LockItem;
+use lockbroker_core::rules::Rule;
 use lockbroker_core::shard::state_item::Witness;
 use lockbroker_core::shard::{Dialled, LinkId, Output, Process, Shards, Unreached, protocol};
 use lockbroker_core::store::{Order, Reply, Request, StoreError};
@@ -38,6 +39,8 @@ pub struct Link {
 pub struct Exchange {
     pub link: u64,
     pub commands: Arc<[Command]>,
+    /// The order in which the server carries them out.
+    pub order: Arc<[usize]>,
     /// Those that were carried out, as they were answered.
     pub said: Vec<Said>,
     pub sent: u64,
@@ -238,6 +241,7 @@ impl World {
         let number = self.next_exchange;
         let exchange = Exchange {
             link,
+            order: self.order_of(&commands),
             commands: commands.into(),
             said: Vec::new(),
             sent: self.now,
@@ -255,6 +259,18 @@ impl World {
         }
         let after = self.hop(shard);
         self.plan_in(after, Event::Carry { exchange: number });
+    }
+
+    /// Returns the order in which a server carries commands out: that in which they are sent, unless a rule is left out.
+    fn order_of(&self, commands: &[Command]) -> Arc<[usize]> {
+        let mut order: Vec<usize> = (0..commands.len()).collect();
+        let comes_first = |command: &Command| match (self.rule, command) {
+            (Some(Rule::PermitBeforeLook), Command::Get { key: Key::Lock(item), .. }) => item.permit.is_none(),
+            (Some(Rule::LockBeforeLook), Command::Get { key: Key::Permits, touch: None, .. }) => true,
+            _ => false,
+        };
+        order.sort_by_key(|at| !comes_first(&commands[*at]));
+        order.into()
     }
 
     /// Loses commands, or their answer, or brings them late.
@@ -287,12 +303,12 @@ impl World {
             self.exchanges.insert(number, exchange);
             return;
         }
-        let commands = Arc::clone(&exchange.commands);
+        let (commands, order) = (Arc::clone(&exchange.commands), Arc::clone(&exchange.order));
         let left = commands.len() - exchange.said.len();
         // Mostly all; now and then others' commands come between.
         let together = if self.odd(self.options.dawdle) { 1 + self.among(left) } else { left };
-        for command in &commands[exchange.said.len()..][..together] {
-            let reply = self.carry(broker, shard, command, exchange.sent);
+        for at in &order[exchange.said.len()..][..together] {
+            let reply = self.carry(broker, shard, &commands[*at], exchange.sent);
             exchange.said.push(reply);
         }
         let is_done = exchange.said.len() == commands.len();
@@ -326,8 +342,10 @@ impl World {
         if self.is_cut(broker, shard) || exchange.over {
             return;
         }
-        let said = Ok(exchange.said.clone());
-        self.end_exchange(number, said);
+        let mut said: Vec<(usize, Said)> = exchange.order.iter().copied().zip(exchange.said.iter().cloned()).collect();
+        said.sort_by_key(|(at, _)| *at);
+        let said = said.into_iter().map(|(_, said)| said).collect();
+        self.end_exchange(number, Ok(said));
     }
 
     /// Tells a broker that a connection broke, or that it has waited for long enough.

@@ -91,6 +91,9 @@ impl World {
                 if !in_time {
                     return self.forget(client, key);
                 }
+                if let Some(old) = lock.id.filter(|_| moving) {
+                    self.check.lineage.entry(lock_id.grant.get()).or_insert(old.grant.get());
+                }
                 if let Some(lock) = self.clients[client].locks.get_mut(&key) {
                     let home = lock.home;
                     (lock.phase, lock.id, lock.until) = (Phase::Held, Some(lock_id), until);

@@ -56,11 +56,13 @@ pub enum Theme {
     LostPermits,
     /// Several locks are asked for together.
     Several,
+    /// Several permits are asked for at once, and brokers stand still.
+    Collectors,
 }
 
 impl Theme {
     /// All of them.
-    pub const ALL: [Theme; 22] = [
+    pub const ALL: [Theme; 23] = [
         Theme::Mixed,
         Theme::Hot,
         Theme::Refusals,
@@ -83,6 +85,7 @@ impl Theme {
         Theme::Permits,
         Theme::LostPermits,
         Theme::Several,
+        Theme::Collectors,
     ];
     /// So many answers has the draw. It stays the same where a theme is added, so that most seeds stay the same runs.
     const DRAWS: u64 = 28;
@@ -112,7 +115,9 @@ impl Theme {
             Rule::KeptOnClose => Theme::Proxies,
             Rule::MinHoldKept | Rule::MinHoldInItem => Theme::MinHolds,
             Rule::MinHoldNeverCut => Theme::LateMinHolds,
-            Rule::LockOutlivesDowngrade => Theme::Permits,
+            Rule::LockOutlivesDowngrade | Rule::PermitBeforeLook | Rule::LockBeforeLook => Theme::Permits,
+            Rule::GateCompared => Theme::Collectors,
+            Rule::PermitCovered => Theme::LostPermits,
             _ => Theme::Mixed,
         }
     }
@@ -213,6 +218,15 @@ impl Theme {
                 options.shares = 6;
                 options.names = 1 + choices.spread(2) as usize;
                 (options.clients, options.shipped) = (8, 0);
+            }
+            Theme::Collectors => {
+                (options.shares, options.collects, options.names, options.shipped) = (5, 10, 1, 0);
+                (options.clients, options.brokers, options.waits, options.hold) = (8, 2, 9, 2 * SEC);
+                // A pause outlives the item that keeps others out.
+                options.faults = vec![Fault::Pause];
+                (options.spans, options.fault_every, options.stall) = (vec![9 * SEC], 4 * SEC, 2_000);
+                (options.revokes_every, options.dawdle) = (None, 0);
+                options.settings.max_ttl = Duration::from_secs(6);
             }
             Theme::LostPermits => {
                 options.faults.push(Fault::Loss);

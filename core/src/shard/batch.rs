@@ -245,7 +245,7 @@ mod tests {
             prop_assert!(said.len() <= commands.len());
             let Ok(evidence) = batch.evidence(&said, SHARD) else { return Ok(()) };
             let last_word = if open { Ok(()) } else { Err(StoreError::unavailable("closed", None)) };
-            let settled = batch.settle(&said, evidence.fence, &Seen { shard: SHARD, last_word: &last_word, permits: evidence.permits });
+            let settled = batch.settle(&said, evidence.fence, &Seen { shard: SHARD, last_word: &last_word, permits: evidence.permits, compares_gate: true, heeds_cover: true });
             prop_assert_eq!(settled.len(), ops().len());
             for (job, outcome) in settled {
                 prop_assert!(outcome.reply.is_some() != outcome.next.is_some(), "{job:?}: {outcome:?}");

@@ -153,6 +153,10 @@ pub struct Seen<'a> {
     pub last_word: &'a LastWord,
     /// The batch's word on permits.
     pub permits: Permits,
+    /// True if a permit that is taken under the lock's own item counts only if that is ours (R35).
+    pub compares_gate: bool,
+    /// True if a permit counts only while it is looked for (R33).
+    pub heeds_cover: bool,
 }
 
 /// The word of a batch on the permits of its shard.
@@ -162,6 +166,13 @@ pub struct Permits {
     pub noted: bool,
     /// True if there may be some, where a grant has to know.
     pub exist: bool,
+}
+
+impl Seen<'_> {
+    /// Returns true if others look for a permit, where they look for so many.
+    fn covers(&self, permit: Permit, slots: u16) -> bool {
+        !self.heeds_cover || (slots > permit.get() && self.permits.noted)
+    }
 }
 
 impl Op {
@@ -464,7 +475,7 @@ impl Op {
         let [slots, rest, ..] = said else { return Err(unanswered()) };
         let slots = self.read(slots, protocol::read_slots, seen)?;
         match self.read(rest, read, seen)? {
-            CasOutcome::Done if slots <= permit.get() || !seen.permits.noted => Ok(CasOutcome::Missing),
+            CasOutcome::Done if !seen.covers(permit, slots) => Ok(CasOutcome::Missing),
             outcome => Ok(outcome),
         }
     }
@@ -530,11 +541,12 @@ impl Op {
         let created = created == CasOutcome::Done;
         // What cannot be read is in the way, too.
         let stands = protocol::read_look(lock).map(|stands| stands.map(|(state, _)| state));
-        if stands != Ok(under.map(ItemState::Held)) {
+        let compares = under.is_none() || seen.compares_gate;
+        if compares && stands != Ok(under.map(ItemState::Held)) {
             return Ok(Shared::Closed { created });
         }
         match created {
-            _ if slots <= permit.get() || !seen.permits.noted => Ok(Shared::Uncovered { slots, created }),
+            _ if !seen.covers(permit, slots) => Ok(Shared::Uncovered { slots, created }),
             true => token.map(Shared::Yes),
             false => Ok(Shared::Taken { slots }),
         }

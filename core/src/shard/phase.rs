@@ -160,7 +160,13 @@ impl<E: Env> Turn<'_, E> {
         let settled = batch.settle(
             said,
             evidence.fence,
-            &Seen { shard: &address, last_word: &last_word, permits: evidence.permits },
+            &Seen {
+                shard: &address,
+                last_word: &last_word,
+                permits: evidence.permits,
+                compares_gate: !self.env.breaks(Rule::GateCompared),
+                heeds_cover: !self.env.breaks(Rule::PermitCovered),
+            },
         );
         self.bring(settled);
     }
