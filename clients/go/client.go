@@ -171,14 +171,18 @@ const (
 
 // sendable returns an error for texts that would end the Session, and with it all other locks, and for a limit that cannot be.
 func sendable(acquire core.Acquire) error {
-	name, also := acquire.Spec.Name, acquire.Spec.Also
+	name := acquire.Spec.Name
+	if err := checkShares(acquire); err != nil {
+		return err
+	}
 	invalid := func(format string, values ...any) error {
 		return &Error{Kind: ErrInvalid, Lock: name, Message: fmt.Sprintf(format, values...)}
 	}
 	type text struct{ what, text string }
 	texts := []text{{"name", name}, {"owner", acquire.Spec.Owner}, {"lock id", acquire.Adopt}}
+	also, others := acquire.Spec.Also, acquire.Spec.Others()
 	together := len(name) + len(acquire.Spec.Owner) + besideTexts
-	for _, name := range also {
+	for _, name := range others {
 		texts = append(texts, text{"name", name})
 		together += len(name) + len(acquire.Spec.Owner) + besideTexts
 	}
@@ -197,19 +201,37 @@ func sendable(acquire core.Acquire) error {
 	switch {
 	case len(also) > mostAlso:
 		return invalid("%d other locks are asked for together with it: take at most %d", len(also), mostAlso)
-	case len(also) > 0 && together > mostTogetherBytes:
+	case len(others) > 0 && together > mostTogetherBytes:
 		return invalid("the names of the locks that are asked for together, and the owner, are too long for one message")
 	}
 	if len(also) > 0 && acquire.Spec.Value != nil {
 		return invalid("a value is for one lock alone, and others are asked for together with it")
 	}
-	if err := checkValue(name, acquire.Spec.Value); err != nil {
+	return checkValue(name, acquire.Spec.Value)
+}
+
+// checkShares returns an error for a limit or a weight that cannot be.
+func checkShares(acquire core.Acquire) error {
+	spec := acquire.Spec
+	if err := checkLimit(spec.Name, spec.Limit); err != nil || spec.Weight == nil {
 		return err
 	}
-	if limit := acquire.Spec.Limit; limit != nil && (*limit < 1 || *limit > maxPermits) {
-		return invalid("a limit of %d: take 1 to %d", *limit, maxPermits)
+	weight, most := *spec.Weight, mostAlso+1
+	if spec.Limit != nil {
+		most = min(most, *spec.Limit)
 	}
-	return nil
+	var text string
+	switch {
+	case weight < 1 || weight > most:
+		text = fmt.Sprintf("a weight of %d: take 1 to %d", weight, most)
+	case weight > 1 && len(spec.Also) > 0:
+		text = "a weight is for one lock alone, and others are asked for together with it"
+	case weight > 1 && acquire.Adopt != "":
+		text = "a weight is for permits that are asked for, and this grant has its own"
+	default:
+		return nil
+	}
+	return &Error{Kind: ErrInvalid, Lock: spec.Name, Message: text}
 }
 
 func (c *Client) ask(ctx context.Context, acquire core.Acquire, options []LockOption) (*Lock, error) {

@@ -21,6 +21,10 @@ type hold struct {
 	result error
 	// onEnd is called once, when err is set.
 	onEnd func(error)
+	// notShared is why the lock is held alone, though it was to be shared; nil if nobody has said so.
+	notShared error
+	// changed is closed, and made anew, when the lock has a permit, when notShared is set, and when err is.
+	changed chan struct{}
 	// value is the one that the lock was given last; nil if it has that with which it was asked for.
 	value []byte
 	// updating has room for one: for who brings brokers the value.
@@ -35,6 +39,7 @@ type hold struct {
 func newHold(name string, held core.HeldLock) *hold {
 	return &hold{
 		name: name, held: held, updating: make(chan struct{}, 1), lost: make(chan struct{}), done: make(chan struct{}),
+		changed: make(chan struct{}),
 	}
 }
 
@@ -61,7 +66,11 @@ func (h *hold) publish(held core.HeldLock) bool {
 	if h.err != nil {
 		return h.lostErr == nil
 	}
+	isShared := h.held.Permit == nil && held.Permit != nil
 	h.held = held
+	if isShared {
+		h.tellChanged()
+	}
 	return true
 }
 
@@ -93,6 +102,7 @@ func (h *hold) endLocked(err error) {
 		return
 	}
 	h.err = err
+	h.tellChanged()
 	if h.onEnd != nil {
 		h.onEnd(err)
 	}

@@ -21,7 +21,7 @@ import (
 type Lock struct {
 	// names are those of all its locks, the one that was asked for first.
 	names []string
-	// grants are what each of them was granted with. The ids in them may be out of date.
+	// grants are what each of them was granted with. The ids in them may be out of date, and so may the permit of the first.
 	grants []core.Grant
 	key    core.Key
 	// hasValue: it was asked for with a value.
@@ -37,7 +37,7 @@ func newLock(ctx context.Context, session *session, asked core.Acquire, granted 
 	ctx, cancel := context.WithCancelCause(ctx)
 	granted.hold.watch(cancel)
 	lock := &Lock{
-		names: append([]string{asked.Spec.Name}, asked.Spec.Also...), grants: granted.grants, key: asked.Key,
+		names: append([]string{asked.Spec.Name}, asked.Spec.Others()...), grants: granted.grants, key: asked.Key,
 		hasValue: asked.Spec.Value != nil, hold: granted.hold, session: session, ctx: ctx,
 	}
 	lock.cleanup = runtime.AddCleanup(lock, warn, leak{session.logger, granted.hold})
@@ -71,18 +71,22 @@ func (l *Lock) ID() string {
 func (l *Lock) Token() int64 { return l.grants[0].FencingToken }
 
 // Permit returns the number of the permit, from 0 to the limit - 1; false for a lock that is not [Shared]. Nobody else
-// has the same permit of this name at the same time, so it can number a worker. It stays the same for as long as the lock is held.
-func (l *Lock) Permit() (permit int, isShared bool) { return permitAs(l.grants[0].Permit) }
+// has the same permit of this name at the same time, so it can number a worker. It stays the same for as long as the lock is held,
+// once it is shared.
+func (l *Lock) Permit() (permit int, isShared bool) {
+	held, _ := l.hold.look()
+	return permitAs(held.Permit)
+}
 
 // Locks returns all locks that are held by this one, in the order in which they were named: the one that was asked for, and those
-// of [Also].
+// of [Also], or the other permits of a [Weight].
 func (l *Lock) Locks() []GrantedLock {
 	held, _ := l.hold.look()
 	locks := make([]GrantedLock, len(l.names))
 	for at, grant := range l.grants {
-		locks[at] = GrantedLock{l.names[at], held.LockID, grant.FencingToken, grant.Permit}
+		locks[at] = GrantedLock{l.names[at], held.LockID, grant.FencingToken, held.Permit}
 		if at > 0 {
-			locks[at].id = held.Also[at-1]
+			locks[at].id, locks[at].permit = held.Also[at-1], grant.Permit
 		}
 	}
 	return locks

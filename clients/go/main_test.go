@@ -132,9 +132,9 @@ func acquire(t *testing.T, client *lockbroker.Client, name string, options ...lo
 }
 
 // refused asks for a lock once, and returns why it is not acquired.
-func refused(t *testing.T, client *lockbroker.Client, name string) *lockbroker.NotAcquiredError {
+func refused(t *testing.T, client *lockbroker.Client, name string, options ...lockbroker.LockOption) *lockbroker.NotAcquiredError {
 	t.Helper()
-	lock, err := client.TryLock(t.Context(), name)
+	lock, err := client.TryLock(t.Context(), name, options...)
 	var held *lockbroker.NotAcquiredError
 	if !errors.As(err, &held) {
 		t.Fatalf("have %v, %v; want a NotAcquiredError", lock, err)

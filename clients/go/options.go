@@ -20,6 +20,9 @@ type LockOption interface{ setLock(*core.Acquire) }
 // LeaseOption is a property of a lease that is asked for, or the way to wait for it.
 type LeaseOption interface{ setLease(*leaseAsk) }
 
+// DowngradeOption is a property of a lock that is to be shared from now on.
+type DowngradeOption interface{ setDowngrade(*core.Share) }
+
 // CommonOption is an option of a lock and of a lease.
 type CommonOption interface {
 	LockOption
@@ -119,10 +122,26 @@ func Shared() CommonOption {
 	return specOption(func(spec *core.LockSpec) { spec.IsShared = true })
 }
 
+// LimitOption is what [Limit] returns. It is an option of a lock, of a lease and of [Lock.Downgrade].
+type LimitOption int
+
 // Limit shares the lock, as [Shared] does, among so many at a time: 1 to 4,096. Others are an [*Error] of the kind ErrInvalid. All
 // who use the name should say the same. Default: 4,096, if the lock is shared.
-func Limit(limit int) CommonOption {
-	return specOption(func(spec *core.LockSpec) { spec.IsShared, spec.Limit = true, &limit })
+func Limit(limit int) LimitOption { return LimitOption(limit) }
+
+func (o LimitOption) setSpec(spec *core.LockSpec) { spec.IsShared, spec.Limit = true, (*int)(&o) }
+
+func (o LimitOption) setLock(acquire *core.Acquire) { o.setSpec(&acquire.Spec) }
+
+func (o LimitOption) setLease(ask *leaseAsk) { o.setSpec(&ask.spec) }
+
+func (o LimitOption) setDowngrade(share *core.Share) { share.Limit = (*int)(&o) }
+
+// Weight shares the lock, as [Shared] does, and takes so many permits at once: all of them or none, for one [Lock], whose [Lock.Locks]
+// lists them. 1 to 16, and at most the [Limit]; others are an [*Error] of the kind ErrInvalid. While one waits for several, others get
+// no new ones. When one is lost, all are. Not together with [Also], and not for [Client.Adopt]. Default: 1, if the lock is shared.
+func Weight(weight int) LockOption {
+	return lockOption(func(acquire *core.Acquire) { acquire.Spec.IsShared, acquire.Spec.Weight = true, &weight })
 }
 
 // Also asks for other locks together with this one, in the same way: all of them or none, for one [Lock], whose [Lock.Locks] lists

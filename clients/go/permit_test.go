@@ -3,6 +3,8 @@ package lockbroker_test
 import (
 	"context"
 	"errors"
+	"maps"
+	"strings"
 	"testing"
 
 	"github.com/lockbroker/lockbroker/clients/go"
@@ -29,6 +31,7 @@ func TestPermits(t *testing.T) {
 		"readers share, and a writer waits": readersAndAWriter,
 		"so many at a time":                 soManyAtATime,
 		"a lease has a permit":              leaseWithPermit,
+		"several at once":                   severalPermits,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -148,6 +151,71 @@ func leaseWithPermit(t *testing.T, broker *brokertest.Broker) {
 	}
 }
 
+// permits returns the permits of a lock, which must be so many, each another.
+func permits(t *testing.T, lock *lockbroker.Lock, count int) map[int]int64 {
+	t.Helper()
+	permits := map[int]int64{}
+	for _, each := range lock.Locks() {
+		permits[permit(t, each)] = each.Token()
+		if each.Name() != lock.Name() {
+			t.Errorf("%q has a permit of %q", lock.Name(), each.Name())
+		}
+	}
+	if len(permits) != count || len(lock.Locks()) != count {
+		t.Fatalf("have %v; want %d permits", permits, count)
+	}
+	return permits
+}
+
+func severalPermits(t *testing.T, broker *brokertest.Broker) {
+	client, other := connect(t, broker.URL), connect(t, broker.URL)
+	limit := lockbroker.Limit(4)
+	lock := acquire(t, client, "several", limit, lockbroker.Weight(3))
+	for permit, token := range permits(t, lock, 3) {
+		info, err := other.GetPermit(t.Context(), "several", permit)
+		if err != nil || info.Token != token {
+			t.Errorf("have %+v, %v", info, err)
+		}
+	}
+	single := acquire(t, other, "several", limit, lockbroker.Weight(1))
+	permits(t, single, 1)
+	_, err := client.Lock(t.Context(), "several", limit, lockbroker.Weight(2), lockbroker.Wait(0))
+	if held := new(lockbroker.NotAcquiredError); !errors.As(err, &held) {
+		t.Errorf("have %v", err)
+	}
+	release(t, lock)
+	if err := client.Do(t.Context(), "several", func(lock *lockbroker.Lock) error {
+		permits(t, lock, 2)
+		return lock.Downgrade(t.Context())
+	}, limit, lockbroker.Weight(2)); !errors.Is(err, lockbroker.ErrInvalid) {
+		t.Errorf("have %v", err)
+	}
+	release(t, single)
+	release(t, acquire(t, other, "several"))
+}
+
+func TestSeveralPermitsMoveTogether(t *testing.T) {
+	t.Parallel()
+	one, two := pair(t)
+	client, other := connect(t, one.URL+","+two.URL), connect(t, two.URL)
+	lock := acquire(t, client, "move", lockbroker.Limit(4), lockbroker.Weight(3))
+	had, ids := permits(t, lock, 3), lock.Locks()
+	one.Kill()
+	brokertest.Eventually(t, "the lock has moved", func() bool {
+		return lock.ID() != ids[0].ID() && lock.Check() == nil
+	})
+	if now := permits(t, lock, 3); !maps.Equal(now, had) {
+		t.Errorf("have %v; had %v", now, had)
+	}
+	for at, each := range lock.Locks() {
+		if each.ID() == ids[at].ID() {
+			t.Errorf("%v has its old id", each)
+		}
+	}
+	release(t, lock)
+	release(t, acquire(t, other, "move"))
+}
+
 func TestAPermitMovesWithItsLock(t *testing.T) {
 	t.Parallel()
 	one, two := pair(t)
@@ -170,6 +238,22 @@ func TestAPermitMovesWithItsLock(t *testing.T) {
 	}
 	release(t, first)
 	release(t, lock)
+}
+
+func TestAWeightThatCannotBeIsNotSent(t *testing.T) {
+	t.Parallel()
+	client := connect(t, "http://127.0.0.1:9", lockbroker.AnswerTimeout(brokertest.Soon))
+	for _, options := range [][]lockbroker.LockOption{
+		{lockbroker.Weight(0)}, {lockbroker.Weight(-1)}, {lockbroker.Weight(17)}, {lockbroker.Weight(1 << 40)},
+		{lockbroker.Limit(2), lockbroker.Weight(3)}, {lockbroker.Weight(2), lockbroker.Also("another")},
+		// Each permit takes its part of the message.
+		{lockbroker.Weight(16), lockbroker.Owner(strings.Repeat("o", 500))},
+	} {
+		_, err := client.TryLock(t.Context(), "weighty", options...)
+		wantKind(t, err, lockbroker.ErrInvalid)
+	}
+	_, err := client.Adopt(t.Context(), "weighty", "an id", lockbroker.Weight(2))
+	wantKind(t, err, lockbroker.ErrInvalid)
 }
 
 func TestALimitThatCannotBeIsNotSent(t *testing.T) {

@@ -51,7 +51,7 @@ func TestTheSamplesOfThePageRun(t *testing.T) {
 			t.Errorf("neither a program nor functions:\n%s", code)
 		}
 	}
-	if len(program) != 1 || len(samples) != 8 || len(tests) != 1 {
+	if len(program) != 1 || len(samples) != 9 || len(tests) != 1 {
 		t.Fatalf("%d programs, %d blocks of functions, %d of tests", len(program), len(samples), len(tests))
 	}
 	folder := userModule(t, map[string]string{
@@ -110,7 +110,7 @@ func TestTheOtherSamples(t *testing.T) {
 			t.Error(err)
 		}
 		for _, sample := range []func(context.Context, *lockbroker.Client) error{
-			worker, read, write, transfer, steps, export, behindProxy, hourly, hourly,
+			worker, read, write, rebuild, bigJob, transfer, steps, export, behindProxy, hourly, hourly,
 		} {
 			if err := sample(t.Context(), client); err != nil {
 				t.Error(err)

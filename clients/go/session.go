@@ -242,6 +242,10 @@ func (s *session) carryOut(output core.Output) {
 		s.logger.Debug("lock reattached", "lock", s.nameOf(output.Key))
 		s.publish(output.Key)
 		s.bringAlong(output.Key)
+	case core.NotShared:
+		if caller := s.callers[output.Key]; caller != nil && caller.hold != nil {
+			caller.hold.refuseToShare(fromFailure(caller.name, output.Failure))
+		}
 	case core.Refused:
 		s.refused(output)
 	case core.Failed:

@@ -2,6 +2,7 @@ package lockbroker
 
 import (
 	"math"
+	"slices"
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -59,9 +60,14 @@ func toRequest(request core.Request, ttl *time.Duration) *pb.SessionRequest {
 			Lock:           toSpec(request.Spec),
 			ReattachLockId: request.Reattach,
 		}
-		for at, name := range request.Spec.Also {
+		others := slices.Clone(request.Spec.Also)
+		for len(others) < len(request.ReattachAlso) {
+			// One more permit of the same lock.
+			others = append(others, request.Spec.Name)
+		}
+		for at, name := range others {
 			spec := request.Spec
-			spec.Name = name
+			spec.Name, spec.Weight = name, nil
 			also := &pb.AlsoLock{Lock: toSpec(spec)}
 			if at < len(request.ReattachAlso) {
 				also.ReattachLockId = request.ReattachAlso[at]
@@ -90,6 +96,9 @@ func toSpec(spec core.LockSpec) *pb.LockSpec {
 	}
 	if spec.Limit != nil {
 		written.Limit = int32(*spec.Limit)
+	}
+	if spec.Weight != nil && *spec.Weight > 1 {
+		written.Weight = int32(*spec.Weight)
 	}
 	return written
 }

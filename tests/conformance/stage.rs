@@ -291,6 +291,22 @@ impl Held {
         self.testee.ask(json!({"do": "update", "lock": self.lock, "value": value})).await
     }
 
+    /// Shares the lock from now on.
+    pub(crate) async fn downgrade(&self, limit: Option<i64>) -> Answer {
+        let mut command = json!({"do": "downgrade", "lock": self.lock});
+        if let Some(limit) = limit {
+            command["limit"] = json!(limit);
+        }
+        self.testee.ask(command).await
+    }
+
+    /// Returns the lock as it is shared now, which the answer must say.
+    pub(crate) fn downgraded(&self, answer: &Answer) -> Self {
+        let (token, lock_id, permit) = grant(answer.get("downgraded"));
+        assert!(permit.is_some(), "{answer:?}");
+        Self { token, lock_id, permit, ..self.clone() }
+    }
+
     pub(crate) async fn is_held(&self) -> bool {
         self.ask("check").await.has("held")
     }

@@ -28,6 +28,7 @@ var commands = map[string]func(*testee, context.Context, command) (answer, error
 	"release":     (*testee).release,
 	"check":       (*testee).check,
 	"update":      (*testee).update,
+	"downgrade":   (*testee).downgrade,
 	"observe":     (*testee).observe,
 	"unobserve":   (*testee).unobserve,
 	"adopt":       (*testee).adopt,
@@ -121,6 +122,9 @@ func options(told command) []lockbroker.LockOption {
 	}
 	if told.PollMS != nil {
 		options = append(options, lockbroker.PollInterval(span(*told.PollMS)))
+	}
+	if told.Weight != nil {
+		options = append(options, lockbroker.Weight(*told.Weight))
 	}
 	if told.Also != nil {
 		options = append(options, lockbroker.Also(told.Also...))
@@ -230,6 +234,18 @@ func (t *testee) release(_ context.Context, told command) (answer, error) {
 
 func (t *testee) check(_ context.Context, told command) (answer, error) {
 	return checked(t.guard(told.Lock)), nil
+}
+
+func (t *testee) downgrade(ctx context.Context, told command) (answer, error) {
+	var options []lockbroker.DowngradeOption
+	if told.Limit != nil {
+		options = append(options, lockbroker.Limit(*told.Limit))
+	}
+	lock := t.lock(told.Lock)
+	if err := lock.Downgrade(ctx, options...); err != nil {
+		return nil, err
+	}
+	return answer{"downgraded": grant(lock)}, nil
 }
 
 func (t *testee) adopt(ctx context.Context, told command) (answer, error) {

@@ -35,6 +35,7 @@ type command struct {
 	Keep     bool     `json:"keep"`
 	Shared   bool     `json:"shared"`
 	Limit    *int     `json:"limit"`
+	Weight   *int     `json:"weight"`
 	Also     []string `json:"also"`
 	Value    *string  `json:"value"`
 	As       string   `json:"as"`

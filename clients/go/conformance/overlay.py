@@ -22,7 +22,7 @@ RULES = {
     ],
     # Never moves a lock, and says that it is held.
     "reattach": [
-        ("internal/core/lock.go", "	case l.state == held && l.home.link != link.id:\n", "	case false:\n"),
+        ("internal/core/lock.go", "	case l.state == held && (l.home.link != link.id || l.wantsPermit):\n", "	case false:\n"),
         ("internal/core/core.go", "link.until(lock.home.lockRef), !link.isOpen()}", "link.until(lock.home.lockRef), false}"),
     ],
     # Has no validity end, and believes no broker that it has.

@@ -7,8 +7,9 @@
 //	broker.Take("reports", "somebody")                  // now somebody else has it
 //	broker.Lose(t, "nightly", lockbroker.LostExpired)   // the holder's Lock.Context ends
 //
-// It grants permits of shared locks, too, each time the lowest that is free. It does not know of locks that are asked for together,
-// by [lockbroker.Also]: it answers with the first alone, and the call fails. Nor does it know of values and of those who observe: a
+// It grants permits of shared locks, too, each time the lowest that is free, and shares a lock by [lockbroker.Lock.Downgrade]. It does
+// not know of locks that are asked for together, by [lockbroker.Also], nor of several permits at once, by [lockbroker.Weight]: it answers
+// with the first alone, and the call fails. Nor does it know of values and of those who observe: a
 // [lockbroker.Value] is ignored, and Lock.Update and Client.Observe fail with ErrUnexpected. It speaks the protocol as far as this client uses
 // it: Session, Release, GetLock, AcquireLease and RenewLease. It checks no names and no bounds, and nothing that it says is kept:
 // for tests of a whole system, start a real broker with --store memory.

@@ -115,3 +115,38 @@ func TestItGrantsPermits(t *testing.T) {
 	wantLost(t, lease.Renew(t.Context()), lockbroker.LostTakenOver)
 	wantHeld(lockbroker.Shared())
 }
+
+func TestItSharesALockThatWasHeldAlone(t *testing.T) {
+	t.Parallel()
+	broker := lockbrokertest.Start(t)
+	client := connect(t, broker)
+	lock, err := client.TryLock(t.Context(), "index")
+	if err != nil {
+		t.Fatal(err)
+	}
+	token := lock.Token()
+	if err := lock.Downgrade(t.Context(), lockbroker.Limit(2)); err != nil {
+		t.Fatal(err)
+	}
+	if permit, isShared := lock.Permit(); !isShared || permit != 0 || lock.Token() != token {
+		t.Errorf("have %d, %v and the token %d", permit, isShared, lock.Token())
+	}
+	another, err := client.TryLock(t.Context(), "index", lockbroker.Limit(2))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(another.Release(), lock.Release()); err != nil {
+		t.Error(err)
+	}
+	job, err := client.TryLock(t.Context(), "job", lockbroker.MinHold(time.Second))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := job.Downgrade(t.Context()); !errors.Is(err, lockbroker.ErrInvalid) || job.Check() != nil {
+		t.Errorf("have %v, %v", err, job.Check())
+	}
+	// It does not know of several at once.
+	if _, err := client.TryLock(t.Context(), "seats", lockbroker.Weight(2)); !errors.Is(err, lockbroker.ErrUnexpected) {
+		t.Errorf("have %v", err)
+	}
+}

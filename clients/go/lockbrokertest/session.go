@@ -180,18 +180,15 @@ func (s *session) giveUp(ref int64) bool {
 func (s *session) begin(begin *pb.BeginLock) {
 	ref, lock := begin.GetLockRef(), s.broker.lock(begin.GetLock().GetName())
 	if code, reason := lock.failure(); code != codes.OK {
-		s.say(ref, &pb.LockEvent{Kind: &pb.LockEvent_Failed{Failed: &pb.Failed{
-			Code: int32(code), Message: failureText, Reason: string(reason), RetryAfter: span(retryAfter),
-		}}})
-		return
-	}
-	if id := begin.GetReattachLockId(); id != "" {
-		isKept := begin.GetLock().GetOnDisconnect() == pb.LockSpec_ON_DISCONNECT_KEEP
-		s.reattach(lock, ref, id, isKept)
+		s.fail(ref, &pb.Failed{Code: int32(code), Message: failureText, Reason: string(reason), RetryAfter: span(retryAfter)})
 		return
 	}
 	asks := newRequest(begin.GetLock())
 	asks.session, asks.ref = s, ref
+	if id := begin.GetReattachLockId(); id != "" {
+		s.reattach(lock, id, asks)
+		return
+	}
 	s.broker.ask(lock, asks, begin.GetWait())
 }
 
@@ -256,20 +253,33 @@ func (b *Broker) wait(lock *lock, asks *request, limit *durationpb.Duration) {
 	b.grantNext(lock)
 }
 
-// reattach takes over a grant.
-func (s *session) reattach(lock *lock, ref int64, id string, isKept bool) {
-	held := lock.named(id)
+// reattach takes over a grant, and shares it if it was held alone and that is asked for.
+func (s *session) reattach(lock *lock, id string, asks *request) {
+	held, ref := lock.named(id), asks.ref
 	if held == nil {
 		s.refuse(ref, pb.NotAcquired_REASON_NOT_REATTACHABLE, "")
+		return
+	}
+	isShared := held.permit == alone && asks.limit > 0
+	if isShared && time.Now().Before(held.heldUntil) {
+		s.fail(ref, &pb.Failed{Code: int32(codes.InvalidArgument), Message: "a lock with a min_hold stays exclusive"})
 		return
 	}
 	grant := *held
 	lock.lose(held, pb.Lost_REASON_TAKEN_OVER)
 	grant.id, grant.session, grant.ref, grant.expiry, grant.requestID = newID(), s, ref, nil, ""
-	grant.isKept = isKept
+	grant.isKept = asks.isKept
+	if isShared {
+		grant.permit, _ = lock.free(asks.limit)
+	}
 	lock.holders = append(lock.holders, &grant)
 	s.locks[ref] = lock
 	s.acquired(&grant)
+	s.broker.grantNext(lock)
+}
+
+func (s *session) fail(ref int64, failed *pb.Failed) {
+	s.say(ref, &pb.LockEvent{Kind: &pb.LockEvent_Failed{Failed: failed}})
 }
 
 func (s *session) acquired(grant *grant) {

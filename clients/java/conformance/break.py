@@ -23,8 +23,8 @@ RULES = {
     ],
     # Never moves a lock, and says that it is held.
     "reattach": [
-        (CORE + "Lock.java", "state == State.HELD && home.link() != link.id", "state == null"),
-        (CORE + "Core.java", "link.until(lock.home.lockRef()), !link.isOpen())", "link.until(lock.home.lockRef()), false)"),
+        (CORE + "Lock.java", "state == State.HELD && (home.link() != link.id || wantsPermit)", "state == null"),
+        (CORE + "Core.java", "link.ttl, until, !link.isOpen())", "link.ttl, until, false)"),
     ],
     # Has no validity end, and believes no broker that it has.
     "clock": [

@@ -118,6 +118,11 @@ impl Testee {
                 self.guard(text(command, "lock"))?.update(text(command, "value")).await?;
                 Ok(json!({"updated": true}))
             }
+            "downgrade" => {
+                let guard = self.guard(text(command, "lock"))?;
+                guard.downgrade(number(command, "limit")).await?;
+                Ok(json!({"downgraded": grant(&guard.lock_id(), guard.fencing_token(), guard.permit())}))
+            }
             "observe" => self.observe(command),
             "unobserve" => {
                 let observer = self.0.lock().unwrap().observers.remove(text(command, "as"));
@@ -223,8 +228,11 @@ impl Testee {
         if command["shared"] == true {
             call = call.shared();
         }
-        if let Some(limit) = limit(command) {
+        if let Some(limit) = number(command, "limit") {
             call = call.limit(limit);
+        }
+        if let Some(weight) = number(command, "weight") {
+            call = call.weight(weight);
         }
         if let Some(value) = command["value"].as_str() {
             call = call.value(value);
@@ -256,8 +264,11 @@ impl Testee {
         if command["shared"] == true {
             call = call.shared();
         }
-        if let Some(limit) = limit(command) {
+        if let Some(limit) = number(command, "limit") {
             call = call.limit(limit);
+        }
+        if let Some(weight) = number(command, "weight") {
+            call = call.weight(weight);
         }
         if let Some(value) = command["value"].as_str() {
             call = call.value(value);
@@ -285,7 +296,7 @@ impl Testee {
         if command["shared"] == true {
             call = call.shared();
         }
-        if let Some(limit) = limit(command) {
+        if let Some(limit) = number(command, "limit") {
             call = call.limit(limit);
         }
         Ok(match call.await? {
@@ -580,10 +591,10 @@ fn refused(command: &Value, why: &NotAcquired) -> Value {
     answer
 }
 
-/// Returns the limit that is told, if one is. What does not fit becomes the largest that does, which no client takes.
-fn limit(command: &Value) -> Option<u32> {
-    let limit = &command["limit"];
-    limit.is_number().then(|| limit.as_u64().and_then(|limit| limit.try_into().ok()).unwrap_or(u32::MAX))
+/// Returns a number that is told, if one is. What does not fit becomes the largest that does, which no client takes.
+fn number(command: &Value, field: &str) -> Option<u32> {
+    let told = &command[field];
+    told.is_number().then(|| told.as_u64().and_then(|told| told.try_into().ok()).unwrap_or(u32::MAX))
 }
 
 fn not_acquired(why: &NotAcquired) -> Value {

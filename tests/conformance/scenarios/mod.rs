@@ -2,6 +2,7 @@
 
 mod ask;
 mod connect;
+mod downgrade;
 mod elect;
 mod end;
 mod fork;
@@ -10,6 +11,7 @@ mod moves;
 mod odd;
 mod outlive;
 mod permits;
+mod several;
 mod together;
 
 use std::fmt;
@@ -55,6 +57,8 @@ impl Scenario {
 
 /// All of them, in the order of the matrix.
 pub(crate) fn all() -> impl Iterator<Item = &'static Scenario> {
-    let locks = [ask::ALL, end::ALL, lose::ALL, moves::ALL, outlive::ALL, permits::ALL, together::ALL];
-    locks.into_iter().chain([elect::ALL, connect::ALL, fork::ALL, odd::ALL]).flatten()
+    let locks = [ask::ALL, end::ALL, lose::ALL, moves::ALL, outlive::ALL];
+    let permits = [permits::ALL, several::ALL, downgrade::ALL, together::ALL];
+    let others = [elect::ALL, connect::ALL, fork::ALL, odd::ALL];
+    locks.into_iter().chain(permits).chain(others).flatten()
 }

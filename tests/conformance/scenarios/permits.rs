@@ -55,15 +55,24 @@ fn wait_for_one_of_two(name: &str) -> WaitAcquireRequest {
     WaitAcquireRequest { lock: Some(lock), ..wait(name) }
 }
 
-async fn look_at(broker: &Broker, name: &str, permit: i32) -> GetLockResponse {
+pub(super) async fn look_at(broker: &Broker, name: &str, permit: i32) -> GetLockResponse {
     let request = GetLockRequest { name: name.to_owned(), permit: Some(permit), ..GetLockRequest::default() };
     broker.stub().await.get_lock(request).await.unwrap().into_inner()
 }
 
-/// Checks that a broker knows this client, and nobody else, as the holder of its permit.
-async fn has_its_permit(broker: &Broker, name: &str, held: &Held) {
-    let seen = look_at(broker, name, held.permit.expect("a permit")).await;
-    assert_eq!((seen.state(), seen.fencing_token), (State::Held, held.token));
+/// Waits until a broker knows this client, and nobody else, as the holder of its permit.
+pub(super) async fn has_its_permit(broker: &Broker, name: &str, held: &Held) {
+    is_known(broker, name, held.permit.expect("a permit"), held.token).await;
+}
+
+/// Waits until a broker knows the token of who has a permit. Labels, which have it, come to other brokers a little later.
+pub(super) async fn is_known(broker: &Broker, name: &str, permit: i32, token: i64) {
+    eventually(AT_ONCE, &format!("permit {permit} of {name:?} has the token {token}"), async || {
+        let seen = look_at(broker, name, permit).await;
+        assert_eq!(seen.state(), State::Held, "permit {permit} of {name:?}");
+        seen.fencing_token == token
+    })
+    .await;
 }
 
 /// Checks the number of permits that are held: what the client says, and what a broker says.

@@ -41,7 +41,9 @@ type HeldLock struct {
 	LockID string
 	// Also are the ids of the locks that are held together with it.
 	Also []string
-	TTL  time.Duration
+	// Permit is nil for a lock that is not shared.
+	Permit *int
+	TTL    time.Duration
 	// Until is the end of its validity.
 	Until Moment
 	// IsBroken: its stream has ended against the client's will. The broker may have taken that for the client's end, so
@@ -101,6 +103,10 @@ func (c *Core) Handle(now Moment, input Input) []Output {
 		if lock := c.locks[input.Key]; lock != nil && lock.spec.Value != nil {
 			lock.spec.Value = input.Value
 		}
+	case Share:
+		if lock := c.locks[input.Key]; lock != nil {
+			c.step(lock, lock.share(input.Limit), now, &out)
+		}
 	case Dialled:
 		if input.Failure == nil {
 			c.dialer.connected(input.Link, now, &out)
@@ -141,7 +147,7 @@ func (c *Core) Held(key Key) (HeldLock, bool) {
 	if link == nil {
 		return HeldLock{}, false
 	}
-	return HeldLock{lock.lockID, lock.also, link.ttl, link.until(lock.home.lockRef), !link.isOpen()}, true
+	return HeldLock{lock.lockID, lock.also, lock.permit, link.ttl, link.until(lock.home.lockRef), !link.isOpen()}, true
 }
 
 // IsEmpty reports whether there is nothing left to hold, to ask for or to release.

@@ -27,8 +27,9 @@ type elsewhere map[Key]*release
 // begin begins to release a lock, and those that are held together with it.
 func (e elsewhere) begin(lock *lock, until Moment, out *[]Output) {
 	calls := []ReleaseElsewhere{{lock.key, lock.spec.Name, lock.lockID}}
+	others := lock.spec.Others()
 	for at, id := range lock.also {
-		calls = append(calls, ReleaseElsewhere{lock.key, lock.spec.Also[at], id})
+		calls = append(calls, ReleaseElsewhere{lock.key, others[at], id})
 	}
 	*out = append(*out, calls[0])
 	e[lock.key] = &release{calls: calls, until: until, next: never}

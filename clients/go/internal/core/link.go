@@ -65,7 +65,12 @@ func newLink(id LinkID, endpoint int, sent, now Moment, terms Opened) *link {
 func (l *link) begin(lock *lock, wait *WaitLeft, out *[]Output) place {
 	l.lastRef++
 	l.locks[l.lastRef] = lock.key
-	l.send(Begin{LockRef: l.lastRef, Spec: lock.spec, Wait: wait, Reattach: lock.lockID, ReattachAlso: lock.also}, out)
+	spec := lock.spec
+	if lock.lockID != "" {
+		// A reattach names each permit.
+		spec.Weight = nil
+	}
+	l.send(Begin{LockRef: l.lastRef, Spec: spec, Wait: wait, Reattach: lock.lockID, ReattachAlso: lock.also}, out)
 	return place{l.id, l.lastRef}
 }
 

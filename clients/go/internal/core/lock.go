@@ -42,9 +42,13 @@ type lock struct {
 	wait *Wait
 	// lockID is the id of the grant; before it is granted that of the grant to take over. Empty: a new one is wanted.
 	lockID string
-	// also are the ids of the locks that go with it, in the order of their names.
-	also  []string
-	state state
+	// also are the ids of the locks that go with it, in the order of LockSpec.Others.
+	also []string
+	// permit is nil until the lock is held, and if it is not shared.
+	permit *int
+	// wantsPermit: it is held alone and to be shared. A reattach does that, also on the link where it is.
+	wantsPermit bool
+	state       state
 	// home is the place of the lock; none while it is wanted.
 	home place
 	// to is where its reattach was asked for, in moving and givenUp.
@@ -88,15 +92,27 @@ func (l *lock) place(link *link, now Moment, out *[]Output) {
 	case l.state == wanted:
 		l.home = link.begin(l, left(l.wait, now), out)
 		l.state = asked
-	case l.state == held && l.home.link != link.id:
+	case l.state == held && (l.home.link != link.id || l.wantsPermit):
 		l.to = link.begin(l, nil, out)
 		l.state = moving
 	}
 }
 
-// setIDs takes the lock ids that a grant or a reattach has brought.
-func (l *lock) setIDs(acquired WasAcquired) {
-	l.lockID, l.also = acquired.LockID, nil
+// share shares the lock from now on. Nothing may be written under it any more.
+func (l *lock) share(limit *int) next {
+	if l.permit != nil {
+		return stay{}
+	}
+	l.spec.IsShared, l.wantsPermit = true, true
+	if limit != nil {
+		l.spec.Limit = limit
+	}
+	return ask{}
+}
+
+// take takes the lock ids and the permit that a grant or a reattach has brought.
+func (l *lock) take(acquired WasAcquired) {
+	l.lockID, l.also, l.permit = acquired.LockID, nil, acquired.Permit
 	for _, also := range acquired.Also {
 		l.also = append(l.also, also.LockID)
 	}
@@ -214,15 +230,15 @@ func (l *lock) askedEvent(at place, event Event, links *links, now Moment, out *
 		if link.until(at.lockRef) <= now {
 			return retire{at.link}
 		}
-		// A broker that does not know of several locks takes the first alone.
-		if len(event.Also) != len(l.spec.Also) {
+		// A broker that does not know of several locks, or permits, takes the first alone.
+		if len(event.Also) != len(l.spec.Others()) {
 			links.forget(at, out)
-			why := "the broker does not know how to acquire several locks together"
+			why := "the broker does not know how to acquire several locks or permits together"
 			*out = append(*out, Failed{l.key, Failure{Code: CodeUnimplemented, Message: why}})
 			return gone{}
 		}
 		l.state, l.home = held, at
-		l.setIDs(event)
+		l.take(event)
 		*out = append(*out, Granted{l.key, event.Grant, event.Also})
 		return ask{}
 	case HasFailed:
@@ -256,16 +272,26 @@ func (l *lock) movingEvent(event Event, links *links, now Moment, out *[]Output)
 		links.remove(l.home)
 		givenUp := l.state == givenUp
 		l.state, l.home = held, l.to
-		l.setIDs(event)
+		l.take(event)
+		l.wantsPermit = l.wantsPermit && l.permit == nil
 		if givenUp {
 			return l.release(links, now, out)
 		}
-		*out = append(*out, Moved{l.key, l.lockID, l.also})
+		*out = append(*out, Moved{l.key, l.lockID, l.also, l.permit})
+		if l.wantsPermit {
+			// Whatever keeps the broker from a permit may pass.
+			return askLater{}
+		}
 		// The link may have been retired while it answered.
 		return ask{}
 	case HasFailed:
 		links.remove(l.to)
-		return l.resume(askLater{event.Failure.RetryAfter}, links, now, out)
+		after := l.resume(askLater{event.Failure.RetryAfter}, links, now, out)
+		if l.wantsPermit && event.Failure.Code.IsFinal() {
+			l.spec.IsShared, l.spec.Limit, l.wantsPermit = false, nil, false
+			*out = append(*out, NotShared{l.key, event.Failure})
+		}
+		return after
 	default:
 		return l.lose(LostGone, links, out)
 	}

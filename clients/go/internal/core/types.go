@@ -1,6 +1,7 @@
 package core
 
 import (
+	"slices"
 	"time"
 
 	"github.com/lockbroker/lockbroker/clients/go/internal/clock"
@@ -39,6 +40,12 @@ type (
 		Key   Key
 		Value []byte
 	}
+	// Share says that a lock that is held alone is to be shared from now on. It is ignored if it is shared already, or has ended.
+	Share struct {
+		Key Key
+		// Limit is as in LockSpec.
+		Limit *int
+	}
 	// Dialled says that a connection stands, or that it cannot be made.
 	Dialled struct {
 		Link LinkID
@@ -69,6 +76,7 @@ type (
 func (Acquire) isInput()           {}
 func (End) isInput()               {}
 func (NewValue) isInput()          {}
+func (Share) isInput()             {}
 func (Dialled) isInput()           {}
 func (Received) isInput()          {}
 func (Ended) isInput()             {}
@@ -96,7 +104,7 @@ type (
 	Granted struct {
 		Key Key
 		Grant
-		// Also are the locks that it has together with that, in the order of LockSpec.Also.
+		// Also are the locks that it has together with that, in the order of LockSpec.Others.
 		Also []Grant
 	}
 	// Moved says that a lock has been reattached. It is the same grant, with another id.
@@ -105,6 +113,13 @@ type (
 		LockID string
 		// Also are the ids of the locks that it has together with that.
 		Also []string
+		// Permit is nil for a lock that is not shared.
+		Permit *int
+	}
+	// NotShared says that a lock that was to be shared is held alone, as before.
+	NotShared struct {
+		Key     Key
+		Failure Failure
 	}
 	// Refused says that a call does not get its lock.
 	Refused struct {
@@ -136,6 +151,7 @@ func (Send) isOutput()             {}
 func (Hangup) isOutput()           {}
 func (Granted) isOutput()          {}
 func (Moved) isOutput()            {}
+func (NotShared) isOutput()        {}
 func (Refused) isOutput()          {}
 func (Failed) isOutput()           {}
 func (Lost) isOutput()             {}
@@ -157,10 +173,20 @@ type LockSpec struct {
 	IsShared bool
 	// Limit is the most that share it at a time; nil for as many as there are permits. It is set only if IsShared is.
 	Limit *int
+	// Weight is how many permits it takes at once; nil for one. It is set only if IsShared is.
+	Weight *int
 	// Also are the names of other locks that are wanted together with it, in the same way: all or none.
 	Also []string
 	// Value is for those who observe the lock; nil for none.
 	Value []byte
+}
+
+// Others returns the names of the locks that are had together with this one: other locks, or other permits of the same.
+func (s *LockSpec) Others() []string {
+	if s.Weight == nil {
+		return s.Also
+	}
+	return slices.Concat(s.Also, slices.Repeat([]string{s.Name}, max(0, *s.Weight-1)))
 }
 
 // Grant is what a lock is granted with.
@@ -199,7 +225,7 @@ type (
 		Wait *WaitLeft
 		// Reattach is the lock id to reattach; empty for none.
 		Reattach string
-		// ReattachAlso are those of the locks that go with it, in the order of LockSpec.Also; empty for none.
+		// ReattachAlso are those of the locks that go with it: of LockSpec.Also, or more permits of the same lock. Empty for none.
 		ReattachAlso []string
 	}
 	// EndLock gives up a lock, or the wait for it.
@@ -264,7 +290,7 @@ type (
 	// WasAcquired says that the lock is granted, or reattached.
 	WasAcquired struct {
 		Grant
-		// Also are the locks that go with it, in the order of LockSpec.Also.
+		// Also are the locks that go with it, in the order of LockSpec.Others.
 		Also []Grant
 	}
 	// WasRefused says that it is not granted, or not reattached.

@@ -125,6 +125,9 @@ func input(in object) Input {
 	case "value":
 		known(of, "key", "value")
 		return NewValue{key(), []byte(of["value"].(string))}
+	case "share":
+		known(of, "key", "limit")
+		return Share{key(), maybeNumber(of["limit"])}
 	case "dialled":
 		known(of, "link", "code", "retry_after")
 		return Dialled{link(), maybeFailure(of)}
@@ -191,8 +194,9 @@ func acquire(of object) Input {
 		}
 	}
 	if shared, ok := of["shared"].(object); ok {
-		known(shared, "limit")
+		known(shared, "limit", "weight")
 		acquire.Spec.IsShared, acquire.Spec.Limit = true, maybeNumber(shared["limit"])
+		acquire.Spec.Weight = maybeNumber(shared["weight"])
 	}
 	if wait, ok := of["wait"].(object); ok {
 		known(wait, "until", "poll_interval")
@@ -228,7 +232,12 @@ func shown(output Output) object {
 		if len(output.Also) > 0 {
 			moved["also"] = output.Also
 		}
+		if output.Permit != nil {
+			moved["permit"] = *output.Permit
+		}
 		return object{"moved": moved}
+	case NotShared:
+		return object{"not_shared": object{"key": output.Key, "code": nameOf(codes, output.Failure.Code)}}
 	case Refused:
 		reason := nameOf(refusals, output.Refusal.Reason)
 		refused := object{"key": output.Key, "reason": reason, "owner": output.Refusal.Owner}
@@ -284,6 +293,9 @@ func shownRequest(link LinkID, request Request) object {
 			shared := object{}
 			if request.Spec.Limit != nil {
 				shared["limit"] = *request.Spec.Limit
+			}
+			if request.Spec.Weight != nil {
+				shared["weight"] = *request.Spec.Weight
 			}
 			begin["shared"] = shared
 		}

@@ -118,7 +118,10 @@ fn input(zero: Moment, input: &Value) -> Input {
             }
         }
         "end" => Input::End { key: key() },
-        "share" => Input::Share { key: key(), limit: maybe(&of["limit"], number_32) },
+        "share" => {
+            known(of, &["key", "limit"]);
+            Input::Share { key: key(), limit: maybe(&of["limit"], number_32) }
+        }
         "value" => {
             known(of, &["key", "value"]);
             Input::Value { key: key(), value: text(&of["value"]).into_bytes() }

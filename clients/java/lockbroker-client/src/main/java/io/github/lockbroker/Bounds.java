@@ -49,18 +49,39 @@ final class Bounds {
   /** Checks a lock that is asked for, but for its name. */
   static void check(LockSpec spec) {
     check(spec.name(), "owner", spec.owner());
-    Integer limit = spec.limit();
-    if (limit != null && (limit < 1 || limit > MOST_PERMITS)) {
-      String why = "a limit of " + limit + ": take 1 to " + MOST_PERMITS;
-      throw new LockBrokerException(Kind.INVALID, spec.name(), why);
-    }
+    checkLimit(spec.name(), spec.limit());
+    checkWeight(spec);
     if (spec.value() != null) {
       check(spec.name(), spec.value());
       check(spec.name(), "name", spec.name(), MOST_BESIDE_VALUE);
       check(spec.name(), "owner", spec.owner(), MOST_BESIDE_VALUE);
     }
-    if (!spec.also().isEmpty()) {
+    if (!spec.also().isEmpty() || spec.weight() > 1) {
       checkTogether(spec);
+    }
+  }
+
+  /** Checks how many share a lock; null for as many as there are permits. */
+  static void checkLimit(String lock, Integer limit) {
+    if (limit != null && (limit < 1 || limit > MOST_PERMITS)) {
+      String why = "a limit of " + limit + ": take 1 to " + MOST_PERMITS;
+      throw new LockBrokerException(Kind.INVALID, lock, why);
+    }
+  }
+
+  private static void checkWeight(LockSpec spec) {
+    int weight = spec.weight();
+    int most = MOST_ALSO + 1;
+    if (spec.limit() != null) {
+      most = Math.min(most, spec.limit());
+    }
+    if (weight < 1 || weight > most) {
+      String why = "a weight of " + weight + ": take 1 to " + most;
+      throw new LockBrokerException(Kind.INVALID, spec.name(), why);
+    }
+    if (weight > 1 && !spec.also().isEmpty()) {
+      String why = "a weight is for one lock alone, and others are asked for together with it";
+      throw new LockBrokerException(Kind.INVALID, spec.name(), why);
     }
   }
 
@@ -85,7 +106,7 @@ final class Bounds {
     }
     int owner = bytes(spec.owner());
     int together = bytes(spec.name()) + owner + BESIDE_TEXTS;
-    for (String name : spec.also()) {
+    for (String name : spec.others()) {
       check(spec.name(), "name", name);
       together += bytes(name) + owner + BESIDE_TEXTS;
     }

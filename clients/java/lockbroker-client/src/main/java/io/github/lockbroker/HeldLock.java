@@ -33,7 +33,7 @@ public final class HeldLock implements AutoCloseable {
 
   private final String name;
 
-  /** The names of the locks that are held together with it. */
+  /** The names of the locks that are held together with it, its own for more of its permits. */
   private final List<String> also;
 
   private final long key;
@@ -41,7 +41,10 @@ public final class HeldLock implements AutoCloseable {
   /** It was asked for with a value. */
   private final boolean hasValue;
 
-  /** Those of all its locks, in the order of their names. The ids in them may be out of date. */
+  /**
+   * Those of all its locks, in the order of their names. The ids in them may be out of date, and so
+   * may the permit of the first.
+   */
   private final List<LockGrant> grants;
 
   private final Hold hold;
@@ -51,7 +54,7 @@ public final class HeldLock implements AutoCloseable {
   HeldLock(Session session, Input.Acquire asked, Session.Grant grant) {
     this.session = session;
     this.name = asked.spec().name();
-    this.also = asked.spec().also();
+    this.also = asked.spec().others();
     this.key = asked.key();
     this.hasValue = asked.spec().value() != null;
     this.grants = grant.grants();
@@ -103,25 +106,27 @@ public final class HeldLock implements AutoCloseable {
 
   /**
    * Returns the number of the permit. Nobody else has the same permit of this name at the same
-   * time, so it can number a worker. It stays the same for as long as the lock is held.
+   * time, so it can number a worker. It stays the same for as long as the lock is held, once it is
+   * shared.
    *
    * @return the number, from 0 to the limit - 1; nothing for a lock that is not {@link
    *     LockOption#shared}
    */
   public OptionalInt permit() {
-    return permit(grants.get(0).permit());
+    return permit(hold.look().permit());
   }
 
   /**
    * Returns all locks that are held by this one, in the order in which they were named: the one
-   * that was asked for, and those of {@link LockOption#also}.
+   * that was asked for, and those of {@link LockOption#also}, or the other permits of a {@link
+   * LockOption#weight}.
    *
    * @return at least one
    */
   public List<GrantedLock> locks() {
     Core.HeldLock held = hold.look();
     List<GrantedLock> locks = new ArrayList<>();
-    locks.add(new GrantedLock(name, held.lockId(), fencingToken(), permit()));
+    locks.add(new GrantedLock(name, held.lockId(), fencingToken(), permit(held.permit())));
     for (int at = 0; at < also.size(); at++) {
       LockGrant grant = grants.get(at + 1);
       String id = held.also().get(at);
@@ -243,6 +248,48 @@ public final class HeldLock implements AutoCloseable {
       throw Values.without(name);
     }
     session.update(key, hold, copy);
+  }
+
+  /**
+   * Shares the lock from now on, as {@link #downgrade(int)} does, among up to 4,096.
+   *
+   * @throws LostException as that one
+   * @throws LockBrokerException as that one
+   * @throws InterruptedException as that one
+   */
+  public void downgrade() throws InterruptedException {
+    share(null);
+  }
+
+  /**
+   * Shares the lock from now on, and waits until it has a {@link #permit}: others may share it too,
+   * and nobody has it alone in between. The fencing token stays. Does nothing if the lock is shared
+   * already.
+   *
+   * <p><b>Stop to write before you call it</b>: others may share the lock before this returns, and
+   * also if it throws.
+   *
+   * @param limit the most that share it at a time, 1 to 4,096
+   * @throws LostException if the lock is lost
+   * @throws LockBrokerException of the kind INVALID if the limit is another one, and if the lock
+   *     has a {@link LockOption#minHold}, a {@link LockOption#value} or others beside it, by {@link
+   *     LockOption#also}: then it is held alone, as before. UNAVAILABLE if no broker could do it
+   *     within {@link LockBroker.Builder#answerTimeout}: it may still become a shared one. RELEASED
+   *     or CLOSED after the lock's or the client's end
+   * @throws InterruptedException if the thread is interrupted; the lock may still become a shared
+   *     one
+   */
+  public void downgrade(int limit) throws InterruptedException {
+    share(limit);
+  }
+
+  private void share(Integer limit) throws InterruptedException {
+    Bounds.checkLimit(name, limit);
+    if (!also.isEmpty()) {
+      String why = "several locks are held together, and only one alone can be shared from now on";
+      throw new LockBrokerException(LockBrokerException.Kind.INVALID, name, why);
+    }
+    session.downgrade(key, hold, limit);
   }
 
   /**

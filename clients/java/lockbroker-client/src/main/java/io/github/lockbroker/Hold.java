@@ -32,6 +32,9 @@ final class Hold {
   /** The value that it was given last; null if it has that with which it was asked for. */
   private ByteString value;
 
+  /** The reason for which it is held alone, though it was to be shared; null if there is none. */
+  private LockBrokerException notShared;
+
   /** Is held by who brings brokers the value. */
   final ReentrantLock updating = new ReentrantLock();
 
@@ -152,6 +155,45 @@ final class Hold {
         hasChanged.awaitNanos(Math.max(left, Moments.MILLISECOND));
       }
       return held;
+    } finally {
+      lock.unlock();
+    }
+  }
+
+  /** Forgets why the lock could not be shared before. */
+  void wantToShare() {
+    locked(() -> notShared = null);
+  }
+
+  /** Says why the lock is held alone, as before. */
+  void refuseToShare(LockBrokerException why) {
+    locked(
+        () -> {
+          notShared = why;
+          hasChanged.signalAll();
+          return null;
+        });
+  }
+
+  /**
+   * Waits until the lock is shared. Throws if it is held alone, as before, or has ended. Returns
+   * false if that many nanoseconds have passed.
+   */
+  boolean awaitShared(long within) throws InterruptedException {
+    long end = Moments.after(Clock.now(), within);
+    lock.lockInterruptibly();
+    try {
+      while (true) {
+        LockBrokerException why = ended() == null ? notShared : ended;
+        if (why != null) {
+          throw why.about(name);
+        }
+        if (held.permit() != null || Clock.hasPassed(end)) {
+          return held.permit() != null;
+        }
+        long left = Clock.remaining(Math.min(end, held.until()));
+        hasChanged.awaitNanos(Math.max(left, Moments.MILLISECOND));
+      }
     } finally {
       lock.unlock();
     }

@@ -504,6 +504,10 @@ public final class LockBroker implements AutoCloseable {
       spec = option.set(spec);
     }
     Bounds.check(spec);
+    if (!adopt.isEmpty() && spec.weight() > 1) {
+      String why = "a weight is for permits that are asked for, and this grant has its own";
+      throw new LockBrokerException(LockBrokerException.Kind.INVALID, name, why);
+    }
     return new Input.Acquire(lastKey.incrementAndGet(), spec, waiting, adopt);
   }
 

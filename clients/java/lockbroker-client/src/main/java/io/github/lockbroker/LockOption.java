@@ -84,6 +84,20 @@ public final class LockOption {
   }
 
   /**
+   * Shares the lock, as {@link #shared} does, and takes so many permits at once: all of them or
+   * none, for one {@link HeldLock}, whose {@link HeldLock#locks} lists them. While one waits for
+   * several, others get no new ones. When one is lost, all are. Not together with {@link #also},
+   * and not for {@link LockBroker#adopt}.
+   *
+   * @param weight 1 to 16, and at most the {@link #limit}; a call with another one fails as
+   *     INVALID, before anything is sent. Default: 1, if the lock is shared
+   * @return the option
+   */
+  public static LockOption weight(int weight) {
+    return new LockOption(spec -> spec.withWeight(weight));
+  }
+
+  /**
    * Asks for other locks together with this one, in the same way: all of them or none, for one
    * {@link HeldLock}, whose {@link HeldLock#locks} lists them. Whoever asks for several waits for
    * nobody in a circle, in whatever order the names are said. When one is lost, all are. Not

@@ -239,6 +239,17 @@ final class Session {
     Values.bring(brokers, hold);
   }
 
+  /** Shares a lock from now on, and waits until it has a permit; limit is null for none. */
+  void downgrade(long key, Hold hold, Integer limit) throws InterruptedException {
+    hold.wantToShare();
+    // If the session has ended, so has the lock.
+    events.tell(() -> step(new Input.Share(key, limit)));
+    if (!hold.awaitShared(brokers.answerTimeout())) {
+      String why = "no broker has shared the lock in time; it may still become a shared one";
+      throw Failures.unavailable(hold.name, why);
+    }
+  }
+
   /**
    * Brings the value that a lock was given last to where it has moved: its reattach may have been
    * under way with an earlier one.
@@ -317,6 +328,8 @@ final class Session {
       LOGGER.log(Level.DEBUG, "lock \"{0}\" has been reattached", nameOf(moved.key()));
       publish(moved.key());
       bringAlong(moved.key());
+    } else if (output instanceof Output.NotShared refused) {
+      notShared(refused);
     } else if (output instanceof Output.Refused refused) {
       refused(refused);
     } else if (output instanceof Output.Failed failed) {
@@ -327,6 +340,13 @@ final class Session {
       end(released.key(), null);
     } else if (output instanceof Output.ReleaseElsewhere release) {
       network.releases.execute(() -> releaseElsewhere(release));
+    }
+  }
+
+  private void notShared(Output.NotShared refused) {
+    Caller caller = callers.get(refused.key());
+    if (caller != null && caller.hold != null) {
+      caller.hold.refuseToShare(Failures.toException(caller.name, refused.failure(), null));
     }
   }
 

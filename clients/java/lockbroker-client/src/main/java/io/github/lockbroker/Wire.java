@@ -30,6 +30,7 @@ import io.github.lockbroker.v1.WaitSpec;
 import io.grpc.Status;
 import io.grpc.protobuf.StatusProto;
 import java.time.Duration;
+import java.util.ArrayList;
 import java.util.List;
 
 /** Writes and reads the messages of the wire, and the statuses. */
@@ -107,6 +108,9 @@ final class Wire {
     if (spec.limit() != null) {
       lock.setLimit(spec.limit());
     }
+    if (spec.weight() > 1) {
+      lock.setWeight(spec.weight());
+    }
     if (spec.value() != null) {
       lock.setValue(spec.value());
     }
@@ -119,7 +123,11 @@ final class Wire {
             .setLockRef(begin.lockRef())
             .setLock(toSpec(begin.spec()))
             .setReattachLockId(begin.reattach());
-    List<String> also = begin.spec().also();
+    List<String> also = new ArrayList<>(begin.spec().also());
+    while (also.size() < begin.reattachAlso().size()) {
+      // One more permit of the same lock.
+      also.add(begin.spec().name());
+    }
     for (int at = 0; at < also.size(); at++) {
       AlsoLock.Builder lock =
           AlsoLock.newBuilder().setLock(toSpec(begin.spec().named(also.get(at))));

@@ -151,6 +151,20 @@ class PageTest extends Scenario {
     }
   }
 
+  static void rebuild(LockBroker client) throws InterruptedException {
+    try (HeldLock lock = client.lock("index")) {
+      report(lock); // written alone
+      lock.downgrade();
+      report(lock); // read by others, too
+    }
+  }
+
+  static void bigJob(LockBroker client) throws InterruptedException {
+    try (HeldLock lock = client.lock("workers", LockOption.limit(8), LockOption.weight(3))) {
+      report(lock);
+    }
+  }
+
   static void transfer(LockBroker client) throws InterruptedException {
     try (HeldLock lock = client.lock("account/7", LockOption.also("account/4"))) {
       for (GrantedLock account : lock.locks()) {
@@ -206,8 +220,10 @@ class PageTest extends Scenario {
     work(client);
     read(client);
     write(client);
+    rebuild(client);
     // The broker for tests does not know of it.
     LockBroker real = connect(startBroker().url);
+    bigJob(real);
     transfer(real);
     leadAt(real);
     HeldLock led = acquire(real, "leader", LockOption.value("here".getBytes(UTF_8)));
@@ -215,7 +231,7 @@ class PageTest extends Scenario {
     led.release();
     assertEquals(LockState.FREE, client.get("queue/7").state());
     assertEquals(LockState.LINGERING, client.get("once a night").state());
-    assertEquals(13, REPORTS.get());
+    assertEquals(16, REPORTS.get());
     closing(brokers());
     closing(sidecar());
     failsAs(Kind.TLS, () -> secure(folder));
@@ -262,7 +278,7 @@ class PageTest extends Scenario {
     for (Kind kind : Kind.values()) {
       assertTrue(page.contains("| `" + kind + "` |"), kind.toString());
     }
-    assertEquals(15, samples.size());
+    assertEquals(16, samples.size());
     for (String sample : samples) {
       assertTrue(tests.toString().contains(sample), "no test has this:\n" + sample);
     }

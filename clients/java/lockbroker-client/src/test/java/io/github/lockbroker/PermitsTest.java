@@ -2,6 +2,7 @@ package io.github.lockbroker;
 
 import static io.github.lockbroker.harness.Eventually.eventually;
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
@@ -10,10 +11,12 @@ import io.github.lockbroker.harness.RealBroker;
 import io.github.lockbroker.harness.Scenario;
 import java.time.Duration;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalInt;
 import java.util.OptionalLong;
 import java.util.Set;
+import java.util.TreeMap;
 import java.util.concurrent.CompletableFuture;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
@@ -118,6 +121,59 @@ class PermitsTest extends Scenario {
     assertEquals(OptionalInt.empty(), client.lease("leased alone").permit());
   }
 
+  private static Map<Integer, Long> permits(HeldLock lock, int count) {
+    Map<Integer, Long> permits = new TreeMap<>();
+    for (GrantedLock each : lock.locks()) {
+      permits.put(each.permit().getAsInt(), each.fencingToken());
+      assertEquals(lock.name(), each.name());
+    }
+    assertEquals(count, permits.size(), permits::toString);
+    assertEquals(count, lock.locks().size());
+    return permits;
+  }
+
+  @Test
+  void severalPermitsAtOnce() throws Exception {
+    LockBroker client = client();
+    LockBroker other = client();
+    LockOption limit = LockOption.limit(4);
+    HeldLock lock = acquire(client, "several", limit, LockOption.weight(3));
+    for (Map.Entry<Integer, Long> each : permits(lock, 3).entrySet()) {
+      LockInfo info = other.getPermit("several", each.getKey());
+      assertEquals(OptionalLong.of(each.getValue()), info.fencingToken());
+    }
+    HeldLock single = acquire(other, "several", limit, LockOption.weight(1));
+    permits(single, 1);
+    assertTrue(client.tryLock("several", limit, LockOption.weight(2)).isEmpty());
+    CompletableFuture<HeldLock> waiting =
+        begin(() -> other.lock("several", LockOption.weight(2), limit));
+    lock.release();
+    HeldLock two = soon(waiting);
+    permits(two, 2);
+    failsAs(Kind.INVALID, two::downgrade);
+    two.release();
+    single.release();
+    acquire(client, "several").release();
+  }
+
+  @Test
+  void severalPermitsMoveTogether() throws Exception {
+    RealBroker[] brokers = pair();
+    LockBroker client = connect(brokers[0].url + "," + brokers[1].url);
+    LockOption limit = LockOption.limit(4);
+    HeldLock lock = acquire(client, "heavy", limit, LockOption.weight(3));
+    Map<Integer, Long> permits = permits(lock, 3);
+    List<String> ids = lock.locks().stream().map(GrantedLock::lockId).toList();
+    brokers[0].kill();
+    eventually(
+        "the lock moves",
+        () -> !lock.lockId().equals(ids.get(0)) && lock.remaining().compareTo(Duration.ZERO) > 0);
+    assertEquals(permits, permits(lock, 3));
+    lock.locks().forEach(each -> assertFalse(ids.contains(each.lockId())));
+    lock.release();
+    acquire(connect(brokers[1].url), "heavy").release();
+  }
+
   @Test
   void aPermitMovesWithItsLock() throws Exception {
     RealBroker[] brokers = pair();
@@ -152,5 +208,20 @@ class PermitsTest extends Scenario {
       failsAs(Kind.INVALID, () -> client.lock("limited", LockOption.limit(limit)));
       failsAs(Kind.INVALID, () -> client.lease("limited", LeaseOption.limit(limit)));
     }
+  }
+
+  @Test
+  void aWeightThatCannotBeIsNotSent() {
+    LockBroker client = connect("http://127.0.0.1:9");
+    for (int weight : new int[] {0, -1, 17, Integer.MIN_VALUE, Integer.MAX_VALUE}) {
+      failsAs(Kind.INVALID, () -> client.tryLock("weighty", LockOption.weight(weight)));
+    }
+    LockOption three = LockOption.weight(3);
+    failsAs(Kind.INVALID, () -> client.lock("weighty", three, LockOption.limit(2)));
+    failsAs(Kind.INVALID, () -> client.lock("weighty", three, LockOption.also("another")));
+    failsAs(Kind.INVALID, () -> client.adopt("weighty", "an id", three));
+    // Each permit takes its part of the message.
+    LockOption owner = LockOption.owner("o".repeat(500));
+    failsAs(Kind.INVALID, () -> client.lock("weighty", LockOption.weight(16), owner));
   }
 }

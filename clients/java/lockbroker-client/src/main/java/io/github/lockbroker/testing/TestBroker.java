@@ -34,11 +34,13 @@ import java.util.concurrent.TimeUnit;
  * }
  * }</pre>
  *
- * <p>It grants permits of shared locks, too, each time the lowest that is free. It does not know of
- * locks that are asked for together, by {@link io.github.lockbroker.LockOption#also}: it answers
- * with the first alone, and the call fails. Nor does it know of values and of those who observe: a
- * {@link io.github.lockbroker.LockOption#value} is ignored, and an update and an observation fail
- * as UNEXPECTED. It speaks the protocol as far as this client uses it. It checks no names and no
+ * <p>It grants permits of shared locks, too, each time the lowest that is free, and shares a lock
+ * by {@link io.github.lockbroker.HeldLock#downgrade()}. It does not know of locks that are asked
+ * for together, by {@link io.github.lockbroker.LockOption#also}, nor of several permits at once, by
+ * {@link io.github.lockbroker.LockOption#weight}: it answers with the first alone, and the call
+ * fails. Nor does it know of values and of those who observe: a {@link
+ * io.github.lockbroker.LockOption#value} is ignored, and an update and an observation fail as
+ * UNEXPECTED. It speaks the protocol as far as this client uses it. It checks no names and no
  * bounds, and nothing that it says is kept: for tests of a whole system, start a real broker with
  * {@code --store memory}.
  */

@@ -190,7 +190,7 @@ final class TestSession implements TestAsker, StreamObserver<SessionRequest> {
     }
   }
 
-  /** Takes over a grant. */
+  /** Takes over a grant, and shares it if it was held alone and that is asked for. */
   private void reattach(TestLock lock, BeginLock begin) {
     long ref = begin.getLockRef();
     TestLock.Grant old = lock.named(begin.getReattachLockId());
@@ -198,15 +198,24 @@ final class TestSession implements TestAsker, StreamObserver<SessionRequest> {
       refuse(ref, NotAcquired.Reason.REASON_NOT_REATTACHABLE, "");
       return;
     }
+    TestLock.Asked asked = TestService.asked(this, ref, begin.getLock());
+    boolean isShared = old.permit == TestLock.ALONE && asked.limit() > 0;
+    if (isShared && old.closedUntil != 0) {
+      // A lock with a minHold stays exclusive.
+      fail(ref, ErrorReason.INVALID_FIELD);
+      return;
+    }
     lock.lose(old, LostReason.TAKEN_OVER);
-    var grant = new TestLock.Grant(TestBroker.newId(), old.token, old.owner, old.permit);
+    int permit = isShared ? lock.free(asked).orElse(TestLock.ALONE) : old.permit;
+    var grant = new TestLock.Grant(TestBroker.newId(), old.token, old.owner, permit);
     grant.lingerMillis = old.lingerMillis;
     grant.closedUntil = old.closedUntil;
-    grant.isKept = TestService.asked(this, ref, begin.getLock()).isKept();
+    grant.isKept = asked.isKept();
     grant.session = this;
     grant.ref = ref;
     lock.holders.add(grant);
     acquired(lock, grant);
+    broker.grantNext(lock);
   }
 
   @Override

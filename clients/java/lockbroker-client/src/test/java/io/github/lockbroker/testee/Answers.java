@@ -80,6 +80,11 @@ final class Answers {
     return of("granted", told);
   }
 
+  /** Tells of a lock that is shared from now on. */
+  static JsonObject downgraded(HeldLock lock) {
+    return of("downgraded", grant(lock.lockId(), lock.fencingToken(), lock.permit()));
+  }
+
   /** Tells a state that an observer was told. */
   static JsonObject seen(String as, Observed seen) {
     JsonObject told = of("notice", "seen", "as", as, "state", seen.state(), "owner", seen.owner());

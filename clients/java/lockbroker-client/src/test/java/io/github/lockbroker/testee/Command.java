@@ -72,6 +72,9 @@ record Command(JsonObject fields) {
     if (has("limit")) {
       options.add(LockOption.limit((int) number("limit")));
     }
+    if (has("weight")) {
+      options.add(LockOption.weight((int) number("weight")));
+    }
     if (has("also")) {
       List<JsonElement> also = fields.getAsJsonArray("also").asList();
       options.add(

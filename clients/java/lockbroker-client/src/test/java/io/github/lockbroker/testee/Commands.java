@@ -58,6 +58,7 @@ final class Commands {
         lock(told).update(told.bytes("value"));
         yield Answers.of("updated", true);
       }
+      case "downgrade" -> downgrade(told);
       case "observe" -> observe(told);
       case "unobserve" -> {
         testee.observations.remove(told.text("as")).close();
@@ -169,6 +170,16 @@ final class Commands {
       call.interrupt();
     }
     return Answers.ok();
+  }
+
+  private JsonObject downgrade(Command told) throws InterruptedException {
+    HeldLock lock = lock(told);
+    if (told.has("limit")) {
+      lock.downgrade((int) told.number("limit"));
+    } else {
+      lock.downgrade();
+    }
+    return Answers.downgraded(lock);
   }
 
   private JsonObject lease(Command told) throws InterruptedException {

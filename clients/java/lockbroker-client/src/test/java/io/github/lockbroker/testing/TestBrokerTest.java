@@ -141,6 +141,25 @@ class TestBrokerTest extends Scenario {
   }
 
   @Test
+  void sharesALockThatWasHeldAlone() throws Exception {
+    LockBroker client = connect(start().url());
+    HeldLock lock = client.tryLock("index").orElseThrow();
+    long token = lock.fencingToken();
+    lock.downgrade(2);
+    assertEquals(OptionalInt.of(0), lock.permit());
+    assertEquals(token, lock.fencingToken());
+    client.tryLock("index", LockOption.limit(2)).orElseThrow().release();
+    lock.release();
+    LockOption minHold = LockOption.minHold(Duration.ofSeconds(1));
+    HeldLock job = client.tryLock("job", minHold).orElseThrow();
+    failsAs(Kind.INVALID, job::downgrade);
+    job.check();
+    // It does not know of several at once.
+    LockOption two = LockOption.weight(2);
+    assertThrows(LockBrokerException.class, () -> client.tryLock("seats", two));
+  }
+
+  @Test
   void grantsPermits() throws Exception {
     TestBroker broker = start();
     LockBroker client = connect(broker.url());

@@ -42,14 +42,16 @@ public final class Core {
    * A held lock, as its holder may believe in it.
    *
    * @param also the ids of the locks that are held together with it
+   * @param permit null for a lock that is not shared
    * @param until the end of its validity
    * @param isBroken its stream has ended against the client's will. The broker may have taken that
    *     for the client's end, so until only bounds a reattach.
    */
-  public record HeldLock(String lockId, List<String> also, long ttl, long until, boolean isBroken) {
+  public record HeldLock(
+      String lockId, List<String> also, Integer permit, long ttl, long until, boolean isBroken) {
     /** Makes one that is held alone. */
     public HeldLock(String lockId, long ttl, long until, boolean isBroken) {
-      this(lockId, List.of(), ttl, until, isBroken);
+      this(lockId, List.of(), null, ttl, until, isBroken);
     }
   }
 
@@ -103,6 +105,11 @@ public final class Core {
       if (lock != null && lock.spec.value() != null) {
         lock.spec = lock.spec.withValue(given.value());
       }
+    } else if (input instanceof Input.Share share) {
+      Lock lock = locks.get(share.key());
+      if (lock != null) {
+        step(lock, lock.share(share.limit()), now, out);
+      }
     } else if (input instanceof Input.Dialled dialled) {
       if (dialled.failure() == null) {
         dialer.connected(dialled.link(), now, out);
@@ -143,8 +150,8 @@ public final class Core {
     if (link == null) {
       return null;
     }
-    return new HeldLock(
-        lock.lockId, lock.also, link.ttl, link.until(lock.home.lockRef()), !link.isOpen());
+    long until = link.until(lock.home.lockRef());
+    return new HeldLock(lock.lockId, lock.also, lock.permit, link.ttl, until, !link.isOpen());
   }
 
   /** Returns the number of the endpoint to try next. */

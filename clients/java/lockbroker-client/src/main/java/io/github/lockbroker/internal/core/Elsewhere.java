@@ -34,9 +34,9 @@ final class Elsewhere {
     Release(Lock lock, long until) {
       this.until = until;
       calls.add(new Output.ReleaseElsewhere(lock.key, lock.spec.name(), lock.lockId));
+      List<String> others = lock.spec.others();
       for (int at = 0; at < lock.also.size(); at++) {
-        String name = lock.spec.also().get(at);
-        calls.add(new Output.ReleaseElsewhere(lock.key, name, lock.also.get(at)));
+        calls.add(new Output.ReleaseElsewhere(lock.key, others.get(at), lock.also.get(at)));
       }
     }
   }

@@ -25,6 +25,14 @@ public sealed interface Input {
   record NewValue(long key, ByteString value) implements Input {}
 
   /**
+   * A lock that is held alone is to be shared from now on. It is ignored if it is shared already,
+   * or has ended.
+   *
+   * @param limit as in {@link LockSpec}
+   */
+  record Share(long key, Integer limit) implements Input {}
+
+  /**
    * A connection stands, or cannot be made.
    *
    * @param failure null if it stands

@@ -66,7 +66,10 @@ final class Link {
   Place begin(Lock lock, Request.WaitLeft wait, List<Output> out) {
     lastRef++;
     locks.put(lastRef, lock.key);
-    send(new Request.Begin(lastRef, lock.spec, wait, lock.lockId, lock.also), out);
+    // A reattach names each permit.
+    LockSpec spec =
+        lock.lockId.isEmpty() || lock.spec.weight() == 1 ? lock.spec : lock.spec.withWeight(1);
+    send(new Request.Begin(lastRef, spec, wait, lock.lockId, lock.also), out);
     return new Place(id, lastRef);
   }
 

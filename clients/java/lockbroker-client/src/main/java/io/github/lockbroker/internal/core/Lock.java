@@ -75,8 +75,14 @@ final class Lock {
    */
   String lockId;
 
-  /** The ids of the locks that go with it, in the order of their names. */
+  /** The ids of the locks that go with it, in the order of {@link LockSpec#others}. */
   List<String> also = List.of();
+
+  /** Null until the lock is held, and if it is not shared. */
+  Integer permit;
+
+  /** It is held alone and to be shared. A reattach does that, also on the link where it is. */
+  private boolean wantsPermit;
 
   State state = State.WANTED;
 
@@ -108,15 +114,26 @@ final class Lock {
     if (state == State.WANTED) {
       home = link.begin(this, left(now), out);
       state = State.ASKED;
-    } else if (state == State.HELD && home.link() != link.id) {
+    } else if (state == State.HELD && (home.link() != link.id || wantsPermit)) {
       to = link.begin(this, null, out);
       state = State.MOVING;
     }
   }
 
-  /** Takes the lock ids that a grant or a reattach has brought. */
-  private void setIds(Message.WasAcquired acquired) {
+  /** Shares the lock from now on. Nothing may be written under it any more. */
+  Next share(Integer limit) {
+    if (permit != null) {
+      return STAY;
+    }
+    spec = limit == null ? spec.shared() : spec.withLimit(limit);
+    wantsPermit = true;
+    return ASK;
+  }
+
+  /** Takes the lock ids and the permit that a grant or a reattach has brought. */
+  private void take(Message.WasAcquired acquired) {
     lockId = acquired.grant().lockId();
+    permit = acquired.grant().permit();
     also = acquired.also().stream().map(LockGrant::lockId).toList();
   }
 
@@ -229,16 +246,16 @@ final class Lock {
       if (link.until(at.lockRef()) <= now) {
         return new Retire(at.link());
       }
-      // A broker that does not know of several locks takes the first alone.
-      if (acquired.also().size() != spec.also().size()) {
+      // A broker that does not know of several locks, or permits, takes the first alone.
+      if (acquired.also().size() != spec.others().size()) {
         links.forget(at, out);
-        String why = "the broker does not know how to acquire several locks together";
+        String why = "the broker does not know how to acquire several locks or permits together";
         out.add(new Output.Failed(key, new Failure(Failure.Code.UNIMPLEMENTED, why, "", null)));
         return GONE;
       }
       state = State.HELD;
       home = at;
-      setIds(acquired);
+      take(acquired);
       out.add(new Output.Granted(key, acquired.grant(), acquired.also()));
       return ASK;
     }
@@ -274,17 +291,28 @@ final class Lock {
       boolean isGivenUp = state == State.GIVEN_UP;
       state = State.HELD;
       home = to;
-      setIds(acquired);
+      take(acquired);
+      wantsPermit &= permit == null;
       if (isGivenUp) {
         return release(links, now, out);
       }
-      out.add(new Output.Moved(key, lockId, also));
+      out.add(new Output.Moved(key, lockId, also, permit));
+      if (wantsPermit) {
+        // Whatever keeps the broker from a permit may pass.
+        return new AskLater(null);
+      }
       // The link may have been retired while it answered.
       return ASK;
     }
     if (event instanceof Message.HasFailed failed) {
       links.remove(to);
-      return resume(new AskLater(failed.failure().retryAfter()), links, now, out);
+      Next after = resume(new AskLater(failed.failure().retryAfter()), links, now, out);
+      if (wantsPermit && failed.failure().code().isFinal()) {
+        wantsPermit = false;
+        spec = spec.exclusive();
+        out.add(new Output.NotShared(key, failed.failure()));
+      }
+      return after;
     }
     return lose(Loss.GONE, links, out);
   }

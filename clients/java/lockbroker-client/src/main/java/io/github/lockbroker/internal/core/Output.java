@@ -16,7 +16,7 @@ public sealed interface Output {
   /**
    * A call has its lock.
    *
-   * @param also the locks that it has together with that, in the order of {@link LockSpec#also}
+   * @param also the locks that it has together with that, in the order of {@link LockSpec#others}
    */
   record Granted(long key, LockGrant grant, List<LockGrant> also) implements Output {}
 
@@ -24,8 +24,12 @@ public sealed interface Output {
    * A lock has been reattached. It is the same grant, with another id.
    *
    * @param also the ids of the locks that it has together with that
+   * @param permit null for a lock that is not shared
    */
-  record Moved(long key, String lockId, List<String> also) implements Output {}
+  record Moved(long key, String lockId, List<String> also, Integer permit) implements Output {}
+
+  /** A lock that was to be shared is held alone, as before. */
+  record NotShared(long key, Failure failure) implements Output {}
 
   /** A call does not get its lock. */
   record Refused(long key, Refusal refusal) implements Output {}

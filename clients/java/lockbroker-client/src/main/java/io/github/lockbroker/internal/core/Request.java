@@ -20,8 +20,8 @@ public sealed interface Request {
    * @param lockRef rises by one
    * @param waiting null to try once
    * @param reattach the lock id to reattach; empty for none
-   * @param reattachAlso those of the locks that go with it, in the order of {@link LockSpec#also};
-   *     empty for none
+   * @param reattachAlso those of the locks that go with it: of {@link LockSpec#also}, or more
+   *     permits of the same lock; empty for none
    */
   record Begin(
       long lockRef, LockSpec spec, WaitLeft waiting, String reattach, List<String> reattachAlso)

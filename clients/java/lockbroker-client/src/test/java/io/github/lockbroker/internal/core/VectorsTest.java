@@ -117,6 +117,9 @@ class VectorsTest {
       case "value":
         known(of, "key", "value");
         return new Input.NewValue(number(of, "key"), ByteString.copyFromUtf8(text(of, "value")));
+      case "share":
+        known(of, "key", "limit");
+        return new Input.Share(number(of, "key"), maybeNumber(of, "limit"));
       case "dialled":
         known(of, "link", "code", "retry_after");
         return new Input.Dialled(number(of, "link"), maybeFailure(of));
@@ -200,9 +203,11 @@ class VectorsTest {
     LockSpec spec = new LockSpec(text(of, "name"), maybeSpan(of, "linger"), text(of, "owner"));
     if (of.has("shared")) {
       JsonObject shared = of.getAsJsonObject("shared");
-      known(shared, "limit");
+      known(shared, "limit", "weight");
       Integer limit = maybeNumber(shared, "limit");
       spec = limit == null ? spec.shared() : spec.withLimit(limit);
+      Integer weight = maybeNumber(shared, "weight");
+      spec = weight == null ? spec : spec.withWeight(weight);
     }
     if (of.has("value")) {
       spec = spec.withValue(ByteString.copyFromUtf8(text(of, "value")));
@@ -227,7 +232,13 @@ class VectorsTest {
     } else if (output instanceof Output.Moved moved) {
       JsonObject told = object("key", moved.key(), "lock_id", moved.lockId());
       put(told, "also", texts(moved.also()));
+      if (moved.permit() != null) {
+        told.addProperty("permit", moved.permit());
+      }
       return object("moved", told);
+    } else if (output instanceof Output.NotShared refused) {
+      String code = refused.failure().code().name();
+      return object("not_shared", object("key", refused.key(), "code", code));
     } else if (output instanceof Output.Refused refused) {
       Refusal refusal = refused.refusal();
       JsonObject told = object("key", refused.key(), "reason", refusal.reason().name());
@@ -284,7 +295,11 @@ class VectorsTest {
     }
     if (spec.isShared()) {
       Integer limit = spec.limit();
-      made.add("shared", limit == null ? new JsonObject() : object("limit", limit));
+      JsonObject shared = limit == null ? new JsonObject() : object("limit", limit);
+      if (spec.weight() != 1) {
+        shared.addProperty("weight", spec.weight());
+      }
+      made.add("shared", shared);
     }
     if (!begin.reattach().isEmpty()) {
       made.addProperty("reattach", begin.reattach());
