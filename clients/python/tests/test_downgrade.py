@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
@@ -138,21 +138,29 @@ def test_it_waits_for_a_store_that_is_away(name: str) -> None:
             later.release()
 
 
-def test_a_release_ends_the_wait_for_it(name: str) -> None:
-    with Memcached() as memcached, Broker("--store", memcached.store) as broker:
-        with lockbroker.connect(broker.url, ttl=5) as client:
-            lock, closed = client.lock(name, wait=SOON), client.lock(f"{name}/closed", wait=SOON)
-            memcached.stop()
-            with ThreadPoolExecutor() as pool:
-                sharing = [pool.submit(lock.downgrade), pool.submit(closed.downgrade)]
-                eventually("they wait", lambda: all(_waits(client)))
-                pool.submit(lock.release)
-                eventually("it is released", lambda: lock.lost)
-                memcached.signal(signal.SIGCONT)
-                client.close()
-                for ending in sharing:
-                    with pytest.raises(Lost):
-                        ending.result(SOON)
+def test_the_end_of_the_lock_ends_the_wait_for_it(name: str) -> None:
+    with Memcached() as memcached, Broker("--store", memcached.store) as broker, ThreadPoolExecutor() as pool:
+        with lockbroker.connect(broker.url, ttl=5, answer_timeout=60) as client:
+
+            def waiting() -> tuple[lockbroker.Lock, Future[None]]:
+                lock = client.lock(name, wait=SOON)
+                memcached.stop()
+                sharing = pool.submit(lock.downgrade)
+                eventually("it waits", lambda: all(_waits(client)))
+                return lock, sharing
+
+            lock, sharing = waiting()
+            releasing = pool.submit(lock.release)
+            eventually("it is given up", lambda: lock.lost)
+            memcached.signal(signal.SIGCONT)
+            releasing.result(SOON)
+            with pytest.raises(Lost):
+                sharing.result(SOON)
+            lock, sharing = waiting()
+            client.close()
+            with pytest.raises(Lost):
+                sharing.result(SOON)
+            memcached.signal(signal.SIGCONT)
 
 
 def _waits(client: lockbroker.Client) -> list[bool]:
