@@ -37,7 +37,7 @@ const RULES: Record<string, [string, string, string][]> = {
   ],
   // Releases nothing, and says so.
   release: [
-    ["lock.js", "this.#giveUp();\n", "return;\n"],
+    ["lock.js", "this.#calls.giveUp();\n", "return;\n"],
     ["lease.js", "this.#error = released(name);\n", "this.#error = released(name);\n            return;\n"],
   ],
 };
