@@ -20,6 +20,10 @@ export function granted(held: Lock | Lease): Answer {
   return { granted: { ...grant(held), also: also.length > 0 ? also : undefined } };
 }
 
+export function downgraded(lock: Lock): Answer {
+  return { downgraded: grant(lock) };
+}
+
 function grant({ fencingToken, lockId, permit }: Lock | Lease | HeldLock): Answer {
   return { token: fencingToken, lock_id: lockId, permit };
 }

@@ -17,7 +17,11 @@ const RULES: Record<string, [string, string, string][]> = {
   ],
   // Never moves a lock, and says that it is held.
   reattach: [
-    ["core/lock.js", 'else if (state.kind === "held" && state.home.link !== link.id)', "else if (false)"],
+    [
+      "core/lock.js",
+      'else if (state.kind === "held" && (state.home.link !== link.id || this.#wantsPermit))',
+      "else if (false)",
+    ],
     ["core/core.js", "isBroken: !link.isOpen", "isBroken: false"],
   ],
   // Has no validity end, and believes no broker that it has.
@@ -33,7 +37,7 @@ const RULES: Record<string, [string, string, string][]> = {
   ],
   // Releases nothing, and says so.
   release: [
-    ["lock.js", "this.#giveUp();\n", "return;\n"],
+    ["lock.js", "this.#calls.giveUp();\n", "return;\n"],
     ["lease.js", "this.#error = released(name);\n", "this.#error = released(name);\n            return;\n"],
   ],
 };

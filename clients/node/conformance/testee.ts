@@ -10,7 +10,7 @@ import {
   type Observation,
   type WaitOptions,
 } from "../src/index.js";
-import { type Answer, checked, failed, granted, renewed, say, seen, unexpected } from "./answers.js";
+import { type Answer, checked, downgraded, failed, granted, renewed, say, seen, unexpected } from "./answers.js";
 import { cycles } from "./stub.js";
 
 /** What the driver tells, with the fields of all commands. */
@@ -31,6 +31,7 @@ interface Command {
   readonly keep?: boolean;
   readonly shared?: boolean;
   readonly limit?: number;
+  readonly weight?: number;
   readonly also?: string[];
   readonly value?: string;
   readonly as: string;
@@ -94,8 +95,8 @@ function common(told: Command, signal: AbortSignal) {
 }
 
 function options(told: Command, signal: AbortSignal): WaitOptions {
-  const { poll_ms: pollInterval, keep: keepOnDisconnect, also, value } = told;
-  return { ...common(told, signal), pollInterval, keepOnDisconnect, also, value };
+  const { poll_ms: pollInterval, keep: keepOnDisconnect, weight, also, value } = told;
+  return { ...common(told, signal), pollInterval, keepOnDisconnect, weight, also, value };
 }
 
 function leaseOf(name: string): Lease {
@@ -184,6 +185,11 @@ const commands: Record<string, (told: Command, signal: AbortSignal) => Promise<A
   async update(told) {
     await (find(locks, told.lock) as Lock).update(told.value ?? "");
     return { updated: true };
+  },
+  async downgrade(told) {
+    const lock = find(locks, told.lock) as Lock;
+    await lock.downgrade(told.limit);
+    return downgraded(lock);
   },
   observe(told) {
     const observation = find(clients, told.client).observe(told.name);

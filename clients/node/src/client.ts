@@ -15,22 +15,23 @@ import {
   besideValue,
   invalid,
   lockValue,
+  MOST_PERMITS,
   namesTogether,
   optionalBoolean,
   optionalSignal,
   optionalText,
   optionalTime,
   optionalWhole,
+  permitLimit,
+  permitWeight,
   text,
+  together,
 } from "./values.js";
 
 const debug = debuglog("lockbroker");
 
 /** Milliseconds. */
 const DEFAULT_ANSWER_TIMEOUT = 5000;
-
-/** The most permits of a lock. */
-const MOST_PERMITS = 4096;
 
 /**
  * Makes a client of the brokers at `server`: `http://HOST:PORT`, `https://HOST:PORT`, `HOST:PORT` or `unix:/PATH`. Several
@@ -113,7 +114,7 @@ export class Client implements AsyncDisposable {
    *
    * Throws a {@link NotAcquiredError} with the reason `NOT_REATTACHABLE` if the grant has ended.
    */
-  async adopt(name: string, lockId: string, options: Omit<LockOptions, "also"> = {}): Promise<Lock> {
+  async adopt(name: string, lockId: string, options: Omit<LockOptions, "also" | "weight"> = {}): Promise<Lock> {
     text("name", name, "");
     if (text("lockId", lockId, name) === "") throw invalid(name, "there is no lock id to adopt");
     return this.#ask(name, options, { adopt: lockId });
@@ -259,27 +260,23 @@ export class Client implements AsyncDisposable {
   async #ask(name: string, options: LockOptions, more: Pick<Acquire, "wait" | "adopt">): Promise<Lock> {
     const spec = this.#spec(text("name", name, ""), options);
     const isKept = optionalBoolean("keepOnDisconnect", options.keepOnDisconnect, name);
-    const also = namesTogether(options.also, name, spec.owner);
+    const also = namesTogether(options.also, name);
+    const weight = permitWeight(options.weight, spec.shared?.limit, name);
+    const shared = weight === undefined ? spec.shared : { ...spec.shared, weight };
     const signal = optionalSignal(options.signal, name);
-    if (options.value === undefined) return this.#requests.ask({ ...spec, isKept, also }, more, signal);
-    const value = lockValue(options.value, name);
-    if (also.length > 0) {
-      throw invalid(name, "a value is for one lock alone, and others are asked for together with it");
-    }
-    if (spec.shared !== undefined) {
-      throw invalid(name, "a value is for a lock that one holder has alone, and it is asked for as a shared one");
-    }
-    for (const [option, text] of Object.entries({ name, owner: spec.owner, lockId: more.adopt ?? "" })) {
-      besideValue(option, text, name);
-    }
-    return this.#requests.ask({ ...spec, isKept, value }, more, signal);
+    const value = options.value === undefined ? undefined : lockValue(options.value, name);
+    const whole = { ...spec, shared, isKept, also, value };
+    together(whole);
+    const texts = value === undefined ? {} : { name, owner: spec.owner, lockId: more.adopt ?? "" };
+    for (const [option, text] of Object.entries(texts)) besideValue(option, text, name);
+    return this.#requests.ask(whole, more, signal);
   }
 
   #spec(name: string, options: Pick<LockOptions, "owner" | "linger" | "minHold" | "shared" | "limit">): LockSpec {
     const owner = optionalText("owner", options.owner, name) ?? this.#owner;
     const linger = optionalTime("linger", options.linger, name);
     const minHold = optionalTime("minHold", options.minHold, name);
-    const limit = optionalWhole("limit", options.limit, name, 1, MOST_PERMITS);
+    const limit = permitLimit(options.limit, name);
     const isShared = optionalBoolean("shared", options.shared, name) || limit !== undefined;
     return { name, owner, linger, minHold, shared: isShared ? { limit } : undefined };
   }

@@ -40,10 +40,10 @@ export class Hold {
     return this.spec.name;
   }
 
-  /** Takes the ids that the locks have on another stream. */
-  move({ lockId, also, ttl }: Move): void {
+  /** Takes the ids that the locks have on another stream, and the permit of one that has come to be shared. */
+  move({ lockId, also, permit, ttl }: Move): void {
     const [first, ...others] = this.grants;
-    this.grants = [{ ...first, lockId }, ...others.map((grant, at) => ({ ...grant, lockId: also[at] ?? "" }))];
+    this.grants = [{ ...first, lockId, permit }, ...others.map((grant, at) => ({ ...grant, lockId: also[at] ?? "" }))];
     this.ttl = ttl;
   }
 

@@ -1,8 +1,18 @@
 import { now } from "./clock.js";
-import type { Acquired } from "./core/types.js";
+import { type Acquired, othersOf } from "./core/types.js";
 import { LockbrokerError, LostError, released } from "./errors.js";
 import type { Hold } from "./hold.js";
-import { invalid, lockValue } from "./values.js";
+import { invalid, lockValue, permitLimit } from "./values.js";
+
+/** What the engine does with a lock that is held. Each returns false if the lock is over. */
+export interface LockCalls {
+  /** Begins to release it. */
+  giveUp(): void;
+  /** Gives it another value. */
+  update(value: Uint8Array): Promise<boolean>;
+  /** Shares it. */
+  share(limit: number | undefined): Promise<boolean>;
+}
 
 /**
  * A lock that is held until {@link Lock.release}, or to the end of the scope: `await using lock = await client.lock("x")`.
@@ -16,16 +26,14 @@ import { invalid, lockValue } from "./values.js";
  */
 export class Lock implements AsyncDisposable {
   readonly #hold: Hold;
-  readonly #giveUp: () => void;
-  readonly #update: (value: Uint8Array) => Promise<boolean>;
+  readonly #calls: LockCalls;
   #release: Promise<void> | undefined;
   #isTold = false;
 
   /** @internal */
-  constructor(hold: Hold, giveUp: () => void, update: (value: Uint8Array) => Promise<boolean>) {
+  constructor(hold: Hold, calls: LockCalls) {
     this.#hold = hold;
-    this.#giveUp = giveUp;
-    this.#update = update;
+    this.#calls = calls;
     forgotten.register(this, hold, hold);
   }
 
@@ -49,7 +57,7 @@ export class Lock implements AsyncDisposable {
 
   /**
    * The number of the permit, from 0 to the limit - 1; undefined for a lock that is not shared. Nobody else has the
-   * same permit of this name at the same time, so it can number a worker. It is the same for as long as the lock is held. Several
+   * same permit of this name at the same time, so it can number a worker. It is the same for as long as the lock is held, once it is shared. Several
    * have the lock then, so what a worker writes under its number is fenced by both: refuse a token below the highest that has
    * come with the same permit.
    */
@@ -67,10 +75,10 @@ export class Lock implements AsyncDisposable {
 
   /**
    * All locks that this one `Lock` holds, in the order in which they were named: the one that was asked for, and those of
-   * {@link LockOptions.also}.
+   * {@link LockOptions.also}. With a {@link LockOptions.weight}, all permits of the one.
    */
   get locks(): readonly HeldLock[] {
-    const names = [this.name, ...(this.#hold.spec.also ?? [])];
+    const names = [this.name, ...othersOf(this.#hold.spec)];
     return this.#hold.grants.map((grant, at) => new HeldLock(names[at] ?? "", grant));
   }
 
@@ -155,7 +163,33 @@ export class Lock implements AsyncDisposable {
     if (this.#hold.spec.value === undefined) {
       throw invalid(this.name, "it was asked for without a value, so it can be given none");
     }
-    if (await this.#update(bytes)) return;
+    if (!(await this.#calls.update(bytes))) this.#throwOver();
+  }
+
+  /**
+   * Shares the lock from now on, and waits until it has a {@link Lock.permit}.
+   *
+   * **Stop to write first**: others may share the lock before this resolves, and also if it fails.
+   *
+   * They may share it up to `limit` at a time, 1 to 4,096 (default: 4,096), and nobody has it alone in between. The fencing token stays.
+   * Does nothing if it is shared already.
+   *
+   * Throws a {@link LostError} if the lock is lost. Throws an `INVALID` error if the limit is out of range, and if the lock has a
+   * `minHold`, a `value`, or others beside it: then it is held alone, as before. Throws an `UNAVAILABLE` error if no broker could do it
+   * within the `answerTimeout`: it may still become a shared one.
+   */
+  async downgrade(limit?: number): Promise<void> {
+    const most = permitLimit(limit, this.name);
+    this.#throwIfOver();
+    if (this.#hold.grants.length > 1) {
+      throw invalid(this.name, "several locks are held together, and only one alone can be shared from now on");
+    }
+    const isShared = await this.#calls.share(most);
+    this.#throwIfOver();
+    if (!isShared) this.#throwOver();
+  }
+
+  #throwOver(): never {
     this.#throwIfOver();
     // The engine knows before this thread does.
     throw new LostError(this.name, "GONE");
@@ -180,7 +214,7 @@ export class Lock implements AsyncDisposable {
     forgotten.unregister(this.#hold);
     // The holder's own belief ends first.
     this.#hold.finish(released(this.name));
-    this.#giveUp();
+    this.#calls.giveUp();
     const error = await this.#hold.done;
     if (error !== undefined) throw error;
   }

@@ -56,6 +56,11 @@ export interface LockOptions {
    */
   readonly limit?: number | undefined;
   /**
+   * Share the lock by so many permits at once, 1 to 16, and at most the `limit`: all or none. Who waits for several lets in no new
+   * ones. {@link Lock.locks} has all of them; when one is lost, all are. Not with `also` and `minHold`. Default: 1, if it is `shared`.
+   */
+  readonly weight?: number | undefined;
+  /**
    * The names of other locks to ask for together with this one, in the same way: all or none, for one {@link Lock}. At most 15, and
    * not with `minHold`. Whoever asks for several waits for nobody in a circle, in whatever order the names are said. When one is
    * lost, all are. See {@link Lock.locks}. Default: none.

@@ -7,7 +7,7 @@ import type { Answer, AnswerTo, Call, EngineSettings, Grant, Notice } from "./en
 import { closedData, LockbrokerError, LostError, notAcquired } from "./errors.js";
 import { Hold } from "./hold.js";
 import { type Host, InlineHost, ThreadHost } from "./host.js";
-import { Lock } from "./lock.js";
+import { Lock, type LockCalls } from "./lock.js";
 
 /** A call that waits for its lock. */
 interface Asking {
@@ -187,11 +187,13 @@ export class Requests {
     const { spec, belief, signal, answer } = asking;
     const hold = new Hold(key, spec, belief, grant, signal);
     this.#holds.set(key, hold);
-    const update = async (value: Uint8Array) => {
-      const answer = await this.call({ kind: "update", name: hold.name, key, value }, undefined);
-      return answer.kind === "updated";
+    const { name } = hold;
+    const calls: LockCalls = {
+      giveUp: () => this.#host.post({ kind: "giveUp", key }),
+      update: async (value) => (await this.call({ kind: "update", name, key, value }, undefined)).kind !== "over",
+      share: async (limit) => (await this.call({ kind: "share", name, key, limit }, undefined)).kind !== "over",
     };
-    answer.resolve(new Lock(hold, () => this.#host.post({ kind: "giveUp", key }), update));
+    answer.resolve(new Lock(hold, calls));
   }
 
   /** Ends a call that does not get its lock. */

@@ -1,4 +1,5 @@
 /** Checks what the user has given, where a wrong value would not reach the broker as it is. */
+import { type LockSpec, othersOf } from "./core/types.js";
 import { LockbrokerError } from "./errors.js";
 
 /**
@@ -12,9 +13,12 @@ const MOST_BESIDE_VALUE = 512;
 /** The most bytes of a value. */
 const MOST_VALUE_BYTES = 1024;
 
+/** The most permits of a lock. */
+export const MOST_PERMITS = 4096;
+
 /** The most locks that are asked for together with another. */
 const MOST_ALSO = 15;
-/** The most bytes that several may take, which are asked for in one message. */
+/** The most bytes that several may take, which one message names: the request, or that which moves them. */
 const MOST_TOGETHER_BYTES = 3800;
 /** The most bytes that one of several takes beside its name and its owner: its id, its times, and what frames them. */
 const BESIDE_TEXTS = 100;
@@ -33,22 +37,43 @@ export function optionalText(option: string, value: unknown, lock: string): stri
   return value === undefined ? undefined : text(option, value, lock);
 }
 
-/**
- * Returns the names of locks that are asked for together with another. Throws an `INVALID` error for anything else, and for what does
- * not fit into one message.
- */
-export function namesTogether(also: unknown, lock: string, owner: string): readonly string[] {
+/** Returns the names of locks that are asked for together with another. Throws an `INVALID` error for anything else. */
+export function namesTogether(also: unknown, lock: string): readonly string[] {
   if (also === undefined) return [];
   if (!Array.isArray(also)) throw invalid(lock, `also is to be an array of names, and not ${show(also)}`);
   if (also.length > MOST_ALSO) {
     throw invalid(lock, `${also.length} other locks are asked for together with it: take at most ${MOST_ALSO}`);
   }
-  const names = also.map((name) => text("a name in also", name, lock));
-  const bytes = [lock, ...names].reduce((sum, name) => sum + Buffer.byteLength(name + owner) + BESIDE_TEXTS, 0);
-  if (names.length > 0 && bytes > MOST_TOGETHER_BYTES) {
+  return also.map((name) => text("a name in also", name, lock));
+}
+
+/** Throws an `INVALID` error for locks and permits that cannot be had together, or that one message cannot name. */
+export function together(spec: LockSpec): void {
+  const { name: lock, owner, also = [], shared, value } = spec;
+  if (also.length > 0 && (shared?.weight ?? 1) > 1) {
+    throw invalid(lock, "a weight is for one lock alone, and others are asked for together with it");
+  }
+  if (also.length > 0 && value !== undefined) {
+    throw invalid(lock, "a value is for one lock alone, and others are asked for together with it");
+  }
+  if (shared !== undefined && value !== undefined) {
+    throw invalid(lock, "a value is for a lock that one holder has alone, and it is asked for as a shared one");
+  }
+  const others = othersOf(spec);
+  const bytes = [lock, ...others].reduce((sum, name) => sum + Buffer.byteLength(name + owner) + BESIDE_TEXTS, 0);
+  if (others.length > 0 && bytes > MOST_TOGETHER_BYTES) {
     throw invalid(lock, "the names of the locks that are asked for together, and the owner, are too long for one message");
   }
-  return names;
+}
+
+/** Returns how many may share a lock. Throws an `INVALID` error for anything else that is set. */
+export function permitLimit(limit: unknown, lock: string): number | undefined {
+  return optionalWhole("limit", limit, lock, 1, MOST_PERMITS);
+}
+
+/** Returns how many permits to take. Throws an `INVALID` error for anything else that is set. */
+export function permitWeight(weight: unknown, limit: number | undefined, lock: string): number | undefined {
+  return optionalWhole("weight", weight, lock, 1, Math.min(MOST_ALSO + 1, limit ?? MOST_PERMITS));
 }
 
 /** Returns a copy of a value, and of a text its UTF-8. Throws an `INVALID` error for anything else, and for one that is too long. */

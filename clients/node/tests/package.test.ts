@@ -145,7 +145,7 @@ async function samples() {
 }
 
 const SAMPLES = `
-import { type Client, connect, NotAcquiredError } from "lockbroker";
+import { type Client, connect, type HeldLock, NotAcquiredError } from "lockbroker";
 
 const pages = [1, 2];
 async function writeReport(_: { signal: AbortSignal; token: number }) {}
@@ -154,6 +154,7 @@ async function runJob() {}
 async function readData() {}
 async function writeData() {}
 async function work(_: number | undefined) {}
+async function load(_: readonly HeldLock[]) {}
 async function fence(_: string, __: number) {}
 async function lead(_: { signal: AbortSignal; token: number }) {}
 `;

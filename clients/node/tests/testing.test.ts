@@ -104,9 +104,26 @@ describe("the broker for tests", { concurrency: true }, () => {
 
   test("refuses several locks together, as a broker that does not know of them", async (t) => {
     const [broker, client] = await start(t);
-    const { message } = await fails(client.lock("x", { also: ["y"] }), "UNEXPECTED");
-    assert.match(message, /several locks together/);
+    for (const options of [{ also: ["y"] }, { weight: 2 }]) {
+      const { message } = await fails(client.lock("x", options), "UNEXPECTED");
+      assert.match(message, /several locks or permits together/);
+    }
     await eventually("the first is free again", () => broker.holder("x") === undefined);
+  });
+
+  test("shares what one had alone", async (t) => {
+    const [broker, client] = await start(t);
+    const lock = await acquire(client, "x");
+    const reading = client.lock("x", { shared: true });
+    await eventually("it waits", () => broker.waiters("x") === 1);
+    await lock.downgrade();
+    assert.deepEqual([lock.permit, (await reading).permit], [0, 1]);
+    assert.equal(broker.holder("x")?.fencingToken, lock.fencingToken);
+    assert.equal(await client.tryLock("x"), null);
+    const alone = await acquire(client, "y", { minHold: 60_000 });
+    await fails(alone.downgrade(), "INVALID");
+    assert.equal(alone.permit, undefined);
+    alone.check();
   });
 
   test("closes a permit that lingers, and no other", async (t) => {

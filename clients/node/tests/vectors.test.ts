@@ -77,7 +77,7 @@ function readInput(kind: string, of: Json): Input {
   switch (kind) {
     case "acquire": {
       known(of, "key", "name", "also", "linger", "owner", "value", "shared", "wait", "adopt");
-      if (of.shared) known(of.shared, "limit");
+      if (of.shared) known(of.shared, "limit", "weight");
       if (of.wait) known(of.wait, "until", "poll_interval");
       const value = of.value === undefined ? undefined : Buffer.from(of.value);
       const spec = { name: of.name, linger: of.linger, owner: of.owner ?? "", shared: of.shared, also: of.also, value };
@@ -90,6 +90,9 @@ function readInput(kind: string, of: Json): Input {
     case "value":
       known(of, "key", "value");
       return { kind: "value", key: of.key, value: Buffer.from(of.value) };
+    case "share":
+      known(of, "key", "limit");
+      return { kind: "share", key: of.key, limit: of.limit };
     case "dialled":
       known(of, "link", "code", "retry_after");
       return { kind: "dialled", link: of.link, failure: of.code && failure(of) };
@@ -159,8 +162,12 @@ function shown(output: Output): Json {
       return { hangup: { link: output.link } };
     case "granted":
       return { granted: { key: output.key, ...shownGrant(output), also: some(output.also.map(shownGrant)) } };
-    case "moved":
-      return { moved: { key: output.key, lock_id: output.lockId, also: some(output.also) } };
+    case "moved": {
+      const { key, lockId: lock_id, permit, also } = output;
+      return { moved: { key, lock_id, permit, also: some(also) } };
+    }
+    case "notShared":
+      return { not_shared: { key: output.key, code: oneOf(CODES, output.failure.code) } };
     case "refused": {
       const { reason, owner, name } = output.refusal;
       return { refused: { key: output.key, reason: oneOf(REFUSALS, reason), owner, name: name || undefined } };
@@ -189,7 +196,9 @@ function shownRequest(link: number, request: Request): Json {
     case "begin": {
       const { lockRef: lock_ref, spec, wait, reattach, reattachAlso } = request;
       const told = wait && { max_wait: wait.maxWait, poll_interval: wait.pollInterval };
-      const { name, also, linger, shared } = spec;
+      const { name, also, linger } = spec;
+      // A reattach names each permit.
+      const shared = spec.shared && { ...spec.shared, weight: reattach === undefined ? spec.shared.weight : undefined };
       const owner = spec.owner || undefined;
       const reattach_also = some(reattachAlso);
       const value = spec.value && Buffer.from(spec.value).toString();

@@ -67,6 +67,11 @@ def _grant(lock: Guard | lockbroker.HeldLock) -> Answer:
     return {"token": lock.fencing_token, "lock_id": lock.lock_id, **permit}
 
 
+def downgraded(lock: Guard) -> Answer:
+    """Answers with a lock that is shared from now on."""
+    return {"downgraded": _grant(lock)}
+
+
 def checked(lock: Guard) -> Answer:
     """Asks a lock if it is held."""
     try:
@@ -127,6 +132,7 @@ def options(
     limit: int | None = None,
     also: list[str] | None = None,
     value: str | None = None,
+    weight: int | None = None,
 ) -> dict[str, Any]:
     """Returns the arguments of `lock`."""
     return {
@@ -140,6 +146,7 @@ def options(
         "limit": limit,
         "also": also or (),
         "value": value,
+        "weight": weight,
     }
 
 

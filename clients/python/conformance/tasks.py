@@ -11,7 +11,21 @@ import time
 from typing import Any
 
 import stub
-from answers import OVER, Answer, Failed, checked, failed, granted, info, lease_options, observed, options, renewed, say
+from answers import (
+    OVER,
+    Answer,
+    Failed,
+    checked,
+    downgraded,
+    failed,
+    granted,
+    info,
+    lease_options,
+    observed,
+    options,
+    renewed,
+    say,
+)
 from forks import fork
 
 import lockbroker
@@ -175,6 +189,12 @@ class Commands:
         assert isinstance(held, aio.Lock)
         await held.update(value)
         return {"updated": True}
+
+    async def do_downgrade(self, id: int, lock: str, limit: int | None = None) -> Answer:
+        held = self.locks[lock]
+        assert isinstance(held, aio.Lock)
+        await held.downgrade(limit)
+        return downgraded(held)
 
     async def do_observe(self, id: int, client: str, name: str, **more: str) -> Answer:
         called = more["as"]

@@ -18,6 +18,7 @@ from answers import (
     Cancelled,
     Failed,
     checked,
+    downgraded,
     failed,
     granted,
     info,
@@ -62,8 +63,10 @@ class _Interruptible(Future[Any]):
             if call.is_cancelled:
                 raise Cancelled
             try:
-                return super().result()
+                return super().result(timeout)
             except TimedOut:
+                if not call.is_cancelled:
+                    raise
                 # It was woken and has no result.
                 raise Cancelled from None
 
@@ -196,6 +199,12 @@ class Commands:
         assert isinstance(held, Lock)
         held.update(value)
         return {"updated": True}
+
+    def do_downgrade(self, id: int, lock: str, limit: int | None = None) -> Answer:
+        held = self.locks[lock]
+        assert isinstance(held, Lock)
+        held.downgrade(limit)
+        return downgraded(held)
 
     def do_observe(self, id: int, client: str, name: str, **more: str) -> Answer:
         called = more["as"]

@@ -188,9 +188,11 @@ def test_several_at_a_time(world: World, client: lockbroker.Client, other: lockb
 
     code = sample(10, "seat.permit")
     names = {"read_data": read_data, "write_data": write_data, "run_import": run_import, "work": done.append}
-    run(world, code, client=client, **names)
-    *others, number = done
-    assert others == ["read", "written", "imported"]
+    run(world, code, client=client, load=done.append, **names)
+    *others, permits, number = done
+    assert others == ["read", "written", "read", "imported"]
+    assert len(set(permits)) == 4
+    assert set(permits) <= set(range(16))
     assert number in range(8)
 
 

@@ -106,9 +106,28 @@ def test_shares(broker: Broker, client: lockbroker.Client) -> None:
 
 
 def test_it_refuses_several_together(broker: Broker, client: lockbroker.Client) -> None:
-    with pytest.raises(lockbroker.Unexpected, match="several locks together"):
+    with pytest.raises(lockbroker.Unexpected, match="several locks or permits together"):
         client.lock("x", also=["y"])
+    with pytest.raises(lockbroker.Unexpected, match="several locks or permits together"):
+        client.lock("x", weight=2)
     eventually("the first is free again", lambda: broker.holder("x") is None)
+
+
+def test_a_lock_is_shared_from_then_on(broker: Broker, client: lockbroker.Client) -> None:
+    lock = client.lock("x")
+    with ThreadPoolExecutor() as pool:
+        reading = pool.submit(client.lock, "x", shared=True)
+        eventually("it waits", lambda: broker.waiting("x") == 1)
+        lock.downgrade()
+        assert {lock.permit, reading.result(5).permit} == {0, 1}
+    first = broker.holder("x")
+    assert first is not None
+    assert (first.permit, first.fencing_token) == (lock.permit, lock.fencing_token)
+    assert client.try_lock("x") is None
+    with client.lock("y", min_hold=60) as alone:
+        with pytest.raises(lockbroker.Invalid, match="min_hold"):
+            alone.downgrade()
+        assert (alone.permit, alone.lost) == (None, None)
 
 
 def test_permits_linger(broker: Broker, client: lockbroker.Client) -> None:

@@ -67,7 +67,7 @@ def to_input(given: Json) -> t.Input:
         case "acquire":
             known(of, "key", "name", "also", "linger", "owner", "value", "shared", "wait", "adopt")
             shared = of.get("shared")
-            known(shared or {}, "limit")
+            known(shared or {}, "limit", "weight")
             spec = t.LockSpec(
                 of["name"],
                 nanos(of.get("linger")),
@@ -76,6 +76,7 @@ def to_input(given: Json) -> t.Input:
                 limit=(shared or {}).get("limit"),
                 also=tuple(of.get("also", ())),
                 value=of["value"].encode() if "value" in of else None,
+                weight=(shared or {}).get("weight", 1),
             )
             wait = None
             if "wait" in of:
@@ -88,6 +89,9 @@ def to_input(given: Json) -> t.Input:
         case "value":
             known(of, "key", "value")
             return t.Value(of["key"], of["value"].encode())
+        case "share":
+            known(of, "key", "limit")
+            return t.Share(of["key"], of.get("limit"))
         case "dialled":
             known(of, "link", "code")
             return t.Dialled(of["link"], to_failure(of) if "code" in of else None)
@@ -168,9 +172,13 @@ def from_output(output: t.Output) -> Json:
         case t.Granted(key, _, _, _, also):
             granted = {"key": key, **from_grant(output)}
             return {"granted": {**granted, "also": list(map(from_grant, also))} if also else granted}
-        case t.Moved(key, lock_id, also):
+        case t.Moved(key, lock_id, also, permit):
             moved: Json = {"key": key, "lock_id": lock_id}
+            if permit is not None:
+                moved["permit"] = permit
             return {"moved": {**moved, "also": list(also)} if also else moved}
+        case t.NotShared(key, failure):
+            return {"not_shared": {"key": key, "code": failure.code.name}}
         case t.Refused(key, refusal):
             refused = {"key": key, "reason": refusal.reason.name, "owner": refusal.owner}
             return {"refused": {**refused, "name": refusal.name} if refusal.name else refused}
@@ -201,6 +209,9 @@ def from_begin(begin: t.Begin) -> Json:
         made["value"] = begin.spec.value.decode()
     if begin.spec.is_shared:
         made["shared"] = {} if begin.spec.limit is None else {"limit": begin.spec.limit}
+        # A reattach names each permit.
+        if begin.spec.weight > 1 and begin.reattach is None:
+            made["shared"]["weight"] = begin.spec.weight
     if begin.wait is not None:
         wait = {"max_wait": millis(begin.wait.max_wait), "poll_interval": millis(begin.wait.poll_interval)}
         made["wait"] = {key: value for key, value in wait.items() if value is not None}

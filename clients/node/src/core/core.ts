@@ -53,6 +53,8 @@ export interface Held {
    * bounds a reattach.
    */
   readonly isBroken: boolean;
+  /** Unset: the lock is not shared. */
+  readonly permit?: number | undefined;
 }
 
 /** The state of a client's Session, on whatever streams it is. */
@@ -103,6 +105,11 @@ export class Core {
         if (lock?.spec.value !== undefined) lock.spec = { ...lock.spec, value: input.value };
         return;
       }
+      case "share": {
+        const lock = this.#locks.get(input.key);
+        if (lock !== undefined) this.#step(lock, lock.share(input.limit), now, out);
+        return;
+      }
       case "dialled":
         if (input.failure === undefined) this.#dialer.connected(input.link, now, out);
         else this.#dialFailed(input.link, input.failure, now, out);
@@ -130,7 +137,8 @@ export class Core {
     if (!lock?.isHeld || lock.home === undefined) return undefined;
     const link = this.#links.get(lock.home.link);
     if (link === undefined) return undefined;
-    return { lockId: lock.lockId, ttl: link.ttl, until: link.until(lock.home.lockRef), isBroken: !link.isOpen };
+    const { lockId, permit } = lock;
+    return { lockId, ttl: link.ttl, until: link.until(lock.home.lockRef), isBroken: !link.isOpen, permit };
   }
 
   /** Returns the number of the endpoint to try next. */

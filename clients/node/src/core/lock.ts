@@ -1,16 +1,18 @@
 import type { Ids, Link, Links, Place } from "./link.js";
-import type {
-  Acquire,
-  AllAcquired,
-  Event,
-  Key,
-  LinkId,
-  LockSpec,
-  LostReason,
-  Moment,
-  Output,
-  Wait,
-  WaitLeft,
+import {
+  type Acquire,
+  type AllAcquired,
+  type Event,
+  isFinal,
+  type Key,
+  type LinkId,
+  type LockSpec,
+  type LostReason,
+  type Moment,
+  type Output,
+  othersOf,
+  type Wait,
+  type WaitLeft,
 } from "./types.js";
 
 /**
@@ -61,6 +63,10 @@ export class Lock {
   spec: LockSpec;
   readonly #wait: Wait | undefined;
   #ids: Ids;
+  /** Unset before it is held, and if it is not shared. */
+  #permit: number | undefined;
+  /** It is held alone and to be shared: a reattach does that, also on the link where it is. */
+  #wantsPermit = false;
   #state: State = { kind: "wanted" };
 
   constructor({ key, spec, wait, adopt }: Acquire) {
@@ -78,9 +84,13 @@ export class Lock {
     return this.#ids.first ?? "";
   }
 
+  get permit(): number | undefined {
+    return this.#permit;
+  }
+
   /** Returns the names and ids of what is held: its own, and those of the locks that are held together with it. */
   get grants(): (readonly [name: string, lockId: string])[] {
-    const also = this.spec.also?.map((name, at) => [name, this.#ids.also[at] ?? ""] as const) ?? [];
+    const also = othersOf(this.spec).map((name, at) => [name, this.#ids.also[at] ?? ""] as const);
     return [[this.spec.name, this.lockId], ...also];
   }
 
@@ -105,10 +115,18 @@ export class Lock {
     if (state.kind === "wanted") {
       const home = link.begin(this.key, this.spec, left(this.#wait, now), this.#ids, out);
       this.#state = { kind: "asked", home };
-    } else if (state.kind === "held" && state.home.link !== link.id) {
+    } else if (state.kind === "held" && (state.home.link !== link.id || this.#wantsPermit)) {
       const to = link.begin(this.key, this.spec, undefined, this.#ids, out);
       this.#state = { kind: "moving", home: state.home, to };
     }
+  }
+
+  /** Shares the lock from now on. Nothing may be written under it any more. */
+  share(limit: number | undefined): Next {
+    if (this.#permit !== undefined) return STAY;
+    this.spec = { ...this.spec, shared: { ...this.spec.shared, limit: limit ?? this.spec.shared?.limit } };
+    this.#wantsPermit = true;
+    return ASK;
   }
 
   /** Gives the lock up, or the wait for it. */
@@ -219,15 +237,16 @@ export class Lock {
         // Nothing covers it: the broker has acknowledged no heartbeat for too long. It goes back, and a stream that works is
         // asked.
         if (link.until(at.lockRef) <= now) return { kind: "retire", link: at.link };
-        // A broker that does not know of several locks takes the first alone.
-        if (event.also.length !== (this.spec.also?.length ?? 0)) {
+        // A broker that does not know of several locks, or permits, takes the first alone.
+        if (event.also.length !== othersOf(this.spec).length) {
           links.forget(at, out);
-          const message = "the broker does not know how to acquire several locks together";
+          const message = "the broker does not know how to acquire several locks or permits together";
           out.push({ kind: "failed", key, failure: { code: "UNIMPLEMENTED", message, reason: "" } });
           return GONE;
         }
         this.#state = { kind: "held", home: at };
         this.#ids = idsOf(event);
+        this.#permit = event.permit;
         out.push({ ...event, kind: "granted", key });
         return ASK;
       case "failed":
@@ -265,14 +284,27 @@ export class Lock {
         links.remove(state.home);
         this.#state = { kind: "held", home: state.to };
         this.#ids = idsOf(event);
+        const { lockId, permit } = event;
+        this.#permit = permit;
+        this.#wantsPermit &&= permit === undefined;
         if (state.kind === "given_up") return this.#release(state.to, links, now, out);
-        out.push({ kind: "moved", key: this.key, lockId: event.lockId, also: this.#ids.also });
+        out.push({ kind: "moved", key: this.key, lockId, also: this.#ids.also, permit });
+        // Whatever keeps the broker from a permit may pass.
+        if (this.#wantsPermit) return { kind: "askLater", after: undefined };
         // The link may have been retired while it answered.
         return ASK;
       }
-      case "failed":
+      case "failed": {
         links.remove(state.to);
-        return this.#resume({ kind: "askLater", after: event.failure.retryAfter }, links, now, out);
+        const { failure } = event;
+        const next = this.#resume({ kind: "askLater", after: failure.retryAfter }, links, now, out);
+        if (isFinal(failure.code) && this.#wantsPermit) {
+          this.#wantsPermit = false;
+          this.spec = { ...this.spec, shared: undefined };
+          out.push({ kind: "notShared", key: this.key, failure });
+        }
+        return next;
+      }
       default:
         return this.lose("GONE", links, out);
     }

@@ -18,6 +18,8 @@ export type Input =
   | { readonly kind: "end"; readonly key: Key }
   /** A lock is to have another value. Ignored if it was asked for without one, or has ended. */
   | { readonly kind: "value"; readonly key: Key; readonly value: Uint8Array }
+  /** A lock that is held alone is to be shared from now on. Ignored if it has a permit, or has ended. */
+  | { readonly kind: "share"; readonly key: Key; readonly limit?: number | undefined }
   /** A connection stands, or, with a failure, cannot be made. */
   | { readonly kind: "dialled"; readonly link: LinkId; readonly failure?: Failure | undefined }
   | { readonly kind: "received"; readonly link: LinkId; readonly message: Message }
@@ -68,6 +70,13 @@ export interface LockSpec {
 export interface Shared {
   /** The most that may have it. Unset: as many as there are permits. */
   readonly limit?: number | undefined;
+  /** The number of permits to take: all or none. Unset: 1. */
+  readonly weight?: number | undefined;
+}
+
+/** Returns the names of what is had together with a lock: other locks, or other permits of the same. */
+export function othersOf({ name, also = [], shared }: LockSpec): readonly string[] {
+  return [...also, ...Array<string>((shared?.weight ?? 1) - 1).fill(name)];
 }
 
 /** The way to wait for a lock. */
@@ -87,7 +96,16 @@ export type Output =
   | { readonly kind: "hangup"; readonly link: LinkId }
   | ({ readonly kind: "granted"; readonly key: Key } & AllAcquired)
   /** A lock has been reattached, with those that are held together with it. They are the same grants, with other ids. */
-  | { readonly kind: "moved"; readonly key: Key; readonly lockId: string; readonly also: readonly string[] }
+  | {
+      readonly kind: "moved";
+      readonly key: Key;
+      readonly lockId: string;
+      readonly also: readonly string[];
+      /** Unset: the lock is not shared. */
+      readonly permit?: number | undefined;
+    }
+  /** A lock that was to be shared is held alone, as before. */
+  | { readonly kind: "notShared"; readonly key: Key; readonly failure: Failure }
   | { readonly kind: "refused"; readonly key: Key; readonly refusal: Refusal }
   /** A call has failed, or a release. */
   | { readonly kind: "failed"; readonly key: Key; readonly failure: Failure }
@@ -109,7 +127,7 @@ export type Request =
       readonly wait?: WaitLeft | undefined;
       /** The lock id to reattach. */
       readonly reattach?: string | undefined;
-      /** Those of the locks that are held together with it, in the order of `LockSpec.also`. */
+      /** Those of the locks that are held together with it, in the order of `othersOf`. */
       readonly reattachAlso: readonly string[];
     }
   | { readonly kind: "endLock"; readonly lockRef: LockRef };
@@ -162,7 +180,7 @@ export interface Acquired {
   readonly permit?: number | undefined;
 }
 
-/** The same, with the locks that were asked for together with it, in the order of `LockSpec.also`. */
+/** The same, with the locks that were asked for together with it, in the order of `othersOf`. */
 export interface AllAcquired extends Acquired {
   readonly also: readonly Acquired[];
 }

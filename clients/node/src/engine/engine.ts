@@ -99,6 +99,8 @@ export class Engine {
         return this.#leases.release(call.name, call.lockId, signal);
       case "update":
         return this.#session.update(call.name, call.key, call.value);
+      case "share":
+        return this.#session.share(call.name, call.key, call.limit);
       case "observe":
         return this.#watch(call.id, call.name).next(signal);
     }

@@ -23,6 +23,8 @@ export type Call =
   | { readonly kind: "releaseLease"; readonly name: string; readonly lockId: string }
   /** Gives a lock that is held another value. */
   | { readonly kind: "update"; readonly name: string; readonly key: Key; readonly value: Uint8Array }
+  /** Shares a lock that is held alone. */
+  | { readonly kind: "share"; readonly name: string; readonly key: Key; readonly limit?: number | undefined }
   /** Waits for the next state of a lock. `id` names the observation, which begins with its first call. */
   | { readonly kind: "observe"; readonly name: string; readonly id: number };
 
@@ -62,6 +64,7 @@ export interface Answers {
   readonly renewLease: RenewalAnswer;
   readonly releaseLease: ReleaseOutcome;
   readonly update: UpdateAnswer;
+  readonly share: ShareAnswer;
   readonly observe: Observed;
 }
 
@@ -76,6 +79,9 @@ export type UpdateOutcome = "UPDATED" | "NOT_HELD" | "HELD_BY_ANOTHER" | "NO_VAL
 
 /** The answer to an update. `over`: the lock is not held any more. */
 export type UpdateAnswer = { readonly kind: "updated" } | { readonly kind: "over" };
+
+/** The answer to a lock that is to be shared. `over`: it is not held any more. */
+export type ShareAnswer = { readonly kind: "shared" } | { readonly kind: "over" };
 
 /** A lock as those see it who observe it. */
 export interface Observed {
@@ -141,6 +147,8 @@ export interface Move {
   readonly lockId: string;
   /** Those of the locks that are held together with it. */
   readonly also: readonly string[];
+  /** Undefined: the lock is not shared. */
+  readonly permit: number | undefined;
   /** Milliseconds. */
   readonly ttl: number;
 }

@@ -11,7 +11,8 @@ import type { Broker } from "./broker.js";
 import type { Brokers } from "./brokers.js";
 import { type Channel, type NoConnection, open } from "./channel.js";
 import { CallFailed, fromFailure, noValue } from "./failures.js";
-import type { EngineSettings, Notice, UpdateAnswer } from "./protocol.js";
+import type { EngineSettings, Notice, ShareAnswer, UpdateAnswer } from "./protocol.js";
+import { Sharing } from "./sharing.js";
 import { Stream } from "./stream.js";
 import { Updates } from "./updates.js";
 import { fromResponse, fromStatus, toRequest } from "./wire.js";
@@ -30,6 +31,7 @@ interface Caller {
   readonly belief: Belief;
   /** Unset: the lock was asked for without a value. */
   readonly updates: Updates | undefined;
+  readonly sharing: Sharing;
   /** The lock has been granted. */
   isGranted: boolean;
 }
@@ -76,7 +78,8 @@ export class Session {
       return;
     }
     const updates = spec.value === undefined ? undefined : this.#newUpdates(key, spec.name);
-    this.#callers.set(key, { name: spec.name, belief, updates, isGranted: false });
+    const sharing = new Sharing(spec.name, this.#settings.answerTimeout);
+    this.#callers.set(key, { name: spec.name, belief, updates, sharing, isGranted: false });
     this.#step({ kind: "acquire", ...acquire });
   }
 
@@ -97,6 +100,21 @@ export class Session {
     // Before it is sent, so that a reattach brings it.
     this.#step({ kind: "value", key, value });
     return caller.updates.update(value);
+  }
+
+  /** Shares a lock that is held alone, and waits until it has a permit. Throws a `CallFailed`. */
+  async share(name: string, key: Key, limit: number | undefined): Promise<ShareAnswer> {
+    const sharing = this.#callers.get(key)?.sharing;
+    if (sharing === undefined) return { kind: "over" };
+    const shared = sharing.wait();
+    debug("lock %j is to be shared", name);
+    this.#step({ kind: "share", key, limit });
+    this.#tellIfShared(key);
+    return shared;
+  }
+
+  #tellIfShared(key: Key): void {
+    if (this.#core.held(key)?.permit !== undefined) this.#callers.get(key)?.sharing.tell({ kind: "shared" });
   }
 
   /** Ends a lock, or the wait for it. Does nothing if the lock has ended. */
@@ -197,7 +215,10 @@ export class Session {
       case "granted":
         return this.#granted(output.key, output);
       case "moved":
-        return this.#moved(output.key, output.lockId, output.also);
+        return this.#moved(output);
+      case "notShared":
+        this.#callers.get(output.key)?.sharing.tell(output.failure);
+        return;
       case "refused": {
         const { key, refusal } = output;
         return this.#end(key, { kind: "refused", key, ...refusal });
@@ -293,12 +314,13 @@ export class Session {
     this.#notify({ kind: "granted", key, lockId, fencingToken, permit, also, ttl: held.ttl });
   }
 
-  #moved(key: Key, lockId: string, also: readonly string[]): void {
-    debug("lock %j has moved to another stream", this.#nameOf(key));
+  #moved({ key, lockId, also, permit }: Extract<Output, { kind: "moved" }>): void {
+    debug("lock %j has moved to another stream, or is shared", this.#nameOf(key));
     const ttl = this.#core.held(key)?.ttl;
     this.#publish(key);
-    if (ttl !== undefined) this.#notify({ kind: "moved", key, lockId, also, ttl });
+    if (ttl !== undefined) this.#notify({ kind: "moved", key, lockId, also, permit, ttl });
     this.#callers.get(key)?.updates?.moved();
+    this.#tellIfShared(key);
   }
 
   #failed(key: Key, failure: Failure): void {
@@ -321,8 +343,11 @@ export class Session {
 
   /** Tells the end of a lock, or of a call that has failed. */
   #end(key: Key, notice: Notice): void {
-    if (!this.#callers.delete(key)) return;
+    const caller = this.#callers.get(key);
+    if (caller === undefined) return;
+    this.#callers.delete(key);
     this.#notify(notice);
+    caller.sharing.tell({ kind: "over" });
   }
 
   #nameOf(key: Key): string {

@@ -2,16 +2,17 @@
 import { create, fromBinary } from "@bufbuild/protobuf";
 import { anyUnpack, type Duration } from "@bufbuild/protobuf/wkt";
 import { type Metadata, status as Status, type StatusObject } from "@grpc/grpc-js";
-import type {
-  Acquired,
-  Event,
-  Failure,
-  LockSpec,
-  LostReason,
-  Message,
-  Refusal,
-  RefusalReason,
-  Request,
+import {
+  type Acquired,
+  type Event,
+  type Failure,
+  type LockSpec,
+  type LostReason,
+  type Message,
+  othersOf,
+  type Refusal,
+  type RefusalReason,
+  type Request,
 } from "../core/types.js";
 import { ErrorInfoSchema, RetryInfoSchema } from "../gen/google/rpc/error_details_pb.js";
 import { StatusSchema } from "../gen/google/rpc/status_pb.js";
@@ -52,13 +53,15 @@ export function toRequest(request: Request, ttl: number | undefined): pb.Session
     case "begin": {
       const { lockRef, spec, reattach: reattachLockId = "", reattachAlso } = request;
       const lock = toSpec(spec);
-      const also = spec.also?.map((name, at) => ({
-        lock: { ...lock, name },
-        reattachLockId: reattachAlso[at] ?? "",
-      }));
+      const { weight = 1 } = spec.shared ?? {};
+      const isReattach = request.reattach !== undefined;
+      // A reattach names each permit by its id.
+      const names = isReattach ? othersOf(spec) : (spec.also ?? []);
+      const also = names.map((name, at) => ({ lock: { ...lock, name }, reattachLockId: reattachAlso[at] ?? "" }));
       const { maxWait, pollInterval } = request.wait ?? {};
       const wait = request.wait && { maxWait: toWire(maxWait), pollInterval: toWire(pollInterval) };
-      return wrap({ case: "begin", value: { lockRef: BigInt(lockRef), lock, wait, reattachLockId, also: also ?? [] } });
+      const first = isReattach || weight === 1 ? lock : { ...lock, weight };
+      return wrap({ case: "begin", value: { lockRef: BigInt(lockRef), lock: first, wait, reattachLockId, also } });
     }
   }
 }

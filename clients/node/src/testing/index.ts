@@ -8,8 +8,8 @@
  *     broker.lose("nightly");             // The holder's `lock.signal` is aborted.
  *
  * It speaks the protocol as far as this client uses it: Session, Release, GetLock, AcquireLease and RenewLease. It checks no
- * names and no bounds, and knows no TLS. It does not know of `also`: several locks together are refused, as by a broker of an
- * earlier version. Nor does it know of values: that of a lock is ignored, and observing a lock and updating its value fail as
+ * names and no bounds, and knows no TLS. It does not know of `also` and `weight`: several locks or permits together are refused,
+ * as by a broker of an earlier version. Nor does it know of values: that of a lock is ignored, and observing a lock and updating its value fail as
  * `UNEXPECTED`. For tests of a whole system, start a real broker with `--store memory`.
  *
  * @module

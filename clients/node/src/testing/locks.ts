@@ -55,6 +55,17 @@ const FAILURES: Partial<Record<BrokerReason, number>> = {
   BROKER_FAULT: Status.INTERNAL,
 };
 
+/** The answer of a broker that does not share a lock as is asked. */
+const NO_DOWNGRADE: Event = {
+  case: "failed",
+  value: {
+    code: Status.INVALID_ARGUMENT,
+    message: "a lock with a min_hold cannot be shared",
+    reason: "INVALID_FIELD",
+    retryAfter: { nanos: 0 },
+  },
+};
+
 let lastToken = 0;
 
 /** What a lock has to give: a permit, or, undefined, itself. */
@@ -136,8 +147,14 @@ export class TestLock {
     if (grant === undefined) {
       return party.tell({ case: "notAcquired", value: { reason: Refusal.NOT_REATTACHABLE, owner: "" } });
     }
+    const isDowngrade = party.limit > 0 && grant.permit === undefined;
+    if (isDowngrade && party.minHold > 0) return party.tell(NO_DOWNGRADE);
     grant.party?.tell({ case: "lost", value: { reason: Lost.TAKEN_OVER } });
-    this.#begin(party, grant);
+    if (!isDowngrade) return this.#begin(party, grant);
+    this.#grants.delete(undefined);
+    // Nobody else has a permit.
+    this.#begin(party, { ...grant, permit: 0 });
+    this.#grantNext();
   }
 
   #failIfWanted(party: Party): boolean {

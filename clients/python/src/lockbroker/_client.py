@@ -13,6 +13,17 @@ from typing import Any
 from . import _clock, _lease, _value
 from . import _wire as wire
 from ._calls import Answer
+from ._checks import (
+    MAX_PERMITS,
+    MAX_TEXT_BYTES,
+    MOST_BESIDE_VALUE,
+    ensure_limit,
+    ensure_number,
+    ensure_sendable,
+    ensure_together,
+    ensure_weight,
+    others,
+)
 from ._core import types as t
 from ._endpoint import TlsFiles, parse
 from ._lease import Lease
@@ -21,7 +32,7 @@ from ._observe import Observation
 from ._session import Grant, Outcome, Session, Settings
 from ._value import Value
 from ._wire import Seconds
-from .errors import EndpointError, Invalid, NotAcquired, NotAcquiredReason, TlsError, Unexpected, from_failure
+from .errors import EndpointError, NotAcquired, NotAcquiredReason, TlsError, Unexpected, from_failure
 
 DEFAULT_SERVER = "http://127.0.0.1:28551"
 """The broker that is asked where none is named."""
@@ -74,64 +85,6 @@ class LockInfo:
     """The number of permits that are held, if the lock is shared, and neither a lock id nor a permit was asked about."""
 
 
-_MAX_TEXT_BYTES = 1024
-"""The most bytes of a name, an owner or a lock id that are sent. A broker refuses much shorter ones, each with an answer of its
-own; but it ends a Session, with all its locks, for a message of more than 4 KiB."""
-_MOST_BESIDE_VALUE = 512
-"""The same of a lock with a value, which all has to fit into one message."""
-
-
-def _ensure_sendable(lock: str, what: str, text: str, most: int = _MAX_TEXT_BYTES) -> None:
-    """Raises `Invalid` for a text that would end the Session, and with it all other locks."""
-    if not isinstance(text, str):
-        raise TypeError(f"the {what} has to be a str, not {type(text).__name__}")
-    try:
-        length = len(text.encode())
-    except UnicodeEncodeError as error:
-        raise Invalid(lock, f"the {what} is not Unicode: {error.reason}") from None
-    if length > most:
-        raise Invalid(lock, f"the {what} has {length} bytes, and brokers take at most 128")
-
-
-_MAX_PERMITS = 4096
-"""The most permits of a lock."""
-
-
-def _ensure_number(lock: str, what: str, number: int, least: int, most: int) -> None:
-    """Raises `Invalid` for a number that brokers do not take."""
-    if not isinstance(number, int) or isinstance(number, bool):
-        raise TypeError(f"the {what} has to be an int, not {type(number).__name__}")
-    if not least <= number <= most:
-        raise Invalid(lock, f"the {what} is to be {least} to {most}, not {number}")
-
-
-_MOST_ALSO = 15
-"""The most locks that are asked for together with another."""
-_MOST_TOGETHER_BYTES = 3800
-"""The most bytes that several may take, which are asked for in one message."""
-_BESIDE_TEXTS = 100
-"""The most bytes that one of several takes beside its name and its owner: its id, its times, and what frames them."""
-
-
-def others(also: Iterable[str]) -> tuple[str, ...]:
-    """Reads the names of locks that are asked for together with another."""
-    if isinstance(also, (str, bytes)):
-        raise TypeError(f"also has to be several names, as in [{also!r}], not a {type(also).__name__}")
-    return tuple(also)
-
-
-def _ensure_together(name: str, also: tuple[str, ...], owner: str) -> None:
-    """Raises `Invalid` for locks that cannot be asked for in one message."""
-    if len(also) > _MOST_ALSO:
-        raise Invalid(name, f"{len(also)} other locks are asked for together with it: take at most {_MOST_ALSO}")
-    for other in also:
-        _ensure_sendable(name, "name", other)
-    texts = sum(len(one.encode()) + len(owner.encode()) + _BESIDE_TEXTS for one in (name, *also))
-    if also and texts > _MOST_TOGETHER_BYTES:
-        why = "the names of the locks that are asked for together, and the owner, are too long for one message"
-        raise Invalid(name, why)
-
-
 @dataclass(frozen=True)
 class How:
     """The properties of a lock that is asked for, as users write them."""
@@ -144,6 +97,7 @@ class How:
     limit: int | None = None
     also: tuple[str, ...] = ()
     value: Value | None = None
+    weight: int | None = None
 
 
 class BaseClient:
@@ -179,26 +133,32 @@ class BaseClient:
 
     def _begin(self, name: str, wait: t.Wait | None, how: How, adopt: str | None = None) -> tuple[int, Future[Outcome]]:
         spec = self._spec(name, how)
-        most = _MAX_TEXT_BYTES if how.value is None else _MOST_BESIDE_VALUE
+        most = MAX_TEXT_BYTES if how.value is None else MOST_BESIDE_VALUE
         for what, text in (("name", name), ("owner", spec.owner), ("lock id", adopt or "")):
-            _ensure_sendable(name, what, text, most)
+            ensure_sendable(name, what, text, most)
         return self._session.begin(spec, wait, adopt)
 
     def _spec(self, name: str, how: How) -> t.LockSpec:
         owner = self._session.settings.owner if how.owner is None else how.owner
-        _ensure_sendable(name, "name", name)
-        _ensure_sendable(name, "owner", owner)
+        ensure_sendable(name, "name", name)
+        ensure_sendable(name, "owner", owner)
         linger, min_hold = (None if span is None else wire.nanos(span) for span in (how.linger, how.min_hold))
-        if how.limit is not None:
-            _ensure_number(name, "limit", how.limit, 1, _MAX_PERMITS)
-        is_shared = bool(how.shared) or how.limit is not None
-        _ensure_together(name, how.also, owner)
-        value = None if how.value is None else _value.read(name, how.value)
-        if value is not None and how.also:
-            raise Invalid(name, "a value is for one lock alone, and others are asked for together with it")
-        if value is not None and is_shared:
-            raise Invalid(name, "a value is for a lock that one holder has alone, and it is asked for as a shared one")
-        return t.LockSpec(name, linger, owner, min_hold, how.keep_on_disconnect, is_shared, how.limit, how.also, value)
+        ensure_limit(name, how.limit)
+        ensure_weight(name, how.weight, how.limit)
+        spec = t.LockSpec(
+            name,
+            linger,
+            owner,
+            min_hold,
+            is_kept=how.keep_on_disconnect,
+            is_shared=bool(how.shared) or how.limit is not None or how.weight is not None,
+            limit=how.limit,
+            also=how.also,
+            value=None if how.value is None else _value.read(name, how.value),
+            weight=how.weight or 1,
+        )
+        ensure_together(spec)
+        return spec
 
     def _begin_lease(self, name: str, ttl: Seconds | None, wait: Seconds, how: How) -> Future[_lease.Outcome]:
         spec = self._spec(name, how)
@@ -206,20 +166,20 @@ class BaseClient:
         return _lease.acquire(self._session, spec, settings.ttl if ttl is None else wire.nanos(ttl), _wait_span(wait))
 
     def _begin_adopting(self, name: str, lock_id: str) -> Future[_lease.Leased]:
-        _ensure_sendable(name, "name", name)
-        _ensure_sendable(name, "lock id", lock_id)
+        ensure_sendable(name, "name", name)
+        ensure_sendable(name, "lock id", lock_id)
         return _lease.adopt(self._session, name, lock_id)
 
     def _get(self, name: str, lock_id: str | None, permit: int | None) -> Future[Any]:
         self._session.ensure_usable()
         if permit is not None:
-            _ensure_number(name, "permit", permit, 0, _MAX_PERMITS - 1)
+            ensure_number(name, "permit", permit, 0, MAX_PERMITS - 1)
         answer: Future[Any] = Future()
         self._session.calls.get(name, lock_id or "", permit, lambda it: _resolve(answer, it))
         return answer
 
     def _observed(self, name: str) -> Session:
-        _ensure_sendable(name, "name", name)
+        ensure_sendable(name, "name", name)
         self._session.ensure_open()
         return self._session
 
@@ -261,6 +221,7 @@ class Client(BaseClient):
         limit: int | None = None,
         also: Iterable[str] = (),
         value: Value | None = None,
+        weight: int | None = None,
     ) -> Lock:
         """Waits for the lock `name`, and returns it. The name has 1 to 128 bytes without control characters.
 
@@ -276,7 +237,9 @@ class Client(BaseClient):
 
         With `shared` others who share the lock may have it at the same time, each with a `permit`, and nobody has it alone
         meanwhile. Who waits for it alone lets in no new ones. `limit` shares it among so many at a time, 1 to 4096: all who use
-        the name should say the same. A `linger` and a `min_hold` close the permit alone.
+        the name should say the same. A `linger` and a `min_hold` close the permit alone. `weight` shares it by so many permits at
+        once, 1 to 16 and at most the `limit`: all or none. Who waits for several lets in no new ones. `Lock.locks` has all of
+        them, and when one is lost, all are. Not with `also` and `min_hold`.
 
         With `also` other locks are asked for together with this one, in the same way: all or none, for one `Lock`. At most 15 names,
         and no `min_hold`. Whoever asks for several waits for nobody in a circle, in whatever order the names are said. When one is
@@ -289,7 +252,7 @@ class Client(BaseClient):
         within the client's answer_timeout), and `Exhausted`, `Invalid` or `Denied` as the broker says. If it is
         interrupted, the place in the queue is given up at once.
         """
-        how = How(linger, owner, keep_on_disconnect, min_hold, shared, limit, others(also), value)
+        how = How(linger, owner, keep_on_disconnect, min_hold, shared, limit, others(also), value, weight)
         outcome = self._ask(name, waits(wait, poll_interval), how)
         if isinstance(outcome, t.Refusal):
             raise not_acquired(name, outcome)
@@ -308,12 +271,13 @@ class Client(BaseClient):
         limit: int | None = None,
         also: Iterable[str] = (),
         value: Value | None = None,
+        weight: int | None = None,
     ) -> Lock | None:
         """Asks for the lock `name`, and returns it, or None if it is not free within `wait` seconds.
 
         Everything else is as with `lock`.
         """
-        how = How(linger, owner, keep_on_disconnect, min_hold, shared, limit, others(also), value)
+        how = How(linger, owner, keep_on_disconnect, min_hold, shared, limit, others(also), value, weight)
         outcome = self._ask(name, waits(wait, None), how)
         if isinstance(outcome, t.Refusal):
             # A reason that was not asked for is an error.

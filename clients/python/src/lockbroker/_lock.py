@@ -7,14 +7,16 @@ import threading
 import warnings
 from collections.abc import Callable
 from concurrent.futures import Future
+from concurrent.futures import TimeoutError as TimedOut
 from dataclasses import dataclass, field
 from types import TracebackType
 
 from . import _value
+from ._checks import ensure_limit
 from ._core import types as t
 from ._session import Grant, Session
 from ._value import Value
-from .errors import CallError, Lost, LostReason
+from .errors import CallError, Invalid, Lost, LostReason, Unavailable
 
 log = logging.getLogger("lockbroker")
 
@@ -41,7 +43,6 @@ class BaseLock:
         self._key = grant.key
         self._hold = grant.hold
         self._fencing_token = grant.fencing_token
-        self._permit = grant.permit
         self._also = grant.also
         # The stream ends when the last client and the last guard are gone.
         self._client = client
@@ -75,17 +76,17 @@ class BaseLock:
         """The number of the permit, from 0 to the limit - 1. None for a lock that is not shared.
 
         Nobody else has the same permit of this name at the same time, so it can number a worker. It stays the same for as long
-        as the lock is held. Several have the lock then, so what a worker writes under its number is fenced by both: refuse a
+        as the lock is held, once it is shared. Several have the lock then, so what a worker writes under its number is fenced by both: refuse a
         token below the highest that has come with the same permit.
         """
-        return self._permit
+        return self._hold.held.permit
 
     @property
     def locks(self) -> tuple[HeldLock, ...]:
         """All locks that this one guard holds, in the order in which they were named: the one that was asked for, and those of
-        `also`."""
+        `also`. With a `weight`, all permits of the one."""
         held = self._hold.held
-        first = HeldLock(self.name, held.lock_id, self._fencing_token, self._permit)
+        first = HeldLock(self.name, held.lock_id, self._fencing_token, held.permit)
         others = (
             HeldLock(name, lock_id, granted.fencing_token, granted.permit)
             for (name, granted), lock_id in zip(self._also, held.also, strict=True)
@@ -148,6 +149,31 @@ class BaseLock:
             raise _value.no_value(self.name)
         return self._hold.updates.update(given)
 
+    def _begin_downgrade(self, limit: int | None) -> Future[None]:
+        """Begins to share the lock. `_ensure_shared` tells the outcome when that has ended, or the time is over."""
+        ensure_limit(self.name, limit)
+        reason = self._hold.lost()
+        if reason is not None:
+            raise Lost(self.name, reason)
+        if self._also:
+            why = "several locks are held together, and only one alone can be shared from now on"
+            raise Invalid(self.name, why)
+        return self._session.share(self._key, limit)
+
+    @property
+    def _answer_timeout(self) -> float:
+        return self._session.settings.answer_timeout / t.SECOND
+
+    def _ensure_shared(self) -> None:
+        """Fails unless the lock is held and shared."""
+        held = self._hold.held
+        reason = self._hold.lost()
+        if reason is not None:
+            raise Lost(self.name, reason)
+        if held.permit is None:
+            why = "no broker has shared the lock in time; it may still become a shared one"
+            raise Unavailable(self.name, why)
+
     def _begin_release(self) -> Future[None]:
         """Begins the release, unless it was begun before, and returns its end."""
         if self._hold.is_inherited:
@@ -205,6 +231,27 @@ class Lock(BaseLock):
         until the next update.
         """
         self._begin_update(value).result()
+
+    def downgrade(self, limit: int | None = None) -> None:
+        """Shares the lock from now on, and waits until it has a `permit`.
+
+        **Stop to write first**: others may share the lock before this returns, and also if it raises an error.
+
+        They may share it up to `limit` at a time, 1 to 4096, and nobody has it alone in between. The fencing token stays. Does
+        nothing if it is shared already. It may become a shared one all the same if the waiting is interrupted.
+
+        Raises `Lost` if the lock is lost. Raises `Invalid` if the limit is out of range, and if the lock has a `min_hold`, a
+        `value`, or others beside it: then it is held alone, as before. Raises `Unavailable` if no broker could do it within the
+        client's answer_timeout: it may still become a shared one.
+        """
+        shared = self._begin_downgrade(limit)
+        try:
+            shared.result(self._answer_timeout)
+        except TimedOut:
+            pass
+        finally:
+            shared.cancel()
+        self._ensure_shared()
 
     def release(self) -> None:
         """Releases the lock and waits until a broker has confirmed it. Does nothing the second time.

@@ -15,7 +15,7 @@ import random
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Union
 
 import grpc
@@ -59,7 +59,6 @@ class Grant:
     key: int
     hold: Hold
     fencing_token: int
-    permit: int | None
     also: tuple[tuple[str, t.Also], ...]
     """The names and the grants of those that are held together with it."""
 
@@ -85,6 +84,15 @@ class _End:
 
 
 @dataclass(frozen=True)
+class _Share:
+    """A lock that is held alone is to be shared."""
+
+    share: t.Share
+    reply: Future[None]
+    """Told when it has a permit, or has ended."""
+
+
+@dataclass(frozen=True)
 class _Close:
     """The client is no longer wanted."""
 
@@ -105,9 +113,17 @@ class _Holds:
 
     hold: Hold
     release: Future[None] | None = None
+    sharing: list[Future[None]] = field(default_factory=list)
+    """Those who wait until the lock is shared."""
+
+    def tell_sharing(self, outcome: LockbrokerError | None) -> None:
+        """Tells those who wait until the lock is shared."""
+        waiting, self.sharing = self.sharing, []
+        for reply in waiting:
+            resolve(reply, outcome)
 
 
-_Event = Union[_Begin, _End, _Close, t.Value, t.Received, t.Ended, t.ReleasedElsewhere]
+_Event = Union[_Begin, _End, _Share, _Close, t.Value, t.Received, t.Ended, t.ReleasedElsewhere]
 
 
 class _Link:
@@ -220,6 +236,19 @@ class Session:
         """Has each reattach from now on bring another value."""
         self._events.put(t.Value(key, value))
 
+    def share(self, key: int, limit: int | None) -> Future[None]:
+        """Has a lock that is held alone be shared.
+
+        Returns what is told when it has a permit, or has ended, or why it is not shared. Who no longer waits cancels it.
+        """
+        reply: Future[None] = Future()
+        with self._mutex:
+            if self._is_over:
+                resolve(reply, None)
+            else:
+                self._events.put(_Share(t.Share(key, limit), reply))
+        return reply
+
     @property
     def is_inherited(self) -> bool:
         """Returns true in a process that was forked from the client's."""
@@ -288,10 +317,12 @@ class Session:
                 self._step(t.Timeout())
             case _Begin(acquire, reply):
                 spec = acquire.spec
-                self._callers[acquire.key] = _Asks(spec.name, spec.also, spec.value is not None, reply)
+                self._callers[acquire.key] = _Asks(spec.name, spec.others, spec.value is not None, reply)
                 self._step(acquire)
             case _End(key, reply):
                 self._end(key, reply)
+            case _Share(share, reply):
+                self._share(share, reply)
             case t.Ended(link, failure):
                 self._stream_ended(link, failure)
             case t.Received(link, _):
@@ -312,6 +343,21 @@ class Session:
             case _Holds():
                 caller.release = caller.release or reply
         self._step(t.End(key))
+
+    def _share(self, share: t.Share, reply: Future[None]) -> None:
+        caller = self._callers.get(share.key)
+        if not isinstance(caller, _Holds):
+            # It has ended, and its guard knows of that.
+            resolve(reply, None)
+            return
+        caller.sharing = [*(waiting for waiting in caller.sharing if not waiting.cancelled()), reply]
+        self._step(share)
+        self._tell_if_shared(share.key)
+
+    def _tell_if_shared(self, key: int) -> None:
+        caller, held = self._callers.get(key), self._core.held(key)
+        if isinstance(caller, _Holds) and held is not None and held.permit is not None:
+            caller.tell_sharing(None)
 
     def _stream_ended(self, link: int, failure: t.Failure) -> None:
         stream = self._links.pop(link, None)
@@ -363,9 +409,14 @@ class Session:
                 self._granted(output)
             case t.Moved(key, _):
                 self._publish(key)
+                self._tell_if_shared(key)
                 caller = self._callers.get(key)
                 if isinstance(caller, _Holds) and caller.hold.updates is not None:
                     caller.hold.updates.moved()
+            case t.NotShared(key, failure):
+                caller = self._callers.get(key)
+                if isinstance(caller, _Holds):
+                    caller.tell_sharing(from_failure(caller.hold.name, failure))
             case t.Refused(key, refusal):
                 caller = self._callers.pop(key, None)
                 if isinstance(caller, _Asks):
@@ -403,7 +454,7 @@ class Session:
             hold.updates = Updates(self, key, hold)
         self._callers[key] = _Holds(hold)
         also = tuple(zip(caller.also, granted.also, strict=True))
-        if not resolve(caller.reply, Grant(key, hold, granted.fencing_token, granted.permit, also)):
+        if not resolve(caller.reply, Grant(key, hold, granted.fencing_token, also)):
             # Gives the lock back, for the caller has gone.
             self._step(t.End(key))
 
@@ -412,6 +463,7 @@ class Session:
         caller = self._callers.pop(key, None)
         if isinstance(caller, _Holds):
             resolve(caller.release, None if error is None else error(caller.hold.name))
+            caller.tell_sharing(None)
         elif caller is not None and error is not None:
             resolve(caller.reply, error(caller.name))
 
@@ -460,7 +512,7 @@ class Session:
                 self._step(event)
             case _Begin(_, reply):
                 resolve(reply, ClientClosed("the client was closed"))
-            case _End(_, reply):
+            case _End(_, reply) | _Share(_, reply):
                 resolve(reply, None)
 
     def _hang_up(self) -> None:
@@ -479,13 +531,14 @@ class Session:
                 event = self._events.get_nowait()
             except queue.Empty:
                 break
-            if isinstance(event, (_Begin, _End)):
+            if isinstance(event, (_Begin, _End, _Share)):
                 self._take_late(event)
         for caller in self._callers.values():
             if isinstance(caller, _Asks):
                 resolve(caller.reply, ClientClosed("the client was closed"))
             else:
                 resolve(caller.release, None)
+                caller.tell_sharing(None)
         self._callers.clear()
         _running.discard(self)
 

@@ -57,10 +57,15 @@ def request(output: t.Open | t.Heartbeat | t.Begin | t.EndLock, ttl: int | None)
         case t.EndLock(_, lock_ref):
             return pb.SessionRequest(end={"lock_ref": lock_ref})
         case t.Begin(_, lock_ref, spec, wait, reattach, reattach_also):
-            lock, ids = _spec(spec), reattach_also or ("",) * len(spec.also)
+            lock = _spec(spec)
+            if reattach is None:
+                asked = [(name, "") for name in spec.also]
+                lock["weight"] = spec.weight if spec.weight > 1 else 0
+            else:
+                # Each permit is named by its id.
+                asked = list(zip(spec.others, reattach_also, strict=True))
             also = [
-                {"lock": {**lock, "name": name}, "reattach_lock_id": lock_id}
-                for name, lock_id in zip(spec.also, ids, strict=True)
+                {"lock": {**lock, "name": name, "weight": 0}, "reattach_lock_id": lock_id} for name, lock_id in asked
             ]
             begin = {"lock_ref": lock_ref, "lock": lock, "reattach_lock_id": reattach or "", "also": also}
             if wait is not None:

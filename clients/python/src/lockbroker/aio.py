@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from . import _clock, _lease
+from ._checks import others
 from ._client import (
     BaseClient,
     How,
@@ -22,7 +23,6 @@ from ._client import (
     ReleaseOutcome,
     lock_info,
     not_acquired,
-    others,
     release_outcome,
     waits,
 )
@@ -72,6 +72,18 @@ class Lock(BaseLock):
         It goes on if the waiting is cancelled.
         """
         await _outcome(self._begin_update(value))
+
+    async def downgrade(self, limit: int | None = None) -> None:
+        """Shares the lock from now on, and waits until it has a permit; see `lockbroker.Lock.downgrade`.
+
+        **Stop to write first**: others may share the lock before this returns, and also if it fails or is cancelled.
+        """
+        shared = self._begin_downgrade(limit)
+        try:
+            await asyncio.wait_for(asyncio.wrap_future(shared), self._answer_timeout)
+        except (TimeoutError, asyncio.TimeoutError):
+            pass
+        self._ensure_shared()
 
     async def release(self) -> None:
         """Releases the lock and waits until a broker has confirmed it. Does nothing the second time.
@@ -264,13 +276,14 @@ class Client(BaseClient):
         limit: int | None = None,
         also: Iterable[str] = (),
         value: Value | None = None,
+        weight: int | None = None,
     ) -> Acquiring[Lock]:
         """Waits for the lock `name`: await what is returned, or enter it with `async with`.
 
         Everything is as with `lockbroker.Client.lock`. If the task is cancelled, the place in the queue is given up at
         once, and a grant that crosses that is released.
         """
-        how = How(linger, owner, keep_on_disconnect, min_hold, shared, limit, others(also), value)
+        how = How(linger, owner, keep_on_disconnect, min_hold, shared, limit, others(also), value, weight)
         waiting = waits(wait, poll_interval)
 
         async def ask() -> Lock:
@@ -294,9 +307,10 @@ class Client(BaseClient):
         limit: int | None = None,
         also: Iterable[str] = (),
         value: Value | None = None,
+        weight: int | None = None,
     ) -> Lock | None:
         """Asks for the lock `name`, and returns it, or None if it is not free within `wait` seconds."""
-        how = How(linger, owner, keep_on_disconnect, min_hold, shared, limit, others(also), value)
+        how = How(linger, owner, keep_on_disconnect, min_hold, shared, limit, others(also), value, weight)
         outcome = await self._ask(name, waits(wait, None), how)
         if isinstance(outcome, t.Refusal):
             # A reason that was not asked for is an error.

@@ -7,8 +7,8 @@
         assert client.try_lock("nightly") is None
 
 It has real locks and leases, with queues, lingers, permits and fencing tokens, and the client speaks to it over a real
-connection. What it does not have is a store, other brokers, TLS and limits. It does not know of `also`: several locks together
-are refused, as by a broker of an earlier version. Nor does it know of values: that of a lock is ignored, and observing a lock and
+connection. What it does not have is a store, other brokers, TLS and limits. It does not know of `also` and `weight`: several locks
+or permits together are refused, as by a broker of an earlier version. Nor does it know of values: that of a lock is ignored, and observing a lock and
 updating its value fail as `Unexpected`.
 """
 
@@ -76,6 +76,12 @@ CODES: dict[ErrorReason, grpc.StatusCode] = {
 _ALONE = -1
 """The place of one who has a lock alone. Those who share it have the places from 0 on: their permits."""
 _MAX_PERMITS = 4096
+_NO_DOWNGRADE = {
+    "code": grpc.StatusCode.INVALID_ARGUMENT.value[0],
+    "message": "a lock with a min_hold cannot be shared",
+    "reason": ErrorReason.INVALID_FIELD.value,
+}
+"""The answer of a broker that does not share a lock as is asked."""
 
 
 @dataclass(frozen=True)
@@ -334,14 +340,22 @@ class Broker:
             session.tell(lock_ref, failed=failed)
         elif begin.reattach_lock_id:
             held = self._by_id(name, begin.reattach_lock_id)
+            is_downgrade = ask.limit > 0 and held is not None and held.place == _ALONE
             if held is None:
                 session.tell(lock_ref, not_acquired={"reason": 5})
+            elif is_downgrade and ask.min_hold:
+                session.tell(lock_ref, failed=_NO_DOWNGRADE)
             else:
                 ask.owner, ask.linger, ask.token = held.owner, held.linger, held.token
                 ask.min_hold, ask.closed_until, ask.place = 0, held.closed_until, held.place
                 if held.session is not None:
                     held.session.tell(held.lock_ref, lost={"reason": 3})
+                if is_downgrade:
+                    # Nobody else has a permit.
+                    del self._held[name][_ALONE]
+                    ask.place = 0
                 self._grant(ask)
+                self._grant_next(name)
         elif not self._is_kept_out(ask) and (place := self._free(ask, _clock.now())) is not None:
             ask.place, ask.token = place, next(self._tokens)
             self._grant(ask)

@@ -62,6 +62,8 @@ class Held:
     only bounds a reattach."""
     also: tuple[str, ...] = ()
     """The ids of those that are held together with it."""
+    permit: int | None = None
+    """The permit, if the lock is shared."""
 
 
 class Core:
@@ -105,6 +107,8 @@ class Core:
                 lock = self._locks.get(key)
                 if lock is not None and lock.spec.value is not None:
                     lock.spec = changed(lock.spec, value=value)
+            case t.Share(key, limit):
+                self._step(key, now, out, lambda lock: lock.share(limit))
             case t.Dialled(id, None):
                 self._dialer.connected(id, now, out)
             case t.Dialled(id, failure) if failure is not None:
@@ -135,7 +139,8 @@ class Core:
         link = self._links.get(home.link)
         if link is None:
             return None
-        return Held(lock.lock_id or "", link.ttl, link.until(home.lock_ref), not link.is_open, lock.also)
+        until = link.until(home.lock_ref)
+        return Held(lock.lock_id or "", link.ttl, until, not link.is_open, lock.also, lock.permit)
 
     @property
     def next_endpoint(self) -> int:
@@ -216,7 +221,7 @@ class Core:
                 self._retire(link, False, now, out)
             case l.GoElsewhere(until):
                 del self._locks[key]
-                names, ids = (lock.spec.name, *lock.spec.also), (lock.lock_id or "", *lock.also)
+                names, ids = (lock.spec.name, *lock.spec.others), (lock.lock_id or "", *lock.also)
                 self._elsewhere.begin(key, zip(names, ids, strict=True), until, out)
 
     def _place(self, key: int, now: int, out: list[t.Output]) -> None:

@@ -15,7 +15,7 @@ A lock that has been given up, refused or lost is gone. One whose release its st
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Union
 
 from . import types as t
@@ -123,7 +123,11 @@ class Lock:
         self.lock_id = adopt
         """The id of the grant; before it is granted that of the grant to take over. None: a new one is wanted."""
         self.also: tuple[str, ...] = ()
-        """The ids of those that are held together with it, in the order of their names in `spec`."""
+        """The ids of those that are held together with it, in the order of `LockSpec.others`."""
+        self.permit: int | None = None
+        """The permit, once the lock is held and if it is shared."""
+        self._wants_permit = False
+        """It is held alone and to be shared: a reattach does that, also on the link where it is."""
         self.state: State = Wanted()
 
     @property
@@ -146,9 +150,17 @@ class Lock:
             case Wanted():
                 wait = None if self.wait is None else _left(self.wait, now)
                 self.state = Asked(link.begin(self.key, self.spec, wait, self.lock_id, self.also, out))
-            case Held(home) if home.link != link.id:
+            case Held(home) if home.link != link.id or self._wants_permit:
                 to = link.begin(self.key, self.spec, None, self.lock_id, self.also, out)
                 self.state = Moving(home, to)
+
+    def share(self, limit: int | None) -> Next:
+        """Shares the lock from now on. Nothing may be written under it any more."""
+        if self.permit is not None:
+            return Stay()
+        self.spec = replace(self.spec, is_shared=True, limit=self.spec.limit if limit is None else limit)
+        self._wants_permit = True
+        return Place()
 
     def end(self, links: Links, now: int, out: list[t.Output]) -> Next:
         """Gives the lock up, or the wait for it."""
@@ -243,15 +255,16 @@ class Lock:
             # that works is asked.
             case t.Acquired() if link.until(at.lock_ref) <= now:
                 return Retire(at.link)
-            # A broker that does not know of several locks takes the first alone.
-            case t.Acquired(also=also) if len(also) != len(self.spec.also):
+            # A broker that does not know of several locks, or permits, takes the first alone.
+            case t.Acquired(also=also) if len(also) != len(self.spec.others):
                 links.forget(at, out)
-                why = "the broker does not know how to acquire several locks together"
+                why = "the broker does not know how to acquire several locks or permits together"
                 out.append(t.Failed(self.key, t.Failure(t.Code.UNIMPLEMENTED, why)))
                 return Gone()
             case t.Acquired(lock_id, fencing_token, permit, also):
                 self.state = Held(at)
                 self.lock_id = lock_id
+                self.permit = permit
                 self.also = tuple(granted.lock_id for granted in also)
                 out.append(t.Granted(self.key, lock_id, fencing_token, permit, also))
                 return Place()
@@ -273,7 +286,7 @@ class Lock:
 
     def _moving_event(self, at: At, event: t.Event, links: Links, now: int, out: list[t.Output]) -> Next:
         match event:
-            case t.Acquired(lock_id, also=also):
+            case t.Acquired(lock_id, permit=permit, also=also):
                 home = self.home
                 if home is None:
                     return Stay()
@@ -287,14 +300,22 @@ class Lock:
                 self.state = Held(at)
                 self.lock_id = lock_id
                 self.also = tuple(granted.lock_id for granted in also)
+                self.permit = permit
+                if permit is not None:
+                    self._wants_permit = False
                 if given_up:
                     return self._release(at, links, now, out)
-                out.append(t.Moved(self.key, lock_id, self.also))
-                # The link may have been retired while it answered.
-                return Place()
+                out.append(t.Moved(self.key, lock_id, self.also, permit))
+                # Whatever keeps the broker from a permit may pass. And the link may have been retired while it answered.
+                return PlaceLater(None) if self._wants_permit else Place()
             case t.FailedEvent(failure):
                 links.remove(at)
-                return self._resume(links, now, out) or PlaceLater(failure.retry_after)
+                resumed = self._resume(links, now, out)
+                if failure.code.is_final and self._wants_permit:
+                    self._wants_permit = False
+                    self.spec = replace(self.spec, is_shared=False, limit=None)
+                    out.append(t.NotShared(self.key, failure))
+                return resumed or PlaceLater(failure.retry_after)
             case _:
                 return self.lose(t.LostReason.GONE, links, out)
 

@@ -130,6 +130,13 @@ class LockSpec:
     """The names of the locks that are wanted together with it: all or none, in the same way."""
     value: bytes | None = None
     """The value for those who observe the lock; none for none. Each reattach says it anew."""
+    weight: int = 1
+    """The number of permits to take of a lock that is shared: all or none."""
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """Returns the names of what is had together with it: other locks, or other permits of the same."""
+        return self.also + (self.name,) * (self.weight - 1)
 
 
 @dataclass(frozen=True)
@@ -184,7 +191,7 @@ class Acquired:
     permit: int | None = None
     """The permit, if the lock is shared."""
     also: tuple[Also, ...] = ()
-    """The locks that come together with it, in the order of `LockSpec.also`."""
+    """The locks that come together with it, in the order of `LockSpec.others`."""
 
 
 @dataclass(frozen=True)
@@ -295,6 +302,15 @@ class Value:
 
 
 @dataclass(frozen=True)
+class Share:
+    """A lock that is held alone is to be shared from now on. Ignored if it has a permit, or has ended."""
+
+    key: int
+    limit: int | None = None
+    """The most that may have it; none for as many as there are permits."""
+
+
+@dataclass(frozen=True)
 class Dialled:
     """A connection stands, or cannot be made."""
 
@@ -332,7 +348,7 @@ class Timeout:
     """Nothing but the time that has passed."""
 
 
-Input = Union[Acquire, End, Value, Dialled, Received, Ended, ReleasedElsewhere, Timeout]
+Input = Union[Acquire, End, Value, Share, Dialled, Received, Ended, ReleasedElsewhere, Timeout]
 
 
 # Outputs.
@@ -376,7 +392,7 @@ class Begin:
     reattach: str | None
     """The lock id to reattach."""
     reattach_also: tuple[str, ...] = ()
-    """Those of the locks that are held together with it, in the order of `LockSpec.also`."""
+    """Those of the locks that are held together with it, in the order of `LockSpec.others`."""
 
 
 @dataclass(frozen=True)
@@ -404,7 +420,7 @@ class Granted:
     permit: int | None = None
     """The permit, if the lock is shared."""
     also: tuple[Also, ...] = ()
-    """The locks that it has together with it, in the order of `LockSpec.also`."""
+    """The locks that it has together with it, in the order of `LockSpec.others`."""
 
 
 @dataclass(frozen=True)
@@ -415,6 +431,16 @@ class Moved:
     lock_id: str
     also: tuple[str, ...] = ()
     """The ids of those that are held together with it."""
+    permit: int | None = None
+    """The permit, if the lock is shared."""
+
+
+@dataclass(frozen=True)
+class NotShared:
+    """A lock that was to be shared is held alone, as before."""
+
+    key: int
+    failure: Failure
 
 
 @dataclass(frozen=True)
@@ -466,6 +492,7 @@ Output = Union[
     Hangup,
     Granted,
     Moved,
+    NotShared,
     Refused,
     Failed,
     Lost,
