@@ -11,7 +11,7 @@ import (
 // Downgrade shares the lock from now on, and waits until it has a permit, which [Lock.Permit] tells: others may share it too, up to the
 // [Limit] at a time, and nobody has it alone in between. The fencing token stays. It does nothing if the lock is shared already.
 //
-// Stop to write before you call it: others may share the lock before it returns, and also if it returns an error.
+// Stop writing before you call it: others may share the lock before it returns, and also if it returns an error.
 //
 // It returns a [*LostError] if the lock is lost, the error of ctx if that has ended, and otherwise an [*Error]: ErrInvalid if the limit is
 // not 1 to 4,096, and if the lock has a [MinHold], a [Value] or others beside it, by [Also]: then it is held alone, as before. ErrUnavailable

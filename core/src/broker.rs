@@ -316,7 +316,7 @@ impl Broker {
         });
     }
 
-    /// Begins to get several locks on a Session together, up to [`MOST_TOGETHER`](crate::MOST_TOGETHER) with different names. All want
+    /// Begins to get several locks on a Session together, up to [`MOST_TOGETHER`](crate::MOST_TOGETHER): different ones, or permits of one. All want
     /// it in the same way: once, with the same wait, or each as it is held already. What comes of it is told there.
     pub fn begin_together(
         &mut self,

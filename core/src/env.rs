@@ -197,9 +197,9 @@ pub enum Mark {
     GroupLost,
     /// Several permits of one lock were taken while its own item kept others out.
     PermitsCollected,
-    /// Who had a lock alone shares it now.
+    /// A lock that one had alone is shared now.
     Downgraded,
-    /// Who had a lock alone was to share it, and got no permit.
+    /// A lock that one has alone was to be shared, and there was no permit.
     NotDowngraded,
     /// The store granted a lock too late.
     GrantTooLate,

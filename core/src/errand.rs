@@ -102,19 +102,17 @@ impl<E: Env> Cx<'_, E> {
         self.clean_up_if_room(self.hold(of).item(), id, (life, false));
     }
 
-    /// Does the same with an item of the lock that kept others out while permits were taken.
-    pub(crate) fn close_gate(&mut self, of: HoldKey, gate: GrantId) {
-        let life = self.fresh_item_ttl(of);
-        let item = LockItem::from(&self.hold(of).name);
-        self.clean_up_if_room(item, gate, (life, false));
+    /// Deletes, in the background, the lock's own item, which kept others out while permits were taken. It lives for `life`.
+    pub(crate) fn drop_gate(&mut self, name: &LockName, gate: GrantId, life: u32) {
+        self.clean_up_if_room(name.into(), gate, (life, false));
     }
 
-    /// Does the same with a permit that was created and does not count. Nobody is told that it is free.
+    /// Deletes a permit, in the same way, that was created and does not count. Nobody is told that it is free.
     pub(crate) fn give_back(&mut self, of: HoldKey, id: GrantId, life: u32) {
         self.clean_up_if_room(self.hold(of).item(), id, (life, true));
     }
 
-    pub(crate) fn clean_up_if_room(&mut self, item: LockItem, id: GrantId, how: (u32, bool)) {
+    fn clean_up_if_room(&mut self, item: LockItem, id: GrantId, how: (u32, bool)) {
         if !self.count_reserved() {
             self.env.observe(Observed::CleanupLeftOut);
             self.env.mark(Mark::CleanupLeftOut);
@@ -123,7 +121,7 @@ impl<E: Env> Cx<'_, E> {
         self.begin_clean_up(item, id, how);
     }
 
-    /// Does the same whatever the limit says.
+    /// Deletes a grant that nobody wants, whatever the limit says.
     pub(crate) fn clean_up_always(&mut self, of: HoldKey, id: GrantId, life: u32) {
         self.core.counts.locks += 1;
         self.begin_clean_up(self.hold(of).item(), id, (life, false));

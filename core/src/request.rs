@@ -45,7 +45,7 @@ pub enum Access {
         ///
         /// [`MAX_PERMITS`]: crate::lock::MAX_PERMITS
         limit: u16,
-        /// How many permits it takes: 1 up to [`MOST_TOGETHER`], and no more than there may be. More than one only on a Session.
+        /// The number of permits that it takes: 1 up to [`MOST_TOGETHER`], and no more than there may be. More than one only on a Session.
         ///
         /// [`MOST_TOGETHER`]: crate::group::MOST_TOGETHER
         weight: u8,

@@ -51,24 +51,24 @@ pub enum Granted {
 /// The permits beside an intent, as far as is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Besides {
-    /// Nobody has a permit below this one.
+    /// The next permit to look at. Without `seats`, nobody has one below it.
     pub from: u16,
     /// Nobody has a permit from this one on; none if that is not known yet.
     pub upto: Option<u16>,
-    /// True if somebody is in the way: has the permit `from`, or one of too many.
+    /// True if it has to wait: somebody has the permit `from`, or, with `seats`, too few are free.
     pub held: bool,
-    /// How many permits have to be free. None: nobody may have one.
+    /// The permits that have to be free. None: nobody may have one.
     pub seats: Option<Seats>,
 }
 
-/// How many permits have to be free for one who wants several.
+/// The permits that have to be free for one who wants several.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Seats {
     /// Those from this one on are not asked for.
     pub limit: u16,
-    /// So many are wanted.
+    /// The number of those that are wanted.
     pub weight: u16,
-    /// So many have been seen free, of those below [`Besides::from`].
+    /// The number of those that have been seen free below [`Besides::from`].
     pub free: u16,
 }
 

@@ -182,13 +182,10 @@ impl SessionTurn<'_> {
     }
 
     /// Begins to get a lock, or several together. What comes of it is told on the stream.
-    pub fn begin(&mut self, lock_ref: LockRef, mut requests: Vec<LockRequest>) {
-        match requests.len() {
-            1 => requests
-                .pop()
-                .into_iter()
-                .for_each(|request| self.core.begin(self.key, lock_ref, request, self.outside)),
-            _ => self.core.begin_together(self.key, lock_ref, requests, self.outside),
+    pub fn begin(&mut self, lock_ref: LockRef, requests: Vec<LockRequest>) {
+        match <[LockRequest; 1]>::try_from(requests) {
+            Ok([request]) => self.core.begin(self.key, lock_ref, request, self.outside),
+            Err(several) => self.core.begin_together(self.key, lock_ref, several, self.outside),
         }
     }
 

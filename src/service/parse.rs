@@ -353,7 +353,7 @@ fn on_disconnect(spec: &LockSpec, path: &str) -> Result<OnDisconnect, Status> {
     }
 }
 
-/// Reads with whom a lock is shared, and checks that a reattach can bring it to that.
+/// Reads with whom a lock is shared. Refuses what a reattach cannot bring about.
 fn access(spec: &LockSpec, how: &Mode, path: &str) -> Result<Access, Status> {
     use crate::proto::lock_spec::Mode as Wire;
     let &LockSpec { mode, limit, weight, .. } = spec;

@@ -169,7 +169,7 @@ export class Lock implements AsyncDisposable {
   /**
    * Shares the lock from now on, and waits until it has a {@link Lock.permit}.
    *
-   * **Stop to write first**: others may share the lock before this resolves, and also if it fails.
+   * **Stop writing first**: others may share the lock before this resolves, and also if it fails.
    *
    * They may share it up to `limit` at a time, 1 to 4,096 (default: 4,096), and nobody has it alone in between. The fencing token stays.
    * Does nothing if it is shared already.

@@ -217,22 +217,25 @@ impl Guard {
     }
 
     /// Shares the lock from now on, and waits until it has a [permit](Guard::permit): others may share it too, up to `limit` at a time
-    /// (1 to 4,096; none: 4,096), and nobody has it alone in between. The fencing token stays. Does nothing if it is shared already.
+    /// (1 to 4,096; none: 4,096), and nobody has it alone in between. The fencing token stays. Does nothing if it is shared already, by
+    /// one permit.
     ///
-    /// **Stop to write first**: others may share the lock before this returns, and also if it returns an error.
+    /// **Stop writing before you call it**: others may share the lock before this returns.
     ///
     /// # Errors
-    /// [`Error::Lost`] if the lock is lost. [`Error::Invalid`] if the limit is out of range, and if the lock has a
-    /// [`min_hold`](super::Acquire::min_hold), a [value](super::Acquire::value), or [others](super::Acquire::also) beside it: then it is held
-    /// alone, as before. [`Error::Unavailable`] if no broker could do it within the client's
-    /// [`answer_timeout`](super::ClientBuilder::answer_timeout): it may still become a shared one.
+    /// After [`Error::Invalid`] and [`Error::Denied`] the lock is held alone, as before: if the limit is out of range, if the lock has a
+    /// [`min_hold`](super::Acquire::min_hold), a [value](super::Acquire::value), or others beside it ([`also`](super::Acquire::also),
+    /// [`weight`](super::Acquire::weight)), and if the policy says so. After [`Error::Unavailable`], because no broker could do it within the
+    /// client's [`answer_timeout`](super::ClientBuilder::answer_timeout), it may be a shared one or become one: do not write. After
+    /// [`Error::Lost`] it is lost.
     ///
     /// # Cancel safety
     /// The lock may become a shared one all the same when the future is dropped.
     pub async fn downgrade(&self, limit: Option<u32>) -> Result<(), Error> {
         check_limit(&self.asked.name, limit)?;
         if !self.asked.also.is_empty() {
-            let message = "several locks are held together, and only one alone can be shared from now on".to_owned();
+            let message =
+                "several locks or permits are held together, and only one alone can be shared from now on".to_owned();
             return Err(Error::Invalid { lock: self.asked.name.to_string(), message, reason: None });
         }
         self.hold.state().not_shared = None;
@@ -321,11 +324,11 @@ impl Hold {
 
     /// Returns what came of sharing it, once that is known.
     fn shared(&self, name: &str) -> Option<Result<(), Error>> {
-        let mut state = self.state();
+        let state = self.state();
         if let Some(reason) = state.lost {
             return Some(Err(Error::Lost { lock: name.into(), reason }));
         }
-        let not_shared = state.not_shared.take().map(Err);
+        let not_shared = state.not_shared.clone().map(Err);
         not_shared.or_else(|| state.held.permit.map(|_| Ok(())))
     }
 

@@ -323,6 +323,9 @@ pub(super) fn check(spec: &LockSpec, lock_id: Option<&str>) -> Result<(), Error>
         let others = spec.also.len();
         return invalid(format!("{others} other locks are asked for together with it: take at most {MOST_ALSO}"));
     }
+    if lock_id.is_some() && spec.others().next().is_some() {
+        return invalid("a lock id takes over one lock alone, and others are asked for together with it".into());
+    }
     if !spec.also.is_empty() && spec.value.is_some() {
         return invalid("a value is for one lock alone, and others are asked for together with it".into());
     }

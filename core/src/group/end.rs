@@ -29,7 +29,7 @@ impl<E: Env> Cx<'_, E> {
 
     /// Sets the last event, and when it is told.
     pub(super) fn conclude(&mut self, stream: StreamKey, lock_ref: LockRef, last: Event, tell: Tell) {
-        self.open_gate(stream, lock_ref);
+        self.drop_gate_of(stream, lock_ref);
         let now = self.now;
         let Some(group) = self.group(stream, lock_ref) else { return };
         if tell == Tell::Now || group.live == 0 {

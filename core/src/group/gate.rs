@@ -3,14 +3,12 @@
 //! One at a time collects permits, so nobody waits in a circle. The first hold of the group gets the item, waits until as many
 //! permits are free as are wanted, and takes one. Then the others take theirs, and the item is deleted.
 
-use std::time::Duration;
-
 use super::{Group, Kind};
 use crate::broker::Cx;
 use crate::env::Env;
 use crate::event::LockRef;
 use crate::hold::HoldKey;
-use crate::lock::{GrantId, LockItem, item_ttl};
+use crate::lock::GrantId;
 use crate::session::{Stream, StreamKey};
 
 impl<E: Env> Cx<'_, E> {
@@ -22,37 +20,40 @@ impl<E: Env> Cx<'_, E> {
         groups.by_ref.get(lock_ref)?.gate()
     }
 
-    /// Keeps the item for the others of a hold's group. Deletes it where nobody else wants it.
-    pub(crate) fn keep_gate(&mut self, me: HoldKey, gate: GrantId) {
-        let gate = Kind::Weighted { gate: Some(gate) };
-        let kept = self.hold(me).subscriber.is_some_and(|subscriber| {
-            let Some(groups) = self.groups(subscriber.stream) else { return false };
-            let Some((lock_ref, _)) = groups.members.get(&subscriber.lock_ref).copied() else { return false };
-            let group = groups.by_ref.get_mut(&lock_ref).filter(|group| group.is_asking());
-            group.map(|group| group.kind = gate).is_some()
-        });
-        if let (Kind::Weighted { gate: Some(gate) }, false) = (gate, kept) {
-            self.close_gate(me, gate);
+    /// Keeps the item, which lives for so long, for the others of a hold's group. Deletes it where nobody else wants it.
+    pub(crate) fn keep_gate(&mut self, me: HoldKey, gate: (GrantId, u32)) {
+        match self.group_of(me).filter(|group| group.is_asking()) {
+            Some(group) => group.kind = Kind::Weighted { gate: Some(gate) },
+            None => {
+                let name = self.hold(me).name.clone();
+                self.drop_gate(&name, gate.0, gate.1);
+            }
         }
     }
 
+    fn group_of(&mut self, me: HoldKey) -> Option<&mut Group> {
+        let subscriber = self.hold(me).subscriber?;
+        let groups = self.groups(subscriber.stream)?;
+        let (lock_ref, _) = groups.members.get(&subscriber.lock_ref).copied()?;
+        groups.by_ref.get_mut(&lock_ref)
+    }
+
     /// Lets others in again. Returns true if they were kept out.
-    pub(super) fn open_gate(&mut self, stream: StreamKey, lock_ref: LockRef) -> bool {
+    pub(super) fn drop_gate_of(&mut self, stream: StreamKey, lock_ref: LockRef) -> bool {
         let Some(group) = self.group(stream, lock_ref) else { return false };
-        let Some(gate) = group.take_gate() else { return false };
-        let Some(member) = group.members.first() else { return false };
-        let (item, life) = (LockItem::from(&member.request.name), item_ttl(member.request.ttl, Duration::ZERO));
-        self.clean_up_if_room(item, gate, (life, false));
+        let (Some((gate, life)), Some(member)) = (group.take_gate(), group.members.first()) else { return false };
+        let name = member.request.name.clone();
+        self.drop_gate(&name, gate, life);
         true
     }
 }
 
 impl Group {
     fn gate(&self) -> Option<GrantId> {
-        if let Kind::Weighted { gate } = self.kind { gate } else { None }
+        if let Kind::Weighted { gate: Some((gate, _)) } = self.kind { Some(gate) } else { None }
     }
 
-    fn take_gate(&mut self) -> Option<GrantId> {
+    fn take_gate(&mut self) -> Option<(GrantId, u32)> {
         if let Kind::Weighted { gate } = &mut self.kind { gate.take() } else { None }
     }
 }

@@ -50,15 +50,15 @@ struct Group {
     was_retracted: bool,
 }
 
-/// How the locks of a group belong together.
+/// The way in which the locks of a group belong together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Kind {
     /// They are different ones, or all are reattached.
     Several,
     /// They are permits of one lock.
     Weighted {
-        /// The id of that lock's item, while it keeps others out for the group.
-        gate: Option<GrantId>,
+        /// The id of that lock's item, while it keeps others out for the group, and its T.
+        gate: Option<(GrantId, u32)>,
     },
 }
 
@@ -251,7 +251,7 @@ impl<E: Env> Cx<'_, E> {
             Phase::Trying | Phase::WaitingFor(_) => match group.verdict() {
                 Verdict::Pending => {}
                 Verdict::Complete => {
-                    if self.open_gate(stream, lock_ref) {
+                    if self.drop_gate_of(stream, lock_ref) {
                         self.env.mark(Mark::PermitsCollected);
                     }
                     self.announce_group(stream, lock_ref);
@@ -293,7 +293,7 @@ impl<E: Env> Cx<'_, E> {
     /// Keeps those before a place, gives back the others, and waits for the one there.
     fn wait_for(&mut self, stream: StreamKey, lock_ref: LockRef, at: usize) {
         self.env.mark(Mark::GroupFellBack);
-        self.open_gate(stream, lock_ref);
+        self.drop_gate_of(stream, lock_ref);
         let now = self.now;
         let Some(group) = self.group(stream, lock_ref) else { return };
         let at = if group.kind == Kind::Several { at } else { 0 };

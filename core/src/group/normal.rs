@@ -49,7 +49,7 @@ impl Groups {
     /// Brings them into their normal form.
     pub(crate) fn normalise(&mut self, form: &mut Form<'_, impl Normal>) {
         for group in self.by_ref.values_mut() {
-            if let super::Kind::Weighted { gate: Some(gate) } = &mut group.kind {
+            if let super::Kind::Weighted { gate: Some((gate, _)) } = &mut group.kind {
                 form.grant(gate);
             }
             group.wait.iter_mut().for_each(|until| form.until_any(until));

@@ -9,7 +9,7 @@ use crate::broker::Cx;
 use crate::env::{Env, Mark};
 use crate::event::{Event, Reason};
 use crate::failure::{Cause, Failure};
-use crate::lock::{FencingToken, GrantId, LockItem, Owner};
+use crate::lock::{FencingToken, GrantId, LockItem, Owner, item_ttl};
 use crate::normal::{Form, Normal};
 use crate::request::{Access, Mode};
 use crate::rules::Rule;
@@ -80,23 +80,23 @@ impl Attempt {
             // Who wants several permits first keeps all others out: two who collect them would wait for each other.
             Access::Alone | Access::Shared { .. } => {
                 cx.hold_mut(me).permit = None;
-                let (id, ttl) = (cx.env.grant_id(), cx.fresh_item_ttl(me));
+                let (id, ttl) = (cx.env.grant_id(), cx.intent_ttl(me));
                 cx.ask(me, Request::Grant { id, ttl });
                 Attempt { id, sent: cx.now, limit, way: Way::Alone }
             }
         }
     }
 
-    /// Asks for a permit of a lock whose own item is ours, up to `limit`. The permit's item lives for `life`.
+    /// Asks for a permit of a lock whose own item is ours, up to `give_up`. The permit's item lives for `life`.
     pub(super) fn under<E: Env>(
         me: HoldKey,
         (permits, under): (u16, Option<GrantId>),
         life: u32,
-        limit: Time,
+        give_up: Time,
         cx: &mut Cx<'_, E>,
     ) -> Attempt {
         let search = Search::under(me, (permits, under), life, cx);
-        Attempt::share_first(me, search, Some(limit), cx)
+        Attempt::share_first(me, search, Some(give_up), cx)
     }
 
     fn share_first<E: Env>(
@@ -122,7 +122,7 @@ impl Attempt {
 
     fn ask_to_occupy<E: Env>(&mut self, me: HoldKey, besides: Besides, cx: &mut Cx<'_, E>) {
         let besides = Besides { seats: besides.seats.or(seats(cx.hold(me).access)), ..besides };
-        cx.ask(me, Request::Occupy { id: self.id, ttl: cx.fresh_item_ttl(me), besides });
+        cx.ask(me, Request::Occupy { id: self.id, ttl: cx.intent_ttl(me), besides });
         (self.sent, self.way) = (cx.now, Way::Occupying(besides));
         cx.wake_hold_at(me, self.limit);
     }
@@ -140,10 +140,15 @@ impl Attempt {
     /// Returns what became of it, or none if it goes on. What was asked for and is not wanted any more is cleaned up.
     pub(super) fn on<E: Env>(&mut self, me: HoldKey, stimulus: Stimulus, cx: &mut Cx<'_, E>) -> Option<Outcome> {
         let outcome = self.heard(me, stimulus, cx)?;
+        // Whoever wants one permit under a gate has it from its group, or from its reattach, which see to that.
         if let (Some(gate), Some(_)) = (self.gate(), seats(cx.hold(me).access)) {
+            let life = cx.intent_ttl(me);
             match outcome {
-                Outcome::Granted(_) => cx.keep_gate(me, gate),
-                _ => cx.close_gate(me, gate),
+                Outcome::Granted(_) => cx.keep_gate(me, (gate, life)),
+                _ => {
+                    let name = cx.hold(me).name.clone();
+                    cx.drop_gate(&name, gate, life);
+                }
             }
         }
         Some(outcome)
@@ -230,6 +235,16 @@ impl Attempt {
         }
         cx.wake_hold_at(me, self.limit);
         None
+    }
+}
+
+impl<E: Env> Cx<'_, E> {
+    /// Returns the T of the lock's own item. That of one who collects permits is a gate, and neither lingers nor has a `min_hold`.
+    fn intent_ttl(&self, me: HoldKey) -> u32 {
+        match seats(self.hold(me).access) {
+            Some(_) => item_ttl(self.hold(me).ttl(), Duration::ZERO),
+            None => self.fresh_item_ttl(me),
+        }
     }
 }
 

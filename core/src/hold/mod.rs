@@ -422,7 +422,7 @@ impl<E: Env> Cx<'_, E> {
     }
 
     /// Returns the T of a fresh item.
-    pub(crate) fn fresh_item_ttl(&self, me: HoldKey) -> u32 {
+    fn fresh_item_ttl(&self, me: HoldKey) -> u32 {
         let lives = item_ttl(self.hold(me).ttl(), self.linger_of_item(me));
         if self.env.breaks(Rule::MinHoldInItem) { lives } else { lives.max(min_hold_ttl(self.hold(me).min_hold())) }
     }

@@ -204,7 +204,8 @@ impl Reattaching {
         let mut under = Some(self.new);
         if cx.env.breaks(Rule::LockOutlivesDowngrade) {
             under = None;
-            cx.close_gate(me, self.new);
+            let name = cx.hold(me).name.clone();
+            cx.drop_gate(&name, self.new, self.life);
         }
         let attempt = Attempt::under(me, (limit, under), self.life, self.give_up, cx);
         self.step = Step::Sharing { attempt, alone };
@@ -226,7 +227,8 @@ impl Reattaching {
             }
             Some(Outcome::Granted(permit)) => {
                 cx.env.mark(Mark::Downgraded);
-                cx.close_gate(me, self.new);
+                let name = cx.hold(me).name.clone();
+                cx.drop_gate(&name, self.new, self.life);
                 // Its token is still above all that it excludes.
                 let grant = Grant { id: permit.id, sent: permit.sent, ..alone };
                 Held::begin(me, grant, &Mode::Reattach(self.lock_id), self.asked, cx)
@@ -240,7 +242,10 @@ impl Reattaching {
                 cx.env.mark(Mark::NotDowngraded);
                 cx.hold_mut(me).permit = None;
                 self.from = self.new;
-                if cx.hold(me).end.is_none() && cx.hold(me).counts(alone.sent, cx.now) {
+                if cx.hold(me).end.is_some() {
+                    return self.again(me, cx);
+                }
+                if cx.hold(me).counts(alone.sent, cx.now) {
                     return Held::begin(me, alone, &Mode::Reattach(self.lock_id), self.asked, cx);
                 }
                 if cx.now >= self.give_up {

@@ -235,7 +235,7 @@ class Lock(BaseLock):
     def downgrade(self, limit: int | None = None) -> None:
         """Shares the lock from now on, and waits until it has a `permit`.
 
-        **Stop to write first**: others may share the lock before this returns, and also if it raises an error.
+        **Stop writing first**: others may share the lock before this returns, and also if it raises an error.
 
         They may share it up to `limit` at a time, 1 to 4096, and nobody has it alone in between. The fencing token stays. Does
         nothing if it is shared already. It may become a shared one all the same if the waiting is interrupted.

@@ -76,7 +76,7 @@ class Lock(BaseLock):
     async def downgrade(self, limit: int | None = None) -> None:
         """Shares the lock from now on, and waits until it has a permit; see `lockbroker.Lock.downgrade`.
 
-        **Stop to write first**: others may share the lock before this returns, and also if it fails or is cancelled.
+        **Stop writing first**: others may share the lock before this returns, and also if it fails or is cancelled.
         """
         shared = self._begin_downgrade(limit)
         try:

@@ -50,6 +50,8 @@ pub(super) struct Lock {
     pub(super) permit: Option<u32>,
     /// True if it is held alone and to be shared: a reattach does that, also on the link where it is.
     wants_permit: bool,
+    /// True if a reattach that was to share it has not been answered: it may be shared.
+    may_be_shared: bool,
     pub(super) state: State,
 }
 
@@ -72,8 +74,8 @@ pub(super) enum Next {
 
 impl Lock {
     pub(super) fn new(key: Key, spec: LockSpec, wait: Option<Wait>, adopt: Option<String>) -> Lock {
-        let (also, permit, wants_permit) = (Vec::new(), None, false);
-        Lock { key, spec, wait, lock_id: adopt, also, permit, wants_permit, state: State::Wanted }
+        let (also, permit, state) = (Vec::new(), None, State::Wanted);
+        Lock { key, spec, wait, lock_id: adopt, also, permit, wants_permit: false, may_be_shared: false, state }
     }
 
     /// Returns the place that counts for the lock's validity, if it is held or was until its release.
@@ -184,6 +186,7 @@ impl Lock {
             // Unanswered, and nobody will ever know: the old lock id is all there is to try with.
             State::Moving { to, .. } | State::GivenUp { to, .. } if to.link == id && !is_open => {
                 links.remove(to);
+                self.may_be_shared |= self.wants_permit;
                 self.resume(links, now, out).unwrap_or(Next::Stay)
             }
             State::Releasing(home) if home.link == id && !answers => {
@@ -307,7 +310,9 @@ impl Lock {
             Event::Failed(failure) => {
                 links.remove(at);
                 let (retry_after, resumed) = (failure.retry_after, self.resume(links, now, out));
-                if failure.code.is_final() && std::mem::take(&mut self.wants_permit) {
+                let is_alone = self.wants_permit && !self.may_be_shared;
+                if failure.code.is_final() && is_alone {
+                    self.wants_permit = false;
                     self.spec.access = Access::Exclusive;
                     out.push(Output::NotShared { key: self.key, failure });
                 }

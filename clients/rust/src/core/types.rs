@@ -213,7 +213,7 @@ pub enum Access {
     Shared {
         /// The most that may have it; none for as many as there are permits.
         limit: Option<u32>,
-        /// How many permits it takes.
+        /// The number of permits that it takes.
         weight: u32,
     },
 }

@@ -18,7 +18,7 @@ pub struct LockSpec {
     ///
     /// A reattach of an EXCLUSIVE lock that says SHARED is a downgrade: from then on others may share the lock, and nobody has had it
     /// EXCLUSIVE in between. `Acquired` has a permit then. If it has none, there was none to be had (the store was away), and the lock is
-    /// EXCLUSIVE as before: ask again with the new lock id. Stop to write before you ask: the answer may come late. Not with a `min_hold`.
+    /// EXCLUSIVE as before: ask again with the new lock id. Stop writing before you ask: the answer may come late. Not with a `min_hold`.
     #[prost(enumeration = "lock_spec::Mode", tag = "4")]
     pub mode: i32,
     /// Of a SHARED lock: the most that may have it at a time, 1 to 4,096. The permit is below this number. Unset: 4,096.
@@ -935,7 +935,7 @@ pub struct AlsoLock {
 /// Ends a lock on a Session: it is released (answered `released`), or its wait is over
 /// (`not_acquired`, CANCELLED). A lock that was no longer held is answered `lost`. Ending what has
 /// already ended does nothing, with one exception: after `lost` of several locks (`BeginLock.also`) it frees the others at once.
-/// Send it then only when the program has stopped to write under them.
+/// Send it then only when the program has stopped writing under them.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct EndLock {
     /// The lock's handle, as in BeginLock. One that was never begun ends the Session with

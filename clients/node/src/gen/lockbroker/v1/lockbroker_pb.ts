@@ -110,7 +110,7 @@ export type LockSpec = Message<"lockbroker.v1.LockSpec"> & {
    *
    * A reattach of an EXCLUSIVE lock that says SHARED is a downgrade: from then on others may share the lock, and nobody has had it
    * EXCLUSIVE in between. `Acquired` has a permit then. If it has none, there was none to be had (the store was away), and the lock is
-   * EXCLUSIVE as before: ask again with the new lock id. Stop to write before you ask: the answer may come late. Not with a `min_hold`.
+   * EXCLUSIVE as before: ask again with the new lock id. Stop writing before you ask: the answer may come late. Not with a `min_hold`.
    *
    * @generated from field: lockbroker.v1.LockSpec.Mode mode = 4;
    */
@@ -1670,7 +1670,7 @@ export const AlsoLockSchema: GenMessage<AlsoLock> = /*@__PURE__*/
  * Ends a lock on a Session: it is released (answered `released`), or its wait is over
  * (`not_acquired`, CANCELLED). A lock that was no longer held is answered `lost`. Ending what has
  * already ended does nothing, with one exception: after `lost` of several locks (`BeginLock.also`) it frees the others at once.
- * Send it then only when the program has stopped to write under them.
+ * Send it then only when the program has stopped writing under them.
  *
  * @generated from message lockbroker.v1.EndLock
  */

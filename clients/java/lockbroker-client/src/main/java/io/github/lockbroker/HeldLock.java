@@ -266,7 +266,7 @@ public final class HeldLock implements AutoCloseable {
    * and nobody has it alone in between. The fencing token stays. Does nothing if the lock is shared
    * already.
    *
-   * <p><b>Stop to write before you call it</b>: others may share the lock before this returns, and
+   * <p><b>Stop writing before you call it</b>: others may share the lock before this returns, and
    * also if it throws.
    *
    * @param limit the most that share it at a time, 1 to 4,096

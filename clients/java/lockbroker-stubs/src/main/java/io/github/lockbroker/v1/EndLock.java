@@ -9,7 +9,7 @@ package io.github.lockbroker.v1;
  * Ends a lock on a Session: it is released (answered `released`), or its wait is over
  * (`not_acquired`, CANCELLED). A lock that was no longer held is answered `lost`. Ending what has
  * already ended does nothing, with one exception: after `lost` of several locks (`BeginLock.also`) it frees the others at once.
- * Send it then only when the program has stopped to write under them.
+ * Send it then only when the program has stopped writing under them.
  * </pre>
  *
  * Protobuf type {@code lockbroker.v1.EndLock}
@@ -225,7 +225,7 @@ private static final long serialVersionUID = 0L;
    * Ends a lock on a Session: it is released (answered `released`), or its wait is over
    * (`not_acquired`, CANCELLED). A lock that was no longer held is answered `lost`. Ending what has
    * already ended does nothing, with one exception: after `lost` of several locks (`BeginLock.also`) it frees the others at once.
-   * Send it then only when the program has stopped to write under them.
+   * Send it then only when the program has stopped writing under them.
    * </pre>
    *
    * Protobuf type {@code lockbroker.v1.EndLock}

@@ -495,7 +495,7 @@ private static final long serialVersionUID = 0L;
    *
    * A reattach of an EXCLUSIVE lock that says SHARED is a downgrade: from then on others may share the lock, and nobody has had it
    * EXCLUSIVE in between. `Acquired` has a permit then. If it has none, there was none to be had (the store was away), and the lock is
-   * EXCLUSIVE as before: ask again with the new lock id. Stop to write before you ask: the answer may come late. Not with a `min_hold`.
+   * EXCLUSIVE as before: ask again with the new lock id. Stop writing before you ask: the answer may come late. Not with a `min_hold`.
    * </pre>
    *
    * <code>.lockbroker.v1.LockSpec.Mode mode = 4;</code>
@@ -511,7 +511,7 @@ private static final long serialVersionUID = 0L;
    *
    * A reattach of an EXCLUSIVE lock that says SHARED is a downgrade: from then on others may share the lock, and nobody has had it
    * EXCLUSIVE in between. `Acquired` has a permit then. If it has none, there was none to be had (the store was away), and the lock is
-   * EXCLUSIVE as before: ask again with the new lock id. Stop to write before you ask: the answer may come late. Not with a `min_hold`.
+   * EXCLUSIVE as before: ask again with the new lock id. Stop writing before you ask: the answer may come late. Not with a `min_hold`.
    * </pre>
    *
    * <code>.lockbroker.v1.LockSpec.Mode mode = 4;</code>
@@ -1581,7 +1581,7 @@ private static final long serialVersionUID = 0L;
      *
      * A reattach of an EXCLUSIVE lock that says SHARED is a downgrade: from then on others may share the lock, and nobody has had it
      * EXCLUSIVE in between. `Acquired` has a permit then. If it has none, there was none to be had (the store was away), and the lock is
-     * EXCLUSIVE as before: ask again with the new lock id. Stop to write before you ask: the answer may come late. Not with a `min_hold`.
+     * EXCLUSIVE as before: ask again with the new lock id. Stop writing before you ask: the answer may come late. Not with a `min_hold`.
      * </pre>
      *
      * <code>.lockbroker.v1.LockSpec.Mode mode = 4;</code>
@@ -1597,7 +1597,7 @@ private static final long serialVersionUID = 0L;
      *
      * A reattach of an EXCLUSIVE lock that says SHARED is a downgrade: from then on others may share the lock, and nobody has had it
      * EXCLUSIVE in between. `Acquired` has a permit then. If it has none, there was none to be had (the store was away), and the lock is
-     * EXCLUSIVE as before: ask again with the new lock id. Stop to write before you ask: the answer may come late. Not with a `min_hold`.
+     * EXCLUSIVE as before: ask again with the new lock id. Stop writing before you ask: the answer may come late. Not with a `min_hold`.
      * </pre>
      *
      * <code>.lockbroker.v1.LockSpec.Mode mode = 4;</code>
@@ -1617,7 +1617,7 @@ private static final long serialVersionUID = 0L;
      *
      * A reattach of an EXCLUSIVE lock that says SHARED is a downgrade: from then on others may share the lock, and nobody has had it
      * EXCLUSIVE in between. `Acquired` has a permit then. If it has none, there was none to be had (the store was away), and the lock is
-     * EXCLUSIVE as before: ask again with the new lock id. Stop to write before you ask: the answer may come late. Not with a `min_hold`.
+     * EXCLUSIVE as before: ask again with the new lock id. Stop writing before you ask: the answer may come late. Not with a `min_hold`.
      * </pre>
      *
      * <code>.lockbroker.v1.LockSpec.Mode mode = 4;</code>
@@ -1635,7 +1635,7 @@ private static final long serialVersionUID = 0L;
      *
      * A reattach of an EXCLUSIVE lock that says SHARED is a downgrade: from then on others may share the lock, and nobody has had it
      * EXCLUSIVE in between. `Acquired` has a permit then. If it has none, there was none to be had (the store was away), and the lock is
-     * EXCLUSIVE as before: ask again with the new lock id. Stop to write before you ask: the answer may come late. Not with a `min_hold`.
+     * EXCLUSIVE as before: ask again with the new lock id. Stop writing before you ask: the answer may come late. Not with a `min_hold`.
      * </pre>
      *
      * <code>.lockbroker.v1.LockSpec.Mode mode = 4;</code>
@@ -1658,7 +1658,7 @@ private static final long serialVersionUID = 0L;
      *
      * A reattach of an EXCLUSIVE lock that says SHARED is a downgrade: from then on others may share the lock, and nobody has had it
      * EXCLUSIVE in between. `Acquired` has a permit then. If it has none, there was none to be had (the store was away), and the lock is
-     * EXCLUSIVE as before: ask again with the new lock id. Stop to write before you ask: the answer may come late. Not with a `min_hold`.
+     * EXCLUSIVE as before: ask again with the new lock id. Stop writing before you ask: the answer may come late. Not with a `min_hold`.
      * </pre>
      *
      * <code>.lockbroker.v1.LockSpec.Mode mode = 4;</code>
