@@ -102,9 +102,8 @@ impl<E: Env> Cx<'_, E> {
         self.clean_up_if_room(self.hold(of).item(), id, (life, false));
     }
 
-    /// Does the same with an item of the lock that kept others out while permits were taken.
-    pub(crate) fn close_gate(&mut self, of: HoldKey, gate: GrantId) {
-        let life = self.fresh_item_ttl(of);
+    /// Does the same with an item of the lock that kept others out while permits were taken, and whose T is `life`.
+    pub(crate) fn close_gate(&mut self, of: HoldKey, gate: GrantId, life: u32) {
         let item = LockItem::from(&self.hold(of).name);
         self.clean_up_if_room(item, gate, (life, false));
     }

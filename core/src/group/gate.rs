@@ -3,8 +3,6 @@
 //! One at a time collects permits, so nobody waits in a circle. The first hold of the group gets the item, waits until as many
 //! permits are free as are wanted, and takes one. Then the others take theirs, and the item is deleted.
 
-use std::time::Duration;
-
 use super::{Group, Kind};
 use crate::broker::Cx;
 use crate::env::Env;
@@ -32,7 +30,17 @@ impl<E: Env> Cx<'_, E> {
             group.map(|group| group.kind = gate).is_some()
         });
         if let (Kind::Weighted { gate: Some(gate) }, false) = (gate, kept) {
-            self.close_gate(me, gate);
+            let life = self.fresh_item_ttl(me);
+            self.close_gate(me, gate, life);
+        }
+    }
+
+    /// Lets others in again, whom groups of a Session keep out that is about to be forgotten.
+    pub(crate) fn open_gates(&mut self, stream: StreamKey) {
+        let Some(groups) = self.groups(stream) else { return };
+        let all: Vec<LockRef> = groups.by_ref.keys().copied().collect();
+        for lock_ref in all {
+            self.open_gate(stream, lock_ref);
         }
     }
 
@@ -41,7 +49,7 @@ impl<E: Env> Cx<'_, E> {
         let Some(group) = self.group(stream, lock_ref) else { return false };
         let Some(gate) = group.take_gate() else { return false };
         let Some(member) = group.members.first() else { return false };
-        let (item, life) = (LockItem::from(&member.request.name), item_ttl(member.request.ttl, Duration::ZERO));
+        let (item, life) = (LockItem::from(&member.request.name), item_ttl(member.request.ttl, member.request.linger));
         self.clean_up_if_room(item, gate, (life, false));
         true
     }

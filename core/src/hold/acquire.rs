@@ -16,7 +16,7 @@ use crate::rules::Rule;
 use crate::store::{Besides, Granted, ItemState, LockStatus, Reply, Request, Seats, StoreError};
 
 /// By how much a wait may outlast `max_wait` for an attempt that is under way.
-pub(super) const LAST_ATTEMPT: Duration = Duration::from_millis(20);
+pub(crate) const LAST_ATTEMPT: Duration = Duration::from_millis(20);
 /// How long a client that has left waits for an attempt under way. After that it is cleaned up behind its back.
 const LEAVING: Duration = Duration::from_millis(50);
 
@@ -143,7 +143,7 @@ impl Attempt {
         if let (Some(gate), Some(_)) = (self.gate(), seats(cx.hold(me).access)) {
             match outcome {
                 Outcome::Granted(_) => cx.keep_gate(me, gate),
-                _ => cx.close_gate(me, gate),
+                _ => cx.close_gate(me, gate, cx.fresh_item_ttl(me)),
             }
         }
         Some(outcome)
