@@ -114,7 +114,7 @@ impl World {
         };
         let traits = StoreTraits { is_shared: true, can_be_woken: false };
         World {
-            brokers: (0..2).map(|_| Broker::new(settings.clone(), traits, 1)).collect(),
+            brokers: (0..2).map(|_| Broker::new(settings, traits, 1)).collect(),
             outside: Outside { now: Time::from_nanos(1_000_000_000), random: Random(seed | 1) },
             random: Random((seed ^ 0x9E37_79B9_7F4A_7C15) | 1),
             store: Store::default(),
@@ -271,10 +271,8 @@ impl World {
     }
 
     pub(crate) fn fail(&self, why: &str) -> ! {
-        for line in self.log.iter().rev().take(120).rev() {
-            println!("{line}");
-        }
-        panic!("{why}");
+        let last = self.log.len().saturating_sub(120);
+        panic!("{}\n{why}", self.log[last..].join("\n"));
     }
 
     pub(crate) fn end(&mut self, at: usize, lock_ref: i64) {

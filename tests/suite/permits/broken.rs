@@ -113,7 +113,6 @@ async fn those_who_are_turned_away_are_not_in_the_way_of_one_who_collects() {
     }
     hammering.iter().for_each(|task| task.abort());
     slow.sort_unstable();
-    println!("{slow:?}");
     assert!(slow[19] < Duration::from_secs(3), "{slow:?}");
 }
 
@@ -136,7 +135,6 @@ async fn a_wait_for_several_is_over_in_time_while_the_store_stands_still() {
         session.begin(begin);
         let answer = told(&mut session, lock_ref).await;
         let took = begun.elapsed();
-        println!("{lock_ref}: {took:?} {answer:?}");
         let Kind::NotAcquired(refused) = answer else { panic!("{lock_ref}: {answer:?}") };
         assert_eq!(refused.reason, not_acquired::Reason::MaxWait as i32);
         assert!(took < Duration::from_millis(800), "{lock_ref}: {took:?}");
