@@ -126,8 +126,8 @@ async fn a_wait_for_several_is_over_in_time_while_the_store_stands_still() {
     let wait = Some(WaitSpec { max_wait: span(Duration::from_millis(300)), ..WaitSpec::default() });
     let together = vec![AlsoLock { lock: lock("b"), ..AlsoLock::default() }];
     let asked = [
-        BeginLock { wait: wait.clone(), ..begin(1, "alone") },
-        BeginLock { wait: wait.clone(), ..several(2, "pool", 4, 2) },
+        BeginLock { wait, ..begin(1, "alone") },
+        BeginLock { wait, ..several(2, "pool", 4, 2) },
         BeginLock { wait, also: together, ..begin(3, "a") },
     ];
     for begin in asked {
