@@ -409,6 +409,8 @@ impl<E: Env> Cx<'_, E> {
         };
         if is_over && !stream.is_read && stream.subscribers == 0 {
             self.wake_stream_at(key, None);
+            // The last hold has gone in this very turn, and the groups have not looked since.
+            self.drop_gates_of(key);
             if let Some(stream) = self.core.streams.remove(key) {
                 self.core.counts.unread -= stream.outbox.unread();
             }

@@ -235,13 +235,7 @@ impl Limits {
             }
             requests.push(request);
         }
-        // The client can name all of them again, with their ids: a message that is too long would end its Session.
-        let bytes: usize =
-            requests.iter().map(|it| it.name.as_str().len() + it.owner.as_str().len() + BESIDE_TEXTS).sum();
-        if bytes > MAX_TOGETHER_BYTES {
-            let why = "has names and owners that are too long together: with their lock ids they would not fit in one message";
-            return Err(invalid("begin.also", why));
-        }
+        fit_in_a_message(&requests, "begin.also")?;
         let alone = "must be empty where a lock has a min_hold or a value: those are for one lock alone";
         match requests.iter().any(is_for_one_alone) {
             true => Err(invalid("begin.also", alone)),
@@ -299,6 +293,17 @@ fn of_weight_1(request: LockRequest) -> Result<LockRequest, Status> {
     }
 }
 
+/// Checks that the client can name all of them again, with their ids: a message that is too long would end its Session.
+fn fit_in_a_message(requests: &[LockRequest], field: &str) -> Result<(), Status> {
+    let bytes = requests.iter().map(|it| it.name.as_str().len() + it.owner.as_str().len() + BESIDE_TEXTS);
+    if bytes.sum::<usize>() > MAX_TOGETHER_BYTES {
+        let why =
+            "has names and owners that are too long together: with their lock ids they would not fit in one message";
+        return Err(invalid(field, why));
+    }
+    Ok(())
+}
+
 /// Makes the requests for the permits of one lock: the first is for all of them.
 fn several_permits(first: LockRequest, limit: u16, weight: u8) -> Result<Vec<LockRequest>, Status> {
     if is_for_one_alone(&first) {
@@ -307,6 +312,7 @@ fn several_permits(first: LockRequest, limit: u16, weight: u8) -> Result<Vec<Loc
     let other = LockRequest { access: Access::Shared { limit, weight: 1 }, ..first.clone() };
     let mut requests = vec![other; weight.into()];
     requests[0] = first;
+    fit_in_a_message(&requests, "begin.lock.weight")?;
     Ok(requests)
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Member, Phase, Tell};
+use super::{Group, Member, Phase, Tell};
 use crate::broker::Cx;
 use crate::env::Env;
 use crate::event::{Event, LockRef, Reason};
@@ -44,6 +44,13 @@ impl<E: Env> Cx<'_, E> {
     /// Tells the last events for which it is time.
     pub(crate) fn tell_late_groups(&mut self, stream: StreamKey) {
         let now = self.now;
+        let Some(groups) = self.groups(stream) else { return };
+        let is_late = |group: &Group| group.phase == Phase::Trying && group.tell_at().is_some_and(|at| at <= now);
+        let late = groups.by_ref.iter().filter(|(_, group)| is_late(group));
+        let tried: Vec<_> = late.map(|(lock_ref, group)| (*lock_ref, group.too_late())).collect();
+        for (lock_ref, last) in tried {
+            self.finish_group(stream, lock_ref, last);
+        }
         let Some(groups) = self.groups(stream) else { return };
         let mut late = Vec::new();
         for (lock_ref, group) in &mut groups.by_ref {

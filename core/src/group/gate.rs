@@ -31,6 +31,15 @@ impl<E: Env> Cx<'_, E> {
         }
     }
 
+    /// Lets others in again, whom groups of a Session keep out that is about to be forgotten.
+    pub(crate) fn drop_gates_of(&mut self, stream: StreamKey) {
+        let Some(groups) = self.groups(stream) else { return };
+        let all: Vec<LockRef> = groups.by_ref.keys().copied().collect();
+        for lock_ref in all {
+            self.drop_gate_of(stream, lock_ref);
+        }
+    }
+
     fn group_of(&mut self, me: HoldKey) -> Option<&mut Group> {
         let subscriber = self.hold(me).subscriber?;
         let groups = self.groups(subscriber.stream)?;

@@ -18,7 +18,7 @@ use crate::broker::Cx;
 use crate::env::{Env, Mark};
 use crate::event::{Event, LockRef, Reason, SESSION, Together};
 use crate::failure::{Cause, Failure};
-use crate::hold::{End, not_acquired};
+use crate::hold::{End, LAST_ATTEMPT, not_acquired};
 use crate::lock::GrantId;
 use crate::request::{Access, LockRequest, Mode};
 use crate::session::{Stream, StreamKey};
@@ -43,6 +43,8 @@ struct Group {
     members: Vec<Member>,
     /// Until when to wait, where one is refused; the inner none is for ever.
     wait: Option<Option<Time>>,
+    /// When the wait is over, whatever the store has still to say.
+    late_at: Option<Time>,
     phase: Phase,
     /// How many holds have not told their last event, those included that were given back.
     live: usize,
@@ -130,6 +132,12 @@ impl Member {
 
 impl Group {
     fn new(requests: Vec<LockRequest>, now: Time) -> Group {
+        let max_wait = match requests.first().map(|request| request.mode) {
+            // No wait at all is a try, which takes as long as it takes.
+            Some(Mode::Wait { max_wait, .. }) => max_wait.filter(|wait| !wait.is_zero()),
+            _ => None,
+        };
+        let late_at = max_wait.map(|wait| now + wait + LAST_ATTEMPT);
         let wait = match requests.first().map(|request| request.mode) {
             Some(Mode::Wait { max_wait, .. }) => Some(max_wait.map(|wait| now + wait)),
             Some(Mode::Once | Mode::Reattach(_)) | None => None,
@@ -139,7 +147,7 @@ impl Group {
         members.sort_by(|one, other| one.request.name.as_str().cmp(other.request.name.as_str()));
         let collects = |member: &Member| matches!(member.request.access, Access::Shared { weight: 2.., .. });
         let kind = if members.iter().any(collects) { Kind::Weighted { gate: None } } else { Kind::Several };
-        Group { kind, members, wait, phase: Phase::Trying, live: 0, was_retracted: false }
+        Group { kind, members, wait, late_at, phase: Phase::Trying, live: 0, was_retracted: false }
     }
 
     /// Returns the last event of one that ends, which is told now.
@@ -151,6 +159,22 @@ impl Group {
                 None
             }
         }
+    }
+
+    /// Returns when its client is to be told its last event.
+    fn tell_at(&self) -> Option<Time> {
+        match self.phase {
+            Phase::Ending { tell_at, .. } => tell_at,
+            Phase::Trying => self.late_at,
+            // The one that is waited for says so.
+            Phase::WaitingFor(_) | Phase::Held | Phase::Over => None,
+        }
+    }
+
+    /// Returns the last event of one whose wait is over while it tries for several.
+    fn too_late(&self) -> Event {
+        let at = self.members.iter().position(|member| !matches!(member.progress, Progress::Granted(_)));
+        self.refusal(at.unwrap_or_default(), not_acquired(Reason::MaxWait))
     }
 
     /// Returns true until it has all, or has come to nothing.
@@ -203,8 +227,7 @@ impl Group {
 impl Groups {
     /// Returns when a group is to be told its last event, whatever it still has.
     pub(crate) fn tell_at(&self) -> Option<Time> {
-        let tell_at = |group: &Group| if let Phase::Ending { tell_at, .. } = group.phase { tell_at } else { None };
-        self.by_ref.values().filter_map(tell_at).min()
+        self.by_ref.values().filter_map(Group::tell_at).min()
     }
 
     /// Returns the handle that the client knows: that of the group, or the lock's own.
@@ -235,6 +258,7 @@ impl<E: Env> Cx<'_, E> {
         let group = Group::new(requests, self.now);
         let Some(groups) = self.groups(stream) else { return };
         groups.by_ref.insert(lock_ref, group);
+        self.wake_session(stream);
         self.core.groups_to_step.push_back((stream, lock_ref));
     }
 
@@ -281,6 +305,8 @@ impl<E: Env> Cx<'_, E> {
     fn try_from(&mut self, stream: StreamKey, lock_ref: LockRef, from: usize) {
         let Some(group) = self.group(stream, lock_ref) else { return };
         group.phase = Phase::Trying;
+        self.wake_session(stream);
+        let Some(group) = self.group(stream, lock_ref) else { return };
         // The first of several permits is waited for on behalf of all.
         let upto = if from == 0 && group.kind != Kind::Several { 1 } else { group.members.len() };
         for at in from..upto {

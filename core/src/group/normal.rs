@@ -53,6 +53,7 @@ impl Groups {
                 form.grant(gate);
             }
             group.wait.iter_mut().for_each(|until| form.until_any(until));
+            form.until_any(&mut group.late_at);
             if let super::Phase::Ending { tell_at, .. } = &mut group.phase {
                 form.pause(tell_at);
             }

@@ -16,7 +16,7 @@ use crate::rules::Rule;
 use crate::store::{Besides, Granted, ItemState, LockStatus, Reply, Request, Seats, StoreError};
 
 /// By how much a wait may outlast `max_wait` for an attempt that is under way.
-pub(super) const LAST_ATTEMPT: Duration = Duration::from_millis(20);
+pub(crate) const LAST_ATTEMPT: Duration = Duration::from_millis(20);
 /// How long a client that has left waits for an attempt under way. After that it is cleaned up behind its back.
 const LEAVING: Duration = Duration::from_millis(50);
 

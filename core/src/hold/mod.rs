@@ -21,7 +21,7 @@ mod wait;
 
 use std::time::Duration;
 
-pub(crate) use self::acquire::{Inspecting, Trying, going_away};
+pub(crate) use self::acquire::{Inspecting, LAST_ATTEMPT, Trying, going_away};
 pub(crate) use self::expire::Expiring;
 pub(crate) use self::keep::Held;
 pub(crate) use self::leased::Leased;

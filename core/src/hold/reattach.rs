@@ -121,11 +121,10 @@ impl Reattaching {
                 self.keep_closed(Some(cx.now + left), left, cx);
                 self.again(me, cx)
             }
-            (Step::Looking, Stimulus::Answer(Reply::Status(status))) => {
-                let landed = matches!(
-                    status,
-                    Ok(LockStatus::Taken { state: ItemState::Held(id), .. }) if id == self.new
-                );
+            // That says nothing of the swap.
+            (Step::Looking, Stimulus::Answer(Reply::Status(Err(why)))) => self.failed(me, why, cx),
+            (Step::Looking, Stimulus::Answer(Reply::Status(Ok(status)))) => {
+                let landed = matches!(status, LockStatus::Taken { state: ItemState::Held(id), .. } if id == self.new);
                 if !landed {
                     return cx.refuse(me, not_acquired(Reason::NotReattachable));
                 }
@@ -182,6 +181,11 @@ impl Reattaching {
             }
             Err(error) => error,
         };
+        self.failed(me, why, cx)
+    }
+
+    /// Tries again after a pause, unless the client has left, or it is too late.
+    fn failed<E: Env>(mut self: Box<Self>, me: HoldKey, why: StoreError, cx: &mut Cx<'_, E>) -> State {
         if cx.hold(me).end.is_some() {
             return self.again(me, cx);
         }

@@ -104,7 +104,12 @@ impl Search {
         self.under.iter_mut().for_each(|under| form.grant(under));
     }
 
-    fn find(&self) -> Option<Request> {
+    fn find(&mut self) -> Option<Request> {
+        // Where the lock's own item keeps all others out, one that was seen taken may only belong to somebody who is being turned away.
+        if self.looked_at >= self.limit && self.under.is_some() && self.tries < TRIES {
+            self.tries += 1;
+            self.looked_at = 0;
+        }
         let (from, upto) = (self.looked_at, self.limit);
         (from < upto).then_some(Request::Find { from, upto })
     }

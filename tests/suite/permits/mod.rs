@@ -1,5 +1,6 @@
 //! Locks that several share, each with a permit: up to a limit, or until one wants the lock alone.
 
+mod broken;
 mod downgrade;
 mod leases;
 mod readers;
