@@ -45,8 +45,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// changes when the lock moves to another broker; the token does not.) With --shared it also finds LOCKBROKER_PERMIT: the number of
 /// its permit, from 0 to the limit - 1, which nobody else has at the same time. It can be a worker's number.
 ///
-/// With several names, or a --weight above 1, it finds LOCKBROKER_NAMES, LOCKBROKER_FENCING_TOKENS, LOCKBROKER_LOCK_IDS and LOCKBROKER_PERMITS instead:
-/// each has a line for each lock, or each permit, in the order of the names. Who waits for several locks never waits in a circle with others,
+/// With several names it finds LOCKBROKER_NAMES, LOCKBROKER_FENCING_TOKENS, LOCKBROKER_LOCK_IDS and LOCKBROKER_PERMITS instead: each has a
+/// line for each lock, in the order of the names. With a --weight above 1 it finds these too, with a line for each permit; the others are
+/// those of the first permit. Who waits for several locks never waits in a circle with others,
 /// in whatever order they are named. The locks before the one that it waits for, by their names' bytes, are held meanwhile.
 ///
 /// The command runs in a process group of its own, and signals sent to `lockbroker run` are passed on to that. If the
@@ -86,8 +87,8 @@ pub struct RunArgs {
     /// Share the lock among so many at a time, 1 to 4096; implies --shared. Everybody should say the same [default: 4096]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=MAX_PERMITS.into()))]
     pub(super) limit: Option<u32>,
-    /// Take so many permits at once, 1 to 16 and at most the limit, all or none; implies --shared [default: 1]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=16))]
+    /// Take so many permits at once, 1 to 16 and at most the limit, all or none. For one name [default: 1]
+    #[arg(long, value_name = "N", requires = "limit", value_parser = clap::value_parser!(u32).range(1..=16))]
     pub(super) weight: Option<u32>,
     /// Longest time that the command may run, from when it has the lock: then it gets SIGTERM, and SIGKILL 10 s later
     #[arg(long, value_name = "DURATION", value_parser = duration)]

@@ -185,6 +185,17 @@ const VARIABLES: [[&str; 4]; 2] = [
     ["LOCKBROKER_NAMES", "LOCKBROKER_FENCING_TOKENS", "LOCKBROKER_LOCK_IDS", "LOCKBROKER_PERMITS"],
 ];
 
+/// Puts what is known of some locks into these variables, a line for each lock.
+fn describe(command: &mut Command, [names, tokens, ids, permits]: [&str; 4], locks: &[HeldLock]) {
+    let lines = |text: &dyn Fn(&HeldLock) -> String| locks.iter().map(text).collect::<Vec<_>>().join("\n");
+    command.env(names, lines(&|lock| lock.name.clone()));
+    command.env(tokens, lines(&|lock| lock.fencing_token.to_string()));
+    command.env(ids, lines(&|lock| lock.lock_id.clone()));
+    if locks.iter().any(|lock| lock.permit.is_some()) {
+        command.env(permits, lines(&|lock| lock.permit.map_or_else(String::new, |permit| permit.to_string())));
+    }
+}
+
 /// Makes the command, which starts by way of `exec-watch`.
 fn watched(lock: &Guard, command: &[OsString], terminal: bool) -> Command {
     let mut watch = Command::new("/proc/self/exe");
@@ -198,13 +209,13 @@ fn watched(lock: &Guard, command: &[OsString], terminal: bool) -> Command {
         watch.env_remove(variable);
     }
     let locks = lock.locks();
-    let [names, tokens, ids, permits] = VARIABLES[usize::from(locks.len() > 1)];
-    let lines = |text: &dyn Fn(&HeldLock) -> String| locks.iter().map(text).collect::<Vec<_>>().join("\n");
-    watch.env(names, lines(&|lock| lock.name.clone()));
-    watch.env(tokens, lines(&|lock| lock.fencing_token.to_string()));
-    watch.env(ids, lines(&|lock| lock.lock_id.clone()));
-    if locks.iter().any(|lock| lock.permit.is_some()) {
-        watch.env(permits, lines(&|lock| lock.permit.map_or_else(String::new, |permit| permit.to_string())));
+    let [one, several] = VARIABLES;
+    // Of several permits of one lock the first stands for it, so that a command finds what it knows from one.
+    if locks.iter().all(|other| other.name == lock.name()) {
+        describe(&mut watch, one, &locks[..1]);
+    }
+    if locks.len() > 1 {
+        describe(&mut watch, several, &locks);
     }
     watch.process_group(0);
     watch

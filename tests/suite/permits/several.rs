@@ -204,7 +204,7 @@ async fn what_cannot_be_is_turned_back_by_its_field() {
     let min_hold = shared("pool", 4).map(|lock| LockSpec { weight: 2, min_hold: span(TTL), ..lock });
     for (at, (wrong, field)) in (1..).zip([
         (several(0, "pool", 2, 3), "begin.lock.weight"),
-        (several(0, "pool", 0, 17), "begin.lock.weight"),
+        (several(0, "pool", 20, 17), "begin.lock.weight"),
         (several(0, "pool", 4, -1), "begin.lock.weight"),
         (BeginLock { also, ..several(0, "pool", 4, 2) }, "begin.lock.weight"),
         (BeginLock { lock: alone, ..begin(0, "pool") }, "begin.lock.weight"),

@@ -48,6 +48,8 @@ type lock struct {
 	permit *int
 	// wantsPermit: it is held alone and to be shared. A reattach does that, also on the link where it is.
 	wantsPermit bool
+	// mayBeShared: a reattach that was to share it has not been answered.
+	mayBeShared bool
 	state       state
 	// home is the place of the lock; none while it is wanted.
 	home place
@@ -170,6 +172,7 @@ func (l *lock) leave(id LinkID, answers bool, links *links, now Moment, out *[]O
 	// Unanswered, and nobody will ever know: the old lock id is all there is to try with.
 	case l.isMoving() && l.to.link == id && (link == nil || !link.isOpen()):
 		links.remove(l.to)
+		l.mayBeShared = l.mayBeShared || l.wantsPermit
 		return l.resume(stay{}, links, now, out)
 	case l.state == releasing && l.home.link == id && !answers:
 		until := now
@@ -274,6 +277,7 @@ func (l *lock) movingEvent(event Event, links *links, now Moment, out *[]Output)
 		l.state, l.home = held, l.to
 		l.take(event)
 		l.wantsPermit = l.wantsPermit && l.permit == nil
+		l.mayBeShared = false
 		if givenUp {
 			return l.release(links, now, out)
 		}
@@ -287,7 +291,7 @@ func (l *lock) movingEvent(event Event, links *links, now Moment, out *[]Output)
 	case HasFailed:
 		links.remove(l.to)
 		after := l.resume(askLater{event.Failure.RetryAfter}, links, now, out)
-		if l.wantsPermit && event.Failure.Code.IsFinal() {
+		if l.wantsPermit && !l.mayBeShared && event.Failure.Code.IsFinal() {
 			l.spec.IsShared, l.spec.Limit, l.wantsPermit = false, nil, false
 			*out = append(*out, NotShared{l.key, event.Failure})
 		}

@@ -639,22 +639,24 @@ type LockSpec struct {
 	// A label that GetLock and `not_acquired` show to others, for people who look for the holder.
 	// At most 128 bytes without control characters. Unset: none. Best effort: it may be missing.
 	Owner string `protobuf:"bytes,3,opt,name=owner,proto3" json:"owner,omitempty"`
-	// The way to have the lock: EXCLUSIVE for writers, SHARED for readers, and for up to N at a time. A reattach of a lock that is SHARED
-	// goes by its lock id; INVALID_ARGUMENT if it says EXCLUSIVE: two who want that would wait for each other.
+	// The way to have the lock: EXCLUSIVE for writers, SHARED for readers, and for up to N at a time. A reattach of a permit
+	// says SHARED, or nothing. EXCLUSIVE is INVALID_ARGUMENT: two readers who both wanted to write would wait for each other.
 	//
-	// A reattach of an EXCLUSIVE lock that says SHARED is a downgrade: from then on others may share the lock, and nobody has had it
-	// EXCLUSIVE in between. `Acquired` has a permit then. If it has none, there was none to be had (the store was away), and the lock is
-	// EXCLUSIVE as before: ask again with the new lock id. Stop writing before you ask: the answer may come late. Not with a `min_hold`.
+	// A reattach of an EXCLUSIVE lock that says SHARED is a downgrade: from then on others may share the lock, and nobody has
+	// had it EXCLUSIVE in between. Stop writing before you ask: the answer may come late. `Acquired` has a permit then. If it
+	// has none, there was none to be had (the store was away), and the lock is EXCLUSIVE as before: ask again with the new
+	// lock id. INVALID_ARGUMENT for a lock with a `min_hold`. The lock's `value` ends with it.
 	Mode LockSpec_Mode `protobuf:"varint,4,opt,name=mode,proto3,enum=lockbroker.v1.LockSpec_Mode" json:"mode,omitempty"`
 	// Of a SHARED lock: the most that may have it at a time, 1 to 4,096. The permit is below this number. Unset: 4,096.
 	// INVALID_ARGUMENT with another mode. Nothing is set up, so each request says it anew: all users of a name should
 	// say the same. If they do not, each still gets a permit below its own limit alone, and so never more than the
 	// highest of the limits have the lock at a time.
 	Limit int32 `protobuf:"varint,6,opt,name=limit,proto3" json:"limit,omitempty"`
-	// How many permits to take of a SHARED lock, all at once: 1 to 16, and at most `limit`. Unset: 1. More than one only on a Session, and
-	// not together with `also`. `Acquired` has the first permit, and `Acquired.also` the others, each with a lock id and a token of its own. A
-	// reattach names them in the same way, and says no weight. While one client waits for several, others get no new ones, as behind one that
-	// wants the lock EXCLUSIVE. When one is lost, all are.
+	// The number of permits to take of a SHARED lock, all at once: 1 to 16, and at most `limit`. Unset: 1. More than one only on
+	// a Session, and not together with `also` or `min_hold`. `Acquired` has the first permit, and `Acquired.also` the others,
+	// each with a lock id and a token of its own. A reattach has the first in `reattach_lock_id`, the others in
+	// `BeginLock.also`, and no weight. Once it is the turn of one that waits for several, others get no new ones, as behind one
+	// that wants the lock EXCLUSIVE. When one is lost, all are.
 	Weight int32 `protobuf:"varint,9,opt,name=weight,proto3" json:"weight,omitempty"`
 	// What becomes of the lock when its stream ends. Each reattach says it anew.
 	OnDisconnect LockSpec_OnDisconnect `protobuf:"varint,5,opt,name=on_disconnect,json=onDisconnect,proto3,enum=lockbroker.v1.LockSpec_OnDisconnect" json:"on_disconnect,omitempty"`
@@ -2814,10 +2816,11 @@ type BeginLock struct {
 	Wait *WaitSpec `protobuf:"bytes,3,opt,name=wait,proto3" json:"wait,omitempty"`
 	// The lock id to reattach, as in AcquireRequest. Not together with `wait`.
 	ReattachLockId string `protobuf:"bytes,4,opt,name=reattach_lock_id,json=reattachLockId,proto3" json:"reattach_lock_id,omitempty"`
-	// Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
-	// names (but several permits of one lock can be reattached), and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
-	// name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
-	// as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
+	// Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with
+	// different names, and without `min_hold` and `value`. A reattach may name several permits of one lock. Requests for
+	// several never wait for each other in a circle, whatever the order in which they name them. `max_wait` is for all
+	// together. A client that waits may hold some of them before it has all; others see those as held. When one is lost,
+	// all are; the others stay closed until their validity is over, or EndLock.
 	Also          []*AlsoLock `protobuf:"bytes,5,rep,name=also,proto3" json:"also,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

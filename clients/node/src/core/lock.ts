@@ -67,6 +67,8 @@ export class Lock {
   #permit: number | undefined;
   /** It is held alone and to be shared: a reattach does that, also on the link where it is. */
   #wantsPermit = false;
+  /** True if a reattach that was to share it has not been answered. */
+  #mayBeShared = false;
   #state: State = { kind: "wanted" };
 
   constructor({ key, spec, wait, adopt }: Acquire) {
@@ -186,6 +188,7 @@ export class Lock {
         // Unanswered, and nobody will ever know: the old lock id is all there is to try with.
         if (state.to.link !== id || links.get(id)?.isOpen) return STAY;
         links.remove(state.to);
+        this.#mayBeShared ||= this.#wantsPermit;
         return this.#resume(STAY, links, now, out);
       case "releasing": {
         if (state.home.link !== id || answers) return STAY;
@@ -287,6 +290,7 @@ export class Lock {
         const { lockId, permit } = event;
         this.#permit = permit;
         this.#wantsPermit &&= permit === undefined;
+        this.#mayBeShared = false;
         if (state.kind === "given_up") return this.#release(state.to, links, now, out);
         out.push({ kind: "moved", key: this.key, lockId, also: this.#ids.also, permit });
         // Whatever keeps the broker from a permit may pass.
@@ -298,7 +302,7 @@ export class Lock {
         links.remove(state.to);
         const { failure } = event;
         const next = this.#resume({ kind: "askLater", after: failure.retryAfter }, links, now, out);
-        if (isFinal(failure.code) && this.#wantsPermit) {
+        if (isFinal(failure.code) && this.#wantsPermit && !this.#mayBeShared) {
           this.#wantsPermit = false;
           this.spec = { ...this.spec, shared: undefined };
           out.push({ kind: "notShared", key: this.key, failure });

@@ -295,6 +295,7 @@ impl Lock {
                 self.also = also.into_iter().map(|granted| granted.lock_id).collect();
                 self.permit = permit;
                 self.wants_permit &= permit.is_none();
+                self.may_be_shared = false;
                 if given_up {
                     return self.release(at, links, now, out);
                 }

@@ -13,12 +13,13 @@ pub struct LockSpec {
     /// At most 128 bytes without control characters. Unset: none. Best effort: it may be missing.
     #[prost(string, tag = "3")]
     pub owner: ::prost::alloc::string::String,
-    /// The way to have the lock: EXCLUSIVE for writers, SHARED for readers, and for up to N at a time. A reattach of a lock that is SHARED
-    /// goes by its lock id; INVALID_ARGUMENT if it says EXCLUSIVE: two who want that would wait for each other.
+    /// The way to have the lock: EXCLUSIVE for writers, SHARED for readers, and for up to N at a time. A reattach of a permit
+    /// says SHARED, or nothing. EXCLUSIVE is INVALID_ARGUMENT: two readers who both wanted to write would wait for each other.
     ///
-    /// A reattach of an EXCLUSIVE lock that says SHARED is a downgrade: from then on others may share the lock, and nobody has had it
-    /// EXCLUSIVE in between. `Acquired` has a permit then. If it has none, there was none to be had (the store was away), and the lock is
-    /// EXCLUSIVE as before: ask again with the new lock id. Stop writing before you ask: the answer may come late. Not with a `min_hold`.
+    /// A reattach of an EXCLUSIVE lock that says SHARED is a downgrade: from then on others may share the lock, and nobody has
+    /// had it EXCLUSIVE in between. Stop writing before you ask: the answer may come late. `Acquired` has a permit then. If it
+    /// has none, there was none to be had (the store was away), and the lock is EXCLUSIVE as before: ask again with the new
+    /// lock id. INVALID_ARGUMENT for a lock with a `min_hold`. The lock's `value` ends with it.
     #[prost(enumeration = "lock_spec::Mode", tag = "4")]
     pub mode: i32,
     /// Of a SHARED lock: the most that may have it at a time, 1 to 4,096. The permit is below this number. Unset: 4,096.
@@ -27,10 +28,11 @@ pub struct LockSpec {
     /// highest of the limits have the lock at a time.
     #[prost(int32, tag = "6")]
     pub limit: i32,
-    /// How many permits to take of a SHARED lock, all at once: 1 to 16, and at most `limit`. Unset: 1. More than one only on a Session, and
-    /// not together with `also`. `Acquired` has the first permit, and `Acquired.also` the others, each with a lock id and a token of its own. A
-    /// reattach names them in the same way, and says no weight. While one client waits for several, others get no new ones, as behind one that
-    /// wants the lock EXCLUSIVE. When one is lost, all are.
+    /// The number of permits to take of a SHARED lock, all at once: 1 to 16, and at most `limit`. Unset: 1. More than one only on
+    /// a Session, and not together with `also` or `min_hold`. `Acquired` has the first permit, and `Acquired.also` the others,
+    /// each with a lock id and a token of its own. A reattach has the first in `reattach_lock_id`, the others in
+    /// `BeginLock.also`, and no weight. Once it is the turn of one that waits for several, others get no new ones, as behind one
+    /// that wants the lock EXCLUSIVE. When one is lost, all are.
     #[prost(int32, tag = "9")]
     pub weight: i32,
     /// What becomes of the lock when its stream ends. Each reattach says it anew.
@@ -915,10 +917,11 @@ pub struct BeginLock {
     /// The lock id to reattach, as in AcquireRequest. Not together with `wait`.
     #[prost(string, tag = "4")]
     pub reattach_lock_id: ::prost::alloc::string::String,
-    /// Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
-    /// names (but several permits of one lock can be reattached), and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
-    /// name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
-    /// as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
+    /// Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with
+    /// different names, and without `min_hold` and `value`. A reattach may name several permits of one lock. Requests for
+    /// several never wait for each other in a circle, whatever the order in which they name them. `max_wait` is for all
+    /// together. A client that waits may hold some of them before it has all; others see those as held. When one is lost,
+    /// all are; the others stay closed until their validity is over, or EndLock.
     #[prost(message, repeated, tag = "5")]
     pub also: ::prost::alloc::vec::Vec<AlsoLock>,
 }

@@ -127,6 +127,8 @@ class Lock:
         self.permit: int | None = None
         """The permit, once the lock is held and if it is shared."""
         self._wants_permit = False
+        # A reattach that was to share it has not been answered.
+        self._may_be_shared = False
         """It is held alone and to be shared: a reattach does that, also on the link where it is."""
         self.state: State = Wanted()
 
@@ -212,6 +214,7 @@ class Lock:
             # Unanswered, and nobody will ever know: the old lock id is all there is to try with.
             case Moving(_, to) | GivenUp(_, to) if to.link == id and not is_open:
                 links.remove(to)
+                self._may_be_shared |= self._wants_permit
                 return self._resume(links, now, out) or Stay()
             case Releasing(home) if home.link == id and not answers:
                 until = now if link is None else link.until(home.lock_ref)
@@ -301,6 +304,7 @@ class Lock:
                 self.lock_id = lock_id
                 self.also = tuple(granted.lock_id for granted in also)
                 self.permit = permit
+                self._may_be_shared = False
                 if permit is not None:
                     self._wants_permit = False
                 if given_up:
@@ -311,7 +315,7 @@ class Lock:
             case t.FailedEvent(failure):
                 links.remove(at)
                 resumed = self._resume(links, now, out)
-                if failure.code.is_final and self._wants_permit:
+                if failure.code.is_final and self._wants_permit and not self._may_be_shared:
                     self._wants_permit = False
                     self.spec = replace(self.spec, is_shared=False, limit=None)
                     out.append(t.NotShared(self.key, failure))

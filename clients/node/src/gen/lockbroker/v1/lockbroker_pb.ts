@@ -105,12 +105,13 @@ export type LockSpec = Message<"lockbroker.v1.LockSpec"> & {
   owner: string;
 
   /**
-   * The way to have the lock: EXCLUSIVE for writers, SHARED for readers, and for up to N at a time. A reattach of a lock that is SHARED
-   * goes by its lock id; INVALID_ARGUMENT if it says EXCLUSIVE: two who want that would wait for each other.
+   * The way to have the lock: EXCLUSIVE for writers, SHARED for readers, and for up to N at a time. A reattach of a permit
+   * says SHARED, or nothing. EXCLUSIVE is INVALID_ARGUMENT: two readers who both wanted to write would wait for each other.
    *
-   * A reattach of an EXCLUSIVE lock that says SHARED is a downgrade: from then on others may share the lock, and nobody has had it
-   * EXCLUSIVE in between. `Acquired` has a permit then. If it has none, there was none to be had (the store was away), and the lock is
-   * EXCLUSIVE as before: ask again with the new lock id. Stop writing before you ask: the answer may come late. Not with a `min_hold`.
+   * A reattach of an EXCLUSIVE lock that says SHARED is a downgrade: from then on others may share the lock, and nobody has
+   * had it EXCLUSIVE in between. Stop writing before you ask: the answer may come late. `Acquired` has a permit then. If it
+   * has none, there was none to be had (the store was away), and the lock is EXCLUSIVE as before: ask again with the new
+   * lock id. INVALID_ARGUMENT for a lock with a `min_hold`. The lock's `value` ends with it.
    *
    * @generated from field: lockbroker.v1.LockSpec.Mode mode = 4;
    */
@@ -127,10 +128,11 @@ export type LockSpec = Message<"lockbroker.v1.LockSpec"> & {
   limit: number;
 
   /**
-   * How many permits to take of a SHARED lock, all at once: 1 to 16, and at most `limit`. Unset: 1. More than one only on a Session, and
-   * not together with `also`. `Acquired` has the first permit, and `Acquired.also` the others, each with a lock id and a token of its own. A
-   * reattach names them in the same way, and says no weight. While one client waits for several, others get no new ones, as behind one that
-   * wants the lock EXCLUSIVE. When one is lost, all are.
+   * The number of permits to take of a SHARED lock, all at once: 1 to 16, and at most `limit`. Unset: 1. More than one only on
+   * a Session, and not together with `also` or `min_hold`. `Acquired` has the first permit, and `Acquired.also` the others,
+   * each with a lock id and a token of its own. A reattach has the first in `reattach_lock_id`, the others in
+   * `BeginLock.also`, and no weight. Once it is the turn of one that waits for several, others get no new ones, as behind one
+   * that wants the lock EXCLUSIVE. When one is lost, all are.
    *
    * @generated from field: int32 weight = 9;
    */
@@ -1621,10 +1623,11 @@ export type BeginLock = Message<"lockbroker.v1.BeginLock"> & {
   reattachLockId: string;
 
   /**
-   * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
-   * names (but several permits of one lock can be reattached), and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
-   * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
-   * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
+   * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with
+   * different names, and without `min_hold` and `value`. A reattach may name several permits of one lock. Requests for
+   * several never wait for each other in a circle, whatever the order in which they name them. `max_wait` is for all
+   * together. A client that waits may hold some of them before it has all; others see those as held. When one is lost,
+   * all are; the others stay closed until their validity is over, or EndLock.
    *
    * @generated from field: repeated lockbroker.v1.AlsoLock also = 5;
    */

@@ -189,10 +189,11 @@ private static final long serialVersionUID = 0L;
   private java.util.List<io.github.lockbroker.v1.AlsoLock> also_;
   /**
    * <pre>
-   * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
-   * names (but several permits of one lock can be reattached), and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
-   * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
-   * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
+   * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with
+   * different names, and without `min_hold` and `value`. A reattach may name several permits of one lock. Requests for
+   * several never wait for each other in a circle, whatever the order in which they name them. `max_wait` is for all
+   * together. A client that waits may hold some of them before it has all; others see those as held. When one is lost,
+   * all are; the others stay closed until their validity is over, or EndLock.
    * </pre>
    *
    * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
@@ -203,10 +204,11 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
-   * names (but several permits of one lock can be reattached), and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
-   * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
-   * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
+   * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with
+   * different names, and without `min_hold` and `value`. A reattach may name several permits of one lock. Requests for
+   * several never wait for each other in a circle, whatever the order in which they name them. `max_wait` is for all
+   * together. A client that waits may hold some of them before it has all; others see those as held. When one is lost,
+   * all are; the others stay closed until their validity is over, or EndLock.
    * </pre>
    *
    * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
@@ -218,10 +220,11 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
-   * names (but several permits of one lock can be reattached), and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
-   * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
-   * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
+   * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with
+   * different names, and without `min_hold` and `value`. A reattach may name several permits of one lock. Requests for
+   * several never wait for each other in a circle, whatever the order in which they name them. `max_wait` is for all
+   * together. A client that waits may hold some of them before it has all; others see those as held. When one is lost,
+   * all are; the others stay closed until their validity is over, or EndLock.
    * </pre>
    *
    * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
@@ -232,10 +235,11 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
-   * names (but several permits of one lock can be reattached), and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
-   * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
-   * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
+   * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with
+   * different names, and without `min_hold` and `value`. A reattach may name several permits of one lock. Requests for
+   * several never wait for each other in a circle, whatever the order in which they name them. `max_wait` is for all
+   * together. A client that waits may hold some of them before it has all; others see those as held. When one is lost,
+   * all are; the others stay closed until their validity is over, or EndLock.
    * </pre>
    *
    * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
@@ -246,10 +250,11 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
-   * names (but several permits of one lock can be reattached), and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
-   * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
-   * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
+   * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with
+   * different names, and without `min_hold` and `value`. A reattach may name several permits of one lock. Requests for
+   * several never wait for each other in a circle, whatever the order in which they name them. `max_wait` is for all
+   * together. A client that waits may hold some of them before it has all; others see those as held. When one is lost,
+   * all are; the others stay closed until their validity is over, or EndLock.
    * </pre>
    *
    * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
@@ -1234,10 +1239,11 @@ private static final long serialVersionUID = 0L;
 
     /**
      * <pre>
-     * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
-     * names (but several permits of one lock can be reattached), and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
-     * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
-     * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
+     * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with
+     * different names, and without `min_hold` and `value`. A reattach may name several permits of one lock. Requests for
+     * several never wait for each other in a circle, whatever the order in which they name them. `max_wait` is for all
+     * together. A client that waits may hold some of them before it has all; others see those as held. When one is lost,
+     * all are; the others stay closed until their validity is over, or EndLock.
      * </pre>
      *
      * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
@@ -1251,10 +1257,11 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
-     * names (but several permits of one lock can be reattached), and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
-     * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
-     * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
+     * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with
+     * different names, and without `min_hold` and `value`. A reattach may name several permits of one lock. Requests for
+     * several never wait for each other in a circle, whatever the order in which they name them. `max_wait` is for all
+     * together. A client that waits may hold some of them before it has all; others see those as held. When one is lost,
+     * all are; the others stay closed until their validity is over, or EndLock.
      * </pre>
      *
      * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
@@ -1268,10 +1275,11 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
-     * names (but several permits of one lock can be reattached), and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
-     * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
-     * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
+     * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with
+     * different names, and without `min_hold` and `value`. A reattach may name several permits of one lock. Requests for
+     * several never wait for each other in a circle, whatever the order in which they name them. `max_wait` is for all
+     * together. A client that waits may hold some of them before it has all; others see those as held. When one is lost,
+     * all are; the others stay closed until their validity is over, or EndLock.
      * </pre>
      *
      * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
@@ -1285,10 +1293,11 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
-     * names (but several permits of one lock can be reattached), and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
-     * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
-     * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
+     * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with
+     * different names, and without `min_hold` and `value`. A reattach may name several permits of one lock. Requests for
+     * several never wait for each other in a circle, whatever the order in which they name them. `max_wait` is for all
+     * together. A client that waits may hold some of them before it has all; others see those as held. When one is lost,
+     * all are; the others stay closed until their validity is over, or EndLock.
      * </pre>
      *
      * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
@@ -1309,10 +1318,11 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
-     * names (but several permits of one lock can be reattached), and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
-     * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
-     * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
+     * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with
+     * different names, and without `min_hold` and `value`. A reattach may name several permits of one lock. Requests for
+     * several never wait for each other in a circle, whatever the order in which they name them. `max_wait` is for all
+     * together. A client that waits may hold some of them before it has all; others see those as held. When one is lost,
+     * all are; the others stay closed until their validity is over, or EndLock.
      * </pre>
      *
      * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
@@ -1330,10 +1340,11 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
-     * names (but several permits of one lock can be reattached), and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
-     * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
-     * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
+     * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with
+     * different names, and without `min_hold` and `value`. A reattach may name several permits of one lock. Requests for
+     * several never wait for each other in a circle, whatever the order in which they name them. `max_wait` is for all
+     * together. A client that waits may hold some of them before it has all; others see those as held. When one is lost,
+     * all are; the others stay closed until their validity is over, or EndLock.
      * </pre>
      *
      * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
@@ -1353,10 +1364,11 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
-     * names (but several permits of one lock can be reattached), and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
-     * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
-     * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
+     * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with
+     * different names, and without `min_hold` and `value`. A reattach may name several permits of one lock. Requests for
+     * several never wait for each other in a circle, whatever the order in which they name them. `max_wait` is for all
+     * together. A client that waits may hold some of them before it has all; others see those as held. When one is lost,
+     * all are; the others stay closed until their validity is over, or EndLock.
      * </pre>
      *
      * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
@@ -1377,10 +1389,11 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
-     * names (but several permits of one lock can be reattached), and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
-     * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
-     * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
+     * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with
+     * different names, and without `min_hold` and `value`. A reattach may name several permits of one lock. Requests for
+     * several never wait for each other in a circle, whatever the order in which they name them. `max_wait` is for all
+     * together. A client that waits may hold some of them before it has all; others see those as held. When one is lost,
+     * all are; the others stay closed until their validity is over, or EndLock.
      * </pre>
      *
      * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
@@ -1398,10 +1411,11 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
-     * names (but several permits of one lock can be reattached), and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
-     * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
-     * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
+     * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with
+     * different names, and without `min_hold` and `value`. A reattach may name several permits of one lock. Requests for
+     * several never wait for each other in a circle, whatever the order in which they name them. `max_wait` is for all
+     * together. A client that waits may hold some of them before it has all; others see those as held. When one is lost,
+     * all are; the others stay closed until their validity is over, or EndLock.
      * </pre>
      *
      * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
@@ -1419,10 +1433,11 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
-     * names (but several permits of one lock can be reattached), and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
-     * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
-     * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
+     * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with
+     * different names, and without `min_hold` and `value`. A reattach may name several permits of one lock. Requests for
+     * several never wait for each other in a circle, whatever the order in which they name them. `max_wait` is for all
+     * together. A client that waits may hold some of them before it has all; others see those as held. When one is lost,
+     * all are; the others stay closed until their validity is over, or EndLock.
      * </pre>
      *
      * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
@@ -1441,10 +1456,11 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
-     * names (but several permits of one lock can be reattached), and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
-     * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
-     * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
+     * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with
+     * different names, and without `min_hold` and `value`. A reattach may name several permits of one lock. Requests for
+     * several never wait for each other in a circle, whatever the order in which they name them. `max_wait` is for all
+     * together. A client that waits may hold some of them before it has all; others see those as held. When one is lost,
+     * all are; the others stay closed until their validity is over, or EndLock.
      * </pre>
      *
      * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
@@ -1461,10 +1477,11 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
-     * names (but several permits of one lock can be reattached), and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
-     * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
-     * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
+     * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with
+     * different names, and without `min_hold` and `value`. A reattach may name several permits of one lock. Requests for
+     * several never wait for each other in a circle, whatever the order in which they name them. `max_wait` is for all
+     * together. A client that waits may hold some of them before it has all; others see those as held. When one is lost,
+     * all are; the others stay closed until their validity is over, or EndLock.
      * </pre>
      *
      * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
@@ -1481,10 +1498,11 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
-     * names (but several permits of one lock can be reattached), and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
-     * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
-     * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
+     * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with
+     * different names, and without `min_hold` and `value`. A reattach may name several permits of one lock. Requests for
+     * several never wait for each other in a circle, whatever the order in which they name them. `max_wait` is for all
+     * together. A client that waits may hold some of them before it has all; others see those as held. When one is lost,
+     * all are; the others stay closed until their validity is over, or EndLock.
      * </pre>
      *
      * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
@@ -1495,10 +1513,11 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
-     * names (but several permits of one lock can be reattached), and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
-     * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
-     * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
+     * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with
+     * different names, and without `min_hold` and `value`. A reattach may name several permits of one lock. Requests for
+     * several never wait for each other in a circle, whatever the order in which they name them. `max_wait` is for all
+     * together. A client that waits may hold some of them before it has all; others see those as held. When one is lost,
+     * all are; the others stay closed until their validity is over, or EndLock.
      * </pre>
      *
      * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
@@ -1512,10 +1531,11 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
-     * names (but several permits of one lock can be reattached), and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
-     * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
-     * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
+     * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with
+     * different names, and without `min_hold` and `value`. A reattach may name several permits of one lock. Requests for
+     * several never wait for each other in a circle, whatever the order in which they name them. `max_wait` is for all
+     * together. A client that waits may hold some of them before it has all; others see those as held. When one is lost,
+     * all are; the others stay closed until their validity is over, or EndLock.
      * </pre>
      *
      * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
@@ -1530,10 +1550,11 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
-     * names (but several permits of one lock can be reattached), and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
-     * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
-     * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
+     * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with
+     * different names, and without `min_hold` and `value`. A reattach may name several permits of one lock. Requests for
+     * several never wait for each other in a circle, whatever the order in which they name them. `max_wait` is for all
+     * together. A client that waits may hold some of them before it has all; others see those as held. When one is lost,
+     * all are; the others stay closed until their validity is over, or EndLock.
      * </pre>
      *
      * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
@@ -1544,10 +1565,11 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
-     * names (but several permits of one lock can be reattached), and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
-     * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
-     * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
+     * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with
+     * different names, and without `min_hold` and `value`. A reattach may name several permits of one lock. Requests for
+     * several never wait for each other in a circle, whatever the order in which they name them. `max_wait` is for all
+     * together. A client that waits may hold some of them before it has all; others see those as held. When one is lost,
+     * all are; the others stay closed until their validity is over, or EndLock.
      * </pre>
      *
      * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
@@ -1559,10 +1581,11 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
-     * names (but several permits of one lock can be reattached), and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
-     * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
-     * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
+     * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with
+     * different names, and without `min_hold` and `value`. A reattach may name several permits of one lock. Requests for
+     * several never wait for each other in a circle, whatever the order in which they name them. `max_wait` is for all
+     * together. A client that waits may hold some of them before it has all; others see those as held. When one is lost,
+     * all are; the others stay closed until their validity is over, or EndLock.
      * </pre>
      *
      * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>

@@ -94,10 +94,11 @@ public interface BeginLockOrBuilder extends
 
   /**
    * <pre>
-   * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
-   * names (but several permits of one lock can be reattached), and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
-   * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
-   * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
+   * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with
+   * different names, and without `min_hold` and `value`. A reattach may name several permits of one lock. Requests for
+   * several never wait for each other in a circle, whatever the order in which they name them. `max_wait` is for all
+   * together. A client that waits may hold some of them before it has all; others see those as held. When one is lost,
+   * all are; the others stay closed until their validity is over, or EndLock.
    * </pre>
    *
    * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
@@ -106,10 +107,11 @@ public interface BeginLockOrBuilder extends
       getAlsoList();
   /**
    * <pre>
-   * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
-   * names (but several permits of one lock can be reattached), and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
-   * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
-   * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
+   * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with
+   * different names, and without `min_hold` and `value`. A reattach may name several permits of one lock. Requests for
+   * several never wait for each other in a circle, whatever the order in which they name them. `max_wait` is for all
+   * together. A client that waits may hold some of them before it has all; others see those as held. When one is lost,
+   * all are; the others stay closed until their validity is over, or EndLock.
    * </pre>
    *
    * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
@@ -117,10 +119,11 @@ public interface BeginLockOrBuilder extends
   io.github.lockbroker.v1.AlsoLock getAlso(int index);
   /**
    * <pre>
-   * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
-   * names (but several permits of one lock can be reattached), and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
-   * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
-   * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
+   * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with
+   * different names, and without `min_hold` and `value`. A reattach may name several permits of one lock. Requests for
+   * several never wait for each other in a circle, whatever the order in which they name them. `max_wait` is for all
+   * together. A client that waits may hold some of them before it has all; others see those as held. When one is lost,
+   * all are; the others stay closed until their validity is over, or EndLock.
    * </pre>
    *
    * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
@@ -128,10 +131,11 @@ public interface BeginLockOrBuilder extends
   int getAlsoCount();
   /**
    * <pre>
-   * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
-   * names (but several permits of one lock can be reattached), and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
-   * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
-   * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
+   * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with
+   * different names, and without `min_hold` and `value`. A reattach may name several permits of one lock. Requests for
+   * several never wait for each other in a circle, whatever the order in which they name them. `max_wait` is for all
+   * together. A client that waits may hold some of them before it has all; others see those as held. When one is lost,
+   * all are; the others stay closed until their validity is over, or EndLock.
    * </pre>
    *
    * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>
@@ -140,10 +144,11 @@ public interface BeginLockOrBuilder extends
       getAlsoOrBuilderList();
   /**
    * <pre>
-   * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with different
-   * names (but several permits of one lock can be reattached), and without `min_hold` and `value`. Requests for several never wait for each other in a circle, whatever the order in which they
-   * name them. `max_wait` is for all together. A client that waits may hold some of them before it has all; others see those
-   * as held. When one is lost, all are; the others stay closed until their validity is over, or EndLock.
+   * Other locks that are wanted together with `lock`: all of them or none, by this one handle. At most 15, all with
+   * different names, and without `min_hold` and `value`. A reattach may name several permits of one lock. Requests for
+   * several never wait for each other in a circle, whatever the order in which they name them. `max_wait` is for all
+   * together. A client that waits may hold some of them before it has all; others see those as held. When one is lost,
+   * all are; the others stay closed until their validity is over, or EndLock.
    * </pre>
    *
    * <code>repeated .lockbroker.v1.AlsoLock also = 5;</code>

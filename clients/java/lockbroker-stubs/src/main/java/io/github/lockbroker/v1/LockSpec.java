@@ -490,12 +490,13 @@ private static final long serialVersionUID = 0L;
   private int mode_ = 0;
   /**
    * <pre>
-   * The way to have the lock: EXCLUSIVE for writers, SHARED for readers, and for up to N at a time. A reattach of a lock that is SHARED
-   * goes by its lock id; INVALID_ARGUMENT if it says EXCLUSIVE: two who want that would wait for each other.
+   * The way to have the lock: EXCLUSIVE for writers, SHARED for readers, and for up to N at a time. A reattach of a permit
+   * says SHARED, or nothing. EXCLUSIVE is INVALID_ARGUMENT: two readers who both wanted to write would wait for each other.
    *
-   * A reattach of an EXCLUSIVE lock that says SHARED is a downgrade: from then on others may share the lock, and nobody has had it
-   * EXCLUSIVE in between. `Acquired` has a permit then. If it has none, there was none to be had (the store was away), and the lock is
-   * EXCLUSIVE as before: ask again with the new lock id. Stop writing before you ask: the answer may come late. Not with a `min_hold`.
+   * A reattach of an EXCLUSIVE lock that says SHARED is a downgrade: from then on others may share the lock, and nobody has
+   * had it EXCLUSIVE in between. Stop writing before you ask: the answer may come late. `Acquired` has a permit then. If it
+   * has none, there was none to be had (the store was away), and the lock is EXCLUSIVE as before: ask again with the new
+   * lock id. INVALID_ARGUMENT for a lock with a `min_hold`. The lock's `value` ends with it.
    * </pre>
    *
    * <code>.lockbroker.v1.LockSpec.Mode mode = 4;</code>
@@ -506,12 +507,13 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The way to have the lock: EXCLUSIVE for writers, SHARED for readers, and for up to N at a time. A reattach of a lock that is SHARED
-   * goes by its lock id; INVALID_ARGUMENT if it says EXCLUSIVE: two who want that would wait for each other.
+   * The way to have the lock: EXCLUSIVE for writers, SHARED for readers, and for up to N at a time. A reattach of a permit
+   * says SHARED, or nothing. EXCLUSIVE is INVALID_ARGUMENT: two readers who both wanted to write would wait for each other.
    *
-   * A reattach of an EXCLUSIVE lock that says SHARED is a downgrade: from then on others may share the lock, and nobody has had it
-   * EXCLUSIVE in between. `Acquired` has a permit then. If it has none, there was none to be had (the store was away), and the lock is
-   * EXCLUSIVE as before: ask again with the new lock id. Stop writing before you ask: the answer may come late. Not with a `min_hold`.
+   * A reattach of an EXCLUSIVE lock that says SHARED is a downgrade: from then on others may share the lock, and nobody has
+   * had it EXCLUSIVE in between. Stop writing before you ask: the answer may come late. `Acquired` has a permit then. If it
+   * has none, there was none to be had (the store was away), and the lock is EXCLUSIVE as before: ask again with the new
+   * lock id. INVALID_ARGUMENT for a lock with a `min_hold`. The lock's `value` ends with it.
    * </pre>
    *
    * <code>.lockbroker.v1.LockSpec.Mode mode = 4;</code>
@@ -544,10 +546,11 @@ private static final long serialVersionUID = 0L;
   private int weight_ = 0;
   /**
    * <pre>
-   * How many permits to take of a SHARED lock, all at once: 1 to 16, and at most `limit`. Unset: 1. More than one only on a Session, and
-   * not together with `also`. `Acquired` has the first permit, and `Acquired.also` the others, each with a lock id and a token of its own. A
-   * reattach names them in the same way, and says no weight. While one client waits for several, others get no new ones, as behind one that
-   * wants the lock EXCLUSIVE. When one is lost, all are.
+   * The number of permits to take of a SHARED lock, all at once: 1 to 16, and at most `limit`. Unset: 1. More than one only on
+   * a Session, and not together with `also` or `min_hold`. `Acquired` has the first permit, and `Acquired.also` the others,
+   * each with a lock id and a token of its own. A reattach has the first in `reattach_lock_id`, the others in
+   * `BeginLock.also`, and no weight. Once it is the turn of one that waits for several, others get no new ones, as behind one
+   * that wants the lock EXCLUSIVE. When one is lost, all are.
    * </pre>
    *
    * <code>int32 weight = 9;</code>
@@ -1576,12 +1579,13 @@ private static final long serialVersionUID = 0L;
     private int mode_ = 0;
     /**
      * <pre>
-     * The way to have the lock: EXCLUSIVE for writers, SHARED for readers, and for up to N at a time. A reattach of a lock that is SHARED
-     * goes by its lock id; INVALID_ARGUMENT if it says EXCLUSIVE: two who want that would wait for each other.
+     * The way to have the lock: EXCLUSIVE for writers, SHARED for readers, and for up to N at a time. A reattach of a permit
+     * says SHARED, or nothing. EXCLUSIVE is INVALID_ARGUMENT: two readers who both wanted to write would wait for each other.
      *
-     * A reattach of an EXCLUSIVE lock that says SHARED is a downgrade: from then on others may share the lock, and nobody has had it
-     * EXCLUSIVE in between. `Acquired` has a permit then. If it has none, there was none to be had (the store was away), and the lock is
-     * EXCLUSIVE as before: ask again with the new lock id. Stop writing before you ask: the answer may come late. Not with a `min_hold`.
+     * A reattach of an EXCLUSIVE lock that says SHARED is a downgrade: from then on others may share the lock, and nobody has
+     * had it EXCLUSIVE in between. Stop writing before you ask: the answer may come late. `Acquired` has a permit then. If it
+     * has none, there was none to be had (the store was away), and the lock is EXCLUSIVE as before: ask again with the new
+     * lock id. INVALID_ARGUMENT for a lock with a `min_hold`. The lock's `value` ends with it.
      * </pre>
      *
      * <code>.lockbroker.v1.LockSpec.Mode mode = 4;</code>
@@ -1592,12 +1596,13 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The way to have the lock: EXCLUSIVE for writers, SHARED for readers, and for up to N at a time. A reattach of a lock that is SHARED
-     * goes by its lock id; INVALID_ARGUMENT if it says EXCLUSIVE: two who want that would wait for each other.
+     * The way to have the lock: EXCLUSIVE for writers, SHARED for readers, and for up to N at a time. A reattach of a permit
+     * says SHARED, or nothing. EXCLUSIVE is INVALID_ARGUMENT: two readers who both wanted to write would wait for each other.
      *
-     * A reattach of an EXCLUSIVE lock that says SHARED is a downgrade: from then on others may share the lock, and nobody has had it
-     * EXCLUSIVE in between. `Acquired` has a permit then. If it has none, there was none to be had (the store was away), and the lock is
-     * EXCLUSIVE as before: ask again with the new lock id. Stop writing before you ask: the answer may come late. Not with a `min_hold`.
+     * A reattach of an EXCLUSIVE lock that says SHARED is a downgrade: from then on others may share the lock, and nobody has
+     * had it EXCLUSIVE in between. Stop writing before you ask: the answer may come late. `Acquired` has a permit then. If it
+     * has none, there was none to be had (the store was away), and the lock is EXCLUSIVE as before: ask again with the new
+     * lock id. INVALID_ARGUMENT for a lock with a `min_hold`. The lock's `value` ends with it.
      * </pre>
      *
      * <code>.lockbroker.v1.LockSpec.Mode mode = 4;</code>
@@ -1612,12 +1617,13 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The way to have the lock: EXCLUSIVE for writers, SHARED for readers, and for up to N at a time. A reattach of a lock that is SHARED
-     * goes by its lock id; INVALID_ARGUMENT if it says EXCLUSIVE: two who want that would wait for each other.
+     * The way to have the lock: EXCLUSIVE for writers, SHARED for readers, and for up to N at a time. A reattach of a permit
+     * says SHARED, or nothing. EXCLUSIVE is INVALID_ARGUMENT: two readers who both wanted to write would wait for each other.
      *
-     * A reattach of an EXCLUSIVE lock that says SHARED is a downgrade: from then on others may share the lock, and nobody has had it
-     * EXCLUSIVE in between. `Acquired` has a permit then. If it has none, there was none to be had (the store was away), and the lock is
-     * EXCLUSIVE as before: ask again with the new lock id. Stop writing before you ask: the answer may come late. Not with a `min_hold`.
+     * A reattach of an EXCLUSIVE lock that says SHARED is a downgrade: from then on others may share the lock, and nobody has
+     * had it EXCLUSIVE in between. Stop writing before you ask: the answer may come late. `Acquired` has a permit then. If it
+     * has none, there was none to be had (the store was away), and the lock is EXCLUSIVE as before: ask again with the new
+     * lock id. INVALID_ARGUMENT for a lock with a `min_hold`. The lock's `value` ends with it.
      * </pre>
      *
      * <code>.lockbroker.v1.LockSpec.Mode mode = 4;</code>
@@ -1630,12 +1636,13 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The way to have the lock: EXCLUSIVE for writers, SHARED for readers, and for up to N at a time. A reattach of a lock that is SHARED
-     * goes by its lock id; INVALID_ARGUMENT if it says EXCLUSIVE: two who want that would wait for each other.
+     * The way to have the lock: EXCLUSIVE for writers, SHARED for readers, and for up to N at a time. A reattach of a permit
+     * says SHARED, or nothing. EXCLUSIVE is INVALID_ARGUMENT: two readers who both wanted to write would wait for each other.
      *
-     * A reattach of an EXCLUSIVE lock that says SHARED is a downgrade: from then on others may share the lock, and nobody has had it
-     * EXCLUSIVE in between. `Acquired` has a permit then. If it has none, there was none to be had (the store was away), and the lock is
-     * EXCLUSIVE as before: ask again with the new lock id. Stop writing before you ask: the answer may come late. Not with a `min_hold`.
+     * A reattach of an EXCLUSIVE lock that says SHARED is a downgrade: from then on others may share the lock, and nobody has
+     * had it EXCLUSIVE in between. Stop writing before you ask: the answer may come late. `Acquired` has a permit then. If it
+     * has none, there was none to be had (the store was away), and the lock is EXCLUSIVE as before: ask again with the new
+     * lock id. INVALID_ARGUMENT for a lock with a `min_hold`. The lock's `value` ends with it.
      * </pre>
      *
      * <code>.lockbroker.v1.LockSpec.Mode mode = 4;</code>
@@ -1653,12 +1660,13 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The way to have the lock: EXCLUSIVE for writers, SHARED for readers, and for up to N at a time. A reattach of a lock that is SHARED
-     * goes by its lock id; INVALID_ARGUMENT if it says EXCLUSIVE: two who want that would wait for each other.
+     * The way to have the lock: EXCLUSIVE for writers, SHARED for readers, and for up to N at a time. A reattach of a permit
+     * says SHARED, or nothing. EXCLUSIVE is INVALID_ARGUMENT: two readers who both wanted to write would wait for each other.
      *
-     * A reattach of an EXCLUSIVE lock that says SHARED is a downgrade: from then on others may share the lock, and nobody has had it
-     * EXCLUSIVE in between. `Acquired` has a permit then. If it has none, there was none to be had (the store was away), and the lock is
-     * EXCLUSIVE as before: ask again with the new lock id. Stop writing before you ask: the answer may come late. Not with a `min_hold`.
+     * A reattach of an EXCLUSIVE lock that says SHARED is a downgrade: from then on others may share the lock, and nobody has
+     * had it EXCLUSIVE in between. Stop writing before you ask: the answer may come late. `Acquired` has a permit then. If it
+     * has none, there was none to be had (the store was away), and the lock is EXCLUSIVE as before: ask again with the new
+     * lock id. INVALID_ARGUMENT for a lock with a `min_hold`. The lock's `value` ends with it.
      * </pre>
      *
      * <code>.lockbroker.v1.LockSpec.Mode mode = 4;</code>
@@ -1727,10 +1735,11 @@ private static final long serialVersionUID = 0L;
     private int weight_ ;
     /**
      * <pre>
-     * How many permits to take of a SHARED lock, all at once: 1 to 16, and at most `limit`. Unset: 1. More than one only on a Session, and
-     * not together with `also`. `Acquired` has the first permit, and `Acquired.also` the others, each with a lock id and a token of its own. A
-     * reattach names them in the same way, and says no weight. While one client waits for several, others get no new ones, as behind one that
-     * wants the lock EXCLUSIVE. When one is lost, all are.
+     * The number of permits to take of a SHARED lock, all at once: 1 to 16, and at most `limit`. Unset: 1. More than one only on
+     * a Session, and not together with `also` or `min_hold`. `Acquired` has the first permit, and `Acquired.also` the others,
+     * each with a lock id and a token of its own. A reattach has the first in `reattach_lock_id`, the others in
+     * `BeginLock.also`, and no weight. Once it is the turn of one that waits for several, others get no new ones, as behind one
+     * that wants the lock EXCLUSIVE. When one is lost, all are.
      * </pre>
      *
      * <code>int32 weight = 9;</code>
@@ -1742,10 +1751,11 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * How many permits to take of a SHARED lock, all at once: 1 to 16, and at most `limit`. Unset: 1. More than one only on a Session, and
-     * not together with `also`. `Acquired` has the first permit, and `Acquired.also` the others, each with a lock id and a token of its own. A
-     * reattach names them in the same way, and says no weight. While one client waits for several, others get no new ones, as behind one that
-     * wants the lock EXCLUSIVE. When one is lost, all are.
+     * The number of permits to take of a SHARED lock, all at once: 1 to 16, and at most `limit`. Unset: 1. More than one only on
+     * a Session, and not together with `also` or `min_hold`. `Acquired` has the first permit, and `Acquired.also` the others,
+     * each with a lock id and a token of its own. A reattach has the first in `reattach_lock_id`, the others in
+     * `BeginLock.also`, and no weight. Once it is the turn of one that waits for several, others get no new ones, as behind one
+     * that wants the lock EXCLUSIVE. When one is lost, all are.
      * </pre>
      *
      * <code>int32 weight = 9;</code>
@@ -1761,10 +1771,11 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * How many permits to take of a SHARED lock, all at once: 1 to 16, and at most `limit`. Unset: 1. More than one only on a Session, and
-     * not together with `also`. `Acquired` has the first permit, and `Acquired.also` the others, each with a lock id and a token of its own. A
-     * reattach names them in the same way, and says no weight. While one client waits for several, others get no new ones, as behind one that
-     * wants the lock EXCLUSIVE. When one is lost, all are.
+     * The number of permits to take of a SHARED lock, all at once: 1 to 16, and at most `limit`. Unset: 1. More than one only on
+     * a Session, and not together with `also` or `min_hold`. `Acquired` has the first permit, and `Acquired.also` the others,
+     * each with a lock id and a token of its own. A reattach has the first in `reattach_lock_id`, the others in
+     * `BeginLock.also`, and no weight. Once it is the turn of one that waits for several, others get no new ones, as behind one
+     * that wants the lock EXCLUSIVE. When one is lost, all are.
      * </pre>
      *
      * <code>int32 weight = 9;</code>

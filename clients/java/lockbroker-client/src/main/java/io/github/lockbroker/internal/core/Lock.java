@@ -84,6 +84,9 @@ final class Lock {
   /** It is held alone and to be shared. A reattach does that, also on the link where it is. */
   private boolean wantsPermit;
 
+  /** True if a reattach that was to share it has not been answered. */
+  private boolean mayBeShared;
+
   State state = State.WANTED;
 
   /** The place of the lock; null while it is wanted. */
@@ -189,6 +192,7 @@ final class Lock {
     } else if (isMoving() && to.link() == id && (link == null || !link.isOpen())) {
       // Unanswered, and nobody will ever know: the old lock id is all there is to try with.
       links.remove(to);
+      mayBeShared |= wantsPermit;
       return resume(STAY, links, now, out);
     } else if (state == State.RELEASING && home.link() == id && !answers) {
       long until = link == null ? now : link.until(home.lockRef());
@@ -293,6 +297,7 @@ final class Lock {
       home = to;
       take(acquired);
       wantsPermit &= permit == null;
+      mayBeShared = false;
       if (isGivenUp) {
         return release(links, now, out);
       }
@@ -307,7 +312,7 @@ final class Lock {
     if (event instanceof Message.HasFailed failed) {
       links.remove(to);
       Next after = resume(new AskLater(failed.failure().retryAfter()), links, now, out);
-      if (wantsPermit && failed.failure().code().isFinal()) {
+      if (wantsPermit && !mayBeShared && failed.failure().code().isFinal()) {
         wantsPermit = false;
         spec = spec.exclusive();
         out.add(new Output.NotShared(key, failed.failure()));
