@@ -16,7 +16,7 @@ use tonic::transport::Endpoint;
 
 use crate::history::{Kind, TTL, Target};
 use crate::support::{Memcached, Proxy};
-use crate::world::{BROKERS, CLIENTS, STORES, World};
+use crate::world::{BROKERS, CLIENTS, Prey, STORES, World};
 
 /// The last fault begins so long before the end that it is over by then.
 const LONGEST: Duration = Duration::from_secs(11);
@@ -139,8 +139,8 @@ impl Nemesis<'_> {
         let give_up = Instant::now() + PATIENCE;
         loop {
             let mut held = world.held.lock().unwrap().clone();
-            held.retain(|&(_, name)| on.is_none_or(|store| world.store_of[name] == store));
-            if let Some(&(client, name)) = held.choose(&mut self.rng)
+            held.retain(|prey| on.is_none_or(|store| world.store_of[prey.name] == store));
+            if let Some(&Prey { client, name, .. }) = held.choose(&mut self.rng)
                 && let Some(broker) = world.signposts.broker_of(client)
             {
                 return (client, broker, world.store_of[name]);
@@ -165,12 +165,13 @@ impl Nemesis<'_> {
         let world = self.world;
         let held = world.held.lock().unwrap().choose(&mut self.rng).copied();
         let number = self.rng.random_range(0..BROKERS);
-        let (Some((_, name)), Ok(broker)) = (held, world.brokers[number].try_lock()) else { return };
+        let (Some(Prey { name, permit, .. }), Ok(broker)) = (held, world.brokers[number].try_lock()) else { return };
         let url = broker.url();
         drop(broker);
         // Its holder may hear of it until its validity is over, and the name stays closed for as long.
         let fault = world.notes.fault(Kind::Revoked, vec![Target::Name(name)]);
-        let request = RevokeLockRequest { name: world.names[name].clone(), ..Default::default() };
+        let permit = permit.map(|permit| permit as i32);
+        let request = RevokeLockRequest { name: world.names[name].clone(), permit, ..Default::default() };
         let call = async {
             let channel = Endpoint::from_shared(url).unwrap().connect().await?;
             Ok::<_, Box<dyn std::error::Error>>(LockAdminClient::new(channel).revoke_lock(request).await?)
