@@ -4,17 +4,18 @@
 use std::fmt;
 
 use crate::clients::takes_leases;
-use crate::history::{Access, History, Hold};
+use crate::history::{Access, End, History, Hold};
 
 /// A kind of grants: its name, the least number, and which they are.
 type Kind = (&'static str, usize, fn(&Hold) -> bool);
 
 /// The kinds that are counted, and the least number of each in a run of five minutes; others in proportion.
-const KINDS: [Kind; 8] = [
+const KINDS: [Kind; 9] = [
     ("alone", 1_500, |hold| hold.access == Access::Alone),
     ("shared without a limit", 300, |hold| matches!(hold.access, Access::Shared { limit: None, .. })),
     ("with a limit", 600, |hold| matches!(hold.access, Access::Shared { limit: Some(_), .. })),
     ("together with others", 150, |hold| !hold.others.is_empty()),
+    ("of these lost", 5, |hold| !hold.others.is_empty() && matches!(hold.end, End::Lost { .. })),
     ("leases", 400, |hold| takes_leases(hold.client)),
     ("of these answered again by their name", 30, |hold| hold.repeated),
     ("kept when their stream ends", 300, |hold| hold.outlives_streams && !takes_leases(hold.client)),

@@ -25,6 +25,9 @@ const PATIENCE: Duration = Duration::from_secs(6);
 /// The time for which a process is stopped, in milliseconds: longer than the ttl.
 const PAUSE: std::ops::Range<u64> = 5_200..6_500;
 
+/// The time for which a holder may hear late of a revocation.
+const HEARD: Duration = Duration::from_millis(2_500);
+
 /// Runs all of them. They end before `end`, and leave everything as they found it.
 pub(crate) async fn rage(world: &World, seed: u64, end: Instant) {
     let nemesis = |number: u64, kinds: &[Kind], pause| Nemesis {
@@ -49,7 +52,7 @@ pub(crate) async fn rage(world: &World, seed: u64, end: Instant) {
     let of_clients = nemesis(10, &kinds, 400..1_500);
     let kinds = [Kind::StoreLinkCut, Kind::StoreLinkDelayed, Kind::StoreLinkHalfOpen];
     let of_links = nemesis(11, &kinds, 800..2_500);
-    let of_names = nemesis(12, &[Kind::Revoked], 4_000..8_000);
+    let of_names = nemesis(12, &[Kind::Revoked], 2_000..5_000);
     tokio::join!(of_brokers.rage(0), join_all(of_stores), of_clients.rage(0), of_links.rage(0), of_names.rage(0));
 }
 
@@ -160,16 +163,22 @@ impl Nemesis<'_> {
         others.into_iter().take(count - 1).chain([prey]).collect()
     }
 
-    /// Takes a lock from whoever has it, at any broker that nothing else is done to.
+    /// Takes a lock from whoever has it, at any broker that nothing else is done to. As often as not its holder hears late of it.
     async fn revoke(&mut self) {
         let world = self.world;
         let held = world.held.lock().unwrap().choose(&mut self.rng).copied();
         let number = self.rng.random_range(0..BROKERS);
-        let (Some(Prey { name, permit, .. }), Ok(broker)) = (held, world.brokers[number].try_lock()) else { return };
+        let (Some(Prey { client, name, permit }), Ok(broker)) = (held, world.brokers[number].try_lock()) else {
+            return;
+        };
         let url = broker.url();
         drop(broker);
         // Its holder may hear of it until its validity is over, and the name stays closed for as long.
-        let fault = world.notes.fault(Kind::Revoked, vec![Target::Name(name)]);
+        let fault = world.notes.fault(Kind::Revoked, vec![Target::Name(name), Target::Client(client)]);
+        let link = &world.client_links[client];
+        if self.rng.random() {
+            link.delay(self.millis(1_000..2_500));
+        }
         let permit = permit.map(|permit| permit as i32);
         let request = RevokeLockRequest { name: world.names[name].clone(), permit, ..Default::default() };
         let call = async {
@@ -178,7 +187,9 @@ impl Nemesis<'_> {
         };
         // The broker or its memcached may be away.
         let _ = timeout(Duration::from_secs(2), call).await;
-        sleep(TTL).await;
+        sleep(HEARD).await;
+        link.delay(Duration::ZERO);
+        sleep(TTL - HEARD).await;
         drop(fault);
     }
 

@@ -52,7 +52,7 @@ impl fmt::Display for Violation {
     }
 }
 
-/// Returns everything that is wrong with a history.
+/// Returns everything that is wrong with a history, what was first first.
 pub(crate) fn judge(history: &History) -> Vec<Violation> {
     let mut violations = Vec::new();
     holders::judge(history, &mut violations);
@@ -63,6 +63,7 @@ pub(crate) fn judge(history: &History) -> Vec<Violation> {
     for hold in &history.holds {
         lost_without(history, hold, &mut violations);
     }
+    violations.sort_by_key(|violation| violation.at);
     violations
 }
 

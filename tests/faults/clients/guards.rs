@@ -72,7 +72,7 @@ async fn hold(life: &mut Life, wanted: &[Wanted], guard: Guard) {
     if life.keeps() {
         holding.outlives_streams();
     }
-    let go_at = (begun + life.hold_for()).min(life.end);
+    let go_at = (begun + life.hold_for(wanted.len())).min(life.end);
     let mut last_valid = begun;
     loop {
         // Validity counts from before the guard is asked, so that what it says is not stretched.

@@ -84,9 +84,9 @@ impl Lease {
 
     /// Takes note that the same call was answered again. Returns false if that is about another grant.
     fn again(&mut self, acquired: &Acquired, sent: Instant) -> bool {
-        let is_same = self.lock_id == acquired.lock_id && !self.holding.has_run_out();
+        let is_same = self.lock_id == acquired.lock_id;
         if is_same {
-            self.holding.valid_until(sent + duration(acquired.expires_after_request));
+            self.holding.revive(sent + duration(acquired.expires_after_request));
             self.holding.holds[0].repeated = true;
             self.sent = sent;
         }
@@ -125,7 +125,7 @@ async fn obtain(life: &mut Life, calls: &mut Calls, wanted: Wanted) -> Option<Le
             None if life.rng.random_bool(AGAIN) => known = Lease::begin(life, wanted, acquired, sent),
             None => return Lease::begin(life, wanted, acquired, sent),
             Some(mut lease) => {
-                if lease.again(&acquired, sent) {
+                if lease.again(&acquired, sent) && !lease.holding.has_run_out() {
                     return Some(lease);
                 }
                 // The first one stands, and nobody may get it meanwhile.
@@ -143,7 +143,7 @@ async fn obtain(life: &mut Life, calls: &mut Calls, wanted: Wanted) -> Option<Le
 /// Holds a lease to its end.
 async fn hold(life: &mut Life, calls: &mut Calls, wanted: Wanted, lease: Lease) {
     let Lease { mut holding, lock_id, sent } = lease;
-    let go_at = (Instant::now() + life.hold_for()).min(life.end);
+    let go_at = (Instant::now() + life.hold_for(1)).min(life.end);
     let mut renew_at = sent + TTL / 3;
     let request = RenewLeaseRequest { name: life.world.names[wanted.name].clone(), lock_id };
     while !holding.has_run_out() {

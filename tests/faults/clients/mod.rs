@@ -111,9 +111,10 @@ impl Life {
     }
 
     /// Chooses the time for which it holds a lock. Mostly it is a moment, so that there are many grants. Now and then
-    /// it is so long that renewals count and faults find it held.
-    fn hold_for(&mut self) -> Duration {
-        let millis = if self.rng.random_bool(0.035) { 1_500..7_000 } else { 5..80 };
+    /// it is so long that renewals count and faults find it held; more often of several together, as there are few of these.
+    fn hold_for(&mut self, locks: usize) -> Duration {
+        let (often, longest) = if locks > 1 { (0.25, 9_000) } else { (0.035, 7_000) };
+        let millis = if self.rng.random_bool(often) { 1_500..longest } else { 5..80 };
         Duration::from_millis(self.rng.random_range(millis))
     }
 

@@ -216,7 +216,7 @@ impl Session {
                         return self.send(session_request::Kind::End(EndLock { lock_ref }));
                     }
                     let holding = Holding::begin(life, &got(&wanted, &acquired), valid_until);
-                    let go_at = Instant::now() + life.hold_for();
+                    let go_at = Instant::now() + life.hold_for(wanted.len());
                     self.locks.insert(lock_ref, Lock::Held { holding, go_at });
                 }
             }

@@ -120,7 +120,7 @@ async fn hold(life: &mut Life, mut stub: Stub, wanted: Wanted, mut on: Granted) 
         return None;
     }
     let mut holding = Holding::begin(life, &got(&[wanted], &on.acquired), valid_until);
-    let go_at = Then::from((Instant::now() + life.hold_for()).min(life.end));
+    let go_at = Then::from((Instant::now() + life.hold_for(1)).min(life.end));
     let mut heard = Instant::now();
     loop {
         let runs_out = Then::from(holding.valid_until);

@@ -137,6 +137,17 @@ impl Holding {
         self.since.get_or_insert_with(Instant::now);
     }
 
+    /// Begins to believe again, also after the validity has run out: a call that names the grant was answered with it. So nobody
+    /// else had it meanwhile.
+    pub(super) fn revive(&mut self, valid_until: Instant) {
+        if self.has_run_out() {
+            self.doubt();
+        }
+        self.valid_until = valid_until;
+        self.holds.iter_mut().for_each(|hold| hold.renewed = valid_until - LEASE);
+        self.since.get_or_insert_with(Instant::now);
+    }
+
     pub(super) fn has_run_out(&self) -> bool {
         Instant::now() >= self.valid_until
     }
