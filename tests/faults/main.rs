@@ -24,9 +24,8 @@
 //!
 //! The rules are `ids-compared`, `new-id-on-reattach`, `quarantine`, `answer-in-time`, `silence`,
 //! `reset-is-silence` and `clock-lag`; of shared locks `permit-heeds-lock`, `lock-heeds-permits` and `permit-below-limit`; of
-//! several together `lost-together-waits`; of leases `lease-not-recreated`; and `kept-on-close`, `revoked-waits` and
-//! `min-hold-kept`. The run does not catch `grant-only-if-open`, without which no lock has two holders
-//! (docs/safety.md, R20a); `tests/suite/quarantine.rs` does.
+//! several together `lost-together-waits`, which takes five minutes; and `revoked-waits` and
+//! `min-hold-kept`. The run does not catch `grant-only-if-open`; `tests/suite/quarantine.rs` does.
 
 mod census;
 mod checker;
