@@ -11,7 +11,7 @@ use crate::client::{Kind, Link, Lock, Phase, Place, Session};
 use crate::event::Event;
 use crate::net::{Conn, Down, Up};
 use crate::time::{MS, SEC, nanos};
-use crate::world::{Asked, CallUnderWay, MOST_SHARE, World};
+use crate::world::{Asked, CallUnderWay, PERMITS, World};
 
 /// The most locks that a client has at a time.
 const MOST: usize = 4;
@@ -128,7 +128,7 @@ impl World {
         let is_alone = lock.limit.is_none() && lock.phase == Phase::Held && lock.min_hold.is_zero();
         if self.options.shares > 0 && is_alone && self.among(2) == 1 {
             // It shares the lock from when it asks.
-            (lock.limit, lock.downgrading) = (Some(MOST_SHARE as u16), true);
+            (lock.limit, lock.downgrading) = (Some(PERMITS as u16), true);
         }
         let place = self.begin(client, conn, &lock, Mode::Reattach(id));
         self.moves(lock.name);
@@ -237,7 +237,7 @@ impl World {
         let hold = self.choices.spread(self.options.hold / MS) * MS;
         let lease = conn.is_none() && self.choices.spread(10) < self.options.leases;
         let shares = self.options.shares > 0 && self.choices.spread(10) < self.options.shares;
-        let limit = shares.then(|| 1 + self.choices.spread(MOST_SHARE as u64) as u16);
+        let limit = shares.then(|| 1 + self.choices.spread(PERMITS as u64) as u16);
         // Of several permits it gets one here: the shipped client takes all.
         let weight = match limit {
             Some(limit @ 2..) if self.choices.spread(10) < self.options.collects => limit as u8,

@@ -17,7 +17,7 @@ use crate::client::{Client, Kind, Link, Lock, Phase, Place};
 use crate::event::Event;
 use crate::net::{Conn, Down, News, Up};
 use crate::time::{MS, SEC};
-use crate::world::{Asked, MOST_SHARE, World};
+use crate::world::{Asked, PERMITS, World};
 
 /// The most locks that a client has, or asks for, at a time.
 const MOST: usize = 4;
@@ -385,7 +385,7 @@ impl World {
         if let Some(lock) = self.clients[client].locks.get_mut(&key) {
             lock.downgrading = true;
         }
-        self.tell(client, Input::Share { key, limit: Some(MOST_SHARE as u32) });
+        self.tell(client, Input::Share { key, limit: Some(PERMITS as u32) });
     }
 
     /// Drops a guard, or a call. Nobody believes in the lock from then on.
@@ -419,7 +419,7 @@ impl World {
         let mut access = Wanted::Exclusive;
         // Or several permits of one.
         if self.options.several > 0 && also.is_empty() && self.among(2) == 1 {
-            let limit = 1 + self.among(MOST_SHARE) as u32;
+            let limit = 1 + self.among(PERMITS) as u32;
             let weight = 1 + self.choices.spread(limit.into()) as u32;
             access = Wanted::Shared { limit: Some(limit), weight };
             also = vec![name; weight as usize - 1];

@@ -93,10 +93,8 @@ struct Trace {
 /// A run with more events than that does something again and again. The longest has a tenth as many.
 const MOST_EVENTS: u64 = 2_000_000;
 
-/// The permits of a name that are watched: one above the highest limit, so that it is seen if somebody has that.
-pub(crate) const PERMITS: usize = MOST_SHARE + 1;
-/// The highest limit that is asked for.
-pub(crate) const MOST_SHARE: usize = 3;
+/// The most permits of a name.
+pub(crate) const PERMITS: usize = 3;
 
 /// Returns the number of spots of so many names.
 fn spots(names: usize) -> usize {

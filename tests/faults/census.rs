@@ -9,17 +9,18 @@ use crate::history::{Access, End, History, Hold};
 /// A kind of grants: its name, the least number, and which they are.
 type Kind = (&'static str, usize, fn(&Hold) -> bool);
 
-/// The kinds that are counted, and the least number of each in a run of five minutes; others in proportion.
+/// The kinds that are counted, and the least number of each in a run of five minutes; others in proportion. It is about half of what a
+/// run has that has just enough grants.
 const KINDS: [Kind; 9] = [
-    ("alone", 1_500, |hold| hold.access == Access::Alone),
-    ("shared without a limit", 300, |hold| matches!(hold.access, Access::Shared { limit: None, .. })),
-    ("with a limit", 600, |hold| matches!(hold.access, Access::Shared { limit: Some(_), .. })),
-    ("together with others", 150, |hold| !hold.others.is_empty()),
-    ("of these lost", 5, |hold| !hold.others.is_empty() && matches!(hold.end, End::Lost { .. })),
-    ("leases", 400, |hold| takes_leases(hold.client)),
-    ("of these answered again by their name", 30, |hold| hold.repeated),
-    ("kept when their stream ends", 300, |hold| hold.outlives_streams && !takes_leases(hold.client)),
-    ("closed after their end", 100, |hold| hold.closed_until().is_some()),
+    ("alone", 900, |hold| hold.access == Access::Alone),
+    ("shared without a limit", 250, |hold| matches!(hold.access, Access::Shared { limit: None, .. })),
+    ("with a limit", 500, |hold| matches!(hold.access, Access::Shared { limit: Some(_), .. })),
+    ("together with others", 80, |hold| !hold.others.is_empty()),
+    ("of these lost", 3, |hold| !hold.others.is_empty() && matches!(hold.end, End::Lost { .. })),
+    ("leases", 200, |hold| takes_leases(hold.client)),
+    ("of these answered again by their name", 20, |hold| hold.repeated),
+    ("kept when their stream ends", 250, |hold| hold.outlives_streams && !takes_leases(hold.client)),
+    ("closed after their end", 60, |hold| hold.closed_until().is_some()),
 ];
 
 /// The number of grants of each kind, and of beliefs that were put to the test.
@@ -33,8 +34,8 @@ pub(crate) struct Census {
 }
 
 /// The least numbers of the last two.
-const BESIDE: usize = 200;
-const AT_LIMIT: usize = 50;
+const BESIDE: usize = 120;
+const AT_LIMIT: usize = 30;
 
 impl Census {
     pub(crate) fn of(history: &History) -> Self {
