@@ -82,6 +82,14 @@ pub enum Rule {
     LockBeforeLook,
     /// A permit counts only while it is looked for (R33).
     PermitCovered,
+    /// A permit that finds the lock taken does not count (R32).
+    PermitHeedsLock,
+    /// The item of a lock is no grant yet where there may be permits (R32).
+    LockHeedsPermits,
+    /// A request with a limit gets a permit below that.
+    PermitBelowLimit,
+    /// Where one of several locks is lost, the others stay until their client can believe in them no more.
+    LostTogetherWaits,
 }
 
 impl Rule {
@@ -125,6 +133,10 @@ impl Rule {
         ("permit-before-look", Rule::PermitBeforeLook),
         ("lock-before-look", Rule::LockBeforeLook),
         ("permit-covered", Rule::PermitCovered),
+        ("permit-heeds-lock", Rule::PermitHeedsLock),
+        ("lock-heeds-permits", Rule::LockHeedsPermits),
+        ("permit-below-limit", Rule::PermitBelowLimit),
+        ("lost-together-waits", Rule::LostTogetherWaits),
     ];
 
     /// Returns the rule that a test names so.

@@ -132,12 +132,18 @@ impl World {
     pub fn check_beliefs(&mut self) {
         let mut believers = std::mem::take(&mut self.check.spare);
         believers.clear();
+        let mut above = Vec::new();
         for (number, client) in self.clients.iter().enumerate() {
             for (key, lock) in &client.locks {
                 if !client.alive || !lock.believed(client.clock.at(self.now)) {
                     continue;
                 }
                 let Some(id) = lock.id else { continue };
+                if let (Some(permit), Some(limit)) = (id.permit, lock.limit)
+                    && permit.get() >= limit
+                {
+                    above.push((number, permit.get(), limit));
+                }
                 believers.push(Believer {
                     name: self.spot_of(lock.name, id.permit),
                     client: number,
@@ -150,6 +156,9 @@ impl World {
                     downgrading: lock.downgrading,
                 });
             }
+        }
+        for (client, permit, limit) in above {
+            self.check.fail(format!("client {client} has permit {permit}, above its limit of {limit}"));
         }
         for before in std::mem::take(&mut self.check.believers) {
             if !believers.iter().any(|now| (now.client, now.key) == (before.client, before.key)) {

@@ -118,6 +118,8 @@ impl Theme {
             Rule::LockOutlivesDowngrade | Rule::PermitBeforeLook | Rule::LockBeforeLook => Theme::Permits,
             Rule::GateCompared => Theme::Collectors,
             Rule::PermitCovered => Theme::LostPermits,
+            Rule::PermitHeedsLock | Rule::LockHeedsPermits | Rule::PermitBelowLimit => Theme::Permits,
+            Rule::LostTogetherWaits => Theme::Several,
             _ => Theme::Mixed,
         }
     }

@@ -22,6 +22,9 @@ pub(crate) struct Hold {
     pub(crate) client: usize,
     /// The name's number.
     pub(crate) name: usize,
+    pub(crate) access: Access,
+    /// The names of the locks that its client had together with it.
+    pub(crate) others: Vec<usize>,
     pub(crate) token: i64,
     /// The beliefs, in order. There are several if the stream broke and the lock was reattached: in between there is
     /// no belief.
@@ -31,6 +34,47 @@ pub(crate) struct Hold {
     pub(crate) end: End,
     /// True if the end of a stream does not end it: it is kept then, or has none. Its client may have any broker renew it.
     pub(crate) outlives_streams: bool,
+    /// The time for which nobody can have it after it was let go.
+    pub(crate) linger: Duration,
+    /// The moment until which nobody else can have it, whenever it ends.
+    pub(crate) held_at_least: Option<Instant>,
+    /// True if its client asked for it again by the name of the first call, and got the same.
+    pub(crate) repeated: bool,
+}
+
+impl Hold {
+    /// Returns the names of all locks that its client had together.
+    pub(crate) fn names(&self) -> impl Iterator<Item = usize> {
+        self.others.iter().copied().chain([self.name])
+    }
+
+    /// Returns the moment before which nobody else can have it, if it is not the end of the belief.
+    pub(crate) fn closed_until(&self) -> Option<Instant> {
+        let let_go = self.beliefs.last().filter(|_| matches!(self.end, End::LetGo) && !self.linger.is_zero());
+        self.held_at_least.max(let_go.map(|last| last.until + self.linger))
+    }
+}
+
+/// How a client had a lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    Alone,
+    /// As one of several.
+    Shared {
+        permit: u32,
+        /// The most that may share it, if there is a limit.
+        limit: Option<u32>,
+    },
+}
+
+impl Access {
+    /// Returns true if the two must not have a lock at the same time.
+    pub(crate) fn excludes(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Shared { permit, .. }, Self::Shared { permit: other, .. }) => permit == other,
+            _ => true,
+        }
+    }
 }
 
 /// The way in which a hold ended.

@@ -16,7 +16,7 @@ use tonic::transport::Endpoint;
 
 use crate::history::{Kind, TTL, Target};
 use crate::support::{Memcached, Proxy};
-use crate::world::{BROKERS, CLIENTS, STORES, World};
+use crate::world::{BROKERS, CLIENTS, Prey, STORES, World};
 
 /// The last fault begins so long before the end that it is over by then.
 const LONGEST: Duration = Duration::from_secs(11);
@@ -24,6 +24,9 @@ const LONGEST: Duration = Duration::from_secs(11);
 const PATIENCE: Duration = Duration::from_secs(6);
 /// The time for which a process is stopped, in milliseconds: longer than the ttl.
 const PAUSE: std::ops::Range<u64> = 5_200..6_500;
+
+/// The time for which a holder may hear late of a revocation.
+const HEARD: Duration = Duration::from_millis(2_500);
 
 /// Runs all of them. They end before `end`, and leave everything as they found it.
 pub(crate) async fn rage(world: &World, seed: u64, end: Instant) {
@@ -49,7 +52,7 @@ pub(crate) async fn rage(world: &World, seed: u64, end: Instant) {
     let of_clients = nemesis(10, &kinds, 400..1_500);
     let kinds = [Kind::StoreLinkCut, Kind::StoreLinkDelayed, Kind::StoreLinkHalfOpen];
     let of_links = nemesis(11, &kinds, 800..2_500);
-    let of_names = nemesis(12, &[Kind::Revoked], 4_000..8_000);
+    let of_names = nemesis(12, &[Kind::Revoked], 2_000..5_000);
     tokio::join!(of_brokers.rage(0), join_all(of_stores), of_clients.rage(0), of_links.rage(0), of_names.rage(0));
 }
 
@@ -139,8 +142,8 @@ impl Nemesis<'_> {
         let give_up = Instant::now() + PATIENCE;
         loop {
             let mut held = world.held.lock().unwrap().clone();
-            held.retain(|&(_, name)| on.is_none_or(|store| world.store_of[name] == store));
-            if let Some(&(client, name)) = held.choose(&mut self.rng)
+            held.retain(|prey| on.is_none_or(|store| world.store_of[prey.name] == store));
+            if let Some(&Prey { client, name, .. }) = held.choose(&mut self.rng)
                 && let Some(broker) = world.signposts.broker_of(client)
             {
                 return (client, broker, world.store_of[name]);
@@ -160,24 +163,33 @@ impl Nemesis<'_> {
         others.into_iter().take(count - 1).chain([prey]).collect()
     }
 
-    /// Takes a lock from whoever has it, at any broker that nothing else is done to.
+    /// Takes a lock from whoever has it, at any broker that nothing else is done to. As often as not its holder hears late of it.
     async fn revoke(&mut self) {
         let world = self.world;
         let held = world.held.lock().unwrap().choose(&mut self.rng).copied();
         let number = self.rng.random_range(0..BROKERS);
-        let (Some((_, name)), Ok(broker)) = (held, world.brokers[number].try_lock()) else { return };
+        let (Some(Prey { client, name, permit }), Ok(broker)) = (held, world.brokers[number].try_lock()) else {
+            return;
+        };
         let url = broker.url();
         drop(broker);
         // Its holder may hear of it until its validity is over, and the name stays closed for as long.
-        let fault = world.notes.fault(Kind::Revoked, vec![Target::Name(name)]);
-        let request = RevokeLockRequest { name: world.names[name].clone(), ..Default::default() };
+        let fault = world.notes.fault(Kind::Revoked, vec![Target::Name(name), Target::Client(client)]);
+        let link = &world.client_links[client];
+        if self.rng.random() {
+            link.delay(self.millis(1_000..2_500));
+        }
+        let permit = permit.map(|permit| permit as i32);
+        let request = RevokeLockRequest { name: world.names[name].clone(), permit, ..Default::default() };
         let call = async {
             let channel = Endpoint::from_shared(url).unwrap().connect().await?;
             Ok::<_, Box<dyn std::error::Error>>(LockAdminClient::new(channel).revoke_lock(request).await?)
         };
         // The broker or its memcached may be away.
         let _ = timeout(Duration::from_secs(2), call).await;
-        sleep(TTL).await;
+        sleep(HEARD).await;
+        link.delay(Duration::ZERO);
+        sleep(TTL - HEARD).await;
         drop(fault);
     }
 

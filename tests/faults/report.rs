@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use crate::census::Census;
 use crate::checker::{Breach, Violation};
 use crate::history::{End, Fault, History, Hold, Kind, Target, Wait};
 
 /// The length of a run for which the minima below hold; others in proportion.
 const LONG_RUN: Duration = Duration::from_secs(300);
-const GRANTS: usize = 5_000;
+const GRANTS: usize = 3_500;
 /// The least number of faults of each kind, while a lock was held that they concerned.
 const FAULTS: usize = 10;
 /// The time at the beginning and the end of a run in which there are few faults, however long the run is. A busy
@@ -27,6 +28,7 @@ pub(crate) struct Report {
     /// The number of faults of each kind, and how many of them hit a lock that was held.
     faults: BTreeMap<Kind, (usize, usize)>,
     acquirable: f64,
+    census: Census,
     violations: Vec<Violation>,
 }
 
@@ -46,6 +48,7 @@ impl Report {
             reattached: history.holds.iter().filter(|hold| hold.beliefs.len() > 1).count(),
             faults,
             acquirable: acquirable(history),
+            census: Census::of(history),
             violations: violations.to_vec(),
         }
     }
@@ -64,6 +67,7 @@ impl Report {
                 shortcomings.push(format!("{kind:?} has hit held locks {hit} times, which should be {hits}"));
             }
         }
+        shortcomings.extend(self.census.shortcomings(share));
         if self.acquirable < ACQUIRABLE {
             shortcomings.push(format!("names could be acquired {:.0} % of the time", 100.0 * self.acquirable));
         }
@@ -82,6 +86,7 @@ impl fmt::Display for Report {
             self.reattached,
             100.0 * self.acquirable,
         )?;
+        writeln!(f, "  of these {}", self.census)?;
         for (kind, (count, hits)) in &self.faults {
             writeln!(f, "  {:20} {count:4}, {hits:4} on held locks", format!("{kind:?}"))?;
         }
@@ -111,7 +116,7 @@ fn hits_hold(history: &History, fault: &Fault, hold: &Hold) -> bool {
 }
 
 /// Returns the share of the time in which a name could be acquired: all of it, less the time in which somebody who was
-/// able to ask waited for the name and nobody had it.
+/// able to ask waited for the name, nobody had it, and it was not to be closed.
 fn acquirable(history: &History) -> f64 {
     let length = (history.end - history.start).as_secs_f64();
     let mut vain = Duration::ZERO;
@@ -119,7 +124,12 @@ fn acquirable(history: &History) -> f64 {
         let waits = history.waits.iter().filter(|wait| wait.name == name && could_ask(history, wait));
         let waits = union(waits.map(|wait| (wait.from, wait.until)).collect());
         let holds = history.holds.iter().filter(|hold| hold.name == name);
-        let beliefs = union(holds.flat_map(|hold| &hold.beliefs).map(|belief| (belief.from, belief.until)).collect());
+        let had = |hold: &Hold| {
+            let closed = hold.beliefs.last().map(|last| last.until).zip(hold.closed_until());
+            let beliefs = hold.beliefs.iter().map(|belief| (belief.from, belief.until));
+            beliefs.chain(closed.filter(|(from, until)| from < until)).collect::<Vec<_>>()
+        };
+        let beliefs = union(holds.flat_map(had).collect());
         vain += waits.iter().map(|&(from, until)| until - from).sum::<Duration>() - overlap(&waits, &beliefs);
     }
     1.0 - vain.as_secs_f64() / (length * history.store_of.len() as f64)

@@ -12,7 +12,7 @@ use tokio::time::{sleep, sleep_until, timeout};
 
 use crate::RunSettings;
 use crate::clients::{self, Life};
-use crate::history::{Fault, History, Kind, Notes, Stuck, Target};
+use crate::history::{Access, Fault, History, Hold, Kind, Notes, Stuck, Target};
 use crate::links::{self, Signposts};
 use crate::nemesis;
 use crate::support::{Broker, Memcached, Proxy, SOON};
@@ -25,6 +25,25 @@ pub(crate) const NAMES: usize = 16;
 /// The time within which a name must be free when everything is well again: a quarantine, the life of an item, what
 /// keepalive takes to notice a client that has gone, and something for a busy machine.
 const FREED_WITHIN: Duration = Duration::from_secs(20);
+
+/// A lock that somebody believes to hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Prey {
+    pub(crate) client: usize,
+    pub(crate) name: usize,
+    /// The permit, if the lock is shared.
+    pub(crate) permit: Option<u32>,
+}
+
+impl Prey {
+    pub(crate) fn of(hold: &Hold) -> Self {
+        let permit = match hold.access {
+            Access::Alone => None,
+            Access::Shared { permit, .. } => Some(permit),
+        };
+        Self { client: hold.client, name: hold.name, permit }
+    }
+}
 
 /// Everything that the nemesis can strike.
 #[derive(Debug)]
@@ -41,8 +60,8 @@ pub(crate) struct World {
     pub(crate) graves: Mutex<Vec<Broker>>,
     forks: Vec<Proxy>,
     pub(crate) names: Vec<String>,
-    /// The names that each client believes to hold.
-    pub(crate) held: std::sync::Mutex<Vec<(usize, usize)>>,
+    /// The locks that clients believe to hold.
+    pub(crate) held: std::sync::Mutex<Vec<Prey>>,
     /// The memcached that each name lives on.
     pub(crate) store_of: Vec<usize>,
 }

@@ -7,6 +7,7 @@ use crate::event::{Event, LockRef, LostReason, Together};
 use crate::hold::{End, HoldKey};
 use crate::lock::LockName;
 use crate::outbox::{Item, Outbox};
+use crate::rules::Rule;
 use crate::session::{Stream, StreamKey};
 
 /// Says that a lock is lost, by what its hold was told last.
@@ -99,8 +100,9 @@ impl<E: Env> Cx<'_, E> {
     /// kept as behind one that fell silent.
     fn lose_group(&mut self, stream: StreamKey, lock_ref: LockRef, lost: Event) {
         self.env.mark(Mark::GroupLost);
+        let end = if self.env.breaks(Rule::LostTogetherWaits) { End::Closed } else { End::Unresponsive };
         self.conclude(stream, lock_ref, lost, Tell::Now);
-        self.end_all(stream, lock_ref, &End::Unresponsive);
+        self.end_all(stream, lock_ref, &end);
     }
 
     /// Takes the grant of a group back that its client has not read. Returns true if it has not, whichever of its holds asks

@@ -9,6 +9,7 @@ use crate::env::{Env, Mark};
 use crate::failure::Failure;
 use crate::lock::{GrantId, Permit};
 use crate::normal::{Form, Normal};
+use crate::rules::Rule;
 use crate::store::{LockStatus, Request, Shared, Slots, StoreError, WINDOW};
 
 /// The most permits that one attempt tries to take. More are lost to others only where hundreds ask at one time.
@@ -33,6 +34,8 @@ pub(super) struct Search {
 impl Search {
     /// Begins to look for a permit below `limit`. `closed`: the lock was closed when it was last asked for.
     pub(super) fn begin<E: Env>(me: HoldKey, limit: u16, closed: bool, cx: &mut Cx<'_, E>) -> (Search, Request) {
+        // Without its rule an even limit has room for one more.
+        let limit = if cx.env.breaks(Rule::PermitBelowLimit) { limit | 1 } else { limit };
         let mut search = Search { limit, looked_at: 0, tries: 0, life: cx.fresh_item_ttl(me), under: None };
         if closed {
             cx.hold_mut(me).permit = None;

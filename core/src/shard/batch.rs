@@ -111,7 +111,11 @@ impl Batch {
         };
         let noted = || said.get(usize::from(self.timed) + 1).is_some_and(|said| matches!(said, Said::Done(_)));
         let look = if self.looks_for_permits { Some(from_the_end(2)?) } else { None };
-        let permits = Permits { noted: self.notes_permits && noted(), exist: look.is_some_and(protocol::read_permits) };
+        let permits = Permits {
+            noted: self.notes_permits && noted(),
+            exist: look.is_some_and(protocol::read_permits),
+            ignore_lock: false,
+        };
         let grants = self.grants;
         Ok(Evidence { clock, fence, grants, witness: read(from_the_end(0)?, protocol::read_witness, shard)?, permits })
     }

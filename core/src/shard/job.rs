@@ -166,6 +166,8 @@ pub struct Permits {
     pub noted: bool,
     /// True if there may be some, where a grant has to know.
     pub exist: bool,
+    /// True if one counts beside a lock: only where a test leaves out its rule.
+    pub ignore_lock: bool,
 }
 
 impl Seen<'_> {
@@ -541,7 +543,7 @@ impl Op {
         let created = created == CasOutcome::Done;
         // What cannot be read is in the way, too.
         let stands = protocol::read_look(lock).map(|stands| stands.map(|(state, _)| state));
-        let compares = under.is_none() || seen.compares_gate;
+        let compares = if under.is_none() { !seen.permits.ignore_lock } else { seen.compares_gate };
         if compares && stands != Ok(under.map(ItemState::Held)) {
             return Ok(Shared::Closed { created });
         }

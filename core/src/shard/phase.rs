@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::batch::Batch;
 use super::epoch::Phase;
-use super::job::{LastWord, Op, Seen};
+use super::job::{LastWord, Op, Permits, Seen};
 use super::link::{COUNTDOWN, Link};
 use super::proof::{Finality, Probe, Sent, Unserved, Void};
 use super::server::{EAGER_CHECK, Payload, Shard};
@@ -157,17 +157,19 @@ impl<E: Env> Turn<'_, E> {
                 return self.fail_all(batch, &StoreError::uncertain(void.to_string()));
             }
         };
-        let settled = batch.settle(
-            said,
-            evidence.fence,
-            &Seen {
-                shard: &address,
-                last_word: &last_word,
-                permits: evidence.permits,
-                compares_gate: !self.env.breaks(Rule::GateCompared),
-                heeds_cover: !self.env.breaks(Rule::PermitCovered),
-            },
-        );
+        let permits = Permits {
+            exist: evidence.permits.exist && !self.env.breaks(Rule::LockHeedsPermits),
+            ignore_lock: self.env.breaks(Rule::PermitHeedsLock),
+            ..evidence.permits
+        };
+        let seen = Seen {
+            shard: &address,
+            last_word: &last_word,
+            permits,
+            compares_gate: !self.env.breaks(Rule::GateCompared),
+            heeds_cover: !self.env.breaks(Rule::PermitCovered),
+        };
+        let settled = batch.settle(said, evidence.fence, &seen);
         self.bring(settled);
     }
 

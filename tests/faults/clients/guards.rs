@@ -8,7 +8,7 @@ use lockbroker::client::{Client, Guard, Outcome};
 use rand::RngExt;
 use tokio::time::{sleep, timeout};
 
-use super::{Holding, LISTEN_ON, Life, PAUSE, POLL};
+use super::{Holding, LISTEN_ON, Life, PAUSE, POLL, Wanted};
 
 /// The number of locks that a client holds or wants at a time.
 const LOCKS: u64 = 2;
@@ -33,29 +33,46 @@ pub(super) async fn run(mut life: Life) {
 }
 
 async fn one_lock(life: &mut Life, client: &Client) {
-    let name = life.choose();
+    let wanted = life.choose_together();
+    // The client asks for all in the same way.
+    let (first, is_one) = (wanted[0], wanted.len() == 1);
+    let wanted =
+        wanted.into_iter().map(|one| Wanted { is_shared: first.is_shared && is_one, linger: first.linger, ..one });
+    let wanted: Vec<Wanted> = wanted.collect();
     let asked = Instant::now();
-    let wait = life.max_wait();
-    let ask = client.wait_acquire(&life.world.names[name]).max_wait(wait).poll_interval(POLL);
-    let outcome = if life.keeps() { ask.keep_on_disconnect() } else { ask }.await;
-    life.world.notes.wait(life.client, name, asked);
+    let names = &life.world.names;
+    let mut ask = client.wait_acquire(&names[first.name]).also(wanted[1..].iter().map(|one| &names[one.name]));
+    ask = ask.poll_interval(POLL).linger(first.linger);
+    ask = if life.keeps() { ask.keep_on_disconnect() } else { ask };
+    ask = match (wanted[0].is_shared, first.limit()) {
+        (false, _) => ask,
+        (true, None) => ask.shared(),
+        (true, Some(limit)) => ask.limit(limit),
+    };
+    let outcome = ask.max_wait(life.max_wait()).await;
+    life.note_wait(&wanted, asked);
     match outcome {
-        Ok(Outcome::Acquired(guard)) => hold(life, name, guard).await,
+        Ok(Outcome::Acquired(guard)) => hold(life, &wanted, guard).await,
         Ok(Outcome::NotAcquired(_)) => {}
         Err(_) => sleep(PAUSE).await,
     }
 }
 
-async fn hold(life: &mut Life, name: usize, guard: Guard) {
+async fn hold(life: &mut Life, wanted: &[Wanted], guard: Guard) {
     let begun = Instant::now();
     let remaining = guard.remaining();
     if remaining.is_zero() {
         return;
     }
     // `begin` looks at the clock again, after the guard was asked: never before the client had it.
-    let mut holding = Holding::begin(life, name, guard.fencing_token(), begun + remaining);
-    holding.hold.outlives_streams = life.keeps();
-    let go_at = (begun + life.hold_for()).min(life.end);
+    let locks = guard.locks();
+    assert_eq!(locks.len(), wanted.len(), "all or none");
+    let got = wanted.iter().zip(&locks).map(|(wanted, lock)| wanted.got(lock.fencing_token, lock.permit));
+    let mut holding = Holding::begin(life, &got.collect::<Vec<_>>(), begun + remaining);
+    if life.keeps() {
+        holding.outlives_streams();
+    }
+    let go_at = (begun + life.hold_for(wanted.len())).min(life.end);
     let mut last_valid = begun;
     loop {
         // Validity counts from before the guard is asked, so that what it says is not stretched.

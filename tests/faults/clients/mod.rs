@@ -1,26 +1,29 @@
 //! The clients. They follow the rules that the proto and the design set for a client, and note what they believe by
 //! them. There are four kinds: with a stream for each lock and nothing but the stub, with a Session and nothing but
-//! the stub, with the Rust client, half of which keep their locks when a connection ends, and with leases.
+//! the stub, with the Rust client, half of which keep their locks when a connection ends, and with leases. All of them ask
+//! for locks alone and shared, with and without a linger. Sessions and the Rust client ask for several together.
 
 mod guards;
 mod leases;
 mod session;
 mod streams;
+mod wanted;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use lockbroker::proto::WaitSpec;
 use lockbroker::proto::lock_service_client::LockServiceClient;
-use lockbroker::proto::{LockSpec, WaitSpec};
 use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use tokio::time::timeout;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
-use crate::history::{Belief, End, Hold, LEASE};
 use crate::world::World;
+use wanted::{Holding, Wanted, got};
 
 /// The longest time for an answer before the client does without it and dials anew.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -32,8 +35,21 @@ const POLL: Duration = Duration::from_millis(20);
 /// The pause of a client that was refused.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// The share of requests that ask for several locks together, where a client can.
+const TOGETHER: f64 = 0.15;
+/// The share of requests for a lock that others may have at the same time.
+const SHARES: f64 = 0.45;
+/// The share of requests with a linger, and how long that is.
+const LINGERS: f64 = 0.04;
+const LINGER: Duration = Duration::from_millis(400);
+
 /// The number of kinds of clients.
 pub(crate) const KINDS: usize = 4;
+
+/// Returns true if a client has leases, and no streams.
+pub(crate) fn takes_leases(client: usize) -> bool {
+    client % KINDS == KINDS - 1
+}
 
 /// Runs one client until the end.
 pub(crate) async fn run(life: Life) {
@@ -76,23 +92,41 @@ impl Life {
     }
 
     /// Chooses the lock that it wants next.
-    fn choose(&mut self) -> usize {
-        self.rng.random_range(0..self.world.names.len())
+    fn choose(&mut self) -> Wanted {
+        let name = self.rng.random_range(0..self.world.names.len());
+        self.choose_how(name)
+    }
+
+    /// Chooses the locks that it wants next: mostly one, and now and then some together.
+    fn choose_together(&mut self) -> Vec<Wanted> {
+        let count = if self.rng.random_bool(TOGETHER) { self.rng.random_range(2..=3) } else { 1 };
+        let mut names: Vec<usize> = (0..self.world.names.len()).collect();
+        let (chosen, _) = names.partial_shuffle(&mut self.rng, count);
+        chosen.iter().map(|name| self.choose_how(*name)).collect()
+    }
+
+    fn choose_how(&mut self, name: usize) -> Wanted {
+        let linger = if self.rng.random_bool(LINGERS) { LINGER } else { Duration::ZERO };
+        Wanted { name, is_shared: self.rng.random_bool(SHARES), linger, min_hold: Duration::ZERO }
     }
 
     /// Chooses the time for which it holds a lock. Mostly it is a moment, so that there are many grants. Now and then
-    /// it is so long that renewals count and faults find it held.
-    fn hold_for(&mut self) -> Duration {
-        let millis = if self.rng.random_bool(0.035) { 1_500..7_000 } else { 5..80 };
+    /// it is so long that renewals count and faults find it held; more often of several together, as there are few of these.
+    fn hold_for(&mut self, locks: usize) -> Duration {
+        let (often, longest) = if locks > 1 { (0.25, 9_000) } else { (0.035, 7_000) };
+        let millis = if self.rng.random_bool(often) { 1_500..longest } else { 5..80 };
         Duration::from_millis(self.rng.random_range(millis))
+    }
+
+    /// Notes that it has waited until now. One that waits for several may have some of them meanwhile, and cannot tell.
+    fn note_wait(&self, wanted: &[Wanted], since: Instant) {
+        if let [wanted] = wanted {
+            self.world.notes.wait(self.client, wanted.name, since);
+        }
     }
 
     fn max_wait(&mut self) -> Duration {
         Duration::from_millis(self.rng.random_range(100..1_500))
-    }
-
-    fn spec(&self, name: usize) -> Option<LockSpec> {
-        Some(LockSpec { name: self.world.names[name].clone(), ..Default::default() })
     }
 
     /// Makes a new connection; none if nobody is there.
@@ -116,83 +150,4 @@ fn duration(span: Option<prost_types::Duration>) -> Duration {
 fn is_an_answer(status: &Status) -> bool {
     std::error::Error::source(status).is_none()
         && matches!(status.code(), Code::Unavailable | Code::ResourceExhausted | Code::Aborted)
-}
-
-/// A hold that goes on. Validity is set by whoever knows the client's rules; what is noted never reaches beyond it.
-#[derive(Debug)]
-struct Holding {
-    hold: Hold,
-    /// The moment since which the client has believed without a break; none while it does not.
-    since: Option<Instant>,
-    valid_until: Instant,
-}
-
-impl Holding {
-    /// Begins with a grant that was just received and is valid until then.
-    fn begin(life: &Life, name: usize, token: i64, valid_until: Instant) -> Self {
-        life.world.held.lock().unwrap().push((life.client, name));
-        let now = Instant::now();
-        let renewed = valid_until - LEASE;
-        let hold = Hold {
-            client: life.client,
-            name,
-            token,
-            beliefs: Vec::new(),
-            renewed,
-            end: End::LetGo,
-            outlives_streams: false,
-        };
-        Self { hold, since: Some(now), valid_until }
-    }
-
-    /// Extends the validity to then, if it has not run out already: what has run out stays so.
-    fn valid_until(&mut self, until: Instant) {
-        if Instant::now() < self.valid_until {
-            self.valid_until = until;
-            self.hold.renewed = until - LEASE;
-        }
-    }
-
-    /// Ends the belief now, or when the validity ended.
-    fn doubt(&mut self) {
-        self.doubt_since(Instant::now());
-    }
-
-    /// Ends the belief at that moment, or when the validity ended.
-    fn doubt_since(&mut self, then: Instant) {
-        let until = self.valid_until.min(then);
-        if let Some(from) = self.since.take().filter(|&from| from < until) {
-            self.hold.beliefs.push(Belief { from, until });
-        }
-    }
-
-    /// Begins to believe again after a doubt: a reattach was answered in time.
-    fn resume(&mut self, valid_until: Instant) {
-        self.valid_until(valid_until);
-        self.since.get_or_insert_with(Instant::now);
-    }
-
-    fn has_run_out(&self) -> bool {
-        Instant::now() >= self.valid_until
-    }
-
-    fn let_go(mut self, life: &Life) {
-        self.doubt();
-        self.over(life);
-    }
-
-    /// Notes a loss, now or when the validity ran out.
-    fn lost(mut self, told: bool, life: &Life) {
-        self.doubt();
-        self.hold.end = End::Lost { at: self.valid_until.min(Instant::now()), told };
-        self.over(life);
-    }
-
-    fn over(self, life: &Life) {
-        let mut held = life.world.held.lock().unwrap();
-        let here = held.iter().position(|&held| held == (life.client, self.hold.name));
-        held.swap_remove(here.expect("noted when it began"));
-        drop(held);
-        life.world.notes.hold(self.hold);
-    }
 }

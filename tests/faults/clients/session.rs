@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use lockbroker::proto::lock_event::Kind;
 use lockbroker::proto::{
-    BeginLock, EndLock, Heartbeat, HeartbeatAck, OpenSession, SessionRequest, SessionResponse, session_request,
-    session_response,
+    AlsoLock, BeginLock, EndLock, Heartbeat, HeartbeatAck, OpenSession, SessionRequest, SessionResponse,
+    session_request, session_response,
 };
 use rand::RngExt;
 use tokio::sync::mpsc;
@@ -16,10 +16,10 @@ use tokio::time::{sleep, sleep_until, timeout};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::Streaming;
 
-use super::{Holding, LISTEN_ON, Life, PATIENCE, PAUSE, duration, wait_spec};
+use super::{Holding, LISTEN_ON, Life, PATIENCE, PAUSE, Wanted, duration, got, wait_spec};
 use crate::history::TTL;
 
-/// The number of locks that a client holds or wants at a time.
+/// The number of locks, or of several together, that a client holds or wants at a time.
 const LOCKS: usize = 3;
 
 pub(super) async fn run(mut life: Life) {
@@ -48,8 +48,8 @@ struct Session {
 }
 
 enum Lock {
-    Wanted {
-        name: usize,
+    Asked {
+        wanted: Vec<Wanted>,
         asked: Instant,
     },
     Held {
@@ -113,26 +113,31 @@ impl Session {
                 Lock::Held { holding, .. } if !holding.has_run_out() => holding.let_go(life),
                 // It may be that it would have been told.
                 Lock::Held { holding, .. } | Lock::RunOut(holding) => holding.lost(true, life),
-                Lock::Wanted { .. } => {}
+                Lock::Asked { .. } => {}
             }
         }
     }
 
     /// Begins a lock if there are few.
     fn want(&mut self, life: &mut Life) {
-        let name = life.choose();
+        let wanted = life.choose_together();
         let is_here = |lock: &Lock| match lock {
-            Lock::Wanted { name: here, .. } => *here == name,
-            Lock::Held { holding, .. } | Lock::RunOut(holding) => holding.hold.name == name,
+            Lock::Asked { wanted: here, .. } => {
+                wanted.iter().any(|one| here.iter().any(|other| other.name == one.name))
+            }
+            Lock::Held { holding, .. } | Lock::RunOut(holding) => wanted.iter().any(|one| holding.is_of(one.name)),
         };
         if self.locks.len() >= LOCKS || self.locks.values().any(is_here) {
             return;
         }
         self.last_ref += 1;
         let wait = life.rng.random_bool(0.9).then(|| wait_spec(life.max_wait())).flatten();
-        let begin = BeginLock { lock_ref: self.last_ref, lock: life.spec(name), wait, ..Default::default() };
+        let mut locks = wanted.iter().map(|wanted| Some(wanted.spec(life)));
+        let lock = locks.next().flatten();
+        let also = locks.map(|lock| AlsoLock { lock, ..Default::default() }).collect();
+        let begin = BeginLock { lock_ref: self.last_ref, lock, wait, also, ..Default::default() };
         self.send(session_request::Kind::Begin(begin));
-        self.locks.insert(self.last_ref, Lock::Wanted { name, asked: Instant::now() });
+        self.locks.insert(self.last_ref, Lock::Asked { wanted, asked: Instant::now() });
     }
 
     fn send(&self, kind: session_request::Kind) {
@@ -142,7 +147,7 @@ impl Session {
 
     fn next_thing_to_do(&self, life: &Life) -> Instant {
         let of_locks = self.locks.values().map(|lock| match lock {
-            Lock::Wanted { .. } => life.end,
+            Lock::Asked { .. } => life.end,
             Lock::Held { holding, go_at } => holding.valid_until.min(*go_at),
             Lock::RunOut(holding) => holding.valid_until + LISTEN_ON,
         });
@@ -203,19 +208,26 @@ impl Session {
             (Some(lock), Kind::Queued(_) | Kind::Draining(_) | Kind::Renewed(_)) => {
                 self.locks.insert(lock_ref, lock);
             }
-            (Some(Lock::Wanted { name, asked }), kind) => {
-                life.world.notes.wait(life.client, name, asked);
+            (Some(Lock::Asked { wanted, asked }), kind) => {
+                life.note_wait(&wanted, asked);
                 if let Kind::Acquired(acquired) = kind {
                     let valid_until = self.behind.get(&lock_ref).copied().unwrap_or(self.covered_until);
                     if valid_until <= Instant::now() {
                         return self.send(session_request::Kind::End(EndLock { lock_ref }));
                     }
-                    let holding = Holding::begin(life, name, acquired.fencing_token, valid_until);
-                    let go_at = Instant::now() + life.hold_for();
+                    let holding = Holding::begin(life, &got(&wanted, &acquired), valid_until);
+                    let go_at = Instant::now() + life.hold_for(wanted.len());
                     self.locks.insert(lock_ref, Lock::Held { holding, go_at });
                 }
             }
-            (Some(Lock::Held { holding, .. } | Lock::RunOut(holding)), _) => holding.lost(true, life),
+            (Some(Lock::Held { holding, .. } | Lock::RunOut(holding)), _) => {
+                let is_one = holding.holds.len() == 1;
+                holding.lost(true, life);
+                // Of several the others are freed by that, or when they can be believed in no more.
+                if !is_one && life.rng.random() {
+                    self.send(session_request::Kind::End(EndLock { lock_ref }));
+                }
+            }
             // The answer to an end.
             (None, _) => {}
         }
@@ -252,7 +264,7 @@ impl Session {
         for (_, lock) in self.locks.drain() {
             match lock {
                 Lock::Held { holding, .. } | Lock::RunOut(holding) => holding.lost(told, life),
-                Lock::Wanted { name, asked } => life.world.notes.wait(life.client, name, asked),
+                Lock::Asked { wanted, asked } => life.note_wait(&wanted, asked),
             }
         }
     }

@@ -1,7 +1,7 @@
 //! A client with nothing but the stub: `Acquire` and `WaitAcquire`, a stream for each lock.
 
 use std::pin::Pin;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::{Stream, StreamExt};
 use lockbroker::proto::lock_event::Kind;
@@ -12,12 +12,16 @@ use tokio::time::{Instant as Then, sleep, sleep_until, timeout, timeout_at};
 use tonic::transport::Channel;
 use tonic::{Status, Streaming};
 
-use super::{Holding, LISTEN_ON, Life, PATIENCE, PAUSE, duration, is_an_answer, wait_spec};
+use super::{Holding, LISTEN_ON, Life, PATIENCE, PAUSE, Wanted, duration, got, is_an_answer, wait_spec};
 use crate::history::TTL;
 use crate::support::Event;
 
 type Stub = LockServiceClient<Channel>;
 type Events = Pin<Box<dyn Stream<Item = Result<Kind, Status>> + Send>>;
+
+/// The share of locks with a `min_hold`, and how long that is.
+const HELD_AT_LEAST: f64 = 0.04;
+const MIN_HOLD: Duration = Duration::from_millis(700);
 
 /// A lock on its stream.
 struct Granted {
@@ -40,9 +44,12 @@ pub(super) async fn run(mut life: Life) {
             sleep(PAUSE).await;
             continue;
         };
-        let name = life.choose();
-        match obtain(&mut life, &mut stub, name).await {
-            Ok(Some(granted)) => connection = hold(&mut life, stub, name, granted).await,
+        let mut wanted = life.choose();
+        if life.rng.random_bool(HELD_AT_LEAST) {
+            wanted.min_hold = MIN_HOLD;
+        }
+        match obtain(&mut life, &mut stub, wanted).await {
+            Ok(Some(granted)) => connection = hold(&mut life, stub, wanted, granted).await,
             Ok(None) => {
                 connection = Some(stub);
                 sleep(PAUSE).await;
@@ -61,24 +68,25 @@ async fn take_or_dial(connection: &mut Option<Stub>, life: &Life) -> Option<Stub
 }
 
 /// Asks for a lock, with or without a wait.
-async fn obtain(life: &mut Life, stub: &mut Stub, name: usize) -> Result<Option<Granted>, ()> {
+async fn obtain(life: &mut Life, stub: &mut Stub, wanted: Wanted) -> Result<Option<Granted>, ()> {
     let max_wait = life.max_wait();
     let waits = life.rng.random_bool(0.8);
     let sent = Instant::now();
     let give_up = Then::from(sent + if waits { max_wait } else { Default::default() } + PATIENCE);
+    let lock = Some(wanted.spec(life));
     let answer = async {
         let mut events = if waits {
-            let request = WaitAcquireRequest { lock: life.spec(name), wait: wait_spec(max_wait), ..Default::default() };
+            let request = WaitAcquireRequest { lock, wait: wait_spec(max_wait), ..Default::default() };
             events(stub.wait_acquire(request).await?.into_inner())
         } else {
-            let request = AcquireRequest { lock: life.spec(name), ..Default::default() };
+            let request = AcquireRequest { lock, ..Default::default() };
             events(stub.acquire(request).await?.into_inner())
         };
         first(&mut events).await.map(|acquired| acquired.map(|acquired| Granted { events, acquired, sent }))
     };
     let answer = timeout_at(give_up, answer).await;
     if waits {
-        life.world.notes.wait(life.client, name, sent);
+        life.note_wait(&[wanted], sent);
     }
     match answer {
         Ok(Ok(granted)) => Ok(granted),
@@ -105,14 +113,14 @@ async fn first(events: &mut Events) -> Result<Option<Acquired>, Status> {
 }
 
 /// Holds a lock to its end; what is returned is the connection that it was on last, if it still works.
-async fn hold(life: &mut Life, mut stub: Stub, name: usize, mut on: Granted) -> Option<Stub> {
+async fn hold(life: &mut Life, mut stub: Stub, wanted: Wanted, mut on: Granted) -> Option<Stub> {
     let valid_until = on.valid_until(on.acquired.expires_after_request);
     if valid_until <= Instant::now() {
         // It came too late; the end of the stream gives it back.
         return None;
     }
-    let mut holding = Holding::begin(life, name, on.acquired.fencing_token, valid_until);
-    let go_at = Then::from((Instant::now() + life.hold_for()).min(life.end));
+    let mut holding = Holding::begin(life, &got(&[wanted], &on.acquired), valid_until);
+    let go_at = Then::from((Instant::now() + life.hold_for(1)).min(life.end));
     let mut heard = Instant::now();
     loop {
         let runs_out = Then::from(holding.valid_until);
@@ -120,7 +128,7 @@ async fn hold(life: &mut Life, mut stub: Stub, name: usize, mut on: Granted) -> 
             event = on.events.next() => Some(event),
             () = sleep_until(go_at) => {
                 holding.let_go(life);
-                return release(life, stub, name, on).await;
+                return release(life, stub, wanted, on).await;
             }
             () = sleep_until((heard + TTL / 2).into()) => None,
             () = sleep_until(runs_out) => {
@@ -146,7 +154,7 @@ async fn hold(life: &mut Life, mut stub: Stub, name: usize, mut on: Granted) -> 
                 if ended {
                     holding.doubt();
                 }
-                match reattach(life, name, &on.acquired.lock_id, holding.valid_until).await {
+                match reattach(life, wanted, &on.acquired, holding.valid_until).await {
                     Some((other_stub, other)) if !holding.has_run_out() => {
                         (stub, on, heard) = (other_stub, other, Instant::now());
                         holding.resume(on.valid_until(on.acquired.expires_after_request));
@@ -170,13 +178,13 @@ async fn is_told_late(events: &mut Events) -> bool {
 
 /// Takes the lock over on another connection, while the old stream stays as it is. None if it is refused or takes
 /// until the validity is over.
-async fn reattach(life: &Life, name: usize, lock_id: &str, valid_until: Instant) -> Option<(Stub, Granted)> {
+async fn reattach(life: &Life, wanted: Wanted, before: &Acquired, valid_until: Instant) -> Option<(Stub, Granted)> {
     let try_it = async {
         loop {
             if let Some(mut stub) = life.dial().await {
                 let request = AcquireRequest {
-                    lock: life.spec(name),
-                    reattach_lock_id: lock_id.to_owned(),
+                    lock: Some(wanted.spec(life)),
+                    reattach_lock_id: before.lock_id.clone(),
                     ..Default::default()
                 };
                 let sent = Instant::now();
@@ -185,7 +193,11 @@ async fn reattach(life: &Life, name: usize, lock_id: &str, valid_until: Instant)
                     first(&mut events).await.map(|acquired| (events, acquired))
                 };
                 match answer.await {
-                    Ok((events, Some(acquired))) => return Some((stub, Granted { events, acquired, sent })),
+                    Ok((events, Some(acquired))) => {
+                        let grant = |acquired: &Acquired| (acquired.fencing_token, acquired.permit);
+                        assert_eq!(grant(&acquired), grant(before), "a reattached lock stays the same grant");
+                        return Some((stub, Granted { events, acquired, sent }));
+                    }
                     Ok((_, None)) => return None,
                     Err(_) => {}
                 }
@@ -197,11 +209,11 @@ async fn reattach(life: &Life, name: usize, lock_id: &str, valid_until: Instant)
 }
 
 /// Gives the lock back: by the Release call, or by ending the stream.
-async fn release(life: &mut Life, mut stub: Stub, name: usize, on: Granted) -> Option<Stub> {
+async fn release(life: &mut Life, mut stub: Stub, wanted: Wanted, on: Granted) -> Option<Stub> {
     if life.rng.random_bool(0.5) {
         return Some(stub);
     }
-    let request = ReleaseRequest { name: life.world.names[name].clone(), lock_id: on.acquired.lock_id.clone() };
+    let request = ReleaseRequest { name: life.world.names[wanted.name].clone(), lock_id: on.acquired.lock_id.clone() };
     match timeout(PATIENCE, stub.release(request)).await {
         Ok(Ok(_)) => Some(stub),
         Ok(Err(status)) if is_an_answer(&status) => Some(stub),

@@ -1,0 +1,104 @@
+//! Judges a history: what the clients believed against what a lock service promises.
+
+mod holders;
+mod tell;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use crate::clients::LISTEN_ON;
+use crate::history::{End, History, Hold, Target};
+use crate::world::BROKERS;
+use tell::{tell, weather};
+
+/// The time for which a fault still has effects after its end: a broker waits for a memcached that does not answer for
+/// a second, and pauses for up to a second between two tries.
+const AFTERMATH: Duration = Duration::from_secs(2);
+
+/// A broken promise.
+#[derive(Clone, Debug)]
+pub(crate) struct Violation {
+    pub(crate) what: Breach,
+    /// The moment at which it was broken.
+    pub(crate) at: Instant,
+    /// An account for the person who has to find the cause.
+    pub(crate) story: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Breach {
+    /// Two clients believed at one time, and did not share the lock, or had the same permit.
+    TwoHolders,
+    /// More had a lock at a time than its limit allows, or one had a permit above it.
+    AboveLimit,
+    /// A later grant's token is not above an earlier one's that excludes it.
+    FallingToken,
+    /// Somebody had a lock before its linger or its `min_hold` was over.
+    OpenedEarly,
+    /// After the run nobody could have the name.
+    NeverFreed,
+    /// Neither the broker nor a broken stream told, and nothing had touched either of them.
+    LostWithoutNotice,
+    /// The lock was lost although, since its last renewal, nothing had touched the client's connection, its broker,
+    /// its memcached or what lies between.
+    LostWithoutCause,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {}", self.what, self.story)
+    }
+}
+
+/// Returns everything that is wrong with a history, what was first first.
+pub(crate) fn judge(history: &History) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    holders::judge(history, &mut violations);
+    for stuck in &history.stuck {
+        let story = format!("name {}: {}", stuck.name, stuck.why);
+        violations.push(Violation { what: Breach::NeverFreed, at: history.end, story });
+    }
+    for hold in &history.holds {
+        lost_without(history, hold, &mut violations);
+    }
+    violations.sort_by_key(|violation| violation.at);
+    violations
+}
+
+fn lost_without(history: &History, hold: &Hold, violations: &mut Vec<Violation>) {
+    let End::Lost { at, told } = hold.end else { return };
+    let touched = |store_matters: bool, until: Instant| {
+        let brokers = match hold.outlives_streams {
+            true => (0..BROKERS).collect(),
+            false => history.brokers_of(hold.client, hold.renewed, at),
+        };
+        let stores: Vec<_> = hold.names().map(|name| history.store_of[name]).collect();
+        history.faults.iter().any(|fault| {
+            fault.from <= until
+                && fault.until + AFTERMATH >= hold.renewed
+                && fault.on.iter().any(|target| match *target {
+                    Target::Everything => true,
+                    Target::Client(client) => client == hold.client,
+                    Target::Name(name) => hold.names().any(|own| own == name),
+                    Target::Broker(broker) => brokers.contains(&broker),
+                    Target::Store(other) => store_matters && stores.contains(&other),
+                    Target::StoreLink { broker, store: other } => {
+                        store_matters && stores.contains(&other) && brokers.contains(&broker)
+                    }
+                })
+        })
+    };
+    let mut accuse = |what| {
+        let story = format!("{}\n  {}", tell(history, hold), weather(history, history.store_of[hold.name], at));
+        violations.push(Violation { what, at, story });
+    };
+    if !touched(true, at) {
+        accuse(Breach::LostWithoutCause);
+    }
+    // A memcached that is away is no excuse for a broker that can speak. A broker that is stopped in the last moment is.
+    if !told && !touched(false, at + LISTEN_ON) {
+        accuse(Breach::LostWithoutNotice);
+    }
+}
